@@ -1,0 +1,44 @@
+"""What goes wrong, in the user's words: the exception types and the pieces that every message is made of."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class FormulaError(ValueError):
+    """The formula's text can not be read; the message underlines the place."""
+
+
+class DataError(ValueError):
+    """The data do not fit the formula or the family."""
+
+
+class PriorError(ValueError):
+    """A prior names no parameter of the model, or is no distribution for it."""
+
+
+class BayesmmWarning(UserWarning):
+    """Something about the data or the model that a person should know before reading the result."""
+
+
+def suggest(word: str, choices: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the choice nearest to `word`, or an empty text."""
+    choices = list(choices)
+    folded = {choice.casefold(): choice for choice in choices}
+    near = [folded[word.casefold()]] if word.casefold() in folded else get_close_matches(word, choices, n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def listing(names: Iterable[object], limit: int = 12) -> str:
+    """Return the names as a list in a sentence, cut after `limit`."""
+    names = [str(name) for name in names]
+    if len(names) <= limit:
+        return ", ".join(names)
+    return f"{', '.join(names[:limit])} and {len(names) - limit:,} more"
+
+
+def positions(rows: Iterable[int], limit: int = 5) -> str:
+    """Return row positions (from 0) as ``[3, 7, 9]``, or the first `limit` of them and their number."""
+    rows = [int(row) for row in rows]
+    if len(rows) <= limit:
+        return str(rows)
+    return f"[{', '.join(map(str, rows[:limit]))}, ...] ({len(rows):,} in all)"

@@ -1,0 +1,366 @@
+"""REML and maximum likelihood: the marginal likelihood, maximised.
+
+The criterion is a function of the relative factors T alone; sigma and the coefficients are profiled out (Bates et al. 2015,
+section 3). T is left unconstrained: changing the sign of one of its columns changes nothing, so a variance of 0 is an interior
+stationary point and needs no bound.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
+
+from bayesmm.design import Design
+from bayesmm.errors import DataError, listing, suggest
+from bayesmm.marginal.crossproducts import CrossProducts, Factor, Floats, Ints, cross_products
+from bayesmm.marginal.gaussian import FixedPrior, Value, conditional, evaluate
+from bayesmm.pointfit import Optimum, PointFit
+
+METHODS = ("REML", "ML", "MAP")
+# lme4 calls a fit singular when a diagonal entry of theta is below 1e-4 (isSingular); ours are in units of the columns' rms.
+SINGULAR = 1e-4
+# Entries below this are tried at exactly 0, and kept there where the criterion does not get worse.
+SNAP = 1e-3
+# Largest gradient (criterion units per unit of relative standard deviation) at which a fit counts as converged; lme4's
+# check.conv.grad is 2e-3 on a gradient scaled by the Hessian. Newton steps usually end near 1e-8.
+GRADIENT_TOLERANCE = 1e-4
+# A worse criterion by less than this fraction is rounding.
+ROUNDING = 1e-12
+NEWTON_STEPS = 8
+# Relative standard deviations at which the search starts: lme4's 1; the others where the first optimum is suspicious.
+START, OTHER_STARTS = 1.0, (0.1, 10.0)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A design reduced to what the marginal likelihood needs, in well-scaled coordinates.
+
+    Attributes
+    ----------
+    cp : CrossProducts
+        Of the random-effects columns divided by `scales`, the fixed columns X `basis`, and y - offset - X `origin`.
+    basis : (p, r) float64
+        beta = origin + basis gamma for the r fixed columns of `cp`.
+    origin : (p,) float64
+    scales : tuple of (q_k,) float64
+        Root mean squares of the random-effects columns, in the design's order of blocks.
+    free : (t,) int64
+        Positions of the free entries in the packed T (rows i >= j within one part of a block's partition).
+    log_det : float
+        What the basis takes from log|X'V^-1X|, -2 log|det basis|.
+    """
+
+    design: Design
+    cp: CrossProducts
+    basis: Floats
+    origin: Floats
+    scales: tuple[Floats, ...]
+    free: Ints
+    log_det: float
+
+    @property
+    def n_packed(self) -> int:
+        """Length of the packed T."""
+        return sum(q * q for q in self.cp.q)
+
+    def packed(self, free: Floats) -> Floats:
+        """Return the packed T with the given free entries."""
+        T = np.zeros(self.n_packed)
+        T[self.free] = free
+        return T
+
+
+@dataclass
+class Search:
+    """A criterion with its gradient, that counts its evaluations."""
+
+    function: Callable[[Floats], tuple[float, Floats]]
+    evaluations: int = field(default=0)
+
+    def __call__(self, x: Floats) -> tuple[float, Floats]:
+        self.evaluations += 1
+        return self.function(x)
+
+
+def maximize(design: Design, method: str = "REML", priors=None, start: Mapping[str, float] | None = None) -> PointFit:
+    """Maximise the marginal likelihood, or the marginal posterior, of a Gaussian mixed model.
+
+    Parameters
+    ----------
+    design : Design
+    method : {"REML", "ML", "MAP"}
+        "MAP" is the mode of the marginal posterior of (sds, correlations, sigma) under `priors`, on their natural scales.
+    priors : Priors, optional
+        Needed by "MAP" only.
+    start : mapping, optional
+        Starting standard deviations by place, such as ``{"sd_Subject[Days]": 5.0, "sigma": 25.0}``, on the scale of the response.
+
+    Returns
+    -------
+    PointFit
+
+    Raises
+    ------
+    ValueError
+        If the method or a place in `start` is unknown.
+    DataError
+        If the fixed effects fit the response exactly.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {listing(METHODS)}, not {method!r}{suggest(str(method), METHODS)}")
+    began = time.perf_counter()
+    if method == "MAP":
+        from bayesmm.mode import marginal_mode  # mode.py builds on this file
+
+        return marginal_mode(design, priors, start).with_seconds(time.perf_counter() - began)
+    return _likelihood_optimum(design, method, start).with_seconds(time.perf_counter() - began)
+
+
+def orthogonal_problem(design: Design) -> Problem:
+    """Reduce a design with its fixed columns orthonormalised, which is exact under a flat prior.
+
+    W^1/2 X = Q R; the columns used are X R^-1, and the response has its weighted least-squares fit taken out, so that neither
+    near-collinear nor badly scaled columns, nor a large mean, cost digits.
+    """
+    w = np.ones(design.n) if design.weights is None else design.weights
+    kept = [j for j in range(design.p) if j not in design.aliased]
+    root = np.sqrt(w)
+    Q, R = np.linalg.qr(design.X[:, kept] * root[:, None])
+    inverse = solve_triangular(R, np.eye(len(kept))) if kept else np.empty((0, 0))
+    target = design.y - design.offset
+    basis, origin = np.zeros((design.p, len(kept))), np.zeros(design.p)
+    basis[kept], origin[kept] = inverse, inverse @ (Q.T @ (root * target))
+    r = target - design.X @ origin
+    if design.n <= len(kept) or r @ (w * r) <= np.finfo(float).eps ** 2 * (target @ (w * target)):
+        raise DataError(
+            f"the {len(kept)} coefficients fit the {design.n} rows of {design.response!r} exactly, so no residual variance is "
+            "left to estimate; use fewer fixed effects"
+        )
+    log_det = 2 * np.log(np.abs(np.diag(R))).sum()
+    return reduced(design, Q / root[:, None], r, basis, origin, log_det)
+
+
+def reduced(design: Design, fixed: Floats, r: Floats, basis: Floats, origin: Floats, log_det: float) -> Problem:
+    """Return the problem for the given fixed columns (n, r) and response r, with the random-effects columns scaled."""
+    scales = tuple(_scale(block.Z) for block in design.blocks)
+    factors = [
+        Factor(block.index, np.ascontiguousarray(block.Z / scale), len(block.levels))
+        for block, scale in zip(design.blocks, scales, strict=True)
+    ]
+    cp = cross_products(factors, fixed, r, design.weights)
+    return Problem(design, cp, basis, origin, scales, free_entries(design, cp), log_det)
+
+
+def free_entries(design: Design, cp: CrossProducts) -> Ints:
+    """Return the positions, in the packed T of `cp`, of the entries that are not fixed at 0."""
+    positions, at = [], 0
+    for k in cp.order:
+        block = design.blocks[k]
+        q = len(block.columns)
+        part_of = {column: number for number, part in enumerate(block.partition) for column in part}
+        positions += [at + i * q + j for i in range(q) for j in range(i + 1) if part_of[i] == part_of[j]]
+        at += q * q
+    return np.array(positions, dtype=np.int64)
+
+
+def _scale(Z: Floats) -> Floats:
+    """Return the columns' root mean squares, 1 for a column of zeros."""
+    rms = np.sqrt(np.mean(Z**2, axis=0))
+    return np.where(rms > 0, rms, 1.0)
+
+
+def _likelihood_optimum(design: Design, method: str, start: Mapping[str, float] | None) -> PointFit:
+    problem = orthogonal_problem(design)
+    prior = flat(problem.cp.p)
+    reml = method == "REML"
+
+    def criterion(free: Floats) -> tuple[float, Floats]:
+        value = evaluate(problem.cp, problem.packed(free), None, prior, integrate_flat=reml)
+        return profiled_criterion(problem, value, reml), -2 * value.d_T[problem.free]
+
+    search = Search(criterion)
+    starts = [start_entries(problem, size) for size in (START, *OTHER_STARTS)]
+    if start is not None:
+        starts.insert(0, _user_start(problem, start))
+    x, n_starts = _best(search, starts, lambda x: _is_singular(problem, x))
+    x = snapped(search, x, SNAP)
+    value, gradient = search(x)
+    return _point(problem, method, x, Optimum(x, float(np.abs(gradient).max(initial=0.0)), search.evaluations, n_starts), value)
+
+
+def flat(p: int) -> FixedPrior:
+    """Return the flat prior of p fixed columns."""
+    return FixedPrior(np.zeros(p), np.ones(p), np.zeros(p))
+
+
+def profiled_criterion(problem: Problem, value: Value, reml: bool) -> float:
+    """Return the REML criterion or the ML deviance at the maximising sigma (Bates et al. 2015, eqs. 35 and 41)."""
+    if not value.ok:
+        return np.inf
+    cp = problem.cp
+    nu = cp.n - (cp.p if reml else 0)
+    log_det = value.logdet + (problem.log_det if reml else 0.0)
+    return nu * (np.log(2 * np.pi * value.sigma**2) + 1) + log_det - cp.sum_log_weights
+
+
+def start_entries(problem: Problem, size: float) -> Floats:
+    """Return the free entries of T = size I."""
+    eye = np.concatenate([np.empty(0), *(np.eye(q).ravel() for q in problem.cp.q)])
+    return size * eye[problem.free]
+
+
+def _user_start(problem: Problem, start: Mapping[str, float]) -> Floats:
+    """Return the free entries of the diagonal T with the standard deviations that the user named."""
+    places = {f"sd_{b.name}[{c}]": (k, i) for k, b in enumerate(problem.design.blocks) for i, c in enumerate(b.columns)}
+    for place, value in start.items():
+        if place not in places and place != "sigma":
+            raise ValueError(
+                f"start names {place!r}, which is no standard deviation of the model; the places are "
+                f"{listing([*places, 'sigma'])}{suggest(place, [*places, 'sigma'])}"
+            )
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"start[{place!r}] must be a positive number, not {value!r}")
+    sigma = start.get("sigma", float(np.sqrt(problem.cp.rWr / max(problem.cp.n - problem.cp.p, 1))))
+    diagonals = [np.full(len(b.columns), START) for b in problem.design.blocks]
+    for place, (k, i) in places.items():
+        if place in start:
+            diagonals[k][i] = start[place] * problem.scales[k][i] / sigma
+    packed = np.concatenate([np.empty(0), *(np.diag(diagonals[k]).ravel() for k in problem.cp.order)])
+    return packed[problem.free]
+
+
+def _best(search: Search, starts: list[Floats], suspicious: Callable[[Floats], bool]) -> tuple[Floats, int]:
+    """Minimise from the first start, and from the others too where the result is singular or has not converged."""
+    best = minimum(search, starts[0])
+    if len(best) == 0:
+        return best, 0
+    value, gradient = search(best)
+    if np.abs(gradient).max() < GRADIENT_TOLERANCE and not suspicious(best):
+        return best, 1
+    for start in starts[1:]:
+        x = minimum(search, start)
+        other = search(x)[0]
+        if other < value - ROUNDING * abs(value):
+            best, value = x, other
+    return best, len(starts)
+
+
+def minimum(search: Search, start: Floats) -> Floats:
+    """Minimise by L-BFGS with the analytic gradient, and end with Newton steps on the gradient's differences."""
+    if len(start) == 0:
+        return start
+    found = minimize(search, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-6, "maxcor": 30})
+    return newton(search, found.x)
+
+
+def newton(search: Search, x: Floats) -> Floats:
+    """Take Newton steps (Hessian by central differences of the gradient) for as long as they improve the criterion."""
+    value, gradient = search(x)
+    for _ in range(NEWTON_STEPS):
+        curvature, directions = np.linalg.eigh(hessian(search, x))
+        # a flat or falling direction (an unidentified ridge, a saddle) takes no step of its own
+        safe = np.where(curvature > 1e-7 * max(curvature.max(), 1e-300), curvature, np.inf)
+        step = -directions @ ((directions.T @ gradient) / safe)
+        new_value, new_gradient = search(x + step)
+        better = new_value < value or (
+            new_value <= value + ROUNDING * abs(value) and np.abs(new_gradient).max() < np.abs(gradient).max()
+        )
+        if not better:
+            break
+        x, value, gradient = x + step, new_value, new_gradient
+        if np.abs(step).max() < 1e-10 * max(1.0, np.abs(x).max()):
+            break
+    return x
+
+
+def hessian(search: Search, x: Floats) -> Floats:
+    """Return the Hessian by central differences of the gradient; the step balances rounding (1e-16/h) and curvature (h^2)."""
+    n = len(x)
+    H = np.empty((n, n))
+    for i in range(n):
+        h = np.zeros(n)
+        h[i] = 1e-5 * max(1.0, abs(x[i]))
+        H[i] = (search(x + h)[1] - search(x - h)[1]) / (2 * h[i])
+    return (H + H.T) / 2
+
+
+def snapped(search: Search, x: Floats, below: float) -> Floats:
+    """Set entries nearer to 0 than `below` to exactly 0, one by one, where the criterion does not get worse."""
+    value = search(x)[0]
+    for i in np.argsort(np.abs(x)):
+        if x[i] != 0 and abs(x[i]) < below:
+            trial = x.copy()
+            trial[i] = 0.0
+            trial_value = search(trial)[0]
+            if trial_value <= value + ROUNDING * abs(value):
+                x, value = trial, trial_value
+    return x
+
+
+def lower_factor(T: Floats) -> Floats:
+    """Return the lower triangular factor with a non-negative diagonal and the same T T'; T may be singular."""
+    lower = np.linalg.qr(T.T, mode="r").T
+    signs = np.where(np.diag(lower) < 0, -1.0, 1.0)
+    return lower * signs
+
+
+def _is_singular(problem: Problem, free: Floats) -> bool:
+    return any(np.diag(lower_factor(T)).min() < SINGULAR for T in relative_factors(problem, free))
+
+
+def relative_factors(problem: Problem, free: Floats) -> list[Floats]:
+    """Return T_k of the scaled columns, in the order of the cross-products."""
+    out, at, packed = [], 0, problem.packed(free)
+    for q in problem.cp.q:
+        out.append(packed[at : at + q * q].reshape(q, q))
+        at += q * q
+    return out
+
+
+def _point(problem: Problem, method: str, x: Floats, optimum: Optimum, criterion: float) -> PointFit:
+    prior, T = flat(problem.cp.p), problem.packed(x)
+    reml = method == "REML"
+    sigma = evaluate(problem.cp, T, None, prior, integrate_flat=reml).sigma
+    ml = profiled_criterion(problem, evaluate(problem.cp, T, None, prior, integrate_flat=False), False)
+    return assemble(problem, method, x, sigma, prior, optimum, criterion=criterion, loglik=-criterion / 2, deviance=ml)
+
+
+def assemble(
+    problem: Problem,
+    method: str,
+    free: Floats,
+    sigma: float,
+    prior: FixedPrior,
+    optimum: Optimum,
+    *,
+    criterion: float,
+    loglik: float,
+    deviance: float,
+    priors=None,
+) -> PointFit:
+    """Return the PointFit at the free entries of T and sigma: coefficients, covariances and modes on the user's scale."""
+    design, order = problem.design, problem.cp.order
+    at = conditional(problem.cp, problem.packed(free), sigma, prior)
+    covariances, modes, conditionals = ([None] * len(order) for _ in range(3))
+    for T, b, C, k in zip(relative_factors(problem, free), at.modes, at.covariances, order, strict=True):
+        per_scale = 1 / problem.scales[k]
+        covariances[k] = sigma**2 * (T @ T.T) * np.outer(per_scale, per_scale)
+        modes[k], conditionals[k] = b * per_scale, C * np.outer(per_scale, per_scale)
+    beta, beta_cov = problem.origin + problem.basis @ at.fixed, problem.basis @ at.fixed_cov @ problem.basis.T
+    dropped = list(design.aliased) if method != "MAP" else []
+    beta[dropped], beta_cov[dropped], beta_cov[:, dropped] = np.nan, np.nan, np.nan
+    singular, converged = _is_singular(problem, free), optimum.gradient < GRADIENT_TOLERANCE
+    return PointFit(
+        design, priors, method, beta, beta_cov, float(sigma), tuple(covariances), tuple(modes), tuple(conditionals),
+        float(criterion), float(loglik), float(deviance), singular, bool(converged), _message(optimum, converged), 0.0, optimum,
+    )  # fmt: skip
+
+
+def _message(optimum: Optimum, converged: bool) -> str:
+    if len(optimum.parameters) == 0:
+        return "no variance ratio to optimise: least squares"
+    outcome = "converged" if converged else "NOT converged: the gradient is too large for an optimum"
+    return f"{outcome} (largest gradient {optimum.gradient:.1e}, {optimum.evaluations} evaluations, {optimum.starts} start(s))"

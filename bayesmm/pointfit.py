@@ -1,0 +1,220 @@
+"""PointFit: a maximised model, with lme4's accessors."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design import Block, Design
+from bayesmm.marginal.crossproducts import Floats
+from bayesmm.priors import Priors
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """How the optimiser ended.
+
+    Attributes
+    ----------
+    parameters : (t,) float64
+        What was optimised: the free entries of the relative factors theta, in units of the columns' root mean squares (REML, ML),
+        or the parameters of the marginal posterior (MAP).
+    gradient : float
+        Largest absolute entry of the criterion's gradient there.
+    evaluations, starts : int
+        Evaluations of the criterion with its gradient, and starting points.
+    """
+
+    parameters: Floats
+    gradient: float
+    evaluations: int
+    starts: int
+
+
+@dataclass(frozen=True)
+class PointFit:
+    """A model at the maximum of its marginal likelihood (REML, ML) or of its marginal posterior (MAP).
+
+    Attributes
+    ----------
+    design : Design
+    priors : Priors or None
+        None unless the method is "MAP".
+    method : str
+        "REML", "ML" or "MAP".
+    beta : (p,) float64
+        Coefficients, on the scale of the response; NaN where a column depends linearly on earlier ones.
+    beta_cov : (p, p) float64
+        Covariance of `beta` at the estimated variance components.
+    sigma : float
+        Residual standard deviation.
+    covariances : tuple of (q_k, q_k) float64
+        Sigma_k of each block of the design, on the scale of the response.
+    modes : tuple of (G_k, q_k) float64
+        Conditional modes b of the random effects.
+    conditional : tuple of (G_k, q_k, q_k) float64
+        Conditional covariances of b given beta, as lme4's ``condVar``.
+    criterion : float
+        REML criterion, ML deviance (-2 log-likelihood), or -2 log marginal posterior density (up to the priors' own constants).
+    loglik : float
+        Log-likelihood: REML's for REML, else the ML one.
+    deviance : float
+        -2 log-likelihood (ML) at these variance components.
+    singular : bool
+        An estimated variance is 0 or a covariance matrix has not full rank.
+    converged : bool
+    message : str
+        How the optimiser ended, in a sentence.
+    seconds : float
+    optimum : Optimum
+    """
+
+    design: Design
+    priors: Priors | None
+    method: str
+    beta: Floats
+    beta_cov: Floats
+    sigma: float
+    covariances: tuple[Floats, ...]
+    modes: tuple[Floats, ...]
+    conditional: tuple[Floats, ...]
+    criterion: float
+    loglik: float
+    deviance: float
+    singular: bool
+    converged: bool
+    message: str
+    seconds: float
+    optimum: Optimum
+
+    @property
+    def npar(self) -> int:
+        """Number of parameters: coefficients, entries of theta, and sigma."""
+        return int(np.isfinite(self.beta).sum()) + sum(_n_theta(block) for block in self.design.blocks) + 1
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, -2 loglik + 2 npar."""
+        return -2 * self.loglik + 2 * self.npar
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion by lme4's rule, -2 loglik + npar log n."""
+        return -2 * self.loglik + self.npar * np.log(self.design.n)
+
+    @property
+    def bic_nlme(self) -> float:
+        """Schwarz's criterion by nlme's rule: n - p observations count under REML."""
+        n = self.design.n - (np.isfinite(self.beta).sum() if self.method == "REML" else 0)
+        return -2 * self.loglik + self.npar * np.log(n)
+
+    @property
+    def vcov(self) -> pd.DataFrame:
+        """Covariance matrix of the coefficients, (p, p), labelled."""
+        names = list(self.design.coefficients)
+        return pd.DataFrame(self.beta_cov, index=names, columns=names)
+
+    @cached_property
+    def fitted(self) -> Floats:
+        """Fitted values X beta + Z b + offset, (n,)."""
+        eta = self.design.X @ np.nan_to_num(self.beta) + self.design.offset
+        for block, b in zip(self.design.blocks, self.modes, strict=True):
+            eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
+        return eta
+
+    @cached_property
+    def residuals(self) -> Floats:
+        """Response less fitted values, (n,)."""
+        return self.design.y - self.fitted
+
+    @cached_property
+    def scaled_residuals(self) -> Floats:
+        """Residuals times sqrt(weight) / sigma, (n,); what lme4's summary calls scaled residuals."""
+        weights = 1.0 if self.design.weights is None else self.design.weights
+        return self.residuals * np.sqrt(weights) / self.sigma
+
+    def fixef(self) -> pd.DataFrame:
+        """Return the coefficients: index coef; estimate, se, t."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            se = np.sqrt(np.diag(self.beta_cov))
+            table = {"estimate": self.beta, "se": se, "t": self.beta / se}
+        return pd.DataFrame(table, index=pd.Index(self.design.coefficients, name="coef"))
+
+    def varcorr(self) -> pd.DataFrame:
+        """Return the variance components as lme4's ``as.data.frame(VarCorr(.))``: grp, var1, var2, vcov, sdcor.
+
+        Factors with more levels first; of each, the standard deviations and then the correlations; the residual last.
+        """
+        rows = []
+        for k in by_levels(self.design):
+            rows += _varcorr_rows(self.design.blocks[k], self.covariances[k])
+        rows.append(("Residual", None, None, self.sigma**2, self.sigma))
+        return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
+
+    def ranef(self) -> pd.DataFrame:
+        """Return the conditional modes of the random effects: grpvar, term, grp, condval, condsd."""
+        parts = [_ranef_rows(self.design.blocks[k], self.modes[k], self.conditional[k]) for k in by_levels(self.design)]
+        columns = ["grpvar", "term", "grp", "condval", "condsd"]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+    def coef(self) -> dict[str, pd.DataFrame]:
+        """Return, for each factor, the coefficients of each level: fixed plus random part, levels x coefficients."""
+        beta = pd.Series(np.nan_to_num(self.beta), index=list(self.design.coefficients))
+        return {b.group: add_effects(beta, b, self.modes[k]) for k, b in enumerate(self.design.blocks)}
+
+    def __str__(self) -> str:
+        from bayesmm.summary import render_point
+
+        return render_point(self)
+
+    __repr__ = __str__
+
+    def with_seconds(self, seconds: float) -> "PointFit":
+        """Return the same fit with its time."""
+        return replace(self, seconds=seconds)
+
+
+def by_levels(design: Design) -> list[int]:
+    """Return the positions of the design's blocks in lme4's order: more levels first."""
+    return sorted(range(len(design.blocks)), key=lambda k: -len(design.blocks[k].levels))
+
+
+def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:
+    """Return beta plus the (G, q) effects b of a block, levels x coefficients; a term without a fixed part has it 0."""
+    columns = list(dict.fromkeys([*beta.index, *block.columns]))
+    table = pd.DataFrame(0.0, index=pd.Index(block.levels, name=block.group), columns=columns)
+    table += beta.reindex(columns, fill_value=0.0)
+    table[list(block.columns)] += b
+    return table
+
+
+def _n_theta(block: Block) -> int:
+    """Return the number of free entries of a block's relative factor."""
+    return sum(len(part) * (len(part) + 1) // 2 for part in block.partition)
+
+
+def _varcorr_rows(block: Block, Sigma: Floats) -> list[tuple]:
+    sds = np.sqrt(np.diag(Sigma))
+    rows = [(block.group, name, None, Sigma[i, i], sds[i]) for i, name in enumerate(block.columns)]
+    for part in block.partition:
+        for a, i in enumerate(part):
+            for j in part[a + 1 :]:
+                scale = sds[i] * sds[j]
+                corr = Sigma[i, j] / scale if scale > 0 else np.nan
+                rows.append((block.group, block.columns[i], block.columns[j], Sigma[i, j], corr))
+    return rows
+
+
+def _ranef_rows(block: Block, b: Floats, conditional: Floats) -> pd.DataFrame:
+    G, q = b.shape
+    sds = np.sqrt(np.maximum(np.diagonal(conditional, axis1=1, axis2=2), 0.0))
+    return pd.DataFrame(
+        {
+            "grpvar": block.group,
+            "term": np.repeat(list(block.columns), G),
+            "grp": np.tile(list(block.levels), q),
+            "condval": b.T.ravel(),
+            "condsd": sds.T.ravel(),
+        }
+    )
