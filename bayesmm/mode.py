@@ -1,0 +1,311 @@
+"""The marginal MAP: the mode of the marginal posterior of the variance parameters.
+
+The same function as REML, with the priors added: coefficients with a normal or a flat prior are integrated out, the others are
+taken at their joint mode, and the density is that of (sds, correlations, sigma) on their natural scales, so that no Jacobian
+enters. A standard deviation is searched over the whole real line (its sign means nothing), a correlation matrix through the
+hyperbolic arc tangents of its canonical partial correlations (Lewandowski, Kurowicka & Joe 2009), sigma by its logarithm.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayesmm.design import Block, Design
+from bayesmm.errors import PriorError
+from bayesmm.marginal.crossproducts import Floats
+from bayesmm.marginal.gaussian import FixedPrior, Value, evaluate, log_likelihood
+from bayesmm.maximize import (
+    ROUNDING,
+    SNAP,
+    Problem,
+    Search,
+    assemble,
+    lower_factor,
+    maximize,
+    minimum,
+    reduced,
+    snapped,
+)
+from bayesmm.pointfit import Optimum, PointFit
+from bayesmm.priors import Priors, coefficient_prior
+
+# Imaginary step for derivatives of the analytic maps below: no subtraction, so it may be as small as this and is exact.
+COMPLEX_STEP = 1e-30
+# REML may sit at 0 or at a correlation of 1, from where no search moves; start at least this far inside.
+START_SD, START_CORRELATION = 0.1, 0.9
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Where the parameters of one block are in x: its q sds (in units of sigma0 / scale), then its partial correlations."""
+
+    block: Block
+    unit: Floats  # (q,) sd = unit * x
+    sds: slice
+    corrs: slice
+    pairs: tuple[tuple[int, int], ...]  # (row, column), row > column, of each partial correlation
+    part: tuple[int, ...]  # part of each coefficient
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The marginal posterior as a function of x = (blocks' parameters, log sigma, non-normal coefficients)."""
+
+    problem: Problem
+    priors: Priors
+    shapes: tuple[Shape, ...]
+    sd: Floats  # (p,) prior sds of the fixed columns: inf flat, 0 fixed or free here
+    loose: tuple[int, ...]  # fixed columns whose coefficient is part of x
+    places: tuple[str, ...]  # place of every fixed column's prior
+    at: Floats  # (p,) taken out of the response for each fixed column: prior means, or REML's estimates without one
+    log_sigma: int
+
+
+def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | None = None) -> PointFit:
+    """Return the mode of the marginal posterior density of (sds, correlations, sigma) on their natural scales.
+
+    Parameters
+    ----------
+    design : Design
+    priors : Priors
+    start : mapping, optional
+        Starting standard deviations, as `maximize` takes them.
+
+    Returns
+    -------
+    PointFit
+        `beta` and `modes` are the conditional modes there; `criterion` is -2 log density up to the constants of the priors.
+
+    Raises
+    ------
+    PriorError
+        If a prior is a callable, whose density only PyMC knows.
+    """
+    custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
+    if custom:
+        raise PriorError(f"the marginal mode needs densities in closed form, and the prior of {custom[0]} is a function")
+    reml = maximize(design, "REML", start=start)
+    posterior = build_posterior(design, priors, reml)
+    search = Search(lambda x: _criterion(posterior, x))
+    free = _free(posterior)
+    inner = Search(lambda y: _restricted(search, posterior, free, y))
+    best, value = None, np.inf
+    starts = [_start(posterior, reml, move)[free] for move in (False, True)]
+    for y in starts:
+        found = minimum(inner, y)
+        if inner(found)[0] < value - ROUNDING * abs(value) or best is None:
+            best, value = found, inner(found)[0]
+    best = snapped(inner, best, SNAP)
+    x = _full(posterior, free, best)
+    gradient = float(np.abs(inner(best)[1]).max(initial=0.0))
+    return _point(posterior, x, Optimum(x, gradient, search.evaluations, len(starts)), value)
+
+
+def build_posterior(design: Design, priors: Priors, reml: PointFit) -> Posterior:
+    """Return the marginal posterior for a design and its priors; REML's estimates serve as units."""
+    prior = coefficient_prior(priors, design)
+    sd, mean, normal = np.asarray(prior.sd, float), np.asarray(prior.mean, float), np.asarray(prior.normal, bool)
+    basis = np.eye(design.p)
+    if prior.centred and design.has_intercept:
+        basis[design.coefficients.index("Intercept")] -= design.means
+    gamma = np.linalg.solve(basis, np.nan_to_num(reml.beta))
+    at = np.where(normal & np.isfinite(sd), mean, gamma)
+    order = np.argsort(~np.isfinite(sd) & normal, kind="stable")  # flat columns last
+    basis, at, sd, normal = basis[:, order], at[order], np.where(normal, sd, 0.0)[order], normal[order]
+    r = design.y - design.offset - design.X @ (basis @ at)
+    problem = reduced(design, design.X @ basis, r, basis, basis @ at, 0.0)
+    shapes, end = [], 0
+    for k, block in enumerate(design.blocks):
+        shape = _shape(block, reml.sigma / problem.scales[k], end)
+        shapes.append(shape)
+        end = shape.corrs.stop
+    loose = tuple(int(j) for j in np.flatnonzero(~normal))
+    places = [f"beta[{name}]" for name in design.coefficients]
+    if design.has_intercept:
+        places[design.coefficients.index("Intercept")] = "Intercept_centred" if prior.centred else "Intercept"
+    return Posterior(problem, priors, tuple(shapes), sd, loose, tuple(places[j] for j in order), at, end)
+
+
+def _shape(block: Block, unit: Floats, start: int) -> Shape:
+    q = len(block.columns)
+    part = {column: number for number, columns in enumerate(block.partition) for column in columns}
+    pairs = tuple((i, j) for i in range(q) for j in range(i) if part[i] == part[j])
+    middle = start + q
+    return Shape(block, unit, slice(start, middle), slice(middle, middle + len(pairs)), pairs, tuple(part[i] for i in range(q)))
+
+
+def _factor(shape: Shape, sds: np.ndarray, partial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower factor diag(sds) C, (q, q), and log det of the correlation matrix C C'; analytic in its arguments."""
+    q = len(sds)
+    C, left = np.zeros((q, q), dtype=np.result_type(sds, partial)), np.ones(q, dtype=np.result_type(sds, partial))
+    for (i, j), z in zip(shape.pairs, partial, strict=True):
+        C[i, j] = np.tanh(z) * np.sqrt(left[i])
+        left[i] = left[i] / np.cosh(z) ** 2
+    C[range(q), range(q)] = np.sqrt(left)
+    return sds[:, None] * C, np.log(left).sum()
+
+
+def _derivatives(shape: Shape, sds: Floats, partial: Floats) -> tuple[Floats, Floats]:
+    """Return the derivatives of the factor, (q + pairs, q, q), and of its log determinant, (q + pairs,), by complex steps."""
+    values = np.concatenate([sds, partial]).astype(complex)
+    d_factor, d_logdet = [], []
+    for i in range(len(values)):
+        step = values.copy()
+        step[i] += 1j * COMPLEX_STEP
+        L, logdet = _factor(shape, step[: len(sds)], step[len(sds) :])
+        d_factor.append(L.imag / COMPLEX_STEP)
+        d_logdet.append(logdet.imag / COMPLEX_STEP)
+    return np.array(d_factor), np.array(d_logdet)
+
+
+def _likelihood(posterior: Posterior, x: Floats) -> tuple[Value, float, FixedPrior, list[Floats]]:
+    """Evaluate the marginal likelihood at x: the value, sigma, the prior of the fixed columns and the relative factors."""
+    sigma = math.exp(x[posterior.log_sigma])
+    mean = np.zeros(len(posterior.at))
+    for place, j in enumerate(posterior.loose):
+        mean[j] = x[posterior.log_sigma + 1 + place] - posterior.at[j]
+    flat_columns = ~np.isfinite(posterior.sd)
+    prior = FixedPrior(
+        mean, np.where(flat_columns, 1.0, posterior.sd / sigma), np.where(flat_columns, 0.0, 1.0)
+    )
+    factors = [
+        posterior.problem.scales[k][:, None] * _factor(shape, shape.unit * x[shape.sds], x[shape.corrs])[0] / sigma
+        for k, shape in enumerate(posterior.shapes)
+    ]
+    cp = posterior.problem.cp
+    packed = np.concatenate([np.empty(0), *(factors[k].ravel() for k in cp.order)])
+    return evaluate(cp, packed, sigma, prior), sigma, prior, factors
+
+
+def _criterion(posterior: Posterior, x: Floats) -> tuple[float, Floats]:
+    """Return -2 log density and its gradient at x."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        value, sigma, prior, factors = _likelihood(posterior, x)
+        if not value.ok:
+            return np.inf, np.zeros_like(x)
+        n_flat = int((prior.D == 0).sum())
+        cp = posterior.problem.cp
+        gradient = np.zeros_like(x)
+        # d / d log sigma: of the residual term, and through lam = s / sigma and T = L / sigma
+        d_sigma = -(cp.n - n_flat) + value.quad / sigma**2 - value.d_lam @ (prior.lam * prior.D)
+        log_prior, at = 0.0, 0
+        for k in cp.order:
+            q = len(factors[k])
+            d_T = value.d_T[at : at + q * q].reshape(q, q)
+            at += q * q
+            d_sigma -= (d_T * factors[k]).sum()
+            log_prior += _add_block(posterior, posterior.shapes[k], k, d_T / sigma, x, gradient)
+        log_prior += _add_sigma(posterior, sigma, d_sigma, gradient)
+        for place, j in enumerate(posterior.loose):
+            prior_j, i = posterior.priors[posterior.places[j]], posterior.log_sigma + 1 + place
+            log_prior += float(prior_j.logpdf(x[i]))
+            gradient[i] += value.d_mean[j] + float(prior_j.dlogpdf(x[i]))
+        total = -2 * (log_likelihood(cp, value, n_flat) + log_prior)
+    return (total, -2 * gradient) if np.isfinite(total) and np.isfinite(gradient).all() else (np.inf, np.zeros_like(x))
+
+
+def _add_block(posterior: Posterior, shape: Shape, k: int, d_L: Floats, x: Floats, gradient: Floats) -> float:
+    """Add a block's part to the gradient of the log density, and return its log prior."""
+    sds, partial = shape.unit * x[shape.sds], x[shape.corrs]
+    d_factor, d_logdet = _derivatives(shape, sds, partial)
+    d_all = np.einsum("iab,ab->i", d_factor, posterior.problem.scales[k][:, None] * d_L)
+    log_prior = 0.0
+    name = shape.block.name
+    for i, column in enumerate(shape.block.columns):
+        prior = posterior.priors[f"sd_{name}[{column}]"]
+        if prior.distribution != "Fixed":
+            log_prior += float(prior.logpdf(abs(sds[i])))
+            d_all[i] += np.sign(sds[i]) * float(prior.dlogpdf(abs(sds[i])))
+    if shape.pairs:
+        eta = dict(posterior.priors[f"corr_{name}"].parameters)["eta"]
+        log_prior += (eta - 1) * float(_factor(shape, sds, partial)[1])
+        d_all += (eta - 1) * d_logdet
+    gradient[shape.sds] += d_all[: len(sds)] * shape.unit
+    gradient[shape.corrs] += d_all[len(sds) :]
+    return log_prior
+
+
+def _add_sigma(posterior: Posterior, sigma: float, d_log_sigma: float, gradient: Floats) -> float:
+    prior = posterior.priors["sigma"]
+    gradient[posterior.log_sigma] += d_log_sigma
+    if prior.distribution == "Fixed":
+        return 0.0
+    gradient[posterior.log_sigma] += sigma * float(prior.dlogpdf(sigma))
+    return float(prior.logpdf(sigma))
+
+
+def _free(posterior: Posterior) -> np.ndarray:
+    """Return which parameters are not fixed by their prior."""
+    free = np.ones(posterior.log_sigma + 1 + len(posterior.loose), dtype=bool)
+    for shape in posterior.shapes:
+        for i, column in enumerate(shape.block.columns):
+            if posterior.priors[f"sd_{shape.block.name}[{column}]"].distribution == "Fixed":
+                free[shape.sds.start + i] = False
+    free[posterior.log_sigma] = posterior.priors["sigma"].distribution != "Fixed"
+    return free
+
+
+def _full(posterior: Posterior, free: np.ndarray, y: Floats) -> Floats:
+    """Return all parameters: the free ones y, and the fixed ones at their values."""
+    x = np.zeros(len(free))
+    for shape in posterior.shapes:
+        for i, column in enumerate(shape.block.columns):
+            prior = posterior.priors[f"sd_{shape.block.name}[{column}]"]
+            if prior.distribution == "Fixed":
+                x[shape.sds.start + i] = dict(prior.parameters)["value"] / shape.unit[i]
+    if posterior.priors["sigma"].distribution == "Fixed":
+        x[posterior.log_sigma] = math.log(dict(posterior.priors["sigma"].parameters)["value"])
+    x[free] = y
+    return x
+
+
+def _restricted(search: Search, posterior: Posterior, free: np.ndarray, y: Floats) -> tuple[float, Floats]:
+    value, gradient = search(_full(posterior, free, y))
+    return value, gradient[free]
+
+
+def _start(posterior: Posterior, reml: PointFit, moved: bool) -> Floats:
+    """Return a start: REML, kept off its boundaries; or, `moved`, every sd at sigma's size and no correlation."""
+    x = np.zeros(posterior.log_sigma + 1 + len(posterior.loose))
+    for shape, Sigma in zip(posterior.shapes, reml.covariances, strict=True):
+        x[shape.sds] = 1.0 if moved else np.maximum(np.sqrt(np.diag(Sigma)) / shape.unit, START_SD)
+        if shape.pairs and not moved:
+            x[shape.corrs] = _partial(shape, Sigma)
+    x[posterior.log_sigma] = math.log(reml.sigma)
+    x[posterior.log_sigma + 1 :] = posterior.at[list(posterior.loose)]
+    return x
+
+
+def _partial(shape: Shape, Sigma: Floats) -> Floats:
+    """Return the arc tangents of the partial correlations of Sigma, kept off +-1."""
+    sds = np.sqrt(np.diag(Sigma))
+    R = Sigma / np.where(sds > 0, sds, 1.0)[:, None] / np.where(sds > 0, sds, 1.0)
+    C = lower_factor(np.linalg.cholesky(START_CORRELATION * R + (1 - START_CORRELATION) * np.eye(len(R))))
+    left, out = np.ones(len(R)), []
+    for i, j in shape.pairs:
+        out.append(np.arctanh(C[i, j] / np.sqrt(left[i])))
+        left[i] -= C[i, j] ** 2
+    return np.array(out)
+
+
+def _point(posterior: Posterior, x: Floats, optimum: Optimum, criterion: float) -> PointFit:
+    problem = posterior.problem
+    value, sigma, prior, factors = _likelihood(posterior, x)
+    packed = np.concatenate([np.empty(0), *(factors[k].ravel() for k in problem.cp.order)])
+    free = packed[problem.free]
+    at_prior = assemble(
+        problem, "MAP", free, sigma, prior, optimum, criterion=criterion, loglik=np.nan, deviance=np.nan, priors=posterior.priors
+    )
+    return _with_likelihood(posterior, at_prior, packed, sigma)
+
+
+def _with_likelihood(posterior: Posterior, point: PointFit, packed: Floats, sigma: float) -> PointFit:
+    """Return the fit with the log-likelihood of the data at the mode, the coefficients held at their conditional mode."""
+    problem = posterior.problem
+    p = problem.cp.p
+    gamma = np.linalg.solve(problem.basis, point.beta) - posterior.at
+    held = FixedPrior(gamma, np.zeros(p), np.ones(p))
+    loglik = log_likelihood(problem.cp, evaluate(problem.cp, packed, sigma, held), 0)
+    return replace(point, loglik=loglik, deviance=-2 * loglik)

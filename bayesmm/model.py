@@ -1,0 +1,260 @@
+"""Model: a formula and a data frame, made into a design, priors, a graph, and its two answers."""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+import numpy as np
+
+from bayesmm.design import Design, make_design
+from bayesmm.errors import listing, suggest
+from bayesmm.families import Family, get_family
+from bayesmm.fit import Fit
+from bayesmm.formula import parse
+from bayesmm.maximize import maximize
+from bayesmm.pointfit import PointFit
+from bayesmm.priors import Priors, resolve_priors
+
+EFFECTS = ("auto", "explicit")
+# A factor is centred where the data know its effects better than the prior does: mean reliability above one half. The centred
+# parameterisation mixes at a rate of about 1 - reliability, the non-centred one at about the reliability (Papaspiliopoulos,
+# Roberts & Skoeld 2007, Statistical Science 22(1), section 2).
+CENTRED_ABOVE = 0.5
+
+
+class Model:
+    """A mixed model: what to fit, before it is fitted.
+
+    Parameters
+    ----------
+    formula : str
+        Such as ``"Reaction ~ Days + (Days | Subject)"``; the names are columns of `data`, never Python variables.
+    data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of arrays
+        One row for each observation. The columns used are copied.
+    family : str
+        "gaussian".
+    priors : mapping, optional
+        By class (``"beta"``, ``"sd"``, ``"corr"``, ``"sigma"``) or, stronger, by place (``"beta[Days]"``, ``"sd_Subject"``,
+        ``"sd_Subject[Days]"``, ``"corr_Subject"``, ``"Intercept"``); values are `Prior`, a number (fixes the parameter), or a function
+        that returns a PyMC distribution.
+    weights : str or array of shape (n,), optional
+        Prior weights: the residual variance of row i is sigma^2 / w_i.
+    missing : {"drop", "error"}
+        What to do with rows that have a missing value in a column that the model uses.
+    transforms : mapping of str to function, optional
+        Functions of one or more columns that the formula may call, besides the built-in ones.
+
+    Attributes
+    ----------
+    design : Design
+        Response, fixed-effects matrix, random-effects blocks, their labels and encoders.
+    priors : Priors
+        The prior of every parameter, by place; ``dict(model.priors)`` can be edited and given to a new Model.
+    family : Family
+
+    Raises
+    ------
+    FormulaError, DataError, PriorError
+        One sentence each: what was found, what was expected, and the valid choices.
+    """
+
+    def __init__(
+        self,
+        formula: str,
+        data: object,
+        family: str = "gaussian",
+        priors: Mapping[str, object] | None = None,
+        *,
+        weights: object = None,
+        missing: str = "drop",
+        transforms: Mapping[str, Callable] | None = None,
+    ) -> None:
+        self.family: Family = get_family(family)
+        self.formula = parse(formula, transforms or ())
+        self.design: Design = make_design(
+            self.formula, data, weights=weights, missing=missing, transforms=transforms, family=self.family.name
+        )
+        self.priors: Priors = resolve_priors(self.design, self.family, priors)
+
+    def maximize(self, method: str = "REML", nagq: int = 1, start: Mapping[str, float] | None = None) -> PointFit:
+        """Return the maximum of the marginal likelihood (REML, ML) or of the marginal posterior (MAP).
+
+        Parameters
+        ----------
+        method : {"REML", "ML", "MAP"}
+            "MAP" is the mode of the marginal posterior of (sds, correlations, sigma) on their natural scales under
+            ``model.priors``, with the coefficients and the random effects integrated out.
+        nagq : int
+            Quadrature nodes for each random effect. A Gaussian model is integrated exactly, so that only 1 makes sense.
+        start : mapping, optional
+            Starting standard deviations by place.
+
+        Raises
+        ------
+        ValueError
+            For an unknown method, `nagq` other than 1, or a place that is not in the model.
+        PriorError
+            For "MAP" where a prior is a function.
+        """
+        if nagq != 1:
+            raise ValueError(f"nagq must be 1 for the gaussian family, whose integral is exact, not {nagq!r}")
+        return maximize(self.design, method, self.priors, start)
+
+    def graph(self, effects: str = "auto", centred: str | bool | Mapping[str, bool] = "auto"):
+        """Return the PyMC model.
+
+        Parameters
+        ----------
+        effects : {"auto", "explicit"}
+            "explicit": the random effects are variables of the graph.
+        centred : "auto", bool, or mapping of factor to bool
+            Whether the effects of a factor are sampled as they are, or in units of their standard deviations. "auto" centres a
+            factor when its effects are well determined by the data: mean reliability above 1/2 at the REML estimate.
+
+        Returns
+        -------
+        pymc.Model
+        """
+        from bayesmm.graph.explicit import build_explicit
+
+        if effects not in EFFECTS:
+            raise ValueError(f"effects must be one of {listing(EFFECTS)}, not {effects!r}{suggest(str(effects), EFFECTS)}")
+        return build_explicit(self.design, self.priors, centred=self._centred(centred))
+
+    def _centred(self, centred: str | bool | Mapping[str, bool]) -> dict[str, bool]:
+        names = [block.name for block in self.design.blocks]
+        if isinstance(centred, bool):
+            return dict.fromkeys(names, centred)
+        chosen = dict(zip(names, reliabilities(self._reml) > CENTRED_ABOVE, strict=True)) if names else {}
+        if centred == "auto":
+            return {name: bool(value) for name, value in chosen.items()}
+        if not isinstance(centred, Mapping):
+            raise ValueError(f"centred must be 'auto', True, False, or a mapping of factor to bool, not {centred!r}")
+        for name in centred:
+            if name not in names:
+                raise ValueError(f"centred names {name!r}; the grouping factors are {listing(names)}{suggest(name, names)}")
+        return {name: bool(centred.get(name, chosen[name])) for name in names}
+
+    @cached_property
+    def _reml(self) -> PointFit:
+        return self.maximize()
+
+    def sample(
+        self,
+        draws: int = 1000,
+        tune: int = 1000,
+        chains: int = 4,
+        seed: int | None = None,
+        sampler: str = "auto",
+        effects: str = "auto",
+        progress: bool = True,
+        *,
+        centred: str | bool | Mapping[str, bool] = "auto",
+        target_accept: float = 0.9,
+        cores: int | None = None,
+    ) -> Fit:
+        """Sample the posterior by NUTS.
+
+        Parameters
+        ----------
+        draws, tune, chains : int
+            Draws kept and warm-up draws of each chain.
+        seed : int, optional
+            The same seed and sampler give identical draws. None: a new one, recorded in the fit.
+        sampler : {"auto", "nutpie", "pymc"}
+            "auto" is nutpie.
+        effects, centred
+            See `graph`.
+        progress : bool
+            Show a progress bar; never shown where the output is no terminal.
+        target_accept : float
+            Between 0 and 1; nearer to 1 means smaller steps.
+        cores : int, optional
+            Chains run at the same time.
+
+        Returns
+        -------
+        Fit
+            Also after Ctrl-C, with the draws that were finished, and marked as interrupted.
+
+        Raises
+        ------
+        ValueError
+            For an argument out of range, or a model whose density is not finite where the sampler would start.
+        """
+        from bayesmm.sampling import check_arguments, sample_graph
+
+        settings = dict(
+            draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, target_accept=target_accept, cores=cores
+        )  # fmt: skip
+        check_arguments(**settings)
+        began = time.perf_counter()
+        graph = self.graph(effects, centred)
+        return Fit(self, sample_graph(graph, **settings, progress=progress, began=began))
+
+    def prior_predictive(self, draws: int = 500, seed: int | None = None):
+        """Draw parameters from the priors, and data given them.
+
+        Parameters
+        ----------
+        draws : int
+        seed : int, optional
+
+        Returns
+        -------
+        xarray.DataTree
+            Groups ``prior`` and ``prior_predictive``.
+        """
+        from bayesmm.sampling import prior_predictive
+
+        return prior_predictive(self.graph(centred=False), draws, seed)
+
+    def equation(self) -> str:
+        """Return the model with its priors in LaTeX."""
+        from bayesmm.equation import equation
+
+        return equation(self.design, self.priors, self.family)
+
+    def __repr__(self) -> str:
+        from bayesmm.summary import render_model
+
+        return render_model(self)
+
+
+def fit(
+    formula: str,
+    data: object,
+    family: str = "gaussian",
+    priors: Mapping[str, object] | None = None,
+    *,
+    weights: object = None,
+    missing: str = "drop",
+    transforms: Mapping[str, Callable] | None = None,
+    **sampling: object,
+) -> Fit:
+    """Fit a mixed model by NUTS: ``Model(...).sample(...)``.
+
+    Parameters
+    ----------
+    formula, data, family, priors, weights, missing, transforms
+        See `Model`.
+    **sampling
+        See `Model.sample`.
+
+    Returns
+    -------
+    Fit
+    """
+    model = Model(formula, data, family, priors, weights=weights, missing=missing, transforms=transforms)
+    return model.sample(**sampling)
+
+
+def reliabilities(point: PointFit) -> np.ndarray:
+    """Return the mean reliability of each factor's effects, (K,): 1 - conditional variance / variance, at the point estimate."""
+    out = []
+    for Sigma, conditional in zip(point.covariances, point.conditional, strict=True):
+        variance = np.diag(Sigma)
+        mean_conditional = np.diagonal(conditional, axis1=1, axis2=2).mean(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out.append(np.mean(np.where(variance > 0, 1 - mean_conditional / variance, 0.0)))
+    return np.array(out)

@@ -1,0 +1,42 @@
+"""The reference fits and their data, for the tests."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import bayesmm as bmm
+
+HERE = Path(__file__).parent
+# The original immune data have no licence: they are never part of the repository, and are looked for beside it.
+IMMUNE = HERE.parents[1] / "shared" / "data" / "immune_original.csv"
+FACTORS = ("Patient", "Subject", "School", "Class", "FamID", "IndID", "Block", "Sex", "Genotype", "agegp", "batch", "cask")
+
+
+@cache
+def reference_models() -> dict[str, dict]:
+    """Return the reference fits by name."""
+    return json.loads((HERE / "reference" / "lme4_gaussian.json").read_text())["models"]
+
+
+def names(engine: str) -> list[str]:
+    """Return the names of the fits of one engine."""
+    return [name for name, model in reference_models().items() if model["engine"] == engine]
+
+
+@cache
+def frame(name: str) -> pd.DataFrame:
+    """Return a data set with its codes as categories in numeric order, as R's factor() has them."""
+    if name in ("immune", "immune_t0"):
+        if not IMMUNE.exists():
+            pytest.skip("the original immune data may not be redistributed and are not beside this checkout")
+        data = pd.read_csv(IMMUNE)
+        data = data[data["Time"] == 0] if name == "immune_t0" else data
+    elif (HERE / "data" / f"{name}.csv").exists():
+        data = pd.read_csv(HERE / "data" / f"{name}.csv")
+    else:
+        data = bmm.load_dataset(name)
+    codes = {column: data[column].astype("category") for column in FACTORS if column in data and data[column].dtype != "category"}
+    return data.assign(**codes)
