@@ -1,0 +1,89 @@
+"""Bayesian mixed-effects models from an lme4 formula: the posterior beside the REML fit.
+
+>>> import bayesmm as bmm
+>>> model = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.load_dataset("sleepstudy"))
+>>> point = model.maximize()  # lme4's answer
+>>> fit = model.sample(seed=1)  # the posterior
+>>> print(fit.compare(point))
+
+Importing this package loads nothing heavy: pandas, PyMC, Numba and matplotlib come with the first name that needs them.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from bayesmm.checks import Check
+    from bayesmm.compare import Comparison
+    from bayesmm.datasets import datasets, load_dataset
+    from bayesmm.errors import BayesmmWarning, DataError, FormulaError, PriorError
+    from bayesmm.fit import Fit
+    from bayesmm.model import Model, fit
+    from bayesmm.pointfit import PointFit
+    from bayesmm.priors import Prior
+
+__all__ = [
+    "BayesmmWarning",
+    "Check",
+    "Comparison",
+    "DataError",
+    "Fit",
+    "FormulaError",
+    "Model",
+    "PointFit",
+    "Prior",
+    "PriorError",
+    "__version__",
+    "datasets",
+    "fit",
+    "load_dataset",
+]
+
+# public name -> the module that has it
+_HOME = {
+    "BayesmmWarning": "bayesmm.errors",
+    "Check": "bayesmm.checks",
+    "Comparison": "bayesmm.compare",
+    "DataError": "bayesmm.errors",
+    "Fit": "bayesmm.fit",
+    "FormulaError": "bayesmm.errors",
+    "Model": "bayesmm.model",
+    "PointFit": "bayesmm.pointfit",
+    "Prior": "bayesmm.priors",
+    "PriorError": "bayesmm.errors",
+    "datasets": "bayesmm.datasets",
+    "fit": "bayesmm.model",
+    "load_dataset": "bayesmm.datasets",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name at its first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """The type of this package: the functions ``fit`` and ``datasets`` keep their names.
+
+    Python's import sets a submodule as an attribute of its package, which would put the modules ``bayesmm/fit.py`` and
+    ``bayesmm/datasets/`` in the place of the functions of the same names as soon as anything imports them.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,238 @@
+"""The command ``bayesmm``. Everything heavy is imported inside the commands, so that help answers at once."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bayesmm import __version__
+from bayesmm.errors import BayesmmWarning, DataError, FormulaError, PriorError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bayesmm.model import Model
+
+WRONG_INPUT = 2  # also what the parser of the options leaves with
+CHECKS_FAILED = 3
+INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
+
+EXIT_CODES = (
+    "[dim]Exit codes: 0 fine; 2 wrong input, one line on stderr; 3 the checks of the result failed; 130 Ctrl-C.[/dim]"
+)
+
+app = typer.Typer(
+    help="Bayesian mixed-effects models from an lme4 formula, the posterior beside the REML fit.",
+    epilog=f"Try:  [bold]bayesmm fit sleepstudy 'Reaction ~ Days + (Days | Subject)'[/bold]\n\n{EXIT_CODES}",
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,  # what is not caught is a mistake of ours: its plain traceback is what we need
+)
+
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="A CSV or Parquet file, or the name of a data set (see [bold]bayesmm datasets[/bold])."
+    ),
+]
+FormulaArgument = Annotated[
+    str,
+    typer.Argument(metavar="FORMULA", help="As in lme4, in quotes: [bold]'y ~ x + (x | group)'[/bold]."),
+]
+FamilyOption = Annotated[str, typer.Option(help="Distribution of the response.", rich_help_panel="Model")]
+WeightsOption = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column of prior weights.", rich_help_panel="Model")
+]
+MissingOption = Annotated[
+    Literal["drop", "error"],
+    typer.Option(help="Rows with missing values: drop them and say so, or refuse.", rich_help_panel="Model"),
+]
+PriorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PLACE=PRIOR",
+        help="A prior in place of the default, as often as needed. Places: [bold]beta[/bold], [bold]sd[/bold], "
+        "[bold]corr[/bold], [bold]sigma[/bold], or one parameter as in [bold]beta\\[Days][/bold], "
+        "[bold]sd_Subject\\[Days][/bold]. Priors: [bold]'sd=HalfNormal(sigma=10)'[/bold]; a number fixes the "
+        "parameter: [bold]sigma=25[/bold].",
+        rich_help_panel="Model",
+    ),
+]
+OutOption = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Write the results into this folder.", rich_help_panel="Output"),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace results that are in it already.", rich_help_panel="Output")
+]
+
+
+def _number(text: str, least: int) -> typer.models.OptionInfo:
+    return typer.Option(metavar="N", min=least, help=text, rich_help_panel="Sampling")
+
+
+@app.command(epilog=EXIT_CODES)
+def fit(
+    data: DataArgument,
+    formula: FormulaArgument,
+    family: FamilyOption = "gaussian",
+    prior: PriorOption = None,
+    weights: WeightsOption = None,
+    missing: MissingOption = "drop",
+    draws: Annotated[int, _number("Draws kept of each chain.", least=1)] = 1000,
+    tune: Annotated[int, _number("Warm-up draws of each chain, thrown away.", least=0)] = 1000,
+    chains: Annotated[int, _number("Independent chains.", least=1)] = 4,
+    seed: Annotated[int | None, _number("The same seed gives the same draws.", least=0)] = None,
+    sampler: Annotated[
+        Literal["auto", "nutpie", "pymc"],
+        typer.Option(help="Whose NUTS; auto is nutpie's.", rich_help_panel="Sampling"),
+    ] = "auto",
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+) -> int:
+    """Sample the [bold]posterior[/bold] and set it beside the REML fit.
+
+    Prints the verdict of the checks, the table of the model, the comparison.
+    With --out also writes the draws (fit.nc), tables (CSV) and figures (PNG).
+    """
+    from bayesmm import cli_output
+
+    folder = cli_output.prepare(out, cli_output.FIT_FILES, overwrite)
+    model = _model(data, formula, family, prior, weights, missing)
+    try:
+        result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler)
+    except ValueError as error:  # an argument out of range, or a density that is not finite where sampling would start
+        raise DataError(str(error)) from error
+    # In this order because sampling may have taken an hour: what has been drawn is safe before anything else is tried.
+    written = [] if folder is None else [cli_output.write_draws(folder, result)]
+    print(result)
+    comparison = result.compare()
+    print(f"\n{comparison}")
+    if folder is not None:
+        _say_written(written + cli_output.write_fit(folder, result, comparison))
+    checks = result.checks()
+    if any(check.name == "interrupted" and not check.ok for check in checks):
+        return INTERRUPTED
+    return 0 if all(check.ok for check in checks) else CHECKS_FAILED
+
+
+@app.command(epilog=EXIT_CODES)
+def maximize(
+    data: DataArgument,
+    formula: FormulaArgument,
+    method: Annotated[
+        Literal["REML", "ML", "MAP"],
+        typer.Option(
+            help="Restricted or full maximum likelihood, or the mode of the marginal posterior.",
+            case_sensitive=False,
+            rich_help_panel="Model",
+        ),
+    ] = "REML",
+    family: FamilyOption = "gaussian",
+    prior: PriorOption = None,
+    weights: WeightsOption = None,
+    missing: MissingOption = "drop",
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+) -> int:
+    """Fit by [bold]REML[/bold] or ML, as lme4 does.
+
+    Prints the summary in lme4's layout. With --out also writes its tables (CSV).
+    """
+    from bayesmm import cli_output
+
+    folder = cli_output.prepare(out, cli_output.POINT_FILES, overwrite)
+    point = _model(data, formula, family, prior, weights, missing).maximize(method=method)
+    print(point)
+    if folder is not None:
+        _say_written(cli_output.write_point(folder, point))
+    return 0 if point.converged else CHECKS_FAILED
+
+
+@app.command("datasets")
+def list_datasets() -> int:
+    """List the data sets that DATA can name."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from bayesmm.datasets.table import DATASETS
+
+    table = Table("name", "rows", "what it is", box=SIMPLE_HEAD, header_style="dim")
+    for row in DATASETS.values():
+        details = f"{', '.join(row.columns)}\n{row.source}\nlicence: {row.licence}"
+        table.add_row(f"[bold]{row.name}[/bold]", f"{row.rows:,}", f"{row.description}\n[dim]{details}[/dim]\n")
+    Console().print(table)
+    return 0
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"bayesmm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _model(data: str, formula: str, family: str, prior: list[str] | None, weights: str | None, missing: str) -> Model:
+    from bayesmm.cli_input import read_data, read_priors
+    from bayesmm.model import Model
+
+    frame, taken = read_data(data)
+    print(taken, end="\n\n")
+    return Model(formula, frame, family, read_priors(prior or []) or None, weights=weights, missing=missing)
+
+
+def _say_written(paths: list[Path]) -> None:
+    print(f"\nWritten to {paths[0].parent}: {', '.join(path.name for path in paths)}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        The words after ``bayesmm``; by default those of the process.
+
+    Returns
+    -------
+    int
+        0; 2 for wrong input, after one line on stderr (a formula and the line under it may follow); 3 if the checks of
+        the result failed; 130 after Ctrl-C.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            words = sys.argv[1:] if arguments is None else arguments
+            return app(args=words or ["--help"], prog_name="bayesmm", standalone_mode=False) or 0
+        except typer.TyperException as error:
+            _complain(" ".join(error.format_message().split()))
+            return error.exit_code
+        except FormulaError as error:
+            _complain(str(error))
+        except (DataError, PriorError, OSError) as error:
+            _complain(" ".join(str(error).split()))
+        return WRONG_INPUT
+
+
+def _complain(sentence: str) -> None:
+    print(f"bayesmm: {sentence}", file=sys.stderr)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+    """Print a warning as one sentence, without the place in the code that Python would add."""
+    if issubclass(category, BayesmmWarning):
+        _complain(f"warning: {message}")
+    else:
+        _complain(f"{category.__name__}: {message}")

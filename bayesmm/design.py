@@ -1,0 +1,326 @@
+"""From a formula and a table to the arrays of a mixed model: y, X and one block per grouping factor.
+
+What was learned from the data on the way (levels, contrasts, knots, means) is kept in the design's encoders, and
+`encode` repeats it on later data.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.data import checks
+from bayesmm.data.blocks import make_blocks
+from bayesmm.data.coding import Coding, Values, learn_coding, matrix
+from bayesmm.data.frames import Table, find_columns, missing_text, open_table, to_pandas
+from bayesmm.data.groups import Block, Grouping, check_block, find_levels
+from bayesmm.data.messages import Message, Rows
+from bayesmm.data.reading import check_arguments, offset, read, response, variables_of, weigh
+from bayesmm.data.scope import Scope, State, Transforms
+from bayesmm.data.transforms import check_columns, evaluate
+from bayesmm.data.variables import Variable, read_variable
+from bayesmm.errors import DataError
+from bayesmm.families import get_family
+from bayesmm.formula import Expr, Formula, column_nodes, text_of
+
+__all__ = ["Block", "Design", "Encoded", "EncodedBlock", "Encoders", "Message", "encode", "make_design"]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoders:
+    """What `encode` needs to repeat a design on other data.
+
+    Attributes
+    ----------
+    states : mapping of Expr to State
+        What each expression learned: levels and contrasts, knots, polynomial coefficients, means.
+    transforms : mapping of str to function
+        The user's own functions.
+    fixed : Coding
+        Of X.
+    bars : tuple of tuples of Coding
+        Of each block's Z: one per group term on its grouping factor.
+    groupings : tuple of Grouping
+        The levels of each block.
+    """
+
+    states: Mapping[Expr, State]
+    transforms: Transforms
+    fixed: Coding
+    bars: tuple[tuple[Coding, ...], ...]
+    groupings: tuple[Grouping, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """The data of a model as arrays, in the notation of Bates et al. (2015): y = X beta + Z b + offset + residual.
+
+    Attributes
+    ----------
+    formula : Formula
+    response : str
+        The left side as text.
+    y : float64 array, shape (n,)
+    X : float64 array, shape (n, p), C order
+    coefficients : tuple of str, length p
+        Names of the columns of X: ("Intercept", "Days", "Sex[T.M]:Time").
+    blocks : tuple of Block
+        One per grouping factor, in the order of the formula.
+    weights : float64 array, shape (n,), or None
+        The residual variance of row i is sigma^2 / weights[i].
+    offset : float64 array, shape (n,)
+        On the scale of the link; zeros if the formula has none.
+    rows : int64 array, shape (n,)
+        Positions of the rows in the user's table.
+    row_labels : array, shape (n,)
+        Their labels in its index; the positions where it has none of its own.
+    encoders : Encoders
+    messages : tuple of Message
+        What was to say about the data.
+    aliased : tuple of int
+        Columns of X that are linear combinations of earlier ones. They stay in X.
+    frame : pandas.DataFrame
+        A copy of the columns that the model uses, with the rows that it uses.
+    """
+
+    formula: Formula
+    response: str
+    y: np.ndarray
+    X: np.ndarray
+    coefficients: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    weights: np.ndarray | None
+    offset: np.ndarray
+    rows: np.ndarray
+    row_labels: np.ndarray
+    encoders: Encoders
+    messages: tuple[Message, ...]
+    aliased: tuple[int, ...]
+    frame: pd.DataFrame
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.y)
+
+    @property
+    def p(self) -> int:
+        """Number of columns of X."""
+        return self.X.shape[1]
+
+    @property
+    def has_intercept(self) -> bool:
+        """Whether the first column of X is the column of ones."""
+        return self.formula.intercept
+
+    @property
+    def means(self) -> np.ndarray:
+        """The means of the columns of X, shape (p,), with 0 for the intercept: where the centred intercept lies."""
+        means = self.X.mean(axis=0)
+        if self.has_intercept:
+            means[0] = 0.0
+        return means
+
+    @property
+    def coords(self) -> dict[str, tuple[str, ...]]:
+        """The labels of the posterior's dimensions: coef, and for each block its levels and its terms (twice)."""
+        coords = {"coef": self.coefficients}
+        for block in self.blocks:
+            coords |= {
+                block.name: block.levels,
+                f"{block.name}_term": block.columns,
+                f"{block.name}_term_bis": block.columns,
+            }
+        return coords
+
+
+class EncodedBlock(NamedTuple):
+    """One grouping factor on other data.
+
+    Attributes
+    ----------
+    index : int64 array, shape (m,)
+        The level of each row among the design's, -1 for a level that the fit did not see.
+    labels : array of str, shape (m,)
+    Z : float64 array, shape (m, q)
+    """
+
+    index: np.ndarray
+    labels: np.ndarray
+    Z: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Other data, encoded as the design's were.
+
+    Attributes
+    ----------
+    X : float64 array, shape (m, p)
+    offset : float64 array, shape (m,)
+    blocks : tuple of EncodedBlock
+        In the order of the design's blocks; empty if they were not asked for.
+    row_labels : array, shape (m,)
+    messages : tuple of Message
+    """
+
+    X: np.ndarray
+    offset: np.ndarray
+    blocks: tuple[EncodedBlock, ...]
+    row_labels: np.ndarray
+    messages: tuple[Message, ...]
+
+
+def make_design(
+    formula: Formula,
+    data: object,
+    *,
+    weights: str | Sequence[float] | None = None,
+    missing: str = "drop",
+    transforms: Transforms | None = None,
+    family: str = "gaussian",
+) -> Design:
+    """Evaluate a formula on data.
+
+    Parameters
+    ----------
+    formula : Formula
+    data : pandas, polars or pyarrow table, or dict of equally long columns
+        Only the columns that the formula names are read, and they are copied.
+    weights : str or array, shape (number of rows of `data`,), optional
+        A column or values w with residual variance sigma^2 / w; rows of weight 0 are left out.
+    missing : {"drop", "error"}
+        What to do with rows that have a missing value in a column that the model uses.
+    transforms : mapping of str to function, optional
+        Functions that the formula may call, besides those of the table.
+    family : str
+
+    Returns
+    -------
+    Design
+
+    Raises
+    ------
+    FormulaError
+        A column of the formula is not in the data; the formula's text is shown with the place underlined.
+    DataError
+        The data can not be used as the formula asks; the sentence names column, rows or levels.
+    """
+    # 0: the arguments
+    kind = get_family(family)
+    check_arguments(missing, formula, weights)
+    # 1: the columns that the model uses, and the rows that have them all
+    transforms = dict(transforms or {})
+    table, w = weigh(formula, read(formula, data, weights, missing), transforms)
+    checks.check_row_count(table.rows, table.total)
+    scope = Scope(table.variables, table.rows, transforms, said=table.said)
+    check_columns(scope)
+    # 2: response, offset and the variables of every term
+    y = response(formula, kind, scope)
+    shift = offset(formula, scope)
+    values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
+    # 3: the fixed part
+    fixed = learn_coding(formula.intercept, formula.terms, values)
+    X, coefficients = checks.checked_matrix(fixed, values, len(y), "the fixed part")
+    # 4: the groups
+    blocks, bars, groupings = make_blocks(formula, values, scope)
+    # 5: what the data give cause to say
+    aliased, said = checks.check_dependence(X, fixed, values)
+    scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope)])
+    return Design(
+        formula=formula,
+        response=text_of(formula.response),
+        y=y,
+        X=X,
+        coefficients=coefficients,
+        blocks=blocks,
+        weights=w,
+        offset=shift,
+        rows=scope.rows.positions,
+        row_labels=_labels(scope.rows),
+        encoders=Encoders(dict(scope.states), transforms, fixed, bars, groupings),
+        messages=tuple(scope.said),
+        aliased=aliased,
+        frame=to_pandas(scope.variables.values(), scope.rows),
+    )
+
+
+def encode(design: Design, data: object, *, groups: bool = True) -> Encoded:
+    """Encode other data as the design's own were: the same levels, contrasts, knots, means.
+
+    Parameters
+    ----------
+    design : Design
+    data : table
+        As for `make_design`; the response and the weights are not needed. No rows are fine.
+    groups : bool
+        False leaves out the grouping factors, whose columns are then not needed either.
+
+    Returns
+    -------
+    Encoded
+
+    Raises
+    ------
+    DataError
+        A column is missing or of another kind, a value is missing or not finite, or a factor has a level that the data
+        of the fit do not have. A level of a grouping factor that the fit did not see is no error: its index is -1.
+    """
+    formula, encoders = design.formula, design.encoders
+    table = open_table(data)
+    variables = _read_again(formula, table, groups)
+    rows = Rows(np.arange(table.n), table.labels)
+    if table.n == 0:  # an empty column has no kind, so there is nothing to evaluate
+        blocks = tuple(EncodedBlock(*_nothing(len(block.columns))) for block in design.blocks if groups)
+        return Encoded(np.empty((0, design.p)), np.empty(0), blocks, _labels(rows), ())
+    gaps = missing_text(tuple(variables.values()), rows)
+    if gaps:
+        raise DataError(gaps)
+    scope = Scope(variables, rows, encoders.transforms, dict(encoders.states), learning=False)
+    check_columns(scope)
+    values = {expr: evaluate(expr, scope) for expr in variables_of(formula, groups)}
+    X, shift = matrix(encoders.fixed, values, table.n), offset(formula, scope)
+    blocks = tuple(
+        EncodedBlock(*find_levels(grouping, variables), _stack(codings, values, table.n))
+        for grouping, codings in zip(encoders.groupings, encoders.bars, strict=True)
+        if groups
+    )
+    return Encoded(X, shift, blocks, _labels(rows), tuple(scope.said))
+
+
+def _read_again(formula: Formula, table: Table, groups: bool) -> dict[str, Variable]:
+    """Read the columns of the right side."""
+    exprs = [*variables_of(formula, groups), *formula.offsets]
+    names = dict.fromkeys(node.name for expr in exprs for node in column_nodes(expr))
+    names |= dict.fromkeys(column.name for bar in formula.bars for column in bar.group) if groups else {}
+    places = find_columns(names, table, lambda name, said: DataError(f"column '{name}', which the model needs, {said}"))
+    return {name: read_variable(name, table.read(j))[0] for name, j in places.items()}
+
+
+def _nothing(q: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.empty(0, dtype=np.int64), np.empty(0, dtype=object), np.empty((0, q))
+
+
+def _labels(rows: Rows) -> np.ndarray:
+    return rows.positions if rows.labels is None else rows.labels
+
+
+def _stack(codings: Sequence[Coding], values: Values, n: int) -> np.ndarray:
+    return np.ascontiguousarray(np.hstack([matrix(coding, values, n) for coding in codings]))
+
+
+def _remarks(formula: Formula, fixed: Coding, values: Values, blocks: Sequence[Block], scope: Scope) -> list[Message]:
+    columns = [(v.name, v.values.astype(np.float64)) for v in _numeric_columns(formula, scope)]
+    said = [*checks.say_about_scales(fixed, values), *checks.say_about_outliers(columns, scope.rows)]
+    for block in blocks:
+        said += check_block(block)
+    return said
+
+
+def _numeric_columns(formula: Formula, scope: Scope) -> list[Variable]:
+    """Return the numeric columns of response and terms, not those that only group."""
+    exprs = [formula.response, *variables_of(formula)]
+    names = dict.fromkeys(node.name for expr in exprs for node in column_nodes(expr))
+    return [scope.variables[name] for name in names if scope.variables[name].kind == "number"]

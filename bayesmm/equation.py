@@ -1,0 +1,172 @@
+"""The model with its priors as LaTeX, for a paper, a notebook or the report."""
+
+from collections.abc import Iterator, Mapping
+
+from bayesmm.design import Block, Design
+from bayesmm.families import Family
+from bayesmm.formula import text_of
+from bayesmm.priors import Prior
+
+# Inside \text{...} these need a backslash; the others have no form there that LaTeX, MathJax and KaTeX all read.
+_WITH_BACKSLASH = frozenset("#$%&_{}")
+_OUTSIDE_TEXT = {"\\": r"\backslash", "^": r"\wedge", "~": r"\sim"}
+
+# PyMC's parameter -> its usual letter; others are written out.
+_LETTERS = {
+    "mu": r"\mu",
+    "sigma": r"\sigma",
+    "nu": r"\nu",
+    "lam": r"\lambda",
+    "alpha": r"\alpha",
+    "beta": r"\beta",
+    "eta": r"\eta",
+}
+
+_COMMA = r",\ "
+TERMS_IN_A_LINE = 4  # of the linear predictor; a fifth runs out of a page's text width with names of ordinary length
+DIGITS = 4  # significant digits of a prior's parameters: they are scales, not results
+
+
+def equation(design: Design, priors: Mapping[str, Prior], family: Family) -> str:
+    """Return the model with its priors in LaTeX.
+
+    Parameters
+    ----------
+    design : Design
+        Its columns, factors and offsets give the linear predictor.
+    priors : mapping of place to Prior
+        As `Model.priors`.
+    family : Family
+        The distribution of the response.
+
+    Returns
+    -------
+    str
+        An ``aligned`` environment, to stand in math mode: likelihood, linear predictor by coefficient, random effects
+        with their covariance (Bates et al. 2015, eq. 2-3, on the absolute scale), then a line for each prior. Names are
+        set as text and escaped; commands of amsmath only.
+    """
+    lines = [
+        _likelihood(design, family),
+        *_predictor(design),
+        *(line for block in design.blocks for line in _random_effects(block)),
+        *_priors(design, priors),
+    ]
+    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+
+def escape(name: str) -> str:
+    r"""Return `name` as LaTeX text for math mode: every character stands for itself, line breaks for a blank.
+
+    Parameters
+    ----------
+    name : str
+        Any text: a column's name is the user's.
+
+    Returns
+    -------
+    str
+        One or more ``\text{...}`` and, between them, the signs that text mode does not have.
+    """
+    pieces, run = [], ""
+    for character in " ".join(name.split()):
+        if character in _OUTSIDE_TEXT:
+            pieces += [_text(run), f"{{{_OUTSIDE_TEXT[character]}}}"]
+            run = ""
+        else:
+            run += f"\\{character}" if character in _WITH_BACKSLASH else character
+    return "".join([*pieces, _text(run)]) or r"\text{ }"
+
+
+def _text(run: str) -> str:
+    return f"\\text{{{run}}}" if run else ""
+
+
+def _sub(letter: str, *names: str) -> str:
+    return f"{letter}_{{{','.join(names)}}}"
+
+
+def _likelihood(design: Design, family: Family) -> str:
+    variance = r"\sigma^{2}" if design.weights is None else r"\sigma^{2} / w_{i}"
+    right = {"gaussian": rf"\mathcal{{N}}(\mu_{{i}},\ {variance})"}[family.name]
+    return rf"{{{escape(design.response)}}}_{{i}} &\sim {right}"
+
+
+def _predictor(design: Design) -> Iterator[str]:
+    terms = [_product(_sub(r"\beta", escape(name)), name) for name in design.coefficients]
+    for block in design.blocks:
+        group = rf"{escape(block.group)}[i]"
+        terms += [_product(_sub("b", escape(column), group), column) for column in block.columns]
+    terms += [rf"{{{escape(text_of(offset))}}}_{{i}}" for offset in design.formula.offsets]
+    for start in range(0, len(terms), TERMS_IN_A_LINE):
+        left = r"\mu_{i} &= " if start == 0 else r"&\quad + "
+        yield left + " + ".join(terms[start : start + TERMS_IN_A_LINE])
+    if not terms:
+        yield r"\mu_{i} &= 0"
+
+
+def _product(coefficient: str, column: str) -> str:
+    return coefficient if column == "Intercept" else rf"{coefficient}\,{{{escape(column)}}}_{{i}}"
+
+
+def _random_effects(block: Block) -> Iterator[str]:
+    group = escape(block.group)
+    effects = [_sub("b", escape(column), "g") for column in block.columns]
+    scales = [_sd(block, column) for column in block.columns]
+    each = rf"\quad g \in {group}"
+    if not block.correlated:
+        for effect, scale in zip(effects, scales, strict=True):
+            yield rf"{effect} &\sim \mathcal{{N}}(0,\ {scale}^{{2}}), {each}"
+        return
+    S, R = _sub("S", group), _sub("R", group)
+    yield rf"({_COMMA.join(effects)})^{{\top}} &\sim \mathcal{{N}}(0,\ {S} {R} {S}), {each}"
+    yield rf"{S} &= \mathrm{{diag}}({_COMMA.join(scales)})"
+    if len(block.partition) > 1:
+        parts = [_COMMA.join(escape(block.columns[place]) for place in part) for part in block.partition]
+        yield rf"{R} &= 0 \text{{ between }} {r' \mid '.join(parts)}"
+
+
+def _sd(block: Block, column: str) -> str:
+    return _sub("s", escape(block.group), escape(column))
+
+
+def _priors(design: Design, priors: Mapping[str, Prior]) -> Iterator[str]:
+    for place, symbol in _symbols(design):
+        if place in priors:
+            yield _statement(symbol, priors[place])
+
+
+def _symbols(design: Design) -> Iterator[tuple[str, str]]:
+    """Yield every place that may have a prior with its symbol, in the model's order."""
+    intercept = _sub(r"\beta", escape("Intercept"))
+    others = [name for name in design.coefficients if name != "Intercept"]
+    at_means = rf"{intercept} + \sum_{{k}} \beta_{{k}} \bar{{x}}_{{k}}" if others else intercept
+    yield "Intercept", intercept
+    yield "Intercept_centred", at_means
+    for name in others:
+        yield f"beta[{name}]", _sub(r"\beta", escape(name))
+    for block in design.blocks:
+        for column in block.columns:
+            yield f"sd_{block.name}[{column}]", _sd(block, column)
+        yield f"corr_{block.name}", _sub("R", escape(block.group))
+    yield "sigma", r"\sigma"
+
+
+def _statement(symbol: str, prior: Prior) -> str:
+    if prior.on == "variance":
+        symbol = rf"{symbol}^{{2}}"
+    if prior.distribution == "Fixed":
+        return rf"{symbol} &= {_number(prior.parameters['value'])}"
+    if prior.distribution in ("Flat", "HalfFlat"):
+        return rf"p({symbol}) &\propto 1"
+    if prior.distribution == "Custom":
+        return rf"{symbol} &\sim \text{{a distribution given as a function}}"
+    arguments = _COMMA.join(f"{_LETTERS.get(k, escape(k))} = {_number(v)}" for k, v in prior.parameters.items())
+    return rf"{symbol} &\sim \mathrm{{{prior.distribution}}}({arguments})"
+
+
+def _number(value: float) -> str:
+    digits, _, exponent = f"{value:.{DIGITS}g}".partition("e")
+    if digits.lstrip("-") == "inf":
+        return digits.replace("inf", r"\infty")
+    return rf"{digits} \times 10^{{{int(exponent)}}}" if exponent else digits

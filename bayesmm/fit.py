@@ -1,0 +1,68 @@
+"""Fit: a posterior and its accessors. Every method is one call of the function that does the work."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import xarray as xr
+
+from bayesmm import checks, compare, summary, tables
+from bayesmm.design import Design
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The posterior of a mixed model.
+
+    Attributes
+    ----------
+    model : Model
+        What was fitted.
+    tree : xarray.DataTree
+        Groups posterior, sample_stats, observed_data and constant_data, as ArviZ reads them. Coefficients and standard
+        deviations are on the scale of the linear predictor, for a Gaussian model that of the response.
+    """
+
+    model: object
+    tree: xr.DataTree
+
+    @property
+    def design(self) -> Design:
+        """Response, fixed-effects matrix and random-effects blocks."""
+        return self.model.design
+
+    def fixef(self) -> pd.DataFrame:
+        """Return the fixed effects: index coef; mean, sd, lower, upper (95 %), ess_bulk, ess_tail, r_hat."""
+        return tables.fixef(self)
+
+    def varcorr(self) -> pd.DataFrame:
+        """Return sds and correlations, the residual last: grp, var1, var2, and the columns of `fixef`."""
+        return tables.varcorr(self)
+
+    def ranef(self) -> pd.DataFrame:
+        """Return the random effects: grpvar, term, grp, and the columns of `fixef`; about 2 ms for each effect."""
+        return tables.ranef(self)
+
+    def coef(self) -> dict[str, pd.DataFrame]:
+        """Return, for each factor, the posterior means of each level's coefficients: levels x coefficients."""
+        return tables.coef(self)
+
+    def sigma(self) -> pd.DataFrame:
+        """Return the residual standard deviation: one row with the columns of `fixef`."""
+        return tables.sigma(self)
+
+    def summary(self, ci_prob: float = tables.CI_PROB) -> pd.DataFrame:
+        """Return every parameter with mean, sd, equal-tailed interval of probability `ci_prob`, ESS and R-hat."""
+        return tables.summary(self, ci_prob)
+
+    def checks(self) -> list[checks.Check]:
+        """Return the checks of the sampling, passed and failed."""
+        return checks.run_checks(self)
+
+    def compare(self, point=None, bridge: bool = True) -> compare.Comparison:
+        """Return the posterior beside `point` (REML if not given), a verdict and its cause for each parameter."""
+        return compare.compare(self, point, bridge)
+
+    def __str__(self) -> str:
+        return summary.render_fit(self)
+
+    __repr__ = __str__

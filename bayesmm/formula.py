@@ -1,0 +1,240 @@
+r"""Formulas: the text of a mixed model, in the language of lme4, read into plain records.
+
+    >>> formula = parse("Reaction ~ Days + (Days | Subject)")
+    >>> [term.label for term in formula.terms], [bar.label for bar in formula.bars]
+    (['Days'], ['Subject'])
+
+The grammar is closed: a name is a column of the data and nothing else, a function is one of the table `FUNCTIONS` or of
+the names given as `transforms`, and nothing in a formula is ever evaluated here or handed to an evaluator of code.
+
+    formula     = response , "~" , terms ;
+    response    = arithmetic , [ "|" , "weights" , "(" , arithmetic , ")" ] ;
+
+    terms       = [ sign ] , product , { sign , product } ;
+    product     = interaction , { ( "*" | "/" ) , interaction } ;
+    interaction = power , { ":" , power } ;
+    power       = operand , [ ( "^" | "**" ) , number ] ;
+    operand     = "0" | "1" | column | call | "(" , terms , ")" | group ;
+    group       = "(" , terms , ( "|" | "||" ) , factors , ")" ;
+    factors     = factor , { ( "/" | ":" ) , factor } ;
+    factor      = column | ( "factor" | "C" ) , "(" , column , ")" | "(" , factors , ")" ;
+
+    call        = name , "(" , [ argument , { "," , argument } ] , ")" ;
+    argument    = [ name , "=" ] , ( arithmetic | text | constant ) ;
+    arithmetic  = sum , [ ( "==" | "!=" | "<" | "<=" | ">" | ">=" ) , ( sum | text ) ] ;
+    sum         = scaled , { ( "+" | "-" ) , scaled } ;
+    scaled      = signed , { ( "*" | "/" ) , signed } ;
+    signed      = { sign } , raised ;
+    raised      = atom , [ ( "^" | "**" ) , signed ] ;
+    atom        = number | column | call | "(" , arithmetic , ")" ;
+
+    column      = name | "`" , any characters , "`" ;         (* there \` and \\ stand for ` and \ *)
+    name        = ( letter | "_" | "." ) , { letter | digit | "_" | "." | combining mark } ;
+    number      = digits , [ "." , [ digits ] ] , [ exponent ] , [ "L" ] | "." , digits , [ exponent ] ;
+    text        = one line or more in double or single quotes ;
+    constant    = "TRUE" | "FALSE" | the name of a contrast ;
+    sign        = { "+" | "-" }- ;
+
+Terms are expanded and ordered as R's ``terms()`` does it: main effects first, then interactions by their order, each in
+the order of the text; a term's factors in the order in which the formula first names them; repeats once.
+
+Limits, applied before the work that they bound: 20,000 characters, 60 open brackets, 2,000 terms (counted while
+expanding), 100 operators in one arithmetic expression, powers up to 10. Standard library only.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from .errors import FormulaError
+from .grammar.cursor import EXAMPLE
+from .grammar.expansion import Term, Work, expand
+from .grammar.expressions import (
+    Call,
+    Column,
+    Expr,
+    Number,
+    Operation,
+    Symbol,
+    Text,
+    column_nodes,
+    literal,
+    quoted_name,
+    text_of,
+)
+from .grammar.functions import (
+    FUNCTIONS,
+    Context,
+    Contrast,
+    Parameter,
+    Signature,
+    arguments_of,
+    check_transforms,
+    checked,
+    contrast_of,
+    gives,
+)
+from .grammar.grouping import Bar, bars_of
+from .grammar.parser import read
+from .grammar.tokens import quote, underline
+
+__all__ = [
+    "FUNCTIONS",
+    "Bar",
+    "Call",
+    "Column",
+    "Contrast",
+    "Expr",
+    "Formula",
+    "Number",
+    "Operation",
+    "Parameter",
+    "Signature",
+    "Symbol",
+    "Term",
+    "Text",
+    "arguments_of",
+    "column_nodes",
+    "columns_of",
+    "contrast_of",
+    "gives",
+    "literal",
+    "parse",
+    "quoted_name",
+    "text_of",
+    "underline",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A formula that was read; two formulas are equal where they say the same, however they are spaced.
+
+    Attributes
+    ----------
+    text : str
+        The text as it was given; the spans of all records refer to it.
+    response : Expr
+        The left side: one number per row, or ``cbind(successes, failures)``.
+    intercept : bool
+        Whether the fixed part has an intercept.
+    terms : tuple of Term
+        The fixed part, expanded and in R's order.
+    bars : tuple of Bar
+        The group terms, in the order of the text, ``a/b`` expanded.
+    offsets : tuple of Expr
+        What stands inside each ``offset( )``, to be added to the linear predictor (on the scale of the link).
+    weights : Expr or None
+        What stands inside ``y | weights( )``.
+    """
+
+    text: str = field(compare=False)
+    response: Expr
+    intercept: bool
+    terms: tuple[Term, ...]
+    bars: tuple[Bar, ...]
+    offsets: tuple[Expr, ...]
+    weights: Expr | None
+
+
+def parse(text: str, transforms: Iterable[str] = ()) -> Formula:
+    """Read a formula.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``"Reaction ~ Days + (Days | Subject)"``; line breaks are blanks.
+    transforms : iterable of str
+        Names of the user's own functions. A call of one gives one number per row and its arguments are free; the
+        functions themselves are not needed here.
+
+    Returns
+    -------
+    Formula
+
+    Raises
+    ------
+    FormulaError
+        With one sentence that says what was found and what to write, and the place underlined.
+    """
+    if not isinstance(text, str):
+        raise FormulaError(f"the formula is {_kind(text)}, not text; write one such as '{EXAMPLE}'")
+    names = frozenset(transforms)
+    check_transforms(names)
+    sides = read(text)
+    context = Context(text, names)
+    response, weights = _response(sides.response, context), _weights(sides.condition, context)
+    work = Work(context)
+    part = expand(sides.right, work)
+    offsets = tuple(arguments_of(call)["x"] for call in part.offsets)
+    bars = bars_of(part.groups, work)
+    formula = Formula(text, response, part.intercept is not False, part.terms, bars, offsets, weights)
+    _check_offsets(part.offsets, context)
+    _check_sides(formula, context)
+    return formula
+
+
+def columns_of(part: Formula | Expr) -> tuple[str, ...]:
+    """Return the names of the data columns of a formula or an expression, each once, in the order of the text."""
+    nodes = _nodes(part) if isinstance(part, Formula) else column_nodes(part)
+    return tuple(dict.fromkeys(node.name for node in sorted(nodes, key=lambda node: node.span)))
+
+
+def _nodes(formula: Formula) -> Iterator[Column]:
+    yield from column_nodes(formula.response)
+    if formula.weights is not None:
+        yield from column_nodes(formula.weights)
+    yield from _right_nodes(formula)
+
+
+def _right_nodes(formula: Formula) -> Iterator[Column]:
+    for expr in (*_factors(formula), *formula.offsets):
+        yield from column_nodes(expr)
+    for bar in formula.bars:
+        yield from bar.group
+
+
+def _factors(formula: Formula) -> Iterator[Expr]:
+    for term in (*formula.terms, *(term for bar in formula.bars for term in bar.terms)):
+        yield from term.factors
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"
+
+
+def _response(expr: Expr, context: Context) -> Expr:
+    result = checked(expr, context)
+    if gives(result) not in ("column", "response"):
+        wanted = "a column or an expression of columns, such as log(y) or cbind(successes, failures)"
+        raise context.error(expr.span, f"{quote(text_of(result))} can not be the response, which is {wanted}")
+    if not columns_of(result):
+        raise context.error(expr.span, f"the response {quote(text_of(result))} names no column of the data")
+    return result
+
+
+def _weights(expr: Expr | None, context: Context) -> Expr | None:
+    if expr is None:
+        return None
+    if not (isinstance(expr, Call) and expr.function == "weights"):
+        advice = "for weights write y | weights(w) ~ x, and for successes in n trials cbind(y, n - y) ~ x"
+        raise context.error(expr.span, f"only weights() may stand after the bar of the response; {advice}")
+    return arguments_of(checked(expr, context))["x"]
+
+
+def _check_offsets(calls: tuple[Call, ...], context: Context) -> None:
+    seen: set[Call] = set()
+    for call in calls:
+        if call in seen:
+            message = f"{text_of(call)} stands twice; write one offset, of the sum if both are meant"
+            raise context.error(call.span, message)
+        seen.add(call)
+
+
+def _check_sides(formula: Formula, context: Context) -> None:
+    """Refuse a response that also stands on the right: alone in its column, or as the very same expression."""
+    names = columns_of(formula.response)
+    for node in (*_factors(formula), *_right_nodes(formula)):
+        # A response of several columns may share one of them with the right side, as in I(post - pre) ~ pre.
+        if node == formula.response or (isinstance(node, Column) and names == (node.name,)):
+            message = f"the response {quote(text_of(node))} also stands on the right side; take it out there"
+            raise context.error(node.span, message)

@@ -1,0 +1,18 @@
+"""PyTensor without a compiler: for functions that would take longer to compile than to run."""
+
+from contextlib import AbstractContextManager
+
+import pytensor
+from pytensor.compile.mode import Mode
+
+# Python implementations of the operations, few rewrites: a graph is ready in tenths of a second.
+PYTHON = Mode(linker="py", optimizer="fast_compile")
+
+
+def without_compiler() -> AbstractContextManager:
+    """Return a context in which PyTensor writes no C.
+
+    PyMC computes initial points and random draws with the C compiler where there is one, though the samplers need
+    none of it: ten seconds and more for a graph with an LKJ prior, and a warning where there is no BLAS to link.
+    """
+    return pytensor.config.change_flags(cxx="")

@@ -1,0 +1,64 @@
+"""Why a sampler can not start: the variables without a finite log density or gradient at the initial point."""
+
+import numpy as np
+import pymc as pm
+
+from bayesmm.errors import listing, positions
+from bayesmm.graph.interpreted import PYTHON, without_compiler
+
+
+def check_start(graph: pm.Model) -> None:
+    """Evaluate the log density and its gradient at the graph's initial point, variable by variable.
+
+    Parameters
+    ----------
+    graph : pymc.Model
+
+    Raises
+    ------
+    ValueError
+        Naming the variables whose log density is not finite, for observed ones with the rows (positions in the user's
+        table, as the coordinate of their dimension has them), or those whose gradient is not finite.
+    """
+    with without_compiler(), np.errstate(all="ignore"):  # the infinities are what we are looking for
+        point = graph.initial_point()
+        found = _densities(graph, point) or _gradients(graph, point)
+    if found:
+        raise ValueError(
+            f"no chain can start, because at the initial point {listing(found)}; check these data and priors"
+        )
+
+
+def _densities(graph: pm.Model, point: dict[str, np.ndarray]) -> list[str]:
+    variables = [*graph.basic_RVs, *graph.potentials]
+    terms = graph.logp(vars=variables, sum=False)
+    evaluate = graph.compile_fn(terms, inputs=graph.value_vars, mode=PYTHON, on_unused_input="ignore")
+    observed = {v.name for v in graph.observed_RVs}
+    found = []
+    for variable, value in zip(variables, evaluate(point), strict=True):
+        value = np.asarray(value)
+        if not np.isfinite(value).all():
+            rows = _rows(graph, variable.name, value) if variable.name in observed else ""
+            what = "inf" if np.isinf(value).any() and not np.isnan(value).any() else "not a number"
+            found.append(f"the log density of {variable.name} is {'-' * (what == 'inf')}{what}{rows}")
+    return found
+
+
+def _rows(graph: pm.Model, name: str, value: np.ndarray) -> str:
+    """Return where the log density of an observed variable is not finite."""
+    bad = np.flatnonzero(~np.isfinite(value))
+    dims = graph.named_vars_to_dims.get(name) or (None,)
+    labels = graph.coords.get(dims[0])
+    return f" in rows {positions(bad if labels is None else np.asarray(labels)[bad])}" if value.ndim == 1 else ""
+
+
+def _gradients(graph: pm.Model, point: dict[str, np.ndarray]) -> list[str]:
+    values = graph.continuous_value_vars
+    slopes = [graph.dlogp(vars=value) for value in values]
+    evaluate = graph.compile_fn(slopes, inputs=graph.value_vars, mode=PYTHON, on_unused_input="ignore")
+    names = [graph.values_to_rvs[value].name for value in values]
+    return [
+        f"the gradient with respect to {name} is not finite"
+        for name, slope in zip(names, evaluate(point), strict=True)
+        if not np.isfinite(slope).all()
+    ]

@@ -1,0 +1,116 @@
+"""The draws of a graph in one form, whichever sampler made them: an xarray.DataTree."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+from pymc.backends.arviz import find_constants, find_observations
+
+from bayesmm.graph.size import kept_variables
+
+# Our names of sample_stats -> nutpie's, PyMC's, type. lp is the log density on the sampler's coordinates, Jacobians
+# included; energy is the Hamiltonian, -lp plus the kinetic energy.
+STATS: Mapping[str, tuple[str, str, type]] = MappingProxyType(
+    {
+        "diverging": ("diverging", "diverging", bool),
+        "energy": ("energy", "energy", float),
+        "tree_depth": ("depth", "tree_depth", int),
+        "acceptance_rate": ("mean_tree_accept", "acceptance_rate", float),
+        "step_size": ("step_size", "step_size", float),
+        "n_steps": ("n_steps", "n_steps", int),
+        "lp": ("logp", "lp", float),
+        "reached_max_treedepth": ("maxdepth_reached", "reached_max_treedepth", bool),
+    }
+)
+NUTPIE, PYMC = 0, 1  # places in a row of STATS
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a sampler gave: posterior and sample_stats, (chain, draw, ...), every chain as long as the others."""
+
+    posterior: xr.Dataset
+    sample_stats: xr.Dataset
+    interrupted: bool
+
+
+def finished_run(tree: xr.DataTree, sampler: int, lengths: Sequence[int], interrupted: bool) -> Run:
+    """Return a run with chains of one length and our names of the statistics.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        As the sampler returns it.
+    sampler : int
+        NUTPIE or PYMC.
+    lengths : sequence of int
+        Draws of each chain.
+    interrupted : bool
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If no chain has a draw: the interruption was during tuning, and there is nothing to keep.
+    """
+    chains, length = equal_lengths(lengths)
+    if length == 0:
+        raise KeyboardInterrupt
+    posterior, stats = tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
+    ours = xr.Dataset({name: stats[row[sampler]].astype(row[2]) for name, row in STATS.items()})
+    cut = {"chain": chains, "draw": slice(length)}
+    new = {"chain": np.arange(len(chains)), "draw": np.arange(length)}
+    return Run(posterior.isel(cut).assign_coords(new), ours.isel(cut).assign_coords(new), interrupted)
+
+
+def equal_lengths(lengths: Sequence[int]) -> tuple[list[int], int]:
+    """Return the chains to keep after an interruption and the length to cut them to, for the most draws in all.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Draws of each chain.
+
+    Returns
+    -------
+    chains : list of int
+        Two at least where two have draws: one alone can not be checked.
+    length : int
+    """
+    order = np.argsort(lengths, kind="stable")[::-1]
+    longest = np.asarray(lengths)[order]
+    total = longest * np.arange(1, len(longest) + 1)
+    if len(longest) > 1 and longest[1] > 0:
+        total[0] = 0
+    number = int(np.argmax(total)) + 1
+    return sorted(int(chain) for chain in order[:number]), int(longest[number - 1])
+
+
+def draws_tree(graph: pm.Model, run: Run) -> xr.DataTree:
+    """Return posterior (the parameters), sample_stats, observed_data and constant_data of a run."""
+    kept = [name for name in kept_variables(graph) if name in run.posterior]
+    groups = {"posterior": labelled(graph, run.posterior[kept]), "sample_stats": run.sample_stats.drop_attrs()}
+    return xr.DataTree.from_dict(groups | data_groups(graph))
+
+
+def labelled(graph: pm.Model, dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset with the graph's coordinates, and without a sampler's notes (which have the time in them)."""
+    return dataset.drop_attrs().assign_coords({dim: _labels(graph, dim) for dim in dataset.dims if dim in graph.coords})
+
+
+def data_groups(graph: pm.Model) -> dict[str, xr.Dataset]:
+    """Return the graph's observed values and its constants, with their dimensions."""
+    found = {"observed_data": find_observations(graph), "constant_data": find_constants(graph)}
+    return {group: _dataset(graph, arrays) for group, arrays in found.items()}
+
+
+def _dataset(graph: pm.Model, arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
+    named = {name: (graph.named_vars_to_dims[name], np.asarray(values)) for name, values in arrays.items()}
+    dims = dict.fromkeys(dim for dims, _ in named.values() for dim in dims)
+    return xr.Dataset(named, coords={dim: _labels(graph, dim) for dim in dims})
+
+
+def _labels(graph: pm.Model, dim: str) -> np.ndarray:
+    return np.asarray(graph.coords[dim])

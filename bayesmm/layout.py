@@ -1,0 +1,132 @@
+"""Plain text for a terminal: numbers with sensible digits, names made safe and short, columns that line up."""
+
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+LINE_WIDTH = 100  # columns; what the printed tables may take
+NAME_WIDTH = 24  # columns that a name may take in a table; the data frames keep the whole name
+WORD_WIDTH = 60  # columns of a word in a sentence: a name out of the data may be 10 kB long
+NAME_LEAST = 8  # columns; names are cut to fewer for no table
+ROW_LIMIT = 20  # rows of one printed table, so that a summary still fits a screen; the data frames have them all
+DIGITS = 4  # significant digits of the smallest number of a column, as R's summaries print them
+FIXED_WIDTH = 12  # a column of fixed-point numbers wider than this is printed number by number instead
+BLANK = ""  # what a missing number prints as
+
+
+def width(text: str) -> int:
+    """Return how many terminal columns `text` takes: East Asian wide characters take two, combining marks none."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def shorten(text: object, limit: int = NAME_WIDTH) -> str:
+    """Return `text` in at most `limit` columns of printable characters.
+
+    Line breaks and control characters (which could move the cursor or colour a terminal) are shown as escapes.
+    """
+    head = str(text)[: 2 * limit]  # a level may be 10 kB long: look only at what can be printed
+    clean = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in head)
+    if len(str(text)) == len(head) and width(clean) <= limit:
+        return clean
+    kept = ""
+    for character in clean:
+        if width(kept + character) > limit - 3:
+            break
+        kept += character
+    return kept + "..."
+
+
+def decimals_for(values: Iterable[float], digits: int = DIGITS) -> int:
+    """Return the decimals that show the smallest non-zero value with `digits` significant digits (0 at least)."""
+    sizes = [abs(v) for v in values if math.isfinite(v) and v != 0]
+    return max(0, digits - 1 - math.floor(math.log10(min(sizes)))) if sizes else 0
+
+
+def number(value: float, decimals: int) -> str:
+    """Return `value` with this many decimals, a missing value as a blank and a rounded -0 as 0."""
+    if math.isnan(value):
+        return BLANK
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def column(values: Sequence[float], digits: int = DIGITS, scale: Iterable[float] | None = None) -> list[str]:
+    """Return the numbers of one column with common decimals, so that their points line up.
+
+    Parameters
+    ----------
+    values : sequence of float
+        The numbers; NaN is printed as a blank.
+    digits : int
+        Significant digits of the smallest number of `scale`.
+    scale : iterable of float, optional
+        The numbers that set the decimals (the standard errors, say); `values` if not given.
+    """
+    decimals = decimals_for(values if scale is None else scale, digits)
+    texts = [number(v, decimals) for v in values]
+    if max((len(t) for t in texts), default=0) <= FIXED_WIDTH:
+        return texts
+    return [BLANK if math.isnan(v) else f"{v:.{digits + 1}g}" for v in values]
+
+
+def count(value: float) -> str:
+    """Return a whole number with thousands separators, a missing one as a blank."""
+    return BLANK if math.isnan(value) else f"{math.floor(value):,}" if math.isfinite(value) else str(value)
+
+
+def pad(text: str, columns: int, left: bool) -> str:
+    """Return `text` filled with blanks to this many terminal columns."""
+    fill = " " * (columns - width(text))
+    return text + fill if left else fill + text
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Return the lines of a table, its first `left` columns aligned to the left and the others to the right.
+
+    Names are cut where the table would be wider than `LINE_WIDTH`; rows after `ROW_LIMIT` are counted, not shown.
+
+    Parameters
+    ----------
+    headers, rows : sequences of text
+        One text per column; every row as long as the headers.
+    left : int
+        Number of columns of names.
+    """
+    shown = narrowed([list(headers), *map(list, rows[:ROW_LIMIT])], left)
+    widths = column_widths(shown)
+    lines = [" " + " ".join(pad(cell, widths[j], j < left) for j, cell in enumerate(row)).rstrip() for row in shown]
+    hidden = len(rows) - ROW_LIMIT
+    return lines + ([f" ... and {hidden:,} more"] if hidden > 0 else [])
+
+
+def column_widths(rows: list[list[str]]) -> list[int]:
+    """Return the terminal columns that each column of a table takes."""
+    return [max(map(width, cells)) for cells in zip(*rows, strict=True)]
+
+
+def narrowed(rows: list[list[str]], left: int) -> list[list[str]]:
+    """Return the rows with their longest column of names cut until the table fits the line, or names are 8 wide."""
+    widths = column_widths(rows)
+    excess = sum(widths) + len(widths) - LINE_WIDTH
+    longest = max(range(left), key=widths.__getitem__, default=0)
+    if excess <= 0 or left == 0 or widths[longest] <= NAME_LEAST:
+        return rows
+    second = max([widths[j] for j in range(left) if j != longest], default=0)
+    limit = max(NAME_LEAST, widths[longest] - excess, min(second, widths[longest] - 1))
+    cut = [[shorten(cell, limit) if j == longest else cell for j, cell in enumerate(row)] for row in rows]
+    return narrowed(cut, left)
+
+
+def wrap(text: str, indent: str = "  ", first: str = "") -> list[str]:
+    """Return a sentence as lines of at most `LINE_WIDTH` columns, the first starting with `first`, others indented.
+
+    Words are made printable, and cut where one alone would not fit the line.
+    """
+    lines, line = [], first
+    for word in (shorten(word, WORD_WIDTH) for word in text.split()):
+        blank = "" if line in (first, indent) else " "
+        if blank and width(line) + 1 + width(word) > LINE_WIDTH:
+            lines.append(line)
+            line, blank = indent, ""
+        line += blank + word
+    return [*lines, line]

@@ -1,0 +1,78 @@
+"""What a maximised fit says about each parameter: its estimate, its standard error, and whether it is at a bound."""
+
+import math
+
+import numpy as np
+
+from bayesmm.tables import Parameter, block_parameters
+
+SD_TOLERANCE = 1e-4  # an sd, as its share of the linear predictor over sigma, below this is 0: lme4's isSingular()
+CORR_TOLERANCE = 1e-5  # a correlation this near to +-1, or an eigenvalue of the correlations this small, is singular
+
+
+def estimate(point, parameter: Parameter) -> float:
+    """Return the estimate of one parameter on the scale of the posterior; NaN where it is not defined."""
+    if parameter.kind == "sigma":
+        return float(point.sigma)
+    if parameter.kind == "beta":
+        return float(point.beta[parameter.terms[0]])
+    sds = np.sqrt(np.diag(point.covariances[parameter.block]))
+    if parameter.kind == "sd":
+        return float(sds[parameter.terms[0]])
+    i, j = parameter.terms
+    scale = sds[i] * sds[j]
+    return float(point.covariances[parameter.block][i, j] / scale) if scale > 0 else math.nan
+
+
+def standard_error(point, parameter: Parameter) -> float:
+    """Return the standard error of a coefficient; NaN for a variance parameter, whose likelihood is not quadratic."""
+    if parameter.kind != "beta":
+        return math.nan
+    return float(np.sqrt(point.beta_cov[parameter.terms[0], parameter.terms[0]]))
+
+
+def at_bound(point, parameter: Parameter) -> bool:
+    """Return whether the estimate of an sd is 0, or that of a correlation +-1 or undefined because an sd is 0."""
+    if parameter.kind == "sd":
+        return is_zero(point, parameter.block, parameter.terms[0])
+    if parameter.kind != "corr":
+        return False
+    if any(is_zero(point, parameter.block, i) for i in parameter.terms):
+        return True
+    return 1 - abs(estimate(point, parameter)) < CORR_TOLERANCE
+
+
+def is_zero(point, k: int, i: int) -> bool:
+    """Return whether the sd of term `i` of block `k` is 0 next to sigma, whatever the term's units."""
+    spread = math.sqrt(np.square(point.design.blocks[k].Z[:, i]).mean())
+    return math.sqrt(point.covariances[k][i, i]) * spread < SD_TOLERANCE * point.sigma
+
+
+def is_singular(point, k: int) -> bool:
+    """Return whether the covariance matrix of block `k` is singular."""
+    return bool(singular_parts(point, k))
+
+
+def singular_parts(point, k: int) -> list[str]:
+    """Return, in words, each sd of block `k` at 0, each correlation at +-1 and any other loss of rank."""
+    block = point.design.blocks[k]
+    parameters = block_parameters(k, block)
+    zero = [i for i in range(len(block.columns)) if is_zero(point, k, i)]
+    parts = [f"the sd of {block.columns[i]} in {block.group} is 0" for i in zero]
+    for parameter in parameters:
+        if parameter.kind == "corr" and not set(parameter.terms) & set(zero) and at_bound(point, parameter):
+            first, second = (block.columns[i] for i in parameter.terms)
+            sign = "1" if estimate(point, parameter) > 0 else "-1"
+            parts.append(f"the correlation of {first} and {second} in {block.group} is {sign}")
+    return parts or rank_loss(point, k)
+
+
+def rank_loss(point, k: int) -> list[str]:
+    """Return, in words, the rank of a covariance matrix that is singular in no single parameter."""
+    covariance, block = point.covariances[k], point.design.blocks[k]
+    sds = np.sqrt(np.diag(covariance))
+    eigenvalues = np.linalg.eigvalsh(covariance / np.outer(sds, sds))
+    rank = int((eigenvalues > CORR_TOLERANCE).sum())
+    if rank == len(sds):
+        return []
+    return [f"the covariance matrix of the {len(sds)} terms in {block.group} has rank {rank}"]

@@ -1,0 +1,25 @@
+"""Priors as plain data: a distribution with its parameters (`Prior`), and a model's priors by place (`Priors`).
+
+Everything is on the natural scale: coefficients in units of the response for each unit of the predictor, standard
+deviations in units of the response. No PyMC here.
+"""
+
+from bayesmm.priors.prior import Prior
+from bayesmm.priors.resolve import (
+    CoefficientPrior,
+    Priors,
+    coefficient_places,
+    coefficient_prior,
+    default_priors,
+    resolve_priors,
+)
+
+__all__ = [
+    "CoefficientPrior",
+    "Prior",
+    "Priors",
+    "coefficient_places",
+    "coefficient_prior",
+    "default_priors",
+    "resolve_priors",
+]

@@ -1,0 +1,228 @@
+"""A model's priors: the defaults with a user's choices in their place, the stronger choice winning."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayesmm.design import Design
+from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
+from bayesmm.families import Family
+from bayesmm.priors.defaults import CORRELATION, INTERCEPT, INTERCEPT_NAMES, SD, Place, places
+from bayesmm.priors.distributions import DISTRIBUTIONS
+from bayesmm.priors.prior import Prior, as_prior
+from bayesmm.priors.table import prior_table
+
+CLASSES = {"beta": "coefficients", "sd": "standard deviations of random effects", "corr": "correlations"}
+NAMES_LISTED = 30  # in a message; a factor with many levels has many coefficients
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Priors(Mapping):
+    """The prior of every parameter of a model, by place, in the model's order.
+
+    ``dict(priors)`` is an ordinary dict that can be edited and given to a new model; printing shows what each prior
+    says on the scale of the response.
+
+    Attributes
+    ----------
+    entries : tuple of (Place, Prior)
+    """
+
+    entries: tuple[tuple[Place, Prior], ...]
+
+    def __getitem__(self, name: str) -> Prior:
+        for place, prior in self.entries:
+            if place.name == name:
+                return prior
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (place.name for place, _ in self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __str__(self) -> str:
+        return prior_table(self.entries)
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class CoefficientPrior:
+    """The prior of the coefficients, as far as it is normal.
+
+    Attributes
+    ----------
+    normal : (p,) bool
+        Whether the prior is normal: Normal, Flat (an infinite sd) or Fixed (an sd of 0).
+    mean, sd : (p,) float64
+        Units of the coefficients; NaN where the prior is not normal.
+    centred : bool
+        Whether the first of them is the intercept at the predictors' means ("Intercept_centred"), not at 0.
+    """
+
+    normal: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+    centred: bool
+
+
+def default_priors(design: Design, family: Family) -> Priors:
+    """Return the priors that a model has when nobody chooses: see `bayesmm.priors.defaults`."""
+    return resolve_priors(design, family, None)
+
+
+def resolve_priors(design: Design, family: Family, user: Mapping[str, object] | None) -> Priors:
+    """Return the prior of every place, a user's choices in the place of defaults.
+
+    Parameters
+    ----------
+    design : Design
+    family : Family
+        Of the response; all that there are so far have the one residual sd "sigma".
+    user : mapping of str to Prior, number or function, optional
+        By class ("beta": every coefficient but the intercept; "sd": every sd of random effects; "corr"; "sigma"),
+        stronger by factor ("sd_Subject"), strongest by place ("beta[Days]", "sd_Subject[Days]", "corr_Subject",
+        "Intercept" at the predictors' 0 or "Intercept_centred" at their means).
+
+    Returns
+    -------
+    Priors
+
+    Raises
+    ------
+    PriorError
+        For a name that is not in the model, a distribution that does not suit the parameter, or both intercepts.
+
+    Warns
+    -----
+    BayesmmWarning
+        For a choice without effect, because stronger ones cover all its places.
+    """
+    if user is not None and not isinstance(user, Mapping):
+        raise PriorError(f"priors should be a mapping of names to priors, not {type(user).__name__}")
+    chosen = {key: as_prior(value, key) for key, value in (user or {}).items()}
+    known = _with_intercept(places(design), chosen)
+    _check_keys(chosen, known)
+    entries = tuple((place, _strongest(place, chosen)) for place in known)
+    _warn_shadowed(chosen, known)
+    return Priors(entries)
+
+
+def coefficient_prior(priors: Mapping[str, Prior], design: Design) -> CoefficientPrior:
+    """Return the coefficients' priors as means and sds, each (p,), where they are normal, flat or fixed."""
+    centred = INTERCEPT_NAMES[0] in priors
+    moments = [_moments(priors[name]) for name in coefficient_places(priors, design)]
+    mean, sd = np.array(moments, dtype=float).reshape(-1, 2).T
+    return CoefficientPrior(~np.isnan(mean), mean, sd, centred)
+
+
+def coefficient_places(priors: Mapping[str, Prior], design: Design) -> tuple[str, ...]:
+    """Return the place of each coefficient's prior, in the order of the columns of X (an intercept is the first)."""
+    names = [f"beta[{name}]" for name in design.coefficients]
+    if design.has_intercept:
+        names[0] = next(name for name in INTERCEPT_NAMES if name in priors)
+    return tuple(names)
+
+
+def _moments(prior: Prior) -> tuple[float, float]:
+    if prior.distribution == "Fixed":
+        return prior.parameters["value"], 0.0
+    if prior.distribution == "Flat":
+        return 0.0, np.inf
+    if prior.distribution == "Normal":
+        return prior.parameters["mu"], prior.parameters["sigma"]
+    return np.nan, np.nan
+
+
+def _with_intercept(known: tuple[Place, ...], chosen: Mapping[str, Prior]) -> tuple[Place, ...]:
+    """Return the places with the intercept's prior moved to the predictors' 0, if that is where the user has one."""
+    centred, uncentred = INTERCEPT_NAMES
+    if uncentred not in chosen or all(place.kind != INTERCEPT for place in known):
+        return known
+    if centred in chosen:
+        raise PriorError(
+            f"priors has both {centred!r} and {uncentred!r}, but there is one intercept: leave one of them out"
+        )
+    unit = {place.name: place.unit.replace("at the predictors' means", "with every predictor at 0") for place in known}
+    return tuple(replace(p, name=uncentred, unit=unit[p.name]) if p.kind == INTERCEPT else p for p in known)
+
+
+def _check_keys(chosen: Mapping[str, Prior], known: tuple[Place, ...]) -> None:
+    kinds = {key: place.kind for place in known for key in (*place.wider, place.name)}
+    for key, prior in chosen.items():
+        if key not in kinds:
+            raise _unknown(key, kinds)
+        _check_support(key, kinds[key], prior)
+
+
+def _unknown(key: str, kinds: Mapping[str, str]) -> PriorError:
+    has_intercept = INTERCEPT in kinds.values()
+    names = [*dict.fromkeys([*(INTERCEPT_NAMES if has_intercept else ()), *kinds])]
+    if key in CLASSES:
+        found = f"the prior of {key!r} is for {CLASSES[key]}, of which the model has none"
+    else:
+        # the reported intercept is beta[Intercept] in the posterior, but its prior has a name of its own
+        near = "; did you mean 'Intercept'?" if key == "beta[Intercept]" and has_intercept else suggest(str(key), names)
+        found = f"the model has no parameter {key!r} to give a prior{near}"
+    return PriorError(f"{found}; the names are {listing(names, limit=NAMES_LISTED)}")
+
+
+def _check_support(key: str, kind: str, prior: Prior) -> None:
+    """Refuse a distribution that can not be the parameter's."""
+    if kind == CORRELATION:
+        if prior.distribution != "LKJ":
+            raise PriorError(
+                f"the prior of {key!r} should be Prior('LKJ', eta=...), not {prior}; "
+                "to leave the correlations out, write || in the formula"
+            )
+        return
+    if prior.distribution == "LKJ":
+        raise PriorError(f"the prior of {key!r} is {prior}, which is for correlations")
+    if kind == SD:
+        _check_positive(key, prior)
+    elif prior.on == "variance":
+        raise PriorError(f"the prior of {key!r} is on the variance, but it is a coefficient, not a standard deviation")
+
+
+def _check_positive(key: str, prior: Prior) -> None:
+    what = f"the prior of {key!r} is {prior}, but a standard deviation is above 0"
+    if prior.support == "point" and prior.parameters["value"] <= 0:
+        raise PriorError(what)
+    if prior.support == "interval" and prior.parameters["lower"] < 0:
+        raise PriorError(f"{what}; give it lower=0")
+    if prior.support == "real":
+        half = DISTRIBUTIONS[prior.distribution].half
+        raise PriorError(f"{what}; use {_half(half, prior)}")
+
+
+def _half(half: str, prior: Prior) -> str:
+    """Return how to write the half of a prior on the real line."""
+    if half == "Exponential":
+        return f"Prior('Exponential', lam={1 / prior.parameters['b']:g})"
+    known = DISTRIBUTIONS[half].parameters
+    inside = "".join(f", {name}={value:g}" for name, value in prior.values if name in known)
+    return f"Prior({half!r}{inside})"
+
+
+def _strongest(place: Place, chosen: Mapping[str, Prior]) -> Prior:
+    keys = (place.name, *reversed(place.wider))
+    return next((chosen[key] for key in keys if key in chosen), place.default)
+
+
+def _warn_shadowed(chosen: Mapping[str, Prior], known: tuple[Place, ...]) -> None:
+    used = {next((k for k in (p.name, *reversed(p.wider)) if k in chosen), None) for p in known}
+    for key in chosen:
+        if key not in used:
+            over = [
+                k for p in known if key in p.wider for k in (p.name, *reversed(p.wider)) if k in chosen and k != key
+            ]
+            names = listing(dict.fromkeys(over), limit=4)
+            warnings.warn(
+                f"the prior of {key!r} has no effect: stronger ones are given for all its places ({names})",
+                BayesmmWarning,
+                stacklevel=4,  # the caller of Model(...): warn, resolve_priors, Model
+            )

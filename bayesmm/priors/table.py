@@ -1,0 +1,53 @@
+"""The printed table of priors: place, distribution, and what it says on the scale of the response."""
+
+from collections.abc import Sequence
+
+from bayesmm.priors.defaults import CORRELATION, Place
+from bayesmm.priors.distributions import lkj_interval
+from bayesmm.priors.prior import Prior, function_name
+
+PROBABILITY = 0.95  # of the interval in the sentence, as everywhere in the package
+NAME_WIDTH = 40  # characters of a place's name; a level or a column may be called anything
+UNIT_WIDTH = 60
+FALLING = ("HalfNormal", "HalfStudentT", "HalfCauchy", "Exponential")  # densities that are highest at 0
+ROWS = 40  # printed; the mapping has them all
+
+
+def prior_table(entries: Sequence[tuple[Place, Prior]]) -> str:
+    """Return the table of (place, prior) pairs as text, a line each."""
+    rows = [(_short(place.name, NAME_WIDTH), str(prior), sentence(place, prior)) for place, prior in entries[:ROWS]]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(2)]
+    lines = [f"{name:<{widths[0]}}  {prior:<{widths[1]}}  {says}" for name, prior, says in rows]
+    hidden = len(entries) - ROWS
+    return "\n".join(lines + ([f"... and {hidden:,} more"] if hidden > 0 else []))
+
+
+def sentence(place: Place, prior: Prior) -> str:
+    """Return what a prior says about its parameter, in the parameter's units.
+
+    A density that falls from 0 has its 95 % below a bound; others have 2.5 % outside on either side.
+    """
+    unit = _short(place.unit, UNIT_WIDTH)
+    if prior.distribution == "Fixed":
+        return f"held at {prior.parameters['value']:.4g} {unit}"
+    if prior.distribution == "Custom":
+        return f"as the function {function_name(prior.function)} says, in {unit}"
+    if place.kind == CORRELATION:
+        bound = lkj_interval(place.size, prior.parameters["eta"], PROBABILITY)
+        return f"each correlation: 95 % between {-bound:.2f} and {bound:.2f}"
+    tail = 0 if prior.distribution in FALLING and prior.on == "sd" else (1 - PROBABILITY) / 2
+    lower, upper = prior.quantile(tail), prior.quantile(tail + PROBABILITY)
+    if lower is None:
+        return f"improper: every value counts the same, in {unit}"
+    return f"95 % between {_number(lower)} and {_number(upper)} {unit}"
+
+
+def _number(value: float) -> str:
+    """Return a number with three significant digits, plainly where that is short."""
+    text = f"{value:.3g}"
+    return f"{value:.0f}" if "e" in text and abs(value) < 1e6 and abs(value) >= 1 else text
+
+
+def _short(text: str, limit: int) -> str:
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
