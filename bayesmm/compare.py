@@ -11,7 +11,7 @@ from bayesmm.checks import Check, run_checks
 from bayesmm.comparison_text import render_comparison
 from bayesmm.density import mode, support_of
 from bayesmm.errors import PriorError
-from bayesmm.points import at_bound, estimate, is_singular, standard_error
+from bayesmm.points import at_bound, entangled, estimate, is_singular, standard_error
 from bayesmm.tables import Parameter, coefficients, describe, draws_of, variance_parameters
 
 # The rule of the verdicts. All distances are in posterior standard deviations.
@@ -46,6 +46,7 @@ class Row:
     lower: float
     upper: float
     bound: bool  # the estimate is 0, +-1 or undefined
+    entangled: bool  # a coefficient that the data give only in a sum with others
     singular: str  # the grouping factor whose singular covariance matrix the estimate shares in, or ""
     group: str
     levels: int  # of the grouping factor; 0 for a coefficient and sigma
@@ -188,6 +189,7 @@ def evidence(design, parameter: Parameter, draws: np.ndarray, posterior: pd.Seri
         mode=mode(draws, support_of(parameter.kind), posterior["ess_bulk"]),
         **{name: float(posterior[name]) for name in ("mean", "sd", "lower", "upper")},
         bound=at_bound(point, parameter),
+        entangled=parameter.kind == "beta" and parameter.terms[0] in entangled(design),
         singular=singular_factor(point, parameter),
         group=block.group if block else "",
         levels=len(block.levels) if block else 0,
@@ -208,11 +210,6 @@ def judge(row: Row) -> Rule:
 def is_fixed(row: Row) -> bool:
     """The prior holds the parameter at one value, and it is not the estimate."""
     return row.sd == 0 and not math.isclose(row.mean, row.point, rel_tol=FIXED_TOLERANCE)
-
-
-def is_unidentified(row: Row) -> bool:
-    """The data say nothing of their own about the parameter: the maximised fit left it out."""
-    return math.isnan(row.point) and row.parameter.kind == "beta"
 
 
 def agrees(row: Row) -> bool:
@@ -304,8 +301,8 @@ RULES = (
     Rule("boundary", lambda row: row.bound and row.sd > 0, say_bound),
     Rule(
         "prior pull",
-        is_unidentified,
-        lambda row: f"{row.method} left it out, a linear combination of others; its prior places it ({span(row)})",
+        lambda row: row.entangled,
+        lambda row: f"the data give only its sum with other coefficients; its prior places it ({span(row)})",
     ),
     Rule("agree", agrees, lambda row: ""),
     Rule(

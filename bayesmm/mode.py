@@ -29,7 +29,7 @@ from bayesmm.maximize import (
     snapped,
 )
 from bayesmm.pointfit import Optimum, PointFit
-from bayesmm.priors import Priors, coefficient_prior
+from bayesmm.priors import Priors, coefficient_places, coefficient_prior
 
 # Imaginary step for derivatives of the analytic maps below: no subtraction, so it may be as small as this and is exact.
 COMPLEX_STEP = 1e-30
@@ -122,9 +122,7 @@ def build_posterior(design: Design, priors: Priors, reml: PointFit) -> Posterior
         shapes.append(shape)
         end = shape.corrs.stop
     loose = tuple(int(j) for j in np.flatnonzero(~normal))
-    places = [f"beta[{name}]" for name in design.coefficients]
-    if design.has_intercept:
-        places[design.coefficients.index("Intercept")] = "Intercept_centred" if prior.centred else "Intercept"
+    places = coefficient_places(priors, design)
     return Posterior(problem, priors, tuple(shapes), sd, loose, tuple(places[j] for j in order), at, end)
 
 
@@ -219,7 +217,7 @@ def _add_block(posterior: Posterior, shape: Shape, k: int, d_L: Floats, x: Float
             log_prior += float(prior.logpdf(abs(sds[i])))
             d_all[i] += np.sign(sds[i]) * float(prior.dlogpdf(abs(sds[i])))
     if shape.pairs:
-        eta = dict(posterior.priors[f"corr_{name}"].parameters)["eta"]
+        eta = posterior.priors[f"corr_{name}"].parameters["eta"]
         log_prior += (eta - 1) * float(_factor(shape, sds, partial)[1])
         d_all += (eta - 1) * d_logdet
     gradient[shape.sds] += d_all[: len(sds)] * shape.unit
@@ -254,9 +252,9 @@ def _full(posterior: Posterior, free: np.ndarray, y: Floats) -> Floats:
         for i, column in enumerate(shape.block.columns):
             prior = posterior.priors[f"sd_{shape.block.name}[{column}]"]
             if prior.distribution == "Fixed":
-                x[shape.sds.start + i] = dict(prior.parameters)["value"] / shape.unit[i]
+                x[shape.sds.start + i] = prior.parameters["value"] / shape.unit[i]
     if posterior.priors["sigma"].distribution == "Fixed":
-        x[posterior.log_sigma] = math.log(dict(posterior.priors["sigma"].parameters)["value"])
+        x[posterior.log_sigma] = math.log(posterior.priors["sigma"].parameters["value"])
     x[free] = y
     return x
 

@@ -7,6 +7,7 @@ import numpy as np
 from bayesmm.tables import Parameter, block_parameters
 
 SD_TOLERANCE = 1e-4  # an sd, as its share of the linear predictor over sigma, below this is 0: lme4's isSingular()
+SHARE_TOLERANCE = 1e-6  # a column is part of a linear relation if it makes up more than this of another
 CORR_TOLERANCE = 1e-5  # a correlation this near to +-1, or an eigenvalue of the correlations this small, is singular
 
 
@@ -46,6 +47,19 @@ def is_zero(point, k: int, i: int) -> bool:
     """Return whether the sd of term `i` of block `k` is 0 next to sigma, whatever the term's units."""
     spread = math.sqrt(np.square(point.design.blocks[k].Z[:, i]).mean())
     return math.sqrt(point.covariances[k][i, i]) * spread < SD_TOLERANCE * point.sigma
+
+
+def entangled(design) -> set[int]:
+    """Return the columns of X that a linear relation ties together: the aliased ones and those that they depend on."""
+    aliased = list(design.aliased)
+    kept = [j for j in range(design.p) if j not in aliased]
+    if not aliased or not kept:
+        return set(aliased)
+    norms = np.linalg.norm(design.X, axis=0)
+    norms[norms == 0] = 1.0
+    shares = np.linalg.lstsq(design.X[:, kept] / norms[kept], design.X[:, aliased] / norms[aliased])[0]
+    tied = np.abs(shares).max(axis=1) > SHARE_TOLERANCE
+    return {*aliased, *(kept[i] for i in np.flatnonzero(tied))}
 
 
 def is_singular(point, k: int) -> bool:

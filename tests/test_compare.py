@@ -10,7 +10,7 @@ from scipy import stats
 
 from bayesmm.compare import COLUMNS, Row, judge
 from bayesmm.density import CORR_SUPPORT, REAL_SUPPORT, SD_SUPPORT, density, mode
-from bayesmm.points import at_bound, singular_parts
+from bayesmm.points import at_bound, entangled, singular_parts
 from bayesmm.tables import Parameter, variance_parameters
 
 SD = Parameter("sd", "sd_g[Intercept]", 0, (0,))
@@ -29,6 +29,7 @@ AGREEING = Row(
     lower=8.0,
     upper=12.0,
     bound=False,
+    entangled=False,
     singular="",
     group="g",
     levels=30,
@@ -98,6 +99,12 @@ def test_the_mode_may_also_be_the_joint_one():
     assert verdict(mean=11.3, median=11.1, mode=11.0) == "disagree"  # too far for skewness about another mode
 
 
+def test_the_mode_of_draws_has_an_error_of_its_own():
+    nan = float("nan")
+    assert verdict(mean=10.6, median=10.4, map=nan, mode=10.34) == "skew"
+    assert verdict(mean=10.6, median=10.4, map=nan, mode=10.36) == "disagree"
+
+
 def test_a_shift_without_a_tail_is_no_skew():
     assert verdict(mean=10.6, median=10.6) == "disagree"
     assert verdict(mean=10.6, median=10.7) == "disagree"  # the tail is on the other side
@@ -131,7 +138,9 @@ def test_what_rests_on_a_singular_matrix_is_boundary_when_nothing_else_explains_
 def test_fixed_and_unidentified_parameters():
     assert verdict(sd=0.0, mean=10.0) == "agree"
     assert verdict(sd=0.0, mean=12.0) == "prior pull"
-    assert verdict(parameter=BETA, point=float("nan"), reml=float("nan"), map=float("nan")) == "prior pull"
+    nan = float("nan")
+    assert verdict(parameter=BETA, point=nan, reml=nan, map=nan, entangled=True) == "prior pull"
+    assert verdict(parameter=BETA, entangled=True) == "prior pull"  # near, but only because its posterior is so wide
 
 
 def test_maximum_likelihood_is_short_with_few_groups():
@@ -207,6 +216,40 @@ def test_zero_variance_and_perfect_correlation_are_boundary():
         points = {"REML": fake_point(design, singular=True, **changes), "MAP": fake_point(design, "MAP")}
         table = fake_fit(design, points=points).compare(bridge=False).table
         assert set(table["parameter"][table["verdict"] == "boundary"]) == labels
+        corr = table.set_index("parameter").loc["corr_Subject[Intercept, Days]", "cause"]
+        assert corr.startswith(
+            "REML is -1, at its bound" if "corrs" in changes else "REML is undefined because an sd is 0"
+        )
+
+
+def test_a_coefficient_that_moved_with_a_singular_matrix_is_boundary():
+    design = fake_design()
+    points = {
+        "REML": fake_point(design, sds=[(20.0, 0.0)], beta=[250.7, 10.0]),
+        "MAP": fake_point(design, "MAP", beta=[250.6, 10.0]),
+    }
+    row = fake_fit(design, points=points).compare(bridge=False).table.set_index("parameter").loc["beta[Intercept]"]
+    assert row["verdict"] == "boundary" and "matrix of Subject is singular" in row["cause"]
+
+
+def test_an_sd_whose_density_falls_from_0_has_its_mode_there():
+    draws = fake_draws(fake_design())
+    sds = np.random.default_rng(8).exponential(size=draws["sd_Subject"][1].shape)
+    table = fake_fit(draws=draws | {"sd_Subject": (("Subject_term",), sds)}).compare(bridge=False).table
+    assert list(table["mode"][:2]) == [0, 0]
+
+
+def test_coefficients_that_the_data_give_only_in_a_sum_are_entangled():
+    design = fake_design(coefficients=("Intercept", "a", "b", "c"), aliased=(2,))
+    design.X[:, 2] = 1e6 * (1 - 2 * design.X[:, 1])
+    assert entangled(design) == {0, 1, 2}
+    assert entangled(fake_design()) == set()
+    table = (
+        fake_fit(design, points={"REML": fake_point(design, beta=[250.0, 10.0, np.nan, 1.0])})
+        .compare(bridge=False)
+        .table
+    )
+    assert list(table["verdict"])[-4:] == ["prior pull", "prior pull", "prior pull", "agree"]
 
 
 def test_which_parts_of_a_fit_are_singular():
@@ -259,7 +302,8 @@ def test_print_says_what_is_wrong():
 def test_a_bridge_that_was_not_computed_is_not_called_broken():
     text = str(
         dataclasses.replace(
-            fake_fit().compare(bridge=False), bridge=bridge(criterion=float("nan"), ok=False, message="not computed: it is long")
+            fake_fit().compare(bridge=False),
+            bridge=bridge(criterion=float("nan"), ok=False, message="not computed: it is long"),
         )
     )
     assert text.startswith("Posterior and REML agree on all 6 parameters.")

@@ -54,6 +54,10 @@ R_TERMS = {
     "(a + b)*c": (1, ["a", "b", "c", "a:c", "b:c"]),
     "a*(b + c:d)": (1, ["a", "b", "c:d", "a:b", "a:c:d"]),  # a cross is left, right, then their products
     "(a + b + c)^2": (1, ["a", "b", "c", "a:b", "a:c", "b:c"]),
+    "(a + b + c + d)^3": (
+        1,
+        ["a", "b", "c", "d", "a:b", "a:c", "a:d", "b:c", "b:d", "c:d", "a:b:c", "a:b:d", "a:c:d", "b:c:d"],
+    ),
     "(a + b + c)**2": (1, ["a", "b", "c", "a:b", "a:c", "b:c"]),
     "(a + b + c)^2 - a:b": (1, ["a", "b", "c", "a:c", "b:c"]),
     "(a + b)^9": (1, ["a", "b", "a:b"]),
@@ -216,6 +220,11 @@ def test_columns_are_listed_once_in_the_order_of_the_text():
         "x",
         "z",
     )
+
+
+def test_columns_of_an_expression_come_from_left_to_right():
+    expr = only_factor("bs(a/b - log(c*a), 4, knots = c(1, 2))")
+    assert [node.name for node in fm.column_nodes(expr)] == ["a", "b", "c", "a"]
 
 
 def test_every_column_knows_its_place():

@@ -95,12 +95,15 @@ def test_a_long_name_is_cut():
     assert len(error_of("y ~ " + "q" * 15_000 + "(x)")) < 1_000
     assert len(error_of("y ~ a + " + "q" * 9_000 + " " + "r" * 9_000)) < 1_000
     assert len(error_of("y ~ a*b - " + "q" * 15_000)) < 1_000
+    assert len(error_of("y ~ (1 | g) + (" + "q" * 9_000 + " | g)")) < 1_500
     assert len(error_of("y ~ (1 | " + "q" * 9_000 + " + " + "r" * 9_000 + ")")) < 1_000
 
 
 def test_line_breaks_in_names_stay_out_of_the_sentence():
     assert error_of("y ~ `a\nb`^2").count("\n") == 2
     assert error_of("`a\nb` ~ `a\nb`").count("\n") == 2
+    assert error_of("y ~ offset(`a\nb`) + offset(`a\nb`)").count("\n") == 2
+    assert error_of("y ~ (1 | `a\nb`) + (x | `a\nb`)").count("\n") == 2
 
 
 def test_other_modules_underline_in_the_same_way():

@@ -130,6 +130,7 @@ def test_what_stays_within_the_limits_is_read():
     assert len(parse(f"y ~ ({numbered('a{}', 60)})^2").terms) == 60 + 60 * 59 // 2
     assert len(parse(f"y ~ {numbered('a{}', 2_000)}").terms) == 2_000
     assert len(parse("y ~ (1 | " + numbered("g{}", 60, "/") + ")").bars) == 60
+    assert len(parse(f"y + 1 ~ {numbered('I(a{}^2 - b + 1)', 60)}").terms) == 60  # each of its own, the count is fresh
     assert parse(f"y ~ I({repeated('a', 101)})").terms[0].label == f"I({repeated('a', 101, ' + ')})"
 
 

@@ -74,7 +74,7 @@ def small_power(expr):
     return not isinstance(value, float) or abs(value) <= 10  # larger literal powers are errors
 
 
-ODD_TEXT = Text("a\\ \"'`\n")
+ODD_TEXT = Text("\\\" '`\n\\")
 KEYS = st.sampled_from(["by", "df", "a.b"])
 EXPRESSIONS = st.recursive(st.builds(Column, NAMES) | NUMBERS, compound, max_leaves=12)
 

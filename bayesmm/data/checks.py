@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from bayesmm.data.coding import INTERCEPT, Coding, Factor, Numbers, Values, matrix, matrix_names, term_fields
-from bayesmm.data.linear import dependent_columns, near_dependence, relation_text, worth_trying
+from bayesmm.data.linear import dependent_columns, find_relation, near_dependence, relation_text, worth_trying
 from bayesmm.data.messages import Message, Rows, count, label_text, note, warning
 from bayesmm.errors import DataError, listing
 from bayesmm.formula import text_of
@@ -86,21 +86,12 @@ def check_dependence(X: np.ndarray, coding: Coding, values: Values) -> tuple[tup
     intercept = 0 if coding.intercept else None
     if not worth_trying(X):
         return (), [note(f"X has {X.shape[1]:,} columns, too many to look for linear dependence among them")]
-    relations = dependent_columns(X, intercept)
-    aliased = tuple(relation.column for relation in relations)
+    aliased = dependent_columns(X, intercept)
     if X.shape[1] >= len(X):
-        return aliased, [_more_columns_than_rows(X, len(relations))]
+        return aliased, [_more_columns_than_rows(X, len(aliased))]
     said = _empty_cells(coding, values)
-    if relations:
-        shown = listing([relation_text(relation, names, intercept) for relation in relations], limit=RELATION_LIMIT)
-        one = len(relations) == 1
-        said.append(
-            warning(
-                f"{len(relations)} of the {X.shape[1]} columns of the fixed part "
-                f"{'is a combination' if one else 'are combinations'} of others ({shown}); none is left out, and what "
-                "the data can not tell apart is decided by the priors"
-            )
-        )
+    if aliased:
+        said.append(_say_dependent(X, aliased, names, intercept))
     near = near_dependence(X, intercept, aliased)
     if near is not None:
         involved = listing([names[j] for j in sorted(near.columns[: RELATION_LIMIT + 1])])
@@ -112,6 +103,17 @@ def check_dependence(X: np.ndarray, coding: Coding, values: Values) -> tuple[tup
             )
         )
     return aliased, said
+
+
+def _say_dependent(X: np.ndarray, aliased: Sequence[int], names: Sequence[str], intercept: int | None) -> Message:
+    relations = [find_relation(X, j, aliased, intercept) for j in aliased[:RELATION_LIMIT]]
+    more = f" and {len(aliased) - RELATION_LIMIT:,} more" if len(aliased) > RELATION_LIMIT else ""
+    shown = ", ".join(relation_text(relation, names, intercept) for relation in relations) + more
+    which = "is a combination" if len(aliased) == 1 else "are combinations"
+    return warning(
+        f"{len(aliased)} of the {X.shape[1]} columns of the fixed part {which} of others ({shown}); none is left out, and "
+        "what the data can not tell apart is decided by the priors"
+    )
 
 
 def _more_columns_than_rows(X: np.ndarray, dependent: int) -> Message:

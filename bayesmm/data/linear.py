@@ -9,7 +9,7 @@ RANK_TOLERANCE = (
     1e-7  # lme4's check.rankX: a column is dependent if less than this share of it is left beside the others
 )
 ROUNDING = 100 * np.finfo(float).eps  # what is left of a column by rounding alone, relative to its largest value
-RANK_WORK = 2e11  # rows x columns^2 of a QR factorisation that is still worth its time: some ten seconds
+RANK_WORK = 5e10  # rows x columns^2 of a QR factorisation that is still worth its time: some five seconds
 CONDITION_LIMIT = (
     1e3  # ratio of eigenvalues of the correlations: a condition index of 30 (Belsley, Kuh & Welsch 1980, 3.2)
 )
@@ -42,7 +42,7 @@ class _Standardised:
     slack: np.ndarray  # what rounding can leave of each column
 
 
-def dependent_columns(X: np.ndarray, intercept: int | None) -> tuple[Relation, ...]:
+def dependent_columns(X: np.ndarray, intercept: int | None) -> tuple[int, ...]:
     """Return the columns of X that are linear combinations of earlier ones.
 
     They are found as by R's QR with limited pivoting (LINPACK's dqrdc2): a column of which nothing is left beside the
@@ -57,26 +57,27 @@ def dependent_columns(X: np.ndarray, intercept: int | None) -> tuple[Relation, .
 
     Returns
     -------
-    tuple of Relation
-        In the order of the columns; empty if X has full rank or is too large to try (`RANK_WORK`).
+    tuple of int
+        In order; empty if X has full rank or is too large to try (`RANK_WORK`).
     """
     if not worth_trying(X):
         return ()
     scaled = _standardise(X, intercept)
-    R = np.linalg.qr(scaled.values, mode="r") if len(X) > X.shape[1] else scaled.values
-    room, kept, relations = np.empty((len(R), min(R.shape))), [], []
-    for j in range(X.shape[1]):
-        if j == intercept:
-            continue
-        basis = room[:, : len(kept)]
-        left = R[:, j] - basis @ (basis.T @ R[:, j])
+    columns = [j for j in range(X.shape[1]) if j != intercept]
+    limits = np.maximum(RANK_TOLERANCE, scaled.slack)
+    R = np.linalg.qr(scaled.values[:, columns], mode="r")
+    # without a dependent column the diagonal says what is left of each beside the earlier ones
+    if len(R) == len(columns) and (np.abs(np.diag(R)) > limits[columns]).all():
+        return ()
+    basis, dependent = np.empty((len(R), 0)), []
+    for place, j in enumerate(columns):
+        left = R[:, place] - basis @ (basis.T @ R[:, place])
         size = float(np.linalg.norm(left))
-        if size > max(RANK_TOLERANCE, scaled.slack[j]) and len(kept) < room.shape[1]:
-            room[:, len(kept)] = left / size
-            kept.append(j)
+        if size > limits[j] and basis.shape[1] < len(R):
+            basis = np.column_stack([basis, left / size])
         else:
-            relations.append(_relation(R, j, kept, scaled, intercept))
-    return tuple(relations)
+            dependent.append(j)
+    return tuple(dependent)
 
 
 def worth_trying(X: np.ndarray) -> bool:
@@ -94,19 +95,34 @@ def _standardise(X: np.ndarray, intercept: int | None) -> _Standardised:
     return _Standardised(np.where(length > 0, values / safe, 0.0), centre, length, ROUNDING * largest / safe)
 
 
-def _relation(R: np.ndarray, j: int, kept: Sequence[int], scaled: _Standardised, intercept: int | None) -> Relation:
-    """Return what column j is made of, back on the scale of X."""
-    solution = np.linalg.lstsq(R[:, kept], R[:, j], rcond=None)[0] if kept else np.empty(0)
+def find_relation(X: np.ndarray, column: int, dependent: Sequence[int], intercept: int | None) -> Relation:
+    """Return what a dependent column is made of, on the scale of X.
+
+    Parameters
+    ----------
+    X : float64 array, shape (n, p)
+    column : int
+        One of `dependent`.
+    dependent : sequence of int
+        What `dependent_columns` found.
+    intercept : int or None
+    """
+    scaled = _standardise(X, intercept)
+    earlier = [k for k in range(column) if k != intercept and k not in set(dependent)]
+    R = np.linalg.qr(scaled.values[:, [*earlier, column]], mode="r")
+    count = len(earlier)
+    solution = np.linalg.solve(R[:count, :count], R[:count, count])
+    length, centre = scaled.length, scaled.centre
     parts = [
-        (k, float(c * scaled.length[j] / scaled.length[k]))
-        for k, c in zip(kept, solution, strict=True)
-        if abs(c) > NEGLIGIBLE and scaled.length[j] > 0
+        (k, float(c * length[column] / length[k]))
+        for k, c in zip(earlier, solution, strict=True)
+        if abs(c) > NEGLIGIBLE and length[column] > 0
     ]
-    constant = scaled.centre[j] - sum(c * scaled.centre[k] for k, c in parts)
-    size = abs(scaled.centre[j]) + sum(abs(c * scaled.centre[k]) for k, c in parts)
+    constant = centre[column] - sum(c * centre[k] for k, c in parts)
+    size = abs(centre[column]) + sum(abs(c * centre[k]) for k, c in parts)
     if intercept is not None and abs(constant) > NEGLIGIBLE * size:
         parts.insert(0, (intercept, float(constant)))
-    return Relation(j, tuple(parts))
+    return Relation(column, tuple(parts))
 
 
 def relation_text(relation: Relation, names: Sequence[str], intercept: int | None, limit: int = 6) -> str:

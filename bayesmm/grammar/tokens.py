@@ -12,6 +12,7 @@ MAX_CHARACTERS = 20_000  # hundreds of terms; bounds reading at about 0.1 s, who
 MAX_DEPTH = 60  # brackets within brackets; five Python frames each, so a third of the default recursion limit
 SHOWN_COLUMNS = 96  # characters: an error shows this much of a longer line, one row of a usual terminal
 SHOWN_NAME = 40  # a name in a sentence is cut after this many characters
+SHOWN_SENTENCE = 1_000  # so is the sentence: longer than any with names of ordinary length
 
 # Pasted from word processors and web pages in place of the characters of the keyboard.
 LOOKALIKES = {
@@ -102,9 +103,8 @@ def underline(text: str, span: Span, message: str) -> FormulaError:
     after = "..." if cut + SHOWN_COLUMNS < len(line) else ""
     place = printable(line[start : min(stop, cut + SHOWN_COLUMNS)])
     rest = printable(shown[stop - cut :]) + after
-    return FormulaError(
-        f"{printable(message)}\n  {before}{place}{rest}\n  {' ' * _width(before)}{'^' * max(1, _width(place))}"
-    )
+    carets = " " * _width(before) + "^" * max(1, _width(place))
+    return FormulaError(f"{printable(message)[:SHOWN_SENTENCE]}\n  {before}{place}{rest}\n  {carets}")
 
 
 def quote(text: str) -> str:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
-from pytensor.compile.mode import Mode
 
 from bayesmm.design import Design
 from bayesmm.families import get_family
 from bayesmm.graph.explicit import INTERCEPT, SLOPES, build_explicit
+from bayesmm.graph.interpreted import PYTHON, without_compiler
 from bayesmm.priors import default_priors
 
 COEFFICIENTS = (INTERCEPT, SLOPES, "beta")
@@ -33,14 +33,13 @@ class JointDensity:
         coefficients = [rv for rv in graph.free_RVs if rv.name in COEFFICIENTS]
         self._w = [values[rv] for rv in (*effects.values(), *coefficients)]
         self._theta = [values[rv] for rv in graph.free_RVs if values[rv] not in self._w]
-        initial = graph.initial_point()
+        with without_compiler():
+            initial = graph.initial_point()
         self._shapes = [np.shape(initial[v.name]) for v in (*self._w, *self._theta)]
         self._start = np.concatenate([np.ravel(initial[v.name]) for v in self._theta])
         logp = graph.logp(vars=[*effects.values(), *graph.observed_RVs], jacobian=False)
-        # NumPy runs the graph as it stands: ready in a second, where a compiled function that is called a few thousand times
-        # would take ten; without fusion, because a fused expression would be evaluated number by number
-        mode = Mode(linker="py", optimizer="fast_run").excluding("fusion")
-        self._function = pytensor.function([*self._w, *self._theta], [logp, *pt.grad(logp, self._w)], mode=mode)
+        # called a few hundred times: NumPy's milliseconds are less than the seconds that a compiler would take
+        self._function = pytensor.function([*self._w, *self._theta], [logp, *pt.grad(logp, self._w)], mode=PYTHON)
         ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes[: len(self._w)]])
         places = [slice(end - int(np.prod(shape)), end) for end, shape in zip(ends, self._shapes, strict=False)]
         self.effects = dict(zip(effects, places, strict=False))

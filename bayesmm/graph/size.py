@@ -42,10 +42,11 @@ def check_memory(graph: pm.Model, draws: int, tune: int, chains: int) -> None:
     if free is None or need <= BUDGET * free:
         return
     largest = max(sizes, key=sizes.__getitem__)
+    numbers, gigabytes = sum(sizes.values()), f"{need / 1e9:.2g} GB"
     raise ValueError(
-        f"{chains} chains of {draws:,} draws after {tune:,} of tuning, {sum(sizes.values()):,} numbers each, need about "
-        f"{need / 1e9:.2g} GB, more than half of the {free / 1e9:.2g} GB of free memory; the largest variable is {largest} "
-        f"with {sizes[largest]:,} numbers"
+        f"{chains} chains of {draws:,} draws after {tune:,} of tuning, {numbers:,} numbers each, need about {gigabytes}, "
+        f"more than half of the {free / 1e9:.2g} GB of free memory; the largest variable is {largest} with "
+        f"{sizes[largest]:,} numbers"
     )
 
 

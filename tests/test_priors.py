@@ -1,0 +1,490 @@
+"""Priors: densities against SciPy and PyMC, defaults by hand, which choice wins, and what each mistake says."""
+
+import copy
+import pickle
+
+import numpy as np
+import pandas as pd
+import pymc as pm
+import pytest
+from pytensor.compile.mode import Mode
+from scipy import integrate, stats
+
+from bayesmm.design import make_design
+from bayesmm.errors import BayesmmWarning, PriorError
+from bayesmm.families import get_family
+from bayesmm.formula import parse
+from bayesmm.graph.distributions import PYMC
+from bayesmm.priors import Prior, coefficient_prior, default_priors, resolve_priors
+from bayesmm.priors.distributions import DISTRIBUTIONS
+
+PYTHON = Mode(linker="py", optimizer="fast_compile")  # PyTensor without code generation: quick to compile
+FAMILY = get_family("gaussian")
+
+
+# --- densities -------------------------------------------------------------------------------------------------------
+
+# distribution, PyMC's parameters, the same in SciPy
+KNOWN = [
+    ("Normal", {"mu": 1.5, "sigma": 2.5}, stats.norm(1.5, 2.5)),
+    ("StudentT", {"nu": 3.5, "mu": -1.0, "sigma": 2.0}, stats.t(3.5, -1, 2)),
+    ("Cauchy", {"alpha": 0.5, "beta": 2.0}, stats.cauchy(0.5, 2)),
+    ("Laplace", {"mu": 0.3, "b": 1.7}, stats.laplace(0.3, 1.7)),
+    ("Uniform", {"lower": -1.0, "upper": 3.0}, stats.uniform(-1, 4)),
+    ("HalfNormal", {"sigma": 2.0}, stats.halfnorm(0, 2)),
+    ("HalfCauchy", {"beta": 2.0}, stats.halfcauchy(0, 2)),
+    ("Exponential", {"lam": 0.4}, stats.expon(0, 2.5)),
+    ("Gamma", {"alpha": 2.5, "beta": 0.7}, stats.gamma(2.5, 0, 1 / 0.7)),
+    ("Gamma", {"alpha": 1.0, "beta": 0.7}, stats.gamma(1.0, 0, 1 / 0.7)),
+    ("InverseGamma", {"alpha": 2.5, "beta": 0.7}, stats.invgamma(2.5, 0, 0.7)),
+    ("LogNormal", {"mu": 0.3, "sigma": 0.8}, stats.lognorm(0.8, 0, np.exp(0.3))),
+]
+AT = np.array([-0.8, 0.02, 0.4, 1.0, 2.3, 7.5])
+
+
+@pytest.mark.parametrize(("name", "parameters", "scipy"), KNOWN)
+def test_log_densities_are_scipys(name, parameters, scipy):
+    # rounding of a few operations on numbers of order 1; both sides are -inf outside the support
+    np.testing.assert_allclose(Prior(name, **parameters).logpdf(AT), scipy.logpdf(AT), rtol=1e-13, atol=1e-14)
+
+
+def test_half_t_is_twice_the_t_above_zero():
+    expected = np.where(AT >= 0, np.log(2) + stats.t.logpdf(AT, 3, 0, 20), -np.inf)
+    np.testing.assert_allclose(Prior("HalfStudentT", nu=3, sigma=20).logpdf(AT), expected, rtol=1e-13)
+
+
+def examples():
+    """Return a prior of each distribution of the table but LKJ, and of each positive one on the variance."""
+    found = [Prior(name, **parameters) for name, parameters, _ in KNOWN]
+    found += [
+        Prior("HalfStudentT", nu=3, sigma=20),
+        Prior("Flat"),
+        Prior("HalfFlat"),
+        Prior("Uniform", lower=0, upper=5),
+    ]
+    positive = [prior for prior in found if prior.support == "positive" or prior == found[-1]]
+    return found + [Prior(prior.distribution, on="variance", **prior.parameters) for prior in positive]
+
+
+EXAMPLES = examples()
+
+
+def test_every_distribution_has_an_example():
+    assert {prior.distribution for prior in EXAMPLES} == set(DISTRIBUTIONS) - {"LKJ"} == set(PYMC)
+
+
+@pytest.mark.parametrize("prior", EXAMPLES, ids=str)
+def test_log_densities_are_pymcs(prior):
+    x = AT[AT > 0] if prior.support == "positive" or prior.on == "variance" else AT
+    at, jacobian = (x**2, np.log(2 * x)) if prior.on == "variance" else (x, 0.0)
+    parameters = {name: np.asarray(value) for name, value in prior.parameters.items()}  # Python's floats become float32
+    theirs = pm.logp(PYMC[prior.distribution].dist(**parameters), at).eval(mode=PYTHON) + jacobian
+    # rounding; PyMC's half-t and half-Cauchy add log 2 in single precision, 1.9e-9 off
+    atol = 2e-9 if prior.distribution in ("HalfStudentT", "HalfCauchy") else 1e-13
+    np.testing.assert_allclose(prior.logpdf(x), theirs, rtol=1e-12, atol=atol)
+
+
+@pytest.mark.parametrize("prior", EXAMPLES, ids=str)
+def test_slopes_are_the_differences_of_the_log_density(prior):
+    x, h = AT[AT > 0] + 0.001, 1e-6  # off the kink of Laplace and the ends of Uniform
+    x = x[np.isfinite(prior.logpdf(x + h))]
+    numeric = (prior.logpdf(x + h) - prior.logpdf(x - h)) / (2 * h)
+    # central differences: error h^2 f''' / 6, up to 1e-12 * 1e5 near 0.02, and rounding 1e-16 / h times values up to 1e3
+    np.testing.assert_allclose(prior.dlogpdf(x), numeric, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("prior", [p for p in EXAMPLES if p.quantile(0.5) is not None], ids=str)
+def test_densities_integrate_to_the_probability_between_quantiles(prior):
+    lower, upper = prior.quantile(0.1), prior.quantile(0.8)
+    mass = integrate.quad(lambda x: np.exp(prior.logpdf(x)), lower, upper, points=[1.0], epsabs=1e-9)[0]
+    assert mass == pytest.approx(0.7, abs=1e-6)  # the error that quad was asked for, with room for a kink
+
+
+def test_the_ends_of_the_support():
+    assert Prior("HalfStudentT", nu=3, sigma=20).logpdf(0.0) == pytest.approx(np.log(2) + stats.t.logpdf(0, 3, 0, 20))
+    assert Prior("HalfNormal", sigma=2).logpdf(-1e-9) == -np.inf
+    assert Prior("HalfNormal", sigma=2).dlogpdf(-1.0) == 0.0
+    for prior in (Prior("InverseGamma", alpha=1, beta=1), Prior("LogNormal", mu=0, sigma=1)):
+        assert (prior.logpdf(0.0), prior.dlogpdf(0.0)) == (-np.inf, 0.0)
+    assert Prior("Gamma", alpha=1, beta=2).dlogpdf(0.0) == -2.0
+    assert (
+        Prior("InverseGamma", alpha=1, beta=1, on="variance").logpdf(-1.0) == -np.inf
+    )  # (-1)^2 is no variance of an sd
+
+
+def matrix(*r):
+    """Return the 3 by 3 correlation matrix with these correlations below the diagonal, by row."""
+    R = np.eye(3)
+    R[np.tril_indices(3, -1)] = r
+    return R + R.T - np.eye(3)
+
+
+def test_lkj_is_pymcs_and_uniform_at_shape_1():
+    R = matrix(0.3, -0.2, 0.5)
+    assert Prior("LKJ", eta=1).logpdf(R) == pytest.approx(-np.log(np.pi**2 / 2))  # the volume of the 3 by 3 matrices
+    L = np.linalg.cholesky(R)
+    theirs = pm.logp(pm.LKJCorr.dist(n=3, eta=np.asarray(2.5)), L).eval(mode=PYTHON)  # a density of L: dR / dL = L_22
+    assert Prior("LKJ", eta=2.5).logpdf(R) == pytest.approx(float(theirs) - np.log(L[1, 1]), rel=1e-12)
+    assert Prior("LKJ", eta=2).logpdf(matrix(0.9, 0.9, -0.9)) == -np.inf
+
+
+def test_the_slope_of_lkj_is_by_correlation():
+    prior, r, h = Prior("LKJ", eta=2.5), np.array([0.3, -0.2, 0.5]), 1e-6
+    numeric = [(prior.logpdf(matrix(*(r + d))) - prior.logpdf(matrix(*(r - d)))) / (2 * h) for d in h * np.eye(3)]
+    slope = prior.dlogpdf(matrix(*r))
+    np.testing.assert_allclose(slope[np.tril_indices(3, -1)], numeric, rtol=1e-7)  # h^2 and 1e-16 / h
+    np.testing.assert_array_equal(np.diag(slope), 0)
+    np.testing.assert_allclose(slope, slope.T)
+
+
+# --- one prior -------------------------------------------------------------------------------------------------------
+
+
+def test_a_prior_is_a_value():
+    prior = Prior("HalfStudentT", nu=3, sigma=20)
+    assert prior == Prior("HalfStudentT", sigma=20.0, nu=3)
+    assert prior != Prior("HalfStudentT", nu=3, sigma=20, on="variance")
+    assert {prior: 1}[Prior("HalfStudentT", nu=3, sigma=20)] == 1
+    assert eval(repr(prior)) == prior
+    assert pickle.loads(pickle.dumps(prior)) == copy.deepcopy(prior) == prior
+    assert str(prior) == "HalfStudentT(nu=3, sigma=20)"
+    assert str(Prior("InverseGamma", alpha=1, beta=2, on="variance")) == "InverseGamma(alpha=1, beta=2) on the variance"
+    with pytest.raises(AttributeError):
+        prior.distribution = "Normal"
+    prior.parameters["sigma"] = 1.0  # a copy
+    assert prior.parameters["sigma"] == 20.0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Prior("Normal", mu=1, tau=0.04), Prior("Normal", mu=1, sigma=5)),
+        (Prior("StudentT", nu=3, lam=0.25), Prior("StudentT", nu=3, mu=0, sigma=2)),
+        (Prior("Exponential", scale=4), Prior("Exponential", lam=0.25)),
+        (Prior("Gamma", mu=6, sigma=3), Prior("Gamma", alpha=4, beta=2 / 3)),
+        (Prior("InverseGamma", mu=2, sigma=1), Prior("InverseGamma", alpha=6, beta=10)),
+    ],
+    ids=str,
+)
+def test_pymcs_other_parameters_mean_what_they_mean_there(one, other):
+    assert one == other
+
+
+def test_moments_of_the_other_parameters():
+    gamma, inverse = Prior("Gamma", mu=6, sigma=3).parameters, Prior("InverseGamma", mu=2, sigma=1).parameters
+    scipy = stats.gamma(gamma["alpha"], 0, 1 / gamma["beta"])
+    assert (scipy.mean(), scipy.std()) == pytest.approx((6, 3))
+    scipy = stats.invgamma(inverse["alpha"], 0, inverse["beta"])
+    assert (scipy.mean(), scipy.std()) == pytest.approx((2, 1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("Norml", {"sigma": 1}), "'Norml' is no known distribution; did you mean 'Normal'?"),
+        (("normal", {"sigma": 1}), "did you mean 'Normal'?"),
+        ((["Normal"], {}), "is no known distribution"),
+        (("Normal", {"sd": 1}), "Normal has no parameter 'sd'; Normal takes mu, sigma"),
+        (("HalfNormal", {"sigm": 1}), "HalfNormal has no parameter 'sigm'; did you mean 'sigma'?"),
+        (("Normal", {}), "Normal is missing sigma"),  # PyMC would take 1, in whose units?
+        (("HalfStudentT", {"sigma": 3}), "HalfStudentT is missing nu"),
+        (("Normal", {"sigma": 0}), "sigma of Normal should be above 0, not 0"),
+        (("HalfCauchy", {"beta": -2}), "beta of HalfCauchy should be above 0, not -2"),
+        (("LKJ", {"eta": 0}), "eta of LKJ should be above 0"),
+        (("Normal", {"tau": 0}), "tau of Normal should be above 0"),
+        (("Normal", {"tau": 1, "sigma": 1}), "Normal takes sigma or tau, not both"),
+        (("Normal", {"sigma": float("inf")}), "sigma of Normal should be one finite number, not inf"),
+        (("Normal", {"sigma": "wide"}), "sigma of Normal should be one finite number, not 'wide'"),
+        (("Normal", {"sigma": [1, 2]}), "one finite number"),
+        (("Normal", {"sigma": True}), "one finite number"),
+        (("Uniform", {"lower": 2, "upper": 1}), "lower of Uniform should be below upper, not 2 with 1"),
+        (("Flat", {"sigma": 1}), "Flat has no parameter 'sigma'; Flat takes no parameters"),
+        (("HalfNormal", {"sigma": 1, "on": "precision"}), "on should be 'sd' or 'variance', not 'precision'"),
+        (("LKJ", {"eta": 1, "on": "variance"}), "on='variance' is for the distribution of a standard deviation"),
+        (("Fixed", {"value": 1, "on": "variance"}), "on='variance' is for the distribution of a standard deviation"),
+        (("Fixed", {}), "Fixed is missing value"),
+        (("Custom", {}), "a Custom prior takes one parameter, function"),
+        (("Custom", {"function": 3}), "a Custom prior takes one parameter, function"),
+    ],
+)
+def test_mistakes_in_a_prior_are_errors_at_once(arguments, message):
+    name, parameters = arguments
+    with pytest.raises(PriorError) as caught:
+        Prior(name, **parameters)
+    assert message in str(caught.value)
+
+
+def test_fixed_and_custom_priors_have_no_density():
+    for prior in (Prior("Fixed", value=3), Prior("Custom", function=print)):
+        with pytest.raises(PriorError, match="no density"):
+            prior.logpdf(1.0)
+
+
+# --- defaults --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def frame():
+    rng = np.random.default_rng(3)
+    n = 60
+    return pd.DataFrame(
+        {
+            "y": rng.normal(300, 50, n),
+            "x": rng.normal(5, 2, n),
+            "d": np.tile([0.0, 1.0], 30),
+            "e": rng.uniform(10, 20, n),
+            "g": np.repeat([f"g{i}" for i in range(10)], 6),
+            "h": np.tile(["a", "b", "c"], 20),
+        }
+    )
+
+
+def designed(formula, frame):
+    return make_design(parse(formula), frame)
+
+
+def defaults(formula, frame):
+    return default_priors(designed(formula, frame), FAMILY)
+
+
+def test_defaults_follow_the_scale_of_the_data(frame):
+    priors = defaults("y ~ x + (x | g)", frame)
+    y, x = frame["y"], frame["x"]
+    mad = 1.4826 * np.median(np.abs(y - np.median(y)))
+    expected = {
+        "Intercept_centred": Prior("Normal", mu=y.mean(), sigma=2.5 * y.std()),
+        "beta[x]": Prior("Normal", mu=0, sigma=2.5 * y.std() / x.std()),
+        "sd_g[Intercept]": Prior("HalfStudentT", nu=3, sigma=mad),
+        "sd_g[x]": Prior("HalfStudentT", nu=3, sigma=mad / x.std()),
+        "corr_g": Prior("LKJ", eta=2),
+        "sigma": Prior("HalfStudentT", nu=3, sigma=mad),
+    }
+    assert list(priors) == list(expected)  # the model's order
+    for place, prior in expected.items():
+        assert priors[place].distribution == prior.distribution
+        assert priors[place].parameters == pytest.approx(prior.parameters, rel=1e-12)  # the order of the sums
+
+
+def test_defaults_change_units_with_the_data(frame):
+    formula = "y ~ x + (x | g)"
+    before, after = defaults(formula, frame), defaults(formula, frame.assign(y=1000 * frame["y"], x=frame["x"] / 60))
+    factors = {"Intercept_centred": 1e3, "beta[x]": 6e4, "sd_g[Intercept]": 1e3, "sd_g[x]": 6e4, "sigma": 1e3}
+    for place, factor in factors.items():
+        assert after[place].parameters["sigma"] == pytest.approx(factor * before[place].parameters["sigma"])
+
+
+def test_the_scale_is_the_sd_where_most_values_are_equal(frame):
+    y = np.where(np.arange(60) % 5 == 0, frame["y"], 300.0)  # a median absolute deviation of 0
+    priors = defaults("y ~ x + (1 | g)", frame.assign(y=y))
+    assert priors["sigma"].parameters["sigma"] == pytest.approx(np.std(y, ddof=1))
+
+
+def test_an_offset_is_taken_out_of_the_response_first(frame):
+    priors = defaults("y ~ x + offset(e) + (1 | g)", frame)
+    rest = frame["y"] - frame["e"]
+    assert priors["Intercept_centred"].parameters == pytest.approx({"mu": rest.mean(), "sigma": 2.5 * rest.std()})
+
+
+def test_group_means_have_the_intercepts_prior(frame):
+    priors = defaults("y ~ 0 + h + x + (1 | g)", frame)
+    y, x = frame["y"], frame["x"]
+    for level in "abc":
+        prior = priors[f"beta[h[{level}]]"]
+        assert prior.parameters == pytest.approx({"mu": y.mean(), "sigma": 2.5 * y.std()})
+    assert priors["beta[x]"].parameters == pytest.approx({"mu": 0, "sigma": 2.5 * y.std() / x.std()})
+    assert "Intercept" not in priors
+    assert "Intercept_centred" not in priors
+
+
+def test_through_the_origin_sizes_count_and_not_deviations(frame):
+    rms = lambda v: np.sqrt(np.mean(v**2))  # noqa: E731
+    prior = defaults("y ~ 0 + x + (1 | g)", frame)["beta[x]"]
+    assert prior.parameters == pytest.approx({"mu": 0, "sigma": 2.5 * rms(frame["y"]) / rms(frame["x"])})
+
+
+def test_shares_of_a_whole_are_not_as_tight_as_indicators(frame):
+    share = np.linspace(0.4, 0.6, 60)
+    prior = defaults("y ~ 0 + p + q + (1 | g)", frame.assign(p=share, q=1 - share))["beta[p]"]
+    assert prior.parameters == pytest.approx(
+        {"mu": frame["y"].mean(), "sigma": 2.5 * frame["y"].std() / np.std(share, ddof=1)}
+    )
+
+
+def test_models_without_a_part_have_no_places_for_it(frame):
+    assert list(defaults("y ~ x", frame)) == ["Intercept_centred", "beta[x]", "sigma"]
+    assert list(defaults("y ~ 0 + (x || g)", frame)) == ["sd_g[Intercept]", "sd_g[x]", "sigma"]
+
+
+# --- choices ---------------------------------------------------------------------------------------------------------
+
+
+def resolved(formula, frame, user):
+    return resolve_priors(designed(formula, frame), FAMILY, user)
+
+
+def test_the_stronger_choice_wins(frame):
+    wide, narrow, tight = (Prior("HalfNormal", sigma=s) for s in (30, 3, 0.3))
+    priors = resolved("y ~ x + d + (x | g) + (1 | h)", frame, {"sd": wide, "sd_g": narrow, "sd_g[x]": tight})
+    assert priors["sd_h[Intercept]"] == wide
+    assert priors["sd_g[Intercept]"] == narrow
+    assert priors["sd_g[x]"] == tight
+    assert priors["sigma"].distribution == "HalfStudentT"  # "sd" is of random effects
+    near = Prior("Normal", mu=0, sigma=1)
+    priors = resolved("y ~ x + d + (1 | g)", frame, {"beta": near, "beta[d]": Prior("Laplace", b=2)})
+    assert (priors["beta[x]"], priors["beta[d]"].distribution) == (near, "Laplace")
+    assert priors["Intercept_centred"] == defaults("y ~ x + d + (1 | g)", frame)["Intercept_centred"]
+
+
+def test_numbers_fix_and_functions_are_custom(frame):
+    priors = resolved("y ~ x + (x | g)", frame, {"sigma": 25, "sd_g[x]": np.float64(5), "beta[x]": len})
+    assert priors["sigma"] == Prior("Fixed", value=25)
+    assert priors["sd_g[x]"].parameters == {"value": 5.0}
+    assert priors["beta[x]"] == Prior("Custom", function=len)
+
+
+def test_the_mapping_goes_round(frame):
+    design = designed("y ~ x + (x | g)", frame)
+    priors = default_priors(design, FAMILY)
+    assert resolve_priors(design, FAMILY, priors) == priors == dict(priors)
+    edited = dict(priors) | {"beta[x]": Prior("Normal", mu=1, sigma=2)}
+    again = resolve_priors(design, FAMILY, edited)
+    assert dict(again) == edited
+    assert again != priors
+
+
+def test_the_intercepts_prior_is_at_the_means_or_at_zero(frame):
+    here = Prior("Normal", mu=250, sigma=50)
+    assert list(resolved("y ~ x", frame, {"Intercept": here}))[0] == "Intercept"
+    assert resolved("y ~ x", frame, {"Intercept_centred": here})["Intercept_centred"] == here
+    with pytest.raises(PriorError, match="both 'Intercept_centred' and 'Intercept'"):
+        resolved("y ~ x", frame, {"Intercept": here, "Intercept_centred": here})
+
+
+def test_a_choice_without_effect_is_a_warning(frame):
+    with pytest.warns(BayesmmWarning, match=r"prior of 'sd' has no effect: .* \(sd_g\)"):
+        resolved("y ~ x + (x | g)", frame, {"sd": 1.0, "sd_g": 2.0})
+    with pytest.warns(BayesmmWarning, match="'sd_g' has no effect"):  # an edited copy names every place
+        resolved("y ~ x + (1 | g)", frame, {**defaults("y ~ x + (1 | g)", frame), "sd_g": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("user", "message"),
+    [
+        (
+            {"beta[xx]": 1.0},
+            "no parameter 'beta[xx]' to give a prior; did you mean 'beta[x]'?; the names are Intercept_cen",
+        ),
+        ({"sd_G": 1.0}, "did you mean 'sd_g'?"),
+        ({"zz": 1.0}, "no parameter 'zz'"),
+        ({"beta[Intercept]": 1.0}, "did you mean 'Intercept'?"),
+        ({3: 1.0}, "no parameter 3"),
+        ({"sd": Prior("Normal", mu=0, sigma=10)}, "standard deviation is above 0; use Prior('HalfNormal', sigma=10)"),
+        ({"sigma": Prior("StudentT", nu=3, sigma=2)}, "use Prior('HalfStudentT', nu=3, sigma=2)"),
+        ({"sd_g[x]": Prior("Cauchy", beta=2)}, "use Prior('HalfCauchy', beta=2)"),
+        ({"sd": Prior("Flat")}, "use Prior('HalfFlat')"),
+        ({"sd": Prior("Laplace", b=4)}, "use Prior('Exponential', lam=0.25)"),
+        ({"sd": Prior("Uniform", lower=-1, upper=9)}, "give it lower=0"),
+        ({"sigma": 0}, "standard deviation is above 0"),
+        ({"sd_g": -3.0}, "standard deviation is above 0"),
+        ({"corr": 0.3}, "the prior of 'corr' should be Prior('LKJ', eta=...), not 0.3 (fixed)"),
+        ({"corr_g": Prior("Normal", sigma=1)}, "should be Prior('LKJ', eta=...)"),
+        ({"corr_g": print}, "should be Prior('LKJ', eta=...)"),
+        ({"beta": Prior("LKJ", eta=2)}, "which is for correlations"),
+        ({"beta[x]": Prior("HalfNormal", sigma=1, on="variance")}, "is a coefficient, not a standard deviation"),
+        ({"beta": "normal(0, 1)"}, "the prior of 'beta' is 'normal(0, 1)', but should be a Prior such as"),
+        ({"beta": True}, "but should be a Prior such as"),
+        ({"beta": None}, "but should be a Prior such as"),
+        ([("beta", 1.0)], "priors should be a mapping of names to priors, not list"),
+    ],
+)
+def test_mistakes_in_the_choice_name_the_place(frame, user, message):
+    with pytest.raises(PriorError) as caught:
+        resolved("y ~ x + (x | g)", frame, user)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("formula", "key", "value"),
+    [("y ~ x + (1 | g)", "corr", Prior("LKJ", eta=1)), ("y ~ 1 + (1 | g)", "beta", 1.0), ("y ~ x", "sd", 1.0)],
+)
+def test_a_class_that_the_model_has_not_is_said_to_be_that(frame, formula, key, value):
+    with pytest.raises(PriorError, match=f"the prior of '{key}' is for .*, of which the model has none"):
+        resolved(formula, frame, {key: value})
+
+
+def test_without_an_intercept_neither_name_is_one(frame):
+    with pytest.raises(PriorError, match="no parameter 'Intercept' to give a prior"):
+        resolved("y ~ 0 + x", frame, {"Intercept": 1.0})
+
+
+# --- the coefficients' prior, for the marginal likelihood ------------------------------------------------------------
+
+
+def test_coefficient_priors_as_means_and_sds(frame):
+    design = designed("y ~ x + d + e", frame)
+    choice = {"Intercept": Prior("Flat"), "beta[x]": 1.5, "beta[d]": Prior("StudentT", nu=3, sigma=1)}
+    found = coefficient_prior(resolve_priors(design, FAMILY, choice), design)
+    np.testing.assert_array_equal(found.normal, [True, True, False, True])
+    np.testing.assert_array_equal(found.mean[:2], [0.0, 1.5])
+    np.testing.assert_array_equal(found.sd[:2], [np.inf, 0.0])
+    assert np.isnan(found.sd[2])
+    assert found.sd[3] == pytest.approx(2.5 * frame["y"].std() / frame["e"].std())
+    assert not found.centred
+    assert coefficient_prior(default_priors(design, FAMILY), design).centred
+
+
+def test_a_model_without_coefficients_has_an_empty_prior(frame):
+    design = designed("y ~ 0 + (1 | g)", frame)
+    found = coefficient_prior(default_priors(design, FAMILY), design)
+    assert found.mean.shape == found.sd.shape == found.normal.shape == (0,)
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_says_what_each_prior_means_for_the_response(frame):
+    choice = {
+        "beta[x]": Prior("Normal", mu=0, sigma=10),
+        "sd_g[Intercept]": Prior("HalfNormal", sigma=100),
+        "sd_g[x]": Prior("Uniform", lower=0, upper=40, on="variance"),
+        "sigma": 25,
+    }
+    lines = str(resolved("y ~ x + (x | g)", frame, choice)).splitlines()
+    assert [line.split()[0] for line in lines] == list(defaults("y ~ x + (x | g)", frame))
+    assert lines[1].endswith("95 % between -19.6 and 19.6 units of y per unit of x")  # 1.96 sds
+    assert lines[2].endswith("95 % between 0 and 196 units of y")  # 1.96 sds: half-normal
+    assert lines[3].endswith("95 % between 1 and 6.24 units of y per unit of x")  # sqrt(1), sqrt(39)
+    assert lines[4].endswith("each correlation: 95 % between -0.81 and 0.81")  # 2 Beta(2, 2) - 1
+    assert lines[5].endswith("held at 25 units of y")
+    assert "at the predictors' means" in lines[0]
+
+
+def test_the_bound_on_a_correlation_is_what_lkj_draws(frame):
+    text = str(resolved("y ~ x + e + (x + e | g)", frame, {"corr": Prior("LKJ", eta=3)}))
+    # a marginal of LKJ(eta) on (q, q) is 2 Beta(a, a) - 1 with a = eta - 1 + q / 2 = 3.5
+    bound = 2 * stats.beta.ppf(0.975, 3.5, 3.5) - 1
+    assert f"between {-bound:.2f} and {bound:.2f}" in text
+
+
+def test_improper_and_custom_priors_print(frame):
+    def wide(name, dims):
+        return pm.Normal(name, 0, 100, dims=dims)
+
+    text = str(resolved("y ~ x + (1 | g)", frame, {"Intercept": Prior("Flat"), "beta": wide, "sd": Prior("HalfFlat")}))
+    assert "improper: every value counts the same, in units of y with every predictor at 0" in text
+    assert "as the function wide says, in units of y per unit of x" in text
+
+
+def test_a_long_name_does_not_break_the_table(frame):
+    name = "b" * 10_000
+    lines = str(defaults(f"y ~ {name} + (1 | g)", frame.rename(columns={"x": name}))).splitlines()
+    assert len(lines) == 4
+    assert max(map(len, lines)) < 200  # a name of 40 and a unit of 60 characters, and the numbers
+
+
+def test_many_coefficients_are_counted_not_listed(frame):
+    many = frame.assign(f=[f"level {i}" for i in range(60)])
+    text = str(defaults("y ~ f", many.assign(y=np.arange(60.0))))
+    assert len(text.splitlines()) == 41
+    assert text.splitlines()[-1] == "... and 21 more"
