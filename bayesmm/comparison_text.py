@@ -36,10 +36,13 @@ def render_comparison(comparison) -> str:
 
 
 def opening(comparison) -> list[str]:
-    """Return the verdict on the whole, and a warning if the draws are no posterior yet."""
-    failed = [check.name for check in comparison.checks if not check.ok]
-    trouble = f"CHECKS FAILED ({', '.join(failed)}): the differences below may be the sampler's." if failed else ""
-    return [*([trouble] if failed else []), *wrap(overall(comparison.table, comparison.point.method))]
+    """Return the verdict on the whole, after a warning if the draws are no posterior yet, or the fit no optimum."""
+    failed, point, trouble = [check.name for check in comparison.checks if not check.ok], comparison.point, []
+    if failed:
+        trouble += wrap(f"CHECKS FAILED ({', '.join(failed)}): the differences below may be the sampler's.")
+    if not point.converged:
+        trouble += wrap(f"{point.method}: {point.message}")
+    return [*trouble, *wrap(overall(comparison.table, point.method))]
 
 
 def overall(frame: pd.DataFrame, method: str) -> str:

@@ -21,7 +21,8 @@ the names given as `transforms`, and nothing in a formula is ever evaluated here
 
     call        = name , "(" , [ argument , { "," , argument } ] , ")" ;
     argument    = [ name , "=" ] , ( arithmetic | text | constant ) ;
-    arithmetic  = sum , [ ( "==" | "!=" | "<" | "<=" | ">" | ">=" ) , ( sum | text ) ] ;
+    arithmetic  = side , [ ( "==" | "!=" | "<" | "<=" | ">" | ">=" ) , side ] ;
+    side        = sum | text ;                                (* a text only beside a column, in == and != *)
     sum         = scaled , { ( "+" | "-" ) , scaled } ;
     scaled      = signed , { ( "*" | "/" ) , signed } ;
     signed      = { sign } , raised ;
@@ -31,7 +32,7 @@ the names given as `transforms`, and nothing in a formula is ever evaluated here
     column      = name | "`" , any characters , "`" ;         (* there \` and \\ stand for ` and \ *)
     name        = ( letter | "_" | "." ) , { letter | digit | "_" | "." | combining mark } ;
     number      = digits , [ "." , [ digits ] ] , [ exponent ] , [ "L" ] | "." , digits , [ exponent ] ;
-    text        = one line or more in double or single quotes ;
+    text        = "'" , any characters , "'" | '"' , any characters , '"' ;       (* there \ before a quote or \ *)
     constant    = "TRUE" | "FALSE" | the name of a contrast ;
     sign        = { "+" | "-" }- ;
 

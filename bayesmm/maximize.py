@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
 from bayesmm.design import Design
-from bayesmm.errors import DataError, listing, suggest
-from bayesmm.marginal.crossproducts import CrossProducts, Factor, Floats, Ints, cross_products
+from bayesmm.errors import listing, suggest
+from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.gaussian import FixedPrior, Value, conditional, evaluate
 from bayesmm.pointfit import Optimum, PointFit
+from bayesmm.reduction import Problem, orthogonal_problem
 
 METHODS = ("REML", "ML", "MAP")
 # lme4 calls a fit singular when a diagonal entry of theta is below 1e-4 (isSingular); ours are in units of the columns' rms.
@@ -32,45 +32,6 @@ ROUNDING = 1e-12
 NEWTON_STEPS = 8
 # Relative standard deviations at which the search starts: lme4's 1; the others where the first optimum is suspicious.
 START, OTHER_STARTS = 1.0, (0.1, 10.0)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A design reduced to what the marginal likelihood needs, in well-scaled coordinates.
-
-    Attributes
-    ----------
-    cp : CrossProducts
-        Of the random-effects columns divided by `scales`, the fixed columns X `basis`, and y - offset - X `origin`.
-    basis : (p, r) float64
-        beta = origin + basis gamma for the r fixed columns of `cp`.
-    origin : (p,) float64
-    scales : tuple of (q_k,) float64
-        Root mean squares of the random-effects columns, in the design's order of blocks.
-    free : (t,) int64
-        Positions of the free entries in the packed T (rows i >= j within one part of a block's partition).
-    log_det : float
-        What the basis takes from log|X'V^-1X|, -2 log|det basis|.
-    """
-
-    design: Design
-    cp: CrossProducts
-    basis: Floats
-    origin: Floats
-    scales: tuple[Floats, ...]
-    free: Ints
-    log_det: float
-
-    @property
-    def n_packed(self) -> int:
-        """Length of the packed T."""
-        return sum(q * q for q in self.cp.q)
-
-    def packed(self, free: Floats) -> Floats:
-        """Return the packed T with the given free entries."""
-        T = np.zeros(self.n_packed)
-        T[self.free] = free
-        return T
 
 
 @dataclass
@@ -117,59 +78,6 @@ def maximize(design: Design, method: str = "REML", priors=None, start: Mapping[s
 
         return marginal_mode(design, priors, start).with_seconds(time.perf_counter() - began)
     return _likelihood_optimum(design, method, start).with_seconds(time.perf_counter() - began)
-
-
-def orthogonal_problem(design: Design) -> Problem:
-    """Reduce a design with its fixed columns orthonormalised, which is exact under a flat prior.
-
-    W^1/2 X = Q R; the columns used are X R^-1, and the response has its weighted least-squares fit taken out, so that neither
-    near-collinear nor badly scaled columns, nor a large mean, cost digits.
-    """
-    w = np.ones(design.n) if design.weights is None else design.weights
-    kept = [j for j in range(design.p) if j not in design.aliased]
-    root = np.sqrt(w)
-    Q, R = np.linalg.qr(design.X[:, kept] * root[:, None])
-    inverse = solve_triangular(R, np.eye(len(kept))) if kept else np.empty((0, 0))
-    target = design.y - design.offset
-    basis, origin = np.zeros((design.p, len(kept))), np.zeros(design.p)
-    basis[kept], origin[kept] = inverse, inverse @ (Q.T @ (root * target))
-    r = target - design.X @ origin
-    if design.n <= len(kept) or r @ (w * r) <= np.finfo(float).eps ** 2 * (target @ (w * target)):
-        raise DataError(
-            f"the {len(kept)} coefficients fit the {design.n} rows of {design.response!r} exactly, so no residual variance is "
-            "left to estimate; use fewer fixed effects"
-        )
-    log_det = 2 * np.log(np.abs(np.diag(R))).sum()
-    return reduced(design, Q / root[:, None], r, basis, origin, log_det)
-
-
-def reduced(design: Design, fixed: Floats, r: Floats, basis: Floats, origin: Floats, log_det: float) -> Problem:
-    """Return the problem for the given fixed columns (n, r) and response r, with the random-effects columns scaled."""
-    scales = tuple(_scale(block.Z) for block in design.blocks)
-    factors = [
-        Factor(block.index, np.ascontiguousarray(block.Z / scale), len(block.levels))
-        for block, scale in zip(design.blocks, scales, strict=True)
-    ]
-    cp = cross_products(factors, fixed, r, design.weights)
-    return Problem(design, cp, basis, origin, scales, free_entries(design, cp), log_det)
-
-
-def free_entries(design: Design, cp: CrossProducts) -> Ints:
-    """Return the positions, in the packed T of `cp`, of the entries that are not fixed at 0."""
-    positions, at = [], 0
-    for k in cp.order:
-        block = design.blocks[k]
-        q = len(block.columns)
-        part_of = {column: number for number, part in enumerate(block.partition) for column in part}
-        positions += [at + i * q + j for i in range(q) for j in range(i + 1) if part_of[i] == part_of[j]]
-        at += q * q
-    return np.array(positions, dtype=np.int64)
-
-
-def _scale(Z: Floats) -> Floats:
-    """Return the columns' root mean squares, 1 for a column of zeros."""
-    rms = np.sqrt(np.mean(Z**2, axis=0))
-    return np.where(rms > 0, rms, 1.0)
 
 
 def _likelihood_optimum(design: Design, method: str, start: Mapping[str, float] | None) -> PointFit:

@@ -19,17 +19,16 @@ from bayesmm.marginal.gaussian import FixedPrior, Value, evaluate, log_likelihoo
 from bayesmm.maximize import (
     ROUNDING,
     SNAP,
-    Problem,
     Search,
     assemble,
     lower_factor,
     maximize,
     minimum,
-    reduced,
     snapped,
 )
 from bayesmm.pointfit import Optimum, PointFit
-from bayesmm.priors import Priors, coefficient_places, coefficient_prior
+from bayesmm.priors import Priors
+from bayesmm.reduction import Integrated, Problem, integrate
 
 # Imaginary step for derivatives of the analytic maps below: no subtraction, so it may be as small as this and is exact.
 COMPLEX_STEP = 1e-30
@@ -53,14 +52,20 @@ class Shape:
 class Posterior:
     """The marginal posterior as a function of x = (blocks' parameters, log sigma, non-normal coefficients)."""
 
-    problem: Problem
+    integrated: Integrated
     priors: Priors
     shapes: tuple[Shape, ...]
-    sd: Floats  # (p,) prior sds of the fixed columns: inf flat, 0 fixed or free here
-    loose: tuple[int, ...]  # fixed columns whose coefficient is part of x
-    places: tuple[str, ...]  # place of every fixed column's prior
-    at: Floats  # (p,) taken out of the response for each fixed column: prior means, or REML's estimates without one
     log_sigma: int
+
+    @property
+    def problem(self) -> Problem:
+        """The cross-products and their scales."""
+        return self.integrated.problem
+
+    @property
+    def loose(self) -> tuple[int, ...]:
+        """Fixed columns whose coefficient is part of x."""
+        return self.integrated.loose
 
 
 def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | None = None) -> PointFit:
@@ -105,25 +110,13 @@ def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | N
 
 def build_posterior(design: Design, priors: Priors, reml: PointFit) -> Posterior:
     """Return the marginal posterior for a design and its priors; REML's estimates serve as units."""
-    prior = coefficient_prior(priors, design)
-    sd, mean, normal = np.asarray(prior.sd, float), np.asarray(prior.mean, float), np.asarray(prior.normal, bool)
-    basis = np.eye(design.p)
-    if prior.centred and design.has_intercept:
-        basis[design.coefficients.index("Intercept")] -= design.means
-    gamma = np.linalg.solve(basis, np.nan_to_num(reml.beta))
-    at = np.where(normal & np.isfinite(sd), mean, gamma)
-    order = np.argsort(~np.isfinite(sd) & normal, kind="stable")  # flat columns last
-    basis, at, sd, normal = basis[:, order], at[order], np.where(normal, sd, 0.0)[order], normal[order]
-    r = design.y - design.offset - design.X @ (basis @ at)
-    problem = reduced(design, design.X @ basis, r, basis, basis @ at, 0.0)
+    integrated = integrate(design, priors)
     shapes, end = [], 0
     for k, block in enumerate(design.blocks):
-        shape = _shape(block, reml.sigma / problem.scales[k], end)
+        shape = _shape(block, reml.sigma / integrated.problem.scales[k], end)
         shapes.append(shape)
         end = shape.corrs.stop
-    loose = tuple(int(j) for j in np.flatnonzero(~normal))
-    places = coefficient_places(priors, design)
-    return Posterior(problem, priors, tuple(shapes), sd, loose, tuple(places[j] for j in order), at, end)
+    return Posterior(integrated, priors, tuple(shapes), end)
 
 
 def _shape(block: Block, unit: Floats, start: int) -> Shape:
@@ -161,12 +154,12 @@ def _derivatives(shape: Shape, sds: Floats, partial: Floats) -> tuple[Floats, Fl
 def _likelihood(posterior: Posterior, x: Floats) -> tuple[Value, float, FixedPrior, list[Floats]]:
     """Evaluate the marginal likelihood at x: the value, sigma, the prior of the fixed columns and the relative factors."""
     sigma = math.exp(x[posterior.log_sigma])
-    mean = np.zeros(len(posterior.at))
+    mean = np.zeros(len(posterior.integrated.at))
     for place, j in enumerate(posterior.loose):
-        mean[j] = x[posterior.log_sigma + 1 + place] - posterior.at[j]
-    flat_columns = ~np.isfinite(posterior.sd)
+        mean[j] = x[posterior.log_sigma + 1 + place] - posterior.integrated.at[j]
+    flat_columns = ~np.isfinite(posterior.integrated.sd)
     prior = FixedPrior(
-        mean, np.where(flat_columns, 1.0, posterior.sd / sigma), np.where(flat_columns, 0.0, 1.0)
+        mean, np.where(flat_columns, 1.0, posterior.integrated.sd / sigma), np.where(flat_columns, 0.0, 1.0)
     )
     factors = [
         posterior.problem.scales[k][:, None] * _factor(shape, shape.unit * x[shape.sds], x[shape.corrs])[0] / sigma
@@ -197,7 +190,7 @@ def _criterion(posterior: Posterior, x: Floats) -> tuple[float, Floats]:
             log_prior += _add_block(posterior, posterior.shapes[k], k, d_T / sigma, x, gradient)
         log_prior += _add_sigma(posterior, sigma, d_sigma, gradient)
         for place, j in enumerate(posterior.loose):
-            prior_j, i = posterior.priors[posterior.places[j]], posterior.log_sigma + 1 + place
+            prior_j, i = posterior.priors[posterior.integrated.places[j]], posterior.log_sigma + 1 + place
             log_prior += float(prior_j.logpdf(x[i]))
             gradient[i] += value.d_mean[j] + float(prior_j.dlogpdf(x[i]))
         total = -2 * (log_likelihood(cp, value, n_flat) + log_prior)
@@ -272,7 +265,7 @@ def _start(posterior: Posterior, reml: PointFit, moved: bool) -> Floats:
         if shape.pairs and not moved:
             x[shape.corrs] = _partial(shape, Sigma)
     x[posterior.log_sigma] = math.log(reml.sigma)
-    x[posterior.log_sigma + 1 :] = posterior.at[list(posterior.loose)]
+    x[posterior.log_sigma + 1 :] = posterior.integrated.at[list(posterior.loose)]
     return x
 
 
@@ -303,7 +296,7 @@ def _with_likelihood(posterior: Posterior, point: PointFit, packed: Floats, sigm
     """Return the fit with the log-likelihood of the data at the mode, the coefficients held at their conditional mode."""
     problem = posterior.problem
     p = problem.cp.p
-    gamma = np.linalg.solve(problem.basis, point.beta) - posterior.at
+    gamma = np.linalg.solve(problem.basis, point.beta) - posterior.integrated.at
     held = FixedPrior(gamma, np.zeros(p), np.ones(p))
     loglik = log_likelihood(problem.cp, evaluate(problem.cp, packed, sigma, held), 0)
     return replace(point, loglik=loglik, deviance=-2 * loglik)

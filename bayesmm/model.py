@@ -1,5 +1,6 @@
 """Model: a formula and a data frame, made into a design, priors, a graph, and its two answers."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -14,12 +15,17 @@ from bayesmm.formula import parse
 from bayesmm.maximize import maximize
 from bayesmm.pointfit import PointFit
 from bayesmm.priors import Priors, resolve_priors
+from bayesmm.reduction import Integrated, Problem, integrate
 
-EFFECTS = ("auto", "explicit")
+EFFECTS = ("auto", "marginal", "explicit")
 # A factor is centred where the data know its effects better than the prior does: mean reliability above one half. The centred
 # parameterisation mixes at a rate of about 1 - reliability, the non-centred one at about the reliability (Papaspiliopoulos,
 # Roberts & Skoeld 2007, Statistical Science 22(1), section 2).
 CENTRED_ABOVE = 0.5
+# The cost model of "auto", in multiply-adds for each gradient. The marginal likelihood factorises and inverts a dense matrix of the
+# size of the rest, and scatters the coupling of each pattern; the explicit graph passes over all rows, at about ten operations
+# a number. The marginal posterior needs about a fifth of the gradients (benchmarks/: steps for each effective draw).
+INVERSE_COST, ROW_COST, FEWER_GRADIENTS = 2.0, 10.0, 5.0
 
 
 class Model:
@@ -105,8 +111,9 @@ class Model:
 
         Parameters
         ----------
-        effects : {"auto", "explicit"}
-            "explicit": the random effects are variables of the graph.
+        effects : {"auto", "marginal", "explicit"}
+            "marginal": the random effects and the coefficients with a normal prior are integrated out. "explicit": all are
+            variables of the graph. "auto": marginal, unless a cost model says that its dense algebra would be slower.
         centred : "auto", bool, or mapping of factor to bool
             Whether the effects of a factor are sampled as they are, or in units of their standard deviations. "auto" centres a
             factor when its effects are well determined by the data: mean reliability above 1/2 at the REML estimate.
@@ -116,10 +123,23 @@ class Model:
         pymc.Model
         """
         from bayesmm.graph.explicit import build_explicit
+        from bayesmm.graph.marginal import build_marginal
 
+        if self.effects(effects) == "marginal":
+            return build_marginal(self.design, self.priors, self._integrated)
+        return build_explicit(self.design, self.priors, centred=self._centred(centred))
+
+    def effects(self, effects: str = "auto") -> str:
+        """Return which graph ``effects`` means for this model, "marginal" or "explicit"."""
         if effects not in EFFECTS:
             raise ValueError(f"effects must be one of {listing(EFFECTS)}, not {effects!r}{suggest(str(effects), EFFECTS)}")
-        return build_explicit(self.design, self.priors, centred=self._centred(centred))
+        if effects != "auto":
+            return effects
+        return "marginal" if marginal_is_cheaper(self._integrated.problem) else "explicit"
+
+    @cached_property
+    def _integrated(self) -> Integrated:
+        return integrate(self.design, self.priors)
 
     def _centred(self, centred: str | bool | Mapping[str, bool]) -> dict[str, bool]:
         names = [block.name for block in self.design.blocks]
@@ -152,6 +172,7 @@ class Model:
         centred: str | bool | Mapping[str, bool] = "auto",
         target_accept: float = 0.9,
         cores: int | None = None,
+        keep_effects: bool = True,
     ) -> Fit:
         """Sample the posterior by NUTS.
 
@@ -171,6 +192,8 @@ class Model:
             Between 0 and 1; nearer to 1 means smaller steps.
         cores : int, optional
             Chains run at the same time.
+        keep_effects : bool
+            False: the random effects b are not stored, which saves memory where there are very many.
 
         Returns
         -------
@@ -182,6 +205,7 @@ class Model:
         ValueError
             For an argument out of range, or a model whose density is not finite where the sampler would start.
         """
+        from bayesmm.recovery import recorded, with_effects, without_effects
         from bayesmm.sampling import check_arguments, sample_graph
 
         settings = dict(
@@ -189,8 +213,14 @@ class Model:
         )  # fmt: skip
         check_arguments(**settings)
         began = time.perf_counter()
-        graph = self.graph(effects, centred)
-        return Fit(self, sample_graph(graph, **settings, progress=progress, began=began))
+        chosen = self.effects(effects)
+        tree = sample_graph(self.graph(chosen, centred), **settings, progress=progress, began=began)
+        if chosen == "marginal":
+            seed = json.loads(tree.attrs["bayesmm"])["seed"]
+            tree = with_effects(tree, self.design, self._integrated, seed, keep_effects=keep_effects)
+        elif not keep_effects:
+            tree = without_effects(tree, self.design)
+        return Fit(self, recorded(tree, effects=chosen, seconds=time.perf_counter() - began))
 
     def prior_predictive(self, draws: int = 500, seed: int | None = None):
         """Draw parameters from the priors, and data given them.
@@ -207,7 +237,7 @@ class Model:
         """
         from bayesmm.sampling import prior_predictive
 
-        return prior_predictive(self.graph(centred=False), draws, seed)
+        return prior_predictive(self.graph("explicit", centred=False), draws, seed)
 
     def equation(self) -> str:
         """Return the model with its priors in LaTeX."""
@@ -258,3 +288,13 @@ def reliabilities(point: PointFit) -> np.ndarray:
         with np.errstate(invalid="ignore", divide="ignore"):
             out.append(np.mean(np.where(variance > 0, 1 - mean_conditional / variance, 0.0)))
     return np.array(out)
+
+
+def marginal_is_cheaper(problem: Problem) -> bool:
+    """Return whether an effective draw costs less with the random effects integrated out: see the constants above."""
+    cp, design = problem.cp, problem.design
+    widths = np.diff(cp.leading.start).astype(float)
+    q = max(cp.q[0], 1) if cp.order else 1
+    marginal = q * float(widths @ widths) + INVERSE_COST * float(len(cp.rest.z)) ** 3
+    numbers = design.n * (design.p + sum(block.Z.shape[1] for block in design.blocks))
+    return marginal <= FEWER_GRADIENTS * ROW_COST * numbers

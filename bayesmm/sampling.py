@@ -21,10 +21,11 @@ import xarray as xr
 
 from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
 from bayesmm.graph import native
+from bayesmm.graph.distributions import improper_parameters
 from bayesmm.graph.interpreted import PYTHON, without_compiler
 from bayesmm.graph.size import check_memory, kept_variables
 from bayesmm.graph.start import check_start
-from bayesmm.graph.tree import NUTPIE, PYMC, Run, data_groups, draws_tree, finished_run, labelled
+from bayesmm.graph.tree import NUTPIE, PYMC, Run, data_groups, drawn, draws_tree, finished_run
 from bayesmm.progress import Progress, progress_bar
 
 __all__ = ["check_arguments", "check_start", "prior_predictive", "sample_graph"]
@@ -114,7 +115,8 @@ def sample_graph(
     record = {"sampler": name, **asdict(settings), "seconds": time.perf_counter() - began}
     record |= {"interrupted": run.interrupted, "warnings": list(said)}
     record |= {"versions": {package: version(package) for package in RECORDED}}
-    return tree.assign_attrs(bayesmm=json.dumps(record))
+    tree.attrs["bayesmm"] = json.dumps(record)
+    return tree
 
 
 def check_arguments(
@@ -180,15 +182,14 @@ def prior_predictive(graph: pm.Model, draws: int = 500, seed: int | None = None)
         If a prior is improper, so that there is nothing to draw from.
     """
     check_arguments(draws=draws, seed=seed)
-    flat = [v.name for v in graph.free_RVs if v.owner.op.name in ("flat", "halfflat")]
+    flat = improper_parameters(graph)
     if flat:
         raise PriorError(f"the prior of {listing(flat)} is flat, so nothing can be drawn from it; give it a proper one")
-    names = [*kept_variables(graph), *(v.name for v in graph.observed_RVs)]
+    names = {"prior": kept_variables(graph), "prior_predictive": [v.name for v in graph.observed_RVs]}
+    variables = [graph[name] for group in names.values() for name in group]
     with without_compiler():
-        drawn = pm.sample_prior_predictive(
-            draws, model=graph, var_names=names, random_seed=_seed(seed), compile_kwargs={"mode": PYTHON}
-        )
-    groups = {name: labelled(graph, drawn[name].to_dataset()) for name in ("prior", "prior_predictive")}
+        arrays = iter(pm.draw(variables, draws=draws, random_seed=_seed(seed), mode=PYTHON))
+    groups = {group: drawn(graph, {name: next(arrays) for name in names[group]}, draws) for group in names}
     return xr.DataTree.from_dict(groups | data_groups(graph))
 
 

@@ -216,6 +216,16 @@ def test_a_level_that_looks_missing_is_named(level):  # B10
     assert level in made.blocks[0].levels
 
 
+def test_a_remark_is_made_once():
+    made = said(
+        "note",
+        "'g' has a level '', which looks like a missing value; it is treated as any other level",
+        "y ~ g*x + (1|g) + (1|g:p)",
+        lambda d: d.assign(g=d["g"].where(d["g"] != "g0", ""), p=[1, 1, 2, 2] * 6),
+    )
+    assert len(made.blocks) == 2
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # C: size
 
@@ -636,6 +646,8 @@ def test_a_response_that_looks_like_another_family_s_is_said():
         "the response 'y' holds whole numbers from 0 to 4; if these are counts, the gaussian family is an approximation"
     )
     said("note", counts, change=columns(y=np.arange(24) % 5))
+    silent(change=columns(y=np.arange(24) % 5 - 2))  # negative: no counts
+    silent(change=columns(y=np.arange(24) % 5 + 300))  # large: milliseconds, points
 
 
 @pytest.mark.parametrize(

@@ -239,9 +239,10 @@ def test_an_sd_whose_density_falls_from_0_has_its_mode_there():
     assert list(table["mode"][:2]) == [0, 0]
 
 
-def test_coefficients_that_the_data_give_only_in_a_sum_are_entangled():
+@pytest.mark.parametrize("unit", [1e6, 1e-9])
+def test_coefficients_that_the_data_give_only_in_a_sum_are_entangled(unit):
     design = fake_design(coefficients=("Intercept", "a", "b", "c"), aliased=(2,))
-    design.X[:, 2] = 1e6 * (1 - 2 * design.X[:, 1])
+    design.X[:, 2] = unit * (1 - 2 * design.X[:, 1])
     assert entangled(design) == {0, 1, 2}
     assert entangled(fake_design()) == set()
     table = (
@@ -297,6 +298,12 @@ def test_print_says_what_is_wrong():
     assert text.startswith("CHECKS FAILED (tuning)")
     assert "they DISAGREE without a known cause on 1: sigma." in " ".join(text.split())
     assert text.endswith("BRIDGE BROKEN: the gap is 0.3")
+
+
+def test_an_optimizer_that_did_not_converge_is_said_first():
+    fit = fake_fit()
+    point = fake_point(fit.design, converged=False, message="NOT converged: the gradient is too large")
+    assert str(fit.compare(point, bridge=False)).startswith("REML: NOT converged: the gradient is too large\nPosterior")
 
 
 def test_a_bridge_that_was_not_computed_is_not_called_broken():

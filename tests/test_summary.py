@@ -176,6 +176,7 @@ def test_messages_of_the_data_are_shown():
     design = fake_design(messages=messages)
     for text in (render_point(fake_point(design)), render_fit(fake_fit(design)), render_model(fake_fit(design).model)):
         assert "Warning: 3 rows were dropped\nNote: g is crossed" in text
+    assert render_fit(fake_fit(design)).startswith("Checks passed")  # the verdict comes before them
 
 
 # The posterior

@@ -70,11 +70,9 @@ def check_constant(coding: Coding, values: Values) -> None:
         return
     for term in coding.terms:
         value = values[term[0]]
-        if len(term) == 1 and isinstance(value, Numbers) and (np.ptp(value.values, axis=0) == 0).any():
-            constant = value.values[0, int(np.argmin(np.ptp(value.values, axis=0)))]
-            name = text_of(term[0])
-            effect = "so its effect can not be told apart from the intercept's"
-            raise DataError(f"'{name}' is constant ({constant:g}), {effect}; leave it out")
+        if len(term) == 1 and isinstance(value, Numbers) and len(value.fields) == 1 and np.ptp(value.values) == 0:
+            constant = f"'{text_of(term[0])}' is constant ({value.values[0, 0]:g})"
+            raise DataError(f"{constant}, so its effect can not be told apart from the intercept's; leave it out")
 
 
 def check_dependence(X: np.ndarray, coding: Coding, values: Values) -> tuple[tuple[int, ...], list[Message]]:
@@ -111,8 +109,8 @@ def _say_dependent(X: np.ndarray, aliased: Sequence[int], names: Sequence[str], 
     shown = ", ".join(relation_text(relation, names, intercept) for relation in relations) + more
     which = "is a combination" if len(aliased) == 1 else "are combinations"
     return warning(
-        f"{len(aliased)} of the {X.shape[1]} columns of the fixed part {which} of others ({shown}); none is left out, and "
-        "what the data can not tell apart is decided by the priors"
+        f"{len(aliased)} of the {X.shape[1]} columns of the fixed part {which} of others ({shown}); none is left out, "
+        "and what the data can not tell apart is decided by the priors"
     )
 
 

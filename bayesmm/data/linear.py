@@ -9,10 +9,14 @@ RANK_TOLERANCE = (
     1e-7  # lme4's check.rankX: a column is dependent if less than this share of it is left beside the others
 )
 ROUNDING = 100 * np.finfo(float).eps  # what is left of a column by rounding alone, relative to its largest value
+CLEARLY = (
+    1e-5  # what is left of a column, by way of cross-products, is known to some 1e-8 (the root of the rounding unit)
+)
 RANK_WORK = 5e10  # rows x columns^2 of a QR factorisation that is still worth its time: some five seconds
 CONDITION_LIMIT = (
     1e3  # ratio of eigenvalues of the correlations: a condition index of 30 (Belsley, Kuh & Welsch 1980, 3.2)
 )
+NEAR_COLUMNS = 500  # beyond, the indicators of many rare levels alone reach the limit
 LOADING = 0.3  # smallest part in a near dependence that is named; below it a column hardly takes part
 NEGLIGIBLE = 1e-6  # smallest coefficient of a linear relation that is more than rounding, on standardised columns
 
@@ -65,10 +69,9 @@ def dependent_columns(X: np.ndarray, intercept: int | None) -> tuple[int, ...]:
     scaled = _standardise(X, intercept)
     columns = [j for j in range(X.shape[1]) if j != intercept]
     limits = np.maximum(RANK_TOLERANCE, scaled.slack)
-    R = np.linalg.qr(scaled.values[:, columns], mode="r")
-    # without a dependent column the diagonal says what is left of each beside the earlier ones
-    if len(R) == len(columns) and (np.abs(np.diag(R)) > limits[columns]).all():
+    if _clearly_independent(scaled.values[:, columns], limits[columns]):
         return ()
+    R = np.linalg.qr(scaled.values[:, columns], mode="r")
     basis, dependent = np.empty((len(R), 0)), []
     for place, j in enumerate(columns):
         left = R[:, place] - basis @ (basis.T @ R[:, place])
@@ -78,6 +81,17 @@ def dependent_columns(X: np.ndarray, intercept: int | None) -> tuple[int, ...]:
         else:
             dependent.append(j)
     return tuple(dependent)
+
+
+def _clearly_independent(values: np.ndarray, limits: np.ndarray) -> bool:
+    """Whether much is left of every column of length 1 beside the earlier ones: quicker than QR, and cruder."""
+    if len(values) <= values.shape[1]:
+        return False
+    try:
+        left = np.diag(np.linalg.cholesky(values.T @ values))
+    except np.linalg.LinAlgError:
+        return False
+    return bool((left > np.maximum(CLEARLY, limits)).all())
 
 
 def worth_trying(X: np.ndarray) -> bool:
@@ -168,7 +182,7 @@ def near_dependence(X: np.ndarray, intercept: int | None, left_out: Sequence[int
         Columns that are exactly dependent.
     """
     kept = [j for j in range(X.shape[1]) if j != intercept and j not in set(left_out)]
-    if len(kept) < 2 or not worth_trying(X):
+    if not 2 <= len(kept) <= NEAR_COLUMNS:
         return None
     values = _standardise(X, intercept).values[:, kept]
     correlation = values.T @ values
@@ -176,10 +190,10 @@ def near_dependence(X: np.ndarray, intercept: int | None, left_out: Sequence[int
     if sizes[-1] <= CONDITION_LIMIT * sizes[0]:
         return None
     weight = np.abs(vectors[:, 0])
-    order = [int(k) for k in np.argsort(-weight, kind="stable") if weight[k] > LOADING]
-    pair = (order + order)[:2]
+    order = np.argsort(-weight, kind="stable")
+    order = order[: max(2, int((weight > LOADING).sum()))]
     return NearDependence(
         float(sizes[-1] / max(sizes[0], np.finfo(float).tiny)),
         tuple(kept[k] for k in order),
-        float(correlation[pair[0], pair[1]]),
+        float(correlation[order[0], order[1]]),
     )

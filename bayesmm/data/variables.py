@@ -124,7 +124,7 @@ def _number(name: str, series: pd.Series) -> Variable:
     """Keep whole numbers whole, also beside missing values: identifiers may need all of their 64 bits."""
     missing = series.isna().to_numpy(dtype=bool)
     if not pd.api.types.is_integer_dtype(series.dtype):
-        return Variable(name, "number", np.array(series.to_numpy(dtype=np.float64, na_value=np.nan)), (), missing)
+        return Variable(name, "number", series.to_numpy(dtype=np.float64, na_value=np.nan), (), missing)
     unsigned = pd.api.types.is_unsigned_integer_dtype(series.dtype)
     values = series.to_numpy(dtype=np.uint64 if unsigned else np.int64, na_value=0)
     small = not unsigned or not len(values) or values.max() <= np.iinfo(np.int64).max

@@ -14,12 +14,15 @@ _MISPLACED = {
     "::": "functions are written without their package",
     "|": "a bar stands only in a group term such as (1 | g)",
     "||": "a bar stands only in a group term such as (x || g)",
-    "~": f"the formula is written without brackets around it, as in {EXAMPLE}",
+    "~": f"the formula is written without a function or brackets around it, as in {EXAMPLE}",
 }
 
 
 class Cursor:
-    """The place that a parse has come to; the one object here that changes, and it lives as long as one parse."""
+    """The place that a parse has come to; it changes, and lives as long as one parse.
+
+    `operators` counts those of the arithmetic expression that is being read.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -67,7 +70,7 @@ def unexpected(cursor: Cursor) -> FormulaError:
     if token.is_(*COMPARISONS):
         return cursor.error(token.span, f"a comparison is no term of its own; wrap it, as in I(x {token.text} 3)")
     if token.is_("::") and last.kind == "name":
-        message = "functions are written without their package, as in ns(x, df = 4)"
+        message = "functions are written without their package, as in ns(x, df = 4), and interactions as a:b"
         return cursor.error((last.span[0], token.span[1]), message)
     advice = _MISPLACED.get(token.text, "an operator such as + or the end is expected")
     return cursor.error(token.span, f"{quote(token.text)} can not stand here; {advice}")
@@ -82,6 +85,8 @@ def _missing_operator(cursor: Cursor) -> FormulaError:
             f"did you mean the column `{written}` (back-ticks), or the product I({last.text} * {brief(token.text)})?"
         )
         return cursor.error(token.span, f"{found}, as a name can not begin with a digit; {advice}")
+    if last.text in FUNCTIONS and last.kind == "name" and token.kind != "operator":
+        return cursor.error(token.span, f"{found}; did you mean {last.text}({cursor.source(token.span)})?")
     if last.kind in ("name", "number") and token.kind in ("name", "number"):
         advice = f"did you mean the column `{written}` (back-ticks), or {brief(last.text)} + {brief(token.text)}?"
         return cursor.error(token.span, f"{found}; {advice}")
@@ -95,12 +100,30 @@ def bar_in_call(cursor: Cursor, name: Token) -> FormulaError:
     return cursor.error(cursor.token.span, message)
 
 
-def bare_bar(cursor: Cursor, left: Span) -> FormulaError:
+def bare_bar(cursor: Cursor) -> FormulaError:
     """Return the error for ``y ~ x + 1 | g``: the last summand before the bar and what follows it, in brackets."""
     bar = cursor.next()
-    stop = bar.span[1]
+    left, right = _before(cursor, bar), (bar.span[1], _stop(cursor))
+    factor = cursor.source(right) or "g"
+    inner = cursor.source(left)
+    if "|" in inner:
+        wanted = f"{inner} + (1 {bar.text} {factor})"
+    else:
+        wanted = f"({inner} {bar.text} {factor})"
+    return cursor.error((left[0], right[1]), f"a group term stands in brackets; write {wanted}")
+
+
+def _before(cursor: Cursor, bar: Token) -> Span:
+    """Return the place of the summand that ends before `bar`."""
+    depth, first = 0, cursor.tokens.index(bar)
+    while depth or not cursor.tokens[first - 1].is_("+", "-", "~"):
+        first -= 1
+        depth += cursor.tokens[first].is_(")") - cursor.tokens[first].is_("(")
+    return cursor.tokens[first].span[0], cursor.tokens[cursor.tokens.index(bar) - 1].span[1]
+
+
+def _stop(cursor: Cursor) -> int:
+    """Return where the summand that begins here ends."""
     while not cursor.token.is_("+", "-", "|", "||", ")") and cursor.token.kind != "end":
-        stop = cursor.next().span[1]
-    place = (left[0], stop)
-    term = f"({cursor.source(left)} {bar.text} {cursor.source((bar.span[1], stop)) or 'g'})"
-    return cursor.error(place, f"a group term stands in brackets; write {term}")
+        cursor.next()
+    return cursor.last.span[1]

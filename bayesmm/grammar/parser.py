@@ -91,12 +91,8 @@ def read(text: str) -> Sides:
         raise cursor.error(cursor.token.span, "nothing stands to the right of '~'; for a mean alone write y ~ 1")
     right = _terms(cursor)
     if cursor.token.kind != "end":
-        raise bare_bar(cursor, _last_summand(right)) if cursor.token.is_("|", "||") else unexpected(cursor)
+        raise bare_bar(cursor) if cursor.token.is_("|", "||") else unexpected(cursor)
     return Sides(response, condition, right)
-
-
-def _last_summand(node: Node) -> Span:
-    return node.operands[-1].span if isinstance(node, Chain) and node.operators[-1] in LEVELS[0] else node.span
 
 
 def _check_brackets(cursor: Cursor) -> None:

@@ -20,6 +20,7 @@ LOOKALIKES = {
     **dict.fromkeys("−–—‐‑－", "-"),
     **dict.fromkeys("×∗＊·⋅", "*"),
     **dict.fromkeys("∣│｜ǀ", "|"),
+    **dict.fromkeys("‖∥", "||"),
     **dict.fromkeys("“”„«»＂", '"'),
     **dict.fromkeys("‘’‚′＇", "'"),
     **dict.fromkeys("´‵｀", "`"),
@@ -40,8 +41,8 @@ LOOKALIKES = {
 }
 _FOREIGN = {
     "$": "columns are written by their name alone, as in y ~ x rather than data$y ~ data$x",
-    "[": "columns are written by their name alone, without an index",
-    "]": "columns are written by their name alone, without an index",
+    **dict.fromkeys("[]", "columns are written by their name alone, without an index, and brackets are round"),
+    **dict.fromkeys("{}", "brackets are round"),
     "%": "a %in% b is written a:b, and other operators between % signs are not supported",
     "&": "make the joined condition a column of the data first",
     "!": "make the negated condition a column of the data first, or compare with !=",

@@ -10,6 +10,7 @@ from types import MappingProxyType
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pytensor.graph.traversal import ancestors
 from pytensor.tensor import TensorVariable
 
 from bayesmm.errors import PriorError
@@ -23,6 +24,8 @@ USER_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError,
     TypeError, ValueError,
 )  # fmt: skip
+
+IMPROPER = ("flat", "half_flat")  # PyTensor's names of the operations that nothing can be drawn from
 
 PYMC: Mapping[str, Callable[..., TensorVariable]] = MappingProxyType(
     {
@@ -95,8 +98,17 @@ def vector(name: str, dim: str, priors: Mapping[str, Prior]) -> TensorVariable:
         return _custom(name, ", ".join(priors), first.function, (dim,))
     if len({(prior.distribution, prior.on) for prior in chosen}) == 1 and first.distribution in PYMC:
         return _known(name, first, _arrays(chosen), (dim,))
-    elements = [scalar(f"{INTERNAL}{name}_{i}", place, prior) for i, (place, prior) in enumerate(priors.items())]
+    stem = INTERNAL + name.removeprefix(INTERNAL)
+    elements = [scalar(f"{stem}_{i}", place, prior) for i, (place, prior) in enumerate(priors.items())]
     return pm.Deterministic(name, pt.stack(elements), dims=(dim,))
+
+
+def improper_parameters(graph: pm.Model) -> list[str]:
+    """Return the names of the parameters with a flat prior: those that have it, or the first made from what has it."""
+    kept = [v for v in (*graph.free_RVs, *graph.deterministics) if not v.name.startswith(INTERNAL)]
+    inputs = {v.name: set(ancestors([v])) for v in kept}  # a variable is among its own
+    flat = [v for v in graph.free_RVs if v.owner.op.name in IMPROPER]
+    return list(dict.fromkeys(next((name for name in inputs if v in inputs[name]), v.name) for v in flat))
 
 
 def _arrays(priors: Sequence[Prior]) -> dict[str, np.ndarray]:

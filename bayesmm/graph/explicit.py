@@ -82,10 +82,14 @@ def _parameterisations(design: Design, centred: Mapping[str, bool] | bool) -> di
 
 
 def _data(name: str, values: np.ndarray, *dims: str) -> TensorVariable:
-    """Add data to the model in context; a dimension, which may be called anything, keeps its name."""
+    return pm.Data(_unused(name), values, dims=dims)
+
+
+def _unused(name: str) -> str:
+    """Return a name that is none of a dimension: a grouping factor may be called anything, and keeps its name."""
     while name in pm.modelcontext(None).coords:
         name += "_"
-    return pm.Data(name, values, dims=dims)
+    return name
 
 
 def _fixed_part(design: Design, priors: Mapping[str, Prior]) -> TensorVariable:
@@ -122,21 +126,21 @@ def _random_part(block: Block, priors: Mapping[str, Prior], centred: bool) -> Te
     """Add a block's standard deviations, correlations and effects; return its part of the linear predictor, (n,)."""
     dim, places = f"{block.name}_term", [f"sd_{block.name}[{column}]" for column in block.columns]
     sd = vector(f"sd_{block.name}", dim, {place: priors[place] for place in places})
-    L = _correlation_factor(block, priors[f"corr_{block.name}"]) if block.correlated else None
+    L = correlation_factor(block, priors[f"corr_{block.name}"]) if block.correlated else None
     b = (_centred if centred else _non_centred)(block, sd, L)
     levels = _data(f"index_{block.name}", block.index, "obs")
     return (b[levels] * _data(f"Z_{block.name}", block.Z, "obs", dim)).sum(axis=1)
 
 
-def _correlation_factor(block: Block, prior: Prior) -> TensorVariable:
+def correlation_factor(block: Block, prior: Prior) -> TensorVariable:
     """Add the correlation matrix R, (q, q), LKJ(eta) within each part and 0 between parts; return L with L L' = R."""
     q, eta = len(block.columns), np.asarray(prior.parameters["eta"])
     L = pt.eye(q)
     for number, part in enumerate(block.partition):
         if len(part) == q:  # one part: the whole matrix, its columns in order
-            L = pm.LKJCorr(f"{INTERNAL}L_{block.name}", n=q, eta=eta)
+            L = pm.LKJCorr(_unused(f"{INTERNAL}L_{block.name}"), n=q, eta=eta)
         elif len(part) > 1:
-            inner = pm.LKJCorr(f"{INTERNAL}L_{block.name}_{number}", n=len(part), eta=eta)
+            inner = pm.LKJCorr(_unused(f"{INTERNAL}L_{block.name}_{number}"), n=len(part), eta=eta)
             L = L[np.ix_(sorted(part), sorted(part))].set(inner)  # in order, so that L stays lower triangular
     diagonal = np.arange(q)
     R = (L @ L.T)[diagonal, diagonal].set(1.0)  # without rounding
@@ -155,5 +159,5 @@ def _centred(block: Block, sd: TensorVariable, L: TensorVariable | None) -> Tens
 def _non_centred(block: Block, sd: TensorVariable, L: TensorVariable | None) -> TensorVariable:
     """Add standard normal z and the effects made from them, both (G, q)."""
     dims = (block.name, f"{block.name}_term")
-    z = pm.Normal(f"{INTERNAL}z_{block.name}", 0, 1, dims=dims)
+    z = pm.Normal(_unused(f"{INTERNAL}z_{block.name}"), 0, 1, dims=dims)
     return pm.Deterministic(f"b_{block.name}", z * sd if L is None else z @ (sd[:, None] * L).T, dims=dims)

@@ -44,7 +44,7 @@ def check_memory(graph: pm.Model, draws: int, tune: int, chains: int) -> None:
     largest = max(sizes, key=sizes.__getitem__)
     numbers, gigabytes = sum(sizes.values()), f"{need / 1e9:.2g} GB"
     raise ValueError(
-        f"{chains} chains of {draws:,} draws after {tune:,} of tuning, {numbers:,} numbers each, need about {gigabytes}, "
+        f"{chains} chains of {draws:,} draws after {tune:,} of tuning, {numbers:,} numbers each, need {gigabytes}, "
         f"more than half of the {free / 1e9:.2g} GB of free memory; the largest variable is {largest} with "
         f"{sizes[largest]:,} numbers"
     )

@@ -53,12 +53,11 @@ def _rows(graph: pm.Model, name: str, value: np.ndarray) -> str:
 
 
 def _gradients(graph: pm.Model, point: dict[str, np.ndarray]) -> list[str]:
-    values = graph.continuous_value_vars
-    slopes = [graph.dlogp(vars=value) for value in values]
+    variables = [graph.values_to_rvs[value] for value in graph.continuous_value_vars]
+    slopes = [graph.dlogp(vars=variable) for variable in variables]
     evaluate = graph.compile_fn(slopes, inputs=graph.value_vars, mode=PYTHON, on_unused_input="ignore")
-    names = [graph.values_to_rvs[value].name for value in values]
     return [
-        f"the gradient with respect to {name} is not finite"
-        for name, slope in zip(names, evaluate(point), strict=True)
+        f"the gradient with respect to {variable.name} is not finite"
+        for variable, slope in zip(variables, evaluate(point), strict=True)
         if not np.isfinite(slope).all()
     ]

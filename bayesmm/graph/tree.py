@@ -12,7 +12,7 @@ from pymc.backends.arviz import find_constants, find_observations
 from bayesmm.graph.size import kept_variables
 
 # Our names of sample_stats -> nutpie's, PyMC's, type. lp is the log density on the sampler's coordinates, Jacobians
-# included; energy is the Hamiltonian, -lp plus the kinetic energy.
+# included; energy is the Hamiltonian up to a constant for each chain: nutpie adds the log determinant of its metric.
 STATS: Mapping[str, tuple[str, str, type]] = MappingProxyType(
     {
         "diverging": ("diverging", "diverging", bool),
@@ -93,6 +93,16 @@ def draws_tree(graph: pm.Model, run: Run) -> xr.DataTree:
     kept = [name for name in kept_variables(graph) if name in run.posterior]
     groups = {"posterior": labelled(graph, run.posterior[kept]), "sample_stats": run.sample_stats.drop_attrs()}
     return xr.DataTree.from_dict(groups | data_groups(graph))
+
+
+def drawn(graph: pm.Model, arrays: Mapping[str, np.ndarray], draws: int) -> xr.Dataset:
+    """Return independent draws of a graph's variables, each (draws, ...) or (...) if `draws` is 1, as one chain."""
+    found = {}
+    for name, values in arrays.items():
+        shape = np.shape(values)[1:] if draws > 1 else np.shape(values)
+        dims = graph.named_vars_to_dims.get(name) or tuple(f"{name}_dim_{i}" for i in range(len(shape)))
+        found[name] = (("chain", "draw", *dims), np.reshape(values, (1, draws, *shape)))
+    return labelled(graph, xr.Dataset(found, coords={"chain": [0], "draw": np.arange(draws)}))
 
 
 def labelled(graph: pm.Model, dataset: xr.Dataset) -> xr.Dataset:

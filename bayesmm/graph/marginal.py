@@ -1,0 +1,74 @@
+"""The marginal graph: a PyMC model with the random effects and the normal coefficients integrated out.
+
+Its free variables are the standard deviations, the correlation factors, sigma, and those coefficients whose prior is not normal.
+The rest comes back afterwards, exactly: `marginal.recover`.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.tensor import TensorVariable
+
+from bayesmm.design import Design
+from bayesmm.graph.distributions import INTERNAL, scalar, vector
+from bayesmm.graph.explicit import correlation_factor
+from bayesmm.graph.op import MarginalLikelihood, data_inputs
+from bayesmm.priors import Prior
+from bayesmm.reduction import Integrated, integrate
+
+# The variables that stand for the coefficients which are sampled, in the basis of the priors.
+LOOSE = f"{INTERNAL}loose"
+
+
+def build_marginal(design: Design, priors: Mapping[str, Prior], integrated: Integrated | None = None) -> pm.Model:
+    """Return the model as a PyMC graph without the random effects.
+
+    Parameters
+    ----------
+    design : Design
+    priors : mapping of place to Prior
+    integrated : Integrated, optional
+        ``integrate(design, priors)``, where it is at hand.
+
+    Returns
+    -------
+    pymc.Model
+        Variables sd_<name>, corr_<name>, sigma as in the explicit graph; the marginal likelihood is a potential. Coefficients with
+        a prior that is not normal are scalars whose names begin with an underscore.
+    """
+    integrated = integrate(design, priors) if integrated is None else integrated
+    with pm.Model(coords=dict(design.coords)) as graph:
+        factors = [_factor(design, k, priors) for k in range(len(design.blocks))]
+        sigma = scalar("sigma", "sigma", priors["sigma"])
+        flat = ~np.isfinite(integrated.sd)
+        lam = pt.switch(flat, 1.0, np.where(flat, 0.0, integrated.sd) / sigma)
+        data = data_inputs(integrated.problem.cp, np.where(flat, 0.0, 1.0))
+        value = MarginalLikelihood()(_packed(integrated, factors, sigma), sigma, lam, _mean(integrated, priors), *data)[0]
+        pm.Potential("marginal_likelihood", value)
+    return graph
+
+
+def _factor(design: Design, k: int, priors: Mapping[str, Prior]) -> TensorVariable:
+    """Add the sds and correlations of block k; return L_k with L_k L_k' = Sigma_k, (q, q)."""
+    block = design.blocks[k]
+    places = [f"sd_{block.name}[{column}]" for column in block.columns]
+    sd = vector(f"sd_{block.name}", f"{block.name}_term", {place: priors[place] for place in places})
+    L = correlation_factor(block, priors[f"corr_{block.name}"]) if block.correlated else pt.eye(len(places))
+    return sd[:, None] * L
+
+
+def _packed(integrated: Integrated, factors: list[TensorVariable], sigma: TensorVariable) -> TensorVariable:
+    """Return the relative factors of the scaled columns, packed in the order of the cross-products."""
+    problem = integrated.problem
+    parts = [(problem.scales[k][:, None] * factors[k] / sigma).ravel() for k in problem.cp.order]
+    return pt.concatenate(parts) if parts else pt.zeros(0)
+
+
+def _mean(integrated: Integrated, priors: Mapping[str, Prior]) -> TensorVariable:
+    """Add the coefficients that are sampled; return all means, less what the response has taken out of it, (p,)."""
+    values = [pt.constant(0.0)] * len(integrated.at)
+    for j in integrated.loose:
+        values[j] = scalar(f"{LOOSE}_{j}", integrated.places[j], priors[integrated.places[j]]) - integrated.at[j]
+    return pt.stack(values) if values else pt.zeros(0)

@@ -1,0 +1,158 @@
+"""From a sampled marginal graph to the tree that the explicit graph would have given: beta and b come back, exactly."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from bayesmm.design import Design
+from bayesmm.graph.marginal import LOOSE
+from bayesmm.marginal.crossproducts import Floats
+from bayesmm.marginal.recover import Recovered, recover
+from bayesmm.reduction import Integrated
+
+# A correlation matrix of a draw may be 1e-16 from singular; this much of the identity makes its factor exist, and moves a
+# correlation by less than any draw can show.
+RIDGE = 1e-12
+# Separates the seed of the conditional draws from that of the chain that they belong to.
+STREAM = 1
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Posterior draws of the variance parameters, chains one after the other."""
+
+    sds: tuple[Floats, ...]  # (draws, q_k)
+    factors: tuple[Floats, ...]  # (draws, q_k, q_k) of the correlation matrices
+    sigma: Floats  # (draws,)
+
+
+def with_effects(
+    tree: xr.DataTree, design: Design, integrated: Integrated, seed: int, *, keep_effects: bool = True
+) -> xr.DataTree:
+    """Return the tree with beta and b drawn from their exact conditional distribution for every posterior draw.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        What sampling the marginal graph gave: sds, correlations, sigma, and the coefficients that were sampled.
+    design : Design
+    integrated : Integrated
+        What the graph was made from.
+    seed : int
+        The run's seed: the same seed gives the same draws.
+    keep_effects : bool
+        False leaves b out, to save memory.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups posterior (with the variables of the explicit graph), sample_stats, observed_data, constant_data.
+    """
+    posterior = tree["posterior"].to_dataset()
+    shape = posterior.sizes["chain"], posterior.sizes["draw"]
+    draws = _draws(posterior, design, shape)
+    found = recover(
+        integrated.problem.cp,
+        _packed(integrated, draws),
+        draws.sigma,
+        _means(posterior, integrated, shape),
+        integrated.sd,
+        np.random.default_rng([STREAM, seed]),
+        keep_effects=keep_effects,
+    )
+    kept = posterior.drop_vars([name for name in posterior if name.startswith(LOOSE)])
+    groups = {
+        "posterior": _complete(kept, design, integrated, found, shape),
+        "sample_stats": tree["sample_stats"].to_dataset(),
+        **data_groups(design),
+    }
+    out = xr.DataTree.from_dict(groups)
+    out.attrs.update(tree.attrs)
+    return out
+
+
+def _draws(posterior: xr.Dataset, design: Design, shape: tuple[int, int]) -> Draws:
+    size = shape[0] * shape[1]
+    sds, factors = [], []
+    for block in design.blocks:
+        q = len(block.columns)
+        sds.append(posterior[f"sd_{block.name}"].transpose("chain", "draw", ...).to_numpy().reshape(size, q))
+        R = np.broadcast_to(np.eye(q), (size, q, q))
+        if block.correlated:
+            R = posterior[f"corr_{block.name}"].transpose("chain", "draw", ...).to_numpy().reshape(size, q, q)
+        factors.append(np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q)))
+    sigma = np.broadcast_to(posterior["sigma"].to_numpy(), shape).reshape(size)
+    return Draws(tuple(sds), tuple(factors), np.ascontiguousarray(sigma))
+
+
+def _packed(integrated: Integrated, draws: Draws) -> Floats:
+    """Return the relative factors of the scaled columns, (draws, sum q_k^2), in the order of the cross-products."""
+    problem, parts = integrated.problem, [np.empty((len(draws.sigma), 0))]
+    for k in problem.cp.order:
+        L = (problem.scales[k] * draws.sds[k] / draws.sigma[:, None])[:, :, None] * draws.factors[k]
+        parts.append(L.reshape(len(L), -1))
+    return np.concatenate(parts, axis=1)
+
+
+def _means(posterior: xr.Dataset, integrated: Integrated, shape: tuple[int, int]) -> Floats:
+    """Return the fixed columns' means less what the response has taken out of it, (draws, p)."""
+    mean = np.zeros((shape[0] * shape[1], len(integrated.at)))
+    for j in integrated.loose:
+        mean[:, j] = posterior[f"{LOOSE}_{j}"].to_numpy().ravel() - integrated.at[j]
+    return mean
+
+
+def _complete(
+    posterior: xr.Dataset, design: Design, integrated: Integrated, found: Recovered, shape: tuple[int, int]
+) -> xr.Dataset:
+    """Return the posterior with beta (coef) and b_<name> (<name>, <name>_term), on the user's scale."""
+    problem, added, labels = integrated.problem, {}, {}
+    if design.p:
+        beta = problem.origin + found.fixed @ problem.basis.T
+        added["beta"] = (("chain", "draw", "coef"), beta.reshape(*shape, design.p))
+        labels["coef"] = list(design.coefficients)
+    for effects, k in zip(found.effects, problem.cp.order if found.effects else (), strict=True):
+        block = design.blocks[k]
+        dims = (block.name, f"{block.name}_term")
+        added[f"b_{block.name}"] = (("chain", "draw", *dims), (effects / problem.scales[k]).reshape(*shape, *effects.shape[1:]))
+        labels |= {block.name: list(block.levels), dims[1]: list(block.columns)}
+    return posterior.assign(added).assign_coords(labels)
+
+
+def data_groups(design: Design) -> dict[str, xr.Dataset]:
+    """Return the groups observed_data and constant_data of a design, named as in the explicit graph."""
+    rows = {"obs": design.rows}
+    constant = {}
+    if design.p:
+        constant["X_data"] = (("obs", "coef"), design.X)
+        rows["coef"] = list(design.coefficients)
+    for block in design.blocks:
+        constant[f"index_{block.name}"] = ("obs", block.index)
+        constant[f"Z_{block.name}"] = (("obs", f"{block.name}_term"), block.Z)
+        rows[f"{block.name}_term"] = list(block.columns)
+    if design.offset.any():
+        constant["offset_data"] = ("obs", design.offset)
+    if design.weights is not None:
+        constant["weights_data"] = ("obs", design.weights)
+    return {
+        "observed_data": xr.Dataset({"y": ("obs", design.y)}, coords={"obs": design.rows}),
+        "constant_data": xr.Dataset(constant, coords=rows),
+    }
+
+
+def without_effects(tree: xr.DataTree, design: Design) -> xr.DataTree:
+    """Return the tree of an explicit graph without its random effects b."""
+    posterior = tree["posterior"].to_dataset().drop_vars([f"b_{block.name}" for block in design.blocks])
+    groups = {name: node.to_dataset() for name, node in tree.children.items()}
+    out = xr.DataTree.from_dict(groups | {"posterior": posterior})
+    out.attrs.update(tree.attrs)
+    return out
+
+
+def recorded(tree: xr.DataTree, **entries: object) -> xr.DataTree:
+    """Return the tree with further entries in its record of the run, the JSON text of the attribute "bayesmm"."""
+    out = tree.copy()
+    out.attrs["bayesmm"] = json.dumps(json.loads(tree.attrs["bayesmm"]) | entries)
+    return out
