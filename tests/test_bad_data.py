@@ -98,6 +98,10 @@ def test_the_base_data_give_no_cause_to_say_anything():
             "yy ~ x + (1|g)",
             "response 'yy' is not in the data; did you mean 'y'? (columns: g, x, y)\n  yy ~ x + (1|g)\n  ^^",
         ),
+        (
+            "y ~ X + (1|g)",
+            "column 'X' is not in the data; did you mean 'x'? (columns: g, x, y)\n  y ~ X + (1|g)\n      ^",
+        ),
         # A09: a variable of the caller is no column
         ("y ~ np + (1|g)", "column 'np' is not in the data (columns: g, x, y)\n  y ~ np + (1|g)\n      ^^"),
         (
@@ -404,6 +408,7 @@ def test_fully_independent_columns_of_a_factor_differ_from_lme4():  # A20
     )
     assert made.blocks[0].partition == ((0,), (1,), (2,))
     silent("y ~ x + (x||g)")
+    silent("y ~ f + (f|g)", columns(f=list("abc") * 8))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -558,6 +563,12 @@ def test_a_value_far_from_all_others_is_noted():  # E12
     )
 
 
+def test_far_out_is_measured_from_the_middle_of_the_values():
+    year = np.where(np.arange(24) == 5, 20150, 2015 + np.arange(24) % 4)  # seen from 0 that is only ten times too far
+    (message,) = (m for m in design(change=columns(x=year)).messages if "further" in m.text)
+    assert message.text.startswith("'x' is 20150 in row [5], ")
+
+
 def test_the_coding_of_an_ordered_factor_is_noted():  # E13
     order = pd.Categorical(list("lmh") * 8, categories=list("lmh"), ordered=True)
     said(
@@ -581,19 +592,15 @@ def test_a_fixed_factor_with_many_levels_may_be_a_group():  # E14
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        (["0", "1", "2"], "'x' is text that reads as numbers, and enters as a factor with 2 columns; {}"),
-        (["0,5", "1,5", "2,5"], "'x' is text that reads as numbers, and enters as a factor with 2 columns; {}"),
-        (
-            ["0.5", "1.5", "?"],
-            "'x' is text that reads as numbers, 2 of 3 levels, and enters as a factor with 2 columns; {}, and the "
-            "others are '?'",
-        ),
+        (["0", "1", "2"], "all its levels read as numbers"),
+        (["0,5", "1,5", "2,5"], "all its levels read as numbers"),
+        (["0.5", "1.5", "?"], "2 of its 3 levels read as numbers (not '?')"),
     ],
 )
 def test_numbers_written_as_text_are_no_slope(values, text):
-    advice = "for a slope make the column numeric (pandas.to_numeric)"
-    made = said("warning", text.format(advice), change=columns(x=values * 8))
-    assert made.p == 3
+    enters = "it enters as a factor with 2 columns, and pandas.to_numeric makes it a number"
+    assert said("warning", f"'x' is text, but {text}; {enters}", change=columns(x=values * 8)).p == 3
+    silent("y ~ factor(x) + (1|g)", columns(x=values * 8))  # asked for
 
 
 def test_text_with_few_numbers_in_it_is_a_factor():

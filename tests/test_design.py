@@ -658,6 +658,9 @@ def test_a_new_combination_of_known_levels_is_new():
     (block,) = encode(made, SIX).blocks
     np.testing.assert_array_equal(block.index, [0, 3, 1, 4, 2, -1])
     assert block.labels[5] == "v:r"
+    for a, b in (("v", "new"), ("new", "p"), ("new", "new")):
+        (block,) = encode(made, SIX.assign(a=["u", *[a] * 5], b=["p", *[b] * 5])).blocks
+        np.testing.assert_array_equal(block.index, [0, -1, -1, -1, -1, -1])
 
 
 def test_groups_are_found_by_label_whatever_their_type():

@@ -55,7 +55,7 @@ def _learn_levels(expr: Expr, variable: Variable, labels: tuple[str, ...], scope
             )
         )
         return Levels(labels, "Poly")
-    _say_about_size(variable, labels, scope)
+    _say_about_size(expr, variable, labels, scope)
     if wanted is None:
         return Levels(labels)
     return Levels(labels, wanted.kind, _reference(name, labels, wanted.reference))
@@ -72,16 +72,16 @@ def _reference(name: str, labels: tuple[str, ...], reference: str | float | None
     return labels.index(label)
 
 
-def _say_about_size(variable: Variable, labels: tuple[str, ...], scope: Scope) -> None:
+def _say_about_size(expr: Expr, variable: Variable, labels: tuple[str, ...], scope: Scope) -> None:
     name, columns = variable.name, count(len(labels) - 1, "column")
     others = [label for label in labels if not _reads_as_number(label)]
-    if variable.kind == "text" and len(others) < MOSTLY_NUMBERS * len(labels):
-        most = f", {len(labels) - len(others):,} of {len(labels):,} levels" if others else ""
-        but = f", and the others are {listing(map(label_text, others), limit=3)}" if others else ""
-        advice = f"for a slope make the column numeric (pandas.to_numeric){but}"
-        scope.say(
-            warning(f"'{name}' is text that reads as numbers{most}, and enters as a factor with {columns}; {advice}")
+    if isinstance(expr, Column) and variable.kind == "text" and len(others) < MOSTLY_NUMBERS * len(labels):
+        some = f"{len(labels) - len(others):,} of its {len(labels):,} levels read as numbers"
+        which = (
+            f"{some} (not {listing(map(label_text, others), limit=3)})" if others else "all its levels read as numbers"
         )
+        enters = f"it enters as a factor with {columns}, and pandas.to_numeric makes it a number"
+        scope.say(warning(f"'{name}' is text, but {which}; {enters}"))
     elif len(labels) > MANY_LEVELS:
         advice = f"a grouping factor is written (1 | {name})"
         scope.say(warning(f"factor '{name}' has {len(labels):,} levels and enters with {columns}; {advice}"))

@@ -76,7 +76,7 @@ def dependent_columns(X: np.ndarray, intercept: int | None) -> tuple[int, ...]:
     for place, j in enumerate(columns):
         left = R[:, place] - basis @ (basis.T @ R[:, place])
         size = float(np.linalg.norm(left))
-        if size > limits[j] and basis.shape[1] < len(R):
+        if size > limits[j]:
             basis = np.column_stack([basis, left / size])
         else:
             dependent.append(j)
