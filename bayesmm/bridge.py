@@ -1,12 +1,13 @@
 """The bridge: REML from the explicit graph's own density.
 
-Integrate the random effects and the coefficients out of the graph's density under flat priors, maximise what is left, and the
-result must be the REML optimum. Nothing of ``marginal/`` is used on this way, so that agreement ties the two halves of the
-package together: the graph that is sampled, and the likelihood that is maximised.
+Integrate the random effects and the coefficients out of the graph's density under flat priors, maximise what is left,
+and the result must be the REML optimum. Nothing of ``marginal/`` is used on this way, so that agreement ties the two
+halves of the package together: the graph that is sampled, and the likelihood that is maximised.
 
-The joint density is Gaussian in w = (coefficients, effects). Its gradient is linear in w, so that the graph's gradient at 0 and
-at a few probes gives the Hessian exactly, and log of the integral is log p(0) + g'H^-1 g / 2 + (d / 2) log 2 pi - log|H| / 2. Effects
-of different levels of one factor never meet in a row, so that one probe serves all levels of the leading factor.
+The joint density is Gaussian in w = (coefficients, effects). Its gradient is linear in w, so that the graph's
+gradient at 0 and at a few probes gives the Hessian exactly, and log of the integral is log p(0) + g'H^-1 g / 2 + (d /
+2) log 2 pi - log|H| / 2. Effects of different levels of one factor never meet in a row, so that one probe serves all
+levels of the leading factor.
 """
 
 from dataclasses import dataclass
@@ -18,13 +19,13 @@ from bayesmm.design import Design
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.pointfit import PointFit
 
-# The gap that counts as none: the issue of the search's numerical gradients (1e-8 of a parameter) on a quadratic optimum, with
-# room for the rounding of a density of size 1e4; a wrong term in a graph shows as 1e-1 or more.
+# The gap that counts as none: the issue of the search's numerical gradients (1e-8 of a parameter) on a quadratic
+# optimum, with room for the rounding of a density of size 1e4; a wrong term in a graph shows as 1e-1 or more.
 GAP = 1e-3
 # Beyond this many probes, or random effects in all, the check would take longer than a person waits (10 s).
 MOST_PROBES, MOST_EFFECTS = 60, 400
-# Central differences of a criterion of 1e3 to 1e4: rounding leaves 1e-8 / STEP, curvature STEP^2 in the gradient per unit of a log
-# sd. The search stops at GRADIENT, where the criterion is about GRADIENT^2 from its minimum.
+# Central differences of a criterion of 1e3 to 1e4: rounding leaves 1e-8 / STEP, curvature STEP^2 in the gradient per
+# unit of a log sd. The search stops at GRADIENT, where the criterion is about GRADIENT^2 from its minimum.
 STEP, GRADIENT = 1e-4, 1e-3
 # What a search is told where the density is not finite.
 BAD = 1e300
@@ -37,7 +38,8 @@ class Bridge:
     Attributes
     ----------
     criterion : float
-        -2 log of the graph's density, coefficients and random effects integrated out, at its own optimum; NaN if not computed.
+        -2 log of the graph's density, coefficients and random effects integrated out, at its own optimum; NaN if not
+        computed.
     point_criterion : float
         The REML criterion of the marginal likelihood.
     gap : float
@@ -66,12 +68,11 @@ def bridge(design: Design, point: PointFit) -> Bridge:
     Returns
     -------
     Bridge
-        `criterion` is NaN, and the message says why, where the model has too many random effects for dense algebra, or a column
-        of X that depends on others.
+        `criterion` is NaN, and the message says why, where the model has too many random effects for dense algebra,
+        or a column of X that depends on others.
 
-    Notes
-    -----
-    The graph is the one that is sampled, non-centred and with the default priors, whose terms are then left out: flat priors.
+    Notes ----- The graph is the one that is sampled, non-centred and with the default priors, whose terms are then
+    left out: flat priors.
     """
     from bayesmm.graph.joint import JointDensity
 
@@ -93,7 +94,13 @@ def bridge(design: Design, point: PointFit) -> Bridge:
     gap = float(found.fun - point.criterion)
     ok = abs(gap) < GAP
     outcome = "the same optimum" if ok else "NOT the same optimum"
-    return Bridge(float(found.fun), point.criterion, gap, ok, f"{outcome}, {joint.evaluations} evaluations of the graph's gradient")
+    return Bridge(
+        float(found.fun),
+        point.criterion,
+        gap,
+        ok,
+        f"{outcome}, {joint.evaluations} evaluations of the graph's gradient",
+    )
 
 
 def _too_large(design: Design) -> str:
@@ -106,10 +113,10 @@ def _too_large(design: Design) -> str:
 
 
 def _probes(design: Design, joint) -> list[tuple[Floats, Floats]]:
-    """Return probes with the columns of the Hessian that each shows: pairs of a w and the (size,) columns' owner, -1 for none.
+    """Return probes, each a w and the (size,) column of the Hessian that every row of it shows, -1 for none.
 
-    One probe for each coefficient of the leading factor, all levels at once, and one for everything else. A row of the Hessian
-    that belongs to the leading factor sees only its own level in a joint probe.
+    One probe for each coefficient of the leading factor, all levels at once, and one for everything else. A row of
+    the Hessian that belongs to the leading factor sees only its own level in a joint probe.
     """
     leading = max(design.blocks, key=lambda b: len(b.levels) * len(b.columns)).name if design.blocks else None
     singles = np.ones(joint.size, dtype=bool)

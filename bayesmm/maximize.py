@@ -1,8 +1,8 @@
 """REML and maximum likelihood: the marginal likelihood, maximised.
 
-The criterion is a function of the relative factors T alone; sigma and the coefficients are profiled out (Bates et al. 2015,
-section 3). T is left unconstrained: changing the sign of one of its columns changes nothing, so a variance of 0 is an interior
-stationary point and needs no bound.
+The criterion is a function of the relative factors T alone; sigma and the coefficients are profiled out (Bates et al.
+2015, section 3). T is left unconstrained: changing the sign of one of its columns changes nothing, so a variance of 0
+is an interior stationary point and needs no bound.
 """
 
 import time
@@ -20,7 +20,8 @@ from bayesmm.pointfit import Optimum, PointFit
 from bayesmm.reduction import Problem, orthogonal_problem
 
 METHODS = ("REML", "ML", "MAP")
-# lme4 calls a fit singular when a diagonal entry of theta is below 1e-4 (isSingular); ours are in units of the columns' rms.
+# lme4 calls a fit singular when a diagonal entry of theta is below 1e-4 (isSingular); ours are in units of the
+# columns' rms.
 SINGULAR = 1e-4
 # Entries below this are tried at exactly 0, and kept there where the criterion does not get worse.
 SNAP = 1e-3
@@ -42,6 +43,7 @@ class Search:
     evaluations: int = field(default=0)
 
     def __call__(self, x: Floats) -> tuple[float, Floats]:
+        """Return the criterion and its gradient at x."""
         self.evaluations += 1
         return self.function(x)
 
@@ -53,11 +55,13 @@ def maximize(design: Design, method: str = "REML", priors=None, start: Mapping[s
     ----------
     design : Design
     method : {"REML", "ML", "MAP"}
-        "MAP" is the mode of the marginal posterior of (sds, correlations, sigma) under `priors`, on their natural scales.
+        "MAP" is the mode of the marginal posterior of (sds, correlations, sigma) under `priors`, on their natural
+        scales.
     priors : Priors, optional
         Needed by "MAP" only.
     start : mapping, optional
-        Starting standard deviations by place, such as ``{"sd_Subject[Days]": 5.0, "sigma": 25.0}``, on the scale of the response.
+        Starting standard deviations by place, such as ``{"sd_Subject[Days]": 5.0, "sigma": 25.0}``, on the scale of
+        the response.
 
     Returns
     -------
@@ -96,7 +100,9 @@ def _likelihood_optimum(design: Design, method: str, start: Mapping[str, float] 
     x, n_starts = _best(search, starts, lambda x: _is_singular(problem, x))
     x = snapped(search, x, SNAP)
     value, gradient = search(x)
-    return _point(problem, method, x, Optimum(x, float(np.abs(gradient).max(initial=0.0)), search.evaluations, n_starts), value)
+    return _point(
+        problem, method, x, Optimum(x, float(np.abs(gradient).max(initial=0.0)), search.evaluations, n_starts), value
+    )
 
 
 def flat(p: int) -> FixedPrior:
@@ -185,7 +191,7 @@ def newton(search: Search, x: Floats) -> Floats:
 
 
 def hessian(search: Search, x: Floats) -> Floats:
-    """Return the Hessian by central differences of the gradient; the step balances rounding (1e-16/h) and curvature (h^2)."""
+    """Return the Hessian by central differences of the gradient; the step balances rounding and curvature."""
     n = len(x)
     H = np.empty((n, n))
     for i in range(n):
@@ -249,7 +255,7 @@ def assemble(
     deviance: float,
     priors=None,
 ) -> PointFit:
-    """Return the PointFit at the free entries of T and sigma: coefficients, covariances and modes on the user's scale."""
+    """Return the PointFit at the free entries of T and sigma, all on the user's scale."""
     design, order = problem.design, problem.cp.order
     at = conditional(problem.cp, problem.packed(free), sigma, prior)
     covariances, modes, conditionals = ([None] * len(order) for _ in range(3))
@@ -263,7 +269,8 @@ def assemble(
     singular, converged = _is_singular(problem, free), optimum.gradient < GRADIENT_TOLERANCE
     return PointFit(
         design, priors, method, beta, beta_cov, float(sigma), tuple(covariances), tuple(modes), tuple(conditionals),
-        float(criterion), float(loglik), float(deviance), singular, bool(converged), _message(optimum, converged), 0.0, optimum,
+        float(criterion), float(loglik), float(deviance), singular, bool(converged), _message(optimum, converged), 0.0,
+        optimum,
     )  # fmt: skip
 
 
@@ -271,4 +278,5 @@ def _message(optimum: Optimum, converged: bool) -> str:
     if len(optimum.parameters) == 0:
         return "no variance ratio to optimise: least squares"
     outcome = "converged" if converged else "NOT converged: the gradient is too large for an optimum"
-    return f"{outcome} (largest gradient {optimum.gradient:.1e}, {optimum.evaluations} evaluations, {optimum.starts} start(s))"
+    effort = f"{optimum.evaluations} evaluations, {optimum.starts} start(s)"
+    return f"{outcome} (largest gradient {optimum.gradient:.1e}, {effort})"

@@ -1,9 +1,10 @@
 """The marginal MAP: the mode of the marginal posterior of the variance parameters.
 
-The same function as REML, with the priors added: coefficients with a normal or a flat prior are integrated out, the others are
-taken at their joint mode, and the density is that of (sds, correlations, sigma) on their natural scales, so that no Jacobian
-enters. A standard deviation is searched over the whole real line (its sign means nothing), a correlation matrix through the
-hyperbolic arc tangents of its canonical partial correlations (Lewandowski, Kurowicka & Joe 2009), sigma by its logarithm.
+The same function as REML, with the priors added: coefficients with a normal or a flat prior are integrated out, the
+others are taken at their joint mode, and the density is that of (sds, correlations, sigma) on their natural scales,
+so that no Jacobian enters. A standard deviation is searched over the whole real line (its sign means nothing), a
+correlation matrix through the hyperbolic arc tangents of its canonical partial correlations (Lewandowski, Kurowicka &
+Joe 2009), sigma by its logarithm.
 """
 
 import math
@@ -38,7 +39,7 @@ START_SD, START_CORRELATION = 0.1, 0.9
 
 @dataclass(frozen=True)
 class Shape:
-    """Where the parameters of one block are in x: its q sds (in units of sigma0 / scale), then its partial correlations."""
+    """Where one block is in x: its q sds (in units of sigma0 / scale), then its partial correlations."""
 
     block: Block
     unit: Floats  # (q,) sd = unit * x
@@ -81,7 +82,8 @@ def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | N
     Returns
     -------
     PointFit
-        `beta` and `modes` are the conditional modes there; `criterion` is -2 log density up to the constants of the priors.
+        `beta` and `modes` are the conditional modes there; `criterion` is -2 log density up to the constants of the
+        priors.
 
     Raises
     ------
@@ -90,20 +92,22 @@ def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | N
     """
     custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
     if custom:
-        raise PriorError(f"the marginal mode needs densities in closed form, and the prior of {custom[0]} is a function")
+        raise PriorError(
+            f"the marginal mode needs densities in closed form, and the prior of {custom[0]} is a function"
+        )
     reml = maximize(design, "REML", start=start)
     posterior = build_posterior(design, priors, reml)
-    search = Search(lambda x: _criterion(posterior, x))
-    free = _free(posterior)
+    search = Search(lambda x: criterion(posterior, x))
+    free = varying(posterior)
     inner = Search(lambda y: _restricted(search, posterior, free, y))
     best, value = None, np.inf
-    starts = [_start(posterior, reml, move)[free] for move in (False, True)]
+    starts = [start_values(posterior, reml, move)[free] for move in (False, True)]
     for y in starts:
         found = minimum(inner, y)
         if inner(found)[0] < value - ROUNDING * abs(value) or best is None:
             best, value = found, inner(found)[0]
     best = snapped(inner, best, SNAP)
-    x = _full(posterior, free, best)
+    x = values_of(posterior, free, best)
     gradient = float(np.abs(inner(best)[1]).max(initial=0.0))
     return _point(posterior, x, Optimum(x, gradient, search.evaluations, len(starts)), value)
 
@@ -124,11 +128,13 @@ def _shape(block: Block, unit: Floats, start: int) -> Shape:
     part = {column: number for number, columns in enumerate(block.partition) for column in columns}
     pairs = tuple((i, j) for i in range(q) for j in range(i) if part[i] == part[j])
     middle = start + q
-    return Shape(block, unit, slice(start, middle), slice(middle, middle + len(pairs)), pairs, tuple(part[i] for i in range(q)))
+    return Shape(
+        block, unit, slice(start, middle), slice(middle, middle + len(pairs)), pairs, tuple(part[i] for i in range(q))
+    )
 
 
 def _factor(shape: Shape, sds: np.ndarray, partial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lower factor diag(sds) C, (q, q), and log det of the correlation matrix C C'; analytic in its arguments."""
+    """Return the factor diag(sds) C, (q, q), and log det of the correlation matrix C C'; analytic in both arguments."""
     q = len(sds)
     C, left = np.zeros((q, q), dtype=np.result_type(sds, partial)), np.ones(q, dtype=np.result_type(sds, partial))
     for (i, j), z in zip(shape.pairs, partial, strict=True):
@@ -139,7 +145,7 @@ def _factor(shape: Shape, sds: np.ndarray, partial: np.ndarray) -> tuple[np.ndar
 
 
 def _derivatives(shape: Shape, sds: Floats, partial: Floats) -> tuple[Floats, Floats]:
-    """Return the derivatives of the factor, (q + pairs, q, q), and of its log determinant, (q + pairs,), by complex steps."""
+    """Return the derivatives of the factor, (q + pairs, q, q), and of log det, (q + pairs,), by complex steps."""
     values = np.concatenate([sds, partial]).astype(complex)
     d_factor, d_logdet = [], []
     for i in range(len(values)):
@@ -152,7 +158,7 @@ def _derivatives(shape: Shape, sds: Floats, partial: Floats) -> tuple[Floats, Fl
 
 
 def _likelihood(posterior: Posterior, x: Floats) -> tuple[Value, float, FixedPrior, list[Floats]]:
-    """Evaluate the marginal likelihood at x: the value, sigma, the prior of the fixed columns and the relative factors."""
+    """Return the marginal likelihood at x, sigma, the prior of the fixed columns, and the relative factors."""
     sigma = math.exp(x[posterior.log_sigma])
     mean = np.zeros(len(posterior.integrated.at))
     for place, j in enumerate(posterior.loose):
@@ -170,7 +176,7 @@ def _likelihood(posterior: Posterior, x: Floats) -> tuple[Value, float, FixedPri
     return evaluate(cp, packed, sigma, prior), sigma, prior, factors
 
 
-def _criterion(posterior: Posterior, x: Floats) -> tuple[float, Floats]:
+def criterion(posterior: Posterior, x: Floats) -> tuple[float, Floats]:
     """Return -2 log density and its gradient at x."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         value, sigma, prior, factors = _likelihood(posterior, x)
@@ -227,7 +233,7 @@ def _add_sigma(posterior: Posterior, sigma: float, d_log_sigma: float, gradient:
     return float(prior.logpdf(sigma))
 
 
-def _free(posterior: Posterior) -> np.ndarray:
+def varying(posterior: Posterior) -> np.ndarray:
     """Return which parameters are not fixed by their prior."""
     free = np.ones(posterior.log_sigma + 1 + len(posterior.loose), dtype=bool)
     for shape in posterior.shapes:
@@ -238,7 +244,7 @@ def _free(posterior: Posterior) -> np.ndarray:
     return free
 
 
-def _full(posterior: Posterior, free: np.ndarray, y: Floats) -> Floats:
+def values_of(posterior: Posterior, free: np.ndarray, y: Floats) -> Floats:
     """Return all parameters: the free ones y, and the fixed ones at their values."""
     x = np.zeros(len(free))
     for shape in posterior.shapes:
@@ -253,11 +259,11 @@ def _full(posterior: Posterior, free: np.ndarray, y: Floats) -> Floats:
 
 
 def _restricted(search: Search, posterior: Posterior, free: np.ndarray, y: Floats) -> tuple[float, Floats]:
-    value, gradient = search(_full(posterior, free, y))
+    value, gradient = search(values_of(posterior, free, y))
     return value, gradient[free]
 
 
-def _start(posterior: Posterior, reml: PointFit, moved: bool) -> Floats:
+def start_values(posterior: Posterior, reml: PointFit, moved: bool) -> Floats:
     """Return a start: REML, kept off its boundaries; or, `moved`, every sd at sigma's size and no correlation."""
     x = np.zeros(posterior.log_sigma + 1 + len(posterior.loose))
     for shape, Sigma in zip(posterior.shapes, reml.covariances, strict=True):
@@ -283,17 +289,26 @@ def _partial(shape: Shape, Sigma: Floats) -> Floats:
 
 def _point(posterior: Posterior, x: Floats, optimum: Optimum, criterion: float) -> PointFit:
     problem = posterior.problem
-    value, sigma, prior, factors = _likelihood(posterior, x)
+    _, sigma, prior, factors = _likelihood(posterior, x)
     packed = np.concatenate([np.empty(0), *(factors[k].ravel() for k in problem.cp.order)])
     free = packed[problem.free]
     at_prior = assemble(
-        problem, "MAP", free, sigma, prior, optimum, criterion=criterion, loglik=np.nan, deviance=np.nan, priors=posterior.priors
+        problem,
+        "MAP",
+        free,
+        sigma,
+        prior,
+        optimum,
+        criterion=criterion,
+        loglik=np.nan,
+        deviance=np.nan,
+        priors=posterior.priors,
     )
     return _with_likelihood(posterior, at_prior, packed, sigma)
 
 
 def _with_likelihood(posterior: Posterior, point: PointFit, packed: Floats, sigma: float) -> PointFit:
-    """Return the fit with the log-likelihood of the data at the mode, the coefficients held at their conditional mode."""
+    """Return the fit with the log-likelihood at the mode, the coefficients held at their conditional mode."""
     problem = posterior.problem
     p = problem.cp.p
     gamma = np.linalg.solve(problem.basis, point.beta) - posterior.integrated.at

@@ -18,13 +18,14 @@ from bayesmm.priors import Priors, resolve_priors
 from bayesmm.reduction import Integrated, Problem, integrate
 
 EFFECTS = ("auto", "marginal", "explicit")
-# A factor is centred where the data know its effects better than the prior does: mean reliability above one half. The centred
-# parameterisation mixes at a rate of about 1 - reliability, the non-centred one at about the reliability (Papaspiliopoulos,
-# Roberts & Skoeld 2007, Statistical Science 22(1), section 2).
+# A factor is centred where the data know its effects better than the prior does: mean reliability above one half. The
+# centred parameterisation mixes at a rate of about 1 - reliability, the non-centred one at about the reliability
+# (Papaspiliopoulos, Roberts & Skoeld 2007, Statistical Science 22(1), section 2).
 CENTRED_ABOVE = 0.5
-# The cost model of "auto", in multiply-adds for each gradient. The marginal likelihood factorises and inverts a dense matrix of the
-# size of the rest, and scatters the coupling of each pattern; the explicit graph passes over all rows, at about ten operations
-# a number. The marginal posterior needs about a fifth of the gradients (benchmarks/: steps for each effective draw).
+# The cost model of "auto", in multiply-adds for each gradient. The marginal likelihood factorises and inverts a dense
+# matrix of the size of the rest, and scatters the coupling of each pattern; the explicit graph passes over all rows,
+# at about ten operations a number. The marginal posterior needs about a fifth of the gradients (benchmarks/: steps
+# for each effective draw).
 INVERSE_COST, ROW_COST, FEWER_GRADIENTS = 2.0, 10.0, 5.0
 
 
@@ -40,9 +41,9 @@ class Model:
     family : str
         "gaussian".
     priors : mapping, optional
-        By class (``"beta"``, ``"sd"``, ``"corr"``, ``"sigma"``) or, stronger, by place (``"beta[Days]"``, ``"sd_Subject"``,
-        ``"sd_Subject[Days]"``, ``"corr_Subject"``, ``"Intercept"``); values are `Prior`, a number (fixes the parameter), or a function
-        that returns a PyMC distribution.
+        By class (``"beta"``, ``"sd"``, ``"corr"``, ``"sigma"``) or, stronger, by place (``"beta[Days]"``,
+        ``"sd_Subject"``, ``"sd_Subject[Days]"``, ``"corr_Subject"``, ``"Intercept"``); values are `Prior`, a number
+        (fixes the parameter), or a function that returns a PyMC distribution.
     weights : str or array of shape (n,), optional
         Prior weights: the residual variance of row i is sigma^2 / w_i.
     missing : {"drop", "error"}
@@ -112,11 +113,13 @@ class Model:
         Parameters
         ----------
         effects : {"auto", "marginal", "explicit"}
-            "marginal": the random effects and the coefficients with a normal prior are integrated out. "explicit": all are
-            variables of the graph. "auto": marginal, unless a cost model says that its dense algebra would be slower.
+            "marginal": the random effects and the coefficients with a normal prior are integrated out. "explicit":
+            all are variables of the graph. "auto": marginal, unless a cost model says that its dense algebra would be
+            slower.
         centred : "auto", bool, or mapping of factor to bool
-            Whether the effects of a factor are sampled as they are, or in units of their standard deviations. "auto" centres a
-            factor when its effects are well determined by the data: mean reliability above 1/2 at the REML estimate.
+            Whether the effects of a factor are sampled as they are, or in units of their standard deviations. "auto"
+            centres a factor when its effects are well determined by the data: mean reliability above 1/2 at the REML
+            estimate.
 
         Returns
         -------
@@ -132,7 +135,9 @@ class Model:
     def effects(self, effects: str = "auto") -> str:
         """Return which graph ``effects`` means for this model, "marginal" or "explicit"."""
         if effects not in EFFECTS:
-            raise ValueError(f"effects must be one of {listing(EFFECTS)}, not {effects!r}{suggest(str(effects), EFFECTS)}")
+            raise ValueError(
+                f"effects must be one of {listing(EFFECTS)}, not {effects!r}{suggest(str(effects), EFFECTS)}"
+            )
         if effects != "auto":
             return effects
         return "marginal" if marginal_is_cheaper(self._integrated.problem) else "explicit"
@@ -152,7 +157,9 @@ class Model:
             raise ValueError(f"centred must be 'auto', True, False, or a mapping of factor to bool, not {centred!r}")
         for name in centred:
             if name not in names:
-                raise ValueError(f"centred names {name!r}; the grouping factors are {listing(names)}{suggest(name, names)}")
+                raise ValueError(
+                    f"centred names {name!r}; the grouping factors are {listing(names)}{suggest(name, names)}"
+                )
         return {name: bool(centred.get(name, chosen[name])) for name in names}
 
     @cached_property
@@ -280,7 +287,7 @@ def fit(
 
 
 def reliabilities(point: PointFit) -> np.ndarray:
-    """Return the mean reliability of each factor's effects, (K,): 1 - conditional variance / variance, at the point estimate."""
+    """Return the mean reliability of each factor's effects, (K,): 1 - conditional variance / variance."""
     out = []
     for Sigma, conditional in zip(point.covariances, point.conditional, strict=True):
         variance = np.diag(Sigma)

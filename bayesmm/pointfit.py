@@ -18,8 +18,8 @@ class Optimum:
     Attributes
     ----------
     parameters : (t,) float64
-        What was optimised: the free entries of the relative factors theta, in units of the columns' root mean squares (REML, ML),
-        or the parameters of the marginal posterior (MAP).
+        What was optimised: the free entries of the relative factors theta, in units of the columns' root mean squares
+        (REML, ML), or the parameters of the marginal posterior (MAP).
     gradient : float
         Largest absolute entry of the criterion's gradient there.
     evaluations, starts : int
@@ -56,7 +56,8 @@ class PointFit:
     conditional : tuple of (G_k, q_k, q_k) float64
         Conditional covariances of b given beta, as lme4's ``condVar``.
     criterion : float
-        REML criterion, ML deviance (-2 log-likelihood), or -2 log marginal posterior density (up to the priors' own constants).
+        REML criterion, ML deviance (-2 log-likelihood), or -2 log marginal posterior density (up to the priors' own
+        constants).
     loglik : float
         Log-likelihood: REML's for REML, else the ML one.
     deviance : float

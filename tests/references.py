@@ -12,7 +12,20 @@ import bayesmm as bmm
 HERE = Path(__file__).parent
 # The original immune data have no licence: they are never part of the repository, and are looked for beside it.
 IMMUNE = HERE.parents[1] / "shared" / "data" / "immune_original.csv"
-FACTORS = ("Patient", "Subject", "School", "Class", "FamID", "IndID", "Block", "Sex", "Genotype", "agegp", "batch", "cask")
+FACTORS = (
+    "Patient",
+    "Subject",
+    "School",
+    "Class",
+    "FamID",
+    "IndID",
+    "Block",
+    "Sex",
+    "Genotype",
+    "agegp",
+    "batch",
+    "cask",
+)
 
 
 @cache
@@ -38,5 +51,9 @@ def frame(name: str) -> pd.DataFrame:
         data = pd.read_csv(HERE / "data" / f"{name}.csv")
     else:
         data = bmm.load_dataset(name)
-    codes = {column: data[column].astype("category") for column in FACTORS if column in data and data[column].dtype != "category"}
+    codes = {
+        column: data[column].astype("category")
+        for column in FACTORS
+        if column in data and data[column].dtype != "category"
+    }
     return data.assign(**codes)

@@ -9,14 +9,16 @@ from scipy.stats import multivariate_normal
 from bayesmm.marginal.crossproducts import Factor, cross_products
 from bayesmm.marginal.gaussian import FixedPrior, conditional, evaluate, log_likelihood, pack, unpack
 
-# The dense formula inverts an n x n matrix of condition up to 1e5 here: relative errors of about 1e-16 x 1e5, with room.
+# The dense formula inverts an n x n matrix of condition up to 1e5 here: relative errors of about 1e-16 x 1e5, with
+# room.
 DENSE_RTOL = 1e-9
-# Central differences: step 1e-6, so errors of 1e-12 (curvature) and 1e-16 x |log p| / 1e-6 (rounding) on values of order 1-1000.
+# Central differences: step 1e-6, so errors of 1e-12 (curvature) and 1e-16 x |log p| / 1e-6 (rounding) on values of
+# order 1-1000.
 DIFFERENCE_RTOL, STEP = 2e-5, 1e-6
 
 
 def dense_log_likelihood(factors, X, r, weights, Ts, sigma, prior, integrate_flat):
-    """Return log p by the n x n covariance matrix; flat columns by generalised least squares (Searle et al. 1992, section 6.6)."""
+    """Return log p by the n x n covariance matrix, flat columns by generalised least squares."""
     V = np.diag(1 / (np.ones(len(r)) if weights is None else weights))
     for factor, T in zip(factors, Ts, strict=True):
         V = V + dense_Z(factor) @ np.kron(np.eye(factor.n_levels), T @ T.T) @ dense_Z(factor).T
@@ -196,7 +198,10 @@ def test_crossed_factors_with_a_large_rest(levels):
         index = np.unique(rng.permutation(np.arange(n) % G), return_inverse=True)[1]
         factors.append(Factor(index, np.ones((n, 1)), index.max() + 1))
     X, r = rng.normal(size=(n, 2)), rng.normal(size=n)
-    prior, Ts = FixedPrior(np.zeros(2), np.array([1.0, 1.0]), np.array([1.0, 0.0])), [np.array([[0.8]]), np.array([[0.3]])]
+    prior, Ts = (
+        FixedPrior(np.zeros(2), np.array([1.0, 1.0]), np.array([1.0, 0.0])),
+        [np.array([[0.8]]), np.array([[0.3]])],
+    )
     cp = cross_products(factors, X, r)
     ours, _ = value_at(cp, pack(tuple(Ts[k] for k in cp.order)), 1.1, prior, True)
     assert ours == pytest.approx(dense_log_likelihood(factors, X, r, None, Ts, 1.1, prior, True), rel=DENSE_RTOL)

@@ -7,8 +7,8 @@ from references import frame, names, reference_models
 
 import bayesmm as bmm
 
-# Issue tolerances against the polished optimum: coefficients 1e-5 relative, SEs and sds 1e-4 relative, criterion one-sided 1e-6.
-# A coefficient near 0 is compared on the scale of its standard error instead (1e-5 of it).
+# Issue tolerances against the polished optimum: coefficients 1e-5 relative, SEs and sds 1e-4 relative, criterion
+# one-sided 1e-6. A coefficient near 0 is compared on the scale of its standard error instead (1e-5 of it).
 FIXEF, SD, CRITERION = 1e-5, 1e-4, 1e-6
 # Where sd(Genotype B) and its correlation are not identified, lme4's own point on the ridge means nothing.
 RIDGE = "s000_genotype_slope_lmer"
@@ -121,10 +121,15 @@ def test_random_effects(fits, name):
 @pytest.mark.parametrize("name", names("lmer"))
 def test_likelihood_and_information_criteria(fits, name):
     ref, point = reference_models()[name], fits(name)
-    for mine, theirs in ((point.loglik, "loglik"), (point.aic, "aic"), (point.bic, "bic"), (point.deviance, "ml_deviance")):
+    for mine, theirs in (
+        (point.loglik, "loglik"),
+        (point.aic, "aic"),
+        (point.bic, "bic"),
+        (point.deviance, "ml_deviance"),
+    ):
         if ref[theirs] is not None:
-            # criteria agree to 1e-8; the ML deviance is not at its own optimum for REML fits, so theta's 1e-5 shows, and on the
-            # ridge, where lme4's Newton steps could not be taken to the end, more of it
+            # criteria agree to 1e-8; the ML deviance is not at its own optimum for REML fits, so theta's 1e-5 shows,
+            # and on the ridge, where lme4's Newton steps could not be taken to the end, more of it
             loose = 1e-3 if name == RIDGE else 1e-4
             assert mine == pytest.approx(ref[theirs], abs=loose if theirs == "ml_deviance" else 1e-5), theirs
 
@@ -181,7 +186,9 @@ def test_units_of_a_predictor_do_not_matter(fits, factor):
     """BAD_INPUTS E07: internal scaling, estimates on the user's scale."""
     data = frame("sleepstudy").assign(Days=lambda d: d["Days"] * factor)
     point, base = bmm.Model("Reaction ~ Days + (Days | Subject)", data).maximize(), fits("s002_sleep_rs")
-    assert point.fixef().loc["Days", "estimate"] * factor == pytest.approx(base.fixef().loc["Days", "estimate"], rel=1e-7)
+    assert point.fixef().loc["Days", "estimate"] * factor == pytest.approx(
+        base.fixef().loc["Days", "estimate"], rel=1e-7
+    )
     sds, base_sds = (np.sqrt(np.diag(p.covariances[0])) for p in (point, base))
     np.testing.assert_allclose(sds * [1, factor], base_sds, rtol=1e-5)
     # the Jacobian of the REML integral: -2 log(1 / factor)
@@ -200,8 +207,8 @@ def test_weights_of_two_are_doubled_rows():
     data = frame("sleepstudy")
     weighted = bmm.Model("Reaction ~ Days + (Days | Subject)", data, weights=np.full(len(data), 2.0)).maximize("ML")
     doubled = bmm.Model("Reaction ~ Days + (Days | Subject)", pd.concat([data, data])).maximize("ML")
-    # sigma^2 is divided by a different n: 180 rows of weight 2 against 360 rows, so only the coefficients must agree exactly
-    # where the relative factors do
+    # sigma^2 is divided by a different n: 180 rows of weight 2 against 360 rows, so only the coefficients must agree
+    # exactly where the relative factors do
     assert weighted.fixef()["estimate"].to_numpy() == pytest.approx(doubled.fixef()["estimate"].to_numpy(), rel=1e-6)
 
 
@@ -234,7 +241,10 @@ def test_aliased_column_is_nan_and_the_rest_as_without_it():
     [
         (dict(method="reml"), r"method must be one of REML, ML, MAP, not 'reml'; did you mean 'REML'\?"),
         (dict(nagq=7), "nagq must be 1 for the gaussian family"),
-        (dict(start={"sd_Subject[Dais]": 1.0}), r"which is no standard deviation of the model.*did you mean 'sd_Subject\[Days\]'\?"),
+        (
+            dict(start={"sd_Subject[Dais]": 1.0}),
+            r"which is no standard deviation of the model.*did you mean 'sd_Subject\[Days\]'\?",
+        ),
         (dict(start={"sigma": -1}), r"start\['sigma'\] must be a positive number, not -1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The marginal mode against the dense marginal posterior: the n x n normal density and scipy's priors, nothing of the package."""
+"""The marginal mode against the n x n normal density and scipy's priors: nothing of the package."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def data():
 
 
 def dense_log_posterior(data, parameters, sds, corr_eta, sigma_prior, beta_mean, beta_sd):
-    """Return log p(y | sd, rho, sigma) + log priors, natural scales, the coefficients (centred intercept, slope) integrated out."""
+    """Return log p(y | sd, rho, sigma) + log priors, natural scales, centred intercept and slope integrated out."""
     sd0, sd1, rho, sigma = parameters
     if min(sd0, sd1, sigma) <= 0 or abs(rho) >= 1:
         return -np.inf
@@ -38,12 +38,14 @@ def dense_log_posterior(data, parameters, sds, corr_eta, sigma_prior, beta_mean,
 
 CASES = {
     "half-normal": (
-        {"sd_Subject[Intercept]": bmm.Prior("HalfNormal", sigma=10), "sd_Subject[Days]": bmm.Prior("HalfNormal", sigma=3),
+        {"sd_Subject[Intercept]": bmm.Prior("HalfNormal", sigma=10),
+         "sd_Subject[Days]": bmm.Prior("HalfNormal", sigma=3),
          "corr": bmm.Prior("LKJ", eta=4), "sigma": bmm.Prior("HalfNormal", sigma=20)},
         [stats.halfnorm(scale=10), stats.halfnorm(scale=3)], 4.0, stats.halfnorm(scale=20),
     ),
     "gamma and exponential": (
-        {"sd_Subject[Intercept]": bmm.Prior("Gamma", alpha=3, beta=0.1), "sd_Subject[Days]": bmm.Prior("Exponential", lam=0.5),
+        {"sd_Subject[Intercept]": bmm.Prior("Gamma", alpha=3, beta=0.1),
+         "sd_Subject[Days]": bmm.Prior("Exponential", lam=0.5),
          "corr": bmm.Prior("LKJ", eta=1.5), "sigma": bmm.Prior("LogNormal", mu=3, sigma=0.3)},
         [stats.gamma(3, scale=10), stats.expon(scale=2)], 1.5, stats.lognorm(0.3, scale=np.exp(3)),
     ),
@@ -53,7 +55,11 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_mode_is_the_maximum_of_the_dense_posterior(data, case):
     priors, sds, eta, sigma_prior = CASES[case]
-    priors = {**priors, "Intercept_centred": bmm.Prior("Normal", mu=280, sigma=30), "beta[Days]": bmm.Prior("Normal", mu=5, sigma=4)}
+    priors = {
+        **priors,
+        "Intercept_centred": bmm.Prior("Normal", mu=280, sigma=30),
+        "beta[Days]": bmm.Prior("Normal", mu=5, sigma=4),
+    }
     point = bmm.Model(FORMULA, data, priors=priors).maximize("MAP")
     table = point.varcorr()["sdcor"].to_numpy()
     at = np.array([table[0], table[1], table[2], point.sigma])
@@ -63,7 +69,9 @@ def test_mode_is_the_maximum_of_the_dense_posterior(data, case):
             data, parameters, sds, eta, sigma_prior, np.array([280.0, 5.0]), np.array([30.0, 4.0])
         )
 
-    dense = minimize(objective, [20.0, 5.0, 0.1, 25.0], method="Nelder-Mead", options=dict(xatol=1e-6, fatol=1e-10, maxiter=4000))
+    dense = minimize(
+        objective, [20.0, 5.0, 0.1, 25.0], method="Nelder-Mead", options=dict(xatol=1e-6, fatol=1e-10, maxiter=4000)
+    )
     # Nelder-Mead stops where the density changes by 1e-10, so a parameter of posterior sd s is found to about 1e-5 s
     np.testing.assert_allclose(at, dense.x, rtol=1e-3, atol=1e-3)
     assert objective(at) <= dense.fun + 1e-8
@@ -99,7 +107,9 @@ def test_flat_priors_give_reml():
 
 def test_non_normal_coefficient_is_at_its_joint_mode(data):
     """A Laplace prior with a tiny scale holds the slope at its own mode, 0: as if the slope were not in the model."""
-    held = bmm.Model(FORMULA, data, priors={"beta[Days]": bmm.Prior("StudentT", nu=3, mu=7.0, sigma=1e-4)}).maximize("MAP")
+    held = bmm.Model(FORMULA, data, priors={"beta[Days]": bmm.Prior("StudentT", nu=3, mu=7.0, sigma=1e-4)}).maximize(
+        "MAP"
+    )
     fixed = bmm.Model(FORMULA, data, priors={"beta[Days]": 7.0}).maximize("MAP")
     assert held.fixef().loc["Days", "estimate"] == pytest.approx(7.0, abs=1e-2)
     np.testing.assert_allclose(held.varcorr()["sdcor"], fixed.varcorr()["sdcor"], rtol=1e-3)
@@ -115,7 +125,7 @@ def test_fixed_parameters_stay(data):
 
 @pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
 def test_mode_at_zero_under_a_prior_that_allows_it():
-    """REML puts sd(Class) at 0 and a half-t prior does not move it; the search must not get stuck there or beside it."""
+    """REML puts sd(Class) at 0 and a half-t prior leaves it there; the search must not get stuck beside it."""
     model = bmm.Model("Grade ~ Hours + (1 | School) + (1 | Class)", frame("schoolclass"))
     point = model.maximize("MAP")
     assert point.varcorr().set_index("grp").loc["Class", "sdcor"] == 0.0

@@ -12,7 +12,7 @@ DRAWS = 20_000
 
 @pytest.fixture(scope="module")
 def problem():
-    """Two crossed factors, one with a correlated slope; three fixed columns: a normal prior, a sampled one, a flat one."""
+    """Two crossed factors, one with a correlated slope; fixed columns: normal prior, sampled, flat."""
     rng = np.random.default_rng(1)
     n = 60
     X = rng.normal(size=(n, 3))
@@ -41,7 +41,7 @@ def draws(problem):
 
 
 def check_moments(sample, mean, covariance):
-    """Independent draws: a mean within 5 standard errors, a covariance within 5 of its own (Wishart) standard errors."""
+    """Independent draws: means within 5 standard errors, covariances within 5 of their (Wishart) standard errors."""
     sds = np.sqrt(np.diag(covariance))
     assert np.all(np.abs(sample.mean(axis=0) - mean) <= 5 * sds / np.sqrt(DRAWS) + 1e-12)
     error = np.sqrt((covariance**2 + np.outer(sds, sds) ** 2) / DRAWS)
@@ -60,7 +60,7 @@ def test_random_effects(draws, exact):
 
 
 def test_joint_distribution(problem, draws):
-    """Sums over factors, which only come out right if the draws are joint ones: the variance of the linear predictor."""
+    """Sums over factors only come out right if the draws are joint ones: the variance of a linear predictor."""
     cp, T, sigma, mean, sd = problem
     from bayesmm.marginal.gaussian import _rest_lambda, unpack
 

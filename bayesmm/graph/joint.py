@@ -1,4 +1,4 @@
-"""The joint density of the data, the random effects and the coefficients of an explicit graph, priors of the rest left out."""
+"""The joint density of data, random effects and coefficients of an explicit graph, the other priors left out."""
 
 import numpy as np
 import pytensor

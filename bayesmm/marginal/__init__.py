@@ -1,5 +1,5 @@
 """The marginal likelihood: NumPy and Numba only, never PyMC.
 
-The random effects are integrated out once. ``crossproducts`` reduces the data to the matrices that the likelihood needs,
-``gaussian`` evaluates it with its gradient.
+The random effects are integrated out once. ``crossproducts`` reduces the data to the matrices that the likelihood
+needs, ``gaussian`` evaluates it with its gradient.
 """

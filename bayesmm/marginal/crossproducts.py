@@ -1,11 +1,13 @@
 """From rows to cross-products: all that a Gaussian mixed model needs of its data.
 
-The log marginal likelihood depends on the rows only through [Z X r]'W[Z X r] (Bates et al. 2015, section 3). They are formed in
-one pass, in the blocks that the Cholesky factorisation of ``gaussian`` wants: the factor with the most random effects leads and
-is block-diagonal; what it is coupled to (the other factors and the fixed effects, together *the rest*) is kept sparse.
+The log marginal likelihood depends on the rows only through [Z X r]'W[Z X r] (Bates et al. 2015, section 3). They are
+formed in one pass, in the blocks that the Cholesky factorisation of ``gaussian`` wants: the factor with the most
+random effects leads and is block-diagonal; what it is coupled to (the other factors and the fixed effects, together
+*the rest*) is kept sparse.
 
-Levels of the leading factor that have equal cross-products share one *pattern*. A pattern keeps their number, the sum of their
-Z'Wr and the sum of its outer products, which is all that the likelihood asks of them; a balanced design has one pattern.
+Levels of the leading factor that have equal cross-products share one *pattern*. A pattern keeps their number, the sum
+of their Z'Wr and the sum of its outer products, which is all that the likelihood asks of them; a balanced design has
+one pattern.
 """
 
 from dataclasses import dataclass
@@ -14,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# Two levels share a pattern when their cross-products agree to this relative precision: far above the rounding of a sum over
-# the same values in another order (about 1e-15 per term), far below what changes a likelihood.
+# Two levels share a pattern when their cross-products agree to this relative precision: far above the rounding of a
+# sum over the same values in another order (about 1e-15 per term), far below what changes a likelihood.
 PATTERN_DIGITS = 12
 
 Floats = NDArray[np.float64]
@@ -49,8 +51,8 @@ class Factor:
 class Leading(NamedTuple):
     """Patterns of the leading factor: P patterns of q coefficients; the arrays that the compiled code takes.
 
-    ``columns[start[g]:start[g + 1]]`` are the columns of the rest that pattern g is coupled to, and the same rows of `coupling`
-    are the values, (nnz, q): the transposed blocks of Z'W[Z_rest X].
+    ``columns[start[g]:start[g + 1]]`` are the columns of the rest that pattern g is coupled to, and the same rows of
+    `coupling` are the values, (nnz, q): the transposed blocks of Z'W[Z_rest X].
     """
 
     count: Floats  # (P,) number of levels
@@ -137,7 +139,9 @@ def cross_products(factors: list[Factor], X: Floats, r: Floats, weights: Floats 
     w = np.ones(len(r)) if weights is None else weights
     order = sorted(range(len(factors)), key=lambda k: -factors[k].size)
     ordered = [factors[k] for k in order]
-    lead, others = (ordered[0], ordered[1:]) if ordered else (Factor(np.zeros(len(r), np.int64), np.empty((len(r), 0)), 0), [])
+    lead, others = (
+        (ordered[0], ordered[1:]) if ordered else (Factor(np.zeros(len(r), np.int64), np.empty((len(r), 0)), 0), [])
+    )
     rest_A, rest_z = _rest_products(others, X, r, w)
     leading, pattern, z = _merge(*_leading_products(lead, others, X, r, w))
     rest = Rest(
@@ -160,7 +164,7 @@ def _by_level(index: Ints, n_levels: int, left: Floats, right: Floats) -> Floats
 
 
 def _pairs(left: Factor, right: Factor, wZ: Floats) -> tuple[Ints, Ints, Floats]:
-    """Return the observed (level of left, level of right) pairs, sorted, and their (pairs, q_left, q_right) products."""
+    """Return the observed pairs of levels (of left, of right), sorted, and their (pairs, q_left, q_right) products."""
     key, inverse = np.unique(left.index * right.n_levels + right.index, return_inverse=True)
     return key // right.n_levels, key % right.n_levels, _by_level(inverse, len(key), wZ, right.Z)
 
@@ -233,7 +237,7 @@ def _merge(A: Floats, z: Floats, start: Ints, columns: Ints, values: Floats) -> 
 
 
 def _patterns(A: Floats, start: Ints, columns: Ints, values: Floats) -> tuple[Ints, Ints]:
-    """Return the pattern of each level, and the first level of each pattern; patterns in the order of their first level."""
+    """Return the pattern of each level and the first level of each pattern, patterns in the order of those."""
     G, q = A.shape[:2]
     pattern, first = np.zeros(G, np.int64), []
     scale_A = np.abs(A).reshape(G, -1).max(axis=0, initial=0.0) if G else np.zeros(q * q)

@@ -1,14 +1,14 @@
 r"""The log marginal likelihood of a Gaussian mixed model, and its gradient, from the cross-products.
 
-With Lambda = blockdiag(I (x) T_1, ..., I (x) T_K, diag(lam)) over the random effects and the fixed columns,
-A = [Z X]'W[Z X], z = [Z X]'W(r - X mean), M = Lambda'A Lambda + D and c = Lambda'z, where D is 1 for every random effect and for
-every fixed column with a proper prior, and 0 for a flat one,
+With Lambda = blockdiag(I (x) T_1, ..., I (x) T_K, diag(lam)) over the random effects and the fixed columns, A = [Z
+X]'W[Z X], z = [Z X]'W(r - X mean), M = Lambda'A Lambda + D and c = Lambda'z, where D is 1 for every random effect and
+for every fixed column with a proper prior, and 0 for a flat one,
 
     log p = -1/2 [ nu log(2 pi sigma^2) - sum log w + log|M| + (r'Wr - c'M^-1 c) / sigma^2 ],
 
-T_k = L_k / sigma, lam_j = s_j / sigma, and nu = n less the number of flat columns that are integrated out (Bates et al. 2015,
-eqs. 18-21 and 39-42, with the prior of the fixed effects as one more block). The derivative with respect to Lambda is
--A Lambda M^-1 + (z - A Lambda u) u' / sigma^2 with u = M^-1 c, summed over the levels of a factor.
+T_k = L_k / sigma, lam_j = s_j / sigma, and nu = n less the number of flat columns that are integrated out (Bates et
+al. 2015, eqs. 18-21 and 39-42, with the prior of the fixed effects as one more block). The derivative with respect to
+Lambda is -A Lambda M^-1 + (z - A Lambda u) u' / sigma^2 with u = M^-1 c, summed over the levels of a factor.
 
 The leading factor is eliminated pattern by pattern, which leaves a dense problem in the rest,
 
@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from bayesmm.marginal.crossproducts import CrossProducts, Floats, Leading, Rest
+from bayesmm.marginal.crossproducts import CrossProducts, Floats, Leading
 
 # From this size on a factorisation through LAPACK beats a plain compiled loop (measured: equal between 30 and 50).
 LAPACK_FROM = 40
@@ -33,8 +33,8 @@ LAPACK_FROM = 40
 class FixedPrior(NamedTuple):
     """The prior of the p fixed columns, as the compiled code takes it.
 
-    Flat columns come last. A column has lam = s / sigma and D = 1 with a normal prior of sd s (0 fixes it at its mean), and
-    lam = 1 and D = 0 with a flat one.
+    Flat columns come last. A column has lam = s / sigma and D = 1 with a normal prior of sd s (0 fixes it at its
+    mean), and lam = 1 and D = 0 with a flat one.
     """
 
     mean: Floats  # (p,)
@@ -46,8 +46,8 @@ class Value(NamedTuple):
     """What one evaluation gives; `ok` is False where M is not numerically positive definite.
 
     `quad` is r'Wr - c'M^-1 c, `logdet` is log|M| (without the flat columns for ML), and the gradients are those of
-    -(logdet + quad / sigma^2) / 2 with respect to each entry of T (packed as `T` is), lam and the mean. `sigma` is the one
-    that was given, or its maximising value sqrt(quad / nu).
+    -(logdet + quad / sigma^2) / 2 with respect to each entry of T (packed as `T` is), lam and the mean. `sigma` is
+    the one that was given, or its maximising value sqrt(quad / nu).
     """
 
     ok: bool
@@ -129,13 +129,16 @@ def log_likelihood(cp: CrossProducts, value: Value, n_flat: int) -> float:
     return -0.5 * (log_scale + value.logdet + value.quad / value.sigma**2)
 
 
-def conditional(cp: CrossProducts, T: Floats, sigma: float, prior: FixedPrior, *, given_fixed: bool = True) -> Conditional:
+def conditional(
+    cp: CrossProducts, T: Floats, sigma: float, prior: FixedPrior, *, given_fixed: bool = True
+) -> Conditional:
     """Return means and covariances of the fixed coefficients and of the random effects given T and sigma.
 
     Parameters
     ----------
     given_fixed : bool
-        True: the covariances of b given the fixed coefficients too, as lme4's condVar; False: with theirs integrated out.
+        True: the covariances of b given the fixed coefficients too, as lme4's condVar; False: with theirs integrated
+        out.
     """
     blocks = unpack(T, cp.q)
     Lam_r = _rest_lambda(cp, blocks, prior)

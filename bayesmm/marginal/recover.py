@@ -1,7 +1,8 @@
 """Exact draws of the coefficients and the random effects, given draws of the variance parameters.
 
-Given T and sigma, u ~ N(M^-1 c, sigma^2 M^-1) with M, c as in ``gaussian``: one back-substitution with the blocked factor and
-standard normal numbers, L'u = L^-1 c + sigma eps, for the rest first and then for every level of the leading factor.
+Given T and sigma, u ~ N(M^-1 c, sigma^2 M^-1) with M, c as in ``gaussian``: one back-substitution with the blocked
+factor and standard normal numbers, L'u = L^-1 c + sigma eps, for the rest first and then for every level of the
+leading factor.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from numba import njit
 
 from bayesmm.marginal.crossproducts import CrossProducts, Floats
 from bayesmm.marginal.gaussian import (
-    FixedPrior,
     _cholesky,
     _dot,
     _eliminate,
@@ -62,7 +62,8 @@ def recover(
     mean : (draws, p) float64
         Mean of each fixed column's coefficient; for a coefficient that was sampled, its draw.
     sd : (p,) float64
-        Prior standard deviations: inf for a flat prior (flat columns last), 0 for a coefficient that is fixed or was sampled.
+        Prior standard deviations: inf for a flat prior (flat columns last), 0 for a coefficient that is fixed or was
+        sampled.
     rng : numpy.random.Generator
     keep_effects : bool
         False: the fixed coefficients only.
@@ -94,12 +95,12 @@ def recover(
 
 @njit(cache=True)
 def _draw(lead, rest, rWr, pattern, z, T, sigma, mean, lam, D, eps, eps_lead, out_rest, out_lead):
-    """Fill the rest's coefficients, and the leading factor's where `eps_lead` has rows; False if a draw has no factor."""
+    """Fill in the rest's coefficients, and the leading factor's where `eps_lead` has rows; False without a factor."""
     q, m, p = lead.A.shape[1], rest.z.shape[0], mean.shape[1]
     x, d = np.empty(q), np.empty(q)
     for i in range(sigma.shape[0]):
         T1, T_rest, s = T[i, : q * q].reshape((q, q)), T[i, q * q :], sigma[i]
-        ok, _, _, S, c, L, B = _eliminate(lead, rest, rWr, T1, mean[i])
+        ok, _, _, S, c, L, _ = _eliminate(lead, rest, rWr, T1, mean[i])
         if not ok:
             return False
         W = _times_lambda(S, rest, T_rest, lam[i])
@@ -117,13 +118,27 @@ def _draw(lead, rest, rWr, pattern, z, T, sigma, mean, lam, D, eps, eps_lead, ou
         for j in range(m):
             out_rest[i, j] = h[j] + (mean[i, j - (m - p)] if j >= m - p else 0.0)
         for level in range(pattern.shape[0] if eps_lead.shape[0] > 0 else 0):
-            _draw_level(lead, pattern[level], z[level], T1, L, h, out_rest[i], m - p, s, eps_lead[i, level], x, d, out_lead[i, level])
+            _draw_level(
+                lead,
+                pattern[level],
+                z[level],
+                T1,
+                L,
+                h,
+                out_rest[i],
+                m - p,
+                s,
+                eps_lead[i, level],
+                x,
+                d,
+                out_lead[i, level],
+            )
     return True
 
 
 @njit(cache=True)
 def _draw_level(lead, g, z, T, L, h, coefficients, first_fixed, sigma, eps, x, d, out):
-    """Set out = T L^-T (L^-1 T'(z - C v) + sigma eps), v the rest's coefficients (with the mean of the fixed columns)."""
+    """Set out = T L^-T (L^-1 T'(z - C v) + sigma eps), v the coefficients of the rest, means included."""
     q = T.shape[0]
     for a in range(q):
         d[a] = z[a]
