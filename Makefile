@@ -1,8 +1,9 @@
 # make setup   .venv with the locked set; a second run does nothing
 # make demo    the example of the README on sleepstudy, figures in demo/
 # make test    the fast tests;  make test-all  with the slow ones;  make test-lowest  with the oldest dependencies
-# make lint    ruff;  make lock  requirements.lock anew;  make clean
-.PHONY: setup demo test test-all test-lowest lint lock clean
+# make bench   side by side with other libraries, in .venv-bench;  make bench ARGS=--full  everything: benchmarks/README.md
+# make lint    ruff;  make lock  both locked sets anew;  make clean
+.PHONY: setup demo test test-all test-lowest bench lint lock clean
 .DEFAULT_GOAL := test
 
 # make PYTHON=/path/to/python ... takes that one instead of searching
@@ -25,6 +26,10 @@ test-all: setup
 test-lowest:
 	@scripts/test-lowest
 
+bench:
+	@scripts/setup .venv-bench requirements-bench.lock
+	@.venv-bench/bin/python -m benchmarks.run $(ARGS)
+
 lint: setup
 	$(RUN) -m ruff check .
 
@@ -32,4 +37,4 @@ lock:
 	@scripts/lock
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-bench demo

@@ -5,7 +5,7 @@ printed result opens with the verdict.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,7 @@ EFFECTS_LIMIT = 200  # random effects of a factor with full diagnostics (2 ms ea
 FEW_LEVELS = 5  # with fewer groups an sd rests on its prior: Gelman (2006), Bayesian Analysis 1(3), section 5
 CLUSTER_LIMIT = 0.2  # divergent draws cluster where their mean rank (0 to 1) is this far from the 0.5 of all draws ...
 CLUSTER_ERRORS = 3  # ... and this many standard errors, 1 / sqrt(12 n) each, so that one draw is no cluster
+PARETO_LIMIT = 0.7  # Vehtari et al. (2024), JMLR 25(72): above it importance weights can not be trusted
 MORE_CAREFUL = (0.99, 0.999)  # target_accept to advise, the second to those who already used the first
 
 
@@ -81,9 +82,14 @@ class Evidence:
 
 
 def run_checks(fit) -> list[Check]:
-    """Return the result of every check of `CHECKS`, in their order."""
+    """Return the result of every check of `CHECKS`, in their order; of `INDEPENDENT` for independent draws."""
     evidence = gather(fit)
-    return [check(evidence) for check in CHECKS]
+    return [check(evidence) for check in (INDEPENDENT if is_independent(evidence.record) else CHECKS)]
+
+
+def is_independent(record: dict[str, object]) -> bool:
+    """Return whether the draws are independent ones, made by importance sampling."""
+    return "pareto_k" in record
 
 
 def verdict(checks: list[Check]) -> str:
@@ -93,9 +99,13 @@ def verdict(checks: list[Check]) -> str:
         names = ", ".join(check.name for check in failed)
         return "\n".join([f"CHECKS FAILED: {names}.", *(f"  {check.name}: {check.message}" for check in failed)])
     by_name = {check.name: check for check in checks}
-    r_hat, ess = by_name["R-hat"].value, min(by_name["bulk ESS"].value, by_name["tail ESS"].value)
-    if math.isnan(r_hat):
+    ess = min(by_name["bulk ESS"].value, by_name["tail ESS"].value)
+    if math.isnan(ess):
         return "Checks passed: every parameter is held fixed by its prior."
+    if "Pareto k" in by_name:
+        k = math.ceil(by_name["Pareto k"].value * 100) / 100
+        return f"Checks passed: Pareto k <= {k:.2f}, ESS >= {math.floor(ess):,}."
+    r_hat = by_name["R-hat"].value
     end = "" if math.isnan(by_name["divergences"].value) else ", no divergence"
     return f"Checks passed: R-hat <= {math.ceil(r_hat * 1000) / 1000:.3f}, ESS >= {math.floor(ess):,}{end}."
 
@@ -105,12 +115,13 @@ def gather(fit) -> Evidence:
     chains, draws = tree_sizes(fit.tree)
     stats = fit.tree["sample_stats"].data_vars if "sample_stats" in fit.tree.children else {}
     names = ("diverging", "energy", "reached_max_treedepth")
+    record = dict(sampling_record(fit.tree))
     return Evidence(
         design=fit.design,
-        watched=watch(fit),
+        watched=limited(watch(fit), record),
         variances=draws_of(fit, variance_parameters(fit.design)),
         stats={name: stats[name].transpose("chain", "draw").values for name in names if name in stats},
-        record=dict(sampling_record(fit.tree)),
+        record=record,
         chains=chains,
         draws=draws,
     )
@@ -133,6 +144,15 @@ def watch(fit) -> Watched:
     varies = np.flatnonzero(~is_constant(stacked))  # a fixed parameter can not fail to converge
     names, blocks, kinds = (tuple(column[i] for i in varies) for column in (labels, blocks, kinds))
     return Watched(names, blocks, kinds, **diagnostics(stacked[varies]))
+
+
+def limited(watched: Watched, record: dict[str, object]) -> Watched:
+    """Return the diagnostics with no ESS above the recorded number of independent draws that the weights are worth.
+
+    Autocorrelations do not see that draws were taken twice, or from a pool in which few had any weight.
+    """
+    most = float(record["effective"]) if is_independent(record) else math.inf
+    return replace(watched, ess_bulk=np.minimum(watched.ess_bulk, most), ess_tail=np.minimum(watched.ess_tail, most))
 
 
 def suspicious(draws: np.ndarray, limit: int) -> np.ndarray:
@@ -239,6 +259,8 @@ def advice(evidence: Evidence, worst: int) -> str:
         return f"{', '.join(aliased)} is a linear combination of other coefficients; leave it out of the formula."
     if block >= 0 and len(evidence.design.blocks[block].levels) < FEW_LEVELS:
         return remedy(evidence, block)
+    if is_independent(evidence.record):
+        return f"take more, with draws={2 * max(evidence.draws, 1000)}, or use NUTS, with sampler='nutpie'."
     tune = max(int(evidence.record.get("tune", 0)), 1000)
     return f"sample longer, with tune={2 * tune} and draws={2 * max(evidence.draws, 1000)}."
 
@@ -282,6 +304,16 @@ def tree_depth(evidence: Evidence) -> Check:
     return Check("tree depth", False, share, DEPTH_LIMIT, f"{message}{advice_text}, and put predictors on one scale.")
 
 
+def pareto_k(evidence: Evidence) -> Check:
+    """Judge the importance weights by the Pareto shape of the largest: Vehtari et al. (2024), JMLR 25(72)."""
+    k = float(evidence.record["pareto_k"])
+    if k <= PARETO_LIMIT:
+        return Check("Pareto k", True, k, PARETO_LIMIT, f"{k:.2f} (limit {PARETO_LIMIT})")
+    found = f"{k:.2f} (limit {PARETO_LIMIT})" if math.isfinite(k) else "too few draws have any weight to estimate it"
+    message = f"{found}, so the draws may miss a part of the posterior: use NUTS, with sampler='nutpie'."
+    return Check("Pareto k", False, k, PARETO_LIMIT, message)
+
+
 def several_chains(evidence: Evidence) -> Check:
     """Two chains at least are needed to see one that is stuck."""
     chains = evidence.chains
@@ -316,3 +348,5 @@ def not_recorded(name: str, limit: float) -> Check:
 
 
 CHECKS = (divergences, r_hat, ess_bulk, ess_tail, e_bfmi, tree_depth, several_chains, finished, tuned)
+# Of independent draws: there is no sampler to tune or to get stuck, and chains are only their layout.
+INDEPENDENT = (pareto_k, ess_bulk, ess_tail, finished)

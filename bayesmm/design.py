@@ -220,6 +220,7 @@ def make_design(
     # 2: response, offset and the variables of every term
     y = response(formula, kind, scope)
     shift = offset(formula, scope)
+    checks.check_offset(y, shift, text_of(formula.response))
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
     # 3: the fixed part
     fixed = learn_coding(formula.intercept, formula.terms, values)
@@ -313,7 +314,11 @@ def _stack(codings: Sequence[Coding], values: Values, n: int) -> np.ndarray:
 
 def _remarks(formula: Formula, fixed: Coding, values: Values, blocks: Sequence[Block], scope: Scope) -> list[Message]:
     columns = [(v.name, v.values.astype(np.float64)) for v in _numeric_columns(formula, scope)]
-    said = [*checks.say_about_scales(fixed, values), *checks.say_about_outliers(columns, scope.rows)]
+    said = [
+        *checks.say_about_scales(fixed, values),
+        *checks.say_about_codes(columns),
+        *checks.say_about_outliers(columns, scope.rows),
+    ]
     for block in blocks:
         said += check_block(block)
     return said

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from bayesmm.design import Design
-from bayesmm.errors import listing, suggest
+from bayesmm.errors import DataError, listing, suggest
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.gaussian import FixedPrior, Value, conditional, evaluate
 from bayesmm.pointfit import Optimum, PointFit
@@ -31,6 +31,8 @@ GRADIENT_TOLERANCE = 1e-4
 # A worse criterion by less than this fraction is rounding.
 ROUNDING = 1e-12
 NEWTON_STEPS = 8
+# A residual sd below this share of the response's is rounding: sums of squares lose half of a double's 16 digits.
+NO_RESIDUAL = 1e-7
 # Relative standard deviations at which the search starts: lme4's 1; the others where the first optimum is suspicious.
 START, OTHER_STARTS = 1.0, (0.1, 10.0)
 
@@ -72,7 +74,7 @@ def maximize(design: Design, method: str = "REML", priors=None, start: Mapping[s
     ValueError
         If the method or a place in `start` is unknown.
     DataError
-        If the fixed effects fit the response exactly.
+        If the fixed effects, or the random ones, fit the response exactly.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {listing(METHODS)}, not {method!r}{suggest(str(method), METHODS)}")
@@ -100,9 +102,21 @@ def _likelihood_optimum(design: Design, method: str, start: Mapping[str, float] 
     x, n_starts = _best(search, starts, lambda x: _is_singular(problem, x))
     x = snapped(search, x, SNAP)
     value, gradient = search(x)
+    _check_residual(problem, x, reml)
     return _point(
         problem, method, x, Optimum(x, float(np.abs(gradient).max(initial=0.0)), search.evaluations, n_starts), value
     )
+
+
+def _check_residual(problem: Problem, x: Floats, reml: bool) -> None:
+    """Raise a DataError if the random effects leave no residual: the likelihood then has no maximum."""
+    cp = problem.cp
+    sigma = evaluate(cp, problem.packed(x), None, flat(cp.p), integrate_flat=reml).sigma
+    if not sigma > NO_RESIDUAL * np.sqrt(cp.rWr / cp.n):
+        raise DataError(
+            f"the random effects fit the {cp.n:,} rows of {problem.design.response!r} exactly, so no residual variance "
+            "is left to estimate; use fewer, or one row for each level where all its rows have the same response"
+        )
 
 
 def flat(p: int) -> FixedPrior:
@@ -266,7 +280,8 @@ def assemble(
     beta, beta_cov = problem.origin + problem.basis @ at.fixed, problem.basis @ at.fixed_cov @ problem.basis.T
     dropped = list(design.aliased) if method != "MAP" else []
     beta[dropped], beta_cov[dropped], beta_cov[:, dropped] = np.nan, np.nan, np.nan
-    singular, converged = _is_singular(problem, free), optimum.gradient < GRADIENT_TOLERANCE
+    singular = _is_singular(problem, free)
+    converged = optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(criterion)
     return PointFit(
         design, priors, method, beta, beta_cov, float(sigma), tuple(covariances), tuple(modes), tuple(conditionals),
         float(criterion), float(loglik), float(deviance), singular, bool(converged), _message(optimum, converged), 0.0,

@@ -28,13 +28,14 @@ from bayesmm.maximize import (
     snapped,
 )
 from bayesmm.pointfit import Optimum, PointFit
-from bayesmm.priors import Priors
+from bayesmm.priors import Prior, Priors
 from bayesmm.reduction import Integrated, Problem, integrate
 
 # Imaginary step for derivatives of the analytic maps below: no subtraction, so it may be as small as this and is exact.
 COMPLEX_STEP = 1e-30
 # REML may sit at 0 or at a correlation of 1, from where no search moves; start at least this far inside.
 START_SD, START_CORRELATION = 0.1, 0.9
+START_MARGIN = 0.1  # of the width of a uniform prior: how far from its ends the search starts at least
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | N
     ------
     PriorError
         If a prior is a callable, whose density only PyMC knows.
+    ValueError
+        If the density is 0 wherever the search begins.
     """
     custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
     if custom:
@@ -106,6 +109,11 @@ def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | N
         found = minimum(inner, y)
         if inner(found)[0] < value - ROUNDING * abs(value) or best is None:
             best, value = found, inner(found)[0]
+    if not np.isfinite(value):
+        raise ValueError(
+            "the marginal posterior density is 0 or not finite wherever the search for its mode began; give the sds "
+            "and sigma priors that allow values near the REML estimates"
+        )
     best = snapped(inner, best, SNAP)
     x = values_of(posterior, free, best)
     gradient = float(np.abs(inner(best)[1]).max(initial=0.0))
@@ -272,7 +280,31 @@ def start_values(posterior: Posterior, reml: PointFit, moved: bool) -> Floats:
             x[shape.corrs] = _partial(shape, Sigma)
     x[posterior.log_sigma] = math.log(reml.sigma)
     x[posterior.log_sigma + 1 :] = posterior.integrated.at[list(posterior.loose)]
-    return x
+    return _within_supports(posterior, x)
+
+
+def _within_supports(posterior: Posterior, x: Floats) -> Floats:
+    """Return x with every parameter moved into the support of its prior."""
+    out, priors, end = x.copy(), posterior.priors, posterior.log_sigma
+    for shape in posterior.shapes:
+        for i, (column, unit) in enumerate(zip(shape.block.columns, shape.unit, strict=True), shape.sds.start):
+            out[i] = inside(priors[f"sd_{shape.block.name}[{column}]"], unit * x[i]) / unit
+    out[end] = math.log(inside(priors["sigma"], math.exp(x[end])))
+    for i, j in enumerate(posterior.loose, end + 1):
+        out[i] = inside(priors[posterior.integrated.places[j]], x[i])
+    return out
+
+
+def inside(prior: Prior, value: float) -> float:
+    """Return the value, or one near to it that is inside the support of the prior."""
+    if prior.support == "positive":
+        return value if value > 0 else abs(value) or 1.0
+    if prior.support != "interval":
+        return value
+    ends = np.array([prior.parameters["lower"], prior.parameters["upper"]])
+    low, high = np.sqrt(ends) if prior.on == "variance" else ends
+    margin = START_MARGIN * (high - low)
+    return float(np.clip(value, low + margin, high - margin))
 
 
 def _partial(shape: Shape, Sigma: Floats) -> Floats:

@@ -189,8 +189,9 @@ class Model:
             Draws kept and warm-up draws of each chain.
         seed : int, optional
             The same seed and sampler give identical draws. None: a new one, recorded in the fit.
-        sampler : {"auto", "nutpie", "pymc"}
-            "auto" is nutpie.
+        sampler : {"auto", "nutpie", "pymc", "importance"}
+            "auto" is nutpie. "importance": no NUTS but independent draws, quicker, for models with at most 12 sds,
+            correlations and the like; of the other arguments only `draws`, `chains`, `seed` and `keep_effects` matter.
         effects, centred
             See `graph`.
         progress : bool
@@ -210,17 +211,24 @@ class Model:
         Raises
         ------
         ValueError
-            For an argument out of range, or a model whose density is not finite where the sampler would start.
+            For an argument out of range, draws that would not fit in memory, or a model whose density is not finite
+            where the sampler would start.
         """
-        from bayesmm.recovery import recorded, with_effects, without_effects
+        from bayesmm.recovery import check_memory, recorded, with_effects, without_effects
         from bayesmm.sampling import check_arguments, sample_graph
 
         settings = dict(
             draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, target_accept=target_accept, cores=cores
         )  # fmt: skip
         check_arguments(**settings)
+        check_memory(self.design, draws, chains, keep_effects=keep_effects)
         began = time.perf_counter()
         chosen = self.effects(effects)
+        if sampler == "importance":
+            from bayesmm.importance import sample_independent
+
+            own = dict(draws=draws, chains=chains, seed=seed, effects=effects, keep_effects=keep_effects, began=began)
+            return Fit(self, sample_independent(self.design, self.priors, self._reml, **own))
         tree = sample_graph(self.graph(chosen, centred), **settings, progress=progress, began=began)
         if chosen == "marginal":
             seed = json.loads(tree.attrs["bayesmm"])["seed"]

@@ -7,13 +7,14 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.design import Design
-from bayesmm.graph.marginal import LOOSE
+from bayesmm.graph.marginal import loose_names
+from bayesmm.graph.size import BUDGET, BYTES, COPIES, free_memory, gigabytes
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.recover import Recovered, recover
 from bayesmm.reduction import Integrated
 
-# A correlation matrix of a draw may be 1e-16 from singular; this much of the identity makes its factor exist, and moves a
-# correlation by less than any draw can show.
+# A correlation matrix of a draw may be 1e-16 from singular; this much of the identity makes its factor exist, and moves
+# a correlation by less than any draw can show.
 RIDGE = 1e-12
 # Separates the seed of the conditional draws from that of the chain that they belong to.
 STREAM = 1
@@ -26,6 +27,34 @@ class Draws:
     sds: tuple[Floats, ...]  # (draws, q_k)
     factors: tuple[Floats, ...]  # (draws, q_k, q_k) of the correlation matrices
     sigma: Floats  # (draws,)
+
+
+def check_memory(design: Design, draws: int, chains: int, *, keep_effects: bool = True) -> None:
+    """Refuse a run whose coefficients and random effects, once recovered, would not fit in half of the free memory.
+
+    Parameters
+    ----------
+    design : Design
+    draws, chains : int
+    keep_effects : bool
+
+    Raises
+    ------
+    ValueError
+        With the estimate, and what to change.
+    """
+    sizes = {block.group: len(block.levels) * len(block.columns) for block in design.blocks} if keep_effects else {}
+    numbers, free = design.p + sum(sizes.values()), free_memory()
+    need = BYTES * COPIES * numbers * draws * chains
+    if free is None or need <= BUDGET * free:
+        return
+    largest = max(sizes, key=sizes.__getitem__, default="")
+    effects = f" ({sizes[largest]:,} of them for {largest!r})" if sizes else ""
+    advice = ", or keep_effects=False, which does not store the random effects" if sizes else ""
+    raise ValueError(
+        f"{chains} chains of {draws:,} draws of {numbers:,} coefficients and random effects{effects} need "
+        f"{gigabytes(need)}, more than half of the {gigabytes(free)} of free memory; take fewer draws{advice}"
+    )
 
 
 def with_effects(
@@ -45,24 +74,31 @@ def with_effects(
     keep_effects : bool
         False leaves b out, to save memory.
 
+    Raises
+    ------
+    ValueError
+        If a draw's standard deviations are too large beside sigma for the arithmetic: the posterior is improper, or
+        nearly.
+
     Returns
     -------
     xarray.DataTree
         Groups posterior (with the variables of the explicit graph), sample_stats, observed_data, constant_data.
     """
-    posterior = tree["posterior"].to_dataset()
+    posterior = tree["posterior"].to_dataset().transpose("chain", "draw", ...)
     shape = posterior.sizes["chain"], posterior.sizes["draw"]
     draws = _draws(posterior, design, shape)
-    found = recover(
-        integrated.problem.cp,
-        _packed(integrated, draws),
-        draws.sigma,
-        _means(posterior, integrated, shape),
-        integrated.sd,
-        np.random.default_rng([STREAM, seed]),
-        keep_effects=keep_effects,
-    )
-    kept = posterior.drop_vars([name for name in posterior if name.startswith(LOOSE)])
+    T, mean, parts = packed_factors(integrated, draws), _means(posterior, integrated, shape), []
+    try:
+        for k in range(shape[0]):
+            chain = slice(k * shape[1], (k + 1) * shape[1])
+            own = T[chain], draws.sigma[chain], mean[chain]
+            rng = np.random.default_rng([STREAM, seed, k])  # so that a chain does not depend on how many there are
+            parts.append(recover(integrated.problem.cp, *own, integrated.sd, rng, keep_effects=keep_effects))
+    except np.linalg.LinAlgError as error:
+        raise ValueError(_too_wide(T)) from error
+    found = _joined(parts)
+    kept = posterior.drop_vars(list(loose_names(integrated).values()))
     groups = {
         "posterior": _complete(kept, design, integrated, found, shape),
         "sample_stats": tree["sample_stats"].to_dataset(),
@@ -73,21 +109,35 @@ def with_effects(
     return out
 
 
+def _joined(chains: list[Recovered]) -> Recovered:
+    """Return the draws of all chains, one chain after the other."""
+    effects = zip(*(chain.effects for chain in chains), strict=True)
+    return Recovered(np.concatenate([chain.fixed for chain in chains]), tuple(map(np.concatenate, effects)))
+
+
+def _too_wide(T: Floats) -> str:
+    """Return what to say of draws that have no factor; the sampler's density has it too, so only rounding leads here."""
+    return (
+        f"a posterior draw has random effects with a standard deviation {np.abs(T).max():.1g} times sigma, beyond "
+        "what the arithmetic can separate; give sd and sigma proper priors on the scale of the response"
+    )
+
+
 def _draws(posterior: xr.Dataset, design: Design, shape: tuple[int, int]) -> Draws:
     size = shape[0] * shape[1]
     sds, factors = [], []
     for block in design.blocks:
         q = len(block.columns)
-        sds.append(posterior[f"sd_{block.name}"].transpose("chain", "draw", ...).to_numpy().reshape(size, q))
+        sds.append(posterior[f"sd_{block.name}"].to_numpy().reshape(size, q))
         R = np.broadcast_to(np.eye(q), (size, q, q))
         if block.correlated:
-            R = posterior[f"corr_{block.name}"].transpose("chain", "draw", ...).to_numpy().reshape(size, q, q)
+            R = posterior[f"corr_{block.name}"].to_numpy().reshape(size, q, q)
         factors.append(np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q)))
     sigma = np.broadcast_to(posterior["sigma"].to_numpy(), shape).reshape(size)
     return Draws(tuple(sds), tuple(factors), np.ascontiguousarray(sigma))
 
 
-def _packed(integrated: Integrated, draws: Draws) -> Floats:
+def packed_factors(integrated: Integrated, draws: Draws) -> Floats:
     """Return the relative factors of the scaled columns, (draws, sum q_k^2), in the order of the cross-products."""
     problem, parts = integrated.problem, [np.empty((len(draws.sigma), 0))]
     for k in problem.cp.order:
@@ -99,8 +149,8 @@ def _packed(integrated: Integrated, draws: Draws) -> Floats:
 def _means(posterior: xr.Dataset, integrated: Integrated, shape: tuple[int, int]) -> Floats:
     """Return the fixed columns' means less what the response has taken out of it, (draws, p)."""
     mean = np.zeros((shape[0] * shape[1], len(integrated.at)))
-    for j in integrated.loose:
-        mean[:, j] = posterior[f"{LOOSE}_{j}"].to_numpy().ravel() - integrated.at[j]
+    for j, name in loose_names(integrated).items():
+        mean[:, j] = posterior[name].to_numpy().ravel() - integrated.at[j]
     return mean
 
 
@@ -116,30 +166,40 @@ def _complete(
     for effects, k in zip(found.effects, problem.cp.order if found.effects else (), strict=True):
         block = design.blocks[k]
         dims = (block.name, f"{block.name}_term")
-        added[f"b_{block.name}"] = (("chain", "draw", *dims), (effects / problem.scales[k]).reshape(*shape, *effects.shape[1:]))
+        added[f"b_{block.name}"] = (
+            ("chain", "draw", *dims),
+            (effects / problem.scales[k]).reshape(*shape, *effects.shape[1:]),
+        )
         labels |= {block.name: list(block.levels), dims[1]: list(block.columns)}
     return posterior.assign(added).assign_coords(labels)
 
 
 def data_groups(design: Design) -> dict[str, xr.Dataset]:
-    """Return the groups observed_data and constant_data of a design, named as in the explicit graph."""
-    rows = {"obs": design.rows}
-    constant = {}
+    """Return the groups observed_data and constant_data of a design, as they are in a tree of the explicit graph."""
+    rows, constant = {"obs": design.rows}, {}
     if design.p:
         constant["X_data"] = (("obs", "coef"), design.X)
         rows["coef"] = list(design.coefficients)
     for block in design.blocks:
-        constant[f"index_{block.name}"] = ("obs", block.index)
+        constant[f"index_{block.name}"] = ("obs", block.index.astype(np.int32))  # PyMC's integers of data
         constant[f"Z_{block.name}"] = (("obs", f"{block.name}_term"), block.Z)
         rows[f"{block.name}_term"] = list(block.columns)
     if design.offset.any():
         constant["offset_data"] = ("obs", design.offset)
     if design.weights is not None:
         constant["weights_data"] = ("obs", design.weights)
+    named = {_unused(name, design): values for name, values in constant.items()}
     return {
         "observed_data": xr.Dataset({"y": ("obs", design.y)}, coords={"obs": design.rows}),
-        "constant_data": xr.Dataset(constant, coords=rows),
+        "constant_data": xr.Dataset(named, coords=rows),
     }
+
+
+def _unused(name: str, design: Design) -> str:
+    """Return a name that is no dimension, as the explicit graph makes it."""
+    while name in design.coords:
+        name += "_"
+    return name
 
 
 def without_effects(tree: xr.DataTree, design: Design) -> xr.DataTree:

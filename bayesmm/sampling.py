@@ -18,6 +18,7 @@ import nutpie
 import nutpie.compile_pymc
 import pymc as pm
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
 from bayesmm.graph import native
@@ -30,12 +31,14 @@ from bayesmm.progress import Progress, progress_bar
 
 __all__ = ["check_arguments", "check_start", "prior_predictive", "sample_graph"]
 
-SAMPLERS = ("auto", "nutpie", "pymc")
-TARGET_ACCEPT = (
-    0.9  # above the samplers' 0.8: hierarchical posteriors have narrow places, and fewer divergences are worth the time
-)
+NUTS = ("auto", "nutpie", "pymc")
+SAMPLERS = (*NUTS, "importance")  # the last needs no graph: see importance.py
+# Above the samplers' 0.8: hierarchical posteriors have narrow places, and fewer divergences are worth the time.
+TARGET_ACCEPT = 0.9
 LARGEST_SEED = 2**32 - 1  # what NumPy's legacy seeding inside the samplers takes
 PAUSE = 0.05  # seconds between looks at a running sampler: the delay of the progress bar and of Ctrl-C
+# Of the linear algebra in each chain: more, times the chains, wait for each other, up to a hundred times as long.
+BLAS_THREADS = 1
 RECORDED = ("pymc", "pytensor", "nutpie", "numpy", "arviz")  # versions that make up a result
 
 
@@ -96,7 +99,10 @@ def sample_graph(
     Raises
     ------
     ValueError
-        For an argument out of range, draws that would not fit in memory, or a density that is not finite at the start.
+        For an argument out of range, draws that would not fit in memory, a model without a free parameter, or a density
+        that is not finite at the start.
+    RuntimeError
+        If a process of PyMC's sampler dies.
     KeyboardInterrupt
         If interrupted before there are any draws.
     """
@@ -104,12 +110,20 @@ def sample_graph(
     said = check_arguments(
         draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, target_accept=target_accept, cores=cores
     )
+    if sampler not in NUTS:
+        raise ValueError(f"a graph is sampled by one of {listing(NUTS)}, not {sampler!r}, which takes a Model")
+    if not graph.free_RVs:
+        raise ValueError("every parameter of the model is held fixed by its prior, so there is nothing to sample")
     check_memory(graph, draws, tune, chains)
     for text in said:
         warnings.warn(text, BayesmmWarning, stacklevel=2)
     name = "nutpie" if sampler == "auto" else sampler
     settings = Settings(int(draws), int(tune), int(chains), _cores(cores, chains), _seed(seed), float(target_accept))
-    with progress_bar(progress, settings.chains, settings.tune + settings.draws) as bar, without_compiler():
+    with (
+        progress_bar(progress, settings.chains, settings.tune + settings.draws) as bar,
+        without_compiler(),
+        threadpool_limits(BLAS_THREADS),
+    ):
         run = {"nutpie": _run_nutpie, "pymc": _run_pymc}[name](graph, settings, bar)
     tree = draws_tree(graph, run)
     record = {"sampler": name, **asdict(settings), "seconds": time.perf_counter() - began}
@@ -150,6 +164,8 @@ def check_arguments(
             f"sampler should be one of {listing(SAMPLERS)}, not {sampler!r}{suggest(str(sampler), SAMPLERS)}"
         )
     said = []
+    if sampler not in NUTS:  # independent draws: neither tuned, nor judged by comparing chains
+        return ()
     if chains == 1:
         said.append("chains=1: convergence is judged by comparing chains, which one alone does not allow; use 4")
     if tune == 0:
@@ -317,6 +333,11 @@ def _run_pymc(graph: pm.Model, settings: Settings, bar: Progress) -> Run:
             quiet=True,
             compute_convergence_checks=False,
         )
+    except (ConnectionError, EOFError) as error:
+        raise RuntimeError(
+            "a process of the pymc sampler has died, perhaps killed for want of memory, and the draws are lost; "
+            "take fewer draws, cores=1, or sampler='nutpie'"
+        ) from error
     except pm.exceptions.SamplingError as error:
         check_start(graph)
         raise ValueError(f"the sampler can not go on: {str(error).splitlines()[0]}") from error

@@ -213,6 +213,53 @@ def test_a_gap_in_a_column_that_is_not_used_does_not_matter():
     assert silent(change=columns(unused=np.nan)).n == 24  # B08
 
 
+@pytest.mark.parametrize(
+    ("formula", "column", "values", "text"),
+    [
+        (
+            F,
+            "x",
+            [9 if k % 5 == 0 else k % 4 for k in range(24)],
+            "is 9 in 5 of 24 rows and its next largest value is 3",
+        ),
+        (
+            F,
+            "x",
+            [9 if k > 21 else k % 5 + 1 for k in range(24)],
+            "is 9 in 2 of 24 rows and its next largest value is 5",
+        ),
+        (F, "x", [99.0] + [1.5, 2.5] * 11 + [3], "is 99 in 1 of 24 rows and its next largest value is 3"),
+        (
+            "y ~ log(x + 1000)",
+            "x",
+            [-999] + [1, 2] * 11 + [3],
+            "is -999 in 1 of 24 rows and its next smallest value is 1",
+        ),
+        (F, "y", [-99] * 3 + list(base()["y"][3:]), "is -99 in 3 of 24 rows and its next smallest value is 35.01"),
+    ],
+)
+def test_a_number_that_may_stand_for_a_missing_value_is_noted(formula, column, values, text):  # B09
+    said(
+        "note",
+        f"'{column}' {text}; is {text.split()[1]} a code for a missing value?",
+        formula,
+        columns(**{column: values}),
+    )
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        range(9, 33),  # a 9 among the others
+        [k % 10 for k in range(24)],  # the largest of whole numbers without a gap
+        [9] + [k % 4 for k in range(23)],  # one count of 9
+        [9, 0] * 12,  # nothing that varies besides
+    ],
+)
+def test_a_nine_that_may_be_one_is_no_code(x):  # B09
+    silent(change=columns(x=x))
+
+
 @pytest.mark.parametrize("level", ["", "NA", "nan", " NA"])
 def test_a_level_that_looks_missing_is_named(level):  # B10
     text = f"'g' has a level {level!r}, which looks like a missing value; it is treated as any other level"
@@ -482,6 +529,13 @@ def test_empty_cells_of_an_interaction_are_named():  # E03
             "y ~ 1 + (x|g)",
             columns(x=2),
             "'x' is constant (2), so its effect can not be told apart from the intercept's; leave it out",
+        ),
+        ("y ~ 0 + z + (1|g)", columns(z=0), "'z' is 0 in every row, so that it can have no effect; leave it out"),
+        ("y ~ x + (0 + z|g)", columns(z=0.0), "'z' is 0 in every row, so that it can have no effect; leave it out"),
+        (
+            F,
+            columns(x=lambda d: d["x"] * 1e-160),
+            "'x' is nowhere larger than 1e-160; expected values above 1e-100, so take another unit",
         ),
         ("y ~ f", columns(f="a"), "factor 'f' has one level ('a'); at least two are needed to compare"),  # E06
         ("y ~ scale(x)", columns(x=2), "scale(x) divides by the standard deviation, which is 0: all values are 2"),
@@ -961,6 +1015,10 @@ def test_levels_are_kept_whole_and_cut_only_in_sentences():  # H17
             [-1, None] + [1] * 22,
             "the weights are negative, missing or infinite in rows [0, 1]; expected numbers of 0 or more",
         ),
+        (
+            [1e200] + [1] * 22 + [1e-200],
+            "the weights are outside 1e-100 to 1e+100 in rows [0, 23]; take another unit",
+        ),
         ("w", "the weights 'w' are negative in rows [0, 1]; expected numbers of 0 or more"),
         ("g", "the weights 'g' hold text; expected numbers of 0 or more"),
         ("ww", "the weights column 'ww' is not in the data; did you mean 'w'? (columns: g, x, y, w)"),
@@ -1002,6 +1060,11 @@ def test_rows_of_weight_0_are_left_out_with_a_word():
             "log(e) is not finite in rows [0, 1], where e is 0",
         ),  # I04
         ("y ~ x + offset(g)", None, "'g' holds text where numbers are expected"),
+        (
+            "y ~ x + offset(e)",
+            columns(e=lambda d: d["y"] - 5),
+            "the response 'y' less its offset is constant (5); a model needs one that varies",
+        ),
     ],
 )
 def test_offsets_that_are_none_are_refused(formula, change, text):

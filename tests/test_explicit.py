@@ -135,7 +135,7 @@ SHAPES = {
     "intercept only": ("y ~ 1 + (1 | g)", {}),
     "slope": ("y ~ x + (v | g)", {}),
     "uncorrelated": ("y ~ x + (v || g)", {}),
-    "partly correlated": ("y ~ x + v + (1 + v | g) + (0 + x | g)", {}),
+    "partly correlated": ("y ~ x + v + (0 + x | g) + (1 + v | g)", {}),
     "three correlated": ("y ~ v + (v + x | g)", {}),
     "two factors": ("y ~ x + v + (v | g) + (1 | h)", {}),
     "weights": ("y ~ x + (1 | g)", {"weights": "w"}),
@@ -342,6 +342,13 @@ def test_it_can_be_drawn(frame):
         assert name in text
 
 
+def test_pymc_draws_from_it(frame):
+    tree = pm.sample_prior_predictive(
+        5, model=graph_of("y ~ x + (v | g)", frame), random_seed=1, compile_kwargs={"mode": PYTHON}
+    )
+    assert tree["prior_predictive"]["y"].shape == (1, 5, 48)
+
+
 def test_row_order_does_not_matter(frame):
     formula, order = "y ~ x + (v | g)", np.random.default_rng(1).permutation(48)
     one, other = graph_of(formula, frame), graph_of(formula, frame.iloc[order])
@@ -378,6 +385,16 @@ def test_priors_of_one_distribution_are_one_variable_and_others_one_each(frame):
     np.testing.assert_allclose(sd(), np.exp([1.2, -0.3]))
 
 
+def test_parameters_are_in_double_precision(frame):
+    # PyTensor takes the Python number 3.0 as a float32, whose logarithm is 1e-8 off
+    choice = {"sigma": Prior("Exponential", lam=3), "sd_g": Prior("Exponential", lam=5)}
+    graph = graph_of("y ~ v + (v | g)", frame, choice)
+    found = density_of(graph, graph.initial_point(), jacobian=False)
+    sigma, sd = (np.exp(graph.initial_point()[f"{name}_log__"]) for name in ("sigma", "sd_g"))
+    assert found["sigma"] == pytest.approx(choice["sigma"].logpdf(sigma), rel=1e-13)
+    np.testing.assert_allclose(found["sd_g"], choice["sd_g"].logpdf(sd), rtol=1e-13)
+
+
 @pytest.mark.parametrize("formula", ["y ~ v + (1 | g)", "y ~ v + (v | g)"])
 def test_a_prior_on_the_variance_is_that_of_the_sd_with_its_jacobian(frame, formula):
     inverse = Prior("InverseGamma", alpha=2, beta=900, on="variance")
@@ -388,6 +405,10 @@ def test_a_prior_on_the_variance_is_that_of_the_sd_with_its_jacobian(frame, form
     # on the sampler's coordinate t = log s^2 the density is p(s) ds / dt = p(s) s / 2
     assert found == pytest.approx(inverse.logpdf(17.0) + np.log(17.0 / 2), rel=1e-12)
     assert {"sd_g", "sigma"} <= {each.name for each in graph.deterministics}
+    names = ["sigma", "_sigma_squared", "sd_g", "_sd_g_squared"]
+    sigma, sigma_squared, sd, sd_squared = pm.draw([graph[name] for name in names], 3, random_seed=1, mode=PYTHON)
+    np.testing.assert_allclose(sigma**2, sigma_squared)
+    np.testing.assert_allclose(sd**2, sd_squared)
 
 
 def test_fixed_parameters_are_constants_of_the_graph(frame):

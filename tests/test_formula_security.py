@@ -82,7 +82,7 @@ def test_the_watch_sees_what_it_watches_for(tmp_path):
     attempts = [
         lambda: compile("1", "text", "eval"),
         lambda: exec("1"),
-        lambda: __import__("colorsys"),
+        lambda: __import__("no_such_module_of_anybody"),  # one that is not loaded yet
         lambda: open(tmp_path / "file", "w"),
         lambda: __import__("os").system("true"),
     ]

@@ -21,7 +21,7 @@ LAYERS = tuple(
         "marginal",
         "reduction",
         "graph",
-        "pointfit mode maximize progress sampling bridge recovery importance",
+        "pointfit mode maximize progress sampling bridge recovery proposal unconstrained importance",
         "layout density tables points checks compare comparison_text predict summary drawing plots io",
         "equation fit",
         "model",

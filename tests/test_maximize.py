@@ -227,6 +227,24 @@ def test_perfect_fit_is_an_error():
         bmm.Model("y ~ x + (1 | g)", data).maximize()
 
 
+@pytest.mark.parametrize("slope", [0.0, 1.0])
+@pytest.mark.parametrize("method", ["REML", "ML", "MAP"])
+def test_a_response_that_its_groups_fit_exactly_is_an_error(method, slope):
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"g": np.repeat(np.arange(6), 4), "x": rng.normal(size=24)})
+    data["y"] = data["g"] ** 2.0 + slope * data["x"]
+    with pytest.raises(bmm.DataError) as caught:
+        bmm.Model("y ~ x + (1 | g)", data).maximize(method)
+    assert str(caught.value) == (
+        "the random effects fit the 24 rows of 'y' exactly, so no residual variance is left to estimate; use fewer, or "
+        "one row for each level where all its rows have the same response"
+    )
+    # a residual of a hundred-thousandth of the groups' differences is one
+    small = 1e-4 * rng.normal(size=24)
+    point = bmm.Model("y ~ x + (1 | g)", data.assign(y=data["y"] + small)).maximize()
+    assert point.sigma == pytest.approx(np.std(small), rel=0.5)  # 17 degrees of freedom: sd of sigma 0.17
+
+
 def test_aliased_column_is_nan_and_the_rest_as_without_it():
     data = frame("sleepstudy").assign(Twice=lambda d: 2 * d["Days"])
     point = bmm.Model("Reaction ~ Days + Twice + (Days | Subject)", data).maximize()

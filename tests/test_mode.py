@@ -138,3 +138,30 @@ def test_function_as_a_prior_has_no_closed_form(data):
 
     with pytest.raises(bmm.PriorError, match="the prior of sigma is a function"):
         bmm.Model(FORMULA, data, priors={"sigma": prior}).maximize("MAP")
+
+
+@pytest.mark.parametrize(
+    ("priors", "low", "high"),
+    [
+        ({"sd_Subject[Intercept]": bmm.Prior("Uniform", lower=0, upper=4)}, 0, 4),
+        ({"sd_Subject[Intercept]": bmm.Prior("Uniform", lower=900, upper=1600, on="variance")}, 30, 40),
+    ],
+)
+def test_the_search_begins_inside_a_prior_that_excludes_reml(data, priors, low, high):
+    model = bmm.Model("Reaction ~ Days + (1 | Subject)", data, priors=priors)
+    reml, point = model.maximize(), model.maximize("MAP")
+    sd, before = np.sqrt(point.covariances[0][0, 0]), np.sqrt(reml.covariances[0][0, 0])
+    assert not low < before < high
+    assert low <= sd <= high
+    assert np.isfinite(point.criterion)
+    assert point.converged or "NOT converged" in point.message  # the mode is at an end, where the slope is not 0
+
+
+def test_a_density_of_zero_where_the_search_begins_is_an_error(data):
+    model = bmm.Model("Reaction ~ Days + (1 | Subject)", data, priors={"sigma": 1e-200})
+    with pytest.raises(ValueError) as caught:
+        model.maximize("MAP")
+    assert str(caught.value) == (
+        "the marginal posterior density is 0 or not finite wherever the search for its mode began; give the sds and "
+        "sigma priors that allow values near the REML estimates"
+    )

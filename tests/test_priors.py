@@ -488,3 +488,20 @@ def test_many_coefficients_are_counted_not_listed(frame):
     text = str(defaults("y ~ f", many.assign(y=np.arange(60.0))))
     assert len(text.splitlines()) == 41
     assert text.splitlines()[-1] == "... and 21 more"
+
+
+@pytest.mark.parametrize(
+    ("formula", "place"),
+    [
+        ("y ~ f * h + (1 | g)", "beta[f[T.b]:h[T.q]]"),
+        ("y ~ 0 + f : h", "beta[f[b]:h[q]]"),
+        ("y ~ x + (0 + f : h | g)", "sd_g[f[b]:h[q]]"),
+    ],
+)
+def test_an_empty_cell_has_the_prior_of_an_indicator(frame, formula, place):
+    y = frame["y"]
+    cells = frame.assign(f=np.tile(list("aabb"), 15), h=np.tile(list("pqpp"), 15))  # no row with f = b and h = q
+    mad = 1.4826 * np.median(np.abs(y - np.median(y)))
+    # the column of zeros counts as one of size 1
+    expected = mad if place.startswith("sd") else 2.5 * y.std()
+    assert defaults(formula, cells)[place].parameters["sigma"] == pytest.approx(expected, rel=1e-12)

@@ -1,6 +1,7 @@
 """Sampling: what may be asked, what comes back from either sampler, interruption, memory, and why a start is bad."""
 
 import ctypes
+import functools
 import json
 import warnings
 
@@ -26,8 +27,17 @@ from bayesmm.priors import Prior, resolve_priors
 from bayesmm.progress import progress_bar
 from bayesmm.sampling import check_arguments, check_start, prior_predictive, sample_graph
 
+COMPILED = functools.cache(
+    sampling._compiled
+)  # by graph: most of these tests' time would be the same compilation again
+
 SHORT = {"draws": 40, "tune": 30, "chains": 2, "cores": 2, "seed": 3, "progress": False}
 ERRORS = 4  # standard errors: one false alarm in 16,000
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch):
+    monkeypatch.setattr(sampling, "_compiled", COMPILED)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +97,12 @@ def trees(tiny):
         ("target_accept", 1.0, "target_accept should be a number between 0 and 1"),
         ("target_accept", float("nan"), "target_accept should be a number between 0 and 1"),
         ("target_accept", "high", "target_accept should be a number between 0 and 1"),
-        ("sampler", "nutpi", "sampler should be one of auto, nutpie, pymc, not 'nutpi'; did you mean 'nutpie'?"),
-        ("sampler", None, "sampler should be one of auto, nutpie, pymc, not None"),
+        (
+            "sampler",
+            "nutpi",
+            "sampler should be one of auto, nutpie, pymc, importance, not 'nutpi'; did you mean 'nutpie'?",
+        ),
+        ("sampler", None, "sampler should be one of auto, nutpie, pymc, importance, not None"),
     ],
 )
 def test_arguments_out_of_range_are_errors_before_anything_is_compiled(graph, monkeypatch, argument, value, message):
@@ -112,6 +126,12 @@ def test_one_chain_and_no_tuning_are_warnings_kept_in_the_tree(tiny, argument, v
     assert kept.startswith(message)
     assert tree["posterior"].sizes["draw"] == 40
     assert np.isfinite(tree["posterior"]["mu"]).all()
+
+
+def test_a_model_without_a_free_parameter_can_not_be_sampled(frame):
+    fixed = graph_of(frame, "y ~ x", {"Intercept": 10, "beta": 1, "sigma": 2})
+    with pytest.raises(ValueError, match="every parameter of the model is held fixed by its prior"):
+        sample_graph(fixed, **SHORT)
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -200,6 +220,16 @@ def test_a_run_without_a_seed_can_be_repeated(tiny):
     seed = json.loads(first.attrs["bayesmm"])["seed"]
     again = sample_graph(tiny, **(SHORT | {"seed": seed}))
     xr.testing.assert_identical(first["posterior"].to_dataset(), again["posterior"].to_dataset())
+
+
+def test_variables_without_dimensions_are_kept():
+    with pm.Model() as model:
+        shape = pm.Normal("shape", 0, 1, shape=3)
+        pm.Normal("y", shape * pm.Data("factor", [1.0, 2.0, 3.0]), 1, observed=np.zeros(3))
+    drawn = prior_predictive(model, 7, seed=1)
+    assert drawn["prior"]["shape"].dims == ("chain", "draw", "shape_dim_0")
+    assert drawn["observed_data"]["y"].shape == drawn["constant_data"]["factor"].shape == (3,)
+    assert prior_predictive(model, 1, seed=1)["prior_predictive"]["y"].shape == (1, 1, 3)
 
 
 def test_a_mixed_model_has_labels_on_everything(graph):
@@ -293,6 +323,7 @@ def test_ctrl_c_while_compiling_is_let_through(tiny, monkeypatch):
     def interrupted(graph):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(sampling, "_compiled", COMPILED.__wrapped__)
     monkeypatch.setattr(sampling, "_compiled_natively", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sample_graph(tiny, **SHORT)
@@ -395,6 +426,26 @@ def test_a_sampler_that_can_not_start_says_why(name):
         sample_graph(observed([1, -1, 2, 3, 1, 4, 5]), sampler=name, **(SHORT | {"cores": 1}))
 
 
+def test_a_sampler_that_stops_for_another_reason_says_the_first_line_of_its_own(tiny, monkeypatch):
+    class Stopped(Interrupted):
+        def wait(self, timeout):
+            raise RuntimeError("chain 2 failed\nbacktrace")
+
+    monkeypatch.setattr(sampling, "_compiled", lambda graph: None)
+    monkeypatch.setattr(sampling.nutpie, "sample", lambda compiled, **settings: Stopped([0, 0]))
+    with pytest.raises(ValueError, match=r"^the sampler can not go on: chain 2 failed$"):
+        sample_graph(tiny, **SHORT)
+
+
+def test_a_process_that_dies_is_a_sentence(tiny, monkeypatch):
+    def reset(*args, **kwargs):
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr(sampling.pm, "sample", reset)
+    with pytest.raises(RuntimeError, match=r"a process of the pymc sampler has died.*or sampler='nutpie'"):
+        sample_graph(tiny, sampler="pymc", **SHORT)
+
+
 def test_the_start_of_a_mixed_model_is_good(graph):
     check_start(graph)
 
@@ -471,6 +522,7 @@ def test_the_quick_way_to_compile_gives_nutpies_own_draws(tiny, trees, monkeypat
     def elsewhere(graph):
         raise AttributeError("another version")
 
+    monkeypatch.setattr(sampling, "_compiled", COMPILED.__wrapped__)
     monkeypatch.setattr(sampling, "_compiled_natively", elsewhere)
     own = sample_graph(tiny, **SHORT)
     # to the last bit today; a little room for another order of additions, which grows along a trajectory

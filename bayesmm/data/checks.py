@@ -17,6 +17,9 @@ MAX_BYTES = 4e9  # of X: half the memory of a laptop
 SCALE_RATIO = 1e3  # lme4's check.scaleX: standard deviations that differ by more, or lie further from 1
 OUTLIER_RATIO = 100  # times the 90 % quantile of distances from the median: a slipped decimal point or unit; ours
 RELATION_LIMIT = 3  # linear relations written out in one message
+MISSING_CODES = tuple(float(sign * (10**digits - 1)) for digits in range(1, 6) for sign in (1, -1))  # 9, -9, 99, ...
+CODE_GAP = 0.5  # of the other values' range, by which a code lies beyond them (1 to 5 and 9 for "no answer"); ours
+ROUNDING = 1e-14  # relative: some fifty rounding errors, what a difference may keep of two numbers that are equal
 CELL_LIMIT = 5  # empty combinations of levels written out in one message
 
 
@@ -33,6 +36,15 @@ def check_row_count(rows: Rows, total: int) -> None:
     if len(rows) < 2:
         left = "" if len(rows) == total else f" of {total:,}"
         raise DataError(f"{count(len(rows), 'row')}{left} can be used; a model needs at least two")
+
+
+def check_offset(y: np.ndarray, offset: np.ndarray, name: str) -> None:
+    """Raise a DataError if nothing that varies is left of a response when its offset is taken out."""
+    left = y - offset
+    if offset.any() and np.ptp(left) <= ROUNDING * (np.abs(y).max() + np.abs(offset).max()):
+        raise DataError(
+            f"the response '{name}' less its offset is constant ({left[0]:.4g}); a model needs one that varies"
+        )
 
 
 def check_width(coding: Coding, values: Values, n: int, what: str) -> None:
@@ -65,12 +77,14 @@ def check_names(coding: Coding, values: Values, what: str) -> None:
 
 
 def check_constant(coding: Coding, values: Values) -> None:
-    """Raise a DataError for a numeric term that is constant beside an intercept."""
-    if not coding.intercept:
-        return
+    """Raise a DataError for a numeric term that is 0 throughout, or that is constant beside an intercept."""
     for term in coding.terms:
         value = values[term[0]]
-        if len(term) == 1 and isinstance(value, Numbers) and len(value.fields) == 1 and np.ptp(value.values) == 0:
+        if not (len(term) == 1 and isinstance(value, Numbers) and len(value.fields) == 1):
+            continue
+        if not coding.intercept and not value.values.any():
+            raise DataError(f"'{text_of(term[0])}' is 0 in every row, so that it can have no effect; leave it out")
+        if coding.intercept and np.ptp(value.values) == 0:
             constant = f"'{text_of(term[0])}' is constant ({value.values[0, 0]:g})"
             raise DataError(f"{constant}, so its effect can not be told apart from the intercept's; leave it out")
 
@@ -175,10 +189,47 @@ def say_about_scales(coding: Coding, values: Values) -> list[Message]:
     ]
 
 
+def missing_codes(values: np.ndarray) -> dict[float, float]:
+    """Return the values that look like codes of missing ones, each with the nearest of the other values.
+
+    Those are 9, 99, ... and their negatives, beyond all other values by at least half of the others' range. A single
+    9 is no code: it may well be the largest count.
+    """
+    coded = np.isin(values, MISSING_CODES)
+    others = values[~coded]
+    if not coded.any() or len(others) == 0 or np.ptp(others) == 0:
+        return {}
+    low, high = others.min(), others.max()
+    found = {}
+    for code, times in zip(*np.unique(values[coded], return_counts=True), strict=True):
+        nearest = high if code > high else low
+        beyond = code - high if code > high else low - code
+        if beyond >= CODE_GAP * (high - low) and times >= (2 if abs(code) < 10 else 1):
+            found[float(code)] = float(nearest)
+    return found
+
+
+def say_about_codes(columns: Sequence[tuple[str, np.ndarray]]) -> list[Message]:
+    """Note values that look like codes of missing ones."""
+    said = []
+    for name, values in columns:
+        for code, nearest in missing_codes(values).items():
+            times, which = int((values == code).sum()), "largest" if code > nearest else "smallest"
+            said.append(
+                note(
+                    f"'{name}' is {code:g} in {times:,} of {count(len(values), 'row')} and its next {which} value is "
+                    f"{nearest:.6g}; is {code:g} a code for a missing value?"
+                )
+            )
+    return said
+
+
 def say_about_outliers(columns: Sequence[tuple[str, np.ndarray]], rows: Rows) -> list[Message]:
     """Note values that lie so far out that a decimal point or a unit may have slipped."""
     said = []
     for name, values in columns:
+        if missing_codes(values):  # has had its word
+            continue
         distance = np.abs(values - np.median(values))
         usual = np.quantile(distance, 0.9)
         out = distance > OUTLIER_RATIO * usual

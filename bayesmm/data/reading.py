@@ -18,6 +18,7 @@ from bayesmm.formula import Call, Column, Expr, Formula, column_nodes, gives, te
 
 MISSING = ("drop", "error")
 WEIGHTS = "weights column"
+LARGEST_WEIGHT = 1e100  # and the smallest is its inverse: products with squares of the data stay below 1.8e308
 
 
 def check_arguments(missing: str, formula: Formula, weights: object) -> None:
@@ -149,6 +150,11 @@ def weigh(formula: Formula, read: Read, transforms: Transforms) -> tuple[Read, n
         signs = {"missing": np.isnan(w), "negative": w < 0, "infinite": np.isinf(w)}
         how = next((sign for sign, holds in signs.items() if holds[bad].all()), "negative, missing or infinite")
         raise DataError(f"{what} are {how} in {read.rows.text(bad)}; expected numbers of 0 or more")
+    far = (w > 0) & ((w > LARGEST_WEIGHT) | (w < 1 / LARGEST_WEIGHT))
+    if far.any():
+        raise DataError(
+            f"{what} are outside {1 / LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g} in {read.rows.text(far)}; take another unit"
+        )
     zero = w == 0
     if not zero.any():
         return read, w

@@ -12,13 +12,14 @@ import numpy as np
 from bayesmm.data.bases import Basis, RawPolynomial, columns_of_basis, learn_polynomial, learn_spline
 from bayesmm.data.coding import Factor, Levels, Numbers
 from bayesmm.data.factors import factor_value, remedy
-from bayesmm.data.messages import Rows, count, label_text, warning
+from bayesmm.data.messages import count, label_text, warning
 from bayesmm.data.scope import Centring, Scope
 from bayesmm.data.variables import KIND_NAMES, NUMERIC, Variable, observed_levels
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.formula import FUNCTIONS, Call, Column, Expr, Number, Operation, Text, arguments_of, literal, text_of
 
 LARGEST = 1e150  # beyond its square a double overflows (1.8e308), and sums of squares are what every fit is made of
+SMALLEST = 1e-100  # a column nowhere larger: its coefficient's variance, in units of y^2 / x^2, may overflow; ours
 
 
 def evaluate(expr: Expr, scope: Scope) -> Numbers | Factor:
@@ -78,15 +79,20 @@ def check_columns(scope: Scope) -> None:
         infinite = np.isinf(variable.values)
         if infinite.any():
             raise DataError(f"'{name}' is infinite in {scope.rows.text(infinite)}; expected finite numbers")
-        _check_size(f"'{name}'", variable.values, scope.rows)
+        _check_size(f"'{name}'", variable.values, scope)
 
 
-def _check_size(what: str, values: np.ndarray, rows: Rows) -> None:
+def _check_size(what: str, values: np.ndarray, scope: Scope) -> None:
     large = np.abs(values) > LARGEST
     if large.any():
         raise DataError(
-            f"{what} is as large as {np.max(np.abs(values)):.3g} in {rows.text(large)}; expected values below "
+            f"{what} is as large as {np.max(np.abs(values)):.3g} in {scope.rows.text(large)}; expected values below "
             f"{LARGEST:g}, whose squares a computer can hold"
+        )
+    largest = np.max(np.abs(values), initial=0.0)
+    if scope.learning and 0 < largest < SMALLEST:
+        raise DataError(
+            f"{what} is nowhere larger than {largest:.3g}; expected values above {SMALLEST:g}, so take another unit"
         )
 
 
@@ -259,7 +265,7 @@ def _check_finite(expr: Call | Operation, values: np.ndarray, scope: Scope) -> N
     bad = ~np.isfinite(values)
     if bad.any():
         raise DataError(f"{text_of(expr)} is not finite in {scope.rows.text(bad)}{_cause(expr, bad, scope)}")
-    _check_size(text_of(expr), values, scope.rows)
+    _check_size(text_of(expr), values, scope)
 
 
 def _cause(expr: Call | Operation, bad: np.ndarray, scope: Scope) -> str:

@@ -1,7 +1,7 @@
 """The marginal graph: a PyMC model with the random effects and the normal coefficients integrated out.
 
-Its free variables are the standard deviations, the correlation factors, sigma, and those coefficients whose prior is not normal.
-The rest comes back afterwards, exactly: `marginal.recover`.
+Its free variables are the standard deviations, the correlation factors, sigma, and those coefficients whose prior is
+not normal. The rest comes back afterwards, exactly: `marginal.recover`.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,23 @@ import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
 from bayesmm.design import Design
-from bayesmm.graph.distributions import INTERNAL, scalar, vector
+from bayesmm.graph.distributions import scalar, vector
 from bayesmm.graph.explicit import correlation_factor
 from bayesmm.graph.op import MarginalLikelihood, data_inputs
 from bayesmm.priors import Prior
 from bayesmm.reduction import Integrated, integrate
 
-# The variables that stand for the coefficients which are sampled, in the basis of the priors.
-LOOSE = f"{INTERNAL}loose"
+
+def loose_names(integrated: Integrated) -> dict[int, str]:
+    """Return the names of the variables that are the sampled coefficients, by fixed column, in the basis of the priors.
+
+    Recovery asks for their draws, so that they do not begin with an underscore; and a grouping factor may be called
+    anything.
+    """
+    stem = "coefficient"
+    while any(f"{stem}_{j}" in integrated.problem.design.coords for j in integrated.loose):
+        stem += "_"
+    return {j: f"{stem}_{j}" for j in integrated.loose}
 
 
 def build_marginal(design: Design, priors: Mapping[str, Prior], integrated: Integrated | None = None) -> pm.Model:
@@ -35,8 +44,8 @@ def build_marginal(design: Design, priors: Mapping[str, Prior], integrated: Inte
     Returns
     -------
     pymc.Model
-        Variables sd_<name>, corr_<name>, sigma as in the explicit graph; the marginal likelihood is a potential. Coefficients with
-        a prior that is not normal are scalars whose names begin with an underscore.
+        Variables sd_<name>, corr_<name>, sigma as in the explicit graph; the marginal likelihood is a potential.
+        Coefficients with a prior that is not normal are scalars, see `loose_names`.
     """
     integrated = integrate(design, priors) if integrated is None else integrated
     with pm.Model(coords=dict(design.coords)) as graph:
@@ -45,8 +54,8 @@ def build_marginal(design: Design, priors: Mapping[str, Prior], integrated: Inte
         flat = ~np.isfinite(integrated.sd)
         lam = pt.switch(flat, 1.0, np.where(flat, 0.0, integrated.sd) / sigma)
         data = data_inputs(integrated.problem.cp, np.where(flat, 0.0, 1.0))
-        value = MarginalLikelihood()(_packed(integrated, factors, sigma), sigma, lam, _mean(integrated, priors), *data)[0]
-        pm.Potential("marginal_likelihood", value)
+        T, mean = _packed(integrated, factors, sigma), _mean(integrated, priors)
+        pm.Potential("marginal_likelihood", MarginalLikelihood()(T, sigma, lam, mean, *data)[0])
     return graph
 
 
@@ -68,7 +77,7 @@ def _packed(integrated: Integrated, factors: list[TensorVariable], sigma: Tensor
 
 def _mean(integrated: Integrated, priors: Mapping[str, Prior]) -> TensorVariable:
     """Add the coefficients that are sampled; return all means, less what the response has taken out of it, (p,)."""
-    values = [pt.constant(0.0)] * len(integrated.at)
-    for j in integrated.loose:
-        values[j] = scalar(f"{LOOSE}_{j}", integrated.places[j], priors[integrated.places[j]]) - integrated.at[j]
+    values = [pt.constant(np.zeros(()))] * len(integrated.at)
+    for j, name in loose_names(integrated).items():
+        values[j] = scalar(name, integrated.places[j], priors[integrated.places[j]]) - integrated.at[j]
     return pt.stack(values) if values else pt.zeros(0)

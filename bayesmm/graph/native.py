@@ -84,8 +84,9 @@ def _caller(function, x: np.ndarray) -> Callable:
     """
     compiled = function.vm.jit_fn
     shared = tuple(np.ascontiguousarray(variable.get_value(borrow=True)) for variable in function.get_shared())
-    compiled(x, *shared)  # Numba compiles it here, or takes it from the disk
-    (overload,) = compiled.overloads.values()
+    takes = (numba.typeof((x, *shared)),)
+    compiled.compile(takes)  # or taken from the disk
+    overload = compiled.overloads[takes]
     address = overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name)
     run = _native(overload.signature)
 

@@ -1,7 +1,7 @@
 """The log marginal likelihood as one PyTensor operation, value and gradient in one call.
 
-The data are inputs, so that the compiled function serves any data of the same structure, and Numba finds it again on disk in a new
-process: the cache key is the operation's type and the checksum of the core's source.
+The data are inputs, so that the compiled function serves any data of the same structure, and Numba finds it again on
+disk in a new process: the cache key is the operation's type and the checksum of the core's source.
 """
 
 import zlib
@@ -16,7 +16,7 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from bayesmm.marginal import gaussian
+from bayesmm.marginal import crossproducts, gaussian
 from bayesmm.marginal.crossproducts import CrossProducts, Leading, Rest
 from bayesmm.marginal.gaussian import FixedPrior, _evaluate
 
@@ -28,8 +28,8 @@ N_DATA = len(Leading._fields) + len(Rest._fields) + 3
 class MarginalLikelihood(Op):
     """(T, sigma, lam, mean, data...) -> (log p, its derivatives with respect to T, sigma, lam, mean).
 
-    T is packed, (sum q_k^2,); lam, mean are (p,): see `bayesmm.marginal.gaussian`. Where the penalised cross-products are not
-    positive definite, log p is -inf.
+    T is packed, (sum q_k^2,); lam, mean are (p,): see `bayesmm.marginal.gaussian`. Where the penalised cross-products
+    are not positive definite, log p is -inf.
     """
 
     __props__ = ()
@@ -39,12 +39,19 @@ class MarginalLikelihood(Op):
         inputs = [pt.as_tensor_variable(value) for value in inputs]
         if len(inputs) != N_VARIABLES + N_DATA:
             raise TypeError(f"MarginalLikelihood takes {N_VARIABLES + N_DATA} inputs, not {len(inputs)}")
+        # PyTensor makes Python's 0.0 single precision: one type, so that the code is compiled once
+        inputs[:N_VARIABLES] = [pt.cast(value, "float64") for value in inputs[:N_VARIABLES]]
         return Apply(self, inputs, [pt.dscalar(), pt.dvector(), pt.dscalar(), pt.dvector(), pt.dvector()])
 
     def perform(self, node, inputs, outputs) -> None:
         """Evaluate in Python, for the back ends other than Numba."""
         T, sigma, lam, mean, *data = inputs
-        for storage, value in zip(outputs, _log_density(T, float(sigma), lam, mean, *data), strict=True):
+        *arrays, rWr, size, D = data
+        try:
+            values = _log_density(T, float(sigma), lam, mean, *arrays, float(rWr), size, D)
+        except np.linalg.LinAlgError:  # from LAPACK, where the rest is large
+            values = _outside(T, lam, mean)
+        for storage, value in zip(outputs, values, strict=True):
             storage[0] = np.asarray(value)
 
     def pullback(self, inputs, outputs, cotangents):
@@ -58,18 +65,30 @@ class MarginalLikelihood(Op):
 
 
 @register_jitable
+def _outside(T, lam, mean):
+    """Return the outputs where there is no density."""
+    return -np.inf, np.zeros_like(T), 0.0, np.zeros_like(lam), np.zeros_like(mean)
+
+
+@register_jitable
 def _log_density(
-    T, sigma, lam, mean, count, A, start, columns, coupling, sum_z, sum_zz, rest_A, rest_z, rest_q, rest_levels, rWr, size, D
-):
+    T, sigma, lam, mean, count, A, start, columns, coupling, sum_z, sum_zz,
+    rest_A, rest_z, rest_q, rest_levels, rWr, size, D,
+):  # fmt: skip
     """Return the outputs of the operation; `size` is (n, sum of log weights), D the 1s and 0s of the fixed columns."""
     leading = Leading(count, A, start, columns, coupling, sum_z, sum_zz)
     rest = Rest(rest_A, rest_z, rest_q, rest_levels)
+    # where a sampler's exp(x) underflows; a sigma of 0 would be taken for "find it"
+    if not (sigma > 0.0 and sigma < np.inf):
+        return _outside(T, lam, mean)
     nu = size[0]
     for j in range(D.shape[0]):
         nu -= 1.0 - D[j]
-    ok, logdet, quad, _, d_T, d_lam, d_mean = _evaluate(leading, rest, rWr, T, sigma, nu, FixedPrior(mean, lam, D), True)
+    ok, logdet, quad, _, d_T, d_lam, d_mean = _evaluate(
+        leading, rest, rWr, T, sigma, nu, FixedPrior(mean, lam, D), True
+    )
     if not ok:
-        return -np.inf, d_T, 0.0, d_lam, d_mean
+        return _outside(T, lam, mean)
     value = -0.5 * (nu * np.log(2 * np.pi * sigma**2) - size[1] + logdet + quad / sigma**2)
     return value, d_T, (quad / sigma**2 - nu) / sigma, d_lam, d_mean
 
@@ -80,12 +99,17 @@ def _funcify(op, node=None, **_):
 
     @numba_njit
     def marginal_likelihood(
-        T, sigma, lam, mean, count, A, start, columns, coupling, sum_z, sum_zz, rest_A, rest_z, rest_q, rest_levels, rWr, size, D
-    ):
-        value, d_T, d_sigma, d_lam, d_mean = _log_density(
-            T, sigma.item(), lam, mean, count, A, start, columns, coupling, sum_z, sum_zz,
-            rest_A, rest_z, rest_q, rest_levels, rWr.item(), size, D,
-        )  # fmt: skip
+        T, sigma, lam, mean, count, A, start, columns, coupling, sum_z, sum_zz,
+        rest_A, rest_z, rest_q, rest_levels, rWr, size, D,
+    ):  # fmt: skip
+        packed = np.ascontiguousarray(T)  # of a single sd PyTensor makes a view of any strides, which has no reshape
+        try:
+            value, d_T, d_sigma, d_lam, d_mean = _log_density(
+                packed, sigma.item(), lam, mean, count, A, start, columns, coupling, sum_z, sum_zz,
+                rest_A, rest_z, rest_q, rest_levels, rWr.item(), size, D,
+            )  # fmt: skip
+        except Exception:  # Numba knows no other: LAPACK's LinAlgError, as in `perform`
+            value, d_T, d_sigma, d_lam, d_mean = _outside(T, lam, mean)
         return np.asarray(value), d_T, np.asarray(d_sigma), d_lam, d_mean
 
     return marginal_likelihood, _source_version()
@@ -94,7 +118,7 @@ def _funcify(op, node=None, **_):
 def _source_version() -> int:
     """Return a checksum of the compiled source: a change of it must not find the old code in the cache."""
     version = 0
-    for path in (gaussian.__file__, __file__):
+    for path in (crossproducts.__file__, gaussian.__file__, __file__):
         version = zlib.crc32(Path(path).read_bytes(), version)
     return version
 
@@ -103,5 +127,6 @@ def data_inputs(cp: CrossProducts, D: np.ndarray) -> list:
     """Return the cross-products as shared variables, in the order that the operation takes them."""
     size = np.array([float(cp.n), cp.sum_log_weights])
     return [
-        pytensor.shared(np.ascontiguousarray(value)) for value in (*cp.leading, *cp.rest, np.asarray(cp.rWr), size, np.asarray(D))
+        pytensor.shared(np.array(value, order="C"))
+        for value in (*cp.leading, *cp.rest, np.asarray(cp.rWr), size, np.asarray(D))
     ]

@@ -42,12 +42,17 @@ def check_memory(graph: pm.Model, draws: int, tune: int, chains: int) -> None:
     if free is None or need <= BUDGET * free:
         return
     largest = max(sizes, key=sizes.__getitem__)
-    numbers, gigabytes = sum(sizes.values()), f"{need / 1e9:.2g} GB"
+    numbers = sum(sizes.values())
     raise ValueError(
-        f"{chains} chains of {draws:,} draws after {tune:,} of tuning, {numbers:,} numbers each, need {gigabytes}, "
-        f"more than half of the {free / 1e9:.2g} GB of free memory; the largest variable is {largest} with "
+        f"{chains} chains of {draws:,} draws after {tune:,} of tuning, {numbers:,} numbers each, need {gigabytes(need)}, "
+        f"more than half of the {gigabytes(free)} of free memory; the largest variable is {largest} with "
         f"{sizes[largest]:,} numbers"
     )
+
+
+def gigabytes(size: float) -> str:
+    """Return a number of bytes as text, with two digits at least: "1.3 GB", "130 GB"."""
+    return f"{size / 1e9:.2g} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"
 
 
 def numbers_per_draw(graph: pm.Model) -> dict[str, int]:

@@ -100,8 +100,7 @@ def drawn(graph: pm.Model, arrays: Mapping[str, np.ndarray], draws: int) -> xr.D
     found = {}
     for name, values in arrays.items():
         shape = np.shape(values)[1:] if draws > 1 else np.shape(values)
-        dims = graph.named_vars_to_dims.get(name) or tuple(f"{name}_dim_{i}" for i in range(len(shape)))
-        found[name] = (("chain", "draw", *dims), np.reshape(values, (1, draws, *shape)))
+        found[name] = (("chain", "draw", *_dims(graph, name, len(shape))), np.reshape(values, (1, draws, *shape)))
     return labelled(graph, xr.Dataset(found, coords={"chain": [0], "draw": np.arange(draws)}))
 
 
@@ -117,9 +116,12 @@ def data_groups(graph: pm.Model) -> dict[str, xr.Dataset]:
 
 
 def _dataset(graph: pm.Model, arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
-    named = {name: (graph.named_vars_to_dims[name], np.asarray(values)) for name, values in arrays.items()}
-    dims = dict.fromkeys(dim for dims, _ in named.values() for dim in dims)
-    return xr.Dataset(named, coords={dim: _labels(graph, dim) for dim in dims})
+    return labelled(graph, xr.Dataset({k: (_dims(graph, k, np.ndim(v)), np.asarray(v)) for k, v in arrays.items()}))
+
+
+def _dims(graph: pm.Model, name: str, ndim: int) -> tuple[str, ...]:
+    """Return a variable's dimensions; those of a user's own variable may have no names."""
+    return graph.named_vars_to_dims.get(name) or tuple(f"{name}_dim_{i}" for i in range(ndim))
 
 
 def _labels(graph: pm.Model, dim: str) -> np.ndarray:

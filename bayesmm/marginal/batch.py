@@ -1,6 +1,7 @@
 """The log marginal likelihood of many parameter values in one compiled loop, without the gradient.
 
-The same quantities as ``gaussian.evaluate``, from the same kernels; what is left out is everything that only the gradient needs.
+The same quantities as ``gaussian.evaluate``, from the same kernels; what is left out is everything that only the
+gradient needs.
 """
 
 import math
@@ -25,7 +26,8 @@ def log_likelihoods(cp: CrossProducts, T: Floats, sigma: Floats, mean: Floats, s
     mean : (draws, p) float64
         Prior mean of each fixed column's coefficient; the coefficient itself where `sd` is 0.
     sd : (p,) float64
-        Prior standard deviations: inf for a flat prior (these columns come last), which is integrated out; 0 for a fixed value.
+        Prior standard deviations: inf for a flat prior (these columns come last), which is integrated out; 0 for a
+        fixed value.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def log_likelihoods(cp: CrossProducts, T: Floats, sigma: Floats, mean: Floats, s
     lam = np.where(flat, 1.0, sd / sigma[:, None])
     try:
         _values(cp.leading, cp.rest, cp.rWr, T, mean, lam, D, logdet, quad)
-    except np.linalg.LinAlgError:  # LAPACK stops the loop at a draw that is not positive definite: the others one by one
+    except np.linalg.LinAlgError:  # LAPACK stops the loop at a draw that is not positive definite: one by one then
         for i in range(len(sigma)):
             _value_alone(cp, T[i : i + 1], mean[i : i + 1], lam[i : i + 1], D, logdet[i : i + 1], quad[i : i + 1])
     with np.errstate(invalid="ignore"):
@@ -47,7 +49,9 @@ def log_likelihoods(cp: CrossProducts, T: Floats, sigma: Floats, mean: Floats, s
     return np.where(np.isfinite(value), value, -np.inf)
 
 
-def _value_alone(cp: CrossProducts, T: Floats, mean: Floats, lam: Floats, D: Floats, logdet: Floats, quad: Floats) -> None:
+def _value_alone(
+    cp: CrossProducts, T: Floats, mean: Floats, lam: Floats, D: Floats, logdet: Floats, quad: Floats
+) -> None:
     try:
         _values(cp.leading, cp.rest, cp.rWr, T, mean, lam, D, logdet, quad)
     except np.linalg.LinAlgError:

@@ -71,14 +71,17 @@ def robust_scale(values: np.ndarray) -> float:
 
 
 def spread(column: np.ndarray) -> float:
-    """Return the sd of a column, (n,), or its size if it is constant."""
+    """Return the sd of a column, (n,), or its size if it is constant; 1, an indicator's size, if it is 0 throughout.
+
+    Columns of zeros are the empty cells of an interaction, about which the data say nothing.
+    """
     sd, size = float(np.std(column, ddof=1)), float(np.abs(column).max())
-    return sd if sd > CONSTANT_TOLERANCE * size else size
+    return (sd if sd > CONSTANT_TOLERANCE * size else size) or 1.0
 
 
 def root_mean_square(values: np.ndarray) -> float:
-    """Return the root of the mean of the squares of `values`, (n,)."""
-    return float(np.sqrt(np.mean(np.square(values))))
+    """Return the root of the mean of the squares of `values`, (n,); 1 if they are all 0."""
+    return float(np.sqrt(np.mean(np.square(values)))) or 1.0
 
 
 def _fixed(design: Design, centre: np.ndarray) -> list[Place]:

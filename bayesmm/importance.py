@@ -1,0 +1,285 @@
+"""Independent draws from the posterior, by importance sampling of its few marginal parameters.
+
+What the marginal likelihood leaves has a handful of dimensions: the draws of a heavy-tailed mixture around the mode,
+adapted twice and weighted, are as good as NUTS there, at the cost of some thousand evaluations without gradient. They
+are thinned to unweighted draws, and beta and b come back exactly, as they do for NUTS. How far the weights can be
+trusted is measured by the shape k of the Pareto distribution fitted to the largest ones (Vehtari, Simpson, Gelman, Yao
+& Gabry 2024, JMLR 25(72)).
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+import xarray as xr
+from scipy.special import logsumexp
+from threadpoolctl import threadpool_limits
+
+from bayesmm.design import Design
+from bayesmm.graph.marginal import loose_names
+from bayesmm.graph.size import BUDGET, BYTES, COPIES, free_memory
+from bayesmm.marginal.crossproducts import Floats, Ints
+from bayesmm.maximize import hessian
+from bayesmm.mode import build_posterior
+from bayesmm.pointfit import PointFit
+from bayesmm.priors import Priors
+from bayesmm.proposal import Mixture, adapted, around, component_densities, draw
+from bayesmm.recovery import recorded, with_effects
+from bayesmm.sampling import BLAS_THREADS, LARGEST_SEED
+from bayesmm.unconstrained import Natural, Target, log_density, mode, natural, target
+
+NAME = "importance"
+# Beyond about ten dimensions the efficiency of independent draws falls quickly and NUTS is the better tool: a factor
+# with three correlated coefficients and one with two have 10 parameters with sigma.
+MAX_PARAMETERS = 12
+ADAPTATIONS, ADAPTATION_DRAWS = 2, 1000
+# Draws of the proposal for each draw that is kept, and at least so many: a draw is kept twice only where its weight is
+# above this many times the average.
+POOL_FACTOR, LEAST_POOL = 4, 4000
+# A log weight this far below the largest is 0 for any purpose, and finite.
+LOWEST = -700.0
+# Separates the seed of these draws from that of the conditional ones, which is 1.
+STREAM = 2
+RECORDED = ("numpy", "numba", "scipy", "arviz")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Weighted draws.
+
+    Attributes
+    ----------
+    x : (n, d) float64
+        Coordinates of `unconstrained`.
+    lp : (n,) float64
+        Their log density, up to a constant.
+    weights : (n,) float64
+        Pareto-smoothed importance weights, summing to 1.
+    pareto_k : float
+        Shape of the largest weights; the weights can be trusted below 0.7.
+    """
+
+    x: Floats
+    lp: Floats
+    weights: Floats
+    pareto_k: float
+
+    @property
+    def effective(self) -> float:
+        """Effective number of draws, 1 / sum of squared weights."""
+        return float(1 / np.square(self.weights).sum())
+
+
+def sample_independent(
+    design: Design,
+    priors: Priors,
+    reml: PointFit,
+    *,
+    draws: int = 1000,
+    chains: int = 4,
+    seed: int | None = None,
+    effects: str = "auto",
+    keep_effects: bool = True,
+    began: float | None = None,
+) -> xr.DataTree:
+    """Sample the posterior of a Gaussian model by independent draws.
+
+    Parameters
+    ----------
+    design : Design
+    priors : Priors
+        All in closed form.
+    reml : PointFit
+        Where the search for the mode starts.
+    draws, chains : int
+        The independent draws are laid out as `chains` chains of `draws`, as those of a sampler are.
+    seed : int, optional
+        The same seed and versions give the same draws. None: a new seed, which is recorded.
+    effects : {"auto", "marginal"}
+        As in `Model.sample`: independent draws are of the marginal posterior.
+    keep_effects : bool
+        False leaves the random effects out.
+    began : float, optional
+        ``time.perf_counter()`` from which the seconds are counted.
+
+    Returns
+    -------
+    xarray.DataTree
+        The groups and variables of a NUTS fit; sample_stats holds `lp`, the log density in the coordinates of
+        `unconstrained`, and `log_weight`, relative to the average of the pool. The attribute "bayesmm" is JSON:
+        sampler, draws, chains, seed, pareto_k, pool (draws of the proposal), efficiency (effective number of the pool
+        for each of its draws), effective (of the draws that were kept), distinct (of those, how many differ), seconds,
+        versions.
+
+    Raises
+    ------
+    ValueError
+        If the model has too many marginal parameters, a prior that is a function, or no start of finite density; if
+        the random effects are asked for as parameters; or if the draws would not fit in memory.
+    """
+    began = time.perf_counter() if began is None else began
+    check_priors(priors)
+    if effects == "explicit":
+        raise ValueError(
+            f"sampler={NAME!r} integrates the random effects out; use effects='marginal', or sampler='nutpie'"
+        )
+    check_memory(design, draws * chains, keep_effects)
+    seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
+    with threadpool_limits(BLAS_THREADS):
+        goal = target(build_posterior(design, priors, reml))
+        check_size(goal)
+        tree = _sampled(goal, reml, (chains, draws), seed)
+        tree = with_effects(tree, design, goal.posterior.integrated, seed, keep_effects=keep_effects)
+    return recorded(tree, effects="marginal", seconds=time.perf_counter() - began)
+
+
+def _sampled(goal: Target, reml: PointFit, shape: tuple[int, int], seed: int) -> xr.DataTree:
+    """Return the (chains, draws) draws of the marginal parameters, with the record of how they were made."""
+    chains, draws = shape
+    rng = np.random.default_rng([STREAM, seed])
+    pool = weighted_draws(goal, reml, max(POOL_FACTOR * draws * chains, LEAST_POOL), rng)
+    kept = resampled(pool.weights, draws * chains, rng)
+    tree = as_tree(goal, pool, kept, shape)
+    tree.attrs["bayesmm"] = json.dumps(
+        {"sampler": NAME, "draws": int(draws), "chains": int(chains), "seed": seed}
+        | {"interrupted": False, "warnings": []}
+        | {"pareto_k": pool.pareto_k, "pool": len(pool.x), "efficiency": pool.effective / len(pool.x)}
+        | {"effective": effective_number(pool.weights, len(kept)), "distinct": len(np.unique(kept))}
+        | {"versions": {package: version(package) for package in RECORDED}}
+    )
+    return tree
+
+
+def check_priors(priors: Mapping) -> None:
+    """Raise ValueError if a prior is a function, whose density only PyMC knows."""
+    custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
+    if custom:
+        raise ValueError(
+            f"sampler={NAME!r} needs priors in closed form, and the prior of {custom[0]} is a function; "
+            "use sampler='nutpie'"
+        )
+
+
+def check_size(goal: Target) -> None:
+    """Raise ValueError if there are more parameters than independent draws are good for."""
+    if goal.size > MAX_PARAMETERS:
+        raise ValueError(
+            f"sampler={NAME!r} is for at most {MAX_PARAMETERS} marginal parameters (sds, correlations, sigma, and "
+            f"coefficients whose prior is not normal), and this model has {goal.size}; use sampler='nutpie'"
+        )
+
+
+def check_memory(design: Design, size: int, keep_effects: bool) -> None:
+    """Raise ValueError if `size` draws would not fit in half of the free memory."""
+    effects = sum(len(block.levels) * len(block.columns) for block in design.blocks) if keep_effects else 0
+    squares = sum(len(block.columns) ** 2 for block in design.blocks)
+    # of the pool: the coordinates, the factors, and what is made of them
+    need = BYTES * COPIES * size * (effects + design.p + POOL_FACTOR * (squares + design.p + MAX_PARAMETERS))
+    free = free_memory()
+    if free is not None and need > BUDGET * free:
+        raise ValueError(
+            f"{size:,} draws of {design.p + effects:,} coefficients and random effects, and the pool that they are "
+            f"taken from, need {need / 1e9:.2g} GB, more than half of the {free / 1e9:.2g} GB of free memory; take "
+            "fewer draws, or keep_effects=False"
+        )
+
+
+def weighted_draws(goal: Target, reml: PointFit, size: int, rng: np.random.Generator) -> Pool:
+    """Return `size` weighted draws of the adapted proposal.
+
+    Raises
+    ------
+    ValueError
+        If the density is not finite where the search for its mode starts.
+    """
+    if goal.size == 0:  # all is fixed by the priors: nothing is left to draw but beta and b
+        return Pool(np.zeros((size, 0)), np.zeros(size), np.full(size, 1 / size), 0.0)
+    centre, search = mode(goal, reml)
+    if not np.isfinite(search(centre)[0]):
+        raise ValueError(
+            "the marginal posterior density is 0 at the REML estimate and where all sds equal sigma, so its mode was "
+            "not found; widen the priors of the sds and sigma, or use sampler='nutpie'"
+        )
+    proposal = around(centre, hessian(search, centre) / 2)
+    for _ in range(ADAPTATIONS):
+        pool = _weighted(goal, proposal, ADAPTATION_DRAWS, rng)
+        proposal = adapted(proposal, pool.x, pool.weights)
+    return _weighted(goal, proposal, size, rng)
+
+
+def _weighted(goal: Target, proposal: Mixture, size: int, rng: np.random.Generator) -> Pool:
+    x = draw(proposal, size, rng)
+    lp = log_density(goal, x)
+    smoothed, k = pareto_smoothed(lp - logsumexp(component_densities(proposal, x), axis=0))
+    return Pool(x, lp, np.exp(smoothed), k)
+
+
+def pareto_smoothed(log_weights: Floats) -> tuple[Floats, float]:
+    """Return the log weights, (n,), with the largest smoothed and their sum 1, and the Pareto shape k.
+
+    Vehtari et al. (2024), algorithm 1. A k that can not be estimated is infinite: there were too few draws with any
+    weight.
+    """
+    from arviz_stats.base import array_stats  # here, because it takes half a second to import
+
+    relative = np.maximum(log_weights - log_weights.max(), LOWEST)
+    smoothed, k = array_stats.psislw(-relative)  # it takes log likelihoods left out, which are minus the log weights
+    return smoothed - logsumexp(smoothed), float(k) if np.isfinite(k) else np.inf
+
+
+def resampled(weights: Floats, size: int, rng: np.random.Generator) -> Ints:
+    """Return the positions of `size` draws, (size,), in random order, each taken `size` times its weight, up or down.
+
+    Systematic resampling from a shuffled pool (Douc, Cappé & Moulines 2005, ISPA): a draw with less than 1 / size of
+    the weight is taken at most once, so that a pool several times as large gives few duplicates.
+    """
+    order = rng.permutation(len(weights))
+    ends = np.cumsum(weights[order])
+    marks = (rng.random() + np.arange(size)) / size * ends[-1]
+    taken = np.minimum(np.searchsorted(ends, marks, side="right"), len(weights) - 1)
+    return rng.permutation(order[taken])
+
+
+def effective_number(weights: Floats, size: int) -> float:
+    """Return how many independent draws are worth the `size` resampled ones.
+
+    The variance of a mean is that of the weighted pool, sum w^2, and what rounding the copies adds, sum f (1 - f) /
+    size^2 with f the fraction of size w; if no draw has more than 1 / size of the weight the two add up to 1 / size.
+    """
+    fraction = np.modf(size * weights)[0]
+    return float(1 / (np.square(weights).sum() + (fraction * (1 - fraction)).sum() / size**2))
+
+
+def as_tree(goal: Target, pool: Pool, kept: Ints, shape: tuple[int, int]) -> xr.DataTree:
+    """Return the draws at the positions `kept` as the marginal graph gives them."""
+    chain_draw = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
+    variables, terms = _variables(goal, natural(goal, pool.x[kept]), shape)
+    log_weight = np.log(pool.weights[kept] * len(pool.x))
+    stats = {"lp": pool.lp[kept], "log_weight": log_weight}
+    stats = {name: (("chain", "draw"), values.reshape(shape)) for name, values in stats.items()}
+    return xr.DataTree.from_dict(
+        {"posterior": xr.Dataset(variables, chain_draw | terms), "sample_stats": xr.Dataset(stats, chain_draw)}
+    )
+
+
+def _variables(goal: Target, at: Natural, shape: tuple[int, int]) -> tuple[dict, dict]:
+    """Return the variables, name -> (dimensions, values), and the labels of their dimensions."""
+    found, labels = {}, {}
+    for block, sds, C in zip(goal.posterior.shapes, at.draws.sds, at.draws.factors, strict=True):
+        name, columns = block.block.name, list(block.block.columns)
+        dims = (f"{name}_term", f"{name}_term_bis")
+        found[f"sd_{name}"] = (("chain", "draw", dims[0]), sds.reshape(*shape, -1))
+        labels[dims[0]] = columns
+        if block.block.correlated:
+            R = C @ C.transpose(0, 2, 1)
+            R[:, range(len(columns)), range(len(columns))] = 1.0  # without rounding
+            found[f"corr_{name}"] = (("chain", "draw", *dims), R.reshape(*shape, *R.shape[1:]))
+            labels[dims[1]] = columns
+    found["sigma"] = (("chain", "draw"), at.draws.sigma.reshape(shape))
+    for name, values in zip(loose_names(goal.posterior.integrated).values(), at.loose.T, strict=True):
+        found[name] = (("chain", "draw"), values.reshape(shape))
+    return found, labels
