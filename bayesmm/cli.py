@@ -87,8 +87,11 @@ def fit(
     chains: Annotated[int, _number("Independent chains.", least=1)] = 4,
     seed: Annotated[int | None, _number("The same seed gives the same draws.", least=0)] = None,
     sampler: Annotated[
-        Literal["auto", "nutpie", "pymc"],
-        typer.Option(help="Whose NUTS; auto is nutpie's.", rich_help_panel="Sampling"),
+        Literal["auto", "nutpie", "pymc", "importance"],
+        typer.Option(
+            help="Whose NUTS (auto: nutpie's), or independent draws by importance sampling: quicker, for few sds.",
+            rich_help_panel="Sampling",
+        ),
     ] = "auto",
     out: OutOption = None,
     overwrite: OverwriteOption = False,

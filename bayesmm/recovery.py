@@ -116,7 +116,7 @@ def _joined(chains: list[Recovered]) -> Recovered:
 
 
 def _too_wide(T: Floats) -> str:
-    """Return what to say of draws that have no factor; the sampler's density has it too, so only rounding leads here."""
+    """Return what to say of draws without a factor; the sampler's density has the same, so only rounding leads here."""
     return (
         f"a posterior draw has random effects with a standard deviation {np.abs(T).max():.1g} times sigma, beyond "
         "what the arithmetic can separate; give sd and sigma proper priors on the scale of the response"

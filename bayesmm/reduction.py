@@ -1,7 +1,7 @@
 """From a design to the well-scaled problem that the marginal likelihood is evaluated on.
 
-Two bases of the fixed columns are used: an orthonormal one, under which flat priors (REML, ML) are exact and no digit is lost; and the
-one that the priors are stated in, for the posterior.
+Two bases of the fixed columns are used: an orthonormal one, under which flat priors (REML, ML) are exact and no digit
+is lost; and the one that the priors are stated in, for the posterior.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from bayesmm.design import Design
-from bayesmm.errors import DataError
+from bayesmm.errors import DataError, PriorError, listing
 from bayesmm.marginal.crossproducts import CrossProducts, Factor, Floats, Ints, cross_products
 from bayesmm.priors import Prior, coefficient_places, coefficient_prior
 
@@ -58,8 +58,8 @@ class Problem:
 def orthogonal_problem(design: Design) -> Problem:
     """Reduce a design with its fixed columns orthonormalised, which is exact under a flat prior.
 
-    W^1/2 X = Q R; the columns used are X R^-1, and the response has its weighted least-squares fit taken out, so that neither
-    near-collinear nor badly scaled columns, nor a large mean, cost digits.
+    W^1/2 X = Q R; the columns used are X R^-1, and the response has its weighted least-squares fit taken out, so that
+    neither near-collinear nor badly scaled columns, nor a large mean, cost digits.
     """
     w = np.ones(design.n) if design.weights is None else design.weights
     kept = [j for j in range(design.p) if j not in design.aliased]
@@ -72,8 +72,8 @@ def orthogonal_problem(design: Design) -> Problem:
     r = target - design.X @ origin
     if design.n <= len(kept) or r @ (w * r) <= np.finfo(float).eps ** 2 * (target @ (w * target)):
         raise DataError(
-            f"the {len(kept)} coefficients fit the {design.n} rows of {design.response!r} exactly, so no residual variance is "
-            "left to estimate; use fewer fixed effects"
+            f"the {len(kept)} coefficients fit the {design.n} rows of {design.response!r} exactly, so no residual "
+            "variance is left to estimate; use fewer fixed effects"
         )
     log_det = 2 * np.log(np.abs(np.diag(R))).sum()
     return reduced(design, Q / root[:, None], r, basis, origin, log_det)
@@ -117,7 +117,8 @@ class Integrated:
     problem : Problem
         Its response has X `origin` taken out: the normal priors' means, and a least-squares fit for the other columns.
     sd : (p,) float64
-        Prior sd of each fixed column: inf for a flat prior (these come last), 0 for a coefficient that is fixed or `loose`.
+        Prior sd of each fixed column: inf for a flat prior (these come last), 0 for a coefficient that is fixed or
+        `loose`.
     loose : tuple of int
         Fixed columns with another prior, which has to be kept as a variable.
     places : tuple of str
@@ -136,7 +137,8 @@ class Integrated:
 def integrate(design: Design, priors: Mapping[str, Prior]) -> Integrated:
     """Return the problem in which coefficients with a normal, a flat or a fixed prior are integrated out.
 
-    With the intercept's prior at the predictors' means, the fixed columns are centred: beta = B gamma, gamma_0 the intercept there.
+    With the intercept's prior at the predictors' means, the fixed columns are centred: beta = B gamma, gamma_0 the
+    intercept there.
     """
     prior = coefficient_prior(priors, design)
     basis = np.eye(design.p)
@@ -150,7 +152,20 @@ def integrate(design: Design, priors: Mapping[str, Prior]) -> Integrated:
     sd = np.where(prior.normal, prior.sd, 0.0)
     order = np.argsort(~np.isfinite(sd), kind="stable")
     basis, fixed, at, sd = basis[:, order], fixed[:, order], at[order], sd[order]
+    places = tuple(coefficient_places(priors, design)[j] for j in order)
+    _check_flat(fixed * root[:, None], sd, places)
     problem = reduced(design, np.ascontiguousarray(fixed), target - fixed @ at, basis, basis @ at, 0.0)
-    places = coefficient_places(priors, design)
     loose = tuple(int(j) for j in np.flatnonzero(~np.asarray(prior.normal)[order]))
-    return Integrated(problem, sd, loose, tuple(places[j] for j in order), at)
+    return Integrated(problem, sd, loose, places, at)
+
+
+def _check_flat(fixed: Floats, sd: Floats, places: tuple[str, ...]) -> None:
+    """Refuse flat priors on columns that depend on one another: there is no posterior."""
+    flat = ~np.isfinite(sd)
+    columns = fixed[:, flat] / _scale(fixed[:, flat])
+    if flat.any() and np.linalg.matrix_rank(columns) < flat.sum():
+        names = listing([place for place, is_flat in zip(places, flat, strict=True) if is_flat])
+        raise PriorError(
+            f"the priors of {names} are flat, but their columns are linearly dependent, so that there is no posterior; "
+            "give them proper priors, or leave a column out"
+        )

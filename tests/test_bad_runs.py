@@ -32,8 +32,8 @@ def test_random_effects_that_do_not_fit_are_refused_before_sampling(monkeypatch,
     # 10,000 effects and the intercept: 8 bytes, twice, for 4,000 draws
     assert str(caught.value) == (
         "4 chains of 1,000 draws of 10,001 coefficients and random effects (10,000 of them for 'g') need 0.64 GB, more "
-        "than half of the 1 GB of free memory; take fewer draws, or keep_effects=False, which does not store the random "
-        "effects"
+        "than half of the 1 GB of free memory; take fewer draws, or keep_effects=False, which does not store the "
+        "random effects"
     )
     recovery.check_memory(model.design, 1000, 4, keep_effects=False)
     recovery.check_memory(model.design, 700, 4)  # 0.45 GB

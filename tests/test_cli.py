@@ -12,6 +12,7 @@ from bayesmm.checks import Check
 from bayesmm.cli import main
 from bayesmm.cli_input import read_data, read_priors
 from bayesmm.cli_output import prepare
+from bayesmm.sampling import SAMPLERS
 
 ROOT = Path(__file__).parents[1]
 FORMULA = "Reaction ~ Days + (Days | Subject)"
@@ -310,6 +311,12 @@ def test_the_options_reach_the_model_and_the_sampler(run, sampled):
     model = settings.pop("model")
     assert settings == {"draws": 11, "tune": 12, "chains": 2, "seed": 3, "sampler": "pymc"}
     assert model.priors["sigma"] == bmm.Prior("Fixed", value=25.0)
+
+
+def test_every_sampler_of_the_model_can_be_named(run, sampled):
+    for sampler in SAMPLERS:
+        assert run("fit", "sleepstudy", FORMULA, "--sampler", sampler)[0] == 0
+    assert [settings["sampler"] for settings in sampled[0]] == list(SAMPLERS)
 
 
 @pytest.mark.parametrize(

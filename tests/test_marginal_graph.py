@@ -9,6 +9,7 @@ import pytest
 from scipy import special, stats
 
 from bayesmm.design import make_design
+from bayesmm.errors import PriorError
 from bayesmm.families import get_family
 from bayesmm.formula import parse
 from bayesmm.graph.interpreted import PYTHON, without_compiler
@@ -295,3 +296,11 @@ def test_a_function_as_a_prior_is_sampled(frame):
     evaluate = compiled(graph, [graph.logp(), graph.dlogp()])
     for _, point in prior_draws(graph, 3):
         assert np.isfinite(np.concatenate([np.ravel(each) for each in evaluate(point)])).all()
+
+
+def test_flat_priors_on_columns_that_depend_on_one_another_are_refused(frame):
+    design = make_design(parse("y ~ x + twice + (1 | g)"), frame)
+    with pytest.raises(PriorError, match=r"the priors of beta\[x\], beta\[twice\] are flat, but their columns are lin"):
+        build_marginal(design, resolve_priors(design, FAMILY, {"beta": Prior("Flat")}))
+    # one proper prior bounds both
+    build_marginal(design, resolve_priors(design, FAMILY, {"beta[x]": Prior("Flat")}))

@@ -13,7 +13,8 @@ import pytest
 from bayesmm.graph.interpreted import PYTHON, without_compiler
 from bayesmm.graph.op import MarginalLikelihood, data_inputs
 from bayesmm.marginal.crossproducts import Factor, cross_products
-from bayesmm.marginal.gaussian import LAPACK_FROM, FixedPrior, evaluate, log_likelihood
+from bayesmm.marginal.gaussian import FixedPrior, evaluate, log_likelihood
+from bayesmm.marginal.kernels import LAPACK_FROM
 
 NUMBA = "NUMBA"
 MODES = pytest.mark.parametrize("mode", [PYTHON, NUMBA], ids=["python", "numba"])
@@ -170,7 +171,7 @@ def test_a_new_process_finds_the_compiled_code(tmp_path):
     """The same model adds nothing to the caches; other data only the graph around the operation (priors)."""
     first, made = run_program(tmp_path, 1)
     for part in (
-        "gaussian._evaluate-",
+        "kernels.likelihood-",
         "marginal_likelihood",
         "numba_funcified_fgraph",
     ):  # core, operation, whole graph

@@ -153,7 +153,8 @@ def weigh(formula: Formula, read: Read, transforms: Transforms) -> tuple[Read, n
     far = (w > 0) & ((w > LARGEST_WEIGHT) | (w < 1 / LARGEST_WEIGHT))
     if far.any():
         raise DataError(
-            f"{what} are outside {1 / LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g} in {read.rows.text(far)}; take another unit"
+            f"{what} are outside {1 / LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g} in {read.rows.text(far)}; "
+            "take another unit"
         )
     zero = w == 0
     if not zero.any():

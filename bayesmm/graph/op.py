@@ -16,9 +16,10 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from bayesmm.marginal import crossproducts, gaussian
+from bayesmm.marginal import crossproducts, kernels
 from bayesmm.marginal.crossproducts import CrossProducts, Leading, Rest
-from bayesmm.marginal.gaussian import FixedPrior, _evaluate
+from bayesmm.marginal.gaussian import FixedPrior
+from bayesmm.marginal.kernels import likelihood
 
 # T, sigma, lam and mean are variables; what follows them is data
 N_VARIABLES = 4
@@ -84,7 +85,7 @@ def _log_density(
     nu = size[0]
     for j in range(D.shape[0]):
         nu -= 1.0 - D[j]
-    ok, logdet, quad, _, d_T, d_lam, d_mean = _evaluate(
+    ok, logdet, quad, _, d_T, d_lam, d_mean = likelihood(
         leading, rest, rWr, T, sigma, nu, FixedPrior(mean, lam, D), True
     )
     if not ok:
@@ -109,7 +110,7 @@ def _funcify(op, node=None, **_):
                 rest_A, rest_z, rest_q, rest_levels, rWr.item(), size, D,
             )  # fmt: skip
         except Exception:  # Numba knows no other: LAPACK's LinAlgError, as in `perform`
-            value, d_T, d_sigma, d_lam, d_mean = _outside(T, lam, mean)
+            value, d_T, d_sigma, d_lam, d_mean = _outside(packed, lam, mean)
         return np.asarray(value), d_T, np.asarray(d_sigma), d_lam, d_mean
 
     return marginal_likelihood, _source_version()
@@ -118,7 +119,7 @@ def _funcify(op, node=None, **_):
 def _source_version() -> int:
     """Return a checksum of the compiled source: a change of it must not find the old code in the cache."""
     version = 0
-    for path in (crossproducts.__file__, gaussian.__file__, __file__):
+    for path in (crossproducts.__file__, kernels.__file__, __file__):
         version = zlib.crc32(Path(path).read_bytes(), version)
     return version
 

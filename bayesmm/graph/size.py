@@ -44,7 +44,8 @@ def check_memory(graph: pm.Model, draws: int, tune: int, chains: int) -> None:
     largest = max(sizes, key=sizes.__getitem__)
     numbers = sum(sizes.values())
     raise ValueError(
-        f"{chains} chains of {draws:,} draws after {tune:,} of tuning, {numbers:,} numbers each, need {gigabytes(need)}, "
+        f"{chains} chains of {draws:,} draws after {tune:,} of tuning, {numbers:,} numbers each, "
+        f"need {gigabytes(need)}, "
         f"more than half of the {gigabytes(free)} of free memory; the largest variable is {largest} with "
         f"{sizes[largest]:,} numbers"
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from bayesmm.marginal.crossproducts import CrossProducts, Floats
-from bayesmm.marginal.gaussian import LAPACK_FROM, _cholesky, _dot, _eliminate, _solve_lower, _times_lambda
+from bayesmm.marginal.kernels import LAPACK_FROM, cholesky, dot, eliminate, solve_lower, times_lambda
 
 
 def log_likelihoods(cp: CrossProducts, T: Floats, sigma: Floats, mean: Floats, sd: Floats) -> Floats:
@@ -65,19 +65,19 @@ def _values(lead, rest, rWr, T, mean, lam, D, logdet, quad):
     for i in range(T.shape[0]):
         logdet[i], quad[i] = np.inf, 0.0
         T1, T_rest = T[i, : q * q].reshape((q, q)), T[i, q * q :]
-        ok, log_lead, left, S, c, _, _ = _eliminate(lead, rest, rWr, T1, mean[i])
+        ok, log_lead, left, S, c, _, _ = eliminate(lead, rest, rWr, T1, mean[i])
         if not ok:
             continue
-        W = _times_lambda(S, rest, T_rest, lam[i])
-        M = _times_lambda(W.T.copy(), rest, T_rest, lam[i])
+        W = times_lambda(S, rest, T_rest, lam[i])
+        M = times_lambda(W.T.copy(), rest, T_rest, lam[i])
         for j in range(m):
             M[j, j] += 1.0 if j < m - p else D[j - (m - p)]
         if m >= LAPACK_FROM:
             M = np.linalg.cholesky(M)
-        elif not _cholesky(M):
+        elif not cholesky(M):
             continue
-        u = _times_lambda(c.reshape((1, m)), rest, T_rest, lam[i])[0]
-        _solve_lower(M, u)
+        u = times_lambda(c.reshape((1, m)), rest, T_rest, lam[i])[0]
+        solve_lower(M, u)
         for j in range(m):
             log_lead += 2.0 * math.log(M[j, j])
-        logdet[i], quad[i] = log_lead, left - _dot(u, u)
+        logdet[i], quad[i] = log_lead, left - dot(u, u)

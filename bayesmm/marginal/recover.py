@@ -11,14 +11,14 @@ import numpy as np
 from numba import njit
 
 from bayesmm.marginal.crossproducts import CrossProducts, Floats
-from bayesmm.marginal.gaussian import (
-    _cholesky,
-    _dot,
-    _eliminate,
-    _lambda_times,
-    _solve_lower,
-    _solve_lower_transposed,
-    _times_lambda,
+from bayesmm.marginal.kernels import (
+    cholesky,
+    dot,
+    eliminate,
+    lambda_times,
+    solve_lower,
+    solve_lower_transposed,
+    times_lambda,
 )
 
 # Standard normal numbers are drawn for this many effects at a time, so that memory stays flat (64 MB).
@@ -100,21 +100,21 @@ def _draw(lead, rest, rWr, pattern, z, T, sigma, mean, lam, D, eps, eps_lead, ou
     x, d = np.empty(q), np.empty(q)
     for i in range(sigma.shape[0]):
         T1, T_rest, s = T[i, : q * q].reshape((q, q)), T[i, q * q :], sigma[i]
-        ok, _, _, S, c, L, _ = _eliminate(lead, rest, rWr, T1, mean[i])
+        ok, _, _, S, c, L, _ = eliminate(lead, rest, rWr, T1, mean[i])
         if not ok:
             return False
-        W = _times_lambda(S, rest, T_rest, lam[i])
-        M = _times_lambda(W.T.copy(), rest, T_rest, lam[i])
+        W = times_lambda(S, rest, T_rest, lam[i])
+        M = times_lambda(W.T.copy(), rest, T_rest, lam[i])
         for j in range(m):
             M[j, j] += 1.0 if j < m - p else D[j - (m - p)]
-        if not _cholesky(M):
+        if not cholesky(M):
             return False
-        u = _times_lambda(c.reshape((1, m)), rest, T_rest, lam[i])[0]
-        _solve_lower(M, u)
+        u = times_lambda(c.reshape((1, m)), rest, T_rest, lam[i])[0]
+        solve_lower(M, u)
         for j in range(m):
             u[j] += s * eps[i, j]
-        _solve_lower_transposed(M, u)
-        h = _lambda_times(u, rest, T_rest, lam[i])
+        solve_lower_transposed(M, u)
+        h = lambda_times(u, rest, T_rest, lam[i])
         for j in range(m):
             out_rest[i, j] = h[j] + (mean[i, j - (m - p)] if j >= m - p else 0.0)
         for level in range(pattern.shape[0] if eps_lead.shape[0] > 0 else 0):
@@ -146,10 +146,10 @@ def _draw_level(lead, g, z, T, L, h, coefficients, first_fixed, sigma, eps, x, d
         for a in range(q):
             d[a] -= lead.coupling[j, a] * coefficients[lead.columns[j]]
     for a in range(q):
-        x[a] = _dot(T[:, a], d)
-    _solve_lower(L[g], x)
+        x[a] = dot(T[:, a], d)
+    solve_lower(L[g], x)
     for a in range(q):
         x[a] += sigma * eps[a]
-    _solve_lower_transposed(L[g], x)
+    solve_lower_transposed(L[g], x)
     for a in range(q):
-        out[a] = _dot(T[a], x)
+        out[a] = dot(T[a], x)
