@@ -197,7 +197,7 @@ def point_fixed_lines(point) -> list[str]:
 def correlation_lines(point) -> list[str]:
     """Return the lower triangle of the correlations of the coefficients, if there are two and they fit the line."""
     covariance = point.beta_cov
-    kept = np.flatnonzero(np.isfinite(np.diag(covariance)))
+    kept = np.flatnonzero(np.diag(covariance) > 0)  # neither aliased nor fixed by its prior
     if len(kept) < 2:
         return []
     names = [shorten(point.design.coefficients[j], 16) for j in kept]

@@ -463,8 +463,8 @@ def test_fully_independent_columns_of_a_factor_differ_from_lme4():  # A20
 
 LEFT = columns(f=["left", "right"] * 12)
 COMBINATION = (
-    "{} of the {} columns of the fixed part {} of others ({}); none is left out, and what the data can not tell "
-    "apart is decided by the priors"
+    "{} of the {} columns of the fixed part {} of others ({}); in the posterior none is left out, and the "
+    "priors decide what the data can not tell apart; REML and ML give NaN for them"
 )
 
 

@@ -121,6 +121,7 @@ def test_fixed_parameters_stay(data):
     assert point.sigma == pytest.approx(20.0, rel=1e-12)
     assert np.sqrt(point.covariances[0][1, 1]) == pytest.approx(5.0, rel=1e-12)
     assert point.fixef().loc["Days", "estimate"] == pytest.approx(10.0, rel=1e-12)
+    assert "Correlation of Fixed Effects" not in str(point)  # one of the two has no variance to be correlated with
 
 
 @pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")

@@ -123,8 +123,9 @@ def _say_dependent(X: np.ndarray, aliased: Sequence[int], names: Sequence[str], 
     shown = ", ".join(relation_text(relation, names, intercept) for relation in relations) + more
     which = "is a combination" if len(aliased) == 1 else "are combinations"
     return warning(
-        f"{len(aliased)} of the {X.shape[1]} columns of the fixed part {which} of others ({shown}); none is left out, "
-        "and what the data can not tell apart is decided by the priors"
+        f"{len(aliased)} of the {X.shape[1]} columns of the fixed part {which} of others ({shown}); in the "
+        "posterior none is left out, and the priors decide what the data can not tell apart; REML and ML give NaN "
+        "for them"
     )
 
 
