@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
 from bayesmm.graph import native
 from bayesmm.graph.distributions import improper_parameters
-from bayesmm.graph.interpreted import PYTHON, without_compiler
+from bayesmm.graph.interpreted import PYTHON, exact_arithmetic, without_compiler
 from bayesmm.graph.size import check_memory, kept_variables
 from bayesmm.graph.start import check_start
 from bayesmm.graph.tree import NUTPIE, PYMC, Run, data_groups, drawn, draws_tree, finished_run
@@ -122,6 +122,7 @@ def sample_graph(
     with (
         progress_bar(progress, settings.chains, settings.tune + settings.draws) as bar,
         without_compiler(),
+        exact_arithmetic(),
         threadpool_limits(BLAS_THREADS),
     ):
         run = {"nutpie": _run_nutpie, "pymc": _run_pymc}[name](graph, settings, bar)

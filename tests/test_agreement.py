@@ -62,6 +62,22 @@ def test_both_graphs_give_one_posterior(name):
     assert worst[0] <= LIMIT, worst
 
 
+def test_centred_and_non_centred_give_one_posterior():
+    """The explicit graph of sleepstudy in both parameterisations: no divergence, R-hat below 1.01, one posterior."""
+    model = bmm.Model(DAYS, frame("sleepstudy"))
+    settings = dict(effects="explicit", draws=DRAWS, tune=1000, progress=False, target_accept=0.95)
+    trees = [model.sample(centred=c, seed=s, **settings).tree for c, s in ((True, 13), (False, 14))]
+    one, other = (tree["posterior"].to_dataset() for tree in trees)
+    for tree, posterior in zip(trees, (one, other), strict=True):
+        assert int(tree["sample_stats"]["diverging"].sum()) == 0
+        assert max(float(np.nanmax(values)) for values in az.rhat(posterior).data_vars.values()) < 1.01
+        assert least_ess(posterior) > LEAST_ESS
+        assert posterior["sd_Subject"].sel(Subject_term="Days").mean() == pytest.approx(6.5, abs=0.3)
+        assert abs(posterior["corr_Subject"].sel(Subject_term="Intercept", Subject_term_bis="Days").mean()) < 0.2
+    worst = max(differences(one, other), key=lambda row: row[0])
+    assert worst[0] <= LIMIT, worst
+
+
 def least_ess(posterior):
     """Return the smallest bulk ESS; the constants on the diagonal of a correlation matrix have none."""
     return min(float(np.nanmin(values)) for values in (az.ess(posterior)[v].values for v in posterior.data_vars))

@@ -4,6 +4,7 @@ import csv
 import errno
 import io
 import os
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -16,20 +17,25 @@ from bayesmm.io import csv_text, slug, write_bytes, write_tables, write_tree
 resource = pytest.importorskip("resource")  # limits of a process: POSIX
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """Let no file of this process grow over 1,000 bytes: what a full disk does, half way through."""
+    """Let no file of this process grow over 1,000 bytes: what a full disk does, half way through.
+
+    For a few lines only: the limit holds for the test runner's own output as well, which may be a file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path, full_disk):
-    path = tmp_path / "fit.nc"
+def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path):
+    path, tree = tmp_path / "fit.nc", fake_fit().tree
     write_bytes(b"old", path)
-    with pytest.raises(OSError):
-        write_tree(fake_fit().tree, path)
+    with full_disk(), pytest.raises(OSError):
+        write_tree(tree, path)
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["fit.nc"]
 

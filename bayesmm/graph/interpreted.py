@@ -16,3 +16,12 @@ def without_compiler() -> AbstractContextManager:
     none of it: ten seconds and more for a graph with an LKJ prior, and a warning where there is no BLAS to link.
     """
     return pytensor.config.change_flags(cxx="")
+
+
+def exact_arithmetic() -> AbstractContextManager:
+    """Return a context in which Numba's code for PyTensor keeps the order of its sums and products.
+
+    PyTensor lets LLVM reassociate them, which it does in one way when it compiles a function whole, and in another
+    when it finds parts of it on the disk: the same seed would give other draws the first time than ever after.
+    """
+    return pytensor.config.change_flags(numba__fastmath=False)
