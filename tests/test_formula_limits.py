@@ -128,6 +128,7 @@ def test_no_formula_takes_long(kind):
         (f"y ~ f({repeated('a', 102, ',')})", "more than 100 operators and commas in one expression"),
         ("y ~ poly(x, 20001)", "found '20001' where a whole number from 1 to 20,000 is expected"),
     ],
+    ids=lambda value: value[:40],
 )
 def test_limits(text, beginning):
     with pytest.raises(FormulaError) as caught:
