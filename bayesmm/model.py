@@ -20,8 +20,12 @@ from bayesmm.reduction import Integrated, Problem, integrate
 EFFECTS = ("auto", "marginal", "explicit")
 # A factor is centred where the data know its effects better than the prior does: mean reliability above one half. The
 # centred parameterisation mixes at a rate of about 1 - reliability, the non-centred one at about the reliability
-# (Papaspiliopoulos, Roberts & Skoeld 2007, Statistical Science 22(1), section 2).
-CENTRED_ABOVE = 0.5
+# (Papaspiliopoulos, Roberts & Skoeld 2007, Statistical Science 22(1), section 2). What counts is the posterior, so the
+# sd is taken this many standard errors below REML, on the log scale, where the error is about 1 / sqrt(2 (G - 1)):
+# with 5 blocks and REML's reliability of 0.54 the centred graph has 122 divergences and an ESS of 13, the other 1,844.
+# With several factors, whose centred effects share one intercept, none is centred: in a crossed design of 12 x 10
+# levels with reliabilities of 0.96 and 0.86 the ESS is 210 with both centred, 395 with one, 1,545 with none.
+CENTRED_ABOVE, STANDARD_ERRORS = 0.5, 2.0
 # The cost model of "auto", in multiply-adds for each gradient. The marginal likelihood factorises and inverts a dense
 # matrix of the size of the rest, and scatters the coupling of each pattern; the explicit graph passes over all rows,
 # at about ten operations a number. The marginal posterior needs about a fifth of the gradients (benchmarks/: steps
@@ -118,8 +122,8 @@ class Model:
             slower.
         centred : "auto", bool, or mapping of factor to bool
             Whether the effects of a factor are sampled as they are, or in units of their standard deviations. "auto"
-            centres a factor when its effects are well determined by the data: mean reliability above 1/2 at the REML
-            estimate.
+            centres a single factor whose effects are well determined by the data: mean reliability above one half,
+            also with its sd two standard errors below REML.
 
         Returns
         -------
@@ -150,7 +154,7 @@ class Model:
         names = [block.name for block in self.design.blocks]
         if isinstance(centred, bool):
             return dict.fromkeys(names, centred)
-        chosen = dict(zip(names, reliabilities(self._reml) > CENTRED_ABOVE, strict=True)) if names else {}
+        chosen = dict(zip(names, centred_by_rule(self._reml), strict=True)) if names else {}
         if centred == "auto":
             return {name: bool(value) for name, value in chosen.items()}
         if not isinstance(centred, Mapping):
@@ -294,14 +298,27 @@ def fit(
     return model.sample(**sampling)
 
 
-def reliabilities(point: PointFit) -> np.ndarray:
-    """Return the mean reliability of each factor's effects, (K,): 1 - conditional variance / variance."""
+def centred_by_rule(point: PointFit) -> list[bool]:
+    """Return for each factor whether the explicit graph centres it: see CENTRED_ABOVE."""
+    if len(point.covariances) > 1:
+        return [False] * len(point.covariances)
+    return [bool(r > CENTRED_ABOVE) for r in reliabilities(point, STANDARD_ERRORS)]
+
+
+def reliabilities(point: PointFit, standard_errors: float = 0.0) -> np.ndarray:
+    """Return the mean reliability of each factor's effects, (K,): 1 - conditional variance / variance.
+
+    `standard_errors` is how far below REML's the variance is taken: for a variance k times as large, a reliability r
+    becomes k r / (1 - r + k r).
+    """
     out = []
     for Sigma, conditional in zip(point.covariances, point.conditional, strict=True):
         variance = np.diag(Sigma)
         mean_conditional = np.diagonal(conditional, axis1=1, axis2=2).mean(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            out.append(np.mean(np.where(variance > 0, 1 - mean_conditional / variance, 0.0)))
+            r = np.where(variance > 0, 1 - mean_conditional / variance, 0.0)
+        k = np.exp(-2 * standard_errors / np.sqrt(2 * max(len(conditional) - 1, 1)))
+        out.append(np.mean(k * r / (1 - r + k * r)))
     return np.array(out)
 
 
