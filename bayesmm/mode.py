@@ -167,7 +167,7 @@ def _derivatives(shape: Shape, sds: Floats, partial: Floats) -> tuple[Floats, Fl
 
 def _likelihood(posterior: Posterior, x: Floats) -> tuple[Value, float, FixedPrior, list[Floats]]:
     """Return the marginal likelihood at x, sigma, the prior of the fixed columns, and the relative factors."""
-    sigma = math.exp(x[posterior.log_sigma])
+    sigma = np.exp(x[posterior.log_sigma])  # NumPy: its square may overflow to inf, which is no density, not an error
     mean = np.zeros(len(posterior.integrated.at))
     for place, j in enumerate(posterior.loose):
         mean[j] = x[posterior.log_sigma + 1 + place] - posterior.integrated.at[j]

@@ -122,8 +122,8 @@ def log_likelihood(cp: CrossProducts, value: Value, n_flat: int) -> float:
     """Return log p for an evaluation; `n_flat` is the number of flat columns integrated out."""
     if not value.ok:
         return -math.inf
-    log_scale = (cp.n - n_flat) * math.log(2 * math.pi * value.sigma**2) - cp.sum_log_weights
-    return -0.5 * (log_scale + value.logdet + value.quad / value.sigma**2)
+    log_scale = (cp.n - n_flat) * (math.log(2 * math.pi) + 2 * math.log(value.sigma)) - cp.sum_log_weights
+    return -0.5 * (log_scale + value.logdet + value.quad / value.sigma / value.sigma)  # sigma^2 may overflow
 
 
 def conditional(
