@@ -146,7 +146,7 @@ def conditional(
     h = Q @ c
     fixed = slice(len(c) - cp.p, None)
     Q_b = Q - _given(Q, fixed) if given_fixed else Q
-    modes = [_leading_modes(cp, blocks, L, B, prior.mean, h)] if cp.order else []
+    modes = [_leading_modes(cp, blocks, L, prior.mean, h)] if cp.order else []
     covariances = [_leading_covariances(cp, blocks, L, B, Q_b)] if cp.order else []
     end = 0
     for q, G in zip(cp.q[1:], cp.n_levels[1:], strict=True):
@@ -189,8 +189,8 @@ def _schur(cp: CrossProducts, blocks: tuple[Floats, ...], mean: Floats):
     return S, c, L, B
 
 
-def _leading_modes(cp: CrossProducts, blocks, L: Floats, B: Floats, mean: Floats, h: Floats) -> Floats:
-    """Return b = T L^-T (L^-1 T'z - B h) for every level of the leading factor, (G, q)."""
+def _leading_modes(cp: CrossProducts, blocks, L: Floats, mean: Floats, h: Floats) -> Floats:
+    """Return b = T (L L')^-1 T'(z - C h) for every level of the leading factor, (G, q)."""
     lead, T = cp.leading, blocks[0]
     shift = _pattern_sums(lead, np.concatenate([np.zeros(len(h) - cp.p), mean]))
     z = cp.z - shift[cp.pattern]
