@@ -1,0 +1,59 @@
+"""Confidence intervals of the parameters of a maximised fit."""
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri, stdtrit
+
+from bayesmm.errors import listing, suggest
+from bayesmm.inference.linear import linear_summary
+from bayesmm.inference.profile import check_level, parameters_of, profiles
+from bayesmm.pointfit import PointFit
+
+METHODS = ("profile", "wald")
+
+
+def confint(point: PointFit, level: float = 0.95, method: str = "profile") -> pd.DataFrame:
+    """Return confidence intervals.
+
+    Parameters
+    ----------
+    point : PointFit
+        By REML or ML.
+    level : float
+        Probability of each interval.
+    method : {"profile", "wald"}
+        "profile": of every sd, correlation, parameter of the family (sigma) and coefficient, from the profiled ML
+        deviance (also for a REML fit, as lme4 does). "wald": of the coefficients, estimate +- z se. Of a linear model
+        both give Student's t intervals of the coefficients, which are exact.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index parameter (``sd_Subject[Days]``, ``sigma``, ``beta[Days]``); lower, upper.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method, or a level that is no probability.
+    DataError
+        For a profile of the mode of a posterior.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {listing(METHODS)}, not {method!r}{suggest(str(method), METHODS)}")
+    check_level(level)
+    if not point.design.blocks and point.design.family.gaussian:
+        found = linear_summary(point)
+        return _around(found.coefficients, float(stdtrit(found.df_resid, (1 + level) / 2)))
+    if method == "wald":
+        return _around(point.fixef(), float(ndtri((1 + level) / 2)))
+    parameters = parameters_of(point)
+    ends = [(found.lower, found.upper) for found in profiles(point, parameters, level)]
+    index = pd.Index([parameter.label for parameter in parameters], name="parameter")
+    return pd.DataFrame(np.array(ends), index=index, columns=["lower", "upper"])
+
+
+def _around(table: pd.DataFrame, quantile: float) -> pd.DataFrame:
+    half = quantile * table["se"].to_numpy()
+    estimate = table["estimate"].to_numpy()
+    index = pd.Index([f"beta[{name}]" for name in table.index], name="parameter")
+    return pd.DataFrame({"lower": estimate - half, "upper": estimate + half}, index=index)

@@ -1,0 +1,142 @@
+"""-2 log-likelihood of a generalised model with one parameter held: the curves of `constrained` for other families.
+
+The coordinates are those of `glmm`: y = (coefficients, free entries of T, logs of the family's parameters). Holding a
+parameter at c leaves a linear map y = shift(c) + M(c) x to fewer coordinates x.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesmm.glmm import GlmmProblem, Warm, criterion_of, make_problem
+from bayesmm.inference.constrained import BOUNDS, Curve, capped, edge, reordered
+from bayesmm.inference.terms import estimated
+from bayesmm.marginal.crossproducts import Floats
+from bayesmm.maximize import lower_factor
+from bayesmm.pointfit import PointFit
+from bayesmm.points import estimate
+from bayesmm.tables import Parameter
+
+# The first step away from a positive parameter of the family, as a share of it.
+SHARE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """y = shift(c) + M(c) x.
+
+    Attributes
+    ----------
+    map : callable
+        c -> (shift (d,), M (d, d - 1)).
+    step : float
+        A first step of c.
+    unsigned : tuple of int
+        Places in x whose sign does not count: of a correlation.
+    """
+
+    map: Callable[[float], tuple[Floats, Floats]]
+    step: float
+    unsigned: tuple[int, ...] = ()
+
+
+def general_curve(point: PointFit, parameter: Parameter) -> Curve:
+    """Return the curve of a parameter of a generalised model's ML fit."""
+    of_block = parameter.kind in ("sd", "corr")
+    design = reordered(point.design, parameter)[0] if of_block else point.design
+    problem = make_problem(design)
+    effects = sum(len(block.levels) * len(block.columns) for block in design.blocks)
+    value = criterion_of(problem, point.nagq, Warm(np.zeros(effects)))
+    make = {"beta": _coefficient, "sd": _sd, "corr": _corr}.get(parameter.kind, _auxiliary)
+    held = make(point, parameter, problem)
+
+    def deviance(c: float, x: Floats) -> tuple[float, Floats]:
+        signs, (shift, M) = np.ones(len(x)), held.map(c)
+        for i in held.unsigned:
+            signs[i] = -1.0 if x[i] < 0 else 1.0
+        total, gradient = value(shift + M @ (signs * x))
+        return total, signs * (M.T @ gradient)
+
+    best = estimate(point, parameter)
+    shift, M = held.map(0.0 if math.isnan(best) else best)
+    start = np.linalg.lstsq(M, _coordinates(problem, point, parameter) - shift)[0]
+    if held.unsigned:
+        deviance = capped(deviance, min(edge(deviance, start, i) for i in held.unsigned))
+    diagonal = _diagonal(problem).astype(float) @ np.abs(M) > 0
+    return Curve(deviance, best, start, point.criterion, BOUNDS[parameter.kind], of_block, held.step, diagonal)
+
+
+def _coordinates(problem: GlmmProblem, point: PointFit, parameter: Parameter) -> Floats:
+    """Return y at the fit."""
+    kept = estimated(point.design)
+    coefficients = np.linalg.lstsq(problem.basis[kept], (point.beta - problem.origin)[kept])[0]
+    factors = []
+    for k in problem.order:
+        Sigma = point.covariances[k]
+        if k == parameter.block:
+            order = reordered(point.design, parameter)[1]
+            Sigma = Sigma[np.ix_(order, order)]
+        values, vectors = np.linalg.eigh(Sigma * np.outer(problem.scales[k], problem.scales[k]))
+        factors.append(lower_factor(vectors * np.sqrt(np.maximum(values, 0.0))).ravel() / problem.unit)
+    T = np.concatenate([np.empty(0), *factors])[problem.free]
+    return np.concatenate([coefficients, T, np.log(list(point.auxiliaries.values()))])
+
+
+def _diagonal(problem: GlmmProblem) -> NDArray[np.bool_]:
+    """Return which of y are diagonal entries of T."""
+    _, free, logs = problem.parts
+    eyes = np.concatenate([np.empty(0), *(np.eye(len(problem.scales[k])).ravel() for k in problem.order)])
+    flags = np.zeros(logs.stop, dtype=bool)
+    flags[free] = eyes[problem.free] == 1
+    return flags
+
+
+def _coefficient(point: PointFit, parameter: Parameter, problem: GlmmProblem) -> _Held:
+    """beta_j = origin_j + basis_j y: the coefficients along basis_j are held, those across it are x."""
+    j, (r, size) = parameter.terms[0], (problem.parts[0].stop, problem.parts[2].stop)
+    row = problem.basis[j]
+    M = np.zeros((size, size - 1))
+    M[:r, : r - 1] = np.linalg.qr(row[:, None], mode="complete")[0][:, 1:]
+    M[r:, r - 1 :] = np.eye(size - r)
+    along = np.append(row / (row @ row), np.zeros(size - r))
+    return _Held(lambda c: ((c - problem.origin[j]) * along, M), float(np.sqrt(point.beta_cov[j, j])))
+
+
+def _one_entry(problem: GlmmProblem, at: int, transform: Callable[[float], float], step: float) -> _Held:
+    unit = np.eye(problem.parts[2].stop)
+    M = np.delete(unit, at, axis=1)
+    return _Held(lambda c: (transform(c) * unit[at], M), step)
+
+
+def _auxiliary(point: PointFit, parameter: Parameter, problem: GlmmProblem) -> _Held:
+    at = problem.parts[2].start + list(point.auxiliaries).index(parameter.label)
+    return _one_entry(problem, at, math.log, SHARE * estimate(point, parameter))
+
+
+def _first_entry(problem: GlmmProblem, k: int) -> int:
+    """Return the place in y of T_11 of block k."""
+    before = sum(len(problem.scales[i]) ** 2 for i in problem.order[: problem.order.index(k)])
+    return problem.parts[1].start + int(np.flatnonzero(problem.free == before)[0])
+
+
+def _sd(point: PointFit, parameter: Parameter, problem: GlmmProblem) -> _Held:
+    k, unit = parameter.block, problem.unit / problem.scales[parameter.block][0]
+    groups = len(point.design.blocks[k].levels)
+    step = max(estimate(point, parameter) / math.sqrt(2 * groups), SHARE * unit)
+    return _one_entry(problem, _first_entry(problem, k), lambda c: c / unit, step)
+
+
+def _corr(point: PointFit, parameter: Parameter, problem: GlmmProblem) -> _Held:
+    """T_21 and T_22, the next two entries after T_11, are c and sqrt(1 - c^2) times the length of their row."""
+    first, size = _first_entry(problem, parameter.block), problem.parts[2].stop
+    low, diagonal = first + 1, first + 2
+
+    def linear(c: float) -> tuple[Floats, Floats]:
+        M = np.delete(np.eye(size), low, axis=1)
+        M[low, diagonal - 1], M[diagonal, diagonal - 1] = c, math.sqrt(max(1 - c * c, 0.0))
+        return np.zeros(size), M
+
+    return _Held(linear, SHARE, (first, diagonal - 1))

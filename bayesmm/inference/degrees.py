@@ -1,0 +1,85 @@
+"""t tests of the coefficients with denominator degrees of freedom."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.errors import listing, suggest
+from bayesmm.inference.containment import containment, small_sample_factor
+from bayesmm.inference.kenward_roger import kenward_roger
+from bayesmm.inference.linear import linear_summary
+from bayesmm.inference.satterthwaite import satterthwaite
+from bayesmm.inference.tails import t_tail
+from bayesmm.inference.terms import estimated
+from bayesmm.marginal.crossproducts import Floats
+from bayesmm.pointfit import PointFit
+
+
+def _by_satterthwaite(point: PointFit) -> tuple[Floats, Floats]:
+    found = satterthwaite(point)
+    return np.sqrt(np.diag(found.covariance)), np.array([found.df(row) for row in np.eye(len(found.covariance))])
+
+
+def _by_kenward_roger(point: PointFit) -> tuple[Floats, Floats]:
+    found = kenward_roger(point)
+    return np.sqrt(np.diag(found.adjusted)), np.array([found.df(row) for row in np.eye(len(found.adjusted))])
+
+
+def _by_containment(point: PointFit) -> tuple[Floats, Floats]:
+    kept = estimated(point.design)
+    return np.sqrt(np.diag(point.beta_cov))[kept] * small_sample_factor(point), containment(point)[kept]
+
+
+# name -> function of a PointFit that returns standard errors and degrees of freedom, (r,) each
+METHODS: Mapping[str, Callable[[PointFit], tuple[Floats, Floats]]] = MappingProxyType(
+    {"satterthwaite": _by_satterthwaite, "kenward-roger": _by_kenward_roger, "containment": _by_containment}
+)
+
+
+def check_method(ddf: str) -> None:
+    """Raise a ValueError for an unknown method."""
+    if ddf not in METHODS:
+        raise ValueError(f"ddf must be one of {listing(METHODS)}, not {ddf!r}{suggest(str(ddf), METHODS)}")
+
+
+def t_table(point: PointFit, ddf: str) -> pd.DataFrame:
+    """Return the coefficients with degrees of freedom and two-sided p-values of Student's t.
+
+    Parameters
+    ----------
+    point : PointFit
+        Of a Gaussian model by REML or ML.
+    ddf : {"satterthwaite", "kenward-roger", "containment"}
+        Kenward-Roger's standard errors are those of its adjusted covariance; containment is nlme's rule, with nlme's
+        factor sqrt(n / (n - p)) on the standard errors of an ML fit. For a linear model all three are the residual
+        degrees of freedom n - p, with the standard errors of least squares.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index coef; estimate, se, df, t, p.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method.
+    DataError
+        For a family, a size or a structure that the method is not for.
+    """
+    check_method(ddf)
+    table = pd.DataFrame(index=pd.Index(point.design.coefficients, name="coef"))
+    if not point.design.blocks:
+        least_squares = linear_summary(point)
+        coefficients = least_squares.coefficients.copy()
+        coefficients.insert(2, "df", float(least_squares.df_resid))
+        return coefficients
+    kept, (se, df) = estimated(point.design), METHODS[ddf](point)
+    table["estimate"] = point.beta
+    for name, values in (("se", se), ("df", df)):
+        table[name] = np.nan
+        table.iloc[kept, table.columns.get_loc(name)] = values
+    table["t"] = table["estimate"] / table["se"]
+    table["p"] = t_tail(table["t"].to_numpy(), table["df"].to_numpy())
+    return table

@@ -1,0 +1,188 @@
+"""Kenward and Roger's adjusted covariance and degrees of freedom (1997, Biometrics 53, 983-997), as pbkrtest has them.
+
+V = sum_i gamma_i G_i is linear in its parameters (the entries of the covariance matrices and sigma^2), so that the
+second derivatives of V vanish. With Phi = (X'V^-1X)^-1,
+
+    P_i = -X'V^-1 G_i V^-1 X,  Q_ij = X'V^-1 G_i V^-1 G_j V^-1 X,
+    I_ij = 1/2 [tr(V^-1 G_i V^-1 G_j) - 2 tr(Phi Q_ij) + tr(Phi P_i Phi P_j)],  W = I^-1,
+    Phi_A = Phi + 2 Phi {sum_ij W_ij (Q_ij - P_i Phi P_j)} Phi.
+
+No n x n matrix occurs. With A = Z'DZ, B = Z'DX for the weights D, V = sigma^2 (D^-1 + Z Lam Lam' Z') and
+P = Lam (Lam'A Lam + I)^-1 Lam',
+
+    sigma^2 V^-1 = D - D Z P Z'D,
+    sigma^4 V^-1 D^-1 V^-1 = D - D Z H Z'D,  H = 2P - PAP,
+    sigma^6 V^-1 D^-1 V^-1 D^-1 V^-1 = D - D Z N Z'D,  N = 3P - 3PAP + PAPAP,
+
+and everything above is a product of matrices of the size of the random effects, m.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from bayesmm.errors import DataError
+from bayesmm.inference.terms import check_gaussian, estimated
+from bayesmm.marginal.crossproducts import Floats, Ints
+from bayesmm.pointfit import PointFit
+
+# About ten dense m x m matrices are held: 720 MB at this size, and a minute of one core.
+MOST_EFFECTS = 3000
+# pbkrtest takes a generalised inverse of the information where its smallest eigenvalue is below 1e-10; this one is
+# relative, since the parameters have units.
+SINGULAR_INFORMATION = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class KenwardRoger:
+    """The adjusted covariance and what the degrees of freedom need.
+
+    Attributes
+    ----------
+    adjusted : (r, r) float64
+        Phi_A, of the coefficients that can be estimated.
+    unadjusted : (r, r) float64
+        Phi.
+    P : (v, r, r) float64
+    W : (v, v) float64
+        Covariance of the variance parameters, from their expected information.
+    """
+
+    adjusted: Floats
+    unadjusted: Floats
+    P: Floats
+    W: Floats
+
+    def df(self, contrast: Floats) -> float:
+        """Return the degrees of freedom of a contrast of shape (r,)."""
+        return self.f_test(contrast[None, :])[0]
+
+    def f_test(self, rows: Floats) -> tuple[float, float]:
+        """Return the denominator degrees of freedom and the factor that F is multiplied by, for (q, r) contrasts.
+
+        Kenward & Roger (1997), section 3; for q = 1 they are 2 / A_2 and 1.
+        """
+        q, Phi = len(rows), self.unadjusted
+        Theta = rows.T @ np.linalg.solve(rows @ Phi @ rows.T, rows)
+        M = np.array([Theta @ Phi @ P @ Phi for P in self.P])
+        traces = np.trace(M, axis1=1, axis2=2)
+        A1 = float(traces @ self.W @ traces)
+        A2 = float(np.einsum("ij,iab,jba->", self.W, M, M))
+        if A2 <= 0:  # nothing in this contrast depends on an estimated variance ratio
+            return np.inf, 1.0
+        g = ((q + 1) * A1 - (q + 4) * A2) / ((q + 2) * A2)
+        c = np.array([g, q - g, q + 2 - g]) / (3 * q + 2 * (1 - g))
+        B = (A1 + 6 * A2) / (2 * q)
+        E = 1 / (1 - A2 / q)
+        rho = (1 + c[0] * B) / ((1 - c[1] * B) ** 2 * (1 - c[2] * B)) / (q * E**2)  # V / (2 E^2)
+        if q == 1:
+            return 2 / A2, 1.0
+        m = 4 + (q + 2) / (q * rho - 1)
+        return m, m / (E * (m - 2))
+
+
+def kenward_roger(point: PointFit) -> KenwardRoger:
+    """Return Kenward and Roger's adjustment of a Gaussian REML fit.
+
+    Raises
+    ------
+    DataError
+        For another family or method than REML, and for more than `MOST_EFFECTS` random effects.
+    """
+    check_gaussian(point, "Kenward and Roger's method")
+    design = point.design
+    if point.method != "REML":
+        raise DataError(f"Kenward and Roger's method is for REML, and this fit is by {point.method}; maximize('REML')")
+    m = sum(len(block.levels) * len(block.columns) for block in design.blocks)
+    if m > MOST_EFFECTS:
+        raise DataError(
+            f"Kenward and Roger's method would need dense matrices of all {m:,} random effects, and {MOST_EFFECTS:,} "
+            "is the most that is tried; with so many, ddf='satterthwaite' gives nearly the same"
+        )
+    Z, Sigma, pairs = _random_part(point)
+    X = design.X[:, estimated(design)]
+    w = np.ones(design.n) if design.weights is None else design.weights
+    # X is made orthonormal and the response's unit 1, so that no scale costs digits
+    Q, R = np.linalg.qr(X * np.sqrt(w)[:, None])
+    inner = _inner(Z, Q / np.sqrt(w)[:, None], w, Sigma / point.sigma**2, pairs)
+    inverse = np.linalg.inv(R) * point.sigma
+    return KenwardRoger(
+        inverse @ inner.adjusted @ inverse.T,
+        inverse @ inner.unadjusted @ inverse.T,
+        np.einsum("ai,vab,bj->vij", np.linalg.inv(inverse), inner.P, np.linalg.inv(inverse)),
+        inner.W,
+    )
+
+
+def _random_part(point: PointFit) -> tuple[sparse.csr_array, Floats, list[list[tuple[Ints, Ints]]]]:
+    """Return Z (n, m), the covariance (m, m) of the random effects, and each parameter's positions in it.
+
+    A parameter is a list of (rows, columns): the ones of its derivative dSigma.
+    """
+    design, n = point.design, point.design.n
+    m = sum(len(block.levels) * len(block.columns) for block in design.blocks)
+    rows, columns, values, pairs, start = [], [], [], [], 0
+    Sigma = np.zeros((m, m))
+    for block, covariance in zip(design.blocks, point.covariances, strict=True):
+        scale = np.sqrt(np.mean(block.Z**2, axis=0))
+        scale = np.where(scale > 0, scale, 1.0)
+        G, q = len(block.levels), len(block.columns)
+        place = start + np.arange(G * q).reshape(q, G)
+        for a in range(q):
+            rows.append(np.arange(n))
+            columns.append(place[a][block.index])
+            values.append(block.Z[:, a] / scale[a])
+            for b in range(q):
+                Sigma[place[a], place[b]] = covariance[a, b] * scale[a] * scale[b]
+        for part in block.partition:
+            for at, a in enumerate(part):
+                pairs.append([(place[a], place[a])])
+                pairs += [[(place[a], place[b]), (place[b], place[a])] for b in part[at + 1 :]]
+        start += G * q
+    parts = [np.concatenate([np.empty(0), *part]) for part in (values, rows, columns)]
+    Z = sparse.csr_array((parts[0], (parts[1].astype(int), parts[2].astype(int))), shape=(n, m))
+    return Z, Sigma, pairs
+
+
+def _inner(Z: sparse.csr_array, X: Floats, w: Floats, Sigma: Floats, pairs: list) -> KenwardRoger:
+    """Return the adjustment for sigma = 1: the formulas of the head of this file; the last parameter is sigma^2."""
+    n = len(w)
+    weighted = Z.multiply(w[:, None]).T.tocsr()
+    A, B, D = (weighted @ Z).toarray(), weighted @ X, X.T @ (X * w[:, None])
+    P = _solved(A, Sigma)
+    AP = A @ P
+    PAP = P @ AP
+    H, N = 2 * P - PAP, 3 * P - 3 * PAP + PAP @ AP
+    S, U = A - AP @ A, B - AP @ B
+    AH = A @ H
+    F, Y = A - AH @ A, B - AH @ B
+    Phi = np.linalg.inv(D - B.T @ P @ B)
+    v, r = len(pairs) + 1, X.shape[1]
+    traces, Q_, P_ = np.empty((v, v)), np.empty((v, v, r, r)), np.empty((v, r, r))
+    P_[-1] = -(D - B.T @ H @ B)
+    Q_[-1, -1] = D - B.T @ N @ B
+    traces[-1, -1] = n - np.einsum("ij,ji->", H, A)
+    for i, ones in enumerate(pairs):
+        P_[i] = -sum(U[a].T @ U[b] for a, b in ones)
+        Q_[i, -1] = sum(U[a].T @ Y[b] for a, b in ones)
+        Q_[-1, i] = Q_[i, -1].T
+        traces[i, -1] = traces[-1, i] = sum(F[b, a].sum() for a, b in ones)
+        for j, others in enumerate(pairs):
+            Q_[i, j] = sum(U[a].T @ S[np.ix_(b, c)] @ U[d] for a, b in ones for c, d in others)
+            traces[i, j] = sum(np.sum(S[np.ix_(d, a)].T * S[np.ix_(b, c)]) for a, b in ones for c, d in others)
+    return _adjustment(Phi, P_, Q_, traces)
+
+
+def _adjustment(Phi: Floats, P: Floats, Q: Floats, traces: Floats) -> KenwardRoger:
+    M = Phi @ P
+    twice = traces - 2 * np.einsum("ab,ijba->ij", Phi, Q) + np.einsum("iab,jba->ij", M, M)
+    W = 2 * np.linalg.pinv((twice + twice.T) / 2, rcond=SINGULAR_INFORMATION, hermitian=True)
+    middle = np.einsum("ij,ijab->ab", W, Q) - np.einsum("ij,iab,jbc->ac", W, P, M)
+    adjusted = Phi + 2 * Phi @ middle @ Phi
+    return KenwardRoger((adjusted + adjusted.T) / 2, Phi, P, W)
+
+
+def _solved(A: Floats, Sigma: Floats) -> Floats:
+    """Return Lam (Lam'A Lam + I)^-1 Lam' = (I + Sigma A)^-1 Sigma for any Sigma, singular or not."""
+    return np.linalg.solve(np.eye(len(A)) + Sigma @ A, Sigma)

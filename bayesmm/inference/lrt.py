@@ -1,0 +1,189 @@
+"""Likelihood ratio tests of nested models, and what is wrong with them at a boundary."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.errors import DataError
+from bayesmm.inference.nesting import Step, compare_designs
+from bayesmm.inference.tails import chi2_tail
+from bayesmm.inference.terms import family_text
+from bayesmm.inference.text import frame_lines
+from bayesmm.layout import shorten, wrap
+from bayesmm.maximize import maximize
+from bayesmm.pointfit import PointFit
+
+FORMULA_WIDTH = 90  # columns of a formula in the list of models
+# Two logarithms of a likelihood that differ by less are the same to the optimiser.
+SAME_LOGLIK = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class LikelihoodRatio:
+    """A table of likelihood ratio tests, the smallest model first.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        Index model (from 1); npar, AIC, BIC, logLik, deviance, Chisq, Df, Pr(>Chisq), Pr(mixture); each test is
+        against the row above. ``Pr(mixture)`` is the p-value that holds when a variance is 0 under the smaller model,
+        and NaN where there is no such variance or its distribution has no simple form.
+    models : tuple of str
+        The formulas, in the order of the table.
+    points : tuple of PointFit
+        The fits that were compared, refitted by ML where that was needed.
+    notes : tuple of str
+        What was refitted, which models are not nested, what the p-values mean at a boundary.
+    """
+
+    table: pd.DataFrame
+    models: tuple[str, ...]
+    points: tuple[PointFit, ...]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        names = [f"{i}: {shorten(text, FORMULA_WIDTH)}" for i, text in enumerate(self.models, start=1)]
+        shown = self.table.dropna(axis="columns", how="all")
+        notes = [line for note in self.notes for line in wrap(note)]
+        return "\n".join(["Likelihood ratio test", *names, "", *frame_lines(shown), *([""] if notes else []), *notes])
+
+    __repr__ = __str__
+
+
+def lrt(a: PointFit, b: PointFit, *more: PointFit, refit: bool = True) -> LikelihoodRatio:
+    """Compare nested models by likelihood ratios, as lme4's anova() does.
+
+    Parameters
+    ----------
+    a, b, *more : PointFit
+        Fits of the same rows and response, in any order: the table sorts them by their number of parameters.
+    refit : bool
+        True: REML fits are refitted by ML, which is valid whatever differs. False: their REML log-likelihoods are
+        compared as they are, as lmtest's lrtest() does; that is a test only where the fixed effects are the same.
+
+    Returns
+    -------
+    LikelihoodRatio
+
+    Raises
+    ------
+    DataError
+        If the fits are of other rows, another response, weights or family, or one is the mode of a posterior.
+
+    Notes
+    -----
+    A variance that is 0 under the smaller model lies on the boundary of the larger one, and twice the log likelihood
+    ratio is then not chi-square with Df degrees of freedom, whose p-value is too large. Where the larger model has one
+    more random effect, correlated with q others, the distribution is the even mixture of chi-squares with q and q + 1
+    degrees of freedom, plus those of the other parameters tested (Stram & Lee 1994, Biometrics 50, 1171-1177, cases 1
+    to 3).
+    """
+    points = (a, b, *more)
+    _check_comparable(points)
+    order = np.argsort([point.npar for point in points], kind="stable")
+    points, notes = [points[i] for i in order], []
+    if refit and any(point.method == "REML" for point in points):
+        refitted = [point for point in points if point.method == "REML"]
+        notes.append(f"{len(refitted)} REML fit(s) refitted by ML")
+        points = [maximize(point.design, "ML") if point.method == "REML" else point for point in points]
+    steps = [compare_designs(small.design, large.design) for small, large in pairwise(points)]
+    table = _table(points, steps)
+    notes += [note for i, step in enumerate(steps, start=1) for note in _notes(i, step, points, table)]
+    models = tuple(point.design.formula.text for point in points)
+    return LikelihoodRatio(table, models, tuple(points), tuple(notes))
+
+
+def _check_comparable(points: tuple[PointFit, ...]) -> None:
+    """Raise a DataError unless all fits are of the same response, rows, weights and family."""
+    first = points[0].design
+    for number, point in enumerate(points, start=1):
+        design = point.design
+        if point.method == "MAP":
+            raise DataError(
+                f"fit {number} is the mode of a posterior (MAP), and a likelihood ratio is for maximised likelihoods; "
+                "use maximize('REML') or maximize('ML')"
+            )
+        if family_text(design) != family_text(first):
+            raise DataError(
+                f"the fits have different families ({family_text(first)} and {family_text(design)}), whose likelihoods "
+                "can not be compared"
+            )
+        if design.n != first.n:
+            raise DataError(
+                f"the fits use different rows ({first.n:,} and {design.n:,}), so that their likelihoods can not be "
+                "compared; give both models data without missing values in any column that either uses"
+            )
+        if not (design.response == first.response and np.array_equal(design.y, first.y)):
+            raise DataError(
+                f"the fits have different responses ({first.response!r} and {design.response!r}, row by row), so that "
+                "their likelihoods can not be compared"
+            )
+        if not (_same(design.weights, first.weights) and _same(design.trials, first.trials)):
+            raise DataError("the fits have different weights or trials, so that their likelihoods can not be compared")
+
+
+def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
+
+
+def _table(points: list[PointFit], steps: list[Step]) -> pd.DataFrame:
+    loglik = np.array([point.loglik for point in points])
+    npar = np.array([point.npar for point in points])
+    chisq = np.array([np.nan, *np.maximum(2 * np.diff(loglik), 0.0)])
+    df = np.array([np.nan, *np.diff(npar).astype(float)])
+    tests = zip(chisq[1:], df[1:], steps, strict=True)
+    mixture = [np.nan, *(mixture_p(c, d) if _simple(step) else np.nan for c, d, step in tests)]
+    table = {
+        "npar": npar,
+        "AIC": [point.aic for point in points],
+        "BIC": [point.bic for point in points],
+        "logLik": loglik,
+        "deviance": -2 * loglik,
+        "Chisq": chisq,
+        "Df": df,
+        "Pr(>Chisq)": np.where(df > 0, chi2_tail(chisq, np.where(df > 0, df, 1.0)), np.nan),
+        "Pr(mixture)": mixture,
+    }
+    return pd.DataFrame(table, index=pd.RangeIndex(1, len(points) + 1, name="model"))
+
+
+def _simple(step: Step) -> bool:
+    """Return whether the larger model has just one more random effect: the cases with a known even mixture."""
+    return not step.reasons and step.added == 1
+
+
+def mixture_p(chisq: float, df: float) -> float:
+    """Return the p-value of the even mixture of chi-squares with df - 1 and df degrees of freedom (0: a point at 0)."""
+    lower = float(chi2_tail(chisq, df - 1)) if df > 1 else float(chisq <= 0)
+    return (lower + float(chi2_tail(chisq, df))) / 2
+
+
+def _notes(i: int, step: Step, points: list[PointFit], table: pd.DataFrame) -> list[str]:
+    """Return what has to be said of the test of model i + 1 against model i."""
+    pair, methods = f"models {i} and {i + 1}", {points[i - 1].method, points[i].method}
+    if table["Df"][i + 1] == 0:
+        return [f"{pair} have the same number of parameters: there is nothing to test"]
+    if step.reasons:
+        return [f"{pair} are not nested ({'; '.join(step.reasons)}): the p-value means nothing"]
+    notes = []
+    if methods == {"REML", "ML"}:
+        notes.append(f"{pair} are fitted by REML and by ML, whose likelihoods can not be compared; leave refit=True")
+    elif methods == {"REML"} and not step.same_fixed:
+        notes.append(
+            f"{pair} have different fixed effects, and REML likelihoods are then not comparable: the p-value means "
+            "nothing; leave refit=True"
+        )
+    if points[i].loglik < points[i - 1].loglik - SAME_LOGLIK and len(methods) == 1 and step.same_fixed:
+        notes.append(f"model {i + 1} has a lower likelihood than model {i}, which it contains: it has not converged")
+    return notes + _boundary_notes(pair, step)
+
+
+def _boundary_notes(pair: str, step: Step) -> list[str]:
+    if step.added <= 0:
+        return []
+    said = f"{pair}: the variance tested is 0 under the smaller model, at the boundary, so that Pr(>Chisq) is too large"
+    if _simple(step):
+        return [f"{said}; Pr(mixture) is by the 50:50 mixture of chi-squares with Df - 1 and Df degrees of freedom"]
+    return [f"{said} (conservative); with {step.added} random effects more there is no simple mixture"]

@@ -1,0 +1,75 @@
+"""Whether one fitted model is a special case of another, and how their random parts differ."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesmm.design import Block, Design
+from bayesmm.inference.containment import is_nested
+from bayesmm.inference.terms import estimated
+from bayesmm.marginal.crossproducts import Floats
+
+# A column lies in the span of others if less than this share of it is left beside them (lme4's check.rankX).
+IN_SPAN = 1e-7
+
+
+@dataclass(frozen=True)
+class Step:
+    """What leads from a smaller model to a larger one.
+
+    Attributes
+    ----------
+    reasons : tuple of str
+        Why the smaller is not a special case of the larger; empty if it is.
+    same_fixed : bool
+        Whether their fixed parts span the same space.
+    added : int
+        Number of random effects for each level that the larger has and the smaller has not.
+    """
+
+    reasons: tuple[str, ...]
+    same_fixed: bool
+    added: int
+
+
+def compare_designs(small: Design, large: Design) -> Step:
+    """Return how two models of the same data differ: column spaces of X, and each random term of the smaller one."""
+    X, wide = small.X[:, estimated(small)], large.X[:, estimated(large)]
+    reasons = []
+    if not spans(wide, X):
+        reasons.append("its fixed effects are no linear combinations of the other's")
+    if not np.allclose(small.offset, large.offset):
+        reasons.append("its offset is another one")
+    for block in small.blocks:
+        for part in block.partition:
+            if not _has_place(block, part, large):
+                terms = ", ".join(block.columns[i] for i in part)
+                reasons.append(f"its random term ({terms} | {block.group}) is not part of one of the other's")
+    added = _effects(large) - _effects(small)
+    return Step(tuple(reasons), X.shape[1] == wide.shape[1] and not reasons, added)
+
+
+def spans(wide: Floats, columns: Floats) -> bool:
+    """Return whether all `columns` (n, k) are linear combinations of those of `wide` (n, m)."""
+    if columns.shape[1] == 0:
+        return True
+    scale = np.linalg.norm(columns, axis=0)
+    columns = columns / np.where(scale > 0, scale, 1.0)
+    norms = np.linalg.norm(wide, axis=0)
+    Q, R = np.linalg.qr(wide / np.where(norms > 0, norms, 1.0))
+    Q = Q[:, np.abs(np.diag(R)) > IN_SPAN]
+    return bool((np.linalg.norm(columns - Q @ (Q.T @ columns), axis=0) < IN_SPAN).all())
+
+
+def _effects(design: Design) -> int:
+    return sum(len(block.columns) for block in design.blocks)
+
+
+def _has_place(block: Block, part: tuple[int, ...], large: Design) -> bool:
+    """Return whether the effects of a part are linear combinations of those of one correlated part of the other."""
+    return any(
+        len(other.levels) == len(block.levels)
+        and is_nested(block.index, other.index)
+        and any(spans(other.Z[:, list(whole)], block.Z[:, list(part)]) for whole in other.partition)
+        for other in large.blocks
+    )

@@ -1,0 +1,218 @@
+"""Profile likelihoods: the deviance as a function of one parameter, all others at their best, and its intervals.
+
+As in lme4, the deviance is the ML one for REML fits too, and zeta is the signed square root of its increase over the
+minimum; an interval is where |zeta| stays below the normal quantile (Bates et al. 2015, J Stat Softw 67(1), section
+5.1). A parameter whose zeta does not reach the quantile before its bound has the bound as its limit.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import ndtri
+
+from bayesmm.errors import BayesmmWarning, listing, suggest
+from bayesmm.inference.constrained import Curve, curve
+from bayesmm.inference.terms import check_likelihood
+from bayesmm.marginal.crossproducts import Floats
+from bayesmm.maximize import Search, hessian, maximize, minimum, newton
+from bayesmm.pointfit import PointFit
+from bayesmm.tables import Parameter, coefficients, variance_parameters
+
+# Points between the estimate and an end of the interval: a curve through four is smooth to the eye.
+POINTS_TO_END = 4
+# The next step is at most this many times the last: zeta of a variance flattens only slowly.
+GROWTH = 3.0
+# After so many steps (the last of 3^60 times the first) the likelihood has no end on this side.
+MOST_STEPS = 60
+# Relative precision of an end: reports have five digits at most.
+END_PRECISION = 1e-7
+# Gradient beyond which Newton's steps have not arrived, and a search from scratch is made.
+ARRIVED = 1e-4
+# Diagonal entries of the relative factors nearer to 0 are moved away from it before a search: 0 is always stationary.
+NUDGE = 0.05
+# Curvature of a saddle, relative to the largest: differences of the gradient leave about 1e-9.
+FLAT = 1e-6
+# A deviance lower than the minimum by more is no rounding: the fit was not at its maximum.
+LOWER = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """The profile of one parameter.
+
+    Attributes
+    ----------
+    parameter : str
+        Its label, such as ``sd_Subject[Days]``.
+    estimate : float
+        The ML estimate.
+    lower, upper : float
+        The ends of the interval of probability `level`.
+    level : float
+    table : pandas.DataFrame
+        Columns value (increasing) and zeta, from `lower` to `upper`.
+    """
+
+    parameter: str
+    estimate: float
+    lower: float
+    upper: float
+    level: float
+    table: pd.DataFrame
+
+
+def parameters_of(point: PointFit) -> list[Parameter]:
+    """Return the parameters that have an interval: sds, correlations, sigma, coefficients, in lme4's order."""
+    kept = [p for p in coefficients(point.design) if p.terms[0] not in point.design.aliased]
+    return [*variance_parameters(point.design), *kept]
+
+
+def profile(point: PointFit, place: str, level: float = 0.99) -> Profile:
+    """Return the profile of one parameter, from end to end of its interval.
+
+    Parameters
+    ----------
+    point : PointFit
+        Of a mixed model by REML or ML.
+    place : str
+        ``sd_Subject[Days]``, ``corr_Subject[Intercept, Days]``, ``sigma`` or ``beta[Days]``.
+    level : float
+        Probability of the interval.
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    ValueError
+        For a place that is not in the model, or a level that is no probability.
+    DataError
+        For the mode of a posterior.
+    """
+    places = {parameter.label: parameter for parameter in parameters_of(point)}
+    if place not in places:
+        raise ValueError(f"{place!r} is no parameter of the model ({listing(places)}){suggest(str(place), places)}")
+    return profiles(point, [places[place]], level)[0]
+
+
+def profiles(point: PointFit, parameters: list[Parameter], level: float) -> list[Profile]:
+    """Return the profiles of several parameters of one fit."""
+    check_level(level)
+    check_likelihood(point, "a profile likelihood")
+    fit = maximize(point.design, "ML") if point.method == "REML" else point
+    return [_profile(curve(fit, parameter), parameter.label, level) for parameter in parameters]
+
+
+def check_level(level: float) -> None:
+    """Raise a ValueError unless the level is a probability."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must be a probability between 0 and 1, such as 0.95, not {level!r}")
+
+
+def _profile(held: Curve, label: str, level: float) -> Profile:
+    z = float(ndtri((1 + level) / 2))
+    if math.isnan(held.estimate):  # a correlation with an sd of 0: the deviance does not depend on it
+        return Profile(label, math.nan, *held.bounds, level, pd.DataFrame({"value": held.bounds, "zeta": [0.0, 0.0]}))
+    sides = [_side(held, sign, z) for sign in (-1, 1)]
+    if max(side.lower_by for side in sides) > LOWER:
+        warnings.warn(
+            BayesmmWarning(f"the profile of {label} finds a higher likelihood than the fit, which has not converged"),
+            stacklevel=2,
+        )
+    values = np.array([*sides[0].values[::-1], *sides[1].values[1:]])
+    zeta = np.array([*(-x for x in sides[0].zeta[::-1]), *sides[1].zeta[1:]])
+    table = pd.DataFrame({"value": values, "zeta": zeta})
+    return Profile(label, held.estimate, sides[0].end, sides[1].end, level, table)
+
+
+class _Walk:
+    """The points of one side of a profile, outwards; `zeta` is not negative."""
+
+    def __init__(self, held: Curve) -> None:
+        self.held = held
+        self.values, self.zeta, self.xs = [held.estimate], [0.0], [held.start]
+        self.lower_by = 0.0
+        self.end = math.nan
+
+    def at(self, c: float) -> float:
+        """Minimise over the other parameters at c, keep the point, and return its zeta."""
+        held, start = self.held, self._start(c)
+        search = Search(lambda x: held.deviance(c, x))
+        value, x = minimise(search, start, held.diagonal)
+        self.lower_by = max(self.lower_by, held.least - value)
+        zeta = math.sqrt(max(value - held.least, 0.0))
+        place = int(np.searchsorted(np.abs(np.array(self.values) - held.estimate), abs(c - held.estimate)))
+        for kept, new in ((self.values, c), (self.zeta, zeta), (self.xs, x)):
+            kept.insert(place, new)
+        return zeta
+
+    def _start(self, c: float) -> Floats:
+        """Return the other parameters along the line through the two nearest points."""
+        near = np.argsort(np.abs(np.array(self.values) - c))[:2]
+        if len(near) < 2:
+            return self.xs[near[0]]
+        (c0, c1), (x0, x1) = ([kept[i] for i in near] for kept in (self.values, self.xs))
+        return x0 + (x1 - x0) * (c - c0) / (c1 - c0)
+
+
+def minimise(search: Search, start: Floats, diagonal: np.ndarray) -> tuple[float, Floats]:
+    """Return the minimum near `start`: Newton's steps, and a search from scratch where they do not arrive."""
+    if len(start) == 0:
+        return search(start)[0], start
+    x = newton(search, start)
+    value, gradient = search(x)
+    if np.abs(gradient).max() < ARRIVED and not ((np.abs(x[diagonal]) < NUDGE).any() and _is_saddle(search, x)):
+        return value, x
+    moved = np.where(diagonal & (np.abs(start) < NUDGE), np.where(start < 0, -NUDGE, NUDGE), start)
+    other = minimum(search, moved)
+    again = search(other)[0]
+    return (again, other) if again < value or not math.isfinite(value) else (value, x)
+
+
+def _is_saddle(search: Search, x: Floats) -> bool:
+    """Return whether the deviance falls in some direction, to second order."""
+    curvature = np.linalg.eigvalsh(hessian(search, x))
+    return bool(curvature[0] < -FLAT * max(curvature[-1], 1.0))
+
+
+def _side(held: Curve, sign: int, z: float) -> _Walk:
+    """Walk from the estimate to where zeta is z, or to the bound."""
+    walk, bound = _Walk(held), held.bounds[(sign + 1) // 2]
+    step, walk.end = held.step, bound
+    for _ in range(MOST_STEPS):
+        c, zeta = walk.values[-1], walk.zeta[-1]
+        if c == bound:
+            return walk
+        following = c + sign * step
+        if sign * (following - bound) >= 0:
+            following = bound if held.attained else (c + bound) / 2
+        new = walk.at(following)
+        if new >= z:
+            walk.end = _root(walk, c, following, z)
+            return walk
+        step = _next_step(abs(following - c), new - zeta, z)
+    return walk
+
+
+def _next_step(step: float, gained: float, z: float) -> float:
+    """Return the step that raises zeta by a share of z, if it goes on as it did."""
+    return step * min(GROWTH, z / POINTS_TO_END / gained) if gained > 0 else step * GROWTH
+
+
+def _root(walk: _Walk, inside: float, outside: float, z: float) -> float:
+    """Return where zeta is z, and end the walk there."""
+    known = dict(zip(walk.values, walk.zeta, strict=True))
+
+    def excess(c: float) -> float:
+        return (known[c] if c in known else walk.at(c)) - z
+
+    tolerance = END_PRECISION * max(abs(inside - outside), abs(inside), abs(outside))
+    end = float(brentq(excess, inside, outside, xtol=tolerance, rtol=4 * np.finfo(float).eps))
+    within = sum(abs(c - walk.held.estimate) < abs(end - walk.held.estimate) - 2 * tolerance for c in walk.values)
+    walk.values[within:], walk.zeta[within:] = [end], [z]
+    return end

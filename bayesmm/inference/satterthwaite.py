@@ -1,0 +1,124 @@
+"""Satterthwaite's degrees of freedom, as lmerTest has them.
+
+The variance of an estimated contrast l'beta is f(v) = l'C(v)l with v the variance parameters (the relative factors and
+sigma). With A the asymptotic covariance of v's estimate, twice the inverse Hessian of the deviance, var f is about
+g'Ag, and the degrees of freedom that match it are 2 f^2 / g'Ag (Giesbrecht & Burns 1985, Biometrics 41, 477-486;
+Kuznetsova, Brockhoff & Christensen 2017, J Stat Softw 82(13), section 2). v is taken in the coordinates of
+``maximize``: the columns' scaling is linear, and the answer does not depend on it.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from bayesmm.inference.terms import check_gaussian, estimated
+from bayesmm.marginal.crossproducts import Floats
+from bayesmm.marginal.gaussian import conditional, evaluate
+from bayesmm.maximize import flat
+from bayesmm.pointfit import PointFit
+from bayesmm.reduction import Problem, orthogonal_problem
+
+# Step of the central differences of analytic gradients, relative to a parameter of size 1: the cube root of the
+# rounding unit balances rounding (1e-11) and curvature (1e-11).
+STEP = 6e-6
+# A direction in which the deviance curves less than this share of the most, or the other way, says nothing of v:
+# lmerTest leaves out eigenvalues below 1e-8 of an unscaled Hessian.
+NO_CURVATURE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Satterthwaite:
+    """The covariance of the coefficients as a function of the variance parameters, to second moments.
+
+    Attributes
+    ----------
+    covariance : (r, r) float64
+        C, of the coefficients that can be estimated.
+    derivatives : (v, r, r) float64
+        dC / dv.
+    parameters : (v, v) float64
+        A, the asymptotic covariance of v.
+    """
+
+    covariance: Floats
+    derivatives: Floats
+    parameters: Floats
+
+    def df(self, contrast: Floats) -> float:
+        """Return the degrees of freedom of a contrast of shape (r,)."""
+        variance = contrast @ self.covariance @ contrast
+        g = np.einsum("i,vij,j->v", contrast, self.derivatives, contrast)
+        spread = g @ self.parameters @ g
+        return float(2 * variance**2 / spread) if spread > 0 else np.inf
+
+    def df_of_rows(self, rows: Floats) -> float:
+        """Return the denominator of an F test of the (q, r) contrasts: Kuznetsova et al. (2017), section 2.
+
+        The contrasts are made independent; each has its own degrees of freedom nu_m; those of F match its expectation,
+        E = sum nu_m / (nu_m - 2) over nu_m > 2, and are 2 E / (E - q).
+        """
+        _, directions = np.linalg.eigh(rows @ self.covariance @ rows.T)
+        nus = np.array([self.df(row) for row in directions.T @ rows])
+        if len(nus) == 1 or np.ptp(nus) < 1e-8 * nus.max():
+            return float(nus.mean())
+        if (nus <= 2).any():
+            return 2.0
+        E = float(np.sum(1 / (1 - 2 / nus)))
+        return 2 * E / (E - len(nus))
+
+
+@dataclass(frozen=True, eq=False)
+class _Criterion:
+    """The deviance or REML criterion as a function of v = (free entries of T, sigma / its estimate)."""
+
+    problem: Problem
+    reml: bool
+    sigma: float
+
+    @cached_property
+    def kept(self) -> list[int]:
+        """The coefficients that can be estimated."""
+        return estimated(self.problem.design)
+
+    def gradient(self, v: Floats) -> Floats:
+        """Return the criterion's gradient at v."""
+        cp, sigma = self.problem.cp, v[-1] * self.sigma
+        value = evaluate(cp, self.problem.packed(v[:-1]), sigma, flat(cp.p), integrate_flat=self.reml)
+        nu = cp.n - (cp.p if self.reml else 0)
+        d_sigma = 2 * (nu - value.quad / sigma**2) / v[-1]
+        return np.append(-2 * value.d_T[self.problem.free], d_sigma)
+
+    def covariance(self, v: Floats) -> Floats:
+        """Return the covariance of the coefficients at v, (r, r)."""
+        problem = self.problem
+        at = conditional(problem.cp, problem.packed(v[:-1]), v[-1] * self.sigma, flat(problem.cp.p))
+        basis = problem.basis[self.kept]
+        return basis @ at.fixed_cov @ basis.T
+
+
+def satterthwaite(point: PointFit) -> Satterthwaite:
+    """Return what Satterthwaite's degrees of freedom need of a Gaussian fit by REML or ML.
+
+    Raises
+    ------
+    DataError
+        For another family, or the mode of a posterior.
+    """
+    check_gaussian(point, "Satterthwaite's method")
+    criterion = _Criterion(orthogonal_problem(point.design), point.method == "REML", point.sigma)
+    v = np.append(point.optimum.parameters, 1.0)
+    hessian, derivatives = [], []
+    for i in range(len(v)):
+        h = np.zeros(len(v))
+        h[i] = STEP * max(1.0, abs(v[i]))
+        hessian.append((criterion.gradient(v + h) - criterion.gradient(v - h)) / (2 * h[i]))
+        derivatives.append((criterion.covariance(v + h) - criterion.covariance(v - h)) / (2 * h[i]))
+    return Satterthwaite(criterion.covariance(v), np.array(derivatives), 2 * _inverse(np.array(hessian)))
+
+
+def _inverse(hessian: Floats) -> Floats:
+    """Return the inverse in the directions in which the criterion curves upwards, 0 in the others."""
+    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+    inverse = np.where(values > NO_CURVATURE * values.max(), 1 / np.where(values == 0, 1.0, values), 0.0)
+    return (vectors * inverse) @ vectors.T

@@ -1,0 +1,72 @@
+"""Which columns of X belong to which term of the formula, and the sequential decomposition that follows from it."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesmm.data.coding import INTERCEPT, Coding
+from bayesmm.design import Design, encode
+from bayesmm.errors import DataError
+from bayesmm.formula import text_of
+from bayesmm.pointfit import PointFit
+
+
+class TermColumns(NamedTuple):
+    """A term of the fixed part.
+
+    Attributes
+    ----------
+    label : str
+        As R writes it: ``Sex``, ``Sex:Time``.
+    columns : tuple of int
+        Its columns of X that can be estimated (those that depend on earlier ones are left out).
+    """
+
+    label: str
+    columns: tuple[int, ...]
+
+
+def term_columns(design: Design) -> list[TermColumns]:
+    """Return the terms of the fixed part in the formula's order, the intercept first."""
+    coding, row = design.encoders.fixed, design.frame.head(1)
+    labels, sizes = ([INTERCEPT], [1]) if coding.intercept else ([], [])
+    for term, flags in zip(coding.terms, coding.indicators, strict=True):
+        alone = replace(design.encoders, fixed=Coding(False, (term,), (flags,)))
+        labels.append(":".join(text_of(expr) for expr in term))
+        sizes.append(encode(replace(design, encoders=alone), row, groups=False).X.shape[1])
+    ends = np.cumsum(sizes)
+    return [
+        TermColumns(label, tuple(int(j) for j in range(end - size, end) if j not in design.aliased))
+        for label, size, end in zip(labels, sizes, ends, strict=True)
+    ]
+
+
+def estimated(design: Design) -> list[int]:
+    """Return the columns of X that are not linear combinations of earlier ones."""
+    return [j for j in range(design.p) if j not in design.aliased]
+
+
+def family_text(design: Design) -> str:
+    """Return a design's family with its link, where it is not the family's first."""
+    family = design.family
+    return family.name if family.link == family.links[0] else f"{family.name}, link {family.link}"
+
+
+def check_gaussian(point: PointFit, wanted: str) -> None:
+    """Raise a DataError where `wanted`, a phrase, is asked of a fit that is not a Gaussian likelihood's maximum."""
+    if not point.design.family.gaussian:
+        raise DataError(
+            f"{wanted} is for the gaussian family, and this model's is {family_text(point.design)}; use the Wald tests "
+            "of fixef(), confint(method='wald') or bmm.lrt"
+        )
+    check_likelihood(point, wanted)
+
+
+def check_likelihood(point: PointFit, wanted: str) -> None:
+    """Raise a DataError where `wanted`, a phrase, is asked of the mode of a posterior."""
+    if point.method not in ("REML", "ML"):
+        raise DataError(
+            f"{wanted} is for a maximised likelihood, and this fit is the mode of a posterior ({point.method}); use "
+            "maximize('REML') or maximize('ML')"
+        )

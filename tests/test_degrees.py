@@ -1,0 +1,235 @@
+"""Satterthwaite against lmerTest, Kenward-Roger against pbkrtest, nlme's rule against nlme."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from references import frame, inference, r_name
+
+import bayesmm as bmm
+from bayesmm.inference import kenward_roger as kenward_roger_module
+from bayesmm.inference.containment import nested_chain
+from bayesmm.inference.satterthwaite import satterthwaite
+
+pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
+
+# The reference is taken where lme4 stops by default: about 1e-5 from the optimum in theta, and lmerTest's derivatives
+# are by Richardson's differences; both leave the fifth digit. The p-value is compared by its logarithm, which has the
+# relative error of t and df, not t^2 times it.
+SAME = 1e-4
+# These three stop so early that the fourth digit of the reference is not the optimum's.
+STOPPED = [name for name, ref in inference("lmer").items() if "stopped" in ref]
+# At lme4's own stopping point only lmerTest's differences remain.
+AT_ITS_POINT = 1e-6
+# nlme's optimiser leaves 1e-6 of the standard errors.
+NLME = 2e-5
+
+
+def fitted(ref):
+    return bmm.Model(ref["formula"], frame(ref["data"])).maximize(ref["method"])
+
+
+def compare(table, expected, tolerance):
+    assert [r_name(name) for name in table.index] == list(expected)
+    for name, row in table.iterrows():
+        for key, value in expected[r_name(name)].items():
+            if key == "p":
+                assert np.log(row["p"] + 1e-320) == pytest.approx(np.log(value + 1e-320), rel=tolerance), name
+            else:
+                assert row[key] == pytest.approx(value, rel=tolerance), (name, key)
+
+
+@pytest.mark.parametrize("name", [name for name in inference("lmer") if name not in STOPPED])
+def test_satterthwaite(name):
+    ref = inference("lmer")[name]
+    compare(fitted(ref).fixef(ddf="satterthwaite"), ref["satterthwaite"], SAME)
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_satterthwaite_where_lme4_stopped(name):
+    ref = inference("lmer")[name]
+    point, (theta, sigma) = fitted(ref), (np.array(ref["stopped"][key]) for key in ("theta", "sigma"))
+    scale = np.sqrt(np.mean(point.design.blocks[0].Z ** 2, axis=0))
+    own = theta * scale[[0, 1, 1]]  # the rows (0, 0), (1, 0), (1, 1) of the factor of the scaled columns
+    there = satterthwaite(replace(point, sigma=float(sigma), optimum=replace(point.optimum, parameters=own)))
+    for j, (key, expected) in enumerate(ref["satterthwaite"].items()):
+        row = np.eye(len(ref["satterthwaite"]))[j]
+        assert there.df(row) == pytest.approx(expected["df"], rel=AT_ITS_POINT), key
+    # and the optimum is near: 1e-3 in df
+    table = point.fixef(ddf="satterthwaite")
+    np.testing.assert_allclose(table["df"], [row["df"] for row in ref["satterthwaite"].values()], rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name, ref in inference("lmer").items() if "kenward_roger" in ref])
+def test_kenward_roger(name):
+    ref = inference("lmer")[name]
+    compare(fitted(ref).fixef(ddf="kenward-roger"), ref["kenward_roger"], SAME)
+
+
+@pytest.mark.parametrize("name", inference("nlme"))
+def test_rule_of_nlme(name):
+    ref = inference("nlme")[name]
+    table = fitted(ref).fixef(ddf="containment")
+    names = [r_name(coefficient) for coefficient in table.index]
+    keys = {"se": "se", "df": "df", "t": "t", "p": "p"}
+    expected = {name: {key: ref["flat"][f"fixef.{name}.{theirs}"] for key, theirs in keys.items()} for name in names}
+    compare(table, expected, NLME)
+
+
+def direct_kenward_roger(point):
+    """Kenward & Roger's formulas with n x n matrices, weights and all."""
+    design = point.design
+    w = np.ones(design.n) if design.weights is None else design.weights
+    G = [np.diag(1 / w)]
+    V = point.sigma**2 * G[0]
+    for block, covariance in zip(design.blocks, point.covariances, strict=True):
+        same = block.index[:, None] == block.index
+        V = V + same * (block.Z @ covariance @ block.Z.T)
+        for part in block.partition:
+            for a, i in enumerate(part):
+                for j in part[a:]:
+                    unit = np.zeros_like(covariance)
+                    unit[i, j] = unit[j, i] = 1
+                    G.append(same * (block.Z @ unit @ block.Z.T))
+    inverse, X = np.linalg.inv(V), design.X
+    Phi = np.linalg.inv(X.T @ inverse @ X)
+    P = [-X.T @ inverse @ g @ inverse @ X for g in G]
+    Q = [[X.T @ inverse @ g @ inverse @ h @ inverse @ X for h in G] for g in G]
+    twice = np.array(
+        [
+            [
+                np.trace(inverse @ g @ inverse @ h) - 2 * np.trace(Phi @ Q[i][j]) + np.trace(Phi @ P[i] @ Phi @ P[j])
+                for j, h in enumerate(G)
+            ]
+            for i, g in enumerate(G)
+        ]
+    )
+    W = 2 * np.linalg.inv(twice)
+    v = range(len(G))
+    middle = sum(W[i, j] * (Q[i][j] - P[i] @ Phi @ P[j]) for i in v for j in v)
+    return Phi + 2 * Phi @ middle @ Phi
+
+
+def test_kenward_roger_is_its_definition_with_weights_and_crossed_factors():
+    data = frame("schoolclass").iloc[:120]
+    w = 1.0 + np.arange(len(data)) % 3
+    point = bmm.Model("Grade ~ Hours + (Hours | School) + (1 | Class)", data, weights=w).maximize()
+    # the two ways differ by the rounding of inverses with condition 1e4
+    np.testing.assert_allclose(
+        kenward_roger_module.kenward_roger(point).adjusted, direct_kenward_roger(point), rtol=1e-7
+    )
+
+
+def test_units_do_not_matter():
+    data = frame("sleepstudy").assign(Days=lambda d: d["Days"] * 1e6, Reaction=lambda d: d["Reaction"] * 1e-4)
+    point = bmm.Model("Reaction ~ Days + (Days || Subject)", data).maximize()
+    base = bmm.Model("Reaction ~ Days + (Days || Subject)", frame("sleepstudy")).maximize()
+    for ddf in ("satterthwaite", "kenward-roger"):
+        # the two optima agree to about 1e-7
+        np.testing.assert_allclose(point.fixef(ddf=ddf)["df"], base.fixef(ddf=ddf)["df"], rtol=1e-5)
+
+
+def test_balanced_one_way_layout_has_the_classical_f_test():
+    """Patients within genotypes: F on 1 and 10, whichever way (and t^2 for a single coefficient)."""
+    point = bmm.Model("Level ~ Genotype + (1 | Patient)", frame("thyroxine_genotype")).maximize()
+    means = frame("thyroxine_genotype").groupby(["Patient", "Genotype"], observed=True)["Level"].mean().reset_index()
+    classical = bmm.anova(bmm.Model("Level ~ Genotype", means).maximize()).table.loc["Genotype"]
+    for ddf in ("satterthwaite", "kenward-roger", "containment"):
+        row = bmm.anova(point, ddf=ddf).table.loc["Genotype"]
+        assert row["F value"] == pytest.approx(classical["F value"], rel=1e-6)  # REML's optimum
+        assert row["DenDF"] == pytest.approx(10, rel=1e-5)  # differences of the gradient
+        assert row["Pr(>F)"] == pytest.approx(classical["Pr(>F)"], rel=1e-4)  # by t^2 from the two
+
+
+def test_several_columns_in_one_term_balanced():
+    """A factor of 3 levels within subjects of a balanced layout: the F of the two-way analysis of variance."""
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame({"s": np.repeat(np.arange(8), 6), "f": np.tile(list("abc"), 16)})
+    data["y"] = rng.normal(size=48) + 2 * rng.normal(size=8)[data["s"]] + 0.5 * (data["f"] == "c")
+    data["s"] = data["s"].astype("category")
+    point = bmm.Model("y ~ f + (1 | s)", data).maximize()
+    classical = bmm.anova(bmm.Model("y ~ s + f", data).maximize()).table
+    plain = bmm.anova(point).table.loc["f"]
+    assert plain["F value"] == pytest.approx(classical.loc["f", "F value"], rel=1e-6)
+    for ddf in ("satterthwaite", "kenward-roger", "containment"):
+        row = bmm.anova(point, ddf=ddf).table.loc["f"]
+        assert (row["npar"], row["DenDF"]) == (2, pytest.approx(classical.loc["Residuals", "Df"], rel=1e-5))
+        assert row["F value"] == pytest.approx(classical.loc["f", "F value"], rel=1e-5)
+
+
+def test_linear_model_has_its_residual_degrees_of_freedom():
+    table = bmm.Model("Level ~ Patient", frame("thyroxine")).maximize().fixef(ddf="satterthwaite")
+    assert (table["df"] == 12).all()
+    assert list(table.columns) == ["estimate", "se", "df", "t", "p"]
+
+
+def test_aliased_coefficient_is_nan():
+    data = frame("sleepstudy").assign(Twice=lambda d: 2 * d["Days"])
+    point = bmm.Model("Reaction ~ Days + Twice + (Days | Subject)", data).maximize()
+    base = bmm.Model("Reaction ~ Days + (Days | Subject)", data).maximize()
+    for ddf in ("satterthwaite", "kenward-roger", "containment"):
+        table = point.fixef(ddf=ddf)
+        assert table.loc["Twice"].isna().all()
+        assert table.loc["Days", "df"] == pytest.approx(base.fixef(ddf=ddf).loc["Days", "df"], rel=1e-5)
+
+
+def test_the_default_table_has_no_degrees_of_freedom():
+    point = bmm.Model("Reaction ~ Days + (1 | Subject)", frame("sleepstudy")).maximize()
+    assert list(point.fixef().columns) == ["estimate", "se", "t"]
+
+
+def test_correlation_of_the_coefficients():
+    point = bmm.Model("Reaction ~ Days + (Days | Subject)", frame("sleepstudy")).maximize()
+    assert point.fixef_corr().loc["Days", "Intercept"] == pytest.approx(-0.137553434305553, rel=1e-5)
+    assert np.diag(point.fixef_corr()) == pytest.approx(1)
+
+
+def test_chain_of_groups():
+    data = frame("schoolclass")
+    chain = nested_chain(bmm.Model("Grade ~ Hours + (1 | School/Class)", data).design)
+    assert [int(index.max()) + 1 for index in chain] == [12, 35]
+
+
+@pytest.mark.parametrize(
+    "formula, method, ddf, error, message",
+    [
+        ("Grade ~ Hours + (1 | School)", "REML", "satterthwait", ValueError, "did you mean 'satterthwaite'"),
+        ("Grade ~ Hours + (1 | School)", "ML", "kenward-roger", bmm.DataError, "is for REML, and this fit is by ML"),
+        (
+            "Grade ~ Hours + (1 | School) + (1 | Class)",
+            "REML",
+            "containment",
+            bmm.DataError,
+            "nested in one chain, and of Class, School 'School' is not nested in 'Class'",
+        ),
+        ("Grade ~ Hours + (1 | School)", "MAP", "satterthwaite", bmm.DataError, r"the mode of a posterior \(MAP\)"),
+    ],
+)
+def test_errors(formula, method, ddf, error, message):
+    point = bmm.Model(formula, frame("schoolclass")).maximize(method)
+    with pytest.raises(error, match=message):
+        point.fixef(ddf=ddf)
+
+
+def test_too_many_random_effects_for_kenward_roger(monkeypatch):
+    monkeypatch.setattr(kenward_roger_module, "MOST_EFFECTS", 17)
+    point = bmm.Model("Reaction ~ Days + (1 | Subject)", frame("sleepstudy")).maximize()
+    with pytest.raises(bmm.DataError, match="dense matrices of all 18 random effects, and 17 is the most"):
+        point.fixef(ddf="kenward-roger")
+
+
+def test_too_few_groups_for_the_rule_of_nlme():
+    data = pd.DataFrame({"g": np.repeat(list("ab"), 10), "x": np.repeat([0.0, 1.0], 10)})
+    data["y"] = np.random.default_rng(1).normal(size=20)
+    with pytest.raises(bmm.DataError, match="leaves no degrees of freedom for the term 'x'"):
+        bmm.Model("y ~ x + (1 | g)", data).maximize().fixef(ddf="containment")
+
+
+def test_other_families_have_none():
+    data = frame("esoph")
+    point = bmm.Model("ncases ~ ncontrols + (1 | agegp)", data, family="poisson").maximize("ML")
+    with pytest.raises(bmm.DataError, match="Satterthwaite's method is for the gaussian family, and this model's is p"):
+        point.fixef(ddf="satterthwaite")
+    with pytest.raises(bmm.DataError, match="an analysis of variance is for the gaussian family"):
+        bmm.anova(point)
