@@ -16,13 +16,14 @@ from bayesmm.data.blocks import make_blocks
 from bayesmm.data.coding import Coding, Values, learn_coding, matrix
 from bayesmm.data.frames import Table, find_columns, missing_text, open_table, to_pandas
 from bayesmm.data.groups import Block, Grouping, check_block, find_levels
+from bayesmm.data.lints import data_lints
 from bayesmm.data.messages import Message, Rows
 from bayesmm.data.reading import check_arguments, offset, read, response, variables_of, weigh
 from bayesmm.data.scope import Scope, State, Transforms
 from bayesmm.data.transforms import check_columns, evaluate
 from bayesmm.data.variables import Variable, read_variable
 from bayesmm.errors import DataError
-from bayesmm.families import get_family
+from bayesmm.families import Family, get_family
 from bayesmm.formula import Expr, Formula, column_nodes, text_of
 
 __all__ = ["Block", "Design", "Encoded", "EncodedBlock", "Encoders", "Message", "encode", "make_design"]
@@ -68,8 +69,13 @@ class Design:
         Names of the columns of X: ("Intercept", "Days", "Sex[T.M]:Time").
     blocks : tuple of Block
         One per grouping factor, in the order of the formula.
+    family : Family
+        Of the response, with its link; bernoulli where a binomial was asked for and there are no trials.
+    trials : float64 array, shape (n,), or None
+        Of the binomial family, whose y is the number of successes; None for all others.
     weights : float64 array, shape (n,), or None
-        The residual variance of row i is sigma^2 / weights[i].
+        Gaussian family with identity link: the residual variance of row i is sigma^2 / weights[i]. Otherwise the log
+        density of row i counts weights[i] times.
     offset : float64 array, shape (n,)
         On the scale of the link; zeros if the formula has none.
     rows : int64 array, shape (n,)
@@ -91,6 +97,8 @@ class Design:
     X: np.ndarray
     coefficients: tuple[str, ...]
     blocks: tuple[Block, ...]
+    family: Family
+    trials: np.ndarray | None
     weights: np.ndarray | None
     offset: np.ndarray
     rows: np.ndarray
@@ -180,7 +188,8 @@ def make_design(
     weights: str | Sequence[float] | None = None,
     missing: str = "drop",
     transforms: Transforms | None = None,
-    family: str = "gaussian",
+    family: str | Family = "gaussian",
+    trials: str | Sequence[float] | None = None,
 ) -> Design:
     """Evaluate a formula on data.
 
@@ -190,12 +199,14 @@ def make_design(
     data : pandas, polars or pyarrow table, or dict of equally long columns
         Only the columns that the formula names are read, and they are copied.
     weights : str or array, shape (number of rows of `data`,), optional
-        A column or values w with residual variance sigma^2 / w; rows of weight 0 are left out.
+        A column or values w: see `Design`; rows of weight 0 are left out.
     missing : {"drop", "error"}
         What to do with rows that have a missing value in a column that the model uses.
     transforms : mapping of str to function, optional
         Functions that the formula may call, besides those of the table.
-    family : str
+    family : str or Family
+    trials : str or array, shape (number of rows of `data`,), optional
+        A column or values n, of the binomial family.
 
     Returns
     -------
@@ -209,18 +220,18 @@ def make_design(
         The data can not be used as the formula asks; the sentence names column, rows or levels.
     """
     # 0: the arguments
-    kind = get_family(family)
-    check_arguments(missing, formula, weights)
+    asked = family if isinstance(family, Family) else get_family(family)
+    check_arguments(missing, formula, weights, trials)
     # 1: the columns that the model uses, and the rows that have them all
     transforms = dict(transforms or {})
-    table, w = weigh(formula, read(formula, data, weights, missing), transforms)
+    table, w = weigh(formula, read(formula, data, weights, trials, missing), transforms)
     checks.check_row_count(table.rows, table.total)
     scope = Scope(table.variables, table.rows, transforms, said=table.said)
     check_columns(scope)
     # 2: response, offset and the variables of every term
-    y = response(formula, kind, scope)
-    shift = offset(formula, scope)
-    checks.check_offset(y, shift, text_of(formula.response))
+    left = response(formula, asked, scope, table.trials)
+    y, shift = left.y, offset(formula, scope)
+    checks.check_offset(left.family, y, shift, text_of(formula.response))
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
     # 3: the fixed part
     fixed = learn_coding(formula.intercept, formula.terms, values)
@@ -230,6 +241,7 @@ def make_design(
     # 5: what the data give cause to say
     aliased, said = checks.check_dependence(X, fixed, values)
     scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope)])
+    scope.said.extend([message for block in blocks for message in check_block(block, left.family, left.trials)])
     return Design(
         formula=formula,
         response=text_of(formula.response),
@@ -237,6 +249,8 @@ def make_design(
         X=X,
         coefficients=coefficients,
         blocks=blocks,
+        family=left.family,
+        trials=left.trials,
         weights=w,
         offset=shift,
         rows=scope.rows.positions,
@@ -319,9 +333,7 @@ def _remarks(formula: Formula, fixed: Coding, values: Values, blocks: Sequence[B
         *checks.say_about_codes(columns),
         *checks.say_about_outliers(columns, scope.rows),
     ]
-    for block in blocks:
-        said += check_block(block)
-    return said
+    return [*said, *data_lints(formula, values, blocks, scope.variables)]
 
 
 def _numeric_columns(formula: Formula, scope: Scope) -> list[Variable]:

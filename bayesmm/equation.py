@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from bayesmm.design import Block, Design
 from bayesmm.families import Family
-from bayesmm.formula import text_of
+from bayesmm.formula import Call, Operation, arguments_of, gives, text_of
 from bayesmm.priors import Prior
 
 # Inside \text{...} these need a backslash; the others have no form there that LaTeX, MathJax and KaTeX all read.
@@ -21,6 +21,28 @@ _LETTERS = {
     "beta": r"\beta",
     "eta": r"\eta",
 }
+
+# Name -> likelihood; the auxiliary parameters are as their variances say.
+DISTRIBUTIONS = {
+    "gaussian": r"\mathcal{N}(\mu_{i},\ \sigma^{2})",
+    "student": r"\mathrm{StudentT}(\nu,\ \mu_{i},\ \sigma)",
+    "poisson": r"\mathrm{Poisson}(\mu_{i})",
+    "negbinomial": r"\mathrm{NegBinomial}(\text{mean } \mu_{i},\ \text{variance } \mu_{i} + \mu_{i}^{2} / \kappa)",
+    "bernoulli": r"\mathrm{Bernoulli}(\mu_{i})",
+    "binomial": r"\mathrm{Binomial}(n_{i},\ \mu_{i})",
+    "gamma": r"\mathrm{Gamma}(\text{mean } \mu_{i},\ \text{variance } \mu_{i}^{2} / \kappa)",
+    "beta": r"\mathrm{Beta}(\text{mean } \mu_{i},\ \text{variance } \mu_{i} (1 - \mu_{i}) / (1 + \phi))",
+}
+LINKED_MEANS = {
+    "identity": r"\mu_{i}",
+    "log": r"\log \mu_{i}",
+    "logit": r"\mathrm{logit}\,\mu_{i}",
+    "probit": r"\Phi^{-1}(\mu_{i})",
+    "cloglog": r"\log(-\log(1 - \mu_{i}))",
+    "inverse": r"1 / \mu_{i}",
+}
+WEIGHTS = r"\quad \text{(row } i \text{ counted } w_{i} \text{ times)}"
+_AUXILIARIES = {"sigma": r"\sigma", "nu": r"\nu", "shape": r"\kappa", "phi": r"\phi"}
 
 _COMMA = r",\ "
 TERMS_IN_A_LINE = 4  # of the linear predictor; a fifth runs out of a page's text width with names of ordinary length
@@ -48,7 +70,7 @@ def equation(design: Design, priors: Mapping[str, Prior], family: Family) -> str
     """
     lines = [
         _likelihood(design, family),
-        *_predictor(design),
+        *_predictor(design, family),
         *(line for block in design.blocks for line in _random_effects(block)),
         *_priors(design, priors),
     ]
@@ -87,22 +109,37 @@ def _sub(letter: str, *names: str) -> str:
 
 
 def _likelihood(design: Design, family: Family) -> str:
-    variance = r"\sigma^{2}" if design.weights is None else r"\sigma^{2} / w_{i}"
-    right = {"gaussian": rf"\mathcal{{N}}(\mu_{{i}},\ {variance})"}[family.name]
-    return rf"{{{escape(design.response)}}}_{{i}} &\sim {right}"
+    weights = "" if design.weights is None else WEIGHTS
+    if family.gaussian:
+        right = r"\mathcal{N}(\mu_{i},\ \sigma^{2} / w_{i})" if weights else DISTRIBUTIONS["gaussian"]
+        weights = ""
+    else:
+        right = DISTRIBUTIONS[family.name]
+    return rf"{{{escape(_response(design))}}}_{{i}} &\sim {right}{weights}"
 
 
-def _predictor(design: Design) -> Iterator[str]:
+def _response(design: Design) -> str:
+    """Return the text of what y holds: of a binomial the successes."""
+    expr = design.formula.response
+    if design.trials is not None and isinstance(expr, Call) and gives(expr) == "response":
+        return text_of(arguments_of(expr)["successes"])
+    if design.trials is not None and isinstance(expr, Operation) and expr.operator == "/":
+        return text_of(expr.operands[0])
+    return design.response
+
+
+def _predictor(design: Design, family: Family) -> Iterator[str]:
+    mean = LINKED_MEANS[family.link]
     terms = [_product(_sub(r"\beta", escape(name)), name) for name in design.coefficients]
     for block in design.blocks:
         group = rf"{escape(block.group)}[i]"
         terms += [_product(_sub("b", escape(column), group), column) for column in block.columns]
     terms += [rf"{{{escape(text_of(offset))}}}_{{i}}" for offset in design.formula.offsets]
     for start in range(0, len(terms), TERMS_IN_A_LINE):
-        left = r"\mu_{i} &= " if start == 0 else r"&\quad + "
+        left = f"{mean} &= " if start == 0 else r"&\quad + "
         yield left + " + ".join(terms[start : start + TERMS_IN_A_LINE])
     if not terms:
-        yield r"\mu_{i} &= 0"
+        yield f"{mean} &= 0"
 
 
 def _product(coefficient: str, column: str) -> str:
@@ -149,7 +186,8 @@ def _symbols(design: Design) -> Iterator[tuple[str, str]]:
         for column in block.columns:
             yield f"sd_{block.name}[{column}]", _sd(block, column)
         yield f"corr_{block.name}", _sub("R", escape(block.group))
-    yield "sigma", r"\sigma"
+    for name in design.family.auxiliaries:
+        yield name, _AUXILIARIES[name]
 
 
 def _statement(symbol: str, prior: Prior) -> str:

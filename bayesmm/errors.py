@@ -16,6 +16,10 @@ class PriorError(ValueError):
     """A prior names no parameter of the model, or is no distribution for it."""
 
 
+class FitFileError(ValueError):
+    """A file of a fit can not be written or read, or is not what it should be."""
+
+
 class BayesmmWarning(UserWarning):
     """Something about the data or the model that a person should know before reading the result."""
 

@@ -8,7 +8,8 @@ The grammar is closed: a name is a column of the data and nothing else, a functi
 the names given as `transforms`, and nothing in a formula is ever evaluated here or handed to an evaluator of code.
 
     formula     = response , "~" , terms ;
-    response    = arithmetic , [ "|" , "weights" , "(" , arithmetic , ")" ] ;
+    response    = arithmetic , [ "|" , addition , { "+" , addition } ] ;
+    addition    = ( "weights" | "trials" ) , "(" , arithmetic , ")" ;               (* each once *)
 
     terms       = [ sign ] , product , { sign , product } ;
     product     = interaction , { ( "*" | "/" ) , interaction } ;
@@ -106,6 +107,9 @@ __all__ = [
 ]
 
 
+ADDITIONS = ("weights", "trials")  # what may stand after the bar of the response
+
+
 @dataclass(frozen=True, slots=True)
 class Formula:
     """A formula that was read; two formulas are equal where they say the same, however they are spaced.
@@ -115,7 +119,7 @@ class Formula:
     text : str
         The text as it was given; the spans of all records refer to it.
     response : Expr
-        The left side: one number per row, or ``cbind(successes, failures)``.
+        The left side: one value per row, ``cbind(successes, failures)``, or ``successes / trials`` of a binomial.
     intercept : bool
         Whether the fixed part has an intercept.
     terms : tuple of Term
@@ -126,6 +130,8 @@ class Formula:
         What stands inside each ``offset( )``, to be added to the linear predictor (on the scale of the link).
     weights : Expr or None
         What stands inside ``y | weights( )``.
+    trials : Expr or None
+        What stands inside ``y | trials( )``.
     """
 
     text: str = field(compare=False)
@@ -135,6 +141,7 @@ class Formula:
     bars: tuple[Bar, ...]
     offsets: tuple[Expr, ...]
     weights: Expr | None
+    trials: Expr | None
 
 
 def parse(text: str, transforms: Iterable[str] = ()) -> Formula:
@@ -163,12 +170,13 @@ def parse(text: str, transforms: Iterable[str] = ()) -> Formula:
     check_transforms(names)
     sides = read(text)
     context = Context(text, names)
-    response, weights = _response(sides.response, context), _weights(sides.condition, context)
+    response, additions = _response(sides.response, context), _additions(sides.condition, context)
     work = Work(context)
     part = expand(sides.right, work)
     offsets = tuple(arguments_of(call)["x"] for call in part.offsets)
     bars = bars_of(part.groups, work)
-    formula = Formula(text, response, part.intercept is not False, part.terms, bars, offsets, weights)
+    sums = (part.intercept is not False, part.terms, bars, offsets)
+    formula = Formula(text, response, *sums, additions.get("weights"), additions.get("trials"))
     _check_offsets(part.offsets, context)
     _check_sides(formula, context)
     return formula
@@ -182,8 +190,9 @@ def columns_of(part: Formula | Expr) -> tuple[str, ...]:
 
 def _nodes(formula: Formula) -> Iterator[Column]:
     yield from column_nodes(formula.response)
-    if formula.weights is not None:
-        yield from column_nodes(formula.weights)
+    for addition in (formula.weights, formula.trials):
+        if addition is not None:
+            yield from column_nodes(addition)
     yield from _right_nodes(formula)
 
 
@@ -213,13 +222,24 @@ def _response(expr: Expr, context: Context) -> Expr:
     return result
 
 
-def _weights(expr: Expr | None, context: Context) -> Expr | None:
-    if expr is None:
-        return None
-    if not (isinstance(expr, Call) and expr.function == "weights"):
-        advice = "for weights write y | weights(w) ~ x, and for successes in n trials cbind(y, n - y) ~ x"
-        raise context.error(expr.span, f"only weights() may stand after the bar of the response; {advice}")
-    return arguments_of(checked(expr, context))["x"]
+def _additions(expr: Expr | None, context: Context) -> dict[str, Expr]:
+    """Return what stands inside weights() and trials() after the bar of the response, by those names."""
+    found: dict[str, Expr] = {}
+    for part in _summands(expr):
+        if not (isinstance(part, Call) and part.function in ADDITIONS):
+            advice = "for weights write y | weights(w) ~ x, and for y successes in n trials y | trials(n) ~ x"
+            message = f"only weights() and trials() may stand after the bar of the response; {advice}"
+            raise context.error(part.span, message)
+        if part.function in found:
+            raise context.error(part.span, f"{part.function}() stands twice after the bar of the response")
+        found[part.function] = arguments_of(checked(part, context))["x"]
+    return found
+
+
+def _summands(expr: Expr | None) -> list[Expr]:
+    if isinstance(expr, Operation) and expr.operator == "+" and len(expr.operands) == 2:
+        return [*_summands(expr.operands[0]), *_summands(expr.operands[1])]
+    return [] if expr is None else [expr]
 
 
 def _check_offsets(calls: tuple[Call, ...], context: Context) -> None:

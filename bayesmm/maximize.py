@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import minimize
 
 from bayesmm.design import Design
 from bayesmm.errors import DataError, listing, suggest
@@ -50,20 +49,28 @@ class Search:
         return self.function(x)
 
 
-def maximize(design: Design, method: str = "REML", priors=None, start: Mapping[str, float] | None = None) -> PointFit:
-    """Maximise the marginal likelihood, or the marginal posterior, of a Gaussian mixed model.
+def maximize(
+    design: Design,
+    method: str | None = None,
+    priors=None,
+    start: Mapping[str, float] | None = None,
+    nagq: int = 1,
+) -> PointFit:
+    """Maximise the marginal likelihood, or the marginal posterior, of a mixed model.
 
     Parameters
     ----------
     design : Design
-    method : {"REML", "ML", "MAP"}
-        "MAP" is the mode of the marginal posterior of (sds, correlations, sigma) under `priors`, on their natural
-        scales.
+    method : {"REML", "ML", "MAP"}, optional
+        REML if not given; ML for another family or link than the gaussian's identity, which has nothing else. "MAP" is
+        the mode of the marginal posterior of (sds, correlations, sigma) under `priors`, on their natural scales.
     priors : Priors, optional
         Needed by "MAP" only.
     start : mapping, optional
-        Starting standard deviations by place, such as ``{"sd_Subject[Days]": 5.0, "sigma": 25.0}``, on the scale of
-        the response.
+        Starting standard deviations and correlations by place, such as ``{"sd_Subject[Days]": 5.0, "sigma": 25.0,
+        "corr_Subject[Intercept, Days]": 0.1}``, on the scale of the link.
+    nagq : int
+        Quadrature nodes for each random effect of a generalised model; 1 is Laplace's approximation.
 
     Returns
     -------
@@ -76,14 +83,31 @@ def maximize(design: Design, method: str = "REML", priors=None, start: Mapping[s
     DataError
         If the fixed effects, or the random ones, fit the response exactly.
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {listing(METHODS)}, not {method!r}{suggest(str(method), METHODS)}")
+    method = check_method(design, method)
     began = time.perf_counter()
+    if not design.family.gaussian:
+        from bayesmm.glmm import maximize_generalised  # glmm.py builds on this file, as mode.py does
+
+        return maximize_generalised(design, nagq, start).with_seconds(time.perf_counter() - began)
+    if nagq != 1:
+        raise ValueError(f"nagq must be 1 for the gaussian family, whose integral is exact, not {nagq!r}")
     if method == "MAP":
         from bayesmm.mode import marginal_mode  # mode.py builds on this file
 
         return marginal_mode(design, priors, start).with_seconds(time.perf_counter() - began)
     return _likelihood_optimum(design, method, start).with_seconds(time.perf_counter() - began)
+
+
+def check_method(design: Design, method: str | None) -> str:
+    """Return the method, the family's own if it is None; raise ValueError where the family has no such method."""
+    if method is None:
+        return "REML" if design.family.gaussian else "ML"
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {listing(METHODS)}, not {method!r}{suggest(str(method), METHODS)}")
+    if method != "ML" and not design.family.gaussian:
+        family = f"the {design.family.name} family with the {design.family.link} link"
+        raise ValueError(f"{method} is defined for gaussian models with the identity link, not for {family}; use 'ML'")
+    return method
 
 
 def _likelihood_optimum(design: Design, method: str, start: Mapping[str, float] | None) -> PointFit:
@@ -99,7 +123,7 @@ def _likelihood_optimum(design: Design, method: str, start: Mapping[str, float] 
     starts = [start_entries(problem, size) for size in (START, *OTHER_STARTS)]
     if start is not None:
         starts.insert(0, _user_start(problem, start))
-    x, n_starts = _best(search, starts, lambda x: _is_singular(problem, x))
+    x, n_starts = best_of(search, starts, lambda x: _is_singular(problem, x))
     x = snapped(search, x, SNAP)
     value, gradient = search(x)
     _check_residual(problem, x, reml)
@@ -141,26 +165,60 @@ def start_entries(problem: Problem, size: float) -> Floats:
 
 
 def _user_start(problem: Problem, start: Mapping[str, float]) -> Floats:
-    """Return the free entries of the diagonal T with the standard deviations that the user named."""
-    places = {f"sd_{b.name}[{c}]": (k, i) for k, b in enumerate(problem.design.blocks) for i, c in enumerate(b.columns)}
+    """Return the free entries of T with the standard deviations and correlations that the user named."""
+    design, cp = problem.design, problem.cp
+    check_start(design, start)
+    sigma = start.get("sigma", np.sqrt(cp.rWr / max(cp.n - cp.p, 1)))
+    return start_factors(design, cp.order, problem.scales, sigma, start, START)[problem.free]
+
+
+def start_factors(
+    design: Design, order: tuple[int, ...], scales: tuple[Floats, ...], unit: float, start: Mapping, size: float
+) -> Floats:
+    """Return T / unit of the scaled columns, packed in `order`: what `start` names, sds of `size` for the others."""
+    factors = [np.empty(0)]
+    for k in order:
+        block, q = design.blocks[k], len(design.blocks[k].columns)
+        sds, R = np.full(q, size), np.eye(q)
+        for i, column in enumerate(block.columns):
+            place = f"sd_{block.name}[{column}]"
+            sds[i] = start[place] * scales[k][i] / unit if place in start else size
+            for j in range(i):
+                R[i, j] = R[j, i] = start.get(f"corr_{block.name}[{block.columns[j]}, {column}]", 0.0)
+        factors.append(_start_factor(block.name, sds, R).ravel())
+    return np.concatenate(factors)
+
+
+def _start_factor(name: str, sds: Floats, R: Floats) -> Floats:
+    try:
+        return sds[:, None] * np.linalg.cholesky(R)
+    except np.linalg.LinAlgError:
+        raise ValueError(f"the correlations of {name} in start belong to no covariance matrix") from None
+
+
+def check_start(design: Design, start: Mapping[str, float]) -> None:
+    """Raise ValueError for a place that the model has not, or a value that can not be there."""
+    sds = [f"sd_{b.name}[{column}]" for b in design.blocks for column in b.columns] + [*design.family.auxiliaries]
+    corrs = [
+        f"corr_{b.name}[{b.columns[i]}, {b.columns[j]}]"
+        for b in design.blocks
+        for part in b.partition
+        for a, i in enumerate(part)
+        for j in part[a + 1 :]
+    ]
     for place, value in start.items():
-        if place not in places and place != "sigma":
+        if place not in sds + corrs:
             raise ValueError(
-                f"start names {place!r}, which is no standard deviation of the model; the places are "
-                f"{listing([*places, 'sigma'])}{suggest(place, [*places, 'sigma'])}"
+                f"start names {place!r}, which is no standard deviation or correlation of the model; the places are "
+                f"{listing(sds + corrs)}{suggest(place, sds + corrs)}"
             )
-        if not (np.isfinite(value) and value > 0):
+        if place in sds and not (np.isfinite(value) and value > 0):
             raise ValueError(f"start[{place!r}] must be a positive number, not {value!r}")
-    sigma = start.get("sigma", float(np.sqrt(problem.cp.rWr / max(problem.cp.n - problem.cp.p, 1))))
-    diagonals = [np.full(len(b.columns), START) for b in problem.design.blocks]
-    for place, (k, i) in places.items():
-        if place in start:
-            diagonals[k][i] = start[place] * problem.scales[k][i] / sigma
-    packed = np.concatenate([np.empty(0), *(np.diag(diagonals[k]).ravel() for k in problem.cp.order)])
-    return packed[problem.free]
+        if place in corrs and not abs(value) < 1:
+            raise ValueError(f"start[{place!r}] must be a correlation between -1 and 1, not {value!r}")
 
 
-def _best(search: Search, starts: list[Floats], suspicious: Callable[[Floats], bool]) -> tuple[Floats, int]:
+def best_of(search: Search, starts: list[Floats], suspicious: Callable[[Floats], bool]) -> tuple[Floats, int]:
     """Minimise from the first start, and from the others too where the result is singular or has not converged."""
     best = minimum(search, starts[0])
     if len(best) == 0:
@@ -180,6 +238,8 @@ def minimum(search: Search, start: Floats) -> Floats:
     """Minimise by L-BFGS with the analytic gradient, and end with Newton steps on the gradient's differences."""
     if len(start) == 0:
         return start
+    from scipy.optimize import minimize  # here, because it takes a fifth of a second to import
+
     found = minimize(search, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-6, "maxcor": 30})
     return newton(search, found.x)
 
@@ -188,10 +248,12 @@ def newton(search: Search, x: Floats) -> Floats:
     """Take Newton steps (Hessian by central differences of the gradient) for as long as they improve the criterion."""
     value, gradient = search(x)
     for _ in range(NEWTON_STEPS):
-        curvature, directions = np.linalg.eigh(hessian(search, x))
+        H = hessian(search, x)
+        root = np.sqrt(np.where(np.diag(H) > 0, np.diag(H), 1.0))
+        curvature, directions = np.linalg.eigh(H / np.outer(root, root))
         # a flat or falling direction (an unidentified ridge, a saddle) takes no step of its own
         safe = np.where(curvature > 1e-7 * max(curvature.max(), 1e-300), curvature, np.inf)
-        step = -directions @ ((directions.T @ gradient) / safe)
+        step = -directions @ ((directions.T @ (gradient / root)) / safe) / root
         new_value, new_gradient = search(x + step)
         better = new_value < value or (
             new_value <= value + ROUNDING * abs(value) and np.abs(new_gradient).max() < np.abs(gradient).max()
@@ -215,11 +277,11 @@ def hessian(search: Search, x: Floats) -> Floats:
     return (H + H.T) / 2
 
 
-def snapped(search: Search, x: Floats, below: float) -> Floats:
-    """Set entries nearer to 0 than `below` to exactly 0, one by one, where the criterion does not get worse."""
-    value = search(x)[0]
+def snapped(search: Search, x: Floats, below: float, part: slice = slice(None)) -> Floats:
+    """Set entries of a part of x nearer to 0 than `below` to exactly 0, one by one, where nothing gets worse."""
+    value, within = search(x)[0], np.arange(len(x))[part]
     for i in np.argsort(np.abs(x)):
-        if x[i] != 0 and abs(x[i]) < below:
+        if i in within and x[i] != 0 and abs(x[i]) < below:
             trial = x.copy()
             trial[i] = 0.0
             trial_value = search(trial)[0]
@@ -236,7 +298,12 @@ def lower_factor(T: Floats) -> Floats:
 
 
 def _is_singular(problem: Problem, free: Floats) -> bool:
-    return any(np.diag(lower_factor(T)).min() < SINGULAR for T in relative_factors(problem, free))
+    return factors_are_singular(relative_factors(problem, free), 1.0)
+
+
+def factors_are_singular(factors: list[Floats], unit: float) -> bool:
+    """Return whether a factor has a pivot of (nearly) 0, next to the unit of the standard deviations."""
+    return any(np.diag(lower_factor(T)).min() < SINGULAR * unit for T in factors)
 
 
 def relative_factors(problem: Problem, free: Floats) -> list[Floats]:
@@ -284,12 +351,13 @@ def assemble(
     converged = optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(criterion)
     return PointFit(
         design, priors, method, beta, beta_cov, float(sigma), tuple(covariances), tuple(modes), tuple(conditionals),
-        float(criterion), float(loglik), float(deviance), singular, bool(converged), _message(optimum, converged), 0.0,
-        optimum,
+        float(criterion), float(loglik), float(deviance), singular, bool(converged), outcome(optimum, converged), 0.0,
+        optimum, {"sigma": float(sigma)},
     )  # fmt: skip
 
 
-def _message(optimum: Optimum, converged: bool) -> str:
+def outcome(optimum: Optimum, converged: bool) -> str:
+    """Return how the optimiser ended, in a sentence."""
     if len(optimum.parameters) == 0:
         return "no variance ratio to optimise: least squares"
     outcome = "converged" if converged else "NOT converged: the gradient is too large for an optimum"

@@ -1,12 +1,15 @@
 """PointFit: a maximised model, with lme4's accessors."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
 from bayesmm.design import Block, Design
+from bayesmm.families import LINKS
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.priors import Priors
 
@@ -36,6 +39,10 @@ class Optimum:
 class PointFit:
     """A model at the maximum of its marginal likelihood (REML, ML) or of its marginal posterior (MAP).
 
+    The likelihood of a generalised model is Laplace's approximation with the observed curvature at the mode, as
+    glmmTMB has it (glmer takes the expected one, which differs for other links than the canonical), or adaptive
+    quadrature's.
+
     Attributes
     ----------
     design : Design
@@ -44,13 +51,14 @@ class PointFit:
     method : str
         "REML", "ML" or "MAP".
     beta : (p,) float64
-        Coefficients, on the scale of the response; NaN where a column depends linearly on earlier ones.
+        Coefficients, on the scale of the link; NaN where a column depends linearly on earlier ones.
     beta_cov : (p, p) float64
-        Covariance of `beta` at the estimated variance components.
+        Covariance of `beta` at the estimated variance components; for a generalised model, from the Hessian in all
+        parameters.
     sigma : float
-        Residual standard deviation.
+        Residual standard deviation; 1 for families without.
     covariances : tuple of (q_k, q_k) float64
-        Sigma_k of each block of the design, on the scale of the response.
+        Sigma_k of each block of the design, on the scale of the link.
     modes : tuple of (G_k, q_k) float64
         Conditional modes b of the random effects.
     conditional : tuple of (G_k, q_k, q_k) float64
@@ -61,7 +69,7 @@ class PointFit:
     loglik : float
         Log-likelihood: REML's for REML, else the ML one.
     deviance : float
-        -2 log-likelihood (ML) at these variance components.
+        -2 log-likelihood (ML) at these variance components; so for generalised models too, as in lme4's table.
     singular : bool
         An estimated variance is 0 or a covariance matrix has not full rank.
     converged : bool
@@ -69,6 +77,10 @@ class PointFit:
         How the optimiser ended, in a sentence.
     seconds : float
     optimum : Optimum
+    auxiliaries : mapping of str to float
+        The family's parameters besides the mean, by name: "sigma", "nu", "shape", "phi".
+    nagq : int
+        Nodes of the quadrature for each random effect; 1 for Laplace's approximation and for exact integrals.
     """
 
     design: Design
@@ -88,11 +100,14 @@ class PointFit:
     message: str
     seconds: float
     optimum: Optimum
+    auxiliaries: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    nagq: int = 1
 
     @property
     def npar(self) -> int:
-        """Number of parameters: coefficients, entries of theta, and sigma."""
-        return int(np.isfinite(self.beta).sum()) + sum(_n_theta(block) for block in self.design.blocks) + 1
+        """Number of parameters: coefficients, entries of theta, and the family's own (sigma)."""
+        n_theta = sum(_n_theta(block) for block in self.design.blocks)
+        return int(np.isfinite(self.beta).sum()) + n_theta + len(self.design.family.auxiliaries)
 
     @property
     def aic(self) -> float:
@@ -117,40 +132,80 @@ class PointFit:
         return pd.DataFrame(self.beta_cov, index=names, columns=names)
 
     @cached_property
-    def fitted(self) -> Floats:
-        """Fitted values X beta + Z b + offset, (n,)."""
+    def linear(self) -> Floats:
+        """Linear predictor X beta + Z b + offset, (n,)."""
         eta = self.design.X @ np.nan_to_num(self.beta) + self.design.offset
         for block, b in zip(self.design.blocks, self.modes, strict=True):
             eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
         return eta
 
     @cached_property
+    def fitted(self) -> Floats:
+        """Fitted means, (n,), on the scale of the response; of a binomial, probabilities."""
+        return LINKS[self.design.family.link].inverse(self.linear)
+
+    @cached_property
     def residuals(self) -> Floats:
-        """Response less fitted values, (n,)."""
-        return self.design.y - self.fitted
+        """Response less fitted values, (n,); of a binomial, the share of successes less its probability."""
+        trials = self.design.trials
+        return (self.design.y if trials is None else self.design.y / trials) - self.fitted
 
     @cached_property
     def scaled_residuals(self) -> Floats:
-        """Residuals times sqrt(weight) / sigma, (n,); what lme4's summary calls scaled residuals."""
-        weights = 1.0 if self.design.weights is None else self.design.weights
-        return self.residuals * np.sqrt(weights) / self.sigma
+        """Pearson residuals: residuals over the standard deviations that the model gives them, (n,).
 
-    def fixef(self) -> pd.DataFrame:
-        """Return the coefficients: index coef; estimate, se, t."""
+        What lme4's summary calls scaled residuals: times sqrt(weight) / sigma in a linear model.
+        """
+        return pearson_residuals(self.design, self.fitted, tuple(self.auxiliaries.values()) or (self.sigma,))
+
+    def fixef(self, ddf: str | None = None) -> pd.DataFrame:
+        """Return the coefficients: index coef; estimate, se, t; z and its two-sided p for generalised models.
+
+        With `ddf` ("satterthwaite", "kenward-roger" or "containment") df and p as well: `inference.degrees.t_table`.
+        """
+        if ddf is not None:
+            from bayesmm.inference.degrees import t_table
+
+            return t_table(self, ddf)
         with np.errstate(divide="ignore", invalid="ignore"):
             se = np.sqrt(np.diag(self.beta_cov))
-            table = {"estimate": self.beta, "se": se, "t": self.beta / se}
+            ratio = self.beta / se
+        table = {"estimate": self.beta, "se": se, "t": ratio}
+        if not self.design.family.gaussian:
+            from scipy.special import erfc
+
+            table = {"estimate": self.beta, "se": se, "z": ratio, "p": erfc(np.abs(ratio) / np.sqrt(2))}
         return pd.DataFrame(table, index=pd.Index(self.design.coefficients, name="coef"))
+
+    def fixef_corr(self) -> pd.DataFrame:
+        """Return the correlation matrix of the coefficients, (p, p), labelled."""
+        sds = np.sqrt(np.diag(self.beta_cov))
+        with np.errstate(divide="ignore", invalid="ignore"):  # a coefficient that its prior fixes has no spread
+            return self.vcov / np.outer(sds, sds)
+
+    def confint(self, level: float = 0.95, method: str = "profile") -> pd.DataFrame:
+        """Return confidence intervals by "profile" likelihood or "wald": see `inference.confint.confint`."""
+        from bayesmm.inference.confint import confint
+
+        return confint(self, level, method)
+
+    def profile(self, place: str, level: float = 0.99):
+        """Return the profile likelihood of one parameter, such as "sigma": see `inference.profile.profile`."""
+        from bayesmm.inference.profile import profile
+
+        return profile(self, place, level)
 
     def varcorr(self) -> pd.DataFrame:
         """Return the variance components as lme4's ``as.data.frame(VarCorr(.))``: grp, var1, var2, vcov, sdcor.
 
-        Factors with more levels first; of each, the standard deviations and then the correlations; the residual last.
+        Factors with more levels first; of each, the standard deviations and then the correlations; the residual last,
+        where the family has one.
         """
         rows = []
         for k in by_levels(self.design):
             rows += _varcorr_rows(self.design.blocks[k], self.covariances[k])
-        rows.append(("Residual", None, None, self.sigma**2, self.sigma))
+        if "sigma" in self.design.family.auxiliaries:
+            rows.append(("Residual", None, None, self.sigma**2, self.sigma))
         return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
 
     def ranef(self) -> pd.DataFrame:
@@ -164,6 +219,19 @@ class PointFit:
         beta = pd.Series(np.nan_to_num(self.beta), index=list(self.design.coefficients))
         return {b.group: add_effects(beta, b, self.modes[k]) for k, b in enumerate(self.design.blocks)}
 
+    def predict(
+        self,
+        data: object = None,
+        kind: str = "mean",
+        groups: str | Sequence[str] = "conditional",
+        new_levels: str = "error",
+        se: bool = False,
+    ) -> pd.DataFrame:
+        """Return predictions for the rows of a table: estimate, and with `se` also se and sd; see `predict_point`."""
+        from bayesmm.predict_point import predict_point
+
+        return predict_point(self, data, kind, groups, new_levels, se)
+
     def __str__(self) -> str:
         from bayesmm.summary import render_point
 
@@ -174,6 +242,14 @@ class PointFit:
     def with_seconds(self, seconds: float) -> "PointFit":
         """Return the same fit with its time."""
         return replace(self, seconds=seconds)
+
+
+def pearson_residuals(design: Design, fitted: Floats, auxiliaries: Sequence[float]) -> Floats:
+    """Return residuals over the standard deviations that the model gives them, (n,), for fitted means (n,)."""
+    size = 1.0 if design.trials is None else design.trials
+    weights = 1.0 if design.weights is None else design.weights
+    with np.errstate(divide="ignore", invalid="ignore"):  # a fitted probability of 0 or 1 has no spread
+        return (design.y / size - fitted) * np.sqrt(weights * size / design.family.variance(fitted, auxiliaries))
 
 
 def by_levels(design: Design) -> list[int]:

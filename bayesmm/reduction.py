@@ -81,19 +81,24 @@ def orthogonal_problem(design: Design) -> Problem:
 
 def reduced(design: Design, fixed: Floats, r: Floats, basis: Floats, origin: Floats, log_det: float) -> Problem:
     """Return the problem for the given fixed columns (n, r) and response r, with the random-effects columns scaled."""
-    scales = tuple(_scale(block.Z) for block in design.blocks)
+    scales = column_scales(design)
     factors = [
         Factor(block.index, np.ascontiguousarray(block.Z / scale), len(block.levels))
         for block, scale in zip(design.blocks, scales, strict=True)
     ]
     cp = cross_products(factors, fixed, r, design.weights)
-    return Problem(design, cp, basis, origin, scales, free_entries(design, cp), log_det)
+    return Problem(design, cp, basis, origin, scales, free_entries(design, cp.order), log_det)
 
 
-def free_entries(design: Design, cp: CrossProducts) -> Ints:
-    """Return the positions, in the packed T of `cp`, of the entries that are not fixed at 0."""
+def column_scales(design: Design) -> tuple[Floats, ...]:
+    """Return the root mean squares of each block's columns, which they are divided by."""
+    return tuple(_scale(block.Z) for block in design.blocks)
+
+
+def free_entries(design: Design, order: tuple[int, ...]) -> Ints:
+    """Return the positions, in T packed in this order of the blocks, of the entries that are not fixed at 0."""
     positions, at = [], 0
-    for k in cp.order:
+    for k in order:
         block = design.blocks[k]
         q = len(block.columns)
         part_of = {column: number for number, part in enumerate(block.partition) for column in part}
@@ -141,9 +146,7 @@ def integrate(design: Design, priors: Mapping[str, Prior]) -> Integrated:
     intercept there.
     """
     prior = coefficient_prior(priors, design)
-    basis = np.eye(design.p)
-    if prior.centred and design.has_intercept:
-        basis[design.coefficients.index("Intercept")] -= design.means
+    basis = prior_basis(design, priors)
     w = np.ones(design.n) if design.weights is None else design.weights
     fixed, target, root = design.X @ basis, design.y - design.offset, np.sqrt(w)
     least_squares = np.linalg.lstsq(fixed * root[:, None], target * root)[0]
@@ -157,6 +160,26 @@ def integrate(design: Design, priors: Mapping[str, Prior]) -> Integrated:
     problem = reduced(design, np.ascontiguousarray(fixed), target - fixed @ at, basis, basis @ at, 0.0)
     loose = tuple(int(j) for j in np.flatnonzero(~np.asarray(prior.normal)[order]))
     return Integrated(problem, sd, loose, places, at)
+
+
+def loose_names(integrated: Integrated) -> dict[int, str]:
+    """Return the names of the variables that are the sampled coefficients, by fixed column, in the basis of the priors.
+
+    Recovery asks for their draws, so that they do not begin with an underscore; and a grouping factor may be called
+    anything.
+    """
+    stem = "coefficient"
+    while any(f"{stem}_{j}" in integrated.problem.design.coords for j in integrated.loose):
+        stem += "_"
+    return {j: f"{stem}_{j}" for j in integrated.loose}
+
+
+def prior_basis(design: Design, priors: Mapping[str, Prior]) -> Floats:
+    """Return B, (p, p), with beta = B gamma for the coefficients gamma that the priors are of."""
+    basis = np.eye(design.p)
+    if coefficient_prior(priors, design).centred and design.has_intercept:
+        basis[design.coefficients.index("Intercept")] -= design.means
+    return basis
 
 
 def _check_flat(fixed: Floats, sd: Floats, places: tuple[str, ...]) -> None:

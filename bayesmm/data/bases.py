@@ -6,11 +6,14 @@ The columns are those of R's ``poly`` (package stats), ``bs`` and ``ns`` (packag
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.interpolate import BSpline
 
 from bayesmm.errors import DataError
+
+if TYPE_CHECKING:
+    from scipy.interpolate import BSpline
 
 CUBIC = 3  # degree of natural splines: two continuous derivatives, the second zero at the boundary
 
@@ -185,8 +188,10 @@ def _spline_columns(x: np.ndarray, basis: Spline) -> np.ndarray:
     return _bsplines(basis)(x)[:, 0 if basis.intercept else 1 :]
 
 
-def _bsplines(basis: Spline) -> BSpline:
+def _bsplines(basis: Spline) -> "BSpline":
     """Return all B-splines as one function of x with as many values; beyond the boundary the end polynomials go on."""
+    from scipy.interpolate import BSpline  # here, because it takes a fifth of a second to import
+
     return BSpline(np.array(basis.knots), np.eye(len(basis.knots) - basis.degree - 1), basis.degree, extrapolate=True)
 
 

@@ -10,6 +10,7 @@ from bayesmm.data.coding import INTERCEPT, Coding, Factor, Numbers, Values, matr
 from bayesmm.data.linear import dependent_columns, find_relation, near_dependence, relation_text, worth_trying
 from bayesmm.data.messages import Message, Rows, count, label_text, note, warning
 from bayesmm.errors import DataError, listing
+from bayesmm.families import Family
 from bayesmm.formula import text_of
 
 MAX_COLUMNS = 20_000  # of X: more are a mistake, and a matrix of contrasts is as wide as high
@@ -38,8 +39,10 @@ def check_row_count(rows: Rows, total: int) -> None:
         raise DataError(f"{count(len(rows), 'row')}{left} can be used; a model needs at least two")
 
 
-def check_offset(y: np.ndarray, offset: np.ndarray, name: str) -> None:
-    """Raise a DataError if nothing that varies is left of a response when its offset is taken out."""
+def check_offset(family: Family, y: np.ndarray, offset: np.ndarray, name: str) -> None:
+    """Raise a DataError if nothing that varies is left of a response when its offset is taken out (identity link)."""
+    if family.link != "identity":
+        return
     left = y - offset
     if offset.any() and np.ptp(left) <= ROUNDING * (np.abs(y).max() + np.abs(offset).max()):
         raise DataError(

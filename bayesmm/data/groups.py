@@ -7,17 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.data.factors import say_about_levels
-from bayesmm.data.messages import Message, count, label_text, warning
+from bayesmm.data.messages import Message, count, label_text, note, warning
 from bayesmm.data.scope import Scope
 from bayesmm.data.variables import KIND_NAMES, Variable, observed_levels
 from bayesmm.errors import DataError, listing
+from bayesmm.families import Family
 
 FEW_LEVELS = 5  # lme4's check.nlev.gtreq.5: fewer levels give unreliable estimates of a standard deviation
 MOSTLY_SINGLE = 0.5  # share of levels with one row beyond which a factor is hard to tell from the residual; ours
 DRAWS = 4 * 1000  # chains x draws of the default sampling, for the estimate of its memory
 DRAWS_MEMORY = 2e9  # bytes of draws from which a word is due: a quarter of the memory of a small laptop
 # names that the model itself or the tree of results uses
-RESERVED = frozenset(["chain", "draw", "coef", "obs", "sigma", "beta", "y", "sample", "Residual"])
+RESERVED = frozenset(["chain", "draw", "coef", "obs", "sigma", "nu", "shape", "phi", "beta", "y", "sample", "Residual"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,26 +200,42 @@ def _family_of_names(name: str) -> set[str]:
 # what the data say about a block
 
 
-def check_block(block: Block) -> list[Message]:
-    """Return what is to say about one block of a Gaussian model.
+def check_block(block: Block, family: Family, trials: np.ndarray | None = None) -> list[Message]:
+    """Return what is to say about one block.
 
     Raises
     ------
     DataError
-        Every row is a level of its own, so that its effect can not be told from the residual.
+        Every row is a level of its own, so that its effect can not be told from the residual, or from the response
+        itself where that is 0 or 1.
     """
     n, levels = len(block.index), len(block.levels)
-    if levels == n:
-        raise DataError(
-            f"grouping factor '{block.group}' has one row in each of its {levels:,} levels, so its effect can not be "
-            "told apart from the residual; there must be fewer levels than rows"
-        )
     said = [*_few_levels(block), *_memory_of_draws(block)]
+    if levels == n:
+        return said + _one_row_each(block, family, trials)
     single = int((np.bincount(block.index, minlength=levels) == 1).sum())
-    if single > MOSTLY_SINGLE * levels:
+    if "sigma" in family.auxiliaries and single > MOSTLY_SINGLE * levels:
         part = f"{single:,} of the {levels:,} levels of '{block.group}' have one row"
         said.append(warning(f"{part}, where the effect of the level and the residual are seen only together"))
     return said
+
+
+def _one_row_each(block: Block, family: Family, trials: np.ndarray | None) -> list[Message]:
+    """Say what an effect for each row means: nothing beside a residual, overdispersion of counts."""
+    each = f"grouping factor '{block.group}' has one row in each of its {len(block.levels):,} levels"
+    if "sigma" in family.auxiliaries:
+        raise DataError(
+            f"{each}, so its effect can not be told apart from the residual; there must be fewer levels than rows"
+        )
+    if family.name == "bernoulli" or (trials is not None and (trials == 1).all()):
+        raise DataError(
+            f"{each}, and one response of 0 or 1 says nothing about an effect of its own; there must be fewer levels "
+            "than rows"
+        )
+    if family.auxiliaries:
+        name = family.auxiliaries[0]
+        return [warning(f"{each}, so its effect and '{name}' both say how the rows scatter; the priors divide it")]
+    return [note(f"{each}, so its standard deviation measures the overdispersion of the {family.name} response")]
 
 
 def _few_levels(block: Block) -> list[Message]:

@@ -8,25 +8,43 @@ import pandas as pd
 
 from bayesmm.data.factors import remedy
 from bayesmm.data.frames import complete_rows, find_columns, open_table
-from bayesmm.data.messages import Message, Rows, are, count, note
+from bayesmm.data.messages import Message, Rows, are, count, label_text, note
+from bayesmm.data.responses import Response
 from bayesmm.data.scope import Scope, Transforms
 from bayesmm.data.transforms import numeric
-from bayesmm.data.variables import KIND_NAMES, NUMERIC, Variable, read_variable
-from bayesmm.errors import DataError, FormulaError, suggest
-from bayesmm.families import Family
-from bayesmm.formula import Call, Column, Expr, Formula, column_nodes, gives, text_of, underline
+from bayesmm.data.variables import KIND_NAMES, NUMERIC, Variable, observed_levels, read_variable
+from bayesmm.errors import DataError, FormulaError, listing, suggest
+from bayesmm.families import Family, get_family
+from bayesmm.formula import (
+    Call,
+    Column,
+    Expr,
+    Formula,
+    Operation,
+    Text,
+    arguments_of,
+    column_nodes,
+    gives,
+    quoted_name,
+    text_of,
+    underline,
+)
 
 MISSING = ("drop", "error")
 WEIGHTS = "weights column"
+LABELS = ("text", "category", "ordered")  # kinds of columns whose two levels are a yes and a no
+LOGARITHMS = ("log", "log2", "log10")
 LARGEST_WEIGHT = 1e100  # and the smallest is its inverse: products with squares of the data stay below 1.8e308
 
 
-def check_arguments(missing: str, formula: Formula, weights: object) -> None:
-    """Raise a DataError for an unknown `missing`, or for weights that are given twice."""
+def check_arguments(missing: str, formula: Formula, weights: object, trials: object) -> None:
+    """Raise a DataError for an unknown `missing`, or for weights or trials that are given twice."""
     if missing not in MISSING:
         raise DataError(f"missing is {missing!r}{suggest(str(missing), MISSING)}; expected 'drop' or 'error'")
     if weights is not None and formula.weights is not None:
         raise DataError("weights are given twice, in the formula and as an argument; give them once")
+    if trials is not None and formula.trials is not None:
+        raise DataError("trials are given twice, in the formula and as an argument; give them once")
 
 
 def variables_of(formula: Formula, groups: bool = True) -> list[Expr]:
@@ -42,6 +60,7 @@ def _places(formula: Formula) -> dict[str, tuple[str, tuple[int, int]]]:
         ("response", [formula.response]),
         ("column", [*variables_of(formula), *formula.offsets]),
         ("grouping factor", [column for bar in formula.bars for column in bar.group]),
+        ("trials column", [formula.trials] if formula.trials is not None else []),
         (WEIGHTS, [formula.weights] if formula.weights is not None else []),
     ]
     for role, exprs in parts:
@@ -60,6 +79,8 @@ class Read:
         The columns that the formula names, in their complete rows.
     weights : Variable or None
         The weights that were given beside the formula.
+    trials : Variable or None
+        The trials that were given beside the formula.
     rows : Rows
     total : int
         How many rows the data have.
@@ -68,12 +89,13 @@ class Read:
 
     variables: Mapping[str, Variable]
     weights: Variable | None
+    trials: Variable | None
     rows: Rows
     total: int
     said: list[Message]
 
 
-def read(formula: Formula, data: object, weights: object, missing: str) -> Read:
+def read(formula: Formula, data: object, weights: object, trials: object, missing: str) -> Read:
     """Read the columns that a model uses and leave out the rows that miss a value in one of them.
 
     Parameters
@@ -82,6 +104,8 @@ def read(formula: Formula, data: object, weights: object, missing: str) -> Read:
     data : table
     weights : str, array or None
         As `make_design` takes them; their gaps are no reason to leave out a row.
+    trials : str, array or None
+        Their gaps are.
     missing : {"drop", "error"}
 
     Raises
@@ -93,22 +117,27 @@ def read(formula: Formula, data: object, weights: object, missing: str) -> Read:
     if table.n == 0:
         raise DataError("the data have no rows; a model needs at least two")
 
+    beside = {"weights": weights, "trials": trials}
+
     def complain(name: str, said: str) -> DataError | FormulaError:
         if name not in places:
-            return DataError(f"the weights column '{name}' {said}")
+            what = next(what for what, given in beside.items() if isinstance(given, str) and given == name)
+            return DataError(f"the {what} column '{name}' {said}")
         role, span = places[name]
         return underline(formula.text, span, f"{role} '{name}' {said}")
 
-    named = [weights] if isinstance(weights, str) else []
+    named = [given for given in beside.values() if isinstance(given, str)]
     columns = {name: table.read(j) for name, j in find_columns([*places, *named], table, complain).items()}
     parts = {name: read_variable(name, column) for name, column in columns.items()}
-    given = parts[weights][0] if named else _given_weights(weights, table.n)
+    w, n = (
+        parts[given][0] if isinstance(given, str) else _given(what, given, table.n) for what, given in beside.items()
+    )
     used = {name: parts[name][0] for name in places}
     rows = Rows(np.arange(table.n), table.labels)
-    needed = [v for name, v in used.items() if places[name][0] != WEIGHTS and v is not given]
-    kept, said = complete_rows(needed, rows, missing)
+    needed = [v for name, v in used.items() if places[name][0] != WEIGHTS and v is not w]
+    kept, said = complete_rows([*needed, *([n] if n is not None and n not in needed else [])], rows, missing)
     said += [message for name in places for message in parts[name][1]]
-    return _taken(Read(used, given, rows, table.n, said), kept)
+    return _taken(Read(used, w, n, rows, table.n, said), kept)
 
 
 def _taken(read: Read, kept: np.ndarray) -> Read:
@@ -116,22 +145,27 @@ def _taken(read: Read, kept: np.ndarray) -> Read:
     if kept.all():
         return read
     variables = {name: variable.take(kept) for name, variable in read.variables.items()}
-    weights = None if read.weights is None else read.weights.take(kept)
-    return replace(read, variables=variables, weights=weights, rows=read.rows.take(kept))
+    weights, trials = (None if given is None else given.take(kept) for given in (read.weights, read.trials))
+    return replace(read, variables=variables, weights=weights, trials=trials, rows=read.rows.take(kept))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # weights
 
 
-def _given_weights(weights: object, n: int) -> Variable | None:
-    if weights is None:
+def _given(what: str, values: object, n: int) -> Variable | None:
+    """Return weights or trials that are given as numbers; one number of trials stands for all rows."""
+    if values is None:
         return None
-    values = np.asarray(weights)
+    values = np.asarray(values)
+    if values.ndim == 0 and what == "trials":
+        values = np.full(n, values)
     if values.ndim != 1 or len(values) != n:
-        given = count(values.size, "weight") if values.ndim == 1 else f"weights of shape {values.shape}"
-        raise DataError(f"{given} for {count(n, 'row')}; expected one weight for each row of the data")
-    return read_variable("weights", pd.Series(values))[0]
+        one = what.removesuffix("s")
+        given = count(values.size, one, what) if values.ndim == 1 else f"{what} of shape {values.shape}"
+        expected = f"one {one}" if what == "weights" else "one number of trials"
+        raise DataError(f"{given} for {count(n, 'row')}; expected {expected} for each row of the data")
+    return read_variable(what, pd.Series(values))[0]
 
 
 def weigh(formula: Formula, read: Read, transforms: Transforms) -> tuple[Read, np.ndarray | None]:
@@ -180,29 +214,144 @@ def _weights(formula: Formula, read: Read, transforms: Transforms) -> tuple[np.n
 # response and offset
 
 
-def response(formula: Formula, family: Family, scope: Scope) -> np.ndarray:
-    """Return the response, float64, shape (n,), checked by its family.
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The left side of a model.
+
+    Attributes
+    ----------
+    family : Family
+        As asked for; bernoulli instead of binomial where there are no trials.
+    y : float64 array, shape (n,)
+        Whole numbers where the family is discrete; the number of successes beside trials.
+    trials : float64 array, shape (n,), or None
+    """
+
+    family: Family
+    y: np.ndarray
+    trials: np.ndarray | None
+
+
+def response(formula: Formula, family: Family, scope: Scope, given: Variable | None = None) -> Outcome:
+    """Return the response, checked by its family, with the trials of a binomial.
+
+    Parameters
+    ----------
+    formula : Formula
+    family : Family
+    scope : Scope
+    given : Variable, optional
+        The trials that were given beside the formula.
 
     Raises
     ------
     DataError
-        It holds no numbers, or values that the family can not have.
+        It holds no numbers, or values that the family can not have, or it has trials and should not, or twice.
     """
+    expr, trials = _successes(formula, family, scope, given)
+    name = text_of(formula.response)
+    y = _values(expr, name, family, scope)
+    if family.name == "binomial" and trials is None:
+        family = _without_trials(y, name, family, scope)
+    for message in family.check_response(Response(y, name, scope.rows, trials)):
+        scope.say(message)
+    y = y.astype(np.float64)
+    if not family.discrete:
+        return Outcome(family, y, None)
+    return Outcome(family, np.rint(y), None if trials is None else np.rint(trials))
+
+
+def _successes(
+    formula: Formula, family: Family, scope: Scope, given: Variable | None
+) -> tuple[Expr, np.ndarray | None]:
+    """Return what gives y, and the trials: from y / n, cbind(y, n - y), y | trials(n), or beside the formula."""
     expr, name = formula.response, text_of(formula.response)
-    if isinstance(expr, Call) and gives(expr) == "response":
+    pair = isinstance(expr, Call) and gives(expr) == "response"
+    share = isinstance(expr, Operation) and expr.operator == "/" and family.name == "binomial"
+    beside = given is not None or formula.trials is not None
+    if pair and family.name != "binomial":
         counts = f"the response {name} counts successes and failures"
         raise DataError(f"{counts}, and the {family.name} family needs one number per row")
-    if isinstance(expr, Column) and scope.variables[expr.name].kind not in NUMERIC:
-        variable = scope.variables[expr.name]
+    if beside and family.name != "binomial":
+        raise DataError(f"trials belong to the binomial family, and the family is {family.name}")
+    if beside and (pair or share):
+        raise DataError(f"trials are given twice, in the response {name} and beside it; give them once")
+    if pair:
+        parts = arguments_of(expr)
+        successes = numeric(parts["successes"], scope)
+        return parts["successes"], successes + numeric(parts["failures"], scope)
+    if share:
+        return expr.operands[0], numeric(expr.operands[1], scope)
+    if given is not None:
+        if given.kind not in NUMERIC:
+            raise DataError(f"the trials '{given.name}' hold {KIND_NAMES[given.kind]}; expected whole numbers")
+        return expr, given.values.astype(np.float64)
+    return expr, None if formula.trials is None else numeric(formula.trials, scope)
+
+
+def _values(expr: Expr, name: str, family: Family, scope: Scope) -> np.ndarray:
+    """Return the values of a response, float64 or bool; of two levels the second is 1."""
+    variable = scope.variables[expr.name] if isinstance(expr, Column) else None
+    if variable is None:
+        return numeric(expr, scope)
+    if variable.kind in LABELS and family.name in ("bernoulli", "binomial"):
+        return _second_level(variable, family, scope)
+    if variable.kind not in NUMERIC:
         holds = f"the response '{name}' holds {KIND_NAMES[variable.kind]}"
         raise DataError(f"{holds}, and the {family.name} family needs numbers{remedy(variable)}")
-    boolean = isinstance(expr, Column) and scope.variables[expr.name].kind == "boolean"
-    y = scope.variables[expr.name].values if boolean else numeric(expr, scope)
-    for message in family.check_response(y, name):
-        scope.say(message)
-    return y.astype(np.float64)
+    return variable.values if variable.kind == "boolean" else numeric(expr, scope)
+
+
+def _second_level(variable: Variable, family: Family, scope: Scope) -> np.ndarray:
+    """Return whether each row has the second of two levels."""
+    seen = observed_levels(variable)
+    levels = variable.levels if len(variable.levels) == 2 else seen.labels
+    if len(levels) != 2:
+        shown = listing([label_text(label) for label in levels], limit=6)
+        raise DataError(
+            f"the response '{variable.name}' has {count(len(levels), 'level')} ({shown}), and the {family.name} family "
+            f"needs two levels or 0 and 1{remedy(variable)}"
+        )
+    first, second = map(label_text, levels)
+    scope.say(
+        note(
+            f"the model is for the probability that '{variable.name}' is {second} (taken as 1) and not {first} (as 0); "
+            f"for the other way round write {quoted_name(variable.name)} == {Text(levels[0]).value!r} ~ ..."
+        )
+    )
+    return np.array([label == levels[1] for label in seen.labels])[seen.codes]
+
+
+def _without_trials(y: np.ndarray, name: str, family: Family, scope: Scope) -> Family:
+    """Return the bernoulli family for a binomial response of 0 and 1 that has no trials."""
+    values = y.astype(np.float64)
+    if np.isin(values, (0.0, 1.0)).all():
+        scope.say(note(f"the response '{name}' has no trials and holds 0 and 1, so the family is bernoulli"))
+        return get_family("bernoulli", family.link)
+    what = "holds proportions" if ((values >= 0) & (values <= 1)).all() else "is not 0 or 1 in every row"
+    raise DataError(
+        f"the response '{name}' {what} and has no trials; for y successes in n trials write y / n ~ ..., "
+        "cbind(y, n - y) ~ ... or y | trials(n) ~ ..., or give trials=..."
+    )
 
 
 def offset(formula: Formula, scope: Scope) -> np.ndarray:
-    """Return the sum of the offsets, shape (n,), on the scale of the link; zeros if there is none."""
-    return sum((numeric(expr, scope) for expr in formula.offsets), start=np.zeros(len(scope.rows)))
+    """Return the sum of the offsets, shape (n,), on the scale of the link; zeros if there is none.
+
+    Raises
+    ------
+    DataError
+        An offset is not finite, as the logarithm of an exposure of 0 is.
+    """
+    total = np.zeros(len(scope.rows))
+    for expr in formula.offsets:
+        exposure = arguments_of(expr)["x"] if isinstance(expr, Call) and expr.function in LOGARITHMS else None
+        values = None if exposure is None else numeric(exposure, scope)
+        if values is not None and (values <= 0).any():
+            bad, how = values <= 0, "0" if (values[values <= 0] == 0).all() else "0 or negative"
+            raise DataError(
+                f"offset({text_of(expr)}): the exposure '{text_of(exposure)}' is {how} in {scope.rows.text(bad)}; "
+                "its logarithm needs values above 0"
+            )
+        total = total + numeric(expr, scope)
+    return total

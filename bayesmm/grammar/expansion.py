@@ -19,6 +19,7 @@ MAX_TERM_POWER = 10  # of (a + b)^p, where no term can have more factors than th
 _ELSEWHERE = {
     "offset": "stands between '+' signs and is not multiplied",
     "weights": "stands on the left, as in y | weights(w) ~ x",
+    "trials": "stands on the left, as in y | trials(n) ~ x",
     "response": "stands on the left, as in cbind(successes, failures) ~ x",
 }
 

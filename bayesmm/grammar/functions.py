@@ -34,7 +34,8 @@ class Signature:
     """What a function takes and gives.
 
     `gives` is ``"column"`` (one number per row), ``"columns"`` (a basis of several), ``"factor"``, or the name of a
-    place in the formula: ``"offset"``, ``"weights"``, ``"response"``. `advice` says what to write for a usual misuse.
+    place in the formula: ``"offset"``, ``"weights"``, ``"trials"``, ``"response"``. `advice` says what to write for a
+    usual misuse.
     """
 
     parameters: tuple[Parameter, ...]
@@ -80,6 +81,7 @@ FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
         "C": Signature((Parameter("f", "labels"), Parameter("contr", "contrast", "")), "factor", _LEVEL_ADVICE),
         "offset": Signature((_X,), "offset"),
         "weights": Signature((_X,), "weights"),
+        "trials": Signature((_X,), "trials"),
         "cbind": Signature((Parameter("successes", "column"), Parameter("failures", "column")), "response"),
     }
 )
@@ -249,7 +251,7 @@ def _checked_call(call: Call, context: Context) -> Call:
     keywords = zip(call.keywords, kinds[count:], strict=True)
     keywords = tuple((key, _argument(value, kind, context)) for (key, value), kind in keywords)
     result = replace(call, function=name, arguments=arguments, keywords=keywords)
-    if name not in _ROW_WISE and next(column_nodes(result), None) is None:
+    if name not in (*_ROW_WISE, "trials") and next(column_nodes(result), None) is None:
         raise context.error(call.span, f"{name}() names no column of the data")
     return result
 

@@ -1,7 +1,8 @@
-"""The explicit graph: a PyMC model with the random effects written out, for every prior.
+"""The explicit graph: a PyMC model with the random effects written out, for every family and every prior.
 
-y_i ~ N(x_i' beta + sum_k z_ki' b_k[level of i in k] + offset_i, sigma^2 / w_i), b_kg ~ N(0, Sigma_k), Sigma_k = S_k
-R_k S_k with S_k = diag(sd_k) (Bates et al. 2015, J. Stat. Softw. 67(1), eq. 2-3, on the absolute scale).
+eta_i = x_i' beta + sum_k z_ki' b_k[level of i in k] + offset_i, b_kg ~ N(0, Sigma_k), Sigma_k = S_k R_k S_k with S_k =
+diag(sd_k) (Bates et al. 2015, J. Stat. Softw. 67(1), eq. 2-3, on the absolute scale); y_i has the family's distribution
+with the mean that the link gives eta_i, for the gaussian family N(eta_i, sigma^2 / w_i).
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from pytensor.tensor import TensorVariable
 from bayesmm.design import Block, Design
 from bayesmm.errors import listing, suggest
 from bayesmm.graph.distributions import INTERNAL, scalar, vector
+from bayesmm.graph.responses import add_response
 from bayesmm.priors import Prior, coefficient_places
 from bayesmm.priors.distributions import DISTRIBUTIONS
 
@@ -39,8 +41,9 @@ def build_explicit(
     -------
     pymc.Model
         Variables beta (coef), and for each block sd_<name> (<name>_term), corr_<name> (<name>_term, <name>_term_bis)
-        where correlated, b_<name> (<name>, <name>_term); sigma; y (obs). Coordinates of obs are the rows' positions
-        in the user's table. Names that begin with an underscore are coordinates of the sampler.
+        where correlated, b_<name> (<name>, <name>_term); the family's auxiliaries by name; y (obs). Coordinates of
+        obs are the rows' positions in the user's table. Names that begin with an underscore are coordinates of the
+        sampler.
 
     Raises
     ------
@@ -63,10 +66,8 @@ def build_explicit(
             eta = eta + _random_part(block, priors, chosen[block.name])
         if design.offset.any():
             eta = eta + _data("offset_data", design.offset, "obs")
-        sigma = scalar("sigma", "sigma", priors["sigma"])
-        if design.weights is not None:
-            sigma = sigma / pt.sqrt(_data("weights_data", design.weights, "obs"))
-        pm.Normal("y", eta, sigma, observed=_data("y_data", design.y, "obs"), dims="obs")
+        auxiliaries = {name: scalar(name, name, priors[name]) for name in design.family.auxiliaries}
+        add_response(design, eta, auxiliaries, _data)
     return graph
 
 
@@ -96,12 +97,16 @@ def _fixed_part(design: Design, priors: Mapping[str, Prior]) -> TensorVariable:
     """Add beta, shape (p,), and return X beta, (n,)."""
     if design.p == 0:
         return pt.zeros(design.n)
+    beta = add_coefficients(design, priors)
+    return _data("X_data", design.X, "obs", "coef") @ beta
+
+
+def add_coefficients(design: Design, priors: Mapping[str, Prior]) -> TensorVariable:
+    """Add beta, shape (p,), p > 0, to the model in context."""
     places = coefficient_places(priors, design)
     if design.has_intercept:
-        beta = _with_intercept(design, {place: priors[place] for place in places})
-    else:
-        beta = vector("beta", "coef", {place: priors[place] for place in places})
-    return _data("X_data", design.X, "obs", "coef") @ beta
+        return _with_intercept(design, {place: priors[place] for place in places})
+    return vector("beta", "coef", {place: priors[place] for place in places})
 
 
 def _with_intercept(design: Design, priors: Mapping[str, Prior]) -> TensorVariable:

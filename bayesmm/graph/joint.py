@@ -5,7 +5,6 @@ import pytensor
 import pytensor.tensor as pt
 
 from bayesmm.design import Design
-from bayesmm.families import get_family
 from bayesmm.graph.explicit import INTERCEPT, SLOPES, build_explicit
 from bayesmm.graph.interpreted import PYTHON, without_compiler
 from bayesmm.priors import default_priors
@@ -27,7 +26,7 @@ class JointDensity:
     """
 
     def __init__(self, design: Design) -> None:
-        graph = build_explicit(design, default_priors(design, get_family("gaussian")), centred=False)
+        graph = build_explicit(design, default_priors(design, design.family), centred=False)
         dims, values = graph.named_vars_to_dims, graph.rvs_to_values
         effects = {b.name: rv for b in design.blocks for rv in graph.free_RVs if b.name in (dims.get(rv.name) or ())}
         coefficients = [rv for rv in graph.free_RVs if rv.name in COEFFICIENTS]

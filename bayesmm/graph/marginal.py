@@ -16,19 +16,7 @@ from bayesmm.graph.distributions import scalar, vector
 from bayesmm.graph.explicit import correlation_factor
 from bayesmm.graph.op import MarginalLikelihood, data_inputs
 from bayesmm.priors import Prior
-from bayesmm.reduction import Integrated, integrate
-
-
-def loose_names(integrated: Integrated) -> dict[int, str]:
-    """Return the names of the variables that are the sampled coefficients, by fixed column, in the basis of the priors.
-
-    Recovery asks for their draws, so that they do not begin with an underscore; and a grouping factor may be called
-    anything.
-    """
-    stem = "coefficient"
-    while any(f"{stem}_{j}" in integrated.problem.design.coords for j in integrated.loose):
-        stem += "_"
-    return {j: f"{stem}_{j}" for j in integrated.loose}
+from bayesmm.reduction import Integrated, integrate, loose_names
 
 
 def build_marginal(design: Design, priors: Mapping[str, Prior], integrated: Integrated | None = None) -> pm.Model:
@@ -49,7 +37,7 @@ def build_marginal(design: Design, priors: Mapping[str, Prior], integrated: Inte
     """
     integrated = integrate(design, priors) if integrated is None else integrated
     with pm.Model(coords=dict(design.coords)) as graph:
-        factors = [_factor(design, k, priors) for k in range(len(design.blocks))]
+        factors = [add_factor(design, k, priors) for k in range(len(design.blocks))]
         sigma = scalar("sigma", "sigma", priors["sigma"])
         flat = ~np.isfinite(integrated.sd)
         lam = pt.switch(flat, 1.0, np.where(flat, 0.0, integrated.sd) / sigma)
@@ -59,7 +47,7 @@ def build_marginal(design: Design, priors: Mapping[str, Prior], integrated: Inte
     return graph
 
 
-def _factor(design: Design, k: int, priors: Mapping[str, Prior]) -> TensorVariable:
+def add_factor(design: Design, k: int, priors: Mapping[str, Prior]) -> TensorVariable:
     """Add the sds and correlations of block k; return L_k with L_k L_k' = Sigma_k, (q, q)."""
     block = design.blocks[k]
     places = [f"sd_{block.name}[{column}]" for column in block.columns]

@@ -16,10 +16,10 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from bayesmm.marginal import crossproducts, kernels
+from bayesmm.marginal.compiled import source_version
 from bayesmm.marginal.crossproducts import CrossProducts, Leading, Rest
 from bayesmm.marginal.gaussian import FixedPrior
-from bayesmm.marginal.kernels import likelihood
+from bayesmm.marginal.likelihood import from_arrays
 
 # T, sigma, lam and mean are variables; what follows them is data
 N_VARIABLES = 4
@@ -85,9 +85,7 @@ def _log_density(
     nu = size[0]
     for j in range(D.shape[0]):
         nu -= 1.0 - D[j]
-    ok, logdet, quad, _, d_T, d_lam, d_mean = likelihood(
-        leading, rest, rWr, T, sigma, nu, FixedPrior(mean, lam, D), True
-    )
+    ok, logdet, quad, _, d_T, d_lam, d_mean = from_arrays(leading, rest, rWr, T, sigma, nu, FixedPrior(mean, lam, D))
     if not ok:
         return _outside(T, lam, mean)
     value = -0.5 * (nu * np.log(2 * np.pi * sigma**2) - size[1] + logdet + quad / sigma**2)
@@ -118,10 +116,7 @@ def _funcify(op, node=None, **_):
 
 def _source_version() -> int:
     """Return a checksum of the compiled source: a change of it must not find the old code in the cache."""
-    version = 0
-    for path in (crossproducts.__file__, kernels.__file__, __file__):
-        version = zlib.crc32(Path(path).read_bytes(), version)
-    return version
+    return zlib.crc32(Path(__file__).read_bytes(), source_version())
 
 
 def data_inputs(cp: CrossProducts, D: np.ndarray) -> list:

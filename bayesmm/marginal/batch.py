@@ -7,8 +7,8 @@ gradient needs.
 import math
 
 import numpy as np
-from numba import njit
 
+from bayesmm.marginal.compiled import compiled
 from bayesmm.marginal.crossproducts import CrossProducts, Floats
 from bayesmm.marginal.kernels import LAPACK_FROM, cholesky, dot, eliminate, solve_lower, times_lambda
 
@@ -58,7 +58,7 @@ def _value_alone(
         logdet[:], quad[:] = np.inf, 0.0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _values(lead, rest, rWr, T, mean, lam, D, logdet, quad):
     """Set log|M| and r'Wr - c'M^-1 c for every draw; log|M| is inf where M is not positive definite."""
     q, m, p = lead.A.shape[1], rest.z.shape[0], mean.shape[1]

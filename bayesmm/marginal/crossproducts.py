@@ -11,17 +11,19 @@ one pattern.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bayesmm.marginal.compiled import Ints, pack
 
 # Two levels share a pattern when their cross-products agree to this relative precision: far above the rounding of a
 # sum over the same values in another order (about 1e-15 per term), far below what changes a likelihood.
 PATTERN_DIGITS = 12
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,11 @@ class CrossProducts:
     order: tuple[int, ...]
     pattern: Ints
     z: Floats
+
+    @cached_property
+    def words(self) -> Ints:
+        """The leading factor, the rest and r'Wr as one vector of words, as `likelihood.relative` reads them."""
+        return pack(*self.leading, *self.rest, np.array([self.rWr]))
 
     @property
     def q(self) -> tuple[int, ...]:

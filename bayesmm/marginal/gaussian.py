@@ -24,19 +24,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.marginal.crossproducts import CrossProducts, Floats, Leading
-from bayesmm.marginal.kernels import eliminate, likelihood
-
-
-class FixedPrior(NamedTuple):
-    """The prior of the p fixed columns, as the compiled code takes it.
-
-    Flat columns come last. A column has lam = s / sigma and D = 1 with a normal prior of sd s (0 fixes it at its
-    mean), and lam = 1 and D = 0 with a flat one.
-    """
-
-    mean: Floats  # (p,)
-    lam: Floats  # (p,) relative to sigma
-    D: Floats  # (p,) 1 or 0
+from bayesmm.marginal.kernels import FixedPrior, eliminated
+from bayesmm.marginal.likelihood import evaluation
 
 
 class Value(NamedTuple):
@@ -110,12 +99,8 @@ def evaluate(
     Value
     """
     nu = cp.n - (cp.p - int(prior.D.sum()) if integrate_flat else 0)
-    try:
-        return Value(
-            *likelihood(cp.leading, cp.rest, cp.rWr, T, 0.0 if sigma is None else sigma, nu, prior, integrate_flat)
-        )
-    except np.linalg.LinAlgError:  # from LAPACK, where the rest is large
-        return Value(False, 0.0, 0.0, 0.0, np.zeros_like(T), np.zeros(cp.p), np.zeros(cp.p))
+    ok, logdet, quad, at, *gradients = evaluation(cp, T, sigma, nu, prior, integrate_flat=integrate_flat)
+    return Value(ok, logdet, quad, at, *gradients)
 
 
 def log_likelihood(cp: CrossProducts, value: Value, n_flat: int) -> float:
@@ -183,7 +168,7 @@ def _rest_lambda(cp: CrossProducts, blocks: tuple[Floats, ...], prior: FixedPrio
 def _schur(cp: CrossProducts, blocks: tuple[Floats, ...], mean: Floats):
     """Eliminate the leading factor: S (m, m), c (m,), and the factors L (P, q, q) and B (nnz, q) of the patterns."""
     T = blocks[0] if cp.order else np.zeros((0, 0))
-    ok, _, _, S, c, L, B = eliminate(cp.leading, cp.rest, cp.rWr, np.ascontiguousarray(T), mean)
+    ok, _, _, S, c, L, B = eliminated(cp.leading, cp.rest, cp.rWr, np.ascontiguousarray(T), mean)
     if not ok:
         raise np.linalg.LinAlgError("the penalised cross-products are not positive definite")
     return S, c, L, B

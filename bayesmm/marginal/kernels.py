@@ -4,9 +4,12 @@
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from bayesmm.marginal.compiled import compiled, inlined, inner
+from bayesmm.marginal.crossproducts import Floats
 
 # From this size on a factorisation through LAPACK beats a plain compiled loop (measured: equal between 30 and 50).
 LAPACK_FROM = 40
@@ -14,7 +17,19 @@ LAPACK_FROM = 40
 # Small products are written out: a loop compiles in a tenth of the time of np.dot, and is faster below about 10 x 10.
 
 
-@njit(cache=True)
+class FixedPrior(NamedTuple):
+    """The prior of the p fixed columns, as the compiled code takes it.
+
+    Flat columns come last. A column has lam = s / sigma and D = 1 with a normal prior of sd s (0 fixes it at its
+    mean), and lam = 1 and D = 0 with a flat one.
+    """
+
+    mean: Floats  # (p,)
+    lam: Floats  # (p,) relative to sigma
+    D: Floats  # (p,) 1 or 0
+
+
+@inner
 def dot(x, y):
     """Return x'y for vectors."""
     total = 0.0
@@ -23,7 +38,7 @@ def dot(x, y):
     return total
 
 
-@njit(cache=True)
+@inner
 def matmul(a, b, out):
     """Set out = a b."""
     for i in range(a.shape[0]):
@@ -34,7 +49,7 @@ def matmul(a, b, out):
             out[i, j] = total
 
 
-@njit(cache=True)
+@inner
 def cholesky(a):
     """Overwrite the lower triangle of `a` by its Cholesky factor; return False where `a` is not positive definite."""
     for j in range(a.shape[0]):
@@ -51,7 +66,7 @@ def cholesky(a):
     return True
 
 
-@njit(cache=True)
+@inner
 def solve_lower(L, x):
     """Overwrite the vector x by L^-1 x."""
     for i in range(L.shape[0]):
@@ -60,7 +75,7 @@ def solve_lower(L, x):
         x[i] /= L[i, i]
 
 
-@njit(cache=True)
+@inner
 def solve_lower_transposed(L, x):
     """Overwrite the vector x by L^-T x."""
     for i in range(L.shape[0] - 1, -1, -1):
@@ -69,7 +84,7 @@ def solve_lower_transposed(L, x):
         x[i] /= L[i, i]
 
 
-@njit(cache=True)
+@inner
 def _inverse_from_cholesky(L):
     """Return (L L')^-1, dense and symmetric."""
     n = L.shape[0]
@@ -88,7 +103,7 @@ def _inverse_from_cholesky(L):
     return inverse
 
 
-@njit(cache=True)
+@inner
 def _shifted(lead, g, mean, first_fixed, d):
     """Set d = C_g mean, what the fixed columns' mean takes from Z'Wr of one level of pattern g."""
     for a in range(d.shape[0]):
@@ -99,7 +114,7 @@ def _shifted(lead, g, mean, first_fixed, d):
                 d[a] += lead.coupling[j, a] * mean[lead.columns[j] - first_fixed]
 
 
-@njit(cache=True)
+@inner
 def eliminate(lead, rest, rWr, T, mean):
     """Eliminate the leading factor: (ok, its part of log|M|, r'Wr less what it explains, S, c, L, B)."""
     P, q = lead.count.shape[0], lead.A.shape[1]
@@ -135,7 +150,13 @@ def eliminate(lead, rest, rWr, T, mean):
     return True, logdet, quad, S, c, L, B
 
 
-@njit(cache=True)
+@compiled
+def eliminated(lead, rest, rWr, T, mean):
+    """Return `eliminate`, for Python."""
+    return eliminate(lead, rest, rWr, T, mean)
+
+
+@inner
 def _traced(half, sum_zz, sum_z, d, count):
     """Return the trace of half E half', where E = sum (z - d)(z - d)' over the levels of a pattern."""
     total, q = 0.0, half.shape[0]
@@ -147,7 +168,7 @@ def _traced(half, sum_zz, sum_z, d, count):
     return total
 
 
-@njit(cache=True)
+@inner
 def _downdate(lead, g, half, v, S, c, B):
     """Set the rows of B for pattern g and take n_g B'B from the lower triangle of S and B'v from c."""
     q, count = half.shape[0], lead.count[g]
@@ -166,7 +187,7 @@ def _downdate(lead, g, half, v, S, c, B):
             S[row, lead.columns[j]] -= count * total
 
 
-@njit(cache=True)
+@inner
 def times_lambda(S, rest, T, lam):
     """Return S Lambda_r for a matrix S with m columns; T has the packed factors of the rest."""
     out, at, packed = np.empty_like(S), 0, 0
@@ -181,32 +202,38 @@ def times_lambda(S, rest, T, lam):
                     out[i, at + b] = total
             at += q
         packed += q * q
-    for j in range(lam.shape[0]):
-        out[:, at + j] = S[:, at + j] * lam[j]
+    for i in range(S.shape[0]):
+        for j in range(lam.shape[0]):
+            out[i, at + j] = S[i, at + j] * lam[j]
     return out
 
 
-@njit(cache=True)
-def _factor(M, active):
-    """Return (ok, L, (leading block of M of size `active`)^-1 padded by zeros) for the dense M of the rest."""
-    m = M.shape[0]
-    L, padded = M.copy(), np.zeros((m, m))
-    if m < LAPACK_FROM:
-        if not cholesky(L):
-            return False, L, padded
+@inlined
+def _factor(M):
+    """Return (ok, L) with L L' = M, the dense M of the rest."""
+    if M.shape[0] >= LAPACK_FROM:
+        return True, np.linalg.cholesky(M)
+    L = M.copy()
+    return cholesky(L), L
+
+
+@inlined
+def _inverse(M, L, active):
+    """Return the inverse of the leading block of M of size `active`, padded by zeros."""
+    padded = np.zeros(M.shape)
+    if M.shape[0] < LAPACK_FROM:
         inverse = _inverse_from_cholesky(L[:active, :active])
     else:
-        L = np.linalg.cholesky(M)
         inverse = np.linalg.inv(M[:active, :active].copy())
     for i in range(active):
         for j in range(active):
             padded[i, j] = inverse[i, j]
-    return True, L, padded
+    return padded
 
 
-@njit(cache=True)
-def likelihood(lead, rest, rWr, T, sigma, nu, prior, integrate_flat):
-    """Return the fields of Value."""
+@inlined
+def likelihood(lead, rest, rWr, T, sigma, nu, prior, integrate_flat, with_gradient):
+    """Return the fields of Value; without the gradient its derivatives are 0."""
     q, m, p = lead.A.shape[1], rest.z.shape[0], prior.mean.shape[0]
     d_T, d_lam, d_mean = np.zeros(T.shape[0]), np.zeros(p), np.zeros(p)
     T1, T_rest = T[: q * q].reshape((q, q)), T[q * q :]
@@ -219,7 +246,7 @@ def likelihood(lead, rest, rWr, T, sigma, nu, prior, integrate_flat):
         M[i, i] += 1.0 if i < m - p else prior.D[i - (m - p)]
         if not integrate_flat and i >= m - p and prior.D[i - (m - p)] == 0.0:
             active -= 1
-    ok, L_r, R = _factor(M, active)
+    ok, L_r = _factor(M)
     if not ok:
         return False, 0.0, 0.0, 0.0, d_T, d_lam, d_mean
     for i in range(active):
@@ -231,6 +258,17 @@ def likelihood(lead, rest, rWr, T, sigma, nu, prior, integrate_flat):
         sigma = math.sqrt(quad / nu) if quad > 0.0 else 0.0
     if sigma == 0.0:
         return False, 0.0, 0.0, 0.0, d_T, d_lam, d_mean
+    if with_gradient:
+        R = _inverse(M, L_r, active)
+        _gradient(lead, rest, T, sigma, prior, S, c, L, B, L_r, W, R, u, d_T, d_lam, d_mean)
+    return True, logdet, quad, sigma, d_T, d_lam, d_mean
+
+
+@inlined
+def _gradient(lead, rest, T, sigma, prior, S, c, L, B, L_r, W, R, u, d_T, d_lam, d_mean):
+    """Set the derivatives with respect to T, lam and the mean; u = L_r^-1 Lambda_r'c is overwritten by M^-1 c."""
+    q, m, p = lead.A.shape[1], rest.z.shape[0], prior.mean.shape[0]
+    T1, T_rest = T[: q * q].reshape((q, q)), T[q * q :]
     solve_lower_transposed(L_r, u)
     h = lambda_times(u, rest, T_rest, prior.lam)
     residual = np.empty(m)
@@ -242,10 +280,9 @@ def likelihood(lead, rest, rWr, T, sigma, nu, prior, integrate_flat):
     Q = _rows_times_lambda_transposed(R, rest, T_rest, prior.lam)  # Lambda_r R Lambda_r'
     Q = _rows_times_lambda_transposed(Q.T.copy(), rest, T_rest, prior.lam)
     _gradient_leading(lead, T1, prior.mean, m - p, L, B, Q, h, sigma, d_T)
-    return True, logdet, quad, sigma, d_T, d_lam, d_mean
 
 
-@njit(cache=True)
+@inner
 def lambda_times(u, rest, T, lam):
     """Return Lambda_r u."""
     out, at, packed = np.empty_like(u), 0, 0
@@ -264,7 +301,7 @@ def lambda_times(u, rest, T, lam):
     return out
 
 
-@njit(cache=True)
+@inlined
 def _rows_times_lambda_transposed(R, rest, T, lam):
     """Return R Lambda_r'."""
     out = np.empty_like(R)
@@ -275,7 +312,7 @@ def _rows_times_lambda_transposed(R, rest, T, lam):
     return out
 
 
-@njit(cache=True)
+@inlined
 def _gradient_rest(rest, packed, W, R, residual, u, d_T, d_lam):
     """Add -(S Lambda_r M^-1) + residual u' over the diagonal blocks of the rest."""
     at, m = 0, u.shape[0]
@@ -294,7 +331,7 @@ def _gradient_rest(rest, packed, W, R, residual, u, d_T, d_lam):
         d_lam[i] = residual[at + i] * u[at + i] - dot(W[at + i], R[at + i])
 
 
-@njit(cache=True)
+@inner
 def _gradient_leading(lead, T, mean, first_fixed, L, B, Q, h, sigma, d_T):
     """Add -n (A T M^-1 - C Q B'L^-1) + (I - A T P) E P' / sigma^2 over the patterns; P = (T'AT + I)^-1 T'."""
     q = T.shape[0]
@@ -329,7 +366,7 @@ def _gradient_leading(lead, T, mean, first_fixed, L, B, Q, h, sigma, d_T):
                 d_T[a * q + b] += dot(E[a], P[b]) / sigma**2 - n * (AMinv[a, b] - CQB[a, b])
 
 
-@njit(cache=True)
+@inner
 def _coupled(columns, C, B, Q, h, Ch, CQB, BQB):
     """Set C'h, C'Q B and B'Q B for one pattern, with C and B as (columns, q)."""
     q = C.shape[1]

@@ -8,8 +8,8 @@ leading factor.
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from bayesmm.marginal.compiled import compiled, inner
 from bayesmm.marginal.crossproducts import CrossProducts, Floats
 from bayesmm.marginal.kernels import (
     cholesky,
@@ -93,7 +93,7 @@ def recover(
     return Recovered(rest[:, end:], tuple(effects) if keep_effects else ())
 
 
-@njit(cache=True)
+@compiled
 def _draw(lead, rest, rWr, pattern, z, T, sigma, mean, lam, D, eps, eps_lead, out_rest, out_lead):
     """Fill in the rest's coefficients, and the leading factor's where `eps_lead` has rows; False without a factor."""
     q, m, p = lead.A.shape[1], rest.z.shape[0], mean.shape[1]
@@ -136,7 +136,7 @@ def _draw(lead, rest, rWr, pattern, z, T, sigma, mean, lam, D, eps, eps_lead, ou
     return True
 
 
-@njit(cache=True)
+@inner
 def _draw_level(lead, g, z, T, L, h, coefficients, first_fixed, sigma, eps, x, d, out):
     """Set out = T L^-T (L^-1 T'(z - C v) + sigma eps), v the coefficients of the rest, means included."""
     q = T.shape[0]

@@ -3,23 +3,25 @@
 Defaults follow the scale of the data, so that they mean the same in any unit: a coefficient moves the response by
 about 2.5 of its standard deviations when the predictor moves by one of its own (Gelman, Hill & Vehtari 2020,
 Regression and Other Stories, section 9.5); sds are half-Student-t with 3 degrees of freedom (Gelman 2006, Bayesian
-Analysis 1(3), section 4); correlations are LKJ with shape 2.
+Analysis 1(3), section 4); correlations are LKJ with shape 2. With a link the scales are those of `priors.scales`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from bayesmm.design import Block, Design
 from bayesmm.priors.prior import Prior
+from bayesmm.priors.scales import Scales, auxiliary_priors, link_scales, robust_scale, root_mean_square
 
-COEFFICIENT_SCALE = 2.5  # prior sd of a standardised coefficient: rstanarm's default and that of the book above
-SD_DEGREES = 3.0  # degrees of freedom of the half-t: heavy tails, finite mean and variance; as in brms
 LKJ_SHAPE = 2.0  # weakly towards no correlation: a density of 0 at correlations of -1 and 1
-MAD_TO_SD = 1.4826  # 1 / the 0.75 quantile of N(0, 1): makes the MAD of a normal sample its sd, as R's mad() does
 CONSTANT_TOLERANCE = 1e-8  # relative to the column: a spread or a residual smaller than this is rounding
 
+SD_DEGREES = 3.0  # degrees of freedom of the half-t: heavy tails, finite mean and variance; as in brms
+
 INTERCEPT, COEFFICIENT, SD, CORRELATION = "intercept", "coefficient", "sd", "correlation"
+AUXILIARY = "auxiliary"  # a parameter of the family besides the mean, sigma excepted, which is an SD
 INTERCEPT_NAMES = ("Intercept_centred", "Intercept")
 
 
@@ -30,9 +32,9 @@ class Place:
     Attributes
     ----------
     name : str
-        Such as "Intercept_centred", "beta[Days]", "sd_Subject[Days]", "corr_Subject", "sigma".
+        Such as "Intercept_centred", "beta[Days]", "sd_Subject[Days]", "corr_Subject", "sigma", "shape".
     kind : str
-        INTERCEPT, COEFFICIENT, SD or CORRELATION.
+        INTERCEPT, COEFFICIENT, SD, CORRELATION or AUXILIARY.
     wider : tuple of str
         The keys that cover this place and others, the weakest first: ("sd", "sd_Subject").
     default : Prior
@@ -51,23 +53,15 @@ class Place:
 
 
 def places(design: Design) -> tuple[Place, ...]:
-    """Return every place of the model in its order: coefficients, each block's sds and correlations, sigma."""
-    centre = design.y - design.offset  # the response as the linear predictor has to meet it
-    scale = robust_scale(centre)
-    found = [*_fixed(design, centre)]
+    """Return every place of the model in its order: coefficients, each block's sds and correlations, auxiliaries."""
+    scales = link_scales(design)
+    found = [*_fixed(design, scales)]
     for block in design.blocks:
-        found += _sds(design, block, scale)
+        found += _sds(block, scales)
         if block.correlated:
             largest = max(len(part) for part in block.partition)
             found.append(Place(f"corr_{block.name}", CORRELATION, ("corr",), Prior("LKJ", eta=LKJ_SHAPE), "", largest))
-    residual = Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale)
-    return (*found, Place("sigma", SD, (), residual, f"units of {design.response}"))
-
-
-def robust_scale(values: np.ndarray) -> float:
-    """Return 1.4826 times the median absolute deviation of `values`, (n,), or their sd where that is 0."""
-    mad = MAD_TO_SD * float(np.median(np.abs(values - np.median(values))))
-    return mad if mad > 0 else float(np.std(values, ddof=1))
+    return (*found, *_auxiliaries(design))
 
 
 def spread(column: np.ndarray) -> float:
@@ -79,28 +73,24 @@ def spread(column: np.ndarray) -> float:
     return (sd if sd > CONSTANT_TOLERANCE * size else size) or 1.0
 
 
-def root_mean_square(values: np.ndarray) -> float:
-    """Return the root of the mean of the squares of `values`, (n,); 1 if they are all 0."""
-    return float(np.sqrt(np.mean(np.square(values)))) or 1.0
-
-
-def _fixed(design: Design, centre: np.ndarray) -> list[Place]:
+def _fixed(design: Design, scales: Scales) -> list[Place]:
     """Return the places of the intercept and of the other coefficients."""
     constant = _constant(design)
-    sd = COEFFICIENT_SCALE * float(np.std(centre, ddof=1))
-    found = []
+    sd, found = scales.coefficient, []
     for j, name in enumerate(design.coefficients):
-        x, unit = design.X[:, j], f"units of {design.response} per unit of {name}"
+        x, unit = design.X[:, j], f"{scales.unit} per unit of {name}"
         if design.has_intercept and j == 0:
-            at = f"units of {design.response} at the predictors' means"
-            found.append(Place(INTERCEPT_NAMES[0], INTERCEPT, (), Prior("Normal", mu=centre.mean(), sigma=sd), at))
+            at = f"{scales.unit} at the predictors' means"
+            prior = Prior("Normal", mu=scales.centre, sigma=scales.intercept)
+            found.append(Place(INTERCEPT_NAMES[0], INTERCEPT, (), prior, at))
             continue
         if constant is None:  # through the origin: sizes count, not deviations from a mean
-            prior = Prior("Normal", mu=0, sigma=COEFFICIENT_SCALE * root_mean_square(centre) / root_mean_square(x))
+            prior = Prior("Normal", mu=0, sigma=scales.origin / root_mean_square(x))
         else:
             share = constant[j]
             indicator = share != 0 and np.isin(x, (0, 1 / share)).all()
-            prior = Prior("Normal", mu=share * centre.mean(), sigma=sd * abs(share) if indicator else sd / spread(x))
+            own = scales.intercept * abs(share) if indicator else sd / spread(x)
+            prior = Prior("Normal", mu=share * scales.centre + 0.0, sigma=own)  # never -0
         found.append(Place(f"beta[{name}]", COEFFICIENT, ("beta",), prior, unit))
     return found
 
@@ -122,11 +112,22 @@ def _constant(design: Design) -> np.ndarray | None:
     return a if np.abs(design.X @ a - 1).max() < CONSTANT_TOLERANCE else None
 
 
-def _sds(design: Design, block: Block, scale: float) -> list[Place]:
+def _sds(block: Block, scales: Scales) -> list[Place]:
     found = []
     for column, z in zip(block.columns, block.Z.T, strict=True):
+        scale = scales.effects if np.ptp(z) == 0 else scales.slopes
         prior = Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale / spread(z))
         per = "" if column == "Intercept" else f" per unit of {column}"
         wider = ("sd", f"sd_{block.name}")
-        found.append(Place(f"sd_{block.name}[{column}]", SD, wider, prior, f"units of {design.response}{per}"))
+        found.append(Place(f"sd_{block.name}[{column}]", SD, wider, prior, f"{scales.unit}{per}"))
     return found
+
+
+def _auxiliaries(design: Design) -> Iterator[Place]:
+    """Yield the places of the family's parameters besides the mean."""
+    if "sigma" in design.family.auxiliaries:
+        centre = design.y - design.offset if design.family.link == "identity" else design.y
+        residual = Prior("HalfStudentT", nu=SD_DEGREES, sigma=robust_scale(centre))
+        yield Place("sigma", SD, (), residual, f"units of {design.response}")
+    for name, prior, unit in auxiliary_priors(design.family):
+        yield Place(name, AUXILIARY, (), prior, unit)

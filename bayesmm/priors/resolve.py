@@ -9,7 +9,16 @@ import numpy as np
 from bayesmm.design import Design
 from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
 from bayesmm.families import Family
-from bayesmm.priors.defaults import CORRELATION, INTERCEPT, INTERCEPT_NAMES, SD, Place, places
+from bayesmm.priors.defaults import (
+    AUXILIARY,
+    COEFFICIENT,
+    CORRELATION,
+    INTERCEPT,
+    INTERCEPT_NAMES,
+    SD,
+    Place,
+    places,
+)
 from bayesmm.priors.distributions import DISTRIBUTIONS
 from bayesmm.priors.prior import Prior, as_prior
 from bayesmm.priors.table import prior_table
@@ -82,11 +91,11 @@ def resolve_priors(design: Design, family: Family, user: Mapping[str, object] | 
     ----------
     design : Design
     family : Family
-        Of the response; all that there are so far have the one residual sd "sigma".
+        Of the response; its auxiliaries have places of their names.
     user : mapping of str to Prior, number or function, optional
-        By class ("beta": every coefficient but the intercept; "sd": every sd of random effects; "corr"; "sigma"),
-        stronger by factor ("sd_Subject"), strongest by place ("beta[Days]", "sd_Subject[Days]", "corr_Subject",
-        "Intercept" at the predictors' 0 or "Intercept_centred" at their means).
+        By class ("beta": every coefficient but the intercept; "sd": every sd of random effects; "corr") or name
+        ("sigma"), stronger by factor ("sd_Subject"), strongest by place ("beta[Days]", "sd_Subject[Days]",
+        "corr_Subject", "Intercept" at the predictors' 0 or "Intercept_centred" at their means).
 
     Returns
     -------
@@ -182,14 +191,16 @@ def _check_support(key: str, kind: str, prior: Prior) -> None:
         return
     if prior.distribution == "LKJ":
         raise PriorError(f"the prior of {key!r} is {prior}, which is for correlations")
-    if kind == SD:
-        _check_positive(key, prior)
-    elif prior.on == "variance":
-        raise PriorError(f"the prior of {key!r} is on the variance, but it is a coefficient, not a standard deviation")
+    if kind in (SD, AUXILIARY):
+        _check_positive(key, kind, prior)
+    if kind != SD and prior.on == "variance":
+        other = "a coefficient" if kind in (INTERCEPT, COEFFICIENT) else "a parameter of the family"
+        raise PriorError(f"the prior of {key!r} is on the variance, but it is {other}, not a standard deviation")
 
 
-def _check_positive(key: str, prior: Prior) -> None:
-    what = f"the prior of {key!r} is {prior}, but a standard deviation is above 0"
+def _check_positive(key: str, kind: str, prior: Prior) -> None:
+    noun = "a standard deviation" if kind == SD else f"{key}"
+    what = f"the prior of {key!r} is {prior}, but {noun} is above 0"
     if prior.support == "point" and prior.parameters["value"] <= 0:
         raise PriorError(what)
     if prior.support == "interval" and prior.parameters["lower"] < 0:

@@ -31,15 +31,20 @@ def sentence(place: Place, prior: Prior) -> str:
     if prior.distribution == "Fixed":
         return f"held at {prior.parameters['value']:.4g} {unit}"
     if prior.distribution == "Custom":
-        return f"as the function {function_name(prior.function)} says, in {unit}"
+        return f"as the function {function_name(prior.function)} says, {_in(unit)}"
     if place.kind == CORRELATION:
         bound = lkj_interval(place.size, prior.parameters["eta"], PROBABILITY)
         return f"each correlation: 95 % between {-bound:.2f} and {bound:.2f}"
     tail = 0 if prior.distribution in FALLING and prior.on == "sd" else (1 - PROBABILITY) / 2
     lower, upper = prior.quantile(tail), prior.quantile(tail + PROBABILITY)
     if lower is None:
-        return f"improper: every value counts the same, in {unit}"
+        return f"improper: every value counts the same, {_in(unit)}"
     return f"95 % between {_number(lower)} and {_number(upper)} {unit}"
+
+
+def _in(unit: str) -> str:
+    """Return ``in units of y``, ``on the log scale of y`` or ``as shape (...)``, which need no other word."""
+    return f"in {unit}" if unit.startswith("units") else unit
 
 
 def _number(value: float) -> str:

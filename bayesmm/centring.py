@@ -1,0 +1,41 @@
+"""Whether the explicit graph samples random effects as they are, or in units of their standard deviations."""
+
+import numpy as np
+
+from bayesmm.pointfit import PointFit
+
+# A factor is centred where the data know its effects better than the prior does: mean reliability above one half. The
+# centred parameterisation mixes at a rate of about 1 - reliability, the non-centred one at about the reliability
+# (Papaspiliopoulos, Roberts & Skoeld 2007, Statistical Science 22(1), section 2). What counts is the posterior, so the
+# sd is taken this many standard errors below REML, on the log scale, where the error is about 1 / sqrt(2 (G - 1)):
+# with 5 blocks and REML's reliability of 0.54 the centred graph has 122 divergences and an ESS of 13, the other 1,844.
+# With several factors, whose centred effects share one intercept, none is centred: in a crossed design of 12 x 10
+# levels with reliabilities of 0.96 and 0.86 the ESS is 210 with both centred, 395 with one, 1,545 with none.
+# Generalised models go by Laplace's covariances in the same way. ESS of the worst quantity for 1,000 gradients, not
+# centred and centred: 40 groups of 6 coins with sd 0.7, reliability 0.25 (0.17 two standard errors below), 19.8 and
+# 0.11; 30 groups of 40 Poisson counts of mean 2.7 with sd 0.7, reliability 0.98 (0.96), 1.8 and 3.6.
+CENTRED_ABOVE, STANDARD_ERRORS = 0.5, 2.0
+
+
+def centred_by_rule(point: PointFit) -> list[bool]:
+    """Return for each factor whether the explicit graph centres it: see CENTRED_ABOVE."""
+    if len(point.covariances) > 1:
+        return [False] * len(point.covariances)
+    return [bool(r > CENTRED_ABOVE) for r in reliabilities(point, STANDARD_ERRORS)]
+
+
+def reliabilities(point: PointFit, standard_errors: float = 0.0) -> np.ndarray:
+    """Return the mean reliability of each factor's effects, (K,): 1 - conditional variance / variance.
+
+    `standard_errors` is how far below REML's the variance is taken: for a variance k times as large, a reliability r
+    becomes k r / (1 - r + k r).
+    """
+    out = []
+    for Sigma, conditional in zip(point.covariances, point.conditional, strict=True):
+        variance = np.diag(Sigma)
+        mean_conditional = np.diagonal(conditional, axis1=1, axis2=2).mean(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            r = np.where(variance > 0, 1 - mean_conditional / variance, 0.0)
+        k = np.exp(-2 * standard_errors / np.sqrt(2 * max(len(conditional) - 1, 1)))
+        out.append(np.mean(k * r / (1 - r + k * r)))
+    return np.array(out)

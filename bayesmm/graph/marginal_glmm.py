@@ -1,0 +1,57 @@
+"""The marginal graph of a generalised model: a PyMC model with the random effects integrated out by quadrature.
+
+Its free variables are the coefficients, the standard deviations, the correlation factors and the family's auxiliary
+parameters. The random effects come back afterwards: `bayesmm.recovery_glmm`.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.tensor import TensorVariable
+
+from bayesmm.design import Design
+from bayesmm.graph.distributions import scalar
+from bayesmm.graph.explicit import add_coefficients
+from bayesmm.graph.marginal import add_factor
+from bayesmm.graph.quadrature_op import QuadratureLikelihood, quadrature_inputs
+from bayesmm.marginal.quadrature import prepare, sampling_nodes
+from bayesmm.priors import Prior
+
+
+def build_marginal_glmm(design: Design, priors: Mapping[str, Prior], nodes: int | None = None) -> pm.Model:
+    """Return the model as a PyMC graph without the random effects.
+
+    Parameters
+    ----------
+    design : Design
+        With one grouping factor of at most three coefficients.
+    priors : mapping of place to Prior
+    nodes : int, optional
+        Of the quadrature, for each coefficient of the grouping factor; see `SAMPLING_NODES`.
+
+    Returns
+    -------
+    pymc.Model
+        Variables beta, sd_<name>, corr_<name> and the auxiliaries as in the explicit graph; the marginal likelihood is
+        a potential.
+
+    Raises
+    ------
+    ValueError
+        For another number of grouping factors or of coefficients.
+    """
+    data, auxiliaries = prepare(design), design.family.auxiliaries
+    with pm.Model(coords=dict(design.coords)) as graph:
+        beta = add_coefficients(design, priors) if design.p else pt.zeros(0)
+        L = add_factor(design, 0, priors)
+        aux = _padded([scalar(name, name, priors[name]) for name in auxiliaries])
+        inputs = quadrature_inputs(data, len(auxiliaries), nodes or sampling_nodes(design))
+        pm.Potential("marginal_likelihood", QuadratureLikelihood()(beta, L, aux, *inputs)[0])
+    return graph
+
+
+def _padded(values: list[TensorVariable]) -> TensorVariable:
+    """Return the auxiliaries as two numbers."""
+    return pt.stack([*values, *[pt.constant(np.zeros(()))] * (2 - len(values))])

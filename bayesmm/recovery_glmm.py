@@ -1,0 +1,38 @@
+"""The random effects of a generalised model's marginal posterior, drawn for every draw of the other parameters."""
+
+import numpy as np
+import xarray as xr
+
+from bayesmm.design import Design
+from bayesmm.marginal.conditional import draw_effects
+from bayesmm.marginal.crossproducts import Floats
+from bayesmm.marginal.quadrature import prepare
+
+# Separates the seed of these draws from that of the chain that they belong to.
+STREAM = 2
+
+
+def drawn_effects(posterior: xr.Dataset, design: Design, L: Floats, seed: int) -> Floats:
+    """Return draws of the random effects of the one grouping factor, (chains, draws, G, q).
+
+    Parameters
+    ----------
+    posterior : xarray.Dataset
+        Draws of beta and of the family's auxiliaries, dimensions chain and draw first.
+    design : Design
+    L : (chains * draws, q, q) float64
+        Factors of the covariance matrices, chains one after the other.
+    seed : int
+        The run's: the same seed gives the same draws, whatever the number of chains is.
+    """
+    shape = posterior.sizes["chain"], posterior.sizes["draw"]
+    data, size, parts = prepare(design), shape[0] * shape[1], []
+    beta = posterior["beta"].to_numpy().reshape(size, -1) if design.p else np.zeros((size, 0))
+    aux = np.zeros((size, 2))
+    for m, name in enumerate(design.family.auxiliaries):
+        aux[:, m] = np.broadcast_to(posterior[name].to_numpy(), shape).ravel()
+    for k in range(shape[0]):
+        chain = slice(k * shape[1], (k + 1) * shape[1])
+        rng = np.random.default_rng([STREAM, seed, k])
+        parts.append(draw_effects(data, beta[chain], L[chain], aux[chain], rng))
+    return np.stack(parts)
