@@ -47,6 +47,33 @@ def load_dataset(name: str) -> pd.DataFrame:
     return _read(_fetch(record) if record.address else Path(__file__).parent / f"{name}.csv", record)
 
 
+def read_dataset(path: str | PathLike[str], name: str) -> pd.DataFrame:
+    """Read a copy of a data set that lies elsewhere, as `load_dataset` reads its own.
+
+    Parameters
+    ----------
+    path : path
+        A CSV file.
+    name : str
+        The data set that it is a copy of.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    DataError
+        The data set has a checksum and the file has another.
+    """
+    from hashlib import sha256
+
+    record = DATASETS[name]
+    if record.sha256 and sha256(Path(path).read_bytes()).hexdigest() != record.sha256:
+        raise DataError(f"the file {path} is not {name}: its SHA-256 should be {record.sha256}")
+    return _read(path, record)
+
+
 def datasets() -> pd.DataFrame:
     """List the data sets.
 
