@@ -39,24 +39,6 @@ def write_bytes(data: bytes, path: str | Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_tree(tree, path: str | Path) -> None:
-    """Write a posterior as a netCDF-4 file.
-
-    It is made in memory first: the netCDF library writing to a full disk ends the process, and the fit with it.
-
-    Parameters
-    ----------
-    tree : xarray.DataTree
-    path : path
-
-    Raises
-    ------
-    OSError
-        As for `write_bytes`.
-    """
-    write_bytes(bytes(tree.to_netcdf(engine="h5netcdf")), path)
-
-
 def write_tables(result, directory: str | Path, extra: Mapping[str, pd.DataFrame] | None = None) -> list[Path]:
     """Write the tables of a fit as CSV files, with all digits.
 

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 from fake_fits import fake_block, fake_design, fake_fit, fake_point
 
-from bayesmm.io import csv_text, slug, write_bytes, write_tables, write_tree
+from bayesmm.io import csv_text, slug, write_bytes, write_tables
 
 resource = pytest.importorskip("resource")  # limits of a process: POSIX
 
@@ -32,10 +31,10 @@ def full_disk():
 
 
 def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path):
-    path, tree = tmp_path / "fit.nc", fake_fit().tree
+    path = tmp_path / "fit.nc"
     write_bytes(b"old", path)
     with full_disk(), pytest.raises(OSError):
-        write_tree(tree, path)
+        write_bytes(bytes(10_000), path)
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["fit.nc"]
 
@@ -61,15 +60,6 @@ def test_the_longest_possible_name_can_be_written(tmp_path):
     )  # 255 bytes, the limit of most file systems: the temporary name may not add to it
     write_bytes(b"data", path)
     assert path.read_bytes() == b"data"
-
-
-def test_a_tree_comes_back_as_it_was(tmp_path):
-    fit = fake_fit(fake_design([fake_block("Sex:IndID", ("M:1", "F:1", "längd, ]\n", "<b>"))]))
-    write_tree(fit.tree, tmp_path / "fit.nc")
-    with xr.open_datatree(tmp_path / "fit.nc", engine="h5netcdf") as read:
-        assert read.attrs == fit.tree.attrs
-        for group in ("posterior", "sample_stats"):
-            xr.testing.assert_identical(read[group].to_dataset().load(), fit.tree[group].to_dataset())
 
 
 def test_no_cell_of_a_table_is_a_formula_to_a_spreadsheet():

@@ -1,0 +1,63 @@
+"""A saved fit made anew: the model through the same steps as at first, then compared with the draws."""
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bayesmm.errors import DataError, FitFileError, FormulaError, PriorError
+from bayesmm.fit import Fit
+from bayesmm.model import Model
+from bayesmm.storage import Stored, read_fit
+from bayesmm.stored_model import disagreement, model_arguments, restored
+
+
+def load(
+    path: str | Path,
+    *,
+    transforms: Mapping[str, Callable] | None = None,
+    priors: Mapping[str, Callable] | None = None,
+) -> Fit:
+    """Read a fit that `Fit.save` has written.
+
+    Nothing in the file is run: the formula is read by the closed grammar, priors are looked up in a table, and the
+    model is made from the stored columns as at first.
+
+    Parameters
+    ----------
+    path : path
+    transforms : mapping of str to function, optional
+        The user's own functions that the formula calls; they are not in the file.
+    priors : mapping of str to function, optional
+        The priors that are functions, by place; they are not in the file, and not compared with those of the fit.
+
+    Returns
+    -------
+    Fit
+        Equal to the one that was saved, draw for draw. Row labels that are neither texts nor whole numbers have become
+        texts, and draws saved as float32 have seven digits.
+
+    Raises
+    ------
+    FitFileError
+        There is no such file, it is none of ours, of a newer format, incomplete or damaged, a function is not given, or
+        the model that it describes is not the one of its draws.
+    """
+    stored = read_fit(path)
+    return Fit(_model(stored, transforms, priors), stored.tree)
+
+
+def _model(stored: Stored, transforms: Mapping | None, priors: Mapping | None) -> Model:
+    record = stored.record["model"]
+    arguments = model_arguments(record, stored.data, transforms, priors)
+    try:
+        made = Model(**arguments)
+    except (FormulaError, DataError, PriorError) as error:
+        said = " ".join(str(error).split())
+        raise FitFileError(f"the model of {stored.path} can not be made by this version: {said}") from error
+    other = disagreement(made.design, stored.tree)
+    if other:
+        cause = "; are the transforms those of the fit?" if record["transforms"] else ""
+        raise FitFileError(f"the model of {stored.path} is not the one of its draws, which have {other}{cause}")
+    model = copy.copy(made)
+    model.design = restored(made.design, record, stored.data)
+    return model

@@ -1,0 +1,261 @@
+"""A model as plain data, and back: what a file must hold so that the same model can be made from it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesmm.data.frames import to_pandas
+from bayesmm.data.messages import Message, Rows
+from bayesmm.data.variables import KIND_NAMES, NUMERIC, Variable, read_variable
+from bayesmm.design import Design
+from bayesmm.errors import FitFileError, FormulaError, PriorError, listing, suggest
+from bayesmm.formula import Call, Operation, gives, parse
+from bayesmm.priors import Prior
+
+# Of the values that a model computes anew from its stored columns: logarithms and splines differ in the last digits
+# between processors, and anything else that differs is another model.
+TOLERANCE = 1e-9
+LEVELS = ("warning", "note")
+
+# The shape of the record of a model: see `storage.RECORD_SHAPE`.
+MODEL_SHAPE = {
+    "formula": str,
+    "family": str,
+    "link": str,
+    "transforms": [str],
+    "priors": {...: {"distribution": str, "on": str, "parameters": {...: (int, float)}}},
+    "columns": [{"name": str, "kind": str}],
+    "messages": [[str]],
+}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# from a model
+
+
+def described(model) -> tuple[dict[str, object], xr.Dataset]:
+    """Return a model as plain data.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    record : dict
+        Of the shape `MODEL_SHAPE`; functions are named in it, not stored.
+    data : xarray.Dataset
+        For the j-th column that the formula names ``column_j`` (row), numbers, or codes into ``levels_j``; ``weights``
+        and ``trials`` (row) that were given beside the formula; ``label`` (row) where the user's table has an index.
+        The coordinate ``row`` is the position in the user's table.
+    """
+    design = model.design
+    variables = [read_variable(name, design.frame[name])[0] for name in design.frame.columns]
+    record = {
+        "formula": design.formula.text,
+        "family": model.family.name,
+        "link": model.family.link,
+        "transforms": called(design),
+        "priors": {place: _plain(prior) for place, prior in model.priors.items()},
+        "columns": [{"name": variable.name, "kind": variable.kind} for variable in variables],
+        "messages": [[message.level, message.text] for message in design.messages],
+    }
+    arrays: dict[str, object] = {}
+    for j, variable in enumerate(variables):
+        arrays[f"column_{j}"] = ("row", variable.values, {"long_name": variable.name})
+        if variable.kind not in NUMERIC:
+            arrays[f"levels_{j}"] = (f"level_{j}", np.array(variable.levels, dtype=object))
+    arrays |= {name: ("row", values) for name, values in _beside(design).items()}
+    labels = _labels(design)
+    if labels is not None:
+        arrays["label"] = ("row", labels)
+    return record, xr.Dataset(arrays, coords={"row": design.rows})
+
+
+def functions_among(priors: Mapping[str, Prior]) -> list[str]:
+    """Return the places whose prior is a function."""
+    return [place for place, prior in priors.items() if prior.distribution == "Custom"]
+
+
+def called(design: Design) -> list[str]:
+    """Return the user's own functions that the formula calls: it can not be read without their names."""
+    names = sorted(design.encoders.transforms)
+    return [name for name in names if not _readable(design.formula.text, [n for n in names if n != name])]
+
+
+def _readable(text: str, transforms: list[str]) -> bool:
+    try:
+        parse(text, transforms)
+    except FormulaError:
+        return False
+    return True
+
+
+def _plain(prior: Prior) -> dict[str, object]:
+    return {"distribution": prior.distribution, "on": prior.on, "parameters": prior.parameters}
+
+
+def _beside(design: Design) -> dict[str, np.ndarray]:
+    """Return the weights and trials that do not come from the formula."""
+    formula, arrays = design.formula, {}
+    if design.weights is not None and formula.weights is None:
+        arrays["weights"] = design.weights
+    response = formula.response  # y / n and cbind(y, n - y) have the trials in them
+    inside = isinstance(response, Operation) and response.operator == "/"
+    inside = inside or (isinstance(response, Call) and gives(response) == "response")
+    if design.trials is not None and formula.trials is None and not inside:
+        arrays["trials"] = design.trials
+    return arrays
+
+
+def _labels(design: Design) -> np.ndarray | None:
+    """Return the labels of the user's rows as whole numbers, else as texts; None where they are the positions."""
+    if design.row_labels.dtype != object:  # positions; labels of a table's own are Python objects
+        return None
+    labels = list(design.row_labels)
+    if all(isinstance(label, int | np.integer) and not isinstance(label, bool) for label in labels):
+        return np.array(labels, dtype=np.int64)
+    return np.array([str(label) for label in labels], dtype=object)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# to a model
+
+
+def model_arguments(
+    record: Mapping[str, object],
+    data: xr.Dataset,
+    transforms: Mapping[str, Callable] | None,
+    priors: Mapping[str, Callable] | None,
+) -> dict[str, object]:
+    """Return the arguments of `Model` that make the model anew.
+
+    Parameters
+    ----------
+    record, data
+        As `described` returns them.
+    transforms, priors : mapping of str to function
+        The functions that the record only names.
+
+    Raises
+    ------
+    FitFileError
+        A function is missing or not asked for, or the record contradicts itself.
+    """
+    places = [place for place, entry in record["priors"].items() if entry["distribution"] == "Custom"]
+    arguments = {
+        "formula": record["formula"],
+        "data": _frame(record, data),
+        "family": record["family"],
+        "link": record["link"],
+        "priors": {place: _prior(place, entry) for place, entry in record["priors"].items() if place not in places}
+        | _asked("priors", places, priors),
+        "transforms": _asked("transforms", record["transforms"], transforms),
+        "missing": "error",
+    }
+    arguments |= {name: data[name].to_numpy() for name in ("weights", "trials") if name in data}
+    return arguments
+
+
+def _asked(argument: str, names: list[str], given: Mapping[str, Callable] | None) -> dict[str, Callable]:
+    """Return the functions of these names, all of them and no other."""
+    given = dict(given or {})
+    missing = [name for name in names if name not in given]
+    if missing:
+        example = ", ".join(f"{name!r}: ..." for name in names)
+        raise FitFileError(
+            f"the model has {argument} that are functions ({listing(missing)}), which are not stored; "
+            f"give them again: load(path, {argument}={{{example}}})"
+        )
+    for name in given:
+        if name not in names:
+            known = listing(names) or "none"
+            raise FitFileError(f"{argument} names {name!r}{suggest(str(name), names)}; the file asks for {known}")
+    return given
+
+
+def _prior(place: str, entry: Mapping[str, object]) -> Prior:
+    parameters = {str(name): value for name, value in entry["parameters"].items()}
+    try:
+        return Prior(entry["distribution"], on=entry["on"], **parameters)
+    except (PriorError, TypeError) as error:  # TypeError: a parameter with the name of an argument
+        raise FitFileError(f"the prior of {place!r} is none that this version knows: {error}") from error
+
+
+def _frame(record: Mapping[str, object], data: xr.Dataset) -> pd.DataFrame:
+    """Return the columns as a table, which reads as the user's did."""
+    names = [column["name"] for column in record["columns"]]
+    if len(set(names)) < len(names):
+        raise FitFileError("the file holds two columns of one name")
+    variables = [_variable(j, column, data) for j, column in enumerate(record["columns"])]
+    return to_pandas(variables, Rows(np.arange(data.sizes.get("row", 0)), None))
+
+
+def _variable(j: int, column: Mapping[str, str], data: xr.Dataset) -> Variable:
+    name, kind = column["name"], column["kind"]
+    wrong = FitFileError(f"the file's column {name!r} can not be read")
+    if kind not in KIND_NAMES or f"column_{j}" not in data or data[f"column_{j}"].dims != ("row",):
+        raise wrong
+    values, levels = data[f"column_{j}"].to_numpy(), ()
+    if values.dtype.kind not in "biuf":
+        raise wrong
+    if kind not in NUMERIC:
+        if f"levels_{j}" not in data or values.dtype.kind != "i":
+            raise wrong
+        levels = tuple(str(level) for level in data[f"levels_{j}"].to_numpy().ravel())
+        if not ((values >= 0) & (values < len(levels))).all():
+            raise wrong
+    return Variable(name, kind, values, levels, np.zeros(len(values), dtype=bool))
+
+
+def restored(design: Design, record: Mapping[str, object], data: xr.Dataset) -> Design:
+    """Return a design made from stored columns, with the rows of the user's table and what was said about it."""
+    rows = data["row"].to_numpy()
+    labels = data["label"].to_numpy().astype(object) if "label" in data else rows
+    messages = [Message(*entry) for entry in record["messages"] if len(entry) == 2 and entry[0] in LEVELS]
+    frame = design.frame.set_axis(pd.Index(labels))
+    return replace(design, rows=rows, row_labels=labels, messages=tuple(messages), frame=frame)
+
+
+def disagreement(design: Design, tree: xr.DataTree) -> str:
+    """Return what draws have otherwise than a design, or an empty text.
+
+    Parameters
+    ----------
+    design : Design
+    tree : xarray.DataTree
+        The labels of its posterior are compared, and the response, X and the blocks that it was made with.
+    """
+    posterior = tree["posterior"].to_dataset()
+    needed = ["beta"] * (design.p > 0) + [f"sd_{block.name}" for block in design.blocks]
+    absent = [name for name in needed if name not in posterior]
+    if absent:
+        return f"no draws of {listing(absent)}"
+    for dim, labels in design.coords.items():
+        if dim in posterior.coords and list(posterior[dim].to_numpy()) != list(labels):
+            return f"other labels of {dim}"
+    for group, name, values in _arrays(design):
+        stored = tree[group].to_dataset().get(name) if group in tree.children else None
+        if stored is not None and not _close(stored.to_numpy(), values):
+            return f"other values of {name.removesuffix('_data')}"
+    return ""
+
+
+def _arrays(design: Design) -> list[tuple[str, str, np.ndarray]]:
+    """Return group, name and values of the data as the tree of a fit has them."""
+    arrays = [("observed_data", "y", design.y), ("constant_data", "X_data", design.X)]
+    arrays.append(("constant_data", "offset_data", design.offset))
+    for block in design.blocks:
+        arrays.append(("constant_data", f"index_{block.name}", block.index))
+        arrays.append(("constant_data", f"Z_{block.name}", block.Z))
+    return arrays
+
+
+def _close(stored: np.ndarray, values: np.ndarray) -> bool:
+    if stored.shape != values.shape:
+        return False
+    size = np.abs(values).max(axis=0, initial=0.0)  # of each column: what is cancelled to 0 is so to its rounding only
+    return bool((np.abs(stored - values) <= TOLERANCE * size).all())
