@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from bayesmm.checks import Check
     from bayesmm.compare import Comparison
     from bayesmm.datasets import datasets, load_dataset
-    from bayesmm.errors import BayesmmWarning, DataError, FormulaError, PriorError
+    from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
     from bayesmm.fit import Fit
+    from bayesmm.inference.anova import anova
+    from bayesmm.inference.lrt import lrt
+    from bayesmm.loading import load
     from bayesmm.model import Model, fit
     from bayesmm.pointfit import PointFit
     from bayesmm.priors import Prior
@@ -32,15 +35,19 @@ __all__ = [
     "Comparison",
     "DataError",
     "Fit",
+    "FitFileError",
     "FormulaError",
     "Model",
     "PointFit",
     "Prior",
     "PriorError",
     "__version__",
+    "anova",
     "datasets",
     "fit",
+    "load",
     "load_dataset",
+    "lrt",
 ]
 
 # public name -> the module that has it
@@ -50,14 +57,18 @@ _HOME = {
     "Comparison": "bayesmm.compare",
     "DataError": "bayesmm.errors",
     "Fit": "bayesmm.fit",
+    "FitFileError": "bayesmm.errors",
     "FormulaError": "bayesmm.errors",
     "Model": "bayesmm.model",
     "PointFit": "bayesmm.pointfit",
     "Prior": "bayesmm.priors",
     "PriorError": "bayesmm.errors",
+    "anova": "bayesmm.inference.anova",
     "datasets": "bayesmm.datasets",
     "fit": "bayesmm.model",
+    "load": "bayesmm.loading",
     "load_dataset": "bayesmm.datasets",
+    "lrt": "bayesmm.inference.lrt",
 }
 
 

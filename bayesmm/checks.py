@@ -62,7 +62,7 @@ class Watched:
 
     label: tuple[str, ...]
     block: tuple[int, ...]  # position in design.blocks; -1 for sigma and the coefficients
-    kind: tuple[str, ...]  # "sd", "corr", "sigma", "beta" or "b"
+    kind: tuple[str, ...]  # "sd", "corr", "sigma", "auxiliary", "beta" or "b"
     r_hat: np.ndarray
     ess_bulk: np.ndarray
     ess_tail: np.ndarray

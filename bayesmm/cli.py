@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bayesmm import __version__
-from bayesmm.errors import BayesmmWarning, DataError, FormulaError, PriorError
+from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,20 @@ FormulaArgument = Annotated[
     str,
     typer.Argument(metavar="FORMULA", help="As in lme4, in quotes: [bold]'y ~ x + (x | group)'[/bold]."),
 ]
-FamilyOption = Annotated[str, typer.Option(help="Distribution of the response.", rich_help_panel="Model")]
+FamilyOption = Annotated[
+    str,
+    typer.Option(
+        help="Distribution of the response: gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta.",
+        rich_help_panel="Model",
+    ),
+]
+LinkOption = Annotated[
+    str | None, typer.Option(help="Link function, if not the family's first.", rich_help_panel="Model")
+]
+TrialsOption = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column of the numbers of trials of a binomial.", rich_help_panel="Model"),
+]
 WeightsOption = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="Column of prior weights.", rich_help_panel="Model")
 ]
@@ -79,7 +92,9 @@ def fit(
     data: DataArgument,
     formula: FormulaArgument,
     family: FamilyOption = "gaussian",
+    link: LinkOption = None,
     prior: PriorOption = None,
+    trials: TrialsOption = None,
     weights: WeightsOption = None,
     missing: MissingOption = "drop",
     draws: Annotated[int, _number("Draws kept of each chain.", least=1)] = 1000,
@@ -94,24 +109,37 @@ def fit(
         ),
     ] = "auto",
     out: OutOption = None,
+    save: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep the fit in this netCDF file, for [bold]bayesmm show[/bold] and [bold]bayesmm.load()[/bold].",
+            rich_help_panel="Output",
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
 ) -> int:
     """Sample the [bold]posterior[/bold] and set it beside the REML fit.
 
     Prints the verdict of the checks, the table of the model, the comparison.
-    With --out also writes the draws (fit.nc), tables (CSV) and figures (PNG).
+    With --out also writes the fit (fit.nc), tables (CSV) and figures (PNG).
     """
     from bayesmm import cli_output
 
     folder = cli_output.prepare(out, cli_output.FIT_FILES, overwrite)
-    model = _model(data, formula, family, prior, weights, missing)
+    kept = cli_output.prepare_file(save, overwrite)
+    model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
     try:
         result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler)
     except ValueError as error:  # an argument out of range, or a density that is not finite where sampling would start
         raise DataError(str(error)) from error
     # In this order because sampling may have taken an hour: what has been drawn is safe before anything else is tried.
-    written = [] if folder is None else [cli_output.write_draws(folder, result)]
-    print(result)
+    try:
+        if kept is not None:
+            result.save(kept, overwrite=True)
+        written = [] if folder is None else [cli_output.write_draws(folder, result)]
+    finally:  # also where the disk is full
+        print(result)
     comparison = result.compare()
     print(f"\n{comparison}")
     if folder is not None:
@@ -127,15 +155,18 @@ def maximize(
     data: DataArgument,
     formula: FormulaArgument,
     method: Annotated[
-        Literal["REML", "ML", "MAP"],
+        Literal["REML", "ML", "MAP"] | None,
         typer.Option(
-            help="Restricted or full maximum likelihood, or the mode of the marginal posterior.",
+            help="Restricted or full maximum likelihood, or the mode of the marginal posterior; REML if not given, and "
+            "ML for families with a link.",
             case_sensitive=False,
             rich_help_panel="Model",
         ),
-    ] = "REML",
+    ] = None,
     family: FamilyOption = "gaussian",
+    link: LinkOption = None,
     prior: PriorOption = None,
+    trials: TrialsOption = None,
     weights: WeightsOption = None,
     missing: MissingOption = "drop",
     out: OutOption = None,
@@ -148,11 +179,65 @@ def maximize(
     from bayesmm import cli_output
 
     folder = cli_output.prepare(out, cli_output.POINT_FILES, overwrite)
-    point = _model(data, formula, family, prior, weights, missing).maximize(method=method)
+    point = _model(
+        data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing
+    ).maximize(method=method)
     print(point)
     if folder is not None:
         _say_written(cli_output.write_point(folder, point))
     return 0 if point.converged else CHECKS_FAILED
+
+
+@app.command(epilog=EXIT_CODES)
+def show(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What [bold]bayesmm fit --save FILE[/bold] has written.")],
+) -> int:
+    """Print a [bold]saved fit[/bold], the verdict of its checks first."""
+    from bayesmm.loading import load
+
+    result = load(file)
+    print(result)
+    return 0 if all(check.ok for check in result.checks()) else CHECKS_FAILED
+
+
+@app.command(
+    epilog="[dim]Exit codes: 0 every number is reproduced or explained; 1 some are not, and are listed; 2 wrong input, "
+    "one line on stderr.[/dim]"
+)
+def reproduce(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILES", help="TOML files, folders of them, or names of bundled results; all of these if none."
+        ),
+    ] = None,
+    sample: Annotated[
+        bool, typer.Option("--sample/--no-sample", help="Draw from the posteriors too, or only maximise.")
+    ] = True,
+    data_dir: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Where to look first for data that may not be part of the package."),
+    ] = None,
+    brief: Annotated[bool, typer.Option("--brief", help="Print the summary alone.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the summary alone, as Markdown.")] = False,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+) -> int:
+    """Compute [bold]published results[/bold] anew, number by number.
+
+    For each number: what was printed, what the maximised model gives, what the posterior says, and the verdict.
+    """
+    from bayesmm.reproduce.command import run
+
+    return run(
+        files or [],
+        sample=sample,
+        out=out,
+        overwrite=overwrite,
+        data_dir=data_dir,
+        brief=brief,
+        as_markdown=markdown,
+    )
 
 
 @app.command("datasets")
@@ -187,13 +272,13 @@ def _options(
     pass
 
 
-def _model(data: str, formula: str, family: str, prior: list[str] | None, weights: str | None, missing: str) -> Model:
+def _model(data: str, formula: str, prior: list[str] | None, **own: str | None) -> Model:
     from bayesmm.cli_input import read_data, read_priors
     from bayesmm.model import Model
 
     frame, taken = read_data(data)
     print(taken, end="\n\n")
-    return Model(formula, frame, family, read_priors(prior or []) or None, weights=weights, missing=missing)
+    return Model(formula, frame, priors=read_priors(prior or []) or None, **own)
 
 
 def _say_written(paths: list[Path]) -> None:
@@ -224,7 +309,7 @@ def main(arguments: list[str] | None = None) -> int:
             return error.exit_code
         except FormulaError as error:
             _complain(str(error))
-        except (DataError, PriorError, OSError) as error:
+        except (DataError, FitFileError, PriorError, OSError) as error:
             _complain(" ".join(str(error).split()))
         return WRONG_INPUT
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayesmm.errors import DataError, listing
+from bayesmm.errors import DataError, FitFileError, listing
 
 if TYPE_CHECKING:
     from bayesmm.compare import Comparison
@@ -58,11 +58,27 @@ def prepare(folder: str | None, names: Iterable[str], overwrite: bool) -> Path |
     return path
 
 
-def write_draws(folder: Path, fit: Fit) -> Path:
-    """Write the draws of a posterior (netCDF) and return the file; the parameters are as in `write_fit`."""
-    from bayesmm.io import write_tree
+def prepare_file(file: str | None, overwrite: bool) -> Path | None:
+    """Return the file of ``--save``, or None if none was asked for.
 
-    write_tree(fit.tree, folder / TREE)
+    Raises
+    ------
+    DataError
+        It is there already, or can not be written.
+    """
+    if file is None:
+        return None
+    from bayesmm.storage import check_target
+
+    try:
+        return check_target(file, overwrite)
+    except FitFileError as error:
+        raise DataError(f"--save {str(error).replace('overwrite=True', '--overwrite')}") from error
+
+
+def write_draws(folder: Path, fit: Fit) -> Path:
+    """Write a posterior (netCDF) and return the file; the parameters are as in `write_fit`."""
+    fit.save(folder / TREE, overwrite=True)
     return folder / TREE
 
 

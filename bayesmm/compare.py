@@ -11,6 +11,7 @@ from bayesmm.checks import Check, run_checks
 from bayesmm.comparison_text import render_comparison
 from bayesmm.density import mode, support_of
 from bayesmm.errors import PriorError
+from bayesmm.marginal.quadrature import evaluate, fits, prepare
 from bayesmm.points import at_bound, entangled, estimate, is_singular, standard_error
 from bayesmm.tables import Parameter, coefficients, describe, draws_of, variance_parameters
 
@@ -22,6 +23,7 @@ ASYMMETRY = 0.05  # (mean - median); its Monte Carlo error is 0.02 at 1,500 effe
 SKEW_REACH = 1.0  # skewness of a density whose own mode is elsewhere is believed to this distance and no farther
 FEW_GROUPS_REACH = math.sqrt(3)  # mean and mode of a unimodal density are never farther apart: Johnson & Rogers (1951)
 FEW_GROUPS = 10  # with fewer the likelihood of an sd is far from symmetric: Gelman & Hill (2007), section 12.9
+NODES = 15  # of the quadrature that Laplace's approximation is judged by; it is exact to 1e-4 on all test data
 FIXED_TOLERANCE = 1e-6  # relative; a parameter that its prior fixes at the estimate agrees with it
 
 COLUMNS = (
@@ -37,7 +39,7 @@ class Row:
     method: str
     point: float
     se: float
-    reml: float  # the REML estimate: the mode under flat priors, from which the priors pull
+    reml: float  # the mode under flat priors, from which the priors pull; of a generalised model ML by quadrature
     map: float  # the mode of the marginal posterior under the model's priors
     mean: float
     median: float
@@ -50,6 +52,7 @@ class Row:
     singular: str  # the grouping factor whose singular covariance matrix the estimate shares in, or ""
     group: str
     levels: int  # of the grouping factor; 0 for a coefficient and sigma
+    nagq: int = 0  # nodes of the point fit; 0 for a linear model, whose integrals are exact
 
     @property
     def difference(self) -> float:
@@ -80,8 +83,8 @@ class Comparison:
         A row for each sd, correlation, sigma and coefficient. point, se: the maximised fit's estimate and standard
         error (of coefficients only); map: mode of the marginal posterior of the variance parameters under the model's
         priors; mean, median, mode, sd, lower, upper: the posterior's draws, 95 % equal-tailed; difference:
-        (mean - point) in posterior sds; verdict: agree, prior pull, boundary, skew, few groups or disagree; cause: a
-        sentence for every verdict but agree.
+        (mean - point) in posterior sds; verdict: agree, prior pull, boundary, skew, few groups, Laplace or disagree;
+        cause: a sentence for every verdict but agree.
     parameters : tuple of Parameter
         What each row is.
     point : PointFit
@@ -90,6 +93,8 @@ class Comparison:
         The check that the graph's own density has its mode at the REML optimum.
     checks : tuple of Check
         The checks of the posterior; draws that failed them can not be compared with anything.
+    quadrature : float
+        Log likelihood at the point estimates by adaptive quadrature, where `point` has Laplace's approximation of it.
     """
 
     table: pd.DataFrame
@@ -97,6 +102,7 @@ class Comparison:
     point: object
     bridge: object | None
     checks: tuple[Check, ...]
+    quadrature: float = math.nan
 
     def __str__(self) -> str:
         return render_comparison(self)
@@ -111,7 +117,7 @@ def compare(fit, point=None, bridge: bool = True) -> Comparison:
     ----------
     fit : Fit
     point : PointFit, optional
-        The fit to compare with; REML of the same model if not given.
+        The fit to compare with; of the same model REML, or Laplace's ML for a generalised one, if not given.
     bridge : bool
         Whether to find the mode of the explicit graph's density, which takes a compilation.
 
@@ -120,19 +126,40 @@ def compare(fit, point=None, bridge: bool = True) -> Comparison:
     ValueError
         If `point` has other coefficients or grouping factors than `fit`.
     """
-    reml = point if point is not None and point.method == "REML" else fit.model.maximize(method="REML")
-    point = reml if point is None else point
+    point, flat = point_fits(fit, point)
     check_same_model(fit.design, point.design)
-    rows = gather(fit, point, reml, marginal_mode(fit.model))
+    rows = gather(fit, point, flat, marginal_mode(fit.model))
     judged = [judge(row) for row in rows]
     table = pd.DataFrame([as_record(row, rule) for row, rule in zip(rows, judged, strict=True)], columns=COLUMNS)
     return Comparison(
         table=table,
         parameters=tuple(row.parameter for row in rows),
         point=point,
-        bridge=find_bridge(fit.design, reml) if bridge else None,
+        bridge=find_bridge(fit.design, flat) if bridge and fit.design.family.gaussian else None,
         checks=tuple(run_checks(fit)),
+        quadrature=by_quadrature(point),
     )
+
+
+def point_fits(fit, point) -> tuple:
+    """Return the fit to compare with, and the mode under flat priors: REML, or ML by quadrature where there is one."""
+    if fit.design.family.gaussian:
+        reml = point if point is not None and point.method == "REML" else fit.model.maximize(method="REML")
+        return (reml if point is None else point), reml
+    point = fit.model.maximize(method="ML") if point is None else point
+    exact = point.nagq > 1 or not fits(fit.design)
+    return point, point if exact else fit.model.maximize(method="ML", nagq=NODES)
+
+
+def by_quadrature(point) -> float:
+    """Return the log likelihood at Laplace's estimates without his approximation; NaN where there is none to check."""
+    design = point.design
+    if design.family.gaussian or point.nagq > 1 or not fits(design) or not np.isfinite(point.loglik):
+        return math.nan
+    variances, vectors = np.linalg.eigh(point.covariances[0])
+    L = np.linalg.qr((vectors * np.sqrt(np.maximum(variances, 0.0))).T).R.T  # of a singular matrix as well
+    aux = np.array(list(point.auxiliaries.values()))
+    return evaluate(prepare(design), np.nan_to_num(point.beta), L, aux, NODES).value
 
 
 def check_same_model(design, other) -> None:
@@ -149,7 +176,9 @@ def check_same_model(design, other) -> None:
 
 
 def marginal_mode(model):
-    """Return the marginal MAP of the model, or None where a prior has no density to maximise."""
+    """Return the marginal MAP of the model; None where a prior has no density to maximise, and for other families."""
+    if not model.design.family.gaussian:
+        return None
     try:
         return model.maximize(method="MAP")
     except PriorError:
@@ -157,33 +186,34 @@ def marginal_mode(model):
 
 
 def find_bridge(design, reml):
-    """Return the record of the bridge between the explicit graph and REML."""
+    """Return the record of the bridge between the explicit graph and REML, of a linear model."""
     from bayesmm.bridge import bridge  # here, because it builds a PyMC model
 
     return bridge(design, reml)
 
 
-def gather(fit, point, reml, marginal) -> list[Row]:
+def gather(fit, point, flat, marginal) -> list[Row]:
     """Return the evidence of every parameter: variance parameters first, as lme4 prints them, then coefficients."""
     parameters = variance_parameters(fit.design) + coefficients(fit.design)
     draws = draws_of(fit, parameters)
     posterior = describe(draws)
     return [
-        evidence(fit.design, parameter, draws[i].ravel(), posterior.iloc[i], (point, reml, marginal))
+        evidence(fit.design, parameter, draws[i].ravel(), posterior.iloc[i], (point, flat, marginal))
         for i, parameter in enumerate(parameters)
     ]
 
 
-def evidence(design, parameter: Parameter, draws: np.ndarray, posterior: pd.Series, fits: tuple) -> Row:
-    """Return what the posterior and the three maximised fits (point, REML, MAP or None) say about one parameter."""
-    point, reml, marginal = fits
+def evidence(design, parameter: Parameter, draws: np.ndarray, posterior: pd.Series, fits_: tuple) -> Row:
+    """Return what the posterior and the three maximised fits (point, flat, MAP or None) say about one parameter."""
+    point, flat, marginal = fits_
     block = design.blocks[parameter.block] if parameter.block >= 0 else None
     return Row(
         parameter=parameter,
         method=point.method,
         point=estimate(point, parameter),
         se=standard_error(point, parameter),
-        reml=estimate(reml, parameter),
+        reml=estimate(flat, parameter),
+        nagq=0 if design.family.gaussian else point.nagq,
         map=math.nan if marginal is None else estimate(marginal, parameter),
         median=float(np.median(draws)),
         mode=mode(draws, support_of(parameter.kind), posterior["ess_bulk"]),
@@ -224,7 +254,13 @@ def is_pulled(row: Row) -> bool:
 
 def is_ml_bias(row: Row) -> bool:
     """The ML estimate is short of the REML estimate by half of the difference or more."""
-    return row.method == "ML" and row.towards(row.reml - row.point) >= PULL_SHARE * abs(row.difference)
+    linear = row.method == "ML" and row.nagq == 0
+    return linear and row.towards(row.reml - row.point) >= PULL_SHARE * abs(row.difference)
+
+
+def is_laplace(row: Row) -> bool:
+    """Laplace's approximation moves the ML estimate by half of the difference or more."""
+    return row.nagq == 1 and row.towards(row.reml - row.point) >= PULL_SHARE * abs(row.difference)
 
 
 def is_skewed(row: Row) -> bool:
@@ -309,6 +345,11 @@ RULES = (
         "few groups",
         is_ml_bias,
         lambda row: f"ML takes the coefficients as known, which shrinks it; REML is {number(row.reml)}",
+    ),
+    Rule(
+        "Laplace",
+        is_laplace,
+        lambda row: f"Laplace's approximation moves it: ML by quadrature is {number(row.reml)}",
     ),
     Rule("prior pull", is_pulled, say_pull),
     Rule("few groups", has_few_groups, say_few),

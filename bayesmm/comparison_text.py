@@ -11,6 +11,7 @@ from bayesmm.layout import ROW_LIMIT, column, number, shorten, table, wrap
 POSTERIOR_DIGITS = 3  # significant digits of the smallest posterior sd: the Monte Carlo error hides the rest
 LABEL_WIDTH = 36  # columns of a parameter's name
 VERDICT_WIDTH = 10  # columns of the longest verdict
+NOT_COMPUTED = "-"
 VARIANCE_COLUMNS = ("point", "map", "mode", "mean", "sd", "lower", "upper")
 COEFFICIENT_COLUMNS = ("point", "se", "map", "mean", "sd", "lower", "upper")
 
@@ -30,6 +31,7 @@ def render_comparison(comparison) -> str:
         part("Coefficients:", frame[is_beta], COEFFICIENT_COLUMNS, comparison.point.method),
         legend(comparison),
         causes(frame),
+        laplace_lines(comparison),
         bridge_lines(comparison.bridge),
     ]
     return "\n\n".join("\n".join(section) for section in sections if section)
@@ -68,6 +70,7 @@ def part(title: str, frame: pd.DataFrame, columns: tuple[str, ...], method: str)
         return []
     values = frame[list(columns)].to_numpy(dtype=float)
     texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, frame["sd"][frame["sd"] > 0])).reshape(values.shape)
+    texts[:, [j for j, name in enumerate(columns) if name == "map" and np.isnan(values[:, j]).all()]] = NOT_COMPUTED
     verdicts = [text.ljust(VERDICT_WIDTH) for text in frame["verdict"]]  # to the left; numbers are to the right
     rows = [
         [shorten(label, LABEL_WIDTH), *texts[i], number(difference, 2), verdicts[i]]
@@ -79,10 +82,10 @@ def part(title: str, frame: pd.DataFrame, columns: tuple[str, ...], method: str)
 
 def legend(comparison) -> list[str]:
     """Return what the columns mean."""
-    text = (
-        f"diff = (mean - {comparison.point.method}) / sd. MAP: the mode of the marginal posterior of all variance "
-        "parameters together; mode: of each alone. Intervals are 95 % equal-tailed."
-    )
+    joint = "MAP: the mode of the marginal posterior of all variance parameters together; mode: of each alone. "
+    if comparison.table["map"].isna().all():
+        joint = "mode: of each parameter's posterior alone. "
+    text = f"diff = (mean - {comparison.point.method}) / sd. {joint}Intervals are 95 % equal-tailed."
     return wrap(text, "")
 
 
@@ -98,6 +101,17 @@ def causes(frame: pd.DataFrame) -> list[str]:
     ]
     hidden = len(rows) - ROW_LIMIT
     return ["Why they differ:", *lines, *([f" ... and {hidden:,} more"] if hidden > 0 else [])]
+
+
+def laplace_lines(comparison) -> list[str]:
+    """Return what Laplace's approximation costs, where that is known."""
+    exact, loglik = comparison.quadrature, comparison.point.loglik
+    if math.isnan(exact):
+        return []
+    return wrap(
+        f"Laplace's approximation of the log likelihood is {loglik:.4f} at these estimates; by quadrature it is "
+        f"{exact:.4f}, {abs(exact - loglik):.2g} {'more' if exact > loglik else 'less'}."
+    )
 
 
 def bridge_lines(bridge) -> list[str]:

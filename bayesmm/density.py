@@ -15,8 +15,8 @@ NEAR = 4  # bandwidths; a bound farther from the draws than this has no influenc
 
 
 def support_of(kind: str) -> tuple[float, float]:
-    """Return the bounds of a parameter of this kind (sd, sigma, corr or beta)."""
-    return {"sd": SD_SUPPORT, "sigma": SD_SUPPORT, "corr": CORR_SUPPORT}.get(kind, REAL_SUPPORT)
+    """Return the bounds of a parameter of this kind (sd, sigma, auxiliary, corr or beta)."""
+    return {"corr": CORR_SUPPORT, "beta": REAL_SUPPORT}.get(kind, SD_SUPPORT)
 
 
 def trim(values: np.ndarray) -> tuple[np.ndarray, float]:

@@ -1,11 +1,13 @@
 """Fit: a posterior and its accessors. Every method is one call of the function that does the work."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import xarray as xr
 
-from bayesmm import checks, compare, summary, tables
+from bayesmm import checks, compare, predict, storage, summary, tables
 from bayesmm.design import Design
 
 
@@ -54,6 +56,18 @@ class Fit:
         """Return every parameter with mean, sd, equal-tailed interval of probability `ci_prob`, ESS and R-hat."""
         return tables.summary(self, ci_prob)
 
+    def predict(
+        self,
+        data: object = None,
+        kind: str = "mean",
+        groups: str | Sequence[str] = "conditional",
+        new_levels: str = "error",
+        seed: int | None = None,
+        trials: object = None,
+    ) -> predict.Predictions:
+        """Return predictions for the rows of a table from every posterior draw; see `bayesmm.predict.predict`."""
+        return predict.predict(self, data, kind, groups, new_levels, seed, trials)
+
     def checks(self) -> list[checks.Check]:
         """Return the checks of the sampling, passed and failed."""
         return checks.run_checks(self)
@@ -61,6 +75,10 @@ class Fit:
     def compare(self, point=None, bridge: bool = True) -> compare.Comparison:
         """Return the posterior beside `point` (REML if not given), a verdict and its cause for each parameter."""
         return compare.compare(self, point, bridge)
+
+    def save(self, path: str | Path, *, overwrite: bool = False, dtype: str = "float64") -> None:
+        """Write draws, data and model into one netCDF-4 file, whole or not at all; `bayesmm.load` reads it again."""
+        storage.save(self, path, overwrite=overwrite, dtype=dtype)
 
     def __str__(self) -> str:
         return summary.render_fit(self)

@@ -20,16 +20,16 @@ from scipy.special import logsumexp
 from threadpoolctl import threadpool_limits
 
 from bayesmm.design import Design
-from bayesmm.graph.marginal import loose_names
-from bayesmm.graph.size import BUDGET, BYTES, COPIES, free_memory
 from bayesmm.marginal.crossproducts import Floats, Ints
 from bayesmm.maximize import hessian
+from bayesmm.memory import BUDGET, BYTES, COPIES, free_memory
 from bayesmm.mode import build_posterior
+from bayesmm.nuts import BLAS_THREADS, LARGEST_SEED
 from bayesmm.pointfit import PointFit
 from bayesmm.priors import Priors
 from bayesmm.proposal import Mixture, adapted, around, component_densities, draw
 from bayesmm.recovery import recorded, with_effects
-from bayesmm.sampling import BLAS_THREADS, LARGEST_SEED
+from bayesmm.reduction import loose_names
 from bayesmm.unconstrained import Natural, Target, log_density, mode, natural, target
 
 NAME = "importance"

@@ -11,6 +11,8 @@ NAME_LEAST = 8  # columns; names are cut to fewer for no table
 ROW_LIMIT = 20  # rows of one printed table, so that a summary still fits a screen; the data frames have them all
 DIGITS = 4  # significant digits of the smallest number of a column, as R's summaries print them
 FIXED_WIDTH = 12  # a column of fixed-point numbers wider than this is printed number by number instead
+SMALLEST_P = 2.0**-52  # R's format.pval prints no smaller p-value
+SCIENTIFIC_BELOW = 1e-4  # p-values below are printed with an exponent
 BLANK = ""  # what a missing number prints as
 
 
@@ -67,6 +69,13 @@ def column(values: Sequence[float], digits: int = DIGITS, scale: Iterable[float]
     if max((len(t) for t in texts), default=0) <= FIXED_WIDTH:
         return texts
     return [BLANK if math.isnan(v) else f"{v:.{digits + 1}g}" for v in values]
+
+
+def p_text(p: float) -> str:
+    """Return a p-value, ``<2e-16`` below the rounding unit as R prints it, a missing one as a blank."""
+    if math.isnan(p):
+        return BLANK
+    return "<2e-16" if p < SMALLEST_P else f"{p:.2e}" if p < SCIENTIFIC_BELOW else f"{p:.4f}"
 
 
 def count(value: float) -> str:

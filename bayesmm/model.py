@@ -2,35 +2,37 @@
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
+from bayesmm.centring import centred_by_rule
 from bayesmm.design import Design, make_design
-from bayesmm.errors import listing, suggest
+from bayesmm.errors import BayesmmWarning, DataError, FitFileError, listing, suggest
 from bayesmm.families import Family, get_family
 from bayesmm.fit import Fit
 from bayesmm.formula import parse
+from bayesmm.guards import guard_messages
+from bayesmm.marginal.quadrature import check_fits, fits, sampling_nodes
 from bayesmm.maximize import maximize
 from bayesmm.pointfit import PointFit
 from bayesmm.priors import Priors, resolve_priors
 from bayesmm.reduction import Integrated, Problem, integrate
+from bayesmm.storage import plain, reusable
 
 EFFECTS = ("auto", "marginal", "explicit")
-# A factor is centred where the data know its effects better than the prior does: mean reliability above one half. The
-# centred parameterisation mixes at a rate of about 1 - reliability, the non-centred one at about the reliability
-# (Papaspiliopoulos, Roberts & Skoeld 2007, Statistical Science 22(1), section 2). What counts is the posterior, so the
-# sd is taken this many standard errors below REML, on the log scale, where the error is about 1 / sqrt(2 (G - 1)):
-# with 5 blocks and REML's reliability of 0.54 the centred graph has 122 divergences and an ESS of 13, the other 1,844.
-# With several factors, whose centred effects share one intercept, none is centred: in a crossed design of 12 x 10
-# levels with reliabilities of 0.96 and 0.86 the ESS is 210 with both centred, 395 with one, 1,545 with none.
-CENTRED_ABOVE, STANDARD_ERRORS = 0.5, 2.0
 # The cost model of "auto", in multiply-adds for each gradient. The marginal likelihood factorises and inverts a dense
 # matrix of the size of the rest, and scatters the coupling of each pattern; the explicit graph passes over all rows,
 # at about ten operations a number. The marginal posterior needs about a fifth of the gradients (benchmarks/: steps
 # for each effective draw).
 INVERSE_COST, ROW_COST, FEWER_GRADIENTS = 2.0, 10.0, 5.0
+# Above so many rows times nodes a gradient by quadrature takes 10 ms, and 4 x 2,000 draws ten minutes: the explicit
+# graph, for which rows count once, is then the quicker one though it needs more gradients and its draws are worth less.
+QUADRATURE_ROWS = 1_000_000
 
 
 class Model:
@@ -43,13 +45,21 @@ class Model:
     data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of arrays
         One row for each observation. The columns used are copied.
     family : str
-        "gaussian".
+        "gaussian", "student", "poisson", "negbinomial", "bernoulli", "binomial", "gamma" or "beta".
     priors : mapping, optional
-        By class (``"beta"``, ``"sd"``, ``"corr"``, ``"sigma"``) or, stronger, by place (``"beta[Days]"``,
-        ``"sd_Subject"``, ``"sd_Subject[Days]"``, ``"corr_Subject"``, ``"Intercept"``); values are `Prior`, a number
-        (fixes the parameter), or a function that returns a PyMC distribution.
+        By class (``"beta"``, ``"sd"``, ``"corr"``) or name (``"sigma"``, ``"nu"``, ``"shape"``, ``"phi"``) or,
+        stronger, by place (``"beta[Days]"``, ``"sd_Subject"``, ``"sd_Subject[Days]"``, ``"corr_Subject"``,
+        ``"Intercept"``); values are `Prior`, a number (fixes the parameter), or a function that returns a PyMC
+        distribution.
+    link : str, optional
+        "identity", "log", "logit", "probit", "cloglog" or "inverse"; each family has its own, the first of which is
+        meant if none is given.
+    trials : str, int or array of shape (n,), optional
+        Of the binomial family, whose response is then the number of successes. In the formula: ``y / n ~``,
+        ``cbind(y, n - y) ~`` or ``y | trials(n) ~``.
     weights : str or array of shape (n,), optional
-        Prior weights: the residual variance of row i is sigma^2 / w_i.
+        Prior weights. Gaussian family with identity link: the residual variance of row i is sigma^2 / w_i. Otherwise
+        row i counts w_i times: its log density is multiplied by w_i.
     missing : {"drop", "error"}
         What to do with rows that have a missing value in a column that the model uses.
     transforms : mapping of str to function, optional
@@ -62,6 +72,7 @@ class Model:
     priors : Priors
         The prior of every parameter, by place; ``dict(model.priors)`` can be edited and given to a new Model.
     family : Family
+        With its link; bernoulli where a binomial was asked for and there are no trials.
 
     Raises
     ------
@@ -76,40 +87,46 @@ class Model:
         family: str = "gaussian",
         priors: Mapping[str, object] | None = None,
         *,
+        link: str | None = None,
+        trials: object = None,
         weights: object = None,
         missing: str = "drop",
         transforms: Mapping[str, Callable] | None = None,
     ) -> None:
-        self.family: Family = get_family(family)
+        asked = get_family(family, link)
         self.formula = parse(formula, transforms or ())
-        self.design: Design = make_design(
-            self.formula, data, weights=weights, missing=missing, transforms=transforms, family=self.family.name
-        )
-        self.priors: Priors = resolve_priors(self.design, self.family, priors)
+        own = dict(weights=weights, missing=missing, transforms=transforms, family=asked, trials=trials)
+        design = make_design(self.formula, data, **own)
+        self.family: Family = design.family
+        self.priors: Priors = resolve_priors(design, self.family, priors)
+        self.design: Design = replace(design, messages=(*design.messages, *guard_messages(design, self.priors)))
 
-    def maximize(self, method: str = "REML", nagq: int = 1, start: Mapping[str, float] | None = None) -> PointFit:
+    def maximize(self, method: str | None = None, nagq: int = 1, start: Mapping[str, float] | None = None) -> PointFit:
         """Return the maximum of the marginal likelihood (REML, ML) or of the marginal posterior (MAP).
 
         Parameters
         ----------
-        method : {"REML", "ML", "MAP"}
-            "MAP" is the mode of the marginal posterior of (sds, correlations, sigma) on their natural scales under
-            ``model.priors``, with the coefficients and the random effects integrated out.
+        method : {"REML", "ML", "MAP"}, optional
+            REML if not given, ML for generalised models, which have no other. "MAP" is the mode of the marginal
+            posterior of (sds, correlations, sigma) on their natural scales under ``model.priors``, with the
+            coefficients and the random effects integrated out.
         nagq : int
-            Quadrature nodes for each random effect. A Gaussian model is integrated exactly, so that only 1 makes sense.
+            Quadrature nodes for each random effect of a generalised model: 1 is Laplace's approximation (with the
+            observed curvature, as glmmTMB); more, for one grouping factor with at most three random effects for each
+            level. A Gaussian model is integrated exactly, so that only 1 makes sense.
         start : mapping, optional
-            Starting standard deviations by place.
+            Starting standard deviations, correlations and auxiliary parameters by place.
 
         Raises
         ------
         ValueError
-            For an unknown method, `nagq` other than 1, or a place that is not in the model.
+            For an unknown method or one that the family has not, a wrong `nagq`, or a place that is not in the model.
+        DataError
+            If the model fits the response exactly, or its likelihood is finite nowhere.
         PriorError
             For "MAP" where a prior is a function.
         """
-        if nagq != 1:
-            raise ValueError(f"nagq must be 1 for the gaussian family, whose integral is exact, not {nagq!r}")
-        return maximize(self.design, method, self.priors, start)
+        return maximize(self.design, method, self.priors, start, nagq)
 
     def graph(self, effects: str = "auto", centred: str | bool | Mapping[str, bool] = "auto"):
         """Return the PyMC model.
@@ -123,7 +140,7 @@ class Model:
         centred : "auto", bool, or mapping of factor to bool
             Whether the effects of a factor are sampled as they are, or in units of their standard deviations. "auto"
             centres a single factor whose effects are well determined by the data: mean reliability above one half,
-            also with its sd two standard errors below REML.
+            also with its sd two standard errors below the maximised one (REML, for generalised models Laplace).
 
         Returns
         -------
@@ -131,8 +148,11 @@ class Model:
         """
         from bayesmm.graph.explicit import build_explicit
         from bayesmm.graph.marginal import build_marginal
+        from bayesmm.graph.marginal_glmm import build_marginal_glmm
 
         if self.effects(effects) == "marginal":
+            if not self.family.gaussian:
+                return build_marginal_glmm(self.design, self.priors)
             return build_marginal(self.design, self.priors, self._integrated)
         return build_explicit(self.design, self.priors, centred=self._centred(centred))
 
@@ -142,6 +162,8 @@ class Model:
             raise ValueError(
                 f"effects must be one of {listing(EFFECTS)}, not {effects!r}{suggest(str(effects), EFFECTS)}"
             )
+        if not self.family.gaussian:
+            return glmm_effects(self.design, effects)
         if effects != "auto":
             return effects
         return "marginal" if marginal_is_cheaper(self._integrated.problem) else "explicit"
@@ -150,11 +172,15 @@ class Model:
     def _integrated(self) -> Integrated:
         return integrate(self.design, self.priors)
 
+    @property
+    def _reduced(self) -> Integrated | None:
+        return self._integrated if self.family.gaussian else None
+
     def _centred(self, centred: str | bool | Mapping[str, bool]) -> dict[str, bool]:
         names = [block.name for block in self.design.blocks]
         if isinstance(centred, bool):
             return dict.fromkeys(names, centred)
-        chosen = dict(zip(names, centred_by_rule(self._reml), strict=True)) if names else {}
+        chosen = dict(zip(names, self._by_rule(), strict=True)) if names else {}
         if centred == "auto":
             return {name: bool(value) for name, value in chosen.items()}
         if not isinstance(centred, Mapping):
@@ -166,8 +192,17 @@ class Model:
                 )
         return {name: bool(centred.get(name, chosen[name])) for name in names}
 
+    def _by_rule(self) -> list[bool]:
+        """Return for each factor whether it is centred; none where the likelihood has no maximum to go by."""
+        if len(self.design.blocks) > 1:
+            return [False] * len(self.design.blocks)
+        try:
+            return centred_by_rule(self._point)
+        except DataError:
+            return [False]
+
     @cached_property
-    def _reml(self) -> PointFit:
+    def _point(self) -> PointFit:
         return self.maximize()
 
     def sample(
@@ -184,6 +219,7 @@ class Model:
         target_accept: float = 0.9,
         cores: int | None = None,
         keep_effects: bool = True,
+        file: str | Path | None = None,
     ) -> Fit:
         """Sample the posterior by NUTS.
 
@@ -206,6 +242,10 @@ class Model:
             Chains run at the same time.
         keep_effects : bool
             False: the random effects b are not stored, which saves memory where there are very many.
+        file : path, optional
+            Keep the fit in this file: if it holds the draws of the same model (formula, data, family, priors), asked
+            for by the same arguments, they are read; else the model is sampled and the file written anew. A line on
+            stderr says which (unless ``progress=False``).
 
         Returns
         -------
@@ -217,14 +257,22 @@ class Model:
         ValueError
             For an argument out of range, draws that would not fit in memory, or a model whose density is not finite
             where the sampler would start.
+        FitFileError
+            If `file` can not be written, is something else, or is damaged: it is left as it is, and nothing is sampled.
         """
-        from bayesmm.recovery import check_memory, recorded, with_effects, without_effects
-        from bayesmm.sampling import check_arguments, sample_graph
+        asked = dict(
+            draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, effects=effects, centred=centred,
+            target_accept=target_accept, keep_effects=keep_effects,
+        )  # fmt: skip
+        if file is not None:
+            return self._kept(file, asked, progress=progress, cores=cores)
+        from bayesmm.nuts import check_arguments
+        from bayesmm.recovery import check_memory, completed, recorded, without_effects
 
         settings = dict(
             draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, target_accept=target_accept, cores=cores
         )  # fmt: skip
-        check_arguments(**settings)
+        check_arguments(**settings, keep_effects=keep_effects)
         check_memory(self.design, draws, chains, keep_effects=keep_effects)
         began = time.perf_counter()
         chosen = self.effects(effects)
@@ -232,14 +280,41 @@ class Model:
             from bayesmm.importance import sample_independent
 
             own = dict(draws=draws, chains=chains, seed=seed, effects=effects, keep_effects=keep_effects, began=began)
-            return Fit(self, sample_independent(self.design, self.priors, self._reml, **own))
-        tree = sample_graph(self.graph(chosen, centred), **settings, progress=progress, began=began)
+            return Fit(
+                self, recorded(sample_independent(self.design, self.priors, self._point, **own), asked=plain(asked))
+            )
+        tree = self._sampled(chosen, centred, settings, progress=progress, began=began)
         if chosen == "marginal":
             seed = json.loads(tree.attrs["bayesmm"])["seed"]
-            tree = with_effects(tree, self.design, self._integrated, seed, keep_effects=keep_effects)
+            tree = completed(tree, self.design, self._reduced, seed, keep_effects=keep_effects)
         elif not keep_effects:
             tree = without_effects(tree, self.design)
-        return Fit(self, recorded(tree, effects=chosen, seconds=time.perf_counter() - began))
+        return Fit(self, recorded(tree, effects=chosen, seconds=time.perf_counter() - began, asked=plain(asked)))
+
+    def _sampled(self, effects: str, centred: object, settings: Mapping[str, object], *, progress: bool, began: float):
+        """Return the draws of one of the graphs, from compiled code without PyMC where that is possible."""
+        from bayesmm.direct import applies, sample_marginal
+        from bayesmm.nuts import chosen_settings
+
+        if applies(self.design, self.priors, effects, settings["sampler"]):
+            chosen, said = chosen_settings(**settings)
+            own = dict(said=said, progress=progress, began=began)
+            return sample_marginal(self.design, self.priors, self._reduced, chosen, **own)
+        from bayesmm.sampling import sample_graph
+
+        return sample_graph(self.graph(effects, centred), **settings, progress=progress, began=began)
+
+    def _kept(self, file: str | Path, asked: Mapping[str, object], *, progress: bool, cores: int | None) -> Fit:
+        """Return the fit in a file if it is the one asked for, else a new one, which is then in the file."""
+        tree = reusable(file, self, asked, say=progress)
+        if tree is not None:
+            return Fit(self, tree)
+        fit = self.sample(**asked, progress=progress, cores=cores)
+        try:
+            fit.save(file, overwrite=True)
+        except FitFileError as error:  # no reason to lose the draws
+            warnings.warn(f"{error}; the fit is not in a file: call its save()", BayesmmWarning, stacklevel=3)
+        return fit
 
     def prior_predictive(self, draws: int = 500, seed: int | None = None):
         """Draw parameters from the priors, and data given them.
@@ -276,6 +351,8 @@ def fit(
     family: str = "gaussian",
     priors: Mapping[str, object] | None = None,
     *,
+    link: str | None = None,
+    trials: object = None,
     weights: object = None,
     missing: str = "drop",
     transforms: Mapping[str, Callable] | None = None,
@@ -285,7 +362,7 @@ def fit(
 
     Parameters
     ----------
-    formula, data, family, priors, weights, missing, transforms
+    formula, data, family, priors, link, trials, weights, missing, transforms
         See `Model`.
     **sampling
         See `Model.sample`.
@@ -294,32 +371,21 @@ def fit(
     -------
     Fit
     """
-    model = Model(formula, data, family, priors, weights=weights, missing=missing, transforms=transforms)
+    own = dict(link=link, trials=trials, weights=weights, missing=missing, transforms=transforms)
+    model = Model(formula, data, family, priors, **own)
     return model.sample(**sampling)
 
 
-def centred_by_rule(point: PointFit) -> list[bool]:
-    """Return for each factor whether the explicit graph centres it: see CENTRED_ABOVE."""
-    if len(point.covariances) > 1:
-        return [False] * len(point.covariances)
-    return [bool(r > CENTRED_ABOVE) for r in reliabilities(point, STANDARD_ERRORS)]
-
-
-def reliabilities(point: PointFit, standard_errors: float = 0.0) -> np.ndarray:
-    """Return the mean reliability of each factor's effects, (K,): 1 - conditional variance / variance.
-
-    `standard_errors` is how far below REML's the variance is taken: for a variance k times as large, a reliability r
-    becomes k r / (1 - r + k r).
-    """
-    out = []
-    for Sigma, conditional in zip(point.covariances, point.conditional, strict=True):
-        variance = np.diag(Sigma)
-        mean_conditional = np.diagonal(conditional, axis1=1, axis2=2).mean(axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            r = np.where(variance > 0, 1 - mean_conditional / variance, 0.0)
-        k = np.exp(-2 * standard_errors / np.sqrt(2 * max(len(conditional) - 1, 1)))
-        out.append(np.mean(k * r / (1 - r + k * r)))
-    return np.array(out)
+def glmm_effects(design: Design, effects: str) -> str:
+    """Return which graph ``effects`` means for a generalised model: see QUADRATURE_ROWS."""
+    if effects == "marginal":
+        check_fits(design)
+    if effects != "auto":
+        return effects
+    if not fits(design):
+        return "explicit"
+    nodes = sampling_nodes(design) ** len(design.blocks[0].columns)
+    return "marginal" if design.n * nodes <= QUADRATURE_ROWS else "explicit"
 
 
 def marginal_is_cheaper(problem: Problem) -> bool:

@@ -24,6 +24,7 @@ DRAWN_LEVELS = 400  # rows of a caterpillar; of more levels, every k-th by rank 
 FOREST_ROWS = 40  # parameters of the comparison's figure
 TRACE_POINTS = 1000  # draws of a chain that a trace of this width can show
 RANK_BINS = 20  # of a rank plot: Vehtari et al. (2021), section 4.4
+MEAN_BINS = 30  # of the histogram of prior predictive means
 BAND = 0.99  # probability of the band that a rank of a converged chain stays in, bin by bin
 
 
@@ -252,6 +253,79 @@ def draw_ranks(ax, draws: np.ndarray) -> None:
         ax.stairs(counts, edges, linewidth=1.1, baseline=None, **chain_ink(c))
     ax.set_ylim(0)
     ax.set_yticks([])
+
+
+def plot_prior_predictive(model, draws: int = 200, seed: int | None = None):
+    """Draw what responses the priors expect, before they have seen any, with the observed ones over them.
+
+    Parameters
+    ----------
+    model : Model
+    draws : int
+        Of the parameters, each with one response for every row.
+    seed : int, optional
+
+    Returns
+    -------
+    array of matplotlib.axes.Axes
+        First the sorted responses: the band that 95 % and 50 % of the draws fall in, point by point, and the observed
+        ones. Then the mean of each draw, and the observed one. A response of 0 and 1 has the second panel only. Of a
+        binomial, shares are drawn; counts are on a logarithmic axis from 1 on, and so are values above 0.
+
+    Raises
+    ------
+    PriorError
+        If a prior is improper.
+    """
+    design, size = model.design, 1.0 if model.design.trials is None else model.design.trials
+    drawn = model.prior_predictive(draws, seed)["prior_predictive"]["y"].values[0] / size
+    observed, name = design.y / size, plain(design.response)
+    two_values = design.family.name == "bernoulli"
+    scale, more = _scale(design.family.name)
+    figure, axes = panels(1 if two_values else 2, width=4.6, height=3.0)
+    if not two_values:
+        draw_sorted(axes[0], drawn, observed)
+        axes[0].set_ylabel(name)
+        axes[0].set_yscale(scale, **more)
+    axes[-1].set_xscale(scale, **more)
+    draw_means(axes[-1], drawn.mean(axis=1), observed.mean(), scale)
+    axes[-1].set_xlabel(f"mean of {name}")
+    band = {} if two_values else {"95 % of prior draws": ("s", LIGHT), "50 %": ("s", GREY)}
+    key(figure, band | ({"means of prior draws": ("s", LIGHT)} if two_values else {}) | {"observed": ("-", ACCENT)})
+    title(figure, "What the priors expect", design.formula.text)
+    return axes
+
+
+def _scale(family: str) -> tuple[str, dict[str, float]]:
+    """Return the scale of a family's responses and its arguments."""
+    if family in ("poisson", "negbinomial"):
+        return "symlog", {"linthresh": 1.0}
+    return ("log", {}) if family == "gamma" else ("linear", {})
+
+
+def draw_sorted(ax, drawn: np.ndarray, observed: np.ndarray) -> None:
+    """Draw the bands of the sorted draws, (draws, n), over their ranks, and the sorted observations, (n,)."""
+    rank = (np.arange(len(observed)) + 0.5) / len(observed)
+    ordered = np.sort(drawn, axis=1)
+    for probability, ink in ((0.95, LIGHT), (0.5, GREY)):
+        low, high = np.nanquantile(ordered, [(1 - probability) / 2, (1 + probability) / 2], axis=0)
+        ax.fill_between(rank, low, high, color=ink, linewidth=0)
+    ax.plot(rank, np.sort(observed), color=ACCENT, linewidth=1.8)
+    ax.set_xlabel("share of rows up to this value")
+
+
+def draw_means(ax, means: np.ndarray, observed: float, scale: str) -> None:
+    """Draw the distribution of the means of all draws, (draws,), but the outermost, with the observed one marked."""
+    inner = means[np.isfinite(means)]
+    there, back = {"log": (np.log, np.exp), "symlog": (np.log1p, np.expm1)}.get(scale, (np.asarray, np.asarray))
+    low, high = there(np.quantile(inner, [0.01, 0.99]))
+    at = float(there(observed))
+    edges = back(np.linspace(min(low, at), max(high, at), MEAN_BINS + 1))
+    counts, _ = np.histogram(inner, edges)
+    ax.stairs(counts, edges, fill=True, color=LIGHT)
+    ax.axvline(observed, color=ACCENT, linewidth=1.8)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
 
 
 def save_figures(fit, directory: str | Path, comparison: Comparison | None = None) -> list[Path]:

@@ -15,6 +15,8 @@ def estimate(point, parameter: Parameter) -> float:
     """Return the estimate of one parameter on the scale of the posterior; NaN where it is not defined."""
     if parameter.kind == "sigma":
         return float(point.sigma)
+    if parameter.kind == "auxiliary":
+        return float(point.auxiliaries[parameter.label])
     if parameter.kind == "beta":
         return float(point.beta[parameter.terms[0]])
     sds = np.sqrt(np.diag(point.covariances[parameter.block]))
@@ -44,9 +46,10 @@ def at_bound(point, parameter: Parameter) -> bool:
 
 
 def is_zero(point, k: int, i: int) -> bool:
-    """Return whether the sd of term `i` of block `k` is 0 next to sigma, whatever the term's units."""
+    """Return whether the sd of term `i` of block `k` is 0 next to sigma, or to 1 on a link's scale, in any units."""
+    unit = point.sigma if point.design.family.link == "identity" else 1.0
     spread = math.sqrt(np.square(point.design.blocks[k].Z[:, i]).mean())
-    return math.sqrt(point.covariances[k][i, i]) * spread < SD_TOLERANCE * point.sigma
+    return math.sqrt(point.covariances[k][i, i]) * spread < SD_TOLERANCE * unit
 
 
 def entangled(design) -> set[int]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from bayesmm.design import Design
-from bayesmm.graph.marginal import loose_names
-from bayesmm.graph.size import BUDGET, BYTES, COPIES, free_memory, gigabytes
+from bayesmm.design import Block, Design
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.recover import Recovered, recover
-from bayesmm.reduction import Integrated
+from bayesmm.memory import BUDGET, BYTES, COPIES, free_memory, gigabytes
+from bayesmm.recovery_glmm import drawn_effects
+from bayesmm.reduction import Integrated, loose_names
 
 # A correlation matrix of a draw may be 1e-16 from singular; this much of the identity makes its factor exist, and moves
 # a correlation by less than any draw can show.
@@ -57,8 +57,19 @@ def check_memory(design: Design, draws: int, chains: int, *, keep_effects: bool 
     )
 
 
+def completed(
+    tree: xr.DataTree, design: Design, integrated: Integrated | None, seed: int, *, keep_effects: bool = True
+) -> xr.DataTree:
+    """Return `with_effects`; after a Ctrl-C without the random effects, and marked as interrupted: no draw is lost."""
+    try:
+        return with_effects(tree, design, integrated, seed, keep_effects=keep_effects)
+    except KeyboardInterrupt:
+        done = with_effects(tree, design, integrated, seed, keep_effects=False)
+        return recorded(done, interrupted=True)
+
+
 def with_effects(
-    tree: xr.DataTree, design: Design, integrated: Integrated, seed: int, *, keep_effects: bool = True
+    tree: xr.DataTree, design: Design, integrated: Integrated | None, seed: int, *, keep_effects: bool = True
 ) -> xr.DataTree:
     """Return the tree with beta and b drawn from their exact conditional distribution for every posterior draw.
 
@@ -67,8 +78,8 @@ def with_effects(
     tree : xarray.DataTree
         What sampling the marginal graph gave: sds, correlations, sigma, and the coefficients that were sampled.
     design : Design
-    integrated : Integrated
-        What the graph was made from.
+    integrated : Integrated or None
+        What the graph was made from; None for a generalised model, whose coefficients have been sampled.
     seed : int
         The run's seed: the same seed gives the same draws.
     keep_effects : bool
@@ -86,6 +97,8 @@ def with_effects(
         Groups posterior (with the variables of the explicit graph), sample_stats, observed_data, constant_data.
     """
     posterior = tree["posterior"].to_dataset().transpose("chain", "draw", ...)
+    if integrated is None:
+        return _with_drawn(tree, posterior, design, seed, keep_effects)
     shape = posterior.sizes["chain"], posterior.sizes["draw"]
     draws = _draws(posterior, design, shape)
     T, mean, parts = packed_factors(integrated, draws), _means(posterior, integrated, shape), []
@@ -109,6 +122,21 @@ def with_effects(
     return out
 
 
+def _with_drawn(tree: xr.DataTree, posterior: xr.Dataset, design: Design, seed: int, keep_effects: bool) -> xr.DataTree:
+    """Return the tree of a generalised model with its one block's random effects."""
+    (block,) = design.blocks
+    if keep_effects:
+        size, dims = posterior.sizes["chain"] * posterior.sizes["draw"], (block.name, f"{block.name}_term")
+        sds, C = _block_draws(posterior, block, size)
+        effects = drawn_effects(posterior, design, sds[:, :, None] * C, seed)
+        labels = {block.name: list(block.levels), dims[1]: list(block.columns)}
+        posterior = posterior.assign({f"b_{block.name}": (("chain", "draw", *dims), effects)}).assign_coords(labels)
+    groups = {"posterior": posterior, "sample_stats": tree["sample_stats"].to_dataset(), **data_groups(design)}
+    out = xr.DataTree.from_dict(groups)
+    out.attrs.update(tree.attrs)
+    return out
+
+
 def _joined(chains: list[Recovered]) -> Recovered:
     """Return the draws of all chains, one chain after the other."""
     effects = zip(*(chain.effects for chain in chains), strict=True)
@@ -127,14 +155,21 @@ def _draws(posterior: xr.Dataset, design: Design, shape: tuple[int, int]) -> Dra
     size = shape[0] * shape[1]
     sds, factors = [], []
     for block in design.blocks:
-        q = len(block.columns)
-        sds.append(posterior[f"sd_{block.name}"].to_numpy().reshape(size, q))
-        R = np.broadcast_to(np.eye(q), (size, q, q))
-        if block.correlated:
-            R = posterior[f"corr_{block.name}"].to_numpy().reshape(size, q, q)
-        factors.append(np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q)))
+        found = _block_draws(posterior, block, size)
+        sds.append(found[0])
+        factors.append(found[1])
     sigma = np.broadcast_to(posterior["sigma"].to_numpy(), shape).reshape(size)
     return Draws(tuple(sds), tuple(factors), np.ascontiguousarray(sigma))
+
+
+def _block_draws(posterior: xr.Dataset, block: Block, size: int) -> tuple[Floats, Floats]:
+    """Return a block's sds, (size, q), and the factors of its correlation matrices, (size, q, q)."""
+    q = len(block.columns)
+    R = np.broadcast_to(np.eye(q), (size, q, q))
+    if block.correlated:
+        R = posterior[f"corr_{block.name}"].to_numpy().reshape(size, q, q)
+    sds = posterior[f"sd_{block.name}"].to_numpy()
+    return sds.reshape(size, q), np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q))
 
 
 def packed_factors(integrated: Integrated, draws: Draws) -> Floats:
@@ -188,6 +223,8 @@ def data_groups(design: Design) -> dict[str, xr.Dataset]:
         constant["offset_data"] = ("obs", design.offset)
     if design.weights is not None:
         constant["weights_data"] = ("obs", design.weights)
+    if design.trials is not None:
+        constant["trials_data"] = ("obs", design.trials)
     named = {_unused(name, design): values for name, values in constant.items()}
     return {
         "observed_data": xr.Dataset({"y": ("obs", design.y)}, coords={"obs": design.rows}),

@@ -1,17 +1,13 @@
-"""Sampling by NUTS: which sampler, what it may be asked, progress, interruption, and one form for what comes back.
+"""Sampling a PyMC graph by NUTS: which sampler, interruption, and one form for what comes back.
 
-The only module that calls a sampler. Nothing is judged here: convergence is checked on the finished tree.
+Nothing is judged here: convergence is checked on the finished tree.
 """
 
 import json
-import os
-import secrets
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from numbers import Integral, Real
+from dataclasses import dataclass
 
 import numpy as np
 import nutpie
@@ -20,38 +16,32 @@ import pymc as pm
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
+from bayesmm.errors import BayesmmWarning, PriorError, listing
 from bayesmm.graph import native
 from bayesmm.graph.distributions import improper_parameters
 from bayesmm.graph.interpreted import PYTHON, exact_arithmetic, without_compiler
-from bayesmm.graph.size import check_memory, kept_variables
+from bayesmm.graph.size import kept_variables, numbers_per_draw
 from bayesmm.graph.start import check_start
-from bayesmm.graph.tree import NUTPIE, PYMC, Run, data_groups, drawn, draws_tree, finished_run
+from bayesmm.graph.tree import data_groups, drawn, draws_tree
+from bayesmm.memory import refuse
+from bayesmm.nuts import (
+    BLAS_THREADS,
+    NUTS,
+    TARGET_ACCEPT,
+    Settings,
+    check_arguments,
+    chosen_seed,
+    chosen_settings,
+    record,
+    start_nutpie,
+    wait,
+)
 from bayesmm.progress import Progress, progress_bar
+from bayesmm.runs import NUTPIE, PYMC, Run, finished_run
 
 __all__ = ["check_arguments", "check_start", "prior_predictive", "sample_graph"]
 
-NUTS = ("auto", "nutpie", "pymc")
-SAMPLERS = (*NUTS, "importance")  # the last needs no graph: see importance.py
-# Above the samplers' 0.8: hierarchical posteriors have narrow places, and fewer divergences are worth the time.
-TARGET_ACCEPT = 0.9
-LARGEST_SEED = 2**32 - 1  # what NumPy's legacy seeding inside the samplers takes
-PAUSE = 0.05  # seconds between looks at a running sampler: the delay of the progress bar and of Ctrl-C
-# Of the linear algebra in each chain: more, times the chains, wait for each other, up to a hundred times as long.
-BLAS_THREADS = 1
 RECORDED = ("pymc", "pytensor", "nutpie", "numpy", "arviz")  # versions that make up a result
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a sampler is asked for, every argument with its value."""
-
-    draws: int
-    tune: int
-    chains: int
-    cores: int
-    seed: int
-    target_accept: float
 
 
 def sample_graph(
@@ -107,18 +97,17 @@ def sample_graph(
         If interrupted before there are any draws.
     """
     began = time.perf_counter() if began is None else began
-    said = check_arguments(
+    settings, said = chosen_settings(
         draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, target_accept=target_accept, cores=cores
     )
     if sampler not in NUTS:
         raise ValueError(f"a graph is sampled by one of {listing(NUTS)}, not {sampler!r}, which takes a Model")
     if not graph.free_RVs:
         raise ValueError("every parameter of the model is held fixed by its prior, so there is nothing to sample")
-    check_memory(graph, draws, tune, chains)
+    refuse(numbers_per_draw(graph), draws, tune, chains)
     for text in said:
         warnings.warn(text, BayesmmWarning, stacklevel=2)
     name = "nutpie" if sampler == "auto" else sampler
-    settings = Settings(int(draws), int(tune), int(chains), _cores(cores, chains), _seed(seed), float(target_accept))
     with (
         progress_bar(progress, settings.chains, settings.tune + settings.draws) as bar,
         without_compiler(),
@@ -127,53 +116,9 @@ def sample_graph(
     ):
         run = {"nutpie": _run_nutpie, "pymc": _run_pymc}[name](graph, settings, bar)
     tree = draws_tree(graph, run)
-    record = {"sampler": name, **asdict(settings), "seconds": time.perf_counter() - began}
-    record |= {"interrupted": run.interrupted, "warnings": list(said)}
-    record |= {"versions": {package: version(package) for package in RECORDED}}
-    tree.attrs["bayesmm"] = json.dumps(record)
+    about = record(name, settings, run, said, RECORDED) | {"seconds": time.perf_counter() - began}
+    tree.attrs["bayesmm"] = json.dumps(about)
     return tree
-
-
-def check_arguments(
-    *,
-    draws: int = 1000,
-    tune: int = 1000,
-    chains: int = 4,
-    seed: int | None = None,
-    sampler: str = "auto",
-    target_accept: float = TARGET_ACCEPT,
-    cores: int | None = None,
-) -> tuple[str, ...]:
-    """Check what sampling may be asked; return what there is to warn of.
-
-    Raises
-    ------
-    ValueError
-        Naming the argument, its value and what it should be.
-    """
-    for name, value, least in (("draws", draws, 1), ("tune", tune, 0), ("chains", chains, 1), ("cores", cores, 1)):
-        if value is None and name == "cores":
-            continue
-        if not _is_whole(value) or value < least:
-            raise ValueError(f"{name} should be a whole number of at least {least}, not {value!r}")
-    if seed is not None and not (_is_whole(seed) and 0 <= seed <= LARGEST_SEED):
-        raise ValueError(f"seed should be None or a whole number from 0 to {LARGEST_SEED}, not {seed!r}")
-    if not isinstance(target_accept, Real) or isinstance(target_accept, bool) or not 0 < target_accept < 1:
-        raise ValueError(f"target_accept should be a number between 0 and 1, both excluded, not {target_accept!r}")
-    if sampler not in SAMPLERS:
-        raise ValueError(
-            f"sampler should be one of {listing(SAMPLERS)}, not {sampler!r}{suggest(str(sampler), SAMPLERS)}"
-        )
-    said = []
-    if sampler not in NUTS:  # independent draws: neither tuned, nor judged by comparing chains
-        return ()
-    if chains == 1:
-        said.append("chains=1: convergence is judged by comparing chains, which one alone does not allow; use 4")
-    if tune == 0:
-        said.append(
-            "tune=0: the sampler's step size and metric are not adapted, so the draws may be far off; use tune=1000"
-        )
-    return tuple(said)
 
 
 def prior_predictive(graph: pm.Model, draws: int = 500, seed: int | None = None) -> xr.DataTree:
@@ -205,43 +150,18 @@ def prior_predictive(graph: pm.Model, draws: int = 500, seed: int | None = None)
     names = {"prior": kept_variables(graph), "prior_predictive": [v.name for v in graph.observed_RVs]}
     variables = [graph[name] for group in names.values() for name in group]
     with without_compiler():
-        arrays = iter(pm.draw(variables, draws=draws, random_seed=_seed(seed), mode=PYTHON))
+        arrays = iter(pm.draw(variables, draws=draws, random_seed=chosen_seed(seed), mode=PYTHON))
     groups = {group: drawn(graph, {name: next(arrays) for name in names[group]}, draws) for group in names}
     return xr.DataTree.from_dict(groups | data_groups(graph))
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _cores(cores: int | None, chains: int) -> int:
-    """Return how many chains run at once."""
-    return min(chains, cores or os.cpu_count() or 1)
-
-
-def _seed(seed: int | None) -> int:
-    return secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
 
 
 # --- nutpie -----------------------------------------------------------------------------------------------------------
 
 
 def _run_nutpie(graph: pm.Model, settings: Settings, bar: Progress) -> Run:
-    handle = nutpie.sample(
-        _compiled(graph),
-        draws=settings.draws,
-        tune=max(settings.tune, 1),  # nutpie has no run without tuning: one step adapts next to nothing
-        chains=settings.chains,
-        cores=settings.cores,
-        seed=settings.seed,
-        target_accept=settings.target_accept,
-        save_warmup=False,
-        progress_bar=False,
-        progress_callback=bar.latest.append,
-        blocking=False,
-    )
+    handle = start_nutpie(_compiled(graph), settings, bar)
     try:
-        tree, interrupted = _wait(handle, bar)
+        tree, interrupted = wait(handle, bar)
     except RuntimeError as error:  # all that nutpie says is that there was no good start
         check_start(graph)
         raise ValueError(f"the sampler can not go on: {str(error).splitlines()[0]}") from error
@@ -292,18 +212,6 @@ def _compiled_natively(graph: pm.Model) -> nutpie.compile_pymc.CompiledPyMCModel
         _shapes={name: tuple(shape) for name, _, shape in zip(*layout, strict=True)},
         _coords=coords,
     )
-
-
-def _wait(handle, bar: Progress) -> tuple[xr.DataTree, bool]:
-    """Return the draws when they are finished, or those there are at Ctrl-C, and whether it was that."""
-    try:
-        while True:
-            try:
-                return handle.wait(timeout=PAUSE), False
-            except TimeoutError:  # still running
-                bar.show()
-    except KeyboardInterrupt:
-        return handle.abort(), True
 
 
 # --- PyMC -------------------------------------------------------------------------------------------------------------

@@ -1,13 +1,16 @@
 """What `print` shows of a model, a maximised fit and a posterior: plain text in the layout of lme4's summary()."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from bayesmm.checks import ESS_LIMIT, R_HAT_LIMIT, Check, run_checks, verdict
-from bayesmm.layout import LINE_WIDTH, column, count, number, shorten, table, wrap
-from bayesmm.pointfit import by_levels
+from bayesmm.families import LINKS
+from bayesmm.inference.text import linear_sections
+from bayesmm.layout import LINE_WIDTH, column, count, number, p_text, shorten, table, wrap
+from bayesmm.pointfit import by_levels, pearson_residuals
 from bayesmm.points import singular_parts
 from bayesmm.tables import (
     coefficients,
@@ -25,13 +28,16 @@ POSTERIOR_DIGITS = 3  # significant digits of the smallest posterior sd: the Mon
 FORMULA_WIDTH = 450  # columns of a formula, five lines; one may be 20,000 characters long
 MARK = "*"  # beside a row whose R-hat or ESS fails its check
 
+# What the record calls the graph that was sampled -> in words.
+HANDLED = {"marginal": "random effects integrated out", "explicit": "random effects sampled"}
 TITLES = {"REML": " fit by REML", "ML": " fit by maximum likelihood", "MAP": ": mode of the marginal posterior (MAP)"}
 
 
 def render_model(model) -> str:
     """Return what ``print(model)`` shows: formula, sizes, priors, messages."""
     design = model.design
-    lines = [*header(design, f"{kind(design)}, not fitted"), f"Family: {model.family.name}", sizes(design), ""]
+    family = family_lines(design) or [f"Family: {design.family.name}"]
+    lines = [*header(design, f"{kind(design)}, not fitted"), *family, sizes(design), ""]
     return "\n".join([*lines, "Priors:", str(model.priors), *messages(design)])
 
 
@@ -48,16 +54,25 @@ def render_point(point) -> str:
         At most 100 columns wide; long names are cut and tables end after 20 rows (the accessors have everything).
     """
     design = point.design
+    title = f"{kind(design)}{TITLES[point.method]}{integral(point)}"
+    least_squares = design.family.gaussian and not design.blocks and point.method == "REML"
     sections = [
-        header(design, f"{kind(design)}{TITLES[point.method]}") + messages(design),
-        criterion_lines(point),
-        residual_lines("Scaled residuals:", point.scaled_residuals),
-        [*point_random_lines(point), sizes(design)],
-        point_fixed_lines(point),
-        correlation_lines(point),
+        header(design, title, family_lines(design)) + messages(design),
+        *(linear_sections(point) if least_squares else likelihood_sections(point)),
         point_remarks(point),
     ]
     return "\n\n".join("\n".join(section) for section in sections if section)
+
+
+def likelihood_sections(point) -> list[list[str]]:
+    """Return the sections of lme4's summary() between the formula and the remarks."""
+    return [
+        criterion_lines(point),
+        residual_lines("Scaled residuals:", point.scaled_residuals),
+        [*point_random_lines(point), *auxiliary_lines(point), sizes(point.design)],
+        point_fixed_lines(point),
+        correlation_lines(point),
+    ]
 
 
 def render_fit(fit) -> str:
@@ -74,12 +89,14 @@ def render_fit(fit) -> str:
     """
     design = fit.design
     head = header(design, f"{kind(design)}: posterior by {sampler(fit.tree)}")
+    family = family_lines(design) or [f"Family: {design.family.name}"]
     sections = [
         verdict_lines(run_checks(fit)) + messages(design),
-        [*head, f"Family: {fit.model.family.name}", sampling_line(fit), "Intervals: 95 % equal-tailed (lower, upper)"],
+        [*head, *family, sampling_line(fit), "Intervals: 95 % equal-tailed (lower, upper)"],
         residual_lines("Scaled residuals at the posterior means:", posterior_residuals(fit)),
         [*fit_random_lines(fit), sizes(design)],
         fit_correlation_lines(fit),
+        fit_family_lines(fit),
         fit_fixed_lines(fit),
     ]
     text = "\n\n".join("\n".join(section) for section in sections if section)
@@ -98,12 +115,24 @@ def verdict_lines(checks: list[Check]) -> list[str]:
 
 def kind(design) -> str:
     """Return what kind of model it is."""
-    return "Linear mixed model" if design.blocks else "Linear model"
+    text = "linear mixed model" if design.blocks else "linear model"
+    return text.capitalize() if design.family.gaussian else f"Generalised {text}"
 
 
-def header(design, title: str) -> list[str]:
-    """Return the title and the formula."""
-    return [title, *wrap(f"Formula: {shorten(design.formula.text, FORMULA_WIDTH)}", " " * 9)]
+def family_lines(design) -> list[str]:
+    """Return the family and the link of a generalised model, nothing for a linear one."""
+    return [] if design.family.gaussian else [f"Family: {design.family.name} ({design.family.link} link)"]
+
+
+def on_scale(design) -> str:
+    """Return on which scale effects are, where it is not that of the response: ", log scale"."""
+    link = LINKS[design.family.link]
+    return "" if link.name == "identity" else f", {link.scale}"
+
+
+def header(design, title: str, more: Sequence[str] = ()) -> list[str]:
+    """Return the title, what else is to be said of the model, and the formula."""
+    return [title, *more, *wrap(f"Formula: {shorten(design.formula.text, FORMULA_WIDTH)}", " " * 9)]
 
 
 def sizes(design) -> str:
@@ -150,6 +179,15 @@ def with_correlations(headers: list[str], rows: list[list[str]], cells: list[lis
 # The maximised fit
 
 
+def integral(point) -> str:
+    """Return how the random effects of a generalised model were integrated out, nothing where that is exact."""
+    if point.design.family.gaussian or not point.design.blocks:
+        return ""
+    return (
+        " (Laplace approximation)" if point.nagq == 1 else f" (adaptive Gauss-Hermite quadrature, nagq = {point.nagq})"
+    )
+
+
 def criterion_lines(point) -> list[str]:
     """Return the REML criterion, or the information criteria of a maximum-likelihood fit."""
     if point.method == "REML":
@@ -171,13 +209,22 @@ def point_random_lines(point) -> list[str]:
             cells += correlation_cells(block, covariance / np.outer(sds, sds))
         rows += [[group_name(block, i), shorten(term)] for i, term in enumerate(block.columns)]
         variances += list(np.diag(covariance))
-    rows.append(["Residual", ""])
-    cells.append([])
-    variances.append(point.sigma**2)
+    if "sigma" in design.family.auxiliaries:
+        rows.append(["Residual", ""])
+        cells.append([])
+        variances.append(point.sigma**2)
+    if not rows:
+        return []
     numbers = zip(column(variances), column(np.sqrt(variances)), strict=True)
     rows = [row + list(pair) for row, pair in zip(rows, numbers, strict=True)]
     headers, rows = with_correlations(["Groups", "Name", "Variance", "Std.Dev."], rows, cells)
     return ["Random effects:", *table(headers, rows, left=2)]
+
+
+def auxiliary_lines(point) -> list[str]:
+    """Return the family's parameters that no other table has."""
+    values = [f"{name} {value:.4g}" for name, value in point.auxiliaries.items() if name != "sigma"]
+    return [f"Family's parameters: {', '.join(values)}"] if values else []
 
 
 def point_fixed_lines(point) -> list[str]:
@@ -186,12 +233,17 @@ def point_fixed_lines(point) -> list[str]:
     if len(frame) == 0:
         return ["No fixed effects"]
     numbers = column([*frame["estimate"], *frame["se"]])
-    n = len(frame)
+    n, ratio = len(frame), "t" if "t" in frame else "z"
+    columns = [numbers[:n], numbers[n:], [number(value, 3) for value in frame[ratio]]]
+    headers = ["", "Estimate", "Std. Error", f"{ratio} value"]
+    if "p" in frame:
+        columns.append([p_text(p) for p in frame["p"]])
+        headers.append("Pr(>|z|)")
     rows = [
-        [shorten(name), *("NaN" if text == "" else text for text in (numbers[j], numbers[n + j], number(t, 3)))]
-        for j, (name, t) in enumerate(zip(frame.index, frame["t"], strict=True))
+        [shorten(name), *("NaN" if text == "" else text for text in texts)]
+        for name, *texts in zip(frame.index, *columns, strict=True)
     ]
-    return ["Fixed effects:", *table(["", "Estimate", "Std. Error", "t value"], rows)]
+    return ["Fixed effects:", *table(headers, rows)]
 
 
 def correlation_lines(point) -> list[str]:
@@ -244,19 +296,20 @@ def sampling_line(fit) -> str:
         parts.append(f"{record['seconds']:.1f} s")
     if record.get("seed") is not None:
         parts.append(f"seed {record['seed']}")
-    parts += [f"{record['effects']} random effects"] if fit.design.blocks and "effects" in record else []
+    if fit.design.blocks and "effects" in record:
+        parts.append(HANDLED.get(record["effects"], str(record["effects"])))
     return ", ".join(parts) + (" (INTERRUPTED)" if record.get("interrupted") else "")
 
 
 def posterior_residuals(fit) -> np.ndarray:
-    """Return (y - fitted values) sqrt(w) / sigma with every parameter at its posterior mean, (n,)."""
+    """Return the Pearson residuals with every parameter at its posterior mean, (n,)."""
     design = fit.design
     eta = design.X @ draws_of(fit, coefficients(design)).mean(axis=(1, 2)) + design.offset
     for block in design.blocks:
         b = variable(fit.tree, f"b_{block.name}").mean(axis=(0, 1))
         eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
-    weights = 1.0 if design.weights is None else design.weights
-    return (design.y - eta) * np.sqrt(weights) / variable(fit.tree, "sigma").mean()
+    own = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
+    return pearson_residuals(design, LINKS[design.family.link].inverse(eta), own)
 
 
 STATISTIC_HEADERS = ["mean", "sd", "lower", "upper"]
@@ -284,19 +337,23 @@ def ceiled(r_hat: float) -> str:
 def fit_random_lines(fit) -> list[str]:
     """Return the table of the standard deviations, with the posterior means of their correlations."""
     design = fit.design
-    parameters = [p for p in variance_parameters(design) if p.kind != "corr"]
+    parameters = [p for p in variance_parameters(design) if p.kind in ("sd", "sigma")]
     names, cells = [], []
     for k in by_levels(design):
         block = design.blocks[k]
         names += [[group_name(block, i), shorten(term)] for i, term in enumerate(block.columns)]
         cells += correlation_cells(block, mean_correlation(fit, block))
-    names.append(["Residual", ""])
-    cells.append([])
+    if any(p.kind == "sigma" for p in parameters):
+        names.append(["Residual", ""])
+        cells.append([])
+    if not names:
+        return []
     statistics, diagnostics = statistic_cells(describe(draws_of(fit, parameters)))
     rows = [name + values for name, values in zip(names, statistics, strict=True)]
     headers, rows = with_correlations(["Groups", "Name", *STATISTIC_HEADERS], rows, cells)
     rows = [row + end for row, end in zip(rows, diagnostics, strict=True)]
-    return ["Random effects, standard deviations:", *table([*headers, *DIAGNOSTIC_HEADERS], rows, left=2)]
+    title = f"Random effects, standard deviations{on_scale(design)}:"
+    return [title, *table([*headers, *DIAGNOSTIC_HEADERS], rows, left=2)]
 
 
 def mean_correlation(fit, block) -> np.ndarray:
@@ -319,13 +376,21 @@ def fit_correlation_lines(fit) -> list[str]:
     return ["Random effects, correlations:", *posterior_table(["Groups", "Names"], names, fit, parameters)]
 
 
+def fit_family_lines(fit) -> list[str]:
+    """Return the table of the family's parameters that no other table has."""
+    parameters = [p for p in variance_parameters(fit.design) if p.kind == "auxiliary"]
+    if not parameters:
+        return []
+    return ["Family's parameters:", *posterior_table([""], [[p.label] for p in parameters], fit, parameters)]
+
+
 def fit_fixed_lines(fit) -> list[str]:
     """Return the table of the coefficients."""
     parameters = coefficients(fit.design)
     if not parameters:
         return ["No fixed effects"]
     names = [[shorten(name)] for name in fit.design.coefficients]
-    return ["Fixed effects:", *posterior_table([""], names, fit, parameters)]
+    return [f"Fixed effects{on_scale(fit.design)}:", *posterior_table([""], names, fit, parameters)]
 
 
 def posterior_table(headers: list[str], names: list[list[str]], fit, parameters: list) -> list[str]:

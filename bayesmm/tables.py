@@ -24,11 +24,11 @@ class Parameter:
 
     Attributes
     ----------
-    kind : {"sd", "corr", "sigma", "beta"}
+    kind : {"sd", "corr", "sigma", "auxiliary", "beta"}
     label : str
-        Name in tables: ``sd_Subject[Days]``, ``corr_Subject[Intercept, Days]``, ``sigma``, ``beta[Days]``.
+        Name in tables: ``sd_Subject[Days]``, ``corr_Subject[Intercept, Days]``, ``sigma``, ``shape``, ``beta[Days]``.
     block : int
-        Position in ``design.blocks``; -1 for sigma and the coefficients.
+        Position in ``design.blocks``; -1 for the family's own parameters and the coefficients.
     terms : tuple of int
         Columns of the block (one for an sd, two for a correlation) or of X (one).
     """
@@ -48,9 +48,10 @@ def block_parameters(k: int, block) -> list[Parameter]:
 
 
 def variance_parameters(design) -> list[Parameter]:
-    """Return the sds and correlations of each block and, last, sigma: the order of lme4's VarCorr()."""
+    """Return the sds and correlations of each block and, last, those of the family: the order of lme4's VarCorr()."""
     blocks = [parameter for k in by_levels(design) for parameter in block_parameters(k, design.blocks[k])]
-    return [*blocks, Parameter("sigma", "sigma", -1, ())]
+    own = [Parameter("sigma" if name == "sigma" else "auxiliary", name, -1, ()) for name in design.family.auxiliaries]
+    return [*blocks, *own]
 
 
 def coefficients(design) -> list[Parameter]:
@@ -73,7 +74,7 @@ def draws_of(fit, parameters: list[Parameter]) -> np.ndarray:
 def parameter_draws(fit, parameter: Parameter) -> np.ndarray:
     """Return the draws of one parameter, (chains, draws)."""
     name = fit.design.blocks[parameter.block].name if parameter.block >= 0 else ""
-    stored = {"sd": f"sd_{name}", "corr": f"corr_{name}", "sigma": "sigma", "beta": "beta"}[parameter.kind]
+    stored = {"sd": f"sd_{name}", "corr": f"corr_{name}", "beta": "beta"}.get(parameter.kind, parameter.label)
     return variable(fit.tree, stored)[(..., *parameter.terms)]
 
 
@@ -146,9 +147,10 @@ def varcorr(fit) -> pd.DataFrame:
     """Return the posterior of the sds, the correlations and, last, sigma: columns grp, var1, var2 and the statistics.
 
     var2 is missing for an sd, both are for the residual, as in lme4's ``as.data.frame(VarCorr())``; the statistics are
-    those of the sd or the correlation itself.
+    those of the sd or the correlation itself. Families without a residual sd have no such row; their own parameters
+    are in `summary`.
     """
-    parameters = variance_parameters(fit.design)
+    parameters = [p for p in variance_parameters(fit.design) if p.kind != "auxiliary"]
     keys = [variance_keys(fit.design, parameter) for parameter in parameters]
     table = describe(draws_of(fit, parameters))
     return pd.concat([pd.DataFrame(keys, columns=["grp", "var1", "var2"], dtype=object), table], axis=1)
@@ -189,13 +191,14 @@ def coef(fit) -> dict[str, pd.DataFrame]:
 
 
 def sigma(fit) -> pd.DataFrame:
-    """Return the posterior of the residual sd: one row."""
-    table = describe(draws_of(fit, variance_parameters(fit.design)[-1:]))
+    """Return the posterior of the residual sd, one row; the constant 1 for a family without, as lme4 has it."""
+    own = [p for p in variance_parameters(fit.design) if p.kind == "sigma"]
+    table = describe(draws_of(fit, own) if own else np.ones((1, *tree_sizes(fit.tree))))
     return table.set_index(pd.Index(["sigma"], name="parameter"))
 
 
 def summary(fit, ci_prob: float = CI_PROB) -> pd.DataFrame:
-    """Return every parameter: coefficients, sds, correlations (each once), sigma, random effects; index parameter.
+    """Return every parameter: coefficients, sds, correlations (each once), the family's, random effects.
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.errors import PriorError
+from bayesmm.families import get_family
 from bayesmm.fit import Fit
 from bayesmm.pointfit import Optimum, PointFit
 
@@ -45,6 +46,8 @@ def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messa
         coefficients=tuple(coefficients),
         blocks=blocks,
         weights=weights,
+        trials=None,
+        family=get_family("gaussian"),
         offset=np.zeros(rows),
         n=rows,
         p=len(coefficients),

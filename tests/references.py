@@ -57,3 +57,18 @@ def frame(name: str) -> pd.DataFrame:
         if column in data and data[column].dtype != "category"
     }
     return data.assign(**codes)
+
+
+@cache
+def _inference() -> dict[str, dict]:
+    return json.loads((HERE / "reference" / "inference.json").read_text())
+
+
+def inference(kind: str) -> dict[str, dict]:
+    """Return the reference tests and intervals of one kind: "lm", "lmer", "nlme" or "lrt"."""
+    return _inference()[kind]
+
+
+def r_name(column: str) -> str:
+    """Return R's name of a column of X."""
+    return "(Intercept)" if column == "Intercept" else column.replace("[T.", "").replace("]", "")

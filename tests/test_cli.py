@@ -12,7 +12,7 @@ from bayesmm.checks import Check
 from bayesmm.cli import main
 from bayesmm.cli_input import read_data, read_priors
 from bayesmm.cli_output import prepare
-from bayesmm.sampling import SAMPLERS
+from bayesmm.nuts import SAMPLERS
 
 ROOT = Path(__file__).parents[1]
 FORMULA = "Reaction ~ Days + (Days | Subject)"
@@ -276,7 +276,7 @@ def test_the_draws_are_safe_before_anything_else_is_tried(run, sampled, monkeypa
 
     monkeypatch.setattr(sampled[1], "compare", fail)
     monkeypatch.setattr(sampled[1], "tree", "THE TREE", raising=False)
-    monkeypatch.setattr("bayesmm.io.write_tree", lambda tree, path: path.write_text(tree))
+    monkeypatch.setattr(sampled[1], "save", lambda self, path, **_: path.write_text(self.tree), raising=False)
     with pytest.raises(RuntimeError, match="no comparison"):
         run("fit", "sleepstudy", FORMULA, "--out", str(tmp_path))
     assert (tmp_path / "fit.nc").read_text() == "THE TREE"
@@ -401,3 +401,14 @@ def test_fit_writes_draws_tables_and_figures(run, tmp_path):
     # REML estimate; the posterior mean is within a quarter of a posterior sd (1.6) of it under the weak default priors
     assert fixef.loc["Days", "mean"] == pytest.approx(10.467, abs=0.4)
     assert run("fit", "sleepstudy", FORMULA, "--out", str(folder))[0] == 2  # nothing is replaced unasked
+
+
+def test_link_and_trials_are_options_of_maximize(tmp_path, capsys):
+    path = tmp_path / "coins.csv"
+    rows = [f"{k % 5},{5 + k % 3},{'abcd'[k % 4]},{k}" for k in range(24)]
+    path.write_text("\n".join(["y,n,g,x", *rows]))
+    words = [str(path), "y ~ x + (1 | g)", "--family", "binomial", "--link", "probit", "--trials", "n"]
+    assert main(["maximize", *words]) in (0, 3)
+    assert "binomial (probit link)" in capsys.readouterr().out
+    assert main(["maximize", *words[:-2]]) == 2
+    assert "has no trials" in capsys.readouterr().err

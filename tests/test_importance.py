@@ -13,16 +13,17 @@ import bayesmm as bmm
 from bayesmm import importance
 from bayesmm.checks import PARETO_LIMIT, verdict
 from bayesmm.graph.interpreted import PYTHON, without_compiler
-from bayesmm.graph.marginal import loose_names
 from bayesmm.importance import effective_number, pareto_smoothed, resampled
 from bayesmm.marginal import batch
 from bayesmm.marginal.batch import log_likelihoods
 from bayesmm.marginal.crossproducts import Factor, cross_products
 from bayesmm.marginal.gaussian import FixedPrior, evaluate, log_likelihood
 from bayesmm.mode import build_posterior
+from bayesmm.nuts import check_arguments
 from bayesmm.proposal import FREEDOM, Mixture, adapted, component_densities, draw
 from bayesmm.recovery import recorded
-from bayesmm.sampling import check_arguments, sample_graph
+from bayesmm.reduction import loose_names
+from bayesmm.sampling import sample_graph
 from bayesmm.unconstrained import log_density, log_jacobian, mode, natural, target
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"

@@ -261,7 +261,7 @@ def test_aliased_column_is_nan_and_the_rest_as_without_it():
         (dict(nagq=7), "nagq must be 1 for the gaussian family"),
         (
             dict(start={"sd_Subject[Dais]": 1.0}),
-            r"which is no standard deviation of the model.*did you mean 'sd_Subject\[Days\]'\?",
+            r"which is no standard deviation or correlation of the model.*did you mean 'sd_Subject\[Days\]'\?",
         ),
         (dict(start={"sigma": -1}), r"start\['sigma'\] must be a positive number, not -1"),
     ],

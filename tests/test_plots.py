@@ -3,9 +3,11 @@
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from fake_fits import fake_block, fake_design, fake_draws, fake_fit, fake_point
 
+import bayesmm as bmm
 from bayesmm import plots
 from bayesmm.drawing import ACCENT, INK, plain
 from bayesmm.io import slug
@@ -168,3 +170,22 @@ def test_too_many_parameters_are_counted_in_the_title():
     design = fake_design([fake_block(columns=tuple("abcde"), partition=((0, 1, 2, 3, 4),))])
     axes = plots.plot_variances(fake_fit(design))
     assert len(axes) == 12 and "4 more in fit.varcorr()" in axes[0].figure.get_suptitle()
+
+
+@pytest.mark.parametrize(
+    ("family", "scale", "count"),
+    [("poisson", "symlog", 2), ("gamma", "log", 2), ("beta", "linear", 2), ("bernoulli", "linear", 1)],
+)
+def test_the_prior_predictive_figure_shows_the_observed_responses(family, scale, count):
+    rng = np.random.default_rng(1)
+    y = {"poisson": rng.poisson(3, 40), "gamma": rng.gamma(2, size=40), "beta": rng.beta(2, 3, 40)}
+    frame = pd.DataFrame({"a_$b^$": y.get(family, rng.integers(0, 2, 40)), "g": np.repeat(np.arange(8), 5)})
+    model = bmm.Model("`a_$b^$` ~ 1 + (1 | g)", frame, family)
+    axes = plots.plot_prior_predictive(model, draws=30, seed=1)
+    assert len(axes) == count
+    assert axes[-1].get_xscale() == scale
+    assert lines(axes[-1], ACCENT)[0] == pytest.approx(model.design.y.mean())
+    if count == 2:
+        observed = next(line for line in axes[0].lines if line.get_color() == ACCENT)
+        assert np.array_equal(observed.get_ydata(), np.sort(model.design.y))
+    axes[0].figure.canvas.draw()

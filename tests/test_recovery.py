@@ -6,9 +6,8 @@ import pytest
 import xarray as xr
 
 import bayesmm as bmm
-from bayesmm.graph.marginal import loose_names
 from bayesmm.recovery import data_groups, with_effects
-from bayesmm.reduction import integrate
+from bayesmm.reduction import integrate, loose_names
 
 CHAINS, DRAWS = 2, 50
 FORMULAS = {

@@ -15,6 +15,7 @@ import xarray as xr
 from pytensor.raise_op import Assert
 
 import bayesmm.sampling as sampling
+from bayesmm import memory
 from bayesmm.design import make_design
 from bayesmm.errors import BayesmmWarning, PriorError
 from bayesmm.families import get_family
@@ -22,9 +23,10 @@ from bayesmm.formula import parse
 from bayesmm.graph import native, size
 from bayesmm.graph.explicit import build_explicit
 from bayesmm.graph.interpreted import without_compiler
-from bayesmm.graph.tree import STATS, equal_lengths
+from bayesmm.nuts import load_nutpie
 from bayesmm.priors import Prior, resolve_priors
 from bayesmm.progress import progress_bar
+from bayesmm.runs import STATS, equal_lengths
 from bayesmm.sampling import check_arguments, check_start, prior_predictive, sample_graph
 
 COMPILED = functools.cache(
@@ -140,13 +142,13 @@ def test_a_model_without_a_free_parameter_can_not_be_sampled(frame):
 def test_draws_that_do_not_fit_are_refused_with_the_estimate(monkeypatch):
     wide = pd.DataFrame({"y": np.arange(20_000.0), "g": np.arange(20_000) // 2})
     graph = graph_of(wide, "y ~ 1 + (1 | g)", centred=True)
-    monkeypatch.setattr(size, "free_memory", lambda: 1e9)
+    monkeypatch.setattr(memory, "free_memory", lambda: 1e9)
     with pytest.raises(ValueError) as caught:
         sample_graph(graph, draws=1000, tune=1000, chains=4)
     # 10,000 effects, sd, sigma and the intercept: 8 bytes, twice, for 8,000 draws
     assert "4 chains of 1,000 draws after 1,000 of tuning, 10,003 numbers each, need 1.3 GB" in str(caught.value)
     assert "half of the 1 GB of free memory; the largest variable is b_g with 10,000 numbers" in str(caught.value)
-    size.check_memory(graph, 300, 50, 4)  # 8 * 2 * 1,400 * 10,003 = 0.22 GB
+    memory.refuse(size.numbers_per_draw(graph), 300, 50, 4)  # 8 * 2 * 1,400 * 10,003 = 0.22 GB
 
 
 def test_the_estimate_counts_what_is_sampled_and_what_is_kept(frame):
@@ -159,14 +161,14 @@ def test_the_estimate_counts_what_is_sampled_and_what_is_kept(frame):
 
 def test_free_memory_is_what_the_machine_or_the_container_has(monkeypatch, tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal: 4000 kB\nMemAvailable:    3000 kB\n")
-    monkeypatch.setattr(size, "MEMORY_INFO", tmp_path / "meminfo")
-    monkeypatch.setattr(size, "CONTROL_GROUP", tmp_path)
-    assert size.free_memory() == 3000 * 1024
+    monkeypatch.setattr(memory, "MEMORY_INFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+    assert memory.free_memory() == 3000 * 1024
     (tmp_path / "memory.max").write_text("2048000\n")
     (tmp_path / "memory.current").write_text("48000\n")
-    assert size.free_memory() == 2_000_000
+    assert memory.free_memory() == 2_000_000
     (tmp_path / "memory.max").write_text("max\n")
-    assert size.free_memory() == 3000 * 1024
+    assert memory.free_memory() == 3000 * 1024
 
 
 # --- what comes back -------------------------------------------------------------------------------------------------
@@ -304,7 +306,7 @@ class Interrupted:
 
 def test_ctrl_c_while_drawing_keeps_the_draws_of_nutpie_in_chains_of_one_length(tiny, monkeypatch):
     monkeypatch.setattr(sampling, "_compiled", lambda graph: None)
-    monkeypatch.setattr(sampling.nutpie, "sample", lambda compiled, **settings: Interrupted([30, 25, 0, 40]))
+    monkeypatch.setattr(load_nutpie(), "sample", lambda compiled, **settings: Interrupted([30, 25, 0, 40]))
     tree = sample_graph(tiny, **(SHORT | {"chains": 4}))
     assert dict(tree["posterior"].sizes) == {"chain": 3, "draw": 25}
     assert tree["sample_stats"]["lp"].shape == (3, 25)
@@ -314,7 +316,7 @@ def test_ctrl_c_while_drawing_keeps_the_draws_of_nutpie_in_chains_of_one_length(
 
 def test_ctrl_c_while_tuning_is_let_through(tiny, monkeypatch):
     monkeypatch.setattr(sampling, "_compiled", lambda graph: None)
-    monkeypatch.setattr(sampling.nutpie, "sample", lambda compiled, **settings: Interrupted([0, 0]))
+    monkeypatch.setattr(load_nutpie(), "sample", lambda compiled, **settings: Interrupted([0, 0]))
     with pytest.raises(KeyboardInterrupt):
         sample_graph(tiny, **SHORT)
 
@@ -432,7 +434,7 @@ def test_a_sampler_that_stops_for_another_reason_says_the_first_line_of_its_own(
             raise RuntimeError("chain 2 failed\nbacktrace")
 
     monkeypatch.setattr(sampling, "_compiled", lambda graph: None)
-    monkeypatch.setattr(sampling.nutpie, "sample", lambda compiled, **settings: Stopped([0, 0]))
+    monkeypatch.setattr(load_nutpie(), "sample", lambda compiled, **settings: Stopped([0, 0]))
     with pytest.raises(ValueError, match=r"^the sampler can not go on: chain 2 failed$"):
         sample_graph(tiny, **SHORT)
 
@@ -533,7 +535,7 @@ def test_the_quick_way_is_the_one_in_use(tiny, monkeypatch):
     # if this fails, a new version of nutpie, PyTensor or Numba has moved the parts that it is made of
     with without_compiler():
         compiled = sampling._compiled_natively(tiny)
-    assert isinstance(compiled, sampling.nutpie.compile_pymc.CompiledPyMCModel)
+    assert isinstance(compiled, load_nutpie().compile_pymc.CompiledPyMCModel)
 
 
 def test_an_exception_in_a_compiled_function_is_an_error_code_and_not_a_crash():

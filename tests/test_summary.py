@@ -203,7 +203,7 @@ def test_a_fit_has_the_sections_of_lme4_with_posterior_columns():
         "Fixed effects",
     ]
     assert [text.index(title) for title in titles] == sorted(text.index(title) for title in titles)
-    assert "Draws: 4 chains of 500 after 1,000 tuning steps each, 2.2 s, seed 1, explicit random effects" in text
+    assert "Draws: 4 chains of 500 after 1,000 tuning steps each, 2.2 s, seed 1, random effects sampled" in text
     assert ["Groups", "Name", "mean", "sd", "lower", "upper", "Corr", "ESS", "R-hat"] in tokens(text)
     assert "Number of obs: 180, groups: Subject, 18" in text
 
@@ -273,7 +273,7 @@ def test_a_model_that_is_not_fitted_shows_its_priors():
 
 def test_an_ordinary_linear_model():
     design = fake_design(blocks=())
-    assert render_point(fake_point(design)).startswith("Linear model fit by REML")
+    assert render_point(fake_point(design, method="ML")).startswith("Linear model fit by maximum likelihood")
     assert "Number of obs: 180\n" in render_fit(fake_fit(design)) + "\n"
 
 

@@ -1,0 +1,228 @@
+"""NUTS by nutpie: what it may be asked, progress, interruption, and what is recorded of a run. No PyMC in here."""
+
+import os
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import version
+from numbers import Integral, Real
+from types import ModuleType
+
+import numpy as np
+import xarray as xr
+
+from bayesmm.errors import listing, suggest
+from bayesmm.marginal.crossproducts import Floats
+from bayesmm.marginal.posterior import LogPosterior, density, same
+from bayesmm.progress import Progress
+from bayesmm.runs import NUTPIE, STATS, Run, equal_lengths
+
+NUTS = ("auto", "nutpie", "pymc")
+SAMPLERS = (*NUTS, "importance")  # the last needs no graph: see importance.py
+# Above the samplers' 0.8: hierarchical posteriors have narrow places, and fewer divergences are worth the time.
+TARGET_ACCEPT = 0.9
+LARGEST_SEED = 2**32 - 1  # what NumPy's legacy seeding inside the samplers takes
+PAUSE = 0.05  # seconds between looks at a running sampler: the delay of the progress bar and of Ctrl-C
+# Of the linear algebra in each chain: more, times the chains, wait for each other, up to a hundred times as long.
+BLAS_THREADS = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a sampler is asked for, every argument with its value."""
+
+    draws: int
+    tune: int
+    chains: int
+    cores: int
+    seed: int
+    target_accept: float
+
+
+def check_arguments(
+    *,
+    draws: int = 1000,
+    tune: int = 1000,
+    chains: int = 4,
+    seed: int | None = None,
+    sampler: str = "auto",
+    target_accept: float = TARGET_ACCEPT,
+    cores: int | None = None,
+    keep_effects: bool = True,
+) -> tuple[str, ...]:
+    """Check what sampling may be asked; return what there is to warn of.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument, its value and what it should be.
+    """
+    for name, value, least in (("draws", draws, 1), ("tune", tune, 0), ("chains", chains, 1), ("cores", cores, 1)):
+        if value is None and name == "cores":
+            continue
+        if not _is_whole(value) or value < least:
+            raise ValueError(f"{name} should be a whole number of at least {least}, not {value!r}")
+    if seed is not None and not (_is_whole(seed) and 0 <= seed <= LARGEST_SEED):
+        raise ValueError(f"seed should be None or a whole number from 0 to {LARGEST_SEED}, not {seed!r}")
+    if not isinstance(target_accept, Real) or isinstance(target_accept, bool) or not 0 < target_accept < 1:
+        raise ValueError(f"target_accept should be a number between 0 and 1, both excluded, not {target_accept!r}")
+    if sampler not in SAMPLERS:
+        raise ValueError(
+            f"sampler should be one of {listing(SAMPLERS)}, not {sampler!r}{suggest(str(sampler), SAMPLERS)}"
+        )
+    if not isinstance(keep_effects, bool | np.bool_):
+        raise ValueError(f"keep_effects should be True or False, not {keep_effects!r}")
+    said = []
+    if sampler not in NUTS:  # independent draws: neither tuned, nor judged by comparing chains
+        return ()
+    if chains == 1:
+        said.append("chains=1: convergence is judged by comparing chains, which one alone does not allow; use 4")
+    if tune == 0:
+        said.append(
+            "tune=0: the sampler's step size and metric are not adapted, so the draws may be far off; use tune=1000"
+        )
+    return tuple(said)
+
+
+def chosen_settings(*, sampler: str = "auto", **asked: object) -> tuple[Settings, tuple[str, ...]]:
+    """Return checked arguments as settings, and what there is to warn of; see `check_arguments`."""
+    said = check_arguments(sampler=sampler, **asked)
+    cores, seed = chosen_cores(asked["cores"], asked["chains"]), chosen_seed(asked["seed"])
+    numbers = int(asked["draws"]), int(asked["tune"]), int(asked["chains"])
+    return Settings(*numbers, cores, seed, float(asked["target_accept"])), said
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def chosen_cores(cores: int | None, chains: int) -> int:
+    """Return how many chains run at once."""
+    return min(chains, cores or os.cpu_count() or 1)
+
+
+def chosen_seed(seed: int | None) -> int:
+    """Return the seed, a new one if there is none."""
+    return secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
+
+
+def record(name: str, settings: Settings, run: Run, said: Sequence[str], packages: Sequence[str]) -> dict:
+    """Return what a fit says of its run, as it is written to the tree's attribute "bayesmm"."""
+    known = {"sampler": name, **asdict(settings), "interrupted": run.interrupted, "warnings": list(said)}
+    return known | {"versions": {package: version(package) for package in packages}}
+
+
+def load_nutpie() -> ModuleType:
+    """Import nutpie without ArviZ.
+
+    nutpie imports ArviZ, which takes longer than a small model does, for a conversion that is not used here. A module
+    that gets ArviZ's attributes when they are asked for stands in for it while nutpie is imported, and no longer.
+    """
+    if "nutpie" in sys.modules or "arviz" in sys.modules:
+        return import_module("nutpie")
+    stand_in = ModuleType("arviz")
+    stand_in.__getattr__ = lambda name: getattr(import_module("arviz"), name)
+    sys.modules["arviz"] = stand_in
+    try:
+        return import_module("nutpie")
+    finally:
+        if sys.modules.get("arviz") is stand_in:
+            del sys.modules["arviz"]
+
+
+def start_nutpie(compiled: object, settings: Settings, bar: Progress, **further: object):
+    """Start nutpie in the background, with progress reported to the bar."""
+    return load_nutpie().sample(
+        compiled,
+        draws=settings.draws,
+        tune=max(settings.tune, 1),  # nutpie has no run without tuning: one step adapts next to nothing
+        chains=settings.chains,
+        cores=settings.cores,
+        seed=settings.seed,
+        target_accept=settings.target_accept,
+        save_warmup=False,
+        progress_bar=False,
+        progress_callback=bar.latest.append,
+        blocking=False,
+        **further,
+    )
+
+
+def wait(handle, bar: Progress) -> tuple[object, bool]:
+    """Return the draws when they are finished, or those there are at Ctrl-C, and whether it was that."""
+    try:
+        while True:
+            try:
+                return handle.wait(timeout=PAUSE), False
+            except TimeoutError:  # still running
+                bar.show()
+    except KeyboardInterrupt:
+        return handle.abort(), True
+
+
+def sample_density(posterior: LogPosterior, start: Callable[[int], Floats], settings: Settings, bar: Progress) -> Run:
+    """Sample a compiled log posterior.
+
+    Parameters
+    ----------
+    posterior : LogPosterior
+    start : callable
+        seed -> a point to start a chain at, (d,).
+    settings : Settings
+    bar : Progress
+
+    Returns
+    -------
+    Run
+        Its posterior has one variable, x (chain, draw, coordinate).
+
+    Raises
+    ------
+    RuntimeError
+        If nutpie finds no start.
+    KeyboardInterrupt
+        If interrupted before there are any draws.
+    """
+    d = posterior.size
+    names = [f"x{i}" for i in range(d)]  # numbers each, whose columns need no library to read
+    compiled = load_nutpie().compile_pymc.CompiledPyMCModel(
+        dims={},
+        reparameterized_names=[],
+        compiled_logp_func=density(),
+        compiled_expand_func=same(),
+        initial_point_func=start,
+        shared_data={},
+        shared_var_keys={},
+        user_data=posterior.words,  # which nutpie keeps as long as it runs
+        n_expanded=d,
+        shape_info=(names, [slice(i, i + 1) for i in range(d)], [()] * d),
+        logp_func=None,
+        expand_func=None,
+        _n_dim=d,
+        _shapes=dict.fromkeys(names, ()),
+        _coords={},
+    )
+    results, interrupted = wait(start_nutpie(compiled, settings, bar, return_raw_trace=True), bar)
+    return _run(*results.get_arrow_trace(), names, interrupted)
+
+
+def _run(draws: Sequence, stats: Sequence, names: Sequence[str], interrupted: bool) -> Run:
+    """Return nutpie's own tables of each chain, Arrow record batches with the tuning in them, as a run."""
+    kept = [~_column(table, "tuning").astype(bool) for table in stats]
+    chains, length = equal_lengths([int(keep.sum()) for keep in kept])
+    if length == 0:
+        raise KeyboardInterrupt
+    x = [np.column_stack([_column(draws[k], name) for name in names])[kept[k]][:length] for k in chains]
+    labels, found = {"chain": np.arange(len(chains)), "draw": np.arange(length)}, {}
+    for name, row in STATS.items():
+        columns = [_column(stats[k], row[NUTPIE])[kept[k]][:length] for k in chains]
+        found[name] = (("chain", "draw"), np.stack(columns).astype(row[2]))
+    posterior = xr.Dataset({"x": (("chain", "draw", "coordinate"), np.stack(x))}, labels)
+    return Run(posterior, xr.Dataset(found, labels), interrupted)
+
+
+def _column(table: object, name: str) -> np.ndarray:
+    """Return a column of numbers."""
+    return np.asarray(table.column(name).to_numpy())
