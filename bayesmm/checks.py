@@ -16,6 +16,7 @@ from bayesmm.tables import (
     effect_draws,
     effect_labels,
     is_constant,
+    kept_effects,
     sampling_record,
     tree_sizes,
     variance_parameters,
@@ -132,8 +133,8 @@ def watch(fit) -> Watched:
     parameters = coefficients(fit.design) + variance_parameters(fit.design)
     labels, blocks = [p.label for p in parameters], [p.block for p in parameters]
     kinds, draws = [p.kind for p in parameters], [draws_of(fit, parameters)]
-    for k, block in enumerate(fit.design.blocks):
-        effects = effect_draws(fit, k)
+    for k in kept_effects(fit):
+        block, effects = fit.design.blocks[k], effect_draws(fit, k)
         chosen = suspicious(effects, EFFECTS_LIMIT)
         names = effect_labels(block)
         labels += [names[i] for i in chosen]

@@ -10,12 +10,14 @@ from bayesmm.checks import ESS_LIMIT, R_HAT_LIMIT, Check, run_checks, verdict
 from bayesmm.families import LINKS
 from bayesmm.inference.text import linear_sections
 from bayesmm.layout import LINE_WIDTH, column, count, number, p_text, shorten, table, wrap
-from bayesmm.pointfit import by_levels, pearson_residuals
+from bayesmm.pointfit import by_levels
 from bayesmm.points import singular_parts
 from bayesmm.tables import (
     coefficients,
     describe,
     draws_of,
+    kept_effects,
+    posterior_residuals,
     sampling_record,
     tree_sizes,
     variable,
@@ -93,7 +95,9 @@ def render_fit(fit) -> str:
     sections = [
         verdict_lines(run_checks(fit)) + messages(design),
         [*head, *family, sampling_line(fit), "Intervals: 95 % equal-tailed (lower, upper)"],
-        residual_lines("Scaled residuals at the posterior means:", posterior_residuals(fit)),
+        residual_lines("Scaled residuals at the posterior means:", posterior_residuals(fit))
+        if len(kept_effects(fit)) == len(design.blocks)
+        else ["The random effects were not kept (keep_effects=False), so there are no residuals."],
         [*fit_random_lines(fit), sizes(design)],
         fit_correlation_lines(fit),
         fit_family_lines(fit),
@@ -299,17 +303,6 @@ def sampling_line(fit) -> str:
     if fit.design.blocks and "effects" in record:
         parts.append(HANDLED.get(record["effects"], str(record["effects"])))
     return ", ".join(parts) + (" (INTERRUPTED)" if record.get("interrupted") else "")
-
-
-def posterior_residuals(fit) -> np.ndarray:
-    """Return the Pearson residuals with every parameter at its posterior mean, (n,)."""
-    design = fit.design
-    eta = design.X @ draws_of(fit, coefficients(design)).mean(axis=(1, 2)) + design.offset
-    for block in design.blocks:
-        b = variable(fit.tree, f"b_{block.name}").mean(axis=(0, 1))
-        eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
-    own = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
-    return pearson_residuals(design, LINKS[design.family.link].inverse(eta), own)
 
 
 STATISTIC_HEADERS = ["mean", "sd", "lower", "upper"]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesmm.pointfit import add_effects, by_levels
+from bayesmm.families import LINKS
+from bayesmm.pointfit import add_effects, by_levels, pearson_residuals
 
 CI_PROB = 0.95  # probability of an interval unless asked otherwise (DESIGN: 95 % equal-tailed)
 TAIL = (0.05, 0.95)  # quantiles of the tail ESS: Vehtari et al. (2021), Bayesian Analysis 16(2), section 4.3
@@ -84,13 +85,44 @@ def tree_sizes(tree) -> tuple[int, int]:
     return sizes["chain"], sizes["draw"]
 
 
+def kept_effects(fit) -> list[int]:
+    """Return the blocks whose random effects are among the draws: none of them with ``keep_effects=False``."""
+    stored = fit.tree["posterior"].data_vars
+    return [k for k, block in enumerate(fit.design.blocks) if f"b_{block.name}" in stored]
+
+
 def effect_draws(fit, k: int) -> np.ndarray:
     """Return the draws of the random effects of block `k`, (q * G, chains, draws): all levels of the first term first.
 
     That is the order of lme4's ``as.data.frame(ranef())``.
+
+    Raises
+    ------
+    ValueError
+        If they were not kept.
     """
-    draws = variable(fit.tree, f"b_{fit.design.blocks[k].name}")
+    draws = block_draws(fit, fit.design.blocks[k])
     return draws.transpose(3, 2, 0, 1).reshape(-1, *draws.shape[:2])
+
+
+def block_draws(fit, block) -> np.ndarray:
+    """Return the draws of a block's random effects, (chains, draws, G, q); a ValueError if they were not kept."""
+    if f"b_{block.name}" not in fit.tree["posterior"].data_vars:
+        raise ValueError(
+            f"the draws of the random effects of {block.group!r} were not kept; sample with keep_effects=True for them"
+        )
+    return variable(fit.tree, f"b_{block.name}")
+
+
+def posterior_residuals(fit) -> np.ndarray:
+    """Return the Pearson residuals with every parameter at its posterior mean, (n,)."""
+    design = fit.design
+    eta = design.X @ draws_of(fit, coefficients(design)).mean(axis=(1, 2)) + design.offset
+    for block in design.blocks:
+        b = block_draws(fit, block).mean(axis=(0, 1))
+        eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
+    own = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
+    return pearson_residuals(design, LINKS[design.family.link].inverse(eta), own)
 
 
 def diagnostics(draws: np.ndarray) -> dict[str, np.ndarray]:
@@ -186,7 +218,7 @@ def effect_keys(block) -> pd.DataFrame:
 def coef(fit) -> dict[str, pd.DataFrame]:
     """Return, for each grouping factor, the posterior means of beta + b: levels x coefficients, as lme4's coef()."""
     beta = pd.Series(draws_of(fit, coefficients(fit.design)).mean(axis=(1, 2)), index=list(fit.design.coefficients))
-    means = [variable(fit.tree, f"b_{block.name}").mean(axis=(0, 1)) for block in fit.design.blocks]
+    means = [block_draws(fit, block).mean(axis=(0, 1)) for block in fit.design.blocks]
     return {block.group: add_effects(beta, block, b) for block, b in zip(fit.design.blocks, means, strict=True)}
 
 
@@ -214,6 +246,8 @@ def summary(fit, ci_prob: float = CI_PROB) -> pd.DataFrame:
     tables = [describe(draws_of(fit, parameters), ci_prob)]
     labels = [parameter.label for parameter in parameters]
     for k in by_levels(fit.design):
+        if k not in kept_effects(fit):
+            continue
         tables.append(describe(effect_draws(fit, k), ci_prob))
         labels += effect_labels(fit.design.blocks[k])
     return pd.concat(tables, ignore_index=True).set_index(pd.Index(labels, name="parameter", dtype=object))

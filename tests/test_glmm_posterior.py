@@ -17,7 +17,7 @@ from bayesmm.graph.tree import data_groups
 from bayesmm.marginal.posterior import log_posterior
 from bayesmm.marginal.quadrature import prepare
 from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
-from bayesmm.summary import posterior_residuals
+from bayesmm.tables import posterior_residuals
 
 ESOPH = "ncases ~ ncontrols + (1 + ncontrols | agegp)"
 SHORT = dict(draws=60, tune=100, chains=2, seed=3, progress=False)

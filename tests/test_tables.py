@@ -153,3 +153,17 @@ def test_nothing_edits_the_tree():
     for result in (fit.summary, fit.ranef, fit.coef, fit.checks, fit.__str__, lambda: fit.compare(bridge=False)):
         result()
     assert fit.tree["posterior"].to_dataset().identical(before)
+
+
+def test_a_fit_without_its_random_effects_has_all_the_rest():
+    whole = fake_fit()
+    tree = whole.tree.copy()
+    tree["posterior"] = tree["posterior"].to_dataset().drop_vars("b_Subject")
+    fit = Fit(whole.model, tree)
+    assert list(fit.summary().index) == [name for name in whole.summary().index if not name.startswith("b_")]
+    assert "The random effects were not kept" in str(fit) and "Scaled residuals" not in str(fit)
+    assert all(check.ok for check in fit.checks())
+    said = "random effects of 'Subject' were not kept; sample with keep_effects=True"
+    for asked in (fit.ranef, fit.coef):
+        with pytest.raises(ValueError, match=said):
+            asked()
