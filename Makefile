@@ -20,7 +20,9 @@ demo: setup
 test: setup
 	$(RUN) -m pytest -q -m "not slow"
 
+# the reports are looked at in a real browser too
 test-all: setup
+	@scripts/setup-browser
 	$(RUN) -m pytest -q
 
 test-lowest:

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from bayesmm.inference.anova import anova
     from bayesmm.inference.lrt import lrt
     from bayesmm.loading import load
+    from bayesmm.loo_compare import compare_models
     from bayesmm.model import Model, fit
     from bayesmm.pointfit import PointFit
     from bayesmm.priors import Prior
+    from bayesmm.report.write import report
 
 __all__ = [
     "BayesmmWarning",
@@ -43,11 +45,13 @@ __all__ = [
     "PriorError",
     "__version__",
     "anova",
+    "compare_models",
     "datasets",
     "fit",
     "load",
     "load_dataset",
     "lrt",
+    "report",
 ]
 
 # public name -> the module that has it
@@ -64,16 +68,20 @@ _HOME = {
     "Prior": "bayesmm.priors",
     "PriorError": "bayesmm.errors",
     "anova": "bayesmm.inference.anova",
+    "compare_models": "bayesmm.loo_compare",
     "datasets": "bayesmm.datasets",
     "fit": "bayesmm.model",
     "load": "bayesmm.loading",
     "load_dataset": "bayesmm.datasets",
     "lrt": "bayesmm.inference.lrt",
+    "report": "bayesmm.report.write",
 }
 
 
 def __getattr__(name: str) -> object:
     """Load a public name at its first use (PEP 562)."""
+    if name == "plots":  # the one module that is public as such
+        return import_module("bayesmm.plots")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

@@ -117,6 +117,14 @@ def fit(
             rich_help_panel="Output",
         ),
     ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write everything about the fit into this HTML file, which needs nothing else.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
 ) -> int:
     """Sample the [bold]posterior[/bold] and set it beside the REML fit.
@@ -128,6 +136,7 @@ def fit(
 
     folder = cli_output.prepare(out, cli_output.FIT_FILES, overwrite)
     kept = cli_output.prepare_file(save, overwrite)
+    page = cli_output.prepare_report(report, overwrite)
     model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
     try:
         result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler)
@@ -144,6 +153,8 @@ def fit(
     print(f"\n{comparison}")
     if folder is not None:
         _say_written(written + cli_output.write_fit(folder, result, comparison))
+    if page is not None:
+        _say_written([cli_output.write_report(page, result, comparison)])
     checks = result.checks()
     if any(check.name == "interrupted" and not check.ok for check in checks):
         return INTERRUPTED
@@ -179,9 +190,11 @@ def maximize(
     from bayesmm import cli_output
 
     folder = cli_output.prepare(out, cli_output.POINT_FILES, overwrite)
-    point = _model(
-        data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing
-    ).maximize(method=method)
+    model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
+    try:
+        point = model.maximize(method=method)
+    except ValueError as error:  # a method that the family has not
+        raise DataError(str(error)) from error
     print(point)
     if folder is not None:
         _say_written(cli_output.write_point(folder, point))

@@ -76,6 +76,31 @@ def prepare_file(file: str | None, overwrite: bool) -> Path | None:
         raise DataError(f"--save {str(error).replace('overwrite=True', '--overwrite')}") from error
 
 
+def prepare_report(file: str | None, overwrite: bool) -> Path | None:
+    """Return the file of ``--report``, or None if none was asked for.
+
+    Raises
+    ------
+    DataError
+        It is there already and no report, or can not be written.
+    """
+    if file is None:
+        return None
+    from bayesmm.report.write import check_report
+
+    try:
+        return check_report(file, overwrite)
+    except FitFileError as error:
+        raise DataError(f"--report {str(error).replace('overwrite=True', '--overwrite')}") from error
+
+
+def write_report(path: Path, fit: Fit, comparison: Comparison) -> Path:
+    """Write a posterior and its comparison as one HTML file and return the file; it may replace what is there."""
+    from bayesmm.report.write import report
+
+    return report(fit, path, overwrite=True, comparisons=[comparison])
+
+
 def write_draws(folder: Path, fit: Fit) -> Path:
     """Write a posterior (netCDF) and return the file; the parameters are as in `write_fit`."""
     fit.save(folder / TREE, overwrite=True)

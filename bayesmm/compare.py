@@ -109,6 +109,11 @@ class Comparison:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        from bayesmm.report.notebook import comparison_html
+
+        return comparison_html(self)
+
 
 def compare(fit, point=None, bridge: bool = True) -> Comparison:
     """Compare a posterior with the maximised fit of the same model.
@@ -325,7 +330,12 @@ def say_skew(row: Row) -> str:
 
 
 def say_disagree(row: Row) -> str:
-    """Say that no cause was found."""
+    """Say that no cause was found, and for a family without a marginal MAP that the priors were not asked."""
+    if math.isnan(row.map):
+        return (
+            f"{row.method} is {number(row.point)}, the posterior mean {number(row.mean)}; neither a bound, skewness "
+            "nor few groups explain it; what the priors do can not be told here, without a marginal MAP: try wider ones"
+        )
     return (
         f"{row.method} is {number(row.point)}, the posterior mean {number(row.mean)}; neither the priors, a bound, "
         "skewness nor few groups explain it, so suspect one of the two computations"

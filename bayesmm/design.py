@@ -237,7 +237,7 @@ def make_design(
     fixed = learn_coding(formula.intercept, formula.terms, values)
     X, coefficients = checks.checked_matrix(fixed, values, len(y), "the fixed part")
     # 4: the groups
-    blocks, bars, groupings = make_blocks(formula, values, scope)
+    blocks, bars, groupings = make_blocks(formula, values, scope, "sigma" in left.family.auxiliaries)
     # 5: what the data give cause to say
     aliased, said = checks.check_dependence(X, fixed, values)
     scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope)])

@@ -1,9 +1,11 @@
 """The pieces that every figure is made of: a grid of axes, a key, a title, safe text, grey inks."""
 
 import io
+import textwrap
 
 import numpy as np
 
+from bayesmm.families import LINKS
 from bayesmm.layout import shorten
 
 INK, GREY, LIGHT, ACCENT = "#1a1a1a", "#808080", "#d4d4d4", "#b2182b"  # without colour the accent is a dark grey
@@ -11,6 +13,7 @@ CHAIN_STYLES = ("-", "--", ":", "-.")  # chains are told apart without colour
 CHAIN_INKS = ("#000000", "#d55e00", "#0072b2", "#888888")  # Okabe & Ito's palette, also for the colour-blind
 DPI = 150
 LABEL_WIDTH = 34  # columns of a name in a figure
+TITLE_LETTERS = 11.5  # letters of a title that an inch has room for
 
 
 def plain(text: object, limit: int = LABEL_WIDTH) -> str:
@@ -42,7 +45,7 @@ def panels(count: int, width: float, height: float, columns: int = 3):
 def key(figure, entries: dict[str, tuple[str, str]]) -> None:
     """Draw one legend under all panels: label -> (how it is drawn, colour).
 
-    How: a line style, a marker, "s" for a shaded area or "band" for a thick line.
+    How: a line style, a marker, "s" for a shaded area, "band" for a thick line or "|-|" for a line between two ends.
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -53,6 +56,8 @@ def key(figure, entries: dict[str, tuple[str, str]]) -> None:
             handles.append(Patch(color=colour, label=plain(label, 80)))
         elif how == "band":
             handles.append(Line2D([], [], color=colour, linewidth=5, label=plain(label, 80)))
+        elif how == "|-|":
+            handles.append(Line2D([], [], color=colour, linewidth=1.2, marker="|", label=plain(label, 80)))
         elif how in CHAIN_STYLES:
             handles.append(Line2D([], [], color=colour, linestyle=how, linewidth=1.6, label=plain(label, 80)))
         else:
@@ -68,13 +73,32 @@ def marker(how: str, colour: str) -> dict[str, object]:
 
 
 def title(figure, text: str, subtitle: str = "") -> None:
-    """Write a title over all panels, with the model under it."""
-    figure.suptitle(text + (f"\n{plain(subtitle, 100)}" if subtitle else ""), fontsize=11, x=0.02, ha="left")
+    """Write a title over all panels, in as many lines as it needs, with the model under it."""
+    width = int(TITLE_LETTERS * figure.get_figwidth())
+    lines = textwrap.wrap(text, width) + ([plain(subtitle, min(100, width))] if subtitle else [])
+    figure.suptitle("\n".join(lines), fontsize=11, x=0.02, ha="left")
 
 
 def per(term: str) -> str:
     """Return the unit of a random term: that of the response, per unit of a slope."""
     return "" if term == "Intercept" else f" per unit of {plain(term)}"
+
+
+def label_edges(axes, x: str, y: str) -> None:
+    """Name the axes of a grid at its edges: the lowest panel of each column, the first of each row."""
+    lowest = {ax.get_subplotspec().colspan.start: ax for ax in axes}  # in order: the last of a column stays
+    for ax in axes:
+        if ax in lowest.values():
+            ax.set_xlabel(x, fontsize=9)
+        if ax.get_subplotspec().colspan.start == 0:
+            ax.set_ylabel(y, fontsize=9)
+
+
+def units(design, term: str = "Intercept") -> str:
+    """Return, for an axis, the unit of a coefficient, an effect or an sd: that of the response or the link's scale."""
+    link = LINKS[design.family.link]
+    where = "in units" if link.name == "identity" else f"on the {link.scale}"
+    return f"{where} of {plain(design.response)}{per(term)}"
 
 
 def chain_ink(chain: int) -> dict[str, object]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from bayesmm import checks, compare, predict, storage, summary, tables
+from bayesmm import checks, compare, loo, predict, storage, summary, tables
 from bayesmm.design import Design
 
 
@@ -76,9 +76,24 @@ class Fit:
         """Return the posterior beside `point` (REML if not given), a verdict and its cause for each parameter."""
         return compare.compare(self, point, bridge)
 
+    def loo(self, by: str | None = None, *, integrated: bool = False) -> loo.Loo:
+        """Return the PSIS-LOO of the rows, or of the levels of the factor `by`; see `bayesmm.loo.loo`."""
+        return loo.loo(self, by, integrated=integrated)
+
     def save(self, path: str | Path, *, overwrite: bool = False, dtype: str = "float64") -> None:
         """Write draws, data and model into one netCDF-4 file, whole or not at all; `bayesmm.load` reads it again."""
         storage.save(self, path, overwrite=overwrite, dtype=dtype)
+
+    def report(self, path: str | Path = "report.html", *, title: str | None = None, overwrite: bool = False) -> Path:
+        """Write everything about the fit into one HTML file that loads nothing; see `bayesmm.report.write.report`."""
+        from bayesmm.report.write import report
+
+        return report(self, path, title=title, overwrite=overwrite)
+
+    def _repr_html_(self) -> str:
+        from bayesmm.report.notebook import fit_html
+
+        return fit_html(self)
 
     def __str__(self) -> str:
         return summary.render_fit(self)

@@ -41,6 +41,8 @@ STARTS = (1.0, 0.2, 3.0)
 # Beyond this an auxiliary parameter has left for 0 or infinity (its logarithm; e^16 is nine million).
 LOG_LIMIT = 16.0
 LIMITS = {("student", "nu"): "gaussian", ("negbinomial", "shape"): "poisson"}
+# Quadrature nodes: glmer's limit; with many more the outer weights are smaller than a floating-point number can be.
+MOST_NODES = 100
 # A direction of the standardised Hessian with less curvature than this is flat: what differences of the gradient leave.
 FLAT = 1e-7
 # The fixed part of a separated model is further out than this when the search stops (a mean within e^-8 of its end).
@@ -170,6 +172,10 @@ def check_nagq(design: Design, nagq: int) -> None:
     """Raise ValueError where adaptive quadrature with `nagq` nodes is not possible."""
     if isinstance(nagq, bool) or not isinstance(nagq, int | np.integer) or nagq < 1:
         raise ValueError(f"nagq must be a positive whole number, 1 for Laplace's approximation, not {nagq!r}")
+    if nagq > MOST_NODES:
+        raise ValueError(
+            f"nagq should be at most {MOST_NODES}, and is {nagq}; 25 nodes are exact for practical purposes"
+        )
     if nagq == 1:
         return
     if len(design.blocks) != 1:

@@ -31,9 +31,19 @@ def guard_messages(design: Design, priors: Mapping[str, Prior]) -> list[Message]
     -------
     list of Message
         Warnings: columns that separate the response, whose estimates the priors set; columns and offsets that the
-        exponential of a log link turns into means beyond all data.
+        exponential of a log link turns into means beyond all data; counts beyond all data.
     """
-    return [*_separation(design), *_overflow(design, priors)]
+    return [*_separation(design), *_overflow(design, priors), *_large_counts(design)]
+
+
+def _large_counts(design: Design) -> list[Message]:
+    """Warn of counts beyond all data."""
+    if design.family.name not in ("poisson", "negbinomial") or design.y.max() < FACTOR:
+        return []
+    row = design.rows[int(design.y.argmax())]
+    return [
+        warning(f"'{design.response}' is {design.y.max():.4g} in row {row}, more than is ever counted; is it a count?")
+    ]
 
 
 def _separation(design: Design) -> list[Message]:

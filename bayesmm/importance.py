@@ -118,10 +118,15 @@ def sample_independent(
     Raises
     ------
     ValueError
-        If the model has too many marginal parameters, a prior that is a function, or no start of finite density; if
-        the random effects are asked for as parameters; or if the draws would not fit in memory.
+        If the model is not Gaussian, or has too many marginal parameters, a prior that is a function, or no start of
+        finite density; if the random effects are asked for as parameters; or if the draws would not fit in memory.
     """
     began = time.perf_counter() if began is None else began
+    if not design.family.gaussian:
+        raise ValueError(
+            f"sampler={NAME!r} draws from the marginal posterior of gaussian models, and the family is "
+            f"{design.family.name}; use sampler='nutpie'"
+        )
     check_priors(priors)
     if effects == "explicit":
         raise ValueError(

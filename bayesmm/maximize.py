@@ -8,6 +8,7 @@ is an interior stationary point and needs no bound.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 
@@ -206,7 +207,12 @@ def check_start(design: Design, start: Mapping[str, float]) -> None:
         for a, i in enumerate(part)
         for j in part[a + 1 :]
     ]
+    if not isinstance(start, Mapping):
+        example = f"{{{(sds + corrs or ['sigma'])[0]!r}: 1.0}}"
+        raise ValueError(f"start should be a mapping of places to numbers, such as {example}, not {start!r}")
     for place, value in start.items():
+        if not isinstance(value, Real):
+            raise ValueError(f"start[{place!r}] should be a number, not {value!r}")
         if place not in sds + corrs:
             raise ValueError(
                 f"start names {place!r}, which is no standard deviation or correlation of the model; the places are "

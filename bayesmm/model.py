@@ -321,8 +321,7 @@ class Model:
 
         Parameters
         ----------
-        draws : int
-        seed : int, optional
+        draws, seed : int
 
         Returns
         -------
@@ -343,6 +342,11 @@ class Model:
         from bayesmm.summary import render_model
 
         return render_model(self)
+
+    def _repr_html_(self) -> str:
+        from bayesmm.report.notebook import model_html
+
+        return model_html(self)
 
 
 def fit(
@@ -372,8 +376,7 @@ def fit(
     Fit
     """
     own = dict(link=link, trials=trials, weights=weights, missing=missing, transforms=transforms)
-    model = Model(formula, data, family, priors, **own)
-    return model.sample(**sampling)
+    return Model(formula, data, family, priors, **own).sample(**sampling)
 
 
 def glmm_effects(design: Design, effects: str) -> str:

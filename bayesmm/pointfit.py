@@ -239,6 +239,11 @@ class PointFit:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        from bayesmm.report.notebook import point_html
+
+        return point_html(self)
+
     def with_seconds(self, seconds: float) -> "PointFit":
         """Return the same fit with its time."""
         return replace(self, seconds=seconds)

@@ -16,7 +16,7 @@ from bayesmm.data.messages import count, label_text
 from bayesmm.design import Block, Design, encode
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.families import LINKS, Family
-from bayesmm.formula import Column
+from bayesmm.formula import Column, Formula, Operation
 from bayesmm.memory import BUDGET, BYTES, free_memory, gigabytes
 from bayesmm.predictions import Predictions
 from bayesmm.tables import tree_sizes, variable
@@ -57,7 +57,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.X)
 
-    def take(self, part: slice) -> "Rows":
+    def take(self, part: slice | np.ndarray) -> "Rows":
         """Return some of the rows."""
         groups = tuple(GroupRows(g.block, g.index[part], g.labels[part], g.Z[part]) for g in self.groups)
         return Rows(self.X[part], self.offset[part], groups, self.labels[part])
@@ -227,7 +227,7 @@ def predict(
     chains, draws = tree_sizes(fit.tree)
     values = np.empty((chains * draws, len(rows)))
     for part in _parts(len(rows), len(values)):
-        eta = _linear(fit, rows.take(part), new_levels, seed)
+        eta = linear(fit, rows.take(part), new_levels, seed)
         mu = eta if kind == "linear" else _mean(family, eta, None if spread is None else spread(part))
         values[:, part] = mu if noise is None else noise(mu, part)
     record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
@@ -272,7 +272,7 @@ def check_draws(fit, rows: Rows) -> None:
         )
 
 
-def _linear(fit, rows: Rows, new_levels: str, seed: int) -> np.ndarray:
+def linear(fit, rows: Rows, new_levels: str, seed: int) -> np.ndarray:
     """Return X beta + Z b + offset for every draw, (draws, rows)."""
     draws = np.prod(tree_sizes(fit.tree))
     eta = np.tile(rows.offset, (draws, 1))
@@ -353,7 +353,7 @@ def _noise(fit, data: object, trials: object, m: int, rng: np.random.Generator) 
     aux = [variable(fit.tree, name).reshape(-1, 1) for name in family.auxiliaries]
     sizes = np.ones(m)
     if family.name == "binomial":
-        named = design.formula.trials.name if isinstance(design.formula.trials, Column) else None
+        named = _named_trials(design.formula)
         sizes = design.trials if data is None else trials_of(data, named if trials is None else trials, m)
     weights = design.weights if data is None and family.gaussian else None
 
@@ -362,6 +362,14 @@ def _noise(fit, data: object, trials: object, m: int, rng: np.random.Generator) 
         return family.draw(rng, mu, sizes[part], tuple(own))
 
     return noise
+
+
+def _named_trials(formula: Formula) -> str | None:
+    """Return the column of ``y | trials(n)`` or ``y / n``; None where the trials are no single column."""
+    found = formula.trials
+    if found is None and isinstance(formula.response, Operation) and formula.response.operator == "/":
+        found = formula.response.operands[1]
+    return found.name if isinstance(found, Column) else None
 
 
 def trials_of(data: object, trials: object, m: int) -> np.ndarray:

@@ -52,7 +52,7 @@ class Predictions:
         """
         if not 0 < ci_prob < 1:
             raise ValueError(f"ci_prob is {ci_prob!r}; it must be a probability between 0 and 1, such as 0.95")
-        values = self.draws.reshape(-1, len(self.labels))
+        values = self.draws.reshape(np.prod(self.draws.shape[:2]), len(self.labels))
         out = np.empty((len(self.labels), len(COLUMNS)))
         step = max(1, CHUNK // max(len(values), 1))
         for at in range(0, len(out), step):

@@ -201,10 +201,8 @@ def _complete(
     for effects, k in zip(found.effects, problem.cp.order if found.effects else (), strict=True):
         block = design.blocks[k]
         dims = (block.name, f"{block.name}_term")
-        added[f"b_{block.name}"] = (
-            ("chain", "draw", *dims),
-            (effects / problem.scales[k]).reshape(*shape, *effects.shape[1:]),
-        )
+        np.divide(effects, problem.scales[k], out=effects)  # they may fill half of the memory: no third copy
+        added[f"b_{block.name}"] = (("chain", "draw", *dims), effects.reshape(*shape, *effects.shape[1:]))
         labels |= {block.name: list(block.levels), dims[1]: list(block.columns)}
     return posterior.assign(added).assign_coords(labels)
 

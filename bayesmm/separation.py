@@ -28,11 +28,13 @@ def separated(design: Design) -> list[str]:
     side = _sides(design)
     if side is None or not side.any():
         return []
-    from scipy.optimize import linprog  # here, because few models come this far
-
     kept = [j for j in range(design.p) if j not in design.aliased]
     X = design.X[:, kept] / np.abs(design.X[:, kept]).max(axis=0)
     ends, others = X[side != 0] * side[side != 0, None], X[side == 0]
+    if len(others) and np.linalg.matrix_rank(others) == len(kept):  # every combination moves one of these rows
+        return []
+    from scipy.optimize import linprog  # here, because few models come this far, and it takes a tenth of a second
+
     found = linprog(
         -ends.sum(axis=0), A_ub=-ends, b_ub=np.zeros(len(ends)), A_eq=others if len(others) else None,
         b_eq=np.zeros(len(others)) if len(others) else None, bounds=(-1, 1), method="highs",

@@ -102,6 +102,7 @@ def _bayesmm(case: Case, data: pd.DataFrame, settings: Settings, **how: str):
     return bmm.fit(
         case.formula,
         data,
+        family=case.family,
         draws=settings.draws,
         tune=settings.tune,
         chains=settings.chains,
@@ -123,7 +124,7 @@ def bambi_nutpie(case: Case, data: pd.DataFrame, settings: Settings):
 def _bambi(case: Case, data: pd.DataFrame, settings: Settings, method: str):
     import bambi
 
-    return bambi.Model(case.bambi, data).fit(
+    return bambi.Model(case.bambi, data, family=case.family).fit(
         draws=settings.draws,
         tune=settings.tune,
         chains=settings.chains,
@@ -134,7 +135,7 @@ def _bambi(case: Case, data: pd.DataFrame, settings: Settings, method: str):
 
 
 def read_bayesmm(fit) -> Sampled:
-    """Return the coefficients, sds, sigma and correlations of a fit."""
+    """Return the coefficients, sds, correlations, and sigma or what else its family has, of a fit."""
     posterior, design = fit.tree["posterior"].to_dataset(), fit.design
     parameters = {f"beta[{name}]": _draws(posterior["beta"].sel(coef=name)) for name in design.coefficients}
     for block in design.blocks:
@@ -145,7 +146,8 @@ def read_bayesmm(fit) -> Sampled:
             corr = posterior[f"corr_{block.name}"].transpose("chain", "draw", ...).to_numpy()
             pairs = [(part[i], part[j]) for part in block.partition for i in range(len(part)) for j in range(i)]
             parameters |= {f"corr_{block.name}[{names[i]}, {names[j]}]": corr[:, :, i, j] for i, j in pairs}
-    return Sampled(parameters | {"sigma": _draws(posterior["sigma"])}, _divergences(fit.tree))
+    parameters |= {name: _draws(posterior[name]) for name in design.family.auxiliaries}
+    return Sampled(parameters, _divergences(fit.tree))
 
 
 def read_bambi(tree: xr.DataTree) -> Sampled:
@@ -257,6 +259,11 @@ _ROWS = (
 )
 CONTESTANTS: dict[str, Contestant] = {contestant.name: contestant for contestant in _ROWS}
 BASELINE = {SAMPLING: "marginal", MAXIMISATION: "reml", GRADIENT: "gradient"}
+
+
+def baseline(case: Case, kind: str) -> str:
+    """Return the contestant that ratios are to: bayesmm as it comes, by the explicit graph if there is no other."""
+    return "explicit" if kind == SAMPLING and BASELINE[kind] in case.absent else BASELINE[kind]
 
 
 def entrants(case: Case) -> list[Contestant]:

@@ -48,6 +48,8 @@ class Case:
         Contestants that can not run this case, printed as such.
     slow : tuple of str
         Contestants left out of a quick run.
+    family : str
+        Its name is the same in bayesmm and in bambi.
     keep_effects : bool
         Whether bayesmm's draws of the random effects are kept.
     copies : int
@@ -64,6 +66,7 @@ class Case:
     notes: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     slow: tuple[str, ...] = ()
+    family: str = "gaussian"
     keep_effects: bool = True
     copies: int = 1
 
@@ -128,6 +131,35 @@ def large(rows: int = 73_000, students: int = 2972, lecturers: int = 1128) -> pd
     return pd.DataFrame({"y": y + 1.18 * rng.normal(size=rows), "x": x, "s": s, "d": d})
 
 
+def esoph() -> pd.DataFrame:
+    from bayesmm import load_dataset
+
+    return load_dataset("esoph")
+
+
+def binary(count: int = 500, rows: int = 8) -> pd.DataFrame:
+    """Return 0 and 1 for `count` groups of few rows, which say little about each group."""
+    import numpy as np
+    import pandas as pd
+
+    rng = np.random.default_rng(SEED)
+    g, x = np.repeat(np.arange(count), rows), rng.normal(size=count * rows)
+    eta = -0.5 + 0.8 * x + rng.normal(size=count)[g]
+    return pd.DataFrame({"y": rng.binomial(1, 1 / (1 + np.exp(-eta))), "x": x, "g": _labels("g", g)})
+
+
+def counts(subjects: int = 40, items: int = 30) -> pd.DataFrame:
+    """Return a count for each pair of a subject and an item."""
+    import numpy as np
+    import pandas as pd
+
+    rng = np.random.default_rng(SEED)
+    s, i = (a.ravel() for a in np.meshgrid(np.arange(subjects), np.arange(items), indexing="ij"))
+    x = rng.normal(size=len(s))
+    eta = 0.5 + 0.3 * x + 0.5 * rng.normal(size=subjects)[s] + 0.4 * rng.normal(size=items)[i]
+    return pd.DataFrame({"y": rng.poisson(np.exp(eta)), "x": x, "subject": _labels("s", s), "item": _labels("i", i)})
+
+
 def _labels(letter: str, codes):
     import pandas as pd
 
@@ -142,6 +174,11 @@ COMPONENTS = "only independent components beside the first factor: a simpler mod
 
 def _left_out(names: tuple[str, ...], reason: str) -> dict[str, str]:
     return dict.fromkeys(names, reason)
+
+
+GENERALISED = _left_out(MAXIMISERS, "run for its posterior only") | _left_out(
+    ("importance",), "independent draws are for Gaussian models"
+)
 
 
 _ROWS = (
@@ -213,6 +250,37 @@ _ROWS = (
         mixedlm="y ~ x + (1 | s) + (1 | d)",
         absent=_left_out(SAMPLERS, "run for its maximum only")
         | _left_out(("statsmodels",), "a dense matrix of rows x rows would take 43 GB"),
+    ),
+    Case(
+        "esoph",
+        "esoph, Poisson, 88 rows, 6 groups with slopes",
+        "ncases ~ ncontrols + (1 + ncontrols | agegp)",
+        esoph,
+        bambi="ncases ~ ncontrols + (1 + ncontrols | agegp)",
+        notes=_left_out(BAMBI, NO_CORRELATION),
+        absent=GENERALISED,
+        family="poisson",
+    ),
+    Case(
+        "binary",
+        "Bernoulli, simulated, 4,000 rows, 500 groups",
+        "y ~ x + (1 | g)",
+        binary,
+        bambi="y ~ x + (1 | g)",
+        absent=GENERALISED,
+        slow=("bambi-pymc",),
+        family="bernoulli",
+    ),
+    Case(
+        "counts",
+        "Poisson, simulated, 1,200 rows, 40 x 30 levels",
+        "y ~ x + (1 | subject) + (1 | item)",
+        counts,
+        bambi="y ~ x + (1 | subject) + (1 | item)",
+        absent=GENERALISED
+        | _left_out(("marginal",), "crossed effects are not integrated out: explicit is the default"),
+        slow=("bambi-pymc",),
+        family="poisson",
     ),
 )
 CASES: dict[str, Case] = {case.name: case for case in _ROWS}

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contestants import BASELINE, CONTESTANTS, GRADIENT, MAXIMISATION, SAMPLING, Contestant, entrants
+from benchmarks.contestants import (
+    BASELINE,
+    CONTESTANTS,
+    GRADIENT,
+    MAXIMISATION,
+    SAMPLING,
+    Contestant,
+    baseline,
+    entrants,
+)
 from benchmarks.measures import Spread, ratios, spread
 from benchmarks.models import CASES, Case
 
@@ -65,11 +74,11 @@ def tables(records: list[Record]) -> Iterable[Table]:
 
 
 def sampling_table(case: Case, records: list[Record], suffix: str = "") -> Table:
-    """Return who sampled how fast: times and effective draws, and their ratios to the marginal graph."""
+    """Return who sampled how fast: times and effective draws, and their ratios to `baseline`."""
     header = (
         "", "runs", "wall, s", "x wall", "hot, s", "min ESS", "ESS/s", "/ ESS/s", "peak, MiB", "R-hat", "divergent"
     )  # fmt: skip
-    base = BASELINE[SAMPLING]
+    base = baseline(case, SAMPLING)
     wall, ess = by_repetition(records, base, "seconds"), by_repetition(records, base, "ess_per_second")
 
     def row(name: str, done: list[Record]) -> tuple[str, ...]:
@@ -267,7 +276,7 @@ def about(records: list[Record]) -> tuple[str, ...]:
 # --- output -----------------------------------------------------------------------------------------------------------
 
 LEGEND = (
-    "Medians over the runs; ratios are to bayesmm's first row, within each repetition, with their range over these.",
+    "Medians over the runs; ratios, with their range, are to bayesmm's first row that ran, within each repetition.",
     "x wall: how many times longer; / ESS/s: how many times fewer effective draws a second; min ESS: worst parameter.",
 )
 

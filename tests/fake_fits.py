@@ -51,6 +51,9 @@ def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messa
         offset=np.zeros(rows),
         n=rows,
         p=len(coefficients),
+        has_intercept="Intercept" in coefficients,
+        row_labels=np.arange(rows),
+        rows=np.arange(rows),
         messages=tuple(messages),
         aliased=tuple(aliased),
     )
@@ -97,13 +100,20 @@ def fake_point(design, method="REML", sds=None, corrs=None, sigma=25.0, beta=Non
     return PointFit(**(fields | changes))
 
 
+class FakePriors(dict):
+    """Priors that name no parameter, and how they print."""
+
+    def __str__(self):
+        return "beta ~ Normal(0, 1)"
+
+
 @dataclass(frozen=True)
 class FakeModel:
     """A model whose maximised fits are given; no "MAP" means a prior without a density."""
 
     design: object
     points: dict = field(default_factory=dict)
-    priors: str = "beta ~ Normal(0, 1)"
+    priors: dict = field(default_factory=lambda: FakePriors())
     family: object = field(default_factory=lambda: SimpleNamespace(name="gaussian"))
 
     def maximize(self, method="REML"):
@@ -173,3 +183,30 @@ def fake_fit(design=None, draws=None, stats="good", record=None, points=None, se
     stats = fake_stats(chains, length) if stats == "good" else stats
     points = {m: fake_point(design, m) for m in ("REML", "ML", "MAP")} if points is None else points
     return Fit(FakeModel(design, points), fake_tree(design, draws, stats, record))
+
+
+def posterior_near(model, draws=200, spread=0.01, fixed=(), **values):
+    """Return a posterior of a real model: draws about its maximised fit with an sd of `spread` times each value."""
+    point, design, rng = model.maximize(), model.design, np.random.default_rng(0)
+    shape = (4, draws)
+
+    def about(centre):
+        centre = np.asarray(centre, dtype=float)
+        return centre + spread * np.abs(centre) * rng.normal(size=(*shape, *centre.shape))
+
+    found = {"beta": (("coef",), about(point.beta))}
+    for name in design.family.auxiliaries:
+        centre = values.get(name, point.auxiliaries[name])
+        found[name] = ((), np.full(shape, centre) if name in fixed else about(centre))
+    for block, Sigma, modes in zip(design.blocks, point.covariances, point.modes, strict=True):
+        sds, dim = np.sqrt(np.diag(Sigma)), f"{block.name}_term"
+        found[f"sd_{block.name}"] = ((dim,), about(sds))
+        found[f"b_{block.name}"] = ((block.name, dim), about(modes))
+        if block.correlated:
+            R = np.clip(Sigma / np.outer(sds, sds), -0.99, 0.99) + rng.normal(size=(*shape, 1, 1)) * 0.001
+            i = np.arange(len(R[0, 0]))
+            R[..., i, i] = 1.0
+            found[f"corr_{block.name}"] = ((dim, f"{dim}_bis"), R)
+    tree = fake_tree(design, found, fake_stats(4, draws))
+    tree["posterior"] = tree["posterior"].to_dataset().assign_coords(chain=np.arange(4), draw=np.arange(draws))
+    return Fit(model, tree)

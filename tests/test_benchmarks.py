@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
+import bayesmm as bmm
 from benchmarks import report, run
-from benchmarks.contestants import BASELINE, CONTESTANTS, SAMPLING, entrants
+from benchmarks.contestants import BASELINE, CONTESTANTS, SAMPLING, Settings, baseline, entrants
 from benchmarks.measures import Spread, per_second, quality, ratios, spread
 from benchmarks.models import CASES
 from benchmarks.one import finite
@@ -113,6 +114,14 @@ def test_a_time_limit_bounds_the_ratio_and_a_failure_is_told():
     assert "bayesmm, independent draws: no such sampler" in table.notes
 
 
+def test_crossed_counts_are_compared_with_the_explicit_graph():
+    ours, theirs = sampled("explicit", 0, 4.0, 2000.0), sampled("bambi-nutpie", 0, 12.0, 2000.0)
+    rows, table = cells([record | {"case": "counts"} for record in (ours, theirs)])
+    assert rows["bambi, nutpie NUTS"]["x wall"] == rows["bambi, nutpie NUTS"]["/ ESS/s"] == "3"
+    assert rows["bayesmm, marginal, NUTS"]["wall, s"] == "not run"
+    assert any("crossed effects are not integrated out" in note for note in table.notes)
+
+
 def maximised(contestant, hot, criterion, **entries):
     record = {"case": "immune", "contestant": contestant, "repetition": 0, "caches": "warm", "status": "done"}
     record |= {"settings": {}, "seconds": 1.0, "seconds_hot": hot, "criterion": criterion, "peak_mib": 300.0}
@@ -174,6 +183,24 @@ def test_every_contestant_of_a_case_has_its_formula():
             elif one.name in ("mixedlm", "statsmodels"):
                 assert getattr(case, one.name), case.name
     assert CONTESTANTS[BASELINE[SAMPLING]].kind == SAMPLING
+
+
+@pytest.mark.parametrize(
+    ("name", "effects", "rows"), [("esoph", "marginal", 88), ("binary", "marginal", 4000), ("counts", "explicit", 1200)]
+)
+def test_the_generalised_cases_are_what_they_say_and_their_baseline_is_the_default(name, effects, rows):
+    case = CASES[name]
+    model = bmm.Model(case.formula, case.data(), family=case.family)
+    assert model.design.n == rows
+    assert model.effects() == effects == baseline(case, SAMPLING)
+    assert baseline(CASES["sleepstudy"], SAMPLING) == BASELINE[SAMPLING]
+
+
+def test_the_parameters_of_a_generalised_fit_have_no_sigma():
+    fit = CONTESTANTS["marginal"].fit(CASES["esoph"], CASES["esoph"].data(), Settings(20, 20, 2, 1))
+    found = CONTESTANTS["marginal"].read(fit).parameters
+    assert len(found) == 5 and "sigma" not in found  # two coefficients, two sds, a correlation
+    assert {array.shape for array in found.values()} == {(2, 20)}
 
 
 def test_a_process_that_outlives_its_limit_is_a_timeout(tmp_path):

@@ -55,7 +55,7 @@ def diverge_at_small_sds():
 
 def test_a_good_posterior_passes_every_check():
     checks = fake_fit().checks()
-    assert [check.name for check in checks] == NAMES
+    assert [check.name for check in checks][: len(NAMES)] == NAMES  # and then those of test_checks_model.py
     assert all(check.ok for check in checks), failures(fake_fit())
     assert verdict(checks).startswith("Checks passed: R-hat <= 1.0")
     assert verdict(checks).endswith("no divergence.")

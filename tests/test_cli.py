@@ -366,6 +366,12 @@ def test_maximize_prints_the_fit_and_writes_its_tables(run, tmp_path):
     assert all(path.name in out for path in (tmp_path / "ml").iterdir())
 
 
+def test_a_method_that_the_family_has_not_is_one_line(run):
+    code, _, err = run("maximize", "esoph", "ncases ~ (1 | agegp)", "--family", "poisson", "--method", "reml")
+    assert code == 2
+    assert err.startswith("bayesmm: REML is defined for gaussian models") and err.count("\n") == 1
+
+
 def test_an_optimum_that_was_not_found_is_an_exit_code(run, monkeypatch):
     class Point:
         converged = False

@@ -105,6 +105,13 @@ def test_the_mode_of_draws_has_an_error_of_its_own():
     assert verdict(mean=10.6, median=10.4, map=nan, mode=10.36) == "disagree"
 
 
+def test_without_a_marginal_mode_the_priors_are_not_acquitted():
+    shifted = dataclasses.replace(AGREEING, mean=10.6, median=10.6)
+    assert "neither the priors" in judge(shifted).cause(shifted)
+    unknown = dataclasses.replace(shifted, map=float("nan"))
+    assert "what the priors do can not be told here" in judge(unknown).cause(unknown)
+
+
 def test_a_shift_without_a_tail_is_no_skew():
     assert verdict(mean=10.6, median=10.6) == "disagree"
     assert verdict(mean=10.6, median=10.7) == "disagree"  # the tail is on the other side

@@ -1,5 +1,6 @@
 """NUTS without PyMC: the compiled log posterior against the graph's, its gradient, its cache, and what it gives."""
 
+import ast
 import json
 import os
 import subprocess
@@ -23,6 +24,9 @@ from bayesmm.graph.interpreted import without_compiler
 from bayesmm.marginal.compiled import keyed, pack, source_version
 from bayesmm.marginal.coordinates import INTERVAL, LOG, factors, partial_correlations, values
 from bayesmm.marginal.coordinates import natural as natural_
+from bayesmm.marginal.kernels import LAPACK_FROM
+from bayesmm.marginal.kernels import _inverse as inverse_
+from bayesmm.marginal.kernels import factorise as factorise_
 from bayesmm.marginal.prior_codes import log_prior as log_prior_
 from bayesmm.marginal.prior_codes import prior_row
 from bayesmm.priors import Prior
@@ -37,6 +41,16 @@ SHORT = dict(draws=40, tune=60, chains=2, seed=3, progress=False)
 # 1e5 times sigma) the two orders of operations differ in the tenth digit.
 RTOL = 1e-10
 STEP, SLOPE_RTOL = 1e-6, 1e-5  # central differences of a function of size 1e3: rounding leaves 1e-7
+
+
+@numba.njit
+def factorise(a):
+    return factorise_(a)
+
+
+@numba.njit
+def inverse(L, active):
+    return inverse_(L, active)
 
 
 @numba.njit
@@ -280,7 +294,8 @@ def test_nothing_to_sample_and_a_wrong_argument_are_sentences(model):
 
 def test_a_bad_start_names_the_prior(model):
     bad = replace(marginal(model.design, model.priors, model._integrated), centre=np.full(4, 500.0))
-    with pytest.raises(ValueError, match=r"no chain can start, .*prior of sd_Subject\[Days\], HalfStudentT.* is -inf at"):
+    said = r"no chain can start, .*prior of sd_Subject\[Days\], HalfStudentT.* is -inf at"
+    with pytest.raises(ValueError, match=said):
         check_start(bad, model.priors)
 
 
@@ -353,3 +368,36 @@ def test_the_posterior_is_that_of_the_graph(model):
         error = np.hypot(mcse(direct)[name].values, mcse(graph)[name].values)
         gap = (direct[name].mean(("chain", "draw")) - graph[name].mean(("chain", "draw"))).values
         assert (np.abs(gap) < 5 * error).all()
+
+
+def test_a_function_for_compiled_functions_raises_when_python_calls_it():
+    with pytest.raises(TypeError, match="log_prior is compiled for compiled functions only; call it from one"):
+        log_prior_(0, 0, np.zeros(3), 1.0)
+
+
+def test_all_compiled_code_of_the_core_has_one_key_on_disk():
+    """Numba's own cache looks at one file only, so that a change elsewhere would leave old code in use."""
+    for path in sorted((ROOT / "bayesmm" / "marginal").glob("*.py")):
+        found = [
+            node.lineno
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Attribute | ast.Name)
+            and (node.attr if isinstance(node, ast.Attribute) else node.id) in ("njit", "jit", "cfunc", "vectorize")
+        ]
+        assert path.name == "compiled.py" or not found, f"{path.name}, lines {found}"
+
+
+@pytest.mark.parametrize("m", [3, LAPACK_FROM + 5], ids=["compiled loops", "LAPACK"])
+def test_the_inverse_is_that_of_the_leading_block(m):
+    rng = np.random.default_rng(1)
+    half = rng.normal(size=(m, 2 * m))
+    M, active = half @ half.T, m - 1
+    L = M.copy()
+    assert factorise(L)
+    np.testing.assert_allclose(np.tril(L), np.linalg.cholesky(M), rtol=1e-9, atol=1e-12)
+    found = inverse(L, active)
+    np.testing.assert_allclose(found[:active, :active], np.linalg.inv(M[:active, :active]), rtol=1e-9, atol=1e-12)
+    assert not found[active:].any()
+    assert not found[:, active:].any()
+    M[1, 1] = -1.0
+    assert not factorise(M)

@@ -480,3 +480,11 @@ def test_equations(family):
 def test_the_equation_of_a_weighted_count():
     model = make(counts(), "poisson", weights="n")
     assert r"\mathrm{Poisson}(\mu_{i})\quad \text{(row } i \text{ counted } w_{i} \text{ times)}" in model.equation()
+
+
+def test_counts_beyond_all_data_are_named():
+    model = make(changed(counts(), 5, 1e15), "poisson")
+    assert [text for text in said(model, "warning") if "ever counted" in text] == [
+        "'y' is 1e+15 in row 5, more than is ever counted; is it a count?"
+    ]
+    assert not [text for text in said(make(changed(counts(), 5, 1e9), "poisson")) if "ever counted" in text]

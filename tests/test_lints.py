@@ -47,6 +47,26 @@ def immune(request):
     return data.assign(FamID=data["FamID"].astype(int), IndID=data["IndID"].astype(int))
 
 
+def test_two_names_of_the_same_groups_are_said():
+    data = grid()
+    data["again"] = data["g"].str.replace("g", "G")
+    text = (
+        "'g' and 'again' divide the rows into the same 6 groups, so the data give only the sum of their variances "
+        "(Intercept); leave one out"
+    )
+    assert ("warning", text) in messages("y ~ x + (1 | g) + (1 | again)", data)
+    assert not any("same 6 groups" in said for said in texts("y ~ x + (1 | g) + (0 + x | again)", data))
+    data.loc[0, "again"] = "G5"
+    assert not any("same 6 groups" in said for said in texts("y ~ x + (1 | g) + (1 | again)", data))
+
+
+def test_a_count_has_no_residual_to_tell_an_effect_of_each_row_from():
+    data = grid().assign(row=lambda d: np.arange(len(d)), k=lambda d: np.arange(len(d)) % 5)
+    said = [m.text for m in bmm.Model("k ~ x + (1 | row)", data, family="poisson").design.messages]
+    assert not any("residual" in text for text in said)
+    assert any("overdispersion" in text for text in said)
+
+
 # the documents' own examples ------------------------------------------------------------------------------------------
 
 

@@ -173,6 +173,12 @@ def test_fits_that_can_not_be_compared(other, message):
         bmm.lrt(fit(INTERCEPTS), other())
 
 
+@pytest.mark.parametrize("test", [lambda: bmm.lrt(fit(INTERCEPTS), "x"), lambda: bmm.anova("x")])
+def test_what_is_no_fit_is_said(test):
+    with pytest.raises(TypeError, match=r"expected a fit by maximize\(\), a PointFit, not an object of type str"):
+        test()
+
+
 def test_anova_of_several_takes_no_degrees_of_freedom():
     with pytest.raises(ValueError, match="ddf='satterthwaite' is for the terms of one fit, and 2 were given"):
         bmm.anova(fit(INTERCEPTS), fit(SLEEP), ddf="satterthwaite")

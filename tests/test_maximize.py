@@ -260,6 +260,11 @@ def test_aliased_column_is_nan_and_the_rest_as_without_it():
         (dict(method="reml"), r"method must be one of REML, ML, MAP, not 'reml'; did you mean 'REML'\?"),
         (dict(nagq=7), "nagq must be 1 for the gaussian family"),
         (
+            dict(start=3),
+            r"start should be a mapping of places to numbers, such as \{'sd_Subject\[Intercept\]': 1.0\}, not 3",
+        ),
+        (dict(start={"sigma": "25"}), r"start\['sigma'\] should be a number, not '25'"),
+        (
             dict(start={"sd_Subject[Dais]": 1.0}),
             r"which is no standard deviation or correlation of the model.*did you mean 'sd_Subject\[Days\]'\?",
         ),

@@ -1,5 +1,7 @@
 """The figures show the numbers they claim to, whatever the names, for 4 groups and for 1,000."""
 
+from types import SimpleNamespace
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +13,8 @@ import bayesmm as bmm
 from bayesmm import plots
 from bayesmm.drawing import ACCENT, INK, plain
 from bayesmm.io import slug
+from bayesmm.plots import components
+from bayesmm.points import estimate
 
 PNG = b"\x89PNG\r\n\x1a\n"
 EVIL = ["a_$b^$", "_hidden", "<script>alert(1)</script>", "$\\frac$", "x" * 5000, "new\nline", r"\$x$"]
@@ -22,6 +26,19 @@ def headless():
     matplotlib.use("Agg", force=True)
     yield
     plt.close("all")
+
+
+@pytest.fixture(autouse=True)
+def profiled(monkeypatch):
+    """Give the fakes, which have no likelihood, profile intervals of 0.8 to 1.3 times the estimate."""
+
+    def fake_profiles(point, parameters, level):
+        assert level == 0.95
+        values = [estimate(point, p) for p in parameters]
+        pairs = zip(parameters, values, strict=True)
+        return [SimpleNamespace(parameter=p.label, lower=0.8 * v, upper=1.3 * v) for p, v in pairs]
+
+    monkeypatch.setattr(components, "profiles", fake_profiles)
 
 
 def lines(ax, colour):
@@ -51,9 +68,28 @@ def test_each_variance_parameter_has_its_panel_with_both_fits_marked():
     assert [lines(ax, INK)[0] for ax in axes] == pytest.approx([20.0, 5.0, 0.0, 25.0])  # the MAP of the fake model
     draws = fit.tree["posterior"]["sigma"].values
     assert points(axes[3], "o").get_xdata()[0] == pytest.approx(draws.mean())
-    assert key(axes[0].figure) == ["posterior density", "posterior mean", "95 % interval", "REML", "MAP"]
+    assert key(axes[0].figure) == [
+        "posterior density",
+        "posterior mean and 95 % interval",
+        "REML",
+        "its 95 % profile interval",
+        "MAP",
+    ]
+    assert points(axes[1], "|").get_xdata() == pytest.approx([0.8 * 4.5, 1.3 * 4.5])
     assert axes[1].get_xlabel() == "sd, in units of Reaction per unit of Days"
     assert [ax.get_subplotspec().colspan.start for ax in axes] == [0, 1, 0, 1]  # four panels: two rows of two
+
+
+def test_profile_intervals_come_from_a_table_or_are_left_out():
+    fit = fake_fit()
+    table = pd.DataFrame({"lower": [20.0], "upper": [31.0]}, index=["sigma"])
+    axes = plots.plot_variances(fit, intervals=table)
+    assert list(points(axes[3], "|").get_xdata()) == [20.0, 31.0]
+    assert not [line for line in axes[0].lines if line.get_marker() == "|"]
+    for kept in ({"intervals": False}, {"point": fake_point(fit.design, "MAP")}):
+        axes = plots.plot_variances(fit, **kept)
+        assert not [line for ax in axes for line in ax.lines if line.get_marker() == "|"]
+        assert "its 95 % profile interval" not in key(axes[0].figure)
 
 
 def test_a_far_estimate_is_still_in_view():

@@ -239,6 +239,11 @@ def test_binomial_responses_need_trials(counts):
     np.testing.assert_array_equal(
         flat(named.predict(counts, kind="response", seed=1)), flat(made.predict(kind="response", seed=1))
     )
+    share = invented(bmm.Model("k / n ~ x + (1 | g)", counts, family="binomial"))  # the trials are a column here too
+    assert np.array_equal(
+        flat(share.predict(counts, kind="response", seed=1)),
+        flat(share.predict(counts, kind="response", trials="n", seed=1)),
+    )
     for trials, text in (
         (None, "responses of a binomial model on other data need trials=: a column's name, or the numbers"),
         ("m", "the trials column 'm' is not in the data (columns: g, x, n, y, k)"),
@@ -453,6 +458,7 @@ def test_odd_data_are_fine(nested, predict):
     shape = lambda made: len(made) if isinstance(made, pd.DataFrame) else made.draws.shape[2]  # noqa: E731
     values = lambda made: (made if isinstance(made, pd.DataFrame) else made.to_frame()).iloc[:, 0].to_numpy()  # noqa: E731
     assert shape(predict(data.iloc[:0])) == 0  # K07
+    assert values(predict(data.iloc[:0])).shape == (0,)
     expected = values(predict(data))
     for given in (
         data.drop(columns=["y", "w"]).assign(extra=1),  # K08

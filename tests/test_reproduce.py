@@ -230,6 +230,14 @@ def test_the_command_names_wrong_input(run, tmp_path, nowhere):
     assert "there is no .toml file" in err
 
 
+def test_a_start_that_the_model_has_not_is_one_line(run, tmp_path):
+    text = (ROOT / "models" / "sleepstudy_slopes.toml").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(text + "\n[start]\nfoo = 3\n", encoding="utf-8")
+    code, _, err = run("--no-sample", tmp_path / "mine.toml")
+    assert code == 2
+    assert err.startswith("bayesmm: mine.toml: start names 'foo'") and err.count("\n") == 1
+
+
 def test_two_results_of_one_name_would_overwrite_each_other(run, tmp_path):
     write(tmp_path)
     code, _, err = run("--no-sample", tmp_path, tmp_path / "study.toml", "--out", tmp_path / "out")

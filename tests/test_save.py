@@ -495,7 +495,7 @@ def test_a_file_that_claims_more_than_it_holds(saved):
         group = file["posterior"]
         del group["sigma"]
         group.create_dataset("sigma", shape=(1, 10**9), dtype="f8", chunks=(1, 10**6))
-    refused(saved, "claim to hold 8,000,")
+    refused(saved, r"claim to hold \d+,\d{3},\d{3},\d{3}$")  # xarray may count the variable's index, too
 
 
 def test_the_byte_order_does_not_change_a_checksum():

@@ -14,9 +14,12 @@ from bayesmm.formula import Bar, Formula
 
 
 def make_blocks(
-    formula: Formula, values: Values, scope: Scope
+    formula: Formula, values: Values, scope: Scope, residual: bool = True
 ) -> tuple[tuple[Block, ...], tuple[tuple[Coding, ...], ...], tuple[Grouping, ...]]:
-    """Return one block per grouping factor, and what encodes it: all group terms on the same factor are one block."""
+    """Return one block per grouping factor, and what encodes it: all group terms on the same factor are one block.
+
+    `residual` says whether the family has a residual standard deviation, from which the effects must be told apart.
+    """
     together: dict[tuple[str, ...], list[Bar]] = {}
     for bar in formula.bars:
         together.setdefault(tuple(column.name for column in bar.group), []).append(bar)
@@ -26,7 +29,7 @@ def make_blocks(
         grouping, index = learn_grouping(factors, scope)
         block, coded = _block(name, grouping, index, bars, values)
         for bar, coding in zip(bars, coded, strict=True):
-            _say_about_effects(bar, matrix_names(coding, values), block, scope)
+            _say_about_effects(bar, matrix_names(coding, values), block, scope, residual)
         blocks.append(block)
         codings.append(coded)
         groupings.append(grouping)
@@ -54,15 +57,15 @@ def _block(
     return block, tuple(codings)
 
 
-def _say_about_effects(bar: Bar, names: Sequence[Sequence[str]], block: Block, scope: Scope) -> None:
+def _say_about_effects(bar: Bar, names: Sequence[Sequence[str]], block: Block, scope: Scope, residual: bool) -> None:
     """Apply lme4's check.nobs.vs.nRE to a group term, and say where ``||`` differs from lme4's."""
     n, effects = len(block.index), len(block.levels) * sum(map(len, names))
-    if bar.correlated and effects >= n:
+    if bar.correlated and (effects >= n if residual else effects > n):
+        found = f"{bar} has {effects:,} random effects for {n:,} rows, so their standard deviations"
         scope.say(
-            warning(
-                f"{bar} has {effects:,} random effects for {n:,} rows, so their standard deviations and the residual's "
-                "are told apart by the priors alone"
-            )
+            warning(f"{found} and the residual's are told apart by the priors alone")
+            if residual
+            else warning(f"{found} rest largely on the priors")
         )
     wide = [term for term in names if len(term) > 1]
     if not bar.correlated and wide:

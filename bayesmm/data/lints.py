@@ -338,6 +338,23 @@ def fixed_and_random(look: Look) -> list[Message]:
     return said
 
 
+def same_groups(look: Look) -> list[Message]:
+    """Grouping factors that divide the rows into the same groups, so that only the sum of their variances is seen."""
+    said = []
+    for a, b in combinations(look.blocks, 2):
+        both = [column for column in a.columns if column in b.columns]
+        if len(a.levels) != len(b.levels) or not both:
+            continue
+        partner = np.zeros(len(a.levels), dtype=np.intp)
+        partner[a.index] = b.index
+        if np.array_equal(partner[a.index], b.index) and len(set(partner)) == len(partner):
+            found = f"'{a.group}' and '{b.group}' divide the rows into the same {len(a.levels):,} groups"
+            said.append(
+                warning(f"{found}, so the data give only the sum of their variances ({listing(both)}); leave one out")
+            )
+    return said
+
+
 def dominant_levels(look: Look) -> list[Message]:
     """Grouping factors with most of the rows in one level."""
     said = []
@@ -362,6 +379,7 @@ LINTS: tuple[Callable[[Look], list[Message]], ...] = (
     reused_ids,
     shared_ids,
     fixed_and_random,
+    same_groups,
     constant_slopes,
     slopes_without_mean,
     dominant_levels,

@@ -48,10 +48,7 @@ class MarginalLikelihood(Op):
         """Evaluate in Python, for the back ends other than Numba."""
         T, sigma, lam, mean, *data = inputs
         *arrays, rWr, size, D = data
-        try:
-            values = _log_density(T, float(sigma), lam, mean, *arrays, float(rWr), size, D)
-        except np.linalg.LinAlgError:  # from LAPACK, where the rest is large
-            values = _outside(T, lam, mean)
+        values = _log_density(T, float(sigma), lam, mean, *arrays, float(rWr), size, D)
         for storage, value in zip(outputs, values, strict=True):
             storage[0] = np.asarray(value)
 
@@ -85,7 +82,7 @@ def _log_density(
     nu = size[0]
     for j in range(D.shape[0]):
         nu -= 1.0 - D[j]
-    ok, logdet, quad, _, d_T, d_lam, d_mean = from_arrays(leading, rest, rWr, T, sigma, nu, FixedPrior(mean, lam, D))
+    ok, logdet, quad, d_T, d_lam, d_mean = from_arrays(leading, rest, rWr, T, sigma, nu, FixedPrior(mean, lam, D))
     if not ok:
         return _outside(T, lam, mean)
     value = -0.5 * (nu * np.log(2 * np.pi * sigma**2) - size[1] + logdet + quad / sigma**2)
@@ -102,13 +99,10 @@ def _funcify(op, node=None, **_):
         rest_A, rest_z, rest_q, rest_levels, rWr, size, D,
     ):  # fmt: skip
         packed = np.ascontiguousarray(T)  # of a single sd PyTensor makes a view of any strides, which has no reshape
-        try:
-            value, d_T, d_sigma, d_lam, d_mean = _log_density(
-                packed, sigma.item(), lam, mean, count, A, start, columns, coupling, sum_z, sum_zz,
-                rest_A, rest_z, rest_q, rest_levels, rWr.item(), size, D,
-            )  # fmt: skip
-        except Exception:  # Numba knows no other: LAPACK's LinAlgError, as in `perform`
-            value, d_T, d_sigma, d_lam, d_mean = _outside(packed, lam, mean)
+        value, d_T, d_sigma, d_lam, d_mean = _log_density(
+            packed, sigma.item(), lam, mean, count, A, start, columns, coupling, sum_z, sum_zz,
+            rest_A, rest_z, rest_q, rest_levels, rWr.item(), size, D,
+        )  # fmt: skip
         return np.asarray(value), d_T, np.asarray(d_sigma), d_lam, d_mean
 
     return marginal_likelihood, _source_version()

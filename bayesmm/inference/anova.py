@@ -42,6 +42,11 @@ class Anova:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        from bayesmm.report.notebook import table_html
+
+        return table_html([self.title, f"Response: {self.response}"], self.table)
+
 
 def anova(point: PointFit, *more: PointFit, ddf: str | None = None, refit: bool = True) -> Anova | LikelihoodRatio:
     """Test the terms of one model in their order, or several models against one another.

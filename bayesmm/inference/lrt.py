@@ -9,7 +9,7 @@ import pandas as pd
 from bayesmm.errors import DataError
 from bayesmm.inference.nesting import Step, compare_designs
 from bayesmm.inference.tails import chi2_tail
-from bayesmm.inference.terms import family_text
+from bayesmm.inference.terms import check_point, family_text
 from bayesmm.inference.text import frame_lines
 from bayesmm.layout import shorten, wrap
 from bayesmm.maximize import maximize
@@ -50,6 +50,12 @@ class LikelihoodRatio:
         return "\n".join(["Likelihood ratio test", *names, "", *frame_lines(shown), *([""] if notes else []), *notes])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from bayesmm.report.notebook import table_html
+
+        models = [f"{i}: {text}" for i, text in enumerate(self.models, start=1)]
+        return table_html(["Likelihood ratio test", *models, *self.notes], self.table.dropna(axis="columns", how="all"))
 
 
 def lrt(a: PointFit, b: PointFit, *more: PointFit, refit: bool = True) -> LikelihoodRatio:
@@ -97,6 +103,8 @@ def lrt(a: PointFit, b: PointFit, *more: PointFit, refit: bool = True) -> Likeli
 
 def _check_comparable(points: tuple[PointFit, ...]) -> None:
     """Raise a DataError unless all fits are of the same response, rows, weights and family."""
+    for point in points:
+        check_point(point)
     first = points[0].design
     for number, point in enumerate(points, start=1):
         design = point.design

@@ -53,8 +53,15 @@ def family_text(design: Design) -> str:
     return family.name if family.link == family.links[0] else f"{family.name}, link {family.link}"
 
 
+def check_point(point: object) -> None:
+    """Raise a TypeError where something else than what maximize() returns is given to a test."""
+    if not isinstance(point, PointFit):
+        raise TypeError(f"expected a fit by maximize(), a PointFit, not an object of type {type(point).__name__}")
+
+
 def check_gaussian(point: PointFit, wanted: str) -> None:
     """Raise a DataError where `wanted`, a phrase, is asked of a fit that is not a Gaussian likelihood's maximum."""
+    check_point(point)
     if not point.design.family.gaussian:
         raise DataError(
             f"{wanted} is for the gaussian family, and this model's is {family_text(point.design)}; use the Wald tests "

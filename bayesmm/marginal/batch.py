@@ -8,9 +8,10 @@ import math
 
 import numpy as np
 
-from bayesmm.marginal.compiled import compiled
+from bayesmm.marginal.compiled import call, compiled, zero_matrix, zeros
 from bayesmm.marginal.crossproducts import CrossProducts, Floats
-from bayesmm.marginal.kernels import LAPACK_FROM, cholesky, dot, eliminate, solve_lower, times_lambda
+from bayesmm.marginal.kernels import dot, factorise, row_times_lambda, solve_lower, times_lambda, transposed
+from bayesmm.marginal.likelihood import cross_products, elimination
 
 
 def log_likelihoods(cp: CrossProducts, T: Floats, sigma: Floats, mean: Floats, sd: Floats) -> Floats:
@@ -38,46 +39,33 @@ def log_likelihoods(cp: CrossProducts, T: Floats, sigma: Floats, mean: Floats, s
     D = np.where(flat, 0.0, 1.0)
     logdet, quad = np.empty(len(sigma)), np.empty(len(sigma))
     lam = np.where(flat, 1.0, sd / sigma[:, None])
-    try:
-        _values(cp.leading, cp.rest, cp.rWr, T, mean, lam, D, logdet, quad)
-    except np.linalg.LinAlgError:  # LAPACK stops the loop at a draw that is not positive definite: one by one then
-        for i in range(len(sigma)):
-            _value_alone(cp, T[i : i + 1], mean[i : i + 1], lam[i : i + 1], D, logdet[i : i + 1], quad[i : i + 1])
+    elimination()  # `_values` calls it by its name
+    _values(cp.words, np.ascontiguousarray(T), np.ascontiguousarray(mean), lam, D, logdet, quad)
     with np.errstate(invalid="ignore"):
         log_scale = (cp.n - int(flat.sum())) * np.log(2 * math.pi * sigma**2) - cp.sum_log_weights
         value = -0.5 * (log_scale + logdet + quad / sigma**2)
     return np.where(np.isfinite(value), value, -np.inf)
 
 
-def _value_alone(
-    cp: CrossProducts, T: Floats, mean: Floats, lam: Floats, D: Floats, logdet: Floats, quad: Floats
-) -> None:
-    try:
-        _values(cp.leading, cp.rest, cp.rWr, T, mean, lam, D, logdet, quad)
-    except np.linalg.LinAlgError:
-        logdet[:], quad[:] = np.inf, 0.0
-
-
 @compiled
-def _values(lead, rest, rWr, T, mean, lam, D, logdet, quad):
+def _values(words, T, mean, lam, D, logdet, quad):
     """Set log|M| and r'Wr - c'M^-1 c for every draw; log|M| is inf where M is not positive definite."""
+    lead, rest, _ = cross_products(words)
     q, m, p = lead.A.shape[1], rest.z.shape[0], mean.shape[1]
+    S, c, u, left = zero_matrix(m, m), zeros(m), zeros(m), zeros(2)
+    L, B = zeros(lead.A.size), zeros(lead.columns.size * q)
     for i in range(T.shape[0]):
         logdet[i], quad[i] = np.inf, 0.0
-        T1, T_rest = T[i, : q * q].reshape((q, q)), T[i, q * q :]
-        ok, log_lead, left, S, c, _, _ = eliminate(lead, rest, rWr, T1, mean[i])
-        if not ok:
+        if call("elimination", (words, T[i], mean[i], S, c, L, B, left)) == 0:
             continue
-        W = times_lambda(S, rest, T_rest, lam[i])
-        M = times_lambda(W.T.copy(), rest, T_rest, lam[i])
+        T_rest = T[i, q * q :]
+        M = times_lambda(transposed(times_lambda(S, rest, T_rest, lam[i])), rest, T_rest, lam[i])
         for j in range(m):
             M[j, j] += 1.0 if j < m - p else D[j - (m - p)]
-        if m >= LAPACK_FROM:
-            M = np.linalg.cholesky(M)
-        elif not cholesky(M):
+        if not factorise(M):
             continue
-        u = times_lambda(c.reshape((1, m)), rest, T_rest, lam[i])[0]
+        row_times_lambda(c, rest, T_rest, lam[i], u)
         solve_lower(M, u)
         for j in range(m):
-            log_lead += 2.0 * math.log(M[j, j])
-        logdet[i], quad[i] = log_lead, left - dot(u, u)
+            left[0] += 2.0 * math.log(M[j, j])
+        logdet[i], quad[i] = left[0], left[1] - dot(u, u)

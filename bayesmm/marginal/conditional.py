@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from bayesmm.marginal.compiled import compiled, inner
+from bayesmm.marginal.compiled import borrowed, compiled, inner
+from bayesmm.marginal.counts import matrix_of
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.kernels import dot
 from bayesmm.marginal.levels import find_mode, inverse_transposed, lead, node_density, place
@@ -22,6 +23,7 @@ DEGREES = 5.0
 # W is taken from the mode and from this many sds to either side of it along each axis, with a margin for what lies
 # between; N is then such that LEFT is left of the distance, far below the Monte Carlo error of any number of draws.
 ASIDE, MARGIN, LEFT, MOST = 3.0, 1.3, 1e-3, 300
+CLOSE = 1e-4  # squared distance from the mode, in sds, that is near enough for proposals
 
 
 def draw_effects(data: Grouped, beta: Floats, L: Floats, aux: Floats, rng: np.random.Generator) -> Floats:
@@ -55,11 +57,21 @@ def draw_effects(data: Grouped, beta: Floats, L: Floats, aux: Floats, rng: np.ra
 
 
 @compiled
-def _draw(data, beta, L, aux, rng, out):
+def _draw(counted, beta, L, aux, rng, out):
     """Fill in the effects; return the number of a draw without a mode, -1 if there is none."""
+    d = counted
+    data = Grouped(
+        d.family, d.link, borrowed(d.y), borrowed(d.size), borrowed(d.weight), borrowed(d.offset), borrowed(d.X),
+        borrowed(d.Z), borrowed(d.start), d.constant, borrowed(d.words),
+    )  # fmt: skip
     n, q = data.Z.shape
-    A, eta, u, C, M = np.empty((n, q)), np.empty(n), np.empty(q), np.zeros((q, q)), np.zeros((q, q))
-    slope = np.empty(n)  # not needed here
+    own = np.zeros((2 + q) * n + 5 * q + 2 * q * q)
+    pool, factors, auxiliaries = borrowed(own), borrowed(L), borrowed(aux)
+    eta, slope, A = pool[:n], pool[n : 2 * n], matrix_of(pool, 2 * n, n, q)  # slope is not needed here
+    end = (2 + q) * n
+    room, end = matrix_of(pool, end, 5, q), end + 5 * q
+    C, M = matrix_of(pool, end, q, q), matrix_of(pool, end + q * q, q, q)
+    u = room[0]
     for draw in range(beta.shape[0]):
         for i in range(n):
             eta[i] = data.offset[i]
@@ -67,23 +79,26 @@ def _draw(data, beta, L, aux, rng, out):
                 eta[i] += data.X[i, j] * beta[draw, j]
         for g in range(data.start.shape[0] - 1):
             lo, hi = data.start[g], data.start[g + 1]
-            lead(data, lo, hi, L[draw], A)
-            found, _ = find_mode(data, lo, hi, eta, A, aux[draw], u, C)
+            lead(data, lo, hi, factors[draw], A)
+            found, _ = find_mode(data, lo, hi, eta, A, auxiliaries[draw], u, C, CLOSE)
             if not found:
                 return draw
             inverse_transposed(C, M)
-            _metropolis(data, lo, hi, eta, A, aux[draw], rng, u, M, slope)
+            _metropolis(data, lo, hi, eta, A, auxiliaries[draw], rng, u, M, slope, room)
             for a in range(q):
-                out[draw, g, a] = dot(L[draw, a], u)
+                out[draw, g, a] = dot(factors[draw, a], u)
+    own[0] = 0.0  # what was borrowed was needed up to here
     return -1
 
 
 @inner
-def _metropolis(data, lo, hi, eta, A, aux, rng, u, M, slope):
+def _metropolis(data, lo, hi, eta, A, aux, rng, u, M, slope, room):
     """Replace the mode u by a draw; proposals are u + M t, t from a multivariate t."""
     q = u.shape[0]
-    mode, x, trial, state, best = u.copy(), np.zeros(q), np.empty(q), u.copy(), -math.inf
-    number = _proposals(data, lo, hi, eta, A, aux, u, M, slope)
+    mode, x, trial, state, best = room[1], room[2], room[3], room[4], -math.inf
+    number = _proposals(data, lo, hi, eta, A, aux, u, M, slope, x, trial)
+    for a in range(q):
+        mode[a] = state[a] = u[a]
     for step in range(number):
         stretch, length = math.sqrt(DEGREES / rng.chisquare(DEGREES)), 0.0
         for a in range(q):
@@ -101,10 +116,12 @@ def _metropolis(data, lo, hi, eta, A, aux, rng, u, M, slope):
 
 
 @inner
-def _proposals(data, lo, hi, eta, A, aux, u, M, slope):
+def _proposals(data, lo, hi, eta, A, aux, u, M, slope, x, at):
     """Return how many proposals a level needs: see ASIDE."""
     q = u.shape[0]
-    x, at, highest = np.zeros(q), np.empty(q), 0.0
+    highest = 0.0
+    for a in range(q):
+        x[a] = 0.0
     peak = node_density(data, lo, hi, eta, A, aux, u, slope)
     gain = 0.5 * (DEGREES + q) * math.log1p(ASIDE * ASIDE / DEGREES)
     for a in range(2 * q):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.design import Block
-from bayesmm.marginal.compiled import inner
+from bayesmm.marginal.compiled import inner, zeros
 from bayesmm.marginal.crossproducts import Floats, Ints
 from bayesmm.marginal.prior_codes import log_prior, prior_row
 from bayesmm.priors import Prior
@@ -165,7 +165,7 @@ def moved(kind, low, high, x):
 def natural(x, c):
     """Return the parameters at x, a Natural, for Coordinates `c`; its log density is not finite where there is none."""
     s, n_loose = c.kind.shape[0], c.sizes[1]
-    value, rate, slope, total = np.empty(s), np.zeros(s), np.zeros(s), c.constant[0]
+    value, rate, slope, total = zeros(s), zeros(s), zeros(s), c.constant[0]
     for i in range(s):
         if c.kind[i] == FIXED:
             value[i] = c.ends[i, 0]
@@ -177,7 +177,7 @@ def natural(x, c):
     length = 0
     for k in range(c.n_terms.shape[0]):
         length += c.n_terms[k] * c.n_terms[k]
-    L, C, root = np.zeros(length), np.zeros(length), np.empty(c.row.shape[0])
+    L, C, root = zeros(length), zeros(length), zeros(c.row.shape[0])
     start, pair, first = 0, 0, 0
     for k in range(c.n_terms.shape[0]):
         q = c.n_terms[k]
@@ -206,7 +206,7 @@ def pull_back(x, c, at, d_L, d_positive, d_coefficients, gradient):
     start, pair, first = 0, 0, 0
     for k in range(c.n_terms.shape[0]):
         q = c.n_terms[k]
-        carried = np.empty(q)  # derivative with respect to what each row has left of 1
+        carried = zeros(q)  # derivative with respect to what each row has left of 1
         for i in range(q):
             total, here = 0.0, start + i * q
             for j in range(i + 1):

@@ -24,8 +24,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.marginal.crossproducts import CrossProducts, Floats, Leading
-from bayesmm.marginal.kernels import FixedPrior, eliminated
-from bayesmm.marginal.likelihood import evaluation
+from bayesmm.marginal.kernels import FixedPrior
+from bayesmm.marginal.likelihood import eliminated, evaluation
 
 
 class Value(NamedTuple):
@@ -168,10 +168,10 @@ def _rest_lambda(cp: CrossProducts, blocks: tuple[Floats, ...], prior: FixedPrio
 def _schur(cp: CrossProducts, blocks: tuple[Floats, ...], mean: Floats):
     """Eliminate the leading factor: S (m, m), c (m,), and the factors L (P, q, q) and B (nnz, q) of the patterns."""
     T = blocks[0] if cp.order else np.zeros((0, 0))
-    ok, _, _, S, c, L, B = eliminated(cp.leading, cp.rest, cp.rWr, np.ascontiguousarray(T), mean)
-    if not ok:
+    found = eliminated(cp, T, mean)
+    if not found.ok:
         raise np.linalg.LinAlgError("the penalised cross-products are not positive definite")
-    return S, c, L, B
+    return found.S, found.c, found.L, found.B
 
 
 def _leading_modes(cp: CrossProducts, blocks, L: Floats, mean: Floats, h: Floats) -> Floats:

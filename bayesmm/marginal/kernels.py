@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.marginal.compiled import compiled, inlined, inner
+from bayesmm.marginal.compiled import inlined, inner, lapack, zero_matrix, zeros
 from bayesmm.marginal.crossproducts import Floats
 
 # From this size on a factorisation through LAPACK beats a plain compiled loop (measured: equal between 30 and 50).
@@ -85,22 +85,22 @@ def solve_lower_transposed(L, x):
 
 
 @inner
-def _inverse_from_cholesky(L):
-    """Return (L L')^-1, dense and symmetric."""
+def _invert(L):
+    """Overwrite the lower triangle of a Cholesky factor by that of (L L')^-1."""
     n = L.shape[0]
-    rows, inverse = np.zeros((n, n)), np.empty((n, n))  # row j of L^-T; the inverse is L^-T L^-1
-    for j in range(n):
-        rows[j, j] = 1.0 / L[j, j]
+    for j in range(n):  # L^-1, column by column: what a column needs of L is to its right
+        L[j, j] = 1.0 / L[j, j]
         for i in range(j + 1, n):
             total = 0.0
             for k in range(j, i):
-                total -= L[i, k] * rows[j, k]
-            rows[j, i] = total / L[i, i]
-    for i in range(n):
-        for j in range(i + 1):
-            inverse[i, j] = dot(rows[i, i:], rows[j, i:])
-            inverse[j, i] = inverse[i, j]
-    return inverse
+                total -= L[i, k] * L[k, j]
+            L[i, j] = total / L[i, i]
+    for j in range(n):  # L^-T L^-1, of which entry (i, j) needs the rows from i on
+        for i in range(j, n):
+            total = 0.0
+            for k in range(i, n):
+                total += L[k, i] * L[k, j]
+            L[i, j] = total
 
 
 @inner
@@ -114,17 +114,20 @@ def _shifted(lead, g, mean, first_fixed, d):
                 d[a] += lead.coupling[j, a] * mean[lead.columns[j] - first_fixed]
 
 
-@inner
-def eliminate(lead, rest, rWr, T, mean):
-    """Eliminate the leading factor: (ok, its part of log|M|, r'Wr less what it explains, S, c, L, B)."""
+@inlined
+def eliminate(lead, rest, rWr, T, mean, S, c, L, B):
+    """Eliminate the leading factor: set S, c, L, B; return (ok, its part of log|M|, r'Wr less what it explains)."""
     P, q = lead.count.shape[0], lead.A.shape[1]
-    m, p = rest.z.shape[0], mean.shape[0]
-    S, c, quad, logdet = rest.A.copy(), rest.z.copy(), rWr, 0.0
+    m, p, quad, logdet, ok = rest.z.shape[0], mean.shape[0], rWr, 0.0, True
     for i in range(m):
-        c[i] -= dot(rest.A[i, m - p :], mean)
-    quad -= dot(mean, rest.z[m - p :]) + dot(mean, c[m - p :])
-    L, B = np.zeros((P, q, q)), np.empty((lead.columns.shape[0], q))
-    d, v, half = np.zeros(q), np.zeros(q), np.zeros((q, q))
+        c[i] = rest.z[i]
+        for j in range(m):
+            S[i, j] = rest.A[i, j]
+        for j in range(p):
+            c[i] -= rest.A[i, m - p + j] * mean[j]
+    for j in range(p):
+        quad -= mean[j] * (rest.z[m - p + j] + c[m - p + j])
+    d, v, half = zeros(q), zeros(q), zero_matrix(q, q)
     for g in range(P):
         count, Lg = lead.count[g], L[g]
         matmul(lead.A[g], T, half)
@@ -132,7 +135,8 @@ def eliminate(lead, rest, rWr, T, mean):
             for b in range(a + 1):
                 Lg[a, b] = dot(T[:, a], half[:, b]) + (1.0 if a == b else 0.0)
         if not cholesky(Lg):
-            return False, 0.0, 0.0, S, c, L, B
+            ok = False
+            break
         _shifted(lead, g, mean, m - p, d)
         for a in range(q):
             logdet += 2.0 * count * math.log(Lg[a, a])
@@ -147,13 +151,7 @@ def eliminate(lead, rest, rWr, T, mean):
     for i in range(m):
         for j in range(i):
             S[j, i] = S[i, j]
-    return True, logdet, quad, S, c, L, B
-
-
-@compiled
-def eliminated(lead, rest, rWr, T, mean):
-    """Return `eliminate`, for Python."""
-    return eliminate(lead, rest, rWr, T, mean)
+    return ok, logdet, quad
 
 
 @inner
@@ -188,104 +186,106 @@ def _downdate(lead, g, half, v, S, c, B):
 
 
 @inner
-def times_lambda(S, rest, T, lam):
-    """Return S Lambda_r for a matrix S with m columns; T has the packed factors of the rest."""
-    out, at, packed = np.empty_like(S), 0, 0
-    for k in range(rest.q.shape[0]):
-        q = rest.q[k]
-        for _ in range(rest.n_levels[k]):
-            for i in range(S.shape[0]):
-                for b in range(q):
-                    total = 0.0
-                    for a in range(b, q):  # T is lower triangular
-                        total += S[i, at + a] * T[packed + a * q + b]
-                    out[i, at + b] = total
-            at += q
-        packed += q * q
-    for i in range(S.shape[0]):
-        for j in range(lam.shape[0]):
-            out[i, at + j] = S[i, at + j] * lam[j]
+def transposed(a):
+    """Return a' in the order of the memory."""
+    out = zero_matrix(a.shape[1], a.shape[0])
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[j, i] = a[i, j]
     return out
 
 
-@inlined
-def _factor(M):
-    """Return (ok, L) with L L' = M, the dense M of the rest."""
-    if M.shape[0] >= LAPACK_FROM:
-        return True, np.linalg.cholesky(M)
-    L = M.copy()
-    return cholesky(L), L
+@inner
+def row_times_lambda(row, rest, T, lam, out):
+    """Set out = Lambda_r' row; T has the packed factors of the rest."""
+    at, packed = 0, 0
+    for k in range(rest.q.shape[0]):
+        q = rest.q[k]
+        for _ in range(rest.n_levels[k]):
+            for b in range(q):
+                out[at + b] = 0.0
+                for a in range(b, q):  # T is lower triangular
+                    out[at + b] += row[at + a] * T[packed + a * q + b]
+            at += q
+        packed += q * q
+    for j in range(lam.shape[0]):
+        out[at + j] = row[at + j] * lam[j]
 
 
-@inlined
-def _inverse(M, L, active):
-    """Return the inverse of the leading block of M of size `active`, padded by zeros."""
-    padded = np.zeros(M.shape)
-    if M.shape[0] < LAPACK_FROM:
-        inverse = _inverse_from_cholesky(L[:active, :active])
-    else:
-        inverse = np.linalg.inv(M[:active, :active].copy())
+@inner
+def times_lambda(S, rest, T, lam):
+    """Return S Lambda_r for a matrix S with m columns."""
+    out = zero_matrix(S.shape[0], S.shape[1])
+    for i in range(S.shape[0]):
+        row_times_lambda(S[i], rest, T, lam, out[i])
+    return out
+
+
+@inner
+def factorise(a):
+    """Overwrite the lower triangle of `a` by its Cholesky factor; return False where `a` is not positive definite."""
+    return lapack("dpotrf", a) == 0 if a.shape[0] >= LAPACK_FROM else cholesky(a)
+
+
+@inner
+def _inverse(L, active):
+    """Return the inverse of the leading block, of size `active`, of L L', padded by zeros."""
+    m = L.shape[0]
+    inverse = zero_matrix(active, active)
     for i in range(active):
-        for j in range(active):
+        for j in range(i + 1):
+            inverse[i, j] = L[i, j]
+    if active >= LAPACK_FROM:
+        lapack("dpotri", inverse)
+    else:
+        _invert(inverse)
+    padded = zero_matrix(m, m)
+    for i in range(active):
+        for j in range(i + 1):
             padded[i, j] = inverse[i, j]
+            padded[j, i] = inverse[i, j]
     return padded
 
 
 @inlined
-def likelihood(lead, rest, rWr, T, sigma, nu, prior, integrate_flat, with_gradient):
-    """Return the fields of Value; without the gradient its derivatives are 0."""
-    q, m, p = lead.A.shape[1], rest.z.shape[0], prior.mean.shape[0]
-    d_T, d_lam, d_mean = np.zeros(T.shape[0]), np.zeros(p), np.zeros(p)
-    T1, T_rest = T[: q * q].reshape((q, q)), T[q * q :]
-    ok, logdet, quad, S, c, L, B = eliminate(lead, rest, rWr, T1, prior.mean)
-    if not ok:
-        return False, 0.0, 0.0, 0.0, d_T, d_lam, d_mean
+def rest_likelihood(
+    q, rest, T, sigma, nu, prior, integrate_flat, with_gradient, logdet, quad, S, c, d_T, d_lam, d_mean
+):  # fmt: skip
+    """Go on from what `eliminate` gives, q terms of the leading factor: (ok, log|M|, quadratic form, sigma, Q, h).
+
+    With the gradient, the derivatives are set but for those of the leading factor, which `leading_gradient` takes
+    from Q = Lambda_r M^-1 Lambda_r' and h = Lambda_r M^-1 c.
+    """
+    m, p, T_rest = rest.z.shape[0], prior.mean.shape[0], T[q * q :]
     W = times_lambda(S, rest, T_rest, prior.lam)
-    M, active = times_lambda(W.T.copy(), rest, T_rest, prior.lam), m
+    M, active = times_lambda(transposed(W), rest, T_rest, prior.lam), m
     for i in range(m):
         M[i, i] += 1.0 if i < m - p else prior.D[i - (m - p)]
         if not integrate_flat and i >= m - p and prior.D[i - (m - p)] == 0.0:
             active -= 1
-    ok, L_r = _factor(M)
-    if not ok:
-        return False, 0.0, 0.0, 0.0, d_T, d_lam, d_mean
-    for i in range(active):
-        logdet += 2.0 * math.log(L_r[i, i])
-    u = times_lambda(c.reshape((1, m)), rest, T_rest, prior.lam)[0]
-    solve_lower(L_r, u)
-    quad -= dot(u, u)
-    if sigma == 0.0:
-        sigma = math.sqrt(quad / nu) if quad > 0.0 else 0.0
-    if sigma == 0.0:
-        return False, 0.0, 0.0, 0.0, d_T, d_lam, d_mean
-    if with_gradient:
-        R = _inverse(M, L_r, active)
-        _gradient(lead, rest, T, sigma, prior, S, c, L, B, L_r, W, R, u, d_T, d_lam, d_mean)
-    return True, logdet, quad, sigma, d_T, d_lam, d_mean
-
-
-@inlined
-def _gradient(lead, rest, T, sigma, prior, S, c, L, B, L_r, W, R, u, d_T, d_lam, d_mean):
-    """Set the derivatives with respect to T, lam and the mean; u = L_r^-1 Lambda_r'c is overwritten by M^-1 c."""
-    q, m, p = lead.A.shape[1], rest.z.shape[0], prior.mean.shape[0]
-    T1, T_rest = T[: q * q].reshape((q, q)), T[q * q :]
-    solve_lower_transposed(L_r, u)
-    h = lambda_times(u, rest, T_rest, prior.lam)
-    residual = np.empty(m)
-    for i in range(m):
-        residual[i] = (c[i] - dot(S[i], h)) / sigma**2
-    _gradient_rest(rest, q * q, W, R, residual, u, d_T, d_lam)
-    for j in range(p):
-        d_mean[j] = residual[m - p + j]
-    Q = _rows_times_lambda_transposed(R, rest, T_rest, prior.lam)  # Lambda_r R Lambda_r'
-    Q = _rows_times_lambda_transposed(Q.T.copy(), rest, T_rest, prior.lam)
-    _gradient_leading(lead, T1, prior.mean, m - p, L, B, Q, h, sigma, d_T)
+    ok, u, Q = factorise(M), zeros(m), M
+    if ok:
+        for i in range(active):
+            logdet += 2.0 * math.log(M[i, i])
+        row_times_lambda(c, rest, T_rest, prior.lam, u)
+        solve_lower(M, u)
+        quad -= dot(u, u)
+        if sigma == 0.0 and quad > 0.0:
+            sigma = math.sqrt(quad / nu)
+        ok = sigma != 0.0
+    if ok and with_gradient:
+        R = _inverse(M, active)
+        solve_lower_transposed(M, u)  # M^-1 c
+        _gradient_rest(q * q, rest, T_rest, sigma, prior, S, c, W, R, u, d_T, d_lam, d_mean)
+        Q = _rows_times_lambda_transposed(R, rest, T_rest, prior.lam)
+        Q = _rows_times_lambda_transposed(transposed(Q), rest, T_rest, prior.lam)
+    return ok, logdet, quad, sigma, Q, lambda_times(u, rest, T_rest, prior.lam)
 
 
 @inner
 def lambda_times(u, rest, T, lam):
     """Return Lambda_r u."""
-    out, at, packed = np.empty_like(u), 0, 0
+    out, at, packed = zeros(u.shape[0]), 0, 0
     for k in range(rest.q.shape[0]):
         q = rest.q[k]
         for _ in range(rest.n_levels[k]):
@@ -304,7 +304,7 @@ def lambda_times(u, rest, T, lam):
 @inlined
 def _rows_times_lambda_transposed(R, rest, T, lam):
     """Return R Lambda_r'."""
-    out = np.empty_like(R)
+    out = zero_matrix(R.shape[0], R.shape[1])
     for i in range(R.shape[0]):
         row = lambda_times(R[i], rest, T, lam)
         for j in range(R.shape[1]):
@@ -313,30 +313,33 @@ def _rows_times_lambda_transposed(R, rest, T, lam):
 
 
 @inlined
-def _gradient_rest(rest, packed, W, R, residual, u, d_T, d_lam):
-    """Add -(S Lambda_r M^-1) + residual u' over the diagonal blocks of the rest."""
-    at, m = 0, u.shape[0]
+def _gradient_rest(packed, rest, T, sigma, prior, S, c, W, R, u, d_T, d_lam, d_mean):
+    """Set the derivatives of the rest: -(S Lambda_r M^-1) + residual u' over its diagonal blocks, u = M^-1 c."""
+    at, m, h = 0, u.shape[0], lambda_times(u, rest, T, prior.lam)
+    residual = zeros(m)
+    for i in range(m):
+        residual[i] = (c[i] - dot(S[i], h)) / (sigma * sigma)
     for k in range(rest.q.shape[0]):
         q = rest.q[k]
         for _ in range(rest.n_levels[k]):
             for a in range(q):
                 for b in range(a + 1):
-                    total = residual[at + a] * u[at + b]
-                    for j in range(m):
-                        total -= W[at + a, j] * R[at + b, j]
-                    d_T[packed + a * q + b] += total
+                    d_T[packed + a * q + b] += residual[at + a] * u[at + b] - dot(W[at + a], R[at + b])
             at += q
         packed += q * q
     for i in range(d_lam.shape[0]):
+        d_mean[i] = residual[at + i]
         d_lam[i] = residual[at + i] * u[at + i] - dot(W[at + i], R[at + i])
 
 
-@inner
-def _gradient_leading(lead, T, mean, first_fixed, L, B, Q, h, sigma, d_T):
+@inlined
+def leading_gradient(lead, T, mean, first_fixed, L, B, Q, h, sigma, d_T):
     """Add -n (A T M^-1 - C Q B'L^-1) + (I - A T P) E P' / sigma^2 over the patterns; P = (T'AT + I)^-1 T'."""
     q = T.shape[0]
-    d, Ch, inner, CQB = np.zeros(q), np.zeros(q), np.zeros((q, q)), np.zeros((q, q))
-    P, AT, E, PE, AMinv = (np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q)))
+    d, Ch, inner, CQB = zeros(q), zeros(q), zero_matrix(q, q), zero_matrix(q, q)
+    P, AT, E, PE, AMinv = (
+        zero_matrix(q, q), zero_matrix(q, q), zero_matrix(q, q), zero_matrix(q, q), zero_matrix(q, q),
+    )  # fmt: skip
     for g in range(lead.count.shape[0]):
         rows, Lg, n, total = slice(lead.start[g], lead.start[g + 1]), L[g], lead.count[g], lead.sum_z[g]
         _shifted(lead, g, mean, first_fixed, d)
@@ -363,14 +366,14 @@ def _gradient_leading(lead, T, mean, first_fixed, L, B, Q, h, sigma, d_T):
                 E[a, b] -= dot(AT[a], PE[:, b])
         for a in range(q):
             for b in range(a + 1):
-                d_T[a * q + b] += dot(E[a], P[b]) / sigma**2 - n * (AMinv[a, b] - CQB[a, b])
+                d_T[a * q + b] += dot(E[a], P[b]) / (sigma * sigma) - n * (AMinv[a, b] - CQB[a, b])
 
 
 @inner
 def _coupled(columns, C, B, Q, h, Ch, CQB, BQB):
     """Set C'h, C'Q B and B'Q B for one pattern, with C and B as (columns, q)."""
     q = C.shape[1]
-    row = np.zeros(q)
+    row = zeros(q)
     for a in range(q):
         Ch[a] = 0.0
         for b in range(q):

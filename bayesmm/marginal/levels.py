@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
-from bayesmm.marginal.compiled import compiled, inner
-from bayesmm.marginal.counts import poisson_sum
+from bayesmm.marginal.compiled import borrowed, compiled, inner
+from bayesmm.marginal.counts import gather, matrix_of, poisson_follow, poisson_mode, poisson_sum, sizes, space
 from bayesmm.marginal.kernels import cholesky, dot, matmul, solve_lower, solve_lower_transposed
 from bayesmm.marginal.response import (
     BERNOULLI,
@@ -70,10 +70,16 @@ def predictor(eta, A, u, i):
 
 @inner
 def row_derivatives(family, link, y, size, at, aux):
-    """Return the log density of a row and three derivatives in eta; of Poisson counts without the constant of y."""
+    """Return the log density of a row and three derivatives in eta; for the commonest links less `constant`."""
     if family == POISSON and link == LOG and at < WILD:
         mu = math.exp(at)
         return y * at - mu, y - mu, -mu, -mu
+    if (family == BERNOULLI or family == BINOMIAL) and link == LOGIT and math.isfinite(at):
+        t = math.exp(-abs(at))
+        near = 1.0 / (1.0 + t)
+        p, q = (near, t * near) if at > 0.0 else (t * near, near)
+        d2 = -size * p * q
+        return y * at - size * (max(at, 0.0) + math.log1p(t)), y * q - (size - y) * p, d2, d2 * (q - p)
     return derivatives(family, link, y, size, at, aux)
 
 
@@ -86,8 +92,8 @@ def copy_lower(H, C):
 
 
 @inner
-def find_mode(data, lo, hi, eta, A, aux, u, C):
-    """Set u to the mode and C to the Cholesky factor of the curvature there; return (found, f)."""
+def find_mode(data, lo, hi, eta, A, aux, u, C, close=DECREMENT):
+    """Set u to the mode, or as close, and C to the Cholesky factor of the curvature there; return (found, f)."""
     q = u.shape[0]
     d, H, step, trial = np.empty(q), np.zeros((q, q)), np.empty(q), np.empty(q)
     for a in range(q):
@@ -107,7 +113,7 @@ def find_mode(data, lo, hi, eta, A, aux, u, C):
             step[a] = d[a]
         solve_lower(C, step)
         decrement = dot(step, step)
-        if decrement < DECREMENT:
+        if decrement < close:
             return regular, f
         solve_lower_transposed(C, step)
         risen, f_new = False, f
@@ -130,26 +136,14 @@ def find_mode(data, lo, hi, eta, A, aux, u, C):
 
 @inner
 def node_density(data, lo, hi, eta, A, aux, u, slope):
-    """Return f(u) up to a constant of the rows; set slope to the rows' weighted derivatives in eta.
-
-    The first loop is `derivatives` for the commonest link, without what it computes beside.
-    """
+    """Return f(u), set slope to the rows' weighted derivatives in eta."""
     f = -0.5 * dot(u, u)
-    if (data.family == BERNOULLI or data.family == BINOMIAL) and data.link == LOGIT:
-        for i in range(lo, hi):
-            at = predictor(eta, A, u, i)
-            t = math.exp(-abs(at))
-            share = (1.0 if at > 0.0 else t) / (1.0 + t)
-            f += data.weight[i] * (data.y[i] * at - data.size[i] * (max(at, 0.0) + math.log1p(t)))
-            slope[i - lo] = data.weight[i] * (data.y[i] - data.size[i] * share)
-    else:
-        for i in range(lo, hi):
-            weight = data.weight[i]
-            value, d1, _, _ = row_derivatives(
-                data.family, data.link, data.y[i], data.size[i], predictor(eta, A, u, i), aux
-            )
-            f += weight * value
-            slope[i - lo] = weight * d1
+    for i in range(lo, hi):
+        weight = data.weight[i]
+        at = predictor(eta, A, u, i)
+        value, d1, _, _ = row_derivatives(data.family, data.link, data.y[i], data.size[i], at, aux)
+        f += weight * value
+        slope[i - lo] = weight * d1
     return f
 
 
@@ -164,20 +158,29 @@ def add_score_auxiliary(data, lo, hi, eta, A, aux, u, factor, d_aux):
 
 
 @inner
-def level(data, lo, hi, eta, A, L, aux, n_aux, nodes, log_weights, d_eta, d_L, d_aux, u):
+def level(data, lo, hi, eta, A, L, aux, n_aux, nodes, log_weights, d_eta, d_L, d_aux, u, room):
     """Return (ok, log p(y_g) less its constant), set u to the mode; derivatives: add to d_L, d_aux, set the rows'."""
-    q = u.shape[0]
+    q, n = u.shape[0], hi - lo
+    C, M, d_M, d_u = room.square[2], room.square[3], room.square[4], room.small[7]
+    if data.family == POISSON and data.link == LOG:
+        gather(data, lo, hi, eta, L, room)
+        found, f = poisson_mode(n, u, C, room)
+        if found:
+            log_det = inverse_transposed(C, M)
+            ok, total = poisson_sum(n, L, nodes, log_weights, u, M, d_u, d_M, d_L, room)
+            if ok:
+                poisson_follow(lo, n, u, C, curvature_slope(C, M, d_M), d_u, d_eta, d_L, room)
+            return ok, f - log_det + total
     lead(data, lo, hi, L, A)
-    C, M = np.zeros((q, q)), np.zeros((q, q))
     found, f = find_mode(data, lo, hi, eta, A, aux, u, C)
     if not found:
         return False, -math.inf
     log_det = inverse_transposed(C, M)
-    d_u, d_M = np.zeros(q), np.zeros((q, q))
-    if data.family == POISSON and data.link == LOG:
-        ok, total = poisson_sum(data, lo, hi, eta, A, L, nodes, log_weights, u, M, d_u, d_M, d_eta, d_L)
-    else:
-        ok, total = node_sum(data, lo, hi, eta, A, L, aux, n_aux, nodes, log_weights, u, M, d_u, d_M, d_eta, d_L, d_aux)
+    for a in range(q):
+        d_u[a] = 0.0
+        for b in range(q):
+            d_M[a, b] = 0.0
+    ok, total = node_sum(data, lo, hi, eta, A, L, aux, n_aux, nodes, log_weights, u, M, d_u, d_M, d_eta, d_L, d_aux)
     if ok:
         follow_mode(data, lo, hi, eta, A, aux, n_aux, u, C, M, d_u, d_M, d_eta, d_L, d_aux)
     return ok, f - log_det + total
@@ -331,11 +334,17 @@ def mixed(data, i, at, aux, m):
 @inner
 def marginal(data, beta, L, aux, n_aux, nodes, log_weights, modes):
     """Return (ok, log p(y), its derivatives in beta, L and aux); set the rows of modes to the u* of the levels."""
-    n, p = data.X.shape
-    d_beta, d_L, d_aux = np.zeros(p), np.zeros_like(L), np.zeros(2)
-    eta, d_eta, A, value = data.offset.copy(), np.empty(n), np.empty((n, L.shape[0])), data.constant
+    (n, p), q = data.X.shape, L.shape[0]
+    d_beta, d_L, d_aux = np.zeros(p), np.zeros((q, q)), np.zeros(2)
+    n_level, k, size = sizes(data, nodes)
+    # The first number is log p(y); the rest is borrowed. Zeros, because `curvature_slope` reads C above its diagonal.
+    own = np.zeros(1 + (2 + q) * n + size)
+    pool = borrowed(own)
+    eta, d_eta, A = pool[1 : n + 1], pool[n + 1 : 2 * n + 1], matrix_of(pool, 2 * n + 1, n, q)
+    room = space(pool[1 + (2 + q) * n :], n_level, k, q)
+    own[0] = data.constant
     for i in range(n):
-        eta[i] += along_row(data.X, beta, i)
+        eta[i] = data.offset[i] + along_row(data.X, beta, i)
     for g in range(data.start.shape[0] - 1):
         ok, part = level(
             data,
@@ -349,28 +358,33 @@ def marginal(data, beta, L, aux, n_aux, nodes, log_weights, modes):
             nodes,
             log_weights,
             d_eta,
-            d_L,
-            d_aux,
+            borrowed(d_L),
+            borrowed(d_aux),
             modes[g],
+            room,
         )
         if not ok:
             return False, -math.inf, np.zeros(p), np.zeros_like(L), np.zeros(2)
-        value += part
+        own[0] += part
     for i in range(n):
         for j in range(p):
             d_beta[j] += data.X[i, j] * d_eta[i]
-    for a in range(L.shape[0]):
+    for a in range(q):
         for b in range(a):
             d_L[b, a] = 0.0
+    value = own[0]
     ok = math.isfinite(value) and np.isfinite(d_beta).all() and np.isfinite(d_L).all() and np.isfinite(d_aux).all()
     return ok, value if ok else -math.inf, d_beta, d_L, d_aux
 
 
 @compiled
-def constant(family, link, y, weight):
-    """Return what `row_derivatives` leaves out, summed over the rows: -log y! of Poisson counts."""
+def constant(family, link, y, size, weight):
+    """Return what `row_derivatives` leaves out, summed over the rows: -log y! of counts, log binomial coefficients."""
     total = 0.0
-    if family == POISSON and link == LOG:
-        for i in range(y.shape[0]):
+    for i in range(y.shape[0]):
+        if family == POISSON and link == LOG:
             total -= weight[i] * math.lgamma(y[i] + 1.0)
+        elif family == BINOMIAL and link == LOGIT:
+            rest = math.lgamma(y[i] + 1.0) + math.lgamma(size[i] - y[i] + 1.0)
+            total += weight[i] * (math.lgamma(size[i] + 1.0) - rest)
     return total

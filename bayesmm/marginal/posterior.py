@@ -28,6 +28,7 @@ from bayesmm.marginal.compiled import (
     pack,
     pointers,
     vector,
+    zeros,
 )
 from bayesmm.marginal.coordinates import Coordinates, natural, pull_back
 from bayesmm.marginal.crossproducts import Floats, Ints
@@ -85,19 +86,18 @@ def log_posterior(coordinates: Coordinates, likelihood: object, data: Ints) -> L
 
 
 @c_function(DENSITY)
-def density(dimensions, x_, gradient_, value_, user_data):
+def density(dimensions, x_, gradient_, value_, w):
     """Set the log density at x and its gradient, as nutpie calls it."""
-    w = carray(user_data, (user_data[0],))
     c = Coordinates(
         integers(w, 0), integers(w, 1), integers(w, 2), integers(w, 3), vector(w, 4), integers(w, 5), integers(w, 6),
         integers(w, 7), matrix(w, 8), integers(w, 9), integers(w, 10), matrix(w, 11), integers(w, 12), vector(w, 13),
     )  # fmt: skip
     flags, data = integers(w, 14), integers(w, 15)
-    x, gradient, value = carray(x_, (dimensions,)), carray(gradient_, (dimensions,)), np.full(1, -np.inf)
+    x, gradient, value = carray(x_, (dimensions,)), carray(gradient_, (dimensions,)), zeros(1)
     if dimensions != c.sizes[2]:
         return WRONG_SIZE
     at = natural(x, c)
-    d_L, d_positive, d_coefficients = np.zeros_like(at.L), np.zeros_like(at.positive), np.zeros_like(at.coefficients)
+    d_L, d_positive, d_coefficients = zeros(at.L.shape[0]), zeros(c.sizes[0]), zeros(c.sizes[1])
     found = 0
     if np.isfinite(at.log_density):
         arguments = (data, flags, at.L, at.positive, at.coefficients, value, d_L, d_positive, d_coefficients)
@@ -128,7 +128,7 @@ def same(dimensions, size, x_, values_, user_data):
 def each(sizes_, x_, values_, user_data):
     """Set the log densities of n rows of d coordinates; `sizes` is n, d and the address of `density`."""
     n, d, address = sizes_[0], sizes_[1], sizes_[2]
-    x, values, gradient = carray(x_, (n, d)), carray(values_, (n,)), np.zeros(d)
+    x, values, gradient = carray(x_, (n, d)), carray(values_, (n,)), zeros(d)
     words = carray(user_data, (user_data[0],))
     for i in range(n):
         call(address, (d, x[i], gradient, values[i : i + 1], words))

@@ -132,7 +132,7 @@ def grouped(
         for column in (y, ones if size is None else size, ones if weights is None else weights,
                        zeros if offset is None else offset)
     )  # fmt: skip
-    fixed = constant(family, link, y, weights)
+    fixed = constant(family, link, y, size, weights)
     if (family, link) == (FAMILY_CODES["poisson"], LINK_CODES["log"]):
         first, y, weights = merged(np.column_stack([index, offset, X, Z]), y, weights)
         size, offset, X, Z, index = size[first], offset[first], X[first], Z[first], index[first]

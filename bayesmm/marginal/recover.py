@@ -5,21 +5,36 @@ factor and standard normal numbers, L'u = L^-1 c + sigma eps, for the rest first
 leading factor.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numba import carray
 
-from bayesmm.marginal.compiled import compiled, inner
+from bayesmm.marginal.compiled import (
+    DOUBLES,
+    INT64,
+    WORDS,
+    c_function,
+    call,
+    from_python,
+    inner,
+    pointers,
+    zero_matrix,
+    zeros,
+)
 from bayesmm.marginal.crossproducts import CrossProducts, Floats
 from bayesmm.marginal.kernels import (
-    cholesky,
-    dot,
-    eliminate,
+    factorise,
     lambda_times,
+    row_times_lambda,
     solve_lower,
     solve_lower_transposed,
     times_lambda,
+    transposed,
 )
+from bayesmm.marginal.likelihood import cross_products, elimination
 
 # Standard normal numbers are drawn for this many effects at a time, so that memory stays flat (64 MB).
 CHUNK = 8_000_000
@@ -82,9 +97,10 @@ def recover(
         lam = np.where(flat, 1.0, sd / sigma[part, None])
         size = part.stop - part.start
         eps, eps_lead = rng.standard_normal((size, m)), rng.standard_normal((size if keep_effects else 0, G, q))
-        ok = _draw(cp.leading, cp.rest, cp.rWr, cp.pattern, cp.z, T[part], sigma[part], mean[part], lam, D,
-                   eps, eps_lead, rest[part], lead[part if keep_effects else slice(0, 0)])  # fmt: skip
-        if not ok:
+        sizes = np.array([size, G if keep_effects else 0])
+        given = [np.ascontiguousarray(a, dtype=float) for a in (cp.z, T[part], sigma[part], mean[part], lam, D)]
+        own = rest[part], lead[part if keep_effects else slice(0, 0)]
+        if _drawn()(*pointers(cp.words, sizes, cp.pattern, *given, eps, eps_lead, *own)) == 0:
             raise np.linalg.LinAlgError("a draw's penalised cross-products are not positive definite")
     effects, end = [lead] if cp.order else [], 0
     for qk, Gk in zip(cp.q[1:], cp.n_levels[1:], strict=True):
@@ -93,23 +109,33 @@ def recover(
     return Recovered(rest[:, end:], tuple(effects) if keep_effects else ())
 
 
-@compiled
-def _draw(lead, rest, rWr, pattern, z, T, sigma, mean, lam, D, eps, eps_lead, out_rest, out_lead):
-    """Fill in the rest's coefficients, and the leading factor's where `eps_lead` has rows; False without a factor."""
-    q, m, p = lead.A.shape[1], rest.z.shape[0], mean.shape[1]
-    x, d = np.empty(q), np.empty(q)
-    for i in range(sigma.shape[0]):
-        T1, T_rest, s = T[i, : q * q].reshape((q, q)), T[i, q * q :], sigma[i]
-        ok, _, _, S, c, L, _ = eliminate(lead, rest, rWr, T1, mean[i])
-        if not ok:
-            return False
-        W = times_lambda(S, rest, T_rest, lam[i])
-        M = times_lambda(W.T.copy(), rest, T_rest, lam[i])
+@c_function(INT64(WORDS, WORDS, WORDS, *[DOUBLES] * 10), calls=(elimination,))
+def drawn(w, sizes, pattern, z_, T_, sigma, mean_, lam_, D, eps_, eps_lead_, out_rest_, out_lead_):
+    """Set the coefficients of the rest, and of the leading factor's levels; 0 without a factor of M.
+
+    The sizes are the numbers of draws and of the leading factor's levels, 0 to leave these out.
+    """
+    lead, rest, _ = cross_products(w)
+    n, G, q, m, p = sizes[0], sizes[1], lead.A.shape[1], rest.z.shape[0], rest.z.shape[0]
+    length = q * q
+    for k in range(rest.q.shape[0]):
+        length += rest.q[k] * rest.q[k]
+        p -= rest.q[k] * rest.n_levels[k]
+    z, T, mean, lam = carray(z_, (G, q)), carray(T_, (n, length)), carray(mean_, (n, p)), carray(lam_, (n, p))
+    eps, out_rest = carray(eps_, (n, m)), carray(out_rest_, (n, m))
+    eps_lead, out_lead = carray(eps_lead_, (n, G, q)), carray(out_lead_, (n, G, q))
+    S, c, u, left, x = zero_matrix(m, m), zeros(m), zeros(m), zeros(2), zeros(2 * q)
+    L, B = zero_matrix(lead.A.shape[0] * q, q), zeros(lead.columns.size * q)
+    for i in range(n):
+        if call("elimination", (w, T[i], mean[i], S, c, L, B, left)) == 0:
+            return 0
+        T_rest, s = T[i, q * q :], sigma[i]
+        M = times_lambda(transposed(times_lambda(S, rest, T_rest, lam[i])), rest, T_rest, lam[i])
         for j in range(m):
             M[j, j] += 1.0 if j < m - p else D[j - (m - p)]
-        if not cholesky(M):
-            return False
-        u = times_lambda(c.reshape((1, m)), rest, T_rest, lam[i])[0]
+        if not factorise(M):
+            return 0
+        row_times_lambda(c, rest, T_rest, lam[i], u)
         solve_lower(M, u)
         for j in range(m):
             u[j] += s * eps[i, j]
@@ -117,39 +143,44 @@ def _draw(lead, rest, rWr, pattern, z, T, sigma, mean, lam, D, eps, eps_lead, ou
         h = lambda_times(u, rest, T_rest, lam[i])
         for j in range(m):
             out_rest[i, j] = h[j] + (mean[i, j - (m - p)] if j >= m - p else 0.0)
-        for level in range(pattern.shape[0] if eps_lead.shape[0] > 0 else 0):
-            _draw_level(
-                lead,
-                pattern[level],
-                z[level],
-                T1,
-                L,
-                h,
-                out_rest[i],
-                m - p,
-                s,
-                eps_lead[i, level],
-                x,
-                d,
-                out_lead[i, level],
-            )
-    return True
+        _draw_levels(lead, pattern, z, T[i], L, out_rest[i], m - p, s, eps_lead[i], x, out_lead[i])
+    return 1
+
+
+@functools.cache
+def _drawn() -> Callable[..., int]:
+    return from_python(drawn(), 13)
 
 
 @inner
-def _draw_level(lead, g, z, T, L, h, coefficients, first_fixed, sigma, eps, x, d, out):
-    """Set out = T L^-T (L^-1 T'(z - C v) + sigma eps), v the coefficients of the rest, means included."""
-    q = T.shape[0]
-    for a in range(q):
-        d[a] = z[a]
-    for j in range(lead.start[g], lead.start[g + 1]):
+def _draw_levels(lead, pattern, z, T, L, v, first_fixed, sigma, eps, x, out):
+    """Set out = T L^-T (L^-1 T'(z - C v) + sigma eps) for every level, v the coefficients of the rest, means included.
+
+    T has the leading factor's first, the factors L lie below each other, and x is for what is on the way.
+    """
+    q = out.shape[1]
+    for level in range(out.shape[0]):
+        g = pattern[level]
         for a in range(q):
-            d[a] -= lead.coupling[j, a] * coefficients[lead.columns[j]]
-    for a in range(q):
-        x[a] = dot(T[:, a], d)
-    solve_lower(L[g], x)
-    for a in range(q):
-        x[a] += sigma * eps[a]
-    solve_lower_transposed(L[g], x)
-    for a in range(q):
-        out[a] = dot(T[a], x)
+            x[q + a] = z[level, a]
+        for j in range(lead.start[g], lead.start[g + 1]):
+            for a in range(q):
+                x[q + a] -= lead.coupling[j, a] * v[lead.columns[j]]
+        for a in range(q):
+            x[a] = 0.0
+            for b in range(a, q):
+                x[a] += T[b * q + a] * x[q + b]
+        for a in range(q):  # L^-1
+            for b in range(a):
+                x[a] -= L[g * q + a, b] * x[b]
+            x[a] /= L[g * q + a, a]
+        for a in range(q):
+            x[a] += sigma * eps[level, a]
+        for a in range(q - 1, -1, -1):  # L^-T
+            for b in range(a + 1, q):
+                x[a] -= L[g * q + b, a] * x[b]
+            x[a] /= L[g * q + a, a]
+        for a in range(q):
+            out[level, a] = 0.0
+            for b in range(a + 1):
+                out[level, a] += T[a * q + b] * x[b]

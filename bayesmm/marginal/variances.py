@@ -11,7 +11,8 @@ import numpy as np
 
 from bayesmm.marginal.crossproducts import CrossProducts, Factor, Floats, Ints
 from bayesmm.marginal.gaussian import unpack
-from bayesmm.marginal.kernels import FixedPrior, eliminated
+from bayesmm.marginal.kernels import FixedPrior
+from bayesmm.marginal.likelihood import eliminated
 
 CHUNK = 4_000_000  # numbers of the dense (rows, m) arrays at a time: 32 MB each
 
@@ -40,7 +41,7 @@ def row_variances(cp: CrossProducts, T: Floats, prior: FixedPrior, factors: Sequ
     """
     blocks = unpack(T, cp.q)
     T_lead = np.ascontiguousarray(blocks[0]) if blocks else np.zeros((0, 0))
-    ok, _, _, S, _, L, B = eliminated(cp.leading, cp.rest, cp.rWr, T_lead, prior.mean)
+    ok, _, _, S, _, L, B = eliminated(cp, T_lead, prior.mean)
     if not ok:
         raise np.linalg.LinAlgError("the penalised cross-products are not positive definite")
     m = len(S)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bayesmm.cli_output import prepare
-from bayesmm.errors import DataError, listing, suggest
+from bayesmm.errors import DataError, FormulaError, listing, suggest
 from bayesmm.published import Published, read_published
 from bayesmm.reproduce.files import file_names, write_results
 from bayesmm.reproduce.run import FAILED, Result, reproduce
@@ -97,7 +97,12 @@ def run(
     console = Console() if Console().is_terminal else Console(width=WIDTH)
     results = []
     for study in studies:
-        result = reproduce(study, sample=sample, folder=Path(data_dir) if data_dir else None)
+        try:
+            result = reproduce(study, sample=sample, folder=Path(data_dir) if data_dir else None)
+        except FormulaError:
+            raise
+        except ValueError as error:  # a start or an estimator that the model has not
+            raise DataError(str(error)) from error
         if words and result.absent:
             raise DataError(f"{study.name}{SUFFIX}: {result.absent}")
         results.append(result)
@@ -109,7 +114,8 @@ def run(
         _conclude(console, results)
     if folder is not None:
         paths = write_results(results, folder)
-        console.print(Text(f"Written to {folder}: {len(paths)} files, {paths[-2].name} and {paths[-1].name} over all."))
+        over_all = listing([path.name for path in paths[-3:]])
+        console.print(Text(f"Written to {folder}: {len(paths)} files, {over_all} over all."))
     return NOT_REPRODUCED if any(result.count(FAILED) for result in results) else 0
 
 

@@ -1,4 +1,4 @@
-"""What ``bayesmm reproduce --out DIR`` writes: a CSV file for each result, and the summary as CSV and JSON."""
+"""What ``bayesmm reproduce --out DIR`` writes: a CSV file for each result, the summary as CSV and JSON, and a page."""
 
 import json
 from dataclasses import asdict
@@ -8,6 +8,7 @@ import pandas as pd
 
 from bayesmm.io import csv_text, write_bytes
 from bayesmm.published import Published
+from bayesmm.reproduce.page import INDEX, index
 from bayesmm.reproduce.run import EXPLAINED, FAILED, REPRODUCED, Result
 
 SUMMARY_CSV, SUMMARY_JSON = "summary.csv", "summary.json"
@@ -16,7 +17,7 @@ COLUMNS = ("quantity", "printed", "maximised", "mean", "lower", "upper", "agreem
 
 def file_names(published: list[Published]) -> list[str]:
     """Return the names of the files that are written for these results."""
-    return [*(f"{p.name}.csv" for p in published), SUMMARY_CSV, SUMMARY_JSON]
+    return [*(f"{p.name}.csv" for p in published), SUMMARY_CSV, SUMMARY_JSON, INDEX]
 
 
 def row_table(result: Result) -> pd.DataFrame:
@@ -60,6 +61,7 @@ def write_results(results: list[Result], folder: Path) -> list[Path]:
     contents = {f"{result.published.name}.csv": csv_text(row_table(result)) for result in results}
     contents[SUMMARY_CSV] = csv_text(summary_frame(results))
     contents[SUMMARY_JSON] = json.dumps([_record(result) for result in results], indent=1, allow_nan=False)
+    contents[INDEX] = index(results)
     for name, content in contents.items():
         write_bytes(content.encode(), folder / name)
     return [folder / name for name in contents]

@@ -12,7 +12,9 @@ import pandas as pd
 from bayesmm.cli_input import read_priors
 from bayesmm.compare import Comparison, compare
 from bayesmm.errors import BayesmmWarning, DataError
+from bayesmm.fit import Fit
 from bayesmm.importance import MAX_PARAMETERS
+from bayesmm.loo_compare import compare_models
 from bayesmm.model import Model
 from bayesmm.pointfit import PointFit
 from bayesmm.published import Explanation, Place, Printed, Published
@@ -77,7 +79,8 @@ class Result:
     absent : str
         What to do about data that are not at hand; empty if they are.
     notes : tuple of str
-        What the model said about the data, and which checks of the posterior failed.
+        What the model said about the data, and which checks of the posterior failed; for a test the Bayesian
+        counterpart of its likelihood ratio.
     seconds, sampling_seconds : float
     """
 
@@ -100,7 +103,7 @@ def reproduce(published: Published, sample: bool = False, folder: Path | None = 
     ----------
     published : Published
     sample : bool
-        Whether to draw from the posterior too; not for the comparison of two models.
+        Whether to draw from the posterior too; for the comparison of two models their cross-validation is noted.
     folder : Path, optional
         Where to look first for data that are not part of the package.
 
@@ -128,6 +131,8 @@ def reproduce(published: Published, sample: bool = False, folder: Path | None = 
         comparison = posterior(models[0], points[0], bool(published.priors))
         rows = _with_posterior(rows, comparison.table.set_index("parameter"))
         notes += tuple(f"The posterior: {check.message}" for check in comparison.checks if not check.ok)
+    if sample and len(models) == 2:
+        notes += (predictive_difference([sampled(model, bool(published.priors)) for model in models]),)
     return Result(published, rows, "", notes, fitted - began, time.perf_counter() - fitted)
 
 
@@ -201,15 +206,33 @@ def judge(
 
 
 def posterior(model: Model, point: PointFit, own_priors: bool = False) -> Comparison:
-    """Return the posterior of a model beside its maximum.
+    """Return the posterior of a model beside its maximum."""
+    return compare(sampled(model, own_priors), point, bridge=False)
+
+
+def sampled(model: Model, own_priors: bool = False) -> Fit:
+    """Return the posterior of a model.
 
     Independent draws where they do, NUTS elsewhere: with many variance parameters, or priors of the file's own.
     """
     parameters = len(variance_parameters(model.design))
     few = model.family.gaussian and parameters <= MAX_PARAMETERS and not own_priors
     sampler = "importance" if few else "auto"
-    fit = model.sample(draws=DRAWS, chains=CHAINS, seed=SEED, sampler=sampler, progress=False)
-    return compare(fit, point, bridge=False)
+    return model.sample(draws=DRAWS, chains=CHAINS, seed=SEED, sampler=sampler, progress=False)
+
+
+def predictive_difference(fits: list[Fit]) -> str:
+    """Return what stands beside a likelihood ratio: the difference of two models in leave-one-out cross-validation."""
+    comparison = compare_models(dict(zip(("first", "second"), fits, strict=True)))
+    table, (first, second) = comparison.table, comparison.loos.values()
+    difference, se = second.elpd - first.elpd, table["se_difference"].max()  # that of the best is 0
+    high = [len(one.unreliable) for one in (first, second)]
+    doubt = f"; Pareto k too high for {high[0]} and {high[1]} rows" if any(high) else ""
+    return (
+        f"PSIS-LOO of the posteriors, rows given their groups: elpd of the second model less that of the first is "
+        f"{difference:+.1f} (SE {se:.1f}), stacking weights {table['weight']['first']:.2f} and "
+        f"{table['weight']['second']:.2f}{doubt}."
+    )
 
 
 def _with_posterior(rows: tuple[Row, ...], table: pd.DataFrame) -> tuple[Row, ...]:

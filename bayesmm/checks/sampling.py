@@ -1,177 +1,22 @@
-"""What can go wrong in a posterior: one small function per check, each with advice for the model at hand.
-
-Sampling trouble is never an exception and never hidden: every check runs after every fit, for every sampler, and every
-printed result opens with the verdict.
-"""
+"""What can go wrong in the sampling of a posterior."""
 
 import math
-from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesmm.tables import (
-    coefficients,
-    diagnostics,
-    draws_of,
-    effect_draws,
-    effect_labels,
-    is_constant,
-    kept_effects,
-    sampling_record,
-    tree_sizes,
-    variance_parameters,
-)
+from bayesmm.checks.check import Check
+from bayesmm.checks.evidence import Evidence, is_independent
+from bayesmm.tables import is_constant, variance_parameters
 
 R_HAT_LIMIT = 1.01  # Vehtari et al. (2021), Bayesian Analysis 16(2), section 4
 ESS_LIMIT = 400  # the same, section 4: 100 for each of four chains
 BFMI_LIMIT = 0.3  # Betancourt (2016), arXiv:1604.00695, as Stan's diagnose reports it
 DEPTH_LIMIT = 0.05  # share of draws of a chain at the largest tree depth; PyMC and Stan warn above it
-EFFECTS_LIMIT = 200  # random effects of a factor with full diagnostics (2 ms each); the most suspicious of more
 FEW_LEVELS = 5  # with fewer groups an sd rests on its prior: Gelman (2006), Bayesian Analysis 1(3), section 5
 CLUSTER_LIMIT = 0.2  # divergent draws cluster where their mean rank (0 to 1) is this far from the 0.5 of all draws ...
 CLUSTER_ERRORS = 3  # ... and this many standard errors, 1 / sqrt(12 n) each, so that one draw is no cluster
 PARETO_LIMIT = 0.7  # Vehtari et al. (2024), JMLR 25(72): above it importance weights can not be trusted
 MORE_CAREFUL = (0.99, 0.999)  # target_accept to advise, the second to those who already used the first
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check of a posterior.
-
-    Attributes
-    ----------
-    name : str
-    ok : bool
-    value : float
-        What was measured; NaN where the sampler records nothing of the kind.
-    limit : float
-        What the value is held against.
-    message : str
-        What was found and, if it failed, one sentence of advice for this model.
-    """
-
-    name: str
-    ok: bool
-    value: float
-    limit: float
-    message: str
-
-
-@dataclass(frozen=True)
-class Watched:
-    """The parameters that the checks look at, an entry each: label, place in the model and diagnostics."""
-
-    label: tuple[str, ...]
-    block: tuple[int, ...]  # position in design.blocks; -1 for sigma and the coefficients
-    kind: tuple[str, ...]  # "sd", "corr", "sigma", "auxiliary", "beta" or "b"
-    r_hat: np.ndarray
-    ess_bulk: np.ndarray
-    ess_tail: np.ndarray
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that the checks read, gathered once."""
-
-    design: object
-    watched: Watched
-    variances: np.ndarray  # draws of the variance parameters, (k, chains, draws)
-    stats: dict[str, np.ndarray]  # sample_stats: name -> (chains, draws)
-    record: dict[str, object]  # what the sampler recorded about its run
-    chains: int
-    draws: int
-
-
-def run_checks(fit) -> list[Check]:
-    """Return the result of every check of `CHECKS`, in their order; of `INDEPENDENT` for independent draws."""
-    evidence = gather(fit)
-    return [check(evidence) for check in (INDEPENDENT if is_independent(evidence.record) else CHECKS)]
-
-
-def is_independent(record: dict[str, object]) -> bool:
-    """Return whether the draws are independent ones, made by importance sampling."""
-    return "pareto_k" in record
-
-
-def verdict(checks: list[Check]) -> str:
-    """Return the verdict of the checks: one line if they passed, else a line and one more for each that failed."""
-    failed = [check for check in checks if not check.ok]
-    if failed:
-        names = ", ".join(check.name for check in failed)
-        return "\n".join([f"CHECKS FAILED: {names}.", *(f"  {check.name}: {check.message}" for check in failed)])
-    by_name = {check.name: check for check in checks}
-    ess = min(by_name["bulk ESS"].value, by_name["tail ESS"].value)
-    if math.isnan(ess):
-        return "Checks passed: every parameter is held fixed by its prior."
-    if "Pareto k" in by_name:
-        k = math.ceil(by_name["Pareto k"].value * 100) / 100
-        return f"Checks passed: Pareto k <= {k:.2f}, ESS >= {math.floor(ess):,}."
-    r_hat = by_name["R-hat"].value
-    end = "" if math.isnan(by_name["divergences"].value) else ", no divergence"
-    return f"Checks passed: R-hat <= {math.ceil(r_hat * 1000) / 1000:.3f}, ESS >= {math.floor(ess):,}{end}."
-
-
-def gather(fit) -> Evidence:
-    """Read the posterior and the sampler's statistics once."""
-    chains, draws = tree_sizes(fit.tree)
-    stats = fit.tree["sample_stats"].data_vars if "sample_stats" in fit.tree.children else {}
-    names = ("diverging", "energy", "reached_max_treedepth")
-    record = dict(sampling_record(fit.tree))
-    return Evidence(
-        design=fit.design,
-        watched=limited(watch(fit), record),
-        variances=draws_of(fit, variance_parameters(fit.design)),
-        stats={name: stats[name].transpose("chain", "draw").values for name in names if name in stats},
-        record=record,
-        chains=chains,
-        draws=draws,
-    )
-
-
-def watch(fit) -> Watched:
-    """Diagnose the coefficients, the variance parameters and the random effects, of many the most suspicious ones."""
-    parameters = coefficients(fit.design) + variance_parameters(fit.design)
-    labels, blocks = [p.label for p in parameters], [p.block for p in parameters]
-    kinds, draws = [p.kind for p in parameters], [draws_of(fit, parameters)]
-    for k in kept_effects(fit):
-        block, effects = fit.design.blocks[k], effect_draws(fit, k)
-        chosen = suspicious(effects, EFFECTS_LIMIT)
-        names = effect_labels(block)
-        labels += [names[i] for i in chosen]
-        blocks += [k] * len(chosen)
-        kinds += ["b"] * len(chosen)
-        draws.append(effects[chosen])
-    stacked = np.concatenate(draws)
-    varies = np.flatnonzero(~is_constant(stacked))  # a fixed parameter can not fail to converge
-    names, blocks, kinds = (tuple(column[i] for i in varies) for column in (labels, blocks, kinds))
-    return Watched(names, blocks, kinds, **diagnostics(stacked[varies]))
-
-
-def limited(watched: Watched, record: dict[str, object]) -> Watched:
-    """Return the diagnostics with no ESS above the recorded number of independent draws that the weights are worth.
-
-    Autocorrelations do not see that draws were taken twice, or from a pool in which few had any weight.
-    """
-    most = float(record["effective"]) if is_independent(record) else math.inf
-    return replace(watched, ess_bulk=np.minimum(watched.ess_bulk, most), ess_tail=np.minimum(watched.ess_tail, most))
-
-
-def suspicious(draws: np.ndarray, limit: int) -> np.ndarray:
-    """Return the positions of the `limit` parameters that look least converged by two cheap statistics, or all.
-
-    Half by the plain split R-hat (Gelman et al. 2013, BDA3, eq. 11.4), half by the lag-1 autocorrelation; the full
-    diagnostics of thousands of random effects would take longer than drawing them.
-    """
-    if len(draws) <= limit:
-        return np.arange(len(draws))
-    half = draws.shape[2] // 2
-    with np.errstate(all="ignore"):
-        halves = draws[:, :, : 2 * half].reshape(len(draws), -1, half)
-        r_hat = halves.mean(axis=2).var(axis=1) / halves.var(axis=2).mean(axis=1)
-        centred = draws - draws.mean(axis=2, keepdims=True)
-        lag1 = (centred[:, :, 1:] * centred[:, :, :-1]).sum(axis=(1, 2)) / (centred**2).sum(axis=(1, 2))
-    worst = [np.argsort(-np.nan_to_num(score, nan=np.inf))[: limit // 2] for score in (r_hat, lag1)]
-    return np.unique(np.concatenate(worst))
 
 
 def divergences(evidence: Evidence) -> Check:
@@ -270,15 +115,19 @@ def e_bfmi(evidence: Evidence) -> Check:
     """Compare the energy's steps with its spread, chain by chain: Betancourt (2016), eq. 21."""
     if "energy" not in evidence.stats or evidence.draws < 2:
         return not_recorded("E-BFMI", BFMI_LIMIT)
-    energy = evidence.stats["energy"]
-    with np.errstate(all="ignore"):
-        fractions = np.square(np.diff(energy, axis=1)).mean(axis=1) / energy.var(axis=1)
+    fractions = bfmi(evidence.stats["energy"])
     worst = float(np.nan_to_num(fractions, nan=-np.inf).min())
     if worst >= BFMI_LIMIT:
         return Check("E-BFMI", True, worst, BFMI_LIMIT, f"at least {worst:.2f} in every chain")
     chain = int(np.nan_to_num(fractions, nan=-np.inf).argmin())
     message = f"{fractions[chain]:.2f} in chain {chain} (limit {BFMI_LIMIT}): {heavy_tail(evidence)}"
     return Check("E-BFMI", False, float(fractions[chain]), BFMI_LIMIT, message)
+
+
+def bfmi(energy: np.ndarray) -> np.ndarray:
+    """Return the energy's Bayesian fraction of missing information of each chain, (chains,): Betancourt, eq. 21."""
+    with np.errstate(all="ignore"):
+        return np.square(np.diff(energy, axis=1)).mean(axis=1) / energy.var(axis=1)
 
 
 def heavy_tail(evidence: Evidence) -> str:

@@ -1,0 +1,82 @@
+"""Check: one result, and the verdict of many."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# What each check is held against, by name; "ours" where no source has a number.
+SOURCES = {
+    "divergences": "Betancourt (2017), arXiv:1701.02434, section 6.2",
+    "R-hat": "Vehtari et al. (2021), Bayesian Analysis 16(2), section 4",
+    "bulk ESS": "Vehtari et al. (2021), Bayesian Analysis 16(2), section 4",
+    "tail ESS": "Vehtari et al. (2021), Bayesian Analysis 16(2), section 4",
+    "E-BFMI": "Betancourt (2016), arXiv:1604.00695; the limit is that of Stan",
+    "tree depth": "the limit is that of PyMC and Stan",
+    "Pareto k": "Vehtari et al. (2024), JMLR 25(72)",
+    "few groups": "Gelman (2006), Bayesian Analysis 1(3), section 5",
+    "prior conflict": "after Evans & Moshonov (2006), Bayesian Analysis 1(4); the limit is ours",
+    "residual shape": "Bonferroni's bound for the largest; Bulmer (1979), Principles of Statistics, for the skewness",
+    "dispersion": "Gelman, Meng & Stern (1996), Statistica Sinica 6(4); the limit is ours",
+    "zeros": "Gelman, Meng & Stern (1996), Statistica Sinica 6(4); the limit is ours",
+}
+# Remarks that the warnings about the data make already, wherever the verdict is printed beside them.
+SAID_BY_DATA = ("few groups",)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a posterior.
+
+    Attributes
+    ----------
+    name : str
+    ok : bool
+        False means that the draws can not be relied on.
+    value : float
+        What was measured; NaN where there is nothing of the kind.
+    limit : float
+        What the value is held against.
+    message : str
+        What was found and, if it failed or is a note, one sentence of advice for this model.
+    note : bool
+        A remark about the model: the draws are its posterior, but look at whether it is the right model.
+    source : str
+        Where the check or its limit comes from.
+    """
+
+    name: str
+    ok: bool
+    value: float
+    limit: float
+    message: str
+    note: bool = False
+    source: str = "ours"
+
+    @property
+    def status(self) -> str:
+        """The result in a word: "passed", "note" or "failed"."""
+        return "failed" if not self.ok else "note" if self.note else "passed"
+
+
+def verdict(checks: Sequence[Check]) -> str:
+    """Return the verdict of the checks: one line, and one more for each check that failed, or for each note."""
+    failed = [check for check in checks if not check.ok]
+    if failed:
+        names = ", ".join(check.name for check in failed)
+        return "\n".join([f"CHECKS FAILED: {names}.", *(f"  {check.name}: {check.message}" for check in failed)])
+    notes = [check for check in checks if check.note and check.name not in SAID_BY_DATA]
+    return "\n".join([_passed(checks), *(f"  Note, {check.name}: {check.message}" for check in notes)])
+
+
+def _passed(checks: Sequence[Check]) -> str:
+    """Return the one line of a posterior that failed no check."""
+    by_name = {check.name: check for check in checks}
+    ess = min(by_name["bulk ESS"].value, by_name["tail ESS"].value)
+    if math.isnan(ess):
+        return "Checks passed: every parameter is held fixed by its prior."
+    if "Pareto k" in by_name:
+        k = math.ceil(by_name["Pareto k"].value * 100) / 100
+        return f"Checks passed: Pareto k <= {k:.2f}, ESS >= {math.floor(ess):,}."
+    r_hat = by_name["R-hat"].value
+    end = "" if math.isnan(by_name["divergences"].value) else ", no divergence"
+    return f"Checks passed: R-hat <= {math.ceil(r_hat * 1000) / 1000:.3f}, ESS >= {math.floor(ess):,}{end}."

@@ -1,0 +1,162 @@
+"""Models beside one another by their leave-one-out cross-validation: differences, their SEs, and stacking weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design import Design
+from bayesmm.errors import DataError
+from bayesmm.layout import shorten, table, wrap
+from bayesmm.loo import Loo, loo, reliability, what
+
+FORMULA_WIDTH = 70  # columns of a formula in the list of models
+# Sivula, Magnusson, Matamoros & Vehtari (2025), arXiv:2008.10296: below this the models predict alike, and the normal
+# approximation of the difference, as that of few points, is not to be trusted.
+SMALL_DIFFERENCE, FEW_POINTS = 4.0, 100
+
+
+@dataclass(frozen=True, eq=False)
+class ModelComparison:
+    """Models in the order of their elpd, the best first.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        Index model; elpd, se, difference (to the best), se_difference, p_loo, weight (stacking: Yao, Vehtari, Simpson &
+        Gelman 2018, Bayesian Analysis 13(3)), k_high (number of points whose Pareto k is above the limit).
+    loos : mapping of str to Loo
+        The cross-validation of each model.
+    formulas : mapping of str to str
+    """
+
+    table: pd.DataFrame
+    loos: Mapping[str, Loo]
+    formulas: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+    __repr__ = __str__
+
+
+def compare_models(fits: Mapping[str, object], by: str | None = None, *, integrated: bool = False) -> ModelComparison:
+    """Compare models of the same data by how well each predicts what it has not seen.
+
+    Parameters
+    ----------
+    fits : mapping of str to Fit
+        At least two, by the names that the table will have.
+    by : str, optional
+        A grouping factor of all models whose levels are left out; None leaves out rows. See `bayesmm.loo.loo`.
+    integrated : bool
+        For rows: integrate the random effects out given the group's other rows.
+
+    Returns
+    -------
+    ModelComparison
+
+    Raises
+    ------
+    DataError
+        The fits are of other rows or responses, or the levels of `by` differ between them.
+    ValueError
+        There are fewer than two fits, or what `bayesmm.loo.loo` raises.
+    """
+    from arviz_stats import compare
+
+    if not isinstance(fits, Mapping) or len(fits) < 2:
+        raise ValueError(
+            'compare_models takes at least two fits with their names: compare_models({"a": fit, "b": other})'
+        )
+    for pair in pairwise(fits):
+        check_same_points(*pair, *(fits[name].design for name in pair), by)
+    loos = {str(name): loo(fit, by, integrated=integrated) for name, fit in fits.items()}
+    found = compare({name: one.estimate for name, one in loos.items()}, method="stacking", round_to="none")
+    columns = {"elpd": "elpd", "se": "se", "difference": "elpd_diff", "se_difference": "dse", "p_loo": "p"}
+    numbers = pd.DataFrame(
+        {new: found[old].astype(float) for new, old in columns.items()} | {"weight": found["weight"]}
+    )
+    numbers["k_high"] = [len(loos[name].unreliable) for name in numbers.index]
+    formulas = {str(name): fit.design.formula.text for name, fit in fits.items()}
+    return ModelComparison(numbers.rename_axis("model"), loos, formulas)
+
+
+def check_same_points(a: str, b: str, first: Design, second: Design, by: str | None = None) -> None:
+    """Raise a DataError unless two designs have the same rows and response, and the same levels of `by`."""
+    pair = f"the models {a!r} and {b!r}"
+    if first.n != second.n:
+        raise DataError(
+            f"{pair} use different rows ({first.n:,} and {second.n:,}), so that their predictions can not be compared; "
+            "give both data without missing values in any column that either uses"
+        )
+    if not (first.response == second.response and np.array_equal(first.y, second.y)):
+        raise DataError(
+            f"{pair} have different responses ({first.response!r} and {second.response!r}, row by row), so that the "
+            "densities of their predictions can not be compared"
+        )
+    if first.family.discrete != second.family.discrete:
+        raise DataError(
+            f"{pair} have the families {first.family.name} and {second.family.name}, and the probability of a count "
+            "can not be compared with a density"
+        )
+    if not _same(first.trials, second.trials) or not (
+        (first.family.gaussian and second.family.gaussian) or _same(first.weights, second.weights)
+    ):
+        raise DataError(f"{pair} have different weights or trials, so that their predictions can not be compared")
+    if by is not None and not np.array_equal(_levels(first, by), _levels(second, by)):
+        raise DataError(f"{pair} have different levels of {by!r} in the same rows")
+
+
+def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
+
+
+def _levels(design: Design, by: str) -> np.ndarray:
+    """Return the level of each row; none where the factor is not in the model, which `loo` says."""
+    found = [np.array(block.levels, dtype=object)[block.index] for block in design.blocks if block.group == by]
+    return found[0] if found else np.empty(0)
+
+
+def _lines(comparison: ModelComparison) -> list[str]:
+    numbers, first = comparison.table, next(iter(comparison.loos.values()))
+    names = [f" {shorten(name)}: {shorten(comparison.formulas[name], FORMULA_WIDTH)}" for name in numbers.index]
+    rows = [
+        [str(name), *(f"{row[key]:.1f}" for key in ("elpd", "se", "difference", "se_difference", "p_loo")),
+         f"{row['weight']:.2f}", f"{row['k_high']:.0f}"]
+        for name, row in numbers.iterrows()
+    ]  # fmt: skip
+    headers = ["", "elpd", "SE", "difference", "SE", "p_loo", "weight", "high k"]
+    return [
+        "Models by leave-one-out cross-validation, the best first",
+        *names,
+        *wrap(_what_is_left_out(comparison)),
+        "",
+        *table(headers, rows),
+        "",
+        *(line for note in notes(comparison, len(first.table)) for line in wrap(note)),
+    ]
+
+
+def _what_is_left_out(comparison: ModelComparison) -> str:
+    """Return what is left out, in words: models may hold or integrate out effects of different factors."""
+    said = {what(one.by, one.integrated, one.held) for one in comparison.loos.values()}
+    if len(said) == 1:
+        return said.pop()
+    by = next(iter(comparison.loos.values())).by
+    return "One row at a time." if by is None else f"One level of {by} at a time, with all its rows."
+
+
+def notes(comparison: ModelComparison, points: int) -> list[str]:
+    """Return what has to be said of the differences: how far they can be trusted."""
+    out = [f"{name}: {reliability(one)}" for name, one in comparison.loos.items() if len(one.unreliable)]
+    if not out:
+        out.append("Pareto k: none is too high.")
+    second = comparison.table["difference"].iloc[1]
+    if abs(second) < SMALL_DIFFERENCE:
+        out.append(f"The best two differ by less than {SMALL_DIFFERENCE:g}: they predict alike.")
+    elif points < FEW_POINTS:
+        out.append(f"With {points} points the SE of a difference is itself uncertain.")
+    return out

@@ -1,0 +1,31 @@
+"""Figures of a posterior beside the maximised fit, legible in grey.
+
+Matplotlib is loaded at the first figure. Names from the data are never read as mathematics (``$``), are cut, and keep a
+leading underscore (which matplotlib would hide). Every function returns the axes, to be changed or shown.
+"""
+
+from bayesmm.plots.comparison import plot_comparison
+from bayesmm.plots.components import plot_priors, plot_variances
+from bayesmm.plots.effects import plot_effects
+from bayesmm.plots.files import save_figures
+from bayesmm.plots.lines import plot_lines
+from bayesmm.plots.predictive import plot_predictive, plot_prior_predictive
+from bayesmm.plots.residuals import plot_qq, plot_residuals
+from bayesmm.plots.sampling import plot_energy, plot_traces
+from bayesmm.plots.shrinkage import plot_shrinkage
+
+__all__ = [
+    "plot_comparison",
+    "plot_effects",
+    "plot_energy",
+    "plot_lines",
+    "plot_predictive",
+    "plot_prior_predictive",
+    "plot_priors",
+    "plot_qq",
+    "plot_residuals",
+    "plot_shrinkage",
+    "plot_traces",
+    "plot_variances",
+    "save_figures",
+]

@@ -1,0 +1,49 @@
+"""The figures that the command line writes."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bayesmm.compare import Comparison
+from bayesmm.drawing import png
+from bayesmm.io import slug, write_bytes
+from bayesmm.plots.comparison import plot_comparison
+from bayesmm.plots.components import plot_variances
+from bayesmm.plots.effects import plot_effects
+from bayesmm.plots.sampling import plot_traces
+
+
+def save_figures(fit, directory: str | Path, comparison: Comparison | None = None) -> list[Path]:
+    """Write the four kinds of figures as PNG files, a caterpillar for each grouping factor.
+
+    Parameters
+    ----------
+    fit : Fit
+    directory : path
+        An existing directory.
+    comparison : Comparison, optional
+        The comparison to draw; found if not given.
+
+    Returns
+    -------
+    list of Path
+        The files written. A factor's name becomes letters, digits and, where that loses anything, a hash.
+    """
+    import matplotlib.pyplot as plt
+
+    comparison = fit.compare(bridge=False) if comparison is None else comparison
+    drawings = {
+        "variance_components": lambda: plot_variances(fit, comparison.point),
+        "comparison": lambda: plot_comparison(comparison),
+        "traces": lambda: plot_traces(fit),
+    }
+    for block in fit.design.blocks:
+        drawings[f"effects_{slug(block.group)}"] = partial(plot_effects, fit, comparison.point, block.group)
+    paths = []
+    for name, draw in drawings.items():
+        figure = np.ravel(draw())[0].figure
+        paths.append(Path(directory) / f"{name}.png")
+        write_bytes(png(figure), paths[-1])
+        plt.close(figure)
+    return paths

@@ -1,0 +1,1 @@
+"""The report of one or more fits as a single HTML file, and what notebooks show of the results."""

@@ -1,0 +1,154 @@
+"""Which figures stand in which section of a report, with their captions and what is read where they can not be seen."""
+
+from functools import partial
+
+from bayesmm import plots
+from bayesmm.report.figures import picture
+from bayesmm.report.parts import Figure, name
+from bayesmm.report.tables import has_effects
+from bayesmm.tables import coefficients, variance_parameters
+
+SECTIONS = ("priors", "estimates", "comparison", "fit", "diagnostics")
+
+
+def figures(fit, comparison) -> dict[str, tuple[Figure, ...]]:
+    """Return the pictures of each section but those of the random effects.
+
+    Parameters
+    ----------
+    fit : Fit
+    comparison : Comparison
+    """
+    makers = (priors, estimates, forest, fit_to_data, diagnostics)
+    return {section: make(fit, comparison) for section, make in zip(SECTIONS, makers, strict=True)}
+
+
+def priors(fit, comparison) -> tuple[Figure, ...]:
+    """Return the priors with the posteriors under them."""
+    if not (coefficients(fit.design) or variance_parameters(fit.design)):
+        return ()
+    return (
+        picture(
+            partial(plots.plot_priors, fit),
+            "What the data have changed: the prior of each parameter over its posterior.",
+            "A panel for each parameter: a dashed line is its prior density, a shaded area its posterior density, with "
+            "the posterior mean and 95 % interval under it.",
+        ),
+    )
+
+
+def estimates(fit, comparison) -> tuple[Figure, ...]:
+    """Return the densities of the variance components."""
+    if not variance_parameters(fit.design):
+        return ()
+    method = comparison.point.method
+    return (
+        picture(
+            partial(plots.plot_variances, fit, comparison.point),
+            f"Posterior densities of the variance components, with {method} and its 95 % profile interval marked.",
+            "A panel for each standard deviation, correlation and parameter of the family: its posterior density, mean "
+            f"and 95 % interval, and a line at the estimate of {method}.",
+        ),
+    )
+
+
+def forest(fit, comparison) -> tuple[Figure, ...]:
+    """Return the forest of the comparison."""
+    if not comparison.parameters:
+        return ()
+    method = comparison.point.method
+    return (
+        picture(
+            partial(plots.plot_comparison, comparison),
+            f"Every parameter: {method} against the posterior, in posterior standard deviations.",
+            f"A forest plot with a row for each parameter: posterior mean, 95 % interval and {method}. The numbers are "
+            "those of the tables of estimates.",
+        ),
+    )
+
+
+def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
+    """Return the lines of the groups, the predictive distribution and the residuals, where the effects were kept."""
+    design = fit.design
+    if not all(has_effects(fit, k) for k in range(len(design.blocks))):
+        return ()
+    y = name(design.response)
+    return (
+        *lines(fit),
+        picture(
+            partial(plots.plot_predictive, fit),
+            f"The observed {y} and what the fitted model gives for the same rows.",
+            "The distribution of the observed responses over the band that 95 % of the replicated ones stay in.",
+        ),
+        picture(
+            partial(plots.plot_residuals, fit),
+            "Residuals against fitted values, with the medians and the middle halves of bins of them.",
+            "A point for each row; a line joins the medians of the bins, dashed lines their quartiles.",
+        ),
+        picture(
+            partial(plots.plot_qq, fit),
+            "Residuals against normal quantiles, with the envelope of samples that are normal.",
+            "The sorted residuals over the quantiles of a normal distribution, and the band that all of them stay in "
+            "with probability 0.95 if the model holds.",
+        ),
+    )
+
+
+def lines(fit) -> tuple[Figure, ...]:
+    """Return the lines of the groups of the first factor, if there is a numeric predictor to draw them along."""
+    if not fit.design.blocks:
+        return ()
+    group = name(fit.design.blocks[0].group)
+    try:
+        shown = picture(
+            partial(plots.plot_lines, fit),
+            f"The mean of each level of {group} with its 95 % band, its data, and the mean of an average level.",
+            f"A panel for each of the levels of {group} shown: points are its data, a line with a band its posterior "
+            "mean, a second line the mean of an average level.",
+        )
+    except ValueError:  # what plot_lines says of a model without a numeric predictor
+        return ()
+    return (shown,)
+
+
+def diagnostics(fit, comparison) -> tuple[Figure, ...]:
+    """Return the traces of the chains and, if the sampler recorded it, their energy."""
+    shown: tuple[Figure, ...] = ()
+    if variance_parameters(fit.design):
+        traces = picture(
+            partial(plots.plot_traces, fit),
+            "Traces of the chains, and the ranks of their draws among those of all chains.",
+            "Two panels for each variance parameter: the draws of every chain in their order, and how they rank.",
+        )
+        shown = (traces,)
+    if "sample_stats" in fit.tree.children and "energy" in fit.tree["sample_stats"].data_vars:
+        energy = picture(
+            partial(plots.plot_energy, fit),
+            "Energy of each chain: its changes from draw to draw should be spread as widely as its values.",
+            "A panel for each chain with two densities: of the energy, and of its changes from draw to draw.",
+        )
+        shown = (*shown, energy)
+    return shown
+
+
+def effect_figures(fit, point, k: int) -> tuple[Figure, ...]:
+    """Return the sorted effects of one factor, and how far they are drawn towards one another; none if not kept."""
+    if not has_effects(fit, k):
+        return ()
+    block = fit.design.blocks[k]
+    group, count = name(block.group), len(block.levels)
+    return (
+        picture(
+            partial(plots.plot_effects, fit, point, block.group),
+            f"Random effects of {group}, sorted: posterior means with 95 % intervals, and the conditional modes of "
+            f"{point.method}.",
+            f"A row for each of the {count:,} levels of {group} and a panel for each of its terms, sorted by the "
+            "posterior mean; a line is the 95 % interval, a mark on it the conditional mode of the maximised fit.",
+        ),
+        picture(
+            partial(plots.plot_shrinkage, fit, block.group),
+            f"Shrinkage in {group}: from the regression of each level's own rows to its coefficients in the model.",
+            f"An arrow for each level of {group}: it starts at the coefficients that its own rows give and ends at "
+            "those of the model, nearer to the others'.",
+        ),
+    )

@@ -1,0 +1,241 @@
+"""The tables of a report: numbers that fit.summary() and fit.compare() have, as text with sensible digits."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.checks import ESS_LIMIT, R_HAT_LIMIT, Check
+from bayesmm.comparison_text import POSTERIOR_DIGITS
+from bayesmm.layout import column, count, number
+from bayesmm.pointfit import by_levels
+from bayesmm.priors import Priors
+from bayesmm.priors.table import sentence
+from bayesmm.report.parts import MISSING, Table, filled, name
+from bayesmm.summary import ceiled, posterior_residuals
+from bayesmm.tables import coefficients, describe, draws_of, effect_draws, variance_parameters
+
+TABLE_LEVELS = 120  # levels of a factor whose effects have a table; of more, fit.ranef() has them
+PRIOR_ROWS = 200  # of the table of priors
+NUMBERS = ("point", "se", "mean", "sd", "lower", "upper")  # columns of Comparison.table that are shown
+WHOLE = 100  # an effective sample size from here on is shown without decimals
+BOUNDS = ("2.5 %", "97.5 %")
+QUALITY = ("ESS", "R-hat")
+RESULTS = {"passed": "passed", "note": "note", "failed": "FAILED"}  # of a check, by its status
+QUARTILES = ("min", "25 %", "median", "75 %", "max")
+
+
+def posterior_of(fit) -> pd.DataFrame:
+    """Return the rows of ``fit.summary()`` that are no random effects, without those of thousands of effects."""
+    parameters = coefficients(fit.design) + variance_parameters(fit.design)
+    table = describe(draws_of(fit, parameters))
+    return table.set_index(pd.Index([parameter.label for parameter in parameters], dtype=object))
+
+
+def estimates(comparison, posterior: pd.DataFrame | None = None) -> list[Table]:
+    """Return the table of the variance parameters and that of the coefficients, each beside the maximised fit.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Estimates, posterior means, sds and intervals, verdicts.
+    posterior : DataFrame, optional
+        The same parameters by label, for ESS and R-hat; without it these columns are left out.
+    """
+    is_beta = np.array([parameter.kind == "beta" for parameter in comparison.parameters], dtype=bool)
+    titles = (("Variance components and the family's parameters", ~is_beta), ("Fixed effects", is_beta))
+    return [part(caption, comparison, mask, posterior) for caption, mask in titles if mask.any()]
+
+
+def part(caption: str, comparison, mask: np.ndarray, posterior: pd.DataFrame | None) -> Table:
+    """Return the table of the parameters in a mask."""
+    frame = comparison.table[mask]
+    values = frame[list(NUMBERS)].to_numpy(dtype=float)
+    texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, frame["sd"][frame["sd"] > 0])).reshape(values.shape)
+    shown = [j for j, header in enumerate(NUMBERS) if header != "se" or np.isfinite(values[:, j]).any()]
+    rows, marked = [], set()
+    for i, row in enumerate(frame.itertuples()):
+        quality, failed = ([], False) if posterior is None else diagnosed(posterior.loc[row.parameter])
+        if failed or row.verdict == "disagree":
+            marked.add(i)
+        numbers = filled([*texts[i, shown], *quality, number(row.difference, 2)])
+        rows.append((name(row.parameter), *numbers, row.verdict))
+    named = {"point": comparison.point.method, "se": "SE", "lower": BOUNDS[0], "upper": BOUNDS[1]}
+    quality = QUALITY if posterior is not None else ()
+    headers = ("", *(named.get(NUMBERS[j], NUMBERS[j]) for j in shown), *quality, "difference", "verdict")
+    return Table(caption, headers, tuple(rows), frozenset({0, len(headers) - 1}), marked=frozenset(marked))
+
+
+def diagnosed(row: pd.Series) -> tuple[list[str], bool]:
+    """Return the smaller ESS and R-hat, and whether they fail."""
+    ess = float(np.fmin(row["ess_bulk"], row["ess_tail"]))
+    failed = row["sd"] > 0 and not (ess >= ESS_LIMIT and not row["r_hat"] > R_HAT_LIMIT)
+    return [count(ess), ceiled(row["r_hat"])], bool(failed)
+
+
+def posterior_table(caption: str, frame: pd.DataFrame) -> Table:
+    """Return rows of ``fit.summary()`` as a table."""
+    statistics = ["mean", "sd", "lower", "upper"]
+    values = frame[statistics].to_numpy(dtype=float)
+    texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, frame["sd"][frame["sd"] > 0])).reshape(values.shape)
+    rows, marked = [], set()
+    for i, label in enumerate(frame.index):
+        quality, failed = diagnosed(frame.iloc[i])
+        marked |= {i} if failed else set()
+        rows.append((name(label), *filled([*texts[i], *quality])))
+    return Table(caption, ("", "mean", "sd", *BOUNDS, *QUALITY), tuple(rows), marked=frozenset(marked))
+
+
+def causes(comparison) -> list[tuple[str, str, str]]:
+    """Return parameter, verdict and cause of every row that does not simply agree."""
+    frame = comparison.table[comparison.table["verdict"] != "agree"]
+    return [(name(row.parameter), row.verdict, row.cause) for row in frame.itertuples()]
+
+
+def data_table(design) -> Table:
+    """Return what was observed: the response, the rows, the grouping factors."""
+    y = design.y if design.trials is None else design.y / design.trials
+    share = "" if design.trials is None else ", share of successes"
+    spread = f"{y.min():.4g} to {y.max():.4g}, mean {y.mean():.4g}, sd {y.std(ddof=1) if len(y) > 1 else 0:.4g}"
+    rows = [
+        (f"Response{share}", f"{name(design.response)}: {spread}"),
+        ("Observations", f"{design.n:,}"),
+        ("Fixed effects", f"{design.p}: {name(', '.join(design.coefficients), 400)}" if design.p else "none"),
+    ]
+    rows += [(f"Groups: {name(design.blocks[k].group)}", levels(design.blocks[k])) for k in by_levels(design)]
+    if design.weights is not None:
+        rows.append(("Weights", f"{design.weights.min():.4g} to {design.weights.max():.4g}"))
+    return Table("What was observed", ("", "in the data"), tuple(rows), frozenset({0, 1}), frozenset({1}))
+
+
+def levels(block) -> str:
+    """Return how many levels a factor has and how many rows they have."""
+    rows = np.bincount(block.index, minlength=len(block.levels))
+    each = f"{rows.min():,}" if rows.min() == rows.max() else f"{rows.min():,} to {rows.max():,}"
+    effects = ", ".join(block.columns)
+    return f"{len(block.levels):,} levels with {each} rows each; random effects: {name(effects, 400)}"
+
+
+def prior_rows(priors: Priors) -> Table:
+    """Return every prior with what it says in words."""
+    entries = priors.entries[:PRIOR_ROWS]
+    rows = tuple((name(place.name), str(prior), sentence(place, prior)) for place, prior in entries)
+    hidden = len(priors.entries) - PRIOR_ROWS
+    if hidden > 0:
+        rows += ((f"... and {hidden:,} more", "", "print(model.priors) and model.priors have them"),)
+    headers = ("parameter", "prior", "what it says")
+    return Table("What is known before the data", headers, rows, frozenset({0, 1, 2}), frozenset({2}))
+
+
+def effects_table(fit, k: int) -> Table | None:
+    """Return the effects of one factor, a row for each level, or None where there are too many for a page."""
+    block = fit.design.blocks[k]
+    if len(block.levels) > TABLE_LEVELS or not has_effects(fit, k):
+        return None
+    frame = describe(effect_draws(fit, k))
+    texts = [spans(frame.iloc[j * len(block.levels) : (j + 1) * len(block.levels)]) for j in range(len(block.columns))]
+    rows = tuple((name(level), *cells) for level, *cells in zip(block.levels, *texts, strict=True))
+    headers = (name(block.group), *(name(term) for term in block.columns))
+    return Table(f"{name(block.group)}: posterior mean (95 % interval) of each effect", headers, rows)
+
+
+def spans(frame: pd.DataFrame) -> list[str]:
+    """Return "mean (lower to upper)" for each row of a posterior table."""
+    values = frame[["mean", "lower", "upper"]].to_numpy(dtype=float)
+    texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, frame["sd"][frame["sd"] > 0])).reshape(values.shape)
+    return [f"{mean} ({lower} to {upper})" for mean, lower, upper in texts]
+
+
+def has_effects(fit, k: int) -> bool:
+    """Return whether the random effects of a factor were kept."""
+    return f"b_{fit.design.blocks[k].name}" in fit.tree["posterior"]
+
+
+def residual_table(fit) -> Table | None:
+    """Return the quartiles of the scaled residuals, or None where the random effects were not kept."""
+    if not all(has_effects(fit, k) for k in range(len(fit.design.blocks))):
+        return None
+    values = np.quantile(posterior_residuals(fit), [0, 0.25, 0.5, 0.75, 1])
+    texts = tuple(column(values, scale=[1.0], digits=3))
+    return Table("Scaled (Pearson) residuals at the posterior means", ("", *QUARTILES), (("residual", *texts),))
+
+
+def check_table(checks: Sequence[Check]) -> Table:
+    """Return every check with its limit, its value, its advice and where the limit comes from."""
+    rows = tuple(
+        (check.name, RESULTS[check.status], measured(check.value), f"{check.limit:.4g}", check.message, check.source)
+        for check in checks
+    )
+    headers = ("check", "result", "value", "limit", "found", "source of the limit")
+    marked = frozenset(i for i, check in enumerate(checks) if not check.ok)
+    return Table("Checks", headers, rows, frozenset({0, 1, 4, 5}), frozenset({4, 5}), marked)
+
+
+def measured(value: float) -> str:
+    """Return what a check has measured."""
+    if math.isnan(value):
+        return MISSING
+    return f"{math.floor(value):,}" if value >= WHOLE or float(value).is_integer() else f"{value:.4g}"
+
+
+def beside(fits, comparisons) -> list[Table]:
+    """Return the fits side by side: what they are, and every parameter of each.
+
+    Parameters
+    ----------
+    fits : sequence of Fit
+    comparisons : sequence of Comparison
+        One for each fit.
+    """
+    headers = ("", *(f"Fit {i}" for i in range(1, len(fits) + 1)))
+    words = frozenset(range(len(headers)))
+    both = ("", *(text for i, c in enumerate(comparisons, 1) for text in (f"Fit {i}", f"Fit {i}, {c.point.method}")))
+    columns = [sizes(*pair) for pair in pairs(fits, comparisons)]
+    return [
+        Table("The models", headers, tuple(zip(*columns, strict=True)), words, words - {0}),
+        Table("Posterior means with 95 % intervals, beside the maximised fits", both, shared_rows(comparisons)),
+    ]
+
+
+def pairs(fits, comparisons) -> list[tuple]:
+    """Return the names of the rows of the first table (no fit), then each fit with its comparison."""
+    return [(None, None), *zip(fits, comparisons, strict=True)]
+
+
+def sizes(fit, comparison) -> tuple[str, ...]:
+    """Return what a fit is, in the order of the rows; without a fit their names."""
+    if fit is None:
+        return ("Formula", "Family", "Observations", "Groups", "Maximised by", "log likelihood", "AIC", "Checks")
+    design, point = fit.design, comparison.point
+    groups = "; ".join(f"{name(design.blocks[k].group)}, {len(design.blocks[k].levels)}" for k in by_levels(design))
+    failed = [check.name for check in comparison.checks if not check.ok]
+    return (
+        name(design.formula.text, 500),
+        f"{design.family.name} ({design.family.link} link)",
+        f"{design.n:,}",
+        groups or MISSING,
+        point.method,
+        f"{point.loglik:.2f}",
+        f"{point.aic:.2f}",
+        f"FAILED: {', '.join(failed)}" if failed else "passed",
+    )
+
+
+def shared_rows(comparisons) -> tuple[tuple[str, ...], ...]:
+    """Return a row for each parameter of any fit: of each fit posterior and estimate, dashes where it has it not."""
+    labels = list(dict.fromkeys(label for c in comparisons for label in c.table["parameter"]))
+    found = [dict(zip(c.table["parameter"], spans_and_points(c), strict=True)) for c in comparisons]
+    absent = (MISSING, MISSING)
+    return tuple((name(label), *(text for cell in found for text in cell.get(label, absent))) for label in labels)
+
+
+def spans_and_points(comparison) -> list[tuple[str, str]]:
+    """Return for each parameter its posterior mean with the interval, and its estimate."""
+    frame = comparison.table
+    points = [
+        filled(column([point], POSTERIOR_DIGITS, [sd] if sd > 0 else None))[0]
+        for point, sd in zip(frame["point"], frame["sd"], strict=True)
+    ]
+    texts = [spans(frame.iloc[[i]])[0] for i in range(len(frame))]
+    return list(zip(texts, points, strict=True))

@@ -1,0 +1,201 @@
+"""What a report says in sentences: the methods paragraph of a paper, the call that gives the fit again, the sources."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from platform import python_version
+
+from bayesmm import __version__
+from bayesmm.checks import verdict
+from bayesmm.formula import Column
+from bayesmm.layout import shorten
+from bayesmm.pointfit import by_levels
+from bayesmm.priors import Priors, default_priors
+from bayesmm.report.parts import TEXT_WIDTH
+from bayesmm.tables import sampling_record, tree_sizes
+
+FEW = 6  # priors that a paragraph lists; of more it names the table
+NAME = 60  # characters of a name in a sentence
+PACKAGES = ("numpy", "scipy", "numba", "pymc", "nutpie", "arviz")
+# Arguments of Model.sample that change the draws, with the value that need not be written.
+DEFAULTS: Mapping[str, object] = {
+    "draws": 1000,
+    "tune": 1000,
+    "chains": 4,
+    "sampler": "auto",
+    "effects": "auto",
+    "centred": "auto",
+    "target_accept": 0.9,
+    "keep_effects": True,
+}
+REFERENCES = {
+    "lme4": "Bates, D., Mächler, M., Bolker, B., Walker, S. (2015). Fitting linear mixed-effects models using lme4. "
+    "Journal of Statistical Software 67(1).",
+    "nuts": "Hoffman, M. D., Gelman, A. (2014). The No-U-Turn sampler: adaptively setting path lengths in Hamiltonian "
+    "Monte Carlo. Journal of Machine Learning Research 15, 1593-1623.",
+    "psis": "Vehtari, A., Simpson, D., Gelman, A., Yao, Y., Gabry, J. (2024). Pareto smoothed importance sampling. "
+    "Journal of Machine Learning Research 25(72).",
+    "rhat": "Vehtari, A., Gelman, A., Simpson, D., Carpenter, B., Bürkner, P.-C. (2021). Rank-normalization, folding, "
+    "and localization: an improved R-hat for assessing convergence of MCMC. Bayesian Analysis 16(2), 667-718.",
+    "lkj": "Lewandowski, D., Kurowicka, D., Joe, H. (2009). Generating random correlation matrices based on vines and "
+    "extended onion method. Journal of Multivariate Analysis 100(9), 1989-2001.",
+}
+
+
+def short(text: object) -> str:
+    """Return a name for a sentence."""
+    return shorten(text, NAME)
+
+
+def methods(fit, comparison) -> str:
+    """Return the methods paragraph, ready for a paper.
+
+    Parameters
+    ----------
+    fit : Fit
+    comparison : Comparison
+        For the maximised fit, and the checks.
+    """
+    parts = [model_sentence(fit.design), prior_sentence(fit.model.priors, fit.design)]
+    parts += [sampling_sentence(fit), check_sentence(comparison.checks), comparison_sentence(fit.design, comparison)]
+    return " ".join(parts)
+
+
+def model_sentence(design) -> str:
+    """Say what was fitted to what."""
+    kind = "linear mixed model" if design.blocks else "linear model"
+    if not design.family.gaussian:
+        kind = f"generalised {kind} ({design.family.name} family, {design.family.link} link)"
+    fixed = ", ".join(short(c) for c in design.coefficients)
+    text = f"We fitted a Bayesian {kind} of {short(design.response)} to {design.n:,} observations, "
+    text += f"with the fixed effects {fixed}" if fixed else "without fixed effects"
+    groups = [grouping(design.blocks[k]) for k in by_levels(design)]
+    return f"{text}{'; '.join(['', *groups]) if groups else ''}."
+
+
+def grouping(block) -> str:
+    """Say which effects vary over a factor, and how they depend on one another."""
+    terms = ", ".join(short(c) for c in block.columns)
+    tied = ", correlated" if block.correlated else ", independent" if len(block.columns) > 1 else ""
+    return f"random effects for the {len(block.levels):,} levels of {short(block.group)} ({terms}{tied})"
+
+
+def prior_sentence(priors: Priors, design) -> str:
+    """Name the priors, or how many of them are the package's defaults."""
+    own = chosen(priors, design)
+    defaults = len(priors) - len(own)
+    if len(priors) > FEW:
+        given = f"; chosen were {listed(own)}" if own else ""
+        of = f"{defaults} of {len(priors)} parameters"
+        return f"The priors were the weakly informative defaults of bayesmm, scaled to the data ({of}){given}."
+    note = "" if own else " (the weakly informative defaults of bayesmm, scaled to the data)"
+    return f"The priors were {listed(dict(priors))}{note}."
+
+
+def listed(priors: Mapping[str, object]) -> str:
+    """Return the priors as a phrase."""
+    return ", ".join(f"{prior} for {short(place)}" for place, prior in priors.items())
+
+
+def chosen(priors: Priors, design) -> dict[str, object]:
+    """Return the priors that are not the defaults of this model."""
+    defaults = dict(default_priors(design, design.family))
+    return {place: prior for place, prior in priors.items() if defaults.get(place) != prior}
+
+
+def sampling_sentence(fit) -> str:
+    """Say how the posterior was drawn."""
+    record, (chains, draws) = sampling_record(fit.tree), tree_sizes(fit.tree)
+    seed = f" (seed {record['seed']})" if record.get("seed") is not None else ""
+    if "pareto_k" in record:
+        return (
+            f"{chains * draws:,} draws were taken from the posterior by Pareto smoothed importance sampling (Vehtari "
+            f"et al. 2024){seed}, with the random effects integrated out and drawn from their conditional distribution."
+        )
+    versions, sampler = record.get("versions", {}), str(record.get("sampler", "an unrecorded sampler"))
+    by = f"{sampler} {versions[sampler]}" if sampler in versions else sampler
+    tune = f" after {record['tune']:,} warm-up draws each" if "tune" in record else ""
+    text = (
+        f"The posterior was sampled with the No-U-Turn sampler (Hoffman and Gelman 2014) of {by}, {chains} "
+        f"chain{'s' * (chains > 1)} of {draws:,} draws{tune}{seed}"
+    )
+    if record.get("effects") == "marginal" and fit.design.blocks:
+        text += "; the random effects were integrated out of the sampled density and drawn afterwards from their "
+        text += "conditional distribution given each draw"
+    return f"{text}."
+
+
+def check_sentence(checks) -> str:
+    """Say whether the draws can be relied on."""
+    first = signs(verdict(list(checks)).split("\n")[0].rstrip("."))
+    if all(check.ok for check in checks):
+        return f"{first.replace('Checks passed', 'The checks of the draws passed')} (Vehtari et al. 2021)."
+    return f"{first}: THE DRAWS MUST NOT BE REPORTED AS THE POSTERIOR."
+
+
+def signs(text: str) -> str:
+    """Return a sentence for print, with one sign where a terminal has two."""
+    return text.replace("<=", "≤").replace(">=", "≥")
+
+
+def comparison_sentence(design, comparison) -> str:
+    """Say what the estimates are, and what stands beside them."""
+    ways = {"REML": "restricted maximum likelihood", "ML": "maximum likelihood", "MAP": "the mode of the posterior"}
+    way = ways[comparison.point.method]
+    if not design.family.gaussian and design.blocks and comparison.point.method == "ML":
+        nagq = comparison.point.nagq
+        way += " with Laplace's approximation" if nagq == 1 else f" with adaptive quadrature of {nagq} nodes"
+    return (
+        f"We report posterior means and 95 % equal-tailed credible intervals, beside the estimates of {way} of the "
+        f"same model (Bates et al. 2015). The analysis was done with bayesmm {__version__}."
+    )
+
+
+def call(fit, where: str = "data") -> str:
+    """Return the Python code that gives the fit again.
+
+    Parameters
+    ----------
+    fit : Fit
+    where : str
+        Name of the variable that holds the data.
+    """
+    design, record = fit.design, sampling_record(fit.tree)
+    asked = dict(record.get("asked", {}))
+    lines = [repr(design.formula.text), where]
+    if not design.family.gaussian:
+        lines.append(f"family={design.family.name!r}")
+        lines.append(f"link={design.family.link!r}")
+    own = chosen(fit.model.priors, design)
+    if own:
+        inside = "".join(f"\n        {place!r}: {code(prior)}," for place, prior in own.items())
+        lines.append(f"priors={{{inside}\n    }}")
+    if design.trials is not None and isinstance(design.formula.response, Column):  # else the formula has them
+        lines.append("trials=trials")
+    if design.weights is not None:
+        lines.append("weights=weights")
+    lines += [f"{key}={value!r}" for key, value in asked.items() if key in DEFAULTS and value != DEFAULTS[key]]
+    if record.get("seed") is not None:
+        lines.append(f"seed={record['seed']!r}")
+    inside = "".join(f"    {line},\n" for line in lines)
+    return f"import bayesmm as bmm\n\nfit = bmm.fit(\n{inside})\n"[: 2 * TEXT_WIDTH]
+
+
+def code(prior) -> str:
+    """Return a prior as code."""
+    return f"bmm.{prior!r}"
+
+
+def versions(fit) -> dict[str, str]:
+    """Return the packages behind the numbers: those recorded with the draws, then those of this report."""
+    recorded = {str(key): str(value) for key, value in sampling_record(fit.tree).get("versions", {}).items()}
+    others = {package: version(package) for package in PACKAGES if package not in recorded}
+    return {"bayesmm": __version__, "Python": python_version(), **recorded, **others}
+
+
+def references(fit) -> list[str]:
+    """Return the sources that the methods paragraph names."""
+    record = sampling_record(fit.tree)
+    keys = ["lme4", "psis" if "pareto_k" in record else "nuts", "rhat"]
+    if any(len(part) > 1 for block in fit.design.blocks for part in block.partition):
+        keys.append("lkj")
+    return [REFERENCES[key] for key in keys]
