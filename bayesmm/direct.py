@@ -23,7 +23,7 @@ from bayesmm.marginal.posterior import LogPosterior, log_posterior
 from bayesmm.marginal.quadrature import prepare, sampling_nodes
 from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.memory import refuse
-from bayesmm.nuts import BLAS_THREADS, Settings, record, sample_density
+from bayesmm.nuts import BLAS_THREADS, Settings, load_ahead, record, sample_density
 from bayesmm.priors import Prior, coefficient_places
 from bayesmm.progress import progress_bar
 from bayesmm.reduction import Integrated, loose_names, prior_basis
@@ -170,7 +170,9 @@ def sample_marginal(
         threadpool_limits(BLAS_THREADS),
         progress_bar(progress, settings.chains, settings.tune + settings.draws) as bar,
     ):
+        ahead = load_ahead()
         model = generalised(design, priors) if integrated is None else marginal(design, priors, integrated)
+        ahead.join()
         if model.posterior.size == 0:
             raise ValueError("every parameter of the model is held fixed by its prior, so there is nothing to sample")
         refuse({"x": model.posterior.size}, settings.draws, settings.tune, settings.chains)

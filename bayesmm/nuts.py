@@ -4,10 +4,12 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import version
 from numbers import Integral, Real
+from threading import Thread
 from types import ModuleType
 
 import numpy as np
@@ -130,6 +132,18 @@ def load_nutpie() -> ModuleType:
     finally:
         if sys.modules.get("arviz") is stand_in:
             del sys.modules["arviz"]
+
+
+def load_ahead() -> Thread:
+    """Import nutpie in a thread, beside a compilation, which leaves the interpreter to others half of the time."""
+
+    def load() -> None:
+        with suppress(ImportError):  # whoever needs it imports it again, and hears of it
+            load_nutpie()
+
+    thread = Thread(target=load, daemon=True)
+    thread.start()
+    return thread
 
 
 def start_nutpie(compiled: object, settings: Settings, bar: Progress, **further: object):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.design import Block
-from bayesmm.marginal.compiled import inner, zeros
+from bayesmm.marginal.compiled import inlined, inner, zeros
 from bayesmm.marginal.crossproducts import Floats, Ints
 from bayesmm.marginal.prior_codes import log_prior, prior_row
 from bayesmm.priors import Prior
@@ -197,7 +197,7 @@ def natural(x, c):
     return Natural(total, L, value[first : s - n_loose], value[s - n_loose :], C, value, rate, slope, root)
 
 
-@inner
+@inlined
 def pull_back(x, c, at, d_L, d_positive, d_coefficients, gradient):
     """Set gradient, (d,): that of log prior, log Jacobian and a log likelihood with these derivatives at `at`.
 

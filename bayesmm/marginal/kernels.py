@@ -154,7 +154,7 @@ def eliminate(lead, rest, rWr, T, mean, S, c, L, B):
     return ok, logdet, quad
 
 
-@inner
+@inlined
 def _traced(half, sum_zz, sum_z, d, count):
     """Return the trace of half E half', where E = sum (z - d)(z - d)' over the levels of a pattern."""
     total, q = 0.0, half.shape[0]
@@ -166,7 +166,7 @@ def _traced(half, sum_zz, sum_z, d, count):
     return total
 
 
-@inner
+@inlined
 def _downdate(lead, g, half, v, S, c, B):
     """Set the rows of B for pattern g and take n_g B'B from the lower triangle of S and B'v from c."""
     q, count = half.shape[0], lead.count[g]
@@ -369,7 +369,7 @@ def leading_gradient(lead, T, mean, first_fixed, L, B, Q, h, sigma, d_T):
                 d_T[a * q + b] += dot(E[a], P[b]) / (sigma * sigma) - n * (AMinv[a, b] - CQB[a, b])
 
 
-@inner
+@inlined
 def _coupled(columns, C, B, Q, h, Ch, CQB, BQB):
     """Set C'h, C'Q B and B'Q B for one pattern, with C and B as (columns, q)."""
     q = C.shape[1]

@@ -19,7 +19,7 @@ from bayesmm.marginal.compiled import (
     c_function,
     call,
     from_python,
-    inner,
+    inlined,
     pointers,
     zero_matrix,
     zeros,
@@ -152,7 +152,7 @@ def _drawn() -> Callable[..., int]:
     return from_python(drawn(), 13)
 
 
-@inner
+@inlined
 def _draw_levels(lead, pattern, z, T, L, v, first_fixed, sigma, eps, x, out):
     """Set out = T L^-T (L^-1 T'(z - C v) + sigma eps) for every level, v the coefficients of the rest, means included.
 
