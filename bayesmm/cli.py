@@ -180,6 +180,14 @@ def maximize(
     trials: TrialsOption = None,
     weights: WeightsOption = None,
     missing: MissingOption = "drop",
+    nagq: Annotated[
+        int,
+        typer.Option(
+            metavar="K",
+            help="Quadrature nodes for each random effect of a family with a link; 1 is Laplace's approximation.",
+            rich_help_panel="Model",
+        ),
+    ] = 1,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
 ) -> int:
@@ -192,7 +200,7 @@ def maximize(
     folder = cli_output.prepare(out, cli_output.POINT_FILES, overwrite)
     model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
     try:
-        point = model.maximize(method=method)
+        point = model.maximize(method=method, nagq=nagq)
     except ValueError as error:  # a method that the family has not
         raise DataError(str(error)) from error
     print(point)

@@ -181,9 +181,7 @@ def check_same_model(design, other) -> None:
 
 
 def marginal_mode(model):
-    """Return the marginal MAP of the model; None where a prior has no density to maximise, and for other families."""
-    if not model.design.family.gaussian:
-        return None
+    """Return the marginal MAP of the model; None where a prior has no density to maximise."""
     try:
         return model.maximize(method="MAP")
     except PriorError:
@@ -330,7 +328,7 @@ def say_skew(row: Row) -> str:
 
 
 def say_disagree(row: Row) -> str:
-    """Say that no cause was found, and for a family without a marginal MAP that the priors were not asked."""
+    """Say that no cause was found, and without a marginal MAP that the priors were not asked."""
     if math.isnan(row.map):
         return (
             f"{row.method} is {number(row.point)}, the posterior mean {number(row.mean)}; neither a bound, skewness "

@@ -82,7 +82,9 @@ def part(title: str, frame: pd.DataFrame, columns: tuple[str, ...], method: str)
 
 def legend(comparison) -> list[str]:
     """Return what the columns mean."""
-    joint = "MAP: the mode of the marginal posterior of all variance parameters together; mode: of each alone. "
+    linear = comparison.point.design.family.gaussian
+    of = "all variance parameters together" if linear else "all parameters but the random effects together"
+    joint = f"MAP: the mode of the marginal posterior of {of}; mode: of each alone. "
     if comparison.table["map"].isna().all():
         joint = "mode: of each parameter's posterior alone. "
     text = f"diff = (mean - {comparison.point.method}) / sd. {joint}Intervals are 95 % equal-tailed."

@@ -63,8 +63,9 @@ def maximize(
     ----------
     design : Design
     method : {"REML", "ML", "MAP"}, optional
-        REML if not given; ML for another family or link than the gaussian's identity, which has nothing else. "MAP" is
-        the mode of the marginal posterior of (sds, correlations, sigma) under `priors`, on their natural scales.
+        REML if not given; ML for another family or link than the gaussian's identity, which has no REML. "MAP" is the
+        mode of the marginal posterior of (sds, correlations, sigma) under `priors`, on their natural scales; of a
+        generalised model, of these and the coefficients.
     priors : Priors, optional
         Needed by "MAP" only.
     start : mapping, optional
@@ -87,7 +88,11 @@ def maximize(
     method = check_method(design, method)
     began = time.perf_counter()
     if not design.family.gaussian:
-        from bayesmm.glmm import maximize_generalised  # glmm.py builds on this file, as mode.py does
+        if method == "MAP":
+            from bayesmm.glmm_mode import generalised_mode  # these two build on this file, as mode.py does
+
+            return generalised_mode(design, priors, nagq, start).with_seconds(time.perf_counter() - began)
+        from bayesmm.glmm import maximize_generalised
 
         return maximize_generalised(design, nagq, start).with_seconds(time.perf_counter() - began)
     if nagq != 1:
@@ -105,9 +110,9 @@ def check_method(design: Design, method: str | None) -> str:
         return "REML" if design.family.gaussian else "ML"
     if method not in METHODS:
         raise ValueError(f"method must be one of {listing(METHODS)}, not {method!r}{suggest(str(method), METHODS)}")
-    if method != "ML" and not design.family.gaussian:
+    if method == "REML" and not design.family.gaussian:
         family = f"the {design.family.name} family with the {design.family.link} link"
-        raise ValueError(f"{method} is defined for gaussian models with the identity link, not for {family}; use 'ML'")
+        raise ValueError(f"REML is defined for gaussian models with the identity link, not for {family}; use 'ML'")
     return method
 
 

@@ -125,13 +125,14 @@ def build_posterior(design: Design, priors: Priors, reml: PointFit) -> Posterior
     integrated = integrate(design, priors)
     shapes, end = [], 0
     for k, block in enumerate(design.blocks):
-        shape = _shape(block, reml.sigma / integrated.problem.scales[k], end)
+        shape = make_shape(block, reml.sigma / integrated.problem.scales[k], end)
         shapes.append(shape)
         end = shape.corrs.stop
     return Posterior(integrated, priors, tuple(shapes), end)
 
 
-def _shape(block: Block, unit: Floats, start: int) -> Shape:
+def make_shape(block: Block, unit: Floats, start: int) -> Shape:
+    """Return where a block's parameters are in x, from `start` on."""
     q = len(block.columns)
     part = {column: number for number, columns in enumerate(block.partition) for column in columns}
     pairs = tuple((i, j) for i in range(q) for j in range(i) if part[i] == part[j])
@@ -141,7 +142,7 @@ def _shape(block: Block, unit: Floats, start: int) -> Shape:
     )
 
 
-def _factor(shape: Shape, sds: np.ndarray, partial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def factor_of(shape: Shape, sds: np.ndarray, partial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the factor diag(sds) C, (q, q), and log det of the correlation matrix C C'; analytic in both arguments."""
     q = len(sds)
     C, left = np.zeros((q, q), dtype=np.result_type(sds, partial)), np.ones(q, dtype=np.result_type(sds, partial))
@@ -152,14 +153,14 @@ def _factor(shape: Shape, sds: np.ndarray, partial: np.ndarray) -> tuple[np.ndar
     return sds[:, None] * C, np.log(left).sum()
 
 
-def _derivatives(shape: Shape, sds: Floats, partial: Floats) -> tuple[Floats, Floats]:
+def factor_derivatives(shape: Shape, sds: Floats, partial: Floats) -> tuple[Floats, Floats]:
     """Return the derivatives of the factor, (q + pairs, q, q), and of log det, (q + pairs,), by complex steps."""
     values = np.concatenate([sds, partial]).astype(complex)
     d_factor, d_logdet = [], []
     for i in range(len(values)):
         step = values.copy()
         step[i] += 1j * COMPLEX_STEP
-        L, logdet = _factor(shape, step[: len(sds)], step[len(sds) :])
+        L, logdet = factor_of(shape, step[: len(sds)], step[len(sds) :])
         d_factor.append(L.imag / COMPLEX_STEP)
         d_logdet.append(logdet.imag / COMPLEX_STEP)
     return np.array(d_factor), np.array(d_logdet)
@@ -176,7 +177,7 @@ def _likelihood(posterior: Posterior, x: Floats) -> tuple[Value, float, FixedPri
         mean, np.where(flat_columns, 1.0, posterior.integrated.sd / sigma), np.where(flat_columns, 0.0, 1.0)
     )
     factors = [
-        posterior.problem.scales[k][:, None] * _factor(shape, shape.unit * x[shape.sds], x[shape.corrs])[0] / sigma
+        posterior.problem.scales[k][:, None] * factor_of(shape, shape.unit * x[shape.sds], x[shape.corrs])[0] / sigma
         for k, shape in enumerate(posterior.shapes)
     ]
     cp = posterior.problem.cp
@@ -214,7 +215,7 @@ def criterion(posterior: Posterior, x: Floats) -> tuple[float, Floats]:
 def _add_block(posterior: Posterior, shape: Shape, k: int, d_L: Floats, x: Floats, gradient: Floats) -> float:
     """Add a block's part to the gradient of the log density, and return its log prior."""
     sds, partial = shape.unit * x[shape.sds], x[shape.corrs]
-    d_factor, d_logdet = _derivatives(shape, sds, partial)
+    d_factor, d_logdet = factor_derivatives(shape, sds, partial)
     d_all = np.einsum("iab,ab->i", d_factor, posterior.problem.scales[k][:, None] * d_L)
     log_prior = 0.0
     name = shape.block.name
@@ -225,7 +226,7 @@ def _add_block(posterior: Posterior, shape: Shape, k: int, d_L: Floats, x: Float
             d_all[i] += np.sign(sds[i]) * float(prior.dlogpdf(abs(sds[i])))
     if shape.pairs:
         eta = posterior.priors[f"corr_{name}"].parameters["eta"]
-        log_prior += (eta - 1) * float(_factor(shape, sds, partial)[1])
+        log_prior += (eta - 1) * float(factor_of(shape, sds, partial)[1])
         d_all += (eta - 1) * d_logdet
     gradient[shape.sds] += d_all[: len(sds)] * shape.unit
     gradient[shape.corrs] += d_all[len(sds) :]
@@ -277,7 +278,7 @@ def start_values(posterior: Posterior, reml: PointFit, moved: bool) -> Floats:
     for shape, Sigma in zip(posterior.shapes, reml.covariances, strict=True):
         x[shape.sds] = 1.0 if moved else np.maximum(np.sqrt(np.diag(Sigma)) / shape.unit, START_SD)
         if shape.pairs and not moved:
-            x[shape.corrs] = _partial(shape, Sigma)
+            x[shape.corrs] = partial_of(shape, Sigma)
     x[posterior.log_sigma] = math.log(reml.sigma)
     x[posterior.log_sigma + 1 :] = posterior.integrated.at[list(posterior.loose)]
     return _within_supports(posterior, x)
@@ -307,7 +308,7 @@ def inside(prior: Prior, value: float) -> float:
     return float(np.clip(value, low + margin, high - margin))
 
 
-def _partial(shape: Shape, Sigma: Floats) -> Floats:
+def partial_of(shape: Shape, Sigma: Floats) -> Floats:
     """Return the arc tangents of the partial correlations of Sigma, kept off +-1."""
     sds = np.sqrt(np.diag(Sigma))
     R = Sigma / np.where(sds > 0, sds, 1.0)[:, None] / np.where(sds > 0, sds, 1.0)

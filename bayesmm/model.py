@@ -8,31 +8,21 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from bayesmm.centring import centred_by_rule
 from bayesmm.design import Design, make_design
+from bayesmm.effects import glmm_effects, marginal_is_cheaper
 from bayesmm.errors import BayesmmWarning, DataError, FitFileError, listing, suggest
 from bayesmm.families import Family, get_family
 from bayesmm.fit import Fit
 from bayesmm.formula import parse
 from bayesmm.guards import guard_messages
-from bayesmm.marginal.quadrature import check_fits, fits, sampling_nodes
 from bayesmm.maximize import maximize
 from bayesmm.pointfit import PointFit
 from bayesmm.priors import Priors, resolve_priors
-from bayesmm.reduction import Integrated, Problem, integrate
+from bayesmm.reduction import Integrated, integrate
 from bayesmm.storage import plain, reusable
 
 EFFECTS = ("auto", "marginal", "explicit")
-# The cost model of "auto", in multiply-adds for each gradient. The marginal likelihood factorises and inverts a dense
-# matrix of the size of the rest, and scatters the coupling of each pattern; the explicit graph passes over all rows,
-# at about ten operations a number. The marginal posterior needs about a fifth of the gradients (benchmarks/: steps
-# for each effective draw).
-INVERSE_COST, ROW_COST, FEWER_GRADIENTS = 2.0, 10.0, 5.0
-# Above so many rows times nodes a gradient by quadrature takes 10 ms, and 4 x 2,000 draws ten minutes: the explicit
-# graph, for which rows count once, is then the quicker one though it needs more gradients and its draws are worth less.
-QUADRATURE_ROWS = 1_000_000
 
 
 class Model:
@@ -107,13 +97,13 @@ class Model:
         Parameters
         ----------
         method : {"REML", "ML", "MAP"}, optional
-            REML if not given, ML for generalised models, which have no other. "MAP" is the mode of the marginal
+            REML if not given, ML for generalised models, which have no REML. "MAP" is the mode of the marginal
             posterior of (sds, correlations, sigma) on their natural scales under ``model.priors``, with the
-            coefficients and the random effects integrated out.
+            coefficients and the random effects integrated out; of a generalised model, of the coefficients too.
         nagq : int
             Quadrature nodes for each random effect of a generalised model: 1 is Laplace's approximation (with the
             observed curvature, as glmmTMB); more, for one grouping factor with at most three random effects for each
-            level. A Gaussian model is integrated exactly, so that only 1 makes sense.
+            level. "MAP" with 1 takes sampling's number where it can. A Gaussian model allows only 1: it is exact.
         start : mapping, optional
             Starting standard deviations, correlations and auxiliary parameters by place.
 
@@ -377,25 +367,3 @@ def fit(
     """
     own = dict(link=link, trials=trials, weights=weights, missing=missing, transforms=transforms)
     return Model(formula, data, family, priors, **own).sample(**sampling)
-
-
-def glmm_effects(design: Design, effects: str) -> str:
-    """Return which graph ``effects`` means for a generalised model: see QUADRATURE_ROWS."""
-    if effects == "marginal":
-        check_fits(design)
-    if effects != "auto":
-        return effects
-    if not fits(design):
-        return "explicit"
-    nodes = sampling_nodes(design) ** len(design.blocks[0].columns)
-    return "marginal" if design.n * nodes <= QUADRATURE_ROWS else "explicit"
-
-
-def marginal_is_cheaper(problem: Problem) -> bool:
-    """Return whether an effective draw costs less with the random effects integrated out: see the constants above."""
-    cp, design = problem.cp, problem.design
-    widths = np.diff(cp.leading.start).astype(float)
-    q = max(cp.q[0], 1) if cp.order else 1
-    marginal = q * float(widths @ widths) + INVERSE_COST * float(len(cp.rest.z)) ** 3
-    numbers = design.n * (design.p + sum(block.Z.shape[1] for block in design.blocks))
-    return marginal <= FEWER_GRADIENTS * ROW_COST * numbers

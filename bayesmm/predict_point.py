@@ -177,12 +177,12 @@ def _lower(Sigma: Floats) -> Floats:
 def _problem(point) -> tuple[Problem, FixedPrior]:
     """Return the cross-products at the estimate, and the prior of the fixed columns relative to sigma."""
     design = point.design
-    if point.method == "MAP":
-        integrated = integrate(design, point.priors)
-        flat = ~np.isfinite(integrated.sd)
-        lam = np.where(flat, 1.0, integrated.sd / point.sigma)
-        return integrated.problem, FixedPrior(np.zeros(design.p), lam, np.where(flat, 0.0, 1.0))
     weights = design.weights if design.family.gaussian else working_weights(point)
+    if point.method == "MAP":
+        integrated = integrate(replace(design, weights=weights), point.priors)
+        flat, scale = ~np.isfinite(integrated.sd), point.sigma if design.family.gaussian else 1.0
+        lam = np.where(flat, 1.0, integrated.sd / scale)
+        return integrated.problem, FixedPrior(np.zeros(design.p), lam, np.where(flat, 0.0, 1.0))
     w = np.ones(design.n) if weights is None else weights
     kept = [j for j in range(design.p) if j not in design.aliased]
     Q, R = np.linalg.qr(design.X[:, kept] * np.sqrt(w)[:, None])

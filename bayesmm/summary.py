@@ -161,6 +161,11 @@ def group_name(block, i: int) -> str:
     return shorten(block.group) if i == 0 else ""
 
 
+def residual_cells(design) -> list[str]:
+    """Return the name of the residual's row: a student's sigma is its scale, which is less than its sd."""
+    return ["Residual", "scale (sigma)" if design.family.name == "student" else ""]
+
+
 def correlation_cells(block, correlation: np.ndarray) -> list[list[str]]:
     """Return the lower triangle of the correlations as text, a list per term; blank where there is none by design."""
     part_of = {i: part for part in block.partition for i in part}
@@ -214,7 +219,7 @@ def point_random_lines(point) -> list[str]:
         rows += [[group_name(block, i), shorten(term)] for i, term in enumerate(block.columns)]
         variances += list(np.diag(covariance))
     if "sigma" in design.family.auxiliaries:
-        rows.append(["Residual", ""])
+        rows.append(residual_cells(design))
         cells.append([])
         variances.append(point.sigma**2)
     if not rows:
@@ -337,7 +342,7 @@ def fit_random_lines(fit) -> list[str]:
         names += [[group_name(block, i), shorten(term)] for i, term in enumerate(block.columns)]
         cells += correlation_cells(block, mean_correlation(fit, block))
     if any(p.kind == "sigma" for p in parameters):
-        names.append(["Residual", ""])
+        names.append(residual_cells(design))
         cells.append([])
     if not names:
         return []

@@ -376,7 +376,7 @@ def test_an_optimum_that_was_not_found_is_an_exit_code(run, monkeypatch):
     class Point:
         converged = False
 
-    monkeypatch.setattr("bayesmm.model.Model.maximize", lambda self, method: Point())
+    monkeypatch.setattr("bayesmm.model.Model.maximize", lambda self, method, nagq: Point())
     assert run("maximize", "sleepstudy", FORMULA)[0] == 3
 
 

@@ -152,8 +152,10 @@ def test_the_residuals_are_pearson_s(esoph):
 def test_the_comparison_names_the_few_groups_and_laplace_s_error(esoph):
     comparison = esoph.compare()
     assert comparison.point.method == "ML"
-    assert set(comparison.table["verdict"]) <= {"agree", "few groups", "skew"}
-    assert "few groups" in set(comparison.table["verdict"])
+    assert set(comparison.table["verdict"]) <= {"agree", "few groups", "skew", "prior pull"}
+    verdicts = comparison.table.set_index("parameter")["verdict"]
+    assert verdicts["sd_agegp[Intercept]"] == "few groups"
+    assert verdicts["corr_agegp[Intercept, ncontrols]"] == "prior pull"  # LKJ(2): ML 0.66, MAP 0.28
     assert comparison.quadrature == pytest.approx(-152.510985, abs=1e-5)  # 25 nodes give the same six digits
     text = str(comparison)
     assert "Laplace's approximation of the log likelihood is -152.5361" in text

@@ -21,11 +21,11 @@ LAYERS = tuple(
         "marginal",
         "reduction memory runs",
         "graph",
-        "pointfit mode maximize glmm glmstart separation progress nuts direct sampling bridge recovery recovery_glmm "
-        "proposal unconstrained importance",
+        "pointfit mode maximize glmm glmm_mode glmstart separation progress nuts direct sampling bridge recovery "
+        "recovery_glmm proposal unconstrained importance",
         "layout density tables points checks compare comparison_text predictions predict predict_point "
         "loglik loo loo_compare summary drawing beliefs replicates simulation plots io storage stored_model inference",
-        "equation fit guards centring",
+        "equation fit guards centring effects",
         "model",
         "loading",
         "report",
