@@ -14,6 +14,7 @@ from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bayesmm.fit import Fit
     from bayesmm.model import Model
 
 WRONG_INPUT = 2  # also what the parser of the options leaves with
@@ -74,6 +75,29 @@ PriorOption = Annotated[
         rich_help_panel="Model",
     ),
 ]
+SamplerOption = Annotated[
+    Literal["auto", "nutpie", "pymc", "importance"],
+    typer.Option(
+        help="Whose NUTS (auto: nutpie's), or independent draws by importance sampling: quicker, for few sds.",
+        rich_help_panel="Sampling",
+    ),
+]
+SaveOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Keep the fit in this netCDF file, for [bold]bayesmm show[/bold] and [bold]bayesmm.load()[/bold].",
+        rich_help_panel="Output",
+    ),
+]
+ReportOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write everything about the fit into this HTML file, which needs nothing else.",
+        rich_help_panel="Output",
+    ),
+]
 OutOption = Annotated[
     str | None,
     typer.Option(metavar="DIR", help="Write the results into this folder.", rich_help_panel="Output"),
@@ -101,30 +125,10 @@ def fit(
     tune: Annotated[int, _number("Warm-up draws of each chain, thrown away.", least=0)] = 1000,
     chains: Annotated[int, _number("Independent chains.", least=1)] = 4,
     seed: Annotated[int | None, _number("The same seed gives the same draws.", least=0)] = None,
-    sampler: Annotated[
-        Literal["auto", "nutpie", "pymc", "importance"],
-        typer.Option(
-            help="Whose NUTS (auto: nutpie's), or independent draws by importance sampling: quicker, for few sds.",
-            rich_help_panel="Sampling",
-        ),
-    ] = "auto",
+    sampler: SamplerOption = "auto",
     out: OutOption = None,
-    save: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Keep the fit in this netCDF file, for [bold]bayesmm show[/bold] and [bold]bayesmm.load()[/bold].",
-            rich_help_panel="Output",
-        ),
-    ] = None,
-    report: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write everything about the fit into this HTML file, which needs nothing else.",
-            rich_help_panel="Output",
-        ),
-    ] = None,
+    save: SaveOption = None,
+    report: ReportOption = None,
     overwrite: OverwriteOption = False,
 ) -> int:
     """Sample the [bold]posterior[/bold] and set it beside the REML fit.
@@ -142,7 +146,16 @@ def fit(
         result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler)
     except ValueError as error:  # an argument out of range, or a density that is not finite where sampling would start
         raise DataError(str(error)) from error
-    # In this order because sampling may have taken an hour: what has been drawn is safe before anything else is tried.
+    return _delivered(result, kept=kept, folder=folder, page=page)
+
+
+def _delivered(result: Fit, *, kept: Path | None, folder: Path | None, page: Path | None) -> int:
+    """Save, print and write a fit, and return the exit code.
+
+    In this order because sampling may have taken an hour: what has been drawn is safe before anything else is tried.
+    """
+    from bayesmm import cli_output
+
     try:
         if kept is not None:
             result.save(kept, overwrite=True)

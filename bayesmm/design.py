@@ -240,8 +240,8 @@ def make_design(
     blocks, bars, groupings = make_blocks(formula, values, scope, "sigma" in left.family.auxiliaries)
     # 5: what the data give cause to say
     aliased, said = checks.check_dependence(X, fixed, values)
-    scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope)])
-    scope.said.extend([message for block in blocks for message in check_block(block, left.family, left.trials)])
+    of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials)]
+    scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope), *of_blocks])
     return Design(
         formula=formula,
         response=text_of(formula.response),
@@ -260,6 +260,32 @@ def make_design(
         aliased=aliased,
         frame=to_pandas(scope.variables.values(), scope.rows),
     )
+
+
+def check_same_rows(first: Design, second: Design, who: str, what: str) -> None:
+    """Raise a DataError unless two designs have as many rows and the same response, row for row.
+
+    Parameters
+    ----------
+    first, second : Design
+    who, what : str
+        For the sentence: who is compared ("the fits"), and what of theirs ("likelihoods").
+    """
+    if first.n != second.n:
+        raise DataError(
+            f"{who} use different rows ({first.n:,} and {second.n:,}), so that their {what} can not be compared; give "
+            "both data without missing values in any column that either uses"
+        )
+    if not (first.response == second.response and np.array_equal(first.y, second.y)):
+        raise DataError(
+            f"{who} have different responses ({first.response!r} and {second.response!r}, row by row), so that their "
+            f"{what} can not be compared"
+        )
+
+
+def same_column(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    """Return whether two columns of weights or trials are the same, or both missing."""
+    return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
 
 
 def encode(design: Design, data: object, *, groups: bool = True) -> Encoded:

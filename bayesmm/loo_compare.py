@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from bayesmm.design import Design
+from bayesmm.design import Design, check_same_rows, same_column
 from bayesmm.errors import DataError
 from bayesmm.layout import shorten, table, wrap
 from bayesmm.loo import Loo, loo, reliability, what
@@ -87,31 +87,18 @@ def compare_models(fits: Mapping[str, object], by: str | None = None, *, integra
 def check_same_points(a: str, b: str, first: Design, second: Design, by: str | None = None) -> None:
     """Raise a DataError unless two designs have the same rows and response, and the same levels of `by`."""
     pair = f"the models {a!r} and {b!r}"
-    if first.n != second.n:
-        raise DataError(
-            f"{pair} use different rows ({first.n:,} and {second.n:,}), so that their predictions can not be compared; "
-            "give both data without missing values in any column that either uses"
-        )
-    if not (first.response == second.response and np.array_equal(first.y, second.y)):
-        raise DataError(
-            f"{pair} have different responses ({first.response!r} and {second.response!r}, row by row), so that the "
-            "densities of their predictions can not be compared"
-        )
+    check_same_rows(first, second, pair, "predictions")
     if first.family.discrete != second.family.discrete:
         raise DataError(
             f"{pair} have the families {first.family.name} and {second.family.name}, and the probability of a count "
             "can not be compared with a density"
         )
-    if not _same(first.trials, second.trials) or not (
-        (first.family.gaussian and second.family.gaussian) or _same(first.weights, second.weights)
+    if not same_column(first.trials, second.trials) or not (
+        (first.family.gaussian and second.family.gaussian) or same_column(first.weights, second.weights)
     ):
         raise DataError(f"{pair} have different weights or trials, so that their predictions can not be compared")
     if by is not None and not np.array_equal(_levels(first, by), _levels(second, by)):
         raise DataError(f"{pair} have different levels of {by!r} in the same rows")
-
-
-def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
 
 
 def _levels(design: Design, by: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from numbers import Real
 
 import numpy as np
 
+from bayesmm.data.messages import count
 from bayesmm.design import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.marginal.crossproducts import Floats
@@ -372,5 +373,5 @@ def outcome(optimum: Optimum, converged: bool) -> str:
     if len(optimum.parameters) == 0:
         return "no variance ratio to optimise: least squares"
     outcome = "converged" if converged else "NOT converged: the gradient is too large for an optimum"
-    effort = f"{optimum.evaluations} evaluations, {optimum.starts} start(s)"
+    effort = f"{count(optimum.evaluations, 'evaluation')}, {count(optimum.starts, 'start')}"
     return f"{outcome} (largest gradient {optimum.gradient:.1e}, {effort})"

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-CI_PROB = 0.95  # probability of an interval unless asked otherwise, as in the tables of a posterior
+from bayesmm.tables import CI_PROB, check_probability
+
 COLUMNS = ("mean", "sd", "lower", "upper")
 CHUNK = 20_000_000  # numbers that are sorted at a time for quantiles: 160 MB
 
@@ -50,8 +51,7 @@ class Predictions:
         ValueError
             If `ci_prob` is not between 0 and 1.
         """
-        if not 0 < ci_prob < 1:
-            raise ValueError(f"ci_prob is {ci_prob!r}; it must be a probability between 0 and 1, such as 0.95")
+        check_probability(ci_prob)
         values = self.draws.reshape(np.prod(self.draws.shape[:2]), len(self.labels))
         out = np.empty((len(self.labels), len(COLUMNS)))
         step = max(1, CHUNK // max(len(values), 1))

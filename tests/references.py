@@ -11,6 +11,7 @@ import bayesmm as bmm
 
 HERE = Path(__file__).parent
 # The original immune data have no licence: they are never part of the repository, and are looked for beside it.
+ABSENT = "the original immune data may not be redistributed and are not beside this checkout"
 IMMUNE = HERE.parents[1] / "shared" / "data" / "immune_original.csv"
 FACTORS = (
     "Patient",
@@ -39,13 +40,18 @@ def names(engine: str) -> list[str]:
     return [name for name, model in reference_models().items() if model["engine"] == engine]
 
 
+def original_immune() -> pd.DataFrame:
+    """Return the original immune data, its codes as numbers; skip the test where they are not beside the checkout."""
+    if not IMMUNE.exists():
+        pytest.skip(ABSENT)
+    return pd.read_csv(IMMUNE)
+
+
 @cache
 def frame(name: str) -> pd.DataFrame:
     """Return a data set with its codes as categories in numeric order, as R's factor() has them."""
     if name in ("immune", "immune_t0"):
-        if not IMMUNE.exists():
-            pytest.skip("the original immune data may not be redistributed and are not beside this checkout")
-        data = pd.read_csv(IMMUNE)
+        data = original_immune()
         data = data[data["Time"] == 0] if name == "immune_t0" else data
     elif (HERE / "data" / f"{name}.csv").exists():
         data = pd.read_csv(HERE / "data" / f"{name}.csv")

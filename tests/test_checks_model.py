@@ -46,7 +46,7 @@ def test_a_good_posterior_has_no_note():
     fit = fake_fit()
     assert [each.name for each in fit.checks()][-7:] == NOTES
     assert notes(fit) == set() and verdict(fit.checks()).count("\n") == 0
-    assert {each.status for each in fit.checks()} == {"passed"}
+    assert {each.status for each in fit.checks()} <= {"passed", "not judged"}
 
 
 def test_every_check_has_a_source():

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from references import IMMUNE, frame
+from references import frame, original_immune
 
 import bayesmm as bmm
 from bayesmm.data.blocks import make_blocks
@@ -40,9 +40,7 @@ def grid(groups=6, rows=8, seed=0):
 def immune(request):
     """Both sets with whole numbers as codes, as R and pandas read them."""
     if request.param == "the original":
-        if not IMMUNE.exists():
-            pytest.skip("the original immune data may not be redistributed and are not beside this checkout")
-        return pd.read_csv(IMMUNE)
+        return original_immune()
     data = bmm.load_dataset("immune")
     return data.assign(FamID=data["FamID"].astype(int), IndID=data["IndID"].astype(int))
 

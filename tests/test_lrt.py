@@ -88,7 +88,7 @@ def test_order_does_not_matter_and_three_models_are_a_chain():
     assert found.table["npar"].tolist() == [4, 5, 6]
     assert found.table["Chisq"].sum() == pytest.approx(42.1392985420282, rel=1e-6)
     assert [point.method for point in found.points] == ["ML"] * 3
-    assert found.notes[0] == "3 REML fit(s) refitted by ML"
+    assert found.notes[0] == "3 REML fits refitted by ML"
 
 
 def test_fits_by_ml_are_not_refitted():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from references import IMMUNE, frame, inference, r_name
+from references import ABSENT, IMMUNE, frame, inference, r_name
 from scipy.optimize import minimize
 from scipy.special import gammaln, logsumexp
 from scipy.stats import chi2, norm, t
@@ -100,7 +100,7 @@ def test_the_ends_are_where_the_deviance_has_risen_by_the_quantile(place):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not IMMUNE.exists(), reason="the original immune data are not beside this checkout")
+@pytest.mark.skipif(not IMMUNE.exists(), reason=ABSENT)
 def test_the_ends_where_lme4_differs():
     """At lme4's end of sd(SexM) the deviance is well below the quantile: ours is the wider and right interval."""
     point = fitted("s003_MMod2_ml")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from references import ABSENT
 from studies import write
 
 import bayesmm as bmm
@@ -55,13 +56,13 @@ ENTRIES = (
     ("004", 79, 34, ("esoph_gaussian",)),
     ("004", 246, 38, ("esoph_poisson",)),
 )
-NUMBERS, LEAST_REPRODUCED = 657, 590  # issue 5: printed in the documents; to be reproduced at least
+NUMBERS, LEAST_REPRODUCED = 657, 590  # printed in the documents; fewer reproduced would be a step back
 
 
 def result_of(name):
     result = reproduce(STUDIES[name])
     if result.absent:
-        pytest.skip("the original immune data may not be redistributed and are not beside this checkout")
+        pytest.skip(ABSENT)
     return result
 
 

@@ -54,7 +54,9 @@ class Check:
 
     @property
     def status(self) -> str:
-        """The result in a word: "passed", "note" or "failed"."""
+        """The result in a word: "failed", "note", "not judged" (there was nothing to measure) or "passed"."""
+        if self.ok and not self.note and math.isnan(self.value):
+            return "not judged"
         return "failed" if not self.ok else "note" if self.note else "passed"
 
 

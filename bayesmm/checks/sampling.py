@@ -89,7 +89,7 @@ def worst_of(name: str, evidence: Evidence, values: np.ndarray, limit: float, la
     failed = int((badness > (limit if larger_is_worse else -limit)).sum())
     worst = int(badness.argmax())
     label, value = evidence.watched.label[worst], values[worst]
-    text = f"{value:.3f}" if larger_is_worse else f"{value:,.0f}"
+    text = f"{value:.3f}" if larger_is_worse else f"{np.floor(value):,.0f}"  # as the verdict rounds it
     message = f"{text} for {label} (limit {limit:,g})"
     if failed:
         others = f", {failed:,} of {len(values):,} parameters fail" if failed > 1 else ""

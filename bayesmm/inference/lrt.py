@@ -6,6 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from bayesmm.data.messages import count
+from bayesmm.design import check_same_rows, same_column
 from bayesmm.errors import DataError
 from bayesmm.inference.nesting import Step, compare_designs
 from bayesmm.inference.tails import chi2_tail
@@ -92,7 +94,7 @@ def lrt(a: PointFit, b: PointFit, *more: PointFit, refit: bool = True) -> Likeli
     points, notes = [points[i] for i in order], []
     if refit and any(point.method == "REML" for point in points):
         refitted = [point for point in points if point.method == "REML"]
-        notes.append(f"{len(refitted)} REML fit(s) refitted by ML")
+        notes.append(f"{count(len(refitted), 'REML fit')} refitted by ML")
         points = [maximize(point.design, "ML") if point.method == "REML" else point for point in points]
     steps = [compare_designs(small.design, large.design) for small, large in pairwise(points)]
     table = _table(points, steps)
@@ -118,22 +120,9 @@ def _check_comparable(points: tuple[PointFit, ...]) -> None:
                 f"the fits have different families ({family_text(first)} and {family_text(design)}), whose likelihoods "
                 "can not be compared"
             )
-        if design.n != first.n:
-            raise DataError(
-                f"the fits use different rows ({first.n:,} and {design.n:,}), so that their likelihoods can not be "
-                "compared; give both models data without missing values in any column that either uses"
-            )
-        if not (design.response == first.response and np.array_equal(design.y, first.y)):
-            raise DataError(
-                f"the fits have different responses ({first.response!r} and {design.response!r}, row by row), so that "
-                "their likelihoods can not be compared"
-            )
-        if not (_same(design.weights, first.weights) and _same(design.trials, first.trials)):
+        check_same_rows(first, design, "the fits", "likelihoods")
+        if not (same_column(design.weights, first.weights) and same_column(design.trials, first.trials)):
             raise DataError("the fits have different weights or trials, so that their likelihoods can not be compared")
-
-
-def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
 
 
 def _table(points: list[PointFit], steps: list[Step]) -> pd.DataFrame:

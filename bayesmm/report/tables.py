@@ -22,7 +22,7 @@ NUMBERS = ("point", "se", "mean", "sd", "lower", "upper")  # columns of Comparis
 WHOLE = 100  # an effective sample size from here on is shown without decimals
 BOUNDS = ("2.5 %", "97.5 %")
 QUALITY = ("ESS", "R-hat")
-RESULTS = {"passed": "passed", "note": "note", "failed": "FAILED"}  # of a check, by its status
+RESULTS = {"failed": "FAILED"}  # of a check, by its status, where it is not the status itself
 QUARTILES = ("min", "25 %", "median", "75 %", "max")
 
 
@@ -164,7 +164,14 @@ def residual_table(fit) -> Table | None:
 def check_table(checks: Sequence[Check]) -> Table:
     """Return every check with its limit, its value, its advice and where the limit comes from."""
     rows = tuple(
-        (check.name, RESULTS[check.status], measured(check.value), f"{check.limit:.4g}", check.message, check.source)
+        (
+            check.name,
+            RESULTS.get(check.status, check.status),
+            measured(check.value),
+            f"{check.limit:.4g}",
+            check.message,
+            check.source,
+        )
         for check in checks
     )
     headers = ("check", "result", "value", "limit", "found", "source of the limit")
