@@ -1,0 +1,261 @@
+"""Variance explained: intraclass correlations and R^2, as posterior draws and for a maximised model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.families import LINKS
+from bayesmm.layout import column, count, shorten, table, wrap
+from bayesmm.pointfit import by_levels
+from bayesmm.tables import CI_PROB, describe, kept_effects, tree_sizes
+from bayesmm.variance_parts import (
+    RESIDUALS,
+    Parts,
+    Values,
+    conditional,
+    parts_of,
+    population,
+    values_of_fit,
+    values_of_point,
+)
+
+Array = np.ndarray
+Draws = Mapping[str, Array]
+FORMULA_WIDTH, NAME_WIDTH = 70, 40  # columns of a formula in a title, of a name in a table
+SHARE_DECIMALS = 3  # of a share; the Monte Carlo error hides the rest
+PRINTED = ("mean", "sd", "lower", "upper")
+NAKAGAWA = "Nakagawa, Johnson & Schielzeth 2017"
+
+
+@dataclass(frozen=True, eq=False)
+class VarianceShares:
+    """Shares of variance: intraclass correlations, or R^2.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row for each share, by name. Of a posterior mean, sd, lower, upper (95 % equal-tailed), ess_bulk, ess_tail,
+        r_hat; of a maximised model estimate.
+    variances : pandas.DataFrame
+        The variances on the scale of the link that the shares are made of, with the same columns: "fixed part", each
+        grouping factor, "residual".
+    draws : mapping of str to (chains, draws) array
+        Of each share; empty for a maximised model.
+    title : str
+    says : tuple of str
+        What each number means and on which scale, a sentence each; and what is missing and why.
+    """
+
+    table: pd.DataFrame
+    variances: pd.DataFrame
+    draws: Draws
+    title: str
+    says: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+    __repr__ = __str__
+
+
+def icc(fitted) -> VarianceShares:
+    """Return the intraclass correlation of each grouping factor.
+
+    Parameters
+    ----------
+    fitted : Fit or PointFit
+
+    Returns
+    -------
+    VarianceShares
+        For each factor g ``icc[g]``, its variance over that of all random effects and the residual ("adjusted"), and
+        ``icc_unadjusted[g]``, over that of the fixed part as well; with several factors also ``icc`` and
+        ``icc_unadjusted`` of all together.
+
+    Raises
+    ------
+    ValueError
+        The model has no grouping factor.
+
+    Notes
+    -----
+    All on the scale of the link (Nakagawa, Johnson & Schielzeth 2017). A factor's variance is the mean over the rows of
+    z'Sigma z, which counts random slopes (Johnson 2014); the fixed part's is that of X beta over the rows, without
+    offsets. With an identity link the residual variance is the mean of sigma^2 / weight (student: sigma^2 nu / (nu -
+    2)). Of the other families it is: the latent pi^2 / 3 (logit), 1 (probit) or pi^2 / 6 (cloglog) of one trial for
+    bernoulli and binomial; log(1 + variance / mean^2) with a log link for poisson, negbinomial and gaussian;
+    trigamma(shape) for gamma with a log link; trigamma(mean phi) + trigamma((1 - mean) phi) for beta with a logit link;
+    by the delta method with the other links of gamma and beta. The mean is that of the modelled responses of all rows,
+    in new groups (the R package performance takes that of a model without predictors, which is fitted for it).
+    """
+    design = fitted.design
+    if not design.blocks:
+        raise ValueError(
+            "the model has no grouping factor, so there is no intraclass correlation; r2() has the share of variance "
+            "that its predictors explain"
+        )
+    parts = _parts(fitted)
+    random = sum(parts.random)
+    shares = {}
+    for name, variance in _by_factor(design, parts):
+        shares |= _two_shares(f"[{name}]", variance, random, parts)
+    if len(design.blocks) > 1:
+        shares |= _two_shares("", random, random, parts)
+    says = (
+        "icc: the share of a factor's random effects in the variance that the fixed part leaves; icc_unadjusted: their "
+        f"share in all variance ({NAKAGAWA}); random slopes count by their mean variance over the rows.",
+        *_about_scale(design),
+    )
+    return _record(fitted, "Intraclass correlation", shares, parts, says)
+
+
+def r2(fitted) -> VarianceShares:
+    """Return how much of the variance a model explains.
+
+    Parameters
+    ----------
+    fitted : Fit or PointFit
+
+    Returns
+    -------
+    VarianceShares
+        ``r2_marginal`` (by the fixed part) and ``r2_conditional`` (by the fixed part and the random effects), of the
+        variance on the scale of the link. Of a posterior also ``bayes_r2_marginal`` and ``bayes_r2_conditional``: the
+        variance of the modelled means of the rows' responses, for new groups or given the groups' own effects, over
+        that and the modelled variance about them, on the scale of the response. A model without random effects has
+        one of each: ``r2`` and ``bayes_r2``.
+
+    Notes
+    -----
+    Sources: Nakagawa & Schielzeth (2013), for random slopes Johnson (2014), for other families Nakagawa, Johnson &
+    Schielzeth (2017), all as in `icc`; Gelman, Goodrich, Gabry & Vehtari (2019), with the modelled residual variance.
+    For new groups the variance about a mean has that of the random effects in it, integrated out, so that with an
+    identity link ``bayes_r2_marginal`` is ``r2_marginal``. Shares are explained of a binomial response. An offset is
+    part of the modelled means unless the link is the identity. ``bayes_r2_marginal`` does not exist with an inverse
+    link and ``bayes_r2_conditional`` needs the random effects: where they are missing, `says` tells why.
+    """
+    design, parts = fitted.design, _parts(fitted)
+    total = parts.fixed + sum(parts.random) + parts.residual
+    shares = {"r2_marginal": parts.fixed / total, "r2_conditional": (parts.fixed + sum(parts.random)) / total}
+    says = [
+        "r2_marginal: the share of the fixed part in the variance; r2_conditional: that of the fixed part and the "
+        f"random effects (Nakagawa & Schielzeth 2013; {NAKAGAWA})."
+    ]
+    if not design.blocks:
+        shares = {"r2": parts.fixed / total}
+        says = ["r2: the share of the fixed part in the variance (Nakagawa & Schielzeth 2013)."]
+    says += _about_scale(design)
+    if hasattr(fitted, "tree"):
+        found, more = _bayesian(fitted)
+        shares, says = shares | found, says + more
+    return _record(fitted, "R^2", shares, parts, tuple(says))
+
+
+def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:
+    """Return the R^2 of modelled means, and what they are."""
+    design, values, shares = fit.design, values_of_fit(fit), {}
+    groups, missing = population(design, values), []
+    if not design.blocks:
+        own = groups or conditional(fit, values)
+        shares["bayes_r2"] = own.explained / (own.explained + own.residual)
+    else:
+        if groups is not None:
+            shares["bayes_r2_marginal"] = groups.explained / (groups.explained + groups.residual)
+        else:
+            missing.append("bayes_r2_marginal is left out: with an inverse link new groups have no mean.")
+        if len(kept_effects(fit)) == len(design.blocks):
+            own = conditional(fit, values)
+            shares["bayes_r2_conditional"] = own.explained / (own.explained + own.residual)
+        else:
+            missing.append("bayes_r2_conditional is left out: the fit was made with keep_effects=False.")
+    scale = "share of successes" if design.family.name == "binomial" else "response"
+    names = (
+        "bayes_r2" if not design.blocks else "bayes_r2_marginal (new groups) and bayes_r2_conditional (these groups)"
+    )
+    said = (
+        f"{names}: the variance of the rows' modelled means over that and the modelled variance about them, on the "
+        f"scale of the {scale} (Gelman, Goodrich, Gabry & Vehtari 2019)."
+    )
+    return shares, [said, *missing]
+
+
+def _parts(fitted) -> Parts:
+    return parts_of(fitted.design, _values(fitted))
+
+
+def _values(fitted) -> Values:
+    return values_of_fit(fitted) if hasattr(fitted, "tree") else values_of_point(fitted)
+
+
+def _by_factor(design, parts: Parts) -> list[tuple[str, Array]]:
+    """Return the name and the variance of each grouping factor, in the order of the other tables."""
+    return [(design.blocks[k].group, parts.random[k]) for k in by_levels(design)]
+
+
+def _two_shares(where: str, variance: Array, random: Array, parts: Parts) -> dict[str, Array]:
+    left = random + parts.residual
+    return {f"icc{where}": variance / left, f"icc_unadjusted{where}": variance / (left + parts.fixed)}
+
+
+def _about_scale(design) -> list[str]:
+    """Return the scale of the variances, and how the residual's was taken there."""
+    link = LINKS[design.family.link]
+    rule = RESIDUALS[design.family.name, link.name].says
+    if link.name != "identity":
+        source = f"in the manner of {NAKAGAWA}" if design.family.name == "beta" else NAKAGAWA
+        return [f"Variances are on the {link.scale}; the residual's is {rule} ({source})."]
+    weighted = ", divided by the weights and averaged" if design.weights is not None else ""
+    offset = "; the offset is taken out of the response first" if design.offset.any() else ""
+    return [
+        f"Variances are in squared units of {shorten(design.response)}; the residual's is {rule}{weighted}{offset}."
+    ]
+
+
+def _record(fitted, title: str, shares: dict[str, Array], parts: Parts, says: tuple[str, ...]) -> VarianceShares:
+    variances = {"fixed part": parts.fixed, **dict(_by_factor(fitted.design, parts)), "residual": parts.residual}
+    shape = tree_sizes(fitted.tree) if hasattr(fitted, "tree") else None
+    draws = {} if shape is None else {name: values.reshape(shape) for name, values in shares.items()}
+    return VarianceShares(
+        table=_frame(shares, shape, "quantity"),
+        variances=_frame(variances, shape, "part"),
+        draws=MappingProxyType(draws),
+        title=f"{title}: {shorten(fitted.design.formula.text, FORMULA_WIDTH)}",
+        says=says,
+    )
+
+
+def _frame(columns: Draws, shape: tuple[int, int] | None, name: str) -> pd.DataFrame:
+    """Return a table of (draws,) quantities, or of single ones if there is no shape of draws."""
+    index = pd.Index(list(columns), name=name, dtype=object)
+    if shape is None:
+        return pd.DataFrame({"estimate": [float(values[0]) for values in columns.values()]}, index=index)
+    return describe(np.stack([values.reshape(shape) for values in columns.values()])).set_index(index)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# print
+
+
+def _lines(shares: VarianceShares) -> list[str]:
+    posterior = bool(shares.draws)
+    interval = f"; intervals {100 * CI_PROB:.0f} % equal-tailed (lower, upper)" if posterior else ""
+    lines = [f"{shares.title}{interval}", ""]
+    lines += [*_table(shares.table, decimals=True), "", "Made of the variances:", *_table(shares.variances), ""]
+    return lines + [line for sentence in shares.says for line in wrap(sentence)]
+
+
+def _table(frame: pd.DataFrame, decimals: bool = False) -> list[str]:
+    names = [name for name in (*PRINTED, "estimate") if name in frame]
+    if decimals:
+        columns = [[f"{value:.{SHARE_DECIMALS}f}" for value in frame[name]] for name in names]
+    else:
+        columns = [column(list(frame[name])) for name in names]
+    if "ess_bulk" in frame:
+        names, columns = [*names, "ESS"], [*columns, [count(value) for value in frame["ess_bulk"]]]
+    return table(
+        ["", *names],
+        [[shorten(index, NAME_WIDTH), *cells] for index, *cells in zip(frame.index, *columns, strict=True)],
+    )
