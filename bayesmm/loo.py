@@ -3,12 +3,13 @@
 The posterior without a point is that of all data with each draw weighted by 1 / p(point | draw); the largest weights
 are smoothed, and the shape k of the Pareto distribution fitted to them says whether they can be trusted (Vehtari,
 Gelman & Gabry 2017, Statistics and Computing 27(5); Vehtari, Simpson, Gelman, Yao & Gabry 2024, JMLR 25(72)). ArviZ
-does that; what a point is, and its likelihood, come from `loglik`.
+does that; what a point is, and its likelihood, come from `loglik`. Points that k says can not be had this way are
+computed from the posterior without them, see `loo_again`.
 """
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from bayesmm.data.messages import count, label_text
 from bayesmm.errors import listing
 from bayesmm.layout import table, wrap
 from bayesmm.loglik import by_level, by_row, conditional, split_by, split_of_rows
+from bayesmm.loo_again import NOISY, REFIT, Again, again
 from bayesmm.memory import BUDGET, BYTES, free_memory, gigabytes
 from bayesmm.tables import coefficients, draws_of, is_constant, tree_sizes, variance_parameters
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 POINT = "point"  # dimension of the log likelihood that ArviZ reads
 COPIES = 6  # of the log likelihood: itself, its weights, and what ArviZ makes on the way; rather too many than too few
 SHOWN = 5  # points with a high k that a print names
+SMOOTHED = "importance"  # how a point was computed, if by weighting the draws of this posterior
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +44,9 @@ class Loo:
     p_loo : float
         Effective number of parameters: how much better the points are predicted when they are among the data.
     table : pandas.DataFrame
-        A row for each point, in order of the rows of the data or of the factor's levels: elpd, pareto_k.
+        A row for each point, in order of the rows of the data or of the factor's levels: elpd, mcse (its Monte Carlo
+        error), pareto_k, method ("importance": by weighting the draws of this posterior; "independent draws" of, or
+        "refit" to, the data without the point), k_before (that of the weights). A refit has no pareto_k.
     limit : float
         Pareto k up to which a point's elpd can be trusted: 0.7, less with fewer than 2,200 draws.
     by : str or None
@@ -49,7 +54,7 @@ class Loo:
     integrated, held : tuple of str
         The factors whose effects were integrated out, and those that were held at their draws.
     estimate : arviz_stats.ELPDData
-        What ArviZ's functions take.
+        What ArviZ's functions take; its `log_weights` are those of importance sampling for all points.
     """
 
     elpd: float
@@ -67,13 +72,18 @@ class Loo:
         """The points whose Pareto k is above the limit."""
         return self.table[self.table["pareto_k"] > self.limit]
 
+    @property
+    def mcse(self) -> float:
+        """Monte Carlo error of `elpd`."""
+        return float(np.sqrt(np.square(self.table["mcse"]).sum()))
+
     def __str__(self) -> str:
         return "\n".join(_lines(self))
 
     __repr__ = __str__
 
 
-def loo(fit, by: str | None = None, *, integrated: bool = False) -> Loo:
+def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | None = None) -> Loo:
     """Estimate how well a model predicts what it has not seen.
 
     Parameters
@@ -87,6 +97,11 @@ def loo(fit, by: str | None = None, *, integrated: bool = False) -> Loo:
         For rows: integrate the random effects of a row's group out given the group's other rows, instead of taking
         their draws. It estimates the same density with more even weights: use it where Pareto k are high. All factors
         must be nested in one.
+    refit : bool, optional
+        What becomes of points whose Pareto k is too high. None: they, and those with a k above 0.5, are computed from
+        independent draws of the posterior without them, where it has at most 12 parameters with the random effects
+        integrated out and that takes no more than about a minute. True: also where it takes longer, and those above
+        the limit by sampling again where independent draws do not do. False: nothing.
 
     Returns
     -------
@@ -110,12 +125,47 @@ def loo(fit, by: str | None = None, *, integrated: bool = False) -> Loo:
     values = conditional(fit) if split is None else (by_row if by is None else by_level)(fit, split)
     labels = design.row_labels if by is None else np.array(design.blocks[split.outer].levels, dtype=object)
     estimate = psis(fit, values)
-    found = {"elpd": estimate.elpd_i.to_numpy(), "pareto_k": estimate.pareto_k.to_numpy()}
-    points = pd.DataFrame(found, index=pd.Index(labels, name="row" if by is None else by))
+    table = _table(fit, estimate, values, pd.Index(labels, name="row" if by is None else by))
+    limit, k = float(estimate.good_k), table["pareto_k"].to_numpy()
+    found = again(fit, split, by, k, limit=limit, refit=refit)
+    estimate, table = _with(estimate, table, found)
     inner, held = ((), range(len(design.blocks))) if split is None else (split.inner, split.held)
     factors = [tuple(design.blocks[j].group for j in chosen) for chosen in (inner, held)]
     numbers = float(estimate.elpd), float(estimate.se), float(estimate.p)
-    return Loo(*numbers, points, float(estimate.good_k), by, *factors, estimate)
+    return Loo(*numbers, table, limit, by, *factors, estimate)
+
+
+def _table(fit, estimate: "ELPDData", values: np.ndarray, labels: pd.Index) -> pd.DataFrame:
+    """Return the points as importance sampling gives them."""
+    weights = np.exp(estimate.log_weights.transpose("chain", "draw", ...).to_numpy().reshape(values.shape))
+    density = np.exp(values - values.max(axis=0))
+    mean = (weights * density).sum(axis=0)
+    mcse = np.sqrt((np.square(weights * (density - mean))).sum(axis=0) / relative_efficiency(fit)) / mean
+    k = estimate.pareto_k.to_numpy()
+    columns = {"elpd": estimate.elpd_i.to_numpy(), "mcse": mcse, "pareto_k": k, "method": SMOOTHED, "k_before": k}
+    return pd.DataFrame(columns, index=labels)
+
+
+def _with(
+    estimate: "ELPDData", table: pd.DataFrame, found: Mapping[int, Again]
+) -> tuple["ELPDData", pd.DataFrame]:  # fmt: skip
+    """Return both with the points that were computed again in the place of the weighted ones."""
+    if not found:
+        return estimate, table
+    places, out = list(found), table.copy()
+    for name in ("elpd", "mcse", "pareto_k", "method"):
+        out.iloc[places, out.columns.get_loc(name)] = [getattr(one, name) for one in found.values()]
+    elpd, k = out["elpd"].to_numpy(), out["pareto_k"].to_numpy()
+    changed = replace(
+        estimate,
+        elpd=float(elpd.sum()),
+        se=float(np.sqrt(len(elpd) * np.var(elpd))),
+        p=float(estimate.p) + float(table["elpd"].sum() - elpd.sum()),
+        elpd_i=estimate.elpd_i.copy(data=elpd),
+        pareto_k=estimate.pareto_k.copy(data=np.nan_to_num(k, nan=-np.inf, posinf=np.inf)),
+        warning=bool((k > estimate.good_k).any()),
+    )
+    return changed, out
 
 
 def psis(fit, values: np.ndarray) -> "ELPDData":
@@ -193,19 +243,46 @@ def _lines(loo: Loo) -> list[str]:
 
 
 def reliability(loo: Loo) -> str:
-    """Return a sentence on the Pareto k."""
-    bad, k = loo.unreliable, loo.table["pareto_k"]
+    """Return a sentence or two on the Pareto k, and on what became of the points where it was too high."""
+    done, k = loo.table[loo.table["method"] != SMOOTHED], loo.table["k_before"]
+    high = loo.table[~(k <= loo.limit)]  # a k that could not be estimated is none to trust
+    if high.empty:
+        said = [f"Pareto k: all {len(k):,} are below {loo.limit:.2g} (the largest is {k.max():.2f})"]
+    else:
+        are = "is" if len(high) == 1 else "are"
+        said = [f"Pareto k: {len(high):,} of {len(k):,} {are} above {loo.limit:.2g} ({_names(high)})"]
+    said += [_how(done[done["method"] == method], method, loo.limit) for method in dict.fromkeys(done["method"])]
+    bad = loo.unreliable
     if bad.empty:
-        return f"Pareto k: all {len(k):,} are below {loo.limit:.2g} (the largest is {k.max():.2f}): reliable."
-    names = listing((label_text(label) for label in bad.index), SHOWN)
-    return (
-        f"Pareto k: {len(bad):,} of {len(k):,} {'is' if len(bad) == 1 else 'are'} above {loo.limit:.2g} ({names}), "
-        f"where elpd may be off, as a rule too high: {_remedy(loo)}."
-    )
+        return f"{'; '.join(said)}: reliable{_error(loo)}."
+    if (bad["method"] == REFIT).any():
+        names = _names(bad[bad["method"] == REFIT])
+        said.append(f"the checks of the fit without {names} failed, so that elpd may be off: sample with more draws")
+    if (bad["method"] != REFIT).any():
+        which = "" if done.empty else f" of {_names(bad[bad['method'] != REFIT])}"
+        said.append(f"elpd{which} may be off, as a rule too high: {_remedy(loo)}")
+    return f"{'; '.join(said)}."
+
+
+def _error(loo: Loo) -> str:
+    return f"; Monte Carlo error of elpd {loo.mcse:.2g}"
+
+
+def _names(points: pd.DataFrame) -> str:
+    return listing((label_text(label) for label in points.index), SHOWN)
+
+
+def _how(points: pd.DataFrame, method: str, limit: float) -> str:
+    """Return how some points with a high k were computed again."""
+    one = len(points) == 1
+    these = f"{len(points):,} with a k above {NOISY if method != REFIT else limit:.2g} {'was' if one else 'were'}"
+    if method == REFIT:
+        return f"{these} computed by sampling the model again without {'it' if one else 'each of them'}"
+    said = f"{these} computed from independent draws of the posterior without {'it' if one else 'each of them'}"
+    return f"{said} (k there at most {points['pareto_k'].max():.2f})"
 
 
 def _remedy(loo: Loo) -> str:
-    again = "fit the model again without each of them"
-    if loo.by is None and loo.held and not loo.integrated:
-        return f"use loo(integrated=True), or {again}"
-    return again
+    again = "refit=True, which samples the model again without each of them"
+    alone = loo.by is None and not loo.integrated and len(loo.held) == 1
+    return f"use integrated=True, or {again}" if alone else f"use {again}"

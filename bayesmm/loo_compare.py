@@ -7,10 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from bayesmm.data.messages import count
 from bayesmm.design import Design, check_same_rows, same_column
 from bayesmm.errors import DataError
 from bayesmm.layout import shorten, table, wrap
-from bayesmm.loo import Loo, loo, reliability, what
+from bayesmm.loo import SMOOTHED, Loo, loo, reliability, what
 
 FORMULA_WIDTH = 70  # columns of a formula in the list of models
 # Sivula, Magnusson, Matamoros & Vehtari (2025), arXiv:2008.10296: below this the models predict alike, and the normal
@@ -26,7 +27,8 @@ class ModelComparison:
     ----------
     table : pandas.DataFrame
         Index model; elpd, se, difference (to the best), se_difference, p_loo, weight (stacking: Yao, Vehtari, Simpson &
-        Gelman 2018, Bayesian Analysis 13(3)), k_high (number of points whose Pareto k is above the limit).
+        Gelman 2018, Bayesian Analysis 13(3)), k_high (number of points whose elpd can not
+        be trusted).
     loos : mapping of str to Loo
         The cross-validation of each model.
     formulas : mapping of str to str
@@ -42,7 +44,9 @@ class ModelComparison:
     __repr__ = __str__
 
 
-def compare_models(fits: Mapping[str, object], by: str | None = None, *, integrated: bool = False) -> ModelComparison:
+def compare_models(
+    fits: Mapping[str, object], by: str | None = None, *, integrated: bool = False, refit: bool | None = None
+) -> ModelComparison:
     """Compare models of the same data by how well each predicts what it has not seen.
 
     Parameters
@@ -53,6 +57,8 @@ def compare_models(fits: Mapping[str, object], by: str | None = None, *, integra
         A grouping factor of all models whose levels are left out; None leaves out rows. See `bayesmm.loo.loo`.
     integrated : bool
         For rows: integrate the random effects out given the group's other rows.
+    refit : bool, optional
+        What becomes of points whose Pareto k is too high, see `bayesmm.loo.loo`.
 
     Returns
     -------
@@ -73,7 +79,7 @@ def compare_models(fits: Mapping[str, object], by: str | None = None, *, integra
         )
     for pair in pairwise(fits):
         check_same_points(*pair, *(fits[name].design for name in pair), by)
-    loos = {str(name): loo(fit, by, integrated=integrated) for name, fit in fits.items()}
+    loos = {str(name): loo(fit, by, integrated=integrated, refit=refit) for name, fit in fits.items()}
     found = compare({name: one.estimate for name, one in loos.items()}, method="stacking", round_to="none")
     columns = {"elpd": "elpd", "se": "se", "difference": "elpd_diff", "se_difference": "dse", "p_loo": "p"}
     numbers = pd.DataFrame(
@@ -139,8 +145,15 @@ def _what_is_left_out(comparison: ModelComparison) -> str:
 def notes(comparison: ModelComparison, points: int) -> list[str]:
     """Return what has to be said of the differences: how far they can be trusted."""
     out = [f"{name}: {reliability(one)}" for name, one in comparison.loos.items() if len(one.unreliable)]
-    if not out:
-        out.append("Pareto k: none is too high.")
+    if out:
+        out.append("The order of the models and their weights can not be trusted before that is done.")
+    else:
+        again = sum(int((one.table["method"] != SMOOTHED).sum()) for one in comparison.loos.values())
+        error = max(one.mcse for one in comparison.loos.values())
+        how = "none is too high"
+        if again:
+            how = f"{count(again, 'point')} of all models with a high one, computed from the posterior without them"
+        out.append(f"Pareto k: {how}. Monte Carlo error of elpd: {error:.2g} at most.")
     second = comparison.table["difference"].iloc[1]
     if abs(second) < SMALL_DIFFERENCE:
         out.append(f"The best two differ by less than {SMALL_DIFFERENCE:g}: they predict alike.")
