@@ -6,20 +6,22 @@ Both read other data through the design's own encoders, so that levels, contrast
 import hashlib
 import json
 import secrets
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 import xarray as xr
 
 from bayesmm.data.messages import count, label_text
 from bayesmm.design import Block, Design, encode
-from bayesmm.errors import DataError, listing, suggest
-from bayesmm.families import LINKS, Family
-from bayesmm.formula import Column, Formula, Operation
+from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
+from bayesmm.families import LINKS, Family, draw_response
 from bayesmm.memory import BUDGET, BYTES, free_memory, gigabytes
 from bayesmm.predictions import Predictions
 from bayesmm.tables import tree_sizes, variable
+from bayesmm.trials import named_trials, trials_of
 
 KINDS = ("mean", "response", "linear")
 GROUPS = ("conditional", "population", "averaged")
@@ -107,12 +109,23 @@ def check_averaged(kind: str, groups: object) -> None:
         )
 
 
+def checked_seed(seed: object) -> int:
+    """Return the seed, a new one if it is None; raise ValueError for what is no whole number of 0 or more."""
+    if seed is None:
+        return secrets.randbelow(LARGEST_SEED + 1)
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed must be None or a whole number of 0 or more, not {seed!r}")
+    return int(seed)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # rows
 
 
-def rows_of(design: Design, data: object, chosen: Sequence[int]) -> Rows:
+def rows_of(design: Design, data: object, chosen: Sequence[int], quiet: bool = False) -> Rows:
     """Return the rows of `data`, or of the fit if it is None, with the factors at the positions `chosen`.
+
+    What the encoding says, such as that a spline is evaluated beyond its boundary, is a warning unless `quiet`.
 
     Raises
     ------
@@ -124,6 +137,8 @@ def rows_of(design: Design, data: object, chosen: Sequence[int]) -> Rows:
         groups = (GroupRows(b, b.index, np.array(b.levels, dtype=object)[b.index], b.Z) for b in blocks)
         return Rows(design.X, design.offset, tuple(groups), design.row_labels)
     encoded = encode(with_blocks(design, chosen), data)
+    for message in () if quiet else encoded.messages:
+        warnings.warn(message.text, BayesmmWarning, stacklevel=4)  # the line that calls predict()
     groups = (GroupRows(b, e.index, e.labels, e.Z) for b, e in zip(blocks, encoded.blocks, strict=True))
     return Rows(encoded.X, encoded.offset, tuple(groups), encoded.row_labels)
 
@@ -217,25 +232,26 @@ def predict(
     check_choice("kind", kind, KINDS)
     check_choice("new_levels", new_levels, NEW_LEVELS)
     check_averaged(kind, groups)
+    seed = checked_seed(seed)
     design, family = fit.design, fit.design.family
     rows = rows_of(design, data, conditioned_on(design, groups))
     check_levels(rows, new_levels)
     check_draws(fit, rows)
-    seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
-    spread = _spreads(fit, data) if isinstance(groups, str) and groups == "averaged" else None
+    spread = spreads(fit, data) if isinstance(groups, str) and groups == "averaged" else None
     noise = _noise(fit, data, trials, len(rows), np.random.default_rng([NOISE, seed])) if kind == "response" else None
     chains, draws = tree_sizes(fit.tree)
     values = np.empty((chains * draws, len(rows)))
-    for part in _parts(len(rows), len(values)):
+    for part in chunks(len(rows), len(values)):
         eta = linear(fit, rows.take(part), new_levels, seed)
-        mu = eta if kind == "linear" else _mean(family, eta, None if spread is None else spread(part))
+        mu = eta if kind == "linear" else mean_of(family, eta, None if spread is None else spread(part))
         values[:, part] = mu if noise is None else noise(mu, part)
     record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
     obs = design.rows if data is None else np.arange(len(rows))
     return Predictions(_tree(fit, values, obs, record | {"seed": seed}), rows.labels)
 
 
-def _parts(rows: int, draws: int) -> Iterator[slice]:
+def chunks(rows: int, draws: int) -> Iterator[slice]:
+    """Return the parts of the rows that are predicted together, `CHUNK` numbers each."""
     step = max(1, CHUNK // max(draws, 1))
     return (slice(at, min(at + step, rows)) for at in range(0, rows, step))
 
@@ -313,7 +329,7 @@ def factor_draws(fit, block: Block) -> np.ndarray:
     return sds[:, :, None] * np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q))
 
 
-def _spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
+def spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
     """Return a function of a slice of rows: the sd of Z b_new over all factors, (draws, rows)."""
     blocks = fit.design.blocks
     Z = [columns_of_block(fit.design, k, data) for k in range(len(blocks))]
@@ -329,7 +345,7 @@ def _spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
     return spread
 
 
-def _mean(family: Family, eta: np.ndarray, spread: np.ndarray | None = None) -> np.ndarray:
+def mean_of(family: Family, eta: np.ndarray, spread: np.ndarray | None = None) -> np.ndarray:
     """Return the mean of the response; with `spread`, its average over eta + N(0, spread^2)."""
     link = LINKS[family.link]
     return link.inverse(eta) if spread is None else averaged(link.inverse, link.name, eta, spread)
@@ -353,46 +369,11 @@ def _noise(fit, data: object, trials: object, m: int, rng: np.random.Generator) 
     aux = [variable(fit.tree, name).reshape(-1, 1) for name in family.auxiliaries]
     sizes = np.ones(m)
     if family.name == "binomial":
-        named = _named_trials(design.formula)
+        named = named_trials(design.formula)
         sizes = design.trials if data is None else trials_of(data, named if trials is None else trials, m)
-    weights = design.weights if data is None and family.gaussian else None
+    weights = design.weights if data is None else None
 
     def noise(mu: np.ndarray, part: slice) -> np.ndarray:
-        own = aux if weights is None else [aux[0] / np.sqrt(weights[part]), *aux[1:]]
-        return family.draw(rng, mu, sizes[part], tuple(own))
+        return draw_response(family, rng, mu, sizes[part], aux, None if weights is None else weights[part])
 
     return noise
-
-
-def _named_trials(formula: Formula) -> str | None:
-    """Return the column of ``y | trials(n)`` or ``y / n``; None where the trials are no single column."""
-    found = formula.trials
-    if found is None and isinstance(formula.response, Operation) and formula.response.operator == "/":
-        found = formula.response.operands[1]
-    return found.name if isinstance(found, Column) else None
-
-
-def trials_of(data: object, trials: object, m: int) -> np.ndarray:
-    """Return the trials of a binomial response on other data, float64, (m,).
-
-    Raises
-    ------
-    DataError
-        They are not given, are too many or too few, or are no whole numbers of 0 or more.
-    """
-    from bayesmm.data.frames import open_table
-
-    if trials is None:
-        raise DataError("responses of a binomial model on other data need trials=: a column's name, or the numbers")
-    if isinstance(trials, str):
-        table = open_table(data)
-        if trials not in table.names:
-            raise DataError(f"the trials column '{trials}' is not in the data (columns: {listing(table.names)})")
-        trials = table.read(table.names.index(trials))
-    values = np.asarray(trials, dtype=np.float64)
-    values = np.full(m, values) if values.ndim == 0 else values
-    if values.shape != (m,):
-        raise DataError(f"trials have the shape {values.shape} for {count(m, 'row')}; expected one number for each row")
-    if not (np.isfinite(values) & (values >= 0) & (values == np.floor(values))).all():
-        raise DataError("trials are whole numbers of 0 or more; the given ones are not")
-    return values

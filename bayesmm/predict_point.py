@@ -90,7 +90,7 @@ def predict_point(
     link = LINKS[design.family.link]
     functions = [link.inverse, link.slope] if kind == "mean" else [lambda x: x, np.ones_like]
     if isinstance(groups, str) and groups == "averaged":
-        spread = np.sqrt(_new_variance(point, rows, data, ()))
+        spread = np.sqrt(new_variance(point, rows, data, ()))
         estimate, slope = (averaged(function, link.name, eta, spread) for function in functions)
     else:
         estimate, slope = (function(eta) for function in functions)
@@ -99,7 +99,7 @@ def predict_point(
         variances = linear_variances(point, rows, chosen)
         columns["se"] = np.abs(slope) * np.sqrt(variances)
         if design.family.gaussian:
-            columns["sd"] = np.sqrt(variances + _new_variance(point, rows, data, chosen) + point.sigma**2)
+            columns["sd"] = np.sqrt(variances + new_variance(point, rows, data, chosen) + point.sigma**2)
     return pd.DataFrame(columns, index=pd.Index(rows.labels))
 
 
@@ -112,7 +112,7 @@ def linear_predictor(point, rows: Rows, chosen: Sequence[int]) -> Floats:
     return eta
 
 
-def _new_variance(point, rows: Rows, data: object, chosen: Sequence[int]) -> Floats:
+def new_variance(point, rows: Rows, data: object, chosen: Sequence[int]) -> Floats:
     """Return the variance of Z b_new over the factors that did not enter, and over unseen levels of those that did."""
     total, design = np.zeros(len(rows)), point.design
     for k in range(len(design.blocks)):
@@ -125,17 +125,25 @@ def _new_variance(point, rows: Rows, data: object, chosen: Sequence[int]) -> Flo
     return total
 
 
-def check_estimable(design: Design, rows: Rows) -> None:
-    """Raise a DataError for rows in which an aliased column is not the combination of others that it was in the fit."""
+def not_estimable(design: Design, X: Floats) -> np.ndarray:
+    """Return in which rows of X an aliased column is not the combination of others that it was in the fit, (m,)."""
     if not design.aliased:
-        return
+        return np.zeros(len(X), dtype=bool)
     aliased = list(design.aliased)
     kept = [j for j in range(design.p) if j not in design.aliased]
     relation = np.linalg.lstsq(design.X[:, kept], design.X[:, aliased])[0]
-    size = np.abs(rows.X[:, kept]) @ np.abs(relation) + np.abs(rows.X[:, aliased])
-    off = (np.abs(rows.X[:, aliased] - rows.X[:, kept] @ relation) > SAME * size).any(axis=1)
+    sizes = np.abs(design.X).max(axis=0)
+    rounding = np.abs(relation) * sizes[kept, None] <= SAME * sizes[aliased]  # a column that has no part in the other
+    relation = np.where(rounding, 0.0, relation)
+    size = np.abs(X[:, kept]) @ np.abs(relation) + np.abs(X[:, aliased])
+    return (np.abs(X[:, aliased] - X[:, kept] @ relation) > SAME * size).any(axis=1)
+
+
+def check_estimable(design: Design, rows: Rows) -> None:
+    """Raise a DataError for rows that the estimate is not defined for, as `not_estimable` says."""
+    off = not_estimable(design, rows.X)
     if off.any():
-        names = listing([design.coefficients[j] for j in aliased])
+        names = listing([design.coefficients[j] for j in design.aliased])
         raise DataError(
             f"REML and ML have no estimate of {names} apart from other coefficients, which "
             f"{Places(np.arange(len(rows)), None).text(off)} would need"

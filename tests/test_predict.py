@@ -1,6 +1,7 @@
 """Predictions: equal to what is computed by hand from the draws, and to dense formulas for a maximised model."""
 
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -133,7 +134,7 @@ def test_many_rows_are_predicted_in_parts(nested, monkeypatch):
     monkeypatch.setattr("bayesmm.predict.CHUNK", CHAINS * DRAWS * 7)
     parts = nested.predict(kind="linear")
     np.testing.assert_allclose(flat(parts), by_hand(nested, ("g", "g:p")), rtol=1e-12, atol=1e-12)
-    monkeypatch.setattr("bayesmm.predictions.CHUNK", CHAINS * DRAWS * 7)
+    monkeypatch.setattr(sys.modules["bayesmm.predictions"], "CHUNK", CHAINS * DRAWS * 7)
     pd.testing.assert_frame_equal(parts.to_frame(), nested.predict(kind="linear").to_frame())
     assert whole.draws.shape == (CHAINS, DRAWS, 96)
 
@@ -534,3 +535,17 @@ def test_intervals_of_new_groups_cover_as_often_as_they_say():
         row = int(rng.integers(6))
         hits += table["lower"].iloc[row] <= data["y"][g == 12].iloc[row] <= table["upper"].iloc[row]
     assert 0.85 <= hits / datasets <= 0.95  # 90 % has a standard error of 2.1 % here
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1", True])
+def test_a_seed_is_a_whole_number_of_0_or_more(fit, seed):
+    with pytest.raises(ValueError, match="seed must be None or a whole number of 0 or more, not"):
+        fit.predict(kind="response", seed=seed)
+
+
+def test_a_spline_beyond_its_boundary_warns_with_the_line_that_asks():
+    data = frame("sleepstudy")
+    point = bmm.Model("Reaction ~ bs(Days, df = 4)", data).maximize()
+    with pytest.warns(bmm.BayesmmWarning, match=r"beyond the data of the fit, 0 to 9, in row \[0\]") as caught:
+        point.predict(pd.DataFrame({"Days": [12.0]}))
+    assert caught[0].filename == __file__
