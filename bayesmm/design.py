@@ -45,6 +45,8 @@ class Encoders:
         Of each block's Z: one per group term on its grouping factor.
     groupings : tuple of Grouping
         The levels of each block.
+    means : tuple of float, length p, or None
+        Where the centred intercept lies, if that is not the design's own business: see `Design.means`.
     """
 
     states: Mapping[Expr, State]
@@ -52,6 +54,7 @@ class Encoders:
     fixed: Coding
     bars: tuple[tuple[Coding, ...], ...]
     groupings: tuple[Grouping, ...]
+    means: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +128,12 @@ class Design:
 
     @property
     def means(self) -> np.ndarray:
-        """The means of the columns of X, shape (p,), with 0 for the intercept: where the centred intercept lies."""
+        """The means of the columns of X, shape (p,), with 0 for the intercept: where the centred intercept lies.
+
+        A design that repeats an earlier one has the means of that, so that one prior means the same in both.
+        """
+        if self.encoders.means is not None:
+            return np.array(self.encoders.means)
         means = self.X.mean(axis=0)
         if self.has_intercept:
             means[0] = 0.0
@@ -142,6 +150,21 @@ class Design:
                 f"{block.name}_term_bis": block.columns,
             }
         return coords
+
+
+class Learned(NamedTuple):
+    """What a design learned from its data, for one that repeats it.
+
+    Attributes
+    ----------
+    states : mapping of Expr to State
+        As in `Encoders`.
+    means : tuple of float, length p
+        Where the centred intercept lies.
+    """
+
+    states: Mapping[Expr, State]
+    means: tuple[float, ...]
 
 
 class EncodedBlock(NamedTuple):
@@ -190,6 +213,7 @@ def make_design(
     transforms: Transforms | None = None,
     family: str | Family = "gaussian",
     trials: str | Sequence[float] | None = None,
+    learned: Learned | None = None,
 ) -> Design:
     """Evaluate a formula on data.
 
@@ -207,6 +231,9 @@ def make_design(
     family : str or Family
     trials : str or array, shape (number of rows of `data`,), optional
         A column or values n, of the binomial family.
+    learned : Learned, optional
+        Of an earlier design of the same formula, which this one is to repeat: levels, contrasts, knots and means are
+        those; only the levels of the grouping factors are those of the data.
 
     Returns
     -------
@@ -226,7 +253,8 @@ def make_design(
     transforms = dict(transforms or {})
     table, w = weigh(formula, read(formula, data, weights, trials, missing), transforms)
     checks.check_row_count(table.rows, table.total)
-    scope = Scope(table.variables, table.rows, transforms, said=table.said)
+    states = {} if learned is None else dict(learned.states)
+    scope = Scope(table.variables, table.rows, transforms, states, learned is None, table.said)
     check_columns(scope)
     # 2: response, offset and the variables of every term
     left = response(formula, asked, scope, table.trials)
@@ -235,7 +263,7 @@ def make_design(
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
     # 3: the fixed part
     fixed = learn_coding(formula.intercept, formula.terms, values)
-    X, coefficients = checks.checked_matrix(fixed, values, len(y), "the fixed part")
+    X, coefficients = checks.checked_matrix(fixed, values, len(y), "the fixed part", scope.learning)
     # 4: the groups
     blocks, bars, groupings = make_blocks(formula, values, scope, "sigma" in left.family.auxiliaries)
     # 5: what the data give cause to say
@@ -255,7 +283,7 @@ def make_design(
         offset=shift,
         rows=scope.rows.positions,
         row_labels=_labels(scope.rows),
-        encoders=Encoders(dict(scope.states), transforms, fixed, bars, groupings),
+        encoders=Encoders(dict(scope.states), transforms, fixed, bars, groupings, learned.means if learned else None),
         messages=tuple(scope.said),
         aliased=aliased,
         frame=to_pandas(scope.variables.values(), scope.rows),

@@ -266,6 +266,19 @@ def _draw_beta(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) 
     return _known(mu, draw)
 
 
+def draw_response(
+    family: Family, rng: np.random.Generator, mu: Array, trials: object, aux: tuple, weights: Array | None = None
+) -> Array:
+    """Return random responses with these means: `Family.draw`, with prior weights.
+
+    A weight divides the variance of a Gaussian response. Elsewhere it counts how often a row is taken, and a draw is of
+    one response whatever its weight.
+    """
+    if weights is not None and family.gaussian:
+        aux = (aux[0] / np.sqrt(weights), *aux[1:])
+    return family.draw(rng, mu, trials, tuple(aux))
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # the rows
 

@@ -27,7 +27,7 @@ def make_blocks(
     blocks, codings, groupings = [], [], []
     for (factors, bars), name in zip(together.items(), names, strict=True):
         grouping, index = learn_grouping(factors, scope)
-        block, coded = _block(name, grouping, index, bars, values)
+        block, coded = _block(name, grouping, index, bars, values, scope.learning)
         for bar, coding in zip(bars, coded, strict=True):
             _say_about_effects(bar, matrix_names(coding, values), block, scope, residual)
         blocks.append(block)
@@ -37,12 +37,12 @@ def make_blocks(
 
 
 def _block(
-    name: str, grouping: Grouping, index: np.ndarray, bars: Sequence[Bar], values: Values
+    name: str, grouping: Grouping, index: np.ndarray, bars: Sequence[Bar], values: Values, learning: bool
 ) -> tuple[Block, tuple[Coding, ...]]:
     group, parts, columns, partition, codings = ":".join(grouping.factors), [], [], [], []
     for bar in bars:
         coding = learn_coding(bar.intercept, bar.terms, values)
-        Z, names = checked_matrix(coding, values, len(index), str(bar))
+        Z, names = checked_matrix(coding, values, len(index), str(bar), learning)
         places = range(len(columns), len(columns) + len(names))
         partition += [tuple(places)] if bar.correlated else [(k,) for k in places]
         parts.append(Z)

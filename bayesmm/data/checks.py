@@ -24,11 +24,17 @@ ROUNDING = 1e-14  # relative: some fifty rounding errors, what a difference may 
 CELL_LIMIT = 5  # empty combinations of levels written out in one message
 
 
-def checked_matrix(coding: Coding, values: Values, n: int, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return a coded matrix and the names of its columns, after the checks that come before it is made."""
+def checked_matrix(
+    coding: Coding, values: Values, n: int, what: str, learning: bool = True
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return a coded matrix and the names of its columns, after the checks that come before it is made.
+
+    A design that is repeated on other data (not `learning`) keeps its columns, also those that are constant there.
+    """
     check_width(coding, values, n, what)
     check_names(coding, values, what)
-    check_constant(coding, values)
+    if learning:
+        check_constant(coding, values)
     return matrix(coding, values, n), tuple(name for term in matrix_names(coding, values) for name in term)
 
 

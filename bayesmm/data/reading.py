@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from bayesmm.data.factors import remedy
+from bayesmm.data.coding import Levels
+from bayesmm.data.factors import factor_value, remedy
 from bayesmm.data.frames import complete_rows, find_columns, open_table
 from bayesmm.data.messages import Message, Rows, are, count, label_text, note
 from bayesmm.data.responses import Response
@@ -295,15 +296,20 @@ def _values(expr: Expr, name: str, family: Family, scope: Scope) -> np.ndarray:
     if variable is None:
         return numeric(expr, scope)
     if variable.kind in LABELS and family.name in ("bernoulli", "binomial"):
-        return _second_level(variable, family, scope)
+        return _second_level(expr, variable, family, scope)
     if variable.kind not in NUMERIC:
         holds = f"the response '{name}' holds {KIND_NAMES[variable.kind]}"
         raise DataError(f"{holds}, and the {family.name} family needs numbers{remedy(variable)}")
+    known = scope.state(expr, lambda: variable.kind)
+    if isinstance(known, Levels):  # 0 and 1 for the two levels of the first data, as `simulate` gives them
+        return variable.values.astype(np.float64)
     return variable.values if variable.kind == "boolean" else numeric(expr, scope)
 
 
-def _second_level(variable: Variable, family: Family, scope: Scope) -> np.ndarray:
+def _second_level(expr: Column, variable: Variable, family: Family, scope: Scope) -> np.ndarray:
     """Return whether each row has the second of two levels."""
+    if not scope.learning:
+        return factor_value(expr, variable, scope).codes == 1
     seen = observed_levels(variable)
     levels = variable.levels if len(variable.levels) == 2 else seen.labels
     if len(levels) != 2:
@@ -312,6 +318,7 @@ def _second_level(variable: Variable, family: Family, scope: Scope) -> np.ndarra
             f"the response '{variable.name}' has {count(len(levels), 'level')} ({shown}), and the {family.name} family "
             f"needs two levels or 0 and 1{remedy(variable)}"
         )
+    scope.state(expr, lambda: Levels(tuple(levels)))
     first, second = map(label_text, levels)
     scope.say(
         note(

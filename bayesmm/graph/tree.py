@@ -13,9 +13,15 @@ from bayesmm.runs import Run
 
 def draws_tree(graph: pm.Model, run: Run) -> xr.DataTree:
     """Return posterior (the parameters), sample_stats, observed_data and constant_data of a run."""
+    groups = {name: node.to_dataset() for name, node in kept_tree(graph, run).children.items()}
+    return xr.DataTree.from_dict(groups | data_groups(graph))
+
+
+def kept_tree(graph: pm.Model, run: Run) -> xr.DataTree:
+    """Return posterior (the parameters) and sample_stats of a run."""
     kept = [name for name in kept_variables(graph) if name in run.posterior]
     groups = {"posterior": labelled(graph, run.posterior[kept]), "sample_stats": run.sample_stats.drop_attrs()}
-    return xr.DataTree.from_dict(groups | data_groups(graph))
+    return xr.DataTree.from_dict(groups)
 
 
 def drawn(graph: pm.Model, arrays: Mapping[str, np.ndarray], draws: int) -> xr.Dataset:
