@@ -90,6 +90,15 @@ SaveOption = Annotated[
         rich_help_panel="Output",
     ),
 ]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        help="Write the draws into this new folder while they are made; what a killed run leaves there, "
+        "[bold]bayesmm show[/bold] and [bold]bayesmm.load()[/bold] read.",
+        rich_help_panel="Output",
+    ),
+]
 ReportOption = Annotated[
     str | None,
     typer.Option(
@@ -128,6 +137,7 @@ def fit(
     sampler: SamplerOption = "auto",
     out: OutOption = None,
     save: SaveOption = None,
+    store: StoreOption = None,
     report: ReportOption = None,
     overwrite: OverwriteOption = False,
 ) -> int:
@@ -143,7 +153,7 @@ def fit(
     page = cli_output.prepare_report(report, overwrite)
     model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
     try:
-        result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler)
+        result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, store=store)
     except ValueError as error:  # an argument out of range, or a density that is not finite where sampling would start
         raise DataError(str(error)) from error
     return _delivered(result, kept=kept, folder=folder, page=page)

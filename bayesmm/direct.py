@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -23,11 +24,19 @@ from bayesmm.marginal.posterior import LogPosterior, log_posterior
 from bayesmm.marginal.quadrature import prepare, sampling_nodes
 from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.memory import refuse
-from bayesmm.nuts import BLAS_THREADS, Settings, load_ahead, record, sample_density
+from bayesmm.nuts import (
+    BLAS_THREADS,
+    Settings,
+    compiled_density,
+    load_ahead,
+    record,
+    sample_density,
+    start_nutpie,
+)
 from bayesmm.priors import Prior, coefficient_places
-from bayesmm.progress import progress_bar
+from bayesmm.progress import Progress, progress_bar
 from bayesmm.reduction import Integrated, loose_names, prior_basis
-from bayesmm.runs import Run
+from bayesmm.runs import Feed, Run, Stream, alias, no_stats
 
 JITTER = 1.0  # chains start this far, at most, from the centre, in each coordinate: as PyMC has it
 RECORDED = ("nutpie", "numba", "numpy", "arviz")  # versions that make up a result
@@ -136,6 +145,7 @@ def sample_marginal(
     said: tuple[str, ...] = (),
     progress: bool = True,
     began: float | None = None,
+    stream: Stream | None = None,
 ) -> xr.DataTree:
     """Sample a model's marginal posterior.
 
@@ -150,6 +160,8 @@ def sample_marginal(
         Show a progress bar; never shown where the output is no terminal or notebook.
     began : float, optional
         ``time.perf_counter()`` from which the seconds are counted.
+    stream : callable, optional
+        Keeps the draws while they are made: see `spool.Stream`.
 
     Returns
     -------
@@ -175,18 +187,32 @@ def sample_marginal(
         ahead.join()
         if model.posterior.size == 0:
             raise ValueError("every parameter of the model is held fixed by its prior, so there is nothing to sample")
-        refuse({"x": model.posterior.size}, settings.draws, settings.tune, settings.chains)
+        if stream is None:  # which holds no draws
+            refuse({"x": model.posterior.size}, settings.draws, settings.tune, settings.chains)
         for text in said:
             warnings.warn(text, BayesmmWarning, stacklevel=3)
+        about = record("nutpie", settings, said, RECORDED)
         try:
+            if stream is not None:
+                return stream(_feed(model, settings, about, bar), bar)
             run = sample_density(model.posterior, starts(model.centre), settings, bar)
         except RuntimeError as error:  # all that nutpie says is that there was no good start
             check_start(model, priors)
             raise ValueError(f"the sampler can not go on: {str(error).splitlines()[0]}") from error
     tree = as_tree(model, run)
-    about = record("nutpie", settings, run, said, RECORDED) | {"seconds": time.perf_counter() - began}
+    about |= {"interrupted": run.interrupted, "seconds": time.perf_counter() - began}
     tree.attrs["bayesmm"] = json.dumps(about)
     return tree
+
+
+def _feed(model: Marginal, settings: Settings, about: Mapping[str, object], bar: Progress) -> Feed:
+    """Return the run as a stream of draws."""
+    d = model.posterior.size
+    compiled = compiled_density(model.posterior, starts(model.centre), [alias(0)], [slice(0, d)], (d,))
+    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), model.centre[None, None])}, {"chain": [0], "draw": [0]})
+    template = as_tree(model, Run(x, no_stats(), interrupted=False))
+    begin = partial(start_nutpie, compiled, settings, bar, return_raw_trace=True)
+    return Feed(begin, (("x", ("coordinate",)),), partial(as_tree, model), template, about)
 
 
 def starts(centre: Floats) -> Callable[[int], Floats]:

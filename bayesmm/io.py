@@ -13,7 +13,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs such a c
 SLUG_LENGTH = 40  # characters of a name that a file name keeps, beside the hash that makes it unique
 
 
-def write_bytes(data: bytes, path: str | Path) -> None:
+def write_bytes(data: bytes, path: str | Path, *, durable: bool = True) -> None:
     """Write a file so that it is there whole or, if anything fails, as it was before.
 
     Parameters
@@ -21,6 +21,8 @@ def write_bytes(data: bytes, path: str | Path) -> None:
     data : bytes
     path : path
         Its directory must exist.
+    durable : bool
+        Wait until it is on the disk, so that a power failure does no harm either.
 
     Raises
     ------
@@ -33,7 +35,8 @@ def write_bytes(data: bytes, path: str | Path) -> None:
         with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -4,9 +4,15 @@ import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import xarray as xr
+
+from bayesmm.derived import remade
 from bayesmm.errors import DataError, FitFileError, FormulaError, PriorError
 from bayesmm.fit import Fit
+from bayesmm.formula import parse
 from bayesmm.model import Model
+from bayesmm.posterior import recovered
+from bayesmm.source import from_text
 from bayesmm.storage import Stored, read_fit
 from bayesmm.stored_model import disagreement, model_arguments, restored
 
@@ -17,7 +23,7 @@ def load(
     transforms: Mapping[str, Callable] | None = None,
     priors: Mapping[str, Callable] | None = None,
 ) -> Fit:
-    """Read a fit that `Fit.save` has written.
+    """Read a fit that `Fit.save` has written, or that was sampled with ``store=``.
 
     Nothing in the file is run: the formula is read by the closed grammar, priors are looked up in a table, and the
     model is made from the stored columns as at first.
@@ -33,28 +39,43 @@ def load(
     Returns
     -------
     Fit
-        Equal to the one that was saved, draw for draw. Row labels that are neither texts nor whole numbers have become
+        Equal to the one that was saved, draw for draw. Of a store, what was finished: if its process was killed, the
+        fit is marked as interrupted. Row labels that are neither texts nor whole numbers have become
         texts, and draws saved as float32 have seven digits.
 
     Raises
     ------
     FitFileError
-        There is no such file, it is none of ours, of a newer format, incomplete or damaged, a function is not given, or
-        the model that it describes is not the one of its draws.
+        There is no such file or folder, it is none of ours, of a newer format, incomplete or damaged, a function is not
+        given, or the model that it describes is not the one of its draws.
     """
-    stored = read_fit(path)
-    return Fit(_model(stored, transforms, priors), stored.tree)
+    if not Path(path).is_dir():
+        stored = read_fit(path)
+        return Fit(_model(stored, transforms, priors), stored.tree)
+    from bayesmm.store_reading import read_store
+
+    stored = read_store(path)
+    model, run = _model(stored, transforms, priors), stored.record["run"]
+    return Fit(model, recovered(stored.tree, model, run["effects"], keep_effects=run["asked"]["keep_effects"]))
+
+
+def _made(arguments: Mapping[str, object], data: xr.Dataset) -> Model:
+    """Return the model: as at first, or as one of other data than those that it learned levels, knots, means from."""
+    if "reading" not in data:
+        return Model(**arguments)
+    formula = parse(arguments["formula"], arguments["transforms"])
+    return remade(Model, arguments, *from_text(str(data["reading"].to_numpy()[0]), formula))
 
 
 def _model(stored: Stored, transforms: Mapping | None, priors: Mapping | None) -> Model:
     record = stored.record["model"]
     arguments = model_arguments(record, stored.data, transforms, priors)
     try:
-        made = Model(**arguments)
+        made = _made(arguments, stored.data)
     except (FormulaError, DataError, PriorError) as error:
         said = " ".join(str(error).split())
         raise FitFileError(f"the model of {stored.path} can not be made by this version: {said}") from error
-    other = disagreement(made.design, stored.tree)
+    other = disagreement(made.design, stored.tree, recovered=stored.recovered)
     if other:
         cause = "; are the transforms those of the fit?" if record["transforms"] else ""
         raise FitFileError(f"the model of {stored.path} is not the one of its draws, which have {other}{cause}")

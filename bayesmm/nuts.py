@@ -110,9 +110,11 @@ def chosen_seed(seed: int | None) -> int:
     return secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
 
 
-def record(name: str, settings: Settings, run: Run, said: Sequence[str], packages: Sequence[str]) -> dict:
+def record(
+    name: str, settings: Settings, said: Sequence[str], packages: Sequence[str], *, interrupted: bool = False
+) -> dict:
     """Return what a fit says of its run, as it is written to the tree's attribute "bayesmm"."""
-    known = {"sampler": name, **asdict(settings), "interrupted": run.interrupted, "warnings": list(said)}
+    known = {"sampler": name, **asdict(settings), "interrupted": interrupted, "warnings": list(said)}
     return known | {"versions": {package: version(package) for package in packages}}
 
 
@@ -164,14 +166,18 @@ def start_nutpie(compiled: object, settings: Settings, bar: Progress, **further:
     )
 
 
-def wait(handle, bar: Progress) -> tuple[object, bool]:
-    """Return the draws when they are finished, or those there are at Ctrl-C, and whether it was that."""
+def wait(handle, bar: Progress, meanwhile: Callable[[], None] = lambda: None) -> tuple[object, bool]:
+    """Return the draws when they are finished, or those there are at Ctrl-C, and whether it was that.
+
+    What is to be done meanwhile is called again and again, some twenty times a second.
+    """
     try:
         while True:
             try:
                 return handle.wait(timeout=PAUSE), False
             except TimeoutError:  # still running
                 bar.show()
+                meanwhile()
     except KeyboardInterrupt:
         return handle.abort(), True
 
@@ -199,9 +205,32 @@ def sample_density(posterior: LogPosterior, start: Callable[[int], Floats], sett
     KeyboardInterrupt
         If interrupted before there are any draws.
     """
+    names = [f"x{i}" for i in range(posterior.size)]  # numbers each, whose columns need no library to read
+    compiled = compiled_density(posterior, start, names, [slice(i, i + 1) for i in range(len(names))], ())
+    results, interrupted = wait(start_nutpie(compiled, settings, bar, return_raw_trace=True), bar)
+    return _run(*results.get_arrow_trace(), names, interrupted)
+
+
+def compiled_density(
+    posterior: LogPosterior,
+    start: Callable[[int], Floats],
+    names: Sequence[str],
+    slices: Sequence[slice],
+    shape: tuple[int, ...],
+):
+    """Return a compiled log posterior as nutpie takes it.
+
+    Parameters
+    ----------
+    posterior, start
+        See `sample_density`.
+    names, slices : sequence
+        Of the variables that nutpie stores, parts of x.
+    shape : tuple of int
+        Of each.
+    """
     d = posterior.size
-    names = [f"x{i}" for i in range(d)]  # numbers each, whose columns need no library to read
-    compiled = load_nutpie().compile_pymc.CompiledPyMCModel(
+    return load_nutpie().compile_pymc.CompiledPyMCModel(
         dims={},
         reparameterized_names=[],
         compiled_logp_func=density(),
@@ -211,15 +240,13 @@ def sample_density(posterior: LogPosterior, start: Callable[[int], Floats], sett
         shared_var_keys={},
         user_data=posterior.words,  # which nutpie keeps as long as it runs
         n_expanded=d,
-        shape_info=(names, [slice(i, i + 1) for i in range(d)], [()] * d),
+        shape_info=(names, slices, [shape] * len(names)),
         logp_func=None,
         expand_func=None,
         _n_dim=d,
-        _shapes=dict.fromkeys(names, ()),
+        _shapes=dict.fromkeys(names, shape),
         _coords={},
     )
-    results, interrupted = wait(start_nutpie(compiled, settings, bar, return_raw_trace=True), bar)
-    return _run(*results.get_arrow_trace(), names, interrupted)
 
 
 def _run(draws: Sequence, stats: Sequence, names: Sequence[str], interrupted: bool) -> Run:

@@ -239,7 +239,8 @@ def _unused(name: str, design: Design) -> str:
 
 def without_effects(tree: xr.DataTree, design: Design) -> xr.DataTree:
     """Return the tree of an explicit graph without its random effects b."""
-    posterior = tree["posterior"].to_dataset().drop_vars([f"b_{block.name}" for block in design.blocks])
+    effects = [f"b_{block.name}" for block in design.blocks]
+    posterior = tree["posterior"].to_dataset().drop_vars(effects, errors="ignore")
     groups = {name: node.to_dataset() for name, node in tree.children.items()}
     out = xr.DataTree.from_dict(groups | {"posterior": posterior})
     out.attrs.update(tree.attrs)

@@ -1,7 +1,7 @@
 """What a sampler gives back, in one form: chains of one length, and one set of names for its statistics."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -31,6 +31,60 @@ class Run:
     posterior: xr.Dataset
     sample_stats: xr.Dataset
     interrupted: bool
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A run of nutpie's whose draws are kept while they are made.
+
+    Attributes
+    ----------
+    begin : callable
+        ``zarr_store=`` a store of nutpie's -> nutpie's handle of the run that writes into it. It knows its variables
+        by their aliases.
+    variables : tuple of (name, dimensions)
+        What is written, dimensions those of one draw.
+    convert : callable
+        `Run` of these variables -> tree with the variables of the fit.
+    template : xarray.DataTree
+        One draw, as `convert` gives it, of any value.
+    about : mapping
+        The record of the run.
+    """
+
+    begin: Callable
+    variables: tuple[tuple[str, tuple[str, ...]], ...]
+    convert: Callable[[Run], xr.DataTree]
+    template: xr.DataTree
+    about: Mapping[str, object]
+
+
+# (feed, progress bar) -> the tree of all draws, with the record of the run.
+Stream = Callable[[Feed, object], xr.DataTree]
+
+
+def alias(j: int) -> str:
+    """Return the name by which nutpie knows the j-th variable: text from the user's table is no part of a path."""
+    return f"v{j}"
+
+
+def aliased(compiled):
+    """Return what nutpie samples with the aliases of its variables, and without labels."""
+    names, slices, shapes = compiled.shape_info
+    short = [alias(j) for j in range(len(names))]
+    known = {"dims": {}, "_coords": {}, "reparameterized_names": []}
+    return replace(
+        compiled,
+        shape_info=(short, slices, shapes),
+        _shapes={name: tuple(shape) for name, shape in zip(short, shapes, strict=True)},
+        **known,
+    )
+
+
+def no_stats() -> xr.Dataset:
+    """Return the statistics of one draw of one chain, all 0."""
+    zeros = {name: (("chain", "draw"), np.zeros((1, 1), dtype=row[2])) for name, row in STATS.items()}
+    return xr.Dataset(zeros, {"chain": [0], "draw": [0]})
 
 
 def finished_run(tree: xr.DataTree, sampler: int, lengths: Sequence[int], interrupted: bool) -> Run:

@@ -6,8 +6,10 @@ Nothing is judged here: convergence is checked on the finished tree.
 import json
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import nutpie
@@ -22,7 +24,8 @@ from bayesmm.graph.distributions import improper_parameters
 from bayesmm.graph.interpreted import PYTHON, exact_arithmetic, without_compiler
 from bayesmm.graph.size import kept_variables, numbers_per_draw
 from bayesmm.graph.start import check_start
-from bayesmm.graph.tree import data_groups, drawn, draws_tree
+from bayesmm.graph.structure import contiguous, data_of, structure
+from bayesmm.graph.tree import data_groups, drawn, draws_tree, kept_tree
 from bayesmm.memory import refuse
 from bayesmm.nuts import (
     BLAS_THREADS,
@@ -37,10 +40,11 @@ from bayesmm.nuts import (
     wait,
 )
 from bayesmm.progress import Progress, progress_bar
-from bayesmm.runs import NUTPIE, PYMC, Run, finished_run
+from bayesmm.runs import NUTPIE, PYMC, Feed, Run, Stream, aliased, finished_run, no_stats
 
 __all__ = ["check_arguments", "check_start", "prior_predictive", "sample_graph"]
 
+Kept = dict[tuple, nutpie.compile_pymc.CompiledPyMCModel]  # by `graph.structure.structure`
 RECORDED = ("pymc", "pytensor", "nutpie", "numpy", "arviz")  # versions that make up a result
 
 
@@ -56,6 +60,8 @@ def sample_graph(
     progress: bool = True,
     cores: int | None = None,
     began: float | None = None,
+    stream: Stream | None = None,
+    kept: Kept | None = None,
 ) -> xr.DataTree:
     """Sample the posterior of a graph.
 
@@ -77,6 +83,10 @@ def sample_graph(
         Chains run at the same time; as many as there are processors if not given.
     began : float, optional
         ``time.perf_counter()`` from which the seconds are counted.
+    stream : callable, optional
+        Keeps the draws of nutpie while they are made: see `runs.Feed`.
+    kept : dict, optional
+        Compiled graphs by structure: one that differs in its data alone is taken from here, a new one put there.
 
     Returns
     -------
@@ -104,7 +114,8 @@ def sample_graph(
         raise ValueError(f"a graph is sampled by one of {listing(NUTS)}, not {sampler!r}, which takes a Model")
     if not graph.free_RVs:
         raise ValueError("every parameter of the model is held fixed by its prior, so there is nothing to sample")
-    refuse(numbers_per_draw(graph), draws, tune, chains)
+    if stream is None:  # which holds no draws
+        refuse(numbers_per_draw(graph), draws, tune, chains)
     for text in said:
         warnings.warn(text, BayesmmWarning, stacklevel=2)
     name = "nutpie" if sampler == "auto" else sampler
@@ -114,9 +125,12 @@ def sample_graph(
         exact_arithmetic(),
         threadpool_limits(BLAS_THREADS),
     ):
-        run = {"nutpie": _run_nutpie, "pymc": _run_pymc}[name](graph, settings, bar)
+        about = record(name, settings, said, RECORDED)
+        if stream is not None:
+            return _streamed(graph, settings, about, stream, bar)
+        run = _run_pymc(graph, settings, bar) if name == "pymc" else _run_nutpie(graph, settings, bar, kept)
     tree = draws_tree(graph, run)
-    about = record(name, settings, run, said, RECORDED) | {"seconds": time.perf_counter() - began}
+    about |= {"interrupted": run.interrupted, "seconds": time.perf_counter() - began}
     tree.attrs["bayesmm"] = json.dumps(about)
     return tree
 
@@ -158,15 +172,36 @@ def prior_predictive(graph: pm.Model, draws: int = 500, seed: int | None = None)
 # --- nutpie -----------------------------------------------------------------------------------------------------------
 
 
-def _run_nutpie(graph: pm.Model, settings: Settings, bar: Progress) -> Run:
-    handle = start_nutpie(_compiled(graph), settings, bar)
-    try:
+def _run_nutpie(graph: pm.Model, settings: Settings, bar: Progress, kept: Kept | None = None) -> Run:
+    handle = start_nutpie(_compiled(graph) if kept is None else _compiled_once(graph, kept), settings, bar)
+    with _explained(graph):
         tree, interrupted = wait(handle, bar)
-    except RuntimeError as error:  # all that nutpie says is that there was no good start
-        check_start(graph)
-        raise ValueError(f"the sampler can not go on: {str(error).splitlines()[0]}") from error
     lengths = np.isfinite(tree["sample_stats"]["logp"].values).sum(axis=1)  # shorter chains are filled up with NaN
     return finished_run(tree, NUTPIE, lengths, interrupted)
+
+
+@contextmanager
+def _explained(graph: pm.Model) -> Iterator[None]:
+    """Say why there is no good start, which is all that nutpie says."""
+    try:
+        yield
+    except RuntimeError as error:
+        check_start(graph)
+        raise ValueError(f"the sampler can not go on: {str(error).splitlines()[0]}") from error
+
+
+def _streamed(
+    graph: pm.Model, settings: Settings, about: Mapping[str, object], stream: Stream, bar: Progress
+) -> xr.DataTree:
+    """Sample by nutpie, the draws kept while they are made."""
+    compiled = _compiled(graph)
+    names, _, shapes = compiled.shape_info
+    zeros = {name: np.zeros(shape) for name, shape in zip(names, shapes, strict=True)}
+    one = Run(drawn(graph, zeros, draws=1), no_stats(), interrupted=False)
+    variables = tuple((name, one.posterior[name].dims[2:]) for name in names)
+    begin = partial(start_nutpie, aliased(compiled), settings, bar, return_raw_trace=True)
+    with _explained(graph):
+        return stream(Feed(begin, variables, partial(kept_tree, graph), draws_tree(graph, one), about), bar)
 
 
 def _compiled(graph: pm.Model) -> nutpie.compile_pymc.CompiledPyMCModel:
@@ -181,8 +216,36 @@ def _compiled(graph: pm.Model) -> nutpie.compile_pymc.CompiledPyMCModel:
         return nutpie.compile_pymc_model(graph, var_names=kept_variables(graph))
 
 
-def _compiled_natively(graph: pm.Model) -> nutpie.compile_pymc.CompiledPyMCModel:
-    """Return the same as nutpie's own compilation, put together from its parts in less time: see `graph.native`."""
+def _compiled_once(graph: pm.Model, kept: Kept) -> nutpie.compile_pymc.CompiledPyMCModel:
+    """Return the graph as nutpie takes it, from `kept` if it has one that differs in its data alone; else it will."""
+    like = structure(graph)
+    try:
+        if like not in kept:
+            kept[like] = _compiled_natively(graph, swappable=True)
+        return _with_data(kept[like], graph)
+    except (AttributeError, ImportError, TypeError):  # as in `_compiled`
+        return _compiled(graph)
+
+
+def _with_data(compiled: nutpie.compile_pymc.CompiledPyMCModel, graph: pm.Model):
+    """Return a compiled graph with the data and the labels of another one of the same structure."""
+    values = {name: data_of(graph, name, old) for name, old in compiled.shared_data.items()}
+    dims, coords = nutpie.compile_pymc._prepare_dims_and_coords(
+        graph, compiled.shape_info, compiled.reparameterized_names
+    )
+    return replace(compiled, shared_data=values, user_data=_addresses(values), dims=dims, _coords=coords)
+
+
+def _addresses(data: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return where the data are, in their order; the arrays must be kept as long as this is in use."""
+    return np.array([values.ctypes.data for values in data.values()] or [0], dtype=np.uintp)
+
+
+def _compiled_natively(graph: pm.Model, swappable: bool = False) -> nutpie.compile_pymc.CompiledPyMCModel:
+    """Return the same as nutpie's own compilation, put together from its parts in less time: see `graph.native`.
+
+    The data are constants of the C functions; if `swappable` they are read through the user data.
+    """
     parts = nutpie.compile_pymc
     start = pm.initial_point.make_initial_point_fn(model=graph, jitter_rvs=set(graph.free_RVs), return_transformed=True)
     size, expanded, logp, expand, start, layout, transformed = parts._make_functions(
@@ -194,16 +257,22 @@ def _compiled_natively(graph: pm.Model) -> nutpie.compile_pymc.CompiledPyMCModel
         var_names=kept_variables(graph),
     )
     dims, coords = parts._prepare_dims_and_coords(graph, layout, transformed)
-    point = start(0)
+    point, data, places = start(0), {}, None
+    if swappable:
+        shared = dict.fromkeys((*logp.get_shared(), *expand.get_shared()))
+        data = {v.name: contiguous(v.get_value()) for v in shared}
+        places = {name: place for place, name in enumerate(data)}
+        if None in data or len(data) < len(shared):
+            raise TypeError("data without a name of their own can not be told apart")
     return parts.CompiledPyMCModel(
         dims=dims,
         reparameterized_names=transformed,
-        compiled_logp_func=native.density(logp, point),
-        compiled_expand_func=native.expansion(expand, point, expanded),
+        compiled_logp_func=native.density(logp, point, places),
+        compiled_expand_func=native.expansion(expand, point, expanded, places),
         initial_point_func=start,
-        shared_data={},  # the data are in the C functions
+        shared_data=data,
         shared_var_keys={},
-        user_data=np.zeros(1),
+        user_data=_addresses(data),
         n_expanded=expanded,
         shape_info=layout,
         logp_func=logp,

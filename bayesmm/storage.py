@@ -62,12 +62,15 @@ class Stored:
         The tree of the fit, as it was.
     data : xarray.Dataset
         The columns that the model used: see `stored_model.described`.
+    recovered : bool
+        Whether the tree has the coefficients and random effects that were integrated out.
     """
 
     path: Path
     record: Mapping[str, object]
     tree: xr.DataTree
     data: xr.Dataset
+    recovered: bool = True
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -101,7 +104,7 @@ def save(fit, path: str | Path, *, overwrite: bool = False, dtype: str = "float6
     except WRITE_ERRORS as error:
         if isinstance(error, FitFileError):
             raise
-        raise FitFileError(f"{path} can not be written: {_first_line(error)}") from error
+        raise FitFileError(f"{path} can not be written: {first_line(error)}") from error
 
 
 def check_target(path: str | Path, overwrite: bool) -> Path:
@@ -127,8 +130,13 @@ def check_target(path: str | Path, overwrite: bool) -> Path:
 
 def packed(fit, dtype: str = "float64") -> bytes:
     """Return the contents of the file of a fit; made in memory, as a full disk ends the process under HDF5."""
-    model, data = described(fit.model)
-    groups = {name: node.to_dataset() for name, node in fit.tree.children.items()}
+    return packed_model(fit.model, fit.tree, dtype)
+
+
+def packed_model(model, draws: xr.DataTree, dtype: str = "float64") -> bytes:
+    """Return the same of a model and the tree of a fit of it."""
+    described_model, data = described(model)
+    groups = {name: node.to_dataset() for name, node in draws.children.items()}
     if dtype != "float64":
         groups["posterior"] = _narrowed(groups["posterior"], dtype)
     tree = xr.DataTree.from_dict(groups | {"data": data})
@@ -136,8 +144,8 @@ def packed(fit, dtype: str = "float64") -> bytes:
         "format": FORMAT,
         "dtype": dtype,
         "versions": {"bayesmm": __version__} | {package: version(package) for package in WRITERS},
-        "run": json.loads(fit.tree.attrs.get("bayesmm", "{}")),
-        "model": model,
+        "run": json.loads(draws.attrs.get("bayesmm", "{}")),
+        "model": described_model,
         "arrays": checksums(tree),
     }
     tree.attrs["bayesmm"] = json.dumps({"checksum": record_checksum(record)} | record)
@@ -237,7 +245,7 @@ def _contents(path: Path) -> bytes:
     except FileNotFoundError:
         raise FitFileError(f"there is no file {path}") from None
     except (OSError, MemoryError) as error:
-        raise FitFileError(f"{path} can not be read: {_first_line(error)}") from error
+        raise FitFileError(f"{path} can not be read: {first_line(error)}") from error
     if not contents.startswith(SIGNATURE):
         raise FitFileError(f"{path} is no fit that bayesmm has saved: it is not a netCDF-4 file")
     inside, seal = contents[:-SEAL_LENGTH], contents[-SEAL_LENGTH:]
@@ -308,10 +316,11 @@ def _widened(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _unreadable(path: Path, error: BaseException) -> FitFileError:
-    return FitFileError(f"{path} is incomplete or damaged, and can not be read: {_first_line(error)}")
+    return FitFileError(f"{path} is incomplete or damaged, and can not be read: {first_line(error)}")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return what an error says, in one line."""
     said = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
     return said.splitlines()[0].rstrip(".")
 
@@ -364,7 +373,7 @@ def changes(stored: Stored, model, asked: Mapping[str, object]) -> list[str]:
         "family": (known["family"], known["link"]) == (record["family"], record["link"]),
         "data": checksums(xr.DataTree(data)) == checksums(xr.DataTree(stored.data))
         and known["columns"] == record["columns"]
-        and not disagreement(model.design, stored.tree),
+        and not disagreement(model.design, stored.tree, recovered=stored.recovered),
         "priors": known["priors"] == record["priors"],
         "sampling arguments": run.get("asked") == plain(asked),
         "end (it was interrupted)": not run.get("interrupted"),

@@ -14,6 +14,7 @@ from bayesmm.design import Design
 from bayesmm.errors import FitFileError, FormulaError, PriorError, listing, suggest
 from bayesmm.formula import Call, Operation, gives, parse
 from bayesmm.priors import Prior
+from bayesmm.source import as_text
 
 # Of the values that a model computes anew from its stored columns: logarithms and splines differ in the last digits
 # between processors, and anything else that differs is another model.
@@ -49,7 +50,8 @@ def described(model) -> tuple[dict[str, object], xr.Dataset]:
         Of the shape `MODEL_SHAPE`; functions are named in it, not stored.
     data : xarray.Dataset
         For the j-th column that the formula names ``column_j`` (row), numbers, or codes into ``levels_j``; ``weights``
-        and ``trials`` (row) that were given beside the formula; ``label`` (row) where the user's table has an index.
+        and ``trials`` (row) that were given beside the formula; ``label`` (row) where the user's table has an index;
+        ``reading``, a text, where the model read its data in a way of its own (see `source`).
         The coordinate ``row`` is the position in the user's table.
     """
     design = model.design
@@ -68,10 +70,12 @@ def described(model) -> tuple[dict[str, object], xr.Dataset]:
         arrays[f"column_{j}"] = ("row", variable.values, {"long_name": variable.name})
         if variable.kind not in NUMERIC:
             arrays[f"levels_{j}"] = (f"level_{j}", np.array(variable.levels, dtype=object))
-    arrays |= {name: ("row", values) for name, values in _beside(design).items()}
-    labels = _labels(design)
+    arrays |= {name: ("row", values) for name, values in beside(design).items()}
+    labels, reading = _labels(design), as_text(model.source, design)
     if labels is not None:
         arrays["label"] = ("row", labels)
+    if reading is not None:
+        arrays["reading"] = ("text", np.array([reading], dtype=object))
     return record, xr.Dataset(arrays, coords={"row": design.rows})
 
 
@@ -98,7 +102,7 @@ def _plain(prior: Prior) -> dict[str, object]:
     return {"distribution": prior.distribution, "on": prior.on, "parameters": prior.parameters}
 
 
-def _beside(design: Design) -> dict[str, np.ndarray]:
+def beside(design: Design) -> dict[str, np.ndarray]:
     """Return the weights and trials that do not come from the formula."""
     formula, arrays = design.formula, {}
     if design.weights is not None and formula.weights is None:
@@ -220,7 +224,7 @@ def restored(design: Design, record: Mapping[str, object], data: xr.Dataset) -> 
     return replace(design, rows=rows, row_labels=labels, messages=tuple(messages), frame=frame)
 
 
-def disagreement(design: Design, tree: xr.DataTree) -> str:
+def disagreement(design: Design, tree: xr.DataTree, *, recovered: bool = True) -> str:
     """Return what draws have otherwise than a design, or an empty text.
 
     Parameters
@@ -228,9 +232,11 @@ def disagreement(design: Design, tree: xr.DataTree) -> str:
     design : Design
     tree : xarray.DataTree
         The labels of its posterior are compared, and the response, X and the blocks that it was made with.
+    recovered : bool
+        Whether it should have the coefficients.
     """
     posterior = tree["posterior"].to_dataset()
-    needed = ["beta"] * (design.p > 0) + [f"sd_{block.name}" for block in design.blocks]
+    needed = ["beta"] * (design.p > 0 and recovered) + [f"sd_{block.name}" for block in design.blocks]
     absent = [name for name in needed if name not in posterior]
     if absent:
         return f"no draws of {listing(absent)}"

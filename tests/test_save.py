@@ -366,7 +366,7 @@ def test_a_file_that_does_not_fit_in_memory(saved, monkeypatch):
 def test_what_is_no_file_of_ours(tmp_path):
     path = tmp_path / "x.nc"
     refused(path, "there is no file")
-    refused(tmp_path, "can not be read: ")
+    refused(tmp_path, "is a folder, but no store that bayesmm has written")
     for contents in (b"", b"Reaction,Days\n1,2\n", b"\x80\x04pickle", b"CDF\x01" + bytes(100)):
         path.write_bytes(contents)
         refused(path, "is no fit that bayesmm has saved: it is not a netCDF-4 file")
@@ -622,7 +622,7 @@ def sampled(monkeypatch):
         record = RECORD | {"draws": settings["draws"], "chains": settings["chains"]}
         return tree_of(model, seed=len(calls), record=record)
 
-    monkeypatch.setattr(bmm.Model, "_sampled", draw)
+    monkeypatch.setattr("bayesmm.posterior._sampled", draw)
     monkeypatch.setattr(bmm.Model, "effects", lambda *_: "explicit")
     return calls
 
