@@ -304,8 +304,9 @@ def span(row: Row) -> str:
 def say_pull(row: Row) -> str:
     """Explain a difference that the priors make."""
     return (
-        f"the priors alone move the mode from {number(row.reml)} to {number(row.map)}, which is "
-        f"{abs(row.map - row.reml) / row.sd:.2f} of the {abs(row.difference):.2f} posterior sds that the mean is away"
+        f"the priors alone move the mode from {number(row.reml)} to {number(row.map)}, by "
+        f"{abs(row.map - row.reml) / row.sd:.2f} posterior sds; the mean is {abs(row.difference):.2f} sds away from "
+        f"{row.method}"
     )
 
 

@@ -6,14 +6,17 @@ import textwrap
 import numpy as np
 
 from bayesmm.families import LINKS
-from bayesmm.layout import shorten
+from bayesmm.layout import shorten, width
 
 INK, GREY, LIGHT, ACCENT = "#1a1a1a", "#808080", "#d4d4d4", "#b2182b"  # without colour the accent is a dark grey
 CHAIN_STYLES = ("-", "--", ":", "-.")  # chains are told apart without colour
 CHAIN_INKS = ("#000000", "#d55e00", "#0072b2", "#888888")  # Okabe & Ito's palette, also for the colour-blind
 DPI = 150
+PADDING = 0.07  # inches around each panel: a title must not read as the name of the axis above it
 LABEL_WIDTH = 34  # columns of a name in a figure
 TITLE_LETTERS = 11.5  # letters of a title that an inch has room for
+AXIS_LETTERS = 14.0  # of the name of an axis
+TAIL = 0.4  # of a name that is cut: its end
 
 
 def plain(text: object, limit: int = LABEL_WIDTH) -> str:
@@ -21,18 +24,29 @@ def plain(text: object, limit: int = LABEL_WIDTH) -> str:
 
     A pair of ``$`` starts mathematics (and raises if that is wrong); a legend leaves out labels that start with ``_``.
     """
-    safe = shorten(text, limit).replace("$", r"\$")
+    safe = cut(str(text), limit).replace("$", r"\$")
     return f" {safe}" if safe.startswith("_") else safe
 
 
-def panels(count: int, width: float, height: float, columns: int = 3):
+def cut(text: str, limit: int) -> str:
+    """Return a name in at most `limit` columns, cut in its middle: levels and terms mostly differ at their ends."""
+    tail = int(TAIL * (limit - 3))
+    head = limit - 3 - tail
+    ends = text[:head], text[-tail:]
+    if len(text) <= limit or not all(end.isprintable() and width(end) == len(end) for end in ends):
+        return shorten(text, limit)
+    return "...".join(ends)
+
+
+def panels(count: int, wide: float, high: float, columns: int = 3):
     """Return a figure and `count` axes without frames, `columns` in a row, each of this size in inches; (count,)."""
     import matplotlib.pyplot as plt  # here: importing bayesmm must not load it
 
     columns = 2 if count == 4 and columns > 2 else min(count, columns)  # four panels are two rows of two
     rows = -(-count // columns)
-    size = (width * columns + 0.4, height * rows + 1.0)
+    size = (wide * columns + 0.4, high * rows + 1.0)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    figure.get_layout_engine().set(h_pad=PADDING, w_pad=PADDING)
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(labelsize=8)
@@ -84,14 +98,27 @@ def per(term: str) -> str:
     return "" if term == "Intercept" else f" per unit of {plain(term)}"
 
 
-def label_edges(axes, x: str, y: str) -> None:
-    """Name the axes of a grid at its edges: the lowest panel of each column, the first of each row."""
+def name_axes(ax, x: str = "", y: str = "") -> None:
+    """Name the axes of a panel, in as many lines as its size asks for."""
+    grid, inches = ax.get_subplotspec().get_gridspec(), ax.figure.get_size_inches()
+    across, up = (
+        int(AXIS_LETTERS * size / count) for size, count in zip(inches, (grid.ncols, grid.nrows), strict=True)
+    )
+    ax.set_xlabel("\n".join(textwrap.wrap(x, across, break_long_words=False)), fontsize=9)
+    ax.set_ylabel("\n".join(textwrap.wrap(y, up, break_long_words=False)), fontsize=9)
+
+
+def label_edges(axes, x: str, y: str, shared: bool = False) -> None:
+    """Name the axes of a grid at its edges: the lowest panel of each column, the first of each row.
+
+    With `shared` scales the others have no numbers either.
+    """
     lowest = {ax.get_subplotspec().colspan.start: ax for ax in axes}  # in order: the last of a column stays
     for ax in axes:
-        if ax in lowest.values():
-            ax.set_xlabel(x, fontsize=9)
-        if ax.get_subplotspec().colspan.start == 0:
-            ax.set_ylabel(y, fontsize=9)
+        bottom, first = ax in lowest.values(), ax.get_subplotspec().colspan.start == 0
+        name_axes(ax, x if bottom else "", y if first else "")
+        if shared:
+            ax.tick_params(labelbottom=bottom, labelleft=first)
 
 
 def units(design, term: str = "Intercept") -> str:

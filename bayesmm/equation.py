@@ -71,7 +71,7 @@ def equation(design: Design, priors: Mapping[str, Prior], family: Family) -> str
     lines = [
         _likelihood(design, family),
         *_predictor(design, family),
-        *(line for block in design.blocks for line in _random_effects(block)),
+        *(line for block in design.blocks for line in _random_effects(design, block)),
         *_priors(design, priors),
     ]
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
@@ -133,7 +133,7 @@ def _predictor(design: Design, family: Family) -> Iterator[str]:
     terms = [_product(_sub(r"\beta", escape(name)), name) for name in design.coefficients]
     for block in design.blocks:
         group = rf"{escape(block.group)}[i]"
-        terms += [_product(_sub("b", escape(column), group), column) for column in block.columns]
+        terms += [_product(_effect(design, block, column, group), column) for column in block.columns]
     terms += [rf"{{{escape(text_of(offset))}}}_{{i}}" for offset in design.formula.offsets]
     for start in range(0, len(terms), TERMS_IN_A_LINE):
         left = f"{mean} &= " if start == 0 else r"&\quad + "
@@ -146,9 +146,15 @@ def _product(coefficient: str, column: str) -> str:
     return coefficient if column == "Intercept" else rf"{coefficient}\,{{{escape(column)}}}_{{i}}"
 
 
-def _random_effects(block: Block) -> Iterator[str]:
+def _effect(design: Design, block: Block, column: str, level: str) -> str:
+    """Return the effect of a term in a level; where there are several factors, with the name of its own above."""
+    effect = _sub("b", escape(column), level)
+    return effect if len(design.blocks) == 1 else rf"{effect}^{{({escape(block.group)})}}"
+
+
+def _random_effects(design: Design, block: Block) -> Iterator[str]:
     group = escape(block.group)
-    effects = [_sub("b", escape(column), "g") for column in block.columns]
+    effects = [_effect(design, block, column, "g") for column in block.columns]
     scales = [_sd(block, column) for column in block.columns]
     each = rf"\quad g \in {group}"
     if not block.correlated:

@@ -155,6 +155,15 @@ def test_maximum_likelihood_is_short_with_few_groups():
     assert verdict(method="ML", point=9.4, reml=9.5, map=9.5, mean=10.2, median=10.2, mode=10.2) == "disagree"
 
 
+def test_the_priors_pull_is_said_in_sds_whether_it_is_more_or_less_than_the_difference():
+    more = dataclasses.replace(AGREEING, mean=10.5, median=10.5, mode=10.5, map=11.0)
+    assert judge(more).cause(more) == (
+        "the priors alone move the mode from 10 to 11, by 1.00 posterior sds; the mean is 0.50 sds away from REML"
+    )
+    less = dataclasses.replace(AGREEING, mean=12.0, median=12.0, mode=12.0, map=11.5)
+    assert "by 1.50 posterior sds; the mean is 2.00 sds away" in judge(less).cause(less)
+
+
 def test_no_map_means_no_pull():
     assert verdict(mean=12.0, median=12.0, mode=12.0, map=float("nan")) == "disagree"
     assert verdict(mean=10.6, median=10.4, map=float("nan")) == "skew"

@@ -155,3 +155,16 @@ def test_every_line_of_a_model_with_hostile_names_is_readable():
     assert len(lines) > 10
     for line in lines:
         render(line)
+
+
+def test_effects_of_two_factors_have_symbols_of_their_own():
+    random = np.random.default_rng(1)
+    data = pd.DataFrame({"y": random.normal(size=40), "s1": list("abcd") * 10, "s2": [*"aaaaabbbbb"] * 4})
+    lines = lines_of(bmm.Model("y ~ 1 + (1 | s1) + (1 | s2)", data))
+    for name in ("s1", "s2"):  # their levels have names in common
+        assert any(line.startswith(rf"b_{{\text{{Intercept}},g}}^{{(\text{{{name}}})}} &\sim") for line in lines)
+        assert rf"b_{{\text{{Intercept}},\text{{{name}}}[i]}}^{{(\text{{{name}}})}}" in lines[1]
+    left = [line.split("&")[0] for line in lines]
+    assert len(set(left)) == len(left)  # no symbol is given two meanings
+    for line in lines:
+        render(line)

@@ -1,27 +1,30 @@
 """The report: one file that loads nothing, says what the fit says, and keeps every name a text."""
 
+import math
 import re
-from html.parser import HTMLParser
-from itertools import pairwise
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from pages import Page, accessible, inert, luminance, page_of, same_number
 
 import bayesmm as bmm
+from bayesmm.checks import Check
 from bayesmm.errors import DataError, FitFileError
-from bayesmm.report import gallery
-from bayesmm.report.html import rendered
+from bayesmm.report import gallery, tables
+from bayesmm.report.html import TEMPLATES, breakable, rendered
 from bayesmm.report.mathml import mathml
 from bayesmm.report.parts import Figure, frame_table
+from bayesmm.report.words import caution
 
 SECTIONS = (
     "verdict model data priors estimates comparison effects fit diagnostics methods reproduce".split()
 )  # in this order
 EVIL = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{7*7}}", "</style>")
-VOID = {"meta", "img", "br", "hr", "input", "link"}
 LIMIT = 3_000_000  # bytes for 400 groups: the issue's
+CONTRAST = 4.5  # of text: WCAG 2.2, criterion 1.4.3
 SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"
 
 
@@ -35,100 +38,8 @@ def headless():
 def undrawn(monkeypatch):
     """Leave the figures out, which take most of the time: for tests of everything else."""
     monkeypatch.setattr(
-        gallery, "picture", lambda draw, caption, alt: Figure(caption, alt, "data:image/png;base64,AAAA", 10, 10)
+        gallery, "picture", lambda draw, caption, alt: Figure(caption, alt, "data:image/webp;base64,AAAA", 10, 10)
     )
-
-
-class Page(HTMLParser):
-    """A parsed page: every element with its attributes, tables, headings, text."""
-
-    def __init__(self, html):
-        super().__init__(convert_charrefs=True)
-        self.elements, self.tables, self.headings, self.open, self.text = [], [], [], [], ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        given = dict(attributes)
-        self.elements.append((tag, given))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self.tables.append({"caption": "", "headers": [], "rows": [], "scopes": []})
-        elif tag == "tr" and "tbody" in self.open:
-            self.tables[-1]["rows"].append([])
-        elif tag in ("th", "td") and "tbody" in self.open:
-            self.tables[-1]["rows"][-1].append("")
-        elif tag in ("th", "td") and "thead" in self.open:
-            self.tables[-1]["headers"].append("")
-        elif re.fullmatch("h[1-6]", tag):
-            self.headings.append((int(tag[1]), given.get("id")))
-        if tag == "th":
-            self.tables[-1]["scopes"].append(given.get("scope"))
-
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
-        self.open.pop()
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text += data
-        if "caption" in self.open:
-            self.tables[-1]["caption"] += data
-        elif "tbody" in self.open and ("td" in self.open or "th" in self.open):
-            self.tables[-1]["rows"][-1][-1] += data
-        elif "thead" in self.open and ("td" in self.open or "th" in self.open):
-            self.tables[-1]["headers"][-1] += data
-
-    def table(self, caption):
-        """Return the rows of the tables of this caption by their first cell, as header -> cell."""
-        found = [table for table in self.tables if table["caption"].startswith(caption)]
-        assert found, [table["caption"] for table in self.tables]
-        return {row[0]: dict(zip(found[0]["headers"], row, strict=True)) for row in found[0]["rows"]}
-
-
-def page_of(path):
-    return Page(path.read_text(encoding="utf-8"))
-
-
-def inert(page):
-    """Assert that the page has no script, no handler and no address outside itself."""
-    assert not page.open
-    for tag, attributes in page.elements:
-        assert tag not in ("script", "iframe", "object", "embed", "link", "base", "form"), tag
-        for key, value in attributes.items():
-            assert not key.startswith("on"), (tag, key)
-            if key in ("src", "srcset", "data", "action", "background", "poster"):
-                assert tag == "img" and key == "src" and re.match("data:image/(png|svg[+]xml);base64,", value)
-            if key == "href":
-                assert value.startswith("#"), value
-    policy = [a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
-    assert len(policy) == 1 and policy[0].startswith("default-src 'none';")
-
-
-def accessible(page):
-    """Assert headings in order, a text for each picture, headers with a scope for each table."""
-    levels = [level for level, _ in page.headings]
-    assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in pairwise(levels))
-    ids = [a["id"] for _, a in page.elements if "id" in a]
-    assert len(ids) == len(set(ids))
-    assert {a["href"][1:] for tag, a in page.elements if tag == "a"} <= set(ids)
-    images = [a for tag, a in page.elements if tag == "img"]
-    assert images and all(len(a["alt"]) > 20 and int(a["width"]) > 0 for a in images)
-    assert page.tables and all(
-        table["caption"] and table["rows"] and set(table["scopes"]) == {"col", "row"} for table in page.tables
-    )
-    assert ("html", {"lang": "en"}) in page.elements
-
-
-def same_number(text, value):
-    """Return whether a text is this number, rounded to its digits."""
-    digits = len(text.partition(".")[2])
-    return abs(float(text) - value) <= 0.5001 * 10.0**-digits
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +84,17 @@ def test_the_numbers_are_those_of_summary_and_compare(sleepstudy):
     assert same_number(rows["beta[Days]"]["SE"], table.loc["beta[Days]", "se"])
 
 
+def test_the_shares_of_variance_are_those_of_r2_and_icc(sleepstudy):
+    fit, _, page, _ = sleepstudy
+    expected = pd.concat([fit.r2().table, fit.icc().table])
+    rows = page.table("Variance explained")
+    assert list(rows) == list(expected.index)
+    for label, row in rows.items():
+        for header, column in (("mean", "mean"), ("sd", "sd"), ("2.5 %", "lower"), ("97.5 %", "upper")):
+            assert same_number(row[header], expected.loc[label, column]), (label, header)
+    assert fit.icc().says[0] in page.text and fit.r2().says[-1] in page.text
+
+
 def test_the_effects_of_every_level_are_those_of_ranef(sleepstudy):
     fit, _, page, _ = sleepstudy
     frame = fit.ranef().set_index(["term", "grp"])
@@ -196,7 +118,50 @@ def test_checks_priors_and_data_are_said(sleepstudy):
     priors = page.table("What is known before the data")
     assert list(priors) == list(fit.model.priors)
     assert priors["sigma"]["prior"] == str(fit.model.priors["sigma"])
+    assert priors["Intercept_centred"]["what it says"].endswith("units of Reaction at the predictors' means")
     assert page.table("What was observed")["Groups: Subject"]["in the data"].startswith("18 levels with 10 rows each")
+
+
+def test_text_stands_out_from_what_is_behind_it_in_light_dark_and_print():
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    sets = [dict(re.findall(r"--([a-z-]+): (#[0-9a-f]+)", part)) for part in re.findall(r":root {(.*?)}", style, re.S)]
+    assert len(sets) == 3
+    for colours in (sets[0], sets[0] | sets[1], sets[0] | sets[2]):
+        plain = [(ink, paper) for ink in ("ink", "quiet", "accent", "bad") for paper in ("paper", "band")]
+        boxes = [(ink, f"{box}-band") for box in ("good", "bad", "doubt") for ink in ("ink", box)]
+        for ink, paper in plain + boxes:
+            low, high = sorted((luminance(colours[ink]), luminance(colours[paper])))
+            assert (high + 0.05) / (low + 0.05) >= CONTRAST, (ink, paper)
+
+
+def test_what_is_read_aloud_says_what_a_figure_shows(sleepstudy):
+    images = [a["alt"] for tag, a in sleepstudy[2].elements if tag == "img"]
+    shown = " ".join(images)
+    for finding in ("Random effects of Subject: 18 levels, sorted", "outside the envelope", "E-BFMI near 1",
+                    "Posterior predictive check of the means of 18 levels of Subject: "):  # fmt: skip
+        assert finding in shown, finding
+    assert len(images) == len(set(images)) and all(len(alt) > 80 for alt in images)
+
+
+def test_the_fit_is_shown_in_every_group_few_or_many(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        gallery, "picture", lambda draw, caption, alt: drawn.append((draw.func.__name__, draw.args[1:], caption))
+    )
+    for levels in (gallery.PANELS, gallery.PANELS + 1):
+        block = SimpleNamespace(group="g", levels=tuple(map(str, range(levels))))
+        gallery.by_group(SimpleNamespace(design=SimpleNamespace(blocks=(block,), response="y")), 0)
+    assert [name for name, *_ in drawn] == ["plot_predictive", "plot_group_means"]
+    assert all(about == ("g",) and "level of g" in caption for _, about, caption in drawn)
+
+
+def test_long_names_of_units_are_whole_and_a_check_without_a_limit_has_a_dash():
+    long = "a response with a name of very many words, which are all shown here"
+    data = pd.DataFrame({long: [1.0, 2.0, 4.0, 3.0], "x": [1.0, 2.0, 3.0, 5.0]})
+    rows = tables.prior_rows(bmm.Model(f"`{long}` ~ x", data).priors).rows
+    assert rows[1][2].endswith(f"{long} per unit of x")
+    table = tables.check_table([Check("shape", True, math.nan, math.nan, "nothing to measure")])
+    assert table.rows[0][1:4] == ("not judged", "–", "–")
 
 
 def test_the_methods_paragraph_names_what_a_reviewer_asks_for(sleepstudy):
@@ -277,8 +242,17 @@ def test_hostile_names_stay_text_in_a_notebook(hostile):
         page = Page(shown._repr_html_())
         assert EVIL[1] in page.text
         assert {tag for tag, _ in page.elements} <= set(
-            "div style p strong code table caption thead tbody tr th td".split()
+            "div style p strong code table caption thead tbody tr th td wbr".split()
         )
+
+
+def test_names_of_functions_and_of_warnings_stay_text():
+    data = hostile_frame()[:20]  # two levels: a warning names the factor
+    model = bmm.Model(f"`{EVIL[0]}` ~ 1 + (1 | `{EVIL[2]}`)", data, priors={"sigma": lambda name, dims=None: None})
+    page = Page(model._repr_html_())
+    assert "<lambda>" in page.text and EVIL[2] in page.text and "Warning:" in page.text
+    assert not {tag for tag, _ in page.elements} & {"script", "img", "lambda"}
+    assert breakable("sd_<b>[x]") == "sd_<wbr>&lt;b&gt;<wbr>[x]"
 
 
 def test_notebooks_show_tables_with_the_numbers(sleepstudy):
@@ -313,6 +287,7 @@ def test_several_fits_stand_side_by_side(sleepstudy, tmp_path, undrawn):
     page = page_of(bmm.report([fit, small], tmp_path / "two.html", comparisons=[comparison, second]))
     inert(page)
     accessible(page)
+    assert "under REML can be compared only" not in page.text  # the fixed effects are the same
     rows = page.table("Posterior means")
     assert rows["sd_Subject[Days]"]["Fit 2"] == "–"
     for label, row in rows.items():
@@ -320,6 +295,18 @@ def test_several_fits_stand_side_by_side(sleepstudy, tmp_path, undrawn):
     mean = rows["sigma"]["Fit 2"].split()[0]
     assert same_number(mean, small.summary().loc["sigma", "mean"])
     assert [id for level, id in page.headings if level == 3] == [f"{s}-{i}" for i in (1, 2) for s in SECTIONS]
+
+
+def test_criteria_that_can_not_be_compared_are_said():
+    def fit_of(method="REML", n=180, coefficients=("Intercept", "Days")):
+        design = SimpleNamespace(n=n, response="y", coefficients=coefficients)
+        return SimpleNamespace(point=SimpleNamespace(method=method, design=design))
+
+    assert caution([fit_of(), fit_of()]) == ""
+    assert caution([fit_of("ML"), fit_of("ML", coefficients=("Intercept",))]) == ""
+    assert "the same fixed effects" in caution([fit_of(), fit_of(coefficients=("Intercept",))])
+    assert "the same fixed effects" in caution([fit_of(), fit_of("ML")])
+    assert "of different data" in caution([fit_of(), fit_of(n=179)])
 
 
 def test_failed_checks_are_the_first_thing_that_is_said(tmp_path, undrawn):

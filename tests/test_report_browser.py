@@ -1,6 +1,7 @@
 """Reports in a real browser: nothing is asked for, nothing goes wrong, every picture is seen, a phone needs no scroll.
 
-The screenshots are kept in the folder that BAYESMM_SCREENSHOTS names, for somebody to look at.
+The screenshots and the printed pages are kept for somebody to look at: in demo/screenshots, which Git ignores, or in
+the folder that BAYESMM_SCREENSHOTS names.
 """
 
 import os
@@ -82,10 +83,30 @@ def test_a_report_is_whole_in_a_browser(browser, report, size, scheme):
     assert sections == (11 if name != "two fits" else 23)
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(23, 24, 27)"}[scheme]
-    folder = os.environ.get("BAYESMM_SCREENSHOTS")
-    if folder:
-        page.screenshot(path=str(Path(folder) / f"{name}-{size[0]}-{scheme}.png"), full_page=True)
+    page.screenshot(path=str(screenshots() / f"{name}-{size[0]}-{scheme}.png"), full_page=True)
     context.close()
+
+
+def test_in_print_no_figure_is_cut_and_what_is_folded_is_open(browser, report):
+    name, path = report
+    page = browser.new_page(viewport={"width": 680, "height": 1000})  # the text of an A4 page, in CSS pixels
+    page.goto(path.as_uri())
+    page.emulate_media(media="print")
+    heights = page.evaluate("[...document.querySelectorAll('figure')].map(figure => figure.offsetHeight)")
+    assert max(heights) < 26.7 / 2.54 * 96  # of A4 with margins of 15 mm
+    assert page.evaluate("[...document.images].every(image => image.getBoundingClientRect().right <= innerWidth)")
+    assert page.evaluate("getComputedStyle(document.querySelector('figure')).breakInside") == "avoid"
+    assert page.evaluate("document.querySelector('details > :last-child').offsetHeight") > 0
+    assert not page.locator("nav").first.is_visible()
+    page.pdf(path=str(screenshots() / f"{name}.pdf"), format="A4")
+    page.close()
+
+
+def screenshots():
+    """Return the folder of the screenshots, made if it is not there."""
+    folder = Path(os.environ.get("BAYESMM_SCREENSHOTS", Path(__file__).parents[1] / "demo" / "screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def test_the_probe_sees_what_is_too_wide_and_what_is_not_decoded(browser, tmp_path):

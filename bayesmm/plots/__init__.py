@@ -8,6 +8,7 @@ from bayesmm.plots.comparison import plot_comparison
 from bayesmm.plots.components import plot_priors, plot_variances
 from bayesmm.plots.effects import plot_effects
 from bayesmm.plots.files import save_figures
+from bayesmm.plots.group_means import plot_group_means
 from bayesmm.plots.lines import plot_lines
 from bayesmm.plots.predictive import plot_predictive, plot_prior_predictive
 from bayesmm.plots.residuals import plot_qq, plot_residuals
@@ -18,6 +19,7 @@ __all__ = [
     "plot_comparison",
     "plot_effects",
     "plot_energy",
+    "plot_group_means",
     "plot_lines",
     "plot_predictive",
     "plot_prior_predictive",

@@ -38,3 +38,8 @@ def said(block, shown: int) -> str:
     if (rows == rows[0]).all():
         return f"the first {shown} of {levels:,} levels of {name} (all with {rows[0]:,} rows)"
     return f"the {shown} levels of {name} with the most rows, of {levels:,}"
+
+
+def share_of(design) -> str:
+    """Return what the name of a binomial's response begins with where its shares of successes are drawn."""
+    return "" if design.trials is None else "share of "

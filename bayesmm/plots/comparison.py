@@ -6,6 +6,9 @@ from bayesmm.compare import AGREE, Comparison, compare
 from bayesmm.drawing import ACCENT, GREY, INK, LIGHT, key, marker, panels, plain, title
 
 FOREST_ROWS = 40  # parameters of the figure
+REACH = (
+    6.0  # posterior sds from the mean; an estimate beyond is marked at the edge, so that the intervals stay readable
+)
 
 
 def plot_comparison(comparison):
@@ -23,24 +26,35 @@ def plot_comparison(comparison):
     if not isinstance(comparison, Comparison):
         comparison = compare(comparison, bridge=False)
     table, method = comparison.table[comparison.table["sd"] > 0].head(FOREST_ROWS), comparison.point.method
-    figure, axes = panels(1, width=9.6, height=0.36 * len(table) + 1.0)
+    figure, axes = panels(1, wide=9.6, high=0.36 * len(table) + 1.0)
     ax, rows = axes[0], np.arange(len(table))[::-1]
     scaled = table[["lower", "upper", "point", "map"]].sub(table["mean"], axis=0).div(table["sd"], axis=0)
     ax.axvspan(-AGREE, AGREE, color=LIGHT, alpha=0.6, linewidth=0)
     ax.hlines(rows, scaled["lower"], scaled["upper"], color=GREY, linewidth=5)
     ax.plot(np.zeros(len(rows)), rows, linestyle="none", **marker("o", INK))
-    ax.plot(scaled["point"], rows, linestyle="none", **marker("D", ACCENT))
+    far = mark(ax, scaled["point"].to_numpy(), rows, "D", ACCENT)
     has_map = bool(table["map"].notna().any())
     if has_map:
-        ax.plot(scaled["map"], rows, linestyle="none", **marker("x", INK))
+        far |= mark(ax, scaled["map"].to_numpy(), rows, "x", INK)
     label_rows(ax, table, rows, method)
     ax.set_xlabel("distance from the posterior mean, in posterior standard deviations")
     entries = {"posterior mean": ("o", INK), "95 % interval": ("band", GREY), method: ("D", ACCENT)}
     entries |= {"MAP": ("x", INK)} if has_map else {}
+    entries |= {"farther out": (">", GREY)} if far else {}
     key(figure, entries | {f"{method} here: agrees": ("s", LIGHT)})
     more = len(comparison.table) - len(table)
     title(figure, f"Posterior and {method}" + (f" ({more:,} more parameters in the table)" if more else ""))
     return ax
+
+
+def mark(ax, at: np.ndarray, rows: np.ndarray, how: str, colour: str) -> bool:
+    """Mark the estimates of one method, those out of reach by an arrow at the edge; return whether there are any."""
+    out = np.abs(at) > REACH
+    ax.plot(at[~out], rows[~out], linestyle="none", **marker(how, colour))
+    for sign, arrow in ((-1, "<"), (1, ">")):
+        there = out & (np.sign(at) == sign)
+        ax.plot(np.full(there.sum(), sign * REACH), rows[there], linestyle="none", **marker(arrow, colour))
+    return bool(out.any())
 
 
 def label_rows(ax, table, rows: np.ndarray, method: str) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 from bayesmm.beliefs import Belief, belief, believed_draws
 from bayesmm.compare import marginal_mode
 from bayesmm.density import density, support_of
-from bayesmm.drawing import ACCENT, GREY, INK, LIGHT, key, marker, panels, plain, title, units, view
+from bayesmm.drawing import ACCENT, GREY, INK, LIGHT, key, marker, name_axes, panels, plain, title, units, view
 from bayesmm.inference.profile import profiles
 from bayesmm.points import estimate
 from bayesmm.tables import CI_PROB, Parameter, coefficients, draws_of, variance_parameters
@@ -36,12 +36,12 @@ def plot_variances(fit, point=None, intervals: bool | pd.DataFrame = True):
     every = variance_parameters(fit.design)
     parameters = every[:PANELS]
     limits = profile_limits(point, parameters, intervals)
-    figure, axes = panels(len(parameters), width=3.3, height=2.4)
+    figure, axes = panels(len(parameters), wide=3.3, high=2.4)
     for ax, parameter, draws in zip(axes, parameters, draws_of(fit, parameters), strict=True):
         marks = [estimate(point, parameter), np.nan if mode is None else estimate(mode, parameter)]
         draw_density(ax, parameter, draws.ravel(), marks, limits.get(parameter.label))
         ax.set_title(plain(parameter.label), fontsize=10, loc="left")
-        ax.set_xlabel(unit(fit.design, parameter))
+        name_axes(ax, unit(fit.design, parameter))
     entries = {"posterior density": ("s", LIGHT), "posterior mean and 95 % interval": ("band", INK)}
     entries |= {point.method: ("-", ACCENT)} | ({"its 95 % profile interval": ("|-|", ACCENT)} if limits else {})
     key(figure, entries | ({} if mode is None else {"MAP": ("--", INK)}))
@@ -138,13 +138,13 @@ def plot_priors(fit):
     """
     every = coefficients(fit.design) + variance_parameters(fit.design)
     parameters = every[:PANELS]
-    figure, axes = panels(len(parameters), width=3.3, height=2.2)
+    figure, axes = panels(len(parameters), wide=3.3, high=2.2)
     for ax, parameter in zip(axes, parameters, strict=True):
         believed = belief(fit.design, fit.model.priors, parameter)
         draws = believed_draws(fit, parameter, believed).ravel()
         draw_prior(ax, parameter, draws, believed)
         ax.set_title(plain(believed.label), fontsize=10, loc="left")
-        ax.set_xlabel(unit(fit.design, parameter))
+        name_axes(ax, unit(fit.design, parameter))
     entries = {"prior density": ("--", ACCENT), "posterior density": ("s", LIGHT)}
     key(figure, entries | {"posterior mean and 95 % interval": ("band", INK)})
     title(

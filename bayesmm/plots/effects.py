@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bayesmm.drawing import ACCENT, GREY, INK, key, marker, panels, plain, title, units
+from bayesmm.drawing import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title, units
 from bayesmm.plots.chosen import factor
 from bayesmm.tables import effect_draws
 
@@ -37,11 +37,11 @@ def plot_effects(fit, point=None, group: str | None = None):
     step = -(-len(block.levels) // DRAWN_LEVELS)
     rows = -(-len(block.levels) // step)
     height = 0.19 * rows + 0.8 if rows <= LABELLED_LEVELS else TALL
-    figure, axes = panels(len(block.columns), width=4.4, height=max(height, 2.0))
+    figure, axes = panels(len(block.columns), wide=4.4, high=max(height, 2.0))
     for i, ax in enumerate(axes):
         caterpillar(ax, draws[i], point.modes[k][:, i], block.levels, step)
         ax.set_title(plain(block.columns[i]), fontsize=10, loc="left")
-        ax.set_xlabel(f"deviation, {units(fit.design, block.columns[i])}")
+        name_axes(ax, f"deviation, {units(fit.design, block.columns[i])}")
     key(figure, {"posterior mean": ("o", INK), "95 % interval": ("-", GREY), f"{point.method} mode": ("D", ACCENT)})
     drawn = "" if step == 1 else f", {rows} of them drawn at even ranks"
     text = f"Random effects of {plain(block.group)}: {len(block.levels):,} levels, sorted{drawn}"

@@ -6,7 +6,7 @@ import pandas as pd
 from bayesmm.drawing import ACCENT, INK, LIGHT, key, label_edges, panels, plain, title
 from bayesmm.errors import listing
 from bayesmm.formula import column_nodes
-from bayesmm.plots.chosen import factor, largest, said
+from bayesmm.plots.chosen import factor, largest, said, share_of
 from bayesmm.predict import predict
 from bayesmm.replicates import thinned
 
@@ -57,8 +57,9 @@ def plot_lines(fit, group: str | None = None, x: str | None = None):
         ax.plot(along, own["mean"].iloc[part], color=INK, linewidth=1.6)
         ax.plot(fit.design.frame[x].to_numpy()[rows], observed[rows], linestyle="none", **_dots(rows.sum()))
         ax.set_title(plain(block.levels[g], 20), fontsize=9, loc="left")
-    _same_scales(axes, fit.design.frame[x].to_numpy(), observed)
-    label_edges(axes, plain(x), ("" if fit.design.trials is None else "share of ") + plain(fit.design.response, 20))
+    seen = np.isin(block.index, levels)
+    _same_scales(axes, fit.design.frame[x].to_numpy()[seen], observed[seen])
+    label_edges(axes, plain(x), share_of(fit.design) + plain(fit.design.response), shared=True)
     entries = {"observed": ("o", INK), "mean of the group": ("-", INK), "95 % band": ("s", LIGHT)}
     key(figure, entries | {"average group, random effects 0": ("--", ACCENT)})
     title(figure, f"Regressions: {said(block, len(levels))}", fit.design.formula.text)
@@ -125,7 +126,7 @@ def _dots(count: int) -> dict[str, object]:
 
 
 def _same_scales(axes, x: np.ndarray, y: np.ndarray) -> None:
-    """Give all panels one scale, that of the data."""
+    """Give all panels one scale, that of the data in them."""
     for low, high, set_limits in ((x.min(), x.max(), "set_xlim"), (y.min(), y.max(), "set_ylim")):
         margin = 0.06 * (high - low or 1.0)
         for ax in axes:

@@ -4,7 +4,7 @@ import numpy as np
 
 from bayesmm.density import density
 from bayesmm.drawing import ACCENT, GREY, INK, LIGHT, key, label_edges, marker, panels, plain, title
-from bayesmm.plots.chosen import factor, largest, said
+from bayesmm.plots.chosen import factor, largest, said, share_of
 from bayesmm.predict import predict
 from bayesmm.replicates import replicates, thinned
 
@@ -61,11 +61,20 @@ def plot_predictive(fit, group: str | None = None, seed: int = 0):
     for ax, rows, name in zip(axes, parts, names, strict=True):
         draw(ax, observed[rows], drawn[:, rows])
         ax.set_title(plain(name, 24), fontsize=9, loc="left")
-    name = ("" if counted or design.trials is None else "share of ") + plain(design.response)
-    label_edges(axes, "fitted probability" if draw is draw_shares else name, HEIGHTS[draw])
-    key(figure, KEYS[draw])
+    name = ("" if counted else share_of(design)) + plain(design.response)
+    label_edges(axes, "fitted probability" if draw is draw_shares else name, HEIGHTS[draw], draw is draw_shares)
+    key(figure, entries_for(draw, [len(rows) for rows in parts]))
     title(figure, f"Posterior predictive check{about}", design.formula.text)
     return axes
+
+
+def entries_for(draw, sizes: list[int]) -> dict[str, tuple[str, str]]:
+    """Return the entries of the key; where all panels have too few rows for a density, those of single rows."""
+    few = [size < FEWEST_ROWS for size in sizes]
+    if draw is not draw_densities or not any(few):
+        return KEYS[draw]
+    single = {"an observed row": ("|", ACCENT), "density of the replicates": ("s", LIGHT)}
+    return single if all(few) else {"an observed row, of few": ("|", ACCENT)} | KEYS[draw]
 
 
 def draw_densities(ax, observed: np.ndarray, drawn: np.ndarray) -> None:
@@ -175,7 +184,7 @@ def plot_prior_predictive(model, draws: int = 200, seed: int | None = None):
     observed, name = design.y / size, plain(design.response)
     two_values = design.family.name == "bernoulli"
     scale, more = _scale(design.family.name)
-    figure, axes = panels(1 if two_values else 2, width=4.6, height=3.0)
+    figure, axes = panels(1 if two_values else 2, wide=4.6, high=3.0)
     if not two_values:
         draw_sorted(axes[0], drawn, observed)
         axes[0].set_ylabel(name)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bayesmm.drawing import ACCENT, GREY, INK, LIGHT, key, panels, plain, title
+from bayesmm.drawing import ACCENT, GREY, INK, LIGHT, key, name_axes, panels, plain, title
 from bayesmm.replicates import fitted_means, quantile_residuals, replicates
 from bayesmm.tables import posterior_residuals
 
@@ -53,7 +53,7 @@ def plot_residuals(fit, seed: int = 0):
     """
     residuals, name = residuals_of(fit, seed)
     fitted = fitted_means(fit)
-    figure, axes = panels(1, width=7.0, height=3.6)
+    figure, axes = panels(1, wide=7.0, high=3.6)
     ax = axes[0]
     size = 3.0 if len(fitted) <= FEW_ROWS else 1.5
     ax.plot(fitted, residuals, linestyle="none", marker="o", markersize=size, color=GREY, alpha=0.7, markeredgewidth=0)
@@ -63,8 +63,7 @@ def plot_residuals(fit, seed: int = 0):
         ax.plot(at, quartiles[1], color=ACCENT, linewidth=1.8, marker="o", markersize=3.5)
         for edge in quartiles[[0, 2]]:
             ax.plot(at, edge, color=INK, linewidth=1.0, linestyle="--")
-    ax.set_xlabel(f"fitted mean of {plain(fit.design.response)} (posterior mean)")
-    ax.set_ylabel(name, fontsize=9)
+    name_axes(ax, f"fitted mean of {plain(fit.design.response)} (posterior mean)", name)
     lines = {"median of a bin of rows": ("-", ACCENT), "middle half of the bin": ("--", INK)} if len(at) > 1 else {}
     key(figure, {"a row of the data": ("o", GREY)} | lines)
     title(figure, "Residuals and fitted values: the medians should stay near 0", fit.design.formula.text)
@@ -108,7 +107,7 @@ def plot_qq(fit, seed: int = 0):
     x = ndtri((places + 0.5) / len(ordered))
     shown = ordered[places]
     outside = (shown < low) | (shown > high)
-    figure, axes = panels(1, width=5.2, height=4.2)
+    figure, axes = panels(1, wide=5.2, high=4.2)
     ax = axes[0]
     ax.fill_between(x, low, high, color=LIGHT, linewidth=0)
     ax.plot(x, x, color=GREY, linewidth=0.9, linestyle="--")
@@ -116,8 +115,7 @@ def plot_qq(fit, seed: int = 0):
     ax.plot(
         x[outside], shown[outside], linestyle="none", marker="D", markersize=4, color=ACCENT, markerfacecolor="white"
     )
-    ax.set_xlabel("normal quantile")
-    ax.set_ylabel(f"{name}{', scaled to sd 1' if scaled else ''}", fontsize=9)
+    name_axes(ax, "normal quantile", f"{name}{', scaled to sd 1' if scaled else ''}")
     entries = {"residual": ("o", INK)} | ({"outside the envelope": ("D", ACCENT)} if outside.any() else {})
     key(figure, entries | {f"holds all with probability {ENVELOPE}": ("s", LIGHT), "as expected": ("--", GREY)})
     found = f"{outside.sum():,} outside the envelope" if outside.any() else "all inside the envelope"

@@ -7,7 +7,7 @@ from bayesmm.drawing import GREY, INK, LIGHT, chain_ink, key, panels, plain, tit
 from bayesmm.plots.components import PANELS, omitted
 from bayesmm.tables import draws_of, is_constant, variance_parameters
 
-TRACE_POINTS = 1000  # draws of a chain that a trace of this width can show
+TRACE_POINTS = 500  # draws of a chain that a trace of this width can show
 RANK_BINS = 20  # of a rank plot: Vehtari et al. (2021), section 4.4
 CHAINS = 8  # with a panel of energies
 ENERGY_BINS = 40
@@ -30,7 +30,7 @@ def plot_traces(fit):
     every = variance_parameters(fit.design)
     varying = [p for p, fixed in zip(every, is_constant(draws_of(fit, every)), strict=True) if not fixed]
     parameters = varying[:PANELS]
-    figure, axes = panels(2 * len(parameters), width=4.8, height=1.5, columns=2)
+    figure, axes = panels(2 * len(parameters), wide=4.8, high=1.5, columns=2)
     axes = axes.reshape(-1, 2)
     for (left, right), parameter, draws in zip(axes, parameters, draws_of(fit, parameters), strict=True):
         draw_trace(left, draws)
@@ -51,7 +51,8 @@ def draw_trace(ax, draws: np.ndarray) -> None:
     """Draw the chains of one parameter over their length, thinned to what can be seen."""
     step = max(1, draws.shape[1] // TRACE_POINTS)
     for c, chain in enumerate(draws):
-        ax.plot(np.arange(draws.shape[1])[::step], chain[::step], linewidth=0.5, alpha=0.8, **chain_ink(c))
+        ink = chain_ink(c)["color"]  # a dash of a line that turns at every point can not be seen
+        ax.plot(np.arange(draws.shape[1])[::step], chain[::step], linewidth=0.5, alpha=0.8, color=ink)
 
 
 def draw_ranks(ax, draws: np.ndarray) -> None:
@@ -95,7 +96,7 @@ def plot_energy(fit):
     energy = stats["energy"].transpose("chain", "draw").values
     fractions = bfmi(energy)
     shown = min(len(energy), CHAINS)
-    figure, axes = panels(shown, width=3.3, height=2.2, columns=4)
+    figure, axes = panels(shown, wide=3.3, high=2.2, columns=4)
     for c, ax in enumerate(axes):
         centred, steps = energy[c] - energy[c].mean(), np.diff(energy[c])
         edges = np.linspace(*np.quantile(np.concatenate([centred, steps]), [0.0, 1.0]), ENERGY_BINS + 1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bayesmm.drawing import ACCENT, GREY, INK, key, marker, panels, plain, title, units
+from bayesmm.drawing import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title, units
 from bayesmm.families import LINKS
 from bayesmm.plots.chosen import factor, largest, said
 from bayesmm.tables import block_draws, coefficients, draws_of, variable
@@ -47,7 +47,7 @@ def plot_shrinkage(fit, group: str | None = None):
     partial = centre + block_draws(fit, block).mean(axis=(0, 1))[levels]
     own = own_regressions(fit, k, levels)
     pooled = complete_pooling(fit.design, block)
-    figure, axes = panels(1, width=6.4, height=4.8)
+    figure, axes = panels(1, wide=6.4, high=4.8)
     draw = _draw_plane if len(block.columns) > 1 else _draw_line
     draw(axes[0], fit, k, own, partial, pooled, centre)
     if len(levels) <= NAMED_LEVELS:
@@ -77,8 +77,7 @@ def _draw_plane(ax, fit, k: int, own, partial, pooled, centre) -> None:
     ax.plot(*ellipse(fit, block, centre[:2]).T, color=GREY, linewidth=1.0, linestyle="--")
     ax.plot(*centre[:2], linestyle="none", **marker("P", ACCENT) | {"markersize": 13, "zorder": 1.5})
     ax.plot(*pooled[:2], linestyle="none", **marker("X", INK) | {"markersize": 8, "markeredgecolor": "white"})
-    ax.set_xlabel(f"{plain(block.columns[0])} ({units(fit.design, block.columns[0])})")
-    ax.set_ylabel(f"{plain(block.columns[1])} ({units(fit.design, block.columns[1])})", fontsize=9)
+    name_axes(ax, *(f"{plain(column)} ({units(fit.design, column)})" for column in block.columns[:2]))
     entries = {"no pooling (own regression)": ("D", GREY), "partial pooling (posterior mean)": ("o", INK)}
     entries |= {"fixed effects": ("P", ACCENT), "complete pooling": ("X", INK), "95 % of groups": ("--", GREY)}
     key(ax.figure, entries)
@@ -93,8 +92,8 @@ def _draw_line(ax, fit, k: int, own, partial, pooled, centre) -> None:
     ax.axhline(pooled[0], color=ACCENT, linewidth=1.2, linestyle="--")
     ax.plot(own[near, 0], partial[near, 0], linestyle="none", **marker("o", INK) | {"markersize": 4.5})
     name = plain(block.columns[0])
-    ax.set_xlabel(f"{name} by the group's own regression ({units(fit.design, block.columns[0])})")
-    ax.set_ylabel(f"{name} by partial pooling", fontsize=9)
+    own_name = f"{name} by the group's own regression ({units(fit.design, block.columns[0])})"
+    name_axes(ax, own_name, f"{name} by partial pooling")
     entries = {"a group": ("o", INK), "no shrinkage": (":", GREY), "fixed effect": ("-", ACCENT)}
     key(ax.figure, entries | {"complete pooling": ("--", ACCENT)})
 

@@ -22,12 +22,12 @@ def prior_table(entries: Sequence[tuple[Place, Prior]]) -> str:
     return "\n".join(lines + ([f"... and {hidden:,} more"] if hidden > 0 else []))
 
 
-def sentence(place: Place, prior: Prior) -> str:
-    """Return what a prior says about its parameter, in the parameter's units.
+def sentence(place: Place, prior: Prior, width: int = UNIT_WIDTH) -> str:
+    """Return what a prior says about its parameter, in the parameter's units, their name in at most `width` letters.
 
     A density that falls from 0 has its 95 % below a bound; others have 2.5 % outside on either side.
     """
-    unit = _short(place.unit, UNIT_WIDTH)
+    unit = _short(place.unit, width)
     if prior.distribution == "Fixed":
         return f"held at {prior.parameters['value']:.4g} {unit}"
     if prior.distribution == "Custom":

@@ -34,6 +34,7 @@ class Part:
     number: int
     title: str
     formula: str
+    kind: str
     verdict: Verdict
     equation: str
     latex: str
@@ -41,6 +42,9 @@ class Part:
     messages: tuple[tuple[str, str], ...]
     priors: Table
     estimates: tuple[Table, ...]
+    reading: str
+    explained: Table
+    explanations: tuple[str, ...]
     causes: tuple[tuple[str, str, str], ...]
     remarks: tuple[str, ...]
     effects: tuple[tuple[str, Table | None, tuple[Figure, ...]], ...]
@@ -60,6 +64,7 @@ class Page:
     title: str
     version: str
     beside: tuple[Table, ...]
+    caution: str
     parts: tuple[Part, ...]
 
 
@@ -81,17 +86,20 @@ def gather(fits, comparisons, title: str | None = None) -> Page:
         for i, (fit, comparison) in enumerate(zip(fits, comparisons, strict=True), start=1)
     ]
     beside = tables.beside(fits, comparisons) if several else ()
-    return Page(name(heading, TITLE_WIDTH), __version__, tuple(beside), tuple(parts))
+    caution = words.caution(comparisons) if several else ""
+    return Page(name(heading, TITLE_WIDTH), __version__, tuple(beside), caution, tuple(parts))
 
 
 def part(number: int, fit, comparison) -> Part:
     """Gather what a report says about one fit."""
     design, latex = fit.design, fit.model.equation()
     posterior = tables.posterior_of(fit)
+    explained, explanations = tables.explained_table(fit)
     return Part(
         number=number,
         title=name(design.formula.text, TITLE_WIDTH),
         formula=name(design.formula.text, TEXT_WIDTH),
+        kind=words.kind_line(design),
         verdict=opening(comparison),
         equation=mathml(latex),
         latex=latex,
@@ -99,6 +107,9 @@ def part(number: int, fit, comparison) -> Part:
         messages=tuple((message.level, message.text) for message in design.messages),
         priors=tables.prior_rows(fit.model.priors),
         estimates=tuple(tables.estimates(comparison, posterior)),
+        reading=words.reading(comparison),
+        explained=explained,
+        explanations=explanations,
         causes=tuple(tables.causes(comparison)),
         remarks=remarks(comparison),
         effects=tuple(effects(fit, comparison.point, k) for k in range(len(design.blocks))),

@@ -8,6 +8,8 @@ from bayesmm.report.parts import Figure, name
 from bayesmm.report.tables import has_effects
 from bayesmm.tables import coefficients, variance_parameters
 
+FACTORS = 3  # grouping factors by which the fit to the data is shown
+PANELS = 12  # levels of a factor with a panel each; of more, their means are drawn
 SECTIONS = ("priors", "estimates", "comparison", "fit", "diagnostics")
 
 
@@ -80,6 +82,7 @@ def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
             f"The observed {y} and what the fitted model gives for the same rows.",
             "The distribution of the observed responses over the band that 95 % of the replicated ones stay in.",
         ),
+        *(by_group(fit, k) for k in range(min(FACTORS, len(design.blocks)))),
         picture(
             partial(plots.plot_residuals, fit),
             "Residuals against fitted values, with the medians and the middle halves of bins of them.",
@@ -91,6 +94,25 @@ def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
             "The sorted residuals over the quantiles of a normal distribution, and the band that all of them stay in "
             "with probability 0.95 if the model holds.",
         ),
+    )
+
+
+def by_group(fit, k: int) -> Figure:
+    """Return the predictive distribution in each level of a factor, of many levels the means only."""
+    block, y = fit.design.blocks[k], name(fit.design.response)
+    group, count = name(block.group), len(block.levels)
+    if count <= PANELS:
+        return picture(
+            partial(plots.plot_predictive, fit, block.group),
+            f"The observed {y} and what the fitted model gives for the same rows, in each level of {group}.",
+            f"A panel for each of the {count} levels of {group}: the distribution of the observed responses over the "
+            "band that 95 % of the replicated ones stay in.",
+        )
+    return picture(
+        partial(plots.plot_group_means, fit, block.group),
+        f"The mean {y} of each level of {group}, and the interval that holds 95 % of its means in replicated data.",
+        f"A row for each of the {count:,} levels of {group}, sorted by the replicated means: a line is their 95 % "
+        "interval, a dot the observed mean, a diamond one outside the interval.",
     )
 
 

@@ -1,9 +1,10 @@
 """Fill the templates. Every text is escaped; what is no text (the formulas) is made of elements, not of strings."""
 
+import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARK = '<meta name="generator" content="bayesmm'  # by which a report is known as one
@@ -28,7 +29,7 @@ def rendered(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["element"] = element
+    environment.filters |= {"element": element, "breakable": breakable}
     return environment.get_template(template).render(policy=POLICY, **values)
 
 
@@ -37,3 +38,9 @@ def element(markup: str) -> Markup:
     if not (markup.startswith("<math ") and markup.endswith("</math>")):
         raise ValueError("only a MathML element may stand in a page unescaped")
     return Markup(markup)
+
+
+def breakable(text: str) -> Markup:
+    """Return a name, escaped, that a narrow column may break before its brackets and after its underscores."""
+    parts = (escape(part) for part in re.split(r"(?<=[_:,])|(?=[\[(])", text))
+    return Markup("<wbr>").join(parts)

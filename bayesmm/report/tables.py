@@ -8,6 +8,7 @@ import pandas as pd
 
 from bayesmm.checks import ESS_LIMIT, R_HAT_LIMIT, Check
 from bayesmm.comparison_text import POSTERIOR_DIGITS
+from bayesmm.explained import SHARE_DECIMALS
 from bayesmm.layout import column, count, number
 from bayesmm.pointfit import by_levels
 from bayesmm.priors import Priors
@@ -18,7 +19,9 @@ from bayesmm.tables import coefficients, describe, draws_of, effect_draws, varia
 
 TABLE_LEVELS = 120  # levels of a factor whose effects have a table; of more, fit.ranef() has them
 PRIOR_ROWS = 200  # of the table of priors
+UNIT_WIDTH = 200  # letters of the unit of a prior: a page has room for names that a terminal cuts
 NUMBERS = ("point", "se", "mean", "sd", "lower", "upper")  # columns of Comparison.table that are shown
+SMALL = 0.1  # below it two significant digits of what a check has measured are enough
 WHOLE = 100  # an effective sample size from here on is shown without decimals
 BOUNDS = ("2.5 %", "97.5 %")
 QUALITY = ("ESS", "R-hat")
@@ -44,7 +47,9 @@ def estimates(comparison, posterior: pd.DataFrame | None = None) -> list[Table]:
         The same parameters by label, for ESS and R-hat; without it these columns are left out.
     """
     is_beta = np.array([parameter.kind == "beta" for parameter in comparison.parameters], dtype=bool)
-    titles = (("Variance components and the family's parameters", ~is_beta), ("Fixed effects", is_beta))
+    family = any(parameter.kind == "auxiliary" for parameter in comparison.parameters)
+    components = f"Variance components{' and parameters of the family' * family}"
+    titles = ((components, ~is_beta), ("Fixed effects", is_beta))
     return [part(caption, comparison, mask, posterior) for caption, mask in titles if mask.any()]
 
 
@@ -87,6 +92,20 @@ def posterior_table(caption: str, frame: pd.DataFrame) -> Table:
     return Table(caption, ("", "mean", "sd", *BOUNDS, *QUALITY), tuple(rows), marked=frozenset(marked))
 
 
+def explained_table(fit) -> tuple[Table, tuple[str, ...]]:
+    """Return the shares of variance of ``fit.r2()`` and ``fit.icc()``, and what each of them means."""
+    found = [fit.r2(), *([fit.icc()] if fit.design.blocks else [])]
+    rows, marked = [], set()
+    for label, row in pd.concat([shares.table for shares in found]).iterrows():
+        quality, failed = diagnosed(row)
+        marked |= {len(rows)} if failed else set()
+        texts = (f"{row[statistic]:.{SHARE_DECIMALS}f}" for statistic in ("mean", "sd", "lower", "upper"))
+        rows.append((name(label), *texts, *quality))
+    headers = ("", "mean", "sd", *BOUNDS, *QUALITY)
+    says = dict.fromkeys(text for shares in found for text in shares.says)
+    return Table("Variance explained", headers, tuple(rows), marked=frozenset(marked)), tuple(says)
+
+
 def causes(comparison) -> list[tuple[str, str, str]]:
     """Return parameter, verdict and cause of every row that does not simply agree."""
     frame = comparison.table[comparison.table["verdict"] != "agree"]
@@ -120,7 +139,7 @@ def levels(block) -> str:
 def prior_rows(priors: Priors) -> Table:
     """Return every prior with what it says in words."""
     entries = priors.entries[:PRIOR_ROWS]
-    rows = tuple((name(place.name), str(prior), sentence(place, prior)) for place, prior in entries)
+    rows = tuple((name(place.name), str(prior), sentence(place, prior, UNIT_WIDTH)) for place, prior in entries)
     hidden = len(priors.entries) - PRIOR_ROWS
     if hidden > 0:
         rows += ((f"... and {hidden:,} more", "", "print(model.priors) and model.priors have them"),)
@@ -168,7 +187,7 @@ def check_table(checks: Sequence[Check]) -> Table:
             check.name,
             RESULTS.get(check.status, check.status),
             measured(check.value),
-            f"{check.limit:.4g}",
+            measured(check.limit),
             check.message,
             check.source,
         )
@@ -180,10 +199,12 @@ def check_table(checks: Sequence[Check]) -> Table:
 
 
 def measured(value: float) -> str:
-    """Return what a check has measured."""
+    """Return what a check has measured, or its limit."""
     if math.isnan(value):
         return MISSING
-    return f"{math.floor(value):,}" if value >= WHOLE or float(value).is_integer() else f"{value:.4g}"
+    if value >= WHOLE or float(value).is_integer():
+        return f"{math.floor(value):,}"
+    return f"{value:.2g}" if abs(value) < SMALL else f"{value:.4g}"
 
 
 def beside(fits, comparisons) -> list[Table]:

@@ -6,15 +6,18 @@ from platform import python_version
 
 from bayesmm import __version__
 from bayesmm.checks import verdict
+from bayesmm.compare import AGREE
 from bayesmm.formula import Column
 from bayesmm.layout import shorten
 from bayesmm.pointfit import by_levels
 from bayesmm.priors import Priors, default_priors
 from bayesmm.report.parts import TEXT_WIDTH
+from bayesmm.summary import kind, sizes
 from bayesmm.tables import sampling_record, tree_sizes
 
 FEW = 6  # priors that a paragraph lists; of more it names the table
 NAME = 60  # characters of a name in a sentence
+PLACES = {"Intercept_centred": "the intercept at the predictors' means", "Intercept": "the intercept"}
 PACKAGES = ("numpy", "scipy", "numba", "pymc", "nutpie", "arviz")
 # Arguments of Model.sample that change the draws, with the value that need not be written.
 DEFAULTS: Mapping[str, object] = {
@@ -60,6 +63,22 @@ def methods(fit, comparison) -> str:
     return " ".join(parts)
 
 
+def kind_line(design) -> str:
+    """Say in a line what kind of model of how much data it is."""
+    family, what = design.family, kind(design)
+    return f"Bayesian {what[0].lower()}{what[1:]}; family {family.name}, {family.link} link. {sizes(design)}."
+
+
+def caution(comparisons) -> str:
+    """Say what the criteria of several fits can not be compared by; nothing where they can."""
+    points = [comparison.point for comparison in comparisons]
+    if len({point.design.n for point in points}) > 1 or len({point.design.response for point in points}) > 1:
+        return "The log likelihoods and AICs are of different data: they can not be compared."
+    if "REML" in {p.method for p in points} and len({(p.method, frozenset(p.design.coefficients)) for p in points}) > 1:
+        return "Log likelihoods and AICs under REML can be compared only between models with the same fixed effects."
+    return ""
+
+
 def model_sentence(design) -> str:
     """Say what was fitted to what."""
     kind = "linear mixed model" if design.blocks else "linear model"
@@ -93,7 +112,7 @@ def prior_sentence(priors: Priors, design) -> str:
 
 def listed(priors: Mapping[str, object]) -> str:
     """Return the priors as a phrase."""
-    return ", ".join(f"{prior} for {short(place)}" for place, prior in priors.items())
+    return ", ".join(f"{prior} for {PLACES.get(place, short(place))}" for place, prior in priors.items())
 
 
 def chosen(priors: Priors, design) -> dict[str, object]:
@@ -135,6 +154,16 @@ def check_sentence(checks) -> str:
 def signs(text: str) -> str:
     """Return a sentence for print, with one sign where a terminal has two."""
     return text.replace("<=", "≤").replace(">=", "≥")
+
+
+def reading(comparison) -> str:
+    """Say what the columns of the tables of estimates are."""
+    method = comparison.point.method
+    return (
+        f"{method}: the maximised fit; mean, sd: of the posterior; 2.5 % and 97.5 %: its equal-tailed interval; "
+        f"ESS: the smaller of bulk and tail; difference: (mean − {method}) in posterior sds; verdict: agree up to "
+        f"{AGREE} of them, otherwise the cause of the difference, which the next section explains."
+    )
 
 
 def comparison_sentence(design, comparison) -> str:
