@@ -2,8 +2,9 @@
 # make demo    the example of the README on sleepstudy, figures in demo/
 # make test    the fast tests;  make test-all  with the slow ones;  make test-lowest  with the oldest dependencies
 # make bench   side by side with other libraries, in .venv-bench;  make bench ARGS=--full  everything: benchmarks/README.md
+# make notebooks   run the scripts in notebooks/ and write the notebooks beside them
 # make lint    ruff;  make lock  both locked sets anew;  make clean
-.PHONY: setup demo test test-all test-lowest bench lint lock clean
+.PHONY: setup demo test test-all test-lowest bench notebooks lint lock clean
 .DEFAULT_GOAL := test
 
 # make PYTHON=/path/to/python ... takes that one instead of searching
@@ -32,6 +33,9 @@ bench:
 	@scripts/setup .venv-bench requirements-bench.lock
 	@.venv-bench/bin/python -m benchmarks.run $(ARGS)
 
+notebooks: setup
+	@$(RUN) -m notebooks.render $(ARGS)
+
 lint: setup
 	$(RUN) -m ruff check .
 
@@ -39,4 +43,4 @@ lock:
 	@scripts/lock
 
 clean:
-	rm -rf .venv .venv-bench demo
+	rm -rf .venv .venv-bench .venv*.lock demo
