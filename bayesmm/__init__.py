@@ -17,6 +17,10 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from bayesmm.averages.comparisons import comparisons, slopes
+    from bayesmm.averages.means import emmeans
+    from bayesmm.averages.predictions import predictions
+    from bayesmm.bayes_factors import bayes_factors
     from bayesmm.checks import Check
     from bayesmm.compare import Comparison
     from bayesmm.datasets import datasets, load_dataset
@@ -28,7 +32,9 @@ if TYPE_CHECKING:
     from bayesmm.loo_compare import compare_models
     from bayesmm.model import Model, fit
     from bayesmm.pointfit import PointFit
+    from bayesmm.prior_check import prior_check
     from bayesmm.priors import Prior
+    from bayesmm.replication.power import power
     from bayesmm.report.write import report
 
 __all__ = [
@@ -45,13 +51,20 @@ __all__ = [
     "PriorError",
     "__version__",
     "anova",
+    "bayes_factors",
     "compare_models",
+    "comparisons",
     "datasets",
+    "emmeans",
     "fit",
     "load",
     "load_dataset",
     "lrt",
+    "power",
+    "predictions",
+    "prior_check",
     "report",
+    "slopes",
 ]
 
 # public name -> the module that has it
@@ -68,13 +81,20 @@ _HOME = {
     "Prior": "bayesmm.priors",
     "PriorError": "bayesmm.errors",
     "anova": "bayesmm.inference.anova",
+    "bayes_factors": "bayesmm.bayes_factors",
     "compare_models": "bayesmm.loo_compare",
+    "comparisons": "bayesmm.averages.comparisons",
     "datasets": "bayesmm.datasets",
+    "emmeans": "bayesmm.averages.means",
     "fit": "bayesmm.model",
     "load": "bayesmm.loading",
     "load_dataset": "bayesmm.datasets",
     "lrt": "bayesmm.inference.lrt",
+    "power": "bayesmm.replication.power",
+    "predictions": "bayesmm.averages.predictions",
+    "prior_check": "bayesmm.prior_check",
     "report": "bayesmm.report.write",
+    "slopes": "bayesmm.averages.comparisons",
 }
 
 

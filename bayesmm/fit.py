@@ -1,14 +1,18 @@
 """Fit: a posterior and its accessors. Every method is one call of the function that does the work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import xarray as xr
 
-from bayesmm import checks, compare, loo, predict, storage, summary, tables
+from bayesmm import checks, compare, explained, loo, loo_table, predict, sensitivity, storage, summary, tables
 from bayesmm.design import Design
+
+if TYPE_CHECKING:
+    from bayesmm.evidence import Evidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,17 @@ class Fit:
         """Return predictions for the rows of a table from every posterior draw; see `bayesmm.predict.predict`."""
         return predict.predict(self, data, kind, groups, new_levels, seed, trials)
 
+    def posterior_predictive(
+        self, draws: int | None = None, seed: int | None = None, groups: str = "conditional"
+    ) -> xr.DataTree:
+        """Return the data drawn again from the posterior, of these groups or of "new" ones, as ArviZ reads them.
+
+        See `bayesmm.replication.predictive.posterior_predictive`.
+        """
+        from bayesmm.replication.predictive import posterior_predictive
+
+        return posterior_predictive(self, draws, seed, groups)
+
     def checks(self) -> list[checks.Check]:
         """Return the checks of the sampling, passed and failed."""
         return checks.run_checks(self)
@@ -76,9 +91,35 @@ class Fit:
         """Return the posterior beside `point` (REML if not given), a verdict and its cause for each parameter."""
         return compare.compare(self, point, bridge)
 
-    def loo(self, by: str | None = None, *, integrated: bool = False) -> loo.Loo:
+    def loo(self, by: str | None = None, *, integrated: bool = False, refit: bool | None = None) -> loo.Loo:
         """Return the PSIS-LOO of the rows, or of the levels of the factor `by`; see `bayesmm.loo.loo`."""
-        return loo.loo(self, by, integrated=integrated)
+        return loo.loo(self, by, integrated=integrated, refit=refit)
+
+    def loo_table(self, *, refit: bool | None = None) -> loo_table.LooTable:
+        """Return the LOO of rows, of rows with their effects integrated out, and of levels, and when to use which."""
+        return loo_table.loo_table(self, refit=refit)
+
+    def icc(self) -> explained.VarianceShares:
+        """Return each grouping factor's intraclass correlation, as draws and table; see `bayesmm.explained.icc`."""
+        return explained.icc(self)
+
+    def r2(self) -> explained.VarianceShares:
+        """Return Nakagawa's and the Bayesian R^2, as draws and table; see `bayesmm.explained.r2`."""
+        return explained.r2(self)
+
+    def prior_overlap(self) -> sensitivity.PriorOverlap:
+        """Return how much of each prior is left in its posterior; see `bayesmm.sensitivity.prior_overlap`."""
+        return sensitivity.prior_overlap(self)
+
+    def sensitivity(self, quantities: Mapping[str, object] | None = None) -> sensitivity.Sensitivity:
+        """Return how much each quantity depends on priors and likelihood; see `bayesmm.sensitivity.sensitivity`."""
+        return sensitivity.sensitivity(self, quantities)
+
+    def evidence(self, seed: int | None = None) -> "Evidence":
+        """Return the log evidence log p(y) by bridge sampling, with its error; see `bayesmm.evidence.evidence`."""
+        from bayesmm.evidence import evidence
+
+        return evidence(self, seed)
 
     def save(self, path: str | Path, *, overwrite: bool = False, dtype: str = "float64") -> None:
         """Write draws, data and model into one netCDF-4 file, whole or not at all; `bayesmm.load` reads it again."""

@@ -1,26 +1,25 @@
 """Model: a formula and a data frame, made into a design, priors, a graph, and its two answers."""
 
-import json
-import time
-import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+import pandas as pd
+
 from bayesmm.centring import centred_by_rule
+from bayesmm.derived import guarded, with_data, with_priors
 from bayesmm.design import Design, make_design
 from bayesmm.effects import glmm_effects, marginal_is_cheaper
-from bayesmm.errors import BayesmmWarning, DataError, FitFileError, listing, suggest
+from bayesmm.errors import DataError, listing, suggest
 from bayesmm.families import Family, get_family
 from bayesmm.fit import Fit
 from bayesmm.formula import parse
-from bayesmm.guards import guard_messages
 from bayesmm.maximize import maximize
 from bayesmm.pointfit import PointFit
+from bayesmm.posterior import sample
 from bayesmm.priors import Priors, resolve_priors
 from bayesmm.reduction import Integrated, integrate
-from bayesmm.storage import plain, reusable
+from bayesmm.source import Source, source
 
 EFFECTS = ("auto", "marginal", "explicit")
 
@@ -89,7 +88,57 @@ class Model:
         design = make_design(self.formula, data, **own)
         self.family: Family = design.family
         self.priors: Priors = resolve_priors(design, self.family, priors)
-        self.design: Design = replace(design, messages=(*design.messages, *guard_messages(design, self.priors)))
+        self.design: Design = guarded(design, self.priors)
+        self.source: Source = source(missing, weights, trials)
+        self.kept: dict = {}  # compiled explicit graphs, for models of other data made from this one
+
+    def with_data(self, data: object, *, trials: object = None, weights: object = None) -> "Model":
+        """Return the same model of other data: its coefficients and its priors mean what they mean here.
+
+        Levels and contrasts of the factors of the fixed part, knots of splines, and means and standard deviations of
+        ``scale`` and ``poly`` are those that this model learned, though the new data might give others; a column that
+        is constant in the new data stays. The priors are these ones to the digit, also those that were scaled by this
+        model's data. Only the levels of the grouping factors are those of the new data. Compiled code is used again,
+        also that of the explicit graph by nutpie (compiled at the first such refit) where the numbers of rows and of
+        levels are the same.
+
+        Parameters
+        ----------
+        data : table
+            With the columns of the first data; rows with missing values are treated as there.
+        trials, weights : str or array, optional
+            Needed where this model was given numbers; a column that was named is looked up in the new data.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        FormulaError, DataError
+            As for a new model, and where the new data have a level of a factor of the fixed part that the first data
+            have not, or a column of another kind.
+        """
+        return with_data(self, data, trials=trials, weights=weights)
+
+    def with_priors(self, priors: Mapping[str, object] | None) -> "Model":
+        """Return the same model of the same data, which are not read again, with other priors.
+
+        Parameters
+        ----------
+        priors : mapping or None
+            As for a new model: what is not named has its default. ``{**model.priors, "sigma": ...}`` changes one and
+            keeps the others.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        PriorError
+        """
+        return with_priors(self, priors)
 
     def maximize(self, method: str | None = None, nagq: int = 1, start: Mapping[str, float] | None = None) -> PointFit:
         """Return the maximum of the marginal likelihood (REML, ML) or of the marginal posterior (MAP).
@@ -210,6 +259,7 @@ class Model:
         cores: int | None = None,
         keep_effects: bool = True,
         file: str | Path | None = None,
+        store: str | Path | None = None,
     ) -> Fit:
         """Sample the posterior by NUTS.
 
@@ -236,6 +286,11 @@ class Model:
             Keep the fit in this file: if it holds the draws of the same model (formula, data, family, priors), asked
             for by the same arguments, they are read; else the model is sampled and the file written anew. A line on
             stderr says which (unless ``progress=False``).
+        store : path, optional
+            Write the draws into this new folder while they are made: a Zarr hierarchy that `load` reads, also when the
+            process was killed. Memory does not grow with the draws until they are read for the fit at the end; with
+            ``keep_effects=False`` that is little. For nutpie. A folder that has the same fit is read, any other left as
+            it is.
 
         Returns
         -------
@@ -248,63 +303,14 @@ class Model:
             For an argument out of range, draws that would not fit in memory, or a model whose density is not finite
             where the sampler would start.
         FitFileError
-            If `file` can not be written, is something else, or is damaged: it is left as it is, and nothing is sampled.
+            If `file` or `store` can not be written, is something else, or is damaged: it is left as it is, and nothing
+            is sampled.
         """
         asked = dict(
             draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, effects=effects, centred=centred,
             target_accept=target_accept, keep_effects=keep_effects,
         )  # fmt: skip
-        if file is not None:
-            return self._kept(file, asked, progress=progress, cores=cores)
-        from bayesmm.nuts import check_arguments
-        from bayesmm.recovery import check_memory, completed, recorded, without_effects
-
-        settings = dict(
-            draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, target_accept=target_accept, cores=cores
-        )  # fmt: skip
-        check_arguments(**settings, keep_effects=keep_effects)
-        check_memory(self.design, draws, chains, keep_effects=keep_effects)
-        began = time.perf_counter()
-        chosen = self.effects(effects)
-        if sampler == "importance":
-            from bayesmm.importance import sample_independent
-
-            own = dict(draws=draws, chains=chains, seed=seed, effects=effects, keep_effects=keep_effects, began=began)
-            return Fit(
-                self, recorded(sample_independent(self.design, self.priors, self._point, **own), asked=plain(asked))
-            )
-        tree = self._sampled(chosen, centred, settings, progress=progress, began=began)
-        if chosen == "marginal":
-            seed = json.loads(tree.attrs["bayesmm"])["seed"]
-            tree = completed(tree, self.design, self._reduced, seed, keep_effects=keep_effects)
-        elif not keep_effects:
-            tree = without_effects(tree, self.design)
-        return Fit(self, recorded(tree, effects=chosen, seconds=time.perf_counter() - began, asked=plain(asked)))
-
-    def _sampled(self, effects: str, centred: object, settings: Mapping[str, object], *, progress: bool, began: float):
-        """Return the draws of one of the graphs, from compiled code without PyMC where that is possible."""
-        from bayesmm.direct import applies, sample_marginal
-        from bayesmm.nuts import chosen_settings
-
-        if applies(self.design, self.priors, effects, settings["sampler"]):
-            chosen, said = chosen_settings(**settings)
-            own = dict(said=said, progress=progress, began=began)
-            return sample_marginal(self.design, self.priors, self._reduced, chosen, **own)
-        from bayesmm.sampling import sample_graph
-
-        return sample_graph(self.graph(effects, centred), **settings, progress=progress, began=began)
-
-    def _kept(self, file: str | Path, asked: Mapping[str, object], *, progress: bool, cores: int | None) -> Fit:
-        """Return the fit in a file if it is the one asked for, else a new one, which is then in the file."""
-        tree = reusable(file, self, asked, say=progress)
-        if tree is not None:
-            return Fit(self, tree)
-        fit = self.sample(**asked, progress=progress, cores=cores)
-        try:
-            fit.save(file, overwrite=True)
-        except FitFileError as error:  # no reason to lose the draws
-            warnings.warn(f"{error}; the fit is not in a file: call its save()", BayesmmWarning, stacklevel=3)
-        return fit
+        return sample(self, asked, progress=progress, cores=cores, file=file, store=store)
 
     def prior_predictive(self, draws: int = 500, seed: int | None = None):
         """Draw parameters from the priors, and data given them.
@@ -321,6 +327,16 @@ class Model:
         from bayesmm.sampling import prior_predictive
 
         return prior_predictive(self.graph("explicit", centred=False), draws, seed)
+
+    def simulate(self, parameters: object, draws: int = 1, seed: int | None = None) -> pd.DataFrame:
+        """Draw responses from the model with known parameters, rows x sim_1, sim_2, ...
+
+        `parameters`: a value for every parameter by place, a PointFit or a Fit; see
+        `bayesmm.replication.simulate.simulate`.
+        """
+        from bayesmm.replication.simulate import simulate
+
+        return simulate(self, parameters, draws, seed)
 
     def equation(self) -> str:
         """Return the model with its priors in LaTeX."""

@@ -232,6 +232,41 @@ class PointFit:
 
         return predict_point(self, data, kind, groups, new_levels, se)
 
+    def icc(self):
+        """Return the intraclass correlation of each grouping factor at the estimates: see `bayesmm.explained.icc`."""
+        from bayesmm.explained import icc
+
+        return icc(self)
+
+    def r2(self):
+        """Return Nakagawa's marginal and conditional R^2 at the estimates: see `bayesmm.explained.r2`."""
+        from bayesmm.explained import r2
+
+        return r2(self)
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The estimates by place, to be changed and given to `Model.simulate` or `power`."""
+        from bayesmm.replication.truth import estimates
+
+        return estimates(self)
+
+    def simulate(self, draws: int = 1, seed: int | None = None, effects: str = "new") -> pd.DataFrame:
+        """Return responses simulated from the estimates, rows x sim_1, sim_2, ...
+
+        The random effects are drawn anew for each (`effects` "new"), or are the conditional modes ("kept"): see
+        `Model.simulate`.
+        """
+        from bayesmm.replication.simulate import simulate_point
+
+        return simulate_point(self, draws, seed, effects)
+
+    def bootstrap(self, samples: int = 1000, seed: int | None = None, cores: int | None = None, progress: bool = True):
+        """Return the parametric bootstrap: simulate, and fit again; see `bayesmm.replication.bootstrap.bootstrap`."""
+        from bayesmm.replication.bootstrap import bootstrap
+
+        return bootstrap(self, samples, seed, cores, progress)
+
     def __str__(self) -> str:
         from bayesmm.summary import render_point
 

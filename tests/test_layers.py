@@ -21,11 +21,15 @@ LAYERS = tuple(
         "marginal",
         "reduction memory runs",
         "graph",
-        "pointfit mode maximize glmm glmm_mode glmstart separation progress nuts direct sampling bridge recovery "
+        "pointfit mode maximize glmm glmm_mode glmstart separation progress spool nuts direct sampling bridge recovery "
         "recovery_glmm proposal unconstrained importance",
-        "layout density tables points checks compare comparison_text predictions predict predict_point "
-        "loglik loo loo_compare summary drawing beliefs replicates simulation plots io storage stored_model inference",
-        "equation fit guards centring effects",
+        "layout density tables points checks compare comparison_text predictions trials predict predict_point "
+        "variance_parts explained draw_densities sensitivity prior_check "
+        "integral loglik loo loo_again loo_table loo_compare evidence bayes_factors "
+        "summary drawing beliefs replicates simulation plots io storage source stored_model store store_reading "
+        "streaming inference",
+        "equation fit guards centring effects averages derived replication",
+        "posterior",
         "model",
         "loading",
         "report",
@@ -38,11 +42,13 @@ ROOT_MODULE = "__init__"
 # Imports inside a function that point upwards, each with its reason.
 UPWARD = {
     ("pointfit", "summary"): "print(point) is written where the other prints are",
+    ("pointfit", "replication"): "so are what is simulated from a fit, and its bootstrap",
     ("pointfit", "inference"): "the tests and intervals of a fit are methods of it, of one line each",
     **{
         (room, "report"): "_repr_html_ (and fit.report) are written where the page is, and needed by nobody else"
-        for room in ("fit", "pointfit", "compare", "model", "inference")
+        for room in ("fit", "pointfit", "compare", "model", "inference", "averages")
     },
+    ("pointfit", "explained"): "shares of variance are made in the same way from a posterior",
     ("pointfit", "predict_point"): "it reads other data with what a posterior's predictions read them with",
 }
 
@@ -213,6 +219,7 @@ def test_every_requirement_is_imported_and_every_import_is_required():
         "llvmlite": "numba",
         "arviz_stats": "arviz",
         "markupsafe": "jinja2",
+        "numcodecs": "zarr",
     }  # imported name -> the requirement that it is a part of
     by_xarray = {"h5netcdf", "h5py"}  # xarray imports them when a tree is written or read
     assert {brought.get(name, name) for name in imported} == required - by_xarray
