@@ -3,7 +3,8 @@
 import numpy as np
 
 from bayesmm.design import Design
-from bayesmm.marginal.quadrature import check_fits, fits, sampling_nodes
+from bayesmm.families import LINK_CODES, Family
+from bayesmm.marginal.quadrature import CANONICAL, check_fits, fits, sampling_nodes
 from bayesmm.reduction import Problem
 
 # The cost model of "auto", in multiply-adds for each gradient. The marginal likelihood factorises and inverts a dense
@@ -11,21 +12,34 @@ from bayesmm.reduction import Problem
 # at about ten operations a number. The marginal posterior needs about a fifth of the gradients (benchmarks/: steps
 # for each effective draw).
 INVERSE_COST, ROW_COST, FEWER_GRADIENTS = 2.0, 10.0, 5.0
-# Above so many rows times nodes a gradient by quadrature takes 10 ms, and 4 x 2,000 draws ten minutes: the explicit
-# graph, for which rows count once, is then the quicker one though it needs more gradients and its draws are worth less.
-QUADRATURE_ROWS = 1_000_000
+# The same of generalised models, in nanoseconds of one core: a row at a node, by what its density is made of, and a row
+# of the explicit graph. A gradient by quadrature below QUICK gives 4 x 2,000 draws within half a minute, without the
+# funnels of few groups; above, it has to be worth its time: the explicit graph needs nine to twelve times as many
+# gradients for each effective draw (sleepstudy with a student's response, 500 binary groups).
+CANONICAL_COST, BETA_COST, OTHER_COST, EXPLICIT_COST = 12.0, 280.0, 90.0, 100.0
+QUICK, FEWER_GENERALISED = 5e5, 9.0
 
 
 def glmm_effects(design: Design, effects: str) -> str:
-    """Return which graph ``effects`` means for a generalised model: see QUADRATURE_ROWS."""
+    """Return which graph ``effects`` means for a generalised model.
+
+    The quadrature goes by one mode for each level, and an outlier in a student's response can give a level two: "auto"
+    writes the effects of that family out.
+    """
     if effects == "marginal":
         check_fits(design)
     if effects != "auto":
         return effects
-    if not fits(design):
+    if not fits(design) or design.family.name == "student":
         return "explicit"
-    nodes = sampling_nodes(design) ** len(design.blocks[0].columns)
-    return "marginal" if design.n * nodes <= QUADRATURE_ROWS else "explicit"
+    cost = sampling_nodes(design) ** len(design.blocks[0].columns) * _node_cost(design.family)
+    return "marginal" if min(design.n * cost / QUICK, cost / (FEWER_GENERALISED * EXPLICIT_COST)) <= 1 else "explicit"
+
+
+def _node_cost(family: Family) -> float:
+    if (family.code, LINK_CODES[family.link]) in CANONICAL:
+        return CANONICAL_COST
+    return BETA_COST if family.name == "beta" else OTHER_COST
 
 
 def marginal_is_cheaper(problem: Problem) -> bool:

@@ -51,6 +51,24 @@ def test_auto_is_marginal_unless_thousands_of_levels_cross():
     assert bmm.Model("y ~ 1 + (1 | a) + (1 | b)", data).effects() == "explicit"
 
 
+@pytest.mark.parametrize(
+    ("family", "bar", "rows", "expected"),
+    [
+        ("bernoulli", "(1 | g)", 4_000, "marginal"),  # few exponentials a level
+        ("bernoulli", "(x + z | g)", 4_000, "explicit"),  # 343 nodes a row
+        ("negbinomial", "(x | g)", 90, "marginal"),  # small: quick, and safe from the funnel
+        ("negbinomial", "(x | g)", 4_000, "explicit"),
+        ("student", "(1 | g)", 90, "explicit"),  # a level may have two modes
+    ],
+)
+def test_a_generalised_model_is_integrated_where_that_is_quicker(family, bar, rows, expected):
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"x": rng.normal(size=rows), "z": rng.normal(size=rows), "g": np.arange(rows) % 30})
+    model = bmm.Model(f"y ~ x + {bar}", data.assign(y=rng.integers(0, 2, rows)), family)
+    assert model.effects() == expected
+    assert model.effects("marginal") == "marginal"
+
+
 def test_unknown_effects_are_refused():
     model = bmm.Model("Level ~ 1 + (1 | Patient)", frame("thyroxine"))
     with pytest.raises(

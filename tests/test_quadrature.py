@@ -91,6 +91,36 @@ def test_the_gradient_is_that_of_the_sum_whatever_the_number_of_nodes(family, li
         assert slope == pytest.approx((8 * near - far) / 12e-5, abs=SLOPE, rel=SLOPE), j
 
 
+CANONICAL = [("poisson", "log"), ("bernoulli", "logit"), ("binomial", "logit")]
+
+
+@pytest.mark.parametrize("q", [1, 2])
+@pytest.mark.parametrize(("family", "link"), CANONICAL)
+def test_equal_rows_become_one(family, link, q):
+    """Doubled rows are rows of weight 2, and both are what a dense grid says."""
+    rows, beta, L, aux = problem(family, link, q, seed=2)
+    twice = {k: np.concatenate([v, v]) for k, v in rows.items() if k != "n_levels"} | {"n_levels": rows["n_levels"]}
+    heavy = rows | {"weights": 2 * rows["weights"]}
+    data = [grouped(*codes(family, link), **given) for given in (twice, heavy)]
+    assert [len(each.y) for each in data] == [len(rows["y"])] * 2
+    both, one = (evaluate(each, beta, L, aux, 25) for each in data)
+    assert both.value == pytest.approx(one.value, rel=1e-13)
+    assert both.value == pytest.approx(dense(family, link, twice, beta, L, aux), abs=2e-5)
+
+
+@pytest.mark.parametrize("factor", [1.0, 30.0, 300.0])
+def test_binary_rows_without_weights_are_those_of_a_dense_grid(factor):
+    """One logarithm serves many rows of weight 1; where a node is out of reach of its powers nothing is cut off."""
+    rows, beta, L, aux = problem("bernoulli", "logit", 1, seed=3, n=90)
+    rows |= dict(weights=np.ones(90))
+    if factor > 1:  # each level of one kind, so that the mode is far from where the response changes
+        rows["y"] = (rows["index"] % 2).astype(float)
+    data = grouped(*codes("bernoulli", "logit"), **rows)
+    found, truth = evaluate(data, beta, factor * L, aux, 61), dense("bernoulli", "logit", rows, beta, factor * L, aux)
+    # a kink of the integrand: the rule is off by 1e-2, a power that is cut off by 1 or more
+    assert found.value == pytest.approx(truth, abs=2e-5 if factor == 1 else 0.05)
+
+
 def packed(model):
     """Return the model's design as data, and lme4's estimates of beta and L."""
     name = model["family"] if model["family"] != "binomial" else "binomial"
@@ -195,6 +225,16 @@ def test_draws_of_the_random_effects_have_the_moments_of_a_dense_grid(family, li
                 assert below == pytest.approx(
                     prob, abs=5 * np.sqrt(prob * (1 - prob) / D) + 1.5 * cell * 201 ** (q - 1)
                 )
+
+
+def test_a_level_with_two_modes_has_draws():
+    """An outlier makes f flat and convex between two modes, where the search for one must not end."""
+    y = np.array([46.9, 48.2, 49.0, 50.9, 51.4, 68.3])  # the last one is the outlier
+    data = grouped(*codes("student", "identity"), y, np.ones((6, 1)), np.ones((6, 1)), np.zeros(6, dtype=int), 1)
+    rng, D = np.random.default_rng(0), 2000
+    beta, L = rng.uniform(48, 54, (D, 1)), rng.uniform(1, 8, (D, 1, 1))
+    aux = np.column_stack([rng.uniform(0.4, 2.0, D), rng.uniform(0.8, 3.0, D)])
+    assert np.isfinite(draw_effects(data, beta, L, aux, rng)).all()
 
 
 def test_the_same_stream_gives_the_same_draws():

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
+from bayesmm.marginal.canonical import matrix_of
 from bayesmm.marginal.compiled import borrowed, compiled, inner
-from bayesmm.marginal.counts import matrix_of
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.kernels import dot
 from bayesmm.marginal.levels import find_mode, inverse_transposed, lead, node_density, place
@@ -46,19 +46,19 @@ def draw_effects(data: Grouped, beta: Floats, L: Floats, aux: Floats, rng: np.ra
     Raises
     ------
     ArithmeticError
-        If a level has no mode at one of the draws, so that they are none of its posterior.
+        If a level has no density at one of the draws, so that they are none of its posterior.
     """
     effects = np.empty((len(beta), len(data.start) - 1, data.Z.shape[1]))
     arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (beta, L, aux))
     failed = _draw(data, *arrays, rng, effects)
     if failed >= 0:
-        raise ArithmeticError(f"the conditional density of the random effects has no mode at draw {failed}")
+        raise ArithmeticError(f"the conditional density of the random effects does not exist at draw {failed}")
     return effects
 
 
 @compiled
 def _draw(counted, beta, L, aux, rng, out):
-    """Fill in the effects; return the number of a draw without a mode, -1 if there is none."""
+    """Fill in the effects; return the number of a draw without a density, -1 if there is none."""
     d = counted
     data = Grouped(
         d.family, d.link, borrowed(d.y), borrowed(d.size), borrowed(d.weight), borrowed(d.offset), borrowed(d.X),
@@ -80,9 +80,9 @@ def _draw(counted, beta, L, aux, rng, out):
         for g in range(data.start.shape[0] - 1):
             lo, hi = data.start[g], data.start[g + 1]
             lead(data, lo, hi, factors[draw], A)
-            found, _ = find_mode(data, lo, hi, eta, A, auxiliaries[draw], u, C, CLOSE)
-            if not found:
-                return draw
+            found, f = find_mode(data, lo, hi, eta, A, auxiliaries[draw], u, C, CLOSE)
+            if not (found or math.isfinite(f)):
+                return draw  # else the search has ended elsewhere, from where the chain is right too, if slower
             inverse_transposed(C, M)
             _metropolis(data, lo, hi, eta, A, auxiliaries[draw], rng, u, M, slope, room)
             for a in range(q):

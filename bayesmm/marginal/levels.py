@@ -8,19 +8,21 @@ import math
 
 import numpy as np
 
-from bayesmm.marginal.compiled import borrowed, compiled, inner
-from bayesmm.marginal.counts import gather, matrix_of, poisson_follow, poisson_mode, poisson_sum, sizes, space
-from bayesmm.marginal.kernels import cholesky, dot, matmul, solve_lower, solve_lower_transposed
-from bayesmm.marginal.response import (
-    BERNOULLI,
-    BINOMIAL,
-    LOG,
-    LOGIT,
-    POISSON,
-    WILD,
-    derivatives,
-    score_auxiliary,
+from bayesmm.marginal.canonical import (
+    canonical_follow,
+    canonical_mode,
+    canonical_sum,
+    fill_powers,
+    gather,
+    matrix_of,
+    sizes,
+    space,
+    within_reach,
 )
+from bayesmm.marginal.compiled import borrowed, inner
+from bayesmm.marginal.kernels import cholesky, dot, matmul, solve_lower, solve_lower_transposed
+from bayesmm.marginal.response import BERNOULLI, BINOMIAL, LOG, LOGIT, POISSON, WILD
+from bayesmm.marginal.rows import row_constant, row_derivatives, row_score
 
 # Newton's method ends when the next step is this small in units of the curvature's sd (squared): what is left of the
 # gradient moves the value by less than rounding does.
@@ -69,21 +71,6 @@ def predictor(eta, A, u, i):
 
 
 @inner
-def row_derivatives(family, link, y, size, at, aux):
-    """Return the log density of a row and three derivatives in eta; for the commonest links less `constant`."""
-    if family == POISSON and link == LOG and at < WILD:
-        mu = math.exp(at)
-        return y * at - mu, y - mu, -mu, -mu
-    if (family == BERNOULLI or family == BINOMIAL) and link == LOGIT and math.isfinite(at):
-        t = math.exp(-abs(at))
-        near = 1.0 / (1.0 + t)
-        p, q = (near, t * near) if at > 0.0 else (t * near, near)
-        d2 = -size * p * q
-        return y * at - size * (max(at, 0.0) + math.log1p(t)), y * q - (size - y) * p, d2, d2 * (q - p)
-    return derivatives(family, link, y, size, at, aux)
-
-
-@inner
 def copy_lower(H, C):
     """Set the lower triangle of C to that of H."""
     for a in range(H.shape[0]):
@@ -113,7 +100,7 @@ def find_mode(data, lo, hi, eta, A, aux, u, C, close=DECREMENT):
             step[a] = d[a]
         solve_lower(C, step)
         decrement = dot(step, step)
-        if decrement < close:
+        if decrement < (close if regular else DECREMENT):  # flat where it is not concave is not near a mode
             return regular, f
         solve_lower_transposed(C, step)
         risen, f_new = False, f
@@ -152,7 +139,7 @@ def add_score_auxiliary(data, lo, hi, eta, A, aux, u, factor, d_aux):
     """Add factor times the derivatives of f(u) in the auxiliaries to d_aux."""
     for i in range(lo, hi):
         weight = data.weight[i]
-        a0, a1 = score_auxiliary(data.family, data.link, data.y[i], data.size[i], predictor(eta, A, u, i), aux)
+        a0, a1 = row_score(data.family, data.link, data.y[i], data.size[i], predictor(eta, A, u, i), aux)
         d_aux[0] += factor * weight * a0
         d_aux[1] += factor * weight * a1
 
@@ -162,15 +149,18 @@ def level(data, lo, hi, eta, A, L, aux, n_aux, nodes, log_weights, d_eta, d_L, d
     """Return (ok, log p(y_g) less its constant), set u to the mode; derivatives: add to d_L, d_aux, set the rows'."""
     q, n = u.shape[0], hi - lo
     C, M, d_M, d_u = room.square[2], room.square[3], room.square[4], room.small[7]
-    if data.family == POISSON and data.link == LOG:
+    logit = data.link == LOGIT and (data.family == BERNOULLI or data.family == BINOMIAL)
+    if logit or (data.family == POISSON and data.link == LOG):
         gather(data, lo, hi, eta, L, room)
-        found, f = poisson_mode(n, u, C, room)
+        found, f = canonical_mode(n, logit, u, C, room)
         if found:
             log_det = inverse_transposed(C, M)
-            ok, total = poisson_sum(n, L, nodes, log_weights, u, M, d_u, d_M, d_L, room)
-            if ok:
-                poisson_follow(lo, n, u, C, curvature_slope(C, M, d_M), d_u, d_eta, d_L, room)
-            return ok, f - log_det + total
+            fill_powers(n, M, nodes, room)
+            if within_reach(n, logit, nodes, room):
+                ok, total = canonical_sum(n, logit, L, nodes, log_weights, u, M, d_u, d_M, d_L, room)
+                if ok:
+                    canonical_follow(lo, n, logit, u, C, curvature_slope(C, M, d_M), d_u, d_eta, d_L, room)
+                return ok, f - log_det + total
     lead(data, lo, hi, L, A)
     found, f = find_mode(data, lo, hi, eta, A, aux, u, C)
     if not found:
@@ -369,22 +359,15 @@ def marginal(data, beta, L, aux, n_aux, nodes, log_weights, modes):
     for i in range(n):
         for j in range(p):
             d_beta[j] += data.X[i, j] * d_eta[i]
+    if n_aux > 0:
+        for i in range(n):
+            rest, a0, a1 = row_constant(data.family, data.link, data.y[i], aux)
+            own[0] += data.weight[i] * rest
+            d_aux[0] += data.weight[i] * a0
+            d_aux[1] += data.weight[i] * a1
     for a in range(q):
         for b in range(a):
             d_L[b, a] = 0.0
     value = own[0]
     ok = math.isfinite(value) and np.isfinite(d_beta).all() and np.isfinite(d_L).all() and np.isfinite(d_aux).all()
     return ok, value if ok else -math.inf, d_beta, d_L, d_aux
-
-
-@compiled
-def constant(family, link, y, size, weight):
-    """Return what `row_derivatives` leaves out, summed over the rows: -log y! of counts, log binomial coefficients."""
-    total = 0.0
-    for i in range(y.shape[0]):
-        if family == POISSON and link == LOG:
-            total -= weight[i] * math.lgamma(y[i] + 1.0)
-        elif family == BINOMIAL and link == LOGIT:
-            rest = math.lgamma(y[i] + 1.0) + math.lgamma(size[i] - y[i] + 1.0)
-            total += weight[i] * (math.lgamma(size[i] + 1.0) - rest)
-    return total

@@ -38,12 +38,17 @@ from bayesmm.marginal.compiled import (
     vector,
 )
 from bayesmm.marginal.crossproducts import Floats, Ints
-from bayesmm.marginal.levels import constant, marginal
+from bayesmm.marginal.levels import marginal
+from bayesmm.marginal.rows import constant
 
 # Nodes in each dimension when a posterior is sampled, for 1, 2 and 3 coefficients. Against 25 nodes the log likelihood
 # of posterior draws is off by an amount whose sd is 4e-4 (esoph with two coefficients: 6 levels of 15 counts) and 7e-3
 # (two coefficients: 100 levels of 6 binary responses); with one and 11 nodes it is 3e-3 (100 levels of 6 rare counts).
 SAMPLING_NODES = (15, 7, 7)
+CANONICAL = {
+    (FAMILY_CODES[family], LINK_CODES[link])
+    for family, link in (("poisson", "log"), ("bernoulli", "logit"), ("binomial", "logit"))
+}
 MAX_COEFFICIENTS = 3  # random effects of a level: the grid has k^q nodes
 
 
@@ -61,7 +66,7 @@ class Grouped(NamedTuple):
     start : (G + 1,) int64
         Rows start[g] to start[g + 1] are of level g.
     constant : float
-        What the log densities of the rows have that depends on no parameter, where `levels` leaves it out.
+        What the log densities of the rows have that depends on no parameter, where `rows` leaves it out.
     words : int64 array
         All of the above, packed.
     """
@@ -108,7 +113,7 @@ def grouped(
     family: int, link: int, y: Floats, X: Floats, Z: Floats, index: Ints, n_levels: int, *,
     size: Floats | None = None, weights: Floats | None = None, offset: Floats | None = None,
 ) -> Grouped:  # fmt: skip
-    """Sort the rows of a model with one grouping factor by its levels; Poisson counts with equal predictors merge.
+    """Sort the rows of a model with one grouping factor by its levels; of canonical links, equal ones become one.
 
     Parameters
     ----------
@@ -133,9 +138,9 @@ def grouped(
                        zeros if offset is None else offset)
     )  # fmt: skip
     fixed = constant(family, link, y, size, weights)
-    if (family, link) == (FAMILY_CODES["poisson"], LINK_CODES["log"]):
-        first, y, weights = merged(np.column_stack([index, offset, X, Z]), y, weights)
-        size, offset, X, Z, index = size[first], offset[first], X[first], Z[first], index[first]
+    if (family, link) in CANONICAL:
+        first, y, weights = merged(np.column_stack([index, offset, X, Z]), y, size, weights)
+        size, offset, X, Z, index = np.ones(len(first)), offset[first], X[first], Z[first], index[first]
     order = np.argsort(index, kind="stable")
     columns = [np.ascontiguousarray(c[order], dtype=np.float64) for c in (y, size, weights, offset, X, Z)]
     start = np.concatenate([[0], np.cumsum(np.bincount(index, minlength=n_levels))]).astype(np.int64)
@@ -143,13 +148,14 @@ def grouped(
     return Grouped(family, link, *columns, start, fixed, words)
 
 
-def merged(keys: Floats, y: Floats, weights: Floats) -> tuple[Ints, Floats, Floats]:
-    """Return the first row of each set with equal keys, the weighted means of their y, and their sums of weights.
+def merged(keys: Floats, y: Floats, size: Floats, weights: Floats) -> tuple[Ints, Floats, Floats]:
+    """Return the first row of each set with equal keys, the shares of successes of each set, and its weights.
 
-    Of Poisson counts nothing else is in the likelihood: sum w (y eta - mu) = (sum w) (mean(y) eta - mu).
+    Of a canonical link nothing else is in the likelihood: sum w (y eta - size c(eta)) = W (sum w y / W eta - c(eta))
+    with W = sum w size, which of counts is sum w.
     """
     _, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    total = np.bincount(place.ravel(), weights)
+    total = np.bincount(place.ravel(), weights * size)
     return first, np.bincount(place.ravel(), weights * y) / total, total
 
 
