@@ -1,5 +1,8 @@
 """Every check fails on a posterior made bad for it, passes on its good twin, and says what to do."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, fake_stats
@@ -88,6 +91,21 @@ def test_divergences_say_where_they_cluster():
         "40 of 2,000 draws diverged (2 %), mostly at small values of sd_Subject[Days]"
     )
     assert "target_accept" in found["divergences"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "advice"),
+    [
+        ({"effects": "explicit", "centred": True}, "sample with effects='marginal', which integrates"),
+        ({"effects": "auto", "centred": True}, "sample with centred=False, or with target_accept"),
+        ({"effects": "auto", "centred": "auto"}, "sample with target_accept"),
+    ],
+)
+def test_the_advice_begins_with_the_graph_that_was_asked_for(asked, advice):
+    fit = diverge_at_small_sds()
+    run = json.loads(fit.tree.attrs["bayesmm"]) | {"asked": asked}
+    fit = dataclasses.replace(fit, tree=fit.tree.assign_attrs(bayesmm=json.dumps(run)))
+    assert advice in failures(fit)["divergences"]
 
 
 def test_divergences_at_large_values_are_called_large():

@@ -309,7 +309,7 @@ def test_the_options_reach_the_model_and_the_sampler(run, sampled):
     assert out.index("THE POSTERIOR") < out.index("THE COMPARISON")
     (settings,) = sampled[0]
     model = settings.pop("model")
-    assert settings == {"draws": 11, "tune": 12, "chains": 2, "seed": 3, "sampler": "pymc"}
+    assert settings == {"draws": 11, "tune": 12, "chains": 2, "seed": 3, "sampler": "pymc", "store": None}
     assert model.priors["sigma"] == bmm.Prior("Fixed", value=25.0)
 
 

@@ -144,7 +144,7 @@ def strongest(block, part: tuple[int, ...], R: np.ndarray) -> str:
 
 def boundary(seen: Seen) -> Check:
     """Look for a posterior that is piled up at a bound: an sd at 0, a correlation at +-1, a prior's own end."""
-    worst, message = -math.inf, "every parameter is held fixed by its prior"
+    worst, where = -math.inf, None
     for parameter, believed, draws in seen.beliefs:
         bounds = bounds_of(parameter, believed)
         if np.isinf(bounds).all():
@@ -153,13 +153,14 @@ def boundary(seen: Seen) -> Check:
         for bound, at, there in zip(bounds, grid[[0, -1]], height[[0, -1]], strict=True):
             share = there / height.max() if abs(at - bound) < grid[1] - grid[0] else 0.0
             if share > worst:
-                worst = float(share)
-                message = say_bound(seen.fit.design, parameter, believed, bound, draws)
+                worst, where = float(share), (parameter, believed, bound, draws)
     if worst < BOUND_LIMIT:
         share = max(worst, 0.0) if math.isfinite(worst) else math.nan
-        text = message if not seen.beliefs else f"at most {share:.2f} of the greatest density is at a bound"
+        fixed = "every parameter is held fixed by its prior"
+        text = f"at most {share:.2f} of the greatest density is at a bound" if seen.beliefs else fixed
         return Check("boundary", True, share, BOUND_LIMIT, text)
-    return Check("boundary", True, worst, BOUND_LIMIT, message, note=True)
+    other = next((check.name for check in (prior_conflict(seen), residual_shape(seen)) if check.note), "")
+    return Check("boundary", True, worst, BOUND_LIMIT, say_bound(seen.fit.design, *where, other), note=True)
 
 
 def bounds_of(parameter: Parameter, believed: Belief) -> tuple[float, float]:
@@ -171,11 +172,16 @@ def bounds_of(parameter: Parameter, believed: Belief) -> tuple[float, float]:
     return max(low, ends[0]), min(high, ends[1])
 
 
-def say_bound(design, parameter: Parameter, believed: Belief, bound: float, draws: np.ndarray) -> str:
-    """Return what it means that a posterior is piled up at a bound, and what to do."""
+def say_bound(design, parameter: Parameter, believed: Belief, bound: float, draws: np.ndarray, other: str) -> str:
+    """Return what it means that a posterior is piled up at a bound, and what to do; `other` may be a note of the cause.
+
+    A prior in the wrong place and outliers can drive an sd to 0: no reason yet to leave its term out.
+    """
     found = f"the posterior of {believed.label} is piled up at {bound:g}"
     if bound not in support_of(parameter.kind):
         return f"{found}, where its prior {believed.prior} ends: widen that prior."
+    if parameter.kind == "sd" and other:
+        return f"{found}, as may follow from what the note on {other} says: mend that first."
     if parameter.kind == "sd":
         block = design.blocks[parameter.block]
         term = block.columns[parameter.terms[0]]

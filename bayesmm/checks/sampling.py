@@ -6,6 +6,7 @@ import numpy as np
 
 from bayesmm.checks.check import Check
 from bayesmm.checks.evidence import Evidence, is_independent
+from bayesmm.marginal.quadrature import fits
 from bayesmm.tables import is_constant, variance_parameters
 
 R_HAT_LIMIT = 1.01  # Vehtari et al. (2021), Bayesian Analysis 16(2), section 4
@@ -54,8 +55,17 @@ def remedy(evidence: Evidence, block: int) -> str:
             f"{factor.group} has {len(factor.levels)} levels, too few to learn an sd from; "
             f'give sd_{factor.name} an informative prior, such as bmm.Prior("HalfNormal", sigma=...).'
         )
-    accept = more_careful(evidence)
-    return f"sample with target_accept={accept}, or give sd_{factor.name} a prior that keeps it from 0."
+    accept = f"with target_accept={more_careful(evidence)}"
+    ways = ", or ".join([*other_graph(evidence), accept])
+    return f"sample {ways}, or give sd_{factor.name} a prior that keeps it from 0."
+
+
+def other_graph(evidence: Evidence) -> list[str]:
+    """Return the arguments that avoid the funnel of a graph which was asked for, the best first."""
+    asked, design = evidence.record.get("asked", {}), evidence.design
+    if asked.get("effects") == "explicit" and (design.family.gaussian or fits(design)):
+        return ["with effects='marginal', which integrates the random effects out"]
+    return ["with centred=False"] if asked.get("centred") is True else []
 
 
 def more_careful(evidence: Evidence) -> float:
