@@ -186,7 +186,10 @@ def sample_marginal(
         model = generalised(design, priors) if integrated is None else marginal(design, priors, integrated)
         ahead.join()
         if model.posterior.size == 0:
-            raise ValueError("every parameter of the model is held fixed by its prior, so there is nothing to sample")
+            raise ValueError(
+                "the priors leave nothing to sample: what they do not fix is integrated out; effects='explicit' "
+                "samples coefficients and random effects too"
+            )
         if stream is None:  # which holds no draws
             refuse({"x": model.posterior.size}, settings.draws, settings.tune, settings.chains)
         for text in said:

@@ -232,7 +232,14 @@ def _frame(columns: Draws, shape: tuple[int, int] | None, name: str) -> pd.DataF
     index = pd.Index(list(columns), name=name, dtype=object)
     if shape is None:
         return pd.DataFrame({"estimate": [float(values[0]) for values in columns.values()]}, index=index)
-    return describe(np.stack([values.reshape(shape) for values in columns.values()])).set_index(index)
+    draws = np.stack([values.reshape(shape) for values in columns.values()])
+    with np.errstate(invalid="ignore"):
+        frame = describe(draws).set_index(index)
+    for row, values in zip(index, draws, strict=True):
+        if np.isinf(values).any():  # which have no sd, and nothing between them that a quantile could be
+            ends = np.quantile(values, [(1 - CI_PROB) / 2, (1 + CI_PROB) / 2], method="inverted_cdf")
+            frame.loc[row, ["mean", "sd", "lower", "upper"]] = [np.inf, np.nan, *ends]
+    return frame
 
 
 # ----------------------------------------------------------------------------------------------------------------------

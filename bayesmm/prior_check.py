@@ -8,6 +8,7 @@ import pandas as pd
 
 from bayesmm.errors import listing
 from bayesmm.layout import shorten, table, wrap
+from bayesmm.source import check_model
 
 Array = np.ndarray
 PROB = 0.90  # of the range of each statistic
@@ -78,6 +79,10 @@ def prior_check(model, draws: int = DRAWS, seed: int | None = None) -> PriorChec
 
     Raises
     ------
+    TypeError
+        For what is no Model.
+    ValueError
+        For `draws` or `seed` out of range.
     PriorError
         If a prior is improper.
 
@@ -87,6 +92,7 @@ def prior_check(model, draws: int = DRAWS, seed: int | None = None) -> PriorChec
     Betancourt & Gelman (2019), Journal of the Royal Statistical Society A 182(2). `plots.plot_prior_predictive` draws
     the same.
     """
+    check_model(model)
     design = model.design
     size = 1.0 if design.trials is None else design.trials
     drawn = np.asarray(model.prior_predictive(draws, seed)["prior_predictive"]["y"].values[0], dtype=float) / size

@@ -18,6 +18,7 @@ from bayesmm.tables import Parameter, coefficients, draws_of, is_constant, tree_
 Array = np.ndarray
 THRESHOLD = 0.05  # of both sensitivities: Kallioinen et al. (2024), and the default of ArviZ and priorsense
 CONFLICT, STRONG, NOTHING, FIXED = "prior-data conflict", "strong prior / weak likelihood", "-", "fixed by its prior"
+CONSTANT = "constant"  # of a further quantity, whose draws are all the same
 WEAK_OVERLAP = 0.35  # Garrett & Zeger (2000), Biometrics 56(4): above it the data have said little
 MOST_REST = 200  # random effects in dense matrices; with more, a few hundred draws are taken, which are enough
 FORMULA_WIDTH, NAME_WIDTH, NAMED = 70, 40, 5  # columns of a formula and of a name; names in a sentence
@@ -32,7 +33,8 @@ class Sensitivity:
     ----------
     table : pandas.DataFrame
         A row for each quantity: prior, likelihood (the distance that the posterior moves for each doubling of the
-        weight), diagnosis ("prior-data conflict", "strong prior / weak likelihood", "-" or "fixed by its prior").
+        weight), diagnosis ("prior-data conflict", "strong prior / weak likelihood", "-", "fixed by its prior" or
+        "constant").
     likelihood : str
         How the random effects were integrated out of the likelihood.
     title : str
@@ -92,8 +94,8 @@ def sensitivity(fit, quantities: Mapping[str, object] | None = None) -> Sensitiv
     PriorError
         If a prior is a function, whose density is not known in closed form.
     ValueError
-        There are fewer than 100 draws; `quantities` is no mapping, or one of them has another shape than the draws or
-        values that are not finite.
+        There are fewer than 100 draws; `quantities` is no mapping, or one of them has the name of a parameter, another
+        shape than the draws, or values that are no finite numbers.
 
     Notes
     -----
@@ -105,29 +107,41 @@ def sensitivity(fit, quantities: Mapping[str, object] | None = None) -> Sensitiv
     """
     if quantities is not None and not isinstance(quantities, Mapping):
         kind = type(quantities).__name__
-        raise ValueError(f"quantities must be a mapping of names to draws, such as fit.r2().draws, not a {kind}")
+        raise ValueError(f"quantities must be a mapping of names to draws, such as fit.r2().draws, not {kind}")
     total = int(np.prod(tree_sizes(fit.tree)))
     if total < FEWEST_DRAWS:
         raise ValueError(f"power-scaling weights the draws and needs at least {FEWEST_DRAWS}; the fit has {total}")
-    further = {str(name): _checked(fit, name, values) for name, values in (quantities or {}).items()}
+    parameters = coefficients(fit.design) + variance_parameters(fit.design)
+    known = {parameter.label for parameter in parameters}
+    further = {_new_name(name, known): _checked(fit, name, values) for name, values in (quantities or {}).items()}
     if rest_size(fit.design) > MOST_REST:
         step = max(1, -(-total // DRAWS))
         further = {name: values[:, ::step] for name, values in further.items()}
         fit = thinned(fit)
     prior = log_prior(fit)
     likelihood, how = integrated_log_likelihood(fit)
-    parameters = coefficients(fit.design) + variance_parameters(fit.design)
     draws = np.concatenate([draws_of(fit, parameters), *(values[None] for values in further.values())])
     found = _psense(draws, prior, likelihood)
     names = pd.Index([*(parameter.label for parameter in parameters), *further], name="quantity", dtype=object)
     frame = pd.DataFrame({"prior": found[0], "likelihood": found[1]}, index=names)
-    frame["diagnosis"] = [_diagnosis(*row) for row in zip(frame["prior"], frame["likelihood"], strict=True)]
+    still = [FIXED] * len(parameters) + [CONSTANT] * len(further)
+    frame["diagnosis"] = [_diagnosis(*row) for row in zip(frame["prior"], frame["likelihood"], still, strict=True)]
     return Sensitivity(frame, how, f"Power-scaling sensitivity: {shorten(fit.design.formula.text, FORMULA_WIDTH)}")
+
+
+def _new_name(name: object, known: set[str]) -> str:
+    """Return the name of a further quantity, which no parameter has."""
+    if str(name) in known:
+        raise ValueError(f"{str(name)!r} is already there; give it another name in quantities")
+    return str(name)
 
 
 def _checked(fit, name: object, values: object) -> Array:
     """Return the draws of a further quantity as (chains, draws)."""
-    found, shape = np.asarray(values, dtype=float), tree_sizes(fit.tree)
+    found, shape = np.asarray(values), tree_sizes(fit.tree)
+    if found.dtype.kind not in "biuf":
+        raise ValueError(f"the draws of {str(name)!r} should be numbers, not {type(values).__name__}")
+    found = found.astype(float)
     if found.shape != shape:
         raise ValueError(
             f"the draws of {str(name)!r} have the shape {found.shape}; those of the fit are {shape[0]} chains of "
@@ -158,9 +172,10 @@ def _psense(draws: Array, prior: Array, likelihood: Array) -> Array:
     return found
 
 
-def _diagnosis(prior: float, likelihood: float) -> str:
+def _diagnosis(prior: float, likelihood: float, still: str) -> str:
+    """Return the diagnosis; `still` is that of draws that are all the same."""
     if np.isnan(prior):
-        return FIXED
+        return still
     if prior < THRESHOLD:
         return NOTHING
     return CONFLICT if likelihood >= THRESHOLD else STRONG
@@ -256,7 +271,7 @@ def _overlap_lines(found: PriorOverlap) -> list[str]:
     high = list(found.table.index[found.table["overlap"] > WEAK_OVERLAP])
     says = "The data have changed every prior that has a density."
     if high:
-        says = f"The data say little about {listing(high, NAMED)}, whose posterior is largely the prior."
+        says = f"The data say little about {listing(high, NAMED)}, whose posterior has much of the prior in it."
     explained = (
         "overlap: the area under both densities, 1 where the data changed nothing; above "
         f"{WEAK_OVERLAP} the data have said little (Garrett & Zeger 2000)."

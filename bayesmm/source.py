@@ -142,3 +142,9 @@ STATES: Mapping[str, tuple[type, Mapping[str, Callable]]] = MappingProxyType(
         "Spline": (Spline, {"knots": _numbers, "degree": int, "intercept": bool, "natural": bool}),
     }
 )
+
+
+def check_model(model: object) -> None:
+    """Raise a TypeError for what is no Model, such as a fit."""
+    if not hasattr(model, "source"):
+        raise TypeError(f"expected a Model, as bmm.Model(formula, data) gives it, not {type(model).__name__}")

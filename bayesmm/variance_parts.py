@@ -94,6 +94,7 @@ def fixed_variance(design: Design, beta: Array) -> Array:
     """Return the variance of X beta over the rows, (draws,); offsets, which nobody estimated, have no part in it."""
     share = row_shares(design)
     centred = (design.X - share @ design.X) * np.sqrt(share)[:, None]
+    centred[:, np.ptp(design.X, axis=0) == 0] = 0.0  # the intercept, also where rounding leaves something of it
     R = np.linalg.qr(centred, mode="r")
     return np.square(beta @ R.T).sum(axis=1) * design.n / (design.n - 1)
 

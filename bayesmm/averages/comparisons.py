@@ -26,6 +26,7 @@ from bayesmm.averages.result import (
     labelled,
     quantity_words,
     shaped,
+    tail_note,
     title_of,
     undefined_note,
 )
@@ -140,7 +141,8 @@ def tests_record(
     else:
         values = np.exp(found.values) if ratio else found.values
         table, draws = drawn(values, aim.ci_prob, float(ratio)), shaped(fit, values)
-    said = [*notes, *effects_note(fit, aim), interval_note(fit, aim, words), *undefined_note(fit, found.defined)]
+    said = [*notes, *effects_note(fit, aim), interval_note(fit, aim, words), *undefined_note(fit, aim, found)]
+    said += tail_note(table)
     return Averages(labelled(keys, table), draws, title, tuple(said), float(ratio))
 
 

@@ -13,6 +13,7 @@ from bayesmm.averages.result import (
     labelled,
     quantity_words,
     shaped,
+    tail_note,
     title_of,
     undefined_note,
 )
@@ -116,7 +117,8 @@ def means_record(
         table = point_means(estimates(found, spread), spread, aim.ci_prob, link)
     else:
         table, draws = drawn(found.values, aim.ci_prob), shaped(fit, found.values)
-    said = [*notes, *effects_note(fit, aim), interval_note(fit, aim, words), *undefined_note(fit, found.defined)]
+    said = [*notes, *effects_note(fit, aim), interval_note(fit, aim, words), *undefined_note(fit, aim, found)]
+    said += tail_note(table)
     return Averages(labelled(labels[0], table, labels[1]), draws, title, tuple(said))
 
 

@@ -123,7 +123,23 @@ def interval_note(fit, aim: Aim, words: str = "") -> str:
     return f"{percent}, {fit.method}, {words or 'normal (z)'}{held}."
 
 
-def undefined_note(fit, defined: np.ndarray) -> list[str]:
+def undefined_note(fit, aim, found) -> list[str]:
+    """Return what is to say of quantities that are blank, or that the priors alone determine."""
+    return [*_no_mean_note(fit, aim, found), *_dependence_note(fit, found.defined)]
+
+
+def _no_mean_note(fit, aim, found) -> list[str]:
+    """Return what is to say where a linear predictor has no mean, with the inverse link."""
+    lost = int((np.isnan(found.values).any(axis=0) & found.defined).sum())
+    if not lost or fit.design.family.link != "inverse":
+        return []
+    who = "some new groups have" if aim.groups == "averaged" else "there is"
+    return [
+        f"Blank: in {count(lost, 'row')} {who} a linear predictor of 0 or less, where the inverse link has no mean."
+    ]
+
+
+def _dependence_note(fit, defined: np.ndarray) -> list[str]:
     """Return what is to say where columns of X depend on each other."""
     if defined.all():
         return []
@@ -131,6 +147,17 @@ def undefined_note(fit, defined: np.ndarray) -> list[str]:
     if isinstance(fit, PointFit):
         return [f"Blank: {which} not estimable, because columns of X that depend on each other would be needed apart."]
     return [f"The data do not determine {which}: columns of X depend on each other, and the priors tell them apart."]
+
+
+def tail_note(table: pd.DataFrame) -> list[str]:
+    """Return what is to say where a few draws make the mean, as of exp of a normal variable with a large variance."""
+    if "mean" not in table:
+        return []
+    outside = int(((table["mean"] < table["lower"]) | (table["mean"] > table["upper"])).sum())
+    if not outside:
+        return []
+    which = count(outside, "row")
+    return [f"The mean of {which} is outside its interval: a few very large draws make it; read the interval."]
 
 
 def shaped(fit, values: np.ndarray) -> np.ndarray:

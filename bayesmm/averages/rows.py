@@ -93,8 +93,10 @@ def check_variable(design: Design, known: Mapping[str, Predictor], name: object)
         )
     if name in column_names([design.formula.response]):
         raise ValueError(f"{name!r} is the response; the variables to ask for are {listing(known) or 'none'}")
+    if not known:
+        raise ValueError(f"{name!r} is no variable of the model, which has none besides its grouping factors")
     near = suggest(name, known) if isinstance(name, str) else ""
-    raise ValueError(f"{name!r} is no variable of the model; they are {listing(known) or 'none'}{near}")
+    raise ValueError(f"{name!r} is no variable of the model; they are {listing(known)}{near}")
 
 
 def checked_values(predictor: Predictor, given: object) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.data.messages import count
-from bayesmm.errors import DataError
+from bayesmm.errors import DataError, listing
 from bayesmm.layout import column, table, wrap
 from bayesmm.maximize import maximize
 from bayesmm.nuts import LARGEST_SEED, check_arguments
@@ -37,7 +37,7 @@ class Bootstrap:
     singular, unconverged : (len(draws),) bool
         Which refits have a covariance matrix at its boundary, and which did not converge.
     failed : int
-        Samples without a refit, as where the likelihood of a simulated response has no maximum.
+        Samples without a refit: the likelihood of the simulated response has no maximum, or new groups have no mean.
     asked : int
         Samples that were asked for; fewer are there after Ctrl-C.
     seed : int
@@ -143,7 +143,11 @@ def refitter(point: PointFit, seed: int) -> Callable[[int], PointFit | None]:
     respond = simulator(point)
 
     def task(i: int) -> PointFit | None:
-        return refitted(replace(point.design, y=respond(stream(seed, i))), point.method, point.priors, point.nagq)
+        try:
+            y = respond(stream(seed, i))
+        except DataError:  # with the inverse link new groups may have no mean
+            return None
+        return refitted(replace(point.design, y=y), point.method, point.priors, point.nagq)
 
     return task
 
@@ -192,8 +196,15 @@ def _remarks(found: Bootstrap) -> list[str]:
     unsure = int(found.unconverged.sum())
     said.append(f"{unsure:,} did not converge and are among them." if unsure else "All converged.")
     if found.failed:
-        said.append(f"{count(found.failed, 'simulated response')} could not be fitted and are left out.")
-    undefined = int(found.draws.isna().to_numpy().any(axis=1).sum())
+        verb = "is" if found.failed == 1 else "are"
+        said.append(f"{count(found.failed, 'sample')} could not be simulated or fitted and {verb} left out.")
+    design = found.point.design
+    names = [f"beta[{design.coefficients[j]}]" for j in design.aliased]
+    if names:
+        said.append(
+            f"{listing(names)} can not be estimated: {'its row is' if len(names) == 1 else 'their rows are'} blank."
+        )
+    undefined = int(found.draws.drop(columns=names).isna().to_numpy().any(axis=1).sum())
     if undefined:
         said.append(f"In {count(undefined, 'refit')} a parameter has no estimate; its row is of the others.")
     if number < FEW:

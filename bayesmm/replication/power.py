@@ -18,6 +18,7 @@ from bayesmm.replication.groups import outer_factor, resized
 from bayesmm.replication.repeat import counter, repeated
 from bayesmm.replication.simulate import drawn, stream
 from bayesmm.replication.truth import truth_of
+from bayesmm.source import check_model
 from bayesmm.tables import CI_PROB
 
 COLUMNS = ("groups", "power", "lower", "upper", "simulations", "failed")
@@ -122,13 +123,17 @@ def power(
 
     Raises
     ------
+    TypeError
+        For what is no Model.
     ValueError
         An argument is out of range, or names no coefficient, parameter or factor of the model.
     DataError
         The model has no grouping factor, or the coefficient can not be estimated with so many levels.
     """
+    check_model(model)
     numbers = _check(groups, simulations, level, seed, cores)
     coefficient = tested(model.design, test)
+    _check_determined(model.design, coefficient)
     truth = truth_of(model.design, parameters)
     block = outer_factor(model.design, by)
     seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
@@ -185,6 +190,14 @@ def tested(design: Design, test: str | None) -> int:
     )
 
 
+def _check_determined(design: Design, coefficient: int) -> None:
+    if coefficient in design.aliased:
+        raise DataError(
+            f"beta[{design.coefficients[coefficient]}] can not be told apart from other coefficients in the data of "
+            "the model, with whatever number of groups; test another one, or leave out what it depends on"
+        )
+
+
 def _checked(design: Design, k: int, coefficient: int) -> Design:
     if coefficient in design.aliased:
         raise DataError(
@@ -225,9 +238,9 @@ def _row(k: int, results: Sequence[bool | None]) -> tuple[float, ...]:
 
 def render(found: Power) -> str:
     """Return what ``print(power)`` shows."""
-    size = "drawn from the posterior" if np.isnan(found.value) else f"{found.value:.4g}"
+    size = ", drawn from the posterior," if np.isnan(found.value) else f" = {found.value:.4g}"
     lines = [
-        f"Power by simulation: how often {found.test} = {size} is found to differ from 0",
+        f"Power by simulation: how often {found.test}{size} is found to differ from 0",
         f"Test: {found.method}, two-sided, level {found.level:g}; seed {found.seed}",
         "Intervals: 95 % Wilson (lower, upper), the Monte Carlo error of the simulation",
         "",

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import xarray as xr
 
-from bayesmm.errors import listing
+from bayesmm.errors import DataError, listing
 from bayesmm.nuts import check_arguments
 from bayesmm.predict import check_choice, check_draws, checked_seed, predict, rows_of
 from bayesmm.replicates import thinned
@@ -44,6 +44,8 @@ def posterior_predictive(
     ValueError
         For an argument out of range, draws that would not fit in memory, or ``groups="conditional"`` where the random
         effects were not kept.
+    DataError
+        New groups have no mean: with the inverse link a linear predictor is not above 0.
     """
     check_choice("groups", groups, GROUPS)
     check_arguments(draws=1 if draws is None else draws, seed=seed)
@@ -76,7 +78,13 @@ def _of_known_groups(fit, seed: int) -> np.ndarray:
 def _of_new_groups(fit, seed: int) -> np.ndarray:
     check_draws(fit, rows_of(fit.design, None, ()))
     truth, number = posterior_truths(fit), int(np.prod(tree_sizes(fit.tree)))
-    return np.stack([drawn(fit.design, truth(s), stream(seed, s)) for s in range(number)])
+    try:
+        return np.stack([drawn(fit.design, truth(s), stream(seed, s)) for s in range(number)])
+    except DataError as error:  # what it says is for parameters that a person chose
+        raise DataError(
+            f"some of the new groups have a linear predictor of 0 or less, where the {fit.design.family.link} link has "
+            "no mean, so that the model can not give such data; use groups='conditional'"
+        ) from error
 
 
 def _typed(fit, values: np.ndarray) -> np.ndarray:
