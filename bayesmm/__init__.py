@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from bayesmm.averages.comparisons import comparisons, slopes
     from bayesmm.averages.means import emmeans
     from bayesmm.averages.predictions import predictions
-    from bayesmm.bayes_factors import bayes_factors
     from bayesmm.checks import Check
     from bayesmm.compare import Comparison
     from bayesmm.datasets import datasets, load_dataset
     from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
+    from bayesmm.evaluation.bayes_factors import bayes_factors
+    from bayesmm.evaluation.loo_compare import compare_models
     from bayesmm.fit import Fit
     from bayesmm.inference.anova import anova
     from bayesmm.inference.lrt import lrt
     from bayesmm.loading import load
-    from bayesmm.loo_compare import compare_models
     from bayesmm.model import Model, fit
     from bayesmm.pointfit import PointFit
-    from bayesmm.prior_check import prior_check
+    from bayesmm.prior_work.prior_check import prior_check
     from bayesmm.priors import Prior
     from bayesmm.replication.power import power
     from bayesmm.report.write import report
@@ -81,8 +81,8 @@ _HOME = {
     "Prior": "bayesmm.priors",
     "PriorError": "bayesmm.errors",
     "anova": "bayesmm.inference.anova",
-    "bayes_factors": "bayesmm.bayes_factors",
-    "compare_models": "bayesmm.loo_compare",
+    "bayes_factors": "bayesmm.evaluation.bayes_factors",
+    "compare_models": "bayesmm.evaluation.loo_compare",
     "comparisons": "bayesmm.averages.comparisons",
     "datasets": "bayesmm.datasets",
     "emmeans": "bayesmm.averages.means",
@@ -92,7 +92,7 @@ _HOME = {
     "lrt": "bayesmm.inference.lrt",
     "power": "bayesmm.replication.power",
     "predictions": "bayesmm.averages.predictions",
-    "prior_check": "bayesmm.prior_check",
+    "prior_check": "bayesmm.prior_work.prior_check",
     "report": "bayesmm.report.write",
     "slopes": "bayesmm.averages.comparisons",
 }

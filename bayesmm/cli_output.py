@@ -68,7 +68,7 @@ def prepare_file(file: str | None, overwrite: bool) -> Path | None:
     """
     if file is None:
         return None
-    from bayesmm.storage import check_target
+    from bayesmm.storage.files import check_target
 
     try:
         return check_target(file, overwrite)

@@ -10,7 +10,7 @@ from bayesmm.formula import parse
 from bayesmm.guards import guard_messages
 from bayesmm.priors import Priors, resolve_priors
 from bayesmm.source import Source, source
-from bayesmm.stored_model import beside
+from bayesmm.storage.stored_model import beside
 
 
 def guarded(design: Design, priors: Priors) -> Design:

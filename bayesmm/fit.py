@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import xarray as xr
 
-from bayesmm import checks, compare, explained, loo, loo_table, predict, sensitivity, storage, summary, tables
+from bayesmm import checks, compare, summary, tables
 from bayesmm.design import Design
+from bayesmm.evaluation import loo, loo_table
+from bayesmm.prediction import predict
+from bayesmm.prior_work import sensitivity
+from bayesmm.storage import files as storage
+from bayesmm.variance import explained
 
 if TYPE_CHECKING:
-    from bayesmm.evidence import Evidence
+    from bayesmm.evaluation.evidence import Evidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +74,7 @@ class Fit:
         seed: int | None = None,
         trials: object = None,
     ) -> predict.Predictions:
-        """Return predictions for the rows of a table from every posterior draw; see `bayesmm.predict.predict`."""
+        """Return predictions for the rows of a table from every draw; see `bayesmm.prediction.predict.predict`."""
         return predict.predict(self, data, kind, groups, new_levels, seed, trials)
 
     def posterior_predictive(
@@ -92,7 +97,7 @@ class Fit:
         return compare.compare(self, point, bridge)
 
     def loo(self, by: str | None = None, *, integrated: bool = False, refit: bool | None = None) -> loo.Loo:
-        """Return the PSIS-LOO of the rows, or of the levels of the factor `by`; see `bayesmm.loo.loo`."""
+        """Return the PSIS-LOO of the rows, or of the levels of the factor `by`; see `bayesmm.evaluation.loo.loo`."""
         return loo.loo(self, by, integrated=integrated, refit=refit)
 
     def loo_table(self, *, refit: bool | None = None) -> loo_table.LooTable:
@@ -100,24 +105,24 @@ class Fit:
         return loo_table.loo_table(self, refit=refit)
 
     def icc(self) -> explained.VarianceShares:
-        """Return each grouping factor's intraclass correlation, as draws and table; see `bayesmm.explained.icc`."""
+        """Return each factor's intraclass correlation, as draws and table; see `bayesmm.variance.explained.icc`."""
         return explained.icc(self)
 
     def r2(self) -> explained.VarianceShares:
-        """Return Nakagawa's and the Bayesian R^2, as draws and table; see `bayesmm.explained.r2`."""
+        """Return Nakagawa's and the Bayesian R^2, as draws and table; see `bayesmm.variance.explained.r2`."""
         return explained.r2(self)
 
     def prior_overlap(self) -> sensitivity.PriorOverlap:
-        """Return how much of each prior is left in its posterior; see `bayesmm.sensitivity.prior_overlap`."""
+        """Return how much of a prior is left in its posterior; see `bayesmm.prior_work.sensitivity.prior_overlap`."""
         return sensitivity.prior_overlap(self)
 
     def sensitivity(self, quantities: Mapping[str, object] | None = None) -> sensitivity.Sensitivity:
-        """Return how much each quantity depends on priors and likelihood; see `bayesmm.sensitivity.sensitivity`."""
+        """Return how much each quantity depends on the priors; see `bayesmm.prior_work.sensitivity.sensitivity`."""
         return sensitivity.sensitivity(self, quantities)
 
     def evidence(self, seed: int | None = None) -> "Evidence":
-        """Return the log evidence log p(y) by bridge sampling, with its error; see `bayesmm.evidence.evidence`."""
-        from bayesmm.evidence import evidence
+        """Return log p(y) by bridge sampling, with its error; see `bayesmm.evaluation.evidence.evidence`."""
+        from bayesmm.evaluation.evidence import evidence
 
         return evidence(self, seed)
 

@@ -13,8 +13,8 @@ from bayesmm.formula import parse
 from bayesmm.model import Model
 from bayesmm.posterior import recovered
 from bayesmm.source import from_text
-from bayesmm.storage import Stored, read_fit
-from bayesmm.stored_model import disagreement, model_arguments, restored
+from bayesmm.storage.files import Stored, read_fit
+from bayesmm.storage.stored_model import disagreement, model_arguments, restored
 
 
 def load(
@@ -52,7 +52,7 @@ def load(
     if not Path(path).is_dir():
         stored = read_fit(path)
         return Fit(_model(stored, transforms, priors), stored.tree)
-    from bayesmm.store_reading import read_store
+    from bayesmm.storage.store_reading import read_store
 
     stored = read_store(path)
     model, run = _model(stored, transforms, priors), stored.record["run"]

@@ -25,7 +25,7 @@ from bayesmm.errors import listing, suggest
 from bayesmm.families import LINKS
 from bayesmm.marginal.pointwise import integrated, log_densities, sorted_rows
 from bayesmm.marginal.quadrature import MAX_COEFFICIENTS, SAMPLING_NODES
-from bayesmm.predict import CHUNK, check_draws, factor_draws, linear, rows_of
+from bayesmm.prediction.predict import CHUNK, check_draws, factor_draws, linear, rows_of
 from bayesmm.tables import tree_sizes, variable
 
 Array = np.ndarray

@@ -15,11 +15,11 @@ from bayesmm.families import Family, get_family
 from bayesmm.fit import Fit
 from bayesmm.formula import parse
 from bayesmm.maximize import maximize
-from bayesmm.nuts import check_arguments
 from bayesmm.pointfit import PointFit
 from bayesmm.posterior import sample
 from bayesmm.priors import Priors, resolve_priors
 from bayesmm.reduction import Integrated, integrate
+from bayesmm.sampling.nuts import check_arguments
 from bayesmm.source import Source, source
 
 EFFECTS = ("auto", "marginal", "explicit")
@@ -326,7 +326,7 @@ class Model:
             Groups ``prior`` and ``prior_predictive``.
         """
         check_arguments(draws=draws, seed=seed)  # before PyMC is imported and its graph built
-        from bayesmm.sampling import prior_predictive
+        from bayesmm.sampling.graph import prior_predictive
 
         return prior_predictive(self.graph("explicit", centred=False), draws, seed)
 

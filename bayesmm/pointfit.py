@@ -228,19 +228,19 @@ class PointFit:
         se: bool = False,
     ) -> pd.DataFrame:
         """Return predictions for the rows of a table: estimate, and with `se` also se and sd; see `predict_point`."""
-        from bayesmm.predict_point import predict_point
+        from bayesmm.prediction.predict_point import predict_point
 
         return predict_point(self, data, kind, groups, new_levels, se)
 
     def icc(self):
-        """Return the intraclass correlation of each grouping factor at the estimates: see `bayesmm.explained.icc`."""
-        from bayesmm.explained import icc
+        """Return the intraclass correlation of each factor at the estimates: see `bayesmm.variance.explained.icc`."""
+        from bayesmm.variance.explained import icc
 
         return icc(self)
 
     def r2(self):
-        """Return Nakagawa's marginal and conditional R^2 at the estimates: see `bayesmm.explained.r2`."""
-        from bayesmm.explained import r2
+        """Return Nakagawa's marginal and conditional R^2 at the estimates: see `bayesmm.variance.explained.r2`."""
+        from bayesmm.variance.explained import r2
 
         return r2(self)
 

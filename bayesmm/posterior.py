@@ -13,8 +13,8 @@ import xarray as xr
 from bayesmm.errors import BayesmmWarning, FitFileError, listing
 from bayesmm.fit import Fit
 from bayesmm.runs import Stream
-from bayesmm.storage import changes, plain, reusable
-from bayesmm.stored_model import functions_among
+from bayesmm.storage.files import changes, plain, reusable
+from bayesmm.storage.stored_model import functions_among
 
 STREAMED = ("auto", "nutpie")  # samplers whose draws can go into a store
 
@@ -44,8 +44,8 @@ def sample(
             return fit
     if file is not None:
         return _kept(model, file, asked, progress=progress, cores=cores)
-    from bayesmm.nuts import check_arguments
-    from bayesmm.recovery import check_memory, recorded
+    from bayesmm.sampling.nuts import check_arguments
+    from bayesmm.sampling.recovery import check_memory, recorded
 
     settings = _settings(asked, cores)
     keep_effects, began = asked["keep_effects"], time.perf_counter()
@@ -74,7 +74,7 @@ def recovered(tree: xr.DataTree, model, effects: str, *, keep_effects: bool) -> 
     keep_effects : bool
         False: without the random effects.
     """
-    from bayesmm.recovery import completed, without_effects
+    from bayesmm.sampling.recovery import completed, without_effects
 
     if effects == "marginal":
         seed = json.loads(tree.attrs["bayesmm"])["seed"]
@@ -89,7 +89,7 @@ def _settings(asked: Mapping[str, object], cores: int | None) -> dict[str, objec
 
 
 def _independent(model, asked: Mapping[str, object], began: float):
-    from bayesmm.importance import sample_independent
+    from bayesmm.sampling.importance import sample_independent
 
     own = {name: asked[name] for name in ("draws", "chains", "seed", "effects", "keep_effects")}
     return sample_independent(model.design, model.priors, model._point, **own, began=began)
@@ -106,14 +106,14 @@ def _sampled(
     stream: Stream | None = None,
 ) -> xr.DataTree:
     """Return the draws of one of the graphs, from compiled code without PyMC where that is possible."""
-    from bayesmm.direct import applies, sample_marginal
-    from bayesmm.nuts import chosen_settings
+    from bayesmm.sampling.direct import applies, sample_marginal
+    from bayesmm.sampling.nuts import chosen_settings
 
     if applies(model.design, model.priors, effects, settings["sampler"]):
         chosen, said = chosen_settings(**settings)
         own = dict(said=said, progress=progress, began=began, stream=stream)
         return sample_marginal(model.design, model.priors, model._reduced, chosen, **own)
-    from bayesmm.sampling import sample_graph
+    from bayesmm.sampling.graph import sample_graph
 
     # a model of other data than its first takes, and leaves, the compiled code of its kind
     kept = model.kept if effects == "explicit" and model.design.encoders.means is not None else None
@@ -124,8 +124,8 @@ def _sampled(
 def _stream(model, path: Path, asked: Mapping[str, object], effects: str) -> Stream:
     """Return what keeps the draws in a new store."""
     from bayesmm.memory import refuse
-    from bayesmm.recovery import without_effects
-    from bayesmm.store import create
+    from bayesmm.sampling.recovery import without_effects
+    from bayesmm.storage.store import create
     from bayesmm.streaming import streamed
 
     def made(template: xr.DataTree, about: Mapping[str, object]):
@@ -145,8 +145,8 @@ def _in_store(model, path: str | Path, asked: Mapping[str, object], *, file: obj
     FitFileError
         There is something else.
     """
-    from bayesmm.store import check_absent
-    from bayesmm.store_reading import is_store, read_store
+    from bayesmm.storage.store import check_absent
+    from bayesmm.storage.store_reading import is_store, read_store
 
     if file is not None:
         raise ValueError("file= and store= are two ways to keep a fit; give one of them")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from bayesmm.predict import predict
+from bayesmm.prediction.predict import predict
 from bayesmm.tables import tree_sizes
 
 DRAWS = 400  # an interval's end then rests on 10 draws, a p-value has a Monte Carlo error of 0.025 at most

@@ -8,13 +8,13 @@ from contextlib import suppress
 import xarray as xr
 
 from bayesmm.errors import BayesmmWarning, FitFileError
-from bayesmm.nuts import load_nutpie, wait
 from bayesmm.progress import Progress
 from bayesmm.runs import Feed
-from bayesmm.spool import Spool, discard, discard_tuning, late, spool, waiting
-from bayesmm.storage import first_line
-from bayesmm.store import GROUPS, Store, append, close, remove, write_stale
-from bayesmm.store_reading import read_store
+from bayesmm.sampling.nuts import load_nutpie, wait
+from bayesmm.sampling.spool import Spool, discard, discard_tuning, late, spool, waiting
+from bayesmm.storage.files import first_line
+from bayesmm.storage.store import GROUPS, Store, append, close, remove, write_stale
+from bayesmm.storage.store_reading import read_store
 
 
 def streamed(feed: Feed, bar: Progress, create: Callable[..., Store]) -> xr.DataTree:

@@ -238,7 +238,13 @@ def _gradient(effects: str) -> Callable[[Case, pd.DataFrame, Settings], object]:
     return fit
 
 
-_BAYESMM = ("bayesmm.model", "bayesmm.sampling", "bayesmm.recovery", "bayesmm.graph.marginal", "bayesmm.graph.explicit")
+_BAYESMM = (
+    "bayesmm.model",
+    "bayesmm.sampling.graph",
+    "bayesmm.sampling.recovery",
+    "bayesmm.graph.marginal",
+    "bayesmm.graph.explicit",
+)
 _POINT = ("bayesmm.model", "bayesmm.maximize", "bayesmm.reduction")
 _BAMBI = ("bambi", "nutpie")
 _STATSMODELS = ("statsmodels.formula.api",)

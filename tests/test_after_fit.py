@@ -7,7 +7,7 @@ import pytest
 import bayesmm as bmm
 from bayesmm.averages.result import tail_note
 from bayesmm.errors import DataError
-from bayesmm.explained import _frame
+from bayesmm.variance.explained import _frame
 
 RNG = np.random.default_rng(1)
 ROWS, LEVELS = 80, 10

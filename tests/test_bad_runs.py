@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm import recovery, sampling
+from bayesmm.sampling import graph as sampling
+from bayesmm.sampling import recovery
 
 
 @pytest.fixture(scope="module")

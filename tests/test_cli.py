@@ -12,7 +12,7 @@ from bayesmm.checks import Check
 from bayesmm.cli import main
 from bayesmm.cli_input import read_data, read_priors
 from bayesmm.cli_output import prepare
-from bayesmm.nuts import SAMPLERS
+from bayesmm.sampling.nuts import SAMPLERS
 
 ROOT = Path(__file__).parents[1]
 FORMULA = "Reaction ~ Days + (Days | Subject)"

@@ -18,8 +18,6 @@ from test_marginal_graph import CASES, built, compiled, interval_jacobian, kind,
 from test_marginal_graph import frame as _frame
 
 import bayesmm as bmm
-from bayesmm import recovery
-from bayesmm.direct import applies, check_start, marginal, starts
 from bayesmm.graph.interpreted import without_compiler
 from bayesmm.marginal.compiled import keyed, pack, source_version
 from bayesmm.marginal.coordinates import INTERVAL, LOG, factors, partial_correlations, values
@@ -31,7 +29,9 @@ from bayesmm.marginal.prior_codes import log_prior as log_prior_
 from bayesmm.marginal.prior_codes import prior_row
 from bayesmm.priors import Prior
 from bayesmm.reduction import integrate, loose_names
-from bayesmm.sampling import sample_graph
+from bayesmm.sampling import recovery
+from bayesmm.sampling.direct import applies, check_start, marginal, starts
+from bayesmm.sampling.graph import sample_graph
 
 frame = _frame  # the fixture
 ROOT = Path(__file__).parents[1]
@@ -286,7 +286,7 @@ def test_a_prior_that_is_a_function_goes_by_the_graph(model):
 
 def test_nothing_to_sample_and_a_wrong_argument_are_sentences(model):
     fixed = bmm.Model("Reaction ~ Days", bmm.load_dataset("sleepstudy"), priors={"sigma": 30.0})
-    with pytest.raises(ValueError, match="what they do not fix is integrated out; effects=.explicit."):
+    with pytest.raises(ValueError, match=r"what they do not fix is integrated out; effects=.explicit."):
         fixed.sample(**SHORT)
     with pytest.raises(ValueError, match="keep_effects should be True or False, not 'no'"):
         model.sample(**SHORT, keep_effects="no")
@@ -327,7 +327,7 @@ def test_ctrl_c_during_the_recovery_keeps_the_draws(model, monkeypatch):
 
 
 def test_ctrl_c_while_drawing_keeps_the_draws_and_while_tuning_is_let_through(model, monkeypatch):
-    import bayesmm.nuts as nuts
+    import bayesmm.sampling.nuts as nuts
 
     def press(when):
         pressed = []

@@ -10,10 +10,10 @@ from scipy.special import logsumexp
 from test_predict import invented
 
 import bayesmm as bmm
-from bayesmm.bayes_factors import widened
 from bayesmm.errors import DataError, PriorError
-from bayesmm.evidence import solved
-from bayesmm.integral import coordinates_of, integral, marginal_of
+from bayesmm.evaluation.bayes_factors import widened
+from bayesmm.evaluation.evidence import solved
+from bayesmm.evaluation.integral import coordinates_of, integral, marginal_of
 
 NORMAL, HALF = "Normal", "HalfStudentT"
 

@@ -9,7 +9,6 @@ from arviz_stats import ess, mcse
 from references import frame
 
 import bayesmm as bmm
-from bayesmm.direct import generalised
 from bayesmm.graph.interpreted import PYTHON, without_compiler
 from bayesmm.graph.marginal_glmm import build_marginal_glmm
 from bayesmm.graph.size import kept_variables
@@ -17,6 +16,7 @@ from bayesmm.graph.tree import data_groups
 from bayesmm.marginal.posterior import log_posterior
 from bayesmm.marginal.quadrature import prepare
 from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
+from bayesmm.sampling.direct import generalised
 from bayesmm.tables import posterior_residuals
 
 ESOPH = "ncases ~ ncontrols + (1 + ncontrols | agegp)"

@@ -10,21 +10,21 @@ from references import frame
 from scipy import stats
 
 import bayesmm as bmm
-from bayesmm import importance
 from bayesmm.checks import verdict
 from bayesmm.checks.sampling import PARETO_LIMIT
 from bayesmm.graph.interpreted import PYTHON, without_compiler
-from bayesmm.importance import effective_number, pareto_smoothed, resampled
 from bayesmm.marginal.batch import log_likelihoods
 from bayesmm.marginal.crossproducts import Factor, cross_products
 from bayesmm.marginal.gaussian import FixedPrior, evaluate, log_likelihood
 from bayesmm.mode import build_posterior
-from bayesmm.nuts import check_arguments
-from bayesmm.proposal import FREEDOM, Mixture, adapted, component_densities, draw
-from bayesmm.recovery import recorded
 from bayesmm.reduction import loose_names
-from bayesmm.sampling import sample_graph
-from bayesmm.unconstrained import log_density, log_jacobian, mode, natural, target
+from bayesmm.sampling import importance
+from bayesmm.sampling.graph import sample_graph
+from bayesmm.sampling.importance import effective_number, pareto_smoothed, resampled
+from bayesmm.sampling.nuts import check_arguments
+from bayesmm.sampling.proposal import FREEDOM, Mixture, adapted, component_densities, draw
+from bayesmm.sampling.recovery import recorded
+from bayesmm.sampling.unconstrained import log_density, log_jacobian, mode, natural, target
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 IMMUNE = "IgG ~ Sex*Time + (1+Time|FamID) + (1+Time|Sex:IndID)"

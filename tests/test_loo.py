@@ -14,7 +14,7 @@ from bayesmm.errors import DataError
 from bayesmm.families import LINKS
 from bayesmm.fit import Fit
 from bayesmm.loglik import by_level, by_row, conditional, split_by, split_of_rows
-from bayesmm.predict import factor_draws
+from bayesmm.prediction.predict import factor_draws
 from bayesmm.reproduce.run import predictive_difference
 
 # The values are sums of some tens of logarithms; the formulas share no step with the code, and agree to rounding.
@@ -231,7 +231,7 @@ def test_a_fit_without_its_effects_can_leave_out_levels_but_not_rows():
 
 
 def test_a_likelihood_that_does_not_fit_in_memory_is_refused(monkeypatch):
-    monkeypatch.setattr("bayesmm.loo.free_memory", lambda: 1e4)
+    monkeypatch.setattr("bayesmm.evaluation.loo.free_memory", lambda: 1e4)
     with pytest.raises(ValueError, match="60 points need"):
         fit_of("y ~ x + (x | g)").loo()
 

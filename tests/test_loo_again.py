@@ -10,10 +10,10 @@ from test_loo import RESPONSES, covariance, fit_of, frame
 from test_predict import invented
 
 import bayesmm as bmm
+from bayesmm.evaluation.integral import coordinates_of, marginal_of, without
+from bayesmm.evaluation.loo_again import again
 from bayesmm.fit import Fit
-from bayesmm.integral import coordinates_of, marginal_of, without
 from bayesmm.loglik import by_level, by_row, split_by, split_of_rows
-from bayesmm.loo_again import again
 from bayesmm.marginal.coordinates import factors, values
 from bayesmm.priors import coefficient_prior
 from bayesmm.reduction import prior_basis
@@ -31,7 +31,7 @@ def sleep():
 @pytest.fixture
 def few_draws(monkeypatch):
     """Let the 80 draws of an invented fit be enough."""
-    monkeypatch.setattr("bayesmm.integral.LEAST_DRAWS", 10)
+    monkeypatch.setattr("bayesmm.evaluation.integral.LEAST_DRAWS", 10)
 
 
 def dense(fit, s, rows):
@@ -123,7 +123,7 @@ def test_the_print_says_how_each_high_point_was_computed(sleep):
 
 
 def test_long_work_is_not_begun_unasked(sleep, monkeypatch):
-    monkeypatch.setattr("bayesmm.loo_again.WORK", 1.0)
+    monkeypatch.setattr("bayesmm.evaluation.loo_again.WORK", 1.0)
     assert set(sleep["slopes"].loo().table["method"]) == {"importance"}
     assert "independent draws" in set(sleep["slopes"].loo(refit=True).table["method"])
 

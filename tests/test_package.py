@@ -70,7 +70,7 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = bayesmm.Modle
 
 
-@pytest.mark.parametrize("name", ["fit", "datasets", "predictions"])
+@pytest.mark.parametrize("name", ["fit", "datasets"])
 def test_the_import_of_a_module_leaves_the_function_of_its_name(name):
     module = f"bayesmm.{name}"
     out = run_python(f"import bayesmm, {module}, sys; print(callable(bayesmm.{name}), '{module}' in sys.modules)")

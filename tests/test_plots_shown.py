@@ -16,7 +16,7 @@ from bayesmm.density import density
 from bayesmm.drawing import ACCENT, GREY, INK, LIGHT
 from bayesmm.plots.comparison import REACH
 from bayesmm.plots.sampling import BAND, ENERGY_BINS, RANK_BINS
-from bayesmm.predict import predict
+from bayesmm.prediction.predict import predict
 from bayesmm.replicates import replicates, thinned
 
 SPACE = 0.01  # of the widest of the things compared: grids of 200 points stand for curves

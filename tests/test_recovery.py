@@ -6,8 +6,8 @@ import pytest
 import xarray as xr
 
 import bayesmm as bmm
-from bayesmm.recovery import data_groups, with_effects
 from bayesmm.reduction import integrate, loose_names
+from bayesmm.sampling.recovery import data_groups, with_effects
 
 CHAINS, DRAWS = 2, 50
 FORMULAS = {

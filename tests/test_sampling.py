@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 from pytensor.raise_op import Assert
 
-import bayesmm.sampling as sampling
+import bayesmm.sampling.graph as sampling
 from bayesmm import memory
 from bayesmm.design import make_design
 from bayesmm.errors import BayesmmWarning, PriorError
@@ -23,11 +23,11 @@ from bayesmm.formula import parse
 from bayesmm.graph import native, size
 from bayesmm.graph.explicit import build_explicit
 from bayesmm.graph.interpreted import without_compiler
-from bayesmm.nuts import load_nutpie
 from bayesmm.priors import Prior, resolve_priors
 from bayesmm.progress import progress_bar
 from bayesmm.runs import STATS, equal_lengths
-from bayesmm.sampling import check_arguments, check_start, prior_predictive, sample_graph
+from bayesmm.sampling.graph import check_arguments, check_start, prior_predictive, sample_graph
+from bayesmm.sampling.nuts import load_nutpie
 
 COMPILED = functools.cache(
     sampling._compiled

@@ -21,8 +21,8 @@ from bayesmm.cli import main
 from bayesmm.errors import BayesmmWarning
 from bayesmm.fit import Fit
 from bayesmm.io import write_bytes
-from bayesmm.recovery import data_groups
-from bayesmm.storage import (
+from bayesmm.sampling.recovery import data_groups
+from bayesmm.storage.files import (
     FORMAT,
     SEAL_LENGTH,
     changes,
@@ -359,7 +359,7 @@ def test_a_truncated_file_is_incomplete(saved):
 
 
 def test_a_file_that_does_not_fit_in_memory(saved, monkeypatch):
-    monkeypatch.setattr("bayesmm.storage.free_memory", lambda: 1.9 * saved.stat().st_size)
+    monkeypatch.setattr("bayesmm.storage.files.free_memory", lambda: 1.9 * saved.stat().st_size)
     refused(saved, "has .* GB, more than half of the .* GB of free memory, which reading it needs")
 
 
@@ -707,7 +707,7 @@ def test_a_disk_that_is_full_after_sampling_costs_no_draws(sampled, tmp_path, mo
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bayesmm.storage.write_bytes", full)
+    monkeypatch.setattr("bayesmm.storage.files.write_bytes", full)
     with pytest.warns(BayesmmWarning, match="No space left on device; the fit is not in a file: call its save"):
         fit = run(tmp_path / "fit.nc")
     assert fit.tree["posterior"].sizes["draw"] == 40
@@ -727,7 +727,7 @@ def test_a_full_disk_costs_no_result(sampled, tmp_path, capsys, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bayesmm.storage.write_bytes", full)
+    monkeypatch.setattr("bayesmm.storage.files.write_bytes", full)
     assert main(["fit", "sleepstudy", SLEEP, "--draws", "40", "--chains", "2", "--save", str(tmp_path / "fit.nc")]) == 2
     said = capsys.readouterr()
     assert "Linear mixed model: posterior" in said.out

@@ -11,8 +11,8 @@ import pytest
 from scipy.optimize import minimize
 
 import bayesmm as bmm
-from bayesmm.direct import generalised
 from bayesmm.marginal.coordinates import values
+from bayesmm.sampling.direct import generalised
 
 SETS, GROUPS, ROWS = 50, 15, 8
 BETA, SD = (0.4, 0.5), 0.6

@@ -19,12 +19,13 @@ from fake_fits import RECORD
 from test_save import fit_of, tree_of
 
 import bayesmm as bmm
-from bayesmm import store, store_reading, streaming
+from bayesmm import streaming
 from bayesmm.cli import main
 from bayesmm.errors import BayesmmWarning
-from bayesmm.spool import Part, discard, late, spool, waiting
-from bayesmm.storage import plain
-from bayesmm.store_reading import read_store
+from bayesmm.sampling.spool import Part, discard, late, spool, waiting
+from bayesmm.storage import store, store_reading
+from bayesmm.storage.files import plain
+from bayesmm.storage.store_reading import read_store
 
 ROOT = Path(__file__).parents[1]
 SLEEP = "Reaction ~ Days + (Days | Subject)"
@@ -279,7 +280,7 @@ def test_a_disk_that_is_full_before_the_first_draw_leaves_nothing(tmp_path, monk
 FULL = """
 import resource, signal, sys, warnings
 import bayesmm as bmm
-from bayesmm import store
+from bayesmm.storage import store
 fit = bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.load_dataset("sleepstudy"))
 write = store.write
 def limited(target, chain):  # no file may grow any more, once some draws are there
@@ -615,7 +616,7 @@ def test_a_full_disk_leaves_the_last_state_and_the_journal_whole(tmp_path, monke
 
 @pytest.mark.parametrize("known", [("bytes", "blosc"), ("another",)])
 def test_files_of_nutpie_are_read_by_hand_and_by_zarr_alike(tmp_path, monkeypatch, known):
-    monkeypatch.setattr("bayesmm.spool.KNOWN", known)
+    monkeypatch.setattr("bayesmm.sampling.spool.KNOWN", known)
     source, rng = nutpies(tmp_path), np.random.default_rng(0)
     expected = rng.normal(size=(2, 40, 3))
     first = waiting(source, 1, 0, over=False)

@@ -44,7 +44,7 @@ from bayesmm.averages.rows import (
 from bayesmm.averages.uncertainty import drawn, estimates, exponentiated, point_tests, spread_of
 from bayesmm.errors import listing
 from bayesmm.pointfit import PointFit
-from bayesmm.predict import check_choice
+from bayesmm.prediction.predict import check_choice
 from bayesmm.tables import CI_PROB
 
 COMPARE = ("difference", "ratio", "lnratio")

@@ -33,7 +33,7 @@ from bayesmm.data.variables import read_variable
 from bayesmm.design import Design
 from bayesmm.errors import listing
 from bayesmm.pointfit import PointFit
-from bayesmm.predict import check_choice
+from bayesmm.prediction.predict import check_choice
 from bayesmm.tables import CI_PROB
 
 WEIGHTS = ("equal", "proportional")

@@ -37,7 +37,7 @@ from bayesmm.design import Design
 from bayesmm.errors import listing
 from bayesmm.families import LINKS
 from bayesmm.pointfit import PointFit
-from bayesmm.predict import check_choice
+from bayesmm.prediction.predict import check_choice
 from bayesmm.tables import CI_PROB
 
 WEIGHTS = ("equal", "model")

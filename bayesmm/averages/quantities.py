@@ -15,7 +15,7 @@ from bayesmm.families import LINKS
 from bayesmm.fit import Fit
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.pointfit import PointFit
-from bayesmm.predict import (
+from bayesmm.prediction.predict import (
     GROUPS,
     Rows,
     averaged,
@@ -29,7 +29,7 @@ from bayesmm.predict import (
     rows_of,
     spreads,
 )
-from bayesmm.predict_point import linear_predictor, new_variance, not_estimable
+from bayesmm.prediction.predict_point import linear_predictor, new_variance, not_estimable
 from bayesmm.tables import check_probability, tree_sizes, variable
 
 KINDS = ("mean", "linear")
@@ -109,7 +109,7 @@ def evaluate(fit, aim: Aim, frame: pd.DataFrame, A: sparse.csr_array, quiet: boo
     Raises
     ------
     ValueError, DataError
-        As `bayesmm.predict.predict`.
+        As `bayesmm.prediction.predict.predict`.
     """
     design = fit.design
     rows = rows_of(design, frame, conditioned_on(design, aim.groups), quiet)

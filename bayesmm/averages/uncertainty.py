@@ -16,7 +16,7 @@ from bayesmm.inference.tails import t_tail
 from bayesmm.inference.terms import estimated
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.pointfit import PointFit
-from bayesmm.predict import check_choice
+from bayesmm.prediction.predict import check_choice
 
 DDF = ("satterthwaite", "kenward-roger", "none")
 ADJUSTMENTS = ("none", "tukey", "holm", "bonferroni")

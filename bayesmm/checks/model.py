@@ -14,7 +14,7 @@ from bayesmm.beliefs import Belief, belief, believed_draws
 from bayesmm.checks.check import Check
 from bayesmm.checks.sampling import FEW_LEVELS
 from bayesmm.density import density, support_of
-from bayesmm.predict import predict
+from bayesmm.prediction.predict import predict
 from bayesmm.replicates import FEWEST_DRAWS, MOST_NUMBERS, replicates, thinned
 from bayesmm.tables import (
     Parameter,

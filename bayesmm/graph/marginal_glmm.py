@@ -1,7 +1,7 @@
 """The marginal graph of a generalised model: a PyMC model with the random effects integrated out by quadrature.
 
 Its free variables are the coefficients, the standard deviations, the correlation factors and the family's auxiliary
-parameters. The random effects come back afterwards: `bayesmm.recovery_glmm`.
+parameters. The random effects come back afterwards: `bayesmm.sampling.recovery_glmm`.
 """
 
 from collections.abc import Mapping

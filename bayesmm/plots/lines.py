@@ -7,7 +7,7 @@ from bayesmm.drawing import ACCENT, INK, LIGHT, key, label_edges, panels, plain,
 from bayesmm.errors import listing
 from bayesmm.formula import column_nodes
 from bayesmm.plots.chosen import factor, largest, said, share_of
-from bayesmm.predict import predict
+from bayesmm.prediction.predict import predict
 from bayesmm.replicates import thinned
 
 SHOWN_LEVELS = 20  # panels of one figure

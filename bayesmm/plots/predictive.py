@@ -5,7 +5,7 @@ import numpy as np
 from bayesmm.density import density
 from bayesmm.drawing import ACCENT, GREY, INK, LIGHT, key, label_edges, marker, panels, plain, title
 from bayesmm.plots.chosen import factor, largest, said, share_of
-from bayesmm.predict import predict
+from bayesmm.prediction.predict import predict
 from bayesmm.replicates import replicates, thinned
 
 MEAN_BINS = 30  # of the histogram of prior predictive means

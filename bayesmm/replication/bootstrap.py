@@ -11,12 +11,12 @@ from bayesmm.data.messages import count
 from bayesmm.errors import DataError, listing
 from bayesmm.layout import column, table, wrap
 from bayesmm.maximize import maximize
-from bayesmm.nuts import LARGEST_SEED, check_arguments
 from bayesmm.pointfit import PointFit
 from bayesmm.points import estimate
 from bayesmm.replication.repeat import counter, repeated
 from bayesmm.replication.simulate import simulator, stream
 from bayesmm.replication.truth import scalars
+from bayesmm.sampling.nuts import LARGEST_SEED, check_arguments
 from bayesmm.tables import CI_PROB, check_probability
 
 COLUMNS = ("estimate", "bias", "se", "lower", "upper")

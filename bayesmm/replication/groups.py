@@ -8,7 +8,7 @@ from bayesmm.derived import with_data
 from bayesmm.design import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.formula import column_nodes
-from bayesmm.stored_model import beside
+from bayesmm.storage.stored_model import beside
 
 CHOICE = 1  # stream of the seed for the choice of levels
 

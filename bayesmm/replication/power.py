@@ -11,13 +11,13 @@ from bayesmm.design import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.inference.degrees import t_table
 from bayesmm.layout import table, wrap
-from bayesmm.nuts import LARGEST_SEED, check_arguments
 from bayesmm.pointfit import PointFit
 from bayesmm.replication.bootstrap import refitted
 from bayesmm.replication.groups import outer_factor, resized
 from bayesmm.replication.repeat import counter, repeated
 from bayesmm.replication.simulate import drawn, stream
 from bayesmm.replication.truth import truth_of
+from bayesmm.sampling.nuts import LARGEST_SEED, check_arguments
 from bayesmm.source import check_model
 from bayesmm.tables import CI_PROB
 

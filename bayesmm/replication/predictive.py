@@ -6,11 +6,11 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.errors import DataError, listing
-from bayesmm.nuts import check_arguments
-from bayesmm.predict import check_choice, check_draws, checked_seed, predict, rows_of
+from bayesmm.prediction.predict import check_choice, check_draws, checked_seed, predict, rows_of
 from bayesmm.replicates import thinned
 from bayesmm.replication.simulate import drawn, stream
 from bayesmm.replication.truth import posterior_truths
+from bayesmm.sampling.nuts import check_arguments
 from bayesmm.tables import kept_effects, tree_sizes
 
 GROUPS = ("conditional", "new")

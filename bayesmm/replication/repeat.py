@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from threadpoolctl import threadpool_limits
 
-from bayesmm.nuts import BLAS_THREADS, chosen_cores
+from bayesmm.sampling.nuts import BLAS_THREADS, chosen_cores
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from bayesmm.errors import DataError
 from bayesmm.families import LINKS, draw_response
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.memory import BUDGET, BYTES, free_memory, gigabytes
-from bayesmm.nuts import check_arguments
-from bayesmm.predict import check_choice
+from bayesmm.prediction.predict import check_choice
 from bayesmm.replication.truth import Truth, truth_of
+from bayesmm.sampling.nuts import check_arguments
 
 EFFECTS = ("new", "kept")
 COPIES = 3  # of the simulations: the columns, their array, and the table

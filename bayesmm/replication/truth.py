@@ -11,7 +11,7 @@ from bayesmm.errors import DataError, listing, suggest
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.pointfit import PointFit
 from bayesmm.points import estimate
-from bayesmm.predict import factor_draws
+from bayesmm.prediction.predict import factor_draws
 from bayesmm.tables import Parameter, block_parameters, coefficients, tree_sizes, variable, variance_parameters
 
 INTERCEPT = "Intercept"  # what beta[Intercept] may be called as well

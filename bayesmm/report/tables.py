@@ -8,7 +8,6 @@ import pandas as pd
 
 from bayesmm.checks import ESS_LIMIT, R_HAT_LIMIT, Check
 from bayesmm.comparison_text import POSTERIOR_DIGITS
-from bayesmm.explained import SHARE_DECIMALS
 from bayesmm.layout import column, count, number
 from bayesmm.pointfit import by_levels
 from bayesmm.priors import Priors
@@ -16,6 +15,7 @@ from bayesmm.priors.table import sentence
 from bayesmm.report.parts import MISSING, Table, filled, name
 from bayesmm.summary import ceiled, posterior_residuals
 from bayesmm.tables import coefficients, describe, draws_of, effect_draws, variance_parameters
+from bayesmm.variance.explained import SHARE_DECIMALS
 
 TABLE_LEVELS = 120  # levels of a factor whose effects have a table; of more, fit.ranef() has them
 PRIOR_ROWS = 200  # of the table of priors

@@ -8,7 +8,7 @@ from bayesmm.errors import DataError
 from bayesmm.io import write_bytes
 from bayesmm.report.content import gather
 from bayesmm.report.html import MARK, rendered
-from bayesmm.storage import check_target
+from bayesmm.storage.files import check_target
 
 if TYPE_CHECKING:
     from bayesmm.compare import Comparison

@@ -31,7 +31,7 @@ import zarr
 
 from bayesmm.errors import FitFileError
 from bayesmm.io import slug, write_bytes
-from bayesmm.storage import first_line, packed_model
+from bayesmm.storage.files import first_line, packed_model
 
 GROUPS = ("posterior", "sample_stats")
 RECORD, MODEL, JOURNAL, SPOOL = "record", "model.nc", "journal", "spool"

@@ -16,11 +16,11 @@ from scipy.special import logsumexp
 
 from bayesmm.checks import run_checks
 from bayesmm.loglik import Split, by_level, by_row, conditional, split_of_rows
-from bayesmm.stored_model import beside
+from bayesmm.storage.stored_model import beside
 from bayesmm.tables import sampling_record, tree_sizes
 
 if TYPE_CHECKING:
-    from bayesmm.direct import Marginal
+    from bayesmm.sampling.direct import Marginal
 
 DRAWN, REFIT = "independent draws", "refit"
 # Above this k the variance of the weights is infinite, and an estimate may be off by a few tenths where it passes for
@@ -78,7 +78,7 @@ def again(
     mapping of int to Again
         By the place of the point.
     """
-    from bayesmm.integral import is_small, marginal_of, refusal, work  # here: most fits never need them
+    from bayesmm.evaluation.integral import is_small, marginal_of, refusal, work  # here: most fits never need them
 
     high, noisy = (np.flatnonzero(~(k <= most)).tolist() for most in (limit, min(limit, NOISY)))
     if refit is False or not noisy:
@@ -103,7 +103,7 @@ def _others(fit, split: Split | None, by: str | None, i: int) -> np.ndarray:
 
 def _drawn(fit, model: "Marginal", kept: Mapping[int, np.ndarray]) -> dict[int, Again]:
     """Return the points by independent draws of the posteriors without them."""
-    from bayesmm.integral import coordinates_of, integral, without
+    from bayesmm.evaluation.integral import coordinates_of, integral, without
 
     x = coordinates_of(fit, model)
     whole, found = integral(model.posterior, x, np.random.default_rng(STREAM)), {}
@@ -147,7 +147,7 @@ def _without(fit, kept: np.ndarray):
 
 
 def _settings(fit, i: int) -> dict[str, object]:
-    from bayesmm.nuts import LARGEST_SEED
+    from bayesmm.sampling.nuts import LARGEST_SEED
 
     record = sampling_record(fit.tree)
     asked = {name: value for name, value in record.get("asked", {}).items() if name in SETTINGS}

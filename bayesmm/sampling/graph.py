@@ -27,7 +27,9 @@ from bayesmm.graph.start import check_start
 from bayesmm.graph.structure import contiguous, data_of, structure
 from bayesmm.graph.tree import data_groups, drawn, draws_tree, kept_tree
 from bayesmm.memory import refuse
-from bayesmm.nuts import (
+from bayesmm.progress import Progress, progress_bar
+from bayesmm.runs import NUTPIE, PYMC, Feed, Run, Stream, aliased, finished_run, no_stats
+from bayesmm.sampling.nuts import (
     BLAS_THREADS,
     NUTS,
     TARGET_ACCEPT,
@@ -39,8 +41,6 @@ from bayesmm.nuts import (
     start_nutpie,
     wait,
 )
-from bayesmm.progress import Progress, progress_bar
-from bayesmm.runs import NUTPIE, PYMC, Feed, Run, Stream, aliased, finished_run, no_stats
 
 __all__ = ["check_arguments", "check_start", "prior_predictive", "sample_graph"]
 

@@ -15,13 +15,13 @@ import numpy as np
 from scipy.special import logsumexp
 
 from bayesmm.data.messages import count
-from bayesmm.direct import Marginal
 from bayesmm.errors import PriorError
-from bayesmm.integral import Integral, coordinates_of, fitted, integral_of, marginal_of, refusal, weighted
+from bayesmm.evaluation.integral import Integral, coordinates_of, fitted, integral_of, marginal_of, refusal, weighted
 from bayesmm.layout import wrap
 from bayesmm.marginal.crossproducts import Floats
-from bayesmm.nuts import LARGEST_SEED
-from bayesmm.proposal import component_densities
+from bayesmm.sampling.direct import Marginal
+from bayesmm.sampling.nuts import LARGEST_SEED
+from bayesmm.sampling.proposal import component_densities
 from bayesmm.tables import tree_sizes
 
 IMPROPER = ("Flat", "HalfFlat")

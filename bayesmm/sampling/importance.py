@@ -24,13 +24,13 @@ from bayesmm.marginal.crossproducts import Floats, Ints
 from bayesmm.maximize import hessian
 from bayesmm.memory import BUDGET, BYTES, COPIES, free_memory
 from bayesmm.mode import build_posterior
-from bayesmm.nuts import BLAS_THREADS, LARGEST_SEED
 from bayesmm.pointfit import PointFit
 from bayesmm.priors import Priors
-from bayesmm.proposal import Mixture, adapted, around, component_densities, draw
-from bayesmm.recovery import recorded, with_effects
 from bayesmm.reduction import loose_names
-from bayesmm.unconstrained import Natural, Target, log_density, mode, natural, target
+from bayesmm.sampling.nuts import BLAS_THREADS, LARGEST_SEED
+from bayesmm.sampling.proposal import Mixture, adapted, around, component_densities, draw
+from bayesmm.sampling.recovery import recorded, with_effects
+from bayesmm.sampling.unconstrained import Natural, Target, log_density, mode, natural, target
 
 NAME = "importance"
 # Beyond about ten dimensions the efficiency of independent draws falls quickly and NUTS is the better tool: a factor

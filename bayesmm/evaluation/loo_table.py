@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bayesmm.evaluation.loo import SMOOTHED, Loo, loo, reliability
 from bayesmm.layout import table, wrap
-from bayesmm.loo import SMOOTHED, Loo, loo, reliability
 
 ROWS, GIVEN, INTEGRATED = "rows", "rows, effects drawn", "rows, effects integrated"
 WHEN = {
@@ -53,7 +53,7 @@ def loo_table(fit, *, refit: bool | None = None) -> LooTable:
     ----------
     fit : Fit
     refit : bool, optional
-        What becomes of points whose Pareto k is too high, see `bayesmm.loo.loo`.
+        What becomes of points whose Pareto k is too high, see `bayesmm.evaluation.loo.loo`.
 
     Returns
     -------

@@ -24,7 +24,7 @@ from bayesmm import __version__
 from bayesmm.errors import FitFileError, listing
 from bayesmm.io import write_bytes
 from bayesmm.memory import BUDGET, free_memory, gigabytes
-from bayesmm.stored_model import MODEL_SHAPE, described, disagreement, functions_among
+from bayesmm.storage.stored_model import MODEL_SHAPE, described, disagreement, functions_among
 
 FORMAT = 1  # of the record; a file with a greater one is refused
 SIGNATURE = b"\x89HDF\r\n\x1a\n"  # the first bytes of every HDF5 file: HDF5 File Format Specification, section II.A

@@ -14,7 +14,7 @@ from bayesmm.marginal.crossproducts import Floats
 from bayesmm.maximize import Search, minimum
 from bayesmm.mode import Posterior, Shape, criterion, start_values, values_of, varying
 from bayesmm.pointfit import PointFit
-from bayesmm.recovery import Draws, packed_factors
+from bayesmm.sampling.recovery import Draws, packed_factors
 
 LOG_2 = np.log(2.0)
 

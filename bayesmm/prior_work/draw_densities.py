@@ -17,7 +17,7 @@ from bayesmm.marginal.crossproducts import Factor
 from bayesmm.marginal.gaussian import evaluate, log_likelihood, pack
 from bayesmm.marginal.kernels import FixedPrior
 from bayesmm.marginal.quadrature import fits
-from bayesmm.predict import factor_draws
+from bayesmm.prediction.predict import factor_draws
 from bayesmm.priors import coefficient_places
 from bayesmm.reduction import column_scales, prior_basis, reduced
 from bayesmm.tables import tree_sizes, variable

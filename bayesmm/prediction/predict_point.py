@@ -14,7 +14,7 @@ from bayesmm.marginal.crossproducts import Factor, Floats
 from bayesmm.marginal.gaussian import pack
 from bayesmm.marginal.kernels import FixedPrior
 from bayesmm.marginal.variances import row_variances
-from bayesmm.predict import (
+from bayesmm.prediction.predict import (
     Rows,
     averaged,
     check_averaged,

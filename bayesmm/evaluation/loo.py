@@ -18,9 +18,9 @@ import xarray as xr
 
 from bayesmm.data.messages import count, label_text
 from bayesmm.errors import listing
+from bayesmm.evaluation.loo_again import NOISY, REFIT, Again, again
 from bayesmm.layout import table, wrap
 from bayesmm.loglik import by_level, by_row, conditional, split_by, split_of_rows
-from bayesmm.loo_again import NOISY, REFIT, Again, again
 from bayesmm.memory import BUDGET, BYTES, free_memory, gigabytes
 from bayesmm.tables import coefficients, draws_of, is_constant, tree_sizes, variance_parameters
 

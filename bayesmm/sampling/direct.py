@@ -24,7 +24,11 @@ from bayesmm.marginal.posterior import LogPosterior, log_posterior
 from bayesmm.marginal.quadrature import prepare, sampling_nodes
 from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.memory import refuse
-from bayesmm.nuts import (
+from bayesmm.priors import Prior, coefficient_places
+from bayesmm.progress import Progress, progress_bar
+from bayesmm.reduction import Integrated, loose_names, prior_basis
+from bayesmm.runs import Feed, Run, Stream, alias, no_stats
+from bayesmm.sampling.nuts import (
     BLAS_THREADS,
     Settings,
     compiled_density,
@@ -33,10 +37,6 @@ from bayesmm.nuts import (
     sample_density,
     start_nutpie,
 )
-from bayesmm.priors import Prior, coefficient_places
-from bayesmm.progress import Progress, progress_bar
-from bayesmm.reduction import Integrated, loose_names, prior_basis
-from bayesmm.runs import Feed, Run, Stream, alias, no_stats
 
 JITTER = 1.0  # chains start this far, at most, from the centre, in each coordinate: as PyMC has it
 RECORDED = ("nutpie", "numba", "numpy", "arviz")  # versions that make up a result

@@ -19,9 +19,9 @@ from bayesmm.design import Block, Design, encode
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
 from bayesmm.families import LINKS, Family, draw_response
 from bayesmm.memory import BUDGET, BYTES, free_memory, gigabytes
-from bayesmm.predictions import Predictions
+from bayesmm.prediction.predictions import Predictions
+from bayesmm.prediction.trials import named_trials, trials_of
 from bayesmm.tables import tree_sizes, variable
-from bayesmm.trials import named_trials, trials_of
 
 KINDS = ("mean", "response", "linear")
 GROUPS = ("conditional", "population", "averaged")

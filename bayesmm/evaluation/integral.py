@@ -12,18 +12,18 @@ import numpy as np
 from scipy.special import logsumexp
 
 from bayesmm.design import Block, Design
-from bayesmm.direct import Marginal, generalised, marginal, terms
-from bayesmm.importance import MAX_PARAMETERS, pareto_smoothed
 from bayesmm.marginal.coordinates import FIXED, INTERVAL, LOG, Coordinates
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.likelihood import gaussian_likelihood, gaussian_words
 from bayesmm.marginal.posterior import LogPosterior, log_posterior
 from bayesmm.marginal.quadrature import check_fits, prepare, sampling_nodes
 from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
-from bayesmm.predict import factor_draws
+from bayesmm.prediction.predict import factor_draws
 from bayesmm.priors import Priors
-from bayesmm.proposal import SPREADS, Mixture, adapted, component_densities, draw
 from bayesmm.reduction import integrate, reduced
+from bayesmm.sampling.direct import Marginal, generalised, marginal, terms
+from bayesmm.sampling.importance import MAX_PARAMETERS, pareto_smoothed
+from bayesmm.sampling.proposal import SPREADS, Mixture, adapted, component_densities, draw
 from bayesmm.tables import tree_sizes, variable
 
 # Measured on sleepstudy and esoph, without any of their levels: with three adaptations the effective number is 0.75 to

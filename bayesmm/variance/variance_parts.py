@@ -16,7 +16,7 @@ import numpy as np
 from bayesmm.design import Design
 from bayesmm.families import FAMILIES, LINKS
 from bayesmm.loglik import auxiliary_draws
-from bayesmm.predict import CHUNK, REACH, check_draws, factor_draws, linear, rows_of
+from bayesmm.prediction.predict import CHUNK, REACH, check_draws, factor_draws, linear, rows_of
 from bayesmm.tables import tree_sizes, variable
 
 Array = np.ndarray

@@ -11,7 +11,7 @@ from bayesmm.families import LINKS
 from bayesmm.layout import column, count, shorten, table, wrap
 from bayesmm.pointfit import by_levels
 from bayesmm.tables import CI_PROB, describe, kept_effects, tree_sizes
-from bayesmm.variance_parts import (
+from bayesmm.variance.variance_parts import (
     RESIDUALS,
     Parts,
     Values,

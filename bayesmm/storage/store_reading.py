@@ -10,8 +10,8 @@ import xarray as xr
 
 from bayesmm.errors import FitFileError, listing
 from bayesmm.runs import equal_lengths
-from bayesmm.storage import Stored, misshapen, read_fit
-from bayesmm.store import GROUPS, JOURNAL, MODEL, RECORD, Column, columns_of, digest
+from bayesmm.storage.files import Stored, misshapen, read_fit
+from bayesmm.storage.store import GROUPS, JOURNAL, MODEL, RECORD, Column, columns_of, digest
 
 # The shape of a journal's lines: see `storage.RECORD_SHAPE`.
 LINE_SHAPE = {"chain": int, "chunk": int, "draws": int, "seconds": (int, float), "files": [str]}

@@ -9,9 +9,9 @@ import xarray as xr
 
 from bayesmm.beliefs import belief, believed_draws
 from bayesmm.density import density, support_of
-from bayesmm.draw_densities import integrated_log_likelihood, log_prior, rest_size
 from bayesmm.errors import listing
 from bayesmm.layout import BLANK, shorten, table, wrap
+from bayesmm.prior_work.draw_densities import integrated_log_likelihood, log_prior, rest_size
 from bayesmm.replicates import DRAWS, FEWEST_DRAWS, thinned
 from bayesmm.tables import Parameter, coefficients, draws_of, is_constant, tree_sizes, variance_parameters
 

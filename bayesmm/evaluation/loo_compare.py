@@ -10,8 +10,8 @@ import pandas as pd
 from bayesmm.data.messages import count
 from bayesmm.design import Design, check_same_rows, same_column
 from bayesmm.errors import DataError
+from bayesmm.evaluation.loo import SMOOTHED, Loo, loo, reliability, what
 from bayesmm.layout import shorten, table, wrap
-from bayesmm.loo import SMOOTHED, Loo, loo, reliability, what
 
 FORMULA_WIDTH = 70  # columns of a formula in the list of models
 # Sivula, Magnusson, Matamoros & Vehtari (2025), arXiv:2008.10296: below this the models predict alike, and the normal
@@ -54,11 +54,12 @@ def compare_models(
     fits : mapping of str to Fit
         At least two, by the names that the table will have.
     by : str, optional
-        A grouping factor of all models whose levels are left out; None leaves out rows. See `bayesmm.loo.loo`.
+        A grouping factor of all models whose levels are left out; None leaves out rows. See
+        `bayesmm.evaluation.loo.loo`.
     integrated : bool
         For rows: integrate the random effects out given the group's other rows.
     refit : bool, optional
-        What becomes of points whose Pareto k is too high, see `bayesmm.loo.loo`.
+        What becomes of points whose Pareto k is too high, see `bayesmm.evaluation.loo.loo`.
 
     Returns
     -------
@@ -69,7 +70,7 @@ def compare_models(
     DataError
         The fits are of other rows or responses, or the levels of `by` differ between them.
     ValueError
-        There are fewer than two fits, or what `bayesmm.loo.loo` raises.
+        There are fewer than two fits, or what `bayesmm.evaluation.loo.loo` raises.
     """
     from arviz_stats import compare
 

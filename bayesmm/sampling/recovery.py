@@ -10,8 +10,8 @@ from bayesmm.design import Block, Design
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.recover import Recovered, recover
 from bayesmm.memory import BUDGET, BYTES, COPIES, free_memory, gigabytes
-from bayesmm.recovery_glmm import drawn_effects
 from bayesmm.reduction import Integrated, loose_names
+from bayesmm.sampling.recovery_glmm import drawn_effects
 
 # A correlation matrix of a draw may be 1e-16 from singular; this much of the identity makes its factor exist, and moves
 # a correlation by less than any draw can show.

@@ -1,0 +1,1 @@
+"""Predictions for old and new groups, from a posterior or a maximised model."""

@@ -1,0 +1,1 @@
+"""Variance explained: intraclass correlations and R^2."""
