@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,16 +15,10 @@ from bayesmm.io import slug
 from bayesmm.plots import components
 from bayesmm.points import estimate
 
+pytestmark = pytest.mark.usefixtures("headless")
+
 PNG = b"\x89PNG\r\n\x1a\n"
 EVIL = ["a_$b^$", "_hidden", "<script>alert(1)</script>", "$\\frac$", "x" * 5000, "new\nline", r"\$x$"]
-
-
-@pytest.fixture(autouse=True)
-def headless():
-    """Draw without a screen, and end with no figure open."""
-    matplotlib.use("Agg", force=True)
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,13 +13,7 @@ from bayesmm import plots
 from bayesmm.drawing import name_axes, panels, plain
 from bayesmm.plots.comparison import REACH
 
-
-@pytest.fixture(autouse=True)
-def headless():
-    """Draw without a screen, and end with no figure open."""
-    matplotlib.use("Agg", force=True)
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("headless")
 
 
 @pytest.fixture(scope="module")

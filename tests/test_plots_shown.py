@@ -1,7 +1,6 @@
 """What each figure shows, number by number: bands, bars, lines and marks against the draws that they are made of."""
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,15 +18,9 @@ from bayesmm.plots.sampling import BAND, ENERGY_BINS, RANK_BINS
 from bayesmm.prediction.predict import predict
 from bayesmm.replicates import replicates, thinned
 
+pytestmark = pytest.mark.usefixtures("headless")
+
 SPACE = 0.01  # of the widest of the things compared: grids of 200 points stand for curves
-
-
-@pytest.fixture(autouse=True)
-def headless():
-    """Draw without a screen, and end with no figure open."""
-    matplotlib.use("Agg", force=True)
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

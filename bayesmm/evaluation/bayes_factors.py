@@ -4,7 +4,6 @@ import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from scipy.special import softmax
 from bayesmm.evaluation.evidence import WARNING, Evidence, about_scales, check, evidence
 from bayesmm.evaluation.integral import coordinates_of, integral, is_small, marginal_of, work
 from bayesmm.evaluation.loo_again import WORK
-from bayesmm.evaluation.loo_compare import FORMULA_WIDTH, check_same_points
+from bayesmm.evaluation.loo_compare import FORMULA_WIDTH, check_comparable
 from bayesmm.layout import shorten, table, wrap
 from bayesmm.priors import Prior, Priors
 from bayesmm.sampling.nuts import LARGEST_SEED
@@ -81,12 +80,7 @@ def bayes_factors(fits: Mapping[str, object], seed: int | None = None) -> BayesF
     ValueError
         There are fewer than two fits, or what `bayesmm.evaluation.evidence.evidence` raises.
     """
-    if not isinstance(fits, Mapping) or len(fits) < 2:
-        raise ValueError(
-            'bayes_factors takes at least two fits with their names: bayes_factors({"a": fit, "b": other})'
-        )
-    for pair in pairwise(fits):
-        check_same_points(*pair, *(fits[name].design for name in pair))
+    check_comparable("bayes_factors", fits)
     for fit in fits.values():
         check(fit)
     seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)

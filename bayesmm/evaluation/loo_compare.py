@@ -74,12 +74,7 @@ def compare_models(
     """
     from arviz_stats import compare
 
-    if not isinstance(fits, Mapping) or len(fits) < 2:
-        raise ValueError(
-            'compare_models takes at least two fits with their names: compare_models({"a": fit, "b": other})'
-        )
-    for pair in pairwise(fits):
-        check_same_points(*pair, *(fits[name].design for name in pair), by)
+    check_comparable("compare_models", fits, by)
     loos = {str(name): loo(fit, by, integrated=integrated, refit=refit) for name, fit in fits.items()}
     found = compare({name: one.estimate for name, one in loos.items()}, method="stacking", round_to="none")
     columns = {"elpd": "elpd", "se": "se", "difference": "elpd_diff", "se_difference": "dse", "p_loo": "p"}
@@ -89,6 +84,14 @@ def compare_models(
     numbers["k_high"] = [len(loos[name].unreliable) for name in numbers.index]
     formulas = {str(name): fit.design.formula.text for name, fit in fits.items()}
     return ModelComparison(numbers.rename_axis("model"), loos, formulas)
+
+
+def check_comparable(who: str, fits: Mapping[str, object], by: str | None = None) -> None:
+    """Raise a ValueError unless there are two named fits at least, a DataError unless they are of the same data."""
+    if not isinstance(fits, Mapping) or len(fits) < 2:
+        raise ValueError(f'{who} takes at least two fits with their names: {who}({{"a": fit, "b": other}})')
+    for pair in pairwise(fits):
+        check_same_points(*pair, *(fits[name].design for name in pair), by)
 
 
 def check_same_points(a: str, b: str, first: Design, second: Design, by: str | None = None) -> None:
