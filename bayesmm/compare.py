@@ -283,6 +283,12 @@ def mode_agrees(row: Row) -> bool:
     return is_skewed(row) and (own or joint)
 
 
+def is_pulled_and_skewed(row: Row) -> bool:
+    """The priors moved the mode for a reader to see, and from there skewness leads on to the posterior mean."""
+    mode_is_there = abs(row.mode - row.map) <= MODE_AGREES * row.sd and abs(row.mean - row.map) <= SKEW_REACH * row.sd
+    return row.towards(row.map - row.reml) > AGREE and is_skewed(row) and mode_is_there
+
+
 def number(value: float) -> str:
     """Return a number for a sentence."""
     return "undefined" if math.isnan(value) else f"{value:.4g}"
@@ -363,6 +369,15 @@ RULES = (
     Rule("prior pull", is_pulled, say_pull),
     Rule("few groups", has_few_groups, say_few),
     Rule("skew", mode_agrees, say_skew),
+    Rule(
+        "prior pull",
+        is_pulled_and_skewed,
+        lambda row: (
+            f"the priors of all parameters together move the mode from {number(row.reml)} to {number(row.map)}, by "
+            f"{row.towards(row.map - row.reml):.2f} posterior sds, and the longer tail about that mode moves the mean "
+            f"on to {number(row.mean)}"
+        ),
+    ),
     Rule(
         "boundary",
         lambda row: row.singular != "",

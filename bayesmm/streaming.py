@@ -35,7 +35,7 @@ def streamed(feed: Feed, bar: Progress, create: Callable[..., Store]) -> xr.Data
     Raises
     ------
     FitFileError
-        The store can not be made.
+        The store can not be made, or was removed meanwhile.
     RuntimeError
         If nutpie finds no start.
     KeyboardInterrupt
@@ -67,6 +67,10 @@ def _pumped(feed: Feed, bar: Progress, store: Store, source: Spool) -> tuple[boo
     said, handle = "", feed.begin(zarr_store=load_nutpie().zarr_store.LocalStore(str(store.spool)))
     try:
         _, interrupted = wait(handle, bar, lambda: _moved(feed, store, source, over=False))
+    except FitFileError:  # the store was removed
+        with suppress(RuntimeError):
+            handle.cancel()
+        raise
     except (OSError, RuntimeError) as error:  # a full disk, seen by us or by nutpie
         with suppress(RuntimeError):
             handle.cancel()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesmm.data.messages import count
 from bayesmm.families import LINKS
 from bayesmm.pointfit import add_effects, by_levels, pearson_residuals
 
@@ -261,6 +262,13 @@ def summary(fit, ci_prob: float = CI_PROB) -> pd.DataFrame:
 def effect_labels(block) -> list[str]:
     """Return the names of a block's random effects, ``b_Subject[308, Days]``, in the order of `effect_draws`."""
     return [f"b_{block.name}[{level}, {term}]" for term in block.columns for level in block.levels]
+
+
+def draws_text(tree) -> str:
+    """Return ``4,000 draws``, and of an interrupted run that it was."""
+    number = int(np.prod(tree_sizes(tree)))
+    stopped = " of a sampling that was interrupted" if sampling_record(tree).get("interrupted") else ""
+    return count(number, "draw") + stopped
 
 
 def sampling_record(tree) -> Mapping[str, object]:

@@ -56,7 +56,7 @@ axes = bmm.plots.plot_prior_predictive(model, seed=1)
 
 # %% [markdown]
 # The observed times (red) lie well within what was thought possible. So do negative times, which are not: these
-# priors are vague, and the data will decide.
+# priors are vague, and the data will decide. (`bmm.prior_check(model)` prints the same in numbers.)
 #
 # ## Second answer: the posterior
 #
@@ -108,7 +108,7 @@ axes = bmm.plots.plot_lines(fit)
 axes = bmm.plots.plot_shrinkage(fit)
 
 # %% [markdown]
-# ## Three questions for the draws
+# ## Four questions for the draws
 #
 # The posterior is `fit.tree`, an xarray `DataTree`; its draws answer any question that you can write down.
 #
@@ -148,6 +148,15 @@ known = pd.DataFrame({"Subject": "308", "Days": [0, 5, 9]})
 known.join(fit.predict(known, kind="response", seed=1).to_frame().round(0))
 
 # %% [markdown]
+# **How much is explained?** R², too, is computed in every draw, and so has an interval:
+
+# %%
+print(fit.r2())
+
+# %% [markdown]
+# The days alone explain about a quarter of the variance, days and persons together about four fifths. That is again
+# the difference between a stranger and a subject of the study.
+#
 # ## For your paper
 #
 # `fit.report("report.html")` writes one self-contained page with all of this, the methods paragraph included;

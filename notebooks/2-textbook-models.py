@@ -42,13 +42,23 @@ fit = patients.sample(seed=1, progress=False)
 axes = bmm.plots.plot_effects(fit)
 
 # %% [markdown]
-# Black: where the posterior places each patient, with an interval. Red: lme4's BLUPs, which agree. Unlike a model
-# with six fixed means, this one also knows something about patient 7, though not much:
+# Black and grey: where the posterior places each patient, and an interval. Red: lme4's BLUPs, which agree. Unlike a
+# model with six fixed means, this one also knows something about patient 7, though not much:
 
 # %%
 fit.predict(pd.DataFrame({"Patient": ["7"]}), new_levels="sample", seed=1).to_frame().round(1)
 
 # %% [markdown]
+# How alike are the samples of one patient? The intraclass correlation is the share of the variance that lies between
+# patients:
+
+# %%
+print(fit.icc())
+
+# %% [markdown]
+# About 0.8, so that a second and a third sample of a patient add little. With six patients it may as well be 0.55
+# or 0.95, which a single number would not have told.
+#
 # ## 2. A fixed effect between groups: two genotypes
 #
 # Six more patients, of another genotype. The genotype differs *between* patients, so the number of patients decides
@@ -85,8 +95,11 @@ interaction_fit = interaction.sample(seed=1, progress=False)
 print(bmm.compare_models({"N + P": additive_fit, "N * P": interaction_fit}))
 
 # %% [markdown]
-# The difference is smaller than its standard error: these data do not choose. That is not the same as "no
-# interaction". How large it could be is seen in the posterior (grey; the prior is the red line):
+# The difference is smaller than its standard error: these data do not choose. (A high Pareto k marks a row that is
+# too influential for the quick computation; the slower one has taken its place.)
+#
+# That is not the same as "no interaction". How large it could be is seen in the posterior (grey; the prior is the red
+# line):
 
 # %%
 axes = bmm.plots.plot_priors(interaction_fit)

@@ -91,7 +91,15 @@ print(blocks_fit.compare(bridge=False))
 blocks.maximize().confint().round(1)
 
 # %% [markdown]
-# **What to do.** With so few groups the prior has a say. Ask how much, by changing it:
+# **What to do.** With so few groups the prior has a say. In what? `sensitivity()` gives the draws other weights, as if
+# the priors counted a little more or a little less. That takes no second fit:
+
+# %%
+print(blocks_fit.sensitivity())
+
+# %% [markdown]
+# Only the standard deviation of the blocks is above 0.05. (*Conflict* is the name in the literature for whatever
+# depends on both; here it says that the prior is not negligible.) How far it moves is seen by changing the prior:
 
 # %%
 priors = {
@@ -136,17 +144,24 @@ axes = bmm.plots.plot_priors(strong_fit)
 
 # %% [markdown]
 # For `sd_Subject[Days]` the data insist on more than 3, against a prior that hardly reaches it. The checks have
-# noticed:
+# noticed, and say what to mend first:
 
 # %%
-[check.message for check in strong_fit.checks() if check.name == "prior conflict"]
+print(str(strong_fit).split("\n\n")[0])
+
+# %% [markdown]
+# That check sees a conflict where the data have held out against the prior. For `sd_Subject[Intercept]` the prior has
+# won, and in the posterior that looks like peace. `sensitivity()` is not deceived:
+
+# %%
+print(strong_fit.sensitivity())
 
 # %% [markdown]
 # **What to do.** Follow the advice, and look at what a prior says in the units of the response *before* sampling:
 
 # %%
 wide = bmm.Model(formula, sleep, priors={"sd": bmm.Prior("HalfNormal", sigma=50)})
-print(wide.priors)
+wide
 
 # %%
 wide_fit = wide.sample(seed=1, progress=False)
@@ -163,7 +178,7 @@ wide_fit.compare(bridge=False).table[["parameter", "point", "mean", "lower", "up
 # | `agree` | nothing | report either |
 # | `skew` | a peak and a mean of the same lopsided curve | report the interval |
 # | `boundary` | REML stands at 0, or at a correlation of -1 or 1 | simplify, or report the posterior |
-# | `few groups` | the data leave a long tail | vary the prior; report what does not move |
+# | `few groups` | the data leave a long tail | `sensitivity()`; vary the prior; report what does not move |
 # | `prior pull` | the prior has moved the answer | check its units; defend it or widen it |
 # | `disagree` | none of these explains it | do not trust either before you know why |
 #

@@ -40,8 +40,8 @@ verdict(short)
 
 # %% [markdown]
 # *R-hat* compares the chains, *ESS* says how many independent draws they are worth. Both fail: fifty steps to adapt
-# the sampler, and fifty draws of each chain, are too few for any interval. The traces look restless, but not wrong;
-# without a number one would not have noticed.
+# the sampler, and fifty draws of each chain, are too few for any interval. The traces (left) look restless, but not
+# wrong, and the ranks of the chains (right) keep to their band; without a number one would not have noticed.
 
 # %%
 axes = bmm.plots.plot_traces(short)
@@ -73,8 +73,8 @@ verdict(centred)
 # %% [markdown]
 # Nearly everything fails, and the first line says where: at small values of the standard deviation between sites. The
 # smaller it is, the closer to 0 the effects must be: the posterior is a funnel, and steps that suit its mouth are too
-# large for its neck. The first advice is to take smaller steps. That is a problem of sampling too, so try it, and
-# beside it the default, without effects to be sampled:
+# large for its neck. A problem of sampling again. The first advice is to integrate the effects out, as the default
+# would have done; the second, and the usual one, is to take smaller steps. Try both:
 
 # %%
 careful = model.sample(effects="explicit", centred=True, target_accept=0.99, seed=1, progress=False)
@@ -160,18 +160,18 @@ axes = bmm.plots.plot_qq(normal)
 
 # %% [markdown]
 # The sampling is sound, the model is not: a normal distribution would not give two such residuals. They stretch the
-# scale so much that all other residuals look too small, and they even hide the labs: the first note advises to leave
-# the labs out! Mend the worst fault first, then look again. Best is to check rows 10 and 47 and correct them. Where
-# that is impossible, the second note's advice is a Student distribution, whose tails leave room for them. (It is
-# sampled with the random effects written out.)
+# scale so much that all other residuals look too small, and they even hide the labs: by the first note the labs may
+# not differ at all. But the note also says where that may come from, and what to mend first. Best is to check rows 10
+# and 47 and correct them. Where that is impossible, the second note's advice is a Student distribution, whose tails
+# leave room for them:
 
 # %%
-student = bmm.Model("mass ~ 1 + (1 | lab)", labs, family="student")
-robust = student.sample(effects="explicit", draws=2000, seed=1, progress=False)
+robust = bmm.fit("mass ~ 1 + (1 | lab)", labs, family="student", seed=1, progress=False)
 verdict(robust)
 
 # %% [markdown]
-# Both notes are gone. Before and after:
+# Both notes are gone. (For this family the default samples the effects of the labs: with an outlier, an effect can have
+# two likely places, and an integral that looks around one of them would miss the other.) Before and after:
 
 # %%
 fits = {"gaussian": normal, "student": robust}
@@ -197,7 +197,7 @@ for name, each in fits.items():
 # | the checks say | it is a problem of | try, in this order |
 # |---|---|---|
 # | R-hat, ESS | sampling | more draws; then look at what else fails |
-# | divergences, E-BFMI | sampling | the default (`effects="auto"`); a larger `target_accept`; a prior that knows more |
+# | divergences, E-BFMI | sampling | `effects="marginal"`, else `centred=False`; larger `target_accept`; another prior |
 # | prior conflict | the model | the units of that prior |
 # | residual shape | the model | look at the row; `family="student"`; another scale |
 # | boundary, few groups | the data | a simpler model, or an interval instead of a number |
@@ -208,5 +208,5 @@ for name, each in fits.items():
 #    that of the integrated model?
 # 2. Correct the two slips (`labs.loc[[10, 47], "mass"] -= [40, -45]`) and fit both families again. Do they still
 #    differ?
-# 3. Notebook 1 left a note about row 56 of the sleep study. Fit that model with
-#    `family="student", effects="explicit"`: how much does the average slope change, and how much `sigma`?
+# 3. Notebook 1 left a note about row 56 of the sleep study. Fit that model with `family="student"`: how much does the
+#    average slope change, and how much `sigma`?

@@ -1,11 +1,14 @@
 """Wrong and odd use of what comes after a fit: one true sentence, before any long work."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm.averages.result import tail_note
+from bayesmm.averages.result import table_lines, tail_note
 from bayesmm.errors import DataError
 from bayesmm.variance.explained import _frame
 
@@ -28,10 +31,10 @@ def fit(model):
     return model.sample(60, 100, 2, seed=1, progress=False)
 
 
-def inverse_model():
-    """Return a model whose groups differ so much that some new ones have no mean."""
+def inverse_model(sd=0.8):
+    """Return a model whose groups differ so much, with the sd that is given, that some new ones have no mean."""
     rng = np.random.default_rng(2)
-    rate = np.maximum(1.5 + 0.8 * rng.normal(size=LEVELS)[GROUP], 0.2)
+    rate = np.maximum(1.5 + sd * rng.normal(size=LEVELS)[GROUP], 0.2)
     data = DATA.assign(y=rng.gamma(20, 1 / rate / 20), x=rng.uniform(size=ROWS))
     return bmm.Model("y ~ x + (1 | g)", data, family="gamma", link="inverse")
 
@@ -97,12 +100,7 @@ def test_bootstrap_of_an_aliased_coefficient_leaves_its_row_blank():
 
 
 def test_new_groups_without_a_mean_are_explained():
-    model = inverse_model()
-    point = model.maximize()
-    shown = bmm.predictions(point, at={"x": [0.0, 1.0]}, groups="averaged")
-    assert shown.table["estimate"].isna().all()
-    assert "Blank: in 2 rows some new groups have a linear predictor of 0 or less, where the inverse" in str(shown)
-    posterior = model.sample(100, 200, 2, seed=1, progress=False)
+    posterior = inverse_model().sample(100, 200, 2, seed=1, progress=False)
     with pytest.raises(DataError, match="so that the model can not give such data; use groups='conditional'"):
         posterior.posterior_predictive(seed=1, groups="new")
 
@@ -133,3 +131,70 @@ def test_a_bootstrap_sample_without_a_mean_is_one_that_failed():
     found = inverse_model().maximize().bootstrap(60, seed=1, progress=False)
     assert 0 < found.failed < 60
     assert len(found.draws) == 60 - found.failed
+
+
+@pytest.mark.parametrize("sd", [0.8, 0.02])
+def test_a_mean_over_new_groups_does_not_exist_with_an_inverse_link_however_small_their_sd(sd):
+    """1 / eta has no mean where eta is normal: its density at 0 is above 0."""
+    model = inverse_model(sd)
+    point, posterior = model.maximize(), model.sample(20, 200, 2, seed=1, progress=False)
+    for use in (
+        lambda: point.predict(groups="averaged"),
+        lambda: posterior.predict(groups="averaged"),
+        lambda: bmm.predictions(point, by=True, groups="averaged"),
+        lambda: bmm.slopes(posterior, "x", groups="averaged"),
+    ):
+        with pytest.raises(ValueError, match=r"with the inverse link .* does not exist .* groups='population'"):
+            use()
+    alone = bmm.Model("y ~ x", model.design.frame, family="gamma", link="inverse").maximize()
+    own = alone.predict()["estimate"].to_numpy()
+    assert alone.predict(groups="averaged")["estimate"].to_numpy() == pytest.approx(own, rel=1e-12)  # no groups
+
+
+def test_power_counts_the_data_sets_without_a_mean_as_failed():
+    model = inverse_model()
+    truth = model.maximize().parameters
+    found = bmm.power(model, truth, groups=[5, 20], test="x", simulations=20, seed=1, progress=False)
+    assert (found.table["simulations"] + found.table["failed"]).tolist() == [20, 20]
+    assert 0 < found.table["failed"].iloc[0] < found.table["failed"].iloc[1]
+    assert "could not be simulated or fitted" in " ".join(str(found).split())
+
+
+def test_power_of_an_impossible_truth_is_refused_before_the_run(monkeypatch):
+    model = inverse_model()
+    truth = {**model.maximize().parameters, "beta[Intercept]": -5.0}
+    monkeypatch.setattr("bayesmm.replication.power.refitted", lambda *a: pytest.fail("the run began"))
+    with pytest.raises(DataError, match=r"linear predictor is not above 0 in .* rows, where the inverse link gives no"):
+        bmm.power(model, truth, groups=[5], test="x", simulations=20, seed=1, progress=False)
+
+
+def test_more_draws_than_there_are_can_not_be_predicted_from(fit):
+    with pytest.raises(ValueError, match=r"draws is 121, and the posterior has 120 draws; .*at most 120"):
+        fit.posterior_predictive(draws=121, seed=1)
+    assert fit.posterior_predictive(draws=120, seed=1)["posterior_predictive"].sizes["draw"] == 60
+
+
+def test_averages_of_a_posterior_have_medians_and_print_them_where_the_mean_tells_nothing(fit):
+    shown = bmm.predictions(fit, at={"x": [0.0, 1.0]})
+    assert list(shown.table.columns) == ["x", "mean", "sd", "lower", "upper", "median"]
+    assert shown.table["median"].to_numpy() == pytest.approx(np.median(shown.draws.reshape(-1, 2), axis=0), rel=1e-12)
+    assert "median" not in str(shown)
+    assert bmm.slopes(fit, "x").table.columns[-1] == "median"
+    table = pd.DataFrame(
+        {"mean": [771.2, 2.0], "sd": [18000.0, 1.0], "lower": [0.8, 1.0], "upper": [79.5, 3.0], "median": [7.25, 2.0]}
+    )
+    assert "7.2" in "".join(table_lines(table))
+    assert "read the median and the interval" in tail_note(table)[0]
+    assert "median" not in "".join(table_lines(table.iloc[1:]))
+
+
+def test_shares_and_averages_say_from_how_many_draws_and_that_the_sampling_was_interrupted(fit):
+    record = json.loads(fit.tree.attrs["bayesmm"])
+    tree = fit.tree.copy()
+    tree.attrs["bayesmm"] = json.dumps(record | {"interrupted": True})
+    stopped = replace(fit, tree=tree)
+    for use in (lambda f: f.r2(), lambda f: f.icc(), lambda f: bmm.slopes(f, "x")):
+        text = str(use(fit))
+        assert "Intervals: 95 % equal-tailed, from 120 draws.\n" in text + "\n"
+        assert "from 120 draws of a sampling that was interrupted." in " ".join(str(use(stopped)).split())
+    assert "draws" not in str(fit.model.maximize().icc())

@@ -125,6 +125,21 @@ def test_one_divergence_is_no_cluster_and_advice_goes_beyond_what_was_tried():
     )
 
 
+@pytest.mark.parametrize(
+    ("blocks", "advice"),
+    [
+        (None, "sample with effects='marginal', which integrates the random effects out, or with target_accept=0.99."),
+        ((), "sample with target_accept=0.99."),
+    ],
+)
+def test_the_advice_names_the_graph_where_no_parameter_stands_out(blocks, advice):
+    design = fake_design() if blocks is None else fake_design(blocks=blocks)
+    everywhere = np.random.default_rng(0).random((4, 500)) < 0.1
+    record = RECORD | {"asked": {"effects": "explicit"}}
+    fit = fake_fit(design, stats=with_stats(diverging=everywhere), record=record)
+    assert failures(fit)["divergences"].endswith(f": no parameter stands out; {advice}")
+
+
 def test_divergences_of_a_model_without_random_effects():
     fit = fake_fit(fake_design(blocks=()), stats=with_stats(diverging=np.eye(4, 500, dtype=bool)))
     assert failures(fit)["divergences"].startswith("4 of 2,000 draws diverged (0.2 %)")

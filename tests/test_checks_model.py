@@ -177,6 +177,13 @@ def test_an_outlier_is_named_by_its_row_and_a_skewed_response_gets_a_logarithm()
     assert said.status == "note" and "skewness" in said.message and "logarithm" in said.message
 
 
+def test_a_tail_that_points_down_gets_no_logarithm():
+    tail = -0.7 * np.random.default_rng(4).gamma(1.5, size=120)
+    said = check(posterior_near(lines(tail)), "residual shape")
+    assert said.status == "note" and "skewness of -" in said.message
+    assert said.message.endswith("transform it.")
+
+
 def test_overdispersed_counts_fail_a_poisson_model_and_not_the_negative_binomial():
     data = counts(np.random.default_rng(6), shape=2.0)
     said = check(posterior_near(bmm.Model("n ~ 1 + (1 | g)", data, "poisson")), "dispersion")

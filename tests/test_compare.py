@@ -125,6 +125,28 @@ def test_a_moved_marginal_mode_is_the_priors_pull():
     assert verdict(mean=10.6, median=10.4, map=9.0) == "skew"  # the priors pull the other way
 
 
+# sd_Subject[Intercept] of the sleep study in seconds with sigma ~ HalfNormal(0.001), 4,000 draws: the prior of another
+# parameter moves it, by 0.40 sds of the 0.88, and the tail does the rest.
+MOVED = {
+    "point": 0.024740, "reml": 0.024740, "map": 0.027179, "mean": 0.030035, "median": 0.029282, "mode": 0.028449,
+    "sd": 0.006034,
+}  # fmt: skip
+
+
+def test_priors_and_the_tail_about_the_mode_that_they_make_are_the_priors_pull():
+    moved = dataclasses.replace(AGREEING, **MOVED)
+    assert judge(moved).verdict == "prior pull"
+    assert judge(moved).cause(moved) == (
+        "the priors of all parameters together move the mode from 0.02474 to 0.02718, by 0.40 posterior sds, and the "
+        "longer tail about that mode moves the mean on to 0.03003"
+    )
+    assert verdict(**MOVED | {"map": 0.0262}) == "skew"  # moved by 0.24 sds, which a reader may overlook
+    assert verdict(**MOVED | {"mode": 0.0293}) == "disagree"  # 0.351 sds from the mode that the priors make
+    assert verdict(**MOVED | {"median": 0.0298}) == "disagree"  # no tail
+    assert verdict(**MOVED | {"mean": 0.0333, "median": 0.0328}) == "disagree"  # 1.01 sds from that mode
+    assert verdict(**MOVED | {"map": 0.0223, "mode": 0.0223}) == "disagree"  # the priors pull the other way
+
+
 def test_few_levels_and_a_tail_are_few_groups():
     assert verdict(mean=11.5, median=11.3, mode=10.9, levels=9) == "few groups"
     assert verdict(mean=11.5, median=11.3, mode=10.9, levels=10) == "disagree"

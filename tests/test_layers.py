@@ -217,7 +217,7 @@ def test_every_requirement_is_imported_and_every_import_is_required():
         "markupsafe": "jinja2",
         "numcodecs": "zarr",
     }  # imported name -> the requirement that it is a part of
-    by_xarray = {"h5netcdf", "h5py"}  # xarray imports them when a tree is written or read
+    by_xarray = {"h5netcdf"}  # xarray imports it when a tree is written or read
     assert {brought.get(name, name) for name in imported} == required - by_xarray
 
 

@@ -115,6 +115,7 @@ GAUSSIAN = (
     ("y ~ x + (x | g)", "g", (0,), ()),
     ("y ~ x + (x || g)", "g", (0,), ()),
     ("y ~ x + (x | g) + (1 | g:p)", "g", (0, 1), ()),
+    ("y ~ x + (1 | g) + (x | g:p) + (1 | g:p:c)", "g", (0, 1, 2), ()),
     ("y ~ x + (x | g) + (1 | g:p)", "g:p", (1,), (0,)),
     ("y ~ x + (1 | g) + (x | c)", "g", (0,), (1,)),
     ("y ~ x + (1 | g) + (x | c)", "c", (1,), (0,)),
@@ -136,7 +137,9 @@ def test_a_gaussian_level_has_the_dense_normal_density(formula, by, inner, held,
             np.testing.assert_allclose(found[s, g], dense, **EXACT)
 
 
-@pytest.mark.parametrize("formula", ["y ~ x + (x | g)", "y ~ x + (x | g) + (1 | g:p)"])
+@pytest.mark.parametrize(
+    "formula", ["y ~ x + (x | g)", "y ~ x + (x | g) + (1 | g:p)", "y ~ x + (1 | g) + (x | g:p) + (1 | g:p:c)"]
+)
 def test_a_gaussian_row_given_the_others_has_the_ratio_of_two_normal_densities(formula):
     fit = fit_of(formula, weights="w")
     split, y = split_of_rows(fit.design), fit.design.y

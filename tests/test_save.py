@@ -359,7 +359,7 @@ def test_a_truncated_file_is_incomplete(saved):
 
 
 def test_a_file_that_does_not_fit_in_memory(saved, monkeypatch):
-    monkeypatch.setattr("bayesmm.storage.files.free_memory", lambda: 1.9 * saved.stat().st_size)
+    monkeypatch.setattr("bayesmm.storage.room.free_memory", lambda: 1.9 * saved.stat().st_size)
     refused(saved, "has .* GB, more than half of the .* GB of free memory, which reading it needs")
 
 
@@ -496,6 +496,42 @@ def test_a_file_that_claims_more_than_it_holds(saved):
         del group["sigma"]
         group.create_dataset("sigma", shape=(1, 10**9), dtype="f8", chunks=(1, 10**6))
     refused(saved, r"claim to hold \d+,\d{3},\d{3},\d{3}$")  # xarray may count the variable's index, too
+
+
+def test_labels_of_a_size_that_no_file_holds_are_not_read(saved):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(saved, "r+") as file:  # labels, which xarray reads when it opens a file
+        file["posterior"].create_dataset("extra", shape=(10**12,), dtype="i8", chunks=(10**6,)).make_scale("extra")
+    refused(saved, r"claim to hold \d+,\d{3},\d{3},\d{3},\d{3}$")
+
+
+def test_what_is_packed_and_does_not_fit_in_memory(saved, monkeypatch):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(saved, "r+") as file:
+        file["posterior"].create_dataset("zeros", data=np.zeros(2_000_000), compression="gzip")
+    monkeypatch.setattr("bayesmm.storage.room.free_memory", lambda: 4.0 * saved.stat().st_size)
+    refused(saved, "has 0.016 GB, more than half of the .* GB of free memory, which reading it needs")
+
+
+@pytest.mark.parametrize("kind", ["itself", "link", "soft", "raw", "virtual"])
+def test_links_and_data_of_other_files_are_not_followed(fit, saved, kind):
+    h5py = pytest.importorskip("h5py")
+    fit.save(saved.parent / "other.nc")
+    with h5py.File(saved, "r+") as file:
+        group, other = file["posterior"], str(saved.parent / "other.nc")
+        if kind == "itself":
+            group["more"] = group
+        elif kind == "link":
+            group["more"] = h5py.ExternalLink(other, "/posterior/sigma")
+        elif kind == "soft":
+            group["more"] = h5py.SoftLink("/posterior")
+        elif kind == "raw":
+            group.create_dataset("more", shape=(8,), dtype="u1", external=[(other, 0, 8)])
+        else:
+            layout = h5py.VirtualLayout((2, 40), "f8")
+            layout[:] = h5py.VirtualSource(other, "posterior/sigma", (2, 40))
+            group.create_virtual_dataset("more", layout)
+    refused(saved, "is no fit that bayesmm has saved: /posterior has 'more', which is no array")
 
 
 def test_the_byte_order_does_not_change_a_checksum():

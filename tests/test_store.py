@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 import zarr
 from fake_fits import RECORD
-from test_save import fit_of, tree_of
+from test_save import fit_of, forge, tree_of
 
 import bayesmm as bmm
 from bayesmm import streaming
@@ -84,7 +84,7 @@ def test_other_programs_read_the_arrays(streamed):
         assert np.array_equal(group[f"posterior/{name}"][:], fit.tree["posterior"][name].to_numpy())
         assert group[f"posterior/{name}"].attrs["long_name"] == name
     assert group["posterior/sd_Subject"].attrs["labels"] == {"Subject_term": ["Intercept", "Days"]}
-    assert not (path / "record" / "spool").exists()
+    assert sorted(entry.name for entry in (path / "record").iterdir()) == ["journal", "model.nc", "zarr.json"]
 
 
 def test_few_files_are_left(streamed):
@@ -150,13 +150,19 @@ def test_effects_that_are_not_kept_are_not_there(tmp_path):
     xr.testing.assert_identical(bmm.load(tmp_path / "fit.zarr").tree, fit.tree)
 
 
-def test_the_command_line(tmp_path, capsys):
-    bmm.load_dataset("sleepstudy").to_csv(tmp_path / "sleep.csv", index=False)
-    fit = ["fit", str(tmp_path / "sleep.csv"), SLEEP, "--store", str(tmp_path / "fit.zarr"), "--draws", "100"]
-    assert main([*fit, "--tune", "60", "--chains", "2", "--seed", "3"]) in (0, 3)
+def command(folder):
+    bmm.load_dataset("sleepstudy").to_csv(folder / "sleep.csv", index=False)
+    return ["fit", str(folder / "sleep.csv"), SLEEP, "--store", str(folder / "fit.zarr"), "--draws", "100"]
+
+
+@pytest.mark.slow
+def test_the_command_line(tmp_path):
+    assert main([*command(tmp_path), "--tune", "60", "--chains", "2", "--seed", "3"]) in (0, 3)
     assert bmm.load(tmp_path / "fit.zarr").tree["posterior"].sizes["draw"] == 100
-    capsys.readouterr()
-    assert main([*fit, "--sampler", "importance"]) == 2
+
+
+def test_the_command_line_refuses_what_can_not_be_streamed(tmp_path, capsys):
+    assert main([*command(tmp_path), "--sampler", "importance"]) == 2
     assert "store= takes the draws of auto, nutpie" in capsys.readouterr().err
 
 
@@ -221,7 +227,7 @@ def test_a_killed_process_leaves_its_draws(tmp_path):
     n, known = fit.tree["posterior"].sizes["draw"], run_of(fit)
     assert known["interrupted"] and known["draws"] == 100_000 and min(known["finished"]) == n >= 100
     assert live.tree["posterior"].sizes["draw"] <= n and run_of(live)["interrupted"]
-    assert (path / "record" / "spool").is_dir()  # nutpie's files, which nobody reads
+    assert list((path / "record").glob("spool-*"))  # nutpie's files, which nobody reads
     failed = {check.name: check.message for check in fit.checks() if not check.ok}
     assert f"stopped after {n:,} of 100,000 draws" in failed["interrupted"]
     whole = sleep().sample(**SHORT | dict(draws=n + 10))
@@ -385,21 +391,31 @@ def test_a_disk_that_is_full_at_the_start_is_one_sentence(tmp_path, monkeypatch)
 # Damage
 
 
-def fake_store(path, chains=2, draws=60, length=16, upto=None, end=True, model=None):
-    """Write a store of draws made by NumPy; nothing is sampled, nothing was integrated out."""
+def empty_store(path, chains=2, draws=60, length=16, model=None):
+    """Return draws made by NumPy, and a store that has none of them yet."""
     model = sleep() if model is None else model
     tree = tree_of(model, chains=chains, draws=draws)
     run = RECORD | {"chains": chains, "draws": draws, "effects": "explicit", "warnings": []}
-    template = tree.isel(chain=[0], draw=[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "chunk_length", lambda _: length)
-        target = store.create(path, model, template, run | {"asked": plain(ASKED)})
+        target = store.create(path, model, tree.isel(chain=[0], draw=[0]), run | {"asked": plain(ASKED)})
+    return tree, target
+
+
+def add(target, tree, at, n=10):
+    """Add some draws of every chain."""
+    for k in range(len(target.done)):
+        part = tree.isel(chain=k, draw=slice(at, at + n))
+        found = {(g, name): v.to_numpy() for g in store.GROUPS for name, v in part[g].data_vars.items()}
+        store.append(target, k, found)
+        store.write(target, k)
+
+
+def fake_store(path, chains=2, draws=60, length=16, upto=None, end=True, model=None):
+    """Write a store of draws made by NumPy; nothing is sampled, nothing was integrated out."""
+    tree, target = empty_store(path, chains, draws, length, model)
     for at in range(0, draws if upto is None else upto, 10):
-        for k in range(chains):
-            part = tree.isel(chain=k, draw=slice(at, at + 10))
-            found = {(g, name): v.to_numpy() for g in store.GROUPS for name, v in part[g].data_vars.items()}
-            store.append(target, k, found)
-            store.write(target, k)
+        add(target, tree, at)
     if end:
         store.close(target, {"interrupted": False, "seconds": 1.5, "warnings": []})
     return tree
@@ -566,6 +582,188 @@ def test_a_journal_that_contradicts_itself_is_refused(tmp_path):
             text += f"{json.dumps(entry)}\t{last}\n"
         journal.write_text(text)
         refused(path, "contradicts itself on chain 0|is not as expected")
+
+
+def forged(path, entries):
+    """Write a journal, its checksums right."""
+    text, last = "", ""
+    for entry in entries:
+        line = entry if isinstance(entry, str) else json.dumps(entry)
+        last = store.digest(f"{last}{line}".encode())
+        text += f"{line}\t{last}\n"
+    (path / "record" / "journal").write_text(text)
+
+
+def entries_of(path):
+    return [json.loads(line.split("\t")[0]) for line in (path / "record" / "journal").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda entries: ["{", *entries],
+        lambda entries: ["[" * 100_000, *entries],
+        lambda entries: [entry | {"draws": -entry["draws"]} for entry in entries],
+        lambda entries: [entry | {"draws": 10**9} if entry["chunk"] == 2 else entry for entry in entries],
+        lambda entries: [entry | {"chunk": 5 - 4 * entry["chunk"]} for entry in entries if entry["chunk"] < 2],
+        lambda entries: [entry | {"chain": entry["chain"] + 1} for entry in entries],
+    ],
+)
+def test_a_hostile_journal_is_refused(tmp_path, read_once, change):
+    path = tmp_path / "fit.zarr"
+    fake_store(path, upto=40, end=False)
+    entries = entries_of(path)
+    forged(path, entries)
+    assert read_store(path).tree["posterior"].sizes["draw"] == 40
+    forged(path, change(entries))
+    refused(path, "contradicts itself on chain|is not as expected")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(chains=10**12),
+        dict(chains=0),
+        dict(draws=None),
+        dict(chunk=10**15),
+        dict(chunk=0),
+        dict(asked=None),
+        dict(asked={"keep_effects": "x"}),
+        dict(asked={}),
+        dict(warnings=None),
+        dict(seed="x"),
+        dict(seed=-1),
+        dict(effects="other"),
+    ],
+)
+def test_a_hostile_record_is_refused(tmp_path, change):
+    path = tmp_path / "fit.zarr"
+    fake_store(path, upto=20)
+    forge(path / "record" / "model.nc", lambda record: record["run"].update(change))
+    refused(path, "is damaged: its record does not say which draws there should be")
+
+
+def test_made_up_draws_of_another_kind_are_refused(tmp_path):
+    path = tmp_path / "fit.zarr"
+    tree = fake_store(path, upto=20)
+    one = tree["posterior"].to_dataset().isel(chain=[0], draw=[0])
+    texts = (("chain", "draw"), np.array([["x"]], dtype=object))
+    for group, made in (("posterior", {"sigma": texts}), ("posterior", {"sigma": ((), 1.0)}), ("sample_stats", None)):
+        shutil.copytree(path, tmp_path / "other.zarr")
+        replaced = {} if made is None else {group: one.assign(made)}
+        forge(tmp_path / "other.zarr" / "record" / "model.nc", drop=group, replace=replaced)
+        refused(tmp_path / "other.zarr", "its record does not say which draws there should be")
+        shutil.rmtree(tmp_path / "other.zarr")
+
+
+def test_a_store_of_a_newer_version_is_named(tmp_path):
+    path = tmp_path / "fit.zarr"
+    fake_store(path, upto=20)
+    forge(path / "record" / "model.nc", lambda record: record["run"].update(store=2, chains="of another shape"))
+    refused(path, "has format 2, which needs a newer bayesmm; this one reads up to 1")
+
+
+def test_a_file_that_is_too_long_is_not_read_whole(tmp_path):
+    path = tmp_path / "fit.zarr"
+    fake_store(path, upto=20)
+    chunk = path / "posterior" / "sigma" / "c" / "1" / "0"
+    os.truncate(chunk, 10**12)  # of nothing: no disk is needed
+    refused(path, "draws 1 to 16 of chain 1 of posterior/sigma changed since they were written")
+
+
+def test_what_does_not_fit_in_memory_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "fit.zarr"
+    fake_store(path)
+    size = (path / "record" / "model.nc").stat().st_size
+    monkeypatch.setattr("bayesmm.storage.room.free_memory", lambda: 2.1 * size)
+    bmm.load(path)
+    os.truncate(path / "record" / "journal", 2 * size)
+    refused(path, "journal has .* GB, more than half of the .* GB of free memory, which reading it needs")
+    tree, target = empty_store(tmp_path / "long.zarr", draws=900, length=992)
+    add(target, tree, 0, n=900)
+    refused(tmp_path / "long.zarr", r"long\.zarr has .* GB, more than half of the .* GB of free memory")
+
+
+def test_a_store_is_read_while_it_is_written(tmp_path, monkeypatch):
+    tree, target = empty_store(tmp_path / "fit.zarr", length=16)
+    add(target, tree, 0)
+    read, coming = store_reading._lines, iter(range(10, 60, 10))
+
+    def busy(path):  # the run goes on, over the ends of two chunks, before the journal is read
+        for _ in range(3):
+            if (at := next(coming, None)) is not None:
+                add(target, tree, at)
+        return read(path)
+
+    monkeypatch.setattr(store_reading, "_lines", busy)
+    found = read_store(target.path)
+    n = found.tree["posterior"].sizes["draw"]
+    assert n >= 10 and np.array_equal(found.tree["posterior"]["sigma"], tree["posterior"]["sigma"][:, :n])
+    assert found.record["run"]["warnings"] == []
+
+
+def test_a_run_that_ends_while_it_is_read_is_whole(tmp_path, monkeypatch):
+    tree, target = empty_store(tmp_path / "fit.zarr", length=16)
+    add(target, tree, 0)
+    read, chunk = store_reading._lines, store_reading._chunks
+
+    def ending(*arguments):  # between two files
+        found = chunk(*arguments)
+        if min(target.done) < 60:
+            for at in range(10, 60, 10):
+                add(target, tree, at)
+            store.close(target, {"interrupted": False, "seconds": 1.5, "warnings": []})
+        return found
+
+    monkeypatch.setattr(store_reading, "_chunks", ending)
+    monkeypatch.setattr(store_reading, "_lines", read)
+    found = read_store(target.path)
+    assert not found.record["run"]["interrupted"] and found.tree["posterior"].sizes["draw"] == 60
+
+
+def test_a_folder_that_goes_away_while_it_is_read_is_one_sentence(tmp_path, monkeypatch):
+    path = tmp_path / "fit.zarr"
+    fake_store(path)
+    read = store_reading.read_fit
+
+    def removing(record):
+        found = read(record)
+        shutil.rmtree(path)
+        return found
+
+    monkeypatch.setattr(store_reading, "read_fit", removing)
+    refused(path, "can not be read: No such file or directory")
+    refused(path, "there is no folder")
+
+
+def test_ctrl_c_right_after_a_line_of_the_journal_leaves_it_whole(tmp_path):
+    class Interrupted(list):
+        def __setitem__(self, at, value):
+            if not interruptions:
+                interruptions.append(value)
+                raise KeyboardInterrupt
+            super().__setitem__(at, value)
+
+    tree, target = empty_store(tmp_path / "fit.zarr")
+    interruptions = []
+    object.__setattr__(target, "last", Interrupted(target.last))
+    with pytest.raises(KeyboardInterrupt):
+        add(target, tree, 0)
+    store.write(target, 0)
+    assert read_store(target.path).record["run"]["finished"] == [10, 0]
+
+
+def test_a_run_does_not_write_into_the_store_of_another(tmp_path):
+    tree, target = empty_store(tmp_path / "fit.zarr")
+    add(target, tree, 0)
+    shutil.rmtree(target.path)  # and then the same again, while the first goes on
+    whole = fake_store(tmp_path / "fit.zarr", upto=40, end=False)
+    before = contents(target.path)
+    with pytest.raises(bmm.FitFileError, match="was removed while its sampling ran"):
+        add(target, tree, 10)
+    store.remove(target)
+    assert contents(target.path) == before
+    same(target.path, whole, 40)
 
 
 def test_variables_of_any_name_have_folders_of_their_own(tmp_path):

@@ -141,7 +141,7 @@ def tests_record(
     else:
         values = np.exp(found.values) if ratio else found.values
         table, draws = drawn(values, aim.ci_prob, float(ratio)), shaped(fit, values)
-    said = [*notes, *effects_note(fit, aim), interval_note(fit, aim, words), *undefined_note(fit, aim, found)]
+    said = [*notes, *effects_note(fit, aim), interval_note(fit, aim, words), *undefined_note(fit, found)]
     said += tail_note(table)
     return Averages(labelled(keys, table), draws, title, tuple(said), float(ratio))
 

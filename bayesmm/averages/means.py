@@ -52,8 +52,8 @@ class MarginalMeans:
     Attributes
     ----------
     table : pandas.DataFrame
-        Columns of levels (those of `by` first), then for a posterior mean, sd, lower, upper; for a maximised model
-        estimate, se, df (not with z), lower, upper.
+        Columns of levels (those of `by` first), then for a posterior mean, sd, lower, upper, median; for a maximised
+        model estimate, se, df (not with z), lower, upper.
     draws : array, shape (chains, draws, rows), or None
     title : str
     notes : tuple of str

@@ -117,7 +117,7 @@ def means_record(
         table = point_means(estimates(found, spread), spread, aim.ci_prob, link)
     else:
         table, draws = drawn(found.values, aim.ci_prob), shaped(fit, found.values)
-    said = [*notes, *effects_note(fit, aim), interval_note(fit, aim, words), *undefined_note(fit, aim, found)]
+    said = [*notes, *effects_note(fit, aim), interval_note(fit, aim, words), *undefined_note(fit, found)]
     said += tail_note(table)
     return Averages(labelled(labels[0], table, labels[1]), draws, title, tuple(said))
 

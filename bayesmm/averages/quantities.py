@@ -76,7 +76,7 @@ def checked_aim(fit, kind: str, groups: str, ci_prob: float) -> Aim:
         raise TypeError(f"expected a Fit or a PointFit, from sample() or maximize(), not {type(fit).__name__}")
     check_choice("kind", kind, KINDS)
     check_choice("groups", groups, GROUPS)
-    check_averaged(kind, groups)
+    check_averaged(fit.design, kind, groups)
     check_probability(ci_prob)
     if groups == "conditional" and isinstance(fit, PointFit):
         raise ValueError(

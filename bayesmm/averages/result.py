@@ -13,7 +13,7 @@ from bayesmm.data.messages import count
 from bayesmm.families import LINKS
 from bayesmm.layout import NAME_WIDTH, column, number, p_text, shorten, table, wrap
 from bayesmm.pointfit import PointFit
-from bayesmm.tables import tree_sizes
+from bayesmm.tables import draws_text, tree_sizes
 
 DIGITS = 3  # significant digits of the smallest sd or se
 SDS_OF_INTERVAL = 4  # a 95 % interval is as long as about so many sds
@@ -28,8 +28,9 @@ class Averages:
     Attributes
     ----------
     table : pandas.DataFrame
-        A row each: what it is, then for a posterior mean, sd, lower, upper and of differences pd, the probability of
-        direction; for a maximised model estimate, se, df (not with z), of differences t or z and p, lower, upper.
+        A row each: what it is, then for a posterior mean, sd, lower, upper, of differences pd, the probability of
+        direction, and median, which is printed where a mean is outside its interval; for a maximised model estimate,
+        se, df (not with z), of differences t or z and p, lower, upper.
     draws : array, shape (chains, draws, rows), or None
         Of a posterior, in the order of the table.
     title : str
@@ -69,6 +70,8 @@ def render(result) -> str:
 def table_lines(frame: pd.DataFrame) -> list[str]:
     """Return a table of labels and statistics as text."""
     size = label_count(frame)
+    if "median" in frame.columns[size:] and not _beyond(frame.iloc[:, size:]).any():
+        frame = frame.iloc[:, :-1]  # the last column; beside a mean that tells the same it is only wide
     keys, numbers = frame.iloc[:, :size], frame.iloc[:, size:]
     keys = keys if size else pd.DataFrame({"": frame.index})
     cells = [[shorten(value_text(value), LABEL_WIDTH) for value in keys[name]] for name in keys]
@@ -116,26 +119,25 @@ def interval_note(fit, aim: Aim, words: str = "") -> str:
     """Return where the intervals come from."""
     percent = f"Intervals: {100 * aim.ci_prob:.4g} %"
     if not isinstance(fit, PointFit):
-        return f"{percent} equal-tailed, from {count(int(np.prod(tree_sizes(fit.tree))), 'draw')}."
+        return f"{percent} equal-tailed, from {draws_text(fit.tree)}."
     gaussian = fit.design.family.gaussian and not words.startswith("Kenward")  # whose errors know of that
     fixed = fit.design.blocks and (gaussian or aim.groups == "averaged")
     held = "; the variance parameters are held at their estimates" if fixed else ""
     return f"{percent}, {fit.method}, {words or 'normal (z)'}{held}."
 
 
-def undefined_note(fit, aim, found) -> list[str]:
+def undefined_note(fit, found) -> list[str]:
     """Return what is to say of quantities that are blank, or that the priors alone determine."""
-    return [*_no_mean_note(fit, aim, found), *_dependence_note(fit, found.defined)]
+    return [*_no_mean_note(fit, found), *_dependence_note(fit, found.defined)]
 
 
-def _no_mean_note(fit, aim, found) -> list[str]:
+def _no_mean_note(fit, found) -> list[str]:
     """Return what is to say where a linear predictor has no mean, with the inverse link."""
     lost = int((np.isnan(found.values).any(axis=0) & found.defined).sum())
     if not lost or fit.design.family.link != "inverse":
         return []
-    who = "some new groups have" if aim.groups == "averaged" else "there is"
     return [
-        f"Blank: in {count(lost, 'row')} {who} a linear predictor of 0 or less, where the inverse link has no mean."
+        f"Blank: in {count(lost, 'row')} there is a linear predictor of 0 or less, where the inverse link has no mean."
     ]
 
 
@@ -151,13 +153,18 @@ def _dependence_note(fit, defined: np.ndarray) -> list[str]:
 
 def tail_note(table: pd.DataFrame) -> list[str]:
     """Return what is to say where a few draws make the mean, as of exp of a normal variable with a large variance."""
-    if "mean" not in table:
-        return []
-    outside = int(((table["mean"] < table["lower"]) | (table["mean"] > table["upper"])).sum())
+    outside = int(_beyond(table).sum()) if "mean" in table else 0
     if not outside:
         return []
-    which = count(outside, "row")
-    return [f"The mean of {which} is outside its interval: a few very large draws make it; read the interval."]
+    return [
+        f"The mean of {count(outside, 'row')} is outside its interval: a few very large draws make it, and it may not "
+        "exist; read the median and the interval."
+    ]
+
+
+def _beyond(table: pd.DataFrame) -> pd.Series:
+    """Return which rows of a posterior's statistics have a mean outside of its interval, (rows,) bool."""
+    return (table["mean"] < table["lower"]) | (table["mean"] > table["upper"])
 
 
 def shaped(fit, values: np.ndarray) -> np.ndarray:

@@ -215,14 +215,15 @@ def adjusted_half_widths(found: Estimates, adjust: str, ci_prob: float, k: int) 
 
 
 def drawn(values: Floats, ci_prob: float, null: float | None = None) -> pd.DataFrame:
-    """Return mean, sd and equal-tailed interval of draws (s, r), and with `null` the probability of direction.
+    """Return mean, sd and equal-tailed interval of draws (s, r), with `null` the probability of direction, and median.
 
-    That is the larger of the shares of draws above and below `null`, `pd` (Makowski, Ben-Shachar, Chen & Lüdecke 2019,
-    Frontiers in Psychology 10:2767).
+    The probability of direction, `pd`, is the larger of the shares of draws above and below `null` (Makowski,
+    Ben-Shachar, Chen & Lüdecke 2019, Frontiers in Psychology 10:2767). The median exists where the mean does not: with
+    a log link, over new groups whose sd has a posterior with a heavy tail.
     """
     sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
-    lower, upper = np.quantile(values, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], axis=0)
+    lower, median, upper = np.quantile(values, [(1 - ci_prob) / 2, 0.5, (1 + ci_prob) / 2], axis=0)
     table = pd.DataFrame({"mean": values.mean(axis=0), "sd": sd, "lower": lower, "upper": upper})
-    if null is None:
-        return table
-    return table.assign(pd=np.maximum((values > null).mean(axis=0), (values < null).mean(axis=0)))
+    if null is not None:
+        table["pd"] = np.maximum((values > null).mean(axis=0), (values < null).mean(axis=0))
+    return table.assign(median=median)

@@ -238,11 +238,11 @@ def residual_shape(seen: Seen) -> Check:
         return Check("residual shape", True, largest, limit, say_outliers(seen.fit.design, residuals, limit), note=True)
     skewness, error = float((residuals**3).mean()), math.sqrt(6 / len(residuals))
     if abs(skewness) > max(SKEW_LIMIT, SKEW_ERRORS * error):
-        positive = bool((seen.fit.design.y > 0).all())
-        remedy = "model its logarithm" if positive else "transform it"
+        to_log = skewness > 0 and bool((seen.fit.design.y > 0).all())  # a logarithm lengthens a tail that points down
+        remedy = "model its logarithm" if to_log else "transform it"
         message = (
             f"the residuals have a skewness of {skewness:.2f} (limit {SKEW_LIMIT}): {seen.fit.design.response} is not "
-            f"normal about its mean; {remedy}{', or use family=' + repr('gamma') if positive else ''}."
+            f"normal about its mean; {remedy}{', or use family=' + repr('gamma') if to_log else ''}."
         )
         return Check("residual shape", True, abs(skewness), SKEW_LIMIT, message, note=True)
     text = f"the largest is {largest:.2f} sds (limit {limit:.2f}), the skewness {skewness:.2f} (limit {SKEW_LIMIT})"

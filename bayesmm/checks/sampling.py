@@ -41,7 +41,7 @@ def clustering(evidence: Evidence, diverging: np.ndarray) -> str:
     parameter = variance_parameters(evidence.design)[worst]
     limit = max(CLUSTER_LIMIT, CLUSTER_ERRORS / math.sqrt(12 * mask.sum()))
     if abs(shift[worst]) < limit or parameter.block < 0:
-        return f": no parameter stands out; sample with target_accept={more_careful(evidence)}."
+        return f": no parameter stands out; sample {ways(evidence)}."
     side = "small" if shift[worst] < 0 else "large"
     where = f", mostly at {side} values of {parameter.label} (median {np.median(flat[worst, mask]):.3g}, "
     return f"{where}all draws {np.median(flat[worst]):.3g}): {remedy(evidence, parameter.block)}"
@@ -55,14 +55,19 @@ def remedy(evidence: Evidence, block: int) -> str:
             f"{factor.group} has {len(factor.levels)} levels, too few to learn an sd from; "
             f'give sd_{factor.name} an informative prior, such as bmm.Prior("HalfNormal", sigma=...).'
         )
-    accept = f"with target_accept={more_careful(evidence)}"
-    ways = ", or ".join([*other_graph(evidence), accept])
-    return f"sample {ways}, or give sd_{factor.name} a prior that keeps it from 0."
+    return f"sample {ways(evidence)}, or give sd_{factor.name} a prior that keeps it from 0."
+
+
+def ways(evidence: Evidence) -> str:
+    """Return the arguments to sample with against divergences, the best first."""
+    return ", or ".join([*other_graph(evidence), f"with target_accept={more_careful(evidence)}"])
 
 
 def other_graph(evidence: Evidence) -> list[str]:
     """Return the arguments that avoid the funnel of a graph which was asked for, the best first."""
     asked, design = evidence.record.get("asked", {}), evidence.design
+    if not design.blocks:
+        return []
     if asked.get("effects") == "explicit" and (design.family.gaussian or fits(design)):
         return ["with effects='marginal', which integrates the random effects out"]
     return ["with centred=False"] if asked.get("centred") is True else []

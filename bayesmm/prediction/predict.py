@@ -100,12 +100,19 @@ def conditioned_on(design: Design, groups: str | Sequence[str]) -> tuple[int, ..
     return tuple(k for k, name in enumerate(names) if name in wanted)
 
 
-def check_averaged(kind: str, groups: object) -> None:
-    """Raise ValueError where an average over the groups is not what is asked for."""
-    if isinstance(groups, str) and groups == "averaged" and kind != "mean":
+def check_averaged(design: Design, kind: str, groups: object) -> None:
+    """Raise ValueError where an average over the groups is not what is asked for, or does not exist."""
+    if not isinstance(groups, str) or groups != "averaged":
+        return
+    if kind != "mean":
         other = "groups='population'" if kind == "linear" else "new_levels='sample' with new labels"
         raise ValueError(
             f"groups='averaged' is a mean over new groups, so kind must be 'mean'; for {kind!r} use {other}"
+        )
+    if design.family.link == "inverse" and design.blocks:  # 1 / eta, where the normal density of eta at 0 is above 0
+        raise ValueError(
+            "groups='averaged' is a mean over new groups, which with the inverse link and normal random effects does "
+            "not exist (1 / eta for eta near 0); use groups='population'"
         )
 
 
@@ -208,7 +215,8 @@ def predict(
     groups : {"conditional", "population", "averaged"} or list of str
         Which random effects enter: all, none, or those of the grouping factors in the list; their columns are needed
         in `data`. "averaged" is the mean over groups not yet seen, E g^-1(X beta + Z b_new), which differs from the
-        mean of a typical group ("population", b = 0) unless the link is the identity.
+        mean of a typical group ("population", b = 0) unless the link is the identity, and with the inverse link does
+        not exist.
     new_levels : {"error", "sample", "zero"}
         For a level that the fit did not see: refuse it, draw its effects from N(0, Sigma) for each posterior draw
         (the same for all rows of the level, whatever their order), or take them as 0.
@@ -231,7 +239,7 @@ def predict(
     """
     check_choice("kind", kind, KINDS)
     check_choice("new_levels", new_levels, NEW_LEVELS)
-    check_averaged(kind, groups)
+    check_averaged(fit.design, kind, groups)
     seed = checked_seed(seed)
     design, family = fit.design, fit.design.family
     rows = rows_of(design, data, conditioned_on(design, groups))

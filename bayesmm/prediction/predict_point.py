@@ -52,7 +52,8 @@ def predict_point(
         the response given that (for a binomial response the probability of success).
     groups : {"conditional", "population", "averaged"} or list of str
         Which random effects enter: all, none, or those of the grouping factors in the list. "averaged" is the mean
-        over new groups, which differs from "population" unless the link is the identity.
+        over new groups, which differs from "population" unless the link is the identity, and with the inverse link
+        does not exist.
     new_levels : {"error", "zero"}
         For a level that the fit did not see: refuse it, or take its effects as 0, their conditional mean.
     se : bool
@@ -80,8 +81,8 @@ def predict_point(
     if new_levels == "sample":
         raise ValueError("new_levels='sample' needs a posterior, fit.predict(); here se=True adds a new level's spread")
     check_choice("new_levels", new_levels, NEW_LEVELS)
-    check_averaged(kind, groups)
     design = point.design
+    check_averaged(design, kind, groups)
     chosen = conditioned_on(design, groups)
     rows = rows_of(design, data, chosen)
     check_levels(rows, new_levels)

@@ -11,6 +11,7 @@ from bayesmm.design import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.inference.degrees import t_table
 from bayesmm.layout import table, wrap
+from bayesmm.marginal.crossproducts import Floats
 from bayesmm.pointfit import PointFit
 from bayesmm.replication.bootstrap import refitted
 from bayesmm.replication.groups import outer_factor, resized
@@ -22,6 +23,7 @@ from bayesmm.source import check_model
 from bayesmm.tables import CI_PROB
 
 COLUMNS = ("groups", "power", "lower", "upper", "simulations", "failed")
+FIRST = 10  # data sets of each number of groups that are drawn before the run; if all fail, so would the others; ours
 MOST_FAILED = 0.05  # of the simulations, beyond which the power is that of the data that happen to be fitted; ours
 
 
@@ -34,7 +36,7 @@ class Power:
     table : pandas.DataFrame
         A row for each number of groups: groups; power, the share of the fitted simulations in which the test rejects;
         lower, upper, its 95 % Wilson interval, which is the Monte Carlo error; simulations, those fitted; failed,
-        those that could not be fitted or tested, which are left out of the share.
+        those that could not be simulated, fitted or tested, which are left out of the share.
     test : str
         The coefficient, ``beta[x]``.
     by : str
@@ -128,7 +130,8 @@ def power(
     ValueError
         An argument is out of range, or names no coefficient, parameter or factor of the model.
     DataError
-        The model has no grouping factor, or the coefficient can not be estimated with so many levels.
+        The model has no grouping factor, or the coefficient can not be estimated with so many levels, or the truth
+        gives no mean: with the inverse link linear predictors are not above 0 in any of the first data sets.
     """
     check_model(model)
     numbers = _check(groups, simulations, level, seed, cores)
@@ -140,11 +143,19 @@ def power(
     designs = [_checked(resized(model, block, k, seed), k, coefficient) for k in numbers]
     rejects = _test(model.design, coefficient, level)
 
+    def response(j: int, k: int) -> Floats:
+        rng = stream([seed, numbers[j]], k)
+        return drawn(designs[j], truth(rng), rng)
+
     def task(i: int) -> bool | None:
         j = i % len(numbers)
-        design, rng = designs[j], stream([seed, numbers[j]], i // len(numbers))
-        return rejects(replace(design, y=drawn(design, truth(rng), rng)))
+        try:
+            y = response(j, i // len(numbers))
+        except DataError:  # no mean with these random effects: counted as failed
+            return None
+        return rejects(replace(designs[j], y=y))
 
+    _check_possible(response, len(numbers), min(FIRST, simulations))
     total = simulations * len(numbers)
     with counter(progress, "Simulations", total) as advance:
         found, interrupted = repeated(task, total, cores, advance)
@@ -207,6 +218,20 @@ def _checked(design: Design, k: int, coefficient: int) -> Design:
     return design
 
 
+def _check_possible(response: Callable[[int, int], Floats], designs: int, first: int) -> None:
+    """Raise the DataError of the last of the first data sets if none of them can be drawn."""
+    last = None
+    for j in range(designs):
+        for k in range(first):
+            try:
+                response(j, k)
+            except DataError as error:
+                last = error
+            else:
+                return
+    raise last
+
+
 def _test(design: Design, coefficient: int, level: float) -> Callable[[Design], bool | None]:
     """Return a function of a design with a simulated response: whether the test rejects, None where there is none."""
     gaussian = design.family.gaussian
@@ -262,7 +287,7 @@ def _remarks(found: Power) -> list[str]:
     if many.any():
         where = listing(f"{k:,}" for k in found.table.loc[many, "groups"])
         said.append(
-            f"With {where} levels more than {MOST_FAILED:.0%} of the simulations could not be fitted, and the power is "
-            "that of the others."
+            f"With {where} levels more than {MOST_FAILED:.0%} of the data sets could not be simulated or fitted, and "
+            "the power is that of the others."
         )
     return wrap(" ".join(said), indent="") if said else []

@@ -25,7 +25,7 @@ def posterior_predictive(
     ----------
     fit : Fit
     draws : int, optional
-        About how many, evenly spaced over all chains; all if not given.
+        About how many, evenly spaced over all chains, and at most those of the posterior; all if not given.
     seed : int, optional
         The same seed gives the same draws. None: a new one, recorded in the tree.
     groups : {"conditional", "new"}
@@ -49,6 +49,7 @@ def posterior_predictive(
     """
     check_choice("groups", groups, GROUPS)
     check_arguments(draws=1 if draws is None else draws, seed=seed)
+    _check_enough(fit, draws)
     known = kept_effects(fit)
     if groups == "conditional" and len(known) < len(fit.design.blocks):
         missing = [block.group for k, block in enumerate(fit.design.blocks) if k not in known]
@@ -69,6 +70,15 @@ def posterior_predictive(
     tree = xr.DataTree.from_dict({"posterior_predictive": y, "observed_data": observed})
     tree.attrs["bayesmm"] = json.dumps({"draws": int(np.prod(shape)), "seed": int(seed), "groups": groups})
     return tree
+
+
+def _check_enough(fit, draws: int | None) -> None:
+    """Raise ValueError for more draws than the posterior has: each is used once, as brms and ArviZ do."""
+    number = int(np.prod(tree_sizes(fit.tree)))
+    if draws is not None and draws > number:
+        raise ValueError(
+            f"draws is {draws:,}, and the posterior has {number:,} draws; ask for at most {number:,}, or sample more"
+        )
 
 
 def _of_known_groups(fit, seed: int) -> np.ndarray:

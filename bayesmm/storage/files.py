@@ -23,7 +23,7 @@ import xarray as xr
 from bayesmm import __version__
 from bayesmm.errors import FitFileError, listing
 from bayesmm.io import write_bytes
-from bayesmm.memory import BUDGET, free_memory, gigabytes
+from bayesmm.storage.room import check_layout, check_room
 from bayesmm.storage.stored_model import MODEL_SHAPE, described, disagreement, functions_among
 
 FORMAT = 1  # of the record; a file with a greater one is refused
@@ -31,7 +31,6 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"  # the first bytes of every HDF5 file: HDF5 Fil
 SEAL = b"\nbayesmm fit, sha256 "  # then 64 hexadecimal digits, the last bytes of the file
 SEAL_LENGTH = len(SEAL) + 64
 LARGEST_RECORD = 100_000_000  # characters of JSON; a formula has 20,000 at most, a prior some 100
-LARGEST_RATIO = 1100  # bytes of arrays for each byte of the file: deflate packs at most 1,032 into one (zlib.net)
 WRITERS = ("xarray", "h5netcdf", "h5py", "numpy")
 DTYPES = ("float64", "float32")
 # What an unsound netCDF file makes of xarray, h5netcdf and h5py.
@@ -214,12 +213,14 @@ def read_fit(path: str | Path) -> Stored:
     path = Path(path)
     contents = _contents(path)
     try:
+        check_layout(path, contents)  # xarray follows every link, and reads labels when it opens a file
         opened = xr.open_datatree(io.BytesIO(contents), engine="h5netcdf", phony_dims="access")  # of foreign files
+    except FitFileError:
+        raise
     except READ_ERRORS as error:
         raise _unreadable(path, error) from error
     with opened:
         record = _record(path, opened)
-        _check_size(path, opened, len(contents))
         try:
             tree = opened.load()
             found = checksums(tree)
@@ -237,10 +238,7 @@ def read_fit(path: str | Path) -> Stored:
 def _contents(path: Path) -> bytes:
     """Return the bytes of a file whose seal is whole, or that has none."""
     try:
-        size, free = path.stat().st_size, free_memory()
-        if free is not None and size > BUDGET * free:  # the draws stand beside the bytes that they are made from
-            shown = f"{gigabytes(size)}, more than half of the {gigabytes(free)} of free memory"
-            raise FitFileError(f"{path} has {shown}, which reading it needs")
+        check_room(path, path.stat().st_size)
         contents = path.read_bytes()
     except FileNotFoundError:
         raise FitFileError(f"there is no file {path}") from None
@@ -290,13 +288,6 @@ def misshapen(value: object, shape: object, at: str = "the top") -> str:
     if parts is None:
         return at
     return next((wrong for place, entry, part in parts if (wrong := misshapen(entry, part, place))), "")
-
-
-def _check_size(path: Path, tree: xr.DataTree, size: int) -> None:
-    """Refuse a file that claims to hold more than it can, before memory is asked for it."""
-    claimed = sum(node.to_dataset(inherit=False).nbytes for node in tree.subtree)
-    if claimed > LARGEST_RATIO * size:
-        raise FitFileError(f"{path} is damaged: its {size:,} bytes claim to hold {claimed:,}")
 
 
 def _check_arrays(path: Path, expected: Mapping[str, str], found: Mapping[str, str]) -> None:

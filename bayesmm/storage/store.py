@@ -34,7 +34,7 @@ from bayesmm.io import slug, write_bytes
 from bayesmm.storage.files import first_line, packed_model
 
 GROUPS = ("posterior", "sample_stats")
-RECORD, MODEL, JOURNAL, SPOOL = "record", "model.nc", "journal", "spool"
+RECORD, MODEL, JOURNAL, SPOOL, OWNER = "record", "model.nc", "journal", "spool", "writer"
 FORMAT = 1
 CHUNK_BYTES = 1_000_000  # of the largest array's chunk, which is written again as it fills
 CHUNK_DRAWS = (16, 992)  # least and most draws of a chunk, multiples of nutpie's 16
@@ -79,6 +79,8 @@ class Store:
     Attributes
     ----------
     path : Path
+    token : str
+        Of this run alone: who makes a store at the same path, once this one is removed, has another.
     columns : tuple of Column
     length : int
         Draws of a chunk.
@@ -97,6 +99,7 @@ class Store:
     """
 
     path: Path
+    token: str
     columns: tuple[Column, ...]
     length: int
     asked: int
@@ -110,7 +113,12 @@ class Store:
     @property
     def spool(self) -> Path:
         """The folder that the sampler writes into."""
-        return self.path / RECORD / SPOOL
+        return self.path / RECORD / f"{SPOOL}-{self.token}"
+
+    @property
+    def owner(self) -> Path:
+        """An empty file, there while this run writes."""
+        return self.path / RECORD / f"{OWNER}-{self.token}"
 
     @property
     def journal(self) -> Path:
@@ -156,15 +164,17 @@ def create(path: Path, model, template: xr.DataTree, run: Mapping[str, object]) 
         It can not be written.
     """
     length = chunk_length(template)
-    run = dict(run) | {"interrupted": True, "chunk": length}  # until the journal says otherwise
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    run = dict(run) | {"interrupted": True, "chunk": length, "store": FORMAT}  # until the journal says otherwise
+    token = uuid.uuid4().hex
+    temporary = path.parent / f".{token}.tmp"
     tree = template.copy()
     tree.attrs["bayesmm"] = json.dumps(run)
     try:
         _make_arrays(temporary, template, run)
         write_bytes(packed_model(model, tree), temporary / RECORD / MODEL)
         write_bytes(b"", temporary / RECORD / JOURNAL)
-        (temporary / RECORD / SPOOL).mkdir()
+        (temporary / RECORD / f"{OWNER}-{token}").touch()
+        (temporary / RECORD / f"{SPOOL}-{token}").mkdir()
         os.rename(temporary, path)
     except OSError as error:
         raise FitFileError(f"{path} can not be written: {first_line(error)}") from error
@@ -174,7 +184,7 @@ def create(path: Path, model, template: xr.DataTree, run: Mapping[str, object]) 
     tails = [[column.empty(length) for column in columns] for _ in range(chains)]
     now = time.monotonic()
     own = dict(done=[0] * chains, written=[0] * chains, when=[now] * chains, began=now)
-    return Store(path, columns, length, int(run["draws"]), tails, **own)
+    return Store(path, token, columns, length, int(run["draws"]), tails, **own)
 
 
 def chunk_length(template: xr.DataTree) -> int:
@@ -239,6 +249,8 @@ def append(store: Store, chain: int, draws: Mapping[tuple[str, str], np.ndarray]
     ------
     OSError
         The disk is full; what was written before is as it was.
+    FitFileError
+        The store was removed; what is there now is another's, and is left as it is.
     """
     n, taken = len(next(iter(draws.values()))), 0
     while taken < n:
@@ -285,11 +297,13 @@ def close(store: Store, run: Mapping[str, object]) -> None:
     for chain in range(len(store.done)):
         write(store, chain)
     _log(store, {"end": dict(run)})
+    store.owner.unlink(missing_ok=True)
 
 
 def remove(store: Store) -> None:
-    """Remove a store that has no draws."""
-    shutil.rmtree(store.path, ignore_errors=True)
+    """Remove a store that has no draws, unless it is another's by now."""
+    if store.owner.is_file():
+        shutil.rmtree(store.path, ignore_errors=True)
 
 
 def digest(contents: bytes) -> str:
@@ -298,8 +312,10 @@ def digest(contents: bytes) -> str:
 
 
 def _log(store: Store, entry: Mapping[str, object], *, durable: bool = True) -> None:
-    text = json.dumps(entry)
-    last = digest(f"{store.last[0]}{text}".encode())
+    if not store.owner.is_file():
+        raise FitFileError(f"{store.path} was removed while its sampling ran, so that the draws can not be written")
+    text, before = json.dumps(entry), store.last[0]
+    last = digest(f"{before}{text}".encode())
     size = store.journal.stat().st_size
     try:
         with open(store.journal, "ab") as file:
@@ -307,8 +323,9 @@ def _log(store: Store, entry: Mapping[str, object], *, durable: bool = True) -> 
             file.flush()
             if durable:
                 os.fsync(file.fileno())
+        store.last[0] = last
     except BaseException:  # also Ctrl-C: half a line in the middle would make the rest unreadable
         with suppress(OSError):
             os.truncate(store.journal, size)
+        store.last[0] = before
         raise
-    store.last[0] = last

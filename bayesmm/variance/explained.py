@@ -10,7 +10,7 @@ import pandas as pd
 from bayesmm.families import LINKS
 from bayesmm.layout import column, count, shorten, table, wrap
 from bayesmm.pointfit import by_levels
-from bayesmm.tables import CI_PROB, describe, kept_effects, tree_sizes
+from bayesmm.tables import CI_PROB, describe, draws_text, kept_effects, tree_sizes
 from bayesmm.variance.variance_parts import (
     RESIDUALS,
     Parts,
@@ -46,7 +46,8 @@ class VarianceShares:
         Of each share; empty for a maximised model.
     title : str
     says : tuple of str
-        What each number means and on which scale, a sentence each; and what is missing and why.
+        What each number means and on which scale, a sentence each; what is missing and why; and of a posterior how many
+        draws there are, and whether the sampling was interrupted.
     """
 
     table: pd.DataFrame
@@ -217,13 +218,16 @@ def _about_scale(design) -> list[str]:
 def _record(fitted, title: str, shares: dict[str, Array], parts: Parts, says: tuple[str, ...]) -> VarianceShares:
     variances = {"fixed part": parts.fixed, **dict(_by_factor(fitted.design, parts)), "residual": parts.residual}
     shape = tree_sizes(fitted.tree) if hasattr(fitted, "tree") else None
+    origin = (
+        () if shape is None else (f"Intervals: {100 * CI_PROB:.0f} % equal-tailed, from {draws_text(fitted.tree)}.",)
+    )
     draws = {} if shape is None else {name: values.reshape(shape) for name, values in shares.items()}
     return VarianceShares(
         table=_frame(shares, shape, "quantity"),
         variances=_frame(variances, shape, "part"),
         draws=MappingProxyType(draws),
         title=f"{title}: {shorten(fitted.design.formula.text, FORMULA_WIDTH)}",
-        says=says,
+        says=(*says, *origin),
     )
 
 
@@ -247,9 +251,7 @@ def _frame(columns: Draws, shape: tuple[int, int] | None, name: str) -> pd.DataF
 
 
 def _lines(shares: VarianceShares) -> list[str]:
-    posterior = bool(shares.draws)
-    interval = f"; intervals {100 * CI_PROB:.0f} % equal-tailed (lower, upper)" if posterior else ""
-    lines = [f"{shares.title}{interval}", ""]
+    lines = [shares.title, ""]
     lines += [*_table(shares.table, decimals=True), "", "Made of the variances:", *_table(shares.variances), ""]
     return lines + [line for sentence in shares.says for line in wrap(sentence)]
 
