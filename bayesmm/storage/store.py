@@ -36,6 +36,8 @@ from bayesmm.storage.files import first_line, packed_model
 GROUPS = ("posterior", "sample_stats")
 RECORD, MODEL, JOURNAL, SPOOL, OWNER = "record", "model.nc", "journal", "spool", "writer"
 FORMAT = 1
+# Of the removal of a store: attempts at most, seconds between them, and looks in a row that find nothing.
+REMOVALS, BETWEEN, GONE = 100, 0.03, 3
 CHUNK_BYTES = 1_000_000  # of the largest array's chunk, which is written again as it fills
 CHUNK_DRAWS = (16, 992)  # least and most draws of a chunk, multiples of nutpie's 16
 STALE_DRAWS, STALE_SECONDS = 100, 1.0  # a chain's draws are written when there are so many, or are so old
@@ -301,9 +303,17 @@ def close(store: Store, run: Mapping[str, object]) -> None:
 
 
 def remove(store: Store) -> None:
-    """Remove a store that has no draws, unless it is another's by now."""
-    if store.owner.is_file():
+    """Remove a store that has no draws, unless it is another's by now.
+
+    The sampler's threads may write for a moment after they were told to stop, which makes its folder again.
+    """
+    gone = 0 if store.owner.is_file() else GONE
+    for _ in range(REMOVALS):
+        if gone == GONE or (gone and (store.path / RECORD / MODEL).is_file()):
+            return
         shutil.rmtree(store.path, ignore_errors=True)
+        time.sleep(BETWEEN)
+        gone = 1 if store.path.exists() else gone + 1
 
 
 def digest(contents: bytes) -> str:
