@@ -64,7 +64,7 @@ def streamed(feed: Feed, bar: Progress, create: Callable[..., Store]) -> xr.Data
 
 def _pumped(feed: Feed, bar: Progress, store: Store, source: Spool) -> tuple[bool, str]:
     """Sample; return whether the run was interrupted, and what has stopped it if nobody did."""
-    said, handle = "", feed.begin(zarr_store=load_nutpie().zarr_store.LocalStore(str(store.spool)))
+    said, failure, handle = "", None, feed.begin(zarr_store=load_nutpie().zarr_store.LocalStore(str(store.spool)))
     try:
         _, interrupted = wait(handle, bar, lambda: _moved(feed, store, source, over=False))
     except FitFileError:  # the store was removed
@@ -74,11 +74,7 @@ def _pumped(feed: Feed, bar: Progress, store: Store, source: Spool) -> tuple[boo
     except (OSError, RuntimeError) as error:  # a full disk, seen by us or by nutpie
         with suppress(RuntimeError):
             handle.cancel()
-        if not any(store.done):
-            if isinstance(error, RuntimeError):
-                raise
-            raise FitFileError(f"{store.path} can not be written: {first_line(error)}") from error
-        interrupted, said = True, f"the sampling has stopped: {first_line(error)}"
+        failure, interrupted, said = error, True, f"the sampling has stopped: {first_line(error)}"
         discard_tuning(source)  # so that there is room again
     try:
         before = None
@@ -87,6 +83,10 @@ def _pumped(feed: Feed, bar: Progress, store: Store, source: Spool) -> tuple[boo
             _moved(feed, store, source, over=not said)  # files may be missing where one could not be written
     except OSError as error:
         said = said or f"the last draws can not be written: {first_line(error)}"
+    if failure is not None and not any(store.done):
+        if isinstance(failure, RuntimeError):
+            raise failure
+        raise FitFileError(f"{store.path} can not be written: {first_line(failure)}") from failure
     if any(late(source, chain, done) for chain, done in enumerate(store.done)):
         said = said or "nutpie has written statistics after their draws, so that divergences may be missing"
     return interrupted or min(store.done) < store.asked, said
