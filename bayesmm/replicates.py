@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from bayesmm.prediction.predict import predict
+from bayesmm.families import LINKS, draw_response
+from bayesmm.loglik import auxiliary_draws
+from bayesmm.prediction.predict import factor_draws, predict
 from bayesmm.tables import tree_sizes
 
 DRAWS = 400  # an interval's end then rests on 10 draws, a p-value has a Monte Carlo error of 0.025 at most
@@ -34,13 +36,39 @@ def replicates(fit, seed: int = 0) -> np.ndarray:
     ValueError
         If the random effects were not kept.
     """
-    draws = max(FEWEST_DRAWS, min(DRAWS, MOST_NUMBERS // max(fit.design.n, 1)))
-    return predict(thinned(fit, draws), kind="response", seed=seed).draws.reshape(-1, fit.design.n)
+    return predict(_few(fit), kind="response", seed=seed).draws.reshape(-1, fit.design.n)
 
 
-def fitted_means(fit) -> np.ndarray:
+def replicates_of_new_groups(fit, seed: int = 0) -> np.ndarray:
+    """Return responses of the same rows in groups whose effects are drawn from N(0, Sigma), (draws, n).
+
+    The effects of the data's own groups follow their rows, so that these lie nearer to the middle of their replicates
+    than further rows would; among those of new groups they have every place with the same probability. Where a link
+    gives such groups no mean, the replicates are those of the data's groups.
+    """
+    few, design, rng = _few(fit), fit.design, np.random.default_rng(seed)
+    eta = predict(few, kind="linear", groups="population").draws.reshape(-1, design.n).copy()
+    for block in design.blocks:
+        for s, L in enumerate(factor_draws(few, block)):
+            b = rng.standard_normal((len(block.levels), len(L))) @ L.T
+            eta[s] += (block.Z * b[block.index]).sum(axis=1)
+    mu, own = LINKS[design.family.link].inverse(eta), auxiliary_draws(few)[:, : len(design.family.auxiliaries)]
+    if np.isnan(mu).any():
+        return replicates(fit, seed)
+    drawn = [
+        draw_response(design.family, rng, mean, design.trials, tuple(aux), design.weights)
+        for mean, aux in zip(mu, own, strict=True)
+    ]
+    return np.array(drawn)
+
+
+def _few(fit):
+    return thinned(fit, max(FEWEST_DRAWS, min(DRAWS, MOST_NUMBERS // max(fit.design.n, 1))))
+
+
+def fitted_means(fit, groups: str = "conditional") -> np.ndarray:
     """Return the posterior means of the fitted values, on the scale of the response, (n,); of a binomial, shares."""
-    return predict(thinned(fit)).draws.reshape(-1, fit.design.n).mean(axis=0)
+    return predict(thinned(fit), groups=groups).draws.reshape(-1, fit.design.n).mean(axis=0)
 
 
 def quantile_residuals(y: np.ndarray, replicated: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -60,3 +88,14 @@ def quantile_residuals(y: np.ndarray, replicated: np.ndarray, seed: int = 0) -> 
     below, tied = (replicated < y).sum(axis=0), (replicated == y).sum(axis=0)
     share = np.random.default_rng(seed).uniform(size=len(y))
     return ndtri((below + share * (tied + 1)) / (len(replicated) + 1))
+
+
+def replicate_scores(replicated: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Return the normal scores of each replicate among all, (draws, n): what `quantile_residuals` of data would be."""
+    from scipy.special import ndtri
+
+    ties, within = np.random.default_rng(seed).uniform(size=(2, *replicated.shape))
+    order = np.lexsort((ties, replicated), axis=0)
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.arange(len(order))[:, None], axis=0)
+    return ndtri((ranks + within) / len(order))

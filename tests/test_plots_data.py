@@ -16,6 +16,7 @@ from bayesmm.drawing import ACCENT, INK
 from bayesmm.plots.chosen import largest, said
 from bayesmm.plots.lines import POINTS
 from bayesmm.plots.residuals import ENVELOPE, envelope
+from bayesmm.replicates import replicate_scores
 from bayesmm.plots.shrinkage import complete_pooling, own_regressions
 from bayesmm.priors.prior import Prior
 from bayesmm.tables import Parameter
@@ -194,7 +195,7 @@ def test_a_bend_shows_in_the_medians():
 
 def test_the_envelope_holds_all_normal_samples_at_its_probability():
     for n in (12, 200):
-        low, high, places = envelope(n, scaled=True)
+        low, high, places = envelope(n)
         rng, inside = np.random.default_rng(5), 0
         for _ in range(1000):
             sample = np.sort(rng.standard_normal(n))
@@ -220,6 +221,37 @@ def test_quantile_residuals_of_counts_are_normal_when_the_model_holds(counted):
     axes = plots.plot_qq(counted)
     assert "all inside the envelope" in heading(axes).replace("\n", " ")
     assert "quantile residual" in axes[0].get_ylabel()
+
+
+def test_scores_of_replicates_are_normal_with_ties_and_without():
+    rng = np.random.default_rng(6)
+    for replicated in (rng.poisson(0.5, (200, 300)), rng.normal(size=(200, 300))):
+        scores = np.sort(replicate_scores(replicated).ravel())
+        # 60,000 normal numbers, evenly spread in each row: the 1 in 1,000 at either end within 5 of their errors
+        assert scores[60] == pytest.approx(-3.09, abs=0.2) and scores[-61] == pytest.approx(3.09, abs=0.2)
+        assert scores.std() == pytest.approx(1.0, abs=0.01)
+
+
+def test_quantile_residuals_are_those_of_new_groups():
+    """Two rows a group: fitted effects follow their rows, which would all be inside and the line too flat."""
+    rng, G = np.random.default_rng(4), 300
+    g, x = np.repeat(np.arange(G), 2), rng.normal(size=2 * G)
+    y = rng.poisson(np.exp(1.0 + 0.3 * x + rng.normal(0, 0.8, G)[g]))
+    fit = posterior_near(bmm.Model("n ~ x + (1 | g)", pd.DataFrame({"n": y, "x": x, "g": g}), "poisson"))
+    axes = plots.plot_qq(fit)
+    assert "all inside the envelope" in heading(axes).replace("\n", " ")
+    shown = np.concatenate([line.get_ydata() for line in by_look(axes[0], marker="o")])
+    assert shown.std() == pytest.approx(1.0, abs=0.1)  # 600 rows in 300 groups: its own sd is below 0.04
+    medians = by_look(plots.plot_residuals(fit)[0], color=ACCENT)[0].get_ydata()
+    assert np.abs(medians).max() < 0.6  # of 50 rows each; over fitted effects they rise from below -0.6 to above
+
+
+def test_a_wrong_distribution_of_counts_is_outside_the_envelope():
+    rng, G = np.random.default_rng(5), 40
+    g = np.repeat(np.arange(G), 10)
+    y = rng.poisson(np.exp(1.0 + rng.normal(0, 0.3, G)[g]) * rng.gamma(0.7, 1 / 0.7, 10 * G))
+    fit = posterior_near(bmm.Model("n ~ 1 + (1 | g)", pd.DataFrame({"n": y, "g": g}), "poisson"))
+    assert " outside the envelope" in heading(plots.plot_qq(fit))
 
 
 def test_what_needs_the_random_effects_says_so():

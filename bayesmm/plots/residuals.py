@@ -3,7 +3,7 @@
 import numpy as np
 
 from bayesmm.drawing import ACCENT, GREY, INK, LIGHT, key, name_axes, panels, plain, title
-from bayesmm.replicates import fitted_means, quantile_residuals, replicates
+from bayesmm.replicates import fitted_means, quantile_residuals, replicate_scores, replicates_of_new_groups
 from bayesmm.tables import posterior_residuals
 
 BINS = 12  # of fitted values, for the line through the residuals' medians
@@ -14,27 +14,17 @@ ENVELOPE = 0.95  # probability that all residuals of a right model are in the en
 POSITIONS = 400  # of the sorted residuals that are drawn and judged; more can not be seen
 
 
-def residuals_of(fit, seed: int = 0) -> tuple[np.ndarray, str]:
-    """Return the residuals that figures show, (n,), and what they are called.
-
-    Pearson residuals at the posterior means of a normal response; elsewhere quantile residuals, which are standard
-    normal for counts too.
-
-    Raises
-    ------
-    ValueError
-        If the random effects were not kept.
-    """
-    if fit.design.family.name == "gaussian":
-        return posterior_residuals(fit), "residual / its sd"
-    return quantile_residuals(fit.design.y, replicates(fit, seed), seed), "quantile residual (normal score)"
+def residual_name(fit) -> str:
+    """Return what the residuals are called."""
+    return "residual / its sd" if fit.design.family.name == "gaussian" else "quantile residual (normal score)"
 
 
 def plot_residuals(fit, seed: int = 0):
     """Draw the residuals against the fitted values, with the medians and the middle halves of bins of them.
 
-    If the model holds, the medians stay near 0 and the spread is the same everywhere. Responses other than normal have
-    quantile residuals, which are standard normal then.
+    If the model holds, the medians stay near 0 and the spread is the same everywhere. A normal response has Pearson
+    residuals at the posterior means. Others have quantile residuals, which are standard normal then: the places of the
+    responses among those of new groups, over the means of an average group (`replicates.replicates_of_new_groups`).
 
     Parameters
     ----------
@@ -49,10 +39,14 @@ def plot_residuals(fit, seed: int = 0):
     Raises
     ------
     ValueError
-        If the random effects were not kept.
+        If the response is normal and the random effects were not kept.
     """
-    residuals, name = residuals_of(fit, seed)
-    fitted = fitted_means(fit)
+    gaussian = fit.design.family.name == "gaussian"
+    if gaussian:
+        residuals, fitted = posterior_residuals(fit), fitted_means(fit)
+    else:
+        residuals = quantile_residuals(fit.design.y, replicates_of_new_groups(fit, seed), seed)
+        fitted = fitted_means(fit, "population")
     figure, axes = panels(1, wide=7.0, high=3.6)
     ax = axes[0]
     size = 3.0 if len(fitted) <= FEW_ROWS else 1.5
@@ -63,7 +57,8 @@ def plot_residuals(fit, seed: int = 0):
         ax.plot(at, quartiles[1], color=ACCENT, linewidth=1.8, marker="o", markersize=3.5)
         for edge in quartiles[[0, 2]]:
             ax.plot(at, edge, color=INK, linewidth=1.0, linestyle="--")
-    name_axes(ax, f"fitted mean of {plain(fit.design.response)} (posterior mean)", name)
+    which = "posterior mean" if gaussian or not fit.design.blocks else "of an average group"
+    name_axes(ax, f"fitted mean of {plain(fit.design.response)} ({which})", residual_name(fit))
     lines = {"median of a bin of rows": ("-", ACCENT), "middle half of the bin": ("--", INK)} if len(at) > 1 else {}
     key(figure, {"a row of the data": ("o", GREY)} | lines)
     title(figure, "Residuals and fitted values: the medians should stay near 0", fit.design.formula.text)
@@ -79,10 +74,12 @@ def binned(x: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plot_qq(fit, seed: int = 0):
-    """Draw the sorted residuals against normal quantiles, with the envelope of samples that are normal.
+    """Draw the sorted residuals against normal quantiles, with the envelope of simulated ones.
 
     All residuals of a right model stay inside the envelope with probability 0.95. Those of a normal response are scaled
-    to an sd of 1, as the simulated ones are, because fitted random effects take away a part of their spread.
+    to an sd of 1, as the simulated normal ones are, because fitted random effects take away a part of their spread.
+    Others are quantile residuals as in `plot_residuals`, and the envelope is that of replicated data, whose rows depend
+    on each other within a group as the observed ones do.
 
     Parameters
     ----------
@@ -96,14 +93,18 @@ def plot_qq(fit, seed: int = 0):
     Raises
     ------
     ValueError
-        If the random effects were not kept.
+        If the response is normal and the random effects were not kept.
     """
     from scipy.special import ndtri
 
-    residuals, name = residuals_of(fit, seed)
     scaled = fit.design.family.name == "gaussian"
-    ordered = np.sort(residuals / residuals.std() if scaled else residuals)
-    low, high, places = envelope(len(ordered), scaled, seed)
+    if scaled:
+        residuals = posterior_residuals(fit)
+        ordered, (low, high, places) = np.sort(residuals / residuals.std()), envelope(len(residuals), seed)
+    else:
+        replicated = replicates_of_new_groups(fit, seed)
+        ordered, places = np.sort(quantile_residuals(fit.design.y, replicated, seed)), positions(fit.design.n)
+        low, high = limits(np.sort(replicate_scores(replicated, seed), axis=1)[:, places])
     x = ndtri((places + 0.5) / len(ordered))
     shown = ordered[places]
     outside = (shown < low) | (shown > high)
@@ -115,7 +116,7 @@ def plot_qq(fit, seed: int = 0):
     ax.plot(
         x[outside], shown[outside], linestyle="none", marker="D", markersize=4, color=ACCENT, markerfacecolor="white"
     )
-    name_axes(ax, "normal quantile", f"{name}{', scaled to sd 1' if scaled else ''}")
+    name_axes(ax, "normal quantile", f"{residual_name(fit)}{', scaled to sd 1' if scaled else ''}")
     entries = {"residual": ("o", INK)} | ({"outside the envelope": ("D", ACCENT)} if outside.any() else {})
     key(figure, entries | {f"holds all with probability {ENVELOPE}": ("s", LIGHT), "as expected": ("--", GREY)})
     found = f"{outside.sum():,} outside the envelope" if outside.any() else "all inside the envelope"
@@ -124,22 +125,30 @@ def plot_qq(fit, seed: int = 0):
     return axes
 
 
-def envelope(n: int, scaled: bool, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the envelope of n sorted standard normal numbers, low and high, and the positions that it is for.
-
-    The k-th lowest and highest of the simulations at each position, with k such that a share of `ENVELOPE` of them is
-    inside everywhere: the rank envelope of Myllymaeki et al. (2017), Journal of the Royal Statistical Society B 79(2).
-    The outermost five on each side are always among the positions.
-    """
-    places = np.unique(np.concatenate([np.linspace(0, n - 1, min(n, POSITIONS)).round(), np.arange(min(n, 5)),
-                                       n - 1 - np.arange(min(n, 5))]).astype(int))  # fmt: skip
-    rng = np.random.default_rng(seed)
+def envelope(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the envelope of n sorted normal numbers with an sd of 1, low and high, and the positions it is for."""
+    places, rng = positions(n), np.random.default_rng(seed)
     drawn = np.empty((SIMULATIONS, len(places)))
     for i in range(SIMULATIONS):
         sample = np.sort(rng.standard_normal(n))
-        drawn[i] = (sample / sample.std() if scaled else sample)[places]
-    ordered = np.sort(drawn, axis=0)
+        drawn[i] = (sample / sample.std())[places]
+    return *limits(drawn), places
+
+
+def positions(n: int) -> np.ndarray:
+    """Return which of n sorted residuals are drawn and judged; the outermost five on each side always are."""
+    ends = np.arange(min(n, 5))
+    return np.unique(np.concatenate([np.linspace(0, n - 1, min(n, POSITIONS)).round(), ends, n - 1 - ends]).astype(int))
+
+
+def limits(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return low and high of the envelope of simulations, (simulations, positions).
+
+    The k-th lowest and highest of the simulations at each position, with k such that a share of `ENVELOPE` of them is
+    inside everywhere: the rank envelope of Myllymaeki et al. (2017), Journal of the Royal Statistical Society B 79(2).
+    """
+    ordered, last = np.sort(drawn, axis=0), len(drawn) - 1
     ranks = drawn.argsort(axis=0).argsort(axis=0)
-    depth = np.minimum(ranks, SIMULATIONS - 1 - ranks).min(axis=1)
+    depth = np.minimum(ranks, last - ranks).min(axis=1)
     k = int(np.quantile(depth, 1 - ENVELOPE, method="lower"))
-    return ordered[k], ordered[SIMULATIONS - 1 - k], places
+    return ordered[k], ordered[last - k]

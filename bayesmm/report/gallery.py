@@ -90,7 +90,7 @@ def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
         ),
         picture(
             partial(plots.plot_qq, fit),
-            "Residuals against normal quantiles, with the envelope of samples that are normal.",
+            "Residuals against normal quantiles, with the envelope of simulated ones.",
             "The sorted residuals over the quantiles of a normal distribution, and the band that all of them stay in "
             "with probability 0.95 if the model holds.",
         ),
