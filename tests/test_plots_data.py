@@ -16,9 +16,9 @@ from bayesmm.drawing import ACCENT, INK
 from bayesmm.plots.chosen import largest, said
 from bayesmm.plots.lines import POINTS
 from bayesmm.plots.residuals import ENVELOPE, envelope
-from bayesmm.replicates import replicate_scores
 from bayesmm.plots.shrinkage import complete_pooling, own_regressions
 from bayesmm.priors.prior import Prior
+from bayesmm.replicates import replicate_scores
 from bayesmm.tables import Parameter
 
 
