@@ -51,6 +51,7 @@ def run(script: Path) -> NotebookNode:
             km=_kernel(Path(scratch)),
             timeout=LONGEST_CELL,
             record_timing=False,
+            coalesce_streams=True,  # else it depends on the time how many outputs a print becomes
             resources={"metadata": {"path": scratch}},
         )
         client.execute(cleanup_kc=True)  # also ends the kernel, which the client did not make itself
