@@ -18,7 +18,7 @@ from bayesmm.data.frames import Table, find_columns, missing_text, open_table, t
 from bayesmm.data.groups import Block, Grouping, check_block, find_levels
 from bayesmm.data.lints import data_lints
 from bayesmm.data.messages import Message, Rows
-from bayesmm.data.reading import check_arguments, offset, read, response, variables_of, weigh
+from bayesmm.data.reading import Outcome, check_arguments, offset, read, response, variables_of, weigh
 from bayesmm.data.scope import Scope, State, Transforms
 from bayesmm.data.transforms import check_columns, evaluate
 from bayesmm.data.variables import Variable, read_variable
@@ -246,34 +246,31 @@ def make_design(
     DataError
         The data can not be used as the formula asks; the sentence names column, rows or levels.
     """
-    # 0: the arguments
-    asked = family if isinstance(family, Family) else get_family(family)
     check_arguments(missing, formula, weights, trials)
     # 1: the columns that the model uses, and the rows that have them all
     transforms = dict(transforms or {})
     table, w = weigh(formula, read(formula, data, weights, trials, missing), transforms)
     checks.check_row_count(table.rows, table.total)
-    states = {} if learned is None else dict(learned.states)
+    states = dict(learned.states) if learned else {}
     scope = Scope(table.variables, table.rows, transforms, states, learned is None, table.said)
     check_columns(scope)
     # 2: response, offset and the variables of every term
-    left = response(formula, asked, scope, table.trials)
-    y, shift = left.y, offset(formula, scope)
-    checks.check_offset(left.family, y, shift, text_of(formula.response))
+    left = response(formula, family if isinstance(family, Family) else get_family(family), scope, table.trials)
+    shift = offset(formula, scope)
+    checks.check_offset(left.family, left.y, shift, text_of(formula.response))
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
     # 3: the fixed part
     fixed = learn_coding(formula.intercept, formula.terms, values)
-    X, coefficients = checks.checked_matrix(fixed, values, len(y), "the fixed part", scope.learning)
+    X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the groups
     blocks, bars, groupings = make_blocks(formula, values, scope, "sigma" in left.family.auxiliaries)
     # 5: what the data give cause to say
     aliased, said = checks.check_dependence(X, fixed, values)
-    of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials)]
-    scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope), *of_blocks])
+    scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope, left)])
     return Design(
         formula=formula,
         response=text_of(formula.response),
-        y=y,
+        y=left.y,
         X=X,
         coefficients=coefficients,
         blocks=blocks,
@@ -380,14 +377,17 @@ def _stack(codings: Sequence[Coding], values: Values, n: int) -> np.ndarray:
     return np.ascontiguousarray(np.hstack([matrix(coding, values, n) for coding in codings]))
 
 
-def _remarks(formula: Formula, fixed: Coding, values: Values, blocks: Sequence[Block], scope: Scope) -> list[Message]:
+def _remarks(
+    formula: Formula, fixed: Coding, values: Values, blocks: Sequence[Block], scope: Scope, left: Outcome
+) -> list[Message]:
     columns = [(v.name, v.values.astype(np.float64)) for v in _numeric_columns(formula, scope)]
     said = [
         *checks.say_about_scales(fixed, values),
         *checks.say_about_codes(columns),
         *checks.say_about_outliers(columns, scope.rows),
     ]
-    return [*said, *data_lints(formula, values, blocks, scope.variables)]
+    of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials)]
+    return [*said, *data_lints(formula, values, blocks, scope.variables), *of_blocks]
 
 
 def _numeric_columns(formula: Formula, scope: Scope) -> list[Variable]:

@@ -67,6 +67,7 @@ def draw_ranks(ax, draws: np.ndarray) -> None:
     for c in range(chains):
         counts, _ = np.histogram(ranks[c] - 0.5, edges)
         ax.stairs(counts, edges, linewidth=1.1, baseline=None, **chain_ink(c))
+    ax.margins(y=0.15)  # the band has an upper edge too
     ax.set_ylim(0)
     ax.set_yticks([])
 
