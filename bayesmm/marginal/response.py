@@ -28,6 +28,7 @@ IDENTITY, LOG, LOGIT, PROBIT, CLOGLOG, INVERSE, SQRT = range(7)
 WILD = 230.0
 # Below this, t / (exp t - 1) and its relatives are power series, for digits that the difference from 1 would lose.
 SERIES = 0.3
+FAR = 1e100  # of a student's residual in units of its scale: the square still exists
 # exp(-t) is 0 above this.
 UNDERFLOW = 745.0
 
@@ -111,27 +112,39 @@ def _gaussian(link, y, eta, sigma):
 
 @compiled
 def _student(y, eta, sigma, nu):
+    constant = log_gamma_ratio(0.5 * nu, 0.5)[0] - 0.5 * math.log(math.pi * nu) - math.log(sigma)
+    value, d1, d2, d3 = student_kernel(y, eta, sigma, nu)
+    return constant + value, d1, d2, d3
+
+
+@compiled
+def student_kernel(y, eta, sigma, nu):
+    """Return log(1 + s^2 / nu) times -(nu + 1) / 2, s = (y - eta) / sigma, and its first three derivatives in eta."""
     s = (y - eta) / sigma
-    half = 0.5 * nu
-    constant = log_gamma_ratio(half, 0.5)[0] - 0.5 * math.log(math.pi * nu) - math.log(sigma)
     x = s / math.sqrt(nu)
-    if abs(x) > 1e100:
+    if not abs(x) < FAR:
         return -math.inf, 0.0, 0.0, 0.0
     v = 1.0 + x * x
     tail = (nu + 1.0) / nu / sigma  # in units of nu, so that a large nu is the normal distribution
     d1 = tail * s / v
     d2 = -tail / sigma * (1.0 - x * x) / v / v
     d3 = -2.0 * tail / sigma / sigma * s / nu * (3.0 - x * x) / v / v / v
-    return constant - 0.5 * (nu + 1.0) * math.log1p(x * x), d1, d2, d3
+    return -0.5 * (nu + 1.0) * math.log1p(x * x), d1, d2, d3
 
 
 @compiled
 def _student_score(y, eta, sigma, nu):
-    s = (y - eta) / sigma
-    x = (s / math.sqrt(nu)) ** 2  # s^2 / nu
+    a0, a1 = student_kernel_score(y, eta, sigma, nu)
+    return a0 - 1.0 / sigma, a1 + 0.5 * (log_gamma_ratio(0.5 * nu, 0.5)[1] - 1.0 / nu)
+
+
+@compiled
+def student_kernel_score(y, eta, sigma, nu):
+    """Return the derivatives of the kernel in sigma and nu."""
+    x = ((y - eta) / sigma) ** 2 / nu  # s^2 / nu
     share = 1.0 / (1.0 + 1.0 / x) if x > 0.0 else 0.0  # s^2 / (nu + s^2)
-    d_sigma = ((nu + 1.0) * share - 1.0) / sigma
-    return d_sigma, 0.5 * (log_gamma_ratio(0.5 * nu, 0.5)[1] - 1.0 / nu - math.log1p(x) + (nu + 1.0) / nu * share)
+    more = (nu + 1.0) * share
+    return more / sigma, 0.5 * (more / nu - math.log1p(x))
 
 
 @compiled

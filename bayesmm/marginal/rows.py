@@ -20,10 +20,10 @@ from bayesmm.marginal.response import (
     WILD,
     derivatives,
     score_auxiliary,
+    student_kernel,
+    student_kernel_score,
 )
 from bayesmm.marginal.special import LOG_2PI, log_gamma_ratio, polygamma, stirling_error
-
-FAR = 1e100  # of a student's residual in sds: its square still exists
 
 
 @inner
@@ -39,7 +39,7 @@ def row_derivatives(family, link, y, size, at, aux):
         d2 = -size * p * q
         return y * at - size * (max(at, 0.0) + math.log1p(t)), y * q - (size - y) * p, d2, d2 * (q - p)
     if family == STUDENT:
-        return _student_row(y, at, aux[0], aux[1])
+        return student_kernel(y, at, aux[0], aux[1])
     if family == NEGBINOMIAL:
         if not math.isfinite(at):
             return -math.inf, 0.0, 0.0, 0.0
@@ -57,21 +57,6 @@ def row_derivatives(family, link, y, size, at, aux):
 
 
 @inner
-def _student_row(y, at, sigma, nu):
-    s = (y - at) / sigma
-    if not abs(s) < FAR:
-        return -math.inf, 0.0, 0.0, 0.0
-    square = s * s / nu
-    v, tail = 1.0 + square, (nu + 1.0) / nu / sigma  # in units of nu, so that a large nu is the normal distribution
-    return (
-        -0.5 * (nu + 1.0) * math.log1p(square),
-        tail * s / v,
-        -tail / sigma * (1.0 - square) / v / v,
-        -2.0 * tail / sigma / sigma * s / nu * (3.0 - square) / v / v / v,
-    )
-
-
-@inner
 def _shares(t):
     """Return log(1 + exp t), 1 / (1 + exp -t) and 1 / (1 + exp t)."""
     small = math.exp(-abs(t))
@@ -84,11 +69,7 @@ def _shares(t):
 def row_score(family, link, y, size, at, aux):
     """Return the derivatives in the auxiliaries of what `row_derivatives` returns, where that is finite."""
     if family == STUDENT:
-        s = (y - at) / aux[0]
-        square = s * s / aux[1]
-        share = 1.0 / (1.0 + 1.0 / square) if square > 0.0 else 0.0  # s^2 / (nu + s^2)
-        more = (aux[1] + 1.0) * share
-        return more / aux[0], 0.5 * (more / aux[1] - math.log1p(square))
+        return student_kernel_score(y, at, aux[0], aux[1])
     if family == NEGBINOMIAL:
         total, p, q = _shares(at - math.log(aux[0]))
         return p - total - y / aux[0] * q, 0.0
