@@ -7,8 +7,9 @@ import numpy as np
 
 from bayesmm.priors.defaults import INTERCEPT_NAMES
 from bayesmm.priors.prior import Prior
-from bayesmm.tables import Parameter, coefficients, draws_of, parameter_draws
+from bayesmm.tables import Parameter, parameter_draws, prior_draws
 
+AT_MEANS = " at the means"  # behind the label of a parameter whose prior is there
 CENTRED, INTERCEPT = INTERCEPT_NAMES  # the places of its prior: at the means of the predictors, at their 0
 
 
@@ -19,7 +20,8 @@ class Belief:
     Attributes
     ----------
     label : str
-        The parameter's, or "Intercept_centred" where the prior is on the intercept at the predictors' means.
+        The parameter's, or "Intercept_centred" where the prior is on the intercept at the predictors' means, and so
+        with " at the means" behind it for others.
     prior : Prior or None
         None where the model's priors do not name it.
     density, quantile : callable or None
@@ -41,6 +43,8 @@ def belief(design, priors: Mapping[str, Prior], parameter: Parameter) -> Belief:
     elif parameter.kind == "beta" and design.has_intercept and parameter.terms == (0,):
         label, place = (CENTRED, CENTRED) if CENTRED in priors else (label, INTERCEPT)
     prior = priors.get(place)
+    if prior is not None and prior.at == "means":
+        label += AT_MEANS
     if prior is None or prior.distribution in ("Custom", "Fixed"):
         return Belief(label, prior, None, None)
     if prior.distribution == "LKJ":
@@ -64,9 +68,9 @@ def _correlation(label: str, prior: Prior, q: int) -> Belief:
 
 
 def believed_draws(fit, parameter: Parameter, believed: Belief) -> np.ndarray:
-    """Return the draws of what the prior is on, (chains, draws): of the intercept at the means where it is there."""
-    draws = parameter_draws(fit, parameter)
-    if believed.label != CENTRED:
-        return draws
-    slopes = draws_of(fit, coefficients(fit.design))[1:]
-    return draws + np.einsum("jcd,j->cd", slopes, fit.design.X[:, 1:].mean(axis=0))
+    """Return the draws of what the prior is on, (chains, draws): at the means where it is there."""
+    if believed.label == parameter.label:
+        return parameter_draws(fit, parameter)
+    name = fit.design.blocks[parameter.block].name if parameter.block >= 0 else ""
+    stored = {"sd": f"sd_{name}", "corr": f"corr_{name}", "beta": "beta"}[parameter.kind]
+    return prior_draws(fit)[stored][(..., *parameter.terms)]

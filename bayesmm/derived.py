@@ -32,7 +32,7 @@ def with_data(model, data: object, *, trials: object = None, weights: object = N
                 f"the {name} of the model were given as {len(values):,} numbers, which are not those of other data; "
                 f"give theirs: with_data(data, {name}=...)"
             )
-    learned = Learned(model.design.encoders.states, tuple(model.design.means))
+    learned = Learned(model.design.encoders.states, model.design.encoders.bases)
     own = dict(missing=model.source.missing, transforms=model.design.encoders.transforms, family=model.family)
     design = make_design(model.formula, data, **own, **given, learned=learned)
     return assembled(

@@ -20,6 +20,7 @@ from bayesmm.data.lints import data_lints
 from bayesmm.data.messages import Message, Rows
 from bayesmm.data.reading import Outcome, check_arguments, offset, read, response, variables_of, weigh
 from bayesmm.data.scope import Scope, State, Transforms
+from bayesmm.data.term_basis import TermBases, learn_bases
 from bayesmm.data.transforms import check_columns, evaluate
 from bayesmm.data.variables import Variable, read_variable
 from bayesmm.errors import DataError
@@ -45,8 +46,10 @@ class Encoders:
         Of each block's Z: one per group term on its grouping factor.
     groupings : tuple of Grouping
         The levels of each block.
-    means : tuple of float, length p, or None
-        Where the centred intercept lies, if that is not the design's own business: see `Design.means`.
+    bases : TermBases
+        What takes the margins out of each term: where "at the means" is.
+    repeats : bool
+        Whether all this was learned from other data than the design's.
     """
 
     states: Mapping[Expr, State]
@@ -54,7 +57,8 @@ class Encoders:
     fixed: Coding
     bars: tuple[tuple[Coding, ...], ...]
     groupings: tuple[Grouping, ...]
-    means: tuple[float, ...] | None = None
+    bases: TermBases
+    repeats: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,19 +131,6 @@ class Design:
         return self.formula.intercept
 
     @property
-    def means(self) -> np.ndarray:
-        """The means of the columns of X, shape (p,), with 0 for the intercept: where the centred intercept lies.
-
-        A design that repeats an earlier one has the means of that, so that one prior means the same in both.
-        """
-        if self.encoders.means is not None:
-            return np.array(self.encoders.means)
-        means = self.X.mean(axis=0)
-        if self.has_intercept:
-            means[0] = 0.0
-        return means
-
-    @property
     def coords(self) -> dict[str, tuple[str, ...]]:
         """The labels of the posterior's dimensions: coef, and for each block its levels and its terms (twice)."""
         coords = {"coef": self.coefficients}
@@ -158,13 +149,12 @@ class Learned(NamedTuple):
     Attributes
     ----------
     states : mapping of Expr to State
+    bases : TermBases
         As in `Encoders`.
-    means : tuple of float, length p
-        Where the centred intercept lies.
     """
 
     states: Mapping[Expr, State]
-    means: tuple[float, ...]
+    bases: TermBases
 
 
 class EncodedBlock(NamedTuple):
@@ -264,8 +254,9 @@ def make_design(
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the groups
     blocks, bars, groupings = make_blocks(formula, values, scope, "sigma" in left.family.auxiliaries)
+    bases = learned.bases if learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say
-    aliased, said = checks.check_dependence(X, fixed, values)
+    aliased, said = checks.check_dependence(X, bases.fixed.taken_out(X), fixed, values)
     scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope, left)])
     return Design(
         formula=formula,
@@ -280,7 +271,7 @@ def make_design(
         offset=shift,
         rows=scope.rows.positions,
         row_labels=_labels(scope.rows),
-        encoders=Encoders(dict(scope.states), transforms, fixed, bars, groupings, learned.means if learned else None),
+        encoders=Encoders(dict(scope.states), transforms, fixed, bars, groupings, bases, learned is not None),
         messages=tuple(scope.said),
         aliased=aliased,
         frame=to_pandas(scope.variables.values(), scope.rows),

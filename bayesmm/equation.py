@@ -1,11 +1,14 @@
 """The model with its priors as LaTeX, for a paper, a notebook or the report."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
+
+from bayesmm.data.term_basis import TermBases
 from bayesmm.design import Block, Design
 from bayesmm.families import Family
 from bayesmm.formula import Call, Operation, arguments_of, gives, text_of
-from bayesmm.priors import Prior
+from bayesmm.priors import Prior, prior_bases
 
 # Inside \text{...} these need a backslash; the others have no form there that LaTeX, MathJax and KaTeX all read.
 _WITH_BACKSLASH = frozenset("#$%&_{}")
@@ -45,6 +48,7 @@ WEIGHTS = r"\quad \text{(row } i \text{ counted } w_{i} \text{ times)}"
 _AUXILIARIES = {"sigma": r"\sigma", "nu": r"\nu", "shape": r"\kappa", "phi": r"\phi"}
 
 _COMMA = r",\ "
+GAMMA, BAR_S = r"\gamma", r"\bar{s}"  # of a coefficient and an sd at the means of the predictors
 TERMS_IN_A_LINE = 4  # of the linear predictor; a fifth runs out of a page's text width with names of ordinary length
 DIGITS = 4  # significant digits of a prior's parameters: they are scales, not results
 
@@ -72,6 +76,7 @@ def equation(design: Design, priors: Mapping[str, Prior], family: Family) -> str
         _likelihood(design, family),
         *_predictor(design, family),
         *(line for block in design.blocks for line in _random_effects(design, block)),
+        *_at_the_means(design, prior_bases(design, priors)),
         *_priors(design, priors),
     ]
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
@@ -169,29 +174,58 @@ def _random_effects(design: Design, block: Block) -> Iterator[str]:
         yield rf"{R} &= 0 \text{{ between }} {r' \mid '.join(parts)}"
 
 
-def _sd(block: Block, column: str) -> str:
-    return _sub("s", escape(block.group), escape(column))
+def _sd(block: Block, column: str, letter: str = "s") -> str:
+    return _sub(letter, escape(block.group), escape(column))
+
+
+def _at_the_means(design: Design, bases: TermBases) -> Iterator[str]:
+    """Yield what the priors at the means are of, where it is something else than a parameter that is reported."""
+    for j, name in enumerate(design.coefficients):
+        if bases.fixed.moved[j] and name != "Intercept":
+            yield rf"{_sub(GAMMA, escape(name))} &= {_sum(bases.fixed.R[j], design.coefficients, _beta)}"
+    for block, basis in zip(design.blocks, bases.blocks, strict=True):
+        if basis.trivial:
+            continue
+        group = escape(block.group)
+        rows = [_sum(row, block.columns, lambda column, b=block: _effect(design, b, column, "g")) for row in basis.R]
+        S, R = _sub(r"\bar{S}", group), _sub(r"\bar{R}", group)
+        yield rf"({_COMMA.join(rows)})^{{\top}} &\sim \mathcal{{N}}(0,\ {S} {R} {S})"
+        yield rf"{S} &= \mathrm{{diag}}({_COMMA.join(_sd(block, column, BAR_S) for column in block.columns)})"
+
+
+def _beta(name: str) -> str:
+    return _sub(r"\beta", escape(name))
+
+
+def _sum(row: np.ndarray, names: Sequence[str], symbol: Callable[[str], str]) -> str:
+    """Return a linear combination of symbols, those with a coefficient of 0 left out."""
+    terms = [(value, symbol(name)) for value, name in zip(row, names, strict=True) if value != 0]
+    signed = [("-" if value < 0 else "+", abs(value), own) for value, own in terms]
+    text = " ".join(f"{sign} {own}" if size == 1 else rf"{sign} {_number(size)}\,{own}" for sign, size, own in signed)
+    return text.removeprefix("+ ")
 
 
 def _priors(design: Design, priors: Mapping[str, Prior]) -> Iterator[str]:
-    for place, symbol in _symbols(design):
+    for place, symbol in _symbols(design, priors):
         if place in priors:
             yield _statement(symbol, priors[place])
 
 
-def _symbols(design: Design) -> Iterator[tuple[str, str]]:
-    """Yield every place that may have a prior with its symbol, in the model's order."""
+def _symbols(design: Design, priors: Mapping[str, Prior]) -> Iterator[tuple[str, str]]:
+    """Yield every place that may have a prior with the symbol of what it is of, in the model's order."""
+    bases = prior_bases(design, priors)
     intercept = _sub(r"\beta", escape("Intercept"))
     others = [name for name in design.coefficients if name != "Intercept"]
     at_means = rf"{intercept} + \sum_{{k}} \beta_{{k}} \bar{{x}}_{{k}}" if others else intercept
     yield "Intercept", intercept
     yield "Intercept_centred", at_means
     for name in others:
-        yield f"beta[{name}]", _sub(r"\beta", escape(name))
-    for block in design.blocks:
+        moved = bases.fixed.moved[design.coefficients.index(name)]
+        yield f"beta[{name}]", _sub(GAMMA if moved else r"\beta", escape(name))
+    for block, basis in zip(design.blocks, bases.blocks, strict=True):
         for column in block.columns:
-            yield f"sd_{block.name}[{column}]", _sd(block, column)
-        yield f"corr_{block.name}", _sub("R", escape(block.group))
+            yield f"sd_{block.name}[{column}]", _sd(block, column, "s" if basis.trivial else BAR_S)
+        yield f"corr_{block.name}", _sub("R" if basis.trivial else r"\bar{R}", escape(block.group))
     for name in design.family.auxiliaries:
         yield name, _AUXILIARIES[name]
 

@@ -6,7 +6,7 @@ function that `glmm` maximises, with the priors added. Standard deviations and c
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,10 +26,9 @@ from bayesmm.maximize import (
     outcome,
     snapped,
 )
-from bayesmm.mode import START_SD, Shape, factor_derivatives, factor_of, inside, make_shape, partial_of
+from bayesmm.mode import START_SD, Shape, factor_derivatives, factor_of, inside, make_shape, partial_of, reported
 from bayesmm.pointfit import Optimum, PointFit
-from bayesmm.priors import Priors, coefficient_places, coefficient_prior
-from bayesmm.reduction import prior_basis
+from bayesmm.priors import Priors, coefficient_places, coefficient_prior, prior_bases, prior_design
 
 # Precision, in units of the data's, that a direction has at least which neither data nor normal priors know: for the
 # scale of the search alone.
@@ -44,10 +43,9 @@ class Density:
     ----------
     likelihood : function of the problem's coordinates
         -2 log-likelihood and its gradient.
-    basis : (p, p) float64
-        beta = basis gamma for the coefficients gamma that the priors are of, and gamma = held + half x.
     half : (p, r) float64
-        Columns of about one posterior standard deviation; rows of 0 for coefficients that their prior fixes.
+        gamma = held + half x for the coefficients gamma of the prior's design. Columns of about one posterior standard
+        deviation; rows of 0 for coefficients that their prior fixes.
     held : (p,) float64
     to_problem : (c, p) float64
         The problem's coefficients are to_problem gamma - origin.
@@ -59,7 +57,6 @@ class Density:
     priors: Priors
     likelihood: Callable[[Floats], tuple[float, Floats]]
     shapes: tuple[Shape, ...]
-    basis: Floats
     half: Floats
     held: Floats
     to_problem: Floats
@@ -118,9 +115,10 @@ def generalised_mode(
         raise PriorError(
             f"the marginal mode needs densities in closed form, and the prior of {custom[0]} is a function"
         )
+    own, bases = prior_design(design, priors), prior_bases(design, priors)
     nodes = sampling_nodes(design) if nagq == 1 and fits(design) else nagq
-    ml = maximize_generalised(design, nodes, start)
-    problem = make_problem(design)
+    ml = maximize_generalised(own, nodes, start)
+    problem = make_problem(own)
     warm = Warm(np.zeros(sum(block.Z.shape[1] * len(block.levels) for block in design.blocks)))
     density = build_density(problem, priors, criterion_of(problem, nodes, warm))
     free = varying(density)
@@ -137,17 +135,19 @@ def generalised_mode(
     y = snapped(search, found[int(better)], SNAP, slice(density.half.shape[1], None))
     x = _whole(starts[0], free, y)
     optimum = Optimum(x, float(np.abs(search(y)[1]).max(initial=0.0)), search.evaluations, len(starts))
-    return _point(density, optimum, search(y)[0], hessian(search, y), nodes, warm)
+    point = _point(density, optimum, search(y)[0], hessian(search, y), nodes, warm)
+    to_beta = bases.fixed.inverse
+    beta = dict(beta=to_beta @ point.beta, beta_cov=to_beta @ point.beta_cov @ to_beta.T)
+    return reported(replace(point, **beta), design, bases)
 
 
 def build_density(problem: GlmmProblem, priors: Priors, likelihood: Callable) -> Density:
     """Return the marginal posterior of a problem; linearly dependent columns have what their priors give them."""
     design, prior = problem.design, coefficient_prior(priors, problem.design)
     kept = [j for j in range(design.p) if j not in design.aliased]
-    basis = prior_basis(design, priors)
     relations = np.linalg.lstsq(design.X[:, kept], design.X)[0] if kept else np.empty((0, design.p))
     inverse = np.linalg.inv(problem.basis[kept])
-    to_problem = inverse @ relations @ basis
+    to_problem = inverse @ relations
     sd = np.asarray(prior.sd)
     normal = np.isfinite(sd) & (sd > 0)
     loose = np.flatnonzero(sd != 0)  # also those that are not normal, whose sd is NaN
@@ -164,7 +164,7 @@ def build_density(problem: GlmmProblem, priors: Priors, likelihood: Callable) ->
         end = shape.corrs.stop
     places = coefficient_places(priors, design)
     return Density(
-        problem, priors, likelihood, tuple(shapes), basis, half, held, to_problem, inverse @ problem.origin[kept],
+        problem, priors, likelihood, tuple(shapes), half, held, to_problem, inverse @ problem.origin[kept],
         places,
     )  # fmt: skip
 
@@ -258,8 +258,8 @@ def start_values(density: Density, ml: PointFit, moved: bool) -> Floats:
     """
     names, priors = density.problem.design.family.auxiliaries, density.priors
     x = np.zeros(density.logs + len(names))
-    gamma = np.linalg.solve(density.basis, np.nan_to_num(ml.beta))
-    gamma = np.array([inside(priors[place], g) for place, g in zip(density.places, gamma, strict=True)])
+    beta = np.nan_to_num(ml.beta)
+    gamma = np.array([inside(priors[place], g) for place, g in zip(density.places, beta, strict=True)])
     x[: density.half.shape[1]] = np.linalg.lstsq(density.half, gamma - density.held)[0]
     for shape, Sigma in zip(density.shapes, ml.covariances, strict=True):
         x[shape.sds] = 1.0 if moved else np.maximum(np.sqrt(np.diag(Sigma)) / shape.unit, START_SD)
@@ -293,13 +293,12 @@ def _point(density: Density, optimum: Optimum, value: float, H: Floats, nodes: i
     at = density.at(x)
     covariances, modes, conditional = effects(problem, at, warm)
     r = density.half.shape[1]
-    to_beta = density.basis @ density.half
     auxiliaries = dict(zip(problem.design.family.auxiliaries, np.exp(x[density.logs :]).tolist(), strict=True))
     deviance = density.likelihood(at)[0]
     converged = bool(optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(value))
     return PointFit(
-        problem.design, density.priors, "MAP", density.basis @ density.gamma(x),
-        to_beta @ (2 * coefficient_block(H, r)) @ to_beta.T, auxiliaries.get("sigma", 1.0), covariances, modes,
-        conditional, value, -deviance / 2, deviance, factors_are_singular(problem.factors(at[problem.parts[1]]),
+        problem.design, density.priors, "MAP", density.gamma(x),
+        density.half @ (2 * coefficient_block(H, r)) @ density.half.T, auxiliaries.get("sigma", 1.0), covariances,
+        modes, conditional, value, -deviance / 2, deviance, factors_are_singular(problem.factors(at[problem.parts[1]]),
         problem.unit), converged, outcome(optimum, converged), 0.0, optimum, auxiliaries, nodes,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from bayesmm.data.messages import Message, warning
 from bayesmm.design import Design
 from bayesmm.errors import listing
 from bayesmm.formula import text_of
-from bayesmm.priors import Prior, coefficient_prior
+from bayesmm.priors import Prior, coefficient_prior, prior_design
 from bayesmm.separation import separated
 
 # The linear programme takes a few seconds at this size (rows times columns); a larger model is not looked at.
@@ -90,7 +90,7 @@ def _overflow(design: Design, priors: Mapping[str, Prior]) -> list[Message]:
         return []
     said, limit = [], np.log(FACTOR)
     prior = coefficient_prior(priors, design)
-    distances = np.abs(design.X - design.means)
+    distances = np.abs(prior_design(design, priors).X)
     for j, name in enumerate(design.coefficients):
         reach = TAIL * prior.sd[j] * distances[:, j].max()
         if name != INTERCEPT and np.isfinite(reach) and reach > limit:

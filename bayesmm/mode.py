@@ -4,7 +4,8 @@ The same function as REML, with the priors added: coefficients with a normal or 
 others are taken at their joint mode, and the density is that of (sds, correlations, sigma) on their natural scales,
 so that no Jacobian enters. A standard deviation is searched over the whole real line (its sign means nothing), a
 correlation matrix through the hyperbolic arc tangents of its canonical partial correlations (Lewandowski, Kurowicka &
-Joe 2009), sigma by its logarithm.
+Joe 2009), sigma by its logarithm. The sds and correlations are those that the priors are of, so that the mode does
+not depend on where a predictor has its zero; it is reported as every fit is.
 """
 
 import math
@@ -13,10 +14,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bayesmm.data.term_basis import TermBases
 from bayesmm.design import Block, Design
 from bayesmm.errors import PriorError
 from bayesmm.marginal.crossproducts import Floats
-from bayesmm.marginal.gaussian import FixedPrior, Value, evaluate, log_likelihood
+from bayesmm.marginal.gaussian import FixedPrior, Value, conditional, evaluate, log_likelihood
 from bayesmm.maximize import (
     ROUNDING,
     SNAP,
@@ -28,7 +30,7 @@ from bayesmm.maximize import (
     snapped,
 )
 from bayesmm.pointfit import Optimum, PointFit
-from bayesmm.priors import Prior, Priors
+from bayesmm.priors import Prior, Priors, prior_design
 from bayesmm.reduction import Integrated, Problem, integrate
 
 # Imaginary step for derivatives of the analytic maps below: no subtraction, so it may be as small as this and is exact.
@@ -98,7 +100,7 @@ def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | N
         raise PriorError(
             f"the marginal mode needs densities in closed form, and the prior of {custom[0]} is a function"
         )
-    reml = maximize(design, "REML", start=start)
+    reml = maximize(prior_design(design, priors), "REML", start=start)
     posterior = build_posterior(design, priors, reml)
     search = Search(lambda x: criterion(posterior, x))
     free = varying(posterior)
@@ -117,11 +119,12 @@ def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | N
     best = snapped(inner, best, SNAP)
     x = values_of(posterior, free, best)
     gradient = float(np.abs(inner(best)[1]).max(initial=0.0))
-    return _point(posterior, x, Optimum(x, gradient, search.evaluations, len(starts)), value)
+    point = _point(posterior, x, Optimum(x, gradient, search.evaluations, len(starts)), value)
+    return reported(point, design, posterior.integrated.bases)
 
 
 def build_posterior(design: Design, priors: Priors, reml: PointFit) -> Posterior:
-    """Return the marginal posterior for a design and its priors; REML's estimates serve as units."""
+    """Return the marginal posterior for a design and its priors; REML's estimates, of its prior's, serve as units."""
     integrated = integrate(design, priors)
     shapes, end = [], 0
     for k, block in enumerate(design.blocks):
@@ -337,14 +340,20 @@ def _point(posterior: Posterior, x: Floats, optimum: Optimum, criterion: float) 
         deviance=np.nan,
         priors=posterior.priors,
     )
-    return _with_likelihood(posterior, at_prior, packed, sigma)
-
-
-def _with_likelihood(posterior: Posterior, point: PointFit, packed: Floats, sigma: float) -> PointFit:
-    """Return the fit with the log-likelihood at the mode, the coefficients held at their conditional mode."""
-    problem = posterior.problem
+    # the log-likelihood, the coefficients held at their conditional mode
     p = problem.cp.p
-    gamma = np.linalg.solve(problem.basis, point.beta) - posterior.integrated.at
-    held = FixedPrior(gamma, np.zeros(p), np.ones(p))
+    held = FixedPrior(conditional(problem.cp, packed, sigma, prior).fixed, np.zeros(p), np.ones(p))
     loglik = log_likelihood(problem.cp, evaluate(problem.cp, packed, sigma, held), 0)
-    return replace(point, loglik=loglik, deviance=-2 * loglik)
+    return replace(at_prior, loglik=loglik, deviance=-2 * loglik)
+
+
+def reported(point: PointFit, design: Design, bases: TermBases) -> PointFit:
+    """Return a fit of the prior's design, its coefficients excepted, as one of the design."""
+    inverses = [basis.inverse for basis in bases.blocks]
+    return replace(
+        point,
+        design=design,
+        covariances=tuple(T @ S @ T.T for T, S in zip(inverses, point.covariances, strict=True)),
+        modes=tuple(b @ T.T for T, b in zip(inverses, point.modes, strict=True)),
+        conditional=tuple(T @ C @ T.T for T, C in zip(inverses, point.conditional, strict=True)),
+    )

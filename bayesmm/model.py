@@ -17,7 +17,7 @@ from bayesmm.formula import parse
 from bayesmm.maximize import maximize
 from bayesmm.pointfit import PointFit
 from bayesmm.posterior import sample
-from bayesmm.priors import Priors, resolve_priors
+from bayesmm.priors import Priors, prior_design, resolve_priors
 from bayesmm.reduction import Integrated, integrate
 from bayesmm.sampling.nuts import check_arguments
 from bayesmm.source import Source, source
@@ -237,13 +237,14 @@ class Model:
         if len(self.design.blocks) > 1:
             return [False] * len(self.design.blocks)
         try:
-            return centred_by_rule(self._point)
+            return centred_by_rule(self._prior_point)
         except DataError:
             return [False]
 
     @cached_property
-    def _point(self) -> PointFit:
-        return self.maximize()
+    def _prior_point(self) -> PointFit:
+        """The maximum of the likelihood in the parameters that the priors are of."""
+        return maximize(prior_design(self.design, self.priors))
 
     def sample(
         self,

@@ -74,11 +74,12 @@ def recovered(tree: xr.DataTree, model, effects: str, *, keep_effects: bool) -> 
     keep_effects : bool
         False: without the random effects.
     """
-    from bayesmm.sampling.recovery import completed, without_effects
+    from bayesmm.sampling.recovery import as_reported, completed, with_posterior, without_effects
 
     if effects == "marginal":
         seed = json.loads(tree.attrs["bayesmm"])["seed"]
-        return completed(tree, model.design, model._reduced, seed, keep_effects=keep_effects)
+        return completed(tree, model.design, model.priors, model._reduced, seed, keep_effects=keep_effects)
+    tree = with_posterior(tree, as_reported(tree["posterior"].to_dataset(), model.design))
     return tree if keep_effects else without_effects(tree, model.design)
 
 
@@ -92,7 +93,7 @@ def _independent(model, asked: Mapping[str, object], began: float):
     from bayesmm.sampling.importance import sample_independent
 
     own = {name: asked[name] for name in ("draws", "chains", "seed", "effects", "keep_effects")}
-    return sample_independent(model.design, model.priors, model._point, **own, began=began)
+    return sample_independent(model.design, model.priors, model._prior_point, **own, began=began)
 
 
 def _sampled(
@@ -116,7 +117,7 @@ def _sampled(
     from bayesmm.sampling.graph import sample_graph
 
     # a model of other data than its first takes, and leaves, the compiled code of its kind
-    kept = model.kept if effects == "explicit" and model.design.encoders.means is not None else None
+    kept = model.kept if effects == "explicit" and model.design.encoders.repeats else None
     own = dict(progress=progress, began=began, stream=stream, kept=kept)
     return sample_graph(model.graph(effects, centred), **settings, **own)
 

@@ -1,7 +1,7 @@
 """From a design to the well-scaled problem that the marginal likelihood is evaluated on.
 
 Two bases of the fixed columns are used: an orthonormal one, under which flat priors (REML, ML) are exact and no digit
-is lost; and the one that the priors are stated in, for the posterior.
+is lost; and that of the prior's design, for the posterior.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from bayesmm.data.term_basis import TermBases
 from bayesmm.design import Design
 from bayesmm.errors import DataError, PriorError, listing
 from bayesmm.marginal.crossproducts import CrossProducts, Factor, Floats, Ints, cross_products
-from bayesmm.priors import Prior, coefficient_places, coefficient_prior
+from bayesmm.priors import Prior, coefficient_places, coefficient_prior, prior_bases, prior_design
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _scale(Z: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Integrated:
-    """A problem in the basis of the priors, and which of its fixed columns are integrated out.
+    """A problem of the prior's design, and which of its fixed columns are integrated out.
 
     Attributes
     ----------
@@ -130,6 +131,8 @@ class Integrated:
         Place of each fixed column's prior.
     at : (p,) float64
         What was taken out of the response for each column.
+    bases : TermBases
+        What the problem's coefficients and random effects are beside those that are reported: gamma = R beta, T b.
     """
 
     problem: Problem
@@ -137,29 +140,28 @@ class Integrated:
     loose: tuple[int, ...]
     places: tuple[str, ...]
     at: Floats
+    bases: TermBases
 
 
 def integrate(design: Design, priors: Mapping[str, Prior]) -> Integrated:
     """Return the problem in which coefficients with a normal, a flat or a fixed prior are integrated out.
 
-    With the intercept's prior at the predictors' means, the fixed columns are centred: beta = B gamma, gamma_0 the
-    intercept there.
+    It is that of the prior's design: beta = R^-1 gamma for the coefficients gamma that the priors are of.
     """
-    prior = coefficient_prior(priors, design)
-    basis = prior_basis(design, priors)
+    bases, own, prior = prior_bases(design, priors), prior_design(design, priors), coefficient_prior(priors, design)
     w = np.ones(design.n) if design.weights is None else design.weights
-    fixed, target, root = design.X @ basis, design.y - design.offset, np.sqrt(w)
-    least_squares = np.linalg.lstsq(fixed * root[:, None], target * root)[0]
+    target, root = design.y - design.offset, np.sqrt(w)
+    least_squares = np.linalg.lstsq(own.X * root[:, None], target * root)[0]
     known = np.asarray(prior.normal) & np.isfinite(prior.sd)
     at = np.where(known, prior.mean, least_squares)
     sd = np.where(prior.normal, prior.sd, 0.0)
     order = np.argsort(~np.isfinite(sd), kind="stable")
-    basis, fixed, at, sd = basis[:, order], fixed[:, order], at[order], sd[order]
+    fixed, at, sd, basis = own.X[:, order], at[order], sd[order], bases.fixed.inverse[:, order]
     places = tuple(coefficient_places(priors, design)[j] for j in order)
     _check_flat(fixed * root[:, None], sd, places)
-    problem = reduced(design, np.ascontiguousarray(fixed), target - fixed @ at, basis, basis @ at, 0.0)
+    problem = reduced(own, np.ascontiguousarray(fixed), target - fixed @ at, basis, basis @ at, 0.0)
     loose = tuple(int(j) for j in np.flatnonzero(~np.asarray(prior.normal)[order]))
-    return Integrated(problem, sd, loose, places, at)
+    return Integrated(problem, sd, loose, places, at, bases)
 
 
 def loose_names(integrated: Integrated) -> dict[int, str]:
@@ -172,14 +174,6 @@ def loose_names(integrated: Integrated) -> dict[int, str]:
     while any(f"{stem}_{j}" in integrated.problem.design.coords for j in integrated.loose):
         stem += "_"
     return {j: f"{stem}_{j}" for j in integrated.loose}
-
-
-def prior_basis(design: Design, priors: Mapping[str, Prior]) -> Floats:
-    """Return B, (p, p), with beta = B gamma for the coefficients gamma that the priors are of."""
-    basis = np.eye(design.p)
-    if coefficient_prior(priors, design).centred and design.has_intercept:
-        basis[design.coefficients.index("Intercept")] -= design.means
-    return basis
 
 
 def _check_flat(fixed: Floats, sd: Floats, places: tuple[str, ...]) -> None:

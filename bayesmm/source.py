@@ -10,6 +10,7 @@ import numpy as np
 from bayesmm.data.bases import Polynomial, RawPolynomial, Spline
 from bayesmm.data.coding import CONTRASTS, Levels
 from bayesmm.data.scope import Centring, State
+from bayesmm.data.term_basis import from_plain, plain
 from bayesmm.data.variables import KIND_NAMES
 from bayesmm.design import Design, Learned
 from bayesmm.errors import FitFileError
@@ -48,11 +49,12 @@ def source(missing: str, weights: object, trials: object) -> Source:
 
 def as_text(own: Source, design: Design) -> str | None:
     """Return the source as JSON, with what a design repeats of an earlier one; None where there is nothing to say."""
-    means = design.encoders.means
-    if means is None and own == Source():
+    encoders, learned = design.encoders, None
+    if not encoders.repeats and own == Source():
         return None
-    states = [[text_of(expr, quoted=True), *_plain(state)] for expr, state in design.encoders.states.items()]
-    learned = None if means is None else {"means": list(means), "states": states}
+    if encoders.repeats:
+        states = [[text_of(expr, quoted=True), *_plain(state)] for expr, state in encoders.states.items()]
+        learned = {"bases": list(plain(encoders.bases)), "states": states}
     return json.dumps({"source": asdict(own), "learned": learned})
 
 
@@ -78,7 +80,7 @@ def from_text(text: str, formula: Formula) -> tuple[Source, Learned | None]:
         if learned is not None:
             nodes = {text_of(node, quoted=True): node for expr in _sides(formula) for node in _nodes(expr)}
             states = {nodes[at]: _state(kind, fields) for at, kind, fields in learned["states"]}
-            learned = Learned(states, tuple(map(float, learned["means"])))
+            learned = Learned(states, from_plain(learned["bases"]))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise FitFileError("the file's record of how the data were read is not one that this version knows") from error
     return own, learned

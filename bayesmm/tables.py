@@ -14,6 +14,7 @@ import pandas as pd
 from bayesmm.data.messages import count
 from bayesmm.families import LINKS
 from bayesmm.pointfit import add_effects, by_levels, pearson_residuals
+from bayesmm.priors import prior_bases
 
 CI_PROB = 0.95  # probability of an interval unless asked otherwise (DESIGN: 95 % equal-tailed)
 TAIL = (0.05, 0.95)  # quantiles of the tail ESS: Vehtari et al. (2021), Bayesian Analysis 16(2), section 4.3
@@ -78,6 +79,33 @@ def parameter_draws(fit, parameter: Parameter) -> np.ndarray:
     name = fit.design.blocks[parameter.block].name if parameter.block >= 0 else ""
     stored = {"sd": f"sd_{name}", "corr": f"corr_{name}", "beta": "beta"}.get(parameter.kind, parameter.label)
     return variable(fit.tree, stored)[(..., *parameter.terms)]
+
+
+def prior_draws(fit) -> dict[str, np.ndarray]:
+    """Return the draws of what the priors are of: beta, and each sd_<name> and corr_<name>, (chains, draws, ...).
+
+    They are those of the prior's design (`priors.basis`), most of which are also those that are reported.
+    """
+    design, bases = fit.design, prior_bases(fit.design, fit.model.priors)
+    found = {"beta": variable(fit.tree, "beta") @ bases.fixed.R.T} if design.p else {}
+    for block, basis in zip(design.blocks, bases.blocks, strict=True):
+        sd, corr = f"sd_{block.name}", f"corr_{block.name}"
+        found[sd] = variable(fit.tree, sd)
+        if block.correlated:
+            found[corr] = variable(fit.tree, corr)
+        if not basis.trivial:
+            Sigma = found[sd][..., None] * found[corr] * found[sd][..., None, :]
+            found[sd], found[corr] = _sds_and_correlations(basis.R @ Sigma @ basis.R.T)
+    return found
+
+
+def _sds_and_correlations(Sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sds, (..., q), and correlations, (..., q, q), of covariance matrices."""
+    sds = np.sqrt(np.maximum(np.diagonal(Sigma, axis1=-2, axis2=-1), np.finfo(float).tiny))
+    R = np.clip(Sigma / sds[..., None] / sds[..., None, :], -1.0, 1.0)
+    diagonal = np.arange(R.shape[-1])
+    R[..., diagonal, diagonal] = 1.0
+    return sds, R
 
 
 def tree_sizes(tree) -> tuple[int, int]:

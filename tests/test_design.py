@@ -394,12 +394,12 @@ def test_coords_hold_the_labels_of_every_dimension():
 # the rest of a design
 
 
-def test_means_leave_the_intercept_alone():
+def test_the_intercept_is_taken_out_of_what_contains_it():
     made = design("Reaction ~ Days + (1 | Subject)", sleep())
-    np.testing.assert_allclose(made.means, [0, 2], **EXACT)  # days 0 to 4
+    np.testing.assert_allclose(made.encoders.bases.fixed.R, [[1, 2], [0, 1]], **EXACT)  # days 0 to 4
     assert (made.n, made.p, made.has_intercept, made.response) == (20, 2, True, "Reaction")
     without = design("Reaction ~ 0 + Days + (1 | Subject)", sleep())
-    np.testing.assert_allclose(without.means, [2], **EXACT)
+    np.testing.assert_allclose(without.encoders.bases.fixed.R, [[1]], **EXACT)
     assert not without.has_intercept
 
 

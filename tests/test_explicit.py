@@ -112,7 +112,12 @@ def reference(design, point, centred, fixed_sigma=None):
 def reference_block(block, point, centred, mad):
     q, name = len(block.columns), block.name
     size = np.array([1.0 if z.std() == 0 else z.std(ddof=1) for z in block.Z.T])
-    sd, logp = positive(point, f"sd_{name}", mad / size)
+    Z, at_means = block.Z.copy(), False
+    for part in block.partition:
+        if len(part) > 1 and "Intercept" in (block.columns[j] for j in part):  # correlated: less the columns' means
+            at_means, slopes = True, [j for j in part if block.columns[j] != "Intercept"]
+            Z[:, slopes] -= Z[:, slopes].mean(axis=0)
+    sd, logp = positive(point, f"sd_{name}_centred" if at_means else f"sd_{name}", mad / size)
     L = np.eye(q)
     for number, part in enumerate(block.partition):
         if len(part) > 1:
@@ -122,13 +127,13 @@ def reference_block(block, point, centred, mad):
             logp += extra
     root = sd[:, None] * L
     if centred:
-        b = point[f"b_{name}"]
+        b = point[f"_b_{name}" if at_means else f"b_{name}"]
         logp += stats.multivariate_normal.logpdf(b, np.zeros(q), root @ root.T).sum()
     else:
         z = point[f"_z_{name}"]
         logp += stats.norm.logpdf(z).sum()
         b = np.einsum("ij,gj->gi", root, z)
-    return logp, np.einsum("ni,ni->n", block.Z, b[block.index])
+    return logp, np.einsum("ni,ni->n", Z, b[block.index])
 
 
 SHAPES = {
@@ -262,6 +267,8 @@ def test_variables_dimensions_and_coordinates(frame):
         "beta": ("coef",),
         "sd_g": ("g_term",),
         "corr_g": ("g_term", "g_term_bis"),
+        "sd_g_centred": ("g_term",),
+        "corr_g_centred": ("g_term", "g_term_bis"),
         "b_g": ("g", "g_term"),
         "sd_h": ("h_term",),
         "b_h": ("h", "h_term"),
@@ -368,7 +375,7 @@ def test_a_block_that_is_not_there_can_not_be_centred(frame):
 
 def test_priors_of_one_distribution_are_one_variable_and_others_one_each(frame):
     same = graph_of("y ~ v + (v | g)", frame)
-    assert same["sd_g"] in same.free_RVs
+    assert same["sd_g_centred"] in same.free_RVs
     choice = {"sd_g[v]": Prior("Exponential", lam=0.1)}
     mixed = graph_of("y ~ v + (v | g)", frame, choice)
     assert mixed["sd_g"] in mixed.deterministics

@@ -99,10 +99,12 @@ def test_esoph_by_quadrature():
         s0, s1 = abs(s0), abs(s1)
         prior = priors["Intercept_centred"].logpdf(b0 + b1 * x.mean()) + priors["beta[ncontrols]"].logpdf(b1)
         prior += priors["sd_agegp[Intercept]"].logpdf(s0) + priors["sd_agegp[ncontrols]"].logpdf(s1)
-        L = np.array([[s0, 0], [s1 * r, s1 * np.sqrt(1 - r * r)]])
+        L = np.array([[s0, 0], [s1 * r, s1 * np.sqrt(1 - r * r)]])  # of the effects at the mean of ncontrols
+        L = np.array([[1, -x.mean()], [0, 1]]) @ L
         return -marginal(np.array([b0, b1]), L) - prior - (eta_prior - 1) * np.log(1 - r * r)
 
-    S = point.covariances[0]
+    T = np.array([[1, x.mean()], [0, 1]])
+    S = T @ point.covariances[0] @ T.T
     sds = np.sqrt(np.diag(S))
     mine = np.array([*point.beta, *sds, np.arctanh(S[0, 1] / sds[0] / sds[1])]) / [1, 0.01, 1, 0.01, 1]
     found = minimize(minus, [0, 1, 1, 1, 0], method="Nelder-Mead", options=dict(xatol=1e-5, fatol=1e-9, maxiter=800))

@@ -63,19 +63,19 @@ FAR = Prior("StudentT", nu=4, mu=250, sigma=60)
 ON_VARIANCE = Prior("InverseGamma", alpha=2, beta=900, on="variance")
 CASES = {
     "intercept only": case("y ~ 1 + (1 | g)", "sd_g sigma"),
-    "correlated slope": case("y ~ v + (v | g)", "sd_g _L_g sigma"),
-    "three correlated": case("y ~ v + (v + x | g)", "sd_g _L_g sigma"),
+    "correlated slope": case("y ~ v + (v | g)", "sd_g_centred _L_g sigma"),
+    "three correlated": case("y ~ v + (v + x | g)", "sd_g_centred _L_g sigma"),
     "uncorrelated": case("y ~ v + (v || g)", "sd_g sigma"),
-    "partly correlated": case("y ~ x + v + (1 + v | g) + (0 + x | g)", "sd_g _L_g_0 sigma"),
+    "partly correlated": case("y ~ x + v + (1 + v | g) + (0 + x | g)", "sd_g_centred _L_g_0 sigma"),
     "nested": case("y ~ x + (1 | g/k)", "sd_g sd_g:k sigma"),
-    "crossed": case("y ~ x + (v | g) + (1 | h)", "sd_g _L_g sd_h sigma"),
+    "crossed": case("y ~ x + (v | g) + (1 | h)", "sd_g_centred _L_g sd_h sigma"),
     "three factors": case("y ~ x + (1 | g) + (1 | h) + (1 | coefficient_1)", "sd_g sd_h sd_coefficient_1 sigma"),
     "weights": case("y ~ x + (1 | g)", "sd_g sigma", weights="w"),
     "offset": case("y ~ x + offset(v) + (1 | g)", "sd_g sigma"),
     "no random part": case("y ~ x + v", "sigma"),
     "no intercept": case("y ~ 0 + h + (1 | g)", "sd_g sigma"),
     "no fixed part": case("y ~ 0 + (1 | g)", "sd_g sigma"),
-    "fixed sigma": case("y ~ v + (v | g)", "sd_g _L_g", {"sigma": 25}),
+    "fixed sigma": case("y ~ v + (v | g)", "sd_g_centred _L_g", {"sigma": 25}),
     "fixed sd": case("y ~ v + (v | g)", "_sd_g_1 _L_g sigma", {"sd_g[Intercept]": 30}),
     "fixed coefficient": case("y ~ x + v + (1 | g)", "sd_g sigma", {"beta[x]": 1.5}),
     "flat": case("y ~ x + v + (1 | g)", "sd_g sigma", {"beta[x]": Prior("Flat")}),
@@ -166,7 +166,8 @@ def variance_part(design, priors, natural):
         sds = []
         for i, column in enumerate(block.columns):
             place = f"sd_{block.name}[{column}]"
-            sd, part = positive(f"sd_{block.name}", i, priors[place], natural)
+            suffix = "_centred" if centred(block, priors) else ""
+            sd, part = positive(f"sd_{block.name}{suffix}", i, priors[place], natural)
             sds.append(sd)
             total += part
         R = np.eye(len(sds))
@@ -177,10 +178,25 @@ def variance_part(design, priors, natural):
                 total += lkj(L) + lkj_jacobian(L)
         Sigma = np.outer(sds, sds) * R
         same = block.index[:, None] == block.index[None, :]
-        V += same * (block.Z @ Sigma @ block.Z.T)
+        Z = at_means(block) if centred(block, priors) else block.Z
+        V += same * (Z @ Sigma @ Z.T)
     sigma, part = positive("sigma", None, priors["sigma"], natural)
     w = np.ones(design.n) if design.weights is None else design.weights
     return V + np.diag(sigma**2 / w), total + part
+
+
+def centred(block, priors):
+    """Return the places of a block whose priors are at the means."""
+    return [f"sd_{block.name}[{c}]" for c in block.columns if priors[f"sd_{block.name}[{c}]"].at == "means"]
+
+
+def at_means(block):
+    """Return the columns less their means, of those that are correlated with the intercept, which is the first."""
+    Z = block.Z.copy()
+    for j in next(part for part in block.partition if 0 in part):
+        if j > 0:
+            Z[:, j] -= Z[:, j].mean()
+    return Z
 
 
 def positive(name, i, prior, natural):
@@ -271,6 +287,7 @@ def test_variables_have_the_dimensions_of_the_explicit_graph(frame):
     dims = {name: graph.named_vars_to_dims.get(name, ()) for name in graph.named_vars if not name.startswith("_")}
     assert {name: tuple(each) for name, each in dims.items()} == {
         "sd_g": ("g_term",), "corr_g": ("g_term", "g_term_bis"), "sd_h": ("h_term",), "sigma": (),
+        "sd_g_centred": ("g_term",), "corr_g_centred": ("g_term", "g_term_bis"),
         "marginal_likelihood": (),
     }  # fmt: skip
     assert list(graph.coords["g_term"]) == ["Intercept", "v"]

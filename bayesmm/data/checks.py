@@ -98,9 +98,13 @@ def check_constant(coding: Coding, values: Values) -> None:
             raise DataError(f"{constant}, so its effect can not be told apart from the intercept's; leave it out")
 
 
-def check_dependence(X: np.ndarray, coding: Coding, values: Values) -> tuple[tuple[int, ...], list[Message]]:
+def check_dependence(
+    X: np.ndarray, without_margins: np.ndarray, coding: Coding, values: Values
+) -> tuple[tuple[int, ...], list[Message]]:
     """Return the columns of X that depend on earlier ones, and what is to say about it.
 
+    What is nearly dependent is looked for in X with the margins of its terms taken out, (n, p) as X is: that x and x:f
+    are so where x lies far from 0 is of no consequence.
     Nothing is dropped: under proper priors the posterior is proper, and the message says what it rests on.
     """
     names = [name for term in matrix_names(coding, values) for name in term]
@@ -113,7 +117,7 @@ def check_dependence(X: np.ndarray, coding: Coding, values: Values) -> tuple[tup
     said = _empty_cells(coding, values)
     if aliased:
         said.append(_say_dependent(X, aliased, names, intercept))
-    near = near_dependence(X, intercept, aliased)
+    near = near_dependence(without_margins, intercept, aliased)
     if near is not None:
         involved = listing([names[j] for j in sorted(near.columns[: RELATION_LIMIT + 1])])
         how = f"r = {near.correlation:.6g}, " if len(near.columns) == 2 else ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.data.coding import CENTRED
 from bayesmm.data.factors import say_about_levels
 from bayesmm.data.messages import Message, count, label_text, note, warning
 from bayesmm.data.scope import Scope
@@ -193,7 +194,8 @@ def safe_names(groups: Sequence[str]) -> tuple[str, ...]:
 
 def _family_of_names(name: str) -> set[str]:
     """Return every variable and dimension that a block of this name brings."""
-    return {name, f"{name}_term", f"{name}_term_bis", f"sd_{name}", f"corr_{name}", f"b_{name}"}
+    own = {name, f"{name}_term", f"{name}_term_bis", f"sd_{name}", f"corr_{name}", f"b_{name}"}
+    return own | {f"sd_{name}{CENTRED}", f"corr_{name}{CENTRED}"}
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def widened(prior: Prior, width: float) -> Prior:
     changed = {name: value * factor ** powers.get(name, 0) for name, value in prior.values}
     if prior.distribution == "LogNormal":
         changed["mu"] += math.log(factor)
-    return Prior(prior.distribution, on=prior.on, **changed)
+    return Prior(prior.distribution, on=prior.on, at=prior.at, **changed)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

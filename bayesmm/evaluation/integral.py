@@ -11,20 +11,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import logsumexp
 
-from bayesmm.design import Block, Design
+from bayesmm.design import Design
 from bayesmm.marginal.coordinates import FIXED, INTERVAL, LOG, Coordinates
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.likelihood import gaussian_likelihood, gaussian_words
 from bayesmm.marginal.posterior import LogPosterior, log_posterior
 from bayesmm.marginal.quadrature import check_fits, prepare, sampling_nodes
 from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
-from bayesmm.prediction.predict import factor_draws
-from bayesmm.priors import Priors
+from bayesmm.prediction.predict import RIDGE
+from bayesmm.priors import Priors, coefficient_places, prior_design
 from bayesmm.reduction import integrate, reduced
 from bayesmm.sampling.direct import Marginal, generalised, marginal, terms
 from bayesmm.sampling.importance import MAX_PARAMETERS, pareto_smoothed
 from bayesmm.sampling.proposal import SPREADS, Mixture, adapted, component_densities, draw
-from bayesmm.tables import tree_sizes, variable
+from bayesmm.tables import prior_draws, tree_sizes, variable
 
 # Measured on sleepstudy and esoph, without any of their levels: with three adaptations the effective number is 0.75 to
 # 0.86 of the draws for Gaussian and 0.55 for Poisson models, and the error of a log integral about 0.01.
@@ -98,7 +98,7 @@ def is_small(model: Marginal) -> bool:
 
 def work(model: Marginal) -> float:
     """Return the multiply-adds of one integral, roughly."""
-    if model.basis is not None:
+    if model.integrated is None:
         nodes = sampling_nodes(model.design) ** len(model.design.blocks[0].columns)
         one = NODE_COST * model.design.n * nodes
     else:
@@ -113,27 +113,29 @@ def work(model: Marginal) -> float:
 
 def coordinates_of(fit, model: Marginal) -> Floats:
     """Return the coordinates of a fit's draws, (draws, d): the inverse of `direct.as_tree`."""
-    c, design = model.posterior.coordinates, fit.design
+    c, design, own = model.posterior.coordinates, fit.design, prior_draws(fit)
     draws = int(np.prod(tree_sizes(fit.tree)))
     x, scalars, pair = np.empty((draws, model.posterior.size)), [], 0
     for block, pairs in zip(design.blocks, c.n_pairs, strict=True):
-        sds = variable(fit.tree, f"sd_{block.name}").reshape(draws, -1)
-        scalars += list(sds.T)
+        scalars += list(own[f"sd_{block.name}"].reshape(draws, -1).T)
         if pairs:
-            x[:, c.pair_at[pair : pair + pairs]] = _partial(fit, block, sds, c, slice(pair, pair + pairs))
+            R = own[f"corr_{block.name}"].reshape(draws, len(block.columns), -1)
+            x[:, c.pair_at[pair : pair + pairs]] = _partial(R, c, slice(pair, pair + pairs))
         pair += pairs
     for name in design.family.auxiliaries:
         scalars.append(np.broadcast_to(variable(fit.tree, name), tree_sizes(fit.tree)).ravel())
-    scalars += list(_coefficients(fit, model, draws).T)
+    if design.p:
+        gamma = own["beta"].reshape(draws, -1)[:, _order(fit, model)]
+        scalars += list(gamma.T if model.integrated is None else gamma[:, list(model.integrated.loose)].T)
     for i, value in enumerate(scalars):
         if c.kind[i] != FIXED:
             x[:, c.at[i]] = _moved_back(int(c.kind[i]), *c.ends[i], value)
     return x
 
 
-def _partial(fit, block: Block, sds: Floats, c: Coordinates, own: slice) -> Floats:
-    """Return the arc tangents of a block's partial correlations, (draws, pairs)."""
-    C = factor_draws(fit, block) / sds[:, :, None]
+def _partial(R: Floats, c: Coordinates, own: slice) -> Floats:
+    """Return the arc tangents of the partial correlations of matrices R, (draws, q, q), as (draws, pairs)."""
+    C = np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(R.shape[1]))
     left, out = np.ones(C.shape[:2]), []
     for i, j in zip(c.row[own], c.column[own], strict=True):
         partial = C[:, i, j] / np.sqrt(left[:, i])
@@ -142,17 +144,10 @@ def _partial(fit, block: Block, sds: Floats, c: Coordinates, own: slice) -> Floa
     return np.column_stack(out)
 
 
-def _coefficients(fit, model: Marginal, draws: int) -> Floats:
-    """Return the sampled coefficients in the basis of the priors, (draws, l)."""
-    if fit.design.p == 0:
-        return np.empty((draws, 0))
-    beta = variable(fit.tree, "beta").reshape(draws, -1)
-    if model.basis is not None:
-        return np.linalg.solve(model.basis, beta.T).T
-    integrated = model.integrated
-    if not integrated.loose:
-        return np.empty((draws, 0))
-    return np.linalg.solve(integrated.problem.basis, beta.T).T[:, list(integrated.loose)]
+def _order(fit, model: Marginal) -> list[int]:
+    """Return which column of the prior's X each fixed column of the marginal posterior is."""
+    places = coefficient_places(fit.model.priors, fit.design)
+    return [places.index(place) for place in (places if model.integrated is None else model.integrated.places)]
 
 
 def _moved_back(kind: int, low: float, high: float, value: Floats) -> Floats:
@@ -170,14 +165,13 @@ def without(fit, model: Marginal, kept: np.ndarray) -> LogPosterior:
 
     The priors are those of the whole data: the centred intercept stays where the predictors' means of all rows are.
     """
-    design, c = taken(fit.design, kept), model.posterior.coordinates
-    if model.basis is not None:
-        data = prepare(replace(design, X=design.X @ model.basis))
-        words = quadrature_words(data, len(design.family.auxiliaries), sampling_nodes(design))
+    design, c = taken(prior_design(fit.design, fit.model.priors), kept), model.posterior.coordinates
+    if model.integrated is None:
+        words = quadrature_words(prepare(design), len(design.family.auxiliaries), sampling_nodes(design))
         return log_posterior(c, quadrature_likelihood(), words)
     integrated = model.integrated
-    basis, origin = integrated.problem.basis, integrated.problem.origin
-    fixed, r = design.X @ basis, design.y - design.offset - design.X @ origin
+    fixed, basis, origin = design.X[:, _order(fit, model)], integrated.problem.basis, integrated.problem.origin
+    r = design.y - design.offset - fixed @ integrated.at
     own = replace(integrated, problem=reduced(design, np.ascontiguousarray(fixed), r, basis, origin, 0.0))
     return log_posterior(c, gaussian_likelihood(), gaussian_words(own.problem.cp, terms(own)))
 

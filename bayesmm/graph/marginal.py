@@ -11,9 +11,10 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
-from bayesmm.design import Design
-from bayesmm.graph.distributions import scalar, vector
-from bayesmm.graph.explicit import correlation_factor
+from bayesmm.data.term_basis import TermBasis
+from bayesmm.design import Block, Design
+from bayesmm.graph.distributions import scalar
+from bayesmm.graph.explicit import add_covariance
 from bayesmm.graph.op import MarginalLikelihood, data_inputs
 from bayesmm.priors import Prior
 from bayesmm.reduction import Integrated, integrate, loose_names
@@ -32,12 +33,13 @@ def build_marginal(design: Design, priors: Mapping[str, Prior], integrated: Inte
     Returns
     -------
     pymc.Model
-        Variables sd_<name>, corr_<name>, sigma as in the explicit graph; the marginal likelihood is a potential.
-        Coefficients with a prior that is not normal are scalars, see `loose_names`.
+        Variables sd_<name>, corr_<name>, sigma as in the explicit graph (and those at the means); the marginal
+        likelihood is a potential. Coefficients with a prior that is not normal are scalars, see `loose_names`.
     """
     integrated = integrate(design, priors) if integrated is None else integrated
     with pm.Model(coords=dict(design.coords)) as graph:
-        factors = [add_factor(design, k, priors) for k in range(len(design.blocks))]
+        bases = integrated.bases.blocks
+        factors = [add_factor(*own, priors) for own in zip(design.blocks, bases, strict=True)]
         sigma = scalar("sigma", "sigma", priors["sigma"])
         flat = ~np.isfinite(integrated.sd)
         lam = pt.switch(flat, 1.0, np.where(flat, 0.0, integrated.sd) / sigma)
@@ -47,13 +49,10 @@ def build_marginal(design: Design, priors: Mapping[str, Prior], integrated: Inte
     return graph
 
 
-def add_factor(design: Design, k: int, priors: Mapping[str, Prior]) -> TensorVariable:
-    """Add the sds and correlations of block k; return L_k with L_k L_k' = Sigma_k, (q, q)."""
-    block = design.blocks[k]
-    places = [f"sd_{block.name}[{column}]" for column in block.columns]
-    sd = vector(f"sd_{block.name}", f"{block.name}_term", {place: priors[place] for place in places})
-    L = correlation_factor(block, priors[f"corr_{block.name}"]) if block.correlated else pt.eye(len(places))
-    return sd[:, None] * L
+def add_factor(block: Block, basis: TermBasis, priors: Mapping[str, Prior]) -> TensorVariable:
+    """Add a block's sds and correlations; return L with L L' = Sigma, (q, q), of the effects of the prior's design."""
+    sd, L = add_covariance(block, basis, priors)
+    return pt.diag(sd) if L is None else sd[:, None] * L
 
 
 def _packed(integrated: Integrated, factors: list[TensorVariable], sigma: TensorVariable) -> TensorVariable:

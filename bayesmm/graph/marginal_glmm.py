@@ -17,7 +17,7 @@ from bayesmm.graph.explicit import add_coefficients
 from bayesmm.graph.marginal import add_factor
 from bayesmm.graph.quadrature_op import QuadratureLikelihood, quadrature_inputs
 from bayesmm.marginal.quadrature import prepare, sampling_nodes
-from bayesmm.priors import Prior
+from bayesmm.priors import Prior, prior_bases, prior_design
 
 
 def build_marginal_glmm(design: Design, priors: Mapping[str, Prior], nodes: int | None = None) -> pm.Model:
@@ -42,13 +42,14 @@ def build_marginal_glmm(design: Design, priors: Mapping[str, Prior], nodes: int 
     ValueError
         For another number of grouping factors or of coefficients.
     """
-    data, auxiliaries = prepare(design), design.family.auxiliaries
+    data, auxiliaries = prepare(prior_design(design, priors)), design.family.auxiliaries
+    (block,), (basis,) = design.blocks, prior_bases(design, priors).blocks
     with pm.Model(coords=dict(design.coords)) as graph:
-        beta = add_coefficients(design, priors) if design.p else pt.zeros(0)
-        L = add_factor(design, 0, priors)
+        gamma = add_coefficients(design, priors) if design.p else pt.zeros(0)
+        L = add_factor(block, basis, priors)
         aux = _padded([scalar(name, name, priors[name]) for name in auxiliaries])
         inputs = quadrature_inputs(data, len(auxiliaries), nodes or sampling_nodes(design))
-        pm.Potential("marginal_likelihood", QuadratureLikelihood()(beta, L, aux, *inputs)[0])
+        pm.Potential("marginal_likelihood", QuadratureLikelihood()(gamma, L, aux, *inputs)[0])
     return graph
 
 

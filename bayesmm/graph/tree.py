@@ -7,6 +7,7 @@ import pymc as pm
 import xarray as xr
 from pymc.backends.arviz import find_constants, find_observations
 
+from bayesmm.graph.distributions import INTERNAL
 from bayesmm.graph.size import kept_variables
 from bayesmm.runs import Run
 
@@ -40,7 +41,8 @@ def labelled(graph: pm.Model, dataset: xr.Dataset) -> xr.Dataset:
 
 def data_groups(graph: pm.Model) -> dict[str, xr.Dataset]:
     """Return the graph's observed values and its constants, with their dimensions."""
-    found = {"observed_data": find_observations(graph), "constant_data": find_constants(graph)}
+    constants = {k: v for k, v in find_constants(graph).items() if not k.startswith(INTERNAL)}
+    found = {"observed_data": find_observations(graph), "constant_data": constants}
     return {group: _dataset(graph, arrays) for group, arrays in found.items()}
 
 

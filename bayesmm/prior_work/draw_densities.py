@@ -5,7 +5,7 @@ effects is a part of the likelihood, whose parameters are the coefficients, the 
 own: p(y | beta, Sigma, sigma).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from bayesmm.marginal.kernels import FixedPrior
 from bayesmm.marginal.quadrature import fits
 from bayesmm.prediction.predict import factor_draws
 from bayesmm.priors import coefficient_places
-from bayesmm.reduction import column_scales, prior_basis, reduced
-from bayesmm.tables import tree_sizes, variable
+from bayesmm.reduction import column_scales, reduced
+from bayesmm.tables import prior_draws, tree_sizes, variable
 
 Array = np.ndarray
 
@@ -44,28 +44,26 @@ def log_prior(fit) -> Array:
             f"the log density of the priors is needed in closed form, and the prior of {custom[0]} is a function; "
             "write it as a Prior"
         )
-    total = np.zeros(draws)
-    for place, values in _by_place(fit, draws):
+    total, own = np.zeros(draws), prior_draws(fit)
+    for place, values in _by_place(fit, own, draws):
         if priors[place].distribution != "Fixed":
             total += priors[place].logpdf(values)
     for block in design.blocks:
         if block.correlated:
             eta = priors[f"corr_{block.name}"].parameters["eta"]
-            R = variable(fit.tree, f"corr_{block.name}").reshape(draws, len(block.columns), -1)
+            R = own[f"corr_{block.name}"].reshape(draws, len(block.columns), -1)
             for part in (list(part) for part in block.partition if len(part) > 1):
                 total += (eta - 1) * np.linalg.slogdet(R[:, part][:, :, part])[1]
     return total
 
 
-def _by_place(fit, draws: int) -> list[tuple[str, Array]]:
+def _by_place(fit, own: Mapping[str, Array], draws: int) -> list[tuple[str, Array]]:
     """Return the draws of what each prior of a single number is on, (draws,), by its place."""
     design, priors, found = fit.design, fit.model.priors, []
     if design.p:
-        beta = variable(fit.tree, "beta").reshape(draws, -1)
-        gamma = np.linalg.solve(prior_basis(design, priors), beta.T)  # the intercept where its prior has it
-        found += zip(coefficient_places(priors, design), gamma, strict=True)
+        found += zip(coefficient_places(priors, design), own["beta"].reshape(draws, -1).T, strict=True)
     for block in design.blocks:
-        sds = variable(fit.tree, f"sd_{block.name}").reshape(draws, -1).T
+        sds = own[f"sd_{block.name}"].reshape(draws, -1).T
         found += zip((f"sd_{block.name}[{column}]" for column in block.columns), sds, strict=True)
     return [*found, *zip(design.family.auxiliaries, auxiliary_draws(fit).T, strict=False)]
 

@@ -4,11 +4,11 @@ Everything is on the natural scale: coefficients in units of the response for ea
 deviations in units of the response. No PyMC here.
 """
 
+from bayesmm.priors.basis import coefficient_places, prior_bases, prior_design
 from bayesmm.priors.prior import Prior
 from bayesmm.priors.resolve import (
     CoefficientPrior,
     Priors,
-    coefficient_places,
     coefficient_prior,
     default_priors,
     resolve_priors,
@@ -21,5 +21,7 @@ __all__ = [
     "coefficient_places",
     "coefficient_prior",
     "default_priors",
+    "prior_bases",
+    "prior_design",
     "resolve_priors",
 ]

@@ -4,13 +4,18 @@ Defaults follow the scale of the data, so that they mean the same in any unit: a
 about 2.5 of its standard deviations when the predictor moves by one of its own (Gelman, Hill & Vehtari 2020,
 Regression and Other Stories, section 9.5); sds are half-Student-t with 3 degrees of freedom (Gelman 2006, Bayesian
 Analysis 1(3), section 4); correlations are LKJ with shape 2. With a link the scales are those of `priors.scales`.
+
+They are also the same wherever a predictor has its zero: a coefficient beside an interaction that it is part of, and
+the random effects that a random slope is correlated with, have their defaults at the means of what they depend on, and
+the sd of a predictor is that of its column with the margins taken out (`bayesmm.data.term_basis`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.data.term_basis import TermBasis, constant_share, untouched
 from bayesmm.design import Block, Design
 from bayesmm.priors.prior import Prior
 from bayesmm.priors.scales import Scales, auxiliary_priors, link_scales, robust_scale, root_mean_square
@@ -52,16 +57,26 @@ class Place:
     size: int = 1
 
 
-def places(design: Design) -> tuple[Place, ...]:
-    """Return every place of the model in its order: coefficients, each block's sds and correlations, auxiliaries."""
+def places(design: Design, as_reported: Set[str] = frozenset()) -> tuple[Place, ...]:
+    """Return every place of the model in its order: coefficients, each block's sds and correlations, auxiliaries.
+
+    The defaults of the blocks named in `as_reported` are on their sds and correlations as they are reported; those of
+    the others are at the means of what the effects depend on.
+    """
     scales = link_scales(design)
     found = [*_fixed(design, scales)]
-    for block in design.blocks:
-        found += _sds(block, scales)
+    for block, basis in zip(design.blocks, design.encoders.bases.blocks, strict=True):
+        own = untouched(len(block.columns)) if block.name in as_reported else basis
+        found += _sds(block, own, scales)
         if block.correlated:
             largest = max(len(part) for part in block.partition)
-            found.append(Place(f"corr_{block.name}", CORRELATION, ("corr",), Prior("LKJ", eta=LKJ_SHAPE), "", largest))
+            prior = Prior("LKJ", eta=LKJ_SHAPE, at=_at(not own.trivial))
+            found.append(Place(f"corr_{block.name}", CORRELATION, ("corr",), prior, "", largest))
     return (*found, *_auxiliaries(design))
+
+
+def _at(moved: bool) -> str:
+    return "means" if moved else "zero"
 
 
 def spread(column: np.ndarray) -> float:
@@ -75,48 +90,34 @@ def spread(column: np.ndarray) -> float:
 
 def _fixed(design: Design, scales: Scales) -> list[Place]:
     """Return the places of the intercept and of the other coefficients."""
-    constant = _constant(design)
+    basis, share = design.encoders.bases.fixed, constant_share(design.X) if not design.has_intercept else None
+    X, moved = basis.taken_out(design.X), basis.moved
     sd, found = scales.coefficient, []
     for j, name in enumerate(design.coefficients):
-        x, unit = design.X[:, j], f"{scales.unit} per unit of {name}"
+        x, unit = X[:, j], f"{scales.unit} per unit of {name}"
         if design.has_intercept and j == 0:
             at = f"{scales.unit} at the predictors' means"
             prior = Prior("Normal", mu=scales.centre, sigma=scales.intercept)
             found.append(Place(INTERCEPT_NAMES[0], INTERCEPT, (), prior, at))
             continue
-        if constant is None:  # through the origin: sizes count, not deviations from a mean
-            prior = Prior("Normal", mu=0, sigma=scales.origin / root_mean_square(x))
-        else:
-            share = constant[j]
-            indicator = share != 0 and np.isin(x, (0, 1 / share)).all()
-            own = scales.intercept * abs(share) if indicator else sd / spread(x)
-            prior = Prior("Normal", mu=share * scales.centre + 0.0, sigma=own)  # never -0
+        if share is not None and not share.any():  # through the origin: sizes count, not deviations from a mean
+            own, mean = scales.origin / root_mean_square(x), 0.0
+        elif share is None or share[j] == 0:
+            own, mean = sd / spread(x), 0.0
+        else:  # with y ~ 0 + f the coefficients are the groups' means: about the mean of y, as an intercept is
+            indicator = np.isin(x, (0, 1 / share[j])).all()
+            own, mean = scales.intercept * abs(share[j]) if indicator else sd / spread(x), share[j] * scales.centre
+        prior = Prior("Normal", mu=mean, sigma=own, at=_at(moved[j]))
         found.append(Place(f"beta[{name}]", COEFFICIENT, ("beta",), prior, unit))
     return found
 
 
-def _constant(design: Design) -> np.ndarray | None:
-    """Return a, (p,), with X a = 1 without an intercept; None if there is no such a, zeros if there is an intercept.
-
-    With y ~ 0 + f the coefficients are the groups' means, and their prior is about the mean of y as an intercept's
-    would be.
-    """
-    a = np.zeros(design.p)
-    if design.has_intercept or design.p == 0:
-        return a
-    free = [j for j in range(design.p) if j not in design.aliased]
-    a[free] = np.linalg.lstsq(design.X[:, free], np.ones(design.n))[0]
-    a[np.abs(a) < CONSTANT_TOLERANCE * np.abs(a).max(initial=0.0)] = 0.0
-    near = np.abs(a - np.rint(a)) < CONSTANT_TOLERANCE  # rounding: the share of an indicator is 1
-    a[near] = np.rint(a[near])
-    return a if np.abs(design.X @ a - 1).max() < CONSTANT_TOLERANCE else None
-
-
-def _sds(block: Block, scales: Scales) -> list[Place]:
+def _sds(block: Block, basis: TermBasis, scales: Scales) -> list[Place]:
     found = []
-    for column, z in zip(block.columns, block.Z.T, strict=True):
+    at = _at(not basis.trivial)  # all or none of a block: also those that are the same there
+    for column, z in zip(block.columns, basis.taken_out(block.Z).T, strict=True):
         scale = scales.effects if np.ptp(z) == 0 else scales.slopes
-        prior = Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale / spread(z))
+        prior = Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale / spread(z), at=at)
         per = "" if column == "Intercept" else f" per unit of {column}"
         wider = ("sd", f"sd_{block.name}")
         found.append(Place(f"sd_{block.name}[{column}]", SD, wider, prior, f"{scales.unit}{per}"))

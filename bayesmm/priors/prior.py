@@ -11,6 +11,7 @@ from bayesmm.errors import PriorError, listing, suggest
 from bayesmm.priors.distributions import DISTRIBUTIONS, OTHER_PARAMETERS, Distribution, lkj_log_density, lkj_slope
 
 ON = ("sd", "variance")
+AT = ("zero", "means")
 SPECIAL = ("Fixed", "Custom")  # a value, and a function: no distributions of the table
 
 
@@ -27,6 +28,11 @@ class Prior:
         the variable.
     on : {"sd", "variance"}
         For a standard deviation: whether the distribution is of the sd or of its square.
+    at : {"zero", "means"}
+        For a coefficient, an sd or the correlations of random effects: whether the distribution is of the parameter as
+        it is reported, which is an effect where the predictors that it interacts with are 0, or of the effect at the
+        means of those predictors. The defaults are at the means, so that they do not depend on where a predictor has
+        its zero (`bayesmm.data.term_basis`); they only say so where it makes a difference.
     **parameters : float
         As in PyMC, in PyMC's other parameterisations too (`tau` for `sigma`, ...). Locations may be left out and are
         0 then; scales may not: they are in the units of the response.
@@ -45,14 +51,16 @@ class Prior:
 
     distribution: str
     on: str
+    at: str
     values: tuple[tuple[str, float], ...]
     function: Callable | None
 
-    def __init__(self, distribution: str, *, on: str = "sd", **parameters: float) -> None:
-        _check_names(distribution, on)
+    def __init__(self, distribution: str, *, on: str = "sd", at: str = "zero", **parameters: float) -> None:
+        _check_names(distribution, on, at)
         set_field = object.__setattr__  # the one place where a field of a frozen record is set: its construction
         set_field(self, "distribution", distribution)
         set_field(self, "on", on)
+        set_field(self, "at", at)
         set_field(self, "function", _function(parameters) if distribution == "Custom" else None)
         set_field(self, "values", () if distribution == "Custom" else tuple(_values(distribution, parameters).items()))
         if on == "variance" and (distribution in SPECIAL or self.support == "correlation"):
@@ -128,16 +136,18 @@ class Prior:
     def __str__(self) -> str:
         inside = ", ".join(f"{name}={value:.4g}" for name, value in self.values)
         if self.distribution == "Fixed":
-            return f"{self.parameters['value']:.6g} (fixed)"
+            return f"{self.parameters['value']:.6g} (fixed)" + self._where()
         if self.distribution == "Custom":
             inside = function_name(self.function)
-        return f"{self.distribution}({inside})" + (" on the variance" if self.on == "variance" else "")
+        return f"{self.distribution}({inside})" + " on the variance" * (self.on == "variance") + self._where()
+
+    def _where(self) -> str:
+        return " at the means" * (self.at == "means")
 
     def __repr__(self) -> str:
         pieces = [repr(self.distribution), *(f"{name}={value!r}" for name, value in self.values)]
-        pieces += [f"function={self.function!r}"] * (self.function is not None) + ["on='variance'"] * (
-            self.on == "variance"
-        )
+        pieces += [f"function={self.function!r}"] * (self.function is not None)
+        pieces += ["on='variance'"] * (self.on == "variance") + ["at='means'"] * (self.at == "means")
         return f"Prior({', '.join(pieces)})"
 
 
@@ -170,13 +180,15 @@ def function_name(function: Callable) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
-def _check_names(distribution: str, on: str) -> None:
+def _check_names(distribution: str, on: str, at: str) -> None:
     names = [*DISTRIBUTIONS, *SPECIAL]
     if distribution not in names:
         known = f"; there are {listing(names, limit=len(names))}"
         raise PriorError(f"{distribution!r} is no known distribution{suggest(str(distribution), names)}{known}")
     if on not in ON:
         raise PriorError(f"on should be 'sd' or 'variance', not {on!r}")
+    if at not in AT:
+        raise PriorError(f"at should be 'zero' or 'means', not {at!r}{suggest(str(at), AT)}")
 
 
 def _function(parameters: Mapping[str, object]) -> Callable:

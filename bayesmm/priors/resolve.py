@@ -9,6 +9,7 @@ import numpy as np
 from bayesmm.design import Design
 from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
 from bayesmm.families import Family
+from bayesmm.priors.basis import coefficient_places
 from bayesmm.priors.defaults import (
     AUXILIARY,
     COEFFICIENT,
@@ -68,15 +69,12 @@ class CoefficientPrior:
     normal : (p,) bool
         Whether the prior is normal: Normal, Flat (an infinite sd) or Fixed (an sd of 0).
     mean, sd : (p,) float64
-        Units of the coefficients; NaN where the prior is not normal.
-    centred : bool
-        Whether the first of them is the intercept at the predictors' means ("Intercept_centred"), not at 0.
+        Units of the coefficients, of those of `prior_design`; NaN where the prior is not normal.
     """
 
     normal: np.ndarray
     mean: np.ndarray
     sd: np.ndarray
-    centred: bool
 
 
 def default_priors(design: Design, family: Family) -> Priors:
@@ -114,27 +112,60 @@ def resolve_priors(design: Design, family: Family, user: Mapping[str, object] | 
     if user is not None and not isinstance(user, Mapping):
         raise PriorError(f"priors should be a mapping of names to priors, not {type(user).__name__}")
     chosen = {key: as_prior(value, key) for key, value in (user or {}).items()}
-    known = _with_intercept(places(design), chosen)
-    _check_keys(chosen, known)
+    at_means = places(design)
+    _check_keys(chosen, _with_intercept(at_means, chosen))
+    as_reported = _as_reported(design, at_means, chosen)
+    chosen = _without_old_defaults(design, at_means, chosen, as_reported)
+    known = _with_intercept(places(design, as_reported) if as_reported else at_means, chosen)
     entries = tuple((place, _strongest(place, chosen)) for place in known)
     _warn_shadowed(chosen, known)
     return Priors(entries)
 
 
+def _as_reported(design: Design, known: tuple[Place, ...], chosen: Mapping[str, Prior]) -> frozenset[str]:
+    """Return the blocks of whose sds or correlations a user has a prior as they are reported: all their priors are."""
+    return frozenset(
+        block.name
+        for block in design.blocks
+        if any((key := _key(place, chosen)) and chosen[key].at == "zero" for place in _of_block(block.name, known))
+    )
+
+
+def _of_block(name: str, known: tuple[Place, ...]) -> list[Place]:
+    return [p for p in known if p.name == f"corr_{name}" or f"sd_{name}" in p.wider]
+
+
+def _without_old_defaults(
+    design: Design, known: tuple[Place, ...], chosen: Mapping[str, Prior], as_reported: frozenset[str]
+) -> dict[str, Prior]:
+    """Return the choices less those that are the defaults of a block at the means, where its priors are as reported.
+
+    They come with ``{**model.priors, "sd_g[x]": ...}``.
+
+    Raises
+    ------
+    PriorError
+        A user's own prior at the means stands beside one as reported.
+    """
+    kept = dict(chosen)
+    for name in as_reported:
+        for place in _of_block(name, known):
+            prior = kept.get(place.name)
+            if prior is not None and prior.at == "means":
+                if prior != place.default:
+                    raise PriorError(
+                        f"the prior of {place.name!r} is at the means and others of {name!r} are not; a correlated "
+                        "group term has all its priors at='means' or none"
+                    )
+                del kept[place.name]
+    return kept
+
+
 def coefficient_prior(priors: Mapping[str, Prior], design: Design) -> CoefficientPrior:
     """Return the coefficients' priors as means and sds, each (p,), where they are normal, flat or fixed."""
-    centred = INTERCEPT_NAMES[0] in priors
     moments = [_moments(priors[name]) for name in coefficient_places(priors, design)]
     mean, sd = np.array(moments, dtype=float).reshape(-1, 2).T
-    return CoefficientPrior(~np.isnan(mean), mean, sd, centred)
-
-
-def coefficient_places(priors: Mapping[str, Prior], design: Design) -> tuple[str, ...]:
-    """Return the place of each coefficient's prior, in the order of the columns of X (an intercept is the first)."""
-    names = [f"beta[{name}]" for name in design.coefficients]
-    if design.has_intercept:
-        names[0] = next(name for name in INTERCEPT_NAMES if name in priors)
-    return tuple(names)
+    return CoefficientPrior(~np.isnan(mean), mean, sd)
 
 
 def _moments(prior: Prior) -> tuple[float, float]:
@@ -193,6 +224,12 @@ def _check_support(key: str, kind: str, prior: Prior) -> None:
         raise PriorError(f"the prior of {key!r} is {prior}, which is for correlations")
     if kind in (SD, AUXILIARY):
         _check_positive(key, kind, prior)
+    if prior.at == "means" and (kind in (INTERCEPT, AUXILIARY) or key == "sigma"):
+        instead = f"; its place is {INTERCEPT_NAMES[0]!r}" if kind == INTERCEPT else ""
+        raise PriorError(
+            f"the prior of {key!r} has at='means', which is for coefficients, and for the sds and correlations of "
+            f"random effects{instead}"
+        )
     if kind != SD and prior.on == "variance":
         other = "a coefficient" if kind in (INTERCEPT, COEFFICIENT) else "a parameter of the family"
         raise PriorError(f"the prior of {key!r} is on the variance, but it is {other}, not a standard deviation")
@@ -219,13 +256,18 @@ def _half(half: str, prior: Prior) -> str:
     return f"Prior({half!r}{inside})"
 
 
+def _key(place: Place, chosen: Mapping[str, Prior]) -> str | None:
+    """Return the strongest key that covers a place; None where nobody has chosen."""
+    return next((key for key in (place.name, *reversed(place.wider)) if key in chosen), None)
+
+
 def _strongest(place: Place, chosen: Mapping[str, Prior]) -> Prior:
-    keys = (place.name, *reversed(place.wider))
-    return next((chosen[key] for key in keys if key in chosen), place.default)
+    key = _key(place, chosen)
+    return place.default if key is None else chosen[key]
 
 
 def _warn_shadowed(chosen: Mapping[str, Prior], known: tuple[Place, ...]) -> None:
-    used = {next((k for k in (p.name, *reversed(p.wider)) if k in chosen), None) for p in known}
+    used = {_key(place, chosen) for place in known}
     for key in chosen:
         if key not in used:
             over = [

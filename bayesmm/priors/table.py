@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 
+from bayesmm.layout import wrap
 from bayesmm.priors.defaults import CORRELATION, Place
 from bayesmm.priors.distributions import lkj_interval
 from bayesmm.priors.prior import Prior, function_name
 
 PROBABILITY = 0.95  # of the interval in the sentence, as everywhere in the package
+AT_MEANS = (
+    "at the means: the prior is of the effect where the predictors that interact with it, or that have random slopes "
+    "beside it, are at their means; so it does not depend on where a predictor has its zero"
+)
 NAME_WIDTH = 40  # characters of a place's name; a level or a column may be called anything
 UNIT_WIDTH = 60
 FALLING = ("HalfNormal", "HalfStudentT", "HalfCauchy", "Exponential")  # densities that are highest at 0
@@ -19,7 +24,8 @@ def prior_table(entries: Sequence[tuple[Place, Prior]]) -> str:
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(2)]
     lines = [f"{name:<{widths[0]}}  {prior:<{widths[1]}}  {says}" for name, prior, says in rows]
     hidden = len(entries) - ROWS
-    return "\n".join(lines + ([f"... and {hidden:,} more"] if hidden > 0 else []))
+    lines += [f"... and {hidden:,} more"] if hidden > 0 else []
+    return "\n".join([*lines, *(wrap(AT_MEANS) if any(prior.at == "means" for _, prior in entries) else [])])
 
 
 def sentence(place: Place, prior: Prior, width: int = UNIT_WIDTH) -> str:

@@ -11,7 +11,7 @@ from bayesmm.comparison_text import POSTERIOR_DIGITS
 from bayesmm.layout import column, count, number
 from bayesmm.pointfit import by_levels
 from bayesmm.priors import Priors
-from bayesmm.priors.table import sentence
+from bayesmm.priors.table import AT_MEANS, sentence
 from bayesmm.report.parts import MISSING, Table, filled, name
 from bayesmm.summary import ceiled, posterior_residuals
 from bayesmm.tables import coefficients, describe, draws_of, effect_draws, variance_parameters
@@ -144,7 +144,10 @@ def prior_rows(priors: Priors) -> Table:
     if hidden > 0:
         rows += ((f"... and {hidden:,} more", "", "print(model.priors) and model.priors have them"),)
     headers = ("parameter", "prior", "what it says")
-    return Table("What is known before the data", headers, rows, frozenset({0, 1, 2}), frozenset({2}))
+    caption = "What is known before the data"
+    if any(prior.at == "means" for _, prior in priors.entries):
+        caption += f" ({AT_MEANS})"
+    return Table(caption, headers, rows, frozenset({0, 1, 2}), frozenset({2}))
 
 
 def effects_table(fit, k: int) -> Table | None:

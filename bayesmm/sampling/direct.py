@@ -8,14 +8,16 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from bayesmm.design import Design
+from bayesmm.data.coding import CENTRED
+from bayesmm.data.term_basis import TermBases, TermBasis
+from bayesmm.design import Block, Design
 from bayesmm.errors import BayesmmWarning, listing
 from bayesmm.marginal.coordinates import FIXED, INTERVAL, LOG, Coordinates, coordinates, factors, values
 from bayesmm.marginal.crossproducts import Floats
@@ -24,9 +26,9 @@ from bayesmm.marginal.posterior import LogPosterior, log_posterior
 from bayesmm.marginal.quadrature import prepare, sampling_nodes
 from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.memory import refuse
-from bayesmm.priors import Prior, coefficient_places
+from bayesmm.priors import Prior, coefficient_places, prior_bases, prior_design
 from bayesmm.progress import Progress, progress_bar
-from bayesmm.reduction import Integrated, loose_names, prior_basis
+from bayesmm.reduction import Integrated, loose_names
 from bayesmm.runs import Feed, Run, Stream, alias, no_stats
 from bayesmm.sampling.nuts import (
     BLAS_THREADS,
@@ -57,8 +59,9 @@ class Marginal:
         Where chains start, before they are moved apart.
     names : tuple of str
         The variables that the scalars behind the sds become.
-    basis : (p, p) float64, optional
-        Of a generalised model, whose last p scalars gamma are all its coefficients: beta = basis gamma.
+    bases : TermBases
+        What the sampled parameters are beside those that are reported. The last p scalars of a generalised model are
+        all its coefficients gamma.
     """
 
     design: Design
@@ -67,7 +70,7 @@ class Marginal:
     places: tuple[str, ...]
     centre: Floats
     names: tuple[str, ...]
-    basis: Floats | None = None
+    bases: TermBases
 
 
 def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: str) -> bool:
@@ -85,22 +88,22 @@ def marginal(design: Design, priors: Mapping[str, Prior], integrated: Integrated
     posterior = log_posterior(c, gaussian_likelihood(), words)
     places = (*sds, "sigma", *loose)
     names = ("sigma", *loose_names(integrated).values())
-    return Marginal(design, integrated, posterior, places, _centre(integrated, priors, c, places), names)
+    centre = _centre(integrated, priors, c, places)
+    return Marginal(design, integrated, posterior, places, centre, names, integrated.bases)
 
 
 def generalised(design: Design, priors: Mapping[str, Prior]) -> Marginal:
     """Return the marginal posterior of a generalised model, by quadrature; every prior must be in closed form."""
     places, auxiliaries = coefficient_places(priors, design), design.family.auxiliaries
     sds = [f"sd_{block.name}[{column}]" for block in design.blocks for column in block.columns]
-    basis = prior_basis(design, priors)
     c = coordinates(design.blocks, priors, auxiliaries, places)
-    data = prepare(replace(design, X=design.X @ basis))
+    data = prepare(prior_design(design, priors))
     posterior = log_posterior(
         c, quadrature_likelihood(), quadrature_words(data, len(auxiliaries), sampling_nodes(design))
     )
     every = (*sds, *auxiliaries, *places)
     centre = _medians(priors, c, every, [1.0] * len(every))  # where a prior is improper: 1 on the scale of the link
-    return Marginal(design, None, posterior, every, centre, auxiliaries, basis)
+    return Marginal(design, None, posterior, every, centre, auxiliaries, prior_bases(design, priors))
 
 
 def terms(integrated: Integrated) -> Terms:
@@ -254,21 +257,61 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
     shape, c, design = x.shape[:2], model.posterior.coordinates, model.design
     scalars = values(c, x.reshape(-1, x.shape[-1]))
     found, labels, at = {}, {}, 0
-    for block, C in zip(design.blocks, factors(c, x.reshape(-1, x.shape[-1])), strict=True):
-        name, q = block.name, len(block.columns)
-        dims = (f"{name}_term", f"{name}_term_bis")
-        found[f"sd_{name}"] = (("chain", "draw", dims[0]), scalars[:, at : at + q].reshape(*shape, q))
-        labels[dims[0]], at = np.asarray(design.coords[dims[0]]), at + q
-        if block.correlated:
-            R = C @ C.transpose(0, 2, 1)
-            R[:, range(q), range(q)] = 1.0  # without rounding
-            found[f"corr_{name}"] = (("chain", "draw", *dims), R.reshape(*shape, q, q))
-            labels[dims[1]] = np.asarray(design.coords[dims[1]])
-    for name, column in zip(model.names, scalars[:, at:].T, strict=model.basis is None):
+    parts = zip(design.blocks, model.bases.blocks, factors(c, x.reshape(-1, x.shape[-1])), strict=True)
+    for block, basis, C in parts:
+        q = len(block.columns)
+        own = covariance_variables(block, basis, scalars[:, at : at + q], C)
+        found |= {name: (("chain", "draw", *dims), v.reshape(*shape, *v.shape[1:])) for name, (dims, v) in own.items()}
+        labels |= {dim: np.asarray(design.coords[dim]) for dims, _ in own.values() for dim in dims}
+        at += q
+    for name, column in zip(model.names, scalars[:, at:].T, strict=model.integrated is not None):
         found[name] = (("chain", "draw"), column.reshape(shape).copy())
-    if model.basis is not None and design.p:
-        beta = scalars[:, at + len(model.names) :] @ model.basis.T
+    if model.integrated is None and design.p:
+        beta = scalars[:, at + len(model.names) :] @ model.bases.fixed.inverse.T
         found["beta"] = (("chain", "draw", "coef"), beta.reshape(*shape, design.p))
         labels["coef"] = np.asarray(design.coords["coef"])
     posterior = xr.Dataset(found, {**run.posterior.coords, **labels})
     return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": run.sample_stats})
+
+
+def covariance_variables(
+    block: Block, basis: TermBasis, sds: Floats, C: Floats
+) -> dict[str, tuple[tuple[str, ...], Floats]]:
+    """Return the variables that a block's covariance matrices are in the posterior, with their dimensions.
+
+    Parameters
+    ----------
+    block : Block
+    basis : TermBasis
+    sds : (draws, q) float64
+        Of the effects of the prior's design.
+    C : (draws, q, q) float64
+        Factors of their correlation matrices.
+
+    Returns
+    -------
+    dict
+        sd_<name> and, where there is any correlation, corr_<name>, as they are reported; those of the prior's design
+        too, with "_centred" behind them, where they are others.
+    """
+    dims = (f"{block.name}_term", f"{block.name}_term_bis")
+    if not block.correlated:
+        return {f"sd_{block.name}": (dims[:1], sds)}
+    if basis.trivial:
+        return {f"sd_{block.name}": (dims[:1], sds), f"corr_{block.name}": (dims, _correlations(C))}
+    L = basis.inverse @ (sds[:, :, None] * C)
+    own = np.sqrt(np.square(L).sum(axis=2))
+    rows = L / np.where(own > 0, own, 1.0)[:, :, None]
+    return {
+        f"sd_{block.name}": (dims[:1], own),
+        f"corr_{block.name}": (dims, _correlations(rows)),
+        f"sd_{block.name}{CENTRED}": (dims[:1], sds),
+        f"corr_{block.name}{CENTRED}": (dims, _correlations(C)),
+    }
+
+
+def _correlations(C: Floats) -> Floats:
+    """Return C C' with ones on the diagonal, without rounding."""
+    R = np.clip(C @ C.transpose(0, 2, 1), -1.0, 1.0)
+    R[:, range(R.shape[1]), range(R.shape[1])] = 1.0
+    return R

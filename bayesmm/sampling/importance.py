@@ -27,6 +27,7 @@ from bayesmm.mode import build_posterior
 from bayesmm.pointfit import PointFit
 from bayesmm.priors import Priors
 from bayesmm.reduction import loose_names
+from bayesmm.sampling.direct import covariance_variables
 from bayesmm.sampling.nuts import BLAS_THREADS, LARGEST_SEED
 from bayesmm.sampling.proposal import Mixture, adapted, around, component_densities, draw
 from bayesmm.sampling.recovery import recorded, with_effects
@@ -94,7 +95,7 @@ def sample_independent(
     priors : Priors
         All in closed form.
     reml : PointFit
-        Where the search for the mode starts.
+        Of the prior's design: where the search for the mode starts.
     draws, chains : int
         The independent draws are laid out as `chains` chains of `draws`, as those of a sampler are.
     seed : int, optional
@@ -138,7 +139,7 @@ def sample_independent(
         goal = target(build_posterior(design, priors, reml))
         check_size(goal)
         tree = _sampled(goal, reml, (chains, draws), seed)
-        tree = with_effects(tree, design, goal.posterior.integrated, seed, keep_effects=keep_effects)
+        tree = with_effects(tree, design, priors, goal.posterior.integrated, seed, keep_effects=keep_effects)
     return recorded(tree, effects="marginal", seconds=time.perf_counter() - began)
 
 
@@ -274,16 +275,11 @@ def as_tree(goal: Target, pool: Pool, kept: Ints, shape: tuple[int, int]) -> xr.
 def _variables(goal: Target, at: Natural, shape: tuple[int, int]) -> tuple[dict, dict]:
     """Return the variables, name -> (dimensions, values), and the labels of their dimensions."""
     found, labels = {}, {}
-    for block, sds, C in zip(goal.posterior.shapes, at.draws.sds, at.draws.factors, strict=True):
-        name, columns = block.block.name, list(block.block.columns)
-        dims = (f"{name}_term", f"{name}_term_bis")
-        found[f"sd_{name}"] = (("chain", "draw", dims[0]), sds.reshape(*shape, -1))
-        labels[dims[0]] = columns
-        if block.block.correlated:
-            R = C @ C.transpose(0, 2, 1)
-            R[:, range(len(columns)), range(len(columns))] = 1.0  # without rounding
-            found[f"corr_{name}"] = (("chain", "draw", *dims), R.reshape(*shape, *R.shape[1:]))
-            labels[dims[1]] = columns
+    bases = goal.posterior.integrated.bases.blocks
+    for own, basis, sds, C in zip(goal.posterior.shapes, bases, at.draws.sds, at.draws.factors, strict=True):
+        for name, (dims, values) in covariance_variables(own.block, basis, sds, C).items():
+            found[name] = (("chain", "draw", *dims), values.reshape(*shape, *values.shape[1:]))
+            labels |= {dim: list(own.block.columns) for dim in dims}
     found["sigma"] = (("chain", "draw"), at.draws.sigma.reshape(shape))
     for name, values in zip(loose_names(goal.posterior.integrated).values(), at.loose.T, strict=True):
         found[name] = (("chain", "draw"), values.reshape(shape))

@@ -1,15 +1,19 @@
 """From a sampled marginal graph to the tree that the explicit graph would have given: beta and b come back, exactly."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 
+from bayesmm.data.coding import CENTRED
+from bayesmm.data.term_basis import TermBasis
 from bayesmm.design import Block, Design
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.recover import Recovered, recover
 from bayesmm.memory import BUDGET, BYTES, COPIES, free_memory, gigabytes
+from bayesmm.priors import Prior, prior_bases
 from bayesmm.reduction import Integrated, loose_names
 from bayesmm.sampling.recovery_glmm import drawn_effects
 
@@ -24,8 +28,8 @@ STREAM = 1
 class Draws:
     """Posterior draws of the variance parameters, chains one after the other."""
 
-    sds: tuple[Floats, ...]  # (draws, q_k)
-    factors: tuple[Floats, ...]  # (draws, q_k, q_k) of the correlation matrices
+    sds: tuple[Floats, ...]  # (draws, q_k) of the effects of the prior's design
+    factors: tuple[Floats, ...]  # (draws, q_k, q_k) of their correlation matrices
     sigma: Floats  # (draws,)
 
 
@@ -58,18 +62,30 @@ def check_memory(design: Design, draws: int, chains: int, *, keep_effects: bool 
 
 
 def completed(
-    tree: xr.DataTree, design: Design, integrated: Integrated | None, seed: int, *, keep_effects: bool = True
+    tree: xr.DataTree,
+    design: Design,
+    priors: Mapping[str, Prior],
+    integrated: Integrated | None,
+    seed: int,
+    *,
+    keep_effects: bool = True,
 ) -> xr.DataTree:
     """Return `with_effects`; after a Ctrl-C without the random effects, and marked as interrupted: no draw is lost."""
     try:
-        return with_effects(tree, design, integrated, seed, keep_effects=keep_effects)
+        return with_effects(tree, design, priors, integrated, seed, keep_effects=keep_effects)
     except KeyboardInterrupt:
-        done = with_effects(tree, design, integrated, seed, keep_effects=False)
+        done = with_effects(tree, design, priors, integrated, seed, keep_effects=False)
         return recorded(done, interrupted=True)
 
 
 def with_effects(
-    tree: xr.DataTree, design: Design, integrated: Integrated | None, seed: int, *, keep_effects: bool = True
+    tree: xr.DataTree,
+    design: Design,
+    priors: Mapping[str, Prior],
+    integrated: Integrated | None,
+    seed: int,
+    *,
+    keep_effects: bool = True,
 ) -> xr.DataTree:
     """Return the tree with beta and b drawn from their exact conditional distribution for every posterior draw.
 
@@ -78,6 +94,7 @@ def with_effects(
     tree : xarray.DataTree
         What sampling the marginal graph gave: sds, correlations, sigma, and the coefficients that were sampled.
     design : Design
+    priors : mapping of place to Prior
     integrated : Integrated or None
         What the graph was made from; None for a generalised model, whose coefficients have been sampled.
     seed : int
@@ -98,7 +115,7 @@ def with_effects(
     """
     posterior = tree["posterior"].to_dataset().transpose("chain", "draw", ...)
     if integrated is None:
-        return _with_drawn(tree, posterior, design, seed, keep_effects)
+        return _with_drawn(tree, posterior, design, priors, seed, keep_effects)
     shape = posterior.sizes["chain"], posterior.sizes["draw"]
     draws = _draws(posterior, design, shape)
     T, mean, parts = packed_factors(integrated, draws), _means(posterior, integrated, shape), []
@@ -111,7 +128,7 @@ def with_effects(
     except np.linalg.LinAlgError as error:
         raise ValueError(_too_wide(T)) from error
     found = _joined(parts)
-    kept = posterior.drop_vars(list(loose_names(integrated).values()))
+    kept = as_reported(posterior.drop_vars(list(loose_names(integrated).values())), design)
     groups = {
         "posterior": _complete(kept, design, integrated, found, shape),
         "sample_stats": tree["sample_stats"].to_dataset(),
@@ -122,16 +139,26 @@ def with_effects(
     return out
 
 
-def _with_drawn(tree: xr.DataTree, posterior: xr.Dataset, design: Design, seed: int, keep_effects: bool) -> xr.DataTree:
+def _with_drawn(
+    tree: xr.DataTree,
+    posterior: xr.Dataset,
+    design: Design,
+    priors: Mapping[str, Prior],
+    seed: int,
+    keep_effects: bool,
+) -> xr.DataTree:
     """Return the tree of a generalised model with its one block's random effects."""
-    (block,) = design.blocks
+    (block,), (basis,) = design.blocks, prior_bases(design, priors).blocks
     if keep_effects:
+        own = replace(design, blocks=(replace(block, Z=basis.taken_out(block.Z)),))
         size, dims = posterior.sizes["chain"] * posterior.sizes["draw"], (block.name, f"{block.name}_term")
         sds, C = _block_draws(posterior, block, size)
-        effects = drawn_effects(posterior, design, sds[:, :, None] * C, seed)
+        effects = drawn_effects(posterior, own, sds[:, :, None] * C, seed)
+        to_reported(effects, basis)
         labels = {block.name: list(block.levels), dims[1]: list(block.columns)}
         posterior = posterior.assign({f"b_{block.name}": (("chain", "draw", *dims), effects)}).assign_coords(labels)
-    groups = {"posterior": posterior, "sample_stats": tree["sample_stats"].to_dataset(), **data_groups(design)}
+    groups = {"posterior": as_reported(posterior, design), "sample_stats": tree["sample_stats"].to_dataset()}
+    groups |= data_groups(design)
     out = xr.DataTree.from_dict(groups)
     out.attrs.update(tree.attrs)
     return out
@@ -163,12 +190,13 @@ def _draws(posterior: xr.Dataset, design: Design, shape: tuple[int, int]) -> Dra
 
 
 def _block_draws(posterior: xr.Dataset, block: Block, size: int) -> tuple[Floats, Floats]:
-    """Return a block's sds, (size, q), and the factors of its correlation matrices, (size, q, q)."""
+    """Return a block's sds, (size, q), and the factors of its correlation matrices, (size, q, q), at the means."""
     q = len(block.columns)
     R = np.broadcast_to(np.eye(q), (size, q, q))
+    suffix = CENTRED if f"sd_{block.name}{CENTRED}" in posterior else ""
     if block.correlated:
-        R = posterior[f"corr_{block.name}"].to_numpy().reshape(size, q, q)
-    sds = posterior[f"sd_{block.name}"].to_numpy()
+        R = posterior[f"corr_{block.name}{suffix}"].to_numpy().reshape(size, q, q)
+    sds = posterior[f"sd_{block.name}{suffix}"].to_numpy()
     return sds.reshape(size, q), np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q))
 
 
@@ -202,9 +230,25 @@ def _complete(
         block = design.blocks[k]
         dims = (block.name, f"{block.name}_term")
         np.divide(effects, problem.scales[k], out=effects)  # they may fill half of the memory: no third copy
+        to_reported(effects, integrated.bases.blocks[k])
         added[f"b_{block.name}"] = (("chain", "draw", *dims), effects.reshape(*shape, *effects.shape[1:]))
         labels |= {block.name: list(block.levels), dims[1]: list(block.columns)}
     return posterior.assign(added).assign_coords(labels)
+
+
+def to_reported(effects: Floats, basis: TermBasis) -> None:
+    """Turn effects T b of the prior's design, (..., q), into b, in their own memory."""
+    inverse = basis.inverse
+    for i in basis.order:  # an effect is made of itself and of those of terms that contain its own, which come later
+        for j in np.flatnonzero(inverse[i]):
+            if j != i:
+                effects[..., i] += inverse[i, j] * effects[..., j]
+
+
+def as_reported(posterior: xr.Dataset, design: Design) -> xr.Dataset:
+    """Return a posterior without the sds and correlations at the means, which those that are reported come from."""
+    names = [f"{kind}_{block.name}{CENTRED}" for block in design.blocks for kind in ("sd", "corr")]
+    return posterior.drop_vars(names, errors="ignore")
 
 
 def data_groups(design: Design) -> dict[str, xr.Dataset]:
@@ -240,7 +284,11 @@ def _unused(name: str, design: Design) -> str:
 def without_effects(tree: xr.DataTree, design: Design) -> xr.DataTree:
     """Return the tree of an explicit graph without its random effects b."""
     effects = [f"b_{block.name}" for block in design.blocks]
-    posterior = tree["posterior"].to_dataset().drop_vars(effects, errors="ignore")
+    return with_posterior(tree, tree["posterior"].to_dataset().drop_vars(effects, errors="ignore"))
+
+
+def with_posterior(tree: xr.DataTree, posterior: xr.Dataset) -> xr.DataTree:
+    """Return the tree with another posterior."""
     groups = {name: node.to_dataset() for name, node in tree.children.items()}
     out = xr.DataTree.from_dict(groups | {"posterior": posterior})
     out.attrs.update(tree.attrs)

@@ -27,7 +27,7 @@ MODEL_SHAPE = {
     "family": str,
     "link": str,
     "transforms": [str],
-    "priors": {...: {"distribution": str, "on": str, "parameters": {...: (int, float)}}},
+    "priors": {...: {...: str, "parameters": {...: (int, float)}}},  # distribution, on, and at where it is the means
     "columns": [{"name": str, "kind": str}],
     "messages": [[str]],
 }
@@ -99,7 +99,8 @@ def _readable(text: str, transforms: list[str]) -> bool:
 
 
 def _plain(prior: Prior) -> dict[str, object]:
-    return {"distribution": prior.distribution, "on": prior.on, "parameters": prior.parameters}
+    plain = {"distribution": prior.distribution, "on": prior.on, "parameters": prior.parameters}
+    return plain | ({"at": prior.at} if prior.at == "means" else {})
 
 
 def beside(design: Design) -> dict[str, np.ndarray]:
@@ -149,7 +150,7 @@ def model_arguments(
     FitFileError
         A function is missing or not asked for, or the record contradicts itself.
     """
-    places = [place for place, entry in record["priors"].items() if entry["distribution"] == "Custom"]
+    places = [place for place, entry in record["priors"].items() if entry.get("distribution") == "Custom"]
     arguments = {
         "formula": record["formula"],
         "data": _frame(record, data),
@@ -182,10 +183,10 @@ def _asked(argument: str, names: list[str], given: Mapping[str, Callable] | None
 
 
 def _prior(place: str, entry: Mapping[str, object]) -> Prior:
-    parameters = {str(name): value for name, value in entry["parameters"].items()}
     try:
-        return Prior(entry["distribution"], on=entry["on"], **parameters)
-    except (PriorError, TypeError) as error:  # TypeError: a parameter with the name of an argument
+        parameters = {str(name): value for name, value in entry["parameters"].items()}
+        return Prior(entry["distribution"], on=entry["on"], at=entry.get("at", "zero"), **parameters)
+    except (PriorError, TypeError, KeyError) as error:  # TypeError: a parameter with the name of an argument
         raise FitFileError(f"the prior of {place!r} is none that this version knows: {error}") from error
 
 
