@@ -269,3 +269,44 @@ def test_equivalent_formulas_have_the_same_priors():
 def test_uncorrelated_slopes_keep_their_meaning():
     m = model("x + (x || g)", table(2), "gaussian")
     assert {p.at for p in m.priors.values()} == {"zero"}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# sampled
+
+
+def three_way(shift: float) -> pd.DataFrame:
+    rng = np.random.default_rng(8)
+    g = np.repeat(np.arange(20), 12)
+    d = pd.DataFrame({"g": g.astype(str), "x": rng.normal(size=240), "z": rng.normal(size=240)})
+    d["f"] = rng.permutation(np.repeat(["a", "b"], 120))
+    slope = 1 + 0.5 * d.z - 0.8 * (d.f == "b") + 0.6 * d.z * (d.f == "b")
+    d["gaussian"] = slope * d.x + rng.normal(0, 0.7, 20)[g] + rng.normal(size=240)
+    # both by 1e6: the products are 1e12, whose last digit is 1e-4, and a warning says that the columns are dependent
+    return d.assign(x=d.x + shift, z=d.z - min(shift, 1000))
+
+
+def sleep(shift: float) -> pd.DataFrame:
+    return bmm.load_dataset("sleepstudy").assign(x=lambda d: d.Days + shift).rename(columns={"Reaction": "gaussian"})
+
+
+STUDIES = {
+    "sleepstudy": (sleep, "x + (x | Subject)", ["beta[x]", "sd_Subject[x]", "sigma"]),
+    "three-way": (three_way, "x * z * f + (1 | g)", ["beta[x:z:f[T.b]]", "sd_g[Intercept]", "sigma"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", list(STUDIES))
+def test_posteriors_of_moved_predictors_agree(study):
+    made, formula, places = STUDIES[study]
+    tables = []
+    for seed, shift in enumerate((0, 10, 1000, 1e6)):
+        fit = model(formula, made(shift), "gaussian").sample(seed=seed, progress=False)
+        tables.append(fit.summary().loc[places])
+        assert (tables[-1][["ess_bulk", "ess_tail"]] > 1000).all(axis=None)
+    for other in tables[1:]:
+        error = np.hypot(*(t["sd"] / np.sqrt(t["ess_bulk"]) for t in (tables[0], other)))
+        assert (np.abs(other["mean"] - tables[0]["mean"]) < 5 * error).all()  # five Monte Carlo errors
+        # of an sd, from draws that are not normal: sqrt(kurtosis - 1) / 2 of it, at most 1.5 here
+        assert (np.abs(other["sd"] - tables[0]["sd"]) < 5 * 1.5 * error).all()
