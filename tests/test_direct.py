@@ -66,6 +66,7 @@ def log_prior(code, on_variance, numbers, v):
 def coordinates_of(design, model, found):
     """Return x for values of the graph's variables: the inverse of `natural`, written out once more."""
     c, x, at = model.posterior.coordinates, np.zeros(model.posterior.size), 0
+    found = {name.removesuffix("_centred"): found.get(f"{name}_centred", value) for name, value in found.items()}
     scalars = [*np.concatenate([np.empty(0), *(found[f"sd_{b.name}"] for b in design.blocks)]), found["sigma"]]
     scalars += [found[name] for name in loose_names(model.integrated).values()]
     for i, value in enumerate(scalars):
@@ -260,7 +261,7 @@ def test_the_tree_is_that_of_the_graph(frame):
         direct = own.sample(**SHORT, effects="marginal").tree
         with without_compiler():
             graph = sample_graph(own.graph("marginal"), **(SHORT | {"sampler": "pymc", "cores": 1}))
-        graph = recovery.with_effects(graph, own.design, own._integrated, 3)
+        graph = recovery.with_effects(graph, own.design, own.priors, own._integrated, 3)
         assert direct.children.keys() == graph.children.keys()
         for group in direct.children:
             ours, theirs = direct[group].to_dataset(), graph[group].to_dataset()
@@ -360,7 +361,7 @@ def test_the_posterior_is_that_of_the_graph(model):
     settings = dict(draws=1000, tune=1000, chains=4, seed=5, progress=False)
     direct = model.sample(**settings).tree["posterior"].to_dataset()
     graph = sample_graph(model.graph("marginal"), **settings)
-    graph = recovery.with_effects(graph, model.design, model._integrated, 5)["posterior"].to_dataset()
+    graph = recovery.with_effects(graph, model.design, model.priors, model._integrated, 5)["posterior"].to_dataset()
     names = ["sd_Subject", "sigma", "beta"]
     for name in names:
         assert float(ess(direct)[name].min()) > 1000

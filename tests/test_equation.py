@@ -67,8 +67,19 @@ def test_the_default_prior_of_the_intercept_is_at_the_means_of_the_predictors(sl
 
 def test_every_prior_of_the_model_has_its_line(sleepstudy):
     model = bmm.Model("Reaction ~ Days + (Days | Subject)", sleepstudy)
-    likelihood_predictor_effects = 4
-    assert len(lines_of(model)) == likelihood_predictor_effects + len(model.priors)
+    likelihood_predictor_effects, at_the_means = 4, 2
+    lines = lines_of(model)
+    assert len(lines) == likelihood_predictor_effects + at_the_means + len(model.priors)
+    effects = r"b_{\text{Intercept},g} + 4.5\,b_{\text{Days},g},\ b_{\text{Days},g}"
+    assert any(line.startswith(rf"({effects})^{{\top}} &\sim \mathcal{{N}}(0,\ \bar{{S}}") for line in lines)
+    assert any(line.startswith(r"\bar{s}_{\text{Subject},\text{Days}} &\sim") for line in lines)
+
+
+def test_a_coefficient_with_its_prior_at_the_means_is_written_out(sleepstudy):
+    lines = lines_of(bmm.Model("Reaction ~ Days + I(Days^2)", sleepstudy))
+    sum_ = r"\gamma_{\text{Days}} &= \beta_{\text{Days}} + 9\,\beta_{\text{I(Days}"
+    assert any(line.startswith(sum_) for line in lines)
+    assert any(line.startswith(r"\gamma_{\text{Days}} &\sim \mathrm{Normal}") for line in lines)
 
 
 def test_independent_effects_have_a_line_each_and_no_correlation(sleepstudy):

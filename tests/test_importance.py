@@ -199,6 +199,7 @@ def of_pymcs_measure(goal, x):
 def coordinates(goal, values):
     """Return x, (1, d), of the graph's natural values: logs, and partial correlations by the factor of the matrix."""
     full = goal.fixed.copy()
+    values = {name.removesuffix("_centred"): values.get(f"{name}_centred", value) for name, value in values.items()}
     for shape in goal.posterior.shapes:
         full[shape.sds] = np.log(values[f"sd_{shape.block.name}"])
         if shape.pairs:

@@ -308,7 +308,8 @@ def test_a_response_of_0_and_1_is_drawn_as_shares_of_its_fitted_probabilities():
 def test_the_prior_is_drawn_as_its_density_and_the_intercept_where_its_prior_is(linear):
     axes = plots.plot_priors(linear)
     names = [ax.get_title(loc="left") for ax in axes]
-    assert names == ["Intercept_centred", "beta[x]", "sd__g[Intercept]", "sd__g[x]", "corr__g[Intercept, x]", "sigma"]
+    at_means = [f"{place} at the means" for place in ("sd__g[Intercept]", "sd__g[x]", "corr__g[Intercept, x]")]
+    assert names == ["Intercept_centred", "beta[x]", *at_means, "sigma"]
     x, height = by_look(axes[1], linestyle="--", color=ACCENT)[0].get_data()
     assert height == pytest.approx(np.exp(linear.model.priors["beta[x]"].logpdf(x)))
     mean = by_look(axes[0], marker="o")[0].get_xdata()[0]

@@ -7,6 +7,7 @@ import xarray as xr
 
 import bayesmm as bmm
 from bayesmm.reduction import integrate, loose_names
+from bayesmm.sampling.direct import covariance_variables
 from bayesmm.sampling.recovery import data_groups, with_effects
 
 CHAINS, DRAWS = 2, 50
@@ -67,6 +68,13 @@ def sampled(model, draws=DRAWS, alike=False):
     found["sigma"] = (("chain", "draw"), values(make=lambda s: rng.uniform(0.5, 2, s)))
     for variable in loose_names(integrated).values():
         found[variable] = (("chain", "draw"), values(make=lambda s: rng.normal(size=s)))
+    for block, basis in zip(design.blocks, integrated.bases.blocks, strict=True):
+        if not basis.trivial:  # the values above are those at the means
+            name, q = block.name, len(block.columns)
+            sds, R = (found[f"{kind}_{name}"][1].reshape(-1, *[q] * d) for d, kind in ((1, "sd"), (2, "corr")))
+            own = covariance_variables(block, basis, sds, np.linalg.cholesky(R))
+            for variable, (dims, v) in own.items():
+                found[variable] = (("chain", "draw", *dims), v.reshape(CHAINS, -1, *v.shape[1:]))
     labels = {d: np.asarray(design.coords[d]) for dims, _ in found.values() for d in dims if d in design.coords}
     posterior = xr.Dataset(found, coords={"chain": np.arange(CHAINS), "draw": np.arange(draws), **labels})
     stats_ = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((CHAINS, draws), bool))})
@@ -81,6 +89,7 @@ def test_the_posterior_has_the_variables_of_the_explicit_graph(frame, name):
     tree = with_effects(*swapped(sampled(model), model), seed=1)
     posterior, graph = tree["posterior"].to_dataset(), model.graph("explicit", centred=False)
     wanted = {n for n in graph.named_vars if n.split("_")[0] in ("beta", "sd", "corr", "b", "sigma") and n != "b"}
+    wanted = {n for n in wanted if not n.endswith("_centred")}
     assert set(posterior.data_vars) == wanted
     for variable in wanted:
         dims = tuple(graph.named_vars_to_dims.get(variable) or ())
@@ -93,7 +102,7 @@ def test_the_posterior_has_the_variables_of_the_explicit_graph(frame, name):
 
 def swapped(made_from, model):
     tree, integrated = made_from
-    return tree, model.design, integrated
+    return tree, model.design, model.priors, integrated
 
 
 @each_formula
@@ -147,7 +156,8 @@ def test_the_order_of_dimensions_in_the_draws_does_not_matter(frame):
         }
     )
     turned.attrs.update(tree.attrs)
-    one, other = (with_effects(each, model.design, integrated, 1)["posterior"].to_dataset() for each in (tree, turned))
+    own = model.design, model.priors, integrated, 1
+    one, other = (with_effects(each, *own)["posterior"].to_dataset() for each in (tree, turned))
     for variable in one.data_vars:
         xr.testing.assert_allclose(one[variable], other[variable].transpose(*one[variable].dims))
 
@@ -157,7 +167,7 @@ def test_coefficients_and_effects_have_the_conditional_mean_of_the_dense_formula
     """One draw of the variance parameters 5,000 times: means and covariances of (beta, b), by dense algebra."""
     model = made(name, frame)
     tree, integrated = sampled(model, 2500, alike=True)
-    posterior = with_effects(tree, model.design, integrated, 3)["posterior"].to_dataset()
+    posterior = with_effects(tree, model.design, model.priors, integrated, 3)["posterior"].to_dataset()
     mean, covariance, names = dense_conditional(model, tree["posterior"].to_dataset(), integrated)
     drawn = [posterior["beta"].values.reshape(5000, -1)]
     drawn += [posterior[f"b_{block.name}"].values.reshape(5000, -1) for block in model.design.blocks]
@@ -220,10 +230,12 @@ def test_correlations_of_one_and_sds_of_zero_give_finite_draws(frame, r, sd):
     model = made("crossed", frame)
     tree, integrated = sampled(model)
     posterior = tree["posterior"].to_dataset()
-    posterior["corr_g"][..., 0, 1] = posterior["corr_g"][..., 1, 0] = r
-    posterior["sd_g"][..., 0] = sd
+    posterior["corr_g_centred"][..., 0, 1] = posterior["corr_g_centred"][..., 1, 0] = r
+    posterior["sd_g_centred"][..., 0] = sd
     edge = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": tree["sample_stats"].to_dataset()})
-    found = with_effects(edge, model.design, integrated, 1)["posterior"].to_dataset()
+    found = with_effects(edge, model.design, model.priors, integrated, 1)["posterior"].to_dataset()
     assert all(np.isfinite(found[variable]).all() for variable in found.data_vars)
     if sd == 0.0:
-        assert np.abs(found["b_g"][..., 0]).max() == 0
+        mean = model.design.blocks[0].Z[:, 1].mean()  # the effects at the mean are 0
+        b = found["b_g"].to_numpy()
+        np.testing.assert_allclose(b[..., 0], -mean * b[..., 1], rtol=1e-12)

@@ -196,7 +196,7 @@ def test_a_refit_is_read_from_a_file_as_it_was(data, tmp_path, term):
     fit = kept.sample(draws=20, tune=50, seed=1, progress=False)
     found = resaved(fit, tmp_path / "fit.nc")
     np.testing.assert_array_equal(found.design.X, fit.design.X)
-    np.testing.assert_array_equal(found.design.means, fit.design.means)
+    np.testing.assert_array_equal(found.design.encoders.bases.fixed.R, fit.design.encoders.bases.fixed.R)
     assert found.design.coefficients == fit.design.coefficients and dict(found.model.priors) == dict(model.priors)
     new = data.iloc[[0, 50, 119]]
     predicted, expected = (f.predict(new, groups="population").to_frame() for f in (found, fit))
@@ -219,8 +219,8 @@ def test_a_text_that_no_model_wrote_is_refused():
     from bayesmm.source import from_text
 
     formula = parse("y ~ scale(x) + (1 | g)")
-    own = '{"source": {"missing": "drop"}, "learned": {"means": [0], "states": [%s]}}'
-    assert from_text(own % '["scale(x)", "Centring", {"mean": 1, "sd": 2}]', formula)[1].means == (0.0,)
+    own = '{"source": {"missing": "drop"}, "learned": {"bases": [{"R": [[1]], "order": [0]}], "states": [%s]}}'
+    assert from_text(own % '["scale(x)", "Centring", {"mean": 1, "sd": 2}]', formula)[1].bases.fixed.trivial
     for state in (
         '["scale(z)", "Centring", {"mean": 1, "sd": 2}]',
         '["scale(x)", "Popen", {"args": "true"}]',

@@ -133,16 +133,18 @@ class Prior:
                 value, slope = value + np.log(2 * x), slope * 2 * x + 1 / x
         return np.where(inside, value, -np.inf)[()], np.where(inside, slope, 0.0)[()]
 
-    def __str__(self) -> str:
+    @property
+    def statement(self) -> str:
+        """The distribution as text, without what it is of."""
         inside = ", ".join(f"{name}={value:.4g}" for name, value in self.values)
         if self.distribution == "Fixed":
-            return f"{self.parameters['value']:.6g} (fixed)" + self._where()
+            return f"{self.parameters['value']:.6g} (fixed)"
         if self.distribution == "Custom":
             inside = function_name(self.function)
-        return f"{self.distribution}({inside})" + " on the variance" * (self.on == "variance") + self._where()
+        return f"{self.distribution}({inside})" + " on the variance" * (self.on == "variance")
 
-    def _where(self) -> str:
-        return " at the means" * (self.at == "means")
+    def __str__(self) -> str:
+        return self.statement + " at the means" * (self.at == "means")
 
     def __repr__(self) -> str:
         pieces = [repr(self.distribution), *(f"{name}={value!r}" for name, value in self.values)]

@@ -1,8 +1,8 @@
 """The printed table of priors: place, distribution, and what it says on the scale of the response."""
 
+import textwrap
 from collections.abc import Sequence
 
-from bayesmm.layout import wrap
 from bayesmm.priors.defaults import CORRELATION, Place
 from bayesmm.priors.distributions import lkj_interval
 from bayesmm.priors.prior import Prior, function_name
@@ -14,6 +14,7 @@ AT_MEANS = (
 )
 NAME_WIDTH = 40  # characters of a place's name; a level or a column may be called anything
 UNIT_WIDTH = 60
+LINE_WIDTH = 100  # of the footnote, as of all that is printed
 FALLING = ("HalfNormal", "HalfStudentT", "HalfCauchy", "Exponential")  # densities that are highest at 0
 ROWS = 40  # printed; the mapping has them all
 
@@ -25,7 +26,12 @@ def prior_table(entries: Sequence[tuple[Place, Prior]]) -> str:
     lines = [f"{name:<{widths[0]}}  {prior:<{widths[1]}}  {says}" for name, prior, says in rows]
     hidden = len(entries) - ROWS
     lines += [f"... and {hidden:,} more"] if hidden > 0 else []
-    return "\n".join([*lines, *(wrap(AT_MEANS) if any(prior.at == "means" for _, prior in entries) else [])])
+    return "\n".join([*lines, *_footnote(entries)])
+
+
+def _footnote(entries: Sequence[tuple[Place, Prior]]) -> list[str]:
+    said = any(prior.at == "means" for _, prior in entries)
+    return textwrap.wrap(AT_MEANS, LINE_WIDTH, subsequent_indent="  ") if said else []
 
 
 def sentence(place: Place, prior: Prior, width: int = UNIT_WIDTH) -> str:

@@ -112,7 +112,11 @@ def prior_sentence(priors: Priors, design) -> str:
 
 def listed(priors: Mapping[str, object]) -> str:
     """Return the priors as a phrase."""
-    return ", ".join(f"{prior} for {PLACES.get(place, short(place))}" for place, prior in priors.items())
+    return ", ".join(f"{prior.statement} for {_of(place, prior)}" for place, prior in priors.items())
+
+
+def _of(place: str, prior) -> str:
+    return PLACES.get(place, short(place)) + " at the predictors' means" * (prior.at == "means")
 
 
 def chosen(priors: Priors, design) -> dict[str, object]:

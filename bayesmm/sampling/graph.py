@@ -18,6 +18,7 @@ import pymc as pm
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from bayesmm.data.coding import CENTRED
 from bayesmm.errors import BayesmmWarning, PriorError, listing
 from bayesmm.graph import native
 from bayesmm.graph.distributions import improper_parameters
@@ -161,7 +162,8 @@ def prior_predictive(graph: pm.Model, draws: int = 500, seed: int | None = None)
     flat = improper_parameters(graph)
     if flat:
         raise PriorError(f"the prior of {listing(flat)} is flat, so nothing can be drawn from it; give it a proper one")
-    names = {"prior": kept_variables(graph), "prior_predictive": [v.name for v in graph.observed_RVs]}
+    parameters = [name for name in kept_variables(graph) if not name.endswith(CENTRED)]
+    names = {"prior": parameters, "prior_predictive": [v.name for v in graph.observed_RVs]}
     variables = [graph[name] for group in names.values() for name in group]
     with without_compiler():
         arrays = iter(pm.draw(variables, draws=draws, random_seed=chosen_seed(seed), mode=PYTHON))
