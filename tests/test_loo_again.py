@@ -12,11 +12,11 @@ from test_predict import invented
 import bayesmm as bmm
 from bayesmm.evaluation.integral import coordinates_of, marginal_of, without
 from bayesmm.evaluation.loo_again import again
-from bayesmm.fit import Fit
 from bayesmm.loglik import by_level, by_row, split_by, split_of_rows
 from bayesmm.marginal.coordinates import factors, values
 from bayesmm.priors import coefficient_prior
 from bayesmm.reduction import prior_basis
+from bayesmm.results import Fit
 
 
 @pytest.fixture(scope="module")
