@@ -9,9 +9,7 @@
 Importing this package loads nothing heavy: pandas, PyMC, Numba and matplotlib come with the first name that needs them.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -22,11 +20,10 @@ if TYPE_CHECKING:
     from bayesmm.averages.predictions import predictions
     from bayesmm.checks import Check
     from bayesmm.compare import Comparison
-    from bayesmm.datasets import datasets, load_dataset
     from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
     from bayesmm.evaluation.bayes_factors import bayes_factors
     from bayesmm.evaluation.loo_compare import compare_models
-    from bayesmm.fit import Fit
+    from bayesmm.example_data import datasets, load_dataset
     from bayesmm.inference.anova import anova
     from bayesmm.inference.lrt import lrt
     from bayesmm.loading import load
@@ -35,7 +32,8 @@ if TYPE_CHECKING:
     from bayesmm.prior_work.prior_check import prior_check
     from bayesmm.priors import Prior
     from bayesmm.replication.power import power
-    from bayesmm.report.write import report
+    from bayesmm.reporting.write import report
+    from bayesmm.results import Fit
 
 __all__ = [
     "BayesmmWarning",
@@ -73,7 +71,7 @@ _HOME = {
     "Check": "bayesmm.checks",
     "Comparison": "bayesmm.compare",
     "DataError": "bayesmm.errors",
-    "Fit": "bayesmm.fit",
+    "Fit": "bayesmm.results",
     "FitFileError": "bayesmm.errors",
     "FormulaError": "bayesmm.errors",
     "Model": "bayesmm.model",
@@ -84,16 +82,16 @@ _HOME = {
     "bayes_factors": "bayesmm.evaluation.bayes_factors",
     "compare_models": "bayesmm.evaluation.loo_compare",
     "comparisons": "bayesmm.averages.comparisons",
-    "datasets": "bayesmm.datasets",
+    "datasets": "bayesmm.example_data",
     "emmeans": "bayesmm.averages.means",
     "fit": "bayesmm.model",
     "load": "bayesmm.loading",
-    "load_dataset": "bayesmm.datasets",
+    "load_dataset": "bayesmm.example_data",
     "lrt": "bayesmm.inference.lrt",
     "power": "bayesmm.replication.power",
     "predictions": "bayesmm.averages.predictions",
     "prior_check": "bayesmm.prior_work.prior_check",
-    "report": "bayesmm.report.write",
+    "report": "bayesmm.reporting.write",
     "slopes": "bayesmm.averages.comparisons",
 }
 
@@ -111,18 +109,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class _Package(ModuleType):
-    """The type of this package: the functions ``fit`` and ``datasets`` keep their names.
-
-    Python's import sets a submodule as an attribute of its package, which would put the modules ``bayesmm/fit.py`` and
-    ``bayesmm/datasets/`` in the place of the functions of the same names as soon as anything imports them.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

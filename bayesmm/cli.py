@@ -14,8 +14,8 @@ from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bayesmm.fit import Fit
     from bayesmm.model import Model
+    from bayesmm.results import Fit
 
 WRONG_INPUT = 2  # also what the parser of the options leaves with
 CHECKS_FAILED = 3
@@ -291,7 +291,7 @@ def list_datasets() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from bayesmm.datasets.table import DATASETS
+    from bayesmm.example_data.table import DATASETS
 
     table = Table("name", "rows", "what it is", box=SIMPLE_HEAD, header_style="dim")
     for row in DATASETS.values():

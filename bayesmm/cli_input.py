@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayesmm.datasets import load_dataset
-from bayesmm.datasets.table import DATASETS
 from bayesmm.errors import DataError, PriorError, listing, suggest
+from bayesmm.example_data import load_dataset
+from bayesmm.example_data.table import DATASETS
 
 if TYPE_CHECKING:
     import pandas as pd

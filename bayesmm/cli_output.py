@@ -12,8 +12,8 @@ from bayesmm.errors import DataError, FitFileError, listing
 
 if TYPE_CHECKING:
     from bayesmm.compare import Comparison
-    from bayesmm.fit import Fit
     from bayesmm.pointfit import PointFit
+    from bayesmm.results import Fit
 
 # The files that are written whatever the model is called; tables of coef and figures carry names of its factors.
 TREE = "fit.nc"
@@ -86,7 +86,7 @@ def prepare_report(file: str | None, overwrite: bool) -> Path | None:
     """
     if file is None:
         return None
-    from bayesmm.report.write import check_report
+    from bayesmm.reporting.write import check_report
 
     try:
         return check_report(file, overwrite)
@@ -96,7 +96,7 @@ def prepare_report(file: str | None, overwrite: bool) -> Path | None:
 
 def write_report(path: Path, fit: Fit, comparison: Comparison) -> Path:
     """Write a posterior and its comparison as one HTML file and return the file; it may replace what is there."""
-    from bayesmm.report.write import report
+    from bayesmm.reporting.write import report
 
     return report(fit, path, overwrite=True, comparisons=[comparison])
 

@@ -110,7 +110,7 @@ class Comparison:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from bayesmm.report.notebook import comparison_html
+        from bayesmm.reporting.notebook import comparison_html
 
         return comparison_html(self)
 

@@ -8,10 +8,10 @@ import xarray as xr
 
 from bayesmm.derived import remade
 from bayesmm.errors import DataError, FitFileError, FormulaError, PriorError
-from bayesmm.fit import Fit
 from bayesmm.formula import parse
 from bayesmm.model import Model
 from bayesmm.posterior import recovered
+from bayesmm.results import Fit
 from bayesmm.source import from_text
 from bayesmm.storage.files import Stored, read_fit
 from bayesmm.storage.stored_model import disagreement, model_arguments, restored

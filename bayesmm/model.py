@@ -12,13 +12,13 @@ from bayesmm.design import Design, make_design
 from bayesmm.effects import glmm_effects, marginal_is_cheaper
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.families import Family, get_family
-from bayesmm.fit import Fit
 from bayesmm.formula import parse
 from bayesmm.maximize import maximize
 from bayesmm.pointfit import PointFit
 from bayesmm.posterior import sample
 from bayesmm.priors import Priors, prior_design, resolve_priors
 from bayesmm.reduction import Integrated, integrate
+from bayesmm.results import Fit
 from bayesmm.sampling.nuts import check_arguments
 from bayesmm.source import Source, source
 
@@ -353,7 +353,7 @@ class Model:
         return render_model(self)
 
     def _repr_html_(self) -> str:
-        from bayesmm.report.notebook import model_html
+        from bayesmm.reporting.notebook import model_html
 
         return model_html(self)
 

@@ -275,7 +275,7 @@ class PointFit:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from bayesmm.report.notebook import point_html
+        from bayesmm.reporting.notebook import point_html
 
         return point_html(self)
 

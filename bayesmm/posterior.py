@@ -11,7 +11,7 @@ from pathlib import Path
 import xarray as xr
 
 from bayesmm.errors import BayesmmWarning, FitFileError, listing
-from bayesmm.fit import Fit
+from bayesmm.results import Fit
 from bayesmm.runs import Stream
 from bayesmm.storage.files import changes, plain, reusable
 from bayesmm.storage.stored_model import functions_among

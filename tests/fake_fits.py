@@ -9,8 +9,8 @@ import xarray as xr
 
 from bayesmm.errors import PriorError
 from bayesmm.families import get_family
-from bayesmm.fit import Fit
 from bayesmm.pointfit import Optimum, PointFit
+from bayesmm.results import Fit
 
 RECORD = {
     "sampler": "nutpie",

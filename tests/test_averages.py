@@ -11,7 +11,7 @@ from scipy import stats
 from test_predict import CHAINS, DRAWS, draws, invented
 
 import bayesmm as bmm
-from bayesmm.fit import Fit
+from bayesmm.results import Fit
 
 EXACT = {"rtol": 1e-9, "atol": 1e-10}  # the same sums in another order
 WIDTH = 100

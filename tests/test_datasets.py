@@ -11,10 +11,10 @@ import pooch
 import pytest
 
 import bayesmm as bmm
-from bayesmm.datasets import _fetch, _read
-from bayesmm.datasets.table import DATASETS
+from bayesmm.example_data import _fetch, _read
+from bayesmm.example_data.table import DATASETS
 
-FOLDER = Path(bmm.__file__).parent / "datasets"
+FOLDER = Path(bmm.__file__).parent / "example_data"
 BUNDLED = [name for name, row in DATASETS.items() if not row.address]
 ORIGINAL = DATASETS["immune_original"]
 

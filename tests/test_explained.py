@@ -8,7 +8,7 @@ from scipy.integrate import quad
 
 import bayesmm as bmm
 from bayesmm.families import FAMILIES, LINKS
-from bayesmm.fit import Fit
+from bayesmm.results import Fit
 from bayesmm.variance.variance_parts import RESIDUALS, Values, averaged_twice, over_rows, parts_of, population
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"

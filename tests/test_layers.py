@@ -15,7 +15,7 @@ LAYERS = tuple(
     line.split()
     for line in (
         "errors",
-        "grammar formula datasets",
+        "grammar formula example_data",
         "data families design",
         "priors",
         "marginal",
@@ -24,11 +24,11 @@ LAYERS = tuple(
         "pointfit mode maximize glmm glmm_mode glmstart separation progress bridge sampling",
         "layout density tables points checks compare comparison_text loglik prediction variance prior_work evaluation "
         "summary drawing beliefs replicates simulation plots io source storage streaming inference",
-        "equation fit guards centring effects averages derived replication",
+        "equation results guards centring effects averages derived replication",
         "posterior",
         "model",
         "loading",
-        "report",
+        "reporting",
         "cli_input cli_output published reproduce cli __main__",
     )
 )
@@ -41,8 +41,8 @@ UPWARD = {
     ("pointfit", "replication"): "so are what is simulated from a fit, and its bootstrap",
     ("pointfit", "inference"): "the tests and intervals of a fit are methods of it, of one line each",
     **{
-        (room, "report"): "_repr_html_ (and fit.report) are written where the page is, and needed by nobody else"
-        for room in ("fit", "pointfit", "compare", "model", "inference", "averages")
+        (room, "reporting"): "_repr_html_ (and fit.report) are written where the page is, and needed by nobody else"
+        for room in ("results", "pointfit", "compare", "model", "inference", "averages")
     },
     ("pointfit", "variance"): "shares of variance are made in the same way from a posterior",
     ("pointfit", "prediction"): "it reads other data with what a posterior's predictions read them with",
@@ -180,7 +180,7 @@ def test_no_module_imports_the_package_itself():
     # bayesmm/__init__.py loads its names from the modules: the other way round is a circle. These read the version
     # alone.
     wrong = {module for module in MODULES if any(dotted == "bayesmm" for dotted, _ in IMPORTS[module])}
-    assert wrong <= {"cli", "storage/files", "report/content", "report/words", "reproduce/page"}
+    assert wrong <= {"cli", "storage/files", "reporting/content", "reporting/words", "reproduce/page"}
 
 
 def test_the_formula_needs_nothing_but_the_standard_library():
@@ -223,11 +223,11 @@ def test_every_requirement_is_imported_and_every_import_is_required():
 
 def test_the_command_line_loads_nothing_heavy_at_the_top():
     for module in MODULES:
-        if room(module) in (ROOT_MODULE, "cli", "cli_input", "cli_output", "__main__", "datasets", "errors"):
+        if room(module) in (ROOT_MODULE, "cli", "cli_input", "cli_output", "__main__", "example_data", "errors"):
             loaded = {dotted.split(".")[0] for dotted, lazy in IMPORTS[module] if not lazy}
             assert not loaded & HEAVY, module
             inner = {own(dotted) for dotted, lazy in IMPORTS[module] if not lazy} - {None, ""}
-            assert inner <= {"cli", "cli_input", "cli_output", "datasets", "errors"}, module
+            assert inner <= {"cli", "cli_input", "cli_output", "example_data", "errors"}, module
 
 
 def calls_of_samplers(module):

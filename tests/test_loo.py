@@ -12,10 +12,10 @@ from test_predict import invented
 import bayesmm as bmm
 from bayesmm.errors import DataError
 from bayesmm.families import LINKS
-from bayesmm.fit import Fit
 from bayesmm.loglik import by_level, by_row, conditional, split_by, split_of_rows
 from bayesmm.prediction.predict import factor_draws
 from bayesmm.reproduce.run import predictive_difference
+from bayesmm.results import Fit
 
 # The values are sums of some tens of logarithms; the formulas share no step with the code, and agree to rounding.
 EXACT = dict(rtol=1e-9, atol=1e-9)

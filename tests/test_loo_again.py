@@ -12,10 +12,10 @@ from test_predict import invented
 import bayesmm as bmm
 from bayesmm.evaluation.integral import coordinates_of, marginal_of, without
 from bayesmm.evaluation.loo_again import again
-from bayesmm.fit import Fit
 from bayesmm.loglik import by_level, by_row, split_by, split_of_rows
 from bayesmm.marginal.coordinates import values
 from bayesmm.priors import coefficient_prior, prior_design
+from bayesmm.results import Fit
 from bayesmm.runs import Run, no_stats
 from bayesmm.sampling.direct import as_tree
 

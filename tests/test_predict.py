@@ -13,8 +13,8 @@ from scipy import stats
 
 import bayesmm as bmm
 from bayesmm.errors import DataError
-from bayesmm.fit import Fit
 from bayesmm.prediction.predict import factor_draws, level_stream
+from bayesmm.results import Fit
 
 CHAINS, DRAWS = 2, 40
 SLEEP = "Reaction ~ Days + (Days | Subject)"

@@ -13,11 +13,11 @@ from pages import Page, accessible, inert, luminance, page_of, same_number
 import bayesmm as bmm
 from bayesmm.checks import Check
 from bayesmm.errors import DataError, FitFileError
-from bayesmm.report import gallery, tables
-from bayesmm.report.html import TEMPLATES, breakable, rendered
-from bayesmm.report.mathml import mathml
-from bayesmm.report.parts import Figure, frame_table
-from bayesmm.report.words import caution
+from bayesmm.reporting import gallery, tables
+from bayesmm.reporting.html import TEMPLATES, breakable, rendered
+from bayesmm.reporting.mathml import mathml
+from bayesmm.reporting.parts import Figure, frame_table
+from bayesmm.reporting.words import caution
 
 SECTIONS = (
     "verdict model data priors estimates comparison effects fit diagnostics methods reproduce".split()

@@ -19,8 +19,8 @@ from test_io import full_disk
 import bayesmm as bmm
 from bayesmm.cli import main
 from bayesmm.errors import BayesmmWarning
-from bayesmm.fit import Fit
 from bayesmm.io import write_bytes
+from bayesmm.results import Fit
 from bayesmm.sampling.recovery import data_groups
 from bayesmm.storage.files import (
     FORMAT,

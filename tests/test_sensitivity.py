@@ -8,10 +8,10 @@ from scipy.special import ndtri
 
 import bayesmm as bmm
 from bayesmm.errors import PriorError
-from bayesmm.fit import Fit
 from bayesmm.prior_work import sensitivity as module
 from bayesmm.prior_work.draw_densities import _each, _laplace, integrated_log_likelihood, log_prior
 from bayesmm.prior_work.sensitivity import CONFLICT, FIXED, NOTHING, STRONG
+from bayesmm.results import Fit
 
 CHAINS, DRAWS = 4, 1000
 

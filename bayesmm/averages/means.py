@@ -95,7 +95,7 @@ class MarginalMeans:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from bayesmm.report.notebook import table_html
+        from bayesmm.reporting.notebook import table_html
 
         return table_html([self.title, *self.notes], self.table)
 

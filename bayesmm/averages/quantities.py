@@ -12,7 +12,6 @@ from bayesmm.data.messages import count, label_text
 from bayesmm.design import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.families import LINKS
-from bayesmm.fit import Fit
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.pointfit import PointFit
 from bayesmm.prediction.predict import (
@@ -30,6 +29,7 @@ from bayesmm.prediction.predict import (
     spreads,
 )
 from bayesmm.prediction.predict_point import linear_predictor, new_variance, not_estimable
+from bayesmm.results import Fit
 from bayesmm.tables import check_probability, tree_sizes, variable
 
 KINDS = ("mean", "linear")

@@ -56,7 +56,7 @@ class Averages:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from bayesmm.report.notebook import table_html
+        from bayesmm.reporting.notebook import table_html
 
         return table_html([self.title, *self.notes], self.table)
 

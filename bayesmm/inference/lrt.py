@@ -54,7 +54,7 @@ class LikelihoodRatio:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from bayesmm.report.notebook import table_html
+        from bayesmm.reporting.notebook import table_html
 
         models = [f"{i}: {text}" for i, text in enumerate(self.models, start=1)]
         return table_html(["Likelihood ratio test", *models, *self.notes], self.table.dropna(axis="columns", how="all"))

@@ -11,8 +11,8 @@ import pandas as pd
 import pooch
 
 from bayesmm.cli_input import read_data as read_table
-from bayesmm.datasets import DATASETS, load_dataset, read_dataset
 from bayesmm.errors import DataError, listing, suggest
+from bayesmm.example_data import DATASETS, load_dataset, read_dataset
 from bayesmm.published import Data, Filter
 
 FOLDER_VARIABLE = "BAYESMM_DATA"

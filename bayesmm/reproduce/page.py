@@ -3,8 +3,8 @@
 from urllib.parse import quote
 
 from bayesmm import __version__
-from bayesmm.report.html import rendered
-from bayesmm.report.parts import MISSING, Table, name
+from bayesmm.reporting.html import rendered
+from bayesmm.reporting.parts import MISSING, Table, name
 from bayesmm.reproduce.run import EXPLAINED, FAILED, REPRODUCED, Result, Row
 from bayesmm.reproduce.text import DIGITS, footnotes, reasons_of
 

@@ -13,12 +13,12 @@ from bayesmm.cli_input import read_priors
 from bayesmm.compare import Comparison, compare
 from bayesmm.errors import BayesmmWarning, DataError
 from bayesmm.evaluation.loo_compare import compare_models
-from bayesmm.fit import Fit
 from bayesmm.model import Model
 from bayesmm.pointfit import PointFit
 from bayesmm.published import Explanation, Place, Printed, Published
 from bayesmm.reproduce.data import places, read_data
 from bayesmm.reproduce.quantities import Fitted, label, parameter, value_at
+from bayesmm.results import Fit
 from bayesmm.sampling.importance import MAX_PARAMETERS
 from bayesmm.tables import variance_parameters
 

@@ -12,7 +12,7 @@ from bayesmm.layout import column, count, number
 from bayesmm.pointfit import by_levels
 from bayesmm.priors import Priors
 from bayesmm.priors.table import AT_MEANS, sentence
-from bayesmm.report.parts import MISSING, Table, filled, name
+from bayesmm.reporting.parts import MISSING, Table, filled, name
 from bayesmm.summary import ceiled, posterior_residuals
 from bayesmm.tables import coefficients, describe, draws_of, effect_draws, variance_parameters
 from bayesmm.variance.explained import SHARE_DECIMALS

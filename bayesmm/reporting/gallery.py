@@ -3,9 +3,9 @@
 from functools import partial
 
 from bayesmm import plots
-from bayesmm.report.figures import picture
-from bayesmm.report.parts import Figure, name
-from bayesmm.report.tables import has_effects
+from bayesmm.reporting.figures import picture
+from bayesmm.reporting.parts import Figure, name
+from bayesmm.reporting.tables import has_effects
 from bayesmm.tables import coefficients, variance_parameters
 
 FACTORS = 3  # grouping factors by which the fit to the data is shown

@@ -11,7 +11,7 @@ from bayesmm.formula import Column
 from bayesmm.layout import shorten
 from bayesmm.pointfit import by_levels
 from bayesmm.priors import Priors, default_priors
-from bayesmm.report.parts import TEXT_WIDTH
+from bayesmm.reporting.parts import TEXT_WIDTH
 from bayesmm.summary import kind, sizes
 from bayesmm.tables import sampling_record, tree_sizes
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayesmm.datasets.table import DATASETS, Dataset
 from bayesmm.errors import DataError, listing, suggest
+from bayesmm.example_data.table import DATASETS, Dataset
 
 if TYPE_CHECKING:  # pandas and pooch are loaded by the functions: the command line's help must not wait for them
     from os import PathLike

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from bayesmm import __version__
 from bayesmm.checks import verdict
 from bayesmm.comparison_text import bridge_lines, laplace_lines, overall
-from bayesmm.report import tables, words
-from bayesmm.report.gallery import effect_figures, figures
-from bayesmm.report.mathml import mathml
-from bayesmm.report.parts import TEXT_WIDTH, Figure, Table, name
+from bayesmm.reporting import tables, words
+from bayesmm.reporting.gallery import effect_figures, figures
+from bayesmm.reporting.mathml import mathml
+from bayesmm.reporting.parts import TEXT_WIDTH, Figure, Table, name
 
 TITLE_WIDTH = 200  # characters of a title
 FACTORS = 6  # grouping factors with a figure of their effects

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bayesmm.drawing import DPI
-from bayesmm.report.parts import Figure
+from bayesmm.reporting.parts import Figure
 
 SVG_POINTS = 4_000  # of all lines and areas; up to here sharp lines at any size are worth more than a smaller file
 LOSSLESS_POINTS = 6_000  # of noise, as the draws of chains are, a raster without loss would be large

@@ -131,13 +131,13 @@ class Fit:
         storage.save(self, path, overwrite=overwrite, dtype=dtype)
 
     def report(self, path: str | Path = "report.html", *, title: str | None = None, overwrite: bool = False) -> Path:
-        """Write everything about the fit into one HTML file that loads nothing; see `bayesmm.report.write.report`."""
-        from bayesmm.report.write import report
+        """Write the fit into one HTML file that loads nothing; see `bayesmm.reporting.write.report`."""
+        from bayesmm.reporting.write import report
 
         return report(self, path, title=title, overwrite=overwrite)
 
     def _repr_html_(self) -> str:
-        from bayesmm.report.notebook import fit_html
+        from bayesmm.reporting.notebook import fit_html
 
         return fit_html(self)
 

@@ -3,9 +3,9 @@
 from bayesmm.checks import run_checks, verdict
 from bayesmm.comparison_text import bridge_lines, laplace_lines, overall
 from bayesmm.layout import wrap
-from bayesmm.report import tables
-from bayesmm.report.html import rendered
-from bayesmm.report.parts import TEXT_WIDTH, Table, frame_table, name
+from bayesmm.reporting import tables
+from bayesmm.reporting.html import rendered
+from bayesmm.reporting.parts import TEXT_WIDTH, Table, frame_table, name
 from bayesmm.summary import (
     TITLES,
     criterion_lines,

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from bayesmm.errors import DataError
 from bayesmm.io import write_bytes
-from bayesmm.report.content import gather
-from bayesmm.report.html import MARK, rendered
+from bayesmm.reporting.content import gather
+from bayesmm.reporting.html import MARK, rendered
 from bayesmm.storage.files import check_target
 
 if TYPE_CHECKING:
     from bayesmm.compare import Comparison
-    from bayesmm.fit import Fit
+    from bayesmm.results import Fit
 
 HEAD = 4096  # bytes of a file in which the mark of a report stands
 
