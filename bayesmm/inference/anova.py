@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesmm.errors import DataError
+from bayesmm.errors import DataError, listing
 from bayesmm.inference.containment import containment
 from bayesmm.inference.degrees import check_method
 from bayesmm.inference.kenward_roger import kenward_roger
@@ -30,22 +30,36 @@ class Anova:
     response : str
     table : pandas.DataFrame
         A row for each term, in the order of the formula. Linear model: Df, Sum Sq, Mean Sq, F value, Pr(>F), with a
-        row ``Residuals``. Mixed model: npar, Sum Sq, Mean Sq, F value, and DenDF, Pr(>F) if a method was asked for.
+        row ``Residuals``. Mixed model: npar, Sum Sq, Mean Sq, F value, and DenDF, Pr(>F) if a method was asked for;
+        these three are NaN where Kenward and Roger's approximation breaks down.
     """
 
     title: str
     response: str
     table: pd.DataFrame
 
+    @property
+    def notes(self) -> list[str]:
+        """Return a sentence on the terms without a test, if there are any."""
+        if "DenDF" not in self.table or not (blank := self.table["DenDF"].isna()).any():
+            return []
+        terms = listing([repr(term) for term in self.table.index[blank]])
+        return [
+            f"Note: Kenward and Roger's approximation breaks down for {terms}, whose denominator has about 4 degrees of "
+            "freedom or fewer; ddf='satterthwaite' has an answer"
+        ]
+
     def __str__(self) -> str:
-        return "\n".join([*wrap(self.title), *wrap(f"Response: {self.response}"), "", *frame_lines(self.table)])
+        notes = [line for note in self.notes for line in wrap(note)]
+        head = [*wrap(self.title), *wrap(f"Response: {self.response}")]
+        return "\n".join([*head, "", *frame_lines(self.table), *([""] if notes else []), *notes])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         from bayesmm.report.notebook import table_html
 
-        return table_html([self.title, f"Response: {self.response}"], self.table)
+        return table_html([self.title, f"Response: {self.response}", *self.notes], self.table)
 
 
 def anova(point: PointFit, *more: PointFit, ddf: str | None = None, refit: bool = True) -> Anova | LikelihoodRatio:
