@@ -45,8 +45,8 @@ class Anova:
             return []
         terms = listing([repr(term) for term in self.table.index[blank]])
         return [
-            f"Note: Kenward and Roger's approximation breaks down for {terms}, whose denominator has about 4 degrees of "
-            "freedom or fewer; ddf='satterthwaite' has an answer"
+            f"Note: Kenward and Roger's approximation breaks down for {terms}, whose denominator has very few degrees "
+            "of freedom; ddf='satterthwaite' has an answer"
         ]
 
     def __str__(self) -> str:

@@ -96,10 +96,11 @@ def _matched(q: int, a: float, A2: float) -> tuple[float, float]:
 
     by which the zeros cancel: with r = e / V1,
 
-        m = (4 r^2 V0 + (q - 2) V2) / (r^2 V0 - V2),  lambda = r (4 r^2 V0 + (q - 2) V2) / (2 V0 (r^2 - 1) / V1 + q + 2).
+        m = (4 r^2 V0 + (q - 2) V2) / (r^2 V0 - V2),
+        lambda = r (4 r^2 V0 + (q - 2) V2) / (2 V0 (r^2 - 1) / V1 + q + 2).
 
-    delta is 0 and r is 1 exactly in the two cases that Kenward and Roger made their formulas right for: a = q, where all
-    contrasts share one ratio of variances (an analysis of variance), and a = 2 / (q + 1), Hotelling's T^2.
+    delta is 0 and r is 1 exactly in the two cases that Kenward and Roger made their formulas right for: a = q, where
+    all contrasts share one ratio of variances (an analysis of variance), and a = 2 / (q + 1), Hotelling's T^2.
     """
     t = A2 / q
     delta = (q - a) * ((q + 1) * a - 2) / (2 * (3 * q**2 + 10 * q + 12 - 2 * (q + 1) * a))
