@@ -305,10 +305,68 @@ def test_too_many_random_effects_for_kenward_roger(monkeypatch):
         point.fixef(ddf="kenward-roger")
 
 
+def nested_rows():
+    """Return 6 levels of w with 3 of m in each and 3 rows in each of those: the layout of nlme's Machines."""
+    rng = np.random.default_rng(3)
+    d = pd.DataFrame({"w": np.arange(6).repeat(9).astype(str), "m": np.tile(np.array(list("ABC")).repeat(3), 6)})
+    d["y"] = rng.normal(0, 2, 6).repeat(9) + rng.normal(0, 1, 18).repeat(3) + rng.normal(0, 0.5, 54)
+    return d.assign(x=rng.normal(size=54), z=np.arange(6).repeat(9) ** 2.0, five=5.0)
+
+
+@pytest.mark.parametrize(
+    ("formula", "df"),
+    [
+        # levels of 6, 18 and 54 units; with a constant column 6 - (1 + p_1), 18 - (6 + p_2), 54 - (18 + p_3)
+        ("y ~ m + (1 | w/m)", {"Intercept": 36, "m[T.B]": 10, "m[T.C]": 10}),
+        ("y ~ m + (1 | w)", {"Intercept": 46, "m[T.B]": 46, "m[T.C]": 46}),
+        ("y ~ m + x + z + (1 | w/m)", {"Intercept": 35, "m[T.B]": 10, "m[T.C]": 10, "x": 35, "z": 4}),
+        ("y ~ 0 + five + x + (1 | w)", {"five": 47, "x": 47}),  # a constant column is an intercept
+        # without one: 6 - p_1, 18 - (6 + p_2) + 1, 54 - (18 + p_3) + 1
+        ("y ~ m - 1 + (1 | w/m)", {"m[A]": 10, "m[B]": 10, "m[C]": 10}),
+        ("y ~ m - 1 + (1 | w)", {"m[A]": 46, "m[B]": 46, "m[C]": 46}),
+        ("y ~ 0 + x + z + (1 | w/m)", {"x": 36, "z": 5}),
+    ],
+)
+def test_rule_of_nlme_with_and_without_an_intercept(formula, df):
+    """What `getFixDF` of R's nlme 3.1 gives, written out level by level."""
+    table = bmm.Model(formula, nested_rows()).maximize().fixef(ddf="containment")
+    assert table["df"].to_dict() == df
+
+
+def test_rule_of_nlme_without_an_intercept_in_the_analysis_of_variance():
+    point = bmm.Model("y ~ m - 1 + (1 | w/m)", nested_rows()).maximize()
+    assert bmm.anova(point, ddf="containment").table["DenDF"].to_dict() == {"m": 10}
+
+
+def test_rule_of_nlme_for_a_term_whose_columns_differ_in_level():
+    """In 10 groups of 6 rows f is a, b and c; in 10 others it is d alone: only the column of d is between groups.
+
+    getFixDF: t tests by column, 20 - (1 + 1) and 120 - (20 + 2); the F test at the innermost column, 120 - (20 + 3).
+    """
+    rng = np.random.default_rng(1)
+    d = pd.DataFrame({"g": np.arange(20).repeat(6), "f": list("abcabc") * 10 + list("dddddd") * 10})
+    d = d.assign(y=rng.normal(size=120) + rng.normal(0, 2, 20).repeat(6), g=d["g"].astype(str))
+    point = bmm.Model("y ~ f + (1 | g)", d).maximize()
+    expected = {"Intercept": 98, "f[T.b]": 98, "f[T.c]": 98, "f[T.d]": 18}
+    assert point.fixef(ddf="containment")["df"].to_dict() == expected
+    assert bmm.anova(point, ddf="containment").table.loc["f", "DenDF"] == 97
+
+
+def test_rule_of_nlme_gives_the_intercept_the_largest():
+    """getFixDF's max(dfX): 40 groups of 30 pairs and 10 single rows have 38 df between them and 30 within."""
+    g = np.concatenate([np.arange(30).repeat(2), np.arange(30, 40)])
+    rng = np.random.default_rng(1)
+    d = pd.DataFrame(
+        {"g": g.astype(str), "z": rng.normal(size=40)[g], "y": rng.normal(size=70) + rng.normal(size=40)[g]}
+    )
+    table = bmm.Model("y ~ z + (1 | g)", d).maximize().fixef(ddf="containment")
+    assert table["df"].to_dict() == {"Intercept": 38, "z": 38}
+
+
 def test_too_few_groups_for_the_rule_of_nlme():
     data = pd.DataFrame({"g": np.repeat(list("ab"), 10), "x": np.repeat([0.0, 1.0], 10)})
     data["y"] = np.random.default_rng(1).normal(size=20)
-    with pytest.raises(bmm.DataError, match="leaves no degrees of freedom for the term 'x'"):
+    with pytest.raises(bmm.DataError, match="leaves no degrees of freedom for the coefficient 'x'"):
         bmm.Model("y ~ x + (1 | g)", data).maximize().fixef(ddf="containment")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.errors import DataError, listing
-from bayesmm.inference.containment import containment
+from bayesmm.inference.containment import containment_of_terms
 from bayesmm.inference.degrees import check_method
 from bayesmm.inference.kenward_roger import kenward_roger
 from bayesmm.inference.linear import sums_of_squares
@@ -121,16 +121,15 @@ def wald_table(point: PointFit, ddf: str | None) -> pd.DataFrame:
     F = ss / npar / point.sigma**2
     table = {"npar": npar, "Sum Sq": ss, "Mean Sq": ss / npar, "F value": F}
     if ddf is not None:
-        F, df = _tests(point, ddf, rows, [term.columns for term in terms], F)
+        F, df = _tests(point, ddf, rows, {term.columns: term.label for term in terms}, F)
         table |= {"F value": F, "DenDF": df, "Pr(>F)": f_tail(F, npar, df)}
     return pd.DataFrame(table, index=pd.Index([term.label for term in terms], name="term"))
 
 
-def _tests(point: PointFit, ddf: str, rows: list[Floats], columns: list[tuple[int, ...]], F: Floats):
+def _tests(point: PointFit, ddf: str, rows: list[Floats], terms: dict[tuple[int, ...], str], F: Floats):
     """Return the F values and their denominator degrees of freedom; Kenward-Roger adjusts F too."""
     if ddf == "containment":
-        df = containment(point)
-        return F, np.array([df[list(term)].min() for term in columns])
+        return F, containment_of_terms(point, terms)
     if ddf == "satterthwaite":
         found = satterthwaite(point)
         return F, np.array([found.df_of_rows(r) for r in rows])
