@@ -58,7 +58,12 @@ TrialsOption = Annotated[
     typer.Option(metavar="COLUMN", help="Column of the numbers of trials of a binomial.", rich_help_panel="Model"),
 ]
 WeightsOption = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="Column of prior weights.", rich_help_panel="Model")
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of prior weights; of a binomial's proportions, the numbers of trials.",
+        rich_help_panel="Model",
+    ),
 ]
 MissingOption = Annotated[
     Literal["drop", "error"],

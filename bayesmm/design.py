@@ -96,6 +96,8 @@ class Design:
         Columns of X that are linear combinations of earlier ones. They stay in X.
     frame : pandas.DataFrame
         A copy of the columns that the model uses, with the rows that it uses.
+    proportions : bool
+        Whether the response was proportions with the trials as weights; `y` is successes.
     """
 
     formula: Formula
@@ -114,6 +116,7 @@ class Design:
     messages: tuple[Message, ...]
     aliased: tuple[int, ...]
     frame: pd.DataFrame
+    proportions: bool = False
 
     @property
     def n(self) -> int:
@@ -245,7 +248,7 @@ def make_design(
     scope = Scope(table.variables, table.rows, transforms, states, learned is None, table.said)
     check_columns(scope)
     # 2: response, offset and the variables of every term
-    left = response(formula, family if isinstance(family, Family) else get_family(family), scope, table.trials)
+    left = response(formula, family if isinstance(family, Family) else get_family(family), scope, table.trials, w)
     shift = offset(formula, scope)
     checks.check_offset(left.family, left.y, shift, text_of(formula.response))
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
@@ -267,7 +270,7 @@ def make_design(
         blocks=blocks,
         family=left.family,
         trials=left.trials,
-        weights=w,
+        weights=left.weights,
         offset=shift,
         rows=scope.rows.positions,
         row_labels=_labels(scope.rows),
@@ -275,6 +278,7 @@ def make_design(
         messages=tuple(scope.said),
         aliased=aliased,
         frame=to_pandas(scope.variables.values(), scope.rows),
+        proportions=left.proportions,
     )
 
 
@@ -332,8 +336,7 @@ def encode(design: Design, data: object, *, groups: bool = True) -> Encoded:
     if table.n == 0:  # an empty column has no kind, so there is nothing to evaluate
         blocks = tuple(EncodedBlock(*_nothing(len(block.columns))) for block in design.blocks if groups)
         return Encoded(np.empty((0, design.p)), np.empty(0), blocks, _labels(rows), ())
-    gaps = missing_text(tuple(variables.values()), rows)
-    if gaps:
+    if gaps := missing_text(tuple(variables.values()), rows):
         raise DataError(gaps)
     scope = Scope(variables, rows, encoders.transforms, dict(encoders.states), learning=False)
     check_columns(scope)

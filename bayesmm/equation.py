@@ -130,7 +130,7 @@ def _response(design: Design) -> str:
         return text_of(arguments_of(expr)["successes"])
     if design.trials is not None and isinstance(expr, Operation) and expr.operator == "/":
         return text_of(expr.operands[0])
-    return design.response
+    return f"n {design.response}" if design.proportions else design.response
 
 
 def _predictor(design: Design, family: Family) -> Iterator[str]:

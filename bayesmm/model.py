@@ -49,7 +49,8 @@ class Model:
         ``cbind(y, n - y) ~`` or ``y | trials(n) ~``.
     weights : str or array of shape (n,), optional
         Prior weights. Gaussian family with identity link: the residual variance of row i is sigma^2 / w_i. Otherwise
-        row i counts w_i times: its log density is multiplied by w_i.
+        row i counts w_i times: its log density is multiplied by w_i. Beside proportions in (0, 1) of a binomial they
+        are the numbers of trials, as in R's glm; beside trials they must not be the trials again.
     missing : {"drop", "error"}
         What to do with rows that have a missing value in a column that the model uses.
     transforms : mapping of str to function, optional

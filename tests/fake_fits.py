@@ -47,6 +47,7 @@ def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messa
         blocks=blocks,
         weights=weights,
         trials=None,
+        proportions=False,
         family=get_family("gaussian"),
         offset=np.zeros(rows),
         n=rows,

@@ -418,3 +418,5 @@ def test_link_and_trials_are_options_of_maximize(tmp_path, capsys):
     assert "binomial (probit link)" in capsys.readouterr().out
     assert main(["maximize", *words[:-2]]) == 2
     assert "has no trials" in capsys.readouterr().err
+    assert main(["maximize", *words, "--weights", "n"]) == 2
+    assert "a row of n trials would count n times over" in capsys.readouterr().err

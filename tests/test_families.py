@@ -1,6 +1,7 @@
 """Families: the table, what each asks of a response, trials, separation, scales of priors, equations."""
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import bayesmm as bmm
 from bayesmm.errors import DataError, FormulaError, PriorError
 from bayesmm.families import FAMILIES, FAMILY_CODES, LINK_CODES, LINKS, get_family
 from bayesmm.formula import parse
+from bayesmm.storage.stored_model import described, model_arguments
 
 N, GROUPS = 24, 6
 
@@ -195,6 +197,93 @@ def test_trials_and_weights_together():
     assert again.n == N - 1
     with pytest.raises(FormulaError, match="trials\\(\\) stands twice"):
         parse("y | trials(n) + trials(m) ~ x")
+
+
+def grouped(n=None):
+    """Return successes `y` in `n` trials, the shares `p`, and a group of 3 rows each."""
+    rng = np.random.default_rng(2)
+    n = rng.integers(4, 30, 45) if n is None else n
+    y = rng.binomial(n, 0.4)
+    return pd.DataFrame({"y": y, "n": n, "p": y / n, "f": n - y, "x": rng.normal(size=45), "g": np.arange(45) // 3})
+
+
+TWICE = "the weights are the numbers of trials that the response '{}' has already"
+
+
+@pytest.mark.parametrize(
+    ("formula", "name", "more"),
+    [
+        ("y / n ~ x", "y/n", {"weights": "n"}),
+        ("y / n | weights(n) ~ x", "y/n", {}),
+        ("y / n | weights(2 * n / 2) ~ x", "y/n", {}),
+        ("cbind(y, f) ~ x", "cbind(y, f)", {"weights": "n"}),
+        ("cbind(y, n - y) | weights(n) ~ x", "cbind(y, n - y)", {}),
+        ("y | trials(n) ~ x", "y", {"weights": "n"}),
+        ("y | trials(n) + weights(n) ~ x", "y", {}),
+        ("y ~ x", "y", {"trials": "n", "weights": "n"}),
+        ("y | weights(n) ~ x", "y", {"trials": "n"}),
+    ],
+)
+def test_no_trial_counts_twice(formula, name, more):
+    """``y / n`` with weights = n, R's idiom for a number between 0 and 1, has the trials in both."""
+    data = grouped()
+    for weights in (more, {key: data[column].to_numpy() for key, column in more.items()}):
+        with pytest.raises(DataError, match=re.escape(TWICE.format(name))):
+            bmm.Model(formula, data, family="binomial", **weights)
+    if "2 * n" in formula:
+        return
+    other = {key: "w" for key in more if key == "weights"} | {key: "n" for key in more if key == "trials"}
+    changed_one = data.assign(w=data["n"].where(data.index != 3, 1))
+    design = bmm.Model(formula.replace("weights(n)", "weights(w)"), changed_one, family="binomial", **other).design
+    if "weights" in other or "weights(n)" in formula:
+        np.testing.assert_array_equal(design.weights, changed_one["w"])  # weights that merely differ are weights
+
+
+def test_weights_of_1_are_no_trials_again():
+    ones = grouped(np.ones(45, dtype=int))
+    assert (bmm.Model("y / n ~ x", ones, family="binomial", weights="n").design.weights == 1).all()
+
+
+def test_proportions_with_the_trials_as_weights_are_successes_in_trials():
+    """R's glm(p ~ x, binomial, weights = n) and glm(cbind(y, n - y) ~ x, binomial) are one model."""
+    data = grouped().assign(rounded=lambda d: d["p"].round(5))
+    counts_model = bmm.Model("y / n ~ x + (1 | g)", data, family="binomial")
+    n = data["n"].to_numpy()
+    for formula, weights in (
+        ("p ~ x + (1 | g)", "n"),
+        ("rounded ~ x + (1 | g)", n),
+        ("p | weights(n) ~ x + (1 | g)", None),
+        ("I(y / n) ~ x + (1 | g)", "n"),
+    ):
+        model = bmm.Model(formula, data, family="binomial", weights=weights)
+        assert (model.design.y == data["y"]).all(), formula
+        assert (model.design.trials == n).all(), formula
+        assert model.design.weights is None, formula
+        assert any("are taken as the numbers of trials" in text for text in said(model, "note")), formula
+    assert model.maximize().aic == counts_model.maximize().aic  # the same arrays
+
+
+def test_proportions_that_are_none_of_their_trials():
+    data = grouped().assign(w=lambda d: d["n"] + 0.5)
+    with pytest.raises(DataError, match="but the weights are no whole numbers in rows"):
+        bmm.Model("p ~ x", data, family="binomial", weights="w")
+    with pytest.raises(DataError, match=r"but proportion x weight is no whole number of successes in row \[7\]"):
+        bmm.Model("p ~ x", data.assign(p=changed(data["p"], 7, 0.123)), family="binomial", weights="n")
+    with pytest.raises(DataError, match="for a column of proportions y / n give the trials as weights"):
+        bmm.Model("p ~ x", data, family="binomial")
+
+
+def test_proportions_and_their_trials_survive_files_and_other_data(tmp_path):
+    data = grouped()
+    for formula, given in (("p ~ x + (1 | g)", {"weights": "n"}), ("p | weights(n) ~ x + (1 | g)", {})):
+        model = bmm.Model(formula, data, family="binomial", **given)
+        other = model.with_data(data.iloc[:30])
+        assert (other.design.trials == data["n"].iloc[:30]).all()
+        sure = model.with_data(data.iloc[:30].assign(p=1.0))  # all successes are counts too, not yes and no
+        assert (sure.design.family.name, (sure.design.y == data["n"].iloc[:30]).all()) == ("binomial", True)
+        record, kept = described(model)
+        again = bmm.Model(**model_arguments(record, kept, None, None)).design
+        assert (again.y == data["y"]).all() and (again.trials == data["n"]).all() and again.weights is None
 
 
 def test_rows_without_trials_are_left_out():

@@ -10,6 +10,7 @@ from bayesmm.data.coding import Levels
 from bayesmm.data.factors import factor_value, remedy
 from bayesmm.data.frames import complete_rows, find_columns, open_table
 from bayesmm.data.messages import Message, Rows, are, count, label_text, note
+from bayesmm.data.proportions import are_proportions, check_counted_once, counted
 from bayesmm.data.responses import Response
 from bayesmm.data.scope import Scope, Transforms
 from bayesmm.data.transforms import numeric
@@ -226,14 +227,22 @@ class Outcome:
     y : float64 array, shape (n,)
         Whole numbers where the family is discrete; the number of successes beside trials.
     trials : float64 array, shape (n,), or None
+    weights : float64 array, shape (n,), or None
+        Prior weights; None where they were the trials of proportions.
+    proportions : bool
+        Whether they were.
     """
 
     family: Family
     y: np.ndarray
     trials: np.ndarray | None
+    weights: np.ndarray | None
+    proportions: bool = False
 
 
-def response(formula: Formula, family: Family, scope: Scope, given: Variable | None = None) -> Outcome:
+def response(
+    formula: Formula, family: Family, scope: Scope, given: Variable | None, weights: np.ndarray | None
+) -> Outcome:
     """Return the response, checked by its family, with the trials of a binomial.
 
     Parameters
@@ -241,8 +250,9 @@ def response(formula: Formula, family: Family, scope: Scope, given: Variable | N
     formula : Formula
     family : Family
     scope : Scope
-    given : Variable, optional
+    given : Variable or None
         The trials that were given beside the formula.
+    weights : float64 array, shape (n,), or None
 
     Raises
     ------
@@ -251,15 +261,21 @@ def response(formula: Formula, family: Family, scope: Scope, given: Variable | N
     """
     expr, trials = _successes(formula, family, scope, given)
     name = text_of(formula.response)
-    y = _values(expr, name, family, scope)
-    if family.name == "binomial" and trials is None:
-        family = _without_trials(y, name, family, scope)
+    y, proportions = _values(expr, name, family, scope), False
+    if trials is not None:
+        check_counted_once(trials, weights, name)
+    elif family.name == "binomial":
+        proportions = weights is not None and are_proportions(y, scope)
+        if proportions:
+            (y, trials), weights = counted(y, weights, name, scope), None
+        else:
+            family = _without_trials(y, name, family, scope)
     for message in family.check_response(Response(y, name, scope.rows, trials)):
         scope.say(message)
     y = y.astype(np.float64)
     if not family.discrete:
-        return Outcome(family, y, None)
-    return Outcome(family, np.rint(y), None if trials is None else np.rint(trials))
+        return Outcome(family, y, None, weights)
+    return Outcome(family, np.rint(y), None if trials is None else np.rint(trials), weights, proportions)
 
 
 def _successes(
@@ -338,7 +354,8 @@ def _without_trials(y: np.ndarray, name: str, family: Family, scope: Scope) -> F
     what = "holds proportions" if ((values >= 0) & (values <= 1)).all() else "is not 0 or 1 in every row"
     raise DataError(
         f"the response '{name}' {what} and has no trials; for y successes in n trials write y / n ~ ..., "
-        "cbind(y, n - y) ~ ... or y | trials(n) ~ ..., or give trials=..."
+        "cbind(y, n - y) ~ ... or y | trials(n) ~ ..., or give trials=..., all without weights; for a column of "
+        "proportions y / n give the trials as weights"
     )
 
 

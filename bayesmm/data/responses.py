@@ -67,7 +67,7 @@ def check_counts(response: Response) -> list[Message]:
     """Check counts: whole numbers of 0 or more; zeros throughout are worth a warning."""
     y = response.y.astype(np.float64)
     _check_places(response, y < 0, "is negative", "a count is a whole number of 0 or more")
-    _check_places(response, ~_whole(y), "is no whole number", "a count is a whole number of 0 or more")
+    _check_places(response, ~is_whole(y), "is no whole number", "a count is a whole number of 0 or more")
     if not y.any():
         return [_says_little(f"the response '{response.name}' is 0 in every row", "no mean above 0")]
     return []
@@ -98,15 +98,17 @@ def check_binomial(response: Response) -> list[Message]:
     """Check successes and their trials: whole numbers, and no more successes than trials."""
     y, n = response.y.astype(np.float64), response.trials
     _check_places(response, n < 0, "has a negative number of trials", "trials are whole numbers of 1 or more")
-    _check_places(response, ~_whole(n), "has no whole number of trials", "trials are whole numbers of 1 or more")
+    _check_places(response, ~is_whole(n), "has no whole number of trials", "trials are whole numbers of 1 or more")
     _check_places(response, n < 0.5, "has no trial", "a row without trials says nothing: leave it out")
     _check_places(response, y < 0, "has a negative number of successes", "successes are whole numbers of 0 or more")
-    if not _whole(y).all() and (y <= 1).all():
+    if not is_whole(y).all() and (y <= 1).all():
         raise DataError(
-            f"the response '{response.name}' holds proportions such as {y[~_whole(y)][0]:g}, but beside trials it "
-            "should hold the number of successes; write the counts, or y / n ~ ..."
+            f"the response '{response.name}' holds proportions such as {y[~is_whole(y)][0]:g}, but beside trials it "
+            "should hold the number of successes; write the counts, or give the trials as weights"
         )
-    _check_places(response, ~_whole(y), "has no whole number of successes", "successes are whole numbers of 0 or more")
+    _check_places(
+        response, ~is_whole(y), "has no whole number of successes", "successes are whole numbers of 0 or more"
+    )
     _check_places(response, np.rint(y) > np.rint(n), "has more successes than trials", "expected at most the trials")
     if not y.any() or np.array_equal(np.rint(y), np.rint(n)):
         how = "no success" if not y.any() else "no failure"
@@ -149,7 +151,8 @@ def _check_places(response: Response, bad: np.ndarray, what: str, expected: str)
         raise DataError(f"the response '{response.name}' {what} in {response.rows.text(bad)}; {expected}")
 
 
-def _whole(values: np.ndarray) -> np.ndarray:
+def is_whole(values: np.ndarray) -> np.ndarray:
+    """Return where values are whole numbers, up to rounding."""
     return np.abs(values - np.rint(values)) <= WHOLE * np.maximum(1.0, np.abs(values))
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesmm.errors import DataError
-from bayesmm.inference.containment import containment
+from bayesmm.errors import DataError, listing
+from bayesmm.inference.containment import containment_of_terms
 from bayesmm.inference.degrees import check_method
 from bayesmm.inference.kenward_roger import kenward_roger
 from bayesmm.inference.linear import sums_of_squares
@@ -30,22 +30,36 @@ class Anova:
     response : str
     table : pandas.DataFrame
         A row for each term, in the order of the formula. Linear model: Df, Sum Sq, Mean Sq, F value, Pr(>F), with a
-        row ``Residuals``. Mixed model: npar, Sum Sq, Mean Sq, F value, and DenDF, Pr(>F) if a method was asked for.
+        row ``Residuals``. Mixed model: npar, Sum Sq, Mean Sq, F value, and DenDF, Pr(>F) if a method was asked for;
+        these three are NaN where Kenward and Roger's approximation breaks down.
     """
 
     title: str
     response: str
     table: pd.DataFrame
 
+    @property
+    def notes(self) -> list[str]:
+        """Return a sentence on the terms without a test, if there are any."""
+        if "DenDF" not in self.table or not (blank := self.table["DenDF"].isna()).any():
+            return []
+        terms = listing([repr(term) for term in self.table.index[blank]])
+        return [
+            f"Note: Kenward and Roger's approximation breaks down for {terms}, whose denominator has very few degrees "
+            "of freedom; ddf='satterthwaite' has an answer"
+        ]
+
     def __str__(self) -> str:
-        return "\n".join([*wrap(self.title), *wrap(f"Response: {self.response}"), "", *frame_lines(self.table)])
+        notes = [line for note in self.notes for line in wrap(note)]
+        head = [*wrap(self.title), *wrap(f"Response: {self.response}")]
+        return "\n".join([*head, "", *frame_lines(self.table), *([""] if notes else []), *notes])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         from bayesmm.reporting.notebook import table_html
 
-        return table_html([self.title, f"Response: {self.response}"], self.table)
+        return table_html([self.title, f"Response: {self.response}", *self.notes], self.table)
 
 
 def anova(point: PointFit, *more: PointFit, ddf: str | None = None, refit: bool = True) -> Anova | LikelihoodRatio:
@@ -107,16 +121,15 @@ def wald_table(point: PointFit, ddf: str | None) -> pd.DataFrame:
     F = ss / npar / point.sigma**2
     table = {"npar": npar, "Sum Sq": ss, "Mean Sq": ss / npar, "F value": F}
     if ddf is not None:
-        F, df = _tests(point, ddf, rows, [term.columns for term in terms], F)
+        F, df = _tests(point, ddf, rows, {term.columns: term.label for term in terms}, F)
         table |= {"F value": F, "DenDF": df, "Pr(>F)": f_tail(F, npar, df)}
     return pd.DataFrame(table, index=pd.Index([term.label for term in terms], name="term"))
 
 
-def _tests(point: PointFit, ddf: str, rows: list[Floats], columns: list[tuple[int, ...]], F: Floats):
+def _tests(point: PointFit, ddf: str, rows: list[Floats], terms: dict[tuple[int, ...], str], F: Floats):
     """Return the F values and their denominator degrees of freedom; Kenward-Roger adjusts F too."""
     if ddf == "containment":
-        df = containment(point)
-        return F, np.array([df[list(term)].min() for term in columns])
+        return F, containment_of_terms(point, terms)
     if ddf == "satterthwaite":
         found = satterthwaite(point)
         return F, np.array([found.df_of_rows(r) for r in rows])

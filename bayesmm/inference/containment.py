@@ -7,16 +7,23 @@ level i (m_0 = 1 with an intercept, else 0; m_{Q+1} = n) and p_i the coefficient
 
     df_i = m_i - (m_{i-1} + p_i),
 
-and the intercept, though outer to all, has those of level Q + 1.
+and the intercept, though outer to all, has the largest of them. That is so where a column of X is constant. nlme, where
+none is, gives every level but the outermost one more: the coefficients' sum takes the intercept's place there,
+
+    df_1 = m_1 - p_1,  df_i = m_i - (m_{i-1} + p_i) + 1 for i > 1
+
+(function getFixDF of the R package, versions 3.1). For t tests each column has a level of its own; for F tests that of
+a term is the innermost of its columns', at which all of them count.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
 
 from bayesmm.design import Block, Design
 from bayesmm.errors import DataError, listing
-from bayesmm.inference.terms import check_gaussian, term_columns
+from bayesmm.inference.terms import check_gaussian, estimated
 from bayesmm.marginal.crossproducts import Floats, Ints
 from bayesmm.pointfit import PointFit
 
@@ -32,26 +39,55 @@ def containment(point: PointFit) -> Floats:
     DataError
         If the grouping factors are not nested in one chain, or a level has no degrees of freedom left.
     """
+    columns = {(j,): repr(point.design.coefficients[j]) for j in estimated(point.design)}
+    df = np.full(point.design.p, np.nan)
+    df[[j for (j,) in columns]] = _df(point, columns, "the coefficient")
+    return df
+
+
+def containment_of_terms(point: PointFit, terms: Mapping[tuple[int, ...], str]) -> Floats:
+    """Return nlme's denominator degrees of freedom of F tests of these terms, in their order.
+
+    Parameters
+    ----------
+    point : PointFit
+    terms : mapping of tuple of int to str
+        Columns of X, those of all terms but the intercept, and the terms' names.
+
+    Raises
+    ------
+    DataError
+        As `containment`.
+    """
+    intercept = {(0,): "Intercept"} if point.design.has_intercept else {}
+    named = {columns: repr(label) for columns, label in (intercept | dict(terms)).items()}
+    return _df(point, named, "the term")[len(intercept) :]
+
+
+def _df(point: PointFit, units: Mapping[tuple[int, ...], str], what: str) -> Floats:
+    """Return the degrees of freedom of coefficients or terms, given as columns of X with a name for messages."""
     check_gaussian(point, "nlme's rule for degrees of freedom")
     design = point.design
     chain = nested_chain(design)
-    terms = term_columns(design)
-    levels = [_level(design, term.columns, chain) for term in terms]
-    first = int(design.has_intercept)
-    sizes = [first, *(int(index.max()) + 1 for index in chain), design.n]
-    used = np.zeros(len(sizes), dtype=int)
-    for term, level in zip(terms[first:], levels[first:], strict=True):
-        used[level] += len(term.columns)
-    df = np.full(design.p, np.nan)
-    for i, (term, level) in enumerate(zip(terms, levels, strict=True)):
-        at = len(sizes) - 1 if i < first else level
-        df[list(term.columns)] = sizes[at] - sizes[at - 1] - used[at]
-        if term.columns and df[term.columns[0]] < 1:
+    sizes = np.array([0, *(int(index.max()) + 1 for index in chain), design.n])
+    whole = np.zeros(design.n, dtype=int)
+    constant = [not any(_varies(design.X[:, j], whole) for j in columns) for columns in units]
+    levels = [_level(design, columns, chain) - 1 for columns in units]
+    df = np.diff(sizes)
+    for columns, level, same in zip(units, levels, constant, strict=True):
+        df[level] -= 0 if same else len(columns)
+    if any(constant):
+        df[0] -= 1
+    else:
+        df[1:] += 1
+    found = np.array([df.max() if same else df[level] for level, same in zip(levels, constant, strict=True)])
+    for name, level, own in zip(units.values(), levels, found, strict=True):
+        if own < 1:
             raise DataError(
-                f"nlme's rule leaves no degrees of freedom for the term {term.label!r}, which is estimated among the "
-                f"{sizes[at]} units of its level; use ddf='satterthwaite' or ddf='kenward-roger'"
+                f"nlme's rule leaves no degrees of freedom for {what} {name}, which is estimated among the "
+                f"{sizes[level + 1]} units of its level; use ddf='satterthwaite' or ddf='kenward-roger'"
             )
-    return df
+    return found.astype(float)
 
 
 def small_sample_factor(point: PointFit) -> float:

@@ -32,6 +32,12 @@ MOST_EFFECTS = 3000
 # pbkrtest takes a generalised inverse of the information where its smallest eigenvalue is below 1e-10; this one is
 # relative, since the parameters have units.
 SINGULAR_INFORMATION = 1e-10
+# A design counts as one of the two whose F is exact if its delta, see `_matched`, is below this: what a nearly singular
+# information leaves of 0 (up to 1e-6 was seen), and without visible effect away from the formulas' singularity.
+EXACT = 1e-5
+# F's moments are matched though it has no variance below 4 degrees of freedom and no mean below 2: a continuation of
+# the formulas, exact for the two designs and unusable where its correction for the others is as large as this share.
+FAR = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +67,8 @@ class KenwardRoger:
     def f_test(self, rows: Floats) -> tuple[float, float]:
         """Return the denominator degrees of freedom and the factor that F is multiplied by, for (q, r) contrasts.
 
-        Kenward & Roger (1997), section 3; for q = 1 they are 2 / A_2 and 1.
+        Kenward & Roger (1997), section 3; for q = 1 they are 2 / A_2 and 1. Both are NaN where their formulas have no
+        solution that can be used: see `_matched`.
         """
         q, Phi = len(rows), self.unadjusted
         Theta = rows.T @ np.linalg.solve(rows @ Phi @ rows.T, rows)
@@ -71,15 +78,45 @@ class KenwardRoger:
         A2 = float(np.einsum("ij,iab,jba->", self.W, M, M))
         if A2 <= 0:  # nothing in this contrast depends on an estimated variance ratio
             return np.inf, 1.0
-        g = ((q + 1) * A1 - (q + 4) * A2) / ((q + 2) * A2)
-        c = np.array([g, q - g, q + 2 - g]) / (3 * q + 2 * (1 - g))
-        B = (A1 + 6 * A2) / (2 * q)
-        E = 1 / (1 - A2 / q)
-        rho = (1 + c[0] * B) / ((1 - c[1] * B) ** 2 * (1 - c[2] * B)) / (q * E**2)  # V / (2 E^2)
         if q == 1:
             return 2 / A2, 1.0
-        m = 4 + (q + 2) / (q * rho - 1)
-        return m, m / (E * (m - 2))
+        return _matched(q, A1 / A2, A2)
+
+
+def _matched(q: int, a: float, A2: float) -> tuple[float, float]:
+    """Return the degrees of freedom m and the factor lambda of F with moments E* and V*; NaN where they fail.
+
+    Kenward & Roger (1997), section 3, have E* = 1 / e, V* = (2/q) V0 / (V1^2 V2), rho = V* / (2 E*^2),
+    m = 4 + (q + 2) / (q rho - 1) and lambda = m e / (m - 2), where e = 1 - A2/q, V0 = 1 + c1 B, V1 = 1 - c2 B and
+    V2 = 1 - c3 B. As written they are 0/0 at the designs whose F is exact, if m = 2: there e and V1 are both 0. But
+    with a = A1/A2
+
+        V1 = e - delta A2/q,  delta = (q - a) ((q + 1) a - 2) / (2 (3 q^2 + 10 q + 12 - 2 (q + 1) a)),
+        2 V0 + q V2 = (q + 2) V1,
+
+    by which the zeros cancel: with r = e / V1,
+
+        m = (4 r^2 V0 + (q - 2) V2) / (r^2 V0 - V2),
+        lambda = r (4 r^2 V0 + (q - 2) V2) / (2 V0 (r^2 - 1) / V1 + q + 2).
+
+    delta is 0 and r is 1 exactly in the two cases that Kenward and Roger made their formulas right for: a = q, where
+    all contrasts share one ratio of variances (an analysis of variance), and a = 2 / (q + 1), Hotelling's T^2.
+    """
+    t = A2 / q
+    delta = (q - a) * ((q + 1) * a - 2) / (2 * (3 * q**2 + 10 * q + 12 - 2 * (q + 1) * a))
+    delta = 0.0 if abs(delta) < EXACT else delta
+    g = ((q + 1) * a - (q + 4)) / (q + 2)
+    D, B = 3 * q + 2 * (1 - g), A2 * (a + 6) / (2 * q)
+    V0, V2, V1 = 1 + g / D * B, 1 - (q + 2 - g) / D * B, 1 - t - delta * t
+    if delta and abs(V1) < abs(delta * t):  # r - 1 is beyond 1, or V1 is 0
+        return np.nan, np.nan
+    r_1 = delta * t / V1 if delta else 0.0  # r - 1
+    slope = r_1 * (2 + r_1) / V1 if delta else 0.0  # (r^2 - 1) / V1
+    top = 4 * (1 + r_1) ** 2 * V0 + (q - 2) * V2
+    m = top / ((q + 2) * B / D + slope * V1 * V0)
+    scale = (1 + r_1) * top / (2 * V0 * slope + q + 2)
+    usable = abs(r_1) < FAR and abs(2 * V0 * slope) < FAR * (q + 2) and m > 0 and scale > 0
+    return (m, scale) if usable else (np.nan, np.nan)
 
 
 def kenward_roger(point: PointFit) -> KenwardRoger:

@@ -25,6 +25,9 @@ STEP = 6e-6
 # A direction in which the deviance curves less than this share of the most, or the other way, says nothing of v:
 # lmerTest leaves out eigenvalues below 1e-8 of an unscaled Hessian.
 NO_CURVATURE = 1e-9
+# Degrees of freedom of independent contrasts that differ by less are one number, as in a balanced design: the rounding
+# of the differences. Below 2 it matters, since different ones have no expectation of F to match.
+EQUAL = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,7 @@ class Satterthwaite:
         """
         _, directions = np.linalg.eigh(rows @ self.covariance @ rows.T)
         nus = np.array([self.df(row) for row in directions.T @ rows])
-        if len(nus) == 1 or np.ptp(nus) < 1e-8 * nus.max():
+        if len(nus) == 1 or np.ptp(nus) < EQUAL * nus.max():
             return float(nus.mean())
         if (nus <= 2).any():
             return 2.0

@@ -377,7 +377,7 @@ def _noise(fit, data: object, trials: object, m: int, rng: np.random.Generator) 
     aux = [variable(fit.tree, name).reshape(-1, 1) for name in family.auxiliaries]
     sizes = np.ones(m)
     if family.name == "binomial":
-        named = named_trials(design.formula)
+        named = named_trials(design)
         sizes = design.trials if data is None else trials_of(data, named if trials is None else trials, m)
     weights = design.weights if data is None else None
 

@@ -3,13 +3,15 @@
 import numpy as np
 
 from bayesmm.data.messages import count
+from bayesmm.design import Design
 from bayesmm.errors import DataError, listing
-from bayesmm.formula import Column, Formula, Operation
+from bayesmm.formula import Column, Operation
 
 
-def named_trials(formula: Formula) -> str | None:
-    """Return the column of ``y | trials(n)`` or ``y / n``; None where the trials are no single column."""
-    found = formula.trials
+def named_trials(design: Design) -> str | None:
+    """Return the column that the formula has the trials in; None where they are no single column."""
+    formula = design.formula
+    found = formula.weights if design.proportions else formula.trials
     if found is None and isinstance(formula.response, Operation) and formula.response.operator == "/":
         found = formula.response.operands[1]
     return found.name if isinstance(found, Column) else None

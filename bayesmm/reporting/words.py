@@ -7,11 +7,11 @@ from platform import python_version
 from bayesmm import __version__
 from bayesmm.checks import verdict
 from bayesmm.compare import AGREE
-from bayesmm.formula import Column
 from bayesmm.layout import shorten
 from bayesmm.pointfit import by_levels
 from bayesmm.priors import Priors, default_priors
 from bayesmm.reporting.parts import TEXT_WIDTH
+from bayesmm.storage.stored_model import beside
 from bayesmm.summary import kind, sizes
 from bayesmm.tables import sampling_record, tree_sizes
 
@@ -202,10 +202,7 @@ def call(fit, where: str = "data") -> str:
     if own:
         inside = "".join(f"\n        {place!r}: {code(prior)}," for place, prior in own.items())
         lines.append(f"priors={{{inside}\n    }}")
-    if design.trials is not None and isinstance(design.formula.response, Column):  # else the formula has them
-        lines.append("trials=trials")
-    if design.weights is not None:
-        lines.append("weights=weights")
+    lines += [f"{name}={name}" for name in beside(design)]
     lines += [f"{key}={value!r}" for key, value in asked.items() if key in DEFAULTS and value != DEFAULTS[key]]
     if record.get("seed") is not None:
         lines.append(f"seed={record['seed']!r}")

@@ -106,12 +106,13 @@ def _plain(prior: Prior) -> dict[str, object]:
 def beside(design: Design) -> dict[str, np.ndarray]:
     """Return the weights and trials that do not come from the formula."""
     formula, arrays = design.formula, {}
-    if design.weights is not None and formula.weights is None:
-        arrays["weights"] = design.weights
+    weights = design.trials if design.proportions else design.weights
+    if weights is not None and formula.weights is None:
+        arrays["weights"] = weights
     response = formula.response  # y / n and cbind(y, n - y) have the trials in them
     inside = isinstance(response, Operation) and response.operator == "/"
     inside = inside or (isinstance(response, Call) and gives(response) == "response")
-    if design.trials is not None and formula.trials is None and not inside:
+    if design.trials is not None and formula.trials is None and not inside and not design.proportions:
         arrays["trials"] = design.trials
     return arrays
 
