@@ -17,8 +17,9 @@ from bayesmm.families import LINKS
 from bayesmm.glmstart import first_fit
 from bayesmm.marginal.blocked import Layout, make_layout
 from bayesmm.marginal.crossproducts import Floats, Ints
+from bayesmm.marginal.fitted import Coordinates, make_coordinates
 from bayesmm.marginal.laplace import Response, conditional_modes, laplace
-from bayesmm.marginal.orthogonal import Columns
+from bayesmm.marginal.orthogonal import Columns, square_root
 from bayesmm.marginal.quadrature import MAX_COEFFICIENTS, evaluate, grouped
 from bayesmm.maximize import (
     GRADIENT_TOLERANCE,
@@ -32,7 +33,7 @@ from bayesmm.maximize import (
     snapped,
     start_factors,
 )
-from bayesmm.pointfit import Coordinates, Optimum, PointFit, make_coordinates, square_root
+from bayesmm.pointfit import Optimum, PointFit
 from bayesmm.reduction import factors_of, free_entries, orthonormal_columns, scaled_columns
 from bayesmm.separation import pure_factors, separated
 

@@ -16,8 +16,10 @@ from bayesmm.data.messages import count
 from bayesmm.design import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.marginal.crossproducts import Floats
+from bayesmm.marginal.fitted import make_coordinates
 from bayesmm.marginal.gaussian import FixedPrior, Value, conditional, evaluate
-from bayesmm.pointfit import Optimum, PointFit, make_coordinates, square_root
+from bayesmm.marginal.orthogonal import square_root
+from bayesmm.pointfit import Optimum, PointFit
 from bayesmm.reduction import Problem, orthogonal_problem
 
 METHODS = ("REML", "ML", "MAP")

@@ -105,7 +105,7 @@ def reduced(
     log_det: float,
     columns: tuple[Columns, ...] | None = None,
 ) -> Problem:
-    """Return the problem for the given fixed columns (n, r) and response r; random effects scaled by default."""
+    """Return the problem for the given fixed columns (n, r) and response r; the random effects scaled, by default."""
     columns = scaled_columns(design) if columns is None else columns
     cp = cross_products(factors_of(design, columns), fixed, r, design.weights)
     return Problem(design, cp, fixed, r, basis, origin, columns, free_entries(design, cp.order), log_det)

@@ -11,6 +11,7 @@ import bayesmm as bmm
 from bayesmm.inference import kenward_roger as kenward_roger_module
 from bayesmm.inference.containment import nested_chain
 from bayesmm.inference.satterthwaite import satterthwaite
+from bayesmm.maximize import lower_factor
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
 
@@ -50,8 +51,8 @@ def test_satterthwaite(name):
 def test_satterthwaite_where_lme4_stopped(name):
     ref = inference("lmer")[name]
     point, (theta, sigma) = fitted(ref), (np.array(ref["stopped"][key]) for key in ("theta", "sigma"))
-    scale = np.sqrt(np.mean(point.design.blocks[0].Z ** 2, axis=0))
-    own = theta * scale[[0, 1, 1]]  # the rows (0, 0), (1, 0), (1, 1) of the factor of the scaled columns
+    factor = np.array([[theta[0], 0.0], [theta[1], theta[2]]])
+    own = lower_factor(np.linalg.solve(point.scaled.bases[0], factor))[[0, 1, 1], [0, 0, 1]]
     there = satterthwaite(replace(point, sigma=float(sigma), optimum=replace(point.optimum, parameters=own)))
     for j, (key, expected) in enumerate(ref["satterthwaite"].items()):
         row = np.eye(len(ref["satterthwaite"]))[j]

@@ -15,8 +15,9 @@ from bayesmm.glmm import GlmmProblem, Warm, criterion_of, make_problem
 from bayesmm.inference.constrained import BOUNDS, Curve, capped, edge, reordered
 from bayesmm.inference.terms import estimated
 from bayesmm.marginal.crossproducts import Floats
+from bayesmm.marginal.orthogonal import square_root
 from bayesmm.maximize import lower_factor
-from bayesmm.pointfit import PointFit, square_root
+from bayesmm.pointfit import PointFit
 from bayesmm.points import estimate
 from bayesmm.reduction import orthonormal_columns
 from bayesmm.tables import Parameter

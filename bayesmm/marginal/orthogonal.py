@@ -93,6 +93,14 @@ def root_mean_square(Z: Floats) -> Floats:
     return np.where(rms > 0, rms, 1.0)
 
 
+def square_root(C: Floats) -> Floats:
+    """Return a square matrix H with H H' = C for a covariance matrix C, singular or not, of any units."""
+    sds = np.sqrt(np.diag(C))
+    safe = np.where(sds > 0, sds, 1.0)
+    values, vectors = np.linalg.eigh(C / np.outer(safe, safe))
+    return safe[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
+
+
 def _twice(Z: Floats) -> tuple[Floats, Floats]:
     """Return Z = V R with V of mean squares 1; the second time is for the angles (Giraud et al. 2005)."""
     w = np.full(len(Z), 1 / len(Z))
