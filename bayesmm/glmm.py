@@ -336,8 +336,8 @@ def coordinates(problem: GlmmProblem, x: Floats, warm: Warm, root: Floats) -> Co
         aux = problem.auxiliaries(logs)
         at = conditional_modes(problem.layout, problem.response, fixed, problem.packed(free), aux, warm.u)
         modes, covariances = at.modes, at.covariances
-    factors = problem.factors(free)
-    return make_coordinates(problem.design, problem.columns, problem.order, factors, modes, covariances, fixed, root)
+    indices, factors = [block.index for block in problem.design.blocks], problem.factors(free)
+    return make_coordinates(indices, problem.columns, problem.order, factors, modes, covariances, fixed, root)
 
 
 def coefficient_block(H: Floats, r: int) -> Floats:

@@ -356,11 +356,9 @@ def assemble(
     """Return the PointFit at the free entries of T and sigma, all on the user's scale."""
     design = problem.design
     at = conditional(problem.cp, problem.packed(free), sigma, prior)
-    own = make_coordinates(
-        design, problem.columns, problem.cp.order, [sigma * T for T in relative_factors(problem, free)], at.modes,
-        at.covariances, design.y - problem.response + problem.fixed @ at.fixed,
-        problem.basis @ square_root(at.fixed_cov),
-    )  # fmt: skip
+    fixed, root = design.y - problem.response + problem.fixed @ at.fixed, problem.basis @ square_root(at.fixed_cov)
+    indices, factors = [block.index for block in design.blocks], [sigma * T for T in relative_factors(problem, free)]
+    own = make_coordinates(indices, problem.columns, problem.cp.order, factors, at.modes, at.covariances, fixed, root)
     beta, beta_cov = problem.origin + problem.basis @ at.fixed, own.root @ own.root.T
     dropped = list(design.aliased) if method != "MAP" else []
     beta[dropped], beta_cov[dropped], beta_cov[:, dropped] = np.nan, np.nan, np.nan

@@ -100,7 +100,7 @@ def wald_table(point: PointFit, ddf: str | None) -> pd.DataFrame:
     terms = [term for term in term_columns(design)[int(design.has_intercept) :] if term.columns]
     if not terms:
         raise DataError(f"the fixed part of {design.formula.text!r} has no term to test; it has only an intercept")
-    R = np.linalg.qr(np.linalg.pinv(point.scaled.root[kept]) * point.sigma, mode="r")
+    R = np.linalg.qr(_inverse(point.scaled.root[kept]) * point.sigma, mode="r")
     rows = [R[[kept.index(j) for j in term.columns]] for term in terms]
     npar = np.array([len(r) for r in rows])
     ss = np.array([np.sum((r @ point.beta[kept]) ** 2) for r in rows])
@@ -110,6 +110,12 @@ def wald_table(point: PointFit, ddf: str | None) -> pd.DataFrame:
         F, df = _tests(point, ddf, rows, [term.columns for term in terms], F)
         table |= {"F value": F, "DenDF": df, "Pr(>F)": f_tail(F, npar, df)}
     return pd.DataFrame(table, index=pd.Index([term.label for term in terms], name="term"))
+
+
+def _inverse(root: Floats) -> Floats:
+    """Return the inverse of a matrix whose rows are in different units."""
+    size = np.linalg.norm(root, axis=1)
+    return np.linalg.inv(root / size[:, None]) / size
 
 
 def _tests(point: PointFit, ddf: str, rows: list[Floats], columns: list[tuple[int, ...]], F: Floats):

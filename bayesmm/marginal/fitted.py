@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.design import Design
-from bayesmm.marginal.crossproducts import Floats
+from bayesmm.marginal.crossproducts import Floats, Ints
 from bayesmm.marginal.orthogonal import Columns, root_mean_square, square_root
 
 
@@ -45,7 +44,7 @@ class Coordinates:
 
 
 def make_coordinates(
-    design: Design,
+    indices: Sequence[Ints],
     columns: Sequence[Columns],
     order: Sequence[int],
     factors: Sequence[Floats],
@@ -56,11 +55,11 @@ def make_coordinates(
 ) -> Coordinates:
     """Return the coordinates of a fit from factors L_k, modes and conditional covariances in an order of the blocks.
 
-    `fixed` is the linear predictor without random effects, (n,).
+    `indices` are the rows' levels in each block, `fixed` is the linear predictor without random effects, (n,).
     """
     at, eta = [order.index(k) for k in range(len(columns))], fixed
-    for block, own, i in zip(design.blocks, columns, at, strict=True):
-        eta = eta + np.einsum("ij,ij->i", own.Z, modes[i][block.index])
+    for index, own, i in zip(indices, columns, at, strict=True):
+        eta = eta + np.einsum("ij,ij->i", own.Z, modes[i][index])
     covariances, modes, conditional = (
         tuple(parts[i] for i in at) for parts in ([L @ L.T for L in factors], modes, conditional)
     )

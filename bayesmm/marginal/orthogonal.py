@@ -9,7 +9,6 @@ column and entry by entry, so that equal rows stay equal.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from bayesmm.marginal.crossproducts import Floats
 
@@ -83,8 +82,17 @@ def orthonormal_in_parts(Z: Floats, partition: tuple[tuple[int, ...], ...], back
             order = np.array(part[::-1] if backwards else part)
             V, R = _twice(Z[:, order])
             columns[:, order] = V
-            basis[np.ix_(order, order)] = solve_triangular(R, np.eye(len(order)))
+            basis[np.ix_(order, order)] = inverse_triangular(R)
     return Columns(columns, basis)
+
+
+def inverse_triangular(R: Floats) -> Floats:
+    """Return the inverse of an upper triangular matrix, by back-substitution."""
+    out = np.zeros_like(R)
+    for i in range(len(R) - 1, -1, -1):
+        out[i, i] = 1 / R[i, i]
+        out[i, i + 1 :] = -(R[i, i + 1 :] @ out[i + 1 :, i + 1 :]) / R[i, i]
+    return out
 
 
 def root_mean_square(Z: Floats) -> Floats:
