@@ -16,8 +16,10 @@ from bayesmm.errors import DataError, listing
 from bayesmm.families import LINKS
 from bayesmm.glmstart import first_fit
 from bayesmm.marginal.blocked import Layout, make_layout
-from bayesmm.marginal.crossproducts import Factor, Floats, Ints
+from bayesmm.marginal.crossproducts import Floats, Ints
+from bayesmm.marginal.fitted import Coordinates, make_coordinates
 from bayesmm.marginal.laplace import Response, conditional_modes, laplace
+from bayesmm.marginal.orthogonal import Columns, square_root
 from bayesmm.marginal.quadrature import MAX_COEFFICIENTS, evaluate, grouped
 from bayesmm.maximize import (
     GRADIENT_TOLERANCE,
@@ -32,7 +34,7 @@ from bayesmm.maximize import (
     start_factors,
 )
 from bayesmm.pointfit import Optimum, PointFit
-from bayesmm.reduction import column_scales, free_entries
+from bayesmm.reduction import factors_of, free_entries, orthonormal_columns, scaled_columns
 from bayesmm.separation import pure_factors, separated
 
 # Standard deviations at which the search starts, in units of the link; lme4's 1, the others where the first optimum is
@@ -57,7 +59,7 @@ class GlmmProblem:
     ----------
     response : Response
     layout : Layout or None
-        Of the random-effects columns divided by `scales`; None without random effects.
+        Of the random-effects columns Z_k B_k; None without random effects.
     order : tuple of int
         The design's blocks in the order of the layout.
     fixed : (n, r) float64
@@ -66,7 +68,8 @@ class GlmmProblem:
         The design's offset and X `origin`.
     aux : (a,) float64
         Auxiliary parameters at the start.
-    scales : tuple of (q_k,) float64
+    columns : tuple of Columns
+        The random-effects columns of each block and their basis B_k, in the design's order: b = B_k b_s.
     unit : float
         T = unit * (free entries of x), on the scale of the link.
     free : (t,) int64
@@ -82,9 +85,19 @@ class GlmmProblem:
     origin: Floats
     offset: Floats
     aux: Floats
-    scales: tuple[Floats, ...]
+    columns: tuple[Columns, ...]
     unit: float
     free: Ints
+
+    @property
+    def bases(self) -> tuple[Floats, ...]:
+        """B_k of each block, (q_k, q_k)."""
+        return tuple(columns.basis for columns in self.columns)
+
+    @property
+    def scales(self) -> tuple[Floats, ...]:
+        """What the random-effects columns were divided by, where the bases are diagonal."""
+        return tuple(1 / np.diag(basis) for basis in self.bases)
 
     @property
     def parts(self) -> tuple[slice, slice, slice]:
@@ -94,15 +107,15 @@ class GlmmProblem:
 
     def packed(self, free: Floats) -> Floats:
         """Return T packed in the order of the layout."""
-        T = np.zeros(sum(len(s) ** 2 for s in self.scales))
+        T = np.zeros(sum(len(B) ** 2 for B in self.bases))
         T[self.free] = self.unit * free
         return T
 
     def factors(self, free: Floats) -> list[Floats]:
-        """Return the T_k of the scaled columns in the order of the layout."""
+        """Return the T_k of the problem's columns in the order of the layout."""
         out, at, packed = [], 0, self.packed(free)
         for k in self.order:
-            q = len(self.scales[k])
+            q = len(self.bases[k])
             out.append(packed[at : at + q * q].reshape(q, q))
             at += q * q
         return out
@@ -147,7 +160,7 @@ def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, floa
     check_nagq(design, nagq)
     if start is not None:
         check_start(design, start)
-    problem = make_problem(design)
+    problem = make_problem(design, orthonormal_columns(design))
     warm = Warm(np.zeros(0 if problem.layout is None else sum(b.Z.shape[1] * len(b.levels) for b in design.blocks)))
     search = Search(criterion_of(problem, nagq, warm))
     starts = [_start(problem, start, size) for size in (STARTS if design.blocks else STARTS[:1])]
@@ -189,8 +202,11 @@ def check_nagq(design: Design, nagq: int) -> None:
         )
 
 
-def make_problem(design: Design) -> GlmmProblem:
-    """Return the problem, its coefficients in units of their standard errors in the model without random effects."""
+def make_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> GlmmProblem:
+    """Return the problem, its coefficients in units of their standard errors in the model without random effects.
+
+    The random-effects columns are divided by their root mean squares unless other `columns` are given.
+    """
     n, family = design.n, design.family
     ones = np.ones(n)
     response = Response(
@@ -204,14 +220,10 @@ def make_problem(design: Design) -> GlmmProblem:
     first = first_fit(family, response, design.X[:, kept], design.offset)
     basis, origin = np.zeros((design.p, len(kept))), np.zeros(design.p)
     basis[kept], origin[kept] = first.basis, first.beta
-    scales = column_scales(design)
-    factors = [
-        Factor(block.index, np.ascontiguousarray(block.Z / scale), len(block.levels))
-        for block, scale in zip(design.blocks, scales, strict=True)
-    ]
-    layout, order = make_layout(factors) if factors else (None, ())
+    columns = scaled_columns(design) if columns is None else columns
+    layout, order = make_layout(factors_of(design, columns)) if design.blocks else (None, ())
     problem = GlmmProblem(
-        design, response, layout, order, first.fixed, basis, origin, first.eta, first.aux, scales, first.unit,
+        design, response, layout, order, first.fixed, basis, origin, first.eta, first.aux, columns, first.unit,
         free_entries(design, order),
     )  # fmt: skip
     return problem if layout is None or not kept else _rescaled(problem)
@@ -224,7 +236,7 @@ def _rescaled(problem: GlmmProblem) -> GlmmProblem:
     """
     u = np.zeros(sum(block.Z.shape[1] * len(block.levels) for block in problem.design.blocks))
     value, r = _laplace(problem, Warm(u)), problem.fixed.shape[1]
-    eye = np.concatenate([np.eye(len(problem.scales[k])).ravel() for k in problem.order])[problem.free]
+    eye = np.concatenate([np.eye(len(problem.bases[k])).ravel() for k in problem.order])[problem.free]
     aux = problem.auxiliaries(np.log(problem.aux))
     found = np.array([value(-step, eye, aux)[1] - value(step, eye, aux)[1] for step in np.eye(r)]) / 2
     try:
@@ -255,15 +267,14 @@ def _laplace(problem: GlmmProblem, warm: Warm) -> Callable:
 
 def _quadrature(problem: GlmmProblem, nodes: int) -> Callable:
     """Return the same function by adaptive quadrature."""
-    design, response, scale = problem.design, problem.response, problem.scales[0]
-    block, r = design.blocks[0], problem.fixed.shape[1]
+    design, response, Z = problem.design, problem.response, problem.columns[0].Z
+    block, r, q = design.blocks[0], problem.fixed.shape[1], Z.shape[1]
     data = grouped(
-        response.family, response.link, response.y, problem.fixed, block.Z / scale, block.index, len(block.levels),
+        response.family, response.link, response.y, problem.fixed, Z, block.index, len(block.levels),
         size=response.size, weights=response.weights, offset=problem.offset,
     )  # fmt: skip
 
     def value(coefficients: Floats, free: Floats, aux: Floats) -> tuple[float, Floats, Floats, Floats]:
-        q = len(scale)
         found = evaluate(data, coefficients, problem.packed(free).reshape(q, q), aux[: len(problem.aux)], nodes)
         return found.value, found.d_beta[:r], problem.unit * found.d_L.ravel()[problem.free], found.d_aux
 
@@ -286,7 +297,7 @@ def _criterion(problem: GlmmProblem, function: Callable, x: Floats) -> tuple[flo
 
 def _start(problem: GlmmProblem, start: Mapping[str, float] | None, size: float) -> Floats:
     """Return x for the model without random effects, T = size I, with what the user named in its place."""
-    packed = start_factors(problem.design, problem.order, problem.scales, problem.unit, start or {}, size)
+    packed = start_factors(problem.design, problem.order, problem.bases, problem.unit, start or {}, size)
     aux = problem.aux.copy()
     for j, name in enumerate(problem.design.family.auxiliaries):
         aux[j] = (start or {}).get(name, aux[j])
@@ -295,10 +306,10 @@ def _start(problem: GlmmProblem, start: Mapping[str, float] | None, size: float)
 
 def _point(problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, nagq: int, warm: Warm) -> PointFit:
     design, (coefficients, free, logs) = problem.design, (optimum.parameters[part] for part in problem.parts)
-    covariances, modes, conditional = effects(problem, optimum.parameters, warm)
     aux = np.exp(logs)
-    beta = problem.origin + problem.basis @ coefficients
-    beta_cov = problem.basis @ (2 * coefficient_block(H, len(coefficients))) @ problem.basis.T
+    root = problem.basis @ square_root(2 * coefficient_block(H, len(coefficients)))
+    own = coordinates(problem, optimum.parameters, warm, root)
+    beta, beta_cov = problem.origin + problem.basis @ coefficients, root @ root.T
     aliased = list(design.aliased)
     beta[aliased], beta_cov[aliased], beta_cov[:, aliased] = np.nan, np.nan, np.nan
     auxiliaries = dict(zip(design.family.auxiliaries, aux.tolist(), strict=True))
@@ -306,28 +317,27 @@ def _point(problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, 
     wrong = divergence(problem, optimum.parameters)
     converged = optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(criterion) and not wrong
     return PointFit(
-        design, None, "ML", beta, beta_cov, auxiliaries.get("sigma", 1.0), covariances, modes, conditional,
-        criterion, -criterion / 2, criterion, factors_are_singular(factors, problem.unit), bool(converged),
-        f"NOT converged: {wrong}" if wrong else outcome(optimum, converged), 0.0, optimum, auxiliaries, nagq,
+        design, None, "ML", beta, beta_cov, auxiliaries.get("sigma", 1.0), *own.reported(), criterion, -criterion / 2,
+        criterion, factors_are_singular(factors, problem.unit), bool(converged),
+        f"NOT converged: {wrong}" if wrong else outcome(optimum, converged), 0.0, optimum, auxiliaries, nagq, own,
     )  # fmt: skip
 
 
 def effects(problem: GlmmProblem, x: Floats, warm: Warm) -> tuple[tuple, tuple, tuple]:
     """Return Sigma_k, the conditional modes and their covariances of each block of the design, on the user's scale."""
-    K = len(problem.order)
-    covariances, modes, conditional = [None] * K, [None] * K, [None] * K
-    if problem.layout is None:
-        return (), (), ()
-    beta, free, logs = (x[part] for part in problem.parts)
-    at = conditional_modes(
-        problem.layout, problem.response, problem.offset + problem.fixed @ beta, problem.packed(free),
-        problem.auxiliaries(logs), warm.u,
-    )  # fmt: skip
-    for T, b, C, k in zip(problem.factors(free), at.modes, at.covariances, problem.order, strict=True):
-        scale = problem.scales[k]
-        covariances[k] = T @ T.T / np.outer(scale, scale)
-        modes[k], conditional[k] = b / scale, C / np.outer(scale, scale)
-    return tuple(covariances), tuple(modes), tuple(conditional)
+    return coordinates(problem, x, warm, np.empty((problem.design.p, 0))).reported()
+
+
+def coordinates(problem: GlmmProblem, x: Floats, warm: Warm, root: Floats) -> Coordinates:
+    """Return the fit at x in the problem's coordinates; `root` is that of the covariance of beta."""
+    (beta, free, logs), modes, covariances = (x[part] for part in problem.parts), (), ()
+    fixed = problem.offset + problem.fixed @ beta
+    if problem.layout is not None:
+        aux = problem.auxiliaries(logs)
+        at = conditional_modes(problem.layout, problem.response, fixed, problem.packed(free), aux, warm.u)
+        modes, covariances = at.modes, at.covariances
+    indices, factors = [block.index for block in problem.design.blocks], problem.factors(free)
+    return make_coordinates(indices, problem.columns, problem.order, factors, modes, covariances, fixed, root)
 
 
 def coefficient_block(H: Floats, r: int) -> Floats:

@@ -9,6 +9,7 @@ from bayesmm.families import LINKS, Family
 from bayesmm.marginal.blocked import make_layout
 from bayesmm.marginal.crossproducts import Factor, Floats
 from bayesmm.marginal.laplace import Response, conditional_modes
+from bayesmm.marginal.orthogonal import orthonormal
 
 # A prior sd of the coefficients, in units of the linear predictor's own size, so that separated data have a start too;
 # wide enough that no other start feels it.
@@ -58,8 +59,7 @@ def first_fit(family: Family, response: Response, X: Floats, offset: Floats) -> 
         If no linear predictor is found at which the likelihood is finite.
     """
     link, n = LINKS[family.link], len(offset)
-    Q, R = np.linalg.qr(X)
-    Q = Q * np.sqrt(n)
+    Q, R = orthonormal(X, np.full(n, 1 / n))
     target = link.function(_nudged(family, response)) - offset
     size = max(np.sqrt(np.mean(target**2)), 1.0 if family.link not in ("identity", "inverse") else 0.0)
     aux = _moments(family, response, link.inverse(offset + Q @ (Q.T @ target) / n))
@@ -75,7 +75,7 @@ def first_fit(family: Family, response: Response, X: Floats, offset: Floats) -> 
             raise DataError(f"no coefficients were found at which the {family.name} likelihood is finite")
     eta = offset + Q @ delta
     aux = _moments(family, response, link.inverse(eta))
-    to_beta = np.sqrt(n) * np.linalg.inv(R)
+    to_beta = np.linalg.inv(R)
     half = np.linalg.cholesky(covariance)
     unit = {"identity": aux[0] if len(aux) else size, "inverse": float(np.sqrt(np.mean(eta**2)))}.get(family.link, 1.0)
     return FirstFit(to_beta @ delta, to_beta @ half, np.ascontiguousarray(Q @ half), eta, aux, float(unit))

@@ -16,7 +16,9 @@ from bayesmm.data.messages import count
 from bayesmm.design import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.marginal.crossproducts import Floats
+from bayesmm.marginal.fitted import make_coordinates
 from bayesmm.marginal.gaussian import FixedPrior, Value, conditional, evaluate
+from bayesmm.marginal.orthogonal import square_root
 from bayesmm.pointfit import Optimum, PointFit
 from bayesmm.reduction import Problem, orthogonal_problem
 
@@ -176,29 +178,32 @@ def _user_start(problem: Problem, start: Mapping[str, float]) -> Floats:
     design, cp = problem.design, problem.cp
     check_start(design, start)
     sigma = start.get("sigma", np.sqrt(cp.rWr / max(cp.n - cp.p, 1)))
-    return start_factors(design, cp.order, problem.scales, sigma, start, START)[problem.free]
+    return start_factors(design, cp.order, problem.bases, sigma, start, START)[problem.free]
 
 
 def start_factors(
-    design: Design, order: tuple[int, ...], scales: tuple[Floats, ...], unit: float, start: Mapping, size: float
+    design: Design, order: tuple[int, ...], bases: tuple[Floats, ...], unit: float, start: Mapping, size: float
 ) -> Floats:
-    """Return T / unit of the scaled columns, packed in `order`: what `start` names, sds of `size` for the others."""
+    """Return T / unit in the given bases, packed in `order`: what `start` names, sds of `size` for the others."""
     factors = [np.empty(0)]
     for k in order:
-        block, q = design.blocks[k], len(design.blocks[k].columns)
-        sds, R = np.full(q, size), np.eye(q)
+        block, B, q = design.blocks[k], bases[k], len(design.blocks[k].columns)
+        sds, R, named = size * np.diag(B), np.eye(q), False
         for i, column in enumerate(block.columns):
-            place = f"sd_{block.name}[{column}]"
-            sds[i] = start[place] * scales[k][i] / unit if place in start else size
-            for j in range(i):
-                R[i, j] = R[j, i] = start.get(f"corr_{block.name}[{block.columns[j]}, {column}]", 0.0)
-        factors.append(_start_factor(block.name, sds, R).ravel())
+            place, others = f"sd_{block.name}[{column}]", block.columns[:i]
+            pairs = {j: f"corr_{block.name}[{other}, {column}]" for j, other in enumerate(others)}
+            named = named or place in start or any(pair in start for pair in pairs.values())
+            sds[i] = start[place] / unit if place in start else sds[i]
+            for j, pair in pairs.items():
+                R[i, j] = R[j, i] = start.get(pair, 0.0)
+        factors.append((_start_factor(block.name, sds, R, B) if named else size * np.eye(q)).ravel())
     return np.concatenate(factors)
 
 
-def _start_factor(name: str, sds: Floats, R: Floats) -> Floats:
+def _start_factor(name: str, sds: Floats, R: Floats, B: Floats) -> Floats:
+    """Return the factor T with B T T' B' the covariance matrix."""
     try:
-        return sds[:, None] * np.linalg.cholesky(R)
+        return lower_factor(np.linalg.solve(B, sds[:, None] * np.linalg.cholesky(R)))
     except np.linalg.LinAlgError:
         raise ValueError(f"the correlations of {name} in start belong to no covariance matrix") from None
 
@@ -319,7 +324,7 @@ def factors_are_singular(factors: list[Floats], unit: float) -> bool:
 
 
 def relative_factors(problem: Problem, free: Floats) -> list[Floats]:
-    """Return T_k of the scaled columns, in the order of the cross-products."""
+    """Return T_k in the problem's bases, in the order of the cross-products."""
     out, at, packed = [], 0, problem.packed(free)
     for q in problem.cp.q:
         out.append(packed[at : at + q * q].reshape(q, q))
@@ -349,22 +354,20 @@ def assemble(
     priors=None,
 ) -> PointFit:
     """Return the PointFit at the free entries of T and sigma, all on the user's scale."""
-    design, order = problem.design, problem.cp.order
+    design = problem.design
     at = conditional(problem.cp, problem.packed(free), sigma, prior)
-    covariances, modes, conditionals = ([None] * len(order) for _ in range(3))
-    for T, b, C, k in zip(relative_factors(problem, free), at.modes, at.covariances, order, strict=True):
-        per_scale = 1 / problem.scales[k]
-        covariances[k] = sigma**2 * (T @ T.T) * np.outer(per_scale, per_scale)
-        modes[k], conditionals[k] = b * per_scale, C * np.outer(per_scale, per_scale)
-    beta, beta_cov = problem.origin + problem.basis @ at.fixed, problem.basis @ at.fixed_cov @ problem.basis.T
+    fixed, root = design.y - problem.response + problem.fixed @ at.fixed, problem.basis @ square_root(at.fixed_cov)
+    indices, factors = [block.index for block in design.blocks], [sigma * T for T in relative_factors(problem, free)]
+    own = make_coordinates(indices, problem.columns, problem.cp.order, factors, at.modes, at.covariances, fixed, root)
+    beta, beta_cov = problem.origin + problem.basis @ at.fixed, own.root @ own.root.T
     dropped = list(design.aliased) if method != "MAP" else []
     beta[dropped], beta_cov[dropped], beta_cov[:, dropped] = np.nan, np.nan, np.nan
     singular = _is_singular(problem, free)
     converged = optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(criterion)
     return PointFit(
-        design, priors, method, beta, beta_cov, float(sigma), tuple(covariances), tuple(modes), tuple(conditionals),
-        float(criterion), float(loglik), float(deviance), singular, bool(converged), outcome(optimum, converged), 0.0,
-        optimum, {"sigma": float(sigma)},
+        design, priors, method, beta, beta_cov, float(sigma), *own.reported(), float(criterion), float(loglik),
+        float(deviance), singular, bool(converged), outcome(optimum, converged), 0.0, optimum, {"sigma": float(sigma)},
+        coordinates=own,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from bayesmm.design import Block, Design
 from bayesmm.families import LINKS
 from bayesmm.marginal.crossproducts import Floats
+from bayesmm.marginal.fitted import Coordinates, scaled_by_columns
 from bayesmm.priors import Priors
 
 
@@ -81,6 +82,8 @@ class PointFit:
         The family's parameters besides the mean, by name: "sigma", "nu", "shape", "phi".
     nagq : int
         Nodes of the quadrature for each random effect; 1 for Laplace's approximation and for exact integrals.
+    coordinates : Coordinates or None
+        None: those that are reported.
     """
 
     design: Design
@@ -102,6 +105,12 @@ class PointFit:
     optimum: Optimum
     auxiliaries: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     nagq: int = 1
+    coordinates: Coordinates | None = None
+
+    @cached_property
+    def scaled(self) -> Coordinates:
+        """The fit in its own coordinates: what is computed from it starts here, not from what is reported."""
+        return scaled_by_columns(self) if self.coordinates is None else self.coordinates
 
     @property
     def npar(self) -> int:
@@ -134,10 +143,7 @@ class PointFit:
     @cached_property
     def linear(self) -> Floats:
         """Linear predictor X beta + Z b + offset, (n,)."""
-        eta = self.design.X @ np.nan_to_num(self.beta) + self.design.offset
-        for block, b in zip(self.design.blocks, self.modes, strict=True):
-            eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
-        return eta
+        return self.scaled.linear
 
     @cached_property
     def fitted(self) -> Floats:

@@ -42,13 +42,25 @@ def at_bound(point, parameter: Parameter) -> bool:
         return False
     if any(is_zero(point, parameter.block, i) for i in parameter.terms):
         return True
-    return 1 - abs(estimate(point, parameter)) < CORR_TOLERANCE
+    near = 1 - abs(estimate(point, parameter)) < CORR_TOLERANCE
+    return near and _rank(point, parameter.block) < len(point.design.blocks[parameter.block].columns)
+
+
+def _rank(point, k: int) -> int:
+    """Return the rank of the covariance matrix of block `k`, wherever the origins of its predictors are.
+
+    Far from them the correlation of an intercept and a slope is near -1 and the matrix is not singular.
+    """
+    covariance = point.scaled.covariances[k]
+    sds = np.sqrt(np.diag(covariance))
+    safe = np.where(sds > 0, sds, 1.0)
+    return int((np.linalg.eigvalsh(covariance / np.outer(safe, safe)) > CORR_TOLERANCE).sum())
 
 
 def is_zero(point, k: int, i: int) -> bool:
     """Return whether the sd of term `i` of block `k` is 0 next to sigma, or to 1 on a link's scale, in any units."""
     unit = point.sigma if point.design.family.link == "identity" else 1.0
-    spread = math.sqrt(np.square(point.design.blocks[k].Z[:, i]).mean())
+    spread = 1 / point.scaled.bases[k][i, i]  # root mean square of what the column adds to earlier ones
     return math.sqrt(point.covariances[k][i, i]) * spread < SD_TOLERANCE * unit
 
 
@@ -86,10 +98,7 @@ def singular_parts(point, k: int) -> list[str]:
 
 def rank_loss(point, k: int) -> list[str]:
     """Return, in words, the rank of a covariance matrix that is singular in no single parameter."""
-    covariance, block = point.covariances[k], point.design.blocks[k]
-    sds = np.sqrt(np.diag(covariance))
-    eigenvalues = np.linalg.eigvalsh(covariance / np.outer(sds, sds))
-    rank = int((eigenvalues > CORR_TOLERANCE).sum())
-    if rank == len(sds):
+    block, rank = point.design.blocks[k], _rank(point, k)
+    if rank == len(block.columns):
         return []
-    return [f"the covariance matrix of the {len(sds)} terms in {block.group} has rank {rank}"]
+    return [f"the covariance matrix of the {len(block.columns)} terms in {block.group} has rank {rank}"]

@@ -14,6 +14,7 @@ from bayesmm.data.term_basis import TermBases
 from bayesmm.design import Design
 from bayesmm.errors import DataError, PriorError, listing
 from bayesmm.marginal.crossproducts import CrossProducts, Factor, Floats, Ints, cross_products
+from bayesmm.marginal.orthogonal import Columns, orthonormal, orthonormal_in_parts, residual, root_mean_square, scaled
 from bayesmm.priors import Prior, coefficient_places, coefficient_prior, prior_bases, prior_design
 
 
@@ -24,12 +25,15 @@ class Problem:
     Attributes
     ----------
     cp : CrossProducts
-        Of the random-effects columns divided by `scales`, the fixed columns X `basis`, and y - offset - X `origin`.
+        Of the random-effects columns Z_k B_k, the `fixed` columns X `basis`, and y - offset - X `origin`.
+    fixed : (n, r) float64
+    response : (n,) float64
     basis : (p, r) float64
         beta = origin + basis gamma for the r fixed columns of `cp`.
     origin : (p,) float64
-    scales : tuple of (q_k,) float64
-        Root mean squares of the random-effects columns, in the design's order of blocks.
+    columns : tuple of Columns
+        The random-effects columns of each block and their basis B_k, in the design's order: b = B_k b_s, and
+        Sigma_k = sigma^2 B_k T_k T_k' B_k'.
     free : (t,) int64
         Positions of the free entries in the packed T (rows i >= j within one part of a block's partition).
     log_det : float
@@ -38,11 +42,23 @@ class Problem:
 
     design: Design
     cp: CrossProducts
+    fixed: Floats
+    response: Floats
     basis: Floats
     origin: Floats
-    scales: tuple[Floats, ...]
+    columns: tuple[Columns, ...]
     free: Ints
     log_det: float
+
+    @property
+    def bases(self) -> tuple[Floats, ...]:
+        """B_k of each block, (q_k, q_k)."""
+        return tuple(columns.basis for columns in self.columns)
+
+    @property
+    def scales(self) -> tuple[Floats, ...]:
+        """What the random-effects columns were divided by, where the bases are diagonal."""
+        return tuple(1 / np.diag(basis) for basis in self.bases)
 
     @property
     def n_packed(self) -> int:
@@ -56,44 +72,67 @@ class Problem:
         return T
 
 
-def orthogonal_problem(design: Design) -> Problem:
-    """Reduce a design with its fixed columns orthonormalised, which is exact under a flat prior.
+def orthogonal_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> Problem:
+    """Reduce a design with its columns orthonormalised, which is exact under a flat prior.
 
-    W^1/2 X = Q R; the columns used are X R^-1, and the response has its weighted least-squares fit taken out, so that
-    neither near-collinear nor badly scaled columns, nor a large mean, cost digits.
+    X = V R with V'WV = I; the columns used are V = X R^-1, and the response has its weighted least-squares fit taken
+    out, so that neither near-collinear nor badly scaled columns, nor a predictor or a response far from 0, cost digits.
+    The random-effects columns are orthonormalised too, unless other `columns` are given.
     """
     w = np.ones(design.n) if design.weights is None else design.weights
     kept = [j for j in range(design.p) if j not in design.aliased]
-    root = np.sqrt(w)
-    Q, R = np.linalg.qr(design.X[:, kept] * root[:, None])
+    V, R = orthonormal(design.X[:, kept], w)
     inverse = solve_triangular(R, np.eye(len(kept))) if kept else np.empty((0, 0))
     target = design.y - design.offset
+    r, coefficients = residual(V, target, w)
     basis, origin = np.zeros((design.p, len(kept))), np.zeros(design.p)
-    basis[kept], origin[kept] = inverse, inverse @ (Q.T @ (root * target))
-    r = target - design.X @ origin
+    basis[kept], origin[kept] = inverse, inverse @ coefficients
     if design.n <= len(kept) or r @ (w * r) <= np.finfo(float).eps ** 2 * (target @ (w * target)):
         raise DataError(
             f"the {len(kept)} coefficients fit the {design.n} rows of {design.response!r} exactly, so no residual "
             "variance is left to estimate; use fewer fixed effects"
         )
     log_det = 2 * np.log(np.abs(np.diag(R))).sum()
-    return reduced(design, Q / root[:, None], r, basis, origin, log_det)
+    columns = orthonormal_columns(design) if columns is None else columns
+    return reduced(design, V, r, basis, origin, log_det, columns)
 
 
-def reduced(design: Design, fixed: Floats, r: Floats, basis: Floats, origin: Floats, log_det: float) -> Problem:
-    """Return the problem for the given fixed columns (n, r) and response r, with the random-effects columns scaled."""
-    scales = column_scales(design)
-    factors = [
-        Factor(block.index, np.ascontiguousarray(block.Z / scale), len(block.levels))
-        for block, scale in zip(design.blocks, scales, strict=True)
-    ]
-    cp = cross_products(factors, fixed, r, design.weights)
-    return Problem(design, cp, basis, origin, scales, free_entries(design, cp.order), log_det)
+def reduced(
+    design: Design,
+    fixed: Floats,
+    r: Floats,
+    basis: Floats,
+    origin: Floats,
+    log_det: float,
+    columns: tuple[Columns, ...] | None = None,
+) -> Problem:
+    """Return the problem for the given fixed columns (n, r) and response r; the random effects scaled, by default."""
+    columns = scaled_columns(design) if columns is None else columns
+    cp = cross_products(factors_of(design, columns), fixed, r, design.weights)
+    return Problem(design, cp, fixed, r, basis, origin, columns, free_entries(design, cp.order), log_det)
+
+
+def factors_of(design: Design, columns: tuple[Columns, ...]) -> list[Factor]:
+    """Return the grouping factors with the given columns."""
+    return [Factor(b.index, c.Z, len(b.levels)) for b, c in zip(design.blocks, columns, strict=True)]
+
+
+def scaled_columns(design: Design) -> tuple[Columns, ...]:
+    """Return the random-effects columns of each block divided by their root mean squares."""
+    return tuple(scaled(block.Z) for block in design.blocks)
+
+
+def orthonormal_columns(design: Design, backwards: int | None = None) -> tuple[Columns, ...]:
+    """Return the random-effects columns of each block, orthonormal within its parts.
+
+    Of the block `backwards` the last column is the first: see `orthonormal_in_parts`.
+    """
+    return tuple(orthonormal_in_parts(b.Z, b.partition, k == backwards) for k, b in enumerate(design.blocks))
 
 
 def column_scales(design: Design) -> tuple[Floats, ...]:
-    """Return the root mean squares of each block's columns, which they are divided by."""
-    return tuple(_scale(block.Z) for block in design.blocks)
+    """Return the root mean squares of each block's columns."""
+    return tuple(root_mean_square(block.Z) for block in design.blocks)
 
 
 def free_entries(design: Design, order: tuple[int, ...]) -> Ints:
@@ -106,12 +145,6 @@ def free_entries(design: Design, order: tuple[int, ...]) -> Ints:
         positions += [at + i * q + j for i in range(q) for j in range(i + 1) if part_of[i] == part_of[j]]
         at += q * q
     return np.array(positions, dtype=np.int64)
-
-
-def _scale(Z: Floats) -> Floats:
-    """Return the columns' root mean squares, 1 for a column of zeros."""
-    rms = np.sqrt(np.mean(Z**2, axis=0))
-    return np.where(rms > 0, rms, 1.0)
 
 
 @dataclass(frozen=True)
@@ -179,7 +212,7 @@ def loose_names(integrated: Integrated) -> dict[int, str]:
 def _check_flat(fixed: Floats, sd: Floats, places: tuple[str, ...]) -> None:
     """Refuse flat priors on columns that depend on one another: there is no posterior."""
     flat = ~np.isfinite(sd)
-    columns = fixed[:, flat] / _scale(fixed[:, flat])
+    columns = fixed[:, flat] / root_mean_square(fixed[:, flat])
     if flat.any() and np.linalg.matrix_rank(columns) < flat.sum():
         names = listing([place for place, is_flat in zip(places, flat, strict=True) if is_flat])
         raise PriorError(

@@ -115,7 +115,8 @@ def test_esoph_by_quadrature():
 def test_flat_priors_give_the_likelihood_s_optimum():
     flat = {"beta": bmm.Prior("Flat"), "sd": bmm.Prior("HalfFlat"), "corr": bmm.Prior("LKJ", eta=1)}
     model = bmm.Model(ESOPH, frame("esoph"), "poisson", priors=flat | {"Intercept": bmm.Prior("Flat")})
-    mode, ml = model.maximize("MAP"), model.maximize("ML", nagq=7)
+    # few nodes leave an error that depends on the axes of their grid, and the two searches have different ones
+    mode, ml = model.maximize("MAP", nagq=25), model.maximize("ML", nagq=25)
     assert mode.beta == pytest.approx(ml.beta, rel=1e-5)
     assert mode.covariances[0] == pytest.approx(ml.covariances[0], rel=1e-4)
     assert mode.loglik == pytest.approx(ml.loglik, abs=1e-9)

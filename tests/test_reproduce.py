@@ -14,7 +14,7 @@ import bayesmm as bmm
 from bayesmm.cli import main
 from bayesmm.errors import DataError
 from bayesmm.marginal.gaussian import evaluate
-from bayesmm.maximize import assemble, flat, profiled_criterion
+from bayesmm.maximize import assemble, flat, lower_factor, profiled_criterion
 from bayesmm.published import read_published
 from bayesmm.reduction import orthogonal_problem
 from bayesmm.reproduce import data as data_module
@@ -103,7 +103,7 @@ def test_the_gaussian_esoph_print_is_a_point_just_short_of_the_optimum():
     model = bmm.Model(study.formulas[0], bmm.load_dataset("esoph"))
     problem, best = orthogonal_problem(model.design), model.maximize()
     T = np.array([[0.6735057608, 0.0], [0.01015588445, 0.03783303525]])
-    free = (problem.scales[0][:, None] * T).ravel()[problem.free]
+    free = lower_factor(np.linalg.solve(problem.bases[0], T)).ravel()[problem.free]
     value = evaluate(problem.cp, problem.packed(free), None, flat(problem.cp.p), integrate_flat=True)
     criterion = profiled_criterion(problem, value, True)
     assert criterion - best.criterion == pytest.approx(7.5e-7, abs=1e-8)

@@ -28,8 +28,8 @@ class Spread:
 
     Attributes
     ----------
-    covariance : (p, p) float64
-        0 for columns that were left out of the estimation.
+    root : (p, r) float64
+        root root' is the covariance; rows of 0 for columns that were left out of the estimation.
     df : callable
         The degrees of freedom of a contrast of shape (p,).
     words : str
@@ -38,7 +38,7 @@ class Spread:
         There are none: z instead of t.
     """
 
-    covariance: Floats
+    root: Floats
     df: Callable[[Floats], float]
     words: str
     normal: bool
@@ -65,23 +65,23 @@ def spread_of(point: PointFit, ddf: str | None) -> Spread:
         check_choice("ddf", ddf, DDF)
     likelihood = point.design.family.gaussian and point.method in ("REML", "ML")
     if ddf == "none" or (ddf is None and not likelihood):
-        return Spread(np.nan_to_num(point.beta_cov), lambda contrast: np.inf, "", True)
+        return Spread(point.scaled.root, lambda contrast: np.inf, "", True)
     if likelihood and not point.design.blocks:
         found = linear_summary(point)
-        covariance = np.nan_to_num(point.beta_cov) * (found.sigma / point.sigma) ** 2
-        return Spread(covariance, lambda contrast: float(found.df_resid), "the residual degrees of freedom", False)
+        root = point.scaled.root * (found.sigma / point.sigma)
+        return Spread(root, lambda contrast: float(found.df_resid), "the residual degrees of freedom", False)
     if ddf == "kenward-roger":
         own = kenward_roger(point)
-        return _of_estimated(point, own.adjusted, own.df, "Kenward-Roger's degrees of freedom and standard errors")
+        return _of_estimated(point, own.root, own.df, "Kenward-Roger's degrees of freedom and standard errors")
     own = satterthwaite(point)
-    return _of_estimated(point, own.covariance, own.df, "Satterthwaite's degrees of freedom")
+    return _of_estimated(point, own.root, own.df, "Satterthwaite's degrees of freedom")
 
 
-def _of_estimated(point: PointFit, covariance: Floats, df: Callable[[Floats], float], words: str) -> Spread:
+def _of_estimated(point: PointFit, root: Floats, df: Callable[[Floats], float], words: str) -> Spread:
     """Return the spread of all coefficients, given that of the ones that could be estimated."""
     kept = estimated(point.design)
-    full = np.zeros((point.design.p, point.design.p))
-    full[np.ix_(kept, kept)] = covariance
+    full = np.zeros((point.design.p, root.shape[1]))
+    full[kept] = root
     return Spread(full, lambda contrast: df(contrast[kept]), words, False)
 
 
@@ -102,7 +102,7 @@ def estimates(quantities: Quantities, spread: Spread) -> Estimates:
     """Return the quantities with standard errors by the delta method, the variance parameters held."""
     J = quantities.jacobian
     with np.errstate(over="ignore", invalid="ignore"):
-        variance = np.maximum(np.einsum("ij,jk,ik->i", J, spread.covariance, J), 0.0)  # not below by rounding
+        variance = np.square(J @ spread.root).sum(axis=1)
     df = [spread.df(row) if v > 0 else np.inf for row, v in zip(J, variance, strict=True)]
     missing = np.where(quantities.defined, 0.0, np.nan)
     return Estimates(quantities.values[0] + missing, np.sqrt(variance) + missing, np.array(df, dtype=float) + missing)

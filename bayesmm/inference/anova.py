@@ -106,15 +106,15 @@ def anova(point: PointFit, *more: PointFit, ddf: str | None = None, refit: bool 
 def wald_table(point: PointFit, ddf: str | None) -> pd.DataFrame:
     """Return lme4's anova table of a mixed model.
 
-    With C = R^-1 R^-T the coefficients' covariance over sigma^2, R upper triangular, the entries of R beta are
+    With C = R^-1 R^-T the coefficients' covariance over sigma^2, R upper triangular (from a QR factorisation of the
+    inverse of a root of C, which the coefficients' origins do not condition badly), the entries of R beta are
     independent with variance sigma^2, and those of a term are its contribution after the terms before it.
     """
     design, kept = point.design, estimated(point.design)
     terms = [term for term in term_columns(design)[int(design.has_intercept) :] if term.columns]
     if not terms:
         raise DataError(f"the fixed part of {design.formula.text!r} has no term to test; it has only an intercept")
-    C = point.beta_cov[np.ix_(kept, kept)] / point.sigma**2
-    R = np.linalg.cholesky(np.linalg.inv(C)).T
+    R = np.linalg.qr(_inverse(point.scaled.root[kept]) * point.sigma, mode="r")
     rows = [R[[kept.index(j) for j in term.columns]] for term in terms]
     npar = np.array([len(r) for r in rows])
     ss = np.array([np.sum((r @ point.beta[kept]) ** 2) for r in rows])
@@ -124,6 +124,12 @@ def wald_table(point: PointFit, ddf: str | None) -> pd.DataFrame:
         F, df = _tests(point, ddf, rows, {term.columns: term.label for term in terms}, F)
         table |= {"F value": F, "DenDF": df, "Pr(>F)": f_tail(F, npar, df)}
     return pd.DataFrame(table, index=pd.Index([term.label for term in terms], name="term"))
+
+
+def _inverse(root: Floats) -> Floats:
+    """Return the inverse of a matrix whose rows are in different units."""
+    size = np.linalg.norm(root, axis=1)
+    return np.linalg.inv(root / size[:, None]) / size
 
 
 def _tests(point: PointFit, ddf: str, rows: list[Floats], terms: dict[tuple[int, ...], str], F: Floats):

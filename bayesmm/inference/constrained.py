@@ -2,8 +2,9 @@
 
 Each `Curve` is a function of the held value c and of the other parameters x, with its gradient in x. Coefficients are
 held through the core's own prior of width 0; sds and correlations by ordering the columns of their block so that they
-are one or two entries of its triangular factor: with T the relative factor of the scaled columns and sigma the residual
-sd, the first sd is sigma T_11 / scale, and the first correlation T_21 / sqrt(T_21^2 + T_22^2).
+are one or two entries of its triangular factor: with T the relative factor in a basis B that is lower triangular too,
+sigma the residual sd and L = B T, the first sd is sigma B_11 T_11, and the first correlation is L_21 / sqrt(L_21^2 +
+L_22^2) with L_21 = B_21 T_11 + B_22 T_21 and L_22 = B_22 T_22.
 """
 
 import math
@@ -17,10 +18,11 @@ from bayesmm.design import Block, Design
 from bayesmm.inference.terms import estimated
 from bayesmm.marginal.crossproducts import Floats, Ints
 from bayesmm.marginal.gaussian import FixedPrior, evaluate
+from bayesmm.marginal.orthogonal import orthonormal
 from bayesmm.maximize import Search, flat, lower_factor, minimum, profiled_criterion, relative_factors
 from bayesmm.pointfit import PointFit
 from bayesmm.points import estimate
-from bayesmm.reduction import Problem, orthogonal_problem, reduced
+from bayesmm.reduction import Problem, orthogonal_problem, orthonormal_columns, reduced
 from bayesmm.tables import Parameter
 
 Deviance = Callable[[float, Floats], tuple[float, Floats]]
@@ -82,10 +84,9 @@ def _coefficient(point: PointFit, parameter: Parameter):
     design, j = point.design, parameter.terms[0]
     problem, w = orthogonal_problem(design), np.ones(design.n) if design.weights is None else design.weights
     order = [*(i for i in estimated(design) if i != j), j]
-    Q, R = np.linalg.qr(design.X[:, order] * np.sqrt(w)[:, None])
-    first = np.ascontiguousarray(np.roll(Q / np.sqrt(w)[:, None], 1, axis=1))  # flat columns come last
-    r = design.y - design.offset - design.X @ problem.origin
-    held = reduced(design, first, r, problem.basis, problem.origin, 0.0)
+    V, R = orthonormal(design.X[:, order], w)
+    first = np.ascontiguousarray(np.roll(V, 1, axis=1))  # flat columns come last
+    held = reduced(design, first, problem.response, problem.basis, problem.origin, 0.0, problem.columns)
     p, scale, origin = held.cp.p, float(R[-1, -1]), float(problem.origin[j])
     lam, D = np.append(0.0, np.ones(p - 1)), np.append(1.0, np.zeros(p - 1))
 
@@ -129,17 +130,17 @@ def _sd(point: PointFit, parameter: Parameter):
     """Hold an sd; x is the other entries of T, and log sigma less its estimate."""
     problem, T, at = _reordered(point, parameter)
     (k, a), n = (parameter.block, parameter.terms[0]), problem.cp.n
-    scale, others = problem.scales[k][0], problem.free[problem.free != at]
+    unit, others = problem.bases[k][0, 0], problem.free[problem.free != at]
 
     def deviance(c: float, x: Floats) -> tuple[float, Floats]:
         sigma, packed = point.sigma * math.exp(x[-1]), np.zeros(problem.n_packed)
-        packed[others], packed[at] = x[:-1], c * scale / sigma
+        packed[others], packed[at] = x[:-1], c / (unit * sigma)
         value, total = _at_sigma(problem, packed, sigma)
         d_log_sigma = 2 * (n - value.quad / sigma**2) + 2 * value.d_T[at] * packed[at]
         return total, np.append(-2 * value.d_T[others], d_log_sigma)
 
     size = math.sqrt(point.covariances[k][a, a])
-    step = _variance_step(point, parameter.block, size, point.sigma / scale)
+    step = _variance_step(point, parameter.block, size, point.sigma * unit)
     return deviance, np.append(T[others], 0.0), step, np.append(_is_diagonal(problem, others), False)
 
 
@@ -149,7 +150,7 @@ def _variance_step(point: PointFit, k: int, size: float, unit: float) -> float:
 
 
 def _corr(point: PointFit, parameter: Parameter):
-    """Hold a correlation; x has the length of the second row of T in place of its two entries.
+    """Hold a correlation; x has the length of the second row of L, over B_22, in place of two entries of T.
 
     The signs of T_11 and of that length would turn the correlation's, and do not count. With either at 0 the deviance
     does not depend on the correlation: that minimum, on the edge of x, is found beforehand and caps the curve.
@@ -158,19 +159,22 @@ def _corr(point: PointFit, parameter: Parameter):
     q = len(point.design.blocks[parameter.block].columns)
     low, diagonal = at + q, at + q + 1
     others = problem.free[(problem.free != low) & (problem.free != diagonal)]
-    first = int(np.flatnonzero(others == at)[0])
+    first, B = int(np.flatnonzero(others == at)[0]), problem.bases[parameter.block]
+    slant = B[1, 0] / B[1, 1]
 
     def deviance(c: float, x: Floats) -> tuple[float, Floats]:
         signs = np.ones(len(x))
         signs[[first, -1]] = np.where(x[[first, -1]] < 0, -1.0, 1.0)
         size, rest = signs * x, math.sqrt(max(1 - c * c, 0.0))
         packed = np.zeros(problem.n_packed)
-        packed[others], packed[low], packed[diagonal] = size[:-1], c * size[-1], rest * size[-1]
+        packed[others], packed[diagonal] = size[:-1], rest * size[-1]
+        packed[low] = c * size[-1] - slant * packed[at]
         value = evaluate(problem.cp, packed, None, flat(problem.cp.p), integrate_flat=False)
-        d_length = -2 * (c * value.d_T[low] + rest * value.d_T[diagonal])
-        return profiled_criterion(problem, value, False), signs * np.append(-2 * value.d_T[others], d_length)
+        gradient = np.append(value.d_T[others], c * value.d_T[low] + rest * value.d_T[diagonal])
+        gradient[first] -= slant * value.d_T[low]
+        return profiled_criterion(problem, value, False), -2 * signs * gradient
 
-    start = np.append(T[others], math.hypot(T[low], T[diagonal]))
+    start = np.append(T[others], math.hypot(slant * T[at] + T[low], T[diagonal]))
     edges = [edge(deviance, start, i) for i in (first, len(start) - 1)]
     return capped(deviance, min(edges)), start, 0.1, np.append(_is_diagonal(problem, others), True)
 
@@ -200,10 +204,11 @@ def capped(deviance: Deviance, most: float) -> Deviance:
 def _reordered(point: PointFit, parameter: Parameter) -> tuple[Problem, Floats, int]:
     """Return the problem with the parameter's columns first in their block, T at the estimate, and T_11's position."""
     design, order = reordered(point.design, parameter)
-    problem = orthogonal_problem(design)
-    factors = relative_factors(orthogonal_problem(point.design), point.optimum.parameters)
-    place = problem.cp.order.index(parameter.block)
-    factors[place] = lower_factor(factors[place][order])
+    k, before = parameter.block, orthogonal_problem(point.design)
+    problem = orthogonal_problem(design, orthonormal_columns(design, backwards=k))
+    factors = relative_factors(before, point.optimum.parameters)
+    place = problem.cp.order.index(k)
+    factors[place] = lower_factor(np.linalg.solve(problem.bases[k], (before.bases[k] @ factors[place])[order]))
     T = np.concatenate([factor.ravel() for factor in factors])
     return problem, T, sum(q * q for q in problem.cp.q[:place])
 

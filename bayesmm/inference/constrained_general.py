@@ -15,9 +15,11 @@ from bayesmm.glmm import GlmmProblem, Warm, criterion_of, make_problem
 from bayesmm.inference.constrained import BOUNDS, Curve, capped, edge, reordered
 from bayesmm.inference.terms import estimated
 from bayesmm.marginal.crossproducts import Floats
+from bayesmm.marginal.orthogonal import square_root
 from bayesmm.maximize import lower_factor
 from bayesmm.pointfit import PointFit
 from bayesmm.points import estimate
+from bayesmm.reduction import orthonormal_columns
 from bayesmm.tables import Parameter
 
 # The first step away from a positive parameter of the family, as a share of it.
@@ -47,7 +49,7 @@ def general_curve(point: PointFit, parameter: Parameter) -> Curve:
     """Return the curve of a parameter of a generalised model's ML fit."""
     of_block = parameter.kind in ("sd", "corr")
     design = reordered(point.design, parameter)[0] if of_block else point.design
-    problem = make_problem(design)
+    problem = make_problem(design, orthonormal_columns(design, parameter.block if of_block else None))
     effects = sum(len(block.levels) * len(block.columns) for block in design.blocks)
     value = criterion_of(problem, point.nagq, Warm(np.zeros(effects)))
     make = {"beta": _coefficient, "sd": _sd, "corr": _corr}.get(parameter.kind, _auxiliary)
@@ -75,12 +77,10 @@ def _coordinates(problem: GlmmProblem, point: PointFit, parameter: Parameter) ->
     coefficients = np.linalg.lstsq(problem.basis[kept], (point.beta - problem.origin)[kept])[0]
     factors = []
     for k in problem.order:
-        Sigma = point.covariances[k]
+        L = point.scaled.bases[k] @ square_root(point.scaled.covariances[k])
         if k == parameter.block:
-            order = reordered(point.design, parameter)[1]
-            Sigma = Sigma[np.ix_(order, order)]
-        values, vectors = np.linalg.eigh(Sigma * np.outer(problem.scales[k], problem.scales[k]))
-        factors.append(lower_factor(vectors * np.sqrt(np.maximum(values, 0.0))).ravel() / problem.unit)
+            L = L[reordered(point.design, parameter)[1]]
+        factors.append(lower_factor(np.linalg.solve(problem.bases[k], L)).ravel() / problem.unit)
     T = np.concatenate([np.empty(0), *factors])[problem.free]
     return np.concatenate([coefficients, T, np.log(list(point.auxiliaries.values()))])
 
@@ -88,7 +88,7 @@ def _coordinates(problem: GlmmProblem, point: PointFit, parameter: Parameter) ->
 def _diagonal(problem: GlmmProblem) -> NDArray[np.bool_]:
     """Return which of y are diagonal entries of T."""
     _, free, logs = problem.parts
-    eyes = np.concatenate([np.empty(0), *(np.eye(len(problem.scales[k])).ravel() for k in problem.order)])
+    eyes = np.concatenate([np.empty(0), *(np.eye(len(problem.bases[k])).ravel() for k in problem.order)])
     flags = np.zeros(logs.stop, dtype=bool)
     flags[free] = eyes[problem.free] == 1
     return flags
@@ -118,25 +118,26 @@ def _auxiliary(point: PointFit, parameter: Parameter, problem: GlmmProblem) -> _
 
 def _first_entry(problem: GlmmProblem, k: int) -> int:
     """Return the place in y of T_11 of block k."""
-    before = sum(len(problem.scales[i]) ** 2 for i in problem.order[: problem.order.index(k)])
+    before = sum(len(problem.bases[i]) ** 2 for i in problem.order[: problem.order.index(k)])
     return problem.parts[1].start + int(np.flatnonzero(problem.free == before)[0])
 
 
 def _sd(point: PointFit, parameter: Parameter, problem: GlmmProblem) -> _Held:
-    k, unit = parameter.block, problem.unit / problem.scales[parameter.block][0]
+    k, unit = parameter.block, problem.unit * problem.bases[parameter.block][0, 0]
     groups = len(point.design.blocks[k].levels)
     step = max(estimate(point, parameter) / math.sqrt(2 * groups), SHARE * unit)
     return _one_entry(problem, _first_entry(problem, k), lambda c: c / unit, step)
 
 
 def _corr(point: PointFit, parameter: Parameter, problem: GlmmProblem) -> _Held:
-    """T_21 and T_22, the next two entries after T_11, are c and sqrt(1 - c^2) times the length of their row."""
+    """Hold L_21 and L_22 of L = B T at c and sqrt(1 - c^2) times the length of their row; T_21 follows T_11 in y."""
     first, size = _first_entry(problem, parameter.block), problem.parts[2].stop
-    low, diagonal = first + 1, first + 2
+    low, diagonal, B = first + 1, first + 2, problem.bases[parameter.block]
 
     def linear(c: float) -> tuple[Floats, Floats]:
         M = np.delete(np.eye(size), low, axis=1)
         M[low, diagonal - 1], M[diagonal, diagonal - 1] = c, math.sqrt(max(1 - c * c, 0.0))
+        M[low, first] = -B[1, 0] / B[1, 1]
         return np.zeros(size), M
 
     return _Held(linear, SHARE, (first, diagonal - 1))

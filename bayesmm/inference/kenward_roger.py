@@ -17,7 +17,7 @@ P = Lam (Lam'A Lam + I)^-1 Lam',
 and everything above is a product of matrices of the size of the random effects, m.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -25,7 +25,9 @@ from scipy import sparse
 from bayesmm.errors import DataError
 from bayesmm.inference.terms import check_gaussian, estimated
 from bayesmm.marginal.crossproducts import Floats, Ints
+from bayesmm.marginal.orthogonal import orthonormal, square_root
 from bayesmm.pointfit import PointFit
+from bayesmm.reduction import orthonormal_columns
 
 # About ten dense m x m matrices are held: 720 MB at this size, and a minute of one core.
 MOST_EFFECTS = 3000
@@ -46,19 +48,33 @@ class KenwardRoger:
 
     Attributes
     ----------
-    adjusted : (r, r) float64
-        Phi_A, of the coefficients that can be estimated.
+    inner : (r, r) float64
+        Phi_A, of gamma.
     unadjusted : (r, r) float64
-        Phi.
+        Phi, of gamma.
     P : (v, r, r) float64
+        Of gamma.
     W : (v, v) float64
         Covariance of the variance parameters, from their expected information.
+    basis : (r, r) float64
+        beta = basis gamma, of the coefficients that can be estimated; gamma's columns are orthonormal.
     """
 
-    adjusted: Floats
+    inner: Floats
     unadjusted: Floats
     P: Floats
     W: Floats
+    basis: Floats
+
+    @property
+    def root(self) -> Floats:
+        """A square root of the adjusted covariance of beta, (r, r)."""
+        return self.basis @ square_root(self.inner)
+
+    @property
+    def adjusted(self) -> Floats:
+        """The adjusted covariance of beta, (r, r)."""
+        return self.basis @ self.inner @ self.basis.T
 
     def df(self, contrast: Floats) -> float:
         """Return the degrees of freedom of a contrast of shape (r,)."""
@@ -70,7 +86,7 @@ class KenwardRoger:
         Kenward & Roger (1997), section 3; for q = 1 they are 2 / A_2 and 1. Both are NaN where their formulas have no
         solution that can be used: see `_matched`.
         """
-        q, Phi = len(rows), self.unadjusted
+        q, Phi, rows = len(rows), self.unadjusted, rows @ self.basis
         Theta = rows.T @ np.linalg.solve(rows @ Phi @ rows.T, rows)
         M = np.array([Theta @ Phi @ P @ Phi for P in self.P])
         traces = np.trace(M, axis1=1, axis2=2)
@@ -140,38 +156,33 @@ def kenward_roger(point: PointFit) -> KenwardRoger:
     Z, Sigma, pairs = _random_part(point)
     X = design.X[:, estimated(design)]
     w = np.ones(design.n) if design.weights is None else design.weights
-    # X is made orthonormal and the response's unit 1, so that no scale costs digits
-    Q, R = np.linalg.qr(X * np.sqrt(w)[:, None])
-    inner = _inner(Z, Q / np.sqrt(w)[:, None], w, Sigma / point.sigma**2, pairs)
-    inverse = np.linalg.inv(R) * point.sigma
-    return KenwardRoger(
-        inverse @ inner.adjusted @ inverse.T,
-        inverse @ inner.unadjusted @ inverse.T,
-        np.einsum("ai,vab,bj->vij", np.linalg.inv(inverse), inner.P, np.linalg.inv(inverse)),
-        inner.W,
-    )
+    # X is made orthonormal and the response's unit 1, so that no scale and no origin costs digits
+    V, R = orthonormal(X, w)
+    inner = _inner(Z, V, w, Sigma / point.sigma**2, pairs)
+    return replace(inner, basis=np.linalg.inv(R) * point.sigma)
 
 
 def _random_part(point: PointFit) -> tuple[sparse.csr_array, Floats, list[list[tuple[Ints, Ints]]]]:
     """Return Z (n, m), the covariance (m, m) of the random effects, and each parameter's positions in it.
 
-    A parameter is a list of (rows, columns): the ones of its derivative dSigma.
+    A parameter is a list of (rows, columns): the ones of its derivative dSigma. All are in the coordinates of
+    ``maximize``, which are linear, so that the parameters are others and the answer is the same.
     """
     design, n = point.design, point.design.n
     m = sum(len(block.levels) * len(block.columns) for block in design.blocks)
     rows, columns, values, pairs, start = [], [], [], [], 0
     Sigma = np.zeros((m, m))
-    for block, covariance in zip(design.blocks, point.covariances, strict=True):
-        scale = np.sqrt(np.mean(block.Z**2, axis=0))
-        scale = np.where(scale > 0, scale, 1.0)
+    for block, own, covariance in zip(
+        design.blocks, orthonormal_columns(design), point.scaled.covariances, strict=True
+    ):
         G, q = len(block.levels), len(block.columns)
         place = start + np.arange(G * q).reshape(q, G)
         for a in range(q):
             rows.append(np.arange(n))
             columns.append(place[a][block.index])
-            values.append(block.Z[:, a] / scale[a])
+            values.append(own.Z[:, a])
             for b in range(q):
-                Sigma[place[a], place[b]] = covariance[a, b] * scale[a] * scale[b]
+                Sigma[place[a], place[b]] = covariance[a, b]
         for part in block.partition:
             for at, a in enumerate(part):
                 pairs.append([(place[a], place[a])])
@@ -217,7 +228,7 @@ def _adjustment(Phi: Floats, P: Floats, Q: Floats, traces: Floats) -> KenwardRog
     W = 2 * np.linalg.pinv((twice + twice.T) / 2, rcond=SINGULAR_INFORMATION, hermitian=True)
     middle = np.einsum("ij,ijab->ab", W, Q) - np.einsum("ij,iab,jbc->ac", W, P, M)
     adjusted = Phi + 2 * Phi @ middle @ Phi
-    return KenwardRoger((adjusted + adjusted.T) / 2, Phi, P, W)
+    return KenwardRoger((adjusted + adjusted.T) / 2, Phi, P, W, np.eye(len(Phi)))
 
 
 def _solved(A: Floats, Sigma: Floats) -> Floats:

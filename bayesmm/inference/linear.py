@@ -9,6 +9,7 @@ from bayesmm.errors import DataError
 from bayesmm.inference.tails import f_tail, t_tail
 from bayesmm.inference.terms import check_gaussian, estimated, term_columns
 from bayesmm.marginal.crossproducts import Floats
+from bayesmm.marginal.orthogonal import orthonormal
 from bayesmm.pointfit import PointFit
 
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -132,8 +133,8 @@ def sums_of_squares(point: PointFit) -> pd.DataFrame:
     check_linear(point)
     design, w = point.design, np.sqrt(_weights(point))
     kept = estimated(design)
-    Q = np.linalg.qr(design.X[:, kept] * w[:, None])[0]
-    effects = dict(zip(kept, Q.T @ (w * (design.y - design.offset)), strict=True))
+    V = orthonormal(design.X[:, kept], w**2)[0]
+    effects = dict(zip(kept, V.T @ (w**2 * (design.y - design.offset)), strict=True))
     terms = [term for term in term_columns(design)[int(design.has_intercept) :] if term.columns]
     df = np.array([*(len(term.columns) for term in terms), design.n - len(kept)])
     r = point.residuals * w

@@ -3,18 +3,18 @@
 The variance of an estimated contrast l'beta is f(v) = l'C(v)l with v the variance parameters (the relative factors and
 sigma). With A the asymptotic covariance of v's estimate, twice the inverse Hessian of the deviance, var f is about
 g'Ag, and the degrees of freedom that match it are 2 f^2 / g'Ag (Giesbrecht & Burns 1985, Biometrics 41, 477-486;
-Kuznetsova, Brockhoff & Christensen 2017, J Stat Softw 82(13), section 2). v is taken in the coordinates of
-``maximize``: the columns' scaling is linear, and the answer does not depend on it.
+Kuznetsova, Brockhoff & Christensen 2017, J Stat Softw 82(13), section 2). v and the coefficients are taken in the
+coordinates of ``maximize``, where nothing cancels: these are linear, and the answer does not depend on them.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from bayesmm.inference.terms import check_gaussian, estimated
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.gaussian import conditional, evaluate
+from bayesmm.marginal.orthogonal import square_root
 from bayesmm.maximize import flat
 from bayesmm.pointfit import PointFit
 from bayesmm.reduction import Problem, orthogonal_problem
@@ -36,21 +36,38 @@ class Satterthwaite:
 
     Attributes
     ----------
-    covariance : (r, r) float64
-        C, of the coefficients that can be estimated.
+    basis : (r, r) float64
+        beta = basis gamma (and a constant), of the coefficients that can be estimated.
+    inner : (r, r) float64
+        C, of gamma.
     derivatives : (v, r, r) float64
         dC / dv.
     parameters : (v, v) float64
         A, the asymptotic covariance of v.
     """
 
-    covariance: Floats
+    basis: Floats
+    inner: Floats
     derivatives: Floats
     parameters: Floats
 
+    @property
+    def root(self) -> Floats:
+        """A square root of the covariance of beta, (r, r)."""
+        return self.basis @ square_root(self.inner)
+
+    @property
+    def covariance(self) -> Floats:
+        """The covariance of beta, (r, r)."""
+        return self.basis @ self.inner @ self.basis.T
+
     def df(self, contrast: Floats) -> float:
         """Return the degrees of freedom of a contrast of shape (r,)."""
-        variance = contrast @ self.covariance @ contrast
+        return self._df(contrast @ self.basis)
+
+    def _df(self, contrast: Floats) -> float:
+        """Return them for a contrast of gamma."""
+        variance = contrast @ self.inner @ contrast
         g = np.einsum("i,vij,j->v", contrast, self.derivatives, contrast)
         spread = g @ self.parameters @ g
         return float(2 * variance**2 / spread) if spread > 0 else np.inf
@@ -61,8 +78,9 @@ class Satterthwaite:
         The contrasts are made independent; each has its own degrees of freedom nu_m; those of F match its expectation,
         E = sum nu_m / (nu_m - 2) over nu_m > 2, and are 2 E / (E - q).
         """
-        _, directions = np.linalg.eigh(rows @ self.covariance @ rows.T)
-        nus = np.array([self.df(row) for row in directions.T @ rows])
+        rows = rows @ self.basis
+        _, directions = np.linalg.eigh(rows @ self.inner @ rows.T)
+        nus = np.array([self._df(row) for row in directions.T @ rows])
         if len(nus) == 1 or np.ptp(nus) < EQUAL * nus.max():
             return float(nus.mean())
         if (nus <= 2).any():
@@ -79,11 +97,6 @@ class _Criterion:
     reml: bool
     sigma: float
 
-    @cached_property
-    def kept(self) -> list[int]:
-        """The coefficients that can be estimated."""
-        return estimated(self.problem.design)
-
     def gradient(self, v: Floats) -> Floats:
         """Return the criterion's gradient at v."""
         cp, sigma = self.problem.cp, v[-1] * self.sigma
@@ -93,11 +106,9 @@ class _Criterion:
         return np.append(-2 * value.d_T[self.problem.free], d_sigma)
 
     def covariance(self, v: Floats) -> Floats:
-        """Return the covariance of the coefficients at v, (r, r)."""
+        """Return the covariance of the coefficients gamma at v, (r, r)."""
         problem = self.problem
-        at = conditional(problem.cp, problem.packed(v[:-1]), v[-1] * self.sigma, flat(problem.cp.p))
-        basis = problem.basis[self.kept]
-        return basis @ at.fixed_cov @ basis.T
+        return conditional(problem.cp, problem.packed(v[:-1]), v[-1] * self.sigma, flat(problem.cp.p)).fixed_cov
 
 
 def satterthwaite(point: PointFit) -> Satterthwaite:
@@ -117,7 +128,8 @@ def satterthwaite(point: PointFit) -> Satterthwaite:
         h[i] = STEP * max(1.0, abs(v[i]))
         hessian.append((criterion.gradient(v + h) - criterion.gradient(v - h)) / (2 * h[i]))
         derivatives.append((criterion.covariance(v + h) - criterion.covariance(v - h)) / (2 * h[i]))
-    return Satterthwaite(criterion.covariance(v), np.array(derivatives), 2 * _inverse(np.array(hessian)))
+    basis = criterion.problem.basis[estimated(point.design)]
+    return Satterthwaite(basis, criterion.covariance(v), np.array(derivatives), 2 * _inverse(np.array(hessian)))
 
 
 def _inverse(hessian: Floats) -> Floats:

@@ -13,6 +13,7 @@ from bayesmm.families import LINKS
 from bayesmm.marginal.crossproducts import Factor, Floats
 from bayesmm.marginal.gaussian import pack
 from bayesmm.marginal.kernels import FixedPrior
+from bayesmm.marginal.orthogonal import orthonormal
 from bayesmm.marginal.variances import row_variances
 from bayesmm.prediction.predict import (
     Rows,
@@ -24,7 +25,7 @@ from bayesmm.prediction.predict import (
     conditioned_on,
     rows_of,
 )
-from bayesmm.reduction import Problem, integrate, reduced
+from bayesmm.reduction import Problem, integrate, orthonormal_columns, reduced
 
 KINDS = ("mean", "linear")
 NEW_LEVELS = ("error", "zero")
@@ -106,23 +107,24 @@ def predict_point(
 
 def linear_predictor(point, rows: Rows, chosen: Sequence[int]) -> Floats:
     """Return X beta + Z b + offset, (m,), with the conditional modes of the factors at the positions `chosen`."""
-    eta = rows.offset + rows.X @ np.nan_to_num(point.beta)
+    eta, own = rows.offset + rows.X @ np.nan_to_num(point.beta), point.scaled
     for group, k in zip(rows.groups, chosen, strict=True):
         known = group.index >= 0
-        eta[known] += np.einsum("ij,ij->i", group.Z[known], point.modes[k][group.index[known]])
+        eta[known] += np.einsum("ij,ij->i", group.Z[known] @ own.bases[k], own.modes[k][group.index[known]])
     return eta
 
 
 def new_variance(point, rows: Rows, data: object, chosen: Sequence[int]) -> Floats:
     """Return the variance of Z b_new over the factors that did not enter, and over unseen levels of those that did."""
-    total, design = np.zeros(len(rows)), point.design
+    total, design, own = np.zeros(len(rows)), point.design, point.scaled
     for k in range(len(design.blocks)):
         if k not in chosen:
             Z, new = columns_of_block(design, k, data), np.ones(len(rows), dtype=bool)
         else:
             group = rows.groups[list(chosen).index(k)]
             Z, new = group.Z, group.index < 0
-        total += np.where(new, np.einsum("ij,jk,ik->i", Z, point.covariances[k], Z), 0.0)
+        Z = Z @ own.bases[k]
+        total += np.where(new, np.einsum("ij,jk,ik->i", Z, own.covariances[k], Z), 0.0)
     return total
 
 
@@ -161,20 +163,27 @@ def linear_variances(point, rows: Rows, chosen: Sequence[int]) -> Floats:
     Without random effects it is x' `beta_cov` x, which for a generalised model knows of the other parameters too.
     """
     if not chosen:
-        return np.einsum("ij,jk,ik->i", rows.X, np.nan_to_num(point.beta_cov), rows.X)
+        return np.square(rows.X @ point.scaled.root).sum(axis=1)
     problem, prior = _problem(point)
     scale = point.sigma if point.design.family.gaussian else 1.0
     T, factors = [], []
     for k in problem.cp.order:
-        block, own = point.design.blocks[k], problem.scales[k]
-        T.append(own[:, None] * _lower(point.covariances[k]) / scale)
+        block, B = point.design.blocks[k], problem.bases[k]
+        T.append(_lower(_in_basis(point, k, B)) / scale)
         if k in chosen:
             group = rows.groups[list(chosen).index(k)]
-            factors.append(Factor(group.index, group.Z / own, len(block.levels)))
+            factors.append(Factor(group.index, group.Z @ B, len(block.levels)))
         else:
             nothing = np.full(len(rows), -1), np.zeros((len(rows), len(block.columns)))
             factors.append(Factor(*nothing, len(block.levels)))
     return scale**2 * row_variances(problem.cp, pack(tuple(T)), prior, factors, rows.X @ problem.basis)
+
+
+def _in_basis(point, k: int, B: Floats) -> Floats:
+    """Return the covariance matrix of block k in a basis; the fit's own one costs no digits."""
+    own = point.scaled.bases[k]
+    change = np.eye(len(B)) if np.array_equal(own, B) else np.linalg.solve(B, own)
+    return change @ point.scaled.covariances[k] @ change.T
 
 
 def _lower(Sigma: Floats) -> Floats:
@@ -194,11 +203,11 @@ def _problem(point) -> tuple[Problem, FixedPrior]:
         return integrated.problem, FixedPrior(np.zeros(design.p), lam, np.where(flat, 0.0, 1.0))
     w = np.ones(design.n) if weights is None else weights
     kept = [j for j in range(design.p) if j not in design.aliased]
-    Q, R = np.linalg.qr(design.X[:, kept] * np.sqrt(w)[:, None])
-    basis = np.zeros((design.p, len(kept)))
+    fixed, R = orthonormal(design.X[:, kept], w)
+    basis, nothing = np.zeros((design.p, len(kept))), np.zeros(design.p)
     basis[kept] = np.linalg.inv(R) if kept else 0.0
-    fixed = np.ascontiguousarray(Q / np.sqrt(w)[:, None])
-    problem = reduced(replace(design, weights=w), fixed, np.zeros(design.n), basis, np.zeros(design.p), 0.0)
+    weighted = replace(design, weights=w)
+    problem = reduced(weighted, fixed, np.zeros(design.n), basis, nothing, 0.0, orthonormal_columns(design))
     return problem, FixedPrior(np.zeros(len(kept)), np.ones(len(kept)), np.zeros(len(kept)))
 
 

@@ -14,10 +14,10 @@ from bayesmm.tables import CI_PROB, describe, draws_text, kept_effects, tree_siz
 from bayesmm.variance.variance_parts import (
     RESIDUALS,
     Parts,
-    Values,
     conditional,
     parts_of,
     population,
+    scaled_design,
     values_of_fit,
     values_of_point,
 )
@@ -184,11 +184,9 @@ def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:
 
 
 def _parts(fitted) -> Parts:
-    return parts_of(fitted.design, _values(fitted))
-
-
-def _values(fitted) -> Values:
-    return values_of_fit(fitted) if hasattr(fitted, "tree") else values_of_point(fitted)
+    if hasattr(fitted, "tree"):
+        return parts_of(fitted.design, values_of_fit(fitted))
+    return parts_of(scaled_design(fitted), values_of_point(fitted))
 
 
 def _by_factor(design, parts: Parts) -> list[tuple[str, Array]]:

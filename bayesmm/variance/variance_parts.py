@@ -8,7 +8,7 @@ American Statistician 73(3)). A maximised model is taken as a single draw.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -73,11 +73,17 @@ def values_of_fit(fit) -> Values:
 
 
 def values_of_point(point) -> Values:
-    """Return the estimates of a maximised model as one draw."""
+    """Return the estimates of a maximised model as one draw, random effects as in `scaled_design`."""
     own, family = np.zeros((1, 2)), point.design.family
     for m, name in enumerate(family.auxiliaries):
         own[0, m] = point.auxiliaries.get(name, point.sigma)  # a linear model has its sigma there alone
-    return Values(np.nan_to_num(point.beta)[None], tuple(Sigma[None] for Sigma in point.covariances), own)
+    return Values(np.nan_to_num(point.beta)[None], tuple(Sigma[None] for Sigma in point.scaled.covariances), own)
+
+
+def scaled_design(point) -> Design:
+    """Return the design with the random-effects columns in the coordinates of `values_of_point`."""
+    blocks = zip(point.design.blocks, point.scaled.bases, strict=True)
+    return replace(point.design, blocks=tuple(replace(block, Z=block.Z @ B) for block, B in blocks))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
