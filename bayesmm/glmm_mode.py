@@ -136,9 +136,10 @@ def generalised_mode(
     x = _whole(starts[0], free, y)
     optimum = Optimum(x, float(np.abs(search(y)[1]).max(initial=0.0)), search.evaluations, len(starts))
     point = _point(density, optimum, search(y)[0], hessian(search, y), nodes, warm)
-    to_beta = bases.fixed.inverse
-    beta = dict(beta=to_beta @ point.beta, beta_cov=to_beta @ point.beta_cov @ to_beta.T)
-    return reported(replace(point, **beta), design, bases)
+    point, to_beta = reported(point, design, bases), bases.fixed.inverse
+    root = to_beta @ point.coordinates.root
+    coordinates = replace(point.coordinates, root=root)
+    return replace(point, beta=to_beta @ point.beta, beta_cov=root @ root.T, coordinates=coordinates)
 
 
 def build_density(problem: GlmmProblem, priors: Priors, likelihood: Callable) -> Density:

@@ -349,11 +349,9 @@ def _point(posterior: Posterior, x: Floats, optimum: Optimum, criterion: float) 
 
 def reported(point: PointFit, design: Design, bases: TermBases) -> PointFit:
     """Return a fit of the prior's design, its coefficients excepted, as one of the design."""
-    inverses = [basis.inverse for basis in bases.blocks]
-    return replace(
-        point,
-        design=design,
-        covariances=tuple(T @ S @ T.T for T, S in zip(inverses, point.covariances, strict=True)),
-        modes=tuple(b @ T.T for T, b in zip(inverses, point.modes, strict=True)),
-        conditional=tuple(T @ C @ T.T for T, C in zip(inverses, point.conditional, strict=True)),
-    )
+    own = point.scaled
+    mapped = [T.inverse @ B for T, B in zip(bases.blocks, own.bases, strict=True)]
+    coordinates = replace(own, bases=tuple(mapped))
+    covariances, modes, conditional = coordinates.reported()
+    parts = dict(covariances=covariances, modes=modes, conditional=conditional, coordinates=coordinates)
+    return replace(point, design=design, **parts)

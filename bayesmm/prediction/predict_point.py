@@ -164,11 +164,11 @@ def linear_variances(point, rows: Rows, chosen: Sequence[int]) -> Floats:
     """
     if not chosen:
         return np.square(rows.X @ point.scaled.root).sum(axis=1)
-    problem, prior = _problem(point)
+    problem, prior, bases = _problem(point)
     scale = point.sigma if point.design.family.gaussian else 1.0
     T, factors = [], []
     for k in problem.cp.order:
-        block, B = point.design.blocks[k], problem.bases[k]
+        block, B = point.design.blocks[k], bases[k]
         T.append(_lower(_in_basis(point, k, B)) / scale)
         if k in chosen:
             group = rows.groups[list(chosen).index(k)]
@@ -192,15 +192,19 @@ def _lower(Sigma: Floats) -> Floats:
     return np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1].T
 
 
-def _problem(point) -> tuple[Problem, FixedPrior]:
-    """Return the cross-products at the estimate, and the prior of the fixed columns relative to sigma."""
+def _problem(point) -> tuple[Problem, FixedPrior, list[Floats]]:
+    """Return the cross-products at the estimate, and the prior of the fixed columns relative to sigma.
+
+    The last are the bases of the cross-products' random effects, b = B b_s for the effects b that are reported.
+    """
     design = point.design
     weights = design.weights if design.family.gaussian else working_weights(point)
     if point.method == "MAP":
         integrated = integrate(replace(design, weights=weights), point.priors)
         flat, scale = ~np.isfinite(integrated.sd), point.sigma if design.family.gaussian else 1.0
         lam = np.where(flat, 1.0, integrated.sd / scale)
-        return integrated.problem, FixedPrior(np.zeros(design.p), lam, np.where(flat, 0.0, 1.0))
+        bases = [T.inverse @ B for T, B in zip(integrated.bases.blocks, integrated.problem.bases, strict=True)]
+        return integrated.problem, FixedPrior(np.zeros(design.p), lam, np.where(flat, 0.0, 1.0)), bases
     w = np.ones(design.n) if weights is None else weights
     kept = [j for j in range(design.p) if j not in design.aliased]
     fixed, R = orthonormal(design.X[:, kept], w)
@@ -208,7 +212,8 @@ def _problem(point) -> tuple[Problem, FixedPrior]:
     basis[kept] = np.linalg.inv(R) if kept else 0.0
     weighted = replace(design, weights=w)
     problem = reduced(weighted, fixed, np.zeros(design.n), basis, nothing, 0.0, orthonormal_columns(design))
-    return problem, FixedPrior(np.zeros(len(kept)), np.ones(len(kept)), np.zeros(len(kept)))
+    prior = FixedPrior(np.zeros(len(kept)), np.ones(len(kept)), np.zeros(len(kept)))
+    return problem, prior, list(problem.bases)
 
 
 def working_weights(point) -> Floats:
