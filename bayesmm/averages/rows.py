@@ -12,6 +12,7 @@ from bayesmm.data.coding import Levels
 from bayesmm.data.frames import open_table
 from bayesmm.data.messages import count, label_text
 from bayesmm.data.reading import variables_of
+from bayesmm.data.series import as_numbers
 from bayesmm.data.variables import NUMERIC, Variable, observed_levels, read_variable, value_label
 from bayesmm.design import Design
 from bayesmm.errors import listing, suggest
@@ -114,6 +115,7 @@ def checked_values(predictor: Predictor, given: object) -> np.ndarray:
     if predictor.factor:
         places = {value_label(level): level for level in predictor.values}
         return _array([_level(predictor, places, value) for value in dict.fromkeys(map(value_label, values))])
+    values = as_numbers(values) if isinstance(values, np.ma.MaskedArray) else values
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf" and np.isfinite(values).all():
         return pd.unique(values.ravel().astype(float))
     wrong = [v for v in values if isinstance(v, bool | np.bool_) or not isinstance(v, Real) or not np.isfinite(v)]

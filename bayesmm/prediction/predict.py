@@ -242,6 +242,9 @@ def predict(
     check_averaged(fit.design, kind, groups)
     seed = checked_seed(seed)
     design, family = fit.design, fit.design.family
+    if trials is not None and (data is None or family.name != "binomial"):
+        own = "without data= the rows are those of the fit, with theirs" if data is None else "the model has none"
+        raise ValueError(f"trials= are those of other data of a binomial model; {own}")
     rows = rows_of(design, data, conditioned_on(design, groups))
     check_levels(rows, new_levels)
     check_draws(fit, rows)
@@ -378,7 +381,7 @@ def _noise(fit, data: object, trials: object, m: int, rng: np.random.Generator) 
     sizes = np.ones(m)
     if family.name == "binomial":
         named = named_trials(design)
-        sizes = design.trials if data is None else trials_of(data, named if trials is None else trials, m)
+        sizes = design.trials if data is None else trials_of(data, named if trials is None else trials)
     weights = design.weights if data is None else None
 
     def noise(mu: np.ndarray, part: slice) -> np.ndarray:
