@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments.checks import is_real
 from bayesmm.data.coding import Levels
 from bayesmm.data.frames import open_table
 from bayesmm.data.messages import count, label_text
@@ -118,7 +118,7 @@ def checked_values(predictor: Predictor, given: object) -> np.ndarray:
     values = as_numbers(values) if isinstance(values, np.ma.MaskedArray) else values
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf" and np.isfinite(values).all():
         return pd.unique(values.ravel().astype(float))
-    wrong = [v for v in values if isinstance(v, bool | np.bool_) or not isinstance(v, Real) or not np.isfinite(v)]
+    wrong = [v for v in values if not is_real(v) or not np.isfinite(v)]
     if wrong:
         raise ValueError(f"{predictor.name!r} holds numbers, and {wrong[0]!r} is no finite number")
     return np.array(list(dict.fromkeys(float(value) for value in values)))
@@ -143,8 +143,7 @@ def label_count(table: pd.DataFrame) -> int:
 
 def value_text(value: object) -> str:
     """Return a value as a table shows it: numbers with six digits."""
-    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    return f"{float(value):.6g}" if number else str(value)
+    return f"{float(value):.6g}" if is_real(value) else str(value)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

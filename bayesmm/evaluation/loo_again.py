@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import logsumexp
 
+from bayesmm.arguments.checks import LARGEST_SEED
 from bayesmm.checks import run_checks
 from bayesmm.loglik import Split, by_level, by_row, conditional, split_of_rows
 from bayesmm.storage.stored_model import beside
@@ -147,7 +148,6 @@ def _without(fit, kept: np.ndarray):
 
 
 def _settings(fit, i: int) -> dict[str, object]:
-    from bayesmm.sampling.nuts import LARGEST_SEED
 
     record = sampling_record(fit.tree)
     asked = {name: value for name, value in record.get("asked", {}).items() if name in SETTINGS}

@@ -9,11 +9,11 @@ import secrets
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 
 import numpy as np
 import xarray as xr
 
+from bayesmm.arguments.checks import is_whole
 from bayesmm.data.messages import count, label_text
 from bayesmm.design import Block, Design, encode
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
@@ -120,7 +120,7 @@ def checked_seed(seed: object) -> int:
     """Return the seed, a new one if it is None; raise ValueError for what is no whole number of 0 or more."""
     if seed is None:
         return secrets.randbelow(LARGEST_SEED + 1)
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
+    if not is_whole(seed) or seed < 0:
         raise ValueError(f"seed must be None or a whole number of 0 or more, not {seed!r}")
     return int(seed)
 
