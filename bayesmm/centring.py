@@ -1,7 +1,11 @@
 """Whether the explicit graph samples random effects as they are, or in units of their standard deviations."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 
+from bayesmm.arguments.checks import check_bool
+from bayesmm.errors import listing, suggest
 from bayesmm.pointfit import PointFit
 
 # A factor is centred where the data know its effects better than the prior does: mean reliability above one half. The
@@ -15,6 +19,35 @@ from bayesmm.pointfit import PointFit
 # centred and centred: 40 groups of 6 coins with sd 0.7, reliability 0.25 (0.17 two standard errors below), 19.8 and
 # 0.11; 30 groups of 40 Poisson counts of mean 2.7 with sd 0.7, reliability 0.98 (0.96), 1.8 and 3.6.
 CENTRED_ABOVE, STANDARD_ERRORS = 0.5, 2.0
+
+
+def check_centred(centred: object, names: Sequence[str]) -> None:
+    """Raise a ValueError for what does not say which factors are centred, whichever graph is to be sampled.
+
+    Parameters
+    ----------
+    centred : "auto", bool, or mapping of factor to bool
+    names : sequence of str
+        The grouping factors of the model.
+    """
+    if isinstance(centred, Mapping):
+        for name, value in centred.items():
+            if name not in names:
+                near = suggest(name, names) if isinstance(name, str) else ""
+                raise ValueError(f"centred names {name!r}; the grouping factors are {listing(names) or 'none'}{near}")
+            check_bool(f"centred[{name!r}]", value)
+    elif not (isinstance(centred, bool | np.bool_) or (isinstance(centred, str) and centred == "auto")):
+        raise ValueError(f"centred must be 'auto', True, False, or a mapping of factor to bool, not {centred!r}")
+
+
+def chosen_centring(centred: object, names: Sequence[str], rule: Callable[[], list[bool]]) -> dict[str, bool]:
+    """Return for each factor whether the explicit graph centres it; `rule` answers where the user does not."""
+    check_centred(centred, names)
+    if isinstance(centred, bool | np.bool_):
+        return dict.fromkeys(names, bool(centred))
+    given = centred if isinstance(centred, Mapping) else {}
+    rest = dict(zip(names, rule(), strict=True)) if set(names) - set(given) else {}
+    return {name: bool(given[name] if name in given else rest[name]) for name in names}
 
 
 def centred_by_rule(point: PointFit) -> list[bool]:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bayesmm.arguments.paths import as_path, special_kind
 from bayesmm.errors import DataError, PriorError, listing, suggest
 from bayesmm.example_data import load_dataset
 from bayesmm.example_data.table import DATASETS
@@ -50,7 +51,7 @@ def read_data(data: str) -> tuple[pd.DataFrame, str]:
     OSError
         A data set could not be downloaded.
     """
-    path = Path(data)
+    path = as_path(data, "DATA", DataError)
     if path.name != data or path.suffix:
         frame, what = _read_file(path), f"the file {data}"
     elif data in DATASETS:
@@ -73,6 +74,9 @@ def _read_file(path: Path) -> pd.DataFrame:
         raise DataError(
             f"{path} should be a CSV or Parquet file: its name should end in .csv, .csv.gz, .parquet or .pq"
         )
+    kind = special_kind(path)
+    if kind:
+        raise DataError(f"{path} is {kind}; expected a CSV or Parquet file")
     if not path.is_file():
         bundled = f"; the bundled data set is called '{path.stem}'" if path.stem in DATASETS else ""
         raise DataError(f"there is no file {path}{bundled}")

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bayesmm.arguments.paths import as_path
 from bayesmm.errors import DataError, FitFileError, listing
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def prepare(folder: str | None, names: Iterable[str], overwrite: bool) -> Path |
     """
     if folder is None:
         return None
-    path = Path(folder)
+    path = as_path(folder, "--out", DataError)
     try:
         path.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

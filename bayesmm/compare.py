@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments.checks import check_bool
 from bayesmm.checks import Check, run_checks
 from bayesmm.comparison_text import render_comparison
 from bayesmm.density import mode, support_of
@@ -131,6 +132,7 @@ def compare(fit, point=None, bridge: bool = True) -> Comparison:
     ValueError
         If `point` has other coefficients or grouping factors than `fit`.
     """
+    check_bool("bridge", bridge)
     point, flat = point_fits(fit, point)
     check_same_model(fit.design, point.design)
     rows = gather(fit, point, flat, marginal_mode(fit.model))

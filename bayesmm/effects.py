@@ -3,10 +3,12 @@
 import numpy as np
 
 from bayesmm.design import Design
+from bayesmm.errors import listing, suggest
 from bayesmm.families import LINK_CODES, Family
 from bayesmm.marginal.quadrature import CANONICAL, check_fits, fits, sampling_nodes
 from bayesmm.reduction import Problem
 
+EFFECTS = ("auto", "marginal", "explicit")
 # The cost model of "auto", in multiply-adds for each gradient. The marginal likelihood factorises and inverts a dense
 # matrix of the size of the rest, and scatters the coupling of each pattern; the explicit graph passes over all rows,
 # at about ten operations a number. The marginal posterior needs about a fifth of the gradients (benchmarks/: steps
@@ -18,6 +20,13 @@ INVERSE_COST, ROW_COST, FEWER_GRADIENTS = 2.0, 10.0, 5.0
 # gradients for each effective draw (sleepstudy with a student's response, 500 binary groups).
 CANONICAL_COST, BETA_COST, OTHER_COST, EXPLICIT_COST = 12.0, 280.0, 90.0, 100.0
 QUICK, FEWER_GENERALISED = 5e5, 9.0
+
+
+def check_effects(effects: object) -> None:
+    """Raise a ValueError for what is none of EFFECTS."""
+    if not isinstance(effects, str) or effects not in EFFECTS:
+        near = suggest(effects, EFFECTS) if isinstance(effects, str) else ""
+        raise ValueError(f"effects must be one of {listing(EFFECTS)}, not {effects!r}{near}")
 
 
 def glmm_effects(design: Design, effects: str) -> str:

@@ -12,7 +12,9 @@ from bayesmm.priors import Prior, prior_bases
 
 # Inside \text{...} these need a backslash; the others have no form there that LaTeX, MathJax and KaTeX all read.
 _WITH_BACKSLASH = frozenset("#$%&_{}")
-_OUTSIDE_TEXT = {"\\": r"\backslash", "^": r"\wedge", "~": r"\sim"}
+# A page of HTML that the equation is put into takes "<" before a letter for a tag: before a brace it is none.
+_OUTSIDE_TEXT = {"\\": r"\backslash", "^": r"\wedge", "~": r"\sim", "<": "<", ">": ">"}
+_UNSEEN = "\ufffd"  # for a control character, which LaTeX refuses to read
 
 # PyMC's parameter -> its usual letter; others are written out.
 _LETTERS = {
@@ -85,6 +87,8 @@ def equation(design: Design, priors: Mapping[str, Prior], family: Family) -> str
 def escape(name: str) -> str:
     r"""Return `name` as LaTeX text for math mode: every character stands for itself, line breaks for a blank.
 
+    No name is a command to LaTeX, and none is a tag where the equation stands in a page of HTML.
+
     Parameters
     ----------
     name : str
@@ -96,7 +100,8 @@ def escape(name: str) -> str:
         One or more ``\text{...}`` and, between them, the signs that text mode does not have.
     """
     pieces, run = [], ""
-    for character in " ".join(name.split()):
+    for sign in " ".join(name.split()):
+        character = sign if sign.isprintable() else _UNSEEN
         if character in _OUTSIDE_TEXT:
             pieces += [_text(run), f"{{{_OUTSIDE_TEXT[character]}}}"]
             run = ""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bayesmm.arguments.checks import check_whole
 from bayesmm.design import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.families import LINKS
@@ -183,8 +184,7 @@ def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, floa
 
 def check_nagq(design: Design, nagq: int) -> None:
     """Raise ValueError where adaptive quadrature with `nagq` nodes is not possible."""
-    if isinstance(nagq, bool) or not isinstance(nagq, int | np.integer) or nagq < 1:
-        raise ValueError(f"nagq must be a positive whole number, 1 for Laplace's approximation, not {nagq!r}")
+    check_whole("nagq", nagq, 1)
     if nagq > MOST_NODES:
         raise ValueError(
             f"nagq should be at most {MOST_NODES}, and is {nagq}; 25 nodes are exact for practical purposes"

@@ -3,13 +3,18 @@
 import hashlib
 import os
 import re
+import stat
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs such a cell: OWASP, "CSV injection"
+from bayesmm.arguments.paths import followed, special_kind
+from bayesmm.errors import FitFileError
+
+# A spreadsheet runs such a cell, also with the full-width signs: OWASP, "CSV injection".
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 SLUG_LENGTH = 40  # characters of a name that a file name keeps, beside the hash that makes it unique
 
 
@@ -20,21 +25,28 @@ def write_bytes(data: bytes, path: str | Path, *, durable: bool = True) -> None:
     ----------
     data : bytes
     path : path
-        Its directory must exist.
+        Of a file, or a link to one; its directory must exist.
     durable : bool
         Wait until it is on the disk, so that a power failure does no harm either.
 
     Raises
     ------
     OSError
-        The disk is full, the directory does not exist or can not be written to; nothing is left behind.
+        The disk is full, the directory does not exist or cannot be written to; nothing is left behind.
+    FitFileError
+        It is a device, a named pipe, a socket or a folder, which are left as they are.
     """
-    path = Path(path)
+    path = followed(Path(path))  # a link stays, and what it leads to is written
+    kind = special_kind(path)
+    if kind:
+        raise FitFileError(f"{path} is {kind}; expected the name of a file")
     temporary = path.parent / f".{uuid.uuid4().hex}.tmp"  # unique, so that two writers never mix
     try:
         with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
+            if path.exists():  # a file that others may not read stays one
+                os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
             if durable:
                 os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from bayesmm.arguments.paths import as_path
 from bayesmm.derived import remade
 from bayesmm.errors import DataError, FitFileError, FormulaError, PriorError
 from bayesmm.formula import parse
@@ -49,7 +50,8 @@ def load(
         There is no such file or folder, it is none of ours, of a newer format, incomplete or damaged, a function is not
         given, or the model that it describes is not the one of its draws.
     """
-    if not Path(path).is_dir():
+    path = as_path(path)
+    if not path.is_dir():
         stored = read_fit(path)
         return Fit(_model(stored, transforms, priors), stored.tree)
     from bayesmm.storage.store_reading import read_store

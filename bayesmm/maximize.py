@@ -8,10 +8,10 @@ is an interior stationary point and needs no bound.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 
 import numpy as np
 
+from bayesmm.arguments.checks import check_whole, is_real
 from bayesmm.data.messages import count
 from bayesmm.design import Design
 from bayesmm.errors import DataError, listing, suggest
@@ -89,6 +89,7 @@ def maximize(
         If the fixed effects, or the random ones, fit the response exactly.
     """
     method = check_method(design, method)
+    check_whole("nagq", nagq, 1)
     began = time.perf_counter()
     if not design.family.gaussian:
         if method == "MAP":
@@ -222,7 +223,7 @@ def check_start(design: Design, start: Mapping[str, float]) -> None:
         example = f"{{{(sds + corrs or ['sigma'])[0]!r}: 1.0}}"
         raise ValueError(f"start should be a mapping of places to numbers, such as {example}, not {start!r}")
     for place, value in start.items():
-        if not isinstance(value, Real):
+        if not is_real(value):
             raise ValueError(f"start[{place!r}] should be a number, not {value!r}")
         if place not in sds + corrs:
             raise ValueError(

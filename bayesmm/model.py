@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from bayesmm.centring import centred_by_rule
+from bayesmm.arguments.checks import check_bool
+from bayesmm.centring import centred_by_rule, check_centred, chosen_centring
 from bayesmm.derived import guarded, with_data, with_priors
 from bayesmm.design import Design, make_design
-from bayesmm.effects import glmm_effects, marginal_is_cheaper
-from bayesmm.errors import DataError, listing, suggest
+from bayesmm.effects import check_effects, glmm_effects, marginal_is_cheaper
+from bayesmm.errors import DataError
 from bayesmm.families import Family, get_family
 from bayesmm.formula import parse
 from bayesmm.maximize import maximize
@@ -21,8 +22,6 @@ from bayesmm.reduction import Integrated, integrate
 from bayesmm.results import Fit
 from bayesmm.sampling.nuts import check_arguments
 from bayesmm.source import Source, source
-
-EFFECTS = ("auto", "marginal", "explicit")
 
 
 class Model:
@@ -191,18 +190,16 @@ class Model:
         from bayesmm.graph.marginal import build_marginal
         from bayesmm.graph.marginal_glmm import build_marginal_glmm
 
+        check_centred(centred, self._factors)
         if self.effects(effects) == "marginal":
             if not self.family.gaussian:
                 return build_marginal_glmm(self.design, self.priors)
             return build_marginal(self.design, self.priors, self._integrated)
-        return build_explicit(self.design, self.priors, centred=self._centred(centred))
+        return build_explicit(self.design, self.priors, centred=chosen_centring(centred, self._factors, self._by_rule))
 
     def effects(self, effects: str = "auto") -> str:
         """Return which graph ``effects`` means for this model, "marginal" or "explicit"."""
-        if effects not in EFFECTS:
-            raise ValueError(
-                f"effects must be one of {listing(EFFECTS)}, not {effects!r}{suggest(str(effects), EFFECTS)}"
-            )
+        check_effects(effects)
         if not self.family.gaussian:
             return glmm_effects(self.design, effects)
         if effects != "auto":
@@ -217,21 +214,9 @@ class Model:
     def _reduced(self) -> Integrated | None:
         return self._integrated if self.family.gaussian else None
 
-    def _centred(self, centred: str | bool | Mapping[str, bool]) -> dict[str, bool]:
-        names = [block.name for block in self.design.blocks]
-        if isinstance(centred, bool):
-            return dict.fromkeys(names, centred)
-        chosen = dict(zip(names, self._by_rule(), strict=True)) if names else {}
-        if centred == "auto":
-            return {name: bool(value) for name, value in chosen.items()}
-        if not isinstance(centred, Mapping):
-            raise ValueError(f"centred must be 'auto', True, False, or a mapping of factor to bool, not {centred!r}")
-        for name in centred:
-            if name not in names:
-                raise ValueError(
-                    f"centred names {name!r}; the grouping factors are {listing(names)}{suggest(name, names)}"
-                )
-        return {name: bool(centred.get(name, chosen[name])) for name in names}
+    @property
+    def _factors(self) -> list[str]:
+        return [block.name for block in self.design.blocks]
 
     def _by_rule(self) -> list[bool]:
         """Return for each factor whether it is centred; none where the likelihood has no maximum to go by."""
@@ -309,6 +294,9 @@ class Model:
             If `file` or `store` can not be written, is something else, or is damaged: it is left as it is, and nothing
             is sampled.
         """
+        check_effects(effects)
+        check_centred(centred, self._factors)
+        check_bool("progress", progress)
         asked = dict(
             draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, effects=effects, centred=centred,
             target_accept=target_accept, keep_effects=keep_effects,

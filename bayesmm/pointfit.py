@@ -252,7 +252,7 @@ class PointFit:
 
     @property
     def parameters(self) -> dict[str, float]:
-        """The estimates by place, to be changed and given to `Model.simulate` or `power`."""
+        """The estimates by place, to be changed and given to `Model.simulate` or `power`; NaN for what has none."""
         from bayesmm.replication.truth import estimates
 
         return estimates(self)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from bayesmm.arguments.paths import as_path
 from bayesmm.errors import BayesmmWarning, FitFileError, listing
 from bayesmm.results import Fit
 from bayesmm.runs import Stream
@@ -38,23 +39,24 @@ def sample(
     progress, cores, file, store
         See `Model.sample`, also for what is raised.
     """
+    from bayesmm.sampling.nuts import check_arguments
+    from bayesmm.sampling.recovery import check_memory, recorded
+
+    file, store = (None if path is None else as_path(path, what) for what, path in (("file", file), ("store", store)))
+    settings = _settings(asked, cores)
+    keep_effects, began = asked["keep_effects"], time.perf_counter()
+    check_arguments(**settings, keep_effects=keep_effects)
     if store is not None:
         fit = _in_store(model, store, asked, file=file, say=progress)
         if fit is not None:
             return fit
     if file is not None:
         return _kept(model, file, asked, progress=progress, cores=cores)
-    from bayesmm.sampling.nuts import check_arguments
-    from bayesmm.sampling.recovery import check_memory, recorded
-
-    settings = _settings(asked, cores)
-    keep_effects, began = asked["keep_effects"], time.perf_counter()
-    check_arguments(**settings, keep_effects=keep_effects)
     check_memory(model.design, asked["draws"], asked["chains"], keep_effects=keep_effects)
     chosen = model.effects(asked["effects"])
     if asked["sampler"] == "importance":
         return Fit(model, recorded(_independent(model, asked, began), asked=plain(asked)))
-    own = {} if store is None else {"stream": _stream(model, Path(store), asked, chosen)}
+    own = {} if store is None else {"stream": _stream(model, store, asked, chosen)}
     tree = _sampled(model, chosen, asked["centred"], settings, progress=progress, began=began, **own)
     tree = recovered(tree, model, chosen, keep_effects=keep_effects)
     if store is not None:

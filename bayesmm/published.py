@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from bayesmm.errors import DataError, listing, suggest
+from bayesmm.arguments.paths import as_path, read_file
+from bayesmm.errors import DataError, FitFileError, listing, suggest
 from bayesmm.reproduce.digits import Printed, read_printed
 
 ESTIMATORS = ("OLS", "REML", "ML", "Laplace")
@@ -156,9 +157,11 @@ def read_published(path: str | Path) -> Published:
     DataError
         There is no such file, it is no TOML, a key is unknown or has the wrong type, or a number is not as printed.
     """
-    path = Path(path)
+    path = as_path(path, "FILES", DataError)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_file(path).decode("utf-8"))
+    except FitFileError as error:
+        raise DataError(str(error)) from error
     except OSError as error:
         raise DataError(f"{path} can not be read: {error.strerror or error}") from error
     except ValueError as error:  # tomllib's, and the decoder's
@@ -258,7 +261,7 @@ def _data(path: Path, table: dict) -> Data:
             raise DataError(f"the column {column!r} should be one of {listing(COLUMN_TYPES)}, not {kind!r}")
     filters = [filters] if isinstance(filters, str) else filters
     _typed(filters, list, "data.filter")
-    file = path.parent / table["file"] if "file" in table else None
+    file = path.parent / as_path(table["file"], "data.file", DataError) if "file" in table else None
     return Data(table.get("name", ""), file, MappingProxyType(dict(columns)), tuple(map(read_filter, filters)))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments.checks import check_probability
 from bayesmm.data.messages import count
 from bayesmm.families import LINKS
 from bayesmm.pointfit import add_effects, by_levels, pearson_residuals
@@ -178,12 +179,6 @@ def is_constant(draws: np.ndarray) -> np.ndarray:
     return (draws == draws[:, :1, :1]).all(axis=(1, 2))
 
 
-def check_probability(ci_prob: float) -> None:
-    """Raise a ValueError unless the probability of an interval is one."""
-    if not 0 < ci_prob < 1:
-        raise ValueError(f"ci_prob is {ci_prob!r}; it must be a probability between 0 and 1, such as 0.95")
-
-
 def describe(draws: np.ndarray, ci_prob: float = CI_PROB) -> pd.DataFrame:
     """Return mean, sd, equal-tailed interval, ESS and R-hat of (k, chains, draws) draws, a row each.
 
@@ -192,7 +187,7 @@ def describe(draws: np.ndarray, ci_prob: float = CI_PROB) -> pd.DataFrame:
     ValueError
         If `ci_prob` is not between 0 and 1.
     """
-    check_probability(ci_prob)
+    check_probability("ci_prob", ci_prob)
     if len(draws) == 0:
         return pd.DataFrame(columns=STATISTICS, dtype=float)
     flat = draws.reshape(len(draws), -1)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -137,6 +139,9 @@ def test_flat_priors_and_functions_are_said(sleepstudy):
         ("längd µ", r"\text{längd µ}"),
         ("two\nlines\tand tabs", r"\text{two lines and tabs}"),
         ("", r"\text{ }"),
+        ("<b>x</b>", r"{<}\text{b}{>}\text{x}{<}\text{/b}{>}"),  # no tag where it stands in a page of HTML
+        ("^^5cinput a", r"{\wedge}{\wedge}\text{5cinput a}"),  # TeX's other way to write a backslash
+        ("a\x00b\x1b", "\\text{a\ufffdb\ufffd}"),
     ],
 )
 def test_names_are_escaped(name, expected):
@@ -153,6 +158,7 @@ def test_any_name_is_readable_and_balanced(name):
             depth += {"{": 1, "}": -1}.get(character, 0)
         assert depth >= 0
     assert depth == 0
+    assert not re.search(r"<[A-Za-z/!?]", escaped)  # what begins a tag: HTML Living Standard, 13.2.5.6
     render(escaped)
 
 

@@ -81,6 +81,13 @@ def test_csv_keeps_all_digits():
     assert [float(line) for line in text.split()[1:]] == list(values)
 
 
+@pytest.mark.parametrize("sign", ["＝", "＋", "－", "＠", "\n="])
+def test_signs_that_a_spreadsheet_takes_for_others_start_no_formula_either(sign):
+    cell = f"{sign}cmd"  # full width: OWASP, "CSV injection"
+    text = csv_text(pd.DataFrame({cell: [cell]}, index=pd.Index([cell], name=cell)))
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [[f"'{cell}"] * 2] * 2
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "a:b", "con.", "", "längd", "x" * 300, ".hidden", "a b"])
 def test_a_slug_is_a_safe_file_name(name):
     assert slug(name).replace("-", "").isalnum() and slug(name).isascii() and len(slug(name)) <= 60

@@ -245,11 +245,27 @@ def test_binomial_responses_need_trials(counts):
         flat(share.predict(counts, kind="response", seed=1)),
         flat(share.predict(counts, kind="response", trials="n", seed=1)),
     )
+    other_order = counts["n"].sample(frac=1, random_state=1)  # the trials of the same rows, by their labels
+    assert np.array_equal(
+        flat(made.predict(counts, kind="response", trials=other_order, seed=1)),
+        flat(made.predict(counts, kind="response", trials="n", seed=1)),
+    )
+    with pytest.raises(ValueError, match="without data= the rows are those of the fit, with theirs"):
+        made.predict(kind="response", trials=3)
     for trials, text in (
         (None, "responses of a binomial model on other data need trials=: a column's name, or the numbers"),
         ("m", "the trials column 'm' is not in the data (columns: g, x, n, y, k)"),
-        ([1, 2], "trials have the shape (2,) for 60 rows; expected one number for each row"),
-        (1.5, "trials are whole numbers of 0 or more; the given ones are not"),
+        ([1, 2], "2 trials for 60 rows; expected one number of trials for each row of the data"),
+        (
+            np.ma.masked_array(np.full(60, 5), mask=np.arange(60) == 3),  # a masked number of trials is missing
+            "trials are whole numbers of 0 or more, and are missing or something else in row [3]",
+        ),
+        (
+            pd.Series(5, index=range(1, 61)),
+            "the index of the trials does not fit that of the data: it has no label [0], and the data have no label "
+            "[60]; expected the same labels in any order, or values without an index (.to_numpy()) in the order of "
+            "the rows",
+        ),
     ):
         with pytest.raises(DataError) as caught:
             made.predict(counts, kind="response", trials=trials)

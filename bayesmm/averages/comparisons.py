@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from numbers import Real
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from bayesmm.arguments.checks import is_real
 from bayesmm.averages.predictions import by_names, over_words, row_weights
 from bayesmm.averages.quantities import (
     Aim,
@@ -188,7 +188,7 @@ def _steps(predictor: Predictor, frame: pd.DataFrame, how: object) -> Settings:
         centre, half = x.mean(), x.std(ddof=1) / 2
         return [(centre - half, "(mean - sd/2)"), (centre + half, "(mean + sd/2)")], [(0, 1)]
     step = 1.0 if how is None else how
-    if isinstance(step, bool) or not isinstance(step, Real) or not np.isfinite(step) or step == 0:
+    if not is_real(step) or not np.isfinite(step) or step == 0:
         raise ValueError(
             f"the contrast of {name!r}, which holds numbers, must be a step such as 1, 'sd' or a pair (low, high), "
             f"not {how!r}"

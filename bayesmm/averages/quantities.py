@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from bayesmm.arguments.checks import check_probability
 from bayesmm.averages.rows import check_room
 from bayesmm.data.messages import count, label_text
 from bayesmm.design import Design
@@ -30,7 +31,7 @@ from bayesmm.prediction.predict import (
 )
 from bayesmm.prediction.predict_point import linear_predictor, new_variance, not_estimable
 from bayesmm.results import Fit
-from bayesmm.tables import check_probability, tree_sizes, variable
+from bayesmm.tables import tree_sizes, variable
 
 KINDS = ("mean", "linear")
 COPIES = 3  # of the draws of the results: themselves, what is made of them, and what is sorted for the intervals
@@ -77,7 +78,7 @@ def checked_aim(fit, kind: str, groups: str, ci_prob: float) -> Aim:
     check_choice("kind", kind, KINDS)
     check_choice("groups", groups, GROUPS)
     check_averaged(fit.design, kind, groups)
-    check_probability(ci_prob)
+    check_probability("ci_prob", ci_prob)
     if groups == "conditional" and isinstance(fit, PointFit):
         raise ValueError(
             "groups='conditional' needs a posterior here, sample(); of a maximised model predict(se=True) has the rows "

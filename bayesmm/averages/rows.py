@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments.checks import is_real
 from bayesmm.data.coding import Levels
 from bayesmm.data.frames import open_table
 from bayesmm.data.messages import count, label_text
 from bayesmm.data.reading import variables_of
+from bayesmm.data.series import as_numbers
 from bayesmm.data.variables import NUMERIC, Variable, observed_levels, read_variable, value_label
 from bayesmm.design import Design
 from bayesmm.errors import listing, suggest
@@ -114,9 +115,10 @@ def checked_values(predictor: Predictor, given: object) -> np.ndarray:
     if predictor.factor:
         places = {value_label(level): level for level in predictor.values}
         return _array([_level(predictor, places, value) for value in dict.fromkeys(map(value_label, values))])
+    values = as_numbers(values) if isinstance(values, np.ma.MaskedArray) else values
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf" and np.isfinite(values).all():
         return pd.unique(values.ravel().astype(float))
-    wrong = [v for v in values if isinstance(v, bool | np.bool_) or not isinstance(v, Real) or not np.isfinite(v)]
+    wrong = [v for v in values if not is_real(v) or not np.isfinite(v)]
     if wrong:
         raise ValueError(f"{predictor.name!r} holds numbers, and {wrong[0]!r} is no finite number")
     return np.array(list(dict.fromkeys(float(value) for value in values)))
@@ -141,8 +143,7 @@ def label_count(table: pd.DataFrame) -> int:
 
 def value_text(value: object) -> str:
     """Return a value as a table shows it: numbers with six digits."""
-    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    return f"{float(value):.6g}" if number else str(value)
+    return f"{float(value):.6g}" if is_real(value) else str(value)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

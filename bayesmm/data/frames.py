@@ -6,13 +6,15 @@ Only the columns that the model names are read, and they are copied: the caller 
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
 from bayesmm.data.messages import Message, Rows, count, have, warning
-from bayesmm.data.variables import NUMERIC, Variable, whole_numbers
+from bayesmm.data.series import aligned, as_series, dimensions, from_narwhals, has_index
+from bayesmm.data.variables import NUMERIC, Variable
 from bayesmm.errors import DataError, listing, suggest
 
 ACCEPTED = "a pandas, polars or pyarrow table, or a dict of equally long one-dimensional columns"
@@ -28,19 +30,51 @@ class Table:
         The column names as the data have them (text, or numbers in pandas).
     n : int
         Number of rows.
-    labels : array, shape (n,), or None
-        Row labels where the data have their own.
-    index_names : tuple
-        The names of the parts of the index, which are no columns.
+    index : pandas.Index or None
+        Of pandas' frames, and of a dict of pandas' Series: that of the first.
     read : callable
-        Position of a column -> pandas Series.
+        Position of a column -> pandas Series, in the order of the index.
+    positional : bool
+        Whether what has no index itself can belong to the rows by its position: not where the Series of a dict have
+        their labels in different orders.
     """
 
     names: tuple[object, ...]
     n: int
-    labels: np.ndarray | None
-    index_names: tuple[object, ...]
+    index: pd.Index | None
     read: Callable[[int], pd.Series]
+    positional: bool = True
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Row labels, shape (n,), where the data have their own."""
+        index = self.index
+        if index is None or (isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1):
+            return None
+        return index.to_flat_index().to_numpy(dtype=object)
+
+    @property
+    def index_names(self) -> tuple[object, ...]:
+        """The names of the parts of the index, which are no columns."""
+        return () if self.index is None else tuple(self.index.names)
+
+    def column(self, what: str, values: Sequence[object]) -> pd.Series:
+        """Return values as a Series in the order of the rows: by labels where both have them, else by position.
+
+        Raises
+        ------
+        DataError
+            Their index does not fit that of the data, or they have none and position does not say which row is meant.
+        """
+        series = as_series(what, values)
+        if has_index(values):
+            return aligned(what, series, self.index)
+        if not self.positional:
+            raise DataError(
+                f"{what} have no index, and the Series of the data have their labels in different orders, so that it "
+                "is not clear which row a value belongs to; bring the Series into one order, or give one frame"
+            )
+        return series
 
 
 def open_table(data: object) -> Table:
@@ -53,15 +87,14 @@ def open_table(data: object) -> Table:
     """
     if isinstance(data, Mapping):
         return _open_mapping(data)
+    data = nw.to_native(data, pass_through=True)
     if isinstance(data, pd.DataFrame):
         return _open_pandas(data)
     try:
         frame = nw.from_native(data, eager_only=True)
     except TypeError:
         raise DataError(f"data must be {ACCEPTED}, not {_kind_of(data)}") from None
-    return Table(
-        tuple(frame.columns), len(frame), None, (), lambda j: _from_narwhals(frame.get_column(frame.columns[j]))
-    )
+    return Table(tuple(frame.columns), len(frame), None, lambda j: from_narwhals(frame.get_column(frame.columns[j])))
 
 
 def _kind_of(data: object) -> str:
@@ -78,16 +111,13 @@ def _open_pandas(data: pd.DataFrame) -> Table:
     if isinstance(data.columns, pd.MultiIndex):
         nested = f"the column names are nested in {data.columns.nlevels} levels (a pandas MultiIndex)"
         raise DataError(f"{nested}; flatten them to one name per column")
-    index = data.index
-    default = isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1
-    labels = None if default else index.to_flat_index().to_numpy(dtype=object)
-    return Table(tuple(data.columns), len(data), labels, tuple(index.names), lambda j: data.iloc[:, j])
+    return Table(tuple(data.columns), len(data), data.index, lambda j: data.iloc[:, j])
 
 
 def _open_mapping(data: Mapping[object, object]) -> Table:
     lengths = {}
     for name, column in data.items():
-        if isinstance(column, str | bytes) or not hasattr(column, "__len__") or np.ndim(column) != 1:
+        if dimensions(column) != 1:
             raise DataError(
                 f"column {name!r} of the dict is no one-dimensional column of values; data must be {ACCEPTED}"
             )
@@ -96,39 +126,48 @@ def _open_mapping(data: Mapping[object, object]) -> Table:
         raise DataError(
             f"the columns of the dict differ in length ({listing(f'{k}: {v:,}' for k, v in lengths.items())})"
         )
-    columns = list(data.values())
-    return Table(tuple(data), max(lengths.values(), default=0), None, (), lambda j: _from_sequence(columns[j]))
+    names, columns = list(data), list(data.values())
+    indexes = [as_series("", column).index for column in columns if has_index(column)]
+    one_order = all(index.equals(indexes[0]) for index in indexes)
+    table = Table(
+        tuple(names),
+        max(lengths.values(), default=0),
+        indexes[0] if indexes else None,
+        lambda j: table.column(f"the values of column {names[j]!r}", columns[j]),
+        one_order,
+    )
+    return table
 
 
-def _from_sequence(column: Sequence[object]) -> pd.Series:
-    """Return one column of a dict; what is no array is looked at value by value, so that 1 and "1" stay apart."""
-    if isinstance(column, pd.Series):
-        return column
-    if isinstance(column, nw.Series) or nw.dependencies.is_into_series(column):
-        return _from_narwhals(nw.from_native(column, series_only=True))
-    if isinstance(column, np.ndarray | pd.Categorical | pd.api.extensions.ExtensionArray | pd.Index):
-        return pd.Series(column)
-    series = pd.Series(list(column), dtype=object)
-    if pd.api.types.infer_dtype(series, skipna=True) != "integer":
-        return series.infer_objects()
-    try:
-        return whole_numbers(series)
-    except OverflowError:
-        return series  # to be refused with its name
+def values_beside(table: Table, what: str, values: object, *, single: bool = False) -> pd.Series:
+    """Return weights or trials that are given beside a table as values, not as the name of a column.
 
+    Parameters
+    ----------
+    table : Table
+    what : {"weights", "trials"}
+    values : Series, array or list of length n
+        A Series goes by its labels where the table has labels too, all else by position. What is masked is missing.
+    single : bool
+        Whether one number may stand for all rows.
 
-def _from_narwhals(series: nw.Series) -> pd.Series:
-    """Return a polars or pyarrow column as a pandas Series, without pyarrow or polars' own conversion."""
-    if isinstance(series.dtype, nw.Decimal):
-        series = series.cast(nw.Float64)
-    if series.dtype.is_numeric() and not (series.dtype.is_integer() and series.null_count()):
-        return pd.Series(series.to_numpy())
-    values = series.to_list()
-    if series.dtype.is_integer():
-        return pd.Series(pd.array(values, dtype="UInt64" if series.dtype.is_unsigned_integer() else "Int64"))
-    if isinstance(series.dtype, nw.Enum):
-        return pd.Series(pd.Categorical(values, categories=list(series.dtype.categories)))
-    return pd.Series(values, dtype=object)
+    Raises
+    ------
+    DataError
+        They are not one value for each row, or their index does not fit that of the table.
+    """
+    values = values[()] if type(values) is np.ndarray and values.ndim == 0 else values
+    if single and isinstance(values, Real):
+        return pd.Series(np.full(table.n, values))
+    if dimensions(values) != 1:
+        shape = f"{what} of type {type(values).__name__}"
+        shape = f"{what} of shape {values.shape}" if isinstance(values, np.ndarray) and values.ndim else shape
+    elif (has_index(values) and table.index is not None) or len(values) == table.n:
+        return table.column(f"the {what}", values)
+    else:
+        shape = count(len(values), what.removesuffix("s"), what)
+    expected = "one number of trials" if what == "trials" else "one weight"
+    raise DataError(f"{shape} for {count(table.n, 'row')}; expected {expected} for each row of the data")
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -65,10 +65,11 @@ class Rows:
         text = f"row{'s' if len(chosen) != 1 else ''} {positions(chosen.positions)}"
         if chosen.labels is None:
             return text
-        return f"{text}, labelled {_labels(chosen.labels)}"
+        return f"{text}, labelled {labels_text(chosen.labels)}"
 
 
-def _labels(labels: Sequence[object], limit: int = 5) -> str:
+def labels_text(labels: Sequence[object], limit: int = 5) -> str:
+    """Return labels as ``['a', 'b']``, the first `limit` of them."""
     shown = [label_text(label) for label in labels[:limit]]
     return f"[{', '.join(shown)}{', ...' if len(labels) > limit else ''}]"
 

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from bayesmm.data.coding import Levels
 from bayesmm.data.factors import factor_value, remedy
-from bayesmm.data.frames import complete_rows, find_columns, open_table
+from bayesmm.data.frames import Table, complete_rows, find_columns, open_table, values_beside
 from bayesmm.data.messages import Message, Rows, are, count, label_text, note
 from bayesmm.data.proportions import are_proportions, check_counted_once, counted
 from bayesmm.data.responses import Response
@@ -131,9 +130,7 @@ def read(formula: Formula, data: object, weights: object, trials: object, missin
     named = [given for given in beside.values() if isinstance(given, str)]
     columns = {name: table.read(j) for name, j in find_columns([*places, *named], table, complain).items()}
     parts = {name: read_variable(name, column) for name, column in columns.items()}
-    w, n = (
-        parts[given][0] if isinstance(given, str) else _given(what, given, table.n) for what, given in beside.items()
-    )
+    w, n = (parts[given][0] if isinstance(given, str) else _given(what, given, table) for what, given in beside.items())
     used = {name: parts[name][0] for name in places}
     rows = Rows(np.arange(table.n), table.labels)
     needed = [v for name, v in used.items() if places[name][0] != WEIGHTS and v is not w]
@@ -155,19 +152,12 @@ def _taken(read: Read, kept: np.ndarray) -> Read:
 # weights
 
 
-def _given(what: str, values: object, n: int) -> Variable | None:
-    """Return weights or trials that are given as numbers; one number of trials stands for all rows."""
+def _given(what: str, values: object, table: Table) -> Variable | None:
+    """Return weights or trials that are given as values; one number of trials stands for all rows."""
     if values is None:
         return None
-    values = np.asarray(values)
-    if values.ndim == 0 and what == "trials":
-        values = np.full(n, values)
-    if values.ndim != 1 or len(values) != n:
-        one = what.removesuffix("s")
-        given = count(values.size, one, what) if values.ndim == 1 else f"{what} of shape {values.shape}"
-        expected = f"one {one}" if what == "weights" else "one number of trials"
-        raise DataError(f"{given} for {count(n, 'row')}; expected {expected} for each row of the data")
-    return read_variable(what, pd.Series(values))[0]
+    series = values_beside(table, what, values, single=what == "trials")
+    return read_variable(what, series)[0]
 
 
 def weigh(formula: Formula, read: Read, transforms: Transforms) -> tuple[Read, np.ndarray | None]:

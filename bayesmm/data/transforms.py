@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
+import pandas as pd
 
 from bayesmm.data.bases import Basis, RawPolynomial, columns_of_basis, learn_polynomial, learn_spline
 from bayesmm.data.coding import Factor, Levels, Numbers
 from bayesmm.data.factors import factor_value, remedy
 from bayesmm.data.messages import count, label_text, warning
 from bayesmm.data.scope import Centring, Scope
+from bayesmm.data.series import aligned, as_numbers, has_index
 from bayesmm.data.variables import KIND_NAMES, NUMERIC, Variable, observed_levels
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.formula import FUNCTIONS, Call, Column, Expr, Number, Operation, Text, arguments_of, literal, text_of
@@ -196,7 +198,10 @@ def _user_function(call: Call, scope: Scope) -> np.ndarray:
     """Call one of the user's own functions with arrays (of labels, for a factor) and constants."""
     arguments = [_free_argument(argument, scope) for argument in call.arguments]
     keywords = {key: _free_argument(argument, scope) for key, argument in call.keywords}
-    values = np.asarray(scope.transforms[call.function](*arguments, **keywords))
+    given = scope.transforms[call.function](*arguments, **keywords)
+    if has_index(given):  # a Series made of an array has the places as its labels
+        given = aligned(f"the values of {text_of(call)}", given, pd.RangeIndex(len(scope.rows)))
+    values = as_numbers(given)
     if values.shape != (len(scope.rows),) or values.dtype.kind not in "biuf":
         raise DataError(
             f"{text_of(call)} gave an array of shape {values.shape} and type {values.dtype}; "

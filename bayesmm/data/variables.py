@@ -4,6 +4,7 @@ import datetime
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from numbers import Number
 from typing import Literal
 
@@ -199,7 +200,10 @@ def whole_numbers(series: pd.Series) -> pd.Series:
 
 
 def _is_missing(value: object) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or bool(isinstance(value, float) and value != value)
+    if isinstance(value, Decimal):
+        return value.is_nan()  # a signalling one may not even be compared
+    known = value is None or value is pd.NA or value is pd.NaT or value is np.ma.masked
+    return known or bool(isinstance(value, float) and value != value)
 
 
 def value_label(value: object) -> str:

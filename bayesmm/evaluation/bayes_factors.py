@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
+from bayesmm.arguments.checks import LARGEST_SEED, check_seed
 from bayesmm.evaluation.evidence import WARNING, Evidence, about_scales, check, evidence
 from bayesmm.evaluation.integral import coordinates_of, integral, is_small, marginal_of, work
 from bayesmm.evaluation.loo_again import WORK
 from bayesmm.evaluation.loo_compare import FORMULA_WIDTH, check_comparable
 from bayesmm.layout import shorten, table, wrap
 from bayesmm.priors import Prior, Priors
-from bayesmm.sampling.nuts import LARGEST_SEED
 from bayesmm.streams import stream
 
 WIDTHS = (0.5, 2.0)  # of the priors of the sds, in units of what they are
@@ -81,6 +81,7 @@ def bayes_factors(fits: Mapping[str, object], seed: int | None = None) -> BayesF
     ValueError
         There are fewer than two fits, or what `bayesmm.evaluation.evidence.evidence` raises.
     """
+    check_seed(seed)
     check_comparable("bayes_factors", fits)
     for fit in fits.values():
         check(fit)

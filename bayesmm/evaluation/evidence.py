@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
+from bayesmm.arguments.checks import LARGEST_SEED, check_seed
 from bayesmm.data.messages import count
 from bayesmm.errors import PriorError
 from bayesmm.evaluation.integral import Integral, coordinates_of, fitted, integral_of, marginal_of, refusal, weighted
 from bayesmm.layout import wrap
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.sampling.direct import Marginal
-from bayesmm.sampling.nuts import LARGEST_SEED
 from bayesmm.sampling.proposal import component_densities
 from bayesmm.streams import stream
 from bayesmm.tables import tree_sizes
@@ -100,6 +100,7 @@ def evidence(fit, seed: int | None = None) -> Evidence:
         The model's random effects are not integrated out in closed form or by quadrature, a prior is a function, or
         there are too many parameters or too few draws.
     """
+    check_seed(seed)
     check(fit)
     model = marginal_of(fit)
     seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesmm.arguments.checks import check_bool
 from bayesmm.data.messages import count, label_text
 from bayesmm.errors import listing
 from bayesmm.evaluation.loo_again import NOISY, REFIT, Again, again
@@ -119,6 +120,8 @@ def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | N
     group's other rows. Levels answer "how well is a new group predicted?", from the coefficients and the covariance
     matrix of the effects alone. A model may win one of the two and lose the other.
     """
+    check_bool("integrated", integrated)
+    check_bool("refit", refit, optional=True)
     design = fit.design
     split = split_by(design, by) if by is not None else split_of_rows(design) if integrated and design.blocks else None
     _check_memory(fit, len(design.blocks[split.outer].levels) if by is not None else design.n)

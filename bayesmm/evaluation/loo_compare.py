@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments.checks import check_bool
 from bayesmm.data.messages import count
 from bayesmm.design import Design, check_same_rows, same_column
 from bayesmm.errors import DataError
@@ -74,6 +75,8 @@ def compare_models(
     """
     from arviz_stats import compare
 
+    check_bool("integrated", integrated)
+    check_bool("refit", refit, optional=True)
     check_comparable("compare_models", fits, by)
     loos = {str(name): loo(fit, by, integrated=integrated, refit=refit) for name, fit in fits.items()}
     found = compare({name: one.estimate for name, one in loos.items()}, method="stacking", round_to="none")

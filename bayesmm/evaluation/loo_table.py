@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bayesmm.arguments.checks import check_bool
 from bayesmm.evaluation.loo import SMOOTHED, Loo, loo, reliability
 from bayesmm.layout import table, wrap
 
@@ -59,6 +60,7 @@ def loo_table(fit, *, refit: bool | None = None) -> LooTable:
     -------
     LooTable
     """
+    check_bool("refit", refit, optional=True)
     groups = {f"levels of {block.group}": {"by": block.group} for block in fit.design.blocks}
     kinds = {GIVEN: {}, INTEGRATED: {"integrated": True}, **groups} if groups else {ROWS: {}}
     loos, refused = {}, {}

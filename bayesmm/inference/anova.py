@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments.checks import check_bool
 from bayesmm.errors import DataError, listing
 from bayesmm.inference.containment import containment_of_terms
 from bayesmm.inference.degrees import check_method
@@ -88,6 +89,7 @@ def anova(point: PointFit, *more: PointFit, ddf: str | None = None, refit: bool 
     DataError
         For a family or a fit that the test is not for.
     """
+    check_bool("refit", refit)
     if ddf is not None:
         check_method(ddf)
     if more:

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtrit
 
+from bayesmm.arguments.checks import check_probability
 from bayesmm.errors import listing, suggest
 from bayesmm.inference.linear import linear_summary
-from bayesmm.inference.profile import check_level, parameters_of, profiles
+from bayesmm.inference.profile import parameters_of, profiles
 from bayesmm.pointfit import PointFit
 
 METHODS = ("profile", "wald")
@@ -40,7 +41,7 @@ def confint(point: PointFit, level: float = 0.95, method: str = "profile") -> pd
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {listing(METHODS)}, not {method!r}{suggest(str(method), METHODS)}")
-    check_level(level)
+    check_probability("level", level)
     if not point.design.blocks and point.design.family.gaussian:
         found = linear_summary(point)
         return _around(found.coefficients, float(stdtrit(found.df_resid, (1 + level) / 2)))

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments.checks import check_bool
 from bayesmm.data.messages import count
 from bayesmm.design import check_same_rows, same_column
 from bayesmm.errors import DataError
@@ -88,6 +89,7 @@ def lrt(a: PointFit, b: PointFit, *more: PointFit, refit: bool = True) -> Likeli
     degrees of freedom, plus those of the other parameters tested (Stram & Lee 1994, Biometrics 50, 1171-1177, cases 1
     to 3).
     """
+    check_bool("refit", refit)
     points = (a, b, *more)
     _check_comparable(points)
     order = np.argsort([point.npar for point in points], kind="stable")

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
+from bayesmm.arguments.checks import check_probability
 from bayesmm.errors import BayesmmWarning, listing, suggest
 from bayesmm.inference.constrained import Curve, curve
 from bayesmm.inference.terms import check_likelihood
@@ -102,16 +103,10 @@ def profile(point: PointFit, place: str, level: float = 0.99) -> Profile:
 
 def profiles(point: PointFit, parameters: list[Parameter], level: float) -> list[Profile]:
     """Return the profiles of several parameters of one fit."""
-    check_level(level)
+    check_probability("level", level)
     check_likelihood(point, "a profile likelihood")
     fit = maximize(point.design, "ML") if point.method == "REML" else point
     return [_profile(curve(fit, parameter), parameter.label, level) for parameter in parameters]
-
-
-def check_level(level: float) -> None:
-    """Raise a ValueError unless the level is a probability."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must be a probability between 0 and 1, such as 0.95, not {level!r}")
 
 
 def _profile(held: Curve, label: str, level: float) -> Profile:

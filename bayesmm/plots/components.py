@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments.checks import check_bool
 from bayesmm.beliefs import Belief, belief, believed_draws
 from bayesmm.compare import marginal_mode
 from bayesmm.density import density, support_of
@@ -31,6 +32,8 @@ def plot_variances(fit, point=None, intervals: bool | pd.DataFrame = True):
     -------
     array of matplotlib.axes.Axes
     """
+    if not isinstance(intervals, pd.DataFrame):
+        check_bool("intervals", intervals)
     point = fit.model.maximize() if point is None else point
     mode = marginal_mode(fit.model)
     every = variance_parameters(fit.design)

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bayesmm.arguments.paths import as_path
 from bayesmm.compare import Comparison
 from bayesmm.drawing import png
+from bayesmm.errors import FitFileError
 from bayesmm.io import slug, write_bytes
 from bayesmm.plots.comparison import plot_comparison
 from bayesmm.plots.components import plot_variances
@@ -29,9 +31,17 @@ def save_figures(fit, directory: str | Path, comparison: Comparison | None = Non
     -------
     list of Path
         The files written. A factor's name becomes letters, digits and, where that loses anything, a hash.
+
+    Raises
+    ------
+    FitFileError
+        There is no such folder, or a file of such a name in it is a device or the like.
     """
     import matplotlib.pyplot as plt
 
+    directory = as_path(directory, "directory")
+    if not directory.is_dir():
+        raise FitFileError(f"there is no folder {directory}")
     comparison = fit.compare(bridge=False) if comparison is None else comparison
     drawings = {
         "variance_components": lambda: plot_variances(fit, comparison.point),
@@ -43,7 +53,7 @@ def save_figures(fit, directory: str | Path, comparison: Comparison | None = Non
     paths = []
     for name, draw in drawings.items():
         figure = np.ravel(draw())[0].figure
-        paths.append(Path(directory) / f"{name}.png")
+        paths.append(directory / f"{name}.png")
         write_bytes(png(figure), paths[-1])
         plt.close(figure)
     return paths

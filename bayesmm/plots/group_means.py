@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bayesmm.arguments.checks import check_seed
 from bayesmm.drawing import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title
 from bayesmm.plots.chosen import factor, share_of
 from bayesmm.replicates import replicates
@@ -34,6 +35,7 @@ def plot_group_means(fit, group: str | None = None, seed: int = 0):
     ValueError
         If the model has no such factor, or its random effects were not kept.
     """
+    check_seed(seed, optional=False)
     design = fit.design
     block = design.blocks[factor(design, group)]
     trials = 1.0 if design.trials is None else design.trials

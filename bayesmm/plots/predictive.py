@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bayesmm.arguments.checks import check_seed
 from bayesmm.density import density
 from bayesmm.drawing import ACCENT, GREY, INK, LIGHT, key, label_edges, marker, panels, plain, title
 from bayesmm.plots.chosen import factor, largest, said, share_of
@@ -43,6 +44,7 @@ def plot_predictive(fit, group: str | None = None, seed: int = 0):
     ValueError
         If the model has no such factor, or its random effects were not kept.
     """
+    check_seed(seed, optional=False)
     design, replicated = fit.design, replicates(fit, seed)
     trials = 1.0 if design.trials is None else design.trials
     counted = design.family.discrete and (design.trials is None or len(np.unique(design.trials)) == 1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bayesmm.arguments.checks import check_seed
 from bayesmm.drawing import ACCENT, GREY, INK, LIGHT, key, name_axes, panels, plain, title
 from bayesmm.replicates import fitted_means, quantile_residuals, replicate_scores, replicates_of_new_groups
 from bayesmm.streams import stream
@@ -42,6 +43,7 @@ def plot_residuals(fit, seed: int = 0):
     ValueError
         If the response is normal and the random effects were not kept.
     """
+    check_seed(seed, optional=False)
     gaussian = fit.design.family.name == "gaussian"
     if gaussian:
         residuals, fitted = posterior_residuals(fit), fitted_means(fit)
@@ -98,6 +100,7 @@ def plot_qq(fit, seed: int = 0):
     """
     from scipy.special import ndtri
 
+    check_seed(seed, optional=False)
     scaled = fit.design.family.name == "gaussian"
     if scaled:
         residuals = posterior_residuals(fit)

@@ -8,11 +8,11 @@ import secrets
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 
 import numpy as np
 import xarray as xr
 
+from bayesmm.arguments.checks import is_whole
 from bayesmm.data.messages import count, label_text
 from bayesmm.design import Block, Design, encode
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
@@ -119,7 +119,7 @@ def checked_seed(seed: object) -> int:
     """Return the seed, a new one if it is None; raise ValueError for what is no whole number of 0 or more."""
     if seed is None:
         return secrets.randbelow(LARGEST_SEED + 1)
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
+    if not is_whole(seed) or seed < 0:
         raise ValueError(f"seed must be None or a whole number of 0 or more, not {seed!r}")
     return int(seed)
 
@@ -241,6 +241,9 @@ def predict(
     check_averaged(fit.design, kind, groups)
     seed = checked_seed(seed)
     design, family = fit.design, fit.design.family
+    if trials is not None and (data is None or family.name != "binomial"):
+        own = "without data= the rows are those of the fit, with theirs" if data is None else "the model has none"
+        raise ValueError(f"trials= are those of other data of a binomial model; {own}")
     rows = rows_of(design, data, conditioned_on(design, groups))
     check_levels(rows, new_levels)
     check_draws(fit, rows)
@@ -376,7 +379,7 @@ def _noise(fit, data: object, trials: object, m: int, rng: np.random.Generator) 
     sizes = np.ones(m)
     if family.name == "binomial":
         named = named_trials(design)
-        sizes = design.trials if data is None else trials_of(data, named if trials is None else trials, m)
+        sizes = design.trials if data is None else trials_of(data, named if trials is None else trials)
     weights = design.weights if data is None else None
 
     def noise(mu: np.ndarray, part: slice) -> np.ndarray:

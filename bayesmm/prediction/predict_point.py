@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments.checks import check_bool
 from bayesmm.data.messages import Rows as Places
 from bayesmm.design import Design
 from bayesmm.errors import DataError, listing
@@ -82,6 +83,7 @@ def predict_point(
     if new_levels == "sample":
         raise ValueError("new_levels='sample' needs a posterior, fit.predict(); here se=True adds a new level's spread")
     check_choice("new_levels", new_levels, NEW_LEVELS)
+    check_bool("se", se)
     design = point.design
     check_averaged(design, kind, groups)
     chosen = conditioned_on(design, groups)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesmm.tables import CI_PROB, check_probability
+from bayesmm.arguments.checks import check_probability
+from bayesmm.tables import CI_PROB
 
 COLUMNS = ("mean", "sd", "lower", "upper")
 CHUNK = 20_000_000  # numbers that are sorted at a time for quantiles: 160 MB
@@ -51,7 +52,7 @@ class Predictions:
         ValueError
             If `ci_prob` is not between 0 and 1.
         """
-        check_probability(ci_prob)
+        check_probability("ci_prob", ci_prob)
         values = self.draws.reshape(np.prod(self.draws.shape[:2]), len(self.labels))
         out = np.empty((len(self.labels), len(COLUMNS)))
         step = max(1, CHUNK // max(len(values), 1))

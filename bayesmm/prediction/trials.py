@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from bayesmm.data.messages import count
+from bayesmm.data.frames import find_columns, open_table, values_beside
+from bayesmm.data.messages import Rows
+from bayesmm.data.variables import KIND_NAMES, NUMERIC, read_variable
 from bayesmm.design import Design
-from bayesmm.errors import DataError, listing
+from bayesmm.errors import DataError
 from bayesmm.formula import Column, Operation
 
 
@@ -17,27 +19,28 @@ def named_trials(design: Design) -> str | None:
     return found.name if isinstance(found, Column) else None
 
 
-def trials_of(data: object, trials: object, m: int) -> np.ndarray:
-    """Return the trials of a binomial response on other data, float64, (m,).
+def trials_of(data: object, trials: object) -> np.ndarray:
+    """Return the trials of a binomial response on other data, float64, one for each row.
 
     Raises
     ------
     DataError
         They are not given, are too many or too few, or are no whole numbers of 0 or more.
     """
-    from bayesmm.data.frames import open_table
-
     if trials is None:
         raise DataError("responses of a binomial model on other data need trials=: a column's name, or the numbers")
+    table = open_table(data)
     if isinstance(trials, str):
-        table = open_table(data)
-        if trials not in table.names:
-            raise DataError(f"the trials column '{trials}' is not in the data (columns: {listing(table.names)})")
-        trials = table.read(table.names.index(trials))
-    values = np.asarray(trials, dtype=np.float64)
-    values = np.full(m, values) if values.ndim == 0 else values
-    if values.shape != (m,):
-        raise DataError(f"trials have the shape {values.shape} for {count(m, 'row')}; expected one number for each row")
-    if not (np.isfinite(values) & (values >= 0) & (values == np.floor(values))).all():
-        raise DataError("trials are whole numbers of 0 or more; the given ones are not")
+        places = find_columns([trials], table, lambda name, said: DataError(f"the trials column '{name}' {said}"))
+        series = table.read(places[trials])
+    else:
+        series = values_beside(table, "trials", trials, single=True)
+    given = read_variable("trials", series)[0]
+    if given.kind not in NUMERIC:
+        raise DataError(f"the trials hold {KIND_NAMES[given.kind]}; expected whole numbers of 0 or more")
+    values = np.where(given.missing, np.nan, given.values.astype(np.float64))
+    bad = ~(np.isfinite(values) & (values >= 0) & (values == np.floor(values)))
+    if bad.any():
+        where = Rows(np.arange(table.n), table.labels).text(bad)
+        raise DataError(f"trials are whole numbers of 0 or more, and are missing or something else in {where}")
     return values

@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesmm.beliefs import belief, believed_draws
+from bayesmm.data.series import as_numbers
 from bayesmm.density import density, support_of
 from bayesmm.errors import listing
 from bayesmm.layout import BLANK, shorten, table, wrap
@@ -138,7 +139,7 @@ def _new_name(name: object, known: set[str]) -> str:
 
 def _checked(fit, name: object, values: object) -> Array:
     """Return the draws of a further quantity as (chains, draws)."""
-    found, shape = np.asarray(values), tree_sizes(fit.tree)
+    found, shape = as_numbers(values), tree_sizes(fit.tree)
     if found.dtype.kind not in "biuf":
         raise ValueError(f"the draws of {str(name)!r} should be numbers, not {type(values).__name__}")
     found = found.astype(float)

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
-from numbers import Real
 
 import numpy as np
 
+from bayesmm.arguments.checks import is_real
 from bayesmm.errors import PriorError, listing, suggest
 from bayesmm.priors.distributions import DISTRIBUTIONS, OTHER_PARAMETERS, Distribution, lkj_log_density, lkj_slope
 
@@ -163,7 +163,7 @@ def as_prior(value: object, key: str) -> Prior:
     """
     if isinstance(value, Prior):
         return value
-    if _is_number(value):
+    if is_real(value):
         return Prior("Fixed", value=value)
     if callable(value):
         return Prior("Custom", function=value)
@@ -171,10 +171,6 @@ def as_prior(value: object, key: str) -> Prior:
         f"the prior of {key!r} is {value!r}, but should be a Prior such as Prior('Normal', mu=0, sigma=10), "
         "a number (which fixes the parameter) or a function that returns a PyMC variable"
     )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def function_name(function: Callable) -> str:
@@ -222,7 +218,7 @@ def _values(distribution: str, parameters: Mapping[str, object]) -> dict[str, fl
 
 
 def _number(distribution: str, name: str, value: object) -> float:
-    if not _is_number(value) or not isfinite(value):
+    if not is_real(value) or not isfinite(value):
         raise PriorError(f"{name} of {distribution} should be one finite number, not {value!r}")
     return float(value)
 

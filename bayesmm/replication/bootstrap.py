@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments.checks import LARGEST_SEED, check_bool, check_probability, check_whole
 from bayesmm.data.messages import count
 from bayesmm.errors import DataError, listing
 from bayesmm.layout import column, table, wrap
@@ -16,9 +17,9 @@ from bayesmm.points import estimate
 from bayesmm.replication.repeat import counter, repeated
 from bayesmm.replication.simulate import simulator
 from bayesmm.replication.truth import scalars
-from bayesmm.sampling.nuts import LARGEST_SEED, check_arguments
+from bayesmm.sampling.nuts import check_arguments
 from bayesmm.streams import stream
-from bayesmm.tables import CI_PROB, check_probability
+from bayesmm.tables import CI_PROB
 
 COLUMNS = ("estimate", "bias", "se", "lower", "upper")
 FEW = 200  # of samples: the ends of a 95 % interval then rest on five of them
@@ -70,7 +71,7 @@ class Bootstrap:
         pandas.DataFrame
             bias: the mean of the refits' estimates less the estimate; se: their standard deviation.
         """
-        check_probability(ci_prob)
+        check_probability("ci_prob", ci_prob)
         fitted = [estimate(self.point, parameter) for parameter in scalars(self.point.design)]
         rows = [
             _row(at, values[np.isfinite(values)], ci_prob)
@@ -127,8 +128,8 @@ def bootstrap(
     KeyboardInterrupt
         If interrupted before two refits were finished.
     """
-    if not isinstance(samples, int | np.integer) or isinstance(samples, bool) or samples < 2:
-        raise ValueError(f"samples should be a whole number of at least 2, not {samples!r}")
+    check_whole("samples", samples, 2)
+    check_bool("progress", progress)
     check_arguments(seed=seed, cores=cores)
     seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
     task = refitter(point, seed)

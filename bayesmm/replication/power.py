@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments.checks import LARGEST_SEED, check_bool, check_probability, check_whole
 from bayesmm.design import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.inference.degrees import t_table
@@ -18,7 +19,7 @@ from bayesmm.replication.groups import outer_factor, resized
 from bayesmm.replication.repeat import counter, repeated
 from bayesmm.replication.simulate import drawn
 from bayesmm.replication.truth import truth_of
-from bayesmm.sampling.nuts import LARGEST_SEED, check_arguments
+from bayesmm.sampling.nuts import check_arguments
 from bayesmm.source import check_model
 from bayesmm.streams import stream
 from bayesmm.tables import CI_PROB
@@ -135,6 +136,7 @@ def power(
         gives no mean: with the inverse link linear predictors are not above 0 in any of the first data sets.
     """
     check_model(model)
+    check_bool("progress", progress)
     numbers = _check(groups, simulations, level, seed, cores)
     coefficient = tested(model.design, test)
     _check_determined(model.design, coefficient)
@@ -176,11 +178,8 @@ def _check(groups: object, simulations: object, level: float, seed: object, core
     numbers = np.unique(np.atleast_1d(np.asarray(groups)))
     if numbers.dtype.kind not in "iu" or len(numbers) == 0 or numbers[0] < 2:
         raise ValueError(f"groups should be whole numbers of at least 2, such as [10, 20, 40], not {groups!r}")
-    whole = isinstance(simulations, int | np.integer) and not isinstance(simulations, bool)
-    if not whole or simulations < 1:
-        raise ValueError(f"simulations should be a whole number of at least 1, not {simulations!r}")
-    if not isinstance(level, int | float) or not 0 < level < 1:
-        raise ValueError(f"level should be a probability between 0 and 1, such as 0.05, not {level!r}")
+    check_whole("simulations", simulations, 1)
+    check_probability("level", level)
     check_arguments(seed=seed, cores=cores)
     return [int(k) for k in numbers]
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 
+from bayesmm.arguments.checks import is_real
 from bayesmm.design import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.marginal.crossproducts import Floats
@@ -84,14 +84,14 @@ def check_same_parameters(design: Design, other: Design) -> None:
 
 
 def from_point(design: Design, point: PointFit) -> Truth:
-    """Return the estimates of a maximised fit; a coefficient that has none, being aliased, is 0."""
+    """Return the estimates of a maximised fit; what has none is as `_undefined` says."""
     check_same_parameters(design, point.design)
     return from_mapping(design, estimates(point))
 
 
 def estimates(point: PointFit) -> dict[str, float]:
-    """Return the estimates by place, as `simulate` and `power` take them; what is not defined is 0."""
-    found = {p: float(np.nan_to_num(estimate(point, p))) for p in scalars(point.design)}
+    """Return the estimates by place, as `simulate` and `power` take them; NaN for what is not defined, as printed."""
+    found = {p: float(estimate(point, p)) for p in scalars(point.design)}
     # a correlation of 1 may be more by rounding
     return {p.label: min(max(value, -1.0), 1.0) if p.kind == "corr" else value for p, value in found.items()}
 
@@ -143,7 +143,7 @@ def from_mapping(design: Design, given: Mapping[str, float]) -> Truth:
 
 def _values(given: Mapping[str, float], places: Mapping[str, Parameter], design: Design) -> dict[str, float]:
     """Return the values by their places' full names."""
-    values: dict[str, float] = {}
+    values: dict[str, object] = {}
     for name, value in given.items():
         short = name == INTERCEPT and design.has_intercept
         place = f"beta[{INTERCEPT}]" if short else name
@@ -151,8 +151,27 @@ def _values(given: Mapping[str, float], places: Mapping[str, Parameter], design:
             raise ValueError(f"parameters names {name!r}, which the model has not{_near(name, places)}")
         if place in values:
             raise ValueError(f"parameters has both {INTERCEPT!r} and {place!r}, which are the same; give one")
-        values[place] = _value(place, places[place].kind, value)
-    return values
+        values[place] = value
+    return {
+        place: 0.0 if _undefined(places[place], value, values, design) else _value(place, places[place].kind, value)
+        for place, value in values.items()
+    }
+
+
+def _undefined(parameter: Parameter, value: object, values: Mapping[str, object], design: Design) -> bool:
+    """Return whether a value is NaN because nothing depends on it.
+
+    So is the estimate of a coefficient whose column is a combination of others, which carry its part, and that of the
+    correlation of an effect whose sd is 0.
+    """
+    if not (is_real(value) and np.isnan(value)):
+        return False
+    if parameter.kind == "beta":
+        return parameter.terms[0] in design.aliased
+    if parameter.kind != "corr":
+        return False
+    own = block_parameters(parameter.block, design.blocks[parameter.block])
+    return any(p.kind == "sd" and p.terms[0] in parameter.terms and values.get(p.label) == 0 for p in own)
 
 
 def _near(name: object, places: Mapping[str, Parameter]) -> str:
@@ -164,7 +183,7 @@ def _near(name: object, places: Mapping[str, Parameter]) -> str:
 
 def _value(place: str, kind: str, value: object) -> float:
     """Return a value if the parameter can have it."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not np.isfinite(value):
+    if not is_real(value) or not np.isfinite(value):
         raise ValueError(f"parameters[{place!r}] should be a finite number, not {value!r}")
     if kind == "sd" and value < 0:
         raise ValueError(f"parameters[{place!r}] is a standard deviation, which is 0 or more, not {value!r}")

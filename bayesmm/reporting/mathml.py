@@ -41,7 +41,7 @@ SYMBOLS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 SPACES: Mapping[str, str] = MappingProxyType({r"\quad": "1em", r"\ ": "0.3em", r"\,": "0.17em"})
 FONTS = (r"\mathrm", r"\mathcal")
-OPERATORS = "=+-/(),"
+OPERATORS = "=+-/(),<>"
 RELATIONS, FENCES = ("=", "∼", "∝"), ("(", ")")  # spaced on both sides at the start of a cell too; as tall as a letter
 
 TOKEN = re.compile(

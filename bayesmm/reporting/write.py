@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bayesmm.arguments.checks import check_bool
+from bayesmm.arguments.paths import as_path
 from bayesmm.errors import DataError
 from bayesmm.io import write_bytes
 from bayesmm.reporting.content import gather
@@ -56,6 +58,7 @@ def report(
     FitFileError
         If the file can not be written, or is there and is no report.
     """
+    check_bool("overwrite", overwrite)
     several = tuple(fits) if isinstance(fits, Sequence) else (fits,)
     check_fits(several)
     if comparisons is not None and len(comparisons) != len(several):
@@ -85,7 +88,7 @@ def check_report(path: str | Path, overwrite: bool = False) -> Path:
     FitFileError
         Its folder does not exist or can not be written to, or it is another file than a report.
     """
-    return check_target(path, overwrite or is_report(Path(path)))
+    return check_target(path, overwrite or is_report(as_path(path)))
 
 
 def is_report(path: Path) -> bool:

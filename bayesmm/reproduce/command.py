@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from bayesmm.arguments.paths import as_path
 from bayesmm.cli_output import prepare
 from bayesmm.errors import DataError, FormulaError, listing, suggest
 from bayesmm.published import Published, read_published
@@ -45,7 +46,7 @@ def find(words: list[str]) -> list[Path]:
     """
     files: list[Path] = []
     for word in words:
-        path = Path(word)
+        path = as_path(word, "FILES", DataError)
         if path.is_dir():
             files += sorted(path.glob(f"*{SUFFIX}"))
         elif path.suffix == SUFFIX:
@@ -91,6 +92,7 @@ def run(
     DataError, FormulaError, PriorError
         A file is wrong, or one that was named needs data that are not at hand.
     """
+    data = as_path(data_dir, "--data-dir", DataError) if data_dir else None
     studies = _studies(words)
     folder = prepare(out, file_names(studies), overwrite)
     # wide enough for a table when the output goes into a file: rich would cut it to 80 columns there
@@ -98,7 +100,7 @@ def run(
     results = []
     for study in studies:
         try:
-            result = reproduce(study, sample=sample, folder=Path(data_dir) if data_dir else None)
+            result = reproduce(study, sample=sample, folder=data)
         except FormulaError:
             raise
         except ValueError as error:  # a start or an estimator that the model has not

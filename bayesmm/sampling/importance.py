@@ -19,6 +19,7 @@ import xarray as xr
 from scipy.special import logsumexp
 from threadpoolctl import threadpool_limits
 
+from bayesmm.arguments.checks import LARGEST_SEED
 from bayesmm.design import Design
 from bayesmm.marginal.crossproducts import Floats, Ints
 from bayesmm.maximize import hessian
@@ -28,7 +29,7 @@ from bayesmm.pointfit import PointFit
 from bayesmm.priors import Priors
 from bayesmm.reduction import loose_names
 from bayesmm.sampling.direct import covariance_variables
-from bayesmm.sampling.nuts import BLAS_THREADS, LARGEST_SEED
+from bayesmm.sampling.nuts import BLAS_THREADS
 from bayesmm.sampling.proposal import Mixture, adapted, around, component_densities, draw
 from bayesmm.sampling.recovery import recorded, with_effects
 from bayesmm.sampling.unconstrained import Natural, Target, log_density, mode, natural, target

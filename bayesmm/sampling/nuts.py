@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import version
-from numbers import Integral, Real
 from threading import Thread
 from types import ModuleType
 
 import numpy as np
 import xarray as xr
 
+from bayesmm.arguments.checks import LARGEST_SEED, check_bool, check_seed, check_whole, is_real
 from bayesmm.errors import listing, suggest
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.posterior import LogPosterior, density, same
@@ -23,9 +23,10 @@ from bayesmm.runs import NUTPIE, STATS, Run, equal_lengths
 
 NUTS = ("auto", "nutpie", "pymc")
 SAMPLERS = (*NUTS, "importance")  # the last needs no graph: see importance.py
+# Each chain is tuned by itself and holds its own draws, and R-hat asks for a few of them; more are a slip of the hand.
+MOST_CHAINS = 1000
 # Above the samplers' 0.8: hierarchical posteriors have narrow places, and fewer divergences are worth the time.
 TARGET_ACCEPT = 0.9
-LARGEST_SEED = 2**32 - 1  # what NumPy's legacy seeding inside the samplers takes
 PAUSE = 0.05  # seconds between looks at a running sampler: the delay of the progress bar and of Ctrl-C
 # Of the linear algebra in each chain: more, times the chains, wait for each other, up to a hundred times as long.
 BLAS_THREADS = 1
@@ -61,21 +62,19 @@ def check_arguments(
     ValueError
         Naming the argument, its value and what it should be.
     """
-    for name, value, least in (("draws", draws, 1), ("tune", tune, 0), ("chains", chains, 1), ("cores", cores, 1)):
-        if value is None and name == "cores":
-            continue
-        if not _is_whole(value) or value < least:
-            raise ValueError(f"{name} should be a whole number of at least {least}, not {value!r}")
-    if seed is not None and not (_is_whole(seed) and 0 <= seed <= LARGEST_SEED):
-        raise ValueError(f"seed should be None or a whole number from 0 to {LARGEST_SEED}, not {seed!r}")
-    if not isinstance(target_accept, Real) or isinstance(target_accept, bool) or not 0 < target_accept < 1:
+    check_whole("draws", draws, 1)
+    check_whole("tune", tune, 0)
+    check_whole("chains", chains, 1, MOST_CHAINS)
+    if cores is not None:
+        check_whole("cores", cores, 1)
+    check_seed(seed)
+    if not is_real(target_accept) or not 0 < target_accept < 1:
         raise ValueError(f"target_accept should be a number between 0 and 1, both excluded, not {target_accept!r}")
     if sampler not in SAMPLERS:
         raise ValueError(
             f"sampler should be one of {listing(SAMPLERS)}, not {sampler!r}{suggest(str(sampler), SAMPLERS)}"
         )
-    if not isinstance(keep_effects, bool | np.bool_):
-        raise ValueError(f"keep_effects should be True or False, not {keep_effects!r}")
+    check_bool("keep_effects", keep_effects)
     said = []
     if sampler not in NUTS:  # independent draws: neither tuned, nor judged by comparing chains
         return ()
@@ -94,10 +93,6 @@ def chosen_settings(*, sampler: str = "auto", **asked: object) -> tuple[Settings
     cores, seed = chosen_cores(asked["cores"], asked["chains"]), chosen_seed(asked["seed"])
     numbers = int(asked["draws"]), int(asked["tune"]), int(asked["chains"])
     return Settings(*numbers, cores, seed, float(asked["target_accept"])), said
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def chosen_cores(cores: int | None, chains: int) -> int:

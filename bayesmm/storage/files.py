@@ -21,6 +21,8 @@ import numpy as np
 import xarray as xr
 
 from bayesmm import __version__
+from bayesmm.arguments.checks import check_bool
+from bayesmm.arguments.paths import as_path, followed, read_file, special_kind
 from bayesmm.errors import FitFileError, listing
 from bayesmm.io import write_bytes
 from bayesmm.storage.room import check_layout, check_room
@@ -83,7 +85,7 @@ def save(fit, path: str | Path, *, overwrite: bool = False, dtype: str = "float6
     ----------
     fit : Fit
     path : path
-        In a folder that exists.
+        In a folder that exists. A link is followed: it stays, and the file that it leads to is written.
     overwrite : bool
         Whether a file that is there may be replaced.
     dtype : {"float64", "float32"}
@@ -92,9 +94,10 @@ def save(fit, path: str | Path, *, overwrite: bool = False, dtype: str = "float6
     Raises
     ------
     FitFileError
-        The file exists, or can not be written (a full disk, no such folder, no permission): what was there stays, and
-        the fit can be saved elsewhere.
+        The file exists, or cannot be written (a full disk, no such folder, no permission, a device): what was there
+        stays, and the fit can be saved elsewhere.
     """
+    check_bool("overwrite", overwrite)
     if dtype not in DTYPES:
         raise ValueError(f"dtype should be one of {listing(DTYPES)}, not {dtype!r}")
     path = check_target(path, overwrite)
@@ -112,15 +115,23 @@ def check_target(path: str | Path, overwrite: bool) -> Path:
     Raises
     ------
     FitFileError
-        Its folder does not exist or can not be written to, or it exists and `overwrite` is false.
+        It is no name of a file, its folder does not exist or cannot be written to, it is there and no regular file, or
+        it exists and `overwrite` is false.
     """
-    path = Path(path)
-    if path.is_dir():
+    path = as_path(path)
+    target, kind = followed(path), special_kind(path)
+    if kind == "a folder":
         raise FitFileError(f"{path} is a folder; expected the name of a file, such as {path / 'fit.nc'}")
+    if kind:
+        raise FitFileError(f"{path} is {kind}; expected the name of a file")
     if path.exists() and not overwrite:
         raise FitFileError(f"{path} exists already; take another name, or overwrite=True to replace it")
+    if path.is_symlink() and not overwrite:
+        raise FitFileError(
+            f"{path} is a link to {target}, which does not exist; take that name, or overwrite=True to write it"
+        )
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=target.parent):
             pass
     except OSError as error:
         raise FitFileError(f"{path} can not be written: {error.strerror or error}") from error
@@ -210,7 +221,7 @@ def read_fit(path: str | Path) -> Stored:
     FitFileError
         There is no such file, it is none of ours, of a newer format, incomplete or damaged.
     """
-    path = Path(path)
+    path = as_path(path)
     contents = _contents(path)
     try:
         check_layout(path, contents)  # xarray follows every link, and reads labels when it opens a file
@@ -239,8 +250,8 @@ def _contents(path: Path) -> bytes:
     """Return the bytes of a file whose seal is whole, or that has none."""
     try:
         check_room(path, path.stat().st_size)
-        contents = path.read_bytes()
-    except FileNotFoundError:
+        contents = read_file(path)
+    except (FileNotFoundError, NotADirectoryError):
         raise FitFileError(f"there is no file {path}") from None
     except (OSError, MemoryError) as error:
         raise FitFileError(f"{path} can not be read: {first_line(error)}") from error

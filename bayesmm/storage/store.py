@@ -29,6 +29,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from bayesmm.arguments.paths import as_path
 from bayesmm.errors import FitFileError
 from bayesmm.io import slug, write_bytes
 from bayesmm.storage.files import first_line, packed_model
@@ -135,7 +136,7 @@ def check_absent(path: str | Path) -> Path:
     ------
     FitFileError
     """
-    path = Path(path)
+    path = as_path(path, "store")
     if path.exists() or path.is_symlink():
         raise FitFileError(f"{path} exists and is no store that bayesmm has written; it is left as it is")
     try:
