@@ -25,8 +25,8 @@ class BayesmmWarning(UserWarning):
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the choice nearest to `word`, or an empty text."""
-    choices = list(choices)
+    """Return ``"; did you mean 'x'?"`` for the choice nearest to `word` that is not `word` itself, or an empty text."""
+    choices = [choice for choice in choices if choice != word]
     folded = {choice.casefold(): choice for choice in choices}
     near = [folded[word.casefold()]] if word.casefold() in folded else get_close_matches(word, choices, n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""

@@ -13,6 +13,7 @@ DIGITS = 4  # significant digits of the smallest number of a column, as R's summ
 FIXED_WIDTH = 12  # a column of fixed-point numbers wider than this is printed number by number instead
 SMALLEST_P = 2.0**-52  # R's format.pval prints no smaller p-value
 SCIENTIFIC_BELOW = 1e-4  # p-values below are printed with an exponent
+MORE_DIGITS = 15  # beyond those asked for, to tell two numbers apart: as many as a double has
 BLANK = ""  # what a missing number prints as
 
 
@@ -50,6 +51,25 @@ def number(value: float, decimals: int) -> str:
         return BLANK
     text = f"{value:.{decimals}f}"
     return text.removeprefix("-") if float(text) == 0 else text
+
+
+def apart(value: float, limit: float, digits: int = 2, kind: str = "f") -> tuple[str, str]:
+    """Return a value and the limit it is held against, with digits enough that they read the same only if they are.
+
+    Parameters
+    ----------
+    value, limit : float
+    digits : int
+        Of the value, where they are far apart.
+    kind : {"f", "g", "%"}
+        Decimals, significant digits, or decimals of a percentage; the limit is shown without zeros at its end.
+    """
+    for more in range(digits, digits + MORE_DIGITS):
+        texts = f"{value:.{more}{kind}}", f"{limit:.{more}{kind}}"
+        if texts[0] != texts[1] or value == limit:
+            break
+    number, sign = (texts[1][:-1], "%") if kind == "%" else (texts[1], "")
+    return texts[0], (number.rstrip("0").rstrip(".") if "." in number else number) + sign
 
 
 def column(values: Sequence[float], digits: int = DIGITS, scale: Iterable[float] | None = None) -> list[str]:

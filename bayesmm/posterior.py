@@ -95,7 +95,7 @@ def _independent(model, asked: Mapping[str, object], began: float):
     from bayesmm.sampling.importance import sample_independent
 
     own = {name: asked[name] for name in ("draws", "chains", "seed", "effects", "keep_effects")}
-    return sample_independent(model.design, model.priors, model._prior_point, **own, began=began)
+    return sample_independent(model.design, model.priors, lambda: model._prior_point, **own, began=began)
 
 
 def _sampled(

@@ -5,6 +5,7 @@ import pytest
 from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, fake_stats
 
 from bayesmm.checks import EFFECTS_LIMIT, suspicious, verdict
+from bayesmm.layout import apart
 
 NAMES = ["divergences", "R-hat", "bulk ESS", "tail ESS", "E-BFMI", "tree depth", "chains", "interrupted", "tuning"]
 
@@ -116,12 +117,13 @@ def test_divergences_that_are_everywhere_are_called_so():
     assert found.endswith("no parameter stands out; sample with target_accept=0.99.")
 
 
-def test_one_divergence_is_no_cluster_and_advice_goes_beyond_what_was_tried():
+def test_one_divergence_is_no_reason_to_change_the_model_and_advice_goes_beyond_what_was_tried():
     draws = fake_draws(fake_design())
     sds = draws["sd_Subject"][1][..., 1]
     one = fake_fit(draws=draws, stats=with_stats(diverging=sds == sds.min()), record=RECORD | {"target_accept": 0.99})
     assert failures(one)["divergences"] == (
-        "1 of 2,000 draws diverged (0.05 %): no parameter stands out; sample with target_accept=0.999."
+        "1 of 2,000 draws diverged (0.05 %): so few move means and intervals by little, if at all; see that they stay "
+        "with target_accept=0.999. The model need not be written in another way."
     )
 
 
@@ -260,3 +262,35 @@ def test_the_verdict_never_rounds_in_its_own_favour():
     assert by_name["R-hat"].value <= r_hat <= by_name["R-hat"].value + 1e-3
     lowest = min(by_name["bulk ESS"].value, by_name["tail ESS"].value)
     assert lowest - 1 < ess <= lowest
+
+
+@pytest.mark.parametrize(("share", "few"), [(1, True), (19, True), (20, False), (1000, False)])
+def test_few_divergences_send_nobody_off_to_change_the_model(share, few):
+    # of 20,000 explicit draws: 0.005 % and 5 % are no case for the same words; the check fails for both
+    diverging = np.zeros((4, 5000), dtype=bool)
+    diverging.ravel()[: share * 20 : 20] = True
+    draws = fake_draws(fake_design())
+    draws = {
+        name: (dims, np.tile(values, (1, 10) + (1,) * (values.ndim - 2))) for name, (dims, values) in draws.items()
+    }
+    record = RECORD | {"asked": {"effects": "explicit"}}
+    said = failures(fake_fit(draws=draws, stats=fake_stats(4, 5000) | {"diverging": diverging}, record=record))
+    assert ("effects='marginal'" in said["divergences"]) is not few
+    assert ("need not be written in another way" in said["divergences"]) is few
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "form", "texts"),
+    [
+        (0.704, 0.7, {}, ("0.704", "0.7")),
+        (0.8, 0.7, {}, ("0.80", "0.7")),
+        (1.0102, 1.01, {"digits": 3}, ("1.0102", "1.01")),
+        (0.0504, 0.05, {"digits": 0, "kind": "%"}, ("5.04%", "5%")),
+        (0.00999, 0.01, {"kind": "g"}, ("0.00999", "0.01")),
+        (400.2, 400, {"digits": 0}, ("400.2", "400")),
+        (0.7, 0.7, {}, ("0.70", "0.7")),
+        (float("inf"), 0.7, {}, ("inf", "0.7")),
+    ],
+)
+def test_a_value_and_its_limit_read_the_same_only_if_they_are(value, limit, form, texts):
+    assert apart(value, limit, **form) == texts

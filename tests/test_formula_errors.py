@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bayesmm.errors import FormulaError
+from bayesmm.errors import FormulaError, suggest
 from bayesmm.formula import parse, underline
 
 BLOCKS = Path(__file__).with_name("formula_errors.txt").read_text(encoding="utf-8").strip().split("\n\n")
@@ -125,3 +125,17 @@ def test_other_modules_underline_in_the_same_way():
     error = underline("y ~ xx + (1 | g)", (4, 6), "column 'xx' is not in the data; did you mean 'x'?")
     assert isinstance(error, FormulaError)
     assert str(error) == "column 'xx' is not in the data; did you mean 'x'?\n  y ~ xx + (1 | g)\n      ^^"
+
+
+@pytest.mark.parametrize(
+    ("word", "choices", "said"),
+    [
+        ("batch", ["batch"], ""),
+        ("batch", ["batch", "Batch"], "; did you mean 'Batch'?"),
+        ("batch", ["batch", "batches"], "; did you mean 'batches'?"),
+        ("Batch", ["cask", "batch"], "; did you mean 'batch'?"),
+        ("zz", ["cask", "batch"], ""),
+    ],
+)
+def test_a_suggestion_is_never_what_was_given(word, choices, said):
+    assert suggest(word, choices) == said

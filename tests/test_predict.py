@@ -510,6 +510,11 @@ def test_wrong_arguments_are_refused(fit, point):
             "groups must be one of conditional, population, averaged or a list of grouping factors (Subject), not "
             "'populaton'; did you mean 'population'?",
         ),
+        (
+            {"groups": "Subject"},
+            "groups must be one of conditional, population, averaged or a list of grouping factors (Subject), not "
+            "'Subject'; for the effects of this factor alone write groups=['Subject']",
+        ),
         ({"groups": ["subject"]}, "groups names 'subject'; the grouping factors are Subject; did you mean 'Subject'?"),
         (
             {"groups": "averaged", "kind": "linear"},

@@ -14,6 +14,7 @@ from bayesmm.beliefs import Belief, belief, believed_draws
 from bayesmm.checks.check import Check
 from bayesmm.checks.sampling import FEW_LEVELS
 from bayesmm.density import density, support_of
+from bayesmm.layout import apart
 from bayesmm.prediction.predict import predict
 from bayesmm.replicates import FEWEST_DRAWS, MOST_NUMBERS, replicates, thinned
 from bayesmm.tables import (
@@ -126,7 +127,8 @@ def singular(seen: Seen) -> Check:
                 worst, where = least, strongest(block, part, np.median(R, axis=(0, 1)))
     if not where:
         return Check("singular", True, math.nan, SINGULAR_LIMIT, "the model has no correlations")
-    found = f"least eigenvalue of a correlation matrix {worst:.2g} (limit {SINGULAR_LIMIT})"
+    value, least = apart(worst, SINGULAR_LIMIT, 2, "g")
+    found = f"least eigenvalue of a correlation matrix {value} (limit {least})"
     if worst >= SINGULAR_LIMIT:
         return Check("singular", True, worst, SINGULAR_LIMIT, found)
     return Check("singular", True, worst, SINGULAR_LIMIT, f"{found}: {where}", note=True)
@@ -206,7 +208,8 @@ def prior_conflict(seen: Seen) -> Check:
     (_, believed, draws), least = proper[worst], tails[worst]
     centre = float(np.median(draws))
     where = f"the prior of {believed.label} gives values as far out as its posterior median of {centre:.3g}"
-    message = f"{where} a probability of {least:.2g} (limit {CONFLICT_LIMIT})"
+    value, limit = apart(least, CONFLICT_LIMIT, 2, "g")
+    message = f"{where} a probability of {value} (limit {limit})"
     if least >= CONFLICT_LIMIT:
         return Check("prior conflict", True, least, CONFLICT_LIMIT, message)
     advice = f"check the units of the prior {believed.prior}, or widen it until {centre:.3g} is no surprise."
@@ -237,15 +240,19 @@ def residual_shape(seen: Seen) -> Check:
     if largest > limit:
         return Check("residual shape", True, largest, limit, say_outliers(seen.fit.design, residuals, limit), note=True)
     skewness, error = float((residuals**3).mean()), math.sqrt(6 / len(residuals))
-    if abs(skewness) > max(SKEW_LIMIT, SKEW_ERRORS * error):
+    most = max(SKEW_LIMIT, SKEW_ERRORS * error)
+    skewed = " (limit ".join(apart(skewness, math.copysign(most, skewness))) + ")"
+    if abs(skewness) > most:
         to_log = skewness > 0 and bool((seen.fit.design.y > 0).all())  # a logarithm lengthens a tail that points down
         remedy = "model its logarithm" if to_log else "transform it"
+        other = ", or use family='gamma'" if to_log else ""
         message = (
-            f"the residuals have a skewness of {skewness:.2f} (limit {SKEW_LIMIT}): {seen.fit.design.response} is not "
-            f"normal about its mean; {remedy}{', or use family=' + repr('gamma') if to_log else ''}."
+            f"the residuals have a skewness of {skewed}: {seen.fit.design.response} is not normal about its mean; "
+            f"{remedy}{other}."
         )
-        return Check("residual shape", True, abs(skewness), SKEW_LIMIT, message, note=True)
-    text = f"the largest is {largest:.2f} sds (limit {limit:.2f}), the skewness {skewness:.2f} (limit {SKEW_LIMIT})"
+        return Check("residual shape", True, abs(skewness), most, message, note=True)
+    value, end = apart(largest, limit)
+    text = f"the largest is {value} sds (limit {end}), the skewness {skewed}"
     return Check("residual shape", True, largest, limit, text)
 
 
@@ -254,8 +261,9 @@ def say_outliers(design, residuals: np.ndarray, limit: float) -> str:
     row = design.row_labels[int(np.abs(residuals).argmax())]
     count = int((np.abs(residuals) > limit).sum())
     others = f", one of {count:,} beyond the limit" if count > 1 else ""
+    value, most = apart(float(np.abs(residuals).max()), limit, 1)
     return (
-        f"the residual of row {row} is {np.abs(residuals).max():.1f} sds (limit {limit:.1f}{others}): check the row, "
+        f"the residual of row {row} is {value} sds (limit {most}{others}): check the row, "
         "or use family='student', which gives such rows less weight."
     )
 
@@ -272,7 +280,7 @@ def dispersion(seen: Seen) -> Check:
             np.nansum(weights * np.square(y / size - simulated.means), axis=1) for y in (design.y, simulated.replicated)
         ]
     p, ratio = float((scatter[1] >= scatter[0]).mean()), float(np.median(scatter[0]) / np.median(scatter[1]))
-    found = f"the responses scatter {ratio:.2f} times as much as the model's own, p = {p:.2g} (limit {P_LIMIT})"
+    found = f"the responses scatter {ratio:.2f} times as much as the model's own, {said_p(p)}"
     if p >= P_LIMIT:
         return Check("dispersion", True, p, P_LIMIT, found)
     return Check("dispersion", True, p, P_LIMIT, f"{found}: {more_scatter(design)}", note=True)
@@ -294,12 +302,18 @@ def zeros(seen: Seen) -> Check:
         return not_simulated("zeros")
     observed, replicated = int((design.y == 0).sum()), (simulated.replicated == 0).sum(axis=1)
     p = float((replicated >= observed).mean())
-    found = f"{observed:,} zeros, of which the model expects {replicated.mean():,.1f}, p = {p:.2g} (limit {P_LIMIT})"
+    found = f"{observed:,} zeros, of which the model expects {replicated.mean():,.1f}, {said_p(p)}"
     if p >= P_LIMIT:
         return Check("zeros", True, p, P_LIMIT, found)
     other = "use family='negbinomial', or " if design.family.name == "poisson" else ""
     remedy = f"{other}model whether {design.response} is 0 apart from how large it is otherwise."
     return Check("zeros", True, p, P_LIMIT, f"{found}: {remedy}", note=True)
+
+
+def said_p(p: float) -> str:
+    """Return a posterior predictive p with its limit."""
+    value, limit = apart(p, P_LIMIT, 2, "g")
+    return f"p = {value} (limit {limit})"
 
 
 def not_simulated(name: str) -> Check:

@@ -18,9 +18,10 @@ from bayesmm.arguments.checks import LARGEST_SEED, check_seed
 from bayesmm.data.messages import count
 from bayesmm.errors import PriorError
 from bayesmm.evaluation.integral import Integral, coordinates_of, fitted, integral_of, marginal_of, refusal, weighted
-from bayesmm.layout import wrap
+from bayesmm.layout import apart, wrap
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.sampling.direct import Marginal
+from bayesmm.sampling.pareto import k_limit
 from bayesmm.sampling.proposal import component_densities
 from bayesmm.streams import stream
 from bayesmm.tables import tree_sizes
@@ -28,7 +29,6 @@ from bayesmm.tables import tree_sizes
 IMPROPER = ("Flat", "HalfFlat")
 # Of the iteration for the bridge: relative change of the estimate, and the most steps, of which ten are usual.
 TOLERANCE, STEPS = 1e-10, 1000
-LARGEST_K = 0.7  # Vehtari et al. (2024), JMLR 25(72)
 LARGEST_SE = 0.1  # of the log evidence: a Bayes factor known to 10 %
 APART = 5.0  # standard errors between the two estimates
 MOST_COORDINATES = 30  # beyond, a mixture fitted to some thousand draws is no longer near to the posterior
@@ -68,8 +68,9 @@ class Evidence:
         """What speaks against the estimate, in a sentence; None if nothing does."""
         gap = abs(self.log_evidence - self.importance)
         if not np.isfinite(self.log_evidence) or self.se > LARGEST_SE:
-            return f"the error of the log evidence, {self.se:.2g}, is above {LARGEST_SE}: sample with more draws"
-        if self.pareto_k < LARGEST_K and gap > APART * np.hypot(self.se, self.importance_se):
+            value, most = apart(self.se, LARGEST_SE, 2, "g")
+            return f"the error of the log evidence, {value}, is above {most}: sample with more draws"
+        if self.pareto_k < k_limit(self.draws) and gap > APART * np.hypot(self.se, self.importance_se):
             return f"two estimates of it are {gap:.2g} apart: the draws may not have converged"
         return None
 

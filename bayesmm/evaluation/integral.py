@@ -22,16 +22,14 @@ from bayesmm.prediction.predict import RIDGE
 from bayesmm.priors import Priors, coefficient_places, prior_design
 from bayesmm.reduction import integrate, reduced
 from bayesmm.sampling.direct import Marginal, generalised, marginal, terms
-from bayesmm.sampling.importance import MAX_PARAMETERS, pareto_smoothed
-from bayesmm.sampling.proposal import SPREADS, Mixture, adapted, component_densities, draw
+from bayesmm.sampling.importance import MAX_PARAMETERS
+from bayesmm.sampling.pareto import pareto_smoothed
+from bayesmm.sampling.proposal import SPREADS, Mixture, adapted, component_densities, defended, draw
 from bayesmm.tables import prior_draws, tree_sizes, variable
 
 # Measured on sleepstudy and esoph, without any of their levels: with three adaptations the effective number is 0.75 to
 # 0.86 of the draws for Gaussian and 0.55 for Poisson models, and the error of a log integral about 0.01.
 ADAPTATIONS, ADAPTATION_DRAWS, DRAWS = 3, 1000, 4000
-# Share and width, in standard deviations of the draws, of a component that is not adapted, against tails that the
-# others miss (a defensive mixture: Hesterberg 1995, Technometrics 37(2)). Without it one k in twelve was above 0.7.
-DEFENCE, DEFENCE_SPREAD = 0.1, 3.0
 # Multiply-adds of one row at one node of the quadrature; and of any evaluation, its share of what is done once for each
 # integral. Measured.
 NODE_COST, LEAST_COST = 10.0, 2e4
@@ -50,7 +48,7 @@ class Integral:
     se : float
         Monte Carlo error of `log_value`.
     pareto_k : float
-        Shape of the largest weights: the two above can be trusted below 0.7.
+        Shape of the largest weights: the two above can be trusted up to `k_limit` of its draws.
     """
 
     log_value: float
@@ -203,11 +201,7 @@ def fitted(target: LogPosterior, draws: Floats, rng: np.random.Generator) -> Mix
         x, log_weights = weighted(target, mixture, ADAPTATION_DRAWS, rng)
         if np.isfinite(log_weights).any():
             mixture = adapted(mixture, x, np.exp(pareto_smoothed(log_weights)[0]))
-    return Mixture(
-        np.append((1 - DEFENCE) * mixture.shares, DEFENCE),
-        np.vstack([mixture.centres, draws.mean(axis=0)]),
-        np.concatenate([mixture.factors, DEFENCE_SPREAD * factor[None]]),
-    )
+    return defended(mixture, draws.mean(axis=0), factor)
 
 
 def weighted(target: LogPosterior, mixture: Mixture, size: int, rng: np.random.Generator) -> tuple[Floats, Floats]:

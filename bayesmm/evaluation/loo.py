@@ -19,10 +19,11 @@ import xarray as xr
 from bayesmm.arguments.checks import check_bool
 from bayesmm.data.messages import count, label_text
 from bayesmm.errors import listing
-from bayesmm.evaluation.loo_again import NOISY, REFIT, Again, again
-from bayesmm.layout import table, wrap
+from bayesmm.evaluation.loo_again import NOISY, REFIT, Again, again, limits
+from bayesmm.layout import apart, table, wrap
 from bayesmm.loglik import by_level, by_row, conditional, split_by, split_of_rows
 from bayesmm.memory import BUDGET, BYTES, free_memory, gigabytes
+from bayesmm.sampling.pareto import k_limit
 from bayesmm.tables import coefficients, draws_of, is_constant, tree_sizes, variance_parameters
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Loo:
         error), pareto_k, method ("importance": by weighting the draws of this posterior; "independent draws" of, or
         "refit" to, the data without the point), k_before (that of the weights). A refit has no pareto_k.
     limit : float
-        Pareto k up to which a point's elpd can be trusted: 0.7, less with fewer than 2,200 draws.
+        Pareto k up to which the weights of this many draws can be trusted: 0.7, less with fewer than 2,155 draws.
     by : str or None
         The grouping factor whose levels are the points; None for rows.
     integrated, held : tuple of str
@@ -70,8 +71,8 @@ class Loo:
 
     @property
     def unreliable(self) -> pd.DataFrame:
-        """The points whose Pareto k is above the limit."""
-        return self.table[self.table["pareto_k"] > self.limit]
+        """The points whose Pareto k is above the limit for the draws that they were computed from."""
+        return self.table[self.table["pareto_k"] > limits(self.table["method"], self.limit)]
 
     @property
     def mcse(self) -> float:
@@ -129,7 +130,7 @@ def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | N
     labels = design.row_labels if by is None else np.array(design.blocks[split.outer].levels, dtype=object)
     estimate = psis(fit, values)
     table = _table(fit, estimate, values, pd.Index(labels, name="row" if by is None else by))
-    limit, k = float(estimate.good_k), table["pareto_k"].to_numpy()
+    limit, k = k_limit(estimate.n_samples), table["pareto_k"].to_numpy()
     found = again(fit, split, by, k, limit=limit, refit=refit)
     estimate, table = _with(estimate, table, found)
     inner, held = ((), range(len(design.blocks))) if split is None else (split.inner, split.held)
@@ -166,7 +167,7 @@ def _with(
         p=float(estimate.p) + float(table["elpd"].sum() - elpd.sum()),
         elpd_i=estimate.elpd_i.copy(data=elpd),
         pareto_k=estimate.pareto_k.copy(data=np.nan_to_num(k, nan=-np.inf, posinf=np.inf)),
-        warning=bool((k > estimate.good_k).any()),
+        warning=bool((k > limits(out["method"], k_limit(estimate.n_samples))).any()),
     )
     return changed, out
 
@@ -249,11 +250,12 @@ def reliability(loo: Loo) -> str:
     """Return a sentence or two on the Pareto k, and on what became of the points where it was too high."""
     done, k = loo.table[loo.table["method"] != SMOOTHED], loo.table["k_before"]
     high = loo.table[~(k <= loo.limit)]  # a k that could not be estimated is none to trust
+    largest, most = apart(k.max(), loo.limit)
     if high.empty:
-        said = [f"Pareto k: all {len(k):,} are below {loo.limit:.2g} (the largest is {k.max():.2f})"]
+        said = [f"Pareto k: all {len(k):,} are at most {most} (the largest is {largest})"]
     else:
         are = "is" if len(high) == 1 else "are"
-        said = [f"Pareto k: {len(high):,} of {len(k):,} {are} above {loo.limit:.2g} ({_names(high)})"]
+        said = [f"Pareto k: {len(high):,} of {len(k):,} {are} above {most} ({_names(high)})"]
     said += [_how(done[done["method"] == method], method, loo.limit) for method in dict.fromkeys(done["method"])]
     bad = loo.unreliable
     if bad.empty:

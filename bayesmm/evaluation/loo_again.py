@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from scipy.special import logsumexp
 
 from bayesmm.checks import run_checks
 from bayesmm.loglik import Split, by_level, by_row, conditional, split_of_rows
+from bayesmm.sampling.pareto import k_limit, trusted
 from bayesmm.storage.stored_model import beside
 from bayesmm.streams import derived_seed, stream
 from bayesmm.tables import sampling_record, tree_sizes
@@ -77,7 +79,7 @@ def again(
     mapping of int to Again
         By the place of the point.
     """
-    from bayesmm.evaluation.integral import is_small, marginal_of, refusal, work  # here: most fits never need them
+    from bayesmm.evaluation.integral import DRAWS, is_small, marginal_of, refusal, work  # here: most fits never need it
 
     high, noisy = (np.flatnonzero(~(k <= most)).tolist() for most in (limit, min(limit, NOISY)))
     if refit is False or not noisy:
@@ -89,10 +91,17 @@ def again(
             found = _drawn(fit, model, {i: _others(fit, split, by, i) for i in points})
             found = {i: one for i, one in found.items() if not one.pareto_k >= k[i]}
     for i in high if refit else ():
-        if i not in found or not found[i].pareto_k <= limit:
+        if i not in found or not found[i].pareto_k <= k_limit(DRAWS):
             sampled = _sampled(fit, split, by, i, _others(fit, split, by, i))
             found |= {} if sampled is None else {i: sampled}
     return found
+
+
+def limits(methods: pd.Series, limit: float) -> np.ndarray:
+    """Return the Pareto k up to which each point can be trusted, (n,): `limit` where it was not computed again."""
+    from bayesmm.evaluation.integral import DRAWS
+
+    return np.where(methods == DRAWN, k_limit(DRAWS), limit)
 
 
 def _others(fit, split: Split | None, by: str | None, i: int) -> np.ndarray:
@@ -124,7 +133,10 @@ def _sampled(fit, split: Split | None, by: str | None, i: int, kept: np.ndarray)
     held = range(len(design.blocks)) if split is None else split.held
     if not kept.any() or any(len(np.unique(design.blocks[j].index[kept])) < len(design.blocks[j].levels) for j in held):
         return None
-    other = _without(fit, kept).sample(**_settings(fit, i), progress=False)
+    model, settings = _without(fit, kept), _settings(fit, i)
+    other = model.sample(**settings, progress=False)
+    if not trusted(sampling_record(other.tree)):  # NUTS asks nothing of its proposal
+        other = model.sample(**settings | {"sampler": "auto"}, progress=False)
     if sampling_record(other.tree).get("interrupted"):
         raise KeyboardInterrupt
     view = replace(fit, tree=other.tree)  # the whole data with the draws that have not seen the point

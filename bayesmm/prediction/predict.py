@@ -86,9 +86,10 @@ def conditioned_on(design: Design, groups: str | Sequence[str]) -> tuple[int, ..
     names = [block.group for block in design.blocks]
     if isinstance(groups, str):
         if groups not in GROUPS:
+            alone = f"; for the effects of this factor alone write groups=[{groups!r}]"
             raise ValueError(
                 f"groups must be one of {listing(GROUPS)} or a list of grouping factors ({listing(names) or 'none'}), "
-                f"not {groups!r}{suggest(groups, [*GROUPS, *names])}"
+                f"not {groups!r}{alone if groups in names else suggest(groups, [*GROUPS, *names])}"
             )
         return tuple(range(len(names))) if groups == "conditional" else ()
     wanted = list(groups)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bayesmm.checks import ESS_LIMIT, R_HAT_LIMIT, Check
 from bayesmm.comparison_text import POSTERIOR_DIGITS
-from bayesmm.layout import column, count, number
+from bayesmm.layout import apart, column, count, number
 from bayesmm.pointfit import by_levels
 from bayesmm.priors import Priors
 from bayesmm.priors.table import AT_MEANS, sentence
@@ -189,8 +189,7 @@ def check_table(checks: Sequence[Check]) -> Table:
         (
             check.name,
             RESULTS.get(check.status, check.status),
-            measured(check.value),
-            measured(check.limit),
+            *measured_apart(check.value, check.limit),
             check.message,
             check.source,
         )
@@ -199,6 +198,12 @@ def check_table(checks: Sequence[Check]) -> Table:
     headers = ("check", "result", "value", "limit", "found", "source of the limit")
     marked = frozenset(i for i, check in enumerate(checks) if not check.ok)
     return Table("Checks", headers, rows, frozenset({0, 1, 4, 5}), frozenset({4, 5}), marked)
+
+
+def measured_apart(value: float, limit: float) -> tuple[str, str]:
+    """Return what a check has measured and its limit, which read the same only if they are."""
+    texts = measured(value), measured(limit)
+    return texts if texts[0] != texts[1] or value == limit else apart(value, limit, kind="g")
 
 
 def measured(value: float) -> str:

@@ -20,7 +20,8 @@ from bayesmm.reproduce.data import places, read_data
 from bayesmm.reproduce.quantities import Fitted, label, parameter, value_at
 from bayesmm.results import Fit
 from bayesmm.sampling.importance import MAX_PARAMETERS
-from bayesmm.tables import variance_parameters
+from bayesmm.sampling.pareto import trusted
+from bayesmm.tables import sampling_record, variance_parameters
 
 REPRODUCED, EXPLAINED, FAILED = "reproduced", "explained", "NOT reproduced"
 # nlme's summary rounds p-values to four decimals and then prints 6.2e-06 as 0; half a unit of that 0 would be 0.5.
@@ -213,12 +214,14 @@ def posterior(model: Model, point: PointFit, own_priors: bool = False) -> Compar
 def sampled(model: Model, own_priors: bool = False) -> Fit:
     """Return the posterior of a model.
 
-    Independent draws where they do, NUTS elsewhere: with many variance parameters, or priors of the file's own.
+    Independent draws where they do, NUTS elsewhere: with many variance parameters, priors of the file's own, or weights
+    that can not be trusted.
     """
     parameters = len(variance_parameters(model.design))
     few = model.family.gaussian and parameters <= MAX_PARAMETERS and not own_priors
-    sampler = "importance" if few else "auto"
-    return model.sample(draws=DRAWS, chains=CHAINS, seed=SEED, sampler=sampler, progress=False)
+    own = dict(draws=DRAWS, chains=CHAINS, seed=SEED, progress=False)
+    fit = model.sample(sampler="importance", **own) if few else None
+    return fit if fit is not None and trusted(sampling_record(fit.tree)) else model.sample(**own)
 
 
 def predictive_difference(fits: list[Fit]) -> str:

@@ -10,7 +10,7 @@ trusted is measured by the shape k of the Pareto distribution fitted to the larg
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -27,10 +27,12 @@ from bayesmm.memory import BUDGET, BYTES, COPIES, free_memory
 from bayesmm.mode import build_posterior
 from bayesmm.pointfit import PointFit
 from bayesmm.priors import Priors
+from bayesmm.priors.resolve import coefficient_prior
 from bayesmm.reduction import loose_names
 from bayesmm.sampling.direct import covariance_variables
 from bayesmm.sampling.nuts import BLAS_THREADS
-from bayesmm.sampling.proposal import Mixture, adapted, around, component_densities, draw
+from bayesmm.sampling.pareto import pareto_smoothed
+from bayesmm.sampling.proposal import FREEDOM, Mixture, adapted, around, component_densities, defended, draw
 from bayesmm.sampling.recovery import recorded, with_effects
 from bayesmm.sampling.unconstrained import Natural, Target, log_density, mode, natural, target
 from bayesmm.streams import of_run
@@ -43,8 +45,6 @@ ADAPTATIONS, ADAPTATION_DRAWS = 2, 1000
 # Draws of the proposal for each draw that is kept, and at least so many: a draw is kept twice only where its weight is
 # above this many times the average.
 POOL_FACTOR, LEAST_POOL = 4, 4000
-# A log weight this far below the largest is 0 for any purpose, and finite.
-LOWEST = -700.0
 RECORDED = ("numpy", "numba", "scipy", "arviz")
 
 
@@ -61,7 +61,7 @@ class Pool:
     weights : (n,) float64
         Pareto-smoothed importance weights, summing to 1.
     pareto_k : float
-        Shape of the largest weights; the weights can be trusted below 0.7.
+        Shape of the largest weights, which can be trusted up to `k_limit`.
     """
 
     x: Floats
@@ -78,7 +78,7 @@ class Pool:
 def sample_independent(
     design: Design,
     priors: Priors,
-    reml: PointFit,
+    find_reml: Callable[[], PointFit],
     *,
     draws: int = 1000,
     chains: int = 4,
@@ -94,8 +94,9 @@ def sample_independent(
     design : Design
     priors : Priors
         All in closed form.
-    reml : PointFit
-        Of the prior's design: where the search for the mode starts.
+    find_reml : function
+        Returns REML's estimates of the prior's design, where the search for the mode starts; called once nothing is
+        left to refuse.
     draws, chains : int
         The independent draws are laid out as `chains` chains of `draws`, as those of a sampler are.
     seed : int, optional
@@ -123,21 +124,12 @@ def sample_independent(
         finite density; if the random effects are asked for as parameters; or if the draws would not fit in memory.
     """
     began = time.perf_counter() if began is None else began
-    if not design.family.gaussian:
-        raise ValueError(
-            f"sampler={NAME!r} draws from the marginal posterior of gaussian models, and the family is "
-            f"{design.family.name}; use sampler='nutpie'"
-        )
-    check_priors(priors)
-    if effects == "explicit":
-        raise ValueError(
-            f"sampler={NAME!r} integrates the random effects out; use effects='marginal', or sampler='nutpie'"
-        )
+    check_applies(design, priors, effects)
     check_memory(design, draws * chains, keep_effects)
     seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
     with threadpool_limits(BLAS_THREADS):
+        reml = find_reml()
         goal = target(build_posterior(design, priors, reml))
-        check_size(goal)
         tree = _sampled(goal, reml, (chains, draws), seed)
         tree = with_effects(tree, design, priors, goal.posterior.integrated, seed, keep_effects=keep_effects)
     return recorded(tree, effects="marginal", seconds=time.perf_counter() - began)
@@ -160,6 +152,21 @@ def _sampled(goal: Target, reml: PointFit, shape: tuple[int, int], seed: int) ->
     return tree
 
 
+def check_applies(design: Design, priors: Priors, effects: str) -> None:
+    """Raise ValueError, before any work, if independent draws can not be had of a model, or not in this way."""
+    if not design.family.gaussian:
+        raise ValueError(
+            f"sampler={NAME!r} draws from the marginal posterior of gaussian models, and the family is "
+            f"{design.family.name}; use sampler='nutpie'"
+        )
+    check_priors(priors)
+    if effects == "explicit":
+        raise ValueError(
+            f"sampler={NAME!r} integrates the random effects out; use effects='marginal', or sampler='nutpie'"
+        )
+    check_size(design, priors)
+
+
 def check_priors(priors: Mapping) -> None:
     """Raise ValueError if a prior is a function, whose density only PyMC knows."""
     custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
@@ -170,12 +177,16 @@ def check_priors(priors: Mapping) -> None:
         )
 
 
-def check_size(goal: Target) -> None:
+def check_size(design: Design, priors: Priors) -> None:
     """Raise ValueError if there are more parameters than independent draws are good for."""
-    if goal.size > MAX_PARAMETERS:
+    scales = ["sigma", *(f"sd_{block.name}[{column}]" for block in design.blocks for column in block.columns)]
+    size = sum(priors[place].distribution != "Fixed" for place in scales)
+    size += sum(len(part) * (len(part) - 1) // 2 for block in design.blocks for part in block.partition)
+    size += int(np.count_nonzero(~np.asarray(coefficient_prior(priors, design).normal)))
+    if size > MAX_PARAMETERS:
         raise ValueError(
             f"sampler={NAME!r} is for at most {MAX_PARAMETERS} marginal parameters (sds, correlations, sigma, and "
-            f"coefficients whose prior is not normal), and this model has {goal.size}; use sampler='nutpie'"
+            f"coefficients whose prior is not normal), and this model has {size}; use sampler='nutpie'"
         )
 
 
@@ -211,10 +222,12 @@ def weighted_draws(goal: Target, reml: PointFit, size: int, rng: np.random.Gener
             "not found; widen the priors of the sds and sigma, or use sampler='nutpie'"
         )
     proposal = around(centre, hessian(search, centre) / 2)
+    whole = Mixture(np.ones(1), proposal.centres[:1], proposal.factors[:1])  # one t for all of it
     for _ in range(ADAPTATIONS):
         pool = _weighted(goal, proposal, ADAPTATION_DRAWS, rng)
-        proposal = adapted(proposal, pool.x, pool.weights)
-    return _weighted(goal, proposal, size, rng)
+        proposal, whole = (adapted(mixture, pool.x, pool.weights) for mixture in (proposal, whole))
+    sd = np.sqrt(FREEDOM / (FREEDOM - 2))  # of a t of scale 1
+    return _weighted(goal, defended(proposal, whole.centres[0], sd * whole.factors[0]), size, rng)
 
 
 def _weighted(goal: Target, proposal: Mixture, size: int, rng: np.random.Generator) -> Pool:
@@ -222,19 +235,6 @@ def _weighted(goal: Target, proposal: Mixture, size: int, rng: np.random.Generat
     lp = log_density(goal, x)
     smoothed, k = pareto_smoothed(lp - logsumexp(component_densities(proposal, x), axis=0))
     return Pool(x, lp, np.exp(smoothed), k)
-
-
-def pareto_smoothed(log_weights: Floats) -> tuple[Floats, float]:
-    """Return the log weights, (n,), with the largest smoothed and their sum 1, and the Pareto shape k.
-
-    Vehtari et al. (2024), algorithm 1. A k that can not be estimated is infinite: there were too few draws with any
-    weight.
-    """
-    from arviz_stats.base import array_stats  # here, because it takes half a second to import
-
-    relative = np.maximum(log_weights - log_weights.max(), LOWEST)
-    smoothed, k = array_stats.psislw(-relative)  # it takes log likelihoods left out, which are minus the log weights
-    return smoothed - logsumexp(smoothed), float(k) if np.isfinite(k) else np.inf
 
 
 def resampled(weights: Floats, size: int, rng: np.random.Generator) -> Ints:
