@@ -7,14 +7,21 @@ from bayesmm.design import Design, Learned, make_design
 from bayesmm.errors import DataError
 from bayesmm.families import get_family
 from bayesmm.formula import parse
-from bayesmm.guards import guard_messages
+from bayesmm.guards import check_residual, guard_messages
 from bayesmm.priors import Priors, resolve_priors
 from bayesmm.source import Source, source
 from bayesmm.storage.stored_model import beside
 
 
 def guarded(design: Design, priors: Priors) -> Design:
-    """Return a design with what there is to say about it together with its priors."""
+    """Return a design with what there is to say about it together with its priors.
+
+    Raises
+    ------
+    DataError
+        Random effects cannot be told apart from the residual.
+    """
+    check_residual(design, priors)
     return replace(design, messages=(*design.messages, *guard_messages(design, priors)))
 
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from bayesmm.data.coding import INTERCEPT
+from bayesmm.data.groups import residual_confounded
 from bayesmm.data.messages import Message, warning
 from bayesmm.design import Design
-from bayesmm.errors import listing
+from bayesmm.errors import DataError, listing
 from bayesmm.formula import text_of
 from bayesmm.priors import Prior, coefficient_prior, prior_design
 from bayesmm.separation import separated
@@ -34,6 +35,17 @@ def guard_messages(design: Design, priors: Mapping[str, Prior]) -> list[Message]
         exponential of a log link turns into means beyond all data; counts beyond all data.
     """
     return [*_separation(design), *_overflow(design, priors), *_large_counts(design)]
+
+
+def check_residual(design: Design, priors: Mapping[str, Prior] | None = None) -> None:
+    """Raise a DataError where random effects cannot be told apart from a residual whose sd no prior holds fixed."""
+    known = priors is not None and "sigma" in priors and priors["sigma"].distribution == "Fixed"
+    if "sigma" not in design.family.auxiliaries or known:
+        return
+    for block in design.blocks:
+        said = residual_confounded(block, design.weights)
+        if said:
+            raise DataError(said)
 
 
 def _large_counts(design: Design) -> list[Message]:

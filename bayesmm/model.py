@@ -14,6 +14,7 @@ from bayesmm.effects import check_effects, glmm_effects, marginal_is_cheaper
 from bayesmm.errors import DataError
 from bayesmm.families import Family, get_family
 from bayesmm.formula import parse
+from bayesmm.guards import check_residual
 from bayesmm.maximize import maximize
 from bayesmm.pointfit import PointFit
 from bayesmm.posterior import sample
@@ -162,10 +163,13 @@ class Model:
         ValueError
             For an unknown method or one that the family has not, a wrong `nagq`, or a place that is not in the model.
         DataError
-            If the model fits the response exactly, or its likelihood is finite nowhere.
+            If the model fits the response exactly, its likelihood is finite nowhere, or REML and ML cannot tell an
+            effect apart from the residual.
         PriorError
             For "MAP" where a prior is a function.
         """
+        if method != "MAP":
+            check_residual(self.design)  # whose sd is estimated, whatever its prior says
         return maximize(self.design, method, self.priors, start, nagq)
 
     def graph(self, effects: str = "auto", centred: str | bool | Mapping[str, bool] = "auto"):

@@ -288,35 +288,35 @@ def test_a_remark_is_made_once():
         (F, lambda d: d.iloc[:1], "1 row can be used; a model needs at least two"),  # C02
         (F, lambda d: d.assign(x=d["x"].where(d.index == 1)), "1 row of 24 can be used; a model needs at least two"),
         (
-            F,  # C03
-            lambda d: d.iloc[[1, 5]],
-            "grouping factor 'g' has one row in each of its 2 levels, so its effect can not be told apart from the "
-            "residual; "
-            "there must be fewer levels than rows",
-        ),
-        (
             F,  # C04
             columns(g="a"),
             "grouping factor 'g' has one level ('a'); its standard deviation can not be estimated from fewer than two",
-        ),
-        (
-            F,  # C06
-            columns(g=range(24)),
-            "grouping factor 'g' has one row in each of its 24 levels, so its effect can not be told apart from the "
-            "residual; "
-            "there must be fewer levels than rows",
-        ),
-        (
-            "y ~ 1 + (1|x)",  # D04
-            columns(x=np.arange(24) / 10),
-            "grouping factor 'x' has one row in each of its 24 levels, so its effect can not be told apart from the "
-            "residual; "
-            "there must be fewer levels than rows",
         ),
     ],
 )
 def test_too_few_rows_or_levels_are_refused(formula, change, text):
     refused(text, formula, change)
+
+
+@pytest.mark.parametrize(
+    ("formula", "change", "name", "levels"),
+    [
+        (F, lambda d: d.iloc[[1, 5]], "g", 2),  # C03
+        (F, columns(g=range(24)), "g", 24),  # C06
+        ("y ~ 1 + (1|x)", columns(x=np.arange(24) / 10), "x", 24),  # D04
+    ],
+)
+def test_one_row_in_each_level_is_refused_beside_a_residual(formula, change, name, levels):
+    import bayesmm as bmm
+
+    text = (
+        f"grouping factor '{name}' has one row in each of its {levels} levels, so its effect cannot be told apart from "
+        "the residual; there must be fewer levels than rows, or known variances: weights of 1 / se^2 with "
+        "priors={'sigma': 1}"
+    )
+    with pytest.raises(DataError) as caught:
+        bmm.Model(formula, change(base()))
+    assert str(caught.value) == text
 
 
 def test_two_to_four_levels_are_few():  # C05

@@ -365,7 +365,7 @@ def test_a_bool_in_a_gaussian_model_is_worth_a_warning():  # F15
 def test_groups_of_one_row():
     y, formula = counts(), "y ~ x + (1 | row)"
     for family, answer in (("gaussian", y + 0.5), ("student", y + 0.5)):  # C06
-        assert "can not be told apart from the residual" in refusal(answer, family, formula)
+        assert "cannot be told apart from the residual" in refusal(answer, family, formula)
     assert "one response of 0 or 1 says nothing" in refusal(coin(), "bernoulli", formula)  # C07
     assert "one response of 0 or 1 says nothing" in refusal(coin(), "binomial", formula, trials=1)
     for family, more in (("poisson", {}), ("binomial", {"trials": "n"})):

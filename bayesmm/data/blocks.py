@@ -60,7 +60,8 @@ def _block(
 def _say_about_effects(bar: Bar, names: Sequence[Sequence[str]], block: Block, scope: Scope, residual: bool) -> None:
     """Apply lme4's check.nobs.vs.nRE to a group term, and say where ``||`` differs from lme4's."""
     n, effects = len(block.index), len(block.levels) * sum(map(len, names))
-    if bar.correlated and (effects >= n if residual else effects > n):
+    alone = len(block.levels) == n and effects == n  # one effect for each row: `residual_confounded` has its word
+    if bar.correlated and not alone and (effects >= n if residual else effects > n):
         found = f"{bar} has {effects:,} random effects for {n:,} rows, so their standard deviations"
         scope.say(
             warning(f"{found} and the residual's are told apart by the priors alone")

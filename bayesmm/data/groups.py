@@ -16,6 +16,7 @@ from bayesmm.families import Family
 
 FEW_LEVELS = 5  # lme4's check.nlev.gtreq.5: fewer levels give unreliable estimates of a standard deviation
 MOSTLY_SINGLE = 0.5  # share of levels with one row beyond which a factor is hard to tell from the residual; ours
+SAME_WEIGHT = 1e-8  # relative: products that differ by less are the same but for rounding
 DRAWS = 4 * 1000  # chains x draws of the default sampling, for the estimate of its memory
 DRAWS_MEMORY = 2e9  # bytes of draws from which a word is due: a quarter of the memory of a small laptop
 # names that the model itself or the tree of results uses
@@ -208,8 +209,8 @@ def check_block(block: Block, family: Family, trials: np.ndarray | None = None) 
     Raises
     ------
     DataError
-        Every row is a level of its own, so that its effect can not be told from the residual, or from the response
-        itself where that is 0 or 1.
+        Every row is a level of its own, so that its effect cannot be told from the response itself, which is 0 or 1.
+        Whether it can be told from a residual depends on the weights and on the prior of sigma: `residual_confounded`.
     """
     n, levels = len(block.index), len(block.levels)
     said = [*_few_levels(block), *_memory_of_draws(block)]
@@ -223,12 +224,10 @@ def check_block(block: Block, family: Family, trials: np.ndarray | None = None) 
 
 
 def _one_row_each(block: Block, family: Family, trials: np.ndarray | None) -> list[Message]:
-    """Say what an effect for each row means: nothing beside a residual, overdispersion of counts."""
+    """Say what an effect for each row means: overdispersion of counts."""
     each = f"grouping factor '{block.group}' has one row in each of its {len(block.levels):,} levels"
     if "sigma" in family.auxiliaries:
-        raise DataError(
-            f"{each}, so its effect can not be told apart from the residual; there must be fewer levels than rows"
-        )
+        return []
     if family.name == "bernoulli" or (trials is not None and (trials == 1).all()):
         raise DataError(
             f"{each}, and one response of 0 or 1 says nothing about an effect of its own; there must be fewer levels "
@@ -238,6 +237,24 @@ def _one_row_each(block: Block, family: Family, trials: np.ndarray | None) -> li
         name = family.auxiliaries[0]
         return [warning(f"{each}, so its effect and '{name}' both say how the rows scatter; the priors divide it")]
     return [note(f"{each}, so its standard deviation measures the overdispersion of the {family.name} response")]
+
+
+def residual_confounded(block: Block, weights: np.ndarray | None) -> str | None:
+    """Return why the effects of a block cannot be told apart from a residual whose sd is not known; None if they can.
+
+    With one row in each level, z' Sigma z and sigma^2 / w are seen only in their sum: a variance of a column with z^2 w
+    the same in every row is part of the residual's.
+    """
+    if len(block.levels) < len(block.index):
+        return None
+    size = np.square(block.Z) * (1.0 if weights is None else weights[:, None])
+    if not (np.ptp(size, axis=0) <= SAME_WEIGHT * size.max(axis=0)).any():
+        return None
+    return (
+        f"grouping factor '{block.group}' has one row in each of its {len(block.levels):,} levels, so its effect "
+        "cannot be told apart from the residual; there must be fewer levels than rows, or known variances: weights of "
+        "1 / se^2 with priors={'sigma': 1}"
+    )
 
 
 def _few_levels(block: Block) -> list[Message]:
