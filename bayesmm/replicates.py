@@ -11,6 +11,7 @@ import xarray as xr
 from bayesmm.families import LINKS, draw_response
 from bayesmm.loglik import auxiliary_draws
 from bayesmm.prediction.predict import factor_draws, predict
+from bayesmm.streams import stream
 from bayesmm.tables import tree_sizes
 
 DRAWS = 400  # an interval's end then rests on 10 draws, a p-value has a Monte Carlo error of 0.025 at most
@@ -46,7 +47,7 @@ def replicates_of_new_groups(fit, seed: int = 0) -> np.ndarray:
     than further rows would; among those of new groups they have every place with the same probability. Where a link
     gives such groups no mean, the replicates are those of the data's groups.
     """
-    few, design, rng = _few(fit), fit.design, np.random.default_rng(seed)
+    few, design, rng = _few(fit), fit.design, stream(seed, "replicates of new groups")
     eta = predict(few, kind="linear", groups="population").draws.reshape(-1, design.n).copy()
     for block in design.blocks:
         for s, L in enumerate(factor_draws(few, block)):
@@ -86,7 +87,7 @@ def quantile_residuals(y: np.ndarray, replicated: np.ndarray, seed: int = 0) -> 
     from scipy.special import ndtri
 
     below, tied = (replicated < y).sum(axis=0), (replicated == y).sum(axis=0)
-    share = np.random.default_rng(seed).uniform(size=len(y))
+    share = stream(seed, "ties of the data").uniform(size=len(y))
     return ndtri((below + share * (tied + 1)) / (len(replicated) + 1))
 
 
@@ -94,7 +95,7 @@ def replicate_scores(replicated: np.ndarray, seed: int = 0) -> np.ndarray:
     """Return the normal scores of each replicate among all, (draws, n): what `quantile_residuals` of data would be."""
     from scipy.special import ndtri
 
-    ties, within = np.random.default_rng(seed).uniform(size=(2, *replicated.shape))
+    ties, within = stream(seed, "ties of the replicates").uniform(size=(2, *replicated.shape))
     order = np.lexsort((ties, replicated), axis=0)
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.arange(len(order))[:, None], axis=0)

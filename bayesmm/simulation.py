@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from bayesmm.design import make_design
 from bayesmm.formula import parse
 from bayesmm.maximize import maximize
+from bayesmm.streams import data_set
 
 SLOPE = 1.0  # mean of the groups' slopes
 MIXED = "y ~ x + (x | group)"
@@ -45,7 +46,7 @@ def simulate_groups(groups: int = 10, rows: int = 10, seed: int | None = None) -
     """
     if groups < 2 or rows < 3:
         raise ValueError(f"groups is {groups} and rows is {rows}; a slope for each group needs at least 2 and 3")
-    return _simulated(groups, rows, np.random.default_rng(seed))
+    return _simulated(groups, rows, data_set(seed))
 
 
 def _simulated(groups: int, rows: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -108,11 +109,10 @@ def compare_pooled(datasets: int = 500, groups: int = 10, rows: int = 10, seed: 
     """
     simulate_groups(groups, rows, seed)  # checks the arguments
     found = np.empty((datasets, 2, 2))
-    streams = np.random.SeedSequence(seed).spawn(datasets)
     formula = parse(MIXED)
     with threadpool_limits(1):  # matrices this small only wait for further threads
-        for i, stream in enumerate(streams):
-            data = _simulated(groups, rows, np.random.default_rng(stream))
+        for i in range(datasets):
+            data = _simulated(groups, rows, data_set(seed, i))
             point = maximize(make_design(formula, data))
             found[i] = pooled_slope(data), (point.beta[1], np.sqrt(point.beta_cov[1, 1]))
     df = groups * rows - groups - 1, groups - 1

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "bayesmm"
 LAYERS = tuple(
     line.split()
     for line in (
-        "errors",
+        "errors streams",
         "grammar formula example_data",
         "data families design",
         "priors",

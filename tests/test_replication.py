@@ -12,6 +12,8 @@ import bayesmm as bmm
 from bayesmm.families import FAMILIES, LINKS
 from bayesmm.replication import repeat
 from bayesmm.replication.groups import outer_factor, resized
+from bayesmm.replication.simulate import simulator
+from bayesmm.streams import stream
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
 
@@ -291,9 +293,17 @@ def test_the_table_is_made_of_the_draws():
 def test_refits_do_not_depend_on_the_processors():
     one, two = (sleep_point().bootstrap(12, seed=4, cores=cores, progress=False) for cores in (1, 3))
     pd.testing.assert_frame_equal(one.draws, two.draws)
-    response = sleep_point().simulate(5, seed=4)["sim_5"]
+    response = simulator(sleep_point())(stream(4, "bootstrap", 4))
     refit = sleep_model().with_data(frame("sleepstudy").assign(Reaction=response)).maximize()
     assert one.draws.loc[4, "beta[Days]"] == pytest.approx(refit.beta[1], rel=1e-6)
+
+
+def test_a_bootstrap_does_not_share_its_numbers_with_simulated_data():
+    """The first refit of a bootstrap was that of the first response simulated with the same seed."""
+    point = sleep_point()
+    first = point.bootstrap(2, seed=1, progress=False).draws.loc[0, "sigma"]
+    data = frame("sleepstudy").assign(Reaction=point.simulate(1, seed=1)["sim_1"])
+    assert sleep_model().with_data(data).maximize().sigma != pytest.approx(first, rel=1e-3)
 
 
 def test_the_print_says_how_many_refits_are_singular():
@@ -316,7 +326,7 @@ def test_what_can_not_be_fitted_is_counted():
 def test_refits_are_by_the_same_method(method):
     point = sleep_model().maximize(method)
     found = point.bootstrap(2, seed=1, progress=False)
-    data = frame("sleepstudy").assign(Reaction=point.simulate(1, seed=1)["sim_1"])
+    data = frame("sleepstudy").assign(Reaction=simulator(point)(stream(1, "bootstrap", 0)))
     expected = sleep_model().with_data(data).maximize(method)
     assert found.draws.loc[0, "sigma"] == pytest.approx(expected.sigma, rel=1e-6)
 

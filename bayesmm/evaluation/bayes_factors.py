@@ -16,6 +16,7 @@ from bayesmm.evaluation.loo_compare import FORMULA_WIDTH, check_comparable
 from bayesmm.layout import shorten, table, wrap
 from bayesmm.priors import Prior, Priors
 from bayesmm.sampling.nuts import LARGEST_SEED
+from bayesmm.streams import stream
 
 WIDTHS = (0.5, 2.0)  # of the priors of the sds, in units of what they are
 # The parameters that carry the scale of a distribution, and those whose inverse does.
@@ -127,8 +128,10 @@ def _change(fit, width: float, seed: int) -> float:
     models = marginal_of(fit), marginal_of(fit, priors)
     if not is_small(models[0]) or work(models[0]) > WORK:
         return math.nan
+    text = fit.design.formula.text
     before, after = (
-        integral(model.posterior, coordinates_of(fit, models[0]), np.random.default_rng(seed)) for model in models
+        integral(model.posterior, coordinates_of(fit, models[0]), stream(seed, "other widths", text))
+        for model in models
     )
     return after.log_value - before.log_value
 

@@ -22,6 +22,7 @@ from bayesmm.marginal.crossproducts import Floats
 from bayesmm.sampling.direct import Marginal
 from bayesmm.sampling.nuts import LARGEST_SEED
 from bayesmm.sampling.proposal import component_densities
+from bayesmm.streams import stream
 from bayesmm.tables import tree_sizes
 
 IMPROPER = ("Flat", "HalfFlat")
@@ -111,7 +112,7 @@ def evidence(fit, seed: int | None = None) -> Evidence:
             f"bridge sampling is for at most {MOST_COORDINATES} parameters besides what is integrated out, and this "
             f"model has {model.posterior.size}"
         )
-    value, se, other, draws = bridge(fit, model, np.random.default_rng(seed))
+    value, se, other, draws = bridge(fit, model, stream(seed, "evidence", fit.design.formula.text))
     return Evidence(
         value, se, other.log_value, other.se, other.pareto_k, model.posterior.size, draws, seed, scaled
     )  # fmt: skip

@@ -17,6 +17,7 @@ from scipy.special import logsumexp
 from bayesmm.checks import run_checks
 from bayesmm.loglik import Split, by_level, by_row, conditional, split_of_rows
 from bayesmm.storage.stored_model import beside
+from bayesmm.streams import derived_seed, stream
 from bayesmm.tables import sampling_record, tree_sizes
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ DRAWN, REFIT = "independent draws", "refit"
 NOISY = 0.5
 # Multiply-adds that are spent unasked: about a minute.
 WORK = 5e10
-# Separates the seeds of these draws from those of the chains (0), of the recovery (1) and of independent draws (2).
-STREAM = 3
 SETTINGS = ("draws", "tune", "chains", "sampler", "effects", "centred", "target_accept")  # of the fit, for a refit
 
 
@@ -106,11 +105,11 @@ def _drawn(fit, model: "Marginal", kept: Mapping[int, np.ndarray]) -> dict[int, 
     from bayesmm.evaluation.integral import coordinates_of, integral, without
 
     x = coordinates_of(fit, model)
-    whole, found = integral(model.posterior, x, np.random.default_rng(STREAM)), {}
+    whole, found = integral(model.posterior, x, stream(0, "without a point", 0)), {}
     for i, rows in kept.items():
         if not rows.any():  # the only level of its factor
             continue
-        rest = integral(without(fit, model, rows), x, np.random.default_rng([STREAM, i]))
+        rest = integral(without(fit, model, rows), x, stream(0, "without a point", 1 + i))
         if np.isfinite(rest.log_value):
             k = max(whole.pareto_k, rest.pareto_k)
             found[i] = Again(whole.log_value - rest.log_value, float(np.hypot(whole.se, rest.se)), k, DRAWN)
@@ -147,11 +146,9 @@ def _without(fit, kept: np.ndarray):
 
 
 def _settings(fit, i: int) -> dict[str, object]:
-    from bayesmm.sampling.nuts import LARGEST_SEED
-
     record = sampling_record(fit.tree)
     asked = {name: value for name, value in record.get("asked", {}).items() if name in SETTINGS}
-    return asked | {"seed": (int(record.get("seed", 0)) + 1 + i) % (LARGEST_SEED + 1)}
+    return asked | {"seed": derived_seed(int(record.get("seed", 0)), "sampling without a point", i)}
 
 
 def _mean(values: np.ndarray, ok: bool) -> Again:

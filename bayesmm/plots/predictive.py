@@ -7,6 +7,7 @@ from bayesmm.drawing import ACCENT, GREY, INK, LIGHT, key, label_edges, marker, 
 from bayesmm.plots.chosen import factor, largest, said, share_of
 from bayesmm.prediction.predict import predict
 from bayesmm.replicates import replicates, thinned
+from bayesmm.streams import stream
 
 MEAN_BINS = 30  # of the histogram of prior predictive means
 SHOWN_LEVELS = 12  # panels of a figure by group
@@ -129,7 +130,7 @@ def draw_shares(ax, observed: np.ndarray, means: np.ndarray) -> None:
     """Draw the share of ones, (n,), in bins of the fitted probabilities, (draws, n), with intervals."""
     fitted = means.mean(axis=0)
     bins = max(1, min(SHARE_BINS, len(observed) // FEWEST_ROWS))
-    rng = np.random.default_rng(0)
+    rng = stream(0, "replicated shares")
     replicated = rng.uniform(size=means.shape) < means
     for rows in np.array_split(np.argsort(fitted, kind="stable"), bins):
         at = fitted[rows].mean()

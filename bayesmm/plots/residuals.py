@@ -4,6 +4,7 @@ import numpy as np
 
 from bayesmm.drawing import ACCENT, GREY, INK, LIGHT, key, name_axes, panels, plain, title
 from bayesmm.replicates import fitted_means, quantile_residuals, replicate_scores, replicates_of_new_groups
+from bayesmm.streams import stream
 from bayesmm.tables import posterior_residuals
 
 BINS = 12  # of fitted values, for the line through the residuals' medians
@@ -127,7 +128,7 @@ def plot_qq(fit, seed: int = 0):
 
 def envelope(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the envelope of n sorted normal numbers with an sd of 1, low and high, and the positions it is for."""
-    places, rng = positions(n), np.random.default_rng(seed)
+    places, rng = positions(n), stream(seed, "envelope")
     drawn = np.empty((SIMULATIONS, len(places)))
     for i in range(SIMULATIONS):
         sample = np.sort(rng.standard_normal(n))

@@ -3,7 +3,6 @@
 Both read other data through the design's own encoders, so that levels, contrasts, knots and means are those of the fit.
 """
 
-import hashlib
 import json
 import secrets
 import warnings
@@ -21,13 +20,13 @@ from bayesmm.families import LINKS, Family, draw_response
 from bayesmm.memory import BUDGET, BYTES, free_memory, gigabytes
 from bayesmm.prediction.predictions import Predictions
 from bayesmm.prediction.trials import named_trials, trials_of
+from bayesmm.streams import stream
 from bayesmm.tables import tree_sizes, variable
 
 KINDS = ("mean", "response", "linear")
 GROUPS = ("conditional", "population", "averaged")
 NEW_LEVELS = ("error", "sample", "zero")
 LARGEST_SEED = 2**31 - 1  # of the seeds that are made up here
-NOISE = 0  # stream of the seed for the responses; that of a new level comes from its label
 CHUNK = 4_000_000  # draws of rows made at a time: 32 MB for each array that is needed on the way
 COPIES = 2  # the draws and, while a chunk is added, what NumPy makes of them
 # The trapezoidal rule over N(0, 1): beyond 8.4 lie 5e-17 of it. Its error for a logistic with a spread of 8 is about
@@ -246,7 +245,7 @@ def predict(
     check_levels(rows, new_levels)
     check_draws(fit, rows)
     spread = spreads(fit, data) if isinstance(groups, str) and groups == "averaged" else None
-    noise = _noise(fit, data, trials, len(rows), np.random.default_rng([NOISE, seed])) if kind == "response" else None
+    noise = _noise(fit, data, trials, len(rows), stream(seed, "responses")) if kind == "response" else None
     chains, draws = tree_sizes(fit.tree)
     values = np.empty((chains * draws, len(rows)))
     for part in chunks(len(rows), len(values)):
@@ -323,8 +322,7 @@ def _add_new_levels(eta: np.ndarray, group: GroupRows, L: np.ndarray, seed: int)
 
 def level_stream(seed: int, group: str, label: str) -> np.random.Generator:
     """Return the random numbers of a new level: those of its name, so that the order of rows has no part in them."""
-    digest = hashlib.sha256(f"{len(group)}:{group}{label}".encode()).digest()
-    return np.random.default_rng([int.from_bytes(digest[:16], "little"), seed])
+    return stream(seed, "new level", group, label)
 
 
 def factor_draws(fit, block: Block) -> np.ndarray:

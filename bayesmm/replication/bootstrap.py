@@ -14,9 +14,10 @@ from bayesmm.maximize import maximize
 from bayesmm.pointfit import PointFit
 from bayesmm.points import estimate
 from bayesmm.replication.repeat import counter, repeated
-from bayesmm.replication.simulate import simulator, stream
+from bayesmm.replication.simulate import simulator
 from bayesmm.replication.truth import scalars
 from bayesmm.sampling.nuts import LARGEST_SEED, check_arguments
+from bayesmm.streams import stream
 from bayesmm.tables import CI_PROB, check_probability
 
 COLUMNS = ("estimate", "bias", "se", "lower", "upper")
@@ -144,7 +145,7 @@ def refitter(point: PointFit, seed: int) -> Callable[[int], PointFit | None]:
 
     def task(i: int) -> PointFit | None:
         try:
-            y = respond(stream(seed, i))
+            y = respond(stream(seed, "bootstrap", i))
         except DataError:  # with the inverse link new groups may have no mean
             return None
         return refitted(replace(point.design, y=y), point.method, point.priors, point.nagq)

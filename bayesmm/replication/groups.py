@@ -9,8 +9,7 @@ from bayesmm.design import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.formula import column_nodes
 from bayesmm.storage.stored_model import beside
-
-CHOICE = 1  # stream of the seed for the choice of levels
+from bayesmm.streams import stream
 
 
 def outer_factor(design: Design, by: str | None) -> int:
@@ -56,7 +55,7 @@ def resized(model, k: int, number: int, seed: int) -> Design:
     """
     design = model.design
     outer = design.blocks[k]
-    rows, copies = _rows(outer.index, len(outer.levels), number, np.random.default_rng([seed, CHOICE, number]))
+    rows, copies = _rows(outer.index, len(outer.levels), number, stream(seed, "copied levels", number))
     frame = design.frame.iloc[rows].reset_index(drop=True)
     for name in _relabelled(design, k):
         old = frame[name].astype(str)

@@ -16,10 +16,11 @@ from bayesmm.pointfit import PointFit
 from bayesmm.replication.bootstrap import refitted
 from bayesmm.replication.groups import outer_factor, resized
 from bayesmm.replication.repeat import counter, repeated
-from bayesmm.replication.simulate import drawn, stream
+from bayesmm.replication.simulate import drawn
 from bayesmm.replication.truth import truth_of
 from bayesmm.sampling.nuts import LARGEST_SEED, check_arguments
 from bayesmm.source import check_model
+from bayesmm.streams import stream
 from bayesmm.tables import CI_PROB
 
 COLUMNS = ("groups", "power", "lower", "upper", "simulations", "failed")
@@ -144,7 +145,7 @@ def power(
     rejects = _test(model.design, coefficient, level)
 
     def response(j: int, k: int) -> Floats:
-        rng = stream([seed, numbers[j]], k)
+        rng = stream(seed, "power", numbers[j], k)
         return drawn(designs[j], truth(rng), rng)
 
     def task(i: int) -> bool | None:
@@ -163,7 +164,7 @@ def power(
         raise KeyboardInterrupt
     results = [[found[i] for i in range(j, total, len(numbers)) if i in found] for j in range(len(numbers))]
     rows = [_row(k, results[j]) for j, k in enumerate(numbers)]
-    value = np.nan if hasattr(parameters, "tree") else float(truth(stream(seed, 0)).beta[coefficient])
+    value = np.nan if hasattr(parameters, "tree") else float(truth(stream(seed, "power", 0, 0)).beta[coefficient])
     method = "t with Satterthwaite df, REML" if model.family.gaussian else "z, maximum likelihood"
     name, by = f"beta[{model.design.coefficients[coefficient]}]", model.design.blocks[block].group
     shown = pd.DataFrame(rows, columns=list(COLUMNS))

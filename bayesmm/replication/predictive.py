@@ -8,9 +8,10 @@ import xarray as xr
 from bayesmm.errors import DataError, listing
 from bayesmm.prediction.predict import check_choice, check_draws, checked_seed, predict, rows_of
 from bayesmm.replicates import thinned
-from bayesmm.replication.simulate import drawn, stream
+from bayesmm.replication.simulate import drawn
 from bayesmm.replication.truth import posterior_truths
 from bayesmm.sampling.nuts import check_arguments
+from bayesmm.streams import stream
 from bayesmm.tables import kept_effects, tree_sizes
 
 GROUPS = ("conditional", "new")
@@ -89,7 +90,7 @@ def _of_new_groups(fit, seed: int) -> np.ndarray:
     check_draws(fit, rows_of(fit.design, None, ()))
     truth, number = posterior_truths(fit), int(np.prod(tree_sizes(fit.tree)))
     try:
-        return np.stack([drawn(fit.design, truth(s), stream(seed, s)) for s in range(number)])
+        return np.stack([drawn(fit.design, truth(s), stream(seed, "posterior predictive", s)) for s in range(number)])
     except DataError as error:  # what it says is for parameters that a person chose
         raise DataError(
             f"some of the new groups have a linear predictor of 0 or less, where the {fit.design.family.link} link has "

@@ -1,6 +1,7 @@
 """Responses drawn from a model with known parameters, for the rows of its data."""
 
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from bayesmm.memory import BUDGET, BYTES, free_memory, gigabytes
 from bayesmm.prediction.predict import check_choice
 from bayesmm.replication.truth import Truth, truth_of
 from bayesmm.sampling.nuts import check_arguments
+from bayesmm.streams import data_set
 
 EFFECTS = ("new", "kept")
 COPIES = 3  # of the simulations: the columns, their array, and the table
@@ -100,11 +102,6 @@ def noise(design: Design, eta: Floats, auxiliaries: tuple[float, ...], rng: np.r
     return draw_response(design.family, rng, mu, design.trials, auxiliaries, design.weights)
 
 
-def stream(seed: int | Sequence[int], k: int) -> np.random.Generator:
-    """Return the random generator of the k-th data set of a seed, whatever their number is."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(k,)))
-
-
 def _check(n: int, draws: int, seed: int | None) -> None:
     check_arguments(draws=draws, seed=seed)
     need, free = BYTES * COPIES * n * draws, free_memory()
@@ -116,8 +113,8 @@ def _check(n: int, draws: int, seed: int | None) -> None:
 
 
 def _table(design: Design, one: Callable[[np.random.Generator], Floats], draws: int, seed: int | None) -> pd.DataFrame:
-    seed = np.random.SeedSequence(seed).entropy  # a new one if it is None
-    values = np.column_stack([one(stream(seed, k)) for k in range(draws)])
+    seed = secrets.randbits(128) if seed is None else seed
+    values = np.column_stack([one(data_set(seed, k)) for k in range(draws)])
     kind = np.int64 if design.family.discrete else np.float64
     names = [f"sim_{k + 1}" for k in range(draws)]
     return pd.DataFrame(values.astype(kind), index=pd.Index(design.row_labels), columns=names)

@@ -32,6 +32,7 @@ from bayesmm.sampling.nuts import BLAS_THREADS, LARGEST_SEED
 from bayesmm.sampling.proposal import Mixture, adapted, around, component_densities, draw
 from bayesmm.sampling.recovery import recorded, with_effects
 from bayesmm.sampling.unconstrained import Natural, Target, log_density, mode, natural, target
+from bayesmm.streams import of_run
 
 NAME = "importance"
 # Beyond about ten dimensions the efficiency of independent draws falls quickly and NUTS is the better tool: a factor
@@ -43,8 +44,6 @@ ADAPTATIONS, ADAPTATION_DRAWS = 2, 1000
 POOL_FACTOR, LEAST_POOL = 4, 4000
 # A log weight this far below the largest is 0 for any purpose, and finite.
 LOWEST = -700.0
-# Separates the seed of these draws from that of the conditional ones, which is 1.
-STREAM = 2
 RECORDED = ("numpy", "numba", "scipy", "arviz")
 
 
@@ -146,7 +145,7 @@ def sample_independent(
 def _sampled(goal: Target, reml: PointFit, shape: tuple[int, int], seed: int) -> xr.DataTree:
     """Return the (chains, draws) draws of the marginal parameters, with the record of how they were made."""
     chains, draws = shape
-    rng = np.random.default_rng([STREAM, seed])
+    rng = of_run(seed, 2)
     pool = weighted_draws(goal, reml, max(POOL_FACTOR * draws * chains, LEAST_POOL), rng)
     kept = resampled(pool.weights, draws * chains, rng)
     tree = as_tree(goal, pool, kept, shape)

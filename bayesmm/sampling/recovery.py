@@ -16,12 +16,11 @@ from bayesmm.memory import BUDGET, BYTES, COPIES, free_memory, gigabytes
 from bayesmm.priors import Prior, prior_bases
 from bayesmm.reduction import Integrated, loose_names
 from bayesmm.sampling.recovery_glmm import drawn_effects
+from bayesmm.streams import of_run
 
 # A correlation matrix of a draw may be 1e-16 from singular; this much of the identity makes its factor exist, and moves
 # a correlation by less than any draw can show.
 RIDGE = 1e-12
-# Separates the seed of the conditional draws from that of the chain that they belong to.
-STREAM = 1
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def with_effects(
         for k in range(shape[0]):
             chain = slice(k * shape[1], (k + 1) * shape[1])
             own = T[chain], draws.sigma[chain], mean[chain]
-            rng = np.random.default_rng([STREAM, seed, k])  # so that a chain does not depend on how many there are
+            rng = of_run(seed, 1, k)  # so that a chain does not depend on how many there are
             parts.append(recover(integrated.problem.cp, *own, integrated.sd, rng, keep_effects=keep_effects))
     except np.linalg.LinAlgError as error:
         raise ValueError(_too_wide(T)) from error

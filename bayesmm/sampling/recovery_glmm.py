@@ -7,9 +7,7 @@ from bayesmm.design import Design
 from bayesmm.marginal.conditional import draw_effects
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.quadrature import prepare
-
-# Separates the seed of these draws from that of the chain that they belong to.
-STREAM = 2
+from bayesmm.streams import of_run
 
 
 def drawn_effects(posterior: xr.Dataset, design: Design, L: Floats, seed: int) -> Floats:
@@ -33,6 +31,6 @@ def drawn_effects(posterior: xr.Dataset, design: Design, L: Floats, seed: int) -
         aux[:, m] = np.broadcast_to(posterior[name].to_numpy(), shape).ravel()
     for k in range(shape[0]):
         chain = slice(k * shape[1], (k + 1) * shape[1])
-        rng = np.random.default_rng([STREAM, seed, k])
+        rng = of_run(seed, 2, k)
         parts.append(draw_effects(data, beta[chain], L[chain], aux[chain], rng))
     return np.stack(parts)
