@@ -109,17 +109,22 @@ def _sampled(
     """Return the draws of one of the graphs, from compiled code without PyMC where that is possible."""
     from bayesmm.sampling.direct import applies, sample_marginal
     from bayesmm.sampling.nuts import chosen_settings
+    from bayesmm.sampling.starts import likelihood_estimates, near_maximum
 
+    near = near_maximum(model.design, model.priors, partial(likelihood_estimates, model))
     if applies(model.design, model.priors, effects, settings["sampler"]):
         chosen, said = chosen_settings(**settings)
-        own = dict(said=said, progress=progress, began=began, stream=stream)
+        own = dict(near=near, said=said, progress=progress, began=began, stream=stream)
         return sample_marginal(model.design, model.priors, model._reduced, chosen, **own)
+    from bayesmm.graph.start import start_near
     from bayesmm.sampling.graph import sample_graph
 
     # a model of other data than its first takes, and leaves, the compiled code of its kind
     kept = model.kept if effects == "explicit" and model.design.encoders.repeats else None
     own = dict(progress=progress, began=began, stream=stream, kept=kept)
-    return sample_graph(model.graph(effects, centred), **settings, **own)
+    graph = model.graph(effects, centred)
+    start_near(graph, model.design, model.priors, near)
+    return sample_graph(graph, **settings, **own)
 
 
 def _stream(model, path: Path, asked: Mapping[str, object], effects: str) -> Stream:

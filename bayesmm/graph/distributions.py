@@ -98,9 +98,18 @@ def vector(name: str, dim: str, priors: Mapping[str, Prior]) -> TensorVariable:
         return _custom(name, ", ".join(priors), first.function, (dim,))
     if len({(prior.distribution, prior.on) for prior in chosen}) == 1 and first.distribution in PYMC:
         return _known(name, first, _arrays(chosen), (dim,))
-    stem = INTERNAL + name.removeprefix(INTERNAL)
-    elements = [scalar(f"{stem}_{i}", place, prior) for i, (place, prior) in enumerate(priors.items())]
+    elements = [scalar(element_name(name, i), place, prior) for i, (place, prior) in enumerate(priors.items())]
     return pm.Deterministic(name, pt.stack(elements), dims=(dim,))
+
+
+def element_name(name: str, i: int) -> str:
+    """Return the name of the variable of one element, where each has its own."""
+    return f"{INTERNAL}{name.removeprefix(INTERNAL)}_{i}"
+
+
+def squared_name(name: str) -> str:
+    """Return the name of the variance of an sd, where the prior is that of the variance."""
+    return f"{INTERNAL}{name.removeprefix(INTERNAL)}_squared"
 
 
 def improper_parameters(graph: pm.Model) -> list[str]:
@@ -125,7 +134,7 @@ def _double(value: float | Sequence[float]) -> np.ndarray:
 def _known(name: str, prior: Prior, parameters: Mapping, dims: tuple[str, ...] | None) -> TensorVariable:
     make = PYMC[prior.distribution]
     if prior.on == "variance":
-        variance = make(f"{INTERNAL}{name.removeprefix(INTERNAL)}_squared", **parameters, dims=dims)
+        variance = make(squared_name(name), **parameters, dims=dims)
         return _named(name, pt.sqrt(variance), dims)
     return make(name, **parameters, dims=dims)
 

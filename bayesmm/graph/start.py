@@ -1,10 +1,50 @@
-"""Why a sampler can not start: the variables without a finite log density or gradient at the initial point."""
+"""Where a sampler of a graph starts, and why it can not: what has no finite log density or gradient there."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import pymc as pm
 
+from bayesmm.data.coding import CENTRED
+from bayesmm.design import Design
 from bayesmm.errors import listing, positions
+from bayesmm.graph.distributions import element_name, squared_name
 from bayesmm.graph.interpreted import PYTHON, without_compiler
+from bayesmm.priors import Prior
+
+
+def start_near(graph: pm.Model, design: Design, priors: Mapping[str, Prior], values: Mapping[str, float]) -> None:
+    """Set where the sds and auxiliaries of a graph start, before the sampler moves its chains apart.
+
+    Parameters
+    ----------
+    graph : pymc.Model
+        Of either kind; what was set before is replaced.
+    design : Design
+    priors : mapping of place to Prior
+    values : mapping of str to float
+        By place, as `sampling.starts.near_maximum` gives them. Of a vector with one, the others get their medians.
+    """
+    variables = {v.name: v for v in graph.free_RVs}
+    vectors = {
+        f"sd_{block.name}{where}": [f"sd_{block.name}[{column}]" for column in block.columns]
+        for block in design.blocks
+        for where in ("", CENTRED)  # as it is reported, or at the means: the graph has one of them
+    }
+    for name, places in (vectors | {name: [name] for name in design.family.auxiliaries}).items():
+        known = {place: values.get(place) for place in places}
+        if any(value is not None for value in known.values()):
+            starts = [priors[p].quantile(0.5) if value is None else value for p, value in known.items()]
+            _set(graph, variables, name, starts)
+
+
+def _set(graph: pm.Model, variables: Mapping[str, object], name: str, starts: list[float]) -> None:
+    """Set the starts of the random variables behind a parameter: one for all its elements, or one for each."""
+    for own, value in ((name, starts), *((element_name(name, i), start) for i, start in enumerate(starts))):
+        for variable, power in ((variables.get(own), 1), (variables.get(squared_name(own)), 2)):
+            if variable is not None:
+                start = np.asarray(value, dtype=np.float64) ** power
+                graph.rvs_to_initial_values[variable] = start if variable.ndim else start.reshape(())
 
 
 def check_start(graph: pm.Model) -> None:

@@ -24,6 +24,7 @@ from bayesmm.priors.distributions import lkj_log_density
 
 FIXED, REAL, LOG, INTERVAL = -1, 0, 1, 2  # how a scalar parameter is moved to the real line
 LOG_2 = math.log(2.0)
+AT_END = 1e-12  # share of an interval that a start keeps away from its ends, where the coordinate is infinite
 LARGEST_COSH = 700.0  # its cosh is finite; 1 / cosh is 0 to all digits long before
 
 
@@ -242,6 +243,17 @@ def values(c: Coordinates, x: Floats) -> Floats:
                 column = low + (high - low) * 0.5 * (1.0 + np.tanh(0.5 * column))
             out[:, i] = np.exp(column) if kind == LOG else column
     return out
+
+
+def coordinate(c: Coordinates, i: int, value: float) -> float:
+    """Return the coordinate of a value of the i-th scalar parameter, which is not fixed: the inverse of `values`."""
+    if c.kind[i] == LOG:
+        return math.log(value)
+    if c.kind[i] == INTERVAL:
+        low, high = c.ends[i]
+        share = min(max((value - low) / (high - low), AT_END), 1 - AT_END)
+        return math.log(share / (1 - share))
+    return value
 
 
 def factors(c: Coordinates, x: Floats) -> list[Floats]:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import xarray as xr
@@ -19,7 +20,7 @@ from bayesmm.data.coding import CENTRED
 from bayesmm.data.term_basis import TermBases, TermBasis
 from bayesmm.design import Block, Design
 from bayesmm.errors import BayesmmWarning, listing
-from bayesmm.marginal.coordinates import FIXED, INTERVAL, LOG, Coordinates, coordinates, factors, values
+from bayesmm.marginal.coordinates import FIXED, INTERVAL, LOG, Coordinates, coordinate, coordinates, factors, values
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.likelihood import Terms, gaussian_likelihood, gaussian_words
 from bayesmm.marginal.posterior import LogPosterior, log_posterior
@@ -39,8 +40,10 @@ from bayesmm.sampling.nuts import (
     sample_density,
     start_nutpie,
 )
+from bayesmm.streams import start
 
 JITTER = 1.0  # chains start this far, at most, from the centre, in each coordinate: as PyMC has it
+NOWHERE: Mapping[str, float] = MappingProxyType({})
 RECORDED = ("nutpie", "numba", "numpy", "arviz")  # versions that make up a result
 
 
@@ -79,8 +82,13 @@ def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: 
     return known and effects == "marginal" and sampler in ("auto", "nutpie")
 
 
-def marginal(design: Design, priors: Mapping[str, Prior], integrated: Integrated) -> Marginal:
-    """Return the marginal posterior; every prior must be in closed form."""
+def marginal(
+    design: Design, priors: Mapping[str, Prior], integrated: Integrated, near: Mapping[str, float] = NOWHERE
+) -> Marginal:
+    """Return the marginal posterior; every prior must be in closed form.
+
+    `near` has the values, by place, where chains start instead of at a prior's median.
+    """
     loose = [integrated.places[j] for j in integrated.loose]
     sds = [f"sd_{block.name}[{column}]" for block in design.blocks for column in block.columns]
     c = coordinates(design.blocks, priors, ("sigma",), loose)
@@ -88,12 +96,12 @@ def marginal(design: Design, priors: Mapping[str, Prior], integrated: Integrated
     posterior = log_posterior(c, gaussian_likelihood(), words)
     places = (*sds, "sigma", *loose)
     names = ("sigma", *loose_names(integrated).values())
-    centre = _centre(integrated, priors, c, places)
+    centre = _centre(integrated, priors, c, places, near)
     return Marginal(design, integrated, posterior, places, centre, names, integrated.bases)
 
 
-def generalised(design: Design, priors: Mapping[str, Prior]) -> Marginal:
-    """Return the marginal posterior of a generalised model, by quadrature; every prior must be in closed form."""
+def generalised(design: Design, priors: Mapping[str, Prior], near: Mapping[str, float] = NOWHERE) -> Marginal:
+    """Return the marginal posterior of a generalised model, by quadrature; `priors` and `near` as for `marginal`."""
     places, auxiliaries = coefficient_places(priors, design), design.family.auxiliaries
     sds = [f"sd_{block.name}[{column}]" for block in design.blocks for column in block.columns]
     c = coordinates(design.blocks, priors, auxiliaries, places)
@@ -102,7 +110,8 @@ def generalised(design: Design, priors: Mapping[str, Prior]) -> Marginal:
         c, quadrature_likelihood(), quadrature_words(data, len(auxiliaries), sampling_nodes(design))
     )
     every = (*sds, *auxiliaries, *places)
-    centre = _medians(priors, c, every, [1.0] * len(every))  # where a prior is improper: 1 on the scale of the link
+    units = [1.0] * len(every)  # where a prior is improper: 1 on the scale of the link
+    centre = _medians(priors, c, every, units, near)
     return Marginal(design, None, posterior, every, centre, auxiliaries, prior_bases(design, priors))
 
 
@@ -119,23 +128,37 @@ def terms(integrated: Integrated) -> Terms:
     )  # fmt: skip
 
 
-def _centre(integrated: Integrated, priors: Mapping[str, Prior], c: Coordinates, places: tuple[str, ...]) -> Floats:
+def _centre(
+    integrated: Integrated,
+    priors: Mapping[str, Prior],
+    c: Coordinates,
+    places: tuple[str, ...],
+    near: Mapping[str, float],
+) -> Floats:
     """Return the coordinates of the priors' medians; where a prior is improper, of a value of the data's size."""
     problem = integrated.problem
     spread = math.sqrt(problem.cp.rWr / max(problem.cp.n, 1)) or 1.0
     units = [spread / unit for scale in problem.scales for unit in scale] + [spread]
     units += [float(integrated.at[j]) for j in integrated.loose]
-    return _medians(priors, c, places, units)
+    return _medians(priors, c, places, units, near)
 
 
-def _medians(priors: Mapping[str, Prior], c: Coordinates, places: tuple[str, ...], units: Sequence[float]) -> Floats:
-    """Return the coordinates of the priors' medians, and of `units` where a prior is improper."""
+def _medians(
+    priors: Mapping[str, Prior],
+    c: Coordinates,
+    places: tuple[str, ...],
+    units: Sequence[float],
+    near: Mapping[str, float],
+) -> Floats:
+    """Return the coordinates of the values in `near`, else of the priors' medians, of `units` for improper priors."""
     x = np.zeros(c.sizes[2])
     for i, (place, unit) in enumerate(zip(places, units, strict=True)):
-        if c.kind[i] not in (FIXED, INTERVAL):  # the centre of an interval is 0
-            median = priors[place].quantile(0.5)
-            value = median if median is not None and (c.kind[i] != LOG or 0 < median < math.inf) else unit
-            x[c.at[i]] = math.log(value) if c.kind[i] == LOG else value
+        if c.kind[i] == FIXED or (c.kind[i] == INTERVAL and place not in near):  # the centre of an interval is 0
+            continue
+        value = near[place] if place in near else priors[place].quantile(0.5)
+        if value is None or (c.kind[i] == LOG and not 0 < value < math.inf):
+            value = unit
+        x[c.at[i]] = coordinate(c, i, value)
     return x
 
 
@@ -145,6 +168,7 @@ def sample_marginal(
     integrated: Integrated | None,
     settings: Settings,
     *,
+    near: Mapping[str, float] = NOWHERE,
     said: tuple[str, ...] = (),
     progress: bool = True,
     began: float | None = None,
@@ -157,6 +181,8 @@ def sample_marginal(
     design, priors, integrated
         The model, `integrated` None if it is generalised; every prior in closed form.
     settings : Settings
+    near : mapping of str to float
+        Where chains start instead of at a prior's median, by place: `starts.near_maximum`.
     said : tuple of str
         Warnings on the settings.
     progress : bool
@@ -186,7 +212,7 @@ def sample_marginal(
         progress_bar(progress, settings.chains, settings.tune + settings.draws) as bar,
     ):
         ahead = load_ahead()
-        model = generalised(design, priors) if integrated is None else marginal(design, priors, integrated)
+        model = generalised(design, priors, near) if integrated is None else marginal(design, priors, integrated, near)
         ahead.join()
         if model.posterior.size == 0:
             raise ValueError(
@@ -223,7 +249,7 @@ def _feed(model: Marginal, settings: Settings, about: Mapping[str, object], bar:
 
 def starts(centre: Floats) -> Callable[[int], Floats]:
     """Return the function that gives a chain's start for a seed: the centre, each coordinate moved by up to JITTER."""
-    return lambda seed=None: centre + np.random.default_rng(seed).uniform(-JITTER, JITTER, len(centre))
+    return lambda seed=None: centre + start(seed).uniform(-JITTER, JITTER, len(centre))
 
 
 def check_start(model: Marginal, priors: Mapping[str, Prior]) -> None:
