@@ -238,17 +238,17 @@ class PointFit:
 
         return predict_point(self, data, kind, groups, new_levels, se)
 
-    def icc(self):
+    def icc(self, mean: str = "rows"):
         """Return the intraclass correlation of each factor at the estimates: see `bayesmm.variance.explained.icc`."""
         from bayesmm.variance.explained import icc
 
-        return icc(self)
+        return icc(self, mean)
 
-    def r2(self):
+    def r2(self, mean: str = "rows"):
         """Return Nakagawa's marginal and conditional R^2 at the estimates: see `bayesmm.variance.explained.r2`."""
         from bayesmm.variance.explained import r2
 
-        return r2(self)
+        return r2(self, mean)
 
     @property
     def parameters(self) -> dict[str, float]:

@@ -104,13 +104,13 @@ class Fit:
         """Return the LOO of rows, of rows with their effects integrated out, and of levels, and when to use which."""
         return loo_table.loo_table(self, refit=refit)
 
-    def icc(self) -> explained.VarianceShares:
+    def icc(self, mean: str = "rows") -> explained.VarianceShares:
         """Return each factor's intraclass correlation, as draws and table; see `bayesmm.variance.explained.icc`."""
-        return explained.icc(self)
+        return explained.icc(self, mean)
 
-    def r2(self) -> explained.VarianceShares:
+    def r2(self, mean: str = "rows") -> explained.VarianceShares:
         """Return Nakagawa's and the Bayesian R^2, as draws and table; see `bayesmm.variance.explained.r2`."""
-        return explained.r2(self)
+        return explained.r2(self, mean)
 
     def prior_overlap(self) -> sensitivity.PriorOverlap:
         """Return how much of a prior is left in its posterior; see `bayesmm.prior_work.sensitivity.prior_overlap`."""

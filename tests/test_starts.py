@@ -5,6 +5,7 @@ import pytest
 from references import frame
 
 import bayesmm as bmm
+from bayesmm.graph.interpreted import without_compiler
 from bayesmm.graph.start import start_near
 from bayesmm.marginal.coordinates import values
 from bayesmm.sampling.direct import JITTER, generalised, marginal, starts
@@ -30,6 +31,11 @@ def sleep(prior, formula=SLEEP):
     return bmm.Model(formula, frame("sleepstudy"), priors={"sd": prior, "sigma": prior})
 
 
+def initial(graph):
+    with without_compiler():
+        return graph.initial_point(0)
+
+
 def near(model):
     return near_maximum(model.design, model.priors, lambda: likelihood_estimates(model))
 
@@ -43,6 +49,20 @@ def test_chains_start_near_the_maximum_where_a_prior_is_vague(name):
     at = dict(zip(built.places, values(built.posterior.coordinates, built.centre[None])[0], strict=True))
     assert at == pytest.approx(REML, rel=SAME)
     assert np.isfinite(built.posterior(built.centre)[0])
+
+
+def test_a_prior_at_the_means_starts_there():
+    """Days from 1e4 on: the sd of the intercept at the means is that of the middle of the study, 9.2 days on or not."""
+    data = frame("sleepstudy").assign(Days=lambda d: d["Days"] + 1e4)
+    vague = bmm.Prior("InverseGamma", alpha=0.001, beta=0.001, on="variance", at="means")
+    priors = {"sd": vague, "sigma": VAGUE["inverse gamma"], "corr": bmm.Prior("LKJ", eta=2, at="means")}
+    model = bmm.Model("Reaction ~ Days + (Days | Subject)", data, priors=priors)
+    point = bmm.Model("Reaction ~ I(Days - 10004.5) + (I(Days - 10004.5) | Subject)", data).maximize()
+    expected = [*np.sqrt(np.diag(point.covariances[0])), point.sigma]
+    assert list(near(model).values()) == pytest.approx(expected, rel=1e-4)  # two searches for one maximum
+    start_near(graph := model.graph("explicit"), model.design, model.priors, near(model))
+    start = initial(graph)
+    assert np.sqrt(np.exp(start["_sd_Subject_centred_squared_log__"])) == pytest.approx(expected[:2], rel=1e-4)
 
 
 def test_starts_are_dispersed_and_those_of_their_seed():
@@ -109,7 +129,7 @@ def test_graphs_start_near_the_maximum(effects, priors):
     model = bmm.Model(SLEEP, frame("sleepstudy"), priors=priors)
     found, graph = near(model), model.graph(effects)
     start_near(graph, model.design, model.priors, found)
-    point = graph.initial_point(0)
+    point = initial(graph)
     # a start is kept on the scale of the coordinates: the logarithm, of the square for a prior of the variance
     drawn = {name: np.exp(value) for name, value in point.items() if name.endswith("_log__")}
     drawn = {name: np.sqrt(value) if "squared" in name else value for name, value in drawn.items()}

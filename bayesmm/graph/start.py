@@ -10,7 +10,7 @@ from bayesmm.design import Design
 from bayesmm.errors import listing, positions
 from bayesmm.graph.distributions import element_name, squared_name
 from bayesmm.graph.interpreted import PYTHON, without_compiler
-from bayesmm.priors import Prior, prior_bases
+from bayesmm.priors import Prior
 
 
 def start_near(graph: pm.Model, design: Design, priors: Mapping[str, Prior], values: Mapping[str, float]) -> None:
@@ -27,8 +27,9 @@ def start_near(graph: pm.Model, design: Design, priors: Mapping[str, Prior], val
     """
     variables = {v.name: v for v in graph.free_RVs}
     vectors = {
-        f"sd_{block.name}{'' if basis.trivial else CENTRED}": [f"sd_{block.name}[{c}]" for c in block.columns]
-        for block, basis in zip(design.blocks, prior_bases(design, priors).blocks, strict=True)
+        f"sd_{block.name}{where}": [f"sd_{block.name}[{column}]" for column in block.columns]
+        for block in design.blocks
+        for where in ("", CENTRED)  # as it is reported, or at the means: the graph has one of them
     }
     for name, places in (vectors | {name: [name] for name in design.family.auxiliaries}).items():
         known = {place: values.get(place) for place in places}

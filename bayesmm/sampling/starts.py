@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesmm.design import Design
 from bayesmm.errors import BayesmmWarning, DataError
-from bayesmm.priors import Prior
+from bayesmm.priors import Prior, prior_bases
 from bayesmm.priors.defaults import CORRELATION, Place, places
 
 # A prior's median is far from the data beyond this: as a factor from the median of the default prior, which has the
@@ -39,13 +39,18 @@ def near_maximum(
     dict of str to float
         Inside the prior's central 1 - 2 TAIL.
     """
-    far = [place for place in places(design) if place.kind != CORRELATION and _is_far(place, priors.get(place.name))]
+    bases = zip(design.blocks, prior_bases(design, priors).blocks, strict=True)
+    known = places(design, frozenset(block.name for block, basis in bases if basis.trivial))
+    far = [place for place in known if place.kind != CORRELATION and _is_far(place, priors.get(place.name))]
     found = estimates() if far else {}
     return {place.name: _inside(priors[place.name], _likely(place, found.get(place.name))) for place in far}
 
 
 def likelihood_estimates(model) -> Mapping[str, float]:
-    """Return the estimates of a model by REML, or by maximum likelihood with Laplace's method; none where it fails."""
+    """Return the estimates by REML, or by maximum likelihood with Laplace's method; none where it fails.
+
+    They are of the parameters that the priors are of.
+    """
     with warnings.catch_warnings():  # what there is to say of the estimates is said where they are asked for
         warnings.simplefilter("ignore", BayesmmWarning)
         try:

@@ -7,14 +7,18 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
+from bayesmm.errors import listing
 from bayesmm.families import LINKS
 from bayesmm.layout import column, count, shorten, table, wrap
 from bayesmm.pointfit import by_levels
+from bayesmm.prediction.predict import check_choice
 from bayesmm.tables import CI_PROB, describe, draws_text, kept_effects, tree_sizes
+from bayesmm.variance.null_model import null_mean
 from bayesmm.variance.variance_parts import (
     RESIDUALS,
     Parts,
     conditional,
+    observation_level,
     parts_of,
     population,
     scaled_design,
@@ -27,6 +31,7 @@ Draws = Mapping[str, Array]
 FORMULA_WIDTH, NAME_WIDTH = 70, 40  # columns of a formula in a title, of a name in a table
 SHARE_DECIMALS = 3  # of a share; the Monte Carlo error hides the rest
 PRINTED = ("mean", "sd", "lower", "upper")
+MEANS = ("rows", "null")
 NAKAGAWA = "Nakagawa, Johnson & Schielzeth 2017"
 
 
@@ -41,7 +46,7 @@ class VarianceShares:
         r_hat; of a maximised model estimate.
     variances : pandas.DataFrame
         The variances on the scale of the link that the shares are made of, with the same columns: "fixed part", each
-        grouping factor, "residual".
+        grouping factor, "residual"; and what of that is observation-level random effects, if there are any.
     draws : mapping of str to (chains, draws) array
         Of each share; empty for a maximised model.
     title : str
@@ -62,12 +67,16 @@ class VarianceShares:
     __repr__ = __str__
 
 
-def icc(fitted) -> VarianceShares:
+def icc(fitted, mean: str = "rows") -> VarianceShares:
     """Return the intraclass correlation of each grouping factor.
 
     Parameters
     ----------
     fitted : Fit or PointFit
+    mean : {"rows", "null"}
+        The mean response at which the residual variance is taken where it depends on that: the mean of the modelled
+        responses of all rows, in new groups; or that of the model without predictors, which is fitted by maximum
+        likelihood for it, as the paper and R's insight and performance have it.
 
     Returns
     -------
@@ -79,7 +88,7 @@ def icc(fitted) -> VarianceShares:
     Raises
     ------
     ValueError
-        The model has no grouping factor.
+        The model has no grouping factor (one with a level for each row does not count), or `mean` is something else.
 
     Notes
     -----
@@ -89,36 +98,42 @@ def icc(fitted) -> VarianceShares:
     2)). Of the other families it is: the latent pi^2 / 3 (logit), 1 (probit) or pi^2 / 6 (cloglog) of one trial for
     bernoulli and binomial; log(1 + variance / mean^2) with a log link for poisson, negbinomial and gaussian;
     trigamma(shape) for gamma with a log link; trigamma(mean phi) + trigamma((1 - mean) phi) for beta with a logit link;
-    by the delta method with the other links of gamma and beta. The mean is that of the modelled responses of all rows,
-    in new groups (the R package performance takes that of a model without predictors, which is fitted for it).
+    by the delta method with the other links of gamma and beta. The variance of observation-level random effects, an
+    intercept for each row, is additive overdispersion and a part of the residual's.
     """
+    check_choice("mean", mean, MEANS)
     design = fitted.design
-    if not design.blocks:
+    groups = len(design.blocks) - len(observation_level(design))
+    if not groups:
+        found = "grouping factor but one with a level for each row" if design.blocks else "grouping factor"
         raise ValueError(
-            "the model has no grouping factor, so there is no intraclass correlation; r2() has the share of variance "
-            "that its predictors explain"
+            f"the model has no {found}, so there is no intraclass correlation; r2() has the share of variance that its "
+            "predictors explain"
         )
-    parts = _parts(fitted)
+    at = _null(fitted, mean)
+    parts = _parts(fitted, at)
     random = sum(parts.random)
     shares = {}
     for name, variance in _by_factor(design, parts):
         shares |= _two_shares(f"[{name}]", variance, random, parts)
-    if len(design.blocks) > 1:
+    if groups > 1:
         shares |= _two_shares("", random, random, parts)
     says = (
         "icc: the share of a factor's random effects in the variance that the fixed part leaves; icc_unadjusted: their "
         f"share in all variance ({NAKAGAWA}); random slopes count by their mean variance over the rows.",
-        *_about_scale(design),
+        *_about_scale(design, at),
     )
     return _record(fitted, "Intraclass correlation", shares, parts, says)
 
 
-def r2(fitted) -> VarianceShares:
+def r2(fitted, mean: str = "rows") -> VarianceShares:
     """Return how much of the variance a model explains.
 
     Parameters
     ----------
     fitted : Fit or PointFit
+    mean : {"rows", "null"}
+        As for `icc`.
 
     Returns
     -------
@@ -136,9 +151,12 @@ def r2(fitted) -> VarianceShares:
     For new groups the variance about a mean has that of the random effects in it, integrated out, so that with an
     identity link ``bayes_r2_marginal`` is ``r2_marginal``. Shares are explained of a binomial response. An offset is
     part of the modelled means unless the link is the identity. ``bayes_r2_marginal`` does not exist with an inverse
-    link and ``bayes_r2_conditional`` needs the random effects: where they are missing, `says` tells why.
+    link and ``bayes_r2_conditional`` needs the random effects: where they are missing, `says` tells why. In it
+    observation-level effects, which no R^2 counts as explained, are integrated out.
     """
-    design, parts = fitted.design, _parts(fitted)
+    check_choice("mean", mean, MEANS)
+    design, at = fitted.design, _null(fitted, mean)
+    parts = _parts(fitted, at)
     total = parts.fixed + sum(parts.random) + parts.residual
     shares = {"r2_marginal": parts.fixed / total, "r2_conditional": (parts.fixed + sum(parts.random)) / total}
     says = [
@@ -148,7 +166,7 @@ def r2(fitted) -> VarianceShares:
     if not design.blocks:
         shares = {"r2": parts.fixed / total}
         says = ["r2: the share of the fixed part in the variance (Nakagawa & Schielzeth 2013)."]
-    says += _about_scale(design)
+    says += _about_scale(design, at)
     if hasattr(fitted, "tree"):
         found, more = _bayesian(fitted)
         shares, says = shares | found, says + more
@@ -169,7 +187,10 @@ def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:
             missing.append("bayes_r2_marginal is left out: with an inverse link new groups have no mean.")
         if len(kept_effects(fit)) == len(design.blocks):
             own = conditional(fit, values)
-            shares["bayes_r2_conditional"] = own.explained / (own.explained + own.residual)
+            if own is not None:
+                shares["bayes_r2_conditional"] = own.explained / (own.explained + own.residual)
+            else:
+                missing.append("bayes_r2_conditional is left out: with an inverse link a row has no mean.")
         else:
             missing.append("bayes_r2_conditional is left out: the fit was made with keep_effects=False.")
     scale = "share of successes" if design.family.name == "binomial" else "response"
@@ -183,15 +204,22 @@ def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:
     return shares, [said, *missing]
 
 
-def _parts(fitted) -> Parts:
+def _parts(fitted, mean: float | None) -> Parts:
     if hasattr(fitted, "tree"):
-        return parts_of(fitted.design, values_of_fit(fitted))
-    return parts_of(scaled_design(fitted), values_of_point(fitted))
+        return parts_of(fitted.design, values_of_fit(fitted), mean)
+    return parts_of(scaled_design(fitted), values_of_point(fitted), mean)
+
+
+def _null(fitted, mean: str) -> float | None:
+    """Return the null model's mean where it was asked for and has a part in the variances."""
+    family = fitted.design.family
+    return null_mean(fitted.design) if mean == "null" and RESIDUALS[family.name, family.link].needs_mean else None
 
 
 def _by_factor(design, parts: Parts) -> list[tuple[str, Array]]:
     """Return the name and the variance of each grouping factor, in the order of the other tables."""
-    return [(design.blocks[k].group, parts.random[k]) for k in by_levels(design)]
+    each = observation_level(design)
+    return [(design.blocks[k].group, parts.random[k]) for k in by_levels(design) if k not in each]
 
 
 def _two_shares(where: str, variance: Array, random: Array, parts: Parts) -> dict[str, Array]:
@@ -199,22 +227,40 @@ def _two_shares(where: str, variance: Array, random: Array, parts: Parts) -> dic
     return {f"icc{where}": variance / left, f"icc_unadjusted{where}": variance / (left + parts.fixed)}
 
 
-def _about_scale(design) -> list[str]:
-    """Return the scale of the variances, and how the residual's was taken there."""
+def _about_scale(design, mean: float | None) -> list[str]:
+    """Return the scale of the variances, how the residual's was taken there, at which mean, and what else is in it."""
+    rule, said = RESIDUALS[design.family.name, design.family.link], []
+    if rule.needs_mean and mean is None:
+        said.append(
+            "The mean response is that of all rows, in new groups; mean='null' takes that of the model without "
+            "predictors, as the paper and R's performance do."
+        )
+    elif rule.needs_mean:
+        said.append(f"The mean response, {mean:.4g}, is that of the model without predictors, by maximum likelihood.")
+    each = [repr(design.blocks[k].group) for k in observation_level(design)]
+    if each:
+        said.append(
+            f"The effects of {listing(each)}, one for each row, are overdispersion: their variance is part of the "
+            f"residual's ({NAKAGAWA})."
+        )
+    return [_scale(design), *said]
+
+
+def _scale(design) -> str:
     link = LINKS[design.family.link]
     rule = RESIDUALS[design.family.name, link.name].says
     if link.name != "identity":
         source = f"in the manner of {NAKAGAWA}" if design.family.name == "beta" else NAKAGAWA
-        return [f"Variances are on the {link.scale}; the residual's is {rule} ({source})."]
+        return f"Variances are on the {link.scale}; the residual's is {rule} ({source})."
     weighted = ", divided by the weights and averaged" if design.weights is not None else ""
     offset = "; the offset is taken out of the response first" if design.offset.any() else ""
-    return [
-        f"Variances are in squared units of {shorten(design.response)}; the residual's is {rule}{weighted}{offset}."
-    ]
+    return f"Variances are in squared units of {shorten(design.response)}; the residual's is {rule}{weighted}{offset}."
 
 
 def _record(fitted, title: str, shares: dict[str, Array], parts: Parts, says: tuple[str, ...]) -> VarianceShares:
     variances = {"fixed part": parts.fixed, **dict(_by_factor(fitted.design, parts)), "residual": parts.residual}
+    if observation_level(fitted.design):
+        variances["overdispersion in the residual"] = parts.overdispersion
     shape = tree_sizes(fitted.tree) if hasattr(fitted, "tree") else None
     origin = (
         () if shape is None else (f"Intervals: {100 * CI_PROB:.0f} % equal-tailed, from {draws_text(fitted.tree)}.",)

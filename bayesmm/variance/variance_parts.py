@@ -7,12 +7,13 @@ the variance of modelled means and the modelled variance about them (Gelman, Goo
 American Statistician 73(3)). A maximised model is taken as a single draw.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 
+from bayesmm.data.coding import INTERCEPT
 from bayesmm.design import Design
 from bayesmm.families import FAMILIES, LINKS
 from bayesmm.loglik import auxiliary_draws
@@ -48,10 +49,22 @@ class Values:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Variances on the scale of the link, (draws,) each; `random` in the order of the design's blocks."""
+    """Variances on the scale of the link, (draws,) each.
+
+    Attributes
+    ----------
+    fixed : (draws,) float64
+    random : tuple of (draws,) float64
+        In the order of the design's blocks; 0 for observation-level ones, which are part of the residual.
+    overdispersion : (draws,) float64
+        Of the observation-level random effects.
+    residual : (draws,) float64
+        With the overdispersion.
+    """
 
     fixed: Array
     random: tuple[Array, ...]
+    overdispersion: Array
     residual: Array
 
 
@@ -90,10 +103,26 @@ def scaled_design(point) -> Design:
 # on the scale of the link
 
 
-def parts_of(design: Design, values: Values) -> Parts:
-    """Return the variances on the scale of the link; see `RESIDUALS` for the residual's."""
-    random = random_variances(design, values.covariances)
-    return Parts(fixed_variance(design, values.beta), random, residual(design, values))
+def parts_of(design: Design, values: Values, mean: float | None = None) -> Parts:
+    """Return the variances on the scale of the link; see `RESIDUALS` for the residual's, taken at `mean` if given.
+
+    An effect for each observation says how the rows scatter about what the others explain: additive overdispersion,
+    which Nakagawa, Johnson & Schielzeth (2017, section 3) count as residual.
+    """
+    own, each = random_variances(design, values.covariances), observation_level(design)
+    none = np.zeros(len(values.beta))
+    extra = sum((own[k] for k in each), none)
+    random = tuple(none if k in each else variance for k, variance in enumerate(own))
+    return Parts(fixed_variance(design, values.beta), random, extra, extra + residual(design, values, mean))
+
+
+def observation_level(design: Design) -> tuple[int, ...]:
+    """Return the positions of the blocks with an intercept of its own for each row."""
+    return tuple(
+        k
+        for k, block in enumerate(design.blocks)
+        if len(block.levels) == design.n and tuple(block.columns) == (INTERCEPT,)
+    )
 
 
 def fixed_variance(design: Design, beta: Array) -> Array:
@@ -118,11 +147,14 @@ def row_shares(design: Design) -> Array:
     return weights / weights.sum()
 
 
-def residual(design: Design, values: Values) -> Array:
-    """Return the variance of a response about its linear predictor on the scale of the link, (draws,)."""
+def residual(design: Design, values: Values, mean: float | None = None) -> Array:
+    """Return the variance of a response about its linear predictor on the scale of the link, (draws,).
+
+    Where it depends on the mean response it is taken at `mean`, or if that is None at that of the rows.
+    """
     rule = RESIDUALS[design.family.name, design.family.link]
-    mean = mean_response(design, values) if rule.needs_mean else None
-    value = rule.value(mean, values.auxiliaries.T)
+    at = mean_response(design, values) if rule.needs_mean and mean is None else mean
+    value = rule.value(at, values.auxiliaries.T)
     if design.family.gaussian and design.weights is not None:
         value = value * np.mean(1 / design.weights)
     return np.broadcast_to(value, len(values.beta)).astype(float)
@@ -226,19 +258,19 @@ def population(design: Design, values: Values) -> Spread | None:
     link = design.family.link
     if link == "inverse":
         return None
-    factors = [_root(Sigma) for Sigma in values.covariances]
+    spread = _spread_over(design, values, range(len(design.blocks)))
+    return over_rows(design, values, lambda part: _averaged(link, fixed_part(design, values, part), spread(part)))
 
-    def moments(part: slice) -> tuple[Array, Array]:
-        eta, spread = fixed_part(design, values, part), _spread(design, factors, part)
-        if link == "identity":
-            return eta, np.square(eta) + np.square(spread)
-        inverse = LINKS[link].inverse
-        if link == "log":
-            with np.errstate(over="ignore"):
-                return inverse(eta + np.square(spread) / 2), inverse(2 * eta + 2 * np.square(spread))
-        return averaged_twice(inverse, eta, spread)
 
-    return over_rows(design, values, moments)
+def _averaged(link: str, eta: Array, spread: Array) -> tuple[Array, Array]:
+    """Return the means of mu and of mu^2 over effects with these sds, (draws, rows) each; for no inverse link."""
+    if link == "identity":
+        return eta, np.square(eta) + np.square(spread)
+    inverse = LINKS[link].inverse
+    if link == "log":
+        with np.errstate(over="ignore"):
+            return inverse(eta + np.square(spread) / 2), inverse(2 * eta + 2 * np.square(spread))
+    return averaged_twice(inverse, eta, spread)
 
 
 def averaged_twice(inverse: Callable[[Array], Array], eta: Array, spread: Array) -> tuple[Array, Array]:
@@ -259,21 +291,29 @@ def typical(design: Design, values: Values) -> Spread:
     return over_rows(design, values, lambda part: _known(inverse(fixed_part(design, values, part))))
 
 
-def conditional(fit, values: Values) -> Spread:
+def conditional(fit, values: Values) -> Spread | None:
     """Return the modelled responses of the groups of the data, with their drawn effects.
+
+    Observation-level effects are integrated out; None with an inverse link if there are any.
 
     Raises
     ------
     ValueError
         If the random effects were not kept.
     """
-    design = fit.design
-    rows, inverse = rows_of(design, None, range(len(design.blocks))), LINKS[design.family.link].inverse
+    design, link, each = fit.design, fit.design.family.link, observation_level(fit.design)
+    if each and link == "inverse":
+        return None
+    rows = rows_of(design, None, [k for k in range(len(design.blocks)) if k not in each])
     check_draws(fit, rows.take(slice(0, 1)))  # whether the effects were kept; the rows come in parts
-    known = design.offset if design.family.link == "identity" else np.zeros(design.n)
-    return over_rows(
-        design, values, lambda part: _known(inverse(linear(fit, rows.take(part), "error", 0) - known[part]))
-    )
+    offset = design.offset if link == "identity" else np.zeros(design.n)
+    spread = _spread_over(design, values, each)
+
+    def moments(part: slice) -> tuple[Array, Array]:
+        eta = linear(fit, rows.take(part), "error", 0) - offset[part]
+        return _averaged(link, eta, spread(part)) if each else _known(LINKS[link].inverse(eta))
+
+    return over_rows(design, values, moments)
 
 
 def fixed_part(design: Design, values: Values, part: slice) -> Array:
@@ -338,13 +378,18 @@ def _root(Sigma: Array) -> Array:
     return vector * np.sqrt(np.maximum(value, 0.0))[:, None, :]
 
 
-def _spread(design: Design, factors: list[Array], part: slice) -> Array:
-    """Return the sd of Z b over all factors for some rows, (draws, rows)."""
-    total = np.zeros((1, 1))
-    for block, L in zip(design.blocks, factors, strict=True):
-        for j in range(L.shape[2]):
-            total = total + np.square(L[:, :, j] @ block.Z[part].T)
-    return np.sqrt(total)
+def _spread_over(design: Design, values: Values, chosen: Iterable[int]) -> Callable[[slice], Array]:
+    """Return the function that gives the sd of Z b over the effects of some blocks for some rows, (draws, rows)."""
+    factors = [(design.blocks[k], _root(values.covariances[k])) for k in chosen]
+
+    def spread(part: slice) -> Array:
+        total = np.zeros((1, 1))
+        for block, L in factors:
+            for j in range(L.shape[2]):
+                total = total + np.square(L[:, :, j] @ block.Z[part].T)
+        return np.sqrt(total)
+
+    return spread
 
 
 def _slices(rows: int, draws: int) -> Iterator[slice]:
