@@ -16,7 +16,7 @@ from bayesmm.marginal.coordinates import FIXED, INTERVAL, LOG, Coordinates
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.likelihood import gaussian_likelihood, gaussian_words
 from bayesmm.marginal.posterior import LogPosterior, log_posterior
-from bayesmm.marginal.quadrature import check_fits, prepare, sampling_nodes
+from bayesmm.marginal.quadrature import check_fits, prepare, usual_nodes
 from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.prediction.predict import factor_draws
 from bayesmm.priors import Priors
@@ -99,8 +99,7 @@ def is_small(model: Marginal) -> bool:
 def work(model: Marginal) -> float:
     """Return the multiply-adds of one integral, roughly."""
     if model.basis is not None:
-        nodes = sampling_nodes(model.design) ** len(model.design.blocks[0].columns)
-        one = NODE_COST * model.design.n * nodes
+        one = NODE_COST * model.design.n * usual_nodes(model.design)
     else:
         cp = model.integrated.problem.cp
         one = float(np.square(np.diff(cp.leading.start)).sum()) + float(len(cp.rest.z)) ** 3
@@ -173,7 +172,7 @@ def without(fit, model: Marginal, kept: np.ndarray) -> LogPosterior:
     design, c = taken(fit.design, kept), model.posterior.coordinates
     if model.basis is not None:
         data = prepare(replace(design, X=design.X @ model.basis))
-        words = quadrature_words(data, len(design.family.auxiliaries), sampling_nodes(design))
+        words = quadrature_words(data, len(design.family.auxiliaries))
         return log_posterior(c, quadrature_likelihood(), words)
     integrated = model.integrated
     basis, origin = integrated.problem.basis, integrated.problem.origin

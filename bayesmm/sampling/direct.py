@@ -21,7 +21,7 @@ from bayesmm.marginal.coordinates import FIXED, INTERVAL, LOG, Coordinates, coor
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.likelihood import Terms, gaussian_likelihood, gaussian_words
 from bayesmm.marginal.posterior import LogPosterior, log_posterior
-from bayesmm.marginal.quadrature import prepare, sampling_nodes
+from bayesmm.marginal.quadrature import prepare
 from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.memory import refuse
 from bayesmm.priors import Prior, coefficient_places
@@ -95,9 +95,7 @@ def generalised(design: Design, priors: Mapping[str, Prior]) -> Marginal:
     basis = prior_basis(design, priors)
     c = coordinates(design.blocks, priors, auxiliaries, places)
     data = prepare(replace(design, X=design.X @ basis))
-    posterior = log_posterior(
-        c, quadrature_likelihood(), quadrature_words(data, len(auxiliaries), sampling_nodes(design))
-    )
+    posterior = log_posterior(c, quadrature_likelihood(), quadrature_words(data, len(auxiliaries)))
     every = (*sds, *auxiliaries, *places)
     centre = _medians(priors, c, every, [1.0] * len(every))  # where a prior is improper: 1 on the scale of the link
     return Marginal(design, None, posterior, every, centre, auxiliaries, basis)
