@@ -12,8 +12,8 @@ from bayesmm.checks import Check, run_checks
 from bayesmm.comparison_text import render_comparison
 from bayesmm.density import mode, support_of
 from bayesmm.errors import PriorError
-from bayesmm.marginal.quadrature import evaluate, fits, prepare
-from bayesmm.points import at_bound, entangled, estimate, is_singular, standard_error
+from bayesmm.marginal.quadrature import fits
+from bayesmm.points import at_bound, by_quadrature, entangled, estimate, is_singular, standard_error
 from bayesmm.tables import Parameter, coefficients, describe, draws_of, variance_parameters
 
 # The rule of the verdicts. All distances are in posterior standard deviations.
@@ -144,7 +144,7 @@ def compare(fit, point=None, bridge: bool = True) -> Comparison:
         point=point,
         bridge=find_bridge(fit.design, flat) if bridge and fit.design.family.gaussian else None,
         checks=tuple(run_checks(fit)),
-        quadrature=by_quadrature(point),
+        quadrature=by_quadrature(point) if point.nagq == 1 else math.nan,
     )
 
 
@@ -154,19 +154,8 @@ def point_fits(fit, point) -> tuple:
         reml = point if point is not None and point.method == "REML" else fit.model.maximize(method="REML")
         return (reml if point is None else point), reml
     point = fit.model.maximize(method="ML") if point is None else point
-    exact = point.nagq > 1 or not fits(fit.design)
+    exact = point.nagq != 1 or not fits(fit.design)
     return point, point if exact else fit.model.maximize(method="ML", nagq=NODES)
-
-
-def by_quadrature(point) -> float:
-    """Return the log likelihood at Laplace's estimates without his approximation; NaN where there is none to check."""
-    design = point.design
-    if design.family.gaussian or point.nagq > 1 or not fits(design) or not np.isfinite(point.loglik):
-        return math.nan
-    variances, vectors = np.linalg.eigh(point.covariances[0])
-    L = np.linalg.qr((vectors * np.sqrt(np.maximum(variances, 0.0))).T).R.T  # of a singular matrix as well
-    aux = np.array(list(point.auxiliaries.values()))
-    return evaluate(prepare(design), np.nan_to_num(point.beta), L, aux, NODES).value
 
 
 def check_same_model(design, other) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 from bayesmm.design import Design
 from bayesmm.errors import listing, suggest
 from bayesmm.families import LINK_CODES, Family
-from bayesmm.marginal.quadrature import CANONICAL, check_fits, fits, sampling_nodes
+from bayesmm.marginal.quadrature import CANONICAL, check_fits, fits, usual_nodes
 from bayesmm.reduction import Problem
 
 EFFECTS = ("auto", "marginal", "explicit")
@@ -41,7 +41,7 @@ def glmm_effects(design: Design, effects: str) -> str:
         return effects
     if not fits(design) or design.family.name == "student":
         return "explicit"
-    cost = sampling_nodes(design) ** len(design.blocks[0].columns) * _node_cost(design.family)
+    cost = usual_nodes(design) * _node_cost(design.family)
     return "marginal" if min(design.n * cost / QUICK, cost / (FEWER_GENERALISED * EXPLICIT_COST)) <= 1 else "explicit"
 
 

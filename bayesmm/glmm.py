@@ -21,7 +21,7 @@ from bayesmm.marginal.crossproducts import Floats, Ints
 from bayesmm.marginal.fitted import Coordinates, make_coordinates
 from bayesmm.marginal.laplace import Response, conditional_modes, laplace
 from bayesmm.marginal.orthogonal import Columns, square_root
-from bayesmm.marginal.quadrature import MAX_COEFFICIENTS, evaluate, grouped
+from bayesmm.marginal.quadrature import MAX_COEFFICIENTS, MOST_NODES, evaluate, grouped
 from bayesmm.maximize import (
     GRADIENT_TOLERANCE,
     SNAP,
@@ -44,8 +44,6 @@ STARTS = (1.0, 0.2, 3.0)
 # Beyond this an auxiliary parameter has left for 0 or infinity (its logarithm; e^16 is nine million).
 LOG_LIMIT = 16.0
 LIMITS = {("student", "nu"): "gaussian", ("negbinomial", "shape"): "poisson"}
-# Quadrature nodes: glmer's limit; with many more the outer weights are smaller than a floating-point number can be.
-MOST_NODES = 100
 # A direction of the standardised Hessian with less curvature than this is flat: what differences of the gradient leave.
 FLAT = 1e-7
 # The fixed part of a separated model is further out than this when the search stops (a mean within e^-8 of its end).
@@ -247,8 +245,8 @@ def _rescaled(problem: GlmmProblem) -> GlmmProblem:
 
 
 def criterion_of(problem: GlmmProblem, nagq: int, warm: Warm) -> Callable[[Floats], tuple[float, Floats]]:
-    """Return the function x -> (-2 log-likelihood, gradient)."""
-    value = _quadrature(problem, nagq) if nagq > 1 else _laplace(problem, warm)
+    """Return the function x -> (-2 log-likelihood, gradient); `nagq` may be a name of a lattice, see `evaluate`."""
+    value = _laplace(problem, warm) if nagq == 1 else _quadrature(problem, nagq)
     return lambda x: _criterion(problem, value, x)
 
 

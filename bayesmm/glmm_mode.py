@@ -14,7 +14,8 @@ from bayesmm.design import Design
 from bayesmm.errors import PriorError
 from bayesmm.glmm import GlmmProblem, Warm, coefficient_block, criterion_of, effects, make_problem, maximize_generalised
 from bayesmm.marginal.crossproducts import Floats
-from bayesmm.marginal.quadrature import fits, sampling_nodes
+from bayesmm.marginal.lattice import FINE
+from bayesmm.marginal.quadrature import fits
 from bayesmm.maximize import (
     GRADIENT_TOLERANCE,
     ROUNDING,
@@ -33,6 +34,7 @@ from bayesmm.priors import Priors, coefficient_places, coefficient_prior, prior_
 # Precision, in units of the data's, that a direction has at least which neither data nor normal priors know: for the
 # scale of the search alone.
 LEAST_PRECISION = 1e-6
+START_NODES = 7  # of the likelihood that the search starts at the maximum of
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def generalised_mode(
     design : Design
     priors : Priors
     nagq : int
-        Quadrature nodes for each random effect; 1: as many as sampling takes, where quadrature is possible.
+        Quadrature nodes for each random effect; 1: the lattice that sampling takes, where quadrature is possible.
     start : mapping, optional
         As `maximize_generalised` takes it.
 
@@ -116,8 +118,8 @@ def generalised_mode(
             f"the marginal mode needs densities in closed form, and the prior of {custom[0]} is a function"
         )
     own, bases = prior_design(design, priors), prior_bases(design, priors)
-    nodes = sampling_nodes(design) if nagq == 1 and fits(design) else nagq
-    ml = maximize_generalised(own, nodes, start)
+    nodes = FINE if nagq == 1 and fits(design) else nagq
+    ml = maximize_generalised(own, START_NODES if nodes == FINE else nagq, start)
     problem = make_problem(own)
     warm = Warm(np.zeros(sum(block.Z.shape[1] * len(block.levels) for block in design.blocks)))
     density = build_density(problem, priors, criterion_of(problem, nodes, warm))
@@ -301,5 +303,5 @@ def _point(density: Density, optimum: Optimum, value: float, H: Floats, nodes: i
         problem.design, density.priors, "MAP", density.gamma(x),
         density.half @ (2 * coefficient_block(H, r)) @ density.half.T, auxiliaries.get("sigma", 1.0), covariances,
         modes, conditional, value, -deviance / 2, deviance, factors_are_singular(problem.factors(at[problem.parts[1]]),
-        problem.unit), converged, outcome(optimum, converged), 0.0, optimum, auxiliaries, nodes,
+        problem.unit), converged, outcome(optimum, converged), 0.0, optimum, auxiliaries, max(nodes, 0),
     )  # fmt: skip

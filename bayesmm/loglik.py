@@ -25,7 +25,7 @@ from bayesmm.design import Block, Design
 from bayesmm.errors import listing, suggest
 from bayesmm.families import LINKS
 from bayesmm.marginal.pointwise import integrated, log_densities, sorted_rows
-from bayesmm.marginal.quadrature import MAX_COEFFICIENTS, SAMPLING_NODES
+from bayesmm.marginal.quadrature import MAX_COEFFICIENTS
 from bayesmm.prediction.predict import CHUNK, check_draws, factor_draws, linear, rows_of
 from bayesmm.tables import tree_sizes, variable
 
@@ -216,11 +216,11 @@ def _generalised(fit, split: Split, single: bool) -> Callable[..., tuple[Array, 
     design, block = fit.design, fit.design.blocks[split.outer]
     L, aux = factor_draws(fit, block), auxiliary_draws(fit)
     y, size, weight = design.y, _ones(design, design.trials), _ones(design, design.weights)
-    codes, nodes = (design.family.code, LINKS[design.family.link].code), SAMPLING_NODES[len(block.columns) - 1]
+    codes = design.family.code, LINKS[design.family.link].code
 
     def value(eta: Array, rows: Array, start: Array) -> tuple[Array, Array]:
         data = sorted_rows(*codes, y[rows], size[rows], weight[rows], block.Z[rows], start)
-        return integrated(data, eta, L, aux, nodes, rows=single)
+        return integrated(data, eta, L, aux, rows=single)
 
     return value
 

@@ -81,7 +81,8 @@ class PointFit:
     auxiliaries : mapping of str to float
         The family's parameters besides the mean, by name: "sigma", "nu", "shape", "phi".
     nagq : int
-        Nodes of the quadrature for each random effect; 1 for Laplace's approximation and for exact integrals.
+        Nodes of the quadrature for each random effect; 1 for Laplace's approximation and for the integrals of linear
+        models, 0 where they were taken to a stated accuracy (`bayesmm.marginal.lattice`).
     coordinates : Coordinates or None
         None: those that are reported.
     """

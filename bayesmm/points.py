@@ -4,8 +4,11 @@ import math
 
 import numpy as np
 
+from bayesmm.marginal.lattice import FINE
+from bayesmm.marginal.quadrature import MOST_NODES, evaluate, fits, prepare
 from bayesmm.tables import Parameter, block_parameters
 
+INTEGRATION_ERROR = 0.05  # of a log likelihood: the last digit that a print shows of AIC, BIC and deviance
 SD_TOLERANCE = 1e-4  # an sd, as its share of the linear predictor over sigma, below this is 0: lme4's isSingular()
 SHARE_TOLERANCE = 1e-6  # a column is part of a linear relation if it makes up more than this of another
 CORR_TOLERANCE = 1e-5  # a correlation this near to +-1, or an eigenvalue of the correlations this small, is singular
@@ -102,3 +105,28 @@ def rank_loss(point, k: int) -> list[str]:
     if rank == len(block.columns):
         return []
     return [f"the covariance matrix of the {len(block.columns)} terms in {block.group} has rank {rank}"]
+
+
+def by_quadrature(point) -> float:
+    """Return the log likelihood at a point's estimates with the integrals to rounding; NaN where there is none."""
+    design = point.design
+    if design.family.gaussian or point.nagq == 0 or not fits(design) or not np.isfinite(point.loglik):
+        return math.nan
+    variances, vectors = np.linalg.eigh(point.covariances[0])
+    L = np.linalg.qr((vectors * np.sqrt(np.maximum(variances, 0.0))).T).R.T  # of a singular matrix as well
+    aux = np.array(list(point.auxiliaries.values()))
+    return evaluate(prepare(design), np.nan_to_num(point.beta), L, aux, FINE).value
+
+
+def integration_remark(point) -> str:
+    """Say how far the log likelihood of a maximised fit is from its integral, where that changes what is printed."""
+    exact = by_quadrature(point)
+    error = exact - point.loglik
+    if not abs(error) > INTEGRATION_ERROR:
+        return ""
+    way = "Laplace's approximation" if point.nagq == 1 else f"the quadrature with {point.nagq} nodes"
+    return (
+        f"integral: the log likelihood by {way} is {point.loglik:.2f}, and the integral itself {exact:.2f} "
+        f"({abs(error):.2g} {'more' if error > 0 else 'less'}): compare the estimates with those of "
+        f"nagq={min(max(25, 2 * point.nagq), MOST_NODES)}"
+    )

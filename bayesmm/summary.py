@@ -11,7 +11,7 @@ from bayesmm.families import LINKS
 from bayesmm.inference.text import linear_sections
 from bayesmm.layout import LINE_WIDTH, column, count, number, p_text, shorten, table, wrap
 from bayesmm.pointfit import by_levels
-from bayesmm.points import singular_parts
+from bayesmm.points import integration_remark, singular_parts
 from bayesmm.tables import (
     coefficients,
     describe,
@@ -192,9 +192,8 @@ def integral(point) -> str:
     """Return how the random effects of a generalised model were integrated out, nothing where that is exact."""
     if point.design.family.gaussian or not point.design.blocks:
         return ""
-    return (
-        " (Laplace approximation)" if point.nagq == 1 else f" (adaptive Gauss-Hermite quadrature, nagq = {point.nagq})"
-    )
+    ways = {0: "random effects integrated out numerically", 1: "Laplace approximation"}
+    return f" ({ways.get(point.nagq, f'adaptive Gauss-Hermite quadrature, nagq = {point.nagq}')})"
 
 
 def criterion_lines(point) -> list[str]:
@@ -284,7 +283,8 @@ def point_remarks(point) -> list[str]:
         lines += wrap(f"boundary (singular) fit: {'; '.join(parts) or 'a covariance matrix has not full rank'}")
     if not point.converged:
         lines += wrap(f"optimizer: {point.message}")
-    return lines
+    remark = integration_remark(point)
+    return lines + (wrap(remark) if remark else [])
 
 
 # The posterior

@@ -69,11 +69,12 @@ def test_esoph_by_quadrature():
     data = frame("esoph")
     model = bmm.Model(ESOPH, data, "poisson")
     point = model.maximize("MAP")
-    assert point.converged and point.nagq == 7
+    assert point.converged and point.nagq == 0
+    assert "random effects integrated out numerically" in str(point)
     y, x = data["ncases"].to_numpy(float), data["ncontrols"].to_numpy(float)
     design, priors = model.design, model.priors
     index, eta_prior = design.blocks[0].index, priors["corr_agegp"].parameters["eta"]
-    node, weight = np.polynomial.hermite_e.hermegauss(7)
+    node, weight = np.polynomial.hermite_e.hermegauss(30)  # 30 and 25 nodes agree to 1e-9
     grid = np.array(np.meshgrid(node, node)).reshape(2, -1)
     log_weight = np.add.outer(np.log(weight), np.log(weight)).ravel() - np.log(2 * np.pi)
 
@@ -115,8 +116,7 @@ def test_esoph_by_quadrature():
 def test_flat_priors_give_the_likelihood_s_optimum():
     flat = {"beta": bmm.Prior("Flat"), "sd": bmm.Prior("HalfFlat"), "corr": bmm.Prior("LKJ", eta=1)}
     model = bmm.Model(ESOPH, frame("esoph"), "poisson", priors=flat | {"Intercept": bmm.Prior("Flat")})
-    # few nodes leave an error that depends on the axes of their grid, and the two searches have different ones
-    mode, ml = model.maximize("MAP", nagq=25), model.maximize("ML", nagq=25)
+    mode, ml = model.maximize("MAP"), model.maximize("ML", nagq=25)
     assert mode.beta == pytest.approx(ml.beta, rel=1e-5)
     assert mode.covariances[0] == pytest.approx(ml.covariances[0], rel=1e-4)
     assert mode.loglik == pytest.approx(ml.loglik, abs=1e-9)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from bayesmm.checks.check import SOURCES, Check, verdict
 from bayesmm.checks.evidence import EFFECTS_LIMIT, gather, is_independent, suspicious
 from bayesmm.checks.model import NOTES, look
+from bayesmm.checks.quadrature import integrals
 from bayesmm.checks.sampling import BFMI_LIMIT, CHECKS, ESS_LIMIT, INDEPENDENT, R_HAT_LIMIT, bfmi
 
 __all__ = [
@@ -28,5 +29,5 @@ def run_checks(fit) -> list[Check]:
     """Return the result of every check: those of the sampling, of independent draws fewer, and those of the model."""
     evidence, seen = gather(fit), look(fit)
     found = [check(evidence) for check in (INDEPENDENT if is_independent(evidence.record) else CHECKS)]
-    found += [check(seen) for check in NOTES]
+    found += integrals(fit) + [check(seen) for check in NOTES]
     return [replace(check, source=SOURCES.get(check.name, check.source)) for check in found]

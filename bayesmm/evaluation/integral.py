@@ -16,7 +16,7 @@ from bayesmm.marginal.coordinates import FIXED, INTERVAL, LOG, Coordinates
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.likelihood import gaussian_likelihood, gaussian_words
 from bayesmm.marginal.posterior import LogPosterior, log_posterior
-from bayesmm.marginal.quadrature import check_fits, prepare, sampling_nodes
+from bayesmm.marginal.quadrature import check_fits, prepare, usual_nodes
 from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.prediction.predict import RIDGE
 from bayesmm.priors import Priors, coefficient_places, prior_design
@@ -97,8 +97,7 @@ def is_small(model: Marginal) -> bool:
 def work(model: Marginal) -> float:
     """Return the multiply-adds of one integral, roughly."""
     if model.integrated is None:
-        nodes = sampling_nodes(model.design) ** len(model.design.blocks[0].columns)
-        one = NODE_COST * model.design.n * nodes
+        one = NODE_COST * model.design.n * usual_nodes(model.design)
     else:
         cp = model.integrated.problem.cp
         one = float(np.square(np.diff(cp.leading.start)).sum()) + float(len(cp.rest.z)) ** 3
@@ -165,7 +164,7 @@ def without(fit, model: Marginal, kept: np.ndarray) -> LogPosterior:
     """
     design, c = taken(prior_design(fit.design, fit.model.priors), kept), model.posterior.coordinates
     if model.integrated is None:
-        words = quadrature_words(prepare(design), len(design.family.auxiliaries), sampling_nodes(design))
+        words = quadrature_words(prepare(design), len(design.family.auxiliaries))
         return log_posterior(c, quadrature_likelihood(), words)
     integrated = model.integrated
     fixed, basis, origin = design.X[:, _order(fit, model)], integrated.problem.basis, integrated.problem.origin

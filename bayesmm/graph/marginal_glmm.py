@@ -16,11 +16,12 @@ from bayesmm.graph.distributions import scalar
 from bayesmm.graph.explicit import add_coefficients
 from bayesmm.graph.marginal import add_factor
 from bayesmm.graph.quadrature_op import QuadratureLikelihood, quadrature_inputs
-from bayesmm.marginal.quadrature import prepare, sampling_nodes
+from bayesmm.marginal.lattice import LATTICE
+from bayesmm.marginal.quadrature import prepare
 from bayesmm.priors import Prior, prior_bases, prior_design
 
 
-def build_marginal_glmm(design: Design, priors: Mapping[str, Prior], nodes: int | None = None) -> pm.Model:
+def build_marginal_glmm(design: Design, priors: Mapping[str, Prior], nodes: int = LATTICE) -> pm.Model:
     """Return the model as a PyMC graph without the random effects.
 
     Parameters
@@ -29,7 +30,8 @@ def build_marginal_glmm(design: Design, priors: Mapping[str, Prior], nodes: int 
         With one grouping factor of at most three coefficients.
     priors : mapping of place to Prior
     nodes : int, optional
-        Of the quadrature, for each coefficient of the grouping factor; see `SAMPLING_NODES`.
+        Of a Gauss-Hermite rule, for each coefficient of the grouping factor; if not given, the rule of
+        `bayesmm.marginal.lattice`.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def build_marginal_glmm(design: Design, priors: Mapping[str, Prior], nodes: int 
         gamma = add_coefficients(design, priors) if design.p else pt.zeros(0)
         L = add_factor(block, basis, priors)
         aux = _padded([scalar(name, name, priors[name]) for name in auxiliaries])
-        inputs = quadrature_inputs(data, len(auxiliaries), nodes or sampling_nodes(design))
+        inputs = quadrature_inputs(data, len(auxiliaries), nodes)
         pm.Potential("marginal_likelihood", QuadratureLikelihood()(gamma, L, aux, *inputs)[0])
     return graph
 

@@ -13,7 +13,7 @@ from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
 from bayesmm.marginal.compiled import call, from_python, pointers, source_version
-from bayesmm.marginal.quadrature import Grouped, likelihood, rule
+from bayesmm.marginal.quadrature import Grouped, count, likelihood, rule
 
 N_VARIABLES = 3  # beta, L and the auxiliaries; what follows them is data
 N_DATA = 5  # words, sizes, nodes, their log weights, and the address of the compiled likelihood
@@ -81,8 +81,8 @@ def _funcify(op, node=None, **_):
 
 
 def quadrature_inputs(data: Grouped, n_auxiliaries: int, k: int) -> list:
-    """Return the data as shared variables, in the order that the operation takes them, for k nodes per dimension."""
+    """Return the data as shared variables, in the operation's order, for k nodes per dimension or a lattice."""
     nodes, log_weights = rule(k, data.Z.shape[1])
-    sizes = np.array([len(nodes), n_auxiliaries, len(data.start) - 1])
+    sizes = np.array([count(k, data.Z.shape[1]), n_auxiliaries, len(data.start) - 1])
     arrays = (data.words, sizes, nodes, log_weights, np.array([likelihood().address]))
     return [pytensor.shared(np.array(value, order="C")) for value in arrays]

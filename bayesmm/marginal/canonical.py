@@ -127,7 +127,7 @@ def log_products(n, mu, weight):
 
 
 @inlined
-def canonical_mode(n, logit, u, C, s):
+def canonical_mode(n, logit, u, C, s, close=DECREMENT):
     """Do what `levels.find_mode` does, and set the means at the mode. False: ask that one."""
     q, fixed, step, pull, at = u.shape[0], 0.0, s.small[0], s.small[1], s.small[8]
     for i in range(n):
@@ -160,7 +160,7 @@ def canonical_mode(n, logit, u, C, s):
         for a in range(q):
             u[a] = at[a]
         decrement = newton_step(n, u, pull, step, C, s)
-        if decrement < DECREMENT:
+        if decrement < close:
             return True, f
         if not decrement < math.inf:
             return False, f

@@ -12,7 +12,7 @@ functions of this module, because each way to write `np.zeros` is another functi
 import ctypes
 import functools
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CellType, FunctionType
@@ -76,10 +76,17 @@ class Inner:
         raise TypeError(f"{name} is compiled for compiled functions only; call it from one")
 
 
-def inner(function: Callable) -> Inner:
-    """Return the function compiled for other compiled functions only; an entry for Python takes as long to compile."""
+def inner(function: Callable, *, freedom: Collection[str] = ()) -> Inner:
+    """Return the function compiled for other compiled functions only; an entry for Python takes as long to compile.
+
+    `freedom` is what LLVM may do with the arithmetic: "contract" products and sums, or "reassoc" sums.
+    """
     options = dict(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-    return Inner(numba.njit(**options)(keyed(function, source_version())))
+    return Inner(numba.njit(fastmath=set(freedom), **options)(keyed(function, source_version())))
+
+
+fused = functools.partial(inner, freedom=("contract",))
+reordered = functools.partial(inner, freedom=("contract", "reassoc"))
 
 
 def inlined(function: Callable) -> Callable:

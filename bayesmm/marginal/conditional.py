@@ -1,29 +1,32 @@
 """Draws of the random effects of one grouping factor, given draws of all other parameters, for any family.
 
-The levels are independent. For each draw and level a Metropolis chain with independent proposals is run: from a
-multivariate t around the mode of f (see `quadrature`), with the curvature there. Its distance from p(u_g | y, beta, L,
-auxiliaries) in total variation is at most (1 - 1 / W)^N after N proposals, W being the supremum of the ratio of the two
-densities (Mengersen & Tweedie 1996, Ann. Statist. 24(1), theorem 2.1), which is finite, because f has normal tails.
+The levels are independent. For each draw and level a Metropolis chain with independent proposals is run: from the
+density that is linear between the nodes of the level's `lattice` (a node in proportion to its share, and a triangular
+step of one spacing to either side along each axis). It follows p(u_g | y, beta, L, auxiliaries) wherever the lattice
+does, a plateau that ends on one side included. The chain's distance from it in total variation is at most
+(1 - 1 / W)^N after N proposals, W being the supremum of the ratio of the two densities (Mengersen & Tweedie 1996, Ann.
+Statist. 24(1), theorem 2.1).
 """
 
 import math
 
 import numpy as np
 
-from bayesmm.marginal.canonical import matrix_of
+from bayesmm.marginal.canonical import matrix_of, sizes, space
 from bayesmm.marginal.compiled import borrowed, compiled, inner
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.kernels import dot
-from bayesmm.marginal.levels import find_mode, inverse_transposed, lead, node_density, place
+from bayesmm.marginal.lattice import DROP, find_level, level_sum
+from bayesmm.marginal.lattice_walk import PICKS, run_length, walk, walk_room, walk_size
+from bayesmm.marginal.levels import lead, node_density
 from bayesmm.marginal.quadrature import Grouped
 from bayesmm.marginal.response import WILD
 
-# Degrees of freedom of the proposals: tails that cover a level whose effects are skewed.
-DEGREES = 5.0
-# W is taken from the mode and from this many sds to either side of it along each axis, with a margin for what lies
-# between; N is then such that LEFT is left of the distance, far below the Monte Carlo error of any number of draws.
-ASIDE, MARGIN, LEFT, MOST = 3.0, 1.3, 1e-3, 300
-CLOSE = 1e-4  # squared distance from the mode, in sds, that is near enough for proposals
+# Of a normal density W is exp(h^2 / 8) for each axis: 1.08, 1.22 and 1.36 with the steps of `lattice`. So many
+# proposals with 1, 2 and 3 random effects leave less than 1e-4 of the distance, far below the Monte Carlo error of any
+# number of draws, and 1e-2 where W is twice as large.
+PROPOSALS = (4, 6, 8)
+TINY = 1e-300
 
 
 def draw_effects(data: Grouped, beta: Floats, L: Floats, aux: Floats, rng: np.random.Generator) -> Floats:
@@ -65,13 +68,16 @@ def _draw(counted, beta, L, aux, rng, out):
         borrowed(d.Z), borrowed(d.start), d.constant, borrowed(d.words),
     )  # fmt: skip
     n, q = data.Z.shape
-    own = np.zeros((2 + q) * n + 5 * q + 2 * q * q)
+    nodes = np.zeros((0, q))
+    n_level, k, size = sizes(data, nodes)
+    run = run_length(data)
+    own = np.zeros((2 + q) * n + size + walk_size(n_level, q, run) + 3 * q)
     pool, factors, auxiliaries = borrowed(own), borrowed(L), borrowed(aux)
     eta, slope, A = pool[:n], pool[n : 2 * n], matrix_of(pool, 2 * n, n, q)  # slope is not needed here
     end = (2 + q) * n
-    room, end = matrix_of(pool, end, 5, q), end + 5 * q
-    C, M = matrix_of(pool, end, q, q), matrix_of(pool, end + q * q, q, q)
-    u = room[0]
+    s, w = space(pool[end:], n_level, k, q), walk_room(pool[end + size :], n_level, q, run)
+    room = matrix_of(pool, end + size + walk_size(n_level, q, run), 3, q)
+    u, C, M = room[0], s.square[2], s.square[3]
     for draw in range(beta.shape[0]):
         for i in range(n):
             eta[i] = data.offset[i]
@@ -79,12 +85,19 @@ def _draw(counted, beta, L, aux, rng, out):
                 eta[i] += data.X[i, j] * beta[draw, j]
         for g in range(data.start.shape[0] - 1):
             lo, hi = data.start[g], data.start[g + 1]
-            lead(data, lo, hi, factors[draw], A)
-            found, f = find_mode(data, lo, hi, eta, A, auxiliaries[draw], u, C, CLOSE)
-            if not (found or math.isfinite(f)):
+            L_now, aux_now = factors[draw], auxiliaries[draw]
+            found, top = find_level(data, lo, hi, eta, A, L_now, aux_now, u, C, s, False)
+            if not (found or math.isfinite(top)):
                 return draw  # else the search has ended elsewhere, from where the chain is right too, if slower
-            inverse_transposed(C, M)
-            _metropolis(data, lo, hi, eta, A, auxiliaries[draw], rng, u, M, slope, room)
+            lead(data, lo, hi, L_now, A)
+            w.marks[:] = -1.0  # nothing is picked: the shares have to be known first
+            ok, _ = level_sum(data, lo, hi - lo, aux_now, 0, u, C, M, top, PICKS, False, s, w)
+            if not ok:
+                return draw
+            for j in range(PROPOSALS[q - 1]):
+                w.marks[j] = rng.random() * w.sums[0]
+            walk(data, lo, hi - lo, aux_now, 0, u, top, DROP, PICKS, s, w)
+            _metropolis(data, lo, hi, eta, A, aux_now, rng, top, slope, w, u, room)
             for a in range(q):
                 out[draw, g, a] = dot(factors[draw, a], u)
     own[0] = 0.0  # what was borrowed was needed up to here
@@ -92,44 +105,41 @@ def _draw(counted, beta, L, aux, rng, out):
 
 
 @inner
-def _metropolis(data, lo, hi, eta, A, aux, rng, u, M, slope, room):
-    """Replace the mode u by a draw; proposals are u + M t, t from a multivariate t."""
-    q = u.shape[0]
-    mode, x, trial, state, best = room[1], room[2], room[3], room[4], -math.inf
-    number = _proposals(data, lo, hi, eta, A, aux, u, M, slope, x, trial)
-    for a in range(q):
-        mode[a] = state[a] = u[a]
-    for step in range(number):
-        stretch, length = math.sqrt(DEGREES / rng.chisquare(DEGREES)), 0.0
+def _metropolis(data, lo, hi, eta, A, aux, rng, top, slope, w, u, room):
+    """Set u to a draw; the proposals are triangular steps from the picked nodes."""
+    q, best, trial, step = u.shape[0], -math.inf, room[1], room[2]
+    for k in range(PROPOSALS[q - 1]):
         for a in range(q):
-            x[a] = stretch * rng.standard_normal()
-            length += x[a] * x[a]
-        place(mode, M, x, trial)
-        ratio = node_density(data, lo, hi, eta, A, aux, trial, slope)
-        ratio += 0.5 * (DEGREES + q) * math.log1p(length / DEGREES)
-        if step == 0 or ratio - best > math.log(1.0 - rng.random()):
-            best = ratio
+            step[a] = rng.random() + rng.random() - 1.0
+        for b in range(q):
+            trial[b] = w.picks[k, b]
             for a in range(q):
-                state[a] = trial[a]
-    for a in range(q):
-        u[a] = state[a]
+                trial[b] += step[a] * w.steps[a, b]
+        log_f = node_density(data, lo, hi, eta, A, aux, trial, slope) - top
+        ratio = log_f - math.log(_proposed(data, lo, hi, eta, A, aux, top, slope, w, k, step, trial))
+        if k == 0 or ratio - best > math.log(1.0 - rng.random()):
+            best = ratio
+            for b in range(q):
+                u[b] = w.picks[k, b]
+                for a in range(q):
+                    u[b] += step[a] * w.steps[a, b]
 
 
 @inner
-def _proposals(data, lo, hi, eta, A, aux, u, M, slope, x, at):
-    """Return how many proposals a level needs: see ASIDE."""
-    q = u.shape[0]
-    highest = 0.0
-    for a in range(q):
-        x[a] = 0.0
-    peak = node_density(data, lo, hi, eta, A, aux, u, slope)
-    gain = 0.5 * (DEGREES + q) * math.log1p(ASIDE * ASIDE / DEGREES)
-    for a in range(2 * q):
-        x[a // 2] = ASIDE if a % 2 == 0 else -ASIDE
-        place(u, M, x, at)
-        highest = max(highest, node_density(data, lo, hi, eta, A, aux, at, slope) - peak + gain)
-        x[a // 2] = 0.0
-    # both densities normalised, that of u as if it were normal
-    log_t = math.lgamma(0.5 * DEGREES) - math.lgamma(0.5 * (DEGREES + q)) + 0.5 * q * math.log(0.5 * DEGREES)
-    W = MARGIN * math.exp(min(highest + log_t, WILD))
-    return min(MOST, max(2, math.ceil(math.log(LEFT) / math.log1p(-1.0 / W))))
+def _proposed(data, lo, hi, eta, A, aux, top, slope, w, k, step, corner):
+    """Return the density of a step from pick k, up to a constant: linear between the nodes around it."""
+    q, density = step.shape[0], TINY
+    for which in range(2**q):
+        weight = 1.0
+        for b in range(q):
+            corner[b] = w.picks[k, b]
+        for a in range(q):
+            if (which >> a) % 2 == 0:
+                weight *= 1.0 - abs(step[a])
+                continue
+            weight *= abs(step[a])
+            for b in range(q):
+                corner[b] += w.steps[a, b] if step[a] > 0.0 else -w.steps[a, b]
+        f = node_density(data, lo, hi, eta, A, aux, corner, slope) - top
+        density += weight * math.exp(min(f, WILD))
+    return density

@@ -14,15 +14,12 @@ from bayesmm.marginal.canonical import (
     canonical_sum,
     fill_powers,
     gather,
-    matrix_of,
-    sizes,
-    space,
     within_reach,
 )
-from bayesmm.marginal.compiled import borrowed, inner
+from bayesmm.marginal.compiled import inner
 from bayesmm.marginal.kernels import cholesky, dot, matmul, solve_lower, solve_lower_transposed
 from bayesmm.marginal.response import BERNOULLI, BINOMIAL, LOG, LOGIT, POISSON, WILD
-from bayesmm.marginal.rows import row_constant, row_derivatives, row_score
+from bayesmm.marginal.rows import row_derivatives, row_score
 
 # Newton's method ends when the next step is this small in units of the curvature's sd (squared): what is left of the
 # gradient moves the value by less than rounding does.
@@ -199,15 +196,6 @@ def inverse_transposed(C, M):
 
 
 @inner
-def place(u, M, x, out):
-    """Set out = u + M x, M upper triangular."""
-    for a in range(u.shape[0]):
-        out[a] = u[a]
-        for b in range(a, u.shape[0]):
-            out[a] += M[a, b] * x[b]
-
-
-@inner
 def node_sum(data, lo, hi, eta, A, L, aux, n_aux, nodes, log_weights, u, M, d_u, d_M, d_eta, d_L, d_aux):
     """Return (ok, log of the sum over the nodes u + M x, relative to f(u)).
 
@@ -319,55 +307,3 @@ def mixed(data, i, at, aux, m):
         slope += side * d1
         curve += side * d2
     return data.weight[i] * slope / (2 * step), data.weight[i] * curve / (2 * step)
-
-
-@inner
-def marginal(data, beta, L, aux, n_aux, nodes, log_weights, modes):
-    """Return (ok, log p(y), its derivatives in beta, L and aux); set the rows of modes to the u* of the levels."""
-    (n, p), q = data.X.shape, L.shape[0]
-    d_beta, d_L, d_aux = np.zeros(p), np.zeros((q, q)), np.zeros(2)
-    n_level, k, size = sizes(data, nodes)
-    # The first number is log p(y); the rest is borrowed. Zeros, because `curvature_slope` reads C above its diagonal.
-    own = np.zeros(1 + (2 + q) * n + size)
-    pool = borrowed(own)
-    eta, d_eta, A = pool[1 : n + 1], pool[n + 1 : 2 * n + 1], matrix_of(pool, 2 * n + 1, n, q)
-    room = space(pool[1 + (2 + q) * n :], n_level, k, q)
-    own[0] = data.constant
-    for i in range(n):
-        eta[i] = data.offset[i] + along_row(data.X, beta, i)
-    for g in range(data.start.shape[0] - 1):
-        ok, part = level(
-            data,
-            data.start[g],
-            data.start[g + 1],
-            eta,
-            A,
-            L,
-            aux,
-            n_aux,
-            nodes,
-            log_weights,
-            d_eta,
-            borrowed(d_L),
-            borrowed(d_aux),
-            modes[g],
-            room,
-        )
-        if not ok:
-            return False, -math.inf, np.zeros(p), np.zeros_like(L), np.zeros(2)
-        own[0] += part
-    for i in range(n):
-        for j in range(p):
-            d_beta[j] += data.X[i, j] * d_eta[i]
-    if n_aux > 0:
-        for i in range(n):
-            rest, a0, a1 = row_constant(data.family, data.link, data.y[i], aux)
-            own[0] += data.weight[i] * rest
-            d_aux[0] += data.weight[i] * a0
-            d_aux[1] += data.weight[i] * a1
-    for a in range(q):
-        for b in range(a):
-            d_L[b, a] = 0.0
-    value = own[0]
-    ok = math.isfinite(value) and np.isfinite(d_beta).all() and np.isfinite(d_L).all() and np.isfinite(d_aux).all()
-    return ok, value if ok else -math.inf, d_beta, d_L, d_aux

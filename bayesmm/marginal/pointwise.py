@@ -8,11 +8,15 @@ import math
 
 import numpy as np
 
+from bayesmm.marginal.canonical import sizes, space
 from bayesmm.marginal.compiled import compiled
 from bayesmm.marginal.crossproducts import Floats, Ints
-from bayesmm.marginal.levels import find_mode, inverse_transposed, lead, node_density, place, predictor
-from bayesmm.marginal.quadrature import Grouped, rule
-from bayesmm.marginal.response import WILD, log_density
+from bayesmm.marginal.lattice import find_level, level_sum
+from bayesmm.marginal.lattice_walk import PICKS, ROWS, SHORT_RUN, run_length, walk_room, walk_size
+from bayesmm.marginal.levels import lead, predictor
+from bayesmm.marginal.quadrature import Grouped
+from bayesmm.marginal.response import log_density
+from bayesmm.marginal.rows import row_derivatives
 
 
 def log_densities(
@@ -59,7 +63,7 @@ def sorted_rows(
     return Grouped(family, link, *columns, np.zeros(len(y)), nothing, Z, start, 0.0, np.zeros(1, dtype=np.int64))
 
 
-def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, k: int, *, rows: bool) -> tuple[Floats, Floats]:
+def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, *, rows: bool) -> tuple[Floats, Floats]:
     """Return log p(y_g) of every level and draw and, if asked for, log p(y_i | the other rows of its level).
 
     Parameters
@@ -71,8 +75,6 @@ def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, k: int, *, ro
     L : (draws, q, q) float64
         Lower triangular, b = L u.
     aux : (draws, 2) float64
-    k : int
-        Nodes of the quadrature in each dimension.
     rows : bool
 
     Returns
@@ -84,11 +86,10 @@ def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, k: int, *, ro
     ArithmeticError
         If a level has no mode at one of the draws, so that they are none of its posterior.
     """
-    nodes, log_weights = rule(k, data.Z.shape[1])
     levels = np.empty((len(eta), len(data.start) - 1))
     single = np.empty((len(eta), len(data.y) if rows else 0))
     arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (eta, L, aux))
-    failed = _integrated(data, *arrays, nodes, log_weights, levels, single)
+    failed = _integrated(data, *arrays, levels, single)
     if failed >= 0:
         raise ArithmeticError(f"the conditional density of the random effects has no mode at draw {failed}")
     return levels, single
@@ -102,35 +103,33 @@ def _densities(family, link, y, size, weight, eta, aux, out):
 
 
 @compiled
-def _integrated(data, eta, L, aux, nodes, log_weights, levels, single):
+def _integrated(data, eta, L, aux, levels, single):
     """Fill in the levels and the single rows; return the number of a draw without a mode, -1 if there is none."""
     n, q = data.Z.shape
-    A, u, C, M = np.empty((n, q)), np.empty(q), np.zeros((q, q)), np.zeros((q, q))
-    own, there, without, slope, at = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(q)
-    for s in range(eta.shape[0]):
+    n_level, k, size = sizes(data, np.zeros((0, q)))
+    run = SHORT_RUN if single.shape[1] > 0 else run_length(data)
+    pool, A, u, own = np.zeros(size + walk_size(n_level, q, run)), np.empty((n, q)), np.empty(q), np.empty(n)
+    s, w = space(pool, n_level, k, q), walk_room(pool[size:], n_level, q, run)
+    C, M, task = s.square[2], s.square[3], ROWS if single.shape[1] > 0 else PICKS
+    w.marks[:] = -1.0  # no node is picked
+    for draw in range(eta.shape[0]):
         for g in range(data.start.shape[0] - 1):
-            lo, hi, total = data.start[g], data.start[g + 1], 0.0
-            lead(data, lo, hi, L[s], A)
-            found, _ = find_mode(data, lo, hi, eta[s], A, aux[s], u, C)
+            lo, hi = data.start[g], data.start[g + 1]
+            found, top = find_level(data, lo, hi, eta[draw], A, L[draw], aux[draw], u, C, s, False)
             if not found:
-                return s
-            log_det = inverse_transposed(C, M)
-            f = _rows_at(data, lo, hi, eta[s], A, aux[s], u, own)
-            without[lo:hi] = 0.0
-            peak = node_density(data, lo, hi, eta[s], A, aux[s], u, slope)
-            for j in range(nodes.shape[0]):
-                place(u, M, nodes[j], at)
-                density = node_density(data, lo, hi, eta[s], A, aux[s], at, slope)
-                share = math.exp(min(log_weights[j] + density - peak, WILD))
-                total += share
-                if single.shape[1] > 0 and share > 0.0:
-                    _rows_at(data, lo, hi, eta[s], A, aux[s], at, there)
-                    for i in range(lo, hi):
-                        without[i] += share * math.exp(min(own[i] - there[i], WILD))
-            levels[s, g] = f - log_det + math.log(total)
+                return draw
+            lead(data, lo, hi, L[draw], A)
+            for i in range(lo, hi):
+                at = predictor(eta[draw], A, u, i)
+                value = row_derivatives(data.family, data.link, data.y[i], data.size[i], at, aux[draw])[0]
+                w.own[i - lo] = data.weight[i] * value
+            ok, value = level_sum(data, lo, hi - lo, aux[draw], 0, u, C, M, top, task, False, s, w)
+            if not ok:
+                return draw
+            levels[draw, g] = _rows_at(data, lo, hi, eta[draw], A, aux[draw], u, own) + value
             if single.shape[1] > 0:
                 for i in range(lo, hi):
-                    single[s, i] = own[i] + math.log(total / without[i])
+                    single[draw, i] = own[i] + math.log(w.sums[0] / w.without[i - lo])
     return -1
 
 

@@ -38,17 +38,18 @@ from bayesmm.marginal.compiled import (
     vector,
 )
 from bayesmm.marginal.crossproducts import Floats, Ints
-from bayesmm.marginal.levels import marginal
+from bayesmm.marginal.lattice import LATTICE
+from bayesmm.marginal.level_sums import marginal
 from bayesmm.marginal.rows import constant
 
-# Nodes in each dimension when a posterior is sampled, for 1, 2 and 3 coefficients. Against 25 nodes the log likelihood
-# of posterior draws is off by an amount whose sd is 4e-4 (esoph with two coefficients: 6 levels of 15 counts) and 7e-3
-# (two coefficients: 100 levels of 6 binary responses); with one and 11 nodes it is 3e-3 (100 levels of 6 rare counts).
-SAMPLING_NODES = (15, 7, 7)
+# Of a level whose density is about normal, with 1, 2 and 3 coefficients.
+USUAL_NODES = (16, 130, 900)
 CANONICAL = {
     (FAMILY_CODES[family], LINK_CODES[link])
     for family, link in (("poisson", "log"), ("bernoulli", "logit"), ("binomial", "logit"))
 }
+# Of a Gauss-Hermite rule: glmer's limit; with many more the outer weights are below the smallest double.
+MOST_NODES = 100
 MAX_COEFFICIENTS = 3  # random effects of a level: the grid has k^q nodes
 
 
@@ -192,14 +193,19 @@ def fits(design: Design) -> bool:
     return len(design.blocks) == 1 and len(design.blocks[0].columns) <= MAX_COEFFICIENTS
 
 
-def sampling_nodes(design: Design) -> int:
-    """Return the number of nodes in each dimension that a posterior is sampled with."""
-    return SAMPLING_NODES[len(design.blocks[0].columns) - 1]
+def usual_nodes(design: Design) -> int:
+    """Return about how many nodes of `lattice` a level takes when a posterior is sampled: for estimates of cost."""
+    return USUAL_NODES[len(design.blocks[0].columns) - 1]
 
 
 @cache
 def rule(k: int, q: int) -> tuple[Floats, Floats]:
-    """Return the nodes x, (k^q, q), and log omega + |x|^2 / 2 - (q / 2) log 2 pi, (k^q,), of the tensor grid."""
+    """Return the nodes x, (k^q, q), and log omega + |x|^2 / 2 - (q / 2) log 2 pi, (k^q,), of the tensor grid.
+
+    Of a lattice there are none: it is another for each level.
+    """
+    if k <= LATTICE:
+        return np.zeros((0, q)), np.zeros(0)
     x, omega = np.polynomial.hermite_e.hermegauss(k)
     one = np.log(omega) + 0.5 * x**2 - 0.5 * np.log(2 * np.pi)
     nodes = np.array(list(product(x, repeat=q))).reshape(-1, q)
@@ -207,6 +213,11 @@ def rule(k: int, q: int) -> tuple[Floats, Floats]:
     for array in (nodes, log_weights):
         array.flags.writeable = False
     return nodes, log_weights
+
+
+def count(k: int, q: int) -> int:
+    """Return what the compiled code is told: the number of nodes, or the name of a lattice."""
+    return k**q if k > LATTICE else k
 
 
 def evaluate(data: Grouped, beta: Floats, L: Floats, aux: Floats, k: int) -> Value:
@@ -222,7 +233,7 @@ def evaluate(data: Grouped, beta: Floats, L: Floats, aux: Floats, k: int) -> Val
     aux : (a,) float64
         The family's auxiliary parameters, a <= 2.
     k : int
-        Nodes in each dimension; 1 is Laplace's approximation.
+        Nodes in each dimension; 1 is Laplace's approximation. `LATTICE` or `FINE`: the rule of `lattice`.
 
     Returns
     -------
@@ -234,7 +245,7 @@ def evaluate(data: Grouped, beta: Floats, L: Floats, aux: Floats, k: int) -> Val
     both[: len(aux)] = aux
     given = [np.ascontiguousarray(array, dtype=np.float64) for array in (beta, L, both)]
     found = [np.full(1, -np.inf), np.zeros(p), np.zeros((q, q)), np.zeros(2), np.zeros((G, q))]
-    sizes = np.array([len(nodes), len(aux)])
+    sizes = np.array([count(k, q), len(aux)])
     ok = _likelihood()(*pointers(data.words, sizes, nodes, log_weights, *given, *found)) == 1
     return Value(ok, float(found[0][0]), *found[1:])
 
@@ -253,9 +264,9 @@ def likelihood(
         codes[0], codes[1], vector(w, 1), vector(w, 2), vector(w, 3), vector(w, 4), matrix(w, 5), matrix(w, 6),
         integers(w, 7), vector(w, 8)[0], w,
     )  # fmt: skip
-    p, q, K = data.X.shape[1], data.Z.shape[1], sizes[0]
+    p, q, K = data.X.shape[1], data.Z.shape[1], max(sizes[0], 0)
     ok, found, d_beta, d_L, d_aux = marginal(
-        data, carray(beta_, (p,)), carray(L_, (q, q)), carray(aux_, (2,)), sizes[1], carray(nodes_, (K, q)),
+        data, carray(beta_, (p,)), carray(L_, (q, q)), carray(aux_, (2,)), sizes[1], sizes[0], carray(nodes_, (K, q)),
         carray(log_weights_, (K,)), carray(modes_, (len(data.start) - 1, q)),
     )  # fmt: skip
     if not ok:

@@ -5,14 +5,15 @@ from numba import carray
 
 from bayesmm.marginal.compiled import c_function, call, integers, matrix, pack, vector
 from bayesmm.marginal.crossproducts import Ints
+from bayesmm.marginal.lattice import LATTICE
 from bayesmm.marginal.posterior import LIKELIHOOD
-from bayesmm.marginal.quadrature import Grouped, likelihood, rule
+from bayesmm.marginal.quadrature import Grouped, count, likelihood, rule
 
 
-def quadrature_words(data: Grouped, n_auxiliaries: int, k: int) -> Ints:
-    """Return the words of `quadrature_likelihood`, for k nodes in each dimension; valid in this process only."""
+def quadrature_words(data: Grouped, n_auxiliaries: int, k: int = LATTICE) -> Ints:
+    """Return the words of `quadrature_likelihood`, for k nodes per dimension or a lattice; for this process only."""
     nodes, log_weights = rule(k, data.Z.shape[1])
-    sizes = np.array([len(nodes), n_auxiliaries])
+    sizes = np.array([count(k, data.Z.shape[1]), n_auxiliaries])
     return pack(sizes, nodes, log_weights, np.array([likelihood().address]), data.words)
 
 

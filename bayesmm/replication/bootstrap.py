@@ -149,7 +149,7 @@ def refitter(point: PointFit, seed: int) -> Callable[[int], PointFit | None]:
             y = respond(stream(seed, "bootstrap", i))
         except DataError:  # with the inverse link new groups may have no mean
             return None
-        return refitted(replace(point.design, y=y), point.method, point.priors, point.nagq)
+        return refitted(replace(point.design, y=y), point.method, point.priors, point.nagq or 1)
 
     return task
 

@@ -24,7 +24,7 @@ from bayesmm.marginal.coordinates import FIXED, INTERVAL, LOG, Coordinates, coor
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.likelihood import Terms, gaussian_likelihood, gaussian_words
 from bayesmm.marginal.posterior import LogPosterior, log_posterior
-from bayesmm.marginal.quadrature import prepare, sampling_nodes
+from bayesmm.marginal.quadrature import prepare
 from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.memory import refuse
 from bayesmm.priors import Prior, coefficient_places, prior_bases, prior_design
@@ -106,9 +106,7 @@ def generalised(design: Design, priors: Mapping[str, Prior], near: Mapping[str, 
     sds = [f"sd_{block.name}[{column}]" for block in design.blocks for column in block.columns]
     c = coordinates(design.blocks, priors, auxiliaries, places)
     data = prepare(prior_design(design, priors))
-    posterior = log_posterior(
-        c, quadrature_likelihood(), quadrature_words(data, len(auxiliaries), sampling_nodes(design))
-    )
+    posterior = log_posterior(c, quadrature_likelihood(), quadrature_words(data, len(auxiliaries)))
     every = (*sds, *auxiliaries, *places)
     units = [1.0] * len(every)  # where a prior is improper: 1 on the scale of the link
     centre = _medians(priors, c, every, units, near)
