@@ -119,7 +119,7 @@ def test_flat_priors_give_the_likelihood_s_optimum():
     mode, ml = model.maximize("MAP"), model.maximize("ML", nagq=25)
     assert mode.beta == pytest.approx(ml.beta, rel=1e-5)
     assert mode.covariances[0] == pytest.approx(ml.covariances[0], rel=1e-4)
-    assert mode.loglik == pytest.approx(ml.loglik, abs=1e-9)
+    assert mode.loglik == pytest.approx(ml.loglik, abs=1e-8)  # two rules: the lattice's and 25 nodes'
     assert mode.beta_cov == pytest.approx(ml.beta_cov, rel=1e-3)
 
 
