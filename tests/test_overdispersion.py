@@ -118,6 +118,21 @@ def test_a_factor_of_one_row_each_with_a_slope_is_no_observation_level_effect():
     assert "icc[row]" in fit.icc().table.index
 
 
+def test_beside_known_variances_one_row_each_is_no_overdispersion():
+    """A meta-analysis: the effects are what studies differ by, and icc is tau^2 / (tau^2 + mean of se^2)."""
+    rng, se = np.random.default_rng(1), np.linspace(0.5, 1.5, 20)
+    data = {
+        "y": 2 * rng.normal(size=20) + se * rng.normal(size=20),
+        "w": 1 / se**2,
+        "study": [f"s{k}" for k in range(20)],
+    }
+    priors = {"sigma": 1, "sd": bmm.Prior("HalfNormal", sigma=10), "Intercept": bmm.Prior("Normal", mu=0, sigma=10)}
+    fit = bmm.Model("y ~ 1 + (1 | study)", data, weights="w", priors=priors).maximize("MAP")
+    tau2 = fit.parameters["sd_study[Intercept]"] ** 2
+    found = fit.icc().table["estimate"]["icc[study]"]
+    assert found == pytest.approx(tau2 / (tau2 + np.mean(se**2)), rel=1e-10)
+
+
 @pytest.mark.slow
 def test_the_bayesian_r2_of_these_groups_does_not_count_them_as_explained():
     """For each draw, with E mu = exp(eta + s^2 / 2) and Var mu = (exp(s^2) - 1) E mu^2 over the row's own effect."""

@@ -52,7 +52,7 @@ def test_chains_start_near_the_maximum_where_a_prior_is_vague(name):
 
 
 def test_a_prior_at_the_means_starts_there():
-    """Days from 1e4 on: the sd of the intercept at the means is that of the middle of the study, 9.2 days on or not."""
+    """Days from 1e4 on: the sd of the intercept at the means is that in the middle of the study, day 4.5."""
     data = frame("sleepstudy").assign(Days=lambda d: d["Days"] + 1e4)
     vague = bmm.Prior("InverseGamma", alpha=0.001, beta=0.001, on="variance", at="means")
     priors = {"sd": vague, "sigma": VAGUE["inverse gamma"], "corr": bmm.Prior("LKJ", eta=2, at="means")}

@@ -117,12 +117,12 @@ def parts_of(design: Design, values: Values, mean: float | None = None) -> Parts
 
 
 def observation_level(design: Design) -> tuple[int, ...]:
-    """Return the positions of the blocks with an intercept of its own for each row."""
-    return tuple(
-        k
-        for k, block in enumerate(design.blocks)
-        if len(block.levels) == design.n and tuple(block.columns) == (INTERCEPT,)
-    )
+    """Return the positions of the blocks with an intercept for each row, in a family without a sigma.
+
+    Beside a known sigma, as of a meta-analysis, such an intercept is what the rows differ by.
+    """
+    each = (len(block.levels) == design.n and tuple(block.columns) == (INTERCEPT,) for block in design.blocks)
+    return () if "sigma" in design.family.auxiliaries else tuple(k for k, own in enumerate(each) if own)
 
 
 def fixed_variance(design: Design, beta: Array) -> Array:
