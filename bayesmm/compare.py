@@ -14,6 +14,7 @@ from bayesmm.density import mode, support_of
 from bayesmm.errors import PriorError
 from bayesmm.marginal.quadrature import fits
 from bayesmm.points import at_bound, by_quadrature, entangled, estimate, is_singular, standard_error
+from bayesmm.runtime.threads import few_threads
 from bayesmm.tables import Parameter, coefficients, describe, draws_of, variance_parameters
 
 # The rule of the verdicts. All distances are in posterior standard deviations.
@@ -116,6 +117,7 @@ class Comparison:
         return comparison_html(self)
 
 
+@few_threads
 def compare(fit, point=None, bridge: bool = True) -> Comparison:
     """Compare a posterior with the maximised fit of the same model.
 

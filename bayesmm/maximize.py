@@ -21,6 +21,7 @@ from bayesmm.marginal.gaussian import FixedPrior, Value, conditional, evaluate
 from bayesmm.marginal.orthogonal import square_root
 from bayesmm.pointfit import Optimum, PointFit
 from bayesmm.reduction import Problem, orthogonal_problem
+from bayesmm.runtime.threads import few_threads
 
 METHODS = ("REML", "ML", "MAP")
 # lme4 calls a fit singular when a diagonal entry of theta is below 1e-4 (isSingular); ours are in units of the
@@ -53,6 +54,7 @@ class Search:
         return self.function(x)
 
 
+@few_threads
 def maximize(
     design: Design,
     method: str | None = None,

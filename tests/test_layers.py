@@ -15,7 +15,7 @@ LAYERS = tuple(
     line.split()
     for line in (
         "errors streams",
-        "arguments",
+        "arguments runtime",
         "grammar formula example_data",
         "data families design",
         "priors",

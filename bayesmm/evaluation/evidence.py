@@ -20,6 +20,7 @@ from bayesmm.errors import PriorError
 from bayesmm.evaluation.integral import Integral, coordinates_of, fitted, integral_of, marginal_of, refusal, weighted
 from bayesmm.layout import apart, wrap
 from bayesmm.marginal.crossproducts import Floats
+from bayesmm.runtime.threads import few_threads
 from bayesmm.sampling.direct import Marginal
 from bayesmm.sampling.pareto import k_limit
 from bayesmm.sampling.proposal import component_densities
@@ -80,6 +81,7 @@ class Evidence:
     __repr__ = __str__
 
 
+@few_threads
 def evidence(fit, seed: int | None = None) -> Evidence:
     """Estimate the log evidence of a fitted model, log p(y), all parameters integrated out.
 

@@ -23,6 +23,7 @@ from bayesmm.evaluation.loo_again import NOISY, REFIT, Again, again, limits
 from bayesmm.layout import apart, table, wrap
 from bayesmm.loglik import by_level, by_row, conditional, split_by, split_of_rows
 from bayesmm.memory import BUDGET, BYTES, free_memory, gigabytes
+from bayesmm.runtime.threads import few_threads
 from bayesmm.sampling.pareto import k_limit
 from bayesmm.tables import coefficients, draws_of, is_constant, tree_sizes, variance_parameters
 
@@ -85,6 +86,7 @@ class Loo:
     __repr__ = __str__
 
 
+@few_threads
 def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | None = None) -> Loo:
     """Estimate how well a model predicts what it has not seen.
 

@@ -19,6 +19,7 @@ from bayesmm.inference.text import frame_lines
 from bayesmm.layout import wrap
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.pointfit import PointFit
+from bayesmm.runtime.threads import few_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,7 @@ class Anova:
         return table_html([self.title, f"Response: {self.response}", *self.notes], self.table)
 
 
+@few_threads
 def anova(point: PointFit, *more: PointFit, ddf: str | None = None, refit: bool = True) -> Anova | LikelihoodRatio:
     """Test the terms of one model in their order, or several models against one another.
 

@@ -9,10 +9,12 @@ from bayesmm.errors import listing, suggest
 from bayesmm.inference.linear import linear_summary
 from bayesmm.inference.profile import parameters_of, profiles
 from bayesmm.pointfit import PointFit
+from bayesmm.runtime.threads import few_threads
 
 METHODS = ("profile", "wald")
 
 
+@few_threads
 def confint(point: PointFit, level: float = 0.95, method: str = "profile") -> pd.DataFrame:
     """Return confidence intervals.
 

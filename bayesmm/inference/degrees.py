@@ -15,6 +15,7 @@ from bayesmm.inference.tails import t_tail
 from bayesmm.inference.terms import estimated
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.pointfit import PointFit
+from bayesmm.runtime.threads import few_threads
 
 
 def _by_satterthwaite(point: PointFit) -> tuple[Floats, Floats]:
@@ -44,6 +45,7 @@ def check_method(ddf: str) -> None:
         raise ValueError(f"ddf must be one of {listing(METHODS)}, not {ddf!r}{suggest(str(ddf), METHODS)}")
 
 
+@few_threads
 def t_table(point: PointFit, ddf: str) -> pd.DataFrame:
     """Return the coefficients with degrees of freedom and two-sided p-values of Student's t.
 

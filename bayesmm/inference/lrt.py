@@ -17,6 +17,7 @@ from bayesmm.inference.text import frame_lines
 from bayesmm.layout import shorten, wrap
 from bayesmm.maximize import maximize
 from bayesmm.pointfit import PointFit
+from bayesmm.runtime.threads import few_threads
 
 FORMULA_WIDTH = 90  # columns of a formula in the list of models
 # Two logarithms of a likelihood that differ by less are the same to the optimiser.
@@ -61,6 +62,7 @@ class LikelihoodRatio:
         return table_html(["Likelihood ratio test", *models, *self.notes], self.table.dropna(axis="columns", how="all"))
 
 
+@few_threads
 def lrt(a: PointFit, b: PointFit, *more: PointFit, refit: bool = True) -> LikelihoodRatio:
     """Compare nested models by likelihood ratios, as lme4's anova() does.
 

@@ -21,6 +21,7 @@ from bayesmm.inference.terms import check_likelihood
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.maximize import Search, hessian, maximize, minimum, newton
 from bayesmm.pointfit import PointFit
+from bayesmm.runtime.threads import few_threads
 from bayesmm.tables import Parameter, coefficients, variance_parameters
 
 # Points between the estimate and an end of the interval: a curve through four is smooth to the eye.
@@ -72,6 +73,7 @@ def parameters_of(point: PointFit) -> list[Parameter]:
     return [*variance_parameters(point.design), *kept]
 
 
+@few_threads
 def profile(point: PointFit, place: str, level: float = 0.99) -> Profile:
     """Return the profile of one parameter, from end to end of its interval.
 

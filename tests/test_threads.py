@@ -1,0 +1,47 @@
+"""How many threads of linear algebra a small model has."""
+
+import numpy as np
+import pytest
+from threadpoolctl import ThreadpoolController
+
+import bayesmm as bmm
+from bayesmm.runtime import threads
+
+
+def counts():
+    return [pool["num_threads"] for pool in ThreadpoolController().info() if pool["user_api"] == "blas"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.load_dataset("sleepstudy"))
+
+
+@pytest.fixture
+def two_threads():
+    with ThreadpoolController().limit(limits=2, user_api="blas"):
+        yield
+
+
+def test_a_small_model_has_one_thread_and_gives_the_others_back(model, two_threads, monkeypatch):
+    seen = []
+    monkeypatch.setattr("bayesmm.maximize.check_method", lambda *given: seen.append(counts()) or "REML")
+    model.maximize()
+    assert seen and set(seen[0]) == {1}
+    assert set(counts()) == {2}
+
+
+def test_threads_are_given_back_after_an_error(model, two_threads):
+    with pytest.raises(ValueError, match="method must be one of"):
+        model.maximize("none")
+    assert set(counts()) == {2}
+
+
+def test_a_large_model_keeps_its_threads(two_threads, monkeypatch):
+    crossed = np.random.default_rng(0)
+    data = {"y": crossed.normal(size=60), "a": np.arange(60) % 12, "b": np.arange(60) % 10}
+    design = bmm.Model("y ~ 1 + (1 | a) + (1 | b)", data).design
+    assert threads._rows(design) == 11  # the ten levels of b, and the intercept
+    monkeypatch.setattr(threads, "ONE_THREAD", 10)
+    assert set(threads.few_threads(lambda given: counts())(design)) == {2}
+    assert set(threads.few_threads(lambda given: counts())(None)) == {1}
