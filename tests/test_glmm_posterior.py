@@ -1,6 +1,5 @@
 """The posterior of generalised models with the random effects integrated out: graph, sampling, and what Fit says."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
