@@ -83,7 +83,7 @@ def test_rule_of_nlme(name):
 
 
 def direct_kenward_roger(point):
-    """Kenward & Roger's formulas with n x n matrices, weights and all."""
+    """Return Kenward & Roger's Phi, Phi_A, P and W from their formulas with n x n matrices, weights and all."""
     design = point.design
     w = np.ones(design.n) if design.weights is None else design.weights
     G = [np.diag(1 / w)]
@@ -113,7 +113,7 @@ def direct_kenward_roger(point):
     W = 2 * np.linalg.inv(twice)
     v = range(len(G))
     middle = sum(W[i, j] * (Q[i][j] - P[i] @ Phi @ P[j]) for i in v for j in v)
-    return Phi + 2 * Phi @ middle @ Phi
+    return Phi, Phi + 2 * Phi @ middle @ Phi, P, W
 
 
 def test_kenward_roger_is_its_definition_with_weights_and_crossed_factors():
@@ -122,7 +122,7 @@ def test_kenward_roger_is_its_definition_with_weights_and_crossed_factors():
     point = bmm.Model("Grade ~ Hours + (Hours | School) + (1 | Class)", data, weights=w).maximize()
     # the two ways differ by the rounding of inverses with condition 1e4
     np.testing.assert_allclose(
-        kenward_roger_module.kenward_roger(point).adjusted, direct_kenward_roger(point), rtol=1e-7
+        kenward_roger_module.kenward_roger(point).adjusted, direct_kenward_roger(point)[1], rtol=1e-7
     )
 
 

@@ -1,4 +1,4 @@
-"""Analysis of variance: sequential tests of one fit's terms, or the likelihood ratios of several fits."""
+"""Analysis of variance: tests of one fit's terms, or the likelihood ratios of several fits."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,16 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.arguments.checks import check_bool
-from bayesmm.errors import DataError, listing
+from bayesmm.errors import listing
 from bayesmm.inference.containment import containment_of_terms
 from bayesmm.inference.degrees import check_method
+from bayesmm.inference.hypotheses import TESTED, check_type, hypotheses
 from bayesmm.inference.kenward_roger import kenward_roger
-from bayesmm.inference.linear import sums_of_squares
+from bayesmm.inference.linear import RESIDUALS, sums_of_squares
 from bayesmm.inference.lrt import LikelihoodRatio, lrt
 from bayesmm.inference.satterthwaite import satterthwaite
 from bayesmm.inference.tails import f_tail
-from bayesmm.inference.terms import check_gaussian, estimated, term_columns
+from bayesmm.inference.terms import check_gaussian, estimated
 from bayesmm.inference.text import frame_lines
 from bayesmm.layout import wrap
 from bayesmm.marginal.crossproducts import Floats
@@ -24,7 +25,7 @@ from bayesmm.runtime.threads import few_threads
 
 @dataclass(frozen=True, eq=False)
 class Anova:
-    """A table of sequential F tests.
+    """A table of F tests of a model's terms.
 
     Attributes
     ----------
@@ -42,7 +43,9 @@ class Anova:
 
     @property
     def notes(self) -> list[str]:
-        """Return a sentence on the terms without a test, if there are any."""
+        """Return a sentence on the terms without a test, if there are any, or on there being none to test."""
+        if set(self.table.index) <= {RESIDUALS}:
+            return ["Note: there is nothing to test, because the fixed part has no term besides an intercept"]
         if "DenDF" not in self.table or not (blank := self.table["DenDF"].isna()).any():
             return []
         terms = listing([repr(term) for term in self.table.index[blank]])
@@ -54,7 +57,8 @@ class Anova:
     def __str__(self) -> str:
         notes = [line for note in self.notes for line in wrap(note)]
         head = [*wrap(self.title), *wrap(f"Response: {self.response}")]
-        return "\n".join([*head, "", *frame_lines(self.table), *([""] if notes else []), *notes])
+        table = ["", *frame_lines(self.table)] if len(self.table) else []
+        return "\n".join([*head, *table, *([""] if notes else []), *notes])
 
     __repr__ = __str__
 
@@ -65,20 +69,28 @@ class Anova:
 
 
 @few_threads
-def anova(point: PointFit, *more: PointFit, ddf: str | None = None, refit: bool = True) -> Anova | LikelihoodRatio:
-    """Test the terms of one model in their order, or several models against one another.
+def anova(
+    point: PointFit, *more: PointFit, ddf: str | None = None, refit: bool = True, type: str | int | None = None
+) -> Anova | LikelihoodRatio:
+    """Test the terms of one model, or several models against one another.
 
     Parameters
     ----------
     point : PointFit
-        Of a Gaussian model by REML or ML. Without random effects the sequential (type I) sums of squares of least
-        squares; with them, lme4's: each term after those before it, on the scale of the estimated covariance.
+        Of a Gaussian model by REML or ML. Without random effects the sums of squares are those of least squares; with
+        them, they are on the scale of the estimated covariance, as in lme4's table.
     *more : PointFit
         If any, the answer is ``lrt(point, *more, refit=refit)``.
     ddf : {None, "satterthwaite", "kenward-roger", "containment"}
         Denominator degrees of freedom for a mixed model; None gives F without a p-value, as lme4 does.
     refit : bool
         For `lrt`.
+    type : {"I", "II", "III", 1, 2, 3}, optional
+        What is tested of a term: "I" (if not given, as R's anova of lm and lme4): it after the terms before it in the
+        formula, so that their order matters where the data are unbalanced. "II": it after all terms that do not contain
+        it, as ``car::Anova``. "III": it after all others, averaged over the levels of the factors that it interacts
+        with, as lmerTest and SAS; the coding of the factors makes no difference to any of them. See
+        `bayesmm.inference.hypotheses`.
 
     Returns
     -------
@@ -87,53 +99,42 @@ def anova(point: PointFit, *more: PointFit, ddf: str | None = None, refit: bool 
     Raises
     ------
     ValueError
-        For an unknown `ddf`, or one given together with several fits.
+        For an unknown `ddf` or `type`, or one given together with several fits.
     DataError
-        For a family or a fit that the test is not for.
+        For a family or a fit that the test is not for, or for type III where there are coefficients that can not be
+        estimated.
     """
     check_bool("refit", refit)
     if ddf is not None:
         check_method(ddf)
+    kind = check_type("I" if type is None else type)
     if more:
-        if ddf is not None:
-            raise ValueError(f"ddf={ddf!r} is for the terms of one fit, and {1 + len(more)} were given")
+        for name, value in (("ddf", ddf), ("type", type)):
+            if value is not None:
+                raise ValueError(f"{name}={value!r} is for the terms of one fit, and {1 + len(more)} were given")
         return lrt(point, *more, refit=refit)
     check_gaussian(point, "an analysis of variance")
     design = point.design
+    what = f"type {kind}, {TESTED[kind]}"
     if not design.blocks:
-        return Anova("Analysis of variance: sequential sums of squares", design.response, sums_of_squares(point))
-    title = "Analysis of variance: sequential Wald F tests of the fixed effects"
-    said = "" if ddf is None else f", degrees of freedom by {ddf.title()}"
-    return Anova(title + said, design.response, wald_table(point, ddf))
+        title = f"Analysis of variance, sums of squares of {what}"
+        return Anova(title, design.response, sums_of_squares(point, kind))
+    said = "" if ddf is None else f"; degrees of freedom by {ddf.title()}"
+    return Anova(f"Analysis of variance, Wald F tests of {what}{said}", design.response, wald_table(point, ddf, kind))
 
 
-def wald_table(point: PointFit, ddf: str | None) -> pd.DataFrame:
-    """Return lme4's anova table of a mixed model.
-
-    With C = R^-1 R^-T the coefficients' covariance over sigma^2, R upper triangular (from a QR factorisation of the
-    inverse of a root of C, which the coefficients' origins do not condition badly), the entries of R beta are
-    independent with variance sigma^2, and those of a term are its contribution after the terms before it.
-    """
-    design, kept = point.design, estimated(point.design)
-    terms = [term for term in term_columns(design)[int(design.has_intercept) :] if term.columns]
-    if not terms:
-        raise DataError(f"the fixed part of {design.formula.text!r} has no term to test; it has only an intercept")
-    R = np.linalg.qr(_inverse(point.scaled.root[kept]) * point.sigma, mode="r")
-    rows = [R[[kept.index(j) for j in term.columns]] for term in terms]
-    npar = np.array([len(r) for r in rows])
+def wald_table(point: PointFit, ddf: str | None, kind: str = "I") -> pd.DataFrame:
+    """Return lme4's anova table of a mixed model, or that of another type."""
+    tested, kept = hypotheses(point, kind), estimated(point.design)
+    rows = [one.rows for one in tested]
+    npar = np.array([len(r) for r in rows], dtype=int)
     ss = np.array([np.sum((r @ point.beta[kept]) ** 2) for r in rows])
     F = ss / npar / point.sigma**2
     table = {"npar": npar, "Sum Sq": ss, "Mean Sq": ss / npar, "F value": F}
-    if ddf is not None:
-        F, df = _tests(point, ddf, rows, {term.columns: term.label for term in terms}, F)
+    if ddf is not None and rows:
+        F, df = _tests(point, ddf, rows, {one.columns: one.label for one in tested}, F)
         table |= {"F value": F, "DenDF": df, "Pr(>F)": f_tail(F, npar, df)}
-    return pd.DataFrame(table, index=pd.Index([term.label for term in terms], name="term"))
-
-
-def _inverse(root: Floats) -> Floats:
-    """Return the inverse of a matrix whose rows are in different units."""
-    size = np.linalg.norm(root, axis=1)
-    return np.linalg.inv(root / size[:, None]) / size
+    return pd.DataFrame(table, index=pd.Index([one.label for one in tested], name="term", dtype=object))
 
 
 def _tests(point: PointFit, ddf: str, rows: list[Floats], terms: dict[tuple[int, ...], str], F: Floats):

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.errors import DataError
+from bayesmm.inference.hypotheses import hypotheses
 from bayesmm.inference.tails import f_tail, t_tail
-from bayesmm.inference.terms import check_gaussian, estimated, term_columns
+from bayesmm.inference.terms import check_gaussian, estimated
 from bayesmm.marginal.crossproducts import Floats
-from bayesmm.marginal.orthogonal import orthonormal
 from bayesmm.pointfit import PointFit
 
+RESIDUALS = "Residuals"  # the last row of an analysis of variance
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -118,12 +119,13 @@ def _coefficients(point: PointFit, sigma: float, df: int) -> pd.DataFrame:
     return pd.DataFrame(table, index=pd.Index(point.design.coefficients, name="coef"))
 
 
-def sums_of_squares(point: PointFit) -> pd.DataFrame:
-    """Return the sequential (type I) analysis of variance of a linear model, as R's anova.lm.
+def sums_of_squares(point: PointFit, kind: str = "I") -> pd.DataFrame:
+    """Return the analysis of variance of a linear model, as R's anova.lm (type I) and car's Anova.
 
     Parameters
     ----------
     point : PointFit
+    kind : {"I", "II", "III"}
 
     Returns
     -------
@@ -131,16 +133,12 @@ def sums_of_squares(point: PointFit) -> pd.DataFrame:
         Index term (in the formula's order, ``Residuals`` last); columns Df, Sum Sq, Mean Sq, F value, Pr(>F).
     """
     check_linear(point)
-    design, w = point.design, np.sqrt(_weights(point))
-    kept = estimated(design)
-    V = orthonormal(design.X[:, kept], w**2)[0]
-    effects = dict(zip(kept, V.T @ (w**2 * (design.y - design.offset)), strict=True))
-    terms = [term for term in term_columns(design)[int(design.has_intercept) :] if term.columns]
-    df = np.array([*(len(term.columns) for term in terms), design.n - len(kept)])
-    r = point.residuals * w
-    ss = np.array([*(sum(effects[j] ** 2 for j in term.columns) for term in terms), r @ r])
+    kept, tested = estimated(point.design), hypotheses(point, kind)
+    df = np.array([*(len(one.columns) for one in tested), point.design.n - len(kept)])
+    r = point.residuals * np.sqrt(_weights(point))
+    ss = np.array([*(np.sum((one.rows @ point.beta[kept]) ** 2) for one in tested), r @ r])
     ms = ss / df
     F = np.append(ms[:-1] / ms[-1], np.nan)
     p = f_tail(F, df, df[-1])
     table = {"Df": df, "Sum Sq": ss, "Mean Sq": ms, "F value": F, "Pr(>F)": p}
-    return pd.DataFrame(table, index=pd.Index([*(term.label for term in terms), "Residuals"], name="term"))
+    return pd.DataFrame(table, index=pd.Index([*(one.label for one in tested), RESIDUALS], name="term"))

@@ -76,9 +76,11 @@ class Satterthwaite:
         """Return the denominator of an F test of the (q, r) contrasts: Kuznetsova et al. (2017), section 2.
 
         The contrasts are made independent; each has its own degrees of freedom nu_m; those of F match its expectation,
-        E = sum nu_m / (nu_m - 2) over nu_m > 2, and are 2 E / (E - q).
+        E = sum nu_m / (nu_m - 2) over nu_m > 2, and are 2 E / (E - q). Which independent combinations are taken depends
+        on the rows they are made from. Here they are orthonormal in the metric of least squares, as lmerTest's for
+        sequential tests, so that another coding of the same hypothesis gives the same answer.
         """
-        rows = rows @ self.basis
+        rows = np.linalg.qr((rows @ self.basis).T)[0].T  # the coordinates gamma are those of orthonormal columns
         _, directions = np.linalg.eigh(rows @ self.inner @ rows.T)
         nus = np.array([self._df(row) for row in directions.T @ rows])
         if len(nus) == 1 or np.ptp(nus) < EQUAL * nus.max():

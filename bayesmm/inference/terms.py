@@ -21,24 +21,31 @@ class TermColumns(NamedTuple):
         As R writes it: ``Sex``, ``Sex:Time``.
     columns : tuple of int
         Its columns of X that can be estimated (those that depend on earlier ones are left out).
+    variables : tuple of str
+        What it is the product of; none for the intercept.
     """
 
     label: str
     columns: tuple[int, ...]
+    variables: tuple[str, ...]
 
 
 def term_columns(design: Design) -> list[TermColumns]:
     """Return the terms of the fixed part in the formula's order, the intercept first."""
     coding, row = design.encoders.fixed, design.frame.head(1)
-    labels, sizes = ([INTERCEPT], [1]) if coding.intercept else ([], [])
+    products, sizes = ([()], [1]) if coding.intercept else ([], [])
     for term, flags in zip(coding.terms, coding.indicators, strict=True):
         alone = replace(design.encoders, fixed=Coding(False, (term,), (flags,)))
-        labels.append(":".join(text_of(expr) for expr in term))
+        products.append(tuple(text_of(expr) for expr in term))
         sizes.append(encode(replace(design, encoders=alone), row, groups=False).X.shape[1])
     ends = np.cumsum(sizes)
     return [
-        TermColumns(label, tuple(int(j) for j in range(end - size, end) if j not in design.aliased))
-        for label, size, end in zip(labels, sizes, ends, strict=True)
+        TermColumns(
+            ":".join(names) or INTERCEPT,
+            tuple(int(j) for j in range(end - size, end) if j not in design.aliased),
+            names,
+        )
+        for names, size, end in zip(products, sizes, ends, strict=True)
     ]
 
 
