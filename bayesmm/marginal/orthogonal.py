@@ -109,6 +109,13 @@ def square_root(C: Floats) -> Floats:
     return safe[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
 
 
+def lower_factor(T: Floats) -> Floats:
+    """Return the lower triangular factor with a non-negative diagonal and the same T T'; T may be singular."""
+    lower = np.linalg.qr(T.T, mode="r").T
+    signs = np.where(np.diag(lower) < 0, -1.0, 1.0)
+    return lower * signs
+
+
 def _twice(Z: Floats) -> tuple[Floats, Floats]:
     """Return Z = V R with V of mean squares 1; the second time is for the angles (Giraud et al. 2005)."""
     w = np.full(len(Z), 1 / len(Z))
