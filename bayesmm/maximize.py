@@ -134,7 +134,7 @@ def _likelihood_optimum(design: Design, method: str, start: Mapping[str, float] 
     starts = [start_entries(problem, size) for size in (START, *OTHER_STARTS)]
     if start is not None:
         starts.insert(0, _user_start(problem, start))
-    x, n_starts = best_of(search, starts, lambda x: _is_singular(problem, x))
+    x, n_starts = best_of(search, starts, lambda x: np.abs(x).max() > LARGE or _is_singular(problem, x))
     if np.abs(x).max(initial=0.0) > LARGE:
         x, n_starts = _far_out(problem, search, x), n_starts + len(FAR_STARTS)
     x = snapped(search, x, SNAP)
@@ -228,12 +228,12 @@ def best_of(search: Search, starts: list[Floats], suspicious: Callable[[Floats],
     if len(best) == 0:
         return best, 0
     value, gradient = search(best)
-    if np.abs(gradient).max() < GRADIENT_TOLERANCE and not suspicious(best):
+    if np.isfinite(value) and np.abs(gradient).max() < GRADIENT_TOLERANCE and not suspicious(best):
         return best, 1
     for start in starts[1:]:
         x = minimum(search, start)
         other = search(x)[0]
-        if other < value - ROUNDING * abs(value):
+        if other < value - (ROUNDING * abs(value) if np.isfinite(value) else 0.0):
             best, value = x, other
     return best, len(starts)
 

@@ -32,6 +32,8 @@ from bayesmm.marginal.likelihood import eliminated, evaluation
 # level are nearly dependent, and of log|M|. Up to FEW the criterion is right to 1e-8 and its gradient to 1e-6; up to
 # MANY the criterion is right to 1e-6 but for nearly dependent columns.
 FEW, MANY = (1e3, 1e8), (1e6, 1e11)
+# No data have relative sds above this, of which 1 is the last digit: a step of a search gone astray.
+WILD = 1e15
 
 
 class Value(NamedTuple):
@@ -118,7 +120,7 @@ def is_precise(cp: CrossProducts, T: Floats, quad: float) -> bool:
 
 def rows_needed(cp: CrossProducts, T: Floats, quad: float) -> bool:
     """Return whether cross-products would leave too few digits, and the problem is not too large for its rows."""
-    return _above(cp, T, quad, FEW) and bool(np.isfinite(T).all()) and triangular.possible(cp)
+    return _above(cp, T, quad, FEW) and bool((np.abs(T) < WILD).all()) and triangular.possible(cp)
 
 
 def _above(cp: CrossProducts, T: Floats, quad: float, limits: tuple[float, float]) -> bool:

@@ -31,7 +31,8 @@ def possible(cp: CrossProducts) -> bool:
 
 def amplification(cp: CrossProducts, T: Floats, quad: float) -> tuple[float, float]:
     """Return by how much cross-products amplify rounding at relative factors T: in the quadratic form, in log|M|."""
-    return cp.rWr / quad if quad > 0 else np.inf, float(np.square(T).max(initial=0.0)) * cp.largest
+    with np.errstate(over="ignore"):
+        return cp.rWr / quad if quad > 0 else np.inf, float(np.square(T).max(initial=0.0) * cp.largest)
 
 
 class Factorised(NamedTuple):
