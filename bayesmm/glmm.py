@@ -27,16 +27,15 @@ from bayesmm.maximize import (
     SNAP,
     Search,
     best_of,
-    check_start,
     factors_are_singular,
     hessian,
     outcome,
     snapped,
-    start_factors,
 )
 from bayesmm.pointfit import Optimum, PointFit
 from bayesmm.reduction import factors_of, free_entries, orthonormal_columns, scaled_columns
 from bayesmm.separation import pure_factors, separated
+from bayesmm.starts import check_start, start_factors
 
 # Standard deviations at which the search starts, in units of the link; lme4's 1, the others where the first optimum is
 # suspicious.

@@ -11,17 +11,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bayesmm.arguments.checks import check_whole, is_real
+from bayesmm.arguments.checks import check_whole
 from bayesmm.data.messages import count
 from bayesmm.design import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.fitted import make_coordinates
-from bayesmm.marginal.gaussian import FixedPrior, Value, conditional, evaluate
-from bayesmm.marginal.orthogonal import square_root
+from bayesmm.marginal.gaussian import FixedPrior, Value, conditional, evaluate, is_precise
+from bayesmm.marginal.orthogonal import lower_factor, square_root
 from bayesmm.pointfit import Optimum, PointFit
 from bayesmm.reduction import Problem, orthogonal_problem
 from bayesmm.runtime.threads import few_threads
+from bayesmm.starts import check_start, start_factors
 
 METHODS = ("REML", "ML", "MAP")
 # lme4 calls a fit singular when a diagonal entry of theta is below 1e-4 (isSingular); ours are in units of the
@@ -39,6 +40,8 @@ NEWTON_STEPS = 8
 NO_RESIDUAL = 1e-7
 # Relative standard deviations at which the search starts: lme4's 1; the others where the first optimum is suspicious.
 START, OTHER_STARTS = 1.0, (0.1, 10.0)
+# With a relative sd above LARGE the search goes on from these as well, in units that follow it at most UNITS times.
+LARGE, FAR_STARTS, UNITS = 50.0, (1e2, 1e4, 1e6), 8
 
 
 @dataclass
@@ -135,19 +138,58 @@ def _likelihood_optimum(design: Design, method: str, start: Mapping[str, float] 
     starts = [start_entries(problem, size) for size in (START, *OTHER_STARTS)]
     if start is not None:
         starts.insert(0, _user_start(problem, start))
-    x, n_starts = best_of(search, starts, lambda x: _is_singular(problem, x))
+    x, n_starts = best_of(search, starts, lambda x: np.abs(x).max() > LARGE or _is_singular(problem, x))
+    if np.abs(x).max(initial=0.0) > LARGE:
+        x, n_starts = _far_out(problem, search, x), n_starts + len(FAR_STARTS)
     x = snapped(search, x, SNAP)
     value, gradient = search(x)
     _check_residual(problem, x, reml)
-    return _point(
-        problem, method, x, Optimum(x, float(np.abs(gradient).max(initial=0.0)), search.evaluations, n_starts), value
-    )
+    steepest = float(np.abs(gradient * _units(problem, x)).max(initial=0.0))
+    return _point(problem, method, x, Optimum(x, steepest, search.evaluations, n_starts), value)
+
+
+def _units(problem: Problem, x: Floats) -> Floats:
+    """Return the relative sd that each entry is part of, (t,), at least 1: what its gradient is measured by."""
+    sds = [np.repeat(np.linalg.norm(T, axis=1), len(T)) for T in relative_factors(problem, x)]
+    return np.maximum(np.concatenate([np.empty(0), *sds])[problem.free], 1.0)
+
+
+def _far_out(problem: Problem, search: Search, x: Floats) -> Floats:
+    """Search once more where the sds are many times the residual's, in units of their size.
+
+    There the criterion is about the logarithm of each, and falls as slowly.
+    """
+    best, value = x, search(x)[0]
+    for start in (x, *(start_entries(problem, size) for size in FAR_STARTS)):
+        found = start
+        for _ in range(UNITS):
+            units = _units(problem, found)
+            inner = Search(lambda z, units=units: _in_units(search, z, units))
+            found = units * minimum(inner, found / units)
+            if (_units(problem, found) < 2 * units).all():
+                break
+        other = search(found)[0]
+        if other < value - ROUNDING * abs(value):
+            best, value = found, other
+    return best
+
+
+def _in_units(search: Search, z: Floats, units: Floats) -> tuple[float, Floats]:
+    value, gradient = search(units * z)
+    return value, units * gradient
 
 
 def _check_residual(problem: Problem, x: Floats, reml: bool) -> None:
     """Raise a DataError if the random effects leave no residual: the likelihood then has no maximum."""
     cp = problem.cp
-    sigma = evaluate(cp, problem.packed(x), None, flat(cp.p), integrate_flat=reml).sigma
+    found = evaluate(cp, problem.packed(x), None, flat(cp.p), integrate_flat=reml)
+    sigma = found.sigma
+    if sigma > 0 and not is_precise(cp, problem.packed(x), found.quad):
+        raise DataError(
+            f"the residual standard deviation of {problem.design.response!r} is only "
+            f"{sigma / np.sqrt(cp.rWr / cp.n):.1g} of its spread, which cannot be told from rounding with so many "
+            "groups; use fewer, or one row for each level where all its rows have nearly the same response"
+        )
     if not sigma > NO_RESIDUAL * np.sqrt(cp.rWr / cp.n):
         raise DataError(
             f"the random effects fit the {cp.n:,} rows of {problem.design.response!r} exactly, so no residual variance "
@@ -184,72 +226,18 @@ def _user_start(problem: Problem, start: Mapping[str, float]) -> Floats:
     return start_factors(design, cp.order, problem.bases, sigma, start, START)[problem.free]
 
 
-def start_factors(
-    design: Design, order: tuple[int, ...], bases: tuple[Floats, ...], unit: float, start: Mapping, size: float
-) -> Floats:
-    """Return T / unit in the given bases, packed in `order`: what `start` names, sds of `size` for the others."""
-    factors = [np.empty(0)]
-    for k in order:
-        block, B, q = design.blocks[k], bases[k], len(design.blocks[k].columns)
-        sds, R, named = size * np.diag(B), np.eye(q), False
-        for i, column in enumerate(block.columns):
-            place, others = f"sd_{block.name}[{column}]", block.columns[:i]
-            pairs = {j: f"corr_{block.name}[{other}, {column}]" for j, other in enumerate(others)}
-            named = named or place in start or any(pair in start for pair in pairs.values())
-            sds[i] = start[place] / unit if place in start else sds[i]
-            for j, pair in pairs.items():
-                R[i, j] = R[j, i] = start.get(pair, 0.0)
-        factors.append((_start_factor(block.name, sds, R, B) if named else size * np.eye(q)).ravel())
-    return np.concatenate(factors)
-
-
-def _start_factor(name: str, sds: Floats, R: Floats, B: Floats) -> Floats:
-    """Return the factor T with B T T' B' the covariance matrix."""
-    try:
-        return lower_factor(np.linalg.solve(B, sds[:, None] * np.linalg.cholesky(R)))
-    except np.linalg.LinAlgError:
-        raise ValueError(f"the correlations of {name} in start belong to no covariance matrix") from None
-
-
-def check_start(design: Design, start: Mapping[str, float]) -> None:
-    """Raise ValueError for a place that the model has not, or a value that can not be there."""
-    sds = [f"sd_{b.name}[{column}]" for b in design.blocks for column in b.columns] + [*design.family.auxiliaries]
-    corrs = [
-        f"corr_{b.name}[{b.columns[i]}, {b.columns[j]}]"
-        for b in design.blocks
-        for part in b.partition
-        for a, i in enumerate(part)
-        for j in part[a + 1 :]
-    ]
-    if not isinstance(start, Mapping):
-        example = f"{{{(sds + corrs or ['sigma'])[0]!r}: 1.0}}"
-        raise ValueError(f"start should be a mapping of places to numbers, such as {example}, not {start!r}")
-    for place, value in start.items():
-        if not is_real(value):
-            raise ValueError(f"start[{place!r}] should be a number, not {value!r}")
-        if place not in sds + corrs:
-            raise ValueError(
-                f"start names {place!r}, which is no standard deviation or correlation of the model; the places are "
-                f"{listing(sds + corrs)}{suggest(place, sds + corrs)}"
-            )
-        if place in sds and not (np.isfinite(value) and value > 0):
-            raise ValueError(f"start[{place!r}] must be a positive number, not {value!r}")
-        if place in corrs and not abs(value) < 1:
-            raise ValueError(f"start[{place!r}] must be a correlation between -1 and 1, not {value!r}")
-
-
 def best_of(search: Search, starts: list[Floats], suspicious: Callable[[Floats], bool]) -> tuple[Floats, int]:
     """Minimise from the first start, and from the others too where the result is singular or has not converged."""
     best = minimum(search, starts[0])
     if len(best) == 0:
         return best, 0
     value, gradient = search(best)
-    if np.abs(gradient).max() < GRADIENT_TOLERANCE and not suspicious(best):
+    if np.isfinite(value) and np.abs(gradient).max() < GRADIENT_TOLERANCE and not suspicious(best):
         return best, 1
     for start in starts[1:]:
         x = minimum(search, start)
         other = search(x)[0]
-        if other < value - ROUNDING * abs(value):
+        if other < value - (ROUNDING * abs(value) if np.isfinite(value) else 0.0):
             best, value = x, other
     return best, len(starts)
 
@@ -308,13 +296,6 @@ def snapped(search: Search, x: Floats, below: float, part: slice = slice(None)) 
             if trial_value <= value + ROUNDING * abs(value):
                 x, value = trial, trial_value
     return x
-
-
-def lower_factor(T: Floats) -> Floats:
-    """Return the lower triangular factor with a non-negative diagonal and the same T T'; T may be singular."""
-    lower = np.linalg.qr(T.T, mode="r").T
-    signs = np.where(np.diag(lower) < 0, -1.0, 1.0)
-    return lower * signs
 
 
 def _is_singular(problem: Problem, free: Floats) -> bool:

@@ -22,7 +22,7 @@ LAYERS = tuple(
         "marginal",
         "reduction memory runs",
         "graph",
-        "pointfit mode maximize glmm glmm_mode glmstart separation progress bridge sampling",
+        "pointfit mode maximize starts glmm glmm_mode glmstart separation progress bridge sampling",
         "layout density tables points checks compare comparison_text loglik prediction variance prior_work evaluation "
         "summary drawing beliefs replicates simulation plots io source storage streaming inference",
         "equation results guards centring effects averages derived replication",

@@ -50,6 +50,15 @@ class Factor:
         return self.n_levels * self.Z.shape[1]
 
 
+class Source(NamedTuple):
+    """What cross-products were made of."""
+
+    factors: tuple[Factor, ...]
+    X: Floats  # (n, p)
+    r: Floats  # (n,)
+    w: Floats  # (n,)
+
+
 class Leading(NamedTuple):
     """Patterns of the leading factor: P patterns of q coefficients; the arrays that the compiled code takes.
 
@@ -97,6 +106,8 @@ class CrossProducts:
         Pattern of each level of the leading factor.
     z : (G, q) float64
         Z'Wr of each level of the leading factor.
+    source : Source
+        The rows, to which ``triangular`` goes back where cross-products have too few digits.
     """
 
     leading: Leading
@@ -108,6 +119,26 @@ class CrossProducts:
     order: tuple[int, ...]
     pattern: Ints
     z: Floats
+    source: Source
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest sum of squares of a random effect's column within a level."""
+        rest = np.diag(self.rest.A)[: len(self.rest.z) - self.p]
+        lead = np.diagonal(self.leading.A, axis1=1, axis2=2)
+        return float(max(lead.max(initial=0.0), rest.max(initial=0.0)))
+
+    @cached_property
+    def triangle(self) -> Floats:
+        """W^1/2 [Z X r], random effects level by level in this order, reduced to a triangle by QR: dense."""
+        dense = []
+        for k in self.order:
+            f = self.source.factors[k]
+            own = np.zeros((self.n, f.n_levels, f.Z.shape[1]))
+            own[np.arange(self.n), f.index] = f.Z
+            dense.append(own.reshape(self.n, -1))
+        rows = np.column_stack([*dense, self.source.X, self.source.r]) * np.sqrt(self.source.w)[:, None]
+        return np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows
 
     @cached_property
     def words(self) -> Ints:
@@ -158,7 +189,9 @@ def cross_products(factors: list[Factor], X: Floats, r: Floats, weights: Floats 
         np.array([f.n_levels for f in others], dtype=np.int64),
     )
     sum_log = 0.0 if weights is None else float(np.log(weights).sum())
-    return CrossProducts(leading, rest, float(r @ (w * r)), len(r), sum_log, X.shape[1], tuple(order), pattern, z)
+    source = Source(tuple(factors), X, r, w)
+    rWr = float(r @ (w * r))
+    return CrossProducts(leading, rest, rWr, len(r), sum_log, X.shape[1], tuple(order), pattern, z, source)
 
 
 def _by_level(index: Ints, n_levels: int, left: Floats, right: Floats) -> Floats:

@@ -23,9 +23,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesmm.marginal import triangular
 from bayesmm.marginal.crossproducts import CrossProducts, Floats, Leading
 from bayesmm.marginal.kernels import FixedPrior
 from bayesmm.marginal.likelihood import eliminated, evaluation
+
+# Cross-products amplify rounding (`triangular.amplification`): of the quadratic form, once more where the columns of a
+# level are nearly dependent, and of log|M|. Up to FEW the criterion is right to 1e-8 and its gradient to 1e-6; up to
+# MANY the criterion is right to 1e-6 but for nearly dependent columns.
+FEW, MANY = (1e3, 1e8), (1e6, 1e11)
+# No data have relative sds above this, of which 1 is the last digit: a step of a search gone astray.
+WILD = 1e15
 
 
 class Value(NamedTuple):
@@ -99,8 +107,25 @@ def evaluate(
     Value
     """
     nu = cp.n - (cp.p - int(prior.D.sum()) if integrate_flat else 0)
-    ok, logdet, quad, at, *gradients = evaluation(cp, T, sigma, nu, prior, integrate_flat=integrate_flat)
-    return Value(ok, logdet, quad, at, *gradients)
+    found = Value(*evaluation(cp, T, sigma, nu, prior, integrate_flat=integrate_flat))
+    if not rows_needed(cp, T, found.quad if found.ok else 0.0):
+        return found
+    return Value(*triangular.evaluation(cp, T, sigma, nu, prior, integrate_flat))
+
+
+def is_precise(cp: CrossProducts, T: Floats, quad: float) -> bool:
+    """Return whether `evaluate` tells the quadratic form at relative factors T, and log|M|, from their rounding."""
+    return triangular.possible(cp) or not _above(cp, T, quad, MANY)
+
+
+def rows_needed(cp: CrossProducts, T: Floats, quad: float) -> bool:
+    """Return whether cross-products would leave too few digits, and the problem is not too large for its rows."""
+    return _above(cp, T, quad, FEW) and bool((np.abs(T) < WILD).all()) and triangular.possible(cp)
+
+
+def _above(cp: CrossProducts, T: Floats, quad: float, limits: tuple[float, float]) -> bool:
+    of_quad, of_det = triangular.amplification(cp, T, quad)
+    return of_quad > limits[0] or of_det > limits[1]
 
 
 def log_likelihood(cp: CrossProducts, value: Value, n_flat: int) -> float:
@@ -122,6 +147,9 @@ def conditional(
         True: the covariances of b given the fixed coefficients too, as lme4's condVar; False: with theirs integrated
         out.
     """
+    quad = evaluation(cp, T, sigma, cp.n, prior, integrate_flat=True)[2]
+    if rows_needed(cp, T, quad):
+        return Conditional(*triangular.conditional(cp, T, sigma, prior, given_fixed))
     blocks = unpack(T, cp.q)
     Lam_r = _rest_lambda(cp, blocks, prior)
     S, c, L, B = _schur(cp, blocks, prior.mean)

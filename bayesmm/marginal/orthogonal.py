@@ -14,6 +14,8 @@ from bayesmm.marginal.crossproducts import Floats
 
 # A column of which no more than this share is left beside earlier ones is one of their combinations, but for rounding.
 DEPENDENT = 100 * np.finfo(float).eps
+# Where less than this share is left of a column, Householder's reflections lose more than two of its digits.
+EXPLAINED = 1e-2
 
 
 class Columns(NamedTuple):
@@ -26,7 +28,8 @@ class Columns(NamedTuple):
 def orthonormal(X: Floats, w: Floats) -> tuple[Floats, Floats]:
     """Return V, (n, p), with V'WV = I, and the upper triangular R, (p, p), of X = V R.
 
-    Gram and Schmidt's method is exact about the data and Householder's about the angles; so one follows the other.
+    Gram and Schmidt's method is exact about the data and Householder's about the angles; so one follows the other where
+    earlier columns nearly explain one.
 
     Parameters
     ----------
@@ -35,11 +38,13 @@ def orthonormal(X: Floats, w: Floats) -> tuple[Floats, Floats]:
     w : (n,) float64
         Positive weights.
     """
-    V, R = _gram_schmidt(X, w)
-    root = np.sqrt(w)
-    Q, again = np.linalg.qr(V * root[:, None])
-    signs = np.where(np.diag(again) < 0, -1.0, 1.0)
-    return Q * signs / root[:, None], (again * signs[:, None]) @ R
+    root, before = np.sqrt(w)[:, None], np.eye(X.shape[1])
+    Q, R = np.linalg.qr(X * root)
+    if (np.abs(np.diag(R)) < EXPLAINED * np.linalg.norm(R, axis=0)).any():
+        V, before = _gram_schmidt(X, w)
+        Q, R = np.linalg.qr(V * root)
+    signs = np.where(np.diag(R) < 0, -1.0, 1.0)
+    return np.ascontiguousarray(Q * signs / root), (R * signs[:, None]) @ before
 
 
 def residual(X: Floats, y: Floats, w: Floats) -> tuple[Floats, Floats]:
@@ -107,6 +112,13 @@ def square_root(C: Floats) -> Floats:
     safe = np.where(sds > 0, sds, 1.0)
     values, vectors = np.linalg.eigh(C / np.outer(safe, safe))
     return safe[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+def lower_factor(T: Floats) -> Floats:
+    """Return the lower triangular factor with a non-negative diagonal and the same T T'; T may be singular."""
+    lower = np.linalg.qr(T.T, mode="r").T
+    signs = np.where(np.diag(lower) < 0, -1.0, 1.0)
+    return lower * signs
 
 
 def _twice(Z: Floats) -> tuple[Floats, Floats]:
