@@ -468,6 +468,30 @@ def test_a_function_that_fails_is_named_with_its_prior(frame, function, message)
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "function", "message"),
+    [
+        ("sd_g", lambda name, dims: pm.HalfNormal(name, 1, shape=7), "gives 7 numbers; expected 2 numbers, one for"),
+        ("sd_g", lambda name, dims: pm.Normal(name, 0, 1, dims=dims), r"gives negative values \(5. % of its draws\)"),
+        ("sigma", lambda name, dims: pm.Normal(name, 3, 1), r"gives negative values \(0.\d+ % of its draws\)"),
+        ("sigma", lambda name, dims: pm.Flat(name), "is flat over all numbers, but the parameter is above 0"),
+        ("sigma", lambda name, dims: pm.Poisson(name, 3), r"gives whole numbers \(int64\)"),
+        ("beta[v]", lambda name, dims: pm.Bernoulli(name, 0.5), r"gives whole numbers \(int64\)"),
+        ("beta[v]", lambda name, dims: pm.Normal(name, np.nan, 1), "that are not finite|cannot be drawn from"),
+    ],
+)
+def test_a_variable_that_cannot_be_the_parameter_is_refused_before_anything_is_sampled(frame, key, function, message):
+    with pytest.raises(PriorError, match=message) as caught:
+        graph_of("y ~ v + (v | g)", frame, {key: function})
+    assert "\n" not in str(caught.value)
+
+
+def test_functions_for_what_may_be_negative_and_improper_ones_pass(frame):
+    own = {"beta[v]": lambda name, dims: pm.Normal(name, 0, 1), "Intercept": lambda name, dims: pm.Flat(name)}
+    graph_of("y ~ x + v", frame, own)
+    graph_of("y ~ v", frame, {"sigma": lambda name, dims: pm.HalfFlat(name)})
+
+
 def test_a_function_for_a_vector_has_to_make_one(frame):
     with pytest.raises(PriorError, match="a vector over the dimension 'g_term', but its value has 0 dimensions"):
         graph_of("y ~ v + (v | g)", frame, {"sd": lambda name, dims: pm.HalfNormal(name, 1)})

@@ -14,6 +14,8 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor import TensorVariable
 
 from bayesmm.errors import PriorError
+from bayesmm.graph.own_priors import IMPROPER, check_variable
+from bayesmm.priors.defaults import INTERCEPT_NAMES
 from bayesmm.priors.distributions import DISTRIBUTIONS
 from bayesmm.priors.prior import Prior, function_name
 
@@ -24,8 +26,6 @@ USER_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError,
     TypeError, ValueError,
 )  # fmt: skip
-
-IMPROPER = ("flat", "half_flat")  # PyTensor's names of the operations that nothing can be drawn from
 
 PYMC: Mapping[str, Callable[..., TensorVariable]] = MappingProxyType(
     {
@@ -156,4 +156,17 @@ def _custom(name: str, place: str, function: Callable, dims: tuple[str, ...]) ->
     if variable.ndim != len(dims):
         wanted = f"a vector over the dimension {dims[0]!r}" if dims else "one number"
         raise PriorError(f"{who} should return {wanted}, but its value has {variable.ndim} dimensions")
+    length = len(pm.modelcontext(None).coords[dims[0]]) if dims else None
+    coefficient = place.startswith("beta[") or place in INTERCEPT_NAMES
+    _told(who, lambda: check_variable(who, variable, length, not coefficient))
     return variable if name in pm.modelcontext(None).named_vars else _named(name, variable, dims)
+
+
+def _told(who: str, look: Callable[[], None]) -> None:
+    """Call a function that draws from a user's variable; what PyTensor raises names the user's function."""
+    try:
+        look()
+    except PriorError:
+        raise
+    except USER_ERRORS as error:
+        raise PriorError(f"{who} makes a variable that cannot be drawn from: {str(error).splitlines()[0]}") from error
