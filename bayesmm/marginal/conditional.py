@@ -16,7 +16,7 @@ from bayesmm.marginal.canonical import matrix_of, sizes, space
 from bayesmm.marginal.compiled import borrowed, compiled, inner
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.kernels import dot
-from bayesmm.marginal.lattice import depth, find_level, level_sum
+from bayesmm.marginal.lattice import DROP, find_level, level_sum
 from bayesmm.marginal.lattice_walk import PICKS, run_length, walk, walk_room, walk_size
 from bayesmm.marginal.levels import lead, node_density
 from bayesmm.marginal.quadrature import Grouped
@@ -70,7 +70,7 @@ def _draw(counted, beta, L, aux, rng, out):
     n, q = data.Z.shape
     nodes = np.zeros((0, q))
     n_level, k, size = sizes(data, nodes)
-    run = run_length(data, q)
+    run = run_length(data)
     own = np.zeros((2 + q) * n + size + walk_size(n_level, q, run) + 3 * q)
     pool, factors, auxiliaries = borrowed(own), borrowed(L), borrowed(aux)
     eta, slope, A = pool[:n], pool[n : 2 * n], matrix_of(pool, 2 * n, n, q)  # slope is not needed here
@@ -96,7 +96,7 @@ def _draw(counted, beta, L, aux, rng, out):
                 return draw
             for j in range(PROPOSALS[q - 1]):
                 w.marks[j] = rng.random() * w.sums[0]
-            walk(data, lo, hi - lo, aux_now, 0, u, top, depth(q), PICKS, s, w)
+            walk(data, lo, hi - lo, aux_now, 0, u, top, DROP, PICKS, s, w)
             _metropolis(data, lo, hi, eta, A, aux_now, rng, top, slope, w, u, room)
             for a in range(q):
                 out[draw, g, a] = dot(factors[draw, a], u)

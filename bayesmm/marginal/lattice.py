@@ -13,13 +13,13 @@ plateau that ends on one side only, within a fraction of the prior's sd.
 So h is what a normal density needs, or less where a row is so steep that exp(-2 pi D / (h B)) would exceed exp(-RATE).
 What that does not know of is seen in the sum itself: its parts over every second and every third layer of nodes show
 the transform at pi / h and 2 pi / (3 h), and h is lowered until both are small. Nodes are taken in runs outwards from
-the mode until f has fallen far; where f is concave nothing further out is more. Derivatives are by Fisher's
+the mode until f has fallen by DROP; where f is concave nothing further out is more. Derivatives are by Fisher's
 identity over the same nodes: the integral of a derivative is 0, so that nothing is lost by nodes that move.
 
 Tolerance: 1e-5 of a level's density, for levels of up to 20 rows and sds of the random effects up to 16 times the width
 of a logit (measured by ``benchmarks/quadrature.py``), so that log p of 300 levels is right to 3e-3, and a posterior
 moves by less than 0.01 of its sds. What stays approximate: densities with a jump or a kink (a mean that has to be
-above 0, at 0), those with a second mode behind a deep gap, rows so steep that the smallest step is too
+above 0, at 0), those with a second mode behind a gap deeper than DROP, rows so steep that the smallest step is too
 long, and levels whose rows are very many or have very large weights at the edge of a plateau. The check "quadrature"
 of a posterior looks for these by a finer rule.
 """
@@ -37,19 +37,18 @@ from bayesmm.marginal.special import LOG_2PI
 LATTICE, FINE = 0, -1
 # The step for a normal density, in its sds, with one, two and three random effects. The rule is then off by 1e-13,
 # 1e-8 and 1e-8; more nodes in one dimension show smaller edges in the sums over every second layer, and cost little.
-STEP_1, STEP_MORE = 0.8, 1.0
+STEP_1, STEP_MORE = 0.8, 0.9
 # Steep rows may leave exp(-RATE): of 20 equal rows of sd 16, whose pole is of order 20, that is 1e-6 of a level with
 # one random effect.
 RATE_1, RATE_MORE = 20.0, 16.0
-# What the sums over every second and third layer may show, of the whole: two or three times what a normal density shows
-# with the steps above. Where they decay as exp(-D / h), the rule itself is off by the square of the first.
-SECOND_1, THIRD_1, SECOND_MORE, THIRD_MORE = 3e-3, 0.08, 0.03, 0.2
+# What the sums over every second and third layer may show, of the whole: about thrice what a normal density shows with
+# the steps above. Where they decay as exp(-D / h), the rule itself is off by the square of the first.
+SECOND_1, THIRD_1, SECOND_MORE, THIRD_MORE = 3e-3, 0.08, 0.015, 0.15
 LOWER, LOWERED = 0.7, 8  # the factor by which h is lowered, and how often
 # The smallest h: 1,000 nodes along an axis with one random effect, 100 with two, 50 with three; a level then takes
 # about a millisecond.
 LEAST_1, LEAST_2, LEAST_3 = 0.01, 0.08, 0.2
-# Of f, where the nodes end: a normal density of one, two and three dimensions has 1e-7, 4e-6 and 2e-5 beyond.
-DROP_1, DROP_MORE, FINE_DROP = 14.0, 12.4, 28.0
+DROP, FINE_DROP = 14.0, 28.0  # of f, where the nodes end: exp(-14) is 1e-6, and a normal density has 1e-7 beyond
 CLOSE, FINE_CLOSE = 1e-4, 1e-8  # squared distance from the mode, in sds, at which the search for it may end
 FAR = 8.0  # prior sds from which on a row's edge is out of the reach of any node
 
@@ -94,12 +93,6 @@ def first_steps(data, n, u, M, fine, s, w):
 
 
 @inner
-def depth(q):
-    """Return how far f falls before the nodes end."""
-    return DROP_1 if q == 1 else DROP_MORE
-
-
-@inner
 def least_step(q):
     """Return the smallest step."""
     return LEAST_1 if q == 1 else LEAST_2 if q == 2 else LEAST_3
@@ -138,7 +131,7 @@ def level_sum(data, lo, n, aux, n_aux, u, C, M, top, task, fine, s, w):
 
     Sets M, and the sums of the walk; see `visit`.
     """
-    volume, drop = -inverse_transposed(C, M), FINE_DROP if fine else depth(u.shape[0])
+    volume, drop = -inverse_transposed(C, M), FINE_DROP if fine else DROP
     first_steps(data, n, u, M, fine, s, w)
     for attempt in range(LOWERED):
         set_steps(M, w)

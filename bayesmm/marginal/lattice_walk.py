@@ -11,7 +11,7 @@ from bayesmm.marginal.response import BERNOULLI, BINOMIAL, LOG, LOGIT, POISSON, 
 from bayesmm.marginal.rows import row_derivatives, row_score
 
 # Nodes of one run, which lie on a line: as many as a line has, where their exponentials are taken together; else fewer.
-RUN_1, RUN_MORE, SHORT_RUN = 16, 12, 4
+RUN, SHORT_RUN = 16, 4
 MOST_RUNS = 1_000_000  # of a line: what no finite f needs
 RESIDUES = 6  # layers are told apart by their number modulo 2 and 3
 FLOOR = -700.0  # of exponents
@@ -42,11 +42,9 @@ class Walk(NamedTuple):
 
 
 @inner
-def run_length(data, q):
+def run_length(data):
     """Return the number of nodes in a run."""
-    if not (is_logit(data) or is_log_count(data)):
-        return SHORT_RUN
-    return RUN_1 if q == 1 else RUN_MORE
+    return RUN if is_logit(data) or is_log_count(data) else SHORT_RUN
 
 
 @inner

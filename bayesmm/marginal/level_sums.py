@@ -43,7 +43,7 @@ def marginal(data, beta, L, aux, n_aux, count, nodes, log_weights, modes):
     d_beta, d_L, d_aux = np.zeros(p), np.zeros((q, q)), np.zeros(2)
     n_level, k, size = sizes(data, nodes)
     # The first number is log p(y); the rest is borrowed. Zeros, because `curvature_slope` reads C above its diagonal.
-    run = run_length(data, q)
+    run = run_length(data)
     own = np.zeros(1 + (2 + q) * n + size + walk_size(n_level, q, run))
     pool = borrowed(own)
     eta, d_eta, A = pool[1 : n + 1], pool[n + 1 : 2 * n + 1], matrix_of(pool, 2 * n + 1, n, q)

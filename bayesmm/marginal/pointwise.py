@@ -107,7 +107,7 @@ def _integrated(data, eta, L, aux, levels, single):
     """Fill in the levels and the single rows; return the number of a draw without a mode, -1 if there is none."""
     n, q = data.Z.shape
     n_level, k, size = sizes(data, np.zeros((0, q)))
-    run = SHORT_RUN if single.shape[1] > 0 else run_length(data, q)
+    run = SHORT_RUN if single.shape[1] > 0 else run_length(data)
     pool, A, u, own = np.zeros(size + walk_size(n_level, q, run)), np.empty((n, q)), np.empty(q), np.empty(n)
     s, w = space(pool, n_level, k, q), walk_room(pool[size:], n_level, q, run)
     C, M, task = s.square[2], s.square[3], ROWS if single.shape[1] > 0 else PICKS
