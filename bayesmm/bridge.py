@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 from bayesmm.design import Design
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.pointfit import PointFit
+from bayesmm.runtime.threads import few_threads
 
 # The gap that counts as none: the issue of the search's numerical gradients (1e-8 of a parameter) on a quadratic
 # optimum, with room for the rounding of a density of size 1e4; a wrong term in a graph shows as 1e-1 or more.
@@ -56,6 +57,7 @@ class Bridge:
     message: str
 
 
+@few_threads
 def bridge(design: Design, point: PointFit) -> Bridge:
     """Find the REML criterion from the explicit graph's density, and compare.
 

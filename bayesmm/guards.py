@@ -1,5 +1,6 @@
 """What a model gives cause to say before it is fitted, once design and priors are known: separation, overflow."""
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,7 +9,7 @@ from bayesmm.data.coding import INTERCEPT
 from bayesmm.data.groups import residual_confounded
 from bayesmm.data.messages import Message, warning
 from bayesmm.design import Design
-from bayesmm.errors import DataError, listing
+from bayesmm.errors import BayesmmWarning, DataError, listing
 from bayesmm.formula import text_of
 from bayesmm.priors import Prior, coefficient_prior, prior_design
 from bayesmm.separation import separated
@@ -46,6 +47,20 @@ def check_residual(design: Design, priors: Mapping[str, Prior] | None = None) ->
         said = residual_confounded(block, design.weights)
         if said:
             raise DataError(said)
+
+
+def say_estimated(priors: Mapping[str, Prior]) -> None:
+    """Warn of parameters that the priors hold fixed where a likelihood is maximised, which knows no priors."""
+    fixed = [
+        f"{place} = {prior.parameters['value']:g}" for place, prior in priors.items() if prior.distribution == "Fixed"
+    ]
+    if fixed:
+        warnings.warn(
+            f"REML and ML estimate every parameter, also what the priors hold fixed ({listing(fixed)}); "
+            "maximize('MAP') and sample() keep it",
+            BayesmmWarning,
+            stacklevel=3,
+        )
 
 
 def _large_counts(design: Design) -> list[Message]:

@@ -14,7 +14,7 @@ from bayesmm.effects import check_effects, glmm_effects, marginal_is_cheaper
 from bayesmm.errors import DataError
 from bayesmm.families import Family, get_family
 from bayesmm.formula import parse
-from bayesmm.guards import check_residual
+from bayesmm.guards import check_residual, say_estimated
 from bayesmm.maximize import maximize
 from bayesmm.pointfit import PointFit
 from bayesmm.posterior import sample
@@ -170,6 +170,7 @@ class Model:
         """
         if method != "MAP":
             check_residual(self.design)  # whose sd is estimated, whatever its prior says
+            say_estimated(self.priors)
         return maximize(self.design, method, self.priors, start, nagq)
 
     def graph(self, effects: str = "auto", centred: str | bool | Mapping[str, bool] = "auto"):

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from bayesmm.design import make_design
 from bayesmm.formula import parse
 from bayesmm.maximize import maximize
+from bayesmm.runtime.threads import one_thread
 from bayesmm.streams import data_set
 
 SLOPE = 1.0  # mean of the groups' slopes
@@ -110,7 +110,7 @@ def compare_pooled(datasets: int = 500, groups: int = 10, rows: int = 10, seed: 
     simulate_groups(groups, rows, seed)  # checks the arguments
     found = np.empty((datasets, 2, 2))
     formula = parse(MIXED)
-    with threadpool_limits(1):  # matrices this small only wait for further threads
+    with one_thread():  # matrices this small only wait for further threads
         for i in range(datasets):
             data = _simulated(groups, rows, data_set(seed, i))
             point = maximize(make_design(formula, data))

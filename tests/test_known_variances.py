@@ -69,3 +69,13 @@ def test_one_row_for_each_level_is_refused_where_nothing_tells_it_from_the_resid
         known.maximize()  # REML estimates sigma, whatever its prior says
     with pytest.raises(bmm.DataError, match="cannot be told apart"):
         known.with_priors(None)
+
+
+def test_maximum_likelihood_says_that_it_estimates_what_is_fixed(recwarn):
+    """Without a word a meta-analysis got an estimated residual sd of 0.78 beside its known 1."""
+    model = bmm.Model(FORMULA, schools(), weights="w", priors=PRIORS)
+    assert model.maximize("MAP").sigma == 1 and not [w for w in recwarn if "estimate" in str(w.message)]
+    with pytest.warns(
+        bmm.BayesmmWarning, match=r"also what the priors hold fixed \(sigma = 1\); maximize\('MAP'\) and "
+    ):
+        assert model.maximize().sigma < 0.9

@@ -5,6 +5,7 @@ import pytest
 from threadpoolctl import ThreadpoolController
 
 import bayesmm as bmm
+from bayesmm.data import checks
 from bayesmm.runtime import threads
 
 
@@ -45,3 +46,32 @@ def test_a_large_model_keeps_its_threads(two_threads, monkeypatch):
     monkeypatch.setattr(threads, "ONE_THREAD", 10)
     assert set(threads.few_threads(lambda given: counts())(design)) == {2}
     assert set(threads.few_threads(lambda given: counts())(None)) == {1}
+
+
+def test_overlapping_users_give_back_what_was_there_before_the_first(two_threads):
+    first, second = threads.one_thread(), threads.one_thread()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert set(counts()) == {1}  # the second one still needs it
+    second.__exit__(None, None, None)
+    assert set(counts()) == {2}
+
+
+def test_the_first_argument_may_have_its_name(model):
+    point = model.maximize()
+    assert bmm.anova(point=point, ddf="satterthwaite").table.equals(bmm.anova(point, ddf="satterthwaite").table)
+
+
+def test_a_matrix_is_small_by_its_columns(two_threads, monkeypatch):
+    assert set(threads.few_threads(lambda X: counts())(np.ones((5000, 20)))) == {1}
+    monkeypatch.setattr(threads, "ONE_THREAD", 10)
+    assert set(threads.few_threads(lambda X: counts())(np.ones((5000, 20)))) == {2}
+
+
+def test_a_small_design_is_checked_with_one_thread(two_threads, monkeypatch):
+    seen = []
+    looked = checks.dependent_columns
+    monkeypatch.setattr(checks, "dependent_columns", lambda *given: seen.append(counts()) or looked(*given))
+    bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.load_dataset("sleepstudy"))
+    assert set(seen[0]) == {1} and set(counts()) == {2}

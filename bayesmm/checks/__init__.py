@@ -11,6 +11,7 @@ from bayesmm.checks.evidence import EFFECTS_LIMIT, gather, is_independent, suspi
 from bayesmm.checks.model import NOTES, look
 from bayesmm.checks.quadrature import integrals
 from bayesmm.checks.sampling import BFMI_LIMIT, CHECKS, ESS_LIMIT, INDEPENDENT, R_HAT_LIMIT, bfmi
+from bayesmm.runtime.threads import few_threads
 
 __all__ = [
     "BFMI_LIMIT",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 
+@few_threads
 def run_checks(fit) -> list[Check]:
     """Return the result of every check: those of the sampling, of independent draws fewer, and those of the model."""
     evidence, seen = gather(fit), look(fit)

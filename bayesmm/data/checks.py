@@ -12,6 +12,7 @@ from bayesmm.data.messages import Message, Rows, count, label_text, note, warnin
 from bayesmm.errors import DataError, listing
 from bayesmm.families import Family
 from bayesmm.formula import text_of
+from bayesmm.runtime.threads import few_threads
 
 MAX_COLUMNS = 20_000  # of X: more are a mistake, and a matrix of contrasts is as wide as high
 MAX_BYTES = 4e9  # of X: half the memory of a laptop
@@ -98,6 +99,7 @@ def check_constant(coding: Coding, values: Values) -> None:
             raise DataError(f"{constant}, so its effect can not be told apart from the intercept's; leave it out")
 
 
+@few_threads
 def check_dependence(
     X: np.ndarray, without_margins: np.ndarray, coding: Coding, values: Values
 ) -> tuple[tuple[int, ...], list[Message]]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from bayesmm.data.coding import Coding, Values, matrix_names
 from bayesmm.formula import Call, Column, Expr, Number, Operation, column_nodes, text_of
+from bayesmm.runtime.threads import few_threads
 
 # A column that is this small, relative to itself, once its margins are taken out depends on them but for rounding.
 DEPENDENT = 1e-12
@@ -100,6 +101,7 @@ def untouched(p: int) -> TermBasis:
     return TermBasis(np.eye(p), tuple(range(p)))
 
 
+@few_threads
 def learn_bases(
     X: np.ndarray, fixed: Coding, blocks: Sequence, bars: Sequence[Sequence[Coding]], values: Values
 ) -> TermBases:

@@ -28,6 +28,7 @@ from bayesmm.marginal.crossproducts import Floats, Ints
 from bayesmm.marginal.orthogonal import orthonormal, square_root
 from bayesmm.pointfit import PointFit
 from bayesmm.reduction import orthonormal_columns
+from bayesmm.runtime.threads import few_threads
 
 # About ten dense m x m matrices are held: 720 MB at this size, and a minute of one core.
 MOST_EFFECTS = 3000
@@ -135,6 +136,7 @@ def _matched(q: int, a: float, A2: float) -> tuple[float, float]:
     return (m, scale) if usable else (np.nan, np.nan)
 
 
+@few_threads
 def kenward_roger(point: PointFit) -> KenwardRoger:
     """Return Kenward and Roger's adjustment of a Gaussian REML fit.
 

@@ -18,6 +18,7 @@ from bayesmm.marginal.orthogonal import square_root
 from bayesmm.maximize import flat
 from bayesmm.pointfit import PointFit
 from bayesmm.reduction import Problem, orthogonal_problem
+from bayesmm.runtime.threads import few_threads
 
 # Step of the central differences of analytic gradients, relative to a parameter of size 1: the cube root of the
 # rounding unit balances rounding (1e-11) and curvature (1e-11).
@@ -113,6 +114,7 @@ class _Criterion:
         return conditional(problem.cp, problem.packed(v[:-1]), v[-1] * self.sigma, flat(problem.cp.p)).fixed_cov
 
 
+@few_threads
 def satterthwaite(point: PointFit) -> Satterthwaite:
     """Return what Satterthwaite's degrees of freedom need of a Gaussian fit by REML or ML.
 

@@ -20,6 +20,7 @@ from bayesmm.families import LINKS, Family, draw_response
 from bayesmm.memory import BUDGET, BYTES, free_memory, gigabytes
 from bayesmm.prediction.predictions import Predictions
 from bayesmm.prediction.trials import named_trials, trials_of
+from bayesmm.runtime.threads import few_threads
 from bayesmm.streams import stream
 from bayesmm.tables import tree_sizes, variable
 
@@ -194,6 +195,7 @@ def check_levels(rows: Rows, new_levels: str) -> None:
 # from a posterior
 
 
+@few_threads
 def predict(
     fit,
     data: object = None,

@@ -27,6 +27,7 @@ from bayesmm.prediction.predict import (
     rows_of,
 )
 from bayesmm.reduction import Problem, integrate, orthonormal_columns, reduced
+from bayesmm.runtime.threads import few_threads
 
 KINDS = ("mean", "linear")
 NEW_LEVELS = ("error", "zero")
@@ -34,6 +35,7 @@ SAME = 1e-8  # relative difference up to which a row keeps the linear relation o
 SMALLEST_WEIGHT = 1e-300  # of a row that carries no information in a GLMM, so that its root can be divided by
 
 
+@few_threads
 def predict_point(
     point,
     data: object = None,

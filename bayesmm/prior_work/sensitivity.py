@@ -14,6 +14,7 @@ from bayesmm.errors import listing
 from bayesmm.layout import BLANK, shorten, table, wrap
 from bayesmm.prior_work.draw_densities import integrated_log_likelihood, log_prior, rest_size
 from bayesmm.replicates import DRAWS, FEWEST_DRAWS, thinned
+from bayesmm.runtime.threads import few_threads
 from bayesmm.tables import Parameter, coefficients, draws_of, is_constant, tree_sizes, variance_parameters
 
 Array = np.ndarray
@@ -76,6 +77,7 @@ class PriorOverlap:
 # power-scaling
 
 
+@few_threads
 def sensitivity(fit, quantities: Mapping[str, object] | None = None) -> Sensitivity:
     """Return how much each reported quantity depends on the priors and on the likelihood, without refitting.
 
@@ -222,6 +224,7 @@ def _advice(frame: pd.DataFrame) -> list[str]:
 # overlap
 
 
+@few_threads
 def prior_overlap(fit) -> PriorOverlap:
     """Return how much of each parameter's prior is left in its posterior: the area under both densities.
 

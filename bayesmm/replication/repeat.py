@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from threadpoolctl import threadpool_limits
 
-from bayesmm.sampling.nuts import BLAS_THREADS, chosen_cores
+from bayesmm.runtime.threads import one_thread
+from bayesmm.sampling.nuts import chosen_cores
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def repeated[T](
     interrupted : bool
     """
     interrupted = False
-    with threadpool_limits(BLAS_THREADS), ThreadPoolExecutor(chosen_cores(cores, number)) as pool:
+    with one_thread(), ThreadPoolExecutor(chosen_cores(cores, number)) as pool:
         futures: list[Future] = []
         try:
             futures += (pool.submit(task, i) for i in range(number))

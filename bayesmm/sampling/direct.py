@@ -14,7 +14,6 @@ from types import MappingProxyType
 
 import numpy as np
 import xarray as xr
-from threadpoolctl import threadpool_limits
 
 from bayesmm.data.coding import CENTRED
 from bayesmm.data.term_basis import TermBases, TermBasis
@@ -31,8 +30,8 @@ from bayesmm.priors import Prior, coefficient_places, prior_bases, prior_design
 from bayesmm.progress import Progress, progress_bar
 from bayesmm.reduction import Integrated, loose_names
 from bayesmm.runs import Feed, Run, Stream, alias, no_stats
+from bayesmm.runtime.threads import one_thread
 from bayesmm.sampling.nuts import (
-    BLAS_THREADS,
     Settings,
     compiled_density,
     load_ahead,
@@ -206,7 +205,7 @@ def sample_marginal(
     """
     began = time.perf_counter() if began is None else began
     with (
-        threadpool_limits(BLAS_THREADS),
+        one_thread(),
         progress_bar(progress, settings.chains, settings.tune + settings.draws) as bar,
     ):
         ahead = load_ahead()

@@ -16,7 +16,6 @@ import nutpie
 import nutpie.compile_pymc
 import pymc as pm
 import xarray as xr
-from threadpoolctl import threadpool_limits
 
 from bayesmm.data.coding import CENTRED
 from bayesmm.errors import BayesmmWarning, PriorError, listing
@@ -30,8 +29,8 @@ from bayesmm.graph.tree import data_groups, drawn, draws_tree, kept_tree
 from bayesmm.memory import refuse
 from bayesmm.progress import Progress, progress_bar
 from bayesmm.runs import NUTPIE, PYMC, Feed, Run, Stream, aliased, finished_run, no_stats
+from bayesmm.runtime.threads import one_thread
 from bayesmm.sampling.nuts import (
-    BLAS_THREADS,
     NUTS,
     TARGET_ACCEPT,
     Settings,
@@ -124,7 +123,7 @@ def sample_graph(
         progress_bar(progress, settings.chains, settings.tune + settings.draws) as bar,
         without_compiler(),
         exact_arithmetic(),
-        threadpool_limits(BLAS_THREADS),
+        one_thread(),
     ):
         about = record(name, settings, said, RECORDED)
         if stream is not None:

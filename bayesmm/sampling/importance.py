@@ -17,7 +17,6 @@ from importlib.metadata import version
 import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
-from threadpoolctl import threadpool_limits
 
 from bayesmm.arguments.checks import LARGEST_SEED
 from bayesmm.design import Design
@@ -29,8 +28,8 @@ from bayesmm.pointfit import PointFit
 from bayesmm.priors import Priors
 from bayesmm.priors.resolve import coefficient_prior
 from bayesmm.reduction import loose_names
+from bayesmm.runtime.threads import one_thread
 from bayesmm.sampling.direct import covariance_variables
-from bayesmm.sampling.nuts import BLAS_THREADS
 from bayesmm.sampling.pareto import pareto_smoothed
 from bayesmm.sampling.proposal import FREEDOM, Mixture, adapted, around, component_densities, defended, draw
 from bayesmm.sampling.recovery import recorded, with_effects
@@ -127,7 +126,7 @@ def sample_independent(
     check_applies(design, priors, effects)
     check_memory(design, draws * chains, keep_effects)
     seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
-    with threadpool_limits(BLAS_THREADS):
+    with one_thread():
         reml = find_reml()
         goal = target(build_posterior(design, priors, reml))
         tree = _sampled(goal, reml, (chains, draws), seed)

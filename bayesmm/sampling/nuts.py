@@ -28,8 +28,6 @@ MOST_CHAINS = 1000
 # Above the samplers' 0.8: hierarchical posteriors have narrow places, and fewer divergences are worth the time.
 TARGET_ACCEPT = 0.9
 PAUSE = 0.05  # seconds between looks at a running sampler: the delay of the progress bar and of Ctrl-C
-# Of the linear algebra in each chain: more, times the chains, wait for each other, up to a hundred times as long.
-BLAS_THREADS = 1
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from bayesmm.families import LINKS
 from bayesmm.layout import column, count, shorten, table, wrap
 from bayesmm.pointfit import by_levels
 from bayesmm.prediction.predict import check_choice
+from bayesmm.runtime.threads import few_threads
 from bayesmm.tables import CI_PROB, describe, draws_text, kept_effects, tree_sizes
 from bayesmm.variance.null_model import null_mean
 from bayesmm.variance.variance_parts import (
@@ -67,6 +68,7 @@ class VarianceShares:
     __repr__ = __str__
 
 
+@few_threads
 def icc(fitted, mean: str = "rows") -> VarianceShares:
     """Return the intraclass correlation of each grouping factor.
 
@@ -126,6 +128,7 @@ def icc(fitted, mean: str = "rows") -> VarianceShares:
     return _record(fitted, "Intraclass correlation", shares, parts, says)
 
 
+@few_threads
 def r2(fitted, mean: str = "rows") -> VarianceShares:
     """Return how much of the variance a model explains.
 
