@@ -154,8 +154,8 @@ def test_a_mean_over_new_groups_does_not_exist_with_an_inverse_link_however_smal
 def test_power_counts_the_data_sets_without_a_mean_as_failed():
     model = inverse_model()
     truth = model.maximize().parameters
-    found = bmm.power(model, truth, groups=[5, 20], test="x", simulations=20, seed=1, progress=False)
-    assert (found.table["simulations"] + found.table["failed"]).tolist() == [20, 20]
+    found = bmm.power(model, truth, groups=[5, 20], test="x", simulations=60, seed=1, progress=False)
+    assert (found.table["simulations"] + found.table["failed"]).tolist() == [60, 60]
     assert 0 < found.table["failed"].iloc[0] < found.table["failed"].iloc[1]
     assert "could not be simulated or fitted" in " ".join(str(found).split())
 

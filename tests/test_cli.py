@@ -100,11 +100,11 @@ def test_the_formats_of_a_file(tmp_path, table, suffix):
     [
         ("sleepstdy", "'sleepstdy' is neither a file (.csv, .parquet) nor a data set (there are sleepstudy, "),
         ("sleepstdy", "; did you mean 'sleepstudy'?"),
-        ("", "'' is neither a file"),
+        ("", "DATA is empty; expected the name of a file"),
         ("gone.csv", "there is no file gone.csv"),
         ("immune.csv", "there is no file immune.csv; the bundled data set is called 'immune'"),
         ("x.xlsx", "x.xlsx should be a CSV or Parquet file: its name should end in .csv, .csv.gz, .parquet or .pq"),
-        ("https://example.org/x.csv", "there is no file"),
+        ("https://example.org/x.csv", "is an address; only files of this computer are supported"),
     ],
 )
 def test_data_that_are_not_there(data, expected, tmp_path, monkeypatch):
