@@ -15,11 +15,11 @@ EFFECTS = ("auto", "marginal", "explicit")
 # for each effective draw).
 INVERSE_COST, ROW_COST, FEWER_GRADIENTS = 2.0, 10.0, 5.0
 # The same of generalised models, in nanoseconds of one core: a row at a node, by what its density is made of, and a row
-# of the explicit graph. A gradient by quadrature below QUICK gives 4 x 2,000 draws within half a minute, without the
+# of the explicit graph. A gradient by quadrature below QUICK gives 4 x 2,000 draws within a minute, without the
 # funnels of few groups; above, it has to be worth its time: the explicit graph needs nine to twelve times as many
 # gradients for each effective draw (sleepstudy with a student's response, 500 binary groups).
 CANONICAL_COST, BETA_COST, OTHER_COST, EXPLICIT_COST = 12.0, 280.0, 90.0, 100.0
-QUICK, FEWER_GENERALISED = 5e5, 9.0
+QUICK, FEWER_GENERALISED = 1.2e6, 9.0
 
 
 def check_effects(effects: object) -> None:

@@ -222,8 +222,8 @@ def test_no_finite_maximum_is_named(formula, kind, where):
     "formula, call, message",
     [
         ("y ~ x + (1 | g)", {"method": "REML"}, r"^REML is defined for gaussian models .* poisson family.*; use 'ML'$"),
-        ("y ~ x + (1 | g)", {"nagq": 0}, "nagq must be a positive whole number, 1 for Laplace's approximation, not 0"),
-        ("y ~ x + (1 | g)", {"nagq": 2.5}, "nagq must be a positive whole number"),
+        ("y ~ x + (1 | g)", {"nagq": 0}, "nagq should be a whole number of at least 1, not 0"),
+        ("y ~ x + (1 | g)", {"nagq": 2.5}, "nagq should be a whole number of at least 1, not 2.5"),
         ("y ~ x + (1 | g)", {"nagq": 1000}, "nagq should be at most 100, and is 1000"),
         (
             "y ~ x + (1 | g) + (1 | h)",

@@ -147,7 +147,7 @@ def rows_of(design: Design, data: object, chosen: Sequence[int], quiet: bool = F
         return Rows(design.X, design.offset, tuple(groups), design.row_labels)
     encoded = encode(with_blocks(design, chosen), data)
     for message in () if quiet else encoded.messages:
-        warnings.warn(message.text, BayesmmWarning, stacklevel=4)  # the line that calls predict()
+        warnings.warn(message.text, BayesmmWarning, stacklevel=5)  # the line that calls predict()
     groups = (GroupRows(b, e.index, e.labels, e.Z) for b, e in zip(blocks, encoded.blocks, strict=True))
     return Rows(encoded.X, encoded.offset, tuple(groups), encoded.row_labels)
 
