@@ -501,7 +501,7 @@ def test_power_is_printed_and_drawn():
         ({"groups": [1, 5]}, ValueError, r"groups should be whole numbers of at least 2, such as .* not \[1, 5\]"),
         ({"groups": [2.5]}, ValueError, "groups should be whole numbers"),
         ({"test": "z"}, ValueError, "test names 'z', which is no coefficient of the model"),
-        ({"level": 1.0}, ValueError, "level should be a probability between 0 and 1"),
+        ({"level": 1.0}, ValueError, "level must be a probability between 0 and 1"),
         ({"simulations": 0}, ValueError, "simulations should be a whole number of at least 1"),
         ({"by": "G"}, ValueError, "by names 'G', which is no grouping factor of the model; did you mean 'g'"),
         ({"parameters": {"Intercept": 0}}, ValueError, r"parameters has no value for beta\[x\]"),

@@ -203,7 +203,8 @@ def check_table(checks: Sequence[Check]) -> Table:
 def measured_apart(value: float, limit: float) -> tuple[str, str]:
     """Return what a check has measured and its limit, which read the same only if they are."""
     texts = measured(value), measured(limit)
-    return texts if texts[0] != texts[1] or value == limit else apart(value, limit, kind="g")
+    same = texts[0] == texts[1] and value != limit and not math.isnan(value)
+    return apart(value, limit, kind="g") if same else texts
 
 
 def measured(value: float) -> str:
