@@ -218,8 +218,10 @@ class PointFit:
     def ranef(self) -> pd.DataFrame:
         """Return the conditional modes of the random effects: grpvar, term, grp, condval, condsd."""
         parts = [_ranef_rows(self.design.blocks[k], self.modes[k], self.conditional[k]) for k in by_levels(self.design)]
-        columns = ["grpvar", "term", "grp", "condval", "condsd"]
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+        if parts:
+            return pd.concat(parts, ignore_index=True)
+        kinds = dict.fromkeys(("grpvar", "term", "grp"), object) | dict.fromkeys(("condval", "condsd"), float)
+        return pd.DataFrame({name: np.empty(0, dtype=kind) for name, kind in kinds.items()})
 
     def coef(self) -> dict[str, pd.DataFrame]:
         """Return, for each factor, the coefficients of each level: fixed plus random part, levels x coefficients."""

@@ -328,3 +328,38 @@ def test_a_million_rows_take_no_longer_than_the_design_itself():
     # a third of it was seen; what looks at rows one by one in Python takes ten times as long
     assert time.process_time() - designed < 2 * (designed - began)
     assert [message.text[:7] for message in said] == ["'batch'"]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# origins of slopes that are uncorrelated, whole numbers beyond the doubles
+
+
+def test_a_slope_that_is_uncorrelated_far_from_the_data_is_noted():
+    import bayesmm as bmm
+
+    data = bmm.load_dataset("sleepstudy")
+
+    def notes(formula, shift):
+        return [m.text for m in bmm.Model(formula, data.assign(x=data["Days"] + shift)).design.messages]
+
+    (said,) = notes("Reaction ~ x + (x || Subject)", 2000)  # mean 2004.5, sd 2.87
+    assert said.startswith("the random intercept and the slope of 'x' in 'Subject' are uncorrelated at x = 0, which is")
+    assert "take one that means something, such as center(x), or let them correlate" in said
+    assert notes("Reaction ~ x + (x || Subject)", 0) == []  # 4.5 is 1.6 sds from 0
+    assert notes("Reaction ~ x + (x | Subject)", 2000) == []
+
+
+def test_whole_numbers_beyond_the_doubles_are_refused_where_rounding_takes_their_differences():
+    import numpy as np
+    import pandas as pd
+    import pytest
+
+    import bayesmm as bmm
+
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"y": rng.normal(size=40), "g": np.arange(40) % 8, "k": np.arange(40, dtype=np.int64)})
+    with pytest.raises(bmm.DataError, match="as floating-point numbers are known to the nearest 1,024, too coarse"):
+        bmm.Model("y ~ k + (1 | g)", data.assign(k=data["k"] + 2**62))
+    coarse = bmm.Model("y ~ k + (1 | g)", data.assign(k=data["k"] * 2**40 + 2**62)).maximize()
+    plain = bmm.Model("y ~ k + (1 | g)", data).maximize()
+    assert coarse.fixef().t["k"] == pytest.approx(plain.fixef().t["k"], rel=1e-6)

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from bayesmm.data.checks import checked_matrix
-from bayesmm.data.coding import Coding, Values, learn_coding, matrix_names
+from bayesmm.data.coding import INTERCEPT, Coding, Numbers, Values, learn_coding, matrix_names
 from bayesmm.data.groups import Block, Grouping, learn_grouping, safe_names
 from bayesmm.data.messages import note, warning
 from bayesmm.data.scope import Scope
 from bayesmm.errors import DataError
 from bayesmm.formula import Bar, Formula
+
+FAR = 2.0  # standard deviations of a slope's variable between its mean and its 0; ours
 
 
 def make_blocks(
@@ -30,6 +32,7 @@ def make_blocks(
         block, coded = _block(name, grouping, index, bars, values, scope.learning)
         for bar, coding in zip(bars, coded, strict=True):
             _say_about_effects(bar, matrix_names(coding, values), block, scope, residual)
+        _say_about_origins(block, [name for coding in coded for name in _slopes(coding, values)], scope)
         blocks.append(block)
         codings.append(coded)
         groupings.append(grouping)
@@ -76,3 +79,32 @@ def _say_about_effects(bar: Bar, names: Sequence[Sequence[str]], block: Block, s
                 "themselves; lme4 before version 2 keeps those correlated"
             )
         )
+
+
+def _slopes(coding: Coding, values: Values) -> list[str]:
+    """Return the columns that are one number each as it stands: no basis, no interaction, no indicator of a level."""
+    named = zip(coding.terms, matrix_names(coding, values)[coding.intercept :], strict=True)
+    return [names[0] for term, names in named if len(names) == len(term) == 1 and isinstance(values[term[0]], Numbers)]
+
+
+def _say_about_origins(block: Block, slopes: Sequence[str], scope: Scope) -> None:
+    """Say where a slope is uncorrelated with the intercept at an x = 0 that lies far from the data.
+
+    With b0 + b1 x = (b0 + b1 m) + b1 (x - m), independent b0 and b1 are correlated at the origin m: moving the origin
+    changes the model, and the correlation there, sd(b1) m / sqrt(var(b0) + var(b1) m^2), is what the data are held to.
+    """
+    if INTERCEPT not in block.columns:
+        return
+    correlated = {column for part in block.partition for column in part if block.columns.index(INTERCEPT) in part}
+    for j, name in enumerate(block.columns):
+        mean, sd = float(block.Z[:, j].mean()), float(block.Z[:, j].std())
+        indicator = np.isin(block.Z[:, j], (0.0, 1.0)).all()  # true and false have the one origin that they need
+        if name in slopes and j not in correlated and abs(mean) > FAR * sd > 0 and not indicator:
+            both = f"the random intercept and the slope of '{name}' in '{block.group}'"
+            scope.say(
+                note(
+                    f"{both} are uncorrelated at {name} = 0, which is far from the data (mean {mean:.4g}, standard "
+                    f"deviation {sd:.3g}); with another origin of '{name}' this is another model, so take one that "
+                    f"means something, such as center({name}), or let them correlate: ({name} | {block.group})"
+                )
+            )

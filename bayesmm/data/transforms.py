@@ -22,6 +22,8 @@ from bayesmm.formula import FUNCTIONS, Call, Column, Expr, Number, Operation, Te
 
 LARGEST = 1e150  # beyond its square a double overflows (1.8e308), and sums of squares are what every fit is made of
 SMALLEST = 1e-100  # a column nowhere larger: its coefficient's variance, in units of y^2 / x^2, may overflow; ours
+EXACT = 2.0**53  # up to which every whole number is a float64
+LOST_SHARE = 1e-8  # of the range of whole numbers beyond, which rounding may take: seven digits are left; ours
 
 
 def evaluate(expr: Expr, scope: Scope) -> Numbers | Factor:
@@ -70,7 +72,30 @@ def _number_column(expr: Column, variable: Variable, scope: Scope) -> np.ndarray
     if isinstance(known, Levels):
         had = f"'{expr.name}' had levels ({listing(map(label_text, known.labels))}) in the data of the fit"
         raise DataError(f"{had} and holds {KIND_NAMES[variable.kind]} now; expected the same kind")
-    return variable.values.astype(np.float64)
+    return _as_floats(expr.name, variable.values)
+
+
+def _as_floats(name: str, values: np.ndarray) -> np.ndarray:
+    """Return values as float64, of which whole numbers beyond 2^53 keep their first 53 bits.
+
+    Raises
+    ------
+    DataError
+        That is too coarse for their differences, which are what a model is fitted to.
+    """
+    floats = values.astype(np.float64)
+    if values.dtype.kind not in "iu" or not len(values) or np.abs(floats).max() <= EXACT:
+        return floats
+    least = values.min()
+    exact = values.astype(np.uint64) - least.astype(np.uint64)  # modulo 2^64, as the differences are below it
+    spread, lost = int(exact.max()), np.abs(floats - np.float64(least) - exact).max()
+    if lost > LOST_SHARE * spread:
+        raise DataError(
+            f"'{name}' holds whole numbers from {int(least):,} to {int(values.max()):,}, which as floating-point "
+            f"numbers are known to the nearest {np.spacing(np.abs(floats).max()):,.0f}, too coarse for their "
+            f"differences; subtract one of them from all first, as in data[{name!r}] - data[{name!r}].min()"
+        )
+    return floats
 
 
 def check_columns(scope: Scope) -> None:
