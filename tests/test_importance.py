@@ -575,7 +575,7 @@ def test_what_independent_draws_can_not_do_is_refused_before_any_work(
     monkeypatch, formula, data, family, arguments, said
 ):
     refused = bmm.Model(formula, bmm.load_dataset(data), family)
-    monkeypatch.setattr(bmm.Model, "maximize", lambda *_: pytest.fail("it was maximised first"))
+    monkeypatch.setattr("bayesmm.model.maximize", lambda *_: pytest.fail("it was maximised first"))
     with pytest.raises(ValueError, match=said):
         refused.sample(sampler="importance", **arguments)
 
