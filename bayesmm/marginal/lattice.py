@@ -16,7 +16,7 @@ the transform at pi / h and 2 pi / (3 h), and h is lowered until both are small.
 the mode until f has fallen by DROP; where f is concave nothing further out is more. Derivatives are by Fisher's
 identity over the same nodes: the integral of a derivative is 0, so that nothing is lost by nodes that move.
 
-Tolerance: meant is 1e-5 of a level's density. Measured, with a slightly longer step than now (``benchmarks/quadrature``,
+Tolerance: meant is 1e-5 of a level's density. Measured, a slightly longer step than now (``benchmarks/quadrature``,
 yes/no responses, 26 to 300 levels of 3 to 20 rows, sds of 0.5 to 16): log p off by less than 0.02 but in six cases of
 72, all with 100 or more levels of sd 8 or 16, where it is off by up to 0.067; means of a posterior by at most 0.007 of
 its sds, sds by 0.6 %. What stays approximate: densities with a jump or a kink (a mean that has to be
