@@ -27,7 +27,17 @@ from bayesmm.maximize import (
     outcome,
     snapped,
 )
-from bayesmm.mode import START_SD, Shape, factor_derivatives, factor_of, inside, make_shape, partial_of, reported
+from bayesmm.mode import (
+    START_SD,
+    Shape,
+    factor_derivatives,
+    factor_of,
+    inside,
+    make_shape,
+    nowhere,
+    partial_of,
+    reported,
+)
 from bayesmm.pointfit import Optimum, PointFit
 from bayesmm.priors import Priors, coefficient_places, coefficient_prior, prior_bases, prior_design
 
@@ -129,10 +139,7 @@ def generalised_mode(
     found = [minimum(search, x[free]) for x in starts]
     values = [search(y)[0] for y in found]
     if not np.isfinite(min(values)):
-        raise ValueError(
-            "the marginal posterior density is 0 or not finite wherever the search for its mode began; give the sds "
-            "and the coefficients priors that allow values near the maximum-likelihood estimates"
-        )
+        raise nowhere(priors, ml)
     better = len(values) > 1 and values[1] < values[0] - ROUNDING * abs(values[0])
     y = snapped(search, found[int(better)], SNAP, slice(density.half.shape[1], None))
     x = _whole(starts[0], free, y)

@@ -30,13 +30,15 @@ from bayesmm.maximize import (
     snapped,
 )
 from bayesmm.pointfit import Optimum, PointFit
-from bayesmm.priors import Prior, Priors, prior_design
+from bayesmm.priors import Prior, Priors, coefficient_places, prior_design
+from bayesmm.priors.defaults import INTERCEPT_NAMES
 from bayesmm.reduction import Integrated, Problem, integrate
 
 # Imaginary step for derivatives of the analytic maps below: no subtraction, so it may be as small as this and is exact.
 COMPLEX_STEP = 1e-30
 # REML may sit at 0 or at a correlation of 1, from where no search moves; start at least this far inside.
 START_SD, START_CORRELATION = 0.1, 0.9
+FAR_FIXED = 1e6  # times or below an estimate: a value that is fixed there may make the density 0 to a computer
 START_MARGIN = 0.1  # of the width of a uniform prior: how far from its ends the search starts at least
 
 
@@ -112,10 +114,7 @@ def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | N
         if inner(found)[0] < value - ROUNDING * abs(value) or best is None:
             best, value = found, inner(found)[0]
     if not np.isfinite(value):
-        raise ValueError(
-            "the marginal posterior density is 0 or not finite wherever the search for its mode began; give the sds "
-            "and sigma priors that allow values near the REML estimates"
-        )
+        raise nowhere(priors, reml)
     best = snapped(inner, best, SNAP)
     x = values_of(posterior, free, best)
     gradient = float(np.abs(inner(best)[1]).max(initial=0.0))
@@ -268,6 +267,41 @@ def values_of(posterior: Posterior, free: np.ndarray, y: Floats) -> Floats:
         x[posterior.log_sigma] = math.log(posterior.priors["sigma"].parameters["value"])
     x[free] = y
     return x
+
+
+def nowhere(priors: Mapping[str, Prior], point: PointFit) -> ValueError:
+    """Return the error for a density that is 0 wherever the search for its mode began, with the priors that say so.
+
+    Parameters
+    ----------
+    priors : mapping of place to Prior
+    point : PointFit
+        The maximum of the likelihood, of the prior's design, near which the search began.
+    """
+    design = point.design
+    values = dict(zip(coefficient_places(priors, design), point.beta, strict=True)) | dict(point.auxiliaries)
+    values.pop(INTERCEPT_NAMES[0], None)  # at the predictors' means: not what `beta` has
+    for block, Sigma in zip(design.blocks, point.covariances, strict=True):
+        sds = np.sqrt(np.diag(Sigma))
+        values |= {f"sd_{block.name}[{column}]": sd for column, sd in zip(block.columns, sds, strict=True)}
+    excluded = [
+        f"{place} is {priors[place]}, and its estimate is {value:.4g}"
+        for place, value in values.items()
+        if place in priors and np.isfinite(value) and _excludes(priors[place], value)
+    ]
+    cause = "; ".join(excluded) or "no single prior excludes the estimates"
+    return ValueError(
+        "the marginal posterior density is 0 or not finite wherever the search for its mode began, near the "
+        f"{point.method} estimates ({cause}); give priors that allow values near them"
+    )
+
+
+def _excludes(prior: Prior, value: float) -> bool:
+    """Return whether an estimate is where a prior has no density, or far from what the prior fixes."""
+    if prior.support == "point":
+        fixed = prior.parameters["value"]
+        return fixed > 0 and not 1 / FAR_FIXED <= value / fixed <= FAR_FIXED
+    return prior.logpdf(value) == -np.inf
 
 
 def _restricted(search: Search, posterior: Posterior, free: np.ndarray, y: Floats) -> tuple[float, Floats]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bayesmm.arguments.checks import check_bool
+from bayesmm.arguments.checks import check_bool, check_functions
 from bayesmm.centring import centred_by_rule, check_centred, chosen_centring
 from bayesmm.derived import guarded, with_data, with_priors
 from bayesmm.design import Design, make_design
@@ -85,6 +85,7 @@ class Model:
         transforms: Mapping[str, Callable] | None = None,
     ) -> None:
         asked = get_family(family, link)
+        check_functions("transforms", transforms)
         self.formula = parse(formula, transforms or ())
         own = dict(weights=weights, missing=missing, transforms=transforms, family=asked, trials=trials)
         design = make_design(self.formula, data, **own)

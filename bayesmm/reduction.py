@@ -81,17 +81,20 @@ def orthogonal_problem(design: Design, columns: tuple[Columns, ...] | None = Non
     """
     w = np.ones(design.n) if design.weights is None else design.weights
     kept = [j for j in range(design.p) if j not in design.aliased]
+    exact = (
+        f"the {len(kept)} coefficients fit the {design.n} rows of {design.response!r} exactly, so no residual "
+        "variance is left to estimate; use fewer fixed effects"
+    )
+    if design.n <= len(kept):
+        raise DataError(exact)
     V, R = orthonormal(design.X[:, kept], w)
     inverse = solve_triangular(R, np.eye(len(kept))) if kept else np.empty((0, 0))
     target = design.y - design.offset
     r, coefficients = residual(V, target, w)
     basis, origin = np.zeros((design.p, len(kept))), np.zeros(design.p)
     basis[kept], origin[kept] = inverse, inverse @ coefficients
-    if design.n <= len(kept) or r @ (w * r) <= np.finfo(float).eps ** 2 * (target @ (w * target)):
-        raise DataError(
-            f"the {len(kept)} coefficients fit the {design.n} rows of {design.response!r} exactly, so no residual "
-            "variance is left to estimate; use fewer fixed effects"
-        )
+    if r @ (w * r) <= np.finfo(float).eps ** 2 * (target @ (w * target)):
+        raise DataError(exact)
     log_det = 2 * np.log(np.abs(np.diag(R))).sum()
     columns = orthonormal_columns(design) if columns is None else columns
     return reduced(design, V, r, basis, origin, log_det, columns)

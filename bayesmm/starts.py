@@ -10,6 +10,9 @@ from bayesmm.errors import listing, suggest
 from bayesmm.marginal.crossproducts import Floats
 from bayesmm.marginal.orthogonal import lower_factor
 
+FARTHEST = 1e4  # of an effect's sd, times the spread of the linear predictor; from further out the likelihood is flat
+FARTHEST_OWN = 1e8  # of sigma, times or below the response's spread, and of the family's other parameters; both ours
+
 
 def start_factors(
     design: Design, order: tuple[int, ...], bases: tuple[Floats, ...], unit: float, start: Mapping, size: float
@@ -61,5 +64,28 @@ def check_start(design: Design, start: Mapping[str, float]) -> None:
             )
         if place in sds and not (np.isfinite(value) and value > 0):
             raise ValueError(f"start[{place!r}] must be a positive number, not {value!r}")
+        if place in sds:
+            _check_near(design, place, float(value))
         if place in corrs and not abs(value) < 1:
             raise ValueError(f"start[{place!r}] must be a correlation between -1 and 1, not {value!r}")
+
+
+def _check_near(design: Design, place: str, value: float) -> None:
+    """Raise ValueError for a value from which no search finds back: the likelihood is flat or overflows there."""
+    spread = float(np.std(design.y)) if design.family.link == "identity" else 1.0  # of the linear predictor
+    sizes = {
+        f"sd_{block.name}[{column}]": float(np.sqrt(np.square(block.Z[:, j]).mean()))
+        for block in design.blocks
+        for j, column in enumerate(block.columns)
+    }
+    if place in sizes:
+        low, high = 0.0, FARTHEST * spread / sizes[place]
+    else:
+        unit = spread if place == "sigma" else 1.0
+        low, high = unit / FARTHEST_OWN, unit * FARTHEST_OWN
+    if not low <= value <= high:
+        between = f"at most {high:.2g}" if low == 0 else f"between {low:.2g} and {high:.2g}"
+        raise ValueError(
+            f"start[{place!r}] is {value:g}, which is so far from what these data can have that no search would find "
+            f"back; take a value {between}"
+        )

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import bayesmm as bmm
-from bayesmm.errors import DataError
+from bayesmm.errors import DataError, FormulaError
 
 RNG = np.random.default_rng(3)
 N = 24
@@ -149,3 +149,22 @@ def test_masked_values_at_which_to_predict_are_refused():
     point = bmm.Model(FORMULA, DATA).maximize()
     with pytest.raises(ValueError, match=r"nan\)? is no finite number"):
         bmm.predictions(point, at={"x": np.ma.masked_array([1.0, 2.0], mask=[False, True])})
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# texts that are none
+
+
+def test_half_a_character_is_no_name_and_no_level():
+    half, plain = "x\ud800", {key: DATA[key].tolist() for key in DATA}
+    with pytest.raises(DataError, match=r"column 'g' has the level 'g0\\ud800', which holds half of a character"):
+        bmm.Model(FORMULA, plain | {"g": [f"{label}\ud800" for label in DATA.g]})
+    with pytest.raises(FormulaError, match="holds half of a character"):
+        bmm.Model(f"y ~ `{half}` + (1 | g)", plain | {half: plain["x"]})
+    assert bmm.Model(FORMULA, plain | {half: plain["x"]}).design.p == 2  # of a column that is not used
+
+
+@pytest.mark.parametrize("transforms", [3, ["f"], {"f": 3}, {3: abs}])
+def test_transforms_are_functions_by_name(transforms):
+    with pytest.raises(ValueError, match=r"^transforms.* should be a "):
+        bmm.Model(FORMULA, DATA, transforms=transforms)

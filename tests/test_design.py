@@ -13,9 +13,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import comb
 
+import bayesmm as bmm
 from bayesmm.data.coding import CONTRASTS, Levels, contrast_fields, contrast_matrix
 from bayesmm.data.groups import safe_names
+from bayesmm.data.linear import dependent_columns
 from bayesmm.design import encode, make_design
 from bayesmm.errors import DataError
 from bayesmm.formula import FUNCTIONS, parse
@@ -781,3 +784,21 @@ def test_messages_stay_cheap_on_many_rows():
 def test_a_fraction_is_a_number():
     thirds = pd.Series([Fraction(k, 3) for k in range(6)], dtype=object)
     np.testing.assert_allclose(design("y ~ t", SIX.assign(t=thirds)).X[:, 1], np.arange(6) / 3, rtol=1e-15)
+
+
+def test_no_more_columns_are_independent_than_there_are_rows():
+    """The Bernstein polynomials of a degree above n span what n values can tell apart, and no more."""
+    x = np.sort(np.random.default_rng(1).uniform(size=24))
+    k = np.arange(1, 100)
+    X = np.column_stack([np.ones(24), comb(99, k) * x[:, None] ** k * (1 - x[:, None]) ** (99 - k)])
+    assert 1 < X.shape[1] - len(dependent_columns(X, 0)) <= 24
+    assert 1 < X.shape[1] - 1 - len(dependent_columns(X[:, 1:], None)) <= 24
+
+
+def test_more_columns_of_a_basis_than_rows_are_refused_in_a_sentence():
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"y": rng.normal(size=24), "x": rng.uniform(size=24), "g": np.arange(24) % 6})
+    model = bmm.Model("y ~ bs(x, degree = 99) + (1 | g)", data)
+    assert model.design.p - len(model.design.aliased) <= 24
+    with pytest.raises(DataError, match=r"the \d+ coefficients .* 24 rows"):
+        model.maximize()

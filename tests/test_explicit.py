@@ -472,6 +472,7 @@ def test_a_function_that_fails_is_named_with_its_prior(frame, function, message)
     ("key", "function", "message"),
     [
         ("sd_g", lambda name, dims: pm.HalfNormal(name, 1, shape=7), "gives 7 numbers; expected 2 numbers, one for"),
+        ("sd_g", lambda name, dims: pm.HalfFlat(name, shape=7), "gives 7 numbers; expected 2 numbers, one for"),
         ("sd_g", lambda name, dims: pm.Normal(name, 0, 1, dims=dims), r"gives negative values \([45]. % of its"),
         ("sigma", lambda name, dims: pm.Normal(name, 1.5, 1), r"gives negative values \(\d.* % of its"),
         ("sigma", lambda name, dims: pm.Flat(name), "is flat over all numbers, but the parameter is above 0"),

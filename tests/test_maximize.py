@@ -282,3 +282,26 @@ def test_start_changes_the_way_and_not_the_end(fits):
     near = model.maximize(start={"sd_Subject[Intercept]": 24.7, "sd_Subject[Days]": 5.9, "sigma": 25.6})
     assert near.criterion == pytest.approx(fits("s002_sleep_rs").criterion, rel=1e-12)
     assert near.optimum.evaluations < fits("s002_sleep_rs").optimum.evaluations
+
+
+@pytest.mark.parametrize("value", [1e300, 1e12])
+@pytest.mark.parametrize("family", ["gaussian", "poisson"])
+def test_a_start_from_which_no_search_finds_back_is_refused(value, family):
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"y": rng.poisson(3, 40), "x": rng.normal(size=40), "g": np.arange(40) % 8})
+    model = bmm.Model("y ~ x + (x | g)", data, family=family)
+    text = rf"start\['sd_g\[Intercept\]'\] is {value:g}, which is so far from what .*; take a value at most \d"
+    with pytest.raises(ValueError, match=text.replace("+", r"\+")):
+        model.maximize(start={"sd_g[Intercept]": value})
+    near = model.maximize(start={"sd_g[Intercept]": 50.0, "sd_g[x]": 50.0})
+    assert near.loglik == pytest.approx(model.maximize().loglik, abs=1e-6)
+
+
+def test_a_start_of_sigma_far_from_the_response_is_refused():
+    data = pd.DataFrame({"y": np.arange(40.0) % 7, "g": np.arange(40) % 8})
+    model = bmm.Model("y ~ 1 + (1 | g)", data)
+    for value in (1e-300, 1e300):
+        with pytest.raises(
+            ValueError, match=r"start\['sigma'\] is 1e.300, which is so far .* a value between 2e-08 and 2e"
+        ):
+            model.maximize(start={"sigma": value})

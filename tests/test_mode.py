@@ -7,6 +7,7 @@ from scipy import stats
 from scipy.optimize import minimize
 
 import bayesmm as bmm
+from bayesmm.mode import nowhere
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"
 
@@ -163,6 +164,23 @@ def test_a_density_of_zero_where_the_search_begins_is_an_error(data):
     with pytest.raises(ValueError) as caught:
         model.maximize("MAP")
     assert str(caught.value) == (
-        "the marginal posterior density is 0 or not finite wherever the search for its mode began; give the sds and "
-        "sigma priors that allow values near the REML estimates"
+        "the marginal posterior density is 0 or not finite wherever the search for its mode began, near the REML "
+        f"estimates (sigma is 1e-200 (fixed), and its estimate is {model.maximize().sigma:.4g}); give priors that "
+        "allow values near them"
     )
+
+
+def test_the_priors_that_exclude_the_estimates_are_the_ones_that_are_named(data):
+    model = bmm.Model("Reaction ~ Days + (1 | Subject)", data)
+    reml = model.maximize()
+    own = {
+        "beta[Days]": bmm.Prior("Uniform", lower=500, upper=501),
+        "sd_Subject[Intercept]": bmm.Prior("Uniform", lower=0, upper=1e-3),
+        "sigma": bmm.Prior("HalfNormal", sigma=1),
+    }
+    said = str(nowhere(model.with_priors(own).priors, reml))
+    assert "(beta[Days] is Uniform(lower=500, upper=501), and its estimate is " in said
+    sd = np.sqrt(reml.covariances[0][0, 0])
+    assert f"; sd_Subject[Intercept] is Uniform(lower=0, upper=0.001), and its estimate is {sd:.4g})" in said
+    assert "sigma" not in said
+    assert "(no single prior excludes the estimates)" in str(nowhere(model.priors, reml))

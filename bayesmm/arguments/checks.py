@@ -3,6 +3,7 @@
 Text such as "no" is true to Python, True is the number 1, and NumPy's numbers and booleans are as good as Python's.
 """
 
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
@@ -41,6 +42,17 @@ def check_seed(seed: object, *, optional: bool = True) -> None:
         return
     choices = "None or a whole number" if optional else "a whole number"
     raise ValueError(f"seed should be {choices} from 0 to {LARGEST_SEED}, not {seed!r}")
+
+
+def check_functions(name: str, value: object) -> None:
+    """Raise a ValueError for what is no mapping of names to functions (nor None)."""
+    if value is None:
+        return
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} should be a mapping of names to functions, such as {{'f': f}}, not {value!r}")
+    for key, function in value.items():
+        if not (isinstance(key, str) and callable(function)):
+            raise ValueError(f"{name}[{key!r}] should be a function under its name, not {function!r}")
 
 
 def check_probability(name: str, value: object) -> None:

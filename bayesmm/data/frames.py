@@ -14,7 +14,7 @@ import pandas as pd
 
 from bayesmm.data.messages import Message, Rows, count, have, warning
 from bayesmm.data.series import aligned, as_series, dimensions, from_narwhals, has_index
-from bayesmm.data.variables import NUMERIC, Variable
+from bayesmm.data.variables import NUMERIC, Variable, is_writable
 from bayesmm.errors import DataError, listing, suggest
 
 ACCEPTED = "a pandas, polars or pyarrow table, or a dict of equally long one-dimensional columns"
@@ -199,6 +199,8 @@ def find_columns(names: Iterable[str], table: Table, complain: Callable[[str, st
         composed.setdefault(unicodedata.normalize("NFC", str(key)), []).append(j)
     found = {}
     for name in names:
+        if not is_writable(name):
+            raise complain(name, "holds half of a character (a lone surrogate), which cannot be written; rename it")
         at = places.get(name) or composed.get(unicodedata.normalize("NFC", name), [])
         if len(at) > 1:
             raise complain(name, f"occurs {len(at)} times in the data; keep one of them")

@@ -72,12 +72,13 @@ def dependent_columns(X: np.ndarray, intercept: int | None) -> tuple[int, ...]:
     if _clearly_independent(scaled.values[:, columns], limits[columns]):
         return ()
     R = np.linalg.qr(scaled.values[:, columns], mode="r")
-    basis, dependent = np.empty((len(R), 0)), []
+    basis, dependent, most = np.empty((len(R), 0)), [], len(X) - (intercept is not None)
     for place, j in enumerate(columns):
         left = R[:, place] - basis @ (basis.T @ R[:, place])
         size = float(np.linalg.norm(left))
-        if size > limits[j]:
-            basis = np.column_stack([basis, left / size])
+        if size > limits[j] and basis.shape[1] < most:
+            left = left - basis @ (basis.T @ left)  # once more: rounding has left a part of the earlier ones
+            basis = np.column_stack([basis, left / np.linalg.norm(left)])
         else:
             dependent.append(j)
     return tuple(dependent)

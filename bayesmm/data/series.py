@@ -88,11 +88,18 @@ def as_series(what: str, values: Sequence[object]) -> pd.Series:
         return pd.Series(values)
     series = pd.Series([None if value is np.ma.masked else value for value in values], dtype=object)
     if pd.api.types.infer_dtype(series, skipna=True) != "integer":
-        return series.infer_objects()
+        return _inferred(series)
     try:
         return whole_numbers(series)
     except OverflowError:
         return series  # to be refused with its name
+
+
+def _inferred(series: pd.Series) -> pd.Series:
+    try:
+        return series.infer_objects()
+    except UnicodeEncodeError:  # pandas' texts are UTF-8, which half a character is not: to be refused with its name
+        return series
 
 
 def _unmasked(values: np.ma.MaskedArray) -> pd.Series:

@@ -78,11 +78,31 @@ def read_variable(name: str, series: pd.Series) -> tuple[Variable, list[Message]
     DataError
         The column mixes types, holds things that are no values, or two of its categories have the same label.
     """
+    variable, said = _read(name, series)
+    halves = [label for label in variable.levels if not is_writable(label)]
+    if halves:
+        raise DataError(
+            f"column '{name}' has the level {halves[0]!r}, which holds half of a character (a lone surrogate) and "
+            "cannot be written as text; decode the file by its right encoding"
+        )
+    return variable, said
+
+
+def is_writable(text: str) -> bool:
+    """Return whether a text is one: half of a UTF-16 character, which Python lets pass, can be written nowhere."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read(name: str, series: pd.Series) -> tuple[Variable, list[Message]]:
     dtype, types = series.dtype, pd.api.types
     if isinstance(dtype, pd.CategoricalDtype):
         return _category(name, series), []
     if isinstance(dtype, pd.SparseDtype):
-        return read_variable(name, series.sparse.to_dense())
+        return _read(name, series.sparse.to_dense())
     if isinstance(dtype, pd.IntervalDtype):
         return _category(name, series.astype("category")), []
     if isinstance(dtype, pd.PeriodDtype):

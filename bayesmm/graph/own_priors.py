@@ -36,13 +36,11 @@ def check_variable(who: str, variable: TensorVariable, length: int | None, posit
     if flat:
         if positive and variable.owner.op.name == "flat":
             raise PriorError(f"{who} is flat over all numbers, but the parameter is above 0; use pm.HalfFlat")
+        _check_shape(who, tuple(int(side) for side in variable.shape.eval(mode=PYTHON)), length)
         return
     with without_compiler(), np.errstate(all="ignore"):
         values = np.asarray(pm.draw(variable, draws=DRAWS, random_seed=0, mode=PYTHON))
-    wanted, found = () if length is None else (length,), values.shape[1:]
-    if found != wanted:
-        numbers = "one number" if length is None else f"{count(length, 'number')}, one for each parameter"
-        raise PriorError(f"{who} gives {_size(found)}; expected {numbers}")
+    _check_shape(who, values.shape[1:], length)
     if not np.isfinite(values).all():
         raise PriorError(f"{who} gives values that are not finite; check its parameters")
     if positive and (values < 0).any():
@@ -51,6 +49,12 @@ def check_variable(who: str, variable: TensorVariable, length: int | None, posit
             f"{who} gives negative values ({100 * share:.2g} % of its draws), but the parameter is above 0; use a "
             "distribution of positive numbers, such as pm.HalfNormal or pm.Gamma"
         )
+
+
+def _check_shape(who: str, found: tuple[int, ...], length: int | None) -> None:
+    if found != (() if length is None else (length,)):
+        numbers = "one number" if length is None else f"{count(length, 'number')}, one for each parameter"
+        raise PriorError(f"{who} gives {_size(found)}; expected {numbers}")
 
 
 def _size(shape: tuple[int, ...]) -> str:
