@@ -161,7 +161,9 @@ def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, floa
     problem = make_problem(design, orthonormal_columns(design))
     warm = Warm(np.zeros(0 if problem.layout is None else sum(b.Z.shape[1] * len(b.levels) for b in design.blocks)))
     search = Search(criterion_of(problem, nagq, warm))
-    starts = [_start(problem, start, size) for size in (STARTS if design.blocks else STARTS[:1])]
+    starts = [_start(problem, None, size) for size in (STARTS if design.blocks else STARTS[:1])]
+    if start is not None:
+        starts.insert(0, _start(problem, start, STARTS[0]))
     free = problem.parts[1]
 
     def suspicious(x: Floats) -> bool:
