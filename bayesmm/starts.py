@@ -79,7 +79,7 @@ def _check_near(design: Design, place: str, value: float) -> None:
         for j, column in enumerate(block.columns)
     }
     if place in sizes:
-        low, high = 0.0, FARTHEST * spread / sizes[place]
+        low, high = 0.0, FARTHEST * spread / (sizes[place] or 1.0)  # a column of zeros has no size
     else:
         unit = spread if place == "sigma" else 1.0
         low, high = unit / FARTHEST_OWN, unit * FARTHEST_OWN
