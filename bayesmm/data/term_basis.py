@@ -189,8 +189,13 @@ def constant_share(X: np.ndarray) -> np.ndarray:
     n, p = X.shape
     if p == 0:
         return np.zeros(p)
-    a = np.linalg.lstsq(X, np.ones(n))[0]
-    a[np.abs(a) < CONSTANT_TOLERANCE * np.abs(a).max(initial=0.0)] = 0.0
+    norms = np.linalg.norm(X, axis=0)
+    norms[norms == 0] = 1.0
+    unit, a = X / norms, np.zeros(p)
+    for _ in range(2):  # the second time for what the first has rounded away
+        a += np.linalg.lstsq(unit, 1 - unit @ a)[0]
+    a[np.abs(a) < CONSTANT_TOLERANCE * np.abs(a).max(initial=0.0)] = 0.0  # by what a column adds, whatever its unit
+    a /= norms
     near = np.abs(a - np.rint(a)) < CONSTANT_TOLERANCE  # rounding: the share of an indicator is 1
     a[near] = np.rint(a[near])
     return a if np.abs(X @ a - 1).max() < CONSTANT_TOLERANCE else np.zeros(p)
