@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from bayesmm.averages.comparisons import comparisons, slopes
-    from bayesmm.averages.means import emmeans
-    from bayesmm.averages.predictions import predictions
-    from bayesmm.checks import Check
-    from bayesmm.compare import Comparison
     from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
+    from bayesmm.estimation.estimates import PointFit
     from bayesmm.evaluation.bayes_factors import bayes_factors
+    from bayesmm.evaluation.checks import Check
+    from bayesmm.evaluation.compare_reml import Comparison
     from bayesmm.evaluation.loo_compare import compare_models
+    from bayesmm.evaluation.prior_sensitivity.prior_check import prior_check
     from bayesmm.example_data import datasets, load_dataset
     from bayesmm.inference.anova import anova
     from bayesmm.inference.lrt import lrt
+    from bayesmm.inference.marginal_effects.comparisons import comparisons, slopes
+    from bayesmm.inference.marginal_effects.means import emmeans
+    from bayesmm.inference.marginal_effects.predictions import predictions
+    from bayesmm.inference.simulation.power import power
     from bayesmm.loading import load
     from bayesmm.model import Model, fit
-    from bayesmm.pointfit import PointFit
-    from bayesmm.prior_work.prior_check import prior_check
     from bayesmm.priors import Prior
-    from bayesmm.replication.power import power
     from bayesmm.reporting.write import report
     from bayesmm.results import Fit
 
@@ -68,38 +68,38 @@ __all__ = [
 # public name -> the module that has it
 _HOME = {
     "BayesmmWarning": "bayesmm.errors",
-    "Check": "bayesmm.checks",
-    "Comparison": "bayesmm.compare",
+    "Check": "bayesmm.evaluation.checks",
+    "Comparison": "bayesmm.evaluation.compare_reml",
     "DataError": "bayesmm.errors",
     "Fit": "bayesmm.results",
     "FitFileError": "bayesmm.errors",
     "FormulaError": "bayesmm.errors",
     "Model": "bayesmm.model",
-    "PointFit": "bayesmm.pointfit",
+    "PointFit": "bayesmm.estimation.estimates",
     "Prior": "bayesmm.priors",
     "PriorError": "bayesmm.errors",
     "anova": "bayesmm.inference.anova",
     "bayes_factors": "bayesmm.evaluation.bayes_factors",
     "compare_models": "bayesmm.evaluation.loo_compare",
-    "comparisons": "bayesmm.averages.comparisons",
+    "comparisons": "bayesmm.inference.marginal_effects.comparisons",
     "datasets": "bayesmm.example_data",
-    "emmeans": "bayesmm.averages.means",
+    "emmeans": "bayesmm.inference.marginal_effects.means",
     "fit": "bayesmm.model",
     "load": "bayesmm.loading",
     "load_dataset": "bayesmm.example_data",
     "lrt": "bayesmm.inference.lrt",
-    "power": "bayesmm.replication.power",
-    "predictions": "bayesmm.averages.predictions",
-    "prior_check": "bayesmm.prior_work.prior_check",
+    "power": "bayesmm.inference.simulation.power",
+    "predictions": "bayesmm.inference.marginal_effects.predictions",
+    "prior_check": "bayesmm.evaluation.prior_sensitivity.prior_check",
     "report": "bayesmm.reporting.write",
-    "slopes": "bayesmm.averages.comparisons",
+    "slopes": "bayesmm.inference.marginal_effects.comparisons",
 }
 
 
 def __getattr__(name: str) -> object:
     """Load a public name at its first use (PEP 562)."""
     if name == "plots":  # the one module that is public as such
-        return import_module("bayesmm.plots")
+        return import_module("bayesmm.reporting.plots")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

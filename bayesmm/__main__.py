@@ -2,7 +2,7 @@
 
 import sys
 
-from bayesmm.cli import main
+from bayesmm.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bayesmm.design import Design, Learned, make_design
+from bayesmm.design.design import Design, Learned, make_design
 from bayesmm.errors import DataError
-from bayesmm.families import get_family
-from bayesmm.formula import parse
-from bayesmm.guards import check_residual, guard_messages
+from bayesmm.estimation.model_warnings import check_residual, guard_messages
+from bayesmm.families.families import get_family
+from bayesmm.formula.formula import parse
 from bayesmm.priors import Priors, resolve_priors
-from bayesmm.source import Source, source
+from bayesmm.storage.data_arguments import Source, source
 from bayesmm.storage.stored_model import beside
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import xarray as xr
 
-from bayesmm.arguments.paths import as_path
 from bayesmm.derived import remade
 from bayesmm.errors import DataError, FitFileError, FormulaError, PriorError
-from bayesmm.formula import parse
+from bayesmm.formula.formula import parse
 from bayesmm.model import Model
-from bayesmm.posterior import recovered
 from bayesmm.results import Fit
-from bayesmm.source import from_text
+from bayesmm.runtime.paths import as_path
+from bayesmm.sampling.sample import recovered
+from bayesmm.storage.data_arguments import from_text
 from bayesmm.storage.files import Stored, read_fit
 from bayesmm.storage.stored_model import disagreement, model_arguments, restored
 

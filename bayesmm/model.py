@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from bayesmm.arguments.checks import check_bool, check_functions
-from bayesmm.centring import centred_by_rule, check_centred, chosen_centring
 from bayesmm.derived import guarded, with_data, with_priors
-from bayesmm.design import Design, make_design
-from bayesmm.effects import check_effects, glmm_effects, marginal_is_cheaper
+from bayesmm.design.design import Design, make_design
 from bayesmm.errors import DataError
-from bayesmm.families import Family, get_family
-from bayesmm.formula import parse
-from bayesmm.guards import check_residual, say_estimated
-from bayesmm.maximize import maximize
-from bayesmm.pointfit import PointFit
-from bayesmm.posterior import sample
+from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.maximize import maximize
+from bayesmm.estimation.model_warnings import check_residual, say_estimated
+from bayesmm.families.families import Family, get_family
+from bayesmm.formula.formula import parse
+from bayesmm.likelihood.problem import Integrated, integrate
 from bayesmm.priors import Priors, prior_design, resolve_priors
-from bayesmm.reduction import Integrated, integrate
 from bayesmm.results import Fit
+from bayesmm.runtime.arguments import check_bool, check_functions
+from bayesmm.sampling.choose_graph import check_effects, glmm_effects, marginal_is_cheaper
+from bayesmm.sampling.graph.centering import centred_by_rule, check_centred, chosen_centring
 from bayesmm.sampling.nuts import check_arguments
-from bayesmm.source import Source, source
+from bayesmm.sampling.sample import sample
+from bayesmm.storage.data_arguments import Source, source
 
 
 class Model:
@@ -192,9 +192,9 @@ class Model:
         -------
         pymc.Model
         """
-        from bayesmm.graph.explicit import build_explicit
-        from bayesmm.graph.marginal import build_marginal
-        from bayesmm.graph.marginal_glmm import build_marginal_glmm
+        from bayesmm.sampling.graph.explicit import build_explicit
+        from bayesmm.sampling.graph.marginal import build_marginal
+        from bayesmm.sampling.graph.marginal_glmm import build_marginal_glmm
 
         check_centred(centred, self._factors)
         if self.effects(effects) == "marginal":
@@ -322,7 +322,7 @@ class Model:
             Groups ``prior`` and ``prior_predictive``.
         """
         check_arguments(draws=draws, seed=seed)  # before PyMC is imported and its graph built
-        from bayesmm.sampling.graph import prior_predictive
+        from bayesmm.sampling.pymc_nuts import prior_predictive
 
         return prior_predictive(self.graph("explicit", centred=False), draws, seed)
 
@@ -330,20 +330,20 @@ class Model:
         """Draw responses from the model with known parameters, rows x sim_1, sim_2, ...
 
         `parameters`: a value for every parameter by place, a PointFit or a Fit; see
-        `bayesmm.replication.simulate.simulate`.
+        `bayesmm.posterior.simulate.simulate`.
         """
-        from bayesmm.replication.simulate import simulate
+        from bayesmm.posterior.simulate import simulate
 
         return simulate(self, parameters, draws, seed)
 
     def equation(self) -> str:
         """Return the model with its priors in LaTeX."""
-        from bayesmm.equation import equation
+        from bayesmm.reporting.equation import equation
 
         return equation(self.design, self.priors, self.family)
 
     def __repr__(self) -> str:
-        from bayesmm.summary import render_model
+        from bayesmm.reporting.summary import render_model
 
         return render_model(self)
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import xarray as xr
 
-from bayesmm import checks, compare, summary, tables
-from bayesmm.design import Design
-from bayesmm.evaluation import loo, loo_table
-from bayesmm.prediction import predict
-from bayesmm.prior_work import sensitivity
+from bayesmm.design.design import Design
+from bayesmm.evaluation import checks, loo, loo_table
+from bayesmm.evaluation import compare_reml as compare
+from bayesmm.evaluation.prior_sensitivity import sensitivity
+from bayesmm.evaluation.variance import explained
+from bayesmm.posterior import draws as tables
+from bayesmm.posterior import predict
+from bayesmm.reporting import summary
 from bayesmm.storage import files as storage
-from bayesmm.variance import explained
 
 if TYPE_CHECKING:
     from bayesmm.evaluation.evidence import Evidence
@@ -74,7 +76,7 @@ class Fit:
         seed: int | None = None,
         trials: object = None,
     ) -> predict.Predictions:
-        """Return predictions for the rows of a table from every draw; see `bayesmm.prediction.predict.predict`."""
+        """Return predictions for the rows of a table from every draw; see `bayesmm.posterior.predict.predict`."""
         return predict.predict(self, data, kind, groups, new_levels, seed, trials)
 
     def posterior_predictive(
@@ -82,9 +84,9 @@ class Fit:
     ) -> xr.DataTree:
         """Return the data drawn again from the posterior, of these groups or of "new" ones, as ArviZ reads them.
 
-        See `bayesmm.replication.predictive.posterior_predictive`.
+        See `bayesmm.posterior.posterior_predictive.posterior_predictive`.
         """
-        from bayesmm.replication.predictive import posterior_predictive
+        from bayesmm.posterior.posterior_predictive import posterior_predictive
 
         return posterior_predictive(self, draws, seed, groups)
 
@@ -105,19 +107,19 @@ class Fit:
         return loo_table.loo_table(self, refit=refit)
 
     def icc(self, mean: str = "rows") -> explained.VarianceShares:
-        """Return each factor's intraclass correlation, as draws and table; see `bayesmm.variance.explained.icc`."""
+        """Return each factor's intraclass correlation, as draws and table; see `variance.explained.icc`."""
         return explained.icc(self, mean)
 
     def r2(self, mean: str = "rows") -> explained.VarianceShares:
-        """Return Nakagawa's and the Bayesian R^2, as draws and table; see `bayesmm.variance.explained.r2`."""
+        """Return Nakagawa's and the Bayesian R^2, as draws and table; see `variance.explained.r2`."""
         return explained.r2(self, mean)
 
     def prior_overlap(self) -> sensitivity.PriorOverlap:
-        """Return how much of a prior is left in its posterior; see `bayesmm.prior_work.sensitivity.prior_overlap`."""
+        """Return how much of a prior is left in its posterior; see `prior_sensitivity.sensitivity.prior_overlap`."""
         return sensitivity.prior_overlap(self)
 
     def sensitivity(self, quantities: Mapping[str, object] | None = None) -> sensitivity.Sensitivity:
-        """Return how much each quantity depends on the priors; see `bayesmm.prior_work.sensitivity.sensitivity`."""
+        """Return how much each quantity depends on the priors; see `prior_sensitivity.sensitivity.sensitivity`."""
         return sensitivity.sensitivity(self, quantities)
 
     def evidence(self, seed: int | None = None) -> "Evidence":

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesmm.design import make_design
-from bayesmm.formula import parse
-from bayesmm.maximize import maximize
+from bayesmm.design.design import make_design
+from bayesmm.estimation.maximize import maximize
+from bayesmm.formula.formula import parse
+from bayesmm.runtime.streams import data_set
 from bayesmm.runtime.threads import one_thread
-from bayesmm.streams import data_set
 
 SLOPE = 1.0  # mean of the groups' slopes
 MIXED = "y ~ x + (x | group)"
@@ -158,7 +158,7 @@ def plot(results: Sequence[Slopes], data: pd.DataFrame):
     -------
     matplotlib.figure.Figure
     """
-    from bayesmm.drawing import ACCENT, GREY, INK, key, panels, title
+    from bayesmm.display.figures import ACCENT, GREY, INK, key, panels, title
 
     figure, axes = panels(3, 3.6, 4.2)
     _draw_data(axes[0], data, GREY, INK)

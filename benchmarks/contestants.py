@@ -196,7 +196,7 @@ def bayesmm_maximize(case: Case, model, settings: Settings):
 
 def read_point(result) -> Optimum:
     """Return the optimum; its phase "rows" is the pass over the rows, measured by itself."""
-    from bayesmm.reduction import orthogonal_problem
+    from bayesmm.likelihood.problem import orthogonal_problem
 
     model, point, phases = result
     began = time.perf_counter()
@@ -240,12 +240,12 @@ def _gradient(effects: str) -> Callable[[Case, pd.DataFrame, Settings], object]:
 
 _BAYESMM = (
     "bayesmm.model",
-    "bayesmm.sampling.graph",
+    "bayesmm.sampling.pymc_nuts",
     "bayesmm.sampling.recovery",
-    "bayesmm.graph.marginal",
-    "bayesmm.graph.explicit",
+    "bayesmm.sampling.graph.marginal",
+    "bayesmm.sampling.graph.explicit",
 )
-_POINT = ("bayesmm.model", "bayesmm.maximize", "bayesmm.reduction")
+_POINT = ("bayesmm.model", "bayesmm.estimation.maximize", "bayesmm.likelihood.problem")
 _BAMBI = ("bambi", "nutpie")
 _STATSMODELS = ("statsmodels.formula.api",)
 _ROWS = (

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesmm.families import FAMILY_CODES, LINK_CODES
-from bayesmm.marginal.lattice import FINE, LATTICE
-from bayesmm.marginal.quadrature import Grouped, evaluate, grouped
+from bayesmm.families.families import FAMILY_CODES, LINK_CODES
+from bayesmm.likelihood.lattice import FINE, LATTICE
+from bayesmm.likelihood.quadrature import Grouped, evaluate, grouped
 
 Floats = NDArray[np.float64]
 SDS, GROUPS, ROWS, EFFECTS = (0.5, 2.0, 8.0, 16.0), (26, 100, 300), (3, 7, 20), (1, 2)

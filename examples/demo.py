@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import bayesmm as bmm
-from bayesmm.plots import save_figures
+from bayesmm.reporting.plots import save_figures
 
 FIGURES = Path("demo")
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bayesmm.drawing import png
+from bayesmm.display.figures import png
 from bayesmm.simulation import compare_pooled, plot, simulate_groups, table
 
 FIGURE = Path("demo") / "pooled_vs_mixed.png"

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.errors import PriorError
-from bayesmm.families import get_family
-from bayesmm.pointfit import Optimum, PointFit
+from bayesmm.estimation.estimates import Optimum, PointFit
+from bayesmm.families.families import get_family
 from bayesmm.results import Fit
 
 RECORD = {

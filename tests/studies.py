@@ -3,7 +3,7 @@
 import numpy as np
 
 import bayesmm as bmm
-from bayesmm.published import read_published
+from bayesmm.cli.reproduce.published import read_published
 
 STUDY = """
 title = "A study"

@@ -8,7 +8,7 @@ import xarray as xr
 from references import frame
 
 import bayesmm as bmm
-from bayesmm.graph.interpreted import without_compiler
+from bayesmm.sampling.graph.interpreted import without_compiler
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")]
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm import plots
-from bayesmm.arguments.checks import check_bool, check_probability, check_seed, check_whole
+from bayesmm.reporting import plots
+from bayesmm.runtime.arguments import check_bool, check_probability, check_seed, check_whole
 
 RNG = np.random.default_rng(1)
 ROWS, LEVELS = 40, 8

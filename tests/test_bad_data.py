@@ -9,10 +9,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from bayesmm.design import make_design
+from bayesmm.design.design import make_design
 from bayesmm.errors import DataError, FormulaError
-from bayesmm.families import get_family
-from bayesmm.formula import parse
+from bayesmm.families.families import get_family
+from bayesmm.formula.formula import parse
 
 F = "y ~ x + (1|g)"
 

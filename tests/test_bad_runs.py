@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm.sampling import graph as sampling
+from bayesmm.sampling import pymc_nuts as sampling
 from bayesmm.sampling import recovery
 
 

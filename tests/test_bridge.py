@@ -5,7 +5,7 @@ import pytest
 from references import frame
 
 import bayesmm as bmm
-from bayesmm.bridge import GAP, bridge
+from bayesmm.evaluation.graph_vs_reml import GAP, bridge
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
 

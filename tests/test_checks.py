@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, fake_stats
 
-from bayesmm.checks import EFFECTS_LIMIT, suspicious, verdict
-from bayesmm.layout import apart
+from bayesmm.display.text_tables import apart
+from bayesmm.evaluation.checks import EFFECTS_LIMIT, suspicious, verdict
 
 NAMES = ["divergences", "R-hat", "bulk ESS", "tail ESS", "E-BFMI", "tree depth", "chains", "interrupted", "tuning"]
 

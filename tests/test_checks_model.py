@@ -8,9 +8,9 @@ import pytest
 from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, posterior_near
 
 import bayesmm as bmm
-from bayesmm.beliefs import Belief
-from bayesmm.checks import verdict
-from bayesmm.checks.model import tail
+from bayesmm.evaluation.checks import verdict
+from bayesmm.evaluation.checks.model import tail
+from bayesmm.evaluation.prior_marginals import Belief
 from bayesmm.priors.prior import Prior
 
 NOTES = ["few groups", "singular", "boundary", "prior conflict", "residual shape", "dispersion", "zeros"]

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm.checks import Check
-from bayesmm.cli import main
-from bayesmm.cli_input import read_data, read_priors
-from bayesmm.cli_output import prepare
+from bayesmm.cli.input import read_data, read_priors
+from bayesmm.cli.main import main
+from bayesmm.cli.output import prepare
+from bayesmm.evaluation.checks import Check
 from bayesmm.sampling.nuts import SAMPLERS
 
 ROOT = Path(__file__).parents[1]

@@ -8,10 +8,10 @@ import pytest
 from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, fake_point
 from scipy import stats
 
-from bayesmm.compare import COLUMNS, Row, judge
-from bayesmm.density import CORR_SUPPORT, REAL_SUPPORT, SD_SUPPORT, density, mode
-from bayesmm.points import at_bound, entangled, singular_parts
-from bayesmm.tables import Parameter, variance_parameters
+from bayesmm.evaluation.compare_reml import COLUMNS, Row, judge
+from bayesmm.posterior.density import CORR_SUPPORT, REAL_SUPPORT, SD_SUPPORT, density, mode
+from bayesmm.posterior.draws import Parameter, variance_parameters
+from bayesmm.posterior.point_estimates import at_bound, entangled, singular_parts
 
 SD = Parameter("sd", "sd_g[Intercept]", 0, (0,))
 BETA = Parameter("beta", "beta[x]", -1, (1,))

@@ -12,7 +12,7 @@ from bayesmm.inference import kenward_roger as kenward_roger_module
 from bayesmm.inference import satterthwaite as satterthwaite_module
 from bayesmm.inference.containment import nested_chain
 from bayesmm.inference.satterthwaite import satterthwaite
-from bayesmm.reduction import orthogonal_problem, scaled_columns
+from bayesmm.likelihood.problem import orthogonal_problem, scaled_columns
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
 

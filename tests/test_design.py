@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from scipy.special import comb
 
 import bayesmm as bmm
-from bayesmm.data.coding import CONTRASTS, Levels, contrast_fields, contrast_matrix
-from bayesmm.data.groups import safe_names
-from bayesmm.data.linear import dependent_columns
-from bayesmm.design import encode, make_design
+from bayesmm.design.coding import CONTRASTS, Levels, contrast_fields, contrast_matrix
+from bayesmm.design.dependence import dependent_columns
+from bayesmm.design.design import encode, make_design
+from bayesmm.design.groups import safe_names
 from bayesmm.errors import DataError
-from bayesmm.formula import FUNCTIONS, parse
+from bayesmm.formula.formula import FUNCTIONS, parse
 
 EXACT = {"rtol": 0, "atol": 0}
 # R prints ten digits; nothing is lost on the way but the last of them
@@ -750,8 +750,8 @@ def test_no_indicator_matrix_is_ever_made():
 FRESH = r"""
 import re, time
 import numpy as np, pandas as pd
-from bayesmm.design import make_design
-from bayesmm.formula import FUNCTIONS, parse
+from bayesmm.design.design import make_design
+from bayesmm.formula.formula import FUNCTIONS, parse
 rng = np.random.default_rng(1)
 frame = pd.DataFrame(dict(y=rng.normal(size=50_000), x=rng.normal(size=50_000), g=rng.integers(0, 5_000, 50_000)))
 seconds = []

@@ -18,20 +18,20 @@ from test_marginal_graph import CASES, built, compiled, interval_jacobian, kind,
 from test_marginal_graph import frame as _frame
 
 import bayesmm as bmm
-from bayesmm.graph.interpreted import without_compiler
-from bayesmm.marginal.compiled import keyed, pack, source_version
-from bayesmm.marginal.coordinates import INTERVAL, LOG, factors, partial_correlations, values
-from bayesmm.marginal.coordinates import natural as natural_
-from bayesmm.marginal.kernels import LAPACK_FROM
-from bayesmm.marginal.kernels import _inverse as inverse_
-from bayesmm.marginal.kernels import factorise as factorise_
-from bayesmm.marginal.prior_codes import log_prior as log_prior_
-from bayesmm.marginal.prior_codes import prior_row
+from bayesmm.likelihood.compiled import keyed, pack, source_version
+from bayesmm.likelihood.coordinates import INTERVAL, LOG, factors, partial_correlations, values
+from bayesmm.likelihood.coordinates import natural as natural_
+from bayesmm.likelihood.gaussian_kernels import LAPACK_FROM
+from bayesmm.likelihood.gaussian_kernels import _inverse as inverse_
+from bayesmm.likelihood.gaussian_kernels import factorise as factorise_
+from bayesmm.likelihood.prior_kernels import log_prior as log_prior_
+from bayesmm.likelihood.prior_kernels import prior_row
+from bayesmm.likelihood.problem import integrate, loose_names
 from bayesmm.priors import Prior
-from bayesmm.reduction import integrate, loose_names
 from bayesmm.sampling import recovery
 from bayesmm.sampling.direct import applies, check_start, marginal, starts
-from bayesmm.sampling.graph import sample_graph
+from bayesmm.sampling.graph.interpreted import without_compiler
+from bayesmm.sampling.pymc_nuts import sample_graph
 
 frame = _frame  # the fixture
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from matplotlib.mathtext import MathTextParser
 
 import bayesmm as bmm
-from bayesmm.equation import escape
+from bayesmm.reporting.equation import escape
 
 
 def lines_of(model):

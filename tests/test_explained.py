@@ -7,9 +7,16 @@ from scipy import stats
 from scipy.integrate import quad
 
 import bayesmm as bmm
-from bayesmm.families import FAMILIES, LINKS
+from bayesmm.evaluation.variance.variance_parts import (
+    RESIDUALS,
+    Values,
+    averaged_twice,
+    over_rows,
+    parts_of,
+    population,
+)
+from bayesmm.families.families import FAMILIES, LINKS
 from bayesmm.results import Fit
-from bayesmm.variance.variance_parts import RESIDUALS, Values, averaged_twice, over_rows, parts_of, population
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 

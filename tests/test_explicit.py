@@ -7,13 +7,13 @@ import pytensor
 import pytest
 from scipy import special, stats
 
-from bayesmm.design import make_design
+from bayesmm.design.design import make_design
 from bayesmm.errors import PriorError
-from bayesmm.families import get_family
-from bayesmm.formula import parse
-from bayesmm.graph.explicit import build_explicit
-from bayesmm.graph.interpreted import PYTHON, without_compiler
+from bayesmm.families.families import get_family
+from bayesmm.formula.formula import parse
 from bayesmm.priors import Prior, resolve_priors
+from bayesmm.sampling.graph.explicit import build_explicit
+from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 
 POINTS = 20
 FAMILY = get_family("gaussian")

@@ -10,8 +10,8 @@ from scipy import stats
 
 import bayesmm as bmm
 from bayesmm.errors import DataError, FormulaError, PriorError
-from bayesmm.families import FAMILIES, FAMILY_CODES, LINK_CODES, LINKS, get_family
-from bayesmm.formula import parse
+from bayesmm.families.families import FAMILIES, FAMILY_CODES, LINK_CODES, LINKS, get_family
+from bayesmm.formula.formula import parse
 from bayesmm.storage.stored_model import described, model_arguments
 
 N, GROUPS = 24, 6
@@ -66,7 +66,7 @@ def said(model, level=None):
 
 
 def test_codes_are_those_of_the_compiled_densities():
-    from bayesmm.marginal import response
+    from bayesmm.likelihood import response_kernels as response
 
     for name, code in FAMILY_CODES.items():
         assert getattr(response, name.upper()) == code

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bayesmm.errors import FormulaError, suggest
-from bayesmm.formula import parse, underline
+from bayesmm.formula.formula import parse, underline
 
 BLOCKS = Path(__file__).with_name("formula_errors.txt").read_text(encoding="utf-8").strip().split("\n\n")
 CATALOGUE = [re.fullmatch(r"\[(\w+)\] (.*\n  (.*)\n .*)", block).groups() for block in BLOCKS]

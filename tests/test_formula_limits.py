@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bayesmm.errors import FormulaError
-from bayesmm.formula import columns_of, parse, quoted_name, text_of
+from bayesmm.formula.formula import columns_of, parse, quoted_name, text_of
 
 LIMIT = 0.050  # seconds, for the random texts, which take 1 ms or less
 EXTREME = 0.250  # seconds, for 20,000 characters of the worst kind: twice the slowest; a square law would take many

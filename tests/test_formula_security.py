@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from bayesmm.errors import FormulaError
-from bayesmm.formula import columns_of, parse
+from bayesmm.formula.formula import columns_of, parse
 
 FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "exec", "compile", "import", "marshal.loads"}
 FORBIDDEN |= {"pickle.find_class", "ctypes.dlopen", "socket.connect", "os.remove", "os.rename"}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayesmm import formula as fm
-from bayesmm.formula import Call, Column, Number, Operation, Symbol, Text, parse
+from bayesmm.formula import formula as fm
+from bayesmm.formula.formula import Call, Column, Number, Operation, Symbol, Text, parse
 
 # Expressions and their text -------------------------------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ import pytest
 from scipy import special, stats
 
 import bayesmm as bmm
-from bayesmm.families import FAMILIES, LINKS, get_family
-from bayesmm.graph.explicit import build_explicit
-from bayesmm.graph.interpreted import PYTHON, without_compiler
-from bayesmm.graph.responses import log_density
+from bayesmm.families.families import FAMILIES, LINKS, get_family
+from bayesmm.sampling.graph.explicit import build_explicit
+from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
+from bayesmm.sampling.graph.responses import log_density
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.errors.BayesmmWarning")
 

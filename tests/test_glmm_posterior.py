@@ -7,16 +7,16 @@ from arviz_stats import ess, mcse
 from references import frame
 
 import bayesmm as bmm
-from bayesmm.graph.interpreted import PYTHON, without_compiler
-from bayesmm.graph.marginal_glmm import build_marginal_glmm
-from bayesmm.graph.size import kept_variables
-from bayesmm.graph.tree import data_groups
-from bayesmm.marginal.posterior import log_posterior
-from bayesmm.marginal.quadrature import prepare
-from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
+from bayesmm.likelihood.posterior import log_posterior
+from bayesmm.likelihood.quadrature import prepare
+from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
+from bayesmm.posterior.draws import posterior_residuals
 from bayesmm.priors import prior_design
 from bayesmm.sampling.direct import generalised
-from bayesmm.tables import posterior_residuals
+from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
+from bayesmm.sampling.graph.marginal_glmm import build_marginal_glmm
+from bayesmm.sampling.graph.size import kept_variables
+from bayesmm.sampling.graph.tree import data_groups
 
 ESOPH = "ncases ~ ncontrols + (1 + ncontrols | agegp)"
 SHORT = dict(draws=60, tune=100, chains=2, seed=3, progress=False)

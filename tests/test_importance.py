@@ -10,20 +10,20 @@ from references import frame
 from scipy import stats
 
 import bayesmm as bmm
-from bayesmm.checks import verdict
-from bayesmm.graph.interpreted import PYTHON, without_compiler
-from bayesmm.marginal.batch import log_likelihoods
-from bayesmm.marginal.crossproducts import Factor, cross_products
-from bayesmm.marginal.gaussian import FixedPrior, evaluate, log_likelihood
-from bayesmm.mode import build_posterior
-from bayesmm.reduction import loose_names
-from bayesmm.reproduce.run import sampled
+from bayesmm.cli.reproduce.run import sampled
+from bayesmm.estimation.map import build_posterior
+from bayesmm.evaluation.checks import verdict
+from bayesmm.likelihood.batch import log_likelihoods
+from bayesmm.likelihood.crossproducts import Factor, cross_products
+from bayesmm.likelihood.gaussian import FixedPrior, evaluate, log_likelihood
+from bayesmm.likelihood.problem import loose_names
 from bayesmm.sampling import importance
-from bayesmm.sampling.graph import sample_graph
+from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 from bayesmm.sampling.importance import effective_number, resampled
 from bayesmm.sampling.nuts import check_arguments
 from bayesmm.sampling.pareto import LARGEST_K, k_limit, pareto_smoothed
 from bayesmm.sampling.proposal import FREEDOM, Mixture, adapted, component_densities, draw
+from bayesmm.sampling.pymc_nuts import sample_graph
 from bayesmm.sampling.recovery import recorded
 from bayesmm.sampling.unconstrained import log_density, log_jacobian, mode, natural, target
 

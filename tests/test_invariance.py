@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 import bayesmm as bmm
 from bayesmm.errors import BayesmmWarning, PriorError
-from bayesmm.graph.interpreted import PYTHON, without_compiler
+from bayesmm.likelihood.problem import integrate
 from bayesmm.priors import prior_bases, prior_design
-from bayesmm.reduction import integrate
-from bayesmm.runs import Run, no_stats
 from bayesmm.sampling.direct import as_tree, generalised, marginal
+from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
+from bayesmm.storage.runs import Run, no_stats
 
 CLOSE = 1e-9  # relative to the log density
 N = 120

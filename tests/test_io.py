@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from fake_fits import fake_block, fake_design, fake_fit, fake_point
 
-from bayesmm.io import csv_text, slug, write_bytes, write_tables
+from bayesmm.storage.atomic_write import csv_text, slug, write_bytes, write_tables
 
 resource = pytest.importorskip("resource")  # limits of a process: POSIX
 

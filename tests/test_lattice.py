@@ -12,13 +12,13 @@ import pytest
 from densities import codes
 
 import bayesmm as bmm
-from bayesmm.checks import quadrature as check
-from bayesmm.families import LINKS
-from bayesmm.marginal.conditional import draw_effects
-from bayesmm.marginal.lattice import FINE, LATTICE
-from bayesmm.marginal.pointwise import integrated, sorted_rows
-from bayesmm.marginal.quadrature import evaluate, grouped
-from bayesmm.prediction.predict import averaged
+from bayesmm.evaluation.checks import quadrature as check
+from bayesmm.families.families import LINKS
+from bayesmm.likelihood.conditional_quadrature import draw_effects
+from bayesmm.likelihood.lattice import FINE, LATTICE
+from bayesmm.likelihood.pointwise import integrated, sorted_rows
+from bayesmm.likelihood.quadrature import evaluate, grouped
+from bayesmm.posterior.predict import averaged
 from benchmarks.quadrature import compared, covariance, dense, grid, simulated
 
 # What is asked of a posterior: its mean to 0.02 posterior sds, its sd to 2 %.

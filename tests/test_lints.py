@@ -8,14 +8,14 @@ import pytest
 from references import frame, original_immune
 
 import bayesmm as bmm
-from bayesmm.data.blocks import make_blocks
-from bayesmm.data.lints import data_lints
-from bayesmm.data.reading import read, variables_of
-from bayesmm.data.scope import Scope
-from bayesmm.data.transforms import evaluate
-from bayesmm.data.words import named_as_code, words_of
-from bayesmm.design import make_design
-from bayesmm.formula import parse
+from bayesmm.design.blocks import make_blocks
+from bayesmm.design.design import make_design
+from bayesmm.design.lints import data_lints
+from bayesmm.design.reading import read, variables_of
+from bayesmm.design.state import Scope
+from bayesmm.design.transforms import evaluate
+from bayesmm.design.words import named_as_code, words_of
+from bayesmm.formula.formula import parse
 
 
 def messages(formula, data):

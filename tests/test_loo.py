@@ -10,11 +10,11 @@ from scipy.special import logsumexp
 from test_predict import invented
 
 import bayesmm as bmm
+from bayesmm.cli.reproduce.run import predictive_difference
 from bayesmm.errors import DataError
-from bayesmm.families import LINKS
-from bayesmm.loglik import by_level, by_row, conditional, split_by, split_of_rows
-from bayesmm.prediction.predict import factor_draws
-from bayesmm.reproduce.run import predictive_difference
+from bayesmm.families.families import LINKS
+from bayesmm.posterior.log_likelihood import by_level, by_row, conditional, split_by, split_of_rows
+from bayesmm.posterior.predict import factor_draws
 from bayesmm.results import Fit
 
 # The values are sums of some tens of logarithms; the formulas share no step with the code, and agree to rounding.

@@ -12,12 +12,12 @@ from test_predict import invented
 import bayesmm as bmm
 from bayesmm.evaluation.integral import coordinates_of, marginal_of, without
 from bayesmm.evaluation.loo_again import again
-from bayesmm.loglik import by_level, by_row, split_by, split_of_rows
-from bayesmm.marginal.coordinates import values
+from bayesmm.likelihood.coordinates import values
+from bayesmm.posterior.log_likelihood import by_level, by_row, split_by, split_of_rows
 from bayesmm.priors import coefficient_prior, prior_design
 from bayesmm.results import Fit
-from bayesmm.runs import Run, no_stats
 from bayesmm.sampling.direct import as_tree
+from bayesmm.storage.runs import Run, no_stats
 
 
 @pytest.fixture(scope="module")

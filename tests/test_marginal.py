@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from bayesmm.marginal.crossproducts import Factor, cross_products
-from bayesmm.marginal.gaussian import FixedPrior, conditional, evaluate, log_likelihood, pack, unpack
+from bayesmm.likelihood.crossproducts import Factor, cross_products
+from bayesmm.likelihood.gaussian import FixedPrior, conditional, evaluate, log_likelihood, pack, unpack
 
 # The dense formula inverts an n x n matrix of condition up to 1e5 here: relative errors of about 1e-16 x 1e5, with
 # room.

@@ -8,13 +8,13 @@ import pymc as pm
 import pytest
 from scipy import special, stats
 
-from bayesmm.design import make_design
+from bayesmm.design.design import make_design
 from bayesmm.errors import PriorError
-from bayesmm.families import get_family
-from bayesmm.formula import parse
-from bayesmm.graph.interpreted import PYTHON, without_compiler
-from bayesmm.graph.marginal import build_marginal
+from bayesmm.families.families import get_family
+from bayesmm.formula.formula import parse
 from bayesmm.priors import Prior, coefficient_places, resolve_priors
+from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
+from bayesmm.sampling.graph.marginal import build_marginal
 
 FAMILY = get_family("gaussian")
 POINTS = 10

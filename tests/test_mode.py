@@ -7,7 +7,7 @@ from scipy import stats
 from scipy.optimize import minimize
 
 import bayesmm as bmm
-from bayesmm.mode import nowhere
+from bayesmm.estimation.map import nowhere
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"
 

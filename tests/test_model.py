@@ -6,7 +6,7 @@ import pytest
 from references import frame
 
 import bayesmm as bmm
-from bayesmm.centring import CENTRED_ABOVE, centred_by_rule, reliabilities
+from bayesmm.sampling.graph.centering import CENTRED_ABOVE, centred_by_rule, reliabilities
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
 

@@ -10,11 +10,11 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 
-from bayesmm.graph.interpreted import PYTHON, without_compiler
-from bayesmm.graph.op import MarginalLikelihood, data_inputs
-from bayesmm.marginal.crossproducts import Factor, cross_products
-from bayesmm.marginal.gaussian import FixedPrior, evaluate, log_likelihood
-from bayesmm.marginal.kernels import LAPACK_FROM
+from bayesmm.likelihood.crossproducts import Factor, cross_products
+from bayesmm.likelihood.gaussian import FixedPrior, evaluate, log_likelihood
+from bayesmm.likelihood.gaussian_kernels import LAPACK_FROM
+from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
+from bayesmm.sampling.graph.op import MarginalLikelihood, data_inputs
 
 NUMBA = "NUMBA"
 MODES = pytest.mark.parametrize("mode", [PYTHON, NUMBA], ids=["python", "numba"])
@@ -157,7 +157,7 @@ def test_a_wrong_number_of_inputs_is_refused():
 PROGRAM = """
 import numpy as np, pytensor
 from bayesmm import Model
-from bayesmm.graph.interpreted import without_compiler
+from bayesmm.sampling.graph.interpreted import without_compiler
 rows = np.arange(40)
 data = {"y": np.sin(rows * SEED) * 10, "x": rows % 5, "g": rows // 5}
 with without_compiler():

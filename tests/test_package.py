@@ -31,10 +31,10 @@ def loaded_after(statement):
     [
         "import bayesmm",
         "import bayesmm as bmm; dir(bmm); bmm.FormulaError; bmm.__version__",
-        "from bayesmm.cli import main; assert main(['--help']) == 0",
-        "from bayesmm.cli import main; assert main(['fit', '--help']) == 0",
-        "from bayesmm.cli import main; assert main(['datasets']) == 0",
-        "from bayesmm.cli import main; assert main(['--version']) == 0",
+        "from bayesmm.cli.main import main; assert main(['--help']) == 0",
+        "from bayesmm.cli.main import main; assert main(['fit', '--help']) == 0",
+        "from bayesmm.cli.main import main; assert main(['datasets']) == 0",
+        "from bayesmm.cli.main import main; assert main(['--version']) == 0",
     ],
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(statement):

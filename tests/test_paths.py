@@ -8,11 +8,11 @@ import pytest
 from fake_fits import fake_fit
 
 import bayesmm as bmm
-from bayesmm import plots
-from bayesmm.arguments.paths import as_path, followed, read_file, special_kind
-from bayesmm.cli import main
+from bayesmm.cli.main import main
 from bayesmm.errors import FitFileError
-from bayesmm.io import write_bytes
+from bayesmm.reporting import plots
+from bayesmm.runtime.paths import as_path, followed, read_file, special_kind
+from bayesmm.storage.atomic_write import write_bytes
 
 DATA = {"y": [1.0, 2.5, 3.0, 4.5, 5.0, 7.0], "x": [0.0, 1.0, 2.0, 0.0, 1.0, 2.0], "g": list("aabbcc")}
 NOT_NAMES = [
@@ -43,7 +43,7 @@ def pipe(tmp_path):
 @pytest.fixture
 def unsampled(monkeypatch):
     """Let nothing be sampled and no comparison be made: what is wrong with a name is said before."""
-    monkeypatch.setattr("bayesmm.posterior._sampled", lambda *a, **k: pytest.fail("it was sampled first"))
+    monkeypatch.setattr("bayesmm.sampling.sample._sampled", lambda *a, **k: pytest.fail("it was sampled first"))
     monkeypatch.setattr(bmm.Fit, "compare", lambda *a, **k: pytest.fail("the comparison was made first"))
 
 

@@ -9,11 +9,11 @@ import pytest
 from fake_fits import fake_block, fake_design, fake_draws, fake_fit, fake_point
 
 import bayesmm as bmm
-from bayesmm import plots
-from bayesmm.drawing import ACCENT, INK, plain
-from bayesmm.io import slug
-from bayesmm.plots import components
-from bayesmm.points import estimate
+from bayesmm.display.figures import ACCENT, INK, plain
+from bayesmm.posterior.point_estimates import estimate
+from bayesmm.reporting import plots
+from bayesmm.reporting.plots import components
+from bayesmm.storage.atomic_write import slug
 
 pytestmark = pytest.mark.usefixtures("headless")
 

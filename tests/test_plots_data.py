@@ -10,16 +10,16 @@ import pytest
 from fake_fits import fake_block, fake_design, fake_draws, fake_fit, fake_stats, posterior_near
 
 import bayesmm as bmm
-from bayesmm import plots
-from bayesmm.beliefs import belief
-from bayesmm.drawing import ACCENT, INK
-from bayesmm.plots.chosen import largest, said
-from bayesmm.plots.lines import POINTS
-from bayesmm.plots.residuals import ENVELOPE, envelope
-from bayesmm.plots.shrinkage import complete_pooling, own_regressions
+from bayesmm.display.figures import ACCENT, INK
+from bayesmm.evaluation.prior_marginals import belief
+from bayesmm.posterior.draws import Parameter
+from bayesmm.posterior.residuals import replicate_scores
 from bayesmm.priors.prior import Prior
-from bayesmm.replicates import replicate_scores
-from bayesmm.tables import Parameter
+from bayesmm.reporting import plots
+from bayesmm.reporting.plots.chosen import largest, said
+from bayesmm.reporting.plots.lines import POINTS
+from bayesmm.reporting.plots.residuals import ENVELOPE, envelope
+from bayesmm.reporting.plots.shrinkage import complete_pooling, own_regressions
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ from fake_fits import fake_fit, posterior_near
 from test_plots_data import by_look, frame, heading
 
 import bayesmm as bmm
-from bayesmm import plots
-from bayesmm.drawing import name_axes, panels, plain
-from bayesmm.plots.comparison import REACH
+from bayesmm.display.figures import name_axes, panels, plain
+from bayesmm.reporting import plots
+from bayesmm.reporting.plots.comparison import REACH
 
 pytestmark = pytest.mark.usefixtures("headless")
 

@@ -10,13 +10,13 @@ from scipy.stats import binom, rankdata
 from test_plots_data import by_look, frame
 
 import bayesmm as bmm
-from bayesmm import plots
-from bayesmm.density import density
-from bayesmm.drawing import ACCENT, GREY, INK, LIGHT
-from bayesmm.plots.comparison import REACH
-from bayesmm.plots.sampling import BAND, ENERGY_BINS, RANK_BINS
-from bayesmm.prediction.predict import predict
-from bayesmm.replicates import replicates, thinned
+from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT
+from bayesmm.posterior.density import density
+from bayesmm.posterior.predict import predict
+from bayesmm.posterior.residuals import replicates, thinned
+from bayesmm.reporting import plots
+from bayesmm.reporting.plots.comparison import REACH
+from bayesmm.reporting.plots.sampling import BAND, ENERGY_BINS, RANK_BINS
 
 pytestmark = pytest.mark.usefixtures("headless")
 

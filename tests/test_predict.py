@@ -13,7 +13,7 @@ from scipy import stats
 
 import bayesmm as bmm
 from bayesmm.errors import DataError
-from bayesmm.prediction.predict import factor_draws, level_stream
+from bayesmm.posterior.predict import factor_draws, level_stream
 from bayesmm.results import Fit
 
 CHAINS, DRAWS = 2, 40
@@ -131,10 +131,10 @@ def test_the_result_is_a_tree_and_a_table_with_the_row_labels(nested):
 
 def test_many_rows_are_predicted_in_parts(nested, monkeypatch):
     whole = nested.predict(kind="response", seed=3, new_levels="sample")
-    monkeypatch.setattr("bayesmm.prediction.predict.CHUNK", CHAINS * DRAWS * 7)
+    monkeypatch.setattr("bayesmm.posterior.predict.CHUNK", CHAINS * DRAWS * 7)
     parts = nested.predict(kind="linear")
     np.testing.assert_allclose(flat(parts), by_hand(nested, ("g", "g:p")), rtol=1e-12, atol=1e-12)
-    monkeypatch.setattr(sys.modules["bayesmm.prediction.predictions"], "CHUNK", CHAINS * DRAWS * 7)
+    monkeypatch.setattr(sys.modules["bayesmm.posterior.predictions"], "CHUNK", CHAINS * DRAWS * 7)
     pd.testing.assert_frame_equal(parts.to_frame(), nested.predict(kind="linear").to_frame())
     assert whole.draws.shape == (CHAINS, DRAWS, 96)
 
@@ -285,8 +285,8 @@ def test_averages_over_groups_are_those_of_many_new_groups(counts):
 
 @pytest.mark.parametrize(("link", "tolerance"), [("logit", 1e-5), ("probit", 1e-5), ("cloglog", 2e-4)])
 def test_averages_over_other_links_are_those_of_quadrature(counts, link, tolerance):
-    from bayesmm.families import LINKS
-    from bayesmm.prediction.predict import averaged
+    from bayesmm.families.families import LINKS
+    from bayesmm.posterior.predict import averaged
 
     inverse = LINKS[link].inverse
     for spread in (0.0, 0.5, 2.0, 8.0):  # the tolerance is the rule's error at 8, see REACH
@@ -491,7 +491,7 @@ def test_odd_data_are_fine(nested, predict):
 
 
 def test_too_many_draws_are_refused_with_an_estimate(fit, monkeypatch):  # K12
-    monkeypatch.setattr("bayesmm.prediction.predict.free_memory", lambda: 1e6)
+    monkeypatch.setattr("bayesmm.posterior.predict.free_memory", lambda: 1e6)
     data = pd.DataFrame({"Subject": ["308"] * 1000, "Days": np.zeros(1000)})
     text = (
         "80 draws of 1,000 rows need 0.0013 GB, more than half of the 0.001 GB of free memory; predict at most 390 rows"

@@ -10,13 +10,13 @@ import pytest
 from pytensor.compile.mode import Mode
 from scipy import integrate, stats
 
-from bayesmm.design import make_design
+from bayesmm.design.design import make_design
 from bayesmm.errors import BayesmmWarning, PriorError
-from bayesmm.families import get_family
-from bayesmm.formula import parse
-from bayesmm.graph.distributions import PYMC
+from bayesmm.families.families import get_family
+from bayesmm.formula.formula import parse
 from bayesmm.priors import Prior, coefficient_prior, default_priors, resolve_priors
 from bayesmm.priors.distributions import DISTRIBUTIONS
+from bayesmm.sampling.graph.distributions import PYMC
 
 PYTHON = Mode(linker="py", optimizer="fast_compile")  # PyTensor without code generation: quick to compile
 FAMILY = get_family("gaussian")

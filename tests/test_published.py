@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from studies import write
 
+from bayesmm.cli.reproduce.data import read_data
+from bayesmm.cli.reproduce.digits import read_printed
+from bayesmm.cli.reproduce.published import Data, Filter, read_filter, read_published
+from bayesmm.cli.reproduce.quantities import label, parameter
+from bayesmm.cli.reproduce.run import EXPLAINED, FAILED, REPRODUCED, reproduce
 from bayesmm.errors import DataError
-from bayesmm.published import Data, Filter, read_filter, read_published
-from bayesmm.reproduce.data import read_data
-from bayesmm.reproduce.digits import read_printed
-from bayesmm.reproduce.quantities import label, parameter
-from bayesmm.reproduce.run import EXPLAINED, FAILED, REPRODUCED, reproduce
 
 # Digits
 
@@ -101,7 +101,7 @@ def test_priors_of_a_study_reach_the_model(tmp_path, monkeypatch):
         used.append((model.priors, own_priors))
         raise DataError("enough")
 
-    monkeypatch.setattr("bayesmm.reproduce.run.posterior", posterior)
+    monkeypatch.setattr("bayesmm.cli.reproduce.run.posterior", posterior)
     priors = 'priors = { "sd_Subject" = "HalfNormal(sigma=30)", sigma = 25 }'
     with pytest.raises(DataError, match="enough"):
         reproduce(write(tmp_path, published='sigma = "25.59"', more=priors), sample=True)

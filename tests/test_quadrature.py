@@ -10,8 +10,8 @@ from densities import AUXILIARIES, CASES, codes, log_density, responses
 from references import frame
 
 import bayesmm as bmm
-from bayesmm.marginal.conditional import draw_effects
-from bayesmm.marginal.quadrature import check_fits, evaluate, grouped, prepare, rule
+from bayesmm.likelihood.conditional_quadrature import draw_effects
+from bayesmm.likelihood.quadrature import check_fits, evaluate, grouped, prepare, rule
 
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "glmm.json").read_text())["models"]
 # lme4's own numbers have 9 decimals of a log likelihood of 150, and come from 101 nodes.

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bayesmm.marginal.crossproducts import Factor, cross_products
-from bayesmm.marginal.gaussian import FixedPrior, conditional, pack
-from bayesmm.marginal.recover import recover
+from bayesmm.likelihood.conditional_gaussian import recover
+from bayesmm.likelihood.crossproducts import Factor, cross_products
+from bayesmm.likelihood.gaussian import FixedPrior, conditional, pack
 
 DRAWS = 20_000
 
@@ -62,7 +62,7 @@ def test_random_effects(draws, exact):
 def test_joint_distribution(problem, draws):
     """Sums over factors only come out right if the draws are joint ones: the variance of a linear predictor."""
     cp, T, sigma, mean, sd = problem
-    from bayesmm.marginal.gaussian import _rest_lambda, unpack
+    from bayesmm.likelihood.gaussian import _rest_lambda, unpack
 
     combined = draws.effects[0][:, 0, 0] + draws.effects[1][:, 0, 0] + draws.fixed[:, 0]
     separate = sum(np.var(part) for part in (draws.effects[0][:, 0, 0], draws.effects[1][:, 0, 0], draws.fixed[:, 0]))

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import bayesmm as bmm
-from bayesmm.reduction import integrate, loose_names
+from bayesmm.likelihood.problem import integrate, loose_names
 from bayesmm.sampling.direct import covariance_variables
 from bayesmm.sampling.recovery import data_groups, with_effects
 
@@ -107,7 +107,7 @@ def swapped(made_from, model):
 
 @each_formula
 def test_the_data_are_those_of_an_explicit_fit(frame, name):
-    from bayesmm.graph.tree import data_groups as graph_groups
+    from bayesmm.sampling.graph.tree import data_groups as graph_groups
 
     model = made(name, frame)
     ours, theirs = data_groups(model.design), graph_groups(model.graph("explicit", centred=False))
@@ -120,7 +120,7 @@ def test_the_data_are_those_of_an_explicit_fit(frame, name):
 
 def test_a_group_called_as_the_data_are_keeps_its_name(frame):
     """The explicit graph gives the constant another name where a dimension has it; both trees are to be alike."""
-    from bayesmm.graph.tree import data_groups as graph_groups
+    from bayesmm.sampling.graph.tree import data_groups as graph_groups
 
     odd = frame.rename(columns={"g": "X_data", "h": "Z_X_data"})
     model = bmm.Model("y ~ x + (1 | X_data) + (1 | Z_X_data)", odd)

@@ -215,8 +215,8 @@ def test_a_model_from_a_file_reads_other_data_as_it_did(data, tmp_path):
 
 
 def test_a_text_that_no_model_wrote_is_refused():
-    from bayesmm.formula import parse
-    from bayesmm.source import from_text
+    from bayesmm.formula.formula import parse
+    from bayesmm.storage.data_arguments import from_text
 
     formula = parse("y ~ scale(x) + (1 | g)")
     own = '{"source": {"missing": "drop"}, "learned": {"bases": [{"R": [[1]], "order": [0]}], "states": [%s]}}'
@@ -240,7 +240,7 @@ def test_a_text_that_no_model_wrote_is_refused():
 @pytest.mark.slow
 def test_the_explicit_graph_is_compiled_once(data, monkeypatch):
     """Refits of one structure share it, and give the draws of a graph of their own, to the last bit."""
-    from bayesmm.sampling import graph as sampling
+    from bayesmm.sampling import pymc_nuts as sampling
 
     compiled, number = sampling._compiled_natively, []
     monkeypatch.setattr(

@@ -9,11 +9,11 @@ import pytest
 from references import frame
 
 import bayesmm as bmm
-from bayesmm.families import FAMILIES, LINKS
-from bayesmm.replication import repeat
-from bayesmm.replication.groups import outer_factor, resized
-from bayesmm.replication.simulate import simulator
-from bayesmm.streams import stream
+from bayesmm.families.families import FAMILIES, LINKS
+from bayesmm.inference.simulation import repeat
+from bayesmm.inference.simulation.groups import outer_factor, resized
+from bayesmm.posterior.simulate import simulator
+from bayesmm.runtime.streams import stream
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
 
@@ -352,7 +352,7 @@ def test_an_interrupted_bootstrap_says_so(monkeypatch):
     def stopped(task, number, cores, advance):
         return {i: task(i) for i in range(3)}, True
 
-    monkeypatch.setattr("bayesmm.replication.bootstrap.repeated", stopped)
+    monkeypatch.setattr("bayesmm.inference.simulation.bootstrap.repeated", stopped)
     found = sleep_point().bootstrap(50, seed=1, progress=False)
     assert len(found.draws) == 3 and "3 refits, seed 1, interrupted: 50 were asked for" in str(found)
 
@@ -476,7 +476,7 @@ def test_power_at_a_number_does_not_depend_on_the_other_numbers():
 
 
 def test_the_test_rejects_where_p_is_at_most_the_level():
-    from bayesmm.replication.power import _test
+    from bayesmm.inference.simulation.power import _test
 
     design = sleep_model().design
     p = sleep_point().fixef("satterthwaite").loc["Days", "p"]

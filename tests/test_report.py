@@ -11,12 +11,12 @@ import pytest
 from pages import Page, accessible, inert, luminance, page_of, same_number
 
 import bayesmm as bmm
-from bayesmm.checks import Check
+from bayesmm.display.html import TEMPLATES, breakable, rendered
+from bayesmm.display.html_tables import Figure, frame_table
 from bayesmm.errors import DataError, FitFileError
+from bayesmm.evaluation.checks import Check
 from bayesmm.reporting import gallery, tables
-from bayesmm.reporting.html import TEMPLATES, breakable, rendered
 from bayesmm.reporting.mathml import mathml
-from bayesmm.reporting.parts import Figure, frame_table
 from bayesmm.reporting.words import caution
 
 SECTIONS = (
@@ -361,7 +361,7 @@ def test_400_groups_stay_below_three_megabytes(tmp_path):
 
 
 def test_the_command_line_writes_a_report_and_refuses_before_sampling(tmp_path, capsys, monkeypatch, undrawn):
-    from bayesmm.cli import main
+    from bayesmm.cli.main import main
 
     path = tmp_path / "report.html"
     words = [
@@ -386,7 +386,7 @@ def test_the_command_line_writes_a_report_and_refuses_before_sampling(tmp_path, 
 
 
 def test_the_reproduced_results_have_an_index(tmp_path, capsys):
-    from bayesmm.cli import main
+    from bayesmm.cli.main import main
 
     assert main(["reproduce", "thyroxine_mean", "--no-sample", "--out", str(tmp_path)]) == 0
     page = page_of(tmp_path / "index.html")

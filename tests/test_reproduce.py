@@ -11,17 +11,17 @@ from references import ABSENT
 from studies import write
 
 import bayesmm as bmm
-from bayesmm.cli import main
+from bayesmm.cli.main import main
+from bayesmm.cli.reproduce import data as data_module
+from bayesmm.cli.reproduce.command import bundled, find, in_printed_order
+from bayesmm.cli.reproduce.published import read_published
+from bayesmm.cli.reproduce.quantities import Fitted, value_at
+from bayesmm.cli.reproduce.run import EXPLAINED, FAILED, REPRODUCED, Result, reproduce
+from bayesmm.cli.reproduce.text import markdown
 from bayesmm.errors import DataError
-from bayesmm.marginal.gaussian import evaluate
-from bayesmm.maximize import assemble, flat, lower_factor, profiled_criterion
-from bayesmm.published import read_published
-from bayesmm.reduction import orthogonal_problem
-from bayesmm.reproduce import data as data_module
-from bayesmm.reproduce.command import bundled, find, in_printed_order
-from bayesmm.reproduce.quantities import Fitted, value_at
-from bayesmm.reproduce.run import EXPLAINED, FAILED, REPRODUCED, Result, reproduce
-from bayesmm.reproduce.text import markdown
+from bayesmm.estimation.maximize import assemble, flat, lower_factor, profiled_criterion
+from bayesmm.likelihood.gaussian import evaluate
+from bayesmm.likelihood.problem import orthogonal_problem
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"
@@ -248,7 +248,7 @@ def test_two_results_of_one_name_would_overwrite_each_other(run, tmp_path):
 
 def test_all_bundled_files_are_meant_without_words(run, nowhere, monkeypatch):
     files = [MODELS / f"{name}.toml" for name in ("sleepstudy_slopes", "immune_time_persons", "immune_twin")]
-    monkeypatch.setattr("bayesmm.reproduce.command.bundled", lambda: files)
+    monkeypatch.setattr("bayesmm.cli.reproduce.command.bundled", lambda: files)
     code, out, _ = run("--no-sample", "--brief")
     assert code == 0  # what can not be checked is not reproduced wrongly
     assert "Not checked, 39 numbers of immune_time_persons" in out

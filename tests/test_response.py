@@ -5,9 +5,9 @@ import pytest
 from densities import CASES, FAMILIES, LINKS, auxiliaries, codes, differences, log_density, responses
 from scipy import special
 
-from bayesmm.families import FAMILY_CODES, LINK_CODES
-from bayesmm.marginal import response
-from bayesmm.marginal.special import log_gamma_ratio, log_normal_cdf, polygamma
+from bayesmm.families.families import FAMILY_CODES, LINK_CODES
+from bayesmm.likelihood import response_kernels as response
+from bayesmm.likelihood.special import log_gamma_ratio, log_normal_cdf, polygamma
 
 # Sixth-order differences with a step of 0.01 leave about 1e-10 of values of order 1 to 100.
 DIFFERENCE = 1e-7

@@ -14,20 +14,20 @@ import pytest
 import xarray as xr
 from pytensor.raise_op import Assert
 
-import bayesmm.sampling.graph as sampling
-from bayesmm import memory
-from bayesmm.design import make_design
+import bayesmm.sampling.pymc_nuts as sampling
+from bayesmm.design.design import make_design
 from bayesmm.errors import BayesmmWarning, PriorError
-from bayesmm.families import get_family
-from bayesmm.formula import parse
-from bayesmm.graph import native, size
-from bayesmm.graph.explicit import build_explicit
-from bayesmm.graph.interpreted import without_compiler
+from bayesmm.families.families import get_family
+from bayesmm.formula.formula import parse
 from bayesmm.priors import Prior, resolve_priors
-from bayesmm.progress import progress_bar
-from bayesmm.runs import STATS, equal_lengths
-from bayesmm.sampling.graph import check_arguments, check_start, prior_predictive, sample_graph
+from bayesmm.runtime import memory
+from bayesmm.runtime.progress import progress_bar
+from bayesmm.sampling.graph import native, size
+from bayesmm.sampling.graph.explicit import build_explicit
+from bayesmm.sampling.graph.interpreted import without_compiler
 from bayesmm.sampling.nuts import load_nutpie
+from bayesmm.sampling.pymc_nuts import check_arguments, check_start, prior_predictive, sample_graph
+from bayesmm.storage.runs import STATS, equal_lengths
 
 COMPILED = functools.cache(
     sampling._compiled

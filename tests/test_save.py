@@ -17,11 +17,11 @@ from fake_fits import RECORD, fake_draws, fake_stats, fake_tree
 from test_io import full_disk
 
 import bayesmm as bmm
-from bayesmm.cli import main
+from bayesmm.cli.main import main
 from bayesmm.errors import BayesmmWarning
-from bayesmm.io import write_bytes
 from bayesmm.results import Fit
 from bayesmm.sampling.recovery import data_groups
+from bayesmm.storage.atomic_write import write_bytes
 from bayesmm.storage.files import (
     FORMAT,
     SEAL_LENGTH,
@@ -595,7 +595,7 @@ def test_labels_that_no_netcdf_file_can_hold(tmp_path):
 
 KILLED = """
 import os, sys, time
-from bayesmm.io import write_bytes
+from bayesmm.storage.atomic_write import write_bytes
 def wait(_):
     print("ready", flush=True)
     time.sleep(60)
@@ -615,7 +615,7 @@ def test_a_killed_process_leaves_the_old_file(fit, saved, tmp_path):
 
 WRITER = """
 import sys
-from bayesmm.io import write_bytes
+from bayesmm.storage.atomic_write import write_bytes
 contents = open(sys.argv[1], "rb").read()
 print("ready", flush=True)
 sys.stdin.readline()
@@ -658,7 +658,7 @@ def sampled(monkeypatch):
         record = RECORD | {"draws": settings["draws"], "chains": settings["chains"]}
         return tree_of(model, seed=len(calls), record=record)
 
-    monkeypatch.setattr("bayesmm.posterior._sampled", draw)
+    monkeypatch.setattr("bayesmm.sampling.sample._sampled", draw)
     monkeypatch.setattr(bmm.Model, "effects", lambda *_: "explicit")
     return calls
 

@@ -8,9 +8,9 @@ from scipy.special import ndtri
 
 import bayesmm as bmm
 from bayesmm.errors import PriorError
-from bayesmm.prior_work import sensitivity as module
-from bayesmm.prior_work.draw_densities import _each, _laplace, integrated_log_likelihood, log_prior
-from bayesmm.prior_work.sensitivity import CONFLICT, FIXED, NOTHING, STRONG
+from bayesmm.evaluation.prior_sensitivity import sensitivity as module
+from bayesmm.evaluation.prior_sensitivity.draw_densities import _each, _laplace, integrated_log_likelihood, log_prior
+from bayesmm.evaluation.prior_sensitivity.sensitivity import CONFLICT, FIXED, NOTHING, STRONG
 from bayesmm.results import Fit
 
 CHAINS, DRAWS = 4, 1000

@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import minimize
 
 import bayesmm as bmm
-from bayesmm.marginal.coordinates import values
+from bayesmm.likelihood.coordinates import values
 from bayesmm.sampling.direct import generalised
 
 SETS, GROUPS, ROWS = 50, 15, 8

@@ -5,10 +5,10 @@ import pytest
 from references import frame
 
 import bayesmm as bmm
-from bayesmm.graph.interpreted import without_compiler
-from bayesmm.graph.start import start_near
-from bayesmm.marginal.coordinates import values
+from bayesmm.likelihood.coordinates import values
 from bayesmm.sampling.direct import JITTER, generalised, marginal, starts
+from bayesmm.sampling.graph.interpreted import without_compiler
+from bayesmm.sampling.graph.start import start_near
 from bayesmm.sampling.starts import likelihood_estimates, near_maximum
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")

@@ -19,9 +19,9 @@ from fake_fits import RECORD
 from test_save import fit_of, forge, tree_of
 
 import bayesmm as bmm
-from bayesmm import streaming
-from bayesmm.cli import main
+from bayesmm.cli.main import main
 from bayesmm.errors import BayesmmWarning
+from bayesmm.sampling import streaming
 from bayesmm.sampling.spool import Part, discard, late, spool, waiting
 from bayesmm.storage import store, store_reading
 from bayesmm.storage.files import plain
@@ -882,7 +882,7 @@ PEAK = f"""
 import resource, sys
 import bayesmm as bmm
 model = bmm.Model("{SLEEP}", bmm.load_dataset("sleepstudy"))
-from bayesmm import streaming
+from bayesmm.sampling import streaming
 read = streaming.read_store
 def measured(path):  # what the fit takes afterwards is another matter
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import bayesmm
-from bayesmm import streams
-from bayesmm.prediction.predict import level_stream
+from bayesmm.posterior.predict import level_stream
+from bayesmm.runtime import streams
 from bayesmm.simulation import simulate_groups
 
 PACKAGE = Path(bayesmm.__file__).parent

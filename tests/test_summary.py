@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, fake_point
 
-from bayesmm.layout import LINE_WIDTH, column, count, number, shorten, table, width, wrap
-from bayesmm.summary import ceiled, render_fit, render_model, render_point
+from bayesmm.display.text_tables import LINE_WIDTH, column, count, number, shorten, table, width, wrap
+from bayesmm.reporting.summary import ceiled, render_fit, render_model, render_point
 
 
 def tokens(text):

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from fake_fits import fake_block, fake_design, fake_draws, fake_fit, fake_tree
 
+from bayesmm.posterior.draws import STATISTICS, describe
 from bayesmm.results import Fit
-from bayesmm.tables import STATISTICS, describe
 
 ROUNDING = 1e-12  # relative: the same sums in another order
 

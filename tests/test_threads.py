@@ -5,7 +5,7 @@ import pytest
 from threadpoolctl import ThreadpoolController
 
 import bayesmm as bmm
-from bayesmm.data import checks
+from bayesmm.design import checks
 from bayesmm.runtime import threads
 
 
@@ -26,7 +26,7 @@ def two_threads():
 
 def test_a_small_model_has_one_thread_and_gives_the_others_back(model, two_threads, monkeypatch):
     seen = []
-    monkeypatch.setattr("bayesmm.maximize.check_method", lambda *given: seen.append(counts()) or "REML")
+    monkeypatch.setattr("bayesmm.estimation.maximize.check_method", lambda *given: seen.append(counts()) or "REML")
     model.maximize()
     assert seen and set(seen[0]) == {1}
     assert set(counts()) == {2}

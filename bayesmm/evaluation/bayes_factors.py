@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from bayesmm.arguments.checks import LARGEST_SEED, check_seed
+from bayesmm.display.text_tables import shorten, table, wrap
 from bayesmm.evaluation.evidence import WARNING, Evidence, about_scales, check, evidence
 from bayesmm.evaluation.integral import coordinates_of, integral, is_small, marginal_of, work
 from bayesmm.evaluation.loo_again import WORK
 from bayesmm.evaluation.loo_compare import FORMULA_WIDTH, check_comparable
-from bayesmm.layout import shorten, table, wrap
 from bayesmm.priors import Prior, Priors
-from bayesmm.streams import stream
+from bayesmm.runtime.arguments import LARGEST_SEED, check_seed
+from bayesmm.runtime.streams import stream
 
 WIDTHS = (0.5, 2.0)  # of the priors of the sds, in units of what they are
 # The parameters that carry the scale of a distribution, and those whose inverse does.

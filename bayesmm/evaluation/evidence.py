@@ -14,18 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from bayesmm.arguments.checks import LARGEST_SEED, check_seed
-from bayesmm.data.messages import count
+from bayesmm.display.text_tables import apart, wrap
 from bayesmm.errors import PriorError
 from bayesmm.evaluation.integral import Integral, coordinates_of, fitted, integral_of, marginal_of, refusal, weighted
-from bayesmm.layout import apart, wrap
-from bayesmm.marginal.crossproducts import Floats
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.posterior.draws import tree_sizes
+from bayesmm.runtime.arguments import LARGEST_SEED, check_seed
+from bayesmm.runtime.messages import count
+from bayesmm.runtime.streams import stream
 from bayesmm.runtime.threads import few_threads
 from bayesmm.sampling.direct import Marginal
 from bayesmm.sampling.pareto import k_limit
 from bayesmm.sampling.proposal import component_densities
-from bayesmm.streams import stream
-from bayesmm.tables import tree_sizes
 
 IMPROPER = ("Flat", "HalfFlat")
 # Of the iteration for the bridge: relative change of the estimate, and the most steps, of which ten are usual.

@@ -11,21 +11,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import logsumexp
 
-from bayesmm.design import Design
-from bayesmm.marginal.coordinates import FIXED, INTERVAL, LOG, Coordinates
-from bayesmm.marginal.crossproducts import Floats
-from bayesmm.marginal.likelihood import gaussian_likelihood, gaussian_words
-from bayesmm.marginal.posterior import LogPosterior, log_posterior
-from bayesmm.marginal.quadrature import check_fits, prepare, usual_nodes
-from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
-from bayesmm.prediction.predict import RIDGE
+from bayesmm.design.design import Design
+from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, Coordinates
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.gaussian_likelihood import gaussian_likelihood, gaussian_words
+from bayesmm.likelihood.posterior import LogPosterior, log_posterior
+from bayesmm.likelihood.problem import integrate, reduced
+from bayesmm.likelihood.quadrature import check_fits, prepare, usual_nodes
+from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
+from bayesmm.posterior.draws import prior_draws, tree_sizes, variable
+from bayesmm.posterior.predict import RIDGE
 from bayesmm.priors import Priors, coefficient_places, prior_design
-from bayesmm.reduction import integrate, reduced
 from bayesmm.sampling.direct import Marginal, generalised, marginal, terms
 from bayesmm.sampling.importance import MAX_PARAMETERS
 from bayesmm.sampling.pareto import pareto_smoothed
 from bayesmm.sampling.proposal import SPREADS, Mixture, adapted, component_densities, defended, draw
-from bayesmm.tables import prior_draws, tree_sizes, variable
 
 # Measured on sleepstudy and esoph, without any of their levels: with three adaptations the effective number is 0.75 to
 # 0.86 of the draws for Gaussian and 0.55 for Poisson models, and the error of a log integral about 0.01.

@@ -16,16 +16,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesmm.arguments.checks import check_bool
-from bayesmm.data.messages import count, label_text
+from bayesmm.display.text_tables import apart, table, wrap
 from bayesmm.errors import listing
 from bayesmm.evaluation.loo_again import NOISY, REFIT, Again, again, limits
-from bayesmm.layout import apart, table, wrap
-from bayesmm.loglik import by_level, by_row, conditional, split_by, split_of_rows
-from bayesmm.memory import BUDGET, BYTES, free_memory, gigabytes
+from bayesmm.posterior.draws import coefficients, draws_of, is_constant, tree_sizes, variance_parameters
+from bayesmm.posterior.log_likelihood import by_level, by_row, conditional, split_by, split_of_rows
+from bayesmm.runtime.arguments import check_bool
+from bayesmm.runtime.memory import BUDGET, BYTES, free_memory, gigabytes
+from bayesmm.runtime.messages import count, label_text
 from bayesmm.runtime.threads import few_threads
 from bayesmm.sampling.pareto import k_limit
-from bayesmm.tables import coefficients, draws_of, is_constant, tree_sizes, variance_parameters
 
 if TYPE_CHECKING:
     from arviz_stats.utils import ELPDData

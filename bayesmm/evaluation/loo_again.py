@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
 
-from bayesmm.checks import run_checks
-from bayesmm.loglik import Split, by_level, by_row, conditional, split_of_rows
+from bayesmm.evaluation.checks import run_checks
+from bayesmm.posterior.draws import sampling_record, tree_sizes
+from bayesmm.posterior.log_likelihood import Split, by_level, by_row, conditional, split_of_rows
+from bayesmm.runtime.streams import derived_seed, stream
 from bayesmm.sampling.pareto import k_limit, trusted
 from bayesmm.storage.stored_model import beside
-from bayesmm.streams import derived_seed, stream
-from bayesmm.tables import sampling_record, tree_sizes
 
 if TYPE_CHECKING:
     from bayesmm.sampling.direct import Marginal

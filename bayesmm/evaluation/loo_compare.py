@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments.checks import check_bool
-from bayesmm.data.messages import count
-from bayesmm.design import Design, check_same_rows, same_column
+from bayesmm.design.design import Design, check_same_rows, same_column
+from bayesmm.display.text_tables import shorten, table, wrap
 from bayesmm.errors import DataError
 from bayesmm.evaluation.loo import SMOOTHED, Loo, loo, reliability, what
-from bayesmm.layout import shorten, table, wrap
+from bayesmm.runtime.arguments import check_bool
+from bayesmm.runtime.messages import count
 
 FORMULA_WIDTH = 70  # columns of a formula in the list of models
 # Sivula, Magnusson, Matamoros & Vehtari (2025), arXiv:2008.10296: below this the models predict alike, and the normal

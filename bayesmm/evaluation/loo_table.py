@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bayesmm.arguments.checks import check_bool
+from bayesmm.display.text_tables import table, wrap
 from bayesmm.evaluation.loo import SMOOTHED, Loo, loo, reliability
-from bayesmm.layout import table, wrap
+from bayesmm.runtime.arguments import check_bool
 
 ROWS, GIVEN, INTEGRATED = "rows", "rows, effects drawn", "rows, effects integrated"
 WHEN = {

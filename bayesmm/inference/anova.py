@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments.checks import check_bool
+from bayesmm.display.text_tables import wrap
 from bayesmm.errors import listing
+from bayesmm.estimation.estimates import PointFit
 from bayesmm.inference.containment import containment_of_terms
 from bayesmm.inference.degrees import check_method
 from bayesmm.inference.hypotheses import TESTED, check_type, hypotheses
@@ -17,9 +18,8 @@ from bayesmm.inference.satterthwaite import satterthwaite
 from bayesmm.inference.tails import f_tail
 from bayesmm.inference.terms import check_gaussian, estimated
 from bayesmm.inference.text import frame_lines
-from bayesmm.layout import wrap
-from bayesmm.marginal.crossproducts import Floats
-from bayesmm.pointfit import PointFit
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.threads import few_threads
 
 

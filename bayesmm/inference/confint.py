@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtrit
 
-from bayesmm.arguments.checks import check_probability
 from bayesmm.errors import listing, suggest
+from bayesmm.estimation.estimates import PointFit
 from bayesmm.inference.linear import linear_summary
 from bayesmm.inference.profile import parameters_of, profiles
-from bayesmm.pointfit import PointFit
+from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.threads import few_threads
 
 METHODS = ("profile", "wald")

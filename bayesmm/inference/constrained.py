@@ -14,16 +14,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesmm.design import Block, Design
+from bayesmm.design.design import Block, Design
+from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.maximize import Search, flat, lower_factor, minimum, profiled_criterion, relative_factors
 from bayesmm.inference.terms import estimated
-from bayesmm.marginal.crossproducts import Floats, Ints
-from bayesmm.marginal.gaussian import FixedPrior, evaluate
-from bayesmm.marginal.orthogonal import orthonormal
-from bayesmm.maximize import Search, flat, lower_factor, minimum, profiled_criterion, relative_factors
-from bayesmm.pointfit import PointFit
-from bayesmm.points import estimate
-from bayesmm.reduction import Problem, orthogonal_problem, orthonormal_columns, reduced
-from bayesmm.tables import Parameter
+from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.gaussian import FixedPrior, evaluate
+from bayesmm.likelihood.orthogonal import orthonormal
+from bayesmm.likelihood.problem import Problem, orthogonal_problem, orthonormal_columns, reduced
+from bayesmm.posterior.draws import Parameter
+from bayesmm.posterior.point_estimates import estimate
 
 Deviance = Callable[[float, Floats], tuple[float, Floats]]
 # A variance can not fall below its bound of 0, and a correlation not outside -1 and 1.

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesmm.glmm import GlmmProblem, Warm, criterion_of, make_problem
+from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.glmm import GlmmProblem, Warm, criterion_of, make_problem
+from bayesmm.estimation.maximize import lower_factor
 from bayesmm.inference.constrained import BOUNDS, Curve, capped, edge, reordered
 from bayesmm.inference.terms import estimated
-from bayesmm.marginal.crossproducts import Floats
-from bayesmm.marginal.orthogonal import square_root
-from bayesmm.maximize import lower_factor
-from bayesmm.pointfit import PointFit
-from bayesmm.points import estimate
-from bayesmm.reduction import orthonormal_columns
-from bayesmm.tables import Parameter
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.orthogonal import square_root
+from bayesmm.likelihood.problem import orthonormal_columns
+from bayesmm.posterior.draws import Parameter
+from bayesmm.posterior.point_estimates import estimate
 
 # The first step away from a positive parameter of the family, as a share of it.
 SHARE = 0.1

@@ -21,11 +21,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from bayesmm.design import Block, Design
+from bayesmm.design.design import Block, Design
 from bayesmm.errors import DataError, listing
+from bayesmm.estimation.estimates import PointFit
 from bayesmm.inference.terms import check_gaussian, estimated
-from bayesmm.marginal.crossproducts import Floats, Ints
-from bayesmm.pointfit import PointFit
+from bayesmm.likelihood.crossproducts import Floats, Ints
 
 # A column varies within a group if it does so by more than this share of its largest value: rounding, as in a mean.
 CONSTANT = 1e-10

@@ -19,12 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.data.coding import Levels
-from bayesmm.design import Design, encode
+from bayesmm.design.coding import Levels
+from bayesmm.design.design import Design, encode
 from bayesmm.errors import DataError, listing
+from bayesmm.estimation.estimates import PointFit
 from bayesmm.inference.terms import TermColumns, estimated, term_columns
-from bayesmm.marginal.crossproducts import Floats
-from bayesmm.pointfit import PointFit
+from bayesmm.likelihood.crossproducts import Floats
 
 # What a user may write -> the type.
 TYPES = MappingProxyType(

@@ -23,11 +23,11 @@ import numpy as np
 from scipy import sparse
 
 from bayesmm.errors import DataError
+from bayesmm.estimation.estimates import PointFit
 from bayesmm.inference.terms import check_gaussian, estimated
-from bayesmm.marginal.crossproducts import Floats, Ints
-from bayesmm.marginal.orthogonal import orthonormal, square_root
-from bayesmm.pointfit import PointFit
-from bayesmm.reduction import orthonormal_columns
+from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.orthogonal import orthonormal, square_root
+from bayesmm.likelihood.problem import orthonormal_columns
 from bayesmm.runtime.threads import few_threads
 
 # About ten dense m x m matrices are held: 720 MB at this size, and a minute of one core.

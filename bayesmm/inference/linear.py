@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.errors import DataError
+from bayesmm.estimation.estimates import PointFit
 from bayesmm.inference.hypotheses import hypotheses
 from bayesmm.inference.tails import f_tail, t_tail
 from bayesmm.inference.terms import check_gaussian, estimated
-from bayesmm.marginal.crossproducts import Floats
-from bayesmm.pointfit import PointFit
+from bayesmm.likelihood.crossproducts import Floats
 
 RESIDUALS = "Residuals"  # the last row of an analysis of variance
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -6,17 +6,17 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from bayesmm.arguments.checks import check_bool
-from bayesmm.data.messages import count
-from bayesmm.design import check_same_rows, same_column
+from bayesmm.design.design import check_same_rows, same_column
+from bayesmm.display.text_tables import shorten, wrap
 from bayesmm.errors import DataError
+from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.maximize import maximize
 from bayesmm.inference.nesting import Step, compare_designs
 from bayesmm.inference.tails import chi2_tail
 from bayesmm.inference.terms import check_point, family_text
 from bayesmm.inference.text import frame_lines
-from bayesmm.layout import shorten, wrap
-from bayesmm.maximize import maximize
-from bayesmm.pointfit import PointFit
+from bayesmm.runtime.arguments import check_bool
+from bayesmm.runtime.messages import count
 from bayesmm.runtime.threads import few_threads
 
 FORMULA_WIDTH = 90  # columns of a formula in the list of models

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.design import Block, Design
+from bayesmm.design.design import Block, Design
 from bayesmm.inference.containment import is_nested
 from bayesmm.inference.terms import estimated
-from bayesmm.marginal.crossproducts import Floats
+from bayesmm.likelihood.crossproducts import Floats
 
 # A column lies in the span of others if less than this share of it is left beside them (lme4's check.rankX).
 IN_SPAN = 1e-7

@@ -14,15 +14,15 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
-from bayesmm.arguments.checks import check_probability
 from bayesmm.errors import BayesmmWarning, listing, suggest
+from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.maximize import Search, hessian, maximize, minimum, newton
 from bayesmm.inference.constrained import Curve, curve
 from bayesmm.inference.terms import check_likelihood
-from bayesmm.marginal.crossproducts import Floats
-from bayesmm.maximize import Search, hessian, maximize, minimum, newton
-from bayesmm.pointfit import PointFit
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.posterior.draws import Parameter, coefficients, variance_parameters
+from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.threads import few_threads
-from bayesmm.tables import Parameter, coefficients, variance_parameters
 
 # Points between the estimate and an end of the interval: a curve through four is smooth to the eye.
 POINTS_TO_END = 4

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.maximize import flat
 from bayesmm.inference.terms import check_gaussian, estimated
-from bayesmm.marginal.crossproducts import Floats
-from bayesmm.marginal.gaussian import conditional, evaluate
-from bayesmm.marginal.orthogonal import square_root
-from bayesmm.maximize import flat
-from bayesmm.pointfit import PointFit
-from bayesmm.reduction import Problem, orthogonal_problem
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.gaussian import conditional, evaluate
+from bayesmm.likelihood.orthogonal import square_root
+from bayesmm.likelihood.problem import Problem, orthogonal_problem
 from bayesmm.runtime.threads import few_threads
 
 # Step of the central differences of analytic gradients, relative to a parameter of size 1: the cube root of the

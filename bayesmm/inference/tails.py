@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import betainc, chdtrc, erfc, fdtrc
 
-from bayesmm.marginal.crossproducts import Floats
+from bayesmm.likelihood.crossproducts import Floats
 
 
 def t_tail(t: Floats, df: Floats | float) -> Floats:

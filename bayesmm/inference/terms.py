@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.data.coding import INTERCEPT, Coding
-from bayesmm.design import Design, encode
+from bayesmm.design.coding import INTERCEPT, Coding
+from bayesmm.design.design import Design, encode
 from bayesmm.errors import DataError
-from bayesmm.formula import text_of
-from bayesmm.pointfit import PointFit
+from bayesmm.estimation.estimates import PointFit
+from bayesmm.formula.formula import text_of
 
 
 class TermColumns(NamedTuple):

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from bayesmm.display.text_tables import column, number, p_text, shorten, table
+from bayesmm.estimation.estimates import PointFit
 from bayesmm.inference.linear import linear_summary
-from bayesmm.layout import column, number, p_text, shorten, table
-from bayesmm.pointfit import PointFit
 
 WHOLE = ("npar", "Df", "model")  # columns of counts
 DECIMALS = {"AIC": 1, "BIC": 1, "logLik": 2, "deviance": 2, "Chisq": 4, "F value": 4, "DenDF": 3}

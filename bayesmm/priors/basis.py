@@ -1,6 +1,6 @@
 """Where a model's priors are stated: the design whose coefficients and random effects they are of.
 
-With X = X_o R and Z = Z_o T of `bayesmm.data.term_basis`, a prior at the means is of gamma = R beta, or of the
+With X = X_o R and Z = Z_o T of `bayesmm.design.term_basis`, a prior at the means is of gamma = R beta, or of the
 covariance matrix T Sigma T' of the effects T b. A prior of a parameter as it is reported keeps its row of R a unit row,
 or its block as it is. So the prior of the coefficients beta is normal wherever the priors of gamma are, with a dense
 covariance matrix, and everything that is integrated out stays so.
@@ -9,8 +9,8 @@ covariance matrix, and everything that is integrated out stays so.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bayesmm.data.term_basis import TermBases, untouched
-from bayesmm.design import Design
+from bayesmm.design.design import Design
+from bayesmm.design.term_basis import TermBases, untouched
 from bayesmm.priors.defaults import INTERCEPT_NAMES
 from bayesmm.priors.prior import Prior
 

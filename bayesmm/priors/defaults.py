@@ -7,7 +7,7 @@ Analysis 1(3), section 4); correlations are LKJ with shape 2. With a link the sc
 
 They are also the same wherever a predictor has its zero: a coefficient beside an interaction that it is part of, and
 the random effects that a random slope is correlated with, have their defaults at the means of what they depend on, and
-the sd of a predictor is that of its column with the margins taken out (`bayesmm.data.term_basis`).
+the sd of a predictor is that of its column with the margins taken out (`bayesmm.design.term_basis`).
 """
 
 from collections.abc import Iterator, Set
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.data.term_basis import TermBasis, constant_share, untouched
-from bayesmm.design import Block, Design
+from bayesmm.design.design import Block, Design
+from bayesmm.design.term_basis import TermBasis, constant_share, untouched
 from bayesmm.priors.prior import Prior
 from bayesmm.priors.scales import Scales, auxiliary_priors, link_scales, robust_scale, root_mean_square
 

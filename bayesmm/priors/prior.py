@@ -6,9 +6,9 @@ from math import isfinite
 
 import numpy as np
 
-from bayesmm.arguments.checks import is_real
 from bayesmm.errors import PriorError, listing, suggest
 from bayesmm.priors.distributions import DISTRIBUTIONS, OTHER_PARAMETERS, Distribution, lkj_log_density, lkj_slope
+from bayesmm.runtime.arguments import is_real
 
 ON = ("sd", "variance")
 AT = ("zero", "means")
@@ -32,7 +32,7 @@ class Prior:
         For a coefficient, an sd or the correlations of random effects: whether the distribution is of the parameter as
         it is reported, which is an effect where the predictors that it interacts with are 0, or of the effect at the
         means of those predictors. The defaults are at the means, so that they do not depend on where a predictor has
-        its zero (`bayesmm.data.term_basis`); they only say so where it makes a difference.
+        its zero (`bayesmm.design.term_basis`); they only say so where it makes a difference.
     **parameters : float
         As in PyMC, in PyMC's other parameterisations too (`tau` for `sigma`, ...). Locations may be left out and are
         0 then; scales may not: they are in the units of the response.

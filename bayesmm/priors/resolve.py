@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesmm.design import Design
+from bayesmm.design.design import Design
 from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
-from bayesmm.families import Family
+from bayesmm.families.families import Family
 from bayesmm.priors.basis import coefficient_places
 from bayesmm.priors.defaults import (
     AUXILIARY,

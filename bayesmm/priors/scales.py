@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.design import Design
-from bayesmm.families import LINKS, Family
+from bayesmm.design.design import Design
+from bayesmm.families.families import LINKS, Family
 from bayesmm.priors.prior import Prior
 
 MAD_TO_SD = 1.4826  # 1 / the 0.75 quantile of N(0, 1): makes the MAD of a normal sample its sd, as R's mad() does

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from bayesmm import __version__
-from bayesmm.checks import verdict
-from bayesmm.comparison_text import bridge_lines, laplace_lines, overall
+from bayesmm.display.html_tables import TEXT_WIDTH, Figure, Table, name
+from bayesmm.evaluation.checks import verdict
+from bayesmm.evaluation.compare_reml_text import bridge_lines, laplace_lines, overall
 from bayesmm.reporting import tables, words
 from bayesmm.reporting.gallery import effect_figures, figures
 from bayesmm.reporting.mathml import mathml
-from bayesmm.reporting.parts import TEXT_WIDTH, Figure, Table, name
 
 TITLE_WIDTH = 200  # characters of a title
 FACTORS = 6  # grouping factors with a figure of their effects

@@ -1,4 +1,4 @@
-"""The figures of `bayesmm.plots` as pictures inside a page: SVG where that is small, else WebP."""
+"""The figures of `bayesmm.reporting.plots` as pictures inside a page: SVG where that is small, else WebP."""
 
 import base64
 import io
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bayesmm.drawing import DPI
-from bayesmm.reporting.parts import Figure
+from bayesmm.display.figures import DPI
+from bayesmm.display.html_tables import Figure
 
 SVG_POINTS = 4_000  # of all lines and areas; up to here sharp lines at any size are worth more than a smaller file
 LOSSLESS_POINTS = 6_000  # of noise, as the draws of chains are, a raster without loss would be large
@@ -21,7 +21,7 @@ def picture(draw: Callable[[], object], caption: str, alt: str) -> Figure:
     Parameters
     ----------
     draw : function
-        Draws and returns the axes, as every function of `bayesmm.plots` does.
+        Draws and returns the axes, as every function of `bayesmm.reporting.plots` does.
     caption, alt : str
         See `Figure`. What is read begins with the figure's own title, which says what was found.
     """

@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from bayesmm import plots
+from bayesmm.display.html_tables import Figure, name
+from bayesmm.posterior.draws import coefficients, variance_parameters
+from bayesmm.reporting import plots
 from bayesmm.reporting.figures import picture
-from bayesmm.reporting.parts import Figure, name
 from bayesmm.reporting.tables import has_effects
-from bayesmm.tables import coefficients, variance_parameters
 
 FACTORS = 3  # grouping factors by which the fit to the data is shown
 PANELS = 12  # levels of a factor with a panel each; of more, their means are drawn

@@ -1,4 +1,4 @@
-r"""The LaTeX of `bayesmm.equation` as MathML, which browsers set and screen readers speak without any script.
+r"""The LaTeX of `bayesmm.reporting.equation` as MathML, which browsers set and screen readers speak without any script.
 
 Not a converter of LaTeX at large: the commands are those that `equation` writes, and any other is refused, so that a
 formula is never shown wrong in silence.
@@ -60,7 +60,7 @@ class Token:
 
 
 def mathml(latex: str) -> str:
-    """Return an ``aligned`` environment of `bayesmm.equation` as a MathML element.
+    """Return an ``aligned`` environment of `bayesmm.reporting.equation` as a MathML element.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def command(row: list[Token], place: int) -> tuple[Element, int]:
         over = Element("mover", {"accent": "true"})
         over.extend([inner, leaf("mo", "¯")])
         return over, after
-    raise ValueError(f"{name} is no command that bayesmm.equation writes")
+    raise ValueError(f"{name} is no command that bayesmm.reporting.equation writes")
 
 
 def closing(row: list[Token], place: int) -> int:

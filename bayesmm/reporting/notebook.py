@@ -1,12 +1,12 @@
 """What a notebook shows of a model, a maximised fit, a posterior, a comparison, a table of tests: HTML fragments."""
 
-from bayesmm.checks import run_checks, verdict
-from bayesmm.comparison_text import bridge_lines, laplace_lines, overall
-from bayesmm.layout import wrap
+from bayesmm.display.html import rendered
+from bayesmm.display.html_tables import TEXT_WIDTH, Table, frame_table, name
+from bayesmm.display.text_tables import wrap
+from bayesmm.evaluation.checks import run_checks, verdict
+from bayesmm.evaluation.compare_reml_text import bridge_lines, laplace_lines, overall
 from bayesmm.reporting import tables
-from bayesmm.reporting.html import rendered
-from bayesmm.reporting.parts import TEXT_WIDTH, Table, frame_table, name
-from bayesmm.summary import (
+from bayesmm.reporting.summary import (
     TITLES,
     criterion_lines,
     family_lines,

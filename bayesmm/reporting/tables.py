@@ -6,16 +6,16 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bayesmm.checks import ESS_LIMIT, R_HAT_LIMIT, Check
-from bayesmm.comparison_text import POSTERIOR_DIGITS
-from bayesmm.layout import apart, column, count, number
-from bayesmm.pointfit import by_levels
+from bayesmm.display.html_tables import MISSING, Table, filled, name
+from bayesmm.display.text_tables import apart, column, count, number
+from bayesmm.estimation.estimates import by_levels
+from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT, Check
+from bayesmm.evaluation.compare_reml_text import POSTERIOR_DIGITS
+from bayesmm.evaluation.variance.explained import SHARE_DECIMALS
+from bayesmm.posterior.draws import coefficients, describe, draws_of, effect_draws, variance_parameters
 from bayesmm.priors import Priors
 from bayesmm.priors.table import AT_MEANS, sentence
-from bayesmm.reporting.parts import MISSING, Table, filled, name
-from bayesmm.summary import ceiled, posterior_residuals
-from bayesmm.tables import coefficients, describe, draws_of, effect_draws, variance_parameters
-from bayesmm.variance.explained import SHARE_DECIMALS
+from bayesmm.reporting.summary import ceiled, posterior_residuals
 
 TABLE_LEVELS = 120  # levels of a factor whose effects have a table; of more, fit.ranef() has them
 PRIOR_ROWS = 200  # of the table of priors

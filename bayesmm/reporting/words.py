@@ -5,15 +5,15 @@ from importlib.metadata import version
 from platform import python_version
 
 from bayesmm import __version__
-from bayesmm.checks import verdict
-from bayesmm.compare import AGREE
-from bayesmm.layout import shorten
-from bayesmm.pointfit import by_levels
+from bayesmm.display.html_tables import TEXT_WIDTH
+from bayesmm.display.text_tables import shorten
+from bayesmm.estimation.estimates import by_levels
+from bayesmm.evaluation.checks import verdict
+from bayesmm.evaluation.compare_reml import AGREE
+from bayesmm.posterior.draws import sampling_record, tree_sizes
 from bayesmm.priors import Priors, default_priors
-from bayesmm.reporting.parts import TEXT_WIDTH
+from bayesmm.reporting.summary import kind, sizes
 from bayesmm.storage.stored_model import beside
-from bayesmm.summary import kind, sizes
-from bayesmm.tables import sampling_record, tree_sizes
 
 FEW = 6  # priors that a paragraph lists; of more it names the table
 NAME = 60  # characters of a name in a sentence

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayesmm.arguments.checks import check_bool
-from bayesmm.arguments.paths import as_path
+from bayesmm.display.html import MARK, rendered
 from bayesmm.errors import DataError
-from bayesmm.io import write_bytes
 from bayesmm.reporting.content import gather
-from bayesmm.reporting.html import MARK, rendered
+from bayesmm.runtime.arguments import check_bool
+from bayesmm.runtime.paths import as_path
+from bayesmm.storage.atomic_write import write_bytes
 from bayesmm.storage.files import check_target
 
 if TYPE_CHECKING:
-    from bayesmm.compare import Comparison
+    from bayesmm.evaluation.compare_reml import Comparison
     from bayesmm.results import Fit
 
 HEAD = 4096  # bytes of a file in which the mark of a report stands

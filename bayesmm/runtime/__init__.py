@@ -1,1 +1,1 @@
-"""What the machine gives: threads of the linear algebra."""
+"""What a call needs to run, whatever it computes: argument checks, paths, memory, progress, random streams, threads."""

@@ -15,21 +15,21 @@ from types import MappingProxyType
 import numpy as np
 import xarray as xr
 
-from bayesmm.data.coding import CENTRED
-from bayesmm.data.term_basis import TermBases, TermBasis
-from bayesmm.design import Block, Design
+from bayesmm.design.coding import CENTRED
+from bayesmm.design.design import Block, Design
+from bayesmm.design.term_basis import TermBases, TermBasis
 from bayesmm.errors import BayesmmWarning, listing
-from bayesmm.marginal.coordinates import FIXED, INTERVAL, LOG, Coordinates, coordinate, coordinates, factors, values
-from bayesmm.marginal.crossproducts import Floats
-from bayesmm.marginal.likelihood import Terms, gaussian_likelihood, gaussian_words
-from bayesmm.marginal.posterior import LogPosterior, log_posterior
-from bayesmm.marginal.quadrature import prepare
-from bayesmm.marginal.quadrature_likelihood import quadrature_likelihood, quadrature_words
-from bayesmm.memory import refuse
+from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, Coordinates, coordinate, coordinates, factors, values
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.gaussian_likelihood import Terms, gaussian_likelihood, gaussian_words
+from bayesmm.likelihood.posterior import LogPosterior, log_posterior
+from bayesmm.likelihood.problem import Integrated, loose_names
+from bayesmm.likelihood.quadrature import prepare
+from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.priors import Prior, coefficient_places, prior_bases, prior_design
-from bayesmm.progress import Progress, progress_bar
-from bayesmm.reduction import Integrated, loose_names
-from bayesmm.runs import Feed, Run, Stream, alias, no_stats
+from bayesmm.runtime.memory import refuse
+from bayesmm.runtime.progress import Progress, progress_bar
+from bayesmm.runtime.streams import start
 from bayesmm.runtime.threads import one_thread
 from bayesmm.sampling.nuts import (
     Settings,
@@ -39,7 +39,7 @@ from bayesmm.sampling.nuts import (
     sample_density,
     start_nutpie,
 )
-from bayesmm.streams import start
+from bayesmm.storage.runs import Feed, Run, Stream, alias, no_stats
 
 JITTER = 1.0  # chains start this far, at most, from the centre, in each coordinate: as PyMC has it
 NOWHERE: Mapping[str, float] = MappingProxyType({})

@@ -18,23 +18,23 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
-from bayesmm.arguments.checks import LARGEST_SEED
-from bayesmm.design import Design
-from bayesmm.marginal.crossproducts import Floats, Ints
-from bayesmm.maximize import hessian
-from bayesmm.memory import BUDGET, BYTES, COPIES, free_memory
-from bayesmm.mode import build_posterior
-from bayesmm.pointfit import PointFit
+from bayesmm.design.design import Design
+from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.map import build_posterior
+from bayesmm.estimation.maximize import hessian
+from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.problem import loose_names
 from bayesmm.priors import Priors
 from bayesmm.priors.resolve import coefficient_prior
-from bayesmm.reduction import loose_names
+from bayesmm.runtime.arguments import LARGEST_SEED
+from bayesmm.runtime.memory import BUDGET, BYTES, COPIES, free_memory
+from bayesmm.runtime.streams import of_run
 from bayesmm.runtime.threads import one_thread
 from bayesmm.sampling.direct import covariance_variables
 from bayesmm.sampling.pareto import pareto_smoothed
 from bayesmm.sampling.proposal import FREEDOM, Mixture, adapted, around, component_densities, defended, draw
 from bayesmm.sampling.recovery import recorded, with_effects
 from bayesmm.sampling.unconstrained import Natural, Target, log_density, mode, natural, target
-from bayesmm.streams import of_run
 
 NAME = "importance"
 # Beyond about ten dimensions the efficiency of independent draws falls quickly and NUTS is the better tool: a factor

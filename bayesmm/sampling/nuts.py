@@ -14,12 +14,12 @@ from types import ModuleType
 import numpy as np
 import xarray as xr
 
-from bayesmm.arguments.checks import LARGEST_SEED, check_bool, check_seed, check_whole, is_real
 from bayesmm.errors import listing, suggest
-from bayesmm.marginal.crossproducts import Floats
-from bayesmm.marginal.posterior import LogPosterior, density, same
-from bayesmm.progress import Progress
-from bayesmm.runs import NUTPIE, STATS, Run, equal_lengths
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.posterior import LogPosterior, density, same
+from bayesmm.runtime.arguments import LARGEST_SEED, check_bool, check_seed, check_whole, is_real
+from bayesmm.runtime.progress import Progress
+from bayesmm.storage.runs import NUTPIE, STATS, Run, equal_lengths
 
 NUTS = ("auto", "nutpie", "pymc")
 SAMPLERS = (*NUTS, "importance")  # the last needs no graph: see importance.py

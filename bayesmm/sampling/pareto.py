@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import logsumexp
 
-from bayesmm.marginal.crossproducts import Floats
+from bayesmm.likelihood.crossproducts import Floats
 
 # Above it the error falls so slowly with the number of draws that more of them are no help.
 LARGEST_K = 0.7

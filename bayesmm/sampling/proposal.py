@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
-from bayesmm.marginal.crossproducts import Floats
+from bayesmm.likelihood.crossproducts import Floats
 
 # Heavier tails than any marginal posterior has in these coordinates (where they are exponential), so that weights stay
 # bounded.

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from bayesmm.data.coding import CENTRED
-from bayesmm.data.term_basis import TermBasis
-from bayesmm.design import Block, Design
-from bayesmm.marginal.crossproducts import Floats
-from bayesmm.marginal.recover import Recovered, recover
-from bayesmm.memory import BUDGET, BYTES, COPIES, free_memory, gigabytes
+from bayesmm.design.coding import CENTRED
+from bayesmm.design.design import Block, Design
+from bayesmm.design.term_basis import TermBasis
+from bayesmm.likelihood.conditional_gaussian import Recovered, recover
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.problem import Integrated, loose_names
 from bayesmm.priors import Prior, prior_bases
-from bayesmm.reduction import Integrated, loose_names
+from bayesmm.runtime.memory import BUDGET, BYTES, COPIES, free_memory, gigabytes
+from bayesmm.runtime.streams import of_run
 from bayesmm.sampling.recovery_glmm import drawn_effects
-from bayesmm.streams import of_run
 
 # A correlation matrix of a draw may be 1e-16 from singular; this much of the identity makes its factor exist, and moves
 # a correlation by less than any draw can show.

@@ -3,11 +3,11 @@
 import numpy as np
 import xarray as xr
 
-from bayesmm.design import Design
-from bayesmm.marginal.conditional import draw_effects
-from bayesmm.marginal.crossproducts import Floats
-from bayesmm.marginal.quadrature import prepare
-from bayesmm.streams import of_run
+from bayesmm.design.design import Design
+from bayesmm.likelihood.conditional_quadrature import draw_effects
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.quadrature import prepare
+from bayesmm.runtime.streams import of_run
 
 
 def drawn_effects(posterior: xr.Dataset, design: Design, L: Floats, seed: int) -> Floats:

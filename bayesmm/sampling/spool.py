@@ -18,7 +18,7 @@ import xarray as xr
 import zarr
 from numcodecs.blosc import Blosc
 
-from bayesmm.runs import NUTPIE, STATS, Run, alias
+from bayesmm.storage.runs import NUTPIE, STATS, Run, alias
 
 KNOWN = ("bytes", "blosc")  # the codecs of nutpie 0.16; what another version may take goes through zarr, at its pace
 FILES, BATCH_BYTES = 64, 16_000_000  # read at once, at most

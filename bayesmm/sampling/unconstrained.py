@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.marginal.batch import log_likelihoods
-from bayesmm.marginal.crossproducts import Floats
-from bayesmm.maximize import Search, minimum
-from bayesmm.mode import Posterior, Shape, criterion, start_values, values_of, varying
-from bayesmm.pointfit import PointFit
+from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.map import Posterior, Shape, criterion, start_values, values_of, varying
+from bayesmm.estimation.maximize import Search, minimum
+from bayesmm.likelihood.batch import log_likelihoods
+from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.sampling.recovery import Draws, packed_factors
 
 LOG_2 = np.log(2.0)

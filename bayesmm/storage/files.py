@@ -21,10 +21,10 @@ import numpy as np
 import xarray as xr
 
 from bayesmm import __version__
-from bayesmm.arguments.checks import check_bool
-from bayesmm.arguments.paths import as_path, followed, read_file, special_kind
 from bayesmm.errors import FitFileError, listing
-from bayesmm.io import write_bytes
+from bayesmm.runtime.arguments import check_bool
+from bayesmm.runtime.paths import as_path, followed, read_file, special_kind
+from bayesmm.storage.atomic_write import write_bytes
 from bayesmm.storage.room import check_layout, check_room
 from bayesmm.storage.stored_model import MODEL_SHAPE, described, disagreement, functions_among
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bayesmm.errors import FitFileError
-from bayesmm.memory import BUDGET, free_memory, gigabytes
+from bayesmm.runtime.memory import BUDGET, free_memory, gigabytes
 
 LARGEST_RATIO = 1100  # bytes of arrays for each byte of the file: deflate packs at most 1,032 into one (zlib.net)
 

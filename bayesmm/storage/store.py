@@ -29,9 +29,9 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from bayesmm.arguments.paths import as_path
 from bayesmm.errors import FitFileError
-from bayesmm.io import slug, write_bytes
+from bayesmm.runtime.paths import as_path
+from bayesmm.storage.atomic_write import slug, write_bytes
 from bayesmm.storage.files import first_line, packed_model
 
 GROUPS = ("posterior", "sample_stats")

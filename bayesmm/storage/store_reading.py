@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.errors import FitFileError, listing
-from bayesmm.runs import equal_lengths
 from bayesmm.storage.files import Stored, first_line, misshapen, read_fit
 from bayesmm.storage.room import check_room
+from bayesmm.storage.runs import equal_lengths
 from bayesmm.storage.store import FILL, FORMAT, GROUPS, JOURNAL, MODEL, RECORD, Column, chunk_length, columns_of, digest
 
 LARGEST_CHAINS = 100_000  # a record that says more is not believed: a place is made for each

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesmm.data.frames import to_pandas
-from bayesmm.data.messages import Message, Rows
-from bayesmm.data.variables import KIND_NAMES, NUMERIC, Variable, read_variable
-from bayesmm.design import Design
+from bayesmm.design.design import Design
+from bayesmm.design.frames import to_pandas
+from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, read_variable
 from bayesmm.errors import FitFileError, FormulaError, PriorError, listing, suggest
-from bayesmm.formula import Call, Operation, gives, parse
+from bayesmm.formula.formula import Call, Operation, gives, parse
 from bayesmm.priors import Prior
-from bayesmm.source import as_text
+from bayesmm.runtime.messages import Message, Rows
+from bayesmm.storage.data_arguments import as_text
 
 # Of the values that a model computes anew from its stored columns: logarithms and splines differ in the last digits
 # between processors, and anything else that differs is another model.

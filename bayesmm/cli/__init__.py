@@ -1,0 +1,1 @@
+"""The command line; `reproduce` sets published results beside ours."""

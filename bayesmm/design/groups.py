@@ -1,0 +1,278 @@
+"""The random part of a design: one block per grouping factor, levels as integer codes, never an indicator matrix."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesmm.design.coding import CENTRED
+from bayesmm.design.factors import say_about_levels
+from bayesmm.design.state import Scope
+from bayesmm.design.variables import KIND_NAMES, Variable, observed_levels
+from bayesmm.errors import DataError, listing
+from bayesmm.families.families import Family
+from bayesmm.runtime.messages import Message, count, label_text, note, warning
+
+FEW_LEVELS = 5  # lme4's check.nlev.gtreq.5: fewer levels give unreliable estimates of a standard deviation
+MOSTLY_SINGLE = 0.5  # share of levels with one row beyond which a factor is hard to tell from the residual; ours
+SAME_WEIGHT = 1e-8  # relative: products that differ by less are the same but for rounding
+DRAWS = 4 * 1000  # chains x draws of the default sampling, for the estimate of its memory
+DRAWS_MEMORY = 2e9  # bytes of draws from which a word is due: a quarter of the memory of a small laptop
+# names that the model itself or the tree of results uses
+RESERVED = frozenset(["chain", "draw", "coef", "obs", "sigma", "nu", "shape", "phi", "beta", "y", "sample", "Residual"])
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """All random effects of one grouping factor.
+
+    Attributes
+    ----------
+    group : str
+        As written: "Subject", "Sex:IndID", "batch:cask".
+    name : str
+        The name behind the variables and dimensions of the posterior: `group`, unless that would collide.
+    factors : tuple of str
+        The columns whose combinations are the levels.
+    index : int64 array, shape (n,)
+        The level of each row, a place in `levels`.
+    levels : tuple of str, length G
+        Labels of the levels that occur ("M:12" for a combination).
+    columns : tuple of str, length q
+        The terms: ("Intercept", "Days").
+    Z : float64 array, shape (n, q), C order
+        The values that each row gives its level's coefficients.
+    partition : tuple of tuples of int
+        Columns that are correlated among themselves: ((0, 1),) for ``(x | g)``, ((0,), (1,)) for ``(x || g)``.
+    """
+
+    group: str
+    name: str
+    factors: tuple[str, ...]
+    index: np.ndarray
+    levels: tuple[str, ...]
+    columns: tuple[str, ...]
+    Z: np.ndarray
+    partition: tuple[tuple[int, ...], ...]
+
+    @property
+    def correlated(self) -> bool:
+        """Whether any of its coefficients are correlated."""
+        return any(len(part) > 1 for part in self.partition)
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """The levels of a grouping factor and how to find a row's level again.
+
+    Attributes
+    ----------
+    factors : tuple of str
+        The columns.
+    factor_levels : tuple of tuples of str
+        The levels of each column.
+    cells : int64 array, shape (G, number of columns)
+        For each level, the places of its labels in `factor_levels`.
+    levels : tuple of str, length G
+    """
+
+    factors: tuple[str, ...]
+    factor_levels: tuple[tuple[str, ...], ...]
+    cells: np.ndarray
+    levels: tuple[str, ...]
+
+
+def learn_grouping(factors: tuple[str, ...], scope: Scope) -> tuple[Grouping, np.ndarray]:
+    """Return the levels of a grouping factor and the level of each row (int64, shape (n,)).
+
+    Raises
+    ------
+    DataError
+        The column can not be a grouping factor, has one level, or two combinations of levels have the same label.
+    """
+    codes, labels = [], []
+    for name in factors:
+        variable = scope.variables[name]
+        _check_kind(variable)
+        seen = observed_levels(variable)
+        say_about_levels(name, seen.labels, seen.unused, scope)
+        _say_about_floats(variable, seen.labels, scope)
+        codes.append(seen.codes)
+        labels.append(seen.labels)
+    cells, index = _combine(codes, [len(part) for part in labels])
+    levels = _cell_labels(cells, labels)
+    _check_levels(":".join(factors), levels)
+    return Grouping(factors, tuple(labels), cells, levels), index
+
+
+def _check_levels(group: str, levels: tuple[str, ...]) -> None:
+    if len(levels) < 2:
+        alone = f"grouping factor '{group}' has one level ({label_text(levels[0])})"
+        raise DataError(f"{alone}; its standard deviation can not be estimated from fewer than two")
+    twice = [label for label, times in Counter(levels).items() if times > 1]
+    if twice:
+        same = f"two levels of '{group}' are both written {label_text(twice[0])}"
+        raise DataError(f"{same}; rename the levels that contain a colon")
+
+
+def _check_kind(variable: Variable) -> None:
+    if variable.kind == "complex":
+        holds = f"grouping factor '{variable.name}' holds {KIND_NAMES[variable.kind]}"
+        raise DataError(f"{holds}; expected labels or whole numbers")
+
+
+def _say_about_floats(variable: Variable, labels: tuple[str, ...], scope: Scope) -> None:
+    if variable.kind == "number" and variable.values.dtype == np.float64 and not _whole(variable.values):
+        shown = listing(labels, limit=3)
+        scope.say(
+            warning(
+                f"grouping factor '{variable.name}' has numbers with decimals as levels ({shown}); values that differ "
+                "in the last digit are different levels"
+            )
+        )
+
+
+def _whole(values: np.ndarray) -> bool:
+    return bool((values == np.floor(values)).all())
+
+
+def _combine(codes: Sequence[np.ndarray], sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the combinations of codes that occur, shape (G, m), the first column slowest, and each row's place."""
+    rows = np.column_stack(codes)
+    _, first, index = np.unique(_cell_numbers(rows, sizes), return_index=True, return_inverse=True)
+    return rows[first], index.astype(np.int64)
+
+
+def _cell_numbers(cells: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Return one number for each row of codes, in their order; dense after each column, so that it never overflows."""
+    numbers = cells[:, 0]
+    for column, size in zip(cells.T[1:], sizes[1:], strict=True):
+        _, numbers = np.unique(numbers * size + column, return_inverse=True)
+    return numbers
+
+
+def _cell_labels(cells: np.ndarray, labels: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    if len(labels) == 1:
+        return labels[0]
+    columns = [np.array(part, dtype=object)[cells[:, k]] for k, part in enumerate(labels)]
+    return tuple(map(":".join, zip(*columns, strict=True)))
+
+
+def find_levels(grouping: Grouping, variables: Mapping[str, Variable]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the level of each row of other data, found by label: index (int64, -1 if unseen) and label, both (n,)."""
+    codes, labels = [], []
+    for name, levels in zip(grouping.factors, grouping.factor_levels, strict=True):
+        seen = observed_levels(variables[name])
+        place = {label: k for k, label in enumerate(levels)}
+        codes.append(np.array([place.get(label, -1) for label in seen.labels], dtype=np.int64)[seen.codes])
+        labels.append(np.array(seen.labels, dtype=object)[seen.codes])
+    cells = np.vstack([grouping.cells, np.column_stack(codes)]) + 1  # an unseen label is 0, which no known cell has
+    numbers = _cell_numbers(cells, [len(levels) + 1 for levels in grouping.factor_levels])
+    known, wanted = np.split(numbers, [len(grouping.levels)])
+    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)  # the known cells are sorted
+    index = np.where(known[at] == wanted, at, -1)
+    if len(labels) == 1:
+        return index, labels[0]
+    return index, np.array(list(map(":".join, zip(*labels, strict=True))), dtype=object)
+
+
+def safe_names(groups: Sequence[str]) -> tuple[str, ...]:
+    """Return a name for each grouping factor that collides with no name of the model, the results, or another factor.
+
+    A name is kept where it can be. Slashes (which name nested groups in a netCDF file) and control characters become
+    underscores, blanks and dots at the ends go, and a name that would collide gets underscores behind it.
+    """
+    taken, names = set(RESERVED), []
+    for group in groups:
+        name = "".join("_" if c == "/" or not c.isprintable() else c for c in group.strip()).strip(".") or "_"
+        while taken & _family_of_names(name):
+            name += "_"
+        taken |= _family_of_names(name)
+        names.append(name)
+    return tuple(names)
+
+
+def _family_of_names(name: str) -> set[str]:
+    """Return every variable and dimension that a block of this name brings."""
+    own = {name, f"{name}_term", f"{name}_term_bis", f"sd_{name}", f"corr_{name}", f"b_{name}"}
+    return own | {f"sd_{name}{CENTRED}", f"corr_{name}{CENTRED}"}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# what the data say about a block
+
+
+def check_block(block: Block, family: Family, trials: np.ndarray | None = None) -> list[Message]:
+    """Return what is to say about one block.
+
+    Raises
+    ------
+    DataError
+        Every row is a level of its own, so that its effect cannot be told from the response itself, which is 0 or 1.
+        Whether it can be told from a residual depends on the weights and on the prior of sigma: `residual_confounded`.
+    """
+    n, levels = len(block.index), len(block.levels)
+    said = [*_few_levels(block), *_memory_of_draws(block)]
+    if levels == n:
+        return said + _one_row_each(block, family, trials)
+    single = int((np.bincount(block.index, minlength=levels) == 1).sum())
+    if "sigma" in family.auxiliaries and single > MOSTLY_SINGLE * levels:
+        part = f"{single:,} of the {levels:,} levels of '{block.group}' have one row"
+        said.append(warning(f"{part}, where the effect of the level and the residual are seen only together"))
+    return said
+
+
+def _one_row_each(block: Block, family: Family, trials: np.ndarray | None) -> list[Message]:
+    """Say what an effect for each row means: overdispersion of counts."""
+    each = f"grouping factor '{block.group}' has one row in each of its {len(block.levels):,} levels"
+    if "sigma" in family.auxiliaries:
+        return []
+    if family.name == "bernoulli" or (trials is not None and (trials == 1).all()):
+        raise DataError(
+            f"{each}, and one response of 0 or 1 says nothing about an effect of its own; there must be fewer levels "
+            "than rows"
+        )
+    if family.auxiliaries:
+        name = family.auxiliaries[0]
+        return [warning(f"{each}, so its effect and '{name}' both say how the rows scatter; the priors divide it")]
+    return [note(f"{each}, so its standard deviation measures the overdispersion of the {family.name} response")]
+
+
+def residual_confounded(block: Block, weights: np.ndarray | None) -> str | None:
+    """Return why the effects of a block cannot be told apart from a residual whose sd is not known; None if they can.
+
+    With one row in each level, z' Sigma z and sigma^2 / w are seen only in their sum: a variance of a column with z^2 w
+    the same in every row is part of the residual's.
+    """
+    if len(block.levels) < len(block.index):
+        return None
+    size = np.square(block.Z) * (1.0 if weights is None else weights[:, None])
+    if not (np.ptp(size, axis=0) <= SAME_WEIGHT * size.max(axis=0)).any():
+        return None
+    return (
+        f"grouping factor '{block.group}' has one row in each of its {len(block.levels):,} levels, so its effect "
+        "cannot be told apart from the residual; there must be fewer levels than rows, or known variances: weights of "
+        "1 / se^2 with priors={'sigma': 1}"
+    )
+
+
+def _few_levels(block: Block) -> list[Message]:
+    if len(block.levels) >= FEW_LEVELS:
+        return []
+    rests = "standard deviation of '{}' rests" if len(block.columns) == 1 else "standard deviations of '{}' rest"
+    return [
+        warning(
+            f"the {rests.format(block.group)} on {len(block.levels)} levels, so the prior has much weight; compare it "
+            "with the posterior"
+        )
+    ]
+
+
+def _memory_of_draws(block: Block) -> list[Message]:
+    effects = len(block.columns) * len(block.levels)
+    memory = 8.0 * effects * DRAWS
+    if memory <= DRAWS_MEMORY:
+        return []
+    amount = f"{DRAWS:,} draws of them take {memory / 1e9:.3g} GB of memory"
+    return [warning(f"'{block.group}' has {count(effects, 'random effect')}: {amount}")]

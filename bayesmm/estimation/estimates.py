@@ -1,0 +1,346 @@
+"""PointFit: a maximised model, with lme4's accessors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.design import Block, Design
+from bayesmm.families.families import LINKS
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.fitted import Coordinates, scaled_by_columns
+from bayesmm.priors import Priors
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """How the optimiser ended.
+
+    Attributes
+    ----------
+    parameters : (t,) float64
+        What was optimised: the free entries of the relative factors theta, in units of the columns' root mean squares
+        (REML, ML), or the parameters of the marginal posterior (MAP).
+    gradient : float
+        Largest absolute entry of the criterion's gradient there.
+    evaluations, starts : int
+        Evaluations of the criterion with its gradient, and starting points.
+    """
+
+    parameters: Floats
+    gradient: float
+    evaluations: int
+    starts: int
+
+
+@dataclass(frozen=True)
+class PointFit:
+    """A model at the maximum of its marginal likelihood (REML, ML) or of its marginal posterior (MAP).
+
+    The likelihood of a generalised model is Laplace's approximation with the observed curvature at the mode, as
+    glmmTMB has it (glmer takes the expected one, which differs for other links than the canonical), or adaptive
+    quadrature's.
+
+    Attributes
+    ----------
+    design : Design
+    priors : Priors or None
+        None unless the method is "MAP".
+    method : str
+        "REML", "ML" or "MAP".
+    beta : (p,) float64
+        Coefficients, on the scale of the link; NaN where a column depends linearly on earlier ones.
+    beta_cov : (p, p) float64
+        Covariance of `beta` at the estimated variance components; for a generalised model, from the Hessian in all
+        parameters.
+    sigma : float
+        Residual standard deviation; 1 for families without.
+    covariances : tuple of (q_k, q_k) float64
+        Sigma_k of each block of the design, on the scale of the link.
+    modes : tuple of (G_k, q_k) float64
+        Conditional modes b of the random effects.
+    conditional : tuple of (G_k, q_k, q_k) float64
+        Conditional covariances of b given beta, as lme4's ``condVar``.
+    criterion : float
+        REML criterion, ML deviance (-2 log-likelihood), or -2 log marginal posterior density (up to the priors' own
+        constants).
+    loglik : float
+        Log-likelihood: REML's for REML, else the ML one.
+    deviance : float
+        -2 log-likelihood (ML) at these variance components; so for generalised models too, as in lme4's table.
+    singular : bool
+        An estimated variance is 0 or a covariance matrix has not full rank.
+    converged : bool
+    message : str
+        How the optimiser ended, in a sentence.
+    seconds : float
+    optimum : Optimum
+    auxiliaries : mapping of str to float
+        The family's parameters besides the mean, by name: "sigma", "nu", "shape", "phi".
+    nagq : int
+        Nodes of the quadrature for each random effect; 1 for Laplace's approximation and for the integrals of linear
+        models, 0 where they were taken to a stated accuracy (`bayesmm.likelihood.lattice`).
+    coordinates : Coordinates or None
+        None: those that are reported.
+    """
+
+    design: Design
+    priors: Priors | None
+    method: str
+    beta: Floats
+    beta_cov: Floats
+    sigma: float
+    covariances: tuple[Floats, ...]
+    modes: tuple[Floats, ...]
+    conditional: tuple[Floats, ...]
+    criterion: float
+    loglik: float
+    deviance: float
+    singular: bool
+    converged: bool
+    message: str
+    seconds: float
+    optimum: Optimum
+    auxiliaries: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    nagq: int = 1
+    coordinates: Coordinates | None = None
+
+    @cached_property
+    def scaled(self) -> Coordinates:
+        """The fit in its own coordinates: what is computed from it starts here, not from what is reported."""
+        return scaled_by_columns(self) if self.coordinates is None else self.coordinates
+
+    @property
+    def npar(self) -> int:
+        """Number of parameters: coefficients, entries of theta, and the family's own (sigma)."""
+        n_theta = sum(_n_theta(block) for block in self.design.blocks)
+        return int(np.isfinite(self.beta).sum()) + n_theta + len(self.design.family.auxiliaries)
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, -2 loglik + 2 npar."""
+        return -2 * self.loglik + 2 * self.npar
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion by lme4's rule, -2 loglik + npar log n."""
+        return -2 * self.loglik + self.npar * np.log(self.design.n)
+
+    @property
+    def bic_nlme(self) -> float:
+        """Schwarz's criterion by nlme's rule: n - p observations count under REML."""
+        n = self.design.n - (np.isfinite(self.beta).sum() if self.method == "REML" else 0)
+        return -2 * self.loglik + self.npar * np.log(n)
+
+    @property
+    def vcov(self) -> pd.DataFrame:
+        """Covariance matrix of the coefficients, (p, p), labelled."""
+        names = list(self.design.coefficients)
+        return pd.DataFrame(self.beta_cov, index=names, columns=names)
+
+    @cached_property
+    def linear(self) -> Floats:
+        """Linear predictor X beta + Z b + offset, (n,)."""
+        return self.scaled.linear
+
+    @cached_property
+    def fitted(self) -> Floats:
+        """Fitted means, (n,), on the scale of the response; of a binomial, probabilities."""
+        return LINKS[self.design.family.link].inverse(self.linear)
+
+    @cached_property
+    def residuals(self) -> Floats:
+        """Response less fitted values, (n,); of a binomial, the share of successes less its probability."""
+        trials = self.design.trials
+        return (self.design.y if trials is None else self.design.y / trials) - self.fitted
+
+    @cached_property
+    def scaled_residuals(self) -> Floats:
+        """Pearson residuals: residuals over the standard deviations that the model gives them, (n,).
+
+        What lme4's summary calls scaled residuals: times sqrt(weight) / sigma in a linear model.
+        """
+        return pearson_residuals(self.design, self.fitted, tuple(self.auxiliaries.values()) or (self.sigma,))
+
+    def fixef(self, ddf: str | None = None) -> pd.DataFrame:
+        """Return the coefficients: index coef; estimate, se, t; z and its two-sided p for generalised models.
+
+        With `ddf` ("satterthwaite", "kenward-roger" or "containment") df and p as well: `inference.degrees.t_table`.
+        """
+        if ddf is not None:
+            from bayesmm.inference.degrees import t_table
+
+            return t_table(self, ddf)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            se = np.sqrt(np.diag(self.beta_cov))
+            ratio = self.beta / se
+        table = {"estimate": self.beta, "se": se, "t": ratio}
+        if not self.design.family.gaussian:
+            from scipy.special import erfc
+
+            table = {"estimate": self.beta, "se": se, "z": ratio, "p": erfc(np.abs(ratio) / np.sqrt(2))}
+        return pd.DataFrame(table, index=pd.Index(self.design.coefficients, name="coef"))
+
+    def fixef_corr(self) -> pd.DataFrame:
+        """Return the correlation matrix of the coefficients, (p, p), labelled."""
+        sds = np.sqrt(np.diag(self.beta_cov))
+        with np.errstate(divide="ignore", invalid="ignore"):  # a coefficient that its prior fixes has no spread
+            return self.vcov / np.outer(sds, sds)
+
+    def confint(self, level: float = 0.95, method: str = "profile") -> pd.DataFrame:
+        """Return confidence intervals by "profile" likelihood or "wald": see `inference.confint.confint`."""
+        from bayesmm.inference.confint import confint
+
+        return confint(self, level, method)
+
+    def profile(self, place: str, level: float = 0.99):
+        """Return the profile likelihood of one parameter, such as "sigma": see `inference.profile.profile`."""
+        from bayesmm.inference.profile import profile
+
+        return profile(self, place, level)
+
+    def varcorr(self) -> pd.DataFrame:
+        """Return the variance components as lme4's ``as.data.frame(VarCorr(.))``: grp, var1, var2, vcov, sdcor.
+
+        Factors with more levels first; of each, the standard deviations and then the correlations; the residual last,
+        where the family has one.
+        """
+        rows = []
+        for k in by_levels(self.design):
+            rows += _varcorr_rows(self.design.blocks[k], self.covariances[k])
+        if "sigma" in self.design.family.auxiliaries:
+            rows.append(("Residual", None, None, self.sigma**2, self.sigma))
+        return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
+
+    def ranef(self) -> pd.DataFrame:
+        """Return the conditional modes of the random effects: grpvar, term, grp, condval, condsd."""
+        parts = [_ranef_rows(self.design.blocks[k], self.modes[k], self.conditional[k]) for k in by_levels(self.design)]
+        if parts:
+            return pd.concat(parts, ignore_index=True)
+        kinds = dict.fromkeys(("grpvar", "term", "grp"), object) | dict.fromkeys(("condval", "condsd"), float)
+        return pd.DataFrame({name: np.empty(0, dtype=kind) for name, kind in kinds.items()})
+
+    def coef(self) -> dict[str, pd.DataFrame]:
+        """Return, for each factor, the coefficients of each level: fixed plus random part, levels x coefficients."""
+        beta = pd.Series(np.nan_to_num(self.beta), index=list(self.design.coefficients))
+        return {b.group: add_effects(beta, b, self.modes[k]) for k, b in enumerate(self.design.blocks)}
+
+    def predict(
+        self,
+        data: object = None,
+        kind: str = "mean",
+        groups: str | Sequence[str] = "conditional",
+        new_levels: str = "error",
+        se: bool = False,
+    ) -> pd.DataFrame:
+        """Return predictions for the rows of a table: estimate, and with `se` also se and sd; see `predict_point`."""
+        from bayesmm.posterior.predict_point import predict_point
+
+        return predict_point(self, data, kind, groups, new_levels, se)
+
+    def icc(self, mean: str = "rows"):
+        """Return the intraclass correlation of each factor at the estimates: see `variance.explained.icc`."""
+        from bayesmm.evaluation.variance.explained import icc
+
+        return icc(self, mean)
+
+    def r2(self, mean: str = "rows"):
+        """Return Nakagawa's marginal and conditional R^2 at the estimates: see `variance.explained.r2`."""
+        from bayesmm.evaluation.variance.explained import r2
+
+        return r2(self, mean)
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The estimates by place, to be changed and given to `Model.simulate` or `power`; NaN for what has none."""
+        from bayesmm.posterior.parameter_values import estimates
+
+        return estimates(self)
+
+    def simulate(self, draws: int = 1, seed: int | None = None, effects: str = "new") -> pd.DataFrame:
+        """Return responses simulated from the estimates, rows x sim_1, sim_2, ...
+
+        The random effects are drawn anew for each (`effects` "new"), or are the conditional modes ("kept"): see
+        `Model.simulate`.
+        """
+        from bayesmm.posterior.simulate import simulate_point
+
+        return simulate_point(self, draws, seed, effects)
+
+    def bootstrap(self, samples: int = 1000, seed: int | None = None, cores: int | None = None, progress: bool = True):
+        """Return the parametric bootstrap: simulate, and fit again; see `simulation.bootstrap.bootstrap`."""
+        from bayesmm.inference.simulation.bootstrap import bootstrap
+
+        return bootstrap(self, samples, seed, cores, progress)
+
+    def __str__(self) -> str:
+        from bayesmm.reporting.summary import render_point
+
+        return render_point(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from bayesmm.reporting.notebook import point_html
+
+        return point_html(self)
+
+    def with_seconds(self, seconds: float) -> "PointFit":
+        """Return the same fit with its time."""
+        return replace(self, seconds=seconds)
+
+
+def pearson_residuals(design: Design, fitted: Floats, auxiliaries: Sequence[float]) -> Floats:
+    """Return residuals over the standard deviations that the model gives them, (n,), for fitted means (n,)."""
+    size = 1.0 if design.trials is None else design.trials
+    weights = 1.0 if design.weights is None else design.weights
+    with np.errstate(divide="ignore", invalid="ignore"):  # a fitted probability of 0 or 1 has no spread
+        return (design.y / size - fitted) * np.sqrt(weights * size / design.family.variance(fitted, auxiliaries))
+
+
+def by_levels(design: Design) -> list[int]:
+    """Return the positions of the design's blocks in lme4's order: more levels first."""
+    return sorted(range(len(design.blocks)), key=lambda k: -len(design.blocks[k].levels))
+
+
+def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:
+    """Return beta plus the (G, q) effects b of a block, levels x coefficients; a term without a fixed part has it 0."""
+    columns = list(dict.fromkeys([*beta.index, *block.columns]))
+    table = pd.DataFrame(0.0, index=pd.Index(block.levels, name=block.group), columns=columns)
+    table += beta.reindex(columns, fill_value=0.0)
+    table[list(block.columns)] += b
+    return table
+
+
+def _n_theta(block: Block) -> int:
+    """Return the number of free entries of a block's relative factor."""
+    return sum(len(part) * (len(part) + 1) // 2 for part in block.partition)
+
+
+def _varcorr_rows(block: Block, Sigma: Floats) -> list[tuple]:
+    sds = np.sqrt(np.diag(Sigma))
+    rows = [(block.group, name, None, Sigma[i, i], sds[i]) for i, name in enumerate(block.columns)]
+    for part in block.partition:
+        for a, i in enumerate(part):
+            for j in part[a + 1 :]:
+                scale = sds[i] * sds[j]
+                corr = Sigma[i, j] / scale if scale > 0 else np.nan
+                rows.append((block.group, block.columns[i], block.columns[j], Sigma[i, j], corr))
+    return rows
+
+
+def _ranef_rows(block: Block, b: Floats, conditional: Floats) -> pd.DataFrame:
+    G, q = b.shape
+    sds = np.sqrt(np.maximum(np.diagonal(conditional, axis1=1, axis2=2), 0.0))
+    return pd.DataFrame(
+        {
+            "grpvar": block.group,
+            "term": np.repeat(list(block.columns), G),
+            "grp": np.tile(list(block.levels), q),
+            "condval": b.T.ravel(),
+            "condsd": sds.T.ravel(),
+        }
+    )

@@ -1,0 +1,129 @@
+"""Where the maximisation of a generalised model starts: the model without random effects, nearly unpenalised."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesmm.errors import DataError
+from bayesmm.families.families import LINKS, Family
+from bayesmm.likelihood.block_cholesky import make_layout
+from bayesmm.likelihood.crossproducts import Factor, Floats
+from bayesmm.likelihood.laplace import Response, conditional_modes
+from bayesmm.likelihood.orthogonal import orthonormal
+
+# A prior sd of the coefficients, in units of the linear predictor's own size, so that separated data have a start too;
+# wide enough that no other start feels it.
+RIDGE = 30.0
+# Counts and proportions are moved off their ends by this before the link is applied (R's binomial()$initialize and
+# poisson()$initialize use 1/2 and 0.1).
+NUDGE = 0.5
+START_NU = 5.0  # degrees of freedom of a student response: clearly not normal, and all its moments up to 4 exist
+# Moment estimates of a dispersion are kept within these limits.
+SMALLEST, LARGEST = 0.1, 1e3
+MAD_TO_SD = 1.4826  # of a normal variable
+
+
+@dataclass(frozen=True)
+class FirstFit:
+    """A model without random effects.
+
+    Attributes
+    ----------
+    beta : (r,) float64
+    basis : (r, r) float64
+        Columns in units of one standard error, uncorrelated: basis basis' is the covariance of beta.
+    fixed : (n, r) float64
+        X basis.
+    eta : (n,) float64
+        Linear predictor.
+    aux : (a,) float64
+        Moment estimates of the auxiliary parameters.
+    unit : float
+        What one unit of a random effect's sd is on the scale of the link.
+    """
+
+    beta: Floats
+    basis: Floats
+    fixed: Floats
+    eta: Floats
+    aux: Floats
+    unit: float
+
+
+def first_fit(family: Family, response: Response, X: Floats, offset: Floats) -> FirstFit:
+    """Fit the model without random effects, its coefficients with a normal prior far too wide to matter.
+
+    Raises
+    ------
+    DataError
+        If no linear predictor is found at which the likelihood is finite.
+    """
+    link, n = LINKS[family.link], len(offset)
+    Q, R = orthonormal(X, np.full(n, 1 / n))
+    target = link.function(_nudged(family, response)) - offset
+    size = max(np.sqrt(np.mean(target**2)), 1.0 if family.link not in ("identity", "inverse") else 0.0)
+    aux = _moments(family, response, link.inverse(offset + Q @ (Q.T @ target) / n))
+    layout, _ = make_layout([Factor(np.zeros(n, np.int64), np.ascontiguousarray(Q), 1)]) if X.shape[1] else (None, ())
+    delta, covariance = np.zeros(X.shape[1]), np.eye(X.shape[1])
+    if layout is not None:
+        for start in (Q.T @ target / n, Q.T @ (np.full(n, _level(family, response)) - offset) / n):
+            found = _ridge(layout, response, offset, RIDGE * size, aux, start)
+            if found is not None:
+                delta, covariance = found
+                break
+        else:
+            raise DataError(f"no coefficients were found at which the {family.name} likelihood is finite")
+    eta = offset + Q @ delta
+    aux = _moments(family, response, link.inverse(eta))
+    to_beta = np.linalg.inv(R)
+    half = np.linalg.cholesky(covariance)
+    unit = {"identity": aux[0] if len(aux) else size, "inverse": float(np.sqrt(np.mean(eta**2)))}.get(family.link, 1.0)
+    return FirstFit(to_beta @ delta, to_beta @ half, np.ascontiguousarray(Q @ half), eta, aux, float(unit))
+
+
+def _ridge(layout, response: Response, offset: Floats, sd: float, aux: Floats, start: Floats):
+    """Return the penalised coefficients and their covariance, or None where the likelihood is 0."""
+    both = np.zeros(2)
+    both[: len(aux)] = aux
+    T = sd * np.eye(len(start)).ravel()
+    at = conditional_modes(layout, response, offset, T, both, start / sd)
+    covariance = at.covariances[0][0]
+    if not (np.isfinite(covariance).all() and np.isfinite(at.modes[0]).all()):
+        return None
+    return at.modes[0][0], covariance
+
+
+def _nudged(family: Family, response: Response) -> Floats:
+    """Return the response as a mean that its link is defined at."""
+    if family.name in ("bernoulli", "binomial"):
+        return (response.y + NUDGE) / (response.size + 2 * NUDGE)
+    if family.name in ("poisson", "negbinomial"):
+        return response.y + NUDGE
+    if family.link == "log":  # gaussian, gamma: a log of what is above 0
+        return np.maximum(response.y, NUDGE * np.mean(np.abs(response.y)) / len(response.y))
+    return response.y
+
+
+def _level(family: Family, response: Response) -> float:
+    """Return the linear predictor of the mean response."""
+    mean = response.y.sum() / response.size.sum() if family.name in ("bernoulli", "binomial") else response.y.mean()
+    return float(LINKS[family.link].function(np.array(mean)))
+
+
+def _moments(family: Family, response: Response, mu: Floats) -> Floats:
+    """Return moment estimates of the auxiliary parameters."""
+    r = response.y - mu
+    square = np.nanmean(r**2)
+    if family.name == "gaussian":
+        return np.array([np.sqrt(square)])
+    if family.name == "student":
+        return np.array([MAD_TO_SD * np.median(np.abs(r)) or np.sqrt(square), START_NU])
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        shape = {
+            "negbinomial": lambda: np.mean(mu**2) / max(np.mean(r**2 - mu), np.mean(mu**2) / LARGEST),
+            "gamma": lambda: 1 / np.nanmean((r / mu) ** 2),
+            "beta": lambda: np.mean(mu * (1 - mu)) / square - 1,
+        }.get(family.name)
+        if shape is None:
+            return np.empty(0)
+        return np.clip(np.nan_to_num(np.array([shape()]), nan=1.0), SMALLEST, LARGEST)

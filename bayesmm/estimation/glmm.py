@@ -1,0 +1,372 @@
+"""Maximum likelihood of generalised mixed models: coefficients, factors and auxiliary parameters together.
+
+As glmer's second stage does: -2 log-likelihood, the random effects
+integrated out by Laplace's approximation or by adaptive quadrature, is minimised over all parameters at once. The
+coefficients are searched in units of about their standard errors, the factors T in units of the link, unconstrained as
+in `maximize`, and the auxiliaries by their logarithms.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from bayesmm.design.design import Design
+from bayesmm.errors import DataError, listing
+from bayesmm.estimation.estimates import Optimum, PointFit
+from bayesmm.estimation.glm import first_fit
+from bayesmm.estimation.maximize import (
+    GRADIENT_TOLERANCE,
+    SNAP,
+    Search,
+    best_of,
+    factors_are_singular,
+    hessian,
+    outcome,
+    snapped,
+)
+from bayesmm.estimation.separation import pure_factors, separated
+from bayesmm.estimation.start import check_start, start_factors
+from bayesmm.families.families import LINKS
+from bayesmm.likelihood.block_cholesky import Layout, make_layout
+from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.fitted import Coordinates, make_coordinates
+from bayesmm.likelihood.laplace import Response, conditional_modes, laplace
+from bayesmm.likelihood.orthogonal import Columns, square_root
+from bayesmm.likelihood.problem import factors_of, free_entries, orthonormal_columns, scaled_columns
+from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS, MOST_NODES, evaluate, grouped
+from bayesmm.runtime.arguments import check_whole
+
+# Standard deviations at which the search starts, in units of the link; lme4's 1, the others where the first optimum is
+# suspicious.
+STARTS = (1.0, 0.2, 3.0)
+# Beyond this an auxiliary parameter has left for 0 or infinity (its logarithm; e^16 is nine million).
+LOG_LIMIT = 16.0
+LIMITS = {("student", "nu"): "gaussian", ("negbinomial", "shape"): "poisson"}
+# A direction of the standardised Hessian with less curvature than this is flat: what differences of the gradient leave.
+FLAT = 1e-7
+# The fixed part of a separated model is further out than this when the search stops (a mean within e^-8 of its end).
+FAR = 8.0
+
+
+@dataclass(frozen=True)
+class GlmmProblem:
+    """A design in well-scaled coordinates x = (coefficients, free entries of T, logs of the auxiliaries).
+
+    Attributes
+    ----------
+    response : Response
+    layout : Layout or None
+        Of the random-effects columns Z_k B_k; None without random effects.
+    order : tuple of int
+        The design's blocks in the order of the layout.
+    fixed : (n, r) float64
+        X `basis`; beta = origin + basis x.
+    offset : (n,) float64
+        The design's offset and X `origin`.
+    aux : (a,) float64
+        Auxiliary parameters at the start.
+    columns : tuple of Columns
+        The random-effects columns of each block and their basis B_k, in the design's order: b = B_k b_s.
+    unit : float
+        T = unit * (free entries of x), on the scale of the link.
+    free : (t,) int64
+        Positions of the free entries in the packed T.
+    """
+
+    design: Design
+    response: Response
+    layout: Layout | None
+    order: tuple[int, ...]
+    fixed: Floats
+    basis: Floats
+    origin: Floats
+    offset: Floats
+    aux: Floats
+    columns: tuple[Columns, ...]
+    unit: float
+    free: Ints
+
+    @property
+    def bases(self) -> tuple[Floats, ...]:
+        """B_k of each block, (q_k, q_k)."""
+        return tuple(columns.basis for columns in self.columns)
+
+    @property
+    def scales(self) -> tuple[Floats, ...]:
+        """What the random-effects columns were divided by, where the bases are diagonal."""
+        return tuple(1 / np.diag(basis) for basis in self.bases)
+
+    @property
+    def parts(self) -> tuple[slice, slice, slice]:
+        """Where the coefficients, the entries of T and the auxiliaries are in x."""
+        r, t, a = self.fixed.shape[1], len(self.free), len(self.aux)
+        return slice(0, r), slice(r, r + t), slice(r + t, r + t + a)
+
+    def packed(self, free: Floats) -> Floats:
+        """Return T packed in the order of the layout."""
+        T = np.zeros(sum(len(B) ** 2 for B in self.bases))
+        T[self.free] = self.unit * free
+        return T
+
+    def factors(self, free: Floats) -> list[Floats]:
+        """Return the T_k of the problem's columns in the order of the layout."""
+        out, at, packed = [], 0, self.packed(free)
+        for k in self.order:
+            q = len(self.bases[k])
+            out.append(packed[at : at + q * q].reshape(q, q))
+            at += q * q
+        return out
+
+    def auxiliaries(self, logs: Floats) -> Floats:
+        """Return the two auxiliary parameters as the compiled code takes them."""
+        aux = np.zeros(2)
+        aux[: len(logs)] = np.exp(logs)
+        return aux
+
+
+@dataclass
+class Warm:
+    """The modes of the last evaluation that had some, where the search for the next ones starts."""
+
+    u: Floats = field(default_factory=lambda: np.empty(0))
+
+
+def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, float] | None = None) -> PointFit:
+    """Maximise the likelihood of a generalised linear mixed model, or of a model without random effects.
+
+    Parameters
+    ----------
+    design : Design
+    nagq : int
+        1: Laplace's approximation. More: that many nodes of adaptive quadrature for each random effect of a level;
+        for one grouping factor with at most three random effects for each level.
+    start : mapping, optional
+        Starting standard deviations, correlations and auxiliary parameters by place, on the scale of the link.
+
+    Returns
+    -------
+    PointFit
+
+    Raises
+    ------
+    ValueError
+        If quadrature is not possible, or a place in `start` is unknown.
+    DataError
+        If no finite starting values are found.
+    """
+    check_nagq(design, nagq)
+    if start is not None:
+        check_start(design, start)
+    problem = make_problem(design, orthonormal_columns(design))
+    warm = Warm(np.zeros(0 if problem.layout is None else sum(b.Z.shape[1] * len(b.levels) for b in design.blocks)))
+    search = Search(criterion_of(problem, nagq, warm))
+    starts = [_start(problem, None, size) for size in (STARTS if design.blocks else STARTS[:1])]
+    if start is not None:
+        starts.insert(0, _start(problem, start, STARTS[0]))
+    free = problem.parts[1]
+
+    def suspicious(x: Floats) -> bool:
+        return factors_are_singular(problem.factors(x[free]), problem.unit)
+
+    x, n_starts = best_of(search, starts, suspicious)
+    if not np.isfinite(search(x)[0]):
+        raise DataError(
+            f"no parameters were found at which the {design.family.name} likelihood of {design.response!r} is finite; "
+            "check the response's range, or use another link"
+        )
+    x = snapped(search, x, SNAP, free)
+    criterion, gradient = search(x)
+    optimum = Optimum(x, float(np.abs(gradient).max(initial=0.0)), search.evaluations, n_starts)
+    return _point(problem, optimum, criterion, hessian(search, x), nagq, warm)
+
+
+def check_nagq(design: Design, nagq: int) -> None:
+    """Raise ValueError where adaptive quadrature with `nagq` nodes is not possible."""
+    check_whole("nagq", nagq, 1)
+    if nagq > MOST_NODES:
+        raise ValueError(
+            f"nagq should be at most {MOST_NODES}, and is {nagq}; 25 nodes are exact for practical purposes"
+        )
+    if nagq == 1:
+        return
+    if len(design.blocks) != 1:
+        names = listing(block.group for block in design.blocks) or "none"
+        raise ValueError(f"nagq = {nagq} needs exactly one grouping factor, and the model has {names}; use nagq=1")
+    q = len(design.blocks[0].columns)
+    if q > MAX_COEFFICIENTS:
+        raise ValueError(
+            f"nagq = {nagq} needs at most {MAX_COEFFICIENTS} random effects for each level of "
+            f"{design.blocks[0].group}, and the model has {q}; use nagq=1"
+        )
+
+
+def make_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> GlmmProblem:
+    """Return the problem, its coefficients in units of their standard errors in the model without random effects.
+
+    The random-effects columns are divided by their root mean squares unless other `columns` are given.
+    """
+    n, family = design.n, design.family
+    ones = np.ones(n)
+    response = Response(
+        family.code,
+        LINKS[family.link].code,
+        design.y,
+        ones if design.trials is None else design.trials,
+        ones if design.weights is None else design.weights,
+    )
+    kept = [j for j in range(design.p) if j not in design.aliased]
+    first = first_fit(family, response, design.X[:, kept], design.offset)
+    basis, origin = np.zeros((design.p, len(kept))), np.zeros(design.p)
+    basis[kept], origin[kept] = first.basis, first.beta
+    columns = scaled_columns(design) if columns is None else columns
+    layout, order = make_layout(factors_of(design, columns)) if design.blocks else (None, ())
+    problem = GlmmProblem(
+        design, response, layout, order, first.fixed, basis, origin, first.eta, first.aux, columns, first.unit,
+        free_entries(design, order),
+    )  # fmt: skip
+    return problem if layout is None or not kept else _rescaled(problem)
+
+
+def _rescaled(problem: GlmmProblem) -> GlmmProblem:
+    """Return the problem with coefficients in units of about their standard errors given random effects of unit sd.
+
+    Without random effects they may be known a thousand times better, which is no scale to search on.
+    """
+    u = np.zeros(sum(block.Z.shape[1] * len(block.levels) for block in problem.design.blocks))
+    value, r = _laplace(problem, Warm(u)), problem.fixed.shape[1]
+    eye = np.concatenate([np.eye(len(problem.bases[k])).ravel() for k in problem.order])[problem.free]
+    aux = problem.auxiliaries(np.log(problem.aux))
+    found = np.array([value(-step, eye, aux)[1] - value(step, eye, aux)[1] for step in np.eye(r)]) / 2
+    try:
+        half = np.linalg.cholesky(np.linalg.inv((found + found.T) / 2))
+    except np.linalg.LinAlgError:  # separated data, or a start far from the maximum
+        return problem
+    return replace(problem, fixed=np.ascontiguousarray(problem.fixed @ half), basis=problem.basis @ half)
+
+
+def criterion_of(problem: GlmmProblem, nagq: int, warm: Warm) -> Callable[[Floats], tuple[float, Floats]]:
+    """Return the function x -> (-2 log-likelihood, gradient); `nagq` may be a name of a lattice, see `evaluate`."""
+    value = _laplace(problem, warm) if nagq == 1 else _quadrature(problem, nagq)
+    return lambda x: _criterion(problem, value, x)
+
+
+def _laplace(problem: GlmmProblem, warm: Warm) -> Callable:
+    """Return the function (x's three parts) -> value and derivatives in them, by Laplace's approximation."""
+
+    def value(coefficients: Floats, free: Floats, aux: Floats) -> tuple[float, Floats, Floats, Floats]:
+        fixed = problem.offset + problem.fixed @ coefficients
+        found = laplace(problem.layout, problem.response, fixed, problem.packed(free), aux, warm.u)
+        if found.ok:
+            warm.u = found.u
+        return found.value, problem.fixed.T @ found.d_fixed, problem.unit * found.d_T[problem.free], found.d_aux
+
+    return value
+
+
+def _quadrature(problem: GlmmProblem, nodes: int) -> Callable:
+    """Return the same function by adaptive quadrature."""
+    design, response, Z = problem.design, problem.response, problem.columns[0].Z
+    block, r, q = design.blocks[0], problem.fixed.shape[1], Z.shape[1]
+    data = grouped(
+        response.family, response.link, response.y, problem.fixed, Z, block.index, len(block.levels),
+        size=response.size, weights=response.weights, offset=problem.offset,
+    )  # fmt: skip
+
+    def value(coefficients: Floats, free: Floats, aux: Floats) -> tuple[float, Floats, Floats, Floats]:
+        found = evaluate(data, coefficients, problem.packed(free).reshape(q, q), aux[: len(problem.aux)], nodes)
+        return found.value, found.d_beta[:r], problem.unit * found.d_L.ravel()[problem.free], found.d_aux
+
+    return value
+
+
+def _criterion(problem: GlmmProblem, function: Callable, x: Floats) -> tuple[float, Floats]:
+    """Return -2 log-likelihood and its gradient at x; inf where it does not exist."""
+    beta, free, logs = (x[part] for part in problem.parts)
+    if not np.isfinite(x).all() or np.abs(logs).max(initial=0.0) > 2 * LOG_LIMIT:
+        return np.inf, np.zeros_like(x)
+    aux = problem.auxiliaries(logs)
+    with np.errstate(over="ignore", invalid="ignore"):  # a wild step of the search is refused, not an error
+        value, d_beta, d_free, d_aux = function(beta, free, aux)
+        gradient = -2 * np.concatenate([d_beta, d_free, (aux * d_aux)[: len(logs)]])
+    if not (np.isfinite(value) and np.isfinite(gradient).all()):
+        return np.inf, np.zeros_like(x)
+    return -2 * value, gradient
+
+
+def _start(problem: GlmmProblem, start: Mapping[str, float] | None, size: float) -> Floats:
+    """Return x for the model without random effects, T = size I, with what the user named in its place."""
+    packed = start_factors(problem.design, problem.order, problem.bases, problem.unit, start or {}, size)
+    aux = problem.aux.copy()
+    for j, name in enumerate(problem.design.family.auxiliaries):
+        aux[j] = (start or {}).get(name, aux[j])
+    return np.concatenate([np.zeros(problem.fixed.shape[1]), packed[problem.free], np.log(aux)])
+
+
+def _point(problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, nagq: int, warm: Warm) -> PointFit:
+    design, (coefficients, free, logs) = problem.design, (optimum.parameters[part] for part in problem.parts)
+    aux = np.exp(logs)
+    root = problem.basis @ square_root(2 * coefficient_block(H, len(coefficients)))
+    own = coordinates(problem, optimum.parameters, warm, root)
+    beta, beta_cov = problem.origin + problem.basis @ coefficients, root @ root.T
+    aliased = list(design.aliased)
+    beta[aliased], beta_cov[aliased], beta_cov[:, aliased] = np.nan, np.nan, np.nan
+    auxiliaries = dict(zip(design.family.auxiliaries, aux.tolist(), strict=True))
+    factors = problem.factors(free)
+    wrong = divergence(problem, optimum.parameters)
+    converged = optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(criterion) and not wrong
+    return PointFit(
+        design, None, "ML", beta, beta_cov, auxiliaries.get("sigma", 1.0), *own.reported(), criterion, -criterion / 2,
+        criterion, factors_are_singular(factors, problem.unit), bool(converged),
+        f"NOT converged: {wrong}" if wrong else outcome(optimum, converged), 0.0, optimum, auxiliaries, nagq, own,
+    )  # fmt: skip
+
+
+def effects(problem: GlmmProblem, x: Floats, warm: Warm) -> tuple[tuple, tuple, tuple]:
+    """Return Sigma_k, the conditional modes and their covariances of each block of the design, on the user's scale."""
+    return coordinates(problem, x, warm, np.empty((problem.design.p, 0))).reported()
+
+
+def coordinates(problem: GlmmProblem, x: Floats, warm: Warm, root: Floats) -> Coordinates:
+    """Return the fit at x in the problem's coordinates; `root` is that of the covariance of beta."""
+    (beta, free, logs), modes, covariances = (x[part] for part in problem.parts), (), ()
+    fixed = problem.offset + problem.fixed @ beta
+    if problem.layout is not None:
+        aux = problem.auxiliaries(logs)
+        at = conditional_modes(problem.layout, problem.response, fixed, problem.packed(free), aux, warm.u)
+        modes, covariances = at.modes, at.covariances
+    indices, factors = [block.index for block in problem.design.blocks], problem.factors(free)
+    return make_coordinates(indices, problem.columns, problem.order, factors, modes, covariances, fixed, root)
+
+
+def coefficient_block(H: Floats, r: int) -> Floats:
+    """Return the first (r, r) block of H^-1, flat directions left out: they add no information on the others."""
+    root = np.sqrt(np.where(np.diag(H) > 0, np.diag(H), 1.0))
+    curvature, directions = np.linalg.eigh(H / np.outer(root, root))
+    inverse = np.where(curvature > FLAT, 1 / np.where(curvature > FLAT, curvature, 1.0), 0.0)
+    return ((directions * inverse) @ directions.T / np.outer(root, root))[:r, :r]
+
+
+def divergence(problem: GlmmProblem, x: Floats) -> str:
+    """Return in words what has no finite maximum: a coefficient, a standard deviation, an auxiliary; "" if none."""
+    design, (beta, _, logs) = problem.design, (x[part] for part in problem.parts)
+    far = np.abs(problem.fixed @ beta + problem.offset).max() > FAR
+    names = separated(design) if far else []
+    if names:
+        plural = "s" if len(names) > 1 else ""
+        return (
+            f"the coefficient{plural} of {listing(names)} grow{'' if plural else 's'} without bound, because the "
+            "columns separate the responses (complete or quasi-complete separation); no finite maximum exists"
+        )
+    pure = pure_factors(design)
+    if pure:
+        return (
+            f"the sd of Intercept in {pure[0]} grows without bound, because each level of {pure[0]} has only one kind "
+            "of response; no finite maximum exists"
+        )
+    for name, log in zip(design.family.auxiliaries, logs, strict=True):
+        if abs(log) > LOG_LIMIT:
+            limit = LIMITS.get((design.family.name, name)) if log > 0 else None
+            instead = f"where the family is the {limit}: fit that" if limit else "the likelihood has no maximum inside"
+            return f"{name} goes to {'infinity' if log > 0 else '0'}, {instead}"
+    return ""

@@ -1,0 +1,135 @@
+"""What a model gives cause to say before it is fitted, once design and priors are known: separation, overflow."""
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+
+from bayesmm.design.coding import INTERCEPT
+from bayesmm.design.design import Design
+from bayesmm.design.groups import residual_confounded
+from bayesmm.errors import BayesmmWarning, DataError, listing
+from bayesmm.estimation.separation import separated
+from bayesmm.formula.formula import text_of
+from bayesmm.priors import Prior, coefficient_prior, prior_design
+from bayesmm.runtime.messages import Message, warning
+
+# The linear programme takes a few seconds at this size (rows times columns); a larger model is not looked at.
+MOST_NUMBERS = 1_000_000
+# A mean 1e15 times another's: beyond all data, and a good part of the way to the end of the doubles.
+FACTOR = 1e15
+TAIL = 1.645  # prior sds: one draw in ten is further out
+
+
+def guard_messages(design: Design, priors: Mapping[str, Prior]) -> list[Message]:
+    """Return what is to say about a design together with its priors.
+
+    Parameters
+    ----------
+    design : Design
+    priors : mapping of place to Prior
+
+    Returns
+    -------
+    list of Message
+        Warnings: columns that separate the response, whose estimates the priors set; columns and offsets that the
+        exponential of a log link turns into means beyond all data; counts beyond all data.
+    """
+    return [*_separation(design), *_overflow(design, priors), *_large_counts(design)]
+
+
+def check_residual(design: Design, priors: Mapping[str, Prior] | None = None) -> None:
+    """Raise a DataError where random effects cannot be told apart from a residual whose sd no prior holds fixed."""
+    known = priors is not None and "sigma" in priors and priors["sigma"].distribution == "Fixed"
+    if "sigma" not in design.family.auxiliaries or known:
+        return
+    for block in design.blocks:
+        said = residual_confounded(block, design.weights)
+        if said:
+            raise DataError(said)
+
+
+def say_estimated(priors: Mapping[str, Prior]) -> None:
+    """Warn of parameters that the priors hold fixed where a likelihood is maximised, which knows no priors."""
+    fixed = [
+        f"{place} = {prior.parameters['value']:g}" for place, prior in priors.items() if prior.distribution == "Fixed"
+    ]
+    if fixed:
+        warnings.warn(
+            f"REML and ML estimate every parameter, also what the priors hold fixed ({listing(fixed)}); "
+            "maximize('MAP') and sample() keep it",
+            BayesmmWarning,
+            stacklevel=3,
+        )
+
+
+def _large_counts(design: Design) -> list[Message]:
+    """Warn of counts beyond all data."""
+    if design.family.name not in ("poisson", "negbinomial") or design.y.max() < FACTOR:
+        return []
+    row = design.rows[int(design.y.argmax())]
+    return [
+        warning(f"'{design.response}' is {design.y.max():.4g} in row {row}, more than is ever counted; is it a count?")
+    ]
+
+
+def _separation(design: Design) -> list[Message]:
+    size = 1.0 if design.trials is None else design.trials
+    one_kind = not design.y.any() or bool((design.y == size).all())  # which the check of the response has said
+    if design.p == 0 or one_kind or design.n * design.p > MOST_NUMBERS:
+        return []
+    names = separated(design)
+    if not names:
+        return []
+    rest = "the data give the estimate no bound, so that it rests on its prior"
+    return [warning(f"{_how(design, names)}; {rest}")]
+
+
+def _how(design: Design, names: list[str]) -> str:
+    """Return how the columns separate the response: by a threshold on one of them, if possible."""
+    others = [name for name in names if name != INTERCEPT] or names
+    if design.family.name in ("poisson", "negbinomial"):
+        return f"the rows where '{design.response}' is 0 let the coefficient of {listing(others)} grow without bound"
+    if design.has_intercept:
+        size = 1.0 if design.trials is None else design.trials
+        for name in others:
+            x = design.X[:, design.coefficients.index(name)]
+            for one, other in ((design.y > 0, design.y < size), (design.y < size, design.y > 0)):
+                if x[one].min(initial=np.inf) >= x[other].max(initial=-np.inf):
+                    return _threshold(design, name, x, x[one].min(), x[other].max())
+    which = others[0] if len(others) == 1 else f"a combination of {listing(others)}"
+    return f"{which} separates '{design.response}'"
+
+
+def _threshold(design: Design, name: str, x: np.ndarray, lowest: float, highest: float) -> str:
+    """Return ``x > 0.5 separates y``; where the two kinds meet at a value, only the rows beside it are of one kind."""
+    if lowest > highest:
+        return f"{name} > {(lowest + highest) / 2:.4g} separates '{design.response}'"
+    sides = [f"{name} {sign} {lowest:.4g}" for sign, rows in (("<", x < lowest), (">", x > lowest)) if rows.any()]
+    if len(sides) == 1:
+        return f"{name} separates '{design.response}', which is the same in every row with {sides[0]}"
+    return f"{name} separates '{design.response}', which is one thing where {sides[0]} and the other where {sides[1]}"
+
+
+def _overflow(design: Design, priors: Mapping[str, Prior]) -> list[Message]:
+    """Warn of columns and offsets that give means beyond `FACTOR` times the usual one, on a log link."""
+    if design.family.link != "log":
+        return []
+    said, limit = [], np.log(FACTOR)
+    prior = coefficient_prior(priors, design)
+    distances = np.abs(prior_design(design, priors).X)
+    for j, name in enumerate(design.coefficients):
+        reach = TAIL * prior.sd[j] * distances[:, j].max()
+        if name != INTERCEPT and np.isfinite(reach) and reach > limit:
+            row = design.rows[int(distances[:, j].argmax())]
+            said.append(
+                f"under its prior, {name} multiplies the mean of '{design.response}' by more than {FACTOR:g} or its "
+                f"inverse in row {row} in one draw of ten; is that value, or the prior, on the right scale?"
+            )
+    if np.ptp(design.offset) > limit:
+        texts = listing(f"offset({text_of(offset)})" for offset in design.formula.offsets)
+        said.append(
+            f"{texts} goes from {design.offset.min():.4g} to {design.offset.max():.4g} on the log scale, a factor of "
+            f"more than {FACTOR:g} in the mean; an exposure t is written offset(log(t))"
+        )
+    return [warning(text) for text in said]

@@ -1,0 +1,69 @@
+"""Separation: columns of X along which the likelihood of a model for counts or proportions rises for ever."""
+
+import numpy as np
+
+from bayesmm.design.design import Design
+
+# Components of a direction below this, with the largest at 1, are the solver's rounding (HiGHS's tolerance is 1e-7).
+COMPONENT = 1e-6
+
+
+def separated(design: Design) -> list[str]:
+    """Return the coefficients that grow without bound in a maximum-likelihood fit; none for most data.
+
+    A response at an end of its range (no success, all successes, a count of 0) never speaks against a linear predictor
+    that goes further to that end. There is separation if some combination of the columns does so in such rows, moves
+    no other row, and is not 0 everywhere; a linear programme finds it (Konis 2007, PhD thesis, University of Oxford,
+    chapter 4). Random effects do not help against it.
+
+    Parameters
+    ----------
+    design : Design
+
+    Returns
+    -------
+    list of str
+        Names of the coefficients in such a combination.
+    """
+    side = _sides(design)
+    if side is None or not side.any():
+        return []
+    kept = [j for j in range(design.p) if j not in design.aliased]
+    X = design.X[:, kept] / np.abs(design.X[:, kept]).max(axis=0)
+    ends, others = X[side != 0] * side[side != 0, None], X[side == 0]
+    if len(others) and np.linalg.matrix_rank(others) == len(kept):  # every combination moves one of these rows
+        return []
+    from scipy.optimize import linprog  # here, because few models come this far, and it takes a tenth of a second
+
+    found = linprog(
+        -ends.sum(axis=0), A_ub=-ends, b_ub=np.zeros(len(ends)), A_eq=others if len(others) else None,
+        b_eq=np.zeros(len(others)) if len(others) else None, bounds=(-1, 1), method="highs",
+    )  # fmt: skip
+    if found.x is None or np.abs(found.x).max(initial=0.0) < 1 - COMPONENT:
+        return []
+    return [design.coefficients[j] for j, d in zip(kept, found.x, strict=True) if abs(d) > COMPONENT]
+
+
+def pure_factors(design: Design) -> list[str]:
+    """Return the grouping factors with an intercept whose every level has only successes or only failures.
+
+    The larger their sd, the more likely such data are.
+    """
+    if design.family.name not in ("bernoulli", "binomial"):
+        return []
+    side, out = _sides(design), []
+    for block in design.blocks:
+        sums = np.bincount(block.index, side, len(block.levels))
+        if "Intercept" in block.columns and (np.abs(sums) == np.bincount(block.index)).all():
+            out.append(block.group)
+    return out
+
+
+def _sides(design: Design) -> np.ndarray | None:
+    """Return for each row 1 or -1 if its response is at the upper or lower end, else 0; None for other families."""
+    if design.family.name in ("bernoulli", "binomial"):
+        size = 1.0 if design.trials is None else design.trials
+        return np.where(design.y == 0, -1.0, 0.0) + np.where(design.y == size, 1.0, 0.0)
+    if design.family.name in ("poisson", "negbinomial"):
+        return np.where(design.y == 0, -1.0, 0.0)
+    return None

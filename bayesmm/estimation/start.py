@@ -1,0 +1,91 @@
+"""Where the user lets a maximisation start."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bayesmm.design.design import Design
+from bayesmm.errors import listing, suggest
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.orthogonal import lower_factor
+from bayesmm.runtime.arguments import is_real
+
+FARTHEST = 1e4  # of an effect's sd, times the spread of the linear predictor; from further out the likelihood is flat
+FARTHEST_OWN = 1e8  # of sigma, times or below the response's spread, and of the family's other parameters; both ours
+
+
+def start_factors(
+    design: Design, order: tuple[int, ...], bases: tuple[Floats, ...], unit: float, start: Mapping, size: float
+) -> Floats:
+    """Return T / unit in the given bases, packed in `order`: what `start` names, sds of `size` for the others."""
+    factors = [np.empty(0)]
+    for k in order:
+        block, B, q = design.blocks[k], bases[k], len(design.blocks[k].columns)
+        sds, R, named = size * np.diag(B), np.eye(q), False
+        for i, column in enumerate(block.columns):
+            place, others = f"sd_{block.name}[{column}]", block.columns[:i]
+            pairs = {j: f"corr_{block.name}[{other}, {column}]" for j, other in enumerate(others)}
+            named = named or place in start or any(pair in start for pair in pairs.values())
+            sds[i] = start[place] / unit if place in start else sds[i]
+            for j, pair in pairs.items():
+                R[i, j] = R[j, i] = start.get(pair, 0.0)
+        factors.append((_start_factor(block.name, sds, R, B) if named else size * np.eye(q)).ravel())
+    return np.concatenate(factors)
+
+
+def _start_factor(name: str, sds: Floats, R: Floats, B: Floats) -> Floats:
+    """Return the factor T with B T T' B' the covariance matrix."""
+    try:
+        return lower_factor(np.linalg.solve(B, sds[:, None] * np.linalg.cholesky(R)))
+    except np.linalg.LinAlgError:
+        raise ValueError(f"the correlations of {name} in start belong to no covariance matrix") from None
+
+
+def check_start(design: Design, start: Mapping[str, float]) -> None:
+    """Raise ValueError for a place that the model has not, or a value that can not be there."""
+    sds = [f"sd_{b.name}[{column}]" for b in design.blocks for column in b.columns] + [*design.family.auxiliaries]
+    corrs = [
+        f"corr_{b.name}[{b.columns[i]}, {b.columns[j]}]"
+        for b in design.blocks
+        for part in b.partition
+        for a, i in enumerate(part)
+        for j in part[a + 1 :]
+    ]
+    if not isinstance(start, Mapping):
+        example = f"{{{(sds + corrs or ['sigma'])[0]!r}: 1.0}}"
+        raise ValueError(f"start should be a mapping of places to numbers, such as {example}, not {start!r}")
+    for place, value in start.items():
+        if not is_real(value):
+            raise ValueError(f"start[{place!r}] should be a number, not {value!r}")
+        if place not in sds + corrs:
+            raise ValueError(
+                f"start names {place!r}, which is no standard deviation or correlation of the model; the places are "
+                f"{listing(sds + corrs)}{suggest(place, sds + corrs)}"
+            )
+        if place in sds and not (np.isfinite(value) and value > 0):
+            raise ValueError(f"start[{place!r}] must be a positive number, not {value!r}")
+        if place in sds:
+            _check_near(design, place, float(value))
+        if place in corrs and not abs(value) < 1:
+            raise ValueError(f"start[{place!r}] must be a correlation between -1 and 1, not {value!r}")
+
+
+def _check_near(design: Design, place: str, value: float) -> None:
+    """Raise ValueError for a value from which no search finds back: the likelihood is flat or overflows there."""
+    spread = float(np.std(design.y)) if design.family.link == "identity" else 1.0  # of the linear predictor
+    sizes = {
+        f"sd_{block.name}[{column}]": float(np.sqrt(np.square(block.Z[:, j]).mean()))
+        for block in design.blocks
+        for j, column in enumerate(block.columns)
+    }
+    if place in sizes:
+        low, high = 0.0, FARTHEST * spread / (sizes[place] or 1.0)  # a column of zeros has no size
+    else:
+        unit = spread if place == "sigma" else 1.0
+        low, high = unit / FARTHEST_OWN, unit * FARTHEST_OWN
+    if not low <= value <= high:
+        between = f"at most {high:.2g}" if low == 0 else f"between {low:.2g} and {high:.2g}"
+        raise ValueError(
+            f"start[{place!r}] is {value:g}, which is so far from what these data can have that no search would find "
+            f"back; take a value {between}"
+        )

@@ -1,0 +1,333 @@
+"""What a posterior says about its model: remarks that fail nothing, each with what to change in this model.
+
+The counts are judged by responses simulated from the posterior, always with the same random numbers, so that a fit has
+one answer.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesmm.display.text_tables import apart
+from bayesmm.evaluation.checks.check import Check
+from bayesmm.evaluation.checks.sampling import FEW_LEVELS
+from bayesmm.evaluation.prior_marginals import Belief, belief, believed_draws
+from bayesmm.posterior.density import density, support_of
+from bayesmm.posterior.draws import (
+    Parameter,
+    coefficients,
+    is_constant,
+    kept_effects,
+    posterior_residuals,
+    variable,
+    variance_parameters,
+)
+from bayesmm.posterior.predict import predict
+from bayesmm.posterior.residuals import FEWEST_DRAWS, MOST_NUMBERS, replicates, thinned
+
+SINGULAR_LIMIT = 0.05  # least eigenvalue of a correlation matrix, posterior median; of two terms |r| above 0.95; ours
+BOUND_LIMIT = 0.5  # density at a bound, as a share of its greatest height: half-normal and flatter have 1; ours
+CONFLICT_LIMIT = 0.01  # prior probability of values as far out as the posterior median
+COEFFICIENTS_LIMIT = 200  # coefficients that are held against their priors (1 ms each): the first of more
+TINY = 1e-9  # probability beyond which a prior's tail is not followed
+HALVINGS = 60  # of an interval of probabilities, down to rounding
+OUTLIER_PROBABILITY = 0.001  # that the largest of all residuals of a right model exceeds its limit
+SKEW_LIMIT, SKEW_ERRORS = 0.5, 3.0  # "moderately skewed" from 0.5 on, where it is 3 standard errors from 0 too
+P_LIMIT = 0.01  # posterior predictive p below which a note is made
+MOST_ROWS = MOST_NUMBERS // FEWEST_DRAWS  # of more, replicated responses would take seconds at each print
+COUNTS = ("poisson", "negbinomial", "binomial")
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Fitted means and replicated responses of the same posterior draws, (draws, n) each; auxiliaries (draws, 1)."""
+
+    means: np.ndarray
+    replicated: np.ndarray
+    auxiliaries: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the remarks are made from.
+
+    Attributes
+    ----------
+    fit : Fit
+    beliefs : tuple of (Parameter, Belief, (draws,) array)
+        Of each parameter that varies and whose draws are finite; of the coefficients the first 200.
+    residuals : (n,) or None
+        Of a normal response, where the random effects were kept.
+    simulated : Simulated or None
+        Of counts, where the random effects were kept and there are not too many rows.
+    """
+
+    fit: object
+    beliefs: tuple[tuple[Parameter, Belief, np.ndarray], ...]
+    residuals: np.ndarray | None
+    simulated: Simulated | None
+
+
+def look(fit) -> Seen:
+    """Gather what the remarks are made from."""
+    found = []
+    for parameter in variance_parameters(fit.design) + coefficients(fit.design)[:COEFFICIENTS_LIMIT]:
+        believed = belief(fit.design, fit.model.priors, parameter)
+        draws = believed_draws(fit, parameter, believed)
+        if np.isfinite(draws).all() and not is_constant(draws[None])[0]:
+            found.append((parameter, believed, draws.ravel()))
+    whole = len(kept_effects(fit)) == len(fit.design.blocks)
+    counted = fit.design.family.name in COUNTS and fit.design.n <= MOST_ROWS
+    return Seen(
+        fit=fit,
+        beliefs=tuple(found),
+        residuals=posterior_residuals(fit) if whole and fit.design.family.name == "gaussian" else None,
+        simulated=simulate(fit) if whole and counted else None,
+    )
+
+
+def simulate(fit) -> Simulated:
+    """Draw responses from the posterior, and keep the means that they are drawn about."""
+    replicated = replicates(fit)
+    few = thinned(fit, len(replicated))
+    means = predict(few).draws.reshape(-1, fit.design.n)
+    return Simulated(
+        means, replicated, tuple(variable(few.tree, a).reshape(-1, 1) for a in fit.design.family.auxiliaries)
+    )
+
+
+def few_groups(seen: Seen) -> Check:
+    """Look for a grouping factor with so few levels that its sds rest on their prior."""
+    blocks = seen.fit.design.blocks
+    if not blocks:
+        return Check("few groups", True, math.nan, FEW_LEVELS, "the model has no random effects")
+    block = min(blocks, key=lambda each: len(each.levels))
+    count = len(block.levels)
+    if count >= FEW_LEVELS:
+        return Check("few groups", True, count, FEW_LEVELS, f"{block.group} has {count:,} levels, and no factor fewer")
+    message = (
+        f"{block.group} has {count} levels, too few to learn an sd from: give sd_{block.name} an informative prior, or "
+        f"make {block.group} a fixed effect."
+    )
+    return Check("few groups", True, count, FEW_LEVELS, message, note=True)
+
+
+def singular(seen: Seen) -> Check:
+    """Look for a covariance matrix that is nearly singular in half of the posterior."""
+    worst, where = math.inf, ""
+    for block in seen.fit.design.blocks:
+        for part in (part for part in block.partition if len(part) > 1):
+            R = variable(seen.fit.tree, f"corr_{block.name}")[..., part, :][..., part]
+            if not np.isfinite(R).all():
+                continue
+            least = float(np.median(np.linalg.eigvalsh(R)[..., 0]))
+            if least < worst:
+                worst, where = least, strongest(block, part, np.median(R, axis=(0, 1)))
+    if not where:
+        return Check("singular", True, math.nan, SINGULAR_LIMIT, "the model has no correlations")
+    value, least = apart(worst, SINGULAR_LIMIT, 2, "g")
+    found = f"least eigenvalue of a correlation matrix {value} (limit {least})"
+    if worst >= SINGULAR_LIMIT:
+        return Check("singular", True, worst, SINGULAR_LIMIT, found)
+    return Check("singular", True, worst, SINGULAR_LIMIT, f"{found}: {where}", note=True)
+
+
+def strongest(block, part: tuple[int, ...], R: np.ndarray) -> str:
+    """Return the strongest correlation of a part of a block, and what to do about it."""
+    i, j = divmod(int(np.abs(R - np.eye(len(R))).argmax()), len(R))
+    first, second = block.columns[part[min(i, j)]], block.columns[part[max(i, j)]]
+    return (
+        f"the correlation of {first} and {second} in {block.group} is {R[i, j]:.2f}, so the data do not tell the two "
+        f"apart; leave one of them out of the terms of {block.group}, or write || for |."
+    )
+
+
+def boundary(seen: Seen) -> Check:
+    """Look for a posterior that is piled up at a bound: an sd at 0, a correlation at +-1, a prior's own end."""
+    worst, where = -math.inf, None
+    for parameter, believed, draws in seen.beliefs:
+        bounds = bounds_of(parameter, believed)
+        if np.isinf(bounds).all():
+            continue
+        grid, height = density(np.clip(draws, *bounds), bounds)
+        for bound, at, there in zip(bounds, grid[[0, -1]], height[[0, -1]], strict=True):
+            share = there / height.max() if abs(at - bound) < grid[1] - grid[0] else 0.0
+            if share > worst:
+                worst, where = float(share), (parameter, believed, bound, draws)
+    if worst < BOUND_LIMIT:
+        share = max(worst, 0.0) if math.isfinite(worst) else math.nan
+        fixed = "every parameter is held fixed by its prior"
+        text = f"at most {share:.2f} of the greatest density is at a bound" if seen.beliefs else fixed
+        return Check("boundary", True, share, BOUND_LIMIT, text)
+    other = next((check.name for check in (prior_conflict(seen), residual_shape(seen)) if check.note), "")
+    return Check("boundary", True, worst, BOUND_LIMIT, say_bound(seen.fit.design, *where, other), note=True)
+
+
+def bounds_of(parameter: Parameter, believed: Belief) -> tuple[float, float]:
+    """Return the bounds of a parameter: those of its kind, and those of a uniform prior."""
+    low, high = support_of(parameter.kind)
+    if believed.prior is None or believed.prior.support != "interval":
+        return low, high
+    ends = [believed.quantile(0.0), believed.quantile(1.0)]
+    return max(low, ends[0]), min(high, ends[1])
+
+
+def say_bound(design, parameter: Parameter, believed: Belief, bound: float, draws: np.ndarray, other: str) -> str:
+    """Return what it means that a posterior is piled up at a bound, and what to do; `other` may be a note of the cause.
+
+    A prior in the wrong place and outliers can drive an sd to 0: no reason yet to leave its term out.
+    """
+    found = f"the posterior of {believed.label} is piled up at {bound:g}"
+    if bound not in support_of(parameter.kind):
+        return f"{found}, where its prior {believed.prior} ends: widen that prior."
+    if parameter.kind == "sd" and other:
+        return f"{found}, as may follow from what the note on {other} says: mend that first."
+    if parameter.kind == "sd":
+        block = design.blocks[parameter.block]
+        term = block.columns[parameter.terms[0]]
+        upper = np.quantile(draws, 0.975)
+        return (
+            f"{found}: the data do not show that {term} differs between the levels of {block.group}; leave it out of "
+            f"the terms of {block.group}, or report {upper:.3g} as an upper limit."
+        )
+    if parameter.kind == "corr":
+        group = design.blocks[parameter.block].group
+        return f"{found}: the data do not tell its two terms apart; write || for | before {group}, or leave one out."
+    return f"{found}: the data would have no scatter of their own there; look for rows that determine each other."
+
+
+def prior_conflict(seen: Seen) -> Check:
+    """Look for a posterior in the tail of its prior."""
+    proper = [(p, b, draws) for p, b, draws in seen.beliefs if b.quantile is not None]
+    if not proper:
+        return Check("prior conflict", True, math.nan, CONFLICT_LIMIT, "no prior has quantiles to compare with")
+    tails = [tail(believed, float(np.median(draws))) for _, believed, draws in proper]
+    worst = int(np.argmin(tails))
+    (_, believed, draws), least = proper[worst], tails[worst]
+    centre = float(np.median(draws))
+    where = f"the prior of {believed.label} gives values as far out as its posterior median of {centre:.3g}"
+    value, limit = apart(least, CONFLICT_LIMIT, 2, "g")
+    message = f"{where} a probability of {value} (limit {limit})"
+    if least >= CONFLICT_LIMIT:
+        return Check("prior conflict", True, least, CONFLICT_LIMIT, message)
+    advice = f"check the units of the prior {believed.prior}, or widen it until {centre:.3g} is no surprise."
+    return Check("prior conflict", True, least, CONFLICT_LIMIT, f"{message}: {advice}", note=True)
+
+
+def tail(believed: Belief, value: float) -> float:
+    """Return the prior probability of values as far out as this one; above only, for a prior highest at its start."""
+    low, high = TINY, 1 - TINY
+    for _ in range(HALVINGS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if believed.quantile(middle) < value else (low, middle)
+    below = 0.5 * (low + high)
+    start, centre = (believed.density(np.array(believed.quantile(p))) for p in (CONFLICT_LIMIT / 2, 0.5))
+    return 1 - below if start > centre else 2 * min(below, 1 - below)
+
+
+def residual_shape(seen: Seen) -> Check:
+    """Look for outliers and skewness among the residuals of a normal response."""
+    if seen.residuals is None or not np.isfinite(seen.residuals).all():
+        text = "judged for normal responses only, with the random effects kept: see bmm.plots.plot_qq"
+        return Check("residual shape", True, math.nan, math.nan, text)
+    from scipy.special import ndtri
+
+    residuals = seen.residuals / seen.residuals.std()
+    limit = float(-ndtri(OUTLIER_PROBABILITY / (2 * len(residuals))))
+    largest = float(np.abs(residuals).max())
+    if largest > limit:
+        return Check("residual shape", True, largest, limit, say_outliers(seen.fit.design, residuals, limit), note=True)
+    skewness, error = float((residuals**3).mean()), math.sqrt(6 / len(residuals))
+    most = max(SKEW_LIMIT, SKEW_ERRORS * error)
+    skewed = " (limit ".join(apart(skewness, math.copysign(most, skewness))) + ")"
+    if abs(skewness) > most:
+        to_log = skewness > 0 and bool((seen.fit.design.y > 0).all())  # a logarithm lengthens a tail that points down
+        remedy = "model its logarithm" if to_log else "transform it"
+        other = ", or use family='gamma'" if to_log else ""
+        message = (
+            f"the residuals have a skewness of {skewed}: {seen.fit.design.response} is not normal about its mean; "
+            f"{remedy}{other}."
+        )
+        return Check("residual shape", True, abs(skewness), most, message, note=True)
+    value, end = apart(largest, limit)
+    text = f"the largest is {value} sds (limit {end}), the skewness {skewed}"
+    return Check("residual shape", True, largest, limit, text)
+
+
+def say_outliers(design, residuals: np.ndarray, limit: float) -> str:
+    """Name the row with the largest residual, and say what to do."""
+    row = design.row_labels[int(np.abs(residuals).argmax())]
+    count = int((np.abs(residuals) > limit).sum())
+    others = f", one of {count:,} beyond the limit" if count > 1 else ""
+    value, most = apart(float(np.abs(residuals).max()), limit, 1)
+    return (
+        f"the residual of row {row} is {value} sds (limit {most}{others}): check the row, "
+        "or use family='student', which gives such rows less weight."
+    )
+
+
+def dispersion(seen: Seen) -> Check:
+    """Compare the scatter of counts about their means with that of replicated counts."""
+    design, simulated = seen.fit.design, seen.simulated
+    if simulated is None or (design.trials is not None and (design.trials == 1).all()):
+        return not_simulated("dispersion")
+    size = 1.0 if design.trials is None else design.trials
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weights = size / design.family.variance(simulated.means, simulated.auxiliaries)
+        scatter = [
+            np.nansum(weights * np.square(y / size - simulated.means), axis=1) for y in (design.y, simulated.replicated)
+        ]
+    p, ratio = float((scatter[1] >= scatter[0]).mean()), float(np.median(scatter[0]) / np.median(scatter[1]))
+    found = f"the responses scatter {ratio:.2f} times as much as the model's own, {said_p(p)}"
+    if p >= P_LIMIT:
+        return Check("dispersion", True, p, P_LIMIT, found)
+    return Check("dispersion", True, p, P_LIMIT, f"{found}: {more_scatter(design)}", note=True)
+
+
+def more_scatter(design) -> str:
+    """Return what to change in a model of counts that scatter more than it allows."""
+    if design.family.name == "poisson":
+        return "use family='negbinomial', or add a predictor that says why."
+    if design.family.name == "binomial":
+        return "add a column that numbers the rows, say row, and the term (1 | row), or a predictor that says why."
+    return "add a random effect or a predictor that says why some rows have far more than others."
+
+
+def zeros(seen: Seen) -> Check:
+    """Compare the number of zeros among counts with that among replicated counts."""
+    design, simulated = seen.fit.design, seen.simulated
+    if simulated is None:
+        return not_simulated("zeros")
+    observed, replicated = int((design.y == 0).sum()), (simulated.replicated == 0).sum(axis=1)
+    p = float((replicated >= observed).mean())
+    found = f"{observed:,} zeros, of which the model expects {replicated.mean():,.1f}, {said_p(p)}"
+    if p >= P_LIMIT:
+        return Check("zeros", True, p, P_LIMIT, found)
+    other = "use family='negbinomial', or " if design.family.name == "poisson" else ""
+    remedy = f"{other}model whether {design.response} is 0 apart from how large it is otherwise."
+    return Check("zeros", True, p, P_LIMIT, f"{found}: {remedy}", note=True)
+
+
+def said_p(p: float) -> str:
+    """Return a posterior predictive p with its limit."""
+    value, limit = apart(p, P_LIMIT, 2, "g")
+    return f"p = {value} (limit {limit})"
+
+
+def not_simulated(name: str) -> Check:
+    """Return the check of counts where there are none to simulate."""
+    text = f"judged for counts only, of at most {MOST_ROWS:,} rows, with the random effects kept"
+    return Check(name, True, math.nan, P_LIMIT, text)
+
+
+NOTES: tuple[Callable[[Seen], Check], ...] = (
+    few_groups,
+    singular,
+    boundary,
+    prior_conflict,
+    residual_shape,
+    dispersion,
+    zeros,
+)

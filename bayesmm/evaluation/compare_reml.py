@@ -1,0 +1,392 @@
+"""The posterior beside the maximised fit: for each parameter both answers, their difference and its cause."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.errors import PriorError
+from bayesmm.evaluation.checks import Check, run_checks
+from bayesmm.evaluation.compare_reml_text import render_comparison
+from bayesmm.likelihood.quadrature import fits
+from bayesmm.posterior.density import mode, support_of
+from bayesmm.posterior.draws import Parameter, coefficients, describe, draws_of, variance_parameters
+from bayesmm.posterior.point_estimates import at_bound, by_quadrature, entangled, estimate, is_singular, standard_error
+from bayesmm.runtime.arguments import check_bool
+from bayesmm.runtime.threads import few_threads
+
+# The rule of the verdicts. All distances are in posterior standard deviations.
+AGREE = 0.25  # a 95 % interval moved by this much still covers 94.3 %: the reader's conclusion is the same
+MODE_AGREES = 0.35  # AGREE and the error of a mode found from 1,500 effective draws (0.1; see density.mode)
+PULL_SHARE = 0.5  # the prior is the cause if it explains at least half of the difference
+ASYMMETRY = 0.05  # (mean - median); its Monte Carlo error is 0.02 at 1,500 effective draws; a gamma(4) has 0.16
+SKEW_REACH = 1.0  # skewness of a density whose own mode is elsewhere is believed to this distance and no farther
+FEW_GROUPS_REACH = math.sqrt(3)  # mean and mode of a unimodal density are never farther apart: Johnson & Rogers (1951)
+FEW_GROUPS = 10  # with fewer the likelihood of an sd is far from symmetric: Gelman & Hill (2007), section 12.9
+NODES = 15  # of the quadrature that Laplace's approximation is judged by; it is exact to 1e-4 on all test data
+FIXED_TOLERANCE = 1e-6  # relative; a parameter that its prior fixes at the estimate agrees with it
+
+COLUMNS = (
+    "parameter point se map mean median mode sd lower upper difference verdict cause".split()
+)  # the public columns of Comparison.table
+
+
+@dataclass(frozen=True)
+class Row:
+    """The evidence about one parameter; estimates and posterior on the absolute scale."""
+
+    parameter: Parameter
+    method: str
+    point: float
+    se: float
+    reml: float  # the mode under flat priors, from which the priors pull; of a generalised model ML by quadrature
+    map: float  # the mode of the marginal posterior under the model's priors
+    mean: float
+    median: float
+    mode: float
+    sd: float
+    lower: float
+    upper: float
+    bound: bool  # the estimate is 0, +-1 or undefined
+    entangled: bool  # a coefficient that the data give only in a sum with others
+    singular: str  # the grouping factor whose singular covariance matrix the estimate shares in, or ""
+    group: str
+    levels: int  # of the grouping factor; 0 for a coefficient and sigma
+    nagq: int = 0  # nodes of the point fit; 0 for a linear model, whose integrals are exact
+
+    @property
+    def difference(self) -> float:
+        """(mean - point) / sd; NaN if the posterior has no spread or the point estimate is missing."""
+        return (self.mean - self.point) / self.sd if self.sd > 0 else math.nan
+
+    def towards(self, amount: float) -> float:
+        """Return `amount` in posterior sds, positive if it goes from the point estimate to the posterior mean."""
+        return amount / self.sd * math.copysign(1, self.difference)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A verdict, when it holds, and its cause in words."""
+
+    verdict: str
+    holds: Callable[[Row], bool]
+    cause: Callable[[Row], str]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """Posterior and point estimate of every parameter, side by side.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row for each sd, correlation, sigma and coefficient. point, se: the maximised fit's estimate and standard
+        error (of coefficients only); map: mode of the marginal posterior of the variance parameters under the model's
+        priors; mean, median, mode, sd, lower, upper: the posterior's draws, 95 % equal-tailed; difference:
+        (mean - point) in posterior sds; verdict: agree, prior pull, boundary, skew, few groups, Laplace or disagree;
+        cause: a sentence for every verdict but agree.
+    parameters : tuple of Parameter
+        What each row is.
+    point : PointFit
+        The maximised fit.
+    bridge : Bridge or None
+        The check that the graph's own density has its mode at the REML optimum.
+    checks : tuple of Check
+        The checks of the posterior; draws that failed them can not be compared with anything.
+    quadrature : float
+        Log likelihood at the point estimates by adaptive quadrature, where `point` has Laplace's approximation of it.
+    """
+
+    table: pd.DataFrame
+    parameters: tuple[Parameter, ...]
+    point: object
+    bridge: object | None
+    checks: tuple[Check, ...]
+    quadrature: float = math.nan
+
+    def __str__(self) -> str:
+        return render_comparison(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from bayesmm.reporting.notebook import comparison_html
+
+        return comparison_html(self)
+
+
+@few_threads
+def compare(fit, point=None, bridge: bool = True) -> Comparison:
+    """Compare a posterior with the maximised fit of the same model.
+
+    Parameters
+    ----------
+    fit : Fit
+    point : PointFit, optional
+        The fit to compare with; of the same model REML, or Laplace's ML for a generalised one, if not given.
+    bridge : bool
+        Whether to find the mode of the explicit graph's density, which takes a compilation.
+
+    Raises
+    ------
+    ValueError
+        If `point` has other coefficients or grouping factors than `fit`.
+    """
+    check_bool("bridge", bridge)
+    point, flat = point_fits(fit, point)
+    check_same_model(fit.design, point.design)
+    rows = gather(fit, point, flat, marginal_mode(fit.model))
+    judged = [judge(row) for row in rows]
+    table = pd.DataFrame([as_record(row, rule) for row, rule in zip(rows, judged, strict=True)], columns=COLUMNS)
+    return Comparison(
+        table=table,
+        parameters=tuple(row.parameter for row in rows),
+        point=point,
+        bridge=find_bridge(fit.design, flat) if bridge and fit.design.family.gaussian else None,
+        checks=tuple(run_checks(fit)),
+        quadrature=by_quadrature(point) if point.nagq == 1 else math.nan,
+    )
+
+
+def point_fits(fit, point) -> tuple:
+    """Return the fit to compare with, and the mode under flat priors: REML, or ML by quadrature where there is one."""
+    if fit.design.family.gaussian:
+        reml = point if point is not None and point.method == "REML" else fit.model.maximize(method="REML")
+        return (reml if point is None else point), reml
+    point = fit.model.maximize(method="ML") if point is None else point
+    exact = point.nagq != 1 or not fits(fit.design)
+    return point, point if exact else fit.model.maximize(method="ML", nagq=NODES)
+
+
+def check_same_model(design, other) -> None:
+    """Raise ValueError unless both designs have the same coefficients and random effects."""
+    mine, theirs = (
+        [*(f"beta[{name}]" for name in d.coefficients), *(f"{b.group}[{c}]" for b in d.blocks for c in b.columns)]
+        for d in (design, other)
+    )
+    if mine != theirs or design.n != other.n:
+        raise ValueError(
+            f"the point fit is of another model, with {', '.join(theirs)} on {other.n:,} rows; "
+            f"this posterior has {', '.join(mine)} on {design.n:,} rows"
+        )
+
+
+def marginal_mode(model):
+    """Return the marginal MAP of the model; None where a prior has no density to maximise."""
+    try:
+        return model.maximize(method="MAP")
+    except PriorError:
+        return None
+
+
+def find_bridge(design, reml):
+    """Return the record of the bridge between the explicit graph and REML, of a linear model."""
+    from bayesmm.evaluation.graph_vs_reml import bridge  # here, because it builds a PyMC model
+
+    return bridge(design, reml)
+
+
+def gather(fit, point, flat, marginal) -> list[Row]:
+    """Return the evidence of every parameter: variance parameters first, as lme4 prints them, then coefficients."""
+    parameters = variance_parameters(fit.design) + coefficients(fit.design)
+    draws = draws_of(fit, parameters)
+    posterior = describe(draws)
+    return [
+        evidence(fit.design, parameter, draws[i].ravel(), posterior.iloc[i], (point, flat, marginal))
+        for i, parameter in enumerate(parameters)
+    ]
+
+
+def evidence(design, parameter: Parameter, draws: np.ndarray, posterior: pd.Series, fits_: tuple) -> Row:
+    """Return what the posterior and the three maximised fits (point, flat, MAP or None) say about one parameter."""
+    point, flat, marginal = fits_
+    block = design.blocks[parameter.block] if parameter.block >= 0 else None
+    return Row(
+        parameter=parameter,
+        method=point.method,
+        point=estimate(point, parameter),
+        se=standard_error(point, parameter),
+        reml=estimate(flat, parameter),
+        nagq=0 if design.family.gaussian else point.nagq,
+        map=math.nan if marginal is None else estimate(marginal, parameter),
+        median=float(np.median(draws)),
+        mode=mode(draws, support_of(parameter.kind), posterior["ess_bulk"]),
+        **{name: float(posterior[name]) for name in ("mean", "sd", "lower", "upper")},
+        bound=at_bound(point, parameter),
+        entangled=parameter.kind == "beta" and parameter.terms[0] in entangled(design),
+        singular=singular_factor(point, parameter),
+        group=block.group if block else "",
+        levels=len(block.levels) if block else 0,
+    )
+
+
+def singular_factor(point, parameter: Parameter) -> str:
+    """Return the singular grouping factor that an estimate depends on: its own, or any for a coefficient and sigma."""
+    own = [parameter.block] if parameter.block >= 0 else range(len(point.design.blocks))
+    return next((point.design.blocks[k].group for k in own if is_singular(point, k)), "")
+
+
+def judge(row: Row) -> Rule:
+    """Return the first rule of `RULES` that holds; the last always does."""
+    return next(rule for rule in RULES if rule.holds(row))
+
+
+def is_fixed(row: Row) -> bool:
+    """The prior holds the parameter at one value, and it is not the estimate."""
+    return row.sd == 0 and not math.isclose(row.mean, row.point, rel_tol=FIXED_TOLERANCE)
+
+
+def agrees(row: Row) -> bool:
+    """Both answers are the same for a reader."""
+    return row.sd == 0 or abs(row.difference) <= AGREE
+
+
+def is_pulled(row: Row) -> bool:
+    """The marginal MAP left the REML estimate, towards the posterior mean, by half of the difference or more."""
+    return row.towards(row.map - row.reml) >= PULL_SHARE * abs(row.difference)
+
+
+def is_ml_bias(row: Row) -> bool:
+    """The ML estimate is short of the REML estimate by half of the difference or more."""
+    linear = row.method == "ML" and row.nagq == 0
+    return linear and row.towards(row.reml - row.point) >= PULL_SHARE * abs(row.difference)
+
+
+def is_laplace(row: Row) -> bool:
+    """Laplace's approximation moves the ML estimate by half of the difference or more."""
+    return row.nagq == 1 and row.towards(row.reml - row.point) >= PULL_SHARE * abs(row.difference)
+
+
+def is_skewed(row: Row) -> bool:
+    """The posterior's longer tail is on the side of the posterior mean."""
+    return row.towards(row.mean - row.median) >= ASYMMETRY
+
+
+def has_few_groups(row: Row) -> bool:
+    """The parameter belongs to a factor with few levels and its posterior is skewed towards the difference."""
+    return 0 < row.levels < FEW_GROUPS and is_skewed(row) and abs(row.difference) <= FEW_GROUPS_REACH
+
+
+def mode_agrees(row: Row) -> bool:
+    """The marginal mode, or the joint one (the MAP), is where the estimate is, and the mean is not."""
+    own = abs(row.mode - row.point) <= MODE_AGREES * row.sd
+    joint = abs(row.map - row.point) <= AGREE * row.sd and abs(row.difference) <= SKEW_REACH
+    return is_skewed(row) and (own or joint)
+
+
+def is_pulled_and_skewed(row: Row) -> bool:
+    """The priors moved the mode for a reader to see, and from there skewness leads on to the posterior mean."""
+    mode_is_there = abs(row.mode - row.map) <= MODE_AGREES * row.sd and abs(row.mean - row.map) <= SKEW_REACH * row.sd
+    return row.towards(row.map - row.reml) > AGREE and is_skewed(row) and mode_is_there
+
+
+def number(value: float) -> str:
+    """Return a number for a sentence."""
+    return "undefined" if math.isnan(value) else f"{value:.4g}"
+
+
+def say_bound(row: Row) -> str:
+    """Explain an estimate at a bound."""
+    edge = "0, the least an sd can be" if row.parameter.kind == "sd" else f"{number(row.point)}, at its bound"
+    if math.isnan(row.point):
+        edge = "undefined because an sd is 0"
+    return f"{row.method} is {edge}; the posterior averages over all values the data allow, here {span(row)}"
+
+
+def span(row: Row) -> str:
+    """Return the posterior interval in words."""
+    return f"{number(row.lower)} to {number(row.upper)}"
+
+
+def say_pull(row: Row) -> str:
+    """Explain a difference that the priors make."""
+    return (
+        f"the priors alone move the mode from {number(row.reml)} to {number(row.map)}, by "
+        f"{abs(row.map - row.reml) / row.sd:.2f} posterior sds; the mean is {abs(row.difference):.2f} sds away from "
+        f"{row.method}"
+    )
+
+
+def say_few(row: Row) -> str:
+    """Explain the skewness that few levels leave."""
+    return (
+        f"{row.group} has {row.levels} levels, so large values can not be ruled out (up to {number(row.upper)}); "
+        f"the mean lies in that tail, the mode is {number(row.mode)}"
+        if row.parameter.kind == "sd"
+        else f"{row.group} has {row.levels} levels, too few to place it: the interval is {span(row)}"
+    )
+
+
+def say_skew(row: Row) -> str:
+    """Explain a mean that lies in the longer tail."""
+    return (
+        f"the posterior has a longer tail on one side: its mode is {number(row.mode)}, its median "
+        f"{number(row.median)}, its mean {number(row.mean)}; {row.method}, a mode, is {number(row.point)}"
+    )
+
+
+def say_disagree(row: Row) -> str:
+    """Say that no cause was found, and without a marginal MAP that the priors were not asked."""
+    if math.isnan(row.map):
+        return (
+            f"{row.method} is {number(row.point)}, the posterior mean {number(row.mean)}; neither a bound, skewness "
+            "nor few groups explain it; what the priors do can not be told here, without a marginal MAP: try wider ones"
+        )
+    return (
+        f"{row.method} is {number(row.point)}, the posterior mean {number(row.mean)}; neither the priors, a bound, "
+        "skewness nor few groups explain it, so suspect one of the two computations"
+    )
+
+
+RULES = (
+    Rule("prior pull", is_fixed, lambda row: f"its prior holds it fixed at {number(row.mean)}"),
+    Rule("boundary", lambda row: row.bound and row.sd > 0, say_bound),
+    Rule(
+        "prior pull",
+        lambda row: row.entangled,
+        lambda row: f"the data give only its sum with other coefficients; its prior places it ({span(row)})",
+    ),
+    Rule("agree", agrees, lambda row: ""),
+    Rule(
+        "few groups",
+        is_ml_bias,
+        lambda row: f"ML takes the coefficients as known, which shrinks it; REML is {number(row.reml)}",
+    ),
+    Rule(
+        "Laplace",
+        is_laplace,
+        lambda row: f"Laplace's approximation moves it: ML by quadrature is {number(row.reml)}",
+    ),
+    Rule("prior pull", is_pulled, say_pull),
+    Rule("few groups", has_few_groups, say_few),
+    Rule("skew", mode_agrees, say_skew),
+    Rule(
+        "prior pull",
+        is_pulled_and_skewed,
+        lambda row: (
+            f"the priors of all parameters together move the mode from {number(row.reml)} to {number(row.map)}, by "
+            f"{row.towards(row.map - row.reml):.2f} posterior sds, and the longer tail about that mode moves the mean "
+            f"on to {number(row.mean)}"
+        ),
+    ),
+    Rule(
+        "boundary",
+        lambda row: row.singular != "",
+        lambda row: f"{row.method}'s covariance matrix of {row.singular} is singular, and this estimate rests on it",
+    ),
+    Rule("disagree", lambda row: True, say_disagree),
+)  # in order: the first that holds is the verdict
+
+
+def as_record(row: Row, rule: Rule) -> dict[str, object]:
+    """Return the row of the public table."""
+    numbers = {name: getattr(row, name) for name in COLUMNS[1:10]}
+    return {
+        "parameter": row.parameter.label,
+        **numbers,
+        "difference": row.difference,
+        "verdict": rule.verdict,
+        "cause": rule.cause(row),
+    }

@@ -1,0 +1,131 @@
+"""What ``print(comparison)`` shows: verdict, table, causes in words, and the bridge."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.display.text_tables import ROW_LIMIT, column, number, shorten, table, wrap
+
+POSTERIOR_DIGITS = 3  # significant digits of the smallest posterior sd: the Monte Carlo error hides the rest
+LABEL_WIDTH = 36  # columns of a parameter's name
+VERDICT_WIDTH = 10  # columns of the longest verdict
+NOT_COMPUTED = "-"
+VARIANCE_COLUMNS = ("point", "map", "mode", "mean", "sd", "lower", "upper")
+COEFFICIENT_COLUMNS = ("point", "se", "map", "mean", "sd", "lower", "upper")
+
+
+def render_comparison(comparison) -> str:
+    """Return the comparison as text of at most 100 columns.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    """
+    is_beta = np.array([parameter.kind == "beta" for parameter in comparison.parameters])
+    frame = comparison.table
+    sections = [
+        opening(comparison),
+        part("Variance parameters:", frame[~is_beta], VARIANCE_COLUMNS, comparison.point.method),
+        part("Coefficients:", frame[is_beta], COEFFICIENT_COLUMNS, comparison.point.method),
+        legend(comparison),
+        causes(frame),
+        laplace_lines(comparison),
+        bridge_lines(comparison.bridge),
+    ]
+    return "\n\n".join("\n".join(section) for section in sections if section)
+
+
+def opening(comparison) -> list[str]:
+    """Return the verdict on the whole, after a warning if the draws are no posterior yet, or the fit no optimum."""
+    failed, point, trouble = [check.name for check in comparison.checks if not check.ok], comparison.point, []
+    if failed:
+        trouble += wrap(f"CHECKS FAILED ({', '.join(failed)}): the differences below may be the sampler's.")
+    if not point.converged:
+        trouble += wrap(f"{point.method}: {point.message}")
+    return [*trouble, *wrap(overall(comparison.table, point.method))]
+
+
+def overall(frame: pd.DataFrame, method: str) -> str:
+    """Return how many parameters agree, and why the others do not, in one sentence."""
+    counts = Counter(frame["verdict"])
+    agreeing, total = counts.pop("agree", 0), len(frame)
+    unexplained = counts.pop("disagree", 0)
+    if agreeing == total:
+        return f"Posterior and {method} agree on all {total} parameters."
+    known = ", ".join(f"{verdict} ({n})" for verdict, n in counts.items())
+    text = f"Posterior and {method} agree on {agreeing} of {total} parameters"
+    if known:
+        text += f"; where they differ the cause is known: {known}"
+    if not unexplained:
+        return text + "."
+    names = ", ".join(shorten(label, LABEL_WIDTH) for label in frame["parameter"][frame["verdict"] == "disagree"])
+    return f"{text}; they DISAGREE without a known cause on {unexplained}: {shorten(names, 2 * LABEL_WIDTH)}."
+
+
+def part(title: str, frame: pd.DataFrame, columns: tuple[str, ...], method: str) -> list[str]:
+    """Return the lines of the variance parameters or of the coefficients."""
+    if len(frame) == 0:
+        return []
+    values = frame[list(columns)].to_numpy(dtype=float)
+    texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, frame["sd"][frame["sd"] > 0])).reshape(values.shape)
+    texts[:, [j for j, name in enumerate(columns) if name == "map" and np.isnan(values[:, j]).all()]] = NOT_COMPUTED
+    verdicts = [text.ljust(VERDICT_WIDTH) for text in frame["verdict"]]  # to the left; numbers are to the right
+    rows = [
+        [shorten(label, LABEL_WIDTH), *texts[i], number(difference, 2), verdicts[i]]
+        for i, (label, difference) in enumerate(zip(frame["parameter"], frame["difference"], strict=True))
+    ]
+    headers = ["", *({"point": method, "se": "SE", "map": "MAP"}.get(name, name) for name in columns)]
+    return [title, *table([*headers, "diff", "verdict".ljust(VERDICT_WIDTH)], rows)]
+
+
+def legend(comparison) -> list[str]:
+    """Return what the columns mean."""
+    linear = comparison.point.design.family.gaussian
+    of = "all variance parameters together" if linear else "all parameters but the random effects together"
+    joint = f"MAP: the mode of the marginal posterior of {of}; mode: of each alone. "
+    if comparison.table["map"].isna().all():
+        joint = "mode: of each parameter's posterior alone. "
+    text = f"diff = (mean - {comparison.point.method}) / sd. {joint}Intervals are 95 % equal-tailed."
+    return wrap(text, "")
+
+
+def causes(frame: pd.DataFrame) -> list[str]:
+    """Return the cause of each verdict that is not agree."""
+    rows = frame[frame["verdict"] != "agree"]
+    if len(rows) == 0:
+        return []
+    lines = [
+        line
+        for row in rows.head(ROW_LIMIT).itertuples()
+        for line in wrap(f"{shorten(row.parameter, LABEL_WIDTH)}: {row.verdict}; {row.cause}.", " " * 5, " ")
+    ]
+    hidden = len(rows) - ROW_LIMIT
+    return ["Why they differ:", *lines, *([f" ... and {hidden:,} more"] if hidden > 0 else [])]
+
+
+def laplace_lines(comparison) -> list[str]:
+    """Return what Laplace's approximation costs, where that is known."""
+    exact, loglik = comparison.quadrature, comparison.point.loglik
+    if math.isnan(exact):
+        return []
+    return wrap(
+        f"Laplace's approximation of the log likelihood is {loglik:.4f} at these estimates; by quadrature it is "
+        f"{exact:.4f}, {abs(exact - loglik):.2g} {'more' if exact > loglik else 'less'}."
+    )
+
+
+def bridge_lines(bridge) -> list[str]:
+    """Return the line that ties the graph that was sampled to the function that was maximised."""
+    if bridge is None:
+        return []
+    if math.isnan(bridge.criterion):
+        return wrap(f"Bridge {bridge.message}.")
+    if not bridge.ok:
+        return wrap(f"BRIDGE BROKEN: {bridge.message}")
+    gap = "0" if bridge.gap == 0 else f"{bridge.gap:.0e}"
+    return wrap(
+        "Bridge: the explicit graph's density, random effects and coefficients integrated out under flat priors, has "
+        f"its mode at criterion {bridge.criterion:.4f} (REML {bridge.point_criterion:.4f}, gap {gap})."
+    )

@@ -1,0 +1,76 @@
+"""The prior of each parameter as the posterior's draws can be held against it: its density and its quantiles."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesmm.posterior.draws import Parameter, parameter_draws, prior_draws
+from bayesmm.priors.defaults import INTERCEPT_NAMES
+from bayesmm.priors.prior import Prior
+
+AT_MEANS = " at the means"  # behind the label of a parameter whose prior is there
+CENTRED, INTERCEPT = INTERCEPT_NAMES  # the places of its prior: at the means of the predictors, at their 0
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What the prior says about one parameter.
+
+    Attributes
+    ----------
+    label : str
+        The parameter's, or "Intercept_centred" where the prior is on the intercept at the predictors' means, and so
+        with " at the means" behind it for others.
+    prior : Prior or None
+        None where the model's priors do not name it.
+    density, quantile : callable or None
+        Of arrays of values, and of one probability; None where there is none in closed form. A flat prior has a
+        density (1 everywhere) and no quantiles.
+    """
+
+    label: str
+    prior: Prior | None
+    density: Callable[[np.ndarray], np.ndarray] | None
+    quantile: Callable[[float], float] | None
+
+
+def belief(design, priors: Mapping[str, Prior], parameter: Parameter) -> Belief:
+    """Return what the priors say about one parameter."""
+    label = place = parameter.label
+    if parameter.kind == "corr":
+        place = f"corr_{design.blocks[parameter.block].name}"
+    elif parameter.kind == "beta" and design.has_intercept and parameter.terms == (0,):
+        label, place = (CENTRED, CENTRED) if CENTRED in priors else (label, INTERCEPT)
+    prior = priors.get(place)
+    if prior is not None and prior.at == "means":
+        label += AT_MEANS
+    if prior is None or prior.distribution in ("Custom", "Fixed"):
+        return Belief(label, prior, None, None)
+    if prior.distribution == "LKJ":
+        return _correlation(label, prior, _terms_with(design, parameter))
+    quantile = None if prior.quantile(0.5) is None else prior.quantile
+    return Belief(label, prior, lambda x: np.exp(prior.logpdf(x)), quantile)
+
+
+def _terms_with(design, parameter: Parameter) -> int:
+    """Return the number of terms that are correlated with those of a correlation, themselves included."""
+    return next(len(part) for part in design.blocks[parameter.block].partition if parameter.terms[0] in part)
+
+
+def _correlation(label: str, prior: Prior, q: int) -> Belief:
+    """Return the marginal of each correlation under LKJ: 2 Beta(a, a) - 1 with a = eta - 1 + q / 2."""
+    from scipy.stats import beta
+
+    a = prior.parameters["eta"] - 1 + q / 2
+    marginal = beta(a, a, loc=-1, scale=2)
+    return Belief(label, prior, marginal.pdf, lambda p: float(marginal.ppf(p)))
+
+
+def believed_draws(fit, parameter: Parameter, believed: Belief) -> np.ndarray:
+    """Return the draws of what the prior is on, (chains, draws): at the means where it is there."""
+    if believed.label == parameter.label:
+        return parameter_draws(fit, parameter)
+    name = fit.design.blocks[parameter.block].name if parameter.block >= 0 else ""
+    stored = {"sd": f"sd_{name}", "corr": f"corr_{name}", "beta": "beta"}[parameter.kind]
+    return prior_draws(fit)[stored][(..., *parameter.terms)]

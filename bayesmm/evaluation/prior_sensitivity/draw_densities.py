@@ -1,0 +1,147 @@
+"""The log prior density and the log likelihood of each draw of a posterior, the random effects integrated out.
+
+Together they are the log posterior of the parameters that have a prior of their own. The distribution of the random
+effects is a part of the likelihood, whose parameters are the coefficients, the covariance matrices and the family's
+own: p(y | beta, Sigma, sigma).
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from bayesmm.design.design import Design
+from bayesmm.errors import PriorError
+from bayesmm.families.families import LINKS
+from bayesmm.likelihood.crossproducts import Factor
+from bayesmm.likelihood.gaussian import evaluate, log_likelihood, pack
+from bayesmm.likelihood.gaussian_kernels import FixedPrior
+from bayesmm.likelihood.problem import column_scales, reduced
+from bayesmm.likelihood.quadrature import fits
+from bayesmm.posterior.draws import prior_draws, tree_sizes, variable
+from bayesmm.posterior.log_likelihood import auxiliary_draws, by_level, conditional, split_by
+from bayesmm.posterior.predict import factor_draws
+from bayesmm.priors import coefficient_places
+
+Array = np.ndarray
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# prior
+
+
+def log_prior(fit) -> Array:
+    """Return the log prior density of each draw, up to a constant, (draws,).
+
+    Raises
+    ------
+    PriorError
+        If a prior is a function, whose density only PyMC knows.
+    """
+    design, priors, draws = fit.design, fit.model.priors, int(np.prod(tree_sizes(fit.tree)))
+    custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
+    if custom:
+        raise PriorError(
+            f"the log density of the priors is needed in closed form, and the prior of {custom[0]} is a function; "
+            "write it as a Prior"
+        )
+    total, own = np.zeros(draws), prior_draws(fit)
+    for place, values in _by_place(fit, own, draws):
+        if priors[place].distribution != "Fixed":
+            total += priors[place].logpdf(values)
+    for block in design.blocks:
+        if block.correlated:
+            eta = priors[f"corr_{block.name}"].parameters["eta"]
+            R = own[f"corr_{block.name}"].reshape(draws, len(block.columns), -1)
+            for part in (list(part) for part in block.partition if len(part) > 1):
+                total += (eta - 1) * np.linalg.slogdet(R[:, part][:, :, part])[1]
+    return total
+
+
+def _by_place(fit, own: Mapping[str, Array], draws: int) -> list[tuple[str, Array]]:
+    """Return the draws of what each prior of a single number is on, (draws,), by its place."""
+    design, priors, found = fit.design, fit.model.priors, []
+    if design.p:
+        found += zip(coefficient_places(priors, design), own["beta"].reshape(draws, -1).T, strict=True)
+    for block in design.blocks:
+        sds = own[f"sd_{block.name}"].reshape(draws, -1).T
+        found += zip((f"sd_{block.name}[{column}]" for column in block.columns), sds, strict=True)
+    return [*found, *zip(design.family.auxiliaries, auxiliary_draws(fit).T, strict=False)]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# likelihood
+
+
+def integrated_log_likelihood(fit) -> tuple[Array, str]:
+    """Return log p(y | beta, Sigma, auxiliaries) of each draw, (draws,), and in words how its integral was taken.
+
+    It is exact for a Gaussian model; otherwise by adaptive quadrature for one grouping factor with few coefficients,
+    else by Laplace's approximation.
+    """
+    design = fit.design
+    if not design.blocks:
+        return conditional(fit).sum(axis=1), "no random effects to integrate out"
+    if design.family.gaussian:
+        return _each(fit, _gaussian(fit)), "random effects integrated out exactly"
+    if fits(design):
+        levels = by_level(fit, split_by(design, design.blocks[0].group))
+        return levels.sum(axis=1), "random effects integrated out by quadrature"
+    return _each(fit, _laplace(fit)), "random effects integrated out by Laplace's approximation"
+
+
+def rest_size(design: Design) -> int:
+    """Return the number of random effects but those of the factor with most: what dense matrices have as their size."""
+    sizes = [len(block.levels) * len(block.columns) for block in design.blocks]
+    return sum(sizes) - max(sizes, default=0)
+
+
+def _each(fit, value: Callable[[Array, list[Array], Array], float]) -> Array:
+    """Return the value of each draw of (beta, factors L, auxiliaries), (draws,)."""
+    design, aux = fit.design, auxiliary_draws(fit)
+    beta = variable(fit.tree, "beta").reshape(len(aux), -1) if design.p else np.zeros((len(aux), 0))
+    factors = [factor_draws(fit, block) for block in design.blocks]
+    return np.array([value(beta[s], [L[s] for L in factors], aux[s]) for s in range(len(aux))])
+
+
+def _gaussian(fit) -> Callable[[Array, list[Array], Array], float]:
+    """Return the exact log likelihood as a function of one draw; the response has a fit near the draws taken out."""
+    design = fit.design
+    centre = variable(fit.tree, "beta").mean(axis=(0, 1)) if design.p else np.zeros(0)
+    r = design.y - design.offset - design.X @ centre
+    problem = reduced(design, np.ascontiguousarray(design.X), r, np.eye(design.p), centre, 0.0)
+    nothing, ones = np.zeros(design.p), np.ones(design.p)
+
+    def value(beta: Array, factors: list[Array], aux: Array) -> float:
+        T = pack(tuple(problem.scales[k][:, None] * factors[k] / aux[0] for k in problem.cp.order))
+        found = evaluate(problem.cp, T, aux[0], FixedPrior(beta - centre, nothing, ones))
+        return log_likelihood(problem.cp, found, 0)
+
+    return value
+
+
+def _laplace(fit) -> Callable[[Array, list[Array], Array], float]:
+    """Return Laplace's approximation as a function of one draw; each search for the modes starts at 0."""
+    from bayesmm.likelihood.block_cholesky import make_layout  # here: few models need them
+    from bayesmm.likelihood.laplace import Response, laplace
+
+    design, scales, ones = fit.design, column_scales(fit.design), np.ones(fit.design.n)
+    layout, order = make_layout(
+        [
+            Factor(block.index, np.ascontiguousarray(block.Z / scale), len(block.levels))
+            for block, scale in zip(design.blocks, scales, strict=True)
+        ]
+    )
+    response = Response(
+        design.family.code,
+        LINKS[design.family.link].code,
+        design.y,
+        ones if design.trials is None else design.trials,
+        ones if design.weights is None else design.weights,
+    )
+    start = np.zeros(sum(len(block.levels) * len(block.columns) for block in design.blocks))
+
+    def value(beta: Array, factors: list[Array], aux: Array) -> float:
+        T = pack(tuple(scales[k][:, None] * factors[k] for k in order))
+        return laplace(layout, response, design.X @ beta + design.offset, T, aux, start).value
+
+    return value

@@ -1,0 +1,397 @@
+"""The variances that a mixed model is made of: of the fixed part, of each factor's random effects, of the residual.
+
+Once on the scale of the link, where the parts add up (Nakagawa & Schielzeth 2013, Methods in Ecology and Evolution
+4(2); Johnson 2014, the same journal 5(9), for random slopes; Nakagawa, Johnson & Schielzeth 2017, Journal of the Royal
+Society Interface 14(134), for the residual variance of the other families), and once on the scale of the response, as
+the variance of modelled means and the modelled variance about them (Gelman, Goodrich, Gabry & Vehtari 2019, The
+American Statistician 73(3)). A maximised model is taken as a single draw.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+
+from bayesmm.design.coding import INTERCEPT
+from bayesmm.design.design import Design
+from bayesmm.families.families import FAMILIES, LINKS
+from bayesmm.posterior.draws import tree_sizes, variable
+from bayesmm.posterior.log_likelihood import auxiliary_draws
+from bayesmm.posterior.predict import CHUNK, REACH, check_draws, factor_draws, linear, rows_of
+
+Array = np.ndarray
+Moments = Callable[[slice], tuple[Array, Array]]
+# The trapezoidal rule over N(0, 1) with step h is off by exp(-2 pi a / (h spread)) for a function that is analytic and
+# bounded to a distance of a from the real axis (Trefethen & Weideman 2014, SIAM Review 56(3), theorem 5.1), which for
+# the inverse of cloglog is pi / 2: 1e-6 with h spread = 0.7. The normal density alone needs h = 1 for 5e-9. Measured
+# for the three links and their squares: 4e-6 at most.
+WIDEST_STEP, REACH_OF_STEP = 1.0, 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """The parameters that variances are made from.
+
+    Attributes
+    ----------
+    beta : (draws, p) float64
+    covariances : tuple of (draws, q, q) float64
+        Sigma_k of each block of the design.
+    auxiliaries : (draws, 2) float64
+        The family's, in its order; 0 where it has fewer.
+    """
+
+    beta: Array
+    covariances: tuple[Array, ...]
+    auxiliaries: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Variances on the scale of the link, (draws,) each.
+
+    Attributes
+    ----------
+    fixed : (draws,) float64
+    random : tuple of (draws,) float64
+        In the order of the design's blocks; 0 for observation-level ones, which are part of the residual.
+    overdispersion : (draws,) float64
+        Of the observation-level random effects.
+    residual : (draws,) float64
+        With the overdispersion.
+    """
+
+    fixed: Array
+    random: tuple[Array, ...]
+    overdispersion: Array
+    residual: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """Modelled responses of the rows, (draws,) each: their mean, the variance of the means, and that about them."""
+
+    mean: Array
+    explained: Array
+    residual: Array
+
+
+def values_of_fit(fit) -> Values:
+    """Return the draws of a posterior."""
+    draws = int(np.prod(tree_sizes(fit.tree)))
+    beta = variable(fit.tree, "beta").reshape(draws, -1) if fit.design.p else np.zeros((draws, 0))
+    factors = [factor_draws(fit, block) for block in fit.design.blocks]
+    return Values(beta, tuple(L @ L.transpose(0, 2, 1) for L in factors), auxiliary_draws(fit))
+
+
+def values_of_point(point) -> Values:
+    """Return the estimates of a maximised model as one draw, random effects as in `scaled_design`."""
+    own, family = np.zeros((1, 2)), point.design.family
+    for m, name in enumerate(family.auxiliaries):
+        own[0, m] = point.auxiliaries.get(name, point.sigma)  # a linear model has its sigma there alone
+    return Values(np.nan_to_num(point.beta)[None], tuple(Sigma[None] for Sigma in point.scaled.covariances), own)
+
+
+def scaled_design(point) -> Design:
+    """Return the design with the random-effects columns in the coordinates of `values_of_point`."""
+    blocks = zip(point.design.blocks, point.scaled.bases, strict=True)
+    return replace(point.design, blocks=tuple(replace(block, Z=block.Z @ B) for block, B in blocks))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# on the scale of the link
+
+
+def parts_of(design: Design, values: Values, mean: float | None = None) -> Parts:
+    """Return the variances on the scale of the link; see `RESIDUALS` for the residual's, taken at `mean` if given.
+
+    An effect for each observation says how the rows scatter about what the others explain: additive overdispersion,
+    which Nakagawa, Johnson & Schielzeth (2017, section 3) count as residual.
+    """
+    own, each = random_variances(design, values.covariances), observation_level(design)
+    none = np.zeros(len(values.beta))
+    extra = sum((own[k] for k in each), none)
+    random = tuple(none if k in each else variance for k, variance in enumerate(own))
+    return Parts(fixed_variance(design, values.beta), random, extra, extra + residual(design, values, mean))
+
+
+def observation_level(design: Design) -> tuple[int, ...]:
+    """Return the positions of the blocks with an intercept for each row, in a family without a sigma.
+
+    Beside a known sigma, as of a meta-analysis, such an intercept is what the rows differ by.
+    """
+    each = (len(block.levels) == design.n and tuple(block.columns) == (INTERCEPT,) for block in design.blocks)
+    return () if "sigma" in design.family.auxiliaries else tuple(k for k, own in enumerate(each) if own)
+
+
+def fixed_variance(design: Design, beta: Array) -> Array:
+    """Return the variance of X beta over the rows, (draws,); offsets, which nobody estimated, have no part in it."""
+    share = row_shares(design)
+    centred = (design.X - share @ design.X) * np.sqrt(share)[:, None]
+    centred[:, np.ptp(design.X, axis=0) == 0] = 0.0  # the intercept, also where rounding leaves something of it
+    R = np.linalg.qr(centred, mode="r")
+    return np.square(beta @ R.T).sum(axis=1) * design.n / (design.n - 1)
+
+
+def random_variances(design: Design, covariances: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return the mean over the rows of z'Sigma z of each block, (draws,): Johnson (2014)."""
+    share = row_shares(design)
+    squares = [(block.Z * share[:, None]).T @ block.Z for block in design.blocks]
+    return tuple(np.einsum("sij,ij->s", Sigma, M) for Sigma, M in zip(covariances, squares, strict=True))
+
+
+def row_shares(design: Design) -> Array:
+    """Return what each row counts in a mean over the rows, (n,): its weight, unless that is one of a variance."""
+    weights = np.ones(design.n) if design.weights is None or design.family.gaussian else design.weights
+    return weights / weights.sum()
+
+
+def residual(design: Design, values: Values, mean: float | None = None) -> Array:
+    """Return the variance of a response about its linear predictor on the scale of the link, (draws,).
+
+    Where it depends on the mean response it is taken at `mean`, or if that is None at that of the rows.
+    """
+    rule = RESIDUALS[design.family.name, design.family.link]
+    at = mean_response(design, values) if rule.needs_mean and mean is None else mean
+    value = rule.value(at, values.auxiliaries.T)
+    if design.family.gaussian and design.weights is not None:
+        value = value * np.mean(1 / design.weights)
+    return np.broadcast_to(value, len(values.beta)).astype(float)
+
+
+def mean_response(design: Design, values: Values) -> Array:
+    """Return the mean of the rows' modelled responses, (draws,), over new groups where that is defined.
+
+    With an inverse link the average over normal effects does not exist: there it is the mean of typical groups.
+    """
+    found = population(design, values)
+    return typical(design, values).mean if found is None else found.mean
+
+
+@dataclass(frozen=True)
+class Residual:
+    """How the variance of a response is taken on the scale of the link.
+
+    Attributes
+    ----------
+    value : callable
+        ``(mean response (draws,) or None, auxiliaries (2, draws)) -> variance``.
+    says : str
+        The same in words.
+    needs_mean : bool
+    """
+
+    value: Callable[[Array | None, Array], Array]
+    says: str
+    needs_mean: bool = False
+
+
+def _student(mean: None, aux: Array) -> Array:
+    sigma, nu = aux[0], aux[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(nu > 2, sigma**2 * nu / (nu - 2), np.inf)
+
+
+def _trigamma(x: Array) -> Array:
+    from scipy.special import polygamma
+
+    return polygamma(1, x)
+
+
+def _delta(family: str, link: str) -> Callable[[Array, Array], Array]:
+    """Return the first-order variance of g(y), Var(y) g'(mu)^2."""
+
+    def value(mean: Array, aux: Array) -> Array:
+        slope = LINKS[link].slope(LINKS[link].function(mean))
+        return FAMILIES[family].variance(mean, tuple(aux)) / np.square(slope)
+
+    return value
+
+
+_LATENT = "the variance of the {} distribution behind a response of 0 or 1, {}"
+_LOGNORMAL = "log(1 + variance / mean^2) = log(1 + {}) at the mean response, as of a log-normal variable"
+_DELTA = "variance x (slope of the link)^2 at the mean response (delta method)"
+
+# One of the ways of Nakagawa, Johnson & Schielzeth (2017) for each: the exact variance where it is known (that of the
+# logarithm of a gamma variable is a trigamma function), otherwise that of a log-normal variable with the response's
+# mean and variance (the log link), or the delta method. A beta variable's logit, of which they do not speak, is the
+# difference of the logarithms of two gamma variables, so that its variance is exact too.
+RESIDUALS: Mapping[tuple[str, str], Residual] = MappingProxyType(
+    {
+        ("gaussian", "identity"): Residual(lambda mean, aux: aux[0] ** 2, "sigma^2"),
+        ("gaussian", "log"): Residual(
+            lambda mean, aux: np.log1p(np.square(aux[0] / mean)), _LOGNORMAL.format("sigma^2 / mean^2"), True
+        ),
+        ("student", "identity"): Residual(_student, "sigma^2 nu / (nu - 2), infinite for nu of 2 or less"),
+        ("poisson", "log"): Residual(lambda mean, aux: np.log1p(1 / mean), _LOGNORMAL.format("1 / mean"), True),
+        ("negbinomial", "log"): Residual(
+            lambda mean, aux: np.log1p(1 / mean + 1 / aux[0]), _LOGNORMAL.format("1 / mean + 1 / shape"), True
+        ),
+        **{
+            (family, link): Residual(lambda mean, aux, value=value: value, _LATENT.format(name, text))
+            for family in ("bernoulli", "binomial")
+            for link, value, name, text in (
+                ("logit", np.pi**2 / 3, "logistic", "pi^2 / 3"),
+                ("probit", 1.0, "normal", "1"),
+                ("cloglog", np.pi**2 / 6, "Gumbel", "pi^2 / 6"),
+            )
+        },
+        ("gamma", "log"): Residual(lambda mean, aux: _trigamma(aux[0]), "trigamma(shape), that of log y"),
+        ("gamma", "inverse"): Residual(_delta("gamma", "inverse"), _DELTA, True),
+        ("beta", "logit"): Residual(
+            lambda mean, aux: _trigamma(mean * aux[0]) + _trigamma((1 - mean) * aux[0]),
+            "trigamma(mean phi) + trigamma((1 - mean) phi), that of logit y at the mean response",
+            True,
+        ),
+        ("beta", "probit"): Residual(_delta("beta", "probit"), _DELTA, True),
+        ("beta", "cloglog"): Residual(_delta("beta", "cloglog"), _DELTA, True),
+    }
+)
+
+# ----------------------------------------------------------------------------------------------------------------------
+# on the scale of the response
+
+
+def population(design: Design, values: Values) -> Spread | None:
+    """Return the modelled responses of new groups; None with an inverse link, where their mean does not exist."""
+    link = design.family.link
+    if link == "inverse":
+        return None
+    spread = _spread_over(design, values, range(len(design.blocks)))
+    return over_rows(design, values, lambda part: _averaged(link, fixed_part(design, values, part), spread(part)))
+
+
+def _averaged(link: str, eta: Array, spread: Array) -> tuple[Array, Array]:
+    """Return the means of mu and of mu^2 over effects with these sds, (draws, rows) each; for no inverse link."""
+    if link == "identity":
+        return eta, np.square(eta) + np.square(spread)
+    inverse = LINKS[link].inverse
+    if link == "log":
+        with np.errstate(over="ignore"):
+            return inverse(eta + np.square(spread) / 2), inverse(2 * eta + 2 * np.square(spread))
+    return averaged_twice(inverse, eta, spread)
+
+
+def averaged_twice(inverse: Callable[[Array], Array], eta: Array, spread: Array) -> tuple[Array, Array]:
+    """Return E mu and E mu^2 of mu = inverse(eta + spread z), z ~ N(0, 1): `predict.averaged`, with fewer nodes."""
+    step = min(WIDEST_STEP, REACH_OF_STEP / max(float(spread.max(initial=0.0)), REACH_OF_STEP))
+    nodes = np.arange(-np.floor(REACH / step), np.floor(REACH / step) + 1) * step
+    weights = np.exp(-0.5 * nodes**2)
+    first = second = np.zeros(np.broadcast_shapes(eta.shape, spread.shape))
+    for z, w in zip(nodes, weights / weights.sum(), strict=True):
+        mu = inverse(eta + spread * z)
+        first, second = first + w * mu, second + w * np.square(mu)
+    return first, second
+
+
+def typical(design: Design, values: Values) -> Spread:
+    """Return the modelled responses of groups whose effects are 0."""
+    inverse = LINKS[design.family.link].inverse
+    return over_rows(design, values, lambda part: _known(inverse(fixed_part(design, values, part))))
+
+
+def conditional(fit, values: Values) -> Spread | None:
+    """Return the modelled responses of the groups of the data, with their drawn effects.
+
+    Observation-level effects are integrated out; None with an inverse link if there are any.
+
+    Raises
+    ------
+    ValueError
+        If the random effects were not kept.
+    """
+    design, link, each = fit.design, fit.design.family.link, observation_level(fit.design)
+    if each and link == "inverse":
+        return None
+    rows = rows_of(design, None, [k for k in range(len(design.blocks)) if k not in each])
+    check_draws(fit, rows.take(slice(0, 1)))  # whether the effects were kept; the rows come in parts
+    offset = design.offset if link == "identity" else np.zeros(design.n)
+    spread = _spread_over(design, values, each)
+
+    def moments(part: slice) -> tuple[Array, Array]:
+        eta = linear(fit, rows.take(part), "error", 0) - offset[part]
+        return _averaged(link, eta, spread(part)) if each else _known(LINKS[link].inverse(eta))
+
+    return over_rows(design, values, moments)
+
+
+def fixed_part(design: Design, values: Values, part: slice) -> Array:
+    """Return X beta of some rows, (draws, rows), with the offset unless the link is the identity.
+
+    With that link y - offset is a response like any other; with others the offset is part of how large a mean is.
+    """
+    eta = values.beta @ design.X[part].T
+    return eta if design.family.link == "identity" else eta + design.offset[part]
+
+
+def over_rows(design: Design, values: Values, moments: Moments) -> Spread:
+    """Return mean, variance between and variance within of the rows' responses.
+
+    Parameters
+    ----------
+    moments : callable
+        The mean of mu and of mu^2 of some rows, (draws, rows) each, over whatever is not given.
+
+    Notes
+    -----
+    The variance within a row is E V(mu) + Var(mu), with the family's variance function V, which is a quadratic one.
+    """
+    share, size = row_shares(design), _sizes(design)
+    constant, slope, curve = _variance_function(design, values)
+    about = share @ (design.y if design.trials is None else design.y / design.trials)  # against cancellation
+    first = second = within = np.zeros(len(values.beta))
+    for part in _slices(design.n, len(values.beta)):
+        mean, square = moments(part)
+        first = first + (mean - about) @ share[part]
+        second = second + np.square(mean - about) @ share[part]
+        scatter = (constant + slope * mean + curve * square) / size[part]
+        within = within + (scatter + square - np.square(mean)) @ share[part]
+    between = np.maximum(second - first**2, 0.0)  # rounding may leave less where all means are equal
+    return Spread(about + first, between * design.n / (design.n - 1), within)
+
+
+def _sizes(design: Design) -> Array:
+    """Return what the variance of each row's response is divided by, (n,): trials of a share, weights of a variance."""
+    divisor = design.weights if design.family.gaussian else design.trials
+    return np.ones(design.n) if divisor is None else divisor
+
+
+def _variance_function(design: Design, values: Values) -> tuple[Array, Array, Array]:
+    """Return a, b and c of the family's variance a + b mu + c mu^2, (draws, 1) each, from its values at -1, 0 and 1."""
+    if design.family.name == "student":  # the table of families has one over the information, which is always finite
+        return _student(None, values.auxiliaries.T)[:, None], np.zeros(1), np.zeros(1)
+    aux = tuple(values.auxiliaries.T[:, :, None])
+    below, constant, above = (
+        np.asarray(design.family.variance(np.full((1, 1), at), aux), dtype=float) for at in (-1.0, 0.0, 1.0)
+    )
+    return constant, (above - below) / 2, (above + below) / 2 - constant
+
+
+def _known(mean: Array) -> tuple[Array, Array]:
+    return mean, np.square(mean)
+
+
+def _root(Sigma: Array) -> Array:
+    """Return L with L L' = Sigma, which may be singular, (draws, q, q)."""
+    value, vector = np.linalg.eigh(Sigma)
+    return vector * np.sqrt(np.maximum(value, 0.0))[:, None, :]
+
+
+def _spread_over(design: Design, values: Values, chosen: Iterable[int]) -> Callable[[slice], Array]:
+    """Return the function that gives the sd of Z b over the effects of some blocks for some rows, (draws, rows)."""
+    factors = [(design.blocks[k], _root(values.covariances[k])) for k in chosen]
+
+    def spread(part: slice) -> Array:
+        total = np.zeros((1, 1))
+        for block, L in factors:
+            for j in range(L.shape[2]):
+                total = total + np.square(L[:, :, j] @ block.Z[part].T)
+        return np.sqrt(total)
+
+    return spread
+
+
+def _slices(rows: int, draws: int) -> Iterator[slice]:
+    step = max(1, CHUNK // max(draws, 1))
+    return (slice(at, at + step) for at in range(0, rows, step))

@@ -1,0 +1,261 @@
+r"""Formulas: the text of a mixed model, in the language of lme4, read into plain records.
+
+    >>> formula = parse("Reaction ~ Days + (Days | Subject)")
+    >>> [term.label for term in formula.terms], [bar.label for bar in formula.bars]
+    (['Days'], ['Subject'])
+
+The grammar is closed: a name is a column of the data and nothing else, a function is one of the table `FUNCTIONS` or of
+the names given as `transforms`, and nothing in a formula is ever evaluated here or handed to an evaluator of code.
+
+    formula     = response , "~" , terms ;
+    response    = arithmetic , [ "|" , addition , { "+" , addition } ] ;
+    addition    = ( "weights" | "trials" ) , "(" , arithmetic , ")" ;               (* each once *)
+
+    terms       = [ sign ] , product , { sign , product } ;
+    product     = interaction , { ( "*" | "/" ) , interaction } ;
+    interaction = power , { ":" , power } ;
+    power       = operand , [ ( "^" | "**" ) , number ] ;
+    operand     = "0" | "1" | column | call | "(" , terms , ")" | group ;
+    group       = "(" , terms , ( "|" | "||" ) , factors , ")" ;
+    factors     = factor , { ( "/" | ":" ) , factor } ;
+    factor      = column | ( "factor" | "C" ) , "(" , column , ")" | "(" , factors , ")" ;
+
+    call        = name , "(" , [ argument , { "," , argument } ] , ")" ;
+    argument    = [ name , "=" ] , ( arithmetic | text | constant ) ;
+    arithmetic  = side , [ ( "==" | "!=" | "<" | "<=" | ">" | ">=" ) , side ] ;
+    side        = sum | text ;                                (* a text only beside a column, in == and != *)
+    sum         = scaled , { ( "+" | "-" ) , scaled } ;
+    scaled      = signed , { ( "*" | "/" ) , signed } ;
+    signed      = { sign } , raised ;
+    raised      = atom , [ ( "^" | "**" ) , signed ] ;
+    atom        = number | column | call | "(" , arithmetic , ")" ;
+
+    column      = name | "`" , any characters , "`" ;         (* there \` and \\ stand for ` and \ *)
+    name        = ( letter | "_" | "." ) , { letter | digit | "_" | "." | combining mark } ;
+    number      = digits , [ "." , [ digits ] ] , [ exponent ] , [ "L" ] | "." , digits , [ exponent ] ;
+    text        = "'" , any characters , "'" | '"' , any characters , '"' ;       (* there \ before a quote or \ *)
+    constant    = "TRUE" | "FALSE" | the name of a contrast ;
+    sign        = { "+" | "-" }- ;
+
+Terms are expanded and ordered as R's ``terms()`` does it: main effects first, then interactions by their order, each in
+the order of the text; a term's factors in the order in which the formula first names them; repeats once.
+
+Limits, applied before the work that they bound: 20,000 characters, 60 open brackets, 2,000 terms (counted while
+expanding), 100 operators in one arithmetic expression, powers up to 10. Standard library only.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from bayesmm.errors import FormulaError
+from bayesmm.formula.cursor import EXAMPLE
+from bayesmm.formula.expansion import Term, Work, expand
+from bayesmm.formula.expressions import (
+    Call,
+    Column,
+    Expr,
+    Number,
+    Operation,
+    Symbol,
+    Text,
+    column_nodes,
+    literal,
+    quoted_name,
+    text_of,
+)
+from bayesmm.formula.functions import (
+    FUNCTIONS,
+    Context,
+    Contrast,
+    Parameter,
+    Signature,
+    arguments_of,
+    check_transforms,
+    checked,
+    contrast_of,
+    gives,
+)
+from bayesmm.formula.grouping import Bar, bars_of
+from bayesmm.formula.parser import read
+from bayesmm.formula.tokens import quote, underline
+
+__all__ = [
+    "FUNCTIONS",
+    "Bar",
+    "Call",
+    "Column",
+    "Contrast",
+    "Expr",
+    "Formula",
+    "Number",
+    "Operation",
+    "Parameter",
+    "Signature",
+    "Symbol",
+    "Term",
+    "Text",
+    "arguments_of",
+    "column_nodes",
+    "columns_of",
+    "contrast_of",
+    "gives",
+    "literal",
+    "parse",
+    "quoted_name",
+    "text_of",
+    "underline",
+]
+
+
+ADDITIONS = ("weights", "trials")  # what may stand after the bar of the response
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A formula that was read; two formulas are equal where they say the same, however they are spaced.
+
+    Attributes
+    ----------
+    text : str
+        The text as it was given; the spans of all records refer to it.
+    response : Expr
+        The left side: one value per row, ``cbind(successes, failures)``, or ``successes / trials`` of a binomial.
+    intercept : bool
+        Whether the fixed part has an intercept.
+    terms : tuple of Term
+        The fixed part, expanded and in R's order.
+    bars : tuple of Bar
+        The group terms, in the order of the text, ``a/b`` expanded.
+    offsets : tuple of Expr
+        What stands inside each ``offset( )``, to be added to the linear predictor (on the scale of the link).
+    weights : Expr or None
+        What stands inside ``y | weights( )``.
+    trials : Expr or None
+        What stands inside ``y | trials( )``.
+    """
+
+    text: str = field(compare=False)
+    response: Expr
+    intercept: bool
+    terms: tuple[Term, ...]
+    bars: tuple[Bar, ...]
+    offsets: tuple[Expr, ...]
+    weights: Expr | None
+    trials: Expr | None
+
+
+def parse(text: str, transforms: Iterable[str] = ()) -> Formula:
+    """Read a formula.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``"Reaction ~ Days + (Days | Subject)"``; line breaks are blanks.
+    transforms : iterable of str
+        Names of the user's own functions. A call of one gives one number per row and its arguments are free; the
+        functions themselves are not needed here.
+
+    Returns
+    -------
+    Formula
+
+    Raises
+    ------
+    FormulaError
+        With one sentence that says what was found and what to write, and the place underlined.
+    """
+    if not isinstance(text, str):
+        raise FormulaError(f"the formula is {_kind(text)}, not text; write one such as '{EXAMPLE}'")
+    names = frozenset(transforms)
+    check_transforms(names)
+    sides = read(text)
+    context = Context(text, names)
+    response, additions = _response(sides.response, context), _additions(sides.condition, context)
+    work = Work(context)
+    part = expand(sides.right, work)
+    offsets = tuple(arguments_of(call)["x"] for call in part.offsets)
+    bars = bars_of(part.groups, work)
+    sums = (part.intercept is not False, part.terms, bars, offsets)
+    formula = Formula(text, response, *sums, additions.get("weights"), additions.get("trials"))
+    _check_offsets(part.offsets, context)
+    _check_sides(formula, context)
+    return formula
+
+
+def columns_of(part: Formula | Expr) -> tuple[str, ...]:
+    """Return the names of the data columns of a formula or an expression, each once, in the order of the text."""
+    nodes = _nodes(part) if isinstance(part, Formula) else column_nodes(part)
+    return tuple(dict.fromkeys(node.name for node in sorted(nodes, key=lambda node: node.span)))
+
+
+def _nodes(formula: Formula) -> Iterator[Column]:
+    yield from column_nodes(formula.response)
+    for addition in (formula.weights, formula.trials):
+        if addition is not None:
+            yield from column_nodes(addition)
+    yield from _right_nodes(formula)
+
+
+def _right_nodes(formula: Formula) -> Iterator[Column]:
+    for expr in (*_factors(formula), *formula.offsets):
+        yield from column_nodes(expr)
+    for bar in formula.bars:
+        yield from bar.group
+
+
+def _factors(formula: Formula) -> Iterator[Expr]:
+    for term in (*formula.terms, *(term for bar in formula.bars for term in bar.terms)):
+        yield from term.factors
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"
+
+
+def _response(expr: Expr, context: Context) -> Expr:
+    result = checked(expr, context)
+    if gives(result) not in ("column", "response"):
+        wanted = "a column or an expression of columns, such as log(y) or cbind(successes, failures)"
+        raise context.error(expr.span, f"{quote(text_of(result))} can not be the response, which is {wanted}")
+    if not columns_of(result):
+        raise context.error(expr.span, f"the response {quote(text_of(result))} names no column of the data")
+    return result
+
+
+def _additions(expr: Expr | None, context: Context) -> dict[str, Expr]:
+    """Return what stands inside weights() and trials() after the bar of the response, by those names."""
+    found: dict[str, Expr] = {}
+    for part in _summands(expr):
+        if not (isinstance(part, Call) and part.function in ADDITIONS):
+            advice = "for weights write y | weights(w) ~ x, and for y successes in n trials y | trials(n) ~ x"
+            message = f"only weights() and trials() may stand after the bar of the response; {advice}"
+            raise context.error(part.span, message)
+        if part.function in found:
+            raise context.error(part.span, f"{part.function}() stands twice after the bar of the response")
+        found[part.function] = arguments_of(checked(part, context))["x"]
+    return found
+
+
+def _summands(expr: Expr | None) -> list[Expr]:
+    if isinstance(expr, Operation) and expr.operator == "+" and len(expr.operands) == 2:
+        return [*_summands(expr.operands[0]), *_summands(expr.operands[1])]
+    return [] if expr is None else [expr]
+
+
+def _check_offsets(calls: tuple[Call, ...], context: Context) -> None:
+    seen: set[Call] = set()
+    for call in calls:
+        if call in seen:
+            message = f"{text_of(call)} stands twice; write one offset, of the sum if both are meant"
+            raise context.error(call.span, message)
+        seen.add(call)
+
+
+def _check_sides(formula: Formula, context: Context) -> None:
+    """Refuse a response that also stands on the right: alone in its column, or as the very same expression."""
+    names = columns_of(formula.response)
+    for node in (*_factors(formula), *_right_nodes(formula)):
+        # A response of several columns may share one of them with the right side, as in I(post - pre) ~ pre.
+        if node == formula.response or (isinstance(node, Column) and names == (node.name,)):
+            message = f"the response {quote(text_of(node))} also stands on the right side; take it out there"
+            raise context.error(node.span, message)

@@ -1,0 +1,339 @@
+"""The functions that a formula may call: a fixed table of names and argument kinds, and the check of calls against it.
+
+Nothing is evaluated here. The table is closed: a name that is not in it, and not among the user's own, is an error.
+Standard library only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import assert_never
+
+from bayesmm.errors import FormulaError, listing, suggest
+from bayesmm.formula.expressions import Call, Column, Expr, Number, Operation, Span, Symbol, Text, column_nodes, literal
+from bayesmm.formula.tokens import brief, quote, underline
+
+MAX_POWER = 10  # a literal power beyond this leaves the range where a float column keeps its digits
+MAX_COLUMNS = 20_000  # no basis may be asked for more columns than a design matrix can hold
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument: `kind` is column (a row-wise expression), labels, whole, numbers, logical or contrast.
+
+    `default` is None where the argument must be given, and an empty text where leaving it out has a meaning of its own.
+    """
+
+    name: str
+    kind: str
+    default: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a function takes and gives.
+
+    `gives` is ``"column"`` (one number per row), ``"columns"`` (a basis of several), ``"factor"``, or the name of a
+    place in the formula: ``"offset"``, ``"weights"``, ``"trials"``, ``"response"``. `advice` says what to write for a
+    usual misuse.
+    """
+
+    parameters: tuple[Parameter, ...]
+    gives: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """What ``C(f, ...)`` asks for: the kind of coding, a value of `CONTRASTS`, and a reference level or None."""
+
+    kind: str
+    reference: str | float | None = None
+
+
+_X = Parameter("x", "column")
+_ONE = Signature((_X,), "column")
+_DF = Parameter("df", "whole", "")
+_KNOTS = Parameter("knots", "numbers", "")
+_ENDS = (Parameter("intercept", "logical", "FALSE"), Parameter("Boundary.knots", "numbers", ""))
+_CENTER_ADVICE = "center(x) subtracts the mean, scale(x) also divides by the standard deviation"
+_SCALE = Signature((_X,), "column", _CENTER_ADVICE)
+_LEVEL_ADVICE = "another reference level is written C(f, Treatment('level'))"
+
+FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
+    {
+        "I": _ONE,
+        "log": Signature((_X,), "column", "for other bases there are log2(x) and log10(x)"),
+        "log2": _ONE,
+        "log10": _ONE,
+        "log1p": _ONE,
+        "exp": _ONE,
+        "expm1": _ONE,
+        "sqrt": _ONE,
+        "abs": _ONE,
+        "center": Signature((_X,), "column", _CENTER_ADVICE),
+        "scale": _SCALE,
+        "standardize": _SCALE,
+        "poly": Signature((_X, Parameter("degree", "whole", "1"), Parameter("raw", "logical", "FALSE")), "columns"),
+        "bs": Signature((_X, _DF, _KNOTS, Parameter("degree", "whole", "3"), *_ENDS), "columns"),
+        "ns": Signature((_X, _DF, _KNOTS, *_ENDS), "columns"),
+        "factor": Signature((Parameter("x", "labels"),), "factor", _LEVEL_ADVICE),
+        "C": Signature((Parameter("f", "labels"), Parameter("contr", "contrast", "")), "factor", _LEVEL_ADVICE),
+        "offset": Signature((_X,), "offset"),
+        "weights": Signature((_X,), "weights"),
+        "trials": Signature((_X,), "trials"),
+        "cbind": Signature((Parameter("successes", "column"), Parameter("failures", "column")), "response"),
+    }
+)
+
+# Spellings of one and the same function; nothing of NumPy is ever looked up.
+_NUMPY = ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs")
+_ROW_WISE = ("I", *_NUMPY)  # these alone may be applied to a constant, as in I(x/log(2))
+_EXPECTED = {
+    "whole": f"a whole number from 1 to {MAX_COLUMNS:,}",
+    "numbers": "a number or c(...) of numbers",
+    "logical": "TRUE or FALSE",
+}
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {f"{prefix}.{name}": name for prefix in ("np", "numpy") for name in _NUMPY} | {"as.factor": "factor"}
+)
+
+# Spellings (R's functions, R's short names inside C(), patsy's and formulaic's) -> the kind of coding.
+CONTRASTS: Mapping[str, str] = MappingProxyType(
+    {
+        spelling: kind
+        for kind in ("Treatment", "Sum", "Helmert", "Poly", "Diff", "SAS")
+        for spelling in (kind, f"contr.{kind.lower()}", kind.lower())
+    }
+    | {"contr.SAS": "SAS", "contr.sdif": "Diff"}
+)
+
+_KINDS = listing(dict.fromkeys(CONTRASTS.values()))
+
+# What newcomers from other packages try, and what to write here.
+_ELSEWHERE = {
+    **dict.fromkeys(("s", "te", "ti", "t2", "cr", "cc"), "for a smooth curve write ns(x, df = 4) or bs(x, df = 5)"),
+    **dict.fromkeys(("p", "prop", "proportion"), "for y successes in n trials write cbind(y, n - y) ~ ..."),
+    **dict.fromkeys(("pow", "power", "np.power", "np.square", "square"), "write a power as I(x^2)"),
+    **dict.fromkeys(("relevel", "Treatment", "contr.treatment"), _LEVEL_ADVICE),
+    **dict.fromkeys(("Sum", "contr.sum"), "a coding is chosen by C(f, Sum)"),
+    "Q": "write a column's name that is not a plain word in back-ticks, as in `my x`",
+    "interaction": "an interaction is written a:b",
+    "ln": "the natural logarithm is log(x)",
+    "zscore": "write scale(x)",
+    "c": "c(...) only lists the numbers of an argument, as in bs(x, knots = c(1, 2))",
+    "gr": "a group term is written (x | g)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a check needs to know: the formula's text, for its errors, and the names of the user's own functions."""
+
+    text: str
+    transforms: frozenset[str] = frozenset()
+
+    def error(self, span: Span, message: str) -> FormulaError:
+        """Return the error that underlines a place of the formula."""
+        return underline(self.text, span, message)
+
+    def source(self, span: Span) -> str:
+        """Return the text of a place for a sentence."""
+        return brief(self.text[slice(*span)])
+
+
+def gives(expr: Expr) -> str:
+    """Return what a checked expression stands for: ``"column"``, or what its function's `Signature` says."""
+    return FUNCTIONS[expr.function].gives if isinstance(expr, Call) and expr.function in FUNCTIONS else "column"
+
+
+def arguments_of(call: Call) -> dict[str, Expr]:
+    """Match the arguments of a checked call to the names of its function's parameters, as R does.
+
+    Parameters
+    ----------
+    call : Call
+        A call of a function of the table `FUNCTIONS` (not one of the user's).
+
+    Returns
+    -------
+    dict of str to Expr
+        Only the arguments that were given; `literal` reads the constants among them.
+    """
+    named = dict(call.keywords)
+    free = [parameter.name for parameter in FUNCTIONS[call.function].parameters if parameter.name not in named]
+    return dict(zip(free, call.arguments, strict=False)) | named
+
+
+def contrast_of(call: Call) -> Contrast:
+    """Return the coding that a checked ``C(f, ...)`` or ``factor(f)`` asks for: treatment where it names none."""
+    match arguments_of(call).get("contr"):
+        case Symbol(name):
+            return Contrast(CONTRASTS[name])
+        case Call(function, arguments, keywords):
+            values = [*arguments, *(value for _, value in keywords)]
+            return Contrast(CONTRASTS[function], literal(values[0]) if values else None)
+    return Contrast("Treatment")
+
+
+def check_transforms(names: frozenset[str]) -> None:
+    """Refuse user functions whose names the table already has."""
+    for name in sorted(names & {*FUNCTIONS, *ALIASES, "c"}):
+        raise FormulaError(f"transforms: {quote(name)} is already a function of formulas; give yours another name")
+
+
+def checked(expr: Expr, context: Context) -> Expr:
+    """Return the expression with aliases and constants resolved, after every call and operand was checked.
+
+    Raises
+    ------
+    FormulaError
+        For an unknown function, a wrong number or kind of arguments, a text or ``TRUE`` where a number per row is
+        expected, a basis or factor inside arithmetic, and a literal power beyond `MAX_POWER`.
+    """
+    match expr:
+        case Column() | Number():
+            return expr
+        case Text(value):
+            message = f"a text in quotes is no column; for the column write {brief(value)} without the quotes"
+            raise context.error(expr.span, message)
+        case Symbol(name):
+            advice = "it is a value of arguments such as raw = TRUE, and a column of that name stands in back-ticks"
+            raise context.error(expr.span, f"{name} can not stand here: {advice}")
+        case Operation():
+            return _checked_operation(expr, context)
+        case Call():
+            return _checked_call(expr, context)
+        case _:
+            assert_never(expr)
+
+
+def one_column(expr: Expr, context: Context) -> Expr:
+    """Return the checked expression, which must give one number per row."""
+    result = checked(expr, context)
+    if gives(result) != "column":
+        kind = {"columns": "several columns", "factor": "a factor"}.get(gives(result), f"the formula's {gives(result)}")
+        message = f"{result.function}() gives {kind}, which can not stand inside arithmetic or another function"
+        raise context.error(expr.span, message)
+    return result
+
+
+def _checked_operation(expr: Operation, context: Context) -> Operation:
+    power = literal(expr.operands[1]) if expr.operator == "^" else 0.0
+    if isinstance(power, float) and abs(power) > MAX_POWER:
+        message = f"the power is {power:g}; literal powers go from -{MAX_POWER} to {MAX_POWER}"
+        raise context.error(expr.operands[1].span, message)
+    beside_text = [other for other in expr.operands if not isinstance(other, Text)]
+    if len(beside_text) < len(expr.operands):
+        if expr.operator not in ("==", "!=") or not (beside_text and isinstance(beside_text[0], Column)):
+            message = "a text in quotes can only be compared with a column, as in x == 'text' or x != 'text'"
+            raise context.error(expr.span, message)
+    operands = [part if isinstance(part, Text) else one_column(part, context) for part in expr.operands]
+    return replace(expr, operands=tuple(operands))
+
+
+def _checked_call(call: Call, context: Context) -> Call:
+    if call.function in context.transforms:
+        return replace(
+            call,
+            arguments=tuple(_free_argument(value, context) for value in call.arguments),
+            keywords=tuple((key, _free_argument(value, context)) for key, value in call.keywords),
+        )
+    name = ALIASES.get(call.function, call.function)
+    if name not in FUNCTIONS:
+        place = (call.span[0], call.span[0] + len(call.function))
+        raise context.error(place, _unknown(call.function, context.transforms))
+    kinds = _kinds(replace(call, function=name), context)
+    count = len(call.arguments)
+    arguments = tuple(
+        _argument(value, kind, context) for value, kind in zip(call.arguments, kinds[:count], strict=True)
+    )
+    keywords = zip(call.keywords, kinds[count:], strict=True)
+    keywords = tuple((key, _argument(value, kind, context)) for (key, value), kind in keywords)
+    result = replace(call, function=name, arguments=arguments, keywords=keywords)
+    if name not in (*_ROW_WISE, "trials") and next(column_nodes(result), None) is None:
+        raise context.error(call.span, f"{name}() names no column of the data")
+    return result
+
+
+def _unknown(name: str, transforms: frozenset[str]) -> str:
+    if name in _ELSEWHERE:
+        return f"{quote(name)} is not a function that formulas know; {_ELSEWHERE[name]}"
+    known = [*FUNCTIONS, *sorted(transforms)]
+    choices = f"{listing(known, limit=40)}, and your own, given as transforms={{{quote(name)}: function}}"
+    return f"{quote(name)} is not a function that formulas know; they know {choices}{suggest(name, known)}"
+
+
+def _kinds(call: Call, context: Context) -> list[str]:
+    """Match arguments to parameters as R does, names first, then positions; return the kind of each, as written."""
+    parameters = {parameter.name: parameter for parameter in FUNCTIONS[call.function].parameters}
+    named = [key for key, _ in call.keywords]
+    for key, value in call.keywords:
+        if key not in parameters:
+            place = (context.text.rfind(key, call.span[0], value.span[0]), value.span[1])
+            message = f"{call.function}() has no argument {quote(key)}; {_usage(call)}{suggest(key, parameters)}"
+            raise underline(context.text, place, message)
+        if named.count(key) > 1:
+            raise context.error(call.span, f"{call.function}() is given {key} twice; {_usage(call)}")
+    free = [name for name in parameters if name not in named]
+    given = len(call.arguments) + len(named)
+    if len(call.arguments) > len(free):
+        message = f"{call.function}() is given {given} arguments and takes {len(parameters)}; {_usage(call)}"
+        raise context.error(call.span, message)
+    for name in free[len(call.arguments) :]:
+        if parameters[name].default is None:
+            raise context.error(call.span, f"{call.function}() lacks its argument {name}; {_usage(call)}")
+    return [parameters[name].kind for name in [*free[: len(call.arguments)], *named]]
+
+
+def _usage(call: Call) -> str:
+    signature = FUNCTIONS[call.function]
+    parts = [f"{p.name} = {p.default}" if p.default else p.name for p in signature.parameters]
+    usage = f"it is written {call.function}({', '.join(parts)})"
+    return f"{usage}; {signature.advice}" if signature.advice else usage
+
+
+def _argument(expr: Expr, kind: str, context: Context) -> Expr:
+    """Return one argument checked against its parameter's kind."""
+    value = literal(expr)
+    match kind:
+        case "column":
+            return one_column(expr, context)
+        case "labels":
+            result = checked(expr, context)
+            return result if isinstance(result, Call) and result.function == "factor" else one_column(expr, context)
+        case "whole" if isinstance(value, float) and value.is_integer() and 1 <= value <= MAX_COLUMNS:
+            return expr
+        case "numbers" if isinstance(value, float | tuple):
+            return expr
+        case "logical" if isinstance(value, bool):
+            return expr
+        case "logical" if isinstance(expr, Column) and expr.name in ("T", "F"):
+            return Symbol("TRUE" if expr.name == "T" else "FALSE", expr.span)
+        case "contrast":
+            return _contrast(expr, context)
+    raise context.error(expr.span, f"found '{context.source(expr.span)}' where {_EXPECTED[kind]} is expected")
+
+
+def _contrast(expr: Expr, context: Context) -> Expr:
+    """Return the second argument of ``C()``: a `Symbol`, or a `Call` of Treatment with its reference level."""
+    match expr:
+        case Column(name) | Text(name) | Call(name, (), ()) if name in CONTRASTS:
+            return Symbol(name, expr.span)
+        case Call(name, (level,), ()) | Call(name, (), (("reference", level),)) if CONTRASTS.get(name) == "Treatment":
+            if isinstance(literal(level), str | float):
+                return expr
+            message = f"the reference of {name}() is a level, in quotes if it is a text, as in {name}('a')"
+            raise context.error(level.span, message)
+        case Call(name) if name in CONTRASTS:
+            takes = "one argument, the reference level" if CONTRASTS[name] == "Treatment" else "no arguments"
+            raise context.error(expr.span, f"{name}() takes {takes}; {_LEVEL_ADVICE}")
+        case Column(name) | Text(name) | Call(name):
+            message = f"{quote(name)} is not a contrast; the contrasts are {_KINDS}{suggest(name, CONTRASTS)}"
+            raise context.error(expr.span, message)
+    raise context.error(expr.span, f"a contrast is expected here; the contrasts are {_KINDS}")
+
+
+def _free_argument(expr: Expr, context: Context) -> Expr:
+    """Return an argument of a user's function: any literal, or an expression that gives one number per row."""
+    return expr if literal(expr) is not None else one_column(expr, context)

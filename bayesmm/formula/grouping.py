@@ -1,0 +1,184 @@
+"""Group terms: ``(x | a/b)`` to one `Bar` per grouping factor, and the check that no effect is given twice.
+
+Standard library only.
+"""
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+
+from bayesmm.errors import FormulaError, listing
+from bayesmm.formula.expansion import Term, Work, expand
+from bayesmm.formula.expressions import Call, Column, Expr, Span
+from bayesmm.formula.parser import Chain, Group, Node, Power
+from bayesmm.formula.tokens import MAX_DEPTH, quote
+
+SUGGESTED_GROUPS = 6  # of more factors joined with + the error writes out no group terms
+_HOW = "write one such as (1 | g)"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The random effects of one grouping factor, as one ``( | )`` gives them.
+
+    Attributes
+    ----------
+    intercept : bool
+        Whether the group's intercept varies.
+    terms : tuple of Term
+        What else varies, expanded as the fixed part is.
+    group : tuple of Column
+        The columns whose combinations are the groups: one, or several for ``a:b``.
+    correlated : bool
+        False for ``||``.
+    span : (int, int)
+        The brackets in the formula's text that this comes from; ``(1 | a/b)`` gives two bars with one span.
+    """
+
+    intercept: bool
+    terms: tuple[Term, ...]
+    group: tuple[Column, ...]
+    correlated: bool
+    span: Span = field(default=(0, 0), compare=False, repr=False)
+
+    @property
+    def label(self) -> str:
+        """The grouping as written, ``"Sex:IndID"``."""
+        return ":".join(column.name for column in self.group)
+
+    def __str__(self) -> str:
+        return bar_text(self.intercept, (term.label for term in self.terms), self.label, self.correlated)
+
+
+def bar_text(intercept: bool, terms: Iterable[str], group: str, correlated: bool = True) -> str:
+    """Return a group term as text, ``"(0 + x | g)"``; the intercept is left out where another term implies it."""
+    terms = list(terms)
+    effects = terms if intercept and terms else ["1" if intercept else "0", *terms]
+    return f"({' + '.join(effects)} {'|' if correlated else '||'} {group})"
+
+
+def bars_of(groups: Iterable[Group], work: Work) -> tuple[Bar, ...]:
+    """Return the bars of a formula's group terms, in the order of the text, outer factors before those nested in them.
+
+    Raises
+    ------
+    FormulaError
+        For a group term without effects or with one inside it, for grouping factors not joined by ``/`` or ``:``,
+        and for an effect that two group terms give to the same factor.
+    """
+    bars = tuple(bar for group in groups for bar in _bars(group, work))
+    _check_overlap(bars, work)
+    return bars
+
+
+def _bars(group: Group, work: Work) -> list[Bar]:
+    part = expand(group.left, work)
+    if part.groups:
+        raise work.error(part.groups[0].span, "a group term can not stand inside another; join them with +")
+    if part.offsets:
+        raise work.error(part.offsets[0].span, "an offset has no groups; it stands outside the group term, after a '+'")
+    intercept = part.intercept is not False
+    if not intercept and not part.terms:
+        raise work.error(group.span, f"no random effect is left in {work.context.source(group.span)}; {_HOW}")
+    levels = _levels(group.factor, group, work)
+    work.keep(len(levels) - 1, group.span)
+    work.spend(sum(map(len, levels)), group.span)
+    return [Bar(intercept, part.terms, level, group.correlated, group.span) for level in levels]
+
+
+# Grouping factors -----------------------------------------------------------------------------------------------------
+
+
+def _levels(node: Node, group: Group, work: Work) -> list[tuple[Column, ...]]:
+    """Return the grouping factors of ``a/b:c`` as tuples of columns: ``a``, then ``a:b:c``."""
+    match node:
+        case Chain(operators, operands) if set(operators[1:]) in ({"/"}, {":"}):
+            levels = _levels(operands[0], group, work)
+            for operand in operands[1:]:
+                levels = _nested(levels, _levels(operand, group, work), operators[1], operand, work)
+            return levels
+        case Chain() | Power():
+            raise _not_joined(node, group, work)
+    return [(_grouping_column(node, work),)]
+
+
+def _nested(outer: list, inner: list, operator: str, operand: Node, work: Work) -> list[tuple[Column, ...]]:
+    """Return ``outer/inner`` or, for single factors, ``outer:inner``."""
+    if operator == ":" and len(outer) + len(inner) > 2:
+        raise work.error(operand.span, "':' joins single grouping factors; write a nesting as a/b, outermost first")
+    if len(outer) + len(inner) > MAX_DEPTH:
+        raise work.error(operand.span, f"more than {MAX_DEPTH} grouping factors are nested here")
+    for column in inner[-1]:
+        if column in outer[-1]:
+            message = f"the grouping factor {quote(column.name)} stands twice in one group term; name it once"
+            raise work.error(column.span, message)
+    joined = [outer[-1] + level for level in inner]
+    return outer + joined if operator == "/" else joined
+
+
+def _grouping_column(node: Node, work: Work) -> Column:
+    match node:
+        case Column():
+            return node
+        case Call("factor" | "as.factor" | "C", (Column() as column,), ()):
+            return column
+        case Group():
+            raise work.error(node.span, "a group term can not stand inside another; join them with +")
+        case Call():
+            advice = "make it a column of the data first, or write a:b for the combinations of two"
+        case _:
+            advice = _HOW
+    raise work.error(node.span, f"a grouping factor is a column, not {work.context.source(node.span)}; {advice}")
+
+
+def _not_joined(node: Chain | Power, group: Group, work: Work) -> FormulaError:
+    """Return the error for ``(x | a + b)``, ``(x | a*b)`` and the like, with what to write instead."""
+    effects, bar = work.context.source(group.left.span), "|" if group.correlated else "||"
+    whole = isinstance(node, Chain) and node is group.factor and len(node.operands) <= SUGGESTED_GROUPS
+    names = [work.context.source(operand.span) for operand in node.operands] if whole else []
+    operators = set(node.operators[1:]) if isinstance(node, Chain) else {"^"}
+    wanted = "one group term for each, such as (1 | a) + (1 | b)"
+    if names and operators <= {"+"}:
+        wanted = " + ".join(f"({effects} {bar} {name})" for name in names)
+    elif operators == {"*"} and len(names) == 2:
+        wanted = " + ".join(f"({effects} {bar} {name})" for name in (*names, ":".join(names)))
+    how = f"joined with {listing(sorted(operators))}" if operators else "signed"
+    return work.error(node.span, f"grouping factors can not be {how}; write {wanted}")
+
+
+# Effects given twice --------------------------------------------------------------------------------------------------
+
+
+def _effects(bar: Bar) -> dict[frozenset[Expr], str]:
+    """Return what a bar lets vary, by the set of its factors (none for the intercept), with its label."""
+    intercept = {frozenset(): "Intercept"} if bar.intercept else {}
+    return intercept | {frozenset(term.factors): term.label for term in bar.terms}
+
+
+def _check_overlap(bars: tuple[Bar, ...], work: Work) -> None:
+    """Refuse ``(1 | g) + (x | g)``: two standard deviations for one effect can not be told apart."""
+    seen: dict[tuple[frozenset[Column], frozenset[Expr]], Bar] = {}
+    for bar in bars:
+        for effect in _effects(bar):
+            other = seen.setdefault((frozenset(bar.group), effect), bar)
+            if other is not bar:
+                raise _overlap(other, bar, work)
+
+
+def _overlap(first: Bar, second: Bar, work: Work) -> FormulaError:
+    one, two = _effects(first), _effects(second)
+    sources = [work.context.source(bar.span) for bar in (first, second)]
+    if one.keys() == two.keys():
+        nested = " (a/b stands for a and a:b)" if "/" in "".join(sources) else ""
+        message = f"{sources[0]} and {sources[1]} both give {first}; leave one of them out{nested}"
+        return work.error(second.span, message)
+    merged = one | two
+    kept, others = (first, two.keys() - one.keys()) if two.keys() - one.keys() else (second, one.keys() - two.keys())
+    union, rest = (_text_of_effects(merged, keep, first.label) for keep in (merged.keys(), others))
+    shared = listing(two[effect] for effect in two if effect in one)
+    advice = f"write {union}, or {kept} + {rest} without their correlation"
+    return work.error(second.span, f"{sources[0]} and {sources[1]} both let {shared} vary over {first.label}; {advice}")
+
+
+def _text_of_effects(effects: Mapping[frozenset[Expr], str], keep: Set[frozenset[Expr]], group: str) -> str:
+    labels = (label for effect, label in effects.items() if effect and effect in keep)
+    return bar_text(frozenset() in keep, labels, group)

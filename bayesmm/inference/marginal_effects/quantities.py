@@ -1,0 +1,228 @@
+"""Averages of predictions, from every posterior draw or at the estimates, and what is computed from several of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from bayesmm.design.design import Design
+from bayesmm.errors import DataError, listing
+from bayesmm.estimation.estimates import PointFit
+from bayesmm.families.families import LINKS
+from bayesmm.inference.marginal_effects.rows import check_room
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.posterior.draws import tree_sizes, variable
+from bayesmm.posterior.predict import (
+    GROUPS,
+    Rows,
+    averaged,
+    check_averaged,
+    check_choice,
+    check_draws,
+    chunks,
+    conditioned_on,
+    linear,
+    mean_of,
+    rows_of,
+    spreads,
+)
+from bayesmm.posterior.predict_point import linear_predictor, new_variance, not_estimable
+from bayesmm.results import Fit
+from bayesmm.runtime.arguments import check_probability
+from bayesmm.runtime.messages import count, label_text
+
+KINDS = ("mean", "linear")
+COPIES = 3  # of the draws of the results: themselves, what is made of them, and what is sorted for the intervals
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What is averaged: "mean" or "linear", over which random effects, and the probability of the intervals."""
+
+    kind: str
+    groups: str
+    ci_prob: float
+
+
+@dataclass(frozen=True, eq=False)
+class Quantities:
+    """Some quantities of a fit.
+
+    Attributes
+    ----------
+    values : (s, r) float64
+        A row for each posterior draw, or one row, the estimates of a maximised model.
+    X : (r, p) float64
+        The averaged rows of the design, and of a difference their difference.
+    jacobian : (r, p) float64, or None
+        The derivatives of the estimates in the coefficients; None for a posterior.
+    defined : (r,) bool
+        Whether the data determine it: False where columns of X depend on each other and it needs them apart.
+    linear : bool
+        They are X beta plus a constant.
+    """
+
+    values: Floats
+    X: Floats
+    jacobian: Floats | None
+    defined: np.ndarray
+    linear: bool
+
+
+def checked_aim(fit, kind: str, groups: str, ci_prob: float) -> Aim:
+    """Return what is asked for, once every argument is one of its choices; a ValueError otherwise."""
+    if not isinstance(fit, Fit | PointFit):
+        raise TypeError(f"expected a Fit or a PointFit, from sample() or maximize(), not {type(fit).__name__}")
+    check_choice("kind", kind, KINDS)
+    check_choice("groups", groups, GROUPS)
+    check_averaged(fit.design, kind, groups)
+    check_probability("ci_prob", ci_prob)
+    if groups == "conditional" and isinstance(fit, PointFit):
+        raise ValueError(
+            "groups='conditional' needs a posterior here, sample(); of a maximised model predict(se=True) has the rows "
+            "with their groups' effects"
+        )
+    return Aim(kind, groups, ci_prob)
+
+
+def averaging(cell: np.ndarray, weight: Floats, size: int) -> sparse.csr_array:
+    """Return the matrix that averages rows within cells, (size, m); the weights of a cell need not sum to 1."""
+    total = np.bincount(cell, weights=weight, minlength=size)
+    return sparse.csr_array((weight / total[cell], (cell, np.arange(len(cell)))), shape=(size, len(cell)))
+
+
+def evaluate(fit, aim: Aim, frame: pd.DataFrame, A: sparse.csr_array, quiet: bool = False) -> Quantities:
+    """Return sums of predictions over the rows of a table.
+
+    Parameters
+    ----------
+    fit : Fit or PointFit
+    aim : Aim
+    frame : pandas.DataFrame
+        m rows with the columns of the right side.
+    A : sparse (r, m)
+        The weights of the rows in each sum.
+    quiet : bool
+        Without the warnings of the encoding.
+
+    Raises
+    ------
+    ValueError, DataError
+        As `bayesmm.posterior.predict.predict`.
+    """
+    design = fit.design
+    rows = rows_of(design, frame, conditioned_on(design, aim.groups), quiet)
+    _check_known(rows)
+    X = A @ rows.X
+    straight = not rows.groups and (aim.kind == "linear" or design.family.link == "identity")
+    defined = ~not_estimable(design, X) if straight else _all_defined(design, rows, A)
+    if isinstance(fit, PointFit):
+        values, jacobian = _estimates(fit, aim, rows, frame, A)
+        return Quantities(values, X, jacobian, defined, straight)
+    check_draws(fit, rows.take(slice(0, 1)))  # whether the effects were kept
+    draws = int(np.prod(tree_sizes(fit.tree)))
+    check_room(A.shape[0], COPIES * draws)
+    if straight:
+        beta = variable(fit.tree, "beta").reshape(draws, -1) if design.p else np.empty((draws, 0))
+        return Quantities(beta @ X.T + A @ rows.offset, X, None, defined, True)
+    return Quantities(_draws(fit, aim, rows, frame, A), X, None, defined, False)
+
+
+def _check_known(rows: Rows) -> None:
+    """Raise a DataError if a level of a grouping factor was not seen by the fit."""
+    for group in rows.groups:
+        unseen = list(dict.fromkeys(group.labels[group.index < 0]))
+        if unseen:
+            raise DataError(
+                f"the effects of {count(len(unseen), 'level')} of '{group.block.group}' "
+                f"({listing(map(label_text, unseen), limit=5)}) are not known, because the data of the fit do not have "
+                f"{'it' if len(unseen) == 1 else 'them'}; use groups='population' or groups='averaged'"
+            )
+
+
+def _all_defined(design: Design, rows: Rows, A: sparse.csr_array) -> np.ndarray:
+    """Return which sums have only rows that can be estimated."""
+    off = not_estimable(design, rows.X).astype(float)
+    return (A != 0).astype(float) @ off == 0
+
+
+def _draws(fit, aim: Aim, rows: Rows, frame: pd.DataFrame, A: sparse.csr_array) -> Floats:
+    """Return the sums for every posterior draw, (draws, r), a part of the rows at a time."""
+    family, draws = fit.design.family, int(np.prod(tree_sizes(fit.tree)))
+    spread = spreads(fit, frame) if aim.groups == "averaged" else None
+    columns, total = A.tocsc(), np.zeros((A.shape[0], draws))
+    for part in chunks(len(rows), draws):
+        eta = linear(fit, rows.take(part), "error", 0)
+        mu = eta if aim.kind == "linear" else mean_of(family, eta, None if spread is None else spread(part))
+        total += columns[:, part] @ mu.T
+    return np.ascontiguousarray(total.T)
+
+
+def _estimates(
+    point: PointFit, aim: Aim, rows: Rows, frame: pd.DataFrame, A: sparse.csr_array
+) -> tuple[Floats, Floats]:
+    """Return the sums at the estimates, (1, r), and their derivatives in beta, (r, p)."""
+    eta, link = linear_predictor(point, rows, ()), LINKS[point.design.family.link]
+    if aim.kind == "linear":
+        return (A @ eta)[None], A @ rows.X
+    if aim.groups == "averaged":
+        spread = np.sqrt(new_variance(point, rows, frame, ()))
+        mu, slope = (averaged(function, link.name, eta, spread) for function in (link.inverse, link.slope))
+    else:
+        mu, slope = link.inverse(eta), link.slope(eta)
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond the doubles a mean is inf, and has no standard error
+        return (A @ mu)[None], A @ (slope[:, None] * rows.X)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# several quantities
+
+
+def concatenated(parts: Sequence[Quantities]) -> Quantities:
+    """Return the quantities of several evaluations as one."""
+    return Quantities(
+        np.hstack([part.values for part in parts]),
+        np.vstack([part.X for part in parts]),
+        None if parts[0].jacobian is None else np.vstack([part.jacobian for part in parts]),
+        np.concatenate([part.defined for part in parts]),
+        parts[0].linear,
+    )
+
+
+def difference(design: Design, high: Quantities, low: Quantities) -> Quantities:
+    """Return high less low; a difference of linear functions may be defined where neither of them is."""
+    X = high.X - low.X
+    jacobian = None if high.jacobian is None else high.jacobian - low.jacobian
+    defined = ~not_estimable(design, X) if high.linear else high.defined & low.defined
+    return Quantities(high.values - low.values, X, jacobian, defined, high.linear)
+
+
+def log_ratio(high: Quantities, low: Quantities) -> Quantities:
+    """Return log(high / low).
+
+    Raises
+    ------
+    ValueError
+        An average is not above 0.
+    """
+    if not ((high.values > 0).all() and (low.values > 0).all()):
+        raise ValueError("a ratio needs averages above 0, and some are not; use compare='difference'")
+    jacobian = None
+    if high.jacobian is not None:
+        jacobian = high.jacobian / high.values.T - low.jacobian / low.values.T
+    values = np.log(high.values) - np.log(low.values)
+    return Quantities(values, high.X - low.X, jacobian, high.defined & low.defined, False)
+
+
+def taken(quantities: Quantities, at: np.ndarray) -> Quantities:
+    """Return some of the quantities, by their places."""
+    jacobian = None if quantities.jacobian is None else quantities.jacobian[at]
+    return replace(
+        quantities,
+        values=quantities.values[:, at],
+        X=quantities.X[at],
+        jacobian=jacobian,
+        defined=quantities.defined[at],
+    )

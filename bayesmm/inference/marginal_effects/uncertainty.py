@@ -1,0 +1,229 @@
+"""From quantities to tables: intervals and probabilities of posterior draws; standard errors and tests of estimates."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.estimation.estimates import PointFit
+from bayesmm.families.families import LINKS, Link
+from bayesmm.inference.kenward_roger import kenward_roger
+from bayesmm.inference.linear import linear_summary
+from bayesmm.inference.marginal_effects.quantities import Quantities
+from bayesmm.inference.satterthwaite import satterthwaite
+from bayesmm.inference.tails import t_tail
+from bayesmm.inference.terms import estimated
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.posterior.predict import check_choice
+
+DDF = ("satterthwaite", "kenward-roger", "none")
+ADJUSTMENTS = ("none", "tukey", "holm", "bonferroni")
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How precisely the coefficients are estimated.
+
+    Attributes
+    ----------
+    root : (p, r) float64
+        root root' is the covariance; rows of 0 for columns that were left out of the estimation.
+    df : callable
+        The degrees of freedom of a contrast of shape (p,).
+    words : str
+        For the notes: where the degrees of freedom come from.
+    normal : bool
+        There are none: z instead of t.
+    """
+
+    root: Floats
+    df: Callable[[Floats], float]
+    words: str
+    normal: bool
+
+
+def spread_of(point: PointFit, ddf: str | None) -> Spread:
+    """Return the covariance of the coefficients and the degrees of freedom of contrasts of them.
+
+    Parameters
+    ----------
+    point : PointFit
+    ddf : {"satterthwaite", "kenward-roger", "none"}, optional
+        None: Satterthwaite's for a Gaussian model by REML or ML; the residual ones without random effects; none (z) for
+        other families and for the mode of a posterior.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method.
+    DataError
+        For a family or a size that the method is not for.
+    """
+    if ddf is not None:
+        check_choice("ddf", ddf, DDF)
+    likelihood = point.design.family.gaussian and point.method in ("REML", "ML")
+    if ddf == "none" or (ddf is None and not likelihood):
+        return Spread(point.scaled.root, lambda contrast: np.inf, "", True)
+    if likelihood and not point.design.blocks:
+        found = linear_summary(point)
+        root = point.scaled.root * (found.sigma / point.sigma)
+        return Spread(root, lambda contrast: float(found.df_resid), "the residual degrees of freedom", False)
+    if ddf == "kenward-roger":
+        own = kenward_roger(point)
+        return _of_estimated(point, own.root, own.df, "Kenward-Roger's degrees of freedom and standard errors")
+    own = satterthwaite(point)
+    return _of_estimated(point, own.root, own.df, "Satterthwaite's degrees of freedom")
+
+
+def _of_estimated(point: PointFit, root: Floats, df: Callable[[Floats], float], words: str) -> Spread:
+    """Return the spread of all coefficients, given that of the ones that could be estimated."""
+    kept = estimated(point.design)
+    full = np.zeros((point.design.p, root.shape[1]))
+    full[kept] = root
+    return Spread(full, lambda contrast: df(contrast[kept]), words, False)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# of a maximised model
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """Estimates with their standard errors and degrees of freedom, (r,) each; NaN where they are not defined."""
+
+    values: Floats
+    se: Floats
+    df: Floats
+
+
+def estimates(quantities: Quantities, spread: Spread) -> Estimates:
+    """Return the quantities with standard errors by the delta method, the variance parameters held."""
+    J = quantities.jacobian
+    with np.errstate(over="ignore", invalid="ignore"):
+        variance = np.square(J @ spread.root).sum(axis=1)
+    df = [spread.df(row) if v > 0 else np.inf for row, v in zip(J, variance, strict=True)]
+    missing = np.where(quantities.defined, 0.0, np.nan)
+    return Estimates(quantities.values[0] + missing, np.sqrt(variance) + missing, np.array(df, dtype=float) + missing)
+
+
+def quantile(probability: Floats | float, df: Floats) -> Floats:
+    """Return quantiles of Student's t, normal where the degrees of freedom are infinite."""
+    from scipy.special import ndtri, stdtrit
+
+    finite = np.where(np.isfinite(df), df, 1.0)
+    return np.where(np.isinf(df), ndtri(probability), stdtrit(finite, probability)) + 0 * np.where(np.isinf(df), 0, df)
+
+
+def point_means(found: Estimates, spread: Spread, ci_prob: float, link: Link | None) -> pd.DataFrame:
+    """Return a table of means: estimate, se, df (not with z), lower and upper.
+
+    Intervals are symmetric on the scale of the link, if one is given, and transformed back, so that they stay in the
+    range of a mean; the inverse link, which changes its sign at 0, is replaced by the logarithm.
+    """
+    link = LINKS["log"] if link is not None and link.name == "inverse" else link
+    half = quantile((1 + ci_prob) / 2, found.df) * found.se
+    lower, upper = found.values - half, found.values + half
+    if link is not None and link.name != "identity":
+        with np.errstate(all="ignore"):  # a mean at the end of its range has no finite value on the link's scale
+            eta = link.function(found.values)
+            wide = half / np.abs(link.slope(eta))
+            lower, upper = link.inverse(eta - wide), link.inverse(eta + wide)
+    columns = {"estimate": found.values, "se": found.se}
+    columns |= {} if spread.normal else {"df": found.df}
+    return pd.DataFrame(columns | {"lower": lower, "upper": upper})
+
+
+def point_tests(found: Estimates, spread: Spread, ci_prob: float, null: float = 0.0) -> pd.DataFrame:
+    """Return a table of differences: estimate, se, df (not with z), t or z, two-sided p, lower and upper."""
+    half = quantile((1 + ci_prob) / 2, found.df) * found.se
+    columns = {"estimate": found.values, "se": found.se}
+    columns |= {} if spread.normal else {"df": found.df}
+    t = statistic(found, null)
+    columns |= {"z" if spread.normal else "t": t, "p": t_tail(t, found.df)}
+    return pd.DataFrame(columns | {"lower": found.values - half, "upper": found.values + half})
+
+
+def statistic(found: Estimates, null: float = 0.0) -> Floats:
+    """Return t or z; NaN for what is 0 whatever the data."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(found.se > 0, (found.values - null) / found.se, np.nan)
+
+
+def exponentiated(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of ratios for one of their logarithms: the tests stay, the se is that of the delta method."""
+    ratio = np.exp(table["estimate"])
+    bounds = {name: np.exp(table[name]) for name in ("lower", "upper")}
+    return table.assign(estimate=ratio, se=ratio * table["se"], **bounds)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# several tests
+
+
+def _unadjusted(p: Floats, t: Floats, df: Floats, k: int) -> Floats:
+    return p
+
+
+def _bonferroni(p: Floats, t: Floats, df: Floats, k: int) -> Floats:
+    return np.minimum(1.0, p * np.isfinite(p).sum())
+
+
+def _holm(p: Floats, t: Floats, df: Floats, k: int) -> Floats:
+    """Holm (1979, Scandinavian Journal of Statistics 6(2), 65-70)."""
+    order = np.argsort(p)  # NaN last
+    steps = np.isfinite(p).sum() - np.arange(len(p))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps * p[order]))
+    return np.where(np.isnan(p), np.nan, adjusted)
+
+
+def _tukey(p: Floats, t: Floats, df: Floats, k: int) -> Floats:
+    """The largest of all differences of k means with one variance: the studentised range."""
+    from scipy.stats import studentized_range
+
+    if k == 2:  # one difference: nothing to adjust
+        return p
+    known = np.isfinite(t)
+    adjusted = np.full(len(p), np.nan)
+    adjusted[known] = studentized_range.sf(np.abs(t[known]) * np.sqrt(2), k, df[known])
+    return adjusted
+
+
+# name -> function of p, t, df (m,) and the number of means, that returns the adjusted p
+ADJUST: Mapping[str, Callable[[Floats, Floats, Floats, int], Floats]] = MappingProxyType(
+    {"none": _unadjusted, "tukey": _tukey, "holm": _holm, "bonferroni": _bonferroni}
+)
+
+
+def adjusted_half_widths(found: Estimates, adjust: str, ci_prob: float, k: int) -> Floats:
+    """Return half the lengths of simultaneous intervals; Holm's method has none, so Bonferroni's stand for it."""
+    if adjust == "none" or (adjust == "tukey" and k == 2):
+        return quantile((1 + ci_prob) / 2, found.df) * found.se
+    if adjust == "tukey":
+        from scipy.stats import studentized_range
+
+        known, half = np.isfinite(found.se), np.full(len(found.se), np.nan)
+        half[known] = studentized_range.ppf(ci_prob, k, found.df[known]) / np.sqrt(2) * found.se[known]
+        return half
+    return quantile(1 - (1 - ci_prob) / 2 / max(1, np.isfinite(found.se).sum()), found.df) * found.se
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# of a posterior
+
+
+def drawn(values: Floats, ci_prob: float, null: float | None = None) -> pd.DataFrame:
+    """Return mean, sd and equal-tailed interval of draws (s, r), with `null` the probability of direction, and median.
+
+    The probability of direction, `pd`, is the larger of the shares of draws above and below `null` (Makowski,
+    Ben-Shachar, Chen & Lüdecke 2019, Frontiers in Psychology 10:2767). The median exists where the mean does not: with
+    a log link, over new groups whose sd has a posterior with a heavy tail.
+    """
+    sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
+    lower, median, upper = np.quantile(values, [(1 - ci_prob) / 2, 0.5, (1 + ci_prob) / 2], axis=0)
+    table = pd.DataFrame({"mean": values.mean(axis=0), "sd": sd, "lower": lower, "upper": upper})
+    if null is not None:
+        table["pd"] = np.maximum((values > null).mean(axis=0), (values < null).mean(axis=0))
+    return table.assign(median=median)

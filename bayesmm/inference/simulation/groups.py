@@ -1,0 +1,93 @@
+"""The design of a model with another number of groups: whole levels of a grouping factor, copied under new labels."""
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.derived import with_data
+from bayesmm.design.design import Design
+from bayesmm.design.reading import variables_of
+from bayesmm.errors import DataError, listing, suggest
+from bayesmm.formula.formula import column_nodes
+from bayesmm.runtime.streams import stream
+from bayesmm.storage.stored_model import beside
+
+
+def outer_factor(design: Design, by: str | None) -> int:
+    """Return the position of the grouping factor whose levels are counted.
+
+    Raises
+    ------
+    DataError
+        The model has no grouping factor.
+    ValueError
+        `by` is none of them, or is not given although no factor has all the others nested in it.
+    """
+    names = [block.group for block in design.blocks]
+    if not names:
+        raise DataError(
+            "power is over the number of levels of a grouping factor, and the model has none; write (1 | group)"
+        )
+    if by is not None:
+        if by not in names:
+            raise ValueError(
+                f"by names {by!r}, which is no grouping factor of the model{suggest(str(by), names)} "
+                f"(factors: {listing(names)})"
+            )
+        return names.index(by)
+    outer = [k for k, a in enumerate(design.blocks) if all(_nested(b.index, a.index) for b in design.blocks)]
+    if len(outer) != 1:
+        raise ValueError(f"by should name the grouping factor whose levels are counted, one of {listing(names)}")
+    return outer[0]
+
+
+def _nested(inner: np.ndarray, outer: np.ndarray) -> bool:
+    """Return whether each inner level is within one outer level."""
+    return len(np.unique(np.column_stack([inner, outer]), axis=0)) == len(np.unique(inner))
+
+
+def resized(model, k: int, number: int, seed: int) -> Design:
+    """Return the design of a model with `number` levels of its k-th grouping factor.
+
+    Raises
+    ------
+    DataError
+        The columns of the factor are also predictors, so that new labels would be new values of these.
+    """
+    design = model.design
+    outer = design.blocks[k]
+    rows, copies = _rows(outer.index, len(outer.levels), number, stream(seed, "copied levels", number))
+    frame = design.frame.iloc[rows].reset_index(drop=True)
+    for name in _relabelled(design, k):
+        old = frame[name].astype(str)
+        frame[name] = pd.Series([f"{label} copy {c}" for label, c in zip(old, copies, strict=True)], dtype=object)
+    own = {name: values[rows] for name, values in beside(design).items()}
+    return with_data(model, frame, **own).design
+
+
+def _rows(index: np.ndarray, levels: int, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of `number` levels, chosen at random, each as often as the others to one, and their copies."""
+    whole, rest = divmod(number, levels)
+    chosen = np.concatenate([np.tile(np.arange(levels), whole), np.sort(rng.permutation(levels)[:rest])])
+    copy = np.concatenate([np.repeat(np.arange(whole), levels), np.full(rest, whole)])
+    of_level = np.split(np.argsort(index, kind="stable"), np.cumsum(np.bincount(index, minlength=levels))[:-1])
+    rows = [of_level[level] for level in chosen]
+    return np.concatenate(rows), np.repeat(copy, [len(part) for part in rows])
+
+
+def _relabelled(design: Design, k: int) -> list[str]:
+    """Return the columns that get new labels: one of the factor and of each factor that is nested in it."""
+    predictors = {
+        node.name for expr in [*variables_of(design.formula), *design.formula.offsets] for node in column_nodes(expr)
+    }
+    names = []
+    for block in design.blocks:
+        if not _nested(block.index, design.blocks[k].index):
+            continue
+        free = [name for name in block.factors if name not in predictors]
+        if not free:
+            raise DataError(
+                f"the grouping factor {block.group!r} is also a predictor, so that there is no saying what it is in "
+                "further groups; power needs a grouping factor that only groups"
+            )
+        names.append(free[-1])
+    return list(dict.fromkeys(names))

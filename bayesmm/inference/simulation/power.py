@@ -1,0 +1,293 @@
+"""The power of a test of one coefficient, by simulation, as a function of the number of groups."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.design import Design
+from bayesmm.display.text_tables import table, wrap
+from bayesmm.errors import DataError, listing, suggest
+from bayesmm.estimation.estimates import PointFit
+from bayesmm.inference.degrees import t_table
+from bayesmm.inference.simulation.bootstrap import refitted
+from bayesmm.inference.simulation.groups import outer_factor, resized
+from bayesmm.inference.simulation.repeat import counter, repeated
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.posterior.draws import CI_PROB
+from bayesmm.posterior.parameter_values import truth_of
+from bayesmm.posterior.simulate import drawn
+from bayesmm.runtime.arguments import LARGEST_SEED, check_bool, check_probability, check_whole
+from bayesmm.runtime.streams import stream
+from bayesmm.sampling.nuts import check_arguments
+from bayesmm.storage.data_arguments import check_model
+
+COLUMNS = ("groups", "power", "lower", "upper", "simulations", "failed")
+FIRST = 10  # data sets of each number of groups that are drawn before the run; if all fail, so would the others; ours
+MOST_FAILED = 0.05  # of the simulations, beyond which the power is that of the data that happen to be fitted; ours
+
+
+@dataclass(frozen=True, eq=False)
+class Power:
+    """A power curve.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row for each number of groups: groups; power, the share of the fitted simulations in which the test rejects;
+        lower, upper, its 95 % Wilson interval, which is the Monte Carlo error; simulations, those fitted; failed,
+        those that could not be simulated, fitted or tested, which are left out of the share.
+    test : str
+        The coefficient, ``beta[x]``.
+    by : str
+        The grouping factor whose levels are counted.
+    method : str
+        Of the test, in words.
+    value : float
+        The coefficient that was simulated; NaN where it came from a posterior.
+    level : float
+        Of the two-sided test.
+    seed : int
+    interrupted : bool
+        Whether simulations are missing after Ctrl-C.
+    """
+
+    table: pd.DataFrame
+    test: str
+    by: str
+    method: str
+    value: float
+    level: float
+    seed: int
+    interrupted: bool
+
+    def plot(self, ax=None):
+        """Draw power against the number of groups, with its Monte Carlo error; return the axes."""
+        from bayesmm.inference.simulation.power_plot import plot_power
+
+        return plot_power(self, ax)
+
+    def __str__(self) -> str:
+        return render(self)
+
+    __repr__ = __str__
+
+
+def power(
+    model,
+    parameters: object,
+    groups: Sequence[int] = (10, 20, 40),
+    test: str | None = None,
+    simulations: int = 200,
+    level: float = 0.05,
+    seed: int | None = None,
+    cores: int | None = None,
+    progress: bool = True,
+    *,
+    by: str | None = None,
+) -> Power:
+    """Return how often a test of a coefficient rejects in data sets with other numbers of groups.
+
+    The rows of the model's data are its design: a data set with k groups has whole levels of the grouping factor, in
+    random order, each as often as the others (to one): all predictors, weights and inner levels of a level are copied
+    under a new label. For each number of groups this choice is made once. Levels of factors that are crossed with the
+    grouping factor stay what they are. A response is drawn with new random effects, and fitted: by REML and tested by
+    Student's t with Satterthwaite's degrees of freedom, or, of another family or link, by maximum likelihood
+    (Laplace) and tested by z.
+
+    Parameters
+    ----------
+    model : Model
+    parameters : mapping of str to float, PointFit or Fit
+        The truth, as `Model.simulate` takes it. ``{**point.parameters, "beta[x]": 2}`` changes one of a fit's
+        estimates; with 0 the power is the level. A Fit gives the power averaged over its draws.
+    groups : sequence of int
+        Numbers of levels, each at least 2.
+    test : str, optional
+        The coefficient, ``"beta[x]"`` or ``"x"``. The only one besides the intercept if not given.
+    simulations : int
+        For each number of groups: 200 have a standard error of 0.035 at most.
+    level : float
+        Of the two-sided test.
+    seed : int, optional
+        The same seed gives the same result, whatever `cores` is. None: a new one, recorded.
+    cores : int, optional
+        Refits at the same time, on threads; as many as there are processors if not given.
+    progress : bool
+        Show a progress bar; never shown where the output is no terminal or notebook.
+    by : str, optional
+        The grouping factor, where there are several: the one that the others are nested in if not given.
+
+    Returns
+    -------
+    Power
+        After Ctrl-C with what was finished.
+
+    Raises
+    ------
+    TypeError
+        For what is no Model.
+    ValueError
+        An argument is out of range, or names no coefficient, parameter or factor of the model.
+    DataError
+        The model has no grouping factor, or the coefficient can not be estimated with so many levels, or the truth
+        gives no mean: with the inverse link linear predictors are not above 0 in any of the first data sets.
+    """
+    check_model(model)
+    check_bool("progress", progress)
+    numbers = _check(groups, simulations, level, seed, cores)
+    coefficient = tested(model.design, test)
+    _check_determined(model.design, coefficient)
+    truth = truth_of(model.design, parameters)
+    block = outer_factor(model.design, by)
+    seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
+    designs = [_checked(resized(model, block, k, seed), k, coefficient) for k in numbers]
+    rejects = _test(model.design, coefficient, level)
+
+    def response(j: int, k: int) -> Floats:
+        rng = stream(seed, "power", numbers[j], k)
+        return drawn(designs[j], truth(rng), rng)
+
+    def task(i: int) -> bool | None:
+        j = i % len(numbers)
+        try:
+            y = response(j, i // len(numbers))
+        except DataError:  # no mean with these random effects: counted as failed
+            return None
+        return rejects(replace(designs[j], y=y))
+
+    _check_possible(response, len(numbers), min(FIRST, simulations))
+    total = simulations * len(numbers)
+    with counter(progress, "Simulations", total) as advance:
+        found, interrupted = repeated(task, total, cores, advance)
+    if not found:
+        raise KeyboardInterrupt
+    results = [[found[i] for i in range(j, total, len(numbers)) if i in found] for j in range(len(numbers))]
+    rows = [_row(k, results[j]) for j, k in enumerate(numbers)]
+    value = np.nan if hasattr(parameters, "tree") else float(truth(stream(seed, "power", 0, 0)).beta[coefficient])
+    method = "t with Satterthwaite df, REML" if model.family.gaussian else "z, maximum likelihood"
+    name, by = f"beta[{model.design.coefficients[coefficient]}]", model.design.blocks[block].group
+    shown = pd.DataFrame(rows, columns=list(COLUMNS))
+    return Power(shown, name, by, method, value, level, seed, interrupted)
+
+
+def _check(groups: object, simulations: object, level: float, seed: object, cores: object) -> list[int]:
+    """Return the numbers of groups in order, each once."""
+    numbers = np.unique(np.atleast_1d(np.asarray(groups)))
+    if numbers.dtype.kind not in "iu" or len(numbers) == 0 or numbers[0] < 2:
+        raise ValueError(f"groups should be whole numbers of at least 2, such as [10, 20, 40], not {groups!r}")
+    check_whole("simulations", simulations, 1)
+    check_probability("level", level)
+    check_arguments(seed=seed, cores=cores)
+    return [int(k) for k in numbers]
+
+
+def tested(design: Design, test: str | None) -> int:
+    """Return the position of the coefficient that is tested."""
+    names = list(design.coefficients)
+    places = [f"beta[{name}]" for name in names]
+    others = [j for j in range(design.p) if not (design.has_intercept and j == 0)]
+    if test is None and len(others) == 1:
+        return others[0]
+    if test is None:
+        raise ValueError(f"test should name one of the coefficients ({listing(places) or 'the model has none'})")
+    if test in places or test in names:
+        return places.index(test) if test in places else names.index(test)
+    near = suggest(str(test), places) or suggest(str(test), names)
+    raise ValueError(
+        f"test names {test!r}, which is no coefficient of the model{near} (coefficients: {listing(places)})"
+    )
+
+
+def _check_determined(design: Design, coefficient: int) -> None:
+    if coefficient in design.aliased:
+        raise DataError(
+            f"beta[{design.coefficients[coefficient]}] can not be told apart from other coefficients in the data of "
+            "the model, with whatever number of groups; test another one, or leave out what it depends on"
+        )
+
+
+def _checked(design: Design, k: int, coefficient: int) -> Design:
+    if coefficient in design.aliased:
+        raise DataError(
+            f"with {k} groups beta[{design.coefficients[coefficient]}] can not be told apart from other coefficients; "
+            "take more groups, or another seed, which chooses other levels"
+        )
+    return design
+
+
+def _check_possible(response: Callable[[int, int], Floats], designs: int, first: int) -> None:
+    """Raise the DataError of the last of the first data sets if none of them can be drawn."""
+    last = None
+    for j in range(designs):
+        for k in range(first):
+            try:
+                response(j, k)
+            except DataError as error:
+                last = error
+            else:
+                return
+    raise last
+
+
+def _test(design: Design, coefficient: int, level: float) -> Callable[[Design], bool | None]:
+    """Return a function of a design with a simulated response: whether the test rejects, None where there is none."""
+    gaussian = design.family.gaussian
+
+    def rejects(simulated: Design) -> bool | None:
+        point = refitted(simulated, "REML" if gaussian else "ML")
+        p = np.nan if point is None else p_value(point, coefficient)
+        return None if np.isnan(p) else bool(p <= level)
+
+    return rejects
+
+
+def p_value(point: PointFit, coefficient: int) -> float:
+    """Return the two-sided p-value of a coefficient: t with Satterthwaite's degrees of freedom, or z."""
+    found = t_table(point, "satterthwaite") if point.design.family.gaussian else point.fixef()
+    return float(found["p"].iloc[coefficient])
+
+
+def _row(k: int, results: Sequence[bool | None]) -> tuple[float, ...]:
+    from scipy.stats import binomtest
+
+    known = [result for result in results if result is not None]
+    failed = len(results) - len(known)
+    if not known:
+        return k, np.nan, np.nan, np.nan, 0, failed
+    interval = binomtest(sum(known), len(known)).proportion_ci(CI_PROB, method="wilson")
+    return k, sum(known) / len(known), interval.low, interval.high, len(known), failed
+
+
+def render(found: Power) -> str:
+    """Return what ``print(power)`` shows."""
+    size = ", drawn from the posterior," if np.isnan(found.value) else f" = {found.value:.4g}"
+    lines = [
+        f"Power by simulation: how often {found.test}{size} is found to differ from 0",
+        f"Test: {found.method}, two-sided, level {found.level:g}; seed {found.seed}",
+        "Intervals: 95 % Wilson (lower, upper), the Monte Carlo error of the simulation",
+        "",
+    ]
+    rows = [
+        [f"{int(r.groups):,}", *(f"{v:.3f}" for v in (r.power, r.lower, r.upper)), f"{int(r.simulations):,}",
+         f"{int(r.failed):,}"]
+        for r in found.table.itertuples()
+    ]  # fmt: skip
+    head = [f"levels of {found.by}", *COLUMNS[1:]]
+    return "\n".join([*lines, *table(head, rows, left=0), *_remarks(found)])
+
+
+def _remarks(found: Power) -> list[str]:
+    said = []
+    if found.interrupted:
+        said.append("Interrupted: simulations are missing.")
+    many = found.table["failed"] > MOST_FAILED * (found.table["failed"] + found.table["simulations"])
+    if many.any():
+        where = listing(f"{k:,}" for k in found.table.loc[many, "groups"])
+        said.append(
+            f"With {where} levels more than {MOST_FAILED:.0%} of the data sets could not be simulated or fitted, and "
+            "the power is that of the others."
+        )
+    return wrap(" ".join(said), indent="") if said else []

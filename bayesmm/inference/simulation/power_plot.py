@@ -1,0 +1,50 @@
+"""The figure of a power curve."""
+
+import numpy as np
+
+from bayesmm.display.figures import GREY, INK, key, panels, plain, title
+
+USUAL = 0.8  # the power that studies are commonly planned for (Cohen 1988, Statistical Power Analysis, section 2.4)
+ROOM = 0.06  # of the width, beside the outermost points
+
+
+def plot_power(found, ax=None):
+    """Draw the share of simulated data sets in which the test rejects, against the number of groups.
+
+    Parameters
+    ----------
+    found : Power
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure if not given.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    own = ax is None
+    if own:
+        figure, axes = panels(1, 6.0, 4.0)
+        ax = axes[0]
+    shown = found.table
+    x, y = shown["groups"].to_numpy(), shown["power"].to_numpy()
+    ax.axhline(USUAL, color=GREY, linestyle="--", linewidth=1)
+    ax.axhline(found.level, color=GREY, linestyle=":", linewidth=1)
+    ax.vlines(x, shown["lower"], shown["upper"], color=INK, linewidth=1.2)
+    ax.plot(x, y, "-o", color=INK, markersize=5, linewidth=1)
+    margin = ROOM * max(float(np.ptp(x)), 1.0)
+    ax.set(xlim=(x.min() - margin, x.max() + margin), ylim=(0, 1.02), xticks=x)
+    ax.set_xlabel(f"levels of {plain(found.by)}", fontsize=9)
+    ax.set_ylabel("power: share of simulations that reject", fontsize=9)
+    if own:
+        lines = {
+            "power": ("o", INK),
+            "95 % interval of the simulation": ("|-|", INK),
+            f"power {USUAL:g}, a usual aim": ("--", GREY),
+            f"level of the test, {found.level:g}": (":", GREY),
+        }
+        key(figure, lines)
+        size = "" if np.isnan(found.value) else f" if it is {found.value:.4g}"
+        number = int(shown["simulations"].max())
+        said = f"{number:,} simulations each; {found.method}, two-sided"
+        title(figure, f"Power to find {plain(found.test)} different from 0{size}", said)
+    return ax

@@ -1,0 +1,260 @@
+"""Compiled code that is kept on disk, and the data that a sampler hands it.
+
+Numba compiles a function together with all that it calls, and looks only at the file that the function itself is in
+when it asks whether the code on disk is still good. `compiled` and `c_function` are for functions that call those of
+other files: their key on disk also has the checksum of the sources of the whole folder.
+
+Large functions call one another through their addresses (`call`), or each would be compiled again, with all that it is
+made of, into every other. What makes the first fit wait is the number of compiled functions: arrays come from a few
+functions of this module, because each way to write `np.zeros` is another function to compile.
+"""
+
+import ctypes
+import functools
+import zlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import CellType, FunctionType
+
+import llvmlite.binding
+import numba
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import get_cython_function_address, intrinsic
+from numba.np.arrayobj import populate_array
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+AXES = 3  # dimensions of an array that can be packed, at most
+DOUBLES, WORDS = types.CPointer(types.double), types.CPointer(types.int64)
+INT64 = types.int64
+# What nutpie calls: (dimensions, x, gradient out, log density out, user data) -> error code, and (dimensions, size, x,
+# values out, user data) -> error code.
+DENSITY = INT64(types.uint64, DOUBLES, DOUBLES, DOUBLES, WORDS)
+EXPANSION = INT64(types.uint64, types.uint64, DOUBLES, DOUBLES, WORDS)
+# nutpie's error codes: an exception, a gradient or a log density that is not finite (divergences, not the end), ...
+RAISED, BAD_GRADIENT, BAD_DENSITY, BAD_EXPANSION, WRONG_SIZE = 1, 3, 4, -2, -1
+
+
+@functools.cache
+def source_version() -> int:
+    """Return a checksum of everything that compiled code is made from."""
+    version, here = 0, Path(__file__).parent
+    for path in (*sorted(here.glob("*.py")), *sorted((here.parent / "families").glob("*.py"))):
+        version = zlib.crc32(path.read_bytes(), version)
+    return version
+
+
+def keyed(function: Callable, version: int) -> Callable:
+    """Return the function with `version` among its closure variables, whose values are part of Numba's key on disk."""
+    code = function.__code__.replace(co_freevars=(*function.__code__.co_freevars, "_version"))
+    cells = (*(function.__closure__ or ()), CellType(version))
+    copy = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, cells)
+    return functools.update_wrapper(copy, function)
+
+
+def compiled(function: Callable) -> Callable:
+    """Return the function compiled by Numba at its first call, or taken from the disk; it releases the GIL."""
+    return numba.njit(cache=True, error_model="numpy", nogil=True)(keyed(function, source_version()))
+
+
+@dataclass(frozen=True)
+class Inner:
+    """A function for other compiled functions only: it has no entry for Python."""
+
+    dispatcher: object
+
+    @property
+    def _numba_type_(self) -> types.Type:  # what Numba asks of an object that compiled code names
+        return self.dispatcher._numba_type_
+
+    def __call__(self, *_: object) -> None:
+        """Say that Python can not call it; without this the interpreter would crash."""
+        name = self.dispatcher.__name__
+        raise TypeError(f"{name} is compiled for compiled functions only; call it from one")
+
+
+def inner(function: Callable, *, freedom: Collection[str] = ()) -> Inner:
+    """Return the function compiled for other compiled functions only; an entry for Python takes as long to compile.
+
+    `freedom` is what LLVM may do with the arithmetic: "contract" products and sums, or "reassoc" sums.
+    """
+    options = dict(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return Inner(numba.njit(fastmath=set(freedom), **options)(keyed(function, source_version())))
+
+
+fused = functools.partial(inner, freedom=("contract",))
+reordered = functools.partial(inner, freedom=("contract", "reassoc"))
+
+
+def inlined(function: Callable) -> Callable:
+    """Return the function for compiled functions, of which it becomes a part: for one that is called in one place."""
+    return numba.njit(inline="always", error_model="numpy")(function)
+
+
+@intrinsic(prefer_literal=True)
+def call(context, address, arguments):
+    """Return the int64 that a C function gives for a tuple of int64, pointers, and arrays, as pointers.
+
+    The function is known by its address, or by its name: see `c_function`.
+    """
+    word = cgutils.ir.IntType(64)
+    named = isinstance(address, types.StringLiteral)
+
+    def generate(target, builder, signature, values):
+        words = []
+        for i, kind in enumerate(signature.args[1].types):
+            value = builder.extract_value(values[1], i)
+            if isinstance(kind, types.Array):
+                value = target.make_array(kind)(target, builder, value).data
+            words.append(value if value.type == word else builder.ptrtoint(value, word))
+        kind = cgutils.ir.FunctionType(word, [word] * len(words))
+        if named:
+            function = cgutils.get_or_insert_function(builder.module, kind, symbol(address.literal_value))
+        else:
+            function = builder.inttoptr(values[0], kind.as_pointer())
+        return builder.call(function, words)
+
+    return types.int64(address, arguments), generate
+
+
+def symbol(name: str) -> str:
+    """Return what compiled code on disk knows a C function as."""
+    return f"bayesmm_{name}"
+
+
+@intrinsic
+def borrowed(context, array):
+    """Return an array without the count of its references, whose upkeep can cost more than short loops do.
+
+    The data must be kept by somebody: what they were borrowed from has to be used again after the last use.
+    """
+
+    def generate(target, builder, signature, values):
+        view = target.make_array(signature.args[0])(target, builder, values[0])
+        view.meminfo, view.parent = (cgutils.get_null_value(part.type) for part in (view.meminfo, view.parent))
+        return view._getvalue()
+
+    return array(array), generate
+
+
+def pointers(*arrays: np.ndarray) -> tuple[int, ...]:
+    """Return the addresses of the data of contiguous arrays, as a C function is called from Python."""
+    return tuple(array.ctypes.data for array in arrays)
+
+
+def from_python(function: object, arguments: int) -> Callable[..., int]:
+    """Return a C function of so many pointers as a Python function of addresses; it releases the GIL."""
+    return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * arguments)(function.address)
+
+
+def c_function(
+    signature: types.Type, calls: Sequence[Callable[[], object]] = ()
+) -> Callable[[Callable], Callable[[], object]]:
+    """Return a decorator: the function becomes one without arguments that gives it as a C function with an `address`.
+
+    It is compiled, or taken from the disk, when it is first asked for: not at import; before it those that it `calls`
+    by their names.
+    """
+
+    def decorate(function: Callable) -> Callable[[], object]:
+        @functools.cache
+        def made():
+            for needed in calls:
+                needed()
+            found = numba.cfunc(signature, cache=True, error_model="numpy")(keyed(function, source_version()))
+            llvmlite.binding.add_symbol(symbol(function.__name__), found.address)
+            return found
+
+        return made
+
+    return decorate
+
+
+def pack(*arrays: np.ndarray) -> Ints:
+    """Return arrays of int64 and float64, of at most three dimensions, as one vector of words.
+
+    The vector begins with its length; then come, for each array, the place of its first word and its three sizes.
+    Whoever keeps the vector keeps all of the data.
+    """
+    kept = [np.ascontiguousarray(a, dtype=np.int64 if np.asarray(a).dtype.kind == "i" else np.float64) for a in arrays]
+    at, head, parts = 1 + (1 + AXES) * len(kept), [], []
+    for array in kept:
+        if array.ndim > AXES:
+            raise ValueError(f"an array of {array.ndim} dimensions can not be packed, but {AXES} at most")
+        head += [at, *array.shape, *(1,) * (AXES - array.ndim)]
+        parts.append(array.ravel().view(np.int64))
+        at += array.size
+    return np.concatenate([np.array([at, *head], dtype=np.int64), *parts])
+
+
+def _packed(ndim: int, dtype: types.Type) -> Callable:
+    """Return the compiled function that gives array number i of a packed vector, or of a pointer to it.
+
+    No function is called for it, so that a constant i does not compile another one.
+    """
+
+    def generate(target, builder, signature, arguments):
+        words, kind, one = arguments[0], signature.return_type, cgutils.intp_t(1)
+        if isinstance(signature.args[0], types.Array):
+            words = target.make_array(signature.args[0])(target, builder, words).data
+        head = builder.add(one, builder.mul(arguments[1], cgutils.intp_t(1 + AXES)))
+        numbers = [builder.load(builder.gep(words, [builder.add(head, cgutils.intp_t(k))])) for k in range(1 + ndim)]
+        strides = [cgutils.intp_t(8)]
+        for size in numbers[:1:-1]:
+            strides.insert(0, builder.mul(size, strides[0]))
+        out, data = target.make_array(kind)(target, builder), builder.gep(words, [numbers[0]])
+        data = builder.bitcast(data, target.get_data_type(dtype).as_pointer())
+        populate_array(out, data, numbers[1:], strides, cgutils.intp_t(8), meminfo=None)
+        return out._getvalue()
+
+    def typed(context, words, i):
+        return types.Array(dtype, ndim, "C")(words, types.int64), generate
+
+    return intrinsic(typed)
+
+
+integers = _packed(1, types.int64)
+vector = _packed(1, types.float64)
+matrix = _packed(2, types.float64)
+cube = _packed(3, types.float64)
+
+
+@inner
+def zeros(n):
+    """Return n zeros."""
+    return np.zeros(n)
+
+
+@inner
+def zero_matrix(n, m):
+    """Return n x m zeros."""
+    return np.zeros((n, m))
+
+
+for _name in ("dpotrf", "dpotri"):
+    llvmlite.binding.add_symbol(symbol(_name), get_cython_function_address("scipy.linalg.cython_lapack", _name))
+
+
+@intrinsic(prefer_literal=True)
+def lapack(context, name, a):
+    """Apply LAPACK's dpotrf or dpotri to the lower triangle of a symmetric matrix, in place; return its `info`.
+
+    LAPACK reads by columns, so that what is the lower triangle here is its upper one.
+    """
+
+    def generate(target, builder, signature, values):
+        array = target.make_array(signature.args[1])(target, builder, values[1])
+        int32, char, void = cgutils.ir.IntType(32), cgutils.ir.IntType(8), cgutils.ir.VoidType()
+        n = builder.trunc(cgutils.unpack_tuple(builder, array.shape)[0], int32)
+        n, info = cgutils.alloca_once_value(builder, n), cgutils.alloca_once_value(builder, int32(0))
+        uplo = cgutils.alloca_once_value(builder, char(ord("U")))
+        words = [uplo, n, array.data, n, info]
+        kind = cgutils.ir.FunctionType(void, [word.type for word in words])
+        function = cgutils.get_or_insert_function(builder.module, kind, symbol(signature.args[0].literal_value))
+        builder.call(function, words)
+        return builder.sext(builder.load(info), cgutils.ir.IntType(64))
+
+    return types.int64(name, a), generate

@@ -1,0 +1,269 @@
+"""The change of variables between a sampler's coordinates and the parameters, with the priors, in compiled code.
+
+Coordinates x, (d,): block by block the log sds and the hyperbolic arc tangents of the canonical partial correlations
+(Lewandowski, Kurowicka & Joe 2009), then the logs of the positive auxiliaries (sigma, ...), then the coefficients that
+are sampled. Parameters that their prior fixes are left out; one with a uniform prior is moved to the real line by the
+logit of its place between the ends.
+
+The likelihood is not in here: `natural` gives the parameters that it is a function of, and `pull_back` takes its
+derivatives with respect to them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesmm.design.design import Block
+from bayesmm.likelihood.compiled import inlined, inner, zeros
+from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.prior_kernels import log_prior, prior_row
+from bayesmm.priors import Prior
+from bayesmm.priors.distributions import lkj_log_density
+
+FIXED, REAL, LOG, INTERVAL = -1, 0, 1, 2  # how a scalar parameter is moved to the real line
+LOG_2 = math.log(2.0)
+AT_END = 1e-12  # share of an interval that a start keeps away from its ends, where the coordinate is infinite
+LARGEST_COSH = 700.0  # its cosh is finite; 1 / cosh is 0 to all digits long before
+
+
+class Coordinates(NamedTuple):
+    """What x means, for K blocks of q_k terms: the arrays that the compiled code takes.
+
+    The s scalar parameters are the sds block by block, the positive auxiliaries, and the coefficients. The pairs are
+    the partial correlations block by block, row by row, the columns of a row ascending.
+    """
+
+    n_terms: Ints  # (K,)
+    n_pairs: Ints  # (K,)
+    row: Ints  # (pairs,) of the block's correlation factor
+    column: Ints  # (pairs,) below the row
+    power: Floats  # (pairs,) of sech^2 x in the density: the LKJ prior and the Jacobian
+    pair_at: Ints  # (pairs,) place in x
+    kind: Ints  # (s,) FIXED, REAL, LOG or INTERVAL
+    at: Ints  # (s,) place in x; -1 for FIXED
+    ends: Floats  # (s, 2) of INTERVAL; the value, twice, of FIXED
+    code: Ints  # (s,) of the prior
+    on_variance: Ints  # (s,) 1 where the prior is that of the square
+    numbers: Floats  # (s, 3) of the prior
+    sizes: Ints  # (3,) number of auxiliaries, of coefficients, and of coordinates d
+    constant: Floats  # (1,) sum of the logs of the priors' normalising constants
+
+
+class Natural(NamedTuple):
+    """The parameters at x, and what `pull_back` needs.
+
+    `L` holds the lower triangular factors of the covariance matrices, L_k L_k' = Sigma_k, row by row and block by
+    block, zeros above the diagonals; `C` those of the correlation matrices.
+    """
+
+    log_density: float  # log priors and log Jacobian, normalised
+    L: Floats  # (sum q_k^2,)
+    positive: Floats  # (number of auxiliaries,)
+    coefficients: Floats  # (number of sampled coefficients,)
+    C: Floats  # (sum q_k^2,)
+    value: Floats  # (s,) the scalar parameters
+    rate: Floats  # (s,) d value / d x
+    slope: Floats  # (s,) d (log prior + log Jacobian) / d x
+    root: Floats  # (pairs,) what a row of a correlation factor has left of 1 before the pair
+
+
+def coordinates(
+    blocks: Sequence[Block], priors: Mapping[str, Prior], positive: Sequence[str], coefficients: Sequence[str]
+) -> Coordinates:
+    """Return the coordinates of a model.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+    priors : mapping of place to Prior
+        All in closed form: "Custom" has no density here.
+    positive, coefficients : sequences of str
+        Places of the positive auxiliaries, ("sigma",) of a Gaussian model, and of the coefficients that are sampled.
+
+    Raises
+    ------
+    KeyError
+        For a prior without a density in closed form.
+    """
+    pairs, scalars, end, constant = [], [], 0, 0.0
+    for block in blocks:
+        for column in block.columns:
+            scalars.append(_scalar(priors[f"sd_{block.name}[{column}]"], end))
+            end += scalars[-1][1] >= 0
+        if block.correlated:
+            eta = priors[f"corr_{block.name}"].parameters["eta"]
+            constant += sum(lkj_log_density(np.eye(len(part)), eta) for part in block.partition if len(part) > 1)
+            for i, j, power in partial_correlations(block):
+                pairs.append((i, j, end, power + eta - 1))  # log det of the matrix is the sum of log sech^2
+                end += 1
+    for place in (*positive, *coefficients):
+        scalars.append(_scalar(priors[place], end))
+        end += scalars[-1][1] >= 0
+    i, j, pair_at, power = np.array(pairs, dtype=float).reshape(-1, 4).T
+    kind, at, code, on_variance = np.array([s[:4] for s in scalars], dtype=np.int64).reshape(-1, 4).T.copy()
+    ends, numbers = np.array([s[4] for s in scalars]), np.array([s[5] for s in scalars])
+    return Coordinates(
+        np.array([len(block.columns) for block in blocks], dtype=np.int64),
+        np.array([len(partial_correlations(block)) for block in blocks], dtype=np.int64),
+        i.astype(np.int64), j.astype(np.int64), power.copy(), pair_at.astype(np.int64),
+        kind, at, ends.reshape(-1, 2), code, on_variance, numbers.reshape(-1, 3),
+        np.array([len(positive), len(coefficients), end], dtype=np.int64),
+        np.array([constant + sum(s[6] for s in scalars)]),
+    )  # fmt: skip
+
+
+def partial_correlations(block: Block) -> list[tuple[int, int, float]]:
+    """Return (row, column, power of sech^2 in the Jacobian |dR / dx|) of each partial correlation of a block.
+
+    The power is 1 from tanh, and (r - 2 - j) / 2 from partial correlations to correlations for column j of a part of
+    r terms (Lewandowski, Kurowicka & Joe 2009, theorem 1).
+    """
+    part = {column: sorted(columns) for columns in block.partition for column in columns}
+    return [
+        (i, j, 1 + (len(part[j]) - 2 - part[j].index(j)) / 2)
+        for i in range(len(block.columns))
+        for j in range(i)
+        if j in part[i]
+    ]
+
+
+def _scalar(prior: Prior, end: int) -> tuple:
+    """Return kind, place in x, code, on_variance, ends, numbers and log constant of one parameter."""
+    if prior.distribution == "Fixed":
+        return FIXED, -1, 0, 0, (prior.parameters["value"],) * 2, (0.0,) * 3, 0.0
+    code, numbers, constant = prior_row(prior)
+    kind = {"positive": LOG, "interval": INTERVAL}.get(prior.support, REAL)
+    ends = (prior.parameters["lower"], prior.parameters["upper"]) if kind == INTERVAL else (0.0, 0.0)
+    if prior.on == "variance":
+        ends = (math.sqrt(ends[0]), math.sqrt(ends[1]))
+    return kind, end, code, int(prior.on == "variance"), ends, (*numbers, 0.0, 0.0, 0.0)[:3], constant
+
+
+@inner
+def log_sech2(z):
+    """Return log(1 - tanh(z)^2), also where tanh(z) rounds to 1."""
+    size = abs(z)
+    return 2.0 * (LOG_2 - size - math.log1p(math.exp(-2.0 * size)))
+
+
+@inner
+def moved(kind, low, high, x):
+    """Return the parameter at the coordinate x, its derivative, the log of that, and the derivative of that log."""
+    if kind == LOG:
+        value = math.exp(x)
+        return value, value, x, 1.0
+    if kind == INTERVAL:
+        share = 1.0 / (1.0 + math.exp(-x))
+        width = high - low
+        log_rate = math.log(width) - abs(x) - 2.0 * math.log1p(math.exp(-abs(x)))
+        return low + width * share, math.exp(log_rate), log_rate, 1.0 - 2.0 * share
+    return x, 1.0, 0.0, 0.0
+
+
+@inner
+def natural(x, c):
+    """Return the parameters at x, a Natural, for Coordinates `c`; its log density is not finite where there is none."""
+    s, n_loose = c.kind.shape[0], c.sizes[1]
+    value, rate, slope, total = zeros(s), zeros(s), zeros(s), c.constant[0]
+    for i in range(s):
+        if c.kind[i] == FIXED:
+            value[i] = c.ends[i, 0]
+            continue
+        value[i], rate[i], log_rate, d_log_rate = moved(c.kind[i], c.ends[i, 0], c.ends[i, 1], x[c.at[i]])
+        log_p, d_log_p = log_prior(c.code[i], c.on_variance[i], c.numbers[i], value[i])
+        slope[i] = d_log_p * rate[i] + d_log_rate
+        total += log_p + log_rate
+    length = 0
+    for k in range(c.n_terms.shape[0]):
+        length += c.n_terms[k] * c.n_terms[k]
+    L, C, root = zeros(length), zeros(length), zeros(c.row.shape[0])
+    start, pair, first = 0, 0, 0
+    for k in range(c.n_terms.shape[0]):
+        q = c.n_terms[k]
+        for i in range(q):
+            C[start + i * q + i] = 1.0
+        for p in range(pair, pair + c.n_pairs[k]):
+            z, diagonal = x[c.pair_at[p]], start + c.row[p] * (q + 1)
+            log_left = log_sech2(z)
+            total += c.power[p] * log_left
+            root[p] = C[diagonal]
+            C[start + c.row[p] * q + c.column[p]] = math.tanh(z) * root[p]
+            C[diagonal] *= math.exp(0.5 * log_left)
+        for i in range(q):
+            for j in range(i + 1):
+                L[start + i * q + j] = value[first + i] * C[start + i * q + j]
+        start, pair, first = start + q * q, pair + c.n_pairs[k], first + q
+    return Natural(total, L, value[first : s - n_loose], value[s - n_loose :], C, value, rate, slope, root)
+
+
+@inlined
+def pull_back(x, c, at, d_L, d_positive, d_coefficients, gradient):
+    """Set gradient, (d,): that of log prior, log Jacobian and a log likelihood with these derivatives at `at`.
+
+    `d_L` is packed as `L` is, and read at and below the diagonals only.
+    """
+    start, pair, first = 0, 0, 0
+    for k in range(c.n_terms.shape[0]):
+        q = c.n_terms[k]
+        carried = zeros(q)  # derivative with respect to what each row has left of 1
+        for i in range(q):
+            total, here = 0.0, start + i * q
+            for j in range(i + 1):
+                total += d_L[here + j] * at.C[here + j]
+            if c.kind[first + i] != FIXED:
+                gradient[c.at[first + i]] = total * at.rate[first + i] + at.slope[first + i]
+            carried[i] = at.value[first + i] * d_L[here + i]
+        for p in range(pair + c.n_pairs[k] - 1, pair - 1, -1):
+            i, z = c.row[p], x[c.pair_at[p]]
+            t, sech, d_C = (
+                math.tanh(z),
+                math.exp(0.5 * log_sech2(z)),
+                at.value[first + i] * d_L[start + i * q + c.column[p]],
+            )
+            gradient[c.pair_at[p]] = sech * at.root[p] * (d_C * sech - carried[i] * t) - 2.0 * c.power[p] * t
+            carried[i] = d_C * t + carried[i] * sech
+        start, pair, first = start + q * q, pair + c.n_pairs[k], first + q
+    n_positive, n_loose = c.sizes[0], c.sizes[1]
+    for i in range(n_positive + n_loose):
+        if c.kind[first + i] != FIXED:
+            d_value = d_positive[i] if i < n_positive else d_coefficients[i - n_positive]
+            gradient[c.at[first + i]] = d_value * at.rate[first + i] + at.slope[first + i]
+
+
+def values(c: Coordinates, x: Floats) -> Floats:
+    """Return the scalar parameters of many x, (n, d), as (n, s): those of `natural`."""
+    out = np.empty((len(x), len(c.kind)))
+    with np.errstate(over="ignore", under="ignore"):  # far out in the tails
+        for i, kind in enumerate(c.kind):
+            low, high = c.ends[i]
+            column = x[:, c.at[i]] if kind != FIXED else low
+            if kind == INTERVAL:
+                column = low + (high - low) * 0.5 * (1.0 + np.tanh(0.5 * column))
+            out[:, i] = np.exp(column) if kind == LOG else column
+    return out
+
+
+def coordinate(c: Coordinates, i: int, value: float) -> float:
+    """Return the coordinate of a value of the i-th scalar parameter, which is not fixed: the inverse of `values`."""
+    if c.kind[i] == LOG:
+        return math.log(value)
+    if c.kind[i] == INTERVAL:
+        low, high = c.ends[i]
+        share = min(max((value - low) / (high - low), AT_END), 1 - AT_END)
+        return math.log(share / (1 - share))
+    return value
+
+
+def factors(c: Coordinates, x: Floats) -> list[Floats]:
+    """Return the factors of the correlation matrices of many x, (n, d), as (n, q_k, q_k): those of `natural`."""
+    out, ends = [], np.cumsum([0, *c.n_pairs])
+    for q, start, end in zip(c.n_terms, ends[:-1], ends[1:], strict=True):
+        C = np.tile(np.eye(q), (len(x), 1, 1))
+        for p in range(start, end):
+            i, z = c.row[p], x[:, c.pair_at[p]]
+            C[:, i, c.column[p]] = np.tanh(z) * C[:, i, i]
+            C[:, i, i] /= np.cosh(np.minimum(np.abs(z), LARGEST_COSH))
+        out.append(C)
+    return out

@@ -1,0 +1,307 @@
+"""From rows to cross-products: all that a Gaussian mixed model needs of its data.
+
+The log marginal likelihood depends on the rows only through [Z X r]'W[Z X r] (Bates et al. 2015, section 3). They are
+formed in one pass, in the blocks that the Cholesky factorisation of ``gaussian`` wants: the factor with the most
+random effects leads and is block-diagonal; what it is coupled to (the other factors and the fixed effects, together
+*the rest*) is kept sparse.
+
+Levels of the leading factor that have equal cross-products share one *pattern*. A pattern keeps their number, the sum
+of their Z'Wr and the sum of its outer products, which is all that the likelihood asks of them; a balanced design has
+one pattern.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesmm.likelihood.compiled import Ints, pack
+
+# Two levels share a pattern when their cross-products agree to this relative precision: far above the rounding of a
+# sum over the same values in another order (about 1e-15 per term), far below what changes a likelihood.
+PATTERN_DIGITS = 12
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Factor:
+    """The random effects of one grouping factor, row by row.
+
+    Attributes
+    ----------
+    index : (n,) int64
+        Level of each row, from 0.
+    Z : (n, q) float64
+        Values of the q coefficients' columns in each row.
+    n_levels : int
+        G; every level from 0 to G - 1 occurs.
+    """
+
+    index: Ints
+    Z: Floats
+    n_levels: int
+
+    @property
+    def size(self) -> int:
+        """Number of random effects, G q."""
+        return self.n_levels * self.Z.shape[1]
+
+
+class Source(NamedTuple):
+    """What cross-products were made of."""
+
+    factors: tuple[Factor, ...]
+    X: Floats  # (n, p)
+    r: Floats  # (n,)
+    w: Floats  # (n,)
+
+
+class Leading(NamedTuple):
+    """Patterns of the leading factor: P patterns of q coefficients; the arrays that the compiled code takes.
+
+    ``columns[start[g]:start[g + 1]]`` are the columns of the rest that pattern g is coupled to, and the same rows of
+    `coupling` are the values, (nnz, q): the transposed blocks of Z'W[Z_rest X].
+    """
+
+    count: Floats  # (P,) number of levels
+    A: Floats  # (P, q, q) Z'WZ
+    start: Ints  # (P + 1,)
+    columns: Ints  # (nnz,)
+    coupling: Floats  # (nnz, q)
+    sum_z: Floats  # (P, q) sum over levels of Z'Wr
+    sum_zz: Floats  # (P, q, q) sum over levels of Z'Wr r'WZ
+
+
+class Rest(NamedTuple):
+    """The other factors, level by level, and then the p fixed columns: m columns in all."""
+
+    A: Floats  # (m, m)
+    z: Floats  # (m,)
+    q: Ints  # (K - 1,) coefficients of each further factor
+    n_levels: Ints  # (K - 1,)
+
+
+@dataclass(frozen=True)
+class CrossProducts:
+    """The blocks of [Z X r]'W[Z X r].
+
+    Attributes
+    ----------
+    leading, rest : Leading, Rest
+        See there.
+    rWr : float
+        Weighted sum of squares of r.
+    n : int
+        Number of rows.
+    sum_log_weights : float
+        Sum of log w; 0 without weights.
+    p : int
+        Number of fixed columns: the last p of the rest.
+    order : tuple of int
+        The factors as given, in the order used here: ``order[0]`` leads.
+    pattern : (G,) int64
+        Pattern of each level of the leading factor.
+    z : (G, q) float64
+        Z'Wr of each level of the leading factor.
+    source : Source
+        The rows, to which ``triangular`` goes back where cross-products have too few digits.
+    """
+
+    leading: Leading
+    rest: Rest
+    rWr: float
+    n: int
+    sum_log_weights: float
+    p: int
+    order: tuple[int, ...]
+    pattern: Ints
+    z: Floats
+    source: Source
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest sum of squares of a random effect's column within a level."""
+        rest = np.diag(self.rest.A)[: len(self.rest.z) - self.p]
+        lead = np.diagonal(self.leading.A, axis1=1, axis2=2)
+        return float(max(lead.max(initial=0.0), rest.max(initial=0.0)))
+
+    @cached_property
+    def triangle(self) -> Floats:
+        """W^1/2 [Z X r], random effects level by level in this order, reduced to a triangle by QR: dense."""
+        dense = []
+        for k in self.order:
+            f = self.source.factors[k]
+            own = np.zeros((self.n, f.n_levels, f.Z.shape[1]))
+            own[np.arange(self.n), f.index] = f.Z
+            dense.append(own.reshape(self.n, -1))
+        rows = np.column_stack([*dense, self.source.X, self.source.r]) * np.sqrt(self.source.w)[:, None]
+        return np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows
+
+    @cached_property
+    def words(self) -> Ints:
+        """The leading factor, the rest and r'Wr as one vector of words, as `likelihood.relative` reads them."""
+        return pack(*self.leading, *self.rest, np.array([self.rWr]))
+
+    @property
+    def q(self) -> tuple[int, ...]:
+        """Coefficients of each factor, the leading one first; empty without random effects."""
+        return tuple(int(q) for q in (self.leading.A.shape[1], *self.rest.q)) if self.order else ()
+
+    @property
+    def n_levels(self) -> tuple[int, ...]:
+        """Levels of each factor, the leading one first."""
+        return (len(self.pattern), *(int(g) for g in self.rest.n_levels)) if self.order else ()
+
+
+def cross_products(factors: list[Factor], X: Floats, r: Floats, weights: Floats | None = None) -> CrossProducts:
+    """Reduce n rows to the cross-products of the random effects, the fixed columns and the response.
+
+    Parameters
+    ----------
+    factors : list of Factor
+        One for each grouping factor, in any order; may be empty.
+    X : (n, p) float64
+        Fixed columns, in the basis in which they are wanted.
+    r : (n,) float64
+        Response, less its offset and whatever else is known of it.
+    weights : (n,) float64, optional
+        Positive prior weights: the residual variance of row i is sigma^2 / w_i.
+
+    Returns
+    -------
+    CrossProducts
+    """
+    w = np.ones(len(r)) if weights is None else weights
+    order = sorted(range(len(factors)), key=lambda k: -factors[k].size)
+    ordered = [factors[k] for k in order]
+    lead, others = (
+        (ordered[0], ordered[1:]) if ordered else (Factor(np.zeros(len(r), np.int64), np.empty((len(r), 0)), 0), [])
+    )
+    rest_A, rest_z = _rest_products(others, X, r, w)
+    leading, pattern, z = _merge(*_leading_products(lead, others, X, r, w))
+    rest = Rest(
+        rest_A,
+        rest_z,
+        np.array([f.Z.shape[1] for f in others], dtype=np.int64),
+        np.array([f.n_levels for f in others], dtype=np.int64),
+    )
+    sum_log = 0.0 if weights is None else float(np.log(weights).sum())
+    source = Source(tuple(factors), X, r, w)
+    rWr = float(r @ (w * r))
+    return CrossProducts(leading, rest, rWr, len(r), sum_log, X.shape[1], tuple(order), pattern, z, source)
+
+
+def _by_level(index: Ints, n_levels: int, left: Floats, right: Floats) -> Floats:
+    """Return the (n_levels, a, b) sums over the rows of each level of left_i right_i', for (n, a) and (n, b) arrays."""
+    out = np.empty((n_levels, left.shape[1], right.shape[1]))
+    for a in range(left.shape[1]):
+        for b in range(right.shape[1]):
+            out[:, a, b] = np.bincount(index, left[:, a] * right[:, b], n_levels)
+    return out
+
+
+def _pairs(left: Factor, right: Factor, wZ: Floats) -> tuple[Ints, Ints, Floats]:
+    """Return the observed pairs of levels (of left, of right), sorted, and their (pairs, q_left, q_right) products."""
+    key, inverse = np.unique(left.index * right.n_levels + right.index, return_inverse=True)
+    return key // right.n_levels, key % right.n_levels, _by_level(inverse, len(key), wZ, right.Z)
+
+
+def _rest_products(others: list[Factor], X: Floats, r: Floats, w: Floats) -> tuple[Floats, Floats]:
+    """Return the dense (m, m) cross-products of the rest and its (m,) products with r."""
+    sizes = [f.size for f in others]
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
+    m, fixed = offsets[-1] + X.shape[1], slice(offsets[-1], None)
+    A, z = np.zeros((m, m)), np.zeros(m)
+    for k, f in enumerate(others):
+        wZ, rows = f.Z * w[:, None], slice(offsets[k], offsets[k + 1])
+        z[rows] = _by_level(f.index, f.n_levels, wZ, r[:, None]).ravel()
+        A[rows, fixed] = _by_level(f.index, f.n_levels, wZ, X).reshape(f.size, -1)
+        for j in range(k, len(others)):
+            g, h, values = _pairs(f, others[j], wZ)
+            q, qj = values.shape[1:]
+            for a in range(q):
+                for b in range(qj):
+                    A[offsets[k] + g * q + a, offsets[j] + h * qj + b] = values[:, a, b]
+    A[fixed, fixed], z[fixed] = X.T @ (X * w[:, None]), X.T @ (w * r)
+    upper = np.triu(A)
+    return upper + np.triu(upper, 1).T, z
+
+
+def _leading_products(lead: Factor, others: list[Factor], X: Floats, r: Floats, w: Floats):
+    """Return A (G, q, q), z (G, q) and the coupling of each level as (start, columns, values), levels unmerged."""
+    G, q = lead.n_levels, lead.Z.shape[1]
+    wZ = lead.Z * w[:, None]
+    rows, columns, values, offset = [], [], [], 0
+    for f in others:
+        g, h, pair_values = _pairs(lead, f, wZ)
+        for b in range(f.Z.shape[1]):
+            rows.append(g)
+            columns.append(offset + h * f.Z.shape[1] + b)
+            values.append(pair_values[:, :, b])
+        offset += f.size
+    with_X = _by_level(lead.index, G, wZ, X)
+    for j in range(X.shape[1]):
+        rows.append(np.arange(G))
+        columns.append(np.full(G, offset + j))
+        values.append(with_X[:, :, j])
+    rows, columns = (np.concatenate([np.empty(0, np.int64), *part]) for part in (rows, columns))
+    values = np.concatenate([np.empty((0, q)), *values])
+    by_level = np.lexsort((columns, rows))
+    start = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=G))]).astype(np.int64)
+    A, z = _by_level(lead.index, G, wZ, lead.Z), _by_level(lead.index, G, wZ, r[:, None])[:, :, 0]
+    return A, z, start, columns[by_level], np.ascontiguousarray(values[by_level])
+
+
+def _merge(A: Floats, z: Floats, start: Ints, columns: Ints, values: Floats) -> tuple[Leading, Ints, Floats]:
+    """Give levels with equal cross-products one pattern; return the patterns, the pattern of each level, and z."""
+    pattern, first = _patterns(A, start, columns, values)
+    P, q = len(first), A.shape[1]
+    sum_z = np.zeros((P, q))
+    np.add.at(sum_z, pattern, z)
+    sum_zz = _by_level(pattern, P, z, z)
+    width = np.diff(start)[first]
+    take = np.repeat(start[first] - np.concatenate([[0], np.cumsum(width)[:-1]]), width) + np.arange(width.sum())
+    leading = Leading(
+        np.bincount(pattern, minlength=P).astype(np.float64),
+        np.ascontiguousarray(A[first]),
+        np.concatenate([[0], np.cumsum(width)]).astype(np.int64),
+        columns[take].astype(np.int64),
+        np.ascontiguousarray(values[take]),
+        sum_z,
+        sum_zz,
+    )
+    return leading, pattern, z
+
+
+def _patterns(A: Floats, start: Ints, columns: Ints, values: Floats) -> tuple[Ints, Ints]:
+    """Return the pattern of each level and the first level of each pattern, patterns in the order of those."""
+    G, q = A.shape[:2]
+    pattern, first = np.zeros(G, np.int64), []
+    scale_A = np.abs(A).reshape(G, -1).max(axis=0, initial=0.0) if G else np.zeros(q * q)
+    scale_v = np.abs(values).max(axis=0, initial=0.0)
+    width = np.diff(start)
+    for size in np.unique(width):
+        levels = np.flatnonzero(width == size)
+        at = start[levels][:, None] + np.arange(size)
+        key = np.concatenate(
+            [
+                columns[at].astype(np.float64),
+                _rounded(A[levels].reshape(len(levels), -1), scale_A),
+                _rounded(values[at], scale_v).reshape(len(levels), -1),
+            ],
+            axis=1,
+        )
+        _, representative, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
+        pattern[levels] = len(first) + inverse.ravel()
+        first.extend(levels[representative])
+    first = np.array(first, dtype=np.int64)
+    rank = np.argsort(first)
+    return np.argsort(rank)[pattern] if G else pattern, first[rank]
+
+
+def _rounded(values: Floats, scale: Floats) -> Floats:
+    """Round to PATTERN_DIGITS of the scale, so that sums taken in another order compare equal; -0.0 becomes 0.0."""
+    return np.round(values / np.where(scale > 0, scale, 1.0), PATTERN_DIGITS) + 0.0

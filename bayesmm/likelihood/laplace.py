@@ -1,0 +1,307 @@
+r"""Laplace's approximation of the marginal likelihood of a generalised mixed model, and its gradient.
+
+The linear predictor is eta = f + Z Lambda u with u ~ N(0, I); f is the fixed part with its offset, given row by row.
+With w the rows' prior weights and l_i their log densities,
+
+    log p(y) ~ sum w l(eta) - u'u / 2 - log|H| / 2,    H = Lambda'Z'DZ Lambda + I,  D = diag(-w l''),
+
+at the mode of u, with the OBSERVED curvature D, as in TMB (Kristensen et al. 2016, J. Stat. Softw. 70(5), eqs. 3-6);
+``lme4`` has the expected one, which differs for other links than the canonical.
+
+With s = w l', t_i = H^-1 Lambda'z_i, h_i = z_i'Lambda t_i, a = w l''' h / 2 and, through the mode, v = H^-1 Lambda'Z'a
+and kappa = Z Lambda v, the derivatives are e = s + a - D kappa with respect to f, and
+
+    Z'e u' + Z's v' - sum_i D_i z_i t_i'        with respect to Lambda, summed over the levels of a factor.
+
+Nothing divides by Lambda: it may be singular. Those with respect to the families' auxiliary parameters need l' and l''
+differentiated in them too, which is done row by row by a difference that leaves about 1e-12.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesmm.likelihood.block_cholesky import (
+    Layout,
+    factorise,
+    inverse_times_row,
+    rows_times,
+    scaled_columns,
+    selected_inverse,
+    solve,
+    times_rows,
+)
+from bayesmm.likelihood.compiled import compiled
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.response_kernels import derivatives, score_auxiliary
+
+NEWTON_STEPS, HALVINGS = 100, 30
+# A step that had to be shortened to this went nowhere.
+STALLED = 2.0**-25
+# The search for the mode ends with the step whose Newton decrement (twice the gain in log density that is still
+# expected) is below this: Newton's method squares the error, so that what is left is rounding.
+DECREMENT = 1e-12
+# A step is taken if it gains this share of what the slope promises (Nocedal & Wright 2006, section 3.1).
+ARMIJO = 1e-4
+# Changes of a sum below this fraction of it are rounding.
+ROUNDING = 1e-13
+# Relative step of the fourth-order difference in an auxiliary parameter: error about (1e-3)^4 / 30.
+AUXILIARY_STEP = 1e-3
+
+
+class Response(NamedTuple):
+    """The rows' responses, as the compiled code takes them."""
+
+    family: int
+    link: int
+    y: Floats  # (n,)
+    size: Floats  # (n,) trials, 1 elsewhere
+    weights: Floats  # (n,) prior weights, 1 without
+
+
+class Laplace(NamedTuple):
+    """What one evaluation gives; `ok` is False, the value -inf and the gradient 0 where there is no proper mode."""
+
+    ok: bool
+    value: float
+    u: Floats  # (J,) the mode
+    d_fixed: Floats  # (n,) derivative with respect to the fixed part of each row
+    d_T: Floats  # as T is packed
+    d_aux: Floats  # (2,)
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Conditional modes and covariances of b = T u, factor by factor in the order of the layout.
+
+    Attributes
+    ----------
+    modes : tuple of (G_k, q_k) float64
+    covariances : tuple of (G_k, q_k, q_k) float64
+        T H^-1 T' for each level, given the coefficients.
+    """
+
+    modes: tuple[Floats, ...]
+    covariances: tuple[Floats, ...]
+
+
+def laplace(layout: Layout | None, response: Response, fixed: Floats, T: Floats, aux: Floats, u: Floats) -> Laplace:
+    """Evaluate the approximation and its gradient.
+
+    Parameters
+    ----------
+    layout : Layout or None
+        None: no random effects, so that the value is the log-likelihood.
+    response : Response
+    fixed : (n,) float64
+        X beta + offset.
+    T : (sum q_k^2,) float64
+        Lower triangular factors of the covariances on the scale of the link, in the order of the layout, packed row by
+        row; entries above the diagonal are not used.
+    aux : (2,) float64
+        Auxiliary parameters of the family.
+    u : (J,) float64
+        Where the search for the mode starts, such as the mode of an evaluation near by; zeros are always possible.
+
+    Returns
+    -------
+    Laplace
+    """
+    if layout is None:
+        ok, value, s, d_aux = _independent(response, fixed, aux)
+        return Laplace(ok, value, np.empty(0), s, np.empty(0), d_aux)
+    try:
+        return Laplace(*_evaluate(layout, response, fixed, T, aux, u)[0])
+    except np.linalg.LinAlgError:  # from LAPACK, at curvatures whose sum with I has no digit left of the I
+        return Laplace(False, -math.inf, u, np.zeros_like(fixed), np.zeros_like(T), np.zeros(2))
+
+
+def conditional_modes(layout: Layout, response: Response, fixed: Floats, T: Floats, aux: Floats, u: Floats) -> Modes:
+    """Return modes and conditional covariances of the random effects b; the arguments of `laplace`.
+
+    The covariances are infinite where the observed curvature at the mode is not positive definite.
+    """
+    (ok, _, u, *_), lead, R = _evaluate(layout, response, fixed, T, aux, u)
+    modes, covariances, packed = [], [], 0
+    first = layout.q[0] * layout.n_levels[0]
+    for k, (q, G) in enumerate(zip(layout.q, layout.n_levels, strict=True)):
+        factor = np.tril(T[packed : packed + q * q].reshape(q, q))
+        packed += q * q
+        at = layout.base[k] + np.arange(G * q).reshape(G, q)
+        modes.append(u[at] @ factor.T)
+        if not ok:
+            covariances.append(np.full((G, q, q), np.inf))
+            continue
+        inverse = lead if k == 0 else R[at[:, :, None] - first, at[:, None, :] - first]
+        covariances.append(factor @ inverse @ factor.T)
+    return Modes(tuple(modes), tuple(covariances))
+
+
+@compiled
+def _terms(response, eta, aux, s, D, third):
+    """Set s = w l', D = -w l'' and w l''' of every row; return the sum of w l."""
+    total = 0.0
+    for i in range(eta.shape[0]):
+        w = response.weights[i]
+        value, d1, d2, d3 = derivatives(response.family, response.link, response.y[i], response.size[i], eta[i], aux)
+        total += w * value
+        s[i], D[i], third[i] = w * d1, -w * d2, w * d3
+    return total
+
+
+@compiled
+def _objective(layout, response, fixed, ZT, aux, u, eta, s, D, third):
+    """Return sum w l - u'u / 2 at u, with the rows' terms."""
+    eta[:] = fixed
+    rows_times(layout, ZT, u, eta)
+    total = _terms(response, eta, aux, s, D, third)
+    for j in range(u.shape[0]):
+        total -= 0.5 * u[j] * u[j]
+    return total if math.isfinite(total) else -math.inf
+
+
+@compiled
+def _direction(layout, ZT, s, D, u):
+    """Return (found, Newton step, decrement g'H^-1 g).
+
+    Where the observed H is not positive definite, negative curvatures of rows count as 0, which leaves a direction in
+    which the density rises.
+    """
+    step = times_rows(layout, ZT, s)
+    for j in range(u.shape[0]):
+        step[j] -= u[j]
+    gradient = step.copy()
+    ok, _, blocks = factorise(layout, ZT, D)
+    if not ok:
+        ok, _, blocks = factorise(layout, ZT, np.maximum(D, 0.0))
+    if not ok:
+        return False, step, 0.0
+    solve(layout, blocks, step)
+    decrement = 0.0
+    for j in range(u.shape[0]):
+        decrement += gradient[j] * step[j]
+    return math.isfinite(decrement), step, decrement
+
+
+@compiled
+def _find_mode(layout, response, fixed, ZT, aux, start, eta, s, D, third):
+    """Return (converged, objective, mode) by Newton's method with step-halving, and leave the rows' terms there."""
+    u = start.copy()
+    value = _objective(layout, response, fixed, ZT, aux, u, eta, s, D, third)
+    if value == -math.inf:
+        u[:] = 0.0
+        value = _objective(layout, response, fixed, ZT, aux, u, eta, s, D, third)
+    if value == -math.inf:
+        return False, value, u
+    for _ in range(NEWTON_STEPS):
+        ok, step, decrement = _direction(layout, ZT, s, D, u)
+        if not ok:
+            return False, value, u
+        length, trial, new = 1.0, u, -math.inf
+        for _ in range(HALVINGS):
+            trial = u + length * step
+            new = _objective(layout, response, fixed, ZT, aux, trial, eta, s, D, third)
+            if new >= value + ARMIJO * length * decrement - ROUNDING * (1.0 + abs(value)):
+                break
+            length *= 0.5
+        u, value = trial, new
+        if decrement < DECREMENT or length < STALLED:
+            return decrement < math.sqrt(DECREMENT), value, u
+    return False, value, u
+
+
+@compiled
+def _evaluate(layout, response, fixed, T, aux, start):
+    """Return the fields of Laplace, and of H^-1 the leading blocks and the rest's part."""
+    n = fixed.shape[0]
+    eta, s, D, third = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    ZT = scaled_columns(layout, T)
+    ok, value, u = _find_mode(layout, response, fixed, ZT, aux, start, eta, s, D, third)
+    if ok:
+        ok, log_det, blocks = factorise(layout, ZT, D)
+    if not ok:
+        nothing = (False, -math.inf, u, np.zeros(n), np.zeros(T.shape[0]), np.zeros(2))
+        return nothing, np.zeros((1, 1, 1)), np.zeros((1, 1))
+    lead, coupling, R = selected_inverse(layout, blocks)
+    leverage, d_T = _leverages(layout, ZT, D, lead, coupling, R, T.shape[0])
+    for i in range(n):
+        third[i] *= 0.5 * leverage[i]
+    v = times_rows(layout, ZT, third)
+    solve(layout, blocks, v)
+    kappa = np.zeros(n)
+    rows_times(layout, ZT, v, kappa)
+    for i in range(n):
+        third[i] += s[i] - D[i] * kappa[i]
+        _add_effects(layout, i, third[i], u, d_T)
+        _add_effects(layout, i, s[i], v, d_T)
+    d_aux = _auxiliary_gradient(response, eta, aux, leverage, kappa)
+    return (True, value - 0.5 * log_det, u, third, d_T, d_aux), lead, R
+
+
+@compiled
+def _leverages(layout, ZT, D, lead, coupling, R, n_packed):
+    """Return h (n,) and -sum D_i z_i t_i' as the factors are packed."""
+    n = ZT.shape[0]
+    leverage, t, d_T = np.zeros(n), np.zeros(ZT.shape[1]), np.zeros(n_packed)
+    for i in range(n):
+        inverse_times_row(layout, ZT, i, lead, coupling, R, t)
+        at, packed = 0, 0
+        for k in range(layout.q.shape[0]):
+            q = layout.q[k]
+            for a in range(q):
+                leverage[i] += ZT[i, at + a] * t[at + a]
+                for b in range(a + 1):
+                    d_T[packed + a * q + b] -= D[i] * layout.Z[i, at + a] * t[at + b]
+            at += q
+            packed += q * q
+    return leverage, d_T
+
+
+@compiled
+def _add_effects(layout, i, scale, u, d_T):
+    """Add scale z_i u_g' to the lower triangles of the packed factors, u_g the effects of the row's levels."""
+    at, packed = 0, 0
+    for k in range(layout.q.shape[0]):
+        q = layout.q[k]
+        effect = layout.base[k] + layout.index[i, k] * q
+        for a in range(q):
+            for b in range(a + 1):
+                d_T[packed + a * q + b] += scale * layout.Z[i, at + a] * u[effect + b]
+        at += q
+        packed += q * q
+
+
+@compiled
+def _auxiliary_gradient(response, eta, aux, leverage, kappa):
+    """Return sum w (dl + h dl'' / 2 + kappa dl'), d for the derivative in each auxiliary that the family has."""
+    d_aux, moved = np.zeros(2), aux.copy()
+    for j in range(2):
+        h = AUXILIARY_STEP * aux[j]
+        if h == 0.0:
+            continue
+        for i in range(eta.shape[0]):
+            y, size, w = response.y[i], response.size[i], response.weights[i]
+            d_aux[j] += w * score_auxiliary(response.family, response.link, y, size, eta[i], aux)[j]
+            for point, weight in ((-2.0, 1.0 / 12.0), (-1.0, -8.0 / 12.0), (1.0, 8.0 / 12.0), (2.0, -1.0 / 12.0)):
+                moved[j] = aux[j] + point * h
+                _, d1, d2, _ = derivatives(response.family, response.link, y, size, eta[i], moved)
+                d_aux[j] += weight / h * w * (0.5 * leverage[i] * d2 + kappa[i] * d1)
+        moved[j] = aux[j]
+    return d_aux
+
+
+@compiled
+def _independent(response, eta, aux):
+    """Return (finite, log-likelihood, its derivatives in eta and in the auxiliaries) of independent rows."""
+    n = eta.shape[0]
+    s, D, third, d_aux = np.empty(n), np.empty(n), np.empty(n), np.zeros(2)
+    total = _terms(response, eta, aux, s, D, third)
+    if not math.isfinite(total):
+        return False, -math.inf, np.zeros(n), d_aux
+    for i in range(n):
+        score = score_auxiliary(response.family, response.link, response.y[i], response.size[i], eta[i], aux)
+        d_aux[0] += response.weights[i] * score[0]
+        d_aux[1] += response.weights[i] * score[1]
+    return True, total, s, d_aux

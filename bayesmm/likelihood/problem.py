@@ -1,0 +1,224 @@
+"""From a design to the well-scaled problem that the marginal likelihood is evaluated on.
+
+Two bases of the fixed columns are used: an orthonormal one, under which flat priors (REML, ML) are exact and no digit
+is lost; and that of the prior's design, for the posterior.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from bayesmm.design.design import Design
+from bayesmm.design.term_basis import TermBases
+from bayesmm.errors import DataError, PriorError, listing
+from bayesmm.likelihood.crossproducts import CrossProducts, Factor, Floats, Ints, cross_products
+from bayesmm.likelihood.orthogonal import Columns, orthonormal, orthonormal_in_parts, residual, root_mean_square, scaled
+from bayesmm.priors import Prior, coefficient_places, coefficient_prior, prior_bases, prior_design
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A design reduced to what the marginal likelihood needs, in well-scaled coordinates.
+
+    Attributes
+    ----------
+    cp : CrossProducts
+        Of the random-effects columns Z_k B_k, the `fixed` columns X `basis`, and y - offset - X `origin`.
+    fixed : (n, r) float64
+    response : (n,) float64
+    basis : (p, r) float64
+        beta = origin + basis gamma for the r fixed columns of `cp`.
+    origin : (p,) float64
+    columns : tuple of Columns
+        The random-effects columns of each block and their basis B_k, in the design's order: b = B_k b_s, and
+        Sigma_k = sigma^2 B_k T_k T_k' B_k'.
+    free : (t,) int64
+        Positions of the free entries in the packed T (rows i >= j within one part of a block's partition).
+    log_det : float
+        What the basis takes from log|X'V^-1X|, -2 log|det basis|.
+    """
+
+    design: Design
+    cp: CrossProducts
+    fixed: Floats
+    response: Floats
+    basis: Floats
+    origin: Floats
+    columns: tuple[Columns, ...]
+    free: Ints
+    log_det: float
+
+    @property
+    def bases(self) -> tuple[Floats, ...]:
+        """B_k of each block, (q_k, q_k)."""
+        return tuple(columns.basis for columns in self.columns)
+
+    @property
+    def scales(self) -> tuple[Floats, ...]:
+        """What the random-effects columns were divided by, where the bases are diagonal."""
+        return tuple(1 / np.diag(basis) for basis in self.bases)
+
+    @property
+    def n_packed(self) -> int:
+        """Length of the packed T."""
+        return sum(q * q for q in self.cp.q)
+
+    def packed(self, free: Floats) -> Floats:
+        """Return the packed T with the given free entries."""
+        T = np.zeros(self.n_packed)
+        T[self.free] = free
+        return T
+
+
+def orthogonal_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> Problem:
+    """Reduce a design with its columns orthonormalised, which is exact under a flat prior.
+
+    X = V R with V'WV = I; the columns used are V = X R^-1, and the response has its weighted least-squares fit taken
+    out, so that neither near-collinear nor badly scaled columns, nor a predictor or a response far from 0, cost digits.
+    The random-effects columns are orthonormalised too, unless other `columns` are given.
+    """
+    w = np.ones(design.n) if design.weights is None else design.weights
+    kept = [j for j in range(design.p) if j not in design.aliased]
+    exact = (
+        f"the {len(kept)} coefficients fit the {design.n} rows of {design.response!r} exactly, so no residual "
+        "variance is left to estimate; use fewer fixed effects"
+    )
+    if design.n <= len(kept):
+        raise DataError(exact)
+    V, R = orthonormal(design.X[:, kept], w)
+    inverse = solve_triangular(R, np.eye(len(kept))) if kept else np.empty((0, 0))
+    target = design.y - design.offset
+    r, coefficients = residual(V, target, w)
+    basis, origin = np.zeros((design.p, len(kept))), np.zeros(design.p)
+    basis[kept], origin[kept] = inverse, inverse @ coefficients
+    if r @ (w * r) <= np.finfo(float).eps ** 2 * (target @ (w * target)):
+        raise DataError(exact)
+    log_det = 2 * np.log(np.abs(np.diag(R))).sum()
+    columns = orthonormal_columns(design) if columns is None else columns
+    return reduced(design, V, r, basis, origin, log_det, columns)
+
+
+def reduced(
+    design: Design,
+    fixed: Floats,
+    r: Floats,
+    basis: Floats,
+    origin: Floats,
+    log_det: float,
+    columns: tuple[Columns, ...] | None = None,
+) -> Problem:
+    """Return the problem for the given fixed columns (n, r) and response r; the random effects scaled, by default."""
+    columns = scaled_columns(design) if columns is None else columns
+    cp = cross_products(factors_of(design, columns), fixed, r, design.weights)
+    return Problem(design, cp, fixed, r, basis, origin, columns, free_entries(design, cp.order), log_det)
+
+
+def factors_of(design: Design, columns: tuple[Columns, ...]) -> list[Factor]:
+    """Return the grouping factors with the given columns."""
+    return [Factor(b.index, c.Z, len(b.levels)) for b, c in zip(design.blocks, columns, strict=True)]
+
+
+def scaled_columns(design: Design) -> tuple[Columns, ...]:
+    """Return the random-effects columns of each block divided by their root mean squares."""
+    return tuple(scaled(block.Z) for block in design.blocks)
+
+
+def orthonormal_columns(design: Design, backwards: int | None = None) -> tuple[Columns, ...]:
+    """Return the random-effects columns of each block, orthonormal within its parts.
+
+    Of the block `backwards` the last column is the first: see `orthonormal_in_parts`.
+    """
+    return tuple(orthonormal_in_parts(b.Z, b.partition, k == backwards) for k, b in enumerate(design.blocks))
+
+
+def column_scales(design: Design) -> tuple[Floats, ...]:
+    """Return the root mean squares of each block's columns."""
+    return tuple(root_mean_square(block.Z) for block in design.blocks)
+
+
+def free_entries(design: Design, order: tuple[int, ...]) -> Ints:
+    """Return the positions, in T packed in this order of the blocks, of the entries that are not fixed at 0."""
+    positions, at = [], 0
+    for k in order:
+        block = design.blocks[k]
+        q = len(block.columns)
+        part_of = {column: number for number, part in enumerate(block.partition) for column in part}
+        positions += [at + i * q + j for i in range(q) for j in range(i + 1) if part_of[i] == part_of[j]]
+        at += q * q
+    return np.array(positions, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Integrated:
+    """A problem of the prior's design, and which of its fixed columns are integrated out.
+
+    Attributes
+    ----------
+    problem : Problem
+        Its response has X `origin` taken out: the normal priors' means, and a least-squares fit for the other columns.
+    sd : (p,) float64
+        Prior sd of each fixed column: inf for a flat prior (these come last), 0 for a coefficient that is fixed or
+        `loose`.
+    loose : tuple of int
+        Fixed columns with another prior, which has to be kept as a variable.
+    places : tuple of str
+        Place of each fixed column's prior.
+    at : (p,) float64
+        What was taken out of the response for each column.
+    bases : TermBases
+        What the problem's coefficients and random effects are beside those that are reported: gamma = R beta, T b.
+    """
+
+    problem: Problem
+    sd: Floats
+    loose: tuple[int, ...]
+    places: tuple[str, ...]
+    at: Floats
+    bases: TermBases
+
+
+def integrate(design: Design, priors: Mapping[str, Prior]) -> Integrated:
+    """Return the problem in which coefficients with a normal, a flat or a fixed prior are integrated out.
+
+    It is that of the prior's design: beta = R^-1 gamma for the coefficients gamma that the priors are of.
+    """
+    bases, own, prior = prior_bases(design, priors), prior_design(design, priors), coefficient_prior(priors, design)
+    w = np.ones(design.n) if design.weights is None else design.weights
+    target, root = design.y - design.offset, np.sqrt(w)
+    least_squares = np.linalg.lstsq(own.X * root[:, None], target * root)[0]
+    known = np.asarray(prior.normal) & np.isfinite(prior.sd)
+    at = np.where(known, prior.mean, least_squares)
+    sd = np.where(prior.normal, prior.sd, 0.0)
+    order = np.argsort(~np.isfinite(sd), kind="stable")
+    fixed, at, sd, basis = own.X[:, order], at[order], sd[order], bases.fixed.inverse[:, order]
+    places = tuple(coefficient_places(priors, design)[j] for j in order)
+    _check_flat(fixed * root[:, None], sd, places)
+    problem = reduced(own, np.ascontiguousarray(fixed), target - fixed @ at, basis, basis @ at, 0.0)
+    loose = tuple(int(j) for j in np.flatnonzero(~np.asarray(prior.normal)[order]))
+    return Integrated(problem, sd, loose, places, at, bases)
+
+
+def loose_names(integrated: Integrated) -> dict[int, str]:
+    """Return the names of the variables that are the sampled coefficients, by fixed column, in the basis of the priors.
+
+    Recovery asks for their draws, so that they do not begin with an underscore; and a grouping factor may be called
+    anything.
+    """
+    stem = "coefficient"
+    while any(f"{stem}_{j}" in integrated.problem.design.coords for j in integrated.loose):
+        stem += "_"
+    return {j: f"{stem}_{j}" for j in integrated.loose}
+
+
+def _check_flat(fixed: Floats, sd: Floats, places: tuple[str, ...]) -> None:
+    """Refuse flat priors on columns that depend on one another: there is no posterior."""
+    flat = ~np.isfinite(sd)
+    columns = fixed[:, flat] / root_mean_square(fixed[:, flat])
+    if flat.any() and np.linalg.matrix_rank(columns) < flat.sum():
+        names = listing([place for place, is_flat in zip(places, flat, strict=True) if is_flat])
+        raise PriorError(
+            f"the priors of {names} are flat, but their columns are linearly dependent, so that there is no posterior; "
+            "give them proper priors, or leave a column out"
+        )

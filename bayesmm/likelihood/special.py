@@ -1,0 +1,137 @@
+"""Special functions that compiled code needs and Numba lacks: stable in the tails, scalars only."""
+
+import math
+
+from bayesmm.likelihood.compiled import compiled
+
+LOG_2PI = math.log(2 * math.pi)
+ROOT_2PI = math.sqrt(2 * math.pi)
+# The asymptotic series of the polygamma functions are used from here on: their first term left out is then below 1e-16
+# of the sum.
+ASYMPTOTIC = 12.0
+# Below minus this many standard deviations the normal tail is a continued fraction; 60 terms of it give all digits
+# there, and above it erfc loses none.
+TAIL, FRACTION_TERMS = 5.0, 60
+# Gamma ratios with an integer step up to this are products; beyond, the difference of two lgammas loses no more digits
+# than the product would rounding.
+PRODUCT = 30.0
+
+
+@compiled
+def log1pexp(x):
+    """Return log(1 + exp x) without overflow."""
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+@compiled
+def sigmoid(x):
+    """Return 1 / (1 + exp(-x)), accurate in both tails."""
+    if x >= 0.0:
+        return 1.0 / (1.0 + math.exp(-x))
+    t = math.exp(x)
+    return t / (1.0 + t)
+
+
+@compiled
+def polygamma(x):
+    """Return digamma, trigamma and tetragamma at x > 0 (Abramowitz & Stegun 6.3.5, 6.3.18, 6.4.6, 6.4.11)."""
+    f0, f1, f2 = 0.0, 0.0, 0.0
+    while x < ASYMPTOTIC:
+        r = 1.0 / x
+        f0 -= r
+        f1 += r * r
+        f2 -= 2.0 * r * r * r
+        x += 1.0
+    r = 1.0 / x
+    s = r * r
+    tail0 = s * (1 / 12 - s * (1 / 120 - s * (1 / 252 - s * (1 / 240 - s * (1 / 132 - s * 691 / 32760)))))
+    tail1 = s * (1 / 6 - s * (1 / 30 - s * (1 / 42 - s * (1 / 30 - s * (5 / 66 - s * 691 / 2730)))))
+    tail2 = s * (1 / 2 - s * (1 / 6 - s * (1 / 6 - s * (3 / 10 - s * (5 / 6 - s * 691 / 210)))))
+    f0 += math.log(x) - 0.5 * r - tail0
+    f1 += r * (1.0 + 0.5 * r + tail1)
+    f2 -= s * (1.0 + r + tail2)
+    return f0, f1, f2
+
+
+@compiled
+def log_gamma_ratio(x, y):
+    """Return log Gamma(x + y) - log Gamma(x) and its derivative in x, for x > 0, y >= 0; accurate at large x too."""
+    if y <= PRODUCT and y == math.floor(y):
+        log_ratio, derivative = 0.0, 0.0
+        for i in range(int(y)):
+            log_ratio += math.log(x + i)
+            derivative += 1.0 / (x + i)
+        return log_ratio, derivative
+    if x < ASYMPTOTIC:
+        return math.lgamma(x + y) - math.lgamma(x), polygamma(x + y)[0] - polygamma(x)[0]
+    # Stirling's series of both, subtracted term by term
+    z, step = x + y, math.log1p(y / x)
+    log_ratio = (x - 0.5) * step + y * math.log(z) - y + _stirling(z) - _stirling(x)
+    derivative = step - 0.5 * (1.0 / z - 1.0 / x) - _digamma_tail(z) + _digamma_tail(x)
+    return log_ratio, derivative
+
+
+@compiled
+def _stirling(x):
+    """Return log Gamma(x) less its leading terms (x - 1/2) log x - x + log(2 pi)/2 (Abramowitz & Stegun 6.1.41)."""
+    s = 1.0 / (x * x)
+    return (1 / 12 - s * (1 / 360 - s * (1 / 1260 - s * (1 / 1680 - s * (1 / 1188 - s * 691 / 360360))))) / x
+
+
+@compiled
+def stirling_error(x):
+    """Return log Gamma(x + 1) - [(x + 1/2) log x - x + log(2 pi)/2] for x > 0: what Stirling's formula leaves out."""
+    if x < ASYMPTOTIC:
+        return math.lgamma(x + 1.0) - (x + 0.5) * math.log(x) + x - 0.5 * LOG_2PI
+    return _stirling(x)
+
+
+@compiled
+def log_poisson(y, r):
+    """Return the log probability of y > 0 at a mean of y exp r.
+
+    Everything that is large cancels by hand (Loader 2000, Fast and accurate computation of binomial probabilities).
+    """
+    return y * (r - math.expm1(r)) - 0.5 * (LOG_2PI + math.log(y)) - stirling_error(y)
+
+
+@compiled
+def log_binomial(y, n, log_p, log_q):
+    """Return log [Gamma(n + 1) / (Gamma(y + 1) Gamma(n - y + 1)) p^y q^(n - y)], likewise, for 0 <= y <= n."""
+    if y == 0.0:
+        return n * log_q
+    z = n - y
+    if z == 0.0:
+        return n * log_p
+    r, s = log_p - math.log(y / n), log_q - math.log(z / n)
+    rest = stirling_error(n) - stirling_error(y) - stirling_error(z) - 0.5 * (LOG_2PI + math.log(y) + math.log(z / n))
+    return y * (r - math.expm1(r)) + z * (s - math.expm1(s)) + rest
+
+
+@compiled
+def _digamma_tail(x):
+    """Return log x - 1/(2x) - digamma(x)."""
+    s = 1.0 / (x * x)
+    return s * (1 / 12 - s * (1 / 120 - s * (1 / 252 - s * (1 / 240 - s * (1 / 132 - s * 691 / 32760)))))
+
+
+@compiled
+def log_normal_cdf(x):
+    """Return log Phi(x) and its first three derivatives.
+
+    With h = phi/Phi they are h, -h (x + h) and h [(x + h)(x + 2h) - 1]. In the lower tail, t = -x, h = t + K with the
+    continued fraction K = 1/(t + C), C = 2/(t + E), E = 3/(t + ...), so that nothing cancels: the derivatives are t +
+    K, -h K and h K^2 C (E - C) (Abramowitz & Stegun 26.2.14).
+    """
+    if x > -TAIL:
+        upper = 0.5 * math.erfc(x / math.sqrt(2.0))
+        log_cdf = math.log1p(-upper) if x > 0.0 else math.log(0.5 * math.erfc(-x / math.sqrt(2.0)))
+        h = math.exp(-0.5 * x * x - log_cdf) / ROOT_2PI
+        return log_cdf, h, -h * (x + h), h * ((x + h) * (x + 2.0 * h) - 1.0)
+    t, E = -x, 0.0
+    for i in range(FRACTION_TERMS, 2, -1):
+        E = i / (t + E)
+    C = 2.0 / (t + E)
+    K = 1.0 / (t + C)
+    h = t + K
+    return -0.5 * x * x - 0.5 * LOG_2PI - math.log(h), h, -h * K, h * K * K * C * (E - C)

@@ -1,0 +1,299 @@
+"""The tables of a posterior: draws -> data frames with lme4's meaning.
+
+Everything is computed from the draws, on the absolute scale (units of the response for sds and coefficients), and
+nothing is written back to them.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.estimation.estimates import add_effects, by_levels, pearson_residuals
+from bayesmm.families.families import LINKS
+from bayesmm.priors import prior_bases
+from bayesmm.runtime.arguments import check_probability
+from bayesmm.runtime.messages import count
+
+CI_PROB = 0.95  # probability of an interval unless asked otherwise (DESIGN: 95 % equal-tailed)
+TAIL = (0.05, 0.95)  # quantiles of the tail ESS: Vehtari et al. (2021), Bayesian Analysis 16(2), section 4.3
+STATISTICS = ("mean", "sd", "lower", "upper", "ess_bulk", "ess_tail", "r_hat")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One scalar of the model that is not a random effect.
+
+    Attributes
+    ----------
+    kind : {"sd", "corr", "sigma", "auxiliary", "beta"}
+    label : str
+        Name in tables: ``sd_Subject[Days]``, ``corr_Subject[Intercept, Days]``, ``sigma``, ``shape``, ``beta[Days]``.
+    block : int
+        Position in ``design.blocks``; -1 for the family's own parameters and the coefficients.
+    terms : tuple of int
+        Columns of the block (one for an sd, two for a correlation) or of X (one).
+    """
+
+    kind: str
+    label: str
+    block: int
+    terms: tuple[int, ...]
+
+
+def block_parameters(k: int, block) -> list[Parameter]:
+    """Return the sds of a block, then each of its correlations once."""
+    sds = [Parameter("sd", f"sd_{block.name}[{term}]", k, (i,)) for i, term in enumerate(block.columns)]
+    pairs = [(i, j) for part in block.partition for a, i in enumerate(part) for j in part[a + 1 :]]
+    name, terms = block.name, block.columns
+    return sds + [Parameter("corr", f"corr_{name}[{terms[i]}, {terms[j]}]", k, (i, j)) for i, j in pairs]
+
+
+def variance_parameters(design) -> list[Parameter]:
+    """Return the sds and correlations of each block and, last, those of the family: the order of lme4's VarCorr()."""
+    blocks = [parameter for k in by_levels(design) for parameter in block_parameters(k, design.blocks[k])]
+    own = [Parameter("sigma" if name == "sigma" else "auxiliary", name, -1, ()) for name in design.family.auxiliaries]
+    return [*blocks, *own]
+
+
+def coefficients(design) -> list[Parameter]:
+    """Return the fixed effects in the order of X."""
+    return [Parameter("beta", f"beta[{name}]", -1, (j,)) for j, name in enumerate(design.coefficients)]
+
+
+def variable(tree, name: str) -> np.ndarray:
+    """Return the draws of a variable of the posterior, (chains, draws, ...)."""
+    return tree["posterior"][name].transpose("chain", "draw", ...).values
+
+
+def draws_of(fit, parameters: list[Parameter]) -> np.ndarray:
+    """Return the draws of these parameters, (len(parameters), chains, draws)."""
+    sizes = tree_sizes(fit.tree)
+    draws = [parameter_draws(fit, parameter) for parameter in parameters]
+    return np.stack(draws) if draws else np.empty((0, *sizes))
+
+
+def parameter_draws(fit, parameter: Parameter) -> np.ndarray:
+    """Return the draws of one parameter, (chains, draws)."""
+    name = fit.design.blocks[parameter.block].name if parameter.block >= 0 else ""
+    stored = {"sd": f"sd_{name}", "corr": f"corr_{name}", "beta": "beta"}.get(parameter.kind, parameter.label)
+    return variable(fit.tree, stored)[(..., *parameter.terms)]
+
+
+def prior_draws(fit) -> dict[str, np.ndarray]:
+    """Return the draws of what the priors are of: beta, and each sd_<name> and corr_<name>, (chains, draws, ...).
+
+    They are those of the prior's design (`priors.basis`), most of which are also those that are reported.
+    """
+    design, bases = fit.design, prior_bases(fit.design, fit.model.priors)
+    found = {"beta": variable(fit.tree, "beta") @ bases.fixed.R.T} if design.p else {}
+    for block, basis in zip(design.blocks, bases.blocks, strict=True):
+        sd, corr = f"sd_{block.name}", f"corr_{block.name}"
+        found[sd] = variable(fit.tree, sd)
+        if block.correlated:
+            found[corr] = variable(fit.tree, corr)
+        if not basis.trivial:
+            Sigma = found[sd][..., None] * found[corr] * found[sd][..., None, :]
+            found[sd], found[corr] = _sds_and_correlations(basis.R @ Sigma @ basis.R.T)
+    return found
+
+
+def _sds_and_correlations(Sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sds, (..., q), and correlations, (..., q, q), of covariance matrices."""
+    sds = np.sqrt(np.maximum(np.diagonal(Sigma, axis1=-2, axis2=-1), np.finfo(float).tiny))
+    R = np.clip(Sigma / sds[..., None] / sds[..., None, :], -1.0, 1.0)
+    diagonal = np.arange(R.shape[-1])
+    R[..., diagonal, diagonal] = 1.0
+    return sds, R
+
+
+def tree_sizes(tree) -> tuple[int, int]:
+    """Return the numbers of chains and of draws per chain."""
+    sizes = tree["posterior"].sizes
+    return sizes["chain"], sizes["draw"]
+
+
+def kept_effects(fit) -> list[int]:
+    """Return the blocks whose random effects are among the draws: none of them with ``keep_effects=False``."""
+    stored = fit.tree["posterior"].data_vars
+    return [k for k, block in enumerate(fit.design.blocks) if f"b_{block.name}" in stored]
+
+
+def effect_draws(fit, k: int) -> np.ndarray:
+    """Return the draws of the random effects of block `k`, (q * G, chains, draws): all levels of the first term first.
+
+    That is the order of lme4's ``as.data.frame(ranef())``.
+
+    Raises
+    ------
+    ValueError
+        If they were not kept.
+    """
+    draws = block_draws(fit, fit.design.blocks[k])
+    return draws.transpose(3, 2, 0, 1).reshape(-1, *draws.shape[:2])
+
+
+def block_draws(fit, block) -> np.ndarray:
+    """Return the draws of a block's random effects, (chains, draws, G, q); a ValueError if they were not kept."""
+    if f"b_{block.name}" not in fit.tree["posterior"].data_vars:
+        raise ValueError(
+            f"the draws of the random effects of {block.group!r} were not kept; sample with keep_effects=True for them"
+        )
+    return variable(fit.tree, f"b_{block.name}")
+
+
+def posterior_residuals(fit) -> np.ndarray:
+    """Return the Pearson residuals with every parameter at its posterior mean, (n,)."""
+    design = fit.design
+    eta = design.X @ draws_of(fit, coefficients(design)).mean(axis=(1, 2)) + design.offset
+    for block in design.blocks:
+        b = block_draws(fit, block).mean(axis=(0, 1))
+        eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
+    own = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
+    return pearson_residuals(design, LINKS[design.family.link].inverse(eta), own)
+
+
+def diagnostics(draws: np.ndarray) -> dict[str, np.ndarray]:
+    """Return bulk and tail ESS and rank-normalised split R-hat of (k, chains, draws) draws, each (k,).
+
+    Vehtari et al. (2021). They mean nothing for a parameter that its prior holds fixed: NaN there. R-hat is NaN for one
+    chain, all three for fewer than 4 draws. About 2 ms for each parameter with 4,000 draws.
+    """
+    from arviz_stats.base import array_stats  # here, because it takes half a second to import
+
+    columns = {name: np.full(len(draws), np.nan) for name in ("ess_bulk", "ess_tail", "r_hat")}
+    varies = ~is_constant(draws)
+    if not varies.any() or draws.shape[2] < 4:
+        return columns
+    with np.errstate(all="ignore"):  # chains that never move divide by a variance of 0: R-hat is then inf or NaN
+        columns["ess_bulk"][varies] = array_stats.ess(draws[varies], method="bulk")
+        columns["ess_tail"][varies] = array_stats.ess(draws[varies], method="tail", prob=TAIL)
+        columns["r_hat"][varies] = array_stats.rhat(draws[varies])
+    return columns
+
+
+def is_constant(draws: np.ndarray) -> np.ndarray:
+    """Return which of (k, chains, draws) parameters have one value in all draws, (k,): a prior holds them fixed."""
+    return (draws == draws[:, :1, :1]).all(axis=(1, 2))
+
+
+def describe(draws: np.ndarray, ci_prob: float = CI_PROB) -> pd.DataFrame:
+    """Return mean, sd, equal-tailed interval, ESS and R-hat of (k, chains, draws) draws, a row each.
+
+    Raises
+    ------
+    ValueError
+        If `ci_prob` is not between 0 and 1.
+    """
+    check_probability("ci_prob", ci_prob)
+    if len(draws) == 0:
+        return pd.DataFrame(columns=STATISTICS, dtype=float)
+    flat = draws.reshape(len(draws), -1)
+    lower, upper = np.quantile(flat, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], axis=1)
+    fixed = is_constant(draws)  # their mean and sd exactly, not to rounding
+    mean = np.where(fixed, flat[:, 0], flat.mean(axis=1))
+    sd = np.where(fixed, 0.0, flat.std(axis=1, ddof=1)) if flat.shape[1] > 1 else np.zeros(len(flat))
+    return pd.DataFrame({"mean": mean, "sd": sd, "lower": lower, "upper": upper, **diagnostics(draws)})
+
+
+def fixef(fit) -> pd.DataFrame:
+    """Return the posterior of the fixed effects: index coef."""
+    table = describe(draws_of(fit, coefficients(fit.design)))
+    return table.set_index(pd.Index(fit.design.coefficients, name="coef", dtype=object))
+
+
+def varcorr(fit) -> pd.DataFrame:
+    """Return the posterior of the sds, the correlations and, last, sigma: columns grp, var1, var2 and the statistics.
+
+    var2 is missing for an sd, both are for the residual, as in lme4's ``as.data.frame(VarCorr())``; the statistics are
+    those of the sd or the correlation itself. Families without a residual sd have no such row; their own parameters
+    are in `summary`.
+    """
+    parameters = [p for p in variance_parameters(fit.design) if p.kind != "auxiliary"]
+    keys = [variance_keys(fit.design, parameter) for parameter in parameters]
+    table = describe(draws_of(fit, parameters))
+    return pd.concat([pd.DataFrame(keys, columns=["grp", "var1", "var2"], dtype=object), table], axis=1)
+
+
+def variance_keys(design, parameter: Parameter) -> tuple[str, str | None, str | None]:
+    """Return lme4's keys of an sd, a correlation or sigma: grp, var1, var2."""
+    if parameter.kind == "sigma":
+        return "Residual", None, None
+    block = design.blocks[parameter.block]
+    names = [block.columns[i] for i in parameter.terms]
+    return block.group, names[0], names[1] if len(names) > 1 else None
+
+
+def ranef(fit) -> pd.DataFrame:
+    """Return the posterior of the random effects: columns grpvar, term, grp and the statistics, a row per effect."""
+    blocks = [
+        pd.concat([effect_keys(fit.design.blocks[k]), describe(effect_draws(fit, k))], axis=1)
+        for k in by_levels(fit.design)
+    ]
+    if not blocks:
+        return pd.DataFrame(columns=["grpvar", "term", "grp", *STATISTICS])
+    return pd.concat(blocks, ignore_index=True)
+
+
+def effect_keys(block) -> pd.DataFrame:
+    """Return the keys of a block's random effects in the order of `effect_draws`."""
+    terms = np.repeat(np.asarray(block.columns, dtype=object), len(block.levels))
+    levels = np.tile(np.asarray(block.levels, dtype=object), len(block.columns))
+    return pd.DataFrame({"grpvar": block.group, "term": terms, "grp": levels}, dtype=object)
+
+
+def coef(fit) -> dict[str, pd.DataFrame]:
+    """Return, for each grouping factor, the posterior means of beta + b: levels x coefficients, as lme4's coef()."""
+    beta = pd.Series(draws_of(fit, coefficients(fit.design)).mean(axis=(1, 2)), index=list(fit.design.coefficients))
+    means = [block_draws(fit, block).mean(axis=(0, 1)) for block in fit.design.blocks]
+    return {block.group: add_effects(beta, block, b) for block, b in zip(fit.design.blocks, means, strict=True)}
+
+
+def sigma(fit) -> pd.DataFrame:
+    """Return the posterior of the residual sd, one row; the constant 1 for a family without, as lme4 has it."""
+    own = [p for p in variance_parameters(fit.design) if p.kind == "sigma"]
+    table = describe(draws_of(fit, own) if own else np.ones((1, *tree_sizes(fit.tree))))
+    return table.set_index(pd.Index(["sigma"], name="parameter"))
+
+
+def summary(fit, ci_prob: float = CI_PROB) -> pd.DataFrame:
+    """Return every parameter: coefficients, sds, correlations (each once), the family's, random effects.
+
+    Parameters
+    ----------
+    ci_prob : float
+        Probability of the equal-tailed interval (lower, upper).
+
+    Raises
+    ------
+    ValueError
+        If `ci_prob` is not between 0 and 1.
+    """
+    parameters = coefficients(fit.design) + variance_parameters(fit.design)
+    tables = [describe(draws_of(fit, parameters), ci_prob)]
+    labels = [parameter.label for parameter in parameters]
+    for k in by_levels(fit.design):
+        if k not in kept_effects(fit):
+            continue
+        tables.append(describe(effect_draws(fit, k), ci_prob))
+        labels += effect_labels(fit.design.blocks[k])
+    return pd.concat(tables, ignore_index=True).set_index(pd.Index(labels, name="parameter", dtype=object))
+
+
+def effect_labels(block) -> list[str]:
+    """Return the names of a block's random effects, ``b_Subject[308, Days]``, in the order of `effect_draws`."""
+    return [f"b_{block.name}[{level}, {term}]" for term in block.columns for level in block.levels]
+
+
+def draws_text(tree) -> str:
+    """Return ``4,000 draws``, and of an interrupted run that it was."""
+    number = int(np.prod(tree_sizes(tree)))
+    stopped = " of a sampling that was interrupted" if sampling_record(tree).get("interrupted") else ""
+    return count(number, "draw") + stopped
+
+
+def sampling_record(tree) -> Mapping[str, object]:
+    """Return what the sampler recorded about its run: sampler, seed, draws, tune, chains, seconds, interrupted, ..."""
+    return json.loads(tree.attrs.get("bayesmm", "{}"))

@@ -1,0 +1,211 @@
+"""The parameters that data are simulated from: by place, from a maximised fit, or a draw of a posterior."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesmm.design.design import Design
+from bayesmm.errors import DataError, listing, suggest
+from bayesmm.estimation.estimates import PointFit
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.posterior.draws import Parameter, block_parameters, coefficients, tree_sizes, variable, variance_parameters
+from bayesmm.posterior.point_estimates import estimate
+from bayesmm.posterior.predict import factor_draws
+from bayesmm.runtime.arguments import is_real
+
+INTERCEPT = "Intercept"  # what beta[Intercept] may be called as well
+# An eigenvalue of a matrix of correlations below minus this is no rounding: correlations are given with a few digits.
+INDEFINITE = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """One value of every parameter.
+
+    Attributes
+    ----------
+    beta : (p,) float64
+        On the scale of the link.
+    factors : tuple of (q_k, q_k) float64
+        For each block L with Sigma = L L'.
+    auxiliaries : tuple of float
+        The family's, in its order.
+    """
+
+    beta: Floats
+    factors: tuple[Floats, ...]
+    auxiliaries: tuple[float, ...]
+
+
+def truth_of(design: Design, parameters: object) -> Callable[[np.random.Generator], Truth]:
+    """Return a function of a random generator: the parameters of one simulation.
+
+    Parameters
+    ----------
+    design : Design
+    parameters : mapping of str to float, PointFit or Fit
+        The same ones in every simulation; of a Fit, one of its draws, chosen at random.
+
+    Raises
+    ------
+    ValueError
+        A parameter is unknown, missing, given twice, or has a value that it can not have.
+    DataError
+        The fit is of a model with other parameters, or has no value for one.
+    """
+    if isinstance(parameters, PointFit):
+        known = from_point(design, parameters)
+        return lambda rng: known
+    if hasattr(parameters, "tree"):
+        return _from_posterior(design, parameters)
+    known = from_mapping(design, parameters)
+    return lambda rng: known
+
+
+def scalars(design: Design) -> list[Parameter]:
+    """Return every parameter of a model: its coefficients, sds, correlations, and the family's own."""
+    return [*coefficients(design), *variance_parameters(design)]
+
+
+def check_same_parameters(design: Design, other: Design) -> None:
+    """Raise a DataError unless a fit has the parameters of a model."""
+    ours, theirs = ([parameter.label for parameter in scalars(d)] for d in (design, other))
+    if set(ours) != set(theirs):
+        only = [name for name in ours if name not in theirs] + [name for name in theirs if name not in ours]
+        raise DataError(
+            f"the fit is of another model ({other.formula.text}) than the one to simulate ({design.formula.text}): "
+            f"only one of them has {listing(only, limit=6)}"
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# from fits
+
+
+def from_point(design: Design, point: PointFit) -> Truth:
+    """Return the estimates of a maximised fit; what has none is as `_undefined` says."""
+    check_same_parameters(design, point.design)
+    return from_mapping(design, estimates(point))
+
+
+def estimates(point: PointFit) -> dict[str, float]:
+    """Return the estimates by place, as `simulate` and `power` take them; NaN for what is not defined, as printed."""
+    found = {p: float(estimate(point, p)) for p in scalars(point.design)}
+    # a correlation of 1 may be more by rounding
+    return {p.label: min(max(value, -1.0), 1.0) if p.kind == "corr" else value for p, value in found.items()}
+
+
+def _from_posterior(design: Design, fit) -> Callable[[np.random.Generator], Truth]:
+    check_same_parameters(design, fit.design)
+    truths = posterior_truths(fit)
+    number = int(np.prod(tree_sizes(fit.tree)))
+    return lambda rng: truths(int(rng.integers(number)))
+
+
+def posterior_truths(fit) -> Callable[[int], Truth]:
+    """Return a function of the number of a draw, all chains after each other: the parameters of that draw."""
+    design, number = fit.design, int(np.prod(tree_sizes(fit.tree)))
+    beta = variable(fit.tree, "beta").reshape(number, -1) if design.p else np.empty((number, 0))
+    factors = [factor_draws(fit, block) for block in design.blocks]
+    own = [variable(fit.tree, name).ravel() for name in design.family.auxiliaries]
+    return lambda s: Truth(beta[s], tuple(L[s] for L in factors), tuple(float(values[s]) for values in own))
+
+
+def root(Sigma: Floats) -> Floats:
+    """Return L with L L' = Sigma, (q, q), which may be singular."""
+    values, vectors = np.linalg.eigh(Sigma)
+    return vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# by place
+
+
+def from_mapping(design: Design, given: Mapping[str, float]) -> Truth:
+    """Return parameters that are given by place."""
+    known = scalars(design)
+    places = {parameter.label: parameter for parameter in known}
+    if not isinstance(given, Mapping):
+        example = next(iter(places), "sigma")
+        raise ValueError(
+            f"parameters should be a mapping of places to numbers, such as {{{example!r}: 1.0, ...}}, a PointFit or a "
+            f"Fit, not {type(given).__name__}"
+        )
+    values = _values(given, places, design)
+    missing = [place for place in places if place not in values]
+    if missing:
+        raise ValueError(f"parameters has no value for {listing(missing)}; all are needed ({listing(places)})")
+    beta = np.array([values[parameter.label] for parameter in coefficients(design)])
+    factors = tuple(_factor(k, block, values) for k, block in enumerate(design.blocks))
+    return Truth(beta, factors, tuple(values[name] for name in design.family.auxiliaries))
+
+
+def _values(given: Mapping[str, float], places: Mapping[str, Parameter], design: Design) -> dict[str, float]:
+    """Return the values by their places' full names."""
+    values: dict[str, object] = {}
+    for name, value in given.items():
+        short = name == INTERCEPT and design.has_intercept
+        place = f"beta[{INTERCEPT}]" if short else name
+        if place not in places:
+            raise ValueError(f"parameters names {name!r}, which the model has not{_near(name, places)}")
+        if place in values:
+            raise ValueError(f"parameters has both {INTERCEPT!r} and {place!r}, which are the same; give one")
+        values[place] = value
+    return {
+        place: 0.0 if _undefined(places[place], value, values, design) else _value(place, places[place].kind, value)
+        for place, value in values.items()
+    }
+
+
+def _undefined(parameter: Parameter, value: object, values: Mapping[str, object], design: Design) -> bool:
+    """Return whether a value is NaN because nothing depends on it.
+
+    So is the estimate of a coefficient whose column is a combination of others, which carry its part, and that of the
+    correlation of an effect whose sd is 0.
+    """
+    if not (is_real(value) and np.isnan(value)):
+        return False
+    if parameter.kind == "beta":
+        return parameter.terms[0] in design.aliased
+    if parameter.kind != "corr":
+        return False
+    own = block_parameters(parameter.block, design.blocks[parameter.block])
+    return any(p.kind == "sd" and p.terms[0] in parameter.terms and values.get(p.label) == 0 for p in own)
+
+
+def _near(name: object, places: Mapping[str, Parameter]) -> str:
+    """Return the place that was probably meant, then all of them."""
+    inside = f"beta[{name}]"
+    near = f"; did you mean {inside!r}?" if inside in places else suggest(str(name), places)
+    return f"{near} (parameters: {listing(places)})"
+
+
+def _value(place: str, kind: str, value: object) -> float:
+    """Return a value if the parameter can have it."""
+    if not is_real(value) or not np.isfinite(value):
+        raise ValueError(f"parameters[{place!r}] should be a finite number, not {value!r}")
+    if kind == "sd" and value < 0:
+        raise ValueError(f"parameters[{place!r}] is a standard deviation, which is 0 or more, not {value!r}")
+    if kind in ("sigma", "auxiliary") and value <= 0:
+        raise ValueError(f"parameters[{place!r}] should be above 0, not {value!r}")
+    if kind == "corr" and abs(value) > 1:
+        raise ValueError(f"parameters[{place!r}] is a correlation, which is between -1 and 1, not {value!r}")
+    return float(value)
+
+
+def _factor(k: int, block, values: Mapping[str, float]) -> Floats:
+    """Return L of one block, (q, q)."""
+    R, sds = np.eye(len(block.columns)), np.ones(len(block.columns))
+    for parameter in block_parameters(k, block):
+        if parameter.kind == "sd":
+            sds[parameter.terms[0]] = values[parameter.label]
+        else:
+            i, j = parameter.terms
+            R[i, j] = R[j, i] = values[parameter.label]
+    if np.linalg.eigvalsh(R)[0] < -INDEFINITE:
+        raise ValueError(
+            f"the correlations of {block.group!r} in parameters can not hold together: their matrix has a negative "
+            "eigenvalue; take smaller ones"
+        )
+    return sds[:, None] * root(R)

@@ -1,0 +1,393 @@
+"""Predictions from a posterior and from a maximised model, for the rows of the fit and for other ones.
+
+Both read other data through the design's own encoders, so that levels, contrasts, knots and means are those of the fit.
+"""
+
+import json
+import secrets
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+
+from bayesmm.design.design import Block, Design, encode
+from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
+from bayesmm.families.families import LINKS, Family, draw_response
+from bayesmm.posterior.draws import tree_sizes, variable
+from bayesmm.posterior.predictions import Predictions
+from bayesmm.posterior.trials import named_trials, trials_of
+from bayesmm.runtime.arguments import is_whole
+from bayesmm.runtime.memory import BUDGET, BYTES, free_memory, gigabytes
+from bayesmm.runtime.messages import count, label_text
+from bayesmm.runtime.streams import stream
+from bayesmm.runtime.threads import few_threads
+
+KINDS = ("mean", "response", "linear")
+GROUPS = ("conditional", "population", "averaged")
+NEW_LEVELS = ("error", "sample", "zero")
+LARGEST_SEED = 2**31 - 1  # of the seeds that are made up here
+CHUNK = 4_000_000  # draws of rows made at a time: 32 MB for each array that is needed on the way
+COPIES = 2  # the draws and, while a chunk is added, what NumPy makes of them
+# The trapezoidal rule over N(0, 1): beyond 8.4 lie 5e-17 of it. With a step of 0.2 a logistic or cloglog has no error
+# for spreads of up to 2. For larger ones the step falls so that the error stays below 1e-5, about exp(-2 pi a / (step
+# spread)), a being pi and pi / 2 (Trefethen & Weideman 2014, SIAM Review 56(3), theorem 5.1); the smallest step is
+# reached at a spread of 80, and then leaves less than 1e-3 of a mean that is between 0 and 1.
+REACH, STEP, STEEP, LEAST_STEP = 8.4, 0.2, 0.8, 0.01
+RIDGE = 1e-12  # of the identity, without which a correlation matrix that is singular to rounding has no factor
+
+
+@dataclass(frozen=True, eq=False)
+class GroupRows:
+    """One grouping factor of the rows: the block, each row's level (-1 if unseen) with its label, and Z (m, q)."""
+
+    block: Block
+    index: np.ndarray
+    labels: np.ndarray
+    Z: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows to predict, encoded as the design's were: X (m, p), offset (m,), and the factors conditioned on."""
+
+    X: np.ndarray
+    offset: np.ndarray
+    groups: tuple[GroupRows, ...]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def take(self, part: slice | np.ndarray) -> "Rows":
+        """Return some of the rows."""
+        groups = tuple(GroupRows(g.block, g.index[part], g.labels[part], g.Z[part]) for g in self.groups)
+        return Rows(self.X[part], self.offset[part], groups, self.labels[part])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# arguments
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise ValueError if an argument is not one of its choices."""
+    if not isinstance(value, str) or value not in choices:
+        near = suggest(value, choices) if isinstance(value, str) else ""
+        raise ValueError(f"{name} must be one of {listing(choices)}, not {value!r}{near}")
+
+
+def conditioned_on(design: Design, groups: str | Sequence[str]) -> tuple[int, ...]:
+    """Return the positions of the blocks whose effects enter a prediction.
+
+    Raises
+    ------
+    ValueError
+        `groups` is no word that is known and names no grouping factor.
+    """
+    names = [block.group for block in design.blocks]
+    if isinstance(groups, str):
+        if groups not in GROUPS:
+            alone = f"; for the effects of this factor alone write groups=[{groups!r}]"
+            raise ValueError(
+                f"groups must be one of {listing(GROUPS)} or a list of grouping factors ({listing(names) or 'none'}), "
+                f"not {groups!r}{alone if groups in names else suggest(groups, [*GROUPS, *names])}"
+            )
+        return tuple(range(len(names))) if groups == "conditional" else ()
+    wanted = list(groups)
+    for name in wanted:
+        if name not in names:
+            near = suggest(name, names) if isinstance(name, str) else ""
+            raise ValueError(f"groups names {name!r}; the grouping factors are {listing(names) or 'none'}{near}")
+    return tuple(k for k, name in enumerate(names) if name in wanted)
+
+
+def check_averaged(design: Design, kind: str, groups: object) -> None:
+    """Raise ValueError where an average over the groups is not what is asked for, or does not exist."""
+    if not isinstance(groups, str) or groups != "averaged":
+        return
+    if kind != "mean":
+        other = "groups='population'" if kind == "linear" else "new_levels='sample' with new labels"
+        raise ValueError(
+            f"groups='averaged' is a mean over new groups, so kind must be 'mean'; for {kind!r} use {other}"
+        )
+    if design.family.link == "inverse" and design.blocks:  # 1 / eta, where the normal density of eta at 0 is above 0
+        raise ValueError(
+            "groups='averaged' is a mean over new groups, which with the inverse link and normal random effects does "
+            "not exist (1 / eta for eta near 0); use groups='population'"
+        )
+
+
+def checked_seed(seed: object) -> int:
+    """Return the seed, a new one if it is None; raise ValueError for what is no whole number of 0 or more."""
+    if seed is None:
+        return secrets.randbelow(LARGEST_SEED + 1)
+    if not is_whole(seed) or seed < 0:
+        raise ValueError(f"seed must be None or a whole number of 0 or more, not {seed!r}")
+    return int(seed)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# rows
+
+
+def rows_of(design: Design, data: object, chosen: Sequence[int], quiet: bool = False) -> Rows:
+    """Return the rows of `data`, or of the fit if it is None, with the factors at the positions `chosen`.
+
+    What the encoding says, such as that a spline is evaluated beyond its boundary, is a warning unless `quiet`.
+
+    Raises
+    ------
+    DataError
+        See `bayesmm.design.design.encode`.
+    """
+    blocks = [design.blocks[k] for k in chosen]
+    if data is None:
+        groups = (GroupRows(b, b.index, np.array(b.levels, dtype=object)[b.index], b.Z) for b in blocks)
+        return Rows(design.X, design.offset, tuple(groups), design.row_labels)
+    encoded = encode(with_blocks(design, chosen), data)
+    for message in () if quiet else encoded.messages:
+        warnings.warn(message.text, BayesmmWarning, stacklevel=5)  # the line that calls predict()
+    groups = (GroupRows(b, e.index, e.labels, e.Z) for b, e in zip(blocks, encoded.blocks, strict=True))
+    return Rows(encoded.X, encoded.offset, tuple(groups), encoded.row_labels)
+
+
+def with_blocks(design: Design, chosen: Sequence[int]) -> Design:
+    """Return a design that knows these grouping factors only, so that the columns of the others are not needed."""
+    kept = {design.blocks[k].factors for k in chosen}
+    bars = tuple(bar for bar in design.formula.bars if tuple(column.name for column in bar.group) in kept)
+    encoders = replace(
+        design.encoders,
+        bars=tuple(design.encoders.bars[k] for k in chosen),
+        groupings=tuple(design.encoders.groupings[k] for k in chosen),
+    )
+    blocks = tuple(design.blocks[k] for k in chosen)
+    return replace(design, formula=replace(design.formula, bars=bars), blocks=blocks, encoders=encoders)
+
+
+def columns_of_block(design: Design, k: int, data: object) -> np.ndarray:
+    """Return Z of one grouping factor, (m, q), for which the factor's own column is not needed."""
+    if data is None:
+        return design.blocks[k].Z
+    parts, factors = [], design.blocks[k].factors
+    bars = [bar for bar in design.formula.bars if tuple(column.name for column in bar.group) == factors]
+    for bar, coding in zip(bars, design.encoders.bars[k], strict=True):
+        formula = replace(design.formula, intercept=bar.intercept, terms=bar.terms, bars=(), offsets=())
+        encoders = replace(design.encoders, fixed=coding, bars=(), groupings=())
+        parts.append(encode(replace(design, formula=formula, blocks=(), encoders=encoders), data, groups=False).X)
+    return np.hstack(parts) if len(parts[0]) else np.empty((0, len(design.blocks[k].columns)))
+
+
+def check_levels(rows: Rows, new_levels: str) -> None:
+    """Raise a DataError if a level was not seen by the fit and it was not said what to do then."""
+    for group in rows.groups if new_levels == "error" else ():
+        unseen = list(dict.fromkeys(group.labels[group.index < 0]))
+        if unseen:
+            levels = listing(map(label_text, group.block.levels), limit=5)
+            raise DataError(
+                f"{count(len(unseen), 'level')} of '{group.block.group}' ({listing(map(label_text, unseen), limit=5)}) "
+                f"{'is' if len(unseen) == 1 else 'are'} not in the data of the fit, which have {levels}; "
+                "new_levels='sample' draws the effects of a new level from a posterior, 'zero' takes them as 0"
+            )
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# from a posterior
+
+
+@few_threads
+def predict(
+    fit,
+    data: object = None,
+    kind: str = "mean",
+    groups: str | Sequence[str] = "conditional",
+    new_levels: str = "error",
+    seed: int | None = None,
+    trials: object = None,
+) -> Predictions:
+    """Predict the rows of a table from every posterior draw.
+
+    Parameters
+    ----------
+    fit : Fit
+    data : table, optional
+        The rows to predict; those of the fit if not given. The response is not needed, and weights are taken as 1.
+    kind : {"mean", "response", "linear"}
+        "linear": X beta + Z b + offset, on the scale of the link. "mean": the mean of the response given that (for a
+        binomial response the probability of success). "response": draws of a new response (the number of successes).
+    groups : {"conditional", "population", "averaged"} or list of str
+        Which random effects enter: all, none, or those of the grouping factors in the list; their columns are needed
+        in `data`. "averaged" is the mean over groups not yet seen, E g^-1(X beta + Z b_new), which differs from the
+        mean of a typical group ("population", b = 0) unless the link is the identity, and with the inverse link does
+        not exist.
+    new_levels : {"error", "sample", "zero"}
+        For a level that the fit did not see: refuse it, draw its effects from N(0, Sigma) for each posterior draw
+        (the same for all rows of the level, whatever their order), or take them as 0.
+    seed : int, optional
+        The same seed gives the same draws. None: a new one, recorded in the tree.
+    trials : str, int or array of shape (rows,), optional
+        For responses of a binomial model on other data: a column of `data` or the numbers; not needed where the formula
+        names the column, ``y | trials(n)``.
+
+    Returns
+    -------
+    Predictions
+
+    Raises
+    ------
+    ValueError
+        An argument is none of its choices, or the draws would not fit in memory.
+    DataError
+        The data lack a column, or have missing values, another kind of values, or levels that the fit did not see.
+    """
+    check_choice("kind", kind, KINDS)
+    check_choice("new_levels", new_levels, NEW_LEVELS)
+    check_averaged(fit.design, kind, groups)
+    seed = checked_seed(seed)
+    design, family = fit.design, fit.design.family
+    if trials is not None and (data is None or family.name != "binomial"):
+        own = "without data= the rows are those of the fit, with theirs" if data is None else "the model has none"
+        raise ValueError(f"trials= are those of other data of a binomial model; {own}")
+    rows = rows_of(design, data, conditioned_on(design, groups))
+    check_levels(rows, new_levels)
+    check_draws(fit, rows)
+    spread = spreads(fit, data) if isinstance(groups, str) and groups == "averaged" else None
+    noise = _noise(fit, data, trials, len(rows), stream(seed, "responses")) if kind == "response" else None
+    chains, draws = tree_sizes(fit.tree)
+    values = np.empty((chains * draws, len(rows)))
+    for part in chunks(len(rows), len(values)):
+        eta = linear(fit, rows.take(part), new_levels, seed)
+        mu = eta if kind == "linear" else mean_of(family, eta, None if spread is None else spread(part))
+        values[:, part] = mu if noise is None else noise(mu, part)
+    record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
+    obs = design.rows if data is None else np.arange(len(rows))
+    return Predictions(_tree(fit, values, obs, record | {"seed": seed}), rows.labels)
+
+
+def chunks(rows: int, draws: int) -> Iterator[slice]:
+    """Return the parts of the rows that are predicted together, `CHUNK` numbers each."""
+    step = max(1, CHUNK // max(draws, 1))
+    return (slice(at, min(at + step, rows)) for at in range(0, rows, step))
+
+
+def _tree(fit, values: np.ndarray, obs: np.ndarray, record: dict[str, object]) -> xr.DataTree:
+    posterior = fit.tree["posterior"]
+    coords = {"chain": posterior["chain"].to_numpy(), "draw": posterior["draw"].to_numpy(), "obs": obs}
+    drawn = values.reshape(*tree_sizes(fit.tree), -1)
+    predictions = xr.Dataset({record["kind"]: (("chain", "draw", "obs"), drawn)}, coords)
+    tree = xr.DataTree.from_dict({"predictions": predictions})
+    tree.attrs["bayesmm"] = json.dumps(record)
+    return tree
+
+
+def check_draws(fit, rows: Rows) -> None:
+    """Refuse predictions that would not fit in half of the free memory, or that need effects which were not kept.
+
+    Raises
+    ------
+    ValueError
+    """
+    missing = [g.block.group for g in rows.groups if f"b_{g.block.name}" not in fit.tree["posterior"]]
+    if missing and len(rows):
+        raise ValueError(
+            f"the fit was made with keep_effects=False, so the effects of {listing(missing)} are not known; sample "
+            "again with keep_effects=True, or use groups='population'"
+        )
+    chains, draws = tree_sizes(fit.tree)
+    one, free = BYTES * COPIES * chains * draws, free_memory()
+    if free is not None and one * len(rows) > BUDGET * free:
+        raise ValueError(
+            f"{chains * draws:,} draws of {len(rows):,} rows need {gigabytes(one * len(rows))}, more than half of the "
+            f"{gigabytes(free)} of free memory; predict at most {int(BUDGET * free // one):,} rows at a time"
+        )
+
+
+def linear(fit, rows: Rows, new_levels: str, seed: int) -> np.ndarray:
+    """Return X beta + Z b + offset for every draw, (draws, rows)."""
+    draws = np.prod(tree_sizes(fit.tree))
+    eta = np.tile(rows.offset, (draws, 1))
+    if fit.design.p:
+        eta += variable(fit.tree, "beta").reshape(draws, -1) @ rows.X.T
+    for group in rows.groups:
+        known = np.flatnonzero(group.index >= 0)
+        b = variable(fit.tree, f"b_{group.block.name}").reshape(draws, -1, group.Z.shape[1])
+        for j in range(group.Z.shape[1]):
+            eta[:, known] += b[:, group.index[known], j] * group.Z[known, j]
+        if new_levels == "sample" and len(known) < len(rows):
+            _add_new_levels(eta, group, factor_draws(fit, group.block), seed)
+    return eta
+
+
+def _add_new_levels(eta: np.ndarray, group: GroupRows, L: np.ndarray, seed: int) -> None:
+    """Add to eta (draws, rows) the effects of the levels that the fit did not see, L z with z ~ N(0, I)."""
+    new = group.index < 0
+    for label in dict.fromkeys(group.labels[new]):
+        rows = np.flatnonzero(new & (group.labels == label))
+        z = level_stream(seed, group.block.group, label).standard_normal((len(L), L.shape[2]))
+        eta[:, rows] += np.einsum("sij,sj->si", L, z) @ group.Z[rows].T
+
+
+def level_stream(seed: int, group: str, label: str) -> np.random.Generator:
+    """Return the random numbers of a new level: those of its name, so that the order of rows has no part in them."""
+    return stream(seed, "new level", group, label)
+
+
+def factor_draws(fit, block: Block) -> np.ndarray:
+    """Return lower factors L of Sigma = L L' for every posterior draw, (draws, q, q)."""
+    q = len(block.columns)
+    sds = variable(fit.tree, f"sd_{block.name}").reshape(-1, q)
+    R = np.broadcast_to(np.eye(q), (len(sds), q, q))
+    if block.correlated:
+        R = variable(fit.tree, f"corr_{block.name}").reshape(-1, q, q)
+    return sds[:, :, None] * np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q))
+
+
+def spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
+    """Return a function of a slice of rows: the sd of Z b_new over all factors, (draws, rows)."""
+    blocks = fit.design.blocks
+    Z = [columns_of_block(fit.design, k, data) for k in range(len(blocks))]
+    L = [factor_draws(fit, block) for block in blocks]
+
+    def spread(part: slice) -> np.ndarray:
+        total = np.zeros((int(np.prod(tree_sizes(fit.tree))), 1))
+        for z, factor in zip(Z, L, strict=True):
+            for j in range(factor.shape[2]):
+                total = total + np.square(factor[:, :, j] @ z[part].T)
+        return np.sqrt(total)
+
+    return spread
+
+
+def mean_of(family: Family, eta: np.ndarray, spread: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean of the response; with `spread`, its average over eta + N(0, spread^2)."""
+    link = LINKS[family.link]
+    return link.inverse(eta) if spread is None else averaged(link.inverse, link.name, eta, spread)
+
+
+def averaged(function: Callable, link: str, eta: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Return E function(eta + spread z), z ~ N(0, 1), for the inverse of a link or its slope; the shape of eta."""
+    if link == "identity":
+        return function(eta)
+    if link == "log":  # both are exp, whose average is known
+        with np.errstate(over="ignore"):
+            return function(eta + 0.5 * np.square(spread))
+    step = max(min(STEP, STEEP / max(float(np.max(spread, initial=0.0)), STEEP)), LEAST_STEP)
+    nodes = np.arange(-REACH, REACH + step / 2, step)
+    weights = np.exp(-0.5 * nodes**2)
+    return sum(w * function(eta + spread * z) for z, w in zip(nodes, weights / weights.sum(), strict=True))
+
+
+def _noise(fit, data: object, trials: object, m: int, rng: np.random.Generator) -> Callable:
+    """Return a function of means (draws, rows) and a slice of the rows: draws of the response."""
+    design, family = fit.design, fit.design.family
+    aux = [variable(fit.tree, name).reshape(-1, 1) for name in family.auxiliaries]
+    sizes = np.ones(m)
+    if family.name == "binomial":
+        named = named_trials(design)
+        sizes = design.trials if data is None else trials_of(data, named if trials is None else trials)
+    weights = design.weights if data is None else None
+
+    def noise(mu: np.ndarray, part: slice) -> np.ndarray:
+        return draw_response(family, rng, mu, sizes[part], aux, None if weights is None else weights[part])
+
+    return noise

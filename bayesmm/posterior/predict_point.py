@@ -1,0 +1,237 @@
+"""Predictions of a maximised model, with their standard errors."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.design import Design
+from bayesmm.errors import DataError, listing
+from bayesmm.families.families import LINKS
+from bayesmm.likelihood.crossproducts import Factor, Floats
+from bayesmm.likelihood.gaussian import pack
+from bayesmm.likelihood.gaussian_kernels import FixedPrior
+from bayesmm.likelihood.orthogonal import orthonormal
+from bayesmm.likelihood.problem import Problem, integrate, orthonormal_columns, reduced
+from bayesmm.likelihood.variances import row_variances
+from bayesmm.posterior.predict import (
+    Rows,
+    averaged,
+    check_averaged,
+    check_choice,
+    check_levels,
+    columns_of_block,
+    conditioned_on,
+    rows_of,
+)
+from bayesmm.runtime.arguments import check_bool
+from bayesmm.runtime.messages import Rows as Places
+from bayesmm.runtime.threads import few_threads
+
+KINDS = ("mean", "linear")
+NEW_LEVELS = ("error", "zero")
+SAME = 1e-8  # relative difference up to which a row keeps the linear relation of an aliased column: lme4's tolerance
+SMALLEST_WEIGHT = 1e-300  # of a row that carries no information in a GLMM, so that its root can be divided by
+
+
+@few_threads
+def predict_point(
+    point,
+    data: object = None,
+    kind: str = "mean",
+    groups: str | Sequence[str] = "conditional",
+    new_levels: str = "error",
+    se: bool = False,
+) -> pd.DataFrame:
+    """Predict the rows of a table from a maximised model.
+
+    Parameters
+    ----------
+    point : PointFit
+    data : table, optional
+        The rows to predict; those of the fit if not given. The response is not needed.
+    kind : {"mean", "linear"}
+        "linear": X beta + Z b + offset, on the scale of the link, with b at its conditional mode. "mean": the mean of
+        the response given that (for a binomial response the probability of success).
+    groups : {"conditional", "population", "averaged"} or list of str
+        Which random effects enter: all, none, or those of the grouping factors in the list. "averaged" is the mean
+        over new groups, which differs from "population" unless the link is the identity, and with the inverse link
+        does not exist.
+    new_levels : {"error", "zero"}
+        For a level that the fit did not see: refuse it, or take its effects as 0, their conditional mean.
+    se : bool
+        Add the columns `se` and, for a Gaussian model, `sd`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row each, with the row labels of the table. estimate; se: the standard error of the estimate, from the joint
+        conditional covariance of beta and b at the estimated variances (the delta method where the link is not the
+        identity); sd: of the difference between a new response and the estimate, the random effects that did not enter
+        drawn anew and the weight 1, so that estimate +- 1.96 sd is an approximate 95 % prediction interval.
+
+    Raises
+    ------
+    ValueError
+        An argument is none of its choices.
+    DataError
+        The data lack a column, or have missing values, another kind of values, or levels that the fit did not see; or
+        the estimate is not defined for a row, because a column of X was left out of the estimation.
+    """
+    if kind == "response":
+        raise ValueError("kind='response' needs a posterior, fit.predict(); here se=True gives the sd of a response")
+    check_choice("kind", kind, KINDS)
+    if new_levels == "sample":
+        raise ValueError("new_levels='sample' needs a posterior, fit.predict(); here se=True adds a new level's spread")
+    check_choice("new_levels", new_levels, NEW_LEVELS)
+    check_bool("se", se)
+    design = point.design
+    check_averaged(design, kind, groups)
+    chosen = conditioned_on(design, groups)
+    rows = rows_of(design, data, chosen)
+    check_levels(rows, new_levels)
+    check_estimable(design, rows)
+    eta = linear_predictor(point, rows, chosen)
+    link = LINKS[design.family.link]
+    functions = [link.inverse, link.slope] if kind == "mean" else [lambda x: x, np.ones_like]
+    if isinstance(groups, str) and groups == "averaged":
+        spread = np.sqrt(new_variance(point, rows, data, ()))
+        estimate, slope = (averaged(function, link.name, eta, spread) for function in functions)
+    else:
+        estimate, slope = (function(eta) for function in functions)
+    columns = {"estimate": estimate}
+    if se:
+        variances = linear_variances(point, rows, chosen)
+        columns["se"] = np.abs(slope) * np.sqrt(variances)
+        if design.family.gaussian:
+            columns["sd"] = np.sqrt(variances + new_variance(point, rows, data, chosen) + point.sigma**2)
+    return pd.DataFrame(columns, index=pd.Index(rows.labels))
+
+
+def linear_predictor(point, rows: Rows, chosen: Sequence[int]) -> Floats:
+    """Return X beta + Z b + offset, (m,), with the conditional modes of the factors at the positions `chosen`."""
+    eta, own = rows.offset + rows.X @ np.nan_to_num(point.beta), point.scaled
+    for group, k in zip(rows.groups, chosen, strict=True):
+        known = group.index >= 0
+        eta[known] += np.einsum("ij,ij->i", group.Z[known] @ own.bases[k], own.modes[k][group.index[known]])
+    return eta
+
+
+def new_variance(point, rows: Rows, data: object, chosen: Sequence[int]) -> Floats:
+    """Return the variance of Z b_new over the factors that did not enter, and over unseen levels of those that did."""
+    total, design, own = np.zeros(len(rows)), point.design, point.scaled
+    for k in range(len(design.blocks)):
+        if k not in chosen:
+            Z, new = columns_of_block(design, k, data), np.ones(len(rows), dtype=bool)
+        else:
+            group = rows.groups[list(chosen).index(k)]
+            Z, new = group.Z, group.index < 0
+        Z = Z @ own.bases[k]
+        total += np.where(new, np.einsum("ij,jk,ik->i", Z, own.covariances[k], Z), 0.0)
+    return total
+
+
+def not_estimable(design: Design, X: Floats) -> np.ndarray:
+    """Return in which rows of X an aliased column is not the combination of others that it was in the fit, (m,)."""
+    if not design.aliased:
+        return np.zeros(len(X), dtype=bool)
+    aliased = list(design.aliased)
+    kept = [j for j in range(design.p) if j not in design.aliased]
+    relation = np.linalg.lstsq(design.X[:, kept], design.X[:, aliased])[0]
+    sizes = np.abs(design.X).max(axis=0)
+    rounding = np.abs(relation) * sizes[kept, None] <= SAME * sizes[aliased]  # a column that has no part in the other
+    relation = np.where(rounding, 0.0, relation)
+    size = np.abs(X[:, kept]) @ np.abs(relation) + np.abs(X[:, aliased])
+    return (np.abs(X[:, aliased] - X[:, kept] @ relation) > SAME * size).any(axis=1)
+
+
+def check_estimable(design: Design, rows: Rows) -> None:
+    """Raise a DataError for rows that the estimate is not defined for, as `not_estimable` says."""
+    off = not_estimable(design, rows.X)
+    if off.any():
+        names = listing([design.coefficients[j] for j in design.aliased])
+        raise DataError(
+            f"REML and ML have no estimate of {names} apart from other coefficients, which "
+            f"{Places(np.arange(len(rows)), None).text(off)} would need"
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# standard errors
+
+
+def linear_variances(point, rows: Rows, chosen: Sequence[int]) -> Floats:
+    """Return the variance of X beta + Z b given the data, at the estimated variance components, (m,).
+
+    Without random effects it is x' `beta_cov` x, which for a generalised model knows of the other parameters too.
+    """
+    if not chosen:
+        return np.square(rows.X @ point.scaled.root).sum(axis=1)
+    problem, prior, bases = _problem(point)
+    scale = point.sigma if point.design.family.gaussian else 1.0
+    T, factors = [], []
+    for k in problem.cp.order:
+        block, B = point.design.blocks[k], bases[k]
+        T.append(_lower(_in_basis(point, k, B)) / scale)
+        if k in chosen:
+            group = rows.groups[list(chosen).index(k)]
+            factors.append(Factor(group.index, group.Z @ B, len(block.levels)))
+        else:
+            nothing = np.full(len(rows), -1), np.zeros((len(rows), len(block.columns)))
+            factors.append(Factor(*nothing, len(block.levels)))
+    return scale**2 * row_variances(problem.cp, pack(tuple(T)), prior, factors, rows.X @ problem.basis)
+
+
+def _in_basis(point, k: int, B: Floats) -> Floats:
+    """Return the covariance matrix of block k in a basis; the fit's own one costs no digits."""
+    own = point.scaled.bases[k]
+    change = np.eye(len(B)) if np.array_equal(own, B) else np.linalg.solve(B, own)
+    return change @ point.scaled.covariances[k] @ change.T
+
+
+def _lower(Sigma: Floats) -> Floats:
+    """Return the lower triangular L with L L' = Sigma, which may be singular: the R' of a QR of a square root."""
+    values, vectors = np.linalg.eigh(Sigma)
+    return np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1].T
+
+
+def _problem(point) -> tuple[Problem, FixedPrior, list[Floats]]:
+    """Return the cross-products at the estimate, and the prior of the fixed columns relative to sigma.
+
+    The last are the bases of the cross-products' random effects, b = B b_s for the effects b that are reported.
+    """
+    design = point.design
+    weights = design.weights if design.family.gaussian else working_weights(point)
+    if point.method == "MAP":
+        integrated = integrate(replace(design, weights=weights), point.priors)
+        flat, scale = ~np.isfinite(integrated.sd), point.sigma if design.family.gaussian else 1.0
+        lam = np.where(flat, 1.0, integrated.sd / scale)
+        bases = [T.inverse @ B for T, B in zip(integrated.bases.blocks, integrated.problem.bases, strict=True)]
+        return integrated.problem, FixedPrior(np.zeros(design.p), lam, np.where(flat, 0.0, 1.0)), bases
+    w = np.ones(design.n) if weights is None else weights
+    kept = [j for j in range(design.p) if j not in design.aliased]
+    fixed, R = orthonormal(design.X[:, kept], w)
+    basis, nothing = np.zeros((design.p, len(kept))), np.zeros(design.p)
+    basis[kept] = np.linalg.inv(R) if kept else 0.0
+    weighted = replace(design, weights=w)
+    problem = reduced(weighted, fixed, np.zeros(design.n), basis, nothing, 0.0, orthonormal_columns(design))
+    prior = FixedPrior(np.zeros(len(kept)), np.ones(len(kept)), np.zeros(len(kept)))
+    return problem, prior, list(problem.bases)
+
+
+def working_weights(point) -> Floats:
+    """Return minus the second derivative of each row's log density in eta at the conditional modes, (n,).
+
+    With these as weights and sigma = 1, the Gaussian formulas give the covariance of Laplace's approximation.
+    """
+    from bayesmm.likelihood.response_kernels import derivatives
+
+    design, family = point.design, point.design.family
+    aux = np.zeros(2)
+    aux[: len(family.auxiliaries)] = [point.auxiliaries[name] for name in family.auxiliaries]
+    size = np.ones(design.n) if design.trials is None else design.trials
+    code = family.code, LINKS[family.link].code
+    second = [derivatives(*code, y, n, at, aux)[2] for y, n, at in zip(design.y, size, point.linear, strict=True)]
+    own = 1.0 if design.weights is None else design.weights
+    return np.maximum(-np.array(second) * own, SMALLEST_WEIGHT)

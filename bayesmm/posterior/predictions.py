@@ -1,0 +1,71 @@
+"""Predictions: draws for every row of a table, and what is read from them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesmm.posterior.draws import CI_PROB
+from bayesmm.runtime.arguments import check_probability
+
+COLUMNS = ("mean", "sd", "lower", "upper")
+CHUNK = 20_000_000  # numbers that are sorted at a time for quantiles: 160 MB
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Posterior draws of the linear predictor, the mean or the response of the rows of a table.
+
+    Attributes
+    ----------
+    tree : xarray.DataTree
+        Group ``predictions`` with one variable, named by its kind ("linear", "mean" or "response"), (chain, draw,
+        obs); obs counts the rows of the table from 0. The attribute "bayesmm" is JSON: kind, groups, new_levels, seed.
+    labels : array, shape (rows,)
+        The rows' labels in the table's index; their positions where it has none.
+    """
+
+    tree: xr.DataTree
+    labels: np.ndarray
+
+    @property
+    def kind(self) -> str:
+        """What was predicted: "linear", "mean" or "response"."""
+        return next(iter(self.tree["predictions"].data_vars))
+
+    @property
+    def draws(self) -> np.ndarray:
+        """The draws as an array, (chains, draws, rows)."""
+        return self.tree["predictions"][self.kind].to_numpy()
+
+    def to_frame(self, ci_prob: float = CI_PROB) -> pd.DataFrame:
+        """Return mean, sd and the equal-tailed interval (lower, upper) of each row, with the row labels of the table.
+
+        Parameters
+        ----------
+        ci_prob : float
+            Probability of the interval.
+
+        Raises
+        ------
+        ValueError
+            If `ci_prob` is not between 0 and 1.
+        """
+        check_probability("ci_prob", ci_prob)
+        values = self.draws.reshape(np.prod(self.draws.shape[:2]), len(self.labels))
+        out = np.empty((len(self.labels), len(COLUMNS)))
+        step = max(1, CHUNK // max(len(values), 1))
+        for at in range(0, len(out), step):
+            part = values[:, at : at + step]
+            out[at : at + step, 0] = part.mean(axis=0)
+            out[at : at + step, 1] = part.std(axis=0, ddof=1) if len(part) > 1 else 0.0
+            out[at : at + step, 2:] = np.quantile(part, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], axis=0).T
+        return pd.DataFrame(out, index=pd.Index(self.labels), columns=list(COLUMNS))
+
+    def __str__(self) -> str:
+        chains, draws, rows = self.draws.shape
+        head = f"Predictions ({self.kind}) of {rows:,} rows from {chains * draws:,} draws; intervals 95 % equal-tailed"
+        return f"{head}\n{self.to_frame().to_string(max_rows=20)}"
+
+    __repr__ = __str__

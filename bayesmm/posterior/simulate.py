@@ -1,0 +1,120 @@
+"""Responses drawn from a model with known parameters, for the rows of its data."""
+
+import secrets
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.design import Design
+from bayesmm.errors import DataError
+from bayesmm.families.families import LINKS, draw_response
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.posterior.parameter_values import Truth, truth_of
+from bayesmm.posterior.predict import check_choice
+from bayesmm.runtime.memory import BUDGET, BYTES, free_memory, gigabytes
+from bayesmm.runtime.streams import data_set
+from bayesmm.sampling.nuts import check_arguments
+
+EFFECTS = ("new", "kept")
+COPIES = 3  # of the simulations: the columns, their array, and the table
+
+
+def simulate(model, parameters: object, draws: int = 1, seed: int | None = None) -> pd.DataFrame:
+    """Draw responses from the model with known parameters, for the rows of its data.
+
+    The random effects are drawn anew from N(0, Sigma) for each response.
+
+    Parameters
+    ----------
+    model : Model
+    parameters : mapping of str to float, PointFit or Fit
+        A value for every parameter by place, as ``fit.summary()`` names them: ``{"beta[Intercept]": 250, "beta[Days]":
+        10, "sd_Subject[Intercept]": 25, "sd_Subject[Days]": 6, "corr_Subject[Intercept, Days]": 0.1, "sigma":
+        25}``; "Intercept" is understood too. Or a maximised fit, for its estimates (``point.parameters`` are these
+        as a mapping); or a posterior, of which each response takes a draw at random.
+    draws : int
+        Number of responses.
+    seed : int, optional
+        The k-th response of a seed is the same for any number of them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each row of the data that the model uses, with its label; columns sim_1, sim_2, ... They are what
+        stands on the left of ``~``: of ``log(y) ~ ...`` logarithms; of a binomial, numbers of successes; of a
+        response with two labels, 1 for the second. A weight divides the variance of a Gaussian response and has no
+        part in others.
+
+    Raises
+    ------
+    ValueError
+        A parameter is unknown, missing, or can not have its value; `draws` or `seed` is out of range.
+    DataError
+        The fit is of a model with other parameters, or the link gives no mean with these.
+    """
+    _check(model.design.n, draws, seed)
+    truth = truth_of(model.design, parameters)
+    return _table(model.design, lambda rng: drawn(model.design, truth(rng), rng), draws, seed)
+
+
+def simulate_point(point, draws: int = 1, seed: int | None = None, effects: str = "new") -> pd.DataFrame:
+    """Return responses simulated from the estimates of a maximised fit; see `PointFit.simulate`."""
+    check_choice("effects", effects, EFFECTS)
+    _check(point.design.n, draws, seed)
+    return _table(point.design, simulator(point, effects), draws, seed)
+
+
+def simulator(point, effects: str = "new") -> Callable[[np.random.Generator], Floats]:
+    """Return a function of a random generator: one response, (n,), drawn from the estimates of a maximised fit."""
+    design = point.design
+    if effects == "new":
+        truth = truth_of(design, point)
+        return lambda rng: drawn(design, truth(rng), rng)
+    own = tuple(point.auxiliaries[name] for name in design.family.auxiliaries)
+    return lambda rng: noise(design, point.linear, own, rng)
+
+
+def drawn(design: Design, truth: Truth, rng: np.random.Generator) -> Floats:
+    """Return a response of new levels of every factor, (n,): b ~ N(0, Sigma), then y given eta."""
+    eta = design.X @ truth.beta + design.offset
+    for block, L in zip(design.blocks, truth.factors, strict=True):
+        b = rng.standard_normal((len(block.levels), len(L))) @ L.T
+        eta += np.einsum("ij,ij->i", block.Z, b[block.index])
+    return noise(design, eta, truth.auxiliaries, rng)
+
+
+def noise(design: Design, eta: Floats, auxiliaries: tuple[float, ...], rng: np.random.Generator) -> Floats:
+    """Return a response given the linear predictor, (n,).
+
+    Raises
+    ------
+    DataError
+        There is no mean: with the inverse link a linear predictor is not above 0.
+    """
+    mu = LINKS[design.family.link].inverse(eta)
+    none = int(np.isnan(mu).sum())
+    if none:
+        raise DataError(
+            f"with these parameters the linear predictor is not above 0 in {none:,} of {design.n:,} rows, where the "
+            f"{design.family.link} link gives no mean; choose coefficients and sds that keep it above"
+        )
+    return draw_response(design.family, rng, mu, design.trials, auxiliaries, design.weights)
+
+
+def _check(n: int, draws: int, seed: int | None) -> None:
+    check_arguments(draws=draws, seed=seed)
+    need, free = BYTES * COPIES * n * draws, free_memory()
+    if free is not None and need > BUDGET * free:
+        raise ValueError(
+            f"{draws:,} simulations of {n:,} rows need {gigabytes(need)}, more than half of the {gigabytes(free)} of "
+            "free memory; take fewer at a time, with other seeds"
+        )
+
+
+def _table(design: Design, one: Callable[[np.random.Generator], Floats], draws: int, seed: int | None) -> pd.DataFrame:
+    seed = secrets.randbits(128) if seed is None else seed
+    values = np.column_stack([one(data_set(seed, k)) for k in range(draws)])
+    kind = np.int64 if design.family.discrete else np.float64
+    names = [f"sim_{k + 1}" for k in range(draws)]
+    return pd.DataFrame(values.astype(kind), index=pd.Index(design.row_labels), columns=names)

@@ -1,0 +1,255 @@
+"""The model with its priors as LaTeX, for a paper, a notebook or the report."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from bayesmm.design.design import Block, Design
+from bayesmm.design.term_basis import TermBases
+from bayesmm.families.families import Family
+from bayesmm.formula.formula import Call, Operation, arguments_of, gives, text_of
+from bayesmm.priors import Prior, prior_bases
+
+# Inside \text{...} these need a backslash; the others have no form there that LaTeX, MathJax and KaTeX all read.
+_WITH_BACKSLASH = frozenset("#$%&_{}")
+# A page of HTML that the equation is put into takes "<" before a letter for a tag: before a brace it is none.
+_OUTSIDE_TEXT = {"\\": r"\backslash", "^": r"\wedge", "~": r"\sim", "<": "<", ">": ">"}
+_UNSEEN = "\ufffd"  # for a control character, which LaTeX refuses to read
+
+# PyMC's parameter -> its usual letter; others are written out.
+_LETTERS = {
+    "mu": r"\mu",
+    "sigma": r"\sigma",
+    "nu": r"\nu",
+    "lam": r"\lambda",
+    "alpha": r"\alpha",
+    "beta": r"\beta",
+    "eta": r"\eta",
+}
+
+# Name -> likelihood; the auxiliary parameters are as their variances say.
+DISTRIBUTIONS = {
+    "gaussian": r"\mathcal{N}(\mu_{i},\ \sigma^{2})",
+    "student": r"\mathrm{StudentT}(\nu,\ \mu_{i},\ \sigma)",
+    "poisson": r"\mathrm{Poisson}(\mu_{i})",
+    "negbinomial": r"\mathrm{NegBinomial}(\text{mean } \mu_{i},\ \text{variance } \mu_{i} + \mu_{i}^{2} / \kappa)",
+    "bernoulli": r"\mathrm{Bernoulli}(\mu_{i})",
+    "binomial": r"\mathrm{Binomial}(n_{i},\ \mu_{i})",
+    "gamma": r"\mathrm{Gamma}(\text{mean } \mu_{i},\ \text{variance } \mu_{i}^{2} / \kappa)",
+    "beta": r"\mathrm{Beta}(\text{mean } \mu_{i},\ \text{variance } \mu_{i} (1 - \mu_{i}) / (1 + \phi))",
+}
+LINKED_MEANS = {
+    "identity": r"\mu_{i}",
+    "log": r"\log \mu_{i}",
+    "logit": r"\mathrm{logit}\,\mu_{i}",
+    "probit": r"\Phi^{-1}(\mu_{i})",
+    "cloglog": r"\log(-\log(1 - \mu_{i}))",
+    "inverse": r"1 / \mu_{i}",
+}
+WEIGHTS = r"\quad \text{(row } i \text{ counted } w_{i} \text{ times)}"
+_AUXILIARIES = {"sigma": r"\sigma", "nu": r"\nu", "shape": r"\kappa", "phi": r"\phi"}
+
+_COMMA = r",\ "
+GAMMA, BAR_S = r"\gamma", r"\bar{s}"  # of a coefficient and an sd at the means of the predictors
+TERMS_IN_A_LINE = 4  # of the linear predictor; a fifth runs out of a page's text width with names of ordinary length
+DIGITS = 4  # significant digits of a prior's parameters: they are scales, not results
+
+
+def equation(design: Design, priors: Mapping[str, Prior], family: Family) -> str:
+    """Return the model with its priors in LaTeX.
+
+    Parameters
+    ----------
+    design : Design
+        Its columns, factors and offsets give the linear predictor.
+    priors : mapping of place to Prior
+        As `Model.priors`.
+    family : Family
+        The distribution of the response.
+
+    Returns
+    -------
+    str
+        An ``aligned`` environment, to stand in math mode: likelihood, linear predictor by coefficient, random effects
+        with their covariance (Bates et al. 2015, eq. 2-3, on the absolute scale), then a line for each prior. Names are
+        set as text and escaped; commands of amsmath only.
+    """
+    lines = [
+        _likelihood(design, family),
+        *_predictor(design, family),
+        *(line for block in design.blocks for line in _random_effects(design, block)),
+        *_at_the_means(design, prior_bases(design, priors)),
+        *_priors(design, priors),
+    ]
+    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+
+def escape(name: str) -> str:
+    r"""Return `name` as LaTeX text for math mode: every character stands for itself, line breaks for a blank.
+
+    No name is a command to LaTeX, and none is a tag where the equation stands in a page of HTML.
+
+    Parameters
+    ----------
+    name : str
+        Any text: a column's name is the user's.
+
+    Returns
+    -------
+    str
+        One or more ``\text{...}`` and, between them, the signs that text mode does not have.
+    """
+    pieces, run = [], ""
+    for sign in " ".join(name.split()):
+        character = sign if sign.isprintable() else _UNSEEN
+        if character in _OUTSIDE_TEXT:
+            pieces += [_text(run), f"{{{_OUTSIDE_TEXT[character]}}}"]
+            run = ""
+        else:
+            run += f"\\{character}" if character in _WITH_BACKSLASH else character
+    return "".join([*pieces, _text(run)]) or r"\text{ }"
+
+
+def _text(run: str) -> str:
+    return f"\\text{{{run}}}" if run else ""
+
+
+def _sub(letter: str, *names: str) -> str:
+    return f"{letter}_{{{','.join(names)}}}"
+
+
+def _likelihood(design: Design, family: Family) -> str:
+    weights = "" if design.weights is None else WEIGHTS
+    if family.gaussian:
+        right = r"\mathcal{N}(\mu_{i},\ \sigma^{2} / w_{i})" if weights else DISTRIBUTIONS["gaussian"]
+        weights = ""
+    else:
+        right = DISTRIBUTIONS[family.name]
+    return rf"{{{escape(_response(design))}}}_{{i}} &\sim {right}{weights}"
+
+
+def _response(design: Design) -> str:
+    """Return the text of what y holds: of a binomial the successes."""
+    expr = design.formula.response
+    if design.trials is not None and isinstance(expr, Call) and gives(expr) == "response":
+        return text_of(arguments_of(expr)["successes"])
+    if design.trials is not None and isinstance(expr, Operation) and expr.operator == "/":
+        return text_of(expr.operands[0])
+    return f"n {design.response}" if design.proportions else design.response
+
+
+def _predictor(design: Design, family: Family) -> Iterator[str]:
+    mean = LINKED_MEANS[family.link]
+    terms = [_product(_sub(r"\beta", escape(name)), name) for name in design.coefficients]
+    for block in design.blocks:
+        group = rf"{escape(block.group)}[i]"
+        terms += [_product(_effect(design, block, column, group), column) for column in block.columns]
+    terms += [rf"{{{escape(text_of(offset))}}}_{{i}}" for offset in design.formula.offsets]
+    for start in range(0, len(terms), TERMS_IN_A_LINE):
+        left = f"{mean} &= " if start == 0 else r"&\quad + "
+        yield left + " + ".join(terms[start : start + TERMS_IN_A_LINE])
+    if not terms:
+        yield f"{mean} &= 0"
+
+
+def _product(coefficient: str, column: str) -> str:
+    return coefficient if column == "Intercept" else rf"{coefficient}\,{{{escape(column)}}}_{{i}}"
+
+
+def _effect(design: Design, block: Block, column: str, level: str) -> str:
+    """Return the effect of a term in a level; where there are several factors, with the name of its own above."""
+    effect = _sub("b", escape(column), level)
+    return effect if len(design.blocks) == 1 else rf"{effect}^{{({escape(block.group)})}}"
+
+
+def _random_effects(design: Design, block: Block) -> Iterator[str]:
+    group = escape(block.group)
+    effects = [_effect(design, block, column, "g") for column in block.columns]
+    scales = [_sd(block, column) for column in block.columns]
+    each = rf"\quad g \in {group}"
+    if not block.correlated:
+        for effect, scale in zip(effects, scales, strict=True):
+            yield rf"{effect} &\sim \mathcal{{N}}(0,\ {scale}^{{2}}), {each}"
+        return
+    S, R = _sub("S", group), _sub("R", group)
+    yield rf"({_COMMA.join(effects)})^{{\top}} &\sim \mathcal{{N}}(0,\ {S} {R} {S}), {each}"
+    yield rf"{S} &= \mathrm{{diag}}({_COMMA.join(scales)})"
+    if len(block.partition) > 1:
+        parts = [_COMMA.join(escape(block.columns[place]) for place in part) for part in block.partition]
+        yield rf"{R} &= 0 \text{{ between }} {r' \mid '.join(parts)}"
+
+
+def _sd(block: Block, column: str, letter: str = "s") -> str:
+    return _sub(letter, escape(block.group), escape(column))
+
+
+def _at_the_means(design: Design, bases: TermBases) -> Iterator[str]:
+    """Yield what the priors at the means are of, where it is something else than a parameter that is reported."""
+    for j, name in enumerate(design.coefficients):
+        if bases.fixed.moved[j] and name != "Intercept":
+            yield rf"{_sub(GAMMA, escape(name))} &= {_sum(bases.fixed.R[j], design.coefficients, _beta)}"
+    for block, basis in zip(design.blocks, bases.blocks, strict=True):
+        if basis.trivial:
+            continue
+        group = escape(block.group)
+        rows = [_sum(row, block.columns, lambda column, b=block: _effect(design, b, column, "g")) for row in basis.R]
+        S, R = _sub(r"\bar{S}", group), _sub(r"\bar{R}", group)
+        yield rf"({_COMMA.join(rows)})^{{\top}} &\sim \mathcal{{N}}(0,\ {S} {R} {S})"
+        yield rf"{S} &= \mathrm{{diag}}({_COMMA.join(_sd(block, column, BAR_S) for column in block.columns)})"
+
+
+def _beta(name: str) -> str:
+    return _sub(r"\beta", escape(name))
+
+
+def _sum(row: np.ndarray, names: Sequence[str], symbol: Callable[[str], str]) -> str:
+    """Return a linear combination of symbols, those with a coefficient of 0 left out."""
+    terms = [(value, symbol(name)) for value, name in zip(row, names, strict=True) if value != 0]
+    signed = [("-" if value < 0 else "+", abs(value), own) for value, own in terms]
+    text = " ".join(f"{sign} {own}" if size == 1 else rf"{sign} {_number(size)}\,{own}" for sign, size, own in signed)
+    return text.removeprefix("+ ")
+
+
+def _priors(design: Design, priors: Mapping[str, Prior]) -> Iterator[str]:
+    for place, symbol in _symbols(design, priors):
+        if place in priors:
+            yield _statement(symbol, priors[place])
+
+
+def _symbols(design: Design, priors: Mapping[str, Prior]) -> Iterator[tuple[str, str]]:
+    """Yield every place that may have a prior with the symbol of what it is of, in the model's order."""
+    bases = prior_bases(design, priors)
+    intercept = _sub(r"\beta", escape("Intercept"))
+    others = [name for name in design.coefficients if name != "Intercept"]
+    at_means = rf"{intercept} + \sum_{{k}} \beta_{{k}} \bar{{x}}_{{k}}" if others else intercept
+    yield "Intercept", intercept
+    yield "Intercept_centred", at_means
+    for name in others:
+        moved = bases.fixed.moved[design.coefficients.index(name)]
+        yield f"beta[{name}]", _sub(GAMMA if moved else r"\beta", escape(name))
+    for block, basis in zip(design.blocks, bases.blocks, strict=True):
+        for column in block.columns:
+            yield f"sd_{block.name}[{column}]", _sd(block, column, "s" if basis.trivial else BAR_S)
+        yield f"corr_{block.name}", _sub("R" if basis.trivial else r"\bar{R}", escape(block.group))
+    for name in design.family.auxiliaries:
+        yield name, _AUXILIARIES[name]
+
+
+def _statement(symbol: str, prior: Prior) -> str:
+    if prior.on == "variance":
+        symbol = rf"{symbol}^{{2}}"
+    if prior.distribution == "Fixed":
+        return rf"{symbol} &= {_number(prior.parameters['value'])}"
+    if prior.distribution in ("Flat", "HalfFlat"):
+        return rf"p({symbol}) &\propto 1"
+    if prior.distribution == "Custom":
+        return rf"{symbol} &\sim \text{{a distribution given as a function}}"
+    arguments = _COMMA.join(f"{_LETTERS.get(k, escape(k))} = {_number(v)}" for k, v in prior.parameters.items())
+    return rf"{symbol} &\sim \mathrm{{{prior.distribution}}}({arguments})"
+
+
+def _number(value: float) -> str:
+    digits, _, exponent = f"{value:.{DIGITS}g}".partition("e")
+    if digits.lstrip("-") == "inf":
+        return digits.replace("inf", r"\infty")
+    return rf"{digits} \times 10^{{{int(exponent)}}}" if exponent else digits

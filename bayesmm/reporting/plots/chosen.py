@@ -1,0 +1,45 @@
+"""Which grouping factor and which of its levels a figure shows, and how it says so."""
+
+import numpy as np
+
+from bayesmm.display.figures import plain
+from bayesmm.errors import listing, suggest
+
+
+def factor(design, group: str | None) -> int:
+    """Return the position of a grouping factor among the design's blocks, of the first if none is named.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such factor.
+    """
+    groups = [block.group for block in design.blocks]
+    if not groups or (group is not None and group not in groups):
+        near = suggest(group, groups) if isinstance(group, str) else ""
+        raise ValueError(
+            f"group is {group!r}; the grouping factors of this model are {listing(groups) or 'none'}{near}"
+        )
+    return groups.index(group) if group is not None else 0
+
+
+def largest(block, limit: int) -> np.ndarray:
+    """Return the positions of the `limit` levels with the most rows, in the order of the levels; all of fewer."""
+    rows = np.bincount(block.index, minlength=len(block.levels))
+    return np.sort(np.argsort(-rows, kind="stable")[:limit])
+
+
+def said(block, shown: int) -> str:
+    """Return how many levels of a factor are shown, and by which rule: "18 levels of Subject"."""
+    levels, name = len(block.levels), plain(block.group)
+    if shown == levels:
+        return f"{levels:,} levels of {name}"
+    rows = np.bincount(block.index, minlength=levels)
+    if (rows == rows[0]).all():
+        return f"the first {shown} of {levels:,} levels of {name} (all with {rows[0]:,} rows)"
+    return f"the {shown} levels of {name} with the most rows, of {levels:,}"
+
+
+def share_of(design) -> str:
+    """Return what the name of a binomial's response begins with where its shares of successes are drawn."""
+    return "" if design.trials is None else "share of "

@@ -1,0 +1,59 @@
+"""The figures that the command line writes."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bayesmm.display.figures import png
+from bayesmm.errors import FitFileError
+from bayesmm.evaluation.compare_reml import Comparison
+from bayesmm.reporting.plots.comparison import plot_comparison
+from bayesmm.reporting.plots.components import plot_variances
+from bayesmm.reporting.plots.effects import plot_effects
+from bayesmm.reporting.plots.sampling import plot_traces
+from bayesmm.runtime.paths import as_path
+from bayesmm.storage.atomic_write import slug, write_bytes
+
+
+def save_figures(fit, directory: str | Path, comparison: Comparison | None = None) -> list[Path]:
+    """Write the four kinds of figures as PNG files, a caterpillar for each grouping factor.
+
+    Parameters
+    ----------
+    fit : Fit
+    directory : path
+        An existing directory.
+    comparison : Comparison, optional
+        The comparison to draw; found if not given.
+
+    Returns
+    -------
+    list of Path
+        The files written. A factor's name becomes letters, digits and, where that loses anything, a hash.
+
+    Raises
+    ------
+    FitFileError
+        There is no such folder, or a file of such a name in it is a device or the like.
+    """
+    import matplotlib.pyplot as plt
+
+    directory = as_path(directory, "directory")
+    if not directory.is_dir():
+        raise FitFileError(f"there is no folder {directory}")
+    comparison = fit.compare(bridge=False) if comparison is None else comparison
+    drawings = {
+        "variance_components": lambda: plot_variances(fit, comparison.point),
+        "comparison": lambda: plot_comparison(comparison),
+        "traces": lambda: plot_traces(fit),
+    }
+    for block in fit.design.blocks:
+        drawings[f"effects_{slug(block.group)}"] = partial(plot_effects, fit, comparison.point, block.group)
+    paths = []
+    for name, draw in drawings.items():
+        figure = np.ravel(draw())[0].figure
+        paths.append(directory / f"{name}.png")
+        write_bytes(png(figure), paths[-1])
+        plt.close(figure)
+    return paths

@@ -1,0 +1,193 @@
+"""Three answers for each group: its own regression, the mixed model's, and the regression of all rows together."""
+
+import numpy as np
+
+from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title, units
+from bayesmm.families.families import LINKS
+from bayesmm.posterior.draws import block_draws, coefficients, draws_of, variable
+from bayesmm.reporting.plots.chosen import factor, largest, said
+
+SHOWN_LEVELS = 60  # arrows that can still be told apart
+NAMED_LEVELS = 25
+SCORING_STEPS = 25  # of Fisher scoring; a likelihood with a maximum takes fewer than 10
+SETTLED = 1e-8  # relative change of the linear predictor at which scoring has arrived
+WILDEST = 30.0  # a linear predictor beyond it means a maximum at infinity: all responses 0, or 1
+FAR = 3.0  # own estimates farther out than this many ranges of the partially pooled ones are left out of view
+SHORTEST = 0.03  # of the figure's extent: a shorter arrow would be all head
+COVERED = 2.448  # sqrt of the 95 % quantile of chi-squared with 2 degrees of freedom
+
+
+def plot_shrinkage(fit, group: str | None = None):
+    """Draw how far the coefficients of each group are drawn from its own regression towards the others'.
+
+    No pooling: the regression of the group's own rows (of a generalised model by maximum likelihood), everything else
+    of the model at its posterior mean. Partial pooling: the posterior mean of fixed and random part. Complete pooling:
+    the regression of all rows without random effects. Of a factor with several terms the first two are drawn, with the
+    ellipse that holds 95 % of the groups; of one with a single term no pooling across, partial pooling upwards. Of more
+    than 60 levels those with the most rows are drawn.
+
+    Parameters
+    ----------
+    fit : Fit
+    group : str, optional
+        The grouping factor; the first of the design if not given.
+
+    Returns
+    -------
+    array of matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If the model has no such factor, or its random effects were not kept.
+    """
+    k = factor(fit.design, group)
+    block, levels = fit.design.blocks[k], largest(fit.design.blocks[k], SHOWN_LEVELS)
+    centre = fixed_part(fit, block)
+    partial = centre + block_draws(fit, block).mean(axis=(0, 1))[levels]
+    own = own_regressions(fit, k, levels)
+    pooled = complete_pooling(fit.design, block)
+    figure, axes = panels(1, wide=6.4, high=4.8)
+    draw = _draw_plane if len(block.columns) > 1 else _draw_line
+    draw(axes[0], fit, k, own, partial, pooled, centre)
+    if len(levels) <= NAMED_LEVELS:
+        _name_levels(axes[0], partial, [plain(block.levels[g], 12) for g in levels])
+    missing = int((~_within(own, partial)).sum())
+    left = f"; {missing} with no estimate of its own in view" if missing else ""
+    title(figure, f"Shrinkage: {said(block, len(levels))}{left}", fit.design.formula.text)
+    return axes
+
+
+def _within(own: np.ndarray, partial: np.ndarray) -> np.ndarray:
+    """Return which own estimates exist and are not so far out that the others could not be told apart."""
+    low, high = partial.min(axis=0), partial.max(axis=0)
+    reach = FAR * np.maximum(high - low, 1e-12)
+    near = np.isfinite(own) & (own >= low - reach) & (own <= high + reach)
+    return near[:, :2].all(axis=1)
+
+
+def _draw_plane(ax, fit, k: int, own, partial, pooled, centre) -> None:
+    block, near = fit.design.blocks[k], _within(own, partial)
+    extent = np.ptp(np.concatenate([own[near], partial])[:, :2], axis=0)
+    far = np.linalg.norm((own - partial)[:, :2] / extent, axis=1) > SHORTEST
+    for start, end in zip(own[near & far], partial[near & far], strict=True):
+        ax.annotate("", end[:2], start[:2], arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 0.8})
+    ax.plot(*own[near, :2].T, linestyle="none", **marker("D", GREY) | {"markersize": 4.5})
+    ax.plot(*partial[:, :2].T, linestyle="none", **marker("o", INK) | {"markersize": 4.5})
+    ax.plot(*ellipse(fit, block, centre[:2]).T, color=GREY, linewidth=1.0, linestyle="--")
+    ax.plot(*centre[:2], linestyle="none", **marker("P", ACCENT) | {"markersize": 13, "zorder": 1.5})
+    ax.plot(*pooled[:2], linestyle="none", **marker("X", INK) | {"markersize": 8, "markeredgecolor": "white"})
+    name_axes(ax, *(f"{plain(column)} ({units(fit.design, column)})" for column in block.columns[:2]))
+    entries = {"no pooling (own regression)": ("D", GREY), "partial pooling (posterior mean)": ("o", INK)}
+    entries |= {"fixed effects": ("P", ACCENT), "complete pooling": ("X", INK), "95 % of groups": ("--", GREY)}
+    key(ax.figure, entries)
+
+
+def _draw_line(ax, fit, k: int, own, partial, pooled, centre) -> None:
+    block, near = fit.design.blocks[k], _within(own, partial)
+    values = np.concatenate([own[near, 0], partial[:, 0]])
+    ends = [values.min(), values.max()]
+    ax.plot(ends, ends, color=GREY, linestyle=":", linewidth=1)
+    ax.axhline(centre[0], color=ACCENT, linewidth=1.2)
+    ax.axhline(pooled[0], color=ACCENT, linewidth=1.2, linestyle="--")
+    ax.plot(own[near, 0], partial[near, 0], linestyle="none", **marker("o", INK) | {"markersize": 4.5})
+    name = plain(block.columns[0])
+    own_name = f"{name} by the group's own regression ({units(fit.design, block.columns[0])})"
+    name_axes(ax, own_name, f"{name} by partial pooling")
+    entries = {"a group": ("o", INK), "no shrinkage": (":", GREY), "fixed effect": ("-", ACCENT)}
+    key(ax.figure, entries | {"complete pooling": ("--", ACCENT)})
+
+
+def _name_levels(ax, at: np.ndarray, names: list[str]) -> None:
+    """Write the levels' names at their partially pooled coefficients; of a single term these are heights only."""
+    for place, name in zip(at, names, strict=True):
+        if len(place) > 1:
+            ax.annotate(name, place[:2], (4, 3), textcoords="offset points", fontsize=7, color=INK)
+
+
+def fixed_part(fit, block) -> np.ndarray:
+    """Return the posterior means of the fixed effects of a block's terms, (q,); 0 for a term without."""
+    beta = draws_of(fit, coefficients(fit.design)).mean(axis=(1, 2))
+    known = dict(zip(fit.design.coefficients, beta, strict=True))
+    return np.array([known.get(column, 0.0) for column in block.columns])
+
+
+def ellipse(fit, block, centre: np.ndarray) -> np.ndarray:
+    """Return the ellipse that holds 95 % of the groups' first two coefficients, (points, 2), at the mean of Sigma."""
+    sds = variable(fit.tree, f"sd_{block.name}")[..., :2].reshape(-1, 2)
+    r = np.zeros(len(sds))
+    if any({0, 1} <= set(part) for part in block.partition):
+        r = variable(fit.tree, f"corr_{block.name}")[..., 0, 1].ravel()
+    covariance = np.array([[np.mean(sds[:, 0] ** 2), 0], [0, np.mean(sds[:, 1] ** 2)]])
+    covariance[0, 1] = covariance[1, 0] = np.mean(r * sds[:, 0] * sds[:, 1])
+    variances, vectors = np.linalg.eigh(covariance)
+    angle = np.linspace(0, 2 * np.pi, 181)
+    circle = np.column_stack([np.cos(angle), np.sin(angle)]) * COVERED
+    return centre + (circle * np.sqrt(np.maximum(variances, 0))) @ vectors.T
+
+
+def own_regressions(fit, k: int, levels: np.ndarray) -> np.ndarray:
+    """Return the coefficients of each level by its own rows alone, (levels, q); NaN where they have no maximum."""
+    design, block = fit.design, fit.design.blocks[k]
+    shift = everything_else(fit, k)
+    aux = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
+    out = np.full((len(levels), len(block.columns)), np.nan)
+    for i, g in enumerate(levels):
+        rows = np.flatnonzero(block.index == g)
+        out[i] = regression(design, rows, block.Z[rows], shift[rows], aux)
+    return out
+
+
+def complete_pooling(design, block) -> np.ndarray:
+    """Return the coefficients of a block's terms in the regression of all rows without random effects, (q,)."""
+    kept = [j for j in range(design.p) if j not in design.aliased]
+    aux = [1.0] * len(design.family.auxiliaries)
+    found = regression(design, np.arange(design.n), design.X[:, kept], design.offset, aux)
+    known = dict(zip((design.coefficients[j] for j in kept), found, strict=True))
+    return np.array([known.get(column, 0.0) for column in block.columns])
+
+
+def everything_else(fit, k: int) -> np.ndarray:
+    """Return the linear predictor without the part of block k, fixed and random, at posterior means, (n,)."""
+    design, block = fit.design, fit.design.blocks[k]
+    beta = draws_of(fit, coefficients(design)).mean(axis=(1, 2))
+    eta = design.X @ np.where(np.isin(design.coefficients, block.columns), 0.0, beta) + design.offset
+    for other, its in enumerate(design.blocks):
+        if other != k:
+            eta = eta + np.einsum("ij,ij->i", its.Z, block_draws(fit, its).mean(axis=(0, 1))[its.index])
+    return eta
+
+
+def regression(design, rows: np.ndarray, Z: np.ndarray, shift: np.ndarray, aux: list[float]) -> np.ndarray:
+    """Return the maximum-likelihood coefficients of the rows on the columns of Z by Fisher scoring; NaN without one.
+
+    McCullagh & Nelder (1989), section 2.5. Of a normal response this is weighted least squares, after one step.
+    """
+    link, family, nothing = LINKS[design.family.link], design.family, np.full(Z.shape[1], np.nan)
+    if np.linalg.matrix_rank(Z) < Z.shape[1]:
+        return nothing
+    size = np.ones(len(rows)) if design.trials is None else design.trials[rows]
+    weights = size if design.weights is None else size * design.weights[rows]
+    y = design.y[rows] / size
+    eta = link.function(_start(family.name, y))
+    for _ in range(SCORING_STEPS):
+        mu, slope = link.inverse(eta), link.slope(eta)
+        with np.errstate(all="ignore"):
+            root = np.sqrt(weights * slope**2 / family.variance(mu, aux))
+            target = root * (eta - shift + (y - mu) / slope)
+        if not (np.isfinite(root).all() and np.isfinite(target).all()):
+            return nothing
+        found = np.linalg.lstsq(root[:, None] * Z, target)[0]
+        before, eta = eta, Z @ found + shift
+        if link.name != "identity" and np.abs(eta).max() > WILDEST:
+            return nothing
+        if np.abs(eta - before).max() <= SETTLED * (1 + np.abs(eta).max()):
+            return found
+    return nothing
+
+
+def _start(family: str, y: np.ndarray) -> np.ndarray:
+    """Return means to start from, inside the family's range."""
+    if family in ("poisson", "negbinomial"):
+        return y + 0.5
+    return 0.5 * y + 0.25 if family in ("bernoulli", "binomial") else y

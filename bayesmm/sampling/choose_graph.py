@@ -1,0 +1,61 @@
+"""Which graph is sampled: with the random effects integrated out, or written out."""
+
+import numpy as np
+
+from bayesmm.design.design import Design
+from bayesmm.errors import listing, suggest
+from bayesmm.families.families import LINK_CODES, Family
+from bayesmm.likelihood.problem import Problem
+from bayesmm.likelihood.quadrature import CANONICAL, check_fits, fits, usual_nodes
+
+EFFECTS = ("auto", "marginal", "explicit")
+# The cost model of "auto", in multiply-adds for each gradient. The marginal likelihood factorises and inverts a dense
+# matrix of the size of the rest, and scatters the coupling of each pattern; the explicit graph passes over all rows,
+# at about ten operations a number. The marginal posterior needs about a fifth of the gradients (benchmarks/: steps
+# for each effective draw).
+INVERSE_COST, ROW_COST, FEWER_GRADIENTS = 2.0, 10.0, 5.0
+# The same of generalised models, in nanoseconds of one core: a row at a node, by what its density is made of, and a row
+# of the explicit graph. A gradient by quadrature below QUICK gives 4 x 2,000 draws within a minute, without the
+# funnels of few groups; above, it has to be worth its time: the explicit graph needs nine to twelve times as many
+# gradients for each effective draw (sleepstudy with a student's response, 500 binary groups).
+CANONICAL_COST, BETA_COST, OTHER_COST, EXPLICIT_COST = 12.0, 280.0, 90.0, 100.0
+QUICK, FEWER_GENERALISED = 1.2e6, 9.0
+
+
+def check_effects(effects: object) -> None:
+    """Raise a ValueError for what is none of EFFECTS."""
+    if not isinstance(effects, str) or effects not in EFFECTS:
+        near = suggest(effects, EFFECTS) if isinstance(effects, str) else ""
+        raise ValueError(f"effects must be one of {listing(EFFECTS)}, not {effects!r}{near}")
+
+
+def glmm_effects(design: Design, effects: str) -> str:
+    """Return which graph ``effects`` means for a generalised model.
+
+    The quadrature goes by one mode for each level, and an outlier in a student's response can give a level two: "auto"
+    writes the effects of that family out.
+    """
+    if effects == "marginal":
+        check_fits(design)
+    if effects != "auto":
+        return effects
+    if not fits(design) or design.family.name == "student":
+        return "explicit"
+    cost = usual_nodes(design) * _node_cost(design.family)
+    return "marginal" if min(design.n * cost / QUICK, cost / (FEWER_GENERALISED * EXPLICIT_COST)) <= 1 else "explicit"
+
+
+def _node_cost(family: Family) -> float:
+    if (family.code, LINK_CODES[family.link]) in CANONICAL:
+        return CANONICAL_COST
+    return BETA_COST if family.name == "beta" else OTHER_COST
+
+
+def marginal_is_cheaper(problem: Problem) -> bool:
+    """Return whether an effective draw costs less with the random effects integrated out: see the constants above."""
+    cp, design = problem.cp, problem.design
+    widths = np.diff(cp.leading.start).astype(float)
+    q = max(cp.q[0], 1) if cp.order else 1
+    marginal = q * float(widths @ widths) + INVERSE_COST * float(len(cp.rest.z)) ** 3
+    numbers = design.n * (design.p + sum(block.Z.shape[1] for block in design.blocks))
+    return marginal <= FEWER_GRADIENTS * ROW_COST * numbers

@@ -1,0 +1,172 @@
+"""Priors as PyMC variables, for one parameter and for a vector of them.
+
+Variables whose names begin with an underscore are coordinates of the sampler, not parameters of the model: they are
+not kept.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor import TensorVariable
+
+from bayesmm.errors import PriorError
+from bayesmm.priors.defaults import INTERCEPT_NAMES
+from bayesmm.priors.distributions import DISTRIBUTIONS
+from bayesmm.priors.prior import Prior, function_name
+from bayesmm.sampling.graph.own_priors import IMPROPER, check_variable
+
+INTERNAL = "_"  # what the name of a variable begins with that is no parameter of the model
+
+# What a user's function may raise (NotImplementedError is a RuntimeError); interruptions and exits pass through.
+USER_ERRORS = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError,
+    TypeError, ValueError,
+)  # fmt: skip
+
+PYMC: Mapping[str, Callable[..., TensorVariable]] = MappingProxyType(
+    {
+        "Normal": pm.Normal,
+        "StudentT": pm.StudentT,
+        "Cauchy": pm.Cauchy,
+        "Laplace": pm.Laplace,
+        "Uniform": pm.Uniform,
+        "Flat": pm.Flat,
+        "HalfNormal": pm.HalfNormal,
+        "HalfStudentT": pm.HalfStudentT,
+        "HalfCauchy": pm.HalfCauchy,
+        "HalfFlat": pm.HalfFlat,
+        "Exponential": pm.Exponential,
+        "Gamma": pm.Gamma,
+        "InverseGamma": pm.InverseGamma,
+        "LogNormal": pm.LogNormal,
+    }
+)
+
+
+def scalar(name: str, place: str, prior: Prior, shift: TensorVariable | None = None) -> TensorVariable:
+    """Add one parameter to the model in context.
+
+    Parameters
+    ----------
+    name : str
+        Of the variable; `place` is what the prior is called in messages.
+    prior : Prior
+    shift : scalar variable, optional
+        What the variable has more than the parameter that the prior is of: the prior's location moves by it.
+
+    Returns
+    -------
+    variable, scalar
+        The parameter (plus `shift`); for a prior on the variance, the sd.
+    """
+    if prior.distribution == "Fixed":
+        value = pt.constant(_double(prior.parameters["value"]))
+        return _named(name, value if shift is None else value + shift)
+    if prior.distribution == "Custom":
+        return _custom(name, place, prior.function, ())
+    parameters = {key: _double(value) for key, value in prior.parameters.items()}
+    if shift is not None:
+        parameters |= {key: parameters[key] + shift for key in DISTRIBUTIONS[prior.distribution].location}
+    return _known(name, prior, parameters, None)
+
+
+def vector(name: str, dim: str, priors: Mapping[str, Prior]) -> TensorVariable:
+    """Add a vector of parameters to the model in context.
+
+    Parameters
+    ----------
+    name : str
+        Of the variable.
+    dim : str
+        Its dimension, as long as `priors`.
+    priors : mapping of place to Prior
+        One for each element.
+
+    Returns
+    -------
+    variable, shape (len(priors),)
+        One random variable if all elements have the same distribution, with parameters of their own; otherwise one
+        random variable for each element, and the vector as a deterministic of that name.
+    """
+    chosen = list(priors.values())
+    first = chosen[0]
+    if len(set(chosen)) == 1 and first.distribution == "Custom":
+        return _custom(name, ", ".join(priors), first.function, (dim,))
+    if len({(prior.distribution, prior.on) for prior in chosen}) == 1 and first.distribution in PYMC:
+        return _known(name, first, _arrays(chosen), (dim,))
+    elements = [scalar(element_name(name, i), place, prior) for i, (place, prior) in enumerate(priors.items())]
+    return pm.Deterministic(name, pt.stack(elements), dims=(dim,))
+
+
+def element_name(name: str, i: int) -> str:
+    """Return the name of the variable of one element, where each has its own."""
+    return f"{INTERNAL}{name.removeprefix(INTERNAL)}_{i}"
+
+
+def squared_name(name: str) -> str:
+    """Return the name of the variance of an sd, where the prior is that of the variance."""
+    return f"{INTERNAL}{name.removeprefix(INTERNAL)}_squared"
+
+
+def improper_parameters(graph: pm.Model) -> list[str]:
+    """Return the names of the parameters with a flat prior: those that have it, or the first made from what has it."""
+    kept = [v for v in (*graph.free_RVs, *graph.deterministics) if not v.name.startswith(INTERNAL)]
+    inputs = {v.name: set(ancestors([v])) for v in kept}  # a variable is among its own
+    flat = [v for v in graph.free_RVs if v.owner.op.name in IMPROPER]
+    return list(dict.fromkeys(next((name for name in inputs if v in inputs[name]), v.name) for v in flat))
+
+
+def _arrays(priors: Sequence[Prior]) -> dict[str, np.ndarray]:
+    """Return each parameter as an array over the priors, of shape () if it is the same for all."""
+    columns = {key: _double([prior.parameters[key] for prior in priors]) for key in priors[0].parameters}
+    return {key: column[:1].squeeze() if (column == column[0]).all() else column for key, column in columns.items()}
+
+
+def _double(value: float | Sequence[float]) -> np.ndarray:
+    """Return a number as an array: PyTensor takes Python's 3.0 as single precision, and then its logarithm too."""
+    return np.asarray(value, dtype=np.float64)
+
+
+def _known(name: str, prior: Prior, parameters: Mapping, dims: tuple[str, ...] | None) -> TensorVariable:
+    make = PYMC[prior.distribution]
+    if prior.on == "variance":
+        variance = make(squared_name(name), **parameters, dims=dims)
+        return _named(name, pt.sqrt(variance), dims)
+    return make(name, **parameters, dims=dims)
+
+
+def _named(name: str, value: TensorVariable, dims: tuple[str, ...] | None = None) -> TensorVariable:
+    """Return the value under a name of the model if it is a parameter, as it is if it is only a step on the way."""
+    return value if name.startswith(INTERNAL) else pm.Deterministic(name, value, dims=dims)
+
+
+def _custom(name: str, place: str, function: Callable, dims: tuple[str, ...]) -> TensorVariable:
+    """Return what the user's function gives, under the parameter's name."""
+    who = f"the function {function_name(function)} given as the prior of {place}"
+    try:
+        variable = function(name, dims)
+    except USER_ERRORS as error:
+        raise PriorError(f"{who} raised {type(error).__name__}: {error}") from error
+    if not isinstance(variable, TensorVariable):
+        raise PriorError(f"{who} should return the PyMC variable that it makes, not {variable!r}")
+    if variable.ndim != len(dims):
+        wanted = f"a vector over the dimension {dims[0]!r}" if dims else "one number"
+        raise PriorError(f"{who} should return {wanted}, but its value has {variable.ndim} dimensions")
+    length = len(pm.modelcontext(None).coords[dims[0]]) if dims else None
+    coefficient = place.startswith("beta[") or place in INTERCEPT_NAMES
+    _told(who, lambda: check_variable(who, variable, length, not coefficient))
+    return variable if name in pm.modelcontext(None).named_vars else _named(name, variable, dims)
+
+
+def _told(who: str, look: Callable[[], None]) -> None:
+    """Call a function that draws from a user's variable; what PyTensor raises names the user's function."""
+    try:
+        look()
+    except PriorError:
+        raise
+    except USER_ERRORS as error:
+        raise PriorError(f"{who} makes a variable that cannot be drawn from: {str(error).splitlines()[0]}") from error

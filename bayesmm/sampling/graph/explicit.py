@@ -1,0 +1,228 @@
+"""The explicit graph: a PyMC model with the random effects written out, for every family and every prior.
+
+eta_i = x_i' beta + sum_k z_ki' b_k[level of i in k] + offset_i, b_kg ~ N(0, Sigma_k), Sigma_k = S_k R_k S_k with S_k =
+diag(sd_k) (Bates et al. 2015, J. Stat. Softw. 67(1), eq. 2-3, on the absolute scale); y_i has the family's distribution
+with the mean that the link gives eta_i, for the gaussian family N(eta_i, sigma^2 / w_i).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.tensor import TensorVariable
+
+from bayesmm.design.coding import CENTRED
+from bayesmm.design.design import Block, Design
+from bayesmm.design.term_basis import TermBasis
+from bayesmm.errors import listing, suggest
+from bayesmm.priors import Prior, coefficient_places, prior_bases
+from bayesmm.priors.distributions import DISTRIBUTIONS
+from bayesmm.sampling.graph.distributions import INTERNAL, scalar, vector
+from bayesmm.sampling.graph.responses import add_response
+
+INTERCEPT = f"{INTERNAL}Intercept_centred"
+SLOPES, SLOPE = f"{INTERNAL}slopes", f"{INTERNAL}slope"
+
+
+def build_explicit(
+    design: Design, priors: Mapping[str, Prior], *, centred: Mapping[str, bool] | bool = False
+) -> pm.Model:
+    """Return the model as a PyMC graph, the random effects among its variables.
+
+    Parameters
+    ----------
+    design : Design
+    priors : mapping of place to Prior
+        As `resolve_priors` returns it.
+    centred : bool or mapping of block name to bool
+        Whether a block's effects are sampled as they are (b ~ N(0, Sigma)) or as z ~ N(0, 1) with b = S L z, L L' =
+        R. Blocks left out of a mapping are not centred.
+
+    Returns
+    -------
+    pymc.Model
+        Variables beta (coef), and for each block sd_<name> (<name>_term), corr_<name> (<name>_term, <name>_term_bis)
+        where correlated, b_<name> (<name>, <name>_term); the family's auxiliaries by name; y (obs). Coordinates of
+        obs are the rows' positions in the user's table. Names that begin with an underscore are coordinates of the
+        sampler.
+
+    Raises
+    ------
+    PriorError
+        If a prior that is a function fails, or returns something else than the parameter.
+    ValueError
+        If `centred` names a block that is not there.
+
+    Notes
+    -----
+    The linear predictor is that of the prior's design, (X R^-1) gamma + (Z T^-1) T b, which is X beta + Z b without the
+    digits that a predictor far from 0 would cost. With an intercept, the sampler moves the intercept at the
+    predictors' means, which is nearly independent of the slopes. A prior of the intercept at 0 is not moved by that:
+    the one at the means then has this prior's distribution with the location shifted by their difference, a change of
+    variables of Jacobian 1. A block whose priors are at the means has sd_<name>_centred and corr_<name>_centred too.
+    """
+    chosen = _parameterisations(design, centred)
+    with pm.Model(coords={**design.coords, "obs": design.rows}) as graph:
+        eta = _fixed_part(design, priors)
+        for block, basis in zip(design.blocks, prior_bases(design, priors).blocks, strict=True):
+            eta = eta + _random_part(block, basis, priors, chosen[block.name])
+        if design.offset.any():
+            eta = eta + _data("offset_data", design.offset, "obs")
+        auxiliaries = {name: scalar(name, name, priors[name]) for name in design.family.auxiliaries}
+        add_response(design, eta, auxiliaries, _data)
+    return graph
+
+
+def _parameterisations(design: Design, centred: Mapping[str, bool] | bool) -> dict[str, bool]:
+    names = [block.name for block in design.blocks]
+    if isinstance(centred, bool):
+        return dict.fromkeys(names, centred)
+    for name in centred:
+        if name not in names:
+            has = f"has the grouping factors {listing(names)}" if names else "has no grouping factor"
+            raise ValueError(f"centred names {name!r}, but the model {has}{suggest(str(name), names)}")
+    return {name: bool(centred.get(name, False)) for name in names}
+
+
+def _data(name: str, values: np.ndarray, *dims: str) -> TensorVariable:
+    return pm.Data(_unused(name), values, dims=dims)
+
+
+def _unused(name: str) -> str:
+    """Return a name that is none of a dimension: a grouping factor may be called anything, and keeps its name."""
+    while name in pm.modelcontext(None).coords:
+        name += "_"
+    return name
+
+
+def _fixed_part(design: Design, priors: Mapping[str, Prior]) -> TensorVariable:
+    """Add beta, shape (p,), and return X beta, (n,)."""
+    if design.p == 0:
+        return pt.zeros(design.n)
+    gamma = add_coefficients(design, priors)
+    return _matrix("X_data", design.X, prior_bases(design, priors).fixed, "coef") @ gamma
+
+
+def _matrix(name: str, values: np.ndarray, basis: TermBasis, dim: str) -> TensorVariable:
+    """Add a matrix, (n, p), to the data of the graph; return it with the margins taken out, which is what is used."""
+    X = _data(name, values, "obs", dim)
+    return X if basis.trivial else _data(f"{INTERNAL}{name}", basis.taken_out(values), "obs", dim)
+
+
+def add_coefficients(design: Design, priors: Mapping[str, Prior]) -> TensorVariable:
+    """Add beta, shape (p,), p > 0, to the model in context; return the coefficients of the prior's design, (p,)."""
+    basis = prior_bases(design, priors).fixed
+    own = {place: priors[place] for place in coefficient_places(priors, design)}
+    if basis.trivial and (not design.has_intercept or design.p == 1):
+        return vector("beta", "coef", own)
+    gamma = _with_intercept(design, own) if design.has_intercept else _slopes(design.coefficients, own)
+    beta = gamma if basis.trivial else pt.constant(basis.inverse) @ gamma
+    pm.Deterministic("beta", beta, dims="coef")
+    return gamma
+
+
+def _slopes(names: Sequence[str], priors: Mapping[str, Prior]) -> TensorVariable:
+    pm.modelcontext(None).add_coord(SLOPE, names)
+    return vector(SLOPES, SLOPE, priors)
+
+
+def _with_intercept(design: Design, priors: Mapping[str, Prior]) -> TensorVariable:
+    """Return the coefficients of the prior's design, (p,), made from the intercept at the means and the others."""
+    (place, prior), *others = priors.items()
+    slopes = _slopes(design.coefficients[1:], dict(others))
+    known = DISTRIBUTIONS.get(prior.distribution)
+    if place == "Intercept_centred":
+        intercept = scalar(INTERCEPT, place, prior)
+    elif known is not None and known.location is not None:
+        means = _rows_of_intercept(design, priors)
+        step = pt.constant(means) @ slopes  # from the intercept at 0 to the one at the means
+        intercept = scalar(INTERCEPT, place, prior, shift=step) - step
+    else:  # a fixed intercept, or a prior that can not be moved along the line
+        intercept = scalar(f"{INTERNAL}Intercept", place, prior)
+    return pt.concatenate([intercept[None], slopes])
+
+
+def _rows_of_intercept(design: Design, priors: Mapping[str, Prior]) -> np.ndarray:
+    """Return m, (p - 1,): the intercept at the means is the one at 0 plus m' times the other sampled coefficients."""
+    inverse = prior_bases(design, priors).fixed.inverse
+    return design.encoders.bases.fixed.R[0, 1:] @ inverse[1:, 1:]
+
+
+def _random_part(block: Block, basis: TermBasis, priors: Mapping[str, Prior], centred: bool) -> TensorVariable:
+    """Add a block's standard deviations, correlations and effects; return its part of the linear predictor, (n,)."""
+    sd, L = add_covariance(block, basis, priors)
+    b = (_centred if centred else _non_centred)(block, basis, sd, L)
+    levels = _data(f"index_{block.name}", block.index, "obs")
+    return (b[levels] * _matrix(f"Z_{block.name}", block.Z, basis, f"{block.name}_term")).sum(axis=1)
+
+
+def add_covariance(
+    block: Block, basis: TermBasis, priors: Mapping[str, Prior]
+) -> tuple[TensorVariable, TensorVariable | None]:
+    """Add a block's standard deviations and correlations to the model in context.
+
+    Returns
+    -------
+    sd : variable, (q,)
+    L : variable, (q, q), or None
+        Those of the prior's design: its correlation matrix is L L', None where there is no correlation. Where they
+        are not those that are reported they have names that end in "_centred" (at the means), and sd_<name> and
+        corr_<name> are made from them.
+    """
+    name, dims = block.name, (f"{block.name}_term", f"{block.name}_term_bis")
+    suffix = "" if basis.trivial else CENTRED
+    places = [f"sd_{name}[{column}]" for column in block.columns]
+    sd = vector(f"sd_{name}{suffix}", dims[0], {place: priors[place] for place in places})
+    if not block.correlated:
+        return sd, None
+    L = correlation_factor(block, priors[f"corr_{name}"])
+    diagonal = np.arange(len(block.columns))
+    R = (L @ L.T)[diagonal, diagonal].set(1.0)  # without rounding
+    pm.Deterministic(f"corr_{name}{suffix}", R, dims=dims)
+    if not basis.trivial:
+        factor = pt.constant(basis.inverse) @ (sd[:, None] * L)
+        own = pt.sqrt(pt.square(factor).sum(axis=1))
+        rows = factor / pt.where(own > 0, own, 1.0)[:, None]
+        pm.Deterministic(f"sd_{name}", own, dims=dims[0])
+        pm.Deterministic(f"corr_{name}", (rows @ rows.T)[diagonal, diagonal].set(1.0), dims=dims)
+    return sd, L
+
+
+def correlation_factor(block: Block, prior: Prior) -> TensorVariable:
+    """Return L, (q, q), of the correlation matrix L L', LKJ(eta) within each part and 0 between parts."""
+    q, eta = len(block.columns), np.asarray(prior.parameters["eta"])
+    L = pt.eye(q)
+    for number, part in enumerate(block.partition):
+        if len(part) == q:  # one part: the whole matrix, its columns in order
+            L = pm.LKJCorr(_unused(f"{INTERNAL}L_{block.name}"), n=q, eta=eta)
+        elif len(part) > 1:
+            inner = pm.LKJCorr(_unused(f"{INTERNAL}L_{block.name}_{number}"), n=len(part), eta=eta)
+            L = L[np.ix_(sorted(part), sorted(part))].set(inner)  # in order, so that L stays lower triangular
+    return L
+
+
+def _centred(block: Block, basis: TermBasis, sd: TensorVariable, L: TensorVariable | None) -> TensorVariable:
+    """Add the effects, shape (G, q), with their covariance as their prior; return those of the prior's design."""
+    name, dims = f"b_{block.name}" if basis.trivial else _unused(f"{INTERNAL}b_{block.name}"), _dims(block)
+    if L is None:
+        return pm.Normal(name, 0, sd, dims=dims)
+    b = pm.MvNormal(name, np.zeros(len(block.columns)), chol=sd[:, None] * L, dims=dims)
+    return b if basis.trivial else _reported(block, basis, b)
+
+
+def _non_centred(block: Block, basis: TermBasis, sd: TensorVariable, L: TensorVariable | None) -> TensorVariable:
+    """Add standard normal z and the effects made from them, both (G, q); return those of the prior's design."""
+    z = pm.Normal(_unused(f"{INTERNAL}z_{block.name}"), 0, 1, dims=_dims(block))
+    return _reported(block, basis, z * sd if L is None else z @ (sd[:, None] * L).T)
+
+
+def _reported(block: Block, basis: TermBasis, b: TensorVariable) -> TensorVariable:
+    """Add the effects that are reported, and return those of the prior's design that they are made from."""
+    own = b if basis.trivial else b @ pt.constant(basis.inverse.T)
+    pm.Deterministic(f"b_{block.name}", own, dims=_dims(block))
+    return b
+
+
+def _dims(block: Block) -> tuple[str, str]:
+    return block.name, f"{block.name}_term"

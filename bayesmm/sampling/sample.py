@@ -1,0 +1,190 @@
+"""A model's posterior by sampling: which graph and sampler, beta and b recovered, kept in a file where asked for."""
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import xarray as xr
+
+from bayesmm.errors import BayesmmWarning, FitFileError, listing
+from bayesmm.results import Fit
+from bayesmm.runtime.paths import as_path
+from bayesmm.storage.files import changes, plain, reusable
+from bayesmm.storage.runs import Stream
+from bayesmm.storage.stored_model import functions_among
+
+STREAMED = ("auto", "nutpie")  # samplers whose draws can go into a store
+
+
+def sample(
+    model,
+    asked: Mapping[str, object],
+    *,
+    progress: bool,
+    cores: int | None,
+    file: str | Path | None = None,
+    store: str | Path | None = None,
+) -> Fit:
+    """Return a fit of a model, sampled or, with `file`, read from there if it is the one asked for.
+
+    Parameters
+    ----------
+    model : Model
+    asked : mapping
+        The arguments of `Model.sample` on which the draws depend.
+    progress, cores, file, store
+        See `Model.sample`, also for what is raised.
+    """
+    from bayesmm.sampling.nuts import check_arguments
+    from bayesmm.sampling.recovery import check_memory, recorded
+
+    file, store = (None if path is None else as_path(path, what) for what, path in (("file", file), ("store", store)))
+    settings = _settings(asked, cores)
+    keep_effects, began = asked["keep_effects"], time.perf_counter()
+    check_arguments(**settings, keep_effects=keep_effects)
+    if store is not None:
+        fit = _in_store(model, store, asked, file=file, say=progress)
+        if fit is not None:
+            return fit
+    if file is not None:
+        return _kept(model, file, asked, progress=progress, cores=cores)
+    check_memory(model.design, asked["draws"], asked["chains"], keep_effects=keep_effects)
+    chosen = model.effects(asked["effects"])
+    if asked["sampler"] == "importance":
+        return Fit(model, recorded(_independent(model, asked, began), asked=plain(asked)))
+    own = {} if store is None else {"stream": _stream(model, store, asked, chosen)}
+    tree = _sampled(model, chosen, asked["centred"], settings, progress=progress, began=began, **own)
+    tree = recovered(tree, model, chosen, keep_effects=keep_effects)
+    if store is not None:
+        return Fit(model, tree)  # its record is in the store
+    return Fit(model, recorded(tree, effects=chosen, seconds=time.perf_counter() - began, asked=plain(asked)))
+
+
+def recovered(tree: xr.DataTree, model, effects: str, *, keep_effects: bool) -> xr.DataTree:
+    """Return the tree of a fit for what sampling gave: with what was integrated out, if anything was.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+    model : Model
+    effects : {"marginal", "explicit"}
+        The graph.
+    keep_effects : bool
+        False: without the random effects.
+    """
+    from bayesmm.sampling.recovery import as_reported, completed, with_posterior, without_effects
+
+    if effects == "marginal":
+        seed = json.loads(tree.attrs["bayesmm"])["seed"]
+        return completed(tree, model.design, model.priors, model._reduced, seed, keep_effects=keep_effects)
+    tree = with_posterior(tree, as_reported(tree["posterior"].to_dataset(), model.design))
+    return tree if keep_effects else without_effects(tree, model.design)
+
+
+def _settings(asked: Mapping[str, object], cores: int | None) -> dict[str, object]:
+    """Return the arguments that are the sampler's own."""
+    own = "draws", "tune", "chains", "seed", "sampler", "target_accept"
+    return {name: asked[name] for name in own} | {"cores": cores}
+
+
+def _independent(model, asked: Mapping[str, object], began: float):
+    from bayesmm.sampling.importance import sample_independent
+
+    own = {name: asked[name] for name in ("draws", "chains", "seed", "effects", "keep_effects")}
+    return sample_independent(model.design, model.priors, lambda: model._prior_point, **own, began=began)
+
+
+def _sampled(
+    model,
+    effects: str,
+    centred: object,
+    settings: Mapping[str, object],
+    *,
+    progress: bool,
+    began: float,
+    stream: Stream | None = None,
+) -> xr.DataTree:
+    """Return the draws of one of the graphs, from compiled code without PyMC where that is possible."""
+    from bayesmm.sampling.direct import applies, sample_marginal
+    from bayesmm.sampling.nuts import chosen_settings
+    from bayesmm.sampling.starts import likelihood_estimates, near_maximum
+
+    near = near_maximum(model.design, model.priors, partial(likelihood_estimates, model))
+    if applies(model.design, model.priors, effects, settings["sampler"]):
+        chosen, said = chosen_settings(**settings)
+        own = dict(near=near, said=said, progress=progress, began=began, stream=stream)
+        return sample_marginal(model.design, model.priors, model._reduced, chosen, **own)
+    from bayesmm.sampling.graph.start import start_near
+    from bayesmm.sampling.pymc_nuts import sample_graph
+
+    # a model of other data than its first takes, and leaves, the compiled code of its kind
+    kept = model.kept if effects == "explicit" and model.design.encoders.repeats else None
+    own = dict(progress=progress, began=began, stream=stream, kept=kept)
+    graph = model.graph(effects, centred)
+    start_near(graph, model.design, model.priors, near)
+    return sample_graph(graph, **settings, **own)
+
+
+def _stream(model, path: Path, asked: Mapping[str, object], effects: str) -> Stream:
+    """Return what keeps the draws in a new store."""
+    from bayesmm.runtime.memory import refuse
+    from bayesmm.sampling.recovery import without_effects
+    from bayesmm.sampling.streaming import streamed
+    from bayesmm.storage.store import create
+
+    def made(template: xr.DataTree, about: Mapping[str, object]):
+        kept = template if asked["keep_effects"] else without_effects(template, model.design)
+        sizes = {name: values.size for name, values in kept["posterior"].data_vars.items()}
+        refuse(sizes, asked["draws"], 0, asked["chains"])  # of the fit at the end; tuning is not kept
+        return create(path, model, kept, {**about, "effects": effects, "asked": plain(asked)})
+
+    return partial(streamed, create=made)
+
+
+def _in_store(model, path: str | Path, asked: Mapping[str, object], *, file: object, say: bool) -> Fit | None:
+    """Return the fit of a store if it is the one asked for; None where there is nothing yet.
+
+    Raises
+    ------
+    FitFileError
+        There is something else.
+    """
+    from bayesmm.storage.store import check_absent
+    from bayesmm.storage.store_reading import is_store, read_store
+
+    if file is not None:
+        raise ValueError("file= and store= are two ways to keep a fit; give one of them")
+    if asked["sampler"] not in STREAMED:
+        raise ValueError(
+            f"store= takes the draws of {listing(STREAMED)}, not of sampler={asked['sampler']!r}; keep these with file="
+        )
+    if not is_store(path):
+        check_absent(path)
+        return None
+    stored = read_store(path)
+    changed = changes(stored, model, asked) + functions_among(model.priors)
+    if changed:
+        raise FitFileError(
+            f"{path} holds another fit, which differs in {listing(changed)}; load() it, take another name, or remove it"
+        )
+    if say:
+        print(f"bayesmm: loaded from {path}", file=sys.stderr)
+    effects = stored.record["run"]["effects"]
+    return Fit(model, recovered(stored.tree, model, effects, keep_effects=asked["keep_effects"]))
+
+
+def _kept(model, file: str | Path, asked: Mapping[str, object], *, progress: bool, cores: int | None) -> Fit:
+    """Return the fit in a file if it is the one asked for, else a new one, which is then in the file."""
+    tree = reusable(file, model, asked, say=progress)
+    if tree is not None:
+        return Fit(model, tree)
+    fit = sample(model, asked, progress=progress, cores=cores)
+    try:
+        fit.save(file, overwrite=True)
+    except FitFileError as error:  # no reason to lose the draws
+        warnings.warn(f"{error}; the fit is not in a file: call its save()", BayesmmWarning, stacklevel=4)
+    return fit
