@@ -12,11 +12,10 @@ Importing this package loads nothing heavy: pandas, PyMC, Numba and matplotlib c
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from bayesmm.version import __version__
 
 if TYPE_CHECKING:
     from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
-    from bayesmm.estimation.estimates import PointFit
     from bayesmm.evaluation.bayes_factors import bayes_factors
     from bayesmm.evaluation.checks import Check
     from bayesmm.evaluation.compare_reml import Comparison
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from bayesmm.model import Model, fit
     from bayesmm.priors import Prior
     from bayesmm.reporting.write import report
-    from bayesmm.results import Fit
+    from bayesmm.results import Fit, PointFit
 
 __all__ = [
     "BayesmmWarning",
@@ -75,7 +74,7 @@ _HOME = {
     "FitFileError": "bayesmm.errors",
     "FormulaError": "bayesmm.errors",
     "Model": "bayesmm.model",
-    "PointFit": "bayesmm.estimation.estimates",
+    "PointFit": "bayesmm.results",
     "Prior": "bayesmm.priors",
     "PriorError": "bayesmm.errors",
     "anova": "bayesmm.inference.anova",

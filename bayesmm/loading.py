@@ -6,10 +6,13 @@ from pathlib import Path
 
 import xarray as xr
 
-from bayesmm.derived import remade
+from bayesmm.design.design import make_design
 from bayesmm.errors import DataError, FitFileError, FormulaError, PriorError
+from bayesmm.estimation.model_warnings import guarded
+from bayesmm.families.families import get_family
 from bayesmm.formula.formula import parse
 from bayesmm.model import Model
+from bayesmm.priors import resolve_priors
 from bayesmm.results import Fit
 from bayesmm.runtime.paths import as_path
 from bayesmm.sampling.sample import recovered
@@ -66,7 +69,12 @@ def _made(arguments: Mapping[str, object], data: xr.Dataset) -> Model:
     if "reading" not in data:
         return Model(**arguments)
     formula = parse(arguments["formula"], arguments["transforms"])
-    return remade(Model, arguments, *from_text(str(data["reading"].to_numpy()[0]), formula))
+    own, learned = from_text(str(data["reading"].to_numpy()[0]), formula)
+    family = get_family(arguments["family"], arguments["link"])
+    given = {name: arguments.get(name) for name in ("weights", "trials", "missing", "transforms")}
+    design = make_design(formula, arguments["data"], **given, family=family, learned=learned)
+    priors = resolve_priors(design, design.family, arguments["priors"])
+    return Model.assembled(guarded(design, priors), priors, own)
 
 
 def _model(stored: Stored, transforms: Mapping | None, priors: Mapping | None) -> Model:

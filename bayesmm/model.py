@@ -1,28 +1,28 @@
 """Model: a formula and a data frame, made into a design, priors, a graph, and its two answers."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from bayesmm.derived import guarded, with_data, with_priors
-from bayesmm.design.design import Design, make_design
+from bayesmm.design.design import Design, Learned, make_design
 from bayesmm.errors import DataError
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
-from bayesmm.estimation.model_warnings import check_residual, say_estimated
+from bayesmm.estimation.model_warnings import check_residual, guard_messages, guarded, say_estimated
 from bayesmm.families.families import Family, get_family
 from bayesmm.formula.formula import parse
 from bayesmm.likelihood.problem import Integrated, integrate
 from bayesmm.priors import Priors, prior_design, resolve_priors
-from bayesmm.results import Fit
-from bayesmm.runtime.arguments import check_bool, check_functions
+from bayesmm.results import Fit, PointFit
+from bayesmm.runtime.arguments import check_bool, check_functions, check_seed, check_whole
 from bayesmm.sampling.choose_graph import check_effects, glmm_effects, marginal_is_cheaper
 from bayesmm.sampling.graph.centering import centred_by_rule, check_centred, chosen_centring
-from bayesmm.sampling.nuts import check_arguments
 from bayesmm.sampling.sample import sample
 from bayesmm.storage.data_arguments import Source, source
+from bayesmm.storage.stored_model import beside
 
 
 class Model:
@@ -122,7 +122,20 @@ class Model:
             As for a new model, and where the new data have a level of a factor of the fixed part that the first data
             have not, or a column of another kind.
         """
-        return with_data(self, data, trials=trials, weights=weights)
+        given = {"weights": weights, "trials": trials}
+        for name, values in beside(self.design).items():
+            if given[name] is None:
+                given[name] = getattr(self.source, name)
+            if given[name] is None:
+                raise DataError(
+                    f"the {name} of the model were given as {len(values):,} numbers, which are not those of other "
+                    f"data; give theirs: with_data(data, {name}=...)"
+                )
+        encoders, missing = self.design.encoders, self.source.missing
+        own = dict(missing=missing, transforms=encoders.transforms, family=self.family)
+        learned = Learned(encoders.states, encoders.bases)
+        design = guarded(make_design(self.formula, data, **own, **given, learned=learned), self.priors)
+        return self.assembled(design, self.priors, source(missing, **given), self.kept)
 
     def with_priors(self, priors: Mapping[str, object] | None) -> "Model":
         """Return the same model of the same data, which are not read again, with other priors.
@@ -141,7 +154,21 @@ class Model:
         ------
         PriorError
         """
-        return with_priors(self, priors)
+        resolved = resolve_priors(self.design, self.family, priors)
+        said = set(guard_messages(self.design, self.priors))
+        design = replace(self.design, messages=tuple(m for m in self.design.messages if m not in said))
+        return self.assembled(guarded(design, resolved), resolved, self.source)
+
+    @classmethod
+    def assembled(cls, design: Design, priors: Priors, own: Source, kept: dict | None = None) -> "Model":
+        """Return a model made of these parts, which none of its methods has been asked for yet.
+
+        `kept`, if given, is the compiled code of models with the same formula and priors.
+        """
+        new = object.__new__(cls)
+        new.formula, new.family, new.source = design.formula, design.family, own
+        new.priors, new.design, new.kept = priors, design, {} if kept is None else kept
+        return new
 
     def maximize(self, method: str | None = None, nagq: int = 1, start: Mapping[str, float] | None = None) -> PointFit:
         """Return the maximum of the marginal likelihood (REML, ML) or of the marginal posterior (MAP).
@@ -172,7 +199,7 @@ class Model:
         if method != "MAP":
             check_residual(self.design)  # whose sd is estimated, whatever its prior says
             say_estimated(self.priors)
-        return maximize(self.design, method, self.priors, start, nagq)
+        return PointFit.of(maximize(self.design, method, self.priors, start, nagq))
 
     def graph(self, effects: str = "auto", centred: str | bool | Mapping[str, bool] = "auto"):
         """Return the PyMC model.
@@ -234,7 +261,7 @@ class Model:
             return [False]
 
     @cached_property
-    def _prior_point(self) -> PointFit:
+    def _prior_point(self) -> Estimates:
         """The maximum of the likelihood in the parameters that the priors are of."""
         return maximize(prior_design(self.design, self.priors))
 
@@ -307,7 +334,7 @@ class Model:
             draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, effects=effects, centred=centred,
             target_accept=target_accept, keep_effects=keep_effects,
         )  # fmt: skip
-        return sample(self, asked, progress=progress, cores=cores, file=file, store=store)
+        return Fit(self, sample(self, asked, progress=progress, cores=cores, file=file, store=store))
 
     def prior_predictive(self, draws: int = 500, seed: int | None = None):
         """Draw parameters from the priors, and data given them.
@@ -321,7 +348,8 @@ class Model:
         xarray.DataTree
             Groups ``prior`` and ``prior_predictive``.
         """
-        check_arguments(draws=draws, seed=seed)  # before PyMC is imported and its graph built
+        check_whole("draws", draws, 1)  # before PyMC is imported and its graph built
+        check_seed(seed)
         from bayesmm.sampling.pymc_nuts import prior_predictive
 
         return prior_predictive(self.graph("explicit", centred=False), draws, seed)

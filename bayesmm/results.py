@@ -1,4 +1,4 @@
-"""Fit: a posterior and its accessors. Every method is one call of the function that does the work."""
+"""What a user holds: Fit, a posterior, and PointFit, a maximised model. Methods call the function that does the work."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesmm.design.design import Design
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation import checks, loo, loo_table
 from bayesmm.evaluation import compare_reml as compare
 from bayesmm.evaluation.prior_sensitivity import sensitivity
@@ -130,7 +131,7 @@ class Fit:
 
     def save(self, path: str | Path, *, overwrite: bool = False, dtype: str = "float64") -> None:
         """Write draws, data and model into one netCDF-4 file, whole or not at all; `bayesmm.load` reads it again."""
-        storage.save(self, path, overwrite=overwrite, dtype=dtype)
+        storage.save(self.model, self.tree, path, overwrite=overwrite, dtype=dtype)
 
     def report(self, path: str | Path = "report.html", *, title: str | None = None, overwrite: bool = False) -> Path:
         """Write the fit into one HTML file that loads nothing; see `bayesmm.reporting.write.report`."""
@@ -147,3 +148,93 @@ class Fit:
         return summary.render_fit(self)
 
     __repr__ = __str__
+
+
+class PointFit(Estimates):
+    """A maximised model, REML, ML or MAP: its estimates, with lme4's accessors and all that is computed from them.
+
+    Its attributes are those of `bayesmm.estimation.estimates.Estimates`.
+    """
+
+    def fixef(self, ddf: str | None = None) -> pd.DataFrame:
+        """Return the coefficients: index coef; estimate, se, t; z and its two-sided p for generalised models.
+
+        With `ddf` ("satterthwaite", "kenward-roger" or "containment") df and p as well: `inference.degrees.t_table`.
+        """
+        if ddf is None:
+            return super().fixef()
+        from bayesmm.inference.degrees import t_table
+
+        return t_table(self, ddf)
+
+    def confint(self, level: float = 0.95, method: str = "profile") -> pd.DataFrame:
+        """Return confidence intervals by "profile" likelihood or "wald": see `inference.confint.confint`."""
+        from bayesmm.inference.confint import confint
+
+        return confint(self, level, method)
+
+    def profile(self, place: str, level: float = 0.99):
+        """Return the profile likelihood of one parameter, such as "sigma": see `inference.profile.profile`."""
+        from bayesmm.inference.profile import profile
+
+        return profile(self, place, level)
+
+    def predict(
+        self,
+        data: object = None,
+        kind: str = "mean",
+        groups: str | Sequence[str] = "conditional",
+        new_levels: str = "error",
+        se: bool = False,
+    ) -> pd.DataFrame:
+        """Return predictions for the rows of a table: estimate, and with `se` also se and sd; see `predict_point`."""
+        from bayesmm.posterior.predict_point import predict_point
+
+        return predict_point(self, data, kind, groups, new_levels, se)
+
+    def icc(self, mean: str = "rows"):
+        """Return the intraclass correlation of each factor at the estimates: see `variance.explained.icc`."""
+        from bayesmm.evaluation.variance.explained import icc
+
+        return icc(self, mean)
+
+    def r2(self, mean: str = "rows"):
+        """Return Nakagawa's marginal and conditional R^2 at the estimates: see `variance.explained.r2`."""
+        from bayesmm.evaluation.variance.explained import r2
+
+        return r2(self, mean)
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The estimates by place, to be changed and given to `Model.simulate` or `power`; NaN for what has none."""
+        from bayesmm.posterior.parameter_values import estimates
+
+        return estimates(self)
+
+    def simulate(self, draws: int = 1, seed: int | None = None, effects: str = "new") -> pd.DataFrame:
+        """Return responses simulated from the estimates, rows x sim_1, sim_2, ...
+
+        The random effects are drawn anew for each (`effects` "new"), or are the conditional modes ("kept"): see
+        `Model.simulate`.
+        """
+        from bayesmm.posterior.simulate import simulate_point
+
+        return simulate_point(self, draws, seed, effects)
+
+    def bootstrap(self, samples: int = 1000, seed: int | None = None, cores: int | None = None, progress: bool = True):
+        """Return the parametric bootstrap: simulate, and fit again; see `simulation.bootstrap.bootstrap`."""
+        from bayesmm.inference.simulation.bootstrap import bootstrap
+
+        return bootstrap(self, samples, seed, cores, progress)
+
+    def __str__(self) -> str:
+        from bayesmm.reporting.summary import render_point
+
+        return render_point(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from bayesmm.reporting.notebook import point_html
+
+        return point_html(self)

@@ -571,7 +571,7 @@ def test_a_full_disk_leaves_the_old_file_and_the_fit(fit, saved):
 
 
 def test_a_small_tmpfs_leaves_the_old_file_and_the_fit(fit, tmp_path):
-    size = 3 * len(packed(fit)) // 2  # room for one file and a half
+    size = 3 * len(packed(fit.model, fit.tree)) // 2  # room for one file and a half
     if (
         os.geteuid()
         or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "x", tmp_path], check=False).returncode

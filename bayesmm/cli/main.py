@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bayesmm import __version__
 from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
+from bayesmm.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path

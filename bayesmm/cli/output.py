@@ -12,9 +12,8 @@ from bayesmm.errors import DataError, FitFileError, listing
 from bayesmm.runtime.paths import as_path
 
 if TYPE_CHECKING:
-    from bayesmm.estimation.estimates import PointFit
     from bayesmm.evaluation.compare_reml import Comparison
-    from bayesmm.results import Fit
+    from bayesmm.results import Fit, PointFit
 
 # The files that are written whatever the model is called; tables of coef and figures carry names of its factors.
 TREE = "fit.nc"

@@ -6,7 +6,6 @@ import textwrap
 import numpy as np
 
 from bayesmm.display.text_tables import shorten, width
-from bayesmm.families.families import LINKS
 
 INK, GREY, LIGHT, ACCENT = "#1a1a1a", "#808080", "#d4d4d4", "#b2182b"  # without colour the accent is a dark grey
 CHAIN_STYLES = ("-", "--", ":", "-.")  # chains are told apart without colour
@@ -119,13 +118,6 @@ def label_edges(axes, x: str, y: str, shared: bool = False) -> None:
         name_axes(ax, x if bottom else "", y if first else "")
         if shared:
             ax.tick_params(labelbottom=bottom, labelleft=first)
-
-
-def units(design, term: str = "Intercept") -> str:
-    """Return, for an axis, the unit of a coefficient, an effect or an sd: that of the response or the link's scale."""
-    link = LINKS[design.family.link]
-    where = "in units" if link.name == "identity" else f"on the {link.scale}"
-    return f"{where} of {plain(design.response)}{per(term)}"
 
 
 def chain_ink(chain: int) -> dict[str, object]:

@@ -6,6 +6,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from bayesmm.display.html_tables import TEXT_WIDTH, Table, frame_table, name
+from bayesmm.display.text_tables import wrap
+
 TEMPLATES = Path(__file__).parent / "templates"
 MARK = '<meta name="generator" content="bayesmm'  # by which a report is known as one
 # Nothing is loaded and nothing runs, whatever a name in the data may say: pictures inside the file, styles inside it.
@@ -44,3 +47,38 @@ def breakable(text: str) -> Markup:
     """Return a name, escaped, that a narrow column may break before its brackets and after its underscores."""
     parts = (escape(part) for part in re.split(r"(?<=[_:,])|(?=[\[(])", text))
     return Markup("<wbr>").join(parts)
+
+
+def fragment(lines: list[str], shown: list[Table], formula: str = "", latex: str = "") -> str:
+    """Return lines, formula, equation and tables as HTML.
+
+    Parameters
+    ----------
+    lines : list of str
+        Sentences; the first is the headline.
+    shown : list of Table
+    formula : str
+    latex : str
+        For the MathJax of the notebook.
+    """
+    first, *others = lines
+    return rendered(
+        "notebook.html", headline=first, lines=others, tables=shown, formula=name(formula, TEXT_WIDTH), latex=latex
+    )
+
+
+def joined(lines: list[str]) -> str:
+    """Return wrapped lines as one sentence again."""
+    return " ".join(line.strip() for line in lines)
+
+
+def table_html(lines: list[str], frame) -> str:
+    """Return a data frame under some sentences, such as a table of tests.
+
+    Parameters
+    ----------
+    lines : list of str
+        The headline, then notes.
+    frame : DataFrame
+    """
+    return fragment([joined(wrap(line)) for line in lines], [frame_table(frame, "Tests")])

@@ -159,3 +159,8 @@ def wrap(text: str, indent: str = "  ", first: str = "") -> list[str]:
             line, blank = indent, ""
         line += blank + word
     return [*lines, line]
+
+
+def ceiled(r_hat: float) -> str:
+    """Return R-hat with three decimals, rounded up, so that what is printed is never better than what is true."""
+    return f"{math.ceil(r_hat * 1000 - 1e-9) / 1000:.3f}" if math.isfinite(r_hat) else ""

@@ -1,7 +1,7 @@
-"""PointFit: a maximised model, with lme4's accessors."""
+"""What maximisation gives: the estimates of a model, with those of lme4's accessors that need nothing else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
 
@@ -36,8 +36,8 @@ class Optimum:
     starts: int
 
 
-@dataclass(frozen=True)
-class PointFit:
+@dataclass(frozen=True, repr=False)
+class Estimates:
     """A model at the maximum of its marginal likelihood (REML, ML) or of its marginal posterior (MAP).
 
     The likelihood of a generalised model is Laplace's approximation with the observed curvature at the mode, as
@@ -108,6 +108,11 @@ class PointFit:
     nagq: int = 1
     coordinates: Coordinates | None = None
 
+    @classmethod
+    def of(cls, estimates: "Estimates"):
+        """Return the same estimates as an object of this class."""
+        return cls(**{one.name: getattr(estimates, one.name) for one in fields(cls)})
+
     @cached_property
     def scaled(self) -> Coordinates:
         """The fit in its own coordinates: what is computed from it starts here, not from what is reported."""
@@ -165,15 +170,8 @@ class PointFit:
         """
         return pearson_residuals(self.design, self.fitted, tuple(self.auxiliaries.values()) or (self.sigma,))
 
-    def fixef(self, ddf: str | None = None) -> pd.DataFrame:
-        """Return the coefficients: index coef; estimate, se, t; z and its two-sided p for generalised models.
-
-        With `ddf` ("satterthwaite", "kenward-roger" or "containment") df and p as well: `inference.degrees.t_table`.
-        """
-        if ddf is not None:
-            from bayesmm.inference.degrees import t_table
-
-            return t_table(self, ddf)
+    def fixef(self) -> pd.DataFrame:
+        """Return the coefficients: index coef; estimate, se, t; z and its two-sided p for generalised models."""
         with np.errstate(divide="ignore", invalid="ignore"):
             se = np.sqrt(np.diag(self.beta_cov))
             ratio = self.beta / se
@@ -189,18 +187,6 @@ class PointFit:
         sds = np.sqrt(np.diag(self.beta_cov))
         with np.errstate(divide="ignore", invalid="ignore"):  # a coefficient that its prior fixes has no spread
             return self.vcov / np.outer(sds, sds)
-
-    def confint(self, level: float = 0.95, method: str = "profile") -> pd.DataFrame:
-        """Return confidence intervals by "profile" likelihood or "wald": see `inference.confint.confint`."""
-        from bayesmm.inference.confint import confint
-
-        return confint(self, level, method)
-
-    def profile(self, place: str, level: float = 0.99):
-        """Return the profile likelihood of one parameter, such as "sigma": see `inference.profile.profile`."""
-        from bayesmm.inference.profile import profile
-
-        return profile(self, place, level)
 
     def varcorr(self) -> pd.DataFrame:
         """Return the variance components as lme4's ``as.data.frame(VarCorr(.))``: grp, var1, var2, vcov, sdcor.
@@ -227,70 +213,6 @@ class PointFit:
         """Return, for each factor, the coefficients of each level: fixed plus random part, levels x coefficients."""
         beta = pd.Series(np.nan_to_num(self.beta), index=list(self.design.coefficients))
         return {b.group: add_effects(beta, b, self.modes[k]) for k, b in enumerate(self.design.blocks)}
-
-    def predict(
-        self,
-        data: object = None,
-        kind: str = "mean",
-        groups: str | Sequence[str] = "conditional",
-        new_levels: str = "error",
-        se: bool = False,
-    ) -> pd.DataFrame:
-        """Return predictions for the rows of a table: estimate, and with `se` also se and sd; see `predict_point`."""
-        from bayesmm.posterior.predict_point import predict_point
-
-        return predict_point(self, data, kind, groups, new_levels, se)
-
-    def icc(self, mean: str = "rows"):
-        """Return the intraclass correlation of each factor at the estimates: see `variance.explained.icc`."""
-        from bayesmm.evaluation.variance.explained import icc
-
-        return icc(self, mean)
-
-    def r2(self, mean: str = "rows"):
-        """Return Nakagawa's marginal and conditional R^2 at the estimates: see `variance.explained.r2`."""
-        from bayesmm.evaluation.variance.explained import r2
-
-        return r2(self, mean)
-
-    @property
-    def parameters(self) -> dict[str, float]:
-        """The estimates by place, to be changed and given to `Model.simulate` or `power`; NaN for what has none."""
-        from bayesmm.posterior.parameter_values import estimates
-
-        return estimates(self)
-
-    def simulate(self, draws: int = 1, seed: int | None = None, effects: str = "new") -> pd.DataFrame:
-        """Return responses simulated from the estimates, rows x sim_1, sim_2, ...
-
-        The random effects are drawn anew for each (`effects` "new"), or are the conditional modes ("kept"): see
-        `Model.simulate`.
-        """
-        from bayesmm.posterior.simulate import simulate_point
-
-        return simulate_point(self, draws, seed, effects)
-
-    def bootstrap(self, samples: int = 1000, seed: int | None = None, cores: int | None = None, progress: bool = True):
-        """Return the parametric bootstrap: simulate, and fit again; see `simulation.bootstrap.bootstrap`."""
-        from bayesmm.inference.simulation.bootstrap import bootstrap
-
-        return bootstrap(self, samples, seed, cores, progress)
-
-    def __str__(self) -> str:
-        from bayesmm.reporting.summary import render_point
-
-        return render_point(self)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        from bayesmm.reporting.notebook import point_html
-
-        return point_html(self)
-
-    def with_seconds(self, seconds: float) -> "PointFit":
-        """Return the same fit with its time."""
-        return replace(self, seconds=seconds)
 
 
 def pearson_residuals(design: Design, fitted: Floats, auxiliaries: Sequence[float]) -> Floats:

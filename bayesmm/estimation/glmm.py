@@ -13,7 +13,7 @@ import numpy as np
 
 from bayesmm.design.design import Design
 from bayesmm.errors import DataError, listing
-from bayesmm.estimation.estimates import Optimum, PointFit
+from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glm import first_fit
 from bayesmm.estimation.maximize import (
     GRADIENT_TOLERANCE,
@@ -132,7 +132,7 @@ class Warm:
     u: Floats = field(default_factory=lambda: np.empty(0))
 
 
-def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, float] | None = None) -> PointFit:
+def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, float] | None = None) -> Estimates:
     """Maximise the likelihood of a generalised linear mixed model, or of a model without random effects.
 
     Parameters
@@ -146,7 +146,7 @@ def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, floa
 
     Returns
     -------
-    PointFit
+    Estimates
 
     Raises
     ------
@@ -303,7 +303,7 @@ def _start(problem: GlmmProblem, start: Mapping[str, float] | None, size: float)
     return np.concatenate([np.zeros(problem.fixed.shape[1]), packed[problem.free], np.log(aux)])
 
 
-def _point(problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, nagq: int, warm: Warm) -> PointFit:
+def _point(problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, nagq: int, warm: Warm) -> Estimates:
     design, (coefficients, free, logs) = problem.design, (optimum.parameters[part] for part in problem.parts)
     aux = np.exp(logs)
     root = problem.basis @ square_root(2 * coefficient_block(H, len(coefficients)))
@@ -315,7 +315,7 @@ def _point(problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, 
     factors = problem.factors(free)
     wrong = divergence(problem, optimum.parameters)
     converged = optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(criterion) and not wrong
-    return PointFit(
+    return Estimates(
         design, None, "ML", beta, beta_cov, auxiliaries.get("sigma", 1.0), *own.reported(), criterion, -criterion / 2,
         criterion, factors_are_singular(factors, problem.unit), bool(converged),
         f"NOT converged: {wrong}" if wrong else outcome(optimum, converged), 0.0, optimum, auxiliaries, nagq, own,

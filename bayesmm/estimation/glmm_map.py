@@ -12,7 +12,7 @@ import numpy as np
 
 from bayesmm.design.design import Design
 from bayesmm.errors import PriorError
-from bayesmm.estimation.estimates import Optimum, PointFit
+from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glmm import (
     GlmmProblem,
     Warm,
@@ -105,7 +105,7 @@ class Density:
 
 def generalised_mode(
     design: Design, priors: Priors, nagq: int = 1, start: Mapping[str, float] | None = None
-) -> PointFit:
+) -> Estimates:
     """Return the mode of the marginal posterior density of a generalised model, on the parameters' natural scales.
 
     Parameters
@@ -119,7 +119,7 @@ def generalised_mode(
 
     Returns
     -------
-    PointFit
+    Estimates
         `criterion` is -2 log density up to the constants of the correlations' priors; `beta_cov` is from its Hessian
         in all parameters.
 
@@ -269,7 +269,7 @@ def varying(density: Density) -> np.ndarray:
     return free
 
 
-def start_values(density: Density, ml: PointFit, moved: bool) -> Floats:
+def start_values(density: Density, ml: Estimates, moved: bool) -> Floats:
     """Return a start: ML kept off its boundaries; or, `moved`, sds of 1 and no correlation; fixed ones where they are.
 
     Coefficients start at ML's, or within the support of their prior.
@@ -306,7 +306,7 @@ def _restricted(density: Density, x: Floats, free: np.ndarray, y: Floats) -> tup
     return value, gradient[free]
 
 
-def _point(density: Density, optimum: Optimum, value: float, H: Floats, nodes: int, warm: Warm) -> PointFit:
+def _point(density: Density, optimum: Optimum, value: float, H: Floats, nodes: int, warm: Warm) -> Estimates:
     problem, x = density.problem, optimum.parameters
     at = density.at(x)
     covariances, modes, conditional = effects(problem, at, warm)
@@ -314,7 +314,7 @@ def _point(density: Density, optimum: Optimum, value: float, H: Floats, nodes: i
     auxiliaries = dict(zip(problem.design.family.auxiliaries, np.exp(x[density.logs :]).tolist(), strict=True))
     deviance = density.likelihood(at)[0]
     converged = bool(optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(value))
-    return PointFit(
+    return Estimates(
         problem.design, density.priors, "MAP", density.gamma(x),
         density.half @ (2 * coefficient_block(H, r)) @ density.half.T, auxiliaries.get("sigma", 1.0), covariances,
         modes, conditional, value, -deviance / 2, deviance, factors_are_singular(problem.factors(at[problem.parts[1]]),

@@ -17,7 +17,7 @@ import numpy as np
 from bayesmm.design.design import Block, Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import PriorError
-from bayesmm.estimation.estimates import Optimum, PointFit
+from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.maximize import (
     ROUNDING,
     SNAP,
@@ -74,7 +74,7 @@ class Posterior:
         return self.integrated.loose
 
 
-def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | None = None) -> PointFit:
+def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | None = None) -> Estimates:
     """Return the mode of the marginal posterior density of (sds, correlations, sigma) on their natural scales.
 
     Parameters
@@ -86,7 +86,7 @@ def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | N
 
     Returns
     -------
-    PointFit
+    Estimates
         `beta` and `modes` are the conditional modes there; `criterion` is -2 log density up to the constants of the
         priors.
 
@@ -122,7 +122,7 @@ def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | N
     return reported(point, design, posterior.integrated.bases)
 
 
-def build_posterior(design: Design, priors: Priors, reml: PointFit) -> Posterior:
+def build_posterior(design: Design, priors: Priors, reml: Estimates) -> Posterior:
     """Return the marginal posterior for a design and its priors; REML's estimates, of its prior's, serve as units."""
     integrated = integrate(design, priors)
     shapes, end = [], 0
@@ -269,13 +269,13 @@ def values_of(posterior: Posterior, free: np.ndarray, y: Floats) -> Floats:
     return x
 
 
-def nowhere(priors: Mapping[str, Prior], point: PointFit) -> ValueError:
+def nowhere(priors: Mapping[str, Prior], point: Estimates) -> ValueError:
     """Return the error for a density that is 0 wherever the search for its mode began, with the priors that say so.
 
     Parameters
     ----------
     priors : mapping of place to Prior
-    point : PointFit
+    point : Estimates
         The maximum of the likelihood, of the prior's design, near which the search began.
     """
     design = point.design
@@ -309,7 +309,7 @@ def _restricted(search: Search, posterior: Posterior, free: np.ndarray, y: Float
     return value, gradient[free]
 
 
-def start_values(posterior: Posterior, reml: PointFit, moved: bool) -> Floats:
+def start_values(posterior: Posterior, reml: Estimates, moved: bool) -> Floats:
     """Return a start: REML, kept off its boundaries; or, `moved`, every sd at sigma's size and no correlation."""
     x = np.zeros(posterior.log_sigma + 1 + len(posterior.loose))
     for shape, Sigma in zip(posterior.shapes, reml.covariances, strict=True):
@@ -357,7 +357,7 @@ def partial_of(shape: Shape, Sigma: Floats) -> Floats:
     return np.array(out)
 
 
-def _point(posterior: Posterior, x: Floats, optimum: Optimum, criterion: float) -> PointFit:
+def _point(posterior: Posterior, x: Floats, optimum: Optimum, criterion: float) -> Estimates:
     problem = posterior.problem
     _, sigma, prior, factors = _likelihood(posterior, x)
     packed = np.concatenate([np.empty(0), *(factors[k].ravel() for k in problem.cp.order)])
@@ -381,7 +381,7 @@ def _point(posterior: Posterior, x: Floats, optimum: Optimum, criterion: float) 
     return replace(at_prior, loglik=loglik, deviance=-2 * loglik)
 
 
-def reported(point: PointFit, design: Design, bases: TermBases) -> PointFit:
+def reported(point: Estimates, design: Design, bases: TermBases) -> Estimates:
     """Return a fit of the prior's design, its coefficients excepted, as one of the design."""
     own = point.scaled
     mapped = [T.inverse @ B for T, B in zip(bases.blocks, own.bases, strict=True)]

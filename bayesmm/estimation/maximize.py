@@ -7,13 +7,13 @@ is an interior stationary point and needs no bound.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bayesmm.design.design import Design
 from bayesmm.errors import DataError, listing, suggest
-from bayesmm.estimation.estimates import Optimum, PointFit
+from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.start import check_start, start_factors
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import make_coordinates
@@ -64,7 +64,7 @@ def maximize(
     priors=None,
     start: Mapping[str, float] | None = None,
     nagq: int = 1,
-) -> PointFit:
+) -> Estimates:
     """Maximise the marginal likelihood, or the marginal posterior, of a mixed model.
 
     Parameters
@@ -84,7 +84,7 @@ def maximize(
 
     Returns
     -------
-    PointFit
+    Estimates
 
     Raises
     ------
@@ -100,17 +100,17 @@ def maximize(
         if method == "MAP":
             from bayesmm.estimation.glmm_map import generalised_mode  # these two build on this file, as mode.py does
 
-            return generalised_mode(design, priors, nagq, start).with_seconds(time.perf_counter() - began)
+            return replace(generalised_mode(design, priors, nagq, start), seconds=time.perf_counter() - began)
         from bayesmm.estimation.glmm import maximize_generalised
 
-        return maximize_generalised(design, nagq, start).with_seconds(time.perf_counter() - began)
+        return replace(maximize_generalised(design, nagq, start), seconds=time.perf_counter() - began)
     if nagq != 1:
         raise ValueError(f"nagq must be 1 for the gaussian family, whose integral is exact, not {nagq!r}")
     if method == "MAP":
         from bayesmm.estimation.map import marginal_mode  # mode.py builds on this file
 
-        return marginal_mode(design, priors, start).with_seconds(time.perf_counter() - began)
-    return _likelihood_optimum(design, method, start).with_seconds(time.perf_counter() - began)
+        return replace(marginal_mode(design, priors, start), seconds=time.perf_counter() - began)
+    return replace(_likelihood_optimum(design, method, start), seconds=time.perf_counter() - began)
 
 
 def check_method(design: Design, method: str | None) -> str:
@@ -125,7 +125,7 @@ def check_method(design: Design, method: str | None) -> str:
     return method
 
 
-def _likelihood_optimum(design: Design, method: str, start: Mapping[str, float] | None) -> PointFit:
+def _likelihood_optimum(design: Design, method: str, start: Mapping[str, float] | None) -> Estimates:
     problem = orthogonal_problem(design)
     prior = flat(problem.cp.p)
     reml = method == "REML"
@@ -316,7 +316,7 @@ def relative_factors(problem: Problem, free: Floats) -> list[Floats]:
     return out
 
 
-def _point(problem: Problem, method: str, x: Floats, optimum: Optimum, criterion: float) -> PointFit:
+def _point(problem: Problem, method: str, x: Floats, optimum: Optimum, criterion: float) -> Estimates:
     prior, T = flat(problem.cp.p), problem.packed(x)
     reml = method == "REML"
     sigma = evaluate(problem.cp, T, None, prior, integrate_flat=reml).sigma
@@ -336,8 +336,8 @@ def assemble(
     loglik: float,
     deviance: float,
     priors=None,
-) -> PointFit:
-    """Return the PointFit at the free entries of T and sigma, all on the user's scale."""
+) -> Estimates:
+    """Return the Estimates at the free entries of T and sigma, all on the user's scale."""
     design = problem.design
     at = conditional(problem.cp, problem.packed(free), sigma, prior)
     fixed, root = design.y - problem.response + problem.fixed @ at.fixed, problem.basis @ square_root(at.fixed_cov)
@@ -348,7 +348,7 @@ def assemble(
     beta[dropped], beta_cov[dropped], beta_cov[:, dropped] = np.nan, np.nan, np.nan
     singular = _is_singular(problem, free)
     converged = optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(criterion)
-    return PointFit(
+    return Estimates(
         design, priors, method, beta, beta_cov, float(sigma), *own.reported(), float(criterion), float(loglik),
         float(deviance), singular, bool(converged), outcome(optimum, converged), 0.0, optimum, {"sigma": float(sigma)},
         coordinates=own,

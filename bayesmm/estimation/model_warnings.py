@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from bayesmm.design.groups import residual_confounded
 from bayesmm.errors import BayesmmWarning, DataError, listing
 from bayesmm.estimation.separation import separated
 from bayesmm.formula.formula import text_of
-from bayesmm.priors import Prior, coefficient_prior, prior_design
+from bayesmm.priors import Prior, Priors, coefficient_prior, prior_design
 from bayesmm.runtime.messages import Message, warning
 
 # The linear programme takes a few seconds at this size (rows times columns); a larger model is not looked at.
@@ -19,6 +20,18 @@ MOST_NUMBERS = 1_000_000
 # A mean 1e15 times another's: beyond all data, and a good part of the way to the end of the doubles.
 FACTOR = 1e15
 TAIL = 1.645  # prior sds: one draw in ten is further out
+
+
+def guarded(design: Design, priors: Priors) -> Design:
+    """Return a design with what there is to say about it together with its priors.
+
+    Raises
+    ------
+    DataError
+        Random effects cannot be told apart from the residual.
+    """
+    check_residual(design, priors)
+    return replace(design, messages=(*design.messages, *guard_messages(design, priors)))
 
 
 def guard_messages(design: Design, priors: Mapping[str, Prior]) -> list[Message]:

@@ -112,7 +112,7 @@ class Comparison:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from bayesmm.reporting.notebook import comparison_html
+        from bayesmm.evaluation.compare_reml_html import comparison_html
 
         return comparison_html(self)
 

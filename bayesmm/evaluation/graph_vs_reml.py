@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from bayesmm.design.design import Design
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.runtime.threads import few_threads
 
@@ -58,7 +58,7 @@ class Bridge:
 
 
 @few_threads
-def bridge(design: Design, point: PointFit) -> Bridge:
+def bridge(design: Design, point: Estimates) -> Bridge:
     """Find the REML criterion from the explicit graph's density, and compare.
 
     Parameters

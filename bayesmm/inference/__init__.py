@@ -1,4 +1,4 @@
 """Frequentist inference from a maximised fit: F tests, likelihood ratios, degrees of freedom, intervals.
 
-Every function reads a `PointFit` and changes nothing in it.
+Every function reads the `Estimates` of a maximised fit and changes nothing in it.
 """

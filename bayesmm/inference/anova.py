@@ -7,7 +7,7 @@ import pandas as pd
 
 from bayesmm.display.text_tables import wrap
 from bayesmm.errors import listing
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.containment import containment_of_terms
 from bayesmm.inference.degrees import check_method
 from bayesmm.inference.hypotheses import TESTED, check_type, hypotheses
@@ -63,14 +63,14 @@ class Anova:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from bayesmm.reporting.notebook import table_html
+        from bayesmm.display.html import table_html
 
         return table_html([self.title, f"Response: {self.response}", *self.notes], self.table)
 
 
 @few_threads
 def anova(
-    point: PointFit, *more: PointFit, ddf: str | None = None, refit: bool = True, type: str | int | None = None
+    point: Estimates, *more: Estimates, ddf: str | None = None, refit: bool = True, type: str | int | None = None
 ) -> Anova | LikelihoodRatio:
     """Test the terms of one model, or several models against one another.
 
@@ -123,7 +123,7 @@ def anova(
     return Anova(f"Analysis of variance, Wald F tests of {what}{said}", design.response, wald_table(point, ddf, kind))
 
 
-def wald_table(point: PointFit, ddf: str | None, kind: str = "I") -> pd.DataFrame:
+def wald_table(point: Estimates, ddf: str | None, kind: str = "I") -> pd.DataFrame:
     """Return lme4's anova table of a mixed model, or that of another type."""
     tested, kept = hypotheses(point, kind), estimated(point.design)
     rows = [one.rows for one in tested]
@@ -137,7 +137,7 @@ def wald_table(point: PointFit, ddf: str | None, kind: str = "I") -> pd.DataFram
     return pd.DataFrame(table, index=pd.Index([one.label for one in tested], name="term", dtype=object))
 
 
-def _tests(point: PointFit, ddf: str, rows: list[Floats], terms: dict[tuple[int, ...], str], F: Floats):
+def _tests(point: Estimates, ddf: str, rows: list[Floats], terms: dict[tuple[int, ...], str], F: Floats):
     """Return the F values and their denominator degrees of freedom; Kenward-Roger adjusts F too."""
     if ddf == "containment":
         return F, containment_of_terms(point, terms)

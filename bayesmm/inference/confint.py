@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.special import ndtri, stdtrit
 
 from bayesmm.errors import listing, suggest
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.linear import linear_summary
 from bayesmm.inference.profile import parameters_of, profiles
 from bayesmm.runtime.arguments import check_probability
@@ -15,7 +15,7 @@ METHODS = ("profile", "wald")
 
 
 @few_threads
-def confint(point: PointFit, level: float = 0.95, method: str = "profile") -> pd.DataFrame:
+def confint(point: Estimates, level: float = 0.95, method: str = "profile") -> pd.DataFrame:
     """Return confidence intervals.
 
     Parameters

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesmm.design.design import Block, Design
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import Search, flat, lower_factor, minimum, profiled_criterion, relative_factors
 from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats, Ints
@@ -66,7 +66,7 @@ class Curve:
     diagonal: NDArray[np.bool_]
 
 
-def curve(point: PointFit, parameter: Parameter) -> Curve:
+def curve(point: Estimates, parameter: Parameter) -> Curve:
     """Return the curve of a parameter of an ML fit."""
     if not point.design.family.gaussian:
         from bayesmm.inference.constrained_general import general_curve
@@ -79,7 +79,7 @@ def curve(point: PointFit, parameter: Parameter) -> Curve:
     return Curve(deviance, value, start, point.criterion, BOUNDS[parameter.kind], attained, step, diagonal)
 
 
-def _coefficient(point: PointFit, parameter: Parameter):
+def _coefficient(point: Estimates, parameter: Parameter):
     """Hold coefficient j: the last column of a QR factorisation of X that has column j last is beta_j R_pp."""
     design, j = point.design, parameter.terms[0]
     problem, w = orthogonal_problem(design), np.ones(design.n) if design.weights is None else design.weights
@@ -99,7 +99,7 @@ def _coefficient(point: PointFit, parameter: Parameter):
     return deviance, point.optimum.parameters, step, _is_diagonal(problem, problem.free)
 
 
-def _sigma(point: PointFit, parameter: Parameter):
+def _sigma(point: Estimates, parameter: Parameter):
     problem = orthogonal_problem(point.design)
 
     def deviance(c: float, x: Floats) -> tuple[float, Floats]:
@@ -126,7 +126,7 @@ def _at_sigma(problem: Problem, T: Floats, sigma: float):
     return value, scale + value.logdet + value.quad / sigma**2
 
 
-def _sd(point: PointFit, parameter: Parameter):
+def _sd(point: Estimates, parameter: Parameter):
     """Hold an sd; x is the other entries of T, and log sigma less its estimate."""
     problem, T, at = _reordered(point, parameter)
     (k, a), n = (parameter.block, parameter.terms[0]), problem.cp.n
@@ -144,12 +144,12 @@ def _sd(point: PointFit, parameter: Parameter):
     return deviance, np.append(T[others], 0.0), step, np.append(_is_diagonal(problem, others), False)
 
 
-def _variance_step(point: PointFit, k: int, size: float, unit: float) -> float:
+def _variance_step(point: Estimates, k: int, size: float, unit: float) -> float:
     """Return about one standard error of an sd with G levels, or a tenth of a residual sd for one of 0."""
     return max(size / math.sqrt(2 * len(point.design.blocks[k].levels)), 0.1 * unit)
 
 
-def _corr(point: PointFit, parameter: Parameter):
+def _corr(point: Estimates, parameter: Parameter):
     """Hold a correlation; x has the length of the second row of L, over B_22, in place of two entries of T.
 
     The signs of T_11 and of that length would turn the correlation's, and do not count. With either at 0 the deviance
@@ -201,7 +201,7 @@ def capped(deviance: Deviance, most: float) -> Deviance:
     return capped
 
 
-def _reordered(point: PointFit, parameter: Parameter) -> tuple[Problem, Floats, int]:
+def _reordered(point: Estimates, parameter: Parameter) -> tuple[Problem, Floats, int]:
     """Return the problem with the parameter's columns first in their block, T at the estimate, and T_11's position."""
     design, order = reordered(point.design, parameter)
     k, before = parameter.block, orthogonal_problem(point.design)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.glmm import GlmmProblem, Warm, criterion_of, make_problem
 from bayesmm.estimation.maximize import lower_factor
 from bayesmm.inference.constrained import BOUNDS, Curve, capped, edge, reordered
@@ -45,7 +45,7 @@ class _Held:
     unsigned: tuple[int, ...] = ()
 
 
-def general_curve(point: PointFit, parameter: Parameter) -> Curve:
+def general_curve(point: Estimates, parameter: Parameter) -> Curve:
     """Return the curve of a parameter of a generalised model's ML fit."""
     of_block = parameter.kind in ("sd", "corr")
     design = reordered(point.design, parameter)[0] if of_block else point.design
@@ -71,7 +71,7 @@ def general_curve(point: PointFit, parameter: Parameter) -> Curve:
     return Curve(deviance, best, start, point.criterion, BOUNDS[parameter.kind], of_block, held.step, diagonal)
 
 
-def _coordinates(problem: GlmmProblem, point: PointFit, parameter: Parameter) -> Floats:
+def _coordinates(problem: GlmmProblem, point: Estimates, parameter: Parameter) -> Floats:
     """Return y at the fit."""
     kept = estimated(point.design)
     coefficients = np.linalg.lstsq(problem.basis[kept], (point.beta - problem.origin)[kept])[0]
@@ -94,7 +94,7 @@ def _diagonal(problem: GlmmProblem) -> NDArray[np.bool_]:
     return flags
 
 
-def _coefficient(point: PointFit, parameter: Parameter, problem: GlmmProblem) -> _Held:
+def _coefficient(point: Estimates, parameter: Parameter, problem: GlmmProblem) -> _Held:
     """beta_j = origin_j + basis_j y: the coefficients along basis_j are held, those across it are x."""
     j, (r, size) = parameter.terms[0], (problem.parts[0].stop, problem.parts[2].stop)
     row = problem.basis[j]
@@ -111,7 +111,7 @@ def _one_entry(problem: GlmmProblem, at: int, transform: Callable[[float], float
     return _Held(lambda c: (transform(c) * unit[at], M), step)
 
 
-def _auxiliary(point: PointFit, parameter: Parameter, problem: GlmmProblem) -> _Held:
+def _auxiliary(point: Estimates, parameter: Parameter, problem: GlmmProblem) -> _Held:
     at = problem.parts[2].start + list(point.auxiliaries).index(parameter.label)
     return _one_entry(problem, at, math.log, SHARE * estimate(point, parameter))
 
@@ -122,14 +122,14 @@ def _first_entry(problem: GlmmProblem, k: int) -> int:
     return problem.parts[1].start + int(np.flatnonzero(problem.free == before)[0])
 
 
-def _sd(point: PointFit, parameter: Parameter, problem: GlmmProblem) -> _Held:
+def _sd(point: Estimates, parameter: Parameter, problem: GlmmProblem) -> _Held:
     k, unit = parameter.block, problem.unit * problem.bases[parameter.block][0, 0]
     groups = len(point.design.blocks[k].levels)
     step = max(estimate(point, parameter) / math.sqrt(2 * groups), SHARE * unit)
     return _one_entry(problem, _first_entry(problem, k), lambda c: c / unit, step)
 
 
-def _corr(point: PointFit, parameter: Parameter, problem: GlmmProblem) -> _Held:
+def _corr(point: Estimates, parameter: Parameter, problem: GlmmProblem) -> _Held:
     """Hold L_21 and L_22 of L = B T at c and sqrt(1 - c^2) times the length of their row; T_21 follows T_11 in y."""
     first, size = _first_entry(problem, parameter.block), problem.parts[2].stop
     low, diagonal, B = first + 1, first + 2, problem.bases[parameter.block]

@@ -23,7 +23,7 @@ import numpy as np
 
 from bayesmm.design.design import Block, Design
 from bayesmm.errors import DataError, listing
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.terms import check_gaussian, estimated
 from bayesmm.likelihood.crossproducts import Floats, Ints
 
@@ -31,7 +31,7 @@ from bayesmm.likelihood.crossproducts import Floats, Ints
 CONSTANT = 1e-10
 
 
-def containment(point: PointFit) -> Floats:
+def containment(point: Estimates) -> Floats:
     """Return nlme's degrees of freedom of each coefficient, (p,); NaN where it can not be estimated.
 
     Raises
@@ -45,7 +45,7 @@ def containment(point: PointFit) -> Floats:
     return df
 
 
-def containment_of_terms(point: PointFit, terms: Mapping[tuple[int, ...], str]) -> Floats:
+def containment_of_terms(point: Estimates, terms: Mapping[tuple[int, ...], str]) -> Floats:
     """Return nlme's denominator degrees of freedom of F tests of these terms, in their order.
 
     Parameters
@@ -64,7 +64,7 @@ def containment_of_terms(point: PointFit, terms: Mapping[tuple[int, ...], str]) 
     return _df(point, named, "the term")[len(intercept) :]
 
 
-def _df(point: PointFit, units: Mapping[tuple[int, ...], str], what: str) -> Floats:
+def _df(point: Estimates, units: Mapping[tuple[int, ...], str], what: str) -> Floats:
     """Return the degrees of freedom of coefficients or terms, given as columns of X with a name for messages."""
     check_gaussian(point, "nlme's rule for degrees of freedom")
     design = point.design
@@ -90,7 +90,7 @@ def _df(point: PointFit, units: Mapping[tuple[int, ...], str], what: str) -> Flo
     return found.astype(float)
 
 
-def small_sample_factor(point: PointFit) -> float:
+def small_sample_factor(point: Estimates) -> float:
     """Return what nlme multiplies the standard errors of an ML fit by, sqrt(n / (n - p)); 1 for REML."""
     n, p = point.design.n, int(np.isfinite(point.beta).sum())
     return float(np.sqrt(n / (n - p))) if point.method == "ML" else 1.0

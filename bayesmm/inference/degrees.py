@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.errors import listing, suggest
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.containment import containment, small_sample_factor
 from bayesmm.inference.kenward_roger import kenward_roger
 from bayesmm.inference.linear import linear_summary
@@ -18,23 +18,23 @@ from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.runtime.threads import few_threads
 
 
-def _by_satterthwaite(point: PointFit) -> tuple[Floats, Floats]:
+def _by_satterthwaite(point: Estimates) -> tuple[Floats, Floats]:
     found = satterthwaite(point)
     return np.sqrt(np.diag(found.covariance)), np.array([found.df(row) for row in np.eye(len(found.covariance))])
 
 
-def _by_kenward_roger(point: PointFit) -> tuple[Floats, Floats]:
+def _by_kenward_roger(point: Estimates) -> tuple[Floats, Floats]:
     found = kenward_roger(point)
     return np.sqrt(np.diag(found.adjusted)), np.array([found.df(row) for row in np.eye(len(found.adjusted))])
 
 
-def _by_containment(point: PointFit) -> tuple[Floats, Floats]:
+def _by_containment(point: Estimates) -> tuple[Floats, Floats]:
     kept = estimated(point.design)
     return np.sqrt(np.diag(point.beta_cov))[kept] * small_sample_factor(point), containment(point)[kept]
 
 
-# name -> function of a PointFit that returns standard errors and degrees of freedom, (r,) each
-METHODS: Mapping[str, Callable[[PointFit], tuple[Floats, Floats]]] = MappingProxyType(
+# name -> function of a Estimates that returns standard errors and degrees of freedom, (r,) each
+METHODS: Mapping[str, Callable[[Estimates], tuple[Floats, Floats]]] = MappingProxyType(
     {"satterthwaite": _by_satterthwaite, "kenward-roger": _by_kenward_roger, "containment": _by_containment}
 )
 
@@ -46,7 +46,7 @@ def check_method(ddf: str) -> None:
 
 
 @few_threads
-def t_table(point: PointFit, ddf: str) -> pd.DataFrame:
+def t_table(point: Estimates, ddf: str) -> pd.DataFrame:
     """Return the coefficients with degrees of freedom and two-sided p-values of Student's t.
 
     Parameters

@@ -22,7 +22,7 @@ import numpy as np
 from bayesmm.design.coding import Levels
 from bayesmm.design.design import Design, encode
 from bayesmm.errors import DataError, listing
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.terms import TermColumns, estimated, term_columns
 from bayesmm.likelihood.crossproducts import Floats
 
@@ -67,7 +67,7 @@ def check_type(kind: object) -> str:
     return TYPES[kind]
 
 
-def hypotheses(point: PointFit, kind: str) -> list[Hypothesis]:
+def hypotheses(point: Estimates, kind: str) -> list[Hypothesis]:
     """Return the hypothesis of each term but the intercept, in the order of the formula.
 
     Parameters

@@ -23,7 +23,7 @@ import numpy as np
 from scipy import sparse
 
 from bayesmm.errors import DataError
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.terms import check_gaussian, estimated
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.orthogonal import orthonormal, square_root
@@ -137,7 +137,7 @@ def _matched(q: int, a: float, A2: float) -> tuple[float, float]:
 
 
 @few_threads
-def kenward_roger(point: PointFit) -> KenwardRoger:
+def kenward_roger(point: Estimates) -> KenwardRoger:
     """Return Kenward and Roger's adjustment of a Gaussian REML fit.
 
     Raises
@@ -164,7 +164,7 @@ def kenward_roger(point: PointFit) -> KenwardRoger:
     return replace(inner, basis=np.linalg.inv(R) * point.sigma)
 
 
-def _random_part(point: PointFit) -> tuple[sparse.csr_array, Floats, list[list[tuple[Ints, Ints]]]]:
+def _random_part(point: Estimates) -> tuple[sparse.csr_array, Floats, list[list[tuple[Ints, Ints]]]]:
     """Return Z (n, m), the covariance (m, m) of the random effects, and each parameter's positions in it.
 
     A parameter is a list of (rows, columns): the ones of its derivative dSigma. All are in the coordinates of

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.errors import DataError
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.hypotheses import hypotheses
 from bayesmm.inference.tails import f_tail, t_tail
 from bayesmm.inference.terms import check_gaussian, estimated
@@ -49,7 +49,7 @@ class LinearSummary:
     residuals: Floats
 
 
-def linear_summary(point: PointFit) -> LinearSummary:
+def linear_summary(point: Estimates) -> LinearSummary:
     """Return what R's ``summary(lm(...))`` says of a linear model.
 
     Parameters
@@ -88,7 +88,7 @@ def linear_summary(point: PointFit) -> LinearSummary:
     )
 
 
-def check_linear(point: PointFit) -> None:
+def check_linear(point: Estimates) -> None:
     """Raise a DataError unless the fit is that of a Gaussian model without random effects."""
     check_gaussian(point, "the summary of a linear model")
     if point.design.blocks:
@@ -98,12 +98,12 @@ def check_linear(point: PointFit) -> None:
         )
 
 
-def _weights(point: PointFit) -> Floats:
+def _weights(point: Estimates) -> Floats:
     weights = point.design.weights
     return np.ones(point.design.n) if weights is None else weights
 
 
-def _explained(point: PointFit) -> float:
+def _explained(point: Estimates) -> float:
     """Return the sum of squares of the fitted values, about their weighted mean with an intercept; no offset."""
     w, fitted = _weights(point), point.fitted - point.design.offset
     if point.design.has_intercept:
@@ -112,14 +112,14 @@ def _explained(point: PointFit) -> float:
     return float(w @ fitted**2) if len(estimated(point.design)) > point.design.has_intercept else 0.0
 
 
-def _coefficients(point: PointFit, sigma: float, df: int) -> pd.DataFrame:
+def _coefficients(point: Estimates, sigma: float, df: int) -> pd.DataFrame:
     se = np.sqrt(np.diag(point.beta_cov)) * (sigma / point.sigma)
     t = point.beta / se
     table = {"estimate": point.beta, "se": se, "t": t, "p": t_tail(t, df)}
     return pd.DataFrame(table, index=pd.Index(point.design.coefficients, name="coef"))
 
 
-def sums_of_squares(point: PointFit, kind: str = "I") -> pd.DataFrame:
+def sums_of_squares(point: Estimates, kind: str = "I") -> pd.DataFrame:
     """Return the analysis of variance of a linear model, as R's anova.lm (type I) and car's Anova.
 
     Parameters

@@ -9,7 +9,7 @@ import pandas as pd
 from bayesmm.design.design import check_same_rows, same_column
 from bayesmm.display.text_tables import shorten, wrap
 from bayesmm.errors import DataError
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
 from bayesmm.inference.nesting import Step, compare_designs
 from bayesmm.inference.tails import chi2_tail
@@ -44,7 +44,7 @@ class LikelihoodRatio:
 
     table: pd.DataFrame
     models: tuple[str, ...]
-    points: tuple[PointFit, ...]
+    points: tuple[Estimates, ...]
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -56,14 +56,14 @@ class LikelihoodRatio:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from bayesmm.reporting.notebook import table_html
+        from bayesmm.display.html import table_html
 
         models = [f"{i}: {text}" for i, text in enumerate(self.models, start=1)]
         return table_html(["Likelihood ratio test", *models, *self.notes], self.table.dropna(axis="columns", how="all"))
 
 
 @few_threads
-def lrt(a: PointFit, b: PointFit, *more: PointFit, refit: bool = True) -> LikelihoodRatio:
+def lrt(a: Estimates, b: Estimates, *more: Estimates, refit: bool = True) -> LikelihoodRatio:
     """Compare nested models by likelihood ratios, as lme4's anova() does.
 
     Parameters
@@ -99,7 +99,7 @@ def lrt(a: PointFit, b: PointFit, *more: PointFit, refit: bool = True) -> Likeli
     if refit and any(point.method == "REML" for point in points):
         refitted = [point for point in points if point.method == "REML"]
         notes.append(f"{count(len(refitted), 'REML fit')} refitted by ML")
-        points = [maximize(point.design, "ML") if point.method == "REML" else point for point in points]
+        points = [type(p).of(maximize(p.design, "ML")) if p.method == "REML" else p for p in points]
     steps = [compare_designs(small.design, large.design) for small, large in pairwise(points)]
     table = _table(points, steps)
     notes += [note for i, step in enumerate(steps, start=1) for note in _notes(i, step, points, table)]
@@ -107,7 +107,7 @@ def lrt(a: PointFit, b: PointFit, *more: PointFit, refit: bool = True) -> Likeli
     return LikelihoodRatio(table, models, tuple(points), tuple(notes))
 
 
-def _check_comparable(points: tuple[PointFit, ...]) -> None:
+def _check_comparable(points: tuple[Estimates, ...]) -> None:
     """Raise a DataError unless all fits are of the same response, rows, weights and family."""
     for point in points:
         check_point(point)
@@ -129,7 +129,7 @@ def _check_comparable(points: tuple[PointFit, ...]) -> None:
             raise DataError("the fits have different weights or trials, so that their likelihoods can not be compared")
 
 
-def _table(points: list[PointFit], steps: list[Step]) -> pd.DataFrame:
+def _table(points: list[Estimates], steps: list[Step]) -> pd.DataFrame:
     loglik = np.array([point.loglik for point in points])
     npar = np.array([point.npar for point in points])
     chisq = np.array([np.nan, *np.maximum(2 * np.diff(loglik), 0.0)])
@@ -161,7 +161,7 @@ def mixture_p(chisq: float, df: float) -> float:
     return (lower + float(chi2_tail(chisq, df))) / 2
 
 
-def _notes(i: int, step: Step, points: list[PointFit], table: pd.DataFrame) -> list[str]:
+def _notes(i: int, step: Step, points: list[Estimates], table: pd.DataFrame) -> list[str]:
     """Return what has to be said of the test of model i + 1 against model i."""
     pair, methods = f"models {i} and {i + 1}", {points[i - 1].method, points[i].method}
     if table["Df"][i + 1] == 0:

@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from bayesmm.errors import BayesmmWarning, listing, suggest
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import Search, hessian, maximize, minimum, newton
 from bayesmm.inference.constrained import Curve, curve
 from bayesmm.inference.terms import check_likelihood
@@ -67,14 +67,14 @@ class Profile:
     table: pd.DataFrame
 
 
-def parameters_of(point: PointFit) -> list[Parameter]:
+def parameters_of(point: Estimates) -> list[Parameter]:
     """Return the parameters that have an interval: sds, correlations, sigma, coefficients, in lme4's order."""
     kept = [p for p in coefficients(point.design) if p.terms[0] not in point.design.aliased]
     return [*variance_parameters(point.design), *kept]
 
 
 @few_threads
-def profile(point: PointFit, place: str, level: float = 0.99) -> Profile:
+def profile(point: Estimates, place: str, level: float = 0.99) -> Profile:
     """Return the profile of one parameter, from end to end of its interval.
 
     Parameters
@@ -103,7 +103,7 @@ def profile(point: PointFit, place: str, level: float = 0.99) -> Profile:
     return profiles(point, [places[place]], level)[0]
 
 
-def profiles(point: PointFit, parameters: list[Parameter], level: float) -> list[Profile]:
+def profiles(point: Estimates, parameters: list[Parameter], level: float) -> list[Profile]:
     """Return the profiles of several parameters of one fit."""
     check_probability("level", level)
     check_likelihood(point, "a profile likelihood")

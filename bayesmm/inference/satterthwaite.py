@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import flat
 from bayesmm.inference.terms import check_gaussian, estimated
 from bayesmm.likelihood.crossproducts import Floats
@@ -115,7 +115,7 @@ class _Criterion:
 
 
 @few_threads
-def satterthwaite(point: PointFit) -> Satterthwaite:
+def satterthwaite(point: Estimates) -> Satterthwaite:
     """Return what Satterthwaite's degrees of freedom need of a Gaussian fit by REML or ML.
 
     Raises

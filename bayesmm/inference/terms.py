@@ -8,7 +8,7 @@ import numpy as np
 from bayesmm.design.coding import INTERCEPT, Coding
 from bayesmm.design.design import Design, encode
 from bayesmm.errors import DataError
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.formula.formula import text_of
 
 
@@ -62,11 +62,11 @@ def family_text(design: Design) -> str:
 
 def check_point(point: object) -> None:
     """Raise a TypeError where something else than what maximize() returns is given to a test."""
-    if not isinstance(point, PointFit):
+    if not isinstance(point, Estimates):
         raise TypeError(f"expected a fit by maximize(), a PointFit, not an object of type {type(point).__name__}")
 
 
-def check_gaussian(point: PointFit, wanted: str) -> None:
+def check_gaussian(point: Estimates, wanted: str) -> None:
     """Raise a DataError where `wanted`, a phrase, is asked of a fit that is not a Gaussian likelihood's maximum."""
     check_point(point)
     if not point.design.family.gaussian:
@@ -77,7 +77,7 @@ def check_gaussian(point: PointFit, wanted: str) -> None:
     check_likelihood(point, wanted)
 
 
-def check_likelihood(point: PointFit, wanted: str) -> None:
+def check_likelihood(point: Estimates, wanted: str) -> None:
     """Raise a DataError where `wanted`, a phrase, is asked of the mode of a posterior."""
     if point.method not in ("REML", "ML"):
         raise DataError(

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.display.text_tables import column, number, p_text, shorten, table
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.linear import linear_summary
 
 WHOLE = ("npar", "Df", "model")  # columns of counts
@@ -28,7 +28,7 @@ def _cells(name: str, values: np.ndarray) -> list[str]:
     return column(values)
 
 
-def linear_sections(point: PointFit) -> list[list[str]]:
+def linear_sections(point: Estimates) -> list[list[str]]:
     """Return the sections of R's summary(lm()): residuals, coefficients, standard error, R^2 and F."""
     found = linear_summary(point)
     residuals = table(["Min", "1Q", "Median", "3Q", "Max"], [column(found.residuals)], left=0)

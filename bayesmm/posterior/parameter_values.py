@@ -7,7 +7,7 @@ import numpy as np
 
 from bayesmm.design.design import Design
 from bayesmm.errors import DataError, listing, suggest
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import Parameter, block_parameters, coefficients, tree_sizes, variable, variance_parameters
 from bayesmm.posterior.point_estimates import estimate
@@ -54,7 +54,7 @@ def truth_of(design: Design, parameters: object) -> Callable[[np.random.Generato
     DataError
         The fit is of a model with other parameters, or has no value for one.
     """
-    if isinstance(parameters, PointFit):
+    if isinstance(parameters, Estimates):
         known = from_point(design, parameters)
         return lambda rng: known
     if hasattr(parameters, "tree"):
@@ -83,13 +83,13 @@ def check_same_parameters(design: Design, other: Design) -> None:
 # from fits
 
 
-def from_point(design: Design, point: PointFit) -> Truth:
+def from_point(design: Design, point: Estimates) -> Truth:
     """Return the estimates of a maximised fit; what has none is as `_undefined` says."""
     check_same_parameters(design, point.design)
     return from_mapping(design, estimates(point))
 
 
-def estimates(point: PointFit) -> dict[str, float]:
+def estimates(point: Estimates) -> dict[str, float]:
     """Return the estimates by place, as `simulate` and `power` take them; NaN for what is not defined, as printed."""
     found = {p: float(estimate(point, p)) for p in scalars(point.design)}
     # a correlation of 1 may be more by rounding

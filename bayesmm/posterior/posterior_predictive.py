@@ -11,8 +11,8 @@ from bayesmm.posterior.parameter_values import posterior_truths
 from bayesmm.posterior.predict import check_choice, check_draws, checked_seed, predict, rows_of
 from bayesmm.posterior.residuals import thinned
 from bayesmm.posterior.simulate import drawn
+from bayesmm.runtime.arguments import check_seed, check_whole
 from bayesmm.runtime.streams import stream
-from bayesmm.sampling.nuts import check_arguments
 
 GROUPS = ("conditional", "new")
 
@@ -49,7 +49,9 @@ def posterior_predictive(
         New groups have no mean: with the inverse link a linear predictor is not above 0.
     """
     check_choice("groups", groups, GROUPS)
-    check_arguments(draws=1 if draws is None else draws, seed=seed)
+    if draws is not None:
+        check_whole("draws", draws, 1)
+    check_seed(seed)
     _check_enough(fit, draws)
     known = kept_effects(fit)
     if groups == "conditional" and len(known) < len(fit.design.blocks):

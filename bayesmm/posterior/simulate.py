@@ -12,9 +12,9 @@ from bayesmm.families.families import LINKS, draw_response
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.parameter_values import Truth, truth_of
 from bayesmm.posterior.predict import check_choice
+from bayesmm.runtime.arguments import check_seed, check_whole
 from bayesmm.runtime.memory import BUDGET, BYTES, free_memory, gigabytes
 from bayesmm.runtime.streams import data_set
-from bayesmm.sampling.nuts import check_arguments
 
 EFFECTS = ("new", "kept")
 COPIES = 3  # of the simulations: the columns, their array, and the table
@@ -103,7 +103,8 @@ def noise(design: Design, eta: Floats, auxiliaries: tuple[float, ...], rng: np.r
 
 
 def _check(n: int, draws: int, seed: int | None) -> None:
-    check_arguments(draws=draws, seed=seed)
+    check_whole("draws", draws, 1)
+    check_seed(seed)
     need, free = BYTES * COPIES * n * draws, free_memory()
     if free is not None and need > BUDGET * free:
         raise ValueError(

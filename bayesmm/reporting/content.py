@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from bayesmm import __version__
 from bayesmm.display.html_tables import TEXT_WIDTH, Figure, Table, name
 from bayesmm.evaluation.checks import verdict
+from bayesmm.evaluation.compare_reml_html import causes, estimates
 from bayesmm.evaluation.compare_reml_text import bridge_lines, laplace_lines, overall
 from bayesmm.reporting import tables, words
 from bayesmm.reporting.gallery import effect_figures, figures
 from bayesmm.reporting.mathml import mathml
+from bayesmm.version import __version__
 
 TITLE_WIDTH = 200  # characters of a title
 FACTORS = 6  # grouping factors with a figure of their effects
@@ -106,11 +107,11 @@ def part(number: int, fit, comparison) -> Part:
         data=tables.data_table(design),
         messages=tuple((message.level, message.text) for message in design.messages),
         priors=tables.prior_rows(fit.model.priors),
-        estimates=tuple(tables.estimates(comparison, posterior)),
+        estimates=tuple(estimates(comparison, posterior)),
         reading=words.reading(comparison),
         explained=explained,
         explanations=explanations,
-        causes=tuple(tables.causes(comparison)),
+        causes=tuple(causes(comparison)),
         remarks=remarks(comparison),
         effects=tuple(effects(fit, comparison.point, k) for k in range(len(design.blocks))),
         residuals=tables.residual_table(fit),

@@ -1,10 +1,8 @@
 """What a notebook shows of a model, a maximised fit, a posterior, a comparison, a table of tests: HTML fragments."""
 
-from bayesmm.display.html import rendered
-from bayesmm.display.html_tables import TEXT_WIDTH, Table, frame_table, name
-from bayesmm.display.text_tables import wrap
+from bayesmm.display.html import fragment
+from bayesmm.display.html_tables import frame_table
 from bayesmm.evaluation.checks import run_checks, verdict
-from bayesmm.evaluation.compare_reml_text import bridge_lines, laplace_lines, overall
 from bayesmm.reporting import tables
 from bayesmm.reporting.summary import (
     TITLES,
@@ -16,29 +14,6 @@ from bayesmm.reporting.summary import (
     sampling_line,
     sizes,
 )
-
-
-def fragment(lines: list[str], shown: list[Table], formula: str = "", latex: str = "") -> str:
-    """Return lines, formula, equation and tables as HTML.
-
-    Parameters
-    ----------
-    lines : list of str
-        Sentences; the first is the headline.
-    shown : list of Table
-    formula : str
-    latex : str
-        For the MathJax of the notebook.
-    """
-    first, *others = lines
-    return rendered(
-        "notebook.html", headline=first, lines=others, tables=shown, formula=name(formula, TEXT_WIDTH), latex=latex
-    )
-
-
-def joined(lines: list[str]) -> str:
-    """Return wrapped lines as one sentence again."""
-    return " ".join(line.strip() for line in lines)
 
 
 def model_html(model) -> str:
@@ -85,26 +60,3 @@ def fit_html(fit) -> str:
         sampling_line(fit),
     ]
     return fragment(lines, shown, fit.design.formula.text)
-
-
-def comparison_html(comparison) -> str:
-    """Return a comparison: the verdict, both tables, the causes."""
-    failed = [check.name for check in comparison.checks if not check.ok]
-    lines = [overall(comparison.table, comparison.point.method)]
-    if failed:
-        lines.insert(0, f"CHECKS FAILED ({', '.join(failed)}): the differences below may be the sampler's.")
-    lines += [f"{parameter}: {verdict_}; {cause}." for parameter, verdict_, cause in tables.causes(comparison)]
-    lines += [joined(found) for found in (laplace_lines(comparison), bridge_lines(comparison.bridge)) if found]
-    return fragment(lines, tables.estimates(comparison), comparison.point.design.formula.text)
-
-
-def table_html(lines: list[str], frame) -> str:
-    """Return a data frame under some sentences, such as a table of tests.
-
-    Parameters
-    ----------
-    lines : list of str
-        The headline, then notes.
-    frame : DataFrame
-    """
-    return fragment([joined(wrap(line)) for line in lines], [frame_table(frame, "Tests")])

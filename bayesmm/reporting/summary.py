@@ -1,12 +1,11 @@
 """What `print` shows of a model, a maximised fit and a posterior: plain text in the layout of lme4's summary()."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.display.text_tables import LINE_WIDTH, column, count, number, p_text, shorten, table, wrap
+from bayesmm.display.text_tables import LINE_WIDTH, ceiled, column, count, number, p_text, shorten, table, wrap
 from bayesmm.estimation.estimates import by_levels
 from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT, Check, run_checks, verdict
 from bayesmm.families.families import LINKS
@@ -325,11 +324,6 @@ def statistic_cells(frame: pd.DataFrame) -> tuple[list[list[str]], list[list[str
         [count(e), ceiled(r), MARK if bad else ""] for e, r, bad in zip(ess, frame["r_hat"], failed, strict=True)
     ]
     return texts.tolist(), diagnostics
-
-
-def ceiled(r_hat: float) -> str:
-    """Return R-hat with three decimals, rounded up, so that what is printed is never better than what is true."""
-    return f"{math.ceil(r_hat * 1000 - 1e-9) / 1000:.3f}" if math.isfinite(r_hat) else ""
 
 
 def fit_random_lines(fit) -> list[str]:

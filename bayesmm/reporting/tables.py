@@ -7,24 +7,28 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.display.html_tables import MISSING, Table, filled, name
-from bayesmm.display.text_tables import apart, column, count, number
+from bayesmm.display.text_tables import apart, column
 from bayesmm.estimation.estimates import by_levels
-from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT, Check
+from bayesmm.evaluation.checks import Check
+from bayesmm.evaluation.compare_reml_html import BOUNDS, QUALITY, diagnosed
 from bayesmm.evaluation.compare_reml_text import POSTERIOR_DIGITS
 from bayesmm.evaluation.variance.explained import SHARE_DECIMALS
-from bayesmm.posterior.draws import coefficients, describe, draws_of, effect_draws, variance_parameters
+from bayesmm.posterior.draws import (
+    coefficients,
+    describe,
+    draws_of,
+    effect_draws,
+    posterior_residuals,
+    variance_parameters,
+)
 from bayesmm.priors import Priors
 from bayesmm.priors.table import AT_MEANS, sentence
-from bayesmm.reporting.summary import ceiled, posterior_residuals
 
 TABLE_LEVELS = 120  # levels of a factor whose effects have a table; of more, fit.ranef() has them
 PRIOR_ROWS = 200  # of the table of priors
 UNIT_WIDTH = 200  # letters of the unit of a prior: a page has room for names that a terminal cuts
-NUMBERS = ("point", "se", "mean", "sd", "lower", "upper")  # columns of Comparison.table that are shown
 SMALL = 0.1  # below it two significant digits of what a check has measured are enough
 WHOLE = 100  # an effective sample size from here on is shown without decimals
-BOUNDS = ("2.5 %", "97.5 %")
-QUALITY = ("ESS", "R-hat")
 RESULTS = {"failed": "FAILED"}  # of a check, by its status, where it is not the status itself
 QUARTILES = ("min", "25 %", "median", "75 %", "max")
 
@@ -34,49 +38,6 @@ def posterior_of(fit) -> pd.DataFrame:
     parameters = coefficients(fit.design) + variance_parameters(fit.design)
     table = describe(draws_of(fit, parameters))
     return table.set_index(pd.Index([parameter.label for parameter in parameters], dtype=object))
-
-
-def estimates(comparison, posterior: pd.DataFrame | None = None) -> list[Table]:
-    """Return the table of the variance parameters and that of the coefficients, each beside the maximised fit.
-
-    Parameters
-    ----------
-    comparison : Comparison
-        Estimates, posterior means, sds and intervals, verdicts.
-    posterior : DataFrame, optional
-        The same parameters by label, for ESS and R-hat; without it these columns are left out.
-    """
-    is_beta = np.array([parameter.kind == "beta" for parameter in comparison.parameters], dtype=bool)
-    family = any(parameter.kind == "auxiliary" for parameter in comparison.parameters)
-    components = f"Variance components{' and parameters of the family' * family}"
-    titles = ((components, ~is_beta), ("Fixed effects", is_beta))
-    return [part(caption, comparison, mask, posterior) for caption, mask in titles if mask.any()]
-
-
-def part(caption: str, comparison, mask: np.ndarray, posterior: pd.DataFrame | None) -> Table:
-    """Return the table of the parameters in a mask."""
-    frame = comparison.table[mask]
-    values = frame[list(NUMBERS)].to_numpy(dtype=float)
-    texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, frame["sd"][frame["sd"] > 0])).reshape(values.shape)
-    shown = [j for j, header in enumerate(NUMBERS) if header != "se" or np.isfinite(values[:, j]).any()]
-    rows, marked = [], set()
-    for i, row in enumerate(frame.itertuples()):
-        quality, failed = ([], False) if posterior is None else diagnosed(posterior.loc[row.parameter])
-        if failed or row.verdict == "disagree":
-            marked.add(i)
-        numbers = filled([*texts[i, shown], *quality, number(row.difference, 2)])
-        rows.append((name(row.parameter), *numbers, row.verdict))
-    named = {"point": comparison.point.method, "se": "SE", "lower": BOUNDS[0], "upper": BOUNDS[1]}
-    quality = QUALITY if posterior is not None else ()
-    headers = ("", *(named.get(NUMBERS[j], NUMBERS[j]) for j in shown), *quality, "difference", "verdict")
-    return Table(caption, headers, tuple(rows), frozenset({0, len(headers) - 1}), marked=frozenset(marked))
-
-
-def diagnosed(row: pd.Series) -> tuple[list[str], bool]:
-    """Return the smaller ESS and R-hat, and whether they fail."""
-    ess = float(np.fmin(row["ess_bulk"], row["ess_tail"]))
-    failed = row["sd"] > 0 and not (ess >= ESS_LIMIT and not row["r_hat"] > R_HAT_LIMIT)
-    return [count(ess), ceiled(row["r_hat"])], bool(failed)
 
 
 def posterior_table(caption: str, frame: pd.DataFrame) -> Table:
@@ -104,12 +65,6 @@ def explained_table(fit) -> tuple[Table, tuple[str, ...]]:
     headers = ("", "mean", "sd", *BOUNDS, *QUALITY)
     says = dict.fromkeys(text for shares in found for text in shares.says)
     return Table("Variance explained", headers, tuple(rows), marked=frozenset(marked)), tuple(says)
-
-
-def causes(comparison) -> list[tuple[str, str, str]]:
-    """Return parameter, verdict and cause of every row that does not simply agree."""
-    frame = comparison.table[comparison.table["verdict"] != "agree"]
-    return [(name(row.parameter), row.verdict, row.cause) for row in frame.itertuples()]
 
 
 def data_table(design) -> Table:

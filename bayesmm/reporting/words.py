@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from platform import python_version
 
-from bayesmm import __version__
 from bayesmm.display.html_tables import TEXT_WIDTH
 from bayesmm.display.text_tables import shorten
 from bayesmm.estimation.estimates import by_levels
@@ -14,6 +13,7 @@ from bayesmm.posterior.draws import sampling_record, tree_sizes
 from bayesmm.priors import Priors, default_priors
 from bayesmm.reporting.summary import kind, sizes
 from bayesmm.storage.stored_model import beside
+from bayesmm.version import __version__
 
 FEW = 6  # priors that a paragraph lists; of more it names the table
 NAME = 60  # characters of a name in a sentence

@@ -2,30 +2,26 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bayesmm.display.html import MARK, rendered
 from bayesmm.errors import DataError
+from bayesmm.evaluation.compare_reml import Comparison
 from bayesmm.reporting.content import gather
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.paths import as_path
 from bayesmm.storage.atomic_write import write_bytes
 from bayesmm.storage.files import check_target
 
-if TYPE_CHECKING:
-    from bayesmm.evaluation.compare_reml import Comparison
-    from bayesmm.results import Fit
-
 HEAD = 4096  # bytes of a file in which the mark of a report stands
 
 
 def report(
-    fits: "Fit | Sequence[Fit]",
+    fits,
     path: str | Path = "report.html",
     *,
     title: str | None = None,
     overwrite: bool = False,
-    comparisons: "Sequence[Comparison] | None" = None,
+    comparisons: Sequence[Comparison] | None = None,
 ) -> Path:
     """Write a report of one or more fits as one HTML file.
 

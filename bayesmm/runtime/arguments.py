@@ -44,6 +44,12 @@ def check_seed(seed: object, *, optional: bool = True) -> None:
     raise ValueError(f"seed should be {choices} from 0 to {LARGEST_SEED}, not {seed!r}")
 
 
+def check_cores(cores: object) -> None:
+    """Raise a ValueError for what is no number of processors, nor None for all of them."""
+    if cores is not None:
+        check_whole("cores", cores, 1)
+
+
 def check_functions(name: str, value: object) -> None:
     """Raise a ValueError for what is no mapping of names to functions (nor None)."""
     if value is None:

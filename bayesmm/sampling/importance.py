@@ -19,7 +19,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from bayesmm.design.design import Design
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.map import build_posterior
 from bayesmm.estimation.maximize import hessian
 from bayesmm.likelihood.crossproducts import Floats, Ints
@@ -77,7 +77,7 @@ class Pool:
 def sample_independent(
     design: Design,
     priors: Priors,
-    find_reml: Callable[[], PointFit],
+    find_reml: Callable[[], Estimates],
     *,
     draws: int = 1000,
     chains: int = 4,
@@ -134,7 +134,7 @@ def sample_independent(
     return recorded(tree, effects="marginal", seconds=time.perf_counter() - began)
 
 
-def _sampled(goal: Target, reml: PointFit, shape: tuple[int, int], seed: int) -> xr.DataTree:
+def _sampled(goal: Target, reml: Estimates, shape: tuple[int, int], seed: int) -> xr.DataTree:
     """Return the (chains, draws) draws of the marginal parameters, with the record of how they were made."""
     chains, draws = shape
     rng = of_run(seed, 2)
@@ -204,7 +204,7 @@ def check_memory(design: Design, size: int, keep_effects: bool) -> None:
         )
 
 
-def weighted_draws(goal: Target, reml: PointFit, size: int, rng: np.random.Generator) -> Pool:
+def weighted_draws(goal: Target, reml: Estimates, size: int, rng: np.random.Generator) -> Pool:
     """Return `size` weighted draws of the adapted proposal.
 
     Raises

@@ -17,7 +17,7 @@ import xarray as xr
 from bayesmm.errors import listing, suggest
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.posterior import LogPosterior, density, same
-from bayesmm.runtime.arguments import LARGEST_SEED, check_bool, check_seed, check_whole, is_real
+from bayesmm.runtime.arguments import LARGEST_SEED, check_bool, check_cores, check_seed, check_whole, is_real
 from bayesmm.runtime.progress import Progress
 from bayesmm.storage.runs import NUTPIE, STATS, Run, equal_lengths
 
@@ -63,8 +63,7 @@ def check_arguments(
     check_whole("draws", draws, 1)
     check_whole("tune", tune, 0)
     check_whole("chains", chains, 1, MOST_CHAINS)
-    if cores is not None:
-        check_whole("cores", cores, 1)
+    check_cores(cores)
     check_seed(seed)
     if not is_real(target_accept) or not 0 < target_accept < 1:
         raise ValueError(f"target_accept should be a number between 0 and 1, both excluded, not {target_accept!r}")

@@ -11,9 +11,8 @@ from pathlib import Path
 import xarray as xr
 
 from bayesmm.errors import BayesmmWarning, FitFileError, listing
-from bayesmm.results import Fit
 from bayesmm.runtime.paths import as_path
-from bayesmm.storage.files import changes, plain, reusable
+from bayesmm.storage.files import changes, plain, reusable, save
 from bayesmm.storage.runs import Stream
 from bayesmm.storage.stored_model import functions_among
 
@@ -28,8 +27,8 @@ def sample(
     cores: int | None,
     file: str | Path | None = None,
     store: str | Path | None = None,
-) -> Fit:
-    """Return a fit of a model, sampled or, with `file`, read from there if it is the one asked for.
+) -> xr.DataTree:
+    """Return the tree of a fit of a model, sampled or, with `file`, read from there if it is the one asked for.
 
     Parameters
     ----------
@@ -47,21 +46,21 @@ def sample(
     keep_effects, began = asked["keep_effects"], time.perf_counter()
     check_arguments(**settings, keep_effects=keep_effects)
     if store is not None:
-        fit = _in_store(model, store, asked, file=file, say=progress)
-        if fit is not None:
-            return fit
+        tree = _in_store(model, store, asked, file=file, say=progress)
+        if tree is not None:
+            return tree
     if file is not None:
         return _kept(model, file, asked, progress=progress, cores=cores)
     check_memory(model.design, asked["draws"], asked["chains"], keep_effects=keep_effects)
     chosen = model.effects(asked["effects"])
     if asked["sampler"] == "importance":
-        return Fit(model, recorded(_independent(model, asked, began), asked=plain(asked)))
+        return recorded(_independent(model, asked, began), asked=plain(asked))
     own = {} if store is None else {"stream": _stream(model, store, asked, chosen)}
     tree = _sampled(model, chosen, asked["centred"], settings, progress=progress, began=began, **own)
     tree = recovered(tree, model, chosen, keep_effects=keep_effects)
     if store is not None:
-        return Fit(model, tree)  # its record is in the store
-    return Fit(model, recorded(tree, effects=chosen, seconds=time.perf_counter() - began, asked=plain(asked)))
+        return tree  # its record is in the store
+    return recorded(tree, effects=chosen, seconds=time.perf_counter() - began, asked=plain(asked))
 
 
 def recovered(tree: xr.DataTree, model, effects: str, *, keep_effects: bool) -> xr.DataTree:
@@ -145,8 +144,8 @@ def _stream(model, path: Path, asked: Mapping[str, object], effects: str) -> Str
     return partial(streamed, create=made)
 
 
-def _in_store(model, path: str | Path, asked: Mapping[str, object], *, file: object, say: bool) -> Fit | None:
-    """Return the fit of a store if it is the one asked for; None where there is nothing yet.
+def _in_store(model, path: str | Path, asked: Mapping[str, object], *, file: object, say: bool) -> xr.DataTree | None:
+    """Return the tree of the fit in a store if it is the one asked for; None where there is nothing yet.
 
     Raises
     ------
@@ -174,17 +173,17 @@ def _in_store(model, path: str | Path, asked: Mapping[str, object], *, file: obj
     if say:
         print(f"bayesmm: loaded from {path}", file=sys.stderr)
     effects = stored.record["run"]["effects"]
-    return Fit(model, recovered(stored.tree, model, effects, keep_effects=asked["keep_effects"]))
+    return recovered(stored.tree, model, effects, keep_effects=asked["keep_effects"])
 
 
-def _kept(model, file: str | Path, asked: Mapping[str, object], *, progress: bool, cores: int | None) -> Fit:
-    """Return the fit in a file if it is the one asked for, else a new one, which is then in the file."""
+def _kept(model, file: str | Path, asked: Mapping[str, object], *, progress: bool, cores: int | None) -> xr.DataTree:
+    """Return the tree of the fit in a file if it is the one asked for, else a new one, which is then in the file."""
     tree = reusable(file, model, asked, say=progress)
     if tree is not None:
-        return Fit(model, tree)
-    fit = sample(model, asked, progress=progress, cores=cores)
+        return tree
+    tree = sample(model, asked, progress=progress, cores=cores)
     try:
-        fit.save(file, overwrite=True)
+        save(model, tree, file, overwrite=True)
     except FitFileError as error:  # no reason to lose the draws
         warnings.warn(f"{error}; the fit is not in a file: call its save()", BayesmmWarning, stacklevel=4)
-    return fit
+    return tree

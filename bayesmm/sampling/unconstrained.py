@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.map import Posterior, Shape, criterion, start_values, values_of, varying
 from bayesmm.estimation.maximize import Search, minimum
 from bayesmm.likelihood.batch import log_likelihoods
@@ -172,7 +172,7 @@ def jacobian_powers(shape: Shape) -> Floats:
     return np.array(powers)
 
 
-def mode(target: Target, reml: PointFit) -> tuple[Floats, Search]:
+def mode(target: Target, reml: Estimates) -> tuple[Floats, Search]:
     """Return the mode of the density of x, (d,), and -2 log density with its gradient as a function."""
     search = Search(lambda x: _criterion(target, x))
     best, least = None, np.inf

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from bayesmm import __version__
 from bayesmm.errors import FitFileError, listing
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.paths import as_path, followed, read_file, special_kind
 from bayesmm.storage.atomic_write import write_bytes
 from bayesmm.storage.room import check_layout, check_room
 from bayesmm.storage.stored_model import MODEL_SHAPE, described, disagreement, functions_among
+from bayesmm.version import __version__
 
 FORMAT = 1  # of the record; a file with a greater one is refused
 SIGNATURE = b"\x89HDF\r\n\x1a\n"  # the first bytes of every HDF5 file: HDF5 File Format Specification, section II.A
@@ -78,12 +78,14 @@ class Stored:
 # writing
 
 
-def save(fit, path: str | Path, *, overwrite: bool = False, dtype: str = "float64") -> None:
+def save(model, tree: xr.DataTree, path: str | Path, *, overwrite: bool = False, dtype: str = "float64") -> None:
     """Write a fit into one netCDF-4 file, whole or not at all.
 
     Parameters
     ----------
-    fit : Fit
+    model : Model
+    tree : xarray.DataTree
+        Of the fit.
     path : path
         In a folder that exists. A link is followed: it stays, and the file that it leads to is written.
     overwrite : bool
@@ -102,7 +104,7 @@ def save(fit, path: str | Path, *, overwrite: bool = False, dtype: str = "float6
         raise ValueError(f"dtype should be one of {listing(DTYPES)}, not {dtype!r}")
     path = check_target(path, overwrite)
     try:
-        write_bytes(packed(fit, dtype), path)
+        write_bytes(packed(model, tree, dtype), path)
     except WRITE_ERRORS as error:
         if isinstance(error, FitFileError):
             raise
@@ -138,13 +140,8 @@ def check_target(path: str | Path, overwrite: bool) -> Path:
     return path
 
 
-def packed(fit, dtype: str = "float64") -> bytes:
+def packed(model, draws: xr.DataTree, dtype: str = "float64") -> bytes:
     """Return the contents of the file of a fit; made in memory, as a full disk ends the process under HDF5."""
-    return packed_model(fit.model, fit.tree, dtype)
-
-
-def packed_model(model, draws: xr.DataTree, dtype: str = "float64") -> bytes:
-    """Return the same of a model and the tree of a fit of it."""
     described_model, data = described(model)
     groups = {name: node.to_dataset() for name, node in draws.children.items()}
     if dtype != "float64":

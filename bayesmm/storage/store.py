@@ -32,7 +32,7 @@ import zarr
 from bayesmm.errors import FitFileError
 from bayesmm.runtime.paths import as_path
 from bayesmm.storage.atomic_write import slug, write_bytes
-from bayesmm.storage.files import first_line, packed_model
+from bayesmm.storage.files import first_line, packed
 
 GROUPS = ("posterior", "sample_stats")
 RECORD, MODEL, JOURNAL, SPOOL, OWNER = "record", "model.nc", "journal", "spool", "writer"
@@ -174,7 +174,7 @@ def create(path: Path, model, template: xr.DataTree, run: Mapping[str, object]) 
     tree.attrs["bayesmm"] = json.dumps(run)
     try:
         _make_arrays(temporary, template, run)
-        write_bytes(packed_model(model, tree), temporary / RECORD / MODEL)
+        write_bytes(packed(model, tree), temporary / RECORD / MODEL)
         write_bytes(b"", temporary / RECORD / JOURNAL)
         (temporary / RECORD / f"{OWNER}-{token}").touch()
         (temporary / RECORD / f"{SPOOL}-{token}").mkdir()

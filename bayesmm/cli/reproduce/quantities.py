@@ -9,7 +9,7 @@ import pandas as pd
 
 from bayesmm.cli.reproduce.published import Place, Published
 from bayesmm.errors import DataError, listing, suggest
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import GRADIENT_TOLERANCE
 from bayesmm.inference.degrees import t_table
 from bayesmm.inference.linear import linear_summary, sums_of_squares
@@ -27,10 +27,10 @@ class Fitted:
     """The maximised model of a published result, or both models of a comparison in the printed order."""
 
     published: Published
-    points: tuple[PointFit, ...]
+    points: tuple[Estimates, ...]
 
     @property
-    def point(self) -> PointFit:
+    def point(self) -> Estimates:
         """The first model."""
         return self.points[0]
 

@@ -14,7 +14,7 @@ from bayesmm.cli.reproduce.data import places, read_data
 from bayesmm.cli.reproduce.published import Explanation, Place, Printed, Published
 from bayesmm.cli.reproduce.quantities import Fitted, label, parameter, value_at
 from bayesmm.errors import BayesmmWarning, DataError
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation.compare_reml import Comparison, compare
 from bayesmm.evaluation.loo_compare import compare_models
 from bayesmm.model import Model
@@ -137,7 +137,7 @@ def reproduce(published: Published, sample: bool = False, folder: Path | None = 
     return Result(published, rows, "", notes, fitted - began, time.perf_counter() - fitted)
 
 
-def _maximised(published: Published, models: list[Model]) -> tuple[PointFit, ...]:
+def _maximised(published: Published, models: list[Model]) -> tuple[Estimates, ...]:
     method, start = METHODS[published.estimator], dict(published.start) or None
     return tuple(model.maximize(method, start=start) for model in models)
 
@@ -206,7 +206,7 @@ def judge(
     )
 
 
-def posterior(model: Model, point: PointFit, own_priors: bool = False) -> Comparison:
+def posterior(model: Model, point: Estimates, own_priors: bool = False) -> Comparison:
     """Return the posterior of a model beside its maximum."""
     return compare(sampled(model, own_priors), point, bridge=False)
 

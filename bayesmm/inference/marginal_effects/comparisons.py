@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import sparse
 
 from bayesmm.errors import listing
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.marginal_effects.predictions import by_names, over_words, row_weights
 from bayesmm.inference.marginal_effects.quantities import (
     Aim,
@@ -134,7 +134,7 @@ def tests_record(
 ) -> Averages:
     """Return differences as a record; with `ratio` they are logarithms whose exponentials are shown."""
     words, draws = "", None
-    if isinstance(fit, PointFit):
+    if isinstance(fit, Estimates):
         spread = spread_of(fit, ddf)
         table, words = point_tests(estimates(found, spread), spread, aim.ci_prob), spread.words
         table = exponentiated(table) if ratio else table

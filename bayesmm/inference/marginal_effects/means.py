@@ -14,7 +14,7 @@ import pandas as pd
 from bayesmm.design.design import Design
 from bayesmm.design.variables import read_variable
 from bayesmm.errors import listing
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.marginal_effects.comparisons import tests_record
 from bayesmm.inference.marginal_effects.plot import plot_averages
 from bayesmm.inference.marginal_effects.predictions import means_record
@@ -110,7 +110,7 @@ class MarginalMeans:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from bayesmm.reporting.notebook import table_html
+        from bayesmm.display.html import table_html
 
         return table_html([self.title, *self.notes], self.table)
 
@@ -273,7 +273,7 @@ def pairs(means: MarginalMeans, adjust: str | None = None) -> Averages:
     fit, by = means.fit, list(means.by)
     if adjust is not None:
         check_choice("adjust", adjust, ADJUSTMENTS)
-    if not isinstance(fit, PointFit) and adjust not in (None, "none"):
+    if not isinstance(fit, Estimates) and adjust not in (None, "none"):
         raise ValueError("a posterior has no p-values to adjust; leave adjust out, and read the draws")
     labels = means.table.iloc[:, : len(by) + len(means.variables)]
     size = len(labels) // len(labels[by].drop_duplicates()) if by else len(labels)
@@ -286,7 +286,7 @@ def pairs(means: MarginalMeans, adjust: str | None = None) -> Averages:
     title = title_of(fit, f"Contrasts of {listing(means.variables)}, {quantity_words(fit, means.aim)}")
     shown = tests_record(fit, means.aim, found, keys, means.ddf, title, [means.notes[0]])
     adjust = "tukey" if adjust is None else adjust
-    if not isinstance(fit, PointFit) or adjust == "none" or size <= 2:
+    if not isinstance(fit, Estimates) or adjust == "none" or size <= 2:
         return shown
     return _adjusted(shown, means, found, adjust, size)
 

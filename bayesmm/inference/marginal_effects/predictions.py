@@ -7,7 +7,7 @@ import pandas as pd
 
 from bayesmm.design.design import Design
 from bayesmm.errors import listing
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.families import LINKS
 from bayesmm.inference.marginal_effects.quantities import (
     Aim,
@@ -118,7 +118,7 @@ def means_record(
 ) -> Averages:
     """Return means as a record: `labels` are the columns of labels and, or None, the index."""
     words, draws = "", None
-    if isinstance(fit, PointFit):
+    if isinstance(fit, Estimates):
         spread = spread_of(fit, ddf)
         link, words = LINKS[fit.design.family.link] if aim.kind == "mean" else None, spread.words
         table = point_means(estimates(found, spread), spread, aim.ci_prob, link)

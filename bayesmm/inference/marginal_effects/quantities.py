@@ -9,7 +9,7 @@ from scipy import sparse
 
 from bayesmm.design.design import Design
 from bayesmm.errors import DataError, listing
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.families import LINKS
 from bayesmm.inference.marginal_effects.rows import check_room
 from bayesmm.likelihood.crossproducts import Floats
@@ -29,7 +29,6 @@ from bayesmm.posterior.predict import (
     spreads,
 )
 from bayesmm.posterior.predict_point import linear_predictor, new_variance, not_estimable
-from bayesmm.results import Fit
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count, label_text
 
@@ -73,13 +72,13 @@ class Quantities:
 
 def checked_aim(fit, kind: str, groups: str, ci_prob: float) -> Aim:
     """Return what is asked for, once every argument is one of its choices; a ValueError otherwise."""
-    if not isinstance(fit, Fit | PointFit):
+    if not (isinstance(fit, Estimates) or hasattr(fit, "tree")):
         raise TypeError(f"expected a Fit or a PointFit, from sample() or maximize(), not {type(fit).__name__}")
     check_choice("kind", kind, KINDS)
     check_choice("groups", groups, GROUPS)
     check_averaged(fit.design, kind, groups)
     check_probability("ci_prob", ci_prob)
-    if groups == "conditional" and isinstance(fit, PointFit):
+    if groups == "conditional" and isinstance(fit, Estimates):
         raise ValueError(
             "groups='conditional' needs a posterior here, sample(); of a maximised model predict(se=True) has the rows "
             "with their groups' effects"
@@ -118,7 +117,7 @@ def evaluate(fit, aim: Aim, frame: pd.DataFrame, A: sparse.csr_array, quiet: boo
     X = A @ rows.X
     straight = not rows.groups and (aim.kind == "linear" or design.family.link == "identity")
     defined = ~not_estimable(design, X) if straight else _all_defined(design, rows, A)
-    if isinstance(fit, PointFit):
+    if isinstance(fit, Estimates):
         values, jacobian = _estimates(fit, aim, rows, frame, A)
         return Quantities(values, X, jacobian, defined, straight)
     check_draws(fit, rows.take(slice(0, 1)))  # whether the effects were kept
@@ -161,7 +160,7 @@ def _draws(fit, aim: Aim, rows: Rows, frame: pd.DataFrame, A: sparse.csr_array) 
 
 
 def _estimates(
-    point: PointFit, aim: Aim, rows: Rows, frame: pd.DataFrame, A: sparse.csr_array
+    point: Estimates, aim: Aim, rows: Rows, frame: pd.DataFrame, A: sparse.csr_array
 ) -> tuple[Floats, Floats]:
     """Return the sums at the estimates, (1, r), and their derivatives in beta, (r, p)."""
     eta, link = linear_predictor(point, rows, ()), LINKS[point.design.family.link]

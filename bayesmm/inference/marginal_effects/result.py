@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.display.text_tables import NAME_WIDTH, column, number, p_text, shorten, table, wrap
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.families import LINKS
 from bayesmm.inference.marginal_effects.plot import plot_averages
 from bayesmm.inference.marginal_effects.quantities import Aim
@@ -56,7 +56,7 @@ class Averages:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from bayesmm.reporting.notebook import table_html
+        from bayesmm.display.html import table_html
 
         return table_html([self.title, *self.notes], self.table)
 
@@ -118,7 +118,7 @@ def effects_note(fit, aim: Aim) -> list[str]:
 def interval_note(fit, aim: Aim, words: str = "") -> str:
     """Return where the intervals come from."""
     percent = f"Intervals: {100 * aim.ci_prob:.4g} %"
-    if not isinstance(fit, PointFit):
+    if not isinstance(fit, Estimates):
         return f"{percent} equal-tailed, from {draws_text(fit.tree)}."
     gaussian = fit.design.family.gaussian and not words.startswith("Kenward")  # whose errors know of that
     fixed = fit.design.blocks and (gaussian or aim.groups == "averaged")
@@ -146,7 +146,7 @@ def _dependence_note(fit, defined: np.ndarray) -> list[str]:
     if defined.all():
         return []
     which = count(int((~defined).sum()), "row")
-    if isinstance(fit, PointFit):
+    if isinstance(fit, Estimates):
         return [f"Blank: {which} not estimable, because columns of X that depend on each other would be needed apart."]
     return [f"The data do not determine {which}: columns of X depend on each other, and the priors tell them apart."]
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.families import LINKS, Link
 from bayesmm.inference.kenward_roger import kenward_roger
 from bayesmm.inference.linear import linear_summary
@@ -44,7 +44,7 @@ class Spread:
     normal: bool
 
 
-def spread_of(point: PointFit, ddf: str | None) -> Spread:
+def spread_of(point: Estimates, ddf: str | None) -> Spread:
     """Return the covariance of the coefficients and the degrees of freedom of contrasts of them.
 
     Parameters
@@ -77,7 +77,7 @@ def spread_of(point: PointFit, ddf: str | None) -> Spread:
     return _of_estimated(point, own.root, own.df, "Satterthwaite's degrees of freedom")
 
 
-def _of_estimated(point: PointFit, root: Floats, df: Callable[[Floats], float], words: str) -> Spread:
+def _of_estimated(point: Estimates, root: Floats, df: Callable[[Floats], float], words: str) -> Spread:
     """Return the spread of all coefficients, given that of the ones that could be estimated."""
     kept = estimated(point.design)
     full = np.zeros((point.design.p, root.shape[1]))

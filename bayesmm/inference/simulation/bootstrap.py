@@ -9,17 +9,16 @@ import pandas as pd
 
 from bayesmm.display.text_tables import column, table, wrap
 from bayesmm.errors import DataError, listing
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
 from bayesmm.inference.simulation.repeat import counter, repeated
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import scalars
 from bayesmm.posterior.point_estimates import estimate
 from bayesmm.posterior.simulate import simulator
-from bayesmm.runtime.arguments import LARGEST_SEED, check_bool, check_probability, check_whole
+from bayesmm.runtime.arguments import LARGEST_SEED, check_bool, check_cores, check_probability, check_seed, check_whole
 from bayesmm.runtime.messages import count
 from bayesmm.runtime.streams import stream
-from bayesmm.sampling.nuts import check_arguments
 
 COLUMNS = ("estimate", "bias", "se", "lower", "upper")
 FEW = 200  # of samples: the ends of a 95 % interval then rest on five of them
@@ -45,7 +44,7 @@ class Bootstrap:
     seed : int
     """
 
-    point: PointFit
+    point: Estimates
     draws: pd.DataFrame
     singular: np.ndarray
     unconverged: np.ndarray
@@ -94,7 +93,7 @@ def _row(fitted: float, values: np.ndarray, ci_prob: float) -> tuple[float, ...]
 
 
 def bootstrap(
-    point: PointFit,
+    point: Estimates,
     samples: int = 1000,
     seed: int | None = None,
     cores: int | None = None,
@@ -130,7 +129,8 @@ def bootstrap(
     """
     check_whole("samples", samples, 2)
     check_bool("progress", progress)
-    check_arguments(seed=seed, cores=cores)
+    check_seed(seed)
+    check_cores(cores)
     seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
     task = refitter(point, seed)
     with counter(progress, "Refits", samples) as advance:
@@ -140,11 +140,11 @@ def bootstrap(
     return collected(point, found, samples, seed)
 
 
-def refitter(point: PointFit, seed: int) -> Callable[[int], PointFit | None]:
+def refitter(point: Estimates, seed: int) -> Callable[[int], Estimates | None]:
     """Return a function of the number of a sample: its refit, None where it fails."""
     respond = simulator(point)
 
-    def task(i: int) -> PointFit | None:
+    def task(i: int) -> Estimates | None:
         try:
             y = respond(stream(seed, "bootstrap", i))
         except DataError:  # with the inverse link new groups may have no mean
@@ -154,7 +154,7 @@ def refitter(point: PointFit, seed: int) -> Callable[[int], PointFit | None]:
     return task
 
 
-def refitted(design, method: str, priors=None, nagq: int = 1) -> PointFit | None:
+def refitted(design, method: str, priors=None, nagq: int = 1) -> Estimates | None:
     """Return the fit of a simulated response, or None where it has none."""
     if np.ptp(design.y) == 0 and not design.family.discrete:
         return None
@@ -164,7 +164,7 @@ def refitted(design, method: str, priors=None, nagq: int = 1) -> PointFit | None
         return None
 
 
-def collected(point: PointFit, found: dict[int, PointFit | None], asked: int, seed: int) -> Bootstrap:
+def collected(point: Estimates, found: dict[int, Estimates | None], asked: int, seed: int) -> Bootstrap:
     """Return the refits as a record."""
     fits = {i: fit for i, fit in found.items() if fit is not None}
     parameters = scalars(point.design)

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from bayesmm.derived import with_data
 from bayesmm.design.design import Design
 from bayesmm.design.reading import variables_of
 from bayesmm.errors import DataError, listing, suggest
@@ -61,7 +60,7 @@ def resized(model, k: int, number: int, seed: int) -> Design:
         old = frame[name].astype(str)
         frame[name] = pd.Series([f"{label} copy {c}" for label, c in zip(old, copies, strict=True)], dtype=object)
     own = {name: values[rows] for name, values in beside(design).items()}
-    return with_data(model, frame, **own).design
+    return model.with_data(frame, **own).design
 
 
 def _rows(index: np.ndarray, levels: int, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import pandas as pd
 from bayesmm.design.design import Design
 from bayesmm.display.text_tables import table, wrap
 from bayesmm.errors import DataError, listing, suggest
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.degrees import t_table
 from bayesmm.inference.simulation.bootstrap import refitted
 from bayesmm.inference.simulation.groups import outer_factor, resized
@@ -19,9 +19,8 @@ from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import truth_of
 from bayesmm.posterior.simulate import drawn
-from bayesmm.runtime.arguments import LARGEST_SEED, check_bool, check_probability, check_whole
+from bayesmm.runtime.arguments import LARGEST_SEED, check_bool, check_cores, check_probability, check_seed, check_whole
 from bayesmm.runtime.streams import stream
-from bayesmm.sampling.nuts import check_arguments
 from bayesmm.storage.data_arguments import check_model
 
 COLUMNS = ("groups", "power", "lower", "upper", "simulations", "failed")
@@ -180,7 +179,8 @@ def _check(groups: object, simulations: object, level: float, seed: object, core
         raise ValueError(f"groups should be whole numbers of at least 2, such as [10, 20, 40], not {groups!r}")
     check_whole("simulations", simulations, 1)
     check_probability("level", level)
-    check_arguments(seed=seed, cores=cores)
+    check_seed(seed)
+    check_cores(cores)
     return [int(k) for k in numbers]
 
 
@@ -244,7 +244,7 @@ def _test(design: Design, coefficient: int, level: float) -> Callable[[Design], 
     return rejects
 
 
-def p_value(point: PointFit, coefficient: int) -> float:
+def p_value(point: Estimates, coefficient: int) -> float:
     """Return the two-sided p-value of a coefficient: t with Satterthwaite's degrees of freedom, or z."""
     found = t_table(point, "satterthwaite") if point.design.family.gaussian else point.fixef()
     return float(found["p"].iloc[coefficient])

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title, units
+from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title
 from bayesmm.posterior.draws import effect_draws
 from bayesmm.reporting.plots.chosen import factor
+from bayesmm.reporting.plots.labels import units
 
 LABELLED_LEVELS = 40  # levels of a caterpillar that still have room for their names
 TALL = 7.0  # inches of a caterpillar without names

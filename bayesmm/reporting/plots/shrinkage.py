@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title, units
+from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title
 from bayesmm.families.families import LINKS
 from bayesmm.posterior.draws import block_draws, coefficients, draws_of, variable
 from bayesmm.reporting.plots.chosen import factor, largest, said
+from bayesmm.reporting.plots.labels import units
 
 SHOWN_LEVELS = 60  # arrows that can still be told apart
 NAMED_LEVELS = 25

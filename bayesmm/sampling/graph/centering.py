@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from bayesmm.errors import listing, suggest
-from bayesmm.estimation.estimates import PointFit
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.runtime.arguments import check_bool
 
 # A factor is centred where the data know its effects better than the prior does: mean reliability above one half. The
@@ -50,14 +50,14 @@ def chosen_centring(centred: object, names: Sequence[str], rule: Callable[[], li
     return {name: bool(given[name] if name in given else rest[name]) for name in names}
 
 
-def centred_by_rule(point: PointFit) -> list[bool]:
+def centred_by_rule(point: Estimates) -> list[bool]:
     """Return for each factor whether the explicit graph centres it: see CENTRED_ABOVE."""
     if len(point.covariances) > 1:
         return [False] * len(point.covariances)
     return [bool(r > CENTRED_ABOVE) for r in reliabilities(point, STANDARD_ERRORS)]
 
 
-def reliabilities(point: PointFit, standard_errors: float = 0.0) -> np.ndarray:
+def reliabilities(point: Estimates, standard_errors: float = 0.0) -> np.ndarray:
     """Return the mean reliability of each factor's effects, (K,): 1 - conditional variance / variance.
 
     `standard_errors` is how far below REML's the variance is taken: for a variance k times as large, a reliability r

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm.simulation import CI_PROB, SLOPE, compare_pooled, plot, pooled_slope, simulate_groups, table
+from examples.pooled_vs_mixed import CI_PROB, SLOPE, compare_pooled, plot, pooled_slope, simulate_groups, table
 
 DATASETS = 300
 
@@ -32,7 +32,7 @@ def test_the_groups_are_as_they_are_described():
 def test_both_regressions_are_those_of_the_model():
     pooled, mixed = compare_pooled(2, seed=5)
     stream = np.random.SeedSequence(5).spawn(2)[1]
-    from bayesmm.simulation import _simulated
+    from examples.pooled_vs_mixed import _simulated
 
     data = _simulated(10, 10, np.random.default_rng(stream))
     slope, se = pooled_slope(data)

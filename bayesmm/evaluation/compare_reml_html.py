@@ -1,0 +1,74 @@
+"""A comparison as HTML tables: each parameter beside the maximised fit, and the causes where they differ."""
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.display.html import fragment, joined
+from bayesmm.display.html_tables import Table, filled, name
+from bayesmm.display.text_tables import ceiled, column, count, number
+from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT
+from bayesmm.evaluation.compare_reml_text import POSTERIOR_DIGITS, bridge_lines, laplace_lines, overall
+
+NUMBERS = ("point", "se", "mean", "sd", "lower", "upper")  # columns of Comparison.table that are shown
+BOUNDS = ("2.5 %", "97.5 %")
+QUALITY = ("ESS", "R-hat")
+
+
+def comparison_html(comparison) -> str:
+    """Return a comparison: the verdict, both tables, the causes."""
+    failed = [check.name for check in comparison.checks if not check.ok]
+    lines = [overall(comparison.table, comparison.point.method)]
+    if failed:
+        lines.insert(0, f"CHECKS FAILED ({', '.join(failed)}): the differences below may be the sampler's.")
+    lines += [f"{parameter}: {verdict_}; {cause}." for parameter, verdict_, cause in causes(comparison)]
+    lines += [joined(found) for found in (laplace_lines(comparison), bridge_lines(comparison.bridge)) if found]
+    return fragment(lines, estimates(comparison), comparison.point.design.formula.text)
+
+
+def estimates(comparison, posterior: pd.DataFrame | None = None) -> list[Table]:
+    """Return the table of the variance parameters and that of the coefficients, each beside the maximised fit.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Estimates, posterior means, sds and intervals, verdicts.
+    posterior : DataFrame, optional
+        The same parameters by label, for ESS and R-hat; without it these columns are left out.
+    """
+    is_beta = np.array([parameter.kind == "beta" for parameter in comparison.parameters], dtype=bool)
+    family = any(parameter.kind == "auxiliary" for parameter in comparison.parameters)
+    components = f"Variance components{' and parameters of the family' * family}"
+    titles = ((components, ~is_beta), ("Fixed effects", is_beta))
+    return [part(caption, comparison, mask, posterior) for caption, mask in titles if mask.any()]
+
+
+def part(caption: str, comparison, mask: np.ndarray, posterior: pd.DataFrame | None) -> Table:
+    """Return the table of the parameters in a mask."""
+    frame = comparison.table[mask]
+    values = frame[list(NUMBERS)].to_numpy(dtype=float)
+    texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, frame["sd"][frame["sd"] > 0])).reshape(values.shape)
+    shown = [j for j, header in enumerate(NUMBERS) if header != "se" or np.isfinite(values[:, j]).any()]
+    rows, marked = [], set()
+    for i, row in enumerate(frame.itertuples()):
+        quality, failed = ([], False) if posterior is None else diagnosed(posterior.loc[row.parameter])
+        if failed or row.verdict == "disagree":
+            marked.add(i)
+        numbers = filled([*texts[i, shown], *quality, number(row.difference, 2)])
+        rows.append((name(row.parameter), *numbers, row.verdict))
+    named = {"point": comparison.point.method, "se": "SE", "lower": BOUNDS[0], "upper": BOUNDS[1]}
+    quality = QUALITY if posterior is not None else ()
+    headers = ("", *(named.get(NUMBERS[j], NUMBERS[j]) for j in shown), *quality, "difference", "verdict")
+    return Table(caption, headers, tuple(rows), frozenset({0, len(headers) - 1}), marked=frozenset(marked))
+
+
+def diagnosed(row: pd.Series) -> tuple[list[str], bool]:
+    """Return the smaller ESS and R-hat, and whether they fail."""
+    ess = float(np.fmin(row["ess_bulk"], row["ess_tail"]))
+    failed = row["sd"] > 0 and not (ess >= ESS_LIMIT and not row["r_hat"] > R_HAT_LIMIT)
+    return [count(ess), ceiled(row["r_hat"])], bool(failed)
+
+
+def causes(comparison) -> list[tuple[str, str, str]]:
+    """Return parameter, verdict and cause of every row that does not simply agree."""
+    frame = comparison.table[comparison.table["verdict"] != "agree"]
+    return [(name(row.parameter), row.verdict, row.cause) for row in frame.itertuples()]

@@ -1,0 +1,11 @@
+"""The names of axes: what a coefficient, an effect or an sd is measured in."""
+
+from bayesmm.display.figures import per, plain
+from bayesmm.families.families import LINKS
+
+
+def units(design, term: str = "Intercept") -> str:
+    """Return, for an axis, the unit of a coefficient, an effect or an sd: that of the response or the link's scale."""
+    link = LINKS[design.family.link]
+    where = "in units" if link.name == "identity" else f"on the {link.scale}"
+    return f"{where} of {plain(design.response)}{per(term)}"
