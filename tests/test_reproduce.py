@@ -19,8 +19,9 @@ from bayesmm.cli.reproduce.quantities import Fitted, value_at
 from bayesmm.cli.reproduce.run import EXPLAINED, FAILED, REPRODUCED, Result, reproduce
 from bayesmm.cli.reproduce.text import markdown
 from bayesmm.errors import DataError
-from bayesmm.estimation.maximize import assemble, flat, lower_factor, profiled_criterion
+from bayesmm.estimation.reml import assemble, flat, profiled_criterion
 from bayesmm.likelihood.gaussian import evaluate
+from bayesmm.likelihood.orthogonal import lower_factor
 from bayesmm.likelihood.problem import orthogonal_problem
 
 ROOT = Path(__file__).parents[1]

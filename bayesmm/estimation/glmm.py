@@ -15,16 +15,8 @@ from bayesmm.design.design import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glm import first_fit
-from bayesmm.estimation.maximize import (
-    GRADIENT_TOLERANCE,
-    SNAP,
-    Search,
-    best_of,
-    factors_are_singular,
-    hessian,
-    outcome,
-    snapped,
-)
+from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, SNAP, Search, best_of, hessian, outcome, snapped
+from bayesmm.estimation.reml import factors_are_singular
 from bayesmm.estimation.separation import pure_factors, separated
 from bayesmm.estimation.start import check_start, start_factors
 from bayesmm.families.families import LINKS

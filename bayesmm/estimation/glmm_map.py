@@ -33,17 +33,8 @@ from bayesmm.estimation.map import (
     partial_of,
     reported,
 )
-from bayesmm.estimation.maximize import (
-    GRADIENT_TOLERANCE,
-    ROUNDING,
-    SNAP,
-    Search,
-    factors_are_singular,
-    hessian,
-    minimum,
-    outcome,
-    snapped,
-)
+from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, ROUNDING, SNAP, Search, hessian, minimum, outcome, snapped
+from bayesmm.estimation.reml import factors_are_singular
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.lattice import FINE
 from bayesmm.likelihood.quadrature import fits

@@ -18,18 +18,11 @@ from bayesmm.design.design import Block, Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Estimates, Optimum
-from bayesmm.estimation.maximize import (
-    ROUNDING,
-    SNAP,
-    Search,
-    assemble,
-    lower_factor,
-    maximize,
-    minimum,
-    snapped,
-)
+from bayesmm.estimation.optimizer import ROUNDING, SNAP, Search, minimum, snapped
+from bayesmm.estimation.reml import assemble, maximize_gaussian
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian import FixedPrior, Value, conditional, evaluate, log_likelihood
+from bayesmm.likelihood.orthogonal import lower_factor
 from bayesmm.likelihood.problem import Integrated, Problem, integrate
 from bayesmm.priors import Prior, Priors, coefficient_places, prior_design
 from bayesmm.priors.defaults import INTERCEPT_NAMES
@@ -102,7 +95,7 @@ def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | N
         raise PriorError(
             f"the marginal mode needs densities in closed form, and the prior of {custom[0]} is a function"
         )
-    reml = maximize(prior_design(design, priors), "REML", start=start)
+    reml = maximize_gaussian(prior_design(design, priors), "REML", start=start)
     posterior = build_posterior(design, priors, reml)
     search = Search(lambda x: criterion(posterior, x))
     free = varying(posterior)

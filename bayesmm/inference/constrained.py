@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from bayesmm.design.design import Block, Design
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.estimation.maximize import Search, flat, lower_factor, minimum, profiled_criterion, relative_factors
+from bayesmm.estimation.optimizer import Search, minimum
+from bayesmm.estimation.reml import flat, profiled_criterion, relative_factors
 from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.gaussian import FixedPrior, evaluate
-from bayesmm.likelihood.orthogonal import orthonormal
+from bayesmm.likelihood.orthogonal import lower_factor, orthonormal
 from bayesmm.likelihood.problem import Problem, orthogonal_problem, orthonormal_columns, reduced
 from bayesmm.posterior.draws import Parameter
 from bayesmm.posterior.point_estimates import estimate

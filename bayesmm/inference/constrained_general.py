@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.glmm import GlmmProblem, Warm, criterion_of, make_problem
-from bayesmm.estimation.maximize import lower_factor
 from bayesmm.inference.constrained import BOUNDS, Curve, capped, edge, reordered
 from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.orthogonal import square_root
+from bayesmm.likelihood.orthogonal import lower_factor, square_root
 from bayesmm.likelihood.problem import orthonormal_columns
 from bayesmm.posterior.draws import Parameter
 from bayesmm.posterior.point_estimates import estimate

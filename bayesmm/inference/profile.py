@@ -16,7 +16,8 @@ from scipy.special import ndtri
 
 from bayesmm.errors import BayesmmWarning, listing, suggest
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.estimation.maximize import Search, hessian, maximize, minimum, newton
+from bayesmm.estimation.maximize import maximize
+from bayesmm.estimation.optimizer import Search, hessian, minimum, newton
 from bayesmm.inference.constrained import Curve, curve
 from bayesmm.inference.terms import check_likelihood
 from bayesmm.likelihood.crossproducts import Floats

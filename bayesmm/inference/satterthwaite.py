@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.estimation.maximize import flat
+from bayesmm.estimation.reml import flat
 from bayesmm.inference.terms import check_gaussian, estimated
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian import conditional, evaluate

@@ -21,7 +21,7 @@ from scipy.special import logsumexp
 from bayesmm.design.design import Design
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.map import build_posterior
-from bayesmm.estimation.maximize import hessian
+from bayesmm.estimation.optimizer import hessian
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.problem import loose_names
 from bayesmm.priors import Priors

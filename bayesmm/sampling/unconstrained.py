@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.map import Posterior, Shape, criterion, start_values, values_of, varying
-from bayesmm.estimation.maximize import Search, minimum
+from bayesmm.estimation.optimizer import Search, minimum
 from bayesmm.likelihood.batch import log_likelihoods
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.sampling.recovery import Draws, packed_factors

@@ -10,7 +10,7 @@ import pandas as pd
 from bayesmm.cli.reproduce.published import Place, Published
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.estimation.maximize import GRADIENT_TOLERANCE
+from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE
 from bayesmm.inference.degrees import t_table
 from bayesmm.inference.linear import linear_summary, sums_of_squares
 from bayesmm.inference.lrt import lrt

@@ -1,0 +1,113 @@
+"""The search for a minimum by gradients: from several starts, Newton steps at its end, entries tried at exactly 0."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bayesmm.estimation.estimates import Optimum
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.runtime.messages import count
+
+# Entries below this are tried at exactly 0, and kept there where the criterion does not get worse.
+SNAP = 1e-3
+# Largest gradient (criterion units per unit of relative standard deviation) at which a fit counts as converged; lme4's
+# check.conv.grad is 2e-3 on a gradient scaled by the Hessian. Newton steps usually end near 1e-8.
+GRADIENT_TOLERANCE = 1e-4
+# A worse criterion by less than this fraction is rounding.
+ROUNDING = 1e-12
+NEWTON_STEPS = 8
+
+
+@dataclass
+class Search:
+    """A criterion with its gradient, that counts its evaluations."""
+
+    function: Callable[[Floats], tuple[float, Floats]]
+    evaluations: int = field(default=0)
+
+    def __call__(self, x: Floats) -> tuple[float, Floats]:
+        """Return the criterion and its gradient at x."""
+        self.evaluations += 1
+        return self.function(x)
+
+
+def best_of(search: Search, starts: list[Floats], suspicious: Callable[[Floats], bool]) -> tuple[Floats, int]:
+    """Minimise from the first start, and from the others too where the result is singular or has not converged."""
+    best = minimum(search, starts[0])
+    if len(best) == 0:
+        return best, 0
+    value, gradient = search(best)
+    if np.isfinite(value) and np.abs(gradient).max() < GRADIENT_TOLERANCE and not suspicious(best):
+        return best, 1
+    for start in starts[1:]:
+        x = minimum(search, start)
+        other = search(x)[0]
+        if other < value - (ROUNDING * abs(value) if np.isfinite(value) else 0.0):
+            best, value = x, other
+    return best, len(starts)
+
+
+def minimum(search: Search, start: Floats) -> Floats:
+    """Minimise by L-BFGS with the analytic gradient, and end with Newton steps on the gradient's differences."""
+    if len(start) == 0:
+        return start
+    from scipy.optimize import minimize  # here, because it takes a fifth of a second to import
+
+    found = minimize(search, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-6, "maxcor": 30})
+    return newton(search, found.x)
+
+
+def newton(search: Search, x: Floats) -> Floats:
+    """Take Newton steps (Hessian by central differences of the gradient) for as long as they improve the criterion."""
+    value, gradient = search(x)
+    for _ in range(NEWTON_STEPS):
+        H = hessian(search, x)
+        root = np.sqrt(np.where(np.diag(H) > 0, np.diag(H), 1.0))
+        curvature, directions = np.linalg.eigh(H / np.outer(root, root))
+        # a flat or falling direction (an unidentified ridge, a saddle) takes no step of its own
+        safe = np.where(curvature > 1e-7 * max(curvature.max(), 1e-300), curvature, np.inf)
+        step = -directions @ ((directions.T @ (gradient / root)) / safe) / root
+        new_value, new_gradient = search(x + step)
+        better = new_value < value or (
+            new_value <= value + ROUNDING * abs(value) and np.abs(new_gradient).max() < np.abs(gradient).max()
+        )
+        if not better:
+            break
+        x, value, gradient = x + step, new_value, new_gradient
+        if np.abs(step).max() < 1e-10 * max(1.0, np.abs(x).max()):
+            break
+    return x
+
+
+def hessian(search: Search, x: Floats) -> Floats:
+    """Return the Hessian by central differences of the gradient; the step balances rounding and curvature."""
+    n = len(x)
+    H = np.empty((n, n))
+    for i in range(n):
+        h = np.zeros(n)
+        h[i] = 1e-5 * max(1.0, abs(x[i]))
+        H[i] = (search(x + h)[1] - search(x - h)[1]) / (2 * h[i])
+    return (H + H.T) / 2
+
+
+def snapped(search: Search, x: Floats, below: float, part: slice = slice(None)) -> Floats:
+    """Set entries of a part of x nearer to 0 than `below` to exactly 0, one by one, where nothing gets worse."""
+    value, within = search(x)[0], np.arange(len(x))[part]
+    for i in np.argsort(np.abs(x)):
+        if i in within and x[i] != 0 and abs(x[i]) < below:
+            trial = x.copy()
+            trial[i] = 0.0
+            trial_value = search(trial)[0]
+            if trial_value <= value + ROUNDING * abs(value):
+                x, value = trial, trial_value
+    return x
+
+
+def outcome(optimum: Optimum, converged: bool) -> str:
+    """Return how the optimiser ended, in a sentence."""
+    if len(optimum.parameters) == 0:
+        return "no variance ratio to optimise: least squares"
+    outcome = "converged" if converged else "NOT converged: the gradient is too large for an optimum"
+    effort = f"{count(optimum.evaluations, 'evaluation')}, {count(optimum.starts, 'start')}"
+    return f"{outcome} (largest gradient {optimum.gradient:.1e}, {effort})"

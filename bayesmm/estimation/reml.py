@@ -1,0 +1,190 @@
+"""REML and maximum likelihood of linear models: the marginal likelihood, maximised.
+
+The criterion is a function of the relative factors T alone; sigma and the coefficients are profiled out (Bates et al.
+2015, section 3). T is left unconstrained: changing the sign of one of its columns changes nothing, so a variance of 0
+is an interior stationary point and needs no bound.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bayesmm.design.design import Design
+from bayesmm.errors import DataError
+from bayesmm.estimation.estimates import Estimates, Optimum
+from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, ROUNDING, SNAP, Search, best_of, minimum, outcome, snapped
+from bayesmm.estimation.start import check_start, start_factors
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.fitted import make_coordinates
+from bayesmm.likelihood.gaussian import FixedPrior, Value, conditional, evaluate, is_precise
+from bayesmm.likelihood.orthogonal import lower_factor, square_root
+from bayesmm.likelihood.problem import Problem, orthogonal_problem
+
+# lme4 calls a fit singular when a diagonal entry of theta is below 1e-4 (isSingular); ours are in units of the
+# columns' rms.
+SINGULAR = 1e-4
+# A residual sd below this share of the response's is rounding: sums of squares lose half of a double's 16 digits.
+NO_RESIDUAL = 1e-7
+# Relative standard deviations at which the search starts: lme4's 1; the others where the first optimum is suspicious.
+START, OTHER_STARTS = 1.0, (0.1, 10.0)
+# With a relative sd above LARGE the search goes on from these as well, in units that follow it at most UNITS times.
+LARGE, FAR_STARTS, UNITS = 50.0, (1e2, 1e4, 1e6), 8
+
+
+def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, float] | None = None) -> Estimates:
+    """Return the maximum of the REML or ML likelihood of a model with the gaussian family and the identity link."""
+    problem = orthogonal_problem(design)
+    prior = flat(problem.cp.p)
+    reml = method == "REML"
+
+    def criterion(free: Floats) -> tuple[float, Floats]:
+        value = evaluate(problem.cp, problem.packed(free), None, prior, integrate_flat=reml)
+        return profiled_criterion(problem, value, reml), -2 * value.d_T[problem.free]
+
+    search = Search(criterion)
+    starts = [start_entries(problem, size) for size in (START, *OTHER_STARTS)]
+    if start is not None:
+        starts.insert(0, _user_start(problem, start))
+    x, n_starts = best_of(search, starts, lambda x: np.abs(x).max() > LARGE or _is_singular(problem, x))
+    if np.abs(x).max(initial=0.0) > LARGE:
+        x, n_starts = _far_out(problem, search, x), n_starts + len(FAR_STARTS)
+    x = snapped(search, x, SNAP)
+    value, gradient = search(x)
+    _check_residual(problem, x, reml)
+    steepest = float(np.abs(gradient * _units(problem, x)).max(initial=0.0))
+    return _point(problem, method, x, Optimum(x, steepest, search.evaluations, n_starts), value)
+
+
+def _units(problem: Problem, x: Floats) -> Floats:
+    """Return the relative sd that each entry is part of, (t,), at least 1: what its gradient is measured by."""
+    sds = [np.repeat(np.linalg.norm(T, axis=1), len(T)) for T in relative_factors(problem, x)]
+    return np.maximum(np.concatenate([np.empty(0), *sds])[problem.free], 1.0)
+
+
+def _far_out(problem: Problem, search: Search, x: Floats) -> Floats:
+    """Search once more where the sds are many times the residual's, in units of their size.
+
+    There the criterion is about the logarithm of each, and falls as slowly.
+    """
+    best, value = x, search(x)[0]
+    for start in (x, *(start_entries(problem, size) for size in FAR_STARTS)):
+        found = start
+        for _ in range(UNITS):
+            units = _units(problem, found)
+            inner = Search(lambda z, units=units: _in_units(search, z, units))
+            found = units * minimum(inner, found / units)
+            if (_units(problem, found) < 2 * units).all():
+                break
+        other = search(found)[0]
+        if other < value - ROUNDING * abs(value):
+            best, value = found, other
+    return best
+
+
+def _in_units(search: Search, z: Floats, units: Floats) -> tuple[float, Floats]:
+    value, gradient = search(units * z)
+    return value, units * gradient
+
+
+def _check_residual(problem: Problem, x: Floats, reml: bool) -> None:
+    """Raise a DataError if the random effects leave no residual: the likelihood then has no maximum."""
+    cp = problem.cp
+    found = evaluate(cp, problem.packed(x), None, flat(cp.p), integrate_flat=reml)
+    sigma = found.sigma
+    if sigma > 0 and not is_precise(cp, problem.packed(x), found.quad):
+        raise DataError(
+            f"the residual standard deviation of {problem.design.response!r} is only "
+            f"{sigma / np.sqrt(cp.rWr / cp.n):.1g} of its spread, which cannot be told from rounding with so many "
+            "groups; use fewer, or one row for each level where all its rows have nearly the same response"
+        )
+    if not sigma > NO_RESIDUAL * np.sqrt(cp.rWr / cp.n):
+        raise DataError(
+            f"the random effects fit the {cp.n:,} rows of {problem.design.response!r} exactly, so no residual variance "
+            "is left to estimate; use fewer, or one row for each level where all its rows have the same response"
+        )
+
+
+def flat(p: int) -> FixedPrior:
+    """Return the flat prior of p fixed columns."""
+    return FixedPrior(np.zeros(p), np.ones(p), np.zeros(p))
+
+
+def profiled_criterion(problem: Problem, value: Value, reml: bool) -> float:
+    """Return the REML criterion or the ML deviance at the maximising sigma (Bates et al. 2015, eqs. 35 and 41)."""
+    if not value.ok:
+        return np.inf
+    cp = problem.cp
+    nu = cp.n - (cp.p if reml else 0)
+    log_det = value.logdet + (problem.log_det if reml else 0.0)
+    return nu * (np.log(2 * np.pi * value.sigma**2) + 1) + log_det - cp.sum_log_weights
+
+
+def start_entries(problem: Problem, size: float) -> Floats:
+    """Return the free entries of T = size I."""
+    eye = np.concatenate([np.empty(0), *(np.eye(q).ravel() for q in problem.cp.q)])
+    return size * eye[problem.free]
+
+
+def _user_start(problem: Problem, start: Mapping[str, float]) -> Floats:
+    """Return the free entries of T with the standard deviations and correlations that the user named."""
+    design, cp = problem.design, problem.cp
+    check_start(design, start)
+    sigma = start.get("sigma", np.sqrt(cp.rWr / max(cp.n - cp.p, 1)))
+    return start_factors(design, cp.order, problem.bases, sigma, start, START)[problem.free]
+
+
+def _is_singular(problem: Problem, free: Floats) -> bool:
+    return factors_are_singular(relative_factors(problem, free), 1.0)
+
+
+def factors_are_singular(factors: list[Floats], unit: float) -> bool:
+    """Return whether a factor has a pivot of (nearly) 0, next to the unit of the standard deviations."""
+    return any(np.diag(lower_factor(T)).min() < SINGULAR * unit for T in factors)
+
+
+def relative_factors(problem: Problem, free: Floats) -> list[Floats]:
+    """Return T_k in the problem's bases, in the order of the cross-products."""
+    out, at, packed = [], 0, problem.packed(free)
+    for q in problem.cp.q:
+        out.append(packed[at : at + q * q].reshape(q, q))
+        at += q * q
+    return out
+
+
+def _point(problem: Problem, method: str, x: Floats, optimum: Optimum, criterion: float) -> Estimates:
+    prior, T = flat(problem.cp.p), problem.packed(x)
+    reml = method == "REML"
+    sigma = evaluate(problem.cp, T, None, prior, integrate_flat=reml).sigma
+    ml = profiled_criterion(problem, evaluate(problem.cp, T, None, prior, integrate_flat=False), False)
+    return assemble(problem, method, x, sigma, prior, optimum, criterion=criterion, loglik=-criterion / 2, deviance=ml)
+
+
+def assemble(
+    problem: Problem,
+    method: str,
+    free: Floats,
+    sigma: float,
+    prior: FixedPrior,
+    optimum: Optimum,
+    *,
+    criterion: float,
+    loglik: float,
+    deviance: float,
+    priors=None,
+) -> Estimates:
+    """Return the Estimates at the free entries of T and sigma, all on the user's scale."""
+    design = problem.design
+    at = conditional(problem.cp, problem.packed(free), sigma, prior)
+    fixed, root = design.y - problem.response + problem.fixed @ at.fixed, problem.basis @ square_root(at.fixed_cov)
+    indices, factors = [block.index for block in design.blocks], [sigma * T for T in relative_factors(problem, free)]
+    own = make_coordinates(indices, problem.columns, problem.cp.order, factors, at.modes, at.covariances, fixed, root)
+    beta, beta_cov = problem.origin + problem.basis @ at.fixed, own.root @ own.root.T
+    dropped = list(design.aliased) if method != "MAP" else []
+    beta[dropped], beta_cov[dropped], beta_cov[:, dropped] = np.nan, np.nan, np.nan
+    singular = _is_singular(problem, free)
+    converged = optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(criterion)
+    return Estimates(
+        design, priors, method, beta, beta_cov, float(sigma), *own.reported(), float(criterion), float(loglik),
+        float(deviance), singular, bool(converged), outcome(optimum, converged), 0.0, optimum, {"sigma": float(sigma)},
+        coordinates=own,
+    )  # fmt: skip
