@@ -1,4 +1,4 @@
-"""What a user holds: Fit, a posterior, and PointFit, a maximised model. Methods call the function that does the work."""
+"""What a user holds: Fit, a posterior, and PointFit, a maximised model; each method calls what does the work."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -8,16 +8,14 @@ L_22^2) with L_21 = B_21 T_11 + B_22 T_21 and L_22 = B_22 T_22.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesmm.design.design import Block, Design
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.estimation.optimizer import Search, minimum
 from bayesmm.estimation.reml import flat, profiled_criterion, relative_factors
+from bayesmm.inference.constrained_general import general_curve
+from bayesmm.inference.curve import BOUNDS, Curve, capped, edge, reordered
 from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.gaussian import FixedPrior, evaluate
@@ -26,52 +24,10 @@ from bayesmm.likelihood.problem import Problem, orthogonal_problem, orthonormal_
 from bayesmm.posterior.draws import Parameter
 from bayesmm.posterior.point_estimates import estimate
 
-Deviance = Callable[[float, Floats], tuple[float, Floats]]
-# A variance can not fall below its bound of 0, and a correlation not outside -1 and 1.
-_POSITIVE = (0.0, math.inf)
-BOUNDS = {
-    "beta": (-math.inf, math.inf), "sigma": _POSITIVE, "auxiliary": _POSITIVE, "sd": _POSITIVE, "corr": (-1.0, 1.0)
-}  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """The deviance with one parameter held.
-
-    Attributes
-    ----------
-    deviance : callable
-        (c, x) -> (deviance, gradient in x, (d,)).
-    estimate : float
-        The ML estimate of the held parameter; NaN for a correlation with an sd of 0.
-    start : (d,) float64
-        x at the ML estimate.
-    least : float
-        The deviance there.
-    bounds : tuple of float
-    attained : bool
-        Whether the deviance is finite at a finite bound.
-    step : float
-        A first step away from the estimate.
-    diagonal : (d,) bool
-        Which of x are diagonal entries of T: a variance of 0 is always stationary in them.
-    """
-
-    deviance: Deviance
-    estimate: float
-    start: Floats
-    least: float
-    bounds: tuple[float, float]
-    attained: bool
-    step: float
-    diagonal: NDArray[np.bool_]
-
 
 def curve(point: Estimates, parameter: Parameter) -> Curve:
     """Return the curve of a parameter of an ML fit."""
     if not point.design.family.gaussian:
-        from bayesmm.inference.constrained_general import general_curve
-
         return general_curve(point, parameter)
     make = {"beta": _coefficient, "sigma": _sigma, "sd": _sd, "corr": _corr}[parameter.kind]
     deviance, start, step, diagonal = make(point, parameter)
@@ -180,28 +136,6 @@ def _corr(point: Estimates, parameter: Parameter):
     return capped(deviance, min(edges)), start, 0.1, np.append(_is_diagonal(problem, others), True)
 
 
-def edge(deviance: Deviance, start: Floats, held: int) -> float:
-    """Return the least deviance with entry `held` of x at 0."""
-    kept = np.delete(np.arange(len(start)), held)
-
-    def without(x: Floats) -> tuple[float, Floats]:
-        value, gradient = deviance(0.0, np.insert(x, held, 0.0))
-        return value, gradient[kept]
-
-    search = Search(without)
-    return search(minimum(search, start[kept]))[0]
-
-
-def capped(deviance: Deviance, most: float) -> Deviance:
-    """Return the deviance, and `most` where it is larger."""
-
-    def capped(c: float, x: Floats) -> tuple[float, Floats]:
-        value, gradient = deviance(c, x)
-        return (value, gradient) if value < most else (most, np.zeros(len(x)))
-
-    return capped
-
-
 def _reordered(point: Estimates, parameter: Parameter) -> tuple[Problem, Floats, int]:
     """Return the problem with the parameter's columns first in their block, T at the estimate, and T_11's position."""
     design, order = reordered(point.design, parameter)
@@ -212,21 +146,3 @@ def _reordered(point: Estimates, parameter: Parameter) -> tuple[Problem, Floats,
     factors[place] = lower_factor(np.linalg.solve(problem.bases[k], (before.bases[k] @ factors[place])[order]))
     T = np.concatenate([factor.ravel() for factor in factors])
     return problem, T, sum(q * q for q in problem.cp.q[:place])
-
-
-def reordered(design: Design, parameter: Parameter) -> tuple[Design, list[int]]:
-    """Return the design with a parameter's columns first in their block, and the order of the columns."""
-    k, block = parameter.block, design.blocks[parameter.block]
-    order = [*parameter.terms, *(i for i in range(len(block.columns)) if i not in parameter.terms)]
-    return replace(design, blocks=(*design.blocks[:k], _permuted(block, order), *design.blocks[k + 1 :])), order
-
-
-def _permuted(block: Block, order: list[int]) -> Block:
-    """Return the block with its columns in another order."""
-    place = {old: new for new, old in enumerate(order)}
-    return replace(
-        block,
-        columns=tuple(block.columns[i] for i in order),
-        Z=np.ascontiguousarray(block.Z[:, order]),
-        partition=tuple(tuple(sorted(place[i] for i in part)) for part in block.partition),
-    )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.glmm import GlmmProblem, Warm, criterion_of, make_problem
-from bayesmm.inference.constrained import BOUNDS, Curve, capped, edge, reordered
+from bayesmm.inference.curve import BOUNDS, Curve, capped, edge, reordered
 from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.orthogonal import lower_factor, square_root

@@ -18,7 +18,8 @@ from bayesmm.errors import BayesmmWarning, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
 from bayesmm.estimation.optimizer import Search, hessian, minimum, newton
-from bayesmm.inference.constrained import Curve, curve
+from bayesmm.inference.constrained import curve
+from bayesmm.inference.curve import Curve
 from bayesmm.inference.terms import check_likelihood
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import Parameter, coefficients, variance_parameters
