@@ -186,7 +186,7 @@ def _take_out(out: np.ndarray, R: np.ndarray, j: int, margins: list[int], share:
 
 def constant_share(X: np.ndarray) -> np.ndarray:
     """Return a, (p,), with X a = 1, as the indicators of a factor have it; zeros if there is no such a."""
-    n, p = X.shape
+    p = X.shape[1]
     if p == 0:
         return np.zeros(p)
     norms = np.linalg.norm(X, axis=0)
