@@ -350,7 +350,7 @@ class Model:
         """
         check_whole("draws", draws, 1)  # before PyMC is imported and its graph built
         check_seed(seed)
-        from bayesmm.sampling.pymc_nuts import prior_predictive
+        from bayesmm.sampling.graph.nuts import prior_predictive
 
         return prior_predictive(self.graph("explicit", centred=False), draws, seed)
 

@@ -240,7 +240,7 @@ def _gradient(effects: str) -> Callable[[Case, pd.DataFrame, Settings], object]:
 
 _BAYESMM = (
     "bayesmm.model",
-    "bayesmm.sampling.pymc_nuts",
+    "bayesmm.sampling.graph.nuts",
     "bayesmm.sampling.recovery",
     "bayesmm.sampling.graph.marginal",
     "bayesmm.sampling.graph.explicit",

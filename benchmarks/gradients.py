@@ -52,7 +52,7 @@ def _caller(graph):
     from benchmarks.contestants import NotAvailable
 
     try:
-        from bayesmm.sampling.pymc_nuts import _compiled
+        from bayesmm.sampling.graph.nuts import _compiled
     except ImportError as error:
         raise NotAvailable("this version of bayesmm has no compiled density by itself") from error
     compiled = _compiled(graph)

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm.sampling import pymc_nuts as sampling
 from bayesmm.sampling import recovery
+from bayesmm.sampling.graph import nuts as sampling
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from bayesmm.priors import Prior
 from bayesmm.sampling import recovery
 from bayesmm.sampling.direct import applies, check_start, marginal, starts
 from bayesmm.sampling.graph.interpreted import without_compiler
-from bayesmm.sampling.pymc_nuts import sample_graph
+from bayesmm.sampling.graph.nuts import sample_graph
 
 frame = _frame  # the fixture
 ROOT = Path(__file__).parents[1]

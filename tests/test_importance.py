@@ -19,11 +19,11 @@ from bayesmm.likelihood.gaussian import FixedPrior, evaluate, log_likelihood
 from bayesmm.likelihood.problem import loose_names
 from bayesmm.sampling import importance
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
+from bayesmm.sampling.graph.nuts import sample_graph
 from bayesmm.sampling.importance import effective_number, resampled
 from bayesmm.sampling.nuts import check_arguments
 from bayesmm.sampling.pareto import LARGEST_K, k_limit, pareto_smoothed
 from bayesmm.sampling.proposal import FREEDOM, Mixture, adapted, component_densities, draw
-from bayesmm.sampling.pymc_nuts import sample_graph
 from bayesmm.sampling.recovery import recorded
 from bayesmm.sampling.unconstrained import log_density, log_jacobian, mode, natural, target
 

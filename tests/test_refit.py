@@ -240,7 +240,7 @@ def test_a_text_that_no_model_wrote_is_refused():
 @pytest.mark.slow
 def test_the_explicit_graph_is_compiled_once(data, monkeypatch):
     """Refits of one structure share it, and give the draws of a graph of their own, to the last bit."""
-    from bayesmm.sampling import pymc_nuts as sampling
+    from bayesmm.sampling.graph import nuts as sampling
 
     compiled, number = sampling._compiled_natively, []
     monkeypatch.setattr(

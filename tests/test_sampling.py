@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 from pytensor.raise_op import Assert
 
-import bayesmm.sampling.pymc_nuts as sampling
+import bayesmm.sampling.graph.nuts as sampling
 from bayesmm.design.design import make_design
 from bayesmm.errors import BayesmmWarning, PriorError
 from bayesmm.families.families import get_family
@@ -25,8 +25,8 @@ from bayesmm.runtime.progress import progress_bar
 from bayesmm.sampling.graph import native, size
 from bayesmm.sampling.graph.explicit import build_explicit
 from bayesmm.sampling.graph.interpreted import without_compiler
+from bayesmm.sampling.graph.nuts import check_arguments, check_start, prior_predictive, sample_graph
 from bayesmm.sampling.nuts import load_nutpie
-from bayesmm.sampling.pymc_nuts import check_arguments, check_start, prior_predictive, sample_graph
 from bayesmm.storage.runs import STATS, equal_lengths
 
 COMPILED = functools.cache(

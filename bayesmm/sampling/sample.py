@@ -117,8 +117,8 @@ def _sampled(
         chosen, said = chosen_settings(**settings)
         own = dict(near=near, said=said, progress=progress, began=began, stream=stream)
         return sample_marginal(model.design, model.priors, model._reduced, chosen, **own)
+    from bayesmm.sampling.graph.nuts import sample_graph
     from bayesmm.sampling.graph.start import start_near
-    from bayesmm.sampling.pymc_nuts import sample_graph
 
     # a model of other data than its first takes, and leaves, the compiled code of its kind
     kept = model.kept if effects == "explicit" and model.design.encoders.repeats else None
