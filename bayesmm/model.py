@@ -1,17 +1,17 @@
 """Model: a formula and a data frame, made into a design, priors, a graph, and its two answers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from bayesmm.design.design import Design, Learned, make_design
+from bayesmm.design.design import make_design
+from bayesmm.design.records import Design
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
-from bayesmm.estimation.model_warnings import check_residual, guard_messages, guarded, say_estimated
+from bayesmm.estimation.model_warnings import check_residual, guarded, say_estimated
 from bayesmm.families.families import Family, get_family
 from bayesmm.formula.formula import parse
 from bayesmm.likelihood.problem import Integrated, integrate
@@ -21,7 +21,7 @@ from bayesmm.runtime.arguments import check_bool, check_functions, check_seed, c
 from bayesmm.sampling.choose_graph import check_effects, glmm_effects, marginal_is_cheaper
 from bayesmm.sampling.graph.centering import centred_by_rule, check_centred, chosen_centring
 from bayesmm.sampling.sample import sample
-from bayesmm.storage.data_arguments import Source, source
+from bayesmm.storage.data_arguments import Source, given_again, source
 from bayesmm.storage.stored_model import beside
 
 
@@ -122,19 +122,10 @@ class Model:
             As for a new model, and where the new data have a level of a factor of the fixed part that the first data
             have not, or a column of another kind.
         """
-        given = {"weights": weights, "trials": trials}
-        for name, values in beside(self.design).items():
-            if given[name] is None:
-                given[name] = getattr(self.source, name)
-            if given[name] is None:
-                raise DataError(
-                    f"the {name} of the model were given as {len(values):,} numbers, which are not those of other "
-                    f"data; give theirs: with_data(data, {name}=...)"
-                )
         encoders, missing = self.design.encoders, self.source.missing
-        own = dict(missing=missing, transforms=encoders.transforms, family=self.family)
-        learned = Learned(encoders.states, encoders.bases)
-        design = guarded(make_design(self.formula, data, **own, **given, learned=learned), self.priors)
+        given = given_again(self.source, beside(self.design), {"weights": weights, "trials": trials})
+        own = dict(missing=missing, transforms=encoders.transforms, family=self.family, learned=encoders.learned)
+        design = guarded(make_design(self.formula, data, **own, **given), self.priors)
         return self.assembled(design, self.priors, source(missing, **given), self.kept)
 
     def with_priors(self, priors: Mapping[str, object] | None) -> "Model":
@@ -155,9 +146,7 @@ class Model:
         PriorError
         """
         resolved = resolve_priors(self.design, self.family, priors)
-        said = set(guard_messages(self.design, self.priors))
-        design = replace(self.design, messages=tuple(m for m in self.design.messages if m not in said))
-        return self.assembled(guarded(design, resolved), resolved, self.source)
+        return self.assembled(guarded(self.design, resolved, before=self.priors), resolved, self.source)
 
     @classmethod
     def assembled(cls, design: Design, priors: Priors, own: Source, kept: dict | None = None) -> "Model":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import xarray as xr
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation import checks, loo, loo_table
 from bayesmm.evaluation import compare_reml as compare

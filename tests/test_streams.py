@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bayesmm.simulation import simulate_groups
+from examples.pooled_vs_mixed import simulate_groups
 
 import bayesmm
 from bayesmm.posterior.predict import level_stream
@@ -29,7 +29,7 @@ def calls():
 
 
 def test_generators_are_made_in_one_place():
-    others = {(file, name) for file, name, _ in calls() if name in MAKERS and file != "streams.py"}
+    others = {(file, name) for file, name, _ in calls() if name in MAKERS and file != "runtime/streams.py"}
     assert not others
 
 
@@ -37,7 +37,7 @@ def purposes():
     """Return where each purpose of a stream stands: a stream whose purpose is no constant is an error."""
     found = {}
     for file, name, call in calls():
-        if name in ("stream", "derived_seed") and file != "streams.py" and len(call.args) > 1:
+        if name in ("stream", "derived_seed") and file != "runtime/streams.py" and len(call.args) > 1:
             if isinstance(call.args[1], ast.Call | ast.Name) and name == "stream":  # a stream of draws into a file
                 continue
             assert isinstance(call.args[1], ast.Constant), (file, ast.unparse(call))

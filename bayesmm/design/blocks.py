@@ -6,7 +6,8 @@ import numpy as np
 
 from bayesmm.design.checks import checked_matrix
 from bayesmm.design.coding import INTERCEPT, Coding, Numbers, Values, learn_coding, matrix_names
-from bayesmm.design.groups import Block, Grouping, learn_grouping, safe_names
+from bayesmm.design.groups import learn_grouping, safe_names
+from bayesmm.design.records import Block, Grouping
 from bayesmm.design.state import Scope
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import Bar, Formula

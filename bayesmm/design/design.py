@@ -4,160 +4,28 @@ What was learned from the data on the way (levels, contrasts, knots, means) is k
 `encode` repeats it on later data.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from bayesmm.design import checks
 from bayesmm.design.blocks import make_blocks
 from bayesmm.design.coding import Coding, Values, learn_coding, matrix
 from bayesmm.design.frames import Table, find_columns, missing_text, open_table, to_pandas
-from bayesmm.design.groups import Block, Grouping, check_block, find_levels
+from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
 from bayesmm.design.reading import Outcome, check_arguments, offset, read, response, variables_of, weigh
-from bayesmm.design.state import Scope, State, Transforms
-from bayesmm.design.term_basis import TermBases, learn_bases
+from bayesmm.design.records import Block, Design, Encoders, Learned
+from bayesmm.design.state import Scope, Transforms
+from bayesmm.design.term_basis import learn_bases
 from bayesmm.design.transforms import check_columns, evaluate
 from bayesmm.design.variables import Variable, read_variable
 from bayesmm.errors import DataError
 from bayesmm.families.families import Family, get_family
-from bayesmm.formula.formula import Expr, Formula, column_nodes, text_of
+from bayesmm.formula.formula import Formula, column_nodes, text_of
 from bayesmm.runtime.messages import Message, Rows
-
-__all__ = ["Block", "Design", "Encoded", "EncodedBlock", "Encoders", "Message", "encode", "make_design"]
-
-
-@dataclass(frozen=True, eq=False)
-class Encoders:
-    """What `encode` needs to repeat a design on other data.
-
-    Attributes
-    ----------
-    states : mapping of Expr to State
-        What each expression learned: levels and contrasts, knots, polynomial coefficients, means.
-    transforms : mapping of str to function
-        The user's own functions.
-    fixed : Coding
-        Of X.
-    bars : tuple of tuples of Coding
-        Of each block's Z: one per group term on its grouping factor.
-    groupings : tuple of Grouping
-        The levels of each block.
-    bases : TermBases
-        What takes the margins out of each term: where "at the means" is.
-    repeats : bool
-        Whether all this was learned from other data than the design's.
-    """
-
-    states: Mapping[Expr, State]
-    transforms: Transforms
-    fixed: Coding
-    bars: tuple[tuple[Coding, ...], ...]
-    groupings: tuple[Grouping, ...]
-    bases: TermBases
-    repeats: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Design:
-    """The data of a model as arrays, in the notation of Bates et al. (2015): y = X beta + Z b + offset + residual.
-
-    Attributes
-    ----------
-    formula : Formula
-    response : str
-        The left side as text.
-    y : float64 array, shape (n,)
-    X : float64 array, shape (n, p), C order
-    coefficients : tuple of str, length p
-        Names of the columns of X: ("Intercept", "Days", "Sex[T.M]:Time").
-    blocks : tuple of Block
-        One per grouping factor, in the order of the formula.
-    family : Family
-        Of the response, with its link; bernoulli where a binomial was asked for and there are no trials.
-    trials : float64 array, shape (n,), or None
-        Of the binomial family, whose y is the number of successes; None for all others.
-    weights : float64 array, shape (n,), or None
-        Gaussian family with identity link: the residual variance of row i is sigma^2 / weights[i]. Otherwise the log
-        density of row i counts weights[i] times.
-    offset : float64 array, shape (n,)
-        On the scale of the link; zeros if the formula has none.
-    rows : int64 array, shape (n,)
-        Positions of the rows in the user's table.
-    row_labels : array, shape (n,)
-        Their labels in its index; the positions where it has none of its own.
-    encoders : Encoders
-    messages : tuple of Message
-        What was to say about the data.
-    aliased : tuple of int
-        Columns of X that are linear combinations of earlier ones. They stay in X.
-    frame : pandas.DataFrame
-        A copy of the columns that the model uses, with the rows that it uses.
-    proportions : bool
-        Whether the response was proportions with the trials as weights; `y` is successes.
-    """
-
-    formula: Formula
-    response: str
-    y: np.ndarray
-    X: np.ndarray
-    coefficients: tuple[str, ...]
-    blocks: tuple[Block, ...]
-    family: Family
-    trials: np.ndarray | None
-    weights: np.ndarray | None
-    offset: np.ndarray
-    rows: np.ndarray
-    row_labels: np.ndarray
-    encoders: Encoders
-    messages: tuple[Message, ...]
-    aliased: tuple[int, ...]
-    frame: pd.DataFrame
-    proportions: bool = False
-
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-        return len(self.y)
-
-    @property
-    def p(self) -> int:
-        """Number of columns of X."""
-        return self.X.shape[1]
-
-    @property
-    def has_intercept(self) -> bool:
-        """Whether the first column of X is the column of ones."""
-        return self.formula.intercept
-
-    @property
-    def coords(self) -> dict[str, tuple[str, ...]]:
-        """The labels of the posterior's dimensions: coef, and for each block its levels and its terms (twice)."""
-        coords = {"coef": self.coefficients}
-        for block in self.blocks:
-            coords |= {
-                block.name: block.levels,
-                f"{block.name}_term": block.columns,
-                f"{block.name}_term_bis": block.columns,
-            }
-        return coords
-
-
-class Learned(NamedTuple):
-    """What a design learned from its data, for one that repeats it.
-
-    Attributes
-    ----------
-    states : mapping of Expr to State
-    bases : TermBases
-        As in `Encoders`.
-    """
-
-    states: Mapping[Expr, State]
-    bases: TermBases
 
 
 class EncodedBlock(NamedTuple):

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from bayesmm.design.coding import CENTRED
 from bayesmm.design.factors import say_about_levels
+from bayesmm.design.records import Block, Grouping
 from bayesmm.design.state import Scope
 from bayesmm.design.variables import KIND_NAMES, Variable, observed_levels
 from bayesmm.errors import DataError, listing
@@ -21,66 +21,6 @@ DRAWS = 4 * 1000  # chains x draws of the default sampling, for the estimate of 
 DRAWS_MEMORY = 2e9  # bytes of draws from which a word is due: a quarter of the memory of a small laptop
 # names that the model itself or the tree of results uses
 RESERVED = frozenset(["chain", "draw", "coef", "obs", "sigma", "nu", "shape", "phi", "beta", "y", "sample", "Residual"])
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """All random effects of one grouping factor.
-
-    Attributes
-    ----------
-    group : str
-        As written: "Subject", "Sex:IndID", "batch:cask".
-    name : str
-        The name behind the variables and dimensions of the posterior: `group`, unless that would collide.
-    factors : tuple of str
-        The columns whose combinations are the levels.
-    index : int64 array, shape (n,)
-        The level of each row, a place in `levels`.
-    levels : tuple of str, length G
-        Labels of the levels that occur ("M:12" for a combination).
-    columns : tuple of str, length q
-        The terms: ("Intercept", "Days").
-    Z : float64 array, shape (n, q), C order
-        The values that each row gives its level's coefficients.
-    partition : tuple of tuples of int
-        Columns that are correlated among themselves: ((0, 1),) for ``(x | g)``, ((0,), (1,)) for ``(x || g)``.
-    """
-
-    group: str
-    name: str
-    factors: tuple[str, ...]
-    index: np.ndarray
-    levels: tuple[str, ...]
-    columns: tuple[str, ...]
-    Z: np.ndarray
-    partition: tuple[tuple[int, ...], ...]
-
-    @property
-    def correlated(self) -> bool:
-        """Whether any of its coefficients are correlated."""
-        return any(len(part) > 1 for part in self.partition)
-
-
-@dataclass(frozen=True, eq=False)
-class Grouping:
-    """The levels of a grouping factor and how to find a row's level again.
-
-    Attributes
-    ----------
-    factors : tuple of str
-        The columns.
-    factor_levels : tuple of tuples of str
-        The levels of each column.
-    cells : int64 array, shape (G, number of columns)
-        For each level, the places of its labels in `factor_levels`.
-    levels : tuple of str, length G
-    """
-
-    factors: tuple[str, ...]
-    factor_levels: tuple[tuple[str, ...], ...]
-    cells: np.ndarray
-    levels: tuple[str, ...]
 
 
 def learn_grouping(factors: tuple[str, ...], scope: Scope) -> tuple[Grouping, np.ndarray]:

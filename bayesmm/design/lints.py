@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.coding import INTERCEPT, Factor, Values
-from bayesmm.design.groups import Block
+from bayesmm.design.records import Block
 from bayesmm.design.variables import Variable, observed_levels
 from bayesmm.design.words import COLLECTIVE, LASTING, RECURRING, named_as_code, words_of
 from bayesmm.errors import listing

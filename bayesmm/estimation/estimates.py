@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.design import Block, Design
+from bayesmm.design.records import Block, Design
 from bayesmm.families.families import LINKS
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import Coordinates, scaled_by_columns

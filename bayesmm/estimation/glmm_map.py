@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glmm import (

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.glmm import maximize_generalised

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from bayesmm.design.coding import INTERCEPT
-from bayesmm.design.design import Design
 from bayesmm.design.groups import residual_confounded
+from bayesmm.design.records import Design
 from bayesmm.errors import BayesmmWarning, DataError, listing
 from bayesmm.estimation.separation import separated
 from bayesmm.formula.formula import text_of
@@ -22,8 +22,10 @@ FACTOR = 1e15
 TAIL = 1.645  # prior sds: one draw in ten is further out
 
 
-def guarded(design: Design, priors: Priors) -> Design:
+def guarded(design: Design, priors: Priors, before: Priors | None = None) -> Design:
     """Return a design with what there is to say about it together with its priors.
+
+    What was said of it with the priors `before`, if given, is left out.
 
     Raises
     ------
@@ -31,7 +33,9 @@ def guarded(design: Design, priors: Priors) -> Design:
         Random effects cannot be told apart from the residual.
     """
     check_residual(design, priors)
-    return replace(design, messages=(*design.messages, *guard_messages(design, priors)))
+    said = set() if before is None else set(guard_messages(design, before))
+    kept = (message for message in design.messages if message not in said)
+    return replace(design, messages=(*kept, *guard_messages(design, priors)))
 
 
 def guard_messages(design: Design, priors: Mapping[str, Prior]) -> list[Message]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, ROUNDING, SNAP, Search, best_of, minimum, outcome, snapped

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 
 # Components of a direction below this, with the largest at 1, are the solver's rounding (HiGHS's tolerance is 1e-7).
 COMPONENT = 1e-6

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.errors import listing, suggest
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.orthogonal import lower_factor

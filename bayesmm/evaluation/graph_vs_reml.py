@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.runtime.threads import few_threads

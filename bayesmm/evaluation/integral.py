@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import logsumexp
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, Coordinates
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian_likelihood import gaussian_likelihood, gaussian_words

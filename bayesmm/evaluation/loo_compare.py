@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.design import Design, check_same_rows, same_column
+from bayesmm.design.design import check_same_rows, same_column
+from bayesmm.design.records import Design
 from bayesmm.display.text_tables import shorten, table, wrap
 from bayesmm.errors import DataError
 from bayesmm.evaluation.loo import SMOOTHED, Loo, loo, reliability, what

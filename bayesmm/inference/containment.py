@@ -21,7 +21,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from bayesmm.design.design import Block, Design
+from bayesmm.design.records import Block, Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.terms import check_gaussian, estimated

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesmm.design.design import Block, Design
+from bayesmm.design.records import Block, Design
 from bayesmm.estimation.optimizer import Search, minimum
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import Parameter

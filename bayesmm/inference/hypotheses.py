@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.design.coding import Levels
-from bayesmm.design.design import Design, encode
+from bayesmm.design.design import encode
+from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.terms import TermColumns, estimated, term_columns

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.design.design import Block, Design
+from bayesmm.design.records import Block, Design
 from bayesmm.inference.containment import is_nested
 from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats

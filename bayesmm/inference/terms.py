@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.design.coding import INTERCEPT, Coding
-from bayesmm.design.design import Design, encode
+from bayesmm.design.design import encode
+from bayesmm.design.records import Design
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.formula.formula import text_of

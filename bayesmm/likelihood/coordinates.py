@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.design.design import Block
+from bayesmm.design.records import Block
 from bayesmm.likelihood.compiled import inlined, inner, zeros
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.prior_kernels import log_prior, prior_row

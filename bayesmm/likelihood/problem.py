@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import DataError, PriorError, listing
 from bayesmm.likelihood.crossproducts import CrossProducts, Factor, Floats, Ints, cross_products

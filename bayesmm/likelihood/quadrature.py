@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import carray
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.families.families import FAMILY_CODES, LINK_CODES
 from bayesmm.likelihood.compiled import (
     DOUBLES,

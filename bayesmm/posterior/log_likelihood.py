@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.design.design import Block, Design
+from bayesmm.design.records import Block, Design
 from bayesmm.errors import listing, suggest
 from bayesmm.families.families import LINKS
 from bayesmm.likelihood.pointwise import integrated, log_densities, sorted_rows

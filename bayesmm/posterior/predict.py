@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from bayesmm.design.design import Block, Design, encode
+from bayesmm.design.design import encode
+from bayesmm.design.records import Block, Design
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
 from bayesmm.families.families import LINKS, Family, draw_response
 from bayesmm.posterior.draws import tree_sizes, variable

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.families.families import LINKS
 from bayesmm.likelihood.crossproducts import Factor, Floats

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.errors import DataError
 from bayesmm.families.families import LINKS, draw_response
 from bayesmm.likelihood.crossproducts import Floats

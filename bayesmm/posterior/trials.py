@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from bayesmm.design.design import Design
 from bayesmm.design.frames import find_columns, open_table, values_beside
+from bayesmm.design.records import Design
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, read_variable
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import Column, Operation

@@ -9,7 +9,7 @@ covariance matrix, and everything that is integrated out stays so.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.design.term_basis import TermBases, untouched
 from bayesmm.priors.defaults import INTERCEPT_NAMES
 from bayesmm.priors.prior import Prior

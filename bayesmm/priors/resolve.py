@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
 from bayesmm.families.families import Family
 from bayesmm.priors.basis import coefficient_places

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from bayesmm.design.design import Block, Design
+from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.families.families import Family
 from bayesmm.formula.formula import Call, Operation, arguments_of, gives, text_of

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.errors import listing, suggest
 from bayesmm.families.families import LINK_CODES, Family
 from bayesmm.likelihood.problem import Problem

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.design.coding import CENTRED
-from bayesmm.design.design import Block, Design
+from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBases, TermBasis
 from bayesmm.errors import BayesmmWarning, listing
 from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, Coordinates, coordinate, coordinates, factors, values

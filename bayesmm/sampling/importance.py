@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.map import build_posterior
 from bayesmm.estimation.optimizer import hessian

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.design.coding import CENTRED
-from bayesmm.design.design import Block, Design
+from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.likelihood.conditional_gaussian import Recovered, recover
 from bayesmm.likelihood.crossproducts import Floats

@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.likelihood.conditional_quadrature import draw_effects
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.quadrature import prepare

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.errors import BayesmmWarning, DataError
 from bayesmm.priors import Prior, prior_bases
 from bayesmm.priors.defaults import CORRELATION, Place, places

@@ -9,11 +9,11 @@ import numpy as np
 
 from bayesmm.design.bases import Polynomial, RawPolynomial, Spline
 from bayesmm.design.coding import CONTRASTS, Levels
-from bayesmm.design.design import Design, Learned
+from bayesmm.design.records import Design, Learned
 from bayesmm.design.state import Centring, State
 from bayesmm.design.term_basis import from_plain, plain
 from bayesmm.design.variables import KIND_NAMES
-from bayesmm.errors import FitFileError
+from bayesmm.errors import DataError, FitFileError
 from bayesmm.formula.formula import Call, Expr, Formula, Operation, text_of
 
 
@@ -41,6 +41,33 @@ def source(missing: str, weights: object, trials: object) -> Source:
     if trials is None or np.ndim(trials) > 0:
         return Source(missing, named)
     return Source(missing, named, trials if isinstance(trials, str) else float(trials))
+
+
+def given_again(own: Source, numbers: Mapping[str, np.ndarray], given: Mapping[str, object]) -> dict[str, object]:
+    """Return the weights and trials of a model of other data: what is given, else the column that was named.
+
+    Parameters
+    ----------
+    own : Source
+        Of the model of the first data.
+    numbers : mapping of str to array
+        What of the two was given beside the formula there.
+    given : mapping of str to object
+        Of the other data; None for what is not.
+
+    Raises
+    ------
+    DataError
+        They were numbers, and there are none for the other data.
+    """
+    found = {name: getattr(own, name) if values is None else values for name, values in given.items()}
+    for name, values in numbers.items():
+        if found[name] is None:
+            raise DataError(
+                f"the {name} of the model were given as {len(values):,} numbers, which are not those of other data; "
+                f"give theirs: with_data(data, {name}=...)"
+            )
+    return found
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesmm.design.design import Design
 from bayesmm.design.frames import to_pandas
+from bayesmm.design.records import Design
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, read_variable
 from bayesmm.errors import FitFileError, FormulaError, PriorError, listing, suggest
 from bayesmm.formula.formula import Call, Operation, gives, parse

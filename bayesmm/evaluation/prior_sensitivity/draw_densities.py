@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.errors import PriorError
 from bayesmm.families.families import LINKS
 from bayesmm.likelihood.crossproducts import Factor

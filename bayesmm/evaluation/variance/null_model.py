@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from bayesmm.design.design import Design, Learned, make_design
+from bayesmm.design.design import make_design
+from bayesmm.design.records import Design, Learned
 from bayesmm.design.term_basis import untouched
 from bayesmm.estimation.maximize import maximize
 from bayesmm.evaluation.variance.variance_parts import mean_response, scaled_design, values_of_point

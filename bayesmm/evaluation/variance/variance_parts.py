@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from bayesmm.design.coding import INTERCEPT
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.families.families import FAMILIES, LINKS
 from bayesmm.posterior.draws import tree_sizes, variable
 from bayesmm.posterior.log_likelihood import auxiliary_draws

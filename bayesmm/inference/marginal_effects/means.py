@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.design.variables import read_variable
 from bayesmm.errors import listing
 from bayesmm.estimation.estimates import Estimates

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.errors import listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.families import LINKS

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.coding import Levels
-from bayesmm.design.design import Design
 from bayesmm.design.frames import open_table
 from bayesmm.design.reading import variables_of
+from bayesmm.design.records import Design
 from bayesmm.design.series import as_numbers
 from bayesmm.design.variables import NUMERIC, Variable, observed_levels, read_variable, value_label
 from bayesmm.errors import listing, suggest

@@ -13,7 +13,7 @@ import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
 from bayesmm.design.coding import CENTRED
-from bayesmm.design.design import Block, Design
+from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import listing, suggest
 from bayesmm.priors import Prior, coefficient_places, prior_bases

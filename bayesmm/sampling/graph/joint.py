@@ -4,7 +4,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.priors import default_priors
 from bayesmm.sampling.graph.explicit import INTERCEPT, SLOPES, build_explicit
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler

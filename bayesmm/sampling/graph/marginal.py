@@ -11,7 +11,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
-from bayesmm.design.design import Block, Design
+from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.likelihood.problem import Integrated, integrate, loose_names
 from bayesmm.priors import Prior

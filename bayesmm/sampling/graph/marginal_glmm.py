@@ -11,7 +11,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.likelihood.lattice import LATTICE
 from bayesmm.likelihood.quadrature import prepare
 from bayesmm.priors import Prior, prior_bases, prior_design

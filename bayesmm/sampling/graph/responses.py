@@ -13,7 +13,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.families.families import LINKS, Family
 
 WILD = 230.0  # exp of more is taken as infinite, as in marginal/response.py

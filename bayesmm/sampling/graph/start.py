@@ -6,7 +6,7 @@ import numpy as np
 import pymc as pm
 
 from bayesmm.design.coding import CENTRED
-from bayesmm.design.design import Design
+from bayesmm.design.records import Design
 from bayesmm.errors import listing, positions
 from bayesmm.priors import Prior
 from bayesmm.sampling.graph.distributions import element_name, squared_name

@@ -1,0 +1,223 @@
+"""The plan of docs/architecture.md, held against the code: rooms from top to bottom, and every import runs down."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "bayesmm"
+HEAVY = {"pandas", "pymc", "pytensor", "numba", "matplotlib", "xarray", "scipy", "nutpie", "arviz", "pooch"}
+MOST_LOOSE = 7  # modules outside the rooms' folders, without the package's own __init__ and __main__
+MOST_LINES = 400  # of a module
+
+
+def rooms() -> list[str]:
+    """Return the rooms in the order of the page's table."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.split("## The rooms")[1].split("\n## ")[0]
+    return re.findall(r"^\| `([\w.]+)/?` \|", table, re.MULTILINE)
+
+
+MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+RANK = {room.removesuffix(".py"): -position for position, room in enumerate(rooms())}
+
+
+def room(module: str) -> str:
+    """Return the room of a module: "likelihood/gaussian" -> "likelihood"."""
+    return module.split("/")[0]
+
+
+class Imports(ast.NodeVisitor):
+    """Collects what one file imports: at its top, inside functions, and for type checkers alike."""
+
+    def __init__(self, module: str) -> None:
+        self.parents = ("bayesmm", *module.split("/")[:-1])
+        self.found: set[str] = set()
+        self.at_top: set[str] = set()
+        self.depth = 0
+
+    def add(self, dotted: str) -> None:
+        self.found.add(dotted)
+        if self.depth == 0:
+            self.at_top.add(dotted)
+
+    def deeper(self, node: ast.AST) -> None:
+        self.depth += 1
+        self.generic_visit(node)
+        self.depth -= 1
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_Lambda = deeper
+
+    def visit_If(self, node: ast.If) -> None:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            self.deeper(node)  # it does not run
+        else:
+            self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self.add(alias.name)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        start = ".".join(self.parents[: len(self.parents) - node.level + 1]) if node.level else ""
+        base = ".".join(part for part in (start, node.module or "") if part)
+        for alias in node.names:
+            self.add(f"{base}.{alias.name}" if module_of(f"{base}.{alias.name}") else base)
+
+
+def module_of(dotted: str) -> str | None:
+    """Return the module of this package that a dotted name is, as a key of MODULES."""
+    first, *rest = dotted.split(".")
+    if first != "bayesmm":
+        return None
+    name = "/".join(rest)
+    return next((key for key in (name, f"{name}/__init__".removeprefix("/")) if key in MODULES), None)
+
+
+def imports_of(module: str, source: str | None = None) -> Imports:
+    visitor = Imports(module)
+    visitor.visit(ast.parse(source if source is not None else MODULES[module].read_text(encoding="utf-8")))
+    return visitor
+
+
+@cache
+def imports(module: str) -> Imports:
+    return imports_of(module)
+
+
+def upward(module: str, found: set[str]) -> list[tuple[str, str]]:
+    """Return the imports of a module from a room further up."""
+    targets = filter(None, map(module_of, sorted(found)))
+    return [(module, target) for target in targets if RANK[room(target)] > RANK[room(module)]]
+
+
+def foreign(module: str) -> set[str]:
+    return {dotted.split(".")[0] for dotted in imports(module).found} - {"bayesmm"}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# the plan
+
+
+def test_the_page_has_exactly_the_rooms_of_the_tree():
+    listed = rooms()
+    assert len(listed) == len(set(listed))
+    there = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert set(listed) == there
+
+
+def test_no_import_runs_up():
+    assert [pair for module in MODULES for pair in upward(module, imports(module).found)] == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    waiting = {module: set(filter(None, map(module_of, imports(module).found))) - {module} for module in MODULES}
+    while waiting:
+        free = {module for module, targets in waiting.items() if not targets & waiting.keys()}
+        assert free, f"in a circle, or above one: {sorted(waiting)}"
+        waiting = {module: targets for module, targets in waiting.items() if module not in free}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from bayesmm.model import Model", [("design/design", "model")]),
+        ("import bayesmm.model", [("design/design", "model")]),
+        ("from bayesmm import model", [("design/design", "model")]),
+        ("from ..model import Model", [("design/design", "model")]),
+        ("def f():\n    from bayesmm.model import Model", [("design/design", "model")]),
+        ("if TYPE_CHECKING:\n    from bayesmm.model import Model", [("design/design", "model")]),
+        ("import bayesmm", [("design/design", "__init__")]),
+        ("from bayesmm.errors import DataError\nimport numpy", []),
+    ],
+)
+def test_the_rule_sees_each_way_to_write_an_import(source, expected):
+    assert upward("design/design", imports_of("design/design", source).found) == expected
+
+
+def test_few_modules_stand_outside_a_room():
+    loose = [module for module in MODULES if "/" not in module and not module.startswith("__")]
+    assert len(loose) <= MOST_LOOSE
+
+
+def test_no_module_is_long():
+    long = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
+    assert {module: lines for module, lines in long.items() if lines > MOST_LINES} == {}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# what a room may need
+
+
+def test_the_formula_needs_nothing_but_the_standard_library():
+    for module in MODULES:
+        if room(module) in ("formula", "errors"):
+            assert foreign(module) <= sys.stdlib_module_names, module
+
+
+def test_the_likelihood_loads_neither_pandas_nor_pymc():
+    names = [f"bayesmm.{m.replace('/', '.')}".removesuffix(".__init__") for m in MODULES if room(m) == "likelihood"]
+    code = f"import sys, importlib\nfor name in {names}: importlib.import_module(name)\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(run.stdout.split())
+    assert not loaded & {"pandas", "pymc", "pytensor", "xarray", "matplotlib", "scipy.optimize", "scipy.stats"}
+
+
+def test_pymc_is_known_to_one_folder():
+    known = {module for module in MODULES if foreign(module) & {"pymc", "pytensor"}}
+    assert {module for module in known if not module.startswith("sampling/graph/")} == set()
+
+
+def test_formulas_are_evaluated_by_no_library():
+    # formulaic, formulae and patsy run what stands in a formula as Python code; here they are for tests to compare with
+    assert not [module for module in MODULES if foreign(module) & {"formulaic", "formulae", "patsy"}]
+
+
+def test_every_requirement_is_imported_and_every_import_is_required():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    required = {requirement.split(">=")[0] for requirement in project["project"]["dependencies"]}
+    imported = set().union(*map(foreign, MODULES)) - sys.stdlib_module_names
+    brought = {
+        "pytensor": "pymc",
+        "llvmlite": "numba",
+        "arviz_stats": "arviz",
+        "markupsafe": "jinja2",
+        "numcodecs": "zarr",
+    }  # imported name -> the requirement that it is a part of
+    by_xarray = {"h5netcdf"}  # xarray imports it when a tree is written or read
+    assert {brought.get(name, name) for name in imported} == required - by_xarray
+
+
+def test_the_command_line_loads_nothing_heavy_at_the_top():
+    light = ("__init__", "__main__", "cli/__init__", "cli/main", "cli/input", "cli/output")
+    for module in MODULES:
+        if module in light or room(module) in ("example_data", "errors", "version"):
+            top = imports(module).at_top
+            assert not {dotted.split(".")[0] for dotted in top} & HEAVY, module
+            inner = {room(target) for target in filter(None, map(module_of, top))}
+            assert inner <= {"runtime", "cli", "example_data", "errors", "version"}, module
+
+
+def calls_of_samplers(module: str) -> list[str]:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    return [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("pm", "pymc", "nutpie")
+        and (node.attr.startswith(("sample", "compile_pymc")) or node.attr == "find_MAP")
+    ]
+
+
+def test_only_sampling_calls_a_sampler_and_nothing_calls_find_map():
+    callers = {module: calls_of_samplers(module) for module in MODULES if calls_of_samplers(module)}
+    assert set(callers) <= {"sampling/graph/nuts"}
+    assert not any("find_MAP" in call for calls in callers.values() for call in calls)
+    assert not [module for module in MODULES if "nutpie" in foreign(module) and room(module) != "sampling"]
