@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 class FormulaError(ValueError):
-    """The formula's text can not be read; the message underlines the place."""
+    """The formula's text cannot be read; the message underlines the place."""
 
 
 class DataError(ValueError):
@@ -17,7 +17,7 @@ class PriorError(ValueError):
 
 
 class FitFileError(ValueError):
-    """A file of a fit can not be written or read, or is not what it should be."""
+    """A file of a fit cannot be written or read, or is not what it should be."""
 
 
 class BayesmmWarning(UserWarning):

@@ -84,7 +84,7 @@ def _model(stored: Stored, transforms: Mapping | None, priors: Mapping | None) -
         made = _made(arguments, stored.data)
     except (FormulaError, DataError, PriorError) as error:
         said = " ".join(str(error).split())
-        raise FitFileError(f"the model of {stored.path} can not be made by this version: {said}") from error
+        raise FitFileError(f"the model of {stored.path} cannot be made by this version: {said}") from error
     other = disagreement(made.design, stored.tree, recovered=stored.recovered)
     if other:
         cause = "; are the transforms those of the fit?" if record["transforms"] else ""

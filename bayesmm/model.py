@@ -313,7 +313,7 @@ class Model:
             For an argument out of range, draws that would not fit in memory, or a model whose density is not finite
             where the sampler would start.
         FitFileError
-            If `file` or `store` can not be written, is something else, or is damaged: it is left as it is, and nothing
+            If `file` or `store` cannot be written, is something else, or is damaged: it is left as it is, and nothing
             is sampled.
         """
         check_effects(effects)

@@ -18,7 +18,7 @@ SAMPLING, MAXIMISATION, GRADIENT = "sampling", "maximisation", "gradient"
 
 
 class NotAvailable(Exception):
-    """The contestant is not there, or can not run the case; the text says why."""
+    """The contestant is not there, or cannot run the case; the text says why."""
 
 
 @dataclass(frozen=True)

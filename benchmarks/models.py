@@ -45,7 +45,7 @@ class Case:
     notes : mapping of contestant to text
         Where its model is another one than ours.
     absent : mapping of contestant to reason
-        Contestants that can not run this case, printed as such.
+        Contestants that cannot run this case, printed as such.
     slow : tuple of str
         Contestants left out of a quick run.
     family : str

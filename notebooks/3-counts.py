@@ -12,7 +12,7 @@
 #
 # After these pages you will be able to see in a picture that a Gaussian model does not fit counts, to fit a Poisson
 # model with random slopes, to read coefficients on a log scale, to model a *rate* with an offset, and to notice a
-# prediction that can not be true before a reviewer does.
+# prediction that cannot be true before a reviewer does.
 
 # %%
 import pandas as pd
@@ -113,7 +113,7 @@ axes = bmm.plots.plot_effects(rate_fit)
 # %% [markdown]
 # The rate rises with age until about 65.
 #
-# ## A prediction that can not be true
+# ## A prediction that cannot be true
 #
 # Twenty people in an age group that is not in the data, drinking the least or the most. How many cases?
 
@@ -123,7 +123,7 @@ new.join(rate_fit.predict(new, kind="response", new_levels="sample", seed=1).to_
 
 # %% [markdown]
 # More cases than people, and means outside their own intervals. The model does not know that cases are a *part* of
-# the people, and six age groups can not rule out a large standard deviation between groups; after the exponential, a
+# the people, and six age groups cannot rule out a large standard deviation between groups; after the exponential, a
 # few extreme draws make any mean. (Within the data it did well, which is why one should look beyond them.) A model
 # that knows is binomial:
 

@@ -57,7 +57,7 @@ def test_prior_draws_are_checked_before_the_graph_is_built(model, monkeypatch):
 def test_power_of_an_aliased_coefficient_does_not_ask_for_more_groups():
     aliased = bmm.Model("y ~ x + x2 + (1 | g)", DATA)
     truth = aliased.maximize().parameters
-    with pytest.raises(DataError, match=r"beta\[x2\] can not be told apart .* in the data of the model") as caught:
+    with pytest.raises(DataError, match=r"beta\[x2\] cannot be told apart .* in the data of the model") as caught:
         bmm.power(aliased, {**truth, "beta[x2]": 0.0}, groups=[5], test="x2", simulations=2, seed=1)
     assert "more groups" not in str(caught.value)
 
@@ -95,13 +95,13 @@ def test_a_model_without_variables_says_so():
 
 def test_bootstrap_of_an_aliased_coefficient_leaves_its_row_blank():
     shown = str(bmm.Model("y ~ x + x2 + (1 | g)", DATA).maximize().bootstrap(3, seed=1, progress=False))
-    assert "beta[x2] can not be estimated: its row is blank." in " ".join(shown.split())
+    assert "beta[x2] cannot be estimated: its row is blank." in " ".join(shown.split())
     assert "a parameter has no estimate" not in shown
 
 
 def test_new_groups_without_a_mean_are_explained():
     posterior = inverse_model().sample(100, 200, 2, seed=1, progress=False)
-    with pytest.raises(DataError, match="so that the model can not give such data; use groups='conditional'"):
+    with pytest.raises(DataError, match="so that the model cannot give such data; use groups='conditional'"):
         posterior.posterior_predictive(seed=1, groups="new")
 
 

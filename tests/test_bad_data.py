@@ -290,7 +290,7 @@ def test_a_remark_is_made_once():
         (
             F,  # C04
             columns(g="a"),
-            "grouping factor 'g' has one level ('a'); its standard deviation can not be estimated from fewer than two",
+            "grouping factor 'g' has one level ('a'); its standard deviation cannot be estimated from fewer than two",
         ),
     ],
 )
@@ -464,7 +464,7 @@ def test_fully_independent_columns_of_a_factor_differ_from_lme4():  # A20
 LEFT = columns(f=["left", "right"] * 12)
 COMBINATION = (
     "{} of the {} columns of the fixed part {} of others ({}); in the posterior none is left out, and the "
-    "priors decide what the data can not tell apart; REML and ML give NaN for them"
+    "priors decide what the data cannot tell apart; REML and ML give NaN for them"
 )
 
 
@@ -523,12 +523,12 @@ def test_empty_cells_of_an_interaction_are_named():  # E03
         (
             F,
             columns(x=2),
-            "'x' is constant (2), so its effect can not be told apart from the intercept's; leave it out",
+            "'x' is constant (2), so its effect cannot be told apart from the intercept's; leave it out",
         ),  # E05
         (
             "y ~ 1 + (x|g)",
             columns(x=2),
-            "'x' is constant (2), so its effect can not be told apart from the intercept's; leave it out",
+            "'x' is constant (2), so its effect cannot be told apart from the intercept's; leave it out",
         ),
         ("y ~ 0 + z + (1|g)", columns(z=0), "'z' is 0 in every row, so that it can have no effect; leave it out"),
         ("y ~ x + (0 + z|g)", columns(z=0.0), "'z' is 0 in every row, so that it can have no effect; leave it out"),

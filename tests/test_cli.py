@@ -129,7 +129,7 @@ def test_a_file_that_is_no_table_is_one_sentence(tmp_path, name, content):
     with pytest.raises(bmm.DataError) as caught:
         read_data(str(tmp_path / name))
     message = str(caught.value)
-    assert message.startswith(f"{tmp_path / name} can not be read as a table: ")
+    assert message.startswith(f"{tmp_path / name} cannot be read as a table: ")
     assert "\n" not in message
 
 
@@ -200,7 +200,7 @@ def test_the_folder_is_made_and_can_be_used_again(tmp_path):
 @pytest.mark.parametrize("place", ["file", "file/x", "no/such"])
 def test_a_folder_that_can_not_be_written_to(tmp_path, place):
     (tmp_path / "file").touch()
-    with pytest.raises(bmm.DataError, match=r"^--out .* can not be written to: [^\n]*$"):
+    with pytest.raises(bmm.DataError, match=r"^--out .* cannot be written to: [^\n]*$"):
         prepare(str(tmp_path / place), ["x.csv"], False)
 
 
@@ -251,8 +251,8 @@ def test_the_list_of_data_sets(run):
         (["fit", "sleepstudy", FORMULA, "--prior", "sd"], "should be PLACE="),
         (["fit", "sleepstudy", FORMULA, "--prior", "beta[Dyas]=Normal(mu=0, sigma=1)"], "beta[Days]"),
         (["fit", "sleepstudy", FORMULA, "--weights", "w"], "'w'"),
-        (["fit", "sleepstudy", FORMULA, "--out", "no/such/place"], "--out no/such/place can not be written to"),
-        (["maximize", "sleepstudy", FORMULA, "--out", "no/such/place"], "--out no/such/place can not be written to"),
+        (["fit", "sleepstudy", FORMULA, "--out", "no/such/place"], "--out no/such/place cannot be written to"),
+        (["maximize", "sleepstudy", FORMULA, "--out", "no/such/place"], "--out no/such/place cannot be written to"),
     ],
 )
 def test_wrong_input_is_one_line_and_comes_before_sampling(run, sampled, words, expected):

@@ -109,7 +109,7 @@ def test_without_a_marginal_mode_the_priors_are_not_acquitted():
     shifted = dataclasses.replace(AGREEING, mean=10.6, median=10.6)
     assert "neither the priors" in judge(shifted).cause(shifted)
     unknown = dataclasses.replace(shifted, map=float("nan"))
-    assert "what the priors do can not be told here" in judge(unknown).cause(unknown)
+    assert "what the priors do cannot be told here" in judge(unknown).cause(unknown)
 
 
 def test_a_shift_without_a_tail_is_no_skew():

@@ -217,7 +217,7 @@ def test_models_without_a_density_of_few_coordinates_are_refused():
     crossed = invented(bmm.Model("k ~ x + (1 | g) + (1 | w)", DATA.assign(w=[*"ab"] * 20), "poisson"))
     tree = crossed.tree
     more = type(crossed)(crossed.model, tree.isel(draw=np.tile(np.arange(tree["posterior"].sizes["draw"]), 2)))
-    with pytest.raises(ValueError, match=r"the evidence can not be computed: .* this model has 1 of g and 1 of w$"):
+    with pytest.raises(ValueError, match=r"the evidence cannot be computed: .* this model has 1 of g and 1 of w$"):
         more.evidence()
 
 

@@ -92,7 +92,7 @@ def test_the_user_s_functions_have_names_of_their_own(name):
         ("y ~\tx z", "  y ~ x z", "        ^"),
         ("y ~ x\x1b[31m", "  y ~ x\ufffd[31m", "       ^"),  # no escape sequence reaches a terminal
         ("y ~ \u202ex", "  y ~ \ufffdx", "      ^"),  # nor a change of the direction of writing
-        ("y ~ x\ud800", "  y ~ x\ufffd", "       ^"),  # nor half a character, which can not be printed
+        ("y ~ x\ud800", "  y ~ x\ufffd", "       ^"),  # nor half a character, which cannot be printed
     ],
 )
 def test_carets_stand_under_the_place(text, shown, carets):

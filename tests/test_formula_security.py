@@ -11,7 +11,7 @@ from bayesmm.formula.formula import columns_of, parse
 
 FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "exec", "compile", "import", "marshal.loads"}
 FORBIDDEN |= {"pickle.find_class", "ctypes.dlopen", "socket.connect", "os.remove", "os.rename"}
-_watched = {"thread": None, "events": []}  # an audit hook can not be taken away, so it is switched
+_watched = {"thread": None, "events": []}  # an audit hook cannot be taken away, so it is switched
 
 
 def _hook(event, arguments):

@@ -438,7 +438,7 @@ def test_nothing_left_but_the_coefficients():
     assert not failed(tree)
 
 
-# --- what it can not do -----------------------------------------------------------------------------------------------
+# --- what it cannot do -----------------------------------------------------------------------------------------------
 
 
 def test_too_many_parameters_are_refused():
@@ -510,7 +510,7 @@ def test_a_bad_proposal_is_seen(monkeypatch):
 
 
 def spoiled(monkeypatch):
-    """Make every proposal so narrow that its weights can not be trusted."""
+    """Make every proposal so narrow that its weights cannot be trusted."""
     narrow = lambda centre, curvature: Mixture(  # noqa: E731
         np.ones(1), centre[None], 0.1 * np.linalg.cholesky(np.linalg.inv(curvature))[None]
     )

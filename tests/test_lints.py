@@ -128,7 +128,7 @@ def test_classes_and_casks_that_start_again_are_said(name, outer, inner, times, 
 
 def test_a_genotype_does_not_vary_within_a_patient():
     text = (
-        "'Genotype[T.B]' does not vary within any level of 'Patient', so the data can not tell its random slope from "
+        "'Genotype[T.B]' does not vary within any level of 'Patient', so the data cannot tell its random slope from "
         "the random intercept; write (1 | Patient)"
     )
     data = frame("thyroxine_genotype")
@@ -249,7 +249,7 @@ def test_a_family_may_have_both_sexes():
 
 def test_a_slope_of_what_does_not_vary_is_said():  # D08
     text = (
-        "'between' does not vary within any level of 'g', so the data can not tell its random slope from the random "
+        "'between' does not vary within any level of 'g', so the data cannot tell its random slope from the random "
         "intercept; "
     )
     assert messages("y ~ between + (between | g)", grid()) == [("warning", text + "write (1 | g)")]

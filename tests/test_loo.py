@@ -200,7 +200,7 @@ def test_a_row_of_another_family_given_the_others_has_the_ratio_of_two_integrals
         np.testing.assert_allclose(found[s, i], expected, atol=2e-2)  # the nodes are those of the whole level
 
 
-# What can not be asked for
+# What cannot be asked for
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_the_means_of_all_groups_are_over_the_intervals_of_their_replicates(line
 def test_a_group_whose_mean_the_model_does_not_give_is_marked_and_400_groups_have_no_names():
     data = frame(400, 4)
     data.loc[data["_g"] == "$g_007", "y_$a^$"] += 60.0
-    priors = {"sd": 0.001}  # effects that can not follow the group
+    priors = {"sd": 0.001}  # effects that cannot follow the group
     fit = posterior_near(bmm.Model("`y_$a^$` ~ x + (1 | `_g`)", data, priors=priors), draws=50)
     b = fit.tree["posterior"]["b__g"]
     fit.tree["posterior"]["b__g"] = b * 0
@@ -92,7 +92,7 @@ def test_names_are_cut_in_their_middle_so_that_their_ends_stay():
     label = "sd_" + "g" * 60 + "[Intercept]"
     assert plain(label).endswith("[Intercept]") and plain(label).startswith("sd_ggg") and len(plain(label)) == 34
     assert plain("short") == "short" and plain("x" * 34) == "x" * 34
-    assert plain("a\n" * 40).endswith("...")  # of what can not be printed the beginning
+    assert plain("a\n" * 40).endswith("...")  # of what cannot be printed the beginning
 
 
 def test_long_names_of_axes_take_more_lines():

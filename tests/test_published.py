@@ -172,7 +172,7 @@ def test_a_quantity_that_the_model_has_not_is_named(tmp_path, published, said):
 
 
 def test_a_missing_file_and_a_missing_title(tmp_path):
-    with pytest.raises(DataError, match="can not be read"):
+    with pytest.raises(DataError, match="cannot be read"):
         read_published(tmp_path / "none.toml")
     (tmp_path / "a.toml").write_text("formula = 'y ~ x'\n[data]\nname = 'sleepstudy'")
     with pytest.raises(DataError, match="the key 'title' is missing"):
@@ -222,7 +222,7 @@ def test_filters_keep_the_rows_that_meet_all_of_them():
         ({}, ["FamID == 1"], "'FamID' has labels: compare it with a text in quotes"),
         ({}, ["Time > 99"], "no row is left"),
         ({"Famid": "number"}, [], r"did you mean 'FamID'\?"),
-        ({"Sex": "number"}, [], "'Sex' can not be read as numbers"),
+        ({"Sex": "number"}, [], "'Sex' cannot be read as numbers"),
     ],
 )
 def test_data_that_are_not_so(columns, filters, said):

@@ -78,7 +78,7 @@ def test_a_predictor_may_be_constant_in_the_new_data(data):
     assert other.design.aliased == (1, 2, 3)
     assert "3 of the 4 columns of the fixed part are combinations" in other.design.messages[0].text
     fit = other.sample(draws=50, tune=50, seed=1, progress=False)
-    assert np.isfinite(fit.fixef()["mean"]).all(), "the priors say what the data can not"
+    assert np.isfinite(fit.fixef()["mean"]).all(), "the priors say what the data cannot"
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_correlations_that_can_not_hold_together_are_refused():
     model = bmm.Model("y ~ 1 + (a + b | g)", data)
     sds = {"Intercept": 0, "sigma": 1} | {f"sd_g[{term}]": 1.0 for term in ("Intercept", "a", "b")}
     corrs = {"corr_g[Intercept, a]": 0.9, "corr_g[Intercept, b]": 0.9, "corr_g[a, b]": -0.9}
-    with pytest.raises(ValueError, match="the correlations of 'g' in parameters can not hold together"):
+    with pytest.raises(ValueError, match="the correlations of 'g' in parameters cannot hold together"):
         model.simulate(sds | corrs)
     model.simulate(sds | corrs | {"corr_g[a, b]": 0.62})  # 2 * 0.81 - 1: the least that can be
 
@@ -524,5 +524,5 @@ def test_power_needs_groups_that_only_group():
 
 def test_a_coefficient_that_can_not_be_estimated_is_refused():
     data = two_level(20).assign(x=lambda d: (d["g"] == 3).astype(float))  # one group is treated
-    with pytest.raises(bmm.DataError, match=r"with 2 groups beta\[x\] can not be told apart"):
+    with pytest.raises(bmm.DataError, match=r"with 2 groups beta\[x\] cannot be told apart"):
         bmm.power(bmm.Model("y ~ x + (1 | g)", data), TREATMENT, [2], seed=1, progress=False)

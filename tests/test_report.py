@@ -328,7 +328,7 @@ def test_a_report_replaces_a_report_and_nothing_else(sleepstudy, tmp_path, undra
     bmm.report(fit, path, title="again", comparisons=[comparison])
     assert "again" in path.read_text(encoding="utf-8")
     assert [file.name for file in tmp_path.iterdir()] == ["notes.html"]
-    with pytest.raises(FitFileError, match="can not be written"):
+    with pytest.raises(FitFileError, match="cannot be written"):
         bmm.report(fit, tmp_path / "no" / "report.html")
 
 

@@ -251,7 +251,7 @@ def test_all_bundled_files_are_meant_without_words(run, nowhere, monkeypatch):
     files = [MODELS / f"{name}.toml" for name in ("sleepstudy_slopes", "immune_time_persons", "immune_twin")]
     monkeypatch.setattr("bayesmm.cli.reproduce.command.bundled", lambda: files)
     code, out, _ = run("--no-sample", "--brief")
-    assert code == 0  # what can not be checked is not reproduced wrongly
+    assert code == 0  # what cannot be checked is not reproduced wrongly
     assert "Not checked, 39 numbers of immune_time_persons" in out
     assert re.search(r"all +55 +16 +0 +0 ", out)  # the twin repeats numbers that are counted already
     assert "sd_Subject[Days]" not in out

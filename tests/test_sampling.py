@@ -435,7 +435,7 @@ def test_a_sampler_that_stops_for_another_reason_says_the_first_line_of_its_own(
 
     monkeypatch.setattr(sampling, "_compiled", lambda graph: None)
     monkeypatch.setattr(load_nutpie(), "sample", lambda compiled, **settings: Stopped([0, 0]))
-    with pytest.raises(ValueError, match=r"^the sampler can not go on: chain 2 failed$"):
+    with pytest.raises(ValueError, match=r"^the sampler cannot go on: chain 2 failed$"):
         sample_graph(tiny, **SHORT)
 
 

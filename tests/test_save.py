@@ -355,7 +355,7 @@ def test_a_truncated_file_is_incomplete(saved):
     whole = saved.read_bytes()
     for length in (8, 100, 5000, len(whole) // 2, len(whole) - SEAL_LENGTH - 1):
         saved.write_bytes(whole[:length])
-        refused(saved, "is incomplete or damaged, and can not be read: ")
+        refused(saved, "is incomplete or damaged, and cannot be read: ")
 
 
 def test_a_file_that_does_not_fit_in_memory(saved, monkeypatch):
@@ -437,18 +437,18 @@ def test_a_record_of_another_shape(saved, change, place):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (dict(formula="Reaction ~ Days + __import__('os').system('touch evil') + (Days | Subject)"), "can not be made"),
-        (dict(formula="Reaction ~ Days + (1 | Subject)"), r"can not be made by this version: .*sd_Subject\[Days\]"),
+        (dict(formula="Reaction ~ Days + __import__('os').system('touch evil') + (Days | Subject)"), "cannot be made"),
+        (dict(formula="Reaction ~ Days + (1 | Subject)"), r"cannot be made by this version: .*sd_Subject\[Days\]"),
         (
             dict(formula="Reaction ~ Days + (1 | Subject)", priors={}),
             "not the one of its draws, .* labels of Subject_term",
         ),
         (dict(formula="Reaction ~ Days + (Days || Subject)", priors={}), "()"),
-        (dict(formula="Reaction ~ Nights + (Days | Subject)"), "can not be made by this version: .*Nights"),
-        (dict(family="gausian"), "can not be made by this version: "),
+        (dict(formula="Reaction ~ Nights + (Days | Subject)"), "cannot be made by this version: .*Nights"),
+        (dict(family="gausian"), "cannot be made by this version: "),
         (dict(columns=[{"name": "Days", "kind": "number"}] * 3), "two columns of one name"),
         (dict(columns=[{"name": "Subject", "kind": "number"}] + [{"name": "x", "kind": "text"}] * 2), "two columns"),
-        (dict(columns=[{"name": name, "kind": "text"} for name in "abc"]), "the file's column 'a' can not be read"),
+        (dict(columns=[{"name": name, "kind": "text"} for name in "abc"]), "the file's column 'a' cannot be read"),
     ],
 )
 def test_a_hostile_record_runs_nothing(saved, change, expected, monkeypatch):
@@ -480,7 +480,7 @@ def test_codes_beyond_the_levels(saved):
         data = opened["data"].to_dataset().load()
     data["column_2"].values[5] = -1
     forge(saved, replace={"data": data})
-    refused(saved, "the file's column 'Subject' can not be read")
+    refused(saved, "the file's column 'Subject' cannot be read")
 
 
 def test_draws_of_another_model(saved):
@@ -557,14 +557,14 @@ def test_a_file_is_replaced_only_if_asked(fit, saved):
 
 
 def test_a_place_that_can_not_be_written_to(fit, tmp_path):
-    with pytest.raises(bmm.FitFileError, match=r"missing/fit\.nc can not be written: No such file or directory$"):
+    with pytest.raises(bmm.FitFileError, match=r"missing/fit\.nc cannot be written: No such file or directory$"):
         fit.save(tmp_path / "missing" / "fit.nc")
     with pytest.raises(bmm.FitFileError, match="is a folder; expected the name of a file"):
         fit.save(tmp_path)
 
 
 def test_a_full_disk_leaves_the_old_file_and_the_fit(fit, saved):
-    with full_disk(), pytest.raises(bmm.FitFileError, match=r"fit\.nc can not be written: File too large$"):
+    with full_disk(), pytest.raises(bmm.FitFileError, match=r"fit\.nc cannot be written: File too large$"):
         fit_of(seed=7).save(saved, overwrite=True)
     assert [entry.name for entry in saved.parent.iterdir()] == ["fit.nc"]
     assert_same(bmm.load(saved), fit)
@@ -579,7 +579,7 @@ def test_a_small_tmpfs_leaves_the_old_file_and_the_fit(fit, tmp_path):
         pytest.skip("needs to mount a file system")
     try:
         fit.save(tmp_path / "fit.nc")
-        with pytest.raises(bmm.FitFileError, match=r"can not be written: No space left on device$"):
+        with pytest.raises(bmm.FitFileError, match=r"cannot be written: No space left on device$"):
             fit_of(seed=7).save(tmp_path / "fit.nc", overwrite=True)
         assert_same(bmm.load(tmp_path / "fit.nc"), fit)
     finally:
@@ -588,7 +588,7 @@ def test_a_small_tmpfs_leaves_the_old_file_and_the_fit(fit, tmp_path):
 
 def test_labels_that_no_netcdf_file_can_hold(tmp_path):
     data = frame().assign(g=np.repeat(["a\0b", "c", "d"], 40))
-    with pytest.raises(bmm.FitFileError, match=r"^[^\n]* can not be written: [^\n]*$"):
+    with pytest.raises(bmm.FitFileError, match=r"^[^\n]* cannot be written: [^\n]*$"):
         fit_of("y ~ x + (1 | g)", data).save(tmp_path / "fit.nc")
     assert not list(tmp_path.iterdir())
 
@@ -734,7 +734,7 @@ def test_a_file_that_is_no_fit_is_left_alone(sampled, tmp_path):
         run(path)
     with pytest.raises(bmm.FitFileError, match="No such file or directory"):
         run(tmp_path / "missing" / "fit.nc")
-    with pytest.raises(bmm.FitFileError, match="the prior of sigma can not be a function"):
+    with pytest.raises(bmm.FitFileError, match="the prior of sigma cannot be a function"):
         run(tmp_path / "fit.nc", priors={"sigma": custom})
     assert not sampled and path.read_bytes() == b"x,y\n"
 
@@ -767,7 +767,7 @@ def test_a_full_disk_costs_no_result(sampled, tmp_path, capsys, monkeypatch):
     assert main(["fit", "sleepstudy", SLEEP, "--draws", "40", "--chains", "2", "--save", str(tmp_path / "fit.nc")]) == 2
     said = capsys.readouterr()
     assert "Linear mixed model: posterior" in said.out
-    assert said.err == f"bayesmm: {tmp_path / 'fit.nc'} can not be written: No space left on device\n"
+    assert said.err == f"bayesmm: {tmp_path / 'fit.nc'} cannot be written: No space left on device\n"
 
 
 def test_fit_keeps_its_result(sampled, tmp_path, capsys):

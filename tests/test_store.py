@@ -1,4 +1,4 @@
-"""Stores: what was finished can be read whatever ends the process, and what can not be trusted is not read."""
+"""Stores: what was finished can be read whatever ends the process, and what cannot be trusted is not read."""
 
 import json
 import os
@@ -128,7 +128,7 @@ def test_what_is_no_store_is_left_alone(tmp_path):
     for name in ("folder", "file"):
         with pytest.raises(bmm.FitFileError, match="exists and is no store that bayesmm has written"):
             sleep().sample(**SHORT, store=tmp_path / name)
-    with pytest.raises(bmm.FitFileError, match="can not be made: No such file or directory"):
+    with pytest.raises(bmm.FitFileError, match="cannot be made: No such file or directory"):
         sleep().sample(**SHORT, store=tmp_path / "missing" / "fit.zarr")
     with pytest.raises(bmm.FitFileError, match="is a folder, but no store"):
         bmm.load(tmp_path / "folder")
@@ -278,7 +278,7 @@ def test_a_density_that_is_nowhere_finite_leaves_nothing(tmp_path):
 
 def test_a_disk_that_is_full_before_the_first_draw_leaves_nothing(tmp_path, monkeypatch):
     interrupting(monkeypatch, OSError(28, "No space left on device"), at=0)
-    with pytest.raises(bmm.FitFileError, match=r"fit\.zarr can not be written: No space left on device"):
+    with pytest.raises(bmm.FitFileError, match=r"fit\.zarr cannot be written: No space left on device"):
         sleep().sample(**SHORT | dict(tune=100_000), store=tmp_path / "fit.zarr")
     assert not list(tmp_path.iterdir())
 
@@ -320,7 +320,7 @@ def test_a_disk_that_is_full_at_the_end_is_no_run_that_came_to_its_end(tmp_path,
 
     monkeypatch.setattr(streaming, "_moved", full_at_the_end)
     monkeypatch.setattr(store, "_log", full)
-    with pytest.warns(BayesmmWarning, match="the last draws can not be written: No space left.*the finished draws are"):
+    with pytest.warns(BayesmmWarning, match="the last draws cannot be written: No space left.*the finished draws are"):
         fit = sleep().sample(**SHORT | dict(draws=4000), store=tmp_path / "fit.zarr")
     assert run_of(fit)["interrupted"] and run_of(bmm.load(tmp_path / "fit.zarr"))["interrupted"]
     assert fit.tree["posterior"].sizes["draw"] >= 32
@@ -349,7 +349,7 @@ def small_disk(tmp_path):
     mount = shutil.which("mount")
     command = [mount, "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
     if mount is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("a tmpfs can not be mounted here: that needs root")
+        pytest.skip("a tmpfs cannot be mounted here: that needs root")
     yield folder
     subprocess.run([shutil.which("umount"), str(folder)], check=True)
 
@@ -371,7 +371,7 @@ def test_a_small_disk_keeps_the_fit_that_is_saved_already(small_disk):
     path, large = small_disk / "fit.nc", fit_of(draws=5_000)
     fit_of().save(path)
     before = path.read_bytes()
-    with pytest.raises(bmm.FitFileError, match=r"fit\.nc can not be written: No space left on device"):
+    with pytest.raises(bmm.FitFileError, match=r"fit\.nc cannot be written: No space left on device"):
         large.save(path, overwrite=True)
     assert path.read_bytes() == before and [entry.name for entry in small_disk.iterdir()] == ["fit.nc"]
     large.save(small_disk.parent / "elsewhere.nc")  # the fit itself is as it was
@@ -383,7 +383,7 @@ def test_a_disk_that_is_full_at_the_start_is_one_sentence(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store, "write_bytes", full)
-    with pytest.raises(bmm.FitFileError, match=r"fit\.zarr can not be written: No space left on device"):
+    with pytest.raises(bmm.FitFileError, match=r"fit\.zarr cannot be written: No space left on device"):
         sleep().sample(**SHORT, store=tmp_path / "fit.zarr")
     assert not list(tmp_path.iterdir())
 
@@ -732,7 +732,7 @@ def test_a_folder_that_goes_away_while_it_is_read_is_one_sentence(tmp_path, monk
         return found
 
     monkeypatch.setattr(store_reading, "read_fit", removing)
-    refused(path, "can not be read: No such file or directory")
+    refused(path, "cannot be read: No such file or directory")
     refused(path, "there is no folder")
 
 

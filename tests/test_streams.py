@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from examples.pooled_vs_mixed import simulate_groups
 
 import bayesmm
 from bayesmm.posterior.predict import level_stream
 from bayesmm.runtime import streams
+from examples.pooled_vs_mixed import simulate_groups
 
 PACKAGE = Path(bayesmm.__file__).parent
 # Two places of one file, whose keys differ: data sets from (number of groups, 0) on and (0, 0) for the truth; the whole

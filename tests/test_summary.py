@@ -152,7 +152,7 @@ def test_an_aliased_coefficient_is_a_row_of_nan_and_is_said():
     design = fake_design(coefficients=("Intercept", "a", "b"), aliased=(2,))
     text = render_point(fake_point(design, beta=[250.0, 10.0, np.nan]))
     assert ["b", "NaN", "NaN", "NaN"] in tokens(text)
-    assert "NaN: b can not be estimated, a linear combination of other coefficients" in text
+    assert "NaN: b cannot be estimated, a linear combination of other coefficients" in text
     assert ["a", "-0.125"] in tokens(text.split("Correlation of Fixed Effects:")[1])  # -0.5 / 4, and no b
 
 

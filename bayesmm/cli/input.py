@@ -47,7 +47,7 @@ def read_data(data: str) -> tuple[pd.DataFrame, str]:
     Raises
     ------
     DataError
-        There is no such file or data set, or the file can not be read as a table.
+        There is no such file or data set, or the file cannot be read as a table.
     OSError
         A data set could not be downloaded.
     """
@@ -85,7 +85,7 @@ def _read_file(path: Path) -> pd.DataFrame:
             return pd.read_parquet(path)
         return pd.read_csv(path, encoding="utf-8-sig")
     except (ValueError, OSError) as error:  # ValueErrors from the parsers, OSErrors from gzip and from permissions
-        raise DataError(f"{path} can not be read as a table: {_first_sentence(error)}") from error
+        raise DataError(f"{path} cannot be read as a table: {_first_sentence(error)}") from error
 
 
 def _first_sentence(error: Exception) -> str:

@@ -41,7 +41,7 @@ def prepare(folder: str | None, names: Iterable[str], overwrite: bool) -> Path |
     Raises
     ------
     DataError
-        It can not be made or written to, or holds one of the files already.
+        It cannot be made or written to, or holds one of the files already.
     """
     if folder is None:
         return None
@@ -51,7 +51,7 @@ def prepare(folder: str | None, names: Iterable[str], overwrite: bool) -> Path |
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise DataError(f"--out {folder} can not be written to: {error.strerror or error}") from error
+        raise DataError(f"--out {folder} cannot be written to: {error.strerror or error}") from error
     there = [name for name in names if (path / name).exists()]
     if there and not overwrite:
         raise DataError(f"--out {folder} already holds {listing(there, 3)}: name another folder or add --overwrite")
@@ -64,7 +64,7 @@ def prepare_file(file: str | None, overwrite: bool) -> Path | None:
     Raises
     ------
     DataError
-        It is there already, or can not be written.
+        It is there already, or cannot be written.
     """
     if file is None:
         return None
@@ -82,7 +82,7 @@ def prepare_report(file: str | None, overwrite: bool) -> Path | None:
     Raises
     ------
     DataError
-        It is there already and no report, or can not be written.
+        It is there already and no report, or cannot be written.
     """
     if file is None:
         return None

@@ -96,7 +96,7 @@ def check_constant(coding: Coding, values: Values) -> None:
             raise DataError(f"'{text_of(term[0])}' is 0 in every row, so that it can have no effect; leave it out")
         if coding.intercept and np.ptp(value.values) == 0:
             constant = f"'{text_of(term[0])}' is constant ({value.values[0, 0]:g})"
-            raise DataError(f"{constant}, so its effect can not be told apart from the intercept's; leave it out")
+            raise DataError(f"{constant}, so its effect cannot be told apart from the intercept's; leave it out")
 
 
 @few_threads
@@ -139,7 +139,7 @@ def _say_dependent(X: np.ndarray, aliased: Sequence[int], names: Sequence[str], 
     which = "is a combination" if len(aliased) == 1 else "are combinations"
     return warning(
         f"{len(aliased)} of the {X.shape[1]} columns of the fixed part {which} of others ({shown}); in the "
-        "posterior none is left out, and the priors decide what the data can not tell apart; REML and ML give NaN "
+        "posterior none is left out, and the priors decide what the data cannot tell apart; REML and ML give NaN "
         "for them"
     )
 

@@ -105,7 +105,7 @@ def make_design(
     FormulaError
         A column of the formula is not in the data; the formula's text is shown with the place underlined.
     DataError
-        The data can not be used as the formula asks; the sentence names column, rows or levels.
+        The data cannot be used as the formula asks; the sentence names column, rows or levels.
     """
     check_arguments(missing, formula, weights, trials)
     # 1: the columns that the model uses, and the rows that have them all
@@ -161,13 +161,13 @@ def check_same_rows(first: Design, second: Design, who: str, what: str) -> None:
     """
     if first.n != second.n:
         raise DataError(
-            f"{who} use different rows ({first.n:,} and {second.n:,}), so that their {what} can not be compared; give "
+            f"{who} use different rows ({first.n:,} and {second.n:,}), so that their {what} cannot be compared; give "
             "both data without missing values in any column that either uses"
         )
     if not (first.response == second.response and np.array_equal(first.y, second.y)):
         raise DataError(
             f"{who} have different responses ({first.response!r} and {second.response!r}, row by row), so that their "
-            f"{what} can not be compared"
+            f"{what} cannot be compared"
         )
 
 

@@ -29,7 +29,7 @@ def learn_grouping(factors: tuple[str, ...], scope: Scope) -> tuple[Grouping, np
     Raises
     ------
     DataError
-        The column can not be a grouping factor, has one level, or two combinations of levels have the same label.
+        The column cannot be a grouping factor, has one level, or two combinations of levels have the same label.
     """
     codes, labels = [], []
     for name in factors:
@@ -49,7 +49,7 @@ def learn_grouping(factors: tuple[str, ...], scope: Scope) -> tuple[Grouping, np
 def _check_levels(group: str, levels: tuple[str, ...]) -> None:
     if len(levels) < 2:
         alone = f"grouping factor '{group}' has one level ({label_text(levels[0])})"
-        raise DataError(f"{alone}; its standard deviation can not be estimated from fewer than two")
+        raise DataError(f"{alone}; its standard deviation cannot be estimated from fewer than two")
     twice = [label for label, times in Counter(levels).items() if times > 1]
     if twice:
         same = f"two levels of '{group}' are both written {label_text(twice[0])}"

@@ -282,7 +282,7 @@ def _never_varies(block: Block, names: Sequence[str]) -> Message:
     which = f"'{names[0]}' does" if one else f"{listing(names, limit=SHOWN)} do"
     advice = f"write (1 | {group})" if len(names) == len(block.columns) - 1 else f"leave {'it' if one else 'them'} out"
     return warning(
-        f"{which} not vary within any level of '{block.group}', so the data can not tell {'its' if one else 'their'} "
+        f"{which} not vary within any level of '{block.group}', so the data cannot tell {'its' if one else 'their'} "
         f"random slope from the random intercept; {advice}"
     )
 

@@ -247,7 +247,7 @@ def response(
     Raises
     ------
     DataError
-        It holds no numbers, or values that the family can not have, or it has trials and should not, or twice.
+        It holds no numbers, or values that the family cannot have, or it has trials and should not, or twice.
     """
     expr, trials = _successes(formula, family, scope, given)
     name = text_of(formula.response)

@@ -48,7 +48,7 @@ class Figure:
     Attributes
     ----------
     caption, alt : str
-        What stands under it, and what is read where it can not be seen.
+        What stands under it, and what is read where it cannot be seen.
     source : str
         A ``data:`` address with the whole picture.
     width, height : int

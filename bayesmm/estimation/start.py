@@ -42,7 +42,7 @@ def _start_factor(name: str, sds: Floats, R: Floats, B: Floats) -> Floats:
 
 
 def check_start(design: Design, start: Mapping[str, float]) -> None:
-    """Raise ValueError for a place that the model has not, or a value that can not be there."""
+    """Raise ValueError for a place that the model has not, or a value that cannot be there."""
     sds = [f"sd_{b.name}[{column}]" for b in design.blocks for column in b.columns] + [*design.family.auxiliaries]
     corrs = [
         f"corr_{b.name}[{b.columns[i]}, {b.columns[j]}]"

@@ -94,7 +94,7 @@ class Comparison:
     bridge : Bridge or None
         The check that the graph's own density has its mode at the REML optimum.
     checks : tuple of Check
-        The checks of the posterior; draws that failed them can not be compared with anything.
+        The checks of the posterior; draws that failed them cannot be compared with anything.
     quadrature : float
         Log likelihood at the point estimates by adaptive quadrature, where `point` has Laplace's approximation of it.
     """
@@ -312,7 +312,7 @@ def say_pull(row: Row) -> str:
 def say_few(row: Row) -> str:
     """Explain the skewness that few levels leave."""
     return (
-        f"{row.group} has {row.levels} levels, so large values can not be ruled out (up to {number(row.upper)}); "
+        f"{row.group} has {row.levels} levels, so large values cannot be ruled out (up to {number(row.upper)}); "
         f"the mean lies in that tail, the mode is {number(row.mode)}"
         if row.parameter.kind == "sd"
         else f"{row.group} has {row.levels} levels, too few to place it: the interval is {span(row)}"
@@ -332,7 +332,7 @@ def say_disagree(row: Row) -> str:
     if math.isnan(row.map):
         return (
             f"{row.method} is {number(row.point)}, the posterior mean {number(row.mean)}; neither a bound, skewness "
-            "nor few groups explain it; what the priors do can not be told here, without a marginal MAP: try wider ones"
+            "nor few groups explain it; what the priors do cannot be told here, without a marginal MAP: try wider ones"
         )
     return (
         f"{row.method} is {number(row.point)}, the posterior mean {number(row.mean)}; neither the priors, a bound, "

@@ -133,7 +133,7 @@ def check(fit) -> None:
         )
     said = refusal(fit)
     if said:
-        raise ValueError(f"the evidence can not be computed: {said}")
+        raise ValueError(f"the evidence cannot be computed: {said}")
 
 
 def _is_scaled(place, prior) -> bool:

@@ -3,7 +3,7 @@
 The posterior without a point is that of all data with each draw weighted by 1 / p(point | draw); the largest weights
 are smoothed, and the shape k of the Pareto distribution fitted to them says whether they can be trusted (Vehtari,
 Gelman & Gabry 2017, Statistics and Computing 27(5); Vehtari, Simpson, Gelman, Yao & Gabry 2024, JMLR 25(72)). ArviZ
-does that; what a point is, and its likelihood, come from `loglik`. Points that k says can not be had this way are
+does that; what a point is, and its likelihood, come from `loglik`. Points that k says cannot be had this way are
 computed from the posterior without them, see `loo_again`.
 """
 
@@ -114,7 +114,7 @@ def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | N
     Raises
     ------
     ValueError
-        `by` is no grouping factor of the model, the random effects are needed and were not kept or can not be
+        `by` is no grouping factor of the model, the random effects are needed and were not kept or cannot be
         integrated out, or the log likelihood would not fit in memory.
 
     Notes

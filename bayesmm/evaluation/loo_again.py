@@ -1,4 +1,4 @@
-"""Points whose importance weights can not be trusted: their predictive density from the posterior without them.
+"""Points whose importance weights cannot be trusted: their predictive density from the posterior without them.
 
 With the random effects integrated out a posterior has few coordinates, and independent draws of the one without a point
 give p(the others) in a tenth of a second; p(y) / p(the others) is the density of the point given the others (see

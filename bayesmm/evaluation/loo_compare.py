@@ -29,7 +29,7 @@ class ModelComparison:
     ----------
     table : pandas.DataFrame
         Index model; elpd, se, difference (to the best), se_difference, p_loo, weight (stacking: Yao, Vehtari, Simpson &
-        Gelman 2018, Bayesian Analysis 13(3)), k_high (number of points whose elpd can not
+        Gelman 2018, Bayesian Analysis 13(3)), k_high (number of points whose elpd cannot
         be trusted).
     loos : mapping of str to Loo
         The cross-validation of each model.
@@ -105,12 +105,12 @@ def check_same_points(a: str, b: str, first: Design, second: Design, by: str | N
     if first.family.discrete != second.family.discrete:
         raise DataError(
             f"{pair} have the families {first.family.name} and {second.family.name}, and the probability of a count "
-            "can not be compared with a density"
+            "cannot be compared with a density"
         )
     if not same_column(first.trials, second.trials) or not (
         (first.family.gaussian and second.family.gaussian) or same_column(first.weights, second.weights)
     ):
-        raise DataError(f"{pair} have different weights or trials, so that their predictions can not be compared")
+        raise DataError(f"{pair} have different weights or trials, so that their predictions cannot be compared")
     if by is not None and not np.array_equal(_levels(first, by), _levels(second, by)):
         raise DataError(f"{pair} have different levels of {by!r} in the same rows")
 
@@ -154,7 +154,7 @@ def notes(comparison: ModelComparison, points: int) -> list[str]:
     """Return what has to be said of the differences: how far they can be trusted."""
     out = [f"{name}: {reliability(one)}" for name, one in comparison.loos.items() if len(one.unreliable)]
     if out:
-        out.append("The order of the models and their weights can not be trusted before that is done.")
+        out.append("The order of the models and their weights cannot be trusted before that is done.")
     else:
         again = sum(int((one.table["method"] != SMOOTHED).sum()) for one in comparison.loos.values())
         error = max(one.mcse for one in comparison.loos.values())

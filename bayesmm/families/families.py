@@ -63,7 +63,7 @@ class Family:
     discrete : bool
         Whether the response is whole numbers.
     check_response : callable
-        ``(Response) -> list of Message``; raises a DataError for values that the family can not have.
+        ``(Response) -> list of Message``; raises a DataError for values that the family cannot have.
     variance : callable
         ``(mu, aux) -> variance of a single trial``; `aux` are the auxiliaries in their order.
     draw : callable

@@ -1,4 +1,4 @@
-"""What each family of distributions asks of a response: a sentence where it can not have the values.
+"""What each family of distributions asks of a response: a sentence where it cannot have the values.
 
 Every check is ``(response) -> list of Message`` and raises a DataError. They know values only; what kind of column they
 came from is settled in `bayesmm.design.reading`.

@@ -73,7 +73,7 @@ def unexpected(cursor: Cursor) -> FormulaError:
         message = "functions are written without their package, as in ns(x, df = 4), and interactions as a:b"
         return cursor.error((last.span[0], token.span[1]), message)
     advice = _MISPLACED.get(token.text, "an operator such as + or the end is expected")
-    return cursor.error(token.span, f"{quote(token.text)} can not stand here; {advice}")
+    return cursor.error(token.span, f"{quote(token.text)} cannot stand here; {advice}")
 
 
 def _missing_operator(cursor: Cursor) -> FormulaError:
@@ -84,7 +84,7 @@ def _missing_operator(cursor: Cursor) -> FormulaError:
         advice = (
             f"did you mean the column `{written}` (back-ticks), or the product I({last.text} * {brief(token.text)})?"
         )
-        return cursor.error(token.span, f"{found}, as a name can not begin with a digit; {advice}")
+        return cursor.error(token.span, f"{found}, as a name cannot begin with a digit; {advice}")
     if last.text in FUNCTIONS and last.kind == "name" and token.kind != "operator":
         return cursor.error(token.span, f"{found}; did you mean {last.text}({cursor.source(token.span)})?")
     if last.kind in ("name", "number") and token.kind in ("name", "number"):

@@ -193,7 +193,7 @@ def _product(node: Node, variables: dict[Expr, int], work: Work) -> _Masks:
         case Power():
             return _power(node, variables, work)
         case Group():
-            raise work.error(node.span, "a group term can not be multiplied or divided; it stands between '+' signs")
+            raise work.error(node.span, "a group term cannot be multiplied or divided; it stands between '+' signs")
         case Chain() if _is_sum(node):
             found = _sum(node, variables, work)
             if found.intercept is not None or found.groups or found.offsets:

@@ -216,7 +216,7 @@ def _response(expr: Expr, context: Context) -> Expr:
     result = checked(expr, context)
     if gives(result) not in ("column", "response"):
         wanted = "a column or an expression of columns, such as log(y) or cbind(successes, failures)"
-        raise context.error(expr.span, f"{quote(text_of(result))} can not be the response, which is {wanted}")
+        raise context.error(expr.span, f"{quote(text_of(result))} cannot be the response, which is {wanted}")
     if not columns_of(result):
         raise context.error(expr.span, f"the response {quote(text_of(result))} names no column of the data")
     return result

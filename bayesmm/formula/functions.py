@@ -199,7 +199,7 @@ def checked(expr: Expr, context: Context) -> Expr:
             raise context.error(expr.span, message)
         case Symbol(name):
             advice = "it is a value of arguments such as raw = TRUE, and a column of that name stands in back-ticks"
-            raise context.error(expr.span, f"{name} can not stand here: {advice}")
+            raise context.error(expr.span, f"{name} cannot stand here: {advice}")
         case Operation():
             return _checked_operation(expr, context)
         case Call():
@@ -213,7 +213,7 @@ def one_column(expr: Expr, context: Context) -> Expr:
     result = checked(expr, context)
     if gives(result) != "column":
         kind = {"columns": "several columns", "factor": "a factor"}.get(gives(result), f"the formula's {gives(result)}")
-        message = f"{result.function}() gives {kind}, which can not stand inside arithmetic or another function"
+        message = f"{result.function}() gives {kind}, which cannot stand inside arithmetic or another function"
         raise context.error(expr.span, message)
     return result
 

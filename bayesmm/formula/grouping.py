@@ -73,7 +73,7 @@ def bars_of(groups: Iterable[Group], work: Work) -> tuple[Bar, ...]:
 def _bars(group: Group, work: Work) -> list[Bar]:
     part = expand(group.left, work)
     if part.groups:
-        raise work.error(part.groups[0].span, "a group term can not stand inside another; join them with +")
+        raise work.error(part.groups[0].span, "a group term cannot stand inside another; join them with +")
     if part.offsets:
         raise work.error(part.offsets[0].span, "an offset has no groups; it stands outside the group term, after a '+'")
     intercept = part.intercept is not False
@@ -122,7 +122,7 @@ def _grouping_column(node: Node, work: Work) -> Column:
         case Call("factor" | "as.factor" | "C", (Column() as column,), ()):
             return column
         case Group():
-            raise work.error(node.span, "a group term can not stand inside another; join them with +")
+            raise work.error(node.span, "a group term cannot stand inside another; join them with +")
         case Call():
             advice = "make it a column of the data first, or write a:b for the combinations of two"
         case _:
@@ -142,7 +142,7 @@ def _not_joined(node: Chain | Power, group: Group, work: Work) -> FormulaError:
     elif operators == {"*"} and len(names) == 2:
         wanted = " + ".join(f"({effects} {bar} {name})" for name in (*names, ":".join(names)))
     how = f"joined with {listing(sorted(operators))}" if operators else "signed"
-    return work.error(node.span, f"grouping factors can not be {how}; write {wanted}")
+    return work.error(node.span, f"grouping factors cannot be {how}; write {wanted}")
 
 
 # Effects given twice --------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def _effects(bar: Bar) -> dict[frozenset[Expr], str]:
 
 
 def _check_overlap(bars: tuple[Bar, ...], work: Work) -> None:
-    """Refuse ``(1 | g) + (x | g)``: two standard deviations for one effect can not be told apart."""
+    """Refuse ``(1 | g) + (x | g)``: two standard deviations for one effect cannot be told apart."""
     seen: dict[tuple[frozenset[Column], frozenset[Expr]], Bar] = {}
     for bar in bars:
         for effect in _effects(bar):

@@ -101,7 +101,7 @@ def anova(
     ValueError
         For an unknown `ddf` or `type`, or one given together with several fits.
     DataError
-        For a family or a fit that the test is not for, or for type III where there are coefficients that can not be
+        For a family or a fit that the test is not for, or for type III where there are coefficients that cannot be
         estimated.
     """
     check_bool("refit", refit)

@@ -32,7 +32,7 @@ CONSTANT = 1e-10
 
 
 def containment(point: Estimates) -> Floats:
-    """Return nlme's degrees of freedom of each coefficient, (p,); NaN where it can not be estimated.
+    """Return nlme's degrees of freedom of each coefficient, (p,); NaN where it cannot be estimated.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import Parameter
 
 Deviance = Callable[[float, Floats], tuple[float, Floats]]
-# A variance can not fall below its bound of 0, and a correlation not outside -1 and 1.
+# A variance cannot fall below its bound of 0, and a correlation not outside -1 and 1.
 _POSITIVE = (0.0, math.inf)
 BOUNDS = {
     "beta": (-math.inf, math.inf), "sigma": _POSITIVE, "auxiliary": _POSITIVE, "sd": _POSITIVE, "corr": (-1.0, 1.0)

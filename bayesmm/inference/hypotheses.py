@@ -80,7 +80,7 @@ def hypotheses(point: Estimates, kind: str) -> list[Hypothesis]:
     Raises
     ------
     DataError
-        For type III, where coefficients can not be estimated: it is then not one hypothesis but depends on the coding.
+        For type III, where coefficients cannot be estimated: it is then not one hypothesis but depends on the coding.
     """
     design, kept = point.design, estimated(point.design)
     terms = [term for term in term_columns(design)[int(design.has_intercept) :] if term.columns]
@@ -138,7 +138,7 @@ def _sum_to_zero(design: Design) -> Floats:
     if design.aliased:
         names = listing([design.coefficients[j] for j in design.aliased])
         raise DataError(
-            f"type III needs data in every combination of levels, and {names} can not be estimated here; use type='II'"
+            f"type III needs data in every combination of levels, and {names} cannot be estimated here; use type='II'"
         )
     states = {
         expr: replace(state, contrasts="Sum", base=None) if isinstance(state, Levels) else state

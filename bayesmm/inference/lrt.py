@@ -122,11 +122,11 @@ def _check_comparable(points: tuple[Estimates, ...]) -> None:
         if family_text(design) != family_text(first):
             raise DataError(
                 f"the fits have different families ({family_text(first)} and {family_text(design)}), whose likelihoods "
-                "can not be compared"
+                "cannot be compared"
             )
         check_same_rows(first, design, "the fits", "likelihoods")
         if not (same_column(design.weights, first.weights) and same_column(design.trials, first.trials)):
-            raise DataError("the fits have different weights or trials, so that their likelihoods can not be compared")
+            raise DataError("the fits have different weights or trials, so that their likelihoods cannot be compared")
 
 
 def _table(points: list[Estimates], steps: list[Step]) -> pd.DataFrame:
@@ -170,7 +170,7 @@ def _notes(i: int, step: Step, points: list[Estimates], table: pd.DataFrame) -> 
         return [f"{pair} are not nested ({'; '.join(step.reasons)}): the p-value means nothing"]
     notes = []
     if methods == {"REML", "ML"}:
-        notes.append(f"{pair} are fitted by REML and by ML, whose likelihoods can not be compared; leave refit=True")
+        notes.append(f"{pair} are fitted by REML and by ML, whose likelihoods cannot be compared; leave refit=True")
     elif methods == {"REML"} and not step.same_fixed:
         notes.append(
             f"{pair} have different fixed effects, and REML likelihoods are then not comparable: the p-value means "

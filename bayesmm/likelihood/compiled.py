@@ -71,7 +71,7 @@ class Inner:
         return self.dispatcher._numba_type_
 
     def __call__(self, *_: object) -> None:
-        """Say that Python can not call it; without this the interpreter would crash."""
+        """Say that Python cannot call it; without this the interpreter would crash."""
         name = self.dispatcher.__name__
         raise TypeError(f"{name} is compiled for compiled functions only; call it from one")
 
@@ -183,7 +183,7 @@ def pack(*arrays: np.ndarray) -> Ints:
     at, head, parts = 1 + (1 + AXES) * len(kept), [], []
     for array in kept:
         if array.ndim > AXES:
-            raise ValueError(f"an array of {array.ndim} dimensions can not be packed, but {AXES} at most")
+            raise ValueError(f"an array of {array.ndim} dimensions cannot be packed, but {AXES} at most")
         head += [at, *array.shape, *(1,) * (AXES - array.ndim)]
         parts.append(array.ravel().view(np.int64))
         at += array.size

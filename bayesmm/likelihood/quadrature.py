@@ -171,7 +171,7 @@ def prepare(design: Design) -> Grouped:
 
 
 def check_fits(design: Design) -> None:
-    """Refuse a design whose random effects can not be integrated out by quadrature.
+    """Refuse a design whose random effects cannot be integrated out by quadrature.
 
     Raises
     ------

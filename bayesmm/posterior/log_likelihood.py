@@ -62,7 +62,7 @@ def split_by(design: Design, by: str) -> Split:
     Raises
     ------
     ValueError
-        The model has no such factor, or the family's effects can not be integrated out there.
+        The model has no such factor, or the family's effects cannot be integrated out there.
     """
     names = [block.group for block in design.blocks]
     if by not in names:
@@ -82,7 +82,7 @@ def split_of_rows(design: Design) -> Split:
     Raises
     ------
     ValueError
-        There is none, or the family's effects can not be integrated out there.
+        There is none, or the family's effects cannot be integrated out there.
     """
     for k in range(len(design.blocks)):
         split = _split(design, k)

@@ -50,7 +50,7 @@ def truth_of(design: Design, parameters: object) -> Callable[[np.random.Generato
     Raises
     ------
     ValueError
-        A parameter is unknown, missing, given twice, or has a value that it can not have.
+        A parameter is unknown, missing, given twice, or has a value that it cannot have.
     DataError
         The fit is of a model with other parameters, or has no value for one.
     """
@@ -205,7 +205,7 @@ def _factor(k: int, block, values: Mapping[str, float]) -> Floats:
             R[i, j] = R[j, i] = values[parameter.label]
     if np.linalg.eigvalsh(R)[0] < -INDEFINITE:
         raise ValueError(
-            f"the correlations of {block.group!r} in parameters can not hold together: their matrix has a negative "
+            f"the correlations of {block.group!r} in parameters cannot hold together: their matrix has a negative "
             "eigenvalue; take smaller ones"
         )
     return sds[:, None] * root(R)

@@ -96,7 +96,7 @@ def _of_new_groups(fit, seed: int) -> np.ndarray:
     except DataError as error:  # what it says is for parameters that a person chose
         raise DataError(
             f"some of the new groups have a linear predictor of 0 or less, where the {fit.design.family.link} link has "
-            "no mean, so that the model can not give such data; use groups='conditional'"
+            "no mean, so that the model cannot give such data; use groups='conditional'"
         ) from error
 
 

@@ -49,7 +49,7 @@ def simulate(model, parameters: object, draws: int = 1, seed: int | None = None)
     Raises
     ------
     ValueError
-        A parameter is unknown, missing, or can not have its value; `draws` or `seed` is out of range.
+        A parameter is unknown, missing, or cannot have its value; `draws` or `seed` is out of range.
     DataError
         The fit is of a model with other parameters, or the link gives no mean with these.
     """

@@ -212,7 +212,7 @@ def _unknown(key: str, kinds: Mapping[str, str]) -> PriorError:
 
 
 def _check_support(key: str, kind: str, prior: Prior) -> None:
-    """Refuse a distribution that can not be the parameter's."""
+    """Refuse a distribution that cannot be the parameter's."""
     if kind == CORRELATION:
         if prior.distribution != "LKJ":
             raise PriorError(

@@ -1,4 +1,4 @@
-"""Which figures stand in which section of a report, with their captions and what is read where they can not be seen."""
+"""Which figures stand in which section of a report, with their captions and what is read where they cannot be seen."""
 
 from functools import partial
 

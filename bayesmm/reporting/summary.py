@@ -235,7 +235,7 @@ def auxiliary_lines(point) -> list[str]:
 
 
 def point_fixed_lines(point) -> list[str]:
-    """Return the table of the coefficients; a coefficient that can not be estimated is NaN."""
+    """Return the table of the coefficients; a coefficient that cannot be estimated is NaN."""
     frame = point.fixef()
     if len(frame) == 0:
         return ["No fixed effects"]
@@ -276,7 +276,7 @@ def point_remarks(point) -> list[str]:
     lines = []
     aliased = [shorten(point.design.coefficients[j]) for j in np.flatnonzero(np.isnan(point.beta))]
     if aliased:
-        lines += wrap(f"NaN: {', '.join(aliased)} can not be estimated, a linear combination of other coefficients")
+        lines += wrap(f"NaN: {', '.join(aliased)} cannot be estimated, a linear combination of other coefficients")
     if point.singular:
         parts = [part for k in range(len(point.covariances)) for part in singular_parts(point, k)]
         lines += wrap(f"boundary (singular) fit: {'; '.join(parts) or 'a covariance matrix has not full rank'}")

@@ -70,10 +70,10 @@ def kind_line(design) -> str:
 
 
 def caution(comparisons) -> str:
-    """Say what the criteria of several fits can not be compared by; nothing where they can."""
+    """Say what the criteria of several fits cannot be compared by; nothing where they can."""
     points = [comparison.point for comparison in comparisons]
     if len({point.design.n for point in points}) > 1 or len({point.design.response for point in points}) > 1:
-        return "The log likelihoods and AICs are of different data: they can not be compared."
+        return "The log likelihoods and AICs are of different data: they cannot be compared."
     if "REML" in {p.method for p in points} and len({(p.method, frozenset(p.design.coefficients)) for p in points}) > 1:
         return "Log likelihoods and AICs under REML can be compared only between models with the same fixed effects."
     return ""

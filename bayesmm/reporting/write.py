@@ -52,7 +52,7 @@ def report(
     DataError
         If there is no fit, or the comparisons are not one for each fit.
     FitFileError
-        If the file can not be written, or is there and is no report.
+        If the file cannot be written, or is there and is no report.
     """
     check_bool("overwrite", overwrite)
     several = tuple(fits) if isinstance(fits, Sequence) else (fits,)
@@ -82,7 +82,7 @@ def check_report(path: str | Path, overwrite: bool = False) -> Path:
     Raises
     ------
     FitFileError
-        Its folder does not exist or can not be written to, or it is another file than a report.
+        Its folder does not exist or cannot be written to, or it is another file than a report.
     """
     return check_target(path, overwrite or is_report(as_path(path)))
 

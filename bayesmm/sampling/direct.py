@@ -227,7 +227,7 @@ def sample_marginal(
             run = sample_density(model.posterior, starts(model.centre), settings, bar)
         except RuntimeError as error:  # all that nutpie says is that there was no good start
             check_start(model, priors)
-            raise ValueError(f"the sampler can not go on: {str(error).splitlines()[0]}") from error
+            raise ValueError(f"the sampler cannot go on: {str(error).splitlines()[0]}") from error
     tree = as_tree(model, run)
     about |= {"interrupted": run.interrupted, "seconds": time.perf_counter() - began}
     tree.attrs["bayesmm"] = json.dumps(about)

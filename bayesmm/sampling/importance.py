@@ -152,7 +152,7 @@ def _sampled(goal: Target, reml: Estimates, shape: tuple[int, int], seed: int) -
 
 
 def check_applies(design: Design, priors: Priors, effects: str) -> None:
-    """Raise ValueError, before any work, if independent draws can not be had of a model, or not in this way."""
+    """Raise ValueError, before any work, if independent draws cannot be had of a model, or not in this way."""
     if not design.family.gaussian:
         raise ValueError(
             f"sampler={NAME!r} draws from the marginal posterior of gaussian models, and the family is "

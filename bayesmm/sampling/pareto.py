@@ -31,7 +31,7 @@ def trusted(record: Mapping[str, object]) -> bool:
 def pareto_smoothed(log_weights: Floats) -> tuple[Floats, float]:
     """Return the log weights, (n,), with the largest smoothed and their sum 1, and the Pareto shape k.
 
-    Vehtari et al. (2024), algorithm 1. A k that can not be estimated is infinite: there were too few draws with any
+    Vehtari et al. (2024), algorithm 1. A k that cannot be estimated is infinite: there were too few draws with any
     weight.
     """
     from arviz_stats.base import array_stats  # here, because it takes half a second to import

@@ -35,7 +35,7 @@ def streamed(feed: Feed, bar: Progress, create: Callable[..., Store]) -> xr.Data
     Raises
     ------
     FitFileError
-        The store can not be made, or was removed meanwhile.
+        The store cannot be made, or was removed meanwhile.
     RuntimeError
         If nutpie finds no start.
     KeyboardInterrupt
@@ -55,7 +55,7 @@ def streamed(feed: Feed, bar: Progress, create: Callable[..., Store]) -> xr.Data
     try:
         close(store, end)
     except OSError as error:  # a full disk: what is there does not say that it has come to its end
-        said = said or f"the last draws can not be written: {first_line(error)}"
+        said = said or f"the last draws cannot be written: {first_line(error)}"
     tree = read_store(store.path).tree
     if said:
         warnings.warn(f"{said}; the finished draws are in {store.path}", BayesmmWarning, stacklevel=4)
@@ -82,11 +82,11 @@ def _pumped(feed: Feed, bar: Progress, store: Store, source: Spool) -> tuple[boo
             before = list(store.done)
             _moved(feed, store, source, over=not said)  # files may be missing where one could not be written
     except OSError as error:
-        said = said or f"the last draws can not be written: {first_line(error)}"
+        said = said or f"the last draws cannot be written: {first_line(error)}"
     if failure is not None and not any(store.done):
         if isinstance(failure, RuntimeError):
             raise failure
-        raise FitFileError(f"{store.path} can not be written: {first_line(failure)}") from failure
+        raise FitFileError(f"{store.path} cannot be written: {first_line(failure)}") from failure
     if any(late(source, chain, done) for chain, done in enumerate(store.done)):
         said = said or "nutpie has written statistics after their draws, so that divergences may be missing"
     return interrupted or min(store.done) < store.asked, said

@@ -108,7 +108,7 @@ def save(model, tree: xr.DataTree, path: str | Path, *, overwrite: bool = False,
     except WRITE_ERRORS as error:
         if isinstance(error, FitFileError):
             raise
-        raise FitFileError(f"{path} can not be written: {first_line(error)}") from error
+        raise FitFileError(f"{path} cannot be written: {first_line(error)}") from error
 
 
 def check_target(path: str | Path, overwrite: bool) -> Path:
@@ -136,7 +136,7 @@ def check_target(path: str | Path, overwrite: bool) -> Path:
         with tempfile.TemporaryFile(dir=target.parent):
             pass
     except OSError as error:
-        raise FitFileError(f"{path} can not be written: {error.strerror or error}") from error
+        raise FitFileError(f"{path} cannot be written: {error.strerror or error}") from error
     return path
 
 
@@ -251,7 +251,7 @@ def _contents(path: Path) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise FitFileError(f"there is no file {path}") from None
     except (OSError, MemoryError) as error:
-        raise FitFileError(f"{path} can not be read: {first_line(error)}") from error
+        raise FitFileError(f"{path} cannot be read: {first_line(error)}") from error
     if not contents.startswith(SIGNATURE):
         raise FitFileError(f"{path} is no fit that bayesmm has saved: it is not a netCDF-4 file")
     inside, seal = contents[:-SEAL_LENGTH], contents[-SEAL_LENGTH:]
@@ -315,7 +315,7 @@ def _widened(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _unreadable(path: Path, error: BaseException) -> FitFileError:
-    return FitFileError(f"{path} is incomplete or damaged, and can not be read: {first_line(error)}")
+    return FitFileError(f"{path} is incomplete or damaged, and cannot be read: {first_line(error)}")
 
 
 def first_line(error: BaseException) -> str:
@@ -350,7 +350,7 @@ def reusable(path: str | Path, model, asked: Mapping[str, object], *, say: bool 
     functions = functions_among(model.priors)
     if functions:
         raise FitFileError(
-            f"with file= the prior of {listing(functions)} can not be a function, as nothing shows whether it has "
+            f"with file= the prior of {listing(functions)} cannot be a function, as nothing shows whether it has "
             "changed since; leave file= out and call fit.save()"
         )
     if not path.exists():

@@ -126,7 +126,7 @@ def equal_lengths(lengths: Sequence[int]) -> tuple[list[int], int]:
     Returns
     -------
     chains : list of int
-        Two at least where two have draws: one alone can not be checked.
+        Two at least where two have draws: one alone cannot be checked.
     length : int
     """
     order = np.argsort(lengths, kind="stable")[::-1]

@@ -144,7 +144,7 @@ def check_absent(path: str | Path) -> Path:
         trial.mkdir()
         trial.rmdir()
     except OSError as error:
-        raise FitFileError(f"{path} can not be made: {first_line(error)}") from error
+        raise FitFileError(f"{path} cannot be made: {first_line(error)}") from error
     return path
 
 
@@ -164,7 +164,7 @@ def create(path: Path, model, template: xr.DataTree, run: Mapping[str, object]) 
     Raises
     ------
     FitFileError
-        It can not be written.
+        It cannot be written.
     """
     length = chunk_length(template)
     run = dict(run) | {"interrupted": True, "chunk": length, "store": FORMAT}  # until the journal says otherwise
@@ -180,7 +180,7 @@ def create(path: Path, model, template: xr.DataTree, run: Mapping[str, object]) 
         (temporary / RECORD / f"{SPOOL}-{token}").mkdir()
         os.rename(temporary, path)
     except OSError as error:
-        raise FitFileError(f"{path} can not be written: {first_line(error)}") from error
+        raise FitFileError(f"{path} cannot be written: {first_line(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     columns, chains = columns_of(path, template), int(run["chains"])
@@ -324,7 +324,7 @@ def digest(contents: bytes) -> str:
 
 def _log(store: Store, entry: Mapping[str, object], *, durable: bool = True) -> None:
     if not store.owner.is_file():
-        raise FitFileError(f"{store.path} was removed while its sampling ran, so that the draws can not be written")
+        raise FitFileError(f"{store.path} was removed while its sampling ran, so that the draws cannot be written")
     text, before = json.dumps(entry), store.last[0]
     last = digest(f"{before}{text}".encode())
     size = store.journal.stat().st_size

@@ -55,7 +55,7 @@ def read_store(path: str | Path) -> Stored:
             raise FitFileError(what if path.is_dir() else f"there is no folder {path}")
         return _read(path)
     except (OSError, MemoryError) as error:  # such as of a store that somebody removes meanwhile
-        raise FitFileError(f"{path} can not be read: {first_line(error)}") from error
+        raise FitFileError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 def _read(path: Path) -> Stored:

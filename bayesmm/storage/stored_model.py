@@ -85,7 +85,7 @@ def functions_among(priors: Mapping[str, Prior]) -> list[str]:
 
 
 def called(design: Design) -> list[str]:
-    """Return the user's own functions that the formula calls: it can not be read without their names."""
+    """Return the user's own functions that the formula calls: it cannot be read without their names."""
     names = sorted(design.encoders.transforms)
     return [name for name in names if not _readable(design.formula.text, [n for n in names if n != name])]
 
@@ -202,7 +202,7 @@ def _frame(record: Mapping[str, object], data: xr.Dataset) -> pd.DataFrame:
 
 def _variable(j: int, column: Mapping[str, str], data: xr.Dataset) -> Variable:
     name, kind = column["name"], column["kind"]
-    wrong = FitFileError(f"the file's column {name!r} can not be read")
+    wrong = FitFileError(f"the file's column {name!r} cannot be read")
     if kind not in KIND_NAMES or f"column_{j}" not in data or data[f"column_{j}"].dims != ("row",):
         raise wrong
     values, levels = data[f"column_{j}"].to_numpy(), ()

@@ -16,7 +16,7 @@ from bayesmm.errors import DataError, listing, suggest
 from bayesmm.example_data import DATASETS, load_dataset, read_dataset
 
 FOLDER_VARIABLE = "BAYESMM_DATA"
-# Where the tests too look for data that can not be part of the repository: a folder beside the checkout, if it is one.
+# Where the tests too look for data that cannot be part of the repository: a folder beside the checkout, if it is one.
 CHECKOUT = Path(__file__).parents[3]
 BESIDE = CHECKOUT.parent / "shared" / "data" if (CHECKOUT / "pyproject.toml").is_file() else None
 
@@ -49,7 +49,7 @@ def read_data(data: Data, folder: Path | None = None) -> pd.DataFrame | None:
     Raises
     ------
     DataError
-        There is no such data set or file, or a column is missing or can not have its type.
+        There is no such data set or file, or a column is missing or cannot have its type.
     """
     frame = read_table(str(data.file))[0] if data.file is not None else _read_named(data.name, folder)
     if frame is None:
@@ -92,7 +92,7 @@ def _typed(column: pd.Series, kind: str) -> pd.Series:
     try:
         return pd.to_numeric(plain)
     except (ValueError, TypeError) as error:
-        raise DataError(f"the column {column.name!r} can not be read as numbers: {error}") from error
+        raise DataError(f"the column {column.name!r} cannot be read as numbers: {error}") from error
 
 
 def _kept(frame: pd.DataFrame, condition: Filter) -> np.ndarray:

@@ -163,7 +163,7 @@ def read_published(path: str | Path) -> Published:
     except FitFileError as error:
         raise DataError(str(error)) from error
     except OSError as error:
-        raise DataError(f"{path} can not be read: {error.strerror or error}") from error
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # tomllib's, and the decoder's
         raise DataError(f"{path} is no TOML file: {error}") from error
     try:

@@ -215,7 +215,7 @@ def sampled(model: Model, own_priors: bool = False) -> Fit:
     """Return the posterior of a model.
 
     Independent draws where they do, NUTS elsewhere: with many variance parameters, priors of the file's own, or weights
-    that can not be trusted.
+    that cannot be trusted.
     """
     parameters = len(variance_parameters(model.design))
     few = model.family.gaussian and parameters <= MAX_PARAMETERS and not own_priors

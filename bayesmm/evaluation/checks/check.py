@@ -31,7 +31,7 @@ class Check:
     ----------
     name : str
     ok : bool
-        False means that the draws can not be relied on.
+        False means that the draws cannot be relied on.
     value : float
         What was measured; NaN where there is nothing of the kind.
     limit : float

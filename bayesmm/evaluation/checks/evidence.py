@@ -82,7 +82,7 @@ def watch(fit) -> Watched:
         kinds += ["b"] * len(chosen)
         draws.append(effects[chosen])
     stacked = np.concatenate(draws)
-    varies = np.flatnonzero(~is_constant(stacked))  # a fixed parameter can not fail to converge
+    varies = np.flatnonzero(~is_constant(stacked))  # a fixed parameter cannot fail to converge
     names, blocks, kinds = (tuple(column[i] for i in varies) for column in (labels, blocks, kinds))
     return Watched(names, blocks, kinds, **diagnostics(stacked[varies]))
 

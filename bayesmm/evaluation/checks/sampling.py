@@ -201,7 +201,7 @@ def several_chains(evidence: Evidence) -> Check:
     chains = evidence.chains
     if chains > 1:
         return Check("chains", True, chains, 2, f"{chains} chains")
-    message = "1 chain can not be compared with another (no between-chain R-hat): sample with chains=4."
+    message = "1 chain cannot be compared with another (no between-chain R-hat): sample with chains=4."
     return Check("chains", False, chains, 2, message)
 
 

@@ -93,7 +93,7 @@ def predictions(
         An argument is none of its choices, names no variable or level of the model, or the result would not fit in
         memory.
     DataError
-        The rows lack a column, or have values that the model can not read.
+        The rows lack a column, or have values that the model cannot read.
 
     Notes
     -----

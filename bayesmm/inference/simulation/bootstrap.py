@@ -204,7 +204,7 @@ def _remarks(found: Bootstrap) -> list[str]:
     names = [f"beta[{design.coefficients[j]}]" for j in design.aliased]
     if names:
         said.append(
-            f"{listing(names)} can not be estimated: {'its row is' if len(names) == 1 else 'their rows are'} blank."
+            f"{listing(names)} cannot be estimated: {'its row is' if len(names) == 1 else 'their rows are'} blank."
         )
     undefined = int(found.draws.drop(columns=names).isna().to_numpy().any(axis=1).sum())
     if undefined:

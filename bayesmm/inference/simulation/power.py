@@ -131,7 +131,7 @@ def power(
     ValueError
         An argument is out of range, or names no coefficient, parameter or factor of the model.
     DataError
-        The model has no grouping factor, or the coefficient can not be estimated with so many levels, or the truth
+        The model has no grouping factor, or the coefficient cannot be estimated with so many levels, or the truth
         gives no mean: with the inverse link linear predictors are not above 0 in any of the first data sets.
     """
     check_model(model)
@@ -204,7 +204,7 @@ def tested(design: Design, test: str | None) -> int:
 def _check_determined(design: Design, coefficient: int) -> None:
     if coefficient in design.aliased:
         raise DataError(
-            f"beta[{design.coefficients[coefficient]}] can not be told apart from other coefficients in the data of "
+            f"beta[{design.coefficients[coefficient]}] cannot be told apart from other coefficients in the data of "
             "the model, with whatever number of groups; test another one, or leave out what it depends on"
         )
 
@@ -212,7 +212,7 @@ def _check_determined(design: Design, coefficient: int) -> None:
 def _checked(design: Design, k: int, coefficient: int) -> Design:
     if coefficient in design.aliased:
         raise DataError(
-            f"with {k} groups beta[{design.coefficients[coefficient]}] can not be told apart from other coefficients; "
+            f"with {k} groups beta[{design.coefficients[coefficient]}] cannot be told apart from other coefficients; "
             "take more groups, or another seed, which chooses other levels"
         )
     return design

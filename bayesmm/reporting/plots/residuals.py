@@ -13,7 +13,7 @@ FEWEST_IN_BIN = 8  # rows; a median of fewer says little
 FEW_ROWS = 500  # up to which rows are drawn as large dots
 SIMULATIONS = 999  # of a QQ envelope; its level is then exact to 1 / 1,000
 ENVELOPE = 0.95  # probability that all residuals of a right model are in the envelope
-POSITIONS = 400  # of the sorted residuals that are drawn and judged; more can not be seen
+POSITIONS = 400  # of the sorted residuals that are drawn and judged; more cannot be seen
 
 
 def residual_name(fit) -> str:

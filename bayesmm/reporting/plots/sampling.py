@@ -51,7 +51,7 @@ def draw_trace(ax, draws: np.ndarray) -> None:
     """Draw the chains of one parameter over their length, thinned to what can be seen."""
     step = max(1, draws.shape[1] // TRACE_POINTS)
     for c, chain in enumerate(draws):
-        ink = chain_ink(c)["color"]  # a dash of a line that turns at every point can not be seen
+        ink = chain_ink(c)["color"]  # a dash of a line that turns at every point cannot be seen
         ax.plot(np.arange(draws.shape[1])[::step], chain[::step], linewidth=0.5, alpha=0.8, color=ink)
 
 
@@ -75,7 +75,7 @@ def draw_ranks(ax, draws: np.ndarray) -> None:
 def plot_energy(fit):
     """Draw the energies of the draws and of the steps between them, chain by chain, with each chain's E-BFMI.
 
-    Where the steps are much narrower than the energies the sampler can not cross the posterior's tails: Betancourt
+    Where the steps are much narrower than the energies the sampler cannot cross the posterior's tails: Betancourt
     (2016), arXiv:1604.00695, section 3.
 
     Parameters

@@ -138,7 +138,7 @@ def _with_intercept(design: Design, priors: Mapping[str, Prior]) -> TensorVariab
         means = _rows_of_intercept(design, priors)
         step = pt.constant(means) @ slopes  # from the intercept at 0 to the one at the means
         intercept = scalar(INTERCEPT, place, prior, shift=step) - step
-    else:  # a fixed intercept, or a prior that can not be moved along the line
+    else:  # a fixed intercept, or a prior that cannot be moved along the line
         intercept = scalar(f"{INTERNAL}Intercept", place, prior)
     return pt.concatenate([intercept[None], slopes])
 

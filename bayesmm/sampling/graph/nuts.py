@@ -188,7 +188,7 @@ def _explained(graph: pm.Model) -> Iterator[None]:
         yield
     except RuntimeError as error:
         check_start(graph)
-        raise ValueError(f"the sampler can not go on: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"the sampler cannot go on: {str(error).splitlines()[0]}") from error
 
 
 def _streamed(
@@ -264,7 +264,7 @@ def _compiled_natively(graph: pm.Model, swappable: bool = False) -> nutpie.compi
         data = {v.name: contiguous(v.get_value()) for v in shared}
         places = {name: place for place, name in enumerate(data)}
         if None in data or len(data) < len(shared):
-            raise TypeError("data without a name of their own can not be told apart")
+            raise TypeError("data without a name of their own cannot be told apart")
     return parts.CompiledPyMCModel(
         dims=dims,
         reparameterized_names=transformed,
@@ -319,7 +319,7 @@ def _run_pymc(graph: pm.Model, settings: Settings, bar: Progress) -> Run:
         ) from error
     except pm.exceptions.SamplingError as error:
         check_start(graph)
-        raise ValueError(f"the sampler can not go on: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"the sampler cannot go on: {str(error).splitlines()[0]}") from error
     except ValueError as error:
         if "Not enough samples" in str(error):  # what PyMC makes of a Ctrl-C before the first draw
             raise KeyboardInterrupt from error

@@ -1,4 +1,4 @@
-"""Where a sampler of a graph starts, and why it can not: what has no finite log density or gradient there."""
+"""Where a sampler of a graph starts, and why it cannot: what has no finite log density or gradient there."""
 
 from collections.abc import Mapping
 
