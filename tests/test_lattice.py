@@ -165,7 +165,7 @@ def test_a_posterior_by_too_few_nodes_fails_by_name_and_number(fit, monkeypatch)
     monkeypatch.setattr(check, "LATTICE", 15)  # what posteriors once went by
     (bad,) = check.integrals(fit)
     assert not bad.ok and bad.value > 0.1
-    assert f"{bad.value:.2g} in log p (limit 0.04), most at draw" in bad.message
+    assert f"{bad.value:.2g} in log p (limit 0.02), most at draw" in bad.message
 
 
 def test_a_maximum_by_too_few_nodes_says_how_far_it_is_off():

@@ -2,7 +2,7 @@
 
 The density is that of (coefficients, sds, correlations, auxiliaries) on their natural scales, the random effects
 integrated out by adaptive quadrature where there is one factor with few of them, else by Laplace's approximation: the
-function that `glmm` maximises, with the priors added. Standard deviations and correlations are searched as in `mode`.
+function that `glmm` maximises, with the priors added. Standard deviations and correlations are searched as in `map`.
 """
 
 from collections.abc import Callable, Mapping

@@ -14,7 +14,7 @@ from bayesmm.likelihood.response_terms import row_constant
 
 @inner
 def lattice_level(data, lo, hi, eta, A, L, aux, n_aux, fine, d_eta, d_L, d_aux, u, s, w):
-    """Do what `levels.level` does, by the rule of `lattice`."""
+    """Do what `quadrature_kernels.level` does, by the rule of `lattice`."""
     q, n, C, M = u.shape[0], hi - lo, s.square[2], s.square[3]
     found, top = find_level(data, lo, hi, eta, A, L, aux, u, C, s, fine)
     if not found:

@@ -67,7 +67,7 @@ class Grouped(NamedTuple):
     start : (G + 1,) int64
         Rows start[g] to start[g + 1] are of level g.
     constant : float
-        What the log densities of the rows have that depends on no parameter, where `rows` leaves it out.
+        What the log densities of the rows have that depends on no parameter, where `response_terms` leaves it out.
     words : int64 array
         All of the above, packed.
     """

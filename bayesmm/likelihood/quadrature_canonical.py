@@ -2,7 +2,7 @@
 
 The log density of a row is then w (y eta - c(eta)) with the cumulant c = mu or m log(1 + mu), mu = exp(eta). On a
 tensor grid mu_i(x) = mu_i(0) prod_d exp(B_id x_d) with B = A M, so that few exponentials of a row serve its k^q nodes,
-and the rest of a node is products, quotients and sums. Symbols as in `quadrature` and `levels`. No views of arrays and
+and the rest of a node is products, quotients and sums. Symbols as in `quadrature` and `quadrature_kernels`. No views of arrays and
 no new arrays in here: they would cost more than the rest; `Space` holds what is needed for one level after the other.
 """
 
@@ -14,7 +14,7 @@ from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian_kernels import cholesky, dot, solve_lower, solve_lower_transposed
 from bayesmm.likelihood.response_kernels import WILD
 
-# As in `levels`, where their reasons are; a log-concave density needs fewer steps, and `levels` has the last word.
+# As in `quadrature_kernels`, where their reasons are and which has the last word; a log-concave density needs fewer.
 DECREMENT, STEPS, HALVINGS, ROUNDING = 1e-18, 60, 30, 1e-12
 # The logarithm of a product is taken once for many factors, before they overflow: none is above exp(2 WILD).
 MANY = 1e8
@@ -128,7 +128,7 @@ def log_products(n, mu, weight):
 
 @inlined
 def canonical_mode(n, logit, u, C, s, close=DECREMENT):
-    """Do what `levels.find_mode` does, and set the means at the mode. False: ask that one."""
+    """Do what `quadrature_kernels.find_mode` does, and set the means at the mode. False: ask that one."""
     q, fixed, step, pull, at = u.shape[0], 0.0, s.small[0], s.small[1], s.small[8]
     for i in range(n):
         fixed += s.y[i] * s.eta[i]
@@ -261,7 +261,7 @@ def node_cumulants(n, logit, s):
 
 @inlined
 def canonical_sum(n, logit, L, nodes, log_weights, u, M, d_u, d_M, d_L, s):
-    """Do what `levels.node_sum` does, after `canonical_mode` and `fill_powers`."""
+    """Do what `quadrature_kernels.node_sum` does, after `canonical_mode` and `fill_powers`."""
     q = u.shape[0]
     total, sum_x, sum_xx, along, at_node = 0.0, s.small[2], s.square[0], s.small[3], s.small[4]
     for i in range(n):
@@ -333,7 +333,7 @@ def node_slopes(n, L, u, M, total, d_u, d_M, d_L, s):
 
 @inlined
 def canonical_follow(lo, n, logit, u, C, H_bar, d_u, d_eta, d_L, s):
-    """Do what `levels.follow_mode` does, given its H_bar: w d1 = y - mean, w d2 = -curve. Sets d_eta as well."""
+    """Do what `quadrature_kernels.follow_mode` does, given its H_bar: w d1 = y - mean, w d2 = -curve. Sets d_eta as well."""
     q, v = u.shape[0], s.small[6]
     for i in range(n):
         s.spread[i] = 0.0

@@ -1,8 +1,8 @@
-"""One row as `levels` sums it: what depends on the linear predictor apart from what does not.
+"""One row as `quadrature_kernels` sums it: what depends on the linear predictor apart from what does not.
 
 A level has each of its rows at every node of the grid and at every step towards the mode, so that logarithms of gamma
 functions and the like, which are the same at all of them, are taken once, by `row_constant` and `constant`. Families
-and links without a branch here have no constant, and their density is that of `response`.
+and links without a branch here have no constant, and their density is that of `response_kernels`.
 """
 
 import math

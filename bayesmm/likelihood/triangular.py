@@ -66,7 +66,7 @@ def factorise(cp: CrossProducts, T: Floats, prior: FixedPrior) -> Factorised:
 
 
 def evaluation(cp: CrossProducts, T: Floats, sigma: float | None, nu: float, prior: FixedPrior, with_flat: bool):
-    """Return what `likelihood.evaluation` returns; `with_flat` is whether log|M| has the flat columns."""
+    """Return what `gaussian_likelihood.evaluation` returns; `with_flat` is whether log|M| has the flat columns."""
     found = factorise(cp, T, prior)
     m = len(found.u)
     kept = m if with_flat else m - cp.p + int(prior.D.sum())  # flat columns come last

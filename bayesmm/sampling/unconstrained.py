@@ -2,7 +2,7 @@
 
 Coordinates x: log sds, the hyperbolic arc tangents of the canonical partial correlations (Lewandowski, Kurowicka & Joe
 2009), log sigma, and the coefficients that are not integrated out; parameters fixed by their prior are left out. The
-parameters are laid out as in ``mode``, whose gradient serves here too.
+parameters are laid out as in ``estimation.map``, whose gradient serves here too.
 """
 
 from dataclasses import dataclass
@@ -186,7 +186,7 @@ def mode(target: Target, reml: Estimates) -> tuple[Floats, Search]:
 
 
 def _unconstrained(posterior: Posterior, y: Floats) -> Floats:
-    """Return the coordinates of all parameters for those of ``mode``, where an sd is in units and has a sign."""
+    """Return the coordinates of all parameters for those of ``map``, where an sd is in units and has a sign."""
     full = y.copy()
     with np.errstate(divide="ignore"):  # an sd that is fixed at 0
         for shape in posterior.shapes:
@@ -195,7 +195,7 @@ def _unconstrained(posterior: Posterior, y: Floats) -> Floats:
 
 
 def _criterion(target: Target, x: Floats) -> tuple[float, Floats]:
-    """Return -2 log density and its gradient: those of ``mode``, and the Jacobian's."""
+    """Return -2 log density and its gradient: those of ``map``, and the Jacobian's."""
     posterior, free = target.posterior, target.free
     y = target.fixed.copy()
     y[free] = x

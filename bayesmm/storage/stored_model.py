@@ -51,7 +51,7 @@ def described(model) -> tuple[dict[str, object], xr.Dataset]:
     data : xarray.Dataset
         For the j-th column that the formula names ``column_j`` (row), numbers, or codes into ``levels_j``; ``weights``
         and ``trials`` (row) that were given beside the formula; ``label`` (row) where the user's table has an index;
-        ``reading``, a text, where the model read its data in a way of its own (see `source`).
+        ``reading``, a text, where the model read its data in a way of its own (see `data_arguments`).
         The coordinate ``row`` is the position in the user's table.
     """
     design = model.design

@@ -13,9 +13,9 @@ from bayesmm.posterior.predict import factor_draws
 
 # Draws that are recomputed, with one, two and three random effects: about a second for hundreds of levels.
 DRAWS = (24, 10, 4)
-# The most that two errors of log p may differ by. Weights within exp(+-0.02) move a mean by 0.02 posterior sds, and an
-# sd by 1.5 %, at most; an error that all draws share moves nothing.
-LIMIT = 0.04
+# The most that two errors of log p may differ by. Weights within exp(+-0.01) move a mean by 0.01 posterior sds, and an
+# sd by 0.8 %, at most; an error that all draws share moves nothing.
+LIMIT = 0.02
 
 
 def integrals(fit) -> list[Check]:

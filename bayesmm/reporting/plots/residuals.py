@@ -26,7 +26,7 @@ def plot_residuals(fit, seed: int = 0):
 
     If the model holds, the medians stay near 0 and the spread is the same everywhere. A normal response has Pearson
     residuals at the posterior means. Others have quantile residuals, which are standard normal then: the places of the
-    responses among those of new groups, over the means of an average group (`replicates.replicates_of_new_groups`).
+    responses among those of new groups, over the means of an average group (`residuals.replicates_of_new_groups`).
 
     Parameters
     ----------

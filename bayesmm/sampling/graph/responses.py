@@ -16,7 +16,7 @@ from pytensor.tensor import TensorVariable
 from bayesmm.design.records import Design
 from bayesmm.families.families import LINKS, Family
 
-WILD = 230.0  # exp of more is taken as infinite, as in marginal/response.py
+WILD = 230.0  # exp of more is taken as infinite, as in likelihood/response_kernels.py
 NEGLIGIBLE = -30.0  # log(1 - exp(-exp(eta))) is eta below this: the next term, exp(eta) / 2, is 5e-14
 LEAST = np.float64(1e-100)  # of a parameter of the beta distribution
 LARGEST = np.float64(1e100)  # of a linear predictor: beyond, products with it may leave the doubles
