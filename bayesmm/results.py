@@ -10,14 +10,12 @@ import xarray as xr
 
 from bayesmm.design.records import Design
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.evaluation import checks, loo, loo_table
-from bayesmm.evaluation import compare_reml as compare
+from bayesmm.evaluation import checks, compare_reml, loo, loo_table
 from bayesmm.evaluation.prior_sensitivity import sensitivity
 from bayesmm.evaluation.variance import explained
-from bayesmm.posterior import draws as tables
-from bayesmm.posterior import predict
+from bayesmm.posterior import draws, predict
 from bayesmm.reporting import summary
-from bayesmm.storage import files as storage
+from bayesmm.storage import files
 
 if TYPE_CHECKING:
     from bayesmm.evaluation.evidence import Evidence
@@ -46,27 +44,27 @@ class Fit:
 
     def fixef(self) -> pd.DataFrame:
         """Return the fixed effects: index coef; mean, sd, lower, upper (95 %), ess_bulk, ess_tail, r_hat."""
-        return tables.fixef(self)
+        return draws.fixef(self)
 
     def varcorr(self) -> pd.DataFrame:
         """Return sds and correlations, the residual last: grp, var1, var2, and the columns of `fixef`."""
-        return tables.varcorr(self)
+        return draws.varcorr(self)
 
     def ranef(self) -> pd.DataFrame:
         """Return the random effects: grpvar, term, grp, and the columns of `fixef`; about 2 ms for each effect."""
-        return tables.ranef(self)
+        return draws.ranef(self)
 
     def coef(self) -> dict[str, pd.DataFrame]:
         """Return, for each factor, the posterior means of each level's coefficients: levels x coefficients."""
-        return tables.coef(self)
+        return draws.coef(self)
 
     def sigma(self) -> pd.DataFrame:
         """Return the residual standard deviation: one row with the columns of `fixef`."""
-        return tables.sigma(self)
+        return draws.sigma(self)
 
-    def summary(self, ci_prob: float = tables.CI_PROB) -> pd.DataFrame:
+    def summary(self, ci_prob: float = draws.CI_PROB) -> pd.DataFrame:
         """Return every parameter with mean, sd, equal-tailed interval of probability `ci_prob`, ESS and R-hat."""
-        return tables.summary(self, ci_prob)
+        return draws.summary(self, ci_prob)
 
     def predict(
         self,
@@ -95,9 +93,9 @@ class Fit:
         """Return the checks of the sampling, passed and failed."""
         return checks.run_checks(self)
 
-    def compare(self, point=None, bridge: bool = True) -> compare.Comparison:
+    def compare(self, point=None, bridge: bool = True) -> compare_reml.Comparison:
         """Return the posterior beside `point` (REML if not given), a verdict and its cause for each parameter."""
-        return compare.compare(self, point, bridge)
+        return compare_reml.compare(self, point, bridge)
 
     def loo(self, by: str | None = None, *, integrated: bool = False, refit: bool | None = None) -> loo.Loo:
         """Return the PSIS-LOO of the rows, or of the levels of the factor `by`; see `bayesmm.evaluation.loo.loo`."""
@@ -131,7 +129,7 @@ class Fit:
 
     def save(self, path: str | Path, *, overwrite: bool = False, dtype: str = "float64") -> None:
         """Write draws, data and model into one netCDF-4 file, whole or not at all; `bayesmm.load` reads it again."""
-        storage.save(self.model, self.tree, path, overwrite=overwrite, dtype=dtype)
+        files.save(self.model, self.tree, path, overwrite=overwrite, dtype=dtype)
 
     def report(self, path: str | Path = "report.html", *, title: str | None = None, overwrite: bool = False) -> Path:
         """Write the fit into one HTML file that loads nothing; see `bayesmm.reporting.write.report`."""

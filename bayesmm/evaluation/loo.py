@@ -3,8 +3,8 @@
 The posterior without a point is that of all data with each draw weighted by 1 / p(point | draw); the largest weights
 are smoothed, and the shape k of the Pareto distribution fitted to them says whether they can be trusted (Vehtari,
 Gelman & Gabry 2017, Statistics and Computing 27(5); Vehtari, Simpson, Gelman, Yao & Gabry 2024, JMLR 25(72)). ArviZ
-does that; what a point is, and its likelihood, come from `log_likelihood`. Points that k says cannot be had this way are
-computed from the posterior without them, see `loo_again`.
+does that; what a point is, and its likelihood, come from `log_likelihood`. Points that k says cannot be had this way
+are computed from the posterior without them, see `loo_again`.
 """
 
 import warnings

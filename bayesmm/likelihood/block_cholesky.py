@@ -1,8 +1,8 @@
 """H = Lambda'Z'DZ Lambda + I for any number of grouping factors: assembled, factorised and inverted in blocks.
 
 The factor with the most random effects leads and is eliminated level by level; the other factors, the *rest*, are dense
-(`gaussian_kernels`, `crossproducts`). Which blocks are not zero depends on the data alone and is found once: `Layout`. There are
-no fixed columns here, and D may be of any sign.
+(`gaussian_kernels`, `crossproducts`). Which blocks are not zero depends on the data alone and is found once: `Layout`.
+There are no fixed columns here, and D may be of any sign.
 """
 
 import math

@@ -142,7 +142,7 @@ class CrossProducts:
 
     @cached_property
     def words(self) -> Ints:
-        """The leading factor, the rest and r'Wr as one vector of words, as `gaussian_likelihood.relative` reads them."""
+        """The leading factor, the rest and r'Wr as one vector of words: `gaussian_likelihood.relative` reads it."""
         return pack(*self.leading, *self.rest, np.array([self.rWr]))
 
     @property

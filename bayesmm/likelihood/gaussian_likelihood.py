@@ -60,7 +60,7 @@ def cross_products(w):
 
 @c_function(INT64(WORDS, *[DOUBLES] * 7))
 def elimination(w, T_, mean_, S_, c_, L_, B_, results):
-    """Apply `gaussian_kernels.eliminate`; T has the leading factor's first, results are its part of log|M| and r'Wr left."""
+    """Apply `gaussian_kernels.eliminate`; T has the leading factor's first. Return its part of log|M| and r'Wr left."""
     lead, rest, rWr = cross_products(w)
     P, q, m, p = lead.A.shape[0], lead.A.shape[1], rest.z.shape[0], rest.z.shape[0]
     for k in range(rest.q.shape[0]):

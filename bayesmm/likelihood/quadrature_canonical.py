@@ -2,8 +2,9 @@
 
 The log density of a row is then w (y eta - c(eta)) with the cumulant c = mu or m log(1 + mu), mu = exp(eta). On a
 tensor grid mu_i(x) = mu_i(0) prod_d exp(B_id x_d) with B = A M, so that few exponentials of a row serve its k^q nodes,
-and the rest of a node is products, quotients and sums. Symbols as in `quadrature` and `quadrature_kernels`. No views of arrays and
-no new arrays in here: they would cost more than the rest; `Space` holds what is needed for one level after the other.
+and the rest of a node is products, quotients and sums. Symbols as in `quadrature` and `quadrature_kernels`. No views of
+arrays and no new arrays in here: they would cost more than the rest; `Space` holds what is needed for one level after
+the other.
 """
 
 import math
@@ -333,7 +334,7 @@ def node_slopes(n, L, u, M, total, d_u, d_M, d_L, s):
 
 @inlined
 def canonical_follow(lo, n, logit, u, C, H_bar, d_u, d_eta, d_L, s):
-    """Do what `quadrature_kernels.follow_mode` does, given its H_bar: w d1 = y - mean, w d2 = -curve. Sets d_eta as well."""
+    """Do what `quadrature_kernels.follow_mode` does, given its H_bar: w d1 = y - mean, w d2 = -curve. Set d_eta too."""
     q, v = u.shape[0], s.small[6]
     for i in range(n):
         s.spread[i] = 0.0
