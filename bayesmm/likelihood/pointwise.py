@@ -135,7 +135,7 @@ def _integrated(data, eta, L, aux, levels, single):
 
 @compiled
 def _rows_at(data, lo, hi, eta, A, aux, u, out):
-    """Set the weighted log densities of the rows at u; return f(u) with the constants that the quadrature leaves out."""
+    """Set the weighted log densities of the rows at u; return f(u) with constants that the quadrature leaves out."""
     f = 0.0
     for a in range(u.shape[0]):
         f -= 0.5 * u[a] * u[a]
