@@ -17,14 +17,17 @@ setup:
 demo: setup
 	@$(RUN) examples/demo.py
 
-# pytest leaves with 5 when it has run no test: also a failure here
+# A file's tests run on one processor, in order: what one of them has compiled or fitted the others use again.
+# pytest leaves with 5 when it has run no test: also a failure here.
+PYTEST := $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --durations 10
+
 test: setup
-	$(RUN) -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # the reports are looked at in a real browser too
 test-all: setup
 	@scripts/setup-browser
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q --durations 10 --hypothesis-profile random
 
 test-lowest:
 	@scripts/test-lowest

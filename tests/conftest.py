@@ -1,6 +1,12 @@
-"""Fixtures that several files share."""
+"""Fixtures that several files share, and how Hypothesis searches."""
 
 import pytest
+from hypothesis import settings
+
+# The fast tests are the same in every run; `make test-all` looks for new examples each time.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("random", deadline=None)
+settings.load_profile("same")
 
 
 @pytest.fixture
