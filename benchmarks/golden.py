@@ -91,9 +91,11 @@ def quantities(case: Case) -> dict[str, Leaf]:
     return found | {"warnings": sorted({masked(str(one.message)) for one in given})}
 
 
-def recorded(names: list[str]) -> dict[str, dict]:
-    """Return the record of some models, and say on stderr how long each took and what raised an error."""
-    models = {}
+def recorded(names: list[str], file: Path | None = None) -> dict[str, dict]:
+    """Return the record of some models, kept in a file as they come; stderr says what took long or raised an error."""
+    machine = {"Python": platform.python_version(), "machine": platform.platform()}
+    models: dict[str, dict] = {}
+    record = {"environment": machine | {name: version(name) for name in LIBRARIES}, "models": models}
     for name in names:
         began = time.perf_counter()
         models[name] = quantities(CASES[name])
@@ -101,8 +103,9 @@ def recorded(names: list[str]) -> dict[str, dict]:
         for quantity, leaf in models[name].items():
             if isinstance(leaf, str) and leaf.startswith("raises "):
                 print(f"  {quantity} {' '.join(leaf.split())}", file=sys.stderr)
-    machine = {"Python": platform.python_version(), "machine": platform.platform()}
-    return {"environment": machine | {name: version(name) for name in LIBRARIES}, "models": models}
+        if file is not None:
+            file.write_text(json.dumps(record, indent=0))
+    return record
 
 
 def difference(a: Leaf | None, b: Leaf | None) -> str:
@@ -154,7 +157,7 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", choices=CASES, help="all, or those of the record, if not given")
     args = parser.parse_args()
     if args.action == "record":
-        args.file.write_text(json.dumps(recorded(args.models or list(CASES)), indent=0))
+        recorded(args.models or list(CASES), args.file)
         return 0
     first = json.loads(args.file.read_text())
     first["models"] = {name: first["models"][name] for name in args.models or first["models"]}

@@ -103,7 +103,7 @@ CASES: Mapping[str, Case] = {
     ),
     "gamma-weights": Case("positive ~ x + (1 | g)", {"family": "gamma", "weights": "w"}, ({}, QUADRATURE)),
     "gamma-inverse": Case("rate ~ x + (1 | g)", {"family": "gamma", "link": "inverse"}),
-    "beta": Case("share ~ x + z + (x | g)", {"family": "beta"}, ({}, MAP)),
+    "beta": Case("share ~ x + z + (1 | g)", {"family": "beta"}, ({}, MAP)),
 }  # fmt: skip
 
 
