@@ -5,11 +5,13 @@ import os
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from benchmarks import report, run
+from benchmarks import golden, report, run
 from benchmarks.contestants import BASELINE, CONTESTANTS, SAMPLING, Settings, baseline, entrants
+from benchmarks.golden_models import CASES as CASES_OF_GOLDEN
 from benchmarks.measures import Spread, per_second, quality, ratios, spread
 from benchmarks.models import CASES
 from benchmarks.one import finite
@@ -214,3 +216,59 @@ def test_cold_caches_are_empty_folders_and_threads_are_the_same_for_all(tmp_path
     assert f"base_compiledir={tmp_path / 'pytensor'}" in found["PYTENSOR_FLAGS"]
     assert found["OPENBLAS_NUM_THREADS"] == found["OMP_NUM_THREADS"] == "1"
     assert set(run.variables()) - set(os.environ) <= {"PYTHONPATH"}
+
+
+# --- the same numbers -------------------------------------------------------------------------------------------------
+
+
+def test_equal_is_equal_to_the_last_bit():
+    assert golden.difference([1.0, np.nan, np.inf], [1.0, np.nan, np.inf]) == ""
+    assert golden.difference([1.0, 2.0], [1.0, np.nextafter(2.0, 3.0)]).startswith("1 of 2 differ, by 4.44e-16 at most")
+    assert golden.difference([0.0], [-0.0]) == "0 of 1 differ, by 0 at most, relatively 0; NaN: 0"
+    assert golden.difference([1.0, np.nan], [1.0, 2.0]).endswith("NaN: 1")
+    assert golden.difference([1.0], [1.0, 2.0]) == "has the shape (2,), not (1,)"
+    assert golden.difference(1.0, None) == "is only in the first"
+
+
+def test_a_text_that_differs_is_shown():
+    assert golden.difference("a\nb", "a\nc").splitlines()[1:] == ["    @@ -2 +2 @@", "    -b", "    +c"]
+    assert golden.difference(["a", "b"], ["a", "c"]).startswith("the text differs")
+
+
+def test_only_times_and_the_version_are_masked():
+    line = "Draws: 2 chains of 100, {}, seed 1, random effects\n  integrated out\nIntervals: 0.2 sds"
+    assert golden.masked(line.format("9.9 s")) == golden.masked(line.format("1,010.1 s"))
+    assert golden.masked("by 0.2 sds, 5 samples") == "by 0.2 sds, 5 samples"
+    assert golden.masked(f"bayesmm {bmm.__version__}") == "bayesmm VERSION"
+
+
+def test_every_value_of_a_result_is_a_leaf():
+    table = pd.DataFrame({"mean": [1.0, np.nan], "verdict": ["agree", "skew"]}, index=["sigma", "beta"])
+    assert dict(golden.leaves("fit", {"table": table, "print": "text", "ok": True})) == {
+        "fit table: labels": ["sigma", "beta"],
+        "fit table[mean]": [1.0, pytest.approx(np.nan, nan_ok=True)],
+        "fit table[verdict]": ["agree", "skew"],
+        "fit print": "text",
+        "fit ok": True,
+    }
+
+
+def test_records_are_compared_model_by_model(capsys):
+    first = {"environment": {"numpy": "2"}, "models": {"a": {"beta": [1.0], "str": "x"}, "b": {"beta": [2.0]}}}
+    assert golden.compared(first, first) == 0
+    assert capsys.readouterr().out == "all 3 quantities of 2 models are equal\n"
+    second = {"environment": {"numpy": "3"}, "models": {"a": {"beta": [1.5], "str": "x", "new": 1}}}
+    assert golden.compared(first, second) == 3
+    assert capsys.readouterr().out.splitlines() == [
+        "environment, numpy: 2, then 3",
+        "a, beta: 1 of 1 differ, by 0.5 at most, relatively 0.333; NaN: 0",
+        "a, new: is only in the second",
+        "b, beta: is only in the first",
+        "3 of 4 quantities of 2 models differ",
+    ]
+
+
+def test_the_recorded_models_have_every_family():
+    families = {case.own.get("family", "gaussian") for case in CASES_OF_GOLDEN.values()}
+    assert families == {"gaussian", "student", "poisson", "negbinomial", "bernoulli", "binomial", "gamma", "beta"}
+    assert len(CASES_OF_GOLDEN) == 20
