@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.errors import PriorError
-from bayesmm.estimation.estimates import Optimum, PointFit
+from bayesmm.estimation.estimates import Optimum
 from bayesmm.families.families import get_family
-from bayesmm.results import Fit
+from bayesmm.results import Fit, PointFit
 
 RECORD = {
     "sampler": "nutpie",

@@ -177,6 +177,18 @@ def test_a_maximum_by_too_few_nodes_says_how_far_it_is_off():
     assert "integral" not in str(easy.maximize(nagq=7))
 
 
+@pytest.mark.parametrize("q", [1, 2])
+@pytest.mark.parametrize("rule", [LATTICE, FINE])
+def test_a_narrow_mode_beside_a_plateau_as_wide_as_the_prior_ends(q, rule):
+    """As many nodes as the prior's sd is times as wide as the mode: 1e9 here. There is no value, and soon."""
+    rng = np.random.default_rng(0)
+    y, Z = rng.lognormal(size=12), np.column_stack([np.ones(12), rng.normal(size=12)])[:, :q]
+    data = grouped(*codes("gaussian", "log"), y, np.ones((12, 1)), Z, np.repeat([0, 1, 2], 4), 3)
+    for sd in (1.0, 1e8):
+        found = evaluate(data, np.zeros(1), sd * np.eye(q), np.array([1.0]), rule)
+        assert found.ok == (sd == 1.0)
+
+
 @pytest.mark.parametrize("spread", [2.0, 16.0, 40.0])
 def test_means_over_new_levels_are_those_of_a_dense_grid(spread):
     """With a fixed step of 0.2 they were off by 5e-4 and 8e-3 with the larger two."""

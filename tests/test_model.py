@@ -59,12 +59,14 @@ def test_auto_is_marginal_unless_thousands_of_levels_cross():
         ("negbinomial", "(x | g)", 90, "marginal"),  # small: quick, and safe from the funnel
         ("negbinomial", "(x | g)", 4_000, "explicit"),
         ("student", "(1 | g)", 90, "explicit"),  # a level may have two modes
+        ("gaussian log", "(1 | g)", 90, "explicit"),  # or a plateau beside a narrow one
     ],
 )
 def test_a_generalised_model_is_integrated_where_that_is_quicker(family, bar, rows, expected):
     rng = np.random.default_rng(0)
     data = pd.DataFrame({"x": rng.normal(size=rows), "z": rng.normal(size=rows), "g": np.arange(rows) % 30})
-    model = bmm.Model(f"y ~ x + {bar}", data.assign(y=rng.integers(0, 2, rows)), family)
+    name, *link = family.split()
+    model = bmm.Model(f"y ~ x + {bar}", data.assign(y=rng.integers(0, 2, rows)), name, link=link[0] if link else None)
     assert model.effects() == expected
     assert model.effects("marginal") == "marginal"
 

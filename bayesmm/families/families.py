@@ -87,6 +87,11 @@ class Family:
         """Whether the model is linear with normal errors, so that its integrals are exact."""
         return self.name == "gaussian" and self.link == "identity"
 
+    @property
+    def one_mode(self) -> bool:
+        """Whether a density in eta has one mode and no plateau beside it, however far an observation lies from it."""
+        return self.name != "student" and (self.name, self.link) != ("gaussian", "log")
+
 
 # ----------------------------------------------------------------------------------------------------------------------
 # links: none overflows with a warning; beyond the doubles they are inf or 0

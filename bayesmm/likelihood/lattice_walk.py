@@ -12,7 +12,9 @@ from bayesmm.likelihood.response_terms import row_derivatives, row_score
 
 # Nodes of one run, which lie on a line: as many as a line has, where their exponentials are taken together; else fewer.
 RUN, SHORT_RUN = 16, 4
-MOST_RUNS = 1_000_000  # of a line: what no finite f needs
+# Along an axis. A peak far narrower than the prior, with a plateau that reaches from it to the prior's tail, would take
+# more: there is no value then, and a sampler turns back.
+MOST_NODES, MOST_LINES = 4096, 512
 RESIDUES = 6  # layers are told apart by their number modulo 2 and 3
 FLOOR = -700.0  # of exponents
 MANY_ROWS = 512  # factors up to 2 whose product does not overflow
@@ -225,7 +227,7 @@ def line(data, lo, n, aux, n_aux, u, top, drop, task, outer, middle, guess, s, w
     q, run, highest, at, mass = w.start.shape[0], w.f.shape[0], -math.inf, guess, 0.0
     middle_run = guess - run // 2
     first, upwards, below = middle_run, True, False
-    for _ in range(MOST_RUNS):
+    for _ in range(MOST_NODES // run):
         for b in range(q):
             w.start[b] = u[b] + first * w.steps[q - 1, b]
             if q > 1:
@@ -246,7 +248,8 @@ def line(data, lo, n, aux, n_aux, u, top, drop, task, outer, middle, guess, s, w
             first = min(first, middle_run) - run
             upwards = False
         else:
-            break
+            return highest, at, mass
+    w.sums[0] = math.inf
     return highest, at, mass
 
 
@@ -266,6 +269,9 @@ def walk(data, lo, n, aux, n_aux, u, top, drop, task, s, w):
         middle, at, before, lines_up, first_at = line_guess, guess, -math.inf, True, guess
         while True:
             high, at, mass = line(data, lo, n, aux, n_aux, u, top, drop, task, outer, middle, at, s, w)
+            if w.sums[0] == math.inf or abs(middle) > MOST_LINES or abs(outer) > MOST_LINES:
+                w.sums[0] = math.inf
+                return
             plane_mass += mass
             if q > 1:
                 w.layers[q - 2, middle % RESIDUES] += mass

@@ -32,14 +32,14 @@ def check_effects(effects: object) -> None:
 def glmm_effects(design: Design, effects: str) -> str:
     """Return which graph ``effects`` means for a generalised model.
 
-    The quadrature goes by one mode for each level, and an outlier in a student's response can give a level two: "auto"
-    writes the effects of that family out.
+    The quadrature goes by one mode for each level. An outlier can give a level two where the tails of the response are
+    heavy, or a plateau beside a narrow mode where a normal response has a log link: "auto" writes those effects out.
     """
     if effects == "marginal":
         check_fits(design)
     if effects != "auto":
         return effects
-    if not fits(design) or design.family.name == "student":
+    if not (fits(design) and design.family.one_mode):
         return "explicit"
     cost = usual_nodes(design) * _node_cost(design.family)
     return "marginal" if min(design.n * cost / QUICK, cost / (FEWER_GENERALISED * EXPLICIT_COST)) <= 1 else "explicit"

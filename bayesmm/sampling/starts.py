@@ -11,6 +11,7 @@ import numpy as np
 
 from bayesmm.design.records import Design
 from bayesmm.errors import BayesmmWarning, DataError
+from bayesmm.posterior.parameter_values import estimates
 from bayesmm.priors import Prior, prior_bases
 from bayesmm.priors.defaults import CORRELATION, Place, places
 
@@ -54,7 +55,7 @@ def likelihood_estimates(model) -> Mapping[str, float]:
     with warnings.catch_warnings():  # what there is to say of the estimates is said where they are asked for
         warnings.simplefilter("ignore", BayesmmWarning)
         try:
-            return model._prior_point.parameters
+            return estimates(model._prior_point)
         except (DataError, ValueError, ArithmeticError, np.linalg.LinAlgError):
             return {}
 
