@@ -144,7 +144,7 @@ def test_a_link_stays_and_its_file_is_written(tmp_path):
 
 
 def test_a_saved_fit_replaces_the_file_of_a_link(tmp_path, model, monkeypatch):
-    monkeypatch.setattr("bayesmm.storage.files.packed", lambda fit, dtype: b"packed")
+    monkeypatch.setattr("bayesmm.storage.files.packed", lambda model, tree, dtype: b"packed")
     (tmp_path / "link.nc").symlink_to(tmp_path / "a.nc")
     fit = fake_fit()
     with pytest.raises(FitFileError, match=r"link.nc is a link to .*a.nc, which does not exist; take that name, or"):
