@@ -25,7 +25,8 @@ class Prior:
         Normal, StudentT, Cauchy, Laplace, Uniform, Flat, HalfNormal, HalfStudentT, HalfCauchy, HalfFlat, Exponential,
         Gamma, InverseGamma, LogNormal; LKJ for correlations. "Fixed" (value=...) is what a number becomes, "Custom"
         (function=...) what a function becomes: ``function(name, dims)`` is called inside the PyMC model and returns
-        the variable.
+        the variable. `dims` is () for one number, as a coefficient is in every graph, and names the dimension where the
+        function is the prior of all standard deviations of a grouping factor, whose vector it then makes.
     on : {"sd", "variance"}
         For a standard deviation: whether the distribution is of the sd or of its square.
     at : {"zero", "means"}
