@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesmm.arguments.checks import check_seed, check_whole
 from bayesmm.design import make_design
 from bayesmm.formula import parse
 from bayesmm.maximize import maximize
@@ -42,10 +43,12 @@ def simulate_groups(groups: int = 10, rows: int = 10, seed: int | None = None) -
     Raises
     ------
     ValueError
-        If there are fewer than two groups, or fewer than three rows in a group.
+        If there are fewer than two groups, or fewer than three rows in a group, which a slope for each needs; or for
+        what is no seed.
     """
-    if groups < 2 or rows < 3:
-        raise ValueError(f"groups is {groups} and rows is {rows}; a slope for each group needs at least 2 and 3")
+    check_whole("groups", groups, 2)
+    check_whole("rows", rows, 3)
+    check_seed(seed)
     return _simulated(groups, rows, data_set(seed))
 
 
@@ -107,7 +110,9 @@ def compare_pooled(datasets: int = 500, groups: int = 10, rows: int = 10, seed: 
     -------
     pooled, mixed : Slopes
     """
-    simulate_groups(groups, rows, seed)  # checks the arguments
+    check_whole("datasets", datasets, 2)
+    check_seed(seed, optional=False)
+    simulate_groups(groups, rows, seed)  # checks the other arguments
     found = np.empty((datasets, 2, 2))
     formula = parse(MIXED)
     with one_thread():  # matrices this small only wait for further threads
