@@ -17,6 +17,7 @@ import pandas as pd
 
 import bayesmm as bmm
 from bayesmm.display.figures import ACCENT, GREY, INK, key, panels, png, title
+from bayesmm.runtime.arguments import check_seed, check_whole
 
 SLOPE = 1.0  # mean of the groups' slopes
 MIXED = "y ~ x + (x | group)"
@@ -43,10 +44,12 @@ def simulate_groups(groups: int = 10, rows: int = 10, seed: int | None = None) -
     Raises
     ------
     ValueError
-        If there are fewer than two groups, or fewer than three rows in a group.
+        If there are fewer than two groups, or fewer than three rows in a group, which a slope for each needs; or for
+        what is no seed.
     """
-    if groups < 2 or rows < 3:
-        raise ValueError(f"groups is {groups} and rows is {rows}; a slope for each group needs at least 2 and 3")
+    check_whole("groups", groups, 2)
+    check_whole("rows", rows, 3)
+    check_seed(seed)
     return _simulated(groups, rows, np.random.default_rng(seed))
 
 
@@ -108,7 +111,9 @@ def compare_pooled(datasets: int = 500, groups: int = 10, rows: int = 10, seed: 
     -------
     pooled, mixed : Slopes
     """
-    simulate_groups(groups, rows, seed)  # checks the arguments
+    check_whole("datasets", datasets, 2)
+    check_seed(seed, optional=False)
+    simulate_groups(groups, rows, seed)  # checks the other arguments
     found = np.empty((datasets, 2, 2))
     for i, stream in enumerate(np.random.SeedSequence(seed).spawn(datasets)):
         data = _simulated(groups, rows, np.random.default_rng(stream))

@@ -97,8 +97,16 @@ def test_every_public_function_refuses_it_in_a_sentence(function, owner, name, w
 def test_the_shorthand_passes_the_arguments_of_sampling_on():
     with pytest.raises(ValueError, match=r"^progress should be True or False, not 'no'$"):
         bmm.fit(FORMULA, DATA, progress="no")
-    with pytest.raises(ValueError, match=r"^chains should be a whole number of at least 1 and at most 1,000, not 1"):
+    with pytest.raises(ValueError, match=r"^chains should be at most 1,000, not 1,000,000: each .* 1,000,000 draws"):
         bmm.fit(FORMULA, DATA, draws=1, tune=0, chains=10**6)
+
+
+@pytest.mark.parametrize("how", [{"chains": 1000, "draws": 10**6}, {"chains": 10**6, "sampler": "importance"}])
+def test_chains_that_do_not_fit_in_memory_are_refused_before_anything_is_compiled(how, monkeypatch):
+    monkeypatch.setattr("bayesmm.sampling.recovery.free_memory", lambda: 16e9)
+    monkeypatch.setattr("bayesmm.sampling.importance.free_memory", lambda: 16e9)
+    with pytest.raises(ValueError, match=r"more than half of the 16 GB of free memory; take fewer draws"):
+        bmm.fit(FORMULA, DATA, progress=False, **how)
 
 
 def test_numpys_numbers_and_booleans_are_as_good():

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy.special import comb
 
 import bayesmm as bmm
+from bayesmm.design import term_basis
 from bayesmm.design.coding import CONTRASTS, Levels, contrast_fields, contrast_matrix
 from bayesmm.design.dependence import dependent_columns
 from bayesmm.design.design import encode, make_design
@@ -404,6 +405,16 @@ def test_the_intercept_is_taken_out_of_what_contains_it():
     without = design("Reaction ~ 0 + Days + (1 | Subject)", sleep())
     np.testing.assert_allclose(without.encoders.bases.fixed.R, [[1]], **EXACT)
     assert not without.has_intercept
+
+
+def test_every_term_of_a_wide_formula_is_read_once_for_its_margins(monkeypatch):
+    """Read for every pair of terms, 500 columns took longer to be compared than to be fitted."""
+    seen, key = [], term_basis._key
+    monkeypatch.setattr(term_basis, "_key", lambda term: seen.append(term) or key(term))
+    data = pd.DataFrame(np.random.default_rng(1).normal(size=(60, 20))).rename(columns="x{}".format)
+    made = design("y ~ " + " + ".join(data) + " + (1 | g)", data.assign(y=range(60), g=list("abc") * 20))
+    assert len(seen) == 21 + 1  # X, and the intercept of the groups
+    assert (made.encoders.bases.fixed.R[1:, 1:] == np.eye(20)).all()
 
 
 def test_no_fixed_column_is_a_matrix_without_columns():

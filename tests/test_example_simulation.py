@@ -25,8 +25,23 @@ def test_the_groups_are_as_they_are_described():
     assert np.cov(intercepts, slopes)[0, 1] == pytest.approx(1.0, abs=4.5 * np.sqrt(3.1 / 2000))
     assert slopes.var() == pytest.approx(2.06, abs=4.5 * 2.06 * np.sqrt(2 / 2000))
     pd.testing.assert_frame_equal(data, simulate_groups(groups=2000, rows=20, seed=1))
-    with pytest.raises(ValueError, match="groups is 1 and rows is 10"):
-        simulate_groups(groups=1)
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong", "said"),
+    [
+        (simulate_groups, {"groups": 1}, "groups should be a whole number of at least 2, not 1"),
+        (simulate_groups, {"groups": 10.0}, "groups should be a whole number of at least 2, not 10.0"),
+        (simulate_groups, {"rows": 2}, "rows should be a whole number of at least 3, not 2"),
+        (simulate_groups, {"seed": "no"}, "seed should be None or a whole number from 0 to 4294967295, not 'no'"),
+        (simulate_groups, {"seed": True}, "seed should be None or a whole number from 0 to 4294967295, not True"),
+        (compare_pooled, {"seed": None}, "seed should be a whole number from 0 to 4294967295, not None"),
+        (compare_pooled, {"datasets": 1}, "datasets should be a whole number of at least 2, not 1"),
+    ],
+)
+def test_arguments_out_of_range_are_said(function, wrong, said):
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        function(**wrong)
 
 
 def test_both_regressions_are_those_of_the_model():

@@ -147,6 +147,16 @@ def test_the_start_of_the_search_does_not_matter():
     np.testing.assert_allclose(values, values[0], rtol=1e-12)
 
 
+@pytest.mark.parametrize("family, link", [("gamma", "log"), ("poisson", "log"), ("beta", "logit")])
+def test_a_start_from_which_no_mode_is_found_is_given_up_for_zero(family, link):
+    """A line search comes from the modes of wild steps; the criterion is a function of the parameters alone."""
+    layout, response, fixed, T, aux = problem(family, link, SHAPES["wide"], 8)
+    T, rng = 8 * T, np.random.default_rng(1)
+    found = [laplace(layout, response, fixed, T, aux, s * rng.normal(size=98)) for s in (0, 3, 10, 30, 100)]
+    assert [one.ok for one in found] == [True] * len(found)
+    np.testing.assert_allclose([one.value for one in found], found[0].value, rtol=1e-10)
+
+
 def test_a_normal_response_is_integrated_exactly():
     """The identity link: Laplace is no approximation, and equals the Gaussian core."""
     rng = np.random.default_rng(2)

@@ -13,6 +13,7 @@ from bayesmm.errors import PriorError
 from bayesmm.families.families import get_family
 from bayesmm.formula.formula import parse
 from bayesmm.priors import Prior, coefficient_places, resolve_priors
+from bayesmm.sampling.graph.explicit import build_explicit
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 from bayesmm.sampling.graph.marginal import build_marginal
 
@@ -313,6 +314,28 @@ def test_a_function_as_a_prior_is_sampled(frame):
     evaluate = compiled(graph, [graph.logp(), graph.dlogp()])
     for _, point in prior_draws(graph, 3):
         assert np.isfinite(np.concatenate([np.ravel(each) for each in evaluate(point)])).all()
+
+
+@pytest.mark.parametrize("formula", ["y ~ x", "y ~ x + v", "y ~ 0 + x"])
+def test_a_function_as_the_prior_of_coefficients_is_asked_the_same_by_both_graphs(frame, formula):
+    """For one number each; without random effects nothing is integrated out, so that the densities are the same."""
+    asked = []
+
+    def own(name, dims):
+        asked.append(dims)
+        return pm.Laplace(name, 2, 4)
+
+    design = make_design(parse(formula), frame)
+    priors = resolve_priors(design, FAMILY, dict.fromkeys(("beta", *["Intercept"] * design.has_intercept), own))
+    marginal, explicit = build_marginal(design, priors), build_explicit(design, priors)
+    assert asked == [()] * (2 * design.p)
+    density, full = compiled(marginal, marginal.logp()), compiled(explicit, explicit.logp())
+    names = [rv.name for rv in explicit.free_RVs if rv.name != "sigma"]
+    order = sorted(names, key=lambda name: name.startswith("_slopes"))  # the intercept first
+    for _, point in prior_draws(marginal, 3):
+        values = [point[f"coefficient_{j}"] for j in range(design.p)]
+        other = {"sigma_log__": point["sigma_log__"]} | dict(zip(order, values, strict=True))
+        assert full(other) == pytest.approx(density(point), rel=1e-10)
 
 
 def test_flat_priors_on_columns_that_depend_on_one_another_are_refused(frame):

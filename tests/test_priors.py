@@ -119,6 +119,17 @@ def matrix(*r):
     return R + R.T - np.eye(3)
 
 
+@pytest.mark.parametrize("prior", [Prior("Normal", sigma=1), Prior("HalfNormal", sigma=2, on="variance")])
+def test_a_masked_value_has_no_density(prior):
+    x = np.ma.masked_array([1.0, 1e20], mask=[False, True])
+    for density in (prior.logpdf, prior.dlogpdf):
+        with pytest.raises(PriorError, match="a masked value has no density; leave such values out"):
+            density(x)
+        assert density(x.compressed()) == density(1.0)
+    with pytest.raises(PriorError, match="a masked value"):
+        Prior("LKJ", eta=2).logpdf(np.ma.masked_array(np.eye(2), mask=[[False, True], [True, False]]))
+
+
 def test_lkj_is_pymcs_and_uniform_at_shape_1():
     R = matrix(0.3, -0.2, 0.5)
     assert Prior("LKJ", eta=1).logpdf(R) == pytest.approx(-np.log(np.pi**2 / 2))  # the volume of the 3 by 3 matrices

@@ -500,6 +500,7 @@ def test_power_is_printed_and_drawn():
     [
         ({"groups": [1, 5]}, ValueError, r"groups should be whole numbers of at least 2, such as .* not \[1, 5\]"),
         ({"groups": [2.5]}, ValueError, "groups should be whole numbers"),
+        ({"groups": np.ma.masked_array([10, 20], [True, False])}, ValueError, "groups should be whole numbers"),
         ({"test": "z"}, ValueError, "test names 'z', which is no coefficient of the model"),
         ({"level": 1.0}, ValueError, "level must be a probability between 0 and 1"),
         ({"simulations": 0}, ValueError, "simulations should be a whole number of at least 1"),

@@ -108,10 +108,12 @@ def test_polygamma_and_gamma_ratio(x):
 
 @pytest.mark.parametrize(
     "family, link, y, size, eta, aux, expected",
-    [  # 60-digit arithmetic (mpmath); the terms are of order 1e7 and 1e9 and leave nothing of a sum in doubles
+    [  # 60-digit arithmetic (mpmath, decimal); the terms are of order 1e7 and 1e9 and leave nothing of a sum in doubles
         ("poisson", "log", 1e6, 1.0, 13.8, 0.0, -127.49588720459796),
         ("binomial", "logit", 1e6, 2e6, 0.01, 0.0, -32.480016180934611),
         ("negbinomial", "log", 3.0, 1.0, 1.0, 1e8, -1.5100413122902744),
+        ("beta", "logit", 0.501, 1.0, 0.0, 1e6, 4.6819636763347394),
+        ("beta", "logit", 0.50001, 1.0, 0.0, 1e9, 9.9358415659402986),
     ],
 )
 def test_large_numbers_lose_no_digits(family, link, y, size, eta, aux, expected):

@@ -89,7 +89,7 @@ def trees(tiny):
         ("draws", "many", "draws should be a whole number of at least 1, not 'many'"),
         ("draws", True, "draws should be a whole number"),
         ("tune", -1, "tune should be a whole number of at least 0, not -1"),
-        ("chains", 0, "chains should be a whole number of at least 1 and at most 1,000, not 0"),
+        ("chains", 0, "chains should be a whole number of at least 1, not 0"),
         ("cores", 0, "cores should be a whole number of at least 1, not 0"),
         ("seed", -1, "seed should be None or a whole number from 0 to 4294967295, not -1"),
         ("seed", 2**32, "seed should be None or a whole number"),

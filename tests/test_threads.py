@@ -75,3 +75,10 @@ def test_a_small_design_is_checked_with_one_thread(two_threads, monkeypatch):
     monkeypatch.setattr(checks, "dependent_columns", lambda *given: seen.append(counts()) or looked(*given))
     bmm.Model("Reaction ~ Days + (Days | Subject)", bmm.load_dataset("sleepstudy"))
     assert set(seen[0]) == {1} and set(counts()) == {2}
+
+
+def test_separation_is_looked_for_with_one_thread(two_threads, monkeypatch):
+    seen, looked = [], np.linalg.matrix_rank
+    monkeypatch.setattr(np.linalg, "matrix_rank", lambda *given: seen.append(counts()) or looked(*given))
+    bmm.Model("y ~ x + (1 | g)", {"y": [0, 1, 3, 2, 1, 4], "x": [1, 2, 3, 4, 5, 7], "g": list("aabbcc")}, "poisson")
+    assert seen and set(seen[0]) == {1} and set(counts()) == {2}

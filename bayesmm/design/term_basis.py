@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -148,9 +149,9 @@ def learn_basis(X: np.ndarray, coding: Coding, values: Values) -> TermBasis:
     columns = [list(range(start, end)) for start, end in pairwise(ends)]
     share = np.zeros(p) if coding.intercept else constant_share(X)
     R, out = np.eye(p), np.array(X, dtype=float, order="F")
-    done = []
-    for t in sorted(range(len(terms)), key=lambda t: _rank(terms[t])):
-        margins = [j for s in range(len(terms)) if contains(terms[t], terms[s]) for j in columns[s]]
+    done, keys = [], [_key(term) for term in terms]
+    for t in sorted(range(len(terms)), key=lambda t: (len(keys[t].variables), keys[t].bend)):
+        margins = [j for s in range(len(terms)) if contains(keys[t], keys[s]) for j in columns[s]]
         through = not coding.intercept and share.any() and not share[[*columns[t], *margins]].any()
         for j in columns[t]:
             _take_out(out, R, j, margins, share if through else None)
@@ -205,22 +206,23 @@ def constant_share(X: np.ndarray) -> np.ndarray:
 # which term contains which
 
 
-def contains(term: Sequence[Expr], other: Sequence[Expr]) -> bool:
-    """Return whether `other`, () for the intercept, is a margin of `term`.
+class _Key(NamedTuple):
+    """What says which term contains which; by the number of its variables and its bend every margin comes before it."""
+
+    variables: frozenset[str]
+    bend: tuple[int, float, str]
+
+
+def contains(term: _Key, other: _Key) -> bool:
+    """Return whether `other`, without variables for the intercept, is a margin of `term`.
 
     Its variables are among the term's; of two terms of the same variables, the one of the lower degree is the margin.
     """
-    own, its = _variables(term), _variables(other)
-    return its < own or (its == own and _bend(other) < _bend(term))
+    return other.variables < term.variables or (other.variables == term.variables and other.bend < term.bend)
 
 
-def _variables(term: Sequence[Expr]) -> frozenset[str]:
-    return frozenset(node.name for expr in term for node in column_nodes(expr))
-
-
-def _rank(term: Sequence[Expr]) -> tuple:
-    """Return a key by which every margin of a term comes before it."""
-    return len(_variables(term)), _bend(term)
+def _key(term: Sequence[Expr]) -> _Key:
+    return _Key(frozenset(node.name for expr in term for node in column_nodes(expr)), _bend(term))
 
 
 def _bend(term: Sequence[Expr]) -> tuple[int, float, str]:

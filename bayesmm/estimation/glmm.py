@@ -32,6 +32,8 @@ from bayesmm.runtime.arguments import check_whole
 # Standard deviations at which the search starts, in units of the link; lme4's 1, the others where the first optimum is
 # suspicious.
 STARTS = (1.0, 0.2, 3.0)
+# Standard deviations all below this share of the first start's are searched for from the other starts too.
+NEAR_ZERO = 0.05
 # Beyond this an auxiliary parameter has left for 0 or infinity (its logarithm; e^16 is nine million).
 LOG_LIMIT = 16.0
 LIMITS = {("student", "nu"): "gaussian", ("negbinomial", "shape"): "poisson"}
@@ -159,7 +161,8 @@ def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, floa
     free = problem.parts[1]
 
     def suspicious(x: Floats) -> bool:
-        return factors_are_singular(problem.factors(x[free]), problem.unit)
+        small = len(x[free]) > 0 and np.abs(x[free]).max() < NEAR_ZERO * STARTS[0]
+        return small or factors_are_singular(problem.factors(x[free]), problem.unit)
 
     x, n_starts = best_of(search, starts, suspicious)
     if not np.isfinite(search(x)[0]):

@@ -54,8 +54,23 @@ def minimum(search: Search, start: Floats) -> Floats:
         return start
     from scipy.optimize import minimize  # here, because it takes a fifth of a second to import
 
-    found = minimize(search, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-6, "maxcor": 30})
+    options = {"ftol": 1e-14, "gtol": 1e-6, "maxcor": 30}
+    found = minimize(_walled(search, start), start, jac=True, method="L-BFGS-B", options=options)
     return newton(search, found.x)
+
+
+def _walled(search: Search, start: Floats) -> Callable[[Floats], tuple[float, Floats]]:
+    """Return the search with a wall above the start's value where the criterion does not exist.
+
+    The line search interpolates between values: an infinite one would send it back to where it stands, for good.
+    """
+    height, flat = search(start)[0] + 1.0, np.zeros_like(start)
+
+    def function(x: Floats) -> tuple[float, Floats]:
+        value, gradient = search(x)
+        return (value, gradient) if np.isfinite(value) else (height, flat)
+
+    return function
 
 
 def newton(search: Search, x: Floats) -> Floats:

@@ -3,11 +3,13 @@
 import numpy as np
 
 from bayesmm.design.records import Design
+from bayesmm.runtime.threads import few_threads
 
 # Components of a direction below this, with the largest at 1, are the solver's rounding (HiGHS's tolerance is 1e-7).
 COMPONENT = 1e-6
 
 
+@few_threads
 def separated(design: Design) -> list[str]:
     """Return the coefficients that grow without bound in a maximum-likelihood fit; none for most data.
 

@@ -219,6 +219,8 @@ def _evaluate(layout, response, fixed, T, aux, start):
     eta, s, D, third = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     ZT = scaled_columns(layout, T)
     ok, value, u = _find_mode(layout, response, fixed, ZT, aux, start, eta, s, D, third)
+    if not ok and np.any(start != 0.0):  # the mode of a wild step may be too far from this one's
+        ok, value, u = _find_mode(layout, response, fixed, ZT, aux, np.zeros_like(start), eta, s, D, third)
     if ok:
         ok, log_det, blocks = factorise(layout, ZT, D)
     if not ok:

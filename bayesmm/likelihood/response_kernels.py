@@ -259,7 +259,10 @@ def _beta(link, y, eta, phi):
     if not (a > 1e-100 and b > 1e-100):  # the cube of 1/a still has to exist
         return -math.inf, 0.0, 0.0, 0.0
     log_y, log_1_y = math.log(y), math.log1p(-y)
-    value = math.lgamma(phi) - math.lgamma(a) - math.lgamma(b) + (a - 1.0) * log_y + (b - 1.0) * log_1_y
+    # everything that is large cancels by hand, as in `log_binomial`
+    r, s = math.log(mu) - log_y, math.log(nu) - log_1_y
+    rest = stirling_error(phi) - stirling_error(a) - stirling_error(b) + 0.5 * (math.log(a) + math.log(nu) - LOG_2PI)
+    value = rest - a * (r + math.expm1(-r)) - b * (s + math.expm1(-s)) - log_y - log_1_y
     (a0, a1, a2), (b0, b1, b2) = polygamma(a), polygamma(b)
     l1, l2, l3 = phi * (log_y - log_1_y - a0 + b0), -phi * phi * (a1 + b1), -phi * phi * phi * (a2 - b2)
     return value, l1 * m1, l2 * m1 * m1 + l1 * m2, l3 * m1 * m1 * m1 + 3.0 * l2 * m1 * m2 + l1 * m3

@@ -25,7 +25,8 @@ class Prior:
         Normal, StudentT, Cauchy, Laplace, Uniform, Flat, HalfNormal, HalfStudentT, HalfCauchy, HalfFlat, Exponential,
         Gamma, InverseGamma, LogNormal; LKJ for correlations. "Fixed" (value=...) is what a number becomes, "Custom"
         (function=...) what a function becomes: ``function(name, dims)`` is called inside the PyMC model and returns
-        the variable.
+        the variable. `dims` is () for one number, as a coefficient is in every graph, and names the dimension where the
+        function is the prior of all standard deviations of a grouping factor, whose vector it then makes.
     on : {"sd", "variance"}
         For a standard deviation: whether the distribution is of the sd or of its square.
     at : {"zero", "means"}
@@ -94,10 +95,10 @@ class Prior:
         Raises
         ------
         PriorError
-            For "Fixed" and "Custom", which have no density here.
+            For "Fixed" and "Custom", which have no density here, and for masked values.
         """
         if self.distribution == "LKJ":
-            return lkj_log_density(np.asarray(x, dtype=float), **self.parameters)
+            return lkj_log_density(_numbers(x), **self.parameters)
         return self._density(x)[0]
 
     def dlogpdf(self, x: float | np.ndarray) -> float | np.ndarray:
@@ -107,7 +108,7 @@ class Prior:
         places); 0 on the diagonal.
         """
         if self.distribution == "LKJ":
-            return lkj_slope(np.asarray(x, dtype=float), **self.parameters)
+            return lkj_slope(_numbers(x), **self.parameters)
         return self._density(x)[1]
 
     def quantile(self, p: float) -> float | None:
@@ -124,7 +125,7 @@ class Prior:
         return DISTRIBUTIONS[self.distribution]
 
     def _density(self, x: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        known, x = self._known(), np.asarray(x, dtype=float)
+        known, x = self._known(), _numbers(x)
         at = x**2 if self.on == "variance" else x
         inside = known.inside(at, self.parameters) & (x >= 0 if self.on == "variance" else True)
         with np.errstate(all="ignore"):  # limits at 0 and at infinity, and places outside that are replaced below
@@ -151,6 +152,13 @@ class Prior:
         pieces += [f"function={self.function!r}"] * (self.function is not None)
         pieces += ["on='variance'"] * (self.on == "variance") + ["at='means'"] * (self.at == "means")
         return f"Prior({', '.join(pieces)})"
+
+
+def _numbers(x: object) -> np.ndarray:
+    """Return values as an array; of a masked one, the fill values are none of them."""
+    if np.ma.is_masked(x):
+        raise PriorError("a masked value has no density; leave such values out, as x.compressed() does")
+    return np.asarray(x, dtype=float)
 
 
 def as_prior(value: object, key: str) -> Prior:

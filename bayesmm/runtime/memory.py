@@ -33,7 +33,7 @@ def refuse(sizes: Mapping[str, int], draws: int, tune: int, chains: int) -> None
         return
     largest = max(sizes, key=sizes.__getitem__)
     raise ValueError(
-        f"{chains} chains of {draws:,} draws after {tune:,} of tuning, {numbers:,} numbers each, "
+        f"{chains:,} chains of {draws:,} draws after {tune:,} of tuning, {numbers:,} numbers each, "
         f"need {gigabytes(need)}, "
         f"more than half of the {gigabytes(free)} of free memory; the largest variable is {largest} with "
         f"{sizes[largest]:,} numbers"

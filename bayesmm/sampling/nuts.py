@@ -23,7 +23,7 @@ from bayesmm.storage.runs import NUTPIE, STATS, Run, equal_lengths
 
 NUTS = ("auto", "nutpie", "pymc")
 SAMPLERS = (*NUTS, "importance")  # the last needs no graph: see importance.py
-# Each chain is tuned by itself and holds its own draws, and R-hat asks for a few of them; more are a slip of the hand.
+# R-hat asks for a few chains, and processors for as many as there are of them; more are a slip of the hand.
 MOST_CHAINS = 1000
 # Above the samplers' 0.8: hierarchical posteriors have narrow places, and fewer divergences are worth the time.
 TARGET_ACCEPT = 0.9
@@ -62,7 +62,7 @@ def check_arguments(
     """
     check_whole("draws", draws, 1)
     check_whole("tune", tune, 0)
-    check_whole("chains", chains, 1, MOST_CHAINS)
+    check_whole("chains", chains, 1)
     check_cores(cores)
     check_seed(seed)
     if not is_real(target_accept) or not 0 < target_accept < 1:
@@ -75,6 +75,11 @@ def check_arguments(
     said = []
     if sampler not in NUTS:  # independent draws: neither tuned, nor judged by comparing chains
         return ()
+    if chains > MOST_CHAINS:
+        raise ValueError(
+            f"chains should be at most {MOST_CHAINS:,}, not {chains:,}: each is tuned by itself, so that they take "
+            f"{chains * (tune + draws):,} draws of the sampler, tuning included; for more draws, make draws= larger"
+        )
     if chains == 1:
         said.append("chains=1: convergence is judged by comparing chains, which one alone does not allow; use 4")
     if tune == 0:

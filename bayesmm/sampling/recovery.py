@@ -55,7 +55,7 @@ def check_memory(design: Design, draws: int, chains: int, *, keep_effects: bool 
     effects = f" ({sizes[largest]:,} of them for {largest!r})" if sizes else ""
     advice = ", or keep_effects=False, which does not store the random effects" if sizes else ""
     raise ValueError(
-        f"{chains} chains of {draws:,} draws of {numbers:,} coefficients and random effects{effects} need "
+        f"{chains:,} chains of {draws:,} draws of {numbers:,} coefficients and random effects{effects} need "
         f"{gigabytes(need)}, more than half of the {gigabytes(free)} of free memory; take fewer draws{advice}"
     )
 

@@ -175,7 +175,7 @@ def power(
 def _check(groups: object, simulations: object, level: float, seed: object, cores: object) -> list[int]:
     """Return the numbers of groups in order, each once."""
     numbers = np.unique(np.atleast_1d(np.asarray(groups)))
-    if numbers.dtype.kind not in "iu" or len(numbers) == 0 or numbers[0] < 2:
+    if np.ma.is_masked(groups) or numbers.dtype.kind not in "iu" or len(numbers) == 0 or numbers[0] < 2:
         raise ValueError(f"groups should be whole numbers of at least 2, such as [10, 20, 40], not {groups!r}")
     check_whole("simulations", simulations, 1)
     check_probability("level", level)

@@ -74,7 +74,7 @@ def scalar(name: str, place: str, prior: Prior, shift: TensorVariable | None = N
     return _known(name, prior, parameters, None)
 
 
-def vector(name: str, dim: str, priors: Mapping[str, Prior]) -> TensorVariable:
+def vector(name: str, dim: str, priors: Mapping[str, Prior], *, by_function: bool = True) -> TensorVariable:
     """Add a vector of parameters to the model in context.
 
     Parameters
@@ -85,6 +85,8 @@ def vector(name: str, dim: str, priors: Mapping[str, Prior]) -> TensorVariable:
         Its dimension, as long as `priors`.
     priors : mapping of place to Prior
         One for each element.
+    by_function : bool
+        Whether a function that is the prior of all elements makes the vector; if not, it makes each element.
 
     Returns
     -------
@@ -94,7 +96,7 @@ def vector(name: str, dim: str, priors: Mapping[str, Prior]) -> TensorVariable:
     """
     chosen = list(priors.values())
     first = chosen[0]
-    if len(set(chosen)) == 1 and first.distribution == "Custom":
+    if by_function and len(set(chosen)) == 1 and first.distribution == "Custom":
         return _custom(name, ", ".join(priors), first.function, (dim,))
     if len({(prior.distribution, prior.on) for prior in chosen}) == 1 and first.distribution in PYMC:
         return _known(name, first, _arrays(chosen), (dim,))

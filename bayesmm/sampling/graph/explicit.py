@@ -115,7 +115,7 @@ def add_coefficients(design: Design, priors: Mapping[str, Prior]) -> TensorVaria
     basis = prior_bases(design, priors).fixed
     own = {place: priors[place] for place in coefficient_places(priors, design)}
     if basis.trivial and (not design.has_intercept or design.p == 1):
-        return vector("beta", "coef", own)
+        return vector("beta", "coef", own, by_function=False)
     gamma = _with_intercept(design, own) if design.has_intercept else _slopes(design.coefficients, own)
     beta = gamma if basis.trivial else pt.constant(basis.inverse) @ gamma
     pm.Deterministic("beta", beta, dims="coef")
@@ -123,8 +123,9 @@ def add_coefficients(design: Design, priors: Mapping[str, Prior]) -> TensorVaria
 
 
 def _slopes(names: Sequence[str], priors: Mapping[str, Prior]) -> TensorVariable:
+    """Return the coefficients but the intercept; a function makes one after the other, as in the marginal graph."""
     pm.modelcontext(None).add_coord(SLOPE, names)
-    return vector(SLOPES, SLOPE, priors)
+    return vector(SLOPES, SLOPE, priors, by_function=False)
 
 
 def _with_intercept(design: Design, priors: Mapping[str, Prior]) -> TensorVariable:
