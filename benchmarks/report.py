@@ -41,7 +41,7 @@ class Table:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--markdown", action="store_true", help="for the README")
+    parser.add_argument("--markdown", action="store_true", help="for docs/benchmarks.md")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
     args = parser.parse_args()
     records = load(args.results)

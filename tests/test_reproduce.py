@@ -136,8 +136,8 @@ def test_the_final_immune_model_holds_on_the_twin():
         assert estimate == pytest.approx(printed["coefficients", coefficient, "estimate"], abs=5e-5)
 
 
-def test_the_readme_says_what_the_files_say():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_of_published_results_says_what_the_files_say():
+    text = (ROOT / "docs" / "published.md").read_text(encoding="utf-8")
     shown = text.split("<!-- bayesmm reproduce --markdown -->\n")[1].split("<!-- end -->")[0]
     assert shown == markdown([Result(study, (), "not asked for", (), 0.0, 0.0) for study in STUDIES.values()])
 

@@ -1,4 +1,4 @@
-"""The tables of reproduced results: for the terminal (rich) and for a README (Markdown)."""
+"""The tables of reproduced results: for the terminal (rich) and for docs/published.md (Markdown)."""
 
 from collections.abc import Iterable
 
@@ -100,13 +100,13 @@ def expected(result: Result) -> tuple[int, int, int]:
 
 
 def markdown(results: list[Result]) -> str:
-    """Return the counts of all results as a Markdown table, then what is explained, by reason."""
+    """Return the counts of all results as a Markdown table, then what is explained, by reason: for a page in docs/."""
     counted = [result for result in results if not result.published.repeats]
     lines = ["| result | document | numbers | reproduced | explained |", "|---|---|---:|---:|---:|"]
     for result in counted:
         p, (good, explained, _) = result.published, expected(result)
         lines.append(
-            f"| [{p.title}](models/{p.name}.toml) | {p.document} | {len(p.numbers)} | {good} | {explained or DASH} |"
+            f"| [{p.title}](../models/{p.name}.toml) | {p.document} | {len(p.numbers)} | {good} | {explained or DASH} |"
         )
     totals = [sum(column) for column in zip(*map(expected, counted), strict=True)]
     numbers = sum(len(result.published.numbers) for result in counted)
