@@ -66,12 +66,12 @@ def said(model, level=None):
 
 
 def test_codes_are_those_of_the_compiled_densities():
-    from bayesmm.likelihood import response_kernels as response
+    from bayesmm.families import codes
 
     for name, code in FAMILY_CODES.items():
-        assert getattr(response, name.upper()) == code
+        assert getattr(codes, name.upper()) == code
     for name, code in LINK_CODES.items():
-        assert getattr(response, name.upper()) == code
+        assert getattr(codes, name.upper()) == code
     assert {family.name for family in FAMILIES.values()} == set(FAMILIES)
     assert all(link in LINKS for family in FAMILIES.values() for link in family.links)
     assert all(family.link == family.links[0] for family in FAMILIES.values())
