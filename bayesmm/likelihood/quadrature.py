@@ -25,7 +25,7 @@ from numba import carray
 
 from bayesmm.design.records import Design
 from bayesmm.families.codes import BERNOULLI, BINOMIAL, LOG, LOGIT, POISSON
-from bayesmm.families.families import LINK_CODES
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.compiled import (
     DOUBLES,
     INT64,
@@ -163,7 +163,7 @@ def prepare(design: Design) -> Grouped:
     check_fits(design)
     (block,), family = design.blocks, design.family
     return grouped(
-        family.code, LINK_CODES[family.link], design.y, design.X, block.Z, block.index, len(block.levels),
+        family.code, LINKS[family.link].code, design.y, design.X, block.Z, block.index, len(block.levels),
         size=design.trials, weights=design.weights, offset=design.offset,
     )  # fmt: skip
 
