@@ -1,5 +1,6 @@
 """Families: the table, what each asks of a response, trials, separation, scales of priors, equations."""
 
+import inspect
 import math
 import pickle
 import re
@@ -93,6 +94,14 @@ def test_families_that_a_family_names_exist(family):
     mu = np.full(3, 0.4)
     assert family.start(np.array([0.2, 0.4, 0.7]), mu).shape == (len(aux),)
     assert family.variance(mu, aux).shape == mu.shape
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_in_the_help(name):
+    from bayesmm.cli import main
+
+    assert f'"{name}"' in bmm.Model.__doc__
+    assert re.search(rf"Distribution of the response: .*\b{name}\b", inspect.getsource(main))
 
 
 @pytest.mark.parametrize("name", LINKS)

@@ -4,8 +4,9 @@ import numpy as np
 
 from bayesmm.errors import DataError
 from bayesmm.families import codes
-from bayesmm.families.binomial import LINKS, draw, variance
+from bayesmm.families.binomial import draw, variance
 from bayesmm.families.family import Family
+from bayesmm.families.links import OF_PROBABILITIES
 from bayesmm.families.residuals import latent
 from bayesmm.families.responses import Response, says_little, value_counts
 from bayesmm.families.support import BINARY
@@ -37,12 +38,12 @@ family = Family(
     name="bernoulli",
     code=codes.BERNOULLI,
     aliases=("binary", "logistic", "logit"),
-    links=LINKS,
+    links=OF_PROBABILITIES,
     link="logit",
     support=BINARY,
     check_response=check,
     variance=variance,
     draw=draw,
-    residuals={link: latent(link) for link in LINKS},
+    residuals={link: latent(link) for link in OF_PROBABILITIES},
     tex=r"\mathrm{Bernoulli}(\mu_{i})",
 )

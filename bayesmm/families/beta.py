@@ -6,6 +6,7 @@ from bayesmm.errors import DataError
 from bayesmm.families import codes
 from bayesmm.families.draws import BELOW_ONE, SMALLEST, where_known
 from bayesmm.families.family import Auxiliary, Family, dispersion_start
+from bayesmm.families.links import OF_PROBABILITIES
 from bayesmm.families.residuals import Residual, delta, trigamma
 from bayesmm.families.responses import Response, check_places, check_varies
 from bayesmm.families.support import PROPORTION
@@ -61,7 +62,7 @@ PHI = Auxiliary("phi", r"\phi", "InverseGamma", {"alpha": 1, "beta": 5}, "(varia
 family = Family(
     name="beta",
     code=codes.BETA,
-    links=("logit", "probit", "cloglog"),
+    links=OF_PROBABILITIES,
     link="logit",
     support=PROPORTION,
     parameters=(PHI,),

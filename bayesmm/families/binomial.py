@@ -6,14 +6,13 @@ from bayesmm.errors import DataError
 from bayesmm.families import codes
 from bayesmm.families.draws import where_known
 from bayesmm.families.family import Family
+from bayesmm.families.links import OF_PROBABILITIES
 from bayesmm.families.residuals import latent
 from bayesmm.families.responses import Response, check_places, is_whole, says_little
 from bayesmm.families.support import SUCCESSES
 from bayesmm.runtime.messages import Message
 
 Array = np.ndarray
-
-LINKS = ("logit", "probit", "cloglog")
 
 
 def check(response: Response) -> list[Message]:
@@ -50,13 +49,13 @@ def draw(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Arr
 family = Family(
     name="binomial",
     code=codes.BINOMIAL,
-    links=LINKS,
+    links=OF_PROBABILITIES,
     link="logit",
     support=SUCCESSES,
     check_response=check,
     variance=variance,
     draw=draw,
-    residuals={link: latent(link) for link in LINKS},
+    residuals={link: latent(link) for link in OF_PROBABILITIES},
     tex=r"\mathrm{Binomial}(n_{i},\ \mu_{i})",
     of_one_trial="bernoulli",
 )

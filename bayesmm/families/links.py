@@ -161,3 +161,5 @@ LINKS: Mapping[str, Link] = MappingProxyType(
         )
     }
 )  # fmt: skip
+
+OF_PROBABILITIES = tuple(link.name for link in LINKS.values() if link.latent is not None)
