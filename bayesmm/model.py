@@ -12,7 +12,7 @@ from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
 from bayesmm.estimation.model_warnings import check_residual, guarded, say_estimated
-from bayesmm.families.families import Family, get_family
+from bayesmm.families.families import get_family
 from bayesmm.formula.formula import parse
 from bayesmm.likelihood.problem import Integrated, integrate
 from bayesmm.priors import Priors, prior_design, resolve_priors
@@ -89,7 +89,7 @@ class Model:
         self.formula = parse(formula, transforms or ())
         own = dict(weights=weights, missing=missing, transforms=transforms, family=asked, trials=trials)
         design = make_design(self.formula, data, **own)
-        self.family: Family = design.family
+        self.family = design.family
         self.priors: Priors = resolve_priors(design, self.family, priors)
         self.design: Design = guarded(design, self.priors)
         self.source: Source = source(missing, weights, trials)

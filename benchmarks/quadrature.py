@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesmm.families.families import FAMILY_CODES, LINK_CODES
+from bayesmm.families.families import FAMILIES
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.lattice import FINE, LATTICE
 from bayesmm.likelihood.quadrature import Grouped, evaluate, grouped
 
@@ -51,7 +52,7 @@ def simulated(sd: float, groups: int, rows: int, q: int, seed: int = 0) -> Case:
     y = (rng.random((groups, rows)) < 1 / (1 + np.exp(-(b @ Z.T)))).astype(float)
     counts = np.column_stack([y[:, : n[0]].sum(axis=1), y[:, n[0] :].sum(axis=1)]).astype(int)
     index, size = np.repeat(np.arange(groups), rows), groups * rows
-    codes = FAMILY_CODES["bernoulli"], LINK_CODES["logit"]
+    codes = FAMILIES["bernoulli"].code, LINKS["logit"].code
     return Case(q, n, counts, grouped(*codes, y.ravel(), np.zeros((size, 0)), np.tile(Z, (groups, 1)), index, groups))
 
 

@@ -174,6 +174,84 @@ def test_pymc_is_known_to_one_folder():
     assert {module for module in known if not module.startswith("sampling/graph/")} == set()
 
 
+def docstrings(tree: ast.AST) -> set[int]:
+    """Return which nodes are docstrings, by id."""
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, holders)]
+    return {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
+
+
+def defaults_of_family(tree: ast.AST) -> set[int]:
+    """Return which nodes are the default of a parameter `family`, by id."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arguments):
+            arguments = [*node.posonlyargs, *node.args]
+            given = [*zip(arguments[len(arguments) - len(node.defaults) :], node.defaults, strict=True)]
+            given += zip(node.kwonlyargs, node.kw_defaults, strict=True)
+            found |= {id(value) for argument, value in given if argument.arg == "family" and value is not None}
+    return found
+
+
+def named_families(source: str) -> list[int]:
+    """Return the lines that name a family: as a text, in a comparison, or as what to write ("family='poisson'").
+
+    "beta" alone is the coefficients, and is looked for in comparisons with something of a family only.
+    """
+    tree, names = ast.parse(source), sorted(path.stem for path in family_files())
+    allowed, written = docstrings(tree) | defaults_of_family(tree), re.compile(rf"family=['\"]?({'|'.join(names)})\b")
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in allowed:
+            said = node.value in names and node.value != "beta"
+            lines += [node.lineno] * bool(said or written.search(node.value))
+        elif isinstance(node, ast.Compare) and "family" in ast.unparse(node):
+            texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+            lines += [node.lineno] * ("beta" in texts)
+    return lines
+
+
+def family_files() -> list[Path]:
+    """Return the files of families/ that hold a family."""
+    files = (PACKAGE / "families").glob("*.py")
+    return [path for path in files if re.search(r"^family = Family\(", path.read_text(encoding="utf-8"), re.MULTILINE)]
+
+
+def test_each_family_has_one_file_of_its_name():
+    from bayesmm.families.families import FAMILIES
+
+    assert {path.stem for path in family_files()} == set(FAMILIES)
+
+
+def test_no_other_room_names_a_family():
+    others = [module for module in MODULES if room(module) != "families" and not module.startswith("cli/reproduce/")]
+    found = {module: named_families(MODULES[module].read_text(encoding="utf-8")) for module in others}
+    assert {module: lines for module, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("if design.family.name == 'poisson': pass", [1]),
+        ("if family.name in ('gamma', 'beta'): pass", [1, 1]),
+        ("if family.name != 'beta': pass", [1]),
+        ("COSTS = {'student': 2}", [1]),
+        ("print(f\"use family='negbinomial' or {other}\")", [1]),
+        ("def fit(formula, family: str = 'gaussian', link='log'): pass", []),
+        ("def fit(formula, name='gaussian'): pass", [1]),
+        ("def f():\n    'bernoulli'\n    return variable(tree, 'beta')", []),
+    ],
+)
+def test_the_rule_sees_each_way_to_name_a_family(source, lines):
+    assert sorted(named_families(source)) == lines
+
+
+def test_codes_of_families_are_for_densities():
+    using = {module for module in MODULES if "bayesmm.families.codes" in imports(module).found}
+    others = {module for module in using if room(module) not in ("families", "likelihood")}
+    assert others == {"sampling/graph/responses"}
+
+
 def test_formulas_are_evaluated_by_no_library():
     # formulaic, formulae and patsy run what stands in a formula as Python code; here they are for tests to compare with
     assert not [module for module in MODULES if foreign(module) & {"formulaic", "formulae", "patsy"}]

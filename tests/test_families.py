@@ -1,6 +1,8 @@
 """Families: the table, what each asks of a response, trials, separation, scales of priors, equations."""
 
+import inspect
 import math
+import pickle
 import re
 
 import numpy as np
@@ -10,7 +12,8 @@ from scipy import stats
 
 import bayesmm as bmm
 from bayesmm.errors import DataError, FormulaError, PriorError
-from bayesmm.families.families import FAMILIES, FAMILY_CODES, LINK_CODES, LINKS, get_family
+from bayesmm.families.families import FAMILIES, get_family
+from bayesmm.families.links import LINKS
 from bayesmm.formula.formula import parse
 from bayesmm.storage.stored_model import described, model_arguments
 
@@ -66,15 +69,39 @@ def said(model, level=None):
 
 
 def test_codes_are_those_of_the_compiled_densities():
-    from bayesmm.likelihood import response_kernels as response
+    from bayesmm.families import codes
 
-    for name, code in FAMILY_CODES.items():
-        assert getattr(response, name.upper()) == code
-    for name, code in LINK_CODES.items():
-        assert getattr(response, name.upper()) == code
+    for record in (*FAMILIES.values(), *LINKS.values()):
+        assert getattr(codes, record.name.upper()) == record.code
     assert {family.name for family in FAMILIES.values()} == set(FAMILIES)
     assert all(link in LINKS for family in FAMILIES.values() for link in family.links)
     assert all(family.link == family.links[0] for family in FAMILIES.values())
+
+
+def test_a_family_with_each_link_comes_back_from_a_pickle():  # as models do that other processes fit
+    made = [get_family(name, link) for name, family in FAMILIES.items() for link in family.links]
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert len(set(made)) == len(made)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_families_that_a_family_names_exist(family):
+    limits = [parameter.limit for parameter in family.parameters]
+    named = {*limits, family.of_one_trial, family.overdispersed, family.outliers, family.skewed}
+    assert named <= {"", *FAMILIES}
+    assert set(family.residuals) == set(family.links)
+    aux = tuple(np.array([2.5]) for _ in family.parameters)
+    mu = np.full(3, 0.4)
+    assert family.start(np.array([0.2, 0.4, 0.7]), mu).shape == (len(aux),)
+    assert family.variance(mu, aux).shape == mu.shape
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_in_the_help(name):
+    from bayesmm.cli import main
+
+    assert f'"{name}"' in bmm.Model.__doc__
+    assert re.search(rf"Distribution of the response: .*\b{name}\b", inspect.getsource(main))
 
 
 @pytest.mark.parametrize("name", LINKS)

@@ -9,7 +9,8 @@ import pytest
 from scipy import special, stats
 
 import bayesmm as bmm
-from bayesmm.families.families import FAMILIES, LINKS, get_family
+from bayesmm.families.families import FAMILIES, get_family
+from bayesmm.families.links import LINKS
 from bayesmm.sampling.graph.explicit import build_explicit
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 from bayesmm.sampling.graph.responses import log_density

@@ -13,7 +13,7 @@ from densities import codes
 
 import bayesmm as bmm
 from bayesmm.evaluation.checks import quadrature as check
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.conditional_quadrature import draw_effects
 from bayesmm.likelihood.lattice import FINE, LATTICE
 from bayesmm.likelihood.pointwise import integrated, sorted_rows

@@ -12,7 +12,7 @@ from test_predict import invented
 import bayesmm as bmm
 from bayesmm.cli.reproduce.run import predictive_difference
 from bayesmm.errors import DataError
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.posterior.log_likelihood import by_level, by_row, conditional, split_by, split_of_rows
 from bayesmm.posterior.predict import factor_draws
 from bayesmm.results import Fit

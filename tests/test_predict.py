@@ -285,7 +285,7 @@ def test_averages_over_groups_are_those_of_many_new_groups(counts):
 
 @pytest.mark.parametrize(("link", "tolerance"), [("logit", 1e-5), ("probit", 1e-5), ("cloglog", 2e-4)])
 def test_averages_over_other_links_are_those_of_quadrature(counts, link, tolerance):
-    from bayesmm.families.families import LINKS
+    from bayesmm.families.links import LINKS
     from bayesmm.posterior.predict import averaged
 
     inverse = LINKS[link].inverse

@@ -9,7 +9,8 @@ import pytest
 from references import frame
 
 import bayesmm as bmm
-from bayesmm.families.families import FAMILIES, LINKS
+from bayesmm.families.families import FAMILIES
+from bayesmm.families.links import LINKS
 from bayesmm.inference.simulation import repeat
 from bayesmm.inference.simulation.groups import outer_factor, resized
 from bayesmm.posterior.simulate import simulator

@@ -5,7 +5,7 @@ import pytest
 from densities import CASES, FAMILIES, LINKS, auxiliaries, codes, differences, log_density, responses
 from scipy import special
 
-from bayesmm.families.families import FAMILY_CODES, LINK_CODES
+from bayesmm.families import families, links
 from bayesmm.likelihood import response_kernels as response
 from bayesmm.likelihood.special import log_gamma_ratio, log_normal_cdf, polygamma
 
@@ -25,8 +25,8 @@ def rows(function, family, link, y, size, eta, aux):
 
 
 def test_codes_are_those_of_the_families():
-    assert {name: FAMILIES.index(name) for name in FAMILY_CODES} == dict(FAMILY_CODES)
-    assert {name: LINKS.index(name) for name in LINK_CODES} == dict(LINK_CODES)
+    assert {name: FAMILIES.index(name) for name in FAMILIES} == {f.name: f.code for f in families.FAMILIES.values()}
+    assert {name: LINKS.index(name) for name in LINKS} == {link.name: link.code for link in links.LINKS.values()}
 
 
 @pytest.mark.parametrize("family, link", CASES)

@@ -9,7 +9,7 @@ import numpy as np
 from bayesmm.design.coding import INTERCEPT, Coding, Factor, Numbers, Values, matrix, matrix_names, term_fields
 from bayesmm.design.dependence import dependent_columns, find_relation, near_dependence, relation_text, worth_trying
 from bayesmm.errors import DataError, listing
-from bayesmm.families.families import Family
+from bayesmm.families.family import Family
 from bayesmm.formula.formula import text_of
 from bayesmm.runtime.messages import Message, Rows, count, label_text, note, warning
 from bayesmm.runtime.threads import few_threads

@@ -23,7 +23,8 @@ from bayesmm.design.term_basis import learn_bases
 from bayesmm.design.transforms import check_columns, evaluate
 from bayesmm.design.variables import Variable, read_variable
 from bayesmm.errors import DataError
-from bayesmm.families.families import Family, get_family
+from bayesmm.families.families import get_family
+from bayesmm.families.family import Family
 from bayesmm.formula.formula import Formula, column_nodes, text_of
 from bayesmm.runtime.messages import Message, Rows
 

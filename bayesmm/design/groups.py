@@ -11,7 +11,7 @@ from bayesmm.design.records import Block, Grouping
 from bayesmm.design.state import Scope
 from bayesmm.design.variables import KIND_NAMES, Variable, observed_levels
 from bayesmm.errors import DataError, listing
-from bayesmm.families.families import Family
+from bayesmm.families.family import Family
 from bayesmm.runtime.messages import Message, count, label_text, note, warning
 
 FEW_LEVELS = 5  # lme4's check.nlev.gtreq.5: fewer levels give unreliable estimates of a standard deviation
@@ -168,7 +168,7 @@ def _one_row_each(block: Block, family: Family, trials: np.ndarray | None) -> li
     each = f"grouping factor '{block.group}' has one row in each of its {len(block.levels):,} levels"
     if "sigma" in family.auxiliaries:
         return []
-    if family.name == "bernoulli" or (trials is not None and (trials == 1).all()):
+    if family.support.binary or (trials is not None and (trials == 1).all()):
         raise DataError(
             f"{each}, and one response of 0 or 1 says nothing about an effect of its own; there must be fewer levels "
             "than rows"

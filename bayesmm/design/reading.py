@@ -13,7 +13,8 @@ from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.transforms import numeric
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, observed_levels, read_variable
 from bayesmm.errors import DataError, FormulaError, listing, suggest
-from bayesmm.families.families import Family, get_family
+from bayesmm.families.families import get_family
+from bayesmm.families.family import Family
 from bayesmm.families.responses import Response
 from bayesmm.formula.formula import (
     Call,
@@ -254,7 +255,7 @@ def response(
     y, proportions = _values(expr, name, family, scope), False
     if trials is not None:
         check_counted_once(trials, weights, name)
-    elif family.name == "binomial":
+    elif family.support.trials:
         proportions = weights is not None and are_proportions(y, scope)
         if proportions:
             (y, trials), weights = counted(y, weights, name, scope), None
@@ -274,12 +275,12 @@ def _successes(
     """Return what gives y, and the trials: from y / n, cbind(y, n - y), y | trials(n), or beside the formula."""
     expr, name = formula.response, text_of(formula.response)
     pair = isinstance(expr, Call) and gives(expr) == "response"
-    share = isinstance(expr, Operation) and expr.operator == "/" and family.name == "binomial"
+    share = isinstance(expr, Operation) and expr.operator == "/" and family.support.trials
     beside = given is not None or formula.trials is not None
-    if pair and family.name != "binomial":
+    if pair and not family.support.trials:
         counts = f"the response {name} counts successes and failures"
         raise DataError(f"{counts}, and the {family.name} family needs one number per row")
-    if beside and family.name != "binomial":
+    if beside and not family.support.trials:
         raise DataError(f"trials belong to the binomial family, and the family is {family.name}")
     if beside and (pair or share):
         raise DataError(f"trials are given twice, in the response {name} and beside it; give them once")
@@ -301,7 +302,7 @@ def _values(expr: Expr, name: str, family: Family, scope: Scope) -> np.ndarray:
     variable = scope.variables[expr.name] if isinstance(expr, Column) else None
     if variable is None:
         return numeric(expr, scope)
-    if variable.kind in LABELS and family.name in ("bernoulli", "binomial"):
+    if variable.kind in LABELS and family.support.successes:
         return _second_level(expr, variable, family, scope)
     if variable.kind not in NUMERIC:
         holds = f"the response '{name}' holds {KIND_NAMES[variable.kind]}"
@@ -336,11 +337,12 @@ def _second_level(expr: Column, variable: Variable, family: Family, scope: Scope
 
 
 def _without_trials(y: np.ndarray, name: str, family: Family, scope: Scope) -> Family:
-    """Return the bernoulli family for a binomial response of 0 and 1 that has no trials."""
+    """Return the family of one trial in each row, for a response of 0 and 1 that has no trials."""
     values = y.astype(np.float64)
     if np.isin(values, (0.0, 1.0)).all():
-        scope.say(note(f"the response '{name}' has no trials and holds 0 and 1, so the family is bernoulli"))
-        return get_family("bernoulli", family.link)
+        single = get_family(family.of_one_trial, family.link)
+        scope.say(note(f"the response '{name}' has no trials and holds 0 and 1, so the family is {single.name}"))
+        return single
     what = "holds proportions" if ((values >= 0) & (values <= 1)).all() else "is not 0 or 1 in every row"
     raise DataError(
         f"the response '{name}' {what} and has no trials; for y successes in n trials write y / n ~ ..., "

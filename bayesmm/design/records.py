@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesmm.design.coding import Coding
 from bayesmm.design.term_basis import TermBases
-from bayesmm.families.families import Family
+from bayesmm.families.family import Family
 from bayesmm.formula.formula import Expr, Formula
 from bayesmm.runtime.messages import Message
 

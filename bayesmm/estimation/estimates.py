@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.records import Block, Design
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import Coordinates, scaled_by_columns
 from bayesmm.priors import Priors

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.errors import DataError
-from bayesmm.families.families import LINKS, Family
+from bayesmm.families.family import Family
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.block_cholesky import make_layout
 from bayesmm.likelihood.crossproducts import Factor, Floats
 from bayesmm.likelihood.laplace import Response, conditional_modes
@@ -17,10 +18,6 @@ RIDGE = 30.0
 # Counts and proportions are moved off their ends by this before the link is applied (R's binomial()$initialize and
 # poisson()$initialize use 1/2 and 0.1).
 NUDGE = 0.5
-START_NU = 5.0  # degrees of freedom of a student response: clearly not normal, and all its moments up to 4 exist
-# Moment estimates of a dispersion are kept within these limits.
-SMALLEST, LARGEST = 0.1, 1e3
-MAD_TO_SD = 1.4826  # of a normal variable
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def first_fit(family: Family, response: Response, X: Floats, offset: Floats) -> 
     Q, R = orthonormal(X, np.full(n, 1 / n))
     target = link.function(_nudged(family, response)) - offset
     size = max(np.sqrt(np.mean(target**2)), 1.0 if family.link not in ("identity", "inverse") else 0.0)
-    aux = _moments(family, response, link.inverse(offset + Q @ (Q.T @ target) / n))
+    aux = family.start(response.y, link.inverse(offset + Q @ (Q.T @ target) / n))
     layout, _ = make_layout([Factor(np.zeros(n, np.int64), np.ascontiguousarray(Q), 1)]) if X.shape[1] else (None, ())
     delta, covariance = np.zeros(X.shape[1]), np.eye(X.shape[1])
     if layout is not None:
@@ -74,7 +71,7 @@ def first_fit(family: Family, response: Response, X: Floats, offset: Floats) -> 
         else:
             raise DataError(f"no coefficients were found at which the {family.name} likelihood is finite")
     eta = offset + Q @ delta
-    aux = _moments(family, response, link.inverse(eta))
+    aux = family.start(response.y, link.inverse(eta))
     to_beta = np.linalg.inv(R)
     half = np.linalg.cholesky(covariance)
     unit = {"identity": aux[0] if len(aux) else size, "inverse": float(np.sqrt(np.mean(eta**2)))}.get(family.link, 1.0)
@@ -95,9 +92,9 @@ def _ridge(layout, response: Response, offset: Floats, sd: float, aux: Floats, s
 
 def _nudged(family: Family, response: Response) -> Floats:
     """Return the response as a mean that its link is defined at."""
-    if family.name in ("bernoulli", "binomial"):
+    if family.support.successes:
         return (response.y + NUDGE) / (response.size + 2 * NUDGE)
-    if family.name in ("poisson", "negbinomial"):
+    if family.support.counts:
         return response.y + NUDGE
     if family.link == "log":  # gaussian, gamma: a log of what is above 0
         return np.maximum(response.y, NUDGE * np.mean(np.abs(response.y)) / len(response.y))
@@ -106,24 +103,5 @@ def _nudged(family: Family, response: Response) -> Floats:
 
 def _level(family: Family, response: Response) -> float:
     """Return the linear predictor of the mean response."""
-    mean = response.y.sum() / response.size.sum() if family.name in ("bernoulli", "binomial") else response.y.mean()
+    mean = response.y.sum() / response.size.sum() if family.support.successes else response.y.mean()
     return float(LINKS[family.link].function(np.array(mean)))
-
-
-def _moments(family: Family, response: Response, mu: Floats) -> Floats:
-    """Return moment estimates of the auxiliary parameters."""
-    r = response.y - mu
-    square = np.nanmean(r**2)
-    if family.name == "gaussian":
-        return np.array([np.sqrt(square)])
-    if family.name == "student":
-        return np.array([MAD_TO_SD * np.median(np.abs(r)) or np.sqrt(square), START_NU])
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        shape = {
-            "negbinomial": lambda: np.mean(mu**2) / max(np.mean(r**2 - mu), np.mean(mu**2) / LARGEST),
-            "gamma": lambda: 1 / np.nanmean((r / mu) ** 2),
-            "beta": lambda: np.mean(mu * (1 - mu)) / square - 1,
-        }.get(family.name)
-        if shape is None:
-            return np.empty(0)
-        return np.clip(np.nan_to_num(np.array([shape()]), nan=1.0), SMALLEST, LARGEST)

@@ -19,7 +19,7 @@ from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, SNAP, Search, best_
 from bayesmm.estimation.reml import factors_are_singular
 from bayesmm.estimation.separation import pure_factors, separated
 from bayesmm.estimation.start import check_start, start_factors
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.block_cholesky import Layout, make_layout
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.fitted import Coordinates, make_coordinates
@@ -36,7 +36,6 @@ STARTS = (1.0, 0.2, 3.0)
 NEAR_ZERO = 0.05
 # Beyond this an auxiliary parameter has left for 0 or infinity (its logarithm; e^16 is nine million).
 LOG_LIMIT = 16.0
-LIMITS = {("student", "nu"): "gaussian", ("negbinomial", "shape"): "poisson"}
 # A direction of the standardised Hessian with less curvature than this is flat: what differences of the gradient leave.
 FLAT = 1e-7
 # The fixed part of a separated model is further out than this when the search stops (a mean within e^-8 of its end).
@@ -359,9 +358,9 @@ def divergence(problem: GlmmProblem, x: Floats) -> str:
             f"the sd of Intercept in {pure[0]} grows without bound, because each level of {pure[0]} has only one kind "
             "of response; no finite maximum exists"
         )
-    for name, log in zip(design.family.auxiliaries, logs, strict=True):
+    for parameter, log in zip(design.family.parameters, logs, strict=True):
         if abs(log) > LOG_LIMIT:
-            limit = LIMITS.get((design.family.name, name)) if log > 0 else None
+            limit = parameter.limit if log > 0 else ""
             instead = f"where the family is the {limit}: fit that" if limit else "the likelihood has no maximum inside"
-            return f"{name} goes to {'infinity' if log > 0 else '0'}, {instead}"
+            return f"{parameter.name} goes to {'infinity' if log > 0 else '0'}, {instead}"
     return ""

@@ -82,7 +82,7 @@ def say_estimated(priors: Mapping[str, Prior]) -> None:
 
 def _large_counts(design: Design) -> list[Message]:
     """Warn of counts beyond all data."""
-    if design.family.name not in ("poisson", "negbinomial") or design.y.max() < FACTOR:
+    if not design.family.support.counts or design.y.max() < FACTOR:
         return []
     row = design.rows[int(design.y.argmax())]
     return [
@@ -105,7 +105,7 @@ def _separation(design: Design) -> list[Message]:
 def _how(design: Design, names: list[str]) -> str:
     """Return how the columns separate the response: by a threshold on one of them, if possible."""
     others = [name for name in names if name != INTERCEPT] or names
-    if design.family.name in ("poisson", "negbinomial"):
+    if design.family.support.counts:
         return f"the rows where '{design.response}' is 0 let the coefficient of {listing(others)} grow without bound"
     if design.has_intercept:
         size = 1.0 if design.trials is None else design.trials

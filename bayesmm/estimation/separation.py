@@ -51,7 +51,7 @@ def pure_factors(design: Design) -> list[str]:
 
     The larger their sd, the more likely such data are.
     """
-    if design.family.name not in ("bernoulli", "binomial"):
+    if not design.family.support.successes:
         return []
     side, out = _sides(design), []
     for block in design.blocks:
@@ -63,9 +63,9 @@ def pure_factors(design: Design) -> list[str]:
 
 def _sides(design: Design) -> np.ndarray | None:
     """Return for each row 1 or -1 if its response is at the upper or lower end, else 0; None for other families."""
-    if design.family.name in ("bernoulli", "binomial"):
+    if design.family.support.successes:
         size = 1.0 if design.trials is None else design.trials
         return np.where(design.y == 0, -1.0, 0.0) + np.where(design.y == size, 1.0, 0.0)
-    if design.family.name in ("poisson", "negbinomial"):
+    if design.family.support.counts:
         return np.where(design.y == 0, -1.0, 0.0)
     return None

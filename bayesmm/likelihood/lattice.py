@@ -26,11 +26,11 @@ too long, and levels whose rows are very many or have very large weights at the 
 
 import math
 
+from bayesmm.families.codes import LOGIT, NEGBINOMIAL
 from bayesmm.likelihood.compiled import inner
 from bayesmm.likelihood.lattice_walk import RESIDUES, is_log_count, is_logit, walk
 from bayesmm.likelihood.quadrature_canonical import canonical_mode, gather
 from bayesmm.likelihood.quadrature_kernels import find_mode, inverse_transposed, lead
-from bayesmm.likelihood.response_kernels import LOGIT, NEGBINOMIAL
 from bayesmm.likelihood.special import LOG_2PI
 
 # In place of a number of nodes: this rule, and this rule with half the steps and nodes further out, to judge it by.

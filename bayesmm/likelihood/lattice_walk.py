@@ -3,11 +3,12 @@
 import math
 from typing import NamedTuple
 
+from bayesmm.families.codes import BERNOULLI, BINOMIAL, LOG, LOGIT, POISSON
 from bayesmm.likelihood.compiled import fused, inlined, inner, reordered
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.exponential import exponential
 from bayesmm.likelihood.quadrature_canonical import matrix_of
-from bayesmm.likelihood.response_kernels import BERNOULLI, BINOMIAL, LOG, LOGIT, POISSON, WILD
+from bayesmm.likelihood.response_kernels import WILD
 from bayesmm.likelihood.response_terms import row_derivatives, row_score
 
 # Nodes of one run, which lie on a line: as many as a line has, where their exponentials are taken together; else fewer.

@@ -24,7 +24,8 @@ import numpy as np
 from numba import carray
 
 from bayesmm.design.records import Design
-from bayesmm.families.families import FAMILY_CODES, LINK_CODES
+from bayesmm.families.codes import BERNOULLI, BINOMIAL, LOG, LOGIT, POISSON
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.compiled import (
     DOUBLES,
     INT64,
@@ -44,10 +45,7 @@ from bayesmm.likelihood.response_terms import constant
 
 # Of a level whose density is about normal, with 1, 2 and 3 coefficients.
 USUAL_NODES = (16, 130, 900)
-CANONICAL = {
-    (FAMILY_CODES[family], LINK_CODES[link])
-    for family, link in (("poisson", "log"), ("bernoulli", "logit"), ("binomial", "logit"))
-}
+CANONICAL = {(POISSON, LOG), (BERNOULLI, LOGIT), (BINOMIAL, LOGIT)}
 # Of a Gauss-Hermite rule: glmer's limit; with many more the outer weights are below the smallest double.
 MOST_NODES = 100
 MAX_COEFFICIENTS = 3  # random effects of a level: the grid has k^q nodes
@@ -165,7 +163,7 @@ def prepare(design: Design) -> Grouped:
     check_fits(design)
     (block,), family = design.blocks, design.family
     return grouped(
-        family.code, LINK_CODES[family.link], design.y, design.X, block.Z, block.index, len(block.levels),
+        family.code, LINKS[family.link].code, design.y, design.X, block.Z, block.index, len(block.levels),
         size=design.trials, weights=design.weights, offset=design.offset,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from bayesmm.families.codes import BERNOULLI, BINOMIAL, LOG, LOGIT, POISSON
 from bayesmm.likelihood.compiled import inner
 from bayesmm.likelihood.gaussian_kernels import cholesky, dot, matmul, solve_lower, solve_lower_transposed
 from bayesmm.likelihood.quadrature_canonical import (
@@ -18,7 +19,7 @@ from bayesmm.likelihood.quadrature_canonical import (
     gather,
     within_reach,
 )
-from bayesmm.likelihood.response_kernels import BERNOULLI, BINOMIAL, LOG, LOGIT, POISSON, WILD
+from bayesmm.likelihood.response_kernels import WILD
 from bayesmm.likelihood.response_terms import row_derivatives, row_score
 
 # Newton's method ends when the next step is this small in units of the curvature's sd (squared): what is left of the

@@ -6,6 +6,20 @@ point gives -inf and zero derivatives, never NaN: a sampler rejects it and a lin
 
 import math
 
+from bayesmm.families.codes import (
+    BERNOULLI,
+    BETA,
+    BINOMIAL,
+    GAMMA,
+    GAUSSIAN,
+    LOG,
+    LOGIT,
+    NEGBINOMIAL,
+    POISSON,
+    PROBIT,
+    SQRT,
+    STUDENT,
+)
 from bayesmm.likelihood.compiled import compiled
 from bayesmm.likelihood.special import (
     LOG_2PI,
@@ -19,10 +33,6 @@ from bayesmm.likelihood.special import (
     sigmoid,
     stirling_error,
 )
-
-# The codes of families.py, as compiled constants.
-GAUSSIAN, STUDENT, POISSON, NEGBINOMIAL, BERNOULLI, BINOMIAL, GAMMA, BETA = range(8)
-IDENTITY, LOG, LOGIT, PROBIT, CLOGLOG, INVERSE, SQRT = range(7)
 
 # exp of more is taken as infinite: its square and cube still have to exist (log of the largest double is 709.8).
 WILD = 230.0
@@ -40,7 +50,7 @@ def log_density(family, link, y, size, eta, aux):
     Parameters
     ----------
     family, link : int
-        Codes of `families`.
+        Of `families.codes`.
     y, size, eta : float
         Response (number of successes for a binomial), trials (1 elsewhere) and linear predictor.
     aux : (2,) float64

@@ -7,16 +7,9 @@ and links without a branch here have no constant, and their density is that of `
 
 import math
 
+from bayesmm.families.codes import BERNOULLI, BINOMIAL, GAMMA, LOG, LOGIT, NEGBINOMIAL, POISSON, STUDENT
 from bayesmm.likelihood.compiled import compiled, inner
 from bayesmm.likelihood.response_kernels import (
-    BERNOULLI,
-    BINOMIAL,
-    GAMMA,
-    LOG,
-    LOGIT,
-    NEGBINOMIAL,
-    POISSON,
-    STUDENT,
     WILD,
     derivatives,
     score_auxiliary,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.estimation.estimates import add_effects, by_levels, pearson_residuals
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.priors import prior_bases
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count

@@ -23,7 +23,7 @@ import numpy as np
 
 from bayesmm.design.records import Block, Design
 from bayesmm.errors import listing, suggest
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.pointwise import integrated, log_densities, sorted_rows
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS
 from bayesmm.posterior.draws import tree_sizes, variable

@@ -15,7 +15,8 @@ import xarray as xr
 from bayesmm.design.design import encode
 from bayesmm.design.records import Block, Design
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
-from bayesmm.families.families import LINKS, Family, draw_response
+from bayesmm.families.family import Family, draw_response
+from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import tree_sizes, variable
 from bayesmm.posterior.predictions import Predictions
 from bayesmm.posterior.trials import named_trials, trials_of
@@ -246,7 +247,7 @@ def predict(
     check_averaged(fit.design, kind, groups)
     seed = checked_seed(seed)
     design, family = fit.design, fit.design.family
-    if trials is not None and (data is None or family.name != "binomial"):
+    if trials is not None and (data is None or not family.support.trials):
         own = "without data= the rows are those of the fit, with theirs" if data is None else "the model has none"
         raise ValueError(f"trials= are those of other data of a binomial model; {own}")
     rows = rows_of(design, data, conditioned_on(design, groups))
@@ -383,7 +384,7 @@ def _noise(fit, data: object, trials: object, m: int, rng: np.random.Generator) 
     design, family = fit.design, fit.design.family
     aux = [variable(fit.tree, name).reshape(-1, 1) for name in family.auxiliaries]
     sizes = np.ones(m)
-    if family.name == "binomial":
+    if family.support.trials:
         named = named_trials(design)
         sizes = design.trials if data is None else trials_of(data, named if trials is None else trials)
     weights = design.weights if data is None else None

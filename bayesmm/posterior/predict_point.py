@@ -8,7 +8,7 @@ import pandas as pd
 
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Factor, Floats
 from bayesmm.likelihood.gaussian import pack
 from bayesmm.likelihood.gaussian_kernels import FixedPrior

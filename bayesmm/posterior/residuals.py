@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from bayesmm.families.families import LINKS, draw_response
+from bayesmm.families.family import draw_response
+from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import tree_sizes
 from bayesmm.posterior.log_likelihood import auxiliary_draws
 from bayesmm.posterior.predict import factor_draws, predict

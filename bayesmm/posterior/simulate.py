@@ -8,7 +8,8 @@ import pandas as pd
 
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError
-from bayesmm.families.families import LINKS, draw_response
+from bayesmm.families.family import draw_response
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.parameter_values import Truth, truth_of
 from bayesmm.posterior.predict import check_choice

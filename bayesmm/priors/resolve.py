@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesmm.design.records import Design
 from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
-from bayesmm.families.families import Family
+from bayesmm.families.family import Family
 from bayesmm.priors.basis import coefficient_places
 from bayesmm.priors.defaults import (
     AUXILIARY,

@@ -6,28 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.records import Design
-from bayesmm.families.families import LINKS, Family
+from bayesmm.families.family import Family
+from bayesmm.families.links import LINKS
 from bayesmm.priors.prior import Prior
 
 MAD_TO_SD = 1.4826  # 1 / the 0.75 quantile of N(0, 1): makes the MAD of a normal sample its sd, as R's mad() does
-# Multiples of one unit: (prior sd of the intercept at the predictors' means, of a standardised coefficient, scale of
-# the sds of intercepts, of standardised slopes). The unit is one sd of the response with an identity link; on the logit
-# and complementary log-log scale 1, so that 2.5 is rstanarm's prior sd; on the probit scale 0.63 of that, because the
-# normal distribution is so much narrower than the logistic one (the slopes of the inverse links at 0 are 0.399 and
-# 0.25). On the log scale 1 is a factor of e for counts; for a gamma response, which may vary by much less, as reaction
-# times do, it is the sd of the logarithms. An sd of a predictor that multiplies counts by e^2 either way is rare, and
-# predictors are skewed: with rstanarm's 2.5 for coefficients (and 1 for slopes), the 97.5 % quantile of the largest of
-# esoph's counts is 1e12 in prior predictive draws, with these 5e6 (median 74), where the data have 17. On the inverse
-# scale the linear predictor must stay above 0, so that all is kept to a fraction of its level.
-MULTIPLES = {
-    "identity": (2.5, 2.5, 1.0, 1.0),
-    "log": (2.5, 1.0, 1.0, 0.4),
-    "logit": (2.5, 2.5, 1.0, 1.0),
-    "probit": (2.5, 2.5, 1.0, 1.0),
-    "cloglog": (2.5, 2.5, 1.0, 1.0),
-    "inverse": (0.5, 0.4, 0.2, 0.2),
-}
-PROBIT_UNIT = 0.25 * np.sqrt(2 * np.pi)
 # Half a success and half a failure more, as in the empirical logit, or half a count: keeps the link of a mean of 0 or 1
 # finite.
 HALF = 0.5
@@ -63,7 +46,7 @@ class Scales:
 def link_scales(design: Design) -> Scales:
     """Return the scales of a design: of its response with an identity link, otherwise of the link."""
     link = LINKS[design.family.link]
-    multiples = np.array(MULTIPLES[link.name])
+    multiples = np.array(link.multiples)
     if link.name == "identity":
         left = design.y - design.offset  # the response as the linear predictor has to meet it
         units = np.repeat([float(np.std(left, ddof=1)), robust_scale(left)], 2)
@@ -76,12 +59,11 @@ def link_scales(design: Design) -> Scales:
 
 
 def _unit(design: Design) -> float:
-    """Return the unit of a link other than the identity: see MULTIPLES."""
-    link, family = design.family.link, design.family.name
-    if family == "gamma":
+    """Return the unit of a link other than the identity: see `bayesmm.families.links.LINKS`."""
+    if design.family.support.positive:
         spread = float(np.std(np.log(design.y), ddof=1))
-        return spread if link == "log" else min(spread, 1.0) / float(design.y.mean())
-    return PROBIT_UNIT if link == "probit" else 1.0
+        return spread if design.family.link == "log" else min(spread, 1.0) / float(design.y.mean())
+    return LINKS[design.family.link].unit
 
 
 def _centre(design: Design) -> float:
@@ -91,9 +73,7 @@ def _centre(design: Design) -> float:
         total = float(y.sum()) if y.sum() > 0 else HALF * float(np.abs(y).max() or 1.0)
         top = design.offset.max()
         return float(np.log(total) - np.log(np.exp(design.offset - top).sum()) - top)
-    if link.name == "inverse":
-        return float(link.function(y.mean()) - design.offset.mean())
-    if design.family.name == "beta":
+    if not design.family.support.successes:
         return float(link.function(y.mean()) - design.offset.mean())
     trials = len(y) if design.trials is None else design.trials.sum()
     return float(link.function((y.sum() + HALF) / (trials + 2 * HALF)) - design.offset.mean())
@@ -111,18 +91,7 @@ def root_mean_square(values: np.ndarray) -> float:
 
 
 def auxiliary_priors(family: Family) -> Iterator[tuple[str, Prior, str]]:
-    """Yield the default prior of each auxiliary but sigma, with what its values are measured in.
-
-    nu: Gamma(2, 0.1) (Juarez & Steel 2010, Journal of Business & Economic Statistics 28(1)). shape of the negative
-    binomial: InverseGamma(0.4, 0.3), so that 1 / shape, the excess variance, is highest at 0 (the Poisson
-    distribution) with a mean of 1.3. shape of the gamma: 1 / shape, the squared coefficient of variation, exponential
-    with mean 1. phi of the beta: 1 / phi exponential with mean 0.2, a distribution with one mode rather than two.
-    """
-    if "nu" in family.auxiliaries:
-        yield "nu", Prior("Gamma", alpha=2, beta=0.1), "degrees of freedom"
-    if family.name == "negbinomial":
-        yield "shape", Prior("InverseGamma", alpha=0.4, beta=0.3), "(variance: mean + mean^2 / shape)"
-    if family.name == "gamma":
-        yield "shape", Prior("InverseGamma", alpha=1, beta=1), "(variance: mean^2 / shape)"
-    if family.name == "beta":
-        yield "phi", Prior("InverseGamma", alpha=1, beta=5), "(variance: mean (1 - mean) / (1 + phi))"
+    """Yield the default prior of each auxiliary but sigma, with what its values are measured in."""
+    for parameter in family.parameters:
+        if parameter.prior:
+            yield parameter.name, Prior(parameter.prior, **parameter.parameters), parameter.unit

@@ -6,7 +6,8 @@ import numpy as np
 
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBases
-from bayesmm.families.families import Family
+from bayesmm.families.family import Family
+from bayesmm.families.links import LINKS
 from bayesmm.formula.formula import Call, Operation, arguments_of, gives, text_of
 from bayesmm.priors import Prior, prior_bases
 
@@ -27,27 +28,7 @@ _LETTERS = {
     "eta": r"\eta",
 }
 
-# Name -> likelihood; the auxiliary parameters are as their variances say.
-DISTRIBUTIONS = {
-    "gaussian": r"\mathcal{N}(\mu_{i},\ \sigma^{2})",
-    "student": r"\mathrm{StudentT}(\nu,\ \mu_{i},\ \sigma)",
-    "poisson": r"\mathrm{Poisson}(\mu_{i})",
-    "negbinomial": r"\mathrm{NegBinomial}(\text{mean } \mu_{i},\ \text{variance } \mu_{i} + \mu_{i}^{2} / \kappa)",
-    "bernoulli": r"\mathrm{Bernoulli}(\mu_{i})",
-    "binomial": r"\mathrm{Binomial}(n_{i},\ \mu_{i})",
-    "gamma": r"\mathrm{Gamma}(\text{mean } \mu_{i},\ \text{variance } \mu_{i}^{2} / \kappa)",
-    "beta": r"\mathrm{Beta}(\text{mean } \mu_{i},\ \text{variance } \mu_{i} (1 - \mu_{i}) / (1 + \phi))",
-}
-LINKED_MEANS = {
-    "identity": r"\mu_{i}",
-    "log": r"\log \mu_{i}",
-    "logit": r"\mathrm{logit}\,\mu_{i}",
-    "probit": r"\Phi^{-1}(\mu_{i})",
-    "cloglog": r"\log(-\log(1 - \mu_{i}))",
-    "inverse": r"1 / \mu_{i}",
-}
 WEIGHTS = r"\quad \text{(row } i \text{ counted } w_{i} \text{ times)}"
-_AUXILIARIES = {"sigma": r"\sigma", "nu": r"\nu", "shape": r"\kappa", "phi": r"\phi"}
 
 _COMMA = r",\ "
 GAMMA, BAR_S = r"\gamma", r"\bar{s}"  # of a coefficient and an sd at the means of the predictors
@@ -121,10 +102,10 @@ def _sub(letter: str, *names: str) -> str:
 def _likelihood(design: Design, family: Family) -> str:
     weights = "" if design.weights is None else WEIGHTS
     if family.gaussian:
-        right = r"\mathcal{N}(\mu_{i},\ \sigma^{2} / w_{i})" if weights else DISTRIBUTIONS["gaussian"]
+        right = r"\mathcal{N}(\mu_{i},\ \sigma^{2} / w_{i})" if weights else family.tex
         weights = ""
     else:
-        right = DISTRIBUTIONS[family.name]
+        right = family.tex
     return rf"{{{escape(_response(design))}}}_{{i}} &\sim {right}{weights}"
 
 
@@ -139,7 +120,7 @@ def _response(design: Design) -> str:
 
 
 def _predictor(design: Design, family: Family) -> Iterator[str]:
-    mean = LINKED_MEANS[family.link]
+    mean = LINKS[family.link].tex
     terms = [_product(_sub(r"\beta", escape(name)), name) for name in design.coefficients]
     for block in design.blocks:
         group = rf"{escape(block.group)}[i]"
@@ -231,8 +212,8 @@ def _symbols(design: Design, priors: Mapping[str, Prior]) -> Iterator[tuple[str,
         for column in block.columns:
             yield f"sd_{block.name}[{column}]", _sd(block, column, "s" if basis.trivial else BAR_S)
         yield f"corr_{block.name}", _sub("R" if basis.trivial else r"\bar{R}", escape(block.group))
-    for name in design.family.auxiliaries:
-        yield name, _AUXILIARIES[name]
+    for parameter in design.family.parameters:
+        yield parameter.name, parameter.tex
 
 
 def _statement(symbol: str, prior: Prior) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from bayesmm.display.text_tables import LINE_WIDTH, ceiled, column, count, number, p_text, shorten, table, wrap
 from bayesmm.estimation.estimates import by_levels
 from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT, Check, run_checks, verdict
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.inference.text import linear_sections
 from bayesmm.posterior.draws import (
     coefficients,
@@ -162,7 +162,8 @@ def group_name(block, i: int) -> str:
 
 def residual_cells(design) -> list[str]:
     """Return the name of the residual's row: a student's sigma is its scale, which is less than its sd."""
-    return ["Residual", "scale (sigma)" if design.family.name == "student" else ""]
+    sigma = next(parameter for parameter in design.family.parameters if parameter.name == "sigma")
+    return ["Residual", sigma.label]
 
 
 def correlation_cells(block, correlation: np.ndarray) -> list[list[str]]:

@@ -4,7 +4,8 @@ import numpy as np
 
 from bayesmm.design.records import Design
 from bayesmm.errors import listing, suggest
-from bayesmm.families.families import LINK_CODES, Family
+from bayesmm.families.family import Family
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.problem import Problem
 from bayesmm.likelihood.quadrature import CANONICAL, check_fits, fits, usual_nodes
 
@@ -14,11 +15,11 @@ EFFECTS = ("auto", "marginal", "explicit")
 # at about ten operations a number. The marginal posterior needs about a fifth of the gradients (benchmarks/: steps
 # for each effective draw).
 INVERSE_COST, ROW_COST, FEWER_GRADIENTS = 2.0, 10.0, 5.0
-# The same of generalised models, in nanoseconds of one core: a row at a node, by what its density is made of, and a row
-# of the explicit graph. A gradient by quadrature below QUICK gives 4 x 2,000 draws within a minute, without the
-# funnels of few groups; above, it has to be worth its time: the explicit graph needs nine to twelve times as many
-# gradients for each effective draw (sleepstudy with a student's response, 500 binary groups).
-CANONICAL_COST, BETA_COST, OTHER_COST, EXPLICIT_COST = 12.0, 280.0, 90.0, 100.0
+# The same of generalised models, in nanoseconds of one core: a row at a node (`Family.cost`; less with CANONICAL
+# links), and a row of the explicit graph. A gradient by quadrature below QUICK gives 4 x 2,000 draws within a minute,
+# without the funnels of few groups; above, it has to be worth its time: the explicit graph needs nine to twelve times
+# as many gradients for each effective draw (sleepstudy with a student's response, 500 binary groups).
+CANONICAL_COST, EXPLICIT_COST = 12.0, 100.0
 QUICK, FEWER_GENERALISED = 1.2e6, 9.0
 
 
@@ -46,9 +47,9 @@ def glmm_effects(design: Design, effects: str) -> str:
 
 
 def _node_cost(family: Family) -> float:
-    if (family.code, LINK_CODES[family.link]) in CANONICAL:
+    if (family.code, LINKS[family.link].code) in CANONICAL:
         return CANONICAL_COST
-    return BETA_COST if family.name == "beta" else OTHER_COST
+    return family.cost
 
 
 def marginal_is_cheaper(problem: Problem) -> bool:

@@ -37,7 +37,6 @@ OUTLIER_PROBABILITY = 0.001  # that the largest of all residuals of a right mode
 SKEW_LIMIT, SKEW_ERRORS = 0.5, 3.0  # "moderately skewed" from 0.5 on, where it is 3 standard errors from 0 too
 P_LIMIT = 0.01  # posterior predictive p below which a note is made
 MOST_ROWS = MOST_NUMBERS // FEWEST_DRAWS  # of more, replicated responses would take seconds at each print
-COUNTS = ("poisson", "negbinomial", "binomial")
 
 
 @dataclass(frozen=True)
@@ -79,11 +78,12 @@ def look(fit) -> Seen:
         if np.isfinite(draws).all() and not is_constant(draws[None])[0]:
             found.append((parameter, believed, draws.ravel()))
     whole = len(kept_effects(fit)) == len(fit.design.blocks)
-    counted = fit.design.family.name in COUNTS and fit.design.n <= MOST_ROWS
+    family = fit.design.family
+    counted = family.discrete and not family.support.binary and fit.design.n <= MOST_ROWS
     return Seen(
         fit=fit,
         beliefs=tuple(found),
-        residuals=posterior_residuals(fit) if whole and fit.design.family.name == "gaussian" else None,
+        residuals=posterior_residuals(fit) if whole and family.normal else None,
         simulated=simulate(fit) if whole and counted else None,
     )
 
@@ -245,7 +245,7 @@ def residual_shape(seen: Seen) -> Check:
     if abs(skewness) > most:
         to_log = skewness > 0 and bool((seen.fit.design.y > 0).all())  # a logarithm lengthens a tail that points down
         remedy = "model its logarithm" if to_log else "transform it"
-        other = ", or use family='gamma'" if to_log else ""
+        other = f", or use family={seen.fit.design.family.skewed!r}" if to_log else ""
         message = (
             f"the residuals have a skewness of {skewed}: {seen.fit.design.response} is not normal about its mean; "
             f"{remedy}{other}."
@@ -264,7 +264,7 @@ def say_outliers(design, residuals: np.ndarray, limit: float) -> str:
     value, most = apart(float(np.abs(residuals).max()), limit, 1)
     return (
         f"the residual of row {row} is {value} sds (limit {most}{others}): check the row, "
-        "or use family='student', which gives such rows less weight."
+        f"or use family={design.family.outliers!r}, which gives such rows less weight."
     )
 
 
@@ -288,9 +288,9 @@ def dispersion(seen: Seen) -> Check:
 
 def more_scatter(design) -> str:
     """Return what to change in a model of counts that scatter more than it allows."""
-    if design.family.name == "poisson":
-        return "use family='negbinomial', or add a predictor that says why."
-    if design.family.name == "binomial":
+    if design.family.overdispersed:
+        return f"use family={design.family.overdispersed!r}, or add a predictor that says why."
+    if design.family.support.trials:
         return "add a column that numbers the rows, say row, and the term (1 | row), or a predictor that says why."
     return "add a random effect or a predictor that says why some rows have far more than others."
 
@@ -305,7 +305,8 @@ def zeros(seen: Seen) -> Check:
     found = f"{observed:,} zeros, of which the model expects {replicated.mean():,.1f}, {said_p(p)}"
     if p >= P_LIMIT:
         return Check("zeros", True, p, P_LIMIT, found)
-    other = "use family='negbinomial', or " if design.family.name == "poisson" else ""
+    instead = design.family.overdispersed
+    other = f"use family={instead!r}, or " if instead else ""
     remedy = f"{other}model whether {design.response} is 0 apart from how large it is otherwise."
     return Check("zeros", True, p, P_LIMIT, f"{found}: {remedy}", note=True)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesmm.design.records import Design
 from bayesmm.errors import PriorError
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Factor
 from bayesmm.likelihood.gaussian import evaluate, log_likelihood, pack
 from bayesmm.likelihood.gaussian_kernels import FixedPrior

@@ -112,7 +112,7 @@ def prior_check(model, draws: int = DRAWS, seed: int | None = None) -> PriorChec
 def _statistics(design) -> dict[str, Callable[[Array], Array]]:
     """Return the statistics of data sets, (draws, n) -> (draws,), that say something about this kind of response."""
     every = {"mean": lambda y: y.mean(axis=1)}
-    if design.family.name == "bernoulli":
+    if design.family.support.binary:
         return every
     every |= {
         "sd": lambda y: y.std(axis=1, ddof=1),

@@ -12,7 +12,6 @@ from bayesmm.errors import listing
 from bayesmm.estimation.estimates import by_levels
 from bayesmm.evaluation.variance.null_model import null_mean
 from bayesmm.evaluation.variance.variance_parts import (
-    RESIDUALS,
     Parts,
     conditional,
     observation_level,
@@ -22,7 +21,7 @@ from bayesmm.evaluation.variance.variance_parts import (
     values_of_fit,
     values_of_point,
 )
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import CI_PROB, describe, draws_text, kept_effects, tree_sizes
 from bayesmm.posterior.predict import check_choice
 from bayesmm.runtime.threads import few_threads
@@ -196,7 +195,7 @@ def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:
                 missing.append("bayes_r2_conditional is left out: with an inverse link a row has no mean.")
         else:
             missing.append("bayes_r2_conditional is left out: the fit was made with keep_effects=False.")
-    scale = "share of successes" if design.family.name == "binomial" else "response"
+    scale = "share of successes" if design.family.support.trials else "response"
     names = (
         "bayes_r2" if not design.blocks else "bayes_r2_marginal (new groups) and bayes_r2_conditional (these groups)"
     )
@@ -215,8 +214,7 @@ def _parts(fitted, mean: float | None) -> Parts:
 
 def _null(fitted, mean: str) -> float | None:
     """Return the null model's mean where it was asked for and has a part in the variances."""
-    family = fitted.design.family
-    return null_mean(fitted.design) if mean == "null" and RESIDUALS[family.name, family.link].needs_mean else None
+    return null_mean(fitted.design) if mean == "null" and fitted.design.family.residual.needs_mean else None
 
 
 def _by_factor(design, parts: Parts) -> list[tuple[str, Array]]:
@@ -232,7 +230,7 @@ def _two_shares(where: str, variance: Array, random: Array, parts: Parts) -> dic
 
 def _about_scale(design, mean: float | None) -> list[str]:
     """Return the scale of the variances, how the residual's was taken there, at which mean, and what else is in it."""
-    rule, said = RESIDUALS[design.family.name, design.family.link], []
+    rule, said = design.family.residual, []
     if rule.needs_mean and mean is None:
         said.append(
             "The mean response is that of all rows, in new groups; mean='null' takes that of the model without "
@@ -250,14 +248,14 @@ def _about_scale(design, mean: float | None) -> list[str]:
 
 
 def _scale(design) -> str:
-    link = LINKS[design.family.link]
-    rule = RESIDUALS[design.family.name, link.name].says
+    link, rule = LINKS[design.family.link], design.family.residual
     if link.name != "identity":
-        source = f"in the manner of {NAKAGAWA}" if design.family.name == "beta" else NAKAGAWA
-        return f"Variances are on the {link.scale}; the residual's is {rule} ({source})."
+        source = NAKAGAWA if rule.published else f"in the manner of {NAKAGAWA}"
+        return f"Variances are on the {link.scale}; the residual's is {rule.says} ({source})."
     weighted = ", divided by the weights and averaged" if design.weights is not None else ""
     offset = "; the offset is taken out of the response first" if design.offset.any() else ""
-    return f"Variances are in squared units of {shorten(design.response)}; the residual's is {rule}{weighted}{offset}."
+    units = f"squared units of {shorten(design.response)}"
+    return f"Variances are in {units}; the residual's is {rule.says}{weighted}{offset}."
 
 
 def _record(fitted, title: str, shares: dict[str, Array], parts: Parts, says: tuple[str, ...]) -> VarianceShares:

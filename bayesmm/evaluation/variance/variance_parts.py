@@ -7,15 +7,14 @@ the variance of modelled means and the modelled variance about them (Gelman, Goo
 American Statistician 73(3)). A maximised model is taken as a single draw.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 
 from bayesmm.design.coding import INTERCEPT
 from bayesmm.design.records import Design
-from bayesmm.families.families import FAMILIES, LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import tree_sizes, variable
 from bayesmm.posterior.log_likelihood import auxiliary_draws
 from bayesmm.posterior.predict import CHUNK, REACH, check_draws, factor_draws, linear, rows_of
@@ -104,7 +103,7 @@ def scaled_design(point) -> Design:
 
 
 def parts_of(design: Design, values: Values, mean: float | None = None) -> Parts:
-    """Return the variances on the scale of the link; see `RESIDUALS` for the residual's, taken at `mean` if given.
+    """Return the variances on the scale of the link, the residual's (`Family.residual`) at `mean` if given.
 
     An effect for each observation says how the rows scatter about what the others explain: additive overdispersion,
     which Nakagawa, Johnson & Schielzeth (2017, section 3) count as residual.
@@ -152,7 +151,7 @@ def residual(design: Design, values: Values, mean: float | None = None) -> Array
 
     Where it depends on the mean response it is taken at `mean`, or if that is None at that of the rows.
     """
-    rule = RESIDUALS[design.family.name, design.family.link]
+    rule = design.family.residual
     at = mean_response(design, values) if rule.needs_mean and mean is None else mean
     value = rule.value(at, values.auxiliaries.T)
     if design.family.gaussian and design.weights is not None:
@@ -168,86 +167,6 @@ def mean_response(design: Design, values: Values) -> Array:
     found = population(design, values)
     return typical(design, values).mean if found is None else found.mean
 
-
-@dataclass(frozen=True)
-class Residual:
-    """How the variance of a response is taken on the scale of the link.
-
-    Attributes
-    ----------
-    value : callable
-        ``(mean response (draws,) or None, auxiliaries (2, draws)) -> variance``.
-    says : str
-        The same in words.
-    needs_mean : bool
-    """
-
-    value: Callable[[Array | None, Array], Array]
-    says: str
-    needs_mean: bool = False
-
-
-def _student(mean: None, aux: Array) -> Array:
-    sigma, nu = aux[0], aux[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(nu > 2, sigma**2 * nu / (nu - 2), np.inf)
-
-
-def _trigamma(x: Array) -> Array:
-    from scipy.special import polygamma
-
-    return polygamma(1, x)
-
-
-def _delta(family: str, link: str) -> Callable[[Array, Array], Array]:
-    """Return the first-order variance of g(y), Var(y) g'(mu)^2."""
-
-    def value(mean: Array, aux: Array) -> Array:
-        slope = LINKS[link].slope(LINKS[link].function(mean))
-        return FAMILIES[family].variance(mean, tuple(aux)) / np.square(slope)
-
-    return value
-
-
-_LATENT = "the variance of the {} distribution behind a response of 0 or 1, {}"
-_LOGNORMAL = "log(1 + variance / mean^2) = log(1 + {}) at the mean response, as of a log-normal variable"
-_DELTA = "variance x (slope of the link)^2 at the mean response (delta method)"
-
-# One of the ways of Nakagawa, Johnson & Schielzeth (2017) for each: the exact variance where it is known (that of the
-# logarithm of a gamma variable is a trigamma function), otherwise that of a log-normal variable with the response's
-# mean and variance (the log link), or the delta method. A beta variable's logit, of which they do not speak, is the
-# difference of the logarithms of two gamma variables, so that its variance is exact too.
-RESIDUALS: Mapping[tuple[str, str], Residual] = MappingProxyType(
-    {
-        ("gaussian", "identity"): Residual(lambda mean, aux: aux[0] ** 2, "sigma^2"),
-        ("gaussian", "log"): Residual(
-            lambda mean, aux: np.log1p(np.square(aux[0] / mean)), _LOGNORMAL.format("sigma^2 / mean^2"), True
-        ),
-        ("student", "identity"): Residual(_student, "sigma^2 nu / (nu - 2), infinite for nu of 2 or less"),
-        ("poisson", "log"): Residual(lambda mean, aux: np.log1p(1 / mean), _LOGNORMAL.format("1 / mean"), True),
-        ("negbinomial", "log"): Residual(
-            lambda mean, aux: np.log1p(1 / mean + 1 / aux[0]), _LOGNORMAL.format("1 / mean + 1 / shape"), True
-        ),
-        **{
-            (family, link): Residual(lambda mean, aux, value=value: value, _LATENT.format(name, text))
-            for family in ("bernoulli", "binomial")
-            for link, value, name, text in (
-                ("logit", np.pi**2 / 3, "logistic", "pi^2 / 3"),
-                ("probit", 1.0, "normal", "1"),
-                ("cloglog", np.pi**2 / 6, "Gumbel", "pi^2 / 6"),
-            )
-        },
-        ("gamma", "log"): Residual(lambda mean, aux: _trigamma(aux[0]), "trigamma(shape), that of log y"),
-        ("gamma", "inverse"): Residual(_delta("gamma", "inverse"), _DELTA, True),
-        ("beta", "logit"): Residual(
-            lambda mean, aux: _trigamma(mean * aux[0]) + _trigamma((1 - mean) * aux[0]),
-            "trigamma(mean phi) + trigamma((1 - mean) phi), that of logit y at the mean response",
-            True,
-        ),
-        ("beta", "probit"): Residual(_delta("beta", "probit"), _DELTA, True),
-        ("beta", "cloglog"): Residual(_delta("beta", "cloglog"), _DELTA, True),
-    }
-)
 
 # ----------------------------------------------------------------------------------------------------------------------
 # on the scale of the response
@@ -359,8 +278,8 @@ def _sizes(design: Design) -> Array:
 
 def _variance_function(design: Design, values: Values) -> tuple[Array, Array, Array]:
     """Return a, b and c of the family's variance a + b mu + c mu^2, (draws, 1) each, from its values at -1, 0 and 1."""
-    if design.family.name == "student":  # the table of families has one over the information, which is always finite
-        return _student(None, values.auxiliaries.T)[:, None], np.zeros(1), np.zeros(1)
+    if design.family.scatter is not None:
+        return design.family.scatter(values.auxiliaries.T)[:, None], np.zeros(1), np.zeros(1)
     aux = tuple(values.auxiliaries.T[:, :, None])
     below, constant, above = (
         np.asarray(design.family.variance(np.full((1, 1), at), aux), dtype=float) for at in (-1.0, 0.0, 1.0)

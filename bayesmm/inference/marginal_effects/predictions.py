@@ -8,7 +8,7 @@ import pandas as pd
 from bayesmm.design.records import Design
 from bayesmm.errors import listing
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.inference.marginal_effects.quantities import (
     Aim,
     Quantities,

@@ -10,7 +10,7 @@ from scipy import sparse
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.inference.marginal_effects.rows import check_room
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import tree_sizes, variable

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bayesmm.display.text_tables import NAME_WIDTH, column, number, p_text, shorten, table, wrap
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 from bayesmm.inference.marginal_effects.plot import plot_averages
 from bayesmm.inference.marginal_effects.quantities import Aim
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
@@ -100,7 +100,7 @@ def quantity_words(fit, aim: Aim) -> str:
     link = LINKS[design.family.link]
     if aim.kind == "linear" and link.name != "identity":
         return f"linear predictor of {design.response} ({link.scale})"
-    what = "probability" if design.family.name in ("bernoulli", "binomial") else "mean"
+    what = "probability" if design.family.support.successes else "mean"
     return f"{what} of {design.response}"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.families.families import LINKS, Link
+from bayesmm.families.links import LINKS, Link
 from bayesmm.inference.kenward_roger import kenward_roger
 from bayesmm.inference.linear import linear_summary
 from bayesmm.inference.marginal_effects.quantities import Quantities

@@ -1,7 +1,7 @@
 """The names of axes: what a coefficient, an effect or an sd is measured in."""
 
 from bayesmm.display.figures import per, plain
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
 
 
 def units(design, term: str = "Intercept") -> str:

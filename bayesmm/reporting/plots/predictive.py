@@ -3,6 +3,7 @@
 import numpy as np
 
 from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT, key, label_edges, marker, panels, plain, title
+from bayesmm.families.support import Support
 from bayesmm.posterior.density import density
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import replicates, thinned
@@ -50,7 +51,7 @@ def plot_predictive(fit, group: str | None = None, seed: int = 0):
     counted = design.family.discrete and (design.trials is None or len(np.unique(design.trials)) == 1)
     observed, drawn = (design.y, replicated) if counted else (design.y / trials, replicated / trials)
     draw = draw_counts if counted else draw_densities
-    if design.family.name == "bernoulli":
+    if design.family.support.binary:
         draw, drawn = draw_shares, predict(thinned(fit)).draws.reshape(-1, design.n)
     parts, names, about = [np.arange(design.n)], [""], ""
     if group is not None:
@@ -185,8 +186,8 @@ def plot_prior_predictive(model, draws: int = 200, seed: int | None = None):
     design, size = model.design, 1.0 if model.design.trials is None else model.design.trials
     drawn = model.prior_predictive(draws, seed)["prior_predictive"]["y"].values[0] / size
     observed, name = design.y / size, plain(design.response)
-    two_values = design.family.name == "bernoulli"
-    scale, more = _scale(design.family.name)
+    two_values = design.family.support.binary
+    scale, more = _scale(design.family.support)
     figure, axes = panels(1 if two_values else 2, wide=4.6, high=3.0)
     if not two_values:
         draw_sorted(axes[0], drawn, observed)
@@ -201,11 +202,11 @@ def plot_prior_predictive(model, draws: int = 200, seed: int | None = None):
     return axes
 
 
-def _scale(family: str) -> tuple[str, dict[str, float]]:
-    """Return the scale of a family's responses and its arguments."""
-    if family in ("poisson", "negbinomial"):
+def _scale(support: Support) -> tuple[str, dict[str, float]]:
+    """Return the scale of the axis of responses, and its arguments."""
+    if support.counts:
         return "symlog", {"linthresh": 1.0}
-    return ("log", {}) if family == "gamma" else ("linear", {})
+    return ("log", {}) if support.positive else ("linear", {})
 
 
 def draw_sorted(ax, drawn: np.ndarray, observed: np.ndarray) -> None:

@@ -18,7 +18,7 @@ POSITIONS = 400  # of the sorted residuals that are drawn and judged; more canno
 
 def residual_name(fit) -> str:
     """Return what the residuals are called."""
-    return "residual / its sd" if fit.design.family.name == "gaussian" else "quantile residual (normal score)"
+    return "residual / its sd" if fit.design.family.normal else "quantile residual (normal score)"
 
 
 def plot_residuals(fit, seed: int = 0):
@@ -44,8 +44,8 @@ def plot_residuals(fit, seed: int = 0):
         If the response is normal and the random effects were not kept.
     """
     check_seed(seed, optional=False)
-    gaussian = fit.design.family.name == "gaussian"
-    if gaussian:
+    normal = fit.design.family.normal
+    if normal:
         residuals, fitted = posterior_residuals(fit), fitted_means(fit)
     else:
         residuals = quantile_residuals(fit.design.y, replicates_of_new_groups(fit, seed), seed)
@@ -60,7 +60,7 @@ def plot_residuals(fit, seed: int = 0):
         ax.plot(at, quartiles[1], color=ACCENT, linewidth=1.8, marker="o", markersize=3.5)
         for edge in quartiles[[0, 2]]:
             ax.plot(at, edge, color=INK, linewidth=1.0, linestyle="--")
-    which = "posterior mean" if gaussian or not fit.design.blocks else "of an average group"
+    which = "posterior mean" if normal or not fit.design.blocks else "of an average group"
     name_axes(ax, f"fitted mean of {plain(fit.design.response)} ({which})", residual_name(fit))
     lines = {"median of a bin of rows": ("-", ACCENT), "middle half of the bin": ("--", INK)} if len(at) > 1 else {}
     key(figure, {"a row of the data": ("o", GREY)} | lines)
@@ -101,7 +101,7 @@ def plot_qq(fit, seed: int = 0):
     from scipy.special import ndtri
 
     check_seed(seed, optional=False)
-    scaled = fit.design.family.name == "gaussian"
+    scaled = fit.design.family.normal
     if scaled:
         residuals = posterior_residuals(fit)
         ordered, (low, high, places) = np.sort(residuals / residuals.std()), envelope(len(residuals), seed)

@@ -3,7 +3,8 @@
 import numpy as np
 
 from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title
-from bayesmm.families.families import LINKS
+from bayesmm.families.links import LINKS
+from bayesmm.families.support import Support
 from bayesmm.posterior.draws import block_draws, coefficients, draws_of, variable
 from bayesmm.reporting.plots.chosen import factor, largest, said
 from bayesmm.reporting.plots.labels import units
@@ -170,7 +171,7 @@ def regression(design, rows: np.ndarray, Z: np.ndarray, shift: np.ndarray, aux: 
     size = np.ones(len(rows)) if design.trials is None else design.trials[rows]
     weights = size if design.weights is None else size * design.weights[rows]
     y = design.y[rows] / size
-    eta = link.function(_start(family.name, y))
+    eta = link.function(_start(family.support, y))
     for _ in range(SCORING_STEPS):
         mu, slope = link.inverse(eta), link.slope(eta)
         with np.errstate(all="ignore"):
@@ -187,8 +188,8 @@ def regression(design, rows: np.ndarray, Z: np.ndarray, shift: np.ndarray, aux: 
     return nothing
 
 
-def _start(family: str, y: np.ndarray) -> np.ndarray:
-    """Return means to start from, inside the family's range."""
-    if family in ("poisson", "negbinomial"):
+def _start(support: Support, y: np.ndarray) -> np.ndarray:
+    """Return means to start from, inside their range."""
+    if support.counts:
         return y + 0.5
-    return 0.5 * y + 0.25 if family in ("bernoulli", "binomial") else y
+    return 0.5 * y + 0.25 if support.successes else y

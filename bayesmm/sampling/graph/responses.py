@@ -14,7 +14,9 @@ import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
 from bayesmm.design.records import Design
-from bayesmm.families.families import LINKS, Family
+from bayesmm.families import codes
+from bayesmm.families.family import Family
+from bayesmm.families.links import LINKS
 
 WILD = 230.0  # exp of more is taken as infinite, as in likelihood/response_kernels.py
 NEGLIGIBLE = -30.0  # log(1 - exp(-exp(eta))) is eta below this: the next term, exp(eta) / 2, is 5e-14
@@ -110,7 +112,7 @@ def log_density(
         The family's auxiliaries, in its order.
     """
     tame = pt.abs(eta) < LARGEST  # also not NaN
-    inside, value = DENSITIES[family.name](family.link, pt.cast(y, "float64"), pt.switch(tame, eta, 0.0), trials, aux)
+    inside, value = DENSITIES[family.code](family.link, pt.cast(y, "float64"), pt.switch(tame, eta, 0.0), trials, aux)
     return pt.switch(pt.and_(tame, inside), value, -np.inf)
 
 
@@ -194,16 +196,16 @@ def _probabilities(link: str, eta: TensorVariable) -> Terms:
     return -pt.expm1(-t), pt.exp(-t)
 
 
-# name -> (where the density exists, the log density there)
-DENSITIES: Mapping[str, Callable[..., Terms]] = MappingProxyType(
+# code -> (where the density exists, the log density there)
+DENSITIES: Mapping[int, Callable[..., Terms]] = MappingProxyType(
     {
-        "gaussian": _gaussian,
-        "student": _student,
-        "poisson": _poisson,
-        "negbinomial": _negbinomial,
-        "bernoulli": _binomial,
-        "binomial": _binomial,
-        "gamma": _gamma,
-        "beta": _beta,
+        codes.GAUSSIAN: _gaussian,
+        codes.STUDENT: _student,
+        codes.POISSON: _poisson,
+        codes.NEGBINOMIAL: _negbinomial,
+        codes.BERNOULLI: _binomial,
+        codes.BINOMIAL: _binomial,
+        codes.GAMMA: _gamma,
+        codes.BETA: _beta,
     }
 )

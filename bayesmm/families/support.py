@@ -1,0 +1,41 @@
+"""The values that a response may have, as far as other rooms ask."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Support:
+    """A set of possible responses.
+
+    Attributes
+    ----------
+    discrete : bool
+        Whole numbers.
+    positive : bool
+        Numbers above 0.
+    counts : bool
+        Whole numbers of 0 or more, without an upper end.
+    successes : bool
+        The number of successes in one trial or more, so that the mean (of one trial) is a probability.
+    trials : bool
+        The number of trials is the row's own; otherwise it is 1.
+    """
+
+    discrete: bool = False
+    positive: bool = False
+    counts: bool = False
+    successes: bool = False
+    trials: bool = False
+
+    @property
+    def binary(self) -> bool:
+        """Whether a response is 0 or 1."""
+        return self.successes and not self.trials
+
+
+REAL = Support()
+POSITIVE = Support(positive=True)
+PROPORTION = Support()  # between 0 and 1, both excluded
+COUNTS = Support(discrete=True, counts=True)
+BINARY = Support(discrete=True, successes=True)
+SUCCESSES = Support(discrete=True, successes=True, trials=True)
