@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.posterior.draws import Parameter, parameter_draws, prior_draws
+from bayesmm.design.parameters import Parameter
+from bayesmm.posterior.draws import parameter_draws, prior_draws
 from bayesmm.priors.defaults import INTERCEPT_NAMES
 from bayesmm.priors.prior import Prior
 

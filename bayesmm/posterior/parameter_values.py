@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.design.parameters import Parameter, block_parameters, coefficients, variance_parameters
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.posterior.draws import Parameter, block_parameters, coefficients, tree_sizes, variable, variance_parameters
+from bayesmm.posterior.draws import tree_sizes, variable
 from bayesmm.posterior.point_estimates import estimate
 from bayesmm.posterior.predict import factor_draws
 from bayesmm.runtime.arguments import is_real

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from platform import python_version
 
+from bayesmm.design.parameters import by_levels
 from bayesmm.display.html_tables import TEXT_WIDTH
 from bayesmm.display.text_tables import shorten
-from bayesmm.estimation.estimates import by_levels
 from bayesmm.evaluation.checks import verdict
 from bayesmm.evaluation.compare_reml import AGREE
 from bayesmm.posterior.draws import sampling_record, tree_sizes

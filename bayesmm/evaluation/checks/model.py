@@ -10,20 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
 from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.sampling import FEW_LEVELS
 from bayesmm.evaluation.prior_marginals import Belief, belief, believed_draws
 from bayesmm.posterior.density import density, support_of
-from bayesmm.posterior.draws import (
-    Parameter,
-    coefficients,
-    is_constant,
-    kept_effects,
-    posterior_residuals,
-    variable,
-    variance_parameters,
-)
+from bayesmm.posterior.draws import is_constant, kept_effects, posterior_residuals, variable
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import FEWEST_DRAWS, MOST_NUMBERS, replicates, thinned
 

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 
+from bayesmm.design.parameters import variance_parameters
 from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.evidence import Evidence, is_independent
 from bayesmm.likelihood.quadrature import fits
-from bayesmm.posterior.draws import is_constant, variance_parameters
+from bayesmm.posterior.draws import is_constant
 from bayesmm.sampling.pareto import k_limit, trusted
 
 R_HAT_LIMIT = 1.01  # Vehtari et al. (2021), Bayesian Analysis 16(2), section 4

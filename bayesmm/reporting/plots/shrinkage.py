@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from bayesmm.design.parameters import coefficients
 from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title
 from bayesmm.families.families import LINKS
-from bayesmm.posterior.draws import block_draws, coefficients, draws_of, variable
+from bayesmm.posterior.draws import block_draws, draws_of, variable
 from bayesmm.reporting.plots.chosen import factor, largest, said
 from bayesmm.reporting.plots.labels import units
 
