@@ -1,8 +1,127 @@
-"""The parameters of a model that are not random effects, one record each."""
+"""The one list of a model's parameters: their labels, the places of their priors, and their names in the posterior.
 
+No other file builds such a name or takes one apart. Three kinds of names are made here:
+
+- the label of one number, in tables and in mappings of values: ``sd_Subject[Days]``, ``beta[Days]``;
+- the place of a prior: the label of the number that it is of, ``corr_Subject`` for a block's correlations, and for the
+  intercept a name that says where that prior is stated;
+- the name of a variable or of a dimension of the posterior: ``sd_Subject``, ``Subject_term``.
+
+The family's own parameters (``sigma``, ``shape``) have one name, which is all three.
+"""
+
+from collections.abc import Container
 from dataclasses import dataclass
 
-from bayesmm.design.records import Design
+INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO = "Intercept_centred", "Intercept"
+INTERCEPT_NAMES = (INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO)  # places of its prior: at the predictors' means, at their 0
+_AT_MEANS = "_centred"  # behind the name of a variable that is at the means of the predictors
+
+
+def parameter_label(kind: str, of: str, *terms: str) -> str:
+    """Return the label of one number, ``corr_Subject[Intercept, Days]``: its kind, what it belongs to, and terms."""
+    return f"{kind}_{of}[{', '.join(terms)}]"
+
+
+def coefficient_label(name: str) -> str:
+    """Return the label of a fixed effect, ``beta[Days]``."""
+    return f"beta[{name}]"
+
+
+def is_coefficient(name: str) -> bool:
+    """Return whether a label or the place of a prior is a fixed effect's."""
+    return name.startswith("beta[") or name in INTERCEPT_NAMES
+
+
+def is_at_means(name: str, variables: Container[str]) -> bool:
+    """Return whether one of these variables is at the means of the predictors, and another what is reported of it."""
+    return name.endswith(_AT_MEANS) and name.removesuffix(_AT_MEANS) in variables
+
+
+@dataclass(frozen=True)
+class BlockNames:
+    """The names that a block of random effects brings.
+
+    Attributes
+    ----------
+    block : str
+        The block's own: the dimension of its levels.
+    terms : tuple of str
+        Its columns.
+    """
+
+    block: str
+    terms: tuple[str, ...] = ()
+
+    @property
+    def sd(self) -> str:
+        """The variable of its sds, over `sd_dims`, and the key of all their priors."""
+        return f"sd_{self.block}"
+
+    @property
+    def corr(self) -> str:
+        """The variable of its correlation matrix, over `corr_dims`, and the place of its prior."""
+        return f"corr_{self.block}"
+
+    @property
+    def sd_at_means(self) -> str:
+        """The variable of the sds at the means of the predictors, where the priors are and others are reported."""
+        return self.sd + _AT_MEANS
+
+    @property
+    def corr_at_means(self) -> str:
+        """The variable of their correlation matrix."""
+        return self.corr + _AT_MEANS
+
+    @property
+    def effects(self) -> str:
+        """The variable of its random effects, over `effect_dims`."""
+        return f"b_{self.block}"
+
+    @property
+    def index(self) -> str:
+        """The data that give the level of each row."""
+        return f"index_{self.block}"
+
+    @property
+    def Z(self) -> str:
+        """The data that each row multiplies its level's effects by."""
+        return f"Z_{self.block}"
+
+    @property
+    def term_dim(self) -> str:
+        """The dimension of its terms."""
+        return f"{self.block}_term"
+
+    @property
+    def sd_dims(self) -> tuple[str]:
+        """The dimension of its sds."""
+        return (self.term_dim,)
+
+    @property
+    def corr_dims(self) -> tuple[str, str]:
+        """The dimensions of its correlation matrix: no array has one dimension twice."""
+        return self.term_dim, f"{self.term_dim}_bis"
+
+    @property
+    def effect_dims(self) -> tuple[str, str]:
+        """The dimensions of its random effects: levels, terms."""
+        return self.block, self.term_dim
+
+    @property
+    def in_posterior(self) -> frozenset[str]:
+        """Every variable and dimension of the posterior."""
+        variables = {self.sd, self.corr, self.sd_at_means, self.corr_at_means, self.effects}
+        return frozenset({self.block, *self.corr_dims} | variables)
+
+    @property
+    def sd_labels(self) -> tuple[str, ...]:
+        """The label of each term's sd, which is the place of its prior."""
+        return tuple(parameter_label("sd", self.block, term) for term in self.terms)
+
+    def corr_label(self, i: int, j: int) -> str:
+        """Return the label of the correlation of the i-th term with the j-th."""
+        return parameter_label("corr", self.block, self.terms[i], self.terms[j])
 
 
 @dataclass(frozen=True)
@@ -28,10 +147,10 @@ class Parameter:
 
 def block_parameters(k: int, block) -> list[Parameter]:
     """Return the sds of a block, then each of its correlations once."""
-    sds = [Parameter("sd", f"sd_{block.name}[{term}]", k, (i,)) for i, term in enumerate(block.columns)]
+    names = block.names
+    sds = [Parameter("sd", own, k, (i,)) for i, own in enumerate(names.sd_labels)]
     pairs = [(i, j) for part in block.partition for a, i in enumerate(part) for j in part[a + 1 :]]
-    name, terms = block.name, block.columns
-    return sds + [Parameter("corr", f"corr_{name}[{terms[i]}, {terms[j]}]", k, (i, j)) for i, j in pairs]
+    return sds + [Parameter("corr", names.corr_label(i, j), k, (i, j)) for i, j in pairs]
 
 
 def variance_parameters(design) -> list[Parameter]:
@@ -43,9 +162,22 @@ def variance_parameters(design) -> list[Parameter]:
 
 def coefficients(design) -> list[Parameter]:
     """Return the fixed effects in the order of X."""
-    return [Parameter("beta", f"beta[{name}]", -1, (j,)) for j, name in enumerate(design.coefficients)]
+    return [Parameter("beta", coefficient_label(name), -1, (j,)) for j, name in enumerate(design.coefficients)]
 
 
-def by_levels(design: Design) -> list[int]:
+def effect_labels(block) -> list[str]:
+    """Return the labels of a block's random effects, ``b_Subject[308, Days]``, all levels of the first term first."""
+    return [parameter_label("b", block.name, level, term) for term in block.columns for level in block.levels]
+
+
+def variable_of(design, parameter: Parameter) -> str:
+    """Return the variable of the posterior that a parameter is an element of: the one at `parameter.terms`."""
+    if parameter.block < 0:
+        return "beta" if parameter.kind == "beta" else parameter.label
+    names = design.blocks[parameter.block].names
+    return names.sd if parameter.kind == "sd" else names.corr
+
+
+def by_levels(design) -> list[int]:
     """Return the positions of the design's blocks in lme4's order: more levels first."""
     return sorted(range(len(design.blocks)), key=lambda k: -len(design.blocks[k].levels))

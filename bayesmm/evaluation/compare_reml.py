@@ -164,7 +164,7 @@ def point_fits(fit, point) -> tuple:
 def check_same_model(design, other) -> None:
     """Raise ValueError unless both designs have the same coefficients and random effects."""
     mine, theirs = (
-        [*(f"beta[{name}]" for name in d.coefficients), *(f"{b.group}[{c}]" for b in d.blocks for c in b.columns)]
+        [*(p.label for p in coefficients(d)), *(f"{b.group}[{c}]" for b in d.blocks for c in b.columns)]
         for d in (design, other)
     )
     if mine != theirs or design.n != other.n:

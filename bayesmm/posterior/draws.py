@@ -10,7 +10,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import Parameter, by_levels, coefficients, variance_parameters
+from bayesmm.design.parameters import (
+    Parameter,
+    by_levels,
+    coefficients,
+    effect_labels,
+    variable_of,
+    variance_parameters,
+)
 from bayesmm.estimation.estimates import add_effects, pearson_residuals
 from bayesmm.families.families import LINKS
 from bayesmm.priors import prior_bases
@@ -36,9 +43,7 @@ def draws_of(fit, parameters: list[Parameter]) -> np.ndarray:
 
 def parameter_draws(fit, parameter: Parameter) -> np.ndarray:
     """Return the draws of one parameter, (chains, draws)."""
-    name = fit.design.blocks[parameter.block].name if parameter.block >= 0 else ""
-    stored = {"sd": f"sd_{name}", "corr": f"corr_{name}", "beta": "beta"}.get(parameter.kind, parameter.label)
-    return variable(fit.tree, stored)[(..., *parameter.terms)]
+    return variable(fit.tree, variable_of(fit.design, parameter))[(..., *parameter.terms)]
 
 
 def prior_draws(fit) -> dict[str, np.ndarray]:
@@ -49,7 +54,7 @@ def prior_draws(fit) -> dict[str, np.ndarray]:
     design, bases = fit.design, prior_bases(fit.design, fit.model.priors)
     found = {"beta": variable(fit.tree, "beta") @ bases.fixed.R.T} if design.p else {}
     for block, basis in zip(design.blocks, bases.blocks, strict=True):
-        sd, corr = f"sd_{block.name}", f"corr_{block.name}"
+        sd, corr = block.names.sd, block.names.corr
         found[sd] = variable(fit.tree, sd)
         if block.correlated:
             found[corr] = variable(fit.tree, corr)
@@ -77,7 +82,7 @@ def tree_sizes(tree) -> tuple[int, int]:
 def kept_effects(fit) -> list[int]:
     """Return the blocks whose random effects are among the draws: none of them with ``keep_effects=False``."""
     stored = fit.tree["posterior"].data_vars
-    return [k for k, block in enumerate(fit.design.blocks) if f"b_{block.name}" in stored]
+    return [k for k, block in enumerate(fit.design.blocks) if block.names.effects in stored]
 
 
 def effect_draws(fit, k: int) -> np.ndarray:
@@ -96,11 +101,11 @@ def effect_draws(fit, k: int) -> np.ndarray:
 
 def block_draws(fit, block) -> np.ndarray:
     """Return the draws of a block's random effects, (chains, draws, G, q); a ValueError if they were not kept."""
-    if f"b_{block.name}" not in fit.tree["posterior"].data_vars:
+    if block.names.effects not in fit.tree["posterior"].data_vars:
         raise ValueError(
             f"the draws of the random effects of {block.group!r} were not kept; sample with keep_effects=True for them"
         )
-    return variable(fit.tree, f"b_{block.name}")
+    return variable(fit.tree, block.names.effects)
 
 
 def posterior_residuals(fit) -> np.ndarray:
@@ -239,11 +244,6 @@ def summary(fit, ci_prob: float = CI_PROB) -> pd.DataFrame:
         tables.append(describe(effect_draws(fit, k), ci_prob))
         labels += effect_labels(fit.design.blocks[k])
     return pd.concat(tables, ignore_index=True).set_index(pd.Index(labels, name="parameter", dtype=object))
-
-
-def effect_labels(block) -> list[str]:
-    """Return the names of a block's random effects, ``b_Subject[308, Days]``, in the order of `effect_draws`."""
-    return [f"b_{block.name}[{level}, {term}]" for term in block.columns for level in block.levels]
 
 
 def draws_text(tree) -> str:

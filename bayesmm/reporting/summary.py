@@ -350,7 +350,7 @@ def mean_correlation(fit, block) -> np.ndarray:
     """Return the posterior mean of a block's correlation matrix, the identity where it has no correlations."""
     if not any(len(part) > 1 for part in block.partition):
         return np.eye(len(block.columns))
-    return variable(fit.tree, f"corr_{block.name}").mean(axis=(0, 1))
+    return variable(fit.tree, block.names.corr).mean(axis=(0, 1))
 
 
 def fit_correlation_lines(fit) -> list[str]:

@@ -119,7 +119,7 @@ def spans(frame: pd.DataFrame) -> list[str]:
 
 def has_effects(fit, k: int) -> bool:
     """Return whether the random effects of a factor were kept."""
-    return f"b_{fit.design.blocks[k].name}" in fit.tree["posterior"]
+    return fit.design.blocks[k].names.effects in fit.tree["posterior"]
 
 
 def residual_table(fit) -> Table | None:

@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesmm.design.parameters import coefficients, variance_parameters
+from bayesmm.design.parameters import coefficients, effect_labels, variance_parameters
 from bayesmm.posterior.draws import (
     diagnostics,
     draws_of,
     effect_draws,
-    effect_labels,
     is_constant,
     kept_effects,
     sampling_record,
