@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import xarray as xr
 
+from bayesmm.design.parameters import BlockNames
 from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Optimum
 from bayesmm.families.families import get_family
@@ -28,8 +29,16 @@ def fake_block(group="Subject", levels=18, columns=("Intercept", "Days"), partit
     names = tuple(f"{group[0]}{i}" for i in range(levels)) if isinstance(levels, int) else tuple(levels)
     Z = np.column_stack([np.ones(rows), *(np.arange(rows) % 10 * j for j in range(1, len(columns)))]).astype(float)
     index = np.arange(rows) % len(names)
+    own = BlockNames(name or group, tuple(columns))
     return SimpleNamespace(
-        group=group, name=name or group, index=index, levels=names, columns=tuple(columns), Z=Z, partition=partition
+        group=group,
+        name=own.block,
+        names=own,
+        index=index,
+        levels=names,
+        columns=own.terms,
+        Z=Z,
+        partition=partition,
     )
 
 

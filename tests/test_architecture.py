@@ -299,3 +299,63 @@ def test_only_sampling_calls_a_sampler_and_nothing_calls_find_map():
     assert set(callers) <= {"sampling/graph/nuts"}
     assert not any("find_MAP" in call for calls in callers.values() for call in calls)
     assert not [module for module in MODULES if "nutpie" in foreign(module) and room(module) != "sampling"]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# the names of parameters
+
+NAMES = "design/parameters"  # the only module that builds them and takes them apart
+# what a name of a parameter, of its data or of a dimension begins or ends with
+PIECE = r"(?<![A-Za-z0-9}\\])(?:sd_|corr_|b_|Z_|index_|beta\[)|_term(?:_bis)?(?![A-Za-z0-9_])|_centred(?![A-Za-z0-9_])"
+OPEN = rf"(?:{PIECE})(?:$|[{{%])|^(?:_term|_centred)"  # a text to be joined to another or filled, or one to search with
+
+
+def names_built(source: str) -> list[str]:
+    """Return the expressions of a module in which the name of a parameter is built, searched for or written out."""
+    tree = ast.parse(source)
+    inside = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+    documentation = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            texts = [part.value for part in node.values if isinstance(part, ast.Constant)]
+            if any(re.search(PIECE, text) for text in texts):
+                found.append(ast.unparse(node))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in inside | documentation:
+            if re.search(OPEN, node.value) or node.value == "Intercept_centred":
+                found.append(ast.unparse(node))
+    return found
+
+
+def test_the_names_of_parameters_are_made_in_one_place():
+    built = {module: names_built(path.read_text(encoding="utf-8")) for module, path in MODULES.items()}
+    assert built.pop(NAMES)
+    assert {module: found for module, found in built.items() if found} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'f"sd_{block.name}[{term}]"',
+        'f"give corr_{block.name} a prior"',
+        'f"beta[{name}]"',
+        'f"_b_{name}"',
+        'f"{name}_term_bis"',
+        'f"{name}{end}_centred"',
+        '"sd_" + name',
+        'name + "_term"',
+        '"beta[%s]" % name',
+        '"corr_{}".format(name)',
+        'name.startswith("b_")',
+        'places["Intercept_centred"]',
+    ],
+)
+def test_the_rule_sees_each_way_to_build_a_name(source):
+    assert names_built(source)
+
+
+@pytest.mark.parametrize(
+    "source", ['"""sd_<name> and `b_`"""', '"places: beta[x], sd_g"', 'f"{sub_total} of grab_{x}"', 'f"{name}_terms"']
+)
+def test_the_rule_leaves_other_texts_alone(source):
+    assert not names_built(source)

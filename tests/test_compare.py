@@ -8,9 +8,9 @@ import pytest
 from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, fake_point
 from scipy import stats
 
+from bayesmm.design.parameters import Parameter, variance_parameters
 from bayesmm.evaluation.compare_reml import COLUMNS, Row, judge
 from bayesmm.posterior.density import CORR_SUPPORT, REAL_SUPPORT, SD_SUPPORT, density, mode
-from bayesmm.posterior.draws import Parameter, variance_parameters
 from bayesmm.posterior.point_estimates import at_bound, entangled, singular_parts
 
 SD = Parameter("sd", "sd_g[Intercept]", 0, (0,))

@@ -10,9 +10,9 @@ import pytest
 from fake_fits import fake_block, fake_design, fake_draws, fake_fit, fake_stats, posterior_near
 
 import bayesmm as bmm
+from bayesmm.design.parameters import Parameter
 from bayesmm.display.figures import ACCENT, INK
 from bayesmm.evaluation.prior_marginals import belief
-from bayesmm.posterior.draws import Parameter
 from bayesmm.posterior.residuals import replicate_scores
 from bayesmm.priors.prior import Prior
 from bayesmm.reporting import plots

@@ -14,7 +14,6 @@ import numpy as np
 from bayesmm.formula.formula import Expr, Term, text_of
 
 INTERCEPT = "Intercept"  # the name of the column of ones
-CENTRED = "_centred"  # behind the name of what is at the means of the predictors: sd_<name>_centred
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bayesmm.design.coding import CENTRED
 from bayesmm.design.factors import say_about_levels
+from bayesmm.design.parameters import BlockNames
 from bayesmm.design.records import Block, Grouping
 from bayesmm.design.state import Scope
 from bayesmm.design.variables import KIND_NAMES, Variable, observed_levels
@@ -126,17 +126,11 @@ def safe_names(groups: Sequence[str]) -> tuple[str, ...]:
     taken, names = set(RESERVED), []
     for group in groups:
         name = "".join("_" if c == "/" or not c.isprintable() else c for c in group.strip()).strip(".") or "_"
-        while taken & _family_of_names(name):
+        while taken & BlockNames(name).in_posterior:
             name += "_"
-        taken |= _family_of_names(name)
+        taken |= BlockNames(name).in_posterior
         names.append(name)
     return tuple(names)
-
-
-def _family_of_names(name: str) -> set[str]:
-    """Return every variable and dimension that a block of this name brings."""
-    own = {name, f"{name}_term", f"{name}_term_bis", f"sd_{name}", f"corr_{name}", f"b_{name}"}
-    return own | {f"sd_{name}{CENTRED}", f"corr_{name}{CENTRED}"}
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bayesmm.design.coding import Coding
+from bayesmm.design.parameters import BlockNames
 from bayesmm.design.term_basis import TermBases
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Expr, Formula
@@ -53,6 +54,11 @@ class Block:
     columns: tuple[str, ...]
     Z: np.ndarray
     partition: tuple[tuple[int, ...], ...]
+
+    @property
+    def names(self) -> BlockNames:
+        """What its parameters are called."""
+        return BlockNames(self.name, self.columns)
 
     @property
     def correlated(self) -> bool:
@@ -208,9 +214,5 @@ class Design:
         """The labels of the posterior's dimensions: coef, and for each block its levels and its terms (twice)."""
         coords = {"coef": self.coefficients}
         for block in self.blocks:
-            coords |= {
-                block.name: block.levels,
-                f"{block.name}_term": block.columns,
-                f"{block.name}_term_bis": block.columns,
-            }
+            coords |= {block.name: block.levels} | dict.fromkeys(block.names.corr_dims, block.columns)
         return coords

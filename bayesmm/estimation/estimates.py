@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.parameters import by_levels
 from bayesmm.design.records import Block, Design
 from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Floats
@@ -221,11 +222,6 @@ def pearson_residuals(design: Design, fitted: Floats, auxiliaries: Sequence[floa
     weights = 1.0 if design.weights is None else design.weights
     with np.errstate(divide="ignore", invalid="ignore"):  # a fitted probability of 0 or 1 has no spread
         return (design.y / size - fitted) * np.sqrt(weights * size / design.family.variance(fitted, auxiliaries))
-
-
-def by_levels(design: Design) -> list[int]:
-    """Return the positions of the design's blocks in lme4's order: more levels first."""
-    return sorted(range(len(design.blocks)), key=lambda k: -len(design.blocks[k].levels))
 
 
 def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:

@@ -216,14 +216,14 @@ def _add_block(density: Density, shape: Shape, d_L: Floats, x: Floats, gradient:
     """Add a block's part to the gradient, d_L being the criterion's in its factor, and return its log prior."""
     sds, partial = shape.unit * x[shape.sds], x[shape.corrs]
     d_factor, d_logdet = factor_derivatives(shape, sds, partial)
-    slope, log_prior, name = np.einsum("iab,ab->i", d_factor, d_L), 0.0, shape.block.name
-    for i, column in enumerate(shape.block.columns):
-        prior = density.priors[f"sd_{name}[{column}]"]
+    slope, log_prior, names = np.einsum("iab,ab->i", d_factor, d_L), 0.0, shape.block.names
+    for i, place in enumerate(names.sd_labels):
+        prior = density.priors[place]
         if prior.distribution != "Fixed":
             log_prior += float(prior.logpdf(abs(sds[i])))
             slope[i] -= 2 * np.sign(sds[i]) * float(prior.dlogpdf(abs(sds[i])))
     if shape.pairs:
-        eta = density.priors[f"corr_{name}"].parameters["eta"]
+        eta = density.priors[names.corr].parameters["eta"]
         log_prior += (eta - 1) * float(factor_of(shape, sds, partial)[1])
         slope -= 2 * (eta - 1) * d_logdet
     gradient[shape.sds], gradient[shape.corrs] = slope[: len(sds)] * shape.unit, slope[len(sds) :]
@@ -243,9 +243,9 @@ def _add_auxiliaries(density: Density, x: Floats, gradient: Floats) -> float:
 def _scalars(density: Density) -> list[tuple[int, str, float]]:
     """Return (position in x, place, unit) of each sd; the others need no unit."""
     return [
-        (shape.sds.start + i, f"sd_{shape.block.name}[{column}]", float(shape.unit[i]))
+        (shape.sds.start + i, place, float(shape.unit[i]))
         for shape in density.shapes
-        for i, column in enumerate(shape.block.columns)
+        for i, place in enumerate(shape.block.names.sd_labels)
     ]
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bayesmm.design.parameters import INTERCEPT_AT_MEANS
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import PriorError
@@ -25,7 +26,6 @@ from bayesmm.likelihood.gaussian import FixedPrior, Value, conditional, evaluate
 from bayesmm.likelihood.orthogonal import lower_factor
 from bayesmm.likelihood.problem import Integrated, Problem, integrate
 from bayesmm.priors import Prior, Priors, coefficient_places, prior_design
-from bayesmm.priors.defaults import INTERCEPT_NAMES
 
 # Imaginary step for derivatives of the analytic maps below: no subtraction, so it may be as small as this and is exact.
 COMPLEX_STEP = 1e-30
@@ -212,15 +212,14 @@ def _add_block(posterior: Posterior, shape: Shape, k: int, d_L: Floats, x: Float
     sds, partial = shape.unit * x[shape.sds], x[shape.corrs]
     d_factor, d_logdet = factor_derivatives(shape, sds, partial)
     d_all = np.einsum("iab,ab->i", d_factor, posterior.problem.scales[k][:, None] * d_L)
-    log_prior = 0.0
-    name = shape.block.name
-    for i, column in enumerate(shape.block.columns):
-        prior = posterior.priors[f"sd_{name}[{column}]"]
+    log_prior, names = 0.0, shape.block.names
+    for i, place in enumerate(names.sd_labels):
+        prior = posterior.priors[place]
         if prior.distribution != "Fixed":
             log_prior += float(prior.logpdf(abs(sds[i])))
             d_all[i] += np.sign(sds[i]) * float(prior.dlogpdf(abs(sds[i])))
     if shape.pairs:
-        eta = posterior.priors[f"corr_{name}"].parameters["eta"]
+        eta = posterior.priors[names.corr].parameters["eta"]
         log_prior += (eta - 1) * float(factor_of(shape, sds, partial)[1])
         d_all += (eta - 1) * d_logdet
     gradient[shape.sds] += d_all[: len(sds)] * shape.unit
@@ -241,8 +240,8 @@ def varying(posterior: Posterior) -> np.ndarray:
     """Return which parameters are not fixed by their prior."""
     free = np.ones(posterior.log_sigma + 1 + len(posterior.loose), dtype=bool)
     for shape in posterior.shapes:
-        for i, column in enumerate(shape.block.columns):
-            if posterior.priors[f"sd_{shape.block.name}[{column}]"].distribution == "Fixed":
+        for i, place in enumerate(shape.block.names.sd_labels):
+            if posterior.priors[place].distribution == "Fixed":
                 free[shape.sds.start + i] = False
     free[posterior.log_sigma] = posterior.priors["sigma"].distribution != "Fixed"
     return free
@@ -252,8 +251,8 @@ def values_of(posterior: Posterior, free: np.ndarray, y: Floats) -> Floats:
     """Return all parameters: the free ones y, and the fixed ones at their values."""
     x = np.zeros(len(free))
     for shape in posterior.shapes:
-        for i, column in enumerate(shape.block.columns):
-            prior = posterior.priors[f"sd_{shape.block.name}[{column}]"]
+        for i, place in enumerate(shape.block.names.sd_labels):
+            prior = posterior.priors[place]
             if prior.distribution == "Fixed":
                 x[shape.sds.start + i] = prior.parameters["value"] / shape.unit[i]
     if posterior.priors["sigma"].distribution == "Fixed":
@@ -273,10 +272,9 @@ def nowhere(priors: Mapping[str, Prior], point: Estimates) -> ValueError:
     """
     design = point.design
     values = dict(zip(coefficient_places(priors, design), point.beta, strict=True)) | dict(point.auxiliaries)
-    values.pop(INTERCEPT_NAMES[0], None)  # at the predictors' means: not what `beta` has
+    values.pop(INTERCEPT_AT_MEANS, None)  # at the predictors' means: not what `beta` has
     for block, Sigma in zip(design.blocks, point.covariances, strict=True):
-        sds = np.sqrt(np.diag(Sigma))
-        values |= {f"sd_{block.name}[{column}]": sd for column, sd in zip(block.columns, sds, strict=True)}
+        values |= dict(zip(block.names.sd_labels, np.sqrt(np.diag(Sigma)), strict=True))
     excluded = [
         f"{place} is {priors[place]}, and its estimate is {value:.4g}"
         for place, value in values.items()
@@ -318,8 +316,8 @@ def _within_supports(posterior: Posterior, x: Floats) -> Floats:
     """Return x with every parameter moved into the support of its prior."""
     out, priors, end = x.copy(), posterior.priors, posterior.log_sigma
     for shape in posterior.shapes:
-        for i, (column, unit) in enumerate(zip(shape.block.columns, shape.unit, strict=True), shape.sds.start):
-            out[i] = inside(priors[f"sd_{shape.block.name}[{column}]"], unit * x[i]) / unit
+        for i, (place, unit) in enumerate(zip(shape.block.names.sd_labels, shape.unit, strict=True), shape.sds.start):
+            out[i] = inside(priors[place], unit * x[i]) / unit
     out[end] = math.log(inside(priors["sigma"], math.exp(x[end])))
     for i, j in enumerate(posterior.loose, end + 1):
         out[i] = inside(priors[posterior.integrated.places[j]], x[i])

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bayesmm.design.parameters import block_parameters
 from bayesmm.design.records import Design
 from bayesmm.errors import listing, suggest
 from bayesmm.likelihood.crossproducts import Floats
@@ -22,9 +23,8 @@ def start_factors(
     for k in order:
         block, B, q = design.blocks[k], bases[k], len(design.blocks[k].columns)
         sds, R, named = size * np.diag(B), np.eye(q), False
-        for i, column in enumerate(block.columns):
-            place, others = f"sd_{block.name}[{column}]", block.columns[:i]
-            pairs = {j: f"corr_{block.name}[{other}, {column}]" for j, other in enumerate(others)}
+        for i, place in enumerate(block.names.sd_labels):
+            pairs = {j: block.names.corr_label(j, i) for j in range(i)}
             named = named or place in start or any(pair in start for pair in pairs.values())
             sds[i] = start[place] / unit if place in start else sds[i]
             for j, pair in pairs.items():
@@ -43,14 +43,9 @@ def _start_factor(name: str, sds: Floats, R: Floats, B: Floats) -> Floats:
 
 def check_start(design: Design, start: Mapping[str, float]) -> None:
     """Raise ValueError for a place that the model has not, or a value that cannot be there."""
-    sds = [f"sd_{b.name}[{column}]" for b in design.blocks for column in b.columns] + [*design.family.auxiliaries]
-    corrs = [
-        f"corr_{b.name}[{b.columns[i]}, {b.columns[j]}]"
-        for b in design.blocks
-        for part in b.partition
-        for a, i in enumerate(part)
-        for j in part[a + 1 :]
-    ]
+    own = [parameter for k, block in enumerate(design.blocks) for parameter in block_parameters(k, block)]
+    sds = [p.label for p in own if p.kind == "sd"] + [*design.family.auxiliaries]
+    corrs = [p.label for p in own if p.kind == "corr"]
     if not isinstance(start, Mapping):
         example = f"{{{(sds + corrs or ['sigma'])[0]!r}: 1.0}}"
         raise ValueError(f"start should be a mapping of places to numbers, such as {example}, not {start!r}")
@@ -74,9 +69,9 @@ def _check_near(design: Design, place: str, value: float) -> None:
     """Raise ValueError for a value from which no search finds back: the likelihood is flat or overflows there."""
     spread = float(np.std(design.y)) if design.family.link == "identity" else 1.0  # of the linear predictor
     sizes = {
-        f"sd_{block.name}[{column}]": float(np.sqrt(np.square(block.Z[:, j]).mean()))
+        label: float(np.sqrt(np.square(block.Z[:, j]).mean()))
         for block in design.blocks
-        for j, column in enumerate(block.columns)
+        for j, label in enumerate(block.names.sd_labels)
     }
     if place in sizes:
         low, high = 0.0, FARTHEST * spread / (sizes[place] or 1.0)  # a column of zeros has no size

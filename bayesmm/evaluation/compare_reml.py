@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
 from bayesmm.errors import PriorError
 from bayesmm.evaluation.checks import Check, run_checks
 from bayesmm.evaluation.compare_reml_text import render_comparison
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.posterior.density import mode, support_of
-from bayesmm.posterior.draws import Parameter, coefficients, describe, draws_of, variance_parameters
+from bayesmm.posterior.draws import describe, draws_of
 from bayesmm.posterior.point_estimates import at_bound, by_quadrature, entangled, estimate, is_singular, standard_error
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.threads import few_threads
@@ -163,7 +164,7 @@ def point_fits(fit, point) -> tuple:
 def check_same_model(design, other) -> None:
     """Raise ValueError unless both designs have the same coefficients and random effects."""
     mine, theirs = (
-        [*(f"beta[{name}]" for name in d.coefficients), *(f"{b.group}[{c}]" for b in d.blocks for c in b.columns)]
+        [*(p.label for p in coefficients(d)), *(f"{b.group}[{c}]" for b in d.blocks for c in b.columns)]
         for d in (design, other)
     )
     if mine != theirs or design.n != other.n:

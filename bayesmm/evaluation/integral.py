@@ -114,9 +114,9 @@ def coordinates_of(fit, model: Marginal) -> Floats:
     draws = int(np.prod(tree_sizes(fit.tree)))
     x, scalars, pair = np.empty((draws, model.posterior.size)), [], 0
     for block, pairs in zip(design.blocks, c.n_pairs, strict=True):
-        scalars += list(own[f"sd_{block.name}"].reshape(draws, -1).T)
+        scalars += list(own[block.names.sd].reshape(draws, -1).T)
         if pairs:
-            R = own[f"corr_{block.name}"].reshape(draws, len(block.columns), -1)
+            R = own[block.names.corr].reshape(draws, len(block.columns), -1)
             x[:, c.pair_at[pair : pair + pairs]] = _partial(R, c, slice(pair, pair + pairs))
         pair += pairs
     for name in design.family.auxiliaries:

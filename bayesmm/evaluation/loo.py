@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesmm.design.parameters import coefficients, variance_parameters
 from bayesmm.display.text_tables import apart, table, wrap
 from bayesmm.errors import listing
 from bayesmm.evaluation.loo_again import NOISY, REFIT, Again, again, limits
-from bayesmm.posterior.draws import coefficients, draws_of, is_constant, tree_sizes, variance_parameters
+from bayesmm.posterior.draws import draws_of, is_constant, tree_sizes
 from bayesmm.posterior.log_likelihood import by_level, by_row, conditional, split_by, split_of_rows
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.memory import BUDGET, BYTES, free_memory, gigabytes

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.posterior.draws import Parameter, parameter_draws, prior_draws
-from bayesmm.priors.defaults import INTERCEPT_NAMES
+from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO, Parameter, variable_of
+from bayesmm.posterior.draws import parameter_draws, prior_draws
 from bayesmm.priors.prior import Prior
 
 AT_MEANS = " at the means"  # behind the label of a parameter whose prior is there
-CENTRED, INTERCEPT = INTERCEPT_NAMES  # the places of its prior: at the means of the predictors, at their 0
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,10 @@ def belief(design, priors: Mapping[str, Prior], parameter: Parameter) -> Belief:
     """Return what the priors say about one parameter."""
     label = place = parameter.label
     if parameter.kind == "corr":
-        place = f"corr_{design.blocks[parameter.block].name}"
+        place = design.blocks[parameter.block].names.corr
     elif parameter.kind == "beta" and design.has_intercept and parameter.terms == (0,):
-        label, place = (CENTRED, CENTRED) if CENTRED in priors else (label, INTERCEPT)
+        at_means = INTERCEPT_AT_MEANS in priors
+        label, place = (INTERCEPT_AT_MEANS,) * 2 if at_means else (label, INTERCEPT_AT_ZERO)
     prior = priors.get(place)
     if prior is not None and prior.at == "means":
         label += AT_MEANS
@@ -71,6 +71,4 @@ def believed_draws(fit, parameter: Parameter, believed: Belief) -> np.ndarray:
     """Return the draws of what the prior is on, (chains, draws): at the means where it is there."""
     if believed.label == parameter.label:
         return parameter_draws(fit, parameter)
-    name = fit.design.blocks[parameter.block].name if parameter.block >= 0 else ""
-    stored = {"sd": f"sd_{name}", "corr": f"corr_{name}", "beta": "beta"}[parameter.kind]
-    return prior_draws(fit)[stored][(..., *parameter.terms)]
+    return prior_draws(fit)[variable_of(fit.design, parameter)][(..., *parameter.terms)]

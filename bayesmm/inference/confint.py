@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtrit
 
+from bayesmm.design.parameters import coefficient_label
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.linear import linear_summary
@@ -58,5 +59,5 @@ def confint(point: Estimates, level: float = 0.95, method: str = "profile") -> p
 def _around(table: pd.DataFrame, quantile: float) -> pd.DataFrame:
     half = quantile * table["se"].to_numpy()
     estimate = table["estimate"].to_numpy()
-    index = pd.Index([f"beta[{name}]" for name in table.index], name="parameter")
+    index = pd.Index([coefficient_label(name) for name in table.index], name="parameter")
     return pd.DataFrame({"lower": estimate - half, "upper": estimate + half}, index=index)

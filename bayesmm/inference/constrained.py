@@ -12,6 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesmm.design.parameters import Parameter
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.reml import flat, profiled_criterion, relative_factors
 from bayesmm.inference.constrained_general import general_curve
@@ -21,7 +22,6 @@ from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.gaussian import FixedPrior, evaluate
 from bayesmm.likelihood.orthogonal import lower_factor, orthonormal
 from bayesmm.likelihood.problem import Problem, orthogonal_problem, orthonormal_columns, reduced
-from bayesmm.posterior.draws import Parameter
 from bayesmm.posterior.point_estimates import estimate
 
 

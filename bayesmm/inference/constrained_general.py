@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesmm.design.parameters import Parameter
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.glmm import GlmmProblem, Warm, criterion_of, make_problem
 from bayesmm.inference.curve import BOUNDS, Curve, capped, edge, reordered
@@ -18,7 +19,6 @@ from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.orthogonal import lower_factor, square_root
 from bayesmm.likelihood.problem import orthonormal_columns
-from bayesmm.posterior.draws import Parameter
 from bayesmm.posterior.point_estimates import estimate
 
 # The first step away from a positive parameter of the family, as a share of it.

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesmm.design.parameters import Parameter
 from bayesmm.design.records import Block, Design
 from bayesmm.estimation.optimizer import Search, minimum
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.posterior.draws import Parameter
 
 Deviance = Callable[[float, Floats], tuple[float, Floats]]
 # A variance cannot fall below its bound of 0, and a correlation not outside -1 and 1.

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
+from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
 from bayesmm.errors import BayesmmWarning, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
@@ -22,7 +23,6 @@ from bayesmm.inference.constrained import curve
 from bayesmm.inference.curve import Curve
 from bayesmm.inference.terms import check_likelihood
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.posterior.draws import Parameter, coefficients, variance_parameters
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.threads import few_threads
 

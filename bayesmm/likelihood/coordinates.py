@@ -89,11 +89,11 @@ def coordinates(
     """
     pairs, scalars, end, constant = [], [], 0, 0.0
     for block in blocks:
-        for column in block.columns:
-            scalars.append(_scalar(priors[f"sd_{block.name}[{column}]"], end))
+        for place in block.names.sd_labels:
+            scalars.append(_scalar(priors[place], end))
             end += scalars[-1][1] >= 0
         if block.correlated:
-            eta = priors[f"corr_{block.name}"].parameters["eta"]
+            eta = priors[block.names.corr].parameters["eta"]
             constant += sum(lkj_log_density(np.eye(len(part)), eta) for part in block.partition if len(part) > 1)
             for i, j, power in partial_correlations(block):
                 pairs.append((i, j, end, power + eta - 1))  # log det of the matrix is the sum of log sech^2

@@ -6,12 +6,19 @@ nothing is written back to them.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.estimation.estimates import add_effects, by_levels, pearson_residuals
+from bayesmm.design.parameters import (
+    Parameter,
+    by_levels,
+    coefficients,
+    effect_labels,
+    variable_of,
+    variance_parameters,
+)
+from bayesmm.estimation.estimates import add_effects, pearson_residuals
 from bayesmm.families.links import LINKS
 from bayesmm.priors import prior_bases
 from bayesmm.runtime.arguments import check_probability
@@ -20,47 +27,6 @@ from bayesmm.runtime.messages import count
 CI_PROB = 0.95  # probability of an interval unless asked otherwise (DESIGN: 95 % equal-tailed)
 TAIL = (0.05, 0.95)  # quantiles of the tail ESS: Vehtari et al. (2021), Bayesian Analysis 16(2), section 4.3
 STATISTICS = ("mean", "sd", "lower", "upper", "ess_bulk", "ess_tail", "r_hat")
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One scalar of the model that is not a random effect.
-
-    Attributes
-    ----------
-    kind : {"sd", "corr", "sigma", "auxiliary", "beta"}
-    label : str
-        Name in tables: ``sd_Subject[Days]``, ``corr_Subject[Intercept, Days]``, ``sigma``, ``shape``, ``beta[Days]``.
-    block : int
-        Position in ``design.blocks``; -1 for the family's own parameters and the coefficients.
-    terms : tuple of int
-        Columns of the block (one for an sd, two for a correlation) or of X (one).
-    """
-
-    kind: str
-    label: str
-    block: int
-    terms: tuple[int, ...]
-
-
-def block_parameters(k: int, block) -> list[Parameter]:
-    """Return the sds of a block, then each of its correlations once."""
-    sds = [Parameter("sd", f"sd_{block.name}[{term}]", k, (i,)) for i, term in enumerate(block.columns)]
-    pairs = [(i, j) for part in block.partition for a, i in enumerate(part) for j in part[a + 1 :]]
-    name, terms = block.name, block.columns
-    return sds + [Parameter("corr", f"corr_{name}[{terms[i]}, {terms[j]}]", k, (i, j)) for i, j in pairs]
-
-
-def variance_parameters(design) -> list[Parameter]:
-    """Return the sds and correlations of each block and, last, those of the family: the order of lme4's VarCorr()."""
-    blocks = [parameter for k in by_levels(design) for parameter in block_parameters(k, design.blocks[k])]
-    own = [Parameter("sigma" if name == "sigma" else "auxiliary", name, -1, ()) for name in design.family.auxiliaries]
-    return [*blocks, *own]
-
-
-def coefficients(design) -> list[Parameter]:
-    """Return the fixed effects in the order of X."""
-    return [Parameter("beta", f"beta[{name}]", -1, (j,)) for j, name in enumerate(design.coefficients)]
 
 
 def variable(tree, name: str) -> np.ndarray:
@@ -77,9 +43,7 @@ def draws_of(fit, parameters: list[Parameter]) -> np.ndarray:
 
 def parameter_draws(fit, parameter: Parameter) -> np.ndarray:
     """Return the draws of one parameter, (chains, draws)."""
-    name = fit.design.blocks[parameter.block].name if parameter.block >= 0 else ""
-    stored = {"sd": f"sd_{name}", "corr": f"corr_{name}", "beta": "beta"}.get(parameter.kind, parameter.label)
-    return variable(fit.tree, stored)[(..., *parameter.terms)]
+    return variable(fit.tree, variable_of(fit.design, parameter))[(..., *parameter.terms)]
 
 
 def prior_draws(fit) -> dict[str, np.ndarray]:
@@ -90,7 +54,7 @@ def prior_draws(fit) -> dict[str, np.ndarray]:
     design, bases = fit.design, prior_bases(fit.design, fit.model.priors)
     found = {"beta": variable(fit.tree, "beta") @ bases.fixed.R.T} if design.p else {}
     for block, basis in zip(design.blocks, bases.blocks, strict=True):
-        sd, corr = f"sd_{block.name}", f"corr_{block.name}"
+        sd, corr = block.names.sd, block.names.corr
         found[sd] = variable(fit.tree, sd)
         if block.correlated:
             found[corr] = variable(fit.tree, corr)
@@ -118,7 +82,7 @@ def tree_sizes(tree) -> tuple[int, int]:
 def kept_effects(fit) -> list[int]:
     """Return the blocks whose random effects are among the draws: none of them with ``keep_effects=False``."""
     stored = fit.tree["posterior"].data_vars
-    return [k for k, block in enumerate(fit.design.blocks) if f"b_{block.name}" in stored]
+    return [k for k, block in enumerate(fit.design.blocks) if block.names.effects in stored]
 
 
 def effect_draws(fit, k: int) -> np.ndarray:
@@ -137,11 +101,11 @@ def effect_draws(fit, k: int) -> np.ndarray:
 
 def block_draws(fit, block) -> np.ndarray:
     """Return the draws of a block's random effects, (chains, draws, G, q); a ValueError if they were not kept."""
-    if f"b_{block.name}" not in fit.tree["posterior"].data_vars:
+    if block.names.effects not in fit.tree["posterior"].data_vars:
         raise ValueError(
             f"the draws of the random effects of {block.group!r} were not kept; sample with keep_effects=True for them"
         )
-    return variable(fit.tree, f"b_{block.name}")
+    return variable(fit.tree, block.names.effects)
 
 
 def posterior_residuals(fit) -> np.ndarray:
@@ -280,11 +244,6 @@ def summary(fit, ci_prob: float = CI_PROB) -> pd.DataFrame:
         tables.append(describe(effect_draws(fit, k), ci_prob))
         labels += effect_labels(fit.design.blocks[k])
     return pd.concat(tables, ignore_index=True).set_index(pd.Index(labels, name="parameter", dtype=object))
-
-
-def effect_labels(block) -> list[str]:
-    """Return the names of a block's random effects, ``b_Subject[308, Days]``, in the order of `effect_draws`."""
-    return [f"b_{block.name}[{level}, {term}]" for term in block.columns for level in block.levels]
 
 
 def draws_text(tree) -> str:

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.design.coding import INTERCEPT
+from bayesmm.design.parameters import Parameter, block_parameters, coefficient_label, coefficients, variance_parameters
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.posterior.draws import Parameter, block_parameters, coefficients, tree_sizes, variable, variance_parameters
+from bayesmm.posterior.draws import tree_sizes, variable
 from bayesmm.posterior.point_estimates import estimate
 from bayesmm.posterior.predict import factor_draws
 from bayesmm.runtime.arguments import is_real
 
-INTERCEPT = "Intercept"  # what beta[Intercept] may be called as well
 # An eigenvalue of a matrix of correlations below minus this is no rounding: correlations are given with a few digits.
 INDEFINITE = 1e-8
 
@@ -146,7 +147,7 @@ def _values(given: Mapping[str, float], places: Mapping[str, Parameter], design:
     values: dict[str, object] = {}
     for name, value in given.items():
         short = name == INTERCEPT and design.has_intercept
-        place = f"beta[{INTERCEPT}]" if short else name
+        place = coefficient_label(INTERCEPT) if short else name  # may be called by its name alone
         if place not in places:
             raise ValueError(f"parameters names {name!r}, which the model has not{_near(name, places)}")
         if place in values:
@@ -176,7 +177,7 @@ def _undefined(parameter: Parameter, value: object, values: Mapping[str, object]
 
 def _near(name: object, places: Mapping[str, Parameter]) -> str:
     """Return the place that was probably meant, then all of them."""
-    inside = f"beta[{name}]"
+    inside = coefficient_label(str(name))
     near = f"; did you mean {inside!r}?" if inside in places else suggest(str(name), places)
     return f"{near} (parameters: {listing(places)})"
 

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
+from bayesmm.design.parameters import Parameter, block_parameters
 from bayesmm.likelihood.lattice import FINE
 from bayesmm.likelihood.quadrature import MOST_NODES, evaluate, fits, prepare
-from bayesmm.posterior.draws import Parameter, block_parameters
 
 INTEGRATION_ERROR = 0.05  # of a log likelihood: the last digit that a print shows of AIC, BIC and deviance
 SD_TOLERANCE = 1e-4  # an sd, as its share of the linear predictor over sigma, below this is 0: lme4's isSingular()

@@ -289,7 +289,7 @@ def check_draws(fit, rows: Rows) -> None:
     ------
     ValueError
     """
-    missing = [g.block.group for g in rows.groups if f"b_{g.block.name}" not in fit.tree["posterior"]]
+    missing = [g.block.group for g in rows.groups if g.block.names.effects not in fit.tree["posterior"]]
     if missing and len(rows):
         raise ValueError(
             f"the fit was made with keep_effects=False, so the effects of {listing(missing)} are not known; sample "
@@ -312,7 +312,7 @@ def linear(fit, rows: Rows, new_levels: str, seed: int) -> np.ndarray:
         eta += variable(fit.tree, "beta").reshape(draws, -1) @ rows.X.T
     for group in rows.groups:
         known = np.flatnonzero(group.index >= 0)
-        b = variable(fit.tree, f"b_{group.block.name}").reshape(draws, -1, group.Z.shape[1])
+        b = variable(fit.tree, group.block.names.effects).reshape(draws, -1, group.Z.shape[1])
         for j in range(group.Z.shape[1]):
             eta[:, known] += b[:, group.index[known], j] * group.Z[known, j]
         if new_levels == "sample" and len(known) < len(rows):
@@ -337,10 +337,10 @@ def level_stream(seed: int, group: str, label: str) -> np.random.Generator:
 def factor_draws(fit, block: Block) -> np.ndarray:
     """Return lower factors L of Sigma = L L' for every posterior draw, (draws, q, q)."""
     q = len(block.columns)
-    sds = variable(fit.tree, f"sd_{block.name}").reshape(-1, q)
+    sds = variable(fit.tree, block.names.sd).reshape(-1, q)
     R = np.broadcast_to(np.eye(q), (len(sds), q, q))
     if block.correlated:
-        R = variable(fit.tree, f"corr_{block.name}").reshape(-1, q, q)
+        R = variable(fit.tree, block.names.corr).reshape(-1, q, q)
     return sds[:, :, None] * np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q))
 
 

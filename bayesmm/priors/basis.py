@@ -9,9 +9,9 @@ covariance matrix, and everything that is integrated out stays so.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_NAMES, coefficient_label
 from bayesmm.design.records import Design
 from bayesmm.design.term_basis import TermBases, untouched
-from bayesmm.priors.defaults import INTERCEPT_NAMES
 from bayesmm.priors.prior import Prior
 
 
@@ -20,14 +20,14 @@ def prior_bases(design: Design, priors: Mapping[str, Prior]) -> TermBases:
     bases = design.encoders.bases
     moved = [_at_means(priors, place) for place in coefficient_places(priors, design)]
     blocks = [
-        basis if _at_means(priors, f"corr_{block.name}") else untouched(len(block.columns))
+        basis if _at_means(priors, block.names.corr) else untouched(len(block.columns))
         for block, basis in zip(design.blocks, bases.blocks, strict=True)
     ]
     return TermBases(bases.fixed.restricted(moved), tuple(blocks))
 
 
 def _at_means(priors: Mapping[str, Prior], place: str) -> bool:
-    return place == INTERCEPT_NAMES[0] or (place in priors and priors[place].at == "means")
+    return place == INTERCEPT_AT_MEANS or (place in priors and priors[place].at == "means")
 
 
 def prior_design(design: Design, priors: Mapping[str, Prior]) -> Design:
@@ -48,7 +48,7 @@ def prior_design(design: Design, priors: Mapping[str, Prior]) -> Design:
 
 def coefficient_places(priors: Mapping[str, Prior], design: Design) -> tuple[str, ...]:
     """Return the place of each coefficient's prior, in the order of the columns of X (an intercept is the first)."""
-    names = [f"beta[{name}]" for name in design.coefficients]
+    names = [coefficient_label(name) for name in design.coefficients]
     if design.has_intercept:
         names[0] = next(name for name in INTERCEPT_NAMES if name in priors)
     return tuple(names)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.design.parameters import INTERCEPT_AT_MEANS, coefficient_label
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis, constant_share, untouched
 from bayesmm.priors.prior import Prior
@@ -27,7 +28,6 @@ SD_DEGREES = 3.0  # degrees of freedom of the half-t: heavy tails, finite mean a
 
 INTERCEPT, COEFFICIENT, SD, CORRELATION = "intercept", "coefficient", "sd", "correlation"
 AUXILIARY = "auxiliary"  # a parameter of the family besides the mean, sigma excepted, which is an SD
-INTERCEPT_NAMES = ("Intercept_centred", "Intercept")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def places(design: Design, as_reported: Set[str] = frozenset()) -> tuple[Place, 
         if block.correlated:
             largest = max(len(part) for part in block.partition)
             prior = Prior("LKJ", eta=LKJ_SHAPE, at=_at(not own.trivial))
-            found.append(Place(f"corr_{block.name}", CORRELATION, ("corr",), prior, "", largest))
+            found.append(Place(block.names.corr, CORRELATION, ("corr",), prior, "", largest))
     return (*found, *_auxiliaries(design))
 
 
@@ -98,7 +98,7 @@ def _fixed(design: Design, scales: Scales) -> list[Place]:
         if design.has_intercept and j == 0:
             at = f"{scales.unit} at the predictors' means"
             prior = Prior("Normal", mu=scales.centre, sigma=scales.intercept)
-            found.append(Place(INTERCEPT_NAMES[0], INTERCEPT, (), prior, at))
+            found.append(Place(INTERCEPT_AT_MEANS, INTERCEPT, (), prior, at))
             continue
         if share is not None and not share.any():  # through the origin: sizes count, not deviations from a mean
             own, mean = scales.origin / root_mean_square(x), 0.0
@@ -108,19 +108,19 @@ def _fixed(design: Design, scales: Scales) -> list[Place]:
             indicator = np.isin(x, (0, 1 / share[j])).all()
             own, mean = scales.intercept * abs(share[j]) if indicator else sd / spread(x), share[j] * scales.centre
         prior = Prior("Normal", mu=mean, sigma=own, at=_at(moved[j]))
-        found.append(Place(f"beta[{name}]", COEFFICIENT, ("beta",), prior, unit))
+        found.append(Place(coefficient_label(name), COEFFICIENT, ("beta",), prior, unit))
     return found
 
 
 def _sds(block: Block, basis: TermBasis, scales: Scales) -> list[Place]:
     found = []
     at = _at(not basis.trivial)  # all or none of a block: also those that are the same there
-    for column, z in zip(block.columns, basis.taken_out(block.Z).T, strict=True):
+    wider = ("sd", block.names.sd)
+    for name, column, z in zip(block.names.sd_labels, block.columns, basis.taken_out(block.Z).T, strict=True):
         scale = scales.effects if np.ptp(z) == 0 else scales.slopes
         prior = Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale / spread(z), at=at)
         per = "" if column == "Intercept" else f" per unit of {column}"
-        wider = ("sd", f"sd_{block.name}")
-        found.append(Place(f"sd_{block.name}[{column}]", SD, wider, prior, f"{scales.unit}{per}"))
+        found.append(Place(name, SD, wider, prior, f"{scales.unit}{per}"))
     return found
 
 

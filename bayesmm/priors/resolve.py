@@ -6,6 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bayesmm.design.parameters import (
+    INTERCEPT_AT_MEANS,
+    INTERCEPT_AT_ZERO,
+    INTERCEPT_NAMES,
+    BlockNames,
+    coefficient_label,
+)
 from bayesmm.design.records import Design
 from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
 from bayesmm.families.family import Family
@@ -15,7 +22,6 @@ from bayesmm.priors.defaults import (
     COEFFICIENT,
     CORRELATION,
     INTERCEPT,
-    INTERCEPT_NAMES,
     SD,
     Place,
     places,
@@ -132,7 +138,8 @@ def _as_reported(design: Design, known: tuple[Place, ...], chosen: Mapping[str, 
 
 
 def _of_block(name: str, known: tuple[Place, ...]) -> list[Place]:
-    return [p for p in known if p.name == f"corr_{name}" or f"sd_{name}" in p.wider]
+    names = BlockNames(name)
+    return [p for p in known if p.name == names.corr or names.sd in p.wider]
 
 
 def _without_old_defaults(
@@ -180,15 +187,15 @@ def _moments(prior: Prior) -> tuple[float, float]:
 
 def _with_intercept(known: tuple[Place, ...], chosen: Mapping[str, Prior]) -> tuple[Place, ...]:
     """Return the places with the intercept's prior moved to the predictors' 0, if that is where the user has one."""
-    centred, uncentred = INTERCEPT_NAMES
-    if uncentred not in chosen or all(place.kind != INTERCEPT for place in known):
+    if INTERCEPT_AT_ZERO not in chosen or all(place.kind != INTERCEPT for place in known):
         return known
-    if centred in chosen:
+    if INTERCEPT_AT_MEANS in chosen:
         raise PriorError(
-            f"priors has both {centred!r} and {uncentred!r}, but there is one intercept: leave one of them out"
+            f"priors has both {INTERCEPT_AT_MEANS!r} and {INTERCEPT_AT_ZERO!r}, but there is one intercept: leave one "
+            "of them out"
         )
     unit = {place.name: place.unit.replace("at the predictors' means", "with every predictor at 0") for place in known}
-    return tuple(replace(p, name=uncentred, unit=unit[p.name]) if p.kind == INTERCEPT else p for p in known)
+    return tuple(replace(p, name=INTERCEPT_AT_ZERO, unit=unit[p.name]) if p.kind == INTERCEPT else p for p in known)
 
 
 def _check_keys(chosen: Mapping[str, Prior], known: tuple[Place, ...]) -> None:
@@ -206,7 +213,8 @@ def _unknown(key: str, kinds: Mapping[str, str]) -> PriorError:
         found = f"the prior of {key!r} is for {CLASSES[key]}, of which the model has none"
     else:
         # the reported intercept is beta[Intercept] in the posterior, but its prior has a name of its own
-        near = "; did you mean 'Intercept'?" if key == "beta[Intercept]" and has_intercept else suggest(str(key), names)
+        reported = has_intercept and key == coefficient_label(INTERCEPT_AT_ZERO)
+        near = f"; did you mean {INTERCEPT_AT_ZERO!r}?" if reported else suggest(str(key), names)
         found = f"the model has no parameter {key!r} to give a prior{near}"
     return PriorError(f"{found}; the names are {listing(names, limit=NAMES_LISTED)}")
 
@@ -225,7 +233,7 @@ def _check_support(key: str, kind: str, prior: Prior) -> None:
     if kind in (SD, AUXILIARY):
         _check_positive(key, kind, prior)
     if prior.at == "means" and (kind in (INTERCEPT, AUXILIARY) or key == "sigma"):
-        instead = f"; its place is {INTERCEPT_NAMES[0]!r}" if kind == INTERCEPT else ""
+        instead = f"; its place is {INTERCEPT_AT_MEANS!r}" if kind == INTERCEPT else ""
         raise PriorError(
             f"the prior of {key!r} has at='means', which is for coefficients, and for the sds and correlations of "
             f"random effects{instead}"

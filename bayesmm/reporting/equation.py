@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO, coefficient_label
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.families.family import Family
@@ -203,15 +204,15 @@ def _symbols(design: Design, priors: Mapping[str, Prior]) -> Iterator[tuple[str,
     intercept = _sub(r"\beta", escape("Intercept"))
     others = [name for name in design.coefficients if name != "Intercept"]
     at_means = rf"{intercept} + \sum_{{k}} \beta_{{k}} \bar{{x}}_{{k}}" if others else intercept
-    yield "Intercept", intercept
-    yield "Intercept_centred", at_means
+    yield INTERCEPT_AT_ZERO, intercept
+    yield INTERCEPT_AT_MEANS, at_means
     for name in others:
         moved = bases.fixed.moved[design.coefficients.index(name)]
-        yield f"beta[{name}]", _sub(GAMMA if moved else r"\beta", escape(name))
+        yield coefficient_label(name), _sub(GAMMA if moved else r"\beta", escape(name))
     for block, basis in zip(design.blocks, bases.blocks, strict=True):
-        for column in block.columns:
-            yield f"sd_{block.name}[{column}]", _sd(block, column, "s" if basis.trivial else BAR_S)
-        yield f"corr_{block.name}", _sub("R" if basis.trivial else r"\bar{R}", escape(block.group))
+        for place, column in zip(block.names.sd_labels, block.columns, strict=True):
+            yield place, _sd(block, column, "s" if basis.trivial else BAR_S)
+        yield block.names.corr, _sub("R" if basis.trivial else r"\bar{R}", escape(block.group))
     for parameter in design.family.parameters:
         yield parameter.name, parameter.tex
 

@@ -2,8 +2,8 @@
 
 from functools import partial
 
+from bayesmm.design.parameters import coefficients, variance_parameters
 from bayesmm.display.html_tables import Figure, name
-from bayesmm.posterior.draws import coefficients, variance_parameters
 from bayesmm.reporting import plots
 from bayesmm.reporting.figures import picture
 from bayesmm.reporting.tables import has_effects

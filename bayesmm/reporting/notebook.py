@@ -1,5 +1,6 @@
 """What a notebook shows of a model, a maximised fit, a posterior, a comparison, a table of tests: HTML fragments."""
 
+from bayesmm.design.parameters import is_coefficient
 from bayesmm.display.html import fragment
 from bayesmm.display.html_tables import frame_table
 from bayesmm.evaluation.checks import run_checks, verdict
@@ -49,7 +50,7 @@ def fit_html(fit) -> str:
     """Return a posterior: the verdict of the checks, variance components, coefficients."""
     first, *failed = verdict(run_checks(fit)).split("\n")
     posterior = tables.posterior_of(fit)
-    is_beta = posterior.index.str.startswith("beta[")
+    is_beta = posterior.index.map(is_coefficient).to_numpy(dtype=bool)
     parts = (("Variance components", ~is_beta), ("Fixed effects", is_beta))
     shown = [tables.posterior_table(caption, posterior[mask]) for caption, mask in parts if mask.any()]
     lines = [

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.parameters import by_levels, coefficients, variance_parameters
 from bayesmm.display.text_tables import LINE_WIDTH, ceiled, column, count, number, p_text, shorten, table, wrap
-from bayesmm.estimation.estimates import by_levels
 from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT, Check, run_checks, verdict
 from bayesmm.families.links import LINKS
 from bayesmm.inference.text import linear_sections
 from bayesmm.posterior.draws import (
-    coefficients,
     describe,
     draws_of,
     kept_effects,
@@ -19,7 +18,6 @@ from bayesmm.posterior.draws import (
     sampling_record,
     tree_sizes,
     variable,
-    variance_parameters,
 )
 from bayesmm.posterior.point_estimates import integration_remark, singular_parts
 
@@ -353,7 +351,7 @@ def mean_correlation(fit, block) -> np.ndarray:
     """Return the posterior mean of a block's correlation matrix, the identity where it has no correlations."""
     if not any(len(part) > 1 for part in block.partition):
         return np.eye(len(block.columns))
-    return variable(fit.tree, f"corr_{block.name}").mean(axis=(0, 1))
+    return variable(fit.tree, block.names.corr).mean(axis=(0, 1))
 
 
 def fit_correlation_lines(fit) -> list[str]:

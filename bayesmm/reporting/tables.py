@@ -6,21 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.parameters import by_levels, coefficients, variance_parameters
 from bayesmm.display.html_tables import MISSING, Table, filled, name
 from bayesmm.display.text_tables import apart, column
-from bayesmm.estimation.estimates import by_levels
 from bayesmm.evaluation.checks import Check
 from bayesmm.evaluation.compare_reml_html import BOUNDS, QUALITY, diagnosed
 from bayesmm.evaluation.compare_reml_text import POSTERIOR_DIGITS
 from bayesmm.evaluation.variance.explained import SHARE_DECIMALS
-from bayesmm.posterior.draws import (
-    coefficients,
-    describe,
-    draws_of,
-    effect_draws,
-    posterior_residuals,
-    variance_parameters,
-)
+from bayesmm.posterior.draws import describe, draws_of, effect_draws, posterior_residuals
 from bayesmm.priors import Priors
 from bayesmm.priors.table import AT_MEANS, sentence
 
@@ -126,7 +119,7 @@ def spans(frame: pd.DataFrame) -> list[str]:
 
 def has_effects(fit, k: int) -> bool:
     """Return whether the random effects of a factor were kept."""
-    return f"b_{fit.design.blocks[k].name}" in fit.tree["posterior"]
+    return fit.design.blocks[k].names.effects in fit.tree["posterior"]
 
 
 def residual_table(fit) -> Table | None:

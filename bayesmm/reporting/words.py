@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from platform import python_version
 
+from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO, by_levels
 from bayesmm.display.html_tables import TEXT_WIDTH
 from bayesmm.display.text_tables import shorten
-from bayesmm.estimation.estimates import by_levels
 from bayesmm.evaluation.checks import verdict
 from bayesmm.evaluation.compare_reml import AGREE
 from bayesmm.posterior.draws import sampling_record, tree_sizes
@@ -17,7 +17,7 @@ from bayesmm.version import __version__
 
 FEW = 6  # priors that a paragraph lists; of more it names the table
 NAME = 60  # characters of a name in a sentence
-PLACES = {"Intercept_centred": "the intercept at the predictors' means", "Intercept": "the intercept"}
+PLACES = {INTERCEPT_AT_MEANS: "the intercept at the predictors' means", INTERCEPT_AT_ZERO: "the intercept"}
 PACKAGES = ("numpy", "scipy", "numba", "pymc", "nutpie", "arviz")
 # Arguments of Model.sample that change the draws, with the value that need not be written.
 DEFAULTS: Mapping[str, object] = {

@@ -15,7 +15,6 @@ from types import MappingProxyType
 import numpy as np
 import xarray as xr
 
-from bayesmm.design.coding import CENTRED
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBases, TermBasis
 from bayesmm.errors import BayesmmWarning, listing
@@ -89,7 +88,7 @@ def marginal(
     `near` has the values, by place, where chains start instead of at a prior's median.
     """
     loose = [integrated.places[j] for j in integrated.loose]
-    sds = [f"sd_{block.name}[{column}]" for block in design.blocks for column in block.columns]
+    sds = [place for block in design.blocks for place in block.names.sd_labels]
     c = coordinates(design.blocks, priors, ("sigma",), loose)
     words = gaussian_words(integrated.problem.cp, terms(integrated))
     posterior = log_posterior(c, gaussian_likelihood(), words)
@@ -102,7 +101,7 @@ def marginal(
 def generalised(design: Design, priors: Mapping[str, Prior], near: Mapping[str, float] = NOWHERE) -> Marginal:
     """Return the marginal posterior of a generalised model, by quadrature; `priors` and `near` as for `marginal`."""
     places, auxiliaries = coefficient_places(priors, design), design.family.auxiliaries
-    sds = [f"sd_{block.name}[{column}]" for block in design.blocks for column in block.columns]
+    sds = [place for block in design.blocks for place in block.names.sd_labels]
     c = coordinates(design.blocks, priors, auxiliaries, places)
     data = prepare(prior_design(design, priors))
     posterior = log_posterior(c, quadrature_likelihood(), quadrature_words(data, len(auxiliaries)))
@@ -317,19 +316,19 @@ def covariance_variables(
         sd_<name> and, where there is any correlation, corr_<name>, as they are reported; those of the prior's design
         too, with "_centred" behind them, where they are others.
     """
-    dims = (f"{block.name}_term", f"{block.name}_term_bis")
+    names = block.names
     if not block.correlated:
-        return {f"sd_{block.name}": (dims[:1], sds)}
+        return {names.sd: (names.sd_dims, sds)}
     if basis.trivial:
-        return {f"sd_{block.name}": (dims[:1], sds), f"corr_{block.name}": (dims, _correlations(C))}
+        return {names.sd: (names.sd_dims, sds), names.corr: (names.corr_dims, _correlations(C))}
     L = basis.inverse @ (sds[:, :, None] * C)
     own = np.sqrt(np.square(L).sum(axis=2))
     rows = L / np.where(own > 0, own, 1.0)[:, :, None]
     return {
-        f"sd_{block.name}": (dims[:1], own),
-        f"corr_{block.name}": (dims, _correlations(rows)),
-        f"sd_{block.name}{CENTRED}": (dims[:1], sds),
-        f"corr_{block.name}{CENTRED}": (dims, _correlations(C)),
+        names.sd: (names.sd_dims, own),
+        names.corr: (names.corr_dims, _correlations(rows)),
+        names.sd_at_means: (names.sd_dims, sds),
+        names.corr_at_means: (names.corr_dims, _correlations(C)),
     }
 
 

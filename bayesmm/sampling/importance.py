@@ -178,7 +178,7 @@ def check_priors(priors: Mapping) -> None:
 
 def check_size(design: Design, priors: Priors) -> None:
     """Raise ValueError if there are more parameters than independent draws are good for."""
-    scales = ["sigma", *(f"sd_{block.name}[{column}]" for block in design.blocks for column in block.columns)]
+    scales = ["sigma", *(place for block in design.blocks for place in block.names.sd_labels)]
     size = sum(priors[place].distribution != "Fixed" for place in scales)
     size += sum(len(part) * (len(part) - 1) // 2 for block in design.blocks for part in block.partition)
     size += int(np.count_nonzero(~np.asarray(coefficient_prior(priors, design).normal)))

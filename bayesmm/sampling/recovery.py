@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from bayesmm.design.coding import CENTRED
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.likelihood.conditional_gaussian import Recovered, recover
@@ -150,12 +149,13 @@ def _with_drawn(
     (block,), (basis,) = design.blocks, prior_bases(design, priors).blocks
     if keep_effects:
         own = replace(design, blocks=(replace(block, Z=basis.taken_out(block.Z)),))
-        size, dims = posterior.sizes["chain"] * posterior.sizes["draw"], (block.name, f"{block.name}_term")
+        size, names = posterior.sizes["chain"] * posterior.sizes["draw"], block.names
         sds, C = _block_draws(posterior, block, size)
         effects = drawn_effects(posterior, own, sds[:, :, None] * C, seed)
         to_reported(effects, basis)
-        labels = {block.name: list(block.levels), dims[1]: list(block.columns)}
-        posterior = posterior.assign({f"b_{block.name}": (("chain", "draw", *dims), effects)}).assign_coords(labels)
+        labels = {block.name: list(block.levels), names.term_dim: list(block.columns)}
+        variable = (("chain", "draw", *names.effect_dims), effects)
+        posterior = posterior.assign({names.effects: variable}).assign_coords(labels)
     groups = {"posterior": as_reported(posterior, design), "sample_stats": tree["sample_stats"].to_dataset()}
     groups |= data_groups(design)
     out = xr.DataTree.from_dict(groups)
@@ -192,10 +192,11 @@ def _block_draws(posterior: xr.Dataset, block: Block, size: int) -> tuple[Floats
     """Return a block's sds, (size, q), and the factors of its correlation matrices, (size, q, q), at the means."""
     q = len(block.columns)
     R = np.broadcast_to(np.eye(q), (size, q, q))
-    suffix = CENTRED if f"sd_{block.name}{CENTRED}" in posterior else ""
+    names = block.names
+    moved = names.sd_at_means in posterior
     if block.correlated:
-        R = posterior[f"corr_{block.name}{suffix}"].to_numpy().reshape(size, q, q)
-    sds = posterior[f"sd_{block.name}{suffix}"].to_numpy()
+        R = posterior[names.corr_at_means if moved else names.corr].to_numpy().reshape(size, q, q)
+    sds = posterior[names.sd_at_means if moved else names.sd].to_numpy()
     return sds.reshape(size, q), np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q))
 
 
@@ -226,12 +227,11 @@ def _complete(
         added["beta"] = (("chain", "draw", "coef"), beta.reshape(*shape, design.p))
         labels["coef"] = list(design.coefficients)
     for effects, k in zip(found.effects, problem.cp.order if found.effects else (), strict=True):
-        block = design.blocks[k]
-        dims = (block.name, f"{block.name}_term")
+        block, names = design.blocks[k], design.blocks[k].names
         np.divide(effects, problem.scales[k], out=effects)  # they may fill half of the memory: no third copy
         to_reported(effects, integrated.bases.blocks[k])
-        added[f"b_{block.name}"] = (("chain", "draw", *dims), effects.reshape(*shape, *effects.shape[1:]))
-        labels |= {block.name: list(block.levels), dims[1]: list(block.columns)}
+        added[names.effects] = (("chain", "draw", *names.effect_dims), effects.reshape(*shape, *effects.shape[1:]))
+        labels |= {block.name: list(block.levels), names.term_dim: list(block.columns)}
     return posterior.assign(added).assign_coords(labels)
 
 
@@ -246,8 +246,8 @@ def to_reported(effects: Floats, basis: TermBasis) -> None:
 
 def as_reported(posterior: xr.Dataset, design: Design) -> xr.Dataset:
     """Return a posterior without the sds and correlations at the means, which those that are reported come from."""
-    names = [f"{kind}_{block.name}{CENTRED}" for block in design.blocks for kind in ("sd", "corr")]
-    return posterior.drop_vars(names, errors="ignore")
+    at_means = [name for block in design.blocks for name in (block.names.sd_at_means, block.names.corr_at_means)]
+    return posterior.drop_vars(at_means, errors="ignore")
 
 
 def data_groups(design: Design) -> dict[str, xr.Dataset]:
@@ -257,9 +257,10 @@ def data_groups(design: Design) -> dict[str, xr.Dataset]:
         constant["X_data"] = (("obs", "coef"), design.X)
         rows["coef"] = list(design.coefficients)
     for block in design.blocks:
-        constant[f"index_{block.name}"] = ("obs", block.index.astype(np.int32))  # PyMC's integers of data
-        constant[f"Z_{block.name}"] = (("obs", f"{block.name}_term"), block.Z)
-        rows[f"{block.name}_term"] = list(block.columns)
+        names = block.names
+        constant[names.index] = ("obs", block.index.astype(np.int32))  # PyMC's integers of data
+        constant[names.Z] = (("obs", names.term_dim), block.Z)
+        rows[names.term_dim] = list(block.columns)
     if design.offset.any():
         constant["offset_data"] = ("obs", design.offset)
     if design.weights is not None:
@@ -282,7 +283,7 @@ def _unused(name: str, design: Design) -> str:
 
 def without_effects(tree: xr.DataTree, design: Design) -> xr.DataTree:
     """Return the tree of an explicit graph without its random effects b."""
-    effects = [f"b_{block.name}" for block in design.blocks]
+    effects = [block.names.effects for block in design.blocks]
     return with_posterior(tree, tree["posterior"].to_dataset().drop_vars(effects, errors="ignore"))
 
 

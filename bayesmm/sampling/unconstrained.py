@@ -81,8 +81,8 @@ def natural(target: Target, x: Floats) -> Natural:
 
 
 def _sds(posterior: Posterior, shape: Shape, logs: Floats) -> Floats:
-    places = [f"sd_{shape.block.name}[{column}]" for column in shape.block.columns]
-    return np.column_stack([_natural(posterior, place, log) for place, log in zip(places, logs.T, strict=True)])
+    places = zip(shape.block.names.sd_labels, logs.T, strict=True)
+    return np.column_stack([_natural(posterior, place, log) for place, log in places])
 
 
 def _natural(posterior: Posterior, place: str, log: Floats) -> Floats:
@@ -133,10 +133,10 @@ def log_prior(target: Target, at: Natural) -> Floats:
     """Return the log prior density of sds, correlation matrices and sigma, (draws,), up to a constant."""
     posterior, total = target.posterior, np.zeros(len(at.loose))
     for shape, sds, z in zip(posterior.shapes, at.draws.sds, at.partial, strict=True):
-        for column, value in zip(shape.block.columns, sds.T, strict=True):
-            total += _log_prior(posterior, f"sd_{shape.block.name}[{column}]", value)
+        for place, value in zip(shape.block.names.sd_labels, sds.T, strict=True):
+            total += _log_prior(posterior, place, value)
         if shape.pairs:
-            eta = posterior.priors[f"corr_{shape.block.name}"].parameters["eta"]
+            eta = posterior.priors[shape.block.names.corr].parameters["eta"]
             total += (eta - 1) * log_sech2(z).sum(axis=1)  # log det of the matrix
     total += _log_prior(posterior, "sigma", at.draws.sigma)
     for j, value in zip(posterior.loose, at.loose.T, strict=True):

@@ -238,7 +238,7 @@ def disagreement(design: Design, tree: xr.DataTree, *, recovered: bool = True) -
         Whether it should have the coefficients.
     """
     posterior = tree["posterior"].to_dataset()
-    needed = ["beta"] * (design.p > 0 and recovered) + [f"sd_{block.name}" for block in design.blocks]
+    needed = ["beta"] * (design.p > 0 and recovered) + [block.names.sd for block in design.blocks]
     absent = [name for name in needed if name not in posterior]
     if absent:
         return f"no draws of {listing(absent)}"
@@ -257,8 +257,8 @@ def _arrays(design: Design) -> list[tuple[str, str, np.ndarray]]:
     arrays = [("observed_data", "y", design.y), ("constant_data", "X_data", design.X)]
     arrays.append(("constant_data", "offset_data", design.offset))
     for block in design.blocks:
-        arrays.append(("constant_data", f"index_{block.name}", block.index))
-        arrays.append(("constant_data", f"Z_{block.name}", block.Z))
+        arrays.append(("constant_data", block.names.index, block.index))
+        arrays.append(("constant_data", block.names.Z, block.Z))
     return arrays
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.cli.reproduce.published import Place, Published
+from bayesmm.design.parameters import coefficient_label, parameter_label
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE
@@ -189,13 +190,13 @@ def label(place: Place) -> str:
     """Return the name of a quantity for a table: a parameter's own where it is one, else the words of its place."""
     head, *rest = place
     if head == "coefficients" and len(rest) == 2:
-        return f"beta[{rest[0]}]" + ("" if rest[1] == "estimate" else f" {rest[1]}")
+        return coefficient_label(rest[0]) + ("" if rest[1] == "estimate" else f" {rest[1]}")
     if head == "random" and len(rest) == 3:
-        return f"{'var' if rest[2] == 'variance' else rest[2]}_{rest[0]}[{rest[1]}]"
+        return parameter_label("var" if rest[2] == "variance" else rest[2], rest[0], rest[1])
     if head == "coef" and len(rest) == 3:
-        return f"coef_{rest[0]}[{rest[1]}, {rest[2]}]"
+        return parameter_label("coef", *rest)
     if head == "correlations":
-        return f"corr_beta[{', '.join(rest)}]"
+        return parameter_label("corr", "beta", *rest)
     if place == ("F", "F"):
         return "F"
     if head in ("first", "second"):

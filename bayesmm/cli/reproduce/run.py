@@ -13,12 +13,13 @@ from bayesmm.cli.input import read_priors
 from bayesmm.cli.reproduce.data import places, read_data
 from bayesmm.cli.reproduce.published import Explanation, Place, Printed, Published
 from bayesmm.cli.reproduce.quantities import Fitted, label, parameter, value_at
+from bayesmm.design.parameters import variance_parameters
 from bayesmm.errors import BayesmmWarning, DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation.compare_reml import Comparison, compare
 from bayesmm.evaluation.loo_compare import compare_models
 from bayesmm.model import Model
-from bayesmm.posterior.draws import sampling_record, variance_parameters
+from bayesmm.posterior.draws import sampling_record
 from bayesmm.results import Fit
 from bayesmm.sampling.importance import MAX_PARAMETERS
 from bayesmm.sampling.pareto import trusted

@@ -5,17 +5,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bayesmm.design.parameters import coefficients, effect_labels, variance_parameters
 from bayesmm.posterior.draws import (
-    coefficients,
     diagnostics,
     draws_of,
     effect_draws,
-    effect_labels,
     is_constant,
     kept_effects,
     sampling_record,
     tree_sizes,
-    variance_parameters,
 )
 
 EFFECTS_LIMIT = 200  # random effects of a factor with full diagnostics (2 ms each); the most suspicious of more

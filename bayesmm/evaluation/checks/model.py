@@ -10,20 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
 from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.sampling import FEW_LEVELS
 from bayesmm.evaluation.prior_marginals import Belief, belief, believed_draws
 from bayesmm.posterior.density import density, support_of
-from bayesmm.posterior.draws import (
-    Parameter,
-    coefficients,
-    is_constant,
-    kept_effects,
-    posterior_residuals,
-    variable,
-    variance_parameters,
-)
+from bayesmm.posterior.draws import is_constant, kept_effects, posterior_residuals, variable
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import FEWEST_DRAWS, MOST_NUMBERS, replicates, thinned
 
@@ -108,8 +101,8 @@ def few_groups(seen: Seen) -> Check:
     if count >= FEW_LEVELS:
         return Check("few groups", True, count, FEW_LEVELS, f"{block.group} has {count:,} levels, and no factor fewer")
     message = (
-        f"{block.group} has {count} levels, too few to learn an sd from: give sd_{block.name} an informative prior, or "
-        f"make {block.group} a fixed effect."
+        f"{block.group} has {count} levels, too few to learn an sd from: give {block.names.sd} an informative prior, "
+        f"or make {block.group} a fixed effect."
     )
     return Check("few groups", True, count, FEW_LEVELS, message, note=True)
 
@@ -119,7 +112,7 @@ def singular(seen: Seen) -> Check:
     worst, where = math.inf, ""
     for block in seen.fit.design.blocks:
         for part in (part for part in block.partition if len(part) > 1):
-            R = variable(seen.fit.tree, f"corr_{block.name}")[..., part, :][..., part]
+            R = variable(seen.fit.tree, block.names.corr)[..., part, :][..., part]
             if not np.isfinite(R).all():
                 continue
             least = float(np.median(np.linalg.eigvalsh(R)[..., 0]))

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 
+from bayesmm.design.parameters import variance_parameters
 from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.evidence import Evidence, is_independent
 from bayesmm.likelihood.quadrature import fits
-from bayesmm.posterior.draws import is_constant, variance_parameters
+from bayesmm.posterior.draws import is_constant
 from bayesmm.sampling.pareto import k_limit, trusted
 
 R_HAT_LIMIT = 1.01  # Vehtari et al. (2021), Bayesian Analysis 16(2), section 4
@@ -66,9 +67,9 @@ def remedy(evidence: Evidence, block: int) -> str:
     if len(factor.levels) < FEW_LEVELS:
         return (
             f"{factor.group} has {len(factor.levels)} levels, too few to learn an sd from; "
-            f'give sd_{factor.name} an informative prior, such as bmm.Prior("HalfNormal", sigma=...).'
+            f'give {factor.names.sd} an informative prior, such as bmm.Prior("HalfNormal", sigma=...).'
         )
-    return f"sample {ways(evidence)}, or give sd_{factor.name} a prior that keeps it from 0."
+    return f"sample {ways(evidence)}, or give {factor.names.sd} a prior that keeps it from 0."
 
 
 def ways(evidence: Evidence) -> str:
@@ -167,7 +168,7 @@ def heavy_tail(evidence: Evidence) -> str:
         return "the posterior has heavy tails; give the coefficients and sigma lighter-tailed priors, such as Normal."
     factor = evidence.design.blocks[int(np.argmin(sizes))]
     return (
-        f"the tails of the posterior are explored too slowly; give sd_{factor.name} ({min(sizes)} levels) "
+        f"the tails of the posterior are explored too slowly; give {factor.names.sd} ({min(sizes)} levels) "
         "a lighter-tailed prior, such as HalfNormal."
     )
 

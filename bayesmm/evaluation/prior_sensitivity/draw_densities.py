@@ -50,8 +50,8 @@ def log_prior(fit) -> Array:
             total += priors[place].logpdf(values)
     for block in design.blocks:
         if block.correlated:
-            eta = priors[f"corr_{block.name}"].parameters["eta"]
-            R = own[f"corr_{block.name}"].reshape(draws, len(block.columns), -1)
+            eta = priors[block.names.corr].parameters["eta"]
+            R = own[block.names.corr].reshape(draws, len(block.columns), -1)
             for part in (list(part) for part in block.partition if len(part) > 1):
                 total += (eta - 1) * np.linalg.slogdet(R[:, part][:, :, part])[1]
     return total
@@ -63,8 +63,7 @@ def _by_place(fit, own: Mapping[str, Array], draws: int) -> list[tuple[str, Arra
     if design.p:
         found += zip(coefficient_places(priors, design), own["beta"].reshape(draws, -1).T, strict=True)
     for block in design.blocks:
-        sds = own[f"sd_{block.name}"].reshape(draws, -1).T
-        found += zip((f"sd_{block.name}[{column}]" for column in block.columns), sds, strict=True)
+        found += zip(block.names.sd_labels, own[block.names.sd].reshape(draws, -1).T, strict=True)
     return [*found, *zip(design.family.auxiliaries, auxiliary_draws(fit).T, strict=False)]
 
 

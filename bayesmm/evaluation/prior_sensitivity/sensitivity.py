@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
 from bayesmm.design.series import as_numbers
 from bayesmm.display.text_tables import BLANK, shorten, table, wrap
 from bayesmm.errors import listing
 from bayesmm.evaluation.prior_marginals import belief, believed_draws
 from bayesmm.evaluation.prior_sensitivity.draw_densities import integrated_log_likelihood, log_prior, rest_size
 from bayesmm.posterior.density import density, support_of
-from bayesmm.posterior.draws import Parameter, coefficients, draws_of, is_constant, tree_sizes, variance_parameters
+from bayesmm.posterior.draws import draws_of, is_constant, tree_sizes
 from bayesmm.posterior.residuals import DRAWS, FEWEST_DRAWS, thinned
 from bayesmm.runtime.threads import few_threads
 

@@ -7,9 +7,9 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.parameters import by_levels
 from bayesmm.display.text_tables import column, count, shorten, table, wrap
 from bayesmm.errors import listing
-from bayesmm.estimation.estimates import by_levels
 from bayesmm.evaluation.variance.null_model import null_mean
 from bayesmm.evaluation.variance.variance_parts import (
     Parts,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.parameters import coefficient_label
 from bayesmm.display.text_tables import column, table, wrap
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
@@ -201,7 +202,7 @@ def _remarks(found: Bootstrap) -> list[str]:
         verb = "is" if found.failed == 1 else "are"
         said.append(f"{count(found.failed, 'sample')} could not be simulated or fitted and {verb} left out.")
     design = found.point.design
-    names = [f"beta[{design.coefficients[j]}]" for j in design.aliased]
+    names = [coefficient_label(design.coefficients[j]) for j in design.aliased]
     if names:
         said.append(
             f"{listing(names)} cannot be estimated: {'its row is' if len(names) == 1 else 'their rows are'} blank."

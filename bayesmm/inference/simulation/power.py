@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.parameters import coefficient_label
 from bayesmm.design.records import Design
 from bayesmm.display.text_tables import table, wrap
 from bayesmm.errors import DataError, listing, suggest
@@ -167,7 +168,7 @@ def power(
     rows = [_row(k, results[j]) for j, k in enumerate(numbers)]
     value = np.nan if hasattr(parameters, "tree") else float(truth(stream(seed, "power", 0, 0)).beta[coefficient])
     method = "t with Satterthwaite df, REML" if model.family.gaussian else "z, maximum likelihood"
-    name, by = f"beta[{model.design.coefficients[coefficient]}]", model.design.blocks[block].group
+    name, by = coefficient_label(model.design.coefficients[coefficient]), model.design.blocks[block].group
     shown = pd.DataFrame(rows, columns=list(COLUMNS))
     return Power(shown, name, by, method, value, level, seed, interrupted)
 
@@ -187,7 +188,7 @@ def _check(groups: object, simulations: object, level: float, seed: object, core
 def tested(design: Design, test: str | None) -> int:
     """Return the position of the coefficient that is tested."""
     names = list(design.coefficients)
-    places = [f"beta[{name}]" for name in names]
+    places = [coefficient_label(name) for name in names]
     others = [j for j in range(design.p) if not (design.has_intercept and j == 0)]
     if test is None and len(others) == 1:
         return others[0]
@@ -204,16 +205,16 @@ def tested(design: Design, test: str | None) -> int:
 def _check_determined(design: Design, coefficient: int) -> None:
     if coefficient in design.aliased:
         raise DataError(
-            f"beta[{design.coefficients[coefficient]}] cannot be told apart from other coefficients in the data of "
-            "the model, with whatever number of groups; test another one, or leave out what it depends on"
+            f"{coefficient_label(design.coefficients[coefficient])} cannot be told apart from other coefficients in "
+            "the data of the model, with whatever number of groups; test another one, or leave out what it depends on"
         )
 
 
 def _checked(design: Design, k: int, coefficient: int) -> Design:
     if coefficient in design.aliased:
         raise DataError(
-            f"with {k} groups beta[{design.coefficients[coefficient]}] cannot be told apart from other coefficients; "
-            "take more groups, or another seed, which chooses other levels"
+            f"with {k} groups {coefficient_label(design.coefficients[coefficient])} cannot be told apart from other "
+            "coefficients; take more groups, or another seed, which chooses other levels"
         )
     return design
 

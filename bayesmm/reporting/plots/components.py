@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
 from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT, key, marker, name_axes, panels, plain, title, view
 from bayesmm.evaluation.compare_reml import marginal_mode
 from bayesmm.evaluation.prior_marginals import Belief, belief, believed_draws
 from bayesmm.inference.profile import profiles
 from bayesmm.posterior.density import density, support_of
-from bayesmm.posterior.draws import CI_PROB, Parameter, coefficients, draws_of, variance_parameters
+from bayesmm.posterior.draws import CI_PROB, draws_of
 from bayesmm.posterior.point_estimates import estimate
 from bayesmm.reporting.plots.labels import units
 from bayesmm.runtime.arguments import check_bool

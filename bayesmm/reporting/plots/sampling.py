@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from bayesmm.design.parameters import variance_parameters
 from bayesmm.display.figures import GREY, INK, LIGHT, chain_ink, key, panels, plain, title
 from bayesmm.evaluation.checks import BFMI_LIMIT, bfmi
-from bayesmm.posterior.draws import draws_of, is_constant, variance_parameters
+from bayesmm.posterior.draws import draws_of, is_constant
 from bayesmm.reporting.plots.components import PANELS, omitted
 
 TRACE_POINTS = 500  # draws of a chain that a trace of this width can show

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from bayesmm.design.parameters import coefficients
 from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title
 from bayesmm.families.links import LINKS
 from bayesmm.families.support import Support
-from bayesmm.posterior.draws import block_draws, coefficients, draws_of, variable
+from bayesmm.posterior.draws import block_draws, draws_of, variable
 from bayesmm.reporting.plots.chosen import factor, largest, said
 from bayesmm.reporting.plots.labels import units
 
@@ -116,10 +117,10 @@ def fixed_part(fit, block) -> np.ndarray:
 
 def ellipse(fit, block, centre: np.ndarray) -> np.ndarray:
     """Return the ellipse that holds 95 % of the groups' first two coefficients, (points, 2), at the mean of Sigma."""
-    sds = variable(fit.tree, f"sd_{block.name}")[..., :2].reshape(-1, 2)
+    sds = variable(fit.tree, block.names.sd)[..., :2].reshape(-1, 2)
     r = np.zeros(len(sds))
     if any({0, 1} <= set(part) for part in block.partition):
-        r = variable(fit.tree, f"corr_{block.name}")[..., 0, 1].ravel()
+        r = variable(fit.tree, block.names.corr)[..., 0, 1].ravel()
     covariance = np.array([[np.mean(sds[:, 0] ** 2), 0], [0, np.mean(sds[:, 1] ** 2)]])
     covariance[0, 1] = covariance[1, 0] = np.mean(r * sds[:, 0] * sds[:, 1])
     variances, vectors = np.linalg.eigh(covariance)

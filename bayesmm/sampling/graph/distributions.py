@@ -13,8 +13,8 @@ import pytensor.tensor as pt
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor import TensorVariable
 
+from bayesmm.design.parameters import is_coefficient
 from bayesmm.errors import PriorError
-from bayesmm.priors.defaults import INTERCEPT_NAMES
 from bayesmm.priors.distributions import DISTRIBUTIONS
 from bayesmm.priors.prior import Prior, function_name
 from bayesmm.sampling.graph.own_priors import IMPROPER, check_variable
@@ -159,8 +159,7 @@ def _custom(name: str, place: str, function: Callable, dims: tuple[str, ...]) ->
         wanted = f"a vector over the dimension {dims[0]!r}" if dims else "one number"
         raise PriorError(f"{who} should return {wanted}, but its value has {variable.ndim} dimensions")
     length = len(pm.modelcontext(None).coords[dims[0]]) if dims else None
-    coefficient = place.startswith("beta[") or place in INTERCEPT_NAMES
-    _told(who, lambda: check_variable(who, variable, length, not coefficient))
+    _told(who, lambda: check_variable(who, variable, length, not is_coefficient(place)))
     return variable if name in pm.modelcontext(None).named_vars else _named(name, variable, dims)
 
 

@@ -12,7 +12,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
-from bayesmm.design.coding import CENTRED
+from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import listing, suggest
@@ -21,7 +21,7 @@ from bayesmm.priors.distributions import DISTRIBUTIONS
 from bayesmm.sampling.graph.distributions import INTERNAL, scalar, vector
 from bayesmm.sampling.graph.responses import add_response
 
-INTERCEPT = f"{INTERNAL}Intercept_centred"
+INTERCEPT = f"{INTERNAL}{INTERCEPT_AT_MEANS}"
 SLOPES, SLOPE = f"{INTERNAL}slopes", f"{INTERNAL}slope"
 
 
@@ -133,14 +133,14 @@ def _with_intercept(design: Design, priors: Mapping[str, Prior]) -> TensorVariab
     (place, prior), *others = priors.items()
     slopes = _slopes(design.coefficients[1:], dict(others))
     known = DISTRIBUTIONS.get(prior.distribution)
-    if place == "Intercept_centred":
+    if place == INTERCEPT_AT_MEANS:
         intercept = scalar(INTERCEPT, place, prior)
     elif known is not None and known.location is not None:
         means = _rows_of_intercept(design, priors)
         step = pt.constant(means) @ slopes  # from the intercept at 0 to the one at the means
         intercept = scalar(INTERCEPT, place, prior, shift=step) - step
     else:  # a fixed intercept, or a prior that cannot be moved along the line
-        intercept = scalar(f"{INTERNAL}Intercept", place, prior)
+        intercept = scalar(f"{INTERNAL}{INTERCEPT_AT_ZERO}", place, prior)
     return pt.concatenate([intercept[None], slopes])
 
 
@@ -154,8 +154,8 @@ def _random_part(block: Block, basis: TermBasis, priors: Mapping[str, Prior], ce
     """Add a block's standard deviations, correlations and effects; return its part of the linear predictor, (n,)."""
     sd, L = add_covariance(block, basis, priors)
     b = (_centred if centred else _non_centred)(block, basis, sd, L)
-    levels = _data(f"index_{block.name}", block.index, "obs")
-    return (b[levels] * _matrix(f"Z_{block.name}", block.Z, basis, f"{block.name}_term")).sum(axis=1)
+    levels = _data(block.names.index, block.index, "obs")
+    return (b[levels] * _matrix(block.names.Z, block.Z, basis, block.names.term_dim)).sum(axis=1)
 
 
 def add_covariance(
@@ -171,22 +171,21 @@ def add_covariance(
         are not those that are reported they have names that end in "_centred" (at the means), and sd_<name> and
         corr_<name> are made from them.
     """
-    name, dims = block.name, (f"{block.name}_term", f"{block.name}_term_bis")
-    suffix = "" if basis.trivial else CENTRED
-    places = [f"sd_{name}[{column}]" for column in block.columns]
-    sd = vector(f"sd_{name}{suffix}", dims[0], {place: priors[place] for place in places})
+    names = block.names
+    own_sd, own_corr = (names.sd, names.corr) if basis.trivial else (names.sd_at_means, names.corr_at_means)
+    sd = vector(own_sd, names.term_dim, {place: priors[place] for place in names.sd_labels})
     if not block.correlated:
         return sd, None
-    L = correlation_factor(block, priors[f"corr_{name}"])
+    L = correlation_factor(block, priors[names.corr])
     diagonal = np.arange(len(block.columns))
     R = (L @ L.T)[diagonal, diagonal].set(1.0)  # without rounding
-    pm.Deterministic(f"corr_{name}{suffix}", R, dims=dims)
+    pm.Deterministic(own_corr, R, dims=names.corr_dims)
     if not basis.trivial:
         factor = pt.constant(basis.inverse) @ (sd[:, None] * L)
         own = pt.sqrt(pt.square(factor).sum(axis=1))
         rows = factor / pt.where(own > 0, own, 1.0)[:, None]
-        pm.Deterministic(f"sd_{name}", own, dims=dims[0])
-        pm.Deterministic(f"corr_{name}", (rows @ rows.T)[diagonal, diagonal].set(1.0), dims=dims)
+        pm.Deterministic(names.sd, own, dims=names.sd_dims)
+        pm.Deterministic(names.corr, (rows @ rows.T)[diagonal, diagonal].set(1.0), dims=names.corr_dims)
     return sd, L
 
 
@@ -205,7 +204,8 @@ def correlation_factor(block: Block, prior: Prior) -> TensorVariable:
 
 def _centred(block: Block, basis: TermBasis, sd: TensorVariable, L: TensorVariable | None) -> TensorVariable:
     """Add the effects, shape (G, q), with their covariance as their prior; return those of the prior's design."""
-    name, dims = f"b_{block.name}" if basis.trivial else _unused(f"{INTERNAL}b_{block.name}"), _dims(block)
+    effects, dims = block.names.effects, block.names.effect_dims
+    name = effects if basis.trivial else _unused(f"{INTERNAL}{effects}")
     if L is None:
         return pm.Normal(name, 0, sd, dims=dims)
     b = pm.MvNormal(name, np.zeros(len(block.columns)), chol=sd[:, None] * L, dims=dims)
@@ -214,16 +214,12 @@ def _centred(block: Block, basis: TermBasis, sd: TensorVariable, L: TensorVariab
 
 def _non_centred(block: Block, basis: TermBasis, sd: TensorVariable, L: TensorVariable | None) -> TensorVariable:
     """Add standard normal z and the effects made from them, both (G, q); return those of the prior's design."""
-    z = pm.Normal(_unused(f"{INTERNAL}z_{block.name}"), 0, 1, dims=_dims(block))
+    z = pm.Normal(_unused(f"{INTERNAL}z_{block.name}"), 0, 1, dims=block.names.effect_dims)
     return _reported(block, basis, z * sd if L is None else z @ (sd[:, None] * L).T)
 
 
 def _reported(block: Block, basis: TermBasis, b: TensorVariable) -> TensorVariable:
     """Add the effects that are reported, and return those of the prior's design that they are made from."""
     own = b if basis.trivial else b @ pt.constant(basis.inverse.T)
-    pm.Deterministic(f"b_{block.name}", own, dims=_dims(block))
+    pm.Deterministic(block.names.effects, own, dims=block.names.effect_dims)
     return b
-
-
-def _dims(block: Block) -> tuple[str, str]:
-    return block.name, f"{block.name}_term"

@@ -17,7 +17,7 @@ import nutpie.compile_pymc
 import pymc as pm
 import xarray as xr
 
-from bayesmm.design.coding import CENTRED
+from bayesmm.design.parameters import is_at_means
 from bayesmm.errors import BayesmmWarning, PriorError, listing
 from bayesmm.runtime.memory import refuse
 from bayesmm.runtime.progress import Progress, progress_bar
@@ -161,7 +161,8 @@ def prior_predictive(graph: pm.Model, draws: int = 500, seed: int | None = None)
     flat = improper_parameters(graph)
     if flat:
         raise PriorError(f"the prior of {listing(flat)} is flat, so nothing can be drawn from it; give it a proper one")
-    parameters = [name for name in kept_variables(graph) if not name.endswith(CENTRED)]
+    kept = kept_variables(graph)
+    parameters = [name for name in kept if not is_at_means(name, kept)]
     names = {"prior": parameters, "prior_predictive": [v.name for v in graph.observed_RVs]}
     variables = [graph[name] for group in names.values() for name in group]
     with without_compiler():

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import pymc as pm
 
-from bayesmm.design.coding import CENTRED
 from bayesmm.design.records import Design
 from bayesmm.errors import listing, positions
 from bayesmm.priors import Prior
@@ -27,9 +26,9 @@ def start_near(graph: pm.Model, design: Design, priors: Mapping[str, Prior], val
     """
     variables = {v.name: v for v in graph.free_RVs}
     vectors = {
-        f"sd_{block.name}{where}": [f"sd_{block.name}[{column}]" for column in block.columns]
+        name: block.names.sd_labels
         for block in design.blocks
-        for where in ("", CENTRED)  # as it is reported, or at the means: the graph has one of them
+        for name in (block.names.sd, block.names.sd_at_means)  # the graph samples one of them
     }
     for name, places in (vectors | {name: [name] for name in design.family.auxiliaries}).items():
         known = {place: values.get(place) for place in places}

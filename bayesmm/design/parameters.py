@@ -1,0 +1,183 @@
+"""The one list of a model's parameters: their labels, the places of their priors, and their names in the posterior.
+
+No other file builds such a name or takes one apart. Three kinds of names are made here:
+
+- the label of one number, in tables and in mappings of values: ``sd_Subject[Days]``, ``beta[Days]``;
+- the place of a prior: the label of the number that it is of, ``corr_Subject`` for a block's correlations, and for the
+  intercept a name that says where that prior is stated;
+- the name of a variable or of a dimension of the posterior: ``sd_Subject``, ``Subject_term``.
+
+The family's own parameters (``sigma``, ``shape``) have one name, which is all three.
+"""
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO = "Intercept_centred", "Intercept"
+INTERCEPT_NAMES = (INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO)  # places of its prior: at the predictors' means, at their 0
+_AT_MEANS = "_centred"  # behind the name of a variable that is at the means of the predictors
+
+
+def parameter_label(kind: str, of: str, *terms: str) -> str:
+    """Return the label of one number, ``corr_Subject[Intercept, Days]``: its kind, what it belongs to, and terms."""
+    return f"{kind}_{of}[{', '.join(terms)}]"
+
+
+def coefficient_label(name: str) -> str:
+    """Return the label of a fixed effect, ``beta[Days]``."""
+    return f"beta[{name}]"
+
+
+def is_coefficient(name: str) -> bool:
+    """Return whether a label or the place of a prior is a fixed effect's."""
+    return name.startswith("beta[") or name in INTERCEPT_NAMES
+
+
+def is_at_means(name: str, variables: Container[str]) -> bool:
+    """Return whether one of these variables is at the means of the predictors, and another what is reported of it."""
+    return name.endswith(_AT_MEANS) and name.removesuffix(_AT_MEANS) in variables
+
+
+@dataclass(frozen=True)
+class BlockNames:
+    """The names that a block of random effects brings.
+
+    Attributes
+    ----------
+    block : str
+        The block's own: the dimension of its levels.
+    terms : tuple of str
+        Its columns.
+    """
+
+    block: str
+    terms: tuple[str, ...] = ()
+
+    @property
+    def sd(self) -> str:
+        """The variable of its sds, over `sd_dims`, and the key of all their priors."""
+        return f"sd_{self.block}"
+
+    @property
+    def corr(self) -> str:
+        """The variable of its correlation matrix, over `corr_dims`, and the place of its prior."""
+        return f"corr_{self.block}"
+
+    @property
+    def sd_at_means(self) -> str:
+        """The variable of the sds at the means of the predictors, where the priors are and others are reported."""
+        return self.sd + _AT_MEANS
+
+    @property
+    def corr_at_means(self) -> str:
+        """The variable of their correlation matrix."""
+        return self.corr + _AT_MEANS
+
+    @property
+    def effects(self) -> str:
+        """The variable of its random effects, over `effect_dims`."""
+        return f"b_{self.block}"
+
+    @property
+    def index(self) -> str:
+        """The data that give the level of each row."""
+        return f"index_{self.block}"
+
+    @property
+    def Z(self) -> str:
+        """The data that each row multiplies its level's effects by."""
+        return f"Z_{self.block}"
+
+    @property
+    def term_dim(self) -> str:
+        """The dimension of its terms."""
+        return f"{self.block}_term"
+
+    @property
+    def sd_dims(self) -> tuple[str]:
+        """The dimension of its sds."""
+        return (self.term_dim,)
+
+    @property
+    def corr_dims(self) -> tuple[str, str]:
+        """The dimensions of its correlation matrix: no array has one dimension twice."""
+        return self.term_dim, f"{self.term_dim}_bis"
+
+    @property
+    def effect_dims(self) -> tuple[str, str]:
+        """The dimensions of its random effects: levels, terms."""
+        return self.block, self.term_dim
+
+    @property
+    def in_posterior(self) -> frozenset[str]:
+        """Every variable and dimension of the posterior."""
+        variables = {self.sd, self.corr, self.sd_at_means, self.corr_at_means, self.effects}
+        return frozenset({self.block, *self.corr_dims} | variables)
+
+    @property
+    def sd_labels(self) -> tuple[str, ...]:
+        """The label of each term's sd, which is the place of its prior."""
+        return tuple(parameter_label("sd", self.block, term) for term in self.terms)
+
+    def corr_label(self, i: int, j: int) -> str:
+        """Return the label of the correlation of the i-th term with the j-th."""
+        return parameter_label("corr", self.block, self.terms[i], self.terms[j])
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One scalar of the model that is not a random effect.
+
+    Attributes
+    ----------
+    kind : {"sd", "corr", "sigma", "auxiliary", "beta"}
+    label : str
+        Name in tables: ``sd_Subject[Days]``, ``corr_Subject[Intercept, Days]``, ``sigma``, ``shape``, ``beta[Days]``.
+    block : int
+        Position in ``design.blocks``; -1 for the family's own parameters and the coefficients.
+    terms : tuple of int
+        Columns of the block (one for an sd, two for a correlation) or of X (one).
+    """
+
+    kind: str
+    label: str
+    block: int
+    terms: tuple[int, ...]
+
+
+def block_parameters(k: int, block) -> list[Parameter]:
+    """Return the sds of a block, then each of its correlations once."""
+    names = block.names
+    sds = [Parameter("sd", own, k, (i,)) for i, own in enumerate(names.sd_labels)]
+    pairs = [(i, j) for part in block.partition for a, i in enumerate(part) for j in part[a + 1 :]]
+    return sds + [Parameter("corr", names.corr_label(i, j), k, (i, j)) for i, j in pairs]
+
+
+def variance_parameters(design) -> list[Parameter]:
+    """Return the sds and correlations of each block and, last, those of the family: the order of lme4's VarCorr()."""
+    blocks = [parameter for k in by_levels(design) for parameter in block_parameters(k, design.blocks[k])]
+    own = [Parameter("sigma" if name == "sigma" else "auxiliary", name, -1, ()) for name in design.family.auxiliaries]
+    return [*blocks, *own]
+
+
+def coefficients(design) -> list[Parameter]:
+    """Return the fixed effects in the order of X."""
+    return [Parameter("beta", coefficient_label(name), -1, (j,)) for j, name in enumerate(design.coefficients)]
+
+
+def effect_labels(block) -> list[str]:
+    """Return the labels of a block's random effects, ``b_Subject[308, Days]``, all levels of the first term first."""
+    return [parameter_label("b", block.name, level, term) for term in block.columns for level in block.levels]
+
+
+def variable_of(design, parameter: Parameter) -> str:
+    """Return the variable of the posterior that a parameter is an element of: the one at `parameter.terms`."""
+    if parameter.block < 0:
+        return "beta" if parameter.kind == "beta" else parameter.label
+    names = design.blocks[parameter.block].names
+    return names.sd if parameter.kind == "sd" else names.corr
+
+
+def by_levels(design) -> list[int]:
+    """Return the positions of the design's blocks in lme4's order: more levels first."""
+    return sorted(range(len(design.blocks)), key=lambda k: -len(design.blocks[k].levels))
