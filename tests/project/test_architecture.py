@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "bayesmm"
 HEAVY = {"pandas", "pymc", "pytensor", "numba", "matplotlib", "xarray", "scipy", "nutpie", "arviz", "pooch"}
 MOST_LOOSE = 7  # modules outside the rooms' folders, without the package's own __init__ and __main__

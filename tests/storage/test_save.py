@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import xarray as xr
 from fake_fits import RECORD, fake_draws, fake_stats, fake_tree
-from test_io import full_disk
+from test_atomic_write import full_disk
 
 import bayesmm as bmm
 from bayesmm.cli.main import main
@@ -34,7 +34,7 @@ from bayesmm.storage.files import (
     sealed,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 EVIL = "<script>alert(1)</script>"
 

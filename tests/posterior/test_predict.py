@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import xarray as xr
+from invented import CHAINS, DRAWS, draws, invented
 from references import frame, reference_models
 from scipy import stats
 
@@ -16,7 +17,6 @@ from bayesmm.errors import DataError
 from bayesmm.posterior.predict import factor_draws, level_stream
 from bayesmm.results import Fit
 
-CHAINS, DRAWS = 2, 40
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 
 
@@ -31,24 +31,6 @@ def nested_frame():
 
 
 NESTED = "y ~ f + scale(x) + offset(off) + (scale(x) | g) + (1 | g:p)"
-
-
-def invented(model, seed=0):
-    """Return a fit whose draws are random numbers: what predictions are made of need not be a posterior."""
-    rng, design, shape = np.random.default_rng(seed), model.design, (CHAINS, DRAWS)
-    found = {"beta": (("chain", "draw", "coef"), rng.normal(size=(*shape, design.p)))}
-    for name in design.family.auxiliaries:
-        found[name] = (("chain", "draw"), rng.uniform(0.5, 2, shape))
-    for block in design.blocks:
-        G, q, dim = len(block.levels), len(block.columns), f"{block.name}_term"
-        found[f"sd_{block.name}"] = (("chain", "draw", dim), rng.uniform(0.5, 2, (*shape, q)))
-        found[f"b_{block.name}"] = (("chain", "draw", block.name, dim), 0.5 * rng.normal(size=(*shape, G, q)))
-        if block.correlated:
-            R = np.broadcast_to(np.eye(q), (*shape, q, q)).copy()
-            R[..., 0, 1] = R[..., 1, 0] = rng.uniform(-0.9, 0.9, shape)
-            found[f"corr_{block.name}"] = (("chain", "draw", dim, f"{dim}_bis"), R)
-    coords = {"chain": np.arange(CHAINS), "draw": np.arange(DRAWS)}
-    return Fit(model, xr.DataTree.from_dict({"posterior": xr.Dataset(found, coords)}))
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +51,6 @@ def nested():
 @pytest.fixture(scope="module")
 def point(sleep):
     return sleep.maximize()
-
-
-def draws(fit, name):
-    return fit.tree["posterior"][name].to_numpy().reshape(CHAINS * DRAWS, *fit.tree["posterior"][name].shape[2:])
 
 
 def flat(predictions):

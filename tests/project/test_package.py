@@ -12,7 +12,7 @@ import pytest
 
 import bayesmm
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HEAVY = ("pymc", "pytensor", "numba", "matplotlib", "pandas", "xarray", "scipy", "nutpie", "arviz", "formulaic")
 REPORT = "import json, sys; print(json.dumps([name for name in HEAVY if name in sys.modules]))"
 

@@ -24,7 +24,7 @@ from bayesmm.likelihood.gaussian import evaluate
 from bayesmm.likelihood.orthogonal import lower_factor
 from bayesmm.likelihood.problem import orthogonal_problem
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
 STUDIES = {study.name: study for study in in_printed_order(map(read_published, MODELS.glob("*.toml")))}
 

@@ -13,7 +13,7 @@ import bayesmm as bmm
 from bayesmm.likelihood.conditional_quadrature import draw_effects
 from bayesmm.likelihood.quadrature import check_fits, evaluate, grouped, prepare, rule
 
-REFERENCE = json.loads((Path(__file__).parent / "reference" / "glmm.json").read_text())["models"]
+REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "glmm.json").read_text())["models"]
 # lme4's own numbers have 9 decimals of a log likelihood of 150, and come from 101 nodes.
 LOGLIK = 1e-7
 # Central differences of fourth order with a step of 1e-5 (relative 1e-16 of a value near 100): 1e-9 is seen, and

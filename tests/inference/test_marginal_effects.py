@@ -6,9 +6,9 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from invented import CHAINS, DRAWS, draws, invented
 from references import frame
 from scipy import stats
-from test_predict import CHAINS, DRAWS, draws, invented
 
 import bayesmm as bmm
 from bayesmm.results import Fit

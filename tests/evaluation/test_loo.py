@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from invented import invented
 from scipy import stats
 from scipy.special import logsumexp
-from test_predict import invented
 
 import bayesmm as bmm
 from bayesmm.cli.reproduce.run import predictive_difference

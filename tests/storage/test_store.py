@@ -27,7 +27,7 @@ from bayesmm.storage import store, store_reading
 from bayesmm.storage.files import plain
 from bayesmm.storage.store_reading import read_store
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 SHORT = dict(draws=150, tune=60, chains=2, cores=2, seed=3, progress=False)
 ASKED = dict(draws=150, keep_effects=True)

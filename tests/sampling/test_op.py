@@ -188,7 +188,7 @@ def run_program(caches: Path, seed: int):
     environment = os.environ | {
         "PYTENSOR_FLAGS": f"base_compiledir={caches / 'pytensor'}",
         "NUMBA_CACHE_DIR": str(caches / "numba"),
-        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     program = PROGRAM.replace("SEED", str(seed))
     done = subprocess.run(

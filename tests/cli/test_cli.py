@@ -14,7 +14,7 @@ from bayesmm.cli.output import prepare
 from bayesmm.evaluation.checks import Check
 from bayesmm.sampling.nuts import SAMPLERS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FORMULA = "Reaction ~ Days + (Days | Subject)"
 
 

@@ -5,9 +5,9 @@ import functools
 import numpy as np
 import pandas as pd
 import pytest
+from invented import invented
 from scipy import integrate, stats
 from scipy.special import logsumexp
-from test_predict import invented
 
 import bayesmm as bmm
 from bayesmm.errors import DataError, PriorError

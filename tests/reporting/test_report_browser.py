@@ -104,7 +104,7 @@ def test_in_print_no_figure_is_cut_and_what_is_folded_is_open(browser, report):
 
 def screenshots():
     """Return the folder of the screenshots, made if it is not there."""
-    folder = Path(os.environ.get("BAYESMM_SCREENSHOTS", Path(__file__).parents[1] / "demo" / "screenshots"))
+    folder = Path(os.environ.get("BAYESMM_SCREENSHOTS", Path(__file__).parents[2] / "demo" / "screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

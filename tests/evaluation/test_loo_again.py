@@ -4,10 +4,10 @@ import arviz_stats
 import numpy as np
 import pytest
 import xarray as xr
+from invented import invented
 from scipy import stats
 from scipy.special import logsumexp
 from test_loo import RESPONSES, covariance, fit_of, frame
-from test_predict import invented
 
 import bayesmm as bmm
 from bayesmm.evaluation.integral import coordinates_of, marginal_of, without

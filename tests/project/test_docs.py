@@ -13,7 +13,7 @@ import bayesmm as bmm
 from bayesmm.families.families import FAMILIES
 from bayesmm.formula.formula import parse
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "bayesmm"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("[a-z]*/README.md"))]
 CHECKED = {page.relative_to(ROOT).as_posix(): page for page in PAGES}

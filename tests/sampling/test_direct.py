@@ -34,7 +34,7 @@ from bayesmm.sampling.graph.interpreted import without_compiler
 from bayesmm.sampling.graph.nuts import sample_graph
 
 frame = _frame  # the fixture
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 SHORT = dict(draws=40, tune=60, chains=2, seed=3, progress=False)
 # Both sum the same cross-products, in another order: 1e-13 is seen. Near the edge of the numerically possible (an sd
