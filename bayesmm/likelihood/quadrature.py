@@ -57,7 +57,7 @@ class Grouped(NamedTuple):
     Attributes
     ----------
     family, link : int
-        Codes of `bayesmm.families.families`.
+        Codes of `bayesmm.families.codes`.
     y, size, weight, offset : (n,) float64
         `size` is the number of trials (1 for families without), `weight` the prior weight.
     X : (n, p) float64
