@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bayesmm.design.factors import say_about_levels
-from bayesmm.design.parameters import BlockNames
+from bayesmm.design.parameters import RESERVED, BlockNames
 from bayesmm.design.records import Block, Grouping
 from bayesmm.design.state import Scope
 from bayesmm.design.variables import KIND_NAMES, Variable, observed_levels
 from bayesmm.errors import DataError, listing
+from bayesmm.families.families import FAMILIES
 from bayesmm.families.family import Family
 from bayesmm.runtime.messages import Message, count, label_text, note, warning
 
@@ -19,8 +20,8 @@ MOSTLY_SINGLE = 0.5  # share of levels with one row beyond which a factor is har
 SAME_WEIGHT = 1e-8  # relative: products that differ by less are the same but for rounding
 DRAWS = 4 * 1000  # chains x draws of the default sampling, for the estimate of its memory
 DRAWS_MEMORY = 2e9  # bytes of draws from which a word is due: a quarter of the memory of a small laptop
-# names that the model itself or the tree of results uses
-RESERVED = frozenset(["chain", "draw", "coef", "obs", "sigma", "nu", "shape", "phi", "beta", "y", "sample", "Residual"])
+# what no block may be called: the names that every model has, and those of the parameters of any family
+TAKEN = RESERVED.union(*(family.auxiliaries for family in FAMILIES.values()))
 
 
 def learn_grouping(factors: tuple[str, ...], scope: Scope) -> tuple[Grouping, np.ndarray]:
@@ -123,7 +124,7 @@ def safe_names(groups: Sequence[str]) -> tuple[str, ...]:
     A name is kept where it can be. Slashes (which name nested groups in a netCDF file) and control characters become
     underscores, blanks and dots at the ends go, and a name that would collide gets underscores behind it.
     """
-    taken, names = set(RESERVED), []
+    taken, names = set(TAKEN), []
     for group in groups:
         name = "".join("_" if c == "/" or not c.isprintable() else c for c in group.strip()).strip(".") or "_"
         while taken & BlockNames(name).in_posterior:

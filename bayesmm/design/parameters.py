@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO = "Intercept_centred", "Intercept"
 INTERCEPT_NAMES = (INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO)  # places of its prior: at the predictors' means, at their 0
+RESERVED = frozenset(["chain", "draw", "coef", "obs", "beta", "y", "sample", "Residual"])  # of the model and its draws
 _AT_MEANS = "_centred"  # behind the name of a variable that is at the means of the predictors
 
 

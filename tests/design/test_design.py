@@ -377,7 +377,7 @@ def test_the_order_and_the_labels_of_levels(values, levels):
 
 def test_block_names_collide_with_nothing():
     assert safe_names(["Subject", "Sex:IndID", "batch"]) == ("Subject", "Sex:IndID", "batch")
-    reserved = ["chain", "draw", "coef", "obs", "sigma", "beta", "y"]
+    reserved = ["chain", "draw", "coef", "obs", "sigma", "beta", "y", "nu", "shape", "phi", "sample", "Residual"]
     assert safe_names(reserved) == tuple(f"{name}_" for name in reserved)
     assert safe_names(["a/b", "a_b"]) == ("a_b", "a_b_")
     assert safe_names(["g", "g_term", "sd_g", "g_term_bis"]) == ("g", "g_term_", "sd_g_", "g_term_bis_")
