@@ -4,4 +4,4 @@ All compiled code is made anew when this file changes, and when no other file of
 """
 
 GAUSSIAN, STUDENT, POISSON, NEGBINOMIAL, BERNOULLI, BINOMIAL, GAMMA, BETA = range(8)
-IDENTITY, LOG, LOGIT, PROBIT, CLOGLOG, INVERSE, SQRT = range(7)
+IDENTITY, LOG, LOGIT, PROBIT, CLOGLOG, INVERSE = range(6)

@@ -17,7 +17,6 @@ from bayesmm.families.codes import (
     NEGBINOMIAL,
     POISSON,
     PROBIT,
-    SQRT,
     STUDENT,
 )
 from bayesmm.likelihood.compiled import compiled
@@ -68,7 +67,7 @@ def log_density(family, link, y, size, eta, aux):
 def derivatives(family, link, y, size, eta, aux):
     """Return the log density and its first three derivatives in eta; the arguments of `log_density`."""
     if family == POISSON:
-        d = _poisson(link, y, eta)
+        d = _poisson(y, eta)
     elif family == BERNOULLI or family == BINOMIAL:
         d = _binomial(link, y, size, eta)
     elif family == NEGBINOMIAL:
@@ -158,26 +157,14 @@ def student_kernel_score(y, eta, sigma, nu):
 
 
 @compiled
-def _poisson(link, y, eta):
-    if link == LOG:
-        if eta > WILD:
-            return -math.inf, 0.0, 0.0, 0.0
-        mu = math.exp(eta)
-        if y == 0.0:
-            return -mu, -mu, -mu, -mu
-        r = eta - math.log(y)
-        return log_poisson(y, r), -y * math.expm1(r), -mu, -mu
-    if eta <= 0.0:
+def _poisson(y, eta):
+    if eta > WILD:
         return -math.inf, 0.0, 0.0, 0.0
-    constant, r = -math.lgamma(y + 1.0), y / eta
-    if link == SQRT:
-        return (
-            constant + 2.0 * y * math.log(eta) - eta * eta,
-            2.0 * (r - eta),
-            -2.0 * (r / eta + 1.0),
-            4.0 * r / eta / eta,
-        )
-    return constant + y * math.log(eta) - eta, r - 1.0, -r / eta, 2.0 * r / eta / eta
+    mu = math.exp(eta)
+    if y == 0.0:
+        return -mu, -mu, -mu, -mu
+    r = eta - math.log(y)
+    return log_poisson(y, r), -y * math.expm1(r), -mu, -mu
 
 
 @compiled
