@@ -116,6 +116,13 @@ def test_links_are_inverse_to_each_other_and_have_their_slopes(name):
     assert not np.isnan(wild[1])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["logit", "probit", "cloglog"])
+def test_slopes_of_probabilities_vanish_far_out_without_a_warning(name):
+    slopes = LINKS[name].slope(np.array([-1e4, -800.0, 800.0, 1e4]))
+    assert np.isfinite(slopes).all() and (slopes >= 0).all() and (slopes < 1e-300).all()
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [

@@ -171,15 +171,20 @@ def dense_laplace(point, covariances, beta):
     def terms(u):
         eta = fixed + A @ u
         if design.family.name == "poisson":
-            return design.y @ eta - np.exp(eta).sum() - gammaln(design.y + 1).sum(), np.exp(eta), np.exp(eta)
-        p, own = 1 / (1 + np.exp(-eta)), size * np.ones(design.n)
+            mean = np.exp(np.minimum(eta, 300.0))
+            return design.y @ eta - mean.sum() - gammaln(design.y + 1).sum(), mean, mean
+        p, own = 0.5 * (1 + np.tanh(eta / 2)), size * np.ones(design.n)
         choose = gammaln(own + 1) - gammaln(design.y + 1) - gammaln(own - design.y + 1)
         return (design.y * eta - own * np.logaddexp(0, eta) + choose).sum(), own * p, own * p * (1 - p)
 
-    for _ in range(100):
-        _, mean, curve = terms(u)
+    for _ in range(200):
+        value, mean, curve = terms(u)
         H = A.T @ (A * curve[:, None]) + np.eye(len(u))
         step = np.linalg.solve(H, A.T @ (design.y - mean) - u)
+        for _ in range(40):  # a whole step may be a wild one; the density is concave
+            if terms(u + step)[0] - (u + step) @ (u + step) / 2 >= value - u @ u / 2 - 1e-9:
+                break
+            step = step / 2
         u, size_of_step = u + step, np.abs(step).max(initial=0.0)
         if size_of_step < 1e-10:
             break
@@ -209,10 +214,14 @@ def perturbed(rng, point, size):
 # checks
 
 
-def check_gaussian(drawn, point, rng):
+def largest_variance(point):
+    """Return the largest variance that the random effects give a row, each factor's added up."""
     pairs = zip(point.design.blocks, point.covariances, strict=True)
-    spread = sum(np.einsum("ij,jk,ik->i", b.Z, S, b.Z).max() for b, S in pairs)
-    if spread > 1e7 * point.sigma**2:  # the dense formula has no six digits there
+    return sum(np.einsum("ij,jk,ik->i", b.Z, S, b.Z).max() for b, S in pairs)
+
+
+def check_gaussian(drawn, point, rng):
+    if largest_variance(point) > 1e7 * point.sigma**2:  # the dense formula has no six digits there
         return
     dense = dense_gaussian(point, point.covariances, point.sigma)
     assert dense == pytest.approx(point.criterion, abs=SAME, rel=1e-9)
@@ -251,7 +260,9 @@ def check_moved(drawn, point, other):
     assert other.sigma == pytest.approx(a * point.sigma if drawn.family == "gaussian" else point.sigma, rel=1e-5)
     shift = drawn.units.get("y", (1.0, 0.0))[1]
     size = np.abs(point.linear).max() + np.abs(point.linear - point.linear.mean()).max()
-    np.testing.assert_allclose((other.linear - shift) / a, point.linear, atol=1e-5 * size, rtol=0)
+    # a probability of 0 or 1, or a mean of 0, to a computer does not say where on its plateau a predictor is
+    known = np.abs(point.linear) < 20 if drawn.family != "gaussian" else np.ones(point.design.n, dtype=bool)
+    np.testing.assert_allclose(((other.linear - shift) / a)[known], point.linear[known], atol=1e-5 * size, rtol=0)
 
 
 def check(seed):
@@ -263,7 +274,9 @@ def check(seed):
         return
     predicted = point.predict(se=True)
     if not point.converged:  # explained, in words
-        assert point.message.startswith("NOT converged: ") and drawn.family != "gaussian"
+        assert point.message.startswith("NOT converged: ")
+        # effects a hundred million times the residual leave it half of a double's digits
+        assert drawn.family != "gaussian" or largest_variance(point) > 1e15 * point.sigma**2
         return
     assert np.isfinite(predicted.to_numpy()).all()
     assert np.isfinite(point.ranef()["condsd"]).all()
