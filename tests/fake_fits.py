@@ -10,6 +10,7 @@ import xarray as xr
 from bayesmm.design.parameters import BlockNames
 from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Optimum
+from bayesmm.estimation.maximize import maximize
 from bayesmm.families.families import get_family
 from bayesmm.results import Fit, PointFit
 
@@ -197,7 +198,7 @@ def fake_fit(design=None, draws=None, stats="good", record=None, points=None, se
 
 def posterior_near(model, draws=200, spread=0.01, fixed=(), **values):
     """Return a posterior of a real model: draws about its maximised fit with an sd of `spread` times each value."""
-    point, design, rng = model.maximize(), model.design, np.random.default_rng(0)
+    point, design, rng = maximize(model.design), model.design, np.random.default_rng(0)
     shape = (4, draws)
 
     def about(centre):

@@ -16,7 +16,7 @@ from bayesmm.design.coding import Coding, Values, learn_coding, matrix
 from bayesmm.design.frames import Table, find_columns, missing_text, open_table, to_pandas
 from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
-from bayesmm.design.reading import Outcome, check_arguments, offset, read, response, variables_of, weigh
+from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, variables_of, weigh
 from bayesmm.design.records import Block, Design, Encoders, Learned
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.term_basis import learn_bases
@@ -112,13 +112,10 @@ def make_design(
     # 1: the columns that the model uses, and the rows that have them all
     transforms = dict(transforms or {})
     table, w = weigh(formula, read(formula, data, weights, trials, missing), transforms)
-    checks.check_row_count(table.rows, table.total)
-    states = dict(learned.states) if learned else {}
-    scope = Scope(table.variables, table.rows, transforms, states, learned is None, table.said)
-    check_columns(scope)
+    scope = _scope(table, transforms, learned)
     # 2: response, offset and the variables of every term
-    left = response(formula, family if isinstance(family, Family) else get_family(family), scope, table.trials, w)
-    shift = offset(formula, scope)
+    family = family if isinstance(family, Family) else get_family(family)
+    left, shift = response(formula, family, scope, table.trials, w), offset(formula, scope)
     checks.check_offset(left.family, left.y, shift, text_of(formula.response))
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
     # 3: the fixed part
@@ -238,6 +235,15 @@ def _labels(rows: Rows) -> np.ndarray:
 
 def _stack(codings: Sequence[Coding], values: Values, n: int) -> np.ndarray:
     return np.ascontiguousarray(np.hstack([matrix(coding, values, n) for coding in codings]))
+
+
+def _scope(table: Read, transforms: Transforms, learned: Learned | None) -> Scope:
+    """Return what the evaluation of the formula on a table can see."""
+    checks.check_row_count(table.rows, table.total)
+    states = dict(learned.states) if learned else {}
+    scope = Scope(table.variables, table.rows, transforms, states, learned is None, table.said)
+    check_columns(scope)
+    return scope
 
 
 def _remarks(

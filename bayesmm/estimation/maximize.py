@@ -49,22 +49,29 @@ def maximize(
     Raises
     ------
     ValueError
-        If the method or a place in `start` is unknown.
+        If the method or a place in `start` is unknown, or `nagq` is not one that the model allows.
     DataError
         If the fixed effects, or the random ones, fit the response exactly.
+    PriorError
+        For "MAP" where a prior is a function.
     """
     method = check_method(design, method)
     check_whole("nagq", nagq, 1)
     began = time.perf_counter()
+    found = _maximum(design, method, priors, start, nagq)
+    return replace(found, seconds=time.perf_counter() - began)
+
+
+def _maximum(design: Design, method: str, priors, start: Mapping[str, float] | None, nagq: int) -> Estimates:
     if not design.family.gaussian:
         if method == "MAP":
-            return replace(generalised_mode(design, priors, nagq, start), seconds=time.perf_counter() - began)
-        return replace(maximize_generalised(design, nagq, start), seconds=time.perf_counter() - began)
+            return generalised_mode(design, priors, nagq, start)
+        return maximize_generalised(design, nagq, start)
     if nagq != 1:
         raise ValueError(f"nagq must be 1 for the gaussian family, whose integral is exact, not {nagq!r}")
     if method == "MAP":
-        return replace(marginal_mode(design, priors, start), seconds=time.perf_counter() - began)
-    return replace(maximize_gaussian(design, method, start), seconds=time.perf_counter() - began)
+        return marginal_mode(design, priors, start)
+    return maximize_gaussian(design, method, start)
 
 
 def check_method(design: Design, method: str | None) -> str:

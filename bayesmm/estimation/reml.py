@@ -12,7 +12,17 @@ import numpy as np
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates, Optimum
-from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, ROUNDING, SNAP, Search, best_of, minimum, outcome, snapped
+from bayesmm.estimation.optimizer import (
+    GRADIENT_TOLERANCE,
+    ROUNDING,
+    SNAP,
+    Search,
+    best_of,
+    hessian,
+    minimum,
+    outcome,
+    snapped,
+)
 from bayesmm.estimation.start import check_start, start_factors
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import make_coordinates
@@ -51,7 +61,7 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     x = snapped(search, x, SNAP)
     value, gradient = search(x)
     _check_residual(problem, x, reml)
-    steepest = float(np.abs(gradient * _units(problem, x)).max(initial=0.0))
+    steepest = _steepest(search, x, gradient, _units(problem, x))
     return _point(problem, method, x, Optimum(x, steepest, search.evaluations, n_starts), value)
 
 
@@ -59,6 +69,19 @@ def _units(problem: Problem, x: Floats) -> Floats:
     """Return the relative sd that each entry is part of, (t,), at least 1: what its gradient is measured by."""
     sds = [np.repeat(np.linalg.norm(T, axis=1), len(T)) for T in relative_factors(problem, x)]
     return np.maximum(np.concatenate([np.empty(0), *sds])[problem.free], 1.0)
+
+
+def _steepest(search: Search, x: Floats, gradient: Floats, units: Floats) -> float:
+    """Return the largest entry of the gradient per unit; where the criterion bends faster, per 1 / sqrt(curvature).
+
+    That is about a standard error of the entry, as in lme4's check.conv.grad. The curvature is asked for only where the
+    gradient per unit says that there is no optimum.
+    """
+    slopes = np.abs(gradient * units)
+    if slopes.max(initial=0.0) < GRADIENT_TOLERANCE:
+        return float(slopes.max(initial=0.0))
+    curvature = np.diag(hessian(search, x)) * units**2
+    return float((slopes / np.sqrt(np.maximum(curvature, 1.0))).max())
 
 
 def _far_out(problem: Problem, search: Search, x: Floats) -> Floats:

@@ -10,7 +10,7 @@ from bayesmm.cli.reproduce.digits import read_printed
 from bayesmm.cli.reproduce.published import Data, Filter, read_filter, read_published
 from bayesmm.cli.reproduce.quantities import label, parameter
 from bayesmm.cli.reproduce.run import EXPLAINED, FAILED, REPRODUCED, reproduce
-from bayesmm.errors import DataError
+from bayesmm.errors import BayesmmWarning, DataError
 
 # Digits
 
@@ -103,7 +103,8 @@ def test_priors_of_a_study_reach_the_model(tmp_path, monkeypatch):
 
     monkeypatch.setattr("bayesmm.cli.reproduce.run.posterior", posterior)
     priors = 'priors = { "sd_Subject" = "HalfNormal(sigma=30)", sigma = 25 }'
-    with pytest.raises(DataError, match="enough"):
+    said = pytest.warns(BayesmmWarning, match=r"what the priors hold fixed \(sigma = 25\)")
+    with said, pytest.raises(DataError, match="enough"):
         reproduce(write(tmp_path, published='sigma = "25.59"', more=priors), sample=True)
     assert "HalfNormal" in repr(used[0][0]["sd_Subject[Days]"])
     assert "25" in repr(used[0][0]["sigma"])

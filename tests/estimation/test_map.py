@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 
 import bayesmm as bmm
 from bayesmm.estimation.map import nowhere
+from bayesmm.estimation.maximize import maximize
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"
 
@@ -165,8 +166,8 @@ def test_a_density_of_zero_where_the_search_begins_is_an_error(data):
         model.maximize("MAP")
     assert str(caught.value) == (
         "the marginal posterior density is 0 or not finite wherever the search for its mode began, near the REML "
-        f"estimates (sigma is 1e-200 (fixed), and its estimate is {model.maximize().sigma:.4g}); give priors that "
-        "allow values near them"
+        f"estimates (sigma is 1e-200 (fixed), and its estimate is {maximize(model.design).sigma:.4g}); give priors "
+        "that allow values near them"
     )
 
 

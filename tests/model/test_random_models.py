@@ -18,6 +18,7 @@ import bayesmm as bmm
 from bayesmm.errors import DataError, FormulaError
 
 FAST, ALL = 40, 1000
+FOUND = (435, 695, 724)  # effects 5e8 times the residual; a predictor on a plateau; one beyond 1,400 on the logit scale
 FIXED = (
     "1", "x", "x + z", "x * f", "f", "f + x:z", "x * z", "poly(x, 2)", "scale(x) + z", "x + I(x^2)", "0 + f + x",
     "0 + x", "x + u", "f * x + z",
@@ -260,7 +261,9 @@ def check_moved(drawn, point, other):
     assert other.sigma == pytest.approx(a * point.sigma if drawn.family == "gaussian" else point.sigma, rel=1e-5)
     shift = drawn.units.get("y", (1.0, 0.0))[1]
     size = np.abs(point.linear).max() + np.abs(point.linear - point.linear.mean()).max()
-    # a probability of 0 or 1, or a mean of 0, to a computer does not say where on its plateau a predictor is
+    if drawn.family != "gaussian":
+        np.testing.assert_allclose(other.fitted, point.fitted, atol=1e-5 * np.abs(point.fitted).max(), rtol=0)
+    # where the mean is within 2e-9 of its bound, the criterion, found to 1e-6, does not say where the predictor is
     known = np.abs(point.linear) < 20 if drawn.family != "gaussian" else np.ones(point.design.n, dtype=bool)
     np.testing.assert_allclose(((other.linear - shift) / a)[known], point.linear[known], atol=1e-5 * size, rtol=0)
 
@@ -274,9 +277,7 @@ def check(seed):
         return
     predicted = point.predict(se=True)
     if not point.converged:  # explained, in words
-        assert point.message.startswith("NOT converged: ")
-        # effects a hundred million times the residual leave it half of a double's digits
-        assert drawn.family != "gaussian" or largest_variance(point) > 1e15 * point.sigma**2
+        assert point.message.startswith("NOT converged: ") and drawn.family != "gaussian"
         return
     assert np.isfinite(predicted.to_numpy()).all()
     assert np.isfinite(point.ranef()["condsd"]).all()
@@ -284,12 +285,12 @@ def check(seed):
     check_moved(drawn, point, maximised(drawn, drawn.moved))
 
 
-@pytest.mark.parametrize("seed", range(FAST))
+@pytest.mark.parametrize("seed", [*range(FAST), *FOUND])
 def test_a_random_model(seed):
     check(seed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(FAST, ALL))
+@pytest.mark.parametrize("seed", [seed for seed in range(FAST, ALL) if seed not in FOUND])
 def test_one_of_a_thousand_random_models(seed):
     check(seed)

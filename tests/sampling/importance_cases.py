@@ -7,6 +7,7 @@ from references import frame
 
 import bayesmm as bmm
 from bayesmm.estimation.map import build_posterior
+from bayesmm.estimation.maximize import maximize
 from bayesmm.sampling.unconstrained import target
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
@@ -35,5 +36,5 @@ def sleep_data():
 def case(name):
     formula, priors, further = CASES[name]
     model = bmm.Model(formula, sleep_data(), priors=priors or None, **further)
-    reml = model.maximize()
+    reml = maximize(model.design)
     return model, target(build_posterior(model.design, model.priors, reml)), reml
