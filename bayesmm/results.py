@@ -93,9 +93,9 @@ class Fit:
         """Return the checks of the sampling, passed and failed."""
         return checks.run_checks(self)
 
-    def compare(self, point=None, bridge: bool = True) -> compare_reml.Comparison:
+    def compare(self, point=None, consistency: bool = True) -> compare_reml.Comparison:
         """Return the posterior beside `point` (REML if not given), a verdict and its cause for each parameter."""
-        return compare_reml.compare(self, point, bridge)
+        return compare_reml.compare(self, point, consistency)
 
     def loo(self, by: str | None = None, *, integrated: bool = False, refit: bool | None = None) -> loo.Loo:
         """Return the PSIS-LOO of the rows, or of the levels of the factor `by`; see `bayesmm.evaluation.loo.loo`."""

@@ -71,7 +71,10 @@ OWN = {
 CASES: Mapping[str, Case] = {
     "sleepstudy": Case(
         "Reaction ~ Days + (Days | Subject)", {}, (*LINEAR, MAP), ({}, IMPORTANCE),
-        ("degrees", "profile", "lrt", "anova", "bootstrap", "predictive", "bridge", "loo", "report", "stored", "refit"),
+        (
+            "degrees", "profile", "lrt", "anova", "bootstrap", "predictive", "consistency", "loo", "report", "stored",
+            "refit",
+        ),
         lambda: bmm.load_dataset("sleepstudy"),
     ),
     "pastes-nested": Case(
@@ -143,7 +146,7 @@ def of_fit(fit, point) -> dict[str, Callable]:
         "population": lambda: fit.predict(groups="population").to_frame(),
         "r2": lambda: as_table(fit.r2()), "icc": lambda: as_table(fit.icc()),
         "checks": lambda: {check.name: f"{check.ok} {check.value!r} {check.message}" for check in fit.checks()},
-        "compare": lambda: as_table(fit.compare(point, bridge=False)),
+        "compare": lambda: as_table(fit.compare(point, consistency=False)),
         "loo": lambda: as_table(fit.loo(refit=False)),
     }  # fmt: skip
 
@@ -158,7 +161,7 @@ MORE: Mapping[str, Callable[[Made], object]] = {
     "bootstrap": lambda made: made.point.bootstrap(20, seed=1, progress=False).draws,
     "predictive": lambda made: made.fit.posterior_predictive(draws=50, seed=1),
     "new groups": lambda made: made.fit.posterior_predictive(draws=50, seed=1, groups="new"),
-    "bridge": lambda made: str(made.fit.compare()),
+    "consistency": lambda made: str(made.fit.compare()),
     "loo": lambda made: as_table(made.fit.loo(by="Subject")) | {"rows": str(made.fit.loo())},
     "report": lambda made: written(lambda path: made.fit.report(path).read_text(), "report.html"),
     "stored": lambda made: written(lambda path: (made.fit.save(path), reloaded(made.fit, bmm.load(path)))[1], "fit.nc"),

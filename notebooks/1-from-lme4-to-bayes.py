@@ -90,8 +90,8 @@ print(comparison)
 axes = bmm.plots.plot_variances(fit, point)
 
 # %% [markdown]
-# The last line of the comparison, *Bridge*, is a proof of kinship: the density of the same model with its random
-# effects written out, as a PyMC graph, is integrated and maximised under flat priors, and arrives at lme4's REML
+# The last line of the comparison, *Consistency check*, ties the two fits together: the density of the same model as a
+# PyMC graph, with its random effects written out, is integrated and maximised under flat priors, and gives lme4's REML
 # criterion.
 #
 # ## What the model believes about each person

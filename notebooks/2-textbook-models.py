@@ -193,7 +193,7 @@ fits = {
     "sleep": slopes_fit,
     "immune": persons_fit,
 }
-tables = pd.concat({name: each.compare(bridge=False).table for name, each in fits.items()})
+tables = pd.concat({name: each.compare(consistency=False).table for name, each in fits.items()})
 tables["verdict"].value_counts()
 
 # %% [markdown]

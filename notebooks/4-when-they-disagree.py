@@ -37,7 +37,7 @@ print(point)
 
 # %%
 fit = model.sample(seed=1, progress=False)
-comparison = fit.compare(point, bridge=False)
+comparison = fit.compare(point, consistency=False)
 print(comparison)
 
 # %% [markdown]
@@ -81,7 +81,7 @@ both[["mean", "sd", "lower", "upper"]].round(2)
 crops = bmm.load_dataset("crop_yield")
 blocks = bmm.Model("Yield ~ N + P + (1 | Block)", crops)
 blocks_fit = blocks.sample(seed=1, progress=False)
-print(blocks_fit.compare(bridge=False))
+print(blocks_fit.compare(consistency=False))
 
 # %% [markdown]
 # Five blocks are five numbers to learn a standard deviation from. It may be nearly 0, or three times what REML says.
@@ -131,7 +131,7 @@ sleep = bmm.load_dataset("sleepstudy")
 formula = "Reaction ~ Days + (Days | Subject)"
 strong = bmm.Model(formula, sleep, priors={"sd": bmm.Prior("HalfNormal", sigma=1)})
 strong_fit = strong.sample(seed=1, progress=False)
-print(strong_fit.compare(bridge=False))
+print(strong_fit.compare(consistency=False))
 
 # %% [markdown]
 # *Prior pull*: the priors alone move the highest point of the posterior by about as much as posterior and REML
@@ -165,7 +165,7 @@ wide
 
 # %%
 wide_fit = wide.sample(seed=1, progress=False)
-wide_fit.compare(bridge=False).table[["parameter", "point", "mean", "lower", "upper", "verdict"]].round(2)
+wide_fit.compare(consistency=False).table[["parameter", "point", "mean", "lower", "upper", "verdict"]].round(2)
 
 # %% [markdown]
 # A strong prior is not always a mistake. If earlier studies put the standard deviation of intercepts between 20 and

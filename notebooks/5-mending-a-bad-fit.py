@@ -131,14 +131,14 @@ verdict(conflict)
 
 # %%
 columns = ["parameter", "point", "mean", "lower", "upper", "verdict"]
-conflict.compare(bridge=False).table[columns].round(4)
+conflict.compare(consistency=False).table[columns].round(4)
 
 # %% [markdown]
 # Follow the advice; here the default, which is scaled by the data, will do:
 
 # %%
 scaled = bmm.fit(formula, seconds, seed=1, progress=False)
-scaled.compare(bridge=False).table[columns].round(4)
+scaled.compare(consistency=False).table[columns].round(4)
 
 # %% [markdown]
 # ## 4. Outliers

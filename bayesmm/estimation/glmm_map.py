@@ -159,14 +159,14 @@ def build_density(problem: GlmmProblem, priors: Priors, likelihood: Callable) ->
     to_problem = inverse @ relations
     sd = np.asarray(prior.sd)
     normal = np.isfinite(sd) & (sd > 0)
-    loose = np.flatnonzero(sd != 0)  # also those that are not normal, whose sd is NaN
+    free = np.flatnonzero(sd != 0)  # also those that are not normal, whose sd is NaN
     precision = to_problem.T @ to_problem + np.diag(np.where(normal, 1 / np.where(normal, sd, 1.0) ** 2, 0.0))
     precision += LEAST_PRECISION * np.diag(np.diag(precision))
-    half = np.zeros((design.p, len(loose)))
-    if len(loose):
-        half[loose] = np.linalg.cholesky(np.linalg.inv(precision[np.ix_(loose, loose)]))
+    half = np.zeros((design.p, len(free)))
+    if len(free):
+        half[free] = np.linalg.cholesky(np.linalg.inv(precision[np.ix_(free, free)]))
     held = np.where(sd == 0, prior.mean, 0.0)
-    shapes, end = [], len(loose)
+    shapes, end = [], len(free)
     for k, block in enumerate(design.blocks):
         shape = make_shape(block, problem.unit / problem.scales[k], end)
         shapes.append(shape)

@@ -62,9 +62,9 @@ class Posterior:
         return self.integrated.problem
 
     @property
-    def loose(self) -> tuple[int, ...]:
+    def sampled(self) -> tuple[int, ...]:
         """Fixed columns whose coefficient is part of x."""
-        return self.integrated.loose
+        return self.integrated.sampled
 
 
 def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | None = None) -> Estimates:
@@ -165,7 +165,7 @@ def _likelihood(posterior: Posterior, x: Floats) -> tuple[Value, float, FixedPri
     """Return the marginal likelihood at x, sigma, the prior of the fixed columns, and the relative factors."""
     sigma = np.exp(x[posterior.log_sigma])  # NumPy: its square may overflow to inf, which is no density, not an error
     mean = np.zeros(len(posterior.integrated.at))
-    for place, j in enumerate(posterior.loose):
+    for place, j in enumerate(posterior.sampled):
         mean[j] = x[posterior.log_sigma + 1 + place] - posterior.integrated.at[j]
     flat_columns = ~np.isfinite(posterior.integrated.sd)
     prior = FixedPrior(
@@ -199,7 +199,7 @@ def criterion(posterior: Posterior, x: Floats) -> tuple[float, Floats]:
             d_sigma -= (d_T * factors[k]).sum()
             log_prior += _add_block(posterior, posterior.shapes[k], k, d_T / sigma, x, gradient)
         log_prior += _add_sigma(posterior, sigma, d_sigma, gradient)
-        for place, j in enumerate(posterior.loose):
+        for place, j in enumerate(posterior.sampled):
             prior_j, i = posterior.priors[posterior.integrated.places[j]], posterior.log_sigma + 1 + place
             log_prior += float(prior_j.logpdf(x[i]))
             gradient[i] += value.d_mean[j] + float(prior_j.dlogpdf(x[i]))
@@ -238,7 +238,7 @@ def _add_sigma(posterior: Posterior, sigma: float, d_log_sigma: float, gradient:
 
 def varying(posterior: Posterior) -> np.ndarray:
     """Return which parameters are not fixed by their prior."""
-    free = np.ones(posterior.log_sigma + 1 + len(posterior.loose), dtype=bool)
+    free = np.ones(posterior.log_sigma + 1 + len(posterior.sampled), dtype=bool)
     for shape in posterior.shapes:
         for i, place in enumerate(shape.block.names.sd_labels):
             if posterior.priors[place].distribution == "Fixed":
@@ -302,13 +302,13 @@ def _restricted(search: Search, posterior: Posterior, free: np.ndarray, y: Float
 
 def start_values(posterior: Posterior, reml: Estimates, moved: bool) -> Floats:
     """Return a start: REML, kept off its boundaries; or, `moved`, every sd at sigma's size and no correlation."""
-    x = np.zeros(posterior.log_sigma + 1 + len(posterior.loose))
+    x = np.zeros(posterior.log_sigma + 1 + len(posterior.sampled))
     for shape, Sigma in zip(posterior.shapes, reml.covariances, strict=True):
         x[shape.sds] = 1.0 if moved else np.maximum(np.sqrt(np.diag(Sigma)) / shape.unit, START_SD)
         if shape.pairs and not moved:
             x[shape.corrs] = partial_of(shape, Sigma)
     x[posterior.log_sigma] = math.log(reml.sigma)
-    x[posterior.log_sigma + 1 :] = posterior.integrated.at[list(posterior.loose)]
+    x[posterior.log_sigma + 1 :] = posterior.integrated.at[list(posterior.sampled)]
     return _within_supports(posterior, x)
 
 
@@ -319,7 +319,7 @@ def _within_supports(posterior: Posterior, x: Floats) -> Floats:
         for i, (place, unit) in enumerate(zip(shape.block.names.sd_labels, shape.unit, strict=True), shape.sds.start):
             out[i] = inside(priors[place], unit * x[i]) / unit
     out[end] = math.log(inside(priors["sigma"], math.exp(x[end])))
-    for i, j in enumerate(posterior.loose, end + 1):
+    for i, j in enumerate(posterior.sampled, end + 1):
         out[i] = inside(priors[posterior.integrated.places[j]], x[i])
     return out
 

@@ -14,7 +14,7 @@ from bayesmm.evaluation.compare_reml_text import render_comparison
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.posterior.density import mode, support_of
 from bayesmm.posterior.draws import describe, draws_of
-from bayesmm.posterior.point_estimates import at_bound, by_quadrature, entangled, estimate, is_singular, standard_error
+from bayesmm.posterior.point_estimates import at_bound, by_quadrature, confounded, estimate, is_singular, standard_error
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.threads import few_threads
 
@@ -23,7 +23,7 @@ AGREE = 0.25  # a 95 % interval moved by this much still covers 94.3 %: the read
 MODE_AGREES = 0.35  # AGREE and the error of a mode found from 1,500 effective draws (0.1; see density.mode)
 PULL_SHARE = 0.5  # the prior is the cause if it explains at least half of the difference
 ASYMMETRY = 0.05  # (mean - median); its Monte Carlo error is 0.02 at 1,500 effective draws; a gamma(4) has 0.16
-SKEW_REACH = 1.0  # skewness of a density whose own mode is elsewhere is believed to this distance and no farther
+SKEW_REACH = 1.0  # skewness of a density whose own mode is elsewhere is marginal to this distance and no farther
 FEW_GROUPS_REACH = math.sqrt(3)  # mean and mode of a unimodal density are never farther apart: Johnson & Rogers (1951)
 FEW_GROUPS = 10  # with fewer the likelihood of an sd is far from symmetric: Gelman & Hill (2007), section 12.9
 NODES = 15  # of the quadrature that Laplace's approximation is judged by; it is exact to 1e-4 on all test data
@@ -51,7 +51,7 @@ class Row:
     lower: float
     upper: float
     bound: bool  # the estimate is 0, +-1 or undefined
-    entangled: bool  # a coefficient that the data give only in a sum with others
+    confounded: bool  # a coefficient that the data give only in a sum with others
     singular: str  # the grouping factor whose singular covariance matrix the estimate shares in, or ""
     group: str
     levels: int  # of the grouping factor; 0 for a coefficient and sigma
@@ -92,7 +92,7 @@ class Comparison:
         What each row is.
     point : PointFit
         The maximised fit.
-    bridge : Bridge or None
+    consistency : ConsistencyCheck or None
         The check that the graph's own density has its mode at the REML optimum.
     checks : tuple of Check
         The checks of the posterior; draws that failed them cannot be compared with anything.
@@ -103,7 +103,7 @@ class Comparison:
     table: pd.DataFrame
     parameters: tuple[Parameter, ...]
     point: object
-    bridge: object | None
+    consistency: object | None
     checks: tuple[Check, ...]
     quadrature: float = math.nan
 
@@ -119,7 +119,7 @@ class Comparison:
 
 
 @few_threads
-def compare(fit, point=None, bridge: bool = True) -> Comparison:
+def compare(fit, point=None, consistency: bool = True) -> Comparison:
     """Compare a posterior with the maximised fit of the same model.
 
     Parameters
@@ -127,7 +127,7 @@ def compare(fit, point=None, bridge: bool = True) -> Comparison:
     fit : Fit
     point : PointFit, optional
         The fit to compare with; of the same model REML, or Laplace's ML for a generalised one, if not given.
-    bridge : bool
+    consistency : bool
         Whether to find the mode of the explicit graph's density, which takes a compilation.
 
     Raises
@@ -135,7 +135,7 @@ def compare(fit, point=None, bridge: bool = True) -> Comparison:
     ValueError
         If `point` has other coefficients or grouping factors than `fit`.
     """
-    check_bool("bridge", bridge)
+    check_bool("consistency", consistency)
     point, flat = point_fits(fit, point)
     check_same_model(fit.design, point.design)
     rows = gather(fit, point, flat, marginal_mode(fit.model))
@@ -145,7 +145,7 @@ def compare(fit, point=None, bridge: bool = True) -> Comparison:
         table=table,
         parameters=tuple(row.parameter for row in rows),
         point=point,
-        bridge=find_bridge(fit.design, flat) if bridge and fit.design.family.gaussian else None,
+        consistency=find_consistency(fit.design, flat) if consistency and fit.design.family.gaussian else None,
         checks=tuple(run_checks(fit)),
         quadrature=by_quadrature(point) if point.nagq == 1 else math.nan,
     )
@@ -182,11 +182,11 @@ def marginal_mode(model):
         return None
 
 
-def find_bridge(design, reml):
-    """Return the record of the bridge between the explicit graph and REML, of a linear model."""
-    from bayesmm.evaluation.graph_vs_reml import bridge  # here, because it builds a PyMC model
+def find_consistency(design, reml):
+    """Return the record of the consistency check, of a linear model."""
+    from bayesmm.evaluation.graph_vs_reml import check_consistency  # here, because it builds a PyMC model
 
-    return bridge(design, reml)
+    return check_consistency(design, reml)
 
 
 def gather(fit, point, flat, marginal) -> list[Row]:
@@ -216,7 +216,7 @@ def evidence(design, parameter: Parameter, draws: np.ndarray, posterior: pd.Seri
         mode=mode(draws, support_of(parameter.kind), posterior["ess_bulk"]),
         **{name: float(posterior[name]) for name in ("mean", "sd", "lower", "upper")},
         bound=at_bound(point, parameter),
-        entangled=parameter.kind == "beta" and parameter.terms[0] in entangled(design),
+        confounded=parameter.kind == "beta" and parameter.terms[0] in confounded(design),
         singular=singular_factor(point, parameter),
         group=block.group if block else "",
         levels=len(block.levels) if block else 0,
@@ -346,7 +346,7 @@ RULES = (
     Rule("boundary", lambda row: row.bound and row.sd > 0, say_bound),
     Rule(
         "prior pull",
-        lambda row: row.entangled,
+        lambda row: row.confounded,
         lambda row: f"the data give only its sum with other coefficients; its prior places it ({span(row)})",
     ),
     Rule("agree", agrees, lambda row: ""),

@@ -7,7 +7,7 @@ from bayesmm.display.html import fragment, joined
 from bayesmm.display.html_tables import Table, filled, name
 from bayesmm.display.text_tables import ceiled, column, count, number
 from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT
-from bayesmm.evaluation.compare_reml_text import POSTERIOR_DIGITS, bridge_lines, laplace_lines, overall
+from bayesmm.evaluation.compare_reml_text import POSTERIOR_DIGITS, consistency_lines, laplace_lines, overall
 
 NUMBERS = ("point", "se", "mean", "sd", "lower", "upper")  # columns of Comparison.table that are shown
 BOUNDS = ("2.5 %", "97.5 %")
@@ -21,7 +21,9 @@ def comparison_html(comparison) -> str:
     if failed:
         lines.insert(0, f"CHECKS FAILED ({', '.join(failed)}): the differences below may be the sampler's.")
     lines += [f"{parameter}: {verdict_}; {cause}." for parameter, verdict_, cause in causes(comparison)]
-    lines += [joined(found) for found in (laplace_lines(comparison), bridge_lines(comparison.bridge)) if found]
+    lines += [
+        joined(found) for found in (laplace_lines(comparison), consistency_lines(comparison.consistency)) if found
+    ]
     return fragment(lines, estimates(comparison), comparison.point.design.formula.text)
 
 

@@ -1,4 +1,4 @@
-"""What ``print(comparison)`` shows: verdict, table, causes in words, and the bridge."""
+"""What ``print(comparison)`` shows: verdict, table, causes in words, and the consistency check."""
 
 import math
 from collections import Counter
@@ -32,7 +32,7 @@ def render_comparison(comparison) -> str:
         legend(comparison),
         causes(frame),
         laplace_lines(comparison),
-        bridge_lines(comparison.bridge),
+        consistency_lines(comparison.consistency),
     ]
     return "\n\n".join("\n".join(section) for section in sections if section)
 
@@ -116,16 +116,16 @@ def laplace_lines(comparison) -> list[str]:
     )
 
 
-def bridge_lines(bridge) -> list[str]:
+def consistency_lines(found) -> list[str]:
     """Return the line that ties the graph that was sampled to the function that was maximised."""
-    if bridge is None:
+    if found is None:
         return []
-    if math.isnan(bridge.criterion):
-        return wrap(f"Bridge {bridge.message}.")
-    if not bridge.ok:
-        return wrap(f"BRIDGE BROKEN: {bridge.message}")
-    gap = "0" if bridge.gap == 0 else f"{bridge.gap:.0e}"
+    if math.isnan(found.criterion):
+        return wrap(f"Consistency check {found.message}.")
+    if not found.ok:
+        return wrap(f"CONSISTENCY CHECK FAILED: {found.message}")
+    gap = "0" if found.gap == 0 else f"{found.gap:.0e}"
     return wrap(
-        "Bridge: the explicit graph's density, random effects and coefficients integrated out under flat priors, has "
-        f"its mode at criterion {bridge.criterion:.4f} (REML {bridge.point_criterion:.4f}, gap {gap})."
+        "Consistency check: maximising the PyMC graph with the effects integrated out reproduces REML "
+        f"(criterion {found.criterion:.4f}, REML {found.point_criterion:.4f}, gap {gap})."
     )

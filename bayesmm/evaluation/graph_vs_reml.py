@@ -1,7 +1,7 @@
-"""The bridge: REML from the explicit graph's own density.
+"""The consistency check: REML from the explicit graph's own density.
 
 Integrate the random effects and the coefficients out of the graph's density under flat priors, maximise what is left,
-and the result must be the REML optimum. Nothing of ``marginal/`` is used on this way, so that agreement ties the two
+and the result must be the REML optimum. Nothing of ``likelihood/`` is used on this way, so that agreement ties the two
 halves of the package together: the graph that is sampled, and the likelihood that is maximised.
 
 The joint density is Gaussian in w = (coefficients, effects). Its gradient is linear in w, so that the graph's
@@ -33,7 +33,7 @@ BAD = 1e300
 
 
 @dataclass(frozen=True)
-class Bridge:
+class ConsistencyCheck:
     """The REML criterion of the graph beside that of the marginal likelihood.
 
     Attributes
@@ -58,7 +58,7 @@ class Bridge:
 
 
 @few_threads
-def bridge(design: Design, point: Estimates) -> Bridge:
+def check_consistency(design: Design, point: Estimates) -> ConsistencyCheck:
     """Find the REML criterion from the explicit graph's density, and compare.
 
     Parameters
@@ -69,18 +69,20 @@ def bridge(design: Design, point: Estimates) -> Bridge:
 
     Returns
     -------
-    Bridge
+    ConsistencyCheck
         `criterion` is NaN, and the message says why, where the model has too many random effects for dense algebra,
         or a column of X that depends on others.
 
-    Notes ----- The graph is the one that is sampled, non-centred and with the default priors, whose terms are then
-    left out: flat priors.
+    Notes
+    -----
+    The graph is the one that is sampled, non-centred and with the default priors, whose terms are then left out: flat
+    priors.
     """
     from bayesmm.sampling.graph.joint import JointDensity
 
     reason = _too_large(design)
     if reason:
-        return Bridge(np.nan, point.criterion, np.nan, True, f"not computed: {reason}")
+        return ConsistencyCheck(np.nan, point.criterion, np.nan, True, f"not computed: {reason}")
     joint = JointDensity(design)
     probes = _probes(design, joint)
 
@@ -96,7 +98,7 @@ def bridge(design: Design, point: Estimates) -> Bridge:
     gap = float(found.fun - point.criterion)
     ok = abs(gap) < GAP
     outcome = "the same optimum" if ok else "NOT the same optimum"
-    return Bridge(
+    return ConsistencyCheck(
         float(found.fun),
         point.criterion,
         gap,

@@ -123,7 +123,7 @@ def coordinates_of(fit, model: Marginal) -> Floats:
         scalars.append(np.broadcast_to(variable(fit.tree, name), tree_sizes(fit.tree)).ravel())
     if design.p:
         gamma = own["beta"].reshape(draws, -1)[:, _order(fit, model)]
-        scalars += list(gamma.T if model.integrated is None else gamma[:, list(model.integrated.loose)].T)
+        scalars += list(gamma.T if model.integrated is None else gamma[:, list(model.integrated.sampled)].T)
     for i, value in enumerate(scalars):
         if c.kind[i] != FIXED:
             x[:, c.at[i]] = _moved_back(int(c.kind[i]), *c.ends[i], value)

@@ -13,7 +13,7 @@ AT_MEANS = " at the means"  # behind the label of a parameter whose prior is the
 
 
 @dataclass(frozen=True)
-class Belief:
+class PriorMarginal:
     """What the prior says about one parameter.
 
     Attributes
@@ -34,7 +34,7 @@ class Belief:
     quantile: Callable[[float], float] | None
 
 
-def belief(design, priors: Mapping[str, Prior], parameter: Parameter) -> Belief:
+def prior_marginal(design, priors: Mapping[str, Prior], parameter: Parameter) -> PriorMarginal:
     """Return what the priors say about one parameter."""
     label = place = parameter.label
     if parameter.kind == "corr":
@@ -46,11 +46,11 @@ def belief(design, priors: Mapping[str, Prior], parameter: Parameter) -> Belief:
     if prior is not None and prior.at == "means":
         label += AT_MEANS
     if prior is None or prior.distribution in ("Custom", "Fixed"):
-        return Belief(label, prior, None, None)
+        return PriorMarginal(label, prior, None, None)
     if prior.distribution == "LKJ":
         return _correlation(label, prior, _terms_with(design, parameter))
     quantile = None if prior.quantile(0.5) is None else prior.quantile
-    return Belief(label, prior, lambda x: np.exp(prior.logpdf(x)), quantile)
+    return PriorMarginal(label, prior, lambda x: np.exp(prior.logpdf(x)), quantile)
 
 
 def _terms_with(design, parameter: Parameter) -> int:
@@ -58,17 +58,17 @@ def _terms_with(design, parameter: Parameter) -> int:
     return next(len(part) for part in design.blocks[parameter.block].partition if parameter.terms[0] in part)
 
 
-def _correlation(label: str, prior: Prior, q: int) -> Belief:
+def _correlation(label: str, prior: Prior, q: int) -> PriorMarginal:
     """Return the marginal of each correlation under LKJ: 2 Beta(a, a) - 1 with a = eta - 1 + q / 2."""
     from scipy.stats import beta
 
     a = prior.parameters["eta"] - 1 + q / 2
     marginal = beta(a, a, loc=-1, scale=2)
-    return Belief(label, prior, marginal.pdf, lambda p: float(marginal.ppf(p)))
+    return PriorMarginal(label, prior, marginal.pdf, lambda p: float(marginal.ppf(p)))
 
 
-def believed_draws(fit, parameter: Parameter, believed: Belief) -> np.ndarray:
+def draws_on_prior_scale(fit, parameter: Parameter, marginal: PriorMarginal) -> np.ndarray:
     """Return the draws of what the prior is on, (chains, draws): at the means where it is there."""
-    if believed.label == parameter.label:
+    if marginal.label == parameter.label:
         return parameter_draws(fit, parameter)
     return prior_draws(fit)[variable_of(fit.design, parameter)][(..., *parameter.terms)]

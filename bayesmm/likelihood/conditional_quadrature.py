@@ -16,7 +16,7 @@ from bayesmm.likelihood.compiled import borrowed, compiled, inner
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian_kernels import dot
 from bayesmm.likelihood.lattice import DROP, find_level, level_sum
-from bayesmm.likelihood.lattice_walk import PICKS, run_length, walk, walk_room, walk_size
+from bayesmm.likelihood.lattice_walk import PICKS, run_length, walk, walk_size, walk_workspace
 from bayesmm.likelihood.quadrature import Grouped
 from bayesmm.likelihood.quadrature_canonical import matrix_of, sizes, space
 from bayesmm.likelihood.quadrature_kernels import lead, node_density
@@ -75,9 +75,9 @@ def _draw(counted, beta, L, aux, rng, out):
     pool, factors, auxiliaries = borrowed(own), borrowed(L), borrowed(aux)
     eta, slope, A = pool[:n], pool[n : 2 * n], matrix_of(pool, 2 * n, n, q)  # slope is not needed here
     end = (2 + q) * n
-    s, w = space(pool[end:], n_level, k, q), walk_room(pool[end + size :], n_level, q, run)
-    room = matrix_of(pool, end + size + walk_size(n_level, q, run), 3, q)
-    u, C, M = room[0], s.square[2], s.square[3]
+    s, w = space(pool[end:], n_level, k, q), walk_workspace(pool[end + size :], n_level, q, run)
+    work = matrix_of(pool, end + size + walk_size(n_level, q, run), 3, q)
+    u, C, M = work[0], s.square[2], s.square[3]
     for draw in range(beta.shape[0]):
         for i in range(n):
             eta[i] = data.offset[i]
@@ -97,7 +97,7 @@ def _draw(counted, beta, L, aux, rng, out):
             for j in range(PROPOSALS[q - 1]):
                 w.marks[j] = rng.random() * w.sums[0]
             walk(data, lo, hi - lo, aux_now, 0, u, top, DROP, PICKS, s, w)
-            _metropolis(data, lo, hi, eta, A, aux_now, rng, top, slope, w, u, room)
+            _metropolis(data, lo, hi, eta, A, aux_now, rng, top, slope, w, u, work)
             for a in range(q):
                 out[draw, g, a] = dot(factors[draw, a], u)
     own[0] = 0.0  # what was borrowed was needed up to here
@@ -105,9 +105,9 @@ def _draw(counted, beta, L, aux, rng, out):
 
 
 @inner
-def _metropolis(data, lo, hi, eta, A, aux, rng, top, slope, w, u, room):
+def _metropolis(data, lo, hi, eta, A, aux, rng, top, slope, w, u, work):
     """Set u to a draw; the proposals are triangular steps from the picked nodes."""
-    q, best, trial, step = u.shape[0], -math.inf, room[1], room[2]
+    q, best, trial, step = u.shape[0], -math.inf, work[1], work[2]
     for k in range(PROPOSALS[q - 1]):
         for a in range(q):
             step[a] = rng.random() + rng.random() - 1.0

@@ -165,7 +165,7 @@ def moved(kind, low, high, x):
 @inner
 def natural(x, c):
     """Return the parameters at x, a Natural, for Coordinates `c`; its log density is not finite where there is none."""
-    s, n_loose = c.kind.shape[0], c.sizes[1]
+    s, n_sampled = c.kind.shape[0], c.sizes[1]
     value, rate, slope, total = zeros(s), zeros(s), zeros(s), c.constant[0]
     for i in range(s):
         if c.kind[i] == FIXED:
@@ -195,7 +195,7 @@ def natural(x, c):
             for j in range(i + 1):
                 L[start + i * q + j] = value[first + i] * C[start + i * q + j]
         start, pair, first = start + q * q, pair + c.n_pairs[k], first + q
-    return Natural(total, L, value[first : s - n_loose], value[s - n_loose :], C, value, rate, slope, root)
+    return Natural(total, L, value[first : s - n_sampled], value[s - n_sampled :], C, value, rate, slope, root)
 
 
 @inlined
@@ -225,8 +225,8 @@ def pull_back(x, c, at, d_L, d_positive, d_coefficients, gradient):
             gradient[c.pair_at[p]] = sech * at.root[p] * (d_C * sech - carried[i] * t) - 2.0 * c.power[p] * t
             carried[i] = d_C * t + carried[i] * sech
         start, pair, first = start + q * q, pair + c.n_pairs[k], first + q
-    n_positive, n_loose = c.sizes[0], c.sizes[1]
-    for i in range(n_positive + n_loose):
+    n_positive, n_sampled = c.sizes[0], c.sizes[1]
+    for i in range(n_positive + n_sampled):
         if c.kind[first + i] != FIXED:
             d_value = d_positive[i] if i < n_positive else d_coefficients[i - n_positive]
             gradient[c.at[first + i]] = d_value * at.rate[first + i] + at.slope[first + i]

@@ -41,7 +41,7 @@ class Terms(NamedTuple):
     take: Ints  # (sum q_k^2,)
     scale: Floats  # (sum q_k^2,)
     sd: Floats  # (p,) prior sds of the fixed columns; inf for flat ones, which come last
-    loose: Ints  # (l,) fixed columns whose coefficient is sampled
+    sampled: Ints  # (l,) fixed columns whose coefficient is sampled
     at: Floats  # (l,) what the response has taken out of it for them
 
 
@@ -123,8 +123,8 @@ def gaussian_likelihood(w, flags, L, positive, coefficients, value, d_L, d_posit
     for j in range(p):
         proper = terms.sd[j] < np.inf
         lam[j], D[j] = terms.sd[j] / sigma if proper else 1.0, 1.0 if proper else 0.0
-    for j in range(len(terms.loose)):
-        mean[terms.loose[j]] = coefficients[j] - terms.at[j]
+    for j in range(len(terms.sampled)):
+        mean[terms.sampled[j]] = coefficients[j] - terms.at[j]
     inputs[0], inputs[1], inputs[2], inputs[3] = sigma, nu, 1.0, flags[0]
     if call("relative", (integers(w, 6), inputs, T, mean, lam, D, results, d_T, d_lam, d_mean)) == 0:
         return 0
@@ -136,8 +136,8 @@ def gaussian_likelihood(w, flags, L, positive, coefficients, value, d_L, d_posit
         d_positive[0] -= d_T[i] * T[i] / sigma
     for j in range(p):
         d_positive[0] -= D[j] * d_lam[j] * lam[j] / sigma
-    for j in range(len(terms.loose)):
-        d_coefficients[j] = d_mean[terms.loose[j]]
+    for j in range(len(terms.sampled)):
+        d_coefficients[j] = d_mean[terms.sampled[j]]
     return 1
 
 

@@ -52,13 +52,13 @@ def run_length(data):
 
 @inner
 def walk_size(n, q, run):
-    """Return how many numbers `walk_room` takes."""
+    """Return how many numbers `walk_workspace` takes."""
     return 4 * run + 2 * q + MOST_PICKS + 3 + 3 * n + n * run + q * q + q * RESIDUES + q * n + MOST_PICKS * q
 
 
 @inner
-def walk_room(pool, n, q, run):
-    """Return the room for one level, out of a pool."""
+def walk_workspace(pool, n, q, run):
+    """Return the workspace for one level, out of a pool."""
     start, marks = 4 * run, 4 * run + 2 * q
     sums = marks + MOST_PICKS
     rows = sums + 3

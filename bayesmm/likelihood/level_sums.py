@@ -6,7 +6,7 @@ import numpy as np
 
 from bayesmm.likelihood.compiled import borrowed, inner
 from bayesmm.likelihood.lattice import FINE, find_level, level_sum
-from bayesmm.likelihood.lattice_walk import SUMS, run_length, walk_room, walk_size
+from bayesmm.likelihood.lattice_walk import SUMS, run_length, walk_size, walk_workspace
 from bayesmm.likelihood.quadrature_canonical import matrix_of, sizes, space
 from bayesmm.likelihood.quadrature_kernels import along_row, level
 from bayesmm.likelihood.response_terms import row_constant
@@ -48,7 +48,7 @@ def marginal(data, beta, L, aux, n_aux, count, nodes, log_weights, modes):
     pool = borrowed(own)
     eta, d_eta, A = pool[1 : n + 1], pool[n + 1 : 2 * n + 1], matrix_of(pool, 2 * n + 1, n, q)
     end = 1 + (2 + q) * n
-    room, walk = space(pool[end:], n_level, k, q), walk_room(pool[end + size :], n_level, q, run)
+    work, walk = space(pool[end:], n_level, k, q), walk_workspace(pool[end + size :], n_level, q, run)
     own[0] = data.constant
     for i in range(n):
         eta[i] = data.offset[i] + along_row(data.X, beta, i)
@@ -57,12 +57,12 @@ def marginal(data, beta, L, aux, n_aux, count, nodes, log_weights, modes):
         lo, hi, u = data.start[g], data.start[g + 1], modes[g]
         if count > 0:
             ok, part = level(
-                data, lo, hi, eta, A, L, aux, n_aux, nodes, log_weights, d_eta, slopes[0], slopes[1], u, room
+                data, lo, hi, eta, A, L, aux, n_aux, nodes, log_weights, d_eta, slopes[0], slopes[1], u, work
             )
         else:
             fine = count == FINE
             ok, part = lattice_level(
-                data, lo, hi, eta, A, L, aux, n_aux, fine, d_eta, slopes[0], slopes[1], u, room, walk
+                data, lo, hi, eta, A, L, aux, n_aux, fine, d_eta, slopes[0], slopes[1], u, work, walk
             )
         if not ok:
             return False, -math.inf, np.zeros(p), np.zeros_like(L), np.zeros(2)

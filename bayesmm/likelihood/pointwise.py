@@ -11,7 +11,7 @@ import numpy as np
 from bayesmm.likelihood.compiled import compiled
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.lattice import find_level, level_sum
-from bayesmm.likelihood.lattice_walk import PICKS, ROWS, SHORT_RUN, run_length, walk_room, walk_size
+from bayesmm.likelihood.lattice_walk import PICKS, ROWS, SHORT_RUN, run_length, walk_size, walk_workspace
 from bayesmm.likelihood.quadrature import Grouped
 from bayesmm.likelihood.quadrature_canonical import sizes, space
 from bayesmm.likelihood.quadrature_kernels import lead, predictor
@@ -109,7 +109,7 @@ def _integrated(data, eta, L, aux, levels, single):
     n_level, k, size = sizes(data, np.zeros((0, q)))
     run = SHORT_RUN if single.shape[1] > 0 else run_length(data)
     pool, A, u, own = np.zeros(size + walk_size(n_level, q, run)), np.empty((n, q)), np.empty(q), np.empty(n)
-    s, w = space(pool, n_level, k, q), walk_room(pool[size:], n_level, q, run)
+    s, w = space(pool, n_level, k, q), walk_workspace(pool[size:], n_level, q, run)
     C, M, task = s.square[2], s.square[3], ROWS if single.shape[1] > 0 else PICKS
     w.marks[:] = -1.0  # no node is picked
     for draw in range(eta.shape[0]):

@@ -160,8 +160,8 @@ class Integrated:
         Its response has X `origin` taken out: the normal priors' means, and a least-squares fit for the other columns.
     sd : (p,) float64
         Prior sd of each fixed column: inf for a flat prior (these come last), 0 for a coefficient that is fixed or
-        `loose`.
-    loose : tuple of int
+        `sampled`.
+    sampled : tuple of int
         Fixed columns with another prior, which has to be kept as a variable.
     places : tuple of str
         Place of each fixed column's prior.
@@ -173,7 +173,7 @@ class Integrated:
 
     problem: Problem
     sd: Floats
-    loose: tuple[int, ...]
+    sampled: tuple[int, ...]
     places: tuple[str, ...]
     at: Floats
     bases: TermBases
@@ -196,20 +196,20 @@ def integrate(design: Design, priors: Mapping[str, Prior]) -> Integrated:
     places = tuple(coefficient_places(priors, design)[j] for j in order)
     _check_flat(fixed * root[:, None], sd, places)
     problem = reduced(own, np.ascontiguousarray(fixed), target - fixed @ at, basis, basis @ at, 0.0)
-    loose = tuple(int(j) for j in np.flatnonzero(~np.asarray(prior.normal)[order]))
-    return Integrated(problem, sd, loose, places, at, bases)
+    sampled = tuple(int(j) for j in np.flatnonzero(~np.asarray(prior.normal)[order]))
+    return Integrated(problem, sd, sampled, places, at, bases)
 
 
-def loose_names(integrated: Integrated) -> dict[int, str]:
+def sampled_names(integrated: Integrated) -> dict[int, str]:
     """Return the names of the variables that are the sampled coefficients, by fixed column, in the basis of the priors.
 
     Recovery asks for their draws, so that they do not begin with an underscore; and a grouping factor may be called
     anything.
     """
     stem = "coefficient"
-    while any(f"{stem}_{j}" in integrated.problem.design.coords for j in integrated.loose):
+    while any(f"{stem}_{j}" in integrated.problem.design.coords for j in integrated.sampled):
         stem += "_"
-    return {j: f"{stem}_{j}" for j in integrated.loose}
+    return {j: f"{stem}_{j}" for j in integrated.sampled}
 
 
 def _check_flat(fixed: Floats, sd: Floats, places: tuple[str, ...]) -> None:

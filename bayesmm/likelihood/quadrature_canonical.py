@@ -54,7 +54,7 @@ def sizes(data, nodes):
 
 @inner
 def space(pool, n, k, q):
-    """Return the room for one level, out of a pool."""
+    """Return the workspace for one level, out of a pool."""
     m, at, end = q * n, 7 * n, 7 * n + 4 * q * n
     sums = end + k * m
     small = sums + m + n

@@ -143,21 +143,21 @@ def add_score_auxiliary(data, lo, hi, eta, A, aux, u, factor, d_aux):
 
 
 @inner
-def level(data, lo, hi, eta, A, L, aux, n_aux, nodes, log_weights, d_eta, d_L, d_aux, u, room):
+def level(data, lo, hi, eta, A, L, aux, n_aux, nodes, log_weights, d_eta, d_L, d_aux, u, work):
     """Return (ok, log p(y_g) less its constant), set u to the mode; derivatives: add to d_L, d_aux, set the rows'."""
     q, n = u.shape[0], hi - lo
-    C, M, d_M, d_u = room.square[2], room.square[3], room.square[4], room.small[7]
+    C, M, d_M, d_u = work.square[2], work.square[3], work.square[4], work.small[7]
     logit = data.link == LOGIT and (data.family == BERNOULLI or data.family == BINOMIAL)
     if logit or (data.family == POISSON and data.link == LOG):
-        gather(data, lo, hi, eta, L, room)
-        found, f = canonical_mode(n, logit, u, C, room)
+        gather(data, lo, hi, eta, L, work)
+        found, f = canonical_mode(n, logit, u, C, work)
         if found:
             log_det = inverse_transposed(C, M)
-            fill_powers(n, M, nodes, room)
-            if within_reach(n, logit, nodes, room):
-                ok, total = canonical_sum(n, logit, L, nodes, log_weights, u, M, d_u, d_M, d_L, room)
+            fill_powers(n, M, nodes, work)
+            if within_reach(n, logit, nodes, work):
+                ok, total = canonical_sum(n, logit, L, nodes, log_weights, u, M, d_u, d_M, d_L, work)
                 if ok:
-                    canonical_follow(lo, n, logit, u, C, curvature_slope(C, M, d_M), d_u, d_eta, d_L, room)
+                    canonical_follow(lo, n, logit, u, C, curvature_slope(C, M, d_M), d_u, d_eta, d_L, work)
                 return ok, f - log_det + total
     lead(data, lo, hi, L, A)
     found, f = find_mode(data, lo, hi, eta, A, aux, u, C)

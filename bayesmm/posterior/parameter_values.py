@@ -21,7 +21,7 @@ INDEFINITE = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class ParameterValues:
     """One value of every parameter.
 
     Attributes
@@ -39,7 +39,7 @@ class Truth:
     auxiliaries: tuple[float, ...]
 
 
-def truth_of(design: Design, parameters: object) -> Callable[[np.random.Generator], Truth]:
+def parameter_values(design: Design, parameters: object) -> Callable[[np.random.Generator], ParameterValues]:
     """Return a function of a random generator: the parameters of one simulation.
 
     Parameters
@@ -84,7 +84,7 @@ def check_same_parameters(design: Design, other: Design) -> None:
 # from fits
 
 
-def from_point(design: Design, point: Estimates) -> Truth:
+def from_point(design: Design, point: Estimates) -> ParameterValues:
     """Return the estimates of a maximised fit; what has none is as `_undefined` says."""
     check_same_parameters(design, point.design)
     return from_mapping(design, estimates(point))
@@ -97,20 +97,20 @@ def estimates(point: Estimates) -> dict[str, float]:
     return {p.label: min(max(value, -1.0), 1.0) if p.kind == "corr" else value for p, value in found.items()}
 
 
-def _from_posterior(design: Design, fit) -> Callable[[np.random.Generator], Truth]:
+def _from_posterior(design: Design, fit) -> Callable[[np.random.Generator], ParameterValues]:
     check_same_parameters(design, fit.design)
-    truths = posterior_truths(fit)
+    values = posterior_values(fit)
     number = int(np.prod(tree_sizes(fit.tree)))
-    return lambda rng: truths(int(rng.integers(number)))
+    return lambda rng: values(int(rng.integers(number)))
 
 
-def posterior_truths(fit) -> Callable[[int], Truth]:
+def posterior_values(fit) -> Callable[[int], ParameterValues]:
     """Return a function of the number of a draw, all chains after each other: the parameters of that draw."""
     design, number = fit.design, int(np.prod(tree_sizes(fit.tree)))
     beta = variable(fit.tree, "beta").reshape(number, -1) if design.p else np.empty((number, 0))
     factors = [factor_draws(fit, block) for block in design.blocks]
     own = [variable(fit.tree, name).ravel() for name in design.family.auxiliaries]
-    return lambda s: Truth(beta[s], tuple(L[s] for L in factors), tuple(float(values[s]) for values in own))
+    return lambda s: ParameterValues(beta[s], tuple(L[s] for L in factors), tuple(float(values[s]) for values in own))
 
 
 def root(Sigma: Floats) -> Floats:
@@ -123,7 +123,7 @@ def root(Sigma: Floats) -> Floats:
 # by place
 
 
-def from_mapping(design: Design, given: Mapping[str, float]) -> Truth:
+def from_mapping(design: Design, given: Mapping[str, float]) -> ParameterValues:
     """Return parameters that are given by place."""
     known = scalars(design)
     places = {parameter.label: parameter for parameter in known}
@@ -139,7 +139,7 @@ def from_mapping(design: Design, given: Mapping[str, float]) -> Truth:
         raise ValueError(f"parameters has no value for {listing(missing)}; all are needed ({listing(places)})")
     beta = np.array([values[parameter.label] for parameter in coefficients(design)])
     factors = tuple(_factor(k, block, values) for k, block in enumerate(design.blocks))
-    return Truth(beta, factors, tuple(values[name] for name in design.family.auxiliaries))
+    return ParameterValues(beta, factors, tuple(values[name] for name in design.family.auxiliaries))
 
 
 def _values(given: Mapping[str, float], places: Mapping[str, Parameter], design: Design) -> dict[str, float]:

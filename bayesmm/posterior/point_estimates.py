@@ -67,7 +67,7 @@ def is_zero(point, k: int, i: int) -> bool:
     return math.sqrt(point.covariances[k][i, i]) * spread < SD_TOLERANCE * unit
 
 
-def entangled(design) -> set[int]:
+def confounded(design) -> set[int]:
     """Return the columns of X that a linear relation ties together: the aliased ones and those that they depend on."""
     aliased = list(design.aliased)
     kept = [j for j in range(design.p) if j not in aliased]

@@ -7,7 +7,7 @@ import xarray as xr
 
 from bayesmm.errors import DataError, listing
 from bayesmm.posterior.draws import kept_effects, tree_sizes
-from bayesmm.posterior.parameter_values import posterior_truths
+from bayesmm.posterior.parameter_values import posterior_values
 from bayesmm.posterior.predict import check_choice, check_draws, checked_seed, predict, rows_of
 from bayesmm.posterior.residuals import thinned
 from bayesmm.posterior.simulate import drawn
@@ -90,9 +90,11 @@ def _of_known_groups(fit, seed: int) -> np.ndarray:
 
 def _of_new_groups(fit, seed: int) -> np.ndarray:
     check_draws(fit, rows_of(fit.design, None, ()))
-    truth, number = posterior_truths(fit), int(np.prod(tree_sizes(fit.tree)))
+    values_at, number = posterior_values(fit), int(np.prod(tree_sizes(fit.tree)))
     try:
-        return np.stack([drawn(fit.design, truth(s), stream(seed, "posterior predictive", s)) for s in range(number)])
+        return np.stack(
+            [drawn(fit.design, values_at(s), stream(seed, "posterior predictive", s)) for s in range(number)]
+        )
     except DataError as error:  # what it says is for parameters that a person chose
         raise DataError(
             f"some of the new groups have a linear predictor of 0 or less, where the {fit.design.family.link} link has "

@@ -11,7 +11,7 @@ from bayesmm.errors import DataError
 from bayesmm.families.family import draw_response
 from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.posterior.parameter_values import Truth, truth_of
+from bayesmm.posterior.parameter_values import ParameterValues, parameter_values
 from bayesmm.posterior.predict import check_choice
 from bayesmm.runtime.arguments import check_seed, check_whole
 from bayesmm.runtime.memory import BUDGET, BYTES, free_memory, gigabytes
@@ -55,8 +55,8 @@ def simulate(model, parameters: object, draws: int = 1, seed: int | None = None)
         The fit is of a model with other parameters, or the link gives no mean with these.
     """
     _check(model.design.n, draws, seed)
-    truth = truth_of(model.design, parameters)
-    return _table(model.design, lambda rng: drawn(model.design, truth(rng), rng), draws, seed)
+    values_at = parameter_values(model.design, parameters)
+    return _table(model.design, lambda rng: drawn(model.design, values_at(rng), rng), draws, seed)
 
 
 def simulate_point(point, draws: int = 1, seed: int | None = None, effects: str = "new") -> pd.DataFrame:
@@ -70,19 +70,19 @@ def simulator(point, effects: str = "new") -> Callable[[np.random.Generator], Fl
     """Return a function of a random generator: one response, (n,), drawn from the estimates of a maximised fit."""
     design = point.design
     if effects == "new":
-        truth = truth_of(design, point)
-        return lambda rng: drawn(design, truth(rng), rng)
+        values_at = parameter_values(design, point)
+        return lambda rng: drawn(design, values_at(rng), rng)
     own = tuple(point.auxiliaries[name] for name in design.family.auxiliaries)
     return lambda rng: noise(design, point.linear, own, rng)
 
 
-def drawn(design: Design, truth: Truth, rng: np.random.Generator) -> Floats:
+def drawn(design: Design, values: ParameterValues, rng: np.random.Generator) -> Floats:
     """Return a response of new levels of every factor, (n,): b ~ N(0, Sigma), then y given eta."""
-    eta = design.X @ truth.beta + design.offset
-    for block, L in zip(design.blocks, truth.factors, strict=True):
+    eta = design.X @ values.beta + design.offset
+    for block, L in zip(design.blocks, values.factors, strict=True):
         b = rng.standard_normal((len(block.levels), len(L))) @ L.T
         eta += np.einsum("ij,ij->i", block.Z, b[block.index])
-    return noise(design, eta, truth.auxiliaries, rng)
+    return noise(design, eta, values.auxiliaries, rng)
 
 
 def noise(design: Design, eta: Floats, auxiliaries: tuple[float, ...], rng: np.random.Generator) -> Floats:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from bayesmm.display.html_tables import TEXT_WIDTH, Figure, Table, name
 from bayesmm.evaluation.checks import verdict
 from bayesmm.evaluation.compare_reml_html import causes, estimates
-from bayesmm.evaluation.compare_reml_text import bridge_lines, laplace_lines, overall
+from bayesmm.evaluation.compare_reml_text import consistency_lines, laplace_lines, overall
 from bayesmm.reporting import tables, words
 from bayesmm.reporting.gallery import effect_figures, figures
 from bayesmm.reporting.mathml import mathml
@@ -138,7 +138,7 @@ def opening(comparison) -> Verdict:
 
 def remarks(comparison) -> tuple[str, ...]:
     """Return what the comparison knows beyond its table."""
-    lines = (laplace_lines(comparison), bridge_lines(comparison.bridge))
+    lines = (laplace_lines(comparison), consistency_lines(comparison.consistency))
     return tuple(" ".join(part.strip() for part in found) for found in lines if found)
 
 

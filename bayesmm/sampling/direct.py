@@ -22,7 +22,7 @@ from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, Coordinates, co
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian_likelihood import Terms, gaussian_likelihood, gaussian_words
 from bayesmm.likelihood.posterior import LogPosterior, log_posterior
-from bayesmm.likelihood.problem import Integrated, loose_names
+from bayesmm.likelihood.problem import Integrated, sampled_names
 from bayesmm.likelihood.quadrature import prepare
 from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.priors import Prior, coefficient_places, prior_bases, prior_design
@@ -38,7 +38,7 @@ from bayesmm.sampling.nuts import (
     sample_density,
     start_nutpie,
 )
-from bayesmm.storage.runs import Feed, Run, Stream, alias, no_stats
+from bayesmm.storage.runs import Run, RunningSampler, Stream, alias, no_stats
 
 JITTER = 1.0  # chains start this far, at most, from the centre, in each coordinate: as PyMC has it
 NOWHERE: Mapping[str, float] = MappingProxyType({})
@@ -87,13 +87,13 @@ def marginal(
 
     `near` has the values, by place, where chains start instead of at a prior's median.
     """
-    loose = [integrated.places[j] for j in integrated.loose]
+    sampled = [integrated.places[j] for j in integrated.sampled]
     sds = [place for block in design.blocks for place in block.names.sd_labels]
-    c = coordinates(design.blocks, priors, ("sigma",), loose)
+    c = coordinates(design.blocks, priors, ("sigma",), sampled)
     words = gaussian_words(integrated.problem.cp, terms(integrated))
     posterior = log_posterior(c, gaussian_likelihood(), words)
-    places = (*sds, "sigma", *loose)
-    names = ("sigma", *loose_names(integrated).values())
+    places = (*sds, "sigma", *sampled)
+    names = ("sigma", *sampled_names(integrated).values())
     centre = _centre(integrated, priors, c, places, near)
     return Marginal(design, integrated, posterior, places, centre, names, integrated.bases)
 
@@ -117,10 +117,10 @@ def terms(integrated: Integrated) -> Terms:
     ends = np.cumsum([0, *(len(block.columns) ** 2 for block in problem.design.blocks)])
     take = [np.arange(ends[k], ends[k + 1]) for k in problem.cp.order]
     scale = [np.repeat(problem.scales[k], len(problem.scales[k])) for k in problem.cp.order]
-    loose = np.array(integrated.loose, dtype=np.int64)
+    sampled = np.array(integrated.sampled, dtype=np.int64)
     return Terms(
         np.concatenate([np.empty(0, np.int64), *take]), np.concatenate([np.empty(0), *scale]), integrated.sd,
-        loose, integrated.at[loose],
+        sampled, integrated.at[sampled],
     )  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def _centre(
     problem = integrated.problem
     spread = math.sqrt(problem.cp.rWr / max(problem.cp.n, 1)) or 1.0
     units = [spread / unit for scale in problem.scales for unit in scale] + [spread]
-    units += [float(integrated.at[j]) for j in integrated.loose]
+    units += [float(integrated.at[j]) for j in integrated.sampled]
     return _medians(priors, c, places, units, near)
 
 
@@ -186,7 +186,7 @@ def sample_marginal(
     began : float, optional
         ``time.perf_counter()`` from which the seconds are counted.
     stream : callable, optional
-        Keeps the draws while they are made: see `spool.Stream`.
+        Keeps the draws while they are made: see `chunk_folder.Stream`.
 
     Returns
     -------
@@ -233,14 +233,14 @@ def sample_marginal(
     return tree
 
 
-def _feed(model: Marginal, settings: Settings, about: Mapping[str, object], bar: Progress) -> Feed:
+def _feed(model: Marginal, settings: Settings, about: Mapping[str, object], bar: Progress) -> RunningSampler:
     """Return the run as a stream of draws."""
     d = model.posterior.size
     compiled = compiled_density(model.posterior, starts(model.centre), [alias(0)], [slice(0, d)], (d,))
     x = xr.Dataset({"x": (("chain", "draw", "coordinate"), model.centre[None, None])}, {"chain": [0], "draw": [0]})
     template = as_tree(model, Run(x, no_stats(), interrupted=False))
     begin = partial(start_nutpie, compiled, settings, bar, return_raw_trace=True)
-    return Feed(begin, (("x", ("coordinate",)),), partial(as_tree, model), template, about)
+    return RunningSampler(begin, (("x", ("coordinate",)),), partial(as_tree, model), template, about)
 
 
 def starts(centre: Floats) -> Callable[[int], Floats]:

@@ -23,7 +23,7 @@ from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.map import build_posterior
 from bayesmm.estimation.optimizer import hessian
 from bayesmm.likelihood.crossproducts import Floats, Ints
-from bayesmm.likelihood.problem import loose_names
+from bayesmm.likelihood.problem import sampled_names
 from bayesmm.priors import Priors
 from bayesmm.priors.resolve import coefficient_prior
 from bayesmm.runtime.arguments import LARGEST_SEED
@@ -280,6 +280,6 @@ def _variables(goal: Target, at: Natural, shape: tuple[int, int]) -> tuple[dict,
             found[name] = (("chain", "draw", *dims), values.reshape(*shape, *values.shape[1:]))
             labels |= {dim: list(own.block.columns) for dim in dims}
     found["sigma"] = (("chain", "draw"), at.draws.sigma.reshape(shape))
-    for name, values in zip(loose_names(goal.posterior.integrated).values(), at.loose.T, strict=True):
+    for name, values in zip(sampled_names(goal.posterior.integrated).values(), at.sampled.T, strict=True):
         found[name] = (("chain", "draw"), values.reshape(shape))
     return found, labels

@@ -11,7 +11,7 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.likelihood.conditional_gaussian import Recovered, recover
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.problem import Integrated, loose_names
+from bayesmm.likelihood.problem import Integrated, sampled_names
 from bayesmm.priors import Prior, prior_bases
 from bayesmm.runtime.memory import BUDGET, BYTES, COPIES, free_memory, gigabytes
 from bayesmm.runtime.streams import of_run
@@ -126,7 +126,7 @@ def with_effects(
     except np.linalg.LinAlgError as error:
         raise ValueError(_too_wide(T)) from error
     found = _joined(parts)
-    kept = as_reported(posterior.drop_vars(list(loose_names(integrated).values())), design)
+    kept = as_reported(posterior.drop_vars(list(sampled_names(integrated).values())), design)
     groups = {
         "posterior": _complete(kept, design, integrated, found, shape),
         "sample_stats": tree["sample_stats"].to_dataset(),
@@ -212,7 +212,7 @@ def packed_factors(integrated: Integrated, draws: Draws) -> Floats:
 def _means(posterior: xr.Dataset, integrated: Integrated, shape: tuple[int, int]) -> Floats:
     """Return the fixed columns' means less what the response has taken out of it, (draws, p)."""
     mean = np.zeros((shape[0] * shape[1], len(integrated.at)))
-    for j, name in loose_names(integrated).items():
+    for j, name in sampled_names(integrated).items():
         mean[:, j] = posterior[name].to_numpy().ravel() - integrated.at[j]
     return mean
 

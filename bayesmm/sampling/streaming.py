@@ -9,20 +9,20 @@ import xarray as xr
 
 from bayesmm.errors import BayesmmWarning, FitFileError
 from bayesmm.runtime.progress import Progress
+from bayesmm.sampling.nutpie_chunks import ChunkFolder, chunk_folder, discard, discard_tuning, late, waiting
 from bayesmm.sampling.nuts import load_nutpie, wait
-from bayesmm.sampling.spool import Spool, discard, discard_tuning, late, spool, waiting
 from bayesmm.storage.files import first_line
-from bayesmm.storage.runs import Feed
+from bayesmm.storage.runs import RunningSampler
 from bayesmm.storage.store import GROUPS, Store, append, close, remove, write_stale
 from bayesmm.storage.store_reading import read_store
 
 
-def streamed(feed: Feed, bar: Progress, create: Callable[..., Store]) -> xr.DataTree:
+def streamed(running: RunningSampler, bar: Progress, create: Callable[..., Store]) -> xr.DataTree:
     """Sample, the draws kept in a store while they are made.
 
     Parameters
     ----------
-    feed : Feed
+    running : RunningSampler
     bar : Progress
     create : callable
         (template, record of the run) -> a new store.
@@ -41,16 +41,16 @@ def streamed(feed: Feed, bar: Progress, create: Callable[..., Store]) -> xr.Data
     KeyboardInterrupt
         If interrupted before there are any draws: then there is no store either.
     """
-    store = create(feed.template, feed.about)
-    source = spool(store.spool, feed.variables)
+    store = create(running.template, running.about)
+    source = chunk_folder(store.chunk_folder, running.variables)
     try:
-        interrupted, said = _pumped(feed, bar, store, source)
+        interrupted, said = _pumped(running, bar, store, source)
         if not any(store.done):
             raise KeyboardInterrupt
     finally:
         if not any(store.done):
             remove(store)
-    texts = [*feed.about["warnings"], *([said] if said else [])]
+    texts = [*running.about["warnings"], *([said] if said else [])]
     end = {"interrupted": interrupted, "warnings": texts, "seconds": time.monotonic() - store.began}
     try:
         close(store, end)
@@ -62,11 +62,15 @@ def streamed(feed: Feed, bar: Progress, create: Callable[..., Store]) -> xr.Data
     return tree
 
 
-def _pumped(feed: Feed, bar: Progress, store: Store, source: Spool) -> tuple[bool, str]:
+def _pumped(running: RunningSampler, bar: Progress, store: Store, source: ChunkFolder) -> tuple[bool, str]:
     """Sample; return whether the run was interrupted, and what has stopped it if nobody did."""
-    said, failure, handle = "", None, feed.begin(zarr_store=load_nutpie().zarr_store.LocalStore(str(store.spool)))
+    said, failure, handle = (
+        "",
+        None,
+        running.begin(zarr_store=load_nutpie().zarr_store.LocalStore(str(store.chunk_folder))),
+    )
     try:
-        _, interrupted = wait(handle, bar, lambda: _moved(feed, store, source, over=False))
+        _, interrupted = wait(handle, bar, lambda: _moved(running, store, source, over=False))
     except FitFileError:  # the store was removed
         with suppress(RuntimeError):
             handle.cancel()
@@ -80,7 +84,7 @@ def _pumped(feed: Feed, bar: Progress, store: Store, source: Spool) -> tuple[boo
         before = None
         while before != store.done:
             before = list(store.done)
-            _moved(feed, store, source, over=not said)  # files may be missing where one could not be written
+            _moved(running, store, source, over=not said)  # files may be missing where one could not be written
     except OSError as error:
         said = said or f"the last draws cannot be written: {first_line(error)}"
     if failure is not None and not any(store.done):
@@ -92,13 +96,13 @@ def _pumped(feed: Feed, bar: Progress, store: Store, source: Spool) -> tuple[boo
     return interrupted or min(store.done) < store.asked, said
 
 
-def _moved(feed: Feed, store: Store, source: Spool, *, over: bool) -> None:
+def _moved(running: RunningSampler, store: Store, source: ChunkFolder, *, over: bool) -> None:
     """Move what nutpie has finished into the store; of each chain a part, if more than that is waiting."""
     for chain, before in enumerate(store.done):
         run = waiting(source, chain, before, over=over) if before < store.asked else None
         if run is None:
             continue
-        tree = feed.convert(run)
+        tree = running.convert(run)
         found = {(group, name): v.to_numpy()[0] for group in GROUPS for name, v in tree[group].data_vars.items()}
         append(store, chain, found)
         discard(source, chain, before, store.done[chain])

@@ -29,13 +29,13 @@ class Natural:
         Sds, factors of the correlation matrices, and sigma.
     partial : tuple of (draws, pairs) float64
         The coordinates of each block's correlations.
-    loose : (draws, l) float64
+    sampled : (draws, l) float64
         The coefficients that are not integrated out.
     """
 
     draws: Draws
     partial: tuple[Floats, ...]
-    loose: Floats
+    sampled: Floats
 
 
 @dataclass(frozen=True)
@@ -123,15 +123,15 @@ def log_density(target: Target, x: Floats) -> Floats:
 def log_likelihood(target: Target, at: Natural) -> Floats:
     """Return the log marginal likelihood, (draws,)."""
     integrated = target.posterior.integrated
-    mean, loose = np.zeros((len(at.loose), len(integrated.at))), list(integrated.loose)
-    mean[:, loose] = at.loose - integrated.at[loose]
+    mean, sampled = np.zeros((len(at.sampled), len(integrated.at))), list(integrated.sampled)
+    mean[:, sampled] = at.sampled - integrated.at[sampled]
     T = packed_factors(integrated, at.draws)
     return log_likelihoods(integrated.problem.cp, T, at.draws.sigma, mean, integrated.sd)
 
 
 def log_prior(target: Target, at: Natural) -> Floats:
     """Return the log prior density of sds, correlation matrices and sigma, (draws,), up to a constant."""
-    posterior, total = target.posterior, np.zeros(len(at.loose))
+    posterior, total = target.posterior, np.zeros(len(at.sampled))
     for shape, sds, z in zip(posterior.shapes, at.draws.sds, at.partial, strict=True):
         for place, value in zip(shape.block.names.sd_labels, sds.T, strict=True):
             total += _log_prior(posterior, place, value)
@@ -139,7 +139,7 @@ def log_prior(target: Target, at: Natural) -> Floats:
             eta = posterior.priors[shape.block.names.corr].parameters["eta"]
             total += (eta - 1) * log_sech2(z).sum(axis=1)  # log det of the matrix
     total += _log_prior(posterior, "sigma", at.draws.sigma)
-    for j, value in zip(posterior.loose, at.loose.T, strict=True):
+    for j, value in zip(posterior.sampled, at.sampled.T, strict=True):
         total += _log_prior(posterior, posterior.integrated.places[j], value)
     return total
 
@@ -151,7 +151,7 @@ def _log_prior(posterior: Posterior, place: str, value: Floats) -> Floats | floa
 
 def log_jacobian(target: Target, at: Natural) -> Floats:
     """Return log |d natural / d x|, (draws,): log sd, log sigma, and that of the partial correlations."""
-    total = np.zeros(len(at.loose))
+    total = np.zeros(len(at.sampled))
     for shape, sds, z in zip(target.posterior.shapes, at.draws.sds, at.partial, strict=True):
         total += np.log(sds[:, target.free[shape.sds]]).sum(axis=1)
         total += log_sech2(z) @ jacobian_powers(shape)

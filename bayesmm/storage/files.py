@@ -24,7 +24,7 @@ from bayesmm.errors import FitFileError, listing
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.paths import as_path, followed, read_file, special_kind
 from bayesmm.storage.atomic_write import write_bytes
-from bayesmm.storage.room import check_layout, check_room
+from bayesmm.storage.memory_needed import check_layout, check_memory
 from bayesmm.storage.stored_model import MODEL_SHAPE, described, disagreement, functions_among
 from bayesmm.version import __version__
 
@@ -246,7 +246,7 @@ def read_fit(path: str | Path) -> Stored:
 def _contents(path: Path) -> bytes:
     """Return the bytes of a file whose seal is whole, or that has none."""
     try:
-        check_room(path, path.stat().st_size)
+        check_memory(path, path.stat().st_size)
         contents = read_file(path)
     except (FileNotFoundError, NotADirectoryError):
         raise FitFileError(f"there is no file {path}") from None

@@ -34,7 +34,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Feed:
+class RunningSampler:
     """A run of nutpie's whose draws are kept while they are made.
 
     Attributes
@@ -59,8 +59,8 @@ class Feed:
     about: Mapping[str, object]
 
 
-# (feed, progress bar) -> the tree of all draws, with the record of the run.
-Stream = Callable[[Feed, object], xr.DataTree]
+# (running, progress bar) -> the tree of all draws, with the record of the run.
+Stream = Callable[[RunningSampler, object], xr.DataTree]
 
 
 def alias(j: int) -> str:

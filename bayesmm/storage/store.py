@@ -35,7 +35,7 @@ from bayesmm.storage.atomic_write import slug, write_bytes
 from bayesmm.storage.files import first_line, packed
 
 GROUPS = ("posterior", "sample_stats")
-RECORD, MODEL, JOURNAL, SPOOL, OWNER = "record", "model.nc", "journal", "spool", "writer"
+RECORD, MODEL, JOURNAL, SPOOL, OWNER = "record", "model.nc", "journal", "chunk_folder", "writer"
 FORMAT = 1
 # Of the removal of a store: attempts at most, seconds between them, and looks in a row that find nothing.
 REMOVALS, BETWEEN, GONE = 100, 0.03, 3
@@ -114,7 +114,7 @@ class Store:
     last: list[str] = field(default_factory=lambda: [""])
 
     @property
-    def spool(self) -> Path:
+    def chunk_folder(self) -> Path:
         """The folder that the sampler writes into."""
         return self.path / RECORD / f"{SPOOL}-{self.token}"
 
@@ -296,7 +296,7 @@ def write(store: Store, chain: int) -> None:
 
 def close(store: Store, run: Mapping[str, object]) -> None:
     """Write what is left, and that the run has ended, with its record."""
-    shutil.rmtree(store.spool, ignore_errors=True)
+    shutil.rmtree(store.chunk_folder, ignore_errors=True)
     for chain in range(len(store.done)):
         write(store, chain)
     _log(store, {"end": dict(run)})

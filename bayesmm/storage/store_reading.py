@@ -11,11 +11,11 @@ import xarray as xr
 
 from bayesmm.errors import FitFileError, listing
 from bayesmm.storage.files import Stored, first_line, misshapen, read_fit
-from bayesmm.storage.room import check_room
+from bayesmm.storage.memory_needed import check_memory
 from bayesmm.storage.runs import equal_lengths
 from bayesmm.storage.store import FILL, FORMAT, GROUPS, JOURNAL, MODEL, RECORD, Column, chunk_length, columns_of, digest
 
-LARGEST_CHAINS = 100_000  # a record that says more is not believed: a place is made for each
+LARGEST_CHAINS = 100_000  # a record that says more is not marginal: a place is made for each
 
 # The shape of a journal's lines: see `storage.RECORD_SHAPE`.
 LINE_SHAPE = {"chain": int, "chunk": int, "draws": int, "seconds": (int, float), "files": [str]}
@@ -66,7 +66,7 @@ def _read(path: Path) -> Stored:
     # the states that they were found in.
     known = _lines(path)
     chains = _by_chain(known, run, columns, length)
-    check_room(path, _size(chains, columns))
+    check_memory(path, _size(chains, columns))
     found = [[_chunks(column, k, own, length) for k, own in enumerate(chains)] for column in columns]
     lines = _lines(path)
     ends = [line["end"] for line in known if "end" in line]
@@ -135,7 +135,7 @@ def _chunks(column: Column, chain: int, own: list[dict], length: int) -> Chunks:
 def _lines(path: Path) -> list[dict]:
     """Return the journal; half a line at its end, of a process that was killed, does not count."""
     last, entries, journal = "", [], path / RECORD / JOURNAL
-    check_room(journal, journal.stat().st_size)
+    check_memory(journal, journal.stat().st_size)
     for line in journal.read_bytes().split(b"\n")[:-1]:
         text, _, checksum = line.rpartition(b"\t")
         last = digest(last.encode() + text)

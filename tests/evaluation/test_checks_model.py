@@ -10,7 +10,7 @@ from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, pos
 import bayesmm as bmm
 from bayesmm.evaluation.checks import verdict
 from bayesmm.evaluation.checks.model import tail
-from bayesmm.evaluation.prior_marginals import Belief
+from bayesmm.evaluation.prior_marginals import PriorMarginal
 from bayesmm.priors.prior import Prior
 
 NOTES = ["few groups", "singular", "boundary", "prior conflict", "residual shape", "dispersion", "zeros"]
@@ -142,7 +142,7 @@ def test_a_posterior_in_the_tail_of_its_prior_is_named(sigma, status):
 
 def test_the_tail_of_a_prior_is_two_sided_unless_it_falls_from_its_start():
     def of(prior):
-        return Belief("a", prior, lambda x: np.exp(prior.logpdf(x)), prior.quantile)
+        return PriorMarginal("a", prior, lambda x: np.exp(prior.logpdf(x)), prior.quantile)
 
     assert tail(of(Prior("Normal", mu=0, sigma=1)), 1.96) == pytest.approx(0.05, abs=1e-4)
     assert tail(of(Prior("Normal", mu=0, sigma=1)), -2.576) == pytest.approx(0.01, abs=1e-4)

@@ -97,9 +97,9 @@ def test_the_coordinates_of_draws_are_those_that_give_the_draws(formula, family,
         for name in (f"sd_{block.name}", f"corr_{block.name}")[: 1 + block.correlated]:
             expected = posterior[name].transpose("s", ...).to_numpy()
             np.testing.assert_allclose(found[name].to_numpy(), expected, rtol=1e-9, atol=1e-9)
-    if model.integrated is None or model.integrated.loose:
-        loose = values(model.posterior.coordinates, x)[:, -1]  # beta[x] is the same at the means
-        np.testing.assert_allclose(loose, posterior["beta"].to_numpy()[1], rtol=1e-10)
+    if model.integrated is None or model.integrated.sampled:
+        sampled = values(model.posterior.coordinates, x)[:, -1]  # beta[x] is the same at the means
+        np.testing.assert_allclose(sampled, posterior["beta"].to_numpy()[1], rtol=1e-10)
 
 
 def test_high_points_are_marked_where_nothing_is_computed_again(sleep):

@@ -10,7 +10,7 @@ from bayesmm.likelihood.crossproducts import Factor, cross_products
 from bayesmm.likelihood.gaussian import FixedPrior, conditional, evaluate, log_likelihood, pack, unpack
 
 # The dense formula inverts an n x n matrix of condition up to 1e5 here: relative errors of about 1e-16 x 1e5, with
-# room.
+# work.
 DENSE_RTOL = 1e-9
 # Central differences: step 1e-6, so errors of 1e-12 (curvature) and 1e-16 x |log p| / 1e-6 (rounding) on values of
 # order 1-1000.

@@ -150,7 +150,7 @@ def test_the_order_of_dimensions_in_the_tree_does_not_matter():
 def test_nothing_edits_the_tree():
     fit = fake_fit()
     before = fit.tree["posterior"].to_dataset().copy(deep=True)
-    for result in (fit.summary, fit.ranef, fit.coef, fit.checks, fit.__str__, lambda: fit.compare(bridge=False)):
+    for result in (fit.summary, fit.ranef, fit.coef, fit.checks, fit.__str__, lambda: fit.compare(consistency=False)):
         result()
     assert fit.tree["posterior"].to_dataset().identical(before)
 

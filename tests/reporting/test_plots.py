@@ -136,7 +136,7 @@ def test_a_factor_that_is_not_there_is_named():
 
 def test_the_forest_is_in_posterior_sds():
     fit = fake_fit()
-    comparison = fit.compare(bridge=False)
+    comparison = fit.compare(consistency=False)
     ax = plots.plot_comparison(comparison)
     assert points(ax, "D").get_xdata() == pytest.approx(-comparison.table["difference"].to_numpy())
     assert points(ax, "o").get_ydata()[0] == 5  # the first row of the table is on top

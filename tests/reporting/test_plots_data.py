@@ -12,7 +12,7 @@ from fake_fits import fake_block, fake_design, fake_draws, fake_fit, fake_stats,
 import bayesmm as bmm
 from bayesmm.design.parameters import Parameter
 from bayesmm.display.figures import ACCENT, INK
-from bayesmm.evaluation.prior_marginals import belief
+from bayesmm.evaluation.prior_marginals import prior_marginal
 from bayesmm.posterior.residuals import replicate_scores
 from bayesmm.priors.prior import Prior
 from bayesmm.reporting import plots
@@ -330,7 +330,7 @@ def test_flat_and_custom_priors_are_named(linear):
 def test_the_prior_of_one_correlation_of_three_is_the_marginal_of_lkj():
     block = fake_block(columns=("a", "b", "c"), partition=((0, 1, 2),))
     design = fake_design([block])
-    found = belief(design, {"corr_Subject": Prior("LKJ", eta=1.0)}, Parameter("corr", "r", 0, (0, 1)))
+    found = prior_marginal(design, {"corr_Subject": Prior("LKJ", eta=1.0)}, Parameter("corr", "r", 0, (0, 1)))
     # uniform over correlation matrices: of uniform triples, those with a positive determinant
     r = np.random.default_rng(0).uniform(-1, 1, size=(200_000, 3))
     kept = r[1 + 2 * r.prod(axis=1) - (r**2).sum(axis=1) > 0, 0]
@@ -353,7 +353,7 @@ def test_the_forest_takes_a_fit_too():
     fit = fake_fit()
     ax = plots.plot_comparison(fit)
     assert by_look(ax, marker="D")[0].get_xdata() == pytest.approx(
-        -fit.compare(bridge=False).table["difference"].to_numpy()
+        -fit.compare(consistency=False).table["difference"].to_numpy()
     )
 
 

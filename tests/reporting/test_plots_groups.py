@@ -72,7 +72,7 @@ def test_the_key_of_few_rows_names_the_rows(linear):
 
 
 def test_an_estimate_far_from_the_posterior_is_an_arrow_at_the_edge():
-    comparison = fake_fit().compare(bridge=False)
+    comparison = fake_fit().compare(consistency=False)
     table = comparison.table.copy()
     table.loc[0, "point"] = table.loc[0, "mean"] + 50 * table.loc[0, "sd"]
     table.loc[1, "map"] = table.loc[1, "mean"] - 50 * table.loc[1, "sd"]

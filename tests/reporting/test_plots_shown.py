@@ -155,7 +155,7 @@ def test_energies_and_their_steps_are_drawn_to_one_scale(linear):
 
 
 def test_the_forest_has_the_intervals_and_the_map_in_posterior_sds(linear):
-    comparison = linear.compare(bridge=False)
+    comparison = linear.compare(consistency=False)
     ax, table = plots.plot_comparison(comparison), comparison.table
     scaled = table[["lower", "upper", "map"]].sub(table["mean"], axis=0).div(table["sd"], axis=0)
     bars = next(c for c in ax.collections if len(c.get_paths()) == len(table))

@@ -47,7 +47,7 @@ def sleepstudy(tmp_path_factory):
     """Return a posterior, its comparison, and its report."""
     data = bmm.load_dataset("sleepstudy")
     fit = bmm.fit(SLEEPSTUDY, data, draws=500, tune=500, seed=1, progress=False)
-    comparison = fit.compare(bridge=False)
+    comparison = fit.compare(consistency=False)
     path = tmp_path_factory.mktemp("report") / "report.html"
     assert bmm.report(fit, path, comparisons=[comparison]) == path
     return fit, comparison, page_of(path), path
@@ -226,7 +226,7 @@ def hostile():
 
 def test_hostile_names_and_titles_stay_text(hostile, tmp_path):
     path, title = tmp_path / "report.html", " ".join(EVIL)
-    bmm.report([hostile], path, title=title, comparisons=[hostile.compare(bridge=False)])
+    bmm.report([hostile], path, title=title, comparisons=[hostile.compare(consistency=False)])
     page = page_of(path)
     inert(page)
     accessible(page)
@@ -238,7 +238,7 @@ def test_hostile_names_and_titles_stay_text(hostile, tmp_path):
 
 def test_hostile_names_stay_text_in_a_notebook(hostile):
     point = hostile.model.maximize()
-    for shown in (hostile, hostile.model, point, hostile.compare(bridge=False)):
+    for shown in (hostile, hostile.model, point, hostile.compare(consistency=False)):
         page = Page(shown._repr_html_())
         assert EVIL[1] in page.text
         assert {tag for tag, _ in page.elements} <= set(
@@ -283,7 +283,7 @@ def test_several_fits_stand_side_by_side(sleepstudy, tmp_path, undrawn):
     small = bmm.fit(
         "Reaction ~ Days + (1 | Subject)", bmm.load_dataset("sleepstudy"), draws=250, seed=2, progress=False
     )
-    second = small.compare(bridge=False)
+    second = small.compare(consistency=False)
     page = page_of(bmm.report([fit, small], tmp_path / "two.html", comparisons=[comparison, second]))
     inert(page)
     accessible(page)
@@ -311,7 +311,7 @@ def test_criteria_that_can_not_be_compared_are_said():
 
 def test_failed_checks_are_the_first_thing_that_is_said(tmp_path, undrawn):
     fit = bmm.fit(SLEEPSTUDY, bmm.load_dataset("sleepstudy"), draws=20, tune=20, chains=2, seed=1, progress=False)
-    page = page_of(bmm.report(fit, tmp_path / "bad.html", comparisons=[fit.compare(bridge=False)]))
+    page = page_of(bmm.report(fit, tmp_path / "bad.html", comparisons=[fit.compare(consistency=False)]))
     assert page.text.index("CHECKS FAILED") < page.text.index("Observations")
     assert ("div", {"class": "verdict failed"}) in page.elements
     assert "THE DRAWS MUST NOT BE REPORTED" in page.text

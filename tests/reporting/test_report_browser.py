@@ -57,7 +57,7 @@ def report(request, tmp_path_factory):
         for i, name in enumerate(names)
     ]
     path = tmp_path_factory.mktemp("browser") / "report.html"
-    return request.param, bmm.report(fits, path, comparisons=[fit.compare(bridge=False) for fit in fits])
+    return request.param, bmm.report(fits, path, comparisons=[fit.compare(consistency=False) for fit in fits])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -255,7 +255,7 @@ def test_hostile_names_stay_within_the_line_and_off_the_terminal():
     for text in (
         render_point(fake_point(design, corrs=[1.0], singular=True)),
         render_fit(fit),
-        str(fit.compare(bridge=False)),
+        str(fit.compare(consistency=False)),
     ):
         assert "\x1b" not in text
         assert max(map(width, text.split("\n"))) <= LINE_WIDTH

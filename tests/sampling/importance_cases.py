@@ -18,7 +18,7 @@ CASES = {
     "three coefficients": ("Reaction ~ Days + (Days + I(Days^2) | Subject)", {"corr": bmm.Prior("LKJ", eta=3.5)}, {}),
     "uncorrelated": ("Reaction ~ Days + (Days || Subject)", {}, {"weights": "w"}),
     "a part of three": ("Reaction ~ Days + (Days | Subject) + (0 + I(Days^2) | Subject)", {}, {}),
-    "loose coefficient": (SLEEP, {"beta[Days]": bmm.Prior("StudentT", nu=4, mu=8, sigma=3)}, {}),
+    "sampled coefficient": (SLEEP, {"beta[Days]": bmm.Prior("StudentT", nu=4, mu=8, sigma=3)}, {}),
     "on the variance": (SLEEP, {"sd": bmm.Prior("Gamma", alpha=2, beta=0.01, on="variance")}, {}),
     "fixed sd": (SLEEP, {"sd_Subject[Days]": 5.0, "sigma": bmm.Prior("HalfNormal", sigma=40)}, {}),
     "fixed sigma": (SLEEP, {"sigma": 25.0, "beta": bmm.Prior("Flat")}, {}),

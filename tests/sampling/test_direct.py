@@ -26,7 +26,7 @@ from bayesmm.likelihood.gaussian_kernels import _inverse as inverse_
 from bayesmm.likelihood.gaussian_kernels import factorise as factorise_
 from bayesmm.likelihood.prior_kernels import log_prior as log_prior_
 from bayesmm.likelihood.prior_kernels import prior_row
-from bayesmm.likelihood.problem import integrate, loose_names
+from bayesmm.likelihood.problem import integrate, sampled_names
 from bayesmm.priors import Prior
 from bayesmm.sampling import recovery
 from bayesmm.sampling.direct import applies, check_start, marginal, starts
@@ -68,7 +68,7 @@ def coordinates_of(design, model, found):
     c, x, at = model.posterior.coordinates, np.zeros(model.posterior.size), 0
     found = {name.removesuffix("_centred"): found.get(f"{name}_centred", value) for name, value in found.items()}
     scalars = [*np.concatenate([np.empty(0), *(found[f"sd_{b.name}"] for b in design.blocks)]), found["sigma"]]
-    scalars += [found[name] for name in loose_names(model.integrated).values()]
+    scalars += [found[name] for name in sampled_names(model.integrated).values()]
     for i, value in enumerate(scalars):
         if c.kind[i] == LOG:
             x[c.at[i]] = np.log(value)
@@ -105,7 +105,7 @@ def points(name, frame, count=5):
                 jacobian += np.log(np.sqrt(value) / 2).sum()
             elif rv.name.startswith("coefficient"):
                 place = model.integrated.places[int(rv.name.split("_")[-1])]
-                jacobian += interval_jacobian(priors[place], value) if kind(priors[place]) == "loose" else 0.0
+                jacobian += interval_jacobian(priors[place], value) if kind(priors[place]) == "sampled" else 0.0
             else:
                 jacobian += np.log(value).sum()
         yield coordinates_of(design, model, found), float(density(point)[0]) - jacobian, model

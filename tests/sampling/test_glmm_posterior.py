@@ -138,7 +138,7 @@ def test_tables_of_a_family_with_its_own_parameter():
     comparison = fit.compare()
     row = comparison.table.set_index("parameter").loc["shape"]
     assert row["point"] == pytest.approx(fit.model.maximize().auxiliaries["shape"])
-    assert "Bridge" not in str(comparison)
+    assert "Consistency" not in str(comparison)
 
 
 def test_the_residuals_are_pearson_s(esoph):

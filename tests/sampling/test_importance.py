@@ -149,7 +149,7 @@ def test_an_sd_that_may_be_0():
     assert record(found)["pareto_k"] < LARGEST_K and record(found)["efficiency"] > 0.7
 
 
-@pytest.mark.parametrize("name", ["loose coefficient", "fixed sd", "fixed sigma", "no random effects"])
+@pytest.mark.parametrize("name", ["sampled coefficient", "fixed sd", "fixed sigma", "no random effects"])
 def test_unusual_models(name):
     found = case(name)[0].sample(500, sampler="importance", seed=1)
     assert not failed(found)

@@ -7,7 +7,7 @@ from importance_cases import CASES, case
 from bayesmm.likelihood.batch import log_likelihoods
 from bayesmm.likelihood.crossproducts import Factor, cross_products
 from bayesmm.likelihood.gaussian import FixedPrior, evaluate, log_likelihood
-from bayesmm.likelihood.problem import loose_names
+from bayesmm.likelihood.problem import sampled_names
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 from bayesmm.sampling.unconstrained import log_density, log_jacobian, mode, natural
 
@@ -91,7 +91,7 @@ def natural_point(goal, x):
     for shape, sds, C in zip(goal.posterior.shapes, at.draws.sds, at.draws.factors, strict=True):
         R = C[0] @ C[0].T
         out += [*sds[0][goal.free[shape.sds]], *(R[i, j] for i, j in shape.pairs)]
-    return np.array([*out, *at.draws.sigma[goal.free[[goal.posterior.log_sigma]]], *at.loose[0]])
+    return np.array([*out, *at.draws.sigma[goal.free[[goal.posterior.log_sigma]]], *at.sampled[0]])
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -124,7 +124,7 @@ def test_density_is_pymcs_without_either_jacobian(name):
     with without_compiler():
         logp = graph.compile_logp(jacobian=False, mode=PYTHON)
         names = [name for name in graph.named_vars if name.startswith(("sd_", "corr_", "sigma"))]
-        names += list(loose_names(goal.posterior.integrated).values())
+        names += list(sampled_names(goal.posterior.integrated).values())
         names = [name for name in names if name in graph.named_vars and not name.endswith("__")]
         values = graph.compile_fn(
             graph.replace_rvs_by_values([graph[name] for name in names]),
@@ -165,6 +165,6 @@ def coordinates(goal, values):
             full[shape.corrs] = np.arctanh(left)
     if "sigma" in values:
         full[goal.posterior.log_sigma] = np.log(values["sigma"])
-    loose = loose_names(goal.posterior.integrated).values()
-    full[goal.posterior.log_sigma + 1 :] = [values[name] for name in loose]
+    sampled = sampled_names(goal.posterior.integrated).values()
+    full[goal.posterior.log_sigma + 1 :] = [values[name] for name in sampled]
     return full[goal.free][None]

@@ -229,12 +229,12 @@ def dense(design, priors, natural):
         X[:, 1:] -= X[:, 1:].mean(axis=0)  # the coefficient of the first column is the intercept at the means
     e = design.y - design.offset
     stem = "coefficient_" if "coefficient_1" in design.coords else "coefficient"
-    loose = [j for j, place in enumerate(coefficient_places(priors, design)) if kind(priors[place]) == "loose"]
+    sampled = [j for j, place in enumerate(coefficient_places(priors, design)) if kind(priors[place]) == "sampled"]
     flat = [j for j, place in enumerate(coefficient_places(priors, design)) if kind(priors[place]) == "flat"]
     order = [j for j in range(design.p) if j not in flat] + flat  # how the graph counts its columns
     for j, place in enumerate(coefficient_places(priors, design)):
         prior, x = priors[place], X[:, j]
-        if j in loose:
+        if j in sampled:
             value = natural[f"{stem}_{order.index(j)}"]
             total += density(prior, value) + interval_jacobian(prior, value)
             e = e - x * value
@@ -246,7 +246,7 @@ def dense(design, priors, natural):
 
 
 def kind(prior):
-    return {"Normal": "normal", "Fixed": "fixed", "Flat": "flat"}.get(prior.distribution, "loose")
+    return {"Normal": "normal", "Fixed": "fixed", "Flat": "flat"}.get(prior.distribution, "sampled")
 
 
 def interval_jacobian(prior, value):

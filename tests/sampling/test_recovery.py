@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import bayesmm as bmm
-from bayesmm.likelihood.problem import integrate, loose_names
+from bayesmm.likelihood.problem import integrate, sampled_names
 from bayesmm.sampling.direct import covariance_variables
 from bayesmm.sampling.recovery import data_groups, with_effects
 
@@ -66,7 +66,7 @@ def sampled(model, draws=DRAWS, alike=False):
                     )
             found[f"corr_{block.name}"] = (("chain", "draw", dim, f"{dim}_bis"), R)
     found["sigma"] = (("chain", "draw"), values(make=lambda s: rng.uniform(0.5, 2, s)))
-    for variable in loose_names(integrated).values():
+    for variable in sampled_names(integrated).values():
         found[variable] = (("chain", "draw"), values(make=lambda s: rng.normal(size=s)))
     for block, basis in zip(design.blocks, integrated.bases.blocks, strict=True):
         if not basis.trivial:  # the values above are those at the means
@@ -212,10 +212,10 @@ def coefficient_moments(model, integrated, first):
     to_beta = np.eye(design.p)
     to_beta[0, 1:] = -design.X[:, 1:].mean(axis=0)  # beta_0 = the intercept at the means - sum mean(x_j) beta_j
     means, sds = [], []
-    loose = dict(zip(integrated.loose, loose_names(integrated).values(), strict=True))
+    sampled = dict(zip(integrated.sampled, sampled_names(integrated).values(), strict=True))
     for j, column in enumerate(design.coefficients):
         prior = priors["Intercept_centred" if column == "Intercept" else f"beta[{column}]"]
-        known = loose.get(j)
+        known = sampled.get(j)
         means.append(float(first[known]) if known else prior.parameters["mu"])
         sds.append(0.0 if known else prior.parameters["sigma"])
     return to_beta @ np.array(means), to_beta @ np.diag(np.square(sds)) @ to_beta.T

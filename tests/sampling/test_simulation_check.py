@@ -123,15 +123,15 @@ def weighted(posterior, centre, rng):
 
 def checked(case):
     """Run a family: names, and for each data set the truth, the posterior means and the shares below the truth."""
-    truths, means, ranks = [], [], []
+    values, means, ranks = [], [], []
     for seed in range(SETS):
         data, truth = simulated(case, seed)
         model = bmm.Model("y ~ x + (1 | g)", data, family=case.family, trials=case.trials)
         found, weights = posterior_draws(model, case, seed)
-        truths.append(truth)
+        values.append(truth)
         means.append([weights @ draws for draws in found.values()])
         ranks.append([weights @ (draws < true) for draws, true in zip(found.values(), truth, strict=True)])
-    return tuple(found), np.array(truths), np.array(means), np.array(ranks)
+    return tuple(found), np.array(values), np.array(means), np.array(ranks)
 
 
 @pytest.mark.slow

@@ -118,7 +118,7 @@ def test_a_model_of_every_family_comes_back(case, tmp_path):
 
 
 def test_the_comparison_is_the_same(fit, saved):
-    one, other = bmm.load(saved).compare(bridge=False), fit.compare(bridge=False)
+    one, other = bmm.load(saved).compare(consistency=False), fit.compare(consistency=False)
     pd.testing.assert_frame_equal(one.table, other.table)
 
 

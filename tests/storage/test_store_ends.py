@@ -46,7 +46,7 @@ def test_a_killed_process_leaves_its_draws(tmp_path):
     n, known = fit.tree["posterior"].sizes["draw"], run_of(fit)
     assert known["interrupted"] and known["draws"] == 100_000 and min(known["finished"]) == n >= 100
     assert live.tree["posterior"].sizes["draw"] <= n and run_of(live)["interrupted"]
-    assert list((path / "record").glob("spool-*"))  # nutpie's files, which nobody reads
+    assert list((path / "record").glob("chunk_folder-*"))  # nutpie's files, which nobody reads
     failed = {check.name: check.message for check in fit.checks() if not check.ok}
     assert f"stopped after {n:,} of 100,000 draws" in failed["interrupted"]
     whole = sleep().sample(**SHORT | dict(draws=n + 10))
@@ -63,8 +63,8 @@ def interrupting(monkeypatch, error, at=1):
     """Let an error come when a store has some draws."""
     moved = streaming._moved
 
-    def wrapped(feed, target, source, *, over):
-        moved(feed, target, source, over=over)
+    def wrapped(running, target, source, *, over):
+        moved(running, target, source, over=over)
         if not over and min(target.done) >= at:
             raise error
 
@@ -125,12 +125,12 @@ print(fit.tree["posterior"].sizes["draw"], [str(warning.message) for warning in 
 def test_a_disk_that_is_full_at_the_end_is_no_run_that_came_to_its_end(tmp_path, monkeypatch, last):
     moved, log = streaming._moved, store._log
 
-    def full_at_the_end(feed, target, source, *, over):
+    def full_at_the_end(running, target, source, *, over):
         if over and last == "drained" and min(target.done) >= 32:
             raise OSError(28, "No space left on device")
         if not over and min(target.done) >= 32:
             return  # so that something is left for the end
-        moved(feed, target, source, over=over)
+        moved(running, target, source, over=over)
 
     def full(target, entry, **options):
         if "end" in entry and last == "closed":

@@ -11,7 +11,7 @@ from saved_fits import tree_of
 from stores import ASKED, add, contents, empty_store, fake_store, refused, same, sleep
 
 import bayesmm as bmm
-from bayesmm.sampling.spool import Part, discard, late, spool, waiting
+from bayesmm.sampling.nutpie_chunks import Part, chunk_folder, discard, late, waiting
 from bayesmm.storage import store, store_reading
 from bayesmm.storage.files import plain
 from bayesmm.storage.store_reading import read_store
@@ -147,7 +147,7 @@ def test_a_full_disk_leaves_the_last_state_and_the_journal_whole(tmp_path, monke
 
 @pytest.mark.parametrize("known", [("bytes", "blosc"), ("another",)])
 def test_files_of_nutpie_are_read_by_hand_and_by_zarr_alike(tmp_path, monkeypatch, known):
-    monkeypatch.setattr("bayesmm.sampling.spool.KNOWN", known)
+    monkeypatch.setattr("bayesmm.sampling.nutpie_chunks.KNOWN", known)
     source, rng = nutpies(tmp_path), np.random.default_rng(0)
     expected = rng.normal(size=(2, 40, 3))
     first = waiting(source, 1, 0, over=False)
@@ -184,7 +184,7 @@ def nutpies(folder):
             zarr_format=3,
         )
         made[...] = array
-    return spool(folder, [("x", ("coordinate",))])
+    return chunk_folder(folder, [("x", ("coordinate",))])
 
 
 def test_what_nutpie_has_not_made_yet_is_waited_for(tmp_path):
@@ -192,7 +192,7 @@ def test_what_nutpie_has_not_made_yet_is_waited_for(tmp_path):
     for part in source.parts:
         metadata = part.folder / "zarr.json"
         metadata.rename(tmp_path / "later")
-        assert waiting(spool(tmp_path, [("x", ("coordinate",))]), 0, 0, over=False) is None
+        assert waiting(chunk_folder(tmp_path, [("x", ("coordinate",))]), 0, 0, over=False) is None
         (tmp_path / "later").rename(metadata)
     assert waiting(source, 0, 0, over=False) is not None
 

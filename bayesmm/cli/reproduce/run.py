@@ -209,7 +209,7 @@ def judge(
 
 def posterior(model: Model, point: Estimates, own_priors: bool = False) -> Comparison:
     """Return the posterior of a model beside its maximum."""
-    return compare(sampled(model, own_priors), point, bridge=False)
+    return compare(sampled(model, own_priors), point, consistency=False)
 
 
 def sampled(model: Model, own_priors: bool = False) -> Fit:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bayesmm.evaluation.checks.check import SOURCES, Check, verdict
 from bayesmm.evaluation.checks.evidence import EFFECTS_LIMIT, gather, is_independent, suspicious
-from bayesmm.evaluation.checks.model import NOTES, look
+from bayesmm.evaluation.checks.model import NOTES, check_inputs
 from bayesmm.evaluation.checks.quadrature import integrals
 from bayesmm.evaluation.checks.sampling import BFMI_LIMIT, CHECKS, ESS_LIMIT, INDEPENDENT, R_HAT_LIMIT, bfmi
 from bayesmm.runtime.threads import few_threads
@@ -29,7 +29,7 @@ __all__ = [
 @few_threads
 def run_checks(fit) -> list[Check]:
     """Return the result of every check: those of the sampling, of independent draws fewer, and those of the model."""
-    evidence, seen = gather(fit), look(fit)
+    evidence, inputs = gather(fit), check_inputs(fit)
     found = [check(evidence) for check in (INDEPENDENT if is_independent(evidence.record) else CHECKS)]
-    found += integrals(fit) + [check(seen) for check in NOTES]
+    found += integrals(fit) + [check(inputs) for check in NOTES]
     return [replace(check, source=SOURCES.get(check.name, check.source)) for check in found]

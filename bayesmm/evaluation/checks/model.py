@@ -14,7 +14,7 @@ from bayesmm.design.parameters import Parameter, coefficients, variance_paramete
 from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.sampling import FEW_LEVELS
-from bayesmm.evaluation.prior_marginals import Belief, belief, believed_draws
+from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import is_constant, kept_effects, posterior_residuals, variable
 from bayesmm.posterior.predict import predict
@@ -42,13 +42,13 @@ class Simulated:
 
 
 @dataclass(frozen=True)
-class Seen:
+class CheckInputs:
     """What the remarks are made from.
 
     Attributes
     ----------
     fit : Fit
-    beliefs : tuple of (Parameter, Belief, (draws,) array)
+    marginals : tuple of (Parameter, PriorMarginal, (draws,) array)
         Of each parameter that varies and whose draws are finite; of the coefficients the first 200.
     residuals : (n,) or None
         Of a normal response, where the random effects were kept.
@@ -57,25 +57,25 @@ class Seen:
     """
 
     fit: object
-    beliefs: tuple[tuple[Parameter, Belief, np.ndarray], ...]
+    marginals: tuple[tuple[Parameter, PriorMarginal, np.ndarray], ...]
     residuals: np.ndarray | None
     simulated: Simulated | None
 
 
-def look(fit) -> Seen:
+def check_inputs(fit) -> CheckInputs:
     """Gather what the remarks are made from."""
     found = []
     for parameter in variance_parameters(fit.design) + coefficients(fit.design)[:COEFFICIENTS_LIMIT]:
-        believed = belief(fit.design, fit.model.priors, parameter)
-        draws = believed_draws(fit, parameter, believed)
+        marginal = prior_marginal(fit.design, fit.model.priors, parameter)
+        draws = draws_on_prior_scale(fit, parameter, marginal)
         if np.isfinite(draws).all() and not is_constant(draws[None])[0]:
-            found.append((parameter, believed, draws.ravel()))
+            found.append((parameter, marginal, draws.ravel()))
     whole = len(kept_effects(fit)) == len(fit.design.blocks)
     family = fit.design.family
     counted = family.discrete and not family.support.binary and fit.design.n <= MOST_ROWS
-    return Seen(
+    return CheckInputs(
         fit=fit,
-        beliefs=tuple(found),
+        marginals=tuple(found),
         residuals=posterior_residuals(fit) if whole and family.normal else None,
         simulated=simulate(fit) if whole and counted else None,
     )
@@ -91,9 +91,9 @@ def simulate(fit) -> Simulated:
     )
 
 
-def few_groups(seen: Seen) -> Check:
+def few_groups(inputs: CheckInputs) -> Check:
     """Look for a grouping factor with so few levels that its sds rest on their prior."""
-    blocks = seen.fit.design.blocks
+    blocks = inputs.fit.design.blocks
     if not blocks:
         return Check("few groups", True, math.nan, FEW_LEVELS, "the model has no random effects")
     block = min(blocks, key=lambda each: len(each.levels))
@@ -107,12 +107,12 @@ def few_groups(seen: Seen) -> Check:
     return Check("few groups", True, count, FEW_LEVELS, message, note=True)
 
 
-def singular(seen: Seen) -> Check:
+def singular(inputs: CheckInputs) -> Check:
     """Look for a covariance matrix that is nearly singular in half of the posterior."""
     worst, where = math.inf, ""
-    for block in seen.fit.design.blocks:
+    for block in inputs.fit.design.blocks:
         for part in (part for part in block.partition if len(part) > 1):
-            R = variable(seen.fit.tree, block.names.corr)[..., part, :][..., part]
+            R = variable(inputs.fit.tree, block.names.corr)[..., part, :][..., part]
             if not np.isfinite(R).all():
                 continue
             least = float(np.median(np.linalg.eigvalsh(R)[..., 0]))
@@ -137,44 +137,46 @@ def strongest(block, part: tuple[int, ...], R: np.ndarray) -> str:
     )
 
 
-def boundary(seen: Seen) -> Check:
+def boundary(inputs: CheckInputs) -> Check:
     """Look for a posterior that is piled up at a bound: an sd at 0, a correlation at +-1, a prior's own end."""
     worst, where = -math.inf, None
-    for parameter, believed, draws in seen.beliefs:
-        bounds = bounds_of(parameter, believed)
+    for parameter, marginal, draws in inputs.marginals:
+        bounds = bounds_of(parameter, marginal)
         if np.isinf(bounds).all():
             continue
         grid, height = density(np.clip(draws, *bounds), bounds)
         for bound, at, there in zip(bounds, grid[[0, -1]], height[[0, -1]], strict=True):
             share = there / height.max() if abs(at - bound) < grid[1] - grid[0] else 0.0
             if share > worst:
-                worst, where = float(share), (parameter, believed, bound, draws)
+                worst, where = float(share), (parameter, marginal, bound, draws)
     if worst < BOUND_LIMIT:
         share = max(worst, 0.0) if math.isfinite(worst) else math.nan
         fixed = "every parameter is held fixed by its prior"
-        text = f"at most {share:.2f} of the greatest density is at a bound" if seen.beliefs else fixed
+        text = f"at most {share:.2f} of the greatest density is at a bound" if inputs.marginals else fixed
         return Check("boundary", True, share, BOUND_LIMIT, text)
-    other = next((check.name for check in (prior_conflict(seen), residual_shape(seen)) if check.note), "")
-    return Check("boundary", True, worst, BOUND_LIMIT, say_bound(seen.fit.design, *where, other), note=True)
+    other = next((check.name for check in (prior_conflict(inputs), residual_shape(inputs)) if check.note), "")
+    return Check("boundary", True, worst, BOUND_LIMIT, say_bound(inputs.fit.design, *where, other), note=True)
 
 
-def bounds_of(parameter: Parameter, believed: Belief) -> tuple[float, float]:
+def bounds_of(parameter: Parameter, marginal: PriorMarginal) -> tuple[float, float]:
     """Return the bounds of a parameter: those of its kind, and those of a uniform prior."""
     low, high = support_of(parameter.kind)
-    if believed.prior is None or believed.prior.support != "interval":
+    if marginal.prior is None or marginal.prior.support != "interval":
         return low, high
-    ends = [believed.quantile(0.0), believed.quantile(1.0)]
+    ends = [marginal.quantile(0.0), marginal.quantile(1.0)]
     return max(low, ends[0]), min(high, ends[1])
 
 
-def say_bound(design, parameter: Parameter, believed: Belief, bound: float, draws: np.ndarray, other: str) -> str:
+def say_bound(
+    design, parameter: Parameter, marginal: PriorMarginal, bound: float, draws: np.ndarray, other: str
+) -> str:
     """Return what it means that a posterior is piled up at a bound, and what to do; `other` may be a note of the cause.
 
     A prior in the wrong place and outliers can drive an sd to 0: no reason yet to leave its term out.
     """
-    found = f"the posterior of {believed.label} is piled up at {bound:g}"
+    found = f"the posterior of {marginal.label} is piled up at {bound:g}"
     if bound not in support_of(parameter.kind):
-        return f"{found}, where its prior {believed.prior} ends: widen that prior."
+        return f"{found}, where its prior {marginal.prior} ends: widen that prior."
     if parameter.kind == "sd" and other:
         return f"{found}, as may follow from what the note on {other} says: mend that first."
     if parameter.kind == "sd":
@@ -191,56 +193,58 @@ def say_bound(design, parameter: Parameter, believed: Belief, bound: float, draw
     return f"{found}: the data would have no scatter of their own there; look for rows that determine each other."
 
 
-def prior_conflict(seen: Seen) -> Check:
+def prior_conflict(inputs: CheckInputs) -> Check:
     """Look for a posterior in the tail of its prior."""
-    proper = [(p, b, draws) for p, b, draws in seen.beliefs if b.quantile is not None]
+    proper = [(p, b, draws) for p, b, draws in inputs.marginals if b.quantile is not None]
     if not proper:
         return Check("prior conflict", True, math.nan, CONFLICT_LIMIT, "no prior has quantiles to compare with")
-    tails = [tail(believed, float(np.median(draws))) for _, believed, draws in proper]
+    tails = [tail(marginal, float(np.median(draws))) for _, marginal, draws in proper]
     worst = int(np.argmin(tails))
-    (_, believed, draws), least = proper[worst], tails[worst]
+    (_, marginal, draws), least = proper[worst], tails[worst]
     centre = float(np.median(draws))
-    where = f"the prior of {believed.label} gives values as far out as its posterior median of {centre:.3g}"
+    where = f"the prior of {marginal.label} gives values as far out as its posterior median of {centre:.3g}"
     value, limit = apart(least, CONFLICT_LIMIT, 2, "g")
     message = f"{where} a probability of {value} (limit {limit})"
     if least >= CONFLICT_LIMIT:
         return Check("prior conflict", True, least, CONFLICT_LIMIT, message)
-    advice = f"check the units of the prior {believed.prior}, or widen it until {centre:.3g} is no surprise."
+    advice = f"check the units of the prior {marginal.prior}, or widen it until {centre:.3g} is no surprise."
     return Check("prior conflict", True, least, CONFLICT_LIMIT, f"{message}: {advice}", note=True)
 
 
-def tail(believed: Belief, value: float) -> float:
+def tail(marginal: PriorMarginal, value: float) -> float:
     """Return the prior probability of values as far out as this one; above only, for a prior highest at its start."""
     low, high = TINY, 1 - TINY
     for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if believed.quantile(middle) < value else (low, middle)
+        low, high = (middle, high) if marginal.quantile(middle) < value else (low, middle)
     below = 0.5 * (low + high)
-    start, centre = (believed.density(np.array(believed.quantile(p))) for p in (CONFLICT_LIMIT / 2, 0.5))
+    start, centre = (marginal.density(np.array(marginal.quantile(p))) for p in (CONFLICT_LIMIT / 2, 0.5))
     return 1 - below if start > centre else 2 * min(below, 1 - below)
 
 
-def residual_shape(seen: Seen) -> Check:
+def residual_shape(inputs: CheckInputs) -> Check:
     """Look for outliers and skewness among the residuals of a normal response."""
-    if seen.residuals is None or not np.isfinite(seen.residuals).all():
+    if inputs.residuals is None or not np.isfinite(inputs.residuals).all():
         text = "judged for normal responses only, with the random effects kept: see bmm.plots.plot_qq"
         return Check("residual shape", True, math.nan, math.nan, text)
     from scipy.special import ndtri
 
-    residuals = seen.residuals / seen.residuals.std()
+    residuals = inputs.residuals / inputs.residuals.std()
     limit = float(-ndtri(OUTLIER_PROBABILITY / (2 * len(residuals))))
     largest = float(np.abs(residuals).max())
     if largest > limit:
-        return Check("residual shape", True, largest, limit, say_outliers(seen.fit.design, residuals, limit), note=True)
+        return Check(
+            "residual shape", True, largest, limit, say_outliers(inputs.fit.design, residuals, limit), note=True
+        )
     skewness, error = float((residuals**3).mean()), math.sqrt(6 / len(residuals))
     most = max(SKEW_LIMIT, SKEW_ERRORS * error)
     skewed = " (limit ".join(apart(skewness, math.copysign(most, skewness))) + ")"
     if abs(skewness) > most:
-        to_log = skewness > 0 and bool((seen.fit.design.y > 0).all())  # a logarithm lengthens a tail that points down
+        to_log = skewness > 0 and bool((inputs.fit.design.y > 0).all())  # a logarithm lengthens a tail that points down
         remedy = "model its logarithm" if to_log else "transform it"
-        other = f", or use family={seen.fit.design.family.skewed!r}" if to_log else ""
+        other = f", or use family={inputs.fit.design.family.skewed!r}" if to_log else ""
         message = (
-            f"the residuals have a skewness of {skewed}: {seen.fit.design.response} is not normal about its mean; "
+            f"the residuals have a skewness of {skewed}: {inputs.fit.design.response} is not normal about its mean; "
             f"{remedy}{other}."
         )
         return Check("residual shape", True, abs(skewness), most, message, note=True)
@@ -261,9 +265,9 @@ def say_outliers(design, residuals: np.ndarray, limit: float) -> str:
     )
 
 
-def dispersion(seen: Seen) -> Check:
+def dispersion(inputs: CheckInputs) -> Check:
     """Compare the scatter of counts about their means with that of replicated counts."""
-    design, simulated = seen.fit.design, seen.simulated
+    design, simulated = inputs.fit.design, inputs.simulated
     if simulated is None or (design.trials is not None and (design.trials == 1).all()):
         return not_simulated("dispersion")
     size = 1.0 if design.trials is None else design.trials
@@ -288,9 +292,9 @@ def more_scatter(design) -> str:
     return "add a random effect or a predictor that says why some rows have far more than others."
 
 
-def zeros(seen: Seen) -> Check:
+def zeros(inputs: CheckInputs) -> Check:
     """Compare the number of zeros among counts with that among replicated counts."""
-    design, simulated = seen.fit.design, seen.simulated
+    design, simulated = inputs.fit.design, inputs.simulated
     if simulated is None:
         return not_simulated("zeros")
     observed, replicated = int((design.y == 0).sum()), (simulated.replicated == 0).sum(axis=1)
@@ -316,7 +320,7 @@ def not_simulated(name: str) -> Check:
     return Check(name, True, math.nan, P_LIMIT, text)
 
 
-NOTES: tuple[Callable[[Seen], Check], ...] = (
+NOTES: tuple[Callable[[CheckInputs], Check], ...] = (
     few_groups,
     singular,
     boundary,

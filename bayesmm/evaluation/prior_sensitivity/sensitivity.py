@@ -11,7 +11,7 @@ from bayesmm.design.parameters import Parameter, coefficients, variance_paramete
 from bayesmm.design.series import as_numbers
 from bayesmm.display.text_tables import BLANK, shorten, table, wrap
 from bayesmm.errors import listing
-from bayesmm.evaluation.prior_marginals import belief, believed_draws
+from bayesmm.evaluation.prior_marginals import draws_on_prior_scale, prior_marginal
 from bayesmm.evaluation.prior_sensitivity.draw_densities import integrated_log_likelihood, log_prior, rest_size
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import draws_of, is_constant, tree_sizes
@@ -242,12 +242,12 @@ def prior_overlap(fit) -> PriorOverlap:
     """
     rows = {}
     for parameter in coefficients(fit.design) + variance_parameters(fit.design):
-        believed = belief(fit.design, fit.model.priors, parameter)
-        draws = believed_draws(fit, parameter, believed).ravel()
-        proper = believed.density is not None and believed.quantile is not None
-        rows[believed.label] = (
-            "" if believed.prior is None else str(believed.prior),
-            _overlap(parameter, draws, believed.density) if proper and np.ptp(draws) > 0 else np.nan,
+        marginal = prior_marginal(fit.design, fit.model.priors, parameter)
+        draws = draws_on_prior_scale(fit, parameter, marginal).ravel()
+        proper = marginal.density is not None and marginal.quantile is not None
+        rows[marginal.label] = (
+            "" if marginal.prior is None else str(marginal.prior),
+            _overlap(parameter, draws, marginal.density) if proper and np.ptp(draws) > 0 else np.nan,
         )
     index = pd.Index(list(rows), name="parameter", dtype=object)
     frame = pd.DataFrame(list(rows.values()), columns=["prior", "overlap"], index=index)

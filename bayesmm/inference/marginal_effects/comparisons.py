@@ -11,10 +11,10 @@ from bayesmm.errors import listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.marginal_effects.predictions import by_names, over_words, row_weights
 from bayesmm.inference.marginal_effects.quantities import (
-    Aim,
+    Estimand,
     Quantities,
     averaging,
-    checked_aim,
+    checked_estimand,
     concatenated,
     difference,
     evaluate,
@@ -97,7 +97,7 @@ def comparisons(
     DataError
         As `predictions`.
     """
-    aim = checked_aim(fit, kind, groups, ci_prob)
+    estimand = checked_estimand(fit, kind, groups, ci_prob)
     check_choice("compare", compare, COMPARE)
     known = predictors(fit.design)
     frame = data_rows(fit.design, newdata)
@@ -109,7 +109,7 @@ def comparisons(
     pairs = [(name, *_settings(check_variable(fit.design, known, name), frame, how)) for name, how in wanted.items()]
     parts, keys = [], []
     for name, values, which in pairs:
-        at = [evaluate(fit, aim, with_values(frame, {name: value}), A) for value, _ in values]
+        at = [evaluate(fit, estimand, with_values(frame, {name: value}), A) for value, _ in values]
         for low, high in which:
             parts.append(_compared(fit, compare, at[high], at[low]))
             contrast = _contrast_words(compare, values[high][1], values[low][1])
@@ -117,14 +117,14 @@ def comparisons(
     table = pd.concat(keys, ignore_index=True)
     table = table[["variable", "contrast", *rows.keys.columns]]
     words = {"difference": "differences", "ratio": "ratios", "lnratio": "logarithms of ratios"}[compare]
-    title = title_of(fit, f"Average {words}, {quantity_words(fit, aim)}")
+    title = title_of(fit, f"Average {words}, {quantity_words(fit, estimand)}")
     note = f"Averages over {over_words(frame, rows, weights)}, all else as in the rows."
-    return tests_record(fit, aim, concatenated(parts), table, ddf, title, [note], ratio=compare == "ratio")
+    return tests_record(fit, estimand, concatenated(parts), table, ddf, title, [note], ratio=compare == "ratio")
 
 
 def tests_record(
     fit,
-    aim: Aim,
+    estimand: Estimand,
     found: Quantities,
     keys: pd.DataFrame,
     ddf: str | None,
@@ -136,12 +136,12 @@ def tests_record(
     words, draws = "", None
     if isinstance(fit, Estimates):
         spread = spread_of(fit, ddf)
-        table, words = point_tests(estimates(found, spread), spread, aim.ci_prob), spread.words
+        table, words = point_tests(estimates(found, spread), spread, estimand.ci_prob), spread.words
         table = exponentiated(table) if ratio else table
     else:
         values = np.exp(found.values) if ratio else found.values
-        table, draws = drawn(values, aim.ci_prob, float(ratio)), shaped(fit, values)
-    said = [*notes, *effects_note(fit, aim), interval_note(fit, aim, words), *undefined_note(fit, found)]
+        table, draws = drawn(values, estimand.ci_prob, float(ratio)), shaped(fit, values)
+    said = [*notes, *effects_note(fit, estimand), interval_note(fit, estimand, words), *undefined_note(fit, found)]
     said += tail_note(table)
     return Averages(labelled(keys, table), draws, title, tuple(said), float(ratio))
 
@@ -251,7 +251,7 @@ def slopes(
     Central differences through the encoding of the formula, so that I(x^2), poly, bs and log have theirs. The step is
     6e-6 of the variable's range, at most half of a value other than 0.
     """
-    aim = checked_aim(fit, kind, groups, ci_prob)
+    estimand = checked_estimand(fit, kind, groups, ci_prob)
     known = predictors(fit.design)
     wanted = [check_variable(fit.design, known, name) for name in names_of(variables, "variables")]
     for predictor in wanted:
@@ -260,18 +260,20 @@ def slopes(
     frame = data_rows(fit.design, newdata)
     rows = groups_of(frame, by_names(by))
     A = averaging(rows.codes, row_weights(fit.design, newdata, weights), len(rows.keys))
-    found = concatenated([_slope(fit, aim, frame, predictor, A) for predictor in wanted])
+    found = concatenated([_slope(fit, estimand, frame, predictor, A) for predictor in wanted])
     keys = pd.concat([rows.keys.assign(variable=predictor.name) for predictor in wanted], ignore_index=True)
-    title = title_of(fit, f"Average slopes, {quantity_words(fit, aim)}")
+    title = title_of(fit, f"Average slopes, {quantity_words(fit, estimand)}")
     note = f"Derivatives averaged over {over_words(frame, rows, weights)}."
-    return tests_record(fit, aim, found, keys[["variable", *rows.keys.columns]], ddf, title, [note])
+    return tests_record(fit, estimand, found, keys[["variable", *rows.keys.columns]], ddf, title, [note])
 
 
-def _slope(fit, aim: Aim, frame: pd.DataFrame, predictor: Predictor, A: sparse.csr_array) -> Quantities:
+def _slope(fit, estimand: Estimand, frame: pd.DataFrame, predictor: Predictor, A: sparse.csr_array) -> Quantities:
     x = numbers_of(frame, predictor.name)
     h = np.full(len(x), STEP * (np.ptp(predictor.values.astype(float)) or 1.0))
     h = np.where(x == 0, h, np.minimum(h, NEAR_ZERO * np.abs(x)))
     up, down = x + h, x - h
     slope = (A @ sparse.diags_array(1 / (up - down))).tocsr()  # the steps that were taken, after rounding
-    high, low = (evaluate(fit, aim, with_values(frame, {predictor.name: at}), slope, quiet=True) for at in (up, down))
+    high, low = (
+        evaluate(fit, estimand, with_values(frame, {predictor.name: at}), slope, quiet=True) for at in (up, down)
+    )
     return difference(fit.design, high, low)

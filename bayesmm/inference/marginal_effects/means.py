@@ -19,10 +19,10 @@ from bayesmm.inference.marginal_effects.comparisons import tests_record
 from bayesmm.inference.marginal_effects.plot import plot_averages
 from bayesmm.inference.marginal_effects.predictions import means_record
 from bayesmm.inference.marginal_effects.quantities import (
-    Aim,
+    Estimand,
     Quantities,
     averaging,
-    checked_aim,
+    checked_estimand,
     difference,
     evaluate,
     taken,
@@ -73,7 +73,7 @@ class MarginalMeans:
     title : str
     notes : tuple of str
     fit : Fit or PointFit
-    aim : Aim
+    estimand : Estimand
     ddf : str or None
     quantities : Quantities
     by, variables : tuple of str
@@ -85,7 +85,7 @@ class MarginalMeans:
     title: str
     notes: tuple[str, ...]
     fit: object
-    aim: Aim
+    estimand: Estimand
     ddf: str | None
     quantities: Quantities
     by: tuple[str, ...]
@@ -163,7 +163,7 @@ def emmeans(
     DataError
         For degrees of freedom that the model is not for.
     """
-    aim = checked_aim(fit, kind, groups, ci_prob)
+    estimand = checked_estimand(fit, kind, groups, ci_prob)
     if groups == "conditional":
         raise ValueError("estimated marginal means have no groups; use groups='population' or groups='averaged'")
     check_choice("weights", weights, WEIGHTS)
@@ -178,13 +178,13 @@ def emmeans(
     cell = np.arange(len(frame)) // (len(frame) // len(keys))
     others = [name for name in columns if name not in own and known[name].factor]
     A = averaging(cell, _weights(fit.design, known, frame, others, weights), len(keys))
-    found = evaluate(fit, aim, frame, A)
+    found = evaluate(fit, estimand, frame, A)
     inside = f" within {listing(within)}" if within else ""
-    title = title_of(fit, f"Estimated marginal means of {listing(asked)}{inside}, {quantity_words(fit, aim)}")
+    title = title_of(fit, f"Estimated marginal means of {listing(asked)}{inside}, {quantity_words(fit, estimand)}")
     held = {name: values for name, values in columns.items() if name not in {*own, *others}}
     notes = [f"{_over(columns, others, weights)}{_held(held, at or {})}."]
-    shown = means_record(fit, aim, found, (keys, None), ddf, title, notes)
-    record = (fit, aim, ddf, found, tuple(within), tuple(asked))
+    shown = means_record(fit, estimand, found, (keys, None), ddf, title, notes)
+    record = (fit, estimand, ddf, found, tuple(within), tuple(asked))
     return MarginalMeans(shown.table, shown.draws, shown.title, shown.notes, *record)
 
 
@@ -283,8 +283,8 @@ def pairs(means: MarginalMeans, adjust: str | None = None) -> Averages:
     names = [" ".join(map(value_text, row)) for row in labels[list(means.variables)].itertuples(index=False)]
     keys = labels[by].iloc[first].reset_index(drop=True)
     keys = keys.assign(contrast=[f"{names[i]} - {names[j]}" for i, j in places])
-    title = title_of(fit, f"Contrasts of {listing(means.variables)}, {quantity_words(fit, means.aim)}")
-    shown = tests_record(fit, means.aim, found, keys, means.ddf, title, [means.notes[0]])
+    title = title_of(fit, f"Contrasts of {listing(means.variables)}, {quantity_words(fit, means.estimand)}")
+    shown = tests_record(fit, means.estimand, found, keys, means.ddf, title, [means.notes[0]])
     adjust = "tukey" if adjust is None else adjust
     if not isinstance(fit, Estimates) or adjust == "none" or size <= 2:
         return shown
@@ -302,7 +302,7 @@ def _adjusted(shown: Averages, means: MarginalMeans, found: Quantities, adjust: 
         part = slice(at, at + each)
         p[part] = ADJUST[adjust](p[part], t[part], own.df[part], size)
         family = type(own)(own.values[part], own.se[part], own.df[part])
-        half[part] = adjusted_half_widths(family, adjust, means.aim.ci_prob, size)
+        half[part] = adjusted_half_widths(family, adjust, means.estimand.ci_prob, size)
     table = labelled(keys, table.assign(p=p, lower=own.values - half, upper=own.values + half))
     words = {
         "tukey": "Tukey's method",

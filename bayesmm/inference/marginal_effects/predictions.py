@@ -10,10 +10,10 @@ from bayesmm.errors import listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS
 from bayesmm.inference.marginal_effects.quantities import (
-    Aim,
+    Estimand,
     Quantities,
     averaging,
-    checked_aim,
+    checked_estimand,
     concatenated,
     evaluate,
 )
@@ -101,39 +101,47 @@ def predictions(
     rate per unit of exposure z is at={"z": 1}. Of a maximised model, standard errors are by the delta method in the
     coefficients with the variance parameters held, and intervals of means are made on the scale of the link.
     """
-    aim = checked_aim(fit, kind, groups, ci_prob)
-    values = _at(fit.design, predictors(fit.design), at or {}, aim)
+    estimand = checked_estimand(fit, kind, groups, ci_prob)
+    values = _at(fit.design, predictors(fit.design), at or {}, estimand)
     if by is None or by is False:
         if values and newdata is not None:
             raise ValueError("at makes a grid and newdata gives rows; for rows that take the values of at, add by=True")
-        found, keys, index, note = _rows(fit, aim, newdata) if not values else _typical(fit, aim, values)
+        found, keys, index, note = _rows(fit, estimand, newdata) if not values else _typical(fit, estimand, values)
     else:
-        found, keys, index, note = _averaged(fit, aim, values, newdata, by, weights)
-    title = title_of(fit, f"Predicted {quantity_words(fit, aim)}")
-    return means_record(fit, aim, found, (keys, index), ddf, title, [note])
+        found, keys, index, note = _averaged(fit, estimand, values, newdata, by, weights)
+    title = title_of(fit, f"Predicted {quantity_words(fit, estimand)}")
+    return means_record(fit, estimand, found, (keys, index), ddf, title, [note])
 
 
 def means_record(
-    fit, aim: Aim, found: Quantities, labels: tuple[pd.DataFrame, object], ddf: str | None, title: str, notes: list[str]
+    fit,
+    estimand: Estimand,
+    found: Quantities,
+    labels: tuple[pd.DataFrame, object],
+    ddf: str | None,
+    title: str,
+    notes: list[str],
 ) -> Averages:
     """Return means as a record: `labels` are the columns of labels and, or None, the index."""
     words, draws = "", None
     if isinstance(fit, Estimates):
         spread = spread_of(fit, ddf)
-        link, words = LINKS[fit.design.family.link] if aim.kind == "mean" else None, spread.words
-        table = point_means(estimates(found, spread), spread, aim.ci_prob, link)
+        link, words = LINKS[fit.design.family.link] if estimand.kind == "mean" else None, spread.words
+        table = point_means(estimates(found, spread), spread, estimand.ci_prob, link)
     else:
-        table, draws = drawn(found.values, aim.ci_prob), shaped(fit, found.values)
-    said = [*notes, *effects_note(fit, aim), interval_note(fit, aim, words), *undefined_note(fit, found)]
+        table, draws = drawn(found.values, estimand.ci_prob), shaped(fit, found.values)
+    said = [*notes, *effects_note(fit, estimand), interval_note(fit, estimand, words), *undefined_note(fit, found)]
     said += tail_note(table)
     return Averages(labelled(labels[0], table, labels[1]), draws, title, tuple(said))
 
 
-def _at(design: Design, known: Mapping[str, Predictor], at: Mapping[str, object], aim: Aim) -> dict[str, np.ndarray]:
+def _at(
+    design: Design, known: Mapping[str, Predictor], at: Mapping[str, object], estimand: Estimand
+) -> dict[str, np.ndarray]:
     """Return the values asked for; with the groups' own effects, levels of grouping factors too."""
     if not isinstance(at, Mapping):
         raise ValueError(f"at must be a dict of variables and their values, such as {{'x': [0, 1]}}, not {at!r}")
-    extra = grouping(design, known) if aim.groups == "conditional" else {}
+    extra = grouping(design, known) if estimand.groups == "conditional" else {}
     return {name: checked_values(check_variable(design, {**known, **extra}, name), v) for name, v in at.items()}
 
 
@@ -147,18 +155,18 @@ def grouping(design: Design, known: Mapping[str, Predictor]) -> dict[str, Predic
     return found
 
 
-def _rows(fit, aim: Aim, newdata: object) -> tuple[Quantities, pd.DataFrame, object, str]:
+def _rows(fit, estimand: Estimand, newdata: object) -> tuple[Quantities, pd.DataFrame, object, str]:
     """Predict rows one by one."""
     frame = data_rows(fit.design, newdata)
     n = len(frame)
-    found = evaluate(fit, aim, frame, averaging(np.arange(n), np.ones(n), n))
+    found = evaluate(fit, estimand, frame, averaging(np.arange(n), np.ones(n), n))
     return found, pd.DataFrame(index=pd.RangeIndex(n)), frame.index, f"{count(n, 'row')}, one prediction each."
 
 
-def _typical(fit, aim: Aim, at: Mapping[str, np.ndarray]) -> tuple[Quantities, pd.DataFrame, None, str]:
+def _typical(fit, estimand: Estimand, at: Mapping[str, np.ndarray]) -> tuple[Quantities, pd.DataFrame, None, str]:
     """Predict a grid, with typical values of what it leaves open."""
     known = predictors(fit.design)
-    if aim.groups == "conditional":
+    if estimand.groups == "conditional":
         missing = [name for name in grouping(fit.design, known) if name not in at]
         if missing:
             raise ValueError(f"groups='conditional' needs levels of {listing(missing)} in at; or use another groups=")
@@ -166,7 +174,7 @@ def _typical(fit, aim: Aim, at: Mapping[str, np.ndarray]) -> tuple[Quantities, p
     held = {name: predictor for name, predictor in known.items() if name not in at}
     frame = with_values(keys, {name: predictor.typical for name, predictor in held.items()})
     n = len(frame)
-    found = evaluate(fit, aim, frame, averaging(np.arange(n), np.ones(n), n))
+    found = evaluate(fit, estimand, frame, averaging(np.arange(n), np.ones(n), n))
     return found, keys, None, f"A grid of {count(n, 'row')}{held_words(held)}."
 
 
@@ -184,7 +192,7 @@ def held_words(held: Mapping[str, Predictor]) -> str:
 
 
 def _averaged(
-    fit, aim: Aim, at: Mapping[str, np.ndarray], newdata: object, by: object, weights: str
+    fit, estimand: Estimand, at: Mapping[str, np.ndarray], newdata: object, by: object, weights: str
 ) -> tuple[Quantities, pd.DataFrame, object, str]:
     """Average over rows, as they are or with every combination of the values `at`."""
     names = [name for name in by_names(by) if name not in at]
@@ -192,7 +200,7 @@ def _averaged(
     rows = groups_of(frame, names)
     A = averaging(rows.codes, row_weights(fit.design, newdata, weights), len(rows.keys))
     combinations = grid(at, fit.design.p)
-    parts = [evaluate(fit, aim, with_values(frame, dict(row)), A) for row in _records(combinations)]
+    parts = [evaluate(fit, estimand, with_values(frame, dict(row)), A) for row in _records(combinations)]
     keys = combinations.loc[np.repeat(combinations.index, len(rows.keys))].reset_index(drop=True)
     own = rows.keys.loc[np.tile(rows.keys.index, len(combinations))].reset_index(drop=True)
     said = over_words(frame, rows, weights)

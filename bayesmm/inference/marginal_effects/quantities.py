@@ -11,7 +11,7 @@ from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS
-from bayesmm.inference.marginal_effects.rows import check_room
+from bayesmm.inference.marginal_effects.rows import check_memory
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import tree_sizes, variable
 from bayesmm.posterior.predict import (
@@ -37,7 +37,7 @@ COPIES = 3  # of the draws of the results: themselves, what is made of them, and
 
 
 @dataclass(frozen=True)
-class Aim:
+class Estimand:
     """What is averaged: "mean" or "linear", over which random effects, and the probability of the intervals."""
 
     kind: str
@@ -70,7 +70,7 @@ class Quantities:
     linear: bool
 
 
-def checked_aim(fit, kind: str, groups: str, ci_prob: float) -> Aim:
+def checked_estimand(fit, kind: str, groups: str, ci_prob: float) -> Estimand:
     """Return what is asked for, once every argument is one of its choices; a ValueError otherwise."""
     if not (isinstance(fit, Estimates) or hasattr(fit, "tree")):
         raise TypeError(f"expected a Fit or a PointFit, from sample() or maximize(), not {type(fit).__name__}")
@@ -83,7 +83,7 @@ def checked_aim(fit, kind: str, groups: str, ci_prob: float) -> Aim:
             "groups='conditional' needs a posterior here, sample(); of a maximised model predict(se=True) has the rows "
             "with their groups' effects"
         )
-    return Aim(kind, groups, ci_prob)
+    return Estimand(kind, groups, ci_prob)
 
 
 def averaging(cell: np.ndarray, weight: Floats, size: int) -> sparse.csr_array:
@@ -92,13 +92,13 @@ def averaging(cell: np.ndarray, weight: Floats, size: int) -> sparse.csr_array:
     return sparse.csr_array((weight / total[cell], (cell, np.arange(len(cell)))), shape=(size, len(cell)))
 
 
-def evaluate(fit, aim: Aim, frame: pd.DataFrame, A: sparse.csr_array, quiet: bool = False) -> Quantities:
+def evaluate(fit, estimand: Estimand, frame: pd.DataFrame, A: sparse.csr_array, quiet: bool = False) -> Quantities:
     """Return sums of predictions over the rows of a table.
 
     Parameters
     ----------
     fit : Fit or PointFit
-    aim : Aim
+    estimand : Estimand
     frame : pandas.DataFrame
         m rows with the columns of the right side.
     A : sparse (r, m)
@@ -112,21 +112,21 @@ def evaluate(fit, aim: Aim, frame: pd.DataFrame, A: sparse.csr_array, quiet: boo
         As `bayesmm.posterior.predict.predict`.
     """
     design = fit.design
-    rows = rows_of(design, frame, conditioned_on(design, aim.groups), quiet)
+    rows = rows_of(design, frame, conditioned_on(design, estimand.groups), quiet)
     _check_known(rows)
     X = A @ rows.X
-    straight = not rows.groups and (aim.kind == "linear" or design.family.link == "identity")
+    straight = not rows.groups and (estimand.kind == "linear" or design.family.link == "identity")
     defined = ~not_estimable(design, X) if straight else _all_defined(design, rows, A)
     if isinstance(fit, Estimates):
-        values, jacobian = _estimates(fit, aim, rows, frame, A)
+        values, jacobian = _estimates(fit, estimand, rows, frame, A)
         return Quantities(values, X, jacobian, defined, straight)
     check_draws(fit, rows.take(slice(0, 1)))  # whether the effects were kept
     draws = int(np.prod(tree_sizes(fit.tree)))
-    check_room(A.shape[0], COPIES * draws)
+    check_memory(A.shape[0], COPIES * draws)
     if straight:
         beta = variable(fit.tree, "beta").reshape(draws, -1) if design.p else np.empty((draws, 0))
         return Quantities(beta @ X.T + A @ rows.offset, X, None, defined, True)
-    return Quantities(_draws(fit, aim, rows, frame, A), X, None, defined, False)
+    return Quantities(_draws(fit, estimand, rows, frame, A), X, None, defined, False)
 
 
 def _check_known(rows: Rows) -> None:
@@ -147,26 +147,26 @@ def _all_defined(design: Design, rows: Rows, A: sparse.csr_array) -> np.ndarray:
     return (A != 0).astype(float) @ off == 0
 
 
-def _draws(fit, aim: Aim, rows: Rows, frame: pd.DataFrame, A: sparse.csr_array) -> Floats:
+def _draws(fit, estimand: Estimand, rows: Rows, frame: pd.DataFrame, A: sparse.csr_array) -> Floats:
     """Return the sums for every posterior draw, (draws, r), a part of the rows at a time."""
     family, draws = fit.design.family, int(np.prod(tree_sizes(fit.tree)))
-    spread = spreads(fit, frame) if aim.groups == "averaged" else None
+    spread = spreads(fit, frame) if estimand.groups == "averaged" else None
     columns, total = A.tocsc(), np.zeros((A.shape[0], draws))
     for part in chunks(len(rows), draws):
         eta = linear(fit, rows.take(part), "error", 0)
-        mu = eta if aim.kind == "linear" else mean_of(family, eta, None if spread is None else spread(part))
+        mu = eta if estimand.kind == "linear" else mean_of(family, eta, None if spread is None else spread(part))
         total += columns[:, part] @ mu.T
     return np.ascontiguousarray(total.T)
 
 
 def _estimates(
-    point: Estimates, aim: Aim, rows: Rows, frame: pd.DataFrame, A: sparse.csr_array
+    point: Estimates, estimand: Estimand, rows: Rows, frame: pd.DataFrame, A: sparse.csr_array
 ) -> tuple[Floats, Floats]:
     """Return the sums at the estimates, (1, r), and their derivatives in beta, (r, p)."""
     eta, link = linear_predictor(point, rows, ()), LINKS[point.design.family.link]
-    if aim.kind == "linear":
+    if estimand.kind == "linear":
         return (A @ eta)[None], A @ rows.X
-    if aim.groups == "averaged":
+    if estimand.groups == "averaged":
         spread = np.sqrt(new_variance(point, rows, frame, ()))
         mu, slope = (averaged(function, link.name, eta, spread) for function in (link.inverse, link.slope))
     else:

@@ -10,7 +10,7 @@ from bayesmm.display.text_tables import NAME_WIDTH, column, number, p_text, shor
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS
 from bayesmm.inference.marginal_effects.plot import plot_averages
-from bayesmm.inference.marginal_effects.quantities import Aim
+from bayesmm.inference.marginal_effects.quantities import Estimand
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
 from bayesmm.posterior.draws import draws_text, tree_sizes
 from bayesmm.runtime.messages import count
@@ -94,17 +94,17 @@ def _cells(name: str, values: np.ndarray, spread: np.ndarray) -> list[str]:
 # words
 
 
-def quantity_words(fit, aim: Aim) -> str:
+def quantity_words(fit, estimand: Estimand) -> str:
     """Return what is averaged: "mean of Reaction"; "probability of y"; "linear predictor of y (logit scale)"."""
     design = fit.design
     link = LINKS[design.family.link]
-    if aim.kind == "linear" and link.name != "identity":
+    if estimand.kind == "linear" and link.name != "identity":
         return f"linear predictor of {design.response} ({link.scale})"
     what = "probability" if design.family.support.successes else "mean"
     return f"{what} of {design.response}"
 
 
-def effects_note(fit, aim: Aim) -> list[str]:
+def effects_note(fit, estimand: Estimand) -> list[str]:
     """Return which random effects entered; nothing for a model without."""
     factors = ", ".join(block.group for block in fit.design.blocks)
     words = {
@@ -112,16 +112,16 @@ def effects_note(fit, aim: Aim) -> list[str]:
         "averaged": f"Averaged over new groups, whose effects ({factors}) are drawn anew: groups='averaged'.",
         "conditional": f"With the random effects ({factors}) of each row's groups: groups='conditional'.",
     }
-    return [words[aim.groups]] if factors else []
+    return [words[estimand.groups]] if factors else []
 
 
-def interval_note(fit, aim: Aim, words: str = "") -> str:
+def interval_note(fit, estimand: Estimand, words: str = "") -> str:
     """Return where the intervals come from."""
-    percent = f"Intervals: {100 * aim.ci_prob:.4g} %"
+    percent = f"Intervals: {100 * estimand.ci_prob:.4g} %"
     if not isinstance(fit, Estimates):
         return f"{percent} equal-tailed, from {draws_text(fit.tree)}."
     gaussian = fit.design.family.gaussian and not words.startswith("Kenward")  # whose errors know of that
-    fixed = fit.design.blocks and (gaussian or aim.groups == "averaged")
+    fixed = fit.design.blocks and (gaussian or estimand.groups == "averaged")
     held = "; the variance parameters are held at their estimates" if fixed else ""
     return f"{percent}, {fit.method}, {words or 'normal (z)'}{held}."
 

@@ -159,14 +159,14 @@ def grid(columns: Mapping[str, np.ndarray], p: int) -> pd.DataFrame:
         The rows, with `p` numbers each of the model's columns, would not fit in memory.
     """
     sizes = [len(values) for values in columns.values()]
-    check_room(float(np.prod(sizes, dtype=float)), p + len(sizes))
+    check_memory(float(np.prod(sizes, dtype=float)), p + len(sizes))
     total = int(np.prod(sizes, dtype=np.int64))
     places = np.unravel_index(np.arange(total), sizes) if sizes else ()
     named = zip(columns, places, strict=True)
     return pd.DataFrame({name: columns[name][at] for name, at in named}, index=pd.RangeIndex(total))
 
 
-def check_room(rows: float, numbers: int) -> None:
+def check_memory(rows: float, numbers: int) -> None:
     """Refuse a table of numbers that would not fit in half of the free memory."""
     free, need = free_memory(), BYTES * rows * numbers
     if free is not None and need > BUDGET * free:

@@ -18,7 +18,7 @@ from bayesmm.inference.simulation.groups import outer_factor, resized
 from bayesmm.inference.simulation.repeat import counter, repeated
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import CI_PROB
-from bayesmm.posterior.parameter_values import truth_of
+from bayesmm.posterior.parameter_values import parameter_values
 from bayesmm.posterior.simulate import drawn
 from bayesmm.runtime.arguments import LARGEST_SEED, check_bool, check_cores, check_probability, check_seed, check_whole
 from bayesmm.runtime.streams import stream
@@ -101,7 +101,7 @@ def power(
     ----------
     model : Model
     parameters : mapping of str to float, PointFit or Fit
-        The truth, as `Model.simulate` takes it. ``{**point.parameters, "beta[x]": 2}`` changes one of a fit's
+        The true values, as `Model.simulate` takes it. ``{**point.parameters, "beta[x]": 2}`` changes one of a fit's
         estimates; with 0 the power is the level. A Fit gives the power averaged over its draws.
     groups : sequence of int
         Numbers of levels, each at least 2.
@@ -132,7 +132,7 @@ def power(
     ValueError
         An argument is out of range, or names no coefficient, parameter or factor of the model.
     DataError
-        The model has no grouping factor, or the coefficient cannot be estimated with so many levels, or the truth
+        The model has no grouping factor, or the coefficient cannot be estimated with so many levels, or they
         gives no mean: with the inverse link linear predictors are not above 0 in any of the first data sets.
     """
     check_model(model)
@@ -140,7 +140,7 @@ def power(
     numbers = _check(groups, simulations, level, seed, cores)
     coefficient = tested(model.design, test)
     _check_determined(model.design, coefficient)
-    truth = truth_of(model.design, parameters)
+    values_at = parameter_values(model.design, parameters)
     block = outer_factor(model.design, by)
     seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
     designs = [_checked(resized(model, block, k, seed), k, coefficient) for k in numbers]
@@ -148,7 +148,7 @@ def power(
 
     def response(j: int, k: int) -> Floats:
         rng = stream(seed, "power", numbers[j], k)
-        return drawn(designs[j], truth(rng), rng)
+        return drawn(designs[j], values_at(rng), rng)
 
     def task(i: int) -> bool | None:
         j = i % len(numbers)
@@ -166,7 +166,7 @@ def power(
         raise KeyboardInterrupt
     results = [[found[i] for i in range(j, total, len(numbers)) if i in found] for j in range(len(numbers))]
     rows = [_row(k, results[j]) for j, k in enumerate(numbers)]
-    value = np.nan if hasattr(parameters, "tree") else float(truth(stream(seed, "power", 0, 0)).beta[coefficient])
+    value = np.nan if hasattr(parameters, "tree") else float(values_at(stream(seed, "power", 0, 0)).beta[coefficient])
     method = "t with Satterthwaite df, REML" if model.family.gaussian else "z, maximum likelihood"
     name, by = coefficient_label(model.design.coefficients[coefficient]), model.design.blocks[block].group
     shown = pd.DataFrame(rows, columns=list(COLUMNS))

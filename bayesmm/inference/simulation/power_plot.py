@@ -39,7 +39,7 @@ def plot_power(found, ax=None):
         lines = {
             "power": ("o", INK),
             "95 % interval of the simulation": ("|-|", INK),
-            f"power {USUAL:g}, a usual aim": ("--", GREY),
+            f"power {USUAL:g}, a usual estimand": ("--", GREY),
             f"level of the test, {found.level:g}": (":", GREY),
         }
         key(figure, lines)

@@ -6,7 +6,7 @@ import pandas as pd
 from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
 from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT, key, marker, name_axes, panels, plain, title, view
 from bayesmm.evaluation.compare_reml import marginal_mode
-from bayesmm.evaluation.prior_marginals import Belief, belief, believed_draws
+from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
 from bayesmm.inference.profile import profiles
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import CI_PROB, draws_of
@@ -145,10 +145,10 @@ def plot_priors(fit):
     parameters = every[:PANELS]
     figure, axes = panels(len(parameters), wide=3.3, high=2.2)
     for ax, parameter in zip(axes, parameters, strict=True):
-        believed = belief(fit.design, fit.model.priors, parameter)
-        draws = believed_draws(fit, parameter, believed).ravel()
-        draw_prior(ax, parameter, draws, believed)
-        ax.set_title(plain(believed.label), fontsize=10, loc="left")
+        marginal = prior_marginal(fit.design, fit.model.priors, parameter)
+        draws = draws_on_prior_scale(fit, parameter, marginal).ravel()
+        draw_prior(ax, parameter, draws, marginal)
+        ax.set_title(plain(marginal.label), fontsize=10, loc="left")
         name_axes(ax, unit(fit.design, parameter))
     entries = {"prior density": ("--", ACCENT), "posterior density": ("s", LIGHT)}
     key(figure, entries | {"posterior mean and 95 % interval": ("band", INK)})
@@ -160,26 +160,26 @@ def plot_priors(fit):
     return axes
 
 
-def draw_prior(ax, parameter: Parameter, draws: np.ndarray, believed: Belief) -> None:
+def draw_prior(ax, parameter: Parameter, draws: np.ndarray, marginal: PriorMarginal) -> None:
     """Draw one posterior density with its prior over it, in a window that has the middle of both."""
     if np.ptp(draws) == 0:
         draw_fixed(ax, draws[0])
         return
     top = draw_posterior(ax, parameter.kind, draws)
     remark = "its prior has no density to draw"
-    if believed.quantile is not None:
-        ends = [believed.quantile(p) for p in (0.1, 0.25, 0.75, 0.9)]
+    if marginal.quantile is not None:
+        ends = [marginal.quantile(p) for p in (0.1, 0.25, 0.75, 0.9)]
         view(ax, draws, [ends[0], ends[3]])
         width = np.subtract(*np.quantile(draws, [0.75, 0.25]))
         remark = f"posterior {share(width / (ends[2] - ends[1]))} as wide as the prior"
     else:
         view(ax, draws, [])
-    if believed.density is not None:
+    if marginal.density is not None:
         grid = np.linspace(*np.clip(ax.get_xlim(), *support_of(parameter.kind)), GRID)[1:-1]
-        height = believed.density(grid)
+        height = marginal.density(grid)
         ax.plot(grid, height, color=ACCENT, linestyle="--", linewidth=1.6)
         top = max(top, float(height.max()))
-        remark = remark if believed.quantile is not None else "its prior is flat"
+        remark = remark if marginal.quantile is not None else "its prior is flat"
     ax.set_ylim((UPPER_BAR - 0.1) * top, 1.2 * top)
     ax.text(0.99, 0.97, remark, transform=ax.transAxes, fontsize=7.5, ha="right", va="top")
 

@@ -13,7 +13,7 @@ from pytensor.tensor import TensorVariable
 
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis
-from bayesmm.likelihood.problem import Integrated, integrate, loose_names
+from bayesmm.likelihood.problem import Integrated, integrate, sampled_names
 from bayesmm.priors import Prior
 from bayesmm.sampling.graph.distributions import scalar
 from bayesmm.sampling.graph.explicit import add_covariance
@@ -34,7 +34,7 @@ def build_marginal(design: Design, priors: Mapping[str, Prior], integrated: Inte
     -------
     pymc.Model
         Variables sd_<name>, corr_<name>, sigma as in the explicit graph (and those at the means); the marginal
-        likelihood is a potential. Coefficients with a prior that is not normal are scalars, see `loose_names`.
+        likelihood is a potential. Coefficients with a prior that is not normal are scalars, see `sampled_names`.
     """
     integrated = integrate(design, priors) if integrated is None else integrated
     with pm.Model(coords=dict(design.coords)) as graph:
@@ -65,6 +65,6 @@ def _packed(integrated: Integrated, factors: list[TensorVariable], sigma: Tensor
 def _mean(integrated: Integrated, priors: Mapping[str, Prior]) -> TensorVariable:
     """Add the coefficients that are sampled; return all means, less what the response has taken out of it, (p,)."""
     values = [pt.constant(np.zeros(()))] * len(integrated.at)
-    for j, name in loose_names(integrated).items():
+    for j, name in sampled_names(integrated).items():
         values[j] = scalar(name, integrated.places[j], priors[integrated.places[j]]) - integrated.at[j]
     return pt.stack(values) if values else pt.zeros(0)

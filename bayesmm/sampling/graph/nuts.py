@@ -40,7 +40,7 @@ from bayesmm.sampling.nuts import (
     start_nutpie,
     wait,
 )
-from bayesmm.storage.runs import NUTPIE, PYMC, Feed, Run, Stream, aliased, finished_run, no_stats
+from bayesmm.storage.runs import NUTPIE, PYMC, Run, RunningSampler, Stream, aliased, finished_run, no_stats
 
 __all__ = ["check_arguments", "check_start", "prior_predictive", "sample_graph"]
 
@@ -84,7 +84,7 @@ def sample_graph(
     began : float, optional
         ``time.perf_counter()`` from which the seconds are counted.
     stream : callable, optional
-        Keeps the draws of nutpie while they are made: see `runs.Feed`.
+        Keeps the draws of nutpie while they are made: see `runs.RunningSampler`.
     kept : dict, optional
         Compiled graphs by structure: one that differs in its data alone is taken from here, a new one put there.
 
@@ -203,7 +203,7 @@ def _streamed(
     variables = tuple((name, one.posterior[name].dims[2:]) for name in names)
     begin = partial(start_nutpie, aliased(compiled), settings, bar, return_raw_trace=True)
     with _explained(graph):
-        return stream(Feed(begin, variables, partial(kept_tree, graph), draws_tree(graph, one), about), bar)
+        return stream(RunningSampler(begin, variables, partial(kept_tree, graph), draws_tree(graph, one), about), bar)
 
 
 def _compiled(graph: pm.Model) -> nutpie.compile_pymc.CompiledPyMCModel:

@@ -58,7 +58,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Spool:
+class ChunkFolder:
     """Where nutpie writes.
 
     Attributes
@@ -94,17 +94,17 @@ class Spool:
         return min(max(BATCH_BYTES // (8 * numbers), 2), FILES)
 
 
-def spool(folder: Path, variables: Sequence[tuple[str, tuple[str, ...]]]) -> Spool:
-    """Return a new spool in a folder that exists, for variables of these names and dimensions."""
-    return Spool(folder, tuple(Part(folder / "posterior" / alias(j), *own) for j, own in enumerate(variables)))
+def chunk_folder(folder: Path, variables: Sequence[tuple[str, tuple[str, ...]]]) -> ChunkFolder:
+    """Return a new chunk_folder in a folder that exists, for variables of these names and dimensions."""
+    return ChunkFolder(folder, tuple(Part(folder / "posterior" / alias(j), *own) for j, own in enumerate(variables)))
 
 
-def waiting(source: Spool, chain: int, done: int, *, over: bool) -> Run | None:
+def waiting(source: ChunkFolder, chain: int, done: int, *, over: bool) -> Run | None:
     """Return draws of a chain that are there, after the first `done`, or None; not more than are read at once.
 
     Parameters
     ----------
-    source : Spool
+    source : ChunkFolder
     chain : int
     done : int
     over : bool
@@ -147,7 +147,7 @@ def _file(part: Part, path: Path) -> np.ndarray:
     return np.frombuffer(Blosc().decode(path.read_bytes()), dtype=dtype).reshape(shape)
 
 
-def discard(source: Spool, chain: int, before: int, done: int) -> None:
+def discard(source: ChunkFolder, chain: int, before: int, done: int) -> None:
     """Remove what is not needed of a chain's draws from `before` to `done`, of every array; full files only."""
     numbers = range(before // source.length, done // source.length)
     for folder in (source.folder / "posterior", source.folder / "sample_stats"):
@@ -157,13 +157,13 @@ def discard(source: Spool, chain: int, before: int, done: int) -> None:
                 shutil.rmtree(chunk, ignore_errors=True) if chunk.is_dir() else chunk.unlink(missing_ok=True)
 
 
-def discard_tuning(source: Spool) -> None:
+def discard_tuning(source: ChunkFolder) -> None:
     """Remove what nutpie has written while it tuned, which it keeps in any case."""
     for folder in source.folder.glob("warmup_*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def late(source: Spool, chain: int, done: int) -> bool:
+def late(source: ChunkFolder, chain: int, done: int) -> bool:
     """Return whether nutpie has written something of a chain's draws after they were read and removed."""
     if done < source.length:
         return False

@@ -10,7 +10,7 @@ from bayesmm.runtime.memory import BUDGET, free_memory, gigabytes
 LARGEST_RATIO = 1100  # bytes of arrays for each byte of the file: deflate packs at most 1,032 into one (zlib.net)
 
 
-def check_room(path: Path, size: int) -> None:
+def check_memory(path: Path, size: int) -> None:
     """Refuse what is larger than half of the free memory: the draws stand beside the bytes that they are made from."""
     free = free_memory()
     if free is not None and size > BUDGET * free:
@@ -26,7 +26,7 @@ def check_layout(path: Path, contents: bytes) -> None:
         claimed = sum((array.size or 0) * array.dtype.itemsize for array in _arrays_of(path, file))
     if claimed > LARGEST_RATIO * len(contents):
         raise FitFileError(f"{path} is damaged: its {len(contents):,} bytes claim to hold {claimed:,}")
-    check_room(path, claimed)
+    check_memory(path, claimed)
 
 
 def _arrays_of(path: Path, group, depth: int = 0) -> Iterator:
