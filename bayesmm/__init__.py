@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bayesmm.evaluation.loo_compare import compare_models
     from bayesmm.evaluation.prior_sensitivity.prior_check import prior_check
     from bayesmm.example_data import datasets, load_dataset
+    from bayesmm.families.family import Auxiliary, Family
     from bayesmm.inference.anova import anova
     from bayesmm.inference.lrt import lrt
     from bayesmm.inference.marginal_effects.comparisons import comparisons, slopes
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
     from bayesmm.results import Fit, PointFit
 
 __all__ = [
+    "Auxiliary",
     "BayesmmWarning",
     "Check",
     "Comparison",
     "DataError",
+    "Family",
     "Fit",
     "FitFileError",
     "FormulaError",
@@ -66,10 +69,12 @@ __all__ = [
 
 # public name -> the module that has it
 _HOME = {
+    "Auxiliary": "bayesmm.families.family",
     "BayesmmWarning": "bayesmm.errors",
     "Check": "bayesmm.evaluation.checks",
     "Comparison": "bayesmm.evaluation.compare_reml",
     "DataError": "bayesmm.errors",
+    "Family": "bayesmm.families.family",
     "Fit": "bayesmm.results",
     "FitFileError": "bayesmm.errors",
     "FormulaError": "bayesmm.errors",

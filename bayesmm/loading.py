@@ -10,6 +10,7 @@ from bayesmm.design.design import make_design
 from bayesmm.errors import DataError, FitFileError, FormulaError, PriorError
 from bayesmm.estimation.model_warnings import guarded
 from bayesmm.families.families import get_family
+from bayesmm.families.family import Family
 from bayesmm.formula.formula import parse
 from bayesmm.model import Model
 from bayesmm.priors import resolve_priors
@@ -18,7 +19,7 @@ from bayesmm.runtime.paths import as_path
 from bayesmm.sampling.sample import recovered
 from bayesmm.storage.data_arguments import from_text
 from bayesmm.storage.files import Stored, read_fit
-from bayesmm.storage.stored_model import disagreement, model_arguments, restored
+from bayesmm.storage.stored_model import disagreement, model_arguments, restored, same_family
 
 
 def load(
@@ -26,6 +27,7 @@ def load(
     *,
     transforms: Mapping[str, Callable] | None = None,
     priors: Mapping[str, Callable] | None = None,
+    family: Family | None = None,
 ) -> Fit:
     """Read a fit that `Fit.save` has written, or that was sampled with ``store=``.
 
@@ -39,6 +41,8 @@ def load(
         The user's own functions that the formula calls; they are not in the file.
     priors : mapping of str to function, optional
         The priors that are functions, by place; they are not in the file, and not compared with those of the fit.
+    family : Family, optional
+        The family, if it is one of your own; it is not in the file, but its log density has to be that of the fit.
 
     Returns
     -------
@@ -56,11 +60,11 @@ def load(
     path = as_path(path)
     if not path.is_dir():
         stored = read_fit(path)
-        return Fit(_model(stored, transforms, priors), stored.tree)
+        return Fit(_model(stored, transforms, priors, family), stored.tree)
     from bayesmm.storage.store_reading import read_store
 
     stored = read_store(path)
-    model, run = _model(stored, transforms, priors), stored.record["run"]
+    model, run = _model(stored, transforms, priors, family), stored.record["run"]
     return Fit(model, recovered(stored.tree, model, run["effects"], keep_effects=run["asked"]["keep_effects"]))
 
 
@@ -77,14 +81,16 @@ def _made(arguments: Mapping[str, object], data: xr.Dataset) -> Model:
     return Model.assembled(guarded(design, priors), priors, own)
 
 
-def _model(stored: Stored, transforms: Mapping | None, priors: Mapping | None) -> Model:
+def _model(stored: Stored, transforms: Mapping | None, priors: Mapping | None, family: Family | None) -> Model:
     record = stored.record["model"]
-    arguments = model_arguments(record, stored.data, transforms, priors)
+    arguments = model_arguments(record, stored.data, transforms, priors, family)
     try:
         made = _made(arguments, stored.data)
     except (FormulaError, DataError, PriorError) as error:
         said = " ".join(str(error).split())
         raise FitFileError(f"the model of {stored.path} cannot be made by this version: {said}") from error
+    if family is not None and not same_family(made.family, stored.data, made.design):
+        raise FitFileError(f"the log density of the family {family.name!r} is not that of the model of {stored.path}")
     other = disagreement(made.design, stored.tree, recovered=stored.recovered)
     if other:
         cause = "; are the transforms those of the fit?" if record["transforms"] else ""

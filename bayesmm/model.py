@@ -34,8 +34,8 @@ class Model:
         Such as ``"Reaction ~ Days + (Days | Subject)"``; the names are columns of `data`, never Python variables.
     data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of arrays
         One row for each observation. The columns used are copied.
-    family : str
-        "gaussian", "student", "poisson", "negbinomial", "bernoulli", "binomial", "gamma" or "beta".
+    family : str or Family
+        "gaussian", "student", "poisson", "negbinomial", "bernoulli", "binomial", "gamma", "beta", or a `bmm.Family`.
     priors : mapping, optional
         By class (``"beta"``, ``"sd"``, ``"corr"``) or name (``"sigma"``, ``"nu"``, ``"shape"``, ``"phi"``) or,
         stronger, by place (``"beta[Days]"``, ``"sd_Subject"``, ``"sd_Subject[Days]"``, ``"corr_Subject"``,

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesmm.families.families import FAMILIES
-from bayesmm.families.links import LINKS
 from bayesmm.likelihood.lattice import FINE, LATTICE
+from bayesmm.likelihood.own_family import codes
 from bayesmm.likelihood.quadrature import Grouped, evaluate, grouped
 
 Floats = NDArray[np.float64]
@@ -52,8 +52,8 @@ def simulated(sd: float, groups: int, rows: int, q: int, seed: int = 0) -> Case:
     y = (rng.random((groups, rows)) < 1 / (1 + np.exp(-(b @ Z.T)))).astype(float)
     counts = np.column_stack([y[:, : n[0]].sum(axis=1), y[:, n[0] :].sum(axis=1)]).astype(int)
     index, size = np.repeat(np.arange(groups), rows), groups * rows
-    codes = FAMILIES["bernoulli"].code, LINKS["logit"].code
-    return Case(q, n, counts, grouped(*codes, y.ravel(), np.zeros((size, 0)), np.tile(Z, (groups, 1)), index, groups))
+    numbers = codes(FAMILIES["bernoulli"])
+    return Case(q, n, counts, grouped(*numbers, y.ravel(), np.zeros((size, 0)), np.tile(Z, (groups, 1)), index, groups))
 
 
 def covariance(sd: float, q: int) -> Floats:

@@ -10,6 +10,7 @@ from bayesmm.design.groups import learn_grouping, safe_names
 from bayesmm.design.records import Block, Grouping
 from bayesmm.design.state import Scope
 from bayesmm.errors import DataError
+from bayesmm.families.family import Family
 from bayesmm.formula.formula import Bar, Formula
 from bayesmm.runtime.messages import note, warning
 
@@ -17,16 +18,17 @@ FAR = 2.0  # standard deviations of a slope's variable between its mean and its 
 
 
 def make_blocks(
-    formula: Formula, values: Values, scope: Scope, residual: bool = True
+    formula: Formula, values: Values, scope: Scope, family: Family
 ) -> tuple[tuple[Block, ...], tuple[tuple[Coding, ...], ...], tuple[Grouping, ...]]:
     """Return one block per grouping factor, and what encodes it: all group terms on the same factor are one block.
 
-    `residual` says whether the family has a residual standard deviation, from which the effects must be told apart.
+    Where the family has a residual standard deviation the effects must be told apart from it.
     """
+    residual = "sigma" in family.auxiliaries
     together: dict[tuple[str, ...], list[Bar]] = {}
     for bar in formula.bars:
         together.setdefault(tuple(column.name for column in bar.group), []).append(bar)
-    names = safe_names([":".join(factors) for factors in together])
+    names = safe_names([":".join(factors) for factors in together], family)
     blocks, codings, groupings = [], [], []
     for (factors, bars), name in zip(together.items(), names, strict=True):
         grouping, index = learn_grouping(factors, scope)

@@ -122,7 +122,7 @@ def make_design(
     fixed = learn_coding(formula.intercept, formula.terms, values)
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the groups
-    blocks, bars, groupings = make_blocks(formula, values, scope, "sigma" in left.family.auxiliaries)
+    blocks, bars, groupings = make_blocks(formula, values, scope, left.family)
     bases = learned.bases if learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say
     aliased, said = checks.check_dependence(X, bases.fixed.taken_out(X), fixed, values)

@@ -20,8 +20,6 @@ MOSTLY_SINGLE = 0.5  # share of levels with one row beyond which a factor is har
 SAME_WEIGHT = 1e-8  # relative: products that differ by less are the same but for rounding
 DRAWS = 4 * 1000  # chains x draws of the default sampling, for the estimate of its memory
 DRAWS_MEMORY = 2e9  # bytes of draws from which a word is due: a quarter of the memory of a small laptop
-# what no block may be called: the names that every model has, and those of the parameters of any family
-TAKEN = RESERVED.union(*(family.auxiliaries for family in FAMILIES.values()))
 
 
 def learn_grouping(factors: tuple[str, ...], scope: Scope) -> tuple[Grouping, np.ndarray]:
@@ -118,13 +116,16 @@ def find_levels(grouping: Grouping, variables: Mapping[str, Variable]) -> tuple[
     return index, np.array(list(map(":".join, zip(*labels, strict=True))), dtype=object)
 
 
-def safe_names(groups: Sequence[str]) -> tuple[str, ...]:
+def safe_names(groups: Sequence[str], family: Family) -> tuple[str, ...]:
     """Return a name for each grouping factor that collides with no name of the model, the results, or another factor.
+
+    Nor with a parameter of this family, or of any family of the package: names do not depend on which is chosen.
 
     A name is kept where it can be. Slashes (which name nested groups in a netCDF file) and control characters become
     underscores, blanks and dots at the ends go, and a name that would collide gets underscores behind it.
     """
-    taken, names = set(TAKEN), []
+    taken = RESERVED.union(*(known.auxiliaries for known in (family, *FAMILIES.values())))
+    names = []
     for group in groups:
         name = "".join("_" if c == "/" or not c.isprintable() else c for c in group.strip()).strip(".") or "_"
         while taken & BlockNames(name).in_posterior:

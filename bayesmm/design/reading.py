@@ -261,7 +261,7 @@ def response(
             (y, trials), weights = counted(y, weights, name, scope), None
         else:
             family = _without_trials(y, name, family, scope)
-    for message in family.check_response(Response(y, name, scope.rows, trials)):
+    for message in family.check_response(Response(y, name, scope.rows, trials, family.support)):
         scope.say(message)
     y = y.astype(np.float64)
     if not family.discrete:
@@ -339,7 +339,7 @@ def _second_level(expr: Column, variable: Variable, family: Family, scope: Scope
 def _without_trials(y: np.ndarray, name: str, family: Family, scope: Scope) -> Family:
     """Return the family of one trial in each row, for a response of 0 and 1 that has no trials."""
     values = y.astype(np.float64)
-    if np.isin(values, (0.0, 1.0)).all():
+    if family.of_one_trial and np.isin(values, (0.0, 1.0)).all():
         single = get_family(family.of_one_trial, family.link)
         scope.say(note(f"the response '{name}' has no trials and holds 0 and 1, so the family is {single.name}"))
         return single

@@ -59,7 +59,7 @@ def first_fit(family: Family, response: Response, X: Floats, offset: Floats) -> 
     Q, R = orthonormal(X, np.full(n, 1 / n))
     target = link.function(_nudged(family, response)) - offset
     size = max(np.sqrt(np.mean(target**2)), 1.0 if family.link not in ("identity", "inverse") else 0.0)
-    aux = family.start(response.y, link.inverse(offset + Q @ (Q.T @ target) / n))
+    aux = family.first(response.y, link.inverse(offset + Q @ (Q.T @ target) / n))
     layout, _ = make_layout([Factor(np.zeros(n, np.int64), np.ascontiguousarray(Q), 1)]) if X.shape[1] else (None, ())
     delta, covariance = np.zeros(X.shape[1]), np.eye(X.shape[1])
     if layout is not None:
@@ -71,7 +71,7 @@ def first_fit(family: Family, response: Response, X: Floats, offset: Floats) -> 
         else:
             raise DataError(f"no coefficients were found at which the {family.name} likelihood is finite")
     eta = offset + Q @ delta
-    aux = family.start(response.y, link.inverse(eta))
+    aux = family.first(response.y, link.inverse(eta))
     to_beta = np.linalg.inv(R)
     half = np.linalg.cholesky(covariance)
     unit = {"identity": aux[0] if len(aux) else size, "inverse": float(np.sqrt(np.mean(eta**2)))}.get(family.link, 1.0)

@@ -19,12 +19,12 @@ from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, SNAP, Search, best_
 from bayesmm.estimation.reml import factors_are_singular
 from bayesmm.estimation.separation import pure_factors, separated
 from bayesmm.estimation.start import check_start, start_factors
-from bayesmm.families.links import LINKS
 from bayesmm.likelihood.block_cholesky import Layout, make_layout
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.fitted import Coordinates, make_coordinates
 from bayesmm.likelihood.laplace import Response, conditional_modes, laplace
 from bayesmm.likelihood.orthogonal import Columns, square_root
+from bayesmm.likelihood.own_family import codes
 from bayesmm.likelihood.problem import factors_of, free_entries, orthonormal_columns, scaled_columns
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS, MOST_NODES, evaluate, grouped
 from bayesmm.runtime.arguments import check_whole
@@ -203,8 +203,7 @@ def make_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> 
     n, family = design.n, design.family
     ones = np.ones(n)
     response = Response(
-        family.code,
-        LINKS[family.link].code,
+        *codes(family),
         design.y,
         ones if design.trials is None else design.trials,
         ones if design.weights is None else design.weights,

@@ -3,9 +3,9 @@
 import numpy as np
 
 from bayesmm.errors import DataError
-from bayesmm.families import codes
-from bayesmm.families.binomial import draw, variance
+from bayesmm.families.binomial import density, draw, graph_density, row, variance
 from bayesmm.families.family import Family
+from bayesmm.families.kernel import Kernels
 from bayesmm.families.links import OF_PROBABILITIES
 from bayesmm.families.residuals import latent
 from bayesmm.families.responses import Response, says_little, value_counts
@@ -36,7 +36,6 @@ def check(response: Response) -> list[Message]:
 
 family = Family(
     name="bernoulli",
-    code=codes.BERNOULLI,
     aliases=("binary", "logistic", "logit"),
     links=OF_PROBABILITIES,
     link="logit",
@@ -44,6 +43,9 @@ family = Family(
     check_response=check,
     variance=variance,
     draw=draw,
+    kernels=Kernels(density, row=row),
+    graph_density=graph_density,
     residuals={link: latent(link) for link in OF_PROBABILITIES},
     tex=r"\mathrm{Bernoulli}(\mu_{i})",
+    canonical="logit",
 )

@@ -1,18 +1,26 @@
 """Successes out of a number of trials."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from bayesmm.errors import DataError
-from bayesmm.families import codes
 from bayesmm.families.draws import where_known
 from bayesmm.families.family import Family
-from bayesmm.families.links import OF_PROBABILITIES
+from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.links import LOGIT, OF_PROBABILITIES, PROBIT
 from bayesmm.families.residuals import latent
 from bayesmm.families.responses import Response, check_places, is_whole, says_little
+from bayesmm.families.special import WILD, log1pexp, log_binomial, log_normal_cdf, sigmoid
 from bayesmm.families.support import SUCCESSES
 from bayesmm.runtime.messages import Message
 
 Array = np.ndarray
+
+# Below this, t / (exp t - 1) and its relatives are power series, for digits that the difference from 1 would lose.
+SERIES = 0.3
+NEGLIGIBLE = -30.0  # log(1 - exp(-exp(eta))) is eta below this: the next term, exp(eta) / 2, is 5e-14
 
 
 def check(response: Response) -> list[Message]:
@@ -40,6 +48,107 @@ def variance(mu: Array, aux: tuple) -> Array:
     return mu * (1 - mu)
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# the log density of a row, compiled and in PyTensor
+
+
+@kernel
+def density(link, y, size, eta, aux):
+    """Return the log density and its derivatives: see `Kernels`."""
+    if link == LOGIT:
+        p, q = sigmoid(eta), sigmoid(-eta)
+        value, d2 = log_binomial(y, size, -log1pexp(-eta), -log1pexp(eta)), -size * p * q
+        return value, y * q - (size - y) * p, d2, d2 * (q - p)
+    if link == PROBIT:
+        one, zero = log_normal_cdf(eta), log_normal_cdf(-eta)
+        zero = (zero[0], -zero[1], zero[2], -zero[3])
+    else:
+        one, zero = _log_cloglog(eta)
+    d1, d2, d3 = 0.0, 0.0, 0.0
+    if y > 0.0:
+        d1, d2, d3 = d1 + y * one[1], d2 + y * one[2], d3 + y * one[3]
+    if y < size:
+        n = size - y
+        d1, d2, d3 = d1 + n * zero[1], d2 + n * zero[2], d3 + n * zero[3]
+    return log_binomial(y, size, one[0], zero[0]), d1, d2, d3
+
+
+@kernel
+def _log_cloglog(eta):
+    """Return log p and log(1 - p), each with three derivatives, for p = 1 - exp(-t), t = exp eta.
+
+    With g = t / (exp t - 1) and k = 1 - t - g, those of log p are g, g k and g (k^2 - t - g k).
+    """
+    if eta > WILD:
+        return (0.0, 0.0, 0.0, 0.0), (-math.inf, 0.0, 0.0, 0.0)
+    t = math.exp(eta)
+    if t < SERIES:  # Bernoulli numbers (Abramowitz & Stegun 23.1.1)
+        s = t * t
+        k = -0.5 * t - s * (1 / 12 - s * (1 / 720 - s * (1 / 30240 - s * (1 / 1209600 - s / 47900160))))
+        g = 1.0 - t - k
+        log_p = eta + math.log(-math.expm1(-t) / t) if t > 0.0 else eta
+    else:
+        g = t / math.expm1(t) if t < 700.0 else 0.0
+        k = 1.0 - t - g
+        log_p = math.log(-math.expm1(-t))
+    return (log_p, g, g * k, g * (k * k - t - g * k)), (-t, -t, -t, -t)
+
+
+@kernel
+def row(link, y, size, eta, aux):
+    """Return, with the logit link, the log density and its derivatives without the binomial coefficient."""
+    if link != LOGIT:
+        return density(link, y, size, eta, aux)
+    if not math.isfinite(eta):
+        return -math.inf, 0.0, 0.0, 0.0
+    t = math.exp(-abs(eta))
+    near = 1.0 / (1.0 + t)
+    p, q = (near, t * near) if eta > 0.0 else (t * near, near)
+    d2 = -size * p * q
+    return y * eta - size * (max(eta, 0.0) + math.log1p(t)), y * q - (size - y) * p, d2, d2 * (q - p)
+
+
+@kernel
+def constant(link, y, size, eta, aux):
+    """Return, with the logit link, the log of the binomial coefficient."""
+    if link != LOGIT:
+        return 0.0
+    return math.lgamma(size + 1.0) - (math.lgamma(y + 1.0) + math.lgamma(size - y + 1.0))
+
+
+def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return where the density exists, and the log density there; `trials` is 1 or a variable."""
+    import pytensor.tensor as pt
+
+    success, failure = _log_probabilities(link, eta)
+    value = y * success + (trials - y) * failure
+    if isinstance(trials, pt.TensorVariable):
+        value = value + pt.gammaln(trials + 1) - pt.gammaln(y + 1) - pt.gammaln(trials - y + 1)
+    return pt.ones_like(eta, dtype=bool), value
+
+
+def _log_probabilities(link: str, eta: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log p and log(1 - p)."""
+    import pytensor.tensor as pt
+
+    if link == "logit":
+        return -pt.softplus(-eta), -pt.softplus(eta)
+    if link == "probit":
+        return _log_normal_cdf(eta), _log_normal_cdf(-eta)
+    t = pt.exp(pt.minimum(eta, WILD))
+    low = pt.log(-pt.expm1(-pt.exp(pt.clip(eta, NEGLIGIBLE, WILD))))
+    return pt.switch(eta < NEGLIGIBLE, eta, low), -t
+
+
+def _log_normal_cdf(x: Tensor) -> Tensor:
+    """Return log Phi(x); each branch sees only arguments at which it is finite, for the sake of its gradient."""
+    import pytensor.tensor as pt
+
+    low, high = pt.minimum(x, -1.0), pt.maximum(x, -1.0)
+    tail = pt.log(0.5 * pt.erfcx(-low / np.sqrt(2))) - 0.5 * low**2
+    return pt.switch(x < -1.0, tail, pt.log1p(-0.5 * pt.erfc(high / np.sqrt(2))))
+
+
 def draw(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Array:
     """Return random numbers of successes."""
     number = np.ones_like(mu) if trials is None else trials
@@ -48,14 +157,16 @@ def draw(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Arr
 
 family = Family(
     name="binomial",
-    code=codes.BINOMIAL,
     links=OF_PROBABILITIES,
     link="logit",
     support=SUCCESSES,
     check_response=check,
     variance=variance,
     draw=draw,
+    kernels=Kernels(density, row=row, constant=constant),
+    graph_density=graph_density,
     residuals={link: latent(link) for link in OF_PROBABILITIES},
     tex=r"\mathrm{Binomial}(n_{i},\ \mu_{i})",
     of_one_trial="bernoulli",
+    canonical="logit",
 )

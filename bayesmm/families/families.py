@@ -7,30 +7,43 @@ from types import MappingProxyType
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.families import bernoulli, beta, binomial, gamma, gaussian, negbinomial, poisson, student
 from bayesmm.families.family import Family
+from bayesmm.families.links import LINKS
 
 _MODULES = (gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta)
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({module.family.name: module.family for module in _MODULES})
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {module.family.name: replace(module.family, number=number) for number, module in enumerate(_MODULES)}
+)
+# (family, link) as compiled code knows them: see the attributes of `Family`
+CANONICAL = tuple((f.number, LINKS[f.canonical].code) for f in FAMILIES.values() if f.canonical)
+WHOLE_STRIP = tuple(
+    (f.number, LINKS[link].code) for f in FAMILIES.values() for link in f.links if f.whole_strip or link == "logit"
+)
 
 
-def get_family(name: str, link: str | None = None) -> Family:
-    """Return a family by name, with its link.
+def get_family(name: str | Family, link: str | None = None) -> Family:
+    """Return a family by name, or the user's own, with its link.
 
     Parameters
     ----------
-    name : str
+    name : str or Family
     link : str, optional
         One of the family's links; the first of them if not given.
 
     Raises
     ------
     DataError
-        No family has this name, or the family has no such link.
+        No family has this name, a family of the user's own has the name of another, or the family has no such link.
     """
-    if not isinstance(name, str) or name not in FAMILIES:
+    if isinstance(name, Family):
+        if name.own and (name.name in FAMILIES or _alias_of(name.name)):
+            raise DataError(f"family {name.name!r} is one of the package; give your own another name")
+        family, name = name, name.name
+    elif isinstance(name, str) and name in FAMILIES:
+        family = FAMILIES[name]
+    else:
         hint = _family_hint(name) if isinstance(name, str) else ""
-        raise DataError(f"family {name!r} is not known{hint} (families: {listing(FAMILIES)})")
-    family = FAMILIES[name]
+        raise DataError(f"family {name!r} is not known{hint} (families: {listing(FAMILIES)}, or a bmm.Family)")
     if link is None:
         return family
     if link not in family.links:
@@ -40,7 +53,12 @@ def get_family(name: str, link: str | None = None) -> Family:
     return replace(family, link=link)
 
 
-def _family_hint(name: str) -> str:
+def _alias_of(name: str) -> str:
+    """Return the family that another package calls by this name, or an empty text."""
     plain = name.strip().casefold()
-    other = next((family.name for family in FAMILIES.values() if plain in family.aliases), None)
+    return next((family.name for family in FAMILIES.values() if plain in family.aliases), "")
+
+
+def _family_hint(name: str) -> str:
+    other = _alias_of(name)
     return f"; did you mean '{other}'?" if other else suggest(name, FAMILIES)

@@ -1,19 +1,27 @@
-"""What a family of response distributions is: the record that all other rooms ask."""
+"""What a family of response distributions is: the record that all other rooms ask.
+
+A family of the package is one file that exports one record, and is in the register `bayesmm.families.families`. A
+family of the user's own is the same record, with its log density in PyTensor in place of compiled kernels.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from bayesmm.families.residuals import Residual
-from bayesmm.families.responses import Response
-from bayesmm.families.support import Support
+from bayesmm.errors import listing
+from bayesmm.families.kernel import Kernels
+from bayesmm.families.links import LINKS
+from bayesmm.families.residuals import Residual, delta
+from bayesmm.families.responses import Response, check_support
+from bayesmm.families.support import SUPPORTS, Support
 from bayesmm.runtime.messages import Message
 
 Array = np.ndarray
 
 # Moment estimates of a dispersion are kept within these limits.
 SMALLEST_START, LARGEST_START = 0.1, 1e3
+MOST_PARAMETERS = 2  # besides the mean: what compiled code has places for
 
 
 @dataclass(frozen=True)
@@ -23,11 +31,11 @@ class Auxiliary:
     Attributes
     ----------
     name : str
-        "sigma" is in units of the response, and its default prior is `bayesmm.priors.defaults`'s.
+        "sigma" is a standard deviation in units of the response, whose default prior is made from the data.
     tex : str
-        Its symbol.
+        Its symbol in LaTeX; its name if not given.
     prior : str
-        The distribution of its default prior.
+        The distribution of its default prior, such as "Gamma", "HalfNormal", "LogNormal".
     parameters : mapping of str to float
         Those of the prior.
     unit : str
@@ -39,20 +47,53 @@ class Auxiliary:
     """
 
     name: str
-    tex: str
+    tex: str = ""
     prior: str = ""
     parameters: Mapping[str, float] = field(default_factory=dict, hash=False)
     unit: str = ""
     limit: str = ""
     label: str = ""
 
+    @property
+    def symbol(self) -> str:
+        """Its symbol in LaTeX."""
+        return self.tex or rf"\mathrm{{{self.name}}}".replace("_", r"\_")
+
+
+def _usual_tex(family: "Family") -> str:
+    """Return the distribution of y_i in LaTeX by its name and parameters."""
+    name = family.name.replace("_", r"\_")
+    trials = [r"n_{i}"] if family.support.trials else []
+    return rf"\mathrm{{{name}}}({', '.join([*trials, r'\mu_{i}', *(p.symbol for p in family.parameters)])})"
+
+
+def check_family(family: "Family") -> None:
+    """Raise a ValueError for a family of the user's own that cannot be used."""
+    name, links = family.name, family.links
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise ValueError(f"the name of a family should be a word such as 'exponential', not {name!r}")
+
+    def expect(fine: bool, what: str, expected: str, found: object) -> None:
+        if not fine:
+            raise ValueError(f"{what} of the family {name!r} should be {expected}, not {found!r}")
+
+    expect(isinstance(family.support, Support), "support", f"one of {listing(SUPPORTS)}", family.support)
+    known = isinstance(links, tuple) and links and all(link in LINKS for link in links)
+    expect(known, "links", f"a tuple of {listing(LINKS)}", links)
+    expect(not family.link or family.link in links, "link", f"one of its links ({listing(links)})", family.link)
+    for argument in ("log_density", "variance", "draw"):
+        expect(callable(getattr(family, argument)), argument, "a function", getattr(family, argument))
+    expect(family.start is None or callable(family.start), "start", "a function", family.start)
+    own = family.parameters
+    expect(isinstance(own, tuple) and len(own) <= MOST_PARAMETERS, "parameters", "a tuple of at most two", own)
+    for parameter in own:
+        fine = isinstance(parameter, Auxiliary) and parameter.name.isidentifier()
+        expect(fine, "a parameter", "a bmm.Auxiliary with a word as its name", parameter)
+        prior = parameter.prior or parameter.name == SIGMA.name
+        expect(prior, f"the default prior of {parameter.name}", "a distribution such as 'Gamma'", parameter.prior)
+
 
 SIGMA = Auxiliary("sigma", r"\sigma")
-
-
-def no_auxiliaries(y: Array, mu: Array) -> Array:
-    """Return the starting values of a family without auxiliaries."""
-    return np.empty(0)
 
 
 def dispersion_start(value: float) -> Array:
@@ -64,35 +105,54 @@ def dispersion_start(value: float) -> Array:
 class Family:
     """A family of response distributions with one of its links.
 
-    Its functions are defined at the top of a module, so that models can be pickled.
+    ``family=`` takes one that you have made. Everything is done with it that is done with those of the package, and it
+    is not stored with a fit: ``bmm.load(path, family=...)`` asks for it again. Define its functions at the top of a
+    module where models are to be pickled.
 
     Attributes
     ----------
     name : str
-    code : int
-        What it is called in compiled code, of `bayesmm.families.codes`.
+    links : tuple of str
+        The link functions it may have, the default first: "identity", "log", "logit", "probit", "cloglog", "inverse".
+    support : Support or str
+        What the response may be: "real", "positive", "proportion", "counts", "binary", or "successes" out of trials.
+    log_density : callable
+        Of a family of your own: ``(y, mu, trials, aux) -> log density`` of a row, with its constants, in functions of
+        PyTensor that work element by element. mu is the mean (of one trial), trials 1 where there are none, aux the
+        values of `parameters` in their order. All derivatives are taken from it.
+    variance : callable
+        ``(mu, aux) -> variance of a single trial``, on arrays that broadcast.
+    draw : callable
+        ``(rng, mu, trials, aux) -> y``, float64 of the shape that mu, trials and aux broadcast to; `rng` is a NumPy
+        generator, trials None where there are none.
+    parameters : tuple of Auxiliary
+        Its parameters besides the mean, two at most.
+    link : str
+        The one chosen of `links`; the first if not given.
+    start : callable
+        ``(y, mu) -> (a,) float64``: moment estimates of the parameters, given responses and fitted means; ones if not
+        given.
+    tex : str
+        The distribution of y_i in LaTeX, with mu_i for its mean.
+    check_response : callable
+        ``(Response) -> list of Message``; raises a DataError for values that the family cannot have. By the support if
+        not given.
+    residuals : mapping of str to Residual
+        The variance on the scale of each link; by the delta method if not given.
     aliases : tuple of str
         What other packages call it, in small letters.
-    links : tuple of str
-        The link functions it may have, the default first.
-    link : str
-        The one chosen of `links`.
-    support : Support
-        What the response may be.
-    parameters : tuple of Auxiliary
-        Its parameters besides the mean.
-    check_response : callable
-        ``(Response) -> list of Message``; raises a DataError for values that the family cannot have.
-    variance : callable
-        ``(mu, aux) -> variance of a single trial``; `aux` are the auxiliaries in their order.
-    draw : callable
-        ``(rng, mu, trials, aux) -> y``, float64 of the shape that mu, trials and aux broadcast to.
-    residuals : mapping of str to Residual
-        The variance on the scale of each link.
-    start : callable
-        ``(y, mu) -> (a,) float64``: moment estimates of the auxiliaries, given responses and fitted means.
-    tex : str
-        The distribution of y_i in LaTeX.
+    kernels : Kernels or None
+        Of a family of the package, the log density of a row for compiled code, with hand-made derivatives.
+    graph_density : callable or None
+        The same in PyTensor: ``(link, y, eta, trials, aux) -> (where it exists, its value there)``.
+    number : int
+        What compiled code knows a family of the package by; given by the register.
+    canonical : str
+        The link with which the log density is y eta - size c(eta), less a constant, where c is log(1 + exp eta) for
+        "logit" and exp eta for "log".
+    whole_strip : bool
+        Whether the log density is analytic within pi of the real axis of eta with every link, as it is with the logit
+        link; pi / 2 otherwise.
     normal : bool
         Whether the response is normal about its mean.
     several_modes : tuple of str
@@ -108,18 +168,23 @@ class Family:
     """
 
     name: str
-    code: int
-    aliases: tuple[str, ...] = ()
     links: tuple[str, ...]
-    link: str
-    support: Support
-    parameters: tuple[Auxiliary, ...] = ()
-    check_response: Callable[[Response], list[Message]]
+    support: Support | str
     variance: Callable[..., Array]
     draw: Callable[..., Array]
-    residuals: Mapping[str, Residual] = field(compare=False)
-    start: Callable[[Array, Array], Array] = no_auxiliaries
-    tex: str
+    log_density: Callable[..., object] | None = None
+    parameters: tuple[Auxiliary, ...] = ()
+    link: str = ""
+    start: Callable[[Array, Array], Array] | None = None
+    tex: str = ""
+    check_response: Callable[[Response], list[Message]] = check_support
+    residuals: Mapping[str, Residual] = field(default_factory=dict, compare=False)
+    aliases: tuple[str, ...] = ()
+    kernels: Kernels | None = None
+    graph_density: Callable[..., tuple] | None = None
+    number: int = -1
+    canonical: str = ""
+    whole_strip: bool = False
     normal: bool = False
     several_modes: tuple[str, ...] = ()
     scatter: Callable[[Array], Array] | None = None
@@ -128,6 +193,26 @@ class Family:
     overdispersed: str = ""
     outliers: str = ""
     skewed: str = ""
+
+    def __post_init__(self) -> None:
+        """Check a family of the user's own, and fill in what it need not say."""
+        support = SUPPORTS.get(self.support, self.support) if isinstance(self.support, str) else self.support
+        object.__setattr__(self, "support", support)
+        if self.kernels is None:
+            check_family(self)
+        if not self.tex:
+            object.__setattr__(self, "tex", _usual_tex(self))
+        if not self.link:
+            object.__setattr__(self, "link", self.links[0])
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the user's, and not of the package."""
+        return self.kernels is None
+
+    def first(self, y: Array, mu: Array) -> Array:
+        """Return starting values of the parameters, (a,), given responses and fitted means."""
+        return np.ones(len(self.parameters)) if self.start is None else np.asarray(self.start(y, mu), dtype=np.float64)
 
     @property
     def auxiliaries(self) -> tuple[str, ...]:
@@ -142,7 +227,7 @@ class Family:
     @property
     def residual(self) -> Residual:
         """How the variance about the linear predictor is taken on the scale of the link."""
-        return self.residuals[self.link]
+        return self.residuals.get(self.link) or delta(self.variance, self.link, published=False)
 
     @property
     def gaussian(self) -> bool:

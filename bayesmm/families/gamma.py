@@ -1,12 +1,17 @@
 """Responses above 0, whose sd is proportional to their mean: with the variance mu^2 / shape."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
-from bayesmm.families import codes
 from bayesmm.families.draws import SMALLEST, draw_gamma_factors, where_known
 from bayesmm.families.family import Auxiliary, Family, dispersion_start
+from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.links import LOG
 from bayesmm.families.residuals import Residual, delta, trigamma
 from bayesmm.families.responses import Response, check_places, check_varies
+from bayesmm.families.special import LOG_2PI, WILD, polygamma, stirling_error
 from bayesmm.families.support import POSITIVE
 from bayesmm.runtime.messages import Message
 
@@ -47,12 +52,83 @@ def _on_log(mean: None, aux: Array) -> Array:
     return trigamma(aux[0])
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# the log density of a row, compiled and in PyTensor
+
+
+@kernel
+def density(link, y, size, eta, aux):
+    """Return the log density and its derivatives: see `Kernels`."""
+    shape = aux[0]
+    constant = 0.5 * (math.log(shape) - LOG_2PI) - stirling_error(shape) - math.log(y)
+    if link == LOG:
+        r = math.log(y) - eta
+        if r > WILD:
+            return -math.inf, 0.0, 0.0, 0.0
+        s = shape * math.exp(r)
+        return constant + shape * (r - math.expm1(r)), shape * math.expm1(r), -s, s
+    if eta <= 0.0:
+        return -math.inf, 0.0, 0.0, 0.0
+    r = shape / eta
+    return constant + shape * (math.log(y * eta) - y * eta + 1.0), r - shape * y, -r / eta, 2.0 * r / eta / eta
+
+
+@kernel
+def score(link, y, size, eta, aux):
+    """Return the derivative in the shape."""
+    if link == LOG:
+        a0 = math.log(aux[0]) + 1.0 - polygamma(aux[0])[0] + math.log(y) - eta - y * math.exp(min(-eta, WILD))
+        return a0, 0.0
+    if eta > 0.0:
+        return math.log(aux[0]) + 1.0 - polygamma(aux[0])[0] + math.log(y * eta) - y * eta, 0.0
+    return 0.0, 0.0
+
+
+@kernel
+def row(link, y, size, eta, aux):
+    """Return, with the log link, the log density and its derivatives without what is constant."""
+    if link != LOG:
+        return density(link, y, size, eta, aux)
+    if not (math.isfinite(eta) and eta > -WILD):
+        return -math.inf, 0.0, 0.0, 0.0
+    s = aux[0] * y * math.exp(-eta)
+    return -aux[0] * eta - s, s - aux[0], -s, s
+
+
+@kernel
+def row_score(link, y, size, eta, aux):
+    """Return the derivative of what `row` returns in the shape."""
+    if link != LOG:
+        return score(link, y, size, eta, aux)
+    return -eta - y * math.exp(-eta), 0.0
+
+
+@kernel
+def row_constant(link, y, size, eta, aux):
+    """Return what `row` leaves out."""
+    if link != LOG:
+        return 0.0, 0.0, 0.0
+    value = 0.5 * (math.log(aux[0]) - LOG_2PI) - stirling_error(aux[0]) - math.log(y)
+    return value + aux[0] * (math.log(y) + 1.0), math.log(aux[0] * y) + 1.0 - polygamma(aux[0])[0], 0.0
+
+
+def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return where the density exists, and the log density there."""
+    import pytensor.tensor as pt
+
+    shape = aux[0]
+    constant = shape * pt.log(shape) - pt.gammaln(shape) + (shape - 1) * pt.log(y)
+    if link == "log":
+        return eta > -WILD, constant - shape * eta - shape * y * pt.exp(-pt.maximum(eta, -WILD))
+    above = pt.switch(eta > 0, eta, 1.0)
+    return eta > 0, constant + shape * (pt.log(above) - y * above)
+
+
 # Its prior makes 1 / shape, the squared coefficient of variation, exponential with mean 1.
 SHAPE = Auxiliary("shape", r"\kappa", "InverseGamma", {"alpha": 1, "beta": 1}, "(variance: mean^2 / shape)")
 
 family = Family(
     name="gamma",
-    code=codes.GAMMA,
     links=("log", "inverse"),
     link="log",
     support=POSITIVE,
@@ -60,6 +136,8 @@ family = Family(
     check_response=check,
     variance=variance,
     draw=draw,
+    kernels=Kernels(density, score, row, row_score, row_constant),
+    graph_density=graph_density,
     residuals={"log": Residual(_on_log, "trigamma(shape), that of log y"), "inverse": delta(variance, "inverse")},
     start=start,
     tex=r"\mathrm{Gamma}(\text{mean } \mu_{i},\ \text{variance } \mu_{i}^{2} / \kappa)",

@@ -1,11 +1,16 @@
 """Normal responses."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
-from bayesmm.families import codes
 from bayesmm.families.family import SIGMA, Family
+from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.links import LOG
 from bayesmm.families.residuals import Residual, lognormal
 from bayesmm.families.responses import Response, check_varies
+from bayesmm.families.special import LOG_2PI, WILD
 from bayesmm.families.support import REAL
 from bayesmm.runtime.messages import Message, note, warning
 
@@ -54,13 +59,47 @@ def _on_identity(mean: None, aux: Array) -> Array:
     return aux[0] ** 2
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# the log density of a row, compiled and in PyTensor
+
+
+@kernel
+def density(link, y, size, eta, aux):
+    """Return the log density and its derivatives: see `Kernels`."""
+    sigma = aux[0]
+    if link == LOG:
+        if eta > WILD:
+            return -math.inf, 0.0, 0.0, 0.0
+        mu = math.exp(eta)
+        r, m = (y - mu) / sigma, mu / sigma
+        return -0.5 * (LOG_2PI + r * r) - math.log(sigma), r * m, r * m - m * m, r * m - 3.0 * m * m
+    r = (y - eta) / sigma
+    return -0.5 * (LOG_2PI + r * r) - math.log(sigma), r / sigma, -1.0 / sigma / sigma, 0.0
+
+
+@kernel
+def score(link, y, size, eta, aux):
+    """Return the derivative in sigma."""
+    mu = math.exp(min(eta, WILD)) if link == LOG else eta
+    return (((y - mu) / aux[0]) ** 2 - 1.0) / aux[0], 0.0
+
+
+def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return where the density exists, and the log density there."""
+    import pytensor.tensor as pt
+
+    mu = pt.exp(pt.minimum(eta, WILD)) if link == "log" else eta
+    z = (y - mu) / aux[0]
+    inside = eta < WILD if link == "log" else pt.ones_like(eta, dtype=bool)
+    return inside, -0.5 * (z**2 + np.log(2 * np.pi)) - pt.log(aux[0])
+
+
 def _on_log(mean: Array, aux: Array) -> Array:
     return np.log1p(np.square(aux[0] / mean))
 
 
 family = Family(
     name="gaussian",
-    code=codes.GAUSSIAN,
     aliases=("normal", "linear"),
     links=("identity", "log"),
     link="identity",
@@ -69,6 +108,8 @@ family = Family(
     check_response=check,
     variance=variance,
     draw=draw,
+    kernels=Kernels(density, score),
+    graph_density=graph_density,
     residuals={"identity": Residual(_on_identity, "sigma^2"), "log": lognormal(_on_log, "sigma^2 / mean^2")},
     start=start,
     tex=r"\mathcal{N}(\mu_{i},\ \sigma^{2})",

@@ -6,9 +6,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from bayesmm.families import codes
-
 Array = np.ndarray
+
+IDENTITY, LOG, LOGIT, PROBIT, CLOGLOG, INVERSE = range(6)  # what they are called in compiled code
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,20 @@ class Link:
     multiples: tuple[float, float, float, float]
     unit: float = 1.0
     latent: Latent | None = None
+
+
+def graph_mean(link: str, eta: object) -> object:
+    """Return the mean that a link gives a linear predictor, both variables of PyTensor."""
+    import pytensor.tensor as pt
+
+    return {
+        "identity": lambda: eta,
+        "log": lambda: pt.exp(eta),
+        "logit": lambda: pt.sigmoid(eta),
+        "probit": lambda: 0.5 * pt.erfc(-eta / np.sqrt(2)),
+        "cloglog": lambda: -pt.expm1(-pt.exp(eta)),
+        "inverse": lambda: 1 / eta,
+    }[link]()
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -137,26 +151,26 @@ LINKS: Mapping[str, Link] = MappingProxyType(
     {
         link.name: link
         for link in (
-            Link("identity", codes.IDENTITY, np.asarray, np.asarray, np.ones_like, "", r"\mu_{i}", _USUAL),
-            Link("log", codes.LOG, _log, _exp, _exp, "log scale", r"\log \mu_{i}", (2.5, 1.0, 1.0, 0.4)),
+            Link("identity", IDENTITY, np.asarray, np.asarray, np.ones_like, "", r"\mu_{i}", _USUAL),
+            Link("log", LOG, _log, _exp, _exp, "log scale", r"\log \mu_{i}", (2.5, 1.0, 1.0, 0.4)),
             Link(
-                "logit", codes.LOGIT, _logit, _expit, _expit_slope,
+                "logit", LOGIT, _logit, _expit, _expit_slope,
                 "logit scale", r"\mathrm{logit}\,\mu_{i}", _USUAL,
                 latent=Latent("logistic", np.pi**2 / 3, "pi^2 / 3"),
             ),
             Link(
-                "probit", codes.PROBIT, _probit, _normal_cdf, _normal_density,
+                "probit", PROBIT, _probit, _normal_cdf, _normal_density,
                 "probit scale", r"\Phi^{-1}(\mu_{i})", _USUAL,
                 unit=0.25 * np.sqrt(2 * np.pi),
                 latent=Latent("normal", 1.0, "1"),
             ),
             Link(
-                "cloglog", codes.CLOGLOG, _log_minus_log, _log_minus_log_inverse, _log_minus_log_slope,
+                "cloglog", CLOGLOG, _log_minus_log, _log_minus_log_inverse, _log_minus_log_slope,
                 "complementary log-log scale", r"\log(-\log(1 - \mu_{i}))", _USUAL,
                 latent=Latent("Gumbel", np.pi**2 / 6, "pi^2 / 6"),
             ),
             Link(
-                "inverse", codes.INVERSE, _positive_inverse, _positive_inverse, _positive_inverse_slope,
+                "inverse", INVERSE, _positive_inverse, _positive_inverse, _positive_inverse_slope,
                 "inverse scale", r"1 / \mu_{i}", (0.5, 0.4, 0.2, 0.2),
             ),
         )

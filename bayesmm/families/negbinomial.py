@@ -1,12 +1,16 @@
 """Counts that vary more than Poisson ones: with the variance mu + mu^2 / shape."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
-from bayesmm.families import codes
 from bayesmm.families.draws import LARGEST_COUNT, draw_counts, draw_gamma_factors, where_known
 from bayesmm.families.family import LARGEST_START, Auxiliary, Family, dispersion_start
+from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.residuals import lognormal
 from bayesmm.families.responses import check_counts
+from bayesmm.families.special import log1pexp, log_binomial, log_gamma_ratio, sigmoid
 from bayesmm.families.support import COUNTS
 
 Array = np.ndarray
@@ -38,6 +42,75 @@ def _on_log(mean: Array, aux: Array) -> Array:
     return np.log1p(1 / mean + 1 / aux[0])
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# the log density of a row, compiled and in PyTensor
+
+
+@kernel
+def density(link, y, size, eta, aux):
+    """Return the log density and its derivatives: see `Kernels`."""
+    shape = aux[0]
+    log_shape = math.log(shape)
+    p, q = sigmoid(eta - log_shape), sigmoid(log_shape - eta)
+    n = y + shape
+    value = log_binomial(shape, n, -log1pexp(eta - log_shape), -log1pexp(log_shape - eta)) + math.log(shape / n)
+    return value, y * q - shape * p, -n * p * q, -n * p * q * (q - p)
+
+
+@kernel
+def score(link, y, size, eta, aux):
+    """Return the derivative in the shape."""
+    over = sigmoid(math.log(aux[0]) - eta)  # shape / (shape + mu)
+    a0 = log_gamma_ratio(aux[0], y)[1] - log1pexp(eta - math.log(aux[0])) + (1.0 - over) - y / aux[0] * over
+    return a0, 0.0
+
+
+@kernel
+def row(link, y, size, eta, aux):
+    """Return the log density and its derivatives without the gamma functions."""
+    if not math.isfinite(eta):
+        return -math.inf, 0.0, 0.0, 0.0
+    shape = aux[0]
+    t = eta - math.log(shape)
+    total, p, q = _shares(t)
+    d2 = -(y + shape) * p * q
+    return y * t - (y + shape) * total, y * q - shape * p, d2, d2 * (q - p)
+
+
+@kernel
+def row_score(link, y, size, eta, aux):
+    """Return the derivative of what `row` returns in the shape."""
+    total, p, q = _shares(eta - math.log(aux[0]))
+    return p - total - y / aux[0] * q, 0.0
+
+
+@kernel
+def row_constant(link, y, size, eta, aux):
+    """Return what `row` leaves out."""
+    ratio, slope = log_gamma_ratio(aux[0], y)
+    return ratio - math.lgamma(y + 1.0), slope, 0.0
+
+
+@kernel
+def _shares(t):
+    """Return log(1 + exp t), 1 / (1 + exp -t) and 1 / (1 + exp t)."""
+    small = math.exp(-abs(t))
+    near = 1.0 / (1.0 + small)
+    p, q = (near, small * near) if t > 0.0 else (small * near, near)
+    return max(t, 0.0) + math.log1p(small), p, q
+
+
+def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return where the density exists, and the log density there."""
+    import pytensor.tensor as pt
+
+    shape = aux[0]
+    ratio = eta - pt.log(shape)
+    over = pt.softplus(ratio)  # log(1 + mu / shape)
+    constant = pt.gammaln(y + shape) - pt.gammaln(shape) - pt.gammaln(y + 1)
+    return pt.ones_like(eta, dtype=bool), constant + y * (ratio - over) - shape * over
+
+
 # Its prior makes 1 / shape, the excess variance, highest at 0 (the Poisson distribution), with a mean of 1.3.
 SHAPE = Auxiliary(
     "shape", r"\kappa", "InverseGamma", {"alpha": 0.4, "beta": 0.3}, "(variance: mean + mean^2 / shape)",
@@ -46,7 +119,6 @@ SHAPE = Auxiliary(
 
 family = Family(
     name="negbinomial",
-    code=codes.NEGBINOMIAL,
     aliases=("nbinom2", "nbinom", "negativebinomial", "negative binomial", "negative_binomial"),
     links=("log",),
     link="log",
@@ -55,7 +127,10 @@ family = Family(
     check_response=check_counts,
     variance=variance,
     draw=draw,
+    kernels=Kernels(density, score, row, row_score, row_constant),
+    graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "1 / mean + 1 / shape")},
     start=start,
     tex=r"\mathrm{NegBinomial}(\text{mean } \mu_{i},\ \text{variance } \mu_{i} + \mu_{i}^{2} / \kappa)",
+    whole_strip=True,
 )

@@ -1,12 +1,16 @@
 """Counts that vary as much as their means are large."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
-from bayesmm.families import codes
 from bayesmm.families.draws import draw_counts, where_known
 from bayesmm.families.family import Family
+from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.residuals import lognormal
 from bayesmm.families.responses import check_counts
+from bayesmm.families.special import WILD, log_poisson
 from bayesmm.families.support import COUNTS
 
 Array = np.ndarray
@@ -22,13 +26,50 @@ def draw(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Arr
     return where_known(mu, lambda mean: draw_counts(rng, mean))
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# the log density of a row, compiled and in PyTensor
+
+
+@kernel
+def density(link, y, size, eta, aux):
+    """Return the log density and its derivatives: see `Kernels`."""
+    if eta > WILD:
+        return -math.inf, 0.0, 0.0, 0.0
+    mu = math.exp(eta)
+    if y == 0.0:
+        return -mu, -mu, -mu, -mu
+    r = eta - math.log(y)
+    return log_poisson(y, r), -y * math.expm1(r), -mu, -mu
+
+
+@kernel
+def row(link, y, size, eta, aux):
+    """Return the same without log y!."""
+    if not eta < WILD:
+        return -math.inf, 0.0, 0.0, 0.0
+    mu = math.exp(eta)
+    return y * eta - mu, y - mu, -mu, -mu
+
+
+@kernel
+def constant(link, y, size, eta, aux):
+    """Return -log y!."""
+    return -math.lgamma(y + 1.0)
+
+
+def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return where the density exists, and the log density there."""
+    import pytensor.tensor as pt
+
+    return eta < WILD, y * eta - pt.exp(pt.minimum(eta, WILD)) - pt.gammaln(y + 1)
+
+
 def _on_log(mean: Array, aux: Array) -> Array:
     return np.log1p(1 / mean)
 
 
 family = Family(
     name="poisson",
-    code=codes.POISSON,
     aliases=("count", "counts"),
     links=("log",),
     link="log",
@@ -36,7 +77,10 @@ family = Family(
     check_response=check_counts,
     variance=variance,
     draw=draw,
+    kernels=Kernels(density, row=row, constant=constant),
+    graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "1 / mean")},
     tex=r"\mathrm{Poisson}(\mu_{i})",
     overdispersed="negbinomial",
+    canonical="log",
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.errors import DataError, listing
+from bayesmm.families.support import REAL, Support
 from bayesmm.runtime.messages import Message, Rows, count, warning
 
 WHOLE = 1e-7  # relative distance from a whole number that is rounding, as R's dpois() and its relatives have it
@@ -27,12 +28,33 @@ class Response:
         Its text in the formula.
     rows : Rows
     trials : float64 array, shape (n,), or None
+    support : Support
+        Of the family.
     """
 
     y: np.ndarray
     name: str
     rows: Rows
     trials: np.ndarray | None = None
+    support: Support = REAL
+
+
+def check_support(response: Response) -> list[Message]:
+    """Check a response by its support alone: values outside it are an error, and so is a constant one."""
+    y, support = response.y.astype(np.float64), response.support
+    if support.counts:
+        return check_counts(response)
+    if support.trials:
+        check_places(response, ~is_whole(y) | (y < 0), "has no whole number of successes", "expected 0 or more")
+        check_places(response, y > response.trials, "has more successes than trials", "expected at most the trials")
+    elif support.binary:
+        check_places(response, ~np.isin(y, (0.0, 1.0)), "is not 0 or 1", "the family needs 0 and 1")
+    elif support.proportion:
+        check_places(response, (y <= 0) | (y >= 1), "is not between 0 and 1", "the family needs values between them")
+    elif support.positive:
+        check_places(response, y <= 0, "is 0 or less", "the family needs values above 0")
+    check_varies(y, response.name)
+    return []
 
 
 def check_counts(response: Response) -> list[Message]:

@@ -1,17 +1,22 @@
 """Responses with outliers: Student's t about a location, with a scale and degrees of freedom."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from bayesmm.families import codes
 from bayesmm.families.family import SIGMA, Auxiliary, Family
+from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.residuals import Residual
 from bayesmm.families.responses import Response, check_varies
+from bayesmm.families.special import log_gamma_ratio
 from bayesmm.families.support import REAL
 from bayesmm.runtime.messages import Message
 
 Array = np.ndarray
+
+FAR = 1e100  # of a residual in units of its scale: the square still exists
 
 START_NU = 5.0  # clearly not normal, and all its moments up to 4 exist
 MAD_TO_SD = 1.4826  # of a normal variable
@@ -52,12 +57,73 @@ def _on_identity(mean: None, aux: Array) -> Array:
     return scatter(aux)
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# the log density of a row, compiled and in PyTensor
+
+
+@kernel
+def density(link, y, size, eta, aux):
+    """Return the log density and its derivatives: see `Kernels`."""
+    value, d1, d2, d3 = row(link, y, size, eta, aux)
+    return row_constant(link, y, size, eta, aux)[0] + value, d1, d2, d3
+
+
+@kernel
+def score(link, y, size, eta, aux):
+    """Return the derivatives in sigma and nu."""
+    a0, a1 = row_score(link, y, size, eta, aux)
+    return a0 - 1.0 / aux[0], a1 + 0.5 * (log_gamma_ratio(0.5 * aux[1], 0.5)[1] - 1.0 / aux[1])
+
+
+@kernel
+def row(link, y, size, eta, aux):
+    """Return log(1 + s^2 / nu) times -(nu + 1) / 2, s = (y - eta) / sigma, and its first three derivatives in eta."""
+    sigma, nu = aux[0], aux[1]
+    s = (y - eta) / sigma
+    x = s / math.sqrt(nu)
+    if not abs(x) < FAR:
+        return -math.inf, 0.0, 0.0, 0.0
+    v = 1.0 + x * x
+    tail = (nu + 1.0) / nu / sigma  # in units of nu, so that a large nu is the normal distribution
+    d1 = tail * s / v
+    d2 = -tail / sigma * (1.0 - x * x) / v / v
+    d3 = -2.0 * tail / sigma / sigma * s / nu * (3.0 - x * x) / v / v / v
+    return -0.5 * (nu + 1.0) * math.log1p(x * x), d1, d2, d3
+
+
+@kernel
+def row_score(link, y, size, eta, aux):
+    """Return the derivatives of what `row` returns in sigma and nu."""
+    sigma, nu = aux[0], aux[1]
+    x = ((y - eta) / sigma) ** 2 / nu  # s^2 / nu
+    share = 1.0 / (1.0 + 1.0 / x) if x > 0.0 else 0.0  # s^2 / (nu + s^2)
+    more = (nu + 1.0) * share
+    return more / sigma, 0.5 * (more / nu - math.log1p(x))
+
+
+@kernel
+def row_constant(link, y, size, eta, aux):
+    """Return what `row` leaves out."""
+    ratio, slope = log_gamma_ratio(0.5 * aux[1], 0.5)
+    value = ratio - 0.5 * math.log(math.pi * aux[1]) - math.log(aux[0])
+    return value, -1.0 / aux[0], 0.5 * (slope - 1.0 / aux[1])
+
+
+def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return where the density exists, and the log density there."""
+    import pytensor.tensor as pt
+
+    sigma, nu = aux
+    z = (y - eta) / sigma
+    constant = pt.gammaln((nu + 1) / 2) - pt.gammaln(nu / 2) - 0.5 * pt.log(nu * np.pi) - pt.log(sigma)
+    return pt.ones_like(eta, dtype=bool), constant - (nu + 1) / 2 * pt.log1p(z**2 / nu)
+
+
 # Juarez & Steel 2010, Journal of Business & Economic Statistics 28(1)
 NU = Auxiliary("nu", r"\nu", "Gamma", {"alpha": 2, "beta": 0.1}, "degrees of freedom", limit="gaussian")
 
 family = Family(
     name="student",
-    code=codes.STUDENT,
     aliases=("t", "student_t", "studentt", "student-t"),
     links=("identity",),
     link="identity",
@@ -66,6 +132,8 @@ family = Family(
     check_response=check,
     variance=information_variance,
     draw=draw,
+    kernels=Kernels(density, score, row, row_score, row_constant),
+    graph_density=graph_density,
     residuals={"identity": Residual(_on_identity, "sigma^2 nu / (nu - 2), infinite for nu of 2 or less")},
     start=start,
     tex=r"\mathrm{StudentT}(\nu,\ \mu_{i},\ \sigma)",

@@ -17,6 +17,8 @@ class Support:
         Whole numbers of 0 or more, without an upper end.
     successes : bool
         The number of successes in one trial or more, so that the mean (of one trial) is a probability.
+    proportion : bool
+        Numbers between 0 and 1, both excluded.
     trials : bool
         The number of trials is the row's own; otherwise it is 1.
     """
@@ -26,6 +28,7 @@ class Support:
     counts: bool = False
     successes: bool = False
     trials: bool = False
+    proportion: bool = False
 
     @property
     def binary(self) -> bool:
@@ -35,7 +38,11 @@ class Support:
 
 REAL = Support()
 POSITIVE = Support(positive=True)
-PROPORTION = Support()  # between 0 and 1, both excluded
+PROPORTION = Support(proportion=True)
 COUNTS = Support(discrete=True, counts=True)
 BINARY = Support(discrete=True, successes=True)
 SUCCESSES = Support(discrete=True, successes=True, trials=True)
+SUPPORTS = {
+    "real": REAL, "positive": POSITIVE, "proportion": PROPORTION,
+    "counts": COUNTS, "binary": BINARY, "successes": SUCCESSES,
+}  # fmt: skip

@@ -2,7 +2,7 @@
 
 Numba compiles a function together with all that it calls, and looks only at the file that the function itself is in
 when it asks whether the code on disk is still good. `compiled` and `c_function` are for functions that call those of
-other files: their key on disk also has the checksum of the sources of the whole folder.
+other files: their key on disk also has the checksum of the sources of the whole folder, and of the families' kernels.
 
 Large functions call one another through their addresses (`call`), or each would be compiled again, with all that it is
 made of, into every other. What makes the first fit wait is the number of compiled functions: arrays come from a few
@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import CellType, FunctionType
+from types import CellType, FunctionType, ModuleType
 
 import llvmlite.binding
 import numba
@@ -25,6 +25,9 @@ from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
+
+from bayesmm.families.families import CANONICAL, FAMILIES, WHOLE_STRIP
+from bayesmm.families.kernel import is_kernel
 
 Ints = NDArray[np.int64]
 AXES = 3  # dimensions of an array that can be packed, at most
@@ -41,10 +44,23 @@ RAISED, BAD_GRADIENT, BAD_DENSITY, BAD_EXPANSION, WRONG_SIZE = 1, 3, 4, -2, -1
 @functools.cache
 def source_version() -> int:
     """Return a checksum of everything that compiled code is made from."""
-    version, here = 0, Path(__file__).parent
-    for path in (*sorted(here.glob("*.py")), here.parent / "families" / "codes.py"):
+    version = 0
+    for path in sorted(Path(__file__).parent.glob("*.py")):
         version = zlib.crc32(path.read_bytes(), version)
+    for family in FAMILIES.values():
+        parts = [_parts(kernel) for kernel in vars(family.kernels).values()]
+        version = zlib.crc32(repr((family.number, parts, CANONICAL, WHOLE_STRIP)).encode(), version)
     return version
+
+
+def _parts(function: Callable | None) -> tuple:
+    """Return what a kernel and those that it calls are made of; their comments do not matter."""
+    if function is None:
+        return ()
+    code, known = function.__code__, function.__globals__
+    named = [known[name] for name in code.co_names if name in known]
+    others = [_parts(value) if is_kernel(value) else value for value in named if not isinstance(value, ModuleType)]
+    return code.co_code, code.co_consts, code.co_names, others
 
 
 def keyed(function: Callable, version: int) -> Callable:
@@ -83,6 +99,15 @@ def inner(function: Callable, *, freedom: Collection[str] = ()) -> Inner:
     """
     options = dict(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
     return Inner(numba.njit(fastmath=set(freedom), **options)(keyed(function, source_version())))
+
+
+@functools.cache
+def from_kernel(function: Callable) -> Inner:
+    """Return a kernel of a family compiled, with the kernels that it calls."""
+    known = function.__globals__
+    others = {name: from_kernel(known[name]) for name in function.__code__.co_names if is_kernel(known.get(name))}
+    copy = FunctionType(function.__code__, {**known, **others}, function.__name__)
+    return inner(functools.update_wrapper(copy, function))
 
 
 fused = functools.partial(inner, freedom=("contract",))

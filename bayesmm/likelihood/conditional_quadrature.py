@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import borrowed, compiled, inner
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian_kernels import dot
@@ -20,7 +21,6 @@ from bayesmm.likelihood.lattice_walk import PICKS, run_length, walk, walk_size, 
 from bayesmm.likelihood.quadrature import Grouped
 from bayesmm.likelihood.quadrature_canonical import matrix_of, sizes, space
 from bayesmm.likelihood.quadrature_kernels import lead, node_density
-from bayesmm.likelihood.response_kernels import WILD
 
 # Of a normal density W is exp(h^2 / 8) for each axis: 1.08, 1.22 and 1.36 with the steps of `lattice`. So many
 # proposals with 1, 2 and 3 random effects leave less than 1e-4 of the distance, far below the Monte Carlo error of any

@@ -26,12 +26,13 @@ too long, and levels whose rows are very many or have very large weights at the 
 
 import math
 
-from bayesmm.families.codes import LOGIT, NEGBINOMIAL
+from bayesmm.families.families import WHOLE_STRIP
+from bayesmm.families.special import LOG_2PI
 from bayesmm.likelihood.compiled import inner
-from bayesmm.likelihood.lattice_walk import RESIDUES, is_log_count, is_logit, walk
+from bayesmm.likelihood.lattice_walk import RESIDUES, walk
 from bayesmm.likelihood.quadrature_canonical import canonical_mode, gather
 from bayesmm.likelihood.quadrature_kernels import find_mode, inverse_transposed, lead
-from bayesmm.likelihood.special import LOG_2PI
+from bayesmm.likelihood.response_terms import is_log_count, is_logit
 
 # In place of a number of nodes: this rule, and this rule with half the steps and nodes further out, to judge it by.
 LATTICE, FINE = 0, -1
@@ -67,11 +68,20 @@ def find_level(data, lo, hi, eta, A, L, aux, u, C, s, fine):
 
 
 @inner
+def strip(data):
+    """Return how far from the real axis the log density of a row is analytic in eta: see `Family.strip`."""
+    for family, link in WHOLE_STRIP:
+        if data.family == family and data.link == link:
+            return math.pi
+    return 0.5 * math.pi
+
+
+@inner
 def first_steps(data, n, u, M, fine, s, w):
     """Set h to what a normal density needs, or what the steepest row needs that can matter."""
     q, edges = u.shape[0], is_logit(data) or is_log_count(data)
     # D, up to which a row's density is analytic and bounded
-    D = math.pi if data.link == LOGIT or data.family == NEGBINOMIAL else 0.5 * math.pi
+    D = strip(data)
     rate = RATE_1 if q == 1 else RATE_MORE
     for a in range(q):
         w.h[a] = STEP_1 if q == 1 else STEP_MORE

@@ -3,13 +3,12 @@
 import math
 from typing import NamedTuple
 
-from bayesmm.families.codes import BERNOULLI, BINOMIAL, LOG, LOGIT, POISSON
+from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import fused, inlined, inner, reordered
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.exponential import exponential
 from bayesmm.likelihood.quadrature_canonical import matrix_of
-from bayesmm.likelihood.response_kernels import WILD
-from bayesmm.likelihood.response_terms import row_derivatives, row_score
+from bayesmm.likelihood.response_terms import is_log_count, is_logit, row_derivatives, row_score
 
 # Nodes of one run, which lie on a line: as many as a line has, where their exponentials are taken together; else fewer.
 RUN, SHORT_RUN = 16, 4
@@ -75,18 +74,6 @@ def walk_workspace(pool, n, q, run):
         matrix_of(pool, steps, q, q), matrix_of(pool, layers, q, RESIDUES), matrix_of(pool, sum_at, q, n),
         matrix_of(pool, sum_at + q * n, MOST_PICKS, q),
     )  # fmt: skip
-
-
-@inner
-def is_logit(data):
-    """Return whether the rows are binary or binomial with a logit link."""
-    return data.link == LOGIT and (data.family == BERNOULLI or data.family == BINOMIAL)
-
-
-@inner
-def is_log_count(data):
-    """Return whether the rows are counts with a log link."""
-    return data.family == POISSON and data.link == LOG
 
 
 @inlined

@@ -24,8 +24,7 @@ import numpy as np
 from numba import carray
 
 from bayesmm.design.records import Design
-from bayesmm.families.codes import BERNOULLI, BINOMIAL, LOG, LOGIT, POISSON
-from bayesmm.families.links import LINKS
+from bayesmm.families.families import CANONICAL
 from bayesmm.likelihood.compiled import (
     DOUBLES,
     INT64,
@@ -41,11 +40,11 @@ from bayesmm.likelihood.compiled import (
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.lattice import LATTICE
 from bayesmm.likelihood.level_sums import marginal
+from bayesmm.likelihood.own_family import codes
 from bayesmm.likelihood.response_terms import constant
 
 # Of a level whose density is about normal, with 1, 2 and 3 coefficients.
 USUAL_NODES = (16, 130, 900)
-CANONICAL = {(POISSON, LOG), (BERNOULLI, LOGIT), (BINOMIAL, LOGIT)}
 # Of a Gauss-Hermite rule: glmer's limit; with many more the outer weights are below the smallest double.
 MOST_NODES = 100
 MAX_COEFFICIENTS = 3  # random effects of a level: the grid has k^q nodes
@@ -57,7 +56,7 @@ class Grouped(NamedTuple):
     Attributes
     ----------
     family, link : int
-        Codes of `bayesmm.families.codes`.
+        `own_family.codes`.
     y, size, weight, offset : (n,) float64
         `size` is the number of trials (1 for families without), `weight` the prior weight.
     X : (n, p) float64
@@ -136,7 +135,7 @@ def grouped(
         for column in (y, ones if size is None else size, ones if weights is None else weights,
                        zeros if offset is None else offset)
     )  # fmt: skip
-    fixed = constant(family, link, y, size, weights)
+    fixed = constant(family, link, y, size, weights, np.zeros(2))
     if (family, link) in CANONICAL:
         first, y, weights = merged(np.column_stack([index, offset, X, Z]), y, size, weights)
         size, offset, X, Z, index = np.ones(len(first)), offset[first], X[first], Z[first], index[first]
@@ -163,7 +162,7 @@ def prepare(design: Design) -> Grouped:
     check_fits(design)
     (block,), family = design.blocks, design.family
     return grouped(
-        family.code, LINKS[family.link].code, design.y, design.X, block.Z, block.index, len(block.levels),
+        *codes(family), design.y, design.X, block.Z, block.index, len(block.levels),
         size=design.trials, weights=design.weights, offset=design.offset,
     )  # fmt: skip
 

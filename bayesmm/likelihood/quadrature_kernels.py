@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from bayesmm.families.codes import BERNOULLI, BINOMIAL, LOG, LOGIT, POISSON
+from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import inner
 from bayesmm.likelihood.gaussian_kernels import cholesky, dot, matmul, solve_lower, solve_lower_transposed
 from bayesmm.likelihood.quadrature_canonical import (
@@ -19,8 +19,7 @@ from bayesmm.likelihood.quadrature_canonical import (
     gather,
     within_reach,
 )
-from bayesmm.likelihood.response_kernels import WILD
-from bayesmm.likelihood.response_terms import row_derivatives, row_score
+from bayesmm.likelihood.response_terms import is_log_count, is_logit, row_derivatives, row_score
 
 # Newton's method ends when the next step is this small in units of the curvature's sd (squared): what is left of the
 # gradient moves the value by less than rounding does.
@@ -147,8 +146,8 @@ def level(data, lo, hi, eta, A, L, aux, n_aux, nodes, log_weights, d_eta, d_L, d
     """Return (ok, log p(y_g) less its constant), set u to the mode; derivatives: add to d_L, d_aux, set the rows'."""
     q, n = u.shape[0], hi - lo
     C, M, d_M, d_u = work.square[2], work.square[3], work.square[4], work.small[7]
-    logit = data.link == LOGIT and (data.family == BERNOULLI or data.family == BINOMIAL)
-    if logit or (data.family == POISSON and data.link == LOG):
+    logit = is_logit(data)
+    if logit or is_log_count(data):
         gather(data, lo, hi, eta, L, work)
         found, f = canonical_mode(n, logit, u, C, work)
         if found:

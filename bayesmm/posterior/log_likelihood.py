@@ -23,7 +23,7 @@ import numpy as np
 
 from bayesmm.design.records import Block, Design
 from bayesmm.errors import listing, suggest
-from bayesmm.families.links import LINKS
+from bayesmm.likelihood.own_family import codes
 from bayesmm.likelihood.pointwise import integrated, log_densities, sorted_rows
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS
 from bayesmm.posterior.draws import tree_sizes, variable
@@ -163,8 +163,8 @@ def _row_density(fit) -> Callable[[Array, slice], Array]:
             return -0.5 * (LOG_2PI + np.log(variance) + np.square(y[part] - eta) / variance)
 
         return gaussian
-    codes = design.family.code, LINKS[design.family.link].code
-    return lambda eta, part: log_densities(*codes, y[part], size[part], weight[part], eta, aux)
+    numbers = codes(design.family)
+    return lambda eta, part: log_densities(*numbers, y[part], size[part], weight[part], eta, aux)
 
 
 def _ones(design: Design, column: Array | None) -> Array:
@@ -216,10 +216,10 @@ def _generalised(fit, split: Split, single: bool) -> Callable[..., tuple[Array, 
     design, block = fit.design, fit.design.blocks[split.outer]
     L, aux = factor_draws(fit, block), auxiliary_draws(fit)
     y, size, weight = design.y, _ones(design, design.trials), _ones(design, design.weights)
-    codes = design.family.code, LINKS[design.family.link].code
+    numbers = codes(design.family)
 
     def value(eta: Array, rows: Array, start: Array) -> tuple[Array, Array]:
-        data = sorted_rows(*codes, y[rows], size[rows], weight[rows], block.Z[rows], start)
+        data = sorted_rows(*numbers, y[rows], size[rows], weight[rows], block.Z[rows], start)
         return integrated(data, eta, L, aux, rows=single)
 
     return value

@@ -225,13 +225,14 @@ def working_weights(point) -> Floats:
 
     With these as weights and sigma = 1, the Gaussian formulas give the covariance of Laplace's approximation.
     """
+    from bayesmm.likelihood.own_family import codes
     from bayesmm.likelihood.response_kernels import derivatives
 
     design, family = point.design, point.design.family
     aux = np.zeros(2)
     aux[: len(family.auxiliaries)] = [point.auxiliaries[name] for name in family.auxiliaries]
     size = np.ones(design.n) if design.trials is None else design.trials
-    code = family.code, LINKS[family.link].code
-    second = [derivatives(*code, y, n, at, aux)[2] for y, n, at in zip(design.y, size, point.linear, strict=True)]
+    numbers = codes(family)
+    second = [derivatives(*numbers, y, n, at, aux)[2] for y, n, at in zip(design.y, size, point.linear, strict=True)]
     own = 1.0 if design.weights is None else design.weights
     return np.maximum(-np.array(second) * own, SMALLEST_WEIGHT)

@@ -214,7 +214,7 @@ def _symbols(design: Design, priors: Mapping[str, Prior]) -> Iterator[tuple[str,
             yield place, _sd(block, column, "s" if basis.trivial else BAR_S)
         yield block.names.corr, _sub("R" if basis.trivial else r"\bar{R}", escape(block.group))
     for parameter in design.family.parameters:
-        yield parameter.name, parameter.tex
+        yield parameter.name, parameter.symbol
 
 
 def _statement(symbol: str, prior: Prior) -> str:

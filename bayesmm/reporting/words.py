@@ -196,7 +196,7 @@ def call(fit, where: str = "data") -> str:
     asked = dict(record.get("asked", {}))
     lines = [repr(design.formula.text), where]
     if not design.family.gaussian:
-        lines.append(f"family={design.family.name!r}")
+        lines.append(f"family={design.family.name if design.family.own else repr(design.family.name)}")
         lines.append(f"link={design.family.link!r}")
     own = chosen(fit.model.priors, design)
     if own:

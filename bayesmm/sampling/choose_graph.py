@@ -5,9 +5,8 @@ import numpy as np
 from bayesmm.design.records import Design
 from bayesmm.errors import listing, suggest
 from bayesmm.families.family import Family
-from bayesmm.families.links import LINKS
 from bayesmm.likelihood.problem import Problem
-from bayesmm.likelihood.quadrature import CANONICAL, check_fits, fits, usual_nodes
+from bayesmm.likelihood.quadrature import check_fits, fits, usual_nodes
 
 EFFECTS = ("auto", "marginal", "explicit")
 # The cost model of "auto", in multiply-adds for each gradient. The marginal likelihood factorises and inverts a dense
@@ -47,7 +46,7 @@ def glmm_effects(design: Design, effects: str) -> str:
 
 
 def _node_cost(family: Family) -> float:
-    if (family.code, LINKS[family.link].code) in CANONICAL:
+    if family.canonical == family.link:
         return CANONICAL_COST
     return family.cost
 

@@ -11,6 +11,7 @@ from bayesmm.design.frames import to_pandas
 from bayesmm.design.records import Design
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, read_variable
 from bayesmm.errors import FitFileError, FormulaError, PriorError, listing, suggest
+from bayesmm.families.family import Family
 from bayesmm.formula.formula import Call, Operation, gives, parse
 from bayesmm.priors import Prior
 from bayesmm.runtime.messages import Message, Rows
@@ -20,6 +21,7 @@ from bayesmm.storage.data_arguments import as_text
 # between processors, and anything else that differs is another model.
 TOLERANCE = 1e-9
 LEVELS = ("warning", "note")
+PROBED_ROWS, PROBED_PREDICTORS = 8, (0.3, 1.0, 1.7)  # linear predictors that every link has a mean for
 
 # The shape of the record of a model: see `storage.RECORD_SHAPE`.
 MODEL_SHAPE = {
@@ -51,6 +53,7 @@ def described(model) -> tuple[dict[str, object], xr.Dataset]:
     data : xarray.Dataset
         For the j-th column that the formula names ``column_j`` (row), numbers, or codes into ``levels_j``; ``weights``
         and ``trials`` (row) that were given beside the formula; ``label`` (row) where the user's table has an index;
+        ``family_density`` (probe) of a family of the user's own, by which it is known again;
         ``reading``, a text, where the model read its data in a way of its own (see `data_arguments`).
         The coordinate ``row`` is the position in the user's table.
     """
@@ -71,6 +74,8 @@ def described(model) -> tuple[dict[str, object], xr.Dataset]:
         if variable.kind not in NUMERIC:
             arrays[f"levels_{j}"] = (f"level_{j}", np.array(variable.levels, dtype=object))
     arrays |= {name: ("row", values) for name, values in beside(design).items()}
+    if model.family.own:
+        arrays["family_density"] = ("probe", probed(model.family, design.y, design.trials))
     labels, reading = _labels(design), as_text(model.source, design)
     if labels is not None:
         arrays["label"] = ("row", labels)
@@ -127,6 +132,17 @@ def _labels(design: Design) -> np.ndarray | None:
     return np.array([str(label) for label in labels], dtype=object)
 
 
+def probed(family: Family, y: np.ndarray, trials: np.ndarray | None) -> np.ndarray:
+    """Return log densities of the first rows by which a family of the user's own is known again, (probes,)."""
+    from bayesmm.likelihood.own_family import codes
+    from bayesmm.likelihood.pointwise import log_densities
+
+    y, ones = y[:PROBED_ROWS], np.ones(min(len(y), PROBED_ROWS))
+    size = ones if trials is None else trials[:PROBED_ROWS]
+    eta, aux = np.outer(PROBED_PREDICTORS, ones), np.ones((len(PROBED_PREDICTORS), 2))
+    return log_densities(*codes(family), y, size, ones, eta, aux).ravel()
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # to a model
 
@@ -136,6 +152,7 @@ def model_arguments(
     data: xr.Dataset,
     transforms: Mapping[str, Callable] | None,
     priors: Mapping[str, Callable] | None,
+    family: Family | None = None,
 ) -> dict[str, object]:
     """Return the arguments of `Model` that make the model anew.
 
@@ -145,6 +162,8 @@ def model_arguments(
         As `described` returns them.
     transforms, priors : mapping of str to function
         The functions that the record only names.
+    family : Family, optional
+        The user's own, which the record only names.
 
     Raises
     ------
@@ -155,7 +174,7 @@ def model_arguments(
     arguments = {
         "formula": record["formula"],
         "data": _frame(record, data),
-        "family": record["family"],
+        "family": _family(record, data, family),
         "link": record["link"],
         "priors": {place: _prior(place, entry) for place, entry in record["priors"].items() if place not in places}
         | _asked("priors", places, priors),
@@ -164,6 +183,30 @@ def model_arguments(
     }
     arguments |= {name: data[name].to_numpy() for name in ("weights", "trials") if name in data}
     return arguments
+
+
+def _family(record: Mapping[str, object], data: xr.Dataset, given: Family | None) -> str | Family:
+    """Return the family by name, or the one of the user's own, which has to be given."""
+    name = record["family"]
+    if "family_density" not in data:
+        if given is not None:
+            raise FitFileError(f"family is given, but that of the model is {name!r}, which is not a family of your own")
+        return name
+    if given is None:
+        raise FitFileError(
+            f"the family {name!r} of the model is one of your own, which is not stored; give it again: "
+            "load(path, family=...)"
+        )
+    if not isinstance(given, Family) or given.name != name:
+        found = given.name if isinstance(given, Family) else given
+        raise FitFileError(f"the family of the model is {name!r}, a family of your own, and not {found!r}")
+    return given
+
+
+def same_family(family: Family, data: xr.Dataset, design: Design) -> bool:
+    """Return whether a family of the user's own has the log density that the stored one had."""
+    stored, found = data["family_density"].to_numpy(), probed(family, design.y, design.trials)
+    return stored.shape == found.shape and bool(np.isclose(found, stored, rtol=TOLERANCE, atol=TOLERANCE).all())
 
 
 def _asked(argument: str, names: list[str], given: Mapping[str, Callable] | None) -> dict[str, Callable]:

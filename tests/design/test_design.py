@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bayesmm.design import term_basis
 from bayesmm.design.design import encode
 from bayesmm.design.groups import safe_names
+from bayesmm.families.families import FAMILIES
 
 
 def sleep(n_subjects=4, n_days=5):
@@ -99,12 +100,17 @@ def test_the_order_and_the_labels_of_levels(values, levels):
 
 
 def test_block_names_collide_with_nothing():
-    assert safe_names(["Subject", "Sex:IndID", "batch"]) == ("Subject", "Sex:IndID", "batch")
+    assert safe_names(["Subject", "Sex:IndID", "batch"], FAMILIES["poisson"]) == ("Subject", "Sex:IndID", "batch")
     reserved = ["chain", "draw", "coef", "obs", "sigma", "beta", "y", "nu", "shape", "phi", "sample", "Residual"]
-    assert safe_names(reserved) == tuple(f"{name}_" for name in reserved)
-    assert safe_names(["a/b", "a_b"]) == ("a_b", "a_b_")
-    assert safe_names(["g", "g_term", "sd_g", "g_term_bis"]) == ("g", "g_term_", "sd_g_", "g_term_bis_")
-    assert safe_names([" x ", "a\nb", "..", "/"]) == ("x", "a_b", "_", "__")
+    assert safe_names(reserved, FAMILIES["poisson"]) == tuple(f"{name}_" for name in reserved)
+    assert safe_names(["a/b", "a_b"], FAMILIES["poisson"]) == ("a_b", "a_b_")
+    assert safe_names(["g", "g_term", "sd_g", "g_term_bis"], FAMILIES["poisson"]) == (
+        "g",
+        "g_term_",
+        "sd_g_",
+        "g_term_bis_",
+    )
+    assert safe_names([" x ", "a\nb", "..", "/"], FAMILIES["poisson"]) == ("x", "a_b", "_", "__")
 
 
 def test_coords_hold_the_labels_of_every_dimension():

@@ -10,6 +10,7 @@ from family_data import N, coin, counts, make
 
 import bayesmm as bmm
 from bayesmm.errors import DataError
+from bayesmm.families import links
 from bayesmm.families.families import FAMILIES, get_family
 from bayesmm.families.links import LINKS
 
@@ -17,11 +18,9 @@ from bayesmm.families.links import LINKS
 # the table
 
 
-def test_codes_are_those_of_the_compiled_densities():
-    from bayesmm.families import codes
-
-    for record in (*FAMILIES.values(), *LINKS.values()):
-        assert getattr(codes, record.name.upper()) == record.code
+def test_the_register():
+    assert [family.number for family in FAMILIES.values()] == list(range(len(FAMILIES)))
+    assert all(getattr(links, link.name.upper()) == link.code for link in LINKS.values())
     assert {family.name for family in FAMILIES.values()} == set(FAMILIES)
     assert all(link in LINKS for family in FAMILIES.values() for link in family.links)
     assert all(family.link == family.links[0] for family in FAMILIES.values())
@@ -41,7 +40,7 @@ def test_families_that_a_family_names_exist(family):
     assert set(family.residuals) == set(family.links)
     aux = tuple(np.array([2.5]) for _ in family.parameters)
     mu = np.full(3, 0.4)
-    assert family.start(np.array([0.2, 0.4, 0.7]), mu).shape == (len(aux),)
+    assert family.first(np.array([0.2, 0.4, 0.7]), mu).shape == (len(aux),)
     assert family.variance(mu, aux).shape == mu.shape
 
 

@@ -6,8 +6,8 @@ from densities import CASES, FAMILIES, LINKS, auxiliaries, codes, differences, l
 from scipy import special
 
 from bayesmm.families import families, links
+from bayesmm.families.special import log_gamma_ratio, log_normal_cdf, polygamma
 from bayesmm.likelihood import response_kernels as response
-from bayesmm.likelihood.special import log_gamma_ratio, log_normal_cdf, polygamma
 
 # Sixth-order differences with a step of 0.01 leave about 1e-10 of values of order 1 to 100.
 DIFFERENCE = 1e-7
@@ -25,7 +25,7 @@ def rows(function, family, link, y, size, eta, aux):
 
 
 def test_codes_are_those_of_the_families():
-    assert {name: FAMILIES.index(name) for name in FAMILIES} == {f.name: f.code for f in families.FAMILIES.values()}
+    assert {name: FAMILIES.index(name) for name in FAMILIES} == {f.name: f.number for f in families.FAMILIES.values()}
     assert {name: LINKS.index(name) for name in LINKS} == {link.name: link.code for link in links.LINKS.values()}
 
 

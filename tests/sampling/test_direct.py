@@ -18,6 +18,7 @@ from test_marginal_graph import CASES, built, compiled, interval_jacobian, kind,
 from test_marginal_graph import frame as _frame
 
 import bayesmm as bmm
+from bayesmm.families import gamma, special
 from bayesmm.likelihood.compiled import keyed, pack, source_version
 from bayesmm.likelihood.coordinates import INTERVAL, LOG, factors, partial_correlations, values
 from bayesmm.likelihood.coordinates import natural as natural_
@@ -217,12 +218,24 @@ def test_the_version_is_that_of_every_file_that_is_compiled_and_of_no_other(monk
     source_version.cache_clear()
     before, read = source_version(), Path.read_bytes
     package = ROOT / "bayesmm"
-    constants, family = package / "families" / "codes.py", package / "families" / "families.py"
-    for changed in (*sorted((package / "likelihood").glob("*.py")), constants, family):
+    family = package / "families" / "families.py"
+    for changed in (*sorted((package / "likelihood").glob("*.py")), family):
         monkeypatch.setattr(Path, "read_bytes", lambda path, c=changed: read(path) + b"#" * (path == c))
         source_version.cache_clear()
         assert (source_version() != before) == (changed != family), changed.name
     source_version.cache_clear()
+
+
+def test_the_version_is_that_of_the_kernels_of_the_families_too(monkeypatch):
+    source_version.cache_clear()
+    before = source_version()
+    for name, value in (("WILD", 231.0), ("PRODUCT", 31.0)):  # of a kernel, and of one that it calls
+        monkeypatch.setattr(gamma if name == "WILD" else special, name, value)
+        source_version.cache_clear()
+        assert source_version() != before
+        monkeypatch.undo()
+    source_version.cache_clear()
+    assert source_version() == before
 
 
 # --- sampling --------------------------------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ import numpy as np
 
 from bayesmm.design.records import Design
 from bayesmm.errors import PriorError
-from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Factor
 from bayesmm.likelihood.gaussian import evaluate, log_likelihood, pack
 from bayesmm.likelihood.gaussian_kernels import FixedPrior
+from bayesmm.likelihood.own_family import codes
 from bayesmm.likelihood.problem import column_scales, reduced
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.posterior.draws import prior_draws, tree_sizes, variable
@@ -131,8 +131,7 @@ def _laplace(fit) -> Callable[[Array, list[Array], Array], float]:
         ]
     )
     response = Response(
-        design.family.code,
-        LINKS[design.family.link].code,
+        *codes(design.family),
         design.y,
         ones if design.trials is None else design.trials,
         ones if design.weights is None else design.weights,

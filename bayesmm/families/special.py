@@ -1,8 +1,8 @@
-"""Special functions that compiled code needs and Numba lacks: stable in the tails, scalars only."""
+"""Special functions of numbers that compiled code needs and Numba lacks, stable in the tails."""
 
 import math
 
-from bayesmm.likelihood.compiled import compiled
+from bayesmm.families.kernel import kernel
 
 LOG_2PI = math.log(2 * math.pi)
 ROOT_2PI = math.sqrt(2 * math.pi)
@@ -15,15 +15,17 @@ TAIL, FRACTION_TERMS = 5.0, 60
 # Gamma ratios with an integer step up to this are products; beyond, the difference of two lgammas loses no more digits
 # than the product would rounding.
 PRODUCT = 30.0
+# exp of more is taken as infinite: its square and cube still have to exist (log of the largest double is 709.8).
+WILD = 230.0
 
 
-@compiled
+@kernel
 def log1pexp(x):
     """Return log(1 + exp x) without overflow."""
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
-@compiled
+@kernel
 def sigmoid(x):
     """Return 1 / (1 + exp(-x)), accurate in both tails."""
     if x >= 0.0:
@@ -32,7 +34,7 @@ def sigmoid(x):
     return t / (1.0 + t)
 
 
-@compiled
+@kernel
 def polygamma(x):
     """Return digamma, trigamma and tetragamma at x > 0 (Abramowitz & Stegun 6.3.5, 6.3.18, 6.4.6, 6.4.11)."""
     f0, f1, f2 = 0.0, 0.0, 0.0
@@ -53,7 +55,7 @@ def polygamma(x):
     return f0, f1, f2
 
 
-@compiled
+@kernel
 def log_gamma_ratio(x, y):
     """Return log Gamma(x + y) - log Gamma(x) and its derivative in x, for x > 0, y >= 0; accurate at large x too."""
     if y <= PRODUCT and y == math.floor(y):
@@ -71,14 +73,14 @@ def log_gamma_ratio(x, y):
     return log_ratio, derivative
 
 
-@compiled
+@kernel
 def _stirling(x):
     """Return log Gamma(x) less its leading terms (x - 1/2) log x - x + log(2 pi)/2 (Abramowitz & Stegun 6.1.41)."""
     s = 1.0 / (x * x)
     return (1 / 12 - s * (1 / 360 - s * (1 / 1260 - s * (1 / 1680 - s * (1 / 1188 - s * 691 / 360360))))) / x
 
 
-@compiled
+@kernel
 def stirling_error(x):
     """Return log Gamma(x + 1) - [(x + 1/2) log x - x + log(2 pi)/2] for x > 0: what Stirling's formula leaves out."""
     if x < ASYMPTOTIC:
@@ -86,7 +88,7 @@ def stirling_error(x):
     return _stirling(x)
 
 
-@compiled
+@kernel
 def log_poisson(y, r):
     """Return the log probability of y > 0 at a mean of y exp r.
 
@@ -95,7 +97,7 @@ def log_poisson(y, r):
     return y * (r - math.expm1(r)) - 0.5 * (LOG_2PI + math.log(y)) - stirling_error(y)
 
 
-@compiled
+@kernel
 def log_binomial(y, n, log_p, log_q):
     """Return log [Gamma(n + 1) / (Gamma(y + 1) Gamma(n - y + 1)) p^y q^(n - y)], likewise, for 0 <= y <= n."""
     if y == 0.0:
@@ -108,14 +110,14 @@ def log_binomial(y, n, log_p, log_q):
     return y * (r - math.expm1(r)) + z * (s - math.expm1(s)) + rest
 
 
-@compiled
+@kernel
 def _digamma_tail(x):
     """Return log x - 1/(2x) - digamma(x)."""
     s = 1.0 / (x * x)
     return s * (1 / 12 - s * (1 / 120 - s * (1 / 252 - s * (1 / 240 - s * (1 / 132 - s * 691 / 32760)))))
 
 
-@compiled
+@kernel
 def log_normal_cdf(x):
     """Return log Phi(x) and its first three derivatives.
 

@@ -1,0 +1,56 @@
+"""Functions of numbers that compiled code is made of, and those of them that a family gives.
+
+They are plain Python over `math`, so that they can be called and tested as they stand. `bayesmm.likelihood.compiled`
+compiles them, together with the kernels that they call, when a likelihood is first evaluated.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Tensor = Any  # a variable of PyTensor, which is loaded where one is made
+
+
+def kernel(function: Callable) -> Callable:
+    """Mark a function of numbers as one that compiled code may call."""
+    function.is_kernel = True
+    return function
+
+
+def is_kernel(value: object) -> bool:
+    """Return whether a value is a function that `kernel` has marked."""
+    return getattr(value, "is_kernel", False) is True
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The log density of a row of a family, and its derivatives, for compiled code.
+
+    Each takes (link, y, size, eta, aux): the link's number of `bayesmm.families.links`, the response (successes out of
+    `size` trials), the linear predictor, and the family's parameters besides the mean, (2,) with zeros where it has
+    fewer. A density that does not exist in floating point may be anything that is not finite.
+
+    A level has each of its rows at every node of a grid, so that what is the same at all of them (logarithms of gamma
+    functions and the like) is worth taking once. A family that gives `row` gives the rest in `constant`, or, where it
+    depends on `aux`, in `row_constant`; their eta means nothing. They have to add up to `density` and `score`.
+
+    Attributes
+    ----------
+    density : callable
+        -> log density with its constants, and its first three derivatives in eta: observed, not expected ones.
+    score : callable or None
+        -> derivatives of the log density in the two parameters.
+    row, row_score : callable or None
+        `density` and `score` without what is constant.
+    row_constant : callable or None
+        -> what `row` leaves out and depends on `aux`, and its two derivatives in `aux`.
+    constant : callable or None
+        -> what `row` leaves out and depends on no parameter.
+    """
+
+    density: Callable
+    score: Callable | None = None
+    row: Callable | None = None
+    row_score: Callable | None = None
+    row_constant: Callable | None = None
+    constant: Callable | None = None
