@@ -1,25 +1,28 @@
 """A saved fit made anew: the model through the same steps as at first, then compared with the draws."""
 
-import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import xarray as xr
 
-from bayesmm.design.design import make_design
+from bayesmm.design.design import design_of
+from bayesmm.design.records import Design
+from bayesmm.design.spec import DataArguments, DesignSpec
 from bayesmm.errors import DataError, FitFileError, FormulaError, PriorError
-from bayesmm.estimation.model_warnings import guarded
+from bayesmm.estimation.model_warnings import check_residual
 from bayesmm.families.families import get_family
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import parse
 from bayesmm.model import Model
 from bayesmm.priors import resolve_priors
 from bayesmm.results import Fit
+from bayesmm.runtime.arguments import check_functions
 from bayesmm.runtime.paths import as_path
 from bayesmm.sampling.sample import recovered
-from bayesmm.storage.data_arguments import from_text
 from bayesmm.storage.files import Stored, read_fit
 from bayesmm.storage.stored_model import disagreement, model_arguments, restored, same_family
+from bayesmm.storage.stored_spec import from_text
 
 
 def load(
@@ -68,33 +71,33 @@ def load(
     return Fit(model, recovered(stored.tree, model, run["effects"], keep_effects=run["asked"]["keep_effects"]))
 
 
-def _made(arguments: Mapping[str, object], data: xr.Dataset) -> Model:
-    """Return the model: as at first, or as one of other data than those that it learned levels, knots, means from."""
-    if "reading" not in data:
-        return Model(**arguments)
-    formula = parse(arguments["formula"], arguments["transforms"])
-    own, learned = from_text(str(data["reading"].to_numpy()[0]), formula)
-    family = get_family(arguments["family"], arguments["link"])
-    given = {name: arguments.get(name) for name in ("weights", "trials", "missing", "transforms")}
-    design = make_design(formula, arguments["data"], **given, family=family, learned=learned)
-    priors = resolve_priors(design, design.family, arguments["priors"])
-    return Model.assembled(guarded(design, priors), priors, own)
+def _design(arguments: Mapping[str, object], data: xr.Dataset) -> Design:
+    """Return the design of the stored columns, learned from them as at first, or by the spec of an earlier table."""
+    transforms, family = arguments["transforms"], get_family(arguments["family"], arguments["link"])
+    check_functions("transforms", transforms)
+    spec = DesignSpec(parse(arguments["formula"], transforms), family, transforms)
+    if "reading" in data:
+        spec = from_text(str(data["reading"].to_numpy()[0]), spec)
+    given = {name: arguments.get(name) for name in ("weights", "trials")}
+    made = design_of(replace(spec, arguments=DataArguments("error")), arguments["data"], **given)
+    values = tuple(name for name in made.spec.arguments.values if getattr(spec.arguments, name) is None)
+    return replace(made, spec=replace(made.spec, arguments=replace(spec.arguments, values=values)))
 
 
 def _model(stored: Stored, transforms: Mapping | None, priors: Mapping | None, family: Family | None) -> Model:
     record = stored.record["model"]
     arguments = model_arguments(record, stored.data, transforms, priors, family)
     try:
-        made = _made(arguments, stored.data)
+        design = _design(arguments, stored.data)
+        resolved = resolve_priors(design, design.family, arguments["priors"])
+        check_residual(design, resolved)
     except (FormulaError, DataError, PriorError) as error:
         said = " ".join(str(error).split())
         raise FitFileError(f"the model of {stored.path} cannot be made by this version: {said}") from error
-    if family is not None and not same_family(made.family, stored.data, made.design):
+    if family is not None and not same_family(design.family, stored.data, design):
         raise FitFileError(f"the log density of the family {family.name!r} is not that of the model of {stored.path}")
-    other = disagreement(made.design, stored.tree, recovered=stored.recovered)
+    other = disagreement(design, stored.tree, recovered=stored.recovered)
     if other:
         cause = "; are the transforms those of the fit?" if record["transforms"] else ""
         raise FitFileError(f"the model of {stored.path} is not the one of its draws, which have {other}{cause}")
-    model = copy.copy(made)
-    model.design = restored(made.design, record, stored.data)
-    return model
+    return Model.of(restored(design, record, stored.data), resolved)

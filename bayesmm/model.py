@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from bayesmm.design.design import make_design
+from bayesmm.design.design import design_of, given_again, make_design
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
 from bayesmm.estimation.model_warnings import check_residual, guarded, say_estimated
 from bayesmm.families.families import get_family
-from bayesmm.formula.formula import parse
+from bayesmm.families.family import Family
+from bayesmm.formula.formula import Formula, parse
 from bayesmm.likelihood.problem import Integrated, integrate
 from bayesmm.priors import Priors, prior_design, resolve_priors
 from bayesmm.results import Fit, PointFit
@@ -21,8 +22,6 @@ from bayesmm.runtime.arguments import check_bool, check_functions, check_seed, c
 from bayesmm.sampling.choose_graph import check_effects, glmm_effects, marginal_is_cheaper
 from bayesmm.sampling.graph.centering import centred_by_rule, check_centred, chosen_centring
 from bayesmm.sampling.sample import sample
-from bayesmm.storage.data_arguments import Source, given_again, source
-from bayesmm.storage.stored_model import beside
 
 
 class Model:
@@ -59,7 +58,7 @@ class Model:
     Attributes
     ----------
     design : Design
-        Response, fixed-effects matrix, random-effects blocks, their labels and encoders.
+        Response, fixed-effects matrix, random-effects blocks, their labels; its `spec` makes that of another table.
     priors : Priors
         The prior of every parameter, by place; ``dict(model.priors)`` can be edited and given to a new Model.
     family : Family
@@ -84,16 +83,31 @@ class Model:
         missing: str = "drop",
         transforms: Mapping[str, Callable] | None = None,
     ) -> None:
-        asked = get_family(family, link)
+        own = dict(weights=weights, missing=missing, transforms=transforms, family=get_family(family, link))
         check_functions("transforms", transforms)
-        self.formula = parse(formula, transforms or ())
-        own = dict(weights=weights, missing=missing, transforms=transforms, family=asked, trials=trials)
-        design = make_design(self.formula, data, **own)
-        self.family = design.family
-        self.priors: Priors = resolve_priors(design, self.family, priors)
-        self.design: Design = guarded(design, self.priors)
-        self.source: Source = source(missing, weights, trials)
-        self.kept: dict = {}  # compiled explicit graphs, for models of other data made from this one
+        design = make_design(parse(formula, transforms or ()), data, **own, trials=trials)
+        resolved = resolve_priors(design, design.family, priors)
+        self._hold(guarded(design, resolved), resolved)
+
+    def _hold(self, design: Design, priors: Priors, kept: dict | None = None) -> "Model":
+        """Take the three things that a model consists of. `kept` is compiled code of models that share it."""
+        self.design, self.priors, self.kept = design, priors, {} if kept is None else kept
+        return self
+
+    @classmethod
+    def of(cls, design: Design, priors: Priors, kept: dict | None = None) -> "Model":
+        """Return the model of a design and its priors, which none of its methods has been asked for yet."""
+        return object.__new__(cls)._hold(design, priors, kept)
+
+    @property
+    def formula(self) -> Formula:
+        """The design's formula."""
+        return self.design.formula
+
+    @property
+    def family(self) -> Family:
+        """The design's family, with its link."""
+        return self.design.family
 
     def with_data(self, data: object, *, trials: object = None, weights: object = None) -> "Model":
         """Return the same model of other data: its coefficients and its priors mean what they mean here.
@@ -122,11 +136,8 @@ class Model:
             As for a new model, and where the new data have a level of a factor of the fixed part that the first data
             have not, or a column of another kind.
         """
-        encoders, missing = self.design.encoders, self.source.missing
-        given = given_again(self.source, beside(self.design), {"weights": weights, "trials": trials})
-        own = dict(missing=missing, transforms=encoders.transforms, family=self.family, learned=encoders.learned)
-        design = guarded(make_design(self.formula, data, **own, **given), self.priors)
-        return self.assembled(design, self.priors, source(missing, **given), self.kept)
+        design = design_of(self.design.spec, data, **given_again(self.design, weights, trials))
+        return self.of(guarded(design, self.priors), self.priors, self.kept)
 
     def with_priors(self, priors: Mapping[str, object] | None) -> "Model":
         """Return the same model of the same data, which are not read again, with other priors.
@@ -146,18 +157,7 @@ class Model:
         PriorError
         """
         resolved = resolve_priors(self.design, self.family, priors)
-        return self.assembled(guarded(self.design, resolved, before=self.priors), resolved, self.source)
-
-    @classmethod
-    def assembled(cls, design: Design, priors: Priors, own: Source, kept: dict | None = None) -> "Model":
-        """Return a model made of these parts, which none of its methods has been asked for yet.
-
-        `kept`, if given, is the compiled code of models with the same formula and priors.
-        """
-        new = object.__new__(cls)
-        new.formula, new.family, new.source = design.formula, design.family, own
-        new.priors, new.design, new.kept = priors, design, {} if kept is None else kept
-        return new
+        return self.of(guarded(self.design, resolved, before=self.priors), resolved)
 
     def maximize(self, method: str | None = None, nagq: int = 1, start: Mapping[str, float] | None = None) -> PointFit:
         """Return the maximum of the marginal likelihood (REML, ML) or of the marginal posterior (MAP).

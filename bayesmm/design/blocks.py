@@ -7,7 +7,8 @@ import numpy as np
 from bayesmm.design.checks import checked_matrix
 from bayesmm.design.coding import INTERCEPT, Coding, Numbers, Values, learn_coding, matrix_names
 from bayesmm.design.groups import learn_grouping, safe_names
-from bayesmm.design.records import Block, Grouping
+from bayesmm.design.records import Block
+from bayesmm.design.spec import Grouping
 from bayesmm.design.state import Scope
 from bayesmm.errors import DataError
 from bayesmm.families.family import Family
@@ -25,9 +26,7 @@ def make_blocks(
     Where the family has a residual standard deviation the effects must be told apart from it.
     """
     residual = "sigma" in family.auxiliaries
-    together: dict[tuple[str, ...], list[Bar]] = {}
-    for bar in formula.bars:
-        together.setdefault(tuple(column.name for column in bar.group), []).append(bar)
+    together = bars_by_group(formula)
     names = safe_names([":".join(factors) for factors in together], family)
     blocks, codings, groupings = [], [], []
     for (factors, bars), name in zip(together.items(), names, strict=True):
@@ -40,6 +39,14 @@ def make_blocks(
         codings.append(coded)
         groupings.append(grouping)
     return tuple(blocks), tuple(codings), tuple(groupings)
+
+
+def bars_by_group(formula: Formula) -> dict[tuple[str, ...], list[Bar]]:
+    """Return the group terms by the columns of their grouping factor: an entry for each block, in their order."""
+    together: dict[tuple[str, ...], list[Bar]] = {}
+    for bar in formula.bars:
+        together.setdefault(bar.columns, []).append(bar)
+    return together
 
 
 def _block(

@@ -1,23 +1,24 @@
 """From a formula and a table to the arrays of a mixed model: y, X and one block per grouping factor.
 
-What was learned from the data on the way (levels, contrasts, knots, means) is kept in the design's encoders, and
-`encode` repeats it on later data.
+What was learned from the data on the way (levels, contrasts, knots, means) is kept in the design's spec, with which
+`design_of` makes the design of another table, and `encode` its right side.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from bayesmm.design import checks
-from bayesmm.design.blocks import make_blocks
-from bayesmm.design.coding import Coding, Values, learn_coding, matrix
+from bayesmm.design.blocks import bars_by_group, make_blocks
+from bayesmm.design.coding import Coding, Values, learn_coding, matrix, matrix_names
 from bayesmm.design.frames import Table, find_columns, missing_text, open_table, to_pandas
 from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, variables_of, weigh
-from bayesmm.design.records import Block, Design, Encoders, Learned
+from bayesmm.design.records import Block, Design
+from bayesmm.design.spec import DataArguments, DesignSpec, data_arguments
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.term_basis import learn_bases
 from bayesmm.design.transforms import check_columns, evaluate
@@ -25,7 +26,7 @@ from bayesmm.design.variables import Variable, read_variable
 from bayesmm.errors import DataError
 from bayesmm.families.families import get_family
 from bayesmm.families.family import Family
-from bayesmm.formula.formula import Formula, column_nodes, text_of
+from bayesmm.formula.formula import Bar, Formula, column_nodes, text_of
 from bayesmm.runtime.messages import Message, Rows
 
 
@@ -75,9 +76,8 @@ def make_design(
     transforms: Transforms | None = None,
     family: str | Family = "gaussian",
     trials: str | Sequence[float] | None = None,
-    learned: Learned | None = None,
 ) -> Design:
-    """Evaluate a formula on data.
+    """Evaluate a formula on its first table.
 
     Parameters
     ----------
@@ -93,9 +93,6 @@ def make_design(
     family : str or Family
     trials : str or array, shape (number of rows of `data`,), optional
         A column or values n, of the binomial family.
-    learned : Learned, optional
-        Of an earlier design of the same formula, which this one is to repeat: levels, contrasts, knots and means are
-        those; only the levels of the grouping factors are those of the data.
 
     Returns
     -------
@@ -108,14 +105,39 @@ def make_design(
     DataError
         The data cannot be used as the formula asks; the sentence names column, rows or levels.
     """
+    family = family if isinstance(family, Family) else get_family(family)
+    spec = DesignSpec(formula, family, dict(transforms or {}), DataArguments(missing))
+    return design_of(spec, data, weights=weights, trials=trials)
+
+
+def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials: object = None) -> Design:
+    """Return the design of a table, by a spec that it repeats or, where that has learned nothing yet, completes.
+
+    Parameters
+    ----------
+    spec : DesignSpec
+        Levels, contrasts, knots and means are its own, where it has any; only the levels of the grouping factors are
+        those of the table.
+    data, weights, trials
+        See `make_design`. The spec's own weights and trials are those of another table and are not looked at.
+
+    Returns
+    -------
+    Design
+        With a spec that has all there is to know.
+
+    Raises
+    ------
+    FormulaError, DataError
+        See `make_design`; also for a level or a kind of column that the first table did not have.
+    """
+    formula, missing = spec.formula, spec.arguments.missing
     check_arguments(missing, formula, weights, trials)
     # 1: the columns that the model uses, and the rows that have them all
-    transforms = dict(transforms or {})
-    table, w = weigh(formula, read(formula, data, weights, trials, missing), transforms)
-    scope = _scope(table, transforms, learned)
+    table, w = weigh(formula, read(formula, data, weights, trials, missing), spec.transforms)
+    scope = _scope(table, spec)
     # 2: response, offset and the variables of every term
-    family = family if isinstance(family, Family) else get_family(family)
-    left, shift = response(formula, family, scope, table.trials, w), offset(formula, scope)
+    left, shift = response(formula, spec.family, scope, table.trials, w), offset(formula, scope)
     checks.check_offset(left.family, left.y, shift, text_of(formula.response))
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
     # 3: the fixed part
@@ -123,29 +145,47 @@ def make_design(
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the groups
     blocks, bars, groupings = make_blocks(formula, values, scope, left.family)
-    bases = learned.bases if learned else learn_bases(X, fixed, blocks, bars, values)
+    bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say
     aliased, said = checks.check_dependence(X, bases.fixed.taken_out(X), fixed, values)
     scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope, left)])
+    known = dict(states=dict(scope.states), bases=bases, groupings=groupings, repeats=spec.learned)
     return Design(
-        formula=formula,
+        spec=replace(spec, family=left.family, arguments=data_arguments(missing, weights, trials), **known),
         response=text_of(formula.response),
         y=left.y,
         X=X,
         coefficients=coefficients,
         blocks=blocks,
-        family=left.family,
         trials=left.trials,
         weights=left.weights,
         offset=shift,
         rows=scope.rows.positions,
         row_labels=_labels(scope.rows),
-        encoders=Encoders(dict(scope.states), transforms, fixed, bars, groupings, bases, learned is not None),
         messages=tuple(scope.said),
         aliased=aliased,
         frame=to_pandas(scope.variables.values(), scope.rows),
         proportions=left.proportions,
     )
+
+
+def given_again(design: Design, weights: object, trials: object) -> dict[str, object]:
+    """Return the weights and trials of another table: what is given, else the column that was named for the design's.
+
+    Raises
+    ------
+    DataError
+        They were numbers there, and there are none for the other table.
+    """
+    own = design.spec.arguments
+    given = {"weights": weights, "trials": trials}
+    for name in own.values:
+        if given[name] is None:
+            raise DataError(
+                f"the {name} of the model were given as {design.n:,} numbers, which are not those of other data; "
+                f"give theirs: with_data(data, {name}=...)"
+            )
+    return {name: getattr(own, name) if value is None else value for name, value in given.items()}
 
 
 def check_same_rows(first: Design, second: Design, who: str, what: str) -> None:
@@ -174,12 +214,13 @@ def same_column(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
 
 
-def encode(design: Design, data: object, *, groups: bool = True) -> Encoded:
-    """Encode other data as the design's own were: the same levels, contrasts, knots, means.
+def encode(spec: DesignSpec, data: object, *, groups: bool = True) -> Encoded:
+    """Return the right side of a table as a design's own was made: the same levels, contrasts, knots, means.
 
     Parameters
     ----------
-    design : Design
+    spec : DesignSpec
+        Of a design.
     data : table
         As for `make_design`; the response and the weights are not needed. No rows are fine.
     groups : bool
@@ -195,25 +236,49 @@ def encode(design: Design, data: object, *, groups: bool = True) -> Encoded:
         A column is missing or of another kind, a value is missing or not finite, or a factor has a level that the data
         of the fit do not have. A level of a grouping factor that the fit did not see is no error: its index is -1.
     """
-    formula, encoders = design.formula, design.encoders
-    table = open_table(data)
-    variables = _read_again(formula, table, groups)
-    rows = Rows(np.arange(table.n), table.labels)
+    formula, table = spec.formula, open_table(data)
+    scope = _scope_again(spec, table, groups)
     if table.n == 0:  # an empty column has no kind, so there is nothing to evaluate
-        blocks = tuple(EncodedBlock(*_nothing(len(block.columns))) for block in design.blocks if groups)
-        return Encoded(np.empty((0, design.p)), np.empty(0), blocks, _labels(rows), ())
-    if gaps := missing_text(tuple(variables.values()), rows):
-        raise DataError(gaps)
-    scope = Scope(variables, rows, encoders.transforms, dict(encoders.states), learning=False)
-    check_columns(scope)
-    values = {expr: evaluate(expr, scope) for expr in variables_of(formula, groups)}
-    X, shift = matrix(encoders.fixed, values, table.n), offset(formula, scope)
+        blocks = tuple(EncodedBlock(*_nothing(basis.size)) for basis in spec.bases.blocks if groups)
+        return Encoded(np.empty((0, spec.bases.fixed.size)), np.empty(0), blocks, _labels(scope.rows), ())
+    values = _values(spec, scope, groups)
+    X, shift = _coded(formula, values, table.n), offset(formula, scope)
+    bars = bars_by_group(formula)
     blocks = tuple(
-        EncodedBlock(*find_levels(grouping, variables), _stack(codings, values, table.n))
-        for grouping, codings in zip(encoders.groupings, encoders.bars, strict=True)
+        EncodedBlock(
+            *find_levels(grouping, scope.variables),
+            np.ascontiguousarray(np.hstack([_coded(bar, values, table.n) for bar in bars[grouping.factors]])),
+        )
+        for grouping in spec.groupings
         if groups
     )
-    return Encoded(X, shift, blocks, _labels(rows), tuple(scope.said))
+    return Encoded(X, shift, blocks, _labels(scope.rows), tuple(scope.said))
+
+
+def fixed_names(design: Design) -> list[tuple[str, ...]]:
+    """Return the names of the columns of X by the terms that they belong to, an intercept's first."""
+    formula, table = design.formula, open_table(design.frame.head(1))
+    values = _values(design.spec, _scope_again(design.spec, table, groups=False), groups=False)
+    return matrix_names(learn_coding(formula.intercept, formula.terms, values), values)
+
+
+def _scope_again(spec: DesignSpec, table: Table, groups: bool) -> Scope:
+    """Return what the evaluation of the right side on a table can see, which learns nothing."""
+    variables, rows = _read_again(spec.formula, table, groups), Rows(np.arange(table.n), table.labels)
+    return Scope(variables, rows, spec.transforms, dict(spec.states), learning=False)
+
+
+def _values(spec: DesignSpec, scope: Scope, groups: bool) -> Values:
+    """Return the variables of the terms, those of the groups' too if `groups`."""
+    if gaps := missing_text(tuple(scope.variables.values()), scope.rows):
+        raise DataError(gaps)
+    check_columns(scope)
+    return {expr: evaluate(expr, scope) for expr in variables_of(spec.formula, groups)}
+
+
+def _coded(side: Formula | Bar, values: Values, n: int) -> np.ndarray:
+    """Return the matrix of an intercept and terms, float64, shape (n, p)."""
+    return matrix(learn_coding(side.intercept, side.terms, values), values, n)
 
 
 def _read_again(formula: Formula, table: Table, groups: bool) -> dict[str, Variable]:
@@ -233,15 +298,10 @@ def _labels(rows: Rows) -> np.ndarray:
     return rows.positions if rows.labels is None else rows.labels
 
 
-def _stack(codings: Sequence[Coding], values: Values, n: int) -> np.ndarray:
-    return np.ascontiguousarray(np.hstack([matrix(coding, values, n) for coding in codings]))
-
-
-def _scope(table: Read, transforms: Transforms, learned: Learned | None) -> Scope:
+def _scope(table: Read, spec: DesignSpec) -> Scope:
     """Return what the evaluation of the formula on a table can see."""
     checks.check_row_count(table.rows, table.total)
-    states = dict(learned.states) if learned else {}
-    scope = Scope(table.variables, table.rows, transforms, states, learned is None, table.said)
+    scope = Scope(table.variables, table.rows, spec.transforms, dict(spec.states), not spec.learned, table.said)
     check_columns(scope)
     return scope
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from bayesmm.design.factors import say_about_levels
 from bayesmm.design.parameters import RESERVED, BlockNames
-from bayesmm.design.records import Block, Grouping
+from bayesmm.design.records import Block
+from bayesmm.design.spec import Grouping
 from bayesmm.design.state import Scope
 from bayesmm.design.variables import KIND_NAMES, Variable, observed_levels
 from bayesmm.errors import DataError, listing

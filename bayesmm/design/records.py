@@ -1,25 +1,21 @@
-"""What a design is: its arrays, its blocks of random effects, and what it learned from the data.
+"""What a design is: its arrays, its blocks of random effects, and the spec by which it was made.
 
 Nothing here loads pandas: the numerical rooms import these records.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesmm.design.coding import Coding
 from bayesmm.design.parameters import BlockNames
-from bayesmm.design.term_basis import TermBases
+from bayesmm.design.spec import DesignSpec
 from bayesmm.families.family import Family
-from bayesmm.formula.formula import Expr, Formula
+from bayesmm.formula.formula import Formula
 from bayesmm.runtime.messages import Message
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from bayesmm.design.state import State, Transforms
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,83 +63,13 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Grouping:
-    """The levels of a grouping factor and how to find a row's level again.
-
-    Attributes
-    ----------
-    factors : tuple of str
-        The columns.
-    factor_levels : tuple of tuples of str
-        The levels of each column.
-    cells : int64 array, shape (G, number of columns)
-        For each level, the places of its labels in `factor_levels`.
-    levels : tuple of str, length G
-    """
-
-    factors: tuple[str, ...]
-    factor_levels: tuple[tuple[str, ...], ...]
-    cells: np.ndarray
-    levels: tuple[str, ...]
-
-
-class Learned(NamedTuple):
-    """What a design learned from its data, for one that repeats it.
-
-    Attributes
-    ----------
-    states : mapping of Expr to State
-    bases : TermBases
-        As in `Encoders`.
-    """
-
-    states: "Mapping[Expr, State]"
-    bases: TermBases
-
-
-@dataclass(frozen=True, eq=False)
-class Encoders:
-    """What `encode` needs to repeat a design on other data.
-
-    Attributes
-    ----------
-    states : mapping of Expr to State
-        What each expression learned: levels and contrasts, knots, polynomial coefficients, means.
-    transforms : mapping of str to function
-        The user's own functions.
-    fixed : Coding
-        Of X.
-    bars : tuple of tuples of Coding
-        Of each block's Z: one per group term on its grouping factor.
-    groupings : tuple of Grouping
-        The levels of each block.
-    bases : TermBases
-        What takes the margins out of each term: where "at the means" is.
-    repeats : bool
-        Whether all this was learned from other data than the design's.
-    """
-
-    states: "Mapping[Expr, State]"
-    transforms: "Transforms"
-    fixed: Coding
-    bars: tuple[tuple[Coding, ...], ...]
-    groupings: tuple[Grouping, ...]
-    bases: TermBases
-    repeats: bool = False
-
-    @property
-    def learned(self) -> Learned:
-        """What a design of other data has to repeat."""
-        return Learned(self.states, self.bases)
-
-
-@dataclass(frozen=True, eq=False)
 class Design:
     """The data of a model as arrays, in the notation of Bates et al. (2015): y = X beta + Z b + offset + residual.
 
     Attributes
     ----------
-    formula : Formula
+    spec : DesignSpec
+        How the table became this design, and how another one does: formula, family, what was learned.
     response : str
         The left side as text.
     y : float64 array, shape (n,)
@@ -152,8 +78,6 @@ class Design:
         Names of the columns of X: ("Intercept", "Days", "Sex[T.M]:Time").
     blocks : tuple of Block
         One per grouping factor, in the order of the formula.
-    family : Family
-        Of the response, with its link; bernoulli where a binomial was asked for and there are no trials.
     trials : float64 array, shape (n,), or None
         Of the binomial family, whose y is the number of successes; None for all others.
     weights : float64 array, shape (n,), or None
@@ -165,7 +89,6 @@ class Design:
         Positions of the rows in the user's table.
     row_labels : array, shape (n,)
         Their labels in its index; the positions where it has none of its own.
-    encoders : Encoders
     messages : tuple of Message
         What was to say about the data.
     aliased : tuple of int
@@ -176,23 +99,37 @@ class Design:
         Whether the response was proportions with the trials as weights; `y` is successes.
     """
 
-    formula: Formula
+    spec: DesignSpec
     response: str
     y: np.ndarray
     X: np.ndarray
     coefficients: tuple[str, ...]
     blocks: tuple[Block, ...]
-    family: Family
     trials: np.ndarray | None
     weights: np.ndarray | None
     offset: np.ndarray
     rows: np.ndarray
     row_labels: np.ndarray
-    encoders: Encoders
     messages: tuple[Message, ...]
     aliased: tuple[int, ...]
     frame: "pd.DataFrame"
     proportions: bool = False
+
+    @property
+    def formula(self) -> Formula:
+        """The spec's formula."""
+        return self.spec.formula
+
+    @property
+    def family(self) -> Family:
+        """Of the response, with its link; bernoulli where a binomial was asked for and there are no trials."""
+        return self.spec.family
+
+    @property
+    def beside(self) -> dict[str, np.ndarray]:
+        """The weights and trials that were given beside the formula, (n,) each: `frame` does not have them."""
+        found = {"weights": self.trials if self.proportions else self.weights, "trials": self.trials}
+        return {name: found[name] for name in self.spec.arguments.beside}
 
     @property
     def n(self) -> int:

@@ -41,6 +41,11 @@ class TermBasis:
     R: np.ndarray
     order: tuple[int, ...]
 
+    @property
+    def size(self) -> int:
+        """p, the number of columns."""
+        return len(self.R)
+
     @cached_property
     def trivial(self) -> bool:
         """Whether nothing is taken out: R is the identity."""

@@ -20,7 +20,6 @@ from bayesmm.posterior.draws import sampling_record, tree_sizes
 from bayesmm.posterior.log_likelihood import Split, by_level, by_row, conditional, split_of_rows
 from bayesmm.runtime.streams import derived_seed, stream
 from bayesmm.sampling.pareto import k_limit, trusted
-from bayesmm.storage.stored_model import beside
 
 if TYPE_CHECKING:
     from bayesmm.sampling.direct import Marginal
@@ -153,7 +152,7 @@ def _integrable(design) -> Split | None:
 
 def _without(fit, kept: np.ndarray):
     """Return the model of the rows that are kept, with the priors of the whole data."""
-    given = {name: values[kept] for name, values in beside(fit.design).items()}
+    given = {name: values[kept] for name, values in fit.design.beside.items()}
     return fit.model.with_data(fit.design.frame[kept], **given)
 
 

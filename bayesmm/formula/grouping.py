@@ -41,6 +41,11 @@ class Bar:
     span: Span = field(default=(0, 0), compare=False, repr=False)
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns whose combinations are the groups."""
+        return tuple(column.name for column in self.group)
+
+    @property
     def label(self) -> str:
         """The grouping as written, ``"Sex:IndID"``."""
         return ":".join(column.name for column in self.group)

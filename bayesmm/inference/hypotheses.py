@@ -142,9 +142,9 @@ def _sum_to_zero(design: Design) -> Floats:
         )
     states = {
         expr: replace(state, contrasts="Sum", base=None) if isinstance(state, Levels) else state
-        for expr, state in design.encoders.states.items()
+        for expr, state in design.spec.states.items()
     }
-    other = encode(replace(design, encoders=replace(design.encoders, states=states)), design.frame, groups=False).X
+    other = encode(replace(design.spec, states=states), design.frame, groups=False).X
     sizes = np.linalg.norm(other, axis=0)
     A = np.linalg.lstsq(other / sizes, design.X)[0] / sizes[:, None]
     if not np.abs(other @ A - design.X).max() <= SAME_SPACE * np.abs(design.X).max():

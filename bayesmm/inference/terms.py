@@ -1,12 +1,11 @@
 """Which columns of X belong to which term of the formula, and the sequential decomposition that follows from it."""
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.design.coding import INTERCEPT, Coding
-from bayesmm.design.design import encode
+from bayesmm.design.coding import INTERCEPT
+from bayesmm.design.design import fixed_names
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
@@ -33,12 +32,9 @@ class TermColumns(NamedTuple):
 
 def term_columns(design: Design) -> list[TermColumns]:
     """Return the terms of the fixed part in the formula's order, the intercept first."""
-    coding, row = design.encoders.fixed, design.frame.head(1)
-    products, sizes = ([()], [1]) if coding.intercept else ([], [])
-    for term, flags in zip(coding.terms, coding.indicators, strict=True):
-        alone = replace(design.encoders, fixed=Coding(False, (term,), (flags,)))
-        products.append(tuple(text_of(expr) for expr in term))
-        sizes.append(encode(replace(design, encoders=alone), row, groups=False).X.shape[1])
+    products = [tuple(text_of(expr) for expr in term.factors) for term in design.formula.terms]
+    products = [(), *products] if design.has_intercept else products
+    sizes = [len(names) for names in fixed_names(design)]
     ends = np.cumsum(sizes)
     return [
         TermColumns(

@@ -1,6 +1,6 @@
 """Predictions from a posterior and from a maximised model, for the rows of the fit and for other ones.
 
-Both read other data through the design's own encoders, so that levels, contrasts, knots and means are those of the fit.
+Both read other data by the design's own spec, so that levels, contrasts, knots and means are those of the fit.
 """
 
 import json
@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
+from bayesmm.design.blocks import bars_by_group
 from bayesmm.design.design import encode
 from bayesmm.design.records import Block, Design
+from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
 from bayesmm.families.family import Family, draw_response
 from bayesmm.families.links import LINKS
@@ -147,36 +149,30 @@ def rows_of(design: Design, data: object, chosen: Sequence[int], quiet: bool = F
     if data is None:
         groups = (GroupRows(b, b.index, np.array(b.levels, dtype=object)[b.index], b.Z) for b in blocks)
         return Rows(design.X, design.offset, tuple(groups), design.row_labels)
-    encoded = encode(with_blocks(design, chosen), data)
+    encoded = encode(with_groups(design.spec, chosen), data)
     for message in () if quiet else encoded.messages:
         warnings.warn(message.text, BayesmmWarning, stacklevel=5)  # the line that calls predict()
     groups = (GroupRows(b, e.index, e.labels, e.Z) for b, e in zip(blocks, encoded.blocks, strict=True))
     return Rows(encoded.X, encoded.offset, tuple(groups), encoded.row_labels)
 
 
-def with_blocks(design: Design, chosen: Sequence[int]) -> Design:
-    """Return a design that knows these grouping factors only, so that the columns of the others are not needed."""
-    kept = {design.blocks[k].factors for k in chosen}
-    bars = tuple(bar for bar in design.formula.bars if tuple(column.name for column in bar.group) in kept)
-    encoders = replace(
-        design.encoders,
-        bars=tuple(design.encoders.bars[k] for k in chosen),
-        groupings=tuple(design.encoders.groupings[k] for k in chosen),
-    )
-    blocks = tuple(design.blocks[k] for k in chosen)
-    return replace(design, formula=replace(design.formula, bars=bars), blocks=blocks, encoders=encoders)
+def with_groups(spec: DesignSpec, chosen: Sequence[int]) -> DesignSpec:
+    """Return a spec that knows these grouping factors only, so that the columns of the others are not needed."""
+    groupings = tuple(spec.groupings[k] for k in chosen)
+    factors = {grouping.factors for grouping in groupings}
+    bars = tuple(bar for bar in spec.formula.bars if bar.columns in factors)
+    bases = replace(spec.bases, blocks=tuple(spec.bases.blocks[k] for k in chosen))
+    return replace(spec, formula=replace(spec.formula, bars=bars), bases=bases, groupings=groupings)
 
 
 def columns_of_block(design: Design, k: int, data: object) -> np.ndarray:
     """Return Z of one grouping factor, (m, q), for which the factor's own column is not needed."""
     if data is None:
         return design.blocks[k].Z
-    parts, factors = [], design.blocks[k].factors
-    bars = [bar for bar in design.formula.bars if tuple(column.name for column in bar.group) == factors]
-    for bar, coding in zip(bars, design.encoders.bars[k], strict=True):
+    parts = []
+    for bar in bars_by_group(design.formula)[design.blocks[k].factors]:
         formula = replace(design.formula, intercept=bar.intercept, terms=bar.terms, bars=(), offsets=())
-        encoders = replace(design.encoders, fixed=coding, bars=(), groupings=())
-        parts.append(encode(replace(design, formula=formula, blocks=(), encoders=encoders), data, groups=False).X)
+        parts.append(encode(replace(design.spec, formula=formula), data, groups=False).X)
     return np.hstack(parts) if len(parts[0]) else np.empty((0, len(design.blocks[k].columns)))
 
 

@@ -17,7 +17,7 @@ from bayesmm.priors.prior import Prior
 
 def prior_bases(design: Design, priors: Mapping[str, Prior]) -> TermBases:
     """Return the bases in which the priors of a model are independent of one another."""
-    bases = design.encoders.bases
+    bases = design.spec.bases
     moved = [_at_means(priors, place) for place in coefficient_places(priors, design)]
     blocks = [
         basis if _at_means(priors, block.names.corr) else untouched(len(block.columns))

@@ -65,7 +65,7 @@ def places(design: Design, as_reported: Set[str] = frozenset()) -> tuple[Place, 
     """
     scales = link_scales(design)
     found = [*_fixed(design, scales)]
-    for block, basis in zip(design.blocks, design.encoders.bases.blocks, strict=True):
+    for block, basis in zip(design.blocks, design.spec.bases.blocks, strict=True):
         own = untouched(len(block.columns)) if block.name in as_reported else basis
         found += _sds(block, own, scales)
         if block.correlated:
@@ -90,7 +90,7 @@ def spread(column: np.ndarray) -> float:
 
 def _fixed(design: Design, scales: Scales) -> list[Place]:
     """Return the places of the intercept and of the other coefficients."""
-    basis, share = design.encoders.bases.fixed, constant_share(design.X) if not design.has_intercept else None
+    basis, share = design.spec.bases.fixed, constant_share(design.X) if not design.has_intercept else None
     X, moved = basis.taken_out(design.X), basis.moved
     sd, found = scales.coefficient, []
     for j, name in enumerate(design.coefficients):

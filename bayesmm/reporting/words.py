@@ -12,7 +12,6 @@ from bayesmm.evaluation.compare_reml import AGREE
 from bayesmm.posterior.draws import sampling_record, tree_sizes
 from bayesmm.priors import Priors, default_priors
 from bayesmm.reporting.summary import kind, sizes
-from bayesmm.storage.stored_model import beside
 from bayesmm.version import __version__
 
 FEW = 6  # priors that a paragraph lists; of more it names the table
@@ -202,7 +201,7 @@ def call(fit, where: str = "data") -> str:
     if own:
         inside = "".join(f"\n        {place!r}: {code(prior)}," for place, prior in own.items())
         lines.append(f"priors={{{inside}\n    }}")
-    lines += [f"{name}={name}" for name in beside(design)]
+    lines += [f"{name}={name}" for name in design.beside]
     lines += [f"{key}={value!r}" for key, value in asked.items() if key in DEFAULTS and value != DEFAULTS[key]]
     if record.get("seed") is not None:
         lines.append(f"seed={record['seed']!r}")

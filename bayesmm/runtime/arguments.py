@@ -65,3 +65,9 @@ def check_probability(name: str, value: object) -> None:
     """Raise a ValueError for what is no probability between 0 and 1, both excluded."""
     if not is_real(value) or not 0 < value < 1:
         raise ValueError(f"{name} must be a probability between 0 and 1, such as 0.95, not {value!r}")
+
+
+def check_model(model: object) -> None:
+    """Raise a TypeError for what is no Model, such as a fit."""
+    if not hasattr(model, "with_priors"):
+        raise TypeError(f"expected a Model, as bmm.Model(formula, data) gives it, not {type(model).__name__}")

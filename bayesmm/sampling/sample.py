@@ -121,7 +121,7 @@ def _sampled(
     from bayesmm.sampling.graph.start import start_near
 
     # a model of other data than its first takes, and leaves, the compiled code of its kind
-    kept = model.kept if effects == "explicit" and model.design.encoders.repeats else None
+    kept = model.kept if effects == "explicit" and model.design.spec.repeats else None
     own = dict(progress=progress, began=began, stream=stream, kept=kept)
     graph = model.graph(effects, centred)
     start_near(graph, model.design, model.priors, near)

@@ -12,10 +12,10 @@ from bayesmm.design.records import Design
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, read_variable
 from bayesmm.errors import FitFileError, FormulaError, PriorError, listing, suggest
 from bayesmm.families.family import Family
-from bayesmm.formula.formula import Call, Operation, gives, parse
+from bayesmm.formula.formula import parse
 from bayesmm.priors import Prior
 from bayesmm.runtime.messages import Message, Rows
-from bayesmm.storage.data_arguments import as_text
+from bayesmm.storage.stored_spec import as_text
 
 # Of the values that a model computes anew from its stored columns: logarithms and splines differ in the last digits
 # between processors, and anything else that differs is another model.
@@ -54,7 +54,7 @@ def described(model) -> tuple[dict[str, object], xr.Dataset]:
         For the j-th column that the formula names ``column_j`` (row), numbers, or codes into ``levels_j``; ``weights``
         and ``trials`` (row) that were given beside the formula; ``label`` (row) where the user's table has an index;
         ``family_density`` (probe) of a family of the user's own, by which it is known again;
-        ``reading``, a text, where the model read its data in a way of its own (see `data_arguments`).
+        ``reading``, a text, where the model read its data in a way of its own (see `stored_spec`).
         The coordinate ``row`` is the position in the user's table.
     """
     design = model.design
@@ -73,10 +73,10 @@ def described(model) -> tuple[dict[str, object], xr.Dataset]:
         arrays[f"column_{j}"] = ("row", variable.values, {"long_name": variable.name})
         if variable.kind not in NUMERIC:
             arrays[f"levels_{j}"] = (f"level_{j}", np.array(variable.levels, dtype=object))
-    arrays |= {name: ("row", values) for name, values in beside(design).items()}
+    arrays |= {name: ("row", values) for name, values in design.beside.items()}
     if model.family.own:
         arrays["family_density"] = ("probe", probed(model.family, design.y, design.trials))
-    labels, reading = _labels(design), as_text(model.source, design)
+    labels, reading = _labels(design), as_text(design.spec)
     if labels is not None:
         arrays["label"] = ("row", labels)
     if reading is not None:
@@ -91,7 +91,7 @@ def functions_among(priors: Mapping[str, Prior]) -> list[str]:
 
 def called(design: Design) -> list[str]:
     """Return the user's own functions that the formula calls: it cannot be read without their names."""
-    names = sorted(design.encoders.transforms)
+    names = sorted(design.spec.transforms)
     return [name for name in names if not _readable(design.formula.text, [n for n in names if n != name])]
 
 
@@ -106,20 +106,6 @@ def _readable(text: str, transforms: list[str]) -> bool:
 def _plain(prior: Prior) -> dict[str, object]:
     plain = {"distribution": prior.distribution, "on": prior.on, "parameters": prior.parameters}
     return plain | ({"at": prior.at} if prior.at == "means" else {})
-
-
-def beside(design: Design) -> dict[str, np.ndarray]:
-    """Return the weights and trials that do not come from the formula."""
-    formula, arrays = design.formula, {}
-    weights = design.trials if design.proportions else design.weights
-    if weights is not None and formula.weights is None:
-        arrays["weights"] = weights
-    response = formula.response  # y / n and cbind(y, n - y) have the trials in them
-    inside = isinstance(response, Operation) and response.operator == "/"
-    inside = inside or (isinstance(response, Call) and gives(response) == "response")
-    if design.trials is not None and formula.trials is None and not inside and not design.proportions:
-        arrays["trials"] = design.trials
-    return arrays
 
 
 def _labels(design: Design) -> np.ndarray | None:

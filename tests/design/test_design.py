@@ -129,10 +129,10 @@ def test_coords_hold_the_labels_of_every_dimension():
 
 def test_the_intercept_is_taken_out_of_what_contains_it():
     made = design("Reaction ~ Days + (1 | Subject)", sleep())
-    np.testing.assert_allclose(made.encoders.bases.fixed.R, [[1, 2], [0, 1]], **EXACT)  # days 0 to 4
+    np.testing.assert_allclose(made.spec.bases.fixed.R, [[1, 2], [0, 1]], **EXACT)  # days 0 to 4
     assert (made.n, made.p, made.has_intercept, made.response) == (20, 2, True, "Reaction")
     without = design("Reaction ~ 0 + Days + (1 | Subject)", sleep())
-    np.testing.assert_allclose(without.encoders.bases.fixed.R, [[1]], **EXACT)
+    np.testing.assert_allclose(without.spec.bases.fixed.R, [[1]], **EXACT)
     assert not without.has_intercept
 
 
@@ -143,20 +143,20 @@ def test_every_term_of_a_wide_formula_is_read_once_for_its_margins(monkeypatch):
     data = pd.DataFrame(np.random.default_rng(1).normal(size=(60, 20))).rename(columns="x{}".format)
     made = design("y ~ " + " + ".join(data) + " + (1 | g)", data.assign(y=range(60), g=list("abc") * 20))
     assert len(seen) == 21 + 1  # X, and the intercept of the groups
-    assert (made.encoders.bases.fixed.R[1:, 1:] == np.eye(20)).all()
+    assert (made.spec.bases.fixed.R[1:, 1:] == np.eye(20)).all()
 
 
 def test_no_fixed_column_is_a_matrix_without_columns():
     made = design("Reaction ~ 0 + (1 | Subject)", sleep())
     assert made.X.shape == (20, 0) and made.coefficients == () and made.aliased == ()
-    assert encode(made, sleep()).X.shape == (20, 0)
+    assert encode(made.spec, sleep()).X.shape == (20, 0)
 
 
 def test_offsets_add_up():
     made = design("y ~ a + offset(x) + offset(log(x))", SIX)
     np.testing.assert_allclose(made.offset, SIX["x"] + np.log(SIX["x"]), rtol=1e-15)
     np.testing.assert_allclose(design("y ~ a", SIX).offset, np.zeros(6), **EXACT)
-    np.testing.assert_allclose(encode(made, SIX.iloc[::-1]).offset, made.offset[::-1], **EXACT)
+    np.testing.assert_allclose(encode(made.spec, SIX.iloc[::-1]).offset, made.offset[::-1], **EXACT)
 
 
 def test_a_response_may_be_calculated():
@@ -190,7 +190,7 @@ def test_weights_follow_the_rows_that_are_left():
 def test_a_design_can_be_pickled_and_copied():
     made = design("y ~ a*poly(x, 2) + C(b, Sum) + (x | b)", SIX)
     for other in (pickle.loads(pickle.dumps(made)), copy.deepcopy(made)):
-        np.testing.assert_array_equal(encode(other, SIX).X, made.X)
+        np.testing.assert_array_equal(encode(other.spec, SIX).X, made.X)
         assert other.blocks[0].levels == made.blocks[0].levels and other.formula == made.formula
 
 
@@ -202,7 +202,7 @@ def test_a_user_function_is_called_with_the_data_and_constants():
     made = design("y ~ share(x, of = 4, labels = a)", SIX, transforms)
     expected = SIX["x"] / 4 + [0, 1, 0, 1, 0, 1]
     np.testing.assert_allclose(made.X[:, 1], expected, **EXACT)
-    np.testing.assert_allclose(encode(made, SIX.iloc[:2]).X[:, 1], expected[:2], **EXACT)
+    np.testing.assert_allclose(encode(made.spec, SIX.iloc[:2]).X[:, 1], expected[:2], **EXACT)
 
 
 def test_a_user_function_can_not_change_the_data():
@@ -256,7 +256,7 @@ def test_the_kept_frame_makes_the_same_design_again(formula):
     again = design(formula, made.frame)
     np.testing.assert_array_equal(again.X, made.X)
     assert again.coefficients == made.coefficients and again.blocks[0].levels == made.blocks[0].levels
-    encoded = encode(made, made.frame)
+    encoded = encode(made.spec, made.frame)
     np.testing.assert_array_equal(encoded.X, made.X)
     np.testing.assert_array_equal(encoded.blocks[0].index, made.blocks[0].index)
 

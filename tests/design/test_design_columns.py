@@ -157,7 +157,7 @@ SPLINES = {
 def test_splines_are_those_of_r_also_beyond_the_data(call):
     frame = pd.DataFrame({"x": TEN, "y": np.sin(TEN)})
     made = design(f"y ~ {call}", frame)
-    beyond = encode(made, {"x": [0.0, 12.0]})
+    beyond = encode(made.spec, {"x": [0.0, 12.0]})
     got = np.vstack([made.X[[1, 5, 9], 1:], beyond.X[:, 1:]])
     np.testing.assert_allclose(got, SPLINES[call], rtol=0, atol=1e-7)  # eight digits were printed
     assert made.coefficients[1] == f"{call}[1]"

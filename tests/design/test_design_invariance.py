@@ -70,7 +70,7 @@ def test_encoding_the_data_of_the_fit_gives_the_design_back(frame, seed):
     made = design(RICH, frame)
     chosen = np.random.default_rng(seed).permutation(len(frame))[:7]
     for rows in (np.arange(len(frame)), chosen):
-        encoded = encode(made, frame.iloc[rows])
+        encoded = encode(made.spec, frame.iloc[rows])
         np.testing.assert_array_equal(encoded.X, made.X[rows])
         np.testing.assert_array_equal(encoded.offset, made.offset[rows])
         for block, again in zip(made.blocks, encoded.blocks, strict=True):
@@ -99,13 +99,15 @@ def fitted():
 
 def test_learned_constants_are_used_again():
     made = design("y ~ center(x) + scale(z) + poly(x, 2)", SIX)
-    one = encode(made, {"x": [1.0], "z": [1.0]})
+    one = encode(made.spec, {"x": [1.0], "z": [1.0]})
     np.testing.assert_array_equal(one.X[0], made.X[0])
-    np.testing.assert_allclose(encode(made, {"x": [0.0], "z": [1.0]}).X[0, 1], -10.5, **EXACT)  # the mean of x is 63/6
+    np.testing.assert_allclose(
+        encode(made.spec, {"x": [0.0], "z": [1.0]}).X[0, 1], -10.5, **EXACT
+    )  # the mean of x is 63/6
 
 
 def test_a_new_group_has_index_minus_one_and_keeps_its_label():
-    encoded = encode(fitted(), SIX.assign(b=list("ppqqrs")))
+    encoded = encode(fitted().spec, SIX.assign(b=list("ppqqrs")))
     np.testing.assert_array_equal(encoded.blocks[0].index, [0, 0, 1, 1, 2, -1])
     assert list(encoded.blocks[0].labels) == list("ppqqrs")
 
@@ -113,37 +115,37 @@ def test_a_new_group_has_index_minus_one_and_keeps_its_label():
 def test_a_new_combination_of_known_levels_is_new():
     frame = pd.concat([SIX, SIX], ignore_index=True)
     made = design("y ~ x + (1 | a:b)", frame[(frame["a"] != "v") | (frame["b"] != "r")])
-    (block,) = encode(made, SIX).blocks
+    (block,) = encode(made.spec, SIX).blocks
     np.testing.assert_array_equal(block.index, [0, 3, 1, 4, 2, -1])
     assert block.labels[5] == "v:r"
     for a, b in (("v", "new"), ("new", "p"), ("new", "new")):
-        (block,) = encode(made, SIX.assign(a=["u", *[a] * 5], b=["p", *[b] * 5])).blocks
+        (block,) = encode(made.spec, SIX.assign(a=["u", *[a] * 5], b=["p", *[b] * 5])).blocks
         np.testing.assert_array_equal(block.index, [0, -1, -1, -1, -1, -1])
 
 
 def test_groups_are_found_by_label_whatever_their_type():
     made = design("y ~ x + (1 | n)", SIX.assign(n=[10, 9, 9, 10, 2, 2]))
     for other in ([10.0, 9, 9, 10, 2, 2], ["10", "9", "9", "10", "2", "2"], pd.Categorical([10, 9, 9, 10, 2, 2])):
-        np.testing.assert_array_equal(encode(made, SIX.assign(n=other)).blocks[0].index, made.blocks[0].index)
+        np.testing.assert_array_equal(encode(made.spec, SIX.assign(n=other)).blocks[0].index, made.blocks[0].index)
 
 
 def test_categories_are_matched_by_label_not_by_code():
     made = design("y ~ b", SIX.assign(b=pd.Categorical(SIX["b"], categories=["r", "q", "p"])))
     assert made.coefficients == ("Intercept", "b[T.q]", "b[T.p]")
     for categories in (["p", "q", "r"], ["q", "unused", "r", "p"]):
-        again = encode(made, SIX.assign(b=pd.Categorical(SIX["b"], categories=categories)))
+        again = encode(made.spec, SIX.assign(b=pd.Categorical(SIX["b"], categories=categories)))
         np.testing.assert_array_equal(again.X, made.X)
 
 
 def test_groups_may_be_left_out_and_then_need_no_column():
-    encoded = encode(fitted(), SIX[["a", "x", "z"]], groups=False)
+    encoded = encode(fitted().spec, SIX[["a", "x", "z"]], groups=False)
     assert encoded.blocks == ()
     np.testing.assert_array_equal(encoded.X, fitted().X)
 
 
 @pytest.mark.parametrize("empty", [SIX.iloc[:0], pd.DataFrame(columns=["a", "x", "z", "b"])])
 def test_no_rows_give_arrays_without_rows(empty):
-    encoded = encode(fitted(), empty)
+    encoded = encode(fitted().spec, empty)
     assert encoded.X.shape == (0, 5) and encoded.offset.shape == (0,)
     assert encoded.blocks[0].index.shape == (0,) and encoded.blocks[0].Z.shape == (0, 1)
 
@@ -175,5 +177,5 @@ def test_no_rows_give_arrays_without_rows(empty):
 )
 def test_other_data_that_do_not_fit_are_refused(change, text):
     with pytest.raises(DataError) as caught:
-        encode(fitted(), change(SIX))
+        encode(fitted().spec, change(SIX))
     assert str(caught.value) == text

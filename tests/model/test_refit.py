@@ -196,7 +196,7 @@ def test_a_refit_is_read_from_a_file_as_it_was(data, tmp_path, term):
     fit = kept.sample(draws=20, tune=50, seed=1, progress=False)
     found = resaved(fit, tmp_path / "fit.nc")
     np.testing.assert_array_equal(found.design.X, fit.design.X)
-    np.testing.assert_array_equal(found.design.encoders.bases.fixed.R, fit.design.encoders.bases.fixed.R)
+    np.testing.assert_array_equal(found.design.spec.bases.fixed.R, fit.design.spec.bases.fixed.R)
     assert found.design.coefficients == fit.design.coefficients and dict(found.model.priors) == dict(model.priors)
     new = data.iloc[[0, 50, 119]]
     predicted, expected = (f.predict(new, groups="population").to_frame() for f in (found, fit))
@@ -214,13 +214,29 @@ def test_a_model_from_a_file_reads_other_data_as_it_did(data, tmp_path):
     np.testing.assert_array_equal(other.design.weights, model.design.weights)
 
 
-def test_a_text_that_no_model_wrote_is_refused():
-    from bayesmm.formula.formula import parse
-    from bayesmm.storage.data_arguments import from_text
+@pytest.mark.parametrize("missing", ["drop", "error"])
+def test_a_model_from_a_file_treats_missing_values_as_it_did(data, tmp_path, missing):
+    """The file has complete rows only, which does not mean that other data must have them."""
+    gaps = data.assign(x=data["x"].where(data.index != 3))
+    fit = bmm.Model("y ~ x + (1 | g)", data, missing=missing).sample(draws=20, tune=50, seed=1, progress=False)
+    found = resaved(fit, tmp_path / "fit.nc")
+    for model in (found.model, resaved(found, tmp_path / "again.nc").model):
+        if missing == "drop":
+            assert model.with_data(gaps).design.n == 119
+        else:
+            with pytest.raises(bmm.DataError, match="missing values"):
+                model.with_data(gaps)
 
-    formula = parse("y ~ scale(x) + (1 | g)")
+
+def test_a_text_that_no_model_wrote_is_refused():
+    from bayesmm.design.spec import DesignSpec
+    from bayesmm.families.families import get_family
+    from bayesmm.formula.formula import parse
+    from bayesmm.storage.stored_spec import from_text
+
+    asked = DesignSpec(parse("y ~ scale(x) + (1 | g)"), get_family("gaussian"))
     own = '{"source": {"missing": "drop"}, "learned": {"bases": [{"R": [[1]], "order": [0]}], "states": [%s]}}'
-    assert from_text(own % '["scale(x)", "Centring", {"mean": 1, "sd": 2}]', formula)[1].bases.fixed.trivial
+    assert from_text(own % '["scale(x)", "Centring", {"mean": 1, "sd": 2}]', asked).bases.fixed.trivial
     for state in (
         '["scale(z)", "Centring", {"mean": 1, "sd": 2}]',
         '["scale(x)", "Popen", {"args": "true"}]',
@@ -230,7 +246,7 @@ def test_a_text_that_no_model_wrote_is_refused():
         "]",
     ):
         with pytest.raises(bmm.FitFileError, match="record of how the data were read"):
-            from_text(own % state, formula)
+            from_text(own % state, asked)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bayesmm.display.text_tables import shorten, table, wrap
 from bayesmm.errors import listing
-from bayesmm.storage.data_arguments import check_model
+from bayesmm.runtime.arguments import check_model
 
 Array = np.ndarray
 PROB = 0.90  # of the range of each statistic

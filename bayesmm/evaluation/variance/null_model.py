@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-from bayesmm.design.design import make_design
-from bayesmm.design.records import Design, Learned
+from bayesmm.design.design import design_of
+from bayesmm.design.records import Design
 from bayesmm.design.term_basis import untouched
 from bayesmm.estimation.maximize import maximize
 from bayesmm.evaluation.variance.variance_parts import mean_response, scaled_design, values_of_point
-from bayesmm.storage.stored_model import beside
 
 
 def null_mean(design: Design) -> float:
@@ -28,13 +27,5 @@ def null_mean(design: Design) -> float:
 
 def without_predictors(design: Design) -> Design:
     """Return the design with an intercept for its fixed part."""
-    bases = replace(design.encoders.bases, fixed=untouched(1))
-    return make_design(
-        replace(design.formula, intercept=True, terms=()),
-        design.frame,
-        missing="error",
-        transforms=design.encoders.transforms,
-        family=design.family,
-        learned=Learned(dict(design.encoders.states), bases),
-        **beside(design),
-    )
+    formula, bases = replace(design.formula, intercept=True, terms=()), replace(design.spec.bases, fixed=untouched(1))
+    return design_of(replace(design.spec, formula=formula, bases=bases), design.frame, **design.beside)

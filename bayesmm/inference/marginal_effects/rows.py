@@ -44,7 +44,7 @@ class Predictor:
 def predictors(design: Design) -> Mapping[str, Predictor]:
     """Return the variables of the terms and of the offset, by name; not those that only group."""
     names = column_names([*variables_of(design.formula), *design.formula.offsets])
-    coded = {name for expr, state in design.encoders.states.items() if isinstance(state, Levels) for name in _of(expr)}
+    coded = {name for expr, state in design.spec.states.items() if isinstance(state, Levels) for name in _of(expr)}
     return MappingProxyType({name: _predictor(name, design.frame[name], name in coded) for name in names})
 
 

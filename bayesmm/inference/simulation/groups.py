@@ -8,7 +8,6 @@ from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.formula.formula import column_nodes
 from bayesmm.runtime.streams import stream
-from bayesmm.storage.stored_model import beside
 
 
 def outer_factor(design: Design, by: str | None) -> int:
@@ -59,7 +58,7 @@ def resized(model, k: int, number: int, seed: int) -> Design:
     for name in _relabelled(design, k):
         old = frame[name].astype(str)
         frame[name] = pd.Series([f"{label} copy {c}" for label, c in zip(old, copies, strict=True)], dtype=object)
-    own = {name: values[rows] for name, values in beside(design).items()}
+    own = {name: values[rows] for name, values in design.beside.items()}
     return model.with_data(frame, **own).design
 
 

@@ -20,9 +20,16 @@ from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import parameter_values
 from bayesmm.posterior.simulate import drawn
-from bayesmm.runtime.arguments import LARGEST_SEED, check_bool, check_cores, check_probability, check_seed, check_whole
+from bayesmm.runtime.arguments import (
+    LARGEST_SEED,
+    check_bool,
+    check_cores,
+    check_model,
+    check_probability,
+    check_seed,
+    check_whole,
+)
 from bayesmm.runtime.streams import stream
-from bayesmm.storage.data_arguments import check_model
 
 COLUMNS = ("groups", "power", "lower", "upper", "simulations", "failed")
 FIRST = 10  # data sets of each number of groups that are drawn before the run; if all fail, so would the others; ours

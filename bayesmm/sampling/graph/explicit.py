@@ -147,7 +147,7 @@ def _with_intercept(design: Design, priors: Mapping[str, Prior]) -> TensorVariab
 def _rows_of_intercept(design: Design, priors: Mapping[str, Prior]) -> np.ndarray:
     """Return m, (p - 1,): the intercept at the means is the one at 0 plus m' times the other sampled coefficients."""
     inverse = prior_bases(design, priors).fixed.inverse
-    return design.encoders.bases.fixed.R[0, 1:] @ inverse[1:, 1:]
+    return design.spec.bases.fixed.R[0, 1:] @ inverse[1:, 1:]
 
 
 def _random_part(block: Block, basis: TermBasis, priors: Mapping[str, Prior], centred: bool) -> TensorVariable:
