@@ -1,7 +1,6 @@
 """Bayes factors: models beside one another by their evidence, with what the priors of the sds do to it."""
 
 import math
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from bayesmm.evaluation.integral import coordinates_of, integral, is_small, marg
 from bayesmm.evaluation.loo_again import WORK
 from bayesmm.evaluation.loo_compare import FORMULA_WIDTH, check_comparable
 from bayesmm.priors import Prior, Priors
-from bayesmm.runtime.arguments import LARGEST_SEED, check_seed
+from bayesmm.runtime.arguments import check_seed, chosen_seed
 from bayesmm.runtime.streams import stream
 
 WIDTHS = (0.5, 2.0)  # of the priors of the sds, in units of what they are
@@ -85,7 +84,7 @@ def bayes_factors(fits: Mapping[str, object], seed: int | None = None) -> BayesF
     check_comparable("bayes_factors", fits)
     for fit in fits.values():
         check(fit)
-    seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
+    seed = chosen_seed(seed)
     found = {str(name): evidence(fit, seed) for name, fit in fits.items()}
     formulas = {str(name): fit.design.formula.text for name, fit in fits.items()}
     numbers = _table(found)

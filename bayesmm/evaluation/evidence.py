@@ -7,7 +7,6 @@ distributions fitted to half of its draws. Its error is that of Frühwirth-Schna
 the draws of the mixture give a second estimate, by importance sampling, to hold it against.
 """
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from bayesmm.errors import PriorError
 from bayesmm.evaluation.integral import Integral, coordinates_of, fitted, integral_of, marginal_of, refusal, weighted
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import tree_sizes
-from bayesmm.runtime.arguments import LARGEST_SEED, check_seed
+from bayesmm.runtime.arguments import check_seed, chosen_seed
 from bayesmm.runtime.messages import count
 from bayesmm.runtime.streams import stream
 from bayesmm.runtime.threads import few_threads
@@ -106,7 +105,7 @@ def evidence(fit, seed: int | None = None) -> Evidence:
     check_seed(seed)
     check(fit)
     model = marginal_of(fit)
-    seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
+    seed = chosen_seed(seed)
     scaled = tuple(place.name for place, prior in fit.model.priors.entries if _is_scaled(place, prior))
     if model.posterior.size == 0:  # all is fixed by the priors but what is integrated out
         exact = float(model.posterior.many(np.zeros((1, 0)))[0])

@@ -23,7 +23,7 @@ from bayesmm.evaluation.loo_again import NOISY, REFIT, Again, again, limits
 from bayesmm.posterior.draws import draws_of, is_constant, tree_sizes
 from bayesmm.posterior.log_likelihood import by_level, by_row, conditional, split_by, split_of_rows
 from bayesmm.runtime.arguments import check_bool
-from bayesmm.runtime.memory import BUDGET, BYTES, free_memory, gigabytes
+from bayesmm.runtime.memory import BYTES, too_much
 from bayesmm.runtime.messages import count, label_text
 from bayesmm.runtime.threads import few_threads
 from bayesmm.sampling.pareto import k_limit
@@ -200,12 +200,12 @@ def relative_efficiency(fit) -> float:
 
 
 def _check_memory(fit, points: int) -> None:
-    draws, free = int(np.prod(tree_sizes(fit.tree))), free_memory()
-    need = BYTES * COPIES * draws * points
-    if free is not None and need > BUDGET * free:
+    draws = int(np.prod(tree_sizes(fit.tree)))
+    need = too_much(BYTES * COPIES * draws * points)
+    if need:
         raise ValueError(
-            f"{draws:,} draws of the log likelihood of {count(points, 'point')} need {gigabytes(need)}, more than half "
-            f"of the {gigabytes(free)} of free memory; sample fewer draws, or leave out the levels of a factor with by="
+            f"{draws:,} draws of the log likelihood of {count(points, 'point')} need {need}; sample fewer draws, or "
+            "leave out the levels of a factor with by="
         )
 
 

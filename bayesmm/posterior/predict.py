@@ -4,7 +4,6 @@ Both read other data by the design's own spec, so that levels, contrasts, knots 
 """
 
 import json
-import secrets
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +21,8 @@ from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import tree_sizes, variable
 from bayesmm.posterior.predictions import Predictions
 from bayesmm.posterior.trials import named_trials, trials_of
-from bayesmm.runtime.arguments import is_whole
-from bayesmm.runtime.memory import BUDGET, BYTES, free_memory, gigabytes
+from bayesmm.runtime.arguments import chosen_seed, is_whole
+from bayesmm.runtime.memory import BYTES, too_much, usable_memory
 from bayesmm.runtime.messages import count, label_text
 from bayesmm.runtime.streams import stream
 from bayesmm.runtime.threads import few_threads
@@ -31,7 +30,6 @@ from bayesmm.runtime.threads import few_threads
 KINDS = ("mean", "response", "linear")
 GROUPS = ("conditional", "population", "averaged")
 NEW_LEVELS = ("error", "sample", "zero")
-LARGEST_SEED = 2**31 - 1  # of the seeds that are made up here
 CHUNK = 4_000_000  # draws of rows made at a time: 32 MB for each array that is needed on the way
 COPIES = 2  # the draws and, while a chunk is added, what NumPy makes of them
 # The trapezoidal rule over N(0, 1): beyond 8.4 lie 5e-17 of it. With a step of 0.2 a logistic or cloglog has no error
@@ -124,11 +122,9 @@ def check_averaged(design: Design, kind: str, groups: object) -> None:
 
 def checked_seed(seed: object) -> int:
     """Return the seed, a new one if it is None; raise ValueError for what is no whole number of 0 or more."""
-    if seed is None:
-        return secrets.randbelow(LARGEST_SEED + 1)
-    if not is_whole(seed) or seed < 0:
+    if seed is not None and (not is_whole(seed) or seed < 0):
         raise ValueError(f"seed must be None or a whole number of 0 or more, not {seed!r}")
-    return int(seed)
+    return chosen_seed(seed)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -292,11 +288,12 @@ def check_draws(fit, rows: Rows) -> None:
             "again with keep_effects=True, or use groups='population'"
         )
     chains, draws = tree_sizes(fit.tree)
-    one, free = BYTES * COPIES * chains * draws, free_memory()
-    if free is not None and one * len(rows) > BUDGET * free:
+    one = BYTES * COPIES * chains * draws
+    need = too_much(one * len(rows))
+    if need:
+        most = int(usable_memory() // one)
         raise ValueError(
-            f"{chains * draws:,} draws of {len(rows):,} rows need {gigabytes(one * len(rows))}, more than half of the "
-            f"{gigabytes(free)} of free memory; predict at most {int(BUDGET * free // one):,} rows at a time"
+            f"{chains * draws:,} draws of {len(rows):,} rows need {need}; predict at most {most:,} rows at a time"
         )
 
 

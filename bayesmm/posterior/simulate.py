@@ -14,7 +14,7 @@ from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.parameter_values import ParameterValues, parameter_values
 from bayesmm.posterior.predict import check_choice
 from bayesmm.runtime.arguments import check_seed, check_whole
-from bayesmm.runtime.memory import BUDGET, BYTES, free_memory, gigabytes
+from bayesmm.runtime.memory import BYTES, too_much
 from bayesmm.runtime.streams import data_set
 
 EFFECTS = ("new", "kept")
@@ -106,12 +106,9 @@ def noise(design: Design, eta: Floats, auxiliaries: tuple[float, ...], rng: np.r
 def _check(n: int, draws: int, seed: int | None) -> None:
     check_whole("draws", draws, 1)
     check_seed(seed)
-    need, free = BYTES * COPIES * n * draws, free_memory()
-    if free is not None and need > BUDGET * free:
-        raise ValueError(
-            f"{draws:,} simulations of {n:,} rows need {gigabytes(need)}, more than half of the {gigabytes(free)} of "
-            "free memory; take fewer at a time, with other seeds"
-        )
+    need = too_much(BYTES * COPIES * n * draws)
+    if need:
+        raise ValueError(f"{draws:,} simulations of {n:,} rows need {need}; take fewer at a time, with other seeds")
 
 
 def _table(design: Design, one: Callable[[np.random.Generator], Floats], draws: int, seed: int | None) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 Text such as "no" is true to Python, True is the number 1, and NumPy's numbers and booleans are as good as Python's.
 """
 
+import secrets
 from collections.abc import Mapping
 from numbers import Integral, Real
 
@@ -42,6 +43,11 @@ def check_seed(seed: object, *, optional: bool = True) -> None:
         return
     choices = "None or a whole number" if optional else "a whole number"
     raise ValueError(f"seed should be {choices} from 0 to {LARGEST_SEED}, not {seed!r}")
+
+
+def chosen_seed(seed: int | None) -> int:
+    """Return a seed that was checked, a new one if it is None."""
+    return secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
 
 
 def check_cores(cores: object) -> None:

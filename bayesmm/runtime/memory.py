@@ -1,4 +1,4 @@
-"""How much memory the draws of a run need, before any are made."""
+"""How much memory results need, before any are made."""
 
 import os
 from collections.abc import Mapping
@@ -27,17 +27,31 @@ def refuse(sizes: Mapping[str, int], draws: int, tune: int, chains: int) -> None
     ValueError
         With the estimate, and the largest variable.
     """
-    free, numbers = free_memory(), sum(sizes.values())
-    need = BYTES * COPIES * numbers * chains * (draws + tune)
-    if free is None or need <= BUDGET * free:
-        return
-    largest = max(sizes, key=sizes.__getitem__)
-    raise ValueError(
-        f"{chains:,} chains of {draws:,} draws after {tune:,} of tuning, {numbers:,} numbers each, "
-        f"need {gigabytes(need)}, "
-        f"more than half of the {gigabytes(free)} of free memory; the largest variable is {largest} with "
-        f"{sizes[largest]:,} numbers"
-    )
+    numbers = sum(sizes.values())
+    need = too_much(BYTES * COPIES * numbers * chains * (draws + tune))
+    if need:
+        largest = max(sizes, key=sizes.__getitem__)
+        raise ValueError(
+            f"{chains:,} chains of {draws:,} draws after {tune:,} of tuning, {numbers:,} numbers each, need {need}; "
+            f"the largest variable is {largest} with {sizes[largest]:,} numbers"
+        )
+
+
+def too_much(size: float) -> str | None:
+    """Return what to say of bytes that would not fit in half of the free memory; None of those that do.
+
+    "12 GB, more than half of the 16 GB of free memory", for a sentence that goes on with what to do.
+    """
+    free = free_memory()
+    if free is None or size <= BUDGET * free:
+        return None
+    return f"{gigabytes(size)}, more than half of the {gigabytes(free)} of free memory"
+
+
+def usable_memory() -> float:
+    """Return how many bytes results may take: half of the free memory, without bound where nobody says."""
+    free = free_memory()
+    return float("inf") if free is None else BUDGET * free
 
 
 def gigabytes(size: float) -> str:

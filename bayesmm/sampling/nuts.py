@@ -1,7 +1,6 @@
 """NUTS by nutpie: what it may be asked, progress, interruption, and what is recorded of a run. No PyMC in here."""
 
 import os
-import secrets
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ import xarray as xr
 from bayesmm.errors import listing, suggest
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.posterior import LogPosterior, density, same
-from bayesmm.runtime.arguments import LARGEST_SEED, check_bool, check_cores, check_seed, check_whole, is_real
+from bayesmm.runtime.arguments import check_bool, check_cores, check_seed, check_whole, chosen_seed, is_real
 from bayesmm.runtime.progress import Progress
 from bayesmm.storage.runs import NUTPIE, STATS, Run, equal_lengths
 
@@ -100,11 +99,6 @@ def chosen_settings(*, sampler: str = "auto", **asked: object) -> tuple[Settings
 def chosen_cores(cores: int | None, chains: int) -> int:
     """Return how many chains run at once."""
     return min(chains, cores or os.cpu_count() or 1)
-
-
-def chosen_seed(seed: int | None) -> int:
-    """Return the seed, a new one if there is none."""
-    return secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
 
 
 def record(

@@ -13,7 +13,7 @@ from bayesmm.likelihood.conditional_gaussian import Recovered, recover
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.problem import Integrated, sampled_names
 from bayesmm.priors import Prior, prior_bases
-from bayesmm.runtime.memory import BUDGET, BYTES, COPIES, free_memory, gigabytes
+from bayesmm.runtime.memory import BYTES, COPIES, too_much
 from bayesmm.runtime.streams import of_run
 from bayesmm.sampling.recovery_glmm import drawn_effects
 
@@ -46,16 +46,16 @@ def check_memory(design: Design, draws: int, chains: int, *, keep_effects: bool 
         With the estimate, and what to change.
     """
     sizes = {block.group: len(block.levels) * len(block.columns) for block in design.blocks} if keep_effects else {}
-    numbers, free = design.p + sum(sizes.values()), free_memory()
-    need = BYTES * COPIES * numbers * draws * chains
-    if free is None or need <= BUDGET * free:
+    numbers = design.p + sum(sizes.values())
+    need = too_much(BYTES * COPIES * numbers * draws * chains)
+    if not need:
         return
     largest = max(sizes, key=sizes.__getitem__, default="")
     effects = f" ({sizes[largest]:,} of them for {largest!r})" if sizes else ""
     advice = ", or keep_effects=False, which does not store the random effects" if sizes else ""
     raise ValueError(
-        f"{chains:,} chains of {draws:,} draws of {numbers:,} coefficients and random effects{effects} need "
-        f"{gigabytes(need)}, more than half of the {gigabytes(free)} of free memory; take fewer draws{advice}"
+        f"{chains:,} chains of {draws:,} draws of {numbers:,} coefficients and random effects{effects} need {need}; "
+        f"take fewer draws{advice}"
     )
 
 

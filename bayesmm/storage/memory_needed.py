@@ -5,17 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bayesmm.errors import FitFileError
-from bayesmm.runtime.memory import BUDGET, free_memory, gigabytes
+from bayesmm.runtime.memory import too_much
 
 LARGEST_RATIO = 1100  # bytes of arrays for each byte of the file: deflate packs at most 1,032 into one (zlib.net)
 
 
 def check_memory(path: Path, size: int) -> None:
     """Refuse what is larger than half of the free memory: the draws stand beside the bytes that they are made from."""
-    free = free_memory()
-    if free is not None and size > BUDGET * free:
-        shown = f"{gigabytes(size)}, more than half of the {gigabytes(free)} of free memory"
-        raise FitFileError(f"{path} has {shown}, which reading it needs")
+    need = too_much(size)
+    if need:
+        raise FitFileError(f"{path} has {need}, which reading it needs")
 
 
 def check_layout(path: Path, contents: bytes) -> None:

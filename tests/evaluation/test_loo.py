@@ -234,7 +234,7 @@ def test_a_fit_without_its_effects_can_leave_out_levels_but_not_rows():
 
 
 def test_a_likelihood_that_does_not_fit_in_memory_is_refused(monkeypatch):
-    monkeypatch.setattr("bayesmm.evaluation.loo.free_memory", lambda: 1e4)
+    monkeypatch.setattr("bayesmm.runtime.memory.free_memory", lambda: 1e4)
     with pytest.raises(ValueError, match="60 points need"):
         fit_of("y ~ x + (x | g)").loo()
 

@@ -307,7 +307,7 @@ def test_a_maximised_model_has_no_groups_of_its_own_here(logit_point):
 
 
 def test_a_grid_that_does_not_fit_in_memory_is_refused(logit, monkeypatch):
-    monkeypatch.setattr("bayesmm.inference.marginal_effects.rows.free_memory", lambda: 1e6)
+    monkeypatch.setattr("bayesmm.runtime.memory.free_memory", lambda: 1e6)
     with pytest.raises(ValueError, match=r"10,000 rows or results of .* need .* of free memory"):
         bmm.predictions(logit, at={"x": np.arange(10_000)})
 

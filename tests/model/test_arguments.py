@@ -103,7 +103,7 @@ def test_the_shorthand_passes_the_arguments_of_sampling_on():
 
 @pytest.mark.parametrize("how", [{"chains": 1000, "draws": 10**6}, {"chains": 10**6, "sampler": "importance"}])
 def test_chains_that_do_not_fit_in_memory_are_refused_before_anything_is_compiled(how, monkeypatch):
-    monkeypatch.setattr("bayesmm.sampling.recovery.free_memory", lambda: 16e9)
+    monkeypatch.setattr("bayesmm.runtime.memory.free_memory", lambda: 16e9)
     monkeypatch.setattr("bayesmm.sampling.importance.free_memory", lambda: 16e9)
     with pytest.raises(ValueError, match=r"more than half of the 16 GB of free memory; take fewer draws"):
         bmm.fit(FORMULA, DATA, progress=False, **how)

@@ -27,7 +27,7 @@ def no_sampling(monkeypatch):
 def test_random_effects_that_do_not_fit_are_refused_before_sampling(monkeypatch, no_sampling, effects):  # C12, I13
     rows = np.arange(40_000)
     model = bmm.Model("y ~ 1 + (1 | g)", pd.DataFrame({"y": np.cos(rows * 1.0), "g": rows // 4}))
-    monkeypatch.setattr(recovery, "free_memory", lambda: 1e9)
+    monkeypatch.setattr("bayesmm.runtime.memory.free_memory", lambda: 1e9)
     with pytest.raises(ValueError) as caught:
         model.sample(effects=effects, progress=False)
     # 10,000 effects and the intercept: 8 bytes, twice, for 4,000 draws

@@ -333,7 +333,7 @@ def test_odd_data_are_fine(nested, predict):
 
 
 def test_too_many_draws_are_refused_with_an_estimate(fit, monkeypatch):  # K12
-    monkeypatch.setattr("bayesmm.posterior.predict.free_memory", lambda: 1e6)
+    monkeypatch.setattr("bayesmm.runtime.memory.free_memory", lambda: 1e6)
     data = pd.DataFrame({"Subject": ["308"] * 1000, "Days": np.zeros(1000)})
     text = (
         "80 draws of 1,000 rows need 0.0013 GB, more than half of the 0.001 GB of free memory; predict at most 390 rows"

@@ -63,7 +63,7 @@ def test_a_truncated_file_is_incomplete(saved):
 
 
 def test_a_file_that_does_not_fit_in_memory(saved, monkeypatch):
-    monkeypatch.setattr("bayesmm.storage.memory_needed.free_memory", lambda: 1.9 * saved.stat().st_size)
+    monkeypatch.setattr("bayesmm.runtime.memory.free_memory", lambda: 1.9 * saved.stat().st_size)
     refused(saved, "has .* GB, more than half of the .* GB of free memory, which reading it needs")
 
 
@@ -198,7 +198,7 @@ def test_what_is_packed_and_does_not_fit_in_memory(saved, monkeypatch):
     h5py = pytest.importorskip("h5py")
     with h5py.File(saved, "r+") as file:
         file["posterior"].create_dataset("zeros", data=np.zeros(2_000_000), compression="gzip")
-    monkeypatch.setattr("bayesmm.storage.memory_needed.free_memory", lambda: 4.0 * saved.stat().st_size)
+    monkeypatch.setattr("bayesmm.runtime.memory.free_memory", lambda: 4.0 * saved.stat().st_size)
     refused(saved, "has 0.016 GB, more than half of the .* GB of free memory, which reading it needs")
 
 

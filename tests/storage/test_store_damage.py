@@ -254,7 +254,7 @@ def test_what_does_not_fit_in_memory_is_not_read(tmp_path, monkeypatch):
     path = tmp_path / "fit.zarr"
     fake_store(path)
     size = (path / "record" / "model.nc").stat().st_size
-    monkeypatch.setattr("bayesmm.storage.memory_needed.free_memory", lambda: 2.1 * size)
+    monkeypatch.setattr("bayesmm.runtime.memory.free_memory", lambda: 2.1 * size)
     bmm.load(path)
     os.truncate(path / "record" / "journal", 2 * size)
     refused(path, "journal has .* GB, more than half of the .* GB of free memory, which reading it needs")

@@ -16,7 +16,7 @@ from bayesmm.design.variables import NUMERIC, Variable, observed_levels, read_va
 from bayesmm.errors import listing, suggest
 from bayesmm.formula.formula import Call, Column, Expr, arguments_of, column_nodes
 from bayesmm.runtime.arguments import is_real
-from bayesmm.runtime.memory import BUDGET, BYTES, free_memory, gigabytes
+from bayesmm.runtime.memory import BYTES, too_much
 from bayesmm.runtime.messages import count, label_text
 
 
@@ -168,12 +168,9 @@ def grid(columns: Mapping[str, np.ndarray], p: int) -> pd.DataFrame:
 
 def check_memory(rows: float, numbers: int) -> None:
     """Refuse a table of numbers that would not fit in half of the free memory."""
-    free, need = free_memory(), BYTES * rows * numbers
-    if free is not None and need > BUDGET * free:
-        raise ValueError(
-            f"{rows:,.0f} rows or results of {numbers:,} numbers each need {gigabytes(need)}, more than half of the "
-            f"{gigabytes(free)} of free memory; ask for fewer values"
-        )
+    need = too_much(BYTES * rows * numbers)
+    if need:
+        raise ValueError(f"{rows:,.0f} rows or results of {numbers:,} numbers each need {need}; ask for fewer values")
 
 
 def data_rows(design: Design, newdata: object) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """The parametric bootstrap: a maximised fit simulated and fitted again, many times."""
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -17,7 +16,7 @@ from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import scalars
 from bayesmm.posterior.point_estimates import estimate
 from bayesmm.posterior.simulate import simulator
-from bayesmm.runtime.arguments import LARGEST_SEED, check_bool, check_cores, check_probability, check_seed, check_whole
+from bayesmm.runtime.arguments import check_bool, check_cores, check_probability, check_seed, check_whole, chosen_seed
 from bayesmm.runtime.messages import count
 from bayesmm.runtime.streams import stream
 
@@ -132,7 +131,7 @@ def bootstrap(
     check_bool("progress", progress)
     check_seed(seed)
     check_cores(cores)
-    seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
+    seed = chosen_seed(seed)
     task = refitter(point, seed)
     with counter(progress, "Refits", samples) as advance:
         found, interrupted = repeated(task, samples, cores, advance)

@@ -1,6 +1,5 @@
 """The power of a test of one coefficient, by simulation, as a function of the number of groups."""
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,13 +20,13 @@ from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import parameter_values
 from bayesmm.posterior.simulate import drawn
 from bayesmm.runtime.arguments import (
-    LARGEST_SEED,
     check_bool,
     check_cores,
     check_model,
     check_probability,
     check_seed,
     check_whole,
+    chosen_seed,
 )
 from bayesmm.runtime.streams import stream
 
@@ -149,7 +148,7 @@ def power(
     _check_determined(model.design, coefficient)
     values_at = parameter_values(model.design, parameters)
     block = outer_factor(model.design, by)
-    seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
+    seed = chosen_seed(seed)
     designs = [_checked(resized(model, block, k, seed), k, coefficient) for k in numbers]
     rejects = _test(model.design, coefficient, level)
 

@@ -19,6 +19,7 @@ import xarray as xr
 
 from bayesmm.design.parameters import is_at_means
 from bayesmm.errors import BayesmmWarning, PriorError, listing
+from bayesmm.runtime.arguments import chosen_seed
 from bayesmm.runtime.memory import refuse
 from bayesmm.runtime.progress import Progress, progress_bar
 from bayesmm.runtime.threads import one_thread
@@ -34,7 +35,6 @@ from bayesmm.sampling.nuts import (
     TARGET_ACCEPT,
     Settings,
     check_arguments,
-    chosen_seed,
     chosen_settings,
     record,
     start_nutpie,
