@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from bayesmm.families.families import FAMILIES
 from bayesmm.likelihood.lattice import FINE, LATTICE
-from bayesmm.likelihood.own_family import codes
 from bayesmm.likelihood.quadrature import Grouped, evaluate, grouped
+from bayesmm.likelihood.row_functions import codes
 
 Floats = NDArray[np.float64]
 SDS, GROUPS, ROWS, EFFECTS = (0.5, 2.0, 8.0, 16.0), (26, 100, 300), (3, 7, 20), (1, 2)

@@ -3,6 +3,9 @@
 import numpy as np
 from scipy import special, stats
 
+from bayesmm.families.families import get_family
+from bayesmm.likelihood import row_functions
+
 FAMILIES = ("gaussian", "student", "poisson", "negbinomial", "bernoulli", "binomial", "gamma", "beta")
 LINKS = ("identity", "log", "logit", "probit", "cloglog", "inverse")
 CASES = [
@@ -35,8 +38,8 @@ MEAN = {
 
 
 def codes(family, link):
-    """Return the numbers that the compiled code knows a family and a link by."""
-    return FAMILIES.index(family), LINKS.index(link)
+    """Return what the compiled code knows a family and a link by."""
+    return row_functions.codes(get_family(family, link))
 
 
 def log_density(family, link, y, size, eta, aux):

@@ -24,9 +24,9 @@ from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.fitted import Coordinates, make_coordinates
 from bayesmm.likelihood.laplace import Response, conditional_modes, laplace
 from bayesmm.likelihood.orthogonal import Columns, square_root
-from bayesmm.likelihood.own_family import codes
 from bayesmm.likelihood.problem import factors_of, free_entries, orthonormal_columns, scaled_columns
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS, MOST_NODES, evaluate, grouped
+from bayesmm.likelihood.row_functions import codes
 from bayesmm.runtime.arguments import check_whole
 
 # Standard deviations at which the search starts, in units of the link; lme4's 1, the others where the first optimum is

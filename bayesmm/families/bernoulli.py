@@ -6,7 +6,7 @@ from bayesmm.errors import DataError
 from bayesmm.families.binomial import density, draw, graph_density, row, variance
 from bayesmm.families.family import Family
 from bayesmm.families.kernel import Kernels
-from bayesmm.families.links import OF_PROBABILITIES
+from bayesmm.families.links import LOGIT, OF_PROBABILITIES
 from bayesmm.families.residuals import latent
 from bayesmm.families.responses import Response, says_little, value_counts
 from bayesmm.families.support import BINARY
@@ -43,7 +43,7 @@ family = Family(
     check_response=check,
     variance=variance,
     draw=draw,
-    kernels=Kernels(density, row=row),
+    kernels=Kernels(density, row_link=LOGIT, row=row),
     graph_density=graph_density,
     residuals={link: latent(link) for link in OF_PROBABILITIES},
     tex=r"\mathrm{Bernoulli}(\mu_{i})",

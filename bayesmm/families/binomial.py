@@ -97,8 +97,6 @@ def _log_cloglog(eta):
 @kernel
 def row(link, y, size, eta, aux):
     """Return, with the logit link, the log density and its derivatives without the binomial coefficient."""
-    if link != LOGIT:
-        return density(link, y, size, eta, aux)
     if not math.isfinite(eta):
         return -math.inf, 0.0, 0.0, 0.0
     t = math.exp(-abs(eta))
@@ -111,8 +109,6 @@ def row(link, y, size, eta, aux):
 @kernel
 def constant(link, y, size, eta, aux):
     """Return, with the logit link, the log of the binomial coefficient."""
-    if link != LOGIT:
-        return 0.0
     return math.lgamma(size + 1.0) - (math.lgamma(y + 1.0) + math.lgamma(size - y + 1.0))
 
 
@@ -163,7 +159,7 @@ family = Family(
     check_response=check,
     variance=variance,
     draw=draw,
-    kernels=Kernels(density, row=row, constant=constant),
+    kernels=Kernels(density, row_link=LOGIT, row=row, constant=constant),
     graph_density=graph_density,
     residuals={link: latent(link) for link in OF_PROBABILITIES},
     tex=r"\mathrm{Binomial}(n_{i},\ \mu_{i})",

@@ -7,18 +7,16 @@ from types import MappingProxyType
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.families import bernoulli, beta, binomial, gamma, gaussian, negbinomial, poisson, student
 from bayesmm.families.family import Family
-from bayesmm.families.links import LINKS
+from bayesmm.families.links import LINKS, LOGIT
 
 _MODULES = (gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta)
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {module.family.name: replace(module.family, number=number) for number, module in enumerate(_MODULES)}
 )
-# (family, link) as compiled code knows them: see the attributes of `Family`
+# Numbers of families, as compiled code knows them with the link of their `row` kernel: see `Family`
 CANONICAL = tuple((f.number, LINKS[f.canonical].code) for f in FAMILIES.values() if f.canonical)
-WHOLE_STRIP = tuple(
-    (f.number, LINKS[link].code) for f in FAMILIES.values() for link in f.links if f.whole_strip or link == "logit"
-)
+NUMBERED_STRIPS = tuple(f.number for f in FAMILIES.values() if f.whole_strip or f.kernels.row_link == LOGIT)
 
 
 def get_family(name: str | Family, link: str | None = None) -> Family:

@@ -87,8 +87,6 @@ def score(link, y, size, eta, aux):
 @kernel
 def row(link, y, size, eta, aux):
     """Return, with the log link, the log density and its derivatives without what is constant."""
-    if link != LOG:
-        return density(link, y, size, eta, aux)
     if not (math.isfinite(eta) and eta > -WILD):
         return -math.inf, 0.0, 0.0, 0.0
     s = aux[0] * y * math.exp(-eta)
@@ -98,16 +96,12 @@ def row(link, y, size, eta, aux):
 @kernel
 def row_score(link, y, size, eta, aux):
     """Return the derivative of what `row` returns in the shape."""
-    if link != LOG:
-        return score(link, y, size, eta, aux)
     return -eta - y * math.exp(-eta), 0.0
 
 
 @kernel
 def row_constant(link, y, size, eta, aux):
     """Return what `row` leaves out."""
-    if link != LOG:
-        return 0.0, 0.0, 0.0
     value = 0.5 * (math.log(aux[0]) - LOG_2PI) - stirling_error(aux[0]) - math.log(y)
     return value + aux[0] * (math.log(y) + 1.0), math.log(aux[0] * y) + 1.0 - polygamma(aux[0])[0], 0.0
 
@@ -136,7 +130,7 @@ family = Family(
     check_response=check,
     variance=variance,
     draw=draw,
-    kernels=Kernels(density, score, row, row_score, row_constant),
+    kernels=Kernels(density, score, LOG, row, row_score, row_constant),
     graph_density=graph_density,
     residuals={"log": Residual(_on_log, "trigamma(shape), that of log y"), "inverse": delta(variance, "inverse")},
     start=start,

@@ -22,6 +22,12 @@ def is_kernel(value: object) -> bool:
     return getattr(value, "is_kernel", False) is True
 
 
+@kernel
+def no_score(link, y, size, eta, aux):
+    """Return the derivatives in the parameters of a family that has none besides the mean."""
+    return 0.0, 0.0
+
+
 @dataclass(frozen=True)
 class Kernels:
     """The log density of a row of a family, and its derivatives, for compiled code.
@@ -31,15 +37,18 @@ class Kernels:
     fewer. A density that does not exist in floating point may be anything that is not finite.
 
     A level has each of its rows at every node of a grid, so that what is the same at all of them (logarithms of gamma
-    functions and the like) is worth taking once. A family that gives `row` gives the rest in `constant`, or, where it
-    depends on `aux`, in `row_constant`; their eta means nothing. They have to add up to `density` and `score`.
+    functions and the like) is worth taking once. A family that gives `row`, for one of its links, gives the rest in
+    `constant`, or, where it depends on `aux`, in `row_constant`; their eta means nothing. They have to add up to
+    `density` and `score`. These kernels become a part of the compiled likelihood; all others are called by address.
 
     Attributes
     ----------
     density : callable
         -> log density with its constants, and its first three derivatives in eta: observed, not expected ones.
-    score : callable or None
+    score : callable
         -> derivatives of the log density in the two parameters.
+    row_link : int
+        The link that `row` and what follows is for.
     row, row_score : callable or None
         `density` and `score` without what is constant.
     row_constant : callable or None
@@ -49,8 +58,9 @@ class Kernels:
     """
 
     density: Callable
-    score: Callable | None = None
+    score: Callable = no_score
+    row_link: int = -1
     row: Callable | None = None
-    row_score: Callable | None = None
+    row_score: Callable = no_score
     row_constant: Callable | None = None
     constant: Callable | None = None

@@ -8,6 +8,7 @@ import numpy as np
 from bayesmm.families.draws import LARGEST_COUNT, draw_counts, draw_gamma_factors, where_known
 from bayesmm.families.family import LARGEST_START, Auxiliary, Family, dispersion_start
 from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.links import LOG
 from bayesmm.families.residuals import lognormal
 from bayesmm.families.responses import check_counts
 from bayesmm.families.special import log1pexp, log_binomial, log_gamma_ratio, sigmoid
@@ -127,7 +128,7 @@ family = Family(
     check_response=check_counts,
     variance=variance,
     draw=draw,
-    kernels=Kernels(density, score, row, row_score, row_constant),
+    kernels=Kernels(density, score, LOG, row, row_score, row_constant),
     graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "1 / mean + 1 / shape")},
     start=start,

@@ -8,6 +8,7 @@ import numpy as np
 from bayesmm.families.draws import draw_counts, where_known
 from bayesmm.families.family import Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.links import LOG
 from bayesmm.families.residuals import lognormal
 from bayesmm.families.responses import check_counts
 from bayesmm.families.special import WILD, log_poisson
@@ -77,7 +78,7 @@ family = Family(
     check_response=check_counts,
     variance=variance,
     draw=draw,
-    kernels=Kernels(density, row=row, constant=constant),
+    kernels=Kernels(density, row_link=LOG, row=row, constant=constant),
     graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "1 / mean")},
     tex=r"\mathrm{Poisson}(\mu_{i})",

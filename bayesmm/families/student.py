@@ -8,6 +8,7 @@ import numpy as np
 
 from bayesmm.families.family import SIGMA, Auxiliary, Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.links import IDENTITY
 from bayesmm.families.residuals import Residual
 from bayesmm.families.responses import Response, check_varies
 from bayesmm.families.special import log_gamma_ratio
@@ -132,7 +133,7 @@ family = Family(
     check_response=check,
     variance=information_variance,
     draw=draw,
-    kernels=Kernels(density, score, row, row_score, row_constant),
+    kernels=Kernels(density, score, IDENTITY, row, row_score, row_constant),
     graph_density=graph_density,
     residuals={"identity": Residual(_on_identity, "sigma^2 nu / (nu - 2), infinite for nu of 2 or less")},
     start=start,

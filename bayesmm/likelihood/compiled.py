@@ -26,7 +26,7 @@ from numba.extending import get_cython_function_address, intrinsic
 from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
-from bayesmm.families.families import CANONICAL, FAMILIES, WHOLE_STRIP
+from bayesmm.families.families import CANONICAL, FAMILIES, NUMBERED_STRIPS
 from bayesmm.families.kernel import is_kernel
 
 Ints = NDArray[np.int64]
@@ -48,15 +48,13 @@ def source_version() -> int:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         version = zlib.crc32(path.read_bytes(), version)
     for family in FAMILIES.values():
-        parts = [_parts(kernel) for kernel in vars(family.kernels).values()]
-        version = zlib.crc32(repr((family.number, parts, CANONICAL, WHOLE_STRIP)).encode(), version)
+        parts = [_parts(kernel) for kernel in vars(family.kernels).values() if callable(kernel)]
+        version = zlib.crc32(repr((family.number, parts, CANONICAL, NUMBERED_STRIPS)).encode(), version)
     return version
 
 
-def _parts(function: Callable | None) -> tuple:
+def _parts(function: Callable) -> tuple:
     """Return what a kernel and those that it calls are made of; their comments do not matter."""
-    if function is None:
-        return ()
     code, known = function.__code__, function.__globals__
     named = [known[name] for name in code.co_names if name in known]
     others = [_parts(value) if is_kernel(value) else value for value in named if not isinstance(value, ModuleType)]

@@ -26,12 +26,13 @@ too long, and levels whose rows are very many or have very large weights at the 
 
 import math
 
-from bayesmm.families.families import WHOLE_STRIP
+from bayesmm.families.families import NUMBERED_STRIPS
 from bayesmm.families.special import LOG_2PI
 from bayesmm.likelihood.compiled import inner
 from bayesmm.likelihood.lattice_walk import RESIDUES, walk
 from bayesmm.likelihood.quadrature_canonical import canonical_mode, gather
 from bayesmm.likelihood.quadrature_kernels import find_mode, inverse_transposed, lead
+from bayesmm.likelihood.response_kernels import NUMBERS, WHOLE_STRIP, entry
 from bayesmm.likelihood.response_terms import is_log_count, is_logit
 
 # In place of a number of nodes: this rule, and this rule with half the steps and nodes further out, to judge it by.
@@ -70,10 +71,10 @@ def find_level(data, lo, hi, eta, A, L, aux, u, C, s, fine):
 @inner
 def strip(data):
     """Return how far from the real axis the log density of a row is analytic in eta: see `Family.strip`."""
-    for family, link in WHOLE_STRIP:
-        if data.family == family and data.link == link:
-            return math.pi
-    return 0.5 * math.pi
+    whole = data.family >= NUMBERS and entry(data.family, WHOLE_STRIP) == 1
+    for family in NUMBERED_STRIPS:
+        whole = whole or data.family == family
+    return math.pi if whole else 0.5 * math.pi
 
 
 @inner

@@ -1,8 +1,8 @@
 """A family of the user's own in compiled code: its log density in PyTensor, differentiated and made into C functions.
 
 The expression of one row is differentiated by PyTensor, with the inverse of the link in it, and compiled by Numba as a
-function of numbers. Compiled code that is kept on disk calls it through its address, which stands where the number of
-a family of the package does: nothing else is compiled for another family.
+function of numbers. Compiled code that is kept on disk calls it through its address: nothing else is compiled for
+another family.
 """
 
 import functools
@@ -10,39 +10,32 @@ from collections.abc import Callable, Sequence
 
 import numba
 import numpy as np
-from numba import carray, types
+from numba import carray
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from bayesmm.errors import DataError
 from bayesmm.families.family import Family
-from bayesmm.families.links import LINKS, graph_mean
+from bayesmm.families.links import graph_mean
 from bayesmm.families.special import polygamma
-from bayesmm.likelihood.compiled import DOUBLES, from_kernel, source_version
-
-DOUBLE = types.float64
-ROW = types.void(DOUBLE, DOUBLE, DOUBLE, DOUBLES, DOUBLES)  # (y, size, eta, aux, out): what `response_kernels` calls
-OUTPUTS = 4  # numbers of a row: the log density and three derivatives, or the derivatives in the parameters
+from bayesmm.likelihood.compiled import from_kernel, source_version
+from bayesmm.likelihood.response_kernels import OUTPUTS
+from bayesmm.likelihood.row_functions import ROW
 
 
-def codes(family: Family) -> tuple[int, int]:
-    """Return the numbers that compiled code knows a family and its link by; of one of your own, an address."""
-    return (_address(family) if family.own else family.number), LINKS[family.link].code
+def functions_of(family: Family) -> list:
+    """Return the density and the score of a row as C functions: see `row_functions`.
 
-
-@functools.cache
-def _compiled(family: Family) -> tuple:
-    """Return the C functions of a family of the user's own and the table of their addresses; all must be kept."""
+    Raises
+    ------
+    DataError
+        The log density is not an expression of numbers.
+    """
     inputs, value, eta, aux = _expression(family)
     derivatives = [value]
-    for _ in range(3):
+    for _ in range(OUTPUTS - 1):
         derivatives.append(_slope(derivatives[-1], eta))
     scores = [_slope(value, own) for own in aux]
-    functions = [_c_function(_scalar_function(family, inputs, found), len(aux)) for found in (derivatives, scores)]
-    return functions, np.array([function.address for function in functions])
-
-
-def _address(family: Family) -> int:
-    return int(_compiled(family)[1].ctypes.data)
+    return [_c_function(_scalar_function(family, inputs, found), len(aux)) for found in (derivatives, scores)]
 
 
 def _expression(family: Family) -> tuple:

@@ -40,8 +40,8 @@ from bayesmm.likelihood.compiled import (
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.lattice import LATTICE
 from bayesmm.likelihood.level_sums import marginal
-from bayesmm.likelihood.own_family import codes
 from bayesmm.likelihood.response_terms import constant
+from bayesmm.likelihood.row_functions import codes
 
 # Of a level whose density is about normal, with 1, 2 and 3 coefficients.
 USUAL_NODES = (16, 130, 900)
@@ -56,7 +56,7 @@ class Grouped(NamedTuple):
     Attributes
     ----------
     family, link : int
-        `own_family.codes`.
+        `row_functions.codes`.
     y, size, weight, offset : (n,) float64
         `size` is the number of trials (1 for families without), `weight` the prior weight.
     X : (n, p) float64

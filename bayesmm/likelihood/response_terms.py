@@ -7,17 +7,17 @@ See `bayesmm.families.kernel.Kernels`. Families without such kernels have no con
 from bayesmm.families.families import CANONICAL
 from bayesmm.families.links import LOG, LOGIT
 from bayesmm.likelihood.compiled import compiled, inner
-from bayesmm.likelihood.response_kernels import derivatives, of_families, score_auxiliary
+from bayesmm.likelihood.response_kernels import density_at, finite, finite_score, of_families, score_at
 
 
 @inner
 def _whole(family, link, y, size, eta, aux):
-    return derivatives(family, link, y, size, eta, aux)
+    return finite(density_at(family, link, y, size, eta, aux))
 
 
 @inner
 def _whole_score(family, link, y, size, eta, aux):
-    return score_auxiliary(family, link, y, size, eta, aux)
+    return finite_score(score_at(family, link, y, size, eta, aux))
 
 
 @inner

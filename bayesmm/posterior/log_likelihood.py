@@ -23,9 +23,9 @@ import numpy as np
 
 from bayesmm.design.records import Block, Design
 from bayesmm.errors import listing, suggest
-from bayesmm.likelihood.own_family import codes
 from bayesmm.likelihood.pointwise import integrated, log_densities, sorted_rows
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS
+from bayesmm.likelihood.row_functions import codes
 from bayesmm.posterior.draws import tree_sizes, variable
 from bayesmm.posterior.predict import CHUNK, check_draws, factor_draws, linear, rows_of
 

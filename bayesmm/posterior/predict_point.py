@@ -225,8 +225,8 @@ def working_weights(point) -> Floats:
 
     With these as weights and sigma = 1, the Gaussian formulas give the covariance of Laplace's approximation.
     """
-    from bayesmm.likelihood.own_family import codes
     from bayesmm.likelihood.response_kernels import derivatives
+    from bayesmm.likelihood.row_functions import codes
 
     design, family = point.design, point.design.family
     aux = np.zeros(2)

@@ -120,8 +120,8 @@ def _labels(design: Design) -> np.ndarray | None:
 
 def probed(family: Family, y: np.ndarray, trials: np.ndarray | None) -> np.ndarray:
     """Return log densities of the first rows by which a family of the user's own is known again, (probes,)."""
-    from bayesmm.likelihood.own_family import codes
     from bayesmm.likelihood.pointwise import log_densities
+    from bayesmm.likelihood.row_functions import codes
 
     y, ones = y[:PROBED_ROWS], np.ones(min(len(y), PROBED_ROWS))
     size = ones if trials is None else trials[:PROBED_ROWS]

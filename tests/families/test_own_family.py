@@ -16,7 +16,7 @@ from bayesmm.errors import DataError, FitFileError
 from bayesmm.families.families import get_family
 from bayesmm.families.links import LINKS
 from bayesmm.likelihood import response_kernels as response
-from bayesmm.likelihood.own_family import codes
+from bayesmm.likelihood.row_functions import codes
 
 MODEL = "y ~ x + (1 | g)"
 

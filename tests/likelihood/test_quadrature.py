@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from densities import AUXILIARIES, CASES, codes, log_density, responses
+from densities import AUXILIARIES, CASES, FAMILIES, LINKS, codes, log_density, responses
 from references import frame
 
 import bayesmm as bmm
@@ -23,7 +23,7 @@ SLOPE = 1e-7
 
 def problem(family, link, q, seed=0, n=18, G=3):
     """Return rows of a small model as `grouped` takes them, and its parameters."""
-    rng = np.random.default_rng([seed, q, *codes(family, link)])
+    rng = np.random.default_rng([seed, q, FAMILIES.index(family), LINKS.index(link)])
     y, size = responses(family, rng, n)
     y = y / 6 if link == "inverse" else y  # a mean of 1/3, as the linear predictor has it
     X = np.column_stack([np.ones(n), rng.uniform(-1, 1, n)])

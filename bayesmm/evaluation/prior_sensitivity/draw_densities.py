@@ -14,9 +14,9 @@ from bayesmm.errors import PriorError
 from bayesmm.likelihood.crossproducts import Factor
 from bayesmm.likelihood.gaussian import evaluate, log_likelihood, pack
 from bayesmm.likelihood.gaussian_kernels import FixedPrior
-from bayesmm.likelihood.own_family import codes
 from bayesmm.likelihood.problem import column_scales, reduced
 from bayesmm.likelihood.quadrature import fits
+from bayesmm.likelihood.row_functions import codes
 from bayesmm.posterior.draws import prior_draws, tree_sizes, variable
 from bayesmm.posterior.log_likelihood import auxiliary_draws, by_level, conditional, split_by
 from bayesmm.posterior.predict import factor_draws

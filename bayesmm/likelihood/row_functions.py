@@ -1,0 +1,59 @@
+"""How compiled code knows a family: by its number, or by the address of a table of C functions of a row."""
+
+import functools
+from types import FunctionType
+
+import numba
+import numpy as np
+from numba import carray, types
+
+from bayesmm.families.family import MOST_PARAMETERS, Family
+from bayesmm.families.links import LINKS
+from bayesmm.likelihood.compiled import DOUBLES, from_kernel, keyed, source_version
+from bayesmm.likelihood.response_kernels import OUTPUTS
+
+DOUBLE = types.float64
+ROW = types.void(DOUBLE, DOUBLE, DOUBLE, DOUBLES, DOUBLES)  # (y, size, eta, aux, out)
+KERNEL, LINK, NUMBERS_OUT = None, -1, 0  # of `_row`: those of a family, in each copy of it
+
+
+def codes(family: Family) -> tuple[int, int]:
+    """Return the numbers that compiled code knows a family and its link by."""
+    link = LINKS[family.link].code
+    if not family.own and family.kernels.row is not None and family.kernels.row_link == link:
+        return family.number, link
+    return int(_table(family)[1].ctypes.data), link
+
+
+@functools.cache
+def _table(family: Family) -> tuple:
+    """Return the C functions of a family and their table, in the order of `response_kernels`; all have to be kept."""
+    if family.own:
+        from bayesmm.likelihood.own_family import functions_of
+
+        functions, whole = functions_of(family), False
+    else:
+        functions, whole = _of_package(family), family.whole_strip or family.link == "logit"
+    return functions, np.array([*(function.address for function in functions), int(whole)])
+
+
+def _of_package(family: Family) -> list:
+    kernels, stem = family.kernels, f"{family.name}_{family.link}"
+    made = [_c_function(f"{stem}_density", kernels.density, LINKS[family.link].code, OUTPUTS)]
+    return [*made, _c_function(f"{stem}_score", kernels.score, LINKS[family.link].code, MOST_PARAMETERS)]
+
+
+def _row(y, size, eta, aux, out):
+    """Set `out` to what a kernel of a family with one of its links gives."""
+    numbers = KERNEL(LINK, y, size, eta, carray(aux, (MOST_PARAMETERS,)))
+    found = carray(out, (OUTPUTS,))
+    for k in range(NUMBERS_OUT):
+        found[k] = numbers[k]
+
+
+def _c_function(name: str, kernel, link: int, numbers: int):
+    """Return a copy of `_row` as a C function, compiled or from the disk, under a name of its own."""
+    known = {**globals(), "KERNEL": from_kernel(kernel), "LINK": link, "NUMBERS_OUT": numbers}
+    made = FunctionType(_row.__code__, known, name)
+    made.__qualname__ = name
+    return numba.cfunc(ROW, cache=True, error_model="numpy")(keyed(made, source_version()))
