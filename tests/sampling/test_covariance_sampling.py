@@ -1,4 +1,4 @@
-"""A toy covariance structure sampled: its graphs against dense formulas, and a fit from the draws to a file and back."""
+"""A toy covariance structure sampled: its graphs against dense formulas, and a fit to a file and back."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def test_graphs_keep_the_sds_and_correlations_alone():
     model = model_of_few()
     assert kept_variables(model.graph("marginal")) == ["sd_g", "corr_g", "sigma"]
     assert set(kept_variables(model.graph("explicit"))) == {"beta", "sd_g", "corr_g", "b_g", "sigma"}
-    held = bmm.Model(FORMULA, made(groups=6), priors=PRIORS | {CORR: 0.3, SD: 1.5}).graph("marginal")
+    held = bmm.Model(FORMULA, made(groups=6), priors={CORR: 0.3, SD: 1.5}).graph("marginal")
     assert [v.name for v in held.free_RVs] == ["sigma"]
 
 
