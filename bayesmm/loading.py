@@ -6,6 +6,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from bayesmm.design.covariance.structures import parse_formula
 from bayesmm.design.design import design_of
 from bayesmm.design.records import Design
 from bayesmm.design.spec import DataArguments, DesignSpec
@@ -13,7 +14,6 @@ from bayesmm.errors import DataError, FitFileError, FormulaError, PriorError
 from bayesmm.estimation.model_warnings import check_residual
 from bayesmm.families.families import get_family
 from bayesmm.families.family import Family
-from bayesmm.formula.formula import parse
 from bayesmm.model import Model
 from bayesmm.priors import resolve_priors
 from bayesmm.results import Fit
@@ -75,7 +75,7 @@ def _design(arguments: Mapping[str, object], data: xr.Dataset) -> Design:
     """Return the design of the stored columns, learned from them as at first, or by the spec of an earlier table."""
     transforms, family = arguments["transforms"], get_family(arguments["family"], arguments["link"])
     check_functions("transforms", transforms)
-    spec = DesignSpec(parse(arguments["formula"], transforms), family, transforms)
+    spec = DesignSpec(parse_formula(arguments["formula"], transforms), family, transforms)
     if "reading" in data:
         spec = from_text(str(data["reading"].to_numpy()[0]), spec)
     given = {name: arguments.get(name) for name in ("weights", "trials")}

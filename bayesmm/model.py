@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bayesmm.design.covariance.structures import parse_formula
 from bayesmm.design.design import design_of, given_again, make_design
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError
@@ -14,7 +15,7 @@ from bayesmm.estimation.maximize import maximize
 from bayesmm.estimation.model_warnings import check_residual, guarded, say_estimated
 from bayesmm.families.families import get_family
 from bayesmm.families.family import Family
-from bayesmm.formula.formula import Formula, parse
+from bayesmm.formula.formula import Formula
 from bayesmm.likelihood.problem import Integrated, integrate
 from bayesmm.priors import Priors, prior_design, resolve_priors
 from bayesmm.results import Fit, PointFit
@@ -38,8 +39,7 @@ class Model:
     priors : mapping, optional
         By class (``"beta"``, ``"sd"``, ``"corr"``) or name (``"sigma"``, ``"nu"``, ``"shape"``, ``"phi"``) or,
         stronger, by place (``"beta[Days]"``, ``"sd_Subject"``, ``"sd_Subject[Days]"``, ``"corr_Subject"``,
-        ``"Intercept"``); values are `Prior`, a number (fixes the parameter), or a function that returns a PyMC
-        distribution.
+        ``"Intercept"``); values are `Prior`, a number (fixed at it), or a function that returns a PyMC distribution.
     link : str, optional
         "identity", "log", "logit", "probit", "cloglog" or "inverse"; each family has its own, the first of which is
         meant if none is given.
@@ -85,7 +85,7 @@ class Model:
     ) -> None:
         own = dict(weights=weights, missing=missing, transforms=transforms, family=get_family(family, link))
         check_functions("transforms", transforms)
-        design = make_design(parse(formula, transforms or ()), data, **own, trials=trials)
+        design = make_design(parse_formula(formula, transforms or ()), data, **own, trials=trials)
         resolved = resolve_priors(design, design.family, priors)
         self._hold(guarded(design, resolved), resolved)
 

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import xarray as xr
 
+from bayesmm.design.covariance import unstructured
+from bayesmm.design.covariance.structure import Part
 from bayesmm.design.parameters import BlockNames
 from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Optimum
@@ -40,6 +42,8 @@ def fake_block(group="Subject", levels=18, columns=("Intercept", "Days"), partit
         columns=own.terms,
         Z=Z,
         partition=partition,
+        parts=tuple(Part(columns, unstructured.covariance, "") for columns in partition),
+        free=True,
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from bayesmm.design.checks import checked_matrix
 from bayesmm.design.coding import INTERCEPT, Coding, Numbers, Values, learn_coding, matrix_names
+from bayesmm.design.covariance.structures import STRUCTURES, make_parts
 from bayesmm.design.groups import learn_grouping, safe_names
 from bayesmm.design.records import Block
 from bayesmm.design.spec import Grouping
@@ -52,21 +53,20 @@ def bars_by_group(formula: Formula) -> dict[tuple[str, ...], list[Bar]]:
 def _block(
     name: str, grouping: Grouping, index: np.ndarray, bars: Sequence[Bar], values: Values, learning: bool
 ) -> tuple[Block, tuple[Coding, ...]]:
-    group, parts, columns, partition, codings = ":".join(grouping.factors), [], [], [], []
+    group, values_of, columns, parts, codings = ":".join(grouping.factors), [], [], [], []
     for bar in bars:
         coding = learn_coding(bar.intercept, bar.terms, values)
         Z, names = checked_matrix(coding, values, len(index), str(bar), learning)
-        places = range(len(columns), len(columns) + len(names))
-        partition += [tuple(places)] if bar.correlated else [(k,) for k in places]
-        parts.append(Z)
+        parts += make_parts(bar.covariance, range(len(columns), len(columns) + len(names)), bar.effects)
+        values_of.append(Z)
         columns += names
         codings.append(coding)
     if len(set(columns)) < len(columns):
         raise DataError(
             f"two random effects of '{group}' have the same name ({', '.join(columns)}); write each effect once"
         )
-    Z = np.ascontiguousarray(np.hstack(parts))
-    block = Block(group, name, grouping.factors, index, grouping.levels, tuple(columns), Z, tuple(partition))
+    Z = np.ascontiguousarray(np.hstack(values_of))
+    block = Block(group, name, grouping.factors, index, grouping.levels, tuple(columns), Z, tuple(parts))
     return block, tuple(codings)
 
 
@@ -74,7 +74,8 @@ def _say_about_effects(bar: Bar, names: Sequence[Sequence[str]], block: Block, s
     """Apply lme4's check.nobs.vs.nRE to a group term, and say where ``||`` differs from lme4's."""
     n, effects = len(block.index), len(block.levels) * sum(map(len, names))
     alone = len(block.levels) == n and effects == n  # one effect for each row: `residual_confounded` has its word
-    if bar.correlated and not alone and (effects >= n if residual else effects > n):
+    known = STRUCTURES[bar.covariance]
+    if known.free and not known.apart and not alone and (effects >= n if residual else effects > n):
         found = f"{bar} has {effects:,} random effects for {n:,} rows, so their standard deviations"
         scope.say(
             warning(f"{found} and the residual's are told apart by the priors alone")
@@ -82,7 +83,7 @@ def _say_about_effects(bar: Bar, names: Sequence[Sequence[str]], block: Block, s
             else warning(f"{found} rest largely on the priors")
         )
     wide = [term for term in names if len(term) > 1]
-    if not bar.correlated and wide:
+    if known.apart and wide:
         scope.say(
             note(
                 f"{bar} makes all its effects independent, also the {len(wide[0])} columns of one term among "

@@ -10,7 +10,7 @@ No other file builds such a name or takes one apart. Three kinds of names are ma
 The family's own parameters (``sigma``, ``shape``) have one name, which is all three.
 """
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO = "Intercept_centred", "Intercept"
@@ -146,8 +146,38 @@ class Parameter:
     terms: tuple[int, ...]
 
 
+def part_parameters(k: int, block, part) -> list[Parameter]:
+    """Return the parameters of one part of a block, in the order of its structure's entries.
+
+    One that is a single sd or correlation is called by its terms; one that is several, by the group term as written.
+    """
+    return [
+        Parameter(
+            entry.kind,
+            parameter_label(entry.kind, block.names.block, *entry_terms(block, part, entry)),
+            k,
+            tuple(part.columns[i] for i in entry.places[0]),
+        )
+        for entry in part.entries
+    ]
+
+
+def entry_terms(block, part, entry) -> tuple[str, ...]:
+    """Return what stands in the brackets of a parameter's label: its terms, or the group term as written."""
+    if len(entry.places) > 1:
+        return (part.text, entry.name) if entry.name else (part.text,)
+    return tuple(block.names.terms[part.columns[i]] for i in entry.places[0])
+
+
 def block_parameters(k: int, block) -> list[Parameter]:
-    """Return the sds of a block, then each of its correlations once."""
+    """Return the parameters of a block's covariance matrix: those that are sds by terms, then the correlations."""
+    found = [parameter for part in block.parts for parameter in part_parameters(k, block, part)]
+    sds = sorted((p for p in found if p.kind == "sd"), key=lambda p: p.terms)
+    return [*sds, *(p for p in found if p.kind == "corr")]
+
+
+def block_entries(k: int, block) -> list[Parameter]:
+    """Return the sd of each term of a block, then each correlation once, also those that are one parameter."""
     names = block.names
     sds = [Parameter("sd", own, k, (i,)) for i, own in enumerate(names.sd_labels)]
     pairs = [(i, j) for part in block.partition for a, i in enumerate(part) for j in part[a + 1 :]]
@@ -156,7 +186,16 @@ def block_parameters(k: int, block) -> list[Parameter]:
 
 def variance_parameters(design) -> list[Parameter]:
     """Return the sds and correlations of each block and, last, those of the family: the order of lme4's VarCorr()."""
-    blocks = [parameter for k in by_levels(design) for parameter in block_parameters(k, design.blocks[k])]
+    return _variances(design, block_parameters)
+
+
+def variance_entries(design) -> list[Parameter]:
+    """Return the same with every entry of the covariance matrices, whichever of them are one parameter."""
+    return _variances(design, block_entries)
+
+
+def _variances(design, of_block: Callable[..., list[Parameter]]) -> list[Parameter]:
+    blocks = [parameter for k in by_levels(design) for parameter in of_block(k, design.blocks[k])]
     own = [Parameter("sigma" if name == "sigma" else "auxiliary", name, -1, ()) for name in design.family.auxiliaries]
     return [*blocks, *own]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesmm.design.covariance.structure import Part
 from bayesmm.design.parameters import BlockNames
 from bayesmm.design.spec import DesignSpec
 from bayesmm.families.family import Family
@@ -38,8 +39,8 @@ class Block:
         The terms: ("Intercept", "Days").
     Z : float64 array, shape (n, q), C order
         The values that each row gives its level's coefficients.
-    partition : tuple of tuples of int
-        Columns that are correlated among themselves: ((0, 1),) for ``(x | g)``, ((0,), (1,)) for ``(x || g)``.
+    parts : tuple of Part
+        What is independent of one another, each with its covariance structure.
     """
 
     group: str
@@ -49,7 +50,17 @@ class Block:
     levels: tuple[str, ...]
     columns: tuple[str, ...]
     Z: np.ndarray
-    partition: tuple[tuple[int, ...], ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def partition(self) -> tuple[tuple[int, ...], ...]:
+        """Columns that are correlated among themselves: ((0, 1),) for ``(x | g)``, ((0,), (1,)) for ``(x || g)``."""
+        return tuple(part.columns for part in self.parts)
+
+    @property
+    def free(self) -> bool:
+        """Whether each part's covariance matrix is any that there is, which all of the compiled code takes."""
+        return all(part.covariance.free for part in self.parts)
 
     @property
     def names(self) -> BlockNames:

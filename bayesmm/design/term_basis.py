@@ -95,7 +95,7 @@ class TermBases:
     fixed : TermBasis
         Of X.
     blocks : tuple of TermBasis
-        Of each block's Z; its terms are margins of one another only where their effects are correlated.
+        Of each block's Z; its terms are margins of one another only where their effects are freely correlated.
     """
 
     fixed: TermBasis
@@ -130,13 +130,16 @@ def learn_bases(
 
 
 def _block_basis(block, codings: Sequence[Coding], values: Values) -> TermBasis:
-    """Return the basis of a block's Z: that of each correlated group term, side by side."""
-    q = len(block.columns)
+    """Return the basis of a block's Z: that of each group term with any covariance matrix, side by side.
+
+    Another structure is one of the terms as they are.
+    """
+    q, free = len(block.columns), [part.columns for part in block.parts if part.covariance.free]
     R, order, start = np.eye(q), [], 0
     for coding in codings:
         size = sum(map(len, matrix_names(coding, values)))
         part = slice(start, start + size)
-        if tuple(range(start, start + size)) in block.partition:  # one part, not several of one column each
+        if tuple(range(start, start + size)) in free:  # one part, not several of one column each
             own = learn_basis(block.Z[:, part], coding, values)
             R[part, part] = own.R
             order += [start + j for j in own.order]

@@ -23,8 +23,8 @@ class Optimum:
     Attributes
     ----------
     parameters : (t,) float64
-        What was optimised: the free entries of the relative factors theta, in units of the columns' root mean squares
-        (REML, ML), or the parameters of the marginal posterior (MAP).
+        What was optimised: theta, of most the entries of the relative factors in units of the columns' root mean
+        squares (`bayesmm.likelihood.theta`; REML, ML), or the parameters of the marginal posterior (MAP).
     gradient : float
         Largest absolute entry of the criterion's gradient there.
     evaluations, starts : int
@@ -121,7 +121,7 @@ class Estimates:
 
     @property
     def npar(self) -> int:
-        """Number of parameters: coefficients, entries of theta, and the family's own (sigma)."""
+        """Number of parameters: coefficients, sds and correlations, and the family's own (sigma)."""
         n_theta = sum(_n_theta(block) for block in self.design.blocks)
         return int(np.isfinite(self.beta).sum()) + n_theta + len(self.design.family.auxiliaries)
 
@@ -234,8 +234,8 @@ def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:
 
 
 def _n_theta(block: Block) -> int:
-    """Return the number of free entries of a block's relative factor."""
-    return sum(len(part) * (len(part) + 1) // 2 for part in block.partition)
+    """Return the number of parameters of a block's covariance matrix."""
+    return sum(len(part.entries) for part in block.parts)
 
 
 def _varcorr_rows(block: Block, Sigma: Floats) -> list[tuple]:

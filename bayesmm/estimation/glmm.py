@@ -18,15 +18,16 @@ from bayesmm.estimation.glm import first_fit
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, SNAP, Search, best_of, hessian, outcome, snapped
 from bayesmm.estimation.reml import factors_are_singular
 from bayesmm.estimation.separation import pure_factors, separated
-from bayesmm.estimation.start import check_start, start_factors
+from bayesmm.estimation.start import check_start, start_theta
 from bayesmm.likelihood.block_cholesky import Layout, make_layout
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.fitted import Coordinates, make_coordinates
 from bayesmm.likelihood.laplace import Response, conditional_modes, laplace
 from bayesmm.likelihood.orthogonal import Columns, square_root
-from bayesmm.likelihood.problem import factors_of, free_entries, orthonormal_columns, scaled_columns
+from bayesmm.likelihood.problem import factors_of, orthonormal_columns, scaled_columns
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS, MOST_NODES, evaluate, grouped
 from bayesmm.likelihood.row_functions import codes
+from bayesmm.likelihood.theta import Theta, make_theta
 from bayesmm.runtime.arguments import check_whole
 
 # Standard deviations at which the search starts, in units of the link; lme4's 1, the others where the first optimum is
@@ -44,7 +45,7 @@ FAR = 8.0
 
 @dataclass(frozen=True)
 class GlmmProblem:
-    """A design in well-scaled coordinates x = (coefficients, free entries of T, logs of the auxiliaries).
+    """A design in well-scaled coordinates x = (coefficients, theta, logs of the auxiliaries).
 
     Attributes
     ----------
@@ -62,9 +63,9 @@ class GlmmProblem:
     columns : tuple of Columns
         The random-effects columns of each block and their basis B_k, in the design's order: b = B_k b_s.
     unit : float
-        T = unit * (free entries of x), on the scale of the link.
-    free : (t,) int64
-        Positions of the free entries in the packed T.
+        T = unit * (T of theta, a part of x), on the scale of the link.
+    theta : Theta
+        How T follows from it.
     """
 
     design: Design
@@ -78,7 +79,7 @@ class GlmmProblem:
     aux: Floats
     columns: tuple[Columns, ...]
     unit: float
-    free: Ints
+    theta: Theta
 
     @property
     def bases(self) -> tuple[Floats, ...]:
@@ -91,20 +92,27 @@ class GlmmProblem:
         return tuple(1 / np.diag(basis) for basis in self.bases)
 
     @property
+    def free(self) -> Ints:
+        """Positions of the free entries in the packed T."""
+        return self.theta.free
+
+    @property
     def parts(self) -> tuple[slice, slice, slice]:
-        """Where the coefficients, the entries of T and the auxiliaries are in x."""
-        r, t, a = self.fixed.shape[1], len(self.free), len(self.aux)
+        """Where the coefficients, theta and the auxiliaries are in x."""
+        r, t, a = self.fixed.shape[1], self.theta.size, len(self.aux)
         return slice(0, r), slice(r, r + t), slice(r + t, r + t + a)
 
-    def packed(self, free: Floats) -> Floats:
+    def packed(self, theta: Floats) -> Floats:
         """Return T packed in the order of the layout."""
-        T = np.zeros(sum(len(B) ** 2 for B in self.bases))
-        T[self.free] = self.unit * free
-        return T
+        return self.unit * self.theta.packed(theta)
 
-    def factors(self, free: Floats) -> list[Floats]:
+    def gradient(self, d_T: Floats, theta: Floats) -> Floats:
+        """Return the derivatives in theta of what has the derivatives `d_T` in the packed T."""
+        return self.unit * self.theta.gradient(d_T, theta)
+
+    def factors(self, theta: Floats) -> list[Floats]:
         """Return the T_k of the problem's columns in the order of the layout."""
-        out, at, packed = [], 0, self.packed(free)
+        out, at, packed = [], 0, self.packed(theta)
         for k in self.order:
             q = len(self.bases[k])
             out.append(packed[at : at + q * q].reshape(q, q))
@@ -216,7 +224,7 @@ def make_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> 
     layout, order = make_layout(factors_of(design, columns)) if design.blocks else (None, ())
     problem = GlmmProblem(
         design, response, layout, order, first.fixed, basis, origin, first.eta, first.aux, columns, first.unit,
-        free_entries(design, order),
+        make_theta(design, order),
     )  # fmt: skip
     return problem if layout is None or not kept else _rescaled(problem)
 
@@ -228,7 +236,8 @@ def _rescaled(problem: GlmmProblem) -> GlmmProblem:
     """
     u = np.zeros(sum(block.Z.shape[1] * len(block.levels) for block in problem.design.blocks))
     value, r = _laplace(problem, Warm(u)), problem.fixed.shape[1]
-    eye = np.concatenate([np.eye(len(problem.bases[k])).ravel() for k in problem.order])[problem.free]
+    eye = np.concatenate([np.eye(len(problem.bases[k])).ravel() for k in problem.order])
+    eye = problem.theta.at(eye, lambda part: part.start(1.0))
     aux = problem.auxiliaries(np.log(problem.aux))
     found = np.array([value(-step, eye, aux)[1] - value(step, eye, aux)[1] for step in np.eye(r)]) / 2
     try:
@@ -252,7 +261,7 @@ def _laplace(problem: GlmmProblem, warm: Warm) -> Callable:
         found = laplace(problem.layout, problem.response, fixed, problem.packed(free), aux, warm.u)
         if found.ok:
             warm.u = found.u
-        return found.value, problem.fixed.T @ found.d_fixed, problem.unit * found.d_T[problem.free], found.d_aux
+        return found.value, problem.fixed.T @ found.d_fixed, problem.gradient(found.d_T, free), found.d_aux
 
     return value
 
@@ -268,7 +277,7 @@ def _quadrature(problem: GlmmProblem, nodes: int) -> Callable:
 
     def value(coefficients: Floats, free: Floats, aux: Floats) -> tuple[float, Floats, Floats, Floats]:
         found = evaluate(data, coefficients, problem.packed(free).reshape(q, q), aux[: len(problem.aux)], nodes)
-        return found.value, found.d_beta[:r], problem.unit * found.d_L.ravel()[problem.free], found.d_aux
+        return found.value, found.d_beta[:r], problem.gradient(found.d_L.ravel(), free), found.d_aux
 
     return value
 
@@ -289,11 +298,12 @@ def _criterion(problem: GlmmProblem, function: Callable, x: Floats) -> tuple[flo
 
 def _start(problem: GlmmProblem, start: Mapping[str, float] | None, size: float) -> Floats:
     """Return x for the model without random effects, T = size I, with what the user named in its place."""
-    packed = start_factors(problem.design, problem.order, problem.bases, problem.unit, start or {}, size)
+    own = problem.design, problem.theta, problem.order, problem.bases, problem.unit
+    theta = start_theta(*own, start or {}, size)
     aux = problem.aux.copy()
     for j, name in enumerate(problem.design.family.auxiliaries):
         aux[j] = (start or {}).get(name, aux[j])
-    return np.concatenate([np.zeros(problem.fixed.shape[1]), packed[problem.free], np.log(aux)])
+    return np.concatenate([np.zeros(problem.fixed.shape[1]), theta, np.log(aux)])
 
 
 def _point(problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, nagq: int, warm: Warm) -> Estimates:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from bayesmm.design.covariance.structures import check_free
 from bayesmm.design.records import Design
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
@@ -51,7 +52,7 @@ def maximize(
     ValueError
         If the method or a place in `start` is unknown, or `nagq` is not one that the model allows.
     DataError
-        If the fixed effects, or the random ones, fit the response exactly.
+        If the fixed effects, or the random ones, fit the response exactly; for "MAP" with a covariance structure.
     PriorError
         For "MAP" where a prior is a function.
     """
@@ -63,6 +64,8 @@ def maximize(
 
 
 def _maximum(design: Design, method: str, priors, start: Mapping[str, float] | None, nagq: int) -> Estimates:
+    if method == "MAP":
+        check_free(design, "the mode of the marginal posterior", "use REML or ML, or sample the posterior")
     if not design.family.gaussian:
         if method == "MAP":
             return generalised_mode(design, priors, nagq, start)

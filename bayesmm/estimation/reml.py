@@ -23,7 +23,7 @@ from bayesmm.estimation.optimizer import (
     outcome,
     snapped,
 )
-from bayesmm.estimation.start import check_start, start_factors
+from bayesmm.estimation.start import check_start, start_theta
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import make_coordinates
 from bayesmm.likelihood.gaussian import FixedPrior, Value, conditional, evaluate, is_precise
@@ -47,9 +47,9 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     prior = flat(problem.cp.p)
     reml = method == "REML"
 
-    def criterion(free: Floats) -> tuple[float, Floats]:
-        value = evaluate(problem.cp, problem.packed(free), None, prior, integrate_flat=reml)
-        return profiled_criterion(problem, value, reml), -2 * value.d_T[problem.free]
+    def criterion(theta: Floats) -> tuple[float, Floats]:
+        value = evaluate(problem.cp, problem.packed(theta), None, prior, integrate_flat=reml)
+        return profiled_criterion(problem, value, reml), -2 * problem.gradient(value.d_T, theta)
 
     search = Search(criterion)
     starts = [start_entries(problem, size) for size in (START, *OTHER_STARTS)]
@@ -68,7 +68,8 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
 def _units(problem: Problem, x: Floats) -> Floats:
     """Return the relative sd that each entry is part of, (t,), at least 1: what its gradient is measured by."""
     sds = [np.repeat(np.linalg.norm(T, axis=1), len(T)) for T in relative_factors(problem, x)]
-    return np.maximum(np.concatenate([np.empty(0), *sds])[problem.free], 1.0)
+    own = problem.theta.at(np.concatenate([np.empty(0), *sds]), lambda part: np.abs(x[part.at]))
+    return np.maximum(own, 1.0)
 
 
 def _steepest(search: Search, x: Floats, gradient: Floats, units: Floats) -> float:
@@ -143,17 +144,17 @@ def profiled_criterion(problem: Problem, value: Value, reml: bool) -> float:
 
 
 def start_entries(problem: Problem, size: float) -> Floats:
-    """Return the free entries of T = size I."""
+    """Return theta of T = size I, of a structure its parameters of about that size."""
     eye = np.concatenate([np.empty(0), *(np.eye(q).ravel() for q in problem.cp.q)])
-    return size * eye[problem.free]
+    return problem.theta.at(size * eye, lambda part: part.start(size))
 
 
 def _user_start(problem: Problem, start: Mapping[str, float]) -> Floats:
-    """Return the free entries of T with the standard deviations and correlations that the user named."""
+    """Return theta with the standard deviations and correlations that the user named."""
     design, cp = problem.design, problem.cp
     check_start(design, start)
     sigma = start.get("sigma", np.sqrt(cp.rWr / max(cp.n - cp.p, 1)))
-    return start_factors(design, cp.order, problem.bases, sigma, start, START)[problem.free]
+    return start_theta(design, problem.theta, cp.order, problem.bases, sigma, start, START)
 
 
 def _is_singular(problem: Problem, free: Floats) -> bool:

@@ -4,18 +4,43 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bayesmm.design.parameters import block_parameters
+from bayesmm.design.covariance.structure import Entry
+from bayesmm.design.parameters import block_parameters, part_parameters
 from bayesmm.design.records import Design
 from bayesmm.errors import listing, suggest
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.orthogonal import lower_factor
+from bayesmm.likelihood.theta import StructuredPart, Theta
 from bayesmm.runtime.arguments import is_real
 
 FARTHEST = 1e4  # of an effect's sd, times the spread of the linear predictor; from further out the likelihood is flat
 FARTHEST_OWN = 1e8  # of sigma, times or below the response's spread, and of the family's other parameters; both ours
 
 
-def start_factors(
+def start_theta(
+    design: Design,
+    theta: Theta,
+    order: tuple[int, ...],
+    bases: tuple[Floats, ...],
+    unit: float,
+    start: Mapping[str, float],
+    size: float,
+) -> Floats:
+    """Return theta, in units of `unit`: what `start` names, sds of `size` and no correlation for the rest."""
+    packed = _start_factors(design, order, bases, unit, start, size)
+    return theta.at(packed, lambda own: _start_structure(design, own, unit, start, size))
+
+
+def _start_structure(
+    design: Design, own: StructuredPart, unit: float, start: Mapping[str, float], size: float
+) -> Floats:
+    """Return the coordinates of one structure's parameters."""
+    x, parameters = own.start(size), part_parameters(own.block, design.blocks[own.block], own.part)
+    named = [start[p.label] / (unit if p.kind == "sd" else 1.0) if p.label in start else 0.0 for p in parameters]
+    return np.where([p.label in start for p in parameters], own.coordinates(named), x)
+
+
+def _start_factors(
     design: Design, order: tuple[int, ...], bases: tuple[Floats, ...], unit: float, start: Mapping, size: float
 ) -> Floats:
     """Return T / unit in the given bases, packed in `order`: what `start` names, sds of `size` for the others."""
@@ -45,7 +70,7 @@ def check_start(design: Design, start: Mapping[str, float]) -> None:
     """Raise ValueError for a place that the model has not, or a value that cannot be there."""
     own = [parameter for k, block in enumerate(design.blocks) for parameter in block_parameters(k, block)]
     sds = [p.label for p in own if p.kind == "sd"] + [*design.family.auxiliaries]
-    corrs = [p.label for p in own if p.kind == "corr"]
+    corrs, entries = [p.label for p in own if p.kind == "corr"], _entries(design)
     if not isinstance(start, Mapping):
         example = f"{{{(sds + corrs or ['sigma'])[0]!r}: 1.0}}"
         raise ValueError(f"start should be a mapping of places to numbers, such as {example}, not {start!r}")
@@ -61,18 +86,15 @@ def check_start(design: Design, start: Mapping[str, float]) -> None:
             raise ValueError(f"start[{place!r}] must be a positive number, not {value!r}")
         if place in sds:
             _check_near(design, place, float(value))
-        if place in corrs and not abs(value) < 1:
-            raise ValueError(f"start[{place!r}] must be a correlation between -1 and 1, not {value!r}")
+        low, high = entries[place].bounds if place in corrs else (-1, 1)
+        if place in corrs and not low < value < high:
+            raise ValueError(f"start[{place!r}] must be a correlation between {low:.4g} and {high:.4g}, not {value!r}")
 
 
 def _check_near(design: Design, place: str, value: float) -> None:
     """Raise ValueError for a value from which no search finds back: the likelihood is flat or overflows there."""
     spread = float(np.std(design.y)) if design.family.link == "identity" else 1.0  # of the linear predictor
-    sizes = {
-        label: float(np.sqrt(np.square(block.Z[:, j]).mean()))
-        for block in design.blocks
-        for j, label in enumerate(block.names.sd_labels)
-    }
+    sizes = _sizes(design)
     if place in sizes:
         low, high = 0.0, FARTHEST * spread / (sizes[place] or 1.0)  # a column of zeros has no size
     else:
@@ -84,3 +106,22 @@ def _check_near(design: Design, place: str, value: float) -> None:
             f"start[{place!r}] is {value:g}, which is so far from what these data can have that no search would find "
             f"back; take a value {between}"
         )
+
+
+def _entries(design: Design) -> dict[str, Entry]:
+    """Return what each sd and correlation is, by label."""
+    parts = [(block, part) for block in design.blocks for part in block.parts]
+    found = [zip(part_parameters(0, block, part), part.entries, strict=True) for block, part in parts]
+    return {parameter.label: entry for own in found for parameter, entry in own}
+
+
+def _sizes(design: Design) -> dict[str, float]:
+    """Return the root mean square of the column that each sd is of, the largest if there are several, by label."""
+    found = {}
+    for block in design.blocks:
+        rms = np.sqrt(np.square(block.Z).mean(axis=0))
+        for part in block.parts:
+            for parameter, entry in zip(part_parameters(0, block, part), part.entries, strict=True):
+                if entry.kind == "sd":
+                    found[parameter.label] = float(max(rms[part.columns[i]] for (i,) in entry.places))
+    return found

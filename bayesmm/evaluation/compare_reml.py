@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
 from bayesmm.errors import PriorError
 from bayesmm.evaluation.checks import Check, run_checks
@@ -175,7 +176,9 @@ def check_same_model(design, other) -> None:
 
 
 def marginal_mode(model):
-    """Return the marginal MAP of the model; None where a prior has no density to maximise."""
+    """Return the marginal MAP of the model; None where there is none, as with a prior that is a function."""
+    if structured_terms(model.design):
+        return None
     try:
         return model.maximize(method="MAP")
     except PriorError:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import logsumexp
 
+from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Design
 from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, Coordinates
 from bayesmm.likelihood.crossproducts import Floats
@@ -61,6 +62,9 @@ def refusal(fit) -> str | None:
     design, priors, draws = fit.design, fit.model.priors, int(np.prod(tree_sizes(fit.tree)))
     if draws < LEAST_DRAWS:
         return f"the fit has {draws} draws, and {LEAST_DRAWS} are needed"
+    terms = structured_terms(design)
+    if terms:
+        return f"{terms[0]} has a covariance structure, which has no compiled density"
     custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
     if custom:
         return f"the prior of {custom[0]} is a function, whose density is not known in closed form"

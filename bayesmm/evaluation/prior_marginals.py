@@ -37,7 +37,7 @@ class PriorMarginal:
 def prior_marginal(design, priors: Mapping[str, Prior], parameter: Parameter) -> PriorMarginal:
     """Return what the priors say about one parameter."""
     label = place = parameter.label
-    if parameter.kind == "corr":
+    if parameter.kind == "corr" and label not in priors:
         place = design.blocks[parameter.block].names.corr
     elif parameter.kind == "beta" and design.has_intercept and parameter.terms == (0,):
         at_means = INTERCEPT_AT_MEANS in priors

@@ -1,6 +1,6 @@
 """The place that the parser has come to, and the errors for what it finds there. Standard library only."""
 
-from bayesmm.errors import FormulaError
+from bayesmm.errors import FormulaError, listing, suggest
 from bayesmm.formula.expressions import COMPARISONS, Span
 from bayesmm.formula.functions import FUNCTIONS
 from bayesmm.formula.tokens import Token, brief, quote, tokenize, underline
@@ -21,11 +21,13 @@ _MISPLACED = {
 class Cursor:
     """The place that a parse has come to; it changes, and lives as long as one parse.
 
-    `operators` counts those of the arithmetic expression that is being read.
+    `operators` counts those of the arithmetic expression that is being read; `structures` are the names that may stand
+    before the bracket of a group term.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, structures: frozenset[str] = frozenset()) -> None:
         self.text = text
+        self.structures = structures
         self.tokens = tokenize(text)
         self.position = 0
         self.operators = 0
@@ -44,6 +46,19 @@ class Cursor:
         """Read one token."""
         self.position += 1
         return self.last
+
+    def at_structure(self) -> bool:
+        """Return whether a group term with a covariance structure begins here, ``cs(x | g)``: the brackets pair."""
+        if not (self.token.kind == "name" and self.token.text in self.structures):
+            return False
+        depth = 0
+        for token in self.tokens[self.position + 1 :]:
+            depth += token.is_("(") - token.is_(")")
+            if depth == 0:
+                return False
+            if depth == 1 and token.is_("|", "||"):
+                return True
+        return False
 
     def error(self, span: Span, message: str) -> FormulaError:
         """Return the error that underlines a place of this text."""
@@ -96,6 +111,11 @@ def _missing_operator(cursor: Cursor) -> FormulaError:
 def bar_in_call(cursor: Cursor, name: Token) -> FormulaError:
     """Return the error for ``x (1 | g)``, which reads as a call of `name`, or for ``log(x | g)``."""
     advice = "" if name.text in FUNCTIONS else f"; if {quote(name.text)} is a column, a + is missing after it"
+    written_as_call = cursor.tokens[cursor.tokens.index(name) + 1].span[0] == name.span[1]
+    if advice and written_as_call and cursor.structures:
+        known = sorted(cursor.structures)
+        message = f"{quote(name.text)} is no covariance structure, which are {listing(known)}"
+        return cursor.error(name.span, f"{message}{suggest(name.text, known)}{advice}")
     message = f"a bar stands only in a group term such as (1 | g), not inside a function{advice}"
     return cursor.error(cursor.token.span, message)
 

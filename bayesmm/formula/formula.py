@@ -16,7 +16,7 @@ the names given as `transforms`, and nothing in a formula is ever evaluated here
     interaction = power , { ":" , power } ;
     power       = operand , [ ( "^" | "**" ) , number ] ;
     operand     = "0" | "1" | column | call | "(" , terms , ")" | group ;
-    group       = "(" , terms , ( "|" | "||" ) , factors , ")" ;
+    group       = "(" , terms , ( "|" | "||" ) , factors , ")" | structure , "(" , terms , "|" , factors , ")" ;
     factors     = factor , { ( "/" | ":" ) , factor } ;
     factor      = column | ( "factor" | "C" ) , "(" , column , ")" | "(" , factors , ")" ;
 
@@ -31,6 +31,7 @@ the names given as `transforms`, and nothing in a formula is ever evaluated here
     atom        = number | column | call | "(" , arithmetic , ")" ;
 
     column      = name | "`" , any characters , "`" ;         (* there \` and \\ stand for ` and \ *)
+    structure   = name ;                                      (* one of the names given as `structures` *)
     name        = ( letter | "_" | "." ) , { letter | digit | "_" | "." | combining mark } ;
     number      = digits , [ "." , [ digits ] ] , [ exponent ] , [ "L" ] | "." , digits , [ exponent ] ;
     text        = "'" , any characters , "'" | '"' , any characters , '"' ;       (* there \ before a quote or \ *)
@@ -76,7 +77,7 @@ from bayesmm.formula.functions import (
     gives,
 )
 from bayesmm.formula.grouping import Bar, bars_of
-from bayesmm.formula.parser import read
+from bayesmm.formula.parser import BARS, read
 from bayesmm.formula.tokens import quote, underline
 
 __all__ = [
@@ -144,7 +145,7 @@ class Formula:
     trials: Expr | None
 
 
-def parse(text: str, transforms: Iterable[str] = ()) -> Formula:
+def parse(text: str, transforms: Iterable[str] = (), structures: Iterable[str] = tuple(BARS.values())) -> Formula:
     """Read a formula.
 
     Parameters
@@ -154,6 +155,8 @@ def parse(text: str, transforms: Iterable[str] = ()) -> Formula:
     transforms : iterable of str
         Names of the user's own functions. A call of one gives one number per row and its arguments are free; the
         functions themselves are not needed here.
+    structures : iterable of str
+        Names of the covariance structures that may stand before the bracket of a group term, ``us(x | g)``.
 
     Returns
     -------
@@ -166,10 +169,10 @@ def parse(text: str, transforms: Iterable[str] = ()) -> Formula:
     """
     if not isinstance(text, str):
         raise FormulaError(f"the formula is {_kind(text)}, not text; write one such as '{EXAMPLE}'")
-    names = frozenset(transforms)
+    names, known = frozenset(transforms), frozenset(structures)
     check_transforms(names)
-    sides = read(text)
-    context = Context(text, names)
+    sides = read(text, known)
+    context = Context(text, names, known)
     response, additions = _response(sides.response, context), _additions(sides.condition, context)
     work = Work(context)
     part = expand(sides.right, work)

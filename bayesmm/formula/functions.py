@@ -128,10 +128,14 @@ _ELSEWHERE = {
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a check needs to know: the formula's text, for its errors, and the names of the user's own functions."""
+    """What a check needs to know: the formula's text, for its errors, and the names of the user's own functions.
+
+    `structures` are the names of the covariance structures, which stand before group terms.
+    """
 
     text: str
     transforms: frozenset[str] = frozenset()
+    structures: frozenset[str] = frozenset()
 
     def error(self, span: Span, message: str) -> FormulaError:
         """Return the error that underlines a place of the formula."""
@@ -242,7 +246,7 @@ def _checked_call(call: Call, context: Context) -> Call:
     name = ALIASES.get(call.function, call.function)
     if name not in FUNCTIONS:
         place = (call.span[0], call.span[0] + len(call.function))
-        raise context.error(place, _unknown(call.function, context.transforms))
+        raise context.error(place, _unknown(call.function, context))
     kinds = _kinds(replace(call, function=name), context)
     count = len(call.arguments)
     arguments = tuple(
@@ -256,10 +260,12 @@ def _checked_call(call: Call, context: Context) -> Call:
     return result
 
 
-def _unknown(name: str, transforms: frozenset[str]) -> str:
+def _unknown(name: str, context: Context) -> str:
     if name in _ELSEWHERE:
         return f"{quote(name)} is not a function that formulas know; {_ELSEWHERE[name]}"
-    known = [*FUNCTIONS, *sorted(transforms)]
+    if name in context.structures:
+        return f"{quote(name)} is the covariance structure of a group term, which has a bar, as in {name}(x | g)"
+    known = [*FUNCTIONS, *sorted(context.transforms)]
     choices = f"{listing(known, limit=40)}, and your own, given as transforms={{{quote(name)}: function}}"
     return f"{quote(name)} is not a function that formulas know; they know {choices}{suggest(name, known)}"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bayesmm.errors import FormulaError, listing
 from bayesmm.formula.expansion import Term, Work, expand
 from bayesmm.formula.expressions import Call, Column, Expr, Span
-from bayesmm.formula.parser import Chain, Group, Node, Power
+from bayesmm.formula.parser import BARS, Chain, Group, Node, Power
 from bayesmm.formula.tokens import MAX_DEPTH, quote
 
 SUGGESTED_GROUPS = 6  # of more factors joined with + the error writes out no group terms
@@ -28,8 +28,9 @@ class Bar:
         What else varies, expanded as the fixed part is.
     group : tuple of Column
         The columns whose combinations are the groups: one, or several for ``a:b``.
-    correlated : bool
-        False for ``||``.
+    covariance : str
+        The name of the covariance structure: "us" for ``|``, "diag" for ``||``, otherwise what stands before the
+        bracket.
     span : (int, int)
         The brackets in the formula's text that this comes from; ``(1 | a/b)`` gives two bars with one span.
     """
@@ -37,7 +38,7 @@ class Bar:
     intercept: bool
     terms: tuple[Term, ...]
     group: tuple[Column, ...]
-    correlated: bool
+    covariance: str
     span: Span = field(default=(0, 0), compare=False, repr=False)
 
     @property
@@ -46,19 +47,39 @@ class Bar:
         return tuple(column.name for column in self.group)
 
     @property
+    def correlated(self) -> bool:
+        """False for ``||``."""
+        return self.covariance != BARS["||"]
+
+    @property
+    def effects(self) -> str:
+        """What varies and how, without the grouping: ``"cs(0 + x)"``, ``"(x)"``."""
+        name = "" if self.covariance in BARS.values() else self.covariance
+        return f"{name}({_effects_text(self.intercept, (term.label for term in self.terms))})"
+
+    @property
     def label(self) -> str:
         """The grouping as written, ``"Sex:IndID"``."""
         return ":".join(column.name for column in self.group)
 
     def __str__(self) -> str:
-        return bar_text(self.intercept, (term.label for term in self.terms), self.label, self.correlated)
+        return bar_text(self.intercept, (term.label for term in self.terms), self.label, self.covariance)
 
 
-def bar_text(intercept: bool, terms: Iterable[str], group: str, correlated: bool = True) -> str:
+def bar_text(intercept: bool, terms: Iterable[str], group: str, covariance: str = BARS["|"]) -> str:
     """Return a group term as text, ``"(0 + x | g)"``; the intercept is left out where another term implies it."""
+    return _written(_effects_text(intercept, terms), covariance, group)
+
+
+def _effects_text(intercept: bool, terms: Iterable[str]) -> str:
     terms = list(terms)
-    effects = terms if intercept and terms else ["1" if intercept else "0", *terms]
-    return f"({' + '.join(effects)} {'|' if correlated else '||'} {group})"
+    return " + ".join(terms if intercept and terms else ["1" if intercept else "0", *terms])
+
+
+def _written(effects: str, covariance: str, group: str) -> str:
+    """Return a group term of these texts, with the bar or the name of its covariance structure."""
+    bar = next((bar for bar, name in BARS.items() if name == covariance), "")
+    return f"({effects} {bar} {group})" if bar else f"{covariance}({effects} | {group})"
 
 
 def bars_of(groups: Iterable[Group], work: Work) -> tuple[Bar, ...]:
@@ -87,7 +108,7 @@ def _bars(group: Group, work: Work) -> list[Bar]:
     levels = _levels(group.factor, group, work)
     work.keep(len(levels) - 1, group.span)
     work.spend(sum(map(len, levels)), group.span)
-    return [Bar(intercept, part.terms, level, group.correlated, group.span) for level in levels]
+    return [Bar(intercept, part.terms, level, group.covariance, group.span) for level in levels]
 
 
 # Grouping factors -----------------------------------------------------------------------------------------------------
@@ -137,15 +158,15 @@ def _grouping_column(node: Node, work: Work) -> Column:
 
 def _not_joined(node: Chain | Power, group: Group, work: Work) -> FormulaError:
     """Return the error for ``(x | a + b)``, ``(x | a*b)`` and the like, with what to write instead."""
-    effects, bar = work.context.source(group.left.span), "|" if group.correlated else "||"
+    effects = work.context.source(group.left.span)
     whole = isinstance(node, Chain) and node is group.factor and len(node.operands) <= SUGGESTED_GROUPS
     names = [work.context.source(operand.span) for operand in node.operands] if whole else []
     operators = set(node.operators[1:]) if isinstance(node, Chain) else {"^"}
     wanted = "one group term for each, such as (1 | a) + (1 | b)"
     if names and operators <= {"+"}:
-        wanted = " + ".join(f"({effects} {bar} {name})" for name in names)
+        wanted = " + ".join(_written(effects, group.covariance, name) for name in names)
     elif operators == {"*"} and len(names) == 2:
-        wanted = " + ".join(f"({effects} {bar} {name})" for name in (*names, ":".join(names)))
+        wanted = " + ".join(_written(effects, group.covariance, name) for name in (*names, ":".join(names)))
     how = f"joined with {listing(sorted(operators))}" if operators else "signed"
     return work.error(node.span, f"grouping factors cannot be {how}; write {wanted}")
 

@@ -27,6 +27,7 @@ MAX_PARTS = 2_000  # operands of one sum or product: no more than there may be t
 MAX_OPERATORS = 100  # in one arithmetic expression, commas included: trees stay shallow enough for plain recursion
 LEVELS = (("+", "-"), ("*", "/"), (":",))  # of the operators between terms, loosest first; R's precedences
 _POWER_ADVICE = "a power of a column's values is written I(x^2)"
+BARS = {"|": "us", "||": "diag"}  # the covariance structure that each bar means
 _CONSTANTS = {"TRUE": "TRUE", "True": "TRUE", "FALSE": "FALSE", "False": "FALSE"}
 
 
@@ -53,11 +54,11 @@ class Power:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """``(left | factor)``, or ``(left || factor)`` where `correlated` is False."""
+    """``(left | factor)``, ``(left || factor)`` or ``cs(left | factor)``: `covariance` is the structure's name."""
 
     left: "Node"
     factor: "Node"
-    correlated: bool
+    covariance: str
     span: Span
 
 
@@ -73,15 +74,15 @@ class Sides:
     right: Node
 
 
-def read(text: str) -> Sides:
-    """Return the tree of a formula.
+def read(text: str, structures: frozenset[str] = frozenset()) -> Sides:
+    """Return the tree of a formula, in which these names may stand before the bracket of a group term.
 
     Raises
     ------
     FormulaError
         Where the text does not follow the grammar, or goes beyond one of the limits.
     """
-    cursor = Cursor(text)
+    cursor = Cursor(text, structures)
     if len(cursor.tokens) == 1:
         raise FormulaError(f"the formula is empty; write one such as {EXAMPLE}")
     _check_brackets(cursor)
@@ -187,6 +188,8 @@ def _operand(cursor: Cursor) -> Node:
     cursor.operators = 0
     if token.is_("("):
         return _bracketed(cursor)
+    if cursor.at_structure():
+        return _structured(cursor)
     if token.kind in ("name", "column", "number", "text"):
         return _atom(cursor)
     raise missing_operand(cursor, "a term")
@@ -198,11 +201,11 @@ def _bracketed(cursor: Cursor) -> Node:
         raise cursor.error(cursor.token.span, "nothing stands before the bar; a random intercept is written (1 | g)")
     inner = _terms(cursor)
     if cursor.token.is_("|", "||"):
-        correlated = cursor.next().text == "|"
+        covariance = BARS[cursor.next().text]
         if cursor.token.is_(")"):
             message = "no grouping factor stands after the bar; write its column, as in (1 | g)"
             raise cursor.error(cursor.token.span, message)
-        inner = Group(inner, _terms(cursor), correlated, (0, 0))
+        inner = Group(inner, _terms(cursor), covariance, (0, 0))
         if cursor.token.is_("|", "||"):
             message = "a group term has one bar, as in (x | g); effects of different terms are not correlated"
             raise cursor.error(cursor.token.span, message)
@@ -210,6 +213,16 @@ def _bracketed(cursor: Cursor) -> Node:
         raise unexpected(cursor)
     stop = cursor.next().span[1]
     return replace(inner, span=(start, stop)) if isinstance(inner, Chain | Group) else inner
+
+
+def _structured(cursor: Cursor) -> Group:
+    """Read a group term with the name of its covariance structure before it."""
+    name = cursor.next()
+    group = _bracketed(cursor)
+    if group.covariance != BARS["|"]:
+        wanted = f"{name.text}(x | g)"
+        raise cursor.error(group.span, f"a group term with a covariance structure has a single bar, as in {wanted}")
+    return replace(group, covariance=name.text, span=(name.span[0], group.span[1]))
 
 
 # Arithmetic -----------------------------------------------------------------------------------------------------------

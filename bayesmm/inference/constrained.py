@@ -12,7 +12,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesmm.design.parameters import Parameter
+from bayesmm.design.covariance.structure import Entry, coordinates_of
+from bayesmm.design.covariance.structures import structured_terms
+from bayesmm.design.parameters import Parameter, part_parameters
+from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.reml import flat, profiled_criterion, relative_factors
 from bayesmm.inference.constrained_general import general_curve
@@ -22,6 +25,7 @@ from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.gaussian import FixedPrior, evaluate
 from bayesmm.likelihood.orthogonal import lower_factor, orthonormal
 from bayesmm.likelihood.problem import Problem, orthogonal_problem, orthonormal_columns, reduced
+from bayesmm.likelihood.theta import StructuredPart
 from bayesmm.posterior.point_estimates import estimate
 
 
@@ -29,11 +33,15 @@ def curve(point: Estimates, parameter: Parameter) -> Curve:
     """Return the curve of a parameter of an ML fit."""
     if not point.design.family.gaussian:
         return general_curve(point, parameter)
-    make = {"beta": _coefficient, "sigma": _sigma, "sd": _sd, "corr": _corr}[parameter.kind]
+    make, bounds = {"beta": _coefficient, "sigma": _sigma, "sd": _sd, "corr": _corr}[parameter.kind], None
+    if parameter.block >= 0 and structured_terms(point.design):
+        make, bounds = _of_structure, _entry_of(orthogonal_problem(point.design), parameter)[1].bounds
+        bounds = bounds if parameter.kind == "corr" else None
     deviance, start, step, diagonal = make(point, parameter)
     attained = parameter.kind != "sigma"
     value = estimate(point, parameter)
-    return Curve(deviance, value, start, point.criterion, BOUNDS[parameter.kind], attained, step, diagonal)
+    bounds = BOUNDS[parameter.kind] if bounds is None else bounds
+    return Curve(deviance, value, start, point.criterion, bounds, attained, step, diagonal)
 
 
 def _coefficient(point: Estimates, parameter: Parameter):
@@ -50,10 +58,10 @@ def _coefficient(point: Estimates, parameter: Parameter):
     def deviance(c: float, x: Floats) -> tuple[float, Floats]:
         mean = np.append(scale * (c - origin), np.zeros(p - 1))
         value = evaluate(held.cp, held.packed(x), None, FixedPrior(mean, lam, D), integrate_flat=False)
-        return profiled_criterion(held, value, False), -2 * value.d_T[held.free]
+        return profiled_criterion(held, value, False), -2 * held.gradient(value.d_T, x)
 
     step = float(np.sqrt(point.beta_cov[j, j]))
-    return deviance, point.optimum.parameters, step, _is_diagonal(problem, problem.free)
+    return deviance, point.optimum.parameters, step, _diagonal_of_theta(problem)
 
 
 def _sigma(point: Estimates, parameter: Parameter):
@@ -61,10 +69,16 @@ def _sigma(point: Estimates, parameter: Parameter):
 
     def deviance(c: float, x: Floats) -> tuple[float, Floats]:
         value, total = _at_sigma(problem, problem.packed(x), c)
-        return total, -2 * value.d_T[problem.free]
+        return total, -2 * problem.gradient(value.d_T, x)
 
     step = point.sigma / math.sqrt(2 * point.design.n)
-    return deviance, point.optimum.parameters, step, _is_diagonal(problem, problem.free)
+    return deviance, point.optimum.parameters, step, _diagonal_of_theta(problem)
+
+
+def _diagonal_of_theta(problem: Problem) -> NDArray[np.bool_]:
+    """Return which of theta are diagonal entries of T."""
+    flags = _is_diagonal(problem, problem.free)
+    return np.append(flags, np.zeros(problem.theta.size - len(flags), dtype=bool))
 
 
 def _is_diagonal(problem: Problem, positions: Ints) -> NDArray[np.bool_]:
@@ -146,3 +160,50 @@ def _reordered(point: Estimates, parameter: Parameter) -> tuple[Problem, Floats,
     factors[place] = lower_factor(np.linalg.solve(problem.bases[k], (before.bases[k] @ factors[place])[order]))
     T = np.concatenate([factor.ravel() for factor in factors])
     return problem, T, sum(q * q for q in problem.cp.q[:place])
+
+
+def _entry_of(problem: Problem, parameter: Parameter) -> tuple[StructuredPart, Entry, int]:
+    """Return the structure that a parameter is of, what it is there, and its place in theta.
+
+    Raises
+    ------
+    DataError
+        It is an sd or a correlation beside a structure.
+    """
+    for own in problem.theta.structured:
+        parameters = part_parameters(own.block, problem.design.blocks[own.block], own.part)
+        if parameter in parameters:
+            i = parameters.index(parameter)
+            return own, own.part.entries[i], own.at.start + i
+    raise DataError(
+        f"the profile of {parameter.label} is not available beside a covariance with a structure, here "
+        f"{structured_terms(problem.design)[0]}; use method='wald' for the coefficients, or sample the posterior"
+    )
+
+
+def _of_structure(point: Estimates, parameter: Parameter):
+    """Hold a parameter of a structure, which is one coordinate of theta; x is the others, and log sigma for an sd."""
+    problem = orthogonal_problem(point.design)
+    own, entry, at = _entry_of(problem, parameter)
+    unit, n, start = own.units[at - own.at.start], problem.cp.n, point.optimum.parameters
+    diagonal = np.delete(_diagonal_of_theta(problem), at)
+
+    def correlation(c: float, x: Floats) -> tuple[float, Floats]:
+        theta = np.insert(x, at, coordinates_of([entry], [c])[0])
+        value = evaluate(problem.cp, problem.packed(theta), None, flat(problem.cp.p), integrate_flat=False)
+        gradient = np.delete(problem.gradient(value.d_T, theta), at)
+        return profiled_criterion(problem, value, False), -2 * gradient
+
+    def sd(c: float, x: Floats) -> tuple[float, Floats]:
+        sigma = point.sigma * math.exp(x[-1])
+        theta = np.insert(x[:-1], at, c / (unit * sigma))
+        value, total = _at_sigma(problem, problem.packed(theta), sigma)
+        gradient = problem.gradient(value.d_T, theta)
+        d_log_sigma = 2 * (n - value.quad / sigma**2) + 2 * gradient[at] * theta[at]
+        return total, np.append(-2 * np.delete(gradient, at), d_log_sigma)
+
+    others = np.delete(start, at)
+    if parameter.kind == "corr":
+        return correlation, others, 0.1 * (entry.bounds[1] - entry.bounds[0]) / 2, diagonal
+    step = _variance_step(point, own.block, estimate(point, parameter), point.sigma * unit)
+    return sd, np.append(others, 0.0), step, np.append(diagonal, False)

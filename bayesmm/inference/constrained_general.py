@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesmm.design.covariance.structures import check_free
 from bayesmm.design.parameters import Parameter
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.glmm import GlmmProblem, Warm, criterion_of, make_problem
@@ -46,6 +47,7 @@ class _Held:
 
 def general_curve(point: Estimates, parameter: Parameter) -> Curve:
     """Return the curve of a parameter of a generalised model's ML fit."""
+    check_free(point.design, "the profile of a generalised model", "use method='wald', or sample the posterior")
     of_block = parameter.kind in ("sd", "corr")
     design = reordered(point.design, parameter)[0] if of_block else point.design
     problem = make_problem(design, orthonormal_columns(design, parameter.block if of_block else None))

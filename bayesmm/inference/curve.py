@@ -89,5 +89,5 @@ def _permuted(block: Block, order: list[int]) -> Block:
         block,
         columns=tuple(block.columns[i] for i in order),
         Z=np.ascontiguousarray(block.Z[:, order]),
-        partition=tuple(tuple(sorted(place[i] for i in part)) for part in block.partition),
+        parts=tuple(replace(part, columns=tuple(sorted(place[i] for i in part.columns))) for part in block.parts),
     )

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
+from bayesmm.design.covariance.structures import check_free
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.terms import check_gaussian, estimated
@@ -143,12 +144,14 @@ def kenward_roger(point: Estimates) -> KenwardRoger:
     Raises
     ------
     DataError
-        For another family or method than REML, and for more than `MOST_EFFECTS` random effects.
+        For another family or method than REML, a covariance structure in whose parameters V is not linear, and more
+        than `MOST_EFFECTS` random effects.
     """
     check_gaussian(point, "Kenward and Roger's method")
     design = point.design
     if point.method != "REML":
         raise DataError(f"Kenward and Roger's method is for REML, and this fit is by {point.method}; maximize('REML')")
+    check_free(design, "Kenward and Roger's method", "use ddf='satterthwaite'")
     m = sum(len(block.levels) * len(block.columns) for block in design.blocks)
     if m > MOST_EFFECTS:
         raise DataError(

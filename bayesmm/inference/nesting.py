@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.design.covariance.structure import Part
 from bayesmm.design.records import Block, Design
 from bayesmm.inference.containment import is_nested
 from bayesmm.inference.terms import estimated
@@ -41,10 +42,11 @@ def compare_designs(small: Design, large: Design) -> Step:
     if not np.allclose(small.offset, large.offset):
         reasons.append("its offset is another one")
     for block in small.blocks:
-        for part in block.partition:
+        for part in block.parts:
             if not _has_place(block, part, large):
-                terms = ", ".join(block.columns[i] for i in part)
-                reasons.append(f"its random term ({terms} | {block.group}) is not part of one of the other's")
+                terms = ", ".join(block.columns[i] for i in part.columns)
+                name = "" if part.covariance.free else part.covariance.name
+                reasons.append(f"its random term {name}({terms} | {block.group}) is not part of one of the other's")
     added = _effects(large) - _effects(small)
     return Step(tuple(reasons), X.shape[1] == wide.shape[1] and not reasons, added)
 
@@ -65,11 +67,20 @@ def _effects(design: Design) -> int:
     return sum(len(block.columns) for block in design.blocks)
 
 
-def _has_place(block: Block, part: tuple[int, ...], large: Design) -> bool:
+def _has_place(block: Block, part: Part, large: Design) -> bool:
     """Return whether the effects of a part are linear combinations of those of one correlated part of the other."""
     return any(
         len(other.levels) == len(block.levels)
         and is_nested(block.index, other.index)
-        and any(spans(other.Z[:, list(whole)], block.Z[:, list(part)]) for whole in other.partition)
+        and any(_holds(other, whole, block, part) for whole in other.parts)
         for other in large.blocks
     )
+
+
+def _holds(other: Block, whole: Part, block: Block, part: Part) -> bool:
+    """Return whether a part with any covariance matrix spans another, or is the same structure of the same columns."""
+    wide, columns = other.Z[:, list(whole.columns)], block.Z[:, list(part.columns)]
+    if whole.covariance.free:
+        return spans(wide, columns)
+    same = wide.shape == columns.shape and np.allclose(wide, columns)
+    return same and whole.covariance == part.covariance

@@ -94,7 +94,7 @@ class Satterthwaite:
 
 @dataclass(frozen=True, eq=False)
 class _Criterion:
-    """The deviance or REML criterion as a function of v = (free entries of T, sigma / its estimate)."""
+    """The deviance or REML criterion as a function of v = (theta, sigma / its estimate)."""
 
     problem: Problem
     reml: bool
@@ -106,7 +106,7 @@ class _Criterion:
         value = evaluate(cp, self.problem.packed(v[:-1]), sigma, flat(cp.p), integrate_flat=self.reml)
         nu = cp.n - (cp.p if self.reml else 0)
         d_sigma = 2 * (nu - value.quad / sigma**2) / v[-1]
-        return np.append(-2 * value.d_T[self.problem.free], d_sigma)
+        return np.append(-2 * self.problem.gradient(value.d_T, v[:-1]), d_sigma)
 
     def covariance(self, v: Floats) -> Floats:
         """Return the covariance of the coefficients gamma at v, (r, r)."""

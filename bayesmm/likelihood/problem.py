@@ -15,6 +15,7 @@ from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import DataError, PriorError, listing
 from bayesmm.likelihood.crossproducts import CrossProducts, Factor, Floats, Ints, cross_products
 from bayesmm.likelihood.orthogonal import Columns, orthonormal, orthonormal_in_parts, residual, root_mean_square, scaled
+from bayesmm.likelihood.theta import Theta, make_theta
 from bayesmm.priors import Prior, coefficient_places, coefficient_prior, prior_bases, prior_design
 
 
@@ -34,8 +35,8 @@ class Problem:
     columns : tuple of Columns
         The random-effects columns of each block and their basis B_k, in the design's order: b = B_k b_s, and
         Sigma_k = sigma^2 B_k T_k T_k' B_k'.
-    free : (t,) int64
-        Positions of the free entries in the packed T (rows i >= j within one part of a block's partition).
+    theta : Theta
+        What a search moves, and how the packed T follows from it.
     log_det : float
         What the basis takes from log|X'V^-1X|, -2 log|det basis|.
     """
@@ -47,7 +48,7 @@ class Problem:
     basis: Floats
     origin: Floats
     columns: tuple[Columns, ...]
-    free: Ints
+    theta: Theta
     log_det: float
 
     @property
@@ -61,15 +62,22 @@ class Problem:
         return tuple(1 / np.diag(basis) for basis in self.bases)
 
     @property
+    def free(self) -> Ints:
+        """Positions of the free entries in the packed T (rows i >= j within one part of a block's partition)."""
+        return self.theta.free
+
+    @property
     def n_packed(self) -> int:
         """Length of the packed T."""
-        return sum(q * q for q in self.cp.q)
+        return self.theta.length
 
-    def packed(self, free: Floats) -> Floats:
-        """Return the packed T with the given free entries."""
-        T = np.zeros(self.n_packed)
-        T[self.free] = free
-        return T
+    def packed(self, theta: Floats) -> Floats:
+        """Return the packed T at theta."""
+        return self.theta.packed(theta)
+
+    def gradient(self, d_T: Floats, theta: Floats) -> Floats:
+        """Return the derivatives in theta of what has the derivatives `d_T` in the packed T."""
+        return self.theta.gradient(d_T, theta)
 
 
 def orthogonal_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> Problem:
@@ -112,7 +120,7 @@ def reduced(
     """Return the problem for the given fixed columns (n, r) and response r; the random effects scaled, by default."""
     columns = scaled_columns(design) if columns is None else columns
     cp = cross_products(factors_of(design, columns), fixed, r, design.weights)
-    return Problem(design, cp, fixed, r, basis, origin, columns, free_entries(design, cp.order), log_det)
+    return Problem(design, cp, fixed, r, basis, origin, columns, make_theta(design, cp.order), log_det)
 
 
 def factors_of(design: Design, columns: tuple[Columns, ...]) -> list[Factor]:
@@ -126,28 +134,18 @@ def scaled_columns(design: Design) -> tuple[Columns, ...]:
 
 
 def orthonormal_columns(design: Design, backwards: int | None = None) -> tuple[Columns, ...]:
-    """Return the random-effects columns of each block, orthonormal within its parts.
+    """Return the random-effects columns of each block, orthonormal within its parts with any covariance matrix.
 
     Of the block `backwards` the last column is the first: see `orthonormal_in_parts`.
     """
-    return tuple(orthonormal_in_parts(b.Z, b.partition, k == backwards) for k, b in enumerate(design.blocks))
+    free = [tuple(part.columns for part in block.parts if part.covariance.free) for block in design.blocks]
+    own = zip(design.blocks, free, strict=True)
+    return tuple(orthonormal_in_parts(b.Z, parts, k == backwards) for k, (b, parts) in enumerate(own))
 
 
 def column_scales(design: Design) -> tuple[Floats, ...]:
     """Return the root mean squares of each block's columns."""
     return tuple(root_mean_square(block.Z) for block in design.blocks)
-
-
-def free_entries(design: Design, order: tuple[int, ...]) -> Ints:
-    """Return the positions, in T packed in this order of the blocks, of the entries that are not fixed at 0."""
-    positions, at = [], 0
-    for k in order:
-        block = design.blocks[k]
-        q = len(block.columns)
-        part_of = {column: number for number, part in enumerate(block.partition) for column in part}
-        positions += [at + i * q + j for i in range(q) for j in range(i + 1) if part_of[i] == part_of[j]]
-        at += q * q
-    return np.array(positions, dtype=np.int64)
 
 
 @dataclass(frozen=True)

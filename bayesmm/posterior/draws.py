@@ -16,6 +16,7 @@ from bayesmm.design.parameters import (
     coefficients,
     effect_labels,
     variable_of,
+    variance_entries,
     variance_parameters,
 )
 from bayesmm.estimation.estimates import add_effects, pearson_residuals
@@ -175,7 +176,7 @@ def varcorr(fit) -> pd.DataFrame:
     those of the sd or the correlation itself. Families without a residual sd have no such row; their own parameters
     are in `summary`.
     """
-    parameters = [p for p in variance_parameters(fit.design) if p.kind != "auxiliary"]
+    parameters = [p for p in variance_entries(fit.design) if p.kind != "auxiliary"]
     keys = [variance_keys(fit.design, parameter) for parameter in parameters]
     table = describe(draws_of(fit, parameters))
     return pd.concat([pd.DataFrame(keys, columns=["grp", "var1", "var2"], dtype=object), table], axis=1)

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.coding import INTERCEPT
-from bayesmm.design.parameters import Parameter, block_parameters, coefficient_label, coefficients, variance_parameters
+from bayesmm.design.covariance.structure import Part, factor_of, inside
+from bayesmm.design.parameters import (
+    Parameter,
+    block_parameters,
+    coefficient_label,
+    coefficients,
+    part_parameters,
+    variance_parameters,
+)
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
@@ -197,8 +205,11 @@ def _value(place: str, kind: str, value: object) -> float:
 
 def _factor(k: int, block, values: Mapping[str, float]) -> Floats:
     """Return L of one block, (q, q)."""
-    R, sds = np.eye(len(block.columns)), np.ones(len(block.columns))
-    for parameter in block_parameters(k, block):
+    R, sds, own = np.eye(len(block.columns)), np.ones(len(block.columns)), []
+    for part in block.parts:
+        if part.covariance.free:
+            own += part_parameters(k, block, part)
+    for parameter in own:
         if parameter.kind == "sd":
             sds[parameter.terms[0]] = values[parameter.label]
         else:
@@ -209,4 +220,21 @@ def _factor(k: int, block, values: Mapping[str, float]) -> Floats:
             f"the correlations of {block.group!r} in parameters cannot hold together: their matrix has a negative "
             "eigenvalue; take smaller ones"
         )
-    return sds[:, None] * root(R)
+    L = sds[:, None] * root(R)
+    for part in block.parts:
+        if not part.covariance.free:
+            L[np.ix_(part.columns, part.columns)] = _structured(k, block, part, values)
+    return L
+
+
+def _structured(k: int, block, part: Part, values: Mapping[str, float]) -> Floats:
+    """Return L of a part with a covariance structure, (r, r)."""
+    own = []
+    for entry, parameter in zip(part.entries, part_parameters(k, block, part), strict=True):
+        value, (low, high) = values[parameter.label], entry.bounds
+        if entry.kind == "corr" and not low - INDEFINITE <= value <= high + INDEFINITE:
+            raise ValueError(
+                f"parameters[{parameter.label!r}] is a correlation between {low:.4g} and {high:.4g}, not {value!r}"
+            )
+        own.append(inside(entry, value) if entry.kind == "corr" else value)
+    return factor_of(part.covariance, own, len(part.columns))

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.design.parameters import INTERCEPT_AT_MEANS, coefficient_label
+from bayesmm.design.covariance.structure import Entry, Part
+from bayesmm.design.parameters import INTERCEPT_AT_MEANS, Parameter, coefficient_label, part_parameters
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis, constant_share, untouched
 from bayesmm.priors.prior import Prior
@@ -27,6 +28,7 @@ CONSTANT_TOLERANCE = 1e-8  # relative to the column: a spread or a residual smal
 SD_DEGREES = 3.0  # degrees of freedom of the half-t: heavy tails, finite mean and variance; as in brms
 
 INTERCEPT, COEFFICIENT, SD, CORRELATION = "intercept", "coefficient", "sd", "correlation"
+ONE_CORRELATION = "one correlation"  # a parameter of a covariance structure, with a prior of its own
 AUXILIARY = "auxiliary"  # a parameter of the family besides the mean, sigma excepted, which is an SD
 
 
@@ -39,7 +41,7 @@ class Place:
     name : str
         Such as "Intercept_centred", "beta[Days]", "sd_Subject[Days]", "corr_Subject", "sigma", "shape".
     kind : str
-        INTERCEPT, COEFFICIENT, SD, CORRELATION or AUXILIARY.
+        INTERCEPT, COEFFICIENT, SD, CORRELATION, ONE_CORRELATION or AUXILIARY.
     wider : tuple of str
         The keys that cover this place and others, the weakest first: ("sd", "sd_Subject").
     default : Prior
@@ -47,6 +49,8 @@ class Place:
         What its values are measured in; for CORRELATION empty.
     size : int
         Rows of the largest correlation matrix; 1 elsewhere.
+    bounds : tuple of float
+        Of ONE_CORRELATION.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Place:
     default: Prior
     unit: str
     size: int = 1
+    bounds: tuple[float, float] = (-1.0, 1.0)
 
 
 def places(design: Design, as_reported: Set[str] = frozenset()) -> tuple[Place, ...]:
@@ -68,10 +73,11 @@ def places(design: Design, as_reported: Set[str] = frozenset()) -> tuple[Place, 
     for block, basis in zip(design.blocks, design.spec.bases.blocks, strict=True):
         own = untouched(len(block.columns)) if block.name in as_reported else basis
         found += _sds(block, own, scales)
-        if block.correlated:
-            largest = max(len(part) for part in block.partition)
+        largest = max((len(part.columns) for part in block.parts if part.covariance.free), default=1)
+        if largest > 1:
             prior = Prior("LKJ", eta=LKJ_SHAPE, at=_at(not own.trivial))
             found.append(Place(block.names.corr, CORRELATION, ("corr",), prior, "", largest))
+        found += _one_correlations(block)
     return (*found, *_auxiliaries(design))
 
 
@@ -113,15 +119,42 @@ def _fixed(design: Design, scales: Scales) -> list[Place]:
 
 
 def _sds(block: Block, basis: TermBasis, scales: Scales) -> list[Place]:
-    found = []
+    """Return the places of a block's sds; one of several columns has the narrowest of their scales."""
+    found = {}
     at = _at(not basis.trivial)  # all or none of a block: also those that are the same there
-    wider = ("sd", block.names.sd)
-    for name, column, z in zip(block.names.sd_labels, block.columns, basis.taken_out(block.Z).T, strict=True):
-        scale = scales.effects if np.ptp(z) == 0 else scales.slopes
-        prior = Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale / spread(z), at=at)
-        per = "" if column == "Intercept" else f" per unit of {column}"
-        found.append(Place(name, SD, wider, prior, f"{scales.unit}{per}"))
-    return found
+    wider, sizes = ("sd", block.names.sd), []
+    for z in basis.taken_out(block.Z).T:
+        sizes.append((scales.effects if np.ptp(z) == 0 else scales.slopes) / spread(z))
+    for part, parameter, entry in _entries(block, "sd"):
+        columns = [part.columns[i] for (i,) in entry.places]
+        scale = min(sizes[j] for j in columns)
+        prior = _own(entry) or Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale, at=at)
+        one = block.columns[columns[0]] if len(columns) == 1 else "Intercept"
+        per = "" if one == "Intercept" else f" per unit of {one}"
+        found[parameter.terms] = Place(parameter.label, SD, wider, prior, f"{scales.unit}{per}")
+    return [found[terms] for terms in sorted(found)]
+
+
+def _one_correlations(block: Block) -> Iterator[Place]:
+    """Yield the places of the correlations of structures in which each has a prior of its own."""
+    for part, parameter, entry in _entries(block, "corr"):
+        if not part.covariance.free:
+            low, high = entry.bounds
+            prior = _own(entry) or Prior("Uniform", lower=low, upper=high)
+            yield Place(parameter.label, ONE_CORRELATION, (), prior, "", bounds=entry.bounds)
+
+
+def _entries(block: Block, kind: str) -> Iterator[tuple[Part, Parameter, Entry]]:
+    """Yield the parameters of a block that are sds, or correlations, with what they are in their structure."""
+    for part in block.parts:
+        for parameter, entry in zip(part_parameters(0, block, part), part.entries, strict=True):
+            if entry.kind == kind:
+                yield part, parameter, entry
+
+
+def _own(entry: Entry) -> Prior | None:
+    """Return the default prior that a structure gives one of its parameters, if it does."""
+    return Prior(entry.prior, **entry.numbers) if entry.prior else None
 
 
 def _auxiliaries(design: Design) -> Iterator[Place]:

@@ -22,6 +22,7 @@ from bayesmm.priors.defaults import (
     COEFFICIENT,
     CORRELATION,
     INTERCEPT,
+    ONE_CORRELATION,
     SD,
     Place,
     places,
@@ -200,10 +201,14 @@ def _with_intercept(known: tuple[Place, ...], chosen: Mapping[str, Prior]) -> tu
 
 def _check_keys(chosen: Mapping[str, Prior], known: tuple[Place, ...]) -> None:
     kinds = {key: place.kind for place in known for key in (*place.wider, place.name)}
+    bounds = {place.name: place.bounds for place in known if place.kind == ONE_CORRELATION}
     for key, prior in chosen.items():
         if key not in kinds:
             raise _unknown(key, kinds)
-        _check_support(key, kinds[key], prior)
+        if key in bounds:
+            _check_one_correlation(key, *bounds[key], prior)
+        else:
+            _check_support(key, kinds[key], prior)
 
 
 def _unknown(key: str, kinds: Mapping[str, str]) -> PriorError:
@@ -241,6 +246,19 @@ def _check_support(key: str, kind: str, prior: Prior) -> None:
     if kind != SD and prior.on == "variance":
         other = "a coefficient" if kind in (INTERCEPT, COEFFICIENT) else "a parameter of the family"
         raise PriorError(f"the prior of {key!r} is on the variance, but it is {other}, not a standard deviation")
+
+
+def _check_one_correlation(key: str, low: float, high: float, prior: Prior) -> None:
+    """Refuse what is not within the bounds of a structure's correlation."""
+    numbers = tuple(prior.parameters.values())
+    known = prior.support in ("point", "interval") and prior.on == "sd" and prior.at == "zero"
+    if not (known and all(low <= value <= high for value in numbers)):
+        raise PriorError(
+            f"the prior of {key!r} is {prior}, but it is a correlation between {low:.4g} and {high:.4g}; use a number, "
+            f"or Prior('Uniform', lower=..., upper=...) within these"
+        )
+    if prior.support == "point" and not low < numbers[0] < high:
+        raise PriorError(f"the prior of {key!r} holds it at {numbers[0]:g}, where the covariance matrix is singular")
 
 
 def _check_positive(key: str, kind: str, prior: Prior) -> None:

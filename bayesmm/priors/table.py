@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from bayesmm.priors.defaults import CORRELATION, Place
+from bayesmm.priors.defaults import CORRELATION, ONE_CORRELATION, Place
 from bayesmm.priors.distributions import lkj_interval
 from bayesmm.priors.prior import Prior, function_name
 
@@ -39,7 +39,7 @@ def sentence(place: Place, prior: Prior, width: int = UNIT_WIDTH) -> str:
 
     A density that falls from 0 has its 95 % below a bound; others have 2.5 % outside on either side.
     """
-    unit = _short(place.unit, width)
+    unit = _short(place.unit, width) if place.kind != ONE_CORRELATION else "as a correlation"
     if prior.distribution == "Fixed":
         return f"held at {prior.parameters['value']:.4g} {unit}"
     if prior.distribution == "Custom":

@@ -1,10 +1,18 @@
 """The model with its priors as LaTeX, for a paper, a notebook or the report."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO, coefficient_label
+from bayesmm.design.covariance.structure import Entry, Part
+from bayesmm.design.parameters import (
+    INTERCEPT_AT_MEANS,
+    INTERCEPT_AT_ZERO,
+    coefficient_label,
+    entry_terms,
+    part_parameters,
+)
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.families.family import Family
@@ -146,6 +154,10 @@ def _effect(design: Design, block: Block, column: str, level: str) -> str:
 
 def _random_effects(design: Design, block: Block) -> Iterator[str]:
     group = escape(block.group)
+    yield from _structured(design, block)
+    block = _free_terms(block)
+    if not block.columns:
+        return
     effects = [_effect(design, block, column, "g") for column in block.columns]
     scales = [_sd(block, column) for column in block.columns]
     each = rf"\quad g \in {group}"
@@ -161,6 +173,33 @@ def _random_effects(design: Design, block: Block) -> Iterator[str]:
         yield rf"{R} &= 0 \text{{ between }} {r' \mid '.join(parts)}"
 
 
+def _structured(design: Design, block: Block) -> Iterator[str]:
+    """Yield the covariance matrix of each group term that has a structure."""
+    group = escape(block.group)
+    for part in block.parts:
+        if part.covariance.free:
+            continue
+        effects = [_effect(design, block, block.columns[i], "g") for i in part.columns]
+        Sigma = _sub(r"\Sigma", group, escape(part.text))
+        symbols = [_entry(block, part, entry) for entry in part.entries]
+        yield rf"({_COMMA.join(effects)})^{{\top}} &\sim \mathcal{{N}}(0,\ {Sigma}), \quad g \in {group}"
+        yield rf"{Sigma} &= {part.covariance.tex(symbols)}"
+
+
+def _entry(block: Block, part: Part, entry: Entry) -> str:
+    """Return the symbol of a parameter of a structure."""
+    names = map(escape, (block.group, *entry_terms(block, part, entry)))
+    return _sub("s" if entry.kind == "sd" else r"\rho", *names)
+
+
+def _free_terms(block: Block) -> Block:
+    """Return the block with the terms whose covariance matrix has no structure."""
+    parts = [part for part in block.parts if part.covariance.free]
+    kept = sorted(i for part in parts for i in part.columns)
+    own = tuple(replace(part, columns=tuple(kept.index(i) for i in part.columns)) for part in parts)
+    return replace(block, columns=tuple(block.columns[i] for i in kept), Z=block.Z[:, kept], parts=own)
+
+
 def _sd(block: Block, column: str, letter: str = "s") -> str:
     return _sub(letter, escape(block.group), escape(column))
 
@@ -173,8 +212,10 @@ def _at_the_means(design: Design, bases: TermBases) -> Iterator[str]:
     for block, basis in zip(design.blocks, bases.blocks, strict=True):
         if basis.trivial:
             continue
-        group = escape(block.group)
-        rows = [_sum(row, block.columns, lambda column, b=block: _effect(design, b, column, "g")) for row in basis.R]
+        group, names = escape(block.group), block.columns
+        block = _free_terms(block)
+        own = [basis.R[names.index(column)] for column in block.columns]
+        rows = [_sum(row, names, lambda column, b=block: _effect(design, b, column, "g")) for row in own]
         S, R = _sub(r"\bar{S}", group), _sub(r"\bar{R}", group)
         yield rf"({_COMMA.join(rows)})^{{\top}} &\sim \mathcal{{N}}(0,\ {S} {R} {S})"
         yield rf"{S} &= \mathrm{{diag}}({_COMMA.join(_sd(block, column, BAR_S) for column in block.columns)})"
@@ -210,8 +251,13 @@ def _symbols(design: Design, priors: Mapping[str, Prior]) -> Iterator[tuple[str,
         moved = bases.fixed.moved[design.coefficients.index(name)]
         yield coefficient_label(name), _sub(GAMMA if moved else r"\beta", escape(name))
     for block, basis in zip(design.blocks, bases.blocks, strict=True):
-        for place, column in zip(block.names.sd_labels, block.columns, strict=True):
-            yield place, _sd(block, column, "s" if basis.trivial else BAR_S)
+        labels = dict(zip(block.columns, block.names.sd_labels, strict=True))
+        for column in _free_terms(block).columns:
+            yield labels[column], _sd(block, column, "s" if basis.trivial else BAR_S)
+        for part in block.parts:
+            if not part.covariance.free:
+                own = zip(part_parameters(0, block, part), part.entries, strict=True)
+                yield from ((parameter.label, _entry(block, part, entry)) for parameter, entry in own)
         yield block.names.corr, _sub("R" if basis.trivial else r"\bar{R}", escape(block.group))
     for parameter in design.family.parameters:
         yield parameter.name, parameter.symbol

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import by_levels, coefficients, variance_parameters
+from bayesmm.design.parameters import by_levels, coefficients, variance_entries, variance_parameters
 from bayesmm.display.text_tables import LINE_WIDTH, ceiled, column, count, number, p_text, shorten, table, wrap
 from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT, Check, run_checks, verdict
 from bayesmm.families.links import LINKS
@@ -328,7 +328,7 @@ def statistic_cells(frame: pd.DataFrame) -> tuple[list[list[str]], list[list[str
 def fit_random_lines(fit) -> list[str]:
     """Return the table of the standard deviations, with the posterior means of their correlations."""
     design = fit.design
-    parameters = [p for p in variance_parameters(design) if p.kind in ("sd", "sigma")]
+    parameters = [p for p in variance_entries(design) if p.kind in ("sd", "sigma")]
     names, cells = [], []
     for k in by_levels(design):
         block = design.blocks[k]
@@ -356,7 +356,7 @@ def mean_correlation(fit, block) -> np.ndarray:
 
 def fit_correlation_lines(fit) -> list[str]:
     """Return the table of the correlations with their intervals."""
-    parameters = [p for p in variance_parameters(fit.design) if p.kind == "corr"]
+    parameters = [p for p in variance_entries(fit.design) if p.kind == "corr"]
     if not parameters:
         return []
     blocks = [fit.design.blocks[p.block] for p in parameters]

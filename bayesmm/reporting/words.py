@@ -93,8 +93,15 @@ def model_sentence(design) -> str:
 def grouping(block) -> str:
     """Say which effects vary over a factor, and how they depend on one another."""
     terms = ", ".join(short(c) for c in block.columns)
-    tied = ", correlated" if block.correlated else ", independent" if len(block.columns) > 1 else ""
+    tied = f", {dependence(block)}" if len(block.columns) > 1 else ""
     return f"random effects for the {len(block.levels):,} levels of {short(block.group)} ({terms}{tied})"
+
+
+def dependence(block) -> str:
+    """Say how the effects of a block depend on one another."""
+    if block.free:
+        return "correlated" if block.correlated else "independent"
+    return "; ".join(f"{short(part.text)}: {part.covariance.words}" for part in block.parts if not part.covariance.free)
 
 
 def prior_sentence(priors: Priors, design) -> str:
@@ -225,6 +232,6 @@ def references(fit) -> list[str]:
     """Return the sources that the methods paragraph names."""
     record = sampling_record(fit.tree)
     keys = ["lme4", "psis" if "pareto_k" in record else "nuts", "rhat"]
-    if any(len(part) > 1 for block in fit.design.blocks for part in block.partition):
+    if any(prior.distribution == "LKJ" for prior in fit.model.priors.values()):
         keys.append("lkj")
     return [REFERENCES[key] for key in keys]

@@ -15,6 +15,7 @@ from types import MappingProxyType
 import numpy as np
 import xarray as xr
 
+from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBases, TermBasis
 from bayesmm.errors import BayesmmWarning, listing
@@ -75,8 +76,8 @@ class Marginal:
 
 
 def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: str) -> bool:
-    """Return whether these draws can come from here: marginal, by nutpie, every prior in closed form."""
-    known = all(prior.distribution != "Custom" for prior in priors.values())
+    """Return whether these draws can come from here: marginal, by nutpie, all in compiled code."""
+    known = all(prior.distribution != "Custom" for prior in priors.values()) and not structured_terms(design)
     return known and effects == "marginal" and sampler in ("auto", "nutpie")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from bayesmm.design.covariance.structures import check_free
 from bayesmm.errors import BayesmmWarning, FitFileError, listing
 from bayesmm.runtime.paths import as_path
 from bayesmm.storage.files import changes, plain, reusable, save
@@ -93,6 +94,7 @@ def _settings(asked: Mapping[str, object], cores: int | None) -> dict[str, objec
 def _independent(model, asked: Mapping[str, object], began: float):
     from bayesmm.sampling.importance import sample_independent
 
+    check_free(model.design, "sampler='importance'", "use sampler='auto'")
     own = {name: asked[name] for name in ("draws", "chains", "seed", "effects", "keep_effects")}
     return sample_independent(model.design, model.priors, lambda: model._prior_point, **own, began=began)
 

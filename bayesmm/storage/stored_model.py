@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesmm.design.covariance.structures import parse_formula
 from bayesmm.design.frames import to_pandas
 from bayesmm.design.records import Design
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, read_variable
 from bayesmm.errors import FitFileError, FormulaError, PriorError, listing, suggest
 from bayesmm.families.family import Family
-from bayesmm.formula.formula import parse
 from bayesmm.priors import Prior
 from bayesmm.runtime.messages import Message, Rows
 from bayesmm.storage.stored_spec import as_text
@@ -97,7 +97,7 @@ def called(design: Design) -> list[str]:
 
 def _readable(text: str, transforms: list[str]) -> bool:
     try:
-        parse(text, transforms)
+        parse_formula(text, transforms)
     except FormulaError:
         return False
     return True

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from bayesmm.design.parameters import block_parameters, variable_of
 from bayesmm.design.records import Design
 from bayesmm.errors import PriorError
 from bayesmm.likelihood.crossproducts import Factor
@@ -49,10 +50,10 @@ def log_prior(fit) -> Array:
         if priors[place].distribution != "Fixed":
             total += priors[place].logpdf(values)
     for block in design.blocks:
-        if block.correlated:
+        if block.names.corr in priors:  # one prior of all correlations within a part
             eta = priors[block.names.corr].parameters["eta"]
             R = own[block.names.corr].reshape(draws, len(block.columns), -1)
-            for part in (list(part) for part in block.partition if len(part) > 1):
+            for part in (list(part.columns) for part in block.parts if part.covariance.free):
                 total += (eta - 1) * np.linalg.slogdet(R[:, part][:, :, part])[1]
     return total
 
@@ -62,8 +63,11 @@ def _by_place(fit, own: Mapping[str, Array], draws: int) -> list[tuple[str, Arra
     design, priors, found = fit.design, fit.model.priors, []
     if design.p:
         found += zip(coefficient_places(priors, design), own["beta"].reshape(draws, -1).T, strict=True)
-    for block in design.blocks:
-        found += zip(block.names.sd_labels, own[block.names.sd].reshape(draws, -1).T, strict=True)
+    for k, block in enumerate(design.blocks):
+        for parameter in block_parameters(k, block):
+            if parameter.label in priors:
+                values = own[variable_of(design, parameter)][(..., *parameter.terms)]
+                found.append((parameter.label, values.reshape(draws)))
     return [*found, *zip(design.family.auxiliaries, auxiliary_draws(fit).T, strict=False)]
 
 

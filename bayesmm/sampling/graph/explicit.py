@@ -12,7 +12,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
-from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO
+from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO, part_parameters
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import listing, suggest
@@ -20,6 +20,7 @@ from bayesmm.priors import Prior, coefficient_places, prior_bases
 from bayesmm.priors.distributions import DISTRIBUTIONS
 from bayesmm.sampling.graph.distributions import INTERNAL, scalar, vector
 from bayesmm.sampling.graph.responses import add_response
+from bayesmm.sampling.graph.structures import add_structure, entry_name
 
 INTERCEPT = f"{INTERNAL}{INTERCEPT_AT_MEANS}"
 SLOPES, SLOPE = f"{INTERNAL}slopes", f"{INTERNAL}slope"
@@ -173,10 +174,14 @@ def add_covariance(
     """
     names = block.names
     own_sd, own_corr = (names.sd, names.corr) if basis.trivial else (names.sd_at_means, names.corr_at_means)
-    sd = vector(own_sd, names.term_dim, {place: priors[place] for place in names.sd_labels})
+    if block.free:
+        sd = vector(own_sd, names.term_dim, {place: priors[place] for place in names.sd_labels})
+        L = correlation_factor(block, priors[names.corr]) if block.correlated else None
+    else:
+        sd, L = structured_factors(block, priors)
+        pm.Deterministic(own_sd, sd, dims=names.sd_dims)
     if not block.correlated:
         return sd, None
-    L = correlation_factor(block, priors[names.corr])
     diagonal = np.arange(len(block.columns))
     R = (L @ L.T)[diagonal, diagonal].set(1.0)  # without rounding
     pm.Deterministic(own_corr, R, dims=names.corr_dims)
@@ -189,11 +194,33 @@ def add_covariance(
     return sd, L
 
 
+def structured_factors(block: Block, priors: Mapping[str, Prior]) -> tuple[TensorVariable, TensorVariable]:
+    """Add the parameters of a block with a covariance structure; return sds, (q,), and correlation factor, (q, q).
+
+    Beside a structure, the sds of a part with any covariance matrix are variables one by one.
+    """
+    corr, q = block.names.corr, len(block.columns)
+    factor = correlation_factor(block, priors[corr]) if corr in priors else pt.eye(q)
+    sds = [pt.constant(np.ones(()))] * q
+    for part in block.parts:
+        if not part.covariance.free:
+            factor = factor[np.ix_(part.columns, part.columns)].set(add_structure(block, part, priors))
+            continue
+        for p in part_parameters(0, block, part)[: len(part.columns)]:  # the sds come first
+            sds[p.terms[0]] = scalar(entry_name(block, p), p.label, priors[p.label])
+    factor = pt.stack(sds)[:, None] * factor
+    sd = pt.sqrt(pt.square(factor).sum(axis=1))
+    return sd, factor / pt.where(sd > 0, sd, 1.0)[:, None]
+
+
 def correlation_factor(block: Block, prior: Prior) -> TensorVariable:
     """Return L, (q, q), of the correlation matrix L L', LKJ(eta) within each part and 0 between parts."""
     q, eta = len(block.columns), np.asarray(prior.parameters["eta"])
     L = pt.eye(q)
-    for number, part in enumerate(block.partition):
+    for number, own in enumerate(block.parts):
+        part = own.columns
+        if not own.covariance.free:
+            continue
         if len(part) == q:  # one part: the whole matrix, its columns in order
             L = pm.LKJCorr(_unused(f"{INTERNAL}L_{block.name}"), n=q, eta=eta)
         elif len(part) > 1:

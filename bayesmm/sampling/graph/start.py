@@ -5,11 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 import pymc as pm
 
+from bayesmm.design.parameters import block_parameters
 from bayesmm.design.records import Design
 from bayesmm.errors import listing, positions
 from bayesmm.priors import Prior
 from bayesmm.sampling.graph.distributions import element_name, squared_name
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
+from bayesmm.sampling.graph.structures import entry_name
 
 
 def start_near(graph: pm.Model, design: Design, priors: Mapping[str, Prior], values: Mapping[str, float]) -> None:
@@ -28,7 +30,14 @@ def start_near(graph: pm.Model, design: Design, priors: Mapping[str, Prior], val
     vectors = {
         name: block.names.sd_labels
         for block in design.blocks
+        if block.free
         for name in (block.names.sd, block.names.sd_at_means)  # the graph samples one of them
+    } | {
+        entry_name(block, parameter): [parameter.label]
+        for block in design.blocks
+        if not block.free
+        for parameter in block_parameters(0, block)
+        if parameter.kind == "sd"
     }
     for name, places in (vectors | {name: [name] for name in design.family.auxiliaries}).items():
         known = {place: values.get(place) for place in places}

@@ -1,0 +1,72 @@
+"""The register of covariance structures, by the name that they have in a formula."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+
+from bayesmm.design.covariance import diagonal, unstructured
+from bayesmm.design.covariance.structure import Covariance, Part
+from bayesmm.errors import DataError, listing
+from bayesmm.formula.formula import Formula, parse
+
+_MODULES = (unstructured, diagonal)
+_known: dict[str, Covariance] = {module.covariance.name: module.covariance for module in _MODULES}
+
+STRUCTURES: Mapping[str, Covariance] = MappingProxyType(_known)  # what is registered now
+
+
+@contextmanager
+def registered(covariance: Covariance) -> Iterator[Covariance]:
+    """Let formulas name a further covariance structure, inside a ``with``.
+
+    Raises
+    ------
+    ValueError
+        There is one of this name.
+    """
+    if covariance.name in _known:
+        raise ValueError(f"there is a covariance structure {covariance.name!r}; give this one another name")
+    _known[covariance.name] = covariance
+    try:
+        yield covariance
+    finally:
+        del _known[covariance.name]
+
+
+def parse_formula(text: str, transforms: Iterable[str] = ()) -> Formula:
+    """Return a formula, in which the names of the registered structures may stand before group terms."""
+    return parse(text, transforms, STRUCTURES)
+
+
+def make_parts(name: str, columns: range, text: str) -> tuple[Part, ...]:
+    """Return the parts that a group term makes of its columns: one, or one for each column.
+
+    Parameters
+    ----------
+    name : str
+        Of the structure, as `bayesmm.formula` has it.
+    columns : range
+        Places of the term's columns in their block.
+    text : str
+        The group term without its grouping.
+    """
+    covariance = STRUCTURES[name]
+    groups = [(k,) for k in columns] if covariance.apart else [tuple(columns)]
+    return tuple(Part(group, covariance, text) for group in groups)
+
+
+def structured_terms(design) -> list[str]:
+    """Return the group terms whose covariance matrix has a structure: "cs(0 + x | g)"."""
+    return [
+        f"{part.text.removesuffix(')')} | {block.group})"
+        for block in design.blocks
+        for part in block.parts
+        if not part.covariance.free
+    ]
+
+
+def check_free(design, what: str, instead: str) -> None:
+    """Raise a DataError where a covariance matrix has a structure, for `what` knows none; `instead` is the advice."""
+    found = structured_terms(design)
+    if found:
+        raise DataError(f"{what} is not available where a covariance has a structure, here {listing(found)}; {instead}")
