@@ -18,8 +18,7 @@ from bayesmm.families.family import Family
 from bayesmm.families.links import graph_mean
 from bayesmm.families.special import polygamma
 from bayesmm.likelihood.compiled import from_kernel, source_version
-from bayesmm.likelihood.response_kernels import OUTPUTS
-from bayesmm.likelihood.row_functions import ROW
+from bayesmm.likelihood.response_kernels import OUTPUTS, ROW
 
 
 def functions_of(family: Family) -> list:

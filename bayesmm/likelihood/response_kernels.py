@@ -16,10 +16,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from bayesmm.families.families import FAMILIES
-from bayesmm.likelihood.compiled import Inner, compiled, from_kernel, inner
+from bayesmm.likelihood.compiled import DOUBLES, Inner, compiled, from_kernel, inner
 
 NUMBERS = len(FAMILIES)  # of a family; what is not below is the address of a table
 DENSITY, SCORE, WHOLE_STRIP = 0, 1, 2  # the entries of a table: two addresses, and 1 or 0 (`Family.whole_strip`)
+DOUBLE = types.float64
+ROW = types.void(DOUBLE, DOUBLE, DOUBLE, DOUBLES, DOUBLES)  # a C function of a row: (y, size, eta, aux, out)
 OUTPUTS = 4  # numbers that a C function of a row gives: (log density, three derivatives), or (two derivatives, 0, 0)
 
 
@@ -64,8 +66,7 @@ def _row(context, address, y, size, eta, aux):
         numbers = [builder.load(builder.gep(out, [cgutils.intp_t(k)])) for k in range(OUTPUTS)]
         return target.make_tuple(builder, signature.return_type, numbers)
 
-    floats = types.float64, types.float64, types.float64
-    return types.UniTuple(types.float64, OUTPUTS)(types.int64, *floats, aux), generate
+    return types.UniTuple(DOUBLE, OUTPUTS)(types.int64, DOUBLE, DOUBLE, DOUBLE, aux), generate
 
 
 @inner

@@ -5,15 +5,14 @@ from types import FunctionType
 
 import numba
 import numpy as np
-from numba import carray, types
+from numba import carray
 
 from bayesmm.families.family import MOST_PARAMETERS, Family
 from bayesmm.families.links import LINKS
-from bayesmm.likelihood.compiled import DOUBLES, from_kernel, keyed, source_version
-from bayesmm.likelihood.response_kernels import OUTPUTS
+from bayesmm.likelihood.compiled import from_kernel, keyed, source_version
+from bayesmm.likelihood.own_family import functions_of
+from bayesmm.likelihood.response_kernels import OUTPUTS, ROW
 
-DOUBLE = types.float64
-ROW = types.void(DOUBLE, DOUBLE, DOUBLE, DOUBLES, DOUBLES)  # (y, size, eta, aux, out)
 KERNEL, LINK, NUMBERS_OUT = None, -1, 0  # of `_row`: those of a family, in each copy of it
 
 
@@ -29,8 +28,6 @@ def codes(family: Family) -> tuple[int, int]:
 def _table(family: Family) -> tuple:
     """Return the C functions of a family and their table, in the order of `response_kernels`; all have to be kept."""
     if family.own:
-        from bayesmm.likelihood.own_family import functions_of
-
         functions, whole = functions_of(family), False
     else:
         functions, whole = _of_package(family), family.whole_strip or family.link == "logit"
