@@ -237,7 +237,7 @@ def _rescaled(problem: GlmmProblem) -> GlmmProblem:
     u = np.zeros(sum(block.Z.shape[1] * len(block.levels) for block in problem.design.blocks))
     value, r = _laplace(problem, Warm(u)), problem.fixed.shape[1]
     eye = np.concatenate([np.eye(len(problem.bases[k])).ravel() for k in problem.order])
-    eye = problem.theta.at(eye, lambda part: part.start(1.0))
+    eye = problem.theta.from_packed(eye, lambda part: part.start(1.0))
     aux = problem.auxiliaries(np.log(problem.aux))
     found = np.array([value(-step, eye, aux)[1] - value(step, eye, aux)[1] for step in np.eye(r)]) / 2
     try:

@@ -68,7 +68,7 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
 def _units(problem: Problem, x: Floats) -> Floats:
     """Return the relative sd that each entry is part of, (t,), at least 1: what its gradient is measured by."""
     sds = [np.repeat(np.linalg.norm(T, axis=1), len(T)) for T in relative_factors(problem, x)]
-    own = problem.theta.at(np.concatenate([np.empty(0), *sds]), lambda part: np.abs(x[part.at]))
+    own = problem.theta.from_packed(np.concatenate([np.empty(0), *sds]), lambda part: np.abs(x[part.at]))
     return np.maximum(own, 1.0)
 
 
@@ -146,7 +146,7 @@ def profiled_criterion(problem: Problem, value: Value, reml: bool) -> float:
 def start_entries(problem: Problem, size: float) -> Floats:
     """Return theta of T = size I, of a structure its parameters of about that size."""
     eye = np.concatenate([np.empty(0), *(np.eye(q).ravel() for q in problem.cp.q)])
-    return problem.theta.at(size * eye, lambda part: part.start(size))
+    return problem.theta.from_packed(size * eye, lambda part: part.start(size))
 
 
 def _user_start(problem: Problem, start: Mapping[str, float]) -> Floats:

@@ -28,7 +28,7 @@ def start_theta(
 ) -> Floats:
     """Return theta, in units of `unit`: what `start` names, sds of `size` and no correlation for the rest."""
     packed = _start_factors(design, order, bases, unit, start, size)
-    return theta.at(packed, lambda own: _start_structure(design, own, unit, start, size))
+    return theta.from_packed(packed, lambda own: _start_structure(design, own, unit, start, size))
 
 
 def _start_structure(

@@ -101,7 +101,7 @@ class Theta:
         parts += [np.einsum("tij,ij->t", part.slopes(x[part.at]), d_T[part.positions]) for part in self.structured]
         return np.concatenate(parts) if self.structured else parts[0]
 
-    def at(self, packed: Floats, structured: Callable[[StructuredPart], Floats]) -> Floats:
+    def from_packed(self, packed: Floats, structured: Callable[[StructuredPart], Floats]) -> Floats:
         """Return theta with the free entries of a packed T, and the coordinates that a function gives each structure.
 
         What is asked of a packed T may be a number for each of its entries too.
