@@ -2,7 +2,7 @@
 
 The density is that of (coefficients, sds, correlations, auxiliaries) on their natural scales, the random effects
 integrated out by adaptive quadrature where there is one factor with few of them, else by Laplace's approximation: the
-function that `glmm` maximises, with the priors added. Standard deviations and correlations are searched as in `map`.
+function that `glmm` maximises, with the priors added. It is sought as in `map`.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayesmm.design.records import Design
-from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glmm import (
     GlmmProblem,
@@ -22,23 +21,15 @@ from bayesmm.estimation.glmm import (
     make_problem,
     maximize_generalised,
 )
-from bayesmm.estimation.map import (
-    START_SD,
-    Shape,
-    factor_derivatives,
-    factor_of,
-    inside,
-    make_shape,
-    nowhere,
-    partial_of,
-    reported,
-)
+from bayesmm.estimation.map import Goal, check_closed_form, nowhere, reported, start_values
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, ROUNDING, SNAP, Search, hessian, minimum, outcome, snapped
 from bayesmm.estimation.reml import factors_are_singular
-from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.lattice import FINE
+from bayesmm.likelihood.marginal import generalised_coordinates, packing
+from bayesmm.likelihood.posterior import Parameters, SearchedPosterior
 from bayesmm.likelihood.quadrature import fits
-from bayesmm.priors import Priors, coefficient_places, coefficient_prior, prior_bases, prior_design
+from bayesmm.priors import Priors, coefficient_prior, prior_bases, prior_design
 
 # Precision, in units of the data's, that a direction has at least which neither data nor normal priors know: for the
 # scale of the search alone.
@@ -47,51 +38,42 @@ START_NODES = 7  # of the likelihood that the search starts at the maximum of
 
 
 @dataclass(frozen=True)
-class Density:
-    """The marginal posterior as a function of x = (coefficients, blocks' parameters, logs of the auxiliaries).
+class Likelihood:
+    """The likelihood that `glmm` maximises, as a function of the natural parameters.
 
     Attributes
     ----------
-    likelihood : function of the problem's coordinates
+    problem : GlmmProblem
+        Of the prior's design.
+    criterion : function of the problem's coordinates
         -2 log-likelihood and its gradient.
-    half : (p, r) float64
-        gamma = held + half x for the coefficients gamma of the prior's design. Columns of about one posterior standard
-        deviation; rows of 0 for coefficients that their prior fixes.
-    held : (p,) float64
-    to_problem : (c, p) float64
-        The problem's coefficients are to_problem gamma - origin.
-    places : tuple of str
-        Of the priors of gamma.
+    relations : (c, p) float64
+        The problem's coefficients are relations gamma - origin.
+    origin : (c,) float64
+    take, scale
+        L[take] scale are the factors, packed in the problem's order.
     """
 
     problem: GlmmProblem
-    priors: Priors
-    likelihood: Callable[[Floats], tuple[float, Floats]]
-    shapes: tuple[Shape, ...]
-    half: Floats
-    held: Floats
-    to_problem: Floats
+    criterion: Callable[[Floats], tuple[float, Floats]]
+    relations: Floats
     origin: Floats
-    places: tuple[str, ...]
+    take: Ints
+    scale: Floats
 
-    @property
-    def logs(self) -> int:
-        """Where the logs of the auxiliaries begin in x."""
-        return self.shapes[-1].corrs.stop if self.shapes else self.half.shape[1]
-
-    def gamma(self, x: Floats) -> Floats:
-        """Return the coefficients that the priors are of."""
-        return self.held + self.half @ x[: self.half.shape[1]]
-
-    def at(self, x: Floats) -> Floats:
+    def at(self, at: Parameters) -> Floats:
         """Return the problem's coordinates."""
-        problem, parts = self.problem, []
-        for k in problem.order:
-            shape = self.shapes[k]
-            L = factor_of(shape, shape.unit * x[shape.sds], x[shape.corrs])[0]
-            parts.append((problem.scales[k][:, None] * L).ravel())
-        free = np.concatenate([np.empty(0), *parts])[problem.free] / problem.unit
-        return np.concatenate([self.to_problem @ self.gamma(x) - self.origin, free, x[self.logs :]])
+        free = (at.L[self.take] * self.scale)[self.problem.free] / self.problem.unit
+        return np.concatenate([self.relations @ at.coefficients - self.origin, free, np.log(at.positive)])
+
+    def __call__(self, at: Parameters) -> tuple[float, Parameters]:
+        """Return the log-likelihood and its derivatives."""
+        value, slope = self.criterion(self.at(at))
+        coefficients, entries, logs = (-slope[part] / 2 for part in self.problem.parts)
+        packed, d_L = np.zeros(len(self.take)), np.zeros(len(self.take))
+        packed[self.problem.free] = entries / self.problem.unit
+        d_L[self.take] = packed * self.scale
+        return -value / 2, Parameters(d_L, logs / at.positive, self.relations.T @ coefficients)
 
 
 def generalised_mode(
@@ -121,193 +103,98 @@ def generalised_mode(
     ValueError
         If the density is 0 wherever the search begins, or quadrature with `nagq` nodes is not possible.
     """
-    custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
-    if custom:
-        raise PriorError(
-            f"the marginal mode needs densities in closed form, and the prior of {custom[0]} is a function"
-        )
+    check_closed_form(priors)
     own, bases = prior_design(design, priors), prior_bases(design, priors)
     nodes = FINE if nagq == 1 and fits(design) else nagq
     ml = maximize_generalised(own, START_NODES if nodes == FINE else nagq, start)
     problem = make_problem(own)
     warm = Warm(np.zeros(sum(block.Z.shape[1] * len(block.levels) for block in design.blocks)))
-    density = build_density(problem, priors, criterion_of(problem, nodes, warm))
-    free = varying(density)
-    starts = [start_values(density, ml, moved) for moved in (False, True)[: 1 + bool(design.blocks)]]
-    search = Search(lambda y: _restricted(density, starts[0], free, y))
-    found = [minimum(search, x[free]) for x in starts]
+    likelihood = likelihood_of(problem, criterion_of(problem, nodes, warm))
+    half = coefficient_units(likelihood, priors)
+    goal, r = generalised_goal(likelihood, priors, half), half.shape[1]
+    starts = [goal.y(_start(goal, problem, priors, ml, moved)) for moved in (False, True)[: 1 + bool(design.blocks)]]
+    search = Search(goal)
+    found = [minimum(search, y) for y in starts]
     values = [search(y)[0] for y in found]
     if not np.isfinite(min(values)):
         raise nowhere(priors, ml)
     better = len(values) > 1 and values[1] < values[0] - ROUNDING * abs(values[0])
-    y = snapped(search, found[int(better)], SNAP, slice(density.half.shape[1], None))
-    x = _whole(starts[0], free, y)
-    optimum = Optimum(x, float(np.abs(search(y)[1]).max(initial=0.0)), search.evaluations, len(starts))
-    point = _point(density, optimum, search(y)[0], hessian(search, y), nodes, warm)
-    point, to_beta = reported(point, design, bases), bases.fixed.inverse
+    y = snapped(search, found[int(better)], SNAP, slice(r, None))
+    optimum = Optimum(y, float(np.abs(search(y)[1]).max(initial=0.0)), search.evaluations, len(starts))
+    covariance = half @ (2 * coefficient_block(hessian(search, y), r)) @ half.T
+    point = reported(_point(goal, likelihood, priors, optimum, search(y)[0], covariance, nodes, warm), design, bases)
+    to_beta = bases.fixed.inverse
     root = to_beta @ point.coordinates.root
     coordinates = replace(point.coordinates, root=root)
     return replace(point, beta=to_beta @ point.beta, beta_cov=root @ root.T, coordinates=coordinates)
 
 
-def build_density(problem: GlmmProblem, priors: Priors, likelihood: Callable) -> Density:
-    """Return the marginal posterior of a problem; linearly dependent columns have what their priors give them."""
-    design, prior = problem.design, coefficient_prior(priors, problem.design)
+def likelihood_of(problem: GlmmProblem, criterion: Callable[[Floats], tuple[float, Floats]]) -> Likelihood:
+    """Return the likelihood of a problem's prior's design, linearly dependent columns included."""
+    design = problem.design
     kept = [j for j in range(design.p) if j not in design.aliased]
     relations = np.linalg.lstsq(design.X[:, kept], design.X)[0] if kept else np.empty((0, design.p))
     inverse = np.linalg.inv(problem.basis[kept])
-    to_problem = inverse @ relations
+    take, scale = packing(design.blocks, problem.scales, problem.order)
+    return Likelihood(problem, criterion, inverse @ relations, inverse @ problem.origin[kept], take, scale)
+
+
+def coefficient_units(likelihood: Likelihood, priors: Priors) -> Floats:
+    """Return the matrix, (p, r), whose columns are steps of about one posterior sd of the coefficients.
+
+    Rows of coefficients that their prior fixes are 0; linearly dependent columns have what their priors give them.
+    """
+    prior, relations = coefficient_prior(priors, likelihood.problem.design), likelihood.relations
     sd = np.asarray(prior.sd)
     normal = np.isfinite(sd) & (sd > 0)
     free = np.flatnonzero(sd != 0)  # also those that are not normal, whose sd is NaN
-    precision = to_problem.T @ to_problem + np.diag(np.where(normal, 1 / np.where(normal, sd, 1.0) ** 2, 0.0))
+    precision = relations.T @ relations + np.diag(np.where(normal, 1 / np.where(normal, sd, 1.0) ** 2, 0.0))
     precision += LEAST_PRECISION * np.diag(np.diag(precision))
-    half = np.zeros((design.p, len(free)))
+    half = np.zeros((len(sd), len(free)))
     if len(free):
         half[free] = np.linalg.cholesky(np.linalg.inv(precision[np.ix_(free, free)]))
-    held = np.where(sd == 0, prior.mean, 0.0)
-    shapes, end = [], len(free)
-    for k, block in enumerate(design.blocks):
-        shape = make_shape(block, problem.unit / problem.scales[k], end)
-        shapes.append(shape)
-        end = shape.corrs.stop
-    places = coefficient_places(priors, design)
-    return Density(
-        problem, priors, likelihood, tuple(shapes), half, held, to_problem, inverse @ problem.origin[kept],
-        places,
-    )  # fmt: skip
+    return half
 
 
-def criterion(density: Density, x: Floats) -> tuple[float, Floats]:
-    """Return -2 log density and its gradient at x; inf and zeros where there is none."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a wild step is refused, not an error
-        value, slope = density.likelihood(density.at(x))
-        if not np.isfinite(value):
-            return np.inf, np.zeros_like(x)
-        coefficients, entries, logs = density.problem.parts
-        gradient, r = np.zeros_like(x), density.half.shape[1]
-        log_prior, d_gamma = _coefficients(density, density.gamma(x))
-        gradient[:r] = density.half.T @ (density.to_problem.T @ slope[coefficients] - 2 * d_gamma)
-        packed, at = np.zeros(sum(len(s) ** 2 for s in density.problem.scales)), 0
-        packed[density.problem.free] = slope[entries] / density.problem.unit
-        for k in density.problem.order:
-            q = len(density.problem.scales[k])
-            d_L = density.problem.scales[k][:, None] * packed[at : at + q * q].reshape(q, q)
-            log_prior += _add_block(density, density.shapes[k], d_L, x, gradient)
-            at += q * q
-        gradient[density.logs :] = slope[logs]
-        log_prior += _add_auxiliaries(density, x, gradient)
-        total = value - 2 * log_prior
-    return (total, gradient) if np.isfinite(total) and np.isfinite(gradient).all() else (np.inf, np.zeros_like(x))
+def generalised_goal(likelihood: Likelihood, priors: Priors, half: Floats) -> Goal:
+    """Return what is minimised: y has the coefficients first, in the units `half`."""
+    design, r = likelihood.problem.design, half.shape[1]
+    c, places = generalised_coordinates(design, priors, jacobian=False)
+    d, units = int(c.sizes[2]), np.concatenate([np.empty(0), *sd_units(likelihood.problem)])
+    size = np.ones(d)
+    free = c.at[: len(units)] >= 0
+    size[c.at[: len(units)][free]] = units[free]
+    root = np.zeros((d, d))
+    root[d - r :, :r] = half[c.at[len(c.at) - design.p :] >= 0]
+    root[: d - r, r:] = np.diag(size[: d - r])
+    return Goal(SearchedPosterior(c, likelihood), places, root)
 
 
-def _coefficients(density: Density, gamma: Floats) -> tuple[float, Floats]:
-    """Return the log prior of the coefficients and its derivatives; 0 where a prior fixes them."""
-    total, slope = 0.0, np.zeros(len(gamma))
-    for j, place in enumerate(density.places):
-        prior = density.priors[place]
-        if prior.distribution != "Fixed":
-            total += float(prior.logpdf(gamma[j]))
-            slope[j] = float(prior.dlogpdf(gamma[j]))
-    return total, slope
+def sd_units(problem: GlmmProblem) -> list[Floats]:
+    """Return the unit of each block's sds, (q_k,): that of the link, in the units of the columns."""
+    return [problem.unit / scale for scale in problem.scales]
 
 
-def _add_block(density: Density, shape: Shape, d_L: Floats, x: Floats, gradient: Floats) -> float:
-    """Add a block's part to the gradient, d_L being the criterion's in its factor, and return its log prior."""
-    sds, partial = shape.unit * x[shape.sds], x[shape.corrs]
-    d_factor, d_logdet = factor_derivatives(shape, sds, partial)
-    slope, log_prior, names = np.einsum("iab,ab->i", d_factor, d_L), 0.0, shape.block.names
-    for i, place in enumerate(names.sd_labels):
-        prior = density.priors[place]
-        if prior.distribution != "Fixed":
-            log_prior += float(prior.logpdf(abs(sds[i])))
-            slope[i] -= 2 * np.sign(sds[i]) * float(prior.dlogpdf(abs(sds[i])))
-    if shape.pairs:
-        eta = density.priors[names.corr].parameters["eta"]
-        log_prior += (eta - 1) * float(factor_of(shape, sds, partial)[1])
-        slope -= 2 * (eta - 1) * d_logdet
-    gradient[shape.sds], gradient[shape.corrs] = slope[: len(sds)] * shape.unit, slope[len(sds) :]
-    return log_prior
+def _start(goal: Goal, problem: GlmmProblem, priors: Priors, ml: Estimates, moved: bool) -> Floats:
+    """Return a start as `start_values` does; coefficients start at ML's, or within the support of their prior."""
+    others = [*(ml.auxiliaries[name] for name in problem.design.family.auxiliaries), *np.nan_to_num(ml.beta)]
+    c = goal.posterior.coordinates
+    return start_values(c, goal.places, priors, sd_units(problem), ml.covariances, others, moved)
 
 
-def _add_auxiliaries(density: Density, x: Floats, gradient: Floats) -> float:
-    total = 0.0
-    for i, name in enumerate(density.problem.design.family.auxiliaries, density.logs):
-        prior, value = density.priors[name], np.exp(x[i])
-        if prior.distribution != "Fixed":
-            total += float(prior.logpdf(value))
-            gradient[i] -= 2 * value * float(prior.dlogpdf(value))
-    return total
-
-
-def _scalars(density: Density) -> list[tuple[int, str, float]]:
-    """Return (position in x, place, unit) of each sd; the others need no unit."""
-    return [
-        (shape.sds.start + i, place, float(shape.unit[i]))
-        for shape in density.shapes
-        for i, place in enumerate(shape.block.names.sd_labels)
-    ]
-
-
-def varying(density: Density) -> np.ndarray:
-    """Return which entries of x are not fixed by a prior."""
-    names = density.problem.design.family.auxiliaries
-    free = np.ones(density.logs + len(names), dtype=bool)
-    for i, place, _ in _scalars(density):
-        free[i] = density.priors[place].distribution != "Fixed"
-    for i, name in enumerate(names, density.logs):
-        free[i] = density.priors[name].distribution != "Fixed"
-    return free
-
-
-def start_values(density: Density, ml: Estimates, moved: bool) -> Floats:
-    """Return a start: ML kept off its boundaries; or, `moved`, sds of 1 and no correlation; fixed ones where they are.
-
-    Coefficients start at ML's, or within the support of their prior.
-    """
-    names, priors = density.problem.design.family.auxiliaries, density.priors
-    x = np.zeros(density.logs + len(names))
-    beta = np.nan_to_num(ml.beta)
-    gamma = np.array([inside(priors[place], g) for place, g in zip(density.places, beta, strict=True)])
-    x[: density.half.shape[1]] = np.linalg.lstsq(density.half, gamma - density.held)[0]
-    for shape, Sigma in zip(density.shapes, ml.covariances, strict=True):
-        x[shape.sds] = 1.0 if moved else np.maximum(np.sqrt(np.diag(Sigma)) / shape.unit, START_SD)
-        if shape.pairs and not moved:
-            x[shape.corrs] = partial_of(shape, Sigma)
-    for i, place, unit in _scalars(density):
-        x[i] = _allowed(priors[place], unit * x[i]) / unit
-    for i, name in enumerate(names, density.logs):
-        x[i] = np.log(_allowed(priors[name], ml.auxiliaries[name]))
-    return x
-
-
-def _allowed(prior, value: float) -> float:
-    """Return the value at which a prior fixes a parameter, else `value` moved into the support."""
-    return prior.parameters["value"] if prior.distribution == "Fixed" else inside(prior, value)
-
-
-def _whole(x: Floats, free: np.ndarray, y: Floats) -> Floats:
-    out = x.copy()
-    out[free] = y
-    return out
-
-
-def _restricted(density: Density, x: Floats, free: np.ndarray, y: Floats) -> tuple[float, Floats]:
-    value, gradient = criterion(density, _whole(x, free, y))
-    return value, gradient[free]
-
-
-def _point(density: Density, optimum: Optimum, value: float, H: Floats, nodes: int, warm: Warm) -> Estimates:
-    problem, x = density.problem, optimum.parameters
-    at = density.at(x)
+def _point(
+    goal: Goal, likelihood: Likelihood, priors: Priors, optimum: Optimum, value: float, covariance: Floats,
+    nodes: int, warm: Warm,
+) -> Estimates:  # fmt: skip
+    problem, natural = likelihood.problem, goal.posterior.parameters(goal.root @ optimum.parameters)
+    at = likelihood.at(natural)
     covariances, modes, conditional = effects(problem, at, warm)
-    r = density.half.shape[1]
-    auxiliaries = dict(zip(problem.design.family.auxiliaries, np.exp(x[density.logs :]).tolist(), strict=True))
-    deviance = density.likelihood(at)[0]
+    auxiliaries = dict(zip(problem.design.family.auxiliaries, natural.positive.tolist(), strict=True))
+    deviance = likelihood.criterion(at)[0]
     converged = bool(optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(value))
+    singular = factors_are_singular(problem.factors(at[problem.parts[1]]), problem.unit)
     return Estimates(
-        problem.design, density.priors, "MAP", density.gamma(x),
-        density.half @ (2 * coefficient_block(H, r)) @ density.half.T, auxiliaries.get("sigma", 1.0), covariances,
-        modes, conditional, value, -deviance / 2, deviance, factors_are_singular(problem.factors(at[problem.parts[1]]),
-        problem.unit), converged, outcome(optimum, converged), 0.0, optimum, auxiliaries, max(nodes, 0),
+        problem.design, priors, "MAP", natural.coefficients, covariance, auxiliaries.get("sigma", 1.0), covariances,
+        modes, conditional, value, -deviance / 2, deviance, singular, converged, outcome(optimum, converged), 0.0,
+        optimum, auxiliaries, max(nodes, 0),
     )  # fmt: skip

@@ -17,12 +17,12 @@ from bayesmm.display.text_tables import apart, wrap
 from bayesmm.errors import PriorError
 from bayesmm.evaluation.integral import Integral, coordinates_of, fitted, integral_of, marginal_of, refusal, weighted
 from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.marginal import Marginal
 from bayesmm.posterior.draws import tree_sizes
 from bayesmm.runtime.arguments import check_seed, chosen_seed
 from bayesmm.runtime.messages import count
 from bayesmm.runtime.streams import stream
 from bayesmm.runtime.threads import few_threads
-from bayesmm.sampling.direct import Marginal
 from bayesmm.sampling.pareto import k_limit
 from bayesmm.sampling.proposal import component_densities
 

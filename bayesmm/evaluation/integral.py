@@ -13,17 +13,15 @@ from scipy.special import logsumexp
 
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Design
-from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, Coordinates
+from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, arctanh_partial
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.gaussian_likelihood import gaussian_likelihood, gaussian_words
-from bayesmm.likelihood.posterior import LogPosterior, log_posterior
+from bayesmm.likelihood.marginal import Marginal, gaussian_posterior, generalised, marginal, quadrature_posterior
+from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.likelihood.problem import integrate, reduced
-from bayesmm.likelihood.quadrature import check_fits, prepare, usual_nodes
-from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
+from bayesmm.likelihood.quadrature import check_fits, usual_nodes
 from bayesmm.posterior.draws import prior_draws, tree_sizes, variable
 from bayesmm.posterior.predict import RIDGE
 from bayesmm.priors import Priors, coefficient_places, prior_design
-from bayesmm.sampling.direct import Marginal, generalised, marginal, terms
 from bayesmm.sampling.importance import MAX_PARAMETERS
 from bayesmm.sampling.pareto import pareto_smoothed
 from bayesmm.sampling.proposal import SPREADS, Mixture, adapted, component_densities, defended, draw
@@ -35,8 +33,6 @@ ADAPTATIONS, ADAPTATION_DRAWS, DRAWS = 3, 1000, 4000
 # integral. Measured.
 NODE_COST, LEAST_COST = 10.0, 2e4
 LEAST_DRAWS = 100  # for their covariance matrix: more than eight for each coordinate
-# A correlation of 1 - 1e-15 is a coordinate of 17: the arc tangent of what rounds to 1 is cut there.
-LARGEST_CORRELATION = 1 - 1e-15
 
 
 @dataclass(frozen=True)
@@ -120,8 +116,9 @@ def coordinates_of(fit, model: Marginal) -> Floats:
     for block, pairs in zip(design.blocks, c.n_pairs, strict=True):
         scalars += list(own[block.names.sd].reshape(draws, -1).T)
         if pairs:
-            R = own[block.names.corr].reshape(draws, len(block.columns), -1)
-            x[:, c.pair_at[pair : pair + pairs]] = _partial(R, c, slice(pair, pair + pairs))
+            R, part = own[block.names.corr].reshape(draws, len(block.columns), -1), slice(pair, pair + pairs)
+            C = np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(R.shape[1]))
+            x[:, c.pair_at[part]] = arctanh_partial(C, c.row[part], c.column[part])
         pair += pairs
     for name in design.family.auxiliaries:
         scalars.append(np.broadcast_to(variable(fit.tree, name), tree_sizes(fit.tree)).ravel())
@@ -132,17 +129,6 @@ def coordinates_of(fit, model: Marginal) -> Floats:
         if c.kind[i] != FIXED:
             x[:, c.at[i]] = _moved_back(int(c.kind[i]), *c.ends[i], value)
     return x
-
-
-def _partial(R: Floats, c: Coordinates, own: slice) -> Floats:
-    """Return the arc tangents of the partial correlations of matrices R, (draws, q, q), as (draws, pairs)."""
-    C = np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(R.shape[1]))
-    left, out = np.ones(C.shape[:2]), []
-    for i, j in zip(c.row[own], c.column[own], strict=True):
-        partial = C[:, i, j] / np.sqrt(left[:, i])
-        out.append(np.arctanh(np.clip(partial, -LARGEST_CORRELATION, LARGEST_CORRELATION)))
-        left[:, i] = np.maximum(left[:, i] - np.square(C[:, i, j]), np.finfo(float).tiny)
-    return np.column_stack(out)
 
 
 def _order(fit, model: Marginal) -> list[int]:
@@ -168,13 +154,12 @@ def without(fit, model: Marginal, kept: np.ndarray) -> LogPosterior:
     """
     design, c = taken(prior_design(fit.design, fit.model.priors), kept), model.posterior.coordinates
     if model.integrated is None:
-        words = quadrature_words(prepare(design), len(design.family.auxiliaries))
-        return log_posterior(c, quadrature_likelihood(), words)
+        return quadrature_posterior(c, design)
     integrated = model.integrated
     fixed, basis, origin = design.X[:, _order(fit, model)], integrated.problem.basis, integrated.problem.origin
     r = design.y - design.offset - fixed @ integrated.at
-    own = replace(integrated, problem=reduced(design, np.ascontiguousarray(fixed), r, basis, origin, 0.0))
-    return log_posterior(c, gaussian_likelihood(), gaussian_words(own.problem.cp, terms(own)))
+    problem = reduced(design, np.ascontiguousarray(fixed), r, basis, origin, 0.0)
+    return gaussian_posterior(c, replace(integrated, problem=problem))
 
 
 def taken(design: Design, kept: np.ndarray) -> Design:

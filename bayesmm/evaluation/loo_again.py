@@ -22,7 +22,7 @@ from bayesmm.runtime.streams import derived_seed, stream
 from bayesmm.sampling.pareto import k_limit, trusted
 
 if TYPE_CHECKING:
-    from bayesmm.sampling.direct import Marginal
+    from bayesmm.likelihood.marginal import Marginal
 
 DRAWN, REFIT = "independent draws", "refit"
 # Above this k the variance of the weights is infinite, and an estimate may be off by a few tenths where it passes for

@@ -5,6 +5,9 @@ Coordinates x, (d,): block by block the log sds and the hyperbolic arc tangents 
 are sampled. Parameters that their prior fixes are left out; one with a uniform prior is moved to the real line by the
 logit of its place between the ends.
 
+A mode is sought on the natural scales, where the density has no Jacobian: in the same coordinates, but that an sd is
+its own coordinate, whose sign means nothing, so that 0 can be reached; and that no interval is stretched.
+
 The likelihood is not in here: `natural` gives the parameters that it is a function of, and `pull_back` takes its
 derivatives with respect to them.
 """
@@ -16,15 +19,19 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.design.records import Block
-from bayesmm.likelihood.compiled import inlined, inner, zeros
+from bayesmm.likelihood.compiled import inner, zeros
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.prior_kernels import log_prior, prior_row
 from bayesmm.priors import Prior
 from bayesmm.priors.distributions import lkj_log_density
 
-FIXED, REAL, LOG, INTERVAL = -1, 0, 1, 2  # how a scalar parameter is moved to the real line
+# How a scalar parameter is moved to the real line; SIGNED and SCALE, as REAL, without a Jacobian.
+FIXED, REAL, LOG, INTERVAL, SIGNED, SCALE = -1, 0, 1, 2, 3, 4
+LOGARITHMIC = (LOG, SCALE)
 LOG_2 = math.log(2.0)
 AT_END = 1e-12  # share of an interval that a start keeps away from its ends, where the coordinate is infinite
+# A correlation of 1 - 1e-15 is a coordinate of 17: the arc tangent of what rounds to 1 is cut there.
+LARGEST_CORRELATION = 1 - 1e-15
 LARGEST_COSH = 700.0  # its cosh is finite; 1 / cosh is 0 to all digits long before
 
 
@@ -41,9 +48,9 @@ class Coordinates(NamedTuple):
     column: Ints  # (pairs,) below the row
     power: Floats  # (pairs,) of sech^2 x in the density: the LKJ prior and the Jacobian
     pair_at: Ints  # (pairs,) place in x
-    kind: Ints  # (s,) FIXED, REAL, LOG or INTERVAL
+    kind: Ints  # (s,) FIXED, REAL, LOG, INTERVAL, SIGNED or SCALE
     at: Ints  # (s,) place in x; -1 for FIXED
-    ends: Floats  # (s, 2) of INTERVAL; the value, twice, of FIXED
+    ends: Floats  # (s, 2) of the prior's support; the value, twice, of FIXED
     code: Ints  # (s,) of the prior
     on_variance: Ints  # (s,) 1 where the prior is that of the square
     numbers: Floats  # (s, 3) of the prior
@@ -70,7 +77,12 @@ class Natural(NamedTuple):
 
 
 def coordinates(
-    blocks: Sequence[Block], priors: Mapping[str, Prior], positive: Sequence[str], coefficients: Sequence[str]
+    blocks: Sequence[Block],
+    priors: Mapping[str, Prior],
+    positive: Sequence[str],
+    coefficients: Sequence[str],
+    *,
+    jacobian: bool = True,
 ) -> Coordinates:
     """Return the coordinates of a model.
 
@@ -81,6 +93,9 @@ def coordinates(
         All in closed form: "Custom" has no density here.
     positive, coefficients : sequences of str
         Places of the positive auxiliaries, ("sigma",) of a Gaussian model, and of the coefficients that are sampled.
+    jacobian : bool
+        True: the density is that of x. False: that of sds, correlations, auxiliaries and coefficients, up to the
+        constants of the correlations' priors.
 
     Raises
     ------
@@ -90,16 +105,18 @@ def coordinates(
     pairs, scalars, end, constant = [], [], 0, 0.0
     for block in blocks:
         for place in block.names.sd_labels:
-            scalars.append(_scalar(priors[place], end))
+            scalars.append(_scalar(priors[place], end, None if jacobian else SIGNED))
             end += scalars[-1][1] >= 0
         if block.correlated:
             eta = priors[block.names.corr].parameters["eta"]
-            constant += sum(lkj_log_density(np.eye(len(part)), eta) for part in block.partition if len(part) > 1)
+            parts = [part for part in block.partition if len(part) > 1 and jacobian]
+            constant += sum(lkj_log_density(np.eye(len(part)), eta) for part in parts)
             for i, j, power in partial_correlations(block):
-                pairs.append((i, j, end, power + eta - 1))  # log det of the matrix is the sum of log sech^2
+                pairs.append((i, j, end, power * jacobian + eta - 1))  # log det of the matrix: the sum of log sech^2
                 end += 1
-    for place in (*positive, *coefficients):
-        scalars.append(_scalar(priors[place], end))
+    kinds = [SCALE] * len(positive) + [REAL] * len(coefficients)
+    for place, kind in zip((*positive, *coefficients), kinds, strict=True):
+        scalars.append(_scalar(priors[place], end, None if jacobian else kind))
         end += scalars[-1][1] >= 0
     i, j, pair_at, power = np.array(pairs, dtype=float).reshape(-1, 4).T
     kind, at, code, on_variance = np.array([s[:4] for s in scalars], dtype=np.int64).reshape(-1, 4).T.copy()
@@ -129,16 +146,22 @@ def partial_correlations(block: Block) -> list[tuple[int, int, float]]:
     ]
 
 
-def _scalar(prior: Prior, end: int) -> tuple:
+def _scalar(prior: Prior, end: int, kind: int | None) -> tuple:
     """Return kind, place in x, code, on_variance, ends, numbers and log constant of one parameter."""
     if prior.distribution == "Fixed":
         return FIXED, -1, 0, 0, (prior.parameters["value"],) * 2, (0.0,) * 3, 0.0
     code, numbers, constant = prior_row(prior)
-    kind = {"positive": LOG, "interval": INTERVAL}.get(prior.support, REAL)
-    ends = (prior.parameters["lower"], prior.parameters["upper"]) if kind == INTERVAL else (0.0, 0.0)
-    if prior.on == "variance":
-        ends = (math.sqrt(ends[0]), math.sqrt(ends[1]))
-    return kind, end, code, int(prior.on == "variance"), ends, (*numbers, 0.0, 0.0, 0.0)[:3], constant
+    if kind is None:
+        kind = {"positive": LOG, "interval": INTERVAL}.get(prior.support, REAL)
+    return kind, end, code, int(prior.on == "variance"), support_ends(prior), (*numbers, 0.0, 0.0, 0.0)[:3], constant
+
+
+def support_ends(prior: Prior) -> tuple[float, float]:
+    """Return the ends of a prior's support, of the sd also where the distribution is of the variance."""
+    if prior.support != "interval":
+        return (0.0 if prior.support == "positive" else -math.inf), math.inf
+    low, high = prior.parameters["lower"], prior.parameters["upper"]
+    return (math.sqrt(low), math.sqrt(high)) if prior.on == "variance" else (low, high)
 
 
 @inner
@@ -151,9 +174,9 @@ def log_sech2(z):
 @inner
 def moved(kind, low, high, x):
     """Return the parameter at the coordinate x, its derivative, the log of that, and the derivative of that log."""
-    if kind == LOG:
+    if kind == LOG or kind == SCALE:
         value = math.exp(x)
-        return value, value, x, 1.0
+        return (value, value, x, 1.0) if kind == LOG else (value, value, 0.0, 0.0)
     if kind == INTERVAL:
         share = 1.0 / (1.0 + math.exp(-x))
         width = high - low
@@ -172,9 +195,14 @@ def natural(x, c):
             value[i] = c.ends[i, 0]
             continue
         value[i], rate[i], log_rate, d_log_rate = moved(c.kind[i], c.ends[i, 0], c.ends[i, 1], x[c.at[i]])
-        log_p, d_log_p = log_prior(c.code[i], c.on_variance[i], c.numbers[i], value[i])
-        slope[i] = d_log_p * rate[i] + d_log_rate
+        size, sign = value[i], 1.0
+        if c.kind[i] == SIGNED:
+            size, sign = abs(size), np.sign(size)
+        log_p, d_log_p = log_prior(c.code[i], c.on_variance[i], c.numbers[i], size)
+        slope[i] = sign * d_log_p * rate[i] + d_log_rate
         total += log_p + log_rate
+        if c.kind[i] != INTERVAL and not (c.ends[i, 0] <= size and size <= c.ends[i, 1]):
+            total = -np.inf
     length = 0
     for k in range(c.n_terms.shape[0]):
         length += c.n_terms[k] * c.n_terms[k]
@@ -198,7 +226,7 @@ def natural(x, c):
     return Natural(total, L, value[first : s - n_sampled], value[s - n_sampled :], C, value, rate, slope, root)
 
 
-@inlined
+@inner
 def pull_back(x, c, at, d_L, d_positive, d_coefficients, gradient):
     """Set gradient, (d,): that of log prior, log Jacobian and a log likelihood with these derivatives at `at`.
 
@@ -241,13 +269,13 @@ def values(c: Coordinates, x: Floats) -> Floats:
             column = x[:, c.at[i]] if kind != FIXED else low
             if kind == INTERVAL:
                 column = low + (high - low) * 0.5 * (1.0 + np.tanh(0.5 * column))
-            out[:, i] = np.exp(column) if kind == LOG else column
+            out[:, i] = np.exp(column) if kind in LOGARITHMIC else column
     return out
 
 
 def coordinate(c: Coordinates, i: int, value: float) -> float:
     """Return the coordinate of a value of the i-th scalar parameter, which is not fixed: the inverse of `values`."""
-    if c.kind[i] == LOG:
+    if c.kind[i] in LOGARITHMIC:
         return math.log(value)
     if c.kind[i] == INTERVAL:
         low, high = c.ends[i]
@@ -266,4 +294,14 @@ def factors(c: Coordinates, x: Floats) -> list[Floats]:
             C[:, i, c.column[p]] = np.tanh(z) * C[:, i, i]
             C[:, i, i] /= np.cosh(np.minimum(np.abs(z), LARGEST_COSH))
         out.append(C)
+    return out
+
+
+def arctanh_partial(C: Floats, rows: Ints, columns: Ints) -> Floats:
+    """Return the coordinates of the correlations (rows, columns) of factors C, (n, q, q), as (n, pairs)."""
+    left, out = np.ones(C.shape[:2]), np.empty((len(C), len(rows)))
+    for at, (i, j) in enumerate(zip(rows, columns, strict=True)):
+        partial = C[:, i, j] / np.sqrt(left[:, i])
+        out[:, at] = np.arctanh(np.clip(partial, -LARGEST_CORRELATION, LARGEST_CORRELATION))
+        left[:, i] = np.maximum(left[:, i] - np.square(C[:, i, j]), np.finfo(float).tiny)
     return out

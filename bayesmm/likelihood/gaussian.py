@@ -26,7 +26,8 @@ import numpy as np
 from bayesmm.likelihood import triangular
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats, Leading
 from bayesmm.likelihood.gaussian_kernels import FixedPrior
-from bayesmm.likelihood.gaussian_likelihood import eliminated, evaluation
+from bayesmm.likelihood.gaussian_likelihood import Terms, eliminated, evaluation
+from bayesmm.likelihood.posterior import Parameters
 
 # Cross-products amplify rounding (`triangular.amplification`): of the quadratic form, once more where the columns of a
 # level are nearly dependent, and of log|M|. Up to FEW the criterion is right to 1e-8 and its gradient to 1e-6; up to
@@ -134,6 +135,26 @@ def log_likelihood(cp: CrossProducts, value: Value, n_flat: int) -> float:
         return -math.inf
     log_scale = (cp.n - n_flat) * (math.log(2 * math.pi) + 2 * math.log(value.sigma)) - cp.sum_log_weights
     return -0.5 * (log_scale + value.logdet + value.quad / value.sigma / value.sigma)  # sigma^2 may overflow
+
+
+def relative(terms: Terms, at: Parameters) -> tuple[Floats, float, FixedPrior]:
+    """Return the packed relative factors, sigma, and the prior of the fixed columns at natural parameters."""
+    sigma, proper, mean = at.positive[0], np.isfinite(terms.sd), np.zeros(len(terms.sd))
+    mean[terms.sampled] = at.coefficients - terms.at
+    prior = FixedPrior(mean, np.where(proper, terms.sd / sigma, 1.0), np.where(proper, 1.0, 0.0))
+    return at.L[terms.take] * terms.scale / sigma, sigma, prior
+
+
+def natural_likelihood(cp: CrossProducts, terms: Terms, at: Parameters) -> tuple[float, Parameters]:
+    """Return what `gaussian_likelihood` sets, with the precision of `evaluate`: from the rows where they are needed."""
+    T, sigma, prior = relative(terms, at)
+    value = evaluate(cp, T, sigma, prior)
+    n_flat = int((prior.D == 0).sum())
+    d_sigma = value.quad / sigma**2 - (cp.n - n_flat) - value.d_T @ T - value.d_lam @ (prior.lam * prior.D)
+    d_L = np.zeros(len(T))
+    d_L[terms.take] = value.d_T * terms.scale / sigma
+    slopes = Parameters(d_L, np.array([d_sigma / sigma]), value.d_mean[terms.sampled])
+    return log_likelihood(cp, value, n_flat), slopes
 
 
 def conditional(

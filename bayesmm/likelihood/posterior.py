@@ -5,8 +5,11 @@ the natural parameters: ``gaussian_likelihood`` for Gaussian models. Data and ad
 """
 
 import functools
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import carray
@@ -23,6 +26,7 @@ from bayesmm.likelihood.compiled import (
     c_function,
     call,
     from_python,
+    inlined,
     integers,
     matrix,
     pack,
@@ -38,6 +42,7 @@ from bayesmm.likelihood.crossproducts import Floats, Ints
 # is 1 where derivatives are wanted; the arrays for them hold zeros.
 LIKELIHOOD = INT64(WORDS, WORDS, *[DOUBLES] * 7)
 N_COORDINATES = len(Coordinates._fields)
+LEAST_ROWS = 500  # that another thread is worth
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,17 @@ class LogPosterior:
         return (float(value[0]), gradient) if status == 0 else (-np.inf, np.zeros(self.size))
 
     def many(self, x: Floats) -> Floats:
-        """Return the log densities at the rows of x, (n, d), as (n,)."""
-        x = np.ascontiguousarray(x, dtype=float)
-        values, sizes = np.empty(len(x)), np.array([len(x), self.size, density().address])
-        _each()(*pointers(sizes, x, values, self._without_gradient))
+        """Return the log densities at the rows of x, (n, d), as (n,); each processor takes a part of the rows."""
+        x, values = np.ascontiguousarray(x, dtype=float), np.empty(len(x))
+        parts = np.array_split(np.arange(len(x)), min(os.process_cpu_count() or 1, 1 + len(x) // LEAST_ROWS))
+        run, address, words = _each(), density().address, self._without_gradient
+
+        def evaluate(part: Ints) -> None:
+            rows = slice(part[0], part[-1] + 1)
+            run(*pointers(np.array([len(part), self.size, address]), x[rows], values[rows], words))
+
+        with ThreadPoolExecutor(len(parts)) as pool:
+            list(pool.map(evaluate, [part for part in parts if len(part)]))
         return np.where(np.isnan(values), -np.inf, values)
 
     @functools.cached_property
@@ -79,19 +91,82 @@ class LogPosterior:
         return words
 
 
+class Parameters(NamedTuple):
+    """What a likelihood is a function of, on the natural scales; or its derivatives with respect to them."""
+
+    L: Floats  # (sum q_k^2,) factors of the covariance matrices, as in `Natural`
+    positive: Floats  # (number of auxiliaries,)
+    coefficients: Floats  # (number of sampled coefficients,)
+
+
+@dataclass(frozen=True)
+class SearchedPosterior:
+    """The same density with a likelihood in Python, which may do more than a C function does: to find its mode.
+
+    Attributes
+    ----------
+    coordinates : Coordinates
+    likelihood : callable
+        Parameters -> log likelihood and its derivatives, as Parameters; not finite where there is none.
+    """
+
+    coordinates: Coordinates
+    likelihood: Callable[[Parameters], tuple[float, Parameters]]
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates, d."""
+        return int(self.coordinates.sizes[2])
+
+    def __call__(self, x: Floats) -> tuple[float, Floats]:
+        """Return the log density at x, (d,), and its gradient, (d,); -inf and zeros where there is none."""
+        with np.errstate(all="ignore"):  # a wild step of a search is refused, not an error
+            log_prior, at, _ = self._changed(x, self._none)
+            value, slopes = self.likelihood(at) if np.isfinite(log_prior) else (-np.inf, self._none)
+            total, gradient = log_prior + value, self._changed(x, slopes)[2]
+        found = np.isfinite(total) and np.isfinite(gradient).all()
+        return (total, gradient) if found else (-np.inf, np.zeros(self.size))
+
+    def parameters(self, x: Floats) -> Parameters:
+        """Return the parameters at x."""
+        return self._changed(x, self._none)[1]
+
+    def _changed(self, x: Floats, slopes: Parameters) -> tuple[float, Parameters, Floats]:
+        """Return log prior and log Jacobian, the parameters, and the gradient for a likelihood with these slopes."""
+        out, value, gradient = self._none, np.zeros(1), np.zeros(self.size)
+        given = [np.ascontiguousarray(array, dtype=float) for array in (x, *slopes)]
+        _change()(*pointers(self._words, *given, *out, value, gradient))
+        return float(value[0]), out, gradient
+
+    @property
+    def _none(self) -> Parameters:
+        c = self.coordinates
+        return Parameters(np.zeros(int(np.square(c.n_terms).sum())), np.zeros(c.sizes[0]), np.zeros(c.sizes[1]))
+
+    @functools.cached_property
+    def _words(self) -> Ints:
+        return pack(*self.coordinates)
+
+
 def log_posterior(coordinates: Coordinates, likelihood: object, data: Ints) -> LogPosterior:
     """Return the log posterior for a likelihood, a C function of the type LIKELIHOOD, and its words."""
     flags = np.array([1, likelihood.address])
     return LogPosterior(coordinates, pack(*coordinates, flags, data))
 
 
-@c_function(DENSITY)
-def density(dimensions, x_, gradient_, value_, w):
-    """Set the log density at x and its gradient, as nutpie calls it."""
-    c = Coordinates(
+@inlined
+def unpacked(w):
+    """Return the Coordinates that words begin with."""
+    return Coordinates(
         integers(w, 0), integers(w, 1), integers(w, 2), integers(w, 3), vector(w, 4), integers(w, 5), integers(w, 6),
         integers(w, 7), matrix(w, 8), integers(w, 9), integers(w, 10), matrix(w, 11), integers(w, 12), vector(w, 13),
     )  # fmt: skip
+
+
+@c_function(DENSITY)
+def density(dimensions, x_, gradient_, value_, w):
+    """Set the log density at x and its gradient, as nutpie calls it."""
+    c = unpacked(w)
     flags, data = integers(w, 14), integers(w, 15)
     x, gradient, value = carray(x_, (dimensions,)), carray(gradient_, (dimensions,)), zeros(1)
     if dimensions != c.sizes[2]:
@@ -112,6 +187,25 @@ def density(dimensions, x_, gradient_, value_, w):
         if not np.isfinite(gradient[i]):
             return BAD_GRADIENT
     return 0
+
+
+@c_function(INT64(WORDS, *[DOUBLES] * 9))
+def change_of_variables(
+    w, x_, d_L_, d_positive_, d_coefficients_, L_, positive_, coefficients_, value_, gradient_
+):  # fmt: skip
+    """Set what `natural` gives at x and, with a likelihood's derivatives, the gradient; return 0 without density."""
+    c = unpacked(w)
+    at = natural(carray(x_, (c.sizes[2],)), c)
+    L, positive, coefficients = (
+        carray(L_, at.L.shape), carray(positive_, at.positive.shape), carray(coefficients_, at.coefficients.shape),
+    )  # fmt: skip
+    L[:], positive[:], coefficients[:], value_[0] = at.L, at.positive, at.coefficients, at.log_density
+    if not np.isfinite(at.log_density):
+        return 0
+    d_L, d_positive = carray(d_L_, at.L.shape), carray(d_positive_, at.positive.shape)
+    d_coefficients, gradient = carray(d_coefficients_, at.coefficients.shape), carray(gradient_, (c.sizes[2],))
+    pull_back(carray(x_, (c.sizes[2],)), c, at, d_L, d_positive, d_coefficients, gradient)
+    return 1
 
 
 @c_function(EXPANSION)
@@ -143,3 +237,8 @@ def _density() -> Callable[..., int]:
 @functools.cache
 def _each() -> Callable[..., int]:
     return from_python(each(), 4)
+
+
+@functools.cache
+def _change() -> Callable[..., int]:
+    return from_python(change_of_variables(), 10)

@@ -8,7 +8,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
@@ -17,16 +16,13 @@ import xarray as xr
 
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Block, Design
-from bayesmm.design.term_basis import TermBases, TermBasis
+from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import BayesmmWarning, listing
-from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, Coordinates, coordinate, coordinates, factors, values
+from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, coordinate, factors, values
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.gaussian_likelihood import Terms, gaussian_likelihood, gaussian_words
-from bayesmm.likelihood.posterior import LogPosterior, log_posterior
-from bayesmm.likelihood.problem import Integrated, sampled_names
-from bayesmm.likelihood.quadrature import prepare
-from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
-from bayesmm.priors import Prior, coefficient_places, prior_bases, prior_design
+from bayesmm.likelihood.marginal import Marginal, generalised, marginal
+from bayesmm.likelihood.problem import Integrated
+from bayesmm.priors import Prior
 from bayesmm.runtime.memory import refuse
 from bayesmm.runtime.progress import Progress, progress_bar
 from bayesmm.runtime.streams import start
@@ -46,110 +42,30 @@ NOWHERE: Mapping[str, float] = MappingProxyType({})
 RECORDED = ("nutpie", "numba", "numpy", "arviz")  # versions that make up a result
 
 
-@dataclass(frozen=True)
-class Marginal:
-    """The marginal posterior of a model.
-
-    Attributes
-    ----------
-    design, integrated
-        What it is made from.
-    posterior : LogPosterior
-    places : tuple of str
-        Places of the scalar parameters' priors, in the order of ``Coordinates``.
-    centre : (d,) float64
-        Where chains start, before they are moved apart.
-    names : tuple of str
-        The variables that the scalars behind the sds become.
-    bases : TermBases
-        What the sampled parameters are beside those that are reported. The last p scalars of a generalised model are
-        all its coefficients gamma.
-    """
-
-    design: Design
-    integrated: Integrated | None
-    posterior: LogPosterior
-    places: tuple[str, ...]
-    centre: Floats
-    names: tuple[str, ...]
-    bases: TermBases
-
-
 def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: str) -> bool:
     """Return whether these draws can come from here: marginal, by nutpie, all in compiled code."""
     known = all(prior.distribution != "Custom" for prior in priors.values()) and not structured_terms(design)
     return known and effects == "marginal" and sampler in ("auto", "nutpie")
 
 
-def marginal(
-    design: Design, priors: Mapping[str, Prior], integrated: Integrated, near: Mapping[str, float] = NOWHERE
-) -> Marginal:
-    """Return the marginal posterior; every prior must be in closed form.
+def centre(model: Marginal, priors: Mapping[str, Prior], near: Mapping[str, float] = NOWHERE) -> Floats:
+    """Return where chains start, (d,), before they are moved apart: at the values in `near`, by place, or the medians.
 
-    `near` has the values, by place, where chains start instead of at a prior's median.
+    Where a prior is improper it is a value of the data's size; of a generalised model 1 on the scale of the link.
     """
-    sampled = [integrated.places[j] for j in integrated.sampled]
-    sds = [place for block in design.blocks for place in block.names.sd_labels]
-    c = coordinates(design.blocks, priors, ("sigma",), sampled)
-    words = gaussian_words(integrated.problem.cp, terms(integrated))
-    posterior = log_posterior(c, gaussian_likelihood(), words)
-    places = (*sds, "sigma", *sampled)
-    names = ("sigma", *sampled_names(integrated).values())
-    centre = _centre(integrated, priors, c, places, near)
-    return Marginal(design, integrated, posterior, places, centre, names, integrated.bases)
-
-
-def generalised(design: Design, priors: Mapping[str, Prior], near: Mapping[str, float] = NOWHERE) -> Marginal:
-    """Return the marginal posterior of a generalised model, by quadrature; `priors` and `near` as for `marginal`."""
-    places, auxiliaries = coefficient_places(priors, design), design.family.auxiliaries
-    sds = [place for block in design.blocks for place in block.names.sd_labels]
-    c = coordinates(design.blocks, priors, auxiliaries, places)
-    data = prepare(prior_design(design, priors))
-    posterior = log_posterior(c, quadrature_likelihood(), quadrature_words(data, len(auxiliaries)))
-    every = (*sds, *auxiliaries, *places)
-    units = [1.0] * len(every)  # where a prior is improper: 1 on the scale of the link
-    centre = _medians(priors, c, every, units, near)
-    return Marginal(design, None, posterior, every, centre, auxiliaries, prior_bases(design, priors))
-
-
-def terms(integrated: Integrated) -> Terms:
-    """Return how the natural parameters enter the marginal likelihood."""
-    problem = integrated.problem
-    ends = np.cumsum([0, *(len(block.columns) ** 2 for block in problem.design.blocks)])
-    take = [np.arange(ends[k], ends[k + 1]) for k in problem.cp.order]
-    scale = [np.repeat(problem.scales[k], len(problem.scales[k])) for k in problem.cp.order]
-    sampled = np.array(integrated.sampled, dtype=np.int64)
-    return Terms(
-        np.concatenate([np.empty(0, np.int64), *take]), np.concatenate([np.empty(0), *scale]), integrated.sd,
-        sampled, integrated.at[sampled],
-    )  # fmt: skip
-
-
-def _centre(
-    integrated: Integrated,
-    priors: Mapping[str, Prior],
-    c: Coordinates,
-    places: tuple[str, ...],
-    near: Mapping[str, float],
-) -> Floats:
-    """Return the coordinates of the priors' medians; where a prior is improper, of a value of the data's size."""
+    integrated = model.integrated
+    if integrated is None:
+        return _medians(priors, model, [1.0] * len(model.places), near)
     problem = integrated.problem
     spread = math.sqrt(problem.cp.rWr / max(problem.cp.n, 1)) or 1.0
     units = [spread / unit for scale in problem.scales for unit in scale] + [spread]
-    units += [float(integrated.at[j]) for j in integrated.sampled]
-    return _medians(priors, c, places, units, near)
+    return _medians(priors, model, [*units, *(float(integrated.at[j]) for j in integrated.sampled)], near)
 
 
-def _medians(
-    priors: Mapping[str, Prior],
-    c: Coordinates,
-    places: tuple[str, ...],
-    units: Sequence[float],
-    near: Mapping[str, float],
-) -> Floats:
+def _medians(priors: Mapping[str, Prior], model: Marginal, units: Sequence[float], near: Mapping[str, float]) -> Floats:
     """Return the coordinates of the values in `near`, else of the priors' medians, of `units` for improper priors."""
-    x = np.zeros(c.sizes[2])
-    for i, (place, unit) in enumerate(zip(places, units, strict=True)):
+    c, x = model.posterior.coordinates, np.zeros(model.posterior.size)
+    for i, (place, unit) in enumerate(zip(model.places, units, strict=True)):
         if c.kind[i] == FIXED or (c.kind[i] == INTERVAL and place not in near):  # the centre of an interval is 0
             continue
         value = near[place] if place in near else priors[place].quantile(0.5)
@@ -209,7 +125,8 @@ def sample_marginal(
         progress_bar(progress, settings.chains, settings.tune + settings.draws) as bar,
     ):
         ahead = load_ahead()
-        model = generalised(design, priors, near) if integrated is None else marginal(design, priors, integrated, near)
+        model = generalised(design, priors) if integrated is None else marginal(design, priors, integrated)
+        middle = centre(model, priors, near)
         ahead.join()
         if model.posterior.size == 0:
             raise ValueError(
@@ -223,10 +140,10 @@ def sample_marginal(
         about = record("nutpie", settings, said, RECORDED)
         try:
             if stream is not None:
-                return stream(_feed(model, settings, about, bar), bar)
-            run = sample_density(model.posterior, starts(model.centre), settings, bar)
+                return stream(_feed(model, middle, settings, about, bar), bar)
+            run = sample_density(model.posterior, starts(middle), settings, bar)
         except RuntimeError as error:  # all that nutpie says is that there was no good start
-            check_start(model, priors)
+            check_start(model, priors, middle)
             raise ValueError(f"the sampler cannot go on: {str(error).splitlines()[0]}") from error
     tree = as_tree(model, run)
     about |= {"interrupted": run.interrupted, "seconds": time.perf_counter() - began}
@@ -234,11 +151,13 @@ def sample_marginal(
     return tree
 
 
-def _feed(model: Marginal, settings: Settings, about: Mapping[str, object], bar: Progress) -> RunningSampler:
+def _feed(
+    model: Marginal, middle: Floats, settings: Settings, about: Mapping[str, object], bar: Progress
+) -> RunningSampler:
     """Return the run as a stream of draws."""
     d = model.posterior.size
-    compiled = compiled_density(model.posterior, starts(model.centre), [alias(0)], [slice(0, d)], (d,))
-    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), model.centre[None, None])}, {"chain": [0], "draw": [0]})
+    compiled = compiled_density(model.posterior, starts(middle), [alias(0)], [slice(0, d)], (d,))
+    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), middle[None, None])}, {"chain": [0], "draw": [0]})
     template = as_tree(model, Run(x, no_stats(), interrupted=False))
     begin = partial(start_nutpie, compiled, settings, bar, return_raw_trace=True)
     return RunningSampler(begin, (("x", ("coordinate",)),), partial(as_tree, model), template, about)
@@ -249,15 +168,15 @@ def starts(centre: Floats) -> Callable[[int], Floats]:
     return lambda seed=None: centre + start(seed).uniform(-JITTER, JITTER, len(centre))
 
 
-def check_start(model: Marginal, priors: Mapping[str, Prior]) -> None:
-    """Say which part of the log density is not finite at the centre of the starts.
+def check_start(model: Marginal, priors: Mapping[str, Prior], x: Floats) -> None:
+    """Say which part of the log density is not finite at x, (d,), the centre of the starts.
 
     Raises
     ------
     ValueError
         Naming the priors whose log density is not finite there, with the values, or else the marginal likelihood.
     """
-    x, found = model.centre, []
+    found = []
     with np.errstate(all="ignore"):  # the infinities are what we are looking for
         at = values(model.posterior.coordinates, x[None])[0]
         for place, value in zip(model.places, at, strict=True):

@@ -20,21 +20,22 @@ from scipy.special import logsumexp
 
 from bayesmm.design.records import Design
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.estimation.map import build_posterior
-from bayesmm.estimation.optimizer import hessian
+from bayesmm.estimation.map import gaussian_start
+from bayesmm.estimation.optimizer import Search, hessian, minimum
 from bayesmm.likelihood.crossproducts import Floats, Ints
-from bayesmm.likelihood.problem import sampled_names
+from bayesmm.likelihood.marginal import Marginal, marginal
+from bayesmm.likelihood.problem import integrate
 from bayesmm.priors import Priors
 from bayesmm.priors.resolve import coefficient_prior
 from bayesmm.runtime.arguments import LARGEST_SEED
 from bayesmm.runtime.memory import BUDGET, BYTES, COPIES, free_memory
 from bayesmm.runtime.streams import of_run
 from bayesmm.runtime.threads import one_thread
-from bayesmm.sampling.direct import covariance_variables
+from bayesmm.sampling.direct import as_tree
 from bayesmm.sampling.pareto import pareto_smoothed
 from bayesmm.sampling.proposal import FREEDOM, Mixture, adapted, around, component_densities, defended, draw
 from bayesmm.sampling.recovery import recorded, with_effects
-from bayesmm.sampling.unconstrained import Natural, Target, log_density, mode, natural, target
+from bayesmm.storage.runs import Run
 
 NAME = "importance"
 # Beyond about ten dimensions the efficiency of independent draws falls quickly and NUTS is the better tool: a factor
@@ -54,9 +55,9 @@ class Pool:
     Attributes
     ----------
     x : (n, d) float64
-        Coordinates of `unconstrained`.
+        Coordinates of the marginal posterior.
     lp : (n,) float64
-        Their log density, up to a constant.
+        Their log density.
     weights : (n,) float64
         Pareto-smoothed importance weights, summing to 1.
     pareto_k : float
@@ -111,7 +112,7 @@ def sample_independent(
     -------
     xarray.DataTree
         The groups and variables of a NUTS fit; sample_stats holds `lp`, the log density in the coordinates of
-        `unconstrained`, and `log_weight`, relative to the average of the pool. The attribute "bayesmm" is JSON:
+        the marginal posterior, and `log_weight`, relative to the average of the pool. The attribute "bayesmm" is JSON:
         sampler, draws, chains, seed, pareto_k, pool (draws of the proposal), efficiency (effective number of the pool
         for each of its draws), effective (of the draws that were kept), distinct (of those, how many differ), seconds,
         versions.
@@ -128,19 +129,19 @@ def sample_independent(
     seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
     with one_thread():
         reml = find_reml()
-        goal = target(build_posterior(design, priors, reml))
-        tree = _sampled(goal, reml, (chains, draws), seed)
-        tree = with_effects(tree, design, priors, goal.posterior.integrated, seed, keep_effects=keep_effects)
+        goal = marginal(design, priors, integrate(design, priors))
+        tree = _sampled(goal, priors, reml, (chains, draws), seed)
+        tree = with_effects(tree, design, priors, goal.integrated, seed, keep_effects=keep_effects)
     return recorded(tree, effects="marginal", seconds=time.perf_counter() - began)
 
 
-def _sampled(goal: Target, reml: Estimates, shape: tuple[int, int], seed: int) -> xr.DataTree:
+def _sampled(goal: Marginal, priors: Priors, reml: Estimates, shape: tuple[int, int], seed: int) -> xr.DataTree:
     """Return the (chains, draws) draws of the marginal parameters, with the record of how they were made."""
     chains, draws = shape
     rng = of_run(seed, 2)
-    pool = weighted_draws(goal, reml, max(POOL_FACTOR * draws * chains, LEAST_POOL), rng)
+    pool = weighted_draws(goal, priors, reml, max(POOL_FACTOR * draws * chains, LEAST_POOL), rng)
     kept = resampled(pool.weights, draws * chains, rng)
-    tree = as_tree(goal, pool, kept, shape)
+    tree = as_tree(goal, _run(pool, kept, shape))
     tree.attrs["bayesmm"] = json.dumps(
         {"sampler": NAME, "draws": int(draws), "chains": int(chains), "seed": seed}
         | {"interrupted": False, "warnings": []}
@@ -204,7 +205,7 @@ def check_memory(design: Design, size: int, keep_effects: bool) -> None:
         )
 
 
-def weighted_draws(goal: Target, reml: Estimates, size: int, rng: np.random.Generator) -> Pool:
+def weighted_draws(goal: Marginal, priors: Priors, reml: Estimates, size: int, rng: np.random.Generator) -> Pool:
     """Return `size` weighted draws of the adapted proposal.
 
     Raises
@@ -212,9 +213,9 @@ def weighted_draws(goal: Target, reml: Estimates, size: int, rng: np.random.Gene
     ValueError
         If the density is not finite where the search for its mode starts.
     """
-    if goal.size == 0:  # all is fixed by the priors: nothing is left to draw but beta and b
+    if goal.posterior.size == 0:  # all is fixed by the priors: nothing is left to draw but beta and b
         return Pool(np.zeros((size, 0)), np.zeros(size), np.full(size, 1 / size), 0.0)
-    centre, search = mode(goal, reml)
+    centre, search = mode(goal, priors, reml)
     if not np.isfinite(search(centre)[0]):
         raise ValueError(
             "the marginal posterior density is 0 at the REML estimate and where all sds equal sigma, so its mode was "
@@ -229,9 +230,22 @@ def weighted_draws(goal: Target, reml: Estimates, size: int, rng: np.random.Gene
     return _weighted(goal, defended(proposal, whole.centres[0], sd * whole.factors[0]), size, rng)
 
 
-def _weighted(goal: Target, proposal: Mixture, size: int, rng: np.random.Generator) -> Pool:
+def mode(goal: Marginal, priors: Priors, reml: Estimates) -> tuple[Floats, Search]:
+    """Return the mode of the density of x, (d,), and -2 log density with its gradient as a function."""
+    c = goal.posterior.coordinates
+
+    def criterion(x: Floats) -> tuple[float, Floats]:
+        value, slope = goal.posterior(x)
+        return -2 * value, -2 * slope
+
+    search = Search(criterion)
+    starts = [gaussian_start(c, goal.places, goal.integrated, priors, reml, moved) for moved in (False, True)]
+    return min((minimum(search, start) for start in starts), key=lambda x: search(x)[0]), search
+
+
+def _weighted(goal: Marginal, proposal: Mixture, size: int, rng: np.random.Generator) -> Pool:
     x = draw(proposal, size, rng)
-    lp = log_density(goal, x)
+    lp = goal.posterior.many(x)
     smoothed, k = pareto_smoothed(lp - logsumexp(component_densities(proposal, x), axis=0))
     return Pool(x, lp, np.exp(smoothed), k)
 
@@ -259,27 +273,10 @@ def effective_number(weights: Floats, size: int) -> float:
     return float(1 / (np.square(weights).sum() + (fraction * (1 - fraction)).sum() / size**2))
 
 
-def as_tree(goal: Target, pool: Pool, kept: Ints, shape: tuple[int, int]) -> xr.DataTree:
-    """Return the draws at the positions `kept` as the marginal graph gives them."""
+def _run(pool: Pool, kept: Ints, shape: tuple[int, int]) -> Run:
+    """Return the draws at the positions `kept` as a sampler's run."""
     chain_draw = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
-    variables, terms = _variables(goal, natural(goal, pool.x[kept]), shape)
-    log_weight = np.log(pool.weights[kept] * len(pool.x))
-    stats = {"lp": pool.lp[kept], "log_weight": log_weight}
+    stats = {"lp": pool.lp[kept], "log_weight": np.log(pool.weights[kept] * len(pool.x))}
     stats = {name: (("chain", "draw"), values.reshape(shape)) for name, values in stats.items()}
-    return xr.DataTree.from_dict(
-        {"posterior": xr.Dataset(variables, chain_draw | terms), "sample_stats": xr.Dataset(stats, chain_draw)}
-    )
-
-
-def _variables(goal: Target, at: Natural, shape: tuple[int, int]) -> tuple[dict, dict]:
-    """Return the variables, name -> (dimensions, values), and the labels of their dimensions."""
-    found, labels = {}, {}
-    bases = goal.posterior.integrated.bases.blocks
-    for own, basis, sds, C in zip(goal.posterior.shapes, bases, at.draws.sds, at.draws.factors, strict=True):
-        for name, (dims, values) in covariance_variables(own.block, basis, sds, C).items():
-            found[name] = (("chain", "draw", *dims), values.reshape(*shape, *values.shape[1:]))
-            labels |= {dim: list(own.block.columns) for dim in dims}
-    found["sigma"] = (("chain", "draw"), at.draws.sigma.reshape(shape))
-    for name, values in zip(sampled_names(goal.posterior.integrated).values(), at.sampled.T, strict=True):
-        found[name] = (("chain", "draw"), values.reshape(shape))
-    return found, labels
+    x = {"x": (("chain", "draw", "coordinate"), pool.x[kept].reshape(*shape, -1))}
+    return Run(xr.Dataset(x, chain_draw), xr.Dataset(stats, chain_draw), interrupted=False)

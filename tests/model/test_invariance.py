@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 import bayesmm as bmm
 from bayesmm.errors import BayesmmWarning, PriorError
+from bayesmm.likelihood.marginal import generalised, marginal
 from bayesmm.likelihood.problem import integrate
 from bayesmm.priors import prior_bases, prior_design
-from bayesmm.sampling.direct import as_tree, generalised, marginal
+from bayesmm.sampling.direct import as_tree, centre
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 from bayesmm.storage.runs import Run, no_stats
 
@@ -133,7 +134,7 @@ def test_the_log_posterior_of_a_moved_predictor_differs_by_a_constant(family, fi
     if not (family == "gaussian" or len(models[0].design.blocks[0].columns) <= 3):
         return  # quadrature is for three coefficients at most
     first, second = map(compiled, models)
-    x = first.centre + 0.3 * np.random.default_rng(seed).normal(size=(4, first.posterior.size))
+    x = centre(first, models[0].priors) + 0.3 * np.random.default_rng(seed).normal(size=(4, first.posterior.size))
     there = at_second(x, first, models)
     values = np.array([p.posterior.many(y) for p, y in ((first, x), (second, there))])
     assert np.isfinite(values).all()

@@ -6,9 +6,9 @@ import numpy as np
 from references import frame
 
 import bayesmm as bmm
-from bayesmm.estimation.map import build_posterior
 from bayesmm.estimation.maximize import maximize
-from bayesmm.sampling.unconstrained import target
+from bayesmm.likelihood.marginal import marginal
+from bayesmm.likelihood.problem import integrate
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 
@@ -36,5 +36,5 @@ def sleep_data():
 def case(name):
     formula, priors, further = CASES[name]
     model = bmm.Model(formula, sleep_data(), priors=priors or None, **further)
-    reml = maximize(model.design)
-    return model, target(build_posterior(model.design, model.priors, reml)), reml
+    own = marginal(model.design, model.priors, integrate(model.design, model.priors))
+    return model, own, maximize(model.design)

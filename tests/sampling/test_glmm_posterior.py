@@ -7,12 +7,12 @@ from arviz_stats import ess, mcse
 from references import frame
 
 import bayesmm as bmm
+from bayesmm.likelihood.marginal import generalised
 from bayesmm.likelihood.posterior import log_posterior
 from bayesmm.likelihood.quadrature import prepare
 from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.posterior.draws import posterior_residuals
 from bayesmm.priors import prior_design
-from bayesmm.sampling.direct import generalised
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 from bayesmm.sampling.graph.marginal_glmm import build_marginal_glmm
 from bayesmm.sampling.graph.size import kept_variables

@@ -211,7 +211,7 @@ def test_a_graph_has_no_independent_draws():
 
 
 def test_a_posterior_without_a_start_is_refused(monkeypatch):
-    monkeypatch.setattr(importance, "mode", lambda goal, reml: (np.zeros(goal.size), lambda x: (np.inf, 0 * x)))
+    monkeypatch.setattr(importance, "mode", lambda goal, *_: (np.zeros(goal.posterior.size), lambda x: (np.inf, 0 * x)))
     with pytest.raises(ValueError, match="the marginal posterior density is 0 at the REML estimate"):
         model().sample(sampler="importance")
 

@@ -12,7 +12,8 @@ from scipy.optimize import minimize
 
 import bayesmm as bmm
 from bayesmm.likelihood.coordinates import values
-from bayesmm.sampling.direct import generalised
+from bayesmm.likelihood.marginal import generalised
+from bayesmm.sampling.direct import centre
 
 SETS, GROUPS, ROWS = 50, 15, 8
 BETA, SD = (0.4, 0.5), 0.6
@@ -92,20 +93,20 @@ def posterior_draws(model, case, seed):
         weights = np.full(len(sd), 1 / len(sd))
     else:
         own = generalised(model.design, model.priors)
-        x, weights = weighted(own.posterior, own.centre, np.random.default_rng(seed))
+        x, weights = weighted(own.posterior, centre(own, model.priors), np.random.default_rng(seed))
         scalars = values(own.posterior.coordinates, x)
-        beta = scalars[:, -2:] @ own.basis.T
+        beta = scalars[:, -2:] @ own.bases.fixed.inverse.T
         columns = [beta[:, 0], beta[:, 1], *scalars[:, :-2].T]
     return dict(zip(("Intercept", "x", "sd", *case.auxiliaries), columns, strict=True)), weights
 
 
-def weighted(posterior, centre, rng):
+def weighted(posterior, start, rng):
     """Return draws from a multivariate t and their importance weights.
 
     The t is around the mode of the log posterior, with the curvature there; where too few draws are worth anything, it
     is moved to the moments that they have.
     """
-    at = minimize(lambda x: [-part for part in posterior(x)], centre, jac=True, method="BFGS").x
+    at = minimize(lambda x: [-part for part in posterior(x)], start, jac=True, method="BFGS").x
     steps = STEP * np.eye(len(at))
     H = np.array([(posterior(at - s)[1] - posterior(at + s)[1]) / (2 * STEP) for s in steps])
     spread = np.linalg.inv((H + H.T) / 2)

@@ -6,7 +6,8 @@ from references import frame
 
 import bayesmm as bmm
 from bayesmm.likelihood.coordinates import values
-from bayesmm.sampling.direct import JITTER, generalised, marginal, starts
+from bayesmm.likelihood.marginal import generalised, marginal
+from bayesmm.sampling.direct import JITTER, centre, starts
 from bayesmm.sampling.graph.interpreted import without_compiler
 from bayesmm.sampling.graph.start import start_near
 from bayesmm.sampling.starts import likelihood_estimates, near_maximum
@@ -45,10 +46,11 @@ def test_chains_start_near_the_maximum_where_a_prior_is_vague(name):
     model = sleep(VAGUE[name])
     found = near(model)
     assert found == pytest.approx(REML, rel=SAME)
-    built = marginal(model.design, model.priors, model._reduced, found)
-    at = dict(zip(built.places, values(built.posterior.coordinates, built.centre[None])[0], strict=True))
+    built = marginal(model.design, model.priors, model._integrated)
+    x = centre(built, model.priors, found)
+    at = dict(zip(built.places, values(built.posterior.coordinates, x[None])[0], strict=True))
     assert at == pytest.approx(REML, rel=SAME)
-    assert np.isfinite(built.posterior(built.centre)[0])
+    assert np.isfinite(built.posterior(x)[0])
 
 
 def test_a_prior_at_the_means_starts_there():
@@ -67,7 +69,8 @@ def test_a_prior_at_the_means_starts_there():
 
 def test_starts_are_dispersed_and_those_of_their_seed():
     model = sleep(VAGUE["inverse gamma"])
-    start = starts(marginal(model.design, model.priors, model._reduced, near(model)).centre)
+    built = marginal(model.design, model.priors, model._integrated)
+    start = starts(centre(built, model.priors, near(model)))
     drawn = np.array([start(seed) for seed in range(200)])
     np.testing.assert_array_equal(drawn[3], start(3))
     # uniform within JITTER of the logarithm, sd JITTER / sqrt(3); 5 standard errors of the sd of 200 are 0.15 of it
@@ -111,8 +114,8 @@ def test_generalised_models_start_near_laplace():
         model = bmm.Model("y ~ 1 + (1 | g)", counts(), family, priors=own)
         found = near(model)
         assert found["sd_g[Intercept]"] == pytest.approx(model.maximize().parameters["sd_g[Intercept]"])
-        centre = generalised(model.design, model.priors, found).centre
-        assert np.abs(centre).max() < 20 and np.isfinite(centre).all()  # logarithms
+        x = centre(generalised(model.design, model.priors), model.priors, found)
+        assert np.abs(x).max() < 20 and np.isfinite(x).all()  # logarithms
 
 
 @pytest.mark.parametrize("effects", ["marginal", "explicit"])

@@ -1,0 +1,107 @@
+"""The marginal posterior of a model: its log density with all that it is made from, by either way to integrate.
+
+The random effects, and of a Gaussian model the coefficients with normal priors, are integrated out: in closed form, or
+by quadrature. NUTS, independent draws, bridge sampling and leave-one-out all take it from here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesmm.design.records import Block, Design
+from bayesmm.design.term_basis import TermBases
+from bayesmm.likelihood.coordinates import Coordinates, coordinates
+from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.gaussian_likelihood import Terms, gaussian_likelihood, gaussian_words
+from bayesmm.likelihood.posterior import LogPosterior, log_posterior
+from bayesmm.likelihood.problem import Integrated, sampled_names
+from bayesmm.likelihood.quadrature import prepare
+from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
+from bayesmm.priors import Prior, coefficient_places, prior_bases, prior_design
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """The marginal posterior of a model.
+
+    Attributes
+    ----------
+    design, integrated
+        What it is made from; `integrated` is None if it is generalised.
+    posterior : LogPosterior
+    places : tuple of str
+        Places of the scalar parameters' priors, in the order of ``Coordinates``.
+    names : tuple of str
+        The variables that the scalars behind the sds become.
+    bases : TermBases
+        What the sampled parameters are beside those that are reported. The last p scalars of a generalised model are
+        all its coefficients gamma.
+    """
+
+    design: Design
+    integrated: Integrated | None
+    posterior: LogPosterior
+    places: tuple[str, ...]
+    names: tuple[str, ...]
+    bases: TermBases
+
+
+def marginal(design: Design, priors: Mapping[str, Prior], integrated: Integrated) -> Marginal:
+    """Return the marginal posterior of a Gaussian model; every prior must be in closed form."""
+    c, places = gaussian_coordinates(integrated, priors)
+    names = ("sigma", *sampled_names(integrated).values())
+    return Marginal(design, integrated, gaussian_posterior(c, integrated), places, names, integrated.bases)
+
+
+def generalised(design: Design, priors: Mapping[str, Prior]) -> Marginal:
+    """Return the marginal posterior of a generalised model, by quadrature; `priors` as for `marginal`."""
+    c, places = generalised_coordinates(design, priors)
+    posterior = quadrature_posterior(c, prior_design(design, priors))
+    return Marginal(design, None, posterior, places, design.family.auxiliaries, prior_bases(design, priors))
+
+
+def gaussian_coordinates(
+    integrated: Integrated, priors: Mapping[str, Prior], *, jacobian: bool = True
+) -> tuple[Coordinates, tuple[str, ...]]:
+    """Return the coordinates of a Gaussian model and the places of their scalars; `jacobian` as for `coordinates`."""
+    sampled, blocks = [integrated.places[j] for j in integrated.sampled], integrated.problem.design.blocks
+    return coordinates(blocks, priors, ("sigma",), sampled, jacobian=jacobian), (*_sds(blocks), "sigma", *sampled)
+
+
+def generalised_coordinates(
+    design: Design, priors: Mapping[str, Prior], *, jacobian: bool = True
+) -> tuple[Coordinates, tuple[str, ...]]:
+    """Return the coordinates of a generalised model and the places of their scalars; as `gaussian_coordinates`."""
+    places, auxiliaries = coefficient_places(priors, design), design.family.auxiliaries
+    c = coordinates(design.blocks, priors, auxiliaries, places, jacobian=jacobian)
+    return c, (*_sds(design.blocks), *auxiliaries, *places)
+
+
+def gaussian_posterior(c: Coordinates, integrated: Integrated) -> LogPosterior:
+    """Return the log posterior of a Gaussian model in its coordinates."""
+    return log_posterior(c, gaussian_likelihood(), gaussian_words(integrated.problem.cp, terms(integrated)))
+
+
+def quadrature_posterior(c: Coordinates, design: Design) -> LogPosterior:
+    """Return the log posterior of a generalised model in its coordinates; `design` is that of the prior."""
+    return log_posterior(c, quadrature_likelihood(), quadrature_words(prepare(design), len(design.family.auxiliaries)))
+
+
+def terms(integrated: Integrated) -> Terms:
+    """Return how the natural parameters enter the marginal likelihood."""
+    problem, sampled = integrated.problem, np.array(integrated.sampled, dtype=np.int64)
+    take, scale = packing(problem.design.blocks, problem.scales, problem.cp.order)
+    return Terms(take, scale, integrated.sd, sampled, integrated.at[sampled])
+
+
+def packing(blocks: Sequence[Block], scales: Sequence[Floats], order: Sequence[int]) -> tuple[Ints, Floats]:
+    """Return `take` and `scale`: L[take] scale are the factors of scaled columns, packed in another order."""
+    ends = np.cumsum([0, *(len(block.columns) ** 2 for block in blocks)])
+    take = [np.arange(ends[k], ends[k + 1]) for k in order]
+    scale = [np.repeat(scales[k], len(scales[k])) for k in order]
+    return np.concatenate([np.empty(0, np.int64), *take]), np.concatenate([np.empty(0), *scale])
+
+
+def _sds(blocks: Sequence[Block]) -> tuple[str, ...]:
+    return tuple(place for block in blocks for place in block.names.sd_labels)
