@@ -60,8 +60,7 @@ def render_point(point) -> str:
     """
     design = point.design
     title = f"{kind(design)}{TITLES[point.method]}{integral(point)}"
-    plain = design.family.gaussian and not design.residual.parameters
-    least_squares = plain and not design.blocks and point.method == "REML"
+    least_squares = design.family.gaussian and point.method == "REML" and not (design.blocks or design.residual.text)
     sections = [
         header(design, title, family_lines(design)) + messages(design),
         *(linear_sections(point) if least_squares else likelihood_sections(point)),
@@ -381,8 +380,7 @@ def fit_family_lines(fit) -> list[str]:
     parameters = [p for p in variance_parameters(fit.design) if p.kind in ("auxiliary", "residual")]
     if not parameters:
         return []
-    text = fit.design.residual.text
-    title = f"Residual, {text}:" if text else "Family's parameters:"
+    title = f"Residual, {fit.design.residual.text}:" if fit.design.residual.text else "Family's parameters:"
     return [title, *posterior_table([""], [[shorten(p.label)] for p in parameters], fit, parameters)]
 
 
