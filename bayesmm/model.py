@@ -20,7 +20,7 @@ from bayesmm.likelihood.problem import Integrated, integrate
 from bayesmm.priors import Priors, prior_design, resolve_priors
 from bayesmm.results import Fit, PointFit
 from bayesmm.runtime.arguments import check_bool, check_functions, check_seed, check_whole
-from bayesmm.sampling.choose_graph import check_effects, glmm_effects, marginal_is_cheaper
+from bayesmm.sampling.choose_graph import check_effects, marginal_is_cheaper, settled_effects
 from bayesmm.sampling.graph.centering import centred_by_rule, check_centred, chosen_centring
 from bayesmm.sampling.sample import sample
 
@@ -222,10 +222,9 @@ class Model:
     def effects(self, effects: str = "auto") -> str:
         """Return which graph ``effects`` means for this model, "marginal" or "explicit"."""
         check_effects(effects)
-        if not self.family.gaussian:
-            return glmm_effects(self.design, effects)
-        if effects != "auto":
-            return effects
+        settled = settled_effects(self.design, effects)
+        if settled is not None:
+            return settled
         return "marginal" if marginal_is_cheaper(self._integrated.problem) else "explicit"
 
     @cached_property

@@ -10,6 +10,7 @@ import xarray as xr
 from bayesmm.design.covariance import unstructured
 from bayesmm.design.covariance.structure import Part
 from bayesmm.design.parameters import BlockNames
+from bayesmm.design.residual.independent import INDEPENDENT
 from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Optimum
 from bayesmm.estimation.maximize import maximize
@@ -62,6 +63,7 @@ def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messa
         weights=weights,
         trials=None,
         proportions=False,
+        residual=INDEPENDENT,
         family=get_family("gaussian"),
         offset=np.zeros(rows),
         n=rows,
@@ -222,6 +224,8 @@ def posterior_near(model, draws=200, spread=0.01, fixed=(), **values):
             i = np.arange(len(R[0, 0]))
             R[..., i, i] = 1.0
             found[f"corr_{block.name}"] = ((dim, f"{dim}_bis"), R)
+    for name, values in point.residual.items():
+        found[name] = ((f"{name}_term",), about(values))
     tree = fake_tree(design, found, fake_stats(4, draws))
     tree["posterior"] = tree["posterior"].to_dataset().assign_coords(chain=np.arange(4), draw=np.arange(draws))
     return Fit(model, tree)

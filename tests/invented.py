@@ -22,6 +22,8 @@ def invented(model, seed=0):
             R = np.broadcast_to(np.eye(q), (*shape, q, q)).copy()
             R[..., 0, 1] = R[..., 1, 0] = rng.uniform(-0.9, 0.9, shape)
             found[f"corr_{block.name}"] = (("chain", "draw", dim, f"{dim}_bis"), R)
+    for own in design.residual.parameters:  # vectors of real numbers
+        found[own.name] = (("chain", "draw", f"{own.name}_term"), 0.5 * rng.normal(size=(*shape, own.size)))
     coords = {"chain": np.arange(CHAINS), "draw": np.arange(DRAWS)}
     return Fit(model, xr.DataTree.from_dict({"posterior": xr.Dataset(found, coords)}))
 

@@ -1,6 +1,6 @@
 """One block per grouping factor: all group terms on the same factor, their columns coded and put side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -20,15 +20,16 @@ FAR = 2.0  # standard deviations of a slope's variable between its mean and its 
 
 
 def make_blocks(
-    formula: Formula, values: Values, scope: Scope, family: Family
+    formula: Formula, values: Values, scope: Scope, family: Family, taken: Collection[str] = ()
 ) -> tuple[tuple[Block, ...], tuple[tuple[Coding, ...], ...], tuple[Grouping, ...]]:
     """Return one block per grouping factor, and what encodes it: all group terms on the same factor are one block.
 
-    Where the family has a residual standard deviation the effects must be told apart from it.
+    Where the family has a residual standard deviation the effects must be told apart from it. `taken` are names of the
+    posterior that are other parameters'.
     """
-    residual = "sigma" in family.auxiliaries
+    residual = family.has_residual_sd
     together = bars_by_group(formula)
-    names = safe_names([":".join(factors) for factors in together], family)
+    names = safe_names([":".join(factors) for factors in together], family, taken)
     blocks, codings, groupings = [], [], []
     for (factors, bars), name in zip(together.items(), names, strict=True):
         grouping, index = learn_grouping(factors, scope)

@@ -16,8 +16,10 @@ from bayesmm.design.coding import Coding, Values, learn_coding, matrix, matrix_n
 from bayesmm.design.frames import Table, find_columns, missing_text, open_table, to_pandas
 from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
+from bayesmm.design.parameters import residual_names
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, variables_of, weigh
 from bayesmm.design.records import Block, Design
+from bayesmm.design.residual.structures import residual_arguments, residual_rows, residual_term
 from bayesmm.design.spec import DataArguments, DesignSpec, data_arguments
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.term_basis import learn_bases
@@ -58,6 +60,8 @@ class Encoded:
         In the order of the design's blocks; empty if they were not asked for.
     row_labels : array, shape (m,)
     messages : tuple of Message
+    residual : array, (m,) or (m, k), or None
+        What the residual structure reads of each row, where it was asked for and there is one with parameters.
     """
 
     X: np.ndarray
@@ -65,6 +69,7 @@ class Encoded:
     blocks: tuple[EncodedBlock, ...]
     row_labels: np.ndarray
     messages: tuple[Message, ...]
+    residual: np.ndarray | None = None
 
 
 def make_design(
@@ -143,8 +148,9 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     # 3: the fixed part
     fixed = learn_coding(formula.intercept, formula.terms, values)
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
-    # 4: the groups
-    blocks, bars, groupings = make_blocks(formula, values, scope, left.family)
+    # 4: the residual and the groups
+    residual = residual_term(formula, left.family, scope)
+    blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual_names(residual))
     bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say
     aliased, said = checks.check_dependence(X, bases.fixed.taken_out(X), fixed, values)
@@ -166,6 +172,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
         aliased=aliased,
         frame=to_pandas(scope.variables.values(), scope.rows),
         proportions=left.proportions,
+        residual=residual,
     )
 
 
@@ -214,7 +221,7 @@ def same_column(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
 
 
-def encode(spec: DesignSpec, data: object, *, groups: bool = True) -> Encoded:
+def encode(spec: DesignSpec, data: object, *, groups: bool = True, residual: bool = False) -> Encoded:
     """Return the right side of a table as a design's own was made: the same levels, contrasts, knots, means.
 
     Parameters
@@ -225,6 +232,8 @@ def encode(spec: DesignSpec, data: object, *, groups: bool = True) -> Encoded:
         As for `make_design`; the response and the weights are not needed. No rows are fine.
     groups : bool
         False leaves out the grouping factors, whose columns are then not needed either.
+    residual : bool
+        True reads the columns of the residual structure too, which only the sd of a new response needs.
 
     Returns
     -------
@@ -237,7 +246,7 @@ def encode(spec: DesignSpec, data: object, *, groups: bool = True) -> Encoded:
         of the fit do not have. A level of a grouping factor that the fit did not see is no error: its index is -1.
     """
     formula, table = spec.formula, open_table(data)
-    scope = _scope_again(spec, table, groups)
+    scope = _scope_again(spec, table, groups, residual)
     if table.n == 0:  # an empty column has no kind, so there is nothing to evaluate
         blocks = tuple(EncodedBlock(*_nothing(basis.size)) for basis in spec.bases.blocks if groups)
         return Encoded(np.empty((0, spec.bases.fixed.size)), np.empty(0), blocks, _labels(scope.rows), ())
@@ -252,7 +261,8 @@ def encode(spec: DesignSpec, data: object, *, groups: bool = True) -> Encoded:
         for grouping in spec.groupings
         if groups
     )
-    return Encoded(X, shift, blocks, _labels(scope.rows), tuple(scope.said))
+    own = residual_rows(formula, scope) if residual else None
+    return Encoded(X, shift, blocks, _labels(scope.rows), tuple(scope.said), own)
 
 
 def fixed_names(design: Design) -> list[tuple[str, ...]]:
@@ -262,9 +272,10 @@ def fixed_names(design: Design) -> list[tuple[str, ...]]:
     return matrix_names(learn_coding(formula.intercept, formula.terms, values), values)
 
 
-def _scope_again(spec: DesignSpec, table: Table, groups: bool) -> Scope:
+def _scope_again(spec: DesignSpec, table: Table, groups: bool, residual: bool = False) -> Scope:
     """Return what the evaluation of the right side on a table can see, which learns nothing."""
-    variables, rows = _read_again(spec.formula, table, groups), Rows(np.arange(table.n), table.labels)
+    variables = _read_again(spec.formula, table, groups, residual)
+    rows = Rows(np.arange(table.n), table.labels)
     return Scope(variables, rows, spec.transforms, dict(spec.states), learning=False)
 
 
@@ -281,9 +292,13 @@ def _coded(side: Formula | Bar, values: Values, n: int) -> np.ndarray:
     return matrix(learn_coding(side.intercept, side.terms, values), values, n)
 
 
-def _read_again(formula: Formula, table: Table, groups: bool) -> dict[str, Variable]:
+def _read_again(formula: Formula, table: Table, groups: bool, residual: bool) -> dict[str, Variable]:
     """Read the columns of the right side."""
-    exprs = [*variables_of(formula, groups), *formula.offsets]
+    exprs = [
+        *variables_of(formula, groups),
+        *formula.offsets,
+        *(residual_arguments(formula).values() if residual else ()),
+    ]
     names = dict.fromkeys(node.name for expr in exprs for node in column_nodes(expr))
     names |= dict.fromkeys(column.name for bar in formula.bars for column in bar.group) if groups else {}
     places = find_columns(names, table, lambda name, said: DataError(f"column '{name}', which the model needs, {said}"))

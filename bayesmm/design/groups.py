@@ -1,7 +1,7 @@
 """The random part of a design: one block per grouping factor, levels as integer codes, never an indicator matrix."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -117,15 +117,16 @@ def find_levels(grouping: Grouping, variables: Mapping[str, Variable]) -> tuple[
     return index, np.array(list(map(":".join, zip(*labels, strict=True))), dtype=object)
 
 
-def safe_names(groups: Sequence[str], family: Family) -> tuple[str, ...]:
+def safe_names(groups: Sequence[str], family: Family, also: Collection[str] = ()) -> tuple[str, ...]:
     """Return a name for each grouping factor that collides with no name of the model, the results, or another factor.
 
     Nor with a parameter of this family, or of any family of the package: names do not depend on which is chosen.
 
     A name is kept where it can be. Slashes (which name nested groups in a netCDF file) and control characters become
-    underscores, blanks and dots at the ends go, and a name that would collide gets underscores behind it.
+    underscores, blanks and dots at the ends go, and a name that would collide, also with those of `also`, gets
+    underscores behind it.
     """
-    taken = RESERVED.union(*(known.auxiliaries for known in (family, *FAMILIES.values())))
+    taken = RESERVED.union(also, *(known.auxiliaries for known in (family, *FAMILIES.values())))
     names = []
     for group in groups:
         name = "".join("_" if c == "/" or not c.isprintable() else c for c in group.strip()).strip(".") or "_"
@@ -154,7 +155,7 @@ def check_block(block: Block, family: Family, trials: np.ndarray | None = None) 
     if levels == n:
         return said + _one_row_each(block, family, trials)
     single = int((np.bincount(block.index, minlength=levels) == 1).sum())
-    if "sigma" in family.auxiliaries and single > MOSTLY_SINGLE * levels:
+    if family.has_residual_sd and single > MOSTLY_SINGLE * levels:
         part = f"{single:,} of the {levels:,} levels of '{block.group}' have one row"
         said.append(warning(f"{part}, where the effect of the level and the residual are seen only together"))
     return said
@@ -163,7 +164,7 @@ def check_block(block: Block, family: Family, trials: np.ndarray | None = None) 
 def _one_row_each(block: Block, family: Family, trials: np.ndarray | None) -> list[Message]:
     """Say what an effect for each row means: overdispersion of counts."""
     each = f"grouping factor '{block.group}' has one row in each of its {len(block.levels):,} levels"
-    if "sigma" in family.auxiliaries:
+    if family.has_residual_sd:
         return []
     if family.support.binary or (trials is not None and (trials == 1).all()):
         raise DataError(

@@ -7,7 +7,8 @@ No other file builds such a name or takes one apart. Three kinds of names are ma
   intercept a name that says where that prior is stated;
 - the name of a variable or of a dimension of the posterior: ``sd_Subject``, ``Subject_term``.
 
-The family's own parameters (``sigma``, ``shape``) have one name, which is all three.
+The family's own parameters (``sigma``, ``shape``) have one name, which is all three; a vector of parameters of the
+residual structure is a variable, its elements have labels.
 """
 
 from collections.abc import Callable, Container
@@ -131,19 +132,22 @@ class Parameter:
 
     Attributes
     ----------
-    kind : {"sd", "corr", "sigma", "auxiliary", "beta"}
+    kind : {"sd", "corr", "sigma", "auxiliary", "residual", "beta"}
     label : str
         Name in tables: ``sd_Subject[Days]``, ``corr_Subject[Intercept, Days]``, ``sigma``, ``shape``, ``beta[Days]``.
     block : int
-        Position in ``design.blocks``; -1 for the family's own parameters and the coefficients.
+        Position in ``design.blocks``; -1 for the parameters of the family and of the residual, and the coefficients.
     terms : tuple of int
-        Columns of the block (one for an sd, two for a correlation) or of X (one).
+        Columns of the block (one for an sd, two for a correlation) or of X (one); places in a vector of the residual's.
+    support : (float, float) or None
+        The interval that it is in, where its kind does not say it.
     """
 
     kind: str
     label: str
     block: int
     terms: tuple[int, ...]
+    support: tuple[float, float] | None = None
 
 
 def part_parameters(k: int, block, part) -> list[Parameter]:
@@ -185,7 +189,7 @@ def block_entries(k: int, block) -> list[Parameter]:
 
 
 def variance_parameters(design) -> list[Parameter]:
-    """Return the sds and correlations of each block and, last, those of the family: the order of lme4's VarCorr()."""
+    """Return the sds and correlations of each block, then those of the family and the residual: lme4's VarCorr()."""
     return _variances(design, block_parameters)
 
 
@@ -197,12 +201,42 @@ def variance_entries(design) -> list[Parameter]:
 def _variances(design, of_block: Callable[..., list[Parameter]]) -> list[Parameter]:
     blocks = [parameter for k in by_levels(design) for parameter in of_block(k, design.blocks[k])]
     own = [Parameter("sigma" if name == "sigma" else "auxiliary", name, -1, ()) for name in design.family.auxiliaries]
-    return [*blocks, *own]
+    return [*blocks, *own, *residual_parameters(design)]
 
 
 def coefficients(design) -> list[Parameter]:
     """Return the fixed effects in the order of X."""
     return [Parameter("beta", coefficient_label(name), -1, (j,)) for j, name in enumerate(design.coefficients)]
+
+
+def residual_parameters(design) -> list[Parameter]:
+    """Return the parameters of the residual structure besides sigma."""
+    found = []
+    for own in design.residual.parameters:
+        places = [()] if own.terms is None else [(i,) for i in range(len(own.terms))]
+        labels = zip(residual_labels(own), places, strict=True)
+        found += [Parameter("residual", label, -1, place, own.support) for label, place in labels]
+    return found
+
+
+def residual_labels(own) -> tuple[str, ...]:
+    """Return the label of each number that a parameter of the residual is, which is the place of its prior."""
+    return (own.name,) if own.terms is None else tuple(f"{own.name}[{term}]" for term in own.terms)
+
+
+def residual_dim(own) -> str:
+    """Return the dimension of a vector of the residual's."""
+    return f"{own.name}_term"
+
+
+def residual_names(term) -> frozenset[str]:
+    """Return every variable and dimension that the residual's parameters bring to the posterior."""
+    return frozenset(name for own in term.parameters for name in (own.name, residual_dim(own)))
+
+
+def residual_owner(design, parameter: Parameter):
+    """Return the `ResidualParameter` that a parameter is an element of."""
+    return next(own for own in design.residual.parameters if parameter.label in residual_labels(own))
 
 
 def effect_labels(block) -> list[str]:
@@ -212,6 +246,8 @@ def effect_labels(block) -> list[str]:
 
 def variable_of(design, parameter: Parameter) -> str:
     """Return the variable of the posterior that a parameter is an element of: the one at `parameter.terms`."""
+    if parameter.kind == "residual":
+        return residual_owner(design, parameter).name
     if parameter.block < 0:
         return "beta" if parameter.kind == "beta" else parameter.label
     names = design.blocks[parameter.block].names

@@ -61,6 +61,7 @@ def _places(formula: Formula) -> dict[str, tuple[str, tuple[int, int]]]:
     parts = [
         ("response", [formula.response]),
         ("column", [*variables_of(formula), *formula.offsets]),
+        ("column", [formula.residual] if formula.residual is not None else []),
         ("grouping factor", [column for bar in formula.bars for column in bar.group]),
         ("trials column", [formula.trials] if formula.trials is not None else []),
         (WEIGHTS, [formula.weights] if formula.weights is not None else []),

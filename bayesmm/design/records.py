@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayesmm.design.covariance.structure import Part
-from bayesmm.design.parameters import BlockNames
+from bayesmm.design.parameters import BlockNames, residual_dim
+from bayesmm.design.residual.independent import INDEPENDENT
+from bayesmm.design.residual.structure import ResidualTerm
 from bayesmm.design.spec import DesignSpec
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Formula
@@ -108,6 +110,8 @@ class Design:
         A copy of the columns that the model uses, with the rows that it uses.
     proportions : bool
         Whether the response was proportions with the trials as weights; `y` is successes.
+    residual : ResidualTerm
+        What the residuals of a linear model are, besides their prior weights.
     """
 
     spec: DesignSpec
@@ -125,6 +129,7 @@ class Design:
     aliased: tuple[int, ...]
     frame: "pd.DataFrame"
     proportions: bool = False
+    residual: ResidualTerm = INDEPENDENT
 
     @property
     def formula(self) -> Formula:
@@ -159,8 +164,10 @@ class Design:
 
     @property
     def coords(self) -> dict[str, tuple[str, ...]]:
-        """The labels of the posterior's dimensions: coef, and for each block its levels and its terms (twice)."""
+        """The labels of the posterior's dimensions: coef, for each block its levels and its terms (twice), and those
+        of the residual's parameters.
+        """
         coords = {"coef": self.coefficients}
         for block in self.blocks:
             coords |= {block.name: block.levels} | dict.fromkeys(block.names.corr_dims, block.columns)
-        return coords
+        return coords | {residual_dim(own): own.terms for own in self.residual.parameters if own.terms is not None}

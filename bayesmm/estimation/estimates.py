@@ -10,6 +10,7 @@ import pandas as pd
 
 from bayesmm.design.parameters import by_levels
 from bayesmm.design.records import Block, Design
+from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
 from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import Coordinates, scaled_by_columns
@@ -81,6 +82,8 @@ class Estimates:
     optimum : Optimum
     auxiliaries : mapping of str to float
         The family's parameters besides the mean, by name: "sigma", "nu", "shape", "phi".
+    residual : mapping of str to (k,) float64
+        Those of the residual structure besides sigma, by name.
     nagq : int
         Nodes of the quadrature for each random effect; 1 for Laplace's approximation and for the integrals of linear
         models, 0 where they were taken to a stated accuracy (`bayesmm.likelihood.lattice`).
@@ -108,6 +111,7 @@ class Estimates:
     auxiliaries: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     nagq: int = 1
     coordinates: Coordinates | None = None
+    residual: Values = NOTHING
 
     @classmethod
     def of(cls, estimates: "Estimates"):
@@ -121,9 +125,10 @@ class Estimates:
 
     @property
     def npar(self) -> int:
-        """Number of parameters: coefficients, sds and correlations, and the family's own (sigma)."""
+        """Number of parameters: coefficients, sds and correlations, those of the family (sigma) and of the residual."""
         n_theta = sum(_n_theta(block) for block in self.design.blocks)
-        return int(np.isfinite(self.beta).sum()) + n_theta + len(self.design.family.auxiliaries)
+        own = len(self.design.family.auxiliaries) + self.design.residual.size
+        return int(np.isfinite(self.beta).sum()) + n_theta + own
 
     @property
     def aic(self) -> float:
@@ -169,7 +174,8 @@ class Estimates:
 
         What lme4's summary calls scaled residuals: times sqrt(weight) / sigma in a linear model.
         """
-        return pearson_residuals(self.design, self.fitted, tuple(self.auxiliaries.values()) or (self.sigma,))
+        own = tuple(self.auxiliaries.values()) or (self.sigma,)
+        return pearson_residuals(self.design, self.fitted, own, self.residual)
 
     def fixef(self) -> pd.DataFrame:
         """Return the coefficients: index coef; estimate, se, t; z and its two-sided p for generalised models."""
@@ -198,7 +204,7 @@ class Estimates:
         rows = []
         for k in by_levels(self.design):
             rows += _varcorr_rows(self.design.blocks[k], self.covariances[k])
-        if "sigma" in self.design.family.auxiliaries:
+        if self.design.family.has_residual_sd:
             rows.append(("Residual", None, None, self.sigma**2, self.sigma))
         return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
 
@@ -216,10 +222,13 @@ class Estimates:
         return {b.group: add_effects(beta, b, self.modes[k]) for k, b in enumerate(self.design.blocks)}
 
 
-def pearson_residuals(design: Design, fitted: Floats, auxiliaries: Sequence[float]) -> Floats:
+def pearson_residuals(
+    design: Design, fitted: Floats, auxiliaries: Sequence[float], residual: Values = NOTHING
+) -> Floats:
     """Return residuals over the standard deviations that the model gives them, (n,), for fitted means (n,)."""
     size = 1.0 if design.trials is None else design.trials
-    weights = 1.0 if design.weights is None else design.weights
+    own = residual_weights(design, residual)
+    weights = 1.0 if own is None else own
     with np.errstate(divide="ignore", invalid="ignore"):  # a fitted probability of 0 or 1 has no spread
         return (design.y / size - fitted) * np.sqrt(weights * size / design.family.variance(fitted, auxiliaries))
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from bayesmm.design.covariance.structures import check_free
 from bayesmm.design.records import Design
+from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.glmm import maximize_generalised
@@ -73,6 +74,7 @@ def _maximum(design: Design, method: str, priors, start: Mapping[str, float] | N
     if nagq != 1:
         raise ValueError(f"nagq must be 1 for the gaussian family, whose integral is exact, not {nagq!r}")
     if method == "MAP":
+        check_no_parameters(design, "the marginal MAP", "use 'REML' or 'ML'")
         return marginal_mode(design, priors, start)
     return maximize_gaussian(design, method, start)
 

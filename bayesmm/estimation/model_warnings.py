@@ -58,7 +58,7 @@ def guard_messages(design: Design, priors: Mapping[str, Prior]) -> list[Message]
 def check_residual(design: Design, priors: Mapping[str, Prior] | None = None) -> None:
     """Raise a DataError where random effects cannot be told apart from a residual whose sd no prior holds fixed."""
     known = priors is not None and "sigma" in priors and priors["sigma"].distribution == "Fixed"
-    if "sigma" not in design.family.auxiliaries or known:
+    if not design.family.has_residual_sd or known:
         return
     for block in design.blocks:
         said = residual_confounded(block, design.weights)

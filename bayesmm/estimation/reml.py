@@ -5,11 +5,14 @@ The criterion is a function of the relative factors T alone; sigma and the coeff
 is an interior stationary point and needs no bound.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from bayesmm.design.records import Design
+from bayesmm.design.residual.independent import whitened
+from bayesmm.design.residual.structure import from_reals, to_reals, values_by_label
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import (
@@ -18,6 +21,7 @@ from bayesmm.estimation.optimizer import (
     SNAP,
     Search,
     best_of,
+    differences,
     hessian,
     minimum,
     outcome,
@@ -28,7 +32,7 @@ from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import make_coordinates
 from bayesmm.likelihood.gaussian import FixedPrior, Value, conditional, evaluate, is_precise
 from bayesmm.likelihood.orthogonal import lower_factor, square_root
-from bayesmm.likelihood.problem import Problem, orthogonal_problem
+from bayesmm.likelihood.problem import Problem, orthogonal_problem, residual_problem
 
 # lme4 calls a fit singular when a diagonal entry of theta is below 1e-4 (isSingular); ours are in units of the
 # columns' rms.
@@ -43,6 +47,8 @@ LARGE, FAR_STARTS, UNITS = 50.0, (1e2, 1e4, 1e6), 8
 
 def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, float] | None = None) -> Estimates:
     """Return the maximum of the REML or ML likelihood of a model with the gaussian family and the identity link."""
+    if design.residual.parameters:
+        return _with_residual(design, method, start)
     problem = orthogonal_problem(design)
     prior = flat(problem.cp.p)
     reml = method == "REML"
@@ -54,6 +60,7 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     search = Search(criterion)
     starts = [start_entries(problem, size) for size in (START, *OTHER_STARTS)]
     if start is not None:
+        check_start(design, start)
         starts.insert(0, _user_start(problem, start))
     x, n_starts = best_of(search, starts, lambda x: np.abs(x).max() > LARGE or _is_singular(problem, x))
     if np.abs(x).max(initial=0.0) > LARGE:
@@ -63,6 +70,56 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     _check_residual(problem, x, reml)
     steepest = _steepest(search, x, gradient, _units(problem, x))
     return _point(problem, method, x, Optimum(x, steepest, search.evaluations, n_starts), value)
+
+
+def _with_residual(design: Design, method: str, start: Mapping[str, float] | None) -> Estimates:
+    """Return the maximum over theta and the parameters of the residual together.
+
+    At each value of these the rows are whitened, and the criterion is that of independent residuals.
+    """
+    term, reml = design.residual, method == "REML"
+    if start is not None:
+        check_start(design, start)
+    values = values_by_label(term, start or {})
+    first, problem_of = orthogonal_problem(whitened(design, values)), residual_problem(design, values)
+    own, t = to_reals(term, values), len(start_entries(first, START))
+    search = Search(_with_slopes(lambda x: problem_of(from_reals(term, x)), t, reml))
+    starts = [np.concatenate([start_entries(first, size), own]) for size in (START, *OTHER_STARTS)]
+    if start is not None:
+        starts.insert(0, np.concatenate([_user_start(first, start), own]))
+    x, n_starts = best_of(search, starts, lambda x: _is_singular(first, x[:t]))
+    x = snapped(search, x, SNAP, slice(0, t))
+    (value, gradient), values = search(x), from_reals(term, x[t:])
+    problem = orthogonal_problem(whitened(design, values))
+    _check_residual(problem, x[:t], reml)
+    units = np.concatenate([_units(problem, x[:t]), np.ones(term.size)])
+    optimum = Optimum(x, _steepest(search, x, gradient, units), search.evaluations, n_starts)
+    return replace(_point(problem, method, x[:t], optimum, value), design=design, residual=values)
+
+
+def _with_slopes(problem_of: Callable[[Floats], Problem], t: int, reml: bool) -> Callable:
+    """Return the criterion and its gradient in theta, (t,), and in what a problem is a function of.
+
+    Where the weights of rows leave the doubles, or a stratum is fitted exactly, the criterion is infinite.
+    """
+
+    def value_at(x: Floats) -> tuple[float, Problem | None, Value | None]:
+        try:
+            problem = problem_of(x[t:])
+            value = evaluate(problem.cp, problem.packed(x[:t]), None, flat(problem.cp.p), integrate_flat=reml)
+            return profiled_criterion(problem, value, reml), problem, value
+        except (DataError, np.linalg.LinAlgError):
+            return np.inf, None, None
+
+    def criterion(x: Floats) -> tuple[float, Floats]:
+        with np.errstate(all="ignore"):
+            here, problem, value = value_at(x)
+            if not np.isfinite(here):
+                return np.inf, np.zeros_like(x)
+            others = differences(lambda own: value_at(np.concatenate([x[:t], own]))[0], x[t:])
+        return here, np.concatenate([-2 * problem.gradient(value.d_T, x[:t]), others])
+
+    return criterion
 
 
 def _units(problem: Problem, x: Floats) -> Floats:
@@ -152,7 +209,6 @@ def start_entries(problem: Problem, size: float) -> Floats:
 def _user_start(problem: Problem, start: Mapping[str, float]) -> Floats:
     """Return theta with the standard deviations and correlations that the user named."""
     design, cp = problem.design, problem.cp
-    check_start(design, start)
     sigma = start.get("sigma", np.sqrt(cp.rWr / max(cp.n - cp.p, 1)))
     return start_theta(design, problem.theta, cp.order, problem.bases, sigma, start, START)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bayesmm.design.covariance.structure import Entry
-from bayesmm.design.parameters import block_parameters, part_parameters
+from bayesmm.design.parameters import block_parameters, part_parameters, residual_parameters
 from bayesmm.design.records import Design
 from bayesmm.errors import listing, suggest
 from bayesmm.likelihood.crossproducts import Floats
@@ -71,17 +71,22 @@ def check_start(design: Design, start: Mapping[str, float]) -> None:
     own = [parameter for k, block in enumerate(design.blocks) for parameter in block_parameters(k, block)]
     sds = [p.label for p in own if p.kind == "sd"] + [*design.family.auxiliaries]
     corrs, entries = [p.label for p in own if p.kind == "corr"], _entries(design)
+    others = {p.label: p.support for p in residual_parameters(design)}
+    known = [*sds, *corrs, *others]
     if not isinstance(start, Mapping):
         example = f"{{{(sds + corrs or ['sigma'])[0]!r}: 1.0}}"
         raise ValueError(f"start should be a mapping of places to numbers, such as {example}, not {start!r}")
     for place, value in start.items():
         if not is_real(value):
             raise ValueError(f"start[{place!r}] should be a number, not {value!r}")
-        if place not in sds + corrs:
+        if place not in known:
             raise ValueError(
                 f"start names {place!r}, which is no standard deviation or correlation of the model; the places are "
-                f"{listing(sds + corrs)}{suggest(place, sds + corrs)}"
+                f"{listing(known)}{suggest(place, known)}"
             )
+        if place in others and not others[place][0] < value < others[place][1]:
+            between = "between {:g} and {:g}".format(*others[place])
+            raise ValueError(f"start[{place!r}] must be a number {between}, not {value!r}")
         if place in sds and not (np.isfinite(value) and value > 0):
             raise ValueError(f"start[{place!r}] must be a positive number, not {value!r}")
         if place in sds:

@@ -177,7 +177,7 @@ def check_same_model(design, other) -> None:
 
 def marginal_mode(model):
     """Return the marginal MAP of the model; None where there is none, as with a prior that is a function."""
-    if structured_terms(model.design):
+    if structured_terms(model.design) or model.design.residual.parameters:
         return None
     try:
         return model.maximize(method="MAP")
@@ -216,7 +216,7 @@ def evidence(design, parameter: Parameter, draws: np.ndarray, posterior: pd.Seri
         nagq=0 if design.family.gaussian else point.nagq,
         map=math.nan if marginal is None else estimate(marginal, parameter),
         median=float(np.median(draws)),
-        mode=mode(draws, support_of(parameter.kind), posterior["ess_bulk"]),
+        mode=mode(draws, support_of(parameter), posterior["ess_bulk"]),
         **{name: float(posterior[name]) for name in ("mean", "sd", "lower", "upper")},
         bound=at_bound(point, parameter),
         confounded=parameter.kind == "beta" and parameter.terms[0] in confounded(design),

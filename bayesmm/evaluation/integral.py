@@ -64,6 +64,8 @@ def refusal(fit) -> str | None:
     custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
     if custom:
         return f"the prior of {custom[0]} is a function, whose density is not known in closed form"
+    if design.residual.parameters:
+        return f"the residuals of {design.residual.text} are in none that is compiled"
     if not design.family.gaussian:
         try:
             check_fits(design)

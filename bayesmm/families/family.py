@@ -220,6 +220,11 @@ class Family:
         return tuple(parameter.name for parameter in self.parameters)
 
     @property
+    def has_residual_sd(self) -> bool:
+        """Whether it has a residual sd, sigma."""
+        return SIGMA.name in self.auxiliaries
+
+    @property
     def discrete(self) -> bool:
         """Whether the response is whole numbers."""
         return self.support.discrete

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bayesmm.errors import FormulaError, listing
 from bayesmm.formula.expressions import Call, Expr, Number, Span, column_nodes, text_of
-from bayesmm.formula.functions import Context, checked, gives
+from bayesmm.formula.functions import Context, checked, checked_residual, gives
 from bayesmm.formula.parser import Chain, Group, Node, Power
 from bayesmm.formula.tokens import brief, quote
 
@@ -40,7 +40,10 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One expanded sum: `intercept` is None where the text does not mention it; groups and offsets are as written."""
+    """One expanded sum: `intercept` is None where the text does not mention it; the rest is as written.
+
+    Among the `offsets` stand the calls of residual structures too.
+    """
 
     intercept: bool | None
     terms: tuple[Term, ...]
@@ -146,7 +149,9 @@ def _sum(node: Node, variables: dict[Expr, int], work: Work) -> _Sum:
     for sign, operand in zip(chain.operators, chain.operands, strict=True):
         part = _summand(operand, variables, work)
         if sign == "-" and (part.groups or part.offsets):
-            raise work.error(operand.span, "a group term or an offset is not taken away with '-'; leave it out instead")
+            others = [call.function for call in part.offsets if call.function != "offset"]
+            what = f"{others[0]}()" if others else "a group term or an offset"
+            raise work.error(operand.span, f"{what} is not taken away with '-'; leave it out instead")
         if part.intercept is not None:
             intercept = part.intercept == (sign == "+")
         groups += part.groups
@@ -169,6 +174,8 @@ def _summand(node: Node, variables: dict[Expr, int], work: Work) -> _Sum:
             return _Sum(None, {}, [node], [])
         case Call("offset"):
             return _Sum(None, {}, [], [checked(node, work.context)])
+        case Call(function) if function in work.context.residuals:
+            return _Sum(None, {}, [], [checked_residual(node, work.context)])
     if _is_sum(node):
         return _sum(node, variables, work)
     return _Sum(None, _product(node, variables, work), [], [])

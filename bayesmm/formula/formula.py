@@ -5,7 +5,8 @@ r"""Formulas: the text of a mixed model, in the language of lme4, read into plai
     (['Days'], ['Subject'])
 
 The grammar is closed: a name is a column of the data and nothing else, a function is one of the table `FUNCTIONS` or of
-the names given as `transforms`, and nothing in a formula is ever evaluated here or handed to an evaluator of code.
+the names given as `transforms` or `residuals`, and nothing in a formula is ever evaluated here or handed to an
+evaluator of code.
 
     formula     = response , "~" , terms ;
     response    = arithmetic , [ "|" , addition , { "+" , addition } ] ;
@@ -15,7 +16,7 @@ the names given as `transforms`, and nothing in a formula is ever evaluated here
     product     = interaction , { ( "*" | "/" ) , interaction } ;
     interaction = power , { ":" , power } ;
     power       = operand , [ ( "^" | "**" ) , number ] ;
-    operand     = "0" | "1" | column | call | "(" , terms , ")" | group ;
+    operand     = "0" | "1" | column | call | "(" , terms , ")" | group ;              (* a call may be a residual's *)
     group       = "(" , terms , ( "|" | "||" ) , factors , ")" | structure , "(" , terms , "|" , factors , ")" ;
     factors     = factor , { ( "/" | ":" ) , factor } ;
     factor      = column | ( "factor" | "C" ) , "(" , column , ")" | "(" , factors , ")" ;
@@ -45,8 +46,9 @@ Limits, applied before the work that they bound: 20,000 characters, 60 open brac
 expanding), 100 operators in one arithmetic expression, powers up to 10. Standard library only.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from bayesmm.errors import FormulaError
 from bayesmm.formula.cursor import EXAMPLE
@@ -133,6 +135,8 @@ class Formula:
         What stands inside ``y | weights( )``.
     trials : Expr or None
         What stands inside ``y | trials( )``.
+    residual : Call or None
+        The residual structure, where the formula names one.
     """
 
     text: str = field(compare=False)
@@ -143,9 +147,15 @@ class Formula:
     offsets: tuple[Expr, ...]
     weights: Expr | None
     trials: Expr | None
+    residual: Call | None = None
 
 
-def parse(text: str, transforms: Iterable[str] = (), structures: Iterable[str] = tuple(BARS.values())) -> Formula:
+def parse(
+    text: str,
+    transforms: Iterable[str] = (),
+    structures: Iterable[str] = tuple(BARS.values()),
+    residuals: Mapping[str, Signature] = MappingProxyType({}),
+) -> Formula:
     """Read a formula.
 
     Parameters
@@ -157,6 +167,8 @@ def parse(text: str, transforms: Iterable[str] = (), structures: Iterable[str] =
         functions themselves are not needed here.
     structures : iterable of str
         Names of the covariance structures that may stand before the bracket of a group term, ``us(x | g)``.
+    residuals : mapping of str to Signature
+        The residual structures that a formula may name, with their arguments.
 
     Returns
     -------
@@ -170,17 +182,19 @@ def parse(text: str, transforms: Iterable[str] = (), structures: Iterable[str] =
     if not isinstance(text, str):
         raise FormulaError(f"the formula is {_kind(text)}, not text; write one such as '{EXAMPLE}'")
     names, known = frozenset(transforms), frozenset(structures)
-    check_transforms(names)
+    check_transforms(names, residuals)
     sides = read(text, known)
-    context = Context(text, names, known)
+    context = Context(text, names, known, residuals)
     response, additions = _response(sides.response, context), _additions(sides.condition, context)
     work = Work(context)
     part = expand(sides.right, work)
-    offsets = tuple(arguments_of(call)["x"] for call in part.offsets)
+    calls = tuple(call for call in part.offsets if call.function not in residuals)
+    offsets = tuple(arguments_of(call)["x"] for call in calls)
     bars = bars_of(part.groups, work)
     sums = (part.intercept is not False, part.terms, bars, offsets)
-    formula = Formula(text, response, *sums, additions.get("weights"), additions.get("trials"))
-    _check_offsets(part.offsets, context)
+    residual = _residual([call for call in part.offsets if call not in calls], context)
+    formula = Formula(text, response, *sums, additions.get("weights"), additions.get("trials"), residual)
+    _check_offsets(calls, context)
     _check_sides(formula, context)
     return formula
 
@@ -200,7 +214,8 @@ def _nodes(formula: Formula) -> Iterator[Column]:
 
 
 def _right_nodes(formula: Formula) -> Iterator[Column]:
-    for expr in (*_factors(formula), *formula.offsets):
+    residual = () if formula.residual is None else (formula.residual,)
+    for expr in (*_factors(formula), *formula.offsets, *residual):
         yield from column_nodes(expr)
     for bar in formula.bars:
         yield from bar.group
@@ -243,6 +258,15 @@ def _summands(expr: Expr | None) -> list[Expr]:
     if isinstance(expr, Operation) and expr.operator == "+" and len(expr.operands) == 2:
         return [*_summands(expr.operands[0]), *_summands(expr.operands[1])]
     return [] if expr is None else [expr]
+
+
+def _residual(calls: list[Call], context: Context) -> Call | None:
+    """Return the one residual structure of a formula."""
+    if len(calls) > 1:
+        first, second = (text_of(call) for call in calls[:2])
+        message = f"a model has one residual structure, and here are {quote(first)} and {quote(second)}; leave one out"
+        raise context.error(calls[1].span, message)
+    return calls[0] if calls else None
 
 
 def _check_offsets(calls: tuple[Call, ...], context: Context) -> None:

@@ -4,7 +4,7 @@ Nothing is evaluated here. The table is closed: a name that is not in it, and no
 Standard library only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import assert_never
@@ -130,12 +130,14 @@ _ELSEWHERE = {
 class Context:
     """What a check needs to know: the formula's text, for its errors, and the names of the user's own functions.
 
-    `structures` are the names of the covariance structures, which stand before group terms.
+    `structures` are the names of the covariance structures, which stand before group terms, `residuals` the residual
+    structures with their arguments.
     """
 
     text: str
     transforms: frozenset[str] = frozenset()
     structures: frozenset[str] = frozenset()
+    residuals: Mapping[str, Signature] = MappingProxyType({})
 
     def error(self, span: Span, message: str) -> FormulaError:
         """Return the error that underlines a place of the formula."""
@@ -151,21 +153,22 @@ def gives(expr: Expr) -> str:
     return FUNCTIONS[expr.function].gives if isinstance(expr, Call) and expr.function in FUNCTIONS else "column"
 
 
-def arguments_of(call: Call) -> dict[str, Expr]:
+def arguments_of(call: Call, signature: Signature | None = None) -> dict[str, Expr]:
     """Match the arguments of a checked call to the names of its function's parameters, as R does.
 
     Parameters
     ----------
     call : Call
-        A call of a function of the table `FUNCTIONS` (not one of the user's).
+        A call of a function of the table `FUNCTIONS` (not one of the user's), or of another with this `signature`.
+    signature : Signature, optional
 
     Returns
     -------
     dict of str to Expr
         Only the arguments that were given; `literal` reads the constants among them.
     """
-    named = dict(call.keywords)
-    free = [parameter.name for parameter in FUNCTIONS[call.function].parameters if parameter.name not in named]
+    named, signature = dict(call.keywords), signature or FUNCTIONS[call.function]
+    free = [parameter.name for parameter in signature.parameters if parameter.name not in named]
     return dict(zip(free, call.arguments, strict=False)) | named
 
 
@@ -180,9 +183,9 @@ def contrast_of(call: Call) -> Contrast:
     return Contrast("Treatment")
 
 
-def check_transforms(names: frozenset[str]) -> None:
-    """Refuse user functions whose names the table already has."""
-    for name in sorted(names & {*FUNCTIONS, *ALIASES, "c"}):
+def check_transforms(names: frozenset[str], residuals: Iterable[str] = ()) -> None:
+    """Refuse user functions whose names the table, or a residual structure, already has."""
+    for name in sorted(names & {*FUNCTIONS, *ALIASES, *residuals, "c"}):
         raise FormulaError(f"transforms: {quote(name)} is already a function of formulas; give yours another name")
 
 
@@ -210,6 +213,11 @@ def checked(expr: Expr, context: Context) -> Expr:
             return _checked_call(expr, context)
         case _:
             assert_never(expr)
+
+
+def checked_residual(call: Call, context: Context) -> Call:
+    """Return the call of a residual structure with its arguments checked."""
+    return _with_arguments(call, context.residuals[call.function], context)
 
 
 def one_column(expr: Expr, context: Context) -> Expr:
@@ -244,17 +252,25 @@ def _checked_call(call: Call, context: Context) -> Call:
             keywords=tuple((key, _free_argument(value, context)) for key, value in call.keywords),
         )
     name = ALIASES.get(call.function, call.function)
+    if name in context.residuals:
+        message = f"{name}() describes the residuals: it stands between '+' signs and is part of no term"
+        raise context.error(call.span, message)
     if name not in FUNCTIONS:
         place = (call.span[0], call.span[0] + len(call.function))
         raise context.error(place, _unknown(call.function, context))
-    kinds = _kinds(replace(call, function=name), context)
+    return _with_arguments(replace(call, function=name), FUNCTIONS[name], context)
+
+
+def _with_arguments(call: Call, signature: Signature, context: Context) -> Call:
+    """Return the call with each of its arguments checked against the kind of its parameter."""
+    kinds, name = _kinds(call, signature, context), call.function
     count = len(call.arguments)
     arguments = tuple(
         _argument(value, kind, context) for value, kind in zip(call.arguments, kinds[:count], strict=True)
     )
     keywords = zip(call.keywords, kinds[count:], strict=True)
     keywords = tuple((key, _argument(value, kind, context)) for (key, value), kind in keywords)
-    result = replace(call, function=name, arguments=arguments, keywords=keywords)
+    result = replace(call, arguments=arguments, keywords=keywords)
     if name not in (*_ROW_WISE, "trials") and next(column_nodes(result), None) is None:
         raise context.error(call.span, f"{name}() names no column of the data")
     return result
@@ -265,35 +281,34 @@ def _unknown(name: str, context: Context) -> str:
         return f"{quote(name)} is not a function that formulas know; {_ELSEWHERE[name]}"
     if name in context.structures:
         return f"{quote(name)} is the covariance structure of a group term, which has a bar, as in {name}(x | g)"
-    known = [*FUNCTIONS, *sorted(context.transforms)]
+    known = [*FUNCTIONS, *context.residuals, *sorted(context.transforms)]
     choices = f"{listing(known, limit=40)}, and your own, given as transforms={{{quote(name)}: function}}"
     return f"{quote(name)} is not a function that formulas know; they know {choices}{suggest(name, known)}"
 
 
-def _kinds(call: Call, context: Context) -> list[str]:
+def _kinds(call: Call, signature: Signature, context: Context) -> list[str]:
     """Match arguments to parameters as R does, names first, then positions; return the kind of each, as written."""
-    parameters = {parameter.name: parameter for parameter in FUNCTIONS[call.function].parameters}
+    parameters, usage = {parameter.name: parameter for parameter in signature.parameters}, _usage(call, signature)
     named = [key for key, _ in call.keywords]
     for key, value in call.keywords:
         if key not in parameters:
             place = (context.text.rfind(key, call.span[0], value.span[0]), value.span[1])
-            message = f"{call.function}() has no argument {quote(key)}; {_usage(call)}{suggest(key, parameters)}"
+            message = f"{call.function}() has no argument {quote(key)}; {usage}{suggest(key, parameters)}"
             raise underline(context.text, place, message)
         if named.count(key) > 1:
-            raise context.error(call.span, f"{call.function}() is given {key} twice; {_usage(call)}")
+            raise context.error(call.span, f"{call.function}() is given {key} twice; {usage}")
     free = [name for name in parameters if name not in named]
     given = len(call.arguments) + len(named)
     if len(call.arguments) > len(free):
-        message = f"{call.function}() is given {given} arguments and takes {len(parameters)}; {_usage(call)}"
+        message = f"{call.function}() is given {given} arguments and takes {len(parameters)}; {usage}"
         raise context.error(call.span, message)
     for name in free[len(call.arguments) :]:
         if parameters[name].default is None:
-            raise context.error(call.span, f"{call.function}() lacks its argument {name}; {_usage(call)}")
+            raise context.error(call.span, f"{call.function}() lacks its argument {name}; {usage}")
     return [parameters[name].kind for name in [*free[: len(call.arguments)], *named]]
 
 
-def _usage(call: Call) -> str:
-    signature = FUNCTIONS[call.function]
+def _usage(call: Call, signature: Signature) -> str:
     parts = [f"{p.name} = {p.default}" if p.default else p.name for p in signature.parameters]
     usage = f"it is written {call.function}({', '.join(parts)})"
     return f"{usage}; {signature.advice}" if signature.advice else usage

@@ -101,7 +101,8 @@ def _bars(group: Group, work: Work) -> list[Bar]:
     if part.groups:
         raise work.error(part.groups[0].span, "a group term cannot stand inside another; join them with +")
     if part.offsets:
-        raise work.error(part.offsets[0].span, "an offset has no groups; it stands outside the group term, after a '+'")
+        what = "an offset" if part.offsets[0].function == "offset" else f"{part.offsets[0].function}()"
+        raise work.error(part.offsets[0].span, f"{what} has no groups; it stands outside the group term, after a '+'")
     intercept = part.intercept is not False
     if not intercept and not part.terms:
         raise work.error(group.span, f"no random effect is left in {work.context.source(group.span)}; {_HOW}")

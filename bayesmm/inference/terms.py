@@ -7,6 +7,7 @@ import numpy as np
 from bayesmm.design.coding import INTERCEPT
 from bayesmm.design.design import fixed_names
 from bayesmm.design.records import Design
+from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.formula.formula import text_of
@@ -75,7 +76,8 @@ def check_gaussian(point: Estimates, wanted: str) -> None:
 
 
 def check_likelihood(point: Estimates, wanted: str) -> None:
-    """Raise a DataError where `wanted`, a phrase, is asked of the mode of a posterior."""
+    """Raise a DataError where `wanted`, a phrase, is asked of the mode of a posterior, or knows no such residuals."""
+    check_no_parameters(point.design, wanted, "use the Wald intervals of confint(method='wald') or bmm.lrt")
     if point.method not in ("REML", "ML"):
         raise DataError(
             f"{wanted} is for a maximised likelihood, and this fit is the mode of a posterior ({point.method}); use "

@@ -10,7 +10,7 @@ of their Z'Wr and the sum of its outer products, which is all that the likelihoo
 one pattern.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -175,11 +175,7 @@ def cross_products(factors: list[Factor], X: Floats, r: Floats, weights: Floats 
     CrossProducts
     """
     w = np.ones(len(r)) if weights is None else weights
-    order = sorted(range(len(factors)), key=lambda k: -factors[k].size)
-    ordered = [factors[k] for k in order]
-    lead, others = (
-        (ordered[0], ordered[1:]) if ordered else (Factor(np.zeros(len(r), np.int64), np.empty((len(r), 0)), 0), [])
-    )
+    order, lead, others = _ordered(factors, len(r))
     rest_A, rest_z = _rest_products(others, X, r, w)
     leading, pattern, z = _merge(*_leading_products(lead, others, X, r, w))
     rest = Rest(
@@ -192,6 +188,72 @@ def cross_products(factors: list[Factor], X: Floats, r: Floats, weights: Floats 
     source = Source(tuple(factors), X, r, w)
     rWr = float(r @ (w * r))
     return CrossProducts(leading, rest, rWr, len(r), sum_log, X.shape[1], tuple(order), pattern, z, source)
+
+
+@dataclass(frozen=True)
+class StratumSums:
+    """The cross-products of the rows of each of S strata, (S, ...).
+
+    With a weight for each stratum beside those of the rows, the cross-products of all rows are weighted sums of these:
+    nothing passes over the rows again.
+    """
+
+    whole: CrossProducts  # of all rows, with the weights of the rows alone
+    stratum: Ints  # (n,)
+    count: Floats  # (S,) rows
+    A: Floats  # (S, G, q, q) Z'WZ of each level of the leading factor
+    z: Floats  # (S, G, q)
+    start: Ints  # (G + 1,) as in `Leading`, but for levels in the place of patterns
+    columns: Ints  # (nnz,)
+    coupling: Floats  # (S, nnz, q)
+    rest_A: Floats  # (S, m, m)
+    rest_z: Floats  # (S, m)
+    rWr: Floats  # (S,)
+
+
+def stratum_sums(whole: CrossProducts, stratum: Ints) -> StratumSums:
+    """Return the sums of the rows that cross-products were made of, by stratum: 0 to S - 1 for each row, (n,)."""
+    factors, X, r, w = whole.source
+    _, lead, others = _ordered(list(factors), len(r))
+    own = [np.where(stratum == s, w, 0.0) for s in range(int(stratum.max()) + 1)]
+    leading = [_leading_products(lead, others, X, r, part) for part in own]
+    rest = [_rest_products(others, X, r, part) for part in own]
+    A, z, starts, columns, coupling = zip(*leading, strict=True)
+    rest_A, rest_z = zip(*rest, strict=True)
+    squares = np.array([r @ (part * r) for part in own])
+    arrays = map(np.stack, (coupling, rest_A, rest_z))
+    count = np.bincount(stratum).astype(float)
+    return StratumSums(whole, stratum, count, np.stack(A), np.stack(z), starts[0], columns[0], *arrays, squares)
+
+
+def weighted_sum(sums: StratumSums, weights: Floats) -> CrossProducts:
+    """Return the cross-products of all rows with a further weight for each stratum, (S,); levels are not merged."""
+    whole, (A, z, coupling, rest_A, rest_z, rWr) = (
+        sums.whole,
+        (
+            np.tensordot(weights, part, 1)
+            for part in (sums.A, sums.z, sums.coupling, sums.rest_A, sums.rest_z, sums.rWr)
+        ),
+    )
+    outer = z[:, :, None] * z[:, None, :]
+    return replace(
+        whole,
+        leading=Leading(np.ones(len(z)), A, sums.start, sums.columns, coupling, z, outer),
+        rest=whole.rest._replace(A=rest_A, z=rest_z),
+        rWr=float(rWr),
+        sum_log_weights=whole.sum_log_weights + float(sums.count @ np.log(weights)),
+        pattern=np.arange(len(z)),
+        z=z,
+        source=whole.source._replace(w=whole.source.w * weights[sums.stratum]),
+    )
+
+
+def _ordered(factors: list[Factor], n: int) -> tuple[list[int], Factor, list[Factor]]:
+    """Return the order of the factors, the leading one (of no level where there is none), and the others."""
+    order = sorted(range(len(factors)), key=lambda k: -factors[k].size)
+    ordered = [factors[k] for k in order]
+    lead = ordered[0] if ordered else Factor(np.zeros(n, np.int64), np.empty((n, 0)), 0)
+    return order, lead, ordered[1:]
 
 
 def _by_level(index: Ints, n_levels: int, left: Floats, right: Floats) -> Floats:

@@ -4,19 +4,31 @@ Two bases of the fixed columns are used: an orthonormal one, under which flat pr
 is lost; and that of the prior's design, for the posterior.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
 from bayesmm.design.records import Design
+from bayesmm.design.residual.independent import whitened
+from bayesmm.design.residual.structure import Values, check_no_parameters, weights_of_rows
 from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import DataError, PriorError, listing
-from bayesmm.likelihood.crossproducts import CrossProducts, Factor, Floats, Ints, cross_products
+from bayesmm.likelihood.crossproducts import (
+    CrossProducts,
+    Factor,
+    Floats,
+    Ints,
+    cross_products,
+    stratum_sums,
+    weighted_sum,
+)
 from bayesmm.likelihood.orthogonal import Columns, orthonormal, orthonormal_in_parts, residual, root_mean_square, scaled
 from bayesmm.likelihood.theta import Theta, make_theta
 from bayesmm.priors import Prior, coefficient_places, coefficient_prior, prior_bases, prior_design
+
+MOST_KINDS = 30  # of rows: more sums would take more memory than their time is worth
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,22 @@ def orthogonal_problem(design: Design, columns: tuple[Columns, ...] | None = Non
     return reduced(design, V, r, basis, origin, log_det, columns)
 
 
+def residual_problem(design: Design, start: Values) -> Callable[[Values], Problem]:
+    """Return the problem of a design as a function of its residual's parameters, beside sigma.
+
+    Where there are few kinds of rows, as with strata, the cross-products are weighted sums over these and no call
+    passes over the rows; the fixed columns are then orthonormal at `start` only. Else every call makes them anew.
+    """
+    columns, term = orthonormal_columns(design), design.residual
+    kinds, kind = np.unique(term.rows, axis=0, return_inverse=True)
+    if len(kinds) > MOST_KINDS:
+        return lambda values: orthogonal_problem(whitened(design, values), columns)
+    first = orthogonal_problem(whitened(design, start), columns)
+    plain = cross_products(factors_of(design, columns), first.fixed, first.response, design.weights)
+    sums = stratum_sums(plain, kind.ravel())
+    return lambda values: replace(first, cp=weighted_sum(sums, weights_of_rows(term, kinds, values, None)))
+
+
 def reduced(
     design: Design,
     fixed: Floats,
@@ -118,6 +146,7 @@ def reduced(
     columns: tuple[Columns, ...] | None = None,
 ) -> Problem:
     """Return the problem for the given fixed columns (n, r) and response r; the random effects scaled, by default."""
+    check_no_parameters(design, "the reduction of the rows to cross-products")  # it takes a design that is whitened
     columns = scaled_columns(design) if columns is None else columns
     cp = cross_products(factors_of(design, columns), fixed, r, design.weights)
     return Problem(design, cp, fixed, r, basis, origin, columns, make_theta(design, cp.order), log_det)

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from bayesmm.design.parameters import Parameter
+
 SD_SUPPORT = (0.0, math.inf)
 CORR_SUPPORT = (-1.0, 1.0)
 REAL_SUPPORT = (-math.inf, math.inf)
@@ -14,9 +16,11 @@ MODE_POWER = -1 / 7  # ... times n to this power: the rate for a mode, Romano (1
 NEAR = 4  # bandwidths; a bound farther from the draws than this has no influence on the density
 
 
-def support_of(kind: str) -> tuple[float, float]:
-    """Return the bounds of a parameter of this kind (sd, sigma, auxiliary, corr or beta)."""
-    return {"corr": CORR_SUPPORT, "beta": REAL_SUPPORT}.get(kind, SD_SUPPORT)
+def support_of(parameter: Parameter) -> tuple[float, float]:
+    """Return the bounds of a parameter: its own, else those of its kind."""
+    if parameter.support is not None:
+        return parameter.support
+    return {"corr": CORR_SUPPORT, "beta": REAL_SUPPORT}.get(parameter.kind, SD_SUPPORT)
 
 
 def trim(values: np.ndarray) -> tuple[np.ndarray, float]:

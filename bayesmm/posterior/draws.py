@@ -19,6 +19,7 @@ from bayesmm.design.parameters import (
     variance_entries,
     variance_parameters,
 )
+from bayesmm.design.residual.structure import mean_values
 from bayesmm.estimation.estimates import add_effects, pearson_residuals
 from bayesmm.families.links import LINKS
 from bayesmm.priors import prior_bases
@@ -27,6 +28,7 @@ from bayesmm.runtime.messages import count
 
 CI_PROB = 0.95  # probability of an interval unless asked otherwise (DESIGN: 95 % equal-tailed)
 TAIL = (0.05, 0.95)  # quantiles of the tail ESS: Vehtari et al. (2021), Bayesian Analysis 16(2), section 4.3
+VARCORR = ("sd", "corr", "sigma")  # kinds of parameters that lme4's VarCorr() has
 STATISTICS = ("mean", "sd", "lower", "upper", "ess_bulk", "ess_tail", "r_hat")
 
 
@@ -45,6 +47,12 @@ def draws_of(fit, parameters: list[Parameter]) -> np.ndarray:
 def parameter_draws(fit, parameter: Parameter) -> np.ndarray:
     """Return the draws of one parameter, (chains, draws)."""
     return variable(fit.tree, variable_of(fit.design, parameter))[(..., *parameter.terms)]
+
+
+def residual_draws(fit) -> dict[str, np.ndarray]:
+    """Return the draws of the residual's parameters besides sigma, (chains * draws, k) each."""
+    number = int(np.prod(tree_sizes(fit.tree)))
+    return {own.name: variable(fit.tree, own.name).reshape(number, own.size) for own in fit.design.residual.parameters}
 
 
 def prior_draws(fit) -> dict[str, np.ndarray]:
@@ -117,7 +125,7 @@ def posterior_residuals(fit) -> np.ndarray:
         b = block_draws(fit, block).mean(axis=(0, 1))
         eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
     own = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
-    return pearson_residuals(design, LINKS[design.family.link].inverse(eta), own)
+    return pearson_residuals(design, LINKS[design.family.link].inverse(eta), own, mean_values(residual_draws(fit)))
 
 
 def diagnostics(draws: np.ndarray) -> dict[str, np.ndarray]:
@@ -176,7 +184,7 @@ def varcorr(fit) -> pd.DataFrame:
     those of the sd or the correlation itself. Families without a residual sd have no such row; their own parameters
     are in `summary`.
     """
-    parameters = [p for p in variance_entries(fit.design) if p.kind != "auxiliary"]
+    parameters = [p for p in variance_entries(fit.design) if p.kind in VARCORR]
     keys = [variance_keys(fit.design, parameter) for parameter in parameters]
     table = describe(draws_of(fit, parameters))
     return pd.concat([pd.DataFrame(keys, columns=["grp", "var1", "var2"], dtype=object), table], axis=1)

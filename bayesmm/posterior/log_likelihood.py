@@ -22,11 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.records import Block, Design
+from bayesmm.design.residual.structure import residual_weights
 from bayesmm.errors import listing, suggest
 from bayesmm.likelihood.pointwise import integrated, log_densities, sorted_rows
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS
 from bayesmm.likelihood.row_functions import codes
-from bayesmm.posterior.draws import tree_sizes, variable
+from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
 from bayesmm.posterior.predict import CHUNK, check_draws, factor_draws, linear, rows_of
 
 Array = np.ndarray
@@ -155,11 +156,11 @@ def by_row(fit, split: Split) -> Array:
 def _row_density(fit) -> Callable[[Array, slice], Array]:
     """Return a function of linear predictors (draws, m) and the slice of their rows: their log densities."""
     design, aux = fit.design, auxiliary_draws(fit)
-    y, size, weight = design.y, _ones(design, design.trials), _ones(design, design.weights)
+    y, size, weight = design.y, _ones(design, design.trials), _weights(fit)
     if design.family.gaussian:
 
         def gaussian(eta: Array, part: slice) -> Array:
-            variance = np.square(aux[:, :1]) / weight[part]
+            variance = np.square(aux[:, :1]) / weight[..., part]
             return -0.5 * (LOG_2PI + np.log(variance) + np.square(y[part] - eta) / variance)
 
         return gaussian
@@ -169,6 +170,11 @@ def _row_density(fit) -> Callable[[Array, slice], Array]:
 
 def _ones(design: Design, column: Array | None) -> Array:
     return np.ones(design.n) if column is None else column
+
+
+def _weights(fit) -> Array:
+    """Return the weights of the rows, (n,), or (draws, n) where they follow from parameters of the residual."""
+    return _ones(fit.design, residual_weights(fit.design, residual_draws(fit)))
 
 
 def auxiliary_draws(fit) -> Array:
@@ -256,18 +262,18 @@ def _gaussian(fit, split: Split, single: bool) -> Callable[..., tuple[Array, Arr
     design, sigma = fit.design, auxiliary_draws(fit)[:, 0]
     blocks = sorted((design.blocks[j] for j in split.inner), key=lambda block: len(block.levels) * len(block.columns))
     factors = [factor_draws(fit, block) / sigma[:, None, None] for block in blocks]
-    weight = _ones(design, design.weights)
+    weight = _weights(fit)
 
     def value(eta: Array, rows: Array, start: Array) -> tuple[Array, Array]:
         level = _level(blocks, rows)
-        r, w = design.y[rows] - eta, weight[rows]
+        r, w = design.y[rows] - eta, weight[..., rows]
         levels, points = np.empty((len(r), 1)), np.empty(r.shape if single else (len(r), 0))
         (m, R), q = level.Z.shape, level.t.shape[1]
         step = max(1, CHUNK // ((q + R) * (m if single else (level.leaf.max() + 1) * q) + R**2))
         for at in range(0, len(r), step):
             part = slice(at, at + step)
-            own = [factor[part] for factor in factors]
-            levels[part, 0], points[part] = _closed_form(r[part], w, level, own, sigma[part], single)
+            own, its = [factor[part] for factor in factors], w if w.ndim == 1 else w[part]
+            levels[part, 0], points[part] = _closed_form(r[part], its, level, own, sigma[part], single)
         return levels, points
 
     return value
@@ -333,21 +339,25 @@ class _Eliminated:
 def _eliminated(w: Array, level: _Level, factors: list[Array]) -> _Eliminated:
     *others, own = factors
     turned = own.transpose(0, 2, 1)[:, None]
-    F = np.linalg.cholesky(turned @ _sums(w[:, None] * level.t, level) @ own[:, None] + np.eye(own.shape[1]))
+    F = np.linalg.cholesky(turned @ _sums(w[..., None] * level.t, level) @ own[:, None] + np.eye(own.shape[1]))
     K = np.linalg.solve(F, turned)
-    side, ZWZ = _sums(w[:, None] * level.Z, level), (level.Z.T * w) @ level.Z
-    L, q, R = side.shape
-    right = _times(side.reshape(1, L * q, R), others, level.counts)
+    side, ZWZ = _sums(w[..., None] * level.Z, level), (level.Z.T * w[..., None, :]) @ level.Z
+    L, q, R = side.shape[-3:]
+    draws = len(w) if w.ndim > 1 else 1
+    right = _times(side.reshape(draws, L * q, R), others, level.counts)
     B = K @ right.reshape(len(right), L, q, R)
     flat = B.reshape(len(B), L * q, R)
-    S = _times(_times(ZWZ[None], others, level.counts).transpose(0, 2, 1), others, level.counts)
+    S = _times(_times(ZWZ.reshape(draws, R, R), others, level.counts).transpose(0, 2, 1), others, level.counts)
     return _Eliminated(F, K, B, np.linalg.cholesky(S + np.eye(R) - flat.transpose(0, 2, 1) @ flat))
 
 
 def _closed_form(
     r: Array, w: Array, level: _Level, factors: list[Array], sigma: Array, single: bool
 ) -> tuple[Array, Array]:
-    """Return the log density of a level's residuals r (draws, m), and of each given the others if asked for."""
+    """Return the log density of a level's residuals r (draws, m), and of each given the others if asked for.
+
+    Weights w are (m,), or (draws, m).
+    """
     known, draws = _eliminated(w, level, factors), len(r)
     own = (known.K @ _sums((r * w)[:, :, None], level))[..., 0]  # of C^-1 Lambda'Z'Wr, (draws, L, q)
     rest = _times(((r * w) @ level.Z)[:, None], factors[:-1], level.counts)[:, 0]
@@ -355,8 +365,9 @@ def _closed_form(
     diagonals = (np.diagonal(A, axis1=-2, axis2=-1) for A in (known.F, known.H))
     log_det = 2 * sum(np.log(A.reshape(draws, A[0].size)).sum(axis=1) for A in diagonals)
     fitted = np.square(own).sum(axis=(1, 2)) + np.square(rest).sum(axis=(1, 2))
-    quad = (np.square(r) @ w - fitted) / np.square(sigma)
-    value = -0.5 * (r.shape[1] * (LOG_2PI + 2 * np.log(sigma)) - np.log(w).sum() + log_det + quad)
+    squares = np.square(r) @ w if w.ndim == 1 else (np.square(r) * w).sum(axis=1)
+    quad = (squares - fitted) / np.square(sigma)
+    value = -0.5 * (r.shape[1] * (LOG_2PI + 2 * np.log(sigma)) - np.log(w).sum(axis=-1) + log_det + quad)
     if not single:
         return value, np.empty((draws, 0))
     spread, effects = _of_rows(level, factors[:-1], known, own, rest)

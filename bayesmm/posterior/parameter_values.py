@@ -16,10 +16,11 @@ from bayesmm.design.parameters import (
     variance_parameters,
 )
 from bayesmm.design.records import Design
+from bayesmm.design.residual.structure import NOTHING, Values, values_by_label
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.posterior.draws import tree_sizes, variable
+from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
 from bayesmm.posterior.point_estimates import estimate
 from bayesmm.posterior.predict import factor_draws
 from bayesmm.runtime.arguments import is_real
@@ -40,11 +41,14 @@ class ParameterValues:
         For each block L with Sigma = L L'.
     auxiliaries : tuple of float
         The family's, in its order.
+    residual : mapping of str to (k,) float64
+        Those of the residual structure besides sigma.
     """
 
     beta: Floats
     factors: tuple[Floats, ...]
     auxiliaries: tuple[float, ...]
+    residual: Values = NOTHING
 
 
 def parameter_values(design: Design, parameters: object) -> Callable[[np.random.Generator], ParameterValues]:
@@ -118,7 +122,14 @@ def posterior_values(fit) -> Callable[[int], ParameterValues]:
     beta = variable(fit.tree, "beta").reshape(number, -1) if design.p else np.empty((number, 0))
     factors = [factor_draws(fit, block) for block in design.blocks]
     own = [variable(fit.tree, name).ravel() for name in design.family.auxiliaries]
-    return lambda s: ParameterValues(beta[s], tuple(L[s] for L in factors), tuple(float(values[s]) for values in own))
+    residual = residual_draws(fit)
+
+    def values_at(s: int) -> ParameterValues:
+        auxiliaries = tuple(float(values[s]) for values in own)
+        others = {name: values[s] for name, values in residual.items()}
+        return ParameterValues(beta[s], tuple(L[s] for L in factors), auxiliaries, others)
+
+    return values_at
 
 
 def root(Sigma: Floats) -> Floats:
@@ -147,7 +158,8 @@ def from_mapping(design: Design, given: Mapping[str, float]) -> ParameterValues:
         raise ValueError(f"parameters has no value for {listing(missing)}; all are needed ({listing(places)})")
     beta = np.array([values[parameter.label] for parameter in coefficients(design)])
     factors = tuple(_factor(k, block, values) for k, block in enumerate(design.blocks))
-    return ParameterValues(beta, factors, tuple(values[name] for name in design.family.auxiliaries))
+    own = tuple(values[name] for name in design.family.auxiliaries)
+    return ParameterValues(beta, factors, own, values_by_label(design.residual, values))
 
 
 def _values(given: Mapping[str, float], places: Mapping[str, Parameter], design: Design) -> dict[str, float]:
@@ -162,7 +174,7 @@ def _values(given: Mapping[str, float], places: Mapping[str, Parameter], design:
             raise ValueError(f"parameters has both {INTERCEPT!r} and {place!r}, which are the same; give one")
         values[place] = value
     return {
-        place: 0.0 if _undefined(places[place], value, values, design) else _value(place, places[place].kind, value)
+        place: 0.0 if _undefined(places[place], value, values, design) else _value(places[place], value)
         for place, value in values.items()
     }
 
@@ -190,14 +202,18 @@ def _near(name: object, places: Mapping[str, Parameter]) -> str:
     return f"{near} (parameters: {listing(places)})"
 
 
-def _value(place: str, kind: str, value: object) -> float:
+def _value(parameter: Parameter, value: object) -> float:
     """Return a value if the parameter can have it."""
+    place, kind = parameter.label, parameter.kind
     if not is_real(value) or not np.isfinite(value):
         raise ValueError(f"parameters[{place!r}] should be a finite number, not {value!r}")
     if kind == "sd" and value < 0:
         raise ValueError(f"parameters[{place!r}] is a standard deviation, which is 0 or more, not {value!r}")
     if kind in ("sigma", "auxiliary") and value <= 0:
         raise ValueError(f"parameters[{place!r}] should be above 0, not {value!r}")
+    if parameter.support is not None and not parameter.support[0] < value < parameter.support[1]:
+        between = "between {:g} and {:g}".format(*parameter.support)
+        raise ValueError(f"parameters[{place!r}] should be {between}, not {value!r}")
     if kind == "corr" and abs(value) > 1:
         raise ValueError(f"parameters[{place!r}] is a correlation, which is between -1 and 1, not {value!r}")
     return float(value)

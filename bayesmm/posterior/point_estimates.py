@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from bayesmm.design.parameters import Parameter, block_parameters
+from bayesmm.design.parameters import Parameter, block_parameters, variable_of
 from bayesmm.likelihood.lattice import FINE
 from bayesmm.likelihood.quadrature import MOST_NODES, evaluate, fits, prepare
 
@@ -20,6 +20,8 @@ def estimate(point, parameter: Parameter) -> float:
         return float(point.sigma)
     if parameter.kind == "auxiliary":
         return float(point.auxiliaries[parameter.label])
+    if parameter.kind == "residual":
+        return float(point.residual[variable_of(point.design, parameter)][parameter.terms or 0])
     if parameter.kind == "beta":
         return float(point.beta[parameter.terms[0]])
     sds = np.sqrt(np.diag(point.covariances[parameter.block]))

@@ -14,11 +14,12 @@ import xarray as xr
 from bayesmm.design.blocks import bars_by_group
 from bayesmm.design.design import encode
 from bayesmm.design.records import Block, Design
+from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
 from bayesmm.families.family import Family, draw_response
 from bayesmm.families.links import LINKS
-from bayesmm.posterior.draws import tree_sizes, variable
+from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
 from bayesmm.posterior.predictions import Predictions
 from bayesmm.posterior.trials import named_trials, trials_of
 from bayesmm.runtime.arguments import chosen_seed, is_whole
@@ -52,12 +53,13 @@ class GroupRows:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows to predict, encoded as the design's were: X (m, p), offset (m,), and the factors conditioned on."""
+    """The rows to predict, encoded as the design's: X (m, p), offset (m,), the factors conditioned on, residual's."""
 
     X: np.ndarray
     offset: np.ndarray
     groups: tuple[GroupRows, ...]
     labels: np.ndarray
+    residual: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.X)
@@ -65,7 +67,8 @@ class Rows:
     def take(self, part: slice | np.ndarray) -> "Rows":
         """Return some of the rows."""
         groups = tuple(GroupRows(g.block, g.index[part], g.labels[part], g.Z[part]) for g in self.groups)
-        return Rows(self.X[part], self.offset[part], groups, self.labels[part])
+        own = None if self.residual is None else self.residual[part]
+        return Rows(self.X[part], self.offset[part], groups, self.labels[part], own)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -131,8 +134,8 @@ def checked_seed(seed: object) -> int:
 # rows
 
 
-def rows_of(design: Design, data: object, chosen: Sequence[int], quiet: bool = False) -> Rows:
-    """Return the rows of `data`, or of the fit if it is None, with the factors at the positions `chosen`.
+def rows_of(design: Design, data: object, chosen: Sequence[int], quiet: bool = False, residual: bool = False) -> Rows:
+    """Return the rows of `data`, or of the fit if it is None, with the factors `chosen`, and if asked the residual's.
 
     What the encoding says, such as that a spline is evaluated beyond its boundary, is a warning unless `quiet`.
 
@@ -144,12 +147,12 @@ def rows_of(design: Design, data: object, chosen: Sequence[int], quiet: bool = F
     blocks = [design.blocks[k] for k in chosen]
     if data is None:
         groups = (GroupRows(b, b.index, np.array(b.levels, dtype=object)[b.index], b.Z) for b in blocks)
-        return Rows(design.X, design.offset, tuple(groups), design.row_labels)
-    encoded = encode(with_groups(design.spec, chosen), data)
+        return Rows(design.X, design.offset, tuple(groups), design.row_labels, design.residual.rows)
+    encoded = encode(with_groups(design.spec, chosen), data, residual=residual)
     for message in () if quiet else encoded.messages:
         warnings.warn(message.text, BayesmmWarning, stacklevel=5)  # the line that calls predict()
     groups = (GroupRows(b, e.index, e.labels, e.Z) for b, e in zip(blocks, encoded.blocks, strict=True))
-    return Rows(encoded.X, encoded.offset, tuple(groups), encoded.row_labels)
+    return Rows(encoded.X, encoded.offset, tuple(groups), encoded.row_labels, encoded.residual)
 
 
 def with_groups(spec: DesignSpec, chosen: Sequence[int]) -> DesignSpec:
@@ -242,11 +245,11 @@ def predict(
     if trials is not None and (data is None or not family.support.trials):
         own = "without data= the rows are those of the fit, with theirs" if data is None else "the model has none"
         raise ValueError(f"trials= are those of other data of a binomial model; {own}")
-    rows = rows_of(design, data, conditioned_on(design, groups))
+    rows = rows_of(design, data, conditioned_on(design, groups), residual=kind == "response")
     check_levels(rows, new_levels)
     check_draws(fit, rows)
     spread = spreads(fit, data) if isinstance(groups, str) and groups == "averaged" else None
-    noise = _noise(fit, data, trials, len(rows), stream(seed, "responses")) if kind == "response" else None
+    noise = _noise(fit, data, trials, rows, stream(seed, "responses")) if kind == "response" else None
     chains, draws = tree_sizes(fit.tree)
     values = np.empty((chains * draws, len(rows)))
     for part in chunks(len(rows), len(values)):
@@ -372,17 +375,19 @@ def averaged(function: Callable, link: str, eta: np.ndarray, spread: np.ndarray)
     return sum(w * function(eta + spread * z) for z, w in zip(nodes, weights / weights.sum(), strict=True))
 
 
-def _noise(fit, data: object, trials: object, m: int, rng: np.random.Generator) -> Callable:
+def _noise(fit, data: object, trials: object, rows: Rows, rng: np.random.Generator) -> Callable:
     """Return a function of means (draws, rows) and a slice of the rows: draws of the response."""
     design, family = fit.design, fit.design.family
     aux = [variable(fit.tree, name).reshape(-1, 1) for name in family.auxiliaries]
-    sizes = np.ones(m)
+    sizes = np.ones(len(rows))
     if family.support.trials:
         named = named_trials(design)
         sizes = design.trials if data is None else trials_of(data, named if trials is None else trials)
+    term, values = design.residual, residual_draws(fit)
     weights = design.weights if data is None else None
 
     def noise(mu: np.ndarray, part: slice) -> np.ndarray:
-        return draw_response(family, rng, mu, sizes[part], aux, None if weights is None else weights[part])
+        own = weights_of_rows(term, rows.take(part).residual, values, None if weights is None else weights[part])
+        return draw_response(family, rng, mu, sizes[part], aux, own)
 
     return noise

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.records import Design
+from bayesmm.design.residual.independent import whitened
+from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.errors import DataError, listing
 from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Factor, Floats
@@ -89,7 +91,7 @@ def predict_point(
     design = point.design
     check_averaged(design, kind, groups)
     chosen = conditioned_on(design, groups)
-    rows = rows_of(design, data, chosen)
+    rows = rows_of(design, data, chosen, residual=se)
     check_levels(rows, new_levels)
     check_estimable(design, rows)
     eta = linear_predictor(point, rows, chosen)
@@ -105,7 +107,9 @@ def predict_point(
         variances = linear_variances(point, rows, chosen)
         columns["se"] = np.abs(slope) * np.sqrt(variances)
         if design.family.gaussian:
-            columns["sd"] = np.sqrt(variances + new_variance(point, rows, data, chosen) + point.sigma**2)
+            weights = weights_of_rows(design.residual, rows.residual, point.residual, None)
+            own = point.sigma**2 / (1.0 if weights is None else weights)
+            columns["sd"] = np.sqrt(variances + new_variance(point, rows, data, chosen) + own)
     return pd.DataFrame(columns, index=pd.Index(rows.labels))
 
 
@@ -201,7 +205,7 @@ def _problem(point) -> tuple[Problem, FixedPrior, list[Floats]]:
 
     The last are the bases of the cross-products' random effects, b = B b_s for the effects b that are reported.
     """
-    design = point.design
+    design = whitened(point.design, point.residual)
     weights = design.weights if design.family.gaussian else working_weights(point)
     if point.method == "MAP":
         integrated = integrate(replace(design, weights=weights), point.priors)

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from bayesmm.design.residual.structure import residual_weights
 from bayesmm.families.family import draw_response
 from bayesmm.families.links import LINKS
-from bayesmm.posterior.draws import tree_sizes
+from bayesmm.posterior.draws import residual_draws, tree_sizes
 from bayesmm.posterior.log_likelihood import auxiliary_draws
 from bayesmm.posterior.predict import factor_draws, predict
 from bayesmm.runtime.streams import stream
@@ -57,10 +58,10 @@ def replicates_of_new_groups(fit, seed: int = 0) -> np.ndarray:
     mu, own = LINKS[design.family.link].inverse(eta), auxiliary_draws(few)[:, : len(design.family.auxiliaries)]
     if np.isnan(mu).any():
         return replicates(fit, seed)
-    drawn = [
-        draw_response(design.family, rng, mean, design.trials, tuple(aux), design.weights)
-        for mean, aux in zip(mu, own, strict=True)
-    ]
+    values, drawn = residual_draws(few), []
+    for s, (mean, aux) in enumerate(zip(mu, own, strict=True)):
+        weights = residual_weights(design, {name: found[s] for name, found in values.items()})
+        drawn.append(draw_response(design.family, rng, mean, design.trials, tuple(aux), weights))
     return np.array(drawn)
 
 

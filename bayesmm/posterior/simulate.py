@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.records import Design
+from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
 from bayesmm.errors import DataError
 from bayesmm.families.family import draw_response
 from bayesmm.families.links import LINKS
@@ -73,7 +74,7 @@ def simulator(point, effects: str = "new") -> Callable[[np.random.Generator], Fl
         values_at = parameter_values(design, point)
         return lambda rng: drawn(design, values_at(rng), rng)
     own = tuple(point.auxiliaries[name] for name in design.family.auxiliaries)
-    return lambda rng: noise(design, point.linear, own, rng)
+    return lambda rng: noise(design, point.linear, own, rng, point.residual)
 
 
 def drawn(design: Design, values: ParameterValues, rng: np.random.Generator) -> Floats:
@@ -82,10 +83,12 @@ def drawn(design: Design, values: ParameterValues, rng: np.random.Generator) -> 
     for block, L in zip(design.blocks, values.factors, strict=True):
         b = rng.standard_normal((len(block.levels), len(L))) @ L.T
         eta += np.einsum("ij,ij->i", block.Z, b[block.index])
-    return noise(design, eta, values.auxiliaries, rng)
+    return noise(design, eta, values.auxiliaries, rng, values.residual)
 
 
-def noise(design: Design, eta: Floats, auxiliaries: tuple[float, ...], rng: np.random.Generator) -> Floats:
+def noise(
+    design: Design, eta: Floats, auxiliaries: tuple[float, ...], rng: np.random.Generator, residual: Values = NOTHING
+) -> Floats:
     """Return a response given the linear predictor, (n,).
 
     Raises
@@ -100,7 +103,7 @@ def noise(design: Design, eta: Floats, auxiliaries: tuple[float, ...], rng: np.r
             f"with these parameters the linear predictor is not above 0 in {none:,} of {design.n:,} rows, where the "
             f"{design.family.link} link gives no mean; choose coefficients and sds that keep it above"
         )
-    return draw_response(design.family, rng, mu, design.trials, auxiliaries, design.weights)
+    return draw_response(design.family, rng, mu, design.trials, auxiliaries, residual_weights(design, residual))
 
 
 def _check(n: int, draws: int, seed: int | None) -> None:

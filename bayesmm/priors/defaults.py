@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.covariance.structure import Entry, Part
-from bayesmm.design.parameters import INTERCEPT_AT_MEANS, Parameter, coefficient_label, part_parameters
+from bayesmm.design.parameters import INTERCEPT_AT_MEANS, Parameter, coefficient_label, part_parameters, residual_labels
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis, constant_share, untouched
 from bayesmm.priors.prior import Prior
@@ -30,6 +30,7 @@ SD_DEGREES = 3.0  # degrees of freedom of the half-t: heavy tails, finite mean a
 INTERCEPT, COEFFICIENT, SD, CORRELATION = "intercept", "coefficient", "sd", "correlation"
 ONE_CORRELATION = "one correlation"  # a parameter of a covariance structure, with a prior of its own
 AUXILIARY = "auxiliary"  # a parameter of the family besides the mean, sigma excepted, which is an SD
+RESIDUAL = "residual"  # a parameter of the residual structure besides sigma
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Place:
     size : int
         Rows of the largest correlation matrix; 1 elsewhere.
     bounds : tuple of float
-        Of ONE_CORRELATION.
+        Of ONE_CORRELATION and RESIDUAL.
     """
 
     name: str
@@ -63,7 +64,8 @@ class Place:
 
 
 def places(design: Design, as_reported: Set[str] = frozenset()) -> tuple[Place, ...]:
-    """Return every place of the model in its order: coefficients, each block's sds and correlations, auxiliaries.
+    """Return every place of the model in its order: coefficients, each block's sds and correlations, auxiliaries,
+    the residual's.
 
     The defaults of the blocks named in `as_reported` are on their sds and correlations as they are reported; those of
     the others are at the means of what the effects depend on.
@@ -78,7 +80,7 @@ def places(design: Design, as_reported: Set[str] = frozenset()) -> tuple[Place, 
             prior = Prior("LKJ", eta=LKJ_SHAPE, at=_at(not own.trivial))
             found.append(Place(block.names.corr, CORRELATION, ("corr",), prior, "", largest))
         found += _one_correlations(block)
-    return (*found, *_auxiliaries(design))
+    return (*found, *_auxiliaries(design), *_residuals(design))
 
 
 def _at(moved: bool) -> str:
@@ -159,9 +161,18 @@ def _own(entry: Entry) -> Prior | None:
 
 def _auxiliaries(design: Design) -> Iterator[Place]:
     """Yield the places of the family's parameters besides the mean."""
-    if "sigma" in design.family.auxiliaries:
+    if design.family.has_residual_sd:
         centre = design.y - design.offset if design.family.link == "identity" else design.y
         residual = Prior("HalfStudentT", nu=SD_DEGREES, sigma=robust_scale(centre))
         yield Place("sigma", SD, (), residual, f"units of {design.response}")
     for name, prior, unit in auxiliary_priors(design.family):
         yield Place(name, AUXILIARY, (), prior, unit)
+
+
+def _residuals(design: Design) -> Iterator[Place]:
+    """Yield the places of the parameters of the residual structure besides sigma."""
+    for own in design.residual.parameters:
+        prior = Prior(own.prior, **own.arguments)
+        wider = () if own.terms is None else (own.name,)
+        for label in residual_labels(own):
+            yield Place(label, RESIDUAL, wider, prior, own.unit, bounds=own.support)

@@ -23,6 +23,7 @@ from bayesmm.priors.defaults import (
     CORRELATION,
     INTERCEPT,
     ONE_CORRELATION,
+    RESIDUAL,
     SD,
     Place,
     places,
@@ -32,6 +33,7 @@ from bayesmm.priors.prior import Prior, as_prior
 from bayesmm.priors.table import prior_table
 
 CLASSES = {"beta": "coefficients", "sd": "standard deviations of random effects", "corr": "correlations"}
+_OWNERS = {AUXILIARY: "family", RESIDUAL: "residual"}
 NAMES_LISTED = 30  # in a message; a factor with many levels has many coefficients
 
 
@@ -201,14 +203,16 @@ def _with_intercept(known: tuple[Place, ...], chosen: Mapping[str, Prior]) -> tu
 
 def _check_keys(chosen: Mapping[str, Prior], known: tuple[Place, ...]) -> None:
     kinds = {key: place.kind for place in known for key in (*place.wider, place.name)}
-    bounds = {place.name: place.bounds for place in known if place.kind == ONE_CORRELATION}
+    bounds = {key: p.bounds for p in known if p.kind in (ONE_CORRELATION, RESIDUAL) for key in (*p.wider, p.name)}
     for key, prior in chosen.items():
         if key not in kinds:
             raise _unknown(key, kinds)
-        if key in bounds:
+        if kinds[key] == ONE_CORRELATION:
             _check_one_correlation(key, *bounds[key], prior)
-        else:
-            _check_support(key, kinds[key], prior)
+            continue
+        _check_support(key, kinds[key], prior)
+        if kinds[key] == RESIDUAL:
+            _check_within(key, bounds[key], prior)
 
 
 def _unknown(key: str, kinds: Mapping[str, str]) -> PriorError:
@@ -237,14 +241,14 @@ def _check_support(key: str, kind: str, prior: Prior) -> None:
         raise PriorError(f"the prior of {key!r} is {prior}, which is for correlations")
     if kind in (SD, AUXILIARY):
         _check_positive(key, kind, prior)
-    if prior.at == "means" and (kind in (INTERCEPT, AUXILIARY) or key == "sigma"):
+    if prior.at == "means" and (kind in (INTERCEPT, AUXILIARY, RESIDUAL) or key == "sigma"):
         instead = f"; its place is {INTERCEPT_AT_MEANS!r}" if kind == INTERCEPT else ""
         raise PriorError(
             f"the prior of {key!r} has at='means', which is for coefficients, and for the sds and correlations of "
             f"random effects{instead}"
         )
     if kind != SD and prior.on == "variance":
-        other = "a coefficient" if kind in (INTERCEPT, COEFFICIENT) else "a parameter of the family"
+        other = "a coefficient" if kind in (INTERCEPT, COEFFICIENT) else f"a parameter of the {_OWNERS[kind]}"
         raise PriorError(f"the prior of {key!r} is on the variance, but it is {other}, not a standard deviation")
 
 
@@ -271,6 +275,21 @@ def _check_positive(key: str, kind: str, prior: Prior) -> None:
     if prior.support == "real":
         half = DISTRIBUTIONS[prior.distribution].half
         raise PriorError(f"{what}; use {_half(half, prior)}")
+
+
+def _check_within(key: str, support: tuple[float, float], prior: Prior) -> None:
+    """Refuse a prior of values that a parameter of the residual cannot have."""
+    ends = {"real": (-np.inf, np.inf), "positive": (0.0, np.inf)}
+    if prior.support in ends:
+        lower, upper = ends[prior.support]
+    elif prior.support == "point":
+        lower = upper = prior.parameters["value"]
+    elif prior.support == "interval":
+        lower, upper = prior.parameters["lower"], prior.parameters["upper"]
+    else:
+        return  # a function, which is asked when it is called
+    if lower < support[0] or upper > support[1]:
+        raise PriorError(f"the prior of {key!r} is {prior}, but its values are from {support[0]:g} to {support[1]:g}")
 
 
 def _half(half: str, prior: Prior) -> str:

@@ -12,8 +12,10 @@ from bayesmm.design.parameters import (
     coefficient_label,
     entry_terms,
     part_parameters,
+    residual_labels,
 )
 from bayesmm.design.records import Block, Design
+from bayesmm.design.residual.structures import residual_arguments
 from bayesmm.design.term_basis import TermBases
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
@@ -110,12 +112,20 @@ def _sub(letter: str, *names: str) -> str:
 
 def _likelihood(design: Design, family: Family) -> str:
     weights = "" if design.weights is None else WEIGHTS
-    if family.gaussian:
-        right = r"\mathcal{N}(\mu_{i},\ \sigma^{2} / w_{i})" if weights else family.tex
+    if family.gaussian and (weights or design.residual.parameters):
+        divided = " / w_{i}" if weights else ""
+        right = rf"\mathcal{{N}}(\mu_{{i}},\ \sigma^{{2}}{_residual_factor(design)}{divided})"
         weights = ""
     else:
         right = family.tex
     return rf"{{{escape(_response(design))}}}_{{i}} &\sim {right}{weights}"
+
+
+def _residual_factor(design: Design) -> str:
+    """Return what the residual variance of row i has beside sigma^2, nothing where that is all."""
+    names = {name: escape(text_of(expr)) for name, expr in residual_arguments(design.formula).items()}
+    factor = design.residual.structure.tex(names)
+    return rf"\,{factor}" if factor else ""
 
 
 def _response(design: Design) -> str:
@@ -261,6 +271,9 @@ def _symbols(design: Design, priors: Mapping[str, Prior]) -> Iterator[tuple[str,
         yield block.names.corr, _sub("R" if basis.trivial else r"\bar{R}", escape(block.group))
     for parameter in design.family.parameters:
         yield parameter.name, parameter.symbol
+    for own in design.residual.parameters:
+        for label, term in zip(residual_labels(own), own.terms or ("",), strict=True):
+            yield label, _sub(own.tex, escape(term)) if own.terms else own.tex
 
 
 def _statement(symbol: str, prior: Prior) -> str:

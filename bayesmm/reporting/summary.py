@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import by_levels, coefficients, variance_entries, variance_parameters
+from bayesmm.design.parameters import (
+    by_levels,
+    coefficients,
+    residual_parameters,
+    variance_entries,
+    variance_parameters,
+)
 from bayesmm.display.text_tables import LINE_WIDTH, ceiled, column, count, number, p_text, shorten, table, wrap
 from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT, Check, run_checks, verdict
 from bayesmm.families.links import LINKS
@@ -19,7 +25,7 @@ from bayesmm.posterior.draws import (
     tree_sizes,
     variable,
 )
-from bayesmm.posterior.point_estimates import integration_remark, singular_parts
+from bayesmm.posterior.point_estimates import estimate, integration_remark, singular_parts
 
 CORRELATION_COLUMNS = 6  # of a random-effects table; a block with more terms has the rest in varcorr()
 ABBREVIATION = 6  # characters of a coefficient's name over the matrix of correlations, as lme4 has it
@@ -54,7 +60,7 @@ def render_point(point) -> str:
     """
     design = point.design
     title = f"{kind(design)}{TITLES[point.method]}{integral(point)}"
-    least_squares = design.family.gaussian and not design.blocks and point.method == "REML"
+    least_squares = design.family.gaussian and point.method == "REML" and not (design.blocks or design.residual.text)
     sections = [
         header(design, title, family_lines(design)) + messages(design),
         *(linear_sections(point) if least_squares else likelihood_sections(point)),
@@ -215,7 +221,7 @@ def point_random_lines(point) -> list[str]:
             cells += correlation_cells(block, covariance / np.outer(sds, sds))
         rows += [[group_name(block, i), shorten(term)] for i, term in enumerate(block.columns)]
         variances += list(np.diag(covariance))
-    if "sigma" in design.family.auxiliaries:
+    if design.family.has_residual_sd:
         rows.append(residual_cells(design))
         cells.append([])
         variances.append(point.sigma**2)
@@ -228,9 +234,11 @@ def point_random_lines(point) -> list[str]:
 
 
 def auxiliary_lines(point) -> list[str]:
-    """Return the family's parameters that no other table has."""
+    """Return the parameters of the family, and of the residual, that no other table has."""
     values = [f"{name} {value:.4g}" for name, value in point.auxiliaries.items() if name != "sigma"]
-    return [f"Family's parameters: {', '.join(values)}"] if values else []
+    own = [f"{shorten(p.label)} {estimate(point, p):.4g}" for p in residual_parameters(point.design)]
+    lines = [f"Family's parameters: {', '.join(values)}"] if values else []
+    return lines + (wrap(f"Residual, {point.design.residual.text}: {', '.join(own)}") if own else [])
 
 
 def point_fixed_lines(point) -> list[str]:
@@ -368,11 +376,12 @@ def fit_correlation_lines(fit) -> list[str]:
 
 
 def fit_family_lines(fit) -> list[str]:
-    """Return the table of the family's parameters that no other table has."""
-    parameters = [p for p in variance_parameters(fit.design) if p.kind == "auxiliary"]
+    """Return the table of the parameters of the family, or of the residual, that no other table has."""
+    parameters = [p for p in variance_parameters(fit.design) if p.kind in ("auxiliary", "residual")]
     if not parameters:
         return []
-    return ["Family's parameters:", *posterior_table([""], [[p.label] for p in parameters], fit, parameters)]
+    title = f"Residual, {fit.design.residual.text}:" if fit.design.residual.text else "Family's parameters:"
+    return [title, *posterior_table([""], [[shorten(p.label)] for p in parameters], fit, parameters)]
 
 
 def fit_fixed_lines(fit) -> list[str]:

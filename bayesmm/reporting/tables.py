@@ -73,6 +73,8 @@ def data_table(design) -> Table:
     rows += [(f"Groups: {name(design.blocks[k].group)}", levels(design.blocks[k])) for k in by_levels(design)]
     if design.weights is not None:
         rows.append(("Weights", f"{design.weights.min():.4g} to {design.weights.max():.4g}"))
+    if design.residual.text:
+        rows.append(("Residuals", name(design.residual.text)))
     return Table("What was observed", ("", "in the data"), tuple(rows), frozenset({0, 1}), frozenset({1}))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from bayesmm.design.records import Design
+from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import listing, suggest
 from bayesmm.families.family import Family
 from bayesmm.likelihood.problem import Problem
@@ -27,6 +28,23 @@ def check_effects(effects: object) -> None:
     if not isinstance(effects, str) or effects not in EFFECTS:
         near = suggest(effects, EFFECTS) if isinstance(effects, str) else ""
         raise ValueError(f"effects must be one of {listing(EFFECTS)}, not {effects!r}{near}")
+
+
+def settled_effects(design: Design, effects: str) -> str | None:
+    """Return which graph ``effects`` means, None where that is a matter of what each costs (`marginal_is_cheaper`).
+
+    Raises
+    ------
+    DataError
+        For "marginal", where the residual has parameters that no compiled code has.
+    """
+    if not design.family.gaussian:
+        return glmm_effects(design, effects)
+    if effects == "marginal":
+        check_no_parameters(design, "effects='marginal'", "use effects='explicit'")
+    if design.residual.parameters:
+        return "explicit"
+    return None if effects == "auto" else effects
 
 
 def glmm_effects(design: Design, effects: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import xarray as xr
 
 from bayesmm.design.covariance.structures import check_free
+from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import BayesmmWarning, FitFileError, listing
 from bayesmm.runtime.paths import as_path
 from bayesmm.storage.files import changes, plain, reusable, save
@@ -55,6 +56,7 @@ def sample(
     check_memory(model.design, asked["draws"], asked["chains"], keep_effects=keep_effects)
     chosen = model.effects(asked["effects"])
     if asked["sampler"] == "importance":
+        check_no_parameters(model.design, "sampler='importance'", "use sampler='nutpie'")
         return recorded(_independent(model, asked, began), asked=plain(asked))
     own = {} if store is None else {"stream": _stream(model, store, asked, chosen)}
     tree = _sampled(model, chosen, asked["centred"], settings, progress=progress, began=began, **own)

@@ -268,6 +268,7 @@ def disagreement(design: Design, tree: xr.DataTree, *, recovered: bool = True) -
     """
     posterior = tree["posterior"].to_dataset()
     needed = ["beta"] * (design.p > 0 and recovered) + [block.names.sd for block in design.blocks]
+    needed += [own.name for own in design.residual.parameters]
     absent = [name for name in needed if name not in posterior]
     if absent:
         return f"no draws of {listing(absent)}"

@@ -64,7 +64,7 @@ def from_text(text: str, asked: DesignSpec) -> DesignSpec:
 def _sides(formula: Formula) -> Iterator[Expr]:
     yield formula.response
     yield from formula.offsets
-    for extra in (formula.weights, formula.trials):
+    for extra in (formula.weights, formula.trials, formula.residual):
         if extra is not None:
             yield extra
     for term in (*formula.terms, *(term for bar in formula.bars for term in bar.terms)):

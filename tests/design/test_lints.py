@@ -15,6 +15,7 @@ from bayesmm.design.reading import read, variables_of
 from bayesmm.design.state import Scope
 from bayesmm.design.transforms import evaluate
 from bayesmm.design.words import named_as_code, words_of
+from bayesmm.families.families import get_family
 from bayesmm.formula.formula import parse
 
 
@@ -322,7 +323,7 @@ def test_a_million_rows_take_no_longer_than_the_design_itself():
     found = read(formula, table, weights=None, trials=None, missing="drop")
     scope = Scope(found.variables, found.rows, {})
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
-    blocks, *_ = make_blocks(formula, values, scope)
+    blocks, *_ = make_blocks(formula, values, scope, get_family("gaussian"))
     designed = time.process_time()
     said = data_lints(formula, values, blocks, scope.variables)
     # a third of it was seen; what looks at rows one by one in Python takes ten times as long

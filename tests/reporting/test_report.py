@@ -198,6 +198,7 @@ def test_the_equation_is_mathml_with_every_symbol(sleepstudy):
         ("ncases ~ offset(log(ncontrols + 1)) + (1 | agegp)", "esoph", "negbinomial"),
         ("Reaction ~ poly(Days, 2)", "sleepstudy", "gamma"),
         ("Reaction ~ 0 + (1 | Subject)", "sleepstudy", "student"),
+        ("Reaction ~ Days + I(Days^2) + (Days | Subject)", "sleepstudy", "gaussian"),  # coefficients at the means
     ],
 )
 def test_every_equation_of_the_package_becomes_mathml(formula, dataset, family):

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from bayesmm.design.covariance import diagonal, unstructured
 from bayesmm.design.covariance.structure import Covariance, Part
+from bayesmm.design.residual.structures import signatures
 from bayesmm.errors import DataError, listing
 from bayesmm.formula.formula import Formula, parse
 
@@ -34,8 +35,8 @@ def registered(covariance: Covariance) -> Iterator[Covariance]:
 
 
 def parse_formula(text: str, transforms: Iterable[str] = ()) -> Formula:
-    """Return a formula, in which the names of the registered structures may stand before group terms."""
-    return parse(text, transforms, STRUCTURES)
+    """Return a formula, in which the names of the registered structures may stand: of group terms, of the residual."""
+    return parse(text, transforms, STRUCTURES, signatures())
 
 
 def make_parts(name: str, columns: range, text: str) -> tuple[Part, ...]:

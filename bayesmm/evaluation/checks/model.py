@@ -160,7 +160,7 @@ def boundary(inputs: CheckInputs) -> Check:
 
 def bounds_of(parameter: Parameter, marginal: PriorMarginal) -> tuple[float, float]:
     """Return the bounds of a parameter: those of its kind, and those of a uniform prior."""
-    low, high = support_of(parameter.kind)
+    low, high = support_of(parameter)
     if marginal.prior is None or marginal.prior.support != "interval":
         return low, high
     ends = [marginal.quantile(0.0), marginal.quantile(1.0)]
@@ -175,7 +175,7 @@ def say_bound(
     A prior in the wrong place and outliers can drive an sd to 0: no reason yet to leave its term out.
     """
     found = f"the posterior of {marginal.label} is piled up at {bound:g}"
-    if bound not in support_of(parameter.kind):
+    if bound not in support_of(parameter):
         return f"{found}, where its prior {marginal.prior} ends: widen that prior."
     if parameter.kind == "sd" and other:
         return f"{found}, as may follow from what the note on {other} says: mend that first."

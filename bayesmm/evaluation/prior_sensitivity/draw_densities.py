@@ -9,16 +9,18 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bayesmm.design.parameters import block_parameters, variable_of
+from bayesmm.design.parameters import block_parameters, residual_labels, variable_of
 from bayesmm.design.records import Design
+from bayesmm.design.residual.independent import whitened
+from bayesmm.design.residual.structure import Values as Residual
 from bayesmm.errors import PriorError
 from bayesmm.likelihood.crossproducts import Factor
 from bayesmm.likelihood.gaussian import evaluate, log_likelihood, pack
 from bayesmm.likelihood.gaussian_kernels import FixedPrior
-from bayesmm.likelihood.problem import column_scales, reduced
+from bayesmm.likelihood.problem import Problem, column_scales, reduced
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.row_functions import codes
-from bayesmm.posterior.draws import prior_draws, tree_sizes, variable
+from bayesmm.posterior.draws import prior_draws, residual_draws, tree_sizes, variable
 from bayesmm.posterior.log_likelihood import auxiliary_draws, by_level, conditional, split_by
 from bayesmm.posterior.predict import factor_draws
 from bayesmm.priors import coefficient_places
@@ -68,6 +70,9 @@ def _by_place(fit, own: Mapping[str, Array], draws: int) -> list[tuple[str, Arra
             if parameter.label in priors:
                 values = own[variable_of(design, parameter)][(..., *parameter.terms)]
                 found.append((parameter.label, values.reshape(draws)))
+    residual = residual_draws(fit)
+    for parameter in design.residual.parameters:
+        found += zip(residual_labels(parameter), residual[parameter.name].T, strict=True)
     return [*found, *zip(design.family.auxiliaries, auxiliary_draws(fit).T, strict=False)]
 
 
@@ -98,23 +103,36 @@ def rest_size(design: Design) -> int:
     return sum(sizes) - max(sizes, default=0)
 
 
-def _each(fit, value: Callable[[Array, list[Array], Array], float]) -> Array:
-    """Return the value of each draw of (beta, factors L, auxiliaries), (draws,)."""
+def _each(fit, value: Callable[[Array, list[Array], Array, Residual], float]) -> Array:
+    """Return the value of each draw of (beta, factors L, auxiliaries, those of the residual), (draws,)."""
     design, aux = fit.design, auxiliary_draws(fit)
     beta = variable(fit.tree, "beta").reshape(len(aux), -1) if design.p else np.zeros((len(aux), 0))
-    factors = [factor_draws(fit, block) for block in design.blocks]
-    return np.array([value(beta[s], [L[s] for L in factors], aux[s]) for s in range(len(aux))])
+    factors, residual = [factor_draws(fit, block) for block in design.blocks], residual_draws(fit)
+
+    def at(s: int) -> float:
+        own = {name: values[s] for name, values in residual.items()}
+        return value(beta[s], [L[s] for L in factors], aux[s], own)
+
+    return np.array([at(s) for s in range(len(aux))])
 
 
-def _gaussian(fit) -> Callable[[Array, list[Array], Array], float]:
-    """Return the exact log likelihood as a function of one draw; the response has a fit near the draws taken out."""
+def _gaussian(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
+    """Return the exact log likelihood as a function of one draw; the response has a fit near the draws taken out.
+
+    Where the residual has parameters the rows are reduced anew for each draw.
+    """
     design = fit.design
     centre = variable(fit.tree, "beta").mean(axis=(0, 1)) if design.p else np.zeros(0)
     r = design.y - design.offset - design.X @ centre
-    problem = reduced(design, np.ascontiguousarray(design.X), r, np.eye(design.p), centre, 0.0)
-    nothing, ones = np.zeros(design.p), np.ones(design.p)
+    X, nothing, ones = np.ascontiguousarray(design.X), np.zeros(design.p), np.ones(design.p)
 
-    def value(beta: Array, factors: list[Array], aux: Array) -> float:
+    def problem_at(own: Residual) -> Problem:
+        return reduced(whitened(design, own), X, r, np.eye(design.p), centre, 0.0)
+
+    known = None if design.residual.parameters else problem_at({})
+
+    def value(beta: Array, factors: list[Array], aux: Array, own: Residual) -> float:
+        problem = problem_at(own) if known is None else known
         T = pack(tuple(problem.scales[k][:, None] * factors[k] / aux[0] for k in problem.cp.order))
         found = evaluate(problem.cp, T, aux[0], FixedPrior(beta - centre, nothing, ones))
         return log_likelihood(problem.cp, found, 0)
@@ -122,7 +140,7 @@ def _gaussian(fit) -> Callable[[Array, list[Array], Array], float]:
     return value
 
 
-def _laplace(fit) -> Callable[[Array, list[Array], Array], float]:
+def _laplace(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
     """Return Laplace's approximation as a function of one draw; each search for the modes starts at 0."""
     from bayesmm.likelihood.block_cholesky import make_layout  # here: few models need them
     from bayesmm.likelihood.laplace import Response, laplace
@@ -142,7 +160,7 @@ def _laplace(fit) -> Callable[[Array, list[Array], Array], float]:
     )
     start = np.zeros(sum(len(block.levels) * len(block.columns) for block in design.blocks))
 
-    def value(beta: Array, factors: list[Array], aux: Array) -> float:
+    def value(beta: Array, factors: list[Array], aux: Array, own: Residual) -> float:
         T = pack(tuple(scales[k][:, None] * factors[k] for k in order))
         return laplace(layout, response, design.X @ beta + design.offset, T, aux, start).value
 

@@ -256,7 +256,7 @@ def prior_overlap(fit) -> PriorOverlap:
 
 def _overlap(parameter: Parameter, draws: Array, prior) -> float:
     """Return the integral of the smaller of two densities, over where the posterior has any."""
-    support = support_of(parameter.kind)
+    support = support_of(parameter)
     grid, height = density(np.clip(draws, *support), support)
     area = np.trapezoid(height, grid)
     with np.errstate(all="ignore"):  # a prior may be infinite at its bound

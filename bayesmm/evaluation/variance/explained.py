@@ -253,6 +253,8 @@ def _scale(design) -> str:
         source = NAKAGAWA if rule.published else f"in the manner of {NAKAGAWA}"
         return f"Variances are on the {link.scale}; the residual's is {rule.says} ({source})."
     weighted = ", divided by the weights and averaged" if design.weights is not None else ""
+    if design.residual.text:
+        weighted = f", as {design.residual.text} changes it from row to row{weighted or ', averaged'}"
     offset = "; the offset is taken out of the response first" if design.offset.any() else ""
     units = f"squared units of {shorten(design.response)}"
     return f"Variances are in {units}; the residual's is {rule.says}{weighted}{offset}."

@@ -14,8 +14,9 @@ import numpy as np
 
 from bayesmm.design.coding import INTERCEPT
 from bayesmm.design.records import Design
+from bayesmm.design.residual.structure import residual_weights
 from bayesmm.families.links import LINKS
-from bayesmm.posterior.draws import tree_sizes, variable
+from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
 from bayesmm.posterior.log_likelihood import auxiliary_draws
 from bayesmm.posterior.predict import CHUNK, REACH, check_draws, factor_draws, linear, rows_of
 
@@ -39,11 +40,14 @@ class Values:
         Sigma_k of each block of the design.
     auxiliaries : (draws, 2) float64
         The family's, in its order; 0 where it has fewer.
+    weights : (n,) or (draws, n) float64, or None
+        What sigma^2 is divided by in the rows of a linear model.
     """
 
     beta: Array
     covariances: tuple[Array, ...]
     auxiliaries: Array
+    weights: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +85,8 @@ def values_of_fit(fit) -> Values:
     draws = int(np.prod(tree_sizes(fit.tree)))
     beta = variable(fit.tree, "beta").reshape(draws, -1) if fit.design.p else np.zeros((draws, 0))
     factors = [factor_draws(fit, block) for block in fit.design.blocks]
-    return Values(beta, tuple(L @ L.transpose(0, 2, 1) for L in factors), auxiliary_draws(fit))
+    weights = residual_weights(fit.design, residual_draws(fit))
+    return Values(beta, tuple(L @ L.transpose(0, 2, 1) for L in factors), auxiliary_draws(fit), weights)
 
 
 def values_of_point(point) -> Values:
@@ -89,7 +94,9 @@ def values_of_point(point) -> Values:
     own, family = np.zeros((1, 2)), point.design.family
     for m, name in enumerate(family.auxiliaries):
         own[0, m] = point.auxiliaries.get(name, point.sigma)  # a linear model has its sigma there alone
-    return Values(np.nan_to_num(point.beta)[None], tuple(Sigma[None] for Sigma in point.scaled.covariances), own)
+    weights = residual_weights(point.design, point.residual)
+    covariances = tuple(Sigma[None] for Sigma in point.scaled.covariances)
+    return Values(np.nan_to_num(point.beta)[None], covariances, own, weights)
 
 
 def scaled_design(point) -> Design:
@@ -121,7 +128,7 @@ def observation_level(design: Design) -> tuple[int, ...]:
     Beside a known sigma, as of a meta-analysis, such an intercept is what the rows differ by.
     """
     each = (len(block.levels) == design.n and tuple(block.columns) == (INTERCEPT,) for block in design.blocks)
-    return () if "sigma" in design.family.auxiliaries else tuple(k for k, own in enumerate(each) if own)
+    return () if design.family.has_residual_sd else tuple(k for k, own in enumerate(each) if own)
 
 
 def fixed_variance(design: Design, beta: Array) -> Array:
@@ -154,8 +161,8 @@ def residual(design: Design, values: Values, mean: float | None = None) -> Array
     rule = design.family.residual
     at = mean_response(design, values) if rule.needs_mean and mean is None else mean
     value = rule.value(at, values.auxiliaries.T)
-    if design.family.gaussian and design.weights is not None:
-        value = value * np.mean(1 / design.weights)
+    if design.family.gaussian and values.weights is not None:
+        value = value * np.mean(1 / values.weights, axis=-1)
     return np.broadcast_to(value, len(values.beta)).astype(float)
 
 
@@ -256,7 +263,7 @@ def over_rows(design: Design, values: Values, moments: Moments) -> Spread:
     -----
     The variance within a row is E V(mu) + Var(mu), with the family's variance function V, which is a quadratic one.
     """
-    share, size = row_shares(design), _sizes(design)
+    share, size = row_shares(design), _sizes(design, values)
     constant, slope, curve = _variance_function(design, values)
     about = share @ (design.y if design.trials is None else design.y / design.trials)  # against cancellation
     first = second = within = np.zeros(len(values.beta))
@@ -264,15 +271,18 @@ def over_rows(design: Design, values: Values, moments: Moments) -> Spread:
         mean, square = moments(part)
         first = first + (mean - about) @ share[part]
         second = second + np.square(mean - about) @ share[part]
-        scatter = (constant + slope * mean + curve * square) / size[part]
+        scatter = (constant + slope * mean + curve * square) / size[..., part]
         within = within + (scatter + square - np.square(mean)) @ share[part]
     between = np.maximum(second - first**2, 0.0)  # rounding may leave less where all means are equal
     return Spread(about + first, between * design.n / (design.n - 1), within)
 
 
-def _sizes(design: Design) -> Array:
-    """Return what the variance of each row's response is divided by, (n,): trials of a share, weights of a variance."""
-    divisor = design.weights if design.family.gaussian else design.trials
+def _sizes(design: Design, values: Values) -> Array:
+    """Return what the variance of each row's response is divided by: trials of a share, weights of a variance.
+
+    Shape (n,), or (draws, n).
+    """
+    divisor = values.weights if design.family.gaussian else design.trials
     return np.ones(design.n) if divisor is None else divisor
 
 

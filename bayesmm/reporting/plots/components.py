@@ -55,11 +55,11 @@ def plot_variances(fit, point=None, intervals: bool | pd.DataFrame = True):
 
 
 def profile_limits(point, parameters: list[Parameter], intervals: bool | pd.DataFrame) -> dict[str, tuple]:
-    """Return the ends of the profile interval of each parameter by label; none for the mode of a posterior."""
+    """Return the ends of the profile interval of each parameter by label; none where there is none to be had."""
     if isinstance(intervals, pd.DataFrame):
         known = [parameter.label for parameter in parameters if parameter.label in intervals.index]
         return {label: (intervals["lower"][label], intervals["upper"][label]) for label in known}
-    if not intervals or point.method == "MAP":
+    if not intervals or point.method == "MAP" or point.design.residual.parameters:
         return {}
     return {found.parameter: (found.lower, found.upper) for found in profiles(point, parameters, CI_PROB)}
 
@@ -72,7 +72,7 @@ def draw_density(ax, parameter: Parameter, draws: np.ndarray, marks: list[float]
     if np.ptp(draws) == 0:
         draw_fixed(ax, draws[0])
         return
-    top = draw_posterior(ax, parameter.kind, draws)
+    top = draw_posterior(ax, support_of(parameter), draws)
     for value, (style, ink) in zip(marks, (("-", ACCENT), ("--", INK)), strict=True):
         if np.isfinite(value):
             ax.plot([value, value], [0, 1.05 * top], linestyle=style, color=ink, linewidth=1.6)
@@ -82,10 +82,10 @@ def draw_density(ax, parameter: Parameter, draws: np.ndarray, marks: list[float]
     ax.set_ylim((LOWER_BAR - 0.09) * top, 1.05 * top)
 
 
-def draw_posterior(ax, kind: str, draws: np.ndarray) -> float:
+def draw_posterior(ax, support: tuple[float, float], draws: np.ndarray) -> float:
     """Draw a posterior density with its mean and 95 % interval under it; return its greatest height."""
     bare(ax)
-    grid, height = density(np.clip(draws, *support_of(kind)), support_of(kind))
+    grid, height = density(np.clip(draws, *support), support)
     top = float(height.max())
     ax.fill_between(grid, height, color=LIGHT, linewidth=0)
     ax.plot(grid, height, color=GREY, linewidth=1)
@@ -112,7 +112,7 @@ def bare(ax) -> None:
 
 def unit(design, parameter: Parameter) -> str:
     """Return the unit of a parameter: that of the response or its link's scale, of a slope per unit."""
-    if parameter.kind in ("corr", "auxiliary"):
+    if parameter.kind in ("corr", "auxiliary", "residual"):
         return "correlation" if parameter.kind == "corr" else ""
     if parameter.kind == "beta":
         return units(design, design.coefficients[parameter.terms[0]])
@@ -165,7 +165,7 @@ def draw_prior(ax, parameter: Parameter, draws: np.ndarray, marginal: PriorMargi
     if np.ptp(draws) == 0:
         draw_fixed(ax, draws[0])
         return
-    top = draw_posterior(ax, parameter.kind, draws)
+    top = draw_posterior(ax, support_of(parameter), draws)
     remark = "its prior has no density to draw"
     if marginal.quantile is not None:
         ends = [marginal.quantile(p) for p in (0.1, 0.25, 0.75, 0.9)]
@@ -175,7 +175,7 @@ def draw_prior(ax, parameter: Parameter, draws: np.ndarray, marginal: PriorMargi
     else:
         view(ax, draws, [])
     if marginal.density is not None:
-        grid = np.linspace(*np.clip(ax.get_xlim(), *support_of(parameter.kind)), GRID)[1:-1]
+        grid = np.linspace(*np.clip(ax.get_xlim(), *support_of(parameter)), GRID)[1:-1]
         height = marginal.density(grid)
         ax.plot(grid, height, color=ACCENT, linestyle="--", linewidth=1.6)
         top = max(top, float(height.max()))

@@ -3,10 +3,12 @@
 import numpy as np
 
 from bayesmm.design.parameters import coefficients
+from bayesmm.design.residual.independent import whitened
+from bayesmm.design.residual.structure import mean_values
 from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title
 from bayesmm.families.links import LINKS
 from bayesmm.families.support import Support
-from bayesmm.posterior.draws import block_draws, draws_of, variable
+from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, variable
 from bayesmm.reporting.plots.chosen import factor, largest, said
 from bayesmm.reporting.plots.labels import units
 
@@ -134,6 +136,7 @@ def own_regressions(fit, k: int, levels: np.ndarray) -> np.ndarray:
     design, block = fit.design, fit.design.blocks[k]
     shift = everything_else(fit, k)
     aux = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
+    design = whitened(design, mean_values(residual_draws(fit)))
     out = np.full((len(levels), len(block.columns)), np.nan)
     for i, g in enumerate(levels):
         rows = np.flatnonzero(block.index == g)

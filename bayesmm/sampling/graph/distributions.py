@@ -47,7 +47,9 @@ PYMC: Mapping[str, Callable[..., TensorVariable]] = MappingProxyType(
 )
 
 
-def scalar(name: str, place: str, prior: Prior, shift: TensorVariable | None = None) -> TensorVariable:
+def scalar(
+    name: str, place: str, prior: Prior, shift: TensorVariable | None = None, *, real: bool = False
+) -> TensorVariable:
     """Add one parameter to the model in context.
 
     Parameters
@@ -57,6 +59,8 @@ def scalar(name: str, place: str, prior: Prior, shift: TensorVariable | None = N
     prior : Prior
     shift : scalar variable, optional
         What the variable has more than the parameter that the prior is of: the prior's location moves by it.
+    real : bool
+        Whether it may have any value, as coefficients may; not only positive ones.
 
     Returns
     -------
@@ -67,14 +71,16 @@ def scalar(name: str, place: str, prior: Prior, shift: TensorVariable | None = N
         value = pt.constant(_double(prior.parameters["value"]))
         return _named(name, value if shift is None else value + shift)
     if prior.distribution == "Custom":
-        return _custom(name, place, prior.function, ())
+        return _custom(name, place, prior.function, (), real)
     parameters = {key: _double(value) for key, value in prior.parameters.items()}
     if shift is not None:
         parameters |= {key: parameters[key] + shift for key in DISTRIBUTIONS[prior.distribution].location}
     return _known(name, prior, parameters, None)
 
 
-def vector(name: str, dim: str, priors: Mapping[str, Prior], *, by_function: bool = True) -> TensorVariable:
+def vector(
+    name: str, dim: str, priors: Mapping[str, Prior], *, by_function: bool = True, real: bool = False
+) -> TensorVariable:
     """Add a vector of parameters to the model in context.
 
     Parameters
@@ -87,6 +93,8 @@ def vector(name: str, dim: str, priors: Mapping[str, Prior], *, by_function: boo
         One for each element.
     by_function : bool
         Whether a function that is the prior of all elements makes the vector; if not, it makes each element.
+    real : bool
+        As in `scalar`.
 
     Returns
     -------
@@ -97,10 +105,11 @@ def vector(name: str, dim: str, priors: Mapping[str, Prior], *, by_function: boo
     chosen = list(priors.values())
     first = chosen[0]
     if by_function and len(set(chosen)) == 1 and first.distribution == "Custom":
-        return _custom(name, ", ".join(priors), first.function, (dim,))
+        return _custom(name, ", ".join(priors), first.function, (dim,), real)
     if len({(prior.distribution, prior.on) for prior in chosen}) == 1 and first.distribution in PYMC:
         return _known(name, first, _arrays(chosen), (dim,))
-    elements = [scalar(element_name(name, i), place, prior) for i, (place, prior) in enumerate(priors.items())]
+    numbered = enumerate(priors.items())
+    elements = [scalar(element_name(name, i), place, prior, real=real) for i, (place, prior) in numbered]
     return pm.Deterministic(name, pt.stack(elements), dims=(dim,))
 
 
@@ -146,7 +155,7 @@ def _named(name: str, value: TensorVariable, dims: tuple[str, ...] | None = None
     return value if name.startswith(INTERNAL) else pm.Deterministic(name, value, dims=dims)
 
 
-def _custom(name: str, place: str, function: Callable, dims: tuple[str, ...]) -> TensorVariable:
+def _custom(name: str, place: str, function: Callable, dims: tuple[str, ...], real: bool) -> TensorVariable:
     """Return what the user's function gives, under the parameter's name."""
     who = f"the function {function_name(function)} given as the prior of {place}"
     try:
@@ -159,7 +168,8 @@ def _custom(name: str, place: str, function: Callable, dims: tuple[str, ...]) ->
         wanted = f"a vector over the dimension {dims[0]!r}" if dims else "one number"
         raise PriorError(f"{who} should return {wanted}, but its value has {variable.ndim} dimensions")
     length = len(pm.modelcontext(None).coords[dims[0]]) if dims else None
-    _told(who, lambda: check_variable(who, variable, length, not is_coefficient(place)))
+    positive = not (real or is_coefficient(place))
+    _told(who, lambda: check_variable(who, variable, length, positive))
     return variable if name in pm.modelcontext(None).named_vars else _named(name, variable, dims)
 
 

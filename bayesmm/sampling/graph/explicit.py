@@ -2,7 +2,8 @@
 
 eta_i = x_i' beta + sum_k z_ki' b_k[level of i in k] + offset_i, b_kg ~ N(0, Sigma_k), Sigma_k = S_k R_k S_k with S_k =
 diag(sd_k) (Bates et al. 2015, J. Stat. Softw. 67(1), eq. 2-3, on the absolute scale); y_i has the family's distribution
-with the mean that the link gives eta_i, for the gaussian family N(eta_i, sigma^2 / w_i).
+with the mean that the link gives eta_i, for the gaussian family N(eta_i, sigma^2 d_i^2 / w_i), d by the residual
+structure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,13 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
-from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO, part_parameters
+from bayesmm.design.parameters import (
+    INTERCEPT_AT_MEANS,
+    INTERCEPT_AT_ZERO,
+    part_parameters,
+    residual_dim,
+    residual_labels,
+)
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import listing, suggest
@@ -44,9 +51,9 @@ def build_explicit(
     -------
     pymc.Model
         Variables beta (coef), and for each block sd_<name> (<name>_term), corr_<name> (<name>_term, <name>_term_bis)
-        where correlated, b_<name> (<name>, <name>_term); the family's auxiliaries by name; y (obs). Coordinates of
-        obs are the rows' positions in the user's table. Names that begin with an underscore are coordinates of the
-        sampler.
+        where correlated, b_<name> (<name>, <name>_term); the parameters of the family and of the residual structure by
+        name; y (obs). Coordinates of obs are the rows' positions in the user's table. Names that begin with an
+        underscore are coordinates of the sampler.
 
     Raises
     ------
@@ -71,7 +78,7 @@ def build_explicit(
         if design.offset.any():
             eta = eta + _data("offset_data", design.offset, "obs")
         auxiliaries = {name: scalar(name, name, priors[name]) for name in design.family.auxiliaries}
-        add_response(design, eta, auxiliaries, _data)
+        add_response(design, eta, auxiliaries, _data, _residual(design, priors))
     return graph
 
 
@@ -149,6 +156,18 @@ def _rows_of_intercept(design: Design, priors: Mapping[str, Prior]) -> np.ndarra
     """Return m, (p - 1,): the intercept at the means is the one at 0 plus m' times the other sampled coefficients."""
     inverse = prior_bases(design, priors).fixed.inverse
     return design.spec.bases.fixed.R[0, 1:] @ inverse[1:, 1:]
+
+
+def _residual(design: Design, priors: Mapping[str, Prior]) -> dict[str, TensorVariable]:
+    """Add the parameters of the residual structure besides sigma; return them, (k,) each."""
+    found = {}
+    for own in design.residual.parameters:
+        chosen = {label: priors[label] for label in residual_labels(own)}
+        if own.terms is None:
+            found[own.name] = scalar(own.name, own.name, chosen[own.name], real=True)[None]
+        else:
+            found[own.name] = vector(own.name, residual_dim(own), chosen, real=True)
+    return found
 
 
 def _random_part(block: Block, basis: TermBasis, priors: Mapping[str, Prior], centred: bool) -> TensorVariable:

@@ -7,6 +7,7 @@ gradients of 0: a rejected step. The densities are those that the families give;
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pymc as pm
@@ -28,6 +29,7 @@ def add_response(
     eta: TensorVariable,
     auxiliaries: Mapping[str, TensorVariable],
     data: Callable[..., TensorVariable],
+    residual: Mapping[str, TensorVariable] = MappingProxyType({}),
 ) -> None:
     """Add the observed variable y, (obs,), to the model in context.
 
@@ -40,6 +42,8 @@ def add_response(
         Those of the family, in its order.
     data : callable
         ``data(name, values, dim) -> variable``: adds a constant to the model.
+    residual : mapping of str to variable, shape (k,)
+        The parameters of the residual structure besides sigma.
 
     Notes
     -----
@@ -50,6 +54,8 @@ def add_response(
     weights = () if design.weights is None else (data("weights_data", design.weights, "obs"),)
     if family.gaussian:
         sigma = aux[0] / pt.sqrt(weights[0]) if weights else aux[0]
+        if residual:
+            sigma = sigma * design.residual.structure.relative_sd(pt, _rows(design.residual.rows, data), residual)
         pm.Normal("y", eta, sigma, observed=data("y_data", design.y, "obs"), dims="obs")
         return
     trials = () if design.trials is None else (data("trials_data", design.trials, "obs"),)
@@ -66,6 +72,14 @@ def add_response(
         dims="obs",
         dtype=kind,
     )
+
+
+def _rows(values: np.ndarray, data: Callable[..., TensorVariable]) -> TensorVariable:
+    """Return what a residual structure reads of the rows, (n,) or (n, k), as data of the model in context."""
+    if values.ndim == 1:
+        return data("residual_data", values, "obs")
+    pm.modelcontext(None).add_coord("residual_column", range(values.shape[1]))
+    return data("residual_data", values, "obs", "residual_column")
 
 
 def _density(family: Family, trials: int, weights: int) -> Callable[..., TensorVariable]:
