@@ -10,10 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from bayesmm.design.parameters import residual_parameters
 from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import from_reals, to_reals, values_by_label
-from bayesmm.errors import DataError
+from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import (
     GRADIENT_TOLERANCE,
@@ -39,6 +40,9 @@ from bayesmm.likelihood.problem import Problem, orthogonal_problem, residual_pro
 SINGULAR = 1e-4
 # A residual sd below this share of the response's is rounding: sums of squares lose half of a double's 16 digits.
 NO_RESIDUAL = 1e-7
+# -2 log likelihood bends by about twice the number of rows in the logarithm of their residual sd; by less than this
+# there are none that say anything.
+LEAST_BEND = 1e-3
 # Relative standard deviations at which the search starts: lme4's 1; the others where the first optimum is suspicious.
 START, OTHER_STARTS = 1.0, (0.1, 10.0)
 # With a relative sd above LARGE the search goes on from these as well, in units that follow it at most UNITS times.
@@ -92,9 +96,22 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     (value, gradient), values = search(x), from_reals(term, x[t:])
     problem = orthogonal_problem(whitened(design, values))
     _check_residual(problem, x[:t], reml)
+    _check_determined(design, search, x)
     units = np.concatenate([_units(problem, x[:t]), np.ones(term.size)])
     optimum = Optimum(x, _steepest(search, x, gradient, units), search.evaluations, n_starts)
     return replace(_point(problem, method, x[:t], optimum, value), design=design, residual=values)
+
+
+def _check_determined(design: Design, search: Search, x: Floats) -> None:
+    """Raise a DataError where the likelihood does not bend in a parameter of the residual, which come last in x."""
+    parameters = residual_parameters(design)
+    bends = np.diag(hessian(search, x))[-len(parameters) :]
+    flat_ones = [parameter.label for parameter, bend in zip(parameters, bends, strict=True) if not bend > LEAST_BEND]
+    if flat_ones:
+        raise DataError(
+            f"the data do not determine {listing(flat_ones)} of {design.residual.text}: the likelihood has no maximum "
+            "there, or does not change; each needs rows enough of its own"
+        )
 
 
 def _with_slopes(problem_of: Callable[[Floats], Problem], t: int, reml: bool) -> Callable:

@@ -107,7 +107,7 @@ def predict_point(
         variances = linear_variances(point, rows, chosen)
         columns["se"] = np.abs(slope) * np.sqrt(variances)
         if design.family.gaussian:
-            weights = weights_of_rows(design.residual, rows.residual, point.residual, None)
+            weights = weights_of_rows(design.residual, rows.residual, point.residual, None) if len(rows) else None
             own = point.sigma**2 / (1.0 if weights is None else weights)
             columns["sd"] = np.sqrt(variances + new_variance(point, rows, data, chosen) + own)
     return pd.DataFrame(columns, index=pd.Index(rows.labels))

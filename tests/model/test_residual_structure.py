@@ -190,6 +190,14 @@ def test_a_search_may_start_anywhere(model, point):
         model.maximize(start={"delta[b]": float("nan")})
 
 
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_a_stratum_of_one_row_has_no_sd_of_its_own(data, method):
+    # of one row: its coefficient's part fits it exactly, REML does not change with its sd and ML has no maximum
+    frame = pd.concat([data[data["f"] != "c"], data[data["f"] == "c"].head(1)])
+    with pytest.raises(DataError, match=re.escape("the data do not determine delta[c] of strata(f)")):
+        bmm.Model(FORMULA, frame).maximize(method)
+
+
 def test_the_graph_has_the_same_likelihood(model, point):
     found = check_consistency(model.design, point)
     assert found.ok and abs(found.gap) < 1e-5  # where a search by differences ends
@@ -216,6 +224,7 @@ def test_predictions_of_new_rows_have_the_sd_of_their_stratum(data, point):
     np.testing.assert_allclose(
         point.predict(new.drop(columns="f"))["estimate"], found["estimate"]
     )  # the mean needs none
+    assert len(point.predict(new.head(0), se=True)) == 0
     with pytest.raises(DataError, match="column 'f', which the model needs, is not in the data"):
         point.predict(new.drop(columns="f"), se=True)
 

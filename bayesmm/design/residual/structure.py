@@ -65,8 +65,8 @@ class ResidualStructure:
     """A kind of residuals.
 
     Its functions are defined at the top of a module, so that models can be pickled. What it learns from the data of the
-    model (the levels of a factor) is learned by the expressions of its arguments,
-    which are evaluated as those of other terms are; so it is repeated on other data, and stored, like theirs.
+    model (the levels of a factor) is learned by the expressions of its arguments, which are evaluated as those of other
+    terms are; so it is repeated on other data, and stored, like theirs.
 
     Attributes
     ----------
