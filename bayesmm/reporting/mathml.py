@@ -38,6 +38,7 @@ SYMBOLS: Mapping[str, tuple[str, str]] = MappingProxyType(
         r"\psi": ("mi", "ψ"),
         r"\omega": ("mi", "ω"),
         r"\Phi": ("mi", "Φ"),
+        r"\Sigma": ("mi", "Σ"),
         r"\log": ("mi", "log"),
         r"\infty": ("mi", "∞"),
         r"\top": ("mi", "⊤"),

@@ -64,7 +64,8 @@ class Covariance:
         exact derivative) and PyTensor's variables. None where every such L is allowed: the search then moves the
         entries of L themselves, sampling has compiled coordinates, and all correlations have one LKJ prior.
     tex : callable or None
-        ``symbols -> Sigma`` in LaTeX, for the symbols of the entries in their order; with `factor`.
+        ``symbols -> Sigma`` in LaTeX, for the symbols of the entries in their order; with `factor`. Of the commands
+        that `bayesmm.reporting.mathml` knows.
     apart : bool
         Whether every column is a group term of its own, independent of the others, as ``||`` has it.
     """
