@@ -192,7 +192,7 @@ def test_predictions_and_simulations(fit):
     eta = design.X @ means["beta"].to_numpy()
     eta += (design.blocks[0].Z * means["b_g"].to_numpy()[design.blocks[0].index]).sum(axis=1)
     assert_allclose(fit.predict().to_frame()["mean"], eta, rtol=1e-10)
-    assert np.isfinite(fit.predict(new).to_frame()).all().all()
+    assert np.isfinite(fit.predict(new, new_levels="sample", seed=1).to_frame()).all().all()
     assert fit.model.simulate(fit, 2, seed=1).shape == (36, 2)
     assert np.isfinite(fit.loo(refit=False).elpd)
 
