@@ -14,7 +14,8 @@ import numpy as np
 
 from bayesmm.design.coding import INTERCEPT
 from bayesmm.design.records import Design
-from bayesmm.design.residual.structure import residual_weights
+from bayesmm.design.residual.structure import NOTHING, residual_weights
+from bayesmm.design.residual.structure import Values as Residual
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
 from bayesmm.posterior.log_likelihood import auxiliary_draws
@@ -40,14 +41,14 @@ class Values:
         Sigma_k of each block of the design.
     auxiliaries : (draws, 2) float64
         The family's, in its order; 0 where it has fewer.
-    weights : (n,) or (draws, n) float64, or None
-        What sigma^2 is divided by in the rows of a linear model.
+    residual : mapping of str to (draws, k) float64
+        The parameters of the residual structure besides sigma.
     """
 
     beta: Array
     covariances: tuple[Array, ...]
     auxiliaries: Array
-    weights: Array | None = None
+    residual: Residual = NOTHING
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +86,8 @@ def values_of_fit(fit) -> Values:
     draws = int(np.prod(tree_sizes(fit.tree)))
     beta = variable(fit.tree, "beta").reshape(draws, -1) if fit.design.p else np.zeros((draws, 0))
     factors = [factor_draws(fit, block) for block in fit.design.blocks]
-    weights = residual_weights(fit.design, residual_draws(fit))
-    return Values(beta, tuple(L @ L.transpose(0, 2, 1) for L in factors), auxiliary_draws(fit), weights)
+    covariances = tuple(L @ L.transpose(0, 2, 1) for L in factors)
+    return Values(beta, covariances, auxiliary_draws(fit), residual_draws(fit))
 
 
 def values_of_point(point) -> Values:
@@ -94,9 +95,9 @@ def values_of_point(point) -> Values:
     own, family = np.zeros((1, 2)), point.design.family
     for m, name in enumerate(family.auxiliaries):
         own[0, m] = point.auxiliaries.get(name, point.sigma)  # a linear model has its sigma there alone
-    weights = residual_weights(point.design, point.residual)
+    residual = {name: values[None] for name, values in point.residual.items()}
     covariances = tuple(Sigma[None] for Sigma in point.scaled.covariances)
-    return Values(np.nan_to_num(point.beta)[None], covariances, own, weights)
+    return Values(np.nan_to_num(point.beta)[None], covariances, own, residual)
 
 
 def scaled_design(point) -> Design:
@@ -161,8 +162,9 @@ def residual(design: Design, values: Values, mean: float | None = None) -> Array
     rule = design.family.residual
     at = mean_response(design, values) if rule.needs_mean and mean is None else mean
     value = rule.value(at, values.auxiliaries.T)
-    if design.family.gaussian and values.weights is not None:
-        value = value * np.mean(1 / values.weights, axis=-1)
+    weights = residual_weights(design, values.residual)
+    if design.family.gaussian and weights is not None:
+        value = value * np.mean(1 / weights, axis=-1)
     return np.broadcast_to(value, len(values.beta)).astype(float)
 
 
@@ -282,7 +284,7 @@ def _sizes(design: Design, values: Values) -> Array:
 
     Shape (n,), or (draws, n).
     """
-    divisor = values.weights if design.family.gaussian else design.trials
+    divisor = residual_weights(design, values.residual) if design.family.gaussian else design.trials
     return np.ones(design.n) if divisor is None else divisor
 
 
