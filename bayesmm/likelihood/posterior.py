@@ -1,7 +1,8 @@
-"""The log posterior of a model as a function of a sampler's coordinates: one C function for every model.
+"""The log posterior of a model as a function of its coordinates: one C function for every model.
 
 It knows the coordinates and the priors; the likelihood is another C function, which it calls through its address with
 the natural parameters: ``gaussian_likelihood`` for Gaussian models. Data and addresses come as one vector of words.
+For the search for a mode the likelihood is a Python function between two calls of the same change of variables.
 """
 
 import functools
@@ -73,15 +74,16 @@ class LogPosterior:
     def many(self, x: Floats) -> Floats:
         """Return the log densities at the rows of x, (n, d), as (n,); each processor takes a part of the rows."""
         x, values = np.ascontiguousarray(x, dtype=float), np.empty(len(x))
-        parts = np.array_split(np.arange(len(x)), min(os.process_cpu_count() or 1, 1 + len(x) // LEAST_ROWS))
         run, address, words = _each(), density().address, self._without_gradient
+        threads = min(os.cpu_count() or 1, 1 + len(x) // LEAST_ROWS)
+        ends = np.linspace(0, len(x), threads + 1).astype(int)
 
-        def evaluate(part: Ints) -> None:
-            rows = slice(part[0], part[-1] + 1)
-            run(*pointers(np.array([len(part), self.size, address]), x[rows], values[rows], words))
+        def evaluate(first: int, last: int) -> None:
+            sizes = np.array([last - first, self.size, address])  # kept while it runs
+            run(*pointers(sizes, x[first:last], values[first:last], words))
 
-        with ThreadPoolExecutor(len(parts)) as pool:
-            list(pool.map(evaluate, [part for part in parts if len(part)]))
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(evaluate, ends[:-1], ends[1:]))
         return np.where(np.isnan(values), -np.inf, values)
 
     @functools.cached_property
