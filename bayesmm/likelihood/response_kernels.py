@@ -72,12 +72,16 @@ def _row(context, address, y, size, eta, aux):
 @inner
 def density_at(family, link, y, size, eta, aux):
     """Return what the C function of a density gives; the arguments of `log_density`."""
+    if family < NUMBERS:  # no address
+        return -math.inf, 0.0, 0.0, 0.0
     return _row(entry(family, DENSITY), y, size, eta, aux)
 
 
 @inner
 def score_at(family, link, y, size, eta, aux):
     """Return what the C function of the derivatives in the parameters gives; the arguments of `log_density`."""
+    if family < NUMBERS:
+        return 0.0, 0.0
     a0, a1, _, _ = _row(entry(family, SCORE), y, size, eta, aux)
     return a0, a1
 

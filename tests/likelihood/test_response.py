@@ -29,6 +29,14 @@ def test_codes_are_those_of_the_families():
     assert {name: LINKS.index(name) for name in LINKS} == {link.name: link.code for link in links.LINKS.values()}
 
 
+def test_a_number_that_is_no_address_is_no_family():
+    """A density that is called through an address must not be looked for at a small number: the process would end."""
+    gaussian = families.FAMILIES["gaussian"]
+    assert gaussian.kernels.row is None
+    assert response.derivatives(gaussian.number, 0, 1.0, 1.0, 0.0, np.ones(2)) == (-np.inf, 0.0, 0.0, 0.0)
+    assert response.score_auxiliary(gaussian.number, 0, 1.0, 1.0, 0.0, np.ones(2)) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize("family, link", CASES)
 def test_values_are_scipys(family, link):
     y, size, eta, aux = table(family, link)
