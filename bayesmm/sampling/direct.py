@@ -197,9 +197,10 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
     """Return a run's coordinates as the variables of the marginal graph."""
     x = run.posterior["x"].to_numpy()
     shape, c, design = x.shape[:2], model.posterior.coordinates, model.design
-    scalars = values(c, x.reshape(-1, x.shape[-1]))
+    x = x.reshape(math.prod(shape), x.shape[-1])  # of which there may be none: all is fixed by the priors
+    scalars = values(c, x)
     found, labels, at = {}, {}, 0
-    parts = zip(design.blocks, model.bases.blocks, factors(c, x.reshape(-1, x.shape[-1])), strict=True)
+    parts = zip(design.blocks, model.bases.blocks, factors(c, x), strict=True)
     for block, basis, C in parts:
         q = len(block.columns)
         own = covariance_variables(block, basis, scalars[:, at : at + q], C)

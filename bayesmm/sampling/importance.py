@@ -278,5 +278,5 @@ def _run(pool: Pool, kept: Ints, shape: tuple[int, int]) -> Run:
     chain_draw = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
     stats = {"lp": pool.lp[kept], "log_weight": np.log(pool.weights[kept] * len(pool.x))}
     stats = {name: (("chain", "draw"), values.reshape(shape)) for name, values in stats.items()}
-    x = {"x": (("chain", "draw", "coordinate"), pool.x[kept].reshape(*shape, -1))}
+    x = {"x": (("chain", "draw", "coordinate"), pool.x[kept].reshape(*shape, pool.x.shape[1]))}
     return Run(xr.Dataset(x, chain_draw), xr.Dataset(stats, chain_draw), interrupted=False)
