@@ -7,9 +7,9 @@ import numpy as np
 from bayesmm.errors import DataError
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
-from bayesmm.likelihood.block_cholesky import make_layout
 from bayesmm.likelihood.crossproducts import Factor, Floats
 from bayesmm.likelihood.laplace import Response, conditional_modes
+from bayesmm.likelihood.laplace_cholesky import make_layout
 from bayesmm.likelihood.orthogonal import orthonormal
 
 # A prior sd of the coefficients, in units of the linear predictor's own size, so that separated data have a start too;

@@ -19,10 +19,10 @@ from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, SNAP, Search, best_
 from bayesmm.estimation.reml import factors_are_singular
 from bayesmm.estimation.separation import pure_factors, separated
 from bayesmm.estimation.start import check_start, start_theta
-from bayesmm.likelihood.block_cholesky import Layout, make_layout
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.fitted import Coordinates, make_coordinates
 from bayesmm.likelihood.laplace import Response, conditional_modes, laplace
+from bayesmm.likelihood.laplace_cholesky import Layout, make_layout
 from bayesmm.likelihood.orthogonal import Columns, square_root
 from bayesmm.likelihood.problem import factors_of, orthonormal_columns, scaled_columns
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS, MOST_NODES, evaluate, grouped

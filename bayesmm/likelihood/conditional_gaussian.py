@@ -25,7 +25,7 @@ from bayesmm.likelihood.compiled import (
     zeros,
 )
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats
-from bayesmm.likelihood.gaussian_kernels import (
+from bayesmm.likelihood.gaussian_factorisation import (
     factorise,
     lambda_times,
     row_times_lambda,

@@ -25,7 +25,7 @@ import numpy as np
 
 from bayesmm.likelihood import triangular
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats, Leading
-from bayesmm.likelihood.gaussian_kernels import FixedPrior
+from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 from bayesmm.likelihood.gaussian_likelihood import Terms, eliminated, evaluation
 from bayesmm.likelihood.posterior import Parameters
 

@@ -27,7 +27,7 @@ from bayesmm.likelihood.compiled import (
     zeros,
 )
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats, Ints, Leading, Rest
-from bayesmm.likelihood.gaussian_kernels import FixedPrior, eliminate, leading_gradient, rest_likelihood
+from bayesmm.likelihood.gaussian_factorisation import FixedPrior, eliminate, leading_gradient, rest_likelihood
 from bayesmm.likelihood.posterior import LIKELIHOOD
 
 # (cross-products, inputs sigma and nu and two flags, T, mean, lam, D, results log|M| and quad and sigma, derivatives
@@ -60,7 +60,7 @@ def cross_products(w):
 
 @c_function(INT64(WORDS, *[DOUBLES] * 7))
 def elimination(w, T_, mean_, S_, c_, L_, B_, results):
-    """Apply `gaussian_kernels.eliminate`; T has the leading factor's first. Return its part of log|M| and r'Wr left."""
+    """Apply `eliminate`; T has the leading factor's first. Return its part of log|M| and r'Wr left."""
     lead, rest, rWr = cross_products(w)
     P, q, m, p = lead.A.shape[0], lead.A.shape[1], rest.z.shape[0], rest.z.shape[0]
     for k in range(rest.q.shape[0]):
@@ -74,7 +74,7 @@ def elimination(w, T_, mean_, S_, c_, L_, B_, results):
 
 @c_function(INT64(WORDS, *[DOUBLES] * 8))
 def leading_derivatives(w, sigma, T_, mean_, L_, B_, Q_, h_, d_T_):
-    """Apply `gaussian_kernels.leading_gradient`."""
+    """Apply `gaussian_factorisation.leading_gradient`."""
     lead, rest, _ = cross_products(w)
     P, q, m, p = lead.A.shape[0], lead.A.shape[1], rest.z.shape[0], rest.z.shape[0]
     for k in range(rest.q.shape[0]):

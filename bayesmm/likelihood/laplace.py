@@ -23,7 +23,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.likelihood.block_cholesky import (
+from bayesmm.likelihood.compiled import compiled
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.laplace_cholesky import (
     Layout,
     factorise,
     inverse_times_row,
@@ -33,8 +35,6 @@ from bayesmm.likelihood.block_cholesky import (
     solve,
     times_rows,
 )
-from bayesmm.likelihood.compiled import compiled
-from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.response_kernels import derivatives, score_auxiliary
 
 NEWTON_STEPS, HALVINGS = 100, 30

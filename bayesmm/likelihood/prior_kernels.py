@@ -1,6 +1,7 @@
 """Priors in closed form as plain numbers, and their log densities in compiled code.
 
-One row of numbers for each parameter, so that the compiled code is the same for every model.
+One row of numbers for each parameter, so that the compiled code is the same for every model. The LKJ prior of
+correlations is in `coordinates`.
 """
 
 import math

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import inlined, inner
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.gaussian_kernels import cholesky, dot, solve_lower, solve_lower_transposed
+from bayesmm.likelihood.gaussian_factorisation import cholesky, dot, solve_lower, solve_lower_transposed
 
 # As in `quadrature_kernels`, where their reasons are and which has the last word; a log-concave density needs fewer.
 DECREMENT, STEPS, HALVINGS, ROUNDING = 1e-18, 60, 30, 1e-12

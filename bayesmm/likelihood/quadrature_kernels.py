@@ -10,7 +10,7 @@ import numpy as np
 
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import inner
-from bayesmm.likelihood.gaussian_kernels import cholesky, dot, matmul, solve_lower, solve_lower_transposed
+from bayesmm.likelihood.gaussian_factorisation import cholesky, dot, matmul, solve_lower, solve_lower_transposed
 from bayesmm.likelihood.quadrature_canonical import (
     canonical_follow,
     canonical_mode,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats
-from bayesmm.likelihood.gaussian_kernels import FixedPrior
+from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 
 # Dense factorisations of this many columns take a twentieth of a second; a search needs some hundred.
 MOST_COLUMNS = 600

@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesmm.likelihood.crossproducts import CrossProducts, Factor, Floats, Ints
 from bayesmm.likelihood.gaussian import unpack
-from bayesmm.likelihood.gaussian_kernels import FixedPrior
+from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 from bayesmm.likelihood.gaussian_likelihood import eliminated
 
 CHUNK = 4_000_000  # numbers of the dense (rows, m) arrays at a time: 32 MB each

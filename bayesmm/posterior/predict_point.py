@@ -13,7 +13,7 @@ from bayesmm.errors import DataError, listing
 from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Factor, Floats
 from bayesmm.likelihood.gaussian import pack
-from bayesmm.likelihood.gaussian_kernels import FixedPrior
+from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 from bayesmm.likelihood.orthogonal import orthonormal
 from bayesmm.likelihood.problem import Problem, integrate, orthonormal_columns, reduced
 from bayesmm.likelihood.variances import row_variances

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bayesmm as bmm
-from bayesmm.likelihood.block_cholesky import make_layout
 from bayesmm.likelihood.crossproducts import Factor
 from bayesmm.likelihood.laplace import Response, conditional_modes, laplace
+from bayesmm.likelihood.laplace_cholesky import make_layout
 
 # Hypothesis draws seeds: a few examples of every case, small enough for a dense Newton iteration each.
 few = settings(max_examples=3, deadline=None, derandomize=True)

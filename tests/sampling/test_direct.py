@@ -21,9 +21,9 @@ from bayesmm.families import gamma, special
 from bayesmm.likelihood.compiled import keyed, pack, source_version
 from bayesmm.likelihood.coordinates import INTERVAL, LOG, factors, partial_correlations, values
 from bayesmm.likelihood.coordinates import natural as natural_
-from bayesmm.likelihood.gaussian_kernels import LAPACK_FROM
-from bayesmm.likelihood.gaussian_kernels import _inverse as inverse_
-from bayesmm.likelihood.gaussian_kernels import factorise as factorise_
+from bayesmm.likelihood.gaussian_factorisation import LAPACK_FROM
+from bayesmm.likelihood.gaussian_factorisation import _inverse as inverse_
+from bayesmm.likelihood.gaussian_factorisation import factorise as factorise_
 from bayesmm.likelihood.marginal import marginal
 from bayesmm.likelihood.prior_kernels import log_prior as log_prior_
 from bayesmm.likelihood.prior_kernels import prior_row

@@ -12,7 +12,7 @@ import pytest
 
 from bayesmm.likelihood.crossproducts import Factor, cross_products
 from bayesmm.likelihood.gaussian import FixedPrior, evaluate, log_likelihood
-from bayesmm.likelihood.gaussian_kernels import LAPACK_FROM
+from bayesmm.likelihood.gaussian_factorisation import LAPACK_FROM
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 from bayesmm.sampling.graph.op import MarginalLikelihood, data_inputs
 

@@ -16,7 +16,7 @@ from bayesmm.design.residual.structure import Values as Residual
 from bayesmm.errors import PriorError
 from bayesmm.likelihood.crossproducts import Factor
 from bayesmm.likelihood.gaussian import evaluate, log_likelihood, pack
-from bayesmm.likelihood.gaussian_kernels import FixedPrior
+from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 from bayesmm.likelihood.problem import Problem, column_scales, reduced
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.row_functions import codes
@@ -142,8 +142,8 @@ def _gaussian(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
 
 def _laplace(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
     """Return Laplace's approximation as a function of one draw; each search for the modes starts at 0."""
-    from bayesmm.likelihood.block_cholesky import make_layout  # here: few models need them
     from bayesmm.likelihood.laplace import Response, laplace
+    from bayesmm.likelihood.laplace_cholesky import make_layout  # here: few models need them
 
     design, scales, ones = fit.design, column_scales(fit.design), np.ones(fit.design.n)
     layout, order = make_layout(

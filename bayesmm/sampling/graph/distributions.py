@@ -1,7 +1,7 @@
 """Priors as PyMC variables, for one parameter and for a vector of them.
 
 Variables whose names begin with an underscore are coordinates of the sampler, not parameters of the model: they are
-not kept.
+not kept. The LKJ prior of correlations is in `explicit.correlation_factor`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

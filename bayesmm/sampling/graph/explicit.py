@@ -25,9 +25,9 @@ from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import listing, suggest
 from bayesmm.priors import Prior, coefficient_places, prior_bases
 from bayesmm.priors.distributions import DISTRIBUTIONS
+from bayesmm.sampling.graph.covariance import add_structure, entry_name
 from bayesmm.sampling.graph.distributions import INTERNAL, scalar, vector
 from bayesmm.sampling.graph.responses import add_response
-from bayesmm.sampling.graph.structures import add_structure, entry_name
 
 INTERCEPT = f"{INTERNAL}{INTERCEPT_AT_MEANS}"
 SLOPES, SLOPE = f"{INTERNAL}slopes", f"{INTERNAL}slope"

@@ -26,9 +26,9 @@ from bayesmm.runtime.threads import one_thread
 from bayesmm.sampling.graph import native
 from bayesmm.sampling.graph.distributions import improper_parameters
 from bayesmm.sampling.graph.interpreted import PYTHON, exact_arithmetic, without_compiler
+from bayesmm.sampling.graph.signature import contiguous, data_of, structure
 from bayesmm.sampling.graph.size import kept_variables, numbers_per_draw
 from bayesmm.sampling.graph.start import check_start
-from bayesmm.sampling.graph.structure import contiguous, data_of, structure
 from bayesmm.sampling.graph.tree import data_groups, drawn, draws_tree, kept_tree
 from bayesmm.sampling.nuts import (
     NUTS,

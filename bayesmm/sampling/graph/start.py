@@ -9,9 +9,9 @@ from bayesmm.design.parameters import block_parameters
 from bayesmm.design.records import Design
 from bayesmm.errors import listing, positions
 from bayesmm.priors import Prior
+from bayesmm.sampling.graph.covariance import entry_name
 from bayesmm.sampling.graph.distributions import element_name, squared_name
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
-from bayesmm.sampling.graph.structures import entry_name
 
 
 def start_near(graph: pm.Model, design: Design, priors: Mapping[str, Prior], values: Mapping[str, float]) -> None:

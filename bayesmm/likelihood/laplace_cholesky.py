@@ -1,8 +1,8 @@
 """H = Lambda'Z'DZ Lambda + I for any number of grouping factors: assembled, factorised and inverted in blocks.
 
 The factor with the most random effects leads and is eliminated level by level; the other factors, the *rest*, are dense
-(`gaussian_kernels`, `crossproducts`). Which blocks are not zero depends on the data alone and is found once: `Layout`.
-There are no fixed columns here, and D may be of any sign.
+(`gaussian_factorisation`, `crossproducts`). Which blocks are not zero depends on the data alone and is found once, as a
+`Layout`. There are no fixed columns here, and D may be of any sign.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 
 from bayesmm.likelihood.compiled import compiled
 from bayesmm.likelihood.crossproducts import Factor, Floats, Ints
-from bayesmm.likelihood.gaussian_kernels import LAPACK_FROM, cholesky, dot, solve_lower, solve_lower_transposed
+from bayesmm.likelihood.gaussian_factorisation import LAPACK_FROM, cholesky, dot, solve_lower, solve_lower_transposed
 
 # Curvatures above this are no numbers to factorise: their products overflow.
 LARGEST = 1e150

@@ -1,6 +1,7 @@
-"""The compiled part of the marginal likelihood: each function states what it computes in the symbols of `gaussian`.
+"""The compiled factorisation of the Gaussian marginal likelihood.
 
-`lead`, `rest` and `prior` are the records `Leading`, `Rest` and `FixedPrior`; arrays are contiguous float64.
+Each function states what it computes in the symbols of `gaussian`. `lead`, `rest` and `prior` are the records
+`Leading`, `Rest` and `FixedPrior`; arrays are contiguous float64.
 """
 
 import math
