@@ -222,7 +222,7 @@ def test_a_posterior_at_the_end_of_a_prior_is_drawn_from():
     data, priors = frame("sleepstudy"), {"sigma": bmm.Prior("Uniform", lower=500, upper=600)}
     found = bmm.fit("Reaction ~ Days", data, priors=priors, sampler="importance", seed=1, draws=4000)
     assert not failed(found)
-    # the dense density of y, its coefficients integrated out: trapezoids of a sixth of the posterior's sd are off by 0.007
+    # the dense density of y, its coefficients integrated out; trapezoids of a sixth of an sd are off by 0.007
     y, days = data["Reaction"].to_numpy(), data["Days"].to_numpy(float)
     X = np.column_stack([np.ones(len(y)), days - days.mean()])
     own = [found.model.priors[place].parameters for place in ("Intercept_centred", "beta[Days]")]
