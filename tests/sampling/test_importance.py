@@ -222,14 +222,18 @@ def test_a_posterior_at_the_end_of_a_prior_is_drawn_from():
     data, priors = frame("sleepstudy"), {"sigma": bmm.Prior("Uniform", lower=500, upper=600)}
     found = bmm.fit("Reaction ~ Days", data, priors=priors, sampler="importance", seed=1, draws=4000)
     assert not failed(found)
-    # the dense density of y, its coefficients integrated out; trapezoids of a sixth of an sd are off by 0.007
+    # the density of y, its coefficients integrated out, is that of Q'y, X = QR, and of the length of the rest; sums
+    # over a grid of steps of a sixth of an sd are off by 0.007
     y, days = data["Reaction"].to_numpy(), data["Days"].to_numpy(float)
-    X = np.column_stack([np.ones(len(y)), days - days.mean()])
+    Q, R = np.linalg.qr(np.column_stack([np.ones(len(y)), days - days.mean()]))
     own = [found.model.priors[place].parameters for place in ("Intercept_centred", "beta[Days]")]
     mean, spread = (np.array([prior[name] for prior in own]) for name in ("mu", "sigma"))
-    grid, eye = np.linspace(500, 540, 81), np.eye(len(y))  # beyond it is e^-14 of what it is at 500
-    logs = [stats.multivariate_normal(X @ mean, s**2 * eye + (X * spread**2) @ X.T).logpdf(y) for s in grid]
-    weights = np.exp(np.array(logs) - max(logs)) * np.where(grid == 500, 0.5, 1.0)
+    grid, rest = np.linspace(500, 540, 81), y @ y - (Q.T @ y) @ (Q.T @ y)  # beyond it is e^-14 of what it is at 500
+    fixed = [
+        stats.multivariate_normal(R @ mean, s**2 * np.eye(2) + (R * spread**2) @ R.T).logpdf(Q.T @ y) for s in grid
+    ]
+    logs = np.array(fixed) - (len(y) - 2) * np.log(grid) - rest / (2 * grid**2)
+    weights = np.exp(logs - logs.max()) * np.where(grid == 500, 0.5, 1.0)
     expected = np.average(grid, weights=weights)
     draws = found.tree["posterior"]["sigma"].to_numpy().ravel()
     assert draws.mean() == pytest.approx(expected, abs=5 * draws.std() / np.sqrt(record(found)["effective"]))
