@@ -65,8 +65,12 @@ def keyed(function: Callable, version: int) -> Callable:
     """Return the function with `version` among its closure variables, whose values are part of Numba's key on disk."""
     code = function.__code__.replace(co_freevars=(*function.__code__.co_freevars, "_version"))
     cells = (*(function.__closure__ or ()), CellType(version))
-    copy = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, cells)
-    return functools.update_wrapper(copy, function)
+    copy = functools.update_wrapper(
+        FunctionType(code, function.__globals__, function.__name__, function.__defaults__, cells), function
+    )
+    # Numba reads all of a function's index on disk, also what an older version left there, whose types may be gone
+    copy.__qualname__ = f"{function.__qualname__}_{version:x}"
+    return copy
 
 
 def compiled(function: Callable) -> Callable:

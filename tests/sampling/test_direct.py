@@ -214,6 +214,12 @@ def test_a_change_of_the_sources_does_not_find_the_old_code():
     assert [hits(first), hits(first), hits(first + 1), hits(first + 1), hits(first)] == [0, 1, 0, 1, 1]
 
 
+def test_what_another_version_left_on_disk_is_not_read():
+    """Numba reads the whole index of a function: one with a type of a module that is gone would end in an error."""
+    indexes = {numba.njit(cache=True)(keyed(twice, version))._cache._cache_file._index_path for version in (1, 2)}
+    assert len(indexes) == 2
+
+
 def test_the_version_is_that_of_every_file_that_is_compiled_and_of_no_other(monkeypatch):
     source_version.cache_clear()
     before, read = source_version(), Path.read_bytes
