@@ -60,7 +60,9 @@ def test_a_response_that_looks_like_another_family_s_is_said():
     silent(change=columns(y=np.arange(24) % 5 + 300))  # large: milliseconds, points
 
 
-KNOWN_FAMILIES = "(families: gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta, or a bmm.Family)"
+KNOWN_FAMILIES = (
+    "(families: gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta, or a bmm.Family)"
+)
 
 
 @pytest.mark.parametrize(
