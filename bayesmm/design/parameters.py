@@ -132,7 +132,7 @@ class Parameter:
 
     Attributes
     ----------
-    kind : {"sd", "corr", "sigma", "auxiliary", "residual", "beta"}
+    kind : {"sd", "corr", "sigma", "auxiliary", "residual", "coefficient"}
     label : str
         Name in tables: ``sd_Subject[Days]``, ``corr_Subject[Intercept, Days]``, ``sigma``, ``shape``, ``beta[Days]``.
     block : int
@@ -206,7 +206,7 @@ def _variances(design, of_block: Callable[..., list[Parameter]]) -> list[Paramet
 
 def coefficients(design) -> list[Parameter]:
     """Return the fixed effects in the order of X."""
-    return [Parameter("beta", coefficient_label(name), -1, (j,)) for j, name in enumerate(design.coefficients)]
+    return [Parameter("coefficient", coefficient_label(name), -1, (j,)) for j, name in enumerate(design.coefficients)]
 
 
 def residual_parameters(design) -> list[Parameter]:
@@ -249,7 +249,7 @@ def variable_of(design, parameter: Parameter) -> str:
     if parameter.kind == "residual":
         return residual_owner(design, parameter).name
     if parameter.block < 0:
-        return "beta" if parameter.kind == "beta" else parameter.label
+        return "beta" if parameter.kind == "coefficient" else parameter.label
     names = design.blocks[parameter.block].names
     return names.sd if parameter.kind == "sd" else names.corr
 

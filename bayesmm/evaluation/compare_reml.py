@@ -219,7 +219,7 @@ def evidence(design, parameter: Parameter, draws: np.ndarray, posterior: pd.Seri
         mode=mode(draws, support_of(parameter), posterior["ess_bulk"]),
         **{name: float(posterior[name]) for name in ("mean", "sd", "lower", "upper")},
         bound=at_bound(point, parameter),
-        confounded=parameter.kind == "beta" and parameter.terms[0] in confounded(design),
+        confounded=parameter.kind == "coefficient" and parameter.terms[0] in confounded(design),
         singular=singular_factor(point, parameter),
         group=block.group if block else "",
         levels=len(block.levels) if block else 0,

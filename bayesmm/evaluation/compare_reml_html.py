@@ -37,7 +37,7 @@ def estimates(comparison, posterior: pd.DataFrame | None = None) -> list[Table]:
     posterior : DataFrame, optional
         The same parameters by label, for ESS and R-hat; without it these columns are left out.
     """
-    is_beta = np.array([parameter.kind == "beta" for parameter in comparison.parameters], dtype=bool)
+    is_beta = np.array([parameter.kind == "coefficient" for parameter in comparison.parameters], dtype=bool)
     family = any(parameter.kind == "auxiliary" for parameter in comparison.parameters)
     components = f"Variance components{' and parameters of the family' * family}"
     titles = ((components, ~is_beta), ("Fixed effects", is_beta))

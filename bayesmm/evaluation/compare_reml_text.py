@@ -23,7 +23,7 @@ def render_comparison(comparison) -> str:
     ----------
     comparison : Comparison
     """
-    is_beta = np.array([parameter.kind == "beta" for parameter in comparison.parameters])
+    is_beta = np.array([parameter.kind == "coefficient" for parameter in comparison.parameters])
     frame = comparison.table
     sections = [
         opening(comparison),

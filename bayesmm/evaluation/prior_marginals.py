@@ -39,7 +39,7 @@ def prior_marginal(design, priors: Mapping[str, Prior], parameter: Parameter) ->
     label = place = parameter.label
     if parameter.kind == "corr" and label not in priors:
         place = design.blocks[parameter.block].names.corr
-    elif parameter.kind == "beta" and design.has_intercept and parameter.terms == (0,):
+    elif parameter.kind == "coefficient" and design.has_intercept and parameter.terms == (0,):
         at_means = INTERCEPT_AT_MEANS in priors
         label, place = (INTERCEPT_AT_MEANS,) * 2 if at_means else (label, INTERCEPT_AT_ZERO)
     prior = priors.get(place)

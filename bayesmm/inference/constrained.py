@@ -33,7 +33,7 @@ def curve(point: Estimates, parameter: Parameter) -> Curve:
     """Return the curve of a parameter of an ML fit."""
     if not point.design.family.gaussian:
         return general_curve(point, parameter)
-    make, bounds = {"beta": _coefficient, "sigma": _sigma, "sd": _sd, "corr": _corr}[parameter.kind], None
+    make, bounds = {"coefficient": _coefficient, "sigma": _sigma, "sd": _sd, "corr": _corr}[parameter.kind], None
     if parameter.block >= 0 and structured_terms(point.design):
         make, bounds = _of_structure, _entry_of(orthogonal_problem(point.design), parameter)[1].bounds
         bounds = bounds if parameter.kind == "corr" else None

@@ -53,7 +53,7 @@ def general_curve(point: Estimates, parameter: Parameter) -> Curve:
     problem = make_problem(design, orthonormal_columns(design, parameter.block if of_block else None))
     effects = sum(len(block.levels) * len(block.columns) for block in design.blocks)
     value = criterion_of(problem, point.nagq, Warm(np.zeros(effects)))
-    make = {"beta": _coefficient, "sd": _sd, "corr": _corr}.get(parameter.kind, _auxiliary)
+    make = {"coefficient": _coefficient, "sd": _sd, "corr": _corr}.get(parameter.kind, _auxiliary)
     held = make(point, parameter, problem)
 
     def deviance(c: float, x: Floats) -> tuple[float, Floats]:

@@ -16,7 +16,11 @@ Deviance = Callable[[float, Floats], tuple[float, Floats]]
 # A variance cannot fall below its bound of 0, and a correlation not outside -1 and 1.
 _POSITIVE = (0.0, math.inf)
 BOUNDS = {
-    "beta": (-math.inf, math.inf), "sigma": _POSITIVE, "auxiliary": _POSITIVE, "sd": _POSITIVE, "corr": (-1.0, 1.0)
+    "coefficient": (-math.inf, math.inf),
+    "sigma": _POSITIVE,
+    "auxiliary": _POSITIVE,
+    "sd": _POSITIVE,
+    "corr": (-1.0, 1.0),
 }  # fmt: skip
 
 

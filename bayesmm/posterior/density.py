@@ -20,7 +20,7 @@ def support_of(parameter: Parameter) -> tuple[float, float]:
     """Return the bounds of a parameter: its own, else those of its kind."""
     if parameter.support is not None:
         return parameter.support
-    return {"corr": CORR_SUPPORT, "beta": REAL_SUPPORT}.get(parameter.kind, SD_SUPPORT)
+    return {"corr": CORR_SUPPORT, "coefficient": REAL_SUPPORT}.get(parameter.kind, SD_SUPPORT)
 
 
 def trim(values: np.ndarray) -> tuple[np.ndarray, float]:

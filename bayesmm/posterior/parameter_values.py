@@ -187,7 +187,7 @@ def _undefined(parameter: Parameter, value: object, values: Mapping[str, object]
     """
     if not (is_real(value) and np.isnan(value)):
         return False
-    if parameter.kind == "beta":
+    if parameter.kind == "coefficient":
         return parameter.terms[0] in design.aliased
     if parameter.kind != "corr":
         return False

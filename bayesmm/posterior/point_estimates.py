@@ -22,7 +22,7 @@ def estimate(point, parameter: Parameter) -> float:
         return float(point.auxiliaries[parameter.label])
     if parameter.kind == "residual":
         return float(point.residual[variable_of(point.design, parameter)][parameter.terms or 0])
-    if parameter.kind == "beta":
+    if parameter.kind == "coefficient":
         return float(point.beta[parameter.terms[0]])
     sds = np.sqrt(np.diag(point.covariances[parameter.block]))
     if parameter.kind == "sd":
@@ -34,7 +34,7 @@ def estimate(point, parameter: Parameter) -> float:
 
 def standard_error(point, parameter: Parameter) -> float:
     """Return the standard error of a coefficient; NaN for a variance parameter, whose likelihood is not quadratic."""
-    if parameter.kind != "beta":
+    if parameter.kind != "coefficient":
         return math.nan
     return float(np.sqrt(point.beta_cov[parameter.terms[0], parameter.terms[0]]))
 

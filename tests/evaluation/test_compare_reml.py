@@ -14,7 +14,7 @@ from bayesmm.posterior.density import CORR_SUPPORT, REAL_SUPPORT, SD_SUPPORT, de
 from bayesmm.posterior.point_estimates import at_bound, confounded, singular_parts
 
 SD = Parameter("sd", "sd_g[Intercept]", 0, (0,))
-BETA = Parameter("beta", "beta[x]", -1, (1,))
+BETA = Parameter("coefficient", "beta[x]", -1, (1,))
 AGREEING = Row(
     parameter=SD,
     method="REML",

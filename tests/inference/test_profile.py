@@ -32,7 +32,7 @@ def lme4_name(parameter, design):
     """Return lme4's name of a parameter: ``sd_Days|Subject``, ``cor_Days.(Intercept)|Subject``."""
     if parameter.kind == "sigma":
         return "sigma"
-    if parameter.kind == "beta":
+    if parameter.kind == "coefficient":
         return r_name(design.coefficients[parameter.terms[0]])
     block = design.blocks[parameter.block]
     terms = [r_name(block.columns[i]) for i in reversed(parameter.terms)]

@@ -25,7 +25,7 @@ class Watched:
 
     label: tuple[str, ...]
     block: tuple[int, ...]  # position in design.blocks; -1 for sigma and the coefficients
-    kind: tuple[str, ...]  # "sd", "corr", "sigma", "auxiliary", "beta" or "b"
+    kind: tuple[str, ...]  # "sd", "corr", "sigma", "auxiliary", "coefficient" or "b"
     r_hat: np.ndarray
     ess_bulk: np.ndarray
     ess_tail: np.ndarray

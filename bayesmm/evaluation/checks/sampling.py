@@ -131,7 +131,7 @@ def advice(evidence: Evidence, worst: int) -> str:
     """Return one sentence of advice for the parameter that converged worst."""
     block, kind = evidence.watched.block[worst], evidence.watched.kind[worst]
     aliased = [evidence.design.coefficients[j] for j in evidence.design.aliased]
-    if kind == "beta" and aliased:
+    if kind == "coefficient" and aliased:
         return f"{', '.join(aliased)} is a linear combination of other coefficients; leave it out of the formula."
     if block >= 0 and len(evidence.design.blocks[block].levels) < FEW_LEVELS:
         return remedy(evidence, block)

@@ -114,7 +114,7 @@ def unit(design, parameter: Parameter) -> str:
     """Return the unit of a parameter: that of the response or its link's scale, of a slope per unit."""
     if parameter.kind in ("corr", "auxiliary", "residual"):
         return "correlation" if parameter.kind == "corr" else ""
-    if parameter.kind == "beta":
+    if parameter.kind == "coefficient":
         return units(design, design.coefficients[parameter.terms[0]])
     if parameter.kind == "sigma":
         return f"sd, in units of {plain(design.response)}"
