@@ -21,7 +21,7 @@ BOUNDS = {
     "auxiliary": _POSITIVE,
     "sd": _POSITIVE,
     "corr": (-1.0, 1.0),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, eq=False)
