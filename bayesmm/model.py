@@ -213,10 +213,10 @@ class Model:
         from bayesmm.sampling.graph.marginal_glmm import build_marginal_glmm
 
         check_centred(centred, self._factors)
-        if self.effects(effects) == "marginal":
-            if not self.family.gaussian:
-                return build_marginal_glmm(self.design, self.priors)
+        if self.effects(effects) == "marginal" and self.family.gaussian:
             return build_marginal(self.design, self.priors, self._integrated)
+        if self.effects(effects) == "marginal" and self.design.blocks:
+            return build_marginal_glmm(self.design, self.priors)
         return build_explicit(self.design, self.priors, centred=chosen_centring(centred, self._factors, self._by_rule))
 
     def effects(self, effects: str = "auto") -> str:
@@ -256,7 +256,7 @@ class Model:
     def sample(
         self,
         draws: int = 1000,
-        tune: int = 1000,
+        tune: int | None = None,
         chains: int = 4,
         seed: int | None = None,
         sampler: str = "auto",
@@ -274,8 +274,8 @@ class Model:
 
         Parameters
         ----------
-        draws, tune, chains : int
-            Draws kept and warm-up draws of each chain.
+        draws, tune, chains : int, `tune` optional
+            Draws kept and warm-up draws of each chain; None: 200 from the mode (marginal effects), else 1,000.
         seed : int, optional
             The same seed and sampler give identical draws. None: a new one, recorded in the fit.
         sampler : {"auto", "nutpie", "pymc", "importance"}

@@ -136,7 +136,7 @@ def fit(
     weights: WeightsOption = None,
     missing: MissingOption = "drop",
     draws: Annotated[int, _number("Draws kept of each chain.", least=1)] = 1000,
-    tune: Annotated[int, _number("Warm-up draws of each chain, thrown away.", least=0)] = 1000,
+    tune: Annotated[int | None, _number("Warm-up draws of each chain, thrown away: 200 or 1000.", least=0)] = None,
     chains: Annotated[int, _number("Independent chains.", least=1)] = 4,
     seed: Annotated[int | None, _number("The same seed gives the same draws.", least=0)] = None,
     sampler: SamplerOption = "auto",

@@ -15,10 +15,17 @@ from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Design
 from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, arctanh_partial
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.marginal import Marginal, gaussian_posterior, generalised, marginal, quadrature_posterior
+from bayesmm.likelihood.marginal import (
+    Marginal,
+    check_marginal,
+    gaussian_posterior,
+    generalised,
+    generalised_posterior,
+    marginal,
+)
 from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.likelihood.problem import integrate, reduced
-from bayesmm.likelihood.quadrature import check_fits, usual_nodes
+from bayesmm.likelihood.quadrature import usual_nodes
 from bayesmm.posterior.draws import prior_draws, tree_sizes, variable
 from bayesmm.posterior.predict import RIDGE
 from bayesmm.priors import Priors, coefficient_places, prior_design
@@ -68,7 +75,7 @@ def refusal(fit) -> str | None:
         return f"the residuals of {design.residual.text} are in none that is compiled"
     if not design.family.gaussian:
         try:
-            check_fits(design)
+            check_marginal(design)
         except ValueError as error:
             return str(error).removesuffix("; use effects='explicit'")
     return None
@@ -156,7 +163,7 @@ def without(fit, model: Marginal, kept: np.ndarray) -> LogPosterior:
     """
     design, c = taken(prior_design(fit.design, fit.model.priors), kept), model.posterior.coordinates
     if model.integrated is None:
-        return quadrature_posterior(c, design)
+        return generalised_posterior(c, design)
     integrated = model.integrated
     fixed, basis, origin = design.X[:, _order(fit, model)], integrated.problem.basis, integrated.problem.origin
     r = design.y - design.offset - fixed @ integrated.at

@@ -16,8 +16,9 @@ from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.gaussian_likelihood import Terms, gaussian_likelihood, gaussian_words
 from bayesmm.likelihood.posterior import LogPosterior, log_posterior
 from bayesmm.likelihood.problem import Integrated, sampled_names
-from bayesmm.likelihood.quadrature import prepare
+from bayesmm.likelihood.quadrature import check_fits, fits, prepare
 from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
+from bayesmm.likelihood.rows_likelihood import rows_likelihood, rows_words
 from bayesmm.priors import Prior, coefficient_places, prior_bases, prior_design
 
 
@@ -55,9 +56,9 @@ def marginal(design: Design, priors: Mapping[str, Prior], integrated: Integrated
 
 
 def generalised(design: Design, priors: Mapping[str, Prior]) -> Marginal:
-    """Return the marginal posterior of a generalised model, by quadrature; `priors` as for `marginal`."""
+    """Return the marginal posterior of a generalised model that `has_marginal`; `priors` as for `marginal`."""
     c, places = generalised_coordinates(design, priors)
-    posterior = quadrature_posterior(c, prior_design(design, priors))
+    posterior = generalised_posterior(c, prior_design(design, priors))
     return Marginal(design, None, posterior, places, design.family.auxiliaries, prior_bases(design, priors))
 
 
@@ -83,8 +84,21 @@ def gaussian_posterior(c: Coordinates, integrated: Integrated) -> LogPosterior:
     return log_posterior(c, gaussian_likelihood(), gaussian_words(integrated.problem.cp, terms(integrated)))
 
 
-def quadrature_posterior(c: Coordinates, design: Design) -> LogPosterior:
+def has_marginal(design: Design) -> bool:
+    """Return whether a generalised model has a compiled posterior: with effects that quadrature is for, or none."""
+    return not design.blocks or fits(design)
+
+
+def check_marginal(design: Design) -> None:
+    """Raise the ValueError of `check_fits` for a generalised model without a compiled posterior."""
+    if design.blocks:
+        check_fits(design)
+
+
+def generalised_posterior(c: Coordinates, design: Design) -> LogPosterior:
     """Return the log posterior of a generalised model in its coordinates; `design` is that of the prior."""
+    if not design.blocks:
+        return log_posterior(c, rows_likelihood(), rows_words(design))
     return log_posterior(c, quadrature_likelihood(), quadrature_words(prepare(design), len(design.family.auxiliaries)))
 
 

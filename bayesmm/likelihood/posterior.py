@@ -8,8 +8,9 @@ For the search for a mode the likelihood is a Python function between two calls 
 import functools
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,6 @@ from bayesmm.likelihood.compiled import (
     BAD_GRADIENT,
     DENSITY,
     DOUBLES,
-    EXPANSION,
     INT64,
     WORDS,
     WRONG_SIZE,
@@ -43,7 +43,7 @@ from bayesmm.likelihood.crossproducts import Floats, Ints
 # is 1 where derivatives are wanted; the arrays for them hold zeros.
 LIKELIHOOD = INT64(WORDS, WORDS, *[DOUBLES] * 7)
 N_COORDINATES = len(Coordinates._fields)
-LEAST_ROWS = 500  # that another thread is worth
+PART = 250  # rows: worth a thread's while, and a small part of a second
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,27 @@ class LogPosterior:
         status = _density()(self.size, *pointers(x, gradient, value, self.words))
         return (float(value[0]), gradient) if status == 0 else (-np.inf, np.zeros(self.size))
 
-    def many(self, x: Floats) -> Floats:
-        """Return the log densities at the rows of x, (n, d), as (n,); each processor takes a part of the rows."""
+    def many(self, x: Floats, advance: Callable[[int], None] = lambda number: None) -> Floats:
+        """Return the log densities at the rows of x, (n, d), as (n,); each processor takes parts of the rows.
+
+        `advance` is called after each part with its number of rows. Ctrl-C ends the work after the parts begun.
+        """
         x, values = np.ascontiguousarray(x, dtype=float), np.empty(len(x))
         run, address, words = _each(), density().address, self._without_gradient
-        threads = min(os.cpu_count() or 1, 1 + len(x) // LEAST_ROWS)
-        ends = np.linspace(0, len(x), threads + 1).astype(int)
+        threads, ends = os.cpu_count() or 1, [*range(0, len(x), PART), len(x)]
 
-        def evaluate(first: int, last: int) -> None:
+        def evaluate(first: int, last: int) -> int:
             sizes = np.array([last - first, self.size, address])  # kept while it runs
             run(*pointers(sizes, x[first:last], values[first:last], words))
+            return last - first
 
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(evaluate, ends[:-1], ends[1:]))
+        with ThreadPoolExecutor(min(threads, len(ends))) as pool:
+            parts = [pool.submit(evaluate, *pair) for pair in pairwise(ends)]
+            try:
+                for part in as_completed(parts):
+                    advance(part.result())
+            finally:
+                pool.shutdown(cancel_futures=True)
         return np.where(np.isnan(values), -np.inf, values)
 
     @functools.cached_property
@@ -208,16 +216,6 @@ def change_of_variables(
     d_coefficients, gradient = carray(d_coefficients_, at.coefficients.shape), carray(gradient_, (c.sizes[2],))
     pull_back(carray(x_, (c.sizes[2],)), c, at, d_L, d_positive, d_coefficients, gradient)
     return 1
-
-
-@c_function(EXPANSION)
-def same(dimensions, size, x_, values_, user_data):
-    """Set the values to x: what is made of the coordinates is made of all draws at once."""
-    if size != dimensions:
-        return WRONG_SIZE
-    for i in range(dimensions):
-        values_[i] = x_[i]
-    return 0
 
 
 @c_function(INT64(WORDS, DOUBLES, DOUBLES, WORDS))

@@ -192,7 +192,7 @@ def fits(design: Design) -> bool:
 
 def usual_nodes(design: Design) -> int:
     """Return about how many nodes of `lattice` a level takes when a posterior is sampled: for estimates of cost."""
-    return USUAL_NODES[len(design.blocks[0].columns) - 1]
+    return USUAL_NODES[len(design.blocks[0].columns) - 1] if design.blocks else 1
 
 
 @cache

@@ -5,6 +5,7 @@ from bayesmm.display.html import fragment
 from bayesmm.display.html_tables import frame_table
 from bayesmm.evaluation.checks import run_checks, verdict
 from bayesmm.reporting import tables
+from bayesmm.reporting.sampling_lines import sampling_lines
 from bayesmm.reporting.summary import (
     TITLES,
     criterion_lines,
@@ -12,7 +13,6 @@ from bayesmm.reporting.summary import (
     integral,
     kind,
     point_remarks,
-    sampling_line,
     sizes,
 )
 
@@ -58,6 +58,6 @@ def fit_html(fit) -> str:
         *(line.strip() for line in failed),
         *family_lines(fit.design),
         sizes(fit.design),
-        sampling_line(fit),
+        *sampling_lines(fit),
     ]
     return fragment(lines, shown, fit.design.formula.text)

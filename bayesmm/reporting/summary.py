@@ -21,11 +21,10 @@ from bayesmm.posterior.draws import (
     draws_of,
     kept_effects,
     posterior_residuals,
-    sampling_record,
-    tree_sizes,
     variable,
 )
 from bayesmm.posterior.point_estimates import estimate, integration_remark, singular_parts
+from bayesmm.reporting.sampling_lines import sampler, sampling_lines
 
 CORRELATION_COLUMNS = 6  # of a random-effects table; a block with more terms has the rest in varcorr()
 ABBREVIATION = 6  # characters of a coefficient's name over the matrix of correlations, as lme4 has it
@@ -33,8 +32,6 @@ POSTERIOR_DIGITS = 3  # significant digits of the smallest posterior sd: the Mon
 FORMULA_WIDTH = 450  # columns of a formula, five lines; one may be 20,000 characters long
 MARK = "*"  # beside a row whose R-hat or ESS fails its check
 
-# What the record calls the graph that was sampled -> in words.
-HANDLED = {"marginal": "random effects integrated out", "explicit": "random effects sampled"}
 TITLES = {"REML": " fit by REML", "ML": " fit by maximum likelihood", "MAP": ": mode of the marginal posterior (MAP)"}
 
 
@@ -97,7 +94,7 @@ def render_fit(fit) -> str:
     family = family_lines(design) or [f"Family: {design.family.name}"]
     sections = [
         verdict_lines(run_checks(fit)) + messages(design),
-        [*head, *family, sampling_line(fit), "Intervals: 95 % equal-tailed (lower, upper)"],
+        [*head, *family, *sampling_lines(fit), "Intervals: 95 % equal-tailed (lower, upper)"],
         residual_lines("Scaled residuals at the posterior means:", posterior_residuals(fit))
         if len(kept_effects(fit)) == len(design.blocks)
         else ["The random effects were not kept (keep_effects=False), so there are no residuals."],
@@ -294,26 +291,6 @@ def point_remarks(point) -> list[str]:
 
 
 # The posterior
-
-
-def sampler(tree) -> str:
-    """Return the name of the sampler that drew the posterior."""
-    return str(sampling_record(tree).get("sampler", "an unrecorded sampler"))
-
-
-def sampling_line(fit) -> str:
-    """Return how many draws there are, how long they took, from which seed and which graph."""
-    record, (chains, draws) = sampling_record(fit.tree), tree_sizes(fit.tree)
-    parts = [f"Draws: {chains} chain{'s' * (chains > 1)} of {draws:,}"]
-    if "tune" in record:
-        parts[0] += f" after {record['tune']:,} tuning steps each"
-    if "seconds" in record:
-        parts.append(f"{record['seconds']:.1f} s")
-    if record.get("seed") is not None:
-        parts.append(f"seed {record['seed']}")
-    if fit.design.blocks and "effects" in record:
-        parts.append(HANDLED.get(record["effects"], str(record["effects"])))
-    return ", ".join(parts) + (" (INTERRUPTED)" if record.get("interrupted") else "")
 
 
 STATISTIC_HEADERS = ["mean", "sd", "lower", "upper"]

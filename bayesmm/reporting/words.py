@@ -21,7 +21,7 @@ PACKAGES = ("numpy", "scipy", "numba", "pymc", "nutpie", "arviz")
 # Arguments of Model.sample that change the draws, with the value that need not be written.
 DEFAULTS: Mapping[str, object] = {
     "draws": 1000,
-    "tune": 1000,
+    "tune": None,
     "chains": 4,
     "sampler": "auto",
     "effects": "auto",
@@ -136,10 +136,11 @@ def sampling_sentence(fit) -> str:
     record, (chains, draws) = sampling_record(fit.tree), tree_sizes(fit.tree)
     seed = f" (seed {record['seed']})" if record.get("seed") is not None else ""
     if "pareto_k" in record:
-        return (
-            f"{chains * draws:,} draws were taken from the posterior by Pareto smoothed importance sampling (Vehtari "
-            f"et al. 2024){seed}, with the random effects integrated out and drawn from their conditional distribution."
-        )
+        text = f"{chains * draws:,} draws were taken from the posterior by Pareto smoothed importance sampling "
+        text += f"(Vehtari et al. 2024){seed}"
+        if fit.design.blocks:
+            text += ", with the random effects integrated out and drawn from their conditional distribution"
+        return f"{text}."
     versions, sampler = record.get("versions", {}), str(record.get("sampler", "an unrecorded sampler"))
     by = f"{sampler} {versions[sampler]}" if sampler in versions else sampler
     tune = f" after {record['tune']:,} warm-up draws each" if "tune" in record else ""

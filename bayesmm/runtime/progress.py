@@ -1,7 +1,7 @@
-"""A progress bar for sampling, on a terminal or in a notebook and nowhere else."""
+"""Progress bars, on a terminal or in a notebook and nowhere else."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -43,6 +43,24 @@ class Progress:
             phase = "tuning" if state.tuning else "drawing"
             text = f"{phase}, {state.divergences} divergences" if state.divergences else phase
             self.bars.update(task, completed=state.finished_draws, state=text, visible=True)
+
+
+@contextmanager
+def counter(wanted: bool, what: str, total: int) -> Iterator[Callable[..., None]]:
+    """Give a function to call after each task, or so many; on a terminal or in a notebook it moves a bar.
+
+    The function takes another `total` too, where it turns out to be another.
+    """
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    shown = wanted and (console.is_terminal or console.is_jupyter)
+    with Bars(*columns, console=console, disable=not shown) as bars:
+        task = bars.add_task(what, total=total)
+
+        def advance(number: int = 1, total: int | None = None) -> None:
+            bars.update(task, advance=number, total=total)
+
+        yield advance
 
 
 @contextmanager

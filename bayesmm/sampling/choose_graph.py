@@ -6,8 +6,9 @@ from bayesmm.design.records import Design
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import listing, suggest
 from bayesmm.families.family import Family
+from bayesmm.likelihood.marginal import check_marginal
 from bayesmm.likelihood.problem import Problem
-from bayesmm.likelihood.quadrature import check_fits, fits, usual_nodes
+from bayesmm.likelihood.quadrature import fits, usual_nodes
 
 EFFECTS = ("auto", "marginal", "explicit")
 # The cost model of "auto", in multiply-adds for each gradient. The marginal likelihood factorises and inverts a dense
@@ -54,9 +55,11 @@ def glmm_effects(design: Design, effects: str) -> str:
     heavy, or a plateau beside a narrow mode where a normal response has a log link: "auto" writes those effects out.
     """
     if effects == "marginal":
-        check_fits(design)
+        check_marginal(design)
     if effects != "auto":
         return effects
+    if not design.blocks:
+        return "marginal"  # there is nothing to integrate out, and no graph to compile
     if not (fits(design) and design.family.one_mode):
         return "explicit"
     cost = usual_nodes(design) * _node_cost(design.family)

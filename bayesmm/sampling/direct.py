@@ -21,12 +21,15 @@ from bayesmm.errors import BayesmmWarning, listing
 from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, coordinate, factors, values
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import Marginal, generalised, marginal
+from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.likelihood.problem import Integrated
+from bayesmm.likelihood.whitened import Whitened
 from bayesmm.priors import Prior
 from bayesmm.runtime.memory import refuse
 from bayesmm.runtime.progress import Progress, progress_bar
-from bayesmm.runtime.streams import start
+from bayesmm.runtime.streams import start as generator
 from bayesmm.runtime.threads import one_thread
+from bayesmm.sampling.mode import find_modes
 from bayesmm.sampling.nuts import (
     Settings,
     compiled_density,
@@ -37,7 +40,9 @@ from bayesmm.sampling.nuts import (
 )
 from bayesmm.storage.runs import Run, RunningSampler, Stream, alias, no_stats
 
-JITTER = 1.0  # chains start this far, at most, from the centre, in each coordinate: as PyMC has it
+# How far chains start, at most, from the mode, in sds; and from the centre, without a mode: as PyMC has it.
+SPREAD, JITTER = 2.0, 1.0
+Starts = Callable[[int], Floats]  # a chain's start for a seed
 NOWHERE: Mapping[str, float] = MappingProxyType({})
 RECORDED = ("nutpie", "numba", "numpy", "arviz")  # versions that make up a result
 
@@ -137,11 +142,12 @@ def sample_marginal(
             refuse({"x": model.posterior.size}, settings.draws, settings.tune, settings.chains)
         for text in said:
             warnings.warn(text, BayesmmWarning, stacklevel=3)
+        start = whitened(model.posterior, middle)
         about = record("nutpie", settings, said, RECORDED)
         try:
             if stream is not None:
-                return stream(_feed(model, middle, settings, about, bar), bar)
-            run = sample_density(model.posterior, starts(middle), settings, bar)
+                return stream(_feed(model, start, settings, about, bar), bar)
+            run = sample_density(*start, settings, bar)
         except RuntimeError as error:  # all that nutpie says is that there was no good start
             check_start(model, priors, middle)
             raise ValueError(f"the sampler cannot go on: {str(error).splitlines()[0]}") from error
@@ -152,20 +158,29 @@ def sample_marginal(
 
 
 def _feed(
-    model: Marginal, middle: Floats, settings: Settings, about: Mapping[str, object], bar: Progress
+    model: Marginal, start: tuple[Whitened, Starts], settings: Settings, about: Mapping[str, object], bar: Progress
 ) -> RunningSampler:
     """Return the run as a stream of draws."""
     d = model.posterior.size
-    compiled = compiled_density(model.posterior, starts(middle), [alias(0)], [slice(0, d)], (d,))
-    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), middle[None, None])}, {"chain": [0], "draw": [0]})
+    compiled = compiled_density(*start, [alias(0)], [slice(0, d)], (d,))
+    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), start[0].centre[None, None])}, {"chain": [0], "draw": [0]})
     template = as_tree(model, Run(x, no_stats(), interrupted=False))
     begin = partial(start_nutpie, compiled, settings, bar, return_raw_trace=True)
     return RunningSampler(begin, (("x", ("coordinate",)),), partial(as_tree, model), template, about)
 
 
-def starts(centre: Floats) -> Callable[[int], Floats]:
-    """Return the function that gives a chain's start for a seed: the centre, each coordinate moved by up to JITTER."""
-    return lambda seed=None: centre + start(seed).uniform(-JITTER, JITTER, len(centre))
+def whitened(posterior: LogPosterior, middle: Floats) -> tuple[Whitened, Starts]:
+    """Return the density in units of its mode's sds, and the function that gives a chain's start z for a seed.
+
+    Chains start further apart than the posterior is wide, so that R-hat can tell whether they have met. Where no mode
+    is found from `middle`, (d,), the coordinates stay as they are, and starts are around it.
+    """
+    modes = find_modes(posterior, (middle,))
+    if modes:
+        within, at = SPREAD, Whitened(posterior, modes[0].x, modes[0].factor)
+    else:
+        within, at = JITTER, Whitened(posterior, middle, np.eye(len(middle)))
+    return at, lambda seed=None: generator(seed).uniform(-within, within, len(middle))
 
 
 def check_start(model: Marginal, priors: Mapping[str, Prior], x: Floats) -> None:

@@ -1,14 +1,13 @@
-"""Independent draws from the posterior, by importance sampling of its few marginal parameters.
+"""Independent draws from the posterior, by importance sampling of its marginal parameters.
 
-What the marginal likelihood leaves has a handful of dimensions: the draws of a heavy-tailed mixture around the mode,
+What the marginal likelihood leaves has a handful of dimensions: the draws of a heavy-tailed mixture around its modes,
 adapted twice and weighted, are as good as NUTS there, at the cost of some thousand evaluations without gradient. They
-are thinned to unweighted draws, and beta and b come back exactly, as they do for NUTS. How far the weights can be
-trusted is measured by the shape k of the Pareto distribution fitted to the largest ones (Vehtari, Simpson, Gelman, Yao
-& Gabry 2024, JMLR 25(72)).
+are thinned to unweighted draws, and what was integrated out comes back exactly, as it does for NUTS. How far the
+weights can be trusted is measured by the shape k of the Pareto distribution fitted to the largest ones (Vehtari,
+Simpson, Gelman, Yao & Gabry 2024, JMLR 25(72)); where they cannot, there are no draws, and NUTS has to make them.
 """
 
 import json
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,33 +17,38 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
+from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Design
-from bayesmm.estimation.estimates import Estimates
-from bayesmm.estimation.map import gaussian_start
-from bayesmm.estimation.optimizer import Search, hessian, minimum
+from bayesmm.errors import listing
+from bayesmm.likelihood.coordinates import LOG
 from bayesmm.likelihood.crossproducts import Floats, Ints
-from bayesmm.likelihood.marginal import Marginal, marginal
-from bayesmm.likelihood.problem import integrate
+from bayesmm.likelihood.marginal import Marginal, check_marginal, generalised, generalised_coordinates, marginal
+from bayesmm.likelihood.problem import Integrated
 from bayesmm.priors import Priors
 from bayesmm.priors.resolve import coefficient_prior
-from bayesmm.runtime.arguments import LARGEST_SEED
+from bayesmm.runtime.arguments import chosen_seed
 from bayesmm.runtime.memory import BUDGET, BYTES, COPIES, free_memory
+from bayesmm.runtime.progress import counter
 from bayesmm.runtime.streams import of_run
 from bayesmm.runtime.threads import one_thread
-from bayesmm.sampling.direct import as_tree
-from bayesmm.sampling.pareto import pareto_smoothed
+from bayesmm.sampling.direct import NOWHERE, as_tree, centre, check_start
+from bayesmm.sampling.mode import Mode, find_modes
+from bayesmm.sampling.pareto import k_limit, pareto_smoothed
 from bayesmm.sampling.proposal import FREEDOM, Mixture, adapted, around, component_densities, defended, draw
 from bayesmm.sampling.recovery import recorded, with_effects
 from bayesmm.storage.runs import Run
 
 NAME = "importance"
-# Beyond about ten dimensions the efficiency of independent draws falls quickly and NUTS is the better tool: a factor
-# with three correlated coefficients and one with two have 10 parameters with sigma.
-MAX_PARAMETERS = 12
+# Beyond it the efficiency of independent draws falls quickly and NUTS is the better tool.
+MAX_PARAMETERS = 20
 ADAPTATIONS, ADAPTATION_DRAWS = 2, 1000
-# Draws of the proposal for each draw that is kept, and at least so many: a draw is kept twice only where its weight is
-# above this many times the average.
-POOL_FACTOR, LEAST_POOL = 4, 4000
+# Draws of the proposal for each draw that is kept, and at least so many. A draw is kept twice only where its weight is
+# above this many times the average: the less even the weights were in the adaptation, the more are drawn.
+LEAST_FACTOR, POOL_FACTOR, LEAST_POOL, SPARE = 2, 4, 4000, 1.7
+LEAST_EFFECTIVE = 0.25  # independent draws that those kept are worth, of each: with fewer NUTS is as quick
+# Where else a search for a mode starts: all sds larger and smaller by these factors.
+ELSEWHERE = (8.0, 1 / 8)
+FAR_BELOW = 20.0  # of a mode's log mass: it matters no more
 RECORDED = ("numpy", "numba", "scipy", "arviz")
 
 
@@ -78,93 +82,115 @@ class Pool:
 def sample_independent(
     design: Design,
     priors: Priors,
-    find_reml: Callable[[], Estimates],
+    integrated: Integrated | None,
     *,
+    near: Mapping[str, float] = NOWHERE,
     draws: int = 1000,
     chains: int = 4,
     seed: int | None = None,
-    effects: str = "auto",
     keep_effects: bool = True,
+    progress: bool = True,
     began: float | None = None,
-) -> xr.DataTree:
-    """Sample the posterior of a Gaussian model by independent draws.
+) -> tuple[xr.DataTree | None, str]:
+    """Sample a posterior by independent draws.
 
     Parameters
     ----------
-    design : Design
-    priors : Priors
-        All in closed form.
-    find_reml : function
-        Returns REML's estimates of the prior's design, where the search for the mode starts; called once nothing is
-        left to refuse.
+    design, priors, integrated, near
+        As `direct.sample_marginal` takes them.
     draws, chains : int
         The independent draws are laid out as `chains` chains of `draws`, as those of a sampler are.
     seed : int, optional
         The same seed and versions give the same draws. None: a new seed, which is recorded.
-    effects : {"auto", "marginal"}
-        As in `Model.sample`: independent draws are of the marginal posterior.
     keep_effects : bool
         False leaves the random effects out.
+    progress : bool
+        Show a progress bar; never shown where the output is no terminal or notebook.
     began : float, optional
         ``time.perf_counter()`` from which the seconds are counted.
 
     Returns
     -------
-    xarray.DataTree
+    xarray.DataTree or None
         The groups and variables of a NUTS fit; sample_stats holds `lp`, the log density in the coordinates of
         the marginal posterior, and `log_weight`, relative to the average of the pool. The attribute "bayesmm" is JSON:
         sampler, draws, chains, seed, pareto_k, pool (draws of the proposal), efficiency (effective number of the pool
         for each of its draws), effective (of the draws that were kept), distinct (of those, how many differ), seconds,
-        versions.
+        versions. None where the draws cannot be trusted.
+    str
+        What is wrong with them: see `untrusted`.
 
     Raises
     ------
     ValueError
-        If the model is not Gaussian, or has too many marginal parameters, a prior that is a function, or no start of
-        finite density; if the random effects are asked for as parameters; or if the draws would not fit in memory.
+        If there is no start of finite density, or if the draws would not fit in memory.
     """
     began = time.perf_counter() if began is None else began
-    check_applies(design, priors, effects)
     check_memory(design, draws * chains, keep_effects)
-    seed = secrets.randbelow(LARGEST_SEED + 1) if seed is None else int(seed)
-    with one_thread():
-        reml = find_reml()
-        goal = marginal(design, priors, integrate(design, priors))
-        tree = _sampled(goal, priors, reml, (chains, draws), seed)
-        tree = with_effects(tree, design, priors, goal.integrated, seed, keep_effects=keep_effects)
-    return recorded(tree, effects="marginal", seconds=time.perf_counter() - began)
+    seed = chosen_seed(seed)
+    total = ADAPTATIONS * ADAPTATION_DRAWS + LEAST_FACTOR * draws * chains
+    with one_thread(), counter(progress, "Independent draws", total) as advance:
+        goal = generalised(design, priors) if integrated is None else marginal(design, priors, integrated)
+        rng = of_run(seed, 2)
+        pool = weighted_draws(goal, priors, near, draws * chains, rng, advance)
+        kept = resampled(pool.weights, draws * chains, rng)
+        why = untrusted(pool, kept)
+        if why:
+            return None, why
+        tree = as_tree(goal, _run(pool, kept, (chains, draws)))
+        tree.attrs["bayesmm"] = json.dumps(_record(pool, kept, (chains, draws), seed))
+        tree = with_effects(tree, design, priors, integrated, seed, keep_effects=keep_effects)
+    return recorded(tree, effects="marginal", seconds=time.perf_counter() - began), ""
 
 
-def _sampled(goal: Marginal, priors: Priors, reml: Estimates, shape: tuple[int, int], seed: int) -> xr.DataTree:
-    """Return the (chains, draws) draws of the marginal parameters, with the record of how they were made."""
-    chains, draws = shape
-    rng = of_run(seed, 2)
-    pool = weighted_draws(goal, priors, reml, max(POOL_FACTOR * draws * chains, LEAST_POOL), rng)
-    kept = resampled(pool.weights, draws * chains, rng)
-    tree = as_tree(goal, _run(pool, kept, shape))
-    tree.attrs["bayesmm"] = json.dumps(
-        {"sampler": NAME, "draws": int(draws), "chains": int(chains), "seed": seed}
+def _record(pool: Pool, kept: Ints, shape: tuple[int, int], seed: int) -> dict[str, object]:
+    """Return what a fit says of how its (chains, draws) draws were made."""
+    return (
+        {"sampler": NAME, "draws": int(shape[1]), "chains": int(shape[0]), "seed": seed}
         | {"interrupted": False, "warnings": []}
         | {"pareto_k": pool.pareto_k, "pool": len(pool.x), "efficiency": pool.effective / len(pool.x)}
         | {"effective": effective_number(pool.weights, len(kept)), "distinct": len(np.unique(kept))}
         | {"versions": {package: version(package) for package in RECORDED}}
     )
-    return tree
+
+
+def untrusted(pool: Pool, kept: Ints) -> str:
+    """Return what is wrong with weighted draws, as the end of a sentence about them; nothing where they will do."""
+    if pool.pareto_k > k_limit(len(pool.x)):
+        return f"have a Pareto k of {pool.pareto_k:.2f}, above {k_limit(len(pool.x)):.2f}, and cannot be trusted"
+    effective = effective_number(pool.weights, len(kept))
+    if effective < LEAST_EFFECTIVE * len(kept):
+        return f"would have weights so uneven that {len(kept):,} of them are worth {effective:,.0f}"
+    return ""
 
 
 def check_applies(design: Design, priors: Priors, effects: str) -> None:
     """Raise ValueError, before any work, if independent draws cannot be had of a model, or not in this way."""
-    if not design.family.gaussian:
-        raise ValueError(
-            f"sampler={NAME!r} draws from the marginal posterior of gaussian models, and the family is "
-            f"{design.family.name}; use sampler='nutpie'"
-        )
     check_priors(priors)
     if effects == "explicit":
         raise ValueError(
             f"sampler={NAME!r} integrates the random effects out; use effects='marginal', or sampler='nutpie'"
         )
-    check_size(design, priors)
+    if not design.family.gaussian:
+        check_marginal(design)
+    size = parameters(design, priors)
+    if size > MAX_PARAMETERS:
+        others = "coefficients whose prior is not normal" if design.family.gaussian else "coefficients"
+        raise ValueError(
+            f"sampler={NAME!r} is for at most {MAX_PARAMETERS} marginal parameters (sds, correlations, "
+            f"{listing([*design.family.auxiliaries, others])}), and this model has {size}; use sampler='nutpie'"
+        )
+
+
+def serves(design: Design, priors: Priors) -> bool:
+    """Return whether independent draws can be had of a model."""
+    if structured_terms(design) or design.residual.parameters:
+        return False
+    try:
+        check_applies(design, priors, "auto")
+    except ValueError:
+        return False
+    return True
 
 
 def check_priors(priors: Mapping) -> None:
@@ -177,17 +203,14 @@ def check_priors(priors: Mapping) -> None:
         )
 
 
-def check_size(design: Design, priors: Priors) -> None:
-    """Raise ValueError if there are more parameters than independent draws are good for."""
+def parameters(design: Design, priors: Priors) -> int:
+    """Return the number of parameters of the marginal posterior that no prior fixes."""
+    if not design.family.gaussian:
+        return int(generalised_coordinates(design, priors)[0].sizes[2])
     scales = ["sigma", *(place for block in design.blocks for place in block.names.sd_labels)]
     size = sum(priors[place].distribution != "Fixed" for place in scales)
     size += sum(len(part) * (len(part) - 1) // 2 for block in design.blocks for part in block.partition)
-    size += int(np.count_nonzero(~np.asarray(coefficient_prior(priors, design).normal)))
-    if size > MAX_PARAMETERS:
-        raise ValueError(
-            f"sampler={NAME!r} is for at most {MAX_PARAMETERS} marginal parameters (sds, correlations, sigma, and "
-            f"coefficients whose prior is not normal), and this model has {size}; use sampler='nutpie'"
-        )
+    return size + int(np.count_nonzero(~np.asarray(coefficient_prior(priors, design).normal)))
 
 
 def check_memory(design: Design, size: int, keep_effects: bool) -> None:
@@ -205,47 +228,65 @@ def check_memory(design: Design, size: int, keep_effects: bool) -> None:
         )
 
 
-def weighted_draws(goal: Marginal, priors: Priors, reml: Estimates, size: int, rng: np.random.Generator) -> Pool:
-    """Return `size` weighted draws of the adapted proposal.
+def weighted_draws(
+    goal: Marginal,
+    priors: Priors,
+    near: Mapping[str, float],
+    size: int,
+    rng: np.random.Generator,
+    advance: Callable[..., None] = lambda number, total=None: None,
+) -> Pool:
+    """Return weighted draws of the adapted proposal, enough for `size` unweighted ones.
+
+    `advance` is called with numbers of draws that are done, and once with their total.
 
     Raises
     ------
     ValueError
         If the density is not finite where the search for its mode starts.
     """
-    if goal.posterior.size == 0:  # all is fixed by the priors: nothing is left to draw but beta and b
+    if goal.posterior.size == 0:  # all is fixed by the priors: nothing is left to draw but what was integrated out
         return Pool(np.zeros((size, 0)), np.zeros(size), np.full(size, 1 / size), 0.0)
-    centre, search = mode(goal, priors, reml)
-    if not np.isfinite(search(centre)[0]):
-        raise ValueError(
-            "the marginal posterior density is 0 at the REML estimate and where all sds equal sigma, so its mode was "
-            "not found; widen the priors of the sds and sigma, or use sampler='nutpie'"
-        )
-    proposal = around(centre, hessian(search, centre) / 2)
+    modes = modes_of(goal, priors, near)
+    proposal = around(np.array([mode.x for mode in modes]), np.array([mode.factor for mode in modes]))
     whole = Mixture(np.ones(1), proposal.centres[:1], proposal.factors[:1])  # one t for all of it
     for _ in range(ADAPTATIONS):
-        pool = _weighted(goal, proposal, ADAPTATION_DRAWS, rng)
+        pool = _weighted(goal, proposal, ADAPTATION_DRAWS, rng, advance)
         proposal, whole = (adapted(mixture, pool.x, pool.weights) for mixture in (proposal, whole))
+    factor = np.clip(SPARE * len(pool.x) / pool.effective, LEAST_FACTOR, POOL_FACTOR)
     sd = np.sqrt(FREEDOM / (FREEDOM - 2))  # of a t of scale 1
-    return _weighted(goal, defended(proposal, whole.centres[0], sd * whole.factors[0]), size, rng)
+    proposal = defended(proposal, whole.centres[0], sd * whole.factors[0])
+    number = max(int(factor * size), LEAST_POOL)
+    advance(0, ADAPTATIONS * ADAPTATION_DRAWS + number)
+    return _weighted(goal, proposal, number, rng, advance)
 
 
-def mode(goal: Marginal, priors: Priors, reml: Estimates) -> tuple[Floats, Search]:
-    """Return the mode of the density of x, (d,), and -2 log density with its gradient as a function."""
-    c = goal.posterior.coordinates
+def modes_of(goal: Marginal, priors: Priors, near: Mapping[str, float]) -> list[Mode]:
+    """Return the modes of the density of x that have some of its mass, the highest first.
 
-    def criterion(x: Floats) -> tuple[float, Floats]:
-        value, slope = goal.posterior(x)
-        return -2 * value, -2 * slope
+    The search starts at the middle of the priors or `near`, and with larger and smaller sds, which have modes of their
+    own where the data leave open whether a factor or the residual varies.
+    """
+    middle = centre(goal, priors, near)
+    c, sds = goal.posterior.coordinates, int(sum(len(block.columns) for block in goal.design.blocks))
+    places = [int(at) for at, kind in zip(c.at[:sds], c.kind[:sds], strict=True) if kind == LOG]
+    starts = [middle]
+    for ratio in ELSEWHERE if places else ():
+        starts.append(middle.copy())
+        starts[-1][places] += np.log(ratio)
+    modes = find_modes(goal.posterior, starts)
+    if not modes:
+        check_start(goal, priors, middle)
+        raise ValueError("the search for the mode of the posterior did not get anywhere; use sampler='nutpie'")
+    mass = [mode.value + np.log(np.diag(mode.factor)).sum() for mode in modes]
+    return [mode for mode, own in zip(modes, mass, strict=True) if own > max(mass) - FAR_BELOW]
 
-    search = Search(criterion)
-    starts = [gaussian_start(c, goal.places, goal.integrated, priors, reml, moved) for moved in (False, True)]
-    return min((minimum(search, start) for start in starts), key=lambda x: search(x)[0]), search
 
-
-def _weighted(goal: Marginal, proposal: Mixture, size: int, rng: np.random.Generator) -> Pool:
+def _weighted(
+    goal: Marginal, proposal: Mixture, size: int, rng: np.random.Generator, advance: Callable[[int], None]
+) -> Pool:
     x = draw(proposal, size, rng)
-    lp = goal.posterior.many(x)
+    lp = goal.posterior.many(x, advance)
     smoothed, k = pareto_smoothed(lp - logsumexp(component_densities(proposal, x), axis=0))
     return Pool(x, lp, np.exp(smoothed), k)
 

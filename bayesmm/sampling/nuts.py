@@ -15,7 +15,7 @@ import xarray as xr
 
 from bayesmm.errors import listing, suggest
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.posterior import LogPosterior, density, same
+from bayesmm.likelihood.whitened import Whitened, expansion, whitened_density
 from bayesmm.runtime.arguments import check_bool, check_cores, check_seed, check_whole, chosen_seed, is_real
 from bayesmm.runtime.progress import Progress
 from bayesmm.storage.runs import NUTPIE, STATS, Run, equal_lengths
@@ -24,6 +24,9 @@ NUTS = ("auto", "nutpie", "pymc")
 SAMPLERS = (*NUTS, "importance")  # the last needs no graph: see importance.py
 # R-hat asks for a few chains, and processors for as many as there are of them; more are a slip of the hand.
 MOST_CHAINS = 1000
+# Steps of tuning if none are asked for: from anywhere; and from the mode, in its metric, where only the step size is
+# left to find.
+LONG_TUNE, SHORT_TUNE = 1000, 200
 # Above the samplers' 0.8: hierarchical posteriors have narrow places, and fewer divergences are worth the time.
 TARGET_ACCEPT = 0.9
 PAUSE = 0.05  # seconds between looks at a running sampler: the delay of the progress bar and of Ctrl-C
@@ -44,7 +47,7 @@ class Settings:
 def check_arguments(
     *,
     draws: int = 1000,
-    tune: int = 1000,
+    tune: int | None = None,
     chains: int = 4,
     seed: int | None = None,
     sampler: str = "auto",
@@ -60,7 +63,8 @@ def check_arguments(
         Naming the argument, its value and what it should be.
     """
     check_whole("draws", draws, 1)
-    check_whole("tune", tune, 0)
+    if tune is not None:
+        check_whole("tune", tune, 0)
     check_whole("chains", chains, 1)
     check_cores(cores)
     check_seed(seed)
@@ -77,22 +81,28 @@ def check_arguments(
     if chains > MOST_CHAINS:
         raise ValueError(
             f"chains should be at most {MOST_CHAINS:,}, not {chains:,}: each is tuned by itself, so that they take "
-            f"{chains * (tune + draws):,} draws of the sampler, tuning included; for more draws, make draws= larger"
+            f"{chains * ((tune or 0) + draws):,} draws of the sampler; for more draws, make draws= larger"
         )
     if chains == 1:
         said.append("chains=1: convergence is judged by comparing chains, which one alone does not allow; use 4")
     if tune == 0:
         said.append(
-            "tune=0: the sampler's step size and metric are not adapted, so the draws may be far off; use tune=1000"
+            "tune=0: the sampler's step size and metric are not adapted, so the draws may be far off; leave tune out"
         )
     return tuple(said)
 
 
-def chosen_settings(*, sampler: str = "auto", **asked: object) -> tuple[Settings, tuple[str, ...]]:
-    """Return checked arguments as settings, and what there is to warn of; see `check_arguments`."""
+def chosen_settings(
+    *, sampler: str = "auto", usual: int = LONG_TUNE, **asked: object
+) -> tuple[Settings, tuple[str, ...]]:
+    """Return checked arguments as settings, and what there is to warn of; see `check_arguments`.
+
+    `usual` is the length of the tuning where none is asked for.
+    """
     said = check_arguments(sampler=sampler, **asked)
     cores, seed = chosen_cores(asked["cores"], asked["chains"]), chosen_seed(asked["seed"])
-    numbers = int(asked["draws"]), int(asked["tune"]), int(asked["chains"])
+    tune = usual if asked["tune"] is None else asked["tune"]
+    numbers = int(asked["draws"]), int(tune), int(asked["chains"])
     return Settings(*numbers, cores, seed, float(asked["target_accept"])), said
 
 
@@ -173,14 +183,14 @@ def wait(handle, bar: Progress, meanwhile: Callable[[], None] = lambda: None) ->
         return handle.abort(), True
 
 
-def sample_density(posterior: LogPosterior, start: Callable[[int], Floats], settings: Settings, bar: Progress) -> Run:
+def sample_density(posterior: Whitened, start: Callable[[int], Floats], settings: Settings, bar: Progress) -> Run:
     """Sample a compiled log posterior.
 
     Parameters
     ----------
-    posterior : LogPosterior
+    posterior : Whitened
     start : callable
-        seed -> a point to start a chain at, (d,).
+        seed -> a point z to start a chain at, (d,).
     settings : Settings
     bar : Progress
 
@@ -203,7 +213,7 @@ def sample_density(posterior: LogPosterior, start: Callable[[int], Floats], sett
 
 
 def compiled_density(
-    posterior: LogPosterior,
+    posterior: Whitened,
     start: Callable[[int], Floats],
     names: Sequence[str],
     slices: Sequence[slice],
@@ -224,8 +234,8 @@ def compiled_density(
     return load_nutpie().compile_pymc.CompiledPyMCModel(
         dims={},
         reparameterized_names=[],
-        compiled_logp_func=density(),
-        compiled_expand_func=same(),
+        compiled_logp_func=whitened_density(),
+        compiled_expand_func=expansion(),
         initial_point_func=start,
         shared_data={},
         shared_var_keys={},

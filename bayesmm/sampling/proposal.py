@@ -44,15 +44,21 @@ class Mixture:
     factors: Floats
 
 
-def around(centre: Floats, curvature: Floats) -> Mixture:
-    """Return the first mixture, from the mode (d,) and the negative Hessian of the log density there, (d, d)."""
+def factor_of(curvature: Floats) -> Floats:
+    """Return the lower triangular factor of the inverse of a negative Hessian, (d, d), raised along ridges."""
     diagonal = np.diag(curvature)
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     values, vectors = np.linalg.eigh(curvature / np.outer(scale, scale))
     half = vectors / np.sqrt(np.maximum(values, LEAST_CURVATURE)) / scale[:, None]
-    factor = np.linalg.cholesky(half @ half.T)
+    return np.linalg.cholesky(half @ half.T)
+
+
+def around(centres: Floats, factors: Floats) -> Mixture:
+    """Return the first mixture, from modes, (m, d), and the factors of the covariance matrices there, (m, d, d)."""
     K = len(SPREADS)
-    return Mixture(np.full(K, 1 / K), np.tile(centre, (K, 1)), np.array([spread * factor for spread in SPREADS]))
+    spread = np.array(SPREADS)[None, :, None, None] * factors[:, None]
+    shares = np.full(K * len(centres), 1 / (K * len(centres)))
+    return Mixture(shares, np.repeat(centres, K, axis=0), spread.reshape(-1, *factors.shape[1:]))
 
 
 def draw(mixture: Mixture, n: int, rng: np.random.Generator) -> Floats:

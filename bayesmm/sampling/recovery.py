@@ -145,9 +145,9 @@ def _with_drawn(
     seed: int,
     keep_effects: bool,
 ) -> xr.DataTree:
-    """Return the tree of a generalised model with its one block's random effects."""
-    (block,), (basis,) = design.blocks, prior_bases(design, priors).blocks
-    if keep_effects:
+    """Return the tree of a generalised model with its one block's random effects, if it has one."""
+    if keep_effects and design.blocks:
+        (block,), (basis,) = design.blocks, prior_bases(design, priors).blocks
         own = replace(design, blocks=(replace(block, Z=basis.taken_out(block.Z)),))
         size, names = posterior.sizes["chain"] * posterior.sizes["draw"], block.names
         sds, C = _block_draws(posterior, block, size)

@@ -54,12 +54,16 @@ def sample(
     if file is not None:
         return _kept(model, file, asked, progress=progress, cores=cores)
     check_memory(model.design, asked["draws"], asked["chains"], keep_effects=keep_effects)
-    chosen = model.effects(asked["effects"])
+    chosen, further = model.effects(asked["effects"]), ()
     if asked["sampler"] == "importance":
-        check_no_parameters(model.design, "sampler='importance'", "use sampler='nutpie'")
-        return recorded(_independent(model, asked, began), asked=plain(asked))
+        tree, why = _independent(model, asked, progress, began)
+        if tree is not None:
+            return recorded(tree, asked=plain(asked))
+        chosen, settings = "marginal", settings | {"sampler": "auto"}
+        further = (f"these are draws of NUTS, since independent ones {why}",)
     own = {} if store is None else {"stream": _stream(model, store, asked, chosen)}
-    tree = _sampled(model, chosen, asked["centred"], settings, progress=progress, began=began, **own)
+    own |= {"further": further, "progress": progress, "began": began}
+    tree = _sampled(model, chosen, asked["centred"], settings, **own)
     tree = recovered(tree, model, chosen, keep_effects=keep_effects)
     if store is not None:
         return tree  # its record is in the store
@@ -93,12 +97,19 @@ def _settings(asked: Mapping[str, object], cores: int | None) -> dict[str, objec
     return {name: asked[name] for name in own} | {"cores": cores}
 
 
-def _independent(model, asked: Mapping[str, object], began: float):
-    from bayesmm.sampling.importance import sample_independent
+def _independent(model, asked: Mapping[str, object], progress: bool, began: float) -> tuple[xr.DataTree | None, str]:
+    """Return the tree of independent draws; None, and why, where there are none that can be trusted."""
+    from bayesmm.sampling.importance import check_applies, sample_independent
+    from bayesmm.sampling.starts import likelihood_estimates, near_maximum
 
+    check_no_parameters(model.design, "sampler='importance'", "use sampler='nutpie'")
     check_free(model.design, "sampler='importance'", "use sampler='auto'")
-    own = {name: asked[name] for name in ("draws", "chains", "seed", "effects", "keep_effects")}
-    return sample_independent(model.design, model.priors, lambda: model._prior_point, **own, began=began)
+    check_applies(model.design, model.priors, asked["effects"])
+    near = near_maximum(model.design, model.priors, partial(likelihood_estimates, model))
+    own = {name: asked[name] for name in ("draws", "chains", "seed", "keep_effects")}
+    return sample_independent(
+        model.design, model.priors, model._reduced, near=near, **own, progress=progress, began=began
+    )
 
 
 def _sampled(
@@ -109,17 +120,21 @@ def _sampled(
     *,
     progress: bool,
     began: float,
+    further: tuple[str, ...] = (),
     stream: Stream | None = None,
 ) -> xr.DataTree:
-    """Return the draws of one of the graphs, from compiled code without PyMC where that is possible."""
+    """Return the draws of one of the graphs, from compiled code without PyMC where that is possible.
+
+    `further` is what there is to warn of besides the settings.
+    """
     from bayesmm.sampling.direct import applies, sample_marginal
-    from bayesmm.sampling.nuts import chosen_settings
+    from bayesmm.sampling.nuts import SHORT_TUNE, chosen_settings
     from bayesmm.sampling.starts import likelihood_estimates, near_maximum
 
     near = near_maximum(model.design, model.priors, partial(likelihood_estimates, model))
     if applies(model.design, model.priors, effects, settings["sampler"]):
-        chosen, said = chosen_settings(**settings)
-        own = dict(near=near, said=said, progress=progress, began=began, stream=stream)
+        chosen, said = chosen_settings(**settings, usual=SHORT_TUNE)
+        own = dict(near=near, said=(*said, *further), progress=progress, began=began, stream=stream)
         return sample_marginal(model.design, model.priors, model._reduced, chosen, **own)
     from bayesmm.sampling.graph.nuts import sample_graph
     from bayesmm.sampling.graph.start import start_near

@@ -374,11 +374,17 @@ def changes(stored: Stored, model, asked: Mapping[str, object]) -> list[str]:
         and known["columns"] == record["columns"]
         and not disagreement(model.design, stored.tree, recovered=stored.recovered),
         "priors": known["priors"] == record["priors"],
-        "sampling arguments": run.get("asked") == plain(asked),
+        "sampling arguments": _comparable(run.get("asked"), asked) == plain(asked),
         "end (it was interrupted)": not run.get("interrupted"),
         "precision (float32)": stored.record["dtype"] == "float64",
     }
     return [part for part, holds in same.items() if not holds]
+
+
+def _comparable(stored: object, asked: Mapping[str, object]) -> object:
+    """Return the arguments that a file has, without the length of a tuning that nobody asks for now."""
+    free = isinstance(stored, dict) and "tune" in stored and asked.get("tune", 0) is None
+    return stored | {"tune": None} if free else stored
 
 
 def plain(arguments: Mapping[str, object]) -> dict[str, object]:

@@ -20,6 +20,8 @@ from bayesmm.sampling.pareto import LARGEST_K, k_limit
 from bayesmm.sampling.proposal import Mixture
 from bayesmm.sampling.recovery import recorded
 
+# 6 sds, 15 correlations and sigma
+MANY = "Reaction ~ Days + (Days + I(Days^2) + I(Days^3) + I(Days^4) + I(Days^5) | Subject)"
 IMMUNE = "IgG ~ Sex*Time + (1+Time|FamID) + (1+Time|Sex:IndID)"
 
 
@@ -173,9 +175,8 @@ def test_nothing_left_but_the_coefficients():
 
 
 def test_too_many_parameters_are_refused():
-    formula = "Reaction ~ Days + (Days + I(Days^2) + I(Days^3) + I(Days^4) | Subject)"  # 5 sds, 10 correlations, sigma
-    with pytest.raises(ValueError, match=r"at most 12 marginal parameters .* has 16; use sampler='nutpie'$"):
-        bmm.fit(formula, frame("sleepstudy"), sampler="importance")
+    with pytest.raises(ValueError, match=r"at most 20 marginal parameters .* has 22; use sampler='nutpie'$"):
+        bmm.fit(MANY, frame("sleepstudy"), sampler="importance")
 
 
 def test_priors_that_are_functions_are_refused():
@@ -200,10 +201,26 @@ def test_arguments_that_make_no_sense_are_refused(arguments, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_other_families_are_sent_to_nuts():
-    model = bmm.Model("ncases ~ 1 + (1 | agegp)", bmm.load_dataset("esoph"), "poisson")
-    with pytest.raises(ValueError, match="of gaussian models, and the family is poisson; use sampler='nutpie'"):
+def test_crossed_effects_of_other_families_are_sent_to_nuts():
+    model = bmm.Model("ncases ~ 1 + (1 | agegp) + (1 | alcgp)", bmm.load_dataset("esoph"), "poisson")
+    with pytest.raises(ValueError, match=r"one grouping factor .* this model has 1 of agegp and 1 of alcgp"):
         model.sample(sampler="importance")
+
+
+def test_draws_that_cannot_be_trusted_are_replaced_by_those_of_nuts(monkeypatch):
+    monkeypatch.setattr(importance, "k_limit", lambda draws: -10.0)
+    with pytest.warns(bmm.BayesmmWarning, match="draws of NUTS, since independent ones have a Pareto k of .* cannot"):
+        found = model().sample(100, sampler="importance", seed=1, chains=2)
+    assert record(found)["sampler"] == "nutpie" and record(found)["asked"]["sampler"] == "importance"
+    assert "independent ones have" in record(found)["warnings"][0] and found.tree["posterior"].sizes["draw"] == 100
+
+
+def test_uneven_weights_are_not_trusted():
+    weights = np.full(4000, 1e-9)
+    weights[:20] = 1 / 20
+    pool = importance.Pool(np.zeros((4000, 1)), np.zeros(4000), weights / weights.sum(), 0.1)
+    kept = importance.resampled(pool.weights, 1000, np.random.default_rng(1))
+    assert importance.untrusted(pool, kept).endswith("uneven that 1,000 of them are worth 20")
 
 
 def test_a_graph_has_no_independent_draws():
@@ -212,8 +229,8 @@ def test_a_graph_has_no_independent_draws():
 
 
 def test_a_posterior_without_a_start_is_refused(monkeypatch):
-    monkeypatch.setattr(importance, "mode", lambda goal, *_: (np.zeros(goal.posterior.size), lambda x: (np.inf, 0 * x)))
-    with pytest.raises(ValueError, match="the marginal posterior density is 0 at the REML estimate"):
+    monkeypatch.setattr(importance, "find_modes", lambda posterior, starts: ())
+    with pytest.raises(ValueError, match="the search for the mode of the posterior did not get anywhere"):
         model().sample(sampler="importance")
 
 
@@ -311,9 +328,9 @@ def test_few_draws_have_a_lower_limit():
 @pytest.mark.parametrize(
     ("formula", "data", "family", "arguments", "said"),
     [
-        ("ncases ~ agegp + (1 | alcgp)", "esoph", "poisson", {}, "family is poisson"),
+        ("ncases ~ 1 + (1 | agegp) + (1 | alcgp)", "esoph", "poisson", {}, "one grouping factor"),
         (SLEEP, "sleepstudy", "gaussian", {"effects": "explicit"}, "integrates the random effects out"),
-        ("Reaction ~ Days + (Days + I(Days^2) + I(Days^3) + I(Days^4) | Subject)", "sleepstudy", "gaussian", {}, "16"),
+        (MANY, "sleepstudy", "gaussian", {}, "has 22"),
     ],
 )
 def test_what_independent_draws_can_not_do_is_refused_before_any_work(

@@ -11,9 +11,9 @@ from bayesmm.estimation.map import gaussian_goal, gaussian_start
 from bayesmm.estimation.maximize import maximize
 from bayesmm.likelihood.coordinates import FIXED, LOG, factors, values
 from bayesmm.likelihood.marginal import marginal
-from bayesmm.likelihood.posterior import LEAST_ROWS
+from bayesmm.likelihood.posterior import PART
 from bayesmm.likelihood.problem import integrate
-from bayesmm.sampling.importance import mode
+from bayesmm.sampling.mode import find_mode
 
 POINTS = 8
 BOUNDS = {
@@ -34,7 +34,8 @@ def both(name):
     """Return the posterior of the samplers, what is minimised, and points around the mode in both coordinates."""
     model, own, reml = own_case(name)
     goal = gaussian_goal(own.integrated, model.priors, reml)
-    centre, _ = mode(own, model.priors, reml)
+    start = gaussian_start(own.posterior.coordinates, own.places, own.integrated, model.priors, reml, False)
+    centre = find_mode(own.posterior, start).x
     x = centre + 0.5 * np.random.default_rng(3).normal(size=(POINTS, len(centre)))
     return own, goal.posterior, x, on_natural_scales(own, goal.posterior, x)
 
@@ -164,7 +165,7 @@ def test_the_density_of_a_tiny_residual_is_right_to_the_last_digits(within):
 # --- many points ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rows", [1, 7, 3 * LEAST_ROWS + 1])
+@pytest.mark.parametrize("rows", [1, 7, 3 * PART + 1])
 def test_many_points_are_those_one_by_one_whatever_the_threads(rows):
     _, own, _ = case("three coefficients")
     x = np.random.default_rng(1).normal(size=(rows, own.posterior.size))

@@ -7,9 +7,10 @@ from references import frame
 import bayesmm as bmm
 from bayesmm.likelihood.coordinates import values
 from bayesmm.likelihood.marginal import generalised, marginal
-from bayesmm.sampling.direct import JITTER, centre, starts
+from bayesmm.sampling.direct import SPREAD, centre, whitened
 from bayesmm.sampling.graph.interpreted import without_compiler
 from bayesmm.sampling.graph.start import start_near
+from bayesmm.sampling.mode import NEAR
 from bayesmm.sampling.starts import likelihood_estimates, near_maximum
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
@@ -70,11 +71,12 @@ def test_a_prior_at_the_means_starts_there():
 def test_starts_are_dispersed_and_those_of_their_seed():
     model = sleep(VAGUE["inverse gamma"])
     built = marginal(model.design, model.priors, model._integrated)
-    start = starts(centre(built, model.priors, near(model)))
+    at, start = whitened(built.posterior, centre(built, model.priors, near(model)))
     drawn = np.array([start(seed) for seed in range(200)])
     np.testing.assert_array_equal(drawn[3], start(3))
-    # uniform within JITTER of the logarithm, sd JITTER / sqrt(3); 5 standard errors of the sd of 200 are 0.15 of it
-    np.testing.assert_allclose(drawn.std(axis=0), JITTER / np.sqrt(3), rtol=0.15)
+    # uniform within SPREAD sds of the mode, sd SPREAD / sqrt(3); 5 standard errors of the sd of 200 are 0.15 of it
+    np.testing.assert_allclose(drawn.std(axis=0), SPREAD / np.sqrt(3), rtol=0.15)
+    assert np.abs(at.factor.T @ built.posterior(at.centre)[1]).max() < NEAR
 
 
 def test_priors_near_the_data_ask_for_no_estimates_and_start_at_their_medians():

@@ -11,13 +11,14 @@ from bayesmm.display.text_tables import column, table, wrap
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
-from bayesmm.inference.simulation.repeat import counter, repeated
+from bayesmm.inference.simulation.repeat import repeated
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import scalars
 from bayesmm.posterior.point_estimates import estimate
 from bayesmm.posterior.simulate import simulator
 from bayesmm.runtime.arguments import check_bool, check_cores, check_probability, check_seed, check_whole, chosen_seed
 from bayesmm.runtime.messages import count
+from bayesmm.runtime.progress import counter
 from bayesmm.runtime.streams import stream
 
 COLUMNS = ("estimate", "bias", "se", "lower", "upper")

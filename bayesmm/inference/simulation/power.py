@@ -14,7 +14,7 @@ from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.degrees import t_table
 from bayesmm.inference.simulation.bootstrap import refitted
 from bayesmm.inference.simulation.groups import outer_factor, resized
-from bayesmm.inference.simulation.repeat import counter, repeated
+from bayesmm.inference.simulation.repeat import repeated
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import parameter_values
@@ -28,6 +28,7 @@ from bayesmm.runtime.arguments import (
     check_whole,
     chosen_seed,
 )
+from bayesmm.runtime.progress import counter
 from bayesmm.runtime.streams import stream
 
 COLUMNS = ("groups", "power", "lower", "upper", "simulations", "failed")

@@ -5,24 +5,9 @@ Threads are enough: what takes time in a fit is compiled code that lets other th
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bayesmm.runtime.threads import one_thread
 from bayesmm.sampling.nuts import chosen_cores
-
-
-@contextmanager
-def counter(wanted: bool, what: str, total: int):
-    """Give a function to call after each task; on a terminal or in a notebook it moves a bar."""
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    shown = wanted and (console.is_terminal or console.is_jupyter)
-    with Progress(*columns, console=console, disable=not shown) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda: bars.advance(task)
 
 
 def repeated[T](

@@ -1,0 +1,83 @@
+"""A log posterior in standardised coordinates, as the sampler calls it: x = centre + factor z, all compiled."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from bayesmm.likelihood.compiled import (
+    DENSITY,
+    EXPANSION,
+    WRONG_SIZE,
+    c_function,
+    call,
+    integers,
+    matrix,
+    pack,
+    vector,
+    zeros,
+)
+from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.posterior import LogPosterior, density
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """A log posterior as a function of z, (d,), with x = centre + factor z.
+
+    The value is the log density of x: that of z differs by a constant.
+
+    Attributes
+    ----------
+    posterior : LogPosterior
+    centre : (d,) float64
+    factor : (d, d) float64
+        Lower triangular.
+    """
+
+    posterior: LogPosterior
+    centre: Floats
+    factor: Floats
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates, d."""
+        return self.posterior.size
+
+    @cached_property
+    def words(self) -> Ints:
+        """The data of `whitened_density` and of `expansion`: valid in this process only."""
+        return pack(self.centre, self.factor, self.posterior.words)
+
+
+@c_function(DENSITY, calls=(density,))
+def whitened_density(dimensions, z, gradient, value, w):
+    """Set the log density at z and its gradient, as nutpie calls it."""
+    centre, factor = vector(w, 0), matrix(w, 1)
+    d = centre.shape[0]
+    if dimensions != d:
+        return WRONG_SIZE
+    x, d_x = zeros(d), zeros(d)
+    for i in range(d):
+        x[i] = centre[i]
+        for j in range(i + 1):
+            x[i] += factor[i, j] * z[j]
+    status = call("density", (dimensions, x, d_x, value, integers(w, 2)))
+    for j in range(d):
+        total = 0.0
+        for i in range(j, d):
+            total += factor[i, j] * d_x[i]
+        gradient[j] = total
+    return status
+
+
+@c_function(EXPANSION)
+def expansion(dimensions, size, z, values, w):
+    """Set the values that are stored: x. What is made of it is made of all draws at once."""
+    if size != dimensions:
+        return WRONG_SIZE
+    centre, factor = vector(w, 0), matrix(w, 1)
+    for i in range(dimensions):
+        total = centre[i]
+        for j in range(i + 1):
+            total += factor[i, j] * z[j]
+        values[i] = total
+    return 0

@@ -1,0 +1,37 @@
+"""How the posterior was drawn, in a line of ``print(fit)``, and what would be quicker."""
+
+from bayesmm.posterior.draws import sampling_record, tree_sizes
+from bayesmm.sampling import importance
+
+# What the record calls the graph that was sampled -> in words.
+HANDLED = {"marginal": "random effects integrated out", "explicit": "random effects sampled"}
+SLOW = 30.0  # seconds
+
+
+def sampler(tree) -> str:
+    """Return the name of the sampler that drew the posterior."""
+    return str(sampling_record(tree).get("sampler", "an unrecorded sampler"))
+
+
+def sampling_lines(fit) -> list[str]:
+    """Return how many draws there are, how long they took, from which seed and which graph; and what is quicker."""
+    record, (chains, draws) = sampling_record(fit.tree), tree_sizes(fit.tree)
+    parts = [f"Draws: {chains} chain{'s' * (chains > 1)} of {draws:,}"]
+    if "tune" in record:
+        parts[0] += f" after {record['tune']:,} tuning steps each"
+    if "seconds" in record:
+        parts.append(f"{record['seconds']:.1f} s")
+    if record.get("seed") is not None:
+        parts.append(f"seed {record['seed']}")
+    if fit.design.blocks and "effects" in record:
+        parts.append(HANDLED.get(record["effects"], str(record["effects"])))
+    line = ", ".join(parts) + (" (INTERRUPTED)" if record.get("interrupted") else "")
+    return [line, "Independent draws take less time here: sampler='importance'"] if quicker(fit, record) else [line]
+
+
+def quicker(fit, record) -> bool:
+    """Return whether NUTS took long for a model that independent draws are for, and was what was asked for."""
+    asked = record.get("asked", {}).get("sampler")
+    if not record.get("seconds", 0.0) > SLOW or asked == importance.NAME:
+        return False
+    return importance.serves(fit.design, fit.model.priors)
