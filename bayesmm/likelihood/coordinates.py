@@ -83,6 +83,7 @@ def coordinates(
     coefficients: Sequence[str],
     *,
     jacobian: bool = True,
+    effects: int = 0,
 ) -> Coordinates:
     """Return the coordinates of a model.
 
@@ -96,6 +97,8 @@ def coordinates(
     jacobian : bool
         True: the density is that of x. False: that of sds, correlations, auxiliaries and coefficients, up to the
         constants of the correlations' priors.
+    effects : int
+        Random effects that follow the coefficients, as coefficients whose density the likelihood has.
 
     Raises
     ------
@@ -118,6 +121,8 @@ def coordinates(
     for place, kind in zip((*positive, *coefficients), kinds, strict=True):
         scalars.append(_scalar(priors[place], end, None if jacobian else kind))
         end += scalars[-1][1] >= 0
+    scalars += [_scalar(Prior("Flat"), end + k, REAL) for k in range(effects)]
+    end += effects
     i, j, pair_at, power = np.array(pairs, dtype=float).reshape(-1, 4).T
     kind, at, code, on_variance = np.array([s[:4] for s in scalars], dtype=np.int64).reshape(-1, 4).T.copy()
     ends, numbers = np.array([s[4] for s in scalars]), np.array([s[5] for s in scalars])
@@ -126,7 +131,7 @@ def coordinates(
         np.array([len(partial_correlations(block)) for block in blocks], dtype=np.int64),
         i.astype(np.int64), j.astype(np.int64), power.copy(), pair_at.astype(np.int64),
         kind, at, ends.reshape(-1, 2), code, on_variance, numbers.reshape(-1, 3),
-        np.array([len(positive), len(coefficients), end], dtype=np.int64),
+        np.array([len(positive), len(coefficients) + effects, end], dtype=np.int64),
         np.array([constant + sum(s[6] for s in scalars)]),
     )  # fmt: skip
 

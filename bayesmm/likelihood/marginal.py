@@ -71,11 +71,14 @@ def gaussian_coordinates(
 
 
 def generalised_coordinates(
-    design: Design, priors: Mapping[str, Prior], *, jacobian: bool = True
+    design: Design, priors: Mapping[str, Prior], *, jacobian: bool = True, effects: int = 0
 ) -> tuple[Coordinates, tuple[str, ...]]:
-    """Return the coordinates of a generalised model and the places of their scalars; as `gaussian_coordinates`."""
+    """Return the coordinates of a generalised model and the places of their scalars but the `effects`, which end them.
+
+    `jacobian` and `effects` as for `coordinates`.
+    """
     places, auxiliaries = coefficient_places(priors, design), design.family.auxiliaries
-    c = coordinates(design.blocks, priors, auxiliaries, places, jacobian=jacobian)
+    c = coordinates(design.blocks, priors, auxiliaries, places, jacobian=jacobian, effects=effects)
     return c, (*_sds(design.blocks), *auxiliaries, *places)
 
 

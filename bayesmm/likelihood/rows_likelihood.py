@@ -7,7 +7,7 @@ from numba import carray
 
 from bayesmm.design.records import Design
 from bayesmm.families.special import WILD
-from bayesmm.likelihood.compiled import c_function, fused, integers, matrix, pack, vector, zeros
+from bayesmm.likelihood.compiled import c_function, fused, inlined, integers, matrix, pack, reordered, vector, zeros
 from bayesmm.likelihood.crossproducts import Ints
 from bayesmm.likelihood.exponential import exponential
 from bayesmm.likelihood.posterior import LIKELIHOOD
@@ -17,6 +17,7 @@ from bayesmm.likelihood.row_functions import codes
 
 FLOOR = -700.0  # of exponents
 MANY_ROWS = 512  # factors up to 2 whose product does not overflow
+FEW_COLUMNS = 4  # that are summed one by one
 
 
 def rows_words(design: Design) -> Ints:
@@ -27,34 +28,35 @@ def rows_words(design: Design) -> Ints:
     return pack(np.array([len(design.family.auxiliaries)]), data.words)
 
 
-@fused
+@reordered
 def yes_or_no(y, weight, eta, slope):
     """Set the slopes of binary responses with a logit link, (n,), y being shares of successes; return log p."""
-    n, total, product = eta.shape[0], 0.0, 1.0
+    n, total, heaviest = eta.shape[0], 0.0, 0.0
     for i in range(n):
         slope[i] = exponential(max(-abs(eta[i]), FLOOR))
-    for i in range(n):
         total += weight[i] * (y[i] * eta[i] - max(eta[i], 0.0))
-        if weight[i] == 1.0:
-            product *= 1.0 + slope[i]
-        else:
-            total -= weight[i] * math.log1p(slope[i])
-        if i % MANY_ROWS == MANY_ROWS - 1:
-            total -= math.log(product)
+        heaviest = max(heaviest, abs(weight[i] - 1.0))
+    if heaviest == 0.0:
+        for first in range(0, n, MANY_ROWS):
             product = 1.0
+            for i in range(first, min(first + MANY_ROWS, n)):
+                product *= 1.0 + slope[i]
+            total -= math.log(product)
+    else:
+        for i in range(n):
+            total -= weight[i] * math.log1p(slope[i])
     for i in range(n):
         near = 1.0 / (1.0 + slope[i])
         slope[i] = weight[i] * (y[i] - (near if eta[i] > 0.0 else slope[i] * near))
-    return total - math.log(product)
+    return total
 
 
-@fused
+@reordered
 def counts(y, weight, eta, slope):
     """Set the slopes of counts with a log link, (n,); return log p."""
     total = 0.0
     for i in range(eta.shape[0]):
         slope[i] = exponential(min(max(eta[i], FLOOR), WILD))
-    for i in range(eta.shape[0]):
         total += weight[i] * (y[i] * eta[i] - slope[i])
         slope[i] = weight[i] * (y[i] - slope[i])
     return total
@@ -78,33 +80,72 @@ def any_rows(data, aux, n_aux, eta, slope, d_aux):
     return total
 
 
+@fused
+def sum_rows(data, aux, n_aux, eta, slope, d_aux):
+    """Return log p of all rows at linear predictors eta, (n,); set their slopes, add to the derivatives in aux."""
+    if is_logit(data):
+        return data.constant + yes_or_no(data.y, data.weight, eta, slope)
+    if is_log_count(data):
+        return data.constant + counts(data.y, data.weight, eta, slope)
+    return data.constant + any_rows(data, aux, n_aux, eta, slope, d_aux)
+
+
+@reordered
+def predictors(data, beta, eta):
+    """Set the linear predictors of the fixed part, (n,)."""
+    for i in range(eta.shape[0]):
+        total = data.offset[i]
+        for j in range(beta.shape[0]):
+            total += data.X[i, j] * beta[j]
+        eta[i] = total
+
+
+@reordered
+def gather_columns(X, slope, d_beta):
+    """Add X' slope to the derivatives in the coefficients."""
+    if d_beta.shape[0] > FEW_COLUMNS:
+        for i in range(slope.shape[0]):
+            for j in range(d_beta.shape[0]):
+                d_beta[j] += X[i, j] * slope[i]
+        return
+    for j in range(d_beta.shape[0]):
+        total = 0.0
+        for i in range(slope.shape[0]):
+            total += X[i, j] * slope[i]
+        d_beta[j] += total
+
+
+@inlined
+def unpacked_rows(w):
+    """Return the record `Grouped` of its words."""
+    known = integers(w, 0)
+    return Grouped(
+        known[0], known[1], vector(w, 1), vector(w, 2), vector(w, 3), vector(w, 4), matrix(w, 5), matrix(w, 6),
+        integers(w, 7), vector(w, 8)[0], w,
+    )  # fmt: skip
+
+
+@inlined
+def set_auxiliaries(positive, n_aux, aux):
+    """Copy the family's parameters; return whether they are numbers: exp(x) under- or overflows."""
+    for m in range(n_aux):
+        aux[m] = positive[m]
+        if not (aux[m] > 0.0 and aux[m] < np.inf):
+            return False
+    return True
+
+
 @c_function(LIKELIHOOD)
 def rows_likelihood(words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
     """Set log p(y | parameters, coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
     own = carray(words, (words[0],))
-    n_aux, w = integers(own, 0)[0], integers(own, 1)
-    known = integers(w, 0)
-    data = Grouped(
-        known[0], known[1], vector(w, 1), vector(w, 2), vector(w, 3), vector(w, 4), matrix(w, 5), matrix(w, 6),
-        integers(w, 7), vector(w, 8)[0], w,
-    )  # fmt: skip
+    n_aux, data = integers(own, 0)[0], unpacked_rows(integers(own, 1))
     n, p = data.X.shape
     aux, d_aux, eta, slope = zeros(2), zeros(2), zeros(n), zeros(n)
-    for m in range(n_aux):
-        aux[m] = positive[m]
-        if not (aux[m] > 0.0 and aux[m] < np.inf):  # where exp(x) under- or overflows
-            return 0
-    for i in range(n):
-        eta[i] = data.offset[i]
-        for j in range(p):
-            eta[i] += data.X[i, j] * coefficients[j]
-    if is_logit(data):
-        total = yes_or_no(data.y, data.weight, eta, slope)
-    elif is_log_count(data):
-        total = counts(data.y, data.weight, eta, slope)
-    else:
-        total = any_rows(data, aux, n_aux, eta, slope, d_aux)
-    total += data.constant
+    if not set_auxiliaries(positive, n_aux, aux):
+        return 0
+    predictors(data, carray(coefficients, (p,)), eta)
+    total = sum_rows(data, aux, n_aux, eta, slope, d_aux)
     if not math.isfinite(total):
         return 0
     value[0] = total
@@ -112,7 +153,5 @@ def rows_likelihood(words, flags, L, positive, coefficients, value, d_L, d_posit
         return 1
     for m in range(n_aux):
         d_positive[m] = d_aux[m]
-    for i in range(n):
-        for j in range(p):
-            d_coefficients[j] += data.X[i, j] * slope[i]
+    gather_columns(data.X, slope, carray(d_coefficients, (p,)))
     return 1

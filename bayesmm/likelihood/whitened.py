@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from numba import carray
+
 from bayesmm.likelihood.compiled import (
     DENSITY,
     EXPANSION,
@@ -12,6 +14,7 @@ from bayesmm.likelihood.compiled import (
     integers,
     matrix,
     pack,
+    reordered,
     vector,
     zeros,
 )
@@ -48,6 +51,25 @@ class Whitened:
         return pack(self.centre, self.factor, self.posterior.words)
 
 
+@reordered
+def moved(centre, factor, z, x):
+    """Set x = centre + factor z."""
+    for i in range(centre.shape[0]):
+        total = centre[i]
+        for j in range(i + 1):
+            total += factor[i, j] * z[j]
+        x[i] = total
+
+
+@reordered
+def times_transposed(factor, d_x, d_z):
+    """Set d_z = factor' d_x."""
+    d_z[:] = 0.0
+    for i in range(d_x.shape[0]):
+        for j in range(i + 1):
+            d_z[j] += factor[i, j] * d_x[i]
+
+
 @c_function(DENSITY, calls=(density,))
 def whitened_density(dimensions, z, gradient, value, w):
     """Set the log density at z and its gradient, as nutpie calls it."""
@@ -56,16 +78,9 @@ def whitened_density(dimensions, z, gradient, value, w):
     if dimensions != d:
         return WRONG_SIZE
     x, d_x = zeros(d), zeros(d)
-    for i in range(d):
-        x[i] = centre[i]
-        for j in range(i + 1):
-            x[i] += factor[i, j] * z[j]
+    moved(centre, factor, carray(z, (d,)), x)
     status = call("density", (dimensions, x, d_x, value, integers(w, 2)))
-    for j in range(d):
-        total = 0.0
-        for i in range(j, d):
-            total += factor[i, j] * d_x[i]
-        gradient[j] = total
+    times_transposed(factor, d_x, carray(gradient, (d,)))
     return status
 
 
@@ -74,10 +89,5 @@ def expansion(dimensions, size, z, values, w):
     """Set the values that are stored: x. What is made of it is made of all draws at once."""
     if size != dimensions:
         return WRONG_SIZE
-    centre, factor = vector(w, 0), matrix(w, 1)
-    for i in range(dimensions):
-        total = centre[i]
-        for j in range(i + 1):
-            total += factor[i, j] * z[j]
-        values[i] = total
+    moved(vector(w, 0), matrix(w, 1), carray(z, (dimensions,)), carray(values, (dimensions,)))
     return 0

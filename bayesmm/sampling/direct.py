@@ -8,6 +8,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
@@ -18,7 +19,7 @@ from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import BayesmmWarning, listing
-from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, coordinate, factors, values
+from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, REAL, coordinate, factors, values
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import Marginal, generalised, marginal
 from bayesmm.likelihood.posterior import LogPosterior
@@ -29,7 +30,7 @@ from bayesmm.runtime.memory import refuse
 from bayesmm.runtime.progress import Progress, progress_bar
 from bayesmm.runtime.streams import start as generator
 from bayesmm.runtime.threads import one_thread
-from bayesmm.sampling.mode import find_modes
+from bayesmm.sampling.mode import find_mode
 from bayesmm.sampling.nuts import (
     Settings,
     compiled_density,
@@ -124,60 +125,118 @@ def sample_marginal(
     KeyboardInterrupt
         If interrupted before there are any draws.
     """
-    began = time.perf_counter() if began is None else began
-    with (
-        one_thread(),
-        progress_bar(progress, settings.chains, settings.tune + settings.draws) as bar,
-    ):
-        ahead = load_ahead()
+
+    def made() -> Ready:
         model = generalised(design, priors) if integrated is None else marginal(design, priors, integrated)
-        middle = centre(model, priors, near)
-        ahead.join()
         if model.posterior.size == 0:
             raise ValueError(
                 "the priors leave nothing to sample: what they do not fix is integrated out; effects='explicit' "
                 "samples coefficients and random effects too"
             )
-        if stream is None:  # which holds no draws
-            refuse({"x": model.posterior.size}, settings.draws, settings.tune, settings.chains)
+        middle = centre(model, priors, near)
+        return Ready(model, middle, *whitened(model.posterior, middle, units(model, priors)), as_tree)
+
+    return sample_ready(made, priors, settings, said=said, progress=progress, began=began, stream=stream)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A posterior that can be sampled.
+
+    Attributes
+    ----------
+    model : Marginal
+    middle : (d,) float64
+        Looked at where no chain can start.
+    at : Whitened
+    start : callable
+    tree : callable
+        (model, run) -> the variables of the fit.
+    """
+
+    model: Marginal
+    middle: Floats
+    at: Whitened
+    start: Starts
+    tree: Callable[[Marginal, Run], xr.DataTree]
+
+
+def sample_ready(
+    made: Callable[[], Ready],
+    priors: Mapping[str, Prior],
+    settings: Settings,
+    *,
+    said: tuple[str, ...],
+    progress: bool,
+    began: float | None,
+    stream: Stream | None,
+) -> xr.DataTree:
+    """Sample what `made` gives, which is called once the progress bar is there; see `sample_marginal`."""
+    began = time.perf_counter() if began is None else began
+    with one_thread(), progress_bar(progress, settings.chains, settings.tune + settings.draws) as bar:
+        ahead = load_ahead()
         for text in said:
-            warnings.warn(text, BayesmmWarning, stacklevel=3)
-        start = whitened(model.posterior, middle)
+            warnings.warn(text, BayesmmWarning, stacklevel=4)
+        ready = made()
+        ahead.join()
+        if stream is None:  # which holds no draws
+            refuse({"x": ready.at.size}, settings.draws, settings.tune, settings.chains)
         about = record("nutpie", settings, said, RECORDED)
         try:
             if stream is not None:
-                return stream(_feed(model, start, settings, about, bar), bar)
-            run = sample_density(*start, settings, bar)
+                return stream(_feed(ready, settings, about, bar), bar)
+            run = sample_density(ready.at, ready.start, settings, bar)
         except RuntimeError as error:  # all that nutpie says is that there was no good start
-            check_start(model, priors, middle)
+            check_start(ready.model, priors, ready.middle)
             raise ValueError(f"the sampler cannot go on: {str(error).splitlines()[0]}") from error
-    tree = as_tree(model, run)
+    tree = ready.tree(ready.model, run)
     about |= {"interrupted": run.interrupted, "seconds": time.perf_counter() - began}
     tree.attrs["bayesmm"] = json.dumps(about)
     return tree
 
 
-def _feed(
-    model: Marginal, start: tuple[Whitened, Starts], settings: Settings, about: Mapping[str, object], bar: Progress
-) -> RunningSampler:
+def _feed(ready: Ready, settings: Settings, about: Mapping[str, object], bar: Progress) -> RunningSampler:
     """Return the run as a stream of draws."""
-    d = model.posterior.size
-    compiled = compiled_density(*start, [alias(0)], [slice(0, d)], (d,))
-    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), start[0].centre[None, None])}, {"chain": [0], "draw": [0]})
-    template = as_tree(model, Run(x, no_stats(), interrupted=False))
+    d, convert = ready.at.size, partial(ready.tree, ready.model)
+    compiled = compiled_density(ready.at, ready.start, [alias(0)], [slice(0, d)], (d,))
+    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), ready.at.centre[None, None])}, {"chain": [0], "draw": [0]})
+    template = convert(Run(x, no_stats(), interrupted=False))
     begin = partial(start_nutpie, compiled, settings, bar, return_raw_trace=True)
-    return RunningSampler(begin, (("x", ("coordinate",)),), partial(as_tree, model), template, about)
+    return RunningSampler(begin, (("x", ("coordinate",)),), convert, template, about)
 
 
-def whitened(posterior: LogPosterior, middle: Floats) -> tuple[Whitened, Starts]:
+def units(model: Marginal, priors: Mapping[str, Prior]) -> Floats:
+    """Return the sizes of the coordinates, (d,): of a coefficient half the width of its prior's middle half.
+
+    Where the prior is improper it is what moves the linear predictor by as much as the response is spread.
+    """
+    c, design, out = model.posterior.coordinates, model.design, np.ones(model.posterior.size)
+    spread = float(np.std(design.y)) if design.family.link == "identity" else 1.0
+    for i, place in enumerate(model.places):
+        if c.kind[i] == REAL:
+            low, high = (priors[place].quantile(p) for p in (0.25, 0.75))
+            size = (high - low) / 2 if None not in (low, high) else spread / (_column_size(model, i) or 1.0)
+            out[c.at[i]] = size if 0 < size < math.inf else 1.0
+    return out
+
+
+def _column_size(model: Marginal, i: int) -> float:
+    """Return the root mean square of the fixed column whose coefficient is a model's scalar number i."""
+    X = model.integrated.problem.fixed if model.integrated is not None else model.bases.fixed.taken_out(model.design.X)
+    columns = model.integrated.sampled if model.integrated is not None else range(X.shape[1])
+    return float(np.sqrt(np.square(X[:, columns[i - len(model.places)]]).mean()))
+
+
+def whitened(posterior: LogPosterior, middle: Floats, sizes: Floats) -> tuple[Whitened, Starts]:
     """Return the density in units of its mode's sds, and the function that gives a chain's start z for a seed.
 
     Chains start further apart than the posterior is wide, so that R-hat can tell whether they have met. Where no mode
-    is found from `middle`, (d,), the coordinates stay as they are, and starts are around it.
+    is found from `middle`, (d,), the coordinates stay as they are, and starts are around it. `sizes` as for
+    `find_mode`.
     """
-    modes = find_modes(posterior, (middle,))
-    if modes:
-        within, at = SPREAD, Whitened(posterior, modes[0].x, modes[0].factor)
+    mode = find_mode(posterior, middle, sizes)
+    if mode is not None:
+        within, at = SPREAD, Whitened(posterior, mode.x, mode.factor)
     else:
         within, at = JITTER, Whitened(posterior, middle, np.eye(len(middle)))
     return at, lambda seed=None: generator(seed).uniform(-within, within, len(middle))
@@ -194,13 +253,15 @@ def check_start(model: Marginal, priors: Mapping[str, Prior], x: Floats) -> None
     found = []
     with np.errstate(all="ignore"):  # the infinities are what we are looking for
         at = values(model.posterior.coordinates, x[None])[0]
-        for place, value in zip(model.places, at, strict=True):
+        for place, value in zip(model.places, at[: len(model.places)], strict=True):
             if priors[place].distribution != "Fixed" and not np.isfinite(priors[place].logpdf(value)):
                 density = priors[place].logpdf(value)
                 found.append(f"the log density of the prior of {place}, {priors[place]}, is {density:g} at {value:.4g}")
     value = model.posterior(x)[0]
     if not found and not np.isfinite(value):
-        parts = listing([f"{place} = {v:.4g}" for place, v in zip(model.places, at, strict=True)], limit=6)
+        parts = listing(
+            [f"{place} = {v:.4g}" for place, v in zip(model.places, at[: len(model.places)], strict=True)], limit=6
+        )
         found.append(f"the marginal likelihood is not finite with {parts}")
     if found:
         raise ValueError(
@@ -225,7 +286,8 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
     for name, column in zip(model.names, scalars[:, at:].T, strict=model.integrated is not None):
         found[name] = (("chain", "draw"), column.reshape(shape).copy())
     if model.integrated is None and design.p:
-        beta = scalars[:, at + len(model.names) :] @ model.bases.fixed.inverse.T
+        first = at + len(model.names)
+        beta = scalars[:, first : first + design.p] @ model.bases.fixed.inverse.T
         found["beta"] = (("chain", "draw", "coef"), beta.reshape(*shape, design.p))
         labels["coef"] = np.asarray(design.coords["coef"])
     posterior = xr.Dataset(found, {**run.posterior.coords, **labels})

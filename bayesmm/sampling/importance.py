@@ -31,7 +31,7 @@ from bayesmm.runtime.memory import BUDGET, BYTES, COPIES, free_memory
 from bayesmm.runtime.progress import counter
 from bayesmm.runtime.streams import of_run
 from bayesmm.runtime.threads import one_thread
-from bayesmm.sampling.direct import NOWHERE, as_tree, centre, check_start
+from bayesmm.sampling.direct import NOWHERE, as_tree, centre, check_start, units
 from bayesmm.sampling.mode import Mode, find_modes
 from bayesmm.sampling.pareto import k_limit, pareto_smoothed
 from bayesmm.sampling.proposal import FREEDOM, Mixture, adapted, around, component_densities, defended, draw
@@ -250,10 +250,11 @@ def weighted_draws(
     modes = modes_of(goal, priors, near)
     proposal = around(np.array([mode.x for mode in modes]), np.array([mode.factor for mode in modes]))
     whole = Mixture(np.ones(1), proposal.centres[:1], proposal.factors[:1])  # one t for all of it
+    factor = POOL_FACTOR
     for _ in range(ADAPTATIONS):
         pool = _weighted(goal, proposal, ADAPTATION_DRAWS, rng, advance)
         proposal, whole = (adapted(mixture, pool.x, pool.weights) for mixture in (proposal, whole))
-    factor = np.clip(SPARE * len(pool.x) / pool.effective, LEAST_FACTOR, POOL_FACTOR)
+        factor = np.clip(SPARE * len(pool.x) / pool.effective, LEAST_FACTOR, POOL_FACTOR)
     sd = np.sqrt(FREEDOM / (FREEDOM - 2))  # of a t of scale 1
     proposal = defended(proposal, whole.centres[0], sd * whole.factors[0])
     number = max(int(factor * size), LEAST_POOL)
@@ -274,7 +275,7 @@ def modes_of(goal: Marginal, priors: Priors, near: Mapping[str, float]) -> list[
     for ratio in ELSEWHERE if places else ():
         starts.append(middle.copy())
         starts[-1][places] += np.log(ratio)
-    modes = find_modes(goal.posterior, starts)
+    modes = find_modes(goal.posterior, starts, units(goal, priors))
     if not modes:
         check_start(goal, priors, middle)
         raise ValueError("the search for the mode of the posterior did not get anywhere; use sampler='nutpie'")

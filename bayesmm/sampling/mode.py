@@ -1,20 +1,23 @@
 """The mode of a marginal posterior in the sampler's coordinates, and its shape there: where every sampler starts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.estimation.optimizer import Search, hessian
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.sampling.proposal import factor_of
 
 # The search ends where the gradient is this small in units of the posterior's sd: a hundredth of an sd from the mode.
 NEAR = 0.01
 ROUNDS, STEPS = 6, 60  # of a new metric, and of a search in one
-LEAST_DROP = 1e-6  # of -2 log density in a round: with less the search has ended, on a ridge
+LEAST_GAIN = 1e-6  # of the log density in a round: with less the search has ended, on a ridge
+# Of differences, in the first units and in sds: a posterior may be 1e4 times narrower than its prior, and quadrature
+# leaves errors of 1e-5 in a gradient.
+FIRST_STEP, STEP = 1e-4, 1e-2
 APART = 3.0  # sds between two points that are two modes
+
+Density = Callable[[Floats], tuple[float, Floats]]  # a log density and its gradient; -inf where there is none
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,12 @@ class Mode:
         return float(np.linalg.norm(np.linalg.solve(self.factor, x - self.x)))
 
 
-def find_modes(posterior: LogPosterior, starts: Sequence[Floats]) -> tuple[Mode, ...]:
+def find_modes(posterior: Density, starts: Sequence[Floats], units: Floats) -> tuple[Mode, ...]:
     """Return the modes that a search finds from each of the starts, the highest first; none where it finds none.
 
     Each mode once: those that are less than `APART` sds from a higher one are the same to a sampler.
     """
-    found = [mode for start in starts if (mode := find_mode(posterior, start)) is not None]
+    found = [mode for start in starts if (mode := find_mode(posterior, start, units)) is not None]
     modes: list[Mode] = []
     for mode in sorted(found, key=lambda one: -one.value):
         if all(other.distance(mode.x) > APART for other in modes):
@@ -52,34 +55,44 @@ def find_modes(posterior: LogPosterior, starts: Sequence[Floats]) -> tuple[Mode,
     return tuple(modes)
 
 
-def find_mode(posterior: LogPosterior, start: Floats) -> Mode | None:
+def find_mode(posterior: Density, start: Floats, units: Floats) -> Mode | None:
     """Return the mode that a search by gradients finds from a start, (d,); None where the density is 0 there.
 
     Quasi-Newton steps in the metric of the Hessian, which is taken again, by differences, as long as they lead on.
+    `units`, (d,), are sizes of the coordinates that a first Hessian can be taken in: no more than 1e4 sds.
     """
     from scipy.optimize import minimize  # here, because it takes a fifth of a second to import
 
-    def criterion(x: Floats) -> tuple[float, Floats]:
-        value, slope = posterior(x)
-        return -2 * value, -2 * slope
-
-    search = Search(criterion)
-    x, (value, gradient) = start, search(start)
+    x, (value, gradient) = start, posterior(start)
     if not np.isfinite(value):
         return None
+    metric, step = np.diag(units), FIRST_STEP
     for _ in range(ROUNDS):
-        factor, at, wall = factor_of(hessian(search, x) / 2), x, value + 1.0
-
-        def moved(z: Floats, factor=factor, at=at, wall=wall) -> tuple[float, Floats]:
-            found, slope = search(at + factor @ z)  # a line search cannot take an infinite value
-            return (found, factor.T @ slope) if np.isfinite(found) else (wall, np.zeros_like(z))
-
-        if np.abs(factor.T @ gradient).max(initial=0.0) < NEAR:
+        metric, step = metric @ factor_of(curvature(posterior, x, metric, step)), STEP
+        if np.abs(metric.T @ gradient).max(initial=0.0) < NEAR:
             break
+        criterion = _criterion(posterior, x, metric, value)
         options = {"gtol": NEAR / 10, "ftol": 0.0, "maxiter": STEPS, "maxcor": 20}
-        found = minimize(moved, np.zeros_like(x), jac=True, method="L-BFGS-B", options=options)
-        if not found.fun < value - LEAST_DROP:
+        found = minimize(criterion, np.zeros_like(x), jac=True, method="L-BFGS-B", options=options)
+        if not -found.fun > value + LEAST_GAIN:
             break
-        x = at + factor @ found.x
-        value, gradient = search(x)
-    return Mode(x, factor, -value / 2)
+        x = x + metric @ found.x
+        value, gradient = posterior(x)
+    return Mode(x, metric, value)
+
+
+def _criterion(posterior: Density, at: Floats, metric: Floats, value: float) -> Callable:
+    """Return minus the log density at `at` + metric z, as a function of z with its gradient."""
+
+    def function(z: Floats) -> tuple[float, Floats]:
+        found, slope = posterior(at + metric @ z)  # a line search cannot take an infinite value
+        return (-found, -(metric.T @ slope)) if np.isfinite(found) else (1.0 - value, np.zeros_like(z))
+
+    return function
+
+
+def curvature(posterior: Density, x: Floats, metric: Floats, step: float) -> Floats:
+    """Return the negative Hessian of the log density at x in units of the metric's columns, by central differences."""
+    rises = [(posterior(x + step * a)[1] - posterior(x - step * a)[1]) @ metric / (2 * step) for a in metric.T]
+    H = -np.array(rises).reshape(len(x), len(x))
+    return (H + H.T) / 2

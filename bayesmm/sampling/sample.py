@@ -127,7 +127,9 @@ def _sampled(
 
     `further` is what there is to warn of besides the settings.
     """
+    from bayesmm.sampling import joint
     from bayesmm.sampling.direct import applies, sample_marginal
+    from bayesmm.sampling.graph.centering import chosen_centring
     from bayesmm.sampling.nuts import SHORT_TUNE, chosen_settings
     from bayesmm.sampling.starts import likelihood_estimates, near_maximum
 
@@ -136,6 +138,11 @@ def _sampled(
         chosen, said = chosen_settings(**settings, usual=SHORT_TUNE)
         own = dict(near=near, said=(*said, *further), progress=progress, began=began, stream=stream)
         return sample_marginal(model.design, model.priors, model._reduced, chosen, **own)
+    if joint.applies(model.design, model.priors, effects, settings["sampler"]):
+        chosen, said = chosen_settings(**settings, usual=SHORT_TUNE)
+        own = dict(near=near, said=(*said, *further), progress=progress, began=began, stream=stream)
+        by_user = partial(chosen_centring, centred, model._factors)
+        return joint.sample_joint(model.design, model.priors, lambda rule: list(by_user(rule).values()), chosen, **own)
     from bayesmm.sampling.graph.nuts import sample_graph
     from bayesmm.sampling.graph.start import start_near
 

@@ -19,10 +19,11 @@ def test_reliability_is_one_less_the_shrinkage():
     """Balanced one-way layout: the reliability is n_g s^2 / (n_g s^2 + sigma^2), with n_g = 3 rows a patient."""
     fit = point("Level ~ 1 + (1 | Patient)", "thyroxine")
     between, within = fit.covariances[0][0, 0], fit.sigma**2
-    assert reliabilities(fit)[0] == pytest.approx(3 * between / (3 * between + within), rel=1e-10)
+    own, expected = (fit.covariances, fit.conditional), 3 * between / (3 * between + within)
+    assert reliabilities(*own)[0] == pytest.approx(expected, rel=1e-10)
     k = np.exp(-2 * 2 / np.sqrt(2 * 5))  # two standard errors of log sd, 1 / sqrt(2 (6 - 1)), on the variance
     expected = 3 * k * between / (3 * k * between + within)
-    assert reliabilities(fit, 2.0)[0] == pytest.approx(expected, rel=1e-10)
+    assert reliabilities(*own, 2.0)[0] == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,8 @@ def test_the_rule_for_centring(formula, name, expected):
 
 def test_the_rule_looks_below_the_estimate():
     fit = point("Yield ~ N + P + (1 | Block)", "crop_yield")
-    assert reliabilities(fit)[0] > CENTRED_ABOVE > reliabilities(fit, 2.0)[0]
+    own = fit.covariances, fit.conditional
+    assert reliabilities(*own)[0] > CENTRED_ABOVE > reliabilities(*own, 2.0)[0]
 
 
 def test_auto_is_marginal_unless_thousands_of_levels_cross():

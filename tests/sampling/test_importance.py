@@ -11,7 +11,6 @@ from references import frame
 from scipy import stats
 
 import bayesmm as bmm
-from bayesmm.cli.reproduce.run import sampled
 from bayesmm.evaluation.checks import verdict
 from bayesmm.sampling import importance
 from bayesmm.sampling.graph.nuts import sample_graph
@@ -96,7 +95,7 @@ def test_posterior_is_that_of_nuts():
 def test_record_and_checks_of_a_good_fit():
     found = record(fit())
     assert found["sampler"] == "importance" and found["seed"] == 1 and found["effects"] == "marginal"
-    assert found["pool"] == 4 * 8000 and found["seconds"] > 0 and "numpy" in found["versions"]
+    assert 2 * 8000 <= found["pool"] <= 4 * 8000 and found["seconds"] > 0 and "numpy" in found["versions"]
     assert found["pareto_k"] < LARGEST_K
     assert found["efficiency"] > 0.7  # 0.85 was measured: a worse proposal would still pass the k
     assert 0.99 * 8000 < found["effective"] <= 8000.01 and 0.99 * 8000 < found["distinct"] <= 8000
@@ -229,7 +228,7 @@ def test_a_graph_has_no_independent_draws():
 
 
 def test_a_posterior_without_a_start_is_refused(monkeypatch):
-    monkeypatch.setattr(importance, "find_modes", lambda posterior, starts: ())
+    monkeypatch.setattr(importance, "find_modes", lambda *_: ())
     with pytest.raises(ValueError, match="the search for the mode of the posterior did not get anywhere"):
         model().sample(sampler="importance")
 
@@ -256,38 +255,20 @@ def test_a_posterior_at_the_end_of_a_prior_is_drawn_from():
     assert draws.mean() == pytest.approx(expected, abs=5 * draws.std() / np.sqrt(record(found)["effective"]))
 
 
-def test_a_bad_proposal_is_seen(monkeypatch):
-    # a tenth of the posterior's width and not adapted: nearly all of the posterior is out in the tails of the proposal
-    narrow = lambda centre, curvature: Mixture(  # noqa: E731
-        np.ones(1), centre[None], 0.1 * np.linalg.cholesky(np.linalg.inv(curvature))[None]
-    )
-    monkeypatch.setattr(importance, "around", narrow)
-    monkeypatch.setattr(importance, "ADAPTATIONS", 0)
-    found = model().sample(sampler="importance", seed=1)
+def test_weights_that_cannot_be_trusted_fail_the_checks():
+    found = type(fit())(model(), recorded(fit().tree, pareto_k=0.9))
     check = failed(found)["Pareto k"]
     assert check.value > LARGEST_K and check.limit == LARGEST_K
     assert "use NUTS, with sampler='nutpie'" in check.message
     assert verdict(found.checks()).startswith("CHECKS FAILED: Pareto k")
-    assert record(found)["effective"] < 4000 / 2  # few draws, taken again and again
 
 
-def spoiled(monkeypatch):
-    """Make every proposal so narrow that its weights cannot be trusted."""
-    narrow = lambda centre, curvature: Mixture(  # noqa: E731
-        np.ones(1), centre[None], 0.1 * np.linalg.cholesky(np.linalg.inv(curvature))[None]
-    )
-    monkeypatch.setattr(importance, "around", narrow)
-    monkeypatch.setattr(importance, "defended", lambda proposal, centre, factor: proposal)
-    monkeypatch.setattr(importance, "ADAPTATIONS", 1)
-    monkeypatch.setattr(importance, "adapted", lambda proposal, x, weights: proposal)
-
-
-@pytest.mark.slow
-def test_where_nobody_asked_for_independent_draws_bad_weights_give_way_to_nuts(monkeypatch):
-    assert record(sampled(model()))["sampler"] == "importance"
-    spoiled(monkeypatch)
-    assert record(sampled(model()))["sampler"] == "nutpie"
-    assert record(model().sample(sampler="importance", seed=1))["sampler"] == "importance"  # asked for by name
+def test_a_bad_proposal_is_seen_and_gives_way_to_nuts(monkeypatch):
+    # a tenth of the posterior's width and not adapted: nearly all of the posterior is out in the tails of the proposal
+    monkeypatch.setattr(importance, "around", lambda centres, factors: Mixture(np.ones(1), centres, 0.1 * factors))
+    monkeypatch.setattr(importance, "ADAPTATIONS", 0)
+    with pytest.warns(bmm.BayesmmWarning, match="since independent ones have a Pareto k of"):
+        assert record(model().sample(100, sampler="importance", seed=1))["sampler"] == "nutpie"
 
 
 @pytest.mark.parametrize(

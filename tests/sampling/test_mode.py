@@ -6,7 +6,7 @@ from importance_cases import case
 
 from bayesmm.likelihood.compiled import from_python, pointers
 from bayesmm.likelihood.whitened import Whitened, expansion, whitened_density
-from bayesmm.sampling.direct import centre
+from bayesmm.sampling.direct import centre, units
 from bayesmm.sampling.mode import find_mode, find_modes
 
 MEAN, SCALE = np.array([3.0, -200.0, 1e-3]), np.array([1.0, 1e3, 1e-4])
@@ -26,31 +26,32 @@ def two_modes(x):
     return float(value[0]), -np.exp(one - value) * (x + 6) - np.exp(other - value) * (x - 6) / 0.25
 
 
-def test_the_mode_and_shape_of_a_normal_density_of_any_units():
-    found = find_mode(normal, MEAN + ROOT @ [5.0, -3.0, 4.0])
+@pytest.mark.parametrize("size", [1.0, 1e-2, 1e4])
+def test_the_mode_and_shape_of_a_normal_density_of_any_units(size):
+    found = find_mode(normal, MEAN + ROOT @ [5.0, -3.0, 4.0], size * SCALE)
     assert np.abs(np.linalg.solve(ROOT, found.x - MEAN)).max() < 0.01
-    np.testing.assert_allclose(found.factor, ROOT, rtol=1e-4, atol=1e-4 * np.abs(ROOT).max(axis=1, keepdims=True))
-    assert found.value == pytest.approx(0, abs=1e-4) and found.distance(found.x + ROOT[:, 0]) == pytest.approx(
-        1, rel=1e-3
-    )
+    # exactly normal: what is left is the rounding of differences of 1e-6 sds, at the smallest of the units
+    np.testing.assert_allclose(np.linalg.solve(ROOT, found.factor), np.eye(3), atol=1e-4)
+    assert found.value == pytest.approx(0, abs=1e-4)
+    assert found.distance(found.x + ROOT[:, 0]) == pytest.approx(1, rel=1e-3)
 
 
 def test_each_mode_is_found_once_the_highest_first():
-    found = find_modes(two_modes, [np.array([at]) for at in (5.0, -3.0, -9.0, 8.0)])
+    found = find_modes(two_modes, [np.array([at]) for at in (5.0, -3.0, -9.0, 8.0)], np.ones(1))
     assert [mode.x[0] for mode in found] == pytest.approx([-6, 6], abs=0.01)
     assert [mode.factor[0, 0] for mode in found] == pytest.approx([1, 0.5], rel=1e-3)
 
 
 def test_no_mode_is_found_from_where_the_density_is_0():
-    assert find_mode(lambda x: (-np.inf, 0 * x), np.zeros(2)) is None
-    assert find_modes(lambda x: (-np.inf, 0 * x), [np.zeros(2)]) == ()
+    assert find_mode(lambda x: (-np.inf, 0 * x), np.zeros(2), np.ones(2)) is None
+    assert find_modes(lambda x: (-np.inf, 0 * x), [np.zeros(2)], np.ones(2)) == ()
 
 
 @pytest.mark.parametrize("name", ["correlated", "three coefficients", "sampled coefficient"])
 def test_the_mode_of_a_model_is_a_stationary_point_whatever_the_start(name):
     model, own, _ = case(name)
     middle = centre(own, model.priors)
-    found = [find_mode(own.posterior, start) for start in (middle, middle + 1.0)]
+    found = [find_mode(own.posterior, start, units(own, model.priors)) for start in (middle, middle + 1.0)]
     for mode in found:
         assert np.abs(mode.factor.T @ own.posterior(mode.x)[1]).max() < 0.01
     assert found[0].distance(found[1].x) < 0.03  # a hundredth of an sd each from the mode, in up to 8 directions

@@ -13,6 +13,7 @@ from bayesmm.likelihood.coordinates import FIXED, LOG, factors, values
 from bayesmm.likelihood.marginal import marginal
 from bayesmm.likelihood.posterior import PART
 from bayesmm.likelihood.problem import integrate
+from bayesmm.sampling.direct import units
 from bayesmm.sampling.mode import find_mode
 
 POINTS = 8
@@ -35,7 +36,7 @@ def both(name):
     model, own, reml = own_case(name)
     goal = gaussian_goal(own.integrated, model.priors, reml)
     start = gaussian_start(own.posterior.coordinates, own.places, own.integrated, model.priors, reml, False)
-    centre = find_mode(own.posterior, start).x
+    centre = find_mode(own.posterior, start, units(own, model.priors)).x
     x = centre + 0.5 * np.random.default_rng(3).normal(size=(POINTS, len(centre)))
     return own, goal.posterior, x, on_natural_scales(own, goal.posterior, x)
 

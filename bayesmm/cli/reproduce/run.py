@@ -13,16 +13,13 @@ from bayesmm.cli.input import read_priors
 from bayesmm.cli.reproduce.data import places, read_data
 from bayesmm.cli.reproduce.published import Explanation, Place, Printed, Published
 from bayesmm.cli.reproduce.quantities import Fitted, label, parameter, value_at
-from bayesmm.design.parameters import variance_parameters
 from bayesmm.errors import BayesmmWarning, DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation.compare_reml import Comparison, compare
 from bayesmm.evaluation.loo_compare import compare_models
 from bayesmm.model import Model
-from bayesmm.posterior.draws import sampling_record
 from bayesmm.results import Fit
-from bayesmm.sampling.importance import MAX_PARAMETERS
-from bayesmm.sampling.pareto import trusted
+from bayesmm.sampling.importance import serves
 
 REPRODUCED, EXPLAINED, FAILED = "reproduced", "explained", "NOT reproduced"
 # nlme's summary rounds p-values to four decimals and then prints 6.2e-06 as 0; half a unit of that 0 would be 0.5.
@@ -213,16 +210,9 @@ def posterior(model: Model, point: Estimates, own_priors: bool = False) -> Compa
 
 
 def sampled(model: Model, own_priors: bool = False) -> Fit:
-    """Return the posterior of a model.
-
-    Independent draws where they do, NUTS elsewhere: with many variance parameters, priors of the file's own, or weights
-    that cannot be trusted.
-    """
-    parameters = len(variance_parameters(model.design))
-    few = model.family.gaussian and parameters <= MAX_PARAMETERS and not own_priors
-    own = dict(draws=DRAWS, chains=CHAINS, seed=SEED, progress=False)
-    fit = model.sample(sampler="importance", **own) if few else None
-    return fit if fit is not None and trusted(sampling_record(fit.tree)) else model.sample(**own)
+    """Return the posterior of a model: independent draws where there are few variance parameters, NUTS elsewhere."""
+    few = model.family.gaussian and serves(model.design, model.priors) and not own_priors
+    return model.sample(DRAWS, chains=CHAINS, seed=SEED, sampler="importance" if few else "auto", progress=False)
 
 
 def predictive_difference(fits: list[Fit]) -> str:

@@ -1,0 +1,164 @@
+"""The joint density of responses and random effects of a generalised model, as a C function like a likelihood.
+
+Its coefficients are those of the fixed columns and then the random effects e, block by block, level by level: of a
+centred block the effects themselves, b = e ~ N(0, L L'), else b = L e with e ~ N(0, I). For what does not integrate
+out: crossed factors, many effects of a level.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numba import carray
+
+from bayesmm.design.records import Design
+from bayesmm.families.special import LOG_2PI
+from bayesmm.likelihood.compiled import c_function, fused, integers, matrix, pack, zeros
+from bayesmm.likelihood.crossproducts import Ints
+from bayesmm.likelihood.posterior import LIKELIHOOD
+from bayesmm.likelihood.quadrature import grouped
+from bayesmm.likelihood.row_functions import codes
+from bayesmm.likelihood.rows_likelihood import gather_columns, predictors, set_auxiliaries, sum_rows, unpacked_rows
+
+
+def joint_words(design: Design, centred: Sequence[bool]) -> Ints:
+    """Return the words of `joint_likelihood`, `centred` block by block; for this process only.
+
+    Rows that are equal in all that they have are merged where the family allows it, levels included: these count as
+    columns for that.
+    """
+    blocks = design.blocks
+    Z = np.column_stack([*(block.Z for block in blocks), *(block.index.astype(float) for block in blocks)])
+    own = dict(size=design.trials, weights=design.weights, offset=design.offset)
+    data = grouped(*codes(design.family), design.y, design.X, Z, np.zeros(design.n, np.int64), 1, **own)
+    levels, columns = data.Z[:, -len(blocks) :].astype(np.int64).T, data.Z[:, : -len(blocks)].T
+    widths = np.array([len(block.columns) for block in blocks])
+    sizes = np.array([len(block.levels) for block in blocks])
+    numbers = np.array([len(design.family.auxiliaries)])
+    return pack(numbers, widths, sizes, np.array(centred, dtype=np.int64), levels.ravel(), columns, data.words)
+
+
+@fused
+def prior_of_effects(e, L, q, G, centred, b):
+    """Set b, (G q,), for effects e of one block; return log p(e | L), -inf where a centred one has none."""
+    total = -0.5 * LOG_2PI * G * q
+    for g in range(G):
+        for a in range(q):
+            at = g * q + a
+            b[at] = e[at]
+            if centred:  # z = L^-1 e stands in b until its prior is taken
+                for c in range(a):
+                    b[at] -= L[a * q + c] * b[g * q + c]
+                b[at] /= L[a * q + a]
+        for a in range(q):
+            total -= 0.5 * b[g * q + a] * b[g * q + a]
+        for a in range(q - 1, -1, -1):
+            if centred:
+                b[g * q + a] = e[g * q + a]
+            else:
+                b[g * q + a] *= L[a * q + a]
+                for c in range(a):
+                    b[g * q + a] += L[a * q + c] * e[g * q + c]
+    if centred:
+        for a in range(q):
+            total -= G * math.log(L[a * q + a]) if L[a * q + a] > 0.0 else math.inf
+    return total
+
+
+@fused
+def pull_back_effects(e, L, q, G, centred, d_b, d_e, d_L):
+    """Set the derivatives in e and L of log p(e | L) and of a function of b with the derivatives d_b, (G q,)."""
+    z, v = zeros(q), zeros(q)
+    for g in range(G):
+        first = g * q
+        if centred:
+            for a in range(q):
+                z[a] = e[first + a]
+                for c in range(a):
+                    z[a] -= L[a * q + c] * z[c]
+                z[a] /= L[a * q + a]
+            for a in range(q - 1, -1, -1):  # v = L^-T z
+                v[a] = z[a]
+                for c in range(a + 1, q):
+                    v[a] -= L[c * q + a] * v[c]
+                v[a] /= L[a * q + a]
+                d_e[first + a] = d_b[first + a] - v[a]
+            for a in range(q):
+                d_L[a * q + a] -= 1.0 / L[a * q + a]
+                for c in range(a + 1):
+                    d_L[a * q + c] += v[a] * z[c]
+        else:
+            for a in range(q):
+                d_e[first + a] = -e[first + a]
+                for c in range(a, q):
+                    d_e[first + a] += L[c * q + a] * d_b[first + c]
+                for c in range(a + 1):
+                    d_L[a * q + c] += d_b[first + a] * e[first + c]
+
+
+@fused
+def add_effects(Z, levels, widths, sizes, b, eta):
+    """Add Z b to the linear predictors, (n,); Z is (columns, n), and `levels` has n numbers for each block."""
+    n, column, base = eta.shape[0], 0, 0
+    for k in range(widths.shape[0]):
+        for a in range(widths[k]):
+            for i in range(n):
+                eta[i] += Z[column, i] * b[base + levels[k * n + i] * widths[k] + a]
+            column += 1
+        base += widths[k] * sizes[k]
+
+
+@fused
+def gather_effects(Z, levels, widths, sizes, slope, d_b):
+    """Add Z' slope to the derivatives in b; see `add_effects`."""
+    n, column, base = slope.shape[0], 0, 0
+    for k in range(widths.shape[0]):
+        for a in range(widths[k]):
+            for i in range(n):
+                d_b[base + levels[k * n + i] * widths[k] + a] += Z[column, i] * slope[i]
+            column += 1
+        base += widths[k] * sizes[k]
+
+
+@c_function(LIKELIHOOD)
+def joint_likelihood(words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
+    """Set log p(y, e | L, parameters, coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
+    own = carray(words, (words[0],))
+    n_aux, widths, sizes, centred, levels = (
+        integers(own, 0)[0], integers(own, 1), integers(own, 2), integers(own, 3), integers(own, 4),
+    )  # fmt: skip
+    Z, data = matrix(own, 5), unpacked_rows(integers(own, 6))
+    (n, p), total, B, packed = data.X.shape, 0.0, 0, 0
+    for k in range(widths.shape[0]):
+        B += widths[k] * sizes[k]
+        packed += widths[k] * widths[k]
+    aux, d_aux, eta, slope, b, d_b = zeros(2), zeros(2), zeros(n), zeros(n), zeros(B), zeros(B)
+    e, factors = carray(coefficients, (p + B,))[p:], carray(L, (packed,))
+    if not set_auxiliaries(positive, n_aux, aux):
+        return 0
+    at, packed = 0, 0
+    for k in range(widths.shape[0]):
+        q, end = widths[k], at + widths[k] * sizes[k]
+        total += prior_of_effects(e[at:end], factors[packed : packed + q * q], q, sizes[k], centred[k] == 1, b[at:end])
+        at, packed = end, packed + q * q
+    if not math.isfinite(total):
+        return 0
+    predictors(data, carray(coefficients, (p,)), eta)
+    add_effects(Z, levels, widths, sizes, b, eta)
+    total += sum_rows(data, aux, n_aux, eta, slope, d_aux)
+    if not math.isfinite(total):
+        return 0
+    value[0] = total
+    for m in range(n_aux):
+        d_positive[m] = d_aux[m]
+    gather_columns(data.X, slope, carray(d_coefficients, (p,)))
+    gather_effects(Z, levels, widths, sizes, slope, d_b)
+    d_e, d_factors, at, packed = carray(d_coefficients, (p + B,))[p:], carray(d_L, factors.shape), 0, 0
+    for k in range(widths.shape[0]):
+        q, end = widths[k], at + widths[k] * sizes[k]
+        pull_back_effects(
+            e[at:end], factors[packed : packed + q * q], q, sizes[k], centred[k] == 1, d_b[at:end], d_e[at:end],
+            d_factors[packed : packed + q * q],
+        )  # fmt: skip
+        at, packed = end, packed + q * q
+    return 1

@@ -1,0 +1,214 @@
+"""NUTS on the joint density of a generalised model's parameters and random effects, all compiled.
+
+For what does not integrate out: crossed factors, many effects of a level. The sampler's metric is the joint posterior's
+covariance at Laplace's mode. With t the parameters and e the effects (themselves, or in units of their sds: see
+`likelihood.joint`), C_t the covariance of t by Laplace's approximation, C_e that of e given t at its mode, and J the
+derivative of that mode in t, it is
+
+    [ C_t     C_t J'       ]
+    [ J C_t   C_e + J C_t J' ],
+
+of which [F_t, 0; J F_t, F_e] is the factor.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from bayesmm.design.covariance.structures import structured_terms
+from bayesmm.design.records import Design
+from bayesmm.estimation.glmm import Warm, criterion_of, effects, make_problem
+from bayesmm.estimation.glmm_map import Likelihood, likelihood_of
+from bayesmm.likelihood.coordinates import Coordinates, factors, values
+from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.joint import joint_likelihood, joint_words
+from bayesmm.likelihood.marginal import Marginal, generalised_coordinates
+from bayesmm.likelihood.posterior import LogPosterior, SearchedPosterior, log_posterior
+from bayesmm.likelihood.whitened import Whitened
+from bayesmm.priors import Prior, prior_bases, prior_design
+from bayesmm.runtime.streams import start as generator
+from bayesmm.sampling.direct import NOWHERE, SPREAD, Ready, as_tree, centre, check_start, sample_ready, units
+from bayesmm.sampling.graph.centering import CENTRED_ABOVE, reliabilities
+from bayesmm.sampling.mode import Mode, find_mode
+from bayesmm.sampling.nuts import Settings
+from bayesmm.sampling.recovery import data_groups, to_reported
+from bayesmm.storage.runs import Run, Stream
+
+# A step of the sampler multiplies by the metric's factor, which is dense: from here on that takes longer than the rows.
+MOST_COORDINATES = 1000
+# Newton's steps for the effects' mode, of which Laplace's is near, end when they are this small, in the prior's sds;
+# and the step of the differences that they go by.
+SETTLING, SETTLED, DIFFERENCE = 4, 1e-4, 1e-4
+
+
+def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: str) -> bool:
+    """Return whether a model's effects are sampled here: a generalised one of moderate size, all in closed form."""
+    size = sum(len(block.levels) * len(block.columns) for block in design.blocks)
+    return (
+        not design.family.gaussian
+        and effects == "explicit"
+        and sampler in ("auto", "nutpie")
+        and 0 < size + design.p + 2 * len(design.blocks) <= MOST_COORDINATES
+        and size > 0
+        and all(prior.distribution != "Custom" for prior in priors.values())
+        and not structured_terms(design)
+    )
+
+
+def sample_joint(
+    design: Design,
+    priors: Mapping[str, Prior],
+    centred: Callable[[Callable[[], list[bool]]], list[bool]],
+    settings: Settings,
+    *,
+    near: Mapping[str, float] = NOWHERE,
+    said: tuple[str, ...] = (),
+    progress: bool = True,
+    began: float | None = None,
+    stream: Stream | None = None,
+) -> xr.DataTree:
+    """Sample a model's parameters and random effects; see `direct.sample_marginal` for what is not said here.
+
+    Parameters
+    ----------
+    centred : callable
+        Returns for each block whether its effects are sampled as they are; it is given the rule for those that the
+        user has not decided on.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups posterior (the variables of the explicit graph) and sample_stats, and the record of the run.
+    """
+
+    def made() -> Ready:
+        return ready(design, priors, centred, near)
+
+    return sample_ready(made, priors, settings, said=said, progress=progress, began=began, stream=stream)
+
+
+def ready(
+    design: Design,
+    priors: Mapping[str, Prior],
+    centred: Callable[[Callable[[], list[bool]]], list[bool]],
+    near: Mapping[str, float],
+) -> Ready:
+    """Return the joint posterior at Laplace's mode, in its metric."""
+    own, bases = prior_design(design, priors), prior_bases(design, priors)
+    c, places = generalised_coordinates(design, priors)
+    problem, warm = make_problem(own), Warm(np.zeros(sum(b.Z.shape[1] * len(b.levels) for b in design.blocks)))
+    likelihood = likelihood_of(problem, criterion_of(problem, 1, warm))
+    laplace = Marginal(design, None, SearchedPosterior(c, likelihood), places, design.family.auxiliaries, bases)
+    middle = centre(laplace, priors, near)
+    mode = find_mode(laplace.posterior, middle, units(laplace, priors))
+    if mode is None:
+        check_start(laplace, priors, middle)
+        raise ValueError("the search for the mode of the posterior did not get anywhere; use sampler='pymc'")
+    modes, conditional = modes_at(likelihood, laplace.posterior, mode, warm)
+    flags = centred(lambda: by_rule(laplace.posterior, mode, conditional))
+    L = factors_at(c, mode.x)
+    e, sizes = spherical_where(L, modes, flags), effect_sizes(L, modes, flags)
+    joint = replace(laplace, posterior=joint_posterior(design, own, priors, flags))
+    at = in_metric(joint.posterior, mode, e, sizes)
+
+    def start(seed: int | None = None) -> Floats:
+        return generator(seed).uniform(-SPREAD, SPREAD, at.size)
+
+    return Ready(joint, at.centre, at, start, lambda model, run: joint_tree(model, run, flags))
+
+
+def joint_posterior(design: Design, own: Design, priors: Mapping[str, Prior], centred: Sequence[bool]) -> LogPosterior:
+    """Return the joint log posterior; `own` is the prior's design."""
+    size = sum(len(block.levels) * len(block.columns) for block in design.blocks)
+    c, _ = generalised_coordinates(design, priors, effects=size)
+    return log_posterior(c, joint_likelihood(), joint_words(own, centred))
+
+
+def modes_at(
+    likelihood: Likelihood, posterior: SearchedPosterior, mode: Mode, warm: Warm
+) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
+    """Return the modes of the effects, (G, q), and their covariances, (G, q, q), of each block at a mode of t."""
+    _, modes, conditional = effects(likelihood.problem, likelihood.at(posterior.parameters(mode.x)), warm)
+    return modes, conditional
+
+
+def factors_at(c: Coordinates, x: Floats) -> list[Floats]:
+    """Return the factors of the blocks' covariance matrices at one x, (q, q) each."""
+    sds, at, out = values(c, x[None])[0], 0, []
+    for C in factors(c, x[None]):
+        out.append(sds[at : at + C.shape[1], None] * C[0])
+        at += C.shape[1]
+    return out
+
+
+def by_rule(posterior: SearchedPosterior, mode: Mode, conditional: Sequence[Floats]) -> list[bool]:
+    """Return for each block whether its effects are known better from the data than from their prior."""
+    covariances = [L @ L.T for L in factors_at(posterior.coordinates, mode.x)]
+    return [bool(r > CENTRED_ABOVE) for r in reliabilities(covariances, conditional)]
+
+
+def spherical_where(L: Sequence[Floats], modes: Sequence[Floats], centred: Sequence[bool]) -> Floats:
+    """Return the effects e as one vector: b of centred blocks, L^-1 b of the others."""
+    parts = zip(L, modes, centred, strict=True)
+    return np.concatenate([(b if own else np.linalg.solve(factor, b.T).T).ravel() for factor, b, own in parts])
+
+
+def effect_sizes(L: Sequence[Floats], modes: Sequence[Floats], centred: Sequence[bool]) -> Floats:
+    """Return the prior's sd of each of the effects e."""
+    parts = zip(L, modes, centred, strict=True)
+    sds = [np.sqrt(np.square(factor).sum(axis=1)) if own else np.ones(len(factor)) for factor, _, own in parts]
+    return np.concatenate([np.tile(sd, len(b)) for sd, b in zip(sds, modes, strict=True)])
+
+
+def in_metric(joint: LogPosterior, mode: Mode, e: Floats, sizes: Floats) -> Whitened:
+    """Return the joint posterior in units of the metric of this module, `e` being near the effects' mode."""
+    t, size = len(mode.x), len(e)
+    x = np.concatenate([mode.x, e])
+    for _ in range(SETTLING):
+        H = effects_hessian(joint, x, sizes)
+        step = np.linalg.solve(H[:, t:], joint(x)[1][t:])
+        x[t:] -= step
+        if np.abs(step / sizes).max() < SETTLED:
+            break
+    J = -np.linalg.solve(H[:, t:], H[:, :t])
+    factor = np.zeros((t + size, t + size))
+    factor[:t, :t], factor[t:, :t] = mode.factor, J @ mode.factor
+    factor[t:, t:] = np.linalg.cholesky(np.linalg.inv(-H[:, t:]))
+    return Whitened(joint, x, factor)
+
+
+def effects_hessian(joint: LogPosterior, x: Floats, sizes: Floats) -> Floats:
+    """Return the rows of the Hessian that are of the effects, (size, d), by central differences of the gradient."""
+    t = len(x) - len(sizes)
+    out = np.empty((len(sizes), len(x)))
+    for i, size in enumerate(sizes):
+        h = np.zeros(len(x))
+        h[t + i] = DIFFERENCE * size
+        out[i] = (joint(x + h)[1] - joint(x - h)[1]) / (2 * h[t + i])
+    out[:, t:] = (out[:, t:] + out[:, t:].T) / 2
+    return out
+
+
+def joint_tree(model: Marginal, run: Run, centred: Sequence[bool]) -> xr.DataTree:
+    """Return a run's coordinates as the variables of the explicit graph."""
+    tree, x = as_tree(model, run), run.posterior["x"].to_numpy()
+    shape, design, c = x.shape[:2], model.design, model.posterior.coordinates
+    x = x.reshape(-1, x.shape[-1])
+    sizes = [len(block.levels) * len(block.columns) for block in design.blocks]
+    t = x.shape[1] - sum(sizes)
+    sds, C, posterior, at = values(c, x), factors(c, x), tree["posterior"].to_dataset(), 0
+    for k, (block, size) in enumerate(zip(design.blocks, sizes, strict=True)):
+        q, names = len(block.columns), block.names
+        b = x[:, t : t + size].reshape(len(x), len(block.levels), q).copy()
+        if not centred[k]:
+            L = sds[:, at : at + q, None] * C[k]
+            b = np.einsum("nga,nba->ngb", b, L)
+        to_reported(b, model.bases.blocks[k])
+        variable = (("chain", "draw", *names.effect_dims), b.reshape(*shape, *b.shape[1:]))
+        labels = {block.name: list(block.levels), names.term_dim: list(block.columns)}
+        posterior = posterior.assign({names.effects: variable}).assign_coords(labels)
+        t, at = t + size, at + q
+    groups = {"posterior": posterior, "sample_stats": tree["sample_stats"].to_dataset()}
+    return xr.DataTree.from_dict(groups | data_groups(design))
