@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+BAMBI_TUNE = 1000  # its own default, which nutpie's way in does not have
 SAMPLING, MAXIMISATION, GRADIENT = "sampling", "maximisation", "gradient"
 
 
@@ -23,10 +24,10 @@ class NotAvailable(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What every sampler is asked for."""
+    """What every sampler is asked for; `tune` None: what it takes by itself."""
 
     draws: int
-    tune: int
+    tune: int | None
     chains: int
     seed: int
 
@@ -88,12 +89,7 @@ def bayesmm_explicit(case: Case, data: pd.DataFrame, settings: Settings):
 
 def bayesmm_importance(case: Case, data: pd.DataFrame, settings: Settings):
     """Independent draws; they have neither chains nor tuning, so that draws x chains are asked for as they are."""
-    try:
-        return _bayesmm(case, data, settings, sampler="importance")
-    except ValueError as error:
-        if str(error).startswith("sampler should be one of"):
-            raise NotAvailable("this version of bayesmm has no sampler='importance'") from error
-        raise
+    return _bayesmm(case, data, settings, sampler="importance")
 
 
 def _bayesmm(case: Case, data: pd.DataFrame, settings: Settings, **how: str):
@@ -126,7 +122,7 @@ def _bambi(case: Case, data: pd.DataFrame, settings: Settings, method: str):
 
     return bambi.Model(case.bambi, data, family=case.family).fit(
         draws=settings.draws,
-        tune=settings.tune,
+        tune=BAMBI_TUNE if settings.tune is None else settings.tune,
         chains=settings.chains,
         random_seed=settings.seed,
         inference_method=method,

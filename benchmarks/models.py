@@ -160,6 +160,50 @@ def counts(subjects: int = 40, items: int = 30) -> pd.DataFrame:
     return pd.DataFrame({"y": rng.poisson(np.exp(eta)), "x": x, "subject": _labels("s", s), "item": _labels("i", i)})
 
 
+def slopes() -> pd.DataFrame:
+    """Return 0 and 1 for 300 groups of 12 rows, whose intercepts and slopes differ."""
+    import numpy as np
+    import pandas as pd
+
+    rng = np.random.default_rng(SEED)
+    g, x = np.repeat(np.arange(300), 12), rng.normal(size=3600)
+    eta = -0.5 + 0.8 * x + rng.normal(size=300)[g] + 0.5 * rng.normal(size=300)[g] * x
+    return pd.DataFrame({"y": rng.binomial(1, 1 / (1 + np.exp(-eta))), "x": x, "g": _labels("g", g)})
+
+
+def overdispersed() -> pd.DataFrame:
+    """Return counts of 200 groups of 10 rows with a variance above their mean."""
+    import numpy as np
+    import pandas as pd
+
+    rng = np.random.default_rng(SEED)
+    g, x = np.repeat(np.arange(200), 10), rng.normal(size=2000)
+    mean = np.exp(0.5 + 0.4 * x + 0.6 * rng.normal(size=200)[g])
+    return pd.DataFrame({"y": rng.poisson(mean * rng.gamma(2.0, 0.5, size=2000)), "x": x, "g": _labels("g", g)})
+
+
+def ratings() -> pd.DataFrame:
+    """Return 5,000 answers, yes or no, of 200 subjects to 100 items."""
+    import numpy as np
+    import pandas as pd
+
+    rng = np.random.default_rng(SEED)
+    s, i, x = rng.integers(200, size=5000), rng.integers(100, size=5000), rng.normal(size=5000)
+    eta = 0.3 + 0.5 * x + 0.7 * rng.normal(size=200)[s] + 0.5 * rng.normal(size=100)[i]
+    labels = {"subject": _labels("s", s), "item": _labels("i", i)}
+    return pd.DataFrame({"y": rng.binomial(1, 1 / (1 + np.exp(-eta))), "x": x, **labels})
+
+
+def logistic() -> pd.DataFrame:
+    """Return 3,000 answers, yes or no, without groups."""
+    import numpy as np
+    import pandas as pd
+
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(size=3000)
+    return pd.DataFrame({"y": rng.binomial(1, 1 / (1 + np.exp(0.5 - 0.8 * x))), "x": x})
+
+
 def _labels(letter: str, codes):
     import pandas as pd
 
@@ -176,9 +220,8 @@ def _left_out(names: tuple[str, ...], reason: str) -> dict[str, str]:
     return dict.fromkeys(names, reason)
 
 
-GENERALISED = _left_out(MAXIMISERS, "run for its posterior only") | _left_out(
-    ("importance",), "independent draws are for Gaussian models"
-)
+GENERALISED = _left_out(MAXIMISERS, "run for its posterior only")
+CROSSED = GENERALISED | _left_out(("marginal", "importance"), "crossed effects are not integrated out")
 
 
 _ROWS = (
@@ -277,10 +320,60 @@ _ROWS = (
         "y ~ x + (1 | subject) + (1 | item)",
         counts,
         bambi="y ~ x + (1 | subject) + (1 | item)",
-        absent=GENERALISED
-        | _left_out(("marginal",), "crossed effects are not integrated out: explicit is the default"),
+        absent=CROSSED,
         slow=("bambi-pymc",),
         family="poisson",
+    ),
+    Case(
+        "binary-large",
+        "Bernoulli, simulated, 20,000 rows, 2,000 groups",
+        "y ~ x + (1 | g)",
+        lambda: binary(2000, 10),
+        bambi="y ~ x + (1 | g)",
+        absent=GENERALISED,
+        slow=("bambi-pymc", "explicit"),
+        family="bernoulli",
+    ),
+    Case(
+        "binary-slopes",
+        "Bernoulli, simulated, 3,600 rows, 300 groups with slopes",
+        "y ~ x + (x | g)",
+        slopes,
+        bambi="y ~ x + (x | g)",
+        notes=_left_out(BAMBI, NO_CORRELATION),
+        absent=GENERALISED,
+        slow=("bambi-pymc",),
+        family="bernoulli",
+    ),
+    Case(
+        "overdispersed",
+        "negative binomial, simulated, 2,000 rows, 200 groups",
+        "y ~ x + (1 | g)",
+        overdispersed,
+        bambi="y ~ x + (1 | g)",
+        absent=GENERALISED,
+        slow=("bambi-pymc",),
+        family="negativebinomial",
+    ),
+    Case(
+        "ratings",
+        "Bernoulli, simulated, 5,000 rows, 200 x 100 levels",
+        "y ~ x + (1 | subject) + (1 | item)",
+        ratings,
+        bambi="y ~ x + (1 | subject) + (1 | item)",
+        absent=CROSSED,
+        slow=("bambi-pymc",),
+        family="bernoulli",
+    ),
+    Case(
+        "logistic",
+        "logistic regression without random effects, 3,000 rows",
+        "y ~ x",
+        logistic,
+        bambi="y ~ x",
+        absent=GENERALISED | _left_out(("explicit",), "there are no effects to write out"),
+        slow=("bambi-pymc",),
+        family="bernoulli",
     ),
 )
 CASES: dict[str, Case] = {case.name: case for case in _ROWS}

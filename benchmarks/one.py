@@ -51,12 +51,12 @@ def measure(case: Case, contestant: Contestant, settings: Settings, write, hot: 
     imported = time.perf_counter() - began
     subject = contestant.prepare(case, case.data())
     before = peak_memory()
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     result = contestant.fit(case, subject, settings)
-    seconds = time.perf_counter() - began
+    seconds, busy = time.perf_counter() - began, time.process_time() - busy
     memory = {"peak_mib": peak_memory(), "peak_before_mib": before, "peak_children_mib": peak_memory(children=True)}
     entries = READ[contestant.kind](contestant.read(result), seconds)
-    write(status="done", seconds=seconds, seconds_import=imported, **memory, **entries)
+    write(status="done", seconds=seconds, seconds_cpu=busy, seconds_import=imported, **memory, **entries)
     if hot and contestant.kind == MAXIMISATION:
         write(seconds_hot=_hot(contestant, case, subject, settings))
     elif hot and contestant.kind == SAMPLING and seconds < HOT_LIMIT:
@@ -143,7 +143,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("contestant", choices=CONTESTANTS)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--once", action="store_true", help="no hot run")
-    for name, default in (("draws", 1000), ("tune", 1000), ("chains", 4), ("seed", 1)):
+    for name, default in (("draws", 1000), ("tune", None), ("chains", 4), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     return parser.parse_args()
 

@@ -76,7 +76,8 @@ def tables(records: list[Record]) -> Iterable[Table]:
 def sampling_table(case: Case, records: list[Record], suffix: str = "") -> Table:
     """Return who sampled how fast: times and effective draws, and their ratios to `baseline`."""
     header = (
-        "", "runs", "wall, s", "x wall", "hot, s", "min ESS", "ESS/s", "/ ESS/s", "peak, MiB", "R-hat", "divergent"
+        "", "runs", "wall, s", "x wall", "cpu, s", "hot, s", "min ESS", "ESS/s", "/ ESS/s", "peak, MiB", "R-hat",
+        "divergent",
     )  # fmt: skip
     base = baseline(case, SAMPLING)
     wall, ess = by_repetition(records, base, "seconds"), by_repetition(records, base, "ess_per_second")
@@ -86,6 +87,7 @@ def sampling_table(case: Case, records: list[Record], suffix: str = "") -> Table
             str(len(done)),
             told(values(done, "seconds"), seconds),
             ratio_text(ratios(by_repetition(done, name, "seconds"), wall)),
+            told(values(done, "seconds_cpu"), seconds),
             told(values(done, "seconds_hot"), seconds),
             told(values(done, "min_ess"), count),
             told(values(done, "ess_per_second"), significant),
@@ -96,7 +98,8 @@ def sampling_table(case: Case, records: list[Record], suffix: str = "") -> Table
         )
 
     settings = records[0]["settings"]
-    title = f"{case.title}{suffix}: {settings['chains']} x ({settings['tune']} + {settings['draws']}) draws"
+    tune = "" if settings["tune"] is None else f"({settings['tune']} + "
+    title = f"{case.title}{suffix}: {settings['chains']} x {tune}{settings['draws']}{')' if tune else ''} draws"
     return Table(title, header, rows(case, SAMPLING, records, row, len(header), wall), notes(case, records))
 
 

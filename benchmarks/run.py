@@ -41,7 +41,7 @@ class Plan:
     quick: bool
     repetitions: int
     draws: int
-    tune: int
+    tune: int | None
     chains: int
     limit: float
     budget: float
@@ -155,7 +155,7 @@ def caches(plan: Plan) -> str:
 def execute(
     case: Case,
     contestant: Contestant,
-    settings: dict[str, int],
+    settings: dict[str, int | None],
     output: Path,
     limit: float,
     environment: dict[str, str],
@@ -164,7 +164,8 @@ def execute(
     """Run `benchmarks.one` with a time limit; return its record, or one that says how it ended."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.one", case.name, contestant.name]
     command += ["--output", str(output)]
-    command += [text for name, value in settings.items() for text in (f"--{name}", str(value))] + ["--once"] * once
+    given = {name: value for name, value in settings.items() if value is not None}
+    command += [text for name, value in given.items() for text in (f"--{name}", str(value))] + ["--once"] * once
     began = time.monotonic()
     with tempfile.TemporaryFile() as said:
         code = _wait(command, said, limit, environment)
@@ -235,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, metavar="NAME", help=f"of {names}")
     parser.add_argument("--repetitions", type=int, help=f"{QUICK_REPETITIONS}, or {FULL_REPETITIONS} with --full")
     parser.add_argument("--draws", type=int, default=1000, help="of each chain (1000)")
-    parser.add_argument("--tune", type=int, default=1000, help="of each chain (1000)")
+    parser.add_argument("--tune", type=int, help="of each chain; each library's own if not given")
     parser.add_argument("--chains", type=int, default=4, help="(4)")
     parser.add_argument("--limit", type=float, default=LIMIT, help=f"seconds for one process ({LIMIT})")
     parser.add_argument("--budget", type=float, default=BUDGET, help=f"seconds; then no repetition ({BUDGET})")
