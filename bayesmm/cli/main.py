@@ -289,6 +289,18 @@ def reproduce(
     )
 
 
+@app.command()
+def warmup() -> int:
+    """Compile everything ahead of the first fit: for images, CI, and whoever does not want to wait then.
+
+    Once for a machine and a version, some minutes; what has been compiled already is left as it is.
+    """
+    from bayesmm.cli.warmup import warm_up
+
+    print(f"Compiled, and kept on disk: {warm_up():.0f} s")
+    return 0
+
+
 @app.command("datasets")
 def list_datasets() -> int:
     """List the data sets that DATA can name."""

@@ -11,8 +11,11 @@ functions of this module, because each way to write `np.zeros` is another functi
 
 import ctypes
 import functools
+import sys
+import threading
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import CellType, FunctionType, ModuleType
@@ -30,6 +33,8 @@ from bayesmm.families.families import CANONICAL, FAMILIES, NUMBERED_STRIPS
 from bayesmm.families.kernel import is_kernel
 
 Ints = NDArray[np.int64]
+PATIENCE = 1.5  # seconds until a compilation is announced
+COMPILING = "bayesmm: compiling once for this machine, up to a minute or two; `bayesmm warmup` does it all ahead"
 AXES = 3  # dimensions of an array that can be packed, at most
 DOUBLES, WORDS = types.CPointer(types.double), types.CPointer(types.int64)
 INT64 = types.int64
@@ -191,13 +196,32 @@ def c_function(
         def made():
             for needed in calls:
                 needed()
-            found = numba.cfunc(signature, cache=True, error_model="numpy")(keyed(function, source_version()))
+            with announced():
+                found = numba.cfunc(signature, cache=True, error_model="numpy")(keyed(function, source_version()))
             llvmlite.binding.add_symbol(symbol(function.__name__), found.address)
             return found
 
         return made
 
     return decorate
+
+
+@contextmanager
+def announced() -> Iterator[None]:
+    """Say once, on a terminal or in a notebook, that something is being compiled, if it takes more than a moment."""
+    timer = threading.Timer(PATIENCE, _announce)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@functools.cache
+def _announce() -> None:
+    if sys.stderr is not None and (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        print(COMPILING, file=sys.stderr, flush=True)
 
 
 def pack(*arrays: np.ndarray) -> Ints:

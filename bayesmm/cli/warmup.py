@@ -1,0 +1,67 @@
+"""Compiling ahead of the first fit: small models that use every compiled function, in parallel processes."""
+
+import os
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+import numpy as np
+
+from bayesmm.families.families import FAMILIES
+from bayesmm.families.family import Family
+from bayesmm.families.links import LINKS
+from bayesmm.runtime.progress import counter
+
+SEED, ROWS, LEVELS, TRIALS = 1, 48, 6, 3
+SHORT = dict(draws=20, tune=20, chains=1, seed=SEED, progress=False)
+LINEAR, CROSSED = "linear", "crossed"  # jobs; each other one is of a family
+
+
+def warm_up(cores: int | None = None, progress: bool = True) -> float:
+    """Compile all that is compiled when it is first needed; return the seconds that it took.
+
+    What is on disk already is read, so that a second call takes some seconds.
+    """
+    began, jobs = time.perf_counter(), (*generalised(), CROSSED, LINEAR)
+    workers = min(cores or os.cpu_count() or 1, len(jobs))
+    with (
+        counter(progress, "Compiling for this machine", len(jobs)) as advance,
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+    ):
+        for done in as_completed([pool.submit(run, job) for job in jobs]):
+            done.result()
+            advance()
+    return time.perf_counter() - began
+
+
+def generalised() -> list[str]:
+    """Return the names of the families whose random effects are integrated out by quadrature, the longest job first."""
+    return [name for name, family in reversed(FAMILIES.items()) if not family.gaussian]
+
+
+def run(job: str) -> None:
+    """Fit the small models of one job."""
+    import pandas as pd
+
+    import bayesmm as bmm
+
+    warnings.simplefilter("ignore")
+    rng = np.random.default_rng(SEED)
+    table = pd.DataFrame({"g": np.arange(ROWS) % LEVELS, "h": np.arange(ROWS) // LEVELS, "x": rng.normal(size=ROWS)})
+    linear = next(family for family in FAMILIES.values() if family.gaussian)
+    family = linear if job == LINEAR else FAMILIES[generalised()[0] if job == CROSSED else job]
+    table["y"] = response(family, table["x"].to_numpy(), rng)
+    random = {LINEAR: ("(x | g) + (1 | h)",), CROSSED: ("(1 | g) + (1 | h)",)}.get(job, ("(1 | g)", ""))
+    for part in random:
+        trials = {"trials": np.full(ROWS, TRIALS)} if family.of_one_trial else {}
+        model = bmm.Model(f"y ~ x + {part}" if part else "y ~ x", table, family.name, **trials)
+        model.maximize()
+        for sampler in ("auto",) if job == CROSSED else ("auto", "importance"):
+            str(model.sample(sampler=sampler, **SHORT))
+
+
+def response(family: Family, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return random responses of a family, whose parameters besides the mean are 2."""
+    mean = LINKS[family.link].inverse(0.5 + 0.1 * x)
+    return family.draw(rng, mean, TRIALS if family.of_one_trial else None, (2.0,) * len(family.auxiliaries))
