@@ -12,10 +12,9 @@ functions of this module, because each way to write `np.zeros` is another functi
 import ctypes
 import functools
 import sys
-import threading
+import time
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CellType, FunctionType, ModuleType
@@ -24,7 +23,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, event
 from numba.extending import get_cython_function_address, intrinsic
 from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
@@ -33,7 +32,7 @@ from bayesmm.families.families import CANONICAL, FAMILIES, NUMBERED_STRIPS
 from bayesmm.families.kernel import is_kernel
 
 Ints = NDArray[np.int64]
-PATIENCE = 1.5  # seconds until a compilation is announced
+PATIENCE = 1.5  # seconds from the first function that is compiled until it is announced
 COMPILING = "bayesmm: compiling once for this machine, up to a minute or two; `bayesmm warmup` does it all ahead"
 AXES = 3  # dimensions of an array that can be packed, at most
 DOUBLES, WORDS = types.CPointer(types.double), types.CPointer(types.int64)
@@ -196,8 +195,7 @@ def c_function(
         def made():
             for needed in calls:
                 needed()
-            with announced():
-                found = numba.cfunc(signature, cache=True, error_model="numpy")(keyed(function, source_version()))
+            found = numba.cfunc(signature, cache=True, error_model="numpy")(keyed(function, source_version()))
             llvmlite.binding.add_symbol(symbol(function.__name__), found.address)
             return found
 
@@ -206,22 +204,26 @@ def c_function(
     return decorate
 
 
-@contextmanager
-def announced() -> Iterator[None]:
-    """Say once, on a terminal or in a notebook, that something is being compiled, if it takes more than a moment."""
-    timer = threading.Timer(PATIENCE, _announce)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+class Announcement(event.Listener):
+    """Says once, on a terminal or in a notebook, that something is being compiled, if that takes more than a moment."""
+
+    def __init__(self) -> None:
+        self.began, self.said = None, False
+
+    def on_start(self, event: event.Event) -> None:
+        """Take note of a function that is to be compiled: it is not on disk."""
+        now = time.monotonic()
+        self.began = now if self.began is None else self.began
+        if not self.said and now - self.began > PATIENCE and sys.stderr is not None:
+            self.said = True
+            if sys.stderr.isatty() or "ipykernel" in sys.modules:
+                print(COMPILING, file=sys.stderr, flush=True)
+
+    def on_end(self, event: event.Event) -> None:
+        """Do nothing: the next one may follow."""
 
 
-@functools.cache
-def _announce() -> None:
-    if sys.stderr is not None and (sys.stderr.isatty() or "ipykernel" in sys.modules):
-        print(COMPILING, file=sys.stderr, flush=True)
+event.register("numba:compile", Announcement())
 
 
 def pack(*arrays: np.ndarray) -> Ints:
