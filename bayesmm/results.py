@@ -93,8 +93,12 @@ class Fit:
         """Return the checks of the sampling, passed and failed."""
         return checks.run_checks(self)
 
-    def compare(self, point=None, consistency: bool = True) -> compare_reml.Comparison:
-        """Return the posterior beside `point` (REML if not given), a verdict and its cause for each parameter."""
+    def compare(self, point=None, consistency: bool | str = True) -> compare_reml.Comparison:
+        """Return the posterior beside `point` (REML if not given), a verdict and its cause for each parameter.
+
+        `consistency="graph"` checks the PyMC graph against REML, not only the compiled likelihood: see
+        `bayesmm.evaluation.compare_reml.compare`.
+        """
         return compare_reml.compare(self, point, consistency)
 
     def loo(self, by: str | None = None, *, integrated: bool = False, refit: bool | None = None) -> loo.Loo:
