@@ -4,6 +4,7 @@ The definitions are those of ArviZ, which takes the parameters one by one. Here 
 what else is asked of it (ranks, quantiles, folded ranks) is read off the sorted draws.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,9 @@ from bayesmm.likelihood.crossproducts import Floats, Ints
 TAIL = (0.05, 0.95)  # quantiles of the tail ESS: section 4.3
 BLOM = 3 / 8  # offset of a rank on its way to a normal score: section 4.1, after Blom (1958)
 FEWEST_DRAWS = 4  # of a chain: each half needs two for a variance
-BATCH = 64_000  # draws that are diagnosed together: arrays of half a MB, which stay near the processor
+# Draws that are diagnosed together: arrays of 128 kB stay near the processor. The memory of larger ones goes back to the
+# operating system after each step and comes again for the next, which takes longer than the arithmetic.
+BATCH = 16_000
 LAGS = 8  # autocovariances by products, enough for most effects and cheaper than the Fourier transform that gives all
 SAME = 1e-15  # a spread of a series below which ArviZ takes it as constant: np.finfo(float).resolution
 NAMES = ("ess_bulk", "ess_tail", "r_hat")  # columns of `diagnose`
@@ -78,27 +81,31 @@ def ranked(draws: Floats) -> tuple[Floats, Ints]:
 
 def quantile(ordered: Floats, probability: float) -> Floats:
     """Return a quantile of the rows of sorted draws, (k,), as ``numpy.quantile`` does; NaN where a draw is NaN."""
-    at = probability * (ordered.shape[1] - 1)
-    low = max(0, min(int(at), ordered.shape[1] - 2))
-    found = np.quantile(ordered[:, low : low + 2], at - low, axis=1)
+    last = ordered.shape[1] - 1
+    place = min(int(probability * last), max(last - 1, 0))
+    low, high, share = ordered[:, place], ordered[:, min(place + 1, last)], probability * last - place
+    found = low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)  # to the digit
     return np.where(np.isnan(ordered[:, -1]), np.nan, found)
 
 
 def scores(ordered: Floats, order: Ints) -> Floats:
     """Return the normal scores of the average ranks of sorted draws, in the order they were drawn in, (k, n)."""
-    n = ordered.shape[1]
-    halves = ndtri((np.arange(2, 2 * n + 1) / 2 - BLOM) / (n - 2 * BLOM + 1))  # of ranks 1, 1.5, 2, ..., n
-    scored, tied = np.empty(ordered.size), ordered[:, 1:] == ordered[:, :-1]
-    scored[order.ravel()] = np.broadcast_to(halves[::2], ordered.shape).ravel()
-    rows = np.flatnonzero(tied.any(axis=1))
-    if len(rows):
-        position, same = np.arange(n), tied[rows]
-        edge = np.ones((len(rows), 1), dtype=bool)
-        first = np.maximum.accumulate(np.where(np.hstack([edge, ~same]), position, 0), axis=1)
-        last = np.where(np.hstack([~same, edge]), position, n)
-        last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-        scored[order[rows]] = halves[first + last]
+    k, n = ordered.shape
+    halves, places, scored = scores_of_ranks(n), order.ravel(), np.empty(ordered.size)
+    scored[places] = np.broadcast_to(halves[::2], ordered.shape).ravel()
+    tied = np.zeros((k, n + 1), dtype=bool)  # with the one before; two at the same distance from the median often are
+    tied[:, 1:n] = ordered[:, 1:] == ordered[:, :-1]
+    first, last = (np.flatnonzero(edge) for edge in (tied[:, 1:] & ~tied[:, :-1], tied[:, :-1] & ~tied[:, 1:]))
+    lengths = last - first + 1
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    scored[places[np.repeat(first, lengths) + within]] = np.repeat(halves[first % n + last % n], lengths)
     return scored.reshape(ordered.shape)
+
+
+@functools.lru_cache(maxsize=4)
+def scores_of_ranks(n: int) -> Floats:
+    """Return the normal scores of the ranks 1, 1.5, 2, ..., n among n, (2 n - 1,)."""
+    return ndtri((np.arange(2, 2 * n + 1) / 2 - BLOM) / (n - 2 * BLOM + 1))
 
 
 def folded_scores(ordered: Floats, order: Ints) -> Floats:
