@@ -76,12 +76,12 @@ def test_what_has_no_diagnostics_is_nan():
     assert {len(values) for values in diagnostics(draws[:0]).values()} == {0}
 
 
-def test_batches_and_threads_change_nothing(monkeypatch):
+def test_batches_change_nothing(monkeypatch):
     draws = np.random.default_rng(8).normal(size=(2, 50, 37)).transpose(2, 0, 1)  # a view, as of the effects
     whole = describe(draws)
     monkeypatch.setattr(convergence, "BATCH", 300)
     np.testing.assert_array_equal(describe(draws), whole)
-    monkeypatch.setattr(convergence.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(convergence, "BLOCK", 7)
     np.testing.assert_array_equal(describe(draws), whole)
 
 
