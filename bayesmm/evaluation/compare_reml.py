@@ -12,11 +12,11 @@ from bayesmm.design.parameters import Parameter, coefficients, variance_paramete
 from bayesmm.errors import PriorError
 from bayesmm.evaluation.checks import Check, run_checks
 from bayesmm.evaluation.compare_reml_text import render_comparison
+from bayesmm.evaluation.likelihood_vs_reml import GRAPH, check_likelihood
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.posterior.density import mode, support_of
 from bayesmm.posterior.draws import describe, draws_of
 from bayesmm.posterior.point_estimates import at_bound, by_quadrature, confounded, estimate, is_singular, standard_error
-from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.threads import few_threads
 
 # The rule of the verdicts. All distances are in posterior standard deviations.
@@ -94,7 +94,7 @@ class Comparison:
     point : PointFit
         The maximised fit.
     consistency : ConsistencyCheck or None
-        The check that the graph's own density has its mode at the REML optimum.
+        The check that the compiled likelihood, or the PyMC graph's density, has its mode at the REML optimum.
     checks : tuple of Check
         The checks of the posterior; draws that failed them cannot be compared with anything.
     quadrature : float
@@ -120,7 +120,7 @@ class Comparison:
 
 
 @few_threads
-def compare(fit, point=None, consistency: bool = True) -> Comparison:
+def compare(fit, point=None, consistency: bool | str = True) -> Comparison:
     """Compare a posterior with the maximised fit of the same model.
 
     Parameters
@@ -128,15 +128,17 @@ def compare(fit, point=None, consistency: bool = True) -> Comparison:
     fit : Fit
     point : PointFit, optional
         The fit to compare with; of the same model REML, or Laplace's ML for a generalised one, if not given.
-    consistency : bool
-        Whether to find the mode of the explicit graph's density, which takes a compilation.
+    consistency : bool or "graph"
+        Of a linear model: whether to check that the compiled marginal posterior has its mode at REML where its priors
+        are flat. "graph": check the density of the explicit PyMC graph instead, which takes seconds to build.
 
     Raises
     ------
     ValueError
-        If `point` has other coefficients or grouping factors than `fit`.
+        If `point` has other coefficients or grouping factors than `fit`, or `consistency` is none of its choices.
     """
-    check_bool("consistency", consistency)
+    if consistency is not True and consistency is not False and consistency != GRAPH:
+        raise ValueError(f"consistency should be True, False or {GRAPH!r}, not {consistency!r}")
     point, flat = point_fits(fit, point)
     check_same_model(fit.design, point.design)
     rows = gather(fit, point, flat, marginal_mode(fit.model))
@@ -146,7 +148,7 @@ def compare(fit, point=None, consistency: bool = True) -> Comparison:
         table=table,
         parameters=tuple(row.parameter for row in rows),
         point=point,
-        consistency=find_consistency(fit.design, flat) if consistency and fit.design.family.gaussian else None,
+        consistency=find_consistency(fit.design, flat, consistency) if fit.design.family.gaussian else None,
         checks=tuple(run_checks(fit)),
         quadrature=by_quadrature(point) if point.nagq == 1 else math.nan,
     )
@@ -185,8 +187,10 @@ def marginal_mode(model):
         return None
 
 
-def find_consistency(design, reml):
-    """Return the record of the consistency check, of a linear model."""
+def find_consistency(design, reml, consistency: bool | str):
+    """Return the record of the consistency check, of a linear model; None if none is wanted."""
+    if consistency != GRAPH:
+        return check_likelihood(design, reml) if consistency else None
     from bayesmm.evaluation.graph_vs_reml import check_consistency  # here, because it builds a PyMC model
 
     return check_consistency(design, reml)

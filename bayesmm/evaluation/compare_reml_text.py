@@ -13,6 +13,12 @@ LABEL_WIDTH = 36  # columns of a parameter's name
 VERDICT_WIDTH = 10  # columns of the longest verdict
 NOT_COMPUTED = "-"
 VARIANCE_COLUMNS = ("point", "map", "mode", "mean", "sd", "lower", "upper")
+# What a consistency check has shown, by what it is of.
+CHECKED = {
+    "graph": "maximising the PyMC graph with the effects integrated out reproduces REML {}.",
+    "likelihood": "with flat priors the compiled marginal posterior has its mode at REML {}. "
+    "The PyMC graph was not looked at: compare(consistency='graph') does that.",
+}
 COEFFICIENT_COLUMNS = ("point", "se", "map", "mean", "sd", "lower", "upper")
 
 
@@ -117,7 +123,7 @@ def laplace_lines(comparison) -> list[str]:
 
 
 def consistency_lines(found) -> list[str]:
-    """Return the line that ties the graph that was sampled to the function that was maximised."""
+    """Return the line that ties what is sampled to the function that was maximised, and says which was looked at."""
     if found is None:
         return []
     if math.isnan(found.criterion):
@@ -125,7 +131,5 @@ def consistency_lines(found) -> list[str]:
     if not found.ok:
         return wrap(f"CONSISTENCY CHECK FAILED: {found.message}")
     gap = "0" if found.gap == 0 else f"{found.gap:.0e}"
-    return wrap(
-        "Consistency check: maximising the PyMC graph with the effects integrated out reproduces REML "
-        f"(criterion {found.criterion:.4f}, REML {found.point_criterion:.4f}, gap {gap})."
-    )
+    numbers = f"(criterion {found.criterion:.4f}, REML {found.point_criterion:.4f}, gap {gap})"
+    return wrap(f"Consistency check: {CHECKED[found.of].format(numbers)}")

@@ -10,19 +10,15 @@ gradient at 0 and at a few probes gives the Hessian exactly, and log of the inte
 levels of the leading factor.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.optimize import minimize
 
 from bayesmm.design.records import Design
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.evaluation.likelihood_vs_reml import DEPENDENT, GRAPH, ConsistencyCheck, checked, not_computed
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.runtime.threads import few_threads
 
-# The gap that counts as none: the issue of the search's numerical gradients (1e-8 of a parameter) on a quadratic
-# optimum, with room for the rounding of a density of size 1e4; a wrong term in a graph shows as 1e-1 or more.
-GAP = 1e-3
 # Beyond this many probes, or random effects in all, the check would take longer than a person waits (10 s).
 MOST_PROBES, MOST_EFFECTS = 60, 400
 # Central differences of a criterion of 1e3 to 1e4: rounding leaves 1e-8 / STEP, curvature STEP^2 in the gradient per
@@ -30,31 +26,6 @@ MOST_PROBES, MOST_EFFECTS = 60, 400
 STEP, GRADIENT = 1e-4, 1e-3
 # What a search is told where the density is not finite.
 BAD = 1e300
-
-
-@dataclass(frozen=True)
-class ConsistencyCheck:
-    """The REML criterion of the graph beside that of the marginal likelihood.
-
-    Attributes
-    ----------
-    criterion : float
-        -2 log of the graph's density, coefficients and random effects integrated out, at its own optimum; NaN if not
-        computed.
-    point_criterion : float
-        The REML criterion of the marginal likelihood.
-    gap : float
-        Their difference.
-    ok : bool
-        The gap is below GAP.
-    message : str
-    """
-
-    criterion: float
-    point_criterion: float
-    gap: float
-    ok: bool
-    message: str
 
 
 @few_threads
@@ -82,7 +53,7 @@ def check_consistency(design: Design, point: Estimates) -> ConsistencyCheck:
 
     reason = _too_large(design)
     if reason:
-        return ConsistencyCheck(np.nan, point.criterion, np.nan, True, f"not computed: {reason}")
+        return not_computed(point, reason, GRAPH)
     joint = JointDensity(design)
     probes = _probes(design, joint)
 
@@ -95,21 +66,12 @@ def check_consistency(design: Design, point: Estimates) -> ConsistencyCheck:
         return np.array([(criterion(theta + h) - criterion(theta - h)) / (2 * STEP) for h in steps])
 
     found = minimize(criterion, joint.start(), jac=gradient, method="BFGS", options={"gtol": GRADIENT})
-    gap = float(found.fun - point.criterion)
-    ok = abs(gap) < GAP
-    outcome = "the same optimum" if ok else "NOT the same optimum"
-    return ConsistencyCheck(
-        float(found.fun),
-        point.criterion,
-        gap,
-        ok,
-        f"{outcome}, {joint.evaluations} evaluations of the graph's gradient",
-    )
+    return checked(found.fun, point, f"{joint.evaluations} evaluations of the graph's gradient", GRAPH)
 
 
 def _too_large(design: Design) -> str:
     if design.aliased:
-        return "the fixed effects are linearly dependent, so that their integral under flat priors is infinite"
+        return DEPENDENT
     sizes = sorted(len(block.levels) * len(block.columns) for block in design.blocks)
     if sum(sizes) > MOST_EFFECTS or sum(sizes[:-1]) + design.p > MOST_PROBES:
         return f"{sum(sizes):,} random effects are too many for the dense algebra of this check"

@@ -7,7 +7,6 @@ does that; what a point is, and its likelihood, come from `log_likelihood`. Poin
 are computed from the posterior without them, see `loo_again`.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from bayesmm.design.parameters import coefficients, variance_parameters
 from bayesmm.display.text_tables import apart, table, wrap
 from bayesmm.errors import listing
 from bayesmm.evaluation.loo_again import NOISY, REFIT, Again, again, limits
+from bayesmm.evaluation.psis import smoothed
 from bayesmm.posterior.draws import draws_of, is_constant, tree_sizes
 from bayesmm.posterior.log_likelihood import by_level, by_row, conditional, split_by, split_of_rows
 from bayesmm.runtime.arguments import check_bool
@@ -176,15 +176,25 @@ def _with(
 
 
 def psis(fit, values: np.ndarray) -> "ELPDData":
-    """Return ArviZ's PSIS-LOO of log likelihoods (draws, points)."""
-    from arviz_stats import loo as arviz_loo  # here, because it takes half a second to import
+    """Return the PSIS-LOO of log likelihoods (draws, points), as ArviZ's functions take it."""
+    from arviz_stats.utils import ELPDDataLOO  # here, because it takes half a second to import
 
-    shape = tree_sizes(fit.tree)
-    likelihood = xr.Dataset({"y": (("chain", "draw", POINT), values.reshape(*shape, -1))})
-    tree = xr.DataTree.from_dict({"posterior": xr.Dataset(), "log_likelihood": likelihood})
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Estimated shape parameter", category=UserWarning)  # Loo says it
-        return arviz_loo(tree, pointwise=True, reff=relative_efficiency(fit))
+    found, (draws, points) = smoothed(values, relative_efficiency(fit)), values.shape
+    log_weights = found.log_weights.reshape(points, *tree_sizes(fit.tree))
+    limit = k_limit(draws)
+    return ELPDDataLOO(
+        elpd=float(found.elpd.sum()),
+        se=float(np.sqrt(points * np.var(found.elpd))),
+        p=float((found.lpd - found.elpd).sum()),
+        n_samples=draws,
+        n_data_points=points,
+        scale="log",
+        warning=bool((found.k > limit).any()),
+        good_k=limit,
+        elpd_i=xr.DataArray(found.elpd, dims=POINT, name="elpd_i"),
+        pareto_k=xr.DataArray(found.k, dims=POINT, name="pareto_k"),
+        log_weights=xr.DataArray(log_weights, dims=(POINT, "chain", "draw"), name="log_weights"),
+    )
 
 
 def relative_efficiency(fit) -> float:

@@ -5,7 +5,7 @@ nothing is written back to them.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -22,14 +22,14 @@ from bayesmm.design.parameters import (
 from bayesmm.design.residual.structure import mean_values
 from bayesmm.estimation.estimates import add_effects, pearson_residuals
 from bayesmm.families.links import LINKS
+from bayesmm.posterior.convergence import NAMES, diagnose, in_batches, quantile
 from bayesmm.priors import prior_bases
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count
 
 CI_PROB = 0.95  # probability of an interval unless asked otherwise (DESIGN: 95 % equal-tailed)
-TAIL = (0.05, 0.95)  # quantiles of the tail ESS: Vehtari et al. (2021), Bayesian Analysis 16(2), section 4.3
 VARCORR = ("sd", "corr", "sigma")  # kinds of parameters that lme4's VarCorr() has
-STATISTICS = ("mean", "sd", "lower", "upper", "ess_bulk", "ess_tail", "r_hat")
+STATISTICS = ("mean", "sd", "lower", "upper", *NAMES)
 
 
 def variable(tree, name: str) -> np.ndarray:
@@ -104,8 +104,17 @@ def effect_draws(fit, k: int) -> np.ndarray:
     ValueError
         If they were not kept.
     """
-    draws = block_draws(fit, fit.design.blocks[k])
-    return draws.transpose(3, 2, 0, 1).reshape(-1, *draws.shape[:2])
+    return np.concatenate(list(draws_by_term(fit, k)))
+
+
+def draws_by_term(fit, k: int) -> Iterator[np.ndarray]:
+    """Return the same term by term, (G, chains, draws) each: views, as all effects may be a large part of memory."""
+    return iter(block_draws(fit, fit.design.blocks[k]).transpose(3, 2, 0, 1))
+
+
+def describe_effects(fit, k: int, ci_prob: float = CI_PROB) -> pd.DataFrame:
+    """Return what `describe` says of the random effects of block `k`, in the order of `effect_draws`."""
+    return pd.concat([describe(draws, ci_prob) for draws in draws_by_term(fit, k)], ignore_index=True)
 
 
 def block_draws(fit, block) -> np.ndarray:
@@ -128,25 +137,6 @@ def posterior_residuals(fit) -> np.ndarray:
     return pearson_residuals(design, LINKS[design.family.link].inverse(eta), own, mean_values(residual_draws(fit)))
 
 
-def diagnostics(draws: np.ndarray) -> dict[str, np.ndarray]:
-    """Return bulk and tail ESS and rank-normalised split R-hat of (k, chains, draws) draws, each (k,).
-
-    Vehtari et al. (2021). They mean nothing for a parameter that its prior holds fixed: NaN there. R-hat is NaN for one
-    chain, all three for fewer than 4 draws. About 2 ms for each parameter with 4,000 draws.
-    """
-    from arviz_stats.base import array_stats  # here, because it takes half a second to import
-
-    columns = {name: np.full(len(draws), np.nan) for name in ("ess_bulk", "ess_tail", "r_hat")}
-    varies = ~is_constant(draws)
-    if not varies.any() or draws.shape[2] < 4:
-        return columns
-    with np.errstate(all="ignore"):  # chains that never move divide by a variance of 0: R-hat is then inf or NaN
-        columns["ess_bulk"][varies] = array_stats.ess(draws[varies], method="bulk")
-        columns["ess_tail"][varies] = array_stats.ess(draws[varies], method="tail", prob=TAIL)
-        columns["r_hat"][varies] = array_stats.rhat(draws[varies])
-    return columns
-
-
 def is_constant(draws: np.ndarray) -> np.ndarray:
     """Return which of (k, chains, draws) parameters have one value in all draws, (k,): a prior holds them fixed."""
     return (draws == draws[:, :1, :1]).all(axis=(1, 2))
@@ -163,12 +153,17 @@ def describe(draws: np.ndarray, ci_prob: float = CI_PROB) -> pd.DataFrame:
     check_probability("ci_prob", ci_prob)
     if len(draws) == 0:
         return pd.DataFrame(columns=STATISTICS, dtype=float)
-    flat = draws.reshape(len(draws), -1)
-    lower, upper = np.quantile(flat, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], axis=1)
-    fixed = is_constant(draws)  # their mean and sd exactly, not to rounding
+    ends = (1 - ci_prob) / 2, (1 + ci_prob) / 2
+    return pd.DataFrame(in_batches(lambda batch: statistics(batch, ends), draws), columns=STATISTICS)
+
+
+def statistics(draws: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+    """Return `STATISTICS` of (k, chains, draws) draws, (k, 7), the interval between the quantiles `ends`."""
+    flat, fixed = draws.reshape(len(draws), -1), is_constant(draws)  # their mean and sd exactly, not to rounding
     mean = np.where(fixed, flat[:, 0], flat.mean(axis=1))
     sd = np.where(fixed, 0.0, flat.std(axis=1, ddof=1)) if flat.shape[1] > 1 else np.zeros(len(flat))
-    return pd.DataFrame({"mean": mean, "sd": sd, "lower": lower, "upper": upper, **diagnostics(draws)})
+    found, ordered = diagnose(draws)
+    return np.column_stack([mean, sd, *(quantile(ordered, end) for end in ends), found])
 
 
 def fixef(fit) -> pd.DataFrame:
@@ -202,8 +197,7 @@ def variance_keys(design, parameter: Parameter) -> tuple[str, str | None, str | 
 def ranef(fit) -> pd.DataFrame:
     """Return the posterior of the random effects: columns grpvar, term, grp and the statistics, a row per effect."""
     blocks = [
-        pd.concat([effect_keys(fit.design.blocks[k]), describe(effect_draws(fit, k))], axis=1)
-        for k in by_levels(fit.design)
+        pd.concat([effect_keys(fit.design.blocks[k]), describe_effects(fit, k)], axis=1) for k in by_levels(fit.design)
     ]
     if not blocks:
         return pd.DataFrame(columns=["grpvar", "term", "grp", *STATISTICS])
@@ -250,7 +244,7 @@ def summary(fit, ci_prob: float = CI_PROB) -> pd.DataFrame:
     for k in by_levels(fit.design):
         if k not in kept_effects(fit):
             continue
-        tables.append(describe(effect_draws(fit, k), ci_prob))
+        tables.append(describe_effects(fit, k, ci_prob))
         labels += effect_labels(fit.design.blocks[k])
     return pd.concat(tables, ignore_index=True).set_index(pd.Index(labels, name="parameter", dtype=object))
 

@@ -13,7 +13,7 @@ from bayesmm.evaluation.checks import Check
 from bayesmm.evaluation.compare_reml_html import BOUNDS, QUALITY, diagnosed
 from bayesmm.evaluation.compare_reml_text import POSTERIOR_DIGITS
 from bayesmm.evaluation.variance.explained import SHARE_DECIMALS
-from bayesmm.posterior.draws import describe, draws_of, effect_draws, posterior_residuals
+from bayesmm.posterior.draws import describe, describe_effects, draws_of, posterior_residuals
 from bayesmm.priors import Priors
 from bayesmm.priors.table import AT_MEANS, sentence
 
@@ -105,7 +105,7 @@ def effects_table(fit, k: int) -> Table | None:
     block = fit.design.blocks[k]
     if len(block.levels) > TABLE_LEVELS or not has_effects(fit, k):
         return None
-    frame = describe(effect_draws(fit, k))
+    frame = describe_effects(fit, k)
     texts = [spans(frame.iloc[j * len(block.levels) : (j + 1) * len(block.levels)]) for j in range(len(block.columns))]
     rows = tuple((name(level), *cells) for level, *cells in zip(block.levels, *texts, strict=True))
     headers = (name(block.group), *(name(term) for term in block.columns))

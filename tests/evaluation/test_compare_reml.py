@@ -312,7 +312,7 @@ def test_a_tiny_sd_of_a_large_predictor_is_not_zero():
 
 
 def consistency(**changes):
-    record = dict(criterion=1743.62827, point_criterion=1743.62827, gap=2.1e-9, ok=True, message="")
+    record = dict(criterion=1743.62827, point_criterion=1743.62827, gap=2.1e-9, ok=True, message="", of="graph")
     return SimpleNamespace(**(record | changes))
 
 

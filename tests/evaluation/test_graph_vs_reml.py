@@ -5,7 +5,8 @@ import pytest
 from references import frame
 
 import bayesmm as bmm
-from bayesmm.evaluation.graph_vs_reml import GAP, check_consistency
+from bayesmm.evaluation.graph_vs_reml import check_consistency
+from bayesmm.evaluation.likelihood_vs_reml import GAP
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
 

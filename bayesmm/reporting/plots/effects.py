@@ -3,7 +3,7 @@
 import numpy as np
 
 from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title
-from bayesmm.posterior.draws import effect_draws
+from bayesmm.posterior.draws import draws_by_term
 from bayesmm.reporting.plots.chosen import factor
 from bayesmm.reporting.plots.labels import units
 
@@ -34,13 +34,12 @@ def plot_effects(fit, point=None, group: str | None = None):
     """
     k = factor(fit.design, group)
     point, block = fit.model.maximize() if point is None else point, fit.design.blocks[k]
-    draws = effect_draws(fit, k).reshape(len(block.columns), len(block.levels), -1)
     step = -(-len(block.levels) // DRAWN_LEVELS)
     rows = -(-len(block.levels) // step)
     height = 0.19 * rows + 0.8 if rows <= LABELLED_LEVELS else TALL
     figure, axes = panels(len(block.columns), wide=4.4, high=max(height, 2.0))
-    for i, ax in enumerate(axes):
-        caterpillar(ax, draws[i], point.modes[k][:, i], block.levels, step)
+    for i, (ax, draws) in enumerate(zip(axes, draws_by_term(fit, k), strict=True)):
+        caterpillar(ax, draws, point.modes[k][:, i], block.levels, step)
         ax.set_title(plain(block.columns[i]), fontsize=10, loc="left")
         name_axes(ax, f"deviation, {units(fit.design, block.columns[i])}")
     key(figure, {"posterior mean": ("o", INK), "95 % interval": ("-", GREY), f"{point.method} mode": ("D", ACCENT)})
@@ -51,10 +50,10 @@ def plot_effects(fit, point=None, group: str | None = None):
 
 
 def caterpillar(ax, draws: np.ndarray, modes: np.ndarray, levels: tuple[str, ...], step: int) -> None:
-    """Draw the effects of one term, sorted by posterior mean; names only where there is room."""
-    means = draws.mean(axis=1)
+    """Draw the (levels, chains, draws) of one term, sorted by posterior mean; names only where there is room."""
+    means = draws.mean(axis=(1, 2))
     chosen = np.argsort(means)[::step]
-    lower, upper = np.quantile(draws[chosen], [0.025, 0.975], axis=1)
+    lower, upper = np.quantile(draws[chosen], [0.025, 0.975], axis=(1, 2))
     rows, many = np.arange(len(chosen)), len(chosen) > LABELLED_LEVELS
     ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
     ax.hlines(rows, lower, upper, color=GREY, linewidth=0.7 if many else 1.8)
