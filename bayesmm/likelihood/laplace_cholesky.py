@@ -12,7 +12,7 @@ import numpy as np
 
 from bayesmm.likelihood.compiled import compiled
 from bayesmm.likelihood.crossproducts import Factor, Floats, Ints
-from bayesmm.likelihood.gaussian_factorisation import LAPACK_FROM, cholesky, dot, solve_lower, solve_lower_transposed
+from bayesmm.likelihood.dense_matrices import LAPACK_FROM, dot, small_cholesky, solve_lower, solve_lower_transposed
 
 # Curvatures above this are no numbers to factorise: their products overflow.
 LARGEST = 1e150
@@ -142,7 +142,7 @@ def factorise(layout, ZT, D):
         convex = convex and D[i] >= 0.0 and D[i] < LARGEST
     log_det, G, q = 0.0, A.shape[0], A.shape[1]
     for g in range(G):
-        if not cholesky(A[g]):
+        if not small_cholesky(A[g]):
             return False, 0.0, Blocks(A, C, S)
         for a in range(q):
             log_det += 2.0 * math.log(A[g, a, a])
@@ -157,7 +157,7 @@ def factorise(layout, ZT, D):
             for j in range(i):
                 S[j, i] = S[i, j]
         S = np.linalg.cholesky(S)
-    elif not cholesky(S):
+    elif not small_cholesky(S):
         return False, 0.0, Blocks(A, C, S)
     for i in range(m):
         log_det += 2.0 * math.log(S[i, i])
