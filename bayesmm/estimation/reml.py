@@ -97,7 +97,7 @@ def _search(problem: Problem, reml: bool) -> Search:
         half = np.array([problem.gradient(row, theta) for row in H])
         return np.array([problem.gradient(row, theta) for row in half.T])
 
-    return Search(criterion, curvature)
+    return Search(criterion, None if cp.side_by_side else curvature)  # there, evaluations cost less than a curvature
 
 
 def _with_residual(design: Design, method: str, start: Mapping[str, float] | None) -> Estimates:

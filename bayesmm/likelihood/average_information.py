@@ -28,8 +28,8 @@ from bayesmm.likelihood.compiled import (
     zeros,
 )
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats
-from bayesmm.likelihood.dense_matrices import dot, matmul, solve_lower_transposed
-from bayesmm.likelihood.gaussian_factorisation import level_factor, rest_lambda, shifted, times_lambda
+from bayesmm.likelihood.dense_matrices import dot, matmul
+from bayesmm.likelihood.gaussian_factorisation import level_factor, level_inverse, rest_lambda, shifted, times_lambda
 from bayesmm.likelihood.gaussian_likelihood import Solution, cross_products, rest_sizes
 
 NO_PIVOT = 1e-6  # relative sd below which the slope says nothing of the derivative in the variance
@@ -131,10 +131,8 @@ def _leading_products(lead, T, v, W, b, products, slopes):
     E, FE, EF, d, x, y = zero_matrix(q, q), zero_matrix(q, q), zero_matrix(q, q), zeros(q), zeros(q), zeros(q)
     for g in range(lead.count.shape[0]):
         n = lead.count[g]
-        level_factor(lead.A[g], T, L, P)
-        for a in range(q):
-            solve_lower_transposed(L, P[:, a])
-        matmul(T, P, X)
+        level_factor(lead.A, g, T, L, P)
+        level_inverse(T, L, P, X)
         matmul(lead.A[g], X, F)
         shifted(lead, g, v, 0, d)
         for a in range(q):

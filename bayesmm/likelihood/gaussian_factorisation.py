@@ -11,7 +11,7 @@ Each function states what it computes in the symbols of `gaussian`. `lead`, `res
 import math
 from typing import NamedTuple
 
-from bayesmm.likelihood.compiled import fused, inlined, inner, reordered, zero_integers, zero_matrix, zeros
+from bayesmm.likelihood.compiled import borrowed, fused, inlined, inner, reordered, zero_integers, zero_matrix, zeros
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.dense_matrices import (
     cholesky,
@@ -118,23 +118,46 @@ def assemble_rest(rest, rWr, lam, prior, M, c):
 
 
 @inner
-def level_factor(A, T, L, half):
-    """Set L = chol(T'A T + I) and half = L^-1 T' for one pattern; return False where there is no factor."""
+def level_factor(A, g, T, L, half):
+    """Set L = chol(T'A_g T + I) and half = L^-1 T' for pattern g; return False where there is no factor."""
     q = T.shape[0]
-    matmul(A, T, half)
-    for a in range(q):
-        for b in range(a + 1):
-            L[a, b] = dot(T[:, a], half[:, b]) + (1.0 if a == b else 0.0)
-    ok = small_cholesky(L)
     for a in range(q):
         for b in range(q):
-            half[a, b] = T[b, a]
-    for a in range(q if ok else 0):
-        solve_lower(L, half[:, a])
-    return ok
+            total = 0.0
+            for k in range(b, q):  # T is lower triangular
+                total += A[g, a, k] * T[k, b]
+            half[a, b] = total
+    for a in range(q):
+        for b in range(a + 1):
+            total = 1.0 if a == b else 0.0
+            for k in range(a, q):
+                total += T[k, a] * half[k, b]
+            L[a, b] = total
+    if not small_cholesky(L):
+        return False
+    for a in range(q):
+        for b in range(q):
+            total = T[b, a]
+            for k in range(a):
+                total -= L[a, k] * half[k, b]
+            half[a, b] = total / L[a, a]
+    return True
 
 
 @inner
+def level_inverse(T, L, P, X):
+    """Go on from `level_factor`: `half` becomes P = (L L')^-1 T', and X = T P."""
+    q = L.shape[0]
+    for a in range(q - 1, -1, -1):
+        for b in range(q):
+            total = P[a, b]
+            for k in range(a + 1, q):
+                total -= L[k, a] * P[k, b]
+            P[a, b] = total / L[a, a]
+    matmul(T, P, X)
+
+
+@inlined
 def shifted(lead, g, mean, first, d):
     """Set d = C_g v, for the columns of the rest from `first` on and their coefficients v = mean."""
     for a in range(d.shape[0]):
@@ -145,7 +168,7 @@ def shifted(lead, g, mean, first, d):
                 d[a] += lead.coupling[j, a] * mean[lead.columns[j] - first]
 
 
-@inner
+@inlined
 def most_columns(lead):
     """Return the largest number of columns that a pattern is coupled to."""
     most = 0
@@ -154,7 +177,7 @@ def most_columns(lead):
     return most
 
 
-@inner
+@inlined
 def scaled_coupling(lead, g, lam, out):
     """Set the columns of `out`, (q, ...), to C_g Lambda, one for each column of the rest that pattern g has."""
     q, start = lead.coupling.shape[1], lead.start[g]
@@ -172,12 +195,12 @@ def scaled_coupling(lead, g, lam, out):
 def eliminate(lead, lam, T, mean, M, c):
     """Take the leading factor's part from M and c; return (ok, its part of log|M|, what it explains of r'Wr)."""
     q, m, p, explained, logdet, ok = T.shape[0], c.shape[0], mean.shape[0], 0.0, 0.0, True
-    d, v, L, half = zeros(q), zeros(q), zero_matrix(q, q), zero_matrix(q, q)
-    width = most_columns(lead)
-    C, B, row = zero_matrix(q, width), zero_matrix(q, width), zeros(width)
+    small, wide = zero_matrix(2 * q + 2, q), zero_matrix(2 * q + 1, most_columns(lead))
+    d, v, row = borrowed(small)[2 * q], borrowed(small)[2 * q + 1], borrowed(wide)[2 * q]
+    L, half, C, B = borrowed(small)[:q], borrowed(small)[q : 2 * q], borrowed(wide)[:q], borrowed(wide)[q : 2 * q]
     for g in range(lead.count.shape[0]):
         count = lead.count[g]
-        if not level_factor(lead.A[g], T, L, half):
+        if not level_factor(lead.A, g, T, L, half):
             ok = False
             break
         shifted(lead, g, mean, m - p, d)
@@ -188,8 +211,8 @@ def eliminate(lead, lam, T, mean, M, c):
                 v[a] += half[a, b] * (lead.sum_z[g, b] - count * d[b])
         explained += _traced(half, lead.sum_zz[g], lead.sum_z[g], d, count)
         scaled_coupling(lead, g, lam, C)
-        _downdate(lead, g, half, v, C, B, row, M, c)
-    return ok, logdet, explained
+        downdate(lead.columns, lead.start[g], lead.start[g + 1] - lead.start[g], count, half, v, C, B, row, M, c)
+    return ok and small.size + wide.size >= 0, logdet, explained  # what was borrowed from is used to the end
 
 
 @inlined
@@ -204,36 +227,30 @@ def _traced(half, sum_zz, sum_z, d, count):
     return total
 
 
-@inlined
-def _downdate(lead, g, half, v, C, B, row, M, c):
-    """Set B = half C for pattern g, take n_g B'B from the lower triangle of M and B'v from c.
+@fused
+def downdate(columns, start, width, count, half, v, C, B, row, M, c):
+    """Set B = half C for one pattern, take count B'B from the lower triangle of M and B'v from c.
 
     A row of B'B is made in one go, which the processor does for several columns at a time, and then put in its places.
     """
-    q, count, start = half.shape[0], lead.count[g], lead.start[g]
-    width = lead.start[g + 1] - start
+    q = half.shape[0]
     for a in range(q):
         for i in range(width):
             total = 0.0
             for b in range(q):
                 total += half[a, b] * C[b, i]
             B[a, i] = total
-            c[lead.columns[start + i]] -= total * v[a]
+            c[columns[start + i]] -= total * v[a]
     for i in range(width):
-        add_multiples(B, i, i + 1, -count, row)
-        column = lead.columns[start + i]
-        for j in range(i + 1):  # the columns of a pattern ascend
-            M[column, lead.columns[start + j]] += row[j]
+        for j in range(i + 1):
             row[j] = 0.0
-
-
-@fused
-def add_multiples(B, i, end, scale, row):
-    """Add scale B[:, i]'B to the first `end` entries of a row."""
-    for a in range(B.shape[0]):
-        weight = scale * B[a, i]
-        for j in range(end):
-            row[j] += weight * B[a, j]
+        for a in range(q):
+            weight = count * B[a, i]
+            for j in range(i + 1):
+                row[j] += weight * B[a, j]
+        column = columns[start + i]
+        for j in range(i + 1):  # the columns of a pattern ascend
+            M[column, columns[start + j]] -= row[j]
 
 
 @inlined
@@ -292,59 +309,53 @@ def leading_gradient(lead, lam, T, v, R, sigma, e, d_T, d_rest):
     what the leading factor explains of the rest's residual e.
     """
     q = T.shape[0]
-    d, s, L, P, X = zeros(q), zeros(q), zero_matrix(q, q), zero_matrix(q, q), zero_matrix(q, q)
-    E, FE, F = zero_matrix(q, q), zero_matrix(q, q), zero_matrix(q, q)
-    width = most_columns(lead)
-    C, Y, row = zero_matrix(q, width), zero_matrix(q, width), zeros(width)
+    small, wide = zero_matrix(6 * q + 2, q), zero_matrix(2 * q + 1, most_columns(lead))
+    room, d, s = borrowed(small), borrowed(small)[6 * q], borrowed(small)[6 * q + 1]
+    L, P, X, E, F = room[:q], room[q : 2 * q], room[2 * q : 3 * q], room[3 * q : 4 * q], room[4 * q : 5 * q]
+    FE, row, C, Y = room[5 * q : 6 * q], borrowed(wide)[2 * q], borrowed(wide)[:q], borrowed(wide)[q : 2 * q]
     for g in range(lead.count.shape[0]):
-        n, total = lead.count[g], lead.sum_z[g]
-        level_factor(lead.A[g], T, L, P)
-        for a in range(q):
-            solve_lower_transposed(L, P[:, a])  # K^-1 T'
-        matmul(T, P, X)
+        n = lead.count[g]
+        level_factor(lead.A, g, T, L, P)
+        level_inverse(T, L, P, X)
         shifted(lead, g, v, 0, d)
         scaled_coupling(lead, g, lam, C)
-        _inverse_times(lead, g, C, R, row, Y)
-        matmul(lead.A[g], X, F)
+        inverse_times(lead.columns, lead.start[g], lead.start[g + 1] - lead.start[g], C, R, row, Y)
         for a in range(q):
             s[a] = 0.0
             for b in range(q):
-                F[a, b] = (1.0 if a == b else 0.0) - F[a, b]
-                s[a] += X[a, b] * (total[b] - n * d[b])
-                E[a, b] = lead.sum_zz[g, a, b] + n * d[a] * d[b] - total[a] * d[b] - d[a] * total[b]
+                F[a, b] = 1.0 if a == b else 0.0
+                for k in range(q):
+                    F[a, b] -= lead.A[g, a, k] * X[k, b]
+                s[a] += X[a, b] * (lead.sum_z[g, b] - n * d[b])
+                E[a, b] = lead.sum_zz[g, a, b] + n * d[a] * d[b] - lead.sum_z[g, a] * d[b] - d[a] * lead.sum_z[g, b]
                 E[a, b] /= sigma * sigma
         _coupled_gradient(lead, g, lam, C, Y, X, s, E, e, d_rest)
         matmul(F, E, FE)
         for a in range(q):
-            for b in range(q):
-                FE[a, b] -= n * lead.A[g, a, b]
             for b in range(a + 1):
-                d_T[a * q + b] += dot(FE[a], P[b])
+                for k in range(q):
+                    d_T[a * q + b] += (FE[a, k] - n * lead.A[g, a, k]) * P[b, k]
+    if small.size + wide.size < 0:  # what was borrowed from is used to the end
+        d_T[0] = 0.0
 
 
-@inlined
-def _inverse_times(lead, g, C, R, row, Y):
+@reordered
+def inverse_times(columns, start, width, C, R, row, Y):
     """Set Y' = R C' for the rows and columns of one pattern; the columns ascend, and R is read up to its diagonal.
 
     Reading each entry of R once is what counts: there are many, far apart.
     """
-    start = lead.start[g]
-    for i in range(lead.start[g + 1] - start):
-        column = lead.columns[start + i]
+    for i in range(width):
+        column = columns[start + i]
         for j in range(i):
-            row[j] = R[column, lead.columns[start + j]]
+            row[j] = R[column, columns[start + j]]
         for a in range(C.shape[0]):
-            Y[a, i] = R[column, column] * C[a, i] + spread(row, i, C, a, Y)
-
-
-@reordered
-def spread(row, i, C, a, Y):
-    """Return the product of row and C[a] up to i, and add C[a, i] row to Y[a]."""
-    total, own = 0.0, C[a, i]
-    for j in range(i):
-        total += row[j] * C[a, j]
-        Y[a, j] += row[j] * own
-    return total
+            own = C[a, i]
+            total = R[column, column] * own
+            for j in range(i):
+                total += row[j] * C[a, j]
+                Y[a, j] += row[j] * own
+            Y[a, i] = total
 
 
 @inlined

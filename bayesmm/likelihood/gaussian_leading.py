@@ -58,7 +58,7 @@ def effects_of_levels(w, sizes, pattern, z_, T_, v_, sigma, eps_, out_):
     eps, out = carray(eps_, (G, q)), carray(out_, (G, q))
     L, half, shift, x = zero_matrix(P * q, q), zero_matrix(P * q, q), zero_matrix(P, q), zeros(q)
     for g in range(P):
-        if not level_factor(lead.A[g], T, L[g * q : (g + 1) * q], half[g * q : (g + 1) * q]):
+        if not level_factor(lead.A, g, T, L[g * q : (g + 1) * q], half[g * q : (g + 1) * q]):
             return 0
         shifted(lead, g, v, 0, shift[g])
     for level in range(G):
@@ -89,7 +89,7 @@ def covariances_of_patterns(w, T_, Q_, out_):
     T, Q, out = carray(T_, (q, q)), carray(Q_, (m, m)), carray(out_, (P, q, q))
     L, half, inner, row = zero_matrix(q, q), zero_matrix(q, q), zero_matrix(q, q), zeros(q)
     for g in range(P):
-        if not level_factor(lead.A[g], T, L, half):
+        if not level_factor(lead.A, g, T, L, half):
             return 0
         for a in range(q):
             for b in range(q):

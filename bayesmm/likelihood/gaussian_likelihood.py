@@ -98,8 +98,11 @@ def elimination(w, T_, mean_, lam_, D_, M_, c_, results):
     M, c = carray(M_, (m, m)), carray(c_, (m,))
     prior = FixedPrior(carray(mean_, (p,)), carray(lam_, (p,)), carray(D_, (p,)))
     lam = rest_lambda(rest, carray(T_, (length,)), q * q, prior.lam)
-    quad = assemble_rest(rest, rWr, lam, prior, M, c)
-    ok, results[0], explained = eliminate(lead, lam, carray(T_, (q, q)), prior.mean, M, c)
+    quad, lanes = assemble_rest(rest, rWr, lam, prior, M, c), integers(w, 13)
+    if lanes.shape[0] > 0:
+        ok, explained = call(lanes[0], (w, T_, mean_, lam_, M_, c_, results)) == 1, results[1]
+    else:
+        ok, results[0], explained = eliminate(lead, lam, carray(T_, (q, q)), prior.mean, M, c)
     results[1] = quad - explained
     return 1 if ok else 0
 
@@ -110,6 +113,9 @@ def leading_derivatives(w, T_, lam_, v_, R_, sigma, e_, d_T_, d_rest_):
     lead, rest, _ = cross_products(w)
     q = lead.A.shape[1]
     m, p, length = rest_sizes(rest, q)
+    lanes = integers(w, 13)
+    if lanes.shape[0] > 0:
+        return call(lanes[1], (w, T_, lam_, v_, R_, sigma, e_, d_T_, d_rest_))
     lam = rest_lambda(rest, carray(T_, (length,)), q * q, carray(lam_, (p,)))
     v, e, R, d_T = carray(v_, (m,)), carray(e_, (m,)), carray(R_, (m, m)), carray(d_T_, (length,))
     d_rest = carray(d_rest_, (length - q * q + p,))
