@@ -4,6 +4,11 @@ M = Lambda'A Lambda + D is factorised in blocks: the leading factor is eliminate
 of the rest, M_rr - sum_g n_g C_g'X_g C_g, is dense; X_g = T (T'A_g T + I)^-1 T', and C_g has the columns of the rest,
 times their Lambda. Nothing is kept of a pattern: its q x q matrices are made again where they are needed.
 
+The verbs of a factorisation: `crossproducts.cross_products` analyses, once; `eliminate` and `rest_likelihood`
+factorise, with log|M|, and carry the response along as one more column; `invert_rest` solves for the coefficients and
+inverts what is left; `leading_gradient` and `rest_gradient` take what they need of the selected inverse. Outside,
+`gaussian` and `gaussian_leading` have covariances, modes and draws.
+
 Each function states what it computes in the symbols of `gaussian`. `lead`, `rest`, `prior` and `lam` are the records
 `Leading`, `Rest`, `FixedPrior` and `Lambda`; arrays are contiguous float64.
 """

@@ -96,14 +96,14 @@ def covariances_of_patterns(w, T_, Q_, out_):
                 inner[a, b] = 0.0
         for i in range(lead.start[g], lead.start[g + 1]):
             for a in range(q):
-                row[a] = 0.0
-            for j in range(lead.start[g], lead.start[g + 1]):
+                row[a] = 0.5 * Q[lead.columns[i], lead.columns[i]] * lead.coupling[i, a]
+            for j in range(lead.start[g], i):  # Q is symmetric, and its entries are far apart
                 weight = Q[lead.columns[i], lead.columns[j]]
                 for a in range(q):
                     row[a] += weight * lead.coupling[j, a]
             for a in range(q):
                 for b in range(q):
-                    inner[a, b] += lead.coupling[i, a] * row[b]
+                    inner[a, b] += lead.coupling[i, a] * row[b] + row[a] * lead.coupling[i, b]
         _sandwich(half, inner, out[g])
     return 1
 

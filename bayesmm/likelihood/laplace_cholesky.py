@@ -1,5 +1,8 @@
 """H = Lambda'Z'DZ Lambda + I for any number of grouping factors: assembled, factorised and inverted in blocks.
 
+The verbs are `analyse`, once for the data; `factorise`, with log|H|; `solve`; and `selected_inverse`: the blocks of
+H^-1 where H has some.
+
 The factor with the most random effects leads and is eliminated level by level; the other factors, the *rest*, are dense
 (`gaussian_factorisation`, `crossproducts`). Which blocks are not zero depends on the data alone and is found once, as a
 `Layout`. There are no fixed columns here, and D may be of any sign.
@@ -44,7 +47,7 @@ class Blocks(NamedTuple):
     S: Floats  # (m, m)
 
 
-def make_layout(factors: list[Factor]) -> tuple[Layout, tuple[int, ...]]:
+def analyse(factors: list[Factor]) -> tuple[Layout, tuple[int, ...]]:
     """Return the layout of n rows in K factors, and the order of the factors in it (the leading one first).
 
     Parameters
