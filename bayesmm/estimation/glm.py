@@ -9,7 +9,7 @@ from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Factor, Floats
 from bayesmm.likelihood.laplace import Response, conditional_modes
-from bayesmm.likelihood.laplace_cholesky import make_layout
+from bayesmm.likelihood.laplace_cholesky import analyse
 from bayesmm.likelihood.orthogonal import orthonormal
 
 # A prior sd of the coefficients, in units of the linear predictor's own size, so that separated data have a start too;
@@ -60,7 +60,7 @@ def first_fit(family: Family, response: Response, X: Floats, offset: Floats) -> 
     target = link.function(_nudged(family, response)) - offset
     size = max(np.sqrt(np.mean(target**2)), 1.0 if family.link not in ("identity", "inverse") else 0.0)
     aux = family.first(response.y, link.inverse(offset + Q @ (Q.T @ target) / n))
-    layout, _ = make_layout([Factor(np.zeros(n, np.int64), np.ascontiguousarray(Q), 1)]) if X.shape[1] else (None, ())
+    layout, _ = analyse([Factor(np.zeros(n, np.int64), np.ascontiguousarray(Q), 1)]) if X.shape[1] else (None, ())
     delta, covariance = np.zeros(X.shape[1]), np.eye(X.shape[1])
     if layout is not None:
         for start in (Q.T @ target / n, Q.T @ (np.full(n, _level(family, response)) - offset) / n):

@@ -22,7 +22,7 @@ from bayesmm.estimation.start import check_start, start_theta
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.fitted import Coordinates, make_coordinates
 from bayesmm.likelihood.laplace import Response, conditional_modes, laplace
-from bayesmm.likelihood.laplace_cholesky import Layout, make_layout
+from bayesmm.likelihood.laplace_cholesky import Layout, analyse
 from bayesmm.likelihood.orthogonal import Columns, square_root
 from bayesmm.likelihood.problem import factors_of, orthonormal_columns, scaled_columns
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS, MOST_NODES, evaluate, grouped
@@ -221,7 +221,7 @@ def make_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> 
     basis, origin = np.zeros((design.p, len(kept))), np.zeros(design.p)
     basis[kept], origin[kept] = first.basis, first.beta
     columns = scaled_columns(design) if columns is None else columns
-    layout, order = make_layout(factors_of(design, columns)) if design.blocks else (None, ())
+    layout, order = analyse(factors_of(design, columns)) if design.blocks else (None, ())
     problem = GlmmProblem(
         design, response, layout, order, first.fixed, basis, origin, first.eta, first.aux, columns, first.unit,
         make_theta(design, order),

@@ -29,9 +29,11 @@ from bayesmm.estimation.optimizer import (
     snapped,
 )
 from bayesmm.estimation.start import check_start, start_theta
+from bayesmm.likelihood.average_information import average_information, rows_curvature
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import make_coordinates
-from bayesmm.likelihood.gaussian import FixedPrior, Value, conditional, evaluate, is_precise
+from bayesmm.likelihood.gaussian import FixedPrior, Value, conditional, evaluate, is_precise, rows_needed
+from bayesmm.likelihood.gaussian_likelihood import room_for
 from bayesmm.likelihood.orthogonal import lower_factor, square_root
 from bayesmm.likelihood.problem import Problem, orthogonal_problem, residual_problem
 
@@ -54,14 +56,8 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     if design.residual.parameters:
         return _with_residual(design, method, start)
     problem = orthogonal_problem(design)
-    prior = flat(problem.cp.p)
     reml = method == "REML"
-
-    def criterion(theta: Floats) -> tuple[float, Floats]:
-        value = evaluate(problem.cp, problem.packed(theta), None, prior, integrate_flat=reml)
-        return profiled_criterion(problem, value, reml), -2 * problem.gradient(value.d_T, theta)
-
-    search = Search(criterion)
+    search = _search(problem, reml)
     starts = [start_entries(problem, size) for size in (START, *OTHER_STARTS)]
     if start is not None:
         check_start(design, start)
@@ -71,9 +67,37 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
         x, n_starts = _far_out(problem, search, x), n_starts + len(FAR_STARTS)
     x = snapped(search, x, SNAP)
     value, gradient = search(x)
-    _check_residual(problem, x, reml)
+    sigma = _checked_residual(problem, x, reml)
     steepest = _steepest(search, x, gradient, _units(problem, x))
-    return _point(problem, method, x, Optimum(x, steepest, search.evaluations, n_starts), value)
+    return _point(problem, method, x, sigma, Optimum(x, steepest, search.evaluations, n_starts), value)
+
+
+def _search(problem: Problem, reml: bool) -> Search:
+    """Return the search of theta: the criterion with its gradient, and its average information."""
+    cp, prior, solution = problem.cp, flat(problem.cp.p), room_for(problem.cp)
+    last: list[tuple[Floats, Value]] = []  # what the solution is of
+
+    def value_at(theta: Floats) -> Value:
+        if not last or not np.array_equal(last[0][0], theta):
+            found = evaluate(cp, problem.packed(theta), None, prior, integrate_flat=reml, solution=solution)
+            last[:] = [(theta.copy(), found)]
+        return last[0][1]
+
+    def criterion(theta: Floats) -> tuple[float, Floats]:
+        value = value_at(theta)
+        return profiled_criterion(problem, value, reml), -2 * problem.gradient(value.d_T, theta)
+
+    def curvature(theta: Floats) -> Floats | None:
+        T, value = problem.packed(theta), value_at(theta)
+        if not value.ok or rows_needed(cp, T, value.quad):
+            return None
+        nu = cp.n - (cp.p if reml else 0)
+        H = average_information(cp, T, prior.lam, value.sigma, nu, solution)
+        H += rows_curvature(T, -2 * value.d_T, cp.q)
+        half = np.array([problem.gradient(row, theta) for row in H])
+        return np.array([problem.gradient(row, theta) for row in half.T])
+
+    return Search(criterion, None if cp.side_by_side else curvature)  # there, evaluations cost less than a curvature
 
 
 def _with_residual(design: Design, method: str, start: Mapping[str, float] | None) -> Estimates:
@@ -95,11 +119,11 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     x = snapped(search, x, SNAP, slice(0, t))
     (value, gradient), values = search(x), from_reals(term, x[t:])
     problem = orthogonal_problem(whitened(design, values))
-    _check_residual(problem, x[:t], reml)
+    sigma = _checked_residual(problem, x[:t], reml)
     _check_determined(design, search, x)
     units = np.concatenate([_units(problem, x[:t]), np.ones(term.size)])
     optimum = Optimum(x, _steepest(search, x, gradient, units), search.evaluations, n_starts)
-    return replace(_point(problem, method, x[:t], optimum, value), design=design, residual=values)
+    return replace(_point(problem, method, x[:t], sigma, optimum, value), design=design, residual=values)
 
 
 def _check_determined(design: Design, search: Search, x: Floats) -> None:
@@ -184,10 +208,10 @@ def _in_units(search: Search, z: Floats, units: Floats) -> tuple[float, Floats]:
     return value, units * gradient
 
 
-def _check_residual(problem: Problem, x: Floats, reml: bool) -> None:
-    """Raise a DataError if the random effects leave no residual: the likelihood then has no maximum."""
+def _checked_residual(problem: Problem, x: Floats, reml: bool) -> float:
+    """Return sigma; raise a DataError if the random effects leave no residual: the likelihood then has no maximum."""
     cp = problem.cp
-    found = evaluate(cp, problem.packed(x), None, flat(cp.p), integrate_flat=reml)
+    found = evaluate(cp, problem.packed(x), None, flat(cp.p), integrate_flat=reml, gradient=False)
     sigma = found.sigma
     if sigma > 0 and not is_precise(cp, problem.packed(x), found.quad):
         raise DataError(
@@ -200,6 +224,7 @@ def _check_residual(problem: Problem, x: Floats, reml: bool) -> None:
             f"the random effects fit the {cp.n:,} rows of {problem.design.response!r} exactly, so no residual variance "
             "is left to estimate; use fewer, or one row for each level where all its rows have the same response"
         )
+    return sigma
 
 
 def flat(p: int) -> FixedPrior:
@@ -248,11 +273,11 @@ def relative_factors(problem: Problem, free: Floats) -> list[Floats]:
     return out
 
 
-def _point(problem: Problem, method: str, x: Floats, optimum: Optimum, criterion: float) -> Estimates:
-    prior, T = flat(problem.cp.p), problem.packed(x)
-    reml = method == "REML"
-    sigma = evaluate(problem.cp, T, None, prior, integrate_flat=reml).sigma
-    ml = profiled_criterion(problem, evaluate(problem.cp, T, None, prior, integrate_flat=False), False)
+def _point(problem: Problem, method: str, x: Floats, sigma: float, optimum: Optimum, criterion: float) -> Estimates:
+    prior, T, ml = flat(problem.cp.p), problem.packed(x), criterion
+    if method == "REML":
+        value = evaluate(problem.cp, T, None, prior, integrate_flat=False, gradient=False)
+        ml = profiled_criterion(problem, value, False)
     return assemble(problem, method, x, sigma, prior, optimum, criterion=criterion, loglik=-criterion / 2, deviance=ml)
 
 

@@ -282,6 +282,12 @@ def zeros(n):
 
 
 @inner
+def zero_integers(n):
+    """Return n zeros that are integers."""
+    return np.zeros(n, np.int64)
+
+
+@inner
 def zero_matrix(n, m):
     """Return n x m zeros."""
     return np.zeros((n, m))
@@ -292,8 +298,8 @@ for _name in ("dpotrf", "dpotri"):
 
 
 @intrinsic(prefer_literal=True)
-def lapack(context, name, a):
-    """Apply LAPACK's dpotrf or dpotri to the lower triangle of a symmetric matrix, in place; return its `info`.
+def lapack(context, name, a, n):
+    """Apply LAPACK's dpotrf or dpotri to the lower triangle of a matrix's leading n x n block; return its `info`.
 
     LAPACK reads by columns, so that what is the lower triangle here is its upper one.
     """
@@ -301,13 +307,14 @@ def lapack(context, name, a):
     def generate(target, builder, signature, values):
         array = target.make_array(signature.args[1])(target, builder, values[1])
         int32, char, void = cgutils.ir.IntType(32), cgutils.ir.IntType(8), cgutils.ir.VoidType()
-        n = builder.trunc(cgutils.unpack_tuple(builder, array.shape)[0], int32)
-        n, info = cgutils.alloca_once_value(builder, n), cgutils.alloca_once_value(builder, int32(0))
+        sizes = values[2], cgutils.unpack_tuple(builder, array.shape)[1]
+        n, width = (cgutils.alloca_once_value(builder, builder.trunc(size, int32)) for size in sizes)
+        info = cgutils.alloca_once_value(builder, int32(0))
         uplo = cgutils.alloca_once_value(builder, char(ord("U")))
-        words = [uplo, n, array.data, n, info]
+        words = [uplo, n, array.data, width, info]
         kind = cgutils.ir.FunctionType(void, [word.type for word in words])
         function = cgutils.get_or_insert_function(builder.module, kind, symbol(signature.args[0].literal_value))
         builder.call(function, words)
         return builder.sext(builder.load(info), cgutils.ir.IntType(64))
 
-    return types.int64(name, a), generate
+    return types.int64(name, a, types.int64), generate

@@ -18,23 +18,18 @@ from bayesmm.likelihood.compiled import (
     WORDS,
     c_function,
     call,
+    cube,
     from_python,
-    inlined,
     pointers,
+    zero_integers,
     zero_matrix,
     zeros,
 )
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats
-from bayesmm.likelihood.gaussian_factorisation import (
-    factorise,
-    lambda_times,
-    row_times_lambda,
-    solve_lower,
-    solve_lower_transposed,
-    times_lambda,
-    transposed,
-)
-from bayesmm.likelihood.gaussian_likelihood import cross_products, elimination
+from bayesmm.likelihood.dense_matrices import cholesky, solve_lower, solve_lower_transposed
+from bayesmm.likelihood.gaussian_factorisation import lambda_times, rest_lambda
+from bayesmm.likelihood.gaussian_leading import effects_of_levels
+from bayesmm.likelihood.gaussian_likelihood import cross_products, elimination, rest_sizes
 
 # Standard normal numbers are drawn for this many effects at a time, so that memory stays flat (64 MB).
 CHUNK = 8_000_000
@@ -109,78 +104,37 @@ def recover(
     return Recovered(rest[:, end:], tuple(effects) if keep_effects else ())
 
 
-@c_function(INT64(WORDS, WORDS, WORDS, *[DOUBLES] * 10), calls=(elimination,))
+@c_function(INT64(WORDS, WORDS, WORDS, *[DOUBLES] * 10), calls=(elimination, effects_of_levels))
 def drawn(w, sizes, pattern, z_, T_, sigma, mean_, lam_, D, eps_, eps_lead_, out_rest_, out_lead_):
     """Set the coefficients of the rest, and of the leading factor's levels; 0 without a factor of M.
 
     The sizes are the numbers of draws and of the leading factor's levels, 0 to leave these out.
     """
-    lead, rest, _ = cross_products(w)
-    n, G, q, m, p = sizes[0], sizes[1], lead.A.shape[1], rest.z.shape[0], rest.z.shape[0]
-    length = q * q
-    for k in range(rest.q.shape[0]):
-        length += rest.q[k] * rest.q[k]
-        p -= rest.q[k] * rest.n_levels[k]
-    z, T, mean, lam = carray(z_, (G, q)), carray(T_, (n, length)), carray(mean_, (n, p)), carray(lam_, (n, p))
+    _, rest, _ = cross_products(w)
+    n, G, q = sizes[0], sizes[1], cube(w, 1).shape[1]
+    m, p, length = rest_sizes(rest, q)
+    T, mean, lam_fixed = carray(T_, (n, length)), carray(mean_, (n, p)), carray(lam_, (n, p))
     eps, out_rest = carray(eps_, (n, m)), carray(out_rest_, (n, m))
-    eps_lead, out_lead = carray(eps_lead_, (n, G, q)), carray(out_lead_, (n, G, q))
-    S, c, u, left, x = zero_matrix(m, m), zeros(m), zeros(m), zeros(2), zeros(2 * q)
-    L, B = zero_matrix(lead.A.shape[0] * q, q), zeros(lead.columns.size * q)
+    eps_lead, out_lead = carray(eps_lead_, (n, G * q)), carray(out_lead_, (n, G * q))
+    M, c, left, levels = zero_matrix(m, m), zeros(m), zeros(2), zero_integers(1)
+    levels[0] = G
     for i in range(n):
-        if call("elimination", (w, T[i], mean[i], S, c, L, B, left)) == 0:
+        if call("elimination", (w, T[i], mean[i], lam_fixed[i], D, M, c, left)) == 0 or not cholesky(M):
             return 0
-        T_rest, s = T[i, q * q :], sigma[i]
-        M = times_lambda(transposed(times_lambda(S, rest, T_rest, lam[i])), rest, T_rest, lam[i])
+        solve_lower(M, c)
         for j in range(m):
-            M[j, j] += 1.0 if j < m - p else D[j - (m - p)]
-        if not factorise(M):
+            c[j] += sigma[i] * eps[i, j]
+        solve_lower_transposed(M, c)
+        lambda_times(c, rest_lambda(rest, T[i], q * q, lam_fixed[i]), out_rest[i])
+        for j in range(p):
+            out_rest[i, m - p + j] += mean[i, j]
+        left[0] = sigma[i]
+        own = (w, levels, pattern, z_, T[i], out_rest[i], left, eps_lead[i], out_lead[i])
+        if G > 0 and call("effects_of_levels", own) == 0:
             return 0
-        row_times_lambda(c, rest, T_rest, lam[i], u)
-        solve_lower(M, u)
-        for j in range(m):
-            u[j] += s * eps[i, j]
-        solve_lower_transposed(M, u)
-        h = lambda_times(u, rest, T_rest, lam[i])
-        for j in range(m):
-            out_rest[i, j] = h[j] + (mean[i, j - (m - p)] if j >= m - p else 0.0)
-        _draw_levels(lead, pattern, z, T[i], L, out_rest[i], m - p, s, eps_lead[i], x, out_lead[i])
     return 1
 
 
 @functools.cache
 def _drawn() -> Callable[..., int]:
     return from_python(drawn(), 13)
-
-
-@inlined
-def _draw_levels(lead, pattern, z, T, L, v, first_fixed, sigma, eps, x, out):
-    """Set out = T L^-T (L^-1 T'(z - C v) + sigma eps) for every level, v the coefficients of the rest, means included.
-
-    T has the leading factor's first, the factors L lie below each other, and x is for what is on the way.
-    """
-    q = out.shape[1]
-    for level in range(out.shape[0]):
-        g = pattern[level]
-        for a in range(q):
-            x[q + a] = z[level, a]
-        for j in range(lead.start[g], lead.start[g + 1]):
-            for a in range(q):
-                x[q + a] -= lead.coupling[j, a] * v[lead.columns[j]]
-        for a in range(q):
-            x[a] = 0.0
-            for b in range(a, q):
-                x[a] += T[b * q + a] * x[q + b]
-        for a in range(q):  # L^-1
-            for b in range(a):
-                x[a] -= L[g * q + a, b] * x[b]
-            x[a] /= L[g * q + a, a]
-        for a in range(q):
-            x[a] += sigma * eps[level, a]
-        for a in range(q - 1, -1, -1):  # L^-T
-            for b in range(a + 1, q):
-                x[a] -= L[g * q + b, a] * x[b]
-            x[a] /= L[g * q + a, a]
-        for a in range(q):
-            out[level, a] = 0.0
-            for b in range(a + 1):
-                out[level, a] += T[a * q + b] * x[b]

@@ -15,7 +15,7 @@ import numpy as np
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import borrowed, compiled, inner
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.gaussian_factorisation import dot
+from bayesmm.likelihood.dense_matrices import dot
 from bayesmm.likelihood.lattice import DROP, find_level, level_sum
 from bayesmm.likelihood.lattice_walk import PICKS, run_length, walk, walk_size, walk_workspace
 from bayesmm.likelihood.quadrature import Grouped

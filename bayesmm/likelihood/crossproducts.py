@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesmm.likelihood.compiled import Ints, pack
+from bayesmm.likelihood.gaussian_lanes import MANY, MOST_COUPLED, in_lanes, lanes_derivatives, lanes_elimination
 
 # Two levels share a pattern when their cross-products agree to this relative precision: far above the rounding of a
 # sum over the same values in another order (about 1e-15 per term), far below what changes a likelihood.
@@ -143,7 +144,21 @@ class CrossProducts:
     @cached_property
     def words(self) -> Ints:
         """The leading factor, the rest and r'Wr as one vector of words: `gaussian_likelihood.relative` reads it."""
-        return pack(*self.leading, *self.rest, np.array([self.rWr]))
+        lead, lanes, functions = self.leading, np.zeros((0, 0, 0)), ()
+        if self.side_by_side:
+            lanes = in_lanes(lead.count, lead.A, lead.coupling, lead.sum_z, lead.sum_zz)
+            functions = lanes_elimination().address, lanes_derivatives().address
+        return pack(*lead, *self.rest, np.array([self.rWr]), lanes, np.array(functions, dtype=np.int64))
+
+    def __getstate__(self) -> dict:
+        """Leave out the words, whose addresses are those of one process."""
+        return {name: value for name, value in vars(self).items() if name != "words"}
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether the patterns are those of the only factor, and so many that it pays to compile code for that."""
+        P, q = self.leading.sum_z.shape
+        return len(self.order) == 1 and P >= MANY and 0 < self.p * q <= MOST_COUPLED
 
     @property
     def q(self) -> tuple[int, ...]:
@@ -356,12 +371,21 @@ def _patterns(A: Floats, start: Ints, columns: Ints, values: Floats) -> tuple[In
             ],
             axis=1,
         )
-        _, representative, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
-        pattern[levels] = len(first) + inverse.ravel()
+        representative, inverse = _distinct_rows(key)
+        pattern[levels] = len(first) + inverse
         first.extend(levels[representative])
     first = np.array(first, dtype=np.int64)
     rank = np.argsort(first)
     return np.argsort(rank)[pattern] if G else pattern, first[rank]
+
+
+def _distinct_rows(key: Floats) -> tuple[Ints, Ints]:
+    """Return the first row of each kind and the kind of each row; quickly where one column tells all rows apart."""
+    telling = max(range(key.shape[1]), key=lambda j: len(np.unique(key[:100, j])))
+    if len(np.unique(key[:, telling])) == len(key):
+        return np.arange(len(key)), np.arange(len(key))
+    _, first, kind = np.unique(key, axis=0, return_index=True, return_inverse=True)
+    return first, kind.ravel()
 
 
 def _rounded(values: Floats, scale: Floats) -> Floats:

@@ -1,21 +1,32 @@
 """The compiled factorisation of the Gaussian marginal likelihood.
 
-Each function states what it computes in the symbols of `gaussian`. `lead`, `rest` and `prior` are the records
-`Leading`, `Rest` and `FixedPrior`; arrays are contiguous float64.
+M = Lambda'A Lambda + D is factorised in blocks: the leading factor is eliminated pattern by pattern, and what is left
+of the rest, M_rr - sum_g n_g C_g'X_g C_g, is dense; X_g = T (T'A_g T + I)^-1 T', and C_g has the columns of the rest,
+times their Lambda. Nothing is kept of a pattern: its q x q matrices are made again where they are needed.
+
+The verbs of a factorisation: `crossproducts.cross_products` analyses, once; `eliminate` and `rest_likelihood`
+factorise, with log|M|, and carry the response along as one more column; `invert_rest` solves for the coefficients and
+inverts what is left; `leading_gradient` and `rest_gradient` take what they need of the selected inverse. Outside,
+`gaussian` and `gaussian_leading` have covariances, modes and draws.
+
+Each function states what it computes in the symbols of `gaussian`. `lead`, `rest`, `prior` and `lam` are the records
+`Leading`, `Rest`, `FixedPrior` and `Lambda`; arrays are contiguous float64.
 """
 
 import math
 from typing import NamedTuple
 
-import numpy as np
-
-from bayesmm.likelihood.compiled import inlined, inner, lapack, zero_matrix, zeros
-from bayesmm.likelihood.crossproducts import Floats
-
-# From this size on a factorisation through LAPACK beats a plain compiled loop (measured: equal between 30 and 50).
-LAPACK_FROM = 40
-
-# Small products are written out: a loop compiles in a tenth of the time of np.dot, and is faster below about 10 x 10.
+from bayesmm.likelihood.compiled import borrowed, fused, inlined, inner, reordered, zero_integers, zero_matrix, zeros
+from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.dense_matrices import (
+    cholesky,
+    dot,
+    invert,
+    matmul,
+    small_cholesky,
+    solve_lower,
+    solve_lower_transposed,
+)
 
 
 class FixedPrior(NamedTuple):
@@ -30,129 +41,183 @@ class FixedPrior(NamedTuple):
     D: Floats  # (p,) 1 or 0
 
 
-@inner
-def dot(x, y):
-    """Return x'y for vectors."""
-    total = 0.0
-    for i in range(x.shape[0]):
-        total += x[i] * y[i]
-    return total
+class Lambda(NamedTuple):
+    """The block-diagonal Lambda of the rest, column by column.
+
+    Column j is coefficient ``within[j]`` of a level with ``size[j]`` of them, whose factor T begins at ``first[j]`` in
+    `values`; a fixed column is a level of its own.
+    """
+
+    values: Floats  # the packed factors T, then lam
+    first: Ints  # (m,)
+    within: Ints  # (m,)
+    size: Ints  # (m,)
 
 
 @inner
-def matmul(a, b, out):
-    """Set out = a b."""
-    for i in range(a.shape[0]):
-        for j in range(b.shape[1]):
+def rest_lambda(rest, T, skip, lam):
+    """Return Lambda of the rest from the packed factors T, the first `skip` numbers left out, and from lam."""
+    m, n_packed, p = rest.z.shape[0], T.shape[0] - skip, lam.shape[0]
+    values, first, within, size = zeros(n_packed + p), zero_integers(m), zero_integers(m), zero_integers(m)
+    for i in range(n_packed):
+        values[i] = T[skip + i]
+    at, packed = 0, 0
+    for k in range(rest.q.shape[0]):
+        q = rest.q[k]
+        for _ in range(rest.n_levels[k]):
+            for a in range(q):
+                first[at], within[at], size[at] = packed, a, q
+                at += 1
+        packed += q * q
+    for j in range(p):
+        values[n_packed + j], first[at + j], size[at + j] = lam[j], n_packed + j, 1
+    return Lambda(values, first, within, size)
+
+
+@inner
+def times_lambda(row, lam, end, out):
+    """Set the first `end` entries of out = Lambda'row."""
+    for j in range(end):
+        a, q = lam.within[j], lam.size[j]
+        total = 0.0
+        for b in range(a, q):  # T is lower triangular
+            total += row[j - a + b] * lam.values[lam.first[j] + b * q + a]
+        out[j] = total
+
+
+@inner
+def lambda_times(u, lam, out):
+    """Set out = Lambda u."""
+    for j in range(u.shape[0]):
+        a, q = lam.within[j], lam.size[j]
+        total = 0.0
+        for b in range(a + 1):
+            total += lam.values[lam.first[j] + a * q + b] * u[j - a + b]
+        out[j] = total
+
+
+@inlined
+def assemble_rest(rest, rWr, lam, prior, M, c):
+    """Set the lower triangle of M = Lambda'A Lambda + D and c = Lambda'(z - A mean) for the rest; return r'Wr there."""
+    m, p, quad = rest.z.shape[0], prior.mean.shape[0], rWr
+    left, row = zeros(m), zeros(m)
+    for i in range(m):
+        left[i] = rest.z[i]
+        for j in range(p):
+            left[i] -= rest.A[i, m - p + j] * prior.mean[j]
+    for j in range(p):
+        quad -= prior.mean[j] * (rest.z[m - p + j] + left[m - p + j])
+    times_lambda(left, lam, m, c)
+    for i in range(m):
+        a, q = lam.within[i], lam.size[i]
+        level, end = i - a, i - a + q
+        for j in range(end):
+            row[j] = 0.0
+        for b in range(a, q):
+            weight = lam.values[lam.first[i] + b * q + a]
+            for j in range(end):
+                row[j] += weight * rest.A[level + b, j]
+        times_lambda(row, lam, i + 1, M[i])
+        M[i, i] += 1.0 if i < m - p else prior.D[i - (m - p)]
+    return quad
+
+
+@inner
+def level_factor(A, g, T, L, half):
+    """Set L = chol(T'A_g T + I) and half = L^-1 T' for pattern g; return False where there is no factor."""
+    q = T.shape[0]
+    for a in range(q):
+        for b in range(q):
             total = 0.0
-            for k in range(a.shape[1]):
-                total += a[i, k] * b[k, j]
-            out[i, j] = total
-
-
-@inner
-def cholesky(a):
-    """Overwrite the lower triangle of `a` by its Cholesky factor; return False where `a` is not positive definite."""
-    for j in range(a.shape[0]):
-        for i in range(j, a.shape[0]):
-            total = a[i, j]
-            for k in range(j):
-                total -= a[i, k] * a[j, k]
-            if i > j:
-                a[i, j] = total / a[j, j]
-            elif total > 0.0 and total < np.inf:
-                a[j, j] = math.sqrt(total)
-            else:
-                return False
+            for k in range(b, q):  # T is lower triangular
+                total += A[g, a, k] * T[k, b]
+            half[a, b] = total
+    for a in range(q):
+        for b in range(a + 1):
+            total = 1.0 if a == b else 0.0
+            for k in range(a, q):
+                total += T[k, a] * half[k, b]
+            L[a, b] = total
+    if not small_cholesky(L):
+        return False
+    for a in range(q):
+        for b in range(q):
+            total = T[b, a]
+            for k in range(a):
+                total -= L[a, k] * half[k, b]
+            half[a, b] = total / L[a, a]
     return True
 
 
 @inner
-def solve_lower(L, x):
-    """Overwrite the vector x by L^-1 x."""
-    for i in range(L.shape[0]):
-        for k in range(i):
-            x[i] -= L[i, k] * x[k]
-        x[i] /= L[i, i]
-
-
-@inner
-def solve_lower_transposed(L, x):
-    """Overwrite the vector x by L^-T x."""
-    for i in range(L.shape[0] - 1, -1, -1):
-        for k in range(i + 1, L.shape[0]):
-            x[i] -= L[k, i] * x[k]
-        x[i] /= L[i, i]
-
-
-@inner
-def _invert(L):
-    """Overwrite the lower triangle of a Cholesky factor by that of (L L')^-1."""
-    n = L.shape[0]
-    for j in range(n):  # L^-1, column by column: what a column needs of L is to its right
-        L[j, j] = 1.0 / L[j, j]
-        for i in range(j + 1, n):
-            total = 0.0
-            for k in range(j, i):
-                total -= L[i, k] * L[k, j]
-            L[i, j] = total / L[i, i]
-    for j in range(n):  # L^-T L^-1, of which entry (i, j) needs the rows from i on
-        for i in range(j, n):
-            total = 0.0
-            for k in range(i, n):
-                total += L[k, i] * L[k, j]
-            L[i, j] = total
-
-
-@inner
-def _shifted(lead, g, mean, first_fixed, d):
-    """Set d = C_g mean, what the fixed columns' mean takes from Z'Wr of one level of pattern g."""
-    for a in range(d.shape[0]):
-        d[a] = 0.0
-    for j in range(lead.start[g], lead.start[g + 1]):
-        if lead.columns[j] >= first_fixed:
-            for a in range(d.shape[0]):
-                d[a] += lead.coupling[j, a] * mean[lead.columns[j] - first_fixed]
+def level_inverse(T, L, P, X):
+    """Go on from `level_factor`: `half` becomes P = (L L')^-1 T', and X = T P."""
+    q = L.shape[0]
+    for a in range(q - 1, -1, -1):
+        for b in range(q):
+            total = P[a, b]
+            for k in range(a + 1, q):
+                total -= L[k, a] * P[k, b]
+            P[a, b] = total / L[a, a]
+    matmul(T, P, X)
 
 
 @inlined
-def eliminate(lead, rest, rWr, T, mean, S, c, L, B):
-    """Eliminate the leading factor: set S, c, L, B; return (ok, its part of log|M|, r'Wr less what it explains)."""
-    P, q = lead.count.shape[0], lead.A.shape[1]
-    m, p, quad, logdet, ok = rest.z.shape[0], mean.shape[0], rWr, 0.0, True
-    for i in range(m):
-        c[i] = rest.z[i]
-        for j in range(m):
-            S[i, j] = rest.A[i, j]
-        for j in range(p):
-            c[i] -= rest.A[i, m - p + j] * mean[j]
-    for j in range(p):
-        quad -= mean[j] * (rest.z[m - p + j] + c[m - p + j])
-    d, v, half = zeros(q), zeros(q), zero_matrix(q, q)
-    for g in range(P):
-        count, Lg = lead.count[g], L[g]
-        matmul(lead.A[g], T, half)
-        for a in range(q):
-            for b in range(a + 1):
-                Lg[a, b] = dot(T[:, a], half[:, b]) + (1.0 if a == b else 0.0)
-        if not cholesky(Lg):
+def shifted(lead, g, mean, first, d):
+    """Set d = C_g v, for the columns of the rest from `first` on and their coefficients v = mean."""
+    for a in range(d.shape[0]):
+        d[a] = 0.0
+    for j in range(lead.start[g], lead.start[g + 1]):
+        if lead.columns[j] >= first:
+            for a in range(d.shape[0]):
+                d[a] += lead.coupling[j, a] * mean[lead.columns[j] - first]
+
+
+@inlined
+def most_columns(lead):
+    """Return the largest number of columns that a pattern is coupled to."""
+    most = 0
+    for g in range(lead.count.shape[0]):
+        most = max(most, lead.start[g + 1] - lead.start[g])
+    return most
+
+
+@inlined
+def scaled_coupling(lead, g, lam, out):
+    """Set the columns of `out`, (q, ...), to C_g Lambda, one for each column of the rest that pattern g has."""
+    q, start = lead.coupling.shape[1], lead.start[g]
+    for i in range(start, lead.start[g + 1]):
+        j = lead.columns[i]
+        a, size = lam.within[j], lam.size[j]
+        for c in range(q):
+            total = 0.0
+            for b in range(a, size):  # a pattern has all columns of a level
+                total += lam.values[lam.first[j] + b * size + a] * lead.coupling[i - a + b, c]
+            out[c, i - start] = total
+
+
+@inlined
+def eliminate(lead, lam, T, mean, M, c):
+    """Take the leading factor's part from M and c; return (ok, its part of log|M|, what it explains of r'Wr)."""
+    q, m, p, explained, logdet, ok = T.shape[0], c.shape[0], mean.shape[0], 0.0, 0.0, True
+    small, wide = zero_matrix(2 * q + 2, q), zero_matrix(2 * q + 1, most_columns(lead))
+    d, v, row = borrowed(small)[2 * q], borrowed(small)[2 * q + 1], borrowed(wide)[2 * q]
+    L, half, C, B = borrowed(small)[:q], borrowed(small)[q : 2 * q], borrowed(wide)[:q], borrowed(wide)[q : 2 * q]
+    for g in range(lead.count.shape[0]):
+        count = lead.count[g]
+        if not level_factor(lead.A, g, T, L, half):
             ok = False
             break
-        _shifted(lead, g, mean, m - p, d)
+        shifted(lead, g, mean, m - p, d)
         for a in range(q):
-            logdet += 2.0 * count * math.log(Lg[a, a])
-            v[a] = dot(T[:, a], lead.sum_z[g]) - count * dot(T[:, a], d)
+            logdet += 2.0 * count * math.log(L[a, a])
+            v[a] = 0.0
             for b in range(q):
-                half[a, b] = T[b, a]
-        solve_lower(Lg, v)  # L^-1 T' sum z
-        for a in range(q):
-            solve_lower(Lg, half[:, a])  # L^-1 T'
-        quad -= _traced(half, lead.sum_zz[g], lead.sum_z[g], d, count)
-        _downdate(lead, g, half, v, S, c, B)
-    for i in range(m):
-        for j in range(i):
-            S[j, i] = S[i, j]
-    return ok, logdet, quad
+                v[a] += half[a, b] * (lead.sum_z[g, b] - count * d[b])
+        explained += _traced(half, lead.sum_zz[g], lead.sum_z[g], d, count)
+        scaled_coupling(lead, g, lam, C)
+        downdate(lead.columns, lead.start[g], lead.start[g + 1] - lead.start[g], count, half, v, C, B, row, M, c)
+    return ok and small.size + wide.size >= 0, logdet, explained  # what was borrowed from is used to the end
 
 
 @inlined
@@ -167,227 +232,150 @@ def _traced(half, sum_zz, sum_z, d, count):
     return total
 
 
-@inlined
-def _downdate(lead, g, half, v, S, c, B):
-    """Set the rows of B for pattern g and take n_g B'B from the lower triangle of S and B'v from c."""
-    q, count = half.shape[0], lead.count[g]
-    for i in range(lead.start[g], lead.start[g + 1]):
-        row = lead.columns[i]
-        for a in range(q):
-            total = 0.0
-            for b in range(q):
-                total += half[a, b] * lead.coupling[i, b]
-            B[i, a] = total
-            c[row] -= total * v[a]
-        for j in range(lead.start[g], i + 1):  # the columns of a pattern ascend
-            total = 0.0
-            for a in range(q):
-                total += B[i, a] * B[j, a]
-            S[row, lead.columns[j]] -= count * total
+@fused
+def downdate(columns, start, width, count, half, v, C, B, row, M, c):
+    """Set B = half C for one pattern, take count B'B from the lower triangle of M and B'v from c.
 
-
-@inner
-def transposed(a):
-    """Return a' in the order of the memory."""
-    out = zero_matrix(a.shape[1], a.shape[0])
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            out[j, i] = a[i, j]
-    return out
-
-
-@inner
-def row_times_lambda(row, rest, T, lam, out):
-    """Set out = Lambda_r' row; T has the packed factors of the rest."""
-    at, packed = 0, 0
-    for k in range(rest.q.shape[0]):
-        q = rest.q[k]
-        for _ in range(rest.n_levels[k]):
-            for b in range(q):
-                out[at + b] = 0.0
-                for a in range(b, q):  # T is lower triangular
-                    out[at + b] += row[at + a] * T[packed + a * q + b]
-            at += q
-        packed += q * q
-    for j in range(lam.shape[0]):
-        out[at + j] = row[at + j] * lam[j]
-
-
-@inner
-def times_lambda(S, rest, T, lam):
-    """Return S Lambda_r for a matrix S with m columns."""
-    out = zero_matrix(S.shape[0], S.shape[1])
-    for i in range(S.shape[0]):
-        row_times_lambda(S[i], rest, T, lam, out[i])
-    return out
-
-
-@inner
-def factorise(a):
-    """Overwrite the lower triangle of `a` by its Cholesky factor; return False where `a` is not positive definite."""
-    return lapack("dpotrf", a) == 0 if a.shape[0] >= LAPACK_FROM else cholesky(a)
-
-
-@inner
-def _inverse(L, active):
-    """Return the inverse of the leading block, of size `active`, of L L', padded by zeros."""
-    m = L.shape[0]
-    inverse = zero_matrix(active, active)
-    for i in range(active):
-        for j in range(i + 1):
-            inverse[i, j] = L[i, j]
-    if active >= LAPACK_FROM:
-        lapack("dpotri", inverse)
-    else:
-        _invert(inverse)
-    padded = zero_matrix(m, m)
-    for i in range(active):
-        for j in range(i + 1):
-            padded[i, j] = inverse[i, j]
-            padded[j, i] = inverse[i, j]
-    return padded
-
-
-@inlined
-def rest_likelihood(
-    q, rest, T, sigma, nu, prior, integrate_flat, with_gradient, logdet, quad, S, c, d_T, d_lam, d_mean
-):  # fmt: skip
-    """Go on from what `eliminate` gives, q terms of the leading factor: (ok, log|M|, quadratic form, sigma, Q, h).
-
-    With the gradient, the derivatives are set but for those of the leading factor, which `leading_gradient` takes
-    from Q = Lambda_r M^-1 Lambda_r' and h = Lambda_r M^-1 c.
+    A row of B'B is made in one go, which the processor does for several columns at a time, and then put in its places.
     """
-    m, p, T_rest = rest.z.shape[0], prior.mean.shape[0], T[q * q :]
-    W = times_lambda(S, rest, T_rest, prior.lam)
-    M, active = times_lambda(transposed(W), rest, T_rest, prior.lam), m
-    for i in range(m):
-        M[i, i] += 1.0 if i < m - p else prior.D[i - (m - p)]
-        if not integrate_flat and i >= m - p and prior.D[i - (m - p)] == 0.0:
+    q = half.shape[0]
+    for a in range(q):
+        for i in range(width):
+            total = 0.0
+            for b in range(q):
+                total += half[a, b] * C[b, i]
+            B[a, i] = total
+            c[columns[start + i]] -= total * v[a]
+    for i in range(width):
+        for j in range(i + 1):
+            row[j] = 0.0
+        for a in range(q):
+            weight = count * B[a, i]
+            for j in range(i + 1):
+                row[j] += weight * B[a, j]
+        column = columns[start + i]
+        for j in range(i + 1):  # the columns of a pattern ascend
+            M[column, columns[start + j]] -= row[j]
+
+
+@inlined
+def rest_likelihood(M, c, D, integrate_flat, logdet, quad, sigma, nu):
+    """Factorise the rest: M becomes its Cholesky factor and c its L^-1 c.
+
+    Return (ok, log|M|, the quadratic form, sigma, the columns that log|M| has), from those of the leading factor.
+    """
+    active = c.shape[0]
+    for j in range(D.shape[0]):
+        if not integrate_flat and D[j] == 0.0:
             active -= 1
-    ok, u, Q = factorise(M), zeros(m), M
+    ok = cholesky(M)
     if ok:
         for i in range(active):
             logdet += 2.0 * math.log(M[i, i])
-        row_times_lambda(c, rest, T_rest, prior.lam, u)
-        solve_lower(M, u)
-        quad -= dot(u, u)
+        solve_lower(M, c)
+        quad -= dot(c, c)
         if sigma == 0.0 and quad > 0.0:
             sigma = math.sqrt(quad / nu)
         ok = sigma != 0.0
-    if ok and with_gradient:
-        R = _inverse(M, active)
-        solve_lower_transposed(M, u)  # M^-1 c
-        _gradient_rest(q * q, rest, T_rest, sigma, prior, S, c, W, R, u, d_T, d_lam, d_mean)
-        Q = _rows_times_lambda_transposed(R, rest, T_rest, prior.lam)
-        Q = _rows_times_lambda_transposed(transposed(Q), rest, T_rest, prior.lam)
-    return ok, logdet, quad, sigma, Q, lambda_times(u, rest, T_rest, prior.lam)
-
-
-@inner
-def lambda_times(u, rest, T, lam):
-    """Return Lambda_r u."""
-    out, at, packed = zeros(u.shape[0]), 0, 0
-    for k in range(rest.q.shape[0]):
-        q = rest.q[k]
-        for _ in range(rest.n_levels[k]):
-            for a in range(q):
-                total = 0.0
-                for b in range(a + 1):
-                    total += T[packed + a * q + b] * u[at + b]
-                out[at + a] = total
-            at += q
-        packed += q * q
-    for j in range(lam.shape[0]):
-        out[at + j] = lam[j] * u[at + j]
-    return out
+    return ok, logdet, quad, sigma, active
 
 
 @inlined
-def _rows_times_lambda_transposed(R, rest, T, lam):
-    """Return R Lambda_r'."""
-    out = zero_matrix(R.shape[0], R.shape[1])
-    for i in range(R.shape[0]):
-        row = lambda_times(R[i], rest, T, lam)
-        for j in range(R.shape[1]):
-            out[i, j] = row[j]
-    return out
-
-
-@inlined
-def _gradient_rest(packed, rest, T, sigma, prior, S, c, W, R, u, d_T, d_lam, d_mean):
-    """Set the derivatives of the rest: -(S Lambda_r M^-1) + residual u' over its diagonal blocks, u = M^-1 c."""
-    at, m, h = 0, u.shape[0], lambda_times(u, rest, T, prior.lam)
-    residual = zeros(m)
+def invert_rest(rest, lam, mean, active, M, c, v, e):
+    """Go on from `rest_likelihood`: M becomes its inverse, c M^-1 c, v = Lambda M^-1 c + mean, e = z - A v."""
+    m, p = c.shape[0], mean.shape[0]
+    solve_lower_transposed(M, c)
+    invert(M, active)
+    lambda_times(c, lam, v)
+    for j in range(p):
+        v[m - p + j] += mean[j]
     for i in range(m):
-        residual[i] = (c[i] - dot(S[i], h)) / (sigma * sigma)
-    for k in range(rest.q.shape[0]):
-        q = rest.q[k]
-        for _ in range(rest.n_levels[k]):
-            for a in range(q):
-                for b in range(a + 1):
-                    d_T[packed + a * q + b] += residual[at + a] * u[at + b] - dot(W[at + a], R[at + b])
-            at += q
-        packed += q * q
-    for i in range(d_lam.shape[0]):
-        d_mean[i] = residual[at + i]
-        d_lam[i] = residual[at + i] * u[at + i] - dot(W[at + i], R[at + i])
+        e[i] = rest.z[i] - dot(rest.A[i], v)
 
 
 @inlined
-def leading_gradient(lead, T, mean, first_fixed, L, B, Q, h, sigma, d_T):
-    """Add -n (A T M^-1 - C Q B'L^-1) + (I - A T P) E P' / sigma^2 over the patterns; P = (T'AT + I)^-1 T'."""
+def rest_gradient(rest, lam, R, u, e, sigma, d_rest):
+    """Add -(A Lambda R) + e u' / sigma^2 over the diagonal blocks; as ``lam.values`` is packed."""
+    row = zeros(u.shape[0])
+    for i in range(u.shape[0]):
+        b, q = lam.within[i], lam.size[i]
+        lambda_times(R[i], lam, row)
+        for a in range(b, q):
+            j = i - b + a
+            d_rest[lam.first[i] + a * q + b] += e[j] * u[i] / (sigma * sigma) - dot(rest.A[j], row)
+
+
+@inlined
+def leading_gradient(lead, lam, T, v, R, sigma, e, d_T, d_rest):
+    """Add the leading factor's part of the gradient, given R = M_rr^-1 and the rest's coefficients v.
+
+    With E = sum (z - C v)(z - C v)' over the levels of a pattern, F = I - A X and H = C Lambda R Lambda'C', it is
+    (F (E / sigma^2 + n H) - n A) T K^-1, K = T'A T + I, for T, and n C'X C Lambda R for the rest; C'X (z - C v) is
+    what the leading factor explains of the rest's residual e.
+    """
     q = T.shape[0]
-    d, Ch, inner, CQB = zeros(q), zeros(q), zero_matrix(q, q), zero_matrix(q, q)
-    P, AT, E, PE, AMinv = (
-        zero_matrix(q, q), zero_matrix(q, q), zero_matrix(q, q), zero_matrix(q, q), zero_matrix(q, q),
-    )  # fmt: skip
+    small, wide = zero_matrix(6 * q + 2, q), zero_matrix(2 * q + 1, most_columns(lead))
+    room, d, s = borrowed(small), borrowed(small)[6 * q], borrowed(small)[6 * q + 1]
+    L, P, X, E, F = room[:q], room[q : 2 * q], room[2 * q : 3 * q], room[3 * q : 4 * q], room[4 * q : 5 * q]
+    FE, row, C, Y = room[5 * q : 6 * q], borrowed(wide)[2 * q], borrowed(wide)[:q], borrowed(wide)[q : 2 * q]
     for g in range(lead.count.shape[0]):
-        rows, Lg, n, total = slice(lead.start[g], lead.start[g + 1]), L[g], lead.count[g], lead.sum_z[g]
-        _shifted(lead, g, mean, first_fixed, d)
-        _coupled(lead.columns[rows], lead.coupling[rows], B[rows], Q, h, Ch, CQB, inner)
+        n = lead.count[g]
+        level_factor(lead.A, g, T, L, P)
+        level_inverse(T, L, P, X)
+        shifted(lead, g, v, 0, d)
+        scaled_coupling(lead, g, lam, C)
+        inverse_times(lead.columns, lead.start[g], lead.start[g + 1] - lead.start[g], C, R, row, Y)
         for a in range(q):
-            inner[a, a] += 1.0
-            d[a] += Ch[a]
+            s[a] = 0.0
             for b in range(q):
-                P[a, b] = T[b, a]
-        for a in range(q):  # P <- K^-1 T', inner <- L^-T (I + B Q B') L^-1, CQB <- C Q B' L^-1, by columns and rows
-            solve_lower(Lg, P[:, a])
-            solve_lower_transposed(Lg, P[:, a])
-            solve_lower_transposed(Lg, inner[:, a])
-        for a in range(q):
-            solve_lower_transposed(Lg, inner[a])
-            solve_lower_transposed(Lg, CQB[a])
-            for b in range(q):
-                E[a, b] = lead.sum_zz[g, a, b] + n * d[a] * d[b] - total[a] * d[b] - d[a] * total[b]
-        matmul(lead.A[g], T, AT)
-        matmul(P, E, PE)
-        matmul(AT, inner, AMinv)
-        for a in range(q):
-            for b in range(q):
-                E[a, b] -= dot(AT[a], PE[:, b])
+                F[a, b] = 1.0 if a == b else 0.0
+                for k in range(q):
+                    F[a, b] -= lead.A[g, a, k] * X[k, b]
+                s[a] += X[a, b] * (lead.sum_z[g, b] - n * d[b])
+                E[a, b] = lead.sum_zz[g, a, b] + n * d[a] * d[b] - lead.sum_z[g, a] * d[b] - d[a] * lead.sum_z[g, b]
+                E[a, b] /= sigma * sigma
+        _coupled_gradient(lead, g, lam, C, Y, X, s, E, e, d_rest)
+        matmul(F, E, FE)
         for a in range(q):
             for b in range(a + 1):
-                d_T[a * q + b] += dot(E[a], P[b]) / (sigma * sigma) - n * (AMinv[a, b] - CQB[a, b])
+                for k in range(q):
+                    d_T[a * q + b] += (FE[a, k] - n * lead.A[g, a, k]) * P[b, k]
+    if small.size + wide.size < 0:  # what was borrowed from is used to the end
+        d_T[0] = 0.0
+
+
+@reordered
+def inverse_times(columns, start, width, C, R, row, Y):
+    """Set Y' = R C' for the rows and columns of one pattern; the columns ascend, and R is read up to its diagonal.
+
+    Reading each entry of R once is what counts: there are many, far apart.
+    """
+    for i in range(width):
+        column = columns[start + i]
+        for j in range(i):
+            row[j] = R[column, columns[start + j]]
+        for a in range(C.shape[0]):
+            own = C[a, i]
+            total = R[column, column] * own
+            for j in range(i):
+                total += row[j] * C[a, j]
+                Y[a, j] += row[j] * own
+            Y[a, i] = total
 
 
 @inlined
-def _coupled(columns, C, B, Q, h, Ch, CQB, BQB):
-    """Set C'h, C'Q B and B'Q B for one pattern, with C and B as (columns, q)."""
-    q = C.shape[1]
-    row = zeros(q)
-    for a in range(q):
-        Ch[a] = 0.0
-        for b in range(q):
-            CQB[a, b], BQB[a, b] = 0.0, 0.0
-    for i in range(columns.shape[0]):
+def _coupled_gradient(lead, g, lam, C, Y, X, s, E, e, d_rest):
+    """Add n C Y' to E, take C's from e, and add n C'X Y to the rest's gradient, for one pattern."""
+    q, n, start = X.shape[0], lead.count[g], lead.start[g]
+    for i in range(lead.start[g + 1] - start):
+        column = lead.columns[start + i]
+        k, size = lam.within[column], lam.size[column]
+        first = lam.first[column] + k * size
         for a in range(q):
-            Ch[a] += C[i, a] * h[columns[i]]
-            row[a] = 0.0
-        for j in range(columns.shape[0]):
-            weight = Q[columns[i], columns[j]]
-            for a in range(q):
-                row[a] += weight * B[j, a]
-        for a in range(q):
+            e[column] -= lead.coupling[start + i, a] * s[a]
+            weight = 0.0
             for b in range(q):
-                CQB[a, b] += C[i, a] * row[b]
-                BQB[a, b] += B[i, a] * row[b]
+                weight += n * X[a, b] * lead.coupling[start + i, b]
+                E[a, b] += n * C[a, i] * Y[b, i]
+            for b in range(k + 1):
+                d_rest[first + b] += weight * Y[a, i - k + b]

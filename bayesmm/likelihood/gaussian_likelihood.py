@@ -18,6 +18,7 @@ from bayesmm.likelihood.compiled import (
     cube,
     from_python,
     inlined,
+    inner,
     integers,
     matrix,
     pack,
@@ -27,12 +28,21 @@ from bayesmm.likelihood.compiled import (
     zeros,
 )
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats, Ints, Leading, Rest
-from bayesmm.likelihood.gaussian_factorisation import FixedPrior, eliminate, leading_gradient, rest_likelihood
+from bayesmm.likelihood.gaussian_factorisation import (
+    FixedPrior,
+    assemble_rest,
+    eliminate,
+    invert_rest,
+    leading_gradient,
+    rest_gradient,
+    rest_lambda,
+    rest_likelihood,
+)
 from bayesmm.likelihood.posterior import LIKELIHOOD
 
 # (cross-products, inputs sigma and nu and two flags, T, mean, lam, D, results log|M| and quad and sigma, derivatives
-# with respect to T, lam, mean) -> 1, or 0 where M is not positive definite
-RELATIVE = INT64(WORDS, *[DOUBLES] * 9)
+# with respect to T, lam, mean, and what `Solution` has) -> 1, or 0 where M is not positive definite
+RELATIVE = INT64(WORDS, *[DOUBLES] * 11)
 
 
 class Terms(NamedTuple):
@@ -58,54 +68,86 @@ def cross_products(w):
     return leading, Rest(matrix(w, 7), vector(w, 8), integers(w, 9), integers(w, 10)), vector(w, 11)[0]
 
 
-@c_function(INT64(WORDS, *[DOUBLES] * 7))
-def elimination(w, T_, mean_, S_, c_, L_, B_, results):
-    """Apply `eliminate`; T has the leading factor's first. Return its part of log|M| and r'Wr left."""
-    lead, rest, rWr = cross_products(w)
-    P, q, m, p = lead.A.shape[0], lead.A.shape[1], rest.z.shape[0], rest.z.shape[0]
+@inlined
+def rest_sizes(rest, q):
+    """Return the numbers of the rest's columns, of its fixed ones, and of the entries of the packed factors."""
+    m, p, length = rest.z.shape[0], rest.z.shape[0], q * q
     for k in range(rest.q.shape[0]):
+        length += rest.q[k] * rest.q[k]
         p -= rest.q[k] * rest.n_levels[k]
-    L, B = carray(L_, (P, q, q)), carray(B_, (lead.columns.shape[0], q))
-    ok, results[0], results[1] = eliminate(
-        lead, rest, rWr, carray(T_, (q, q)), carray(mean_, (p,)), carray(S_, (m, m)), carray(c_, (m,)), L, B
-    )
+    return m, p, length
+
+
+@inner
+def unpack_rest(d_rest, e, sigma, skip, d_T, d_lam, d_mean):
+    """Set what comes after the first `skip` entries of d_T, and the derivatives of the fixed columns."""
+    length, p, m = d_T.shape[0] - skip, d_lam.shape[0], e.shape[0]
+    for i in range(length):
+        d_T[skip + i] = d_rest[i]
+    for j in range(p):
+        d_lam[j] = d_rest[length + j]
+        d_mean[j] = e[m - p + j] / (sigma * sigma)
+
+
+@c_function(INT64(WORDS, *[DOUBLES] * 7))
+def elimination(w, T_, mean_, lam_, D_, M_, c_, results):
+    """Set M and c of the rest without the leading factor, its part of log|M| and r'Wr less what it explains."""
+    lead, rest, rWr = cross_products(w)
+    q = lead.A.shape[1]
+    m, p, length = rest_sizes(rest, q)
+    M, c = carray(M_, (m, m)), carray(c_, (m,))
+    prior = FixedPrior(carray(mean_, (p,)), carray(lam_, (p,)), carray(D_, (p,)))
+    lam = rest_lambda(rest, carray(T_, (length,)), q * q, prior.lam)
+    quad, lanes = assemble_rest(rest, rWr, lam, prior, M, c), integers(w, 13)
+    if lanes.shape[0] > 0:
+        ok, explained = call(lanes[0], (w, T_, mean_, lam_, M_, c_, results)) == 1, results[1]
+    else:
+        ok, results[0], explained = eliminate(lead, lam, carray(T_, (q, q)), prior.mean, M, c)
+    results[1] = quad - explained
     return 1 if ok else 0
 
 
 @c_function(INT64(WORDS, *[DOUBLES] * 8))
-def leading_derivatives(w, sigma, T_, mean_, L_, B_, Q_, h_, d_T_):
+def leading_derivatives(w, T_, lam_, v_, R_, sigma, e_, d_T_, d_rest_):
     """Apply `gaussian_factorisation.leading_gradient`."""
     lead, rest, _ = cross_products(w)
-    P, q, m, p = lead.A.shape[0], lead.A.shape[1], rest.z.shape[0], rest.z.shape[0]
-    for k in range(rest.q.shape[0]):
-        p -= rest.q[k] * rest.n_levels[k]
-    L, B = carray(L_, (P, q, q)), carray(B_, (lead.columns.shape[0], q))
-    T, mean, Q, h = carray(T_, (q, q)), carray(mean_, (p,)), carray(Q_, (m, m)), carray(h_, (m,))
-    leading_gradient(lead, T, mean, m - p, L, B, Q, h, sigma[0], carray(d_T_, (q * q,)))
+    q = lead.A.shape[1]
+    m, p, length = rest_sizes(rest, q)
+    lanes = integers(w, 13)
+    if lanes.shape[0] > 0:
+        return call(lanes[1], (w, T_, lam_, v_, R_, sigma, e_, d_T_, d_rest_))
+    lam = rest_lambda(rest, carray(T_, (length,)), q * q, carray(lam_, (p,)))
+    v, e, R, d_T = carray(v_, (m,)), carray(e_, (m,)), carray(R_, (m, m)), carray(d_T_, (length,))
+    d_rest = carray(d_rest_, (length - q * q + p,))
+    leading_gradient(lead, lam, carray(T_, (q, q)), v, R, sigma[0], e, d_T, d_rest)
     return 1
 
 
 @c_function(RELATIVE, calls=(elimination, leading_derivatives))
-def relative(w, inputs, T_, mean_, lam_, D_, results, d_T_, d_lam_, d_mean_):
-    """Evaluate log|M|, the quadratic form and the gradient at relative factors T."""
-    lead, rest, _ = cross_products(w)
-    q, m, p = lead.A.shape[1], rest.z.shape[0], rest.z.shape[0]
-    length = q * q
-    for k in range(rest.q.shape[0]):
-        length += rest.q[k] * rest.q[k]
-        p -= rest.q[k] * rest.n_levels[k]
-    S, c, left, L, B = zero_matrix(m, m), zeros(m), zeros(2), zeros(lead.A.size), zeros(lead.columns.size * q)
-    if call("elimination", (w, T_, mean_, S, c, L, B, left)) == 0:
+def relative(w, inputs, T_, mean_, lam_, D_, results, d_T_, d_lam_, d_mean_, M_, vectors_):
+    """Evaluate log|M|, the quadratic form and, where it is asked for, the gradient at relative factors T.
+
+    M and the vectors are those of `Solution`.
+    """
+    _, rest, _ = cross_products(w)
+    q = cube(w, 1).shape[1]
+    m, p, length = rest_sizes(rest, q)
+    M, vectors, left = carray(M_, (m, m)), carray(vectors_, (3, m)), zeros(2)
+    c, v, e = vectors[0], vectors[1], vectors[2]
+    if call("elimination", (w, T_, mean_, lam_, D_, M_, c, left)) == 0:
         return 0
-    prior = FixedPrior(carray(mean_, (p,)), carray(lam_, (p,)), carray(D_, (p,)))
-    d_T, d_lam, d_mean = carray(d_T_, (length,)), carray(d_lam_, (p,)), carray(d_mean_, (p,))
-    ok, results[0], results[1], results[2], Q, h = rest_likelihood(
-        q, rest, carray(T_, (length,)), inputs[0], inputs[1], prior, inputs[2] > 0.0, inputs[3] > 0.0,
-        left[0], left[1], S, c, d_T, d_lam, d_mean,
-    )  # fmt: skip
+    D, mean = carray(D_, (p,)), carray(mean_, (p,))
+    ok, results[0], results[1], results[2], active = rest_likelihood(
+        M, c, D, inputs[2] > 0.0, left[0], left[1], inputs[0], inputs[1]
+    )
     if ok and inputs[3] > 0.0:
-        left[0] = results[2]
-        call("leading_derivatives", (w, left, T_, mean_, L, B, Q, h, d_T))
+        d_T, d_lam, d_mean = carray(d_T_, (length,)), carray(d_lam_, (p,)), carray(d_mean_, (p,))
+        d_rest, left[0] = zeros(length - q * q + p), results[2]
+        lam = rest_lambda(rest, carray(T_, (length,)), q * q, carray(lam_, (p,)))
+        invert_rest(rest, lam, mean, active, M, c, v, e)
+        call("leading_derivatives", (w, T_, lam_, v, M_, left, e, d_T_, d_rest))
+        rest_gradient(rest, lam, M, c, e, left[0], d_rest)
+        unpack_rest(d_rest, e, left[0], q * q, d_T, d_lam, d_mean)
     return 1 if ok else 0
 
 
@@ -126,7 +168,10 @@ def gaussian_likelihood(w, flags, L, positive, coefficients, value, d_L, d_posit
     for j in range(len(terms.sampled)):
         mean[terms.sampled[j]] = coefficients[j] - terms.at[j]
     inputs[0], inputs[1], inputs[2], inputs[3] = sigma, nu, 1.0, flags[0]
-    if call("relative", (integers(w, 6), inputs, T, mean, lam, D, results, d_T, d_lam, d_mean)) == 0:
+    cross = integers(w, 6)
+    _, rest, _ = cross_products(cross)
+    M, vectors = zeros(rest.A.size), zeros(3 * rest.z.size)
+    if call("relative", (cross, inputs, T, mean, lam, D, results, d_T, d_lam, d_mean, M, vectors)) == 0:
         return 0
     residual = results[1] / sigma / sigma  # sigma^2 may overflow
     value[0] = -0.5 * (nu * (math.log(2.0 * math.pi) + 2.0 * math.log(sigma)) - sum_log_weights + results[0] + residual)
@@ -141,62 +186,70 @@ def gaussian_likelihood(w, flags, L, positive, coefficients, value, d_L, d_posit
     return 1
 
 
-class Eliminated(NamedTuple):
-    """What is left of the problem without the leading factor, in the symbols of ``gaussian``."""
-
-    ok: bool
-    logdet: float
-    quad: float
-    S: Floats
-    c: Floats
-    L: Floats
-    B: Floats
-
-
-def eliminated(cp: CrossProducts, T: Floats, mean: Floats) -> Eliminated:
-    """Return what eliminating the leading factor at T, (q, q), leaves."""
-    m, (P, q, _) = len(cp.rest.z), cp.leading.A.shape
-    out = np.zeros((m, m)), np.zeros(m), np.zeros((P, q, q)), np.zeros((len(cp.leading.columns), q))
-    results, given = np.zeros(2), [np.ascontiguousarray(array, dtype=np.float64) for array in (T, mean)]
-    ok = _elimination()(*pointers(cp.words, *given, *out, results)) == 1
-    return Eliminated(ok, *results.tolist(), *out)
-
-
-@functools.cache
-def _elimination() -> Callable[..., int]:
-    return from_python(elimination(), 8)
-
-
 @compiled
 def from_arrays(lead, rest, rWr, T, sigma, nu, prior):
     """Return ok, log|M|, the quadratic form, and the derivatives with respect to T, lam and the mean, for PyTensor.
 
     The flat columns are integrated out. It calls nothing by its name: PyMC takes compiled code to other processes.
     """
-    P, q, m, p = lead.A.shape[0], lead.A.shape[1], rest.z.shape[0], prior.mean.shape[0]
-    S, c, L, B = zero_matrix(m, m), zeros(m), np.zeros((P, q, q)), zero_matrix(lead.columns.shape[0], q)
-    d_T, d_lam, d_mean, T1 = zeros(T.shape[0]), zeros(p), zeros(p), T[: q * q].reshape((q, q))
-    ok, logdet, quad = eliminate(lead, rest, rWr, T1, prior.mean, S, c, L, B)
+    q, m, p = lead.A.shape[1], rest.z.shape[0], prior.mean.shape[0]
+    M, c, v, e = zero_matrix(m, m), zeros(m), zeros(m), zeros(m)
+    d_T, d_lam, d_mean = zeros(T.shape[0]), zeros(p), zeros(p)
+    T1, d_rest = T[: q * q].reshape((q, q)), zeros(T.shape[0] - q * q + p)
+    lam = rest_lambda(rest, T, q * q, prior.lam)
+    quad = assemble_rest(rest, rWr, lam, prior, M, c)
+    ok, logdet, explained = eliminate(lead, lam, T1, prior.mean, M, c)
     if ok:
-        ok, logdet, quad, _, Q, h = rest_likelihood(
-            q, rest, T, sigma, nu, prior, True, True, logdet, quad, S, c, d_T, d_lam, d_mean
-        )
-        if ok:
-            leading_gradient(lead, T1, prior.mean, m - p, L, B, Q, h, sigma, d_T)
+        ok, logdet, quad, _, active = rest_likelihood(M, c, prior.D, True, logdet, quad - explained, sigma, nu)
+    if ok:
+        invert_rest(rest, lam, prior.mean, active, M, c, v, e)
+        leading_gradient(lead, lam, T1, v, M, sigma, e, d_T, d_rest)
+        rest_gradient(rest, lam, M, c, e, sigma, d_rest)
+        unpack_rest(d_rest, e, sigma, q * q, d_T, d_lam, d_mean)
     return ok, logdet, quad, d_T, d_lam, d_mean
 
 
+class Solution(NamedTuple):
+    """What an evaluation leaves of the rest.
+
+    M is the Cholesky factor of M_rr at and below the diagonal and, with the gradient, M_rr^-1. The vectors are L^-1 c,
+    and, with the gradient, in its place M^-1 c, then the coefficients v = Lambda M^-1 c + mean of the rest's columns,
+    and Z_r'(y - X v - Z b), what their products with the residual are.
+    """
+
+    M: Floats  # (m, m)
+    vectors: Floats  # (3, m)
+
+
+def room_for(cp: CrossProducts) -> Solution:
+    """Return room for a solution."""
+    m = len(cp.rest.z)
+    return Solution(np.zeros((m, m)), np.zeros((3, m)))
+
+
 def evaluation(
-    cp: CrossProducts, T: Floats, sigma: float | None, nu: float, prior: FixedPrior, *, integrate_flat: bool
+    cp: CrossProducts,
+    T: Floats,
+    sigma: float | None,
+    nu: float,
+    prior: FixedPrior,
+    *,
+    integrate_flat: bool,
+    gradient: bool = True,
+    solution: Solution | None = None,
 ) -> Sequence:
-    """Return ok, log|M|, the quadratic form, sigma, and the derivatives with respect to T, lam and the mean."""
-    inputs = np.array([0.0 if sigma is None else sigma, nu, float(integrate_flat), 1.0])
+    """Return ok, log|M|, the quadratic form, sigma, and the derivatives with respect to T, lam and the mean.
+
+    Without the `gradient` these are 0. The `solution` is room for what else is found.
+    """
+    inputs = np.array([0.0 if sigma is None else sigma, nu, float(integrate_flat), float(gradient)])
     arrays = [np.ascontiguousarray(array, dtype=np.float64) for array in (T, *prior)]
     results, gradients = np.zeros(3), [np.zeros(len(T)), np.zeros(cp.p), np.zeros(cp.p)]
-    ok = _relative()(*pointers(cp.words, inputs, *arrays, results, *gradients)) == 1
+    own = room_for(cp) if solution is None else solution
+    ok = _relative()(*pointers(cp.words, inputs, *arrays, results, *gradients, *own)) == 1
     return ok, *results.tolist(), *gradients
 
 
 @functools.cache
 def _relative() -> Callable[..., int]:
-    return from_python(relative(), 10)
+    return from_python(relative(), 12)

@@ -1,5 +1,8 @@
 """H = Lambda'Z'DZ Lambda + I for any number of grouping factors: assembled, factorised and inverted in blocks.
 
+The verbs are `analyse`, once for the data; `factorise`, with log|H|; `solve`; and `selected_inverse`: the blocks of
+H^-1 where H has some.
+
 The factor with the most random effects leads and is eliminated level by level; the other factors, the *rest*, are dense
 (`gaussian_factorisation`, `crossproducts`). Which blocks are not zero depends on the data alone and is found once, as a
 `Layout`. There are no fixed columns here, and D may be of any sign.
@@ -12,7 +15,7 @@ import numpy as np
 
 from bayesmm.likelihood.compiled import compiled
 from bayesmm.likelihood.crossproducts import Factor, Floats, Ints
-from bayesmm.likelihood.gaussian_factorisation import LAPACK_FROM, cholesky, dot, solve_lower, solve_lower_transposed
+from bayesmm.likelihood.dense_matrices import LAPACK_FROM, dot, small_cholesky, solve_lower, solve_lower_transposed
 
 # Curvatures above this are no numbers to factorise: their products overflow.
 LARGEST = 1e150
@@ -44,7 +47,7 @@ class Blocks(NamedTuple):
     S: Floats  # (m, m)
 
 
-def make_layout(factors: list[Factor]) -> tuple[Layout, tuple[int, ...]]:
+def analyse(factors: list[Factor]) -> tuple[Layout, tuple[int, ...]]:
     """Return the layout of n rows in K factors, and the order of the factors in it (the leading one first).
 
     Parameters
@@ -142,7 +145,7 @@ def factorise(layout, ZT, D):
         convex = convex and D[i] >= 0.0 and D[i] < LARGEST
     log_det, G, q = 0.0, A.shape[0], A.shape[1]
     for g in range(G):
-        if not cholesky(A[g]):
+        if not small_cholesky(A[g]):
             return False, 0.0, Blocks(A, C, S)
         for a in range(q):
             log_det += 2.0 * math.log(A[g, a, a])
@@ -157,7 +160,7 @@ def factorise(layout, ZT, D):
             for j in range(i):
                 S[j, i] = S[i, j]
         S = np.linalg.cholesky(S)
-    elif not cholesky(S):
+    elif not small_cholesky(S):
         return False, 0.0, Blocks(A, C, S)
     for i in range(m):
         log_det += 2.0 * math.log(S[i, i])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import inlined, inner
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.gaussian_factorisation import cholesky, dot, solve_lower, solve_lower_transposed
+from bayesmm.likelihood.dense_matrices import dot, small_cholesky, solve_lower, solve_lower_transposed
 
 # As in `quadrature_kernels`, where their reasons are and which has the last word; a log-concave density needs fewer.
 DECREMENT, STEPS, HALVINGS, ROUNDING = 1e-18, 60, 30, 1e-12
@@ -182,7 +182,7 @@ def newton_step(n, u, pull, step, C, s):
             C[a, b] = 1.0 if a == b else 0.0
             for i in range(n):
                 C[a, b] += s.spread[i] * s.A[b, i]
-    if not cholesky(C):
+    if not small_cholesky(C):
         return math.inf
     solve_lower(C, step)
     decrement = dot(step, step)

@@ -10,7 +10,7 @@ import numpy as np
 
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import inner
-from bayesmm.likelihood.gaussian_factorisation import cholesky, dot, matmul, solve_lower, solve_lower_transposed
+from bayesmm.likelihood.dense_matrices import dot, matmul, small_cholesky, solve_lower, solve_lower_transposed
 from bayesmm.likelihood.quadrature_canonical import (
     canonical_follow,
     canonical_mode,
@@ -87,11 +87,11 @@ def find_mode(data, lo, hi, eta, A, aux, u, C, close=DECREMENT):
         return False, f
     for _ in range(STEPS):
         copy_lower(H, C)
-        regular = cholesky(C)
+        regular = small_cholesky(C)
         if not regular:  # away from a mode of a density that is not log-concave
             density_at(data, lo, hi, eta, A, aux, u, d, H, True)
             copy_lower(H, C)
-            if not cholesky(C):
+            if not small_cholesky(C):
                 return False, f
         for a in range(q):
             step[a] = d[a]

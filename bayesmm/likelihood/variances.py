@@ -8,11 +8,13 @@ the level of the leading factor and then in the rest.
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from bayesmm.likelihood.crossproducts import CrossProducts, Factor, Floats, Ints
 from bayesmm.likelihood.gaussian import unpack
 from bayesmm.likelihood.gaussian_factorisation import FixedPrior
-from bayesmm.likelihood.gaussian_likelihood import eliminated
+from bayesmm.likelihood.gaussian_leading import leading_covariances
+from bayesmm.likelihood.gaussian_likelihood import evaluation, room_for
 
 CHUNK = 4_000_000  # numbers of the dense (rows, m) arrays at a time: 32 MB each
 
@@ -39,24 +41,21 @@ def row_variances(cp: CrossProducts, T: Floats, prior: FixedPrior, factors: Sequ
     numpy.linalg.LinAlgError
         If M is not numerically positive definite.
     """
-    blocks = unpack(T, cp.q)
-    T_lead = np.ascontiguousarray(blocks[0]) if blocks else np.zeros((0, 0))
-    ok, _, _, S, _, L, B = eliminated(cp, T_lead, prior.mean)
-    if not ok:
+    blocks, solution = unpack(T, cp.q), room_for(cp)
+    if not evaluation(cp, T, 1.0, cp.n, prior, integrate_flat=True, gradient=False, solution=solution)[0]:
         raise np.linalg.LinAlgError("the penalised cross-products are not positive definite")
-    m = len(S)
-    M = _times_lambda(cp, _times_lambda(cp, S, blocks, prior.lam).T, blocks, prior.lam)
-    M[np.diag_indices(m)] += np.concatenate([np.ones(m - cp.p), prior.D])
-    inverse = np.linalg.inv(np.linalg.cholesky(M))
+    L, m = solution.M, len(solution.M)
+    # of every level given the rest: what `gaussian_leading` has as X
+    X = leading_covariances(cp, blocks[0], np.zeros((m, m))) if blocks else np.zeros((0, 0, 0))
     out, step = np.empty(len(fixed)), max(1, CHUNK // max(m, 1))
     for at in range(0, len(fixed), step):
         rows = slice(at, at + step)
         v = _rest_rows(cp, [Factor(f.index[rows], f.Z[rows], f.n_levels) for f in factors[1:]], fixed[rows])
         own = np.zeros(len(v))
         if factors:
-            own = _take_leading(cp, v, factors[0].index[rows], factors[0].Z[rows] @ T_lead, L, B)
+            own = _take_leading(cp, v, factors[0].index[rows], factors[0].Z[rows], X)
         v = _times_lambda(cp, v, blocks, prior.lam)
-        out[rows] = own + np.square(v @ inverse.T).sum(axis=1)
+        out[rows] = own + np.square(solve_triangular(L, v.T, lower=True, check_finite=False)).sum(axis=0)
     return out
 
 
@@ -84,15 +83,15 @@ def _rest_rows(cp: CrossProducts, others: Sequence[Factor], fixed: Floats) -> Fl
     return v
 
 
-def _take_leading(cp: CrossProducts, v: Floats, index: Ints, Tz: Floats, L: Floats, B: Floats) -> Floats:
+def _take_leading(cp: CrossProducts, v: Floats, index: Ints, z: Floats, X: Floats) -> Floats:
     """Return the leading factor's part of the variance, (rows,), and take what it explains of the rest out of v."""
     lead, out = cp.leading, np.zeros(len(v))
     known = np.flatnonzero(index >= 0)
     pattern = cp.pattern[index[known]]
-    half = np.linalg.solve(L[pattern], Tz[known][:, :, None])[:, :, 0]
-    out[known] = np.square(half).sum(axis=1)
+    Xz = (X[pattern] @ z[known][:, :, None])[:, :, 0]
+    out[known] = (z[known] * Xz).sum(axis=1)
     width = lead.start[pattern + 1] - lead.start[pattern]
     row = np.repeat(np.arange(len(known)), width)
     entry = np.arange(width.sum()) - np.repeat(np.cumsum(width) - width, width) + np.repeat(lead.start[pattern], width)
-    v[known[row], lead.columns[entry]] -= (B[entry] * half[row]).sum(axis=1)  # a pattern has each column once
+    v[known[row], lead.columns[entry]] -= (lead.coupling[entry] * Xz[row]).sum(axis=1)  # each column once
     return out

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import block_diag
 
 from bayesmm.likelihood.conditional_gaussian import recover
 from bayesmm.likelihood.crossproducts import Factor, cross_products
@@ -62,7 +63,7 @@ def test_random_effects(draws, exact):
 def test_joint_distribution(problem, draws):
     """Sums over factors only come out right if the draws are joint ones: the variance of a linear predictor."""
     cp, T, sigma, mean, sd = problem
-    from bayesmm.likelihood.gaussian import _rest_lambda, unpack
+    from bayesmm.likelihood.gaussian import unpack
 
     combined = draws.effects[0][:, 0, 0] + draws.effects[1][:, 0, 0] + draws.fixed[:, 0]
     separate = sum(np.var(part) for part in (draws.effects[0][:, 0, 0], draws.effects[1][:, 0, 0], draws.fixed[:, 0]))
@@ -82,7 +83,8 @@ def test_joint_distribution(problem, draws):
     A[G * q :, G * q :] = cp.rest.A
     Lambda = np.zeros_like(A)
     Lambda[: G * q, : G * q] = np.kron(np.eye(G), blocks[0])
-    Lambda[G * q :, G * q :] = _rest_lambda(cp, blocks, prior)
+    others = [np.kron(np.eye(levels), T_k) for T_k, levels in zip(blocks[1:], cp.n_levels[1:], strict=True)]
+    Lambda[G * q :, G * q :] = block_diag(*others, np.diag(prior.lam))
     D = np.concatenate([np.ones(len(A) - 3), prior.D])
     covariance = sigma**2 * Lambda @ np.linalg.inv(Lambda.T @ A @ Lambda + np.diag(D)) @ Lambda.T
     pick = np.zeros(len(A))

@@ -1,11 +1,14 @@
 """The core against an independent source: the dense multivariate normal formula, and central differences."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
+from bayesmm.likelihood import crossproducts, gaussian_lanes
 from bayesmm.likelihood.crossproducts import Factor, cross_products
 from bayesmm.likelihood.gaussian import FixedPrior, conditional, evaluate, log_likelihood, pack, unpack
 
@@ -211,3 +214,32 @@ def test_pack_and_unpack_are_inverse():
     matrices = (np.arange(4.0).reshape(2, 2), np.array([[7.0]]), np.arange(9.0).reshape(3, 3))
     for a, b in zip(matrices, unpack(pack(matrices), (2, 1, 3)), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("q", "p"), [(1, 1), (2, 2), (3, 2)])
+def test_patterns_side_by_side_are_patterns_one_by_one(q, p, monkeypatch):
+    """Many patterns of one factor, of one or two levels, in blocks of which the last is not full; proper and flat."""
+    rng = np.random.default_rng(q)
+    levels = gaussian_lanes.MANY + 37
+    index = np.repeat(np.arange(levels), 4)
+    n = len(index)
+    Z = np.column_stack([np.ones(n), rng.normal(size=(n, q - 1))])
+    Z[4 * (levels - 1) :] = Z[:4]
+    X = rng.normal(size=(n, p))
+    X[4 * (levels - 1) :] = X[:4]
+    cp = cross_products([Factor(index, Z, levels)], X, rng.normal(size=n))
+    assert cp.side_by_side
+    assert cp.leading.count.max() == 2
+    T = np.tril(rng.normal(size=(q, q)))
+    T[-1] *= 0.0 if q == 3 else 1.0  # a standard deviation of 0
+    prior = FixedPrior(rng.normal(size=p), np.r_[np.full(p - 1, 0.7), 1.0], np.r_[np.ones(p - 1), 0.0])
+    found = evaluate(cp, T.ravel(), 1.3, prior)
+    copied = pickle.loads(pickle.dumps(cp))
+    assert "words" not in vars(copied)  # they have addresses of this process
+    monkeypatch.setattr(gaussian_lanes, "MANY", np.inf)
+    monkeypatch.setattr(crossproducts, "MANY", np.inf)
+    expected = evaluate(copied, T.ravel(), 1.3, prior)
+    for ours, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, other, rtol=1e-10, atol=1e-13 * n)  # sums of n numbers, some of which cancel
+    T[0, 0] = np.nan
+    assert not evaluate(cp, T.ravel(), 1.3, prior).ok

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import bayesmm as bmm
 from bayesmm.likelihood.crossproducts import Factor
 from bayesmm.likelihood.laplace import Response, conditional_modes, laplace
-from bayesmm.likelihood.laplace_cholesky import make_layout
+from bayesmm.likelihood.laplace_cholesky import analyse
 
 # Hypothesis draws seeds: a few examples of every case, small enough for a dense Newton iteration each.
 few = settings(max_examples=3, deadline=None, derandomize=True)
@@ -32,7 +32,7 @@ def problem(family, link, shape, seed):
         index = np.concatenate([np.arange(G), rng.integers(0, G, N - G)])
         Z = np.column_stack([np.ones(N), rng.normal(size=N)])[:, :q]
         factors.append(Factor(index, np.ascontiguousarray(Z), G))
-    layout, _ = make_layout(factors)
+    layout, _ = analyse(factors)
     y, size = responses(family, rng, N)
     T = np.concatenate([np.tril(rng.normal(0, 0.4, (q, q))).ravel() for q in layout.q])
     fixed = rng.normal(0, 0.3, N)
@@ -163,7 +163,7 @@ def test_a_normal_response_is_integrated_exactly():
     data = pd.DataFrame({"g": rng.integers(0, 9, 80), "h": rng.integers(0, 5, 80), "x": rng.normal(size=80)})
     data["y"] = data["x"] + (1 + data["x"]) * rng.normal(size=9)[data["g"]] + rng.normal(size=80)
     point = bmm.Model("y ~ x + (x || g) + (1 | h)", data).maximize("ML")
-    layout, order = make_layout([Factor(b.index, b.Z, len(b.levels)) for b in point.design.blocks])
+    layout, order = analyse([Factor(b.index, b.Z, len(b.levels)) for b in point.design.blocks])
     T = np.concatenate([np.sqrt(point.covariances[k]).ravel() for k in order])
     ones = np.ones(80)
     response = Response(*codes("gaussian", "identity"), point.design.y, ones, ones)

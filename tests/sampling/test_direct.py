@@ -21,9 +21,9 @@ from bayesmm.families import gamma, special
 from bayesmm.likelihood.compiled import keyed, pack, source_version
 from bayesmm.likelihood.coordinates import INTERVAL, LOG, factors, partial_correlations, values
 from bayesmm.likelihood.coordinates import natural as natural_
-from bayesmm.likelihood.gaussian_factorisation import LAPACK_FROM
-from bayesmm.likelihood.gaussian_factorisation import _inverse as inverse_
-from bayesmm.likelihood.gaussian_factorisation import factorise as factorise_
+from bayesmm.likelihood.dense_matrices import LAPACK_FROM
+from bayesmm.likelihood.dense_matrices import cholesky as cholesky_
+from bayesmm.likelihood.dense_matrices import invert as invert_
 from bayesmm.likelihood.marginal import marginal
 from bayesmm.likelihood.prior_kernels import log_prior as log_prior_
 from bayesmm.likelihood.prior_kernels import prior_row
@@ -45,13 +45,13 @@ STEP, SLOPE_RTOL = 1e-6, 1e-5  # central differences of a function of size 1e3: 
 
 
 @numba.njit
-def factorise(a):
-    return factorise_(a)
+def cholesky(a):
+    return cholesky_(a)
 
 
 @numba.njit
-def inverse(L, active):
-    return inverse_(L, active)
+def invert(L, active):
+    invert_(L, active)
 
 
 @numba.njit
@@ -415,11 +415,11 @@ def test_the_inverse_is_that_of_the_leading_block(m):
     half = rng.normal(size=(m, 2 * m))
     M, active = half @ half.T, m - 1
     L = M.copy()
-    assert factorise(L)
+    assert cholesky(L)
     np.testing.assert_allclose(np.tril(L), np.linalg.cholesky(M), rtol=1e-9, atol=1e-12)
-    found = inverse(L, active)
-    np.testing.assert_allclose(found[:active, :active], np.linalg.inv(M[:active, :active]), rtol=1e-9, atol=1e-12)
-    assert not found[active:].any()
-    assert not found[:, active:].any()
+    invert(L, active)
+    np.testing.assert_allclose(L[:active, :active], np.linalg.inv(M[:active, :active]), rtol=1e-9, atol=1e-12)
+    assert not L[active:].any()
+    assert not L[:, active:].any()
     M[1, 1] = -1.0
-    assert not factorise(M)
+    assert not cholesky(M)

@@ -11,8 +11,8 @@ import pytensor.tensor as pt
 import pytest
 
 from bayesmm.likelihood.crossproducts import Factor, cross_products
+from bayesmm.likelihood.dense_matrices import LAPACK_FROM
 from bayesmm.likelihood.gaussian import FixedPrior, evaluate, log_likelihood
-from bayesmm.likelihood.gaussian_factorisation import LAPACK_FROM
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 from bayesmm.sampling.graph.op import MarginalLikelihood, data_inputs
 

@@ -143,10 +143,10 @@ def _gaussian(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
 def _laplace(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
     """Return Laplace's approximation as a function of one draw; each search for the modes starts at 0."""
     from bayesmm.likelihood.laplace import Response, laplace
-    from bayesmm.likelihood.laplace_cholesky import make_layout  # here: few models need them
+    from bayesmm.likelihood.laplace_cholesky import analyse  # here: few models need them
 
     design, scales, ones = fit.design, column_scales(fit.design), np.ones(fit.design.n)
-    layout, order = make_layout(
+    layout, order = analyse(
         [
             Factor(block.index, np.ascontiguousarray(block.Z / scale), len(block.levels))
             for block, scale in zip(design.blocks, scales, strict=True)
