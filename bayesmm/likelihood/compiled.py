@@ -243,6 +243,31 @@ def _packed(ndim: int, dtype: types.Type) -> Callable:
     return intrinsic(typed)
 
 
+def _part(ndim: int) -> Callable:
+    """Return the compiled function that gives an array, of given sizes, of the numbers from place `at` of another.
+
+    It is borrowed, as by `borrowed`: no function is called for it, and it has no count of its references.
+    """
+
+    def generate(target, builder, signature, values):
+        data = values[0]
+        if isinstance(signature.args[0], types.Array):
+            data = target.make_array(signature.args[0])(target, builder, data).data
+        out = target.make_array(signature.return_type)(target, builder)
+        strides, size = [cgutils.intp_t(8)], cgutils.unpack_tuple(builder, values[2])
+        for length in size[:0:-1]:
+            strides.insert(0, builder.mul(length, strides[0]))
+        populate_array(out, builder.gep(data, [values[1]]), size, strides, cgutils.intp_t(8), meminfo=None)
+        return out._getvalue()
+
+    def typed(context, array, at, shape):
+        return types.Array(types.float64, ndim, "C")(array, types.int64, types.UniTuple(types.int64, ndim)), generate
+
+    return intrinsic(typed)
+
+
+part = _part(1)
+matrix_part = _part(2)
 integers = _packed(1, types.int64)
 vector = _packed(1, types.float64)
 matrix = _packed(2, types.float64)
