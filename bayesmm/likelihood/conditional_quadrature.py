@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from bayesmm.families.special import WILD
-from bayesmm.likelihood.compiled import call, compiled, inner, matrix_part, part
+from bayesmm.likelihood.compiled import call, compiled, inner, matrix_of, pointer
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian_factorisation import dot
 from bayesmm.likelihood.lattice import lattice_level
@@ -21,7 +21,7 @@ from bayesmm.likelihood.lattice_walk import PICKS, SHARES, run_length, walk_at, 
 from bayesmm.likelihood.level_rows import MARGINS, ROWS, TASK, Rows, lead, told
 from bayesmm.likelihood.modes import density
 from bayesmm.likelihood.quadrature import Grouped
-from bayesmm.likelihood.response_terms import GENERAL, kind_of
+from bayesmm.likelihood.response_terms import kind_of
 
 # Of a normal density W is exp(h^2 / 8) for each axis: 1.08, 1.22 and 1.36 with the steps of `lattice`. So many
 # proposals with 1, 2 and 3 random effects leave less than 1e-4 of the distance, far below the Monte Carlo error of any
@@ -67,8 +67,9 @@ def _draw(data, address, settings, beta, L, aux, rng, out, pool):
     """Fill in the effects; return the number of a draw without a density, -1 if there is none."""
     n, q = data.Z.shape
     eta, numbers, value = np.empty(n), np.empty(2 * q * n + n + 3 * q), np.empty(2)
-    nothing, work = np.zeros(2), matrix_part(numbers, 2 * q * n + n, (3, q))
-    u, slopes = part(numbers, 2 * q * n + n, (q,)), part(numbers, 2 * q * n, (n,))
+    nothing, work = np.zeros(2), matrix_of(pointer(numbers, 2 * q * n + n), (3, q))
+    u, slopes, A, d_A = work[0], pointer(numbers, 2 * q * n), pointer(numbers, 0), pointer(numbers, q * n)
+    kind = kind_of(data.family, data.link)
     for draw in range(beta.shape[0]):
         now, L_now = aux[draw], L[draw]
         for i in range(n):
@@ -76,18 +77,18 @@ def _draw(data, address, settings, beta, L, aux, rng, out, pool):
             for j in range(beta.shape[1]):
                 eta[i] += data.X[i, j] * beta[draw, j]
         for g in range(data.start.shape[0] - 1):
-            lo, hi = data.start[g], data.start[g + 1]
-            A, d_A = matrix_part(numbers, 0, (q, hi - lo)), matrix_part(numbers, q * n, (q, hi - lo))
-            lead(data.Z, L_now, lo, hi - lo, A)
+            lo, rows_of = data.start[g], data.start[g + 1] - data.start[g]
+            lead(data.Z, L_now, lo, rows_of, A)
             rows = Rows(
-                data.family, data.link, GENERAL, data.y[lo:hi], data.size[lo:hi], data.weight[lo:hi], eta[lo:hi], A, now
-            )
+                rows_of, q, data.family, data.link, kind, pointer(data.y, lo), pointer(data.size, lo),
+                pointer(data.weight, lo), pointer(eta, lo), A, now,
+            )  # fmt: skip
             arguments = (
                 settings, nothing, nothing, rows.y, rows.size, rows.weight, rows.eta, A, now, u, value, slopes, d_A,
                 nothing, pool,
             )  # fmt: skip
-            settings[ROWS], settings[TASK] = hi - lo, MARGINS
-            w = walk_at(pool, hi - lo, q, run_length(kind_of(data.family, data.link)))
+            settings[ROWS], settings[TASK] = rows_of, MARGINS
+            w = walk_at(pool, rows_of, q, run_length(kind))
             if call(address, arguments) == 0:
                 return draw  # where no mode is found, but a density, the chain is right too, if slower
             for j in range(PROPOSALS[q - 1]):
@@ -108,16 +109,16 @@ def _metropolis(rows, rng, top, w, u, work):
         for a in range(q):
             step[a] = rng.random() + rng.random() - 1.0
         for b in range(q):
-            trial[b] = w.picks[k, b]
+            trial[b] = w.picks[k * q + b]
             for a in range(q):
-                trial[b] += step[a] * w.steps[a, b]
+                trial[b] += step[a] * w.steps[a * q + b]
         ratio = density(rows, trial) - top - math.log(_proposed(rows, top, w, k, step, trial))
         if k == 0 or ratio - best > math.log(1.0 - rng.random()):
             best = ratio
             for b in range(q):
-                u[b] = w.picks[k, b]
+                u[b] = w.picks[k * q + b]
                 for a in range(q):
-                    u[b] += step[a] * w.steps[a, b]
+                    u[b] += step[a] * w.steps[a * q + b]
 
 
 @inner
@@ -127,13 +128,13 @@ def _proposed(rows, top, w, k, step, corner):
     for which in range(2**q):
         weight = 1.0
         for b in range(q):
-            corner[b] = w.picks[k, b]
+            corner[b] = w.picks[k * q + b]
         for a in range(q):
             if (which >> a) % 2 == 0:
                 weight *= 1.0 - abs(step[a])
                 continue
             weight *= abs(step[a])
             for b in range(q):
-                corner[b] += w.steps[a, b] if step[a] > 0.0 else -w.steps[a, b]
+                corner[b] += w.steps[a * q + b] if step[a] > 0.0 else -w.steps[a * q + b]
         total += weight * math.exp(min(density(rows, corner) - top, WILD))
     return total

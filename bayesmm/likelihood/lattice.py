@@ -28,7 +28,7 @@ import math
 
 from bayesmm.families.families import NUMBERED_STRIPS
 from bayesmm.families.special import LOG_2PI
-from bayesmm.likelihood.compiled import c_function, inner, matrix_part, part
+from bayesmm.likelihood.compiled import c_function, inner
 from bayesmm.likelihood.lattice_walk import RESIDUES, SHARES, TOP, run_length, walk, walk_at
 from bayesmm.likelihood.level_rows import (
     AUXILIARIES,
@@ -69,7 +69,7 @@ FAR = 8.0  # prior sds from which on a row's edge is out of the reach of any nod
 
 @c_function(LEVEL)
 def lattice_level(
-    settings, nodes, log_weights, y, size, weight, eta, A, aux, u_, value, d_eta_, d_A_, d_aux, pool
+    settings, nodes, log_weights, y, size, weight, eta, A, aux, u, value, d_eta, d_A, d_aux, pool
 ):  # fmt: skip
     """Integrate over the effects of one level: see `level_rows.LEVEL`, and for its tasks `lattice_walk.visit`.
 
@@ -78,7 +78,6 @@ def lattice_level(
     """
     rows, n, q, task = rows_at(settings, y, size, weight, eta, A, aux), settings[ROWS], settings[EFFECTS], settings[TASK]
     kind = GENERAL if task == WITHOUT else rows.kind
-    u, d_eta, d_A = part(u_, 0, (q,)), part(d_eta_, 0, (n,)), matrix_part(d_A_, 0, (q, n))
     w, n_aux, fine = walk_at(pool, n, q, run_length(kind)), settings[AUXILIARIES], settings[IS_FINE] == 1
     drop = FINE_DROP if fine else DROP
     if task == PICKS:
@@ -104,23 +103,22 @@ def lattice_level(
     for a in range(q):
         value[0] += math.log(w.h[a]) - 0.5 * LOG_2PI
     value[1] = top
-    finish(task, n_aux, d_eta, d_A, d_aux, w)
+    finish(task, n, q, n_aux, d_eta, d_A, d_aux, w)
     return 1
 
 
 @inner
-def finish(task, n_aux, d_eta, d_A, d_aux, w):
+def finish(task, n, q, n_aux, d_eta, d_A, d_aux, w):
     """Make means of the sums."""
     scale = 1.0 / w.sums[SHARES]
     if task == WITHOUT:
-        for i in range(d_eta.shape[0]):
+        for i in range(n):
             d_eta[i] = -math.log(w.without[i] * scale)
         return
-    for i in range(d_eta.shape[0]):
+    for i in range(n):
         d_eta[i] *= scale
-    for a in range(d_A.shape[0]):
-        for i in range(d_eta.shape[0]):
-            d_A[a, i] *= scale
+    for i in range(q * n):
+        d_A[i] *= scale
     for m in range(n_aux):
         d_aux[m] += w.sums[1 + m] * scale
 
@@ -137,23 +135,23 @@ def strip(family):
 @inner
 def first_steps(rows, u, fine, w):
     """Set h to what a normal density needs, or what the steepest row needs that can matter."""
-    q, M = u.shape[0], w.search.M
+    q, n, A, M = rows.q, rows.n, rows.A, w.search.M
     # D, up to which a row's density is analytic and bounded
     D = strip(rows.family)
     rate = RATE_1 if q == 1 else RATE_MORE
     for a in range(q):
         w.h[a] = 0.0  # the steepest
-    for i in range(rows.eta.shape[0]):
+    for i in range(n):
         if rows.kind != GENERAL:
             at, length = predictor(rows, u, i), 0.0
             for b in range(q):
-                length += rows.A[b, i] * rows.A[b, i]
+                length += A[b * n + i] * A[b * n + i]
             if at * at > FAR * FAR * length:
                 continue
         for a in range(q):
             steep = 0.0
             for b in range(a + 1):
-                steep += rows.A[b, i] * M[b, a]
+                steep += A[b * n + i] * M[b * q + a]
             w.h[a] = max(w.h[a], abs(steep))
     for a in range(q):
         steep, w.h[a] = w.h[a], STEP_1 if q == 1 else STEP_MORE
@@ -171,11 +169,11 @@ def least_step(q):
 @inner
 def lower_steps(w):
     """Lower h along the axes on which the layers show that it is too long; return whether there was any."""
-    q, lowered = w.h.shape[0], False
+    q, lowered = w.line.q, False
     for a in range(q):
         second, real, imaginary = 0.0, 0.0, 0.0
         for r in range(RESIDUES):
-            share = w.layers[a, r] / w.sums[SHARES]
+            share = w.layers[a * RESIDUES + r] / w.sums[SHARES]
             second += share if r % 2 == 0 else -share
             real += share if r % 3 == 0 else -0.5 * share
             imaginary += share if r % 3 == 1 else -share if r % 3 == 2 else 0.0
@@ -190,6 +188,7 @@ def lower_steps(w):
 @inner
 def set_steps(w):
     """Set the steps along the axes, the columns of M in units of h."""
-    for a in range(w.h.shape[0]):
-        for b in range(w.h.shape[0]):
-            w.steps[a, b] = w.search.M[b, a] * w.h[a] if b <= a else 0.0
+    q = w.line.q
+    for a in range(q):
+        for b in range(q):
+            w.steps[a * q + b] = w.search.M[b * q + a] * w.h[a] if b <= a else 0.0

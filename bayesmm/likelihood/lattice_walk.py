@@ -4,10 +4,9 @@ import math
 from typing import NamedTuple
 
 from bayesmm.families.special import WILD
-from bayesmm.likelihood.compiled import fused, inlined, inner, matrix_part, part
-from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.compiled import fused, inlined, inner, pointer
 from bayesmm.likelihood.exponential import exponential
-from bayesmm.likelihood.level_rows import PICKS, SLOPES, WITHOUT
+from bayesmm.likelihood.level_rows import PICKS, SLOPES, WITHOUT, Pointer
 from bayesmm.likelihood.lines import FLOOR, Line, add_scores, add_up, aim, evaluate, line_at, line_size
 from bayesmm.likelihood.modes import Search, search_at, search_size
 from bayesmm.likelihood.response_terms import GENERAL
@@ -23,17 +22,17 @@ SHARES, FIRST, SECOND, TOP = range(4)  # places in `Walk.sums`
 
 
 class Walk(NamedTuple):
-    """Room for one level of n rows, q random effects and r nodes in a run: its nodes and the sums over them."""
+    """Room for one level of n rows, q random effects and r nodes in a run: its nodes and the sums over them; pointers."""
 
-    height: Floats  # (r,) what has to fall by DROP before the nodes end: f, or more for WITHOUT
-    h: Floats  # (q,)
-    marks: Floats  # (MOST_PICKS,) in the order of the walk, the sums of shares at which a node is picked
-    sums: Floats  # (4,) shares, share times the derivatives in the auxiliaries, and f at the mode
-    own: Floats  # (n,) of WITHOUT: the rows' log densities at u*
-    without: Floats  # (n,) of WITHOUT: shares without one row's density
-    steps: Floats  # (q, q) row a is the step along axis a
-    layers: Floats  # (q, RESIDUES) shares of the layers across each axis
-    picks: Floats  # (MOST_PICKS, q) the u that were picked
+    height: Pointer  # (r,) what has to fall by DROP before the nodes end: f, or more for WITHOUT
+    h: Pointer  # (q,)
+    marks: Pointer  # (MOST_PICKS,) in the order of the walk, the sums of shares at which a node is picked
+    sums: Pointer  # (4,) shares, share times the derivatives in the auxiliaries, and f at the mode
+    own: Pointer  # (n,) of WITHOUT: the rows' log densities at u*
+    without: Pointer  # (n,) of WITHOUT: shares without one row's density
+    steps: Pointer  # (q, q) row a is the step along axis a
+    layers: Pointer  # (q, RESIDUES) shares of the layers across each axis
+    picks: Pointer  # (MOST_PICKS, q) the u that were picked
     line: Line
     search: Search
 
@@ -60,11 +59,9 @@ def walk_at(pool, n, q, r):
     picks = layers + q * RESIDUES
     search = picks + MOST_PICKS * q
     return Walk(
-        part(pool, 0, (r,)), part(pool, r, (q,)), part(pool, marks, (MOST_PICKS,)),
-        part(pool, marks + MOST_PICKS, (4,)), part(pool, rows, (n,)), part(pool, rows + n, (n,)),
-        matrix_part(pool, steps, (q, q)), matrix_part(pool, layers, (q, RESIDUES)),
-        matrix_part(pool, picks, (MOST_PICKS, q)), line_at(pool, search + 4 * q + 3 * q * q, n, q, r),
-        search_at(pool, search, q),
+        pointer(pool, 0), pointer(pool, r), pointer(pool, marks), pointer(pool, marks + MOST_PICKS),
+        pointer(pool, rows), pointer(pool, rows + n), pointer(pool, steps), pointer(pool, layers),
+        pointer(pool, picks), line_at(pool, search + 4 * q + 3 * q * q, n, q, r), search_at(pool, search, q),
     )  # fmt: skip
 
 
@@ -75,17 +72,18 @@ def visit(rows, kind, n_aux, task, first, d_eta, d_A, w):
     SLOPES are what the derivatives need beside the integral, WITHOUT what it needs without each of its rows; PICKS are
     nodes at given places in the order of the walk, that is in proportion to their shares.
     """
-    f, q, mass, residue = w.line.f, w.h.shape[0], 0.0, first % RESIDUES
-    shares(f, w.height)
-    for c in range(f.shape[0]):
+    line, mass, residue = w.line, 0.0, first % RESIDUES
+    f, layers = line.f, pointer(w.layers, (line.q - 1) * RESIDUES)
+    shares(line.r, f, w.height)
+    for c in range(line.r):
         mass += f[c]
-        w.layers[q - 1, residue] += f[c]
+        layers[residue] += f[c]
         residue = residue + 1 if residue < RESIDUES - 1 else 0
     if task == SLOPES:
-        add_up(kind, w.line)
-        add_slopes(w.line.flat, w.line.along, w.line.start, w.line.direction, d_eta, d_A)
+        add_up(kind, line)
+        add_slopes(line.n, line.q, line.flat, line.along, line.start, line.direction, d_eta, d_A)
         if n_aux > 0:
-            add_scores(rows, w.line, w.sums[FIRST:TOP])
+            add_scores(rows, line, pointer(w.sums, FIRST))
     elif task == PICKS:
         pick(mass, w)
     elif task == WITHOUT:
@@ -95,63 +93,66 @@ def visit(rows, kind, n_aux, task, first, d_eta, d_A, w):
 
 
 @fused
-def shares(f, height):
+def shares(r, f, height):
     """Set height to f and f to its exponential."""
-    for c in range(f.shape[0]):
+    for c in range(r):
         height[c] = f[c]
         f[c] = exponential(max(min(f[c], WILD), FLOOR)) if f[c] > FLOOR else 0.0
 
 
 @fused
-def add_slopes(flat, along, start, direction, d_eta, d_A):
+def add_slopes(n, q, flat, along, start, direction, d_eta, d_A):
     """Add a run's sums of slopes, and of slopes times u."""
-    for i in range(flat.shape[0]):
+    for i in range(n):
         d_eta[i] += flat[i]
-    for b in range(start.shape[0]):
-        for i in range(flat.shape[0]):
-            d_A[b, i] += flat[i] * start[b] + along[i] * direction[b]
+    for b in range(q):
+        first, step = start[b], direction[b]
+        for i in range(n):
+            d_A[b * n + i] += flat[i] * first + along[i] * step
 
 
 @inner
 def pick(mass, w):
     """Set the picks whose marks lie in this run."""
+    line = w.line
     for k in range(MOST_PICKS):
         left = w.marks[k] - w.sums[SHARES]
         if left >= 0.0 and left < mass:
             c = 0
-            while c < w.line.f.shape[0] - 1 and left >= w.line.f[c]:
-                left -= w.line.f[c]
+            while c < line.r - 1 and left >= line.f[c]:
+                left -= line.f[c]
                 c += 1
-            for b in range(w.h.shape[0]):
-                w.picks[k, b] = w.line.start[b] + w.line.number[c] * w.line.direction[b]
+            for b in range(line.q):
+                w.picks[k * line.q + b] = line.start[b] + line.number[c] * line.direction[b]
 
 
 @inner
 def leave_rows_out(w):
     """Add the shares without each row; the nodes end where the highest of them has fallen."""
-    for c in range(w.height.shape[0]):
+    line = w.line
+    for c in range(line.r):
         highest = 0.0
-        for i in range(w.own.shape[0]):
-            gain = w.own[i] - w.line.table[i, c]
+        for i in range(line.n):
+            gain = w.own[i] - line.table[i * line.r + c]
             highest = max(highest, gain)
-            if w.line.f[c] > 0.0:
-                w.without[i] += w.line.f[c] * exponential(max(min(gain, WILD), FLOOR))
+            if line.f[c] > 0.0:
+                w.without[i] += line.f[c] * exponential(max(min(gain, WILD), FLOOR))
         w.height[c] += highest
 
 
 @inlined
 def walk_line(rows, kind, n_aux, u, drop, task, outer, middle, guess, d_eta, d_A, w):
     """Visit a line along the last axis, outwards from node number `guess`; return (highest f, its number, sum)."""
-    q, run, highest, at, mass = u.shape[0], w.height.shape[0], -math.inf, guess, 0.0
+    q, run, highest, at, mass = rows.q, w.line.r, -math.inf, guess, 0.0
     middle_run = guess - run // 2
     first, upwards, below = middle_run, True, False
     for _ in range(MOST_NODES // run):
         for b in range(q):
-            w.line.start[b] = u[b] + (first + run // 2) * w.steps[q - 1, b]
+            w.line.start[b] = u[b] + (first + run // 2) * w.steps[(q - 1) * q + b]
             if q > 1:
-                w.line.start[b] += middle * w.steps[q - 2, b]
+                w.line.start[b] += middle * w.steps[(q - 2) * q + b]
             if q > 2:
-                w.line.start[b] += outer * w.steps[0, b]
+                w.line.start[b] += outer * w.steps[b]
         evaluate(rows, kind, task, w.sums[TOP], w.line)
         mass += visit(rows, kind, n_aux, task, first, d_eta, d_A, w)
         for c in range(run):
@@ -174,17 +175,17 @@ def walk_line(rows, kind, n_aux, u, drop, task, outer, middle, guess, d_eta, d_A
 @inner
 def clear(d_eta, d_A, w):
     """Set the sums to zeros, and the numbers and the direction of the nodes of a line."""
-    n, q, r = w.own.shape[0], w.h.shape[0], w.height.shape[0]
+    n, q, r = w.line.n, w.line.q, w.line.r
     for k in range(TOP):
         w.sums[k] = 0.0
     for i in range(n):
         d_eta[i] = w.without[i] = 0.0
+    for i in range(q * n):
+        d_A[i] = 0.0
+    for k in range(q * RESIDUES):
+        w.layers[k] = 0.0
     for a in range(q):
-        for k in range(RESIDUES):
-            w.layers[a, k] = 0.0
-        for i in range(n):
-            d_A[a, i] = 0.0
-        w.line.direction[a] = w.steps[q - 1, a]
+        w.line.direction[a] = w.steps[(q - 1) * q + a]
     for c in range(r):
         w.line.number[c] = c - r // 2
 
@@ -192,7 +193,7 @@ def clear(d_eta, d_A, w):
 @inner
 def walk(rows, kind, n_aux, u, drop, task, d_eta, d_A, w):
     """Visit all nodes: lines one after the other to either side of the middle one, and planes of lines likewise."""
-    q = u.shape[0]
+    q = rows.q
     clear(d_eta, d_A, w)
     aim(rows, kind, w.line)
     outer, line_guess, guess, plane_before, planes_up = 0, 0, 0, -math.inf, True
@@ -207,7 +208,7 @@ def walk(rows, kind, n_aux, u, drop, task, d_eta, d_A, w):
                 return
             plane_mass += mass
             if q > 1:
-                w.layers[q - 2, middle % RESIDUES] += mass
+                w.layers[(q - 2) * RESIDUES + middle % RESIDUES] += mass
             if high > highest:
                 highest, best, best_at = high, middle, at
             if middle == line_guess:
@@ -223,7 +224,7 @@ def walk(rows, kind, n_aux, u, drop, task, d_eta, d_A, w):
             middle += 1 if lines_up else -1
         if q < 3:
             return
-        w.layers[0, outer % RESIDUES] += plane_mass
+        w.layers[outer % RESIDUES] += plane_mass
         if outer == 0:
             middle_line, middle_guess = best, best_at
         line_guess, guess = best, best_at

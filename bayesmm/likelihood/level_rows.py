@@ -8,19 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.likelihood.compiled import DOUBLES, INT64, WORDS, inlined, inner, matrix_part, part
+from bayesmm.likelihood.compiled import DOUBLES, INT64, WORDS, inlined, inner, vector_of
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.response_terms import kind_of
 
 # (settings, nodes, log weights, y, size, weight, eta, A, aux, u, value, d_eta, d_A, d_aux, pool) -> 1, or 0 where the
-# level has no value. Of n rows and q random effects: see `Rows`; u is (q,), the mode out, value (2,), the log integral of
-# exp f and f(u), and what the rule does is named by the settings. d_eta and d_A are the derivatives of the value, d_aux is added to, and `pool` is of the size
-# that the rule asks for; its content is nothing to the caller of a likelihood.
+# level has no value. For n rows and q random effects, see `Rows`: u, (q,), is the mode out, value, (2,), the log
+# integral of exp f and f(u), d_eta, (n,), and d_A, (q, n), are the value's derivatives, and d_aux, (2,), is added to.
+# `pool` has the size that the rule asks for. What it is asked for is in the settings.
 LEVEL = INT64(WORDS, *[DOUBLES] * 14)
 # The places of the settings, int64.
 FAMILY, LINK, ROWS, EFFECTS, AUXILIARIES, TASK, FINE, NODES = range(8)
 SETTINGS = 8
-# What a rule is asked for: the value, also its derivatives; of a lattice, see `lattice_walk`, also
+Pointer = object  # to float64: `compiled.pointer`
+# What a rule is asked for: the value, its derivatives too, and of a lattice what `lattice_walk` has
 VALUE, SLOPES, WITHOUT, MARGINS, PICKS = range(5)
 
 
@@ -29,25 +30,28 @@ class Rows(NamedTuple):
 
     Attributes
     ----------
+    n, q : int
     family, link : int
         `row_functions.codes`.
     kind : int
         `response_terms.kind_of` both.
-    y, size, weight, eta : (n,) float64
+    y, size, weight, eta : pointers to (n,) float64
         `eta` is the linear predictor at u = 0.
-    A : (q, n) float64
+    A : pointer to (q, n) float64
         The columns a_i = L'z_i, so that the linear predictor at u is eta + A'u.
     aux : (2,) float64
     """
 
+    n: int
+    q: int
     family: int
     link: int
     kind: int
-    y: Floats
-    size: Floats
-    weight: Floats
-    eta: Floats
-    A: Floats
+    y: Pointer
+    size: Pointer
+    weight: Pointer
+    eta: Pointer
+    A: Pointer
     aux: Floats
 
 
@@ -61,30 +65,27 @@ def told(family: int, link: int, q: int, task: int) -> Ints:
 @inlined
 def rows_at(settings, y, size, weight, eta, A, aux):
     """Return the rows that a rule is called with."""
-    n, q = settings[ROWS], settings[EFFECTS]
     family, link = settings[FAMILY], settings[LINK]
-    return Rows(
-        family, link, kind_of(family, link), part(y, 0, (n,)), part(size, 0, (n,)), part(weight, 0, (n,)),
-        part(eta, 0, (n,)), matrix_part(A, 0, (q, n)), part(aux, 0, (2,)),
-    )  # fmt: skip
+    n, q, kind = settings[ROWS], settings[EFFECTS], kind_of(family, link)
+    return Rows(n, q, family, link, kind, y, size, weight, eta, A, vector_of(aux, (2,)))
 
 
 @inner
 def lead(Z, L, lo, n, A):
-    """Set A = L'Z' for rows lo to lo + n of Z; L is lower triangular."""
+    """Set A = L'Z' for rows lo to lo + n of Z; L is lower triangular, A a pointer."""
     q = L.shape[0]
     for b in range(q):
         for i in range(n):
             total = 0.0
             for a in range(b, q):
                 total += L[a, b] * Z[lo + i, a]
-            A[b, i] = total
+            A[b * n + i] = total
 
 
 @inner
 def predictor(rows, u, i):
     """Return the linear predictor of a row at u."""
     at = rows.eta[i]
-    for a in range(u.shape[0]):
-        at += rows.A[a, i] * u[a]
+    for a in range(rows.q):
+        at += rows.A[a * rows.n + i] * u[a]
     return at

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from bayesmm.likelihood import level_rows
-from bayesmm.likelihood.compiled import call, inner, matrix_part, part, reordered
+from bayesmm.likelihood.compiled import call, inner, pointer, reordered
 from bayesmm.likelihood.level_rows import SETTINGS, SLOPES, VALUE, lead
 from bayesmm.likelihood.response_terms import row_constant
 
@@ -22,9 +22,8 @@ def marginal(data, told, nodes, log_weights, beta, L, aux, value, d_beta, d_L, d
     """
     n, q = data.Z.shape
     own = np.empty(2 * (1 + q) * n + told[ROOM])
-    eta, d_eta = part(own, 0, (n,)), part(own, n, (n,))
-    A, d_A = part(own, 2 * n, (q * n,)), part(own, (2 + q) * n, (q * n,))
-    pool = part(own, 2 * (1 + q) * n, (told[ROOM],))
+    eta, d_eta, A, d_A = pointer(own, 0), pointer(own, n), pointer(own, 2 * n), pointer(own, (2 + q) * n)
+    pool = pointer(own, 2 * (1 + q) * n)
     clear(d_beta, d_L, d_aux)
     value[0] = data.constant
     for i in range(n):
@@ -63,12 +62,12 @@ def add_levels(data, told, nodes, log_weights, L, aux, eta, A, value, d_eta, d_A
     settings[level_rows.NODES] = told[NODES]
     for g in range(data.start.shape[0] - 1):
         lo, n = data.start[g], data.start[g + 1] - data.start[g]
-        own, d_own = matrix_part(A, q * lo, (q, n)), matrix_part(d_A, q * lo, (q, n))
+        own, d_own = pointer(A, q * lo), pointer(d_A, q * lo)
         settings[level_rows.ROWS] = n
         lead(data.Z, L, lo, n, own)
         arguments = (
-            settings, nodes, log_weights, part(data.y, lo, (n,)), part(data.size, lo, (n,)), part(data.weight, lo, (n,)),
-            part(eta, lo, (n,)), own, aux, part(modes, q * g, (q,)), found, part(d_eta, lo, (n,)), d_own, d_aux, pool,
+            settings, nodes, log_weights, pointer(data.y, lo), pointer(data.size, lo), pointer(data.weight, lo),
+            pointer(eta, lo), own, aux, pointer(modes, q * g), found, pointer(d_eta, lo), d_own, d_aux, pool,
         )  # fmt: skip
         if call(told[RULE], arguments) == 0:
             return False
@@ -85,7 +84,7 @@ def add_factor_slopes(Z, lo, n, d_A, d_L):
         for b in range(a + 1):
             total = 0.0
             for i in range(n):
-                total += Z[lo + i, a] * d_A[b, i]
+                total += Z[lo + i, a] * d_A[b * n + i]
             d_L[a, b] += total
 
 

@@ -10,10 +10,9 @@ Each loop over the nodes is a few products and quotients of a few arrays, so tha
 from typing import NamedTuple
 
 from bayesmm.families.special import WILD
-from bayesmm.likelihood.compiled import fused, inlined, inner, matrix_part, part, reordered
-from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.compiled import fused, inlined, inner, pointer, reordered
 from bayesmm.likelihood.exponential import exponential, logarithm
-from bayesmm.likelihood.level_rows import WITHOUT
+from bayesmm.likelihood.level_rows import WITHOUT, Pointer
 from bayesmm.likelihood.response_terms import GENERAL, LOGIT, row_derivatives, row_score
 
 FLOOR = -700.0  # of exponents
@@ -24,22 +23,25 @@ SHARED, REACH = 0, 1  # places in `Line.facts`: 1 where the powers of all rows a
 
 
 class Line(NamedTuple):
-    """Room for r nodes on a line and n rows, with q random effects."""
+    """Room for r nodes on a line and n rows, with q random effects: pointers, but for the sizes."""
 
-    f: Floats  # (r,) of `quadrature`, less that at the mode; then shares, exp f
-    number: Floats  # (r,) of the nodes
-    product: Floats  # (r,)
-    start: Floats  # (q,) u at number 0
-    direction: Floats  # (q,)
-    facts: Floats  # (2,)
-    y: Floats  # (n,) weighted
-    weight: Floats  # (n,) of a binomial, times the number of trials
-    at: Floats  # (n,) predictors at number 0
-    power: Floats  # (n,) exp(at)
-    step: Floats  # (n,) of the predictors from a number to the next
-    flat: Floats  # (n,) sum of shares times the derivative of a row in eta
-    along: Floats  # (n,) the same times the number
-    table: Floats  # (n, r) exp(number step); of general rows, derivatives in eta, or log densities
+    n: int
+    q: int
+    r: int
+    f: Pointer  # (r,) of `quadrature`, less that at the mode; then shares, exp f
+    number: Pointer  # (r,) of the nodes
+    product: Pointer  # (r,)
+    start: Pointer  # (q,) u at number 0
+    direction: Pointer  # (q,)
+    facts: Pointer  # (2,)
+    y: Pointer  # (n,) weighted
+    weight: Pointer  # (n,) of a binomial, times the number of trials
+    at: Pointer  # (n,) predictors at number 0
+    power: Pointer  # (n,) exp(at)
+    step: Pointer  # (n,) of the predictors from a number to the next
+    flat: Pointer  # (n,) sum of shares times the derivative of a row in eta
+    along: Pointer  # (n,) the same times the number
+    table: Pointer  # (n, r) exp(number step); of general rows, derivatives in eta, or log densities
 
 
 def line_size(n, q, r):
@@ -53,105 +55,104 @@ def line_at(pool, at, n, q, r):
     start = at + 3 * r
     rows = start + 2 * q + 2
     return Line(
-        part(pool, at, (r,)), part(pool, at + r, (r,)), part(pool, at + 2 * r, (r,)), part(pool, start, (q,)),
-        part(pool, start + q, (q,)), part(pool, start + 2 * q, (2,)), part(pool, rows, (n,)), part(pool, rows + n, (n,)),
-        part(pool, rows + 2 * n, (n,)), part(pool, rows + 3 * n, (n,)), part(pool, rows + 4 * n, (n,)),
-        part(pool, rows + 5 * n, (n,)), part(pool, rows + 6 * n, (n,)), matrix_part(pool, rows + 7 * n, (n, r)),
+        n, q, r, pointer(pool, at), pointer(pool, at + r), pointer(pool, at + 2 * r), pointer(pool, start),
+        pointer(pool, start + q), pointer(pool, start + 2 * q), pointer(pool, rows), pointer(pool, rows + n),
+        pointer(pool, rows + 2 * n), pointer(pool, rows + 3 * n), pointer(pool, rows + 4 * n),
+        pointer(pool, rows + 5 * n), pointer(pool, rows + 6 * n), pointer(pool, rows + 7 * n),
     )  # fmt: skip
 
 
 @inner
 def aim(rows, kind, w):
     """Set what lines in the same direction have in common."""
-    n, k = w.step.shape[0], w.number.shape[0]
-    for i in range(n):
+    for i in range(w.n):
         w.step[i] = 0.0
-        for b in range(w.direction.shape[0]):
-            w.step[i] += rows.A[b, i] * w.direction[b]
-    w.facts[SHARED], w.facts[REACH] = 1.0, max(abs(w.number[0]), abs(w.number[k - 1]))
-    for i in range(1, n):
+        for b in range(w.q):
+            w.step[i] += rows.A[b * w.n + i] * w.direction[b]
+    w.facts[SHARED], w.facts[REACH] = 1.0, max(abs(w.number[0]), abs(w.number[w.r - 1]))
+    for i in range(1, w.n):
         if w.step[i] != w.step[0]:
             w.facts[SHARED] = 0.0
     if kind != GENERAL:
-        powers(1 if w.facts[SHARED] == 1.0 else n, w.step, w.number, w.table)
+        powers(1 if w.facts[SHARED] == 1.0 else w.n, w.r, w.step, w.number, w.table)
 
 
 @fused
-def powers(n, step, number, table):
+def powers(n, r, step, number, table):
     """Set exp(number step) of the first n rows."""
     for i in range(n):
-        for c in range(number.shape[0]):
-            table[i, c] = exponential(min(max(step[i] * number[c], FLOOR), -FLOOR))
+        for c in range(r):
+            table[i * r + c] = exponential(min(max(step[i] * number[c], FLOOR), -FLOOR))
 
 
 @inner
 def evaluate(rows, kind, task, top, w):
     """Set f at the nodes of a line, less `top`; general rows leave derivatives, or log densities, in the table."""
     level, slope, curve = -top, 0.0, 0.0
-    for b in range(w.start.shape[0]):
+    for b in range(w.q):
         level -= 0.5 * w.start[b] * w.start[b]
         slope -= w.start[b] * w.direction[b]
         curve -= 0.5 * w.direction[b] * w.direction[b]
-    for i in range(w.at.shape[0]):
+    for i in range(w.n):
         w.at[i] = rows.eta[i]
-    for b in range(w.start.shape[0]):
-        for i in range(w.at.shape[0]):
-            w.at[i] += rows.A[b, i] * w.start[b]
+    for b in range(w.q):
+        for i in range(w.n):
+            w.at[i] += rows.A[b * w.n + i] * w.start[b]
     if kind == GENERAL:
         general_densities(rows, task == WITHOUT, level, slope, curve, w)
     else:
-        exponentials(w.at, w.power)
+        exponentials(w.n, w.at, w.power)
         canonical_densities(
-            kind == LOGIT, level, slope, curve, w.at, w.step, w.power, w.y, w.weight, w.number, w.table,
-            0 if w.facts[SHARED] == 1.0 else 1, w.facts[REACH], w.f, w.product,
+            kind == LOGIT, w.n, w.r, level, slope, curve, w.at, w.step, w.power, w.y, w.weight, w.number, w.table,
+            0 if w.facts[SHARED] == 1.0 else w.r, w.facts[REACH], w.f, w.product,
         )  # fmt: skip
 
 
 @fused
-def exponentials(at, power):
+def exponentials(n, at, power):
     """Set the exponentials of the predictors at number 0."""
-    for i in range(at.shape[0]):
+    for i in range(n):
         power[i] = exponential(min(max(at[i], FLOOR), -FLOOR))
 
 
 @fused
 def canonical_densities(
-    logit, level, slope, curve, at, step, power, y, weight, number, table, stride, reach, f, product
+    logit, n, r, level, slope, curve, at, step, power, y, weight, number, table, stride, reach, f, product
 ):
     """Set f to level + slope number + curve number^2 and the log densities of the rows; `product` is scratch."""
-    k, grown = number.shape[0], 0.0
-    for c in range(k):
+    grown = 0.0
+    for c in range(r):
         f[c], product[c] = curve * number[c] * number[c], 1.0 if logit else 0.0
-    for i in range(at.shape[0]):
+    for i in range(n):
         start, own, row = power[i], weight[i], i * stride
         if abs(at[i]) + reach * abs(step[i]) >= NEAR:
-            far_density(logit, at[i], step[i], y[i], own, number, f)
+            far_density(logit, r, at[i], step[i], y[i], own, number, f)
             continue
         level += y[i] * at[i]
         slope += y[i] * step[i]
         if not logit:
-            for c in range(k):
-                product[c] += own * start * table[row, c]
+            for c in range(r):
+                product[c] += own * start * table[row + c]
         elif own == 1.0:
             grown += max(at[i] + reach * abs(step[i]), 0.0) + LOG_2
             if grown > MOST:
-                for c in range(k):
+                for c in range(r):
                     f[c] -= logarithm(product[c])
                     product[c] = 1.0
                 grown = NEAR
-            for c in range(k):
-                product[c] *= 1.0 + start * table[row, c]
+            for c in range(r):
+                product[c] *= 1.0 + start * table[row + c]
         else:
-            for c in range(k):
-                f[c] -= own * logarithm(1.0 + start * table[row, c])
-    for c in range(k):
+            for c in range(r):
+                f[c] -= own * logarithm(1.0 + start * table[row + c])
+    for c in range(r):
         f[c] += level + slope * number[c] - (logarithm(product[c]) if logit else product[c])
 
 
 @fused
-def far_density(logit, at, step, y, weight, number, f):
+def far_density(logit, r, at, step, y, weight, number, f):
     """Add the log density of a row whose predictor is large somewhere on the line."""
-    for c in range(number.shape[0]):
+    for c in range(r):
         eta = at + number[c] * step
         if logit:
             f[c] += y * eta - weight * (max(eta, 0.0) + logarithm(1.0 + exponential(max(-abs(eta), FLOOR))))
@@ -162,14 +163,13 @@ def far_density(logit, at, step, y, weight, number, f):
 @inner
 def general_densities(rows, densities, level, slope, curve, w):
     """Set f to level + slope number + curve number^2 and the log densities of the rows, and the table."""
-    k = w.number.shape[0]
-    for c in range(k):
+    for c in range(w.r):
         w.f[c] = level + slope * w.number[c] + curve * w.number[c] * w.number[c]
-    for i in range(w.at.shape[0]):
-        for c in range(k):
+    for i in range(w.n):
+        for c in range(w.r):
             eta = w.at[i] + w.number[c] * w.step[i]
             value, d1, _, _ = row_derivatives(rows.family, rows.link, rows.y[i], rows.size[i], eta, rows.aux)
-            w.table[i, c] = rows.weight[i] * (value if densities else d1)
+            w.table[i * w.r + c] = rows.weight[i] * (value if densities else d1)
             w.f[c] += rows.weight[i] * value
 
 
@@ -177,34 +177,34 @@ def general_densities(rows, densities, level, slope, curve, w):
 def add_up(kind, w):
     """Set the sums over the nodes of the line that was evaluated; f holds their shares now."""
     if kind == GENERAL:
-        general_sums(w.f, w.number, w.table, w.flat, w.along)
+        general_sums(w.n, w.r, w.f, w.number, w.table, w.flat, w.along)
     else:
         canonical_sums(
-            kind == LOGIT, w.at, w.step, w.power, w.y, w.weight, w.number, w.table,
-            0 if w.facts[SHARED] == 1.0 else 1, w.facts[REACH], w.f, w.flat, w.along,
+            kind == LOGIT, w.n, w.r, w.at, w.step, w.power, w.y, w.weight, w.number, w.table,
+            0 if w.facts[SHARED] == 1.0 else w.r, w.facts[REACH], w.f, w.flat, w.along,
         )  # fmt: skip
 
 
 @reordered
-def canonical_sums(logit, at, step, power, y, weight, number, table, stride, reach, share, flat, along):
+def canonical_sums(logit, n, r, at, step, power, y, weight, number, table, stride, reach, share, flat, along):
     """Set the sums of shares times y - w c', c' being the means exp(eta) / (1 + exp(eta)) or exp(eta)."""
     mass, moment = 0.0, 0.0
-    for c in range(number.shape[0]):
+    for c in range(r):
         mass += share[c]
         moment += share[c] * number[c]
-    for i in range(at.shape[0]):
+    for i in range(n):
         start, row, one, two = power[i], i * stride, 0.0, 0.0
         if abs(at[i]) + reach * abs(step[i]) >= NEAR:
-            one, two = far_sums(logit, at[i], step[i], number, share)
+            one, two = far_sums(logit, r, at[i], step[i], number, share)
         elif logit:
-            for c in range(number.shape[0]):
-                odds = start * table[row, c]
+            for c in range(r):
+                odds = start * table[row + c]
                 part_of = share[c] * odds / (1.0 + odds)
                 one += part_of
                 two += part_of * number[c]
         else:
-            for c in range(number.shape[0]):
-                part_of = share[c] * start * table[row, c]
+            for c in range(r):
+                part_of = share[c] * start * table[row + c]
                 one += part_of
                 two += part_of * number[c]
         flat[i] = y[i] * mass - weight[i] * one
@@ -212,10 +212,10 @@ def canonical_sums(logit, at, step, power, y, weight, number, table, stride, rea
 
 
 @reordered
-def far_sums(logit, at, step, number, share):
+def far_sums(logit, r, at, step, number, share):
     """Return the sums of shares times means, and times the number, of a row whose predictor is large."""
     one, two = 0.0, 0.0
-    for c in range(number.shape[0]):
+    for c in range(r):
         eta = at + number[c] * step
         if logit:
             small = exponential(max(-abs(eta), FLOOR))
@@ -228,21 +228,21 @@ def far_sums(logit, at, step, number, share):
 
 
 @reordered
-def general_sums(share, number, table, flat, along):
+def general_sums(n, r, share, number, table, flat, along):
     """Set the sums of shares times the derivatives in the table."""
-    for i in range(flat.shape[0]):
+    for i in range(n):
         one, two = 0.0, 0.0
-        for c in range(number.shape[0]):
-            one += share[c] * table[i, c]
-            two += share[c] * table[i, c] * number[c]
+        for c in range(r):
+            one += share[c] * table[i * r + c]
+            two += share[c] * table[i * r + c] * number[c]
         flat[i], along[i] = one, two
 
 
 @inner
 def add_scores(rows, w, sums):
     """Add the line's shares times the derivatives of the rows in the auxiliaries."""
-    for i in range(w.at.shape[0]):
-        for c in range(w.number.shape[0]):
+    for i in range(w.n):
+        for c in range(w.r):
             if w.f[c] > 0.0:
                 eta = w.at[i] + w.number[c] * w.step[i]
                 a0, a1 = row_score(rows.family, rows.link, rows.y[i], rows.size[i], eta, rows.aux)

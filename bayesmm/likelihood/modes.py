@@ -4,11 +4,10 @@ import math
 from typing import NamedTuple
 
 from bayesmm.families.special import WILD
-from bayesmm.likelihood.compiled import inlined, inner, matrix_part, part, reordered
-from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.compiled import inlined, inner, matrix_of, pointer, reordered, vector_of
 from bayesmm.likelihood.exponential import exponential, logarithm
 from bayesmm.likelihood.gaussian_factorisation import cholesky, dot, solve_lower, solve_lower_transposed
-from bayesmm.likelihood.level_rows import predictor
+from bayesmm.likelihood.level_rows import Pointer, predictor
 from bayesmm.likelihood.lines import FLOOR
 from bayesmm.likelihood.response_terms import GENERAL, LOGIT, row_derivatives
 
@@ -21,15 +20,15 @@ SETTLED = 1e-8  # a decrement at which rounding, not curvature, keeps a line sea
 
 
 class Search(NamedTuple):
-    """Room for the search with q random effects."""
+    """Room for the search with q random effects: pointers."""
 
-    slope: Floats  # (q,)
-    step: Floats  # (q,)
-    trial: Floats  # (q,)
-    pull: Floats  # (q,)
-    C: Floats  # (q, q) the factor of the curvature, C C' = H
-    M: Floats  # (q, q) C^-T
-    H: Floats  # (q, q)
+    slope: Pointer  # (q,)
+    step: Pointer  # (q,)
+    trial: Pointer  # (q,)
+    pull: Pointer  # (q,)
+    C: Pointer  # (q, q) the factor of the curvature, C C' = H
+    M: Pointer  # (q, q) C^-T
+    H: Pointer  # (q, q)
 
 
 def search_size(q):
@@ -42,9 +41,8 @@ def search_at(pool, at, q):
     """Return the room that begins at a place of a pool."""
     square = at + 4 * q
     return Search(
-        part(pool, at, (q,)), part(pool, at + q, (q,)), part(pool, at + 2 * q, (q,)), part(pool, at + 3 * q, (q,)),
-        matrix_part(pool, square, (q, q)), matrix_part(pool, square + q * q, (q, q)),
-        matrix_part(pool, square + 2 * q * q, (q, q)),
+        pointer(pool, at), pointer(pool, at + q), pointer(pool, at + 2 * q), pointer(pool, at + 3 * q),
+        pointer(pool, square), pointer(pool, square + q * q), pointer(pool, square + 2 * q * q),
     )  # fmt: skip
 
 
@@ -54,37 +52,37 @@ def find_mode(rows, u, s, w, close):
 
     Of a line's room y and weight are set, and at, flat and along are scratch.
     """
-    found, f = False, -math.inf
-    for i in range(w.y.shape[0]):
+    found, f, q = False, -math.inf, rows.q
+    for i in range(rows.n):
         w.y[i] = rows.weight[i] * rows.y[i]
         w.weight[i] = rows.weight[i] * rows.size[i]
     if rows.kind != GENERAL:
         found, f = canonical_mode(rows, u, s, w, close)
     if not found:
         found, f = general_mode(rows, u, s, close)
-    log_det = 0.0
-    for a in range(u.shape[0]):
-        log_det += math.log(s.C[a, a])
-        for b in range(a + 1, u.shape[0]):
-            s.C[a, b] = 0.0
-        for b in range(u.shape[0] - 1, -1, -1):
+    log_det, C, M = 0.0, matrix_of(s.C, (q, q)), matrix_of(s.M, (q, q))
+    for a in range(q):
+        log_det += math.log(C[a, a])
+        for b in range(a + 1, q):
+            C[a, b] = 0.0
+        for b in range(q - 1, -1, -1):
             total = 1.0 if a == b else 0.0
-            for c in range(b + 1, u.shape[0]):
-                total -= s.C[c, b] * s.M[c, a]
-            s.M[b, a] = total / s.C[b, b]
+            for c in range(b + 1, q):
+                total -= C[c, b] * M[c, a]
+            M[b, a] = total / C[b, b]
     return found, f, log_det
 
 
 @inner
 def canonical_mode(rows, u, s, w, close):
     """Do what `general_mode` does for rows that are not general. False: ask that one."""
-    q, n, fixed, logit = u.shape[0], w.y.shape[0], 0.0, rows.kind == LOGIT
+    q, n, fixed, logit = rows.q, rows.n, 0.0, rows.kind == LOGIT
     for i in range(n):
         fixed += w.y[i] * rows.eta[i]
     for a in range(q):
         u[a] = s.pull[a] = s.step[a] = 0.0
         for i in range(n):
-            s.pull[a] += w.y[i] * rows.A[a, i]
+            s.pull[a] += w.y[i] * rows.A[a * n + i]
     f, halved = -math.inf, 0
     for _ in range(STEPS):
         f_new, size = fixed, 0.0
@@ -95,8 +93,8 @@ def canonical_mode(rows, u, s, w, close):
             f_new += at * s.pull[a] - 0.5 * at * at
             size += s.step[a] * s.step[a]
             for i in range(n):
-                w.at[i] += rows.A[a, i] * at
-        f_new -= cumulants(logit, w.at, w.weight, w.flat, w.along)
+                w.at[i] += rows.A[a * n + i] * at
+        f_new -= cumulants(logit, n, w.at, w.weight, w.flat, w.along)
         if not math.isfinite(f_new) or (size > 0.0 and f_new < f - ROUNDING * (1.0 + abs(f))):
             halved += 1
             if halved > HALVINGS or not size > 0.0:
@@ -107,7 +105,7 @@ def canonical_mode(rows, u, s, w, close):
         f, halved = f_new, 0
         for a in range(q):
             u[a] = s.trial[a]
-        decrement = newton_step(rows.A, u, s.pull, w.flat, w.along, s.step, s.C)
+        decrement = newton_step(n, q, rows.A, u, s.pull, w.flat, w.along, s.step, s.C)
         if decrement < close:
             return True, f
         if not decrement < math.inf:
@@ -116,21 +114,21 @@ def canonical_mode(rows, u, s, w, close):
 
 
 @reordered
-def cumulants(logit, at, weight, mean, curve):
+def cumulants(logit, n, at, weight, mean, curve):
     """Return the sum of the cumulants w c(eta), and set their first and second derivatives."""
     total = 0.0
-    for i in range(at.shape[0]):
+    for i in range(n):
         if not (at[i] < WILD and (at[i] > -WILD or not logit)):
             return math.inf
     if logit:
-        for i in range(at.shape[0]):
+        for i in range(n):
             odds = exponential(at[i])
             other = 1.0 / (1.0 + odds)
             mean[i] = weight[i] * odds * other
             curve[i] = mean[i] * other
             total += weight[i] * logarithm(1.0 + odds)
     else:
-        for i in range(at.shape[0]):
+        for i in range(n):
             mean[i] = weight[i] * exponential(max(at[i], FLOOR))
             curve[i] = mean[i]
             total += mean[i]
@@ -138,31 +136,34 @@ def cumulants(logit, at, weight, mean, curve):
 
 
 @reordered
-def newton_step(A, u, pull, mean, curve, step, C):
+def newton_step(n, q, A, u, pull, mean, curve, step, C):
     """Set C to the factor of the curvature at u and step to Newton's; return its squared length in that metric."""
-    for a in range(u.shape[0]):
+    for a in range(q):
         total = pull[a] - u[a]
-        for i in range(mean.shape[0]):
-            total -= mean[i] * A[a, i]
+        for i in range(n):
+            total -= mean[i] * A[a * n + i]
         step[a] = total
         for b in range(a + 1):
             total = 1.0 if a == b else 0.0
-            for i in range(mean.shape[0]):
-                total += curve[i] * A[a, i] * A[b, i]
-            C[a, b] = total
-    if not cholesky(C):
+            for i in range(n):
+                total += curve[i] * A[a * n + i] * A[b * n + i]
+            C[a * q + b] = total
+    factor, along = matrix_of(C, (q, q)), vector_of(step, (q,))
+    if not cholesky(factor):
         return math.inf
-    solve_lower(C, step)
-    decrement = dot(step, step)
-    solve_lower_transposed(C, step)
+    solve_lower(factor, along)
+    decrement = dot(along, along)
+    solve_lower_transposed(factor, along)
     return decrement
 
 
 @inner
 def density(rows, u):
     """Return f(u)."""
-    f = -0.5 * dot(u, u)
-    for i in range(rows.eta.shape[0]):
+    f = 0.0
+    for a in range(rows.q):
+        f -= 0.5 * u[a] * u[a]
+    for i in range(rows.n):
         eta = predictor(rows, u, i)
         f += rows.weight[i] * row_derivatives(rows.family, rows.link, rows.y[i], rows.size[i], eta, rows.aux)[0]
     return f
@@ -171,64 +172,66 @@ def density(rows, u):
 @inner
 def curved_density(rows, u, slope, H, clip):
     """Return f(u); set f'(u) and the lower triangle of H = -f''(u), less rows of negative curvature if `clip`."""
-    q, f = u.shape[0], -0.5 * dot(u, u)
+    q, n, A, f = rows.q, rows.n, rows.A, 0.0
     for a in range(q):
+        f -= 0.5 * u[a] * u[a]
         slope[a] = -u[a]
         for b in range(a + 1):
-            H[a, b] = 1.0 if a == b else 0.0
-    for i in range(rows.eta.shape[0]):
+            H[a * q + b] = 1.0 if a == b else 0.0
+    for i in range(n):
         weight, eta = rows.weight[i], predictor(rows, u, i)
         value, d1, d2, _ = row_derivatives(rows.family, rows.link, rows.y[i], rows.size[i], eta, rows.aux)
         f += weight * value
         curved = weight * (max(-d2, 0.0) if clip else -d2)
         for a in range(q):
-            slope[a] += weight * d1 * rows.A[a, i]
+            slope[a] += weight * d1 * A[a * n + i]
             for b in range(a + 1):
-                H[a, b] += curved * rows.A[a, i] * rows.A[b, i]
+                H[a * q + b] += curved * A[a * n + i] * A[b * n + i]
     return f
 
 
 @inner
-def factor(H, C):
+def factor(q, H, C):
     """Set C to the Cholesky factor of H; return whether there is one."""
-    for a in range(H.shape[0]):
+    for a in range(q):
         for b in range(a + 1):
-            C[a, b] = H[a, b]
+            C[a, b] = H[a * q + b]
     return cholesky(C)
 
 
 @inner
 def general_mode(rows, u, s, close):
     """Set u to the mode, or as close, and C to the Cholesky factor of the curvature there; return (found, f)."""
-    q = u.shape[0]
+    q = rows.q
+    C, step = matrix_of(s.C, (q, q)), vector_of(s.step, (q,))
     for a in range(q):
         u[a] = 0.0
     f = curved_density(rows, u, s.slope, s.H, False)
     if not math.isfinite(f):
         return False, f
     for _ in range(STEPS):
-        regular = factor(s.H, s.C)
+        regular = factor(q, s.H, C)
         if not regular:  # away from a mode of a density that is not log-concave
             curved_density(rows, u, s.slope, s.H, True)
-            if not factor(s.H, s.C):
+            if not factor(q, s.H, C):
                 return False, f
         for a in range(q):
-            s.step[a] = s.slope[a]
-        solve_lower(s.C, s.step)
-        decrement = dot(s.step, s.step)
+            step[a] = s.slope[a]
+        solve_lower(C, step)
+        decrement = dot(step, step)
         if decrement < (close if regular else DECREMENT):  # flat where it is not concave is not near a mode
             return regular, f
-        solve_lower_transposed(s.C, s.step)
+        solve_lower_transposed(C, step)
         risen, f_new = False, f
         for _ in range(HALVINGS):
             for a in range(q):
-                s.trial[a] = u[a] + s.step[a]
+                s.trial[a] = u[a] + step[a]
             f_new = curved_density(rows, s.trial, s.slope, s.H, False)
             if f_new >= f - ROUNDING * (1.0 + abs(f)):
                 risen = True
                 break
             for a in range(q):
-                s.step[a] *= 0.5
+                step[a] *= 0.5
         if not risen:
             return regular and decrement < SETTLED, f
         f = f_new

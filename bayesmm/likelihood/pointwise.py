@@ -6,7 +6,7 @@ each draw, so that it may hold the effects of other factors. The symbols are tho
 
 import numpy as np
 
-from bayesmm.likelihood.compiled import call, compiled, matrix_part
+from bayesmm.likelihood.compiled import call, compiled, pointer
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.lattice import lattice_level
 from bayesmm.likelihood.lattice_walk import walk_size
@@ -111,7 +111,7 @@ def _integrated(data, address, settings, eta, L, aux, levels, single, pool):
         for g in range(data.start.shape[0] - 1):
             lo, rows = data.start[g], data.start[g + 1] - data.start[g]
             settings[ROWS] = rows
-            A, d_A = matrix_part(numbers, rest, (q, rows)), matrix_part(numbers, rest + q * n, (q, rows))
+            A, d_A = pointer(numbers, rest), pointer(numbers, rest + q * n)
             lead(data.Z, L[draw], lo, rows, A)
             arguments = (
                 settings, nothing, nothing, data.y[lo:], data.size[lo:], data.weight[lo:], eta[draw, lo:], A, aux[draw],
@@ -135,7 +135,7 @@ def _rows_at(data, lo, rows, eta, A, aux, u, out):
     for i in range(lo, lo + rows):
         at = eta[i]
         for a in range(u.shape[0]):
-            at += A[a, i - lo] * u[a]
+            at += A[a * rows + i - lo] * u[a]
         out[i] = data.weight[i] * log_density(data.family, data.link, data.y[i], data.size[i], at, aux)
         f += out[i]
     return f

@@ -33,16 +33,16 @@ from bayesmm.likelihood.compiled import (
     from_python,
     integers,
     matrix,
-    matrix_part,
+    matrix_of,
     pack,
-    part,
     pointers,
     vector,
+    vector_of,
 )
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.lattice import FINE, LATTICE, lattice_level
 from bayesmm.likelihood.lattice_walk import walk_size
-from bayesmm.likelihood.level_sums import NODES, marginal
+from bayesmm.likelihood.level_sums import marginal
 from bayesmm.likelihood.response_terms import constant
 from bayesmm.likelihood.row_functions import codes
 from bayesmm.likelihood.tensor_rule import tensor_level, tensor_size
@@ -261,7 +261,7 @@ def evaluate(data: Grouped, beta: Floats, L: Floats, aux: Floats, k: int) -> Val
 
 @c_function(INT64(WORDS, WORDS, *[DOUBLES] * 10))
 def likelihood(
-    words, told, nodes_, log_weights_, beta_, L_, aux_, value_, d_beta_, d_L_, d_aux_, modes_
+    words, told, nodes, log_weights, beta, L, aux, value, d_beta, d_L, d_aux, modes
 ):  # fmt: skip
     """Set value, its derivatives and the modes; return 1, or 0, with zero derivatives, where there is no density.
 
@@ -273,11 +273,10 @@ def likelihood(
         codes[0], codes[1], vector(w, 1), vector(w, 2), vector(w, 3), vector(w, 4), matrix(w, 5), matrix(w, 6),
         integers(w, 7), vector(w, 8)[0], w,
     )  # fmt: skip
-    p, q, G = data.X.shape[1], data.Z.shape[1], data.start.shape[0] - 1
+    p, q = data.X.shape[1], data.Z.shape[1]
     return marginal(
-        data, told, part(nodes_, 0, (told[NODES] * q,)), part(log_weights_, 0, (told[NODES],)), part(beta_, 0, (p,)),
-        matrix_part(L_, 0, (q, q)), part(aux_, 0, (2,)), part(value_, 0, (1,)), part(d_beta_, 0, (p,)),
-        matrix_part(d_L_, 0, (q, q)), part(d_aux_, 0, (2,)), part(modes_, 0, (G * q,)),
+        data, told, nodes, log_weights, vector_of(beta, (p,)), matrix_of(L, (q, q)), vector_of(aux, (2,)), value,
+        vector_of(d_beta, (p,)), matrix_of(d_L, (q, q)), vector_of(d_aux, (2,)), modes,
     )  # fmt: skip
 
 
