@@ -35,6 +35,7 @@ from bayesmm.likelihood.level_rows import (
     EFFECTS,
     FINE as IS_FINE,
     LEVEL,
+    LEVELS,
     MARGINS,
     PICKS,
     ROWS,
@@ -43,7 +44,7 @@ from bayesmm.likelihood.level_rows import (
     predictor,
     rows_at,
 )
-from bayesmm.likelihood.modes import find_mode
+from bayesmm.likelihood.modes import density, find_mode
 from bayesmm.likelihood.response_kernels import NUMBERS, WHOLE_STRIP, entry
 from bayesmm.likelihood.response_terms import GENERAL, row_derivatives
 
@@ -63,7 +64,7 @@ LOWER, LOWERED = 0.7, 8  # the factor by which h is lowered, and how often
 # about a millisecond.
 LEAST_1, LEAST_2, LEAST_3 = 0.01, 0.08, 0.2
 DROP, FINE_DROP = 14.0, 28.0  # of f, where the nodes end: exp(-14) is 1e-6, and a normal density has 1e-7 beyond
-CLOSE, FINE_CLOSE = 1e-4, 1e-8  # squared distance from the mode, in sds, at which the search for it may end
+CLOSE, FINE_CLOSE = 0.01, 1e-8  # squared length, in sds, of the last step of the search for the mode
 FAR = 8.0  # prior sds from which on a row's edge is out of the reach of any node
 
 
@@ -84,7 +85,7 @@ def lattice_level(
         walk(rows, kind, n_aux, u, drop, task, d_eta, d_A, w)
         return 1
     found, top, log_det = find_mode(rows, u, w.search, w.line, FINE_CLOSE if fine else CLOSE)
-    w.sums[TOP] = top
+    w.sums[TOP] = top = density(rows, u) if task >= LEVELS else top
     if not (found or (task == MARGINS and math.isfinite(top))):
         return 0
     if task == WITHOUT:

@@ -140,6 +140,12 @@ def leave_rows_out(w):
         w.height[c] += highest
 
 
+@inner
+def goes_on(kind, last, before, drop):
+    """Return whether nodes beyond the last one are needed, where f is lower by `drop`: if concave, by what is left."""
+    return last > before or (last if kind == GENERAL else 2.0 * last - before) > -drop
+
+
 @inlined
 def walk_line(rows, kind, n_aux, u, drop, task, outer, middle, guess, d_eta, d_A, w):
     """Visit a line along the last axis, outwards from node number `guess`; return (highest f, its number, sum)."""
@@ -158,9 +164,9 @@ def walk_line(rows, kind, n_aux, u, drop, task, outer, middle, guess, d_eta, d_A
         for c in range(run):
             if w.height[c] > highest:
                 highest, at = w.height[c], first + c
-        above = w.height[run - 1] > -drop or w.height[run - 1] > w.height[run - 2]
+        above = goes_on(kind, w.height[run - 1], w.height[run - 2], drop)
         if first <= middle_run:
-            below = w.height[0] > -drop or w.height[0] > w.height[1]
+            below = goes_on(kind, w.height[0], w.height[1], drop)
         if upwards and above:
             first += run
         elif below:

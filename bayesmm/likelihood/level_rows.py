@@ -22,7 +22,7 @@ FAMILY, LINK, ROWS, EFFECTS, AUXILIARIES, TASK, FINE, NODES = range(8)
 SETTINGS = 8
 Pointer = object  # to float64: `compiled.pointer`
 # What a rule is asked for: the value, its derivatives too, and of a lattice what `lattice_walk` has
-VALUE, SLOPES, WITHOUT, MARGINS, PICKS = range(5)
+VALUE, SLOPES, LEVELS, WITHOUT, MARGINS, PICKS = range(6)
 
 
 class Rows(NamedTuple):

@@ -48,9 +48,10 @@ def search_at(pool, at, q):
 
 @inner
 def find_mode(rows, u, s, w, close):
-    """Set u to the mode, or as close, and C and M = C^-T by the curvature there; return (found, f, log|C|).
+    """Set u to the mode and C and M = C^-T by the curvature there; return (found, f, log|C|).
 
-    Of a line's room y and weight are set, and at, flat and along are scratch.
+    The last step, whose squared length is below `close`, is taken without another evaluation: u is then as close to the
+    mode as about the square of that, C is from before, and f is what the step makes of it. Of a line's room y and weight are set, and at, flat and along are scratch.
     """
     found, f, q = False, -math.inf, rows.q
     for i in range(rows.n):
@@ -107,7 +108,9 @@ def canonical_mode(rows, u, s, w, close):
             u[a] = s.trial[a]
         decrement = newton_step(n, q, rows.A, u, s.pull, w.flat, w.along, s.step, s.C)
         if decrement < close:
-            return True, f
+            for a in range(q):
+                u[a] += s.step[a]
+            return True, f + 0.5 * decrement
         if not decrement < math.inf:
             return False, f
     return False, f
@@ -201,7 +204,7 @@ def factor(q, H, C):
 
 @inner
 def general_mode(rows, u, s, close):
-    """Set u to the mode, or as close, and C to the Cholesky factor of the curvature there; return (found, f)."""
+    """Set u to the mode and C to the Cholesky factor of the curvature, as `find_mode` says; return (found, f)."""
     q = rows.q
     C, step = matrix_of(s.C, (q, q)), vector_of(s.step, (q,))
     for a in range(q):
@@ -219,9 +222,11 @@ def general_mode(rows, u, s, close):
             step[a] = s.slope[a]
         solve_lower(C, step)
         decrement = dot(step, step)
-        if decrement < (close if regular else DECREMENT):  # flat where it is not concave is not near a mode
-            return regular, f
         solve_lower_transposed(C, step)
+        if decrement < (close if regular else DECREMENT):  # flat where it is not concave is not near a mode
+            for a in range(q if regular else 0):
+                u[a] += step[a]
+            return regular, f + 0.5 * decrement
         risen, f_new = False, f
         for _ in range(HALVINGS):
             for a in range(q):

@@ -10,7 +10,7 @@ from bayesmm.likelihood.compiled import call, compiled, pointer
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.lattice import lattice_level
 from bayesmm.likelihood.lattice_walk import walk_size
-from bayesmm.likelihood.level_rows import ROWS, TASK, VALUE, WITHOUT, lead, told
+from bayesmm.likelihood.level_rows import LEVELS, ROWS, TASK, WITHOUT, lead, told
 from bayesmm.likelihood.quadrature import Grouped
 from bayesmm.likelihood.response_kernels import log_density
 
@@ -86,7 +86,7 @@ def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, *, rows: bool
     single = np.empty((len(eta), len(data.y) if rows else 0))
     arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (eta, L, aux))
     q, most = data.Z.shape[1], int(np.diff(data.start).max(initial=1))
-    settings = told(data.family, data.link, q, WITHOUT if rows else VALUE)
+    settings = told(data.family, data.link, q, WITHOUT if rows else LEVELS)
     failed = _integrated(data, lattice_level().address, settings, *arrays, levels, single, np.empty(walk_size(most, q)))
     if failed >= 0:
         raise ArithmeticError(f"the conditional density of the random effects has no mode at draw {failed}")
