@@ -173,8 +173,8 @@ def density(rows, u):
 
 
 @inner
-def curved_density(rows, u, slope, H, clip):
-    """Return f(u); set f'(u) and the lower triangle of H = -f''(u), less rows of negative curvature if `clip`."""
+def curved_density(rows, u, slope, H, least):
+    """Return f(u); set f'(u) and the lower triangle of H = -f''(u), no row's curvature below `least`."""
     q, n, A, f = rows.q, rows.n, rows.A, 0.0
     for a in range(q):
         f -= 0.5 * u[a] * u[a]
@@ -185,7 +185,7 @@ def curved_density(rows, u, slope, H, clip):
         weight, eta = rows.weight[i], predictor(rows, u, i)
         value, d1, d2, _ = row_derivatives(rows.family, rows.link, rows.y[i], rows.size[i], eta, rows.aux)
         f += weight * value
-        curved = weight * (max(-d2, 0.0) if clip else -d2)
+        curved = weight * max(-d2, least)
         for a in range(q):
             slope[a] += weight * d1 * A[a * n + i]
             for b in range(a + 1):
@@ -209,13 +209,13 @@ def general_mode(rows, u, s, close):
     C, step = matrix_of(s.C, (q, q)), vector_of(s.step, (q,))
     for a in range(q):
         u[a] = 0.0
-    f = curved_density(rows, u, s.slope, s.H, False)
+    f = curved_density(rows, u, s.slope, s.H, -math.inf)
     if not math.isfinite(f):
         return False, f
     for _ in range(STEPS):
         regular = factor(q, s.H, C)
         if not regular:  # away from a mode of a density that is not log-concave
-            curved_density(rows, u, s.slope, s.H, True)
+            curved_density(rows, u, s.slope, s.H, 0.0)
             if not factor(q, s.H, C):
                 return False, f
         for a in range(q):
@@ -231,7 +231,7 @@ def general_mode(rows, u, s, close):
         for _ in range(HALVINGS):
             for a in range(q):
                 s.trial[a] = u[a] + step[a]
-            f_new = curved_density(rows, s.trial, s.slope, s.H, False)
+            f_new = curved_density(rows, s.trial, s.slope, s.H, -math.inf)
             if f_new >= f - ROUNDING * (1.0 + abs(f)):
                 risen = True
                 break

@@ -61,18 +61,18 @@ def tensor_level(
 ):  # fmt: skip
     """Integrate over the effects of one level: see `level_rows.LEVEL`."""
     rows, n, q, K = rows_at(settings, y, size, weight, eta, A, aux), settings[ROWS], settings[EFFECTS], settings[NODES]
-    k, n_aux, slopes = 1, settings[AUXILIARIES], settings[TASK] == SLOPES
+    k, n_aux, task = 1, settings[AUXILIARIES], settings[TASK]
     while k**q < K:
         k += 1
     w = sums_at(pool, n, q, k)
     found, top, log_det = find_mode(rows, u, w.search, w.line, DECREMENT)
     if not found:
         return 0
-    total = node_sum(rows, u, nodes, log_weights, K, k, top, n_aux, slopes, w)
+    total = node_sum(rows, u, nodes, log_weights, K, k, top, n_aux, task, w)
     if not (total > 0.0 and total < math.inf):
         return 0
     value[0], value[1] = top - log_det + math.log(total), top
-    if slopes:
+    if task == SLOPES:
         held_still(rows, u, total, d_eta, d_A, w)
         curvature_slope(q, w.search.C, w.search.M, w.d_M, w.S, w.half, w.H)
         follow_mode(rows, u, n_aux, d_eta, d_A, d_aux, w)
@@ -82,7 +82,7 @@ def tensor_level(
 
 
 @inner
-def node_sum(rows, u, nodes, log_weights, K, k, top, n_aux, slopes, w):
+def node_sum(rows, u, nodes, log_weights, K, k, top, n_aux, task, w):
     """Return the sum over the nodes, relative to exp(top), and set the sums that the derivatives need."""
     q, M, line, total = rows.q, w.search.M, w.line, 0.0
     begin(nodes, k, w)
@@ -92,7 +92,7 @@ def node_sum(rows, u, nodes, log_weights, K, k, top, n_aux, slopes, w):
             line.start[b] = u[b]
             for d in range(b, q - 1):
                 line.start[b] += M[b * q + d] * nodes[first * q + d]
-        evaluate(rows, rows.kind, SLOPES, top, line)
+        evaluate(rows, rows.kind, task, top, line)
         mass, moment, second = 0.0, 0.0, 0.0
         for c in range(k):
             share = line.f[c] = math.exp(min(line.f[c] + log_weights[first + c], WILD))
@@ -100,7 +100,7 @@ def node_sum(rows, u, nodes, log_weights, K, k, top, n_aux, slopes, w):
             moment += share * line.number[c]
             second += share * line.number[c] * line.number[c]
         total += mass
-        if slopes and mass > 0.0:
+        if task == SLOPES and mass > 0.0:
             add_up(rows.kind, line)
             add_moments(pointer(nodes, first * q), mass, moment, second, w)
             if n_aux > 0:
@@ -223,31 +223,41 @@ def curvature_slope(q, C, M, d_M, S, half, out):
 
     The Cholesky factor is differentiated as by Smith (1995), J. Comput. Graph. Stat. 4(2).
     """
-    times(q, M, False, d_M, True, half)
-    times(q, half, False, M, False, S)  # dM = -M dC'M, so that the derivative in C is the lower triangle of -M d_M'M
+    transpose(q, d_M, out)
+    times(q, M, out, half)
+    times(q, half, M, S)  # dM = -M dC'M, so that the derivative in C is the lower triangle of -M d_M'M
     for a in range(q):
         S[a * q + a] += 1.0 / C[a * q + a]
         for b in range(a + 1, q):
             S[a * q + b] = 0.0
-    times(q, C, True, S, False, half)
+    transpose(q, C, out)
+    times(q, out, S, half)
     for a in range(q):
         half[a * q + a] *= 0.5
         for b in range(a + 1, q):
             half[a * q + b] = 0.0
-    times(q, M, False, half, False, S)
-    times(q, S, False, M, True, half)
+    times(q, M, half, S)
+    transpose(q, M, out)
+    times(q, S, out, half)
     for a in range(q):
         for b in range(q):
             out[a * q + b] = -0.5 * (half[a * q + b] + half[b * q + a])
 
 
 @inner
-def times(q, a, a_transposed, b, b_transposed, out):
-    """Set `out` to the product of two q x q matrices, each of them transposed or not."""
+def transpose(q, a, out):
+    """Set `out` to the transpose of a q x q matrix."""
+    for i in range(q):
+        for j in range(q):
+            out[i * q + j] = a[j * q + i]
+
+
+@inner
+def times(q, a, b, out):
+    """Set `out` to the product of two q x q matrices."""
     for i in range(q):
         for j in range(q):
             total = 0.0
             for k in range(q):
-                left = a[k * q + i] if a_transposed else a[i * q + k]
-                total += left * (b[j * q + k] if b_transposed else b[k * q + j])
+                total += a[i * q + k] * b[k * q + j]
             out[i * q + j] = total
