@@ -50,8 +50,9 @@ def search_at(pool, at, q):
 def find_mode(rows, u, s, w, close):
     """Set u to the mode and C and M = C^-T by the curvature there; return (found, f, log|C|).
 
-    The last step, whose squared length is below `close`, is taken without another evaluation: u is then as close to the
-    mode as about the square of that, C is from before, and f is what the step makes of it. Of a line's room y and weight are set, and at, flat and along are scratch.
+    The last step, whose squared length is below `close`, is taken without another evaluation, unless rounding is all
+    that it would mend: u is then as close to the mode as about the square of that, C is from before, and f is what the
+    step makes of it. Of a line's room y and weight are set, and at, flat and along are scratch.
     """
     found, f, q = False, -math.inf, rows.q
     for i in range(rows.n):
@@ -108,6 +109,8 @@ def canonical_mode(rows, u, s, w, close):
             u[a] = s.trial[a]
         decrement = newton_step(n, q, rows.A, u, s.pull, w.flat, w.along, s.step, s.C)
         if decrement < close:
+            if decrement < DECREMENT:
+                return True, f
             for a in range(q):
                 u[a] += s.step[a]
             return True, f + 0.5 * decrement
@@ -224,7 +227,9 @@ def general_mode(rows, u, s, close):
         decrement = dot(step, step)
         solve_lower_transposed(C, step)
         if decrement < (close if regular else DECREMENT):  # flat where it is not concave is not near a mode
-            for a in range(q if regular else 0):
+            if decrement < DECREMENT:
+                return regular, f
+            for a in range(q):
                 u[a] += step[a]
             return regular, f + 0.5 * decrement
         risen, f_new = False, f
