@@ -103,9 +103,15 @@ def inner(function: Callable, *, freedom: Collection[str] = ()) -> Inner:
     return Inner(numba.njit(fastmath=set(freedom), **options)(keyed(function, source_version())))
 
 
+# Kernels that compiled code has in a form of its own
+OTHER_FORMS: dict[Callable, Callable] = {}
+
+
 @functools.cache
-def from_kernel(function: Callable) -> Inner:
+def from_kernel(function: Callable) -> Callable | Inner:
     """Return a kernel of a family compiled, with the kernels that it calls."""
+    if function in OTHER_FORMS:
+        return OTHER_FORMS[function]
     known = function.__globals__
     others = {name: from_kernel(known[name]) for name in function.__code__.co_names if is_kernel(known.get(name))}
     copy = FunctionType(function.__code__, {**known, **others}, function.__name__)

@@ -4,7 +4,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from bayesmm.likelihood.compiled import inlined
+from bayesmm.families.special import quick_exp, quick_log1p
+from bayesmm.likelihood.compiled import OTHER_FORMS, inlined
 
 LOG2_E = 1.4426950408889634
 # log 2 in two parts, the first with few enough digits that its small multiples are exact (Cody & Waite 1980).
@@ -60,3 +61,14 @@ def logarithm(x):
     rest = s * (1 / 3 + s * (1 / 5 + s * (1 / 7 + s * (1 / 9 + s * high))))
     number = _double(n + INTEGER) - SHIFT
     return number * LOG_2 + (2.0 * t + (2.0 * t * rest + number * LOG_2_REST))
+
+
+@inlined
+def log_above_one(x):
+    """Return log(1 + x) for x >= 0, to 1e-15 of itself: the logarithm of 1 + x as rounded, and what was rounded off."""
+    above = 1.0 + x
+    return logarithm(above) + (x - (above - 1.0)) / above
+
+
+OTHER_FORMS[quick_exp] = exponential
+OTHER_FORMS[quick_log1p] = log_above_one

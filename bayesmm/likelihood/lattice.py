@@ -46,7 +46,7 @@ from bayesmm.likelihood.level_rows import (
 )
 from bayesmm.likelihood.modes import density, find_mode
 from bayesmm.likelihood.response_kernels import NUMBERS, WHOLE_STRIP, entry
-from bayesmm.likelihood.response_terms import GENERAL, row_derivatives
+from bayesmm.likelihood.response_terms import GENERAL, LOGIT, row_derivatives
 
 # In place of a number of nodes: this rule, and this rule with half the steps and nodes further out, to judge it by.
 LATTICE, FINE = 0, -1
@@ -143,7 +143,7 @@ def first_steps(rows, u, fine, w):
     for a in range(q):
         w.h[a] = 0.0  # the steepest
     for i in range(n):
-        if rows.kind != GENERAL:
+        if rows.kind >= LOGIT:
             at, length = predictor(rows, u, i), 0.0
             for b in range(q):
                 length += A[b * n + i] * A[b * n + i]

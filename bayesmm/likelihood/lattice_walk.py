@@ -9,10 +9,10 @@ from bayesmm.likelihood.exponential import exponential
 from bayesmm.likelihood.level_rows import PICKS, SLOPES, WITHOUT, Pointer
 from bayesmm.likelihood.lines import FLOOR, Line, add_scores, add_up, aim, evaluate, line_at, line_size
 from bayesmm.likelihood.modes import Search, search_at, search_size
-from bayesmm.likelihood.response_terms import GENERAL
+from bayesmm.likelihood.response_terms import GENERAL, LOGIT, SMOOTH
 
 # Nodes of one run, which lie on a line: as many as a line has, where their exponentials are taken together; else fewer.
-RUN, SHORT_RUN = 16, 4
+RUN, MIDDLE_RUN, SHORT_RUN = 16, 8, 4
 # Along an axis. A peak far narrower than the prior, with a plateau that reaches from it to the prior's tail, would take
 # more: there is no value then, and a sampler turns back.
 MOST_NODES, MOST_LINES = 4096, 512
@@ -40,7 +40,7 @@ class Walk(NamedTuple):
 @inner
 def run_length(kind):
     """Return the number of nodes in a run."""
-    return SHORT_RUN if kind == GENERAL else RUN
+    return SHORT_RUN if kind == GENERAL else MIDDLE_RUN if kind == SMOOTH else RUN
 
 
 def walk_size(n, q):
@@ -83,7 +83,7 @@ def visit(rows, kind, n_aux, task, first, d_eta, d_A, w):
         add_up(kind, line)
         add_slopes(line.n, line.q, line.flat, line.along, line.start, line.direction, d_eta, d_A)
         if n_aux > 0:
-            add_scores(rows, line, pointer(w.sums, FIRST))
+            add_scores(rows, kind, line, pointer(w.sums, FIRST))
     elif task == PICKS:
         pick(mass, w)
     elif task == WITHOUT:
@@ -143,7 +143,7 @@ def leave_rows_out(w):
 @inner
 def goes_on(kind, last, before, drop):
     """Return whether nodes beyond the last one are needed, where f is lower by `drop`: if concave, by what is left."""
-    return last > before or (last if kind == GENERAL else 2.0 * last - before) > -drop
+    return last > before or (last if kind < LOGIT else 2.0 * last - before) > -drop
 
 
 @inlined

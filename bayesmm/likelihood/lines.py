@@ -13,7 +13,7 @@ from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import fused, inlined, inner, pointer, reordered
 from bayesmm.likelihood.exponential import exponential, logarithm
 from bayesmm.likelihood.level_rows import WITHOUT, Pointer
-from bayesmm.likelihood.response_terms import GENERAL, LOGIT, row_derivatives, row_score
+from bayesmm.likelihood.response_terms import GENERAL, LOGIT, SMOOTH, row_derivatives, row_score, smooth_line
 
 FLOOR = -700.0  # of exponents
 # Powers of rows whose predictors are larger than NEAR somewhere on a line are not taken, and the logarithm of a product
@@ -41,12 +41,13 @@ class Line(NamedTuple):
     step: Pointer  # (n,) of the predictors from a number to the next
     flat: Pointer  # (n,) sum of shares times the derivative of a row in eta
     along: Pointer  # (n,) the same times the number
+    scores: Pointer  # (2, r) of smooth rows, the derivatives in the auxiliaries
     table: Pointer  # (n, r) exp(number step); of general rows, derivatives in eta, or log densities
 
 
 def line_size(n, q, r):
     """Return how many numbers `line_at` takes."""
-    return 3 * r + 2 * q + 2 + 7 * n + n * r
+    return 5 * r + 2 * q + 2 + 7 * n + n * r
 
 
 @inlined
@@ -59,6 +60,7 @@ def line_at(pool, at, n, q, r):
         pointer(pool, start + q), pointer(pool, start + 2 * q), pointer(pool, rows), pointer(pool, rows + n),
         pointer(pool, rows + 2 * n), pointer(pool, rows + 3 * n), pointer(pool, rows + 4 * n),
         pointer(pool, rows + 5 * n), pointer(pool, rows + 6 * n), pointer(pool, rows + 7 * n),
+        pointer(pool, rows + 7 * n + 2 * r),
     )  # fmt: skip
 
 
@@ -73,7 +75,7 @@ def aim(rows, kind, w):
     for i in range(1, w.n):
         if w.step[i] != w.step[0]:
             w.facts[SHARED] = 0.0
-    if kind != GENERAL:
+    if kind >= LOGIT:
         powers(1 if w.facts[SHARED] == 1.0 else w.n, w.r, w.step, w.number, w.table)
 
 
@@ -98,7 +100,9 @@ def evaluate(rows, kind, task, top, w):
     for b in range(w.q):
         for i in range(w.n):
             w.at[i] += rows.A[b * w.n + i] * w.start[b]
-    if kind == GENERAL:
+    if kind == SMOOTH:
+        smooth_densities(rows, level, slope, curve, w)
+    elif kind == GENERAL:
         general_densities(rows, task == WITHOUT, level, slope, curve, w)
     else:
         exponentials(w.n, w.at, w.power)
@@ -161,6 +165,20 @@ def far_density(logit, r, at, step, y, weight, number, f):
 
 
 @inner
+def smooth_densities(rows, level, slope, curve, w):
+    """Do what `general_densities` does for rows of a family with a `smooth` kernel, and set the scores."""
+    first, second, scores = rows.aux[0], rows.aux[1], pointer(w.scores, w.r)
+    for c in range(w.r):
+        w.f[c] = level + slope * w.number[c] + curve * w.number[c] * w.number[c]
+        w.scores[c] = scores[c] = 0.0
+    for i in range(w.n):
+        smooth_line(
+            rows.family, w.r, rows.y[i], rows.size[i], rows.weight[i], w.at[i], w.step[i], first, second, w.number, w.f,
+            pointer(w.table, i * w.r), w.scores, scores,
+        )  # fmt: skip
+
+
+@inner
 def general_densities(rows, densities, level, slope, curve, w):
     """Set f to level + slope number + curve number^2 and the log densities of the rows, and the table."""
     for c in range(w.r):
@@ -176,7 +194,7 @@ def general_densities(rows, densities, level, slope, curve, w):
 @inner
 def add_up(kind, w):
     """Set the sums over the nodes of the line that was evaluated; f holds their shares now."""
-    if kind == GENERAL:
+    if kind < LOGIT:
         general_sums(w.n, w.r, w.f, w.number, w.table, w.flat, w.along)
     else:
         canonical_sums(
@@ -239,8 +257,14 @@ def general_sums(n, r, share, number, table, flat, along):
 
 
 @inner
-def add_scores(rows, w, sums):
+def add_scores(rows, kind, w, sums):
     """Add the line's shares times the derivatives of the rows in the auxiliaries."""
+    if kind == SMOOTH:
+        for c in range(w.r):
+            if w.f[c] > 0.0:
+                sums[0] += w.f[c] * w.scores[c]
+                sums[1] += w.f[c] * w.scores[w.r + c]
+        return
     for i in range(w.n):
         for c in range(w.r):
             if w.f[c] > 0.0:

@@ -9,7 +9,7 @@ from bayesmm.likelihood.exponential import exponential, logarithm
 from bayesmm.likelihood.gaussian_factorisation import cholesky, dot, solve_lower, solve_lower_transposed
 from bayesmm.likelihood.level_rows import Pointer, predictor
 from bayesmm.likelihood.lines import FLOOR
-from bayesmm.likelihood.response_terms import GENERAL, LOGIT, row_derivatives
+from bayesmm.likelihood.response_terms import LOGIT, row_derivatives
 
 # Newton's method ends when the next step is this small in units of the curvature's sd (squared): what is left of the
 # gradient moves the value by less than rounding does.
@@ -58,7 +58,7 @@ def find_mode(rows, u, s, w, close):
     for i in range(rows.n):
         w.y[i] = rows.weight[i] * rows.y[i]
         w.weight[i] = rows.weight[i] * rows.size[i]
-    if rows.kind != GENERAL:
+    if rows.kind >= LOGIT:
         found, f = canonical_mode(rows, u, s, w, close)
     if not found:
         found, f = general_mode(rows, u, s, close)

@@ -7,9 +7,11 @@ See `bayesmm.families.kernel.Kernels`. Families without such kernels have no con
 from bayesmm.families.families import CANONICAL
 from bayesmm.families.links import LOGIT as LOGIT_LINK
 from bayesmm.likelihood.compiled import compiled, inner
-from bayesmm.likelihood.response_kernels import density_at, finite, finite_score, of_families, score_at
+from bayesmm.likelihood.response_kernels import density_at, finite, finite_score, of_families, score_at, smooth_lines
 
-GENERAL, LOGIT, COUNTS = range(3)  # kinds of rows, see `kind_of`
+# Kinds of rows, see `kind_of`; from LOGIT on they are canonical
+GENERAL, SMOOTH, LOGIT, COUNTS = range(4)
+SMOOTH_FAMILIES, smooth_line = smooth_lines()
 
 
 @inner
@@ -60,9 +62,12 @@ def kind_of(family, link):
     """Return what is known of the log density of a row.
 
     LOGIT: it is weight (y eta - log(1 + exp eta)), COUNTS: weight (y eta) - weight exp eta, see `Family.canonical`, with
-    the y and weights of `quadrature.merged`; GENERAL: what `row_derivatives` gives.
+    the y and weights of `quadrature.merged`; SMOOTH: `smooth_line` gives it for many nodes at once; GENERAL: what `row_derivatives` gives.
     """
     for canonical in CANONICAL:
         if family == canonical[0] and link == canonical[1]:
             return LOGIT if link == LOGIT_LINK else COUNTS
+    for number in SMOOTH_FAMILIES:
+        if family == number:
+            return SMOOTH
     return GENERAL

@@ -104,7 +104,7 @@ def node_sum(rows, u, nodes, log_weights, K, k, top, n_aux, task, w):
             add_up(rows.kind, line)
             add_moments(pointer(nodes, first * q), mass, moment, second, w)
             if n_aux > 0:
-                add_scores(rows, line, w.scores)
+                add_scores(rows, rows.kind, line, w.scores)
     return total
 
 
