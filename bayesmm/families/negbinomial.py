@@ -11,7 +11,7 @@ from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.links import LOG
 from bayesmm.families.residuals import lognormal
 from bayesmm.families.responses import check_counts
-from bayesmm.families.special import log1pexp, log_binomial, log_gamma_ratio, quick_exp, quick_log1p, sigmoid
+from bayesmm.families.special import log1pexp, log_binomial, log_gamma_ratio, quick_exp, quick_log, quick_log1p, sigmoid
 from bayesmm.families.support import COUNTS
 
 Array = np.ndarray
@@ -96,7 +96,7 @@ def row_constant(link, y, size, eta, aux):
 def smooth(link, y, size, eta, aux):
     """Return value, slope and the derivative in the shape, without branches."""
     shape = aux[0]
-    t = eta - math.log(shape)
+    t = eta - quick_log(shape)
     small = quick_exp(max(-abs(t), -700.0))
     near = 1.0 / (1.0 + small)
     p, q = (near if t > 0.0 else small * near), (small * near if t > 0.0 else near)

@@ -26,6 +26,12 @@ def quick_exp(x):
 
 
 @kernel
+def quick_log(x):
+    """Return log x for x > 1e-307, likewise."""
+    return math.log(x)
+
+
+@kernel
 def quick_log1p(x):
     """Return log(1 + x) for x >= 0, likewise."""
     return math.log1p(x)

@@ -4,7 +4,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from bayesmm.families.special import quick_exp, quick_log1p
+from bayesmm.families.special import quick_exp, quick_log, quick_log1p
 from bayesmm.likelihood.compiled import OTHER_FORMS, inlined
 
 LOG2_E = 1.4426950408889634
@@ -71,4 +71,5 @@ def log_above_one(x):
 
 
 OTHER_FORMS[quick_exp] = exponential
+OTHER_FORMS[quick_log] = logarithm
 OTHER_FORMS[quick_log1p] = log_above_one
