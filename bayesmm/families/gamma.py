@@ -11,7 +11,7 @@ from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.links import LOG
 from bayesmm.families.residuals import Residual, delta, trigamma
 from bayesmm.families.responses import Response, check_places, check_varies
-from bayesmm.families.special import LOG_2PI, WILD, polygamma, stirling_error
+from bayesmm.families.special import LOG_2PI, WILD, polygamma, quick_exp, stirling_error
 from bayesmm.families.support import POSITIVE
 from bayesmm.runtime.messages import Message
 
@@ -100,6 +100,13 @@ def row_score(link, y, size, eta, aux):
 
 
 @kernel
+def smooth(link, y, size, eta, aux):
+    """Return value, slope and the derivative in the shape, without branches."""
+    ratio = y * quick_exp(min(max(-eta, -700.0), WILD))
+    return -aux[0] * (eta + ratio), aux[0] * (ratio - 1.0), -eta - ratio, 0.0
+
+
+@kernel
 def row_constant(link, y, size, eta, aux):
     """Return what `row` leaves out."""
     value = 0.5 * (math.log(aux[0]) - LOG_2PI) - stirling_error(aux[0]) - math.log(y)
@@ -130,7 +137,7 @@ family = Family(
     check_response=check,
     variance=variance,
     draw=draw,
-    kernels=Kernels(density, score, LOG, row, row_score, row_constant),
+    kernels=Kernels(density, score, LOG, row, row_score, row_constant, smooth=smooth),
     graph_density=graph_density,
     residuals={"log": Residual(_on_log, "trigamma(shape), that of log y"), "inverse": delta(variance, "inverse")},
     start=start,

@@ -11,7 +11,7 @@ from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.links import LOG
 from bayesmm.families.residuals import lognormal
 from bayesmm.families.responses import check_counts
-from bayesmm.families.special import log1pexp, log_binomial, log_gamma_ratio, sigmoid
+from bayesmm.families.special import log1pexp, log_binomial, log_gamma_ratio, quick_exp, quick_log, quick_log1p, sigmoid
 from bayesmm.families.support import COUNTS
 
 Array = np.ndarray
@@ -93,6 +93,18 @@ def row_constant(link, y, size, eta, aux):
 
 
 @kernel
+def smooth(link, y, size, eta, aux):
+    """Return value, slope and the derivative in the shape, without branches."""
+    shape = aux[0]
+    t = eta - quick_log(shape)
+    small = quick_exp(max(-abs(t), -700.0))
+    near = 1.0 / (1.0 + small)
+    p, q = (near if t > 0.0 else small * near), (small * near if t > 0.0 else near)
+    total = max(t, 0.0) + quick_log1p(small)
+    return y * t - (y + shape) * total, y * q - shape * p, p - total - y / shape * q, 0.0
+
+
+@kernel
 def _shares(t):
     """Return log(1 + exp t), 1 / (1 + exp -t) and 1 / (1 + exp t)."""
     small = math.exp(-abs(t))
@@ -128,7 +140,7 @@ family = Family(
     check_response=check_counts,
     variance=variance,
     draw=draw,
-    kernels=Kernels(density, score, LOG, row, row_score, row_constant),
+    kernels=Kernels(density, score, LOG, row, row_score, row_constant, smooth=smooth),
     graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "1 / mean + 1 / shape")},
     start=start,

@@ -20,6 +20,24 @@ WILD = 230.0
 
 
 @kernel
+def quick_exp(x):
+    """Return exp x for |x| < 708; compiled it is arithmetic alone, of which a processor does several at once."""
+    return math.exp(x)
+
+
+@kernel
+def quick_log(x):
+    """Return log x for x > 1e-307, likewise."""
+    return math.log(x)
+
+
+@kernel
+def quick_log1p(x):
+    """Return log(1 + x) for x >= 0, likewise."""
+    return math.log1p(x)
+
+
+@kernel
 def log1pexp(x):
     """Return log(1 + exp x) without overflow."""
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))

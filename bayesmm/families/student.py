@@ -11,7 +11,7 @@ from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.links import IDENTITY
 from bayesmm.families.residuals import Residual
 from bayesmm.families.responses import Response, check_varies
-from bayesmm.families.special import log_gamma_ratio
+from bayesmm.families.special import log_gamma_ratio, quick_log1p
 from bayesmm.families.support import REAL
 from bayesmm.runtime.messages import Message
 
@@ -103,6 +103,18 @@ def row_score(link, y, size, eta, aux):
 
 
 @kernel
+def smooth(link, y, size, eta, aux):
+    """Return value, slope and the derivatives in sigma and nu, without branches."""
+    sigma, nu = aux[0], aux[1]
+    s = (y - eta) / sigma
+    x = min(s * s / nu, FAR * FAR)
+    log_v = quick_log1p(x)
+    more = (nu + 1.0) * (x / (1.0 + x))
+    slope = (nu + 1.0) / nu / sigma * s / (1.0 + x)
+    return -0.5 * (nu + 1.0) * log_v, slope, more / sigma, 0.5 * (more / nu - log_v)
+
+
+@kernel
 def row_constant(link, y, size, eta, aux):
     """Return what `row` leaves out."""
     ratio, slope = log_gamma_ratio(0.5 * aux[1], 0.5)
@@ -133,7 +145,7 @@ family = Family(
     check_response=check,
     variance=information_variance,
     draw=draw,
-    kernels=Kernels(density, score, IDENTITY, row, row_score, row_constant),
+    kernels=Kernels(density, score, IDENTITY, row, row_score, row_constant, smooth=smooth),
     graph_density=graph_density,
     residuals={"identity": Residual(_on_identity, "sigma^2 nu / (nu - 2), infinite for nu of 2 or less")},
     start=start,

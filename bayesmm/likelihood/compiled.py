@@ -107,9 +107,15 @@ def inner(function: Callable, *, freedom: Collection[str] = ()) -> Inner:
     return Inner(numba.njit(fastmath=set(freedom), **options)(keyed(function, source_version())))
 
 
+# Kernels that compiled code has in a form of its own
+OTHER_FORMS: dict[Callable, Callable] = {}
+
+
 @functools.cache
-def from_kernel(function: Callable) -> Inner:
+def from_kernel(function: Callable) -> Callable | Inner:
     """Return a kernel of a family compiled, with the kernels that it calls."""
+    if function in OTHER_FORMS:
+        return OTHER_FORMS[function]
     known = function.__globals__
     others = {name: from_kernel(known[name]) for name in function.__code__.co_names if is_kernel(known.get(name))}
     copy = FunctionType(function.__code__, {**known, **others}, function.__name__)
@@ -269,6 +275,42 @@ def _packed(ndim: int, dtype: types.Type) -> Callable:
     return intrinsic(typed)
 
 
+@intrinsic
+def pointer(context, array, at):
+    """Return the pointer to the number at a place of an array of float64, or of a pointer to one.
+
+    Its numbers are read and written as those of an array are. It is one word, and an array is seven or more: a function
+    that is called with a record of many arrays takes longer to be called than to run.
+    """
+
+    def generate(target, builder, signature, values):
+        data = values[0]
+        if isinstance(signature.args[0], types.Array):
+            data = target.make_array(signature.args[0])(target, builder, data).data
+        return builder.gep(data, [values[1]])
+
+    return DOUBLES(array, types.int64), generate
+
+
+def _part(ndim: int) -> Callable:
+    """Return the compiled function that gives the numbers from a pointer on as an array of given sizes, borrowed."""
+
+    def generate(target, builder, signature, values):
+        out = target.make_array(signature.return_type)(target, builder)
+        strides, size = [cgutils.intp_t(8)], cgutils.unpack_tuple(builder, values[1])
+        for length in size[:0:-1]:
+            strides.insert(0, builder.mul(length, strides[0]))
+        populate_array(out, values[0], size, strides, cgutils.intp_t(8), meminfo=None)
+        return out._getvalue()
+
+    def typed(context, numbers, shape):
+        return types.Array(types.float64, ndim, "C")(DOUBLES, types.UniTuple(types.int64, ndim)), generate
+
+    return intrinsic(typed)
+
+
+vector_of = _part(1)
+matrix_of = _part(2)
 integers = _packed(1, types.int64)
 vector = _packed(1, types.float64)
 matrix = _packed(2, types.float64)

@@ -28,12 +28,27 @@ import math
 
 from bayesmm.families.families import NUMBERED_STRIPS
 from bayesmm.families.special import LOG_2PI
-from bayesmm.likelihood.compiled import inner
-from bayesmm.likelihood.lattice_walk import RESIDUES, walk
-from bayesmm.likelihood.quadrature_canonical import canonical_mode, gather
-from bayesmm.likelihood.quadrature_kernels import find_mode, inverse_transposed, lead
+from bayesmm.likelihood.compiled import c_function, inner
+from bayesmm.likelihood.lattice_walk import RESIDUES, SHARES, TOP, run_length, walk, walk_at
+from bayesmm.likelihood.level_rows import (
+    AUXILIARIES,
+    EFFECTS,
+    LEVEL,
+    LEVELS,
+    MARGINS,
+    PICKS,
+    ROWS,
+    TASK,
+    WITHOUT,
+    predictor,
+    rows_at,
+)
+from bayesmm.likelihood.level_rows import (
+    FINE as IS_FINE,
+)
+from bayesmm.likelihood.modes import density, find_mode
 from bayesmm.likelihood.response_kernels import NUMBERS, WHOLE_STRIP, entry
-from bayesmm.likelihood.response_terms import is_log_count, is_logit
+from bayesmm.likelihood.response_terms import GENERAL, LOGIT, row_derivatives
 
 # In place of a number of nodes: this rule, and this rule with half the steps and nodes further out, to judge it by.
 LATTICE, FINE = 0, -1
@@ -51,55 +66,100 @@ LOWER, LOWERED = 0.7, 8  # the factor by which h is lowered, and how often
 # about a millisecond.
 LEAST_1, LEAST_2, LEAST_3 = 0.01, 0.08, 0.2
 DROP, FINE_DROP = 14.0, 28.0  # of f, where the nodes end: exp(-14) is 1e-6, and a normal density has 1e-7 beyond
-CLOSE, FINE_CLOSE = 1e-4, 1e-8  # squared distance from the mode, in sds, at which the search for it may end
+CLOSE, FINE_CLOSE = 0.01, 1e-8  # squared length, in sds, of the last step of the search for the mode
 FAR = 8.0  # prior sds from which on a row's edge is out of the reach of any node
 
 
-@inner
-def find_level(data, lo, hi, eta, A, L, aux, u, C, s, fine):
-    """Gather a level's rows, set u to its mode and C to the factor of the curvature there; return (found, f)."""
-    close = FINE_CLOSE if fine else CLOSE
-    gather(data, lo, hi, eta, L, s)
-    if is_logit(data) or is_log_count(data):
-        found, f = canonical_mode(hi - lo, is_logit(data), u, C, s, close)
-        if found:
-            return True, f
-    lead(data, lo, hi, L, A)
-    return find_mode(data, lo, hi, eta, A, aux, u, C, close)
+@c_function(LEVEL)
+def lattice_level(
+    settings, nodes, log_weights, y, size, weight, eta, A, aux, u, value, d_eta, d_A, d_aux, pool
+):  # fmt: skip
+    """Integrate over the effects of one level: see `level_rows.LEVEL`, and for its tasks `lattice_walk.visit`.
+
+    MARGINS is VALUE also where no mode was found, but a finite value; PICKS walks again what was walked before, by the
+    same pool. With WITHOUT, d_eta are log p(y_i | the other rows) less log p(y_i | u*).
+    """
+    rows, n, q, task = rows_at(settings, y, size, weight, eta, A, aux), settings[ROWS], settings[EFFECTS], settings[TASK]
+    kind = GENERAL if task == WITHOUT else rows.kind
+    w, n_aux, fine = walk_at(pool, n, q, run_length(kind)), settings[AUXILIARIES], settings[IS_FINE] == 1
+    drop = FINE_DROP if fine else DROP
+    if task == PICKS:
+        walk(rows, kind, n_aux, u, drop, task, d_eta, d_A, w)
+        return 1
+    found, top, log_det = find_mode(rows, u, w.search, w.line, FINE_CLOSE if fine else CLOSE)
+    w.sums[TOP] = top = density(rows, u) if task >= LEVELS else top
+    if not (found or (task == MARGINS and math.isfinite(top))):
+        return 0
+    if task == WITHOUT:
+        for i in range(n):
+            at = predictor(rows, u, i)
+            w.own[i] = weight[i] * row_derivatives(rows.family, rows.link, y[i], size[i], at, rows.aux)[0]
+    first_steps(rows, u, fine, w)
+    for attempt in range(LOWERED):
+        set_steps(w)
+        walk(rows, kind, n_aux, u, drop, task, d_eta, d_A, w)
+        if not (w.sums[SHARES] > 0.0 and w.sums[SHARES] < math.inf):
+            return 0
+        if attempt == LOWERED - 1 or not lower_steps(w):
+            break
+    value[0] = top + math.log(w.sums[SHARES]) - log_det
+    for a in range(q):
+        value[0] += math.log(w.h[a]) - 0.5 * LOG_2PI
+    value[1] = top
+    finish(task, n, q, n_aux, d_eta, d_A, d_aux, w)
+    return 1
 
 
 @inner
-def strip(data):
+def finish(task, n, q, n_aux, d_eta, d_A, d_aux, w):
+    """Make means of the sums."""
+    scale = 1.0 / w.sums[SHARES]
+    if task == WITHOUT:
+        for i in range(n):
+            d_eta[i] = -math.log(w.without[i] * scale)
+        return
+    for i in range(n):
+        d_eta[i] *= scale
+    for i in range(q * n):
+        d_A[i] *= scale
+    for m in range(n_aux):
+        d_aux[m] += w.sums[1 + m] * scale
+
+
+@inner
+def strip(family):
     """Return how far from the real axis the log density of a row is analytic in eta: see `Family.strip`."""
-    whole = data.family >= NUMBERS and entry(data.family, WHOLE_STRIP) == 1
-    for family in NUMBERED_STRIPS:
-        whole = whole or data.family == family
+    whole = family >= NUMBERS and entry(family, WHOLE_STRIP) == 1
+    for number in NUMBERED_STRIPS:
+        whole = whole or family == number
     return math.pi if whole else 0.5 * math.pi
 
 
 @inner
-def first_steps(data, n, u, M, fine, s, w):
+def first_steps(rows, u, fine, w):
     """Set h to what a normal density needs, or what the steepest row needs that can matter."""
-    q, edges = u.shape[0], is_logit(data) or is_log_count(data)
+    q, n, A, M = rows.q, rows.n, rows.A, w.search.M
     # D, up to which a row's density is analytic and bounded
-    D = strip(data)
+    D = strip(rows.family)
     rate = RATE_1 if q == 1 else RATE_MORE
     for a in range(q):
-        w.h[a] = STEP_1 if q == 1 else STEP_MORE
+        w.h[a] = 0.0  # the steepest
     for i in range(n):
-        at, length = s.eta[i], 0.0
-        for b in range(q):
-            at += s.A[b, i] * u[b]
-            length += s.A[b, i] * s.A[b, i]
-        if edges and abs(at) > FAR * math.sqrt(length):
-            continue
+        if rows.kind >= LOGIT:
+            at, length = predictor(rows, u, i), 0.0
+            for b in range(q):
+                length += A[b * n + i] * A[b * n + i]
+            if at * at > FAR * FAR * length:
+                continue
         for a in range(q):
             steep = 0.0
             for b in range(a + 1):
-                steep += s.A[b, i] * M[b, a]
-            if abs(steep) * w.h[a] * rate > 2.0 * math.pi * D:
-                w.h[a] = 2.0 * math.pi * D / (rate * abs(steep))
+                steep += A[b * n + i] * M[b * q + a]
+            w.h[a] = max(w.h[a], abs(steep))
     for a in range(q):
+        steep, w.h[a] = w.h[a], STEP_1 if q == 1 else STEP_MORE
+        if steep * w.h[a] * rate > 2.0 * math.pi * D:
+            w.h[a] = 2.0 * math.pi * D / (rate * steep)
         w.h[a] = max(w.h[a], least_step(q)) * (0.5 if fine else 1.0)
 
 
@@ -112,15 +172,15 @@ def least_step(q):
 @inner
 def lower_steps(w):
     """Lower h along the axes on which the layers show that it is too long; return whether there was any."""
-    q, lowered = w.h.shape[0], False
+    q, lowered = w.line.q, False
     for a in range(q):
         second, real, imaginary = 0.0, 0.0, 0.0
         for r in range(RESIDUES):
-            share = w.layers[a, r] / w.sums[0]
+            share = w.layers[a * RESIDUES + r] / w.sums[SHARES]
             second += share if r % 2 == 0 else -share
             real += share if r % 3 == 0 else -0.5 * share
             imaginary += share if r % 3 == 1 else -share if r % 3 == 2 else 0.0
-        third = math.hypot(real, math.sqrt(0.75) * imaginary)
+        third = math.sqrt(real * real + 0.75 * imaginary * imaginary)
         too_long = abs(second) > (SECOND_1 if q == 1 else SECOND_MORE) or third > (THIRD_1 if q == 1 else THIRD_MORE)
         if too_long and w.h[a] > least_step(q):
             w.h[a] *= LOWER
@@ -129,28 +189,9 @@ def lower_steps(w):
 
 
 @inner
-def set_steps(M, w):
+def set_steps(w):
     """Set the steps along the axes, the columns of M in units of h."""
-    for a in range(w.h.shape[0]):
-        for b in range(w.h.shape[0]):
-            w.steps[a, b] = M[b, a] * w.h[a] if b <= a else 0.0
-
-
-@inner
-def level_sum(data, lo, n, aux, n_aux, u, C, M, top, task, fine, s, w):
-    """Sum over the lattice of a level whose mode is u; return (ok, log of the integral of exp f, less `top`).
-
-    Sets M, and the sums of the walk; see `visit`.
-    """
-    volume, drop = -inverse_transposed(C, M), FINE_DROP if fine else DROP
-    first_steps(data, n, u, M, fine, s, w)
-    for attempt in range(LOWERED):
-        set_steps(M, w)
-        walk(data, lo, n, aux, n_aux, u, top, drop, task, s, w)
-        if not (w.sums[0] > 0.0 and w.sums[0] < math.inf):
-            return False, -math.inf
-        if attempt == LOWERED - 1 or not lower_steps(w):
-            break
-    for a in range(u.shape[0]):
-        volume += math.log(w.h[a]) - 0.5 * LOG_2PI
-    return True, math.log(w.sums[0]) + volume
+    q = w.line.q
+    for a in range(q):
+        for b in range(q):
+            w.steps[a * q + b] = w.search.M[b * q + a] * w.h[a] if b <= a else 0.0

@@ -4,87 +4,115 @@ import math
 
 import numpy as np
 
-from bayesmm.likelihood.compiled import borrowed, inner
-from bayesmm.likelihood.lattice import FINE, find_level, level_sum
-from bayesmm.likelihood.lattice_walk import SUMS, run_length, walk_size, walk_workspace
-from bayesmm.likelihood.quadrature_canonical import matrix_of, sizes, space
-from bayesmm.likelihood.quadrature_kernels import along_row, level
+from bayesmm.likelihood import level_rows
+from bayesmm.likelihood.compiled import call, inner, pointer, reordered
+from bayesmm.likelihood.level_rows import SETTINGS, SLOPES, VALUE, lead
 from bayesmm.likelihood.response_terms import row_constant
 
-
-@inner
-def lattice_level(data, lo, hi, eta, A, L, aux, n_aux, fine, d_eta, d_L, d_aux, u, s, w):
-    """Do what `quadrature_kernels.level` does, by the rule of `lattice`."""
-    q, n, C, M = u.shape[0], hi - lo, s.square[2], s.square[3]
-    found, top = find_level(data, lo, hi, eta, A, L, aux, u, C, s, fine)
-    if not found:
-        return False, -math.inf
-    ok, value = level_sum(data, lo, n, aux, n_aux, u, C, M, top, SUMS, fine, s, w)
-    if not ok:
-        return False, -math.inf
-    total = w.sums[0]
-    for i in range(n):
-        d_eta[lo + i] = w.sum_slope[i] / total
-        for a in range(q):
-            for b in range(q):
-                d_L[a, b] += s.Z[a, i] * w.sum_at[b, i] / total
-    for m in range(n_aux):
-        d_aux[m] += w.sums[1 + m] / total
-    return True, top + value
+# The places of what `marginal` is told: the number of nodes, 0 of a lattice, that of auxiliaries and of levels, the
+# address of the rule, 1 for the finer lattice, the size of the rule's pool, and 1 where derivatives are wanted.
+NODES, AUXILIARIES, LEVELS, RULE, FINE, ROOM, WANTED = range(7)
 
 
 @inner
-def marginal(data, beta, L, aux, n_aux, count, nodes, log_weights, modes):
-    """Return (ok, log p(y), its derivatives in beta, L and aux); set the rows of modes to the u* of the levels.
+def marginal(data, told, nodes, log_weights, beta, L, aux, value, d_beta, d_L, d_aux, modes):
+    """Set log p(y) and, if wanted, its derivatives in beta, L and aux; set the rows of modes to the u* of the levels.
 
-    `count` is the number of nodes, or one of `quadrature`'s names of a lattice, without nodes.
+    Return 1, or 0 and zero derivatives where there is no density.
     """
-    (n, p), q = data.X.shape, L.shape[0]
-    d_beta, d_L, d_aux = np.zeros(p), np.zeros((q, q)), np.zeros(2)
-    n_level, k, size = sizes(data, nodes)
-    # The first number is log p(y); the rest is borrowed. Zeros, because `curvature_slope` reads C above its diagonal.
-    run = run_length(data)
-    own = np.zeros(1 + (2 + q) * n + size + walk_size(n_level, q, run))
-    pool = borrowed(own)
-    eta, d_eta, A = pool[1 : n + 1], pool[n + 1 : 2 * n + 1], matrix_of(pool, 2 * n + 1, n, q)
-    end = 1 + (2 + q) * n
-    work, walk = space(pool[end:], n_level, k, q), walk_workspace(pool[end + size :], n_level, q, run)
-    own[0] = data.constant
+    n, q = data.Z.shape
+    own = np.empty(2 * (1 + q) * n + told[ROOM])
+    eta, d_eta, A, d_A = pointer(own, 0), pointer(own, n), pointer(own, 2 * n), pointer(own, (2 + q) * n)
+    pool = pointer(own, 2 * (1 + q) * n)
+    clear(d_beta, d_L, d_aux)
+    value[0] = data.constant
     for i in range(n):
-        eta[i] = data.offset[i] + along_row(data.X, beta, i)
-    slopes = borrowed(d_L), borrowed(d_aux)
-    for g in range(data.start.shape[0] - 1):
-        lo, hi, u = data.start[g], data.start[g + 1], modes[g]
-        if count > 0:
-            ok, part = level(
-                data, lo, hi, eta, A, L, aux, n_aux, nodes, log_weights, d_eta, slopes[0], slopes[1], u, work
-            )
-        else:
-            fine = count == FINE
-            ok, part = lattice_level(
-                data, lo, hi, eta, A, L, aux, n_aux, fine, d_eta, slopes[0], slopes[1], u, work, walk
-            )
-        if not ok:
-            return False, -math.inf, np.zeros(p), np.zeros_like(L), np.zeros(2)
-        own[0] += part
-    ok = gather_slopes(data, aux, n_aux, d_eta, own, d_beta, d_L, d_aux)
-    return ok, own[0] if ok else -math.inf, d_beta, d_L, d_aux
+        eta[i] = data.offset[i]
+        for j in range(beta.shape[0]):
+            eta[i] += data.X[i, j] * beta[j]
+    ok = add_levels(data, told, nodes, log_weights, L, aux, eta, A, value, d_eta, d_A, d_L, d_aux, modes, pool)
+    if ok:
+        ok = add_rows(data, told, aux, d_eta, value, d_beta, d_aux) and finite(d_L)
+    if not ok:
+        clear(d_beta, d_L, d_aux)
+        value[0] = -math.inf
+    own[0] = 0.0  # what are parts of it were needed up to here
+    return 1 if ok else 0
 
 
 @inner
-def gather_slopes(data, aux, n_aux, d_eta, own, d_beta, d_L, d_aux):
-    """Add up the derivatives in beta, and what rows have apart from their level; return whether all is finite."""
+def clear(d_beta, d_L, d_aux):
+    """Set the derivatives to zeros."""
+    for j in range(d_beta.shape[0]):
+        d_beta[j] = 0.0
+    for a in range(d_L.shape[0]):
+        for b in range(d_L.shape[0]):
+            d_L[a, b] = 0.0
+    for m in range(2):
+        d_aux[m] = 0.0
+
+
+@inner
+def add_levels(data, told, nodes, log_weights, L, aux, eta, A, value, d_eta, d_A, d_L, d_aux, modes, pool):
+    """Add the levels' log densities and derivatives; return whether all have one."""
+    q, settings, found = data.Z.shape[1], np.zeros(SETTINGS, dtype=np.int64), np.zeros(2)
+    settings[level_rows.FAMILY], settings[level_rows.LINK], settings[level_rows.EFFECTS] = data.family, data.link, q
+    settings[level_rows.AUXILIARIES], settings[level_rows.FINE] = told[AUXILIARIES], told[FINE]
+    settings[level_rows.TASK] = SLOPES if told[WANTED] == 1 else VALUE
+    settings[level_rows.NODES] = told[NODES]
+    for g in range(data.start.shape[0] - 1):
+        lo, n = data.start[g], data.start[g + 1] - data.start[g]
+        own, d_own = pointer(A, q * lo), pointer(d_A, q * lo)
+        settings[level_rows.ROWS] = n
+        lead(data.Z, L, lo, n, own)
+        arguments = (
+            settings, nodes, log_weights, pointer(data.y, lo), pointer(data.size, lo), pointer(data.weight, lo),
+            pointer(eta, lo), own, aux, pointer(modes, q * g), found, pointer(d_eta, lo), d_own, d_aux, pool,
+        )  # fmt: skip
+        if call(told[RULE], arguments) == 0:
+            return False
+        value[0] += found[0]
+        if told[WANTED] == 1:
+            add_factor_slopes(data.Z, lo, n, d_own, d_L)
+    return True
+
+
+@reordered
+def add_factor_slopes(Z, lo, n, d_A, d_L):
+    """Add the derivatives in L of a level, whose A is L'Z'."""
+    for a in range(d_L.shape[0]):
+        for b in range(a + 1):
+            total = 0.0
+            for i in range(n):
+                total += Z[lo + i, a] * d_A[b * n + i]
+            d_L[a, b] += total
+
+
+@inner
+def add_rows(data, told, aux, d_eta, value, d_beta, d_aux):
+    """Add the derivatives in beta, and what rows have apart from their level; return whether all is finite."""
     n, p = data.X.shape
-    for i in range(n):
-        for j in range(p):
-            d_beta[j] += data.X[i, j] * d_eta[i]
-    if n_aux > 0:
+    if told[WANTED] == 1:
+        for i in range(n):
+            for j in range(p):
+                d_beta[j] += data.X[i, j] * d_eta[i]
+    if told[AUXILIARIES] > 0:
         for i in range(n):
             rest, a0, a1 = row_constant(data.family, data.link, data.y[i], aux)
-            own[0] += data.weight[i] * rest
+            value[0] += data.weight[i] * rest
             d_aux[0] += data.weight[i] * a0
             d_aux[1] += data.weight[i] * a1
+    for j in range(p):
+        if not math.isfinite(d_beta[j]):
+            return False
+    return math.isfinite(value[0]) and math.isfinite(d_aux[0]) and math.isfinite(d_aux[1])
+
+
+@inner
+def finite(d_L):
+    """Return whether all numbers of a matrix are finite."""
     for a in range(d_L.shape[0]):
-        for b in range(a):
-            d_L[b, a] = 0.0
-    return math.isfinite(own[0]) and np.isfinite(d_beta).all() and np.isfinite(d_L).all() and np.isfinite(d_aux).all()
+        for b in range(d_L.shape[0]):
+            if not math.isfinite(d_L[a, b]):
+                return False
+    return True

@@ -4,19 +4,15 @@ What `quadrature` sums over the levels of a factor is kept apart here, and the l
 each draw, so that it may hold the effects of other factors. The symbols are those of `quadrature`.
 """
 
-import math
-
 import numpy as np
 
-from bayesmm.likelihood.compiled import compiled
+from bayesmm.likelihood.compiled import call, compiled, pointer
 from bayesmm.likelihood.crossproducts import Floats, Ints
-from bayesmm.likelihood.lattice import find_level, level_sum
-from bayesmm.likelihood.lattice_walk import PICKS, ROWS, SHORT_RUN, run_length, walk_size, walk_workspace
+from bayesmm.likelihood.lattice import lattice_level
+from bayesmm.likelihood.lattice_walk import walk_size
+from bayesmm.likelihood.level_rows import LEVELS, ROWS, TASK, WITHOUT, lead, told
 from bayesmm.likelihood.quadrature import Grouped
-from bayesmm.likelihood.quadrature_canonical import sizes, space
-from bayesmm.likelihood.quadrature_kernels import lead, predictor
 from bayesmm.likelihood.response_kernels import log_density
-from bayesmm.likelihood.response_terms import row_derivatives
 
 
 def log_densities(
@@ -89,7 +85,9 @@ def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, *, rows: bool
     levels = np.empty((len(eta), len(data.start) - 1))
     single = np.empty((len(eta), len(data.y) if rows else 0))
     arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (eta, L, aux))
-    failed = _integrated(data, *arrays, levels, single)
+    q, most = data.Z.shape[1], int(np.diff(data.start).max(initial=1))
+    settings = told(data.family, data.link, q, WITHOUT if rows else LEVELS)
+    failed = _integrated(data, lattice_level().address, settings, *arrays, levels, single, np.empty(walk_size(most, q)))
     if failed >= 0:
         raise ArithmeticError(f"the conditional density of the random effects has no mode at draw {failed}")
     return levels, single
@@ -103,44 +101,41 @@ def _densities(family, link, y, size, weight, eta, aux, out):
 
 
 @compiled
-def _integrated(data, eta, L, aux, levels, single):
+def _integrated(data, address, settings, eta, L, aux, levels, single, pool):
     """Fill in the levels and the single rows; return the number of a draw without a mode, -1 if there is none."""
     n, q = data.Z.shape
-    n_level, k, size = sizes(data, np.zeros((0, q)))
-    run = SHORT_RUN if single.shape[1] > 0 else run_length(data)
-    pool, A, u, own = np.zeros(size + walk_size(n_level, q, run)), np.empty((n, q)), np.empty(q), np.empty(n)
-    s, w = space(pool, n_level, k, q), walk_workspace(pool[size:], n_level, q, run)
-    C, M, task = s.square[2], s.square[3], ROWS if single.shape[1] > 0 else PICKS
-    w.marks[:] = -1.0  # no node is picked
+    value, numbers, more = np.empty(2), np.empty((2 + 2 * q) * n + q), np.zeros(2)
+    nothing, rest = np.zeros(0), 2 * n + q  # of the numbers: own, left out, u, then A and its derivatives
+    own, without, u = numbers[:n], numbers[n : 2 * n], numbers[2 * n : rest]
     for draw in range(eta.shape[0]):
         for g in range(data.start.shape[0] - 1):
-            lo, hi = data.start[g], data.start[g + 1]
-            found, top = find_level(data, lo, hi, eta[draw], A, L[draw], aux[draw], u, C, s, False)
-            if not found:
+            lo, rows = data.start[g], data.start[g + 1] - data.start[g]
+            settings[ROWS] = rows
+            A, d_A = pointer(numbers, rest), pointer(numbers, rest + q * n)
+            lead(data.Z, L[draw], lo, rows, A)
+            arguments = (
+                settings, nothing, nothing, data.y[lo:], data.size[lo:], data.weight[lo:], eta[draw, lo:], A, aux[draw],
+                u, value, without[lo:], d_A, more, pool,
+            )  # fmt: skip
+            if call(address, arguments) == 0:
                 return draw
-            lead(data, lo, hi, L[draw], A)
-            for i in range(lo, hi):
-                at = predictor(eta[draw], A, u, i)
-                value = row_derivatives(data.family, data.link, data.y[i], data.size[i], at, aux[draw])[0]
-                w.own[i - lo] = data.weight[i] * value
-            ok, value = level_sum(data, lo, hi - lo, aux[draw], 0, u, C, M, top, task, False, s, w)
-            if not ok:
-                return draw
-            levels[draw, g] = _rows_at(data, lo, hi, eta[draw], A, aux[draw], u, own) + value
-            if single.shape[1] > 0:
-                for i in range(lo, hi):
-                    single[draw, i] = own[i] + math.log(w.sums[0] / w.without[i - lo])
+            levels[draw, g] = value[0] - value[1] + _rows_at(data, lo, rows, eta[draw], A, aux[draw], u, own)
+            if settings[TASK] == WITHOUT:
+                for i in range(lo, lo + rows):
+                    single[draw, i] = own[i] + without[i]
     return -1
 
 
 @compiled
-def _rows_at(data, lo, hi, eta, A, aux, u, out):
+def _rows_at(data, lo, rows, eta, A, aux, u, out):
     """Set the weighted log densities of the rows at u; return f(u) with constants that the quadrature leaves out."""
     f = 0.0
     for a in range(u.shape[0]):
         f -= 0.5 * u[a] * u[a]
-    for i in range(lo, hi):
-        at = predictor(eta, A, u, i)
+    for i in range(lo, lo + rows):
+        at = eta[i]
+        for a in range(u.shape[0]):
+            at += A[a * rows + i - lo] * u[a]
         out[i] = data.weight[i] * log_density(data.family, data.link, data.y[i], data.size[i], at, aux)
         f += out[i]
     return f

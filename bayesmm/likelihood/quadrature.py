@@ -33,15 +33,19 @@ from bayesmm.likelihood.compiled import (
     from_python,
     integers,
     matrix,
+    matrix_of,
     pack,
     pointers,
     vector,
+    vector_of,
 )
 from bayesmm.likelihood.crossproducts import Floats, Ints
-from bayesmm.likelihood.lattice import LATTICE
+from bayesmm.likelihood.lattice import FINE, LATTICE, lattice_level
+from bayesmm.likelihood.lattice_walk import walk_size
 from bayesmm.likelihood.level_sums import marginal
 from bayesmm.likelihood.response_terms import constant
 from bayesmm.likelihood.row_functions import codes
+from bayesmm.likelihood.tensor_rule import tensor_level, tensor_size
 
 # Of a level whose density is about normal, with 1, 2 and 3 coefficients.
 USUAL_NODES = (16, 130, 900)
@@ -212,9 +216,17 @@ def rule(k: int, q: int) -> tuple[Floats, Floats]:
     return nodes, log_weights
 
 
-def count(k: int, q: int) -> int:
-    """Return what the compiled code is told: the number of nodes, or the name of a lattice."""
-    return k**q if k > LATTICE else k
+def told(data: Grouped, n_auxiliaries: int, k: int) -> Ints:
+    """Return what `likelihood` is told, for k nodes in each dimension, or a lattice: see `level_sums`.
+
+    The address of the rule is valid in this process only.
+    """
+    q, most = data.Z.shape[1], int(np.diff(data.start).max(initial=1))
+    of_lattice = k <= LATTICE
+    size = walk_size(most, q) if of_lattice else tensor_size(most, q, k)
+    level = lattice_level() if of_lattice else tensor_level()
+    nodes = 0 if of_lattice else k**q
+    return np.array([nodes, n_auxiliaries, len(data.start) - 1, level.address, int(k == FINE), size, 1])
 
 
 def evaluate(data: Grouped, beta: Floats, L: Floats, aux: Floats, k: int) -> Value:
@@ -242,18 +254,18 @@ def evaluate(data: Grouped, beta: Floats, L: Floats, aux: Floats, k: int) -> Val
     both[: len(aux)] = aux
     given = [np.ascontiguousarray(array, dtype=np.float64) for array in (beta, L, both)]
     found = [np.full(1, -np.inf), np.zeros(p), np.zeros((q, q)), np.zeros(2), np.zeros((G, q))]
-    sizes = np.array([count(k, q), len(aux)])
-    ok = _likelihood()(*pointers(data.words, sizes, nodes, log_weights, *given, *found)) == 1
+    given_first = told(data, len(aux), k)
+    ok = _likelihood()(*pointers(data.words, given_first, nodes, log_weights, *given, *found)) == 1
     return Value(ok, float(found[0][0]), *found[1:])
 
 
 @c_function(INT64(WORDS, WORDS, *[DOUBLES] * 10))
 def likelihood(
-    words, sizes, nodes_, log_weights_, beta_, L_, aux_, value, d_beta_, d_L_, d_aux_, modes_
+    words, told, nodes, log_weights, beta, L, aux, value, d_beta, d_L, d_aux, modes
 ):  # fmt: skip
-    """Set value, its derivatives and the modes; return 1, or 0, with all but the modes as they were, without density.
+    """Set value, its derivatives and the modes; return 1, or 0, with zero derivatives, where there is no density.
 
-    `words` are those of `Grouped`, `sizes` the number of nodes and of auxiliaries.
+    `words` are those of `Grouped`, and `told` are from the function of that name.
     """
     w = carray(words, (words[0],))
     codes = integers(w, 0)
@@ -261,18 +273,11 @@ def likelihood(
         codes[0], codes[1], vector(w, 1), vector(w, 2), vector(w, 3), vector(w, 4), matrix(w, 5), matrix(w, 6),
         integers(w, 7), vector(w, 8)[0], w,
     )  # fmt: skip
-    p, q, K = data.X.shape[1], data.Z.shape[1], max(sizes[0], 0)
-    ok, found, d_beta, d_L, d_aux = marginal(
-        data, carray(beta_, (p,)), carray(L_, (q, q)), carray(aux_, (2,)), sizes[1], sizes[0], carray(nodes_, (K, q)),
-        carray(log_weights_, (K,)), carray(modes_, (len(data.start) - 1, q)),
+    p, q = data.X.shape[1], data.Z.shape[1]
+    return marginal(
+        data, told, nodes, log_weights, vector_of(beta, (p,)), matrix_of(L, (q, q)), vector_of(aux, (2,)), value,
+        vector_of(d_beta, (p,)), matrix_of(d_L, (q, q)), vector_of(d_aux, (2,)), modes,
     )  # fmt: skip
-    if not ok:
-        return 0
-    value[0] = found
-    carray(d_beta_, (p,))[:] = d_beta
-    carray(d_L_, (q, q))[:] = d_L
-    carray(d_aux_, (2,))[:] = d_aux
-    return 1
 
 
 @cache

@@ -15,8 +15,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+import bayesmm.likelihood.exponential  # noqa: F401 - has kernels in a form of its own
 from bayesmm.families.families import FAMILIES
-from bayesmm.likelihood.compiled import DOUBLES, Inner, compiled, from_kernel, inner
+from bayesmm.likelihood.compiled import DOUBLES, Inner, compiled, from_kernel, fused, inner
 
 NUMBERS = len(FAMILIES)  # of a family; what is not below is the address of a table
 DENSITY, SCORE, WHOLE_STRIP = 0, 1, 2  # the entries of a table: two addresses, and 1 or 0 (`Family.whole_strip`)
@@ -39,6 +40,35 @@ def of_families(name: str, otherwise: Inner) -> Inner:
     known |= {"otherwise": otherwise, "__name__": __name__}
     exec(compile(source, __file__, "exec"), known)
     return inner(known[f"{name}_of_families"])
+
+
+def smooth_lines() -> tuple[tuple[int, ...], Inner]:
+    """Return the numbers of the families with a `smooth` kernel, and the compiled function (family, ...) for a line.
+
+    It is written as text, as by `of_families`; its arguments are those of LINE, and after them the arrays of r nodes:
+    their numbers, f, to which is added, a row of the table, and the derivatives in the two parameters.
+    """
+    given = {f.number: from_kernel(f.kernels.smooth) for f in FAMILIES.values() if f.kernels and f.kernels.smooth}
+    branches = "".join(f"    if family == {number}:\n        line_{number}(*row)\n" for number in given)
+    source = f"def smooth_line(family, *row):\n{branches}    return 0\n"
+    known: dict = {"__name__": __name__}
+    for number, own in given.items():
+        text = LINE.format(number=number)
+        parts = {f"kernel_{number}": own, "__name__": __name__}
+        exec(compile(text, __file__, "exec"), parts)
+        known[f"line_{number}"] = fused(parts[f"line_{number}"])
+    exec(compile(source, __file__, "exec"), known)
+    return tuple(given), inner(known["smooth_line"])
+
+
+LINE = """def line_{number}(r, y, size, weight, at, step, first, second, number, f, table, d_first, d_second):
+    for c in range(r):
+        value, d1, a0, a1 = kernel_{number}(0, y, size, at + number[c] * step, (first, second))
+        f[c] += weight * value
+        table[c] = weight * d1
+        d_first[c] += weight * a0
+        d_second[c] += weight * a1
+"""
 
 
 @intrinsic

@@ -5,9 +5,13 @@ See `bayesmm.families.kernel.Kernels`. Families without such kernels have no con
 """
 
 from bayesmm.families.families import CANONICAL
-from bayesmm.families.links import LOG, LOGIT
+from bayesmm.families.links import LOGIT as LOGIT_LINK
 from bayesmm.likelihood.compiled import compiled, inner
-from bayesmm.likelihood.response_kernels import density_at, finite, finite_score, of_families, score_at
+from bayesmm.likelihood.response_kernels import density_at, finite, finite_score, of_families, score_at, smooth_lines
+
+# Kinds of rows, see `kind_of`; from LOGIT on they are canonical
+GENERAL, SMOOTH, LOGIT, COUNTS = range(4)
+SMOOTH_FAMILIES, smooth_line = smooth_lines()
 
 
 @inner
@@ -54,21 +58,16 @@ def constant(family, link, y, size, weight, aux):
 
 
 @inner
-def is_canonical(data):
-    """Return whether the log density of a row is y eta - size c(eta): see `Family.canonical`."""
-    for family, link in CANONICAL:
-        if data.family == family and data.link == link:
-            return True
-    return False
+def kind_of(family, link):
+    """Return what is known of the log density of a row.
 
-
-@inner
-def is_logit(data):
-    """Return whether the rows are successes in trials with a logit link."""
-    return data.link == LOGIT and is_canonical(data)
-
-
-@inner
-def is_log_count(data):
-    """Return whether the rows are counts with a log link and a variance that is the mean."""
-    return data.link == LOG and is_canonical(data)
+    LOGIT: it is weight (y eta - log(1 + exp eta)), COUNTS: weight (y eta) - weight exp eta, see `Family.canonical`, with
+    the y and weights of `quadrature.merged`; SMOOTH: `smooth_line` gives it for many nodes at once; GENERAL: what `row_derivatives` gives.
+    """
+    for canonical in CANONICAL:
+        if family == canonical[0] and link == canonical[1]:
+            return LOGIT if link == LOGIT_LINK else COUNTS
+    for number in SMOOTH_FAMILIES:
+        if family == number:
+            return SMOOTH
+    return GENERAL

@@ -12,7 +12,7 @@ from bayesmm.likelihood.crossproducts import Ints
 from bayesmm.likelihood.exponential import exponential
 from bayesmm.likelihood.posterior import LIKELIHOOD
 from bayesmm.likelihood.quadrature import Grouped, grouped
-from bayesmm.likelihood.response_terms import is_log_count, is_logit, row_constant, row_derivatives, row_score
+from bayesmm.likelihood.response_terms import COUNTS, LOGIT, kind_of, row_constant, row_derivatives, row_score
 from bayesmm.likelihood.row_functions import codes
 
 FLOOR = -700.0  # of exponents
@@ -83,9 +83,10 @@ def any_rows(data, aux, n_aux, eta, slope, d_aux):
 @fused
 def sum_rows(data, aux, n_aux, eta, slope, d_aux):
     """Return log p of all rows at linear predictors eta, (n,); set their slopes, add to the derivatives in aux."""
-    if is_logit(data):
+    kind = kind_of(data.family, data.link)
+    if kind == LOGIT:
         return data.constant + yes_or_no(data.y, data.weight, eta, slope)
-    if is_log_count(data):
+    if kind == COUNTS:
         return data.constant + counts(data.y, data.weight, eta, slope)
     return data.constant + any_rows(data, aux, n_aux, eta, slope, d_aux)
 

@@ -13,10 +13,11 @@ from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
 from bayesmm.likelihood.compiled import call, from_python, pointers, source_version
-from bayesmm.likelihood.quadrature import Grouped, count, likelihood, rule
+from bayesmm.likelihood.level_sums import LEVELS
+from bayesmm.likelihood.quadrature import Grouped, likelihood, rule, told
 
 N_VARIABLES = 3  # beta, L and the auxiliaries; what follows them is data
-N_DATA = 5  # words, sizes, nodes, their log weights, and the address of the compiled likelihood
+N_DATA = 5  # words, what is told, nodes, their log weights, and the address of the compiled likelihood
 
 
 class QuadratureLikelihood(Op):
@@ -41,7 +42,7 @@ class QuadratureLikelihood(Op):
         beta, L, aux, words, sizes, nodes, log_weights, _ = map(np.ascontiguousarray, inputs)
         found = [np.full(1, -np.inf), np.zeros_like(beta), np.zeros_like(L), np.zeros(2)]
         from_python(likelihood(), 12)(
-            *pointers(words, sizes, nodes, log_weights, beta, L, aux, *found, np.empty((sizes[2], len(L))))
+            *pointers(words, sizes, nodes, log_weights, beta, L, aux, *found, np.empty((sizes[LEVELS], len(L))))
         )
         for storage, value in zip(outputs, (found[0].reshape(()), *found[1:]), strict=True):
             storage[0] = value
@@ -60,7 +61,7 @@ class QuadratureLikelihood(Op):
 def _log_density(beta, L, aux, words, sizes, nodes, log_weights, address):
     """Return the outputs of the operation, from the compiled likelihood at an address."""
     value, d_beta, d_L, d_aux = np.full(1, -np.inf), np.zeros_like(beta), np.zeros_like(L), np.zeros(2)
-    modes = np.empty((sizes[2], L.shape[0]))
+    modes = np.empty((sizes[LEVELS], L.shape[0]))
     call(address[0], (words, sizes, nodes, log_weights, beta, L, aux, value, d_beta, d_L, d_aux, modes))
     return value[0], d_beta, d_L, d_aux
 
@@ -83,6 +84,5 @@ def _funcify(op, node=None, **_):
 def quadrature_inputs(data: Grouped, n_auxiliaries: int, k: int) -> list:
     """Return the data as shared variables, in the operation's order, for k nodes per dimension or a lattice."""
     nodes, log_weights = rule(k, data.Z.shape[1])
-    sizes = np.array([count(k, data.Z.shape[1]), n_auxiliaries, len(data.start) - 1])
-    arrays = (data.words, sizes, nodes, log_weights, np.array([likelihood().address]))
+    arrays = (data.words, told(data, n_auxiliaries, k), nodes, log_weights, np.array([likelihood().address]))
     return [pytensor.shared(np.array(value, order="C")) for value in arrays]
