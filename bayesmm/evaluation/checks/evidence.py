@@ -16,7 +16,7 @@ from bayesmm.posterior.draws import (
     tree_sizes,
 )
 
-EFFECTS_LIMIT = 200  # random effects of a factor with full diagnostics (2 ms each); the most suspicious of more
+EFFECTS_LIMIT = 200  # random effects of a factor with full diagnostics (0.5 ms each); the most suspicious of more
 
 
 @dataclass(frozen=True)
