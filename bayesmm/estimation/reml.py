@@ -45,6 +45,9 @@ NO_RESIDUAL = 1e-7
 # -2 log likelihood bends by about twice the number of rows in the logarithm of their residual sd; by less than this
 # there are none that say anything.
 LEAST_BEND = 1e-3
+# Columns of the rest from which on the search has a curvature; with fewer, an evaluation takes less than a millisecond,
+# and all that L-BFGS asks for less than compiling the code for it.
+CURVED_FROM = 40
 # Relative standard deviations at which the search starts: lme4's 1; the others where the first optimum is suspicious.
 START, OTHER_STARTS = 1.0, (0.1, 10.0)
 # With a relative sd above LARGE the search goes on from these as well, in units that follow it at most UNITS times.
@@ -97,7 +100,7 @@ def _search(problem: Problem, reml: bool) -> Search:
         half = np.array([problem.gradient(row, theta) for row in H])
         return np.array([problem.gradient(row, theta) for row in half.T])
 
-    return Search(criterion, None if cp.side_by_side else curvature)  # there, evaluations cost less than a curvature
+    return Search(criterion, curvature if len(cp.rest.z) >= CURVED_FROM else None)
 
 
 def _with_residual(design: Design, method: str, start: Mapping[str, float] | None) -> Estimates:

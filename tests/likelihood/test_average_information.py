@@ -68,9 +68,9 @@ def test_the_bend_of_the_covariance_is_that_of_a_quadratic_form():
 def crossed(singular: bool) -> pd.DataFrame:
     rng = np.random.default_rng(1)
     n = 1500
-    a, b, x = rng.integers(0, 60, n), rng.integers(0, 20, n), rng.normal(size=n)
+    a, b, x = rng.integers(0, 60, n), rng.integers(0, 50, n), rng.normal(size=n)
     effects = 0.0 if singular else 0.5 * rng.normal(size=60)[a] + 0.3 * x * rng.normal(size=60)[a]
-    return pd.DataFrame(dict(y=1 + x + effects + 0.3 * rng.normal(size=20)[b] + rng.normal(size=n), x=x, a=a, b=b))
+    return pd.DataFrame(dict(y=1 + x + effects + 0.3 * rng.normal(size=50)[b] + rng.normal(size=n), x=x, a=a, b=b))
 
 
 @pytest.mark.parametrize("method", ["REML", "ML"])
