@@ -19,7 +19,10 @@ FLOOR = -700.0  # of exponents
 # Powers of rows whose predictors are larger than NEAR somewhere on a line are not taken, and the logarithm of a product
 # is, before its own could exceed MOST: with one more factor it is still a double.
 NEAR, MOST, LOG_2 = 300.0, 400.0, 0.7
-SHARED, REACH = 0, 1  # places in `Line.facts`: 1 where the powers of all rows are those of the first; the largest number
+SHARED, REACH = (
+    0,
+    1,
+)  # places in `Line.facts`: 1 where the powers of all rows are those of the first; the largest number
 
 
 class Line(NamedTuple):

@@ -17,11 +17,14 @@ EFFECTS = ("auto", "marginal", "explicit")
 # for each effective draw).
 INVERSE_COST, ROW_COST, FEWER_GRADIENTS = 2.0, 10.0, 5.0
 # The same of generalised models, in nanoseconds of one core: a row at a node (`Family.cost`; less with CANONICAL
-# links), and a row of the explicit graph. A gradient by quadrature below QUICK gives 4 x 2,000 draws within a minute,
-# without the funnels of few groups; above, it has to be worth its time: the explicit graph needs nine to twelve times
-# as many gradients for each effective draw (sleepstudy with a student's response, 500 binary groups).
-CANONICAL_COST, EXPLICIT_COST = 12.0, 100.0
-QUICK, FEWER_GENERALISED = 1.2e6, 9.0
+# links); and with the effects written out a row, and a number of the dense metric, or a row of PyMC's graph. A gradient
+# by quadrature below QUICK gives 4 x 1,200 draws within half a minute, without the funnels of few groups; above, it has
+# to be worth its time: with the effects written out NUTS takes about 5 times as many gradients for each effective draw
+# in its metric (500 binary groups, 300 with slopes: 15 steps and an ESS of 0.3 for each draw, against 4 to 5.5 and 1),
+# and 20 times as many in PyMC's graph.
+CANONICAL_COST, JOINT_COST, METRIC_COST, GRAPH_COST = 8.0, 30.0, 0.5, 100.0
+QUICK, FEWER_THAN_JOINT, FEWER_THAN_GRAPH = 2.4e6, 5.0, 20.0
+MOST_COORDINATES = 1000  # of the joint density's metric, which is dense
 
 
 def check_effects(effects: object) -> None:
@@ -62,8 +65,18 @@ def glmm_effects(design: Design, effects: str) -> str:
         return "marginal"  # there is nothing to integrate out, and no graph to compile
     if not (fits(design) and design.family.one_mode):
         return "explicit"
-    cost = usual_nodes(design) * _node_cost(design.family)
-    return "marginal" if min(design.n * cost / QUICK, cost / (FEWER_GENERALISED * EXPLICIT_COST)) <= 1 else "explicit"
+    marginal = design.n * usual_nodes(design) * _node_cost(design.family)
+    size = effects_written_out(design)
+    if size <= MOST_COORDINATES:
+        explicit = FEWER_THAN_JOINT * (JOINT_COST * design.n + METRIC_COST * size**2)
+    else:
+        explicit = FEWER_THAN_GRAPH * GRAPH_COST * design.n
+    return "marginal" if marginal <= max(QUICK, explicit) else "explicit"
+
+
+def effects_written_out(design: Design) -> int:
+    """Return about how many coordinates a generalised model has with its random effects written out."""
+    return design.p + sum(len(block.columns) * (len(block.levels) + 1) for block in design.blocks)
 
 
 def _node_cost(family: Family) -> float:

@@ -29,6 +29,7 @@ from bayesmm.likelihood.posterior import LogPosterior, SearchedPosterior, log_po
 from bayesmm.likelihood.whitened import Whitened
 from bayesmm.priors import Prior, prior_bases, prior_design
 from bayesmm.runtime.streams import start as generator
+from bayesmm.sampling.choose_graph import MOST_COORDINATES, effects_written_out
 from bayesmm.sampling.direct import NOWHERE, SPREAD, Ready, as_tree, centre, check_start, sample_ready, units
 from bayesmm.sampling.graph.centering import CENTRED_ABOVE, reliabilities
 from bayesmm.sampling.mode import Mode, find_mode
@@ -36,8 +37,6 @@ from bayesmm.sampling.nuts import Settings
 from bayesmm.sampling.recovery import data_groups, to_reported
 from bayesmm.storage.runs import Run, Stream
 
-# A step of the sampler multiplies by the metric's factor, which is dense: from here on that takes longer than the rows.
-MOST_COORDINATES = 1000
 # Newton's steps for the effects' mode, of which Laplace's is near, end when they are this small, in the prior's sds;
 # and the step of the differences that they go by.
 SETTLING, SETTLED, DIFFERENCE = 4, 1e-4, 1e-4
@@ -45,13 +44,12 @@ SETTLING, SETTLED, DIFFERENCE = 4, 1e-4, 1e-4
 
 def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: str) -> bool:
     """Return whether a model's effects are sampled here: a generalised one of moderate size, all in closed form."""
-    size = sum(len(block.levels) * len(block.columns) for block in design.blocks)
     return (
         not design.family.gaussian
+        and len(design.blocks) > 0
         and effects == "explicit"
         and sampler in ("auto", "nutpie")
-        and 0 < size + design.p + 2 * len(design.blocks) <= MOST_COORDINATES
-        and size > 0
+        and effects_written_out(design) <= MOST_COORDINATES
         and all(prior.distribution != "Custom" for prior in priors.values())
         and not structured_terms(design)
     )
