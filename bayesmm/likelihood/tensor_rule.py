@@ -9,7 +9,18 @@ from typing import NamedTuple
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import c_function, inlined, inner, matrix_of, pointer, vector_of
 from bayesmm.likelihood.gaussian_factorisation import solve_lower, solve_lower_transposed
-from bayesmm.likelihood.level_rows import AUXILIARIES, EFFECTS, LEVEL, NODES, ROWS, SLOPES, TASK, Pointer, predictor, rows_at
+from bayesmm.likelihood.level_rows import (
+    AUXILIARIES,
+    EFFECTS,
+    LEVEL,
+    NODES,
+    ROWS,
+    SLOPES,
+    TASK,
+    Pointer,
+    predictor,
+    rows_at,
+)
 from bayesmm.likelihood.lines import Line, add_scores, add_up, aim, evaluate, line_at, line_size
 from bayesmm.likelihood.modes import DECREMENT, Search, find_mode, search_at, search_size
 from bayesmm.likelihood.response_terms import row_derivatives
