@@ -97,10 +97,9 @@ def smooth(link, y, size, eta, aux):
     """Return value, slope and the derivative in the shape, without branches."""
     shape = aux[0]
     t = eta - quick_log(shape)
-    small = quick_exp(max(-abs(t), -700.0))
-    near = 1.0 / (1.0 + small)
-    p, q = (near if t > 0.0 else small * near), (small * near if t > 0.0 else near)
-    total = max(t, 0.0) + quick_log1p(small)
+    odds = quick_exp(min(max(t, -700.0), 700.0))
+    q = 1.0 / (1.0 + odds)
+    p, total = odds * q, quick_log1p(odds) + max(t - 700.0, 0.0)
     return y * t - (y + shape) * total, y * q - shape * p, p - total - y / shape * q, 0.0
 
 

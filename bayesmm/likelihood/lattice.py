@@ -32,12 +32,10 @@ from bayesmm.likelihood.compiled import c_function, inner
 from bayesmm.likelihood.lattice_walk import RESIDUES, SHARES, TOP, run_length, walk, walk_at
 from bayesmm.likelihood.level_rows import (
     AUXILIARIES,
-    EFFECTS,
     LEVEL,
     LEVELS,
     MARGINS,
     PICKS,
-    ROWS,
     TASK,
     WITHOUT,
     predictor,
@@ -79,12 +77,8 @@ def lattice_level(
     MARGINS is VALUE also where no mode was found, but a finite value; PICKS walks again what was walked before, by the
     same pool. With WITHOUT, d_eta are log p(y_i | the other rows) less log p(y_i | u*).
     """
-    rows, n, q, task = (
-        rows_at(settings, y, size, weight, eta, A, aux),
-        settings[ROWS],
-        settings[EFFECTS],
-        settings[TASK],
-    )
+    rows, task = rows_at(settings, y, size, weight, eta, A, aux), settings[TASK]
+    n, q = rows.n, rows.q
     kind = GENERAL if task == WITHOUT else rows.kind
     w, n_aux, fine = walk_at(pool, n, q, run_length(kind)), settings[AUXILIARIES], settings[IS_FINE] == 1
     drop = FINE_DROP if fine else DROP

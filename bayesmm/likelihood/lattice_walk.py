@@ -22,7 +22,7 @@ SHARES, FIRST, SECOND, TOP = range(4)  # places in `Walk.sums`
 
 
 class Walk(NamedTuple):
-    """Room for one level of n rows, q random effects and r nodes in a run: its nodes and the sums over them; pointers."""
+    """Room for one level of n rows, q random effects and r nodes in a run: nodes and sums over them; pointers."""
 
     height: Pointer  # (r,) what has to fall by DROP before the nodes end: f, or more for WITHOUT
     h: Pointer  # (q,)

@@ -1,10 +1,11 @@
 r"""The density of a level at nodes on a line, and the sums over them that derivatives need, compiled.
 
-The nodes of both rules, `lattice` and `tensor_rule`, lie on lines start + number direction, and on a line the predictor
-of a row is at + number step. Where a row is y eta - w c(eta) with c = log(1 + exp eta) or exp eta, all that is needed of
-it at a node is exp(at) exp(number step): the powers exp(number step) are the same for all lines in a direction, and in a
-model with a random intercept for all rows too. The logarithms of the factors 1 + exp eta are taken once for all rows.
-Each loop over the nodes is a few products and quotients of a few arrays, so that a processor takes several at once.
+The nodes of both rules, `lattice` and `tensor_rule`, lie on lines start + number direction, and on a line a row's
+predictor is at + number step. Where a row is y eta - w c(eta) with c = log(1 + exp eta) or exp eta, all that is needed
+of it at a node is exp(at) exp(number step): the powers exp(number step) are the same for all lines in a direction, and
+in a model with a random intercept for all rows too. The logarithms of the factors 1 + exp eta are taken once for all
+rows. Each loop over the nodes is a few products and quotients of a few arrays, so that a processor takes several at
+once.
 """
 
 from typing import NamedTuple

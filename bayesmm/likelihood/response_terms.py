@@ -1,4 +1,4 @@
-"""One row as `quadrature_kernels` sums it: what depends on the linear predictor apart from what does not.
+"""One row as `lines` sums it: what depends on the linear predictor apart from what does not.
 
 See `bayesmm.families.kernel.Kernels`. Families without such kernels have no constant, and their density is that of
 `response_kernels`.
@@ -61,8 +61,9 @@ def constant(family, link, y, size, weight, aux):
 def kind_of(family, link):
     """Return what is known of the log density of a row.
 
-    LOGIT: it is weight (y eta - log(1 + exp eta)), COUNTS: weight (y eta) - weight exp eta, see `Family.canonical`, with
-    the y and weights of `quadrature.merged`; SMOOTH: `smooth_line` gives it for many nodes at once; GENERAL: what `row_derivatives` gives.
+    LOGIT: it is weight (y eta - log(1 + exp eta)), COUNTS: weight (y eta - exp eta), see `Family.canonical`, with the y
+    and weights of `quadrature.merged`. SMOOTH: `smooth_line` gives it for many nodes at once. GENERAL: it is known by
+    `row_derivatives` alone.
     """
     for canonical in CANONICAL:
         if family == canonical[0] and link == canonical[1]:
