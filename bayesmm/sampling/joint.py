@@ -142,9 +142,12 @@ def factors_at(c: Coordinates, x: Floats) -> list[Floats]:
 
 
 def by_rule(posterior: SearchedPosterior, mode: Mode, conditional: Sequence[Floats]) -> list[bool]:
-    """Return for each block whether its effects are known better from the data than from their prior."""
+    """Return for each block whether its effects are known better from the data than from their prior.
+
+    Also with its sds one standard error lower: with few levels the posterior has smaller ones.
+    """
     covariances = [L @ L.T for L in factors_at(posterior.coordinates, mode.x)]
-    return [bool(r > CENTRED_ABOVE) for r in reliabilities(covariances, conditional)]
+    return [bool(r > CENTRED_ABOVE) for r in reliabilities(covariances, conditional, 1.0)]
 
 
 def spherical_where(L: Sequence[Floats], modes: Sequence[Floats], centred: Sequence[bool]) -> Floats:
