@@ -18,6 +18,7 @@ RUN, MIDDLE_RUN, SHORT_RUN = 16, 8, 4
 MOST_NODES, MOST_LINES = 4096, 512
 RESIDUES = 6  # layers are told apart by their number modulo 2 and 3
 MOST_PICKS = 8
+MORE = 4.0
 SHARES, FIRST, SECOND, TOP = range(4)  # places in `Walk.sums`
 
 
@@ -142,8 +143,12 @@ def leave_rows_out(w):
 
 @inner
 def goes_on(kind, last, before, drop):
-    """Return whether nodes beyond the last one are needed, where f is lower by `drop`: if concave, by what is left."""
-    return last > before or (last if kind < LOGIT else 2.0 * last - before) > -drop
+    """Return whether nodes beyond the last one are needed: not where f is lower by `drop`.
+
+    Where f is concave the next node is at most as high as a straight line is there. It is the first that is left out,
+    and has to be lower by MORE still, as it is after a last node that is lower by `drop`.
+    """
+    return last > before or (last if kind < LOGIT else 2.0 * last - before + MORE) > -drop
 
 
 @inlined
