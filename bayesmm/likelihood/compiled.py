@@ -162,6 +162,21 @@ def symbol(name: str) -> str:
     return f"bayesmm_{name}"
 
 
+@intrinsic
+def borrowed(context, array):
+    """Return an array without the count of its references, whose upkeep can cost more than short loops do.
+
+    The data must be kept by somebody: what they were borrowed from has to be used again after the last use.
+    """
+
+    def generate(target, builder, signature, values):
+        view = target.make_array(signature.args[0])(target, builder, values[0])
+        view.meminfo, view.parent = (cgutils.get_null_value(part.type) for part in (view.meminfo, view.parent))
+        return view._getvalue()
+
+    return array(array), generate
+
+
 def pointers(*arrays: np.ndarray) -> tuple[int, ...]:
     """Return the addresses of the data of contiguous arrays, as a C function is called from Python."""
     return tuple(array.ctypes.data for array in arrays)
