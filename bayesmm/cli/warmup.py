@@ -23,21 +23,23 @@ def warm_up(cores: int | None = None, progress: bool = True) -> float:
 
     What is on disk already is read, so that a second call takes some seconds.
     """
-    began, jobs = time.perf_counter(), (*generalised(), CROSSED, LINEAR)
-    workers = min(cores or os.cpu_count() or 1, len(jobs))
+    began, (first, *rest) = time.perf_counter(), generalised()
+    waves = (first, LINEAR), (*rest, CROSSED)  # what the second compiles calls what the first has compiled
     with (
-        counter(progress, "Compiling for this machine", len(jobs)) as advance,
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        counter(progress, "Compiling for this machine", sum(map(len, waves))) as advance,
+        ProcessPoolExecutor(cores or os.cpu_count() or 1, mp_context=get_context("spawn")) as pool,
     ):
-        for done in as_completed([pool.submit(run, job) for job in jobs]):
-            done.result()
-            advance()
+        for wave in waves:
+            for done in as_completed([pool.submit(run, job) for job in wave]):
+                done.result()
+                advance()
     return time.perf_counter() - began
 
 
 def generalised() -> list[str]:
-    """Return the names of the families whose random effects are integrated out by quadrature, the longest job first."""
-    return [name for name, family in reversed(FAMILIES.items()) if not family.gaussian]
+    """Return the names of the families whose random effects are integrated out by quadrature, canonical ones first."""
+    found = [family for family in FAMILIES.values() if not family.gaussian]
+    return [family.name for family in sorted(found, key=lambda family: family.canonical != family.link)]
 
 
 def run(job: str) -> None:

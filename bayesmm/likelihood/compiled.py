@@ -178,7 +178,10 @@ def borrowed(context, array):
 
 
 def pointers(*arrays: np.ndarray) -> tuple[int, ...]:
-    """Return the addresses of the data of contiguous arrays, as a C function is called from Python."""
+    """Return the addresses of the data of contiguous arrays, as a C function is called from Python.
+
+    An array must have a name that keeps it while the function runs: one that is made in the call is gone before.
+    """
     return tuple(array.ctypes.data for array in arrays)
 
 

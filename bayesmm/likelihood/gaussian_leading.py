@@ -32,7 +32,8 @@ def leading_effects(cp: CrossProducts, T: Floats, v: Floats, sigma: float = 0.0,
     out = np.zeros_like(cp.z)
     given = [np.ascontiguousarray(array, dtype=float) for array in (cp.z, T, v, np.array([sigma]))]
     noise = np.zeros_like(cp.z) if eps is None else np.ascontiguousarray(eps, dtype=float)
-    if _effects()(*pointers(cp.words, np.array([len(cp.pattern)]), cp.pattern, *given, noise, out)) == 0:
+    size = np.array([len(cp.pattern)])  # kept while it runs
+    if _effects()(*pointers(cp.words, size, cp.pattern, *given, noise, out)) == 0:
         raise np.linalg.LinAlgError("the penalised cross-products of a level are not positive definite")
     return out
 

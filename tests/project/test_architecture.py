@@ -366,3 +366,17 @@ def test_the_rule_sees_each_way_to_build_a_name(source):
 )
 def test_the_rule_leaves_other_texts_alone(source):
     assert not names_built(source)
+
+
+def made_in_the_call(source: str) -> list[int]:
+    """Return the lines that take the address of an array which nothing keeps."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    takers = [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "pointers"]
+    return [node.lineno for node in takers if any(isinstance(argument, ast.Call) for argument in node.args)]
+
+
+def test_addresses_are_taken_of_arrays_that_are_kept():
+    assert made_in_the_call("run(*pointers(words, np.zeros(2)))") == [1]
+    assert made_in_the_call("run(*pointers(words, *given, x[1:]))") == []
+    found = {m: lines for m in MODULES if (lines := made_in_the_call(MODULES[m].read_text(encoding="utf-8")))}
+    assert not found

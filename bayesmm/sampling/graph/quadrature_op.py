@@ -41,9 +41,8 @@ class QuadratureLikelihood(Op):
         """Evaluate in Python, for the back ends other than Numba."""
         beta, L, aux, words, sizes, nodes, log_weights, _ = map(np.ascontiguousarray, inputs)
         found = [np.full(1, -np.inf), np.zeros_like(beta), np.zeros_like(L), np.zeros(2)]
-        from_python(likelihood(), 12)(
-            *pointers(words, sizes, nodes, log_weights, beta, L, aux, *found, np.empty((sizes[LEVELS], len(L))))
-        )
+        modes = np.empty((sizes[LEVELS], len(L)))
+        from_python(likelihood(), 12)(*pointers(words, sizes, nodes, log_weights, beta, L, aux, *found, modes))
         for storage, value in zip(outputs, (found[0].reshape(()), *found[1:]), strict=True):
             storage[0] = value
 
