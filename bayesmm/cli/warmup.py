@@ -12,6 +12,7 @@ from bayesmm.families.families import FAMILIES
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
 from bayesmm.runtime.progress import counter
+from bayesmm.runtime.streams import data_set
 
 SEED, ROWS, LEVELS, TRIALS = 1, 48, 6, 3
 SHORT = dict(draws=20, tune=20, chains=1, seed=SEED, progress=False)
@@ -49,7 +50,7 @@ def run(job: str) -> None:
     import bayesmm as bmm
 
     warnings.simplefilter("ignore")
-    rng = np.random.default_rng(SEED)
+    rng = data_set(SEED)
     table = pd.DataFrame({"g": np.arange(ROWS) % LEVELS, "h": np.arange(ROWS) // LEVELS, "x": rng.normal(size=ROWS)})
     linear = next(family for family in FAMILIES.values() if family.gaussian)
     family = linear if job == LINEAR else FAMILIES[generalised()[0] if job == CROSSED else job]

@@ -1,5 +1,7 @@
 """The mode of a posterior and its shape there, and the density in units of both."""
 
+import json
+
 import numpy as np
 import pytest
 from importance_cases import case
@@ -71,3 +73,10 @@ def test_the_whitened_density_is_that_of_x_and_what_is_stored_is_x():
     assert from_python(expansion(), 5)(d, d, *pointers(z, stored, at.words)) == 0
     np.testing.assert_allclose(stored, x, rtol=1e-14, atol=1e-15)
     assert from_python(whitened_density(), 5)(d + 1, *pointers(z, gradient, value, at.words)) != 0
+
+
+@pytest.mark.parametrize(("effects", "expected"), [("marginal", 200), ("explicit", 1000)])
+def test_how_long_a_sampler_tunes_if_nobody_says(effects, expected):
+    model, *_ = case("no random effects")
+    fit = model.sample(20, chains=1, seed=1, effects=effects, progress=False)
+    assert json.loads(fit.tree.attrs["bayesmm"])["tune"] == expected

@@ -131,7 +131,7 @@ def sampled(monkeypatch):
     """Replace sampling by draws of NumPy; the list holds the settings of each call."""
     calls = []
 
-    def draw(model, effects, centred, settings, *, progress, began):
+    def draw(model, effects, centred, settings, *, progress, began, further=()):
         calls.append(settings)
         record = RECORD | {"draws": settings["draws"], "chains": settings["chains"]}
         return tree_of(model, seed=len(calls), record=record)
@@ -158,6 +158,14 @@ def test_a_fit_is_made_once(sampled, tmp_path, capsys):
     assert_same(again, first)
     run(tmp_path / "fit.nc", progress=False, cores=1)
     assert capsys.readouterr().err == "" and len(sampled) == 1
+
+
+def test_a_fit_whose_tuning_was_asked_for_serves_who_asks_for_none(sampled, tmp_path):
+    run(tmp_path / "fit.nc", tune=1000)
+    run(tmp_path / "fit.nc", tune=None)
+    assert len(sampled) == 1
+    run(tmp_path / "fit.nc", tune=500)
+    assert len(sampled) == 2
 
 
 @pytest.mark.parametrize(

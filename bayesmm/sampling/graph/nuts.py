@@ -52,7 +52,7 @@ def sample_graph(
     graph: pm.Model,
     *,
     draws: int = 1000,
-    tune: int = 1000,
+    tune: int | None = None,
     chains: int = 4,
     seed: int | None = None,
     sampler: str = "auto",
@@ -68,7 +68,7 @@ def sample_graph(
     Parameters
     ----------
     graph : pymc.Model
-    draws, tune, chains : int
+    draws, tune, chains : int, `tune` 1,000 if it is not given
         Draws kept and draws of tuning, of each chain.
     seed : int, optional
         The same seed, sampler and versions give the same draws, whatever `cores` is. None: a new seed, which is
@@ -115,7 +115,7 @@ def sample_graph(
     if not graph.free_RVs:
         raise ValueError("every parameter of the model is held fixed by its prior, so there is nothing to sample")
     if stream is None:  # which holds no draws
-        refuse(numbers_per_draw(graph), draws, tune, chains)
+        refuse(numbers_per_draw(graph), settings.draws, settings.tune, settings.chains)
     for text in said:
         warnings.warn(text, BayesmmWarning, stacklevel=2)
     name = "nutpie" if sampler == "auto" else sampler
