@@ -220,7 +220,9 @@ class Announcement(event.Listener):
         self.began, self.said = None, False
 
     def on_start(self, event: event.Event) -> None:
-        """Take note of a function that is to be compiled: it is not on disk."""
+        """Take note of a function of the package that is to be compiled: it is not on disk."""
+        if not event.data["dispatcher"].py_func.__module__.startswith("bayesmm."):
+            return  # of PyTensor, which compiles its graphs in every process
         now = time.monotonic()
         self.began = now if self.began is None else self.began
         if not self.said and now - self.began > PATIENCE and sys.stderr is not None:
