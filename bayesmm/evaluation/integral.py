@@ -118,7 +118,7 @@ def work(model: Marginal) -> float:
 
 
 def coordinates_of(fit, model: Marginal) -> Floats:
-    """Return the coordinates of a fit's draws, (draws, d): the inverse of `direct.as_tree`."""
+    """Return the coordinates of a fit's draws, (draws, d): the inverse of `marginal.as_tree`."""
     c, design, own = model.posterior.coordinates, fit.design, prior_draws(fit)
     draws = int(np.prod(tree_sizes(fit.tree)))
     x, scalars, pair = np.empty((draws, model.posterior.size)), [], 0

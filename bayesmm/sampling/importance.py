@@ -31,7 +31,7 @@ from bayesmm.runtime.memory import BUDGET, BYTES, COPIES, free_memory
 from bayesmm.runtime.progress import counter
 from bayesmm.runtime.streams import of_run
 from bayesmm.runtime.threads import one_thread
-from bayesmm.sampling.direct import NOWHERE, as_tree, centre, check_start, units
+from bayesmm.sampling.marginal import NOWHERE, as_tree, centre, check_start, units
 from bayesmm.sampling.mode import Mode, find_modes
 from bayesmm.sampling.pareto import k_limit, pareto_smoothed
 from bayesmm.sampling.proposal import FREEDOM, Mixture, adapted, around, component_densities, defended, draw
@@ -97,7 +97,7 @@ def sample_independent(
     Parameters
     ----------
     design, priors, integrated, near
-        As `direct.sample_marginal` takes them.
+        As `marginal.sample_marginal` takes them.
     draws, chains : int
         The independent draws are laid out as `chains` chains of `draws`, as those of a sampler are.
     seed : int, optional

@@ -30,8 +30,8 @@ from bayesmm.likelihood.whitened import Whitened
 from bayesmm.priors import Prior, prior_bases, prior_design
 from bayesmm.runtime.streams import start as generator
 from bayesmm.sampling.choose_graph import MOST_COORDINATES, effects_written_out
-from bayesmm.sampling.direct import NOWHERE, SPREAD, Ready, as_tree, centre, check_start, sample_ready, units
 from bayesmm.sampling.graph.centering import CENTRED_ABOVE, reliabilities
+from bayesmm.sampling.marginal import NOWHERE, SPREAD, Ready, as_tree, centre, check_start, sample_ready, units
 from bayesmm.sampling.mode import Mode, find_mode
 from bayesmm.sampling.nuts import Settings
 from bayesmm.sampling.recovery import data_groups, to_reported
@@ -67,7 +67,7 @@ def sample_joint(
     began: float | None = None,
     stream: Stream | None = None,
 ) -> xr.DataTree:
-    """Sample a model's parameters and random effects; see `direct.sample_marginal` for what is not said here.
+    """Sample a model's parameters and random effects; see `marginal.sample_marginal` for what is not said here.
 
     Parameters
     ----------

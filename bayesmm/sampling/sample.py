@@ -100,7 +100,7 @@ def _settings(asked: Mapping[str, object], cores: int | None) -> dict[str, objec
 def _independent(model, asked: Mapping[str, object], progress: bool, began: float) -> tuple[xr.DataTree | None, str]:
     """Return the tree of independent draws; None, and why, where there are none that can be trusted."""
     from bayesmm.sampling.importance import check_applies, sample_independent
-    from bayesmm.sampling.starts import likelihood_estimates, near_maximum
+    from bayesmm.sampling.vague_priors import likelihood_estimates, near_maximum
 
     check_no_parameters(model.design, "sampler='importance'", "use sampler='nutpie'")
     check_free(model.design, "sampler='importance'", "use sampler='auto'")
@@ -128,10 +128,10 @@ def _sampled(
     `further` is what there is to warn of besides the settings.
     """
     from bayesmm.sampling import joint
-    from bayesmm.sampling.direct import applies, sample_marginal
     from bayesmm.sampling.graph.centering import chosen_centring
+    from bayesmm.sampling.marginal import applies, sample_marginal
     from bayesmm.sampling.nuts import SHORT_TUNE, chosen_settings
-    from bayesmm.sampling.starts import likelihood_estimates, near_maximum
+    from bayesmm.sampling.vague_priors import likelihood_estimates, near_maximum
 
     near = near_maximum(model.design, model.priors, partial(likelihood_estimates, model))
     if applies(model.design, model.priors, effects, settings["sampler"]):

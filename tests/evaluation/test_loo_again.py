@@ -16,7 +16,7 @@ from bayesmm.likelihood.coordinates import values
 from bayesmm.posterior.log_likelihood import by_level, by_row, split_by, split_of_rows
 from bayesmm.priors import coefficient_prior, prior_design
 from bayesmm.results import Fit
-from bayesmm.sampling.direct import as_tree
+from bayesmm.sampling.marginal import as_tree
 from bayesmm.storage.runs import Run, no_stats
 
 

@@ -18,8 +18,8 @@ from bayesmm.errors import BayesmmWarning, PriorError
 from bayesmm.likelihood.marginal import generalised, marginal
 from bayesmm.likelihood.problem import integrate
 from bayesmm.priors import prior_bases, prior_design
-from bayesmm.sampling.direct import as_tree, centre
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
+from bayesmm.sampling.marginal import as_tree, centre
 from bayesmm.storage.runs import Run, no_stats
 
 CLOSE = 1e-9  # relative to the log density

@@ -12,8 +12,8 @@ from bayesmm.design.covariance.structure import Covariance
 from bayesmm.design.covariance.structures import registered
 from bayesmm.evaluation.prior_sensitivity.draw_densities import log_prior as log_prior_of
 from bayesmm.reporting.mathml import mathml
-from bayesmm.sampling.direct import applies
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
+from bayesmm.sampling.marginal import applies
 
 FORMULA = "y ~ f + cs(0 + f | g)"
 SD, CORR = "sd_g[cs(0 + f)]", "corr_g[cs(0 + f)]"

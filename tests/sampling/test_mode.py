@@ -8,7 +8,7 @@ from importance_cases import case
 
 from bayesmm.likelihood.compiled import from_python, pointers
 from bayesmm.likelihood.whitened import Whitened, expansion, whitened_density
-from bayesmm.sampling.direct import centre, units
+from bayesmm.sampling.marginal import centre, units
 from bayesmm.sampling.mode import find_mode, find_modes
 
 MEAN, SCALE = np.array([3.0, -200.0, 1e-3]), np.array([1.0, 1e3, 1e-4])

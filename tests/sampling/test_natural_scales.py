@@ -13,7 +13,7 @@ from bayesmm.likelihood.coordinates import FIXED, LOG, factors, values
 from bayesmm.likelihood.marginal import marginal
 from bayesmm.likelihood.posterior import PART
 from bayesmm.likelihood.problem import integrate
-from bayesmm.sampling.direct import units
+from bayesmm.sampling.marginal import units
 from bayesmm.sampling.mode import find_mode
 
 POINTS = 8

@@ -7,7 +7,7 @@ import xarray as xr
 
 import bayesmm as bmm
 from bayesmm.likelihood.problem import integrate, sampled_names
-from bayesmm.sampling.direct import covariance_variables
+from bayesmm.sampling.marginal import covariance_variables
 from bayesmm.sampling.recovery import data_groups, with_effects
 
 CHAINS, DRAWS = 2, 50

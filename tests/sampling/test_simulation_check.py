@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 import bayesmm as bmm
 from bayesmm.likelihood.coordinates import values
 from bayesmm.likelihood.marginal import generalised
-from bayesmm.sampling.direct import centre
+from bayesmm.sampling.marginal import centre
 
 SETS, GROUPS, ROWS = 50, 15, 8
 BETA, SD = (0.4, 0.5), 0.6

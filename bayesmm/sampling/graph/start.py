@@ -24,7 +24,7 @@ def start_near(graph: pm.Model, design: Design, priors: Mapping[str, Prior], val
     design : Design
     priors : mapping of place to Prior
     values : mapping of str to float
-        By place, as `sampling.starts.near_maximum` gives them. Of a vector with one, the others get their medians.
+        By place, as `sampling.vague_priors.near_maximum` gives them. Of a vector with one, the others get medians.
     """
     variables = {v.name: v for v in graph.free_RVs}
     vectors = {

@@ -7,11 +7,11 @@ from references import frame
 import bayesmm as bmm
 from bayesmm.likelihood.coordinates import values
 from bayesmm.likelihood.marginal import generalised, marginal
-from bayesmm.sampling.direct import SPREAD, centre, units, whitened
 from bayesmm.sampling.graph.interpreted import without_compiler
 from bayesmm.sampling.graph.start import start_near
+from bayesmm.sampling.marginal import SPREAD, centre, units, whitened
 from bayesmm.sampling.mode import NEAR
-from bayesmm.sampling.starts import likelihood_estimates, near_maximum
+from bayesmm.sampling.vague_priors import likelihood_estimates, near_maximum
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
 

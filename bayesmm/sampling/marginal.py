@@ -101,7 +101,7 @@ def sample_marginal(
         The model, `integrated` None if it is generalised; every prior in closed form.
     settings : Settings
     near : mapping of str to float
-        Where chains start instead of at a prior's median, by place: `starts.near_maximum`.
+        Where chains start instead of at a prior's median, by place: `vague_priors.near_maximum`.
     said : tuple of str
         Warnings on the settings.
     progress : bool

@@ -30,9 +30,9 @@ from bayesmm.likelihood.prior_kernels import prior_row
 from bayesmm.likelihood.problem import integrate, sampled_names
 from bayesmm.priors import Prior
 from bayesmm.sampling import recovery
-from bayesmm.sampling.direct import applies, centre, check_start
 from bayesmm.sampling.graph.interpreted import without_compiler
 from bayesmm.sampling.graph.nuts import sample_graph
+from bayesmm.sampling.marginal import applies, centre, check_start
 
 frame = _frame  # the fixture
 ROOT = Path(__file__).parents[2]
