@@ -32,6 +32,7 @@ from bayesmm.families.families import CANONICAL, FAMILIES, NUMBERED_STRIPS
 from bayesmm.families.kernel import is_kernel
 
 Ints = NDArray[np.int64]
+KEPT = ("bayesmm.likelihood.", "bayesmm.families.")  # where compiled functions are that stay on disk
 PATIENCE = 1.5  # seconds from the first function that is compiled until it is announced
 COMPILING = "bayesmm: compiling once for this machine, up to a minute or two; `bayesmm warmup` does it all ahead"
 AXES = 3  # dimensions of an array that can be packed, at most
@@ -221,8 +222,8 @@ class Announcement(event.Listener):
 
     def on_start(self, event: event.Event) -> None:
         """Take note of a function of the package that is to be compiled: it is not on disk."""
-        if not event.data["dispatcher"].py_func.__module__.startswith("bayesmm."):
-            return  # of PyTensor, which compiles its graphs in every process
+        if not event.data["dispatcher"].py_func.__module__.startswith(KEPT):
+            return  # of a graph, which is compiled in every process
         now = time.monotonic()
         self.began = now if self.began is None else self.began
         if not self.said and now - self.began > PATIENCE and sys.stderr is not None:
