@@ -279,8 +279,8 @@ class Model:
         seed : int, optional
             The same seed and sampler give identical draws. None: a new one, recorded in the fit.
         sampler : {"auto", "nutpie", "pymc", "importance"}
-            "auto" is nutpie. "importance": no NUTS but independent draws, quicker, for models with at most 12 sds,
-            correlations and the like; of the other arguments only `draws`, `chains`, `seed` and `keep_effects` matter.
+            "auto" is nutpie. "importance": independent draws, quicker, where at most 20 parameters are left with the
+            effects integrated out; of the others only `draws`, `chains`, `seed` and `keep_effects` matter.
         effects, centred
             See `graph`.
         progress : bool

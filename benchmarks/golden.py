@@ -68,7 +68,7 @@ def asked(prefix: str, functions: Mapping[str, Callable]) -> Iterator[tuple[str,
     for name, function in functions.items():
         try:
             yield from list(leaves(f"{prefix} {name}", function()))
-        except Exception as error:
+        except Exception as error:  # whatever it raises is what is recorded
             yield f"{prefix} {name}", masked(f"raises {type(error).__name__}: {error}")
 
 

@@ -104,7 +104,7 @@ def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | N
         must be nested in one.
     refit : bool, optional
         What becomes of points whose Pareto k is too high. None: they, and those with a k above 0.5, are computed from
-        independent draws of the posterior without them, where it has at most 12 parameters with the random effects
+        independent draws of the posterior without them, where it has at most 20 parameters with the random effects
         integrated out and that takes no more than about a minute. True: also where it takes longer, and those above
         the limit by sampling again where independent draws do not do. False: nothing.
 

@@ -23,7 +23,8 @@ import llvmlite.binding
 import numba
 import numpy as np
 from numba import types
-from numba.core import cgutils, event
+from numba.core import cgutils
+from numba.core import event as events
 from numba.extending import get_cython_function_address, intrinsic
 from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
@@ -214,13 +215,13 @@ def c_function(
     return decorate
 
 
-class Announcement(event.Listener):
+class Announcement(events.Listener):
     """Says once, on a terminal or in a notebook, that something is being compiled, if that takes more than a moment."""
 
     def __init__(self) -> None:
         self.began, self.said = None, False
 
-    def on_start(self, event: event.Event) -> None:
+    def on_start(self, event: events.Event) -> None:
         """Take note of a function of the package that is to be compiled: it is not on disk."""
         if not event.data["dispatcher"].py_func.__module__.startswith(KEPT):
             return  # of a graph, which is compiled in every process
@@ -231,11 +232,11 @@ class Announcement(event.Listener):
             if sys.stderr.isatty() or "ipykernel" in sys.modules:
                 print(COMPILING, file=sys.stderr, flush=True)
 
-    def on_end(self, event: event.Event) -> None:
+    def on_end(self, event: events.Event) -> None:
         """Do nothing: the next one may follow."""
 
 
-event.register("numba:compile", Announcement())
+events.register("numba:compile", Announcement())
 
 
 def pack(*arrays: np.ndarray) -> Ints:

@@ -97,7 +97,7 @@ def sample_independent(
     Parameters
     ----------
     design, priors, integrated, near
-        As `marginal.sample_marginal` takes them.
+        As `marginal.ready` takes them.
     draws, chains : int
         The independent draws are laid out as `chains` chains of `draws`, as those of a sampler are.
     seed : int, optional

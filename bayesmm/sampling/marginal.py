@@ -81,64 +81,6 @@ def _medians(priors: Mapping[str, Prior], model: Marginal, units: Sequence[float
     return x
 
 
-def sample_marginal(
-    design: Design,
-    priors: Mapping[str, Prior],
-    integrated: Integrated | None,
-    settings: Settings,
-    *,
-    near: Mapping[str, float] = NOWHERE,
-    said: tuple[str, ...] = (),
-    progress: bool = True,
-    began: float | None = None,
-    stream: Stream | None = None,
-) -> xr.DataTree:
-    """Sample a model's marginal posterior.
-
-    Parameters
-    ----------
-    design, priors, integrated
-        The model, `integrated` None if it is generalised; every prior in closed form.
-    settings : Settings
-    near : mapping of str to float
-        Where chains start instead of at a prior's median, by place: `vague_priors.near_maximum`.
-    said : tuple of str
-        Warnings on the settings.
-    progress : bool
-        Show a progress bar; never shown where the output is no terminal or notebook.
-    began : float, optional
-        ``time.perf_counter()`` from which the seconds are counted.
-    stream : callable, optional
-        Keeps the draws while they are made: see `chunk_folder.Stream`.
-
-    Returns
-    -------
-    xarray.DataTree
-        Groups posterior (sds, correlations, sigma, and the coefficients that were sampled, as the marginal graph names
-        them) and sample_stats, and the record of the run: as `sampling.sample_graph` gives them.
-
-    Raises
-    ------
-    ValueError
-        For draws that would not fit in memory, a model without a free parameter, or a density that is not finite at
-        the start.
-    KeyboardInterrupt
-        If interrupted before there are any draws.
-    """
-
-    def made() -> Ready:
-        model = generalised(design, priors) if integrated is None else marginal(design, priors, integrated)
-        if model.posterior.size == 0:
-            raise ValueError(
-                "the priors leave nothing to sample: what they do not fix is integrated out; effects='explicit' "
-                "samples coefficients and random effects too"
-            )
-        middle = centre(model, priors, near)
-        return Ready(model, middle, *whitened(model.posterior, middle, units(model, priors)), as_tree)
-
-    return sample_ready(made, priors, settings, said=said, progress=progress, began=began, stream=stream)
-
-
 @dataclass(frozen=True)
 class Ready:
     """A posterior that can be sampled.
@@ -150,6 +92,7 @@ class Ready:
         Looked at where no chain can start.
     at : Whitened
     start : callable
+        seed -> where a chain starts, z, (d,).
     tree : callable
         (model, run) -> the variables of the fit.
     """
@@ -161,45 +104,101 @@ class Ready:
     tree: Callable[[Marginal, Run], xr.DataTree]
 
 
-def sample_ready(
-    made: Callable[[], Ready],
+def ready(
+    design: Design, priors: Mapping[str, Prior], integrated: Integrated | None, near: Mapping[str, float] = NOWHERE
+) -> Ready:
+    """Return the marginal posterior at its mode, in its metric.
+
+    Parameters
+    ----------
+    design, priors, integrated
+        The model, `integrated` None if it is generalised; every prior in closed form.
+    near : mapping of str to float
+        Where the search for the mode starts instead of at a prior's median, by place: `vague_priors.near_maximum`.
+
+    Raises
+    ------
+    ValueError
+        For a model without a free parameter.
+    """
+    model = generalised(design, priors) if integrated is None else marginal(design, priors, integrated)
+    if model.posterior.size == 0:
+        raise ValueError(
+            "the priors leave nothing to sample: what they do not fix is integrated out; effects='explicit' "
+            "samples coefficients and random effects too"
+        )
+    middle = centre(model, priors, near)
+    return Ready(model, middle, *whitened(model.posterior, middle, units(model, priors)), as_tree)
+
+
+def sample(
+    make: Callable[[], Ready],
     priors: Mapping[str, Prior],
     settings: Settings,
     *,
-    said: tuple[str, ...],
-    progress: bool,
-    began: float | None,
-    stream: Stream | None,
+    said: tuple[str, ...] = (),
+    progress: bool = True,
+    began: float | None = None,
+    stream: Stream | None = None,
 ) -> xr.DataTree:
-    """Sample what `made` gives, which is called once the progress bar is there; see `sample_marginal`."""
+    """Sample a compiled posterior.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the posterior; called once the progress bar is there.
+    priors : mapping of place to Prior
+    settings : Settings
+    said : tuple of str
+        Warnings on the settings.
+    progress : bool
+        Show a progress bar; never shown where the output is no terminal or notebook.
+    began : float, optional
+        ``time.perf_counter()`` from which the seconds are counted.
+    stream : callable, optional
+        Keeps the draws while they are made: see `storage.runs.Stream`.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups posterior (what has been sampled, by the names that the graphs have) and sample_stats, and the record of
+        the run: as `sample_graph` gives them.
+
+    Raises
+    ------
+    ValueError
+        For draws that would not fit in memory, or a density that is not finite at the start.
+    KeyboardInterrupt
+        If interrupted before there are any draws.
+    """
     began = time.perf_counter() if began is None else began
     with one_thread(), progress_bar(progress, settings.chains, settings.tune + settings.draws) as bar:
         ahead = load_ahead()
         for text in said:
-            warnings.warn(text, BayesmmWarning, stacklevel=4)
-        ready = made()
+            warnings.warn(text, BayesmmWarning, stacklevel=3)
+        made = make()
         ahead.join()
         if stream is None:  # which holds no draws
-            refuse({"x": ready.at.size}, settings.draws, settings.tune, settings.chains)
+            refuse({"x": made.at.size}, settings.draws, settings.tune, settings.chains)
         about = record("nutpie", settings, said, RECORDED)
         try:
             if stream is not None:
-                return stream(_feed(ready, settings, about, bar), bar)
-            run = sample_density(ready.at, ready.start, settings, bar)
+                return stream(_feed(made, settings, about, bar), bar)
+            run = sample_density(made.at, made.start, settings, bar)
         except RuntimeError as error:  # all that nutpie says is that there was no good start
-            check_start(ready.model, priors, ready.middle)
+            check_start(made.model, priors, made.middle)
             raise ValueError(f"the sampler cannot go on: {str(error).splitlines()[0]}") from error
-    tree = ready.tree(ready.model, run)
+    tree = made.tree(made.model, run)
     about |= {"interrupted": run.interrupted, "seconds": time.perf_counter() - began}
     tree.attrs["bayesmm"] = json.dumps(about)
     return tree
 
 
-def _feed(ready: Ready, settings: Settings, about: Mapping[str, object], bar: Progress) -> RunningSampler:
+def _feed(made: Ready, settings: Settings, about: Mapping[str, object], bar: Progress) -> RunningSampler:
     """Return the run as a stream of draws."""
-    d, convert = ready.at.size, partial(ready.tree, ready.model)
-    compiled = compiled_density(ready.at, ready.start, [alias(0)], [slice(0, d)], (d,))
-    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), ready.at.centre[None, None])}, {"chain": [0], "draw": [0]})
+    d, convert = made.at.size, partial(made.tree, made.model)
+    compiled = compiled_density(made.at, made.start, [alias(0)], [slice(0, d)], (d,))
+    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), made.at.centre[None, None])}, {"chain": [0], "draw": [0]})
     template = convert(Run(x, no_stats(), interrupted=False))
     begin = partial(start_nutpie, compiled, settings, bar, return_raw_trace=True)
     return RunningSampler(begin, (("x", ("coordinate",)),), convert, template, about)

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -127,22 +127,23 @@ def _sampled(
 
     `further` is what there is to warn of besides the settings.
     """
-    from bayesmm.sampling import joint
+    from bayesmm.sampling import joint, marginal
     from bayesmm.sampling.graph.centering import chosen_centring
-    from bayesmm.sampling.marginal import applies, sample_marginal
     from bayesmm.sampling.nuts import SHORT_TUNE, chosen_settings
     from bayesmm.sampling.vague_priors import likelihood_estimates, near_maximum
 
-    near = near_maximum(model.design, model.priors, partial(likelihood_estimates, model))
-    if applies(model.design, model.priors, effects, settings["sampler"]):
+    def flags(rule: Callable[[], list[bool]]) -> list[bool]:
+        return list(chosen_centring(centred, model._factors, rule).values())
+
+    near, make = near_maximum(model.design, model.priors, partial(likelihood_estimates, model)), None
+    if marginal.applies(model.design, model.priors, effects, settings["sampler"]):
+        make = partial(marginal.ready, model.design, model.priors, model._reduced, near)
+    elif joint.applies(model.design, model.priors, effects, settings["sampler"]):
+        make = partial(joint.ready, model.design, model.priors, flags, near)
+    if make is not None:
         chosen, said = chosen_settings(**settings, usual=SHORT_TUNE)
-        own = dict(near=near, said=(*said, *further), progress=progress, began=began, stream=stream)
-        return sample_marginal(model.design, model.priors, model._reduced, chosen, **own)
-    if joint.applies(model.design, model.priors, effects, settings["sampler"]):
-        chosen, said = chosen_settings(**settings, usual=SHORT_TUNE)
-        own = dict(near=near, said=(*said, *further), progress=progress, began=began, stream=stream)
-        by_user = partial(chosen_centring, centred, model._factors)
-        return joint.sample_joint(model.design, model.priors, lambda rule: list(by_user(rule).values()), chosen, **own)
+        own = dict(said=(*said, *further), progress=progress, began=began, stream=stream)
+        return marginal.sample(make, model.priors, chosen, **own)
     from bayesmm.sampling.graph.nuts import sample_graph
     from bayesmm.sampling.graph.start import start_near
 

@@ -8,7 +8,7 @@ from scipy import special, stats
 import bayesmm as bmm
 from bayesmm.likelihood.coordinates import factors, values
 from bayesmm.priors import prior_design
-from bayesmm.sampling.joint import joint_posterior, ready
+from bayesmm.sampling.joint import covariance_factor, joint_posterior, ready
 
 N, G, H = 60, 5, 4
 FORMULA = "{} ~ x + (x | g) + (1 | h)"
@@ -126,3 +126,10 @@ def test_draws_are_those_with_the_effects_integrated_out():
     error = np.hypot(one["sd"] / np.sqrt(one["ess_bulk"]), other["sd"] / np.sqrt(other["ess_bulk"]))
     assert (np.abs(one["mean"] - other["mean"]) < 5 * error).all()
     assert np.allclose(one["sd"], other["sd"], rtol=0.12)  # 5 errors of an sd of 2,000 draws
+
+
+def test_an_indefinite_curvature_still_has_a_metric():
+    definite = np.array([[2.0, 0.5], [0.5, 1.0]])
+    np.testing.assert_allclose(covariance_factor(definite), np.linalg.cholesky(np.linalg.inv(definite)), rtol=1e-12)
+    factor = covariance_factor(np.array([[1.0, 3.0], [3.0, 1.0]]))  # eigenvalues 4 and -2
+    assert np.isfinite(factor).all() and (np.diag(factor) > 0).all()
