@@ -75,6 +75,7 @@ def test_the_whitened_density_is_that_of_x_and_what_is_stored_is_x():
     assert from_python(whitened_density(), 5)(d + 1, *pointers(z, gradient, value, at.words)) != 0
 
 
+@pytest.mark.filterwarnings("ignore:chains=1")
 @pytest.mark.parametrize(("effects", "expected"), [("marginal", 200), ("explicit", 1000)])
 def test_how_long_a_sampler_tunes_if_nobody_says(effects, expected):
     model, *_ = case("no random effects")
