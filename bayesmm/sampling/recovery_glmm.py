@@ -1,5 +1,8 @@
 """The random effects of a generalised model's marginal posterior, drawn for every draw of the other parameters."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import xarray as xr
 
@@ -24,13 +27,18 @@ def drawn_effects(posterior: xr.Dataset, design: Design, L: Floats, seed: int) -
         The run's: the same seed gives the same draws, whatever the number of chains is.
     """
     shape = posterior.sizes["chain"], posterior.sizes["draw"]
-    data, size, parts = prepare(design), shape[0] * shape[1], []
+    data, size = prepare(design), shape[0] * shape[1]
     beta = posterior["beta"].to_numpy().reshape(size, -1) if design.p else np.zeros((size, 0))
     aux = np.zeros((size, 2))
     for m, name in enumerate(design.family.auxiliaries):
         aux[:, m] = np.broadcast_to(posterior[name].to_numpy(), shape).ravel()
-    for k in range(shape[0]):
-        chain = slice(k * shape[1], (k + 1) * shape[1])
-        rng = of_run(seed, 2, k)
-        parts.append(draw_effects(data, beta[chain], L[chain], aux[chain], rng))
-    return np.stack(parts)
+
+    def of_chain(k: int) -> Floats:
+        own = slice(k * shape[1], (k + 1) * shape[1])
+        return draw_effects(data, beta[own], L[own], aux[own], of_run(seed, 2, k))
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, shape[0])) as pool:  # the compiled code lets other threads run
+        try:
+            return np.stack(list(pool.map(of_chain, range(shape[0]))))
+        finally:
+            pool.shutdown(cancel_futures=True)
