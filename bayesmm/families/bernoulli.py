@@ -38,6 +38,7 @@ family = Family(
     name="bernoulli",
     aliases=("binary", "logistic", "logit"),
     links=OF_PROBABILITIES,
+    concave_links=OF_PROBABILITIES,
     link="logit",
     support=BINARY,
     check_response=check,

@@ -154,6 +154,7 @@ def draw(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Arr
 family = Family(
     name="binomial",
     links=OF_PROBABILITIES,
+    concave_links=OF_PROBABILITIES,
     link="logit",
     support=SUCCESSES,
     check_response=check,

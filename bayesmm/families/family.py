@@ -157,6 +157,8 @@ class Family:
         Whether the response is normal about its mean.
     several_modes : tuple of str
         Links with which a density in eta may have two modes, or a plateau beside one, for a far observation.
+    concave_links : tuple of str
+        Links with which the log density of a row is concave in eta, whatever the response and the parameters are.
     scatter : callable or None
         ``aux (2, draws) -> variance``, of a response whose variance does not depend on its mean and is not `variance`.
     cost : float
@@ -187,6 +189,7 @@ class Family:
     whole_strip: bool = False
     normal: bool = False
     several_modes: tuple[str, ...] = ()
+    concave_links: tuple[str, ...] = ()
     scatter: Callable[[Array], Array] | None = None
     cost: float = 90.0
     of_one_trial: str = ""
@@ -238,6 +241,11 @@ class Family:
     def gaussian(self) -> bool:
         """Whether the model is linear with normal errors, so that its integrals are exact."""
         return self.normal and self.link == "identity"
+
+    @property
+    def concave(self) -> bool:
+        """Whether the log density of a row is concave in eta."""
+        return self.link in self.concave_links
 
     @property
     def one_mode(self) -> bool:

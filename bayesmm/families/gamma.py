@@ -132,6 +132,7 @@ family = Family(
     name="gamma",
     links=("log", "inverse"),
     link="log",
+    concave_links=("log",),
     support=POSITIVE,
     parameters=(SHAPE,),
     check_response=check,

@@ -134,6 +134,7 @@ family = Family(
     aliases=("nbinom2", "nbinom", "negativebinomial", "negative binomial", "negative_binomial"),
     links=("log",),
     link="log",
+    concave_links=("log",),
     support=COUNTS,
     parameters=(SHAPE,),
     check_response=check_counts,

@@ -74,6 +74,7 @@ family = Family(
     aliases=("count", "counts"),
     links=("log",),
     link="log",
+    concave_links=("log",),
     support=COUNTS,
     check_response=check_counts,
     variance=variance,

@@ -1,6 +1,7 @@
 """Draws of the random effects of one grouping factor, given draws of all other parameters, for any family.
 
-The levels are independent. For each draw and level a Metropolis chain with independent proposals is run: from the
+The levels are independent. Where the density of a level is log-concave, `concave_draws` draws it. Elsewhere, for each
+draw and level a Metropolis chain with independent proposals is run: from the
 density that is linear between the nodes of the level's `lattice` (a node in proportion to its share, and a triangular
 step of one spacing to either side along each axis). It follows p(u_g | y, beta, L, auxiliaries) wherever the lattice
 does, a plateau that ends on one side included. The chain's distance from it in total variation is at most
@@ -14,6 +15,7 @@ import numpy as np
 
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import call, compiled, inner, matrix_of, pointer
+from bayesmm.likelihood.concave_draws import draw_concave
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.dense_matrices import dot
 from bayesmm.likelihood.lattice import lattice_level
@@ -21,7 +23,7 @@ from bayesmm.likelihood.lattice_walk import PICKS, SHARES, run_length, walk_at, 
 from bayesmm.likelihood.level_rows import MARGINS, ROWS, TASK, Rows, lead, told
 from bayesmm.likelihood.modes import density
 from bayesmm.likelihood.quadrature import Grouped
-from bayesmm.likelihood.response_terms import kind_of
+from bayesmm.likelihood.response_terms import LOGIT, kind_of
 
 # Of a normal density W is exp(h^2 / 8) for each axis: 1.08, 1.22 and 1.36 with the steps of `lattice`. So many
 # proposals with 1, 2 and 3 random effects leave less than 1e-4 of the distance, far below the Monte Carlo error of any
@@ -30,7 +32,9 @@ PROPOSALS = (4, 6, 8)
 TINY = 1e-300
 
 
-def draw_effects(data: Grouped, beta: Floats, L: Floats, aux: Floats, rng: np.random.Generator) -> Floats:
+def draw_effects(
+    data: Grouped, beta: Floats, L: Floats, aux: Floats, rng: np.random.Generator, *, concave: bool = False
+) -> Floats:
     """Draw the random effects given the other parameters.
 
     Parameters
@@ -42,6 +46,8 @@ def draw_effects(data: Grouped, beta: Floats, L: Floats, aux: Floats, rng: np.ra
     aux : (draws, 2) float64
         The family's auxiliaries, zeros where it has fewer.
     rng : numpy.random.Generator
+    concave : bool
+        Whether the log density of each row is concave in its linear predictor (`Family.concave`).
 
     Returns
     -------
@@ -56,14 +62,14 @@ def draw_effects(data: Grouped, beta: Floats, L: Floats, aux: Floats, rng: np.ra
     arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (beta, L, aux))
     q, most = data.Z.shape[1], int(np.diff(data.start).max(initial=1))
     settings, pool = told(data.family, data.link, q, MARGINS), np.zeros(walk_size(most, q))
-    failed = _draw(data, lattice_level().address, settings, *arrays, rng, effects, pool)
+    failed = _draw(data, lattice_level().address, settings, *arrays, rng, effects, pool, concave)
     if failed >= 0:
         raise ArithmeticError(f"the conditional density of the random effects does not exist at draw {failed}")
     return effects
 
 
 @compiled
-def _draw(data, address, settings, beta, L, aux, rng, out, pool):
+def _draw(data, address, settings, beta, L, aux, rng, out, pool, concave):
     """Fill in the effects; return the number of a draw without a density, -1 if there is none."""
     n, q = data.Z.shape
     eta, numbers, value = np.empty(n), np.empty(2 * q * n + n + 3 * q), np.empty(2)
@@ -89,6 +95,10 @@ def _draw(data, address, settings, beta, L, aux, rng, out, pool):
             )  # fmt: skip
             settings[ROWS], settings[TASK] = rows_of, MARGINS
             w = walk_at(pool, rows_of, q, run_length(kind))
+            if (concave or kind >= LOGIT) and draw_concave(rows, w, rng, u):
+                for a in range(q):
+                    out[draw, g, a] = dot(L_now[a], u)
+                continue
             if call(address, arguments) == 0:
                 return draw  # where no mode is found, but a density, the chain is right too, if slower
             for j in range(PROPOSALS[q - 1]):

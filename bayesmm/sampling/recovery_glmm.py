@@ -35,7 +35,7 @@ def drawn_effects(posterior: xr.Dataset, design: Design, L: Floats, seed: int) -
 
     def of_chain(k: int) -> Floats:
         own = slice(k * shape[1], (k + 1) * shape[1])
-        return draw_effects(data, beta[own], L[own], aux[own], of_run(seed, 2, k))
+        return draw_effects(data, beta[own], L[own], aux[own], of_run(seed, 2, k), concave=design.family.concave)
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, shape[0])) as pool:  # the compiled code lets other threads run
         try:

@@ -185,15 +185,20 @@ def test_what_it_is_not_for_is_said_in_a_sentence():
 
 
 @pytest.mark.parametrize(
-    ("family", "link", "q", "sd"),
+    ("family", "link", "q", "sd", "concave"),
     [
-        ("poisson", "log", 1, 3.0),
-        ("bernoulli", "logit", 2, 2.0),
-        ("negbinomial", "log", 1, 0.0),
-        ("student", "identity", 1, 1.0),
+        ("poisson", "log", 1, 3.0, True),
+        ("poisson", "log", 2, 2.0, True),
+        ("bernoulli", "logit", 2, 2.0, True),
+        ("binomial", "probit", 1, 3.0, True),
+        ("gamma", "log", 2, 1.0, True),
+        ("negbinomial", "log", 2, 1.0, True),
+        ("negbinomial", "log", 2, 1.0, False),
+        ("negbinomial", "log", 1, 0.0, False),
+        ("student", "identity", 1, 1.0, False),
     ],
 )
-def test_draws_of_the_random_effects_have_the_moments_of_a_dense_grid(family, link, q, sd):
+def test_draws_of_the_random_effects_have_the_moments_of_a_dense_grid(family, link, q, sd, concave):
     rows, beta, L, aux = problem(family, link, q, seed=2, n=6, G=2)
     rows["y"] = np.zeros(6) if family == "poisson" else rows["y"]  # no event: the most skewed there is
     L = np.array([[sd]]) if q == 1 else np.array([[sd, 0.0], [0.4, 0.7]])
@@ -201,7 +206,7 @@ def test_draws_of_the_random_effects_have_the_moments_of_a_dense_grid(family, li
     both = np.zeros((D, 2))
     both[:, : len(aux)] = aux
     rng = np.random.default_rng(0)
-    drawn = draw_effects(data, np.tile(beta, (D, 1)), np.tile(L, (D, 1, 1)), both, rng)
+    drawn = draw_effects(data, np.tile(beta, (D, 1)), np.tile(L, (D, 1, 1)), both, rng, concave=concave)
     line = np.linspace(-8, 8, 401 if q == 1 else 201)
     u = np.array(list(product(line, repeat=q)))
     for g in range(2):
