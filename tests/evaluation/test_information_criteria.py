@@ -66,7 +66,12 @@ def test_few_rows_have_no_aicc():
     [
         (lambda: {"a": fit(SLOPES), "b": fit(SLOPES, "MAP")}, {}, bmm.DataError, r"'b' is the mode of a posterior"),
         (lambda: {"a": fit(SLOPES), "b": fit(INTERCEPTS)}, {"by": "Subject"}, ValueError, "by is for the cross"),
-        (lambda: {"a": fit(SLOPES), "b": fit(INTERCEPTS)}, {"integrated": True}, ValueError, "integrated is for the cross"),
+        (
+            lambda: {"a": fit(SLOPES), "b": fit(INTERCEPTS)},
+            {"integrated": True},
+            ValueError,
+            "integrated is for the cross",
+        ),
         (lambda: {"a": fit(SLOPES), "b": 3}, {}, TypeError, r"'b' is a int"),
         (lambda: {"a": fit(SLOPES)}, {}, ValueError, "at least two fits"),
         (lambda: {"a": fit(SLOPES), "b": fit("log(Reaction) ~ Days")}, {}, bmm.DataError, "different responses"),
