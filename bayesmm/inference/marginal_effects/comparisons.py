@@ -35,6 +35,7 @@ from bayesmm.inference.marginal_effects.rows import (
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.predict import check_choice
 from bayesmm.runtime.arguments import is_real
+from bayesmm.runtime.other_names import says_other_names
 
 COMPARE = ("difference", "ratio", "lnratio")
 # The step of the central difference, in ranges of the variable: the cube root of the rounding unit, at which its two
@@ -43,6 +44,7 @@ STEP = 6e-6
 NEAR_ZERO = 0.5  # and no more than this share of a value, so that no step leaves the range of log(x) or sqrt(x)
 
 
+@says_other_names
 def comparisons(
     fit,
     variables: str | Sequence[str] | Mapping[str, object],
@@ -176,6 +178,7 @@ def numbers_of(frame: pd.DataFrame, name: str) -> np.ndarray:
 # slopes
 
 
+@says_other_names
 def slopes(
     fit,
     variables: str | Sequence[str],

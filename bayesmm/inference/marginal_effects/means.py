@@ -31,12 +31,14 @@ from bayesmm.inference.ratios import RATIOS
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.predict import check_choice
 from bayesmm.runtime.messages import count
+from bayesmm.runtime.other_names import says_other_names
 
 WEIGHTS = ("equal", "proportional")
 KINDS = ("linear", "mean", "response")
 FEW = 2  # distinct numbers that are all taken as the levels of a variable that is asked for, as emmeans does
 
 
+@says_other_names
 def emmeans(
     fit,
     variables: str | Sequence[str],

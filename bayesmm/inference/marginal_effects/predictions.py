@@ -34,10 +34,12 @@ from bayesmm.inference.marginal_effects.rows import (
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.predict import check_choice
 from bayesmm.runtime.messages import count
+from bayesmm.runtime.other_names import says_other_names
 
 WEIGHTS = ("equal", "model")
 
 
+@says_other_names
 def predictions(
     fit,
     at: Mapping[str, object] | None = None,
