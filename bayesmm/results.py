@@ -100,9 +100,12 @@ class Fit:
 
         return posterior_predictive(self, draws, seed, groups)
 
-    def checks(self) -> list[checks.Check]:
-        """Return the checks of the sampling, passed and failed."""
-        return checks.run_checks(self)
+    def checks(self, time: object = None) -> list[checks.Check]:
+        """Return the checks of the sampling and of the model, passed and failed.
+
+        `time`, a column of the model or values of its rows, orders the residuals within their groups.
+        """
+        return checks.run_checks(self, time)
 
     def compare(self, point=None, consistency: bool | str = True) -> compare_reml.Comparison:
         """Return the posterior beside `point` (REML if not given), a verdict and its cause for each parameter.
@@ -257,6 +260,16 @@ class PointFit(Estimates):
         from bayesmm.posterior.predict_point import predict_point
 
         return predict_point(self, data, kind, groups, new_levels, se)
+
+    def checks(self, time: object = None) -> list[checks.Check]:
+        """Return the checks of the model: convergence, singular, dispersion, zeros, autocorrelation, influence.
+
+        `time`, a column of the model or values of its rows, orders the residuals within their groups. See
+        `bayesmm.evaluation.checks.point.point_checks`.
+        """
+        from bayesmm.evaluation.checks.point import point_checks
+
+        return point_checks(self, time)
 
     def icc(self, mean: str = "rows"):
         """Return the intraclass correlation of each factor at the estimates: see `variance.explained.icc`."""
