@@ -145,6 +145,15 @@ class Fit:
 
         return evidence(self, seed)
 
+    def hypothesis(self, weights: Mapping[str, float], **asked: object):
+        """Return the probability and the evidence ratio of a hypothesis: ``hypothesis({"Days": 1}, greater=10)``.
+
+        `asked` is one of greater=, less=, between=, equal=; see `bayesmm.evaluation.hypothesis.hypothesis`.
+        """
+        from bayesmm.evaluation.hypothesis import hypothesis
+
+        return hypothesis(self, weights, **asked)
+
     def save(self, path: str | Path, *, overwrite: bool = False, dtype: str = "float64") -> None:
         """Write draws, data and model into one netCDF-4 file, whole or not at all; `bayesmm.load` reads it again."""
         files.save(self.model, self.tree, path, overwrite=overwrite, dtype=dtype)

@@ -42,7 +42,7 @@ ATTRIBUTES = MappingProxyType(
         "anova": "bmm.anova(point)",
         "emmeans": "bmm.emmeans(fit, ...)",
         "marginal_effects": "bmm.slopes(fit, ...) and bmm.comparisons(fit, ...)",
-        "hypothesis_test": "hypothesis({...})",
+        "hypothesis": "bmm.emmeans(point, ...).contrast({...}), or hypothesis({...}) of a posterior",
         "wald_test": "bmm.emmeans(point, ...).joint(), or bmm.anova(point, type=3)",
         "t_test": "fixef(ddf='satterthwaite')",
         "pp_check": "bmm.plots.plot_ppc(fit)",
