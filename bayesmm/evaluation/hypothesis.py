@@ -36,8 +36,7 @@ class HypothesisTest:
         One row: mean, sd, lower, upper of the sum (95 %); probability, of the hypothesis, and mcse, its Monte Carlo
         error; odds, probability / (1 - probability); prior, its probability before the data; evidence_ratio, posterior
         odds over prior odds, or for "equal" the posterior density over the prior density there (Savage-Dickey), in
-        favour of the hypothesis. For "equal" there are no probabilities. NaN where a prior is improper or has no density
-        here.
+        favour of the hypothesis. For "equal" there are no probabilities. NaN where a prior is improper, or a function.
     draws : array, shape (chains, draws)
         Of the weighted sum.
     notes : tuple of str
@@ -53,7 +52,7 @@ class HypothesisTest:
         shown = self.table.dropna(axis="columns", how="all")
         cells = [_cell(name, float(row[name])) for name in shown]
         lines = table(["", *(name.replace("_", " ") for name in shown)], [[self.hypothesis, *cells]])
-        return "\\n".join(
+        return "\n".join(
             ["Hypothesis about the posterior", *lines, "", *(x for note in self.notes for x in wrap(note))]
         )
 

