@@ -63,7 +63,7 @@ def test_a_weighted_sum():
 
 
 def test_savage_and_dickeys_ratio():
-    """The two normal densities at the point; a kernel density of so many draws is good to about 3 %, and flatter at its top."""
+    """The two normal densities at the point; a kernel density is good to some 5 % at its top."""
     fit, mean, cov = conjugate()
     for at in (0.0, 0.5):
         expected = stats.norm.pdf(at, mean[2], np.sqrt(cov[2, 2])) / stats.norm.pdf(at, 0, 2)
