@@ -166,6 +166,7 @@ def test_days_are_a_time_and_a_covariate_is_none():
     assert time_of(sleep.design)[0] == "Days"
     assert "(Days | Subject)" in found(sleep.maximize(), "autocorrelation").message  # the slopes are missing
     assert time_of(bmm.Model("white ~ x + (1 | g)", data()).design) == ("", None)
+    assert time_of(bmm.Model("white ~ x + (1 | g) + (1 | t)", data()).design) == ("", None)  # t numbers items
 
 
 @pytest.mark.parametrize(

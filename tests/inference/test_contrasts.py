@@ -191,6 +191,13 @@ def test_other_links_have_no_ratio(data):
     assert found.pairs().null == 0 and found.pairs().table["contrast"][0] == "p - q"
 
 
+def test_a_cloglog_link_has_hazard_ratios(data):
+    point = bmm.Model("hit ~ a", data, "bernoulli", link="cloglog").maximize()
+    found = bmm.emmeans(point, "a", kind="response").pairs(reference="p")
+    assert "hazard ratio" in found.title
+    np.testing.assert_allclose(found.table["estimate"], np.exp(point.beta[1:]), rtol=1e-8)
+
+
 def test_the_inverse_link_turns_the_ends_of_an_interval(data):
     point = bmm.Model("time ~ a", data, "gamma", link="inverse").maximize()
     eta, back = bmm.emmeans(point, "a").table, bmm.emmeans(point, "a", kind="response").table

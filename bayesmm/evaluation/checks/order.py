@@ -18,7 +18,7 @@ PERMUTATIONS = 499
 MOST_NUMBERS = 5_000_000
 P_LIMIT = 0.01
 LEAST = 0.25  # autocorrelation below which standard errors are wrong by little, sqrt((1 + r) / (1 - r)) < 1.3; ours
-MOST_ROWS = 50_000  # of more, unless asked for, the orders would take a second at each print
+MOST_ROWS = 20_000  # of more, unless asked for, the orders would take a second at each print
 
 
 def autocorrelation(fitted: Fitted, time: object = None) -> Check:
@@ -77,9 +77,14 @@ def given_time(design: Design, time: object) -> tuple[str, np.ndarray]:
 
 
 def time_of(design: Design) -> tuple[str, np.ndarray | None]:
-    """Return a numeric column that takes the same few values, each once, in the groups of a factor: a time."""
+    """Return a numeric predictor that takes the same few values, each once, in the groups of a factor: a time.
+
+    Numbers that only label a grouping factor, as of items that every subject sees once, have no order.
+    """
     for name in design.frame.columns if design.n <= MOST_ROWS else ():
         values = design.frame[name].to_numpy()
+        if any(name in block.factors for block in design.blocks):
+            continue
         if name == design.response or values.dtype.kind not in "iuf" or len(np.unique(values)) > design.n / FEWEST:
             continue
         if series_of(design, values.astype(float)) is not None:

@@ -69,7 +69,7 @@ def emmeans(
         "linear": means of the linear predictor. "mean": means of the predicted means, on the scale of the response
         (what emmeans gives after ``regrid``). "response": means of the linear predictor, transformed back (its ``type =
         "response"``: with a log link geometric means); their differences are then ratios of means with a log link, odds
-        ratios with a logit link, and on the scale of any other link.
+        ratios with a logit link, hazard ratios with a cloglog link, and on the scale of any other link.
     groups : {"population", "averaged"}
         Random effects 0, or averaged over (for kind="mean").
     ddf : {"satterthwaite", "kenward-roger", "none"}, optional
