@@ -54,6 +54,9 @@ class Model:
         What to do with rows that have a missing value in a column that the model uses.
     transforms : mapping of str to function, optional
         Functions of one or more columns that the formula may call, besides the built-in ones.
+    contrasts : mapping of str to str or matrix, optional
+        Of factors that stand in the formula by their names: "treatment", "sum", "helmert", "poly", "sas", "diff", as in
+        R, or a matrix with a row for each level (a DataFrame: by its index) and one column fewer.
 
     Attributes
     ----------
@@ -82,10 +85,12 @@ class Model:
         weights: object = None,
         missing: str = "drop",
         transforms: Mapping[str, Callable] | None = None,
+        contrasts: Mapping[str, object] | None = None,
     ) -> None:
-        own = dict(weights=weights, missing=missing, transforms=transforms, family=get_family(family, link))
+        own = dict(weights=weights, missing=missing, transforms=transforms, contrasts=contrasts, trials=trials)
         check_functions("transforms", transforms)
-        design = make_design(parse_formula(formula, transforms or ()), data, **own, trials=trials)
+        family = get_family(family, link)
+        design = make_design(parse_formula(formula, transforms or ()), data, **own, family=family)
         resolved = resolve_priors(design, design.family, priors)
         self._hold(guarded(design, resolved), resolved)
 
@@ -325,17 +330,7 @@ class Model:
         return Fit(self, sample(self, asked, progress=progress, cores=cores, file=file, store=store))
 
     def prior_predictive(self, draws: int = 500, seed: int | None = None):
-        """Draw parameters from the priors, and data given them.
-
-        Parameters
-        ----------
-        draws, seed : int
-
-        Returns
-        -------
-        xarray.DataTree
-            Groups ``prior`` and ``prior_predictive``.
-        """
+        """Draw parameters from the priors, and data given them: a DataTree with ``prior`` and ``prior_predictive``."""
         check_whole("draws", draws, 1)  # before PyMC is imported and its graph built
         check_seed(seed)
         from bayesmm.sampling.graph.nuts import prior_predictive
@@ -380,13 +375,14 @@ def fit(
     weights: object = None,
     missing: str = "drop",
     transforms: Mapping[str, Callable] | None = None,
+    contrasts: Mapping[str, object] | None = None,
     **sampling: object,
 ) -> Fit:
     """Fit a mixed model by NUTS: ``Model(...).sample(...)``.
 
     Parameters
     ----------
-    formula, data, family, priors, link, trials, weights, missing, transforms
+    formula, data, family, priors, link, trials, weights, missing, transforms, contrasts
         See `Model`.
     **sampling
         See `Model.sample`.
@@ -395,5 +391,5 @@ def fit(
     -------
     Fit
     """
-    own = dict(link=link, trials=trials, weights=weights, missing=missing, transforms=transforms)
+    own = dict(link=link, trials=trials, weights=weights, missing=missing, transforms=transforms, contrasts=contrasts)
     return Model(formula, data, family, priors, **own).sample(**sampling)

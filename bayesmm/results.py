@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -13,8 +14,11 @@ from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation import checks, compare_reml, loo, loo_table
 from bayesmm.evaluation.prior_sensitivity import sensitivity
 from bayesmm.evaluation.variance import explained
+from bayesmm.inference.ratios import check_exponentiated
 from bayesmm.posterior import draws, predict
 from bayesmm.reporting import summary
+from bayesmm.runtime.arguments import check_bool, check_probability
+from bayesmm.runtime.other_names import no_attribute, says_other_names
 from bayesmm.storage import files
 
 if TYPE_CHECKING:
@@ -42,9 +46,15 @@ class Fit:
         """Response, fixed-effects matrix and random-effects blocks."""
         return self.model.design
 
-    def fixef(self) -> pd.DataFrame:
-        """Return the fixed effects: index coef; mean, sd, lower, upper (95 %), ess_bulk, ess_tail, r_hat."""
-        return draws.fixef(self)
+    def fixef(self, exponentiate: bool = False) -> pd.DataFrame:
+        """Return the fixed effects: index coef; mean, sd, lower, upper (95 %), ess_bulk, ess_tail, r_hat.
+
+        With `exponentiate` those of exp(coefficient): ratios of means with a log link, odds ratios with a logit link.
+        """
+        check_bool("exponentiate", exponentiate)
+        if exponentiate:
+            check_exponentiated(self.design)
+        return draws.fixef(self, np.exp if exponentiate else None)
 
     def varcorr(self) -> pd.DataFrame:
         """Return sds and correlations, the residual last: grp, var1, var2, and the columns of `fixef`."""
@@ -66,6 +76,7 @@ class Fit:
         """Return every parameter with mean, sd, equal-tailed interval of probability `ci_prob`, ESS and R-hat."""
         return draws.summary(self, ci_prob)
 
+    @says_other_names
     def predict(
         self,
         data: object = None,
@@ -89,9 +100,12 @@ class Fit:
 
         return posterior_predictive(self, draws, seed, groups)
 
-    def checks(self) -> list[checks.Check]:
-        """Return the checks of the sampling, passed and failed."""
-        return checks.run_checks(self)
+    def checks(self, time: object = None) -> list[checks.Check]:
+        """Return the checks of the sampling and of the model, passed and failed.
+
+        `time`, a column of the model or values of its rows, orders the residuals within their groups.
+        """
+        return checks.run_checks(self, time)
 
     def compare(self, point=None, consistency: bool | str = True) -> compare_reml.Comparison:
         """Return the posterior beside `point` (REML if not given), a verdict and its cause for each parameter.
@@ -131,6 +145,15 @@ class Fit:
 
         return evidence(self, seed)
 
+    def hypothesis(self, weights: Mapping[str, float], **asked: object):
+        """Return the probability and the evidence ratio of a hypothesis: ``hypothesis({"Days": 1}, greater=10)``.
+
+        `asked` is one of greater=, less=, between=, equal=; see `bayesmm.evaluation.hypothesis.hypothesis`.
+        """
+        from bayesmm.evaluation.hypothesis import hypothesis
+
+        return hypothesis(self, weights, **asked)
+
     def save(self, path: str | Path, *, overwrite: bool = False, dtype: str = "float64") -> None:
         """Write draws, data and model into one netCDF-4 file, whole or not at all; `bayesmm.load` reads it again."""
         files.save(self.model, self.tree, path, overwrite=overwrite, dtype=dtype)
@@ -140,6 +163,10 @@ class Fit:
         from bayesmm.reporting.write import report
 
         return report(self, path, title=title, overwrite=overwrite)
+
+    def __getattr__(self, name: str) -> object:
+        """Say what an attribute of another package is called here."""
+        raise no_attribute(self, name)
 
     def _repr_html_(self) -> str:
         from bayesmm.reporting.notebook import fit_html
@@ -158,16 +185,64 @@ class PointFit(Estimates):
     Its attributes are those of `bayesmm.estimation.estimates.Estimates`.
     """
 
-    def fixef(self, ddf: str | None = None) -> pd.DataFrame:
+    def fixef(self, ddf: str | None = None, exponentiate: bool = False) -> pd.DataFrame:
         """Return the coefficients: index coef; estimate, se, t; z and its two-sided p for generalised models.
 
         With `ddf` ("satterthwaite", "kenward-roger" or "containment") df and p as well: `inference.degrees.t_table`.
+        With `exponentiate` ratios and their intervals, where the link has such: `inference.habits.exponentiated`.
         """
+        check_bool("exponentiate", exponentiate)
+        if exponentiate:
+            from bayesmm.inference.habits import exponentiated
+
+            return exponentiated(self, ddf)
         if ddf is None:
             return super().fixef()
         from bayesmm.inference.degrees import t_table
 
         return t_table(self, ddf)
+
+    @property
+    def AIC(self) -> float:
+        """Akaike's criterion, -2 loglik + 2 npar; the same as `aic`."""
+        return self.aic
+
+    @property
+    def BIC(self) -> float:
+        """Schwarz's criterion by lme4's rule, -2 loglik + npar log n; the same as `bic`."""
+        return self.bic
+
+    @property
+    def params(self) -> pd.Series:
+        """The coefficients by name; all parameters are in `parameters`."""
+        return self.fixef()["estimate"].rename("params")
+
+    @property
+    def pvalues(self) -> pd.Series:
+        """The p-values of the coefficients, by t with Satterthwaite's df or by z: `inference.habits`."""
+        from bayesmm.inference.habits import coefficient_table
+
+        return coefficient_table(self)["p"].rename("pvalues")
+
+    def conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
+        """Return intervals of the coefficients by t or z, index coef; `confint` has those by profile likelihood."""
+        from bayesmm.inference.habits import wald
+
+        check_probability("alpha", alpha)
+        return wald(self, 1 - alpha)
+
+    def summary(self, ci_prob: float = draws.CI_PROB) -> pd.DataFrame:
+        """Return every parameter with its estimate, the coefficients with tests and Wald intervals.
+
+        ``print(point)`` has lme4's summary; see `bayesmm.inference.habits.summary`.
+        """
+        from bayesmm.inference.habits import summary
+
+        return summary(self, ci_prob)
+
+    def __getattr__(self, name: str) -> object:
+        """Say what an attribute of another package is called here."""
+        raise no_attribute(self, name)
 
     def confint(self, level: float = 0.95, method: str = "profile") -> pd.DataFrame:
         """Return confidence intervals by "profile" likelihood or "wald": see `inference.confint.confint`."""
@@ -181,6 +256,7 @@ class PointFit(Estimates):
 
         return profile(self, place, level)
 
+    @says_other_names
     def predict(
         self,
         data: object = None,
@@ -193,6 +269,16 @@ class PointFit(Estimates):
         from bayesmm.posterior.predict_point import predict_point
 
         return predict_point(self, data, kind, groups, new_levels, se)
+
+    def checks(self, time: object = None) -> list[checks.Check]:
+        """Return the checks of the model: convergence, singular, dispersion, zeros, autocorrelation, influence.
+
+        `time`, a column of the model or values of its rows, orders the residuals within their groups. See
+        `bayesmm.evaluation.checks.point.point_checks`.
+        """
+        from bayesmm.evaluation.checks.point import point_checks
+
+        return point_checks(self, time)
 
     def icc(self, mean: str = "rows"):
         """Return the intraclass correlation of each factor at the estimates: see `variance.explained.icc`."""
@@ -213,6 +299,7 @@ class PointFit(Estimates):
 
         return estimates(self)
 
+    @says_other_names
     def simulate(self, draws: int = 1, seed: int | None = None, effects: str = "new") -> pd.DataFrame:
         """Return responses simulated from the estimates, rows x sim_1, sim_2, ...
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayesmm.design.covariance import unstructured
@@ -56,7 +57,7 @@ def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messa
     return SimpleNamespace(
         formula=SimpleNamespace(text="Reaction ~ Days + (Days | Subject)"),
         response="Reaction",
-        y=rng.normal(250, 50, rows),
+        y=rng.normal(250, 25, rows),
         X=X,
         coefficients=tuple(coefficients),
         blocks=blocks,
@@ -73,6 +74,7 @@ def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messa
         rows=np.arange(rows),
         messages=tuple(messages),
         aliased=tuple(aliased),
+        frame=pd.DataFrame(index=np.arange(rows)),
     )
 
 

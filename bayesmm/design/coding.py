@@ -42,11 +42,17 @@ class Levels:
         A key of `CONTRASTS`.
     base : int or None
         The reference level of the treatment contrasts; None for the contrasts' own (the first, or the last for "SAS").
+    matrix : tuple of tuples of float
+        Of contrasts of one's own, "Own": a row for each level; empty for all others.
+    names : tuple of str
+        Of its columns.
     """
 
     labels: tuple[str, ...]
     contrasts: str = "Treatment"
     base: int | None = None
+    matrix: tuple[tuple[float, ...], ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +102,7 @@ def _polynomial(n: int, base: int | None) -> np.ndarray:
     return Q[:, 1:]
 
 
+OWN = "Own"  # contrasts that a user gives as a matrix
 CONTRASTS = MappingProxyType(
     {
         "Treatment": _treatment,
@@ -114,12 +121,16 @@ _DEGREES = (".L", ".Q", ".C")
 
 def contrast_matrix(levels: Levels) -> np.ndarray:
     """Return the contrasts of a factor, shape (L, L - 1): row g is what a row of level g has in X."""
+    if levels.contrasts == OWN:
+        return np.array(levels.matrix)
     return CONTRASTS[levels.contrasts](len(levels.labels), levels.base)
 
 
 def contrast_fields(levels: Levels) -> tuple[str, ...]:
     """Return what tells the columns of the contrasts apart: ``T.b``, ``S.a``, ``.L``."""
     labels, n = levels.labels, len(levels.labels)
+    if levels.contrasts == OWN:
+        return levels.names
     if levels.contrasts == "Poly":
         return tuple(_DEGREES[d] if d < len(_DEGREES) else f"^{d + 1}" for d in range(n - 1))
     if levels.contrasts in ("Treatment", "SAS"):

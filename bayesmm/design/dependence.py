@@ -198,3 +198,15 @@ def near_dependence(X: np.ndarray, intercept: int | None, left_out: Sequence[int
         tuple(kept[k] for k in order),
         float(correlation[order[0], order[1]]),
     )
+
+
+def spans(wide: np.ndarray, columns: np.ndarray) -> bool:
+    """Return whether all `columns` (n, k) are linear combinations of those of `wide` (n, m)."""
+    if columns.shape[1] == 0:
+        return True
+    scale = np.linalg.norm(columns, axis=0)
+    columns = columns / np.where(scale > 0, scale, 1.0)
+    norms = np.linalg.norm(wide, axis=0)
+    Q, R = np.linalg.qr(wide / np.where(norms > 0, norms, 1.0))
+    Q = Q[:, np.abs(np.diag(R)) > RANK_TOLERANCE]
+    return bool((np.linalg.norm(columns - Q @ (Q.T @ columns), axis=0) < RANK_TOLERANCE).all())

@@ -12,7 +12,8 @@ import numpy as np
 
 from bayesmm.design import checks
 from bayesmm.design.blocks import bars_by_group, make_blocks
-from bayesmm.design.coding import Coding, Values, learn_coding, matrix, matrix_names
+from bayesmm.design.coding import Coding, Levels, Values, learn_coding, matrix, matrix_names
+from bayesmm.design.contrasts import check_used, given_contrasts
 from bayesmm.design.frames import Table, find_columns, missing_text, open_table, to_pandas
 from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
@@ -28,7 +29,7 @@ from bayesmm.design.variables import Variable, read_variable
 from bayesmm.errors import DataError
 from bayesmm.families.families import get_family
 from bayesmm.families.family import Family
-from bayesmm.formula.formula import Bar, Formula, column_nodes, text_of
+from bayesmm.formula.formula import Bar, Column, Formula, column_nodes, text_of
 from bayesmm.runtime.messages import Message, Rows
 
 
@@ -81,6 +82,7 @@ def make_design(
     transforms: Transforms | None = None,
     family: str | Family = "gaussian",
     trials: str | Sequence[float] | None = None,
+    contrasts: object = None,
 ) -> Design:
     """Evaluate a formula on its first table.
 
@@ -98,6 +100,8 @@ def make_design(
     family : str or Family
     trials : str or array, shape (number of rows of `data`,), optional
         A column or values n, of the binomial family.
+    contrasts : mapping of str to str or matrix, optional
+        Of factors: see `bayesmm.Model`.
 
     Returns
     -------
@@ -111,8 +115,12 @@ def make_design(
         The data cannot be used as the formula asks; the sentence names column, rows or levels.
     """
     family = family if isinstance(family, Family) else get_family(family)
-    spec = DesignSpec(formula, family, dict(transforms or {}), DataArguments(missing))
-    return design_of(spec, data, weights=weights, trials=trials)
+    given = given_contrasts(contrasts)
+    spec = DesignSpec(formula, family, dict(transforms or {}), DataArguments(missing), contrasts=given)
+    design = design_of(spec, data, weights=weights, trials=trials)
+    states = design.spec.states.items()
+    check_used(given, [expr.name for expr, state in states if isinstance(expr, Column) and isinstance(state, Levels)])
+    return design
 
 
 def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials: object = None) -> Design:
@@ -316,7 +324,8 @@ def _labels(rows: Rows) -> np.ndarray:
 def _scope(table: Read, spec: DesignSpec) -> Scope:
     """Return what the evaluation of the formula on a table can see."""
     checks.check_row_count(table.rows, table.total)
-    scope = Scope(table.variables, table.rows, spec.transforms, dict(spec.states), not spec.learned, table.said)
+    learned = dict(spec.states), not spec.learned, table.said, spec.contrasts
+    scope = Scope(table.variables, table.rows, spec.transforms, *learned)
     check_columns(scope)
     return scope
 

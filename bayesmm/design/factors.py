@@ -3,6 +3,7 @@
 import numpy as np
 
 from bayesmm.design.coding import Factor, Levels
+from bayesmm.design.contrasts import levels_with
 from bayesmm.design.state import Scope
 from bayesmm.design.variables import KIND_NAMES, Variable, observed_levels, value_label
 from bayesmm.errors import DataError, listing, suggest
@@ -47,6 +48,8 @@ def _learn_levels(expr: Expr, variable: Variable, labels: tuple[str, ...], scope
         raise DataError(f"factor '{name}' has one level ({label_text(labels[0])}); at least two are needed to compare")
     wanted = contrast_of(expr) if isinstance(expr, Call) else None
     asked = isinstance(expr, Call) and "contr" in arguments_of(expr)
+    if name in scope.contrasts and isinstance(expr, Column):
+        return levels_with(name, labels, scope.contrasts[name])
     if variable.kind == "ordered" and not asked:
         scope.say(
             note(

@@ -14,6 +14,7 @@ from bayesmm.families.family import Family
 from bayesmm.formula.formula import Expr, Formula
 
 if TYPE_CHECKING:
+    from bayesmm.design.contrasts import GivenContrasts
     from bayesmm.design.state import State, Transforms
 
 
@@ -96,6 +97,8 @@ class DesignSpec:
         What takes the margins out of each term: where "at the means" is. None before anything was learned.
     groupings : tuple of Grouping
         The levels of each block, which are those of the design's own table.
+    contrasts : mapping of str to GivenContrasts
+        Of factors, given beside the formula.
     repeats : bool
         Whether the rest was learned from another table than the design's.
     """
@@ -108,6 +111,7 @@ class DesignSpec:
     bases: TermBases | None = None
     groupings: tuple[Grouping, ...] = ()
     repeats: bool = False
+    contrasts: "Mapping[str, GivenContrasts]" = field(default_factory=dict)
 
     @property
     def learned(self) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from bayesmm.design.bases import Basis
 from bayesmm.design.coding import Levels
+from bayesmm.design.contrasts import GivenContrasts
 from bayesmm.design.variables import Variable
 from bayesmm.formula.formula import Expr
 from bayesmm.runtime.messages import Message, Rows
@@ -35,6 +36,8 @@ class Scope:
         What was learned from the data of the fit: filled in if `learning`, used otherwise.
     learning : bool
     said : list of Message
+    contrasts : mapping of str to GivenContrasts
+        Of factors, given beside the formula.
     """
 
     variables: Mapping[str, Variable]
@@ -43,6 +46,7 @@ class Scope:
     states: dict[Expr, State] = field(default_factory=dict)
     learning: bool = True
     said: list[Message] = field(default_factory=list)
+    contrasts: Mapping[str, GivenContrasts] = field(default_factory=dict)
 
     def state(self, expr: Expr, learn: Callable[[], State]) -> State:
         """Return what `expr` learned from the data of the fit."""

@@ -136,6 +136,15 @@ class Estimates:
         return -2 * self.loglik + 2 * self.npar
 
     @property
+    def aicc(self) -> float:
+        """Akaike's criterion for small samples, AIC + 2 npar (npar + 1) / (n - npar - 1); NaN where n <= npar + 1.
+
+        Hurvich & Tsai (1989, Biometrika 76, 297-307).
+        """
+        left = self.design.n - self.npar - 1
+        return self.aic + 2 * self.npar * (self.npar + 1) / left if left > 0 else np.nan
+
+    @property
     def bic(self) -> float:
         """Schwarz's criterion by lme4's rule, -2 loglik + npar log n."""
         return -2 * self.loglik + self.npar * np.log(self.design.n)

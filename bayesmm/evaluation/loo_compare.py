@@ -11,10 +11,17 @@ from bayesmm.design.design import check_same_rows, same_column
 from bayesmm.design.records import Design
 from bayesmm.display.text_tables import shorten, table, wrap
 from bayesmm.errors import DataError
+from bayesmm.evaluation.information_criteria import (
+    InformationCriteria,
+    criteria_of_models,
+    information_criteria,
+    maximised,
+)
 from bayesmm.evaluation.loo import SMOOTHED, Loo, loo, reliability, what
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.messages import count
 
+BESIDE = "The same models maximised by ML, without their priors"
 FORMULA_WIDTH = 70  # columns of a formula in the list of models
 # Sivula, Magnusson, Matamoros & Vehtari (2025), arXiv:2008.10296: below this the models predict alike, and the normal
 # approximation of the difference, as that of few points, is not to be trusted.
@@ -34,11 +41,15 @@ class ModelComparison:
     loos : mapping of str to Loo
         The cross-validation of each model.
     formulas : mapping of str to str
+    criteria : InformationCriteria or None
+        AIC, AICc and BIC of the same models maximised by ML, without their priors; None where one of them has no such
+        maximum, or priors that hold a parameter fixed.
     """
 
     table: pd.DataFrame
     loos: Mapping[str, Loo]
     formulas: Mapping[str, str]
+    criteria: InformationCriteria | None = None
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
@@ -48,37 +59,50 @@ class ModelComparison:
 
 def compare_models(
     fits: Mapping[str, object], by: str | None = None, *, integrated: bool = False, refit: bool | None = None
-) -> ModelComparison:
-    """Compare models of the same data by how well each predicts what it has not seen.
+) -> ModelComparison | InformationCriteria:
+    """Compare models of the same data: posteriors by cross-validation, maximised fits by information criteria.
 
     Parameters
     ----------
-    fits : mapping of str to Fit
-        At least two, by the names that the table will have.
+    fits : mapping of str to Fit, or of str to PointFit
+        At least two of one kind, by the names that the table will have.
     by : str, optional
         A grouping factor of all models whose levels are left out; None leaves out rows. See
-        `bayesmm.evaluation.loo.loo`.
+        `bayesmm.evaluation.loo.loo`. Of posteriors.
     integrated : bool
-        For rows: integrate the random effects out given the group's other rows.
+        For rows: integrate the random effects out given the group's other rows. Of posteriors.
     refit : bool, optional
-        What becomes of points whose Pareto k is too high, see `bayesmm.evaluation.loo.loo`.
+        Of posteriors: what becomes of points whose Pareto k is too high, see `bayesmm.evaluation.loo.loo`. Of maximised
+        fits: whether REML fits are refitted by ML, as they are if it is not given.
 
     Returns
     -------
-    ModelComparison
+    ModelComparison or InformationCriteria
+        Of posteriors with AIC, AICc and BIC of the models maximised by ML beside it; of maximised fits these alone.
 
     Raises
     ------
     DataError
-        The fits are of other rows or responses, or the levels of `by` differ between them.
+        The fits are of other rows or responses, or the levels of `by` differ between them; a maximised fit is the mode
+        of a posterior, or REML fits that are not refitted have different fixed effects.
     ValueError
-        There are fewer than two fits, or what `bayesmm.evaluation.loo.loo` raises.
+        There are fewer than two fits, fits of both kinds, or what `bayesmm.evaluation.loo.loo` raises.
     """
-    from arviz_stats import compare
-
     check_bool("integrated", integrated)
     check_bool("refit", refit, optional=True)
     check_comparable("compare_models", fits, by)
+    if maximised("compare_models", fits):
+        if by is not None or integrated:
+            name = "integrated" if by is None else "by"
+            raise ValueError(f"{name} is for the cross-validation of posteriors; leave it out for fits by maximize()")
+        return information_criteria(fits, refit is not False)
+    return _by_loo(fits, by, integrated, refit)
+
+
+def _by_loo(fits: Mapping[str, object], by: str | None, integrated: bool, refit: bool | None) -> ModelComparison:
+    """Compare posteriors by what each says of the points that are left out."""
+    from arviz_stats import compare
+
     loos = {str(name): loo(fit, by, integrated=integrated, refit=refit) for name, fit in fits.items()}
     found = compare({name: one.estimate for name, one in loos.items()}, method="stacking", round_to="none")
     columns = {"elpd": "elpd", "se": "se", "difference": "elpd_diff", "se_difference": "dse", "p_loo": "p"}
@@ -87,13 +111,16 @@ def compare_models(
     )
     numbers["k_high"] = [len(loos[name].unreliable) for name in numbers.index]
     formulas = {str(name): fit.design.formula.text for name, fit in fits.items()}
-    return ModelComparison(numbers.rename_axis("model"), loos, formulas)
+    return ModelComparison(numbers.rename_axis("model"), loos, formulas, criteria_of_models(fits))
 
 
 def check_comparable(who: str, fits: Mapping[str, object], by: str | None = None) -> None:
     """Raise a ValueError unless there are two named fits at least, a DataError unless they are of the same data."""
     if not isinstance(fits, Mapping) or len(fits) < 2:
         raise ValueError(f'{who} takes at least two fits with their names: {who}({{"a": fit, "b": other}})')
+    for name, fit in fits.items():
+        if not hasattr(fit, "design"):
+            raise TypeError(f"{who} takes fits by sample() or maximize(), and {name!r} is a {type(fit).__name__}")
     for pair in pairwise(fits):
         check_same_points(*pair, *(fits[name].design for name in pair), by)
 
@@ -138,6 +165,7 @@ def _lines(comparison: ModelComparison) -> list[str]:
         *table(headers, rows),
         "",
         *(line for note in notes(comparison, len(first.table)) for line in wrap(note)),
+        *(["", *comparison.criteria.lines(BESIDE)] if comparison.criteria is not None else []),
     ]
 
 

@@ -51,6 +51,24 @@ def get_family(name: str | Family, link: str | None = None) -> Family:
     return replace(family, link=link)
 
 
+def limits_of(small: Family, large: Family) -> tuple[str, ...] | None:
+    """Return the parameters of a family that are infinite in another one, which is then a special case of it.
+
+    Returns
+    -------
+    tuple of str or None
+        ``("shape",)`` for a Poisson in a negative binomial; empty for one family; None where the smaller is no special
+        case of the larger, as with another link.
+    """
+    if small.link != large.link:
+        return None
+    if small.name == large.name:
+        return ()
+    limits = tuple(parameter.name for parameter in large.parameters if parameter.limit == small.name)
+    others = tuple(name for name in large.auxiliaries if name not in limits)
+    return limits if limits and others == small.auxiliaries else None
+
+
 def _alias_of(name: str) -> str:
     """Return the family that another package calls by this name, or an empty text."""
     plain = name.strip().casefold()

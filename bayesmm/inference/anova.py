@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.display.text_tables import wrap
-from bayesmm.errors import listing
+from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.containment import containment_of_terms
 from bayesmm.inference.degrees import check_method
@@ -15,8 +15,8 @@ from bayesmm.inference.kenward_roger import kenward_roger
 from bayesmm.inference.linear import RESIDUALS, sums_of_squares
 from bayesmm.inference.lrt import LikelihoodRatio, lrt
 from bayesmm.inference.satterthwaite import satterthwaite
-from bayesmm.inference.tails import f_tail
-from bayesmm.inference.terms import check_gaussian, estimated
+from bayesmm.inference.tails import chi2_tail, f_tail
+from bayesmm.inference.terms import check_gaussian, check_likelihood, check_point, estimated
 from bayesmm.inference.text import frame_lines
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.runtime.arguments import check_bool
@@ -34,7 +34,8 @@ class Anova:
     table : pandas.DataFrame
         A row for each term, in the order of the formula. Linear model: Df, Sum Sq, Mean Sq, F value, Pr(>F), with a
         row ``Residuals``. Mixed model: npar, Sum Sq, Mean Sq, F value, and DenDF, Pr(>F) if a method was asked for;
-        these three are NaN where Kenward and Roger's approximation breaks down.
+        these three are NaN where Kenward and Roger's approximation breaks down. Generalised model: Chisq, Df,
+        Pr(>Chisq).
     """
 
     title: str
@@ -77,8 +78,9 @@ def anova(
     Parameters
     ----------
     point : PointFit
-        Of a Gaussian model by REML or ML. Without random effects the sums of squares are those of least squares; with
-        them, they are on the scale of the estimated covariance, as in lme4's table.
+        By REML or ML. Of a Gaussian model without random effects the sums of squares are those of least squares; with
+        them, they are on the scale of the estimated covariance, as in lme4's table. Of other families the tests are
+        Wald's chi-square, as in car's Anova() of a glmer fit.
     *more : PointFit
         If any, the answer is ``lrt(point, *more, refit=refit)``.
     ddf : {None, "satterthwaite", "kenward-roger", "containment"}
@@ -113,14 +115,31 @@ def anova(
             if value is not None:
                 raise ValueError(f"{name}={value!r} is for the terms of one fit, and {1 + len(more)} were given")
         return lrt(point, *more, refit=refit)
-    check_gaussian(point, "an analysis of variance")
+    check_point(point)
     design = point.design
+    if not design.family.gaussian:
+        return _generalised(point, ddf, kind)
+    check_gaussian(point, "an analysis of variance")
     what = f"type {kind}, {TESTED[kind]}"
     if not design.blocks:
         title = f"Analysis of variance, sums of squares of {what}"
         return Anova(title, design.response, sums_of_squares(point, kind))
     said = "" if ddf is None else f"; degrees of freedom by {ddf.title()}"
     return Anova(f"Analysis of variance, Wald F tests of {what}{said}", design.response, wald_table(point, ddf, kind))
+
+
+def _generalised(point: Estimates, ddf: str | None, kind: str) -> Anova:
+    """Return Wald chi-square tests of the terms, as car's Anova() of a glmer fit."""
+    if ddf is not None:
+        raise DataError(f"ddf={ddf!r} is for the gaussian family; other families have Wald chi-square tests")
+    check_likelihood(point, "an analysis of variance")
+    tested, kept = hypotheses(point, kind), estimated(point.design)
+    chisq = np.array([np.sum((one.rows @ point.beta[kept]) ** 2) for one in tested]) / point.sigma**2
+    df = np.array([len(one.rows) for one in tested], dtype=int)
+    table = pd.DataFrame({"Chisq": chisq, "Df": df, "Pr(>Chisq)": chi2_tail(chisq, df)})
+    title = f"Analysis of deviance, Wald chi-square tests of type {kind}, {TESTED[kind]}"
+    index = pd.Index([one.label for one in tested], name="term", dtype=object)
+    return Anova(title, point.design.response, table.set_axis(index, axis=0))
 
 
 def wald_table(point: Estimates, ddf: str | None, kind: str = "I") -> pd.DataFrame:

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.covariance.structure import Part
+from bayesmm.design.dependence import spans
 from bayesmm.design.records import Block, Design
+from bayesmm.families.families import limits_of
 from bayesmm.inference.containment import is_nested
 from bayesmm.inference.terms import estimated
-from bayesmm.likelihood.crossproducts import Floats
-
-# A column lies in the span of others if less than this share of it is left beside them (lme4's check.rankX).
-IN_SPAN = 1e-7
 
 
 @dataclass(frozen=True)
@@ -26,17 +24,22 @@ class Step:
         Whether their fixed parts span the same space.
     added : int
         Number of random effects for each level that the larger has and the smaller has not.
+    limits : tuple of str
+        The parameters of the larger's family that are infinite in the smaller: the shape of a negative binomial.
     """
 
     reasons: tuple[str, ...]
     same_fixed: bool
     added: int
+    limits: tuple[str, ...] = ()
 
 
 def compare_designs(small: Design, large: Design) -> Step:
-    """Return how two models of the same data differ: column spaces of X, and each random term of the smaller one."""
+    """Return how two models of the same data differ: families, column spaces of X, random terms of the smaller one."""
     X, wide = small.X[:, estimated(small)], large.X[:, estimated(large)]
-    reasons = []
+    reasons, limits = [], limits_of(small.family, large.family)
+    if limits is None:
+        reasons.append(f"its family {small.family.name} is no special case of {large.family.name}")
     if not spans(wide, X):
         reasons.append("its fixed effects are no linear combinations of the other's")
     if not np.allclose(small.offset, large.offset):
@@ -48,19 +51,7 @@ def compare_designs(small: Design, large: Design) -> Step:
                 name = "" if part.covariance.free else part.covariance.name
                 reasons.append(f"its random term {name}({terms} | {block.group}) is not part of one of the other's")
     added = _effects(large) - _effects(small)
-    return Step(tuple(reasons), X.shape[1] == wide.shape[1] and not reasons, added)
-
-
-def spans(wide: Floats, columns: Floats) -> bool:
-    """Return whether all `columns` (n, k) are linear combinations of those of `wide` (n, m)."""
-    if columns.shape[1] == 0:
-        return True
-    scale = np.linalg.norm(columns, axis=0)
-    columns = columns / np.where(scale > 0, scale, 1.0)
-    norms = np.linalg.norm(wide, axis=0)
-    Q, R = np.linalg.qr(wide / np.where(norms > 0, norms, 1.0))
-    Q = Q[:, np.abs(np.diag(R)) > IN_SPAN]
-    return bool((np.linalg.norm(columns - Q @ (Q.T @ columns), axis=0) < IN_SPAN).all())
+    return Step(tuple(reasons), X.shape[1] == wide.shape[1] and not reasons, added, limits or ())
 
 
 def _effects(design: Design) -> int:

@@ -5,7 +5,7 @@ nothing is written back to them.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -166,9 +166,10 @@ def statistics(draws: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
     return np.column_stack([mean, sd, *(quantile(ordered, end) for end in ends), found])
 
 
-def fixef(fit) -> pd.DataFrame:
-    """Return the posterior of the fixed effects: index coef."""
-    table = describe(draws_of(fit, coefficients(fit.design)))
+def fixef(fit, function: Callable[[np.ndarray], np.ndarray] | None = None) -> pd.DataFrame:
+    """Return the posterior of the fixed effects, or of a function of each: index coef."""
+    found = draws_of(fit, coefficients(fit.design))
+    table = describe(found if function is None else function(found))
     return table.set_index(pd.Index(fit.design.coefficients, name="coef", dtype=object))
 
 

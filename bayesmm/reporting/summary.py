@@ -14,6 +14,7 @@ from bayesmm.design.parameters import (
 )
 from bayesmm.display.text_tables import LINE_WIDTH, ceiled, column, count, number, p_text, shorten, table, wrap
 from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT, Check, run_checks, verdict
+from bayesmm.evaluation.checks.point import remarks
 from bayesmm.families.links import LINKS
 from bayesmm.inference.text import linear_sections
 from bayesmm.posterior.draws import (
@@ -287,7 +288,8 @@ def point_remarks(point) -> list[str]:
     if not point.converged:
         lines += wrap(f"optimizer: {point.message}")
     remark = integration_remark(point)
-    return lines + (wrap(remark) if remark else [])
+    said = [*([remark] if remark else []), *remarks(point)]
+    return lines + [line for text in said for line in wrap(text)]
 
 
 # The posterior

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from types import MappingProxyType
 
 from bayesmm.design.bases import Polynomial, RawPolynomial, Spline
-from bayesmm.design.coding import CONTRASTS, Levels
+from bayesmm.design.coding import CONTRASTS, OWN, Levels
 from bayesmm.design.spec import DataArguments, DesignSpec
 from bayesmm.design.state import Centring, State
 from bayesmm.design.term_basis import from_plain, plain
@@ -21,13 +21,15 @@ from bayesmm.formula.formula import Call, Expr, Formula, Operation, text_of
 def as_text(spec: DesignSpec) -> str | None:
     """Return as JSON what a file's data do not say about a design; None where there is nothing to say.
 
-    That is how the data arguments were given and, of a spec that repeats an earlier table's, what was learned there.
+    That is how the data arguments were given and, of a spec that repeats an earlier table's, what was learned there; so
+    too of one with contrasts of its own.
     Formula, family and transforms have their own places in a file (`stored_model`).
     """
     own, learned = {name: getattr(spec.arguments, name) for name in ("missing", "weights", "trials")}, None
-    if not spec.repeats and DataArguments(**own) == DataArguments():
+    keep = spec.repeats or bool(spec.contrasts)
+    if not keep and DataArguments(**own) == DataArguments():
         return None
-    if spec.repeats:
+    if keep:
         states = [[text_of(expr, quoted=True), *_plain(state)] for expr, state in spec.states.items()]
         learned = {"bases": list(plain(spec.bases)), "states": states}
     return json.dumps({"source": own, "learned": learned})
@@ -89,7 +91,7 @@ def _state(kind: str, fields: Mapping[str, object]) -> State:
         KIND_NAMES[fields["kind"]]  # a KeyError for what is none
         return fields["kind"]
     made, reads = STATES[kind]
-    return made(**{name: read(fields[name]) for name, read in reads.items()})
+    return made(**{name: read(fields[name]) for name, read in reads.items() if name in fields or name not in NEWER})
 
 
 def _texts(values: object) -> tuple[str, ...]:
@@ -101,18 +103,25 @@ def _numbers(values: object) -> tuple[float, ...]:
 
 
 def _contrasts(value: object) -> str:
-    CONTRASTS[value]  # a KeyError for what is none
+    if value != OWN:
+        CONTRASTS[value]  # a KeyError for what is none
     return value
+
+
+def _matrix(rows: object) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(_numbers, rows))
 
 
 def _base(value: object) -> int | None:
     return None if value is None else int(value)
 
 
+# Fields that files of earlier versions have not
+NEWER: Mapping[str, Callable] = MappingProxyType({"matrix": _matrix, "names": _texts})
 # name -> the record, and how each of its fields is read
 STATES: Mapping[str, tuple[type, Mapping[str, Callable]]] = MappingProxyType(
     {
-        "Levels": (Levels, {"labels": _texts, "contrasts": _contrasts, "base": _base}),
+        "Levels": (Levels, {"labels": _texts, "contrasts": _contrasts, "base": _base} | NEWER),
         "Centring": (Centring, {"mean": float, "sd": float}),
         "Polynomial": (Polynomial, {"centres": _numbers, "norms": _numbers}),
         "RawPolynomial": (RawPolynomial, {"degree": int}),

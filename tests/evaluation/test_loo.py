@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 import bayesmm as bmm
 from bayesmm.cli.reproduce.run import predictive_difference
 from bayesmm.errors import DataError
+from bayesmm.evaluation.information_criteria import criteria_of_models
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.log_likelihood import by_level, by_row, conditional, split_by, split_of_rows
 from bayesmm.posterior.predict import factor_draws
@@ -309,6 +310,18 @@ def test_a_likelihood_ratio_test_is_given_its_counterpart(sleep):
     text = predictive_difference([sleep["parallel"], sleep["slopes"]])
     assert f"second model less that of the first is {gap:+.1f} (SE {se:.1f})" in text
     assert gap > 0
+
+
+def test_criteria_stand_beside_the_cross_validation(sleep):
+    """Of the models maximised by ML; a parameter held fixed by its prior is another model, and there are none."""
+    found = bmm.compare_models(sleep)
+    points = {name: one.model.maximize("ML") for name, one in sleep.items()}
+    pd.testing.assert_frame_equal(found.criteria.table, bmm.compare_models(points).table)
+    assert "The same models maximised by ML, without their priors" in str(found)
+    fixed = {name: bmm.Fit(one.model.with_priors({"sigma": 25}), one.tree) for name, one in sleep.items()}
+    assert criteria_of_models(fixed) is None
+    with pytest.raises(ValueError, match="'b' came from maximize"):
+        bmm.compare_models({"a": sleep["slopes"], "b": points["parallel"]})
 
 
 def test_the_print_says_what_is_left_out(sleep):

@@ -380,5 +380,5 @@ def test_other_families_have_none():
     point = bmm.Model("ncases ~ ncontrols + (1 | agegp)", data, family="poisson").maximize("ML")
     with pytest.raises(bmm.DataError, match="Satterthwaite's method is for the gaussian family, and this model's is p"):
         point.fixef(ddf="satterthwaite")
-    with pytest.raises(bmm.DataError, match="an analysis of variance is for the gaussian family"):
-        bmm.anova(point)
+    with pytest.raises(bmm.DataError, match="ddf='satterthwaite' is for the gaussian family"):
+        bmm.anova(point, ddf="satterthwaite")

@@ -10,6 +10,7 @@ from sleep_study import crossed, sleep_model, sleep_point
 
 import bayesmm as bmm
 from bayesmm.inference.simulation.groups import outer_factor, resized
+from bayesmm.inference.simulation.power import _sized, sizes_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
 
@@ -66,7 +67,7 @@ def test_intervals_are_wilsons():
 
 def test_whole_levels_are_copied():
     model = bmm.Model("y ~ x + (1 | g)", two_level(6).assign(z=np.arange(30.0)))
-    design = resized(model, 0, 15, seed=1)
+    design = resized(model, 0, 15, seed=1).design
     block = design.blocks[0]
     assert len(block.levels) == 15 and (np.bincount(block.index) == 5).all()
     of_level = [design.X[block.index == k, 1] for k in range(15)]
@@ -79,12 +80,12 @@ def test_inner_levels_are_copied_with_the_outer_ones():
     model = bmm.Model("strength ~ 1 + (1 | batch/cask)", pastes)
     k = outer_factor(model.design, None)
     assert model.design.blocks[k].group == "batch"
-    design = resized(model, k, 25, seed=1)
+    design = resized(model, k, 25, seed=1).design
     sizes = {block.group: len(block.levels) for block in design.blocks}
     assert sizes == {"batch": 25, "batch:cask": 75}, "three casks in each batch"
     labels = pastes.assign(cask=pastes["batch"].astype(str) + pastes["cask"].astype(str))
     own = bmm.Model("strength ~ 1 + (1 | batch) + (1 | cask)", labels)
-    design = resized(own, outer_factor(own.design, None), 25, seed=1)
+    design = resized(own, outer_factor(own.design, None), 25, seed=1).design
     assert {block.group: len(block.levels) for block in design.blocks} == {"batch": 25, "cask": 75}
 
 
@@ -93,7 +94,7 @@ def test_crossed_levels_stay_what_they_are():
     model = bmm.Model("y ~ x + (1 | g) + (1 | i)", data, weights="w")
     with pytest.raises(ValueError, match="by should name the grouping factor whose levels are counted, one of g, i"):
         outer_factor(model.design, None)
-    design = resized(model, outer_factor(model.design, "g"), 13, seed=1)
+    design = resized(model, outer_factor(model.design, "g"), 13, seed=1).design
     assert {block.group: len(block.levels) for block in design.blocks} == {"g": 13, "i": 4}
     assert set(design.weights) <= set(data["w"])
 
@@ -167,3 +168,51 @@ def test_a_coefficient_that_can_not_be_estimated_is_refused():
     data = two_level(20).assign(x=lambda d: (d["g"] == 3).astype(float))  # one group is treated
     with pytest.raises(bmm.DataError, match=r"with 2 groups beta\[x\] cannot be told apart"):
         bmm.power(bmm.Model("y ~ x + (1 | g)", data), TREATMENT, [2], seed=1, progress=False)
+
+
+def test_observations_for_each_row():
+    """The noncentral t again, with so many more rows for each group."""
+    model, truth = bmm.Model("y ~ x + (1 | g)", two_level()), TREATMENT | {"sd_g[Intercept]": 0.8, "beta[x]": 1.0}
+    found = bmm.power(model, truth, [20], simulations=100, seed=1, progress=False, rows=[1, 4])
+    assert list(found.table.columns) == ["groups", "rows", "power", "lower", "upper", "simulations", "failed"]
+    for row in found.table.itertuples():
+        expected = exact_power(row.groups, 1.0, rows=5 * row.rows)
+        assert abs(row.power - expected) < 4 * np.sqrt(expected * (1 - expected) / 100)
+    assert "observations per row" in str(found)
+    plain = bmm.power(model, truth, [20], simulations=100, seed=1, progress=False, rows=[1]).table
+    assert plain["failed"].item() == 0 and found.plot() is not None
+
+
+def test_subjects_and_items_together():
+    """Every combination; each data set has all cells of so many subjects and items."""
+    subject, item = np.repeat(np.arange(6), 4), np.tile(np.arange(4), 6)
+    table = pd.DataFrame({"subject": subject, "item": item, "x": item % 2, "y": np.arange(24.0)})
+    model = bmm.Model("y ~ x + (1 | subject) + (1 | item)", table)
+    sizes = sizes_of(model.design, {"subject": [6, 9], "item": [4, 8]}, [1, 2], None)
+    assert sizes.columns == ("subject", "item", "rows") and sizes.by == "subject and item"
+    assert len(sizes.settings) == 8
+    for setting in sizes.settings:
+        design = _sized(model, sizes, setting, 1, 1)
+        assert design.n == np.prod(setting)
+        assert [len(block.levels) for block in design.blocks] == list(setting[:2])
+        cells = np.unique(np.column_stack([block.index for block in design.blocks]), axis=0)
+        assert len(cells) == setting[0] * setting[1]
+    values = {"Intercept": 0, "beta[x]": 3, "sd_subject[Intercept]": 1, "sd_item[Intercept]": 0.5, "sigma": 1}
+    found = bmm.power(model, values, {"subject": [6, 9], "item": [4, 8]}, simulations=20, seed=1, progress=False)
+    by_item = found.table.groupby("item")["power"].mean()
+    assert by_item[8] > by_item[4]  # x is between items: with 4 of them there are 2 degrees of freedom
+    assert "levels of subject" in str(found) and found.plot() is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"groups": {"h": [2, 3]}}, r"groups should be by grouping factor \(g\), not"),
+        ({"groups": {"g": [1]}}, r"groups\['g'\] should be whole numbers of at least 2"),
+        ({"groups": {"g": [4]}, "by": "g"}, "groups names its factors, and by names another"),
+        ({"groups": [4], "rows": [0]}, "rows should be whole numbers of at least 1, such as"),
+    ],
+)
+def test_wrong_sizes_are_said(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        bmm.power(bmm.Model("y ~ x + (1 | g)", two_level()), TREATMENT, progress=False, **arguments)

@@ -4,13 +4,15 @@ Trouble of the sampler is never an exception and never hidden: every check runs 
 every printed result opens with the verdict. What the posterior says about the model itself is a note: it fails nothing.
 """
 
-from dataclasses import replace
-
-from bayesmm.evaluation.checks.check import SOURCES, Check, verdict
+from bayesmm.evaluation.checks.check import Check, sourced, verdict
 from bayesmm.evaluation.checks.evidence import EFFECTS_LIMIT, gather, is_independent, suspicious
+from bayesmm.evaluation.checks.fitted import of_fit
+from bayesmm.evaluation.checks.groups import influential_groups
 from bayesmm.evaluation.checks.model import NOTES, check_inputs
+from bayesmm.evaluation.checks.order import autocorrelation
 from bayesmm.evaluation.checks.quadrature import integrals
 from bayesmm.evaluation.checks.sampling import BFMI_LIMIT, CHECKS, ESS_LIMIT, INDEPENDENT, R_HAT_LIMIT, bfmi
+from bayesmm.posterior.draws import kept_effects
 from bayesmm.runtime.threads import few_threads
 
 __all__ = [
@@ -27,9 +29,20 @@ __all__ = [
 
 
 @few_threads
-def run_checks(fit) -> list[Check]:
-    """Return the result of every check: those of the sampling, of independent draws fewer, and those of the model."""
+def run_checks(fit, time: object = None) -> list[Check]:
+    """Return the result of every check: those of the sampling, of independent draws fewer, and those of the model.
+
+    `time`, a column of the model or values of its rows, orders them within their groups.
+    """
     evidence, inputs = gather(fit), check_inputs(fit)
     found = [check(evidence) for check in (INDEPENDENT if is_independent(evidence.record) else CHECKS)]
-    found += integrals(fit) + [check(inputs) for check in NOTES]
-    return [replace(check, source=SOURCES.get(check.name, check.source)) for check in found]
+    found += integrals(fit) + rows_and_groups(fit, time) + [check(inputs) for check in NOTES]
+    return [sourced(check) for check in found]
+
+
+def rows_and_groups(fit, time: object) -> list[Check]:
+    """Return the checks of the residuals and of the groups, where the random effects were kept."""
+    if len(kept_effects(fit)) < len(fit.design.blocks):
+        return []
+    fitted = of_fit(fit)
+    return [autocorrelation(fitted, time), influential_groups(fitted)] if fitted.known else []

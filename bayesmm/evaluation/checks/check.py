@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # What each check is held against, by name; "ours" where no source has a number.
 SOURCES = {
@@ -18,6 +18,10 @@ SOURCES = {
     "residual shape": "Bonferroni's bound for the largest; Bulmer (1979), Principles of Statistics, for the skewness",
     "dispersion": "Gelman, Meng & Stern (1996), Statistica Sinica 6(4); the limit is ours",
     "zeros": "Gelman, Meng & Stern (1996), Statistica Sinica 6(4); the limit is ours",
+}
+SOURCES |= {
+    "autocorrelation": "the lag-1 autocorrelation among random orders within the groups; the limits are ours",
+    "influential groups": "Belsley, Kuh & Welsch (1980), Regression Diagnostics, section 2.1, for groups of rows",
 }
 # Remarks that the warnings about the data make already, wherever the verdict is printed beside them.
 SAID_BY_DATA = ("few groups",)
@@ -58,6 +62,11 @@ class Check:
         if self.ok and not self.note and math.isnan(self.value):
             return "not judged"
         return "failed" if not self.ok else "note" if self.note else "passed"
+
+
+def sourced(check: Check) -> Check:
+    """Return a check with where it comes from, by its name."""
+    return replace(check, source=SOURCES.get(check.name, check.source))
 
 
 def verdict(checks: Sequence[Check]) -> str:

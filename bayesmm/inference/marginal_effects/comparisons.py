@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import sparse
 
 from bayesmm.errors import listing
-from bayesmm.estimation.estimates import Estimates
+from bayesmm.inference.marginal_effects.averages import Averages, Origin, tests_record, within
 from bayesmm.inference.marginal_effects.predictions import by_names, over_words, row_weights
 from bayesmm.inference.marginal_effects.quantities import (
     Estimand,
@@ -20,17 +20,7 @@ from bayesmm.inference.marginal_effects.quantities import (
     evaluate,
     log_ratio,
 )
-from bayesmm.inference.marginal_effects.result import (
-    Averages,
-    effects_note,
-    interval_note,
-    labelled,
-    quantity_words,
-    shaped,
-    tail_note,
-    title_of,
-    undefined_note,
-)
+from bayesmm.inference.marginal_effects.result import quantity_words, title_of
 from bayesmm.inference.marginal_effects.rows import (
     Predictor,
     check_variable,
@@ -42,10 +32,10 @@ from bayesmm.inference.marginal_effects.rows import (
     value_text,
     with_values,
 )
-from bayesmm.inference.marginal_effects.uncertainty import drawn, estimates, exponentiated, point_tests, spread_of
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.predict import check_choice
 from bayesmm.runtime.arguments import is_real
+from bayesmm.runtime.other_names import says_other_names
 
 COMPARE = ("difference", "ratio", "lnratio")
 # The step of the central difference, in ranges of the variable: the cube root of the rounding unit, at which its two
@@ -54,6 +44,7 @@ STEP = 6e-6
 NEAR_ZERO = 0.5  # and no more than this share of a value, so that no step leaves the range of log(x) or sqrt(x)
 
 
+@says_other_names
 def comparisons(
     fit,
     variables: str | Sequence[str] | Mapping[str, object],
@@ -119,31 +110,8 @@ def comparisons(
     words = {"difference": "differences", "ratio": "ratios", "lnratio": "logarithms of ratios"}[compare]
     title = title_of(fit, f"Average {words}, {quantity_words(fit, estimand)}")
     note = f"Averages over {over_words(frame, rows, weights)}, all else as in the rows."
-    return tests_record(fit, estimand, concatenated(parts), table, ddf, title, [note], ratio=compare == "ratio")
-
-
-def tests_record(
-    fit,
-    estimand: Estimand,
-    found: Quantities,
-    keys: pd.DataFrame,
-    ddf: str | None,
-    title: str,
-    notes: list[str],
-    ratio: bool = False,
-) -> Averages:
-    """Return differences as a record; with `ratio` they are logarithms whose exponentials are shown."""
-    words, draws = "", None
-    if isinstance(fit, Estimates):
-        spread = spread_of(fit, ddf)
-        table, words = point_tests(estimates(found, spread), spread, estimand.ci_prob), spread.words
-        table = exponentiated(table) if ratio else table
-    else:
-        values = np.exp(found.values) if ratio else found.values
-        table, draws = drawn(values, estimand.ci_prob, float(ratio)), shaped(fit, values)
-    said = [*notes, *effects_note(fit, estimand), interval_note(fit, estimand, words), *undefined_note(fit, found)]
-    said += tail_note(table)
-    return Averages(labelled(keys, table), draws, title, tuple(said), float(ratio))
+    origin = Origin(fit, estimand, ddf, concatenated(parts), within(table), compare == "ratio")
+    return tests_record(origin, table, title, [note])
 
 
 def _compared(fit, compare: str, high: Quantities, low: Quantities) -> Quantities:
@@ -210,6 +178,7 @@ def numbers_of(frame: pd.DataFrame, name: str) -> np.ndarray:
 # slopes
 
 
+@says_other_names
 def slopes(
     fit,
     variables: str | Sequence[str],
@@ -264,7 +233,8 @@ def slopes(
     keys = pd.concat([rows.keys.assign(variable=predictor.name) for predictor in wanted], ignore_index=True)
     title = title_of(fit, f"Average slopes, {quantity_words(fit, estimand)}")
     note = f"Derivatives averaged over {over_words(frame, rows, weights)}."
-    return tests_record(fit, estimand, found, keys[["variable", *rows.keys.columns]], ddf, title, [note])
+    keys = keys[["variable", *rows.keys.columns]]
+    return tests_record(Origin(fit, estimand, ddf, found, within(keys)), keys, title, [note])
 
 
 def _slope(fit, estimand: Estimand, frame: pd.DataFrame, predictor: Predictor, A: sparse.csr_array) -> Quantities:

@@ -7,8 +7,7 @@ import pandas as pd
 
 from bayesmm.design.records import Design
 from bayesmm.errors import listing
-from bayesmm.estimation.estimates import Estimates
-from bayesmm.families.links import LINKS
+from bayesmm.inference.marginal_effects.averages import Averages, Origin, means_record
 from bayesmm.inference.marginal_effects.quantities import (
     Estimand,
     Quantities,
@@ -17,17 +16,7 @@ from bayesmm.inference.marginal_effects.quantities import (
     concatenated,
     evaluate,
 )
-from bayesmm.inference.marginal_effects.result import (
-    Averages,
-    effects_note,
-    interval_note,
-    labelled,
-    quantity_words,
-    shaped,
-    tail_note,
-    title_of,
-    undefined_note,
-)
+from bayesmm.inference.marginal_effects.result import quantity_words, title_of
 from bayesmm.inference.marginal_effects.rows import (
     Groups,
     Predictor,
@@ -42,14 +31,15 @@ from bayesmm.inference.marginal_effects.rows import (
     value_text,
     with_values,
 )
-from bayesmm.inference.marginal_effects.uncertainty import drawn, estimates, point_means, spread_of
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.predict import check_choice
 from bayesmm.runtime.messages import count
+from bayesmm.runtime.other_names import says_other_names
 
 WEIGHTS = ("equal", "model")
 
 
+@says_other_names
 def predictions(
     fit,
     at: Mapping[str, object] | None = None,
@@ -110,29 +100,8 @@ def predictions(
     else:
         found, keys, index, note = _averaged(fit, estimand, values, newdata, by, weights)
     title = title_of(fit, f"Predicted {quantity_words(fit, estimand)}")
-    return means_record(fit, estimand, found, (keys, index), ddf, title, [note])
-
-
-def means_record(
-    fit,
-    estimand: Estimand,
-    found: Quantities,
-    labels: tuple[pd.DataFrame, object],
-    ddf: str | None,
-    title: str,
-    notes: list[str],
-) -> Averages:
-    """Return means as a record: `labels` are the columns of labels and, or None, the index."""
-    words, draws = "", None
-    if isinstance(fit, Estimates):
-        spread = spread_of(fit, ddf)
-        link, words = LINKS[fit.design.family.link] if estimand.kind == "mean" else None, spread.words
-        table = point_means(estimates(found, spread), spread, estimand.ci_prob, link)
-    else:
-        table, draws = drawn(found.values, estimand.ci_prob), shaped(fit, found.values)
-    said = [*notes, *effects_note(fit, estimand), interval_note(fit, estimand, words), *undefined_note(fit, found)]
-    said += tail_note(table)
-    return Averages(labelled(labels[0], table, labels[1]), draws, title, tuple(said))
+    origin = Origin(fit, estimand, ddf, found)
+    return means_record(origin, (keys, index), title, [note])
 
 
 def _at(

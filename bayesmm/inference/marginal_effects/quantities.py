@@ -198,6 +198,15 @@ def difference(design: Design, high: Quantities, low: Quantities) -> Quantities:
     return Quantities(high.values - low.values, X, jacobian, defined, high.linear)
 
 
+def combined(design: Design, L: Floats, parts: Quantities) -> Quantities:
+    """Return linear combinations L (m, r) of quantities; one may be defined where what it is of is not."""
+    sums = sparse.csr_array(L)  # what has the weight 0 has no part in it, also where it is no number
+    X = sums @ parts.X
+    jacobian = None if parts.jacobian is None else sums @ parts.jacobian
+    defined = ~not_estimable(design, X) if parts.linear else (L != 0).astype(float) @ ~parts.defined == 0
+    return replace(parts, values=(sums @ parts.values.T).T, X=X, jacobian=jacobian, defined=defined)
+
+
 def log_ratio(high: Quantities, low: Quantities) -> Quantities:
     """Return log(high / low).
 

@@ -1,7 +1,6 @@
-"""What marginal quantities are returned as, and how they print."""
+"""How marginal quantities print, and what is said of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,7 +8,6 @@ import pandas as pd
 from bayesmm.display.text_tables import NAME_WIDTH, column, number, p_text, shorten, table, wrap
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS
-from bayesmm.inference.marginal_effects.plot import plot_averages
 from bayesmm.inference.marginal_effects.quantities import Estimand
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
 from bayesmm.posterior.draws import draws_text, tree_sizes
@@ -19,46 +17,6 @@ DIGITS = 3  # significant digits of the smallest sd or se
 SDS_OF_INTERVAL = 4  # a 95 % interval is as long as about so many sds
 LABEL_WIDTH = 48  # columns of a label: a contrast has two names
 FORMULA_WIDTH = 70  # columns of a formula in the print
-
-
-@dataclass(frozen=True, eq=False)
-class Averages:
-    """Predictions, comparisons, slopes or contrasts.
-
-    Attributes
-    ----------
-    table : pandas.DataFrame
-        A row each: what it is, then for a posterior mean, sd, lower, upper, of differences pd, the probability of
-        direction, and median, which is printed where a mean is outside its interval; for a maximised model estimate,
-        se, df (not with z), of differences t or z and p, lower, upper.
-    draws : array, shape (chains, draws, rows), or None
-        Of a posterior, in the order of the table.
-    title : str
-    notes : tuple of str
-        What was averaged over what, on which scale, and where the intervals come from.
-    null : float or None
-        What no difference is: 0, 1 for ratios; None for means.
-    """
-
-    table: pd.DataFrame
-    draws: np.ndarray | None
-    title: str
-    notes: tuple[str, ...]
-    null: float | None = None
-
-    def plot(self):
-        """Draw the rows with their intervals; see `bayesmm.inference.marginal_effects.plot.plot_averages`."""
-        return plot_averages(self)
-
-    def __str__(self) -> str:
-        return render(self)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        from bayesmm.display.html import table_html
-
-        return table_html([self.title, *self.notes], self.table)
 
 
 def render(result) -> str:

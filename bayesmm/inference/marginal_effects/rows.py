@@ -1,5 +1,6 @@
 """The rows that averages are taken over: the variables of a model, their levels and typical values, grids of them."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -96,8 +97,21 @@ def check_variable(design: Design, known: Mapping[str, Predictor], name: object)
         raise ValueError(f"{name!r} is the response; the variables to ask for are {listing(known) or 'none'}")
     if not known:
         raise ValueError(f"{name!r} is no variable of the model, which has none besides its grouping factors")
+    if isinstance(name, str) and (said := specification(name)):
+        raise ValueError(f"{name!r} is how R's emmeans writes what is wanted; here it is {said}")
     near = suggest(name, known) if isinstance(name, str) else ""
     raise ValueError(f"{name!r} is no variable of the model; they are {listing(known)}{near}")
+
+
+def specification(text: str) -> str:
+    """Return what to write for a specification of R's emmeans, such as "pairwise ~ a | b"; "" for any other text."""
+    left, tilde, right = text.rpartition("~")
+    asked, _, within = right.partition("|")
+    parts = [re.findall(r"[^\s:*+]+", part) for part in (asked, within)]
+    if not parts[0] or not (tilde or "|" in text or len(parts[0]) > 1):
+        return ""
+    given = [repr(names[0]) if len(names) == 1 else repr(names) for names in parts if names]
+    return f"emmeans(fit, {', by='.join(given)})" + (".pairs()" if left.strip() else "")
 
 
 def checked_values(predictor: Predictor, given: object) -> np.ndarray:

@@ -1,8 +1,7 @@
 """From quantities to tables: intervals and probabilities of posterior draws; standard errors and tests of estimates."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,6 @@ from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.predict import check_choice
 
 DDF = ("satterthwaite", "kenward-roger", "none")
-ADJUSTMENTS = ("none", "tukey", "holm", "bonferroni")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +34,15 @@ class Spread:
         For the notes: where the degrees of freedom come from.
     normal : bool
         There are none: z instead of t.
+    joint : callable
+        The denominator degrees of freedom of an F test of contrasts of shape (q, p), and what F is multiplied by.
     """
 
     root: Floats
     df: Callable[[Floats], float]
     words: str
     normal: bool
+    joint: Callable[[Floats], tuple[float, float]]
 
 
 def spread_of(point: Estimates, ddf: str | None) -> Spread:
@@ -65,24 +66,25 @@ def spread_of(point: Estimates, ddf: str | None) -> Spread:
         check_choice("ddf", ddf, DDF)
     likelihood = point.design.family.gaussian and point.method in ("REML", "ML")
     if ddf == "none" or (ddf is None and not likelihood):
-        return Spread(point.scaled.root, lambda contrast: np.inf, "", True)
+        return Spread(point.scaled.root, lambda contrast: np.inf, "", True, lambda rows: (np.inf, 1.0))
     if likelihood and not point.design.blocks:
         found = linear_summary(point)
         root = point.scaled.root * (found.sigma / point.sigma)
-        return Spread(root, lambda contrast: float(found.df_resid), "the residual degrees of freedom", False)
+        df = float(found.df_resid)
+        return Spread(root, lambda contrast: df, "the residual degrees of freedom", False, lambda rows: (df, 1.0))
     if ddf == "kenward-roger":
         own = kenward_roger(point)
-        return _of_estimated(point, own.root, own.df, "Kenward-Roger's degrees of freedom and standard errors")
+        return _of_estimated(point, own, "Kenward-Roger's degrees of freedom and standard errors", own.f_test)
     own = satterthwaite(point)
-    return _of_estimated(point, own.root, own.df, "Satterthwaite's degrees of freedom")
+    return _of_estimated(point, own, "Satterthwaite's degrees of freedom", lambda rows: (own.df_of_rows(rows), 1.0))
 
 
-def _of_estimated(point: Estimates, root: Floats, df: Callable[[Floats], float], words: str) -> Spread:
+def _of_estimated(point: Estimates, own, words: str, joint: Callable[[Floats], tuple[float, float]]) -> Spread:
     """Return the spread of all coefficients, given that of the ones that could be estimated."""
     kept = estimated(point.design)
-    full = np.zeros((point.design.p, root.shape[1]))
-    full[kept] = root
-    return Spread(full, lambda contrast: df(contrast[kept]), words, False)
+    full = np.zeros((point.design.p, own.root.shape[1]))
+    full[kept] = own.root
+    return Spread(full, lambda contrast: own.df(contrast[kept]), words, False, lambda rows: joint(rows[:, kept]))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -135,6 +137,15 @@ def point_means(found: Estimates, spread: Spread, ci_prob: float, link: Link | N
     return pd.DataFrame(columns | {"lower": lower, "upper": upper})
 
 
+def transformed(table: pd.DataFrame, link: Link) -> pd.DataFrame:
+    """Return the table of means for one of linear predictors, by the inverse of a link; the se by the delta method."""
+    with np.errstate(all="ignore"):
+        ends = np.sort([link.inverse(table[name].to_numpy()) for name in ("lower", "upper")], axis=0)
+        eta = table["estimate"].to_numpy()
+        se = np.abs(link.slope(eta)) * table["se"]
+        return table.assign(estimate=link.inverse(eta), se=se, lower=ends[0], upper=ends[1])
+
+
 def point_tests(found: Estimates, spread: Spread, ci_prob: float, null: float = 0.0) -> pd.DataFrame:
     """Return a table of differences: estimate, se, df (not with z), t or z, two-sided p, lower and upper."""
     half = quantile((1 + ci_prob) / 2, found.df) * found.se
@@ -156,58 +167,6 @@ def exponentiated(table: pd.DataFrame) -> pd.DataFrame:
     ratio = np.exp(table["estimate"])
     bounds = {name: np.exp(table[name]) for name in ("lower", "upper")}
     return table.assign(estimate=ratio, se=ratio * table["se"], **bounds)
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# several tests
-
-
-def _unadjusted(p: Floats, t: Floats, df: Floats, k: int) -> Floats:
-    return p
-
-
-def _bonferroni(p: Floats, t: Floats, df: Floats, k: int) -> Floats:
-    return np.minimum(1.0, p * np.isfinite(p).sum())
-
-
-def _holm(p: Floats, t: Floats, df: Floats, k: int) -> Floats:
-    """Holm (1979, Scandinavian Journal of Statistics 6(2), 65-70)."""
-    order = np.argsort(p)  # NaN last
-    steps = np.isfinite(p).sum() - np.arange(len(p))
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps * p[order]))
-    return np.where(np.isnan(p), np.nan, adjusted)
-
-
-def _tukey(p: Floats, t: Floats, df: Floats, k: int) -> Floats:
-    """The largest of all differences of k means with one variance: the studentised range."""
-    from scipy.stats import studentized_range
-
-    if k == 2:  # one difference: nothing to adjust
-        return p
-    known = np.isfinite(t)
-    adjusted = np.full(len(p), np.nan)
-    adjusted[known] = studentized_range.sf(np.abs(t[known]) * np.sqrt(2), k, df[known])
-    return adjusted
-
-
-# name -> function of p, t, df (m,) and the number of means, that returns the adjusted p
-ADJUST: Mapping[str, Callable[[Floats, Floats, Floats, int], Floats]] = MappingProxyType(
-    {"none": _unadjusted, "tukey": _tukey, "holm": _holm, "bonferroni": _bonferroni}
-)
-
-
-def adjusted_half_widths(found: Estimates, adjust: str, ci_prob: float, k: int) -> Floats:
-    """Return half the lengths of simultaneous intervals; Holm's method has none, so Bonferroni's stand for it."""
-    if adjust == "none" or (adjust == "tukey" and k == 2):
-        return quantile((1 + ci_prob) / 2, found.df) * found.se
-    if adjust == "tukey":
-        from scipy.stats import studentized_range
-
-        known, half = np.isfinite(found.se), np.full(len(found.se), np.nan)
-        half[known] = studentized_range.ppf(ci_prob, k, found.df[known]) / np.sqrt(2) * found.se[known]
-        return half
-    return quantile(1 - (1 - ci_prob) / 2 / max(1, np.isfinite(found.se).sum()), found.df) * found.se
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -43,8 +43,8 @@ def _nested(inner: np.ndarray, outer: np.ndarray) -> bool:
     return len(np.unique(np.column_stack([inner, outer]), axis=0)) == len(np.unique(inner))
 
 
-def resized(model, k: int, number: int, seed: int) -> Design:
-    """Return the design of a model with `number` levels of its k-th grouping factor.
+def resized(model, k: int, number: int, seed: int):
+    """Return a model with `number` levels of its k-th grouping factor, on the rows that these have.
 
     Raises
     ------
@@ -59,7 +59,16 @@ def resized(model, k: int, number: int, seed: int) -> Design:
         old = frame[name].astype(str)
         frame[name] = pd.Series([f"{label} copy {c}" for label, c in zip(old, copies, strict=True)], dtype=object)
     own = {name: values[rows] for name, values in design.beside.items()}
-    return model.with_data(frame, **own).design
+    return model.with_data(frame, **own)
+
+
+def repeated_rows(model, number: int):
+    """Return a model with every row of its data so many times: observations for each cell of the design."""
+    if number == 1:
+        return model
+    rows = np.repeat(np.arange(model.design.n), number)
+    own = {name: values[rows] for name, values in model.design.beside.items()}
+    return model.with_data(model.design.frame.iloc[rows].reset_index(drop=True), **own)
 
 
 def _rows(index: np.ndarray, levels: int, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

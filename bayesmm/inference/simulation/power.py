@@ -1,7 +1,8 @@
 """The power of a test of one coefficient, by simulation, as a function of the number of groups."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.degrees import t_table
 from bayesmm.inference.simulation.bootstrap import refitted
-from bayesmm.inference.simulation.groups import outer_factor, resized
+from bayesmm.inference.simulation.groups import outer_factor, repeated_rows, resized
 from bayesmm.inference.simulation.repeat import repeated
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import CI_PROB
@@ -43,13 +44,14 @@ class Power:
     Attributes
     ----------
     table : pandas.DataFrame
-        A row for each number of groups: groups; power, the share of the fitted simulations in which the test rejects;
+        A row for each number of groups: groups (of several factors a column of each by its name; `rows` where it was
+        given); power, the share of the fitted simulations in which the test rejects;
         lower, upper, its 95 % Wilson interval, which is the Monte Carlo error; simulations, those fitted; failed,
         those that could not be simulated, fitted or tested, which are left out of the share.
     test : str
         The coefficient, ``beta[x]``.
     by : str
-        The grouping factor whose levels are counted.
+        The grouping factors whose levels are counted.
     method : str
         Of the test, in words.
     value : float
@@ -85,7 +87,7 @@ class Power:
 def power(
     model,
     parameters: object,
-    groups: Sequence[int] = (10, 20, 40),
+    groups: Sequence[int] | Mapping[str, Sequence[int]] = (10, 20, 40),
     test: str | None = None,
     simulations: int = 200,
     level: float = 0.05,
@@ -94,6 +96,7 @@ def power(
     progress: bool = True,
     *,
     by: str | None = None,
+    rows: Sequence[int] | None = None,
 ) -> Power:
     """Return how often a test of a coefficient rejects in data sets with other numbers of groups.
 
@@ -110,8 +113,9 @@ def power(
     parameters : mapping of str to float, PointFit or Fit
         The true values, as `Model.simulate` takes it. ``{**point.parameters, "beta[x]": 2}`` changes one of a fit's
         estimates; with 0 the power is the level. A Fit gives the power averaged over its draws.
-    groups : sequence of int
-        Numbers of levels, each at least 2.
+    groups : sequence of int, or mapping of str to sequence of int
+        Numbers of levels, each at least 2. Of several factors together: ``{"subject": [20, 40], "item": [10, 20]}``,
+        every combination.
     test : str, optional
         The coefficient, ``"beta[x]"`` or ``"x"``. The only one besides the intercept if not given.
     simulations : int
@@ -126,6 +130,8 @@ def power(
         Show a progress bar; never shown where the output is no terminal or notebook.
     by : str, optional
         The grouping factor, where there are several: the one that the others are nested in if not given.
+    rows : sequence of int, optional
+        Observations for each row of the data, each at least 1: every row so many times, with its own residual.
 
     Returns
     -------
@@ -144,51 +150,102 @@ def power(
     """
     check_model(model)
     check_bool("progress", progress)
-    numbers = _check(groups, simulations, level, seed, cores)
-    coefficient = tested(model.design, test)
-    _check_determined(model.design, coefficient)
-    values_at = parameter_values(model.design, parameters)
-    block = outer_factor(model.design, by)
-    seed = chosen_seed(seed)
-    designs = [_checked(resized(model, block, k, seed), k, coefficient) for k in numbers]
-    rejects = _test(model.design, coefficient, level)
-
-    def response(j: int, k: int) -> Floats:
-        rng = stream(seed, "power", numbers[j], k)
-        return drawn(designs[j], values_at(rng), rng)
-
-    def task(i: int) -> bool | None:
-        j = i % len(numbers)
-        try:
-            y = response(j, i // len(numbers))
-        except DataError:  # no mean with these random effects: counted as failed
-            return None
-        return rejects(replace(designs[j], y=y))
-
-    _check_possible(response, len(numbers), min(FIRST, simulations))
-    total = simulations * len(numbers)
-    with counter(progress, "Simulations", total) as advance:
-        found, interrupted = repeated(task, total, cores, advance)
-    if not found:
-        raise KeyboardInterrupt
-    results = [[found[i] for i in range(j, total, len(numbers)) if i in found] for j in range(len(numbers))]
-    rows = [_row(k, results[j]) for j, k in enumerate(numbers)]
-    value = np.nan if hasattr(parameters, "tree") else float(values_at(stream(seed, "power", 0, 0)).beta[coefficient])
-    method = "t with Satterthwaite df, REML" if model.family.gaussian else "z, maximum likelihood"
-    name, by = coefficient_label(model.design.coefficients[coefficient]), model.design.blocks[block].group
-    shown = pd.DataFrame(rows, columns=list(COLUMNS))
-    return Power(shown, name, by, method, value, level, seed, interrupted)
-
-
-def _check(groups: object, simulations: object, level: float, seed: object, cores: object) -> list[int]:
-    """Return the numbers of groups in order, each once."""
-    numbers = np.unique(np.atleast_1d(np.asarray(groups)))
-    if np.ma.is_masked(groups) or numbers.dtype.kind not in "iu" or len(numbers) == 0 or numbers[0] < 2:
-        raise ValueError(f"groups should be whole numbers of at least 2, such as [10, 20, 40], not {groups!r}")
     check_whole("simulations", simulations, 1)
     check_probability("level", level)
     check_seed(seed)
     check_cores(cores)
+    coefficient = tested(model.design, test)
+    _check_determined(model.design, coefficient)
+    values_at = parameter_values(model.design, parameters)
+    sizes = sizes_of(model.design, groups, rows, by)
+    seed = chosen_seed(seed)
+    designs = [_sized(model, sizes, setting, seed, coefficient) for setting in sizes.settings]
+    rejects = _test(model.design, coefficient, level)
+
+    def response(j: int, k: int) -> Floats:
+        return drawn(designs[j], values_at(rng := stream(seed, "power", *sizes.settings[j], k)), rng)
+
+    def task(i: int) -> bool | None:
+        j = i % len(designs)
+        try:
+            y = response(j, i // len(designs))
+        except DataError:  # no mean with these random effects: counted as failed
+            return None
+        return rejects(replace(designs[j], y=y))
+
+    _check_possible(response, len(designs), min(FIRST, simulations))
+    total = simulations * len(designs)
+    with counter(progress, "Simulations", total) as advance:
+        found, interrupted = repeated(task, total, cores, advance)
+    if not found:
+        raise KeyboardInterrupt
+    results = [[found[i] for i in range(j, total, len(designs)) if i in found] for j in range(len(designs))]
+    shown = [(*setting, *_row(own)) for setting, own in zip(sizes.settings, results, strict=True)]
+    value = np.nan if hasattr(parameters, "tree") else float(values_at(stream(seed, "power", 0, 0)).beta[coefficient])
+    method = "t with Satterthwaite df, REML" if model.family.gaussian else "z, maximum likelihood"
+    table_of = pd.DataFrame(shown, columns=[*sizes.columns, *COLUMNS[1:]])
+    name = coefficient_label(model.design.coefficients[coefficient])
+    return Power(table_of, name, sizes.by, method, value, level, seed, interrupted)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The data sets that are looked at.
+
+    Attributes
+    ----------
+    factors : tuple of int
+        The positions of the grouping factors whose levels are counted.
+    rows : bool
+        Whether observations for each row are counted too.
+    settings : tuple of tuples of int
+        The numbers of levels of each, and of observations.
+    columns : tuple of str
+    by : str
+    """
+
+    factors: tuple[int, ...]
+    rows: bool
+    settings: tuple[tuple[int, ...], ...]
+    columns: tuple[str, ...]
+    by: str
+
+
+def sizes_of(design: Design, groups: object, rows: object, by: str | None) -> Sizes:
+    """Return the data sets of numbers of levels, of one factor or of several, and of observations."""
+    if isinstance(groups, Mapping):
+        if by is not None:
+            raise ValueError("groups names its factors, and by names another; leave by out")
+        names = [block.group for block in design.blocks]
+        wrong = [name for name in groups if name not in names]
+        if wrong or not groups:
+            near = suggest(str(wrong[0]), names) if wrong else ""
+            raise ValueError(f"groups should be by grouping factor ({listing(names)}), not {groups!r}{near}")
+        factors = {names.index(name): _numbers(f"groups[{name!r}]", value, 2) for name, value in groups.items()}
+    else:
+        numbers = _numbers("groups", groups, 2)
+        factors = {outer_factor(design, by): numbers}
+    lists = [*factors.values(), *([] if rows is None else [_numbers("rows", rows, 1)])]
+    own = tuple(design.blocks[k].group for k in factors)
+    columns = ("groups",) if len(own) == 1 else own
+    columns += ("rows",) if rows is not None else ()
+    return Sizes(tuple(factors), rows is not None, tuple(product(*lists)), columns, " and ".join(own))
+
+
+def _sized(model, sizes: Sizes, setting: tuple[int, ...], seed: int, coefficient: int) -> Design:
+    """Return the design of one setting."""
+    for k, number in zip(sizes.factors, setting, strict=False):
+        model = resized(model, k, number, seed)
+    model = repeated_rows(model, setting[-1]) if sizes.rows else model
+    return _checked(model.design, setting[0], coefficient)
+
+
+def _numbers(name: str, given: object, least: int) -> list[int]:
+    """Return whole numbers in order, each once."""
+    numbers = np.unique(np.atleast_1d(np.asarray(given)))
+    if np.ma.is_masked(given) or numbers.dtype.kind not in "iu" or len(numbers) == 0 or numbers[0] < least:
+        example = [10, 20, 40] if least > 1 else [1, 2, 4]
+        raise ValueError(f"{name} should be whole numbers of at least {least}, such as {example}, not {given!r}")
     return [int(k) for k in numbers]
 
 
@@ -258,15 +315,15 @@ def p_value(point: Estimates, coefficient: int) -> float:
     return float(found["p"].iloc[coefficient])
 
 
-def _row(k: int, results: Sequence[bool | None]) -> tuple[float, ...]:
+def _row(results: Sequence[bool | None]) -> tuple[float, ...]:
     from scipy.stats import binomtest
 
     known = [result for result in results if result is not None]
     failed = len(results) - len(known)
     if not known:
-        return k, np.nan, np.nan, np.nan, 0, failed
+        return np.nan, np.nan, np.nan, 0, failed
     interval = binomtest(sum(known), len(known)).proportion_ci(CI_PROB, method="wilson")
-    return k, sum(known) / len(known), interval.low, interval.high, len(known), failed
+    return sum(known) / len(known), interval.low, interval.high, len(known), failed
 
 
 def render(found: Power) -> str:
@@ -278,12 +335,14 @@ def render(found: Power) -> str:
         "Intervals: 95 % Wilson (lower, upper), the Monte Carlo error of the simulation",
         "",
     ]
+    counted = found.table.columns[: -len(COLUMNS) + 1]
     rows = [
-        [f"{int(r.groups):,}", *(f"{v:.3f}" for v in (r.power, r.lower, r.upper)), f"{int(r.simulations):,}",
-         f"{int(r.failed):,}"]
-        for r in found.table.itertuples()
+        [*(f"{int(r[name]):,}" for name in counted), *(f"{r[name]:.3f}" for name in ("power", "lower", "upper")),
+         f"{int(r['simulations']):,}", f"{int(r['failed']):,}"]
+        for _, r in found.table.iterrows()
     ]  # fmt: skip
-    head = [f"levels of {found.by}", *COLUMNS[1:]]
+    names = {"groups": f"levels of {found.by}", "rows": "observations per row"}
+    head = [*(names.get(name, f"levels of {name}") for name in counted), *COLUMNS[1:]]
     return "\n".join([*lines, *table(head, rows, left=0), *_remarks(found)])
 
 
@@ -293,7 +352,10 @@ def _remarks(found: Power) -> list[str]:
         said.append("Interrupted: simulations are missing.")
     many = found.table["failed"] > MOST_FAILED * (found.table["failed"] + found.table["simulations"])
     if many.any():
-        where = listing(f"{k:,}" for k in found.table.loc[many, "groups"])
+        counted = found.table.columns[: -len(COLUMNS) + 1]
+        where = listing(
+            " x ".join(f"{k:,}" for k in row) for row in found.table.loc[many, counted].itertuples(index=False)
+        )
         said.append(
             f"With {where} levels more than {MOST_FAILED:.0%} of the data sets could not be simulated or fitted, and "
             "the power is that of the others."

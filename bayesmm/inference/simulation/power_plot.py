@@ -26,14 +26,23 @@ def plot_power(found, ax=None):
         figure, axes = panels(1, 6.0, 4.0)
         ax = axes[0]
     shown = found.table
-    x, y = shown["groups"].to_numpy(), shown["power"].to_numpy()
+    counted = list(shown.columns[: shown.columns.get_loc("power")])
+    along = max(counted, key=lambda name: shown[name].nunique())
+    x = shown[along].to_numpy()
     ax.axhline(USUAL, color=GREY, linestyle="--", linewidth=1)
     ax.axhline(found.level, color=GREY, linestyle=":", linewidth=1)
     ax.vlines(x, shown["lower"], shown["upper"], color=INK, linewidth=1.2)
-    ax.plot(x, y, "-o", color=INK, markersize=5, linewidth=1)
+    others = [name for name in counted if name != along]
+    for values, part in shown.groupby(others) if others else [((), shown)]:
+        ax.plot(part[along], part["power"], "-o", color=INK, markersize=5, linewidth=1)
+        said = ", ".join(f"{name} {value:,}" for name, value in zip(others, values, strict=True))
+        ax.annotate(
+            plain(said), (part[along].iloc[-1], part["power"].iloc[-1]), (4, 2), textcoords="offset points", size=7
+        )
     margin = ROOM * max(float(np.ptp(x)), 1.0)
-    ax.set(xlim=(x.min() - margin, x.max() + margin), ylim=(0, 1.02), xticks=x)
-    ax.set_xlabel(f"levels of {plain(found.by)}", fontsize=9)
+    ax.set(xlim=(x.min() - margin, x.max() + margin), ylim=(0, 1.02), xticks=np.unique(x))
+    label = {"groups": f"levels of {found.by}", "rows": "observations per row"}.get(along, f"levels of {along}")
+    ax.set_xlabel(plain(label), fontsize=9)
     ax.set_ylabel("power: share of simulations that reject", fontsize=9)
     if own:
         lines = {

@@ -1,0 +1,109 @@
+"""A fit at one point, as the checks of its rows and groups see it: a maximised model, or a posterior at its means."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from bayesmm.design.parameters import coefficients
+from bayesmm.design.records import Block, Design
+from bayesmm.design.residual.structure import mean_values, residual_weights
+from bayesmm.estimation.estimates import Estimates, pearson_residuals
+from bayesmm.families.links import LINKS
+from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, variable
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A model at given values of its parameters.
+
+    Attributes
+    ----------
+    design : Design
+    eta : (n,) float64
+        The linear predictor, with the random effects.
+    auxiliaries : tuple of float
+    covariances : tuple of (q, q) float64
+        Of the random effects of each block.
+    beta_cov : (p, p) float64
+        Of the coefficients.
+    residual : mapping of str to (k,) float64
+        The parameters of the residual structure besides sigma.
+    conditional : tuple of (G, q, q) float64, or None
+        The covariances of the random effects of a maximised model, given its coefficients.
+    """
+
+    design: Design
+    eta: Array
+    auxiliaries: tuple[float, ...]
+    covariances: tuple[Array, ...]
+    beta_cov: Array
+    residual: Mapping[str, Array]
+    conditional: tuple[Array, ...] | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether every row has a mean, and every covariance is a number."""
+        return all(np.isfinite(values).all() for values in (self.eta, *self.covariances))
+
+    @cached_property
+    def means(self) -> Array:
+        """The fitted means, (n,); of a binomial, probabilities."""
+        return LINKS[self.design.family.link].inverse(self.eta)
+
+    @cached_property
+    def pearson(self) -> Array:
+        """Residuals over the standard deviations that the model gives them, (n,)."""
+        return pearson_residuals(self.design, self.means, self.auxiliaries, self.residual)
+
+    @cached_property
+    def information(self) -> Array:
+        """The expected information of each row about its linear predictor, (n,): slope^2 times size over variance."""
+        design, size = self.design, 1.0 if self.design.trials is None else self.design.trials
+        own = residual_weights(design, self.residual)
+        size = size if own is None else own * size
+        slope = LINKS[design.family.link].slope(self.eta)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = slope**2 * size / design.family.variance(self.means, self.auxiliaries)
+        return np.where(np.isfinite(found), found, 0.0)
+
+    @cached_property
+    def score(self) -> Array:
+        """The derivative of each row's log density in its linear predictor, (n,), by its mean and variance.
+
+        Exact where that is all there is to a family (gaussian, counts, gamma with their links); else quasi-likelihood.
+        """
+        sign = np.sign(LINKS[self.design.family.link].slope(self.eta))
+        return np.nan_to_num(self.pearson) * np.sqrt(self.information) * sign
+
+
+def of_point(point: Estimates) -> Fitted:
+    """Return a maximised model as it is."""
+    own = tuple(point.auxiliaries.values()) or (point.sigma,)
+    known = (point.covariances, point.beta_cov, point.residual, point.conditional)
+    return Fitted(point.design, point.linear, own, *known)
+
+
+def of_fit(fit) -> Fitted:
+    """Return a model at the means of its posterior; a ValueError if the random effects were not kept."""
+    design, tree = fit.design, fit.tree
+    beta = draws_of(fit, coefficients(design)).reshape(design.p, -1)
+    eta = design.X @ beta.mean(axis=1) + design.offset
+    for block in design.blocks:
+        eta = eta + np.einsum("ij,ij->i", block.Z, block_draws(fit, block).mean(axis=(0, 1))[block.index])
+    own = tuple(float(variable(tree, name).mean()) for name in design.family.auxiliaries)
+    covariances = tuple(_mean_covariance(fit, block) for block in design.blocks)
+    cov = np.cov(beta).reshape(design.p, design.p) if design.p and beta.shape[1] > 1 else np.zeros((design.p,) * 2)
+    return Fitted(design, eta, own, covariances, cov, mean_values(residual_draws(fit)))
+
+
+def _mean_covariance(fit, block: Block) -> Array:
+    """Return the posterior mean of the covariance matrix of a block's effects, (q, q)."""
+    sds = variable(fit.tree, block.names.sd)
+    outer = sds[..., :, None] * sds[..., None, :]
+    whole = any(len(part) > 1 for part in block.partition)
+    R = variable(fit.tree, block.names.corr) if whole else np.eye(sds.shape[-1])
+    return (outer * R).mean(axis=(0, 1))

@@ -1,0 +1,118 @@
+"""Groups that make a result: how far the coefficients would move without each level of a grouping factor."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesmm.design.records import Block
+from bayesmm.display.text_tables import apart
+from bayesmm.evaluation.checks.check import Check
+from bayesmm.evaluation.checks.fitted import Fitted
+from bayesmm.runtime.messages import label_text
+
+NAME = "influential groups"
+FEWEST = 3  # levels; without one of two there is no comparison
+# Standard errors by which a coefficient may move: Belsley, Kuh & Welsch (1980), Regression Diagnostics, section 2.1,
+# have 2 / sqrt(n) to look at and 1 for few observations; of few groups each has its share, so 3 / sqrt(G) is beside it.
+LARGE, SHARE = 1.0, 3.0
+UNDETERMINED = 1e-8  # smallest eigenvalue of P_II, which is 1 where a row says nothing about the others
+MOST_EFFECTS = 1_000  # random effects in all, whose covariance matrix is dense
+MOST_NUMBERS = 5_000_000  # rows times random effects: 40 MB
+MOST_WORK = 2e9  # multiplications for all levels: a second
+
+
+def influential_groups(fitted: Fitted) -> Check:
+    """Return the check of the levels of every grouping factor."""
+    design = fitted.design
+    blocks = [block for block in design.blocks if len(block.levels) >= FEWEST]
+    if not blocks or not design.p:
+        return _nothing("judged for grouping factors of three levels or more")
+    effects = sum(len(block.levels) * len(block.columns) for block in design.blocks)
+    rows = max(np.bincount(block.index).max() for block in blocks)
+    if effects > MOST_EFFECTS or design.n * effects > MOST_NUMBERS or design.n * effects * rows > MOST_WORK:
+        return _nothing(f"judged for models of at most {MOST_EFFECTS:,} random effects")
+    parts = _Parts.of(fitted)
+    moved = [np.nan_to_num(np.abs(dfbetas(parts, block))) / _limit(block) for block in blocks]
+    block, share = max(zip(blocks, moved, strict=True), key=lambda pair: pair[1].max())
+    g, j = np.unravel_index(np.argmax(share), share.shape)
+    value, limit = float(share[g, j] * _limit(block)), _limit(block)
+    shown, most = apart(value, limit, 2)
+    name, level = design.coefficients[j], label_text(block.levels[g])
+    found = f"without {level} of {block.group}, {name} would move by {shown} standard errors (limit {most})"
+    if value <= limit:
+        return Check(NAME, True, value, limit, f"{found}, and by less without any other group")
+    advice = f"look at the rows of {level}, and fit the model without them too."
+    return Check(NAME, True, value, limit, f"{found}: {advice}", note=True)
+
+
+def _limit(block: Block) -> float:
+    return max(LARGE, SHARE / math.sqrt(len(block.levels)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """The rows times the roots of their information, in which the marginal covariance is I + U U'.
+
+    Attributes
+    ----------
+    U : (n, Q) float64
+        The random effects, each in units of its covariance matrix.
+    K : (Q, Q) float64
+        (I + U'U)^-1, so that (I + U U')^-1 is I - U K U'.
+    X : (n, p) float64
+        (I + U U')^-1 times the coefficients' columns.
+    residuals : (n,) float64
+        The same of the residuals about X beta: those about the conditional modes.
+    cov : (p, p) float64
+        Of the coefficients.
+    """
+
+    U: np.ndarray
+    K: np.ndarray
+    X: np.ndarray
+    residuals: np.ndarray
+    cov: np.ndarray
+
+    @classmethod
+    def of(cls, fitted: Fitted) -> "_Parts":
+        design, root = fitted.design, np.sqrt(fitted.information)[:, None]
+        columns = [np.zeros((design.n, 0))]
+        for block, Sigma in zip(design.blocks, fitted.covariances, strict=True):
+            values, vectors = np.linalg.eigh(Sigma)
+            Z = block.Z @ (vectors * np.sqrt(np.maximum(values, 0.0))) * root
+            wide = np.zeros((design.n, len(block.levels), Z.shape[1]))
+            wide[np.arange(design.n), block.index] = Z
+            columns.append(wide.reshape(design.n, -1))
+        U, X = np.hstack(columns), design.X * root
+        K = np.linalg.inv(np.eye(U.shape[1]) + U.T @ U)
+        residuals = np.divide(fitted.score, root[:, 0], out=np.zeros(design.n), where=root[:, 0] > 0)
+        return cls(U, K, X - U @ (K @ (U.T @ X)), residuals, np.nan_to_num(fitted.beta_cov))
+
+
+def dfbetas(parts: _Parts, block: Block) -> np.ndarray:
+    """Return by how many standard errors each coefficient moves when a level is left out, (G, p).
+
+    The variance parameters are held. With P = V^-1 - V^-1 X cov(beta) X' V^-1 and the rows I of the level, beta less
+    that without them is cov(beta) (V^-1 X)_I' (P_II)^-1 (P y)_I, as for rows with a coefficient each. Exact for a
+    linear model; for other families one step of Newton's method.
+
+    Returns
+    -------
+    (G, p) float64
+        The coefficient with all rows less that without; NaN where it is then not determined.
+    """
+    se = np.sqrt(np.diag(parts.cov))
+    unit = np.divide(1.0, se, out=np.zeros(len(se)), where=se > 0)
+    rows = np.split(np.argsort(block.index, kind="stable"), np.cumsum(np.bincount(block.index))[:-1])
+    out = np.full((len(block.levels), len(se)), np.nan)
+    for g, at in enumerate(rows):
+        U, X = parts.U[at], parts.X[at]
+        P = np.eye(len(at)) - U @ parts.K @ U.T - X @ parts.cov @ X.T
+        if np.linalg.eigvalsh(P)[0] > UNDETERMINED:
+            out[g] = parts.cov @ (X.T @ np.linalg.solve(P, parts.residuals[at])) * unit
+    return out
+
+
+def _nothing(text: str) -> Check:
+    return Check(NAME, True, math.nan, LARGE, text)

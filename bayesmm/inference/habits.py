@@ -1,0 +1,92 @@
+"""The estimates of a maximised fit as users of statsmodels and R expect them: params, p-values, a table of all."""
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.design.parameters import coefficient_label
+from bayesmm.estimation.estimates import Estimates
+from bayesmm.inference.degrees import t_table
+from bayesmm.inference.marginal_effects.uncertainty import quantile
+from bayesmm.inference.ratios import check_exponentiated
+from bayesmm.posterior.parameter_values import estimates
+from bayesmm.runtime.arguments import check_probability
+
+CI_PROB = 0.95
+
+
+def coefficient_table(point: Estimates) -> pd.DataFrame:
+    """Return the coefficients with the p-values that the model has.
+
+    Those of a linear model are Student's t on the residual degrees of freedom, of a linear mixed model by REML or ML
+    with Satterthwaite's, as R's lmerTest has them; of all others, and of the mode of a posterior, z.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index coef; estimate, se, df (not with z), t or z, p.
+    """
+    if not point.design.family.gaussian or point.method == "MAP":
+        return with_z(point)
+    return t_table(point, "satterthwaite")
+
+
+def with_z(point: Estimates) -> pd.DataFrame:
+    """Return the coefficients with z and its two-sided p, (p rows)."""
+    from scipy.special import erfc
+
+    table = Estimates.fixef(point)[["estimate", "se"]]
+    z = table["estimate"] / table["se"]
+    return table.assign(z=z, p=erfc(np.abs(z) / np.sqrt(2)))
+
+
+def summary(point: Estimates, ci_prob: float = CI_PROB) -> pd.DataFrame:
+    """Return every parameter with its estimate, the coefficients with standard error, test and Wald interval too.
+
+    Parameters
+    ----------
+    point : PointFit
+    ci_prob : float
+        Probability of the intervals of the coefficients; those of variance parameters are by `confint()`, which
+        profiles the likelihood.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index parameter, as in the `summary()` of a posterior; estimate, se, df (not with z), t or z, p, lower, upper.
+    """
+    check_probability("ci_prob", ci_prob)
+    table = coefficient_table(point)
+    table = table.set_axis([coefficient_label(name) for name in table.index], axis=0)
+    table[["lower", "upper"]] = wald(point, ci_prob).to_numpy()
+    values = estimates(point)
+    rest = [name for name in values if name not in table.index]
+    others = pd.DataFrame({"estimate": [values[name] for name in rest]}, index=rest)
+    return pd.concat([table, others]).rename_axis("parameter")
+
+
+def wald(point: Estimates, ci_prob: float) -> pd.DataFrame:
+    """Return intervals of the coefficients by the t or z of `coefficient_table`: index coef; lower, upper."""
+    table = coefficient_table(point)
+    df = table["df"].to_numpy() if "df" in table else np.full(len(table), np.inf)
+    half = quantile((1 + ci_prob) / 2, df) * table["se"]
+    return pd.DataFrame({"lower": table["estimate"] - half, "upper": table["estimate"] + half})
+
+
+def exponentiated(point: Estimates, ddf: str | None, ci_prob: float = CI_PROB) -> pd.DataFrame:
+    """Return the exponentials of the coefficients: rate ratios with a log link, odds ratios with a logit link.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `fixef()`, the estimate and the ends of its interval (lower, upper, 95 %) exponentiated, se by the delta
+        method; the tests are those of the coefficients.
+
+    Raises
+    ------
+    ValueError
+        For another link, where the exponential of a coefficient is nothing.
+    """
+    check_exponentiated(point.design)
+    table = Estimates.fixef(point) if ddf is None else t_table(point, ddf)
+    ratio = np.exp(table["estimate"])
+    return table.assign(estimate=ratio, se=ratio * table["se"], **np.exp(wald(point, ci_prob)))

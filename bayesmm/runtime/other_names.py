@@ -1,0 +1,76 @@
+"""What arguments and attributes of other packages are called here: said in the error, so that nobody has to search."""
+
+import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+# Arguments of predict(), simulate() and emmeans() of R and Python packages -> what to write.
+ARGUMENTS = MappingProxyType(
+    {
+        "type": "kind=: 'linear' is R's 'link', and 'mean' its 'response' (emmeans has kind='response' too)",
+        "re_form": "groups=: re_form=None is groups='conditional', re_form=NA is groups='population'",
+        "re_formula": "groups=: re_formula=None is groups='conditional', re_formula=NA is groups='population'",
+        "include_random": "groups=: 'conditional' with the random effects, 'population' without",
+        "newdata": "data=",
+        "exog": "data=",
+        "allow_new_levels": "new_levels='sample'",
+        "se_fit": "se=True, of a fit by maximize()",
+        "level": "ci_prob=",
+        "alpha": "ci_prob=, 1 - alpha",
+        "nsim": "draws=",
+    }
+)
+# Attributes of fits in lme4, statsmodels, brms and pymer4 -> what to write.
+ATTRIBUTES = MappingProxyType(
+    {
+        "llf": "loglik",
+        "logLik": "loglik",
+        "AICc": "aicc",
+        "bse": "fixef()['se']",
+        "tvalues": "fixef()['t']",
+        "fe_params": "fixef()",
+        "coefs": "fixef()",
+        "coef_": "fixef()",
+        "random_effects": "ranef()",
+        "rand_effects": "ranef()",
+        "cov_re": "varcorr()",
+        "VarCorr": "varcorr()",
+        "cov_params": "vcov",
+        "resid": "residuals",
+        "fittedvalues": "fitted",
+        "nobs": "design.n",
+        "anova": "bmm.anova(point)",
+        "emmeans": "bmm.emmeans(fit, ...)",
+        "marginal_effects": "bmm.slopes(fit, ...) and bmm.comparisons(fit, ...)",
+        "hypothesis": "bmm.emmeans(point, ...).contrast({...}), or hypothesis({...}) of a posterior",
+        "wald_test": "bmm.emmeans(point, ...).joint(), or bmm.anova(point, type=3)",
+        "t_test": "fixef(ddf='satterthwaite')",
+        "pp_check": "bmm.plots.plot_ppc(fit)",
+    }
+)
+
+
+def says_other_names(function: Callable) -> Callable:
+    """Return the function, which says of an argument of another package what it is called here.
+
+    Raises
+    ------
+    TypeError
+        When called with an argument that it has not and that `ARGUMENTS` knows.
+    """
+    own = function.__code__.co_varnames[: function.__code__.co_argcount + function.__code__.co_kwonlyargcount]
+
+    @functools.wraps(function)
+    def call(*args: object, **options: object) -> object:
+        for name in options:
+            if name in ARGUMENTS and name not in own:
+                raise TypeError(f"{function.__name__}() has no argument {name!r}; here it is {ARGUMENTS[name]}")
+        return function(*args, **options)
+
+    return call
+
+
+def no_attribute(owner: object, name: str, others: Mapping[str, str] = ATTRIBUTES) -> AttributeError:
+    """Return the error of an attribute that is not there, with what it is called here if that is known."""
+    said = f"; here it is {others[name]}" if name in others else ""
+    return AttributeError(f"{type(owner).__name__!r} has no attribute {name!r}{said}")
