@@ -19,6 +19,7 @@ from bayesmm.storage import files
 
 if TYPE_CHECKING:
     from bayesmm.evaluation.evidence import Evidence
+    from bayesmm.evaluation.likelihood_vs_reml import ConsistencyCheck
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +94,22 @@ class Fit:
         """Return the checks of the sampling, passed and failed."""
         return checks.run_checks(self)
 
-    def compare(self, point=None, consistency: bool | str = True) -> compare_reml.Comparison:
+    def compare(self, point=None, consistency: bool | str = False) -> compare_reml.Comparison:
         """Return the posterior beside `point` (REML if not given), a verdict and its cause for each parameter.
 
-        `consistency="graph"` checks the PyMC graph against REML, not only the compiled likelihood: see
-        `bayesmm.evaluation.compare_reml.compare`.
+        See `bayesmm.evaluation.compare_reml.compare`.
         """
         return compare_reml.compare(self, point, consistency)
+
+    def consistency(self, of: str = "likelihood") -> "ConsistencyCheck":
+        """Return the check that REML is the mode of this posterior where its priors are flat: of a linear model.
+
+        `of="graph"` checks the PyMC graph, which takes seconds to minutes: see
+        `bayesmm.evaluation.consistency.consistency`.
+        """
+        from bayesmm.evaluation.consistency import consistency
+
+        return consistency(self, of)
 
     def loo(self, by: str | None = None, *, integrated: bool = False, refit: bool | None = None) -> loo.Loo:
         """Return the PSIS-LOO of the rows, or of the levels of the factor `by`; see `bayesmm.evaluation.loo.loo`."""

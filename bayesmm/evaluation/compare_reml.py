@@ -12,11 +12,12 @@ from bayesmm.design.parameters import Parameter, coefficients, variance_paramete
 from bayesmm.errors import PriorError
 from bayesmm.evaluation.checks import Check, run_checks
 from bayesmm.evaluation.compare_reml_text import render_comparison
-from bayesmm.evaluation.likelihood_vs_reml import GRAPH, check_likelihood
+from bayesmm.evaluation.consistency import check_choice, find_consistency
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.posterior.density import mode, support_of
 from bayesmm.posterior.draws import describe, draws_of
 from bayesmm.posterior.point_estimates import at_bound, by_quadrature, confounded, estimate, is_singular, standard_error
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
 
 # The rule of the verdicts. All distances are in posterior standard deviations.
@@ -94,7 +95,7 @@ class Comparison:
     point : PointFit
         The maximised fit.
     consistency : ConsistencyCheck or None
-        The check that the compiled likelihood, or the PyMC graph's density, has its mode at the REML optimum.
+        What `Fit.consistency` returns, if it was asked for.
     checks : tuple of Check
         The checks of the posterior; draws that failed them cannot be compared with anything.
     quadrature : float
@@ -119,8 +120,9 @@ class Comparison:
         return comparison_html(self)
 
 
+@working("comparing the posterior with the maximised fit")
 @few_threads
-def compare(fit, point=None, consistency: bool | str = True) -> Comparison:
+def compare(fit, point=None, consistency: bool | str = False) -> Comparison:
     """Compare a posterior with the maximised fit of the same model.
 
     Parameters
@@ -129,16 +131,15 @@ def compare(fit, point=None, consistency: bool | str = True) -> Comparison:
     point : PointFit, optional
         The fit to compare with; of the same model REML, or Laplace's ML for a generalised one, if not given.
     consistency : bool or "graph"
-        Of a linear model: whether to check that the compiled marginal posterior has its mode at REML where its priors
-        are flat. "graph": check the density of the explicit PyMC graph instead, which takes seconds to build.
+        Of a linear model: with the check of `bayesmm.evaluation.consistency.consistency`; "graph": with that of the
+        PyMC graph.
 
     Raises
     ------
     ValueError
         If `point` has other coefficients or grouping factors than `fit`, or `consistency` is none of its choices.
     """
-    if consistency is not True and consistency is not False and consistency != GRAPH:
-        raise ValueError(f"consistency should be True, False or {GRAPH!r}, not {consistency!r}")
+    check_choice(consistency)
     point, flat = point_fits(fit, point)
     check_same_model(fit.design, point.design)
     rows = gather(fit, point, flat, marginal_mode(fit.model))
@@ -148,7 +149,7 @@ def compare(fit, point=None, consistency: bool | str = True) -> Comparison:
         table=table,
         parameters=tuple(row.parameter for row in rows),
         point=point,
-        consistency=find_consistency(fit.design, flat, consistency) if fit.design.family.gaussian else None,
+        consistency=find_consistency(fit.design, flat, consistency),
         checks=tuple(run_checks(fit)),
         quadrature=by_quadrature(point) if point.nagq == 1 else math.nan,
     )
@@ -185,15 +186,6 @@ def marginal_mode(model):
         return model.maximize(method="MAP")
     except PriorError:
         return None
-
-
-def find_consistency(design, reml, consistency: bool | str):
-    """Return the record of the consistency check, of a linear model; None if none is wanted."""
-    if consistency != GRAPH:
-        return check_likelihood(design, reml) if consistency else None
-    from bayesmm.evaluation.graph_vs_reml import check_consistency  # here, because it builds a PyMC model
-
-    return check_consistency(design, reml)
 
 
 def gather(fit, point, flat, marginal) -> list[Row]:

@@ -15,9 +15,10 @@ NOT_COMPUTED = "-"
 VARIANCE_COLUMNS = ("point", "map", "mode", "mean", "sd", "lower", "upper")
 # What a consistency check has shown, by what it is of.
 CHECKED = {
-    "graph": "maximising the PyMC graph with the effects integrated out reproduces REML {}.",
-    "likelihood": "with flat priors the compiled marginal posterior has its mode at REML {}. "
-    "The PyMC graph was not looked at: compare(consistency='graph') does that.",
+    "graph": "the density of the PyMC graph, with its priors flat and the effects and coefficients integrated out, "
+    "has its maximum at the REML estimates {}.",
+    "likelihood": "the density that is sampled, with its priors flat, has its maximum at the REML estimates {}. The "
+    "PyMC graph was not looked at: fit.consistency('graph') does that.",
 }
 COEFFICIENT_COLUMNS = ("point", "se", "map", "mean", "sd", "lower", "upper")
 

@@ -8,6 +8,7 @@ import pandas as pd
 from bayesmm.display.text_tables import table, wrap
 from bayesmm.evaluation.loo import SMOOTHED, Loo, loo, reliability
 from bayesmm.runtime.arguments import check_bool
+from bayesmm.runtime.progress import working
 
 ROWS, GIVEN, INTEGRATED = "rows", "rows, effects drawn", "rows, effects integrated"
 WHEN = {
@@ -47,6 +48,7 @@ class LooTable:
     __repr__ = __str__
 
 
+@working("leave-one-out of rows and of groups")
 def loo_table(fit, *, refit: bool | None = None) -> LooTable:
     """Leave out rows given their random effects, rows with these integrated out, and the levels of each factor.
 

@@ -25,6 +25,7 @@ from bayesmm.posterior.trials import named_trials, trials_of
 from bayesmm.runtime.arguments import chosen_seed, is_whole
 from bayesmm.runtime.memory import BYTES, too_much, usable_memory
 from bayesmm.runtime.messages import count, label_text
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.streams import stream
 from bayesmm.runtime.threads import few_threads
 
@@ -192,6 +193,7 @@ def check_levels(rows: Rows, new_levels: str) -> None:
 # from a posterior
 
 
+@working("predicting")
 @few_threads
 def predict(
     fit,

@@ -14,6 +14,7 @@ from bayesmm.design.covariance.structures import check_free
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import BayesmmWarning, FitFileError, listing
 from bayesmm.runtime.paths import as_path
+from bayesmm.runtime.progress import working
 from bayesmm.storage.files import changes, plain, reusable, save
 from bayesmm.storage.runs import Stream
 from bayesmm.storage.stored_model import functions_among
@@ -40,6 +41,11 @@ def sample(
     progress, cores, file, store
         See `Model.sample`, also for what is raised.
     """
+    with working("sampling", progress):
+        return _sample(model, asked, progress=progress, cores=cores, file=file, store=store)
+
+
+def _sample(model, asked: Mapping[str, object], *, progress: bool, cores: int | None, file, store) -> xr.DataTree:
     from bayesmm.sampling.nuts import check_arguments
     from bayesmm.sampling.recovery import check_memory, recorded
 

@@ -11,6 +11,7 @@ from bayesmm.evaluation.checks.evidence import EFFECTS_LIMIT, gather, is_indepen
 from bayesmm.evaluation.checks.model import NOTES, check_inputs
 from bayesmm.evaluation.checks.quadrature import integrals
 from bayesmm.evaluation.checks.sampling import BFMI_LIMIT, CHECKS, ESS_LIMIT, INDEPENDENT, R_HAT_LIMIT, bfmi
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 
+@working("checking the draws")
 @few_threads
 def run_checks(fit) -> list[Check]:
     """Return the result of every check: those of the sampling, of independent draws fewer, and those of the model."""

@@ -16,6 +16,7 @@ from bayesmm.evaluation.prior_sensitivity.draw_densities import integrated_log_l
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import draws_of, is_constant, tree_sizes
 from bayesmm.posterior.residuals import DRAWS, FEWEST_DRAWS, thinned
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
 
 Array = np.ndarray
@@ -78,6 +79,7 @@ class PriorOverlap:
 # power-scaling
 
 
+@working("the sensitivity to the priors")
 @few_threads
 def sensitivity(fit, quantities: Mapping[str, object] | None = None) -> Sensitivity:
     """Return how much each reported quantity depends on the priors and on the likelihood, without refitting.
@@ -225,6 +227,7 @@ def _advice(frame: pd.DataFrame) -> list[str]:
 # overlap
 
 
+@working("comparing priors with posteriors")
 @few_threads
 def prior_overlap(fit) -> PriorOverlap:
     """Return how much of each parameter's prior is left in its posterior: the area under both densities.

@@ -24,6 +24,7 @@ from bayesmm.evaluation.variance.variance_parts import (
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import CI_PROB, describe, draws_text, kept_effects, tree_sizes
 from bayesmm.posterior.predict import check_choice
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
 
 Array = np.ndarray
@@ -67,6 +68,7 @@ class VarianceShares:
     __repr__ = __str__
 
 
+@working("the shares of variance")
 @few_threads
 def icc(fitted, mean: str = "rows") -> VarianceShares:
     """Return the intraclass correlation of each grouping factor.
@@ -127,6 +129,7 @@ def icc(fitted, mean: str = "rows") -> VarianceShares:
     return _record(fitted, "Intraclass correlation", shares, parts, says)
 
 
+@working("the shares of variance")
 @few_threads
 def r2(fitted, mean: str = "rows") -> VarianceShares:
     """Return how much of the variance a model explains.

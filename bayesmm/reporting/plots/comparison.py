@@ -24,7 +24,7 @@ def plot_comparison(comparison):
     matplotlib.axes.Axes
     """
     if not isinstance(comparison, Comparison):
-        comparison = compare(comparison, consistency=False)
+        comparison = compare(comparison)
     table, method = comparison.table[comparison.table["sd"] > 0].head(FOREST_ROWS), comparison.point.method
     figure, axes = panels(1, wide=9.6, high=0.36 * len(table) + 1.0)
     ax, rows = axes[0], np.arange(len(table))[::-1]

@@ -42,7 +42,7 @@ def save_figures(fit, directory: str | Path, comparison: Comparison | None = Non
     directory = as_path(directory, "directory")
     if not directory.is_dir():
         raise FitFileError(f"there is no folder {directory}")
-    comparison = fit.compare(consistency=False) if comparison is None else comparison
+    comparison = fit.compare() if comparison is None else comparison
     drawings = {
         "variance_components": lambda: plot_variances(fit, comparison.point),
         "comparison": lambda: plot_comparison(comparison),
