@@ -40,7 +40,8 @@ class Task:
     """One piece of work that is going on; its text may change."""
 
     text: str
-    shown: bool = True
+    wanted: bool = True
+    line: bool = True  # False: bars say it
 
 
 @dataclass
@@ -63,7 +64,7 @@ _WORK = _Work()
 
 
 @contextmanager
-def working(what: str, wanted: bool = True) -> Iterator[Task]:
+def working(what: str, wanted: bool = True, line: bool = True) -> Iterator[Task]:
     """Say what is being done, with the seconds gone, where it takes over two of them: ``bayesmm: sampling, 12 s``.
 
     Inside another one, its text stands behind that of the outermost. After Ctrl-C a line says what was interrupted.
@@ -73,11 +74,13 @@ def working(what: str, wanted: bool = True) -> Iterator[Task]:
     what : str
     wanted : bool
         False: neither this nor anything inside it says a word.
+    line : bool
+        False: there are bars in place of the line.
     """
-    task = Task(what, wanted)
+    task = Task(what, wanted, line)
     with _WORK.lock:
         _WORK.tasks.append(task)
-        if not wanted and _WORK.width:
+        if not (wanted and line) and _WORK.width:
             _WORK.line("")
         if len(_WORK.tasks) == 1 and _audible():
             _WORK.began, _WORK.over = time.monotonic(), threading.Event()
@@ -85,7 +88,7 @@ def working(what: str, wanted: bool = True) -> Iterator[Task]:
     try:
         yield task
     except KeyboardInterrupt as stop:
-        if not hasattr(stop, "said") and wanted and _audible():
+        if not hasattr(stop, "said") and all(each.wanted for each in _WORK.tasks) and _audible():
             stop.said = True
             text, seconds = _state()
             print(f"\nbayesmm: interrupted after {seconds:.0f} s: {text}", file=sys.stderr, flush=True)
@@ -118,7 +121,7 @@ def _say(over: threading.Event) -> None:
             if over.is_set():
                 return
             wait, (text, seconds) = PAUSE, _state()
-            if not all(task.shown for task in _WORK.tasks):
+            if not all(task.wanted and task.line for task in _WORK.tasks):
                 continue
             if terminal:
                 _WORK.line(f"bayesmm: {text}, {seconds:.0f} s")
@@ -183,7 +186,7 @@ def counter(wanted: bool, what: str, total: int) -> Iterator[Callable[..., None]
     console, shown = _console(wanted)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with (
-        working(what, wanted and not shown) as line,
+        working(what, wanted, not shown) as line,
         Bars(*columns, TimeRemainingColumn(), console=console, disable=not shown) as bars,
     ):
         task, done = bars.add_task(what, total=total), [0, total]
@@ -217,7 +220,7 @@ def progress_bar(wanted: bool, chains: int, total: int) -> Iterator[Progress]:
         TextColumn("{task.fields[state]}"),
     )
     with (
-        working("compiling the model", wanted and not shown) as line,
+        working("compiling the model", wanted, not shown) as line,
         Bars(*columns, console=console, disable=not shown) as bars,
     ):
         compiling = bars.add_task("Compiling the model", total=None, state="")

@@ -74,9 +74,16 @@ def test_ctrl_c_says_once_what_was_interrupted(monkeypatch):
     with pytest.raises(KeyboardInterrupt), working("sampling"), working("compiling the model"):
         raise KeyboardInterrupt
     assert heard.getvalue() == "\nbayesmm: interrupted after 0 s: sampling: compiling the model\n"
-    with pytest.raises(KeyboardInterrupt), working("sampling", wanted=False):
+    with pytest.raises(KeyboardInterrupt), working("sampling", wanted=False), working("compiling the model"):
         raise KeyboardInterrupt
     assert heard.getvalue().count("interrupted") == 1
+
+
+def test_ctrl_c_under_bars_is_said_too(monkeypatch):
+    heard = listened(monkeypatch, io.StringIO())
+    with pytest.raises(KeyboardInterrupt), working("sampling"), working("compiling the model", line=False):
+        raise KeyboardInterrupt
+    assert heard.getvalue() == "\nbayesmm: interrupted after 0 s: sampling: compiling the model\n"
 
 
 def test_the_line_counts_where_there_are_no_bars(monkeypatch):
