@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesmm.design.records import Design
+from bayesmm.display.frames import WholeFrame
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation import checks, compare_reml, loo, loo_table
 from bayesmm.evaluation.prior_sensitivity import sensitivity
@@ -45,15 +46,15 @@ class Fit:
 
     def fixef(self) -> pd.DataFrame:
         """Return the fixed effects: index coef; mean, sd, lower, upper (95 %), ess_bulk, ess_tail, r_hat."""
-        return draws.fixef(self)
+        return WholeFrame(draws.fixef(self))
 
     def varcorr(self) -> pd.DataFrame:
         """Return sds and correlations, the residual last: grp, var1, var2, and the columns of `fixef`."""
-        return draws.varcorr(self)
+        return WholeFrame(draws.varcorr(self))
 
     def ranef(self) -> pd.DataFrame:
         """Return the random effects: grpvar, term, grp, and the columns of `fixef`; 5 s for 10,000 effects."""
-        return draws.ranef(self)
+        return WholeFrame(draws.ranef(self))
 
     def coef(self) -> dict[str, pd.DataFrame]:
         """Return, for each factor, the posterior means of each level's coefficients: levels x coefficients."""
@@ -61,11 +62,11 @@ class Fit:
 
     def sigma(self) -> pd.DataFrame:
         """Return the residual standard deviation: one row with the columns of `fixef`."""
-        return draws.sigma(self)
+        return WholeFrame(draws.sigma(self))
 
     def summary(self, ci_prob: float = draws.CI_PROB) -> pd.DataFrame:
         """Return every parameter with mean, sd, equal-tailed interval of probability `ci_prob`, ESS and R-hat."""
-        return draws.summary(self, ci_prob)
+        return WholeFrame(draws.summary(self, ci_prob))
 
     def predict(
         self,
@@ -174,16 +175,24 @@ class PointFit(Estimates):
         With `ddf` ("satterthwaite", "kenward-roger" or "containment") df and p as well: `inference.degrees.t_table`.
         """
         if ddf is None:
-            return super().fixef()
+            return WholeFrame(super().fixef())
         from bayesmm.inference.degrees import t_table
 
-        return t_table(self, ddf)
+        return WholeFrame(t_table(self, ddf))
+
+    def varcorr(self) -> pd.DataFrame:
+        """Return variances and covariances as lme4's as.data.frame(VarCorr()): see `Estimates.varcorr`."""
+        return WholeFrame(super().varcorr())
+
+    def ranef(self) -> pd.DataFrame:
+        """Return the conditional modes of the random effects: see `Estimates.ranef`."""
+        return WholeFrame(super().ranef())
 
     def confint(self, level: float = 0.95, method: str = "profile") -> pd.DataFrame:
         """Return confidence intervals by "profile" likelihood or "wald": see `inference.confint.confint`."""
         from bayesmm.inference.confint import confint
 
-        return confint(self, level, method)
+        return WholeFrame(confint(self, level, method))
 
     def profile(self, place: str, level: float = 0.99):
         """Return the profile likelihood of one parameter, such as "sigma": see `inference.profile.profile`."""
@@ -202,7 +211,7 @@ class PointFit(Estimates):
         """Return predictions for the rows of a table: estimate, and with `se` also se and sd; see `predict_point`."""
         from bayesmm.posterior.predict_point import predict_point
 
-        return predict_point(self, data, kind, groups, new_levels, se)
+        return WholeFrame(predict_point(self, data, kind, groups, new_levels, se))
 
     def icc(self, mean: str = "rows"):
         """Return the intraclass correlation of each factor at the estimates: see `variance.explained.icc`."""

@@ -12,7 +12,18 @@ from bayesmm.design.parameters import (
     variance_entries,
     variance_parameters,
 )
-from bayesmm.display.text_tables import LINE_WIDTH, ceiled, column, count, number, p_text, shorten, table, wrap
+from bayesmm.display.text_tables import (
+    LINE_WIDTH,
+    NAME_LEAST,
+    ceiled,
+    column,
+    count,
+    number,
+    p_text,
+    shorten,
+    table,
+    wrap,
+)
 from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT, Check, run_checks, verdict
 from bayesmm.families.links import LINKS
 from bayesmm.inference.text import linear_sections
@@ -53,7 +64,8 @@ def render_point(point) -> str:
     Returns
     -------
     str
-        At most 100 columns wide; long names are cut and tables end after 20 rows (the accessors have everything).
+        At most 100 columns wide; long names go on in a next line, and tables end after 20 rows (the accessors have
+        everything).
     """
     design = point.design
     title = f"{kind(design)}{TITLES[point.method]}{integral(point)}"
@@ -87,7 +99,8 @@ def render_fit(fit) -> str:
     Returns
     -------
     str
-        At most 100 columns wide; long names are cut and tables end after 20 rows (the accessors have everything).
+        At most 100 columns wide; long names go on in a next line, and tables end after 20 rows (the accessors have
+        everything).
     """
     design = fit.design
     head = header(design, f"{kind(design)}: posterior by {sampler(fit.tree)}")
@@ -142,7 +155,7 @@ def header(design, title: str, more: Sequence[str] = ()) -> list[str]:
 def sizes(design) -> str:
     """Return the line of lme4's summary() with the numbers of observations and of groups."""
     groups = [f"{shorten(design.blocks[k].group)}, {len(design.blocks[k].levels)}" for k in by_levels(design)]
-    return f"Number of obs: {design.n}" + (f", groups: {'; '.join(groups)}" if groups else "")
+    return "\n".join(wrap(f"Number of obs: {design.n}" + (f", groups: {'; '.join(groups)}" if groups else "")))
 
 
 def messages(design) -> list[str]:
@@ -263,16 +276,21 @@ def correlation_lines(point) -> list[str]:
     kept = np.flatnonzero(np.diag(covariance) > 0)  # neither aliased nor fixed by its prior
     if len(kept) < 2:
         return []
-    names = [shorten(point.design.coefficients[j], 16) for j in kept]
-    if max(map(len, names)) + (ABBREVIATION + 1) * (len(kept) - 1) > LINE_WIDTH - 2:
+    names = [shorten(point.design.coefficients[j]) for j in kept]
+    if NAME_LEAST + (ABBREVIATION + 1) * (len(kept) - 1) > LINE_WIDTH - 2:
         return [f"Correlation of Fixed Effects: {len(kept)} coefficients are too many to print; see point.vcov"]
     sds = np.sqrt(np.diag(covariance)[kept])
     correlation = covariance[np.ix_(kept, kept)] / np.outer(sds, sds)
+    heads = [name[:ABBREVIATION] for name in names]
+    alike = len(set(heads)) < len(heads)
+    if alike:  # names that differ only at their ends: numbers stand over the columns
+        heads = [str(i + 1) for i in range(len(kept))]
+        names = [f"{head} {name}" for head, name in zip(heads, names, strict=True)]
     rows = [
         [names[i], *(number(correlation[i, j], 3) if j < i else "" for j in range(len(kept) - 1))]
-        for i in range(1, len(kept))
+        for i in range(0 if alike else 1, len(kept))
     ]
-    return ["Correlation of Fixed Effects:", *table(["", *(name[:ABBREVIATION] for name in names[:-1])], rows)]
+    return ["Correlation of Fixed Effects:", *table(["", *heads[:-1]], rows)]
 
 
 def point_remarks(point) -> list[str]:
@@ -346,7 +364,7 @@ def fit_correlation_lines(fit) -> list[str]:
         return []
     blocks = [fit.design.blocks[p.block] for p in parameters]
     names = [
-        [shorten(block.group), ", ".join(shorten(block.columns[i], 18) for i in p.terms)]
+        [shorten(block.group), ", ".join(shorten(block.columns[i]) for i in p.terms)]
         for block, p in zip(blocks, parameters, strict=True)
     ]
     return ["Random effects, correlations:", *posterior_table(["Groups", "Names"], names, fit, parameters)]

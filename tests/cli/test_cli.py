@@ -352,9 +352,7 @@ print(codes, sorted({"pandas", "numpy", "numba", "scipy"} & set(sys.modules)))
     own = str(tmp_path / "d.csv")
     wrong = ["nofile.csv@y ~ x", "sleepstdy@y ~ x", f"{own}@y ~ x + (1 | G)", "sleepstudy@Reaction ~ Dys"]
     wrong.append(f"{own}@y ~ x@--weights@w")
-    done = subprocess.run(
-        [sys.executable, "-c", code, *wrong], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, *wrong], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[2, 2, 2, 2, 2] []\n"
     said = done.stderr.splitlines()
     assert said[0] == "bayesmm: there is no file nofile.csv"

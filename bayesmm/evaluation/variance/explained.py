@@ -29,7 +29,7 @@ from bayesmm.runtime.threads import few_threads
 
 Array = np.ndarray
 Draws = Mapping[str, Array]
-FORMULA_WIDTH, NAME_WIDTH = 70, 40  # columns of a formula in a title, of a name in a table
+FORMULA_WIDTH = 450  # columns of a formula in a title
 SHARE_DECIMALS = 3  # of a share; the Monte Carlo error hides the rest
 PRINTED = ("mean", "sd", "lower", "upper")
 MEANS = ("rows", "null")
@@ -316,5 +316,5 @@ def _table(frame: pd.DataFrame, decimals: bool = False) -> list[str]:
         names, columns = [*names, "ESS"], [*columns, [count(value) for value in frame["ess_bulk"]]]
     return table(
         ["", *names],
-        [[shorten(index, NAME_WIDTH), *cells] for index, *cells in zip(frame.index, *columns, strict=True)],
+        [[shorten(index), *cells] for index, *cells in zip(frame.index, *columns, strict=True)],
     )
