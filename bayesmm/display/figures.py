@@ -3,7 +3,7 @@
 import functools
 import io
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -212,16 +212,17 @@ def chain_ink(chain: int) -> dict[str, object]:
     return {"color": CHAIN_INKS[chain % len(CHAIN_INKS)], "linestyle": CHAIN_STYLES[chain % len(CHAIN_STYLES)]}
 
 
-def view(ax, values: np.ndarray, extra: list[float], cut: bool = True) -> None:
-    """Show all but the outermost draws (1 in 1,000 of each side), and these values too.
+def view(ax, values: np.ndarray, extra: Sequence[float], ends: Sequence[float] = (), cut: bool = True) -> None:
+    """Show all but the outermost draws (1 in 1,000 of each side), the values in `extra`, and those of `ends`.
 
-    Of a heavy tail only the part near the 95 % interval, if `cut`: an arrow at the edge says how far it goes on.
+    If `cut`, of a heavy tail and of `ends` only the part near the 95 % interval: an arrow at the edge says how far they
+    go on.
     """
     outer, inner = np.quantile(values, OUTER), np.quantile(values, INNER)
-    finite = [value for value in extra if np.isfinite(value)]
-    ends = np.array([min([outer[0], *finite]), max([outer[1], *finite])])
+    there, beyond = ([value for value in some if np.isfinite(value)] for some in (extra, ends))
+    ends = [min([outer[0], *there, *beyond]), max([outer[1], *there, *beyond])]
     reach = REACH * (inner[1] - inner[0]) if cut else np.inf
-    low, high = max(ends[0], inner[0] - reach), min(ends[1], inner[1] + reach)
+    low, high = min([max(ends[0], inner[0] - reach), *there]), max([min(ends[1], inner[1] + reach), *there])
     margin = 0.03 * (high - low)
     ax.set_xlim(low - margin, high + margin)
     for end, edge, arrow, side in ((ends[0], low, "\u25c0 {}", "left"), (ends[1], high, "{} \u25b6", "right")):

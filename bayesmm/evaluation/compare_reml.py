@@ -292,7 +292,7 @@ def say_bound(row: Row) -> str:
     edge = "0, the least an sd can be" if row.parameter.kind == "sd" else f"{number(row.point)}, at its bound"
     if math.isnan(row.point):
         edge = "undefined because an sd is 0"
-    return f"{row.method} is {edge}; the posterior averages over all values the data allow, here {span(row)}"
+    return f"{row.method} is {edge}; the posterior has all values that the data allow, 95 % of it {span(row)}"
 
 
 def span(row: Row) -> str:
@@ -303,8 +303,8 @@ def span(row: Row) -> str:
 def say_pull(row: Row) -> str:
     """Explain a difference that the priors make."""
     return (
-        f"the priors alone move the mode from {number(row.reml)} to {number(row.map)}, by "
-        f"{abs(row.map - row.reml) / row.sd:.2f} posterior sds; the mean is {abs(row.difference):.2f} sds away from "
+        f"the most probable value is {number(row.reml)} without priors and {number(row.map)} with them, "
+        f"{abs(row.map - row.reml) / row.sd:.2f} posterior sds apart; the mean is {abs(row.difference):.2f} sds from "
         f"{row.method}"
     )
 
@@ -346,18 +346,18 @@ RULES = (
     Rule(
         "prior pull",
         lambda row: row.confounded,
-        lambda row: f"the data give only its sum with other coefficients; its prior places it ({span(row)})",
+        lambda row: f"the data know only its sum with others; its own value is its prior's ({span(row)})",
     ),
     Rule("agree", agrees, lambda row: ""),
     Rule(
         "few groups",
         is_ml_bias,
-        lambda row: f"ML takes the coefficients as known, which shrinks it; REML is {number(row.reml)}",
+        lambda row: f"ML makes sds too small, as if coefficients were known; by REML {number(row.reml)}",
     ),
     Rule(
         "Laplace",
         is_laplace,
-        lambda row: f"Laplace's approximation moves it: ML by quadrature is {number(row.reml)}",
+        lambda row: f"Laplace's approximation is not exact; by quadrature, which is, ML is {number(row.reml)}",
     ),
     Rule("prior pull", is_pulled, say_pull),
     Rule("few groups", has_few_groups, say_few),
@@ -374,7 +374,7 @@ RULES = (
     Rule(
         "boundary",
         lambda row: row.singular != "",
-        lambda row: f"{row.method}'s covariance matrix of {row.singular} is singular, and this estimate rests on it",
+        lambda row: f"it was made with a covariance matrix of {row.singular} at its bound (singular)",
     ),
     Rule("disagree", lambda row: True, say_disagree),
 )  # in order: the first that holds is the verdict

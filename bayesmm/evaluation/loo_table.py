@@ -95,6 +95,6 @@ def _lines(kinds: LooTable) -> list[str]:
     when |= {", ".join(levels): LEVELS} if levels else {}
     out += [line for kind, text in when.items() for line in wrap(f"{kind}: {text}")]
     said = [f"{kind}: {reliability(one)}" for kind, one in kinds.loos.items() if len(one.unreliable)]
-    said += [f"{kind}: not for this fit; {why}." for kind, why in kinds.refused.items()]
+    said += [f"{kind}: not in the table, because {why}." for kind, why in kinds.refused.items()]
     out += [line for text in said for line in wrap(text)]
     return out + (wrap("Sums over rows are not comparable with sums over levels.") if levels else [])

@@ -1,6 +1,7 @@
 """What `print` shows of a model, a maximised fit and a posterior: plain text in the layout of lme4's summary()."""
 
 from collections.abc import Sequence
+from weakref import WeakSet
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,7 @@ CORRELATION_COLUMNS = 6  # of a random-effects table; a block with more terms ha
 ABBREVIATION = 6  # characters of a coefficient's name over the matrix of correlations, as lme4 has it
 POSTERIOR_DIGITS = 3  # significant digits of the smallest posterior sd: the Monte Carlo error hides the rest
 FORMULA_WIDTH = 450  # columns of a formula, five lines; one may be 20,000 characters long
+NOTED = WeakSet()  # designs whose notes a print has shown
 MARK = "*"  # beside a row whose R-hat or ESS fails its check
 
 TITLES = {"REML": " fit by REML", "ML": " fit by maximum likelihood", "MAP": ": mode of the marginal posterior (MAP)"}
@@ -71,7 +73,7 @@ def render_point(point) -> str:
     title = f"{kind(design)}{TITLES[point.method]}{integral(point)}"
     least_squares = design.family.gaussian and point.method == "REML" and not (design.blocks or design.residual.text)
     sections = [
-        header(design, title, family_lines(design)) + messages(design),
+        header(design, title, family_lines(design)) + messages(design, again=False),
         *(linear_sections(point) if least_squares else likelihood_sections(point)),
         point_remarks(point),
     ]
@@ -106,7 +108,7 @@ def render_fit(fit) -> str:
     head = header(design, f"{kind(design)}: posterior by {sampler(fit.tree)}")
     family = family_lines(design) or [f"Family: {design.family.name}"]
     sections = [
-        verdict_lines(run_checks(fit)) + messages(design),
+        verdict_lines(run_checks(fit)) + messages(design, again=False),
         [*head, *family, *sampling_lines(fit), "Intervals: 95 % equal-tailed (lower, upper)"],
         residual_lines("Scaled residuals at the posterior means:", posterior_residuals(fit))
         if len(kept_effects(fit)) == len(design.blocks)
@@ -158,9 +160,12 @@ def sizes(design) -> str:
     return "\n".join(wrap(f"Number of obs: {design.n}" + (f", groups: {'; '.join(groups)}" if groups else "")))
 
 
-def messages(design) -> list[str]:
-    """Return the warnings and notes about the data."""
-    return [line for m in design.messages for line in wrap(f"{m.level.capitalize()}: {m.text}")]
+def messages(design, again: bool = True) -> list[str]:
+    """Return the warnings and notes about the data; the notes only once for a design, unless `again`."""
+    said = [m for m in design.messages if again or m.level == "warning" or design not in NOTED]
+    if not again:
+        NOTED.add(design)
+    return [line for m in said for line in wrap(f"{m.level.capitalize()}: {m.text}")]
 
 
 def residual_lines(title: str, residuals: np.ndarray) -> list[str]:

@@ -167,7 +167,7 @@ class Progress:
 def _how_far(states: Sequence[ChainState], total: int) -> str:
     """Return how far the chains are, in words."""
     done, divergences = (sum(getattr(state, name) for state in states) for name in ("finished_draws", "divergences"))
-    text = f"sampling, {done:,} of {total * len(states):,} draws"
+    text = f"{done:,} of {total * len(states):,} draws"
     return f"{text}, {divergences:,} divergences" if divergences else text
 
 

@@ -100,7 +100,7 @@ def test_a_sampler_without_bars_says_how_far_it_is(monkeypatch):
         wait_for("bayesmm: compiling the model, 0 s", heard)
         bar.latest.append([state, state])
         bar.show()
-        wait_for("bayesmm: sampling, 600 of 2,400 draws, 2 divergences, 0 s", heard)
+        wait_for("bayesmm: 600 of 2,400 draws, 2 divergences, 0 s", heard)
 
 
 def test_the_next_line_comes_later_and_later(monkeypatch):

@@ -203,8 +203,9 @@ def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:
         "bayes_r2" if not design.blocks else "bayes_r2_marginal (new groups) and bayes_r2_conditional (these groups)"
     )
     said = (
-        f"{names}: the variance of the rows' modelled means over that and the modelled variance about them, on the "
-        f"scale of the {scale} (Gelman, Goodrich, Gabry & Vehtari 2019)."
+        f"{names}: the model gives each row a mean and a variance about it; this is the variance of the means, as a "
+        "share of its sum with the average variance about them, on the scale of the "
+        f"{scale} (Gelman, Goodrich, Gabry & Vehtari 2019)."
     )
     return shares, [said, *missing]
 

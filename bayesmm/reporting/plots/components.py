@@ -93,7 +93,7 @@ def draw_density(ax, parameter: Parameter, draws: np.ndarray, marks: list[float]
             ax.plot([value, value], [0, 1.05 * top], linestyle=style, color=ink, linewidth=1.6)
     if limits is not None:
         ax.plot(limits, [LOWER_BAR * top] * 2, color=ACCENT, linewidth=1.2, marker="|", markersize=8)
-    view(ax, draws, [*marks, *(limits or ())])
+    view(ax, draws, marks, limits or ())
     ax.set_ylim((LOWER_BAR - 0.09) * top, 1.05 * top)
 
 
