@@ -1,7 +1,7 @@
 """A first half hour in ecology: counts at sites in regions, which family, rate ratios, a new site, a report.
 
-The data are simulated here with a seed, so that they may be used and passed on freely: birds counted at 30 sites in six
-regions for a known time (effort, hours) under two kinds of cover. Writes its figures and its report to a folder, by
+The data are simulated here with a seed, so that they may be used and passed on freely: birds counted at 30 sites for a
+known time (effort, hours) under two kinds of cover. Writes its figures and its report to a folder, by
 default examples-out/ecology.
 """
 
@@ -13,20 +13,19 @@ import pandas as pd
 
 import bayesmm as bmm
 
-FORMULA = "birds ~ cover + elevation + offset(log(effort)) + (1 | region/site)"
+FORMULA = "birds ~ cover + elevation + offset(log(effort)) + (1 | site)"
 
 
 def simulated(seed: int = 7, rows: int = 238) -> pd.DataFrame:
-    """Return counts that vary more than a Poisson's, with effects of cover, elevation, region and site."""
+    """Return counts that vary more than a Poisson's, with effects of cover, elevation and site."""
     rng = np.random.default_rng(seed)
-    region, site = np.arange(rows) % 6, (np.arange(rows) // 6) % 5
+    site = np.arange(rows) % 30
     effort, elevation = rng.uniform(0.5, 3.0, rows), rng.normal(0.0, 1.0, rows)
     cover = np.where(rng.random(rows) < 0.5, "logged", "forest")
-    effects = rng.normal(0.0, 0.3, 6)[region] + rng.normal(0.0, 0.5, (6, 5))[region, site]
-    mean = effort * np.exp(0.7 + 0.4 * (cover == "logged") - 0.3 * elevation + effects)
+    mean = effort * np.exp(0.7 + 0.4 * (cover == "logged") - 0.3 * elevation + rng.normal(0.0, 0.6, 30)[site])
     birds = rng.negative_binomial(2.5, 2.5 / (2.5 + mean))
-    names = {"region": [f"R{r}" for r in region], "site": [f"S{s}" for s in site]}
-    return pd.DataFrame({"birds": birds, "cover": cover, "elevation": elevation, "effort": effort, **names})
+    labels = [f"S{s:02d}" for s in site]
+    return pd.DataFrame({"birds": birds, "cover": cover, "elevation": elevation, "effort": effort, "site": labels})
 
 
 def main(folder: Path) -> None:
@@ -43,14 +42,14 @@ def main(folder: Path) -> None:
     print(bmm.emmeans(fit, "cover"), end="\n\n")
     print(fit.r2(), end="\n\n")
     elevations = np.linspace(-2, 2, 15)
-    new = pd.DataFrame([(c, e, 1.0, "R9", "S9") for c in ("forest", "logged") for e in elevations])
-    new.columns = ["cover", "elevation", "effort", "region", "site"]
+    new = pd.DataFrame([(c, e, 1.0, "S99") for c in ("forest", "logged") for e in elevations])
+    new.columns = ["cover", "elevation", "effort", "site"]
     at_a_new_site = fit.predict(new, new_levels="sample", seed=1)
-    print("Birds an hour at a site in a region that nobody has visited:\n")
+    print("Birds an hour at a site that nobody has visited:\n")
     print(pd.concat([new[["cover", "elevation"]], at_a_new_site.to_frame()], axis=1).iloc[::7].round(2).to_string())
     at_a_new_site.plot().save(folder / "new_site.png")
     bmm.plots.plot_predictive(fit).save(folder / "predictive.png")
-    bmm.plots.plot_effects(fit, group="region:site").save(folder / "sites.png")
+    bmm.plots.plot_effects(fit, group="site").save(folder / "sites.png")
     print(f"\nWritten: {fit.report(folder / 'report.html')} and three figures beside it")
 
 

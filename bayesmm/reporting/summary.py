@@ -66,8 +66,7 @@ def render_point(point) -> str:
     Returns
     -------
     str
-        At most 100 columns wide; long names go on in a next line, and tables end after 20 rows (the accessors have
-        everything).
+        At most 100 columns wide; tables end after 20 rows (the accessors have everything).
     """
     design = point.design
     title = f"{kind(design)}{TITLES[point.method]}{integral(point)}"
@@ -101,8 +100,7 @@ def render_fit(fit) -> str:
     Returns
     -------
     str
-        At most 100 columns wide; long names go on in a next line, and tables end after 20 rows (the accessors have
-        everything).
+        At most 100 columns wide; tables end after 20 rows (the accessors have everything).
     """
     design = fit.design
     head = header(design, f"{kind(design)}: posterior by {sampler(fit.tree)}")
@@ -162,9 +160,10 @@ def sizes(design) -> str:
 
 def messages(design, again: bool = True) -> list[str]:
     """Return the warnings and notes about the data; the notes only once for a design, unless `again`."""
-    said = [m for m in design.messages if again or m.level == "warning" or design not in NOTED]
-    if not again:
-        NOTED.add(design)
+    notes = [m for m in design.messages if m.level == "note"]
+    hidden = notes if notes and not again and design in NOTED else []
+    NOTED.update([design] if notes and not again else [])
+    said = [m for m in design.messages if m not in hidden]
     return [line for m in said for line in wrap(f"{m.level.capitalize()}: {m.text}")]
 
 

@@ -203,10 +203,10 @@ def test_messages_of_the_data_are_shown():
         SimpleNamespace(level="warning", text="3 rows were dropped"),
         SimpleNamespace(level="note", text="g is crossed"),
     ]
-    design = fake_design(messages=messages)
-    for text in (render_point(fake_point(design)), render_fit(fake_fit(design)), render_model(fake_fit(design).model)):
+    one, two, three = (fake_design(messages=messages) for _ in range(3))
+    for text in (render_point(fake_point(one)), render_fit(fake_fit(two)), render_model(fake_fit(three).model)):
         assert "Warning: 3 rows were dropped\nNote: g is crossed" in text
-    assert render_fit(fake_fit(design)).startswith("Checks passed")  # the verdict comes before them
+    assert render_fit(fake_fit(two)).startswith("Checks passed")  # the verdict comes before them
 
 
 # The posterior
@@ -326,3 +326,12 @@ def test_the_documented_print_of_sleepstudy_comes_out_of_a_real_fit():
         Days -0.138"""
     for line in tokens(expected):
         assert line in found, line
+
+
+def test_a_note_on_the_design_is_said_once_and_a_warning_at_every_print():
+    said = (SimpleNamespace(level="note", text="taken as crossed"), SimpleNamespace(level="warning", text="one row"))
+    design = fake_design(messages=said)
+    texts = [render_point(fake_point(design)) for _ in range(2)] + [render_fit(fake_fit(design))]
+    assert ["taken as crossed" in text for text in texts] == [True, False, False]
+    assert all("Warning: one row" in text for text in texts)
+    assert "taken as crossed" in render_point(fake_point(fake_design(messages=said)))  # another model

@@ -1,4 +1,4 @@
-"""A figure of marginal quantities: lines with bands along a number, a panel each; points with intervals for the rest."""
+"""A figure of marginal quantities: lines with bands along a number, a panel each; all else points with intervals."""
 
 import numpy as np
 import pandas as pd

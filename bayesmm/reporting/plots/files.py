@@ -10,7 +10,7 @@ from bayesmm.reporting.plots.comparison import plot_comparison
 from bayesmm.reporting.plots.components import plot_variances
 from bayesmm.reporting.plots.effects import plot_effects
 from bayesmm.reporting.plots.sampling import plot_traces
-from bayesmm.runtime.paths import as_path
+from bayesmm.runtime.paths import as_path, special_kind
 from bayesmm.storage.atomic_write import slug, write_bytes
 
 
@@ -39,7 +39,8 @@ def save_figures(fit, directory: str | Path, comparison: Comparison | None = Non
 
     directory = as_path(directory, "directory")
     if directory.exists() and not directory.is_dir():
-        raise FitFileError(f"{directory} is a file; expected a folder, which is made if it is not there")
+        kind = special_kind(directory) or "a file"
+        raise FitFileError(f"{directory} is {kind}; expected a folder, which is made if it is not there")
     directory.mkdir(parents=True, exist_ok=True)
     comparison = fit.compare() if comparison is None else comparison
     drawings = {
