@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
     data = simulated()
     print("Which family? The one that predicts left-out counts better:\n")
     fits = {name: bmm.fit(FORMULA, data, name, seed=1) for name in ("poisson", "negbinomial")}
-    print(bmm.compare_models(fits), end="\n\n")
+    print(bmm.compare_models(fits, refit=False), end="\n\n")
     fit = fits["negbinomial"]
     print(fit, end="\n\n")
     print("Rate ratios with 95 % intervals (exponentiated coefficients):\n")

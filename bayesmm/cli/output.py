@@ -41,7 +41,7 @@ def prepare(folder: str | None, names: Iterable[str], overwrite: bool) -> Path |
     Parameters
     ----------
     folder : str or None
-        The value of ``--out``; it is made if it is not there.
+        The value of ``--out``; it is made if only its last part is missing.
     names : iterable of str
         The files that will be written.
     overwrite : bool
@@ -61,7 +61,7 @@ def prepare(folder: str | None, names: Iterable[str], overwrite: bool) -> Path |
         return None
     path = as_path(folder, "--out", DataError)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
