@@ -46,4 +46,4 @@ lock:
 	@scripts/lock
 
 clean:
-	rm -rf .venv .venv-bench .venv*.lock demo
+	rm -rf .venv .venv-bench .venv*.lock demo examples-out

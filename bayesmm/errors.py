@@ -1,5 +1,6 @@
 """What goes wrong, in the user's words: the exception types and the pieces that every message is made of."""
 
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -30,6 +31,22 @@ def suggest(word: str, choices: Iterable[str]) -> str:
     folded = {choice.casefold(): choice for choice in choices}
     near = [folded[word.casefold()]] if word.casefold() in folded else get_close_matches(word, choices, n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def look_alike(name: str, choices: Iterable[str]) -> str:
+    """Return a did-you-mean that also sees characters which only look the same (the micro sign and the Greek mu)."""
+    choices = list(choices)
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    for choice in choices:
+        other = next((c for c in choice if c not in name), "")
+        same = unicodedata.normalize("NFKC", choice).casefold() == folded
+        if other and same and choice.lower() != name.lower():
+            return f"; did you mean '{choice}', which is written with a different character ({_character(other)})?"
+    return suggest(name, choices)
+
+
+def _character(c: str) -> str:
+    return f"U+{ord(c):04X} {unicodedata.name(c, '')}".strip()
 
 
 def listing(names: Iterable[object], limit: int = 12) -> str:

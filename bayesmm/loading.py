@@ -19,12 +19,14 @@ from bayesmm.priors import resolve_priors
 from bayesmm.results import Fit
 from bayesmm.runtime.arguments import check_functions
 from bayesmm.runtime.paths import as_path
+from bayesmm.runtime.progress import working
 from bayesmm.sampling.sample import recovered
 from bayesmm.storage.files import Stored, read_fit
 from bayesmm.storage.stored_model import disagreement, model_arguments, restored, same_family
 from bayesmm.storage.stored_spec import from_text
 
 
+@working("loading the fit")
 def load(
     path: str | Path,
     *,

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesmm.design.records import Design
+from bayesmm.display.frames import WholeFrame
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation import checks, compare_reml, loo, loo_table
 from bayesmm.evaluation.prior_sensitivity import sensitivity
@@ -23,6 +24,7 @@ from bayesmm.storage import files
 
 if TYPE_CHECKING:
     from bayesmm.evaluation.evidence import Evidence
+    from bayesmm.evaluation.likelihood_vs_reml import ConsistencyCheck
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,15 +56,15 @@ class Fit:
         check_bool("exponentiate", exponentiate)
         if exponentiate:
             check_exponentiated(self.design)
-        return draws.fixef(self, np.exp if exponentiate else None)
+        return WholeFrame(draws.fixef(self, np.exp if exponentiate else None))
 
     def varcorr(self) -> pd.DataFrame:
         """Return sds and correlations, the residual last: grp, var1, var2, and the columns of `fixef`."""
-        return draws.varcorr(self)
+        return WholeFrame(draws.varcorr(self))
 
     def ranef(self) -> pd.DataFrame:
         """Return the random effects: grpvar, term, grp, and the columns of `fixef`; 5 s for 10,000 effects."""
-        return draws.ranef(self)
+        return WholeFrame(draws.ranef(self))
 
     def coef(self) -> dict[str, pd.DataFrame]:
         """Return, for each factor, the posterior means of each level's coefficients: levels x coefficients."""
@@ -70,11 +72,11 @@ class Fit:
 
     def sigma(self) -> pd.DataFrame:
         """Return the residual standard deviation: one row with the columns of `fixef`."""
-        return draws.sigma(self)
+        return WholeFrame(draws.sigma(self))
 
     def summary(self, ci_prob: float = draws.CI_PROB) -> pd.DataFrame:
         """Return every parameter with mean, sd, equal-tailed interval of probability `ci_prob`, ESS and R-hat."""
-        return draws.summary(self, ci_prob)
+        return WholeFrame(draws.summary(self, ci_prob))
 
     @says_other_names
     def predict(
@@ -107,13 +109,22 @@ class Fit:
         """
         return checks.run_checks(self, time)
 
-    def compare(self, point=None, consistency: bool | str = True) -> compare_reml.Comparison:
+    def compare(self, point=None, consistency: bool | str = False) -> compare_reml.Comparison:
         """Return the posterior beside `point` (REML if not given), a verdict and its cause for each parameter.
 
-        `consistency="graph"` checks the PyMC graph against REML, not only the compiled likelihood: see
-        `bayesmm.evaluation.compare_reml.compare`.
+        See `bayesmm.evaluation.compare_reml.compare`.
         """
         return compare_reml.compare(self, point, consistency)
+
+    def consistency(self, of: str = "likelihood") -> "ConsistencyCheck":
+        """Return the check that REML is the mode of this posterior where its priors are flat: of a linear model.
+
+        `of="graph"` checks the PyMC graph, which takes seconds to minutes: see
+        `bayesmm.evaluation.consistency.consistency`.
+        """
+        from bayesmm.evaluation.consistency import consistency
+
+        return consistency(self, of)
 
     def loo(self, by: str | None = None, *, integrated: bool = False, refit: bool | None = None) -> loo.Loo:
         """Return the PSIS-LOO of the rows, or of the levels of the factor `by`; see `bayesmm.evaluation.loo.loo`."""
@@ -195,12 +206,20 @@ class PointFit(Estimates):
         if exponentiate:
             from bayesmm.inference.habits import exponentiated
 
-            return exponentiated(self, ddf)
+            return WholeFrame(exponentiated(self, ddf))
         if ddf is None:
-            return super().fixef()
+            return WholeFrame(super().fixef())
         from bayesmm.inference.degrees import t_table
 
-        return t_table(self, ddf)
+        return WholeFrame(t_table(self, ddf))
+
+    def varcorr(self) -> pd.DataFrame:
+        """Return variances and covariances as lme4's as.data.frame(VarCorr()): see `Estimates.varcorr`."""
+        return WholeFrame(super().varcorr())
+
+    def ranef(self) -> pd.DataFrame:
+        """Return the conditional modes of the random effects: see `Estimates.ranef`."""
+        return WholeFrame(super().ranef())
 
     @property
     def AIC(self) -> float:
@@ -248,7 +267,7 @@ class PointFit(Estimates):
         """Return confidence intervals by "profile" likelihood or "wald": see `inference.confint.confint`."""
         from bayesmm.inference.confint import confint
 
-        return confint(self, level, method)
+        return WholeFrame(confint(self, level, method))
 
     def profile(self, place: str, level: float = 0.99):
         """Return the profile likelihood of one parameter, such as "sigma": see `inference.profile.profile`."""
@@ -268,7 +287,7 @@ class PointFit(Estimates):
         """Return predictions for the rows of a table: estimate, and with `se` also se and sd; see `predict_point`."""
         from bayesmm.posterior.predict_point import predict_point
 
-        return predict_point(self, data, kind, groups, new_levels, se)
+        return WholeFrame(predict_point(self, data, kind, groups, new_levels, se))
 
     def checks(self, time: object = None) -> list[checks.Check]:
         """Return the checks of the model: convergence, singular, dispersion, zeros, autocorrelation, influence.

@@ -161,7 +161,7 @@ MORE: Mapping[str, Callable[[Made], object]] = {
     "bootstrap": lambda made: made.point.bootstrap(20, seed=1, progress=False).draws,
     "predictive": lambda made: made.fit.posterior_predictive(draws=50, seed=1),
     "new groups": lambda made: made.fit.posterior_predictive(draws=50, seed=1, groups="new"),
-    "consistency": lambda made: str(made.fit.compare()),
+    "consistency": lambda made: str(made.fit.consistency()),
     "loo": lambda made: as_table(made.fit.loo(by="Subject")) | {"rows": str(made.fit.loo())},
     "report": lambda made: written(lambda path: made.fit.report(path).read_text(), "report.html"),
     "stored": lambda made: written(lambda path: (made.fit.save(path), reloaded(made.fit, bmm.load(path)))[1], "fit.nc"),

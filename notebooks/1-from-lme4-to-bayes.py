@@ -90,9 +90,6 @@ print(comparison)
 axes = bmm.plots.plot_variances(fit, point)
 
 # %% [markdown]
-# The last line of the comparison, *Consistency check*, ties the two fits together: the density that was sampled has its
-# maximum, with flat priors in place of the model's, where lme4's REML criterion has its own, and the same value there.
-#
 # ## What the model believes about each person
 
 # %%

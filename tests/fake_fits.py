@@ -49,12 +49,18 @@ def fake_block(group="Subject", levels=18, columns=("Intercept", "Days"), partit
     )
 
 
+class FakeDesign(SimpleNamespace):
+    """A design is hashed by what it is, not by what it holds."""
+
+    __hash__ = object.__hash__
+
+
 def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messages=(), aliased=(), weights=None):
     """Return what the results read of a design."""
     rng = np.random.default_rng(0)
     blocks = (fake_block(rows=rows),) if blocks is None else tuple(blocks)
     X = np.column_stack([np.ones(rows), *(rng.normal(size=rows) for _ in coefficients[1:])])[:, : len(coefficients)]
-    return SimpleNamespace(
+    return FakeDesign(
         formula=SimpleNamespace(text="Reaction ~ Days + (Days | Subject)"),
         response="Reaction",
         y=rng.normal(250, 25, rows),

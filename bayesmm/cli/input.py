@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayesmm.errors import DataError, PriorError, listing, suggest
+from bayesmm.errors import DataError, FormulaError, PriorError, listing, suggest
 from bayesmm.example_data import load_dataset
 from bayesmm.example_data.table import DATASETS
 from bayesmm.runtime.paths import as_path, special_kind
@@ -53,23 +55,75 @@ def read_data(data: str) -> tuple[pd.DataFrame, str]:
     """
     path = as_path(data, "DATA", DataError)
     if path.name != data or path.suffix:
-        frame, what = _read_file(path), f"the file {data}"
-    elif data in DATASETS:
-        frame = load_dataset(data)
+        frame, what = _read_file(_checked_file(path)), f"the file {data}"
+    else:
+        frame = load_dataset(_checked_name(data))
         what = f"the {'downloaded' if DATASETS[data].address else 'bundled'} data set {data}"
         if path.exists():
             what += f" (for the file of that name write ./{data})"
+    return frame, f"Data: {what}, {len(frame):,} rows of {listing(frame.columns, limit=8)}."
+
+
+def check_early(data: str, formula: str, **beside: str | None) -> None:
+    """Raise what is wrong with the name of the data, or with those of its columns, before anything heavy is imported.
+
+    What cannot be told so early is left to `read_data` and to the model.
+
+    Parameters
+    ----------
+    data, formula : str
+    **beside : str or None
+        Columns that are named beside the formula: trials, weights.
+
+    Raises
+    ------
+    DataError, FormulaError
+        With the sentences that would come later.
+    """
+    from bayesmm.formula.formula import parse
+    from bayesmm.formula.roles import absent, missing_column
+
+    path = as_path(data, "DATA", DataError)
+    if path.name != data or path.suffix:
+        columns = _header(_checked_file(path))
     else:
+        columns = list(DATASETS[_checked_name(data)].columns)
+    if columns is None:
+        return
+    try:
+        wrong = missing_column(parse(formula), columns)
+    except FormulaError:  # also of what a formula may hold that is not known here, such as a residual structure
+        return
+    if wrong is not None:
+        raise wrong
+    for what, name in beside.items():
+        if name is not None and name not in columns:
+            raise DataError(f"the {what} column '{name}' {absent(name, columns)}")
+
+
+def _header(path: Path) -> list[str] | None:
+    """Return the names of the columns of a file; None where only reading all of it can tell."""
+    if not path.name.lower().endswith(CSV_SUFFIXES):
+        return None
+    try:
+        with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rt", encoding="utf-8-sig") as file:
+            columns = next(csv.reader(file), [])
+    except (ValueError, OSError, EOFError, csv.Error):
+        return None
+    plain = all(columns) and len(set(columns)) == len(columns)  # pandas gives the others names of its own
+    return columns if plain else None
+
+
+def _checked_name(data: str) -> str:
+    if data not in DATASETS:
         raise DataError(
             f"{data!r} is neither a file (.csv, .parquet) nor a data set (there are {listing(DATASETS)})"
             f"{suggest(data, DATASETS)}"
         )
-    return frame, f"Data: {what}, {len(frame):,} rows of {listing(frame.columns, limit=8)}."
+    return data
 
 
-def _read_file(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
+def _checked_file(path: Path) -> Path:
     if not path.name.lower().endswith(CSV_SUFFIXES + PARQUET_SUFFIXES):
         raise DataError(
             f"{path} should be a CSV or Parquet file: its name should end in .csv, .csv.gz, .parquet or .pq"
@@ -80,6 +134,12 @@ def _read_file(path: Path) -> pd.DataFrame:
     if not path.is_file():
         bundled = f"; the bundled data set is called '{path.stem}'" if path.stem in DATASETS else ""
         raise DataError(f"there is no file {path}{bundled}")
+    return path
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
     try:
         if path.name.lower().endswith(PARQUET_SUFFIXES):
             return pd.read_parquet(path)

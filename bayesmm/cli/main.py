@@ -152,16 +152,18 @@ def fit(
     With --out also writes the fit (fit.nc), tables (CSV) and figures (PNG).
     """
     from bayesmm.cli import output as cli_output
+    from bayesmm.cli.input import check_early
 
-    folder = cli_output.prepare(out, cli_output.FIT_FILES, overwrite)
-    kept = cli_output.prepare_file(save, overwrite)
-    page = cli_output.prepare_report(report, overwrite)
-    model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
-    try:
-        result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, store=store)
-    except ValueError as error:  # an argument out of range, or a density that is not finite where sampling would start
-        raise DataError(str(error)) from error
-    return _delivered(result, kept=kept, folder=folder, page=page)
+    check_early(data, formula, trials=trials, weights=weights)
+    with cli_output.prepared(out, cli_output.FIT_FILES, overwrite) as folder:
+        kept = cli_output.prepare_file(save, overwrite)
+        page = cli_output.prepare_report(report, overwrite)
+        model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
+        try:
+            result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, store=store)
+        except ValueError as error:  # an argument out of range, or a density that is not finite at the start
+            raise DataError(str(error)) from error
+        return _delivered(result, kept=kept, folder=folder, page=page)
 
 
 def _delivered(result: Fit, *, kept: Path | None, folder: Path | None, page: Path | None) -> int:
@@ -224,16 +226,18 @@ def maximize(
     Prints the summary in lme4's layout. With --out also writes its tables (CSV).
     """
     from bayesmm.cli import output as cli_output
+    from bayesmm.cli.input import check_early
 
-    folder = cli_output.prepare(out, cli_output.POINT_FILES, overwrite)
-    model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
-    try:
-        point = model.maximize(method=method, nagq=nagq)
-    except ValueError as error:  # a method that the family has not
-        raise DataError(str(error)) from error
-    print(point)
-    if folder is not None:
-        _say_written(cli_output.write_point(folder, point))
+    check_early(data, formula, trials=trials, weights=weights)
+    with cli_output.prepared(out, cli_output.POINT_FILES, overwrite) as folder:
+        model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
+        try:
+            point = model.maximize(method=method, nagq=nagq)
+        except ValueError as error:  # a method that the family has not
+            raise DataError(str(error)) from error
+        print(point)
+        if folder is not None:
+            _say_written(cli_output.write_point(folder, point))
     return 0 if point.converged else CHECKS_FAILED
 
 
@@ -335,11 +339,14 @@ def _options(
 
 def _model(data: str, formula: str, prior: list[str] | None, **own: str | None) -> Model:
     from bayesmm.cli.input import read_data, read_priors
-    from bayesmm.model import Model
+    from bayesmm.runtime.progress import working
 
-    frame, taken = read_data(data)
-    print(taken, end="\n\n")
-    return Model(formula, frame, priors=read_priors(prior or []) or None, **own)
+    with working("loading libraries and data"):
+        from bayesmm.model import Model
+
+        frame, taken = read_data(data)
+        print(taken, end="\n\n", flush=True)
+        return Model(formula, frame, priors=read_priors(prior or []) or None, **own)
 
 
 def _say_written(paths: list[Path]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
 TREE = "fit.nc"
 POINT_FILES = ("fixef.csv", "varcorr.csv", "ranef.csv")
 FIT_FILES = (TREE, "summary.csv", "comparison.csv", "checks.csv", *POINT_FILES)
+
+
+@contextmanager
+def prepared(folder: str | None, names: Iterable[str], overwrite: bool) -> Iterator[Path | None]:
+    """Give the folder of ``--out``, ready; one that was made here and has stayed empty is gone at the end."""
+    known = folder is None or Path(folder).exists()
+    path = prepare(folder, names, overwrite)
+    try:
+        yield path
+    finally:
+        if path is not None and not known:
+            with suppress(OSError):  # it holds something
+                path.rmdir()
 
 
 def prepare(folder: str | None, names: Iterable[str], overwrite: bool) -> Path | None:

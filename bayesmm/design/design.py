@@ -18,7 +18,7 @@ from bayesmm.design.frames import Table, find_columns, missing_text, open_table,
 from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
 from bayesmm.design.parameters import residual_names
-from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, variables_of, weigh
+from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structures import residual_arguments, residual_rows, residual_term
 from bayesmm.design.spec import DataArguments, DesignSpec, data_arguments
@@ -30,6 +30,7 @@ from bayesmm.errors import DataError
 from bayesmm.families.families import get_family
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Bar, Column, Formula, column_nodes, text_of
+from bayesmm.formula.roles import variables_of
 from bayesmm.runtime.messages import Message, Rows
 
 

@@ -14,7 +14,8 @@ import pandas as pd
 
 from bayesmm.design.series import aligned, as_series, dimensions, from_narwhals, has_index
 from bayesmm.design.variables import NUMERIC, Variable, is_writable
-from bayesmm.errors import DataError, listing, suggest
+from bayesmm.errors import DataError, listing
+from bayesmm.formula.roles import absent
 from bayesmm.runtime.messages import Message, Rows, count, have, warning
 
 ACCEPTED = "a pandas, polars or pyarrow table, or a dict of equally long one-dimensional columns"
@@ -208,26 +209,9 @@ def find_columns(names: Iterable[str], table: Table, complain: Callable[[str, st
             hint = (
                 "; it names the index, and data.reset_index() makes that a column" if name in table.index_names else ""
             )
-            known = f"(columns: {listing(places) or 'none'})"
-            raise complain(name, f"is not in the data{hint or look_alike(name, places)} {known}")
+            raise complain(name, absent(name, [*places], hint))
         found[name] = at[0]
     return found
-
-
-def look_alike(name: str, choices: Iterable[str]) -> str:
-    """Return a did-you-mean that also sees characters which only look the same (the micro sign and the Greek mu)."""
-    choices = list(choices)
-    folded = unicodedata.normalize("NFKC", name).casefold()
-    for choice in choices:
-        other = next((c for c in choice if c not in name), "")
-        same = unicodedata.normalize("NFKC", choice).casefold() == folded
-        if other and same and choice.lower() != name.lower():
-            return f"; did you mean '{choice}', which is written with a different character ({_character(other)})?"
-    return suggest(name, choices)
-
-
-def _character(c: str) -> str:
-    return f"U+{ord(c):04X} {unicodedata.name(c, '')}".strip()
 
 
 # ----------------------------------------------------------------------------------------------------------------------

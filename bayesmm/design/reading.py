@@ -24,16 +24,15 @@ from bayesmm.formula.formula import (
     Operation,
     Text,
     arguments_of,
-    column_nodes,
     gives,
     quoted_name,
     text_of,
     underline,
 )
+from bayesmm.formula.roles import WEIGHTS, roles
 from bayesmm.runtime.messages import Message, Rows, are, count, label_text, note
 
 MISSING = ("drop", "error")
-WEIGHTS = "weights column"
 LABELS = ("text", "category", "ordered")  # kinds of columns whose two levels are a yes and a no
 LOGARITHMS = ("log", "log2", "log10")
 LARGEST_WEIGHT = 1e100  # and the smallest is its inverse: products with squares of the data stay below 1.8e308
@@ -47,29 +46,6 @@ def check_arguments(missing: str, formula: Formula, weights: object, trials: obj
         raise DataError("weights are given twice, in the formula and as an argument; give them once")
     if trials is not None and formula.trials is not None:
         raise DataError("trials are given twice, in the formula and as an argument; give them once")
-
-
-def variables_of(formula: Formula, groups: bool = True) -> list[Expr]:
-    """Return every variable of the terms, those of the bars too if `groups`, each once."""
-    terms = [*formula.terms, *(term for bar in formula.bars if groups for term in bar.terms)]
-    return list(dict.fromkeys(expr for term in terms for expr in term.factors))
-
-
-def _places(formula: Formula) -> dict[str, tuple[str, tuple[int, int]]]:
-    """Return what each column is in the formula (for messages) and where it first stands."""
-    places: dict[str, tuple[str, tuple[int, int]]] = {}
-    parts = [
-        ("response", [formula.response]),
-        ("column", [*variables_of(formula), *formula.offsets]),
-        ("column", [formula.residual] if formula.residual is not None else []),
-        ("grouping factor", [column for bar in formula.bars for column in bar.group]),
-        ("trials column", [formula.trials] if formula.trials is not None else []),
-        (WEIGHTS, [formula.weights] if formula.weights is not None else []),
-    ]
-    for role, exprs in parts:
-        for node in (node for expr in exprs for node in column_nodes(expr)):
-            places.setdefault(node.name, (role, node.span))
-    return places
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +92,7 @@ def read(formula: Formula, data: object, weights: object, trials: object, missin
     FormulaError, DataError
         See `make_design`.
     """
-    table, places = open_table(data), _places(formula)
+    table, places = open_table(data), roles(formula)
     if table.n == 0:
         raise DataError("the data have no rows; a model needs at least two")
 

@@ -1,11 +1,15 @@
 """The pieces that every figure is made of: a grid of axes, a key, a title, safe text, grey inks."""
 
+import functools
 import io
 import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from bayesmm.display.text_tables import shorten, width
+from bayesmm.display.text_tables import broken, shorten, width
 
 INK, GREY, LIGHT, ACCENT = "#1a1a1a", "#808080", "#d4d4d4", "#b2182b"  # without colour the accent is a dark grey
 CHAIN_STYLES = ("-", "--", ":", "-.")  # chains are told apart without colour
@@ -16,6 +20,58 @@ LABEL_WIDTH = 34  # columns of a name in a figure
 TITLE_LETTERS = 11.5  # letters of a title that an inch has room for
 AXIS_LETTERS = 14.0  # of the name of an axis
 TAIL = 0.4  # of a name that is cut: its end
+HEADING_LENGTH, SUBTITLE_LENGTH = 200, 300  # characters of a name over a panel, and of a formula under a title
+LEAST_ACROSS = 16  # characters in a line over a panel
+BELOW = -0.2  # where a legend begins under axes that were given, in heights of them
+INNER, OUTER = (0.025, 0.975), (0.001, 0.999)  # probabilities of what is always in view, and of all that may be
+REACH = 0.75  # of the inner interval: how far view goes on each side of it, where the outer one goes farther
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plot:
+    """What every plot returns: a figure of Matplotlib with its axes, to be changed, shown or saved.
+
+    ``plot[0]`` is the first of the axes, and a loop goes over all of them.
+
+    Attributes
+    ----------
+    figure : matplotlib.figure.Figure
+    axes : (n,) array of matplotlib.axes.Axes
+        Those with data in them, in the order in which they are read.
+    """
+
+    figure: object
+    axes: np.ndarray
+
+    def save(self, path: str | Path, dpi: int = DPI) -> Path:
+        """Write the figure to a file of the kind that its name ends with, and return its path; folders are made."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.figure.savefig(path, dpi=dpi)
+        return path
+
+    def __getitem__(self, which: object) -> object:
+        return self.axes[which]
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(self.axes)
+
+    def __len__(self) -> int:
+        return len(self.axes)
+
+    def __repr__(self) -> str:
+        return f"Plot({len(self)} panel{'s' * (len(self) != 1)}; .figure, .axes, .save(path))"
+
+
+def drawn[Function: Callable](function: Function) -> Function:
+    """Return the function with its axes, one or an array, as a Plot."""
+
+    @functools.wraps(function)
+    def plotting(*args: object, **options: object) -> Plot:
+        axes = np.ravel(function(*args, **options))
+        return Plot(axes[0].figure, axes)
+
+    return plotting
 
 
 def plain(text: object, limit: int = LABEL_WIDTH) -> str:
@@ -37,22 +93,47 @@ def cut(text: str, limit: int) -> str:
     return "...".join(ends)
 
 
-def panels(count: int, wide: float, high: float, columns: int = 3):
-    """Return a figure and `count` axes without frames, `columns` in a row, each of this size in inches; (count,)."""
+def panels(count: int, wide: float, high: float, columns: int = 3, ax=None):
+    """Return a figure and `count` axes without frames, `columns` in a row, each of this size in inches; (count,).
+
+    Given an `ax`, it is the only one, and stands in place of the figure too, for `key` and `title`.
+    """
     import matplotlib.pyplot as plt  # here: importing bayesmm must not load it
 
+    if ax is not None:
+        return ax, bare_frames(np.array([ax]))
     columns = 2 if count == 4 and columns > 2 else min(count, columns)  # four panels are two rows of two
     rows = -(-count // columns)
     size = (wide * columns + 0.4, high * rows + 1.0)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     figure.get_layout_engine().set(h_pad=PADDING, w_pad=PADDING)
-    for ax in axes.flat:
+    for spare in axes.flat[count:]:
+        spare.set_visible(False)
+    return figure, bare_frames(axes.ravel()[:count])
+
+
+def bare_frames(axes: np.ndarray) -> np.ndarray:
+    """Return axes without the upper and the right side of their frames."""
+    for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(labelsize=8)
         ax.xaxis.label.set_size(9)
-    for ax in axes.flat[count:]:
-        ax.set_visible(False)
-    return figure, axes.ravel()[:count]
+    return axes
+
+
+def heading(ax, text: str, size: float = 10, **more: object) -> None:
+    """Write the title of a panel, a name out of the data perhaps, whole and in as many lines as it needs."""
+    across = int(TITLE_LETTERS * inches(ax)[0] * 10 / size)
+    text = plain(text, HEADING_LENGTH)
+    ax.set_title("\n".join(broken(text, max(across, LEAST_ACROSS))), fontsize=size, loc="left", **more)
+
+
+def inches(ax) -> tuple[float, float]:
+    """Return about how wide and how high the place of a panel is."""
+    wide, high = ax.figure.get_size_inches()
+    place = ax.get_subplotspec()
+    grid = (1, 1) if place is None else (place.get_gridspec().ncols, place.get_gridspec().nrows)
+    return wide / grid[0], high / grid[1]
 
 
 def key(figure, entries: dict[str, tuple[str, str]]) -> None:
@@ -75,8 +156,11 @@ def key(figure, entries: dict[str, tuple[str, str]]) -> None:
             handles.append(Line2D([], [], color=colour, linestyle=how, linewidth=1.6, label=plain(label, 80)))
         else:
             handles.append(Line2D([], [], linestyle="none", label=plain(label, 80), **marker(how, colour)))
-    columns = max(1, min(len(handles), int(figure.get_figwidth() // 1.9)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+    columns, look = max(1, min(len(handles), int(figure.figure.get_figwidth() // 1.9))), dict(frameon=False, fontsize=8)
+    if figure.figure is not figure:  # the axes that somebody has given, in a figure of their own
+        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, BELOW), **look)
+    else:
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, **look)
 
 
 def marker(how: str, colour: str) -> dict[str, object]:
@@ -87,8 +171,11 @@ def marker(how: str, colour: str) -> dict[str, object]:
 
 def title(figure, text: str, subtitle: str = "") -> None:
     """Write a title over all panels, in as many lines as it needs, with the model under it."""
+    if figure.figure is not figure:
+        heading(figure, text)
+        return
     width = int(TITLE_LETTERS * figure.get_figwidth())
-    lines = textwrap.wrap(text, width) + ([plain(subtitle, min(100, width))] if subtitle else [])
+    lines = textwrap.wrap(text, width) + (broken(plain(subtitle, SUBTITLE_LENGTH), width) if subtitle else [])
     figure.suptitle("\n".join(lines), fontsize=11, x=0.02, ha="left")
 
 
@@ -99,10 +186,7 @@ def per(term: str) -> str:
 
 def name_axes(ax, x: str = "", y: str = "") -> None:
     """Name the axes of a panel, in as many lines as its size asks for."""
-    grid, inches = ax.get_subplotspec().get_gridspec(), ax.figure.get_size_inches()
-    across, up = (
-        int(AXIS_LETTERS * size / count) for size, count in zip(inches, (grid.ncols, grid.nrows), strict=True)
-    )
+    across, up = (int(AXIS_LETTERS * size) for size in inches(ax))
     ax.set_xlabel("\n".join(textwrap.wrap(x, across, break_long_words=False)), fontsize=9)
     ax.set_ylabel("\n".join(textwrap.wrap(y, up, break_long_words=False)), fontsize=9)
 
@@ -112,6 +196,9 @@ def label_edges(axes, x: str, y: str, shared: bool = False) -> None:
 
     With `shared` scales the others have no numbers either.
     """
+    if len(axes) == 1:
+        name_axes(axes[0], x, y)
+        return
     lowest = {ax.get_subplotspec().colspan.start: ax for ax in axes}  # in order: the last of a column stays
     for ax in axes:
         bottom, first = ax in lowest.values(), ax.get_subplotspec().colspan.start == 0
@@ -125,13 +212,24 @@ def chain_ink(chain: int) -> dict[str, object]:
     return {"color": CHAIN_INKS[chain % len(CHAIN_INKS)], "linestyle": CHAIN_STYLES[chain % len(CHAIN_STYLES)]}
 
 
-def view(ax, values: np.ndarray, extra: list[float]) -> None:
-    """Show all but the outermost draws (1 in 1,000 of each side), and these values too."""
-    low, high = np.quantile(values, [0.001, 0.999])
-    finite = [value for value in extra if np.isfinite(value)]
-    low, high = min([low, *finite]), max([high, *finite])
+def view(ax, values: np.ndarray, extra: Sequence[float], ends: Sequence[float] = (), cut: bool = True) -> None:
+    """Show all but the outermost draws (1 in 1,000 of each side), the values in `extra`, and those of `ends`.
+
+    If `cut`, of a heavy tail and of `ends` only the part near the 95 % interval: an arrow at the edge says how far they
+    go on.
+    """
+    outer, inner = np.quantile(values, OUTER), np.quantile(values, INNER)
+    there, beyond = ([value for value in some if np.isfinite(value)] for some in (extra, ends))
+    ends = [min([outer[0], *there, *beyond]), max([outer[1], *there, *beyond])]
+    reach = REACH * (inner[1] - inner[0]) if cut else np.inf
+    low, high = min([max(ends[0], inner[0] - reach), *there]), max([min(ends[1], inner[1] + reach), *there])
     margin = 0.03 * (high - low)
     ax.set_xlim(low - margin, high + margin)
+    for end, edge, arrow, side in ((ends[0], low, "\u25c0 {}", "left"), (ends[1], high, "{} \u25b6", "right")):
+        if end != edge:
+            at = 0.01 if side == "left" else 0.99
+            text = arrow.format(f"to {end:.3g}")
+            ax.text(at, 0.02, text, transform=ax.transAxes, fontsize=7, color=GREY, ha=side, va="bottom")
 
 
 def png(figure) -> bytes:

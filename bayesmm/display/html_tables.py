@@ -8,7 +8,7 @@ import pandas as pd
 
 from bayesmm.display.text_tables import column, p_text, shorten
 
-NAME_WIDTH = 80  # characters of a name on a page; a level may be 10 kB long
+NAME_WIDTH = 200  # characters of a name on a page; a level may be 10 kB long
 TEXT_WIDTH = 20_000  # of a formula: the most that the grammar takes
 MISSING = "–"
 DIGITS = 4  # significant digits of the smallest number of a column

@@ -1,13 +1,17 @@
-"""Plain text for a terminal: numbers with sensible digits, names made safe and short, columns that line up."""
+"""Plain text for a terminal: numbers with sensible digits, names made safe and kept whole, columns that line up."""
 
 import math
 import unicodedata
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 LINE_WIDTH = 100  # columns; what the printed tables may take
-NAME_WIDTH = 24  # columns that a name may take in a table; the data frames keep the whole name
+NAME_WIDTH = 200  # columns of a name: those of people are shorter; a level may be 10 kB long
 WORD_WIDTH = 60  # columns of a word in a sentence: a name out of the data may be 10 kB long
-NAME_LEAST = 8  # columns; names are cut to fewer for no table
+NAME_LEAST = 16  # columns; a table is wider than a line before its names get fewer, and a name goes on below
+NAME_ENDS = " :,]_-./|"  # after one of these a name goes on in the next line
+CONTINUED = "  "  # before what goes on
+TAIL = 0.4  # of a name that is cut: its end
 ROW_LIMIT = 20  # rows of one printed table, so that a summary still fits a screen; the data frames have them all
 DIGITS = 4  # significant digits of the smallest number of a column, as R's summaries print them
 FIXED_WIDTH = 12  # a column of fixed-point numbers wider than this is printed number by number instead
@@ -23,20 +27,31 @@ def width(text: str) -> int:
 
 
 def shorten(text: object, limit: int = NAME_WIDTH) -> str:
-    """Return `text` in at most `limit` columns of printable characters.
+    """Return `text` in at most `limit` columns of printable characters, its middle left out where it is longer.
 
     Line breaks and control characters (which could move the cursor or colour a terminal) are shown as escapes.
     """
-    head = str(text)[: 2 * limit]  # a level may be 10 kB long: look only at what can be printed
-    clean = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in head)
-    if len(str(text)) == len(head) and width(clean) <= limit:
-        return clean
-    kept = ""
-    for character in clean:
-        if width(kept + character) > limit - 3:
-            break
-        kept += character
-    return kept + "..."
+    text = str(text)
+    if len(text) <= limit and width(printable(text)) <= limit:
+        return printable(text)
+    tail = int(TAIL * (limit - 3))
+    end = fitting(printable(text[-limit:])[::-1], tail)[::-1]  # names mostly differ at their ends
+    return f"{fitting(printable(text[:limit]), limit - 3 - tail)}...{end}"
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes in place of the characters that cannot be printed."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def fitting(text: str, limit: int) -> str:
+    """Return the beginning of a text that fits into so many columns."""
+    kept = taken = 0
+    for kept, character in enumerate(text):
+        taken += width(character)
+        if taken > limit:
+            return text[:kept]
+    return text
 
 
 def decimals_for(values: Iterable[float], digits: int = DIGITS) -> int:
@@ -112,7 +127,7 @@ def pad(text: str, columns: int, left: bool) -> str:
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
     """Return the lines of a table, its first `left` columns aligned to the left and the others to the right.
 
-    Names are cut where the table would be wider than `LINE_WIDTH`; rows after `ROW_LIMIT` are counted, not shown.
+    Names go on in a next line where the table would be wider than `LINE_WIDTH`; rows after `ROW_LIMIT` are counted.
 
     Parameters
     ----------
@@ -121,29 +136,40 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) 
     left : int
         Number of columns of names.
     """
-    shown = narrowed([list(headers), *map(list, rows[:ROW_LIMIT])], left)
-    widths = column_widths(shown)
-    lines = [" " + " ".join(pad(cell, widths[j], j < left) for j, cell in enumerate(row)).rstrip() for row in shown]
+    shown = [list(headers), *map(list, rows[:ROW_LIMIT])]
+    limits = name_limits([max(map(width, cells)) for cells in zip(*shown, strict=True)], left)
+    parts = [[broken(cell, limits[j]) if j < left else [cell] for j, cell in enumerate(row)] for row in shown]
+    widths = [max(width(part) for cell in cells for part in cell) for cells in zip(*parts, strict=True)]
+    lines = [
+        " " + " ".join(pad(cell, widths[j], j < left) for j, cell in enumerate(line)).rstrip()
+        for row in parts
+        for line in zip_longest(*row, fillvalue="")
+    ]
     hidden = len(rows) - ROW_LIMIT
     return lines + ([f" ... and {hidden:,} more"] if hidden > 0 else [])
 
 
-def column_widths(rows: list[list[str]]) -> list[int]:
-    """Return the terminal columns that each column of a table takes."""
-    return [max(map(width, cells)) for cells in zip(*rows, strict=True)]
-
-
-def narrowed(rows: list[list[str]], left: int) -> list[list[str]]:
-    """Return the rows with their longest column of names cut until the table fits the line, or names are 8 wide."""
-    widths = column_widths(rows)
+def name_limits(widths: Sequence[int], left: int) -> list[int]:
+    """Return the widths of a table's columns, the longest of names made narrower until it fits."""
     excess = sum(widths) + len(widths) - LINE_WIDTH
     longest = max(range(left), key=widths.__getitem__, default=0)
     if excess <= 0 or left == 0 or widths[longest] <= NAME_LEAST:
-        return rows
+        return list(widths)
     second = max([widths[j] for j in range(left) if j != longest], default=0)
     limit = max(NAME_LEAST, widths[longest] - excess, min(second, widths[longest] - 1))
-    cut = [[shorten(cell, limit) if j == longest else cell for j, cell in enumerate(row)] for row in rows]
-    return narrowed(cut, left)
+    return name_limits([limit if j == longest else own for j, own in enumerate(widths)], left)
+
+
+def broken(name: str, limit: int) -> list[str]:
+    """Return a name in lines of at most so many columns, which end where a part of it ends if there is such a place."""
+    lines, before = [], ""
+    while width(before + name) > limit:
+        most = fitting(name, limit - len(before))
+        at = max(most.rfind(end) for end in NAME_ENDS) + 1
+        at = at if at > len(most) // 2 else len(most)
+        lines.append(before + name[:at])
+        name, before = name[at:], CONTINUED
+    return [*lines, before + name]
 
 
 def wrap(text: str, indent: str = "  ", first: str = "") -> list[str]:

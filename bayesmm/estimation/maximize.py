@@ -14,11 +14,13 @@ from bayesmm.estimation.glmm_map import generalised_mode
 from bayesmm.estimation.map import marginal_mode
 from bayesmm.estimation.reml import maximize_gaussian
 from bayesmm.runtime.arguments import check_whole
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
 
 METHODS = ("REML", "ML", "MAP")
 
 
+@working("maximising the likelihood")
 @few_threads
 def maximize(
     design: Design,

@@ -98,7 +98,7 @@ def _separation(design: Design) -> list[Message]:
     names = separated(design)
     if not names:
         return []
-    rest = "the data give the estimate no bound, so that it rests on its prior"
+    rest = "the likelihood grows without end with that coefficient, so that only its prior keeps the estimate finite"
     return [warning(f"{_how(design, names)}; {rest}")]
 
 

@@ -15,6 +15,7 @@ from bayesmm.evaluation.loo_again import WORK
 from bayesmm.evaluation.loo_compare import FORMULA_WIDTH, check_comparable
 from bayesmm.priors import Prior, Priors
 from bayesmm.runtime.arguments import check_seed, chosen_seed
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.streams import stream
 
 WIDTHS = (0.5, 2.0)  # of the priors of the sds, in units of what they are
@@ -57,6 +58,7 @@ class BayesFactors:
     __repr__ = __str__
 
 
+@working("Bayes factors")
 def bayes_factors(fits: Mapping[str, object], seed: int | None = None) -> BayesFactors:
     """Compare models of the same data by their evidence.
 

@@ -12,11 +12,12 @@ from bayesmm.design.parameters import Parameter, coefficients, variance_paramete
 from bayesmm.errors import PriorError
 from bayesmm.evaluation.checks import Check, run_checks
 from bayesmm.evaluation.compare_reml_text import render_comparison
-from bayesmm.evaluation.likelihood_vs_reml import GRAPH, check_likelihood
+from bayesmm.evaluation.consistency import check_choice, find_consistency
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.posterior.density import mode, support_of
 from bayesmm.posterior.draws import describe, draws_of
 from bayesmm.posterior.point_estimates import at_bound, by_quadrature, confounded, estimate, is_singular, standard_error
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
 
 # The rule of the verdicts. All distances are in posterior standard deviations.
@@ -94,7 +95,7 @@ class Comparison:
     point : PointFit
         The maximised fit.
     consistency : ConsistencyCheck or None
-        The check that the compiled likelihood, or the PyMC graph's density, has its mode at the REML optimum.
+        What `Fit.consistency` returns, if it was asked for.
     checks : tuple of Check
         The checks of the posterior; draws that failed them cannot be compared with anything.
     quadrature : float
@@ -119,8 +120,9 @@ class Comparison:
         return comparison_html(self)
 
 
+@working("comparing the posterior with the maximised fit")
 @few_threads
-def compare(fit, point=None, consistency: bool | str = True) -> Comparison:
+def compare(fit, point=None, consistency: bool | str = False) -> Comparison:
     """Compare a posterior with the maximised fit of the same model.
 
     Parameters
@@ -129,16 +131,15 @@ def compare(fit, point=None, consistency: bool | str = True) -> Comparison:
     point : PointFit, optional
         The fit to compare with; of the same model REML, or Laplace's ML for a generalised one, if not given.
     consistency : bool or "graph"
-        Of a linear model: whether to check that the compiled marginal posterior has its mode at REML where its priors
-        are flat. "graph": check the density of the explicit PyMC graph instead, which takes seconds to build.
+        Of a linear model: with the check of `bayesmm.evaluation.consistency.consistency`; "graph": with that of the
+        PyMC graph.
 
     Raises
     ------
     ValueError
         If `point` has other coefficients or grouping factors than `fit`, or `consistency` is none of its choices.
     """
-    if consistency is not True and consistency is not False and consistency != GRAPH:
-        raise ValueError(f"consistency should be True, False or {GRAPH!r}, not {consistency!r}")
+    check_choice(consistency)
     point, flat = point_fits(fit, point)
     check_same_model(fit.design, point.design)
     rows = gather(fit, point, flat, marginal_mode(fit.model))
@@ -148,7 +149,7 @@ def compare(fit, point=None, consistency: bool | str = True) -> Comparison:
         table=table,
         parameters=tuple(row.parameter for row in rows),
         point=point,
-        consistency=find_consistency(fit.design, flat, consistency) if fit.design.family.gaussian else None,
+        consistency=find_consistency(fit.design, flat, consistency),
         checks=tuple(run_checks(fit)),
         quadrature=by_quadrature(point) if point.nagq == 1 else math.nan,
     )
@@ -185,15 +186,6 @@ def marginal_mode(model):
         return model.maximize(method="MAP")
     except PriorError:
         return None
-
-
-def find_consistency(design, reml, consistency: bool | str):
-    """Return the record of the consistency check, of a linear model; None if none is wanted."""
-    if consistency != GRAPH:
-        return check_likelihood(design, reml) if consistency else None
-    from bayesmm.evaluation.graph_vs_reml import check_consistency  # here, because it builds a PyMC model
-
-    return check_consistency(design, reml)
 
 
 def gather(fit, point, flat, marginal) -> list[Row]:
@@ -300,7 +292,7 @@ def say_bound(row: Row) -> str:
     edge = "0, the least an sd can be" if row.parameter.kind == "sd" else f"{number(row.point)}, at its bound"
     if math.isnan(row.point):
         edge = "undefined because an sd is 0"
-    return f"{row.method} is {edge}; the posterior averages over all values the data allow, here {span(row)}"
+    return f"{row.method} is {edge}; the posterior has all values that the data allow, 95 % of it {span(row)}"
 
 
 def span(row: Row) -> str:
@@ -311,8 +303,8 @@ def span(row: Row) -> str:
 def say_pull(row: Row) -> str:
     """Explain a difference that the priors make."""
     return (
-        f"the priors alone move the mode from {number(row.reml)} to {number(row.map)}, by "
-        f"{abs(row.map - row.reml) / row.sd:.2f} posterior sds; the mean is {abs(row.difference):.2f} sds away from "
+        f"the most probable value is {number(row.reml)} without priors and {number(row.map)} with them, "
+        f"{abs(row.map - row.reml) / row.sd:.2f} posterior sds apart; the mean is {abs(row.difference):.2f} sds from "
         f"{row.method}"
     )
 
@@ -354,18 +346,18 @@ RULES = (
     Rule(
         "prior pull",
         lambda row: row.confounded,
-        lambda row: f"the data give only its sum with other coefficients; its prior places it ({span(row)})",
+        lambda row: f"the data know only its sum with others; its own value is its prior's ({span(row)})",
     ),
     Rule("agree", agrees, lambda row: ""),
     Rule(
         "few groups",
         is_ml_bias,
-        lambda row: f"ML takes the coefficients as known, which shrinks it; REML is {number(row.reml)}",
+        lambda row: f"ML makes sds too small, as if coefficients were known; by REML {number(row.reml)}",
     ),
     Rule(
         "Laplace",
         is_laplace,
-        lambda row: f"Laplace's approximation moves it: ML by quadrature is {number(row.reml)}",
+        lambda row: f"Laplace's approximation is not exact; by quadrature, which is, ML is {number(row.reml)}",
     ),
     Rule("prior pull", is_pulled, say_pull),
     Rule("few groups", has_few_groups, say_few),
@@ -382,7 +374,7 @@ RULES = (
     Rule(
         "boundary",
         lambda row: row.singular != "",
-        lambda row: f"{row.method}'s covariance matrix of {row.singular} is singular, and this estimate rests on it",
+        lambda row: f"it was made with a covariance matrix of {row.singular} at its bound (singular)",
     ),
     Rule("disagree", lambda row: True, say_disagree),
 )  # in order: the first that holds is the verdict

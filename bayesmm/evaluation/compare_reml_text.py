@@ -7,17 +7,19 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.display.text_tables import ROW_LIMIT, column, number, shorten, table, wrap
+from bayesmm.errors import listing
 
 POSTERIOR_DIGITS = 3  # significant digits of the smallest posterior sd: the Monte Carlo error hides the rest
-LABEL_WIDTH = 36  # columns of a parameter's name
+NAMED = 5  # parameters in a sentence; the table has them all
 VERDICT_WIDTH = 10  # columns of the longest verdict
 NOT_COMPUTED = "-"
 VARIANCE_COLUMNS = ("point", "map", "mode", "mean", "sd", "lower", "upper")
 # What a consistency check has shown, by what it is of.
 CHECKED = {
-    "graph": "maximising the PyMC graph with the effects integrated out reproduces REML {}.",
-    "likelihood": "with flat priors the compiled marginal posterior has its mode at REML {}. "
-    "The PyMC graph was not looked at: compare(consistency='graph') does that.",
+    "graph": "the density of the PyMC graph, with its priors flat and the effects and coefficients integrated out, "
+    "has its maximum at the REML estimates {}.",
+    "likelihood": "the density that is sampled, with its priors flat, has its maximum at the REML estimates {}. The "
+    "PyMC graph was not looked at: fit.consistency('graph') does that.",
 }
 COEFFICIENT_COLUMNS = ("point", "se", "map", "mean", "sd", "lower", "upper")
 
@@ -66,8 +68,8 @@ def overall(frame: pd.DataFrame, method: str) -> str:
         text += f"; where they differ the cause is known: {known}"
     if not unexplained:
         return text + "."
-    names = ", ".join(shorten(label, LABEL_WIDTH) for label in frame["parameter"][frame["verdict"] == "disagree"])
-    return f"{text}; they DISAGREE without a known cause on {unexplained}: {shorten(names, 2 * LABEL_WIDTH)}."
+    names = [shorten(label) for label in frame["parameter"][frame["verdict"] == "disagree"]]
+    return f"{text}; they DISAGREE without a known cause on {unexplained}: {listing(names, NAMED)}."
 
 
 def part(title: str, frame: pd.DataFrame, columns: tuple[str, ...], method: str) -> list[str]:
@@ -79,7 +81,7 @@ def part(title: str, frame: pd.DataFrame, columns: tuple[str, ...], method: str)
     texts[:, [j for j, name in enumerate(columns) if name == "map" and np.isnan(values[:, j]).all()]] = NOT_COMPUTED
     verdicts = [text.ljust(VERDICT_WIDTH) for text in frame["verdict"]]  # to the left; numbers are to the right
     rows = [
-        [shorten(label, LABEL_WIDTH), *texts[i], number(difference, 2), verdicts[i]]
+        [shorten(label), *texts[i], number(difference, 2), verdicts[i]]
         for i, (label, difference) in enumerate(zip(frame["parameter"], frame["difference"], strict=True))
     ]
     headers = ["", *({"point": method, "se": "SE", "map": "MAP"}.get(name, name) for name in columns)]
@@ -105,7 +107,7 @@ def causes(frame: pd.DataFrame) -> list[str]:
     lines = [
         line
         for row in rows.head(ROW_LIMIT).itertuples()
-        for line in wrap(f"{shorten(row.parameter, LABEL_WIDTH)}: {row.verdict}; {row.cause}.", " " * 5, " ")
+        for line in wrap(f"{shorten(row.parameter)}: {row.verdict}; {row.cause}.", " " * 5, " ")
     ]
     hidden = len(rows) - ROW_LIMIT
     return ["Why they differ:", *lines, *([f" ... and {hidden:,} more"] if hidden > 0 else [])]

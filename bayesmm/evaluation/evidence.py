@@ -21,6 +21,7 @@ from bayesmm.likelihood.marginal import Marginal
 from bayesmm.posterior.draws import tree_sizes
 from bayesmm.runtime.arguments import check_seed, chosen_seed
 from bayesmm.runtime.messages import count
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.streams import stream
 from bayesmm.runtime.threads import few_threads
 from bayesmm.sampling.pareto import k_limit
@@ -80,6 +81,7 @@ class Evidence:
     __repr__ = __str__
 
 
+@working("the evidence, by bridge sampling")
 @few_threads
 def evidence(fit, seed: int | None = None) -> Evidence:
     """Estimate the log evidence of a fitted model, log p(y), all parameters integrated out.

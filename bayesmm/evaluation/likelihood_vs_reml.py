@@ -15,6 +15,7 @@ from bayesmm.design.records import Design
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.map import Goal, sd_units
 from bayesmm.estimation.optimizer import Search, newton
+from bayesmm.evaluation.compare_reml_text import consistency_lines
 from bayesmm.likelihood.coordinates import Coordinates, arctanh_partial, coordinate
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import gaussian_coordinates, gaussian_posterior
@@ -28,7 +29,7 @@ DEPENDENT = "the fixed effects are linearly dependent, so that their integral un
 GRAPH, LIKELIHOOD = "graph", "likelihood"  # what a check is of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConsistencyCheck:
     """The REML criterion by another way beside that of the fit.
 
@@ -55,6 +56,11 @@ class ConsistencyCheck:
     ok: bool
     message: str
     of: str
+
+    def __str__(self) -> str:
+        return "\n".join(consistency_lines(self))
+
+    __repr__ = __str__
 
 
 def checked(criterion: float, point: Estimates, evaluations: str, of: str) -> ConsistencyCheck:
@@ -87,7 +93,7 @@ def check_likelihood(design: Design, point: Estimates) -> ConsistencyCheck:
     if design.aliased:
         return not_computed(point, DEPENDENT, LIKELIHOOD)
     if structured_terms(design) or design.residual.parameters:
-        reason = "only the PyMC graph has the density of its covariance structure; consistency='graph' checks that"
+        reason = "only the PyMC graph has the density of its covariance structure; fit.consistency('graph') checks that"
         return not_computed(point, reason, LIKELIHOOD)
     integrated = integrate(design, default_priors(design, design.family))
     integrated = replace(integrated, sd=np.full(design.p, np.inf))

@@ -25,6 +25,7 @@ from bayesmm.posterior.log_likelihood import by_level, by_row, conditional, spli
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.memory import BYTES, too_much
 from bayesmm.runtime.messages import count, label_text
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
 from bayesmm.sampling.pareto import k_limit
 
@@ -87,6 +88,7 @@ class Loo:
     __repr__ = __str__
 
 
+@working("leave-one-out")
 @few_threads
 def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | None = None) -> Loo:
     """Estimate how well a model predicts what it has not seen.

@@ -8,6 +8,7 @@ import pandas as pd
 from bayesmm.display.text_tables import table, wrap
 from bayesmm.evaluation.loo import SMOOTHED, Loo, loo, reliability
 from bayesmm.runtime.arguments import check_bool
+from bayesmm.runtime.progress import working
 
 ROWS, GIVEN, INTEGRATED = "rows", "rows, effects drawn", "rows, effects integrated"
 WHEN = {
@@ -47,6 +48,7 @@ class LooTable:
     __repr__ = __str__
 
 
+@working("leave-one-out of rows and of groups")
 def loo_table(fit, *, refit: bool | None = None) -> LooTable:
     """Leave out rows given their random effects, rows with these integrated out, and the levels of each factor.
 
@@ -93,6 +95,6 @@ def _lines(kinds: LooTable) -> list[str]:
     when |= {", ".join(levels): LEVELS} if levels else {}
     out += [line for kind, text in when.items() for line in wrap(f"{kind}: {text}")]
     said = [f"{kind}: {reliability(one)}" for kind, one in kinds.loos.items() if len(one.unreliable)]
-    said += [f"{kind}: not for this fit; {why}." for kind, why in kinds.refused.items()]
+    said += [f"{kind}: not in the table, because {why}." for kind, why in kinds.refused.items()]
     out += [line for text in said for line in wrap(text)]
     return out + (wrap("Sums over rows are not comparable with sums over levels.") if levels else [])

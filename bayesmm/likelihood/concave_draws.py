@@ -5,7 +5,7 @@ either side, bound it by exponentials that are drawn from directly; what is draw
 bound, and without looking at the density where it is already below the chords (Gilks & Wild 1992, Appl. Statist.
 41(2)). Of a normal density 0.89 of the draws are kept. With one random effect this is an exact draw. With more, the
 directions are the eigenvectors of the curvature at the mode: along them a normal density is a product, and what four
-sweeps leave of where they began (a draw from that normal density) is below 0.001 sd for two equal yes/no answers with
+sweeps leave of where they began (a draw from that normal density) is below 0.002 sd for two equal yes/no answers with
 effects of 5 on the scale of the logit, and far less for other levels.
 """
 

@@ -12,11 +12,13 @@ from bayesmm.posterior.predict import check_choice, check_draws, checked_seed, p
 from bayesmm.posterior.residuals import thinned
 from bayesmm.posterior.simulate import drawn
 from bayesmm.runtime.arguments import check_seed, check_whole
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.streams import stream
 
 GROUPS = ("conditional", "new")
 
 
+@working("drawing replicated data")
 def posterior_predictive(
     fit, draws: int | None = None, seed: int | None = None, groups: str = "conditional"
 ) -> xr.DataTree:

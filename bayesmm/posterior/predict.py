@@ -20,11 +20,12 @@ from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
 from bayesmm.families.family import Family, draw_response
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
-from bayesmm.posterior.predictions import Predictions
+from bayesmm.posterior.predictions import Predictions, table_of
 from bayesmm.posterior.trials import named_trials, trials_of
 from bayesmm.runtime.arguments import chosen_seed, is_whole
 from bayesmm.runtime.memory import BYTES, too_much, usable_memory
 from bayesmm.runtime.messages import count, label_text
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.streams import stream
 from bayesmm.runtime.threads import few_threads
 
@@ -192,6 +193,7 @@ def check_levels(rows: Rows, new_levels: str) -> None:
 # from a posterior
 
 
+@working("predicting")
 @few_threads
 def predict(
     fit,
@@ -258,7 +260,7 @@ def predict(
         values[:, part] = mu if noise is None else noise(mu, part)
     record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
     obs = design.rows if data is None else np.arange(len(rows))
-    return Predictions(_tree(fit, values, obs, record | {"seed": seed}), rows.labels)
+    return Predictions(_tree(fit, values, obs, record | {"seed": seed}), rows.labels, table_of(design, data))
 
 
 def chunks(rows: int, draws: int) -> Iterator[slice]:

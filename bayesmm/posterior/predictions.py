@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesmm.design.frames import open_table
 from bayesmm.posterior.draws import CI_PROB
+from bayesmm.posterior.predictions_plot import plot_predictions
 from bayesmm.runtime.arguments import check_probability
 
 COLUMNS = ("mean", "sd", "lower", "upper")
@@ -24,10 +26,13 @@ class Predictions:
         obs); obs counts the rows of the table from 0. The attribute "bayesmm" is JSON: kind, groups, new_levels, seed.
     labels : array, shape (rows,)
         The rows' labels in the table's index; their positions where it has none.
+    table : DataFrame
+        What the model uses of the table that was predicted.
     """
 
     tree: xr.DataTree
     labels: np.ndarray
+    table: pd.DataFrame
 
     @property
     def kind(self) -> str:
@@ -63,9 +68,21 @@ class Predictions:
             out[at : at + step, 2:] = np.quantile(part, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], axis=0).T
         return pd.DataFrame(out, index=pd.Index(self.labels), columns=list(COLUMNS))
 
+    def plot(self, ax=None):
+        """Draw the predictions with their intervals: see `bayesmm.posterior.predictions_plot.plot_predictions`."""
+        return plot_predictions(self, ax)
+
     def __str__(self) -> str:
         chains, draws, rows = self.draws.shape
         head = f"Predictions ({self.kind}) of {rows:,} rows from {chains * draws:,} draws; intervals 95 % equal-tailed"
         return f"{head}\n{self.to_frame().to_string(max_rows=20)}"
 
     __repr__ = __str__
+
+
+def table_of(design, data: object) -> pd.DataFrame:
+    """Return the columns of a table, of those that the model uses; of the fit's own rows where it is None."""
+    if data is None:
+        return design.frame.drop(columns=[name for name in design.frame if name == design.response])
+    there = {str(name) for name in open_table(data).names}
+    return pd.DataFrame({name: np.asarray(data[name]) for name in design.frame if name in there})

@@ -12,8 +12,8 @@ AT_MEANS = (
     "at the means: the prior is of the effect where the predictors that interact with it, or that have random slopes "
     "beside it, are at their means; so it does not depend on where a predictor has its zero"
 )
-NAME_WIDTH = 40  # characters of a place's name; a level or a column may be called anything
-UNIT_WIDTH = 60
+NAME_WIDTH = 200  # characters of a place's name; a level or a column may be called anything
+UNIT_WIDTH = 200
 LINE_WIDTH = 100  # of the footnote, as of all that is printed
 FALLING = ("HalfNormal", "HalfStudentT", "HalfCauchy", "Exponential")  # densities that are highest at 0
 ROWS = 40  # printed; the mapping has them all

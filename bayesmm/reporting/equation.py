@@ -1,5 +1,6 @@
 """The model with its priors as LaTeX, for a paper, a notebook or the report."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -44,6 +45,7 @@ WEIGHTS = r"\quad \text{(row } i \text{ counted } w_{i} \text{ times)}"
 _COMMA = r",\ "
 GAMMA, BAR_S = r"\gamma", r"\bar{s}"  # of a coefficient and an sd at the means of the predictors
 TERMS_IN_A_LINE = 4  # of the linear predictor; a fifth runs out of a page's text width with names of ordinary length
+LETTERS_IN_A_LINE = 80  # of the names in them
 DIGITS = 4  # significant digits of a prior's parameters: they are scales, not results
 
 
@@ -145,11 +147,27 @@ def _predictor(design: Design, family: Family) -> Iterator[str]:
         group = rf"{escape(block.group)}[i]"
         terms += [_product(_effect(design, block, column, group), column) for column in block.columns]
     terms += [rf"{{{escape(text_of(offset))}}}_{{i}}" for offset in design.formula.offsets]
-    for start in range(0, len(terms), TERMS_IN_A_LINE):
-        left = f"{mean} &= " if start == 0 else r"&\quad + "
-        yield left + " + ".join(terms[start : start + TERMS_IN_A_LINE])
+    for number, line in enumerate(_filled(terms)):
+        left = f"{mean} &= " if number == 0 else r"&\quad + "
+        yield left + " + ".join(line)
     if not terms:
         yield f"{mean} &= 0"
+
+
+def _filled(terms: Sequence[str]) -> list[list[str]]:
+    """Return the terms in lines that a page has room for."""
+    lines: list[list[str]] = []
+    for term in terms:
+        if lines and len(lines[-1]) < TERMS_IN_A_LINE and _letters([*lines[-1], term]) <= LETTERS_IN_A_LINE:
+            lines[-1].append(term)
+        else:
+            lines.append([term])
+    return lines
+
+
+def _letters(terms: Sequence[str]) -> int:
+    """Return about how many letters terms show: those of their names, and none of LaTeX's commands."""
+    return sum(len(re.sub(r"\\[a-zA-Z]+|[{}\\^_,]", "", term)) for term in terms)
 
 
 def _product(coefficient: str, column: str) -> str:

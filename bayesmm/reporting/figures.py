@@ -4,8 +4,6 @@ import base64
 import io
 from collections.abc import Callable
 
-import numpy as np
-
 from bayesmm.display.figures import DPI
 from bayesmm.display.html_tables import Figure
 
@@ -21,13 +19,13 @@ def picture(draw: Callable[[], object], caption: str, alt: str) -> Figure:
     Parameters
     ----------
     draw : function
-        Draws and returns the axes, as every function of `bayesmm.reporting.plots` does.
+        Draws and returns a Plot, as every function of `bayesmm.reporting.plots` does.
     caption, alt : str
         See `Figure`. What is read begins with the figure's own title, which says what was found.
     """
     import matplotlib.pyplot as plt  # here: importing bayesmm must not load it
 
-    figure = np.ravel(draw())[0].figure
+    figure = draw().figure
     try:
         kind, data = encoded(figure)
         width, height = (round(PIXELS * inches) for inches in figure.get_size_inches())

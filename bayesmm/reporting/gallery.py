@@ -9,6 +9,7 @@ from bayesmm.reporting.figures import picture
 from bayesmm.reporting.tables import has_effects
 
 FACTORS = 3  # grouping factors by which the fit to the data is shown
+PROFILED = 4  # variance parameters with profile intervals; of more they take longer than all other figures together
 PANELS = 12  # levels of a factor with a panel each; of more, their means are drawn
 SECTIONS = ("priors", "estimates", "comparison", "fit", "diagnostics")
 
@@ -43,11 +44,12 @@ def estimates(fit, comparison) -> tuple[Figure, ...]:
     """Return the densities of the variance components."""
     if not variance_parameters(fit.design):
         return ()
-    method = comparison.point.method
+    method, profiled = comparison.point.method, len(variance_parameters(fit.design)) <= PROFILED
+    interval = " and its 95 % profile interval" if profiled else ""
     return (
         picture(
-            partial(plots.plot_variances, fit, comparison.point),
-            f"Posterior densities of the variance components, with {method} and its 95 % profile interval marked.",
+            partial(plots.plot_variances, fit, comparison.point, intervals=profiled),
+            f"Posterior densities of the variance components, with {method}{interval} marked.",
             "A panel for each standard deviation, correlation and parameter of the family: its posterior density, mean "
             f"and 95 % interval, and a line at the estimate of {method}.",
         ),

@@ -1,5 +1,6 @@
 """How the posterior was drawn, in a line of ``print(fit)``, and what would be quicker."""
 
+from bayesmm.display.text_tables import wrap
 from bayesmm.posterior.draws import sampling_record, tree_sizes
 from bayesmm.sampling import importance
 
@@ -26,7 +27,22 @@ def sampling_lines(fit) -> list[str]:
     if fit.design.blocks and "effects" in record:
         parts.append(HANDLED.get(record["effects"], str(record["effects"])))
     line = ", ".join(parts) + (" (INTERRUPTED)" if record.get("interrupted") else "")
+    line = "\n".join([line, *second_run(record)])
     return [line, "Independent draws take less time here: sampler='importance'"] if quicker(fit, record) else [line]
+
+
+def second_run(record) -> list[str]:
+    """Return the line on the second run with smaller steps, if divergent draws of the first led to one."""
+    runs = record.get("runs")
+    if not runs:
+        return []
+    first = runs["first"]
+    text = f"Sampled twice, as {first['divergences']:,} draws diverged with target_accept={first['target_accept']:g}: "
+    if "second" not in runs:
+        return wrap(f"{text}these are the draws with target_accept={record['target_accept']:g}.")
+    second = runs["second"]
+    why = "was stopped" if second["interrupted"] else f"had {second['divergences']:,}"
+    return wrap(f"{text}with {second['target_accept']:g} the second run {why}, so these are the draws of the first.")
 
 
 def quicker(fit, record) -> bool:

@@ -1,6 +1,7 @@
 """What `print` shows of a model, a maximised fit and a posterior: plain text in the layout of lme4's summary()."""
 
 from collections.abc import Sequence
+from weakref import WeakSet
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,18 @@ from bayesmm.design.parameters import (
     variance_entries,
     variance_parameters,
 )
-from bayesmm.display.text_tables import LINE_WIDTH, ceiled, column, count, number, p_text, shorten, table, wrap
+from bayesmm.display.text_tables import (
+    LINE_WIDTH,
+    NAME_LEAST,
+    ceiled,
+    column,
+    count,
+    number,
+    p_text,
+    shorten,
+    table,
+    wrap,
+)
 from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT, Check, run_checks, verdict
 from bayesmm.evaluation.checks.point import remarks
 from bayesmm.families.links import LINKS
@@ -31,6 +43,7 @@ CORRELATION_COLUMNS = 6  # of a random-effects table; a block with more terms ha
 ABBREVIATION = 6  # characters of a coefficient's name over the matrix of correlations, as lme4 has it
 POSTERIOR_DIGITS = 3  # significant digits of the smallest posterior sd: the Monte Carlo error hides the rest
 FORMULA_WIDTH = 450  # columns of a formula, five lines; one may be 20,000 characters long
+NOTED = WeakSet()  # designs whose notes a print has shown
 MARK = "*"  # beside a row whose R-hat or ESS fails its check
 
 TITLES = {"REML": " fit by REML", "ML": " fit by maximum likelihood", "MAP": ": mode of the marginal posterior (MAP)"}
@@ -54,13 +67,13 @@ def render_point(point) -> str:
     Returns
     -------
     str
-        At most 100 columns wide; long names are cut and tables end after 20 rows (the accessors have everything).
+        At most 100 columns wide; tables end after 20 rows (the accessors have everything).
     """
     design = point.design
     title = f"{kind(design)}{TITLES[point.method]}{integral(point)}"
     least_squares = design.family.gaussian and point.method == "REML" and not (design.blocks or design.residual.text)
     sections = [
-        header(design, title, family_lines(design)) + messages(design),
+        header(design, title, family_lines(design)) + messages(design, again=False),
         *(linear_sections(point) if least_squares else likelihood_sections(point)),
         point_remarks(point),
     ]
@@ -88,13 +101,13 @@ def render_fit(fit) -> str:
     Returns
     -------
     str
-        At most 100 columns wide; long names are cut and tables end after 20 rows (the accessors have everything).
+        At most 100 columns wide; tables end after 20 rows (the accessors have everything).
     """
     design = fit.design
     head = header(design, f"{kind(design)}: posterior by {sampler(fit.tree)}")
     family = family_lines(design) or [f"Family: {design.family.name}"]
     sections = [
-        verdict_lines(run_checks(fit)) + messages(design),
+        verdict_lines(run_checks(fit)) + messages(design, again=False),
         [*head, *family, *sampling_lines(fit), "Intervals: 95 % equal-tailed (lower, upper)"],
         residual_lines("Scaled residuals at the posterior means:", posterior_residuals(fit))
         if len(kept_effects(fit)) == len(design.blocks)
@@ -143,12 +156,16 @@ def header(design, title: str, more: Sequence[str] = ()) -> list[str]:
 def sizes(design) -> str:
     """Return the line of lme4's summary() with the numbers of observations and of groups."""
     groups = [f"{shorten(design.blocks[k].group)}, {len(design.blocks[k].levels)}" for k in by_levels(design)]
-    return f"Number of obs: {design.n}" + (f", groups: {'; '.join(groups)}" if groups else "")
+    return "\n".join(wrap(f"Number of obs: {design.n}" + (f", groups: {'; '.join(groups)}" if groups else "")))
 
 
-def messages(design) -> list[str]:
-    """Return the warnings and notes about the data."""
-    return [line for m in design.messages for line in wrap(f"{m.level.capitalize()}: {m.text}")]
+def messages(design, again: bool = True) -> list[str]:
+    """Return the warnings and notes about the data; the notes only once for a design, unless `again`."""
+    notes = [m for m in design.messages if m.level == "note"]
+    hidden = notes if notes and not again and design in NOTED else []
+    NOTED.update([design] if notes and not again else [])
+    said = [m for m in design.messages if m not in hidden]
+    return [line for m in said for line in wrap(f"{m.level.capitalize()}: {m.text}")]
 
 
 def residual_lines(title: str, residuals: np.ndarray) -> list[str]:
@@ -264,16 +281,21 @@ def correlation_lines(point) -> list[str]:
     kept = np.flatnonzero(np.diag(covariance) > 0)  # neither aliased nor fixed by its prior
     if len(kept) < 2:
         return []
-    names = [shorten(point.design.coefficients[j], 16) for j in kept]
-    if max(map(len, names)) + (ABBREVIATION + 1) * (len(kept) - 1) > LINE_WIDTH - 2:
+    names = [shorten(point.design.coefficients[j]) for j in kept]
+    if NAME_LEAST + (ABBREVIATION + 1) * (len(kept) - 1) > LINE_WIDTH - 2:
         return [f"Correlation of Fixed Effects: {len(kept)} coefficients are too many to print; see point.vcov"]
     sds = np.sqrt(np.diag(covariance)[kept])
     correlation = covariance[np.ix_(kept, kept)] / np.outer(sds, sds)
+    heads = [name[:ABBREVIATION] for name in names]
+    alike = len(set(heads)) < len(heads)
+    if alike:  # names that differ only at their ends: numbers stand over the columns
+        heads = [str(i + 1) for i in range(len(kept))]
+        names = [f"{head} {name}" for head, name in zip(heads, names, strict=True)]
     rows = [
         [names[i], *(number(correlation[i, j], 3) if j < i else "" for j in range(len(kept) - 1))]
-        for i in range(1, len(kept))
+        for i in range(0 if alike else 1, len(kept))
     ]
-    return ["Correlation of Fixed Effects:", *table(["", *(name[:ABBREVIATION] for name in names[:-1])], rows)]
+    return ["Correlation of Fixed Effects:", *table(["", *heads[:-1]], rows)]
 
 
 def point_remarks(point) -> list[str]:
@@ -348,7 +370,7 @@ def fit_correlation_lines(fit) -> list[str]:
         return []
     blocks = [fit.design.blocks[p.block] for p in parameters]
     names = [
-        [shorten(block.group), ", ".join(shorten(block.columns[i], 18) for i in p.terms)]
+        [shorten(block.group), ", ".join(shorten(block.columns[i]) for i in p.terms)]
         for block, p in zip(blocks, parameters, strict=True)
     ]
     return ["Random effects, correlations:", *posterior_table(["Groups", "Names"], names, fit, parameters)]

@@ -15,7 +15,7 @@ from bayesmm.reporting.summary import kind, sizes
 from bayesmm.version import __version__
 
 FEW = 6  # priors that a paragraph lists; of more it names the table
-NAME = 60  # characters of a name in a sentence
+NAME = 200  # characters of a name in a sentence
 PLACES = {INTERCEPT_AT_MEANS: "the intercept at the predictors' means", INTERCEPT_AT_ZERO: "the intercept"}
 PACKAGES = ("numpy", "scipy", "numba", "pymc", "nutpie", "arviz")
 # Arguments of Model.sample that change the draws, with the value that need not be written.

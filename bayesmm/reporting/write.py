@@ -9,12 +9,14 @@ from bayesmm.evaluation.compare_reml import Comparison
 from bayesmm.reporting.content import gather
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.paths import as_path
+from bayesmm.runtime.progress import working
 from bayesmm.storage.atomic_write import write_bytes
 from bayesmm.storage.files import check_target
 
 HEAD = 4096  # bytes of a file in which the mark of a report stands
 
 
+@working("writing the report")
 def report(
     fits,
     path: str | Path = "report.html",

@@ -14,11 +14,17 @@ from bayesmm.design.covariance.structures import check_free
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import BayesmmWarning, FitFileError, listing
 from bayesmm.runtime.paths import as_path
+from bayesmm.runtime.progress import working
+from bayesmm.sampling.nuts import TARGET_ACCEPT
+from bayesmm.sampling.recovery import recorded
 from bayesmm.storage.files import changes, plain, reusable, save
 from bayesmm.storage.runs import Stream
 from bayesmm.storage.stored_model import functions_among
 
 STREAMED = ("auto", "nutpie")  # samplers whose draws can go into a store
+# Divergent draws are tried again with smaller steps, which cost about twice the time; of more than this share the model
+# is to be looked at, not the step.
+CAREFUL, FEW = 0.99, 0.05
 
 
 def sample(
@@ -40,8 +46,13 @@ def sample(
     progress, cores, file, store
         See `Model.sample`, also for what is raised.
     """
+    with working("sampling", progress):
+        return _sample(model, asked, progress=progress, cores=cores, file=file, store=store)
+
+
+def _sample(model, asked: Mapping[str, object], *, progress: bool, cores: int | None, file, store) -> xr.DataTree:
     from bayesmm.sampling.nuts import check_arguments
-    from bayesmm.sampling.recovery import check_memory, recorded
+    from bayesmm.sampling.recovery import check_memory
 
     file, store = (None if path is None else as_path(path, what) for what, path in (("file", file), ("store", store)))
     settings = _settings(asked, cores)
@@ -64,10 +75,46 @@ def sample(
     own = {} if store is None else {"stream": _stream(model, store, asked, chosen)}
     own |= {"further": further, "progress": progress, "began": began}
     tree = _sampled(model, chosen, asked["centred"], settings, **own)
+    if store is None and settings["target_accept"] == TARGET_ACCEPT:
+        tree = _better(tree, partial(_sampled, model, chosen, asked["centred"], **own), settings, say=progress)
     tree = recovered(tree, model, chosen, keep_effects=keep_effects)
     if store is not None:
         return tree  # its record is in the store
     return recorded(tree, effects=chosen, seconds=time.perf_counter() - began, asked=plain(asked))
+
+
+def _better(
+    tree: xr.DataTree,
+    again: Callable[[Mapping[str, object]], xr.DataTree],
+    settings: Mapping[str, object],
+    *,
+    say: bool,
+) -> xr.DataTree:
+    """Return the draws, or those of a second run with smaller steps if a few diverged and fewer do then.
+
+    The record of the run says that there was a second one, and what the first had.
+    """
+    found, share = divergences(tree)
+    if json.loads(tree.attrs["bayesmm"])["interrupted"] or not 0 < share <= FEW:
+        return tree
+    if say:
+        print(f"bayesmm: {found:,} draws diverged; sampling again with target_accept={CAREFUL}", file=sys.stderr)
+    with working("sampling again, with smaller steps", say):
+        second = again(settings | {"target_accept": CAREFUL})
+    interrupted = json.loads(second.attrs["bayesmm"])["interrupted"]
+    kept = tree if interrupted or divergences(second)[0] >= found else second
+    runs = {"first": {"divergences": found, "target_accept": TARGET_ACCEPT}}
+    if kept is tree:
+        runs["second"] = {"divergences": divergences(second)[0], "target_accept": CAREFUL, "interrupted": interrupted}
+    return recorded(kept, runs=runs)
+
+
+def divergences(tree: xr.DataTree) -> tuple[int, float]:
+    """Return how many draws diverged, and their share; none where the sampler does not record it."""
+    if "sample_stats" not in tree.children or "diverging" not in tree["sample_stats"].data_vars:
+        return 0, 0.0
+    diverging = tree["sample_stats"]["diverging"].to_numpy()
+    return int(diverging.sum()), float(diverging.mean())
 
 
 def recovered(tree: xr.DataTree, model, effects: str, *, keep_effects: bool) -> xr.DataTree:

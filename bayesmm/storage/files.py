@@ -23,6 +23,7 @@ import xarray as xr
 from bayesmm.errors import FitFileError, listing
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.paths import as_path, followed, read_file, special_kind
+from bayesmm.runtime.progress import working
 from bayesmm.storage.atomic_write import write_bytes
 from bayesmm.storage.memory_needed import check_layout, check_memory
 from bayesmm.storage.stored_model import MODEL_SHAPE, described, disagreement, functions_among
@@ -78,6 +79,7 @@ class Stored:
 # writing
 
 
+@working("saving the fit")
 def save(model, tree: xr.DataTree, path: str | Path, *, overwrite: bool = False, dtype: str = "float64") -> None:
     """Write a fit into one netCDF-4 file, whole or not at all.
 

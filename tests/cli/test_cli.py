@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
-from bayesmm.cli.input import read_data, read_priors
+from bayesmm.cli.input import check_early, read_data, read_priors
 from bayesmm.cli.main import main
 from bayesmm.cli.output import prepare
 from bayesmm.evaluation.checks import Check
@@ -339,6 +339,45 @@ def test_an_interrupt_before_the_first_draw(run, monkeypatch):
     code, _, err = run("fit", "sleepstudy", FORMULA)
     assert code == 130
     assert "Traceback" not in err
+
+
+def test_what_is_wrong_with_names_is_said_before_anything_heavy_is_imported(tmp_path):
+    (tmp_path / "d.csv").write_text("y,x,g\n1,2,a\n")
+    code = """
+import sys
+from bayesmm.cli.main import main
+codes = [main(["fit", *words.split("@")]) for words in sys.argv[1:]]
+print(codes, sorted({"pandas", "numpy", "numba", "scipy"} & set(sys.modules)))
+"""
+    own = str(tmp_path / "d.csv")
+    wrong = ["nofile.csv@y ~ x", "sleepstdy@y ~ x", f"{own}@y ~ x + (1 | G)", "sleepstudy@Reaction ~ Dys"]
+    wrong.append(f"{own}@y ~ x@--weights@w")
+    done = subprocess.run([sys.executable, "-c", code, *wrong], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[2, 2, 2, 2, 2] []\n"
+    said = done.stderr.splitlines()
+    assert said[0] == "bayesmm: there is no file nofile.csv"
+    assert said[1].endswith("did you mean 'sleepstudy'?")
+    assert said[2] == "bayesmm: grouping factor 'G' is not in the data; did you mean 'g'? (columns: y, x, g)"
+    assert (
+        said[5] == "bayesmm: column 'Dys' is not in the data; did you mean 'Days'? (columns: Reaction, Days, Subject)"
+    )
+    assert said[8] == "bayesmm: the weights column 'w' is not in the data (columns: y, x, g)"
+
+
+@pytest.mark.parametrize("columns", ["y,,g", "y,y,x"])
+def test_columns_that_cannot_be_told_so_early_are_left_to_the_model(tmp_path, columns):
+    (tmp_path / "d.csv").write_text(f"{columns}\n1,2,3\n")
+    check_early(str(tmp_path / "d.csv"), "z ~ x")
+    check_early("sleepstudy", "Reaction ~ (")
+
+
+def test_a_folder_that_was_made_and_stayed_empty_is_gone(run, sampled, monkeypatch, tmp_path):
+    words = "fit", "sleepstudy", FORMULA, "--out", str(tmp_path / "out")
+    assert run(*words, "--family", "poison")[0] == 2 and not (tmp_path / "out").exists()
+    monkeypatch.setattr("bayesmm.model.Model.sample", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run(*words)[0] == 130 and not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    assert run(*words)[0] == 130 and (tmp_path / "out").exists()  # it was the user's
 
 
 def test_warnings_are_sentences_on_stderr_and_leave_no_trace(run, tmp_path):

@@ -11,12 +11,13 @@ import bayesmm as bmm
 from bayesmm.design.blocks import make_blocks
 from bayesmm.design.design import make_design
 from bayesmm.design.lints import data_lints
-from bayesmm.design.reading import read, variables_of
+from bayesmm.design.reading import read
 from bayesmm.design.state import Scope
 from bayesmm.design.transforms import evaluate
 from bayesmm.design.words import named_as_code, words_of
 from bayesmm.families.families import get_family
 from bayesmm.formula.formula import parse
+from bayesmm.formula.roles import variables_of
 
 
 def messages(formula, data):

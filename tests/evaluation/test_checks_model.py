@@ -105,7 +105,7 @@ def test_an_sd_piled_up_at_0_is_named_with_an_upper_limit_and_one_away_from_0_is
     assert upper == pytest.approx(2.24, abs=0.15)  # the quantile of a half-normal; its error with 2,000 draws is 0.05
     model = dataclasses.replace(near.model, priors={"sigma": Prior("HalfNormal", sigma=0.1)})  # in the wrong units
     said = check(dataclasses.replace(near, model=model), "boundary")
-    assert said.status == "note" and "the note on prior conflict says: mend that first" in said.message
+    assert said.status == "note" and "what the note on prior conflict says, so mend that first" in said.message
     away = with_draws("sd_Subject", lambda sds: np.copyto(sds[..., 1], rng.gamma(4.0, size=(4, 500))))
     assert check(away, "boundary").status == "passed"
 

@@ -180,10 +180,11 @@ def test_maximum_likelihood_is_short_with_few_groups():
 def test_the_priors_pull_is_said_in_sds_whether_it_is_more_or_less_than_the_difference():
     more = dataclasses.replace(AGREEING, mean=10.5, median=10.5, mode=10.5, map=11.0)
     assert judge(more).cause(more) == (
-        "the priors alone move the mode from 10 to 11, by 1.00 posterior sds; the mean is 0.50 sds away from REML"
+        "the most probable value is 10 without priors and 11 with them, 1.00 posterior sds apart; the mean is "
+        "0.50 sds from REML"
     )
     less = dataclasses.replace(AGREEING, mean=12.0, median=12.0, mode=12.0, map=11.5)
-    assert "by 1.50 posterior sds; the mean is 2.00 sds away" in judge(less).cause(less)
+    assert "1.50 posterior sds apart; the mean is 2.00 sds from" in judge(less).cause(less)
 
 
 def test_no_map_means_no_pull():
@@ -267,7 +268,7 @@ def test_a_coefficient_that_moved_with_a_singular_matrix_is_boundary():
         "MAP": fake_point(design, "MAP", beta=[250.6, 10.0]),
     }
     row = fake_fit(design, points=points).compare(consistency=False).table.set_index("parameter").loc["beta[Intercept]"]
-    assert row["verdict"] == "boundary" and "matrix of Subject is singular" in row["cause"]
+    assert row["verdict"] == "boundary" and "matrix of Subject at its bound (singular)" in row["cause"]
 
 
 def test_an_sd_whose_density_falls_from_0_has_its_mode_there():

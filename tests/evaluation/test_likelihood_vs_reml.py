@@ -1,8 +1,9 @@
-"""The consistency check of the ordinary compare(): the compiled marginal posterior under flat priors against REML."""
+"""The consistency check of fit.consistency(): the compiled marginal posterior under flat priors against REML."""
 
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from references import frame
 
 import bayesmm as bmm
 from bayesmm.evaluation import likelihood_vs_reml
+from bayesmm.evaluation.consistency import consistency
 from bayesmm.evaluation.likelihood_vs_reml import GAP, check_likelihood
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
@@ -88,33 +90,49 @@ def test_what_cannot_be_checked_is_said(monkeypatch):
     monkeypatch.setattr(likelihood_vs_reml, "structured_terms", lambda design: ["a structure of one's own"])
     model = bmm.Model("y ~ x + (1 | g)", data)
     found = check_likelihood(model.design, model.maximize())
-    assert np.isnan(found.criterion) and found.ok and "consistency='graph' checks that" in found.message
+    assert np.isnan(found.criterion) and found.ok and "fit.consistency('graph') checks that" in found.message
 
 
-def test_compare_says_which_of_the_two_was_looked_at():
+def test_the_check_says_which_of_the_two_was_looked_at():
     fit = posterior_near(bmm.Model("Level ~ Genotype + (1 | Patient)", frame("thyroxine_genotype")))
-    ordinary, asked = fit.compare(), fit.compare(consistency="graph")
-    assert (ordinary.consistency.of, asked.consistency.of) == ("likelihood", "graph")
-    assert ordinary.consistency.ok and asked.consistency.ok
+    ordinary, asked = fit.consistency(), fit.compare(consistency="graph").consistency
+    assert (ordinary.of, asked.of) == ("likelihood", "graph")
+    assert ordinary.ok and asked.ok
     text = " ".join(str(ordinary).split())
-    assert "with flat priors the compiled marginal posterior has its mode at REML (criterion" in text
-    assert text.endswith("The PyMC graph was not looked at: compare(consistency='graph') does that.")
-    assert "maximising the PyMC graph with the effects integrated out reproduces REML" in " ".join(str(asked).split())
-    assert fit.compare(consistency=False).consistency is None
-    for wrong in (1, None, "grpah", "likelihood"):
+    assert "the density that is sampled, with its priors flat, has its maximum at the REML estimates (crit" in text
+    assert text.endswith("The PyMC graph was not looked at: fit.consistency('graph') does that.")
+    assert "the density of the PyMC graph, with its priors flat and the effects" in " ".join(str(asked).split())
+    assert fit.compare(consistency=True).consistency.of == "likelihood"
+    with pytest.raises(ValueError, match="of should be 'likelihood' or 'graph', not 'grpah'"):
+        fit.consistency("grpah")
+
+
+def test_nothing_checks_the_package_unless_it_is_asked_to(monkeypatch):
+    fit = posterior_near(bmm.Model("Level ~ Genotype + (1 | Patient)", frame("thyroxine_genotype")))
+    monkeypatch.setattr("bayesmm.evaluation.consistency.check_likelihood", None)  # which fails where it is called
+    compared = fit.compare()
+    assert compared.consistency is None and "onsistency" not in str(compared)
+    for wrong in (1, None, "grpah"):
         with pytest.raises(ValueError, match="consistency should be True, False or 'graph'"):
             fit.compare(consistency=wrong)
 
 
+def test_a_generalised_model_has_no_reml_to_check():
+    seeds = {"y": [0, 1, 2, 4, 1, 0, 3, 2], "g": ["a", "b", "c", "d"] * 2}
+    model = bmm.Model("y ~ 1 + (1 | g)", seeds, "poisson")
+    with pytest.raises(ValueError, match="compares with REML, which a poisson model does not have"):
+        consistency(SimpleNamespace(design=model.design, model=model))
+
+
 @pytest.mark.slow
-def test_an_ordinary_compare_loads_no_pymc():
+def test_compare_and_its_check_load_no_pymc():
     code = """
 import sys
 import bayesmm as bmm
 from fake_fits import posterior_near
 from references import frame
 fit = posterior_near(bmm.Model("Level ~ 1 + (1 | Patient)", frame("thyroxine")))
-assert fit.compare().consistency.ok
+assert fit.compare().consistency is None and fit.consistency().ok
 print(sorted({"pymc", "pytensor"} & set(sys.modules)))
 """
     done = subprocess.run(

@@ -340,21 +340,23 @@ def test_columns_may_be_named_as_statistics_are(data):
     assert list(found.table.columns) == ["df", "mean", "estimate", "se", "df", "lower", "upper"]
     assert "u  p" in str(found) and "contrast" in str(found.pairs())
     matplotlib.use("Agg", force=True)
-    assert [text.get_text() for text in found.plot().get_yticklabels()][:2] == ["u, p", "u, q"]
+    assert [text.get_text() for text in found.plot()[0].get_yticklabels()][:2] == ["u, p", "u, q"]
     matplotlib.pyplot.close("all")
 
 
 def test_figures_are_lines_over_a_number_and_points_for_all_else(linear, logit):
     matplotlib.use("Agg", force=True)
     found = bmm.predictions(linear, at={"x": [3, 1, 2], "b": ["u", "v"]})
-    lines = found.plot().lines
-    assert len(lines) == 2  # one for each level of b, in the order of x
+    plot = found.plot()
+    assert [ax.get_title(loc="left") for ax in plot] == ["b = u", "b = v"]  # bands in one panel would hide one another
+    assert plot[0].get_ylim() == plot[1].get_ylim()
+    lines = [ax.lines[0] for ax in plot]
     np.testing.assert_array_equal(lines[1].get_xdata(), [1, 2, 3])
     of_v = found.table[found.table["b"] == "v"].sort_values("x")
     np.testing.assert_array_equal(lines[1].get_ydata(), of_v["estimate"])
     means = bmm.emmeans(logit, "a")
     for result, null in ((means, None), (means.pairs(), 0.0), (bmm.comparisons(logit, "a", compare="ratio"), 1.0)):
-        ax = result.plot()
+        (ax,) = result.plot()
         np.testing.assert_array_equal(ax.lines[-1].get_xdata(), result.table["mean"])
         assert [line.get_xdata()[0] for line in ax.lines[:-1]] == ([] if null is None else [null])
         assert len(ax.get_yticklabels()) == len(result.table)

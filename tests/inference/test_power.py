@@ -131,7 +131,7 @@ def test_power_is_printed_and_drawn():
     found = treatment_power()
     text = str(found)
     assert "how often beta[x] = 1 is found to differ from 0" in text and "levels of g" in text
-    ax = found.plot()
+    (ax,) = found.plot()
     np.testing.assert_array_equal(ax.lines[-1].get_xydata(), found.table[["groups", "power"]])
     assert ax.get_xlabel() == "levels of g"
 

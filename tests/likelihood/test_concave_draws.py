@@ -27,7 +27,10 @@ def test_a_family_is_concave_where_it_says_so(family, link, seed, scale):
 
 
 def test_draws_with_two_equal_answers_and_large_effects():
-    """Sweeps are slowest there: a single one is off by 0.1 sd. Means and sds of 200,000 draws against a grid: 5 standard errors, and 0.002 sd."""
+    """Sweeps are slowest there: a single one is off by 0.1 sd.
+
+    Means and sds of 200,000 draws against a grid: 5 standard errors, and 0.002 sd.
+    """
     D, Z = 200_000, np.array([[1.0, 4.0], [1.0, -2.8]])
     L, eta = np.array([[4.0, 0.0], [2.0, 2.5]]), np.array([1.0, -2.4])
     data = grouped(*codes("bernoulli", "logit"), np.ones(2), np.eye(2), Z, np.zeros(2, dtype=int), 1)

@@ -76,7 +76,7 @@ def test_an_estimate_far_from_the_posterior_is_an_arrow_at_the_edge():
     table = comparison.table.copy()
     table.loc[0, "point"] = table.loc[0, "mean"] + 50 * table.loc[0, "sd"]
     table.loc[1, "map"] = table.loc[1, "mean"] - 50 * table.loc[1, "sd"]
-    ax = plots.plot_comparison(replace(comparison, table=table))
+    (ax,) = plots.plot_comparison(replace(comparison, table=table))
     rows = len(table)
     assert [tuple(np.ravel(line.get_data())) for line in by_look(ax, marker=">") if len(line.get_xdata())] == [
         (REACH, rows - 1)
@@ -85,14 +85,14 @@ def test_an_estimate_far_from_the_posterior_is_an_arrow_at_the_edge():
         (-REACH, rows - 2)
     ]
     assert ax.get_xlim()[1] < 2 * REACH and "farther out" in key_of(ax)
-    assert "farther out" not in key_of(plots.plot_comparison(comparison))
+    assert "farther out" not in key_of(plots.plot_comparison(comparison)[0])
 
 
 def test_names_are_cut_in_their_middle_so_that_their_ends_stay():
     label = "sd_" + "g" * 60 + "[Intercept]"
     assert plain(label).endswith("[Intercept]") and plain(label).startswith("sd_ggg") and len(plain(label)) == 34
     assert plain("short") == "short" and plain("x" * 34) == "x" * 34
-    assert plain("a\n" * 40).endswith("...")  # of what cannot be printed the beginning
+    assert "..." in plain("a\n" * 40) and "\n" not in plain("a\n" * 40)
 
 
 def test_long_names_of_axes_take_more_lines():

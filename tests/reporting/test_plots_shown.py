@@ -15,6 +15,7 @@ from bayesmm.posterior.density import density
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import replicates, thinned
 from bayesmm.reporting import plots
+from bayesmm.reporting.plots import shrinkage
 from bayesmm.reporting.plots.comparison import REACH
 from bayesmm.reporting.plots.sampling import BAND, ENERGY_BINS, RANK_BINS
 
@@ -134,7 +135,7 @@ def test_sorted_residuals_are_over_the_normal_quantiles_of_their_places(linear):
 
 
 def test_traces_are_the_draws_and_ranks_count_them_chain_by_chain(linear):
-    left, right = plots.plot_traces(linear)[-1]
+    left, right = plots.plot_traces(linear)[-2:]
     draws = linear.tree["posterior"]["sigma"].values
     assert [line.get_ydata() for line in left.lines] == [pytest.approx(chain) for chain in draws]
     ranks = rankdata(draws, method="ordinal").reshape(draws.shape)
@@ -156,7 +157,7 @@ def test_energies_and_their_steps_are_drawn_to_one_scale(linear):
 
 def test_the_forest_has_the_intervals_and_the_map_in_posterior_sds(linear):
     comparison = linear.compare(consistency=False)
-    ax, table = plots.plot_comparison(comparison), comparison.table
+    (ax,), table = plots.plot_comparison(comparison), comparison.table
     scaled = table[["lower", "upper", "map"]].sub(table["mean"], axis=0).div(table["sd"], axis=0)
     bars = next(c for c in ax.collections if len(c.get_paths()) == len(table))
     assert segments(bars)[..., 0] == pytest.approx(scaled[["lower", "upper"]].to_numpy())
@@ -164,9 +165,10 @@ def test_the_forest_has_the_intervals_and_the_map_in_posterior_sds(linear):
     assert len(near) >= 5 and by_look(ax, marker="x")[0].get_xdata() == pytest.approx(near)
 
 
-def test_arrows_of_shrinkage_point_at_the_posterior_means_and_pooled_lines_are_where_they_are_said(linear):
+def test_arrows_of_shrinkage_point_at_the_posterior_means_and_pooled_lines_are_where_they_are_said(linear, monkeypatch):
+    monkeypatch.setattr(shrinkage, "SHORTEST", 0.0)
     ax = plots.plot_shrinkage(linear)[0]
-    partial = linear.coef()["_g"].to_numpy()
+    partial = linear.coef()["_g"].to_numpy() @ np.array([[1, 0], [linear.design.frame["x"].mean(), 1]])
     arrows = [text for text in ax.texts if text.arrow_patch is not None]
     assert arrows
     for arrow in arrows:
@@ -175,9 +177,9 @@ def test_arrows_of_shrinkage_point_at_the_posterior_means_and_pooled_lines_are_w
     single = posterior_near(bmm.Model("`y_$a^$` ~ x + (1 | `_g`)", frame()))
     (ax,) = plots.plot_shrinkage(single)
     pooled = np.polyfit(single.design.frame["x"], single.design.y, 1)[1]
-    dashed = by_look(ax, color=ACCENT, linestyle="--")[0].get_ydata()
+    dashed = by_look(ax, color=GREY, linestyle="--")[0].get_ydata()
     assert dashed == pytest.approx([pooled, pooled])
-    solid = by_look(ax, color=ACCENT, linestyle="-")[0].get_ydata()
+    solid = by_look(ax, color=INK, linestyle="-")[0].get_ydata()
     assert solid == pytest.approx([single.fixef()["mean"]["Intercept"]] * 2)
 
 

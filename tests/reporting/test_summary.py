@@ -4,9 +4,11 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, fake_point
 
+from bayesmm.display.frames import WholeFrame
 from bayesmm.display.text_tables import LINE_WIDTH, column, count, number, shorten, table, width, wrap
 from bayesmm.reporting.summary import ceiled, render_fit, render_model, render_point
 
@@ -47,10 +49,11 @@ def test_numbers_without_minus_zero_and_missing_ones_blank():
 
 
 def test_names_are_cut_escaped_and_measured_as_a_terminal_shows_them():
-    assert shorten("x" * 10_000) == "x" * 21 + "..."
+    assert shorten("x" * 198 + "yz") == "x" * 198 + "yz"
+    assert shorten("x" * 10_000 + "z") == "x" * 119 + "..." + "x" * 77 + "z"  # the end too: names differ there
     assert shorten("a\nb\x1b[31m") == r"a\nb\x1b[31m"
     assert (width("längd"), width("日本"), width("e\u0301")) == (5, 4, 1)
-    assert shorten("日本" * 20, 10) == "日本日..." and width(shorten("日本" * 20, 10)) <= 10
+    assert shorten("日本" * 20, 10) == "日本...本" and width(shorten("日本" * 20, 10)) <= 10
 
 
 def test_columns_line_up_also_with_wide_characters():
@@ -58,11 +61,38 @@ def test_columns_line_up_also_with_wide_characters():
     assert [width(line) for line in lines] == [8, 8, 8]
 
 
-def test_a_table_is_cut_after_20_rows_and_to_100_columns():
+def test_a_table_is_cut_after_20_rows_and_names_go_on_below():
     lines = table(["name", "other", *"abcdef"], [["n" * 90, "o" * 60, *["1234567.9"] * 6]] * 100_000, left=2)
-    assert len(lines) == 1 + 20 + 1 and lines[-1] == " ... and 99,980 more"
-    assert max(map(width, lines)) <= LINE_WIDTH
-    assert lines[1].split()[0].startswith("nnn") and lines[1].split()[1].startswith("ooo")
+    assert lines[-1] == " ... and 99,980 more" and max(map(width, lines)) <= LINE_WIDTH
+    first = lines[1 : 1 + (len(lines) - 2) // 20]
+    assert sum(line.count("n") for line in first) == 90 and sum(line.count("o") for line in first) == 60
+    assert first[0].endswith("1234567.9") and not any(digit in "".join(first[1:]) for digit in "123")
+
+
+def test_two_rows_of_a_table_never_read_the_same():
+    names = [f"FoodTreatment[T.Satiated, after the first of {i} feedings]:SexParent[T.Male]" for i in range(15)]
+    lines = table(["", *"abcdef"], [[name, *["123456.789"] * 6] for name in names])
+    text = "\n".join(lines)
+    rows = text.split("\n FoodTreatment")[1:]
+    assert max(map(width, lines)) <= LINE_WIDTH and len(set(rows)) == 15
+    whole = [re.sub(r"\s|123456.789", "", row) for row in rows]
+    assert [f"FoodTreatment{row}" for row in whole] == [name.replace(" ", "") for name in names]
+
+
+def test_correlations_of_coefficients_whose_names_begin_alike_have_numbers():
+    design = fake_design(coefficients=("cond[T.neutral]", "cond[T.incongruent]"))
+    text = render_point(fake_point(design)).split("Correlation of Fixed Effects:\n")[1]
+    head, first, second = text.split("\n")[:3]
+    assert head.split() == ["1"] and first.split() == ["1", "cond[T.neutral]"]
+    assert second.split()[:2] == ["2", "cond[T.incongruent]"]
+
+
+def test_a_frame_prints_all_its_columns():
+    wide = {f"a_long_name_{i}": [1.0] for i in range(20)}
+    frame = WholeFrame(pd.DataFrame({**wide, "name": ["x" * 80], "df": [17.0]}))
+    assert "..." in repr(pd.DataFrame(frame))
+    assert "..." not in repr(frame) and "df" in repr(frame) and "x" * 80 in repr(frame)
+    assert type(frame[["df"]]) is pd.DataFrame
 
 
 def test_wrap_keeps_every_word_and_the_indent():
@@ -173,10 +203,10 @@ def test_messages_of_the_data_are_shown():
         SimpleNamespace(level="warning", text="3 rows were dropped"),
         SimpleNamespace(level="note", text="g is crossed"),
     ]
-    design = fake_design(messages=messages)
-    for text in (render_point(fake_point(design)), render_fit(fake_fit(design)), render_model(fake_fit(design).model)):
+    one, two, three = (fake_design(messages=messages) for _ in range(3))
+    for text in (render_point(fake_point(one)), render_fit(fake_fit(two)), render_model(fake_fit(three).model)):
         assert "Warning: 3 rows were dropped\nNote: g is crossed" in text
-    assert render_fit(fake_fit(design)).startswith("Checks passed")  # the verdict comes before them
+    assert render_fit(fake_fit(two)).startswith("Checks passed")  # the verdict comes before them
 
 
 # The posterior
@@ -296,3 +326,12 @@ def test_the_documented_print_of_sleepstudy_comes_out_of_a_real_fit():
         Days -0.138"""
     for line in tokens(expected):
         assert line in found, line
+
+
+def test_a_note_on_the_design_is_said_once_and_a_warning_at_every_print():
+    said = (SimpleNamespace(level="note", text="taken as crossed"), SimpleNamespace(level="warning", text="one row"))
+    design = fake_design(messages=said)
+    texts = [render_point(fake_point(design)) for _ in range(2)] + [render_fit(fake_fit(design))]
+    assert ["taken as crossed" in text for text in texts] == [True, False, False]
+    assert all("Warning: one row" in text for text in texts)
+    assert "taken as crossed" in render_point(fake_point(fake_design(messages=said)))  # another model

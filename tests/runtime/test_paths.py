@@ -174,5 +174,6 @@ def test_names_that_look_odd_but_are_names_are_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a b", "ä.nc", "-x", "C:/fit.nc", "~", "a:b", "..", "\udcff"):  # the last: a byte that is no UTF-8
         assert as_path(name) == Path(name)
-    with pytest.raises(FitFileError, match="there is no folder nowhere"):
-        plots.save_figures(fake_fit(), "nowhere")
+    Path("a file").touch()
+    with pytest.raises(FitFileError, match="a file is a file; expected a folder"):
+        plots.save_figures(fake_fit(), "a file")

@@ -206,7 +206,7 @@ def judge(
 
 def posterior(model: Model, point: Estimates, own_priors: bool = False) -> Comparison:
     """Return the posterior of a model beside its maximum."""
-    return compare(sampled(model, own_priors), point, consistency=False)
+    return compare(sampled(model, own_priors), point)
 
 
 def sampled(model: Model, own_priors: bool = False) -> Fit:

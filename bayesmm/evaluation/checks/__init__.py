@@ -13,6 +13,7 @@ from bayesmm.evaluation.checks.order import autocorrelation
 from bayesmm.evaluation.checks.quadrature import integrals
 from bayesmm.evaluation.checks.sampling import BFMI_LIMIT, CHECKS, ESS_LIMIT, INDEPENDENT, R_HAT_LIMIT, bfmi
 from bayesmm.posterior.draws import kept_effects
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 
+@working("checking the draws")
 @few_threads
 def run_checks(fit, time: object = None) -> list[Check]:
     """Return the result of every check: those of the sampling, of independent draws fewer, and those of the model.

@@ -152,7 +152,7 @@ def boundary(inputs: CheckInputs) -> Check:
     if worst < BOUND_LIMIT:
         share = max(worst, 0.0) if math.isfinite(worst) else math.nan
         fixed = "every parameter is held fixed by its prior"
-        text = f"at most {share:.2f} of the greatest density is at a bound" if inputs.marginals else fixed
+        text = f"no posterior is high at a bound: at most {share:.2f} of its peak" if inputs.marginals else fixed
         return Check("boundary", True, share, BOUND_LIMIT, text)
     other = next((check.name for check in (prior_conflict(inputs), residual_shape(inputs)) if check.note), "")
     return Check("boundary", True, worst, BOUND_LIMIT, say_bound(inputs.fit.design, *where, other), note=True)
@@ -178,7 +178,7 @@ def say_bound(
     if bound not in support_of(parameter):
         return f"{found}, where its prior {marginal.prior} ends: widen that prior."
     if parameter.kind == "sd" and other:
-        return f"{found}, as may follow from what the note on {other} says: mend that first."
+        return f"{found}; that may be a consequence of what the note on {other} says, so mend that first."
     if parameter.kind == "sd":
         block = design.blocks[parameter.block]
         term = block.columns[parameter.terms[0]]

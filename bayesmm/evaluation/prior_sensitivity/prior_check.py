@@ -9,6 +9,7 @@ import pandas as pd
 from bayesmm.display.text_tables import shorten, table, wrap
 from bayesmm.errors import listing
 from bayesmm.runtime.arguments import check_model
+from bayesmm.runtime.progress import working
 
 Array = np.ndarray
 PROB = 0.90  # of the range of each statistic
@@ -63,6 +64,7 @@ class PriorCheck:
     __repr__ = __str__
 
 
+@working("drawing data from the priors")
 def prior_check(model, draws: int = DRAWS, seed: int | None = None) -> PriorCheck:
     """Compare data drawn from a model's priors with the observed ones, before any fit.
 

@@ -16,6 +16,7 @@ from bayesmm.evaluation.prior_sensitivity.draw_densities import integrated_log_l
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import draws_of, is_constant, tree_sizes
 from bayesmm.posterior.residuals import DRAWS, FEWEST_DRAWS, thinned
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
 
 Array = np.ndarray
@@ -24,7 +25,7 @@ CONFLICT, STRONG, NOTHING, FIXED = "prior-data conflict", "strong prior / weak l
 CONSTANT = "constant"  # of a further quantity, whose draws are all the same
 WEAK_OVERLAP = 0.35  # Garrett & Zeger (2000), Biometrics 56(4): above it the data have said little
 MOST_REST = 200  # random effects in dense matrices; with more, a few hundred draws are taken, which are enough
-FORMULA_WIDTH, NAME_WIDTH, NAMED = 70, 40, 5  # columns of a formula and of a name; names in a sentence
+FORMULA_WIDTH, NAMED = 450, 5  # columns of a formula; names in a sentence
 DECIMALS = 3
 
 
@@ -78,6 +79,7 @@ class PriorOverlap:
 # power-scaling
 
 
+@working("the sensitivity to the priors")
 @few_threads
 def sensitivity(fit, quantities: Mapping[str, object] | None = None) -> Sensitivity:
     """Return how much each reported quantity depends on the priors and on the likelihood, without refitting.
@@ -188,7 +190,7 @@ def _diagnosis(prior: float, likelihood: float, still: str) -> str:
 def _sensitivity_lines(found: Sensitivity) -> list[str]:
     rows = [
         [
-            shorten(name, NAME_WIDTH),
+            shorten(name),
             *(BLANK if np.isnan(v) else f"{v:.{DECIMALS}f}" for v in (row.prior, row.likelihood)),
             row.diagnosis,
         ]
@@ -225,6 +227,7 @@ def _advice(frame: pd.DataFrame) -> list[str]:
 # overlap
 
 
+@working("comparing priors with posteriors")
 @few_threads
 def prior_overlap(fit) -> PriorOverlap:
     """Return how much of each parameter's prior is left in its posterior: the area under both densities.
@@ -267,8 +270,8 @@ def _overlap(parameter: Parameter, draws: Array, prior) -> float:
 def _overlap_lines(found: PriorOverlap) -> list[str]:
     rows = [
         [
-            shorten(name, NAME_WIDTH),
-            shorten(row.prior, NAME_WIDTH),
+            shorten(name),
+            shorten(row.prior),
             BLANK if np.isnan(row.overlap) else f"{row.overlap:.{DECIMALS}f}",
         ]
         for name, row in zip(found.table.index, found.table.itertuples(), strict=True)

@@ -24,11 +24,12 @@ from bayesmm.evaluation.variance.variance_parts import (
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import CI_PROB, describe, draws_text, kept_effects, tree_sizes
 from bayesmm.posterior.predict import check_choice
+from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
 
 Array = np.ndarray
 Draws = Mapping[str, Array]
-FORMULA_WIDTH, NAME_WIDTH = 70, 40  # columns of a formula in a title, of a name in a table
+FORMULA_WIDTH = 450  # columns of a formula in a title
 SHARE_DECIMALS = 3  # of a share; the Monte Carlo error hides the rest
 PRINTED = ("mean", "sd", "lower", "upper")
 MEANS = ("rows", "null")
@@ -67,6 +68,7 @@ class VarianceShares:
     __repr__ = __str__
 
 
+@working("the shares of variance")
 @few_threads
 def icc(fitted, mean: str = "rows") -> VarianceShares:
     """Return the intraclass correlation of each grouping factor.
@@ -127,6 +129,7 @@ def icc(fitted, mean: str = "rows") -> VarianceShares:
     return _record(fitted, "Intraclass correlation", shares, parts, says)
 
 
+@working("the shares of variance")
 @few_threads
 def r2(fitted, mean: str = "rows") -> VarianceShares:
     """Return how much of the variance a model explains.
@@ -200,8 +203,9 @@ def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:
         "bayes_r2" if not design.blocks else "bayes_r2_marginal (new groups) and bayes_r2_conditional (these groups)"
     )
     said = (
-        f"{names}: the variance of the rows' modelled means over that and the modelled variance about them, on the "
-        f"scale of the {scale} (Gelman, Goodrich, Gabry & Vehtari 2019)."
+        f"{names}: the model gives each row a mean and a variance about it; this is the variance of the means, as a "
+        "share of its sum with the average variance about them, on the scale of the "
+        f"{scale} (Gelman, Goodrich, Gabry & Vehtari 2019)."
     )
     return shares, [said, *missing]
 
@@ -313,5 +317,5 @@ def _table(frame: pd.DataFrame, decimals: bool = False) -> list[str]:
         names, columns = [*names, "ESS"], [*columns, [count(value) for value in frame["ess_bulk"]]]
     return table(
         ["", *names],
-        [[shorten(index, NAME_WIDTH), *cells] for index, *cells in zip(frame.index, *columns, strict=True)],
+        [[shorten(index), *cells] for index, *cells in zip(frame.index, *columns, strict=True)],
     )

@@ -1,41 +1,31 @@
-"""A figure of marginal quantities: a line with its band over a number, points with intervals for all else."""
+"""A figure of marginal quantities: lines with bands along a number, a panel each; all else points with intervals."""
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.display.figures import (
-    CHAIN_INKS,
-    CHAIN_STYLES,
-    GREY,
-    INK,
-    LIGHT,
-    key,
-    marker,
-    name_axes,
-    panels,
-    plain,
-    title,
-)
+from bayesmm.display.figures import GREY, INK, LIGHT, drawn, heading, key, label_edges, marker, panels, plain, title
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
 
 LINE_POINTS = 3  # values of a number from which they make a line
 TALL = 9.0  # inches of the longest figure
 LABELLED_ROWS = 40  # rows that still have room for their names
-BAND = 0.15  # opacity of an interval under a line
+PANELS = 12
+MARGIN = 0.04  # of the range of values, on each side of it
 
 
+@drawn
 def plot_averages(result):
     """Draw the rows of a result with their intervals.
 
     Parameters
     ----------
     result : Averages or MarginalMeans
-        Means over three or more values of a number (the first such column) become lines, one for each combination of
-        the other labels, if there are no more than four; all else points, a row each.
+        Means over three or more values of a number (the first such column) become lines with bands, a panel for
+        each combination of the other labels, of at most 12; all else points, a row each.
 
     Returns
     -------
-    matplotlib.axes.Axes
+    Plot
 
     Raises
     ------
@@ -50,20 +40,18 @@ def plot_averages(result):
     centre, values = values.columns[0], values[[values.columns[0], "lower", "upper"]]
     along = next((name for name in labels if _makes_a_line(labels[name])), None)
     lines = [] if along is None or result.null is not None else _lines(labels.drop(columns=along))
-    if 0 < len(lines) <= len(CHAIN_STYLES):
-        figure, (ax,) = panels(1, wide=6.0, high=3.6)
-        _draw_lines(ax, values, labels[along].to_numpy(dtype=float), lines)
-        entries = zip(lines, CHAIN_STYLES, CHAIN_INKS, strict=False)
-        shown = {label: (style, ink) for (label, _), style, ink in entries if label}
-        key(figure, shown | {"interval": ("s", LIGHT)})
-        name_axes(ax, plain(along))
+    if 0 < len(lines) <= PANELS:
+        figure, axes = panels(len(lines), *((6.0, 3.6) if len(lines) == 1 else (3.1, 2.6)))
+        _draw_lines(axes, values, labels[along].to_numpy(dtype=float), lines)
+        key(figure, {str(centre): ("-", INK), "interval": ("s", LIGHT)})
+        label_edges(axes, plain(along), "", shared=True)
     else:
-        figure, (ax,) = panels(1, wide=6.0, high=min(TALL, 0.24 * len(table) + 0.9))
-        _draw_points(ax, values, labels, result.null)
+        figure, axes = panels(1, wide=6.0, high=min(TALL, 0.24 * len(table) + 0.9))
+        _draw_points(axes[0], values, labels, result.null)
         key(figure, {centre: ("o", INK), "interval": ("-", GREY)})
     head, _, formula = result.title.partition(": ")
     title(figure, head, formula)
-    return ax
+    return axes
 
 
 def _makes_a_line(column: pd.Series) -> bool:
@@ -81,12 +69,18 @@ def _names(labels: pd.DataFrame) -> np.ndarray:
     return np.array([", ".join(map(value_text, row)) for row in rows], dtype=object)
 
 
-def _draw_lines(ax, values: pd.DataFrame, x: np.ndarray, lines: list[tuple[str, np.ndarray]]) -> None:
-    for (_, rows), style, ink in zip(lines, CHAIN_STYLES, CHAIN_INKS, strict=False):
+def _draw_lines(axes, values: pd.DataFrame, x: np.ndarray, lines: list[tuple[str, np.ndarray]]) -> None:
+    """Draw a line with its band in a panel each, to one scale: bands in one panel would hide one another."""
+    for ax, (name, rows) in zip(axes, lines, strict=True):
         order = rows[np.argsort(x[rows])]
         centre, lower, upper = values.to_numpy()[order].T
-        ax.fill_between(x[order], lower, upper, color=ink, alpha=BAND, linewidth=0)
-        ax.plot(x[order], centre, linestyle=style, color=ink, linewidth=1.6)
+        ax.fill_between(x[order], lower, upper, color=LIGHT, linewidth=0)
+        ax.plot(x[order], centre, color=INK, linewidth=1.6)
+        heading(ax, name, 9)
+    ends = (np.nanmin(values["lower"]), np.nanmax(values["upper"])), (x.min(), x.max())
+    for ax in axes:
+        for (low, high), limits in zip(ends, (ax.set_ylim, ax.set_xlim), strict=True):
+            limits(low - MARGIN * (high - low), high + MARGIN * (high - low))
 
 
 def _draw_points(ax, values: pd.DataFrame, labels: pd.DataFrame, null: float | None) -> None:

@@ -10,12 +10,12 @@ import pandas as pd
 
 from bayesmm.design.coding import Levels
 from bayesmm.design.frames import open_table
-from bayesmm.design.reading import variables_of
 from bayesmm.design.records import Design
 from bayesmm.design.series import as_numbers
 from bayesmm.design.variables import NUMERIC, Variable, observed_levels, read_variable, value_label
 from bayesmm.errors import listing, suggest
 from bayesmm.formula.formula import Call, Column, Expr, arguments_of, column_nodes
+from bayesmm.formula.roles import variables_of
 from bayesmm.runtime.arguments import is_real
 from bayesmm.runtime.memory import BYTES, too_much
 from bayesmm.runtime.messages import count, label_text

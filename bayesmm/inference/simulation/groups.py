@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.reading import variables_of
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.formula.formula import column_nodes
+from bayesmm.formula.roles import variables_of
 from bayesmm.runtime.streams import stream
 
 

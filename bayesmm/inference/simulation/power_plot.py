@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from bayesmm.display.figures import GREY, INK, key, panels, plain, title
+from bayesmm.display.figures import GREY, INK, drawn, key, panels, plain, title
 
 USUAL = 0.8  # the power that studies are commonly planned for (Cohen 1988, Statistical Power Analysis, section 2.4)
 ROOM = 0.06  # of the width, beside the outermost points
 
 
+@drawn
 def plot_power(found, ax=None):
     """Draw the share of simulated data sets in which the test rejects, against the number of groups.
 
@@ -19,7 +20,7 @@ def plot_power(found, ax=None):
 
     Returns
     -------
-    matplotlib.axes.Axes
+    Plot
     """
     own = ax is None
     if own:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT, key, marker, panels, plain, title
+from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT, drawn, key, marker, panels, plain, title
+from bayesmm.display.text_tables import broken
 from bayesmm.evaluation.compare_reml import AGREE, Comparison, compare
 
 FOREST_ROWS = 40  # parameters of the figure
@@ -11,40 +12,43 @@ REACH = (
 )
 
 
-def plot_comparison(comparison):
+@drawn
+def plot_comparison(comparison, ax=None):
     """Draw the posterior interval and the point estimates of every parameter, in posterior standard deviations.
 
     Parameters
     ----------
     comparison : Comparison or Fit
         A fit is compared with its own maximised fit.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure if not given.
 
     Returns
     -------
-    matplotlib.axes.Axes
+    Plot
     """
     if not isinstance(comparison, Comparison):
-        comparison = compare(comparison, consistency=False)
+        comparison = compare(comparison)
     table, method = comparison.table[comparison.table["sd"] > 0].head(FOREST_ROWS), comparison.point.method
-    figure, axes = panels(1, wide=9.6, high=0.36 * len(table) + 1.0)
-    ax, rows = axes[0], np.arange(len(table))[::-1]
+    figure, axes = panels(1, wide=9.6, high=0.36 * len(table) + 1.0, ax=ax)
+    panel, rows = axes[0], np.arange(len(table))[::-1]
     scaled = table[["lower", "upper", "point", "map"]].sub(table["mean"], axis=0).div(table["sd"], axis=0)
-    ax.axvspan(-AGREE, AGREE, color=LIGHT, alpha=0.6, linewidth=0)
-    ax.hlines(rows, scaled["lower"], scaled["upper"], color=GREY, linewidth=5)
-    ax.plot(np.zeros(len(rows)), rows, linestyle="none", **marker("o", INK))
-    far = mark(ax, scaled["point"].to_numpy(), rows, "D", ACCENT)
+    panel.axvspan(-AGREE, AGREE, color=LIGHT, alpha=0.6, linewidth=0)
+    panel.hlines(rows, scaled["lower"], scaled["upper"], color=GREY, linewidth=5)
+    panel.plot(np.zeros(len(rows)), rows, linestyle="none", **marker("o", INK))
+    far = mark(panel, scaled["point"].to_numpy(), rows, "D", ACCENT)
     has_map = bool(table["map"].notna().any())
     if has_map:
-        far |= mark(ax, scaled["map"].to_numpy(), rows, "x", INK)
-    label_rows(ax, table, rows, method)
-    ax.set_xlabel("distance from the posterior mean, in posterior standard deviations")
+        far |= mark(panel, scaled["map"].to_numpy(), rows, "x", INK)
+    label_rows(panel, table, rows, method)
+    panel.set_xlabel("distance from the posterior mean, in posterior standard deviations")
     entries = {"posterior mean": ("o", INK), "95 % interval": ("band", GREY), method: ("D", ACCENT)}
     entries |= {"MAP": ("x", INK)} if has_map else {}
     entries |= {"farther out": (">", GREY)} if far else {}
     key(figure, entries | {f"{method} here: agrees": ("s", LIGHT)})
     more = len(comparison.table) - len(table)
     title(figure, f"Posterior and {method}" + (f" ({more:,} more parameters in the table)" if more else ""))
-    return ax
+    return panel
 
 
 def mark(ax, at: np.ndarray, rows: np.ndarray, how: str, colour: str) -> bool:
@@ -59,7 +63,7 @@ def mark(ax, at: np.ndarray, rows: np.ndarray, how: str, colour: str) -> bool:
 
 def label_rows(ax, table, rows: np.ndarray, method: str) -> None:
     """Name the parameters on the left; on the right write both answers as numbers, and the verdict."""
-    ax.set_yticks(rows, [plain(label, 40) for label in table["parameter"]])
+    ax.set_yticks(rows, ["\n".join(broken(plain(label, 200), 44)) for label in table["parameter"]])
     ax.set_ylim(-0.7, len(rows) - 0.1)
     right = ax.twinx()
     right.spines[["top", "right", "left"]].set_visible(False)

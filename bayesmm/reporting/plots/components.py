@@ -4,7 +4,21 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
-from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT, key, marker, name_axes, panels, plain, title, view
+from bayesmm.display.figures import (
+    ACCENT,
+    GREY,
+    INK,
+    LIGHT,
+    drawn,
+    heading,
+    key,
+    marker,
+    name_axes,
+    panels,
+    plain,
+    title,
+    view,
+)
 from bayesmm.evaluation.compare_reml import marginal_mode
 from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
 from bayesmm.inference.profile import profiles
@@ -19,6 +33,7 @@ GRID = 400  # points of a prior density
 UPPER_BAR, LOWER_BAR = -0.09, -0.22  # where intervals are drawn, in greatest heights of the density over them
 
 
+@drawn
 def plot_variances(fit, point=None, intervals: bool | pd.DataFrame = True):
     """Draw the posterior density of each standard deviation, correlation and sigma, with the maximised fits marked.
 
@@ -32,7 +47,7 @@ def plot_variances(fit, point=None, intervals: bool | pd.DataFrame = True):
 
     Returns
     -------
-    array of matplotlib.axes.Axes
+    Plot
     """
     if not isinstance(intervals, pd.DataFrame):
         check_bool("intervals", intervals)
@@ -45,7 +60,7 @@ def plot_variances(fit, point=None, intervals: bool | pd.DataFrame = True):
     for ax, parameter, draws in zip(axes, parameters, draws_of(fit, parameters), strict=True):
         marks = [estimate(point, parameter), np.nan if mode is None else estimate(mode, parameter)]
         draw_density(ax, parameter, draws.ravel(), marks, limits.get(parameter.label))
-        ax.set_title(plain(parameter.label), fontsize=10, loc="left")
+        heading(ax, parameter.label, 10)
         name_axes(ax, unit(fit.design, parameter))
     entries = {"posterior density": ("s", LIGHT), "posterior mean and 95 % interval": ("band", INK)}
     entries |= {point.method: ("-", ACCENT)} | ({"its 95 % profile interval": ("|-|", ACCENT)} if limits else {})
@@ -78,7 +93,7 @@ def draw_density(ax, parameter: Parameter, draws: np.ndarray, marks: list[float]
             ax.plot([value, value], [0, 1.05 * top], linestyle=style, color=ink, linewidth=1.6)
     if limits is not None:
         ax.plot(limits, [LOWER_BAR * top] * 2, color=ACCENT, linewidth=1.2, marker="|", markersize=8)
-    view(ax, draws, [*marks, *(limits or ())])
+    view(ax, draws, marks, limits or ())
     ax.set_ylim((LOWER_BAR - 0.09) * top, 1.05 * top)
 
 
@@ -126,6 +141,7 @@ def omitted(count: int, where: str = "fit.varcorr()") -> str:
     return f" (the first {PANELS}; {count:,} more in {where})" if count > 0 else ""
 
 
+@drawn
 def plot_priors(fit):
     """Draw the prior density of each parameter over its posterior density: what the data have changed.
 
@@ -139,7 +155,7 @@ def plot_priors(fit):
 
     Returns
     -------
-    array of matplotlib.axes.Axes
+    Plot
     """
     every = coefficients(fit.design) + variance_parameters(fit.design)
     parameters = every[:PANELS]
@@ -148,7 +164,7 @@ def plot_priors(fit):
         marginal = prior_marginal(fit.design, fit.model.priors, parameter)
         draws = draws_on_prior_scale(fit, parameter, marginal).ravel()
         draw_prior(ax, parameter, draws, marginal)
-        ax.set_title(plain(marginal.label), fontsize=10, loc="left")
+        heading(ax, marginal.label, 10)
         name_axes(ax, unit(fit.design, parameter))
     entries = {"prior density": ("--", ACCENT), "posterior density": ("s", LIGHT)}
     key(figure, entries | {"posterior mean and 95 % interval": ("band", INK)})
@@ -169,7 +185,7 @@ def draw_prior(ax, parameter: Parameter, draws: np.ndarray, marginal: PriorMargi
     remark = "its prior has no density to draw"
     if marginal.quantile is not None:
         ends = [marginal.quantile(p) for p in (0.1, 0.25, 0.75, 0.9)]
-        view(ax, draws, [ends[0], ends[3]])
+        view(ax, draws, [ends[0], ends[3]], cut=False)
         width = np.subtract(*np.quantile(draws, [0.75, 0.25]))
         remark = f"posterior {share(width / (ends[2] - ends[1]))} as wide as the prior"
     else:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title
+from bayesmm.display.figures import ACCENT, GREY, INK, drawn, heading, key, marker, name_axes, panels, plain, title
 from bayesmm.posterior.draws import draws_by_term
 from bayesmm.reporting.plots.chosen import factor
 from bayesmm.reporting.plots.labels import units
@@ -12,6 +12,7 @@ TALL = 7.0  # inches of a caterpillar without names
 DRAWN_LEVELS = 400  # rows of a caterpillar; of more levels, every k-th by rank is drawn
 
 
+@drawn
 def plot_effects(fit, point=None, group: str | None = None):
     """Draw the random effects of one factor, sorted, with the conditional modes of the maximised fit over them.
 
@@ -25,7 +26,7 @@ def plot_effects(fit, point=None, group: str | None = None):
 
     Returns
     -------
-    array of matplotlib.axes.Axes
+    Plot
 
     Raises
     ------
@@ -40,7 +41,7 @@ def plot_effects(fit, point=None, group: str | None = None):
     figure, axes = panels(len(block.columns), wide=4.4, high=max(height, 2.0))
     for i, (ax, draws) in enumerate(zip(axes, draws_by_term(fit, k), strict=True)):
         caterpillar(ax, draws, point.modes[k][:, i], block.levels, step)
-        ax.set_title(plain(block.columns[i]), fontsize=10, loc="left")
+        heading(ax, block.columns[i], 10)
         name_axes(ax, f"deviation, {units(fit.design, block.columns[i])}")
     key(figure, {"posterior mean": ("o", INK), "95 % interval": ("-", GREY), f"{point.method} mode": ("D", ACCENT)})
     drawn = "" if step == 1 else f", {rows} of them drawn at even ranks"
@@ -60,6 +61,6 @@ def caterpillar(ax, draws: np.ndarray, modes: np.ndarray, levels: tuple[str, ...
     ax.plot(modes[chosen], rows, linestyle="none", **marker("D", ACCENT) | {"markersize": 1.6 if many else 6})
     ax.plot(means[chosen], rows, linestyle="none", **marker("o", INK) | {"markersize": 1.2 if many else 3.2})
     ax.set_ylim(-1, len(chosen))
-    ax.set_yticks([] if many else rows, [] if many else [plain(levels[i], 16) for i in chosen])
+    ax.set_yticks([] if many else rows, [] if many else [plain(levels[i], 40) for i in chosen])
     if many:
         ax.set_ylabel("levels, from the lowest to the highest", fontsize=9)

@@ -3,8 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from bayesmm.display.figures import png
 from bayesmm.errors import FitFileError
 from bayesmm.evaluation.compare_reml import Comparison
@@ -12,7 +10,7 @@ from bayesmm.reporting.plots.comparison import plot_comparison
 from bayesmm.reporting.plots.components import plot_variances
 from bayesmm.reporting.plots.effects import plot_effects
 from bayesmm.reporting.plots.sampling import plot_traces
-from bayesmm.runtime.paths import as_path
+from bayesmm.runtime.paths import as_path, special_kind
 from bayesmm.storage.atomic_write import slug, write_bytes
 
 
@@ -23,7 +21,7 @@ def save_figures(fit, directory: str | Path, comparison: Comparison | None = Non
     ----------
     fit : Fit
     directory : path
-        An existing directory.
+        A folder, which is made if it is not there.
     comparison : Comparison, optional
         The comparison to draw; found if not given.
 
@@ -35,14 +33,16 @@ def save_figures(fit, directory: str | Path, comparison: Comparison | None = Non
     Raises
     ------
     FitFileError
-        There is no such folder, or a file of such a name in it is a device or the like.
+        It is no folder, or a file of such a name in it is a device or the like.
     """
     import matplotlib.pyplot as plt
 
     directory = as_path(directory, "directory")
-    if not directory.is_dir():
-        raise FitFileError(f"there is no folder {directory}")
-    comparison = fit.compare(consistency=False) if comparison is None else comparison
+    if directory.exists() and not directory.is_dir():
+        kind = special_kind(directory) or "a file"
+        raise FitFileError(f"{directory} is {kind}; expected a folder, which is made if it is not there")
+    directory.mkdir(parents=True, exist_ok=True)
+    comparison = fit.compare() if comparison is None else comparison
     drawings = {
         "variance_components": lambda: plot_variances(fit, comparison.point),
         "comparison": lambda: plot_comparison(comparison),
@@ -52,7 +52,7 @@ def save_figures(fit, directory: str | Path, comparison: Comparison | None = Non
         drawings[f"effects_{slug(block.group)}"] = partial(plot_effects, fit, comparison.point, block.group)
     paths = []
     for name, draw in drawings.items():
-        figure = np.ravel(draw())[0].figure
+        figure = draw().figure
         paths.append(directory / f"{name}.png")
         write_bytes(png(figure), paths[-1])
         plt.close(figure)

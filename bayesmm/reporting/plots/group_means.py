@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title
+from bayesmm.display.figures import ACCENT, GREY, INK, drawn, key, marker, name_axes, panels, plain, title
 from bayesmm.posterior.residuals import replicates
 from bayesmm.reporting.plots.chosen import factor, share_of
 from bayesmm.runtime.arguments import check_seed
@@ -13,7 +13,8 @@ DRAWN_LEVELS = 400  # rows; of more levels every k-th by rank is drawn, and all 
 COVERED = (0.025, 0.975)
 
 
-def plot_group_means(fit, group: str | None = None, seed: int = 0):
+@drawn
+def plot_group_means(fit, group: str | None = None, seed: int = 0, ax=None):
     """Draw the observed mean of each level of a factor over the interval that holds 95 % of its replicated means.
 
     The replicates are new responses of the same rows and the same groups. Of a right model about one group in twenty
@@ -25,10 +26,12 @@ def plot_group_means(fit, group: str | None = None, seed: int = 0):
     group : str, optional
         The grouping factor; the first of the design if not given.
     seed : int
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure if not given.
 
     Returns
     -------
-    array of matplotlib.axes.Axes, (1,)
+    Plot
 
     Raises
     ------
@@ -47,9 +50,9 @@ def plot_group_means(fit, group: str | None = None, seed: int = 0):
     order = np.argsort(replicated.mean(axis=0), kind="stable")
     shown = order[(np.arange(len(order)) % step == 0) | outside[order]]
     few = len(shown) <= NAMED_LEVELS
-    figure, axes = panels(1, wide=WIDE, high=max(1.6, ROW * len(shown) + 0.4) if few else TALL)
+    figure, axes = panels(1, wide=WIDE, high=max(1.6, ROW * len(shown) + 0.4) if few else TALL, ax=ax)
     draw_rows(axes[0], observed[shown], low[shown], high[shown])
-    axes[0].set_yticks(np.arange(len(shown)) if few else [], [plain(block.levels[g], 24) for g in shown] if few else [])
+    axes[0].set_yticks(np.arange(len(shown)) if few else [], [plain(block.levels[g], 40) for g in shown] if few else [])
     rows = "" if few else f"levels of {plain(block.group)}, from the lowest to the highest"
     name_axes(axes[0], f"mean {share_of(design)}{plain(design.response)} of the level's rows", rows)
     entries = {"observed": ("o", INK), "95 % of the replicated means": ("-", GREY)}

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from bayesmm.display.figures import ACCENT, INK, LIGHT, key, label_edges, panels, plain, title
+from bayesmm.display.figures import ACCENT, INK, LIGHT, drawn, heading, key, label_edges, panels, plain, title
 from bayesmm.errors import listing
 from bayesmm.formula.formula import column_nodes
 from bayesmm.posterior.predict import predict
@@ -16,6 +16,7 @@ FEW_LEVELS = 9  # with larger panels
 WIDE, NARROW = (3.0, 2.3, 3), (2.0, 1.75, 5)  # width and height of a panel in inches, panels in a row
 
 
+@drawn
 def plot_lines(fit, group: str | None = None, x: str | None = None):
     """Draw the mean response of each group along a predictor over the group's data, and that of an average group.
 
@@ -33,7 +34,7 @@ def plot_lines(fit, group: str | None = None, x: str | None = None):
 
     Returns
     -------
-    array of matplotlib.axes.Axes, one for each level
+    Plot
 
     Raises
     ------
@@ -56,7 +57,7 @@ def plot_lines(fit, group: str | None = None, x: str | None = None):
         ax.plot(along, average[part], color=ACCENT, linestyle="--", linewidth=1.1)
         ax.plot(along, own["mean"].iloc[part], color=INK, linewidth=1.6)
         ax.plot(fit.design.frame[x].to_numpy()[rows], observed[rows], linestyle="none", **_dots(rows.sum()))
-        ax.set_title(plain(block.levels[g], 20), fontsize=9, loc="left")
+        heading(ax, block.levels[g], 9)
     seen = np.isin(block.index, levels)
     _same_scales(axes, fit.design.frame[x].to_numpy()[seen], observed[seen])
     label_edges(axes, plain(x), share_of(fit.design) + plain(fit.design.response), shared=True)

@@ -2,7 +2,20 @@
 
 import numpy as np
 
-from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT, key, label_edges, marker, panels, plain, title
+from bayesmm.display.figures import (
+    ACCENT,
+    GREY,
+    INK,
+    LIGHT,
+    drawn,
+    heading,
+    key,
+    label_edges,
+    marker,
+    panels,
+    plain,
+    title,
+)
 from bayesmm.families.support import Support
 from bayesmm.posterior.density import density
 from bayesmm.posterior.predict import predict
@@ -21,7 +34,8 @@ MOST_BARS = 40  # of a rootogram; of more counts several share a bar
 SHARE_BINS = 10
 
 
-def plot_predictive(fit, group: str | None = None, seed: int = 0):
+@drawn
+def plot_predictive(fit, group: str | None = None, seed: int = 0, ax=None):
     """Draw the observed responses over those that the fitted model gives for the same rows.
 
     Of a continuous response the densities, with the band that 95 % of the replicated ones stay in at each place. Of
@@ -35,10 +49,12 @@ def plot_predictive(fit, group: str | None = None, seed: int = 0):
     group : str, optional
         A grouping factor to draw by, a panel for each level; of more than 12 those with the most rows.
     seed : int
+    ax : matplotlib.axes.Axes, optional
+        Where to draw, without a `group`; a new figure if not given.
 
     Returns
     -------
-    array of matplotlib.axes.Axes
+    Plot
 
     Raises
     ------
@@ -60,11 +76,13 @@ def plot_predictive(fit, group: str | None = None, seed: int = 0):
         parts, names = [np.flatnonzero(block.index == g) for g in levels], [block.levels[g] for g in levels]
         about = f", by {said(block, len(levels))}"
     single = group is None
+    if ax is not None and not single:
+        raise ValueError("ax= is for one panel; a figure by group has one for each level, so leave ax= or group= out")
     size = (6.6, 3.4) if single else (3.1, 2.1)
-    figure, axes = panels(len(parts), *size, columns=3)
-    for ax, rows, name in zip(axes, parts, names, strict=True):
-        draw(ax, observed[rows], drawn[:, rows])
-        ax.set_title(plain(name, 24), fontsize=9, loc="left")
+    figure, axes = panels(len(parts), *size, columns=3, ax=ax)
+    for panel, rows, each in zip(axes, parts, names, strict=True):
+        draw(panel, observed[rows], drawn[:, rows])
+        heading(panel, each, 9)
     name = ("" if counted else share_of(design)) + plain(design.response)
     label_edges(axes, "fitted probability" if draw is draw_shares else name, HEIGHTS[draw], draw is draw_shares)
     key(figure, entries_for(draw, [len(rows) for rows in parts]))
@@ -161,6 +179,7 @@ KEYS = {
 }
 
 
+@drawn
 def plot_prior_predictive(model, draws: int = 200, seed: int | None = None):
     """Draw what responses the priors expect, before they have seen any, with the observed ones over them.
 
@@ -173,7 +192,7 @@ def plot_prior_predictive(model, draws: int = 200, seed: int | None = None):
 
     Returns
     -------
-    array of matplotlib.axes.Axes
+    Plot
         First the sorted responses: the band that 95 % and 50 % of the draws fall in, point by point, and the observed
         ones. Then the mean of each draw, and the observed one. A response of 0 and 1 has the second panel only. Of a
         binomial, shares are drawn; counts are on a logarithmic axis from 1 on, and so are values above 0.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT, key, name_axes, panels, plain, title
+from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT, drawn, key, name_axes, panels, plain, title
 from bayesmm.posterior.draws import posterior_residuals
 from bayesmm.posterior.residuals import fitted_means, quantile_residuals, replicate_scores, replicates_of_new_groups
 from bayesmm.runtime.arguments import check_seed
@@ -21,7 +21,8 @@ def residual_name(fit) -> str:
     return "residual / its sd" if fit.design.family.normal else "quantile residual (normal score)"
 
 
-def plot_residuals(fit, seed: int = 0):
+@drawn
+def plot_residuals(fit, seed: int = 0, ax=None):
     """Draw the residuals against the fitted values, with the medians and the middle halves of bins of them.
 
     If the model holds, the medians stay near 0 and the spread is the same everywhere. A normal response has Pearson
@@ -33,10 +34,12 @@ def plot_residuals(fit, seed: int = 0):
     fit : Fit
     seed : int
         Of the replicated responses of a generalised model.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure if not given.
 
     Returns
     -------
-    array of matplotlib.axes.Axes
+    Plot
 
     Raises
     ------
@@ -50,8 +53,8 @@ def plot_residuals(fit, seed: int = 0):
     else:
         residuals = quantile_residuals(fit.design.y, replicates_of_new_groups(fit, seed), seed)
         fitted = fitted_means(fit, "population")
-    figure, axes = panels(1, wide=7.0, high=3.6)
-    ax = axes[0]
+    figure, axes = panels(1, wide=7.0, high=3.6, ax=ax)
+    (ax,) = axes
     size = 3.0 if len(fitted) <= FEW_ROWS else 1.5
     ax.plot(fitted, residuals, linestyle="none", marker="o", markersize=size, color=GREY, alpha=0.7, markeredgewidth=0)
     ax.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
@@ -76,7 +79,8 @@ def binned(x: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([x[part].mean() for part in parts]), quartiles.T
 
 
-def plot_qq(fit, seed: int = 0):
+@drawn
+def plot_qq(fit, seed: int = 0, ax=None):
     """Draw the sorted residuals against normal quantiles, with the envelope of simulated ones.
 
     All residuals of a right model stay inside the envelope with probability 0.95. Those of a normal response are scaled
@@ -88,10 +92,12 @@ def plot_qq(fit, seed: int = 0):
     ----------
     fit : Fit
     seed : int
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure if not given.
 
     Returns
     -------
-    array of matplotlib.axes.Axes
+    Plot
 
     Raises
     ------
@@ -112,8 +118,8 @@ def plot_qq(fit, seed: int = 0):
     x = ndtri((places + 0.5) / len(ordered))
     shown = ordered[places]
     outside = (shown < low) | (shown > high)
-    figure, axes = panels(1, wide=5.2, high=4.2)
-    ax = axes[0]
+    figure, axes = panels(1, wide=5.2, high=4.2, ax=ax)
+    (ax,) = axes
     ax.fill_between(x, low, high, color=LIGHT, linewidth=0)
     ax.plot(x, x, color=GREY, linewidth=0.9, linestyle="--")
     ax.plot(x[~outside], shown[~outside], linestyle="none", marker="o", markersize=2.5, color=INK)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bayesmm.design.parameters import variance_parameters
-from bayesmm.display.figures import GREY, INK, LIGHT, chain_ink, key, panels, plain, title
+from bayesmm.display.figures import GREY, INK, LIGHT, chain_ink, drawn, key, panels, plain, title
 from bayesmm.evaluation.checks import BFMI_LIMIT, bfmi
 from bayesmm.posterior.draws import draws_of, is_constant
 from bayesmm.reporting.plots.components import PANELS, omitted
@@ -15,6 +15,7 @@ ENERGY_BINS = 40
 BAND = 0.99  # probability of the band that a rank of a converged chain stays in, bin by bin
 
 
+@drawn
 def plot_traces(fit):
     """Draw the trace and the ranks of the draws of each standard deviation, correlation and sigma, a row each.
 
@@ -26,7 +27,7 @@ def plot_traces(fit):
 
     Returns
     -------
-    array of matplotlib.axes.Axes, (parameters, 2)
+    Plot
     """
     every = variance_parameters(fit.design)
     varying = [p for p, fixed in zip(every, is_constant(draws_of(fit, every)), strict=True) if not fixed]
@@ -73,6 +74,7 @@ def draw_ranks(ax, draws: np.ndarray) -> None:
     ax.set_yticks([])
 
 
+@drawn
 def plot_energy(fit):
     """Draw the energies of the draws and of the steps between them, chain by chain, with each chain's E-BFMI.
 
@@ -85,7 +87,7 @@ def plot_energy(fit):
 
     Returns
     -------
-    array of matplotlib.axes.Axes
+    Plot
 
     Raises
     ------

@@ -5,7 +5,7 @@ import numpy as np
 from bayesmm.design.parameters import coefficients
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import mean_values
-from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title
+from bayesmm.display.figures import ACCENT, GREY, INK, drawn, key, marker, name_axes, panels, plain, title
 from bayesmm.families.links import LINKS
 from bayesmm.families.support import Support
 from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, variable
@@ -17,17 +17,19 @@ NAMED_LEVELS = 25
 SCORING_STEPS = 25  # of Fisher scoring; a likelihood with a maximum takes fewer than 10
 SETTLED = 1e-8  # relative change of the linear predictor at which scoring has arrived
 WILDEST = 30.0  # a linear predictor beyond it means a maximum at infinity: all responses 0, or 1
-FAR = 3.0  # own estimates farther out than this many ranges of the partially pooled ones are left out of view
+FAR = 3.0  # own estimates farther out than this many ranges of the partially pooled ones are drawn at the edge
 SHORTEST = 0.03  # of the figure's extent: a shorter arrow would be all head
 COVERED = 2.448  # sqrt of the 95 % quantile of chi-squared with 2 degrees of freedom
 
 
-def plot_shrinkage(fit, group: str | None = None):
+@drawn
+def plot_shrinkage(fit, group: str | None = None, ax=None):
     """Draw how far the coefficients of each group are drawn from its own regression towards the others'.
 
     No pooling: the regression of the group's own rows (of a generalised model by maximum likelihood), everything else
     of the model at its posterior mean. Partial pooling: the posterior mean of fixed and random part. Complete pooling:
-    the regression of all rows without random effects. Of a factor with several terms the first two are drawn, with the
+    the regression of all rows without random effects. The intercept is that at the means of the other terms; estimates
+    far off the scale are named at its edge. Of a factor with several terms the first two are drawn, with the
     ellipse that holds 95 % of the groups; of one with a single term no pooling across, partial pooling upwards. Of more
     than 60 levels those with the most rows are drawn.
 
@@ -36,10 +38,12 @@ def plot_shrinkage(fit, group: str | None = None):
     fit : Fit
     group : str, optional
         The grouping factor; the first of the design if not given.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure if not given.
 
     Returns
     -------
-    array of matplotlib.axes.Axes
+    Plot
 
     Raises
     ------
@@ -52,55 +56,94 @@ def plot_shrinkage(fit, group: str | None = None):
     partial = centre + block_draws(fit, block).mean(axis=(0, 1))[levels]
     own = own_regressions(fit, k, levels)
     pooled = complete_pooling(fit.design, block)
-    figure, axes = panels(1, wide=6.4, high=4.8)
+    A = at_means(block)  # an intercept where a predictor is 0, perhaps far from all data, would hide what is pooled
+    own, partial, pooled, centre = own @ A.T, partial @ A.T, A @ pooled, A @ centre
+    figure, axes = panels(1, wide=6.4, high=4.8, ax=ax)
     draw = _draw_plane if len(block.columns) > 1 else _draw_line
-    draw(axes[0], fit, k, own, partial, pooled, centre)
+    names = [plain(block.levels[g], 20) for g in levels]
+    key(figure, draw(axes[0], fit, k, own, partial, pooled, centre, names))
     if len(levels) <= NAMED_LEVELS:
-        _name_levels(axes[0], partial, [plain(block.levels[g], 12) for g in levels])
-    missing = int((~_within(own, partial)).sum())
-    left = f"; {missing} with no estimate of its own in view" if missing else ""
+        _name_levels(axes[0], partial, names)
+    none = int((~np.isfinite(own[:, :2]).all(axis=1)).sum())
+    left = f"; {none} with no estimate of its own" if none else ""
     title(figure, f"Shrinkage: {said(block, len(levels))}{left}", fit.design.formula.text)
     return axes
 
 
-def _within(own: np.ndarray, partial: np.ndarray) -> np.ndarray:
-    """Return which own estimates exist and are not so far out that the others could not be told apart."""
-    low, high = partial.min(axis=0), partial.max(axis=0)
+def at_means(block) -> np.ndarray:
+    """Return the matrix that takes coefficients to those with the intercept at the means of the other terms, (q, q)."""
+    A = np.eye(len(block.columns))
+    if block.columns[0] == "Intercept":
+        A[0, 1:] = block.Z[:, 1:].mean(axis=0)
+    return A
+
+
+def term_names(block) -> list[str]:
+    """Return what the coefficients of a block are called, the intercept with the place that it is at."""
+    names = [plain(column) for column in block.columns]
+    if names[0] == "Intercept" and len(names) > 1:
+        names[0] = f"Mean at average {names[1]}" if len(names) == 2 else "Mean at the averages of the other terms"
+    return names
+
+
+def limits(own: np.ndarray, partial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return between which values estimates are drawn where they are, (2,) each; those farther out are at the edge."""
+    low, high = partial[:, :2].min(axis=0), partial[:, :2].max(axis=0)
     reach = FAR * np.maximum(high - low, 1e-12)
-    near = np.isfinite(own) & (own >= low - reach) & (own <= high + reach)
-    return near[:, :2].all(axis=1)
+    known = own[np.isfinite(own[:, :2]).all(axis=1), :2]
+    inside = np.concatenate([np.clip(known, low - reach, high + reach), partial[:, :2]])
+    return inside.min(axis=0), inside.max(axis=0)
 
 
-def _draw_plane(ax, fit, k: int, own, partial, pooled, centre) -> None:
-    block, near = fit.design.blocks[k], _within(own, partial)
-    extent = np.ptp(np.concatenate([own[near], partial])[:, :2], axis=0)
-    far = np.linalg.norm((own - partial)[:, :2] / extent, axis=1) > SHORTEST
-    for start, end in zip(own[near & far], partial[near & far], strict=True):
-        ax.annotate("", end[:2], start[:2], arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 0.8})
-    ax.plot(*own[near, :2].T, linestyle="none", **marker("D", GREY) | {"markersize": 4.5})
-    ax.plot(*partial[:, :2].T, linestyle="none", **marker("o", INK) | {"markersize": 4.5})
+def draw_far(ax, own: np.ndarray, edge: np.ndarray, names: list[str]) -> bool:
+    """Mark the estimates out of view, (levels, 2), with their names at the edge; return whether there are any."""
+    far = np.isfinite(own).all(axis=1) & (own != edge).any(axis=1)
+    ax.plot(*edge[far].T, linestyle="none", marker="*", markersize=8, color=ACCENT, markeredgewidth=0)
+    for i in np.flatnonzero(far):
+        said = ", ".join(f"{value:.3g}" for value in own[i])
+        ax.annotate(f"{names[i]}: {said}", edge[i], (3, -9), textcoords="offset points", fontsize=6.5, color=ACCENT)
+    return bool(far.any())
+
+
+def _draw_plane(ax, fit, k: int, own, partial, pooled, centre, names) -> dict[str, tuple[str, str]]:
+    block, own, partial = fit.design.blocks[k], own[:, :2], partial[:, :2]
+    low, high = limits(own, partial)
+    edge = np.clip(own, low, high)
+    long = np.linalg.norm((edge - partial) / np.maximum(high - low, 1e-12), axis=1) > SHORTEST
+    for start, end in zip(edge[long], partial[long], strict=True):
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 0.8})
+    near = (own == edge).all(axis=1)
+    ax.plot(*own[near].T, linestyle="none", **marker("D", GREY) | {"markersize": 4.5})
+    ax.plot(*partial.T, linestyle="none", **marker("o", INK) | {"markersize": 4.5})
     ax.plot(*ellipse(fit, block, centre[:2]).T, color=GREY, linewidth=1.0, linestyle="--")
-    ax.plot(*centre[:2], linestyle="none", **marker("P", ACCENT) | {"markersize": 13, "zorder": 1.5})
-    ax.plot(*pooled[:2], linestyle="none", **marker("X", INK) | {"markersize": 8, "markeredgecolor": "white"})
-    name_axes(ax, *(f"{plain(column)} ({units(fit.design, column)})" for column in block.columns[:2]))
+    ax.plot(*centre[:2], linestyle="none", **marker("P", INK) | {"markersize": 13, "zorder": 1.5})
+    ax.plot(*pooled[:2], linestyle="none", **marker("X", GREY) | {"markersize": 8, "markeredgecolor": "white"})
+    far = draw_far(ax, own, edge, names)
+    name_axes(
+        ax, *(f"{n} ({units(fit.design, c)})" for n, c in zip(term_names(block), block.columns[:2], strict=False))
+    )
     entries = {"no pooling (own regression)": ("D", GREY), "partial pooling (posterior mean)": ("o", INK)}
-    entries |= {"fixed effects": ("P", ACCENT), "complete pooling": ("X", INK), "95 % of groups": ("--", GREY)}
-    key(ax.figure, entries)
+    entries |= {"fixed effects": ("P", INK), "complete pooling": ("X", GREY), "95 % of groups": ("--", GREY)}
+    return entries | ({"own regression, off the scale": ("*", ACCENT)} if far else {})
 
 
-def _draw_line(ax, fit, k: int, own, partial, pooled, centre) -> None:
-    block, near = fit.design.blocks[k], _within(own, partial)
-    values = np.concatenate([own[near, 0], partial[:, 0]])
-    ends = [values.min(), values.max()]
+def _draw_line(ax, fit, k: int, own, partial, pooled, centre, names) -> dict[str, tuple[str, str]]:
+    block, own, partial = fit.design.blocks[k], own[:, :1], partial[:, :1]
+    low, high = limits(own, partial)
+    edge = np.clip(own, low, high)
+    near = (own == edge).all(axis=1)
+    ends = [low[0], high[0]]
     ax.plot(ends, ends, color=GREY, linestyle=":", linewidth=1)
-    ax.axhline(centre[0], color=ACCENT, linewidth=1.2)
-    ax.axhline(pooled[0], color=ACCENT, linewidth=1.2, linestyle="--")
+    ax.axhline(centre[0], color=INK, linewidth=1.2)
+    ax.axhline(pooled[0], color=GREY, linewidth=1.2, linestyle="--")
     ax.plot(own[near, 0], partial[near, 0], linestyle="none", **marker("o", INK) | {"markersize": 4.5})
+    far = draw_far(ax, np.column_stack([own, partial]), np.column_stack([edge, partial]), names)
+    ax.set_aspect("equal", adjustable="datalim")  # no shrinkage is then a line of 45 degrees
     name = plain(block.columns[0])
     own_name = f"{name} by the group's own regression ({units(fit.design, block.columns[0])})"
     name_axes(ax, own_name, f"{name} by partial pooling")
-    entries = {"a group": ("o", INK), "no shrinkage": (":", GREY), "fixed effect": ("-", ACCENT)}
-    key(ax.figure, entries | {"complete pooling": ("--", ACCENT)})
+    entries = {"a group": ("o", INK), "no shrinkage": (":", GREY), "fixed effect": ("-", INK)}
+    return entries | {"complete pooling": ("--", GREY)} | ({"off the scale": ("*", ACCENT)} if far else {})
 
 
 def _name_levels(ax, at: np.ndarray, names: list[str]) -> None:
@@ -119,12 +162,12 @@ def fixed_part(fit, block) -> np.ndarray:
 
 def ellipse(fit, block, centre: np.ndarray) -> np.ndarray:
     """Return the ellipse that holds 95 % of the groups' first two coefficients, (points, 2), at the mean of Sigma."""
-    sds = variable(fit.tree, block.names.sd)[..., :2].reshape(-1, 2)
-    r = np.zeros(len(sds))
-    if any({0, 1} <= set(part) for part in block.partition):
-        r = variable(fit.tree, block.names.corr)[..., 0, 1].ravel()
-    covariance = np.array([[np.mean(sds[:, 0] ** 2), 0], [0, np.mean(sds[:, 1] ** 2)]])
-    covariance[0, 1] = covariance[1, 0] = np.mean(r * sds[:, 0] * sds[:, 1])
+    q = len(block.columns)
+    sds, R = variable(fit.tree, block.names.sd).reshape(-1, q), np.eye(q)
+    if any(len(part) > 1 for part in block.partition):
+        R = variable(fit.tree, block.names.corr).reshape(-1, q, q)
+    A = at_means(block)
+    covariance = (A @ (sds[:, :, None] * R * sds[:, None, :]).mean(axis=0) @ A.T)[:2, :2]
     variances, vectors = np.linalg.eigh(covariance)
     angle = np.linspace(0, 2 * np.pi, 181)
     circle = np.column_stack([np.cos(angle), np.sin(angle)]) * COVERED

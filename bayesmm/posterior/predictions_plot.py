@@ -1,0 +1,118 @@
+"""A figure of predictions: bands along a number, a panel for each combination of the other columns; else a row each."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from bayesmm.display.figures import GREY, INK, LIGHT, drawn, heading, key, label_edges, marker, name_axes, panels, title
+
+LINE_POINTS = 3  # values of a number from which they make a line
+PANELS = 12
+TALL, ROW, LABELLED_ROWS = 9.0, 0.24, 40  # inches of the longest figure and of a row; rows that have room for a name
+WIDE, MIDDLE = 0.95, 0.5  # probabilities of the two intervals
+KINDS = {"mean": "mean response", "response": "new responses", "linear": "linear predictor"}
+NEW = {
+    "sample": "groups that the fit did not see have effects drawn from their distribution",
+    "zero": "groups that the fit did not see are average ones, with effects of 0",
+}
+
+
+@drawn
+def plot_predictions(found, ax=None):
+    """Draw predictions with their 50 % and 95 % intervals.
+
+    Parameters
+    ----------
+    found : Predictions
+        Rows over three or more values of a number (the first such column) become bands, a panel for each combination of
+        the other columns, of at most 12; all else a row each.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw if there is one panel; a new figure if not given.
+
+    Returns
+    -------
+    Plot
+
+    Raises
+    ------
+    ValueError
+        If there is no row to draw, or an `ax` for several panels.
+    """
+    if not len(found.labels):
+        raise ValueError("there is nothing to draw: the predictions have no rows")
+    table = found.table.loc[:, found.table.nunique() > 1].reset_index(drop=True)
+    x = next((name for name in table if makes_a_line(table[name])), None)
+    parts = None if x is None else combinations(table.drop(columns=x))
+    if parts is None or len(parts) > PANELS:
+        figure, axes = draw_rows(found, table, ax)
+    else:
+        figure, axes = draw_bands(found, table[x], parts, ax)
+    settings = json.loads(found.tree.attrs["bayesmm"])
+    entries = {"posterior mean": ("o" if parts is None or len(parts) > PANELS else "-", INK)}
+    key(figure, entries | {"50 % interval": ("band", GREY), "95 % interval": ("band", LIGHT)})
+    title(figure, f"Predictions: {KINDS[found.kind]}", NEW.get(settings["new_levels"], ""))
+    return axes
+
+
+def makes_a_line(column: pd.Series) -> bool:
+    """Return whether a column is a number with values enough for a line."""
+    return column.dtype.kind in "iuf" and column.nunique() >= LINE_POINTS
+
+
+def combinations(others: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return each combination of the other columns' values, in words, with its rows; one without a name if there is no
+    other column.
+    """
+    if not len(others.columns):
+        return {"": np.arange(len(others))}
+    names = row_names(others)
+    return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names)}
+
+
+def row_names(table: pd.DataFrame) -> np.ndarray:
+    """Return what each row is called: the values of its columns."""
+    rows = table.itertuples(index=False, name=None)
+    shown = ([f"{value:.4g}" if isinstance(value, float) else str(value) for value in row] for row in rows)
+    return np.array([", ".join(values) for values in shown], dtype=object)
+
+
+def draw_bands(found, x: pd.Series, parts: dict[str, np.ndarray], ax):
+    """Draw a panel for each combination; return the figure (the axes, if they were given) and the axes."""
+    if ax is not None and len(parts) > 1:
+        raise ValueError(f"these predictions need {len(parts)} panels, one for each combination; leave ax= out")
+    one = len(parts) == 1
+    figure, axes = panels(len(parts), *((6.0, 3.6) if one else (3.1, 2.3)), ax=ax)
+    wide, middle = found.to_frame(WIDE), found.to_frame(MIDDLE)
+    for panel, (name, rows) in zip(axes, parts.items(), strict=True):
+        order = rows[np.argsort(x.to_numpy()[rows], kind="stable")]
+        along = x.to_numpy()[order]
+        for frame, ink in ((wide, LIGHT), (middle, GREY)):
+            panel.fill_between(along, frame["lower"].iloc[order], frame["upper"].iloc[order], color=ink, linewidth=0)
+        panel.plot(along, wide["mean"].iloc[order], color=INK, linewidth=1.6)
+        heading(panel, name, 9)
+    same = [(wide["lower"].min(), wide["upper"].max()), (x.min(), x.max())]
+    for panel in axes:
+        for (low, high), limits in zip(same, (panel.set_ylim, panel.set_xlim), strict=True):
+            limits(low - 0.04 * (high - low), high + 0.04 * (high - low))
+    if one:
+        name_axes(axes[0], str(x.name), KINDS[found.kind])
+    else:
+        label_edges(axes, str(x.name), KINDS[found.kind], shared=True)
+    return figure, axes
+
+
+def draw_rows(found, table: pd.DataFrame, ax):
+    """Draw a row for each prediction; return the figure (the axes, if they were given) and the axes."""
+    count = len(found.labels)
+    figure, axes = panels(1, 6.0, min(TALL, ROW * count + 0.9), ax=ax)
+    wide, middle, rows = found.to_frame(WIDE), found.to_frame(MIDDLE), np.arange(count)[::-1]
+    axes[0].hlines(rows, wide["lower"], wide["upper"], color=LIGHT, linewidth=5)
+    axes[0].hlines(rows, middle["lower"], middle["upper"], color=GREY, linewidth=5)
+    axes[0].plot(wide["mean"], rows, linestyle="none", **marker("o", INK) | {"markersize": 4})
+    few = count <= LABELLED_ROWS
+    names = row_names(table) if len(table.columns) else np.array([str(label) for label in found.labels])
+    axes[0].set_yticks(rows if few else [], [name.replace("$", r"\$") for name in names] if few else [])
+    axes[0].set_ylim(-1, count)
+    name_axes(axes[0], KINDS[found.kind])
+    return figure, axes
