@@ -16,7 +16,8 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 )
 # Numbers of families, as compiled code knows them with the link of their `row` kernel: see `Family`
 CANONICAL = tuple((f.number, LINKS[f.canonical].code) for f in FAMILIES.values() if f.canonical)
-NUMBERED_STRIPS = tuple(f.number for f in FAMILIES.values() if f.whole_strip or f.kernels.row_link == LOGIT)
+_NUMBERED = tuple(family for family in FAMILIES.values() if family.kernels.row is not None)
+NUMBERED_STRIPS = tuple(f.number for f in _NUMBERED if f.whole_strip or f.kernels.row_link == LOGIT)
 
 
 def get_family(name: str | Family, link: str | None = None) -> Family:
