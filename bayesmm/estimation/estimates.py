@@ -230,12 +230,12 @@ class Estimates:
 def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float], residual: Values = NOTHING) -> Floats:
     """Return residuals over the standard deviations that the model gives them, (n,), at linear predictors (n,)."""
     family, trials = design.family, 1.0 if design.trials is None else design.trials
-    mu, size = LINKS[family.link].inverse(eta), family.trials(trials, auxiliaries)
+    mu = LINKS[family.link].inverse(eta)
     own = residual_weights(design, residual)
     weights = 1.0 if own is None else own
     with np.errstate(divide="ignore", invalid="ignore"):  # a fitted probability of 0 or 1 has no spread
         left = design.y / trials - family.expected(mu, auxiliaries)
-        return left * np.sqrt(weights * size / family.variance(mu, auxiliaries))
+        return left * np.sqrt(weights / family.scattered(mu, trials, auxiliaries))
 
 
 def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:

@@ -5,11 +5,41 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from bayesmm.errors import DataError, listing, suggest
-from bayesmm.families import bernoulli, beta, binomial, gamma, gaussian, negbinomial, poisson, student
+from bayesmm.families import (
+    bernoulli,
+    beta,
+    betabinomial,
+    binomial,
+    exgaussian,
+    exponential,
+    gamma,
+    gaussian,
+    genpois,
+    hurdle_negbinomial,
+    hurdle_poisson,
+    inverse_gaussian,
+    lognormal,
+    nbinom1,
+    negbinomial,
+    poisson,
+    skew_normal,
+    student,
+    truncated_negbinomial,
+    truncated_poisson,
+    weibull,
+    zero_inflated_binomial,
+    zero_inflated_negbinomial,
+    zero_inflated_poisson,
+)  # fmt: skip
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS, LOGIT
 
-_MODULES = (gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta)
+_MODULES = (
+    gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta,
+    skew_normal, exgaussian, betabinomial, nbinom1, genpois, lognormal, inverse_gaussian, exponential, weibull,
+    zero_inflated_poisson, zero_inflated_negbinomial, zero_inflated_binomial, hurdle_poisson, hurdle_negbinomial,
+    truncated_poisson, truncated_negbinomial,
+)  # fmt: skip
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {module.family.name: replace(module.family, number=number) for number, module in enumerate(_MODULES)}

@@ -39,8 +39,8 @@ class Auxiliary:
         Its symbol in LaTeX; its name if not given.
     prior : str
         The distribution of its default prior, such as "Gamma", "HalfNormal", "LogNormal".
-    parameters : mapping of str to float
-        Those of the prior.
+    parameters : mapping of str to float, or callable
+        Those of the prior; or how they follow from the response, y -> mapping.
     unit : str
         What its values are measured in, as the table of priors says it.
     limit : str
@@ -58,7 +58,7 @@ class Auxiliary:
     name: str
     tex: str = ""
     prior: str = ""
-    parameters: Mapping[str, float] = field(default_factory=dict, hash=False)
+    parameters: Mapping[str, float] | Callable[[Array], Mapping[str, float]] = field(default_factory=dict, hash=False)
     unit: str = ""
     limit: str = ""
     limit_at: float = math.inf
@@ -70,6 +70,10 @@ class Auxiliary:
     def symbol(self) -> str:
         """Its symbol in LaTeX."""
         return self.tex or rf"\mathrm{{{self.name}}}".replace("_", r"\_")
+
+    def numbers(self, y: Array) -> Mapping[str, float]:
+        """Return the parameters of its default prior for these responses."""
+        return self.parameters(y) if callable(self.parameters) else self.parameters
 
     def free(self, value: float) -> float:
         """Return the value moved to the real line: its logarithm, the logit of its place between bounds, or itself."""
@@ -112,7 +116,7 @@ def check_family(family: "Family") -> None:
     expect(not family.link or family.link in links, "link", f"one of its links ({listing(links)})", family.link)
     for argument in ("log_density", "variance", "draw"):
         expect(callable(getattr(family, argument)), argument, "a function", getattr(family, argument))
-    for argument in ("start", "mean", "effective_trials", "cdf"):
+    for argument in ("start", "mean", "share_variance", "cdf"):
         given = getattr(family, argument)
         expect(given is None or callable(given), argument, "a function", given)
     own = family.parameters
@@ -203,8 +207,8 @@ class Family:
         link is of, such as the mean of the counts that are no extra zeros. `variance` is the response's at this mu.
     quadratic : bool
         Whether that mean is a multiple of mu, and `variance` a quadratic function of mu.
-    effective_trials : callable or None
-        ``(trials, aux) -> the number of independent trials whose share of successes varies as much``.
+    share_variance : callable or None
+        ``(mu, trials, aux) -> the variance of the share of successes``, where it is not `variance` over the trials.
     cdf : callable or None
         ``(y, mu, trials, aux) -> P(Y <= y)``, on arrays.
     """
@@ -238,7 +242,7 @@ class Family:
     more_zeros: str = ""
     mean: Callable[..., Array] | None = None
     quadratic: bool = True
-    effective_trials: Callable[..., Array] | None = None
+    share_variance: Callable[..., Array] | None = None
     cdf: Callable[..., Array] | None = None
 
     def __post_init__(self) -> None:
@@ -265,9 +269,11 @@ class Family:
         """Return the mean of the response, of one trial, where the link gives mu; the shape that both broadcast to."""
         return mu if self.mean is None else self.mean(mu, tuple(aux))
 
-    def trials(self, trials: Array, aux: Sequence[Array]) -> Array:
-        """Return what the variance of one trial is divided by in that of the share of successes in so many."""
-        return trials if self.effective_trials is None else self.effective_trials(trials, tuple(aux))
+    def scattered(self, mu: Array, trials: Array, aux: Sequence[Array]) -> Array:
+        """Return the variance of a response, or of the share of successes in so many trials."""
+        if self.share_variance is None:
+            return self.variance(mu, tuple(aux)) / trials
+        return self.share_variance(mu, trials, tuple(aux))
 
     @property
     def auxiliaries(self) -> tuple[str, ...]:

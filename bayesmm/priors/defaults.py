@@ -167,7 +167,7 @@ def _auxiliaries(design: Design) -> Iterator[Place]:
         scale = robust_scale(centre if own.of is None else own.of(design.y))
         kind, unit = SD if own.name == "sigma" else AUXILIARY, own.unit or f"units of {design.response}"
         yield Place(own.name, kind, (), Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale), unit, bounds=own.bounds)
-    for own, prior in auxiliary_priors(design.family):
+    for own, prior in auxiliary_priors(design):
         yield Place(own.name, AUXILIARY, (), prior, own.unit, bounds=own.bounds)
 
 

@@ -272,10 +272,8 @@ def dispersion(inputs: CheckInputs) -> Check:
         return not_simulated("dispersion")
     family, own, size = design.family, simulated.auxiliaries, 1.0 if design.trials is None else design.trials
     with np.errstate(divide="ignore", invalid="ignore"):
-        weights, mean = (
-            family.trials(size, own) / family.variance(simulated.means, own),
-            family.expected(simulated.means, own),
-        )
+        mu = simulated.means
+        weights, mean = 1 / family.scattered(mu, size, own), family.expected(mu, own)
         scatter = [np.nansum(weights * np.square(y / size - mean), axis=1) for y in (design.y, simulated.replicated)]
     p, ratio = float((scatter[1] >= scatter[0]).mean()), float(np.median(scatter[0]) / np.median(scatter[1]))
     found = f"the responses scatter {ratio:.2f} times as much as the model's own, {said_p(p)}"

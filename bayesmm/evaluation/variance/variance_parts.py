@@ -190,22 +190,22 @@ def population(design: Design, values: Values) -> Spread | None:
         return None
     spread = _spread_over(design, values, range(len(design.blocks)))
     moments = _moments(design, values)
-    return over_rows(design, values, lambda part: moments(fixed_part(design, values, part), spread(part)))
+    return over_rows(design, values, lambda part: moments(fixed_part(design, values, part), spread(part), part))
 
 
-def _moments(design: Design, values: Values) -> Callable[[Array, Array | None], tuple[Array, Array, Array]]:
-    """Return the function of eta, (draws, rows), and the sds of effects or None, that gives means over these.
+def _moments(design: Design, values: Values) -> Callable[[Array, Array | None, slice], tuple[Array, Array, Array]]:
+    """Return the function of eta, (draws, rows), the sds of effects or None, and the rows, that gives means over these.
 
     They are of the mean of a response, of its square and of the variance about it, (draws, rows) each.
     """
     family, aux = design.family, tuple(values.auxiliaries.T[:, :, None])
     inverse = LINKS[family.link].inverse
     if not family.quadratic:
-        return lambda eta, spread: _averages(family, inverse, aux, eta, spread)
-    constant, slope, curve = _variance_function(design, values)
-    multiple = family.expected(np.ones((1, 1)), aux)
+        return lambda eta, spread, part: _averages(family, inverse, aux, eta, spread)
+    function, multiple = _variance_function(design, values), family.expected(np.ones((1, 1)), aux)
 
-    def moments(eta: Array, spread: Array | None) -> tuple[Array, Array, Array]:
+    def moments(eta: Array, spread: Array | None, part: slice) -> tuple[Array, Array, Array]:
+        constant, slope, curve = function(part)
         mu, square = _known(inverse(eta)) if spread is None else _averaged(family.link, eta, spread)
         return multiple * mu, multiple**2 * square, constant + slope * mu + curve * square
 
@@ -248,7 +248,7 @@ def averaged_twice(inverse: Callable[[Array], Array], eta: Array, spread: Array)
 def typical(design: Design, values: Values) -> Spread:
     """Return the modelled responses of groups whose effects are 0."""
     moments = _moments(design, values)
-    return over_rows(design, values, lambda part: moments(fixed_part(design, values, part), None))
+    return over_rows(design, values, lambda part: moments(fixed_part(design, values, part), None, part))
 
 
 def conditional(fit, values: Values) -> Spread | None:
@@ -271,7 +271,7 @@ def conditional(fit, values: Values) -> Spread | None:
 
     def of_rows(part: slice) -> tuple[Array, Array, Array]:
         eta = linear(fit, rows.take(part), "error", 0) - offset[part]
-        return moments(eta, spread(part) if each else None)
+        return moments(eta, spread(part) if each else None, part)
 
     return over_rows(design, values, of_rows)
 
@@ -310,25 +310,32 @@ def over_rows(design: Design, values: Values, moments: Moments) -> Spread:
 
 
 def _sizes(design: Design, values: Values) -> Array:
-    """Return what the variance of each row's response is divided by: trials of a share, weights of a variance.
+    """Return what the variance of each row's response is divided by: its weight, where that is one of a variance.
 
     Shape (n,), or (draws, n).
     """
-    if design.trials is not None:
-        return np.asarray(design.family.trials(design.trials, tuple(values.auxiliaries.T[:, :, None])))
     divisor = residual_weights(design, values.residual) if design.family.gaussian else None
     return np.ones(design.n) if divisor is None else divisor
 
 
-def _variance_function(design: Design, values: Values) -> tuple[Array, Array, Array]:
-    """Return a, b and c of the family's variance a + b mu + c mu^2, (draws, 1) each, from its values at -1, 0 and 1."""
-    if design.family.scatter is not None:
-        return design.family.scatter(values.auxiliaries.T)[:, None], np.zeros(1), np.zeros(1)
-    aux = tuple(values.auxiliaries.T[:, :, None])
-    below, constant, above = (
-        np.asarray(design.family.variance(np.full((1, 1), at), aux), dtype=float) for at in (-1.0, 0.0, 1.0)
-    )
-    return constant, (above - below) / 2, (above + below) / 2 - constant
+def _variance_function(design: Design, values: Values) -> Callable[[slice], tuple[Array, Array, Array]]:
+    """Return the function of rows that gives a, b and c of the variance a + b mu + c mu^2 of their responses.
+
+    They are (draws, 1) or (draws, rows), from its values at mu of -1, 0 and 1.
+    """
+    family, aux = design.family, tuple(values.auxiliaries.T[:, :, None])
+    if family.scatter is not None:
+        scatter = family.scatter(values.auxiliaries.T)[:, None]
+        return lambda part: (scatter, np.zeros(1), np.zeros(1))
+
+    def function(part: slice) -> tuple[Array, Array, Array]:
+        trials = 1.0 if design.trials is None else design.trials[part]
+        below, constant, above = (
+            np.asarray(family.scattered(np.full((1, 1), at), trials, aux), dtype=float) for at in (-1.0, 0.0, 1.0)
+        )
+        return constant, (above - below) / 2, (above + below) / 2 - constant
+
+    return function
 
 
 def _known(mean: Array) -> tuple[Array, Array]:
