@@ -35,11 +35,8 @@ class Model:
     data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of arrays
         One row for each observation. The columns used are copied.
     family : str or Family
-        A `bmm.Family`, or the name of one. Real numbers: "gaussian", "student", "skew_normal", "exgaussian"; above 0:
-        "gamma", "lognormal", "inverse_gaussian", "exponential", "weibull"; between 0 and 1: "beta"; counts: "poisson",
-        "negbinomial", "nbinom1", "genpois", "zero_inflated_poisson", "zero_inflated_negbinomial", "hurdle_poisson",
-        "hurdle_negbinomial", and above 0 "truncated_poisson", "truncated_negbinomial"; "bernoulli"; successes out of
-        trials: "binomial", "betabinomial", "zero_inflated_binomial". docs/families.md has their parameters.
+        "gaussian", "student", "poisson", "negbinomial", "bernoulli", "binomial", "gamma", "beta", a `bmm.Family`, or
+        another of docs/families.md: counts with more zeros, trials that vary more, reaction times, times to failure.
     priors : mapping, optional
         By class (``"beta"``, ``"sd"``, ``"corr"``) or name (``"sigma"``, ``"nu"``, ``"shape"``, ``"phi"``) or,
         stronger, by place (``"beta[Days]"``, ``"sd_Subject"``, ``"sd_Subject[Days]"``, ``"corr_Subject"``,

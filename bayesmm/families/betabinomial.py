@@ -111,7 +111,6 @@ PHI = Auxiliary(
 
 family = Family(
     name="betabinomial",
-    aliases=("beta_binomial", "beta-binomial", "beta binomial"),
     links=OF_PROBABILITIES,
     link="logit",
     support=SUCCESSES,

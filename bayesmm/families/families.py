@@ -72,7 +72,9 @@ def get_family(name: str | Family, link: str | None = None) -> Family:
         family = FAMILIES[name]
     else:
         hint = _family_hint(name) if isinstance(name, str) else ""
-        raise DataError(f"family {name!r} is not known{hint} (families: {listing(FAMILIES)}, or a bmm.Family)")
+        raise DataError(
+            f"family {name!r} is not known{hint} (families: {listing(FAMILIES, len(FAMILIES))}, or a bmm.Family)"
+        )
     if link is None:
         return family
     if link not in family.links:

@@ -1,4 +1,4 @@
-"""Models of the families beside those of `tests/densities.py`: compiled against PyTensor, and all that is done with them."""
+"""Models of the families beside those of `densities`: compiled against PyTensor, and all that is done with them."""
 
 import numpy as np
 import pandas as pd
@@ -123,7 +123,9 @@ def test_everything_is_done_with_it(name, tmp_path):
     assert np.isfinite(point.scaled_residuals).all() and 0.5 < point.scaled_residuals.std() < 2.0
     table_of_r2 = fit.r2().table
     assert table_of_r2.notna().any(axis=None)
-    assert fit.emmeans("x", at={"x": [0.0, 1.0]}).table.notna().any(axis=None)
+    for fitted in (fit, point):
+        for record in (bmm.emmeans(fitted, "x", at={"x": [0.0, 1.0]}), bmm.slopes(fitted, "x")):
+            assert np.isfinite(record.table.filter(["estimate", "mean"]).to_numpy()).all() and len(record.table)
     page = fit.report(tmp_path / "page.html")
     assert name in page.read_text(encoding="utf-8")
     fit.save(tmp_path / "fit.nc")

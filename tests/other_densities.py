@@ -1,4 +1,4 @@
-"""The families beside those of `densities`: their log densities by SciPy or as they are defined, random parameters, data.
+"""The families beside those of `densities`: log densities by SciPy or as they are defined, random parameters, data.
 
 All are functions of arrays (y, size, mu, aux), mu being what the link gives.
 """
@@ -91,6 +91,21 @@ RANGES = {
     "zi": (0.05, 0.9), "hu": (0.05, 0.9), "alpha": (-6.0, 6.0), "sigma": (0.3, 3.0), "tau": (0.3, 3.0),
     "phi": (0.2, 30.0), "shape": (0.3, 12.0),
 }  # fmt: skip
+
+
+TYPICAL = {"zi": 0.3, "hu": 0.35, "alpha": 3.0, "sigma": 0.8, "tau": 1.2, "nu": 6.0, "shape": 3.0, "phi": 5.0}
+
+
+def typical(family):
+    """Return one value for each parameter of a family besides mu."""
+    return tuple(TYPICAL[name] for name in family.auxiliaries)
+
+
+def example(family, rng, n, trials=None):
+    """Return n responses that any family of the package may have."""
+    mu = np.full(n, 0.5 if family.support.successes or family.support.proportion else 3.0)
+    size = trials if family.support.trials else None
+    return family.draw(rng, mu, size, typical(family))
 
 
 def parameters(family, rng):
