@@ -34,7 +34,7 @@ from bayesmm.families import (
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS, LOGIT
 
-_MODULES = (
+MODULES = (
     gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta,
     skew_normal, exgaussian, betabinomial, nbinom1, genpois, lognormal, inverse_gaussian, exponential, weibull,
     zero_inflated_poisson, zero_inflated_negbinomial, zero_inflated_binomial, hurdle_poisson, hurdle_negbinomial,
@@ -42,7 +42,7 @@ _MODULES = (
 )  # fmt: skip
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {module.family.name: replace(module.family, number=number) for number, module in enumerate(_MODULES)}
+    {module.family.name: replace(module.family, number=number) for number, module in enumerate(MODULES)}
 )
 # Numbers of families, as compiled code knows them with the link of their `row` kernel: see `Family`
 CANONICAL = tuple((f.number, LINKS[f.canonical].code) for f in FAMILIES.values() if f.canonical)

@@ -1,4 +1,4 @@
-"""Counts that are 0 with probability hu, and above it negative binomial: mu is the mean of these with their zeros."""
+"""Counts that are 0 with probability hu, and above it negative binomial: mu is their mean before zeros are cut off."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,7 @@ def check(response: Response) -> list[Message]:
 
 
 def mean(mu: Array, aux: tuple) -> Array:
-    """Return the mean of the response, zeros included."""
+    """Return (1 - hu) mu / (1 - P(0)), P(0) being that of counts that are not hindered."""
     return _moments(mu, aux)[0]
 
 

@@ -1,4 +1,4 @@
-"""Counts that are 0 with probability hu, and above it Poisson: mu is the mean of the counts with their zeros."""
+"""Counts that are 0 with probability hu, and above it Poisson: mu is their mean before zeros are cut off."""
 
 from collections.abc import Sequence
 
@@ -35,7 +35,7 @@ def check(response: Response) -> list[Message]:
 
 
 def mean(mu: Array, aux: tuple) -> Array:
-    """Return the mean of the response, zeros included."""
+    """Return (1 - hu) mu / (1 - P(0)), P(0) being that of counts that are not hindered."""
     return _moments(mu, aux)[0]
 
 
@@ -115,6 +115,5 @@ family = Family(
     start=start,
     tex=r"\mathrm{HurdlePoisson}(\mu_{i},\ \pi)",
     overdispersed="hurdle_negbinomial",
-    several_modes=("log",),
     cost=200.0,
 )

@@ -1,4 +1,4 @@
-"""Negative binomial counts given that they are above 0: mu is the mean of the counts with their zeros."""
+"""Negative binomial counts given that they are above 0: mu is their mean before zeros are cut off."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ def check(response: Response) -> list[Message]:
 
 
 def mean(mu: Array, aux: tuple) -> Array:
-    """Return the mean of the response."""
+    """Return mu / (1 - P(0)), P(0) being that of the counts before."""
     return _moments(mu, aux)[0]
 
 

@@ -1,4 +1,4 @@
-"""Poisson counts given that they are above 0: mu is the mean of the counts with their zeros."""
+"""Poisson counts given that they are above 0: mu is their mean before zeros are cut off."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def check(response: Response) -> list[Message]:
 
 
 def mean(mu: Array, aux: tuple) -> Array:
-    """Return the mean of the response."""
+    """Return mu / (1 - P(0)), P(0) being that of the counts before."""
     return _moments(mu, aux)[0]
 
 
@@ -88,6 +88,5 @@ family = Family(
     residuals={"log": NO_RESIDUAL},
     tex=r"\mathrm{ZeroTruncatedPoisson}(\mu_{i})",
     overdispersed="truncated_negbinomial",
-    several_modes=("log",),
     cost=200.0,
 )

@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from bayesmm.families import links
 from bayesmm.families.families import FAMILIES, get_family
 from bayesmm.families.family import SHARES
 from bayesmm.families.links import LINKS
+
+ROOT = Path(__file__).parents[2]
 
 # ----------------------------------------------------------------------------------------------------------------------
 # the table
@@ -97,6 +100,13 @@ def test_a_link_that_the_family_has_not_is_refused():
         get_family("poisson", "logit")
     assert get_family("beta", "cloglog").link == "cloglog"
     assert get_family("beta").link == "logit"
+
+
+def test_the_page_of_families_is_made_from_their_records():
+    from bayesmm.families.overview import page
+
+    # after a change: python -m bayesmm.families.overview > docs/families.md
+    assert (ROOT / "docs" / "families.md").read_text(encoding="utf-8") == page()
 
 
 # ----------------------------------------------------------------------------------------------------------------------
