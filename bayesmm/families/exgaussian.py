@@ -101,7 +101,10 @@ family = Family(
     links=("identity",),
     link="identity",
     support=REAL,
-    parameters=(replace(SIGMA, label="sd of the normal part (sigma)"), Auxiliary("tau", r"\tau")),
+    parameters=(
+        replace(SIGMA, label="sd of the normal part (sigma)"),
+        Auxiliary("tau", r"\tau", limit="gaussian", limit_at=0.0),
+    ),
     variance=variance,
     draw=draw,
     cdf=cdf,

@@ -1,6 +1,7 @@
 """Counts that are 0 with probability hu, and above it negative binomial: mu is their mean before zeros are cut off."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from bayesmm.families.negbinomial import SHAPE
 from bayesmm.families.negbinomial import density as base_density
 from bayesmm.families.negbinomial import score as base_score
 from bayesmm.families.responses import Response
-from bayesmm.families.support import COUNTS
+from bayesmm.families.support import COUNTS_BESIDE_ZEROS
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
     above_zero,
@@ -109,8 +110,8 @@ family = Family(
     aliases=("hurdle-negbinomial", "hurdle_nbinom2", "zero_altered_negbinomial", "zanb"),
     links=("log",),
     link="log",
-    support=COUNTS,
-    parameters=(SHAPE, HU),
+    support=COUNTS_BESIDE_ZEROS,
+    parameters=(replace(SHAPE, limit="hurdle_poisson"), HU),
     check_response=check,
     mean=mean,
     variance=variance,

@@ -9,7 +9,7 @@ from bayesmm.families.family import Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.poisson import density as base_density
 from bayesmm.families.responses import Response
-from bayesmm.families.support import COUNTS
+from bayesmm.families.support import COUNTS_BESIDE_ZEROS
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
     above_zero,
@@ -101,7 +101,7 @@ family = Family(
     aliases=("hurdle-poisson", "zero_altered_poisson", "zap"),
     links=("log",),
     link="log",
-    support=COUNTS,
+    support=COUNTS_BESIDE_ZEROS,
     parameters=(HU,),
     check_response=check,
     mean=mean,

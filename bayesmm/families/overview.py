@@ -52,7 +52,7 @@ def _response(family: Family) -> str:
     if support.successes:
         return "successes out of trials" if support.trials else "0 and 1"
     if support.counts:
-        return "whole numbers of 0 or more"
+        return f"whole numbers of {0 if support.zero else 1} or more"
     return "above 0" if support.positive else "between 0 and 1" if support.proportion else "any number"
 
 

@@ -1,6 +1,7 @@
 """Negative binomial counts given that they are above 0: mu is their mean before zeros are cut off."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from bayesmm.families.negbinomial import SHAPE
 from bayesmm.families.negbinomial import density as base_density
 from bayesmm.families.negbinomial import score as base_score
 from bayesmm.families.responses import Response
-from bayesmm.families.support import COUNTS
+from bayesmm.families.support import COUNTS_ABOVE_ZERO
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
     above_zero,
@@ -91,8 +92,8 @@ family = Family(
     aliases=("truncated_nbinom2", "zero_truncated_negbinomial", "ztnb"),
     links=("log",),
     link="log",
-    support=COUNTS,
-    parameters=(SHAPE,),
+    support=COUNTS_ABOVE_ZERO,
+    parameters=(replace(SHAPE, limit="truncated_poisson"),),
     check_response=check,
     mean=mean,
     variance=variance,

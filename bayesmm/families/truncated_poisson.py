@@ -9,7 +9,7 @@ from bayesmm.families.family import Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.poisson import density as base_density
 from bayesmm.families.responses import Response
-from bayesmm.families.support import COUNTS
+from bayesmm.families.support import COUNTS_ABOVE_ZERO
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
     above_zero,
@@ -75,7 +75,7 @@ family = Family(
     aliases=("zero_truncated_poisson", "ztpoisson", "ztp", "positive_poisson"),
     links=("log",),
     link="log",
-    support=COUNTS,
+    support=COUNTS_ABOVE_ZERO,
     parameters=(),
     check_response=check,
     mean=mean,

@@ -1,6 +1,7 @@
 """Counts with more zeros than negative binomial ones: 0 with probability zi, otherwise such a count of mean mu."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -94,7 +95,7 @@ family = Family(
     links=("log",),
     link="log",
     support=COUNTS,
-    parameters=(SHAPE, ZI),
+    parameters=(replace(SHAPE, limit="zero_inflated_poisson"), ZI),
     check_response=check,
     mean=mean,
     variance=variance,
