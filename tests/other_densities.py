@@ -67,6 +67,20 @@ def _weibull(y, size, mu, aux):
     return stats.weibull_min.logpdf(y, aux[0], scale=mu / special.gamma(1 + 1 / aux[0]))
 
 
+def _tweedie(y, size, mu, aux):
+    """A sum over the number of gamma variables, at each y."""
+    phi, p = aux
+    mu = mu * np.ones_like(y)
+    rate, shape, scale = mu ** (2 - p) / (phi * (2 - p)), (2 - p) / (p - 1), phi * (p - 1) * mu ** (p - 1)
+    top = np.max(rate) + np.max(y ** (2 - p)) / (phi * (2 - p))
+    n = np.arange(1.0, 2 * top + 200)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = stats.poisson.logpmf(n, rate[..., None]) + stats.gamma.logpdf(
+            np.asarray(y)[..., None], n * shape, scale=scale[..., None]
+        )
+        return np.where(np.asarray(y) > 0, special.logsumexp(terms, axis=-1), -rate)
+
+
 LOG_DENSITIES = {
     "betabinomial": lambda y, n, mu, aux: stats.betabinom.logpmf(y, n, mu * aux[0], (1 - mu) * aux[0]),
     "nbinom1": lambda y, n, mu, aux: stats.nbinom.logpmf(y, mu / aux[0], 1 / (1 + aux[0])),
@@ -84,16 +98,27 @@ LOG_DENSITIES = {
     "hurdle_negbinomial": _hurdle(_negbinomial, 1),
     "truncated_poisson": _above_zero(_poisson),
     "truncated_negbinomial": _above_zero(_negbinomial),
+    "tweedie": _tweedie,
 }
 CASES = [(name, link) for name in LOG_DENSITIES for link in FAMILIES[name].links]
 # Of parameters: where the densities are checked, in their order
 RANGES = {
     "zi": (0.05, 0.9), "hu": (0.05, 0.9), "alpha": (-6.0, 6.0), "sigma": (0.3, 3.0), "tau": (0.3, 3.0),
-    "phi": (0.2, 30.0), "shape": (0.3, 12.0),
+    "phi": (0.2, 30.0), "shape": (0.3, 12.0), "power": (1.1, 1.9),
 }  # fmt: skip
 
 
-TYPICAL = {"zi": 0.3, "hu": 0.35, "alpha": 3.0, "sigma": 0.8, "tau": 1.2, "nu": 6.0, "shape": 3.0, "phi": 5.0}
+TYPICAL = {
+    "zi": 0.3,
+    "hu": 0.35,
+    "alpha": 3.0,
+    "sigma": 0.8,
+    "tau": 1.2,
+    "nu": 6.0,
+    "shape": 3.0,
+    "phi": 5.0,
+    "power": 1.5,
+}
 
 
 def typical(family):

@@ -26,6 +26,7 @@ from bayesmm.families import (
     student,
     truncated_negbinomial,
     truncated_poisson,
+    tweedie,
     weibull,
     zero_inflated_binomial,
     zero_inflated_negbinomial,
@@ -38,7 +39,7 @@ MODULES = (
     gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta,
     skew_normal, exgaussian, betabinomial, nbinom1, genpois, lognormal, inverse_gaussian, exponential, weibull,
     zero_inflated_poisson, zero_inflated_negbinomial, zero_inflated_binomial, hurdle_poisson, hurdle_negbinomial,
-    truncated_poisson, truncated_negbinomial,
+    truncated_poisson, truncated_negbinomial, tweedie,
 )  # fmt: skip
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(

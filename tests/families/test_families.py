@@ -42,7 +42,9 @@ def test_families_that_a_family_names_exist(family):
     named = {*limits, family.of_one_trial, family.overdispersed, family.outliers, family.skewed, family.more_zeros}
     assert named <= {"", *FAMILIES}
     assert set(family.residuals) == set(family.links)
-    aux = tuple(np.array([0.5 if parameter.bounds == SHARES else 2.5]) for parameter in family.parameters)
+    aux = tuple(
+        np.array([{SHARES: 0.5, (1.0, 2.0): 1.4}.get(parameter.bounds, 2.5)]) for parameter in family.parameters
+    )
     mu = np.full(3, 0.4)
     assert family.first(np.array([0.2, 0.4, 0.7]), mu).shape == (len(aux),)
     assert family.variance(mu, aux).shape == mu.shape
@@ -135,6 +137,7 @@ EQUATIONS = {
     "zero_inflated_binomial": (r"\mathrm{ZeroInflatedBinomial}(n_{i}", r"\pi &\sim \mathrm{Uniform}"),
     "hurdle_poisson": (r"\mathrm{HurdlePoisson}", r"\pi &\sim \mathrm{Uniform}"),
     "hurdle_negbinomial": (r"\mathrm{HurdleNegBinomial}", r"\pi &\sim \mathrm{Uniform}"),
+    "tweedie": (r"\mathrm{Tweedie}(\text{mean } \mu_{i}", r"p &\sim \mathrm{Uniform}"),
     "truncated_poisson": (r"\mathrm{ZeroTruncatedPoisson}", r"\log \mu_{i} &= "),
     "truncated_negbinomial": (r"\mathrm{ZeroTruncatedNegBinomial}", r"\kappa &\sim "),
     "poisson": (r"\mathrm{Poisson}(\mu_{i})", r"\log \mu_{i} &= "),

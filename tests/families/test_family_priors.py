@@ -76,11 +76,12 @@ def test_auxiliaries_have_places_at_the_end(family, names):
     assert not {"sigma", "nu", "shape", "phi"} - set(names) & set(places)
     bounds = {parameter.name: parameter.bounds for parameter in FAMILIES[family].parameters}
     for name in names:
-        assert prior(make(y, family, priors={name: 0.4}, **more), name) == {"value": 0.4}
+        inside = 1.4 if bounds[name] == (1.0, 2.0) else 0.4
+        assert prior(make(y, family, priors={name: inside}, **more), name) == {"value": inside}
         if np.isinf(bounds[name][0]):
             assert make(y, family, priors={name: bmm.Prior("Normal", mu=0, sigma=1)}, **more)
             continue
-        said = "is above 0" if np.isinf(bounds[name][1]) else "its values are from 0 to 1"
+        said = "is above 0" if np.isinf(bounds[name][1]) else "its values are from {:g} to {:g}".format(*bounds[name])
         for wrong in (bmm.Prior("Normal", mu=0, sigma=1), -1.0):
             with pytest.raises(PriorError, match=said):
                 make(y, family, priors={name: wrong}, **more)

@@ -1,7 +1,7 @@
 """Fits of other packages: glmmTMB 1.1.5 (Laplace's approximation, polished by Newton's method), on data in tests/data.
 
 cbpp is lme4's (contagious bovine pleuropneumonia); salamanders are those of glmmTMB (Price et al. 2016), with rounded
-columns. A log likelihood agrees to 1e-4, a coefficient to 1e-3 of its standard error, an sd and a parameter to 1e-3.
+columns; tweedie.csv was simulated. A log likelihood agrees to 1e-4, a coefficient to 1e-3 of its standard error, an sd and a parameter to 1e-3.
 """
 
 from pathlib import Path
@@ -61,6 +61,14 @@ def test_zero_inflated_counts():
     coefficients, errors = [-0.935604958375199, 2.16152511781156], [0.225550880276865, 0.27464275305876]
     zi = 1 / (1 + np.exp(0.468178497234357))  # given on the logit scale
     holds(point, 1922.70230746006, coefficients, errors, [0.533257210342459], zi=zi)
+
+
+def test_tweedie_amounts():
+    """Simulated; the power is 1 + plogis(psi) there."""
+    point = bmm.Model("y ~ x + (1 | g)", pd.read_csv(DATA / "tweedie.csv"), "tweedie").maximize()
+    coefficients, errors = [0.519454116929584, 0.413759612989329], [0.133497605559065, 0.0835470170192085]
+    parameters = {"phi": 1.77589860371722, "power": 1.2634405276993}
+    holds(point, 753.536569526174, coefficients, errors, [0.464430755407673], **parameters)
 
 
 def test_counts_above_zero_of_a_hurdle_with_two_parts():

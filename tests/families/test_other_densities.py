@@ -69,8 +69,7 @@ def test_moments_distribution_functions_and_draws(name, link):
         own = tuple(aux[: len(family.parameters)])
         eta = rng.uniform(0.4, 1.2)
         mu, size = float(LINKS[link].inverse(np.array(eta))), 7.0 if family.support.trials else 1.0
-        grid, weight = _grid(family, mu, size, own)
-        p = np.exp(LOG_DENSITIES[name](grid, size, np.full_like(grid, mu), aux)) * weight
+        p, grid = _masses(family, mu, size, own, aux)
         assert p.sum() == pytest.approx(1.0, abs=2e-6)
         share = grid / size
         mean = float(family.expected(np.array(mu), own))
@@ -81,16 +80,30 @@ def test_moments_distribution_functions_and_draws(name, link):
             np.testing.assert_allclose(family.cdf(grid, mu, size, own), np.cumsum(p), atol=1e-10)
             assert family.cdf(-1.0, mu, size, own) == 0
         drawn = family.draw(rng, np.full(4000, mu), np.full(4000, size) if size > 1 else None, own)
-        _agree(drawn, lambda y, mu=mu, size=size, own=own: family.cdf(y, mu, size, own), family.discrete, rng)
+        at_zero = family.discrete or family.name == "tweedie"
+        _agree(drawn, lambda y, mu=mu, size=size, own=own: family.cdf(y, mu, size, own), at_zero, rng)
         if not family.discrete:
-            at = np.quantile(drawn, [0.1, 0.5, 0.9])
+            at = np.quantile(drawn[drawn != 0], [0.1, 0.5, 0.9])
             h = 1e-5 * np.ptp(at)
             slope = (family.cdf(at + h, mu, size, own) - family.cdf(at - h, mu, size, own)) / (2 * h)
             np.testing.assert_allclose(slope, np.exp(LOG_DENSITIES[name](at, size, mu, aux)), rtol=1e-5)
 
 
+def _masses(family, mu, size, own, aux):
+    """Return the probabilities of all responses, or what an integral over them adds up, and the responses."""
+    grid, weight = _grid(family, mu, size, own)
+    p = np.exp(LOG_DENSITIES[family.name](grid, size, np.full_like(grid, mu), aux)) * weight
+    if family.name != "tweedie":
+        return p, grid
+    zero = np.exp(LOG_DENSITIES[family.name](np.zeros(1), size, np.full(1, mu), aux))  # has a probability of its own
+    return np.append(zero, p), np.append(0.0, grid)
+
+
 def _grid(family, mu, size, own):
     """Return points and weights of a sum over all responses, or of an integral over them."""
+    if family.name == "tweedie":
+        t = np.linspace(-60, np.log(mu) + 8, 6_001)
+        return np.exp(t), np.exp(t) * (t[1] - t[0])
     if family.support.trials:
         return np.arange(size + 1), 1.0
     sd = np.sqrt(float(family.scattered(np.array(mu), 1.0, own)))
@@ -107,7 +120,8 @@ def _agree(drawn, cdf, discrete, rng):
     """Hold draws to a distribution function by Kolmogorov and Smirnov; p is above 1e-4 but once in 10,000 runs."""
     at = cdf(drawn)
     if discrete:  # uniform where the place within a step is random (the residuals of Dunn & Smyth)
-        at = cdf(drawn - 1) + rng.uniform(size=len(drawn)) * (at - cdf(drawn - 1))
+        below = np.where(drawn == np.rint(drawn), cdf(drawn - 1), at)
+        at = below + rng.uniform(size=len(drawn)) * (at - below)
     assert stats.kstest(at, "uniform").pvalue > 1e-4
 
 
