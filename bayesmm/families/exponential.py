@@ -78,5 +78,4 @@ family = Family(
         "inverse": delta(variance, "inverse", published=False),
     },
     tex=r"\mathrm{Exponential}(\text{mean } \mu_{i})",
-    skewed="weibull",
 )

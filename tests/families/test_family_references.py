@@ -1,7 +1,8 @@
 """Fits of other packages: glmmTMB 1.1.5 (Laplace's approximation, polished by Newton's method), on data in tests/data.
 
 cbpp is lme4's (contagious bovine pleuropneumonia); salamanders are those of glmmTMB (Price et al. 2016), with rounded
-columns; tweedie.csv was simulated. A log likelihood agrees to 1e-4, a coefficient to 1e-3 of its standard error, an sd and a parameter to 1e-3.
+columns; tweedie.csv was simulated. A log likelihood agrees to 1e-4, a coefficient to 1e-3 of its standard error, an sd
+and a parameter to 1e-3.
 """
 
 from pathlib import Path

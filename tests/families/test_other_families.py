@@ -68,7 +68,11 @@ def test_wild_predictors_give_a_density_or_none(name, link):
             assert np.isfinite(response.score_auxiliary(*codes(family), *row, eta, aux)).all()
 
 
-@pytest.mark.parametrize(("name", "link"), [case for case in CASES if case[1] not in ("probit", "cloglog")])
+QUICK = [case for case in CASES if case[1] not in ("probit", "cloglog") and case[0] != "tweedie"]
+SLOW = pytest.param("tweedie", "log", marks=pytest.mark.slow)  # its series, at every node of every row
+
+
+@pytest.mark.parametrize(("name", "link"), [*QUICK, SLOW])
 def test_the_marginal_likelihood_is_the_integral(name, link):
     """Of the intercepts, by the trapezoidal rule over 12 sds with SciPy's densities; quadrature with 25 nodes."""
     frame, _ = table(name, link)
