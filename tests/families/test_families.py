@@ -104,6 +104,17 @@ def test_a_link_that_the_family_has_not_is_refused():
     assert get_family("beta").link == "logit"
 
 
+@pytest.mark.parametrize("bounds", [(0.0, np.inf), (0.0, 1.0), (1.0, 2.0), (-np.inf, np.inf)])
+@pytest.mark.parametrize("at", [-700.0, -3.0, 0.0, 0.5, 30.0])
+def test_a_parameter_moves_on_the_real_line_within_its_bounds(bounds, at):
+    own = bmm.Auxiliary("a", bounds=bounds)
+    value, rate = own.moved(at)
+    assert bounds[0] <= value <= bounds[1]
+    if abs(at) < 20:
+        assert own.free(value) == pytest.approx(at, abs=1e-9)
+        assert rate == pytest.approx((own.moved(at + 1e-6)[0] - own.moved(at - 1e-6)[0]) / 2e-6, rel=1e-8)
+
+
 def test_the_page_of_families_is_made_from_their_records():
     from bayesmm.families.overview import page
 

@@ -301,8 +301,8 @@ def zeros(inputs: CheckInputs) -> Check:
     found = f"{observed:,} zeros, of which the model expects {replicated.mean():,.1f}, {said_p(p)}"
     if p >= P_LIMIT:
         return Check("zeros", True, p, P_LIMIT, found)
-    instead = design.family.more_zeros or design.family.overdispersed
-    other = f"use family={instead!r}, or " if instead else ""
+    instead = [repr(name) for name in (design.family.overdispersed, design.family.more_zeros) if name]
+    other = f"use family={' or '.join(instead)}, or " if instead else ""
     remedy = f"{other}model whether {design.response} is 0 apart from how large it is otherwise."
     return Check("zeros", True, p, P_LIMIT, f"{found}: {remedy}", note=True)
 
