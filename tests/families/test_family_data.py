@@ -124,3 +124,28 @@ def test_starts_within_the_bounds_of_a_parameter():
         model.maximize(start={"zi": 2})
     one, other = model.maximize(), model.maximize(start={"zi": 0.6})
     assert one.criterion == pytest.approx(other.criterion, abs=1e-7)
+
+
+def test_values_within_the_bounds_of_a_parameter():
+    given = {"Intercept": 0.3, "beta[x]": 0.4, "sd_g[Intercept]": 0.0}
+    model = make(np.arange(N) % 4, "zero_inflated_poisson")
+    for value in (-0.1, 0.0, 1.0, 2.0):
+        with pytest.raises(ValueError, match=r"parameters\['zi'\] should be between 0 and 1, not"):
+            model.simulate({**given, "zi": value}, 1, seed=1)
+    skewed = make(np.linspace(0, 1, N) ** 2, "skew_normal")
+    left = skewed.simulate({**given, "sigma": 1.0, "alpha": -5.0}, 4000, seed=1).to_numpy()
+    third = ((left - left.mean(axis=1, keepdims=True)) ** 3).mean()
+    # skewness (4 - pi) / 2 (b delta)^3 / (1 - (b delta)^2)^1.5 of delta = -5 / sqrt(26): -0.851; 96,000 draws
+    assert third == pytest.approx(-0.851, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["zero_inflated_poisson", "skew_normal"])
+def test_profiles_and_modes_of_parameters_with_bounds(name):
+    rng = np.random.default_rng(8)
+    y = FAMILIES[name].draw(rng, np.full(60, 2.0), None, (0.3,) if name.startswith("zero") else (1.0, 4.0))
+    own = FAMILIES[name].auxiliaries[-1]
+    model = bmm.Model("y ~ 1", {"y": y}, name)
+    point, mode = model.maximize(), model.maximize(method="MAP")
+    interval = point.confint(method="profile").loc[own]
+    assert interval["lower"] < point.auxiliaries[own] < interval["upper"]
+    assert mode.converged and interval["lower"] < mode.auxiliaries[own] < interval["upper"]
