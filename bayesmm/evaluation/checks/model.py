@@ -284,10 +284,13 @@ def dispersion(inputs: CheckInputs) -> Check:
 
 def more_scatter(design) -> str:
     """Return what to change in a model of counts that scatter more than it allows."""
-    if design.family.overdispersed:
-        return f"use family={design.family.overdispersed!r}, or add a predictor that says why."
+    other = f"use family={design.family.overdispersed!r}, or " if design.family.overdispersed else ""
     if design.family.support.trials:
-        return "add a column that numbers the rows, say row, and the term (1 | row), or a predictor that says why."
+        return (
+            f"{other}add a column that numbers the rows, say row, and the term (1 | row), or a predictor that says why."
+        )
+    if other:
+        return f"{other}add a predictor that says why."
     return "add a random effect or a predictor that says why some rows have far more than others."
 
 
