@@ -35,7 +35,8 @@ class Model:
     data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of arrays
         One row for each observation. The columns used are copied.
     family : str or Family
-        "gaussian", "student", "poisson", "negbinomial", "bernoulli", "binomial", "gamma", "beta", or a `bmm.Family`.
+        "gaussian", "student", "poisson", "negbinomial", "bernoulli", "binomial", "gamma", "beta", a `bmm.Family`, or
+        another of docs/families.md: counts with more zeros, trials that vary more, reaction times, times to failure.
     priors : mapping, optional
         By class (``"beta"``, ``"sd"``, ``"corr"``) or name (``"sigma"``, ``"nu"``, ``"shape"``, ``"phi"``) or,
         stronger, by place (``"beta[Days]"``, ``"sd_Subject"``, ``"sd_Subject[Days]"``, ``"corr_Subject"``,

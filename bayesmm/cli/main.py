@@ -46,7 +46,8 @@ FormulaArgument = Annotated[
 FamilyOption = Annotated[
     str,
     typer.Option(
-        help="Distribution of the response: gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta.",
+        help="Distribution of the response: gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta, "
+        "or another of docs/families.md, such as zero_inflated_poisson.",
         rich_help_panel="Model",
     ),
 ]

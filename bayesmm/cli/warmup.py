@@ -38,8 +38,11 @@ def warm_up(cores: int | None = None, progress: bool = True) -> float:
 
 
 def generalised() -> list[str]:
-    """Return the names of the families whose random effects are integrated out by quadrature, canonical ones first."""
-    found = [family for family in FAMILIES.values() if not family.gaussian]
+    """Return the names of the families that are a part of the compiled likelihood, canonical ones first.
+
+    Of a family that is called by address its own functions alone are compiled, at its first use: a second or two.
+    """
+    found = [family for family in FAMILIES.values() if not family.gaussian and family.kernels.row is not None]
     return [family.name for family in sorted(found, key=lambda family: family.canonical != family.link)]
 
 

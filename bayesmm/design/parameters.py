@@ -200,8 +200,15 @@ def variance_entries(design) -> list[Parameter]:
 
 def _variances(design, of_block: Callable[..., list[Parameter]]) -> list[Parameter]:
     blocks = [parameter for k in by_levels(design) for parameter in of_block(k, design.blocks[k])]
-    own = [Parameter("sigma" if name == "sigma" else "auxiliary", name, -1, ()) for name in design.family.auxiliaries]
+    own = [
+        Parameter("sigma", own.name, -1, ()) if own.name == "sigma" else _auxiliary(own)
+        for own in design.family.parameters
+    ]
     return [*blocks, *own, *residual_parameters(design)]
+
+
+def _auxiliary(own) -> Parameter:
+    return Parameter("auxiliary", own.name, -1, (), own.bounds)
 
 
 def coefficients(design) -> list[Parameter]:

@@ -169,7 +169,13 @@ class Estimates:
     @cached_property
     def fitted(self) -> Floats:
         """Fitted means, (n,), on the scale of the response; of a binomial, probabilities."""
-        return LINKS[self.design.family.link].inverse(self.linear)
+        family = self.design.family
+        return family.expected(LINKS[family.link].inverse(self.linear), self.own)
+
+    @property
+    def own(self) -> tuple[float, ...]:
+        """The family's parameters besides mu, in its order."""
+        return tuple(self.auxiliaries.values()) or (self.sigma,)
 
     @cached_property
     def residuals(self) -> Floats:
@@ -183,8 +189,7 @@ class Estimates:
 
         What lme4's summary calls scaled residuals: times sqrt(weight) / sigma in a linear model.
         """
-        own = tuple(self.auxiliaries.values()) or (self.sigma,)
-        return pearson_residuals(self.design, self.fitted, own, self.residual)
+        return pearson_residuals(self.design, self.linear, self.own, self.residual)
 
     def fixef(self) -> pd.DataFrame:
         """Return the coefficients: index coef; estimate, se, t; z and its two-sided p for generalised models."""
@@ -231,15 +236,15 @@ class Estimates:
         return {b.group: add_effects(beta, b, self.modes[k]) for k, b in enumerate(self.design.blocks)}
 
 
-def pearson_residuals(
-    design: Design, fitted: Floats, auxiliaries: Sequence[float], residual: Values = NOTHING
-) -> Floats:
-    """Return residuals over the standard deviations that the model gives them, (n,), for fitted means (n,)."""
-    size = 1.0 if design.trials is None else design.trials
+def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float], residual: Values = NOTHING) -> Floats:
+    """Return residuals over the standard deviations that the model gives them, (n,), at linear predictors (n,)."""
+    family, trials = design.family, 1.0 if design.trials is None else design.trials
+    mu = LINKS[family.link].inverse(eta)
     own = residual_weights(design, residual)
     weights = 1.0 if own is None else own
     with np.errstate(divide="ignore", invalid="ignore"):  # a fitted probability of 0 or 1 has no spread
-        return (design.y / size - fitted) * np.sqrt(weights * size / design.family.variance(fitted, auxiliaries))
+        left = design.y / trials - family.expected(mu, auxiliaries)
+        return left * np.sqrt(weights / family.scattered(mu, trials, auxiliaries))
 
 
 def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:

@@ -103,5 +103,4 @@ def _nudged(family: Family, response: Response) -> Floats:
 
 def _level(family: Family, response: Response) -> float:
     """Return the linear predictor of the mean response."""
-    mean = response.y.sum() / response.size.sum() if family.support.successes else response.y.mean()
-    return float(LINKS[family.link].function(np.array(mean)))
+    return float(LINKS[family.link].function(np.mean(_nudged(family, response))))

@@ -6,7 +6,7 @@ coefficients are searched in units of about their standard errors, the factors T
 in `maximize`, and the auxiliaries by their logarithms.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -45,7 +45,7 @@ FAR = 8.0
 
 @dataclass(frozen=True)
 class GlmmProblem:
-    """A design in well-scaled coordinates x = (coefficients, theta, logs of the auxiliaries).
+    """A design in well-scaled coordinates x = (coefficients, theta, auxiliaries moved to the real line).
 
     Attributes
     ----------
@@ -119,11 +119,21 @@ class GlmmProblem:
             at += q * q
         return out
 
-    def auxiliaries(self, logs: Floats) -> Floats:
-        """Return the two auxiliary parameters as the compiled code takes them."""
+    def auxiliaries(self, free: Floats) -> Floats:
+        """Return the two auxiliary parameters as the compiled code takes them, from their places on the real line."""
         aux = np.zeros(2)
-        aux[: len(logs)] = np.exp(logs)
+        aux[: len(free)] = [own.moved(at)[0] for own, at in zip(self.design.family.parameters, free, strict=True)]
         return aux
+
+    def rates(self, free: Floats) -> Floats:
+        """Return the derivatives of the auxiliary parameters in their places on the real line."""
+        moved = [own.moved(at)[1] for own, at in zip(self.design.family.parameters, free, strict=True)]
+        return np.array(moved, dtype=np.float64)
+
+    def moved(self, aux: Iterable[float]) -> Floats:
+        """Return the places of auxiliary parameters on the real line: see `Auxiliary.free`."""
+        found = [own.free(value) for own, value in zip(self.design.family.parameters, aux, strict=True)]
+        return np.array(found, dtype=np.float64)
 
 
 @dataclass
@@ -238,7 +248,7 @@ def _rescaled(problem: GlmmProblem) -> GlmmProblem:
     value, r = _laplace(problem, Warm(u)), problem.fixed.shape[1]
     eye = np.concatenate([np.eye(len(problem.bases[k])).ravel() for k in problem.order])
     eye = problem.theta.from_packed(eye, lambda part: part.start(1.0))
-    aux = problem.auxiliaries(np.log(problem.aux))
+    aux = problem.auxiliaries(problem.moved(problem.aux))
     found = np.array([value(-step, eye, aux)[1] - value(step, eye, aux)[1] for step in np.eye(r)]) / 2
     try:
         half = np.linalg.cholesky(np.linalg.inv((found + found.T) / 2))
@@ -290,7 +300,7 @@ def _criterion(problem: GlmmProblem, function: Callable, x: Floats) -> tuple[flo
     aux = problem.auxiliaries(logs)
     with np.errstate(over="ignore", invalid="ignore"):  # a wild step of the search is refused, not an error
         value, d_beta, d_free, d_aux = function(beta, free, aux)
-        gradient = -2 * np.concatenate([d_beta, d_free, (aux * d_aux)[: len(logs)]])
+        gradient = -2 * np.concatenate([d_beta, d_free, d_aux[: len(logs)] * problem.rates(logs)])
     if not (np.isfinite(value) and np.isfinite(gradient).all()):
         return np.inf, np.zeros_like(x)
     return -2 * value, gradient
@@ -303,12 +313,12 @@ def _start(problem: GlmmProblem, start: Mapping[str, float] | None, size: float)
     aux = problem.aux.copy()
     for j, name in enumerate(problem.design.family.auxiliaries):
         aux[j] = (start or {}).get(name, aux[j])
-    return np.concatenate([np.zeros(problem.fixed.shape[1]), theta, np.log(aux)])
+    return np.concatenate([np.zeros(problem.fixed.shape[1]), theta, problem.moved(aux)])
 
 
 def _point(problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, nagq: int, warm: Warm) -> Estimates:
     design, (coefficients, free, logs) = problem.design, (optimum.parameters[part] for part in problem.parts)
-    aux = np.exp(logs)
+    aux = problem.auxiliaries(logs)[: len(logs)]
     root = problem.basis @ square_root(2 * coefficient_block(H, len(coefficients)))
     own = coordinates(problem, optimum.parameters, warm, root)
     beta, beta_cov = problem.origin + problem.basis @ coefficients, root @ root.T
@@ -367,9 +377,10 @@ def divergence(problem: GlmmProblem, x: Floats) -> str:
             f"the sd of Intercept in {pure[0]} grows without bound, because each level of {pure[0]} has only one kind "
             "of response; no finite maximum exists"
         )
-    for parameter, log in zip(design.family.parameters, logs, strict=True):
-        if abs(log) > LOG_LIMIT:
-            limit = parameter.limit if log > 0 else ""
+    for parameter, at in zip(design.family.parameters, logs, strict=True):
+        if abs(at) > LOG_LIMIT:
+            end = parameter.bounds[int(at > 0)]
+            limit = parameter.limit if end == parameter.limit_at else ""
             instead = f"where the family is the {limit}: fit that" if limit else "the likelihood has no maximum inside"
-            return f"{parameter.name} goes to {'infinity' if log > 0 else '0'}, {instead}"
+            return f"{parameter.name} goes to {end:g}, {instead}".replace("inf,", "infinity,")
     return ""

@@ -64,16 +64,19 @@ class Likelihood:
     def at(self, at: Parameters) -> Floats:
         """Return the problem's coordinates."""
         free = (at.L[self.take] * self.scale)[self.problem.free] / self.problem.unit
-        return np.concatenate([self.relations @ at.coefficients - self.origin, free, np.log(at.positive)])
+        return np.concatenate([self.relations @ at.coefficients - self.origin, free, self.problem.moved(at.positive)])
 
     def __call__(self, at: Parameters) -> tuple[float, Parameters]:
         """Return the log-likelihood and its derivatives."""
-        value, slope = self.criterion(self.at(at))
-        coefficients, entries, logs = (-slope[part] / 2 for part in self.problem.parts)
+        x = self.at(at)
+        value, slope = self.criterion(x)
+        coefficients, entries, moved = (-slope[part] / 2 for part in self.problem.parts)
         packed, d_L = np.zeros(len(self.take)), np.zeros(len(self.take))
         packed[self.problem.free] = entries / self.problem.unit
         d_L[self.take] = packed * self.scale
-        return -value / 2, Parameters(d_L, logs / at.positive, self.relations.T @ coefficients)
+        return -value / 2, Parameters(
+            d_L, moved / self.problem.rates(x[self.problem.parts[2]]), self.relations.T @ coefficients
+        )
 
 
 def generalised_mode(

@@ -67,5 +67,5 @@ def _sides(design: Design) -> np.ndarray | None:
         size = 1.0 if design.trials is None else design.trials
         return np.where(design.y == 0, -1.0, 0.0) + np.where(design.y == size, 1.0, 0.0)
     if design.family.support.counts:
-        return np.where(design.y == 0, -1.0, 0.0)
+        return np.where(design.y <= design.family.support.lowest, -1.0, 0.0)
     return None

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bayesmm.errors import DataError
-from bayesmm.families.binomial import density, draw, graph_density, row, variance
+from bayesmm.families.binomial import cdf, density, draw, graph_density, row, variance
 from bayesmm.families.family import Family
 from bayesmm.families.kernel import Kernels
 from bayesmm.families.links import LOGIT, OF_PROBABILITIES
@@ -44,6 +44,7 @@ family = Family(
     check_response=check,
     variance=variance,
     draw=draw,
+    cdf=cdf,
     kernels=Kernels(density, row_link=LOGIT, row=row),
     graph_density=graph_density,
     residuals={link: latent(link) for link in OF_PROBABILITIES},

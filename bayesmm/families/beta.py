@@ -9,17 +9,17 @@ from bayesmm.errors import DataError
 from bayesmm.families.draws import BELOW_ONE, SMALLEST, where_known
 from bayesmm.families.family import Auxiliary, Family, dispersion_start
 from bayesmm.families.kernel import Kernels, Tensor, kernel
-from bayesmm.families.links import LOGIT, OF_PROBABILITIES, PROBIT
+from bayesmm.families.links import OF_PROBABILITIES
+from bayesmm.families.probabilities import graph_probabilities, probability
 from bayesmm.families.residuals import Residual, delta, trigamma
 from bayesmm.families.responses import Response, check_places, check_varies
-from bayesmm.families.special import LOG_2PI, ROOT_2PI, WILD, polygamma, sigmoid, stirling_error
+from bayesmm.families.special import LOG_2PI, chained, polygamma, stirling_error
 from bayesmm.families.support import PROPORTION
 from bayesmm.runtime.messages import Message
 
 Array = np.ndarray
 
 LEAST = 1e-100  # of a parameter of the distribution: the cube of its inverse still has to exist
-UNDERFLOW = 745.0  # exp(-t) is 0 above this
 
 
 def check(response: Response) -> list[Message]:
@@ -63,6 +63,13 @@ def _on_logit(mean: Array, aux: Array) -> Array:
     return trigamma(mean * aux[0]) + trigamma((1 - mean) * aux[0])
 
 
+def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
+    """Return P(Y <= y)."""
+    from scipy.special import betainc
+
+    return betainc(mu * aux[0], (1 - mu) * aux[0], np.clip(y, 0.0, 1.0))
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # the log density of a row, compiled and in PyTensor
 
@@ -71,7 +78,7 @@ def _on_logit(mean: Array, aux: Array) -> Array:
 def density(link, y, size, eta, aux):
     """Return the log density and its derivatives: see `Kernels`."""
     phi = aux[0]
-    mu, nu, m1, m2, m3 = _mean(link, eta)
+    mu, nu, m1, m2, m3 = probability(link, eta)
     a, b = mu * phi, nu * phi
     if not (a > LEAST and b > LEAST):
         return -math.inf, 0.0, 0.0, 0.0
@@ -82,14 +89,14 @@ def density(link, y, size, eta, aux):
     value = rest - a * (r + math.expm1(-r)) - b * (s + math.expm1(-s)) - log_y - log_1_y
     (a0, a1, a2), (b0, b1, b2) = polygamma(a), polygamma(b)
     l1, l2, l3 = phi * (log_y - log_1_y - a0 + b0), -phi * phi * (a1 + b1), -phi * phi * phi * (a2 - b2)
-    return value, l1 * m1, l2 * m1 * m1 + l1 * m2, l3 * m1 * m1 * m1 + 3.0 * l2 * m1 * m2 + l1 * m3
+    return chained(value, l1, l2, l3, m1, m2, m3)
 
 
 @kernel
 def score(link, y, size, eta, aux):
     """Return the derivative in phi."""
     phi = aux[0]
-    mu, nu, _, _, _ = _mean(link, eta)
+    mu, nu, _, _, _ = probability(link, eta)
     a, b = mu * phi, nu * phi
     if not (a > LEAST and b > LEAST):
         return 0.0, 0.0
@@ -97,45 +104,16 @@ def score(link, y, size, eta, aux):
     return psi - mu * (psi_a - math.log(y)) - nu * (psi_b - math.log1p(-y)), 0.0
 
 
-@kernel
-def _mean(link, eta):
-    """Return mu, 1 - mu and the first three derivatives of mu, for a mean between 0 and 1."""
-    if link == LOGIT:
-        p, q = sigmoid(eta), sigmoid(-eta)
-        return p, q, p * q, p * q * (q - p), p * q * (1.0 - 6.0 * p * q)
-    if link == PROBIT:
-        if abs(eta) > 38.0:  # the density is 0 from 38.6 on
-            return 0.0, 0.0, 0.0, 0.0, 0.0
-        density = math.exp(-0.5 * eta * eta) / ROOT_2PI
-        p, q = 0.5 * math.erfc(-eta / math.sqrt(2.0)), 0.5 * math.erfc(eta / math.sqrt(2.0))
-        return p, q, density, -eta * density, (eta * eta - 1.0) * density
-    t = math.exp(min(eta, WILD))
-    q = math.exp(-t) if t < UNDERFLOW else 0.0
-    return -math.expm1(-t), q, t * q, t * q * (1.0 - t), t * q * (1.0 - 3.0 * t + t * t)
-
-
 def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return where the density exists, and the log density there."""
     import pytensor.tensor as pt
 
     phi, least = aux[0], np.float64(LEAST)
-    mu, rest = _probabilities(link, eta)
+    mu, rest = graph_probabilities(link, eta)
     inside = pt.and_(mu * phi > least, rest * phi > least)
     a, b = pt.switch(inside, mu * phi, 1.0), pt.switch(inside, rest * phi, 1.0)
     constant = pt.gammaln(phi) - pt.gammaln(a) - pt.gammaln(b)
     return inside, constant + (a - 1) * pt.log(y) + (b - 1) * pt.log1p(-y)
-
-
-def _probabilities(link: str, eta: Tensor) -> tuple[Tensor, Tensor]:
-    """Return p and 1 - p."""
-    import pytensor.tensor as pt
-
-    if link == "logit":
-        return pt.sigmoid(eta), pt.sigmoid(-eta)
-    if link == "probit":
-        return 0.5 * pt.erfc(-eta / np.sqrt(2)), 0.5 * pt.erfc(eta / np.sqrt(2))
-    t = pt.exp(pt.minimum(eta, WILD))
-    return -pt.expm1(-t), pt.exp(-t)
 
 
 # Its prior makes 1 / phi exponential with mean 0.2: a distribution with one mode rather than two.
@@ -150,6 +128,7 @@ family = Family(
     check_response=check,
     variance=variance,
     draw=draw,
+    cdf=cdf,
     kernels=Kernels(density, score),
     graph_density=graph_density,
     residuals={

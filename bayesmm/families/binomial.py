@@ -130,19 +130,28 @@ def _log_probabilities(link: str, eta: Tensor) -> tuple[Tensor, Tensor]:
     if link == "logit":
         return -pt.softplus(-eta), -pt.softplus(eta)
     if link == "probit":
-        return _log_normal_cdf(eta), _log_normal_cdf(-eta)
+        return graph_log_normal_cdf(eta), graph_log_normal_cdf(-eta)
     t = pt.exp(pt.minimum(eta, WILD))
     low = pt.log(-pt.expm1(-pt.exp(pt.clip(eta, NEGLIGIBLE, WILD))))
     return pt.switch(eta < NEGLIGIBLE, eta, low), -t
 
 
-def _log_normal_cdf(x: Tensor) -> Tensor:
+def graph_log_normal_cdf(x: Tensor) -> Tensor:
     """Return log Phi(x); each branch sees only arguments at which it is finite, for the sake of its gradient."""
     import pytensor.tensor as pt
 
     low, high = pt.minimum(x, -1.0), pt.maximum(x, -1.0)
     tail = pt.log(0.5 * pt.erfcx(-low / np.sqrt(2))) - 0.5 * low**2
     return pt.switch(x < -1.0, tail, pt.log1p(-0.5 * pt.erfc(high / np.sqrt(2))))
+
+
+def cdf(y: Array, mu: Array, trials: Array, aux: tuple) -> Array:
+    """Return P(Y <= y)."""
+    from scipy.special import betainc
+
+    k = np.clip(np.floor(y), 0.0, trials)
+    inside = betainc(np.maximum(trials - k, 1.0), k + 1, 1 - mu)
+    return np.where(np.asarray(y) < 0, 0.0, np.where(k >= trials, 1.0, inside))
 
 
 def draw(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Array:
@@ -160,10 +169,13 @@ family = Family(
     check_response=check,
     variance=variance,
     draw=draw,
+    cdf=cdf,
     kernels=Kernels(density, row_link=LOGIT, row=row, constant=constant),
     graph_density=graph_density,
     residuals={link: latent(link) for link in OF_PROBABILITIES},
     tex=r"\mathrm{Binomial}(n_{i},\ \mu_{i})",
     of_one_trial="bernoulli",
+    overdispersed="betabinomial",
+    more_zeros="zero_inflated_binomial",
     canonical="logit",
 )

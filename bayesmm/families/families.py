@@ -5,18 +5,50 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from bayesmm.errors import DataError, listing, suggest
-from bayesmm.families import bernoulli, beta, binomial, gamma, gaussian, negbinomial, poisson, student
+from bayesmm.families import (
+    bernoulli,
+    beta,
+    betabinomial,
+    binomial,
+    exgaussian,
+    exponential,
+    gamma,
+    gaussian,
+    genpois,
+    hurdle_negbinomial,
+    hurdle_poisson,
+    inverse_gaussian,
+    lognormal,
+    nbinom1,
+    negbinomial,
+    poisson,
+    skew_normal,
+    student,
+    truncated_negbinomial,
+    truncated_poisson,
+    tweedie,
+    weibull,
+    zero_inflated_binomial,
+    zero_inflated_negbinomial,
+    zero_inflated_poisson,
+)  # fmt: skip
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS, LOGIT
 
-_MODULES = (gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta)
+MODULES = (
+    gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta,
+    skew_normal, exgaussian, betabinomial, nbinom1, genpois, lognormal, inverse_gaussian, exponential, weibull,
+    zero_inflated_poisson, zero_inflated_negbinomial, zero_inflated_binomial, hurdle_poisson, hurdle_negbinomial,
+    truncated_poisson, truncated_negbinomial, tweedie,
+)  # fmt: skip
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {module.family.name: replace(module.family, number=number) for number, module in enumerate(_MODULES)}
+    {module.family.name: replace(module.family, number=number) for number, module in enumerate(MODULES)}
 )
 # Numbers of families, as compiled code knows them with the link of their `row` kernel: see `Family`
 CANONICAL = tuple((f.number, LINKS[f.canonical].code) for f in FAMILIES.values() if f.canonical)
-NUMBERED_STRIPS = tuple(f.number for f in FAMILIES.values() if f.whole_strip or f.kernels.row_link == LOGIT)
+_NUMBERED = tuple(family for family in FAMILIES.values() if family.kernels.row is not None)
+NUMBERED_STRIPS = tuple(f.number for f in _NUMBERED if f.whole_strip or f.kernels.row_link == LOGIT)
 
 
 def get_family(name: str | Family, link: str | None = None) -> Family:
@@ -41,7 +73,9 @@ def get_family(name: str | Family, link: str | None = None) -> Family:
         family = FAMILIES[name]
     else:
         hint = _family_hint(name) if isinstance(name, str) else ""
-        raise DataError(f"family {name!r} is not known{hint} (families: {listing(FAMILIES)}, or a bmm.Family)")
+        raise DataError(
+            f"family {name!r} is not known{hint} (families: {listing(FAMILIES, len(FAMILIES))}, or a bmm.Family)"
+        )
     if link is None:
         return family
     if link not in family.links:

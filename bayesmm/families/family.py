@@ -4,7 +4,8 @@ A family of the package is one file that exports one record, and is in the regis
 family of the user's own is the same record, with its log density in PyTensor in place of compiled kernels.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,42 +23,74 @@ Array = np.ndarray
 # Moment estimates of a dispersion are kept within these limits.
 SMALLEST_START, LARGEST_START = 0.1, 1e3
 MOST_PARAMETERS = 2  # besides the mean: what compiled code has places for
+POSITIVE_VALUES, SHARES, REAL_VALUES = (0.0, math.inf), (0.0, 1.0), (-math.inf, math.inf)  # bounds of a parameter
+LARGEST_LOG = 700.0  # exp of it exists
 
 
 @dataclass(frozen=True)
 class Auxiliary:
-    """A parameter of a family besides the mean, above 0.
+    """A parameter of a family besides the mean.
 
     Attributes
     ----------
     name : str
-        "sigma" is a standard deviation in units of the response, whose default prior is made from the data.
+        "sigma" is a standard deviation, whose default prior is made from the data where it has none of its own.
     tex : str
         Its symbol in LaTeX; its name if not given.
     prior : str
         The distribution of its default prior, such as "Gamma", "HalfNormal", "LogNormal".
-    parameters : mapping of str to float
-        Those of the prior.
+    parameters : mapping of str to float, or callable
+        Those of the prior; or how they follow from the response, y -> mapping.
     unit : str
         What its values are measured in, as the table of priors says it.
     limit : str
-        The family that is reached as it grows without bound.
+        The family that is reached as it goes to `limit_at`.
+    limit_at : float
+        Infinity if not given.
     label : str
         What a table of standard deviations says beside a sigma that is none.
+    bounds : (float, float)
+        What it is between: above 0 if not given, between two numbers, or any real number.
+    of : callable or None
+        Of a sigma, what of the response it is the sd of, y -> array, such as its logarithm; the response if not given.
     """
 
     name: str
     tex: str = ""
     prior: str = ""
-    parameters: Mapping[str, float] = field(default_factory=dict, hash=False)
+    parameters: Mapping[str, float] | Callable[[Array], Mapping[str, float]] = field(default_factory=dict, hash=False)
     unit: str = ""
     limit: str = ""
+    limit_at: float = math.inf
     label: str = ""
+    bounds: tuple[float, float] = POSITIVE_VALUES
+    of: Callable[[Array], Array] | None = None
 
     @property
     def symbol(self) -> str:
         """Its symbol in LaTeX."""
         return self.tex or rf"\mathrm{{{self.name}}}".replace("_", r"\_")
+
+    def numbers(self, y: Array) -> Mapping[str, float]:
+        """Return the parameters of its default prior for these responses."""
+        return self.parameters(y) if callable(self.parameters) else self.parameters
+
+    def free(self, value: float) -> float:
+        """Return the value moved to the real line: its logarithm, the logit of its place between bounds, or itself."""
+        low, high = self.bounds
+        if math.isinf(high):
+            return value if math.isinf(low) else math.log(value - low)
+        return math.log((value - low) / (high - value))
+
+    def moved(self, free: float) -> tuple[float, float]:
+        """Return the value at a place on the real line, and its derivative there."""
+        low, high = self.bounds
+        if math.isinf(high):
+            size = math.exp(min(free, LARGEST_LOG))
+            return (free, 1.0) if math.isinf(low) else (low + size, size)
+        small = math.exp(-abs(free))
+        share = 1.0 / (1.0 + small) if free > 0 else small / (1.0 + small)
+        return low + (high - low) * share, (high - low) * small / (1.0 + small) ** 2
 
 
 def _usual_tex(family: "Family") -> str:
@@ -83,7 +116,9 @@ def check_family(family: "Family") -> None:
     expect(not family.link or family.link in links, "link", f"one of its links ({listing(links)})", family.link)
     for argument in ("log_density", "variance", "draw"):
         expect(callable(getattr(family, argument)), argument, "a function", getattr(family, argument))
-    expect(family.start is None or callable(family.start), "start", "a function", family.start)
+    for argument in ("start", "mean", "share_variance", "cdf"):
+        given = getattr(family, argument)
+        expect(given is None or callable(given), argument, "a function", given)
     own = family.parameters
     expect(isinstance(own, tuple) and len(own) <= MOST_PARAMETERS, "parameters", "a tuple of at most two", own)
     for parameter in own:
@@ -167,6 +202,17 @@ class Family:
         The family that it is where every row has one trial.
     overdispersed, outliers, skewed : str
         The family to take instead where counts scatter more, there are outliers, or a positive response is skewed.
+    more_zeros : str
+        The family to take instead where there are more zeros than it expects.
+    mean : callable or None
+        ``(mu, aux) -> the mean of the response``, of one trial, where that is not mu itself: mu is then what the
+        link is of, such as the mean of the counts that are no extra zeros. `variance` is the response's at this mu.
+    quadratic : bool
+        Whether that mean is a multiple of mu, and `variance` a quadratic function of mu.
+    share_variance : callable or None
+        ``(mu, trials, aux) -> the variance of the share of successes``, where it is not `variance` over the trials.
+    cdf : callable or None
+        ``(y, mu, trials, aux) -> P(Y <= y)``, on arrays.
     """
 
     name: str
@@ -196,6 +242,11 @@ class Family:
     overdispersed: str = ""
     outliers: str = ""
     skewed: str = ""
+    more_zeros: str = ""
+    mean: Callable[..., Array] | None = None
+    quadratic: bool = True
+    share_variance: Callable[..., Array] | None = None
+    cdf: Callable[..., Array] | None = None
 
     def __post_init__(self) -> None:
         """Check a family of the user's own, and fill in what it need not say."""
@@ -216,6 +267,16 @@ class Family:
     def first(self, y: Array, mu: Array) -> Array:
         """Return starting values of the parameters, (a,), given responses and fitted means."""
         return np.ones(len(self.parameters)) if self.start is None else np.asarray(self.start(y, mu), dtype=np.float64)
+
+    def expected(self, mu: Array, aux: Sequence[Array]) -> Array:
+        """Return the mean of the response, of one trial, where the link gives mu; the shape that both broadcast to."""
+        return mu if self.mean is None else self.mean(mu, tuple(aux))
+
+    def scattered(self, mu: Array, trials: Array, aux: Sequence[Array]) -> Array:
+        """Return the variance of a response, or of the share of successes in so many trials."""
+        if self.share_variance is None:
+            return self.variance(mu, tuple(aux)) / trials
+        return self.share_variance(mu, trials, tuple(aux))
 
     @property
     def auxiliaries(self) -> tuple[str, ...]:
@@ -246,6 +307,11 @@ class Family:
     def concave(self) -> bool:
         """Whether the log density of a row is concave in eta."""
         return self.link in self.concave_links
+
+    @property
+    def straight(self) -> bool:
+        """Whether the mean of the response is the linear predictor."""
+        return self.link == "identity" and self.mean is None
 
     @property
     def one_mode(self) -> bool:

@@ -52,6 +52,13 @@ def _on_log(mean: None, aux: Array) -> Array:
     return trigamma(aux[0])
 
 
+def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
+    """Return P(Y <= y)."""
+    from scipy.special import gammainc
+
+    return gammainc(aux[0], np.maximum(y, 0.0) * aux[0] / mu)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # the log density of a row, compiled and in PyTensor
 
@@ -138,6 +145,7 @@ family = Family(
     check_response=check,
     variance=variance,
     draw=draw,
+    cdf=cdf,
     kernels=Kernels(density, score, LOG, row, row_score, row_constant, smooth=smooth),
     graph_density=graph_density,
     residuals={"log": Residual(_on_log, "trigamma(shape), that of log y"), "inverse": delta(variance, "inverse")},

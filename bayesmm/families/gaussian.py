@@ -59,6 +59,13 @@ def _on_identity(mean: None, aux: Array) -> Array:
     return aux[0] ** 2
 
 
+def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
+    """Return P(Y <= y)."""
+    from scipy.special import ndtr
+
+    return ndtr((y - mu) / aux[0])
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # the log density of a row, compiled and in PyTensor
 
@@ -108,6 +115,7 @@ family = Family(
     check_response=check,
     variance=variance,
     draw=draw,
+    cdf=cdf,
     kernels=Kernels(density, score),
     graph_density=graph_density,
     residuals={"identity": Residual(_on_identity, "sigma^2"), "log": lognormal(_on_log, "sigma^2 / mean^2")},

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bayesmm.families.draws import LARGEST_COUNT, draw_counts, draw_gamma_factors, where_known
+from bayesmm.families.draws import BELOW_ONE, LARGEST_COUNT, draw_counts, draw_gamma_factors, where_known
 from bayesmm.families.family import LARGEST_START, Auxiliary, Family, dispersion_start
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.links import LOG
@@ -28,6 +28,34 @@ def draw(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Arr
     def known(mean: Array) -> Array:
         factor = draw_gamma_factors(rng, aux[0], mean)
         return draw_counts(rng, np.minimum(mean, LARGEST_COUNT) * factor)
+
+    return where_known(mu, known)
+
+
+def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
+    """Return P(Y <= y)."""
+    from scipy.special import betainc
+
+    known = np.maximum(np.floor(y), 0.0)
+    return np.where(np.asarray(y) < 0, 0.0, betainc(aux[0], known + 1, aux[0] / (aux[0] + mu)))
+
+
+def log_zero(mu: Array, aux: tuple) -> Array:
+    """Return log P(Y = 0)."""
+    return -aux[0] * np.log1p(mu / aux[0])
+
+
+def draw_above_zero(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Array:
+    """Return random counts given that they are above 0, by the quantile function where that is known."""
+    from scipy.stats import nbinom
+
+    def known(mean: Array) -> Array:
+        u, shape = rng.uniform(size=np.shape(mean)), aux[0] * np.ones_like(mean)
+        below = np.minimum(np.exp(log_zero(mean, (shape,))), BELOW_ONE)
+        with np.errstate(all="ignore"):
+            found = nbinom.ppf(below + (1 - below) * u, shape, shape / (shape + mean))
+        found = np.where(np.isfinite(found) & (mean < LARGEST_COUNT), found, draw(rng, mean, trials, aux))
+        return np.maximum(found, 1.0)
 
     return where_known(mu, known)
 
@@ -140,10 +168,12 @@ family = Family(
     check_response=check_counts,
     variance=variance,
     draw=draw,
+    cdf=cdf,
     kernels=Kernels(density, score, LOG, row, row_score, row_constant, smooth=smooth),
     graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "1 / mean + 1 / shape")},
     start=start,
     tex=r"\mathrm{NegBinomial}(\text{mean } \mu_{i},\ \text{variance } \mu_{i} + \mu_{i}^{2} / \kappa)",
     whole_strip=True,
+    more_zeros="zero_inflated_negbinomial",
 )

@@ -27,6 +27,28 @@ def draw(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Arr
     return where_known(mu, lambda mean: draw_counts(rng, mean))
 
 
+def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
+    """Return P(Y <= y)."""
+    from scipy.special import pdtr
+
+    return np.where(np.asarray(y) < 0, 0.0, pdtr(np.maximum(np.floor(y), 0.0), mu))
+
+
+def log_zero(mu: Array, aux: tuple) -> Array:
+    """Return log P(Y = 0)."""
+    return -mu
+
+
+def draw_above_zero(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Array:
+    """Return random counts given that they are above 0: the events after the first, whose time is drawn before 1."""
+
+    def known(mean: Array) -> Array:
+        first = -np.log1p(rng.uniform(size=np.shape(mean)) * np.expm1(-mean))
+        return 1.0 + draw_counts(rng, np.maximum(mean - first, 0.0))
+
+    return where_known(mu, known)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # the log density of a row, compiled and in PyTensor
 
@@ -79,10 +101,12 @@ family = Family(
     check_response=check_counts,
     variance=variance,
     draw=draw,
+    cdf=cdf,
     kernels=Kernels(density, row_link=LOG, row=row, constant=constant),
     graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "1 / mean")},
     tex=r"\mathrm{Poisson}(\mu_{i})",
     overdispersed="negbinomial",
+    more_zeros="zero_inflated_poisson",
     canonical="log",
 )

@@ -155,3 +155,25 @@ def log_normal_cdf(x):
     K = 1.0 / (t + C)
     h = t + K
     return -0.5 * x * x - 0.5 * LOG_2PI - math.log(h), h, -h * K, h * K * K * C * (E - C)
+
+
+@kernel
+def gamma_ratio(x, y):
+    """Return log Gamma(x + y) - log Gamma(x) and its first three derivatives in x, for x > 0, y >= 0."""
+    value, first = log_gamma_ratio(x, y)
+    second, third = 0.0, 0.0
+    if y <= PRODUCT and y == math.floor(y):
+        for i in range(int(y)):
+            r = 1.0 / (x + i)
+            second -= r * r
+            third += 2.0 * r * r * r
+        return value, first, second, third
+    _, here1, here2 = polygamma(x)
+    _, there1, there2 = polygamma(x + y)
+    return value, first, there1 - here1, there2 - here2
+
+
+@kernel
+def chained(value, l1, l2, l3, m1, m2, m3):
+    """Return a value and its derivatives in eta, given those in mu and the first three of mu in eta."""
+    return value, l1 * m1, l2 * m1 * m1 + l1 * m2, l3 * m1 * m1 * m1 + 3.0 * l2 * m1 * m2 + l1 * m3

@@ -58,6 +58,13 @@ def _on_identity(mean: None, aux: Array) -> Array:
     return scatter(aux)
 
 
+def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
+    """Return P(Y <= y)."""
+    from scipy.special import stdtr
+
+    return stdtr(aux[1], (y - mu) / aux[0])
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # the log density of a row, compiled and in PyTensor
 
@@ -145,6 +152,7 @@ family = Family(
     check_response=check,
     variance=information_variance,
     draw=draw,
+    cdf=cdf,
     kernels=Kernels(density, score, IDENTITY, row, row_score, row_constant, smooth=smooth),
     graph_density=graph_density,
     residuals={"identity": Residual(_on_identity, "sigma^2 nu / (nu - 2), infinite for nu of 2 or less")},

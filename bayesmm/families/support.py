@@ -15,6 +15,10 @@ class Support:
         Numbers above 0.
     counts : bool
         Whole numbers of 0 or more, without an upper end.
+    zero : bool
+        Of counts, whether they may be 0.
+    lowest : int
+        Of counts, the least that is the likelier the smaller mu is, however small; a zero of its own has no part in mu.
     successes : bool
         The number of successes in one trial or more, so that the mean (of one trial) is a probability.
     proportion : bool
@@ -29,6 +33,8 @@ class Support:
     successes: bool = False
     trials: bool = False
     proportion: bool = False
+    zero: bool = True
+    lowest: int = 0
 
     @property
     def binary(self) -> bool:
@@ -40,6 +46,8 @@ REAL = Support()
 POSITIVE = Support(positive=True)
 PROPORTION = Support(proportion=True)
 COUNTS = Support(discrete=True, counts=True)
+COUNTS_BESIDE_ZEROS = Support(discrete=True, counts=True, lowest=1)
+COUNTS_ABOVE_ZERO = Support(discrete=True, counts=True, zero=False, lowest=1)
 BINARY = Support(discrete=True, successes=True)
 SUCCESSES = Support(discrete=True, successes=True, trials=True)
 SUPPORTS = {

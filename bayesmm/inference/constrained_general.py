@@ -69,7 +69,16 @@ def general_curve(point: Estimates, parameter: Parameter) -> Curve:
     if held.unsigned:
         deviance = capped(deviance, min(edge(deviance, start, i) for i in held.unsigned))
     diagonal = _diagonal(problem).astype(float) @ np.abs(M) > 0
-    return Curve(deviance, best, start, point.criterion, BOUNDS[parameter.kind], of_block, held.step, diagonal)
+    return Curve(
+        deviance,
+        best,
+        start,
+        point.criterion,
+        parameter.support or BOUNDS[parameter.kind],
+        of_block,
+        held.step,
+        diagonal,
+    )
 
 
 def _coordinates(problem: GlmmProblem, point: Estimates, parameter: Parameter) -> Floats:
@@ -83,7 +92,7 @@ def _coordinates(problem: GlmmProblem, point: Estimates, parameter: Parameter) -
             L = L[reordered(point.design, parameter)[1]]
         factors.append(lower_factor(np.linalg.solve(problem.bases[k], L)).ravel() / problem.unit)
     T = np.concatenate([np.empty(0), *factors])[problem.free]
-    return np.concatenate([coefficients, T, np.log(list(point.auxiliaries.values()))])
+    return np.concatenate([coefficients, T, problem.moved(point.auxiliaries.values())])
 
 
 def _diagonal(problem: GlmmProblem) -> NDArray[np.bool_]:
@@ -113,8 +122,11 @@ def _one_entry(problem: GlmmProblem, at: int, transform: Callable[[float], float
 
 
 def _auxiliary(point: Estimates, parameter: Parameter, problem: GlmmProblem) -> _Held:
-    at = problem.parts[2].start + list(point.auxiliaries).index(parameter.label)
-    return _one_entry(problem, at, math.log, SHARE * estimate(point, parameter))
+    own = list(point.auxiliaries).index(parameter.label)
+    free, best = problem.design.family.parameters[own].free, estimate(point, parameter)
+    low, high = problem.design.family.parameters[own].bounds
+    room = max(abs(best), 1.0) if math.isinf(low) else min(best - low, high - best)
+    return _one_entry(problem, problem.parts[2].start + own, free, SHARE * room)
 
 
 def _first_entry(problem: GlmmProblem, k: int) -> int:

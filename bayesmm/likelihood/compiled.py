@@ -49,14 +49,23 @@ RAISED, BAD_GRADIENT, BAD_DENSITY, BAD_EXPANSION, WRONG_SIZE = 1, 3, 4, -2, -1
 
 @functools.cache
 def source_version() -> int:
-    """Return a checksum of everything that compiled code is made from."""
+    """Return a checksum of everything that the compiled likelihood is made from.
+
+    Of the families those that are a part of it: the functions of the others have checksums of their own.
+    """
     version = 0
     for path in sorted(Path(__file__).parent.glob("*.py")):
         version = zlib.crc32(path.read_bytes(), version)
     for family in FAMILIES.values():
-        parts = [_parts(kernel) for kernel in vars(family.kernels).values() if callable(kernel)]
-        version = zlib.crc32(repr((family.number, parts, CANONICAL, NUMBERED_STRIPS)).encode(), version)
+        if family.kernels.row is not None:
+            parts = [_parts(kernel) for kernel in vars(family.kernels).values() if callable(kernel)]
+            version = zlib.crc32(repr((family.number, parts, CANONICAL, NUMBERED_STRIPS)).encode(), version)
     return version
+
+
+def kernel_version(kernel: Callable, version: int) -> int:
+    """Return a checksum of a kernel with the kernels that it calls, beginning with another checksum."""
+    return zlib.crc32(repr(_parts(kernel)).encode(), version)
 
 
 def _parts(function: Callable) -> tuple:
@@ -100,13 +109,15 @@ class Inner:
         raise TypeError(f"{name} is compiled for compiled functions only; call it from one")
 
 
-def inner(function: Callable, *, freedom: Collection[str] = ()) -> Inner:
+def inner(function: Callable, *, freedom: Collection[str] = (), version: int | None = None) -> Inner:
     """Return the function compiled for other compiled functions only; an entry for Python takes as long to compile.
 
-    `freedom` is what LLVM may do with the arithmetic: "contract" products and sums, or "reassoc" sums.
+    `freedom` is what LLVM may do with the arithmetic: "contract" products and sums, or "reassoc" sums. `version` is a
+    checksum of what it is made from, if not that of the likelihood.
     """
     options = dict(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-    return Inner(numba.njit(fastmath=set(freedom), **options)(keyed(function, source_version())))
+    version = source_version() if version is None else version
+    return Inner(numba.njit(fastmath=set(freedom), **options)(keyed(function, version)))
 
 
 # Kernels that compiled code has in a form of its own
@@ -121,7 +132,7 @@ def from_kernel(function: Callable) -> Callable | Inner:
     known = function.__globals__
     others = {name: from_kernel(known[name]) for name in function.__code__.co_names if is_kernel(known.get(name))}
     copy = FunctionType(function.__code__, {**known, **others}, function.__name__)
-    return inner(functools.update_wrapper(copy, function))
+    return inner(functools.update_wrapper(copy, function), version=kernel_version(function, source_version()))
 
 
 fused = functools.partial(inner, freedom=("contract",))

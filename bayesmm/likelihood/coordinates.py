@@ -117,7 +117,8 @@ def coordinates(
             for i, j, power in partial_correlations(block):
                 pairs.append((i, j, end, power * jacobian + eta - 1))  # log det of the matrix: the sum of log sech^2
                 end += 1
-    kinds = [SCALE] * len(positive) + [REAL] * len(coefficients)
+    below = [priors[place].distribution != "Fixed" and support_ends(priors[place])[0] < 0 for place in positive]
+    kinds = [REAL if any_sign else SCALE for any_sign in below] + [REAL] * len(coefficients)
     for place, kind in zip((*positive, *coefficients), kinds, strict=True):
         scalars.append(_scalar(priors[place], end, None if jacobian else kind))
         end += scalars[-1][1] >= 0

@@ -19,7 +19,7 @@ import bayesmm.likelihood.exponential  # noqa: F401 - has kernels in a form of i
 from bayesmm.families.families import FAMILIES
 from bayesmm.likelihood.compiled import DOUBLES, Inner, compiled, from_kernel, fused, inner
 
-NUMBERS = len(FAMILIES)  # of a family; what is not below is the address of a table
+NUMBERS = 4096  # those of families are below, and addresses of tables are not: no program has data in its first page
 DENSITY, SCORE, WHOLE_STRIP = 0, 1, 2  # the entries of a table: two addresses, and 1 or 0 (`Family.whole_strip`)
 DOUBLE = types.float64
 ROW = types.void(DOUBLE, DOUBLE, DOUBLE, DOUBLES, DOUBLES)  # a C function of a row: (y, size, eta, aux, out)

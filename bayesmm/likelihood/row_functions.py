@@ -9,7 +9,7 @@ from numba import carray
 
 from bayesmm.families.family import MOST_PARAMETERS, Family
 from bayesmm.families.links import LINKS
-from bayesmm.likelihood.compiled import from_kernel, keyed, source_version
+from bayesmm.likelihood.compiled import from_kernel, kernel_version, keyed, source_version
 from bayesmm.likelihood.own_family import functions_of
 from bayesmm.likelihood.response_kernels import OUTPUTS, ROW
 
@@ -53,4 +53,5 @@ def _c_function(name: str, kernel, link: int, numbers: int):
     known = {**globals(), "KERNEL": from_kernel(kernel), "LINK": link, "NUMBERS_OUT": numbers}
     made = FunctionType(_row.__code__, known, name)
     made.__qualname__ = name
-    return numba.cfunc(ROW, cache=True, error_model="numpy")(keyed(made, source_version()))
+    version = kernel_version(kernel, source_version())
+    return numba.cfunc(ROW, cache=True, error_model="numpy")(keyed(made, version))

@@ -21,7 +21,6 @@ from bayesmm.design.parameters import (
 )
 from bayesmm.design.residual.structure import mean_values
 from bayesmm.estimation.estimates import add_effects, pearson_residuals
-from bayesmm.families.links import LINKS
 from bayesmm.posterior.convergence import NAMES, diagnose, in_batches, quantile
 from bayesmm.priors import prior_bases
 from bayesmm.runtime.arguments import check_probability
@@ -134,7 +133,7 @@ def posterior_residuals(fit) -> np.ndarray:
         b = block_draws(fit, block).mean(axis=(0, 1))
         eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
     own = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
-    return pearson_residuals(design, LINKS[design.family.link].inverse(eta), own, mean_values(residual_draws(fit)))
+    return pearson_residuals(design, eta, own, mean_values(residual_draws(fit)))
 
 
 def is_constant(draws: np.ndarray) -> np.ndarray:

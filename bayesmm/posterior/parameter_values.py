@@ -209,7 +209,8 @@ def _value(parameter: Parameter, value: object) -> float:
         raise ValueError(f"parameters[{place!r}] should be a finite number, not {value!r}")
     if kind == "sd" and value < 0:
         raise ValueError(f"parameters[{place!r}] is a standard deviation, which is 0 or more, not {value!r}")
-    if kind in ("sigma", "auxiliary") and value <= 0:
+    above_zero = kind == "sigma" or parameter.support == (0.0, np.inf)
+    if above_zero and value <= 0:
         raise ValueError(f"parameters[{place!r}] should be above 0, not {value!r}")
     if parameter.support is not None and not parameter.support[0] < value < parameter.support[1]:
         between = "between {:g} and {:g}".format(*parameter.support)

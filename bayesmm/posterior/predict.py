@@ -17,9 +17,10 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
-from bayesmm.families.family import Family, draw_response
+from bayesmm.families.family import draw_response
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
+from bayesmm.posterior.means import auxiliary_values, mean_of
 from bayesmm.posterior.predictions import Predictions, table_of
 from bayesmm.posterior.trials import named_trials, trials_of
 from bayesmm.runtime.arguments import chosen_seed, is_whole
@@ -34,11 +35,6 @@ GROUPS = ("conditional", "population", "averaged")
 NEW_LEVELS = ("error", "sample", "zero")
 CHUNK = 4_000_000  # draws of rows made at a time: 32 MB for each array that is needed on the way
 COPIES = 2  # the draws and, while a chunk is added, what NumPy makes of them
-# The trapezoidal rule over N(0, 1): beyond 8.4 lie 5e-17 of it. With a step of 0.2 a logistic or cloglog has no error
-# for spreads of up to 2. For larger ones the step falls so that the error stays below 1e-5, about exp(-2 pi a / (step
-# spread)), a being pi and pi / 2 (Trefethen & Weideman 2014, SIAM Review 56(3), theorem 5.1); the smallest step is
-# reached at a spread of 80, and then leaves less than 1e-3 of a mean that is between 0 and 1.
-REACH, STEP, STEEP, LEAST_STEP = 8.4, 0.2, 0.8, 0.01
 RIDGE = 1e-12  # of the identity, without which a correlation matrix that is singular to rounding has no factor
 
 
@@ -252,12 +248,16 @@ def predict(
     check_draws(fit, rows)
     spread = spreads(fit, data) if isinstance(groups, str) and groups == "averaged" else None
     noise = _noise(fit, data, trials, rows, stream(seed, "responses")) if kind == "response" else None
+    aux, inverse = auxiliary_values(fit), LINKS[family.link].inverse
     chains, draws = tree_sizes(fit.tree)
     values = np.empty((chains * draws, len(rows)))
     for part in chunks(len(rows), len(values)):
         eta = linear(fit, rows.take(part), new_levels, seed)
-        mu = eta if kind == "linear" else mean_of(family, eta, None if spread is None else spread(part))
-        values[:, part] = mu if noise is None else noise(mu, part)
+        if noise is not None:
+            values[:, part] = noise(inverse(eta), part)
+        else:
+            own = None if spread is None else spread(part)
+            values[:, part] = eta if kind == "linear" else mean_of(family, eta, aux, own)
     record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
     obs = design.rows if data is None else np.arange(len(rows))
     return Predictions(_tree(fit, values, obs, record | {"seed": seed}), rows.labels, table_of(design, data))
@@ -358,29 +358,10 @@ def spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
     return spread
 
 
-def mean_of(family: Family, eta: np.ndarray, spread: np.ndarray | None = None) -> np.ndarray:
-    """Return the mean of the response; with `spread`, its average over eta + N(0, spread^2)."""
-    link = LINKS[family.link]
-    return link.inverse(eta) if spread is None else averaged(link.inverse, link.name, eta, spread)
-
-
-def averaged(function: Callable, link: str, eta: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Return E function(eta + spread z), z ~ N(0, 1), for the inverse of a link or its slope; the shape of eta."""
-    if link == "identity":
-        return function(eta)
-    if link == "log":  # both are exp, whose average is known
-        with np.errstate(over="ignore"):
-            return function(eta + 0.5 * np.square(spread))
-    step = max(min(STEP, STEEP / max(float(np.max(spread, initial=0.0)), STEEP)), LEAST_STEP)
-    nodes = np.arange(-REACH, REACH + step / 2, step)
-    weights = np.exp(-0.5 * nodes**2)
-    return sum(w * function(eta + spread * z) for z, w in zip(nodes, weights / weights.sum(), strict=True))
-
-
 def _noise(fit, data: object, trials: object, rows: Rows, rng: np.random.Generator) -> Callable:
     """Return a function of means (draws, rows) and a slice of the rows: draws of the response."""
     design, family = fit.design, fit.design.family
-    aux = [variable(fit.tree, name).reshape(-1, 1) for name in family.auxiliaries]
+    aux = auxiliary_values(fit)
     sizes = np.ones(len(rows))
     if family.support.trials:
         named = named_trials(design)

@@ -10,16 +10,15 @@ from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.errors import DataError, listing
-from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Factor, Floats
 from bayesmm.likelihood.gaussian import pack
 from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 from bayesmm.likelihood.orthogonal import orthonormal
 from bayesmm.likelihood.problem import Problem, integrate, orthonormal_columns, reduced
 from bayesmm.likelihood.variances import row_variances
+from bayesmm.posterior.means import mean_of, slope_of
 from bayesmm.posterior.predict import (
     Rows,
-    averaged,
     check_averaged,
     check_choice,
     check_levels,
@@ -95,13 +94,11 @@ def predict_point(
     check_levels(rows, new_levels)
     check_estimable(design, rows)
     eta = linear_predictor(point, rows, chosen)
-    link = LINKS[design.family.link]
-    functions = [link.inverse, link.slope] if kind == "mean" else [lambda x: x, np.ones_like]
-    if isinstance(groups, str) and groups == "averaged":
-        spread = np.sqrt(new_variance(point, rows, data, ()))
-        estimate, slope = (averaged(function, link.name, eta, spread) for function in functions)
-    else:
-        estimate, slope = (function(eta) for function in functions)
+    averaging = isinstance(groups, str) and groups == "averaged"
+    spread = np.sqrt(new_variance(point, rows, data, ())) if averaging else None
+    estimate, slope = eta, np.ones_like(eta)
+    if kind == "mean":
+        estimate, slope = (function(design.family, eta, point.own, spread) for function in (mean_of, slope_of))
     columns = {"estimate": estimate}
     if se:
         variances = linear_variances(point, rows, chosen)

@@ -51,7 +51,7 @@ class Place:
     size : int
         Rows of the largest correlation matrix; 1 elsewhere.
     bounds : tuple of float
-        Of ONE_CORRELATION and RESIDUAL.
+        Of ONE_CORRELATION, AUXILIARY and RESIDUAL.
     """
 
     name: str
@@ -161,12 +161,14 @@ def _own(entry: Entry) -> Prior | None:
 
 def _auxiliaries(design: Design) -> Iterator[Place]:
     """Yield the places of the family's parameters besides the mean."""
-    if design.family.has_residual_sd:
+    from_data = [own for own in design.family.parameters if not own.prior]
+    for own in from_data:
         centre = design.y - design.offset if design.family.link == "identity" else design.y
-        residual = Prior("HalfStudentT", nu=SD_DEGREES, sigma=robust_scale(centre))
-        yield Place("sigma", SD, (), residual, f"units of {design.response}")
-    for name, prior, unit in auxiliary_priors(design.family):
-        yield Place(name, AUXILIARY, (), prior, unit)
+        scale = robust_scale(centre if own.of is None else own.of(design.y))
+        kind, unit = SD if own.name == "sigma" else AUXILIARY, own.unit or f"units of {design.response}"
+        yield Place(own.name, kind, (), Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale), unit, bounds=own.bounds)
+    for own, prior in auxiliary_priors(design):
+        yield Place(own.name, AUXILIARY, (), prior, own.unit, bounds=own.bounds)
 
 
 def _residuals(design: Design) -> Iterator[Place]:

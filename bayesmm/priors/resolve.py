@@ -15,7 +15,7 @@ from bayesmm.design.parameters import (
 )
 from bayesmm.design.records import Design
 from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
-from bayesmm.families.family import Family
+from bayesmm.families.family import POSITIVE_VALUES, Family
 from bayesmm.priors.basis import coefficient_places
 from bayesmm.priors.defaults import (
     AUXILIARY,
@@ -203,15 +203,17 @@ def _with_intercept(known: tuple[Place, ...], chosen: Mapping[str, Prior]) -> tu
 
 def _check_keys(chosen: Mapping[str, Prior], known: tuple[Place, ...]) -> None:
     kinds = {key: place.kind for place in known for key in (*place.wider, place.name)}
-    bounds = {key: p.bounds for p in known if p.kind in (ONE_CORRELATION, RESIDUAL) for key in (*p.wider, p.name)}
+    bounded = (ONE_CORRELATION, AUXILIARY, RESIDUAL)
+    bounds = {key: p.bounds for p in known if p.kind in bounded for key in (*p.wider, p.name)}
     for key, prior in chosen.items():
         if key not in kinds:
             raise _unknown(key, kinds)
         if kinds[key] == ONE_CORRELATION:
             _check_one_correlation(key, *bounds[key], prior)
             continue
-        _check_support(key, kinds[key], prior)
-        if kinds[key] == RESIDUAL:
+        above_zero = kinds[key] == SD or bounds.get(key) == POSITIVE_VALUES
+        _check_support(key, kinds[key], prior, above_zero and kinds[key] != RESIDUAL)
+        if kinds[key] == RESIDUAL or (kinds[key] == AUXILIARY and not above_zero):
             _check_within(key, bounds[key], prior)
 
 
@@ -228,7 +230,7 @@ def _unknown(key: str, kinds: Mapping[str, str]) -> PriorError:
     return PriorError(f"{found}; the names are {listing(names, limit=NAMES_LISTED)}")
 
 
-def _check_support(key: str, kind: str, prior: Prior) -> None:
+def _check_support(key: str, kind: str, prior: Prior, above_zero: bool) -> None:
     """Refuse a distribution that cannot be the parameter's."""
     if kind == CORRELATION:
         if prior.distribution != "LKJ":
@@ -239,7 +241,7 @@ def _check_support(key: str, kind: str, prior: Prior) -> None:
         return
     if prior.distribution == "LKJ":
         raise PriorError(f"the prior of {key!r} is {prior}, which is for correlations")
-    if kind in (SD, AUXILIARY):
+    if above_zero:
         _check_positive(key, kind, prior)
     if prior.at == "means" and (kind in (INTERCEPT, AUXILIARY, RESIDUAL) or key == "sigma"):
         instead = f"; its place is {INTERCEPT_AT_MEANS!r}" if kind == INTERCEPT else ""
@@ -278,7 +280,7 @@ def _check_positive(key: str, kind: str, prior: Prior) -> None:
 
 
 def _check_within(key: str, support: tuple[float, float], prior: Prior) -> None:
-    """Refuse a prior of values that a parameter of the residual cannot have."""
+    """Refuse a prior of values that a parameter of the family or of the residual cannot have."""
     ends = {"real": (-np.inf, np.inf), "positive": (0.0, np.inf)}
     if prior.support in ends:
         lower, upper = ends[prior.support]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.records import Design
-from bayesmm.families.family import Family
+from bayesmm.families.family import Auxiliary
 from bayesmm.families.links import LINKS
 from bayesmm.priors.prior import Prior
 
@@ -90,8 +90,8 @@ def root_mean_square(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values)))) or 1.0
 
 
-def auxiliary_priors(family: Family) -> Iterator[tuple[str, Prior, str]]:
-    """Yield the default prior of each auxiliary but sigma, with what its values are measured in."""
-    for parameter in family.parameters:
+def auxiliary_priors(design: Design) -> Iterator[tuple[Auxiliary, Prior]]:
+    """Yield the auxiliaries that name their default prior, with it."""
+    for parameter in design.family.parameters:
         if parameter.prior:
-            yield parameter.name, Prior(parameter.prior, **parameter.parameters), parameter.unit
+            yield parameter, Prior(parameter.prior, **parameter.numbers(design.y))

@@ -5,8 +5,8 @@ import pytensor.tensor as pt
 
 import bayesmm as bmm
 
-EXPONENTIAL = bmm.Family(
-    name="exponential",
+WAITING = bmm.Family(
+    name="waiting",
     links=("log", "inverse"),
     support="positive",
     log_density=lambda y, mu, trials, aux: -pt.log(mu) - y / mu,

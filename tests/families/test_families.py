@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ import bayesmm as bmm
 from bayesmm.errors import DataError
 from bayesmm.families import links
 from bayesmm.families.families import FAMILIES, get_family
+from bayesmm.families.family import SHARES
 from bayesmm.families.links import LINKS
+
+ROOT = Path(__file__).parents[2]
 
 # ----------------------------------------------------------------------------------------------------------------------
 # the table
@@ -35,21 +39,24 @@ def test_a_family_with_each_link_comes_back_from_a_pickle():  # as models do tha
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_families_that_a_family_names_exist(family):
     limits = [parameter.limit for parameter in family.parameters]
-    named = {*limits, family.of_one_trial, family.overdispersed, family.outliers, family.skewed}
+    named = {*limits, family.of_one_trial, family.overdispersed, family.outliers, family.skewed, family.more_zeros}
     assert named <= {"", *FAMILIES}
     assert set(family.residuals) == set(family.links)
-    aux = tuple(np.array([2.5]) for _ in family.parameters)
+    aux = tuple(
+        np.array([{SHARES: 0.5, (1.0, 2.0): 1.4}.get(parameter.bounds, 2.5)]) for parameter in family.parameters
+    )
     mu = np.full(3, 0.4)
     assert family.first(np.array([0.2, 0.4, 0.7]), mu).shape == (len(aux),)
     assert family.variance(mu, aux).shape == mu.shape
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_is_in_the_help(name):
+@pytest.mark.parametrize("name", list(FAMILIES)[:8])
+def test_the_families_that_are_used_most_are_in_the_help_and_the_others_are_not_far(name):
     from bayesmm.cli import main
 
     assert f'"{name}"' in bmm.Model.__doc__
     assert re.search(rf"Distribution of the response: .*\b{name}\b", inspect.getsource(main))
+    assert all("another of docs/families.md" in text for text in (bmm.Model.__doc__, inspect.getsource(main)))
 
 
 @pytest.mark.parametrize("name", LINKS)
@@ -97,6 +104,24 @@ def test_a_link_that_the_family_has_not_is_refused():
     assert get_family("beta").link == "logit"
 
 
+@pytest.mark.parametrize("bounds", [(0.0, np.inf), (0.0, 1.0), (1.0, 2.0), (-np.inf, np.inf)])
+@pytest.mark.parametrize("at", [-700.0, -3.0, 0.0, 0.5, 30.0])
+def test_a_parameter_moves_on_the_real_line_within_its_bounds(bounds, at):
+    own = bmm.Auxiliary("a", bounds=bounds)
+    value, rate = own.moved(at)
+    assert bounds[0] <= value <= bounds[1]
+    if abs(at) < 20:
+        assert own.free(value) == pytest.approx(at, abs=1e-9)
+        assert rate == pytest.approx((own.moved(at + 1e-6)[0] - own.moved(at - 1e-6)[0]) / 2e-6, rel=1e-8)
+
+
+def test_the_page_of_families_is_made_from_their_records():
+    from bayesmm.families.overview import page
+
+    # after a change: python -m bayesmm.families.overview > docs/families.md
+    assert (ROOT / "docs" / "families.md").read_text(encoding="utf-8") == page()
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # print and equation
 
@@ -109,6 +134,23 @@ def test_printing_says_family_and_link():
 
 
 EQUATIONS = {
+    "skew_normal": (r"\mathrm{SkewNormal}(\text{mean } \mu_{i}", r"\alpha &\sim \mathrm{Normal}"),
+    "exgaussian": (r"\mathrm{ExGaussian}", r"\tau &\sim \mathrm{Half"),
+    "betabinomial": (r"\mathrm{BetaBinomial}(n_{i}", r"\phi &\sim \mathrm{InverseGamma}"),
+    "nbinom1": (r"\text{variance } \mu_{i} (1 + \phi))", r"\phi &\sim \mathrm{Exponential}"),
+    "genpois": (r"\mathrm{GeneralisedPoisson}", r"\phi &\sim \mathrm{Exponential}"),
+    "lognormal": (r"\mathrm{LogNormal}(\text{median } \mu_{i}", r"\log \mu_{i} &= "),
+    "inverse_gaussian": (r"\mu_{i}^{3} / \lambda)", r"\lambda &\sim \mathrm{LogNormal}"),
+    "exponential": (r"\mathrm{Exponential}(\text{mean } \mu_{i})", r"\log \mu_{i} &= "),
+    "weibull": (r"\mathrm{Weibull}(\text{mean } \mu_{i}", r"\kappa &\sim \mathrm{LogNormal}"),
+    "zero_inflated_poisson": (r"\mathrm{ZeroInflatedPoisson}", r"\pi &\sim \mathrm{Uniform}"),
+    "zero_inflated_negbinomial": (r"\mathrm{ZeroInflatedNegBinomial}", r"\pi &\sim \mathrm{Uniform}"),
+    "zero_inflated_binomial": (r"\mathrm{ZeroInflatedBinomial}(n_{i}", r"\pi &\sim \mathrm{Uniform}"),
+    "hurdle_poisson": (r"\mathrm{HurdlePoisson}", r"\pi &\sim \mathrm{Uniform}"),
+    "hurdle_negbinomial": (r"\mathrm{HurdleNegBinomial}", r"\pi &\sim \mathrm{Uniform}"),
+    "tweedie": (r"\mathrm{Tweedie}(\text{mean } \mu_{i}", r"p &\sim \mathrm{Uniform}"),
+    "truncated_poisson": (r"\mathrm{ZeroTruncatedPoisson}", r"\log \mu_{i} &= "),
+    "truncated_negbinomial": (r"\mathrm{ZeroTruncatedNegBinomial}", r"\kappa &\sim "),
     "poisson": (r"\mathrm{Poisson}(\mu_{i})", r"\log \mu_{i} &= "),
     "negbinomial": (r"\text{variance } \mu_{i} + \mu_{i}^{2} / \kappa)", r"\kappa &\sim \mathrm{InverseGamma}"),
     "bernoulli": (r"\mathrm{Bernoulli}(\mu_{i})", r"\mathrm{logit}\,\mu_{i} &= "),
@@ -123,7 +165,7 @@ EQUATIONS = {
 @pytest.mark.parametrize("family", FAMILIES)
 def test_equations(family):
     y = {"bernoulli": coin(), "beta": np.random.default_rng(1).beta(2, 3, N)}.get(family, np.minimum(counts(), 7) + 1)
-    formula = "cbind(y, n - y) ~ x + (1 | g)" if family == "binomial" else "y ~ x + (1 | g)"
+    formula = "cbind(y, n - y) ~ x + (1 | g)" if FAMILIES[family].support.trials else "y ~ x + (1 | g)"
     latex = make(y, family, formula).equation()
     for piece in EQUATIONS[family]:
         assert piece in latex

@@ -69,15 +69,22 @@ def test_units_of_the_response_do_not_matter_to_a_gamma_model():
 @pytest.mark.parametrize(("family", "names"), [(row.name, row.auxiliaries) for row in FAMILIES.values()])
 def test_auxiliaries_have_places_at_the_end(family, names):
     y = {"bernoulli": coin(), "beta": np.random.default_rng(1).beta(2, 3, N)}.get(family, np.minimum(counts(), 8) + 1)
-    more = {"trials": 20} if family == "binomial" else {}
+    more = {"trials": 20} if FAMILIES[family].support.trials else {}
     model = make(y, family, **more)
     places = list(model.priors)
     assert places[len(places) - len(names) :] == list(names)
     assert not {"sigma", "nu", "shape", "phi"} - set(names) & set(places)
+    bounds = {parameter.name: parameter.bounds for parameter in FAMILIES[family].parameters}
     for name in names:
-        assert prior(make(y, family, priors={name: 2.0}), name) == {"value": 2.0}
-        with pytest.raises(PriorError, match="is above 0"):
-            make(y, family, priors={name: bmm.Prior("Normal", mu=0, sigma=1)})
+        inside = 1.4 if bounds[name] == (1.0, 2.0) else 0.4
+        assert prior(make(y, family, priors={name: inside}, **more), name) == {"value": inside}
+        if np.isinf(bounds[name][0]):
+            assert make(y, family, priors={name: bmm.Prior("Normal", mu=0, sigma=1)}, **more)
+            continue
+        said = "is above 0" if np.isinf(bounds[name][1]) else "its values are from {:g} to {:g}".format(*bounds[name])
+        for wrong in (bmm.Prior("Normal", mu=0, sigma=1), -1.0):
+            with pytest.raises(PriorError, match=said):
+                make(y, family, priors={name: wrong}, **more)
     if not names:
         with pytest.raises(PriorError, match="no parameter 'sigma'"):
             make(y, family, priors={"sigma": 2.0}, **more)

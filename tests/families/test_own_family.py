@@ -8,7 +8,7 @@ import pandas as pd
 import pytensor.tensor as pt
 import pytest
 from densities import differences
-from own_families import BETA_BINOMIAL, EXPONENTIAL, OWN_GAMMA
+from own_families import BETA_BINOMIAL, OWN_GAMMA, WAITING
 from scipy import stats
 
 import bayesmm as bmm
@@ -23,7 +23,7 @@ MODEL = "y ~ x + (1 | g)"
 
 def scipys(family, y, size, mu, aux):
     return {
-        "exponential": lambda: stats.expon.logpdf(y, scale=mu),
+        "waiting": lambda: stats.expon.logpdf(y, scale=mu),
         "own_gamma": lambda: stats.gamma.logpdf(y, aux[0], scale=mu / aux[0]),
         "beta_binomial": lambda: stats.betabinom.logpmf(y, size, mu * aux[0], (1 - mu) * aux[0]),
     }[family.name]()
@@ -41,7 +41,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def model(data):
-    return bmm.Model(MODEL, data, family=EXPONENTIAL)
+    return bmm.Model(MODEL, data, family=WAITING)
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def fit(model):
 @pytest.mark.parametrize(
     "family, link",
     [
-        (EXPONENTIAL, "log"),
-        (EXPONENTIAL, "inverse"),
+        (WAITING, "log"),
+        (WAITING, "inverse"),
         (OWN_GAMMA, "log"),
         *((BETA_BINOMIAL, x) for x in BETA_BINOMIAL.links),
     ],
@@ -91,7 +91,7 @@ def test_the_compiled_density_is_scipys_and_its_derivatives_are_those_of_the_exp
 
 
 def test_a_density_that_does_not_exist_is_minus_infinity():
-    numbers = codes(get_family(EXPONENTIAL, "inverse"))
+    numbers = codes(get_family(WAITING, "inverse"))
     assert response.derivatives(*numbers, 1.0, 1.0, -0.5, np.zeros(2)) == (-np.inf, 0.0, 0.0, 0.0)
 
 
@@ -117,7 +117,7 @@ def test_the_graph_has_the_density_of_the_package(data):
 
 def test_everything_is_done_with_it(model, fit, tmp_path):
     point = model.maximize()
-    assert "Family: exponential (log link)" in str(point)
+    assert "Family: waiting (log link)" in str(point)
     assert fit.compare(point, consistency=False).table["mean"].notna().all()
     assert np.isfinite(fit.loo().elpd)
     assert np.isfinite(fit.loo(by="g").elpd)
@@ -125,9 +125,9 @@ def test_everything_is_done_with_it(model, fit, tmp_path):
     predicted = fit.predict(pd.DataFrame({"x": [0.0], "g": ["new"]}), new_levels="sample")
     assert predicted.draws.shape[-1] == 1
     assert np.isfinite(fit.r2().table.to_numpy(dtype=float)).any()
-    assert r"\mathrm{exponential}(\mu_{i})" in model.equation()
+    assert r"\mathrm{waiting}(\mu_{i})" in model.equation()
     page = fit.report(tmp_path / "page.html")
-    assert "family=exponential," in page.read_text(encoding="utf-8")
+    assert "family=waiting," in page.read_text(encoding="utf-8")
 
 
 def test_both_graphs_agree(model, fit):
@@ -149,19 +149,17 @@ def test_responses_with_trials(data):
 def test_a_saved_fit_asks_for_its_family(fit, tmp_path):
     path = tmp_path / "fit.nc"
     fit.save(path)
-    same = bmm.load(path, family=EXPONENTIAL)
+    same = bmm.load(path, family=WAITING)
     assert same.model.family == fit.model.family
     with pytest.raises(FitFileError, match=r"one of your own, which is not stored; give it again: load\(path, family="):
         bmm.load(path)
-    with pytest.raises(
-        FitFileError, match="the family of the model is 'exponential', a family of your own, and not 'own"
-    ):
+    with pytest.raises(FitFileError, match="the family of the model is 'waiting', a family of your own, and not 'own"):
         bmm.load(path, family=OWN_GAMMA)
     other = bmm.Family(
-        name="exponential", links=("log",), support="positive", variance=EXPONENTIAL.variance, draw=EXPONENTIAL.draw,
+        name="waiting", links=("log",), support="positive", variance=WAITING.variance, draw=WAITING.draw,
         log_density=lambda y, mu, trials, aux: -pt.log(mu) - y / mu - 0.1,
     )  # fmt: skip
-    with pytest.raises(FitFileError, match="log density of the family 'exponential' is not that of the model"):
+    with pytest.raises(FitFileError, match="log density of the family 'waiting' is not that of the model"):
         bmm.load(path, family=other)
 
 
@@ -191,8 +189,8 @@ def test_a_saved_fit_asks_for_its_family(fit, tmp_path):
 )
 def test_a_wrong_record_is_refused_in_a_sentence(change, said):
     record = dict(
-        name="mine", links=("log",), support="positive", log_density=EXPONENTIAL.log_density,
-        variance=EXPONENTIAL.variance, draw=EXPONENTIAL.draw,
+        name="mine", links=("log",), support="positive", log_density=WAITING.log_density,
+        variance=WAITING.variance, draw=WAITING.draw,
     )  # fmt: skip
     with pytest.raises(ValueError, match=said):
         bmm.Family(**record | change)
@@ -207,8 +205,8 @@ def test_a_wrong_record_is_refused_in_a_sentence(change, said):
 )
 def test_a_density_that_is_not_one_of_a_row_is_refused_in_a_sentence(data, density, said):
     family = bmm.Family(
-        name="mine", links=("log",), support="positive", log_density=density, variance=EXPONENTIAL.variance,
-        draw=EXPONENTIAL.draw,
+        name="mine", links=("log",), support="positive", log_density=density, variance=WAITING.variance,
+        draw=WAITING.draw,
     )  # fmt: skip
     with pytest.raises(DataError, match=said):
         bmm.Model(MODEL, data, family=family).maximize()
@@ -216,8 +214,8 @@ def test_a_density_that_is_not_one_of_a_row_is_refused_in_a_sentence(data, densi
 
 def test_the_name_of_a_family_of_the_package_is_taken(data):
     twin = bmm.Family(
-        name="gamma", links=("log",), support="positive", log_density=EXPONENTIAL.log_density,
-        variance=EXPONENTIAL.variance, draw=EXPONENTIAL.draw,
+        name="gamma", links=("log",), support="positive", log_density=WAITING.log_density,
+        variance=WAITING.variance, draw=WAITING.draw,
     )  # fmt: skip
     with pytest.raises(DataError, match="family 'gamma' is one of the package; give your own another name"):
         bmm.Model(MODEL, data, family=twin)
@@ -225,4 +223,4 @@ def test_the_name_of_a_family_of_the_package_is_taken(data):
 
 def test_values_outside_the_support_are_refused(data):
     with pytest.raises(DataError, match=r"'x' is 0 or less in .* the family needs values above 0"):
-        bmm.Model("x ~ y + (1 | g)", data, family=EXPONENTIAL)
+        bmm.Model("x ~ y + (1 | g)", data, family=WAITING)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from other_densities import example, typical
 from references import frame
 from sleep_study import LIMIT, SLEEP, crossed, sleep_fit, sleep_model, sleep_point
 
@@ -46,34 +47,23 @@ def test_moments_are_those_of_the_dense_marginal_distribution():
     check_moments(draws, 1 - 2 * data["x"] + data["o"], covariance)
 
 
-RESPONSES = {
-    "gaussian": ({"sigma": 0.5}, lambda rng, n: rng.normal(size=n)),
-    "student": ({"sigma": 0.5, "nu": 9.0}, lambda rng, n: rng.normal(size=n)),
-    "poisson": ({}, lambda rng, n: rng.poisson(3, n)),
-    "negbinomial": ({"shape": 2.0}, lambda rng, n: rng.poisson(3, n)),
-    "bernoulli": ({}, lambda rng, n: rng.integers(0, 2, n)),
-    "binomial": ({}, lambda rng, n: rng.integers(0, 5, n)),
-    "gamma": ({"shape": 2.0}, lambda rng, n: rng.gamma(2, size=n)),
-    "beta": ({"phi": 4.0}, lambda rng, n: rng.beta(2, 2, n)),
-}
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_has_its_mean_and_variance(name):
     """Without random effects (sd 0) the rows are independent, with the family's mean and variance."""
-    own, respond = RESPONSES[name]
-    rng = np.random.default_rng(3)
-    data = pd.DataFrame({"y": respond(rng, 30), "x": np.linspace(-1, 1, 30), "g": np.arange(30) % 6, "n": 5})
-    model = bmm.Model("y ~ x + (1 | g)", data, name, trials="n" if name == "binomial" else None)
+    rng, family = np.random.default_rng(3), FAMILIES[name]
+    own, y = dict(zip(family.auxiliaries, typical(family), strict=True)), example(family, rng, 30, 5)
+    data = pd.DataFrame({"y": y, "x": np.linspace(-1, 1, 30), "g": np.arange(30) % 6, "n": 5})
+    model = bmm.Model("y ~ x + (1 | g)", data, name, trials="n" if family.support.trials else None)
     given = {"Intercept": 0.3, "beta[x]": 0.4, "sd_g[Intercept]": 0.0, **own}
     draws = model.simulate(given, 4000, seed=1).to_numpy().T
     mu = LINKS[model.family.link].inverse(0.3 + 0.4 * data["x"].to_numpy())
-    size = 5 if name == "binomial" else 1
-    variance = size * model.family.variance(mu, tuple(own.values()))
+    size = 5 if family.support.trials else 1
+    mean = size * family.expected(mu, tuple(own.values()))
+    variance = size**2 * family.scattered(mu, size, tuple(own.values()))
     if name == "student":
-        variance = np.full(30, 0.5**2 * 9 / 7)  # sigma^2 nu / (nu - 2); the family's is for weights of residuals
-    assert (np.abs(draws.mean(axis=0) - size * mu) < LIMIT * np.sqrt(variance / 4000)).all()
-    squares = (draws - size * mu) ** 2
+        variance = np.full(30, 0.8**2 * 6 / 4)  # sigma^2 nu / (nu - 2); the family's is for weights of residuals
+    assert (np.abs(draws.mean(axis=0) - mean) < LIMIT * np.sqrt(variance / 4000)).all()
+    squares = (draws - mean) ** 2
     assert (np.abs(squares.mean(axis=0) - variance) < LIMIT * squares.std(axis=0) / np.sqrt(4000)).all()
     assert (draws.dtype == np.int64) == model.family.discrete
 

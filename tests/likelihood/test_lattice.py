@@ -18,7 +18,7 @@ from bayesmm.likelihood.conditional_quadrature import draw_effects
 from bayesmm.likelihood.lattice import FINE, LATTICE
 from bayesmm.likelihood.pointwise import integrated, sorted_rows
 from bayesmm.likelihood.quadrature import evaluate, grouped
-from bayesmm.posterior.predict import averaged
+from bayesmm.posterior.means import averaged
 from benchmarks.quadrature import compared, covariance, dense, grid, simulated
 
 # What is asked of a posterior: its mean to 0.02 posterior sds, its sd to 2 %.

@@ -7,7 +7,7 @@ from bad_data import base, columns, refused, said, silent
 
 from bayesmm.design.design import make_design
 from bayesmm.errors import DataError
-from bayesmm.families.families import get_family
+from bayesmm.families.families import FAMILIES, get_family
 from bayesmm.formula.formula import parse
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -60,9 +60,7 @@ def test_a_response_that_looks_like_another_family_s_is_said():
     silent(change=columns(y=np.arange(24) % 5 + 300))  # large: milliseconds, points
 
 
-KNOWN_FAMILIES = (
-    "(families: gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta, or a bmm.Family)"
-)
+KNOWN_FAMILIES = f"(families: {', '.join(FAMILIES)}, or a bmm.Family)"
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,7 @@ def test_averages_over_groups_are_those_of_many_new_groups(counts):
 @pytest.mark.parametrize(("link", "tolerance"), [("logit", 1e-5), ("probit", 1e-5), ("cloglog", 2e-4)])
 def test_averages_over_other_links_are_those_of_quadrature(counts, link, tolerance):
     from bayesmm.families.links import LINKS
-    from bayesmm.posterior.predict import averaged
+    from bayesmm.posterior.means import averaged
 
     inverse = LINKS[link].inverse
     for spread in (0.0, 0.5, 2.0, 8.0):  # the tolerance is the rule's error at 8, see REACH

@@ -175,7 +175,8 @@ def test_every_formula_of_the_readme_can_be_read():
 def test_the_table_of_families_is_that_of_the_code():
     table = rows(section(ROOT / "README.md", "Families"))
     said = {cells[0].strip("`"): (cells[1], re.findall(r"`(\w+)`", cells[3])) for cells in table}
-    assert said == {name: (", ".join(f.links), list(f.auxiliaries)) for name, f in FAMILIES.items()}
+    assert len(said) >= 8  # those that are used most; `docs/families.md` has all
+    assert said == {name: (", ".join(FAMILIES[name].links), list(FAMILIES[name].auxiliaries)) for name in said}
 
 
 def test_the_tables_of_priors_have_the_places_of_a_model():

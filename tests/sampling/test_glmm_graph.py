@@ -6,6 +6,7 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from densities import CASES
 from scipy import special, stats
 
 import bayesmm as bmm
@@ -17,7 +18,7 @@ from bayesmm.sampling.graph.responses import log_density
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.errors.BayesmmWarning")
 
-EVERY = [(name, link) for name, family in FAMILIES.items() for link in family.links]
+EVERY = CASES  # those of other families: tests/families/test_other_families.py
 AUXILIARIES = {"sigma": 0.7, "nu": 4.5, "shape": 1.8, "phi": 6.0}
 GROUPS, EACH = 4, 6
 

@@ -15,8 +15,10 @@ from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.sampling import FEW_LEVELS
 from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
+from bayesmm.families.links import LINKS
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import is_constant, kept_effects, posterior_residuals, variable
+from bayesmm.posterior.means import auxiliary_values
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import FEWEST_DRAWS, MOST_NUMBERS, replicates, thinned
 
@@ -34,7 +36,7 @@ MOST_ROWS = MOST_NUMBERS // FEWEST_DRAWS  # of more, replicated responses would 
 
 @dataclass(frozen=True)
 class Simulated:
-    """Fitted means and replicated responses of the same posterior draws, (draws, n) each; auxiliaries (draws, 1)."""
+    """The link's means and replicated responses of the same posterior draws, (draws, n); auxiliaries (draws, 1)."""
 
     means: np.ndarray
     replicated: np.ndarray
@@ -85,10 +87,8 @@ def simulate(fit) -> Simulated:
     """Draw responses from the posterior, and keep the means that they are drawn about."""
     replicated = replicates(fit)
     few = thinned(fit, len(replicated))
-    means = predict(few).draws.reshape(-1, fit.design.n)
-    return Simulated(
-        means, replicated, tuple(variable(few.tree, a).reshape(-1, 1) for a in fit.design.family.auxiliaries)
-    )
+    eta = predict(few, kind="linear").draws.reshape(-1, fit.design.n)
+    return Simulated(LINKS[fit.design.family.link].inverse(eta), replicated, tuple(auxiliary_values(few)))
 
 
 def few_groups(inputs: CheckInputs) -> Check:
@@ -270,12 +270,11 @@ def dispersion(inputs: CheckInputs) -> Check:
     design, simulated = inputs.fit.design, inputs.simulated
     if simulated is None or (design.trials is not None and (design.trials == 1).all()):
         return not_simulated("dispersion")
-    size = 1.0 if design.trials is None else design.trials
+    family, own, size = design.family, simulated.auxiliaries, 1.0 if design.trials is None else design.trials
     with np.errstate(divide="ignore", invalid="ignore"):
-        weights = size / design.family.variance(simulated.means, simulated.auxiliaries)
-        scatter = [
-            np.nansum(weights * np.square(y / size - simulated.means), axis=1) for y in (design.y, simulated.replicated)
-        ]
+        mu = simulated.means
+        weights, mean = 1 / family.scattered(mu, size, own), family.expected(mu, own)
+        scatter = [np.nansum(weights * np.square(y / size - mean), axis=1) for y in (design.y, simulated.replicated)]
     p, ratio = float((scatter[1] >= scatter[0]).mean()), float(np.median(scatter[0]) / np.median(scatter[1]))
     found = f"the responses scatter {ratio:.2f} times as much as the model's own, {said_p(p)}"
     if p >= P_LIMIT:
@@ -285,10 +284,13 @@ def dispersion(inputs: CheckInputs) -> Check:
 
 def more_scatter(design) -> str:
     """Return what to change in a model of counts that scatter more than it allows."""
-    if design.family.overdispersed:
-        return f"use family={design.family.overdispersed!r}, or add a predictor that says why."
+    other = f"use family={design.family.overdispersed!r}, or " if design.family.overdispersed else ""
     if design.family.support.trials:
-        return "add a column that numbers the rows, say row, and the term (1 | row), or a predictor that says why."
+        return (
+            f"{other}add a column that numbers the rows, say row, and the term (1 | row), or a predictor that says why."
+        )
+    if other:
+        return f"{other}add a predictor that says why."
     return "add a random effect or a predictor that says why some rows have far more than others."
 
 
@@ -307,8 +309,8 @@ def zeros(inputs: CheckInputs) -> Check:
 
 def more_zeros(design) -> str:
     """Return what to change in a model of counts with more zeros than it allows."""
-    instead = design.family.overdispersed
-    other = f"use family={instead!r}, or " if instead else ""
+    instead = [repr(name) for name in (design.family.overdispersed, design.family.more_zeros) if name]
+    other = f"use family={' or '.join(instead)}, or " if instead else ""
     return f"{other}model whether {design.response} is 0 apart from how large it is otherwise."
 
 

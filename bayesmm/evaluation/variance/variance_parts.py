@@ -16,13 +16,15 @@ from bayesmm.design.coding import INTERCEPT
 from bayesmm.design.records import Design
 from bayesmm.design.residual.structure import NOTHING, residual_weights
 from bayesmm.design.residual.structure import Values as Residual
+from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
 from bayesmm.posterior.log_likelihood import auxiliary_draws
-from bayesmm.posterior.predict import CHUNK, REACH, check_draws, factor_draws, linear, rows_of
+from bayesmm.posterior.means import REACH, averaged
+from bayesmm.posterior.predict import CHUNK, check_draws, factor_draws, linear, rows_of
 
 Array = np.ndarray
-Moments = Callable[[slice], tuple[Array, Array]]
+Moments = Callable[[slice], tuple[Array, Array, Array]]
 # The trapezoidal rule over N(0, 1) with step h is off by exp(-2 pi a / (h spread)) for a function that is analytic and
 # bounded to a distance of a from the real axis (Trefethen & Weideman 2014, SIAM Review 56(3), theorem 5.1), which for
 # the inverse of cloglog is pi / 2: 1e-6 with h spread = 0.7. The normal density alone needs h = 1 for 5e-9. Measured
@@ -187,7 +189,37 @@ def population(design: Design, values: Values) -> Spread | None:
     if link == "inverse":
         return None
     spread = _spread_over(design, values, range(len(design.blocks)))
-    return over_rows(design, values, lambda part: _averaged(link, fixed_part(design, values, part), spread(part)))
+    moments = _moments(design, values)
+    return over_rows(design, values, lambda part: moments(fixed_part(design, values, part), spread(part), part))
+
+
+def _moments(design: Design, values: Values) -> Callable[[Array, Array | None, slice], tuple[Array, Array, Array]]:
+    """Return the function of eta, (draws, rows), the sds of effects or None, and the rows, that gives means over these.
+
+    They are of the mean of a response, of its square and of the variance about it, (draws, rows) each.
+    """
+    family, aux = design.family, tuple(values.auxiliaries.T[:, :, None])
+    inverse = LINKS[family.link].inverse
+    if not family.quadratic:
+        return lambda eta, spread, part: _averages(family, inverse, aux, eta, spread)
+    function, multiple = _variance_function(design, values), family.expected(np.ones((1, 1)), aux)
+
+    def moments(eta: Array, spread: Array | None, part: slice) -> tuple[Array, Array, Array]:
+        constant, slope, curve = function(part)
+        mu, square = _known(inverse(eta)) if spread is None else _averaged(family.link, eta, spread)
+        return multiple * mu, multiple**2 * square, constant + slope * mu + curve * square
+
+    return moments
+
+
+def _averages(family: Family, inverse: Callable, aux: tuple, eta: Array, spread: Array | None) -> tuple:
+    """Return the same for a family whose mean or variance is no simple function of mu."""
+    functions = (
+        lambda at: family.expected(inverse(at), aux),
+        lambda at: np.square(family.expected(inverse(at), aux)),
+        lambda at: family.variance(inverse(at), aux),
+    )
+    return tuple(f(eta) if spread is None else averaged(f, "", eta, spread) for f in functions)
 
 
 def _averaged(link: str, eta: Array, spread: Array) -> tuple[Array, Array]:
@@ -202,7 +234,7 @@ def _averaged(link: str, eta: Array, spread: Array) -> tuple[Array, Array]:
 
 
 def averaged_twice(inverse: Callable[[Array], Array], eta: Array, spread: Array) -> tuple[Array, Array]:
-    """Return E mu and E mu^2 of mu = inverse(eta + spread z), z ~ N(0, 1): `predict.averaged`, with fewer nodes."""
+    """Return E mu and E mu^2 of mu = inverse(eta + spread z), z ~ N(0, 1): `means.averaged`, with fewer nodes."""
     step = min(WIDEST_STEP, REACH_OF_STEP / max(float(spread.max(initial=0.0)), REACH_OF_STEP))
     nodes = np.arange(-np.floor(REACH / step), np.floor(REACH / step) + 1) * step
     weights = np.exp(-0.5 * nodes**2)
@@ -215,8 +247,8 @@ def averaged_twice(inverse: Callable[[Array], Array], eta: Array, spread: Array)
 
 def typical(design: Design, values: Values) -> Spread:
     """Return the modelled responses of groups whose effects are 0."""
-    inverse = LINKS[design.family.link].inverse
-    return over_rows(design, values, lambda part: _known(inverse(fixed_part(design, values, part))))
+    moments = _moments(design, values)
+    return over_rows(design, values, lambda part: moments(fixed_part(design, values, part), None, part))
 
 
 def conditional(fit, values: Values) -> Spread | None:
@@ -235,13 +267,13 @@ def conditional(fit, values: Values) -> Spread | None:
     rows = rows_of(design, None, [k for k in range(len(design.blocks)) if k not in each])
     check_draws(fit, rows.take(slice(0, 1)))  # whether the effects were kept; the rows come in parts
     offset = design.offset if link == "identity" else np.zeros(design.n)
-    spread = _spread_over(design, values, each)
+    spread, moments = _spread_over(design, values, each), _moments(design, values)
 
-    def moments(part: slice) -> tuple[Array, Array]:
+    def of_rows(part: slice) -> tuple[Array, Array, Array]:
         eta = linear(fit, rows.take(part), "error", 0) - offset[part]
-        return _averaged(link, eta, spread(part)) if each else _known(LINKS[link].inverse(eta))
+        return moments(eta, spread(part) if each else None, part)
 
-    return over_rows(design, values, moments)
+    return over_rows(design, values, of_rows)
 
 
 def fixed_part(design: Design, values: Values, part: slice) -> Array:
@@ -259,44 +291,51 @@ def over_rows(design: Design, values: Values, moments: Moments) -> Spread:
     Parameters
     ----------
     moments : callable
-        The mean of mu and of mu^2 of some rows, (draws, rows) each, over whatever is not given.
+        The means, over whatever is not given, of what `_moments` gives of some rows.
 
     Notes
     -----
-    The variance within a row is E V(mu) + Var(mu), with the family's variance function V, which is a quadratic one.
+    The variance within a row is the mean of the variance about its mean, and the variance of that mean.
     """
     share, size = row_shares(design), _sizes(design, values)
-    constant, slope, curve = _variance_function(design, values)
     about = share @ (design.y if design.trials is None else design.y / design.trials)  # against cancellation
     first = second = within = np.zeros(len(values.beta))
     for part in _slices(design.n, len(values.beta)):
-        mean, square = moments(part)
+        mean, square, variance = moments(part)
         first = first + (mean - about) @ share[part]
         second = second + np.square(mean - about) @ share[part]
-        scatter = (constant + slope * mean + curve * square) / size[..., part]
-        within = within + (scatter + square - np.square(mean)) @ share[part]
+        within = within + (variance / size[..., part] + square - np.square(mean)) @ share[part]
     between = np.maximum(second - first**2, 0.0)  # rounding may leave less where all means are equal
     return Spread(about + first, between * design.n / (design.n - 1), within)
 
 
 def _sizes(design: Design, values: Values) -> Array:
-    """Return what the variance of each row's response is divided by: trials of a share, weights of a variance.
+    """Return what the variance of each row's response is divided by: its weight, where that is one of a variance.
 
     Shape (n,), or (draws, n).
     """
-    divisor = residual_weights(design, values.residual) if design.family.gaussian else design.trials
+    divisor = residual_weights(design, values.residual) if design.family.gaussian else None
     return np.ones(design.n) if divisor is None else divisor
 
 
-def _variance_function(design: Design, values: Values) -> tuple[Array, Array, Array]:
-    """Return a, b and c of the family's variance a + b mu + c mu^2, (draws, 1) each, from its values at -1, 0 and 1."""
-    if design.family.scatter is not None:
-        return design.family.scatter(values.auxiliaries.T)[:, None], np.zeros(1), np.zeros(1)
-    aux = tuple(values.auxiliaries.T[:, :, None])
-    below, constant, above = (
-        np.asarray(design.family.variance(np.full((1, 1), at), aux), dtype=float) for at in (-1.0, 0.0, 1.0)
-    )
-    return constant, (above - below) / 2, (above + below) / 2 - constant
+def _variance_function(design: Design, values: Values) -> Callable[[slice], tuple[Array, Array, Array]]:
+    """Return the function of rows that gives a, b and c of the variance a + b mu + c mu^2 of their responses.
+
+    They are (draws, 1) or (draws, rows), from its values at mu of -1, 0 and 1.
+    """
+    family, aux = design.family, tuple(values.auxiliaries.T[:, :, None])
+    if family.scatter is not None:
+        scatter = family.scatter(values.auxiliaries.T)[:, None]
+        return lambda part: (scatter, np.zeros(1), np.zeros(1))
+
+    def function(part: slice) -> tuple[Array, Array, Array]:
+        trials = 1.0 if design.trials is None else design.trials[part]
+        below, constant, above = (
+            np.asarray(family.scattered(np.full((1, 1), at), trials, aux), dtype=float) for at in (-1.0, 0.0, 1.0)
+        )
+        return constant, (above - below) / 2, (above + below) / 2 - constant
+
+    return function
 
 
 def _known(mean: Array) -> tuple[Array, Array]:

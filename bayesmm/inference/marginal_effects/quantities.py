@@ -10,21 +10,19 @@ from scipy import sparse
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.families.links import LINKS
 from bayesmm.inference.marginal_effects.rows import check_memory
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import tree_sizes, variable
+from bayesmm.posterior.means import auxiliary_values, mean_of, slope_of
 from bayesmm.posterior.predict import (
     GROUPS,
     Rows,
-    averaged,
     check_averaged,
     check_choice,
     check_draws,
     chunks,
     conditioned_on,
     linear,
-    mean_of,
     rows_of,
     spreads,
 )
@@ -115,7 +113,7 @@ def evaluate(fit, estimand: Estimand, frame: pd.DataFrame, A: sparse.csr_array, 
     rows = rows_of(design, frame, conditioned_on(design, estimand.groups), quiet)
     _check_known(rows)
     X = A @ rows.X
-    straight = not rows.groups and (estimand.kind == "linear" or design.family.link == "identity")
+    straight = not rows.groups and (estimand.kind == "linear" or design.family.straight)
     defined = ~not_estimable(design, X) if straight else _all_defined(design, rows, A)
     if isinstance(fit, Estimates):
         values, jacobian = _estimates(fit, estimand, rows, frame, A)
@@ -151,10 +149,11 @@ def _draws(fit, estimand: Estimand, rows: Rows, frame: pd.DataFrame, A: sparse.c
     """Return the sums for every posterior draw, (draws, r), a part of the rows at a time."""
     family, draws = fit.design.family, int(np.prod(tree_sizes(fit.tree)))
     spread = spreads(fit, frame) if estimand.groups == "averaged" else None
-    columns, total = A.tocsc(), np.zeros((A.shape[0], draws))
+    columns, total, aux = A.tocsc(), np.zeros((A.shape[0], draws)), auxiliary_values(fit)
     for part in chunks(len(rows), draws):
         eta = linear(fit, rows.take(part), "error", 0)
-        mu = eta if estimand.kind == "linear" else mean_of(family, eta, None if spread is None else spread(part))
+        own = None if spread is None else spread(part)
+        mu = eta if estimand.kind == "linear" else mean_of(family, eta, aux, own)
         total += columns[:, part] @ mu.T
     return np.ascontiguousarray(total.T)
 
@@ -163,14 +162,12 @@ def _estimates(
     point: Estimates, estimand: Estimand, rows: Rows, frame: pd.DataFrame, A: sparse.csr_array
 ) -> tuple[Floats, Floats]:
     """Return the sums at the estimates, (1, r), and their derivatives in beta, (r, p)."""
-    eta, link = linear_predictor(point, rows, ()), LINKS[point.design.family.link]
+    eta, family, spread = linear_predictor(point, rows, ()), point.design.family, None
     if estimand.kind == "linear":
         return (A @ eta)[None], A @ rows.X
     if estimand.groups == "averaged":
         spread = np.sqrt(new_variance(point, rows, frame, ()))
-        mu, slope = (averaged(function, link.name, eta, spread) for function in (link.inverse, link.slope))
-    else:
-        mu, slope = link.inverse(eta), link.slope(eta)
+    mu, slope = (function(family, eta, point.own, spread) for function in (mean_of, slope_of))
     with np.errstate(over="ignore", invalid="ignore"):  # beyond the doubles a mean is inf, and has no standard error
         return (A @ mu)[None], A @ (slope[:, None] * rows.X)
 

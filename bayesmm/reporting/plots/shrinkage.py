@@ -9,6 +9,7 @@ from bayesmm.display.figures import ACCENT, GREY, INK, drawn, key, marker, name_
 from bayesmm.families.links import LINKS
 from bayesmm.families.support import Support
 from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, variable
+from bayesmm.posterior.means import slope_of
 from bayesmm.reporting.plots.chosen import factor, largest, said
 from bayesmm.reporting.plots.labels import units
 
@@ -220,10 +221,10 @@ def regression(design, rows: np.ndarray, Z: np.ndarray, shift: np.ndarray, aux: 
     y = design.y[rows] / size
     eta = link.function(_start(family.support, y))
     for _ in range(SCORING_STEPS):
-        mu, slope = link.inverse(eta), link.slope(eta)
+        mu, slope = link.inverse(eta), slope_of(family, eta, aux)
         with np.errstate(all="ignore"):
-            root = np.sqrt(weights * slope**2 / family.variance(mu, aux))
-            target = root * (eta - shift + (y - mu) / slope)
+            root = np.sqrt(weights * slope**2 / family.variance(mu, tuple(aux)))
+            target = root * (eta - shift + (y - family.expected(mu, aux)) / slope)
         if not (np.isfinite(root).all() and np.isfinite(target).all()):
             return nothing
         found = np.linalg.lstsq(root[:, None] * Z, target)[0]

@@ -1,0 +1,111 @@
+"""Counts with more zeros than negative binomial ones: 0 with probability zi, otherwise such a count of mean mu."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bayesmm.families import negbinomial as base
+from bayesmm.families.family import Family
+from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.negbinomial import SHAPE
+from bayesmm.families.negbinomial import density as base_density
+from bayesmm.families.negbinomial import score as base_score
+from bayesmm.families.residuals import lognormal
+from bayesmm.families.responses import Response
+from bayesmm.families.support import COUNTS
+from bayesmm.families.zeros import (
+    check_some_zeros,
+    graph_inflated,
+    inflated,
+    inflated_cdf,
+    inflated_score,
+    inflated_variance,
+    share_of_zeros,
+    sometimes_zero,
+)
+from bayesmm.runtime.messages import Message
+
+Array = np.ndarray
+
+START = 0.1
+
+
+def check(response: Response) -> list[Message]:
+    """Check the response, and whether some are 0."""
+    return check_some_zeros(response, "truncated_negbinomial")
+
+
+def mean(mu: Array, aux: tuple) -> Array:
+    """Return (1 - zi) mu."""
+    return (1 - aux[1]) * mu
+
+
+def variance(mu: Array, aux: tuple) -> Array:
+    """Return (1 - zi) (the variance without extra zeros + zi mu^2)."""
+    return inflated_variance(mu, base.variance(mu, aux), aux[1])
+
+
+def draw(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Array:
+    """Return random counts."""
+    return sometimes_zero(rng, base.draw(rng, mu, trials, aux), aux[1])
+
+
+def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
+    """Return P(Y <= y)."""
+    return inflated_cdf(base.cdf(y, mu, trials, aux), y, aux[1])
+
+
+def start(y: Array, mu: Array) -> Array:
+    """Return a first shape of the counts above 0, by moments, and a small zi."""
+    return np.array([*base.start(y[y > 0], mu[y > 0]), START]) if (y > 0).any() else np.array([1.0, START])
+
+
+def _on_log(mean: Array, aux: Array) -> Array:
+    return np.log1p(1 / mean + (1 / aux[0] + aux[1]) / (1 - aux[1]))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# the log density of a row, compiled and in PyTensor
+
+
+@kernel
+def density(link, y, size, eta, aux):
+    """Return the log density and its derivatives: see `Kernels`."""
+    return inflated(y, aux[1], base_density(link, y, size, eta, aux))
+
+
+@kernel
+def score(link, y, size, eta, aux):
+    """Return the derivatives in the shape and zi."""
+    slope, share = inflated_score(y, aux[1], base_density(link, y, size, eta, aux)[0])
+    return share * base_score(link, y, size, eta, aux)[0], slope
+
+
+def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return where the density exists, and the log density there."""
+    return graph_inflated(lambda at: base.graph_density(link, at, eta, trials, aux), aux[1], y)
+
+
+ZI = share_of_zeros("zi", r"\pi", "(probability of an extra zero)", "negbinomial")
+
+family = Family(
+    name="zero_inflated_negbinomial",
+    aliases=("zinb", "zinbinom", "zero-inflated negative binomial"),
+    links=("log",),
+    link="log",
+    support=COUNTS,
+    parameters=(replace(SHAPE, limit="zero_inflated_poisson"), ZI),
+    check_response=check,
+    mean=mean,
+    variance=variance,
+    draw=draw,
+    cdf=cdf,
+    kernels=Kernels(density, score),
+    graph_density=graph_density,
+    residuals={"log": lognormal(_on_log, "1 / mean + (1 / shape + zi) / (1 - zi)")},
+    start=start,
+    tex=r"\mathrm{ZeroInflatedNegBinomial}(\mu_{i},\ \kappa,\ \pi)",
+    several_modes=("log",),
+    cost=220.0,
+)
