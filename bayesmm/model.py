@@ -1,6 +1,6 @@
 """Model: a formula and a data frame, made into a design, priors, a graph, and its two answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -72,7 +72,7 @@ class Model:
 
     def __init__(
         self,
-        formula: str,
+        formula: str | Sequence[str],
         data: object,
         family: str = "gaussian",
         priors: Mapping[str, object] | None = None,
@@ -187,7 +187,7 @@ class Model:
         """
         if method != "MAP":
             check_residual(self.design)  # whose sd is estimated, whatever its prior says
-            say_estimated(self.priors)
+            say_estimated(self.priors, ("sigma",) if self.design.residual.sigma == "known" else ())
         return PointFit.of(maximize(self.design, method, self.priors, start, nagq))
 
     def graph(self, effects: str = "auto", centred: str | bool | Mapping[str, bool] = "auto"):
@@ -370,7 +370,7 @@ class Model:
 
 
 def fit(
-    formula: str,
+    formula: str | Sequence[str],
     data: object,
     family: str = "gaussian",
     priors: Mapping[str, object] | None = None,

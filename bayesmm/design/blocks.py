@@ -1,6 +1,6 @@
 """One block per grouping factor: all group terms on the same factor, their columns coded and put side by side."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,7 +8,10 @@ from bayesmm.design.checks import checked_matrix
 from bayesmm.design.coding import INTERCEPT, Coding, Numbers, Values, learn_coding, matrix_names
 from bayesmm.design.covariance.structures import STRUCTURES, make_parts
 from bayesmm.design.groups import learn_grouping, safe_names
+from bayesmm.design.parameters import residual_names
 from bayesmm.design.records import Block
+from bayesmm.design.residual.independent import INDEPENDENT
+from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.spec import Grouping
 from bayesmm.design.state import Scope
 from bayesmm.errors import DataError
@@ -20,14 +23,13 @@ FAR = 2.0  # standard deviations of a slope's variable between its mean and its 
 
 
 def make_blocks(
-    formula: Formula, values: Values, scope: Scope, family: Family, taken: Collection[str] = ()
+    formula: Formula, values: Values, scope: Scope, family: Family, own: Residuals = INDEPENDENT
 ) -> tuple[tuple[Block, ...], tuple[tuple[Coding, ...], ...], tuple[Grouping, ...]]:
     """Return one block per grouping factor, and what encodes it: all group terms on the same factor are one block.
 
-    Where the family has a residual standard deviation the effects must be told apart from it. `taken` are names of the
-    posterior that are other parameters'.
+    Where the residual `own` has a standard deviation that is not known the effects must be told apart from it.
     """
-    residual = family.has_residual_sd
+    residual, taken = family.has_residual_sd and own.sigma != "known", residual_names(own)
     together = bars_by_group(formula)
     names = safe_names([":".join(factors) for factors in together], family, taken)
     blocks, codings, groupings = [], [], []

@@ -16,10 +16,9 @@ from bayesmm.design.coding import Coding, Values, learn_coding, matrix, matrix_n
 from bayesmm.design.frames import Table, find_columns, missing_text, open_table, to_pandas
 from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
-from bayesmm.design.parameters import residual_names
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, variables_of, weigh
 from bayesmm.design.records import Block, Design
-from bayesmm.design.residual.structures import residual_arguments, residual_rows, residual_term
+from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
 from bayesmm.design.spec import DataArguments, DesignSpec, data_arguments
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.term_basis import learn_bases
@@ -149,12 +148,12 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     fixed = learn_coding(formula.intercept, formula.terms, values)
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the residual and the groups
-    residual = residual_term(formula, left.family, scope)
-    blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual_names(residual))
+    residual = residual_terms(formula, left.family, scope, left.y)
+    blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual)
     bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say
     aliased, said = checks.check_dependence(X, bases.fixed.taken_out(X), fixed, values)
-    scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope, left)])
+    scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope, left, residual.sigma != "known")])
     known = dict(states=dict(scope.states), bases=bases, groupings=groupings, repeats=spec.learned)
     return Design(
         spec=replace(spec, family=left.family, arguments=data_arguments(missing, weights, trials), **known),
@@ -297,7 +296,7 @@ def _read_again(formula: Formula, table: Table, groups: bool, residual: bool) ->
     exprs = [
         *variables_of(formula, groups),
         *formula.offsets,
-        *(residual_arguments(formula).values() if residual else ()),
+        *(residual_columns(formula) if residual else ()),
     ]
     names = dict.fromkeys(node.name for expr in exprs for node in column_nodes(expr))
     names |= dict.fromkeys(column.name for bar in formula.bars for column in bar.group) if groups else {}
@@ -322,7 +321,13 @@ def _scope(table: Read, spec: DesignSpec) -> Scope:
 
 
 def _remarks(
-    formula: Formula, fixed: Coding, values: Values, blocks: Sequence[Block], scope: Scope, left: Outcome
+    formula: Formula,
+    fixed: Coding,
+    values: Values,
+    blocks: Sequence[Block],
+    scope: Scope,
+    left: Outcome,
+    residual: bool,
 ) -> list[Message]:
     columns = [(v.name, v.values.astype(np.float64)) for v in _numeric_columns(formula, scope)]
     said = [
@@ -330,7 +335,7 @@ def _remarks(
         *checks.say_about_codes(columns),
         *checks.say_about_outliers(columns, scope.rows),
     ]
-    of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials)]
+    of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials, residual)]
     return [*said, *data_lints(formula, values, blocks, scope.variables), *of_blocks]
 
 

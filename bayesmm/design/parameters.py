@@ -200,8 +200,13 @@ def variance_entries(design) -> list[Parameter]:
 
 def _variances(design, of_block: Callable[..., list[Parameter]]) -> list[Parameter]:
     blocks = [parameter for k in by_levels(design) for parameter in of_block(k, design.blocks[k])]
-    own = [Parameter("sigma" if name == "sigma" else "auxiliary", name, -1, ()) for name in design.family.auxiliaries]
+    own = [Parameter("sigma" if name == "sigma" else "auxiliary", name, -1, ()) for name in free_auxiliaries(design)]
     return [*blocks, *own, *residual_parameters(design)]
+
+
+def free_auxiliaries(design) -> tuple[str, ...]:
+    """Return the family's parameters besides the mean, without a sigma that is known to be 1."""
+    return () if design.residual.sigma == "known" else design.family.auxiliaries
 
 
 def coefficients(design) -> list[Parameter]:

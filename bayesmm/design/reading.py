@@ -27,6 +27,7 @@ from bayesmm.formula.formula import (
     column_nodes,
     gives,
     quoted_name,
+    scale_factors,
     text_of,
     underline,
 )
@@ -55,20 +56,22 @@ def variables_of(formula: Formula, groups: bool = True) -> list[Expr]:
     return list(dict.fromkeys(expr for term in terms for expr in term.factors))
 
 
-def _places(formula: Formula) -> dict[str, tuple[str, tuple[int, int]]]:
-    """Return what each column is in the formula (for messages) and where it first stands."""
-    places: dict[str, tuple[str, tuple[int, int]]] = {}
+def _places(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
+    """Return what each column is in the formula (for messages) and where it first stands, in which text."""
+    places: dict[str, tuple[str, tuple[int, int], str]] = {}
     parts = [
         ("response", [formula.response]),
         ("column", [*variables_of(formula), *formula.offsets]),
-        ("column", [formula.residual] if formula.residual is not None else []),
+        ("column", formula.residuals),
         ("grouping factor", [column for bar in formula.bars for column in bar.group]),
         ("trials column", [formula.trials] if formula.trials is not None else []),
         (WEIGHTS, [formula.weights] if formula.weights is not None else []),
     ]
     for role, exprs in parts:
         for node in (node for expr in exprs for node in column_nodes(expr)):
-            places.setdefault(node.name, (role, node.span))
+            places.setdefault(node.name, (role, node.span, formula.text))
+    for node in (node for expr in scale_factors(formula) for node in column_nodes(expr)):
+        places.setdefault(node.name, ("column", node.span, formula.scale.text))
     return places
 
 
@@ -126,8 +129,8 @@ def read(formula: Formula, data: object, weights: object, trials: object, missin
         if name not in places:
             what = next(what for what, given in beside.items() if isinstance(given, str) and given == name)
             return DataError(f"the {what} column '{name}' {said}")
-        role, span = places[name]
-        return underline(formula.text, span, f"{role} '{name}' {said}")
+        role, span, text = places[name]
+        return underline(text, span, f"{role} '{name}' {said}")
 
     named = [given for given in beside.values() if isinstance(given, str)]
     columns = {name: table.read(j) for name, j in find_columns([*places, *named], table, complain).items()}

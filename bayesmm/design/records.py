@@ -11,7 +11,7 @@ import numpy as np
 from bayesmm.design.covariance.structure import Part
 from bayesmm.design.parameters import BlockNames, residual_dim
 from bayesmm.design.residual.independent import INDEPENDENT
-from bayesmm.design.residual.structure import ResidualTerm
+from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.spec import DesignSpec
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Formula
@@ -110,7 +110,7 @@ class Design:
         A copy of the columns that the model uses, with the rows that it uses.
     proportions : bool
         Whether the response was proportions with the trials as weights; `y` is successes.
-    residual : ResidualTerm
+    residual : Residuals
         What the residuals of a linear model are, besides their prior weights.
     """
 
@@ -129,7 +129,7 @@ class Design:
     aliased: tuple[int, ...]
     frame: "pd.DataFrame"
     proportions: bool = False
-    residual: ResidualTerm = INDEPENDENT
+    residual: Residuals = INDEPENDENT
 
     @property
     def formula(self) -> Formula:

@@ -17,10 +17,11 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
-from bayesmm.families.family import Family, draw_response
+from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
 from bayesmm.posterior.predictions import Predictions
+from bayesmm.posterior.responses import draw_response
 from bayesmm.posterior.trials import named_trials, trials_of
 from bayesmm.runtime.arguments import chosen_seed, is_whole
 from bayesmm.runtime.memory import BYTES, too_much, usable_memory
@@ -252,7 +253,8 @@ def predict(
     noise = _noise(fit, data, trials, rows, stream(seed, "responses")) if kind == "response" else None
     chains, draws = tree_sizes(fit.tree)
     values = np.empty((chains * draws, len(rows)))
-    for part in chunks(len(rows), len(values)):
+    whole = noise is not None and design.residual.correlated is not None  # a series is drawn in one piece
+    for part in [slice(0, len(rows))] if whole else chunks(len(rows), len(values)):
         eta = linear(fit, rows.take(part), new_levels, seed)
         mu = eta if kind == "linear" else mean_of(family, eta, None if spread is None else spread(part))
         values[:, part] = mu if noise is None else noise(mu, part)
@@ -387,7 +389,8 @@ def _noise(fit, data: object, trials: object, rows: Rows, rng: np.random.Generat
     weights = design.weights if data is None else None
 
     def noise(mu: np.ndarray, part: slice) -> np.ndarray:
-        own = weights_of_rows(term, rows.take(part).residual, values, None if weights is None else weights[part])
-        return draw_response(family, rng, mu, sizes[part], aux, own)
+        read = rows.take(part).residual
+        own = weights_of_rows(term, read, values, None if weights is None else weights[part])
+        return draw_response(family, rng, mu, sizes[part], aux, own, term.correlation(read, values))
 
     return noise

@@ -161,7 +161,11 @@ def _own(entry: Entry) -> Prior | None:
 
 def _auxiliaries(design: Design) -> Iterator[Place]:
     """Yield the places of the family's parameters besides the mean."""
-    if design.family.has_residual_sd:
+    if design.residual.sigma == "known":
+        yield Place(
+            "sigma", SD, (), Prior("Fixed", value=1.0), f"the sds of the rows are those of {design.residual.text}"
+        )
+    elif design.family.has_residual_sd:
         centre = design.y - design.offset if design.family.link == "identity" else design.y
         residual = Prior("HalfStudentT", nu=SD_DEGREES, sigma=robust_scale(centre))
         yield Place("sigma", SD, (), residual, f"units of {design.response}")
@@ -172,7 +176,8 @@ def _auxiliaries(design: Design) -> Iterator[Place]:
 def _residuals(design: Design) -> Iterator[Place]:
     """Yield the places of the parameters of the residual structure besides sigma."""
     for own in design.residual.parameters:
-        prior = Prior(own.prior, **own.arguments)
-        wider = () if own.terms is None else (own.name,)
-        for label in residual_labels(own):
+        wider, labels = () if own.terms is None else (own.name,), residual_labels(own)
+        for label, size in zip(labels, own.sizes or (1.0,) * len(labels), strict=True):
+            arguments = dict(own.arguments) if size == 1 else {**own.arguments, "sigma": own.arguments["sigma"] / size}
+            prior = Prior(own.prior, **arguments)
             yield Place(label, RESIDUAL, wider, prior, own.unit, bounds=own.support)

@@ -46,7 +46,7 @@ def settled_effects(design: Design, effects: str) -> str | None:
         return glmm_effects(design, effects)
     if effects == "marginal":
         check_no_parameters(design, "effects='marginal'", "use effects='explicit'")
-    if design.residual.parameters:
+    if design.residual.estimated:
         return "explicit"
     return None if effects == "auto" else effects
 

@@ -148,7 +148,8 @@ def _sampled(
     from bayesmm.sampling.graph.start import start_near
 
     # a model of other data than its first takes, and leaves, the compiled code of its kind
-    kept = model.kept if effects == "explicit" and model.design.spec.repeats else None
+    same = effects == "explicit" and model.design.spec.repeats and model.design.residual.correlated is None
+    kept = model.kept if same else None
     own = dict(progress=progress, began=began, stream=stream, kept=kept)
     graph = model.graph(effects, centred)
     start_near(graph, model.design, model.priors, near)

@@ -1,6 +1,6 @@
 """The register of covariance structures, by the name that they have in a formula."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 
@@ -34,7 +34,7 @@ def registered(covariance: Covariance) -> Iterator[Covariance]:
         del _known[covariance.name]
 
 
-def parse_formula(text: str, transforms: Iterable[str] = ()) -> Formula:
+def parse_formula(text: str | Sequence[str], transforms: Iterable[str] = ()) -> Formula:
     """Return a formula, in which the names of the registered structures may stand: of group terms, of the residual."""
     return parse(text, transforms, STRUCTURES, signatures())
 

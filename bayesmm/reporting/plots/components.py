@@ -59,7 +59,7 @@ def profile_limits(point, parameters: list[Parameter], intervals: bool | pd.Data
     if isinstance(intervals, pd.DataFrame):
         known = [parameter.label for parameter in parameters if parameter.label in intervals.index]
         return {label: (intervals["lower"][label], intervals["upper"][label]) for label in known}
-    if not intervals or point.method == "MAP" or point.design.residual.parameters:
+    if not intervals or point.method == "MAP" or point.design.residual.estimated:
         return {}
     return {found.parameter: (found.lower, found.upper) for found in profiles(point, parameters, CI_PROB)}
 
