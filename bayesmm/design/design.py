@@ -148,7 +148,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     fixed = learn_coding(formula.intercept, formula.terms, values)
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the residual and the groups
-    residual = residual_terms(formula, left.family, scope, left.y)
+    residual = residual_terms(formula, left.family, scope, left.y, left.weights)
     blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual)
     bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say

@@ -77,7 +77,10 @@ def check_gaussian(point: Estimates, wanted: str) -> None:
 
 def check_likelihood(point: Estimates, wanted: str) -> None:
     """Raise a DataError where `wanted`, a phrase, is asked of the mode of a posterior, or knows no such residuals."""
-    check_no_parameters(point.design, wanted, "use the Wald intervals of confint(method='wald') or bmm.lrt")
+    instead = "use the Wald intervals of confint(method='wald') or bmm.lrt"
+    check_no_parameters(point.design, wanted, instead)
+    if point.design.residual.sigma == "known":
+        raise DataError(f"{wanted} estimates sigma, and {point.design.residual.text} gives the sds of rows; {instead}")
     if point.method not in ("REML", "ML"):
         raise DataError(
             f"{wanted} is for a maximised likelihood, and this fit is the mode of a posterior ({point.method}); use "

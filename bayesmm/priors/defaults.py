@@ -30,6 +30,7 @@ SD_DEGREES = 3.0  # degrees of freedom of the half-t: heavy tails, finite mean a
 INTERCEPT, COEFFICIENT, SD, CORRELATION = "intercept", "coefficient", "sd", "correlation"
 ONE_CORRELATION = "one correlation"  # a parameter of a covariance structure, with a prior of its own
 AUXILIARY = "auxiliary"  # a parameter of the family besides the mean, sigma excepted, which is an SD
+KNOWN = Prior("Fixed", value=1.0)  # of sigma, where the sds of the rows are a structure's
 RESIDUAL = "residual"  # a parameter of the residual structure besides sigma
 
 
@@ -162,9 +163,7 @@ def _own(entry: Entry) -> Prior | None:
 def _auxiliaries(design: Design) -> Iterator[Place]:
     """Yield the places of the family's parameters besides the mean."""
     if design.residual.sigma == "known":
-        yield Place(
-            "sigma", SD, (), Prior("Fixed", value=1.0), f"the sds of the rows are those of {design.residual.text}"
-        )
+        yield Place("sigma", SD, (), KNOWN, f"the sds of the rows are those of {design.residual.text}")
     elif design.family.has_residual_sd:
         centre = design.y - design.offset if design.family.link == "identity" else design.y
         residual = Prior("HalfStudentT", nu=SD_DEGREES, sigma=robust_scale(centre))

@@ -17,12 +17,9 @@ def times_of(name: str, arguments: Arguments) -> Array:
     Raises
     ------
     DataError
-        The times are labels, or a series has one of them twice.
+        A series has a time twice.
     """
-    time = arguments["time"]
-    if not hasattr(time, "values"):
-        raise DataError(f"{name}(): the times are labels, and how far apart they are must be known; expected numbers")
-    values = time.values[:, 0]
+    values = arguments["time"].values[:, 0]
     found = np.column_stack([series_of(arguments, len(values)), values])
     check_distinct(name, found, arguments, [f"{value:g}" for value in np.unique(values)], np.unique(values))
     return found

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from bayesmm.design.coding import Factor, Levels, Values, learn_coding, matrix, matrix_names
+from bayesmm.design.coding import Factor, Levels, Numbers, Values, learn_coding, matrix, matrix_names
 from bayesmm.design.residual import (
     autoregressive,
     compound_symmetry,
@@ -15,11 +15,21 @@ from bayesmm.design.residual import (
 from bayesmm.design.residual.independent import INDEPENDENT
 from bayesmm.design.residual.structure import Arguments, Array, Residuals, ResidualStructure, ResidualTerm, stacked
 from bayesmm.design.state import Scope
-from bayesmm.design.transforms import evaluate
+from bayesmm.design.transforms import evaluate, numeric
 from bayesmm.design.variables import observed_levels
 from bayesmm.errors import DataError
 from bayesmm.families.family import Family
-from bayesmm.formula.formula import Call, Expr, Formula, Signature, arguments_of, literal, scale_factors, text_of
+from bayesmm.formula.formula import (
+    BESIDE,
+    Call,
+    Expr,
+    Formula,
+    Signature,
+    arguments_of,
+    literal,
+    scale_factors,
+    text_of,
+)
 
 _MODULES = (standard_errors, autoregressive, continuous_autoregressive, compound_symmetry, unstructured)
 STRUCTURES: dict[str, ResidualStructure] = {module.STRUCTURE.name: module.STRUCTURE for module in _MODULES}
@@ -51,7 +61,7 @@ def _arguments(call: Call) -> dict[str, Expr]:
     return arguments_of(call, STRUCTURES[call.function].signature)
 
 
-def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array) -> Residuals:
+def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array, weights: Array | None) -> Residuals:
     """Return the residuals of a model, with what their structures read of each row.
 
     Raises
@@ -76,6 +86,9 @@ def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array) -> 
         raise DataError(
             f"{known[0].text} gives the sds of the rows, and {formula.scale.text} models them; leave one of the two out"
         )
+    beside = [part.text for part in parts if part.structure.signature and part.structure.signature.gives == BESIDE]
+    if beside and weights is not None:
+        raise DataError(f"{beside[0]} and the weights both say how exact a row is; leave one of the two out")
     return Residuals(tuple(parts))
 
 
@@ -111,6 +124,8 @@ def _evaluated(call: Call, scope: Scope) -> Arguments:
 def _value(expr: Expr, kind: str, scope: Scope) -> object:
     if kind == "logical":
         return literal(expr)
+    if kind == "column":
+        return Numbers(numeric(expr, scope)[:, None])
     if kind == "series":
         seen = observed_levels(scope.variables[expr.name])
         return Factor(seen.codes, Levels(tuple(seen.labels)))
