@@ -4,7 +4,7 @@ What was learned from the data on the way (levels, contrasts, knots, means) is k
 `design_of` makes the design of another table, and `encode` its right side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from bayesmm.design.coding import Coding, Values, learn_coding, matrix, matrix_n
 from bayesmm.design.frames import Table, find_columns, missing_text, open_table, to_pandas
 from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
+from bayesmm.design.matrices import read_matrices
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, variables_of, weigh
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
@@ -80,6 +81,7 @@ def make_design(
     transforms: Transforms | None = None,
     family: str | Family = "gaussian",
     trials: str | Sequence[float] | None = None,
+    matrices: Mapping[str, object] | None = None,
 ) -> Design:
     """Evaluate a formula on its first table.
 
@@ -97,6 +99,8 @@ def make_design(
     family : str or Family
     trials : str or array, shape (number of rows of `data`,), optional
         A column or values n, of the binomial family.
+    matrices : mapping of str to table, optional
+        The covariances of levels that the formula names: see `bayesmm.design.relations`.
 
     Returns
     -------
@@ -110,8 +114,14 @@ def make_design(
         The data cannot be used as the formula asks; the sentence names column, rows or levels.
     """
     family = family if isinstance(family, Family) else get_family(family)
-    spec = DesignSpec(formula, family, dict(transforms or {}), DataArguments(missing))
+    known = read_matrices(matrices, relations(formula))
+    spec = DesignSpec(formula, family, dict(transforms or {}), DataArguments(missing), matrices=known)
     return design_of(spec, data, weights=weights, trials=trials)
+
+
+def relations(formula: Formula) -> list[str]:
+    """Return the names of the matrices that a formula has, each once."""
+    return list(dict.fromkeys(bar.relation for bar in formula.bars if bar.relation))
 
 
 def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials: object = None) -> Design:
@@ -149,7 +159,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the residual and the groups
     residual = residual_terms(formula, left.family, scope, left.y, left.weights)
-    blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual)
+    blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual, spec.matrices)
     bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say
     aliased, said = checks.check_dependence(X, bases.fixed.taken_out(X), fixed, values)

@@ -20,6 +20,8 @@ from bayesmm.runtime.messages import Message
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bayesmm.design.relations import Relation
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
@@ -43,6 +45,8 @@ class Block:
         The values that each row gives its level's coefficients.
     parts : tuple of Part
         What is independent of one another, each with its covariance structure.
+    relation : Relation or None
+        The known covariance of its levels; None where they are independent.
     """
 
     group: str
@@ -53,6 +57,7 @@ class Block:
     columns: tuple[str, ...]
     Z: np.ndarray
     parts: tuple[Part, ...]
+    relation: "Relation | None" = None
 
     @property
     def partition(self) -> tuple[tuple[int, ...], ...]:

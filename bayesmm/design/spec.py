@@ -14,6 +14,7 @@ from bayesmm.families.family import Family
 from bayesmm.formula.formula import Expr, Formula
 
 if TYPE_CHECKING:
+    from bayesmm.design.relations import Matrix
     from bayesmm.design.state import State, Transforms
 
 
@@ -98,6 +99,8 @@ class DesignSpec:
         The levels of each block, which are those of the design's own table.
     repeats : bool
         Whether the rest was learned from another table than the design's.
+    matrices : mapping of str to Matrix
+        The covariances of levels that the formula names.
     """
 
     formula: Formula
@@ -108,6 +111,7 @@ class DesignSpec:
     bases: TermBases | None = None
     groupings: tuple[Grouping, ...] = ()
     repeats: bool = False
+    matrices: "Mapping[str, Matrix]" = field(default_factory=dict)
 
     @property
     def learned(self) -> bool:

@@ -61,7 +61,7 @@ def check_residual(design: Design, priors: Mapping[str, Prior] | None = None) ->
     if not design.family.has_residual_sd or known or design.residual.sigma != "scale":
         return
     for block in design.blocks:
-        said = residual_confounded(block, design.weights)
+        said = None if block.relation is not None else residual_confounded(block, design.weights)
         if said:
             raise DataError(said)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from bayesmm.design.parameters import residual_parameters
 from bayesmm.design.records import Design
+from bayesmm.design.relations import collapsed, expanded, is_related
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import (
@@ -56,6 +57,8 @@ LARGE, FAR_STARTS, UNITS = 50.0, (1e2, 1e4, 1e6), 8
 
 def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, float] | None = None) -> Estimates:
     """Return the maximum of the REML or ML likelihood of a model with the gaussian family and the identity link."""
+    if is_related(design):
+        return collapsed(maximize_gaussian(expanded(design), method, _without_related(design, start)), design, SINGULAR)
     if design.residual.estimated:
         return _with_residual(design, method, start)
     problem = orthogonal_problem(design)
@@ -74,6 +77,15 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     steepest = _steepest(search, x, gradient, _units(problem, x))
     point = _point(problem, method, x, sigma, Optimum(x, steepest, search.evaluations, n_starts), value, known)
     return point if known is None else replace(point, design=design)
+
+
+def _without_related(design: Design, start: Mapping[str, float] | None) -> dict[str, float] | None:
+    """Return where a search starts, but for the sds of related levels, which are known otherwise there."""
+    if start is None:
+        return None
+    check_start(design, start)
+    own = {label for block in design.blocks if block.relation is not None for label in block.names.sd_labels}
+    return {label: value for label, value in start.items() if label not in own}
 
 
 def _search(problem: Problem, reml: bool, known: float | None = None) -> Search:

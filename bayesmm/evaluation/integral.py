@@ -180,7 +180,9 @@ def taken(design: Design, kept: np.ndarray) -> Design:
     for block in design.blocks:
         seen, index = np.unique(block.index[kept], return_inverse=True)
         levels = tuple(block.levels[g] for g in seen)
-        blocks.append(replace(block, index=index.astype(np.int64), levels=levels, Z=block.Z[kept]))
+        known = None if block.relation is None else block.relation.taken(seen)
+        own = dict(index=index.astype(np.int64), levels=levels, Z=block.Z[kept], relation=known)
+        blocks.append(replace(block, **own))
     residual = design.residual.taken(kept)
     return replace(design, **parts, blocks=tuple(blocks), frame=design.frame[kept], residual=residual)
 

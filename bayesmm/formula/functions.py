@@ -125,7 +125,7 @@ _ELSEWHERE = {
     "ln": "the natural logarithm is log(x)",
     "zscore": "write scale(x)",
     "c": "c(...) only lists the numbers of an argument, as in bs(x, knots = c(1, 2))",
-    "gr": "a group term is written (x | g)",
+    "gr": "it stands after the bar of a group term, as in (1 | gr(animal, cov = A))",
 }
 
 

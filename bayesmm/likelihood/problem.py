@@ -11,6 +11,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from bayesmm.design.records import Design
+from bayesmm.design.relations import is_related
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import Values, check_no_parameters, weights_of_rows
 from bayesmm.design.term_basis import TermBases
@@ -155,6 +156,8 @@ def reduced(
 
 def factors_of(design: Design, columns: tuple[Columns, ...]) -> list[Factor]:
     """Return the grouping factors with the given columns."""
+    if is_related(design):
+        raise DataError("the levels of a factor have a known covariance, which this computation does not know")
     return [Factor(b.index, c.Z, len(b.levels)) for b, c in zip(design.blocks, columns, strict=True)]
 
 

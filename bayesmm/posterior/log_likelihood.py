@@ -101,6 +101,12 @@ def split_of_rows(design: Design) -> Split:
 
 def _split(design: Design, outer: int) -> Split:
     inner = tuple(j for j, block in enumerate(design.blocks) if j == outer or nested(block, design.blocks[outer]))
+    related = [design.blocks[j] for j in inner if design.blocks[j].relation is not None]
+    if related:
+        raise ValueError(
+            f"the levels of {related[0].group!r} have a known covariance, so that one cannot be left out with its "
+            "effect integrated out; use loo() without by= and integrated="
+        )
     return Split(outer, inner, tuple(j for j in range(len(design.blocks)) if j not in inner))
 
 

@@ -39,6 +39,7 @@ COPIES = 2  # the draws and, while a chunk is added, what NumPy makes of them
 # spread)), a being pi and pi / 2 (Trefethen & Weideman 2014, SIAM Review 56(3), theorem 5.1); the smallest step is
 # reached at a spread of 80, and then leaves less than 1e-3 of a mean that is between 0 and 1.
 REACH, STEP, STEEP, LEAST_STEP = 8.4, 0.2, 0.8, 0.01
+NO_RELATIVE = "{!r} of '{}' is not in the data of the fit, and has a covariance with their levels; refit with its rows"
 RIDGE = 1e-12  # of the identity, without which a correlation matrix that is singular to rounding has no factor
 
 
@@ -178,9 +179,11 @@ def columns_of_block(design: Design, k: int, data: object) -> np.ndarray:
 
 def check_levels(rows: Rows, new_levels: str) -> None:
     """Raise a DataError if a level was not seen by the fit and it was not said what to do then."""
-    for group in rows.groups if new_levels == "error" else ():
+    for group in rows.groups:
         unseen = list(dict.fromkeys(group.labels[group.index < 0]))
-        if unseen:
+        if unseen and group.block.relation is not None:
+            raise DataError(NO_RELATIVE.format(unseen[0], group.block.group))
+        if unseen and new_levels == "error":
             levels = listing(map(label_text, group.block.levels), limit=5)
             raise DataError(
                 f"{count(len(unseen), 'level')} of '{group.block.group}' ({listing(map(label_text, unseen), limit=5)}) "
@@ -254,7 +257,7 @@ def predict(
     chains, draws = tree_sizes(fit.tree)
     values = np.empty((chains * draws, len(rows)))
     whole = noise is not None and design.residual.correlated is not None  # a series is drawn in one piece
-    for part in [slice(0, len(rows))] if whole else chunks(len(rows), len(values)):
+    for part in chunks(len(rows), 0 if whole else len(values)):
         eta = linear(fit, rows.take(part), new_levels, seed)
         mu = eta if kind == "linear" else mean_of(family, eta, None if spread is None else spread(part))
         values[:, part] = mu if noise is None else noise(mu, part)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.structure import residual_weights
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import residual_draws, tree_sizes
@@ -53,7 +54,7 @@ def replicates_of_new_groups(fit, seed: int = 0) -> np.ndarray:
     eta = predict(few, kind="linear", groups="population").draws.reshape(-1, design.n).copy()
     for block in design.blocks:
         for s, L in enumerate(factor_draws(few, block)):
-            b = rng.standard_normal((len(block.levels), len(L))) @ L.T
+            b = over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
             eta[s] += (block.Z * b[block.index]).sum(axis=1)
     mu, sds = LINKS[design.family.link].inverse(eta), auxiliary_draws(few)[:, : len(design.family.auxiliaries)]
     if np.isnan(mu).any():

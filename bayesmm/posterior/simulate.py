@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.records import Design
+from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
 from bayesmm.errors import DataError
 from bayesmm.families.links import LINKS
@@ -81,7 +82,7 @@ def drawn(design: Design, values: ParameterValues, rng: np.random.Generator) -> 
     """Return a response of new levels of every factor, (n,): b ~ N(0, Sigma), then y given eta."""
     eta = design.X @ values.beta + design.offset
     for block, L in zip(design.blocks, values.factors, strict=True):
-        b = rng.standard_normal((len(block.levels), len(L))) @ L.T
+        b = over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
         eta += np.einsum("ij,ij->i", block.Z, b[block.index])
     return noise(design, eta, values.auxiliaries, rng, values.residual)
 

@@ -58,7 +58,8 @@ def make_parts(name: str, columns: range, text: str) -> tuple[Part, ...]:
 
 def structured_terms(design) -> list[str]:
     """Return the group terms whose covariance matrix has a structure: "cs(0 + x | g)"."""
-    return [
+    related = [f"gr({b.group}, cov = {b.relation.name})" for b in design.blocks if getattr(b, "relation", None)]
+    return related + [
         f"{part.text.removesuffix(')')} | {block.group})"
         for block in design.blocks
         for part in block.parts
