@@ -69,7 +69,7 @@ class Model:
     Raises
     ------
     FormulaError, DataError, PriorError
-        One sentence each: what was found, what was expected, and the valid choices.
+        What was found, what was expected, and the valid choices.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Model:
         self._hold(guarded(design, resolved), resolved)
 
     def _hold(self, design: Design, priors: Priors, kept: dict | None = None) -> "Model":
-        """Take the things that a model consists of. `kept` is compiled code of models that share it."""
+        """Take the things that a model consists of; `kept` is compiled code of models that share it."""
         self.design, self.priors, self.kept = design, priors, {} if kept is None else kept
         return self
 
@@ -148,8 +148,7 @@ class Model:
         Parameters
         ----------
         priors : mapping or None
-            As for a new model: what is not named has its default. ``{**model.priors, "sigma": ...}`` changes one and
-            keeps the others.
+            As for a new model: defaults but for what is named. ``{**model.priors, "sigma": ...}`` changes one only.
 
         Returns
         -------

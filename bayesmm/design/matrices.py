@@ -97,7 +97,7 @@ def _pedigree(name: str, frame: object) -> Matrix:
     for parent in ("sire", "dam"):
         if kinds[parent] and not kinds["id"]:
             raise DataError(
-                f"in the pedigree matrices[{name!r}], {parent} holds numbers and id holds text; expected the parents' ids"
+                f"in the pedigree matrices[{name!r}], {parent} holds numbers and id text; expected the parents' ids"
             )
     ids, parents = found["id"], list(zip(found["sire"], found["dam"], strict=True))
     parents = [tuple(None if one in UNKNOWN else one for one in pair) for pair in parents]

@@ -27,7 +27,7 @@ from bayesmm.estimation.optimizer import (
     outcome,
     snapped,
 )
-from bayesmm.estimation.residual_search import ResidualSearch
+from bayesmm.estimation.residual_search import ResidualSearch, at_bound
 from bayesmm.estimation.start import check_start, start_theta
 from bayesmm.likelihood.average_information import average_information, rows_curvature
 from bayesmm.likelihood.crossproducts import Floats
@@ -139,23 +139,29 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     (value, gradient), values = search(x), own.values(x[t:])
     problem = own.exact(values)
     sigma = _checked_residual(problem, x[:t], reml) if known is None else known
-    _check_determined(design, search, x)
+    bound = at_bound(term, values)
+    _check_determined(design, search, x, bound)
     units = np.concatenate([_units(problem, x[:t]), np.ones(len(x) - t)])
     optimum = Optimum(x, _steepest(search, x, gradient, units), search.evaluations, n_starts)
     point = replace(_point(problem, method, x[:t], sigma, optimum, value, known), design=design, residual=values)
+    point = replace(point, singular=point.singular or bool(bound))
     if term.sigma != "joint":
         return point
     sigma = float(values["sigma"][0])
     return replace(point, sigma=sigma, auxiliaries={"sigma": sigma})
 
 
-def _check_determined(design: Design, search: Search, x: Floats) -> None:
-    """Raise a DataError where the likelihood does not bend in a parameter of the residual, which come last in x."""
+def _check_determined(design: Design, search: Search, x: Floats, bound: frozenset[str]) -> None:
+    """Raise a DataError where the likelihood does not bend in a parameter of the residual, which come last in x.
+
+    It does not where a parameter has gone to a `bound` of its interval, as a correlation of 0 that cannot be below.
+    """
     parameters = residual_parameters(design)
     if not parameters:
         return
     bends = np.diag(hessian(search, x))[-len(parameters) :]
-    flat_ones = [parameter.label for parameter, bend in zip(parameters, bends, strict=True) if not bend > LEAST_BEND]
+    flat_ones = [p.label for p, bend in zip(parameters, bends, strict=True) if not bend > LEAST_BEND]
+    flat_ones = [label for label in flat_ones if label not in bound]
     if flat_ones:
         raise DataError(
             f"the data do not determine {listing(flat_ones)} of {design.residual.text}: the likelihood has no maximum "

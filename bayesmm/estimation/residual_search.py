@@ -10,12 +10,27 @@ from functools import cached_property
 
 import numpy as np
 
+from bayesmm.design.parameters import residual_labels
 from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.standard_errors import floor
-from bayesmm.design.residual.structure import Values, from_reals, to_reals, values_by_label
+from bayesmm.design.residual.structure import Residuals, Values, from_reals, to_reals, values_by_label
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.problem import Problem, orthogonal_problem, residual_problem
+
+AT_BOUND = 1e-4  # of an interval: a search in logits comes no nearer to its ends than the criterion can tell
+
+
+def at_bound(term: Residuals, values: Values) -> frozenset[str]:
+    """Return the labels of the parameters that are at an end of their interval."""
+    found = set()
+    for own in term.parameters:
+        low, high = own.support
+        near = AT_BOUND * (high - low) if np.isfinite(high - low) else 0.0
+        for label, value in zip(residual_labels(own), values[own.name], strict=True):
+            if min(value - low, high - value) < near:
+                found.add(label)
+    return frozenset(found)
 
 
 @dataclass(frozen=True, eq=False)

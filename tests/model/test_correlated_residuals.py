@@ -134,7 +134,7 @@ def test_the_criterion_and_its_gradient_are_those_of_the_dense_likelihood(kind, 
 @pytest.mark.parametrize("kind", list(TERMS))
 def test_the_graph_has_its_mode_at_reml(kind):
     # the random effects integrated out of PyMC's density under flat priors, without any code of the likelihood
-    model = bmm.Model((f"y ~ x + (1 | g) + {TERMS[kind]}", "sigma ~ f"), table(4, missing=0.1, groups=30))
+    model = bmm.Model((f"y ~ x + (1 | g) + {TERMS[kind]}", "sigma ~ f"), table(11, missing=0.1, groups=30))
     found = check_consistency(model.design, model.maximize())
     assert found.ok, found.message
 
@@ -206,6 +206,16 @@ def test_compound_symmetry_is_a_random_intercept_where_it_is_positive():
     assert one.criterion == pytest.approx(other.criterion, abs=1e-7)
     between = other.covariances[0][0, 0]
     assert one.residual["cosy"][0] == pytest.approx(between / (between + other.sigma**2), abs=1e-5)
+
+
+def test_a_correlation_of_0_that_cannot_be_below_is_an_estimate():
+    # REML of this table with ar(), which may be negative, is below 0
+    frame = table(4, missing=0.1, groups=30)
+    assert bmm.Model("y ~ x + (1 | g) + ar(t, g)", frame).maximize().residual["ar"][0] < 0
+    found = bmm.Model("y ~ x + (1 | g) + car(t, g)", frame).maximize()
+    plain = bmm.Model("y ~ x + (1 | g)", frame).maximize()
+    assert found.singular and found.residual["car"][0] < 1e-4
+    assert found.criterion == pytest.approx(plain.criterion, abs=1e-3)
 
 
 def test_rows_in_another_order_and_series_of_other_names_are_the_same_model():
