@@ -344,6 +344,17 @@ def test_what_cannot_be_is_said():
         bmm.Model("y ~ x + (1 | g) + ar(t, g)", frame.assign(y=1), family="poisson")
 
 
+def test_intervals_and_means_go_by_the_normal_distribution():
+    point = bmm.Model(("distance ~ age + Sex + cosy(Subject)", "sigma ~ Sex"), orthodont()).maximize()
+    wald, table = point.confint(method="wald"), point.fixef()
+    np.testing.assert_allclose(wald["upper"], table["estimate"] + stats.norm.ppf(0.975) * table["se"])
+    means = bmm.emmeans(point, "Sex")
+    age = orthodont()["age"].mean()
+    assert means.table["estimate"].iloc[0] == pytest.approx(point.beta @ [1.0, age, 0.0])
+    with pytest.raises(DataError, match="a profile likelihood is not possible"):
+        point.confint()
+
+
 def test_coordinates_of_a_search_go_there_and_back():
     design = bmm.Model("y ~ x + car(t, g); sigma ~ f", table(1)).design
     values = values_by_label(design.residual)
