@@ -49,6 +49,8 @@ LEAST_BEND = 1e-3
 # Columns of the rest from which on the search has a curvature; with fewer, an evaluation takes less than a millisecond,
 # and all that L-BFGS asks for less than compiling the code for it.
 CURVED_FROM = 40
+# Entries of T up to which there is one: it is asked for each pair of them, and a related block has very many.
+MOST_PACKED = 400
 # Relative standard deviations at which the search starts: lme4's 1; the others where the first optimum is suspicious.
 START, OTHER_STARTS = 1.0, (0.1, 10.0)
 # With a relative sd above LARGE the search goes on from these as well, in units that follow it at most UNITS times.
@@ -116,7 +118,8 @@ def _search(problem: Problem, reml: bool, known: float | None = None) -> Search:
         half = np.array([problem.gradient(row, theta) for row in H])
         return np.array([problem.gradient(row, theta) for row in half.T])
 
-    return Search(criterion, curvature if known is None and len(cp.rest.z) >= CURVED_FROM else None)
+    curved = known is None and len(cp.rest.z) >= CURVED_FROM and problem.n_packed <= MOST_PACKED
+    return Search(criterion, curvature if curved else None)
 
 
 def _with_residual(design: Design, method: str, start: Mapping[str, float] | None) -> Estimates:

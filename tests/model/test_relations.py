@@ -180,6 +180,8 @@ def test_what_cannot_be_is_said():
         model.effects("marginal")
     with pytest.raises(DataError, match="a covariance has a structure"):
         model.maximize("MAP")
+    with pytest.raises(DataError, match="is not possible with the known covariance of"):
+        model.maximize().confint()
     with pytest.raises(DataError, match="gaussian models"):
         bmm.Model(FORMULA, FRAME.assign(y=1), family="poisson", matrices={"A": MATRIX})
     with pytest.raises(ValueError, match="cannot be left out with its effect integrated out"):

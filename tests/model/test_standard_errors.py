@@ -112,6 +112,7 @@ def test_prints_equation_and_figure(data):
     ax = bmm.plots.forest(fit)[0]
     assert [text.get_text() for text in ax.get_yticklabels()][-3:] == ["t12", "pooled", "new study"]
     assert len(ax.collections[1].get_offsets()) == 13
+    bmm.plots.plot_variances(fit)  # with REML's estimates, which have no profiles here
     plt.close("all")
     with pytest.raises(DataError, match="no known standard errors"):
         bmm.plots.forest(invented(bmm.Model("yi ~ latitude", data)))

@@ -9,6 +9,7 @@ with a C. Everything that is computed from cross-products takes rows that are wh
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType, ModuleType
 
 import numpy as np
@@ -136,6 +137,11 @@ class ResidualTerm:
     rows: Array | None = None
     names: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def layout(self) -> Layout:
+        """The entries of U of the design's own rows."""
+        return self.structure.layout(self.rows)
+
     @property
     def size(self) -> int:
         """How many numbers its parameters are."""
@@ -219,7 +225,8 @@ class Residuals:
         part = self.correlated
         if part is None:
             return self.known
-        layout = part.structure.layout(self.of_part(part, rows))
+        own = self.of_part(part, rows)
+        layout = part.layout if np.array_equal(own, part.rows) else part.structure.layout(own)
         return Correlation(layout, part.structure.root(np, layout, values))
 
 
