@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bayesmm.evaluation.compare_reml import Comparison
     from bayesmm.evaluation.loo_compare import compare_models
     from bayesmm.evaluation.prior_sensitivity.prior_check import prior_check
+    from bayesmm.evaluation.variance.heterogeneity import heterogeneity
     from bayesmm.example_data import datasets, load_dataset
     from bayesmm.families.family import Auxiliary, Family
     from bayesmm.inference.anova import anova
@@ -57,6 +58,7 @@ __all__ = [
     "datasets",
     "emmeans",
     "fit",
+    "heterogeneity",
     "load",
     "load_dataset",
     "lrt",
@@ -89,6 +91,7 @@ _HOME = {
     "datasets": "bayesmm.example_data",
     "emmeans": "bayesmm.inference.marginal_effects.means",
     "fit": "bayesmm.model",
+    "heterogeneity": "bayesmm.evaluation.variance.heterogeneity",
     "load": "bayesmm.loading",
     "load_dataset": "bayesmm.example_data",
     "lrt": "bayesmm.inference.lrt",

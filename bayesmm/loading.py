@@ -22,7 +22,7 @@ from bayesmm.runtime.paths import as_path
 from bayesmm.runtime.progress import working
 from bayesmm.sampling.sample import recovered
 from bayesmm.storage.files import Stored, read_fit
-from bayesmm.storage.stored_model import disagreement, model_arguments, restored, same_family
+from bayesmm.storage.stored_model import disagreement, model_arguments, restored, same_family, stored_matrices
 from bayesmm.storage.stored_spec import from_text
 
 
@@ -77,7 +77,8 @@ def _design(arguments: Mapping[str, object], data: xr.Dataset) -> Design:
     """Return the design of the stored columns, learned from them as at first, or by the spec of an earlier table."""
     transforms, family = arguments["transforms"], get_family(arguments["family"], arguments["link"])
     check_functions("transforms", transforms)
-    spec = DesignSpec(parse_formula(arguments["formula"], transforms), family, transforms)
+    formula = parse_formula(arguments["formula"], transforms)
+    spec = DesignSpec(formula, family, transforms, matrices=stored_matrices(formula, data))
     if "reading" in data:
         spec = from_text(str(data["reading"].to_numpy()[0]), spec)
     given = {name: arguments.get(name) for name in ("weights", "trials")}

@@ -1,6 +1,6 @@
 """Model: a formula and a data frame, made into a design, priors, a graph, and its two answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -30,8 +30,8 @@ class Model:
 
     Parameters
     ----------
-    formula : str
-        Such as ``"Reaction ~ Days + (Days | Subject)"``; the names are columns of `data`, never Python variables.
+    formula : str or sequence of str
+        Such as ``"Reaction ~ Days + (Days | Subject)"``, names are columns of `data`; others as ``"sigma ~ x"``.
     data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of arrays
         One row for each observation. The columns used are copied.
     family : str or Family
@@ -58,6 +58,8 @@ class Model:
     contrasts : mapping of str to str or matrix, optional
         Of factors that stand in the formula by their names: "treatment", "sum", "helmert", "poly", "sas", "diff", as in
         R, or a matrix with a row for each level (a DataFrame: by its index) and one column fewer.
+    matrices : mapping of str to table, optional
+        Covariances of levels, ``(1 | gr(animal, cov = A))``: labelled, or a pedigree (id, sire, dam).
 
     Attributes
     ----------
@@ -71,12 +73,12 @@ class Model:
     Raises
     ------
     FormulaError, DataError, PriorError
-        One sentence each: what was found, what was expected, and the valid choices.
+        What was found, what was expected, and the valid choices.
     """
 
     def __init__(
         self,
-        formula: str,
+        formula: str | Sequence[str],
         data: object,
         family: str = "gaussian",
         priors: Mapping[str, object] | None = None,
@@ -87,16 +89,18 @@ class Model:
         missing: str = "drop",
         transforms: Mapping[str, Callable] | None = None,
         contrasts: Mapping[str, object] | None = None,
+        matrices: Mapping[str, object] | None = None,
     ) -> None:
-        own = dict(weights=weights, missing=missing, transforms=transforms, contrasts=contrasts, trials=trials)
         check_functions("transforms", transforms)
-        family = get_family(family, link)
-        design = make_design(parse_formula(formula, transforms or ()), data, **own, family=family)
+        own = dict(weights=weights, missing=missing, transforms=transforms, trials=trials)
+        own |= dict(contrasts=contrasts, matrices=matrices)
+        parsed, family = parse_formula(formula, transforms or ()), get_family(family, link)
+        design = make_design(parsed, data, family=family, **own)
         resolved = resolve_priors(design, design.family, priors)
         self._hold(guarded(design, resolved), resolved)
 
     def _hold(self, design: Design, priors: Priors, kept: dict | None = None) -> "Model":
-        """Take the three things that a model consists of. `kept` is compiled code of models that share it."""
+        """Take the things that a model consists of; `kept` is compiled code of models that share it."""
         self.design, self.priors, self.kept = design, priors, {} if kept is None else kept
         return self
 
@@ -119,11 +123,10 @@ class Model:
         """Return the same model of other data: its coefficients and its priors mean what they mean here.
 
         Levels and contrasts of the factors of the fixed part, knots of splines, and means and standard deviations of
-        ``scale`` and ``poly`` are those that this model learned, though the new data might give others; a column that
-        is constant in the new data stays. The priors are these ones to the digit, also those that were scaled by this
-        model's data. Only the levels of the grouping factors are those of the new data. Compiled code is used again,
-        also that of the explicit graph by nutpie (compiled at the first such refit) where the numbers of rows and of
-        levels are the same.
+        ``scale`` and ``poly`` are those that this model learned; a column that is constant in the new data stays. The
+        priors are these ones to the digit, also those that were scaled by this model's data. Only the levels of the
+        grouping factors are those of the new data. Compiled code is used again, also that of the explicit graph by
+        nutpie (compiled at the first such refit) where the numbers of rows and of levels are the same.
 
         Parameters
         ----------
@@ -151,8 +154,7 @@ class Model:
         Parameters
         ----------
         priors : mapping or None
-            As for a new model: what is not named has its default. ``{**model.priors, "sigma": ...}`` changes one and
-            keeps the others.
+            As for a new model: defaults but for what is named. ``{**model.priors, "sigma": ...}`` changes one only.
 
         Returns
         -------
@@ -193,7 +195,7 @@ class Model:
         """
         if method != "MAP":
             check_residual(self.design)  # whose sd is estimated, whatever its prior says
-            say_estimated(self.priors)
+            say_estimated(self.priors, ("sigma",) if self.design.residual.sigma == "known" else ())
         return PointFit.of(maximize(self.design, method, self.priors, start, nagq))
 
     def graph(self, effects: str = "auto", centred: str | bool | Mapping[str, bool] = "auto"):
@@ -202,9 +204,8 @@ class Model:
         Parameters
         ----------
         effects : {"auto", "marginal", "explicit"}
-            "marginal": the random effects and the coefficients with a normal prior are integrated out. "explicit":
-            all are variables of the graph. "auto": marginal, unless a cost model says that its dense algebra would be
-            slower.
+            "marginal": random effects and coefficients with a normal prior are integrated out. "explicit": all are
+            variables of the graph. "auto": marginal, unless a cost model says that its dense algebra would be slower.
         centred : "auto", bool, or mapping of factor to bool
             Whether the effects of a factor are sampled as they are, or in units of their standard deviations. "auto"
             centres a single factor whose effects are well determined by the data: mean reliability above one half,
@@ -302,10 +303,9 @@ class Model:
             for by the same arguments, they are read; else the model is sampled and the file written anew. A line on
             stderr says which (unless ``progress=False``).
         store : path, optional
-            Write the draws into this new folder while they are made: a Zarr hierarchy that `load` reads, also when the
-            process was killed. Memory does not grow with the draws until they are read for the fit at the end; with
-            ``keep_effects=False`` that is little. For nutpie. A folder that has the same fit is read, any other left as
-            it is.
+            Write the draws into this new folder while they are made, for nutpie: a Zarr hierarchy that `load` reads,
+            also when the process was killed. Memory does not grow with the draws until they are read at the end; with
+            ``keep_effects=False`` that is little. A folder that has the same fit is read, any other left as it is.
 
         Returns
         -------
@@ -366,7 +366,7 @@ class Model:
 
 
 def fit(
-    formula: str,
+    formula: str | Sequence[str],
     data: object,
     family: str = "gaussian",
     priors: Mapping[str, object] | None = None,
@@ -377,13 +377,14 @@ def fit(
     missing: str = "drop",
     transforms: Mapping[str, Callable] | None = None,
     contrasts: Mapping[str, object] | None = None,
+    matrices: Mapping[str, object] | None = None,
     **sampling: object,
 ) -> Fit:
     """Fit a mixed model by NUTS: ``Model(...).sample(...)``.
 
     Parameters
     ----------
-    formula, data, family, priors, link, trials, weights, missing, transforms, contrasts
+    formula, data, family, priors, link, trials, weights, missing, transforms, contrasts, matrices
         See `Model`.
     **sampling
         See `Model.sample`.
@@ -392,5 +393,6 @@ def fit(
     -------
     Fit
     """
-    own = dict(link=link, trials=trials, weights=weights, missing=missing, transforms=transforms, contrasts=contrasts)
+    own = dict(link=link, trials=trials, weights=weights, missing=missing, transforms=transforms)
+    own |= dict(contrasts=contrasts, matrices=matrices)
     return Model(formula, data, family, priors, **own).sample(**sampling)

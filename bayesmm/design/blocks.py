@@ -1,6 +1,7 @@
 """One block per grouping factor: all group terms on the same factor, their columns coded and put side by side."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,7 +9,10 @@ from bayesmm.design.checks import checked_matrix
 from bayesmm.design.coding import INTERCEPT, Coding, Numbers, Values, learn_coding, matrix_names
 from bayesmm.design.covariance.structures import STRUCTURES, make_parts
 from bayesmm.design.groups import learn_grouping, safe_names
+from bayesmm.design.parameters import residual_names
 from bayesmm.design.records import Block
+from bayesmm.design.relations import Matrix, relation_of
+from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.spec import Grouping
 from bayesmm.design.state import Scope
 from bayesmm.errors import DataError
@@ -20,20 +24,20 @@ FAR = 2.0  # standard deviations of a slope's variable between its mean and its 
 
 
 def make_blocks(
-    formula: Formula, values: Values, scope: Scope, family: Family, taken: Collection[str] = ()
+    formula: Formula, values: Values, scope: Scope, family: Family, own: Residuals, matrices: Mapping[str, Matrix]
 ) -> tuple[tuple[Block, ...], tuple[tuple[Coding, ...], ...], tuple[Grouping, ...]]:
     """Return one block per grouping factor, and what encodes it: all group terms on the same factor are one block.
 
-    Where the family has a residual standard deviation the effects must be told apart from it. `taken` are names of the
-    posterior that are other parameters'.
+    Where the residual `own` has a standard deviation that is not known the effects must be told apart from it.
     """
-    residual = family.has_residual_sd
+    residual, taken = family.has_residual_sd and own.sigma != "known", residual_names(own)
     together = bars_by_group(formula)
     names = safe_names([":".join(factors) for factors in together], family, taken)
     blocks, codings, groupings = [], [], []
     for (factors, bars), name in zip(together.items(), names, strict=True):
         grouping, index = learn_grouping(factors, scope)
         block, coded = _block(name, grouping, index, bars, values, scope.learning)
+        block = _related(block, bars, family, matrices)
         for bar, coding in zip(bars, coded, strict=True):
             _say_about_effects(bar, matrix_names(coding, values), block, scope, residual)
         _say_about_origins(block, [name for coding in coded for name in _slopes(coding, values)], scope)
@@ -41,6 +45,23 @@ def make_blocks(
         codings.append(coded)
         groupings.append(grouping)
     return tuple(blocks), tuple(codings), tuple(groupings)
+
+
+def _related(block: Block, bars: Sequence[Bar], family: Family, matrices: Mapping[str, Matrix]) -> Block:
+    """Return the block with the known covariance of its levels, if its group term names one."""
+    names = [bar.relation for bar in bars if bar.relation]
+    if not names:
+        return block
+    term = f"gr({block.group}, cov = {names[0]})"
+    if not family.gaussian:
+        raise DataError(f"{term} is for gaussian models with the identity link, and the family is {family.name}")
+    if len(bars) > 1:
+        raise DataError(
+            f"'{block.group}' stands in {term} and in another group term; copy the column under another name for that"
+        )
+    if len(block.columns) > 1:
+        raise DataError(f"{term} has {len(block.columns)} effects in a level, and it can have one; write (1 | {term})")
+    return replace(block, relation=relation_of(names[0], block.group, matrices[names[0]], block.levels))
 
 
 def bars_by_group(formula: Formula) -> dict[tuple[str, ...], list[Bar]]:
@@ -76,7 +97,13 @@ def _say_about_effects(bar: Bar, names: Sequence[Sequence[str]], block: Block, s
     n, effects = len(block.index), len(block.levels) * sum(map(len, names))
     alone = len(block.levels) == n and effects == n  # one effect for each row: `residual_confounded` has its word
     known = STRUCTURES[bar.covariance]
-    if known.free and not known.apart and not alone and (effects >= n if residual else effects > n):
+    if (
+        known.free
+        and not known.apart
+        and not alone
+        and not block.relation
+        and (effects >= n if residual else effects > n)
+    ):
         found = f"{bar} has {effects:,} random effects for {n:,} rows, so their standard deviations"
         scope.say(
             warning(f"{found} and the residual's are told apart by the priors alone")

@@ -4,7 +4,7 @@ What was learned from the data on the way (levels, contrasts, knots, means) is k
 `design_of` makes the design of another table, and `encode` its right side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,10 +17,10 @@ from bayesmm.design.contrasts import check_used, given_contrasts
 from bayesmm.design.frames import Table, find_columns, missing_text, open_table, to_pandas
 from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
-from bayesmm.design.parameters import residual_names
+from bayesmm.design.matrices import read_matrices
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Block, Design
-from bayesmm.design.residual.structures import residual_arguments, residual_rows, residual_term
+from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
 from bayesmm.design.spec import DataArguments, DesignSpec, data_arguments
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.term_basis import learn_bases
@@ -84,6 +84,7 @@ def make_design(
     family: str | Family = "gaussian",
     trials: str | Sequence[float] | None = None,
     contrasts: object = None,
+    matrices: Mapping[str, object] | None = None,
 ) -> Design:
     """Evaluate a formula on its first table.
 
@@ -103,6 +104,8 @@ def make_design(
         A column or values n, of the binomial family.
     contrasts : mapping of str to str or matrix, optional
         Of factors: see `bayesmm.Model`.
+    matrices : mapping of str to table, optional
+        The covariances of levels that the formula names: see `bayesmm.design.relations`.
 
     Returns
     -------
@@ -116,12 +119,18 @@ def make_design(
         The data cannot be used as the formula asks; the sentence names column, rows or levels.
     """
     family = family if isinstance(family, Family) else get_family(family)
-    given = given_contrasts(contrasts)
-    spec = DesignSpec(formula, family, dict(transforms or {}), DataArguments(missing), contrasts=given)
+    given, known = given_contrasts(contrasts), read_matrices(matrices, relations(formula))
+    own = dict(contrasts=given, matrices=known)
+    spec = DesignSpec(formula, family, dict(transforms or {}), DataArguments(missing), **own)
     design = design_of(spec, data, weights=weights, trials=trials)
     states = design.spec.states.items()
     check_used(given, [expr.name for expr, state in states if isinstance(expr, Column) and isinstance(state, Levels)])
     return design
+
+
+def relations(formula: Formula) -> list[str]:
+    """Return the names of the matrices that a formula has, each once."""
+    return list(dict.fromkeys(bar.relation for bar in formula.bars if bar.relation))
 
 
 def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials: object = None) -> Design:
@@ -158,12 +167,12 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     fixed = learn_coding(formula.intercept, formula.terms, values)
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the residual and the groups
-    residual = residual_term(formula, left.family, scope)
-    blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual_names(residual))
+    residual = residual_terms(formula, left.family, scope, left.y, left.weights)
+    blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual, spec.matrices)
     bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say
     aliased, said = checks.check_dependence(X, bases.fixed.taken_out(X), fixed, values)
-    scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope, left)])
+    scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope, left, residual.sigma != "known")])
     known = dict(states=dict(scope.states), bases=bases, groupings=groupings, repeats=spec.learned)
     return Design(
         spec=replace(spec, family=left.family, arguments=data_arguments(missing, weights, trials), **known),
@@ -306,7 +315,7 @@ def _read_again(formula: Formula, table: Table, groups: bool, residual: bool) ->
     exprs = [
         *variables_of(formula, groups),
         *formula.offsets,
-        *(residual_arguments(formula).values() if residual else ()),
+        *(residual_columns(formula) if residual else ()),
     ]
     names = dict.fromkeys(node.name for expr in exprs for node in column_nodes(expr))
     names |= dict.fromkeys(column.name for bar in formula.bars for column in bar.group) if groups else {}
@@ -332,7 +341,13 @@ def _scope(table: Read, spec: DesignSpec) -> Scope:
 
 
 def _remarks(
-    formula: Formula, fixed: Coding, values: Values, blocks: Sequence[Block], scope: Scope, left: Outcome
+    formula: Formula,
+    fixed: Coding,
+    values: Values,
+    blocks: Sequence[Block],
+    scope: Scope,
+    left: Outcome,
+    residual: bool,
 ) -> list[Message]:
     columns = [(v.name, v.values.astype(np.float64)) for v in _numeric_columns(formula, scope)]
     said = [
@@ -340,7 +355,7 @@ def _remarks(
         *checks.say_about_codes(columns),
         *checks.say_about_outliers(columns, scope.rows),
     ]
-    of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials)]
+    of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials, residual)]
     return [*said, *data_lints(formula, values, blocks, scope.variables), *of_blocks]
 
 

@@ -141,8 +141,8 @@ def safe_names(groups: Sequence[str], family: Family, also: Collection[str] = ()
 # what the data say about a block
 
 
-def check_block(block: Block, family: Family, trials: np.ndarray | None = None) -> list[Message]:
-    """Return what is to say about one block.
+def check_block(block: Block, family: Family, trials: np.ndarray | None = None, residual: bool = True) -> list[Message]:
+    """Return what is to say about one block; `residual` is False where the sds of the rows are known.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def check_block(block: Block, family: Family, trials: np.ndarray | None = None) 
     if levels == n:
         return said + _one_row_each(block, family, trials)
     single = int((np.bincount(block.index, minlength=levels) == 1).sum())
-    if family.has_residual_sd and single > MOSTLY_SINGLE * levels:
+    if residual and family.has_residual_sd and single > MOSTLY_SINGLE * levels:
         part = f"{single:,} of the {levels:,} levels of '{block.group}' have one row"
         said.append(warning(f"{part}, where the effect of the level and the residual are seen only together"))
     return said
@@ -190,8 +190,8 @@ def residual_confounded(block: Block, weights: np.ndarray | None) -> str | None:
         return None
     return (
         f"grouping factor '{block.group}' has one row in each of its {len(block.levels):,} levels, so its effect "
-        "cannot be told apart from the residual; there must be fewer levels than rows, or known variances: weights of "
-        "1 / se^2 with priors={'sigma': 1}"
+        "cannot be told apart from the residual; there must be fewer levels than rows, or known variances: "
+        "y | se(se) for their standard errors"
     )
 
 

@@ -202,13 +202,18 @@ def _variances(design, of_block: Callable[..., list[Parameter]]) -> list[Paramet
     blocks = [parameter for k in by_levels(design) for parameter in of_block(k, design.blocks[k])]
     own = [
         Parameter("sigma", own.name, -1, ()) if own.name == "sigma" else _auxiliary(own)
-        for own in design.family.parameters
+        for own in free_auxiliaries(design)
     ]
     return [*blocks, *own, *residual_parameters(design)]
 
 
 def _auxiliary(own) -> Parameter:
     return Parameter("auxiliary", own.name, -1, (), own.bounds)
+
+
+def free_auxiliaries(design) -> tuple:
+    """Return the family's parameters besides the mean, without a sigma that is known to be 1."""
+    return () if design.residual.sigma == "known" else design.family.parameters
 
 
 def coefficients(design) -> list[Parameter]:

@@ -102,8 +102,8 @@ def read(formula: Formula, data: object, weights: object, trials: object, missin
         if name not in places:
             what = next(what for what, given in beside.items() if isinstance(given, str) and given == name)
             return DataError(f"the {what} column '{name}' {said}")
-        role, span = places[name]
-        return underline(formula.text, span, f"{role} '{name}' {said}")
+        role, span, text = places[name]
+        return underline(text, span, f"{role} '{name}' {said}")
 
     named = [given for given in beside.values() if isinstance(given, str)]
     columns = {name: table.read(j) for name, j in find_columns([*places, *named], table, complain).items()}

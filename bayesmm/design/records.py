@@ -11,7 +11,7 @@ import numpy as np
 from bayesmm.design.covariance.structure import Part
 from bayesmm.design.parameters import BlockNames, residual_dim
 from bayesmm.design.residual.independent import INDEPENDENT
-from bayesmm.design.residual.structure import ResidualTerm
+from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.spec import DesignSpec
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Formula
@@ -19,6 +19,8 @@ from bayesmm.runtime.messages import Message
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bayesmm.design.relations import Relation
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,8 @@ class Block:
         The values that each row gives its level's coefficients.
     parts : tuple of Part
         What is independent of one another, each with its covariance structure.
+    relation : Relation or None
+        The known covariance of its levels; None where they are independent.
     """
 
     group: str
@@ -53,6 +57,7 @@ class Block:
     columns: tuple[str, ...]
     Z: np.ndarray
     parts: tuple[Part, ...]
+    relation: "Relation | None" = None
 
     @property
     def partition(self) -> tuple[tuple[int, ...], ...]:
@@ -110,7 +115,7 @@ class Design:
         A copy of the columns that the model uses, with the rows that it uses.
     proportions : bool
         Whether the response was proportions with the trials as weights; `y` is successes.
-    residual : ResidualTerm
+    residual : Residuals
         What the residuals of a linear model are, besides their prior weights.
     """
 
@@ -129,7 +134,7 @@ class Design:
     aliased: tuple[int, ...]
     frame: "pd.DataFrame"
     proportions: bool = False
-    residual: ResidualTerm = INDEPENDENT
+    residual: Residuals = INDEPENDENT
 
     @property
     def formula(self) -> Formula:

@@ -15,6 +15,7 @@ from bayesmm.formula.formula import Expr, Formula
 
 if TYPE_CHECKING:
     from bayesmm.design.contrasts import GivenContrasts
+    from bayesmm.design.relations import Matrix
     from bayesmm.design.state import State, Transforms
 
 
@@ -101,6 +102,8 @@ class DesignSpec:
         Of factors, given beside the formula.
     repeats : bool
         Whether the rest was learned from another table than the design's.
+    matrices : mapping of str to Matrix
+        The covariances of levels that the formula names.
     """
 
     formula: Formula
@@ -112,6 +115,7 @@ class DesignSpec:
     groupings: tuple[Grouping, ...] = ()
     repeats: bool = False
     contrasts: "Mapping[str, GivenContrasts]" = field(default_factory=dict)
+    matrices: "Mapping[str, Matrix]" = field(default_factory=dict)
 
     @property
     def learned(self) -> bool:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import by_levels
+from bayesmm.design.parameters import by_levels, free_auxiliaries
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
 from bayesmm.families.links import LINKS
@@ -127,7 +127,7 @@ class Estimates:
     def npar(self) -> int:
         """Number of parameters: coefficients, sds and correlations, those of the family (sigma) and of the residual."""
         n_theta = sum(_n_theta(block) for block in self.design.blocks)
-        own = len(self.design.family.auxiliaries) + self.design.residual.size
+        own = len(free_auxiliaries(self.design)) + self.design.residual.size
         return int(np.isfinite(self.beta).sum()) + n_theta + own
 
     @property
@@ -218,7 +218,7 @@ class Estimates:
         rows = []
         for k in by_levels(self.design):
             rows += _varcorr_rows(self.design.blocks[k], self.covariances[k])
-        if self.design.family.has_residual_sd:
+        if self.design.family.has_residual_sd and self.design.residual.sigma != "known":
             rows.append(("Residual", None, None, self.sigma**2, self.sigma))
         return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
 

@@ -1,7 +1,7 @@
 """What a model gives cause to say before it is fitted, once design and priors are known: separation, overflow."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -58,18 +58,23 @@ def guard_messages(design: Design, priors: Mapping[str, Prior]) -> list[Message]
 def check_residual(design: Design, priors: Mapping[str, Prior] | None = None) -> None:
     """Raise a DataError where random effects cannot be told apart from a residual whose sd no prior holds fixed."""
     known = priors is not None and "sigma" in priors and priors["sigma"].distribution == "Fixed"
-    if not design.family.has_residual_sd or known:
+    if not design.family.has_residual_sd or known or design.residual.sigma != "scale":
         return
     for block in design.blocks:
-        said = residual_confounded(block, design.weights)
+        said = None if block.relation is not None else residual_confounded(block, design.weights)
         if said:
             raise DataError(said)
 
 
-def say_estimated(priors: Mapping[str, Prior]) -> None:
-    """Warn of parameters that the priors hold fixed where a likelihood is maximised, which knows no priors."""
+def say_estimated(priors: Mapping[str, Prior], known: Collection[str] = ()) -> None:
+    """Warn of parameters that the priors hold fixed where a likelihood is maximised, which knows no priors.
+
+    Those that are `known` are so in the likelihood too.
+    """
     fixed = [
-        f"{place} = {prior.parameters['value']:g}" for place, prior in priors.items() if prior.distribution == "Fixed"
+        f"{place} = {prior.parameters['value']:g}"
+        for place, prior in priors.items()
+        if prior.distribution == "Fixed" and place not in known
     ]
     if fixed:
         warnings.warn(

@@ -12,8 +12,7 @@ import numpy as np
 
 from bayesmm.design.parameters import residual_parameters
 from bayesmm.design.records import Design
-from bayesmm.design.residual.independent import whitened
-from bayesmm.design.residual.structure import from_reals, to_reals, values_by_label
+from bayesmm.design.relations import collapsed, expanded, is_related
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import (
@@ -28,6 +27,7 @@ from bayesmm.estimation.optimizer import (
     outcome,
     snapped,
 )
+from bayesmm.estimation.residual_search import ResidualSearch, at_bound
 from bayesmm.estimation.start import check_start, start_theta
 from bayesmm.likelihood.average_information import average_information, rows_curvature
 from bayesmm.likelihood.crossproducts import Floats
@@ -35,11 +35,12 @@ from bayesmm.likelihood.fitted import make_coordinates
 from bayesmm.likelihood.gaussian import FixedPrior, Value, conditional, evaluate, is_precise, rows_needed
 from bayesmm.likelihood.gaussian_likelihood import room_for
 from bayesmm.likelihood.orthogonal import lower_factor, square_root
-from bayesmm.likelihood.problem import Problem, orthogonal_problem, residual_problem
+from bayesmm.likelihood.problem import Problem, orthogonal_problem
 
 # lme4 calls a fit singular when a diagonal entry of theta is below 1e-4 (isSingular); ours are in units of the
 # columns' rms.
 SINGULAR = 1e-4
+KNOWN = 1.0  # sigma, where the residual structure gives the sds of the rows
 # A residual sd below this share of the response's is rounding: sums of squares lose half of a double's 16 digits.
 NO_RESIDUAL = 1e-7
 # -2 log likelihood bends by about twice the number of rows in the logarithm of their residual sd; by less than this
@@ -48,6 +49,8 @@ LEAST_BEND = 1e-3
 # Columns of the rest from which on the search has a curvature; with fewer, an evaluation takes less than a millisecond,
 # and all that L-BFGS asks for less than compiling the code for it.
 CURVED_FROM = 40
+# Entries of T up to which there is one: it is asked for each pair of them, and a related block has very many.
+MOST_PACKED = 400
 # Relative standard deviations at which the search starts: lme4's 1; the others where the first optimum is suspicious.
 START, OTHER_STARTS = 1.0, (0.1, 10.0)
 # With a relative sd above LARGE the search goes on from these as well, in units that follow it at most UNITS times.
@@ -56,11 +59,13 @@ LARGE, FAR_STARTS, UNITS = 50.0, (1e2, 1e4, 1e6), 8
 
 def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, float] | None = None) -> Estimates:
     """Return the maximum of the REML or ML likelihood of a model with the gaussian family and the identity link."""
-    if design.residual.parameters:
+    if is_related(design):
+        return collapsed(maximize_gaussian(expanded(design), method, _without_related(design, start)), design, SINGULAR)
+    if design.residual.estimated:
         return _with_residual(design, method, start)
     problem = orthogonal_problem(design)
-    reml = method == "REML"
-    search = _search(problem, reml)
+    reml, known = method == "REML", KNOWN if design.residual.sigma == "known" else None
+    search = _search(problem, reml, known)
     starts = [start_entries(problem, size) for size in (START, *OTHER_STARTS)]
     if start is not None:
         check_start(design, start)
@@ -70,25 +75,38 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
         x, n_starts = _far_out(problem, search, x), n_starts + len(FAR_STARTS)
     x = snapped(search, x, SNAP)
     value, gradient = search(x)
-    sigma = _checked_residual(problem, x, reml)
+    sigma = _checked_residual(problem, x, reml) if known is None else known
     steepest = _steepest(search, x, gradient, _units(problem, x))
-    return _point(problem, method, x, sigma, Optimum(x, steepest, search.evaluations, n_starts), value)
+    point = _point(problem, method, x, sigma, Optimum(x, steepest, search.evaluations, n_starts), value, known)
+    return point if known is None else replace(point, design=design)
 
 
-def _search(problem: Problem, reml: bool) -> Search:
-    """Return the search of theta: the criterion with its gradient, and its average information."""
+def _without_related(design: Design, start: Mapping[str, float] | None) -> dict[str, float] | None:
+    """Return where a search starts, but for the sds of related levels, which are known otherwise there."""
+    if start is None:
+        return None
+    check_start(design, start)
+    own = {label for block in design.blocks if block.relation is not None for label in block.names.sd_labels}
+    return {label: value for label, value in start.items() if label not in own}
+
+
+def _search(problem: Problem, reml: bool, known: float | None = None) -> Search:
+    """Return the search of theta: the criterion with its gradient, and its average information.
+
+    Sigma is `known`, or the one that maximises the likelihood.
+    """
     cp, prior, solution = problem.cp, flat(problem.cp.p), room_for(problem.cp)
     last: list[tuple[Floats, Value]] = []  # what the solution is of
 
     def value_at(theta: Floats) -> Value:
         if not last or not np.array_equal(last[0][0], theta):
-            found = evaluate(cp, problem.packed(theta), None, prior, integrate_flat=reml, solution=solution)
+            found = evaluate(cp, problem.packed(theta), known, prior, integrate_flat=reml, solution=solution)
             last[:] = [(theta.copy(), found)]
         return last[0][1]
 
     def criterion(theta: Floats) -> tuple[float, Floats]:
         value = value_at(theta)
-        return profiled_criterion(problem, value, reml), -2 * problem.gradient(value.d_T, theta)
+        return criterion_at(problem, value, reml, known), -2 * problem.gradient(value.d_T, theta)
 
     def curvature(theta: Floats) -> Floats | None:
         T, value = problem.packed(theta), value_at(theta)
@@ -100,7 +118,8 @@ def _search(problem: Problem, reml: bool) -> Search:
         half = np.array([problem.gradient(row, theta) for row in H])
         return np.array([problem.gradient(row, theta) for row in half.T])
 
-    return Search(criterion, curvature if len(cp.rest.z) >= CURVED_FROM else None)
+    curved = known is None and len(cp.rest.z) >= CURVED_FROM and problem.n_packed <= MOST_PACKED
+    return Search(criterion, curvature if curved else None)
 
 
 def _with_residual(design: Design, method: str, start: Mapping[str, float] | None) -> Estimates:
@@ -111,29 +130,41 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     term, reml = design.residual, method == "REML"
     if start is not None:
         check_start(design, start)
-    values = values_by_label(term, start or {})
-    first, problem_of = orthogonal_problem(whitened(design, values)), residual_problem(design, values)
-    own, t = to_reals(term, values), len(start_entries(first, START))
-    search = Search(_with_slopes(lambda x: problem_of(from_reals(term, x)), t, reml))
-    starts = [np.concatenate([start_entries(first, size), own]) for size in (START, *OTHER_STARTS)]
+    own = ResidualSearch(design, start or {})
+    first, known = own.first, None if term.sigma == "scale" else KNOWN
+    t = len(start_entries(first, START))
+    search = Search(_with_slopes(own.problem, t, reml, known))
+    starts = [np.concatenate([start_entries(first, size), own.start]) for size in (START, *OTHER_STARTS)]
     if start is not None:
-        starts.insert(0, np.concatenate([_user_start(first, start), own]))
+        starts.insert(0, np.concatenate([_user_start(first, start), own.start]))
     x, n_starts = best_of(search, starts, lambda x: _is_singular(first, x[:t]))
     x = snapped(search, x, SNAP, slice(0, t))
-    (value, gradient), values = search(x), from_reals(term, x[t:])
-    problem = orthogonal_problem(whitened(design, values))
-    sigma = _checked_residual(problem, x[:t], reml)
-    _check_determined(design, search, x)
-    units = np.concatenate([_units(problem, x[:t]), np.ones(term.size)])
+    (value, gradient), values = search(x), own.values(x[t:])
+    problem = own.exact(values)
+    sigma = _checked_residual(problem, x[:t], reml) if known is None else known
+    bound = at_bound(term, values)
+    _check_determined(design, search, x, bound)
+    units = np.concatenate([_units(problem, x[:t]), np.ones(len(x) - t)])
     optimum = Optimum(x, _steepest(search, x, gradient, units), search.evaluations, n_starts)
-    return replace(_point(problem, method, x[:t], sigma, optimum, value), design=design, residual=values)
+    point = replace(_point(problem, method, x[:t], sigma, optimum, value, known), design=design, residual=values)
+    point = replace(point, singular=point.singular or bool(bound))
+    if term.sigma != "joint":
+        return point
+    sigma = float(values["sigma"][0])
+    return replace(point, sigma=sigma, auxiliaries={"sigma": sigma})
 
 
-def _check_determined(design: Design, search: Search, x: Floats) -> None:
-    """Raise a DataError where the likelihood does not bend in a parameter of the residual, which come last in x."""
+def _check_determined(design: Design, search: Search, x: Floats, bound: frozenset[str]) -> None:
+    """Raise a DataError where the likelihood does not bend in a parameter of the residual, which come last in x.
+
+    It does not where a parameter has gone to a `bound` of its interval, as a correlation of 0 that cannot be below.
+    """
     parameters = residual_parameters(design)
+    if not parameters:
+        return
     bends = np.diag(hessian(search, x))[-len(parameters) :]
-    flat_ones = [parameter.label for parameter, bend in zip(parameters, bends, strict=True) if not bend > LEAST_BEND]
+    flat_ones = [p.label for p, bend in zip(parameters, bends, strict=True) if not bend > LEAST_BEND]
+    flat_ones = [label for label in flat_ones if label not in bound]
     if flat_ones:
         raise DataError(
             f"the data do not determine {listing(flat_ones)} of {design.residual.text}: the likelihood has no maximum "
@@ -141,7 +172,7 @@ def _check_determined(design: Design, search: Search, x: Floats) -> None:
         )
 
 
-def _with_slopes(problem_of: Callable[[Floats], Problem], t: int, reml: bool) -> Callable:
+def _with_slopes(problem_of: Callable[[Floats], Problem], t: int, reml: bool, known: float | None) -> Callable:
     """Return the criterion and its gradient in theta, (t,), and in what a problem is a function of.
 
     Where the weights of rows leave the doubles, or a stratum is fitted exactly, the criterion is infinite.
@@ -150,8 +181,8 @@ def _with_slopes(problem_of: Callable[[Floats], Problem], t: int, reml: bool) ->
     def value_at(x: Floats) -> tuple[float, Problem | None, Value | None]:
         try:
             problem = problem_of(x[t:])
-            value = evaluate(problem.cp, problem.packed(x[:t]), None, flat(problem.cp.p), integrate_flat=reml)
-            return profiled_criterion(problem, value, reml), problem, value
+            value = evaluate(problem.cp, problem.packed(x[:t]), known, flat(problem.cp.p), integrate_flat=reml)
+            return criterion_at(problem, value, reml, known), problem, value
         except (DataError, np.linalg.LinAlgError):
             return np.inf, None, None
 
@@ -245,6 +276,16 @@ def profiled_criterion(problem: Problem, value: Value, reml: bool) -> float:
     return nu * (np.log(2 * np.pi * value.sigma**2) + 1) + log_det - cp.sum_log_weights
 
 
+def criterion_at(problem: Problem, value: Value, reml: bool, known: float | None = None) -> float:
+    """Return the same where sigma is `known`, or at the maximising sigma (Bates et al. 2015, eq. 30)."""
+    if known is None or not value.ok:
+        return profiled_criterion(problem, value, reml)
+    cp = problem.cp
+    log_det = value.logdet + (problem.log_det if reml else 0.0)
+    nu = cp.n - (cp.p if reml else 0)
+    return nu * np.log(2 * np.pi * known**2) + value.quad / known**2 + log_det - cp.sum_log_weights
+
+
 def start_entries(problem: Problem, size: float) -> Floats:
     """Return theta of T = size I, of a structure its parameters of about that size."""
     eye = np.concatenate([np.empty(0), *(np.eye(q).ravel() for q in problem.cp.q)])
@@ -276,11 +317,19 @@ def relative_factors(problem: Problem, free: Floats) -> list[Floats]:
     return out
 
 
-def _point(problem: Problem, method: str, x: Floats, sigma: float, optimum: Optimum, criterion: float) -> Estimates:
+def _point(
+    problem: Problem,
+    method: str,
+    x: Floats,
+    sigma: float,
+    optimum: Optimum,
+    criterion: float,
+    known: float | None = None,
+) -> Estimates:
     prior, T, ml = flat(problem.cp.p), problem.packed(x), criterion
     if method == "REML":
-        value = evaluate(problem.cp, T, None, prior, integrate_flat=False, gradient=False)
-        ml = profiled_criterion(problem, value, False)
+        value = evaluate(problem.cp, T, known, prior, integrate_flat=False, gradient=False)
+        ml = criterion_at(problem, value, False, known)
     return assemble(problem, method, x, sigma, prior, optimum, criterion=criterion, loglik=-criterion / 2, deviance=ml)
 
 

@@ -180,7 +180,7 @@ def check_same_model(design, other) -> None:
 
 def marginal_mode(model):
     """Return the marginal MAP of the model; None where there is none, as with a prior that is a function."""
-    if structured_terms(model.design) or model.design.residual.parameters:
+    if structured_terms(model.design) or model.design.residual.estimated:
         return None
     try:
         return model.maximize(method="MAP")

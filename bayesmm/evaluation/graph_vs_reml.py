@@ -84,7 +84,8 @@ def _probes(design: Design, joint) -> list[tuple[Floats, Floats]]:
     One probe for each coefficient of the leading factor, all levels at once, and one for everything else. A row of
     the Hessian that belongs to the leading factor sees only its own level in a joint probe.
     """
-    leading = max(design.blocks, key=lambda b: len(b.levels) * len(b.columns)).name if design.blocks else None
+    alone = [block for block in design.blocks if block.relation is None]  # whose levels never meet in a row
+    leading = max(alone, key=lambda b: len(b.levels) * len(b.columns)).name if alone else None
     singles = np.ones(joint.size, dtype=bool)
     probes = []
     if leading is not None:

@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Design
+from bayesmm.design.residual.independent import whitened
 from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, arctanh_partial
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import (
@@ -71,7 +72,7 @@ def refusal(fit) -> str | None:
     custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
     if custom:
         return f"the prior of {custom[0]} is a function, whose density is not known in closed form"
-    if design.residual.parameters:
+    if design.residual.estimated:
         return f"the residuals of {design.residual.text} are in none that is compiled"
     if not design.family.gaussian:
         try:
@@ -161,7 +162,7 @@ def without(fit, model: Marginal, kept: np.ndarray) -> LogPosterior:
 
     The priors are those of the whole data: the centred intercept stays where the predictors' means of all rows are.
     """
-    design, c = taken(prior_design(fit.design, fit.model.priors), kept), model.posterior.coordinates
+    design, c = taken(whitened(prior_design(fit.design, fit.model.priors)), kept), model.posterior.coordinates
     if model.integrated is None:
         return generalised_posterior(c, design)
     integrated = model.integrated
@@ -179,8 +180,11 @@ def taken(design: Design, kept: np.ndarray) -> Design:
     for block in design.blocks:
         seen, index = np.unique(block.index[kept], return_inverse=True)
         levels = tuple(block.levels[g] for g in seen)
-        blocks.append(replace(block, index=index.astype(np.int64), levels=levels, Z=block.Z[kept]))
-    return replace(design, **parts, blocks=tuple(blocks), frame=design.frame[kept])
+        known = None if block.relation is None else block.relation.taken(seen)
+        own = dict(index=index.astype(np.int64), levels=levels, Z=block.Z[kept], relation=known)
+        blocks.append(replace(block, **own))
+    residual = design.residual.taken(kept)
+    return replace(design, **parts, blocks=tuple(blocks), frame=design.frame[kept], residual=residual)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

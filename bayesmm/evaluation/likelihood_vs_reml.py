@@ -16,7 +16,7 @@ from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.map import Goal, sd_units
 from bayesmm.estimation.optimizer import Search, newton
 from bayesmm.evaluation.compare_reml_text import consistency_lines
-from bayesmm.likelihood.coordinates import Coordinates, arctanh_partial, coordinate
+from bayesmm.likelihood.coordinates import FIXED, Coordinates, arctanh_partial, coordinate
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import gaussian_coordinates, gaussian_posterior
 from bayesmm.likelihood.orthogonal import lower_factor, square_root
@@ -92,7 +92,7 @@ def check_likelihood(design: Design, point: Estimates) -> ConsistencyCheck:
     """
     if design.aliased:
         return not_computed(point, DEPENDENT, LIKELIHOOD)
-    if structured_terms(design) or design.residual.parameters:
+    if structured_terms(design) or design.residual.estimated:
         reason = "only the PyMC graph has the density of its covariance structure; fit.consistency('graph') checks that"
         return not_computed(point, reason, LIKELIHOOD)
     integrated = integrate(design, default_priors(design, design.family))
@@ -109,7 +109,8 @@ def check_likelihood(design: Design, point: Estimates) -> ConsistencyCheck:
 
 def flat_priors(design: Design) -> dict[str, Prior]:
     """Return priors without influence on the mode of (sds, correlations, sigma)."""
-    priors = {"sigma": Prior("HalfFlat")}
+    known = design.residual.sigma == "known"
+    priors = {"sigma": Prior("Fixed", value=1.0) if known else Prior("HalfFlat")}
     for block in design.blocks:
         priors |= dict.fromkeys(block.names.sd_labels, Prior("HalfFlat"))
         priors[block.names.corr] = Prior("LKJ", eta=1.0)
@@ -127,5 +128,6 @@ def coordinates_of(point: Estimates, integrated: Integrated, c: Coordinates) -> 
         x[c.pair_at[at]] = arctanh_partial(C[None], c.row[at], c.column[at])[0]
         scalars, pair = [*scalars, *sds], pair + pairs
     for i, value in enumerate([*scalars, point.sigma]):
-        x[c.at[i]] = coordinate(c, i, float(value))
+        if c.kind[i] != FIXED:
+            x[c.at[i]] = coordinate(c, i, float(value))
     return x

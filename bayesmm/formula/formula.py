@@ -8,9 +8,10 @@ The grammar is closed: a name is a column of the data and nothing else, a functi
 the names given as `transforms` or `residuals`, and nothing in a formula is ever evaluated here or handed to an
 evaluator of code.
 
+    formulas    = formula , { ";" , "sigma" , "~" , terms } ;                       (* or one text for each *)
     formula     = response , "~" , terms ;
     response    = arithmetic , [ "|" , addition , { "+" , addition } ] ;
-    addition    = ( "weights" | "trials" ) , "(" , arithmetic , ")" ;               (* each once *)
+    addition    = ( "weights" | "trials" ) , "(" , arithmetic , ")" | call ;        (* each once; a residual's call *)
 
     terms       = [ sign ] , product , { sign , product } ;
     product     = interaction , { ( "*" | "/" ) , interaction } ;
@@ -46,11 +47,11 @@ Limits, applied before the work that they bound: 20,000 characters, 60 open brac
 expanding), 100 operators in one arithmetic expression, powers up to 10. Standard library only.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from bayesmm.errors import FormulaError
+from bayesmm.errors import FormulaError, listing, suggest
 from bayesmm.formula.cursor import EXAMPLE
 from bayesmm.formula.expansion import Term, Work, expand
 from bayesmm.formula.expressions import (
@@ -75,6 +76,7 @@ from bayesmm.formula.functions import (
     arguments_of,
     check_transforms,
     checked,
+    checked_residual,
     contrast_of,
     gives,
 )
@@ -110,7 +112,29 @@ __all__ = [
 ]
 
 
-ADDITIONS = ("weights", "trials")  # what may stand after the bar of the response
+ADDITIONS = ("weights", "trials")  # what may stand after the bar of the response, besides known standard errors
+SCALES = ("sigma",)  # parameters that may have a formula of their own
+BESIDE = "addition"  # what a residual structure gives that stands after the bar of the response
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The formula of a parameter besides the mean, ``sigma ~ f``.
+
+    Attributes
+    ----------
+    text : str
+        As it was given.
+    name : str
+        The parameter.
+    intercept : bool
+    terms : tuple of Term
+    """
+
+    text: str = field(compare=False)
+    name: str
+    intercept: bool
+    terms: tuple[Term, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +159,10 @@ class Formula:
         What stands inside ``y | weights( )``.
     trials : Expr or None
         What stands inside ``y | trials( )``.
-    residual : Call or None
-        The residual structure, where the formula names one.
+    residuals : tuple of Call
+        The residual structures that the formula names: known standard errors, correlations.
+    scale : Scale or None
+        The formula of sigma.
     """
 
     text: str = field(compare=False)
@@ -147,11 +173,12 @@ class Formula:
     offsets: tuple[Expr, ...]
     weights: Expr | None
     trials: Expr | None
-    residual: Call | None = None
+    residuals: tuple[Call, ...] = ()
+    scale: Scale | None = None
 
 
 def parse(
-    text: str,
+    text: str | Sequence[str],
     transforms: Iterable[str] = (),
     structures: Iterable[str] = tuple(BARS.values()),
     residuals: Mapping[str, Signature] = MappingProxyType({}),
@@ -160,8 +187,9 @@ def parse(
 
     Parameters
     ----------
-    text : str
-        Such as ``"Reaction ~ Days + (Days | Subject)"``; line breaks are blanks.
+    text : str or sequence of str
+        Such as ``"Reaction ~ Days + (Days | Subject)"``; line breaks are blanks. Of several formulas the first is that
+        of the mean, the others are of a parameter each, ``"sigma ~ f"``; one text has semicolons between them.
     transforms : iterable of str
         Names of the user's own functions. A call of one gives one number per row and its arguments are free; the
         functions themselves are not needed here.
@@ -179,10 +207,43 @@ def parse(
     FormulaError
         With one sentence that says what was found and what to write, and the place underlined.
     """
-    if not isinstance(text, str):
-        raise FormulaError(f"the formula is {_kind(text)}, not text; write one such as '{EXAMPLE}'")
     names, known = frozenset(transforms), frozenset(structures)
     check_transforms(names, residuals)
+    first, *others = _texts(text)
+    formula = _of_mean(first, names, known, residuals)
+    if not others:
+        return formula
+    scale = _of_scale(others, names, known, residuals)
+    return replace(formula, text="; ".join([first, *others]), scale=scale)
+
+
+def _texts(given: object) -> list[str]:
+    """Return the text of each formula."""
+    several = isinstance(given, list | tuple)
+    for one in given if several else [given]:
+        if not isinstance(one, str):
+            raise FormulaError(f"the formula is {_kind(one)}, not text; write one such as '{EXAMPLE}'")
+    if several and not given:
+        raise FormulaError(f"there is no formula; write one such as '{EXAMPLE}'")
+    return [part for one in (given if several else [given]) for part in _split(one)]
+
+
+def _split(text: str) -> list[str]:
+    """Return the parts of a text between its semicolons, those in quotes and back-ticks excepted."""
+    parts, quote_mark, start = [], "", 0
+    for k, character in enumerate(text):
+        if quote_mark:
+            quote_mark = "" if character == quote_mark else quote_mark
+        elif character in "'\"`":
+            quote_mark = character
+        elif character == ";" and "~" in text[k:]:
+            parts.append(text[start:k])
+            start = k + 1
+    return [part.strip() if parts else part for part in [*parts, text[start:]]]
+
+
+def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[str, Signature]) -> Formula:
+    """Return the formula of the mean."""
     sides = read(text, known)
     context = Context(text, names, known, residuals)
     response, additions = _response(sides.response, context), _additions(sides.condition, context)
@@ -192,11 +253,35 @@ def parse(
     offsets = tuple(arguments_of(call)["x"] for call in calls)
     bars = bars_of(part.groups, work)
     sums = (part.intercept is not False, part.terms, bars, offsets)
-    residual = _residual([call for call in part.offsets if call not in calls], context)
-    formula = Formula(text, response, *sums, additions.get("weights"), additions.get("trials"), residual)
+    own = _residuals([call for call in part.offsets if call not in calls], context)
+    beside = tuple(value for name, value in additions.items() if name in residuals)
+    formula = Formula(text, response, *sums, additions.get("weights"), additions.get("trials"), (*beside, *own))
     _check_offsets(calls, context)
     _check_sides(formula, context)
     return formula
+
+
+def _of_scale(texts: Sequence[str], names: frozenset, known: frozenset, residuals: Mapping[str, Signature]) -> Scale:
+    """Return the formula of sigma, the only parameter that may have one."""
+    found = None
+    for text in texts:
+        context, sides = Context(text, names, known, residuals), read(text, known)
+        left = sides.response
+        if not isinstance(left, Column) or left.name not in SCALES or sides.condition is not None:
+            message = f"a further formula is of a parameter, as in sigma ~ f, and the parameters are {listing(SCALES)}"
+            near = suggest(left.name, SCALES) if isinstance(left, Column) else ""
+            raise context.error(left.span, f"{message}{near}")
+        if found is not None:
+            raise context.error(left.span, f"{left.name} has two formulas; give it one, with all of its terms")
+        part = expand(sides.right, Work(context))
+        if part.groups or part.offsets:
+            what = "random effects" if part.groups else text_of(part.offsets[0])
+            message = (
+                f"the formula of {left.name} has {what}, and it can have fixed effects only, as in {left.name} ~ f"
+            )
+            raise context.error((0, len(text)), message)
+        found = Scale(text, left.name, part.intercept is not False, part.terms)
+    return found
 
 
 def columns_of(part: Formula | Expr) -> tuple[str, ...]:
@@ -205,8 +290,16 @@ def columns_of(part: Formula | Expr) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node.name for node in sorted(nodes, key=lambda node: node.span)))
 
 
+def scale_factors(formula: Formula) -> list[Expr]:
+    """Return the variables of the formula of sigma, each once."""
+    terms = () if formula.scale is None else formula.scale.terms
+    return list(dict.fromkeys(expr for term in terms for expr in term.factors))
+
+
 def _nodes(formula: Formula) -> Iterator[Column]:
     yield from column_nodes(formula.response)
+    for expr in scale_factors(formula):
+        yield from column_nodes(expr)
     for addition in (formula.weights, formula.trials):
         if addition is not None:
             yield from column_nodes(addition)
@@ -214,8 +307,7 @@ def _nodes(formula: Formula) -> Iterator[Column]:
 
 
 def _right_nodes(formula: Formula) -> Iterator[Column]:
-    residual = () if formula.residual is None else (formula.residual,)
-    for expr in (*_factors(formula), *formula.offsets, *residual):
+    for expr in (*_factors(formula), *formula.offsets, *formula.residuals):
         yield from column_nodes(expr)
     for bar in formula.bars:
         yield from bar.group
@@ -241,16 +333,25 @@ def _response(expr: Expr, context: Context) -> Expr:
 
 
 def _additions(expr: Expr | None, context: Context) -> dict[str, Expr]:
-    """Return what stands inside weights() and trials() after the bar of the response, by those names."""
+    """Return what stands inside weights() and trials() after the bar of the response, by those names.
+
+    The call of a residual structure that stands there is returned as it is.
+    """
     found: dict[str, Expr] = {}
+    beside = [name for name, own in context.residuals.items() if own.gives == BESIDE]
     for part in _summands(expr):
-        if not (isinstance(part, Call) and part.function in ADDITIONS):
+        if not (isinstance(part, Call) and part.function in (*ADDITIONS, *beside)):
+            *known, last = [f"{name}()" for name in (*ADDITIONS, *beside)]
+            said = f"only {', '.join(known)} and {last} may stand after the bar of the response"
             advice = "for weights write y | weights(w) ~ x, and for y successes in n trials y | trials(n) ~ x"
-            message = f"only weights() and trials() may stand after the bar of the response; {advice}"
-            raise context.error(part.span, message)
+            raise context.error(part.span, f"{said}; {advice}")
         if part.function in found:
             raise context.error(part.span, f"{part.function}() stands twice after the bar of the response")
-        found[part.function] = arguments_of(checked(part, context))["x"]
+        own = part.function in beside
+        found[part.function] = checked_residual(part, context) if own else arguments_of(checked(part, context))["x"]
+    if len(set(found) & {*beside, "weights"}) > 1:
+        message = f"{listing(f'{name}()' for name in found)} both say how exact a row is; leave one out"
+        raise context.error(expr.span, message)
     return found
 
 
@@ -260,13 +361,17 @@ def _summands(expr: Expr | None) -> list[Expr]:
     return [] if expr is None else [expr]
 
 
-def _residual(calls: list[Call], context: Context) -> Call | None:
-    """Return the one residual structure of a formula."""
+def _residuals(calls: list[Call], context: Context) -> tuple[Call, ...]:
+    """Return the residual structure on the right side of a formula, none or one."""
+    for call in calls:
+        if context.residuals[call.function].gives == BESIDE:
+            message = f"{call.function}() stands after the bar of the response, as in y | {text_of(call)} ~ x"
+            raise context.error(call.span, message)
     if len(calls) > 1:
         first, second = (text_of(call) for call in calls[:2])
         message = f"a model has one residual structure, and here are {quote(first)} and {quote(second)}; leave one out"
         raise context.error(calls[1].span, message)
-    return calls[0] if calls else None
+    return tuple(calls)
 
 
 def _check_offsets(calls: tuple[Call, ...], context: Context) -> None:

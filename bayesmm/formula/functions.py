@@ -19,7 +19,8 @@ MAX_COLUMNS = 20_000  # no basis may be asked for more columns than a design mat
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One argument: `kind` is column (a row-wise expression), labels, whole, numbers, logical or contrast.
+    """One argument: `kind` is column (a row-wise expression), labels, series (a column whose values
+    only tell rows apart), visits (a column as a factor), whole, numbers, logical or contrast.
 
     `default` is None where the argument must be given, and an empty text where leaving it out has a meaning of its own.
     """
@@ -90,6 +91,8 @@ FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
 _NUMPY = ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs")
 _ROW_WISE = ("I", *_NUMPY)  # these alone may be applied to a constant, as in I(x/log(2))
 _EXPECTED = {
+    "series": "a column of the data",
+    "visits": "a column of the data",
     "whole": f"a whole number from 1 to {MAX_COLUMNS:,}",
     "numbers": "a number or c(...) of numbers",
     "logical": "TRUE or FALSE",
@@ -122,7 +125,7 @@ _ELSEWHERE = {
     "ln": "the natural logarithm is log(x)",
     "zscore": "write scale(x)",
     "c": "c(...) only lists the numbers of an argument, as in bs(x, knots = c(1, 2))",
-    "gr": "a group term is written (x | g)",
+    "gr": "it stands after the bar of a group term, as in (1 | gr(animal, cov = A))",
 }
 
 
@@ -323,6 +326,10 @@ def _argument(expr: Expr, kind: str, context: Context) -> Expr:
         case "labels":
             result = checked(expr, context)
             return result if isinstance(result, Call) and result.function == "factor" else one_column(expr, context)
+        case "series" if isinstance(expr, Column):
+            return expr
+        case "visits" if isinstance(expr, Column):
+            return Call("factor", (expr,), (), expr.span)
         case "whole" if isinstance(value, float) and value.is_integer() and 1 <= value <= MAX_COLUMNS:
             return expr
         case "numbers" if isinstance(value, float | tuple):

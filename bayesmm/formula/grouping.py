@@ -33,6 +33,8 @@ class Bar:
         bracket.
     span : (int, int)
         The brackets in the formula's text that this comes from; ``(1 | a/b)`` gives two bars with one span.
+    relation : str
+        The name of the matrix that is the covariance of the levels, ``(1 | gr(g, cov = A))``; empty without one.
     """
 
     intercept: bool
@@ -40,6 +42,7 @@ class Bar:
     group: tuple[Column, ...]
     covariance: str
     span: Span = field(default=(0, 0), compare=False, repr=False)
+    relation: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -106,10 +109,22 @@ def _bars(group: Group, work: Work) -> list[Bar]:
     intercept = part.intercept is not False
     if not intercept and not part.terms:
         raise work.error(group.span, f"no random effect is left in {work.context.source(group.span)}; {_HOW}")
-    levels = _levels(group.factor, group, work)
+    factor, relation = _related(group.factor, work)
+    levels = _levels(factor, group, work)
     work.keep(len(levels) - 1, group.span)
     work.spend(sum(map(len, levels)), group.span)
-    return [Bar(intercept, part.terms, level, group.covariance, group.span) for level in levels]
+    return [Bar(intercept, part.terms, level, group.covariance, group.span, relation) for level in levels]
+
+
+def _related(node: Node, work: Work) -> tuple[Node, str]:
+    """Return the factor of ``gr(g, cov = A)`` and the name of the matrix, which is none of a column."""
+    match node:
+        case Call("gr", (Column() as column,), (("cov", Column(name)),)):
+            return column, name
+        case Call("gr"):
+            message = "gr() takes a grouping factor and the name of a matrix, as in (1 | gr(animal, cov = A))"
+            raise work.error(node.span, message)
+    return node, ""
 
 
 # Grouping factors -----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from bayesmm.errors import FormulaError, listing, look_alike
-from bayesmm.formula.formula import Expr, Formula, column_nodes, underline
+from bayesmm.formula.formula import Expr, Formula, column_nodes, scale_factors, underline
 
 WEIGHTS = "weights column"
 
@@ -15,20 +15,22 @@ def variables_of(formula: Formula, groups: bool = True) -> list[Expr]:
     return list(dict.fromkeys(expr for term in terms for expr in term.factors))
 
 
-def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int]]]:
-    """Return what each column is in the formula, "response" or the like, and where it first stands."""
-    places: dict[str, tuple[str, tuple[int, int]]] = {}
+def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
+    """Return what each column is in the formula, "response" or the like, and where it first stands, in which text."""
+    places: dict[str, tuple[str, tuple[int, int], str]] = {}
     parts = [
         ("response", [formula.response]),
         ("column", [*variables_of(formula), *formula.offsets]),
-        ("column", [formula.residual] if formula.residual is not None else []),
+        ("column", formula.residuals),
         ("grouping factor", [column for bar in formula.bars for column in bar.group]),
         ("trials column", [formula.trials] if formula.trials is not None else []),
         (WEIGHTS, [formula.weights] if formula.weights is not None else []),
     ]
     for role, exprs in parts:
         for node in (node for expr in exprs for node in column_nodes(expr)):
-            places.setdefault(node.name, (role, node.span))
+            places.setdefault(node.name, (role, node.span, formula.text))
+    for node in (node for expr in scale_factors(formula) for node in column_nodes(expr)):
+        places.setdefault(node.name, ("column", node.span, formula.scale.text))
     return places
 
 
@@ -42,9 +44,9 @@ def missing_column(formula: Formula, columns: Sequence[str]) -> FormulaError | N
         Of the table.
     """
     composed = {unicodedata.normalize("NFC", column) for column in columns}
-    for name, (role, span) in roles(formula).items():
+    for name, (role, span, text) in roles(formula).items():
         if unicodedata.normalize("NFC", name) not in composed:
-            return underline(formula.text, span, f"{role} '{name}' {absent(name, columns)}")
+            return underline(text, span, f"{role} '{name}' {absent(name, columns)}")
     return None
 
 

@@ -45,7 +45,7 @@ def confint(point: Estimates, level: float = 0.95, method: str = "profile") -> p
     if method not in METHODS:
         raise ValueError(f"method must be one of {listing(METHODS)}, not {method!r}{suggest(str(method), METHODS)}")
     check_probability("level", level)
-    if not point.design.blocks and point.design.family.gaussian:
+    if not (point.design.blocks or point.design.residual.parts) and point.design.family.gaussian:
         found = linear_summary(point)
         return _around(found.coefficients, float(stdtrit(found.df_resid, (1 + level) / 2)))
     if method == "wald":

@@ -5,8 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.design.coding import INTERCEPT
+from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.design import fixed_names
 from bayesmm.design.records import Design
+from bayesmm.design.relations import is_related
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
@@ -75,9 +77,20 @@ def check_gaussian(point: Estimates, wanted: str) -> None:
     check_likelihood(point, wanted)
 
 
+def has_profile(design) -> bool:
+    """Return whether profiles and degrees of freedom know a design's residuals and levels: see `check_likelihood`."""
+    return not (design.residual.estimated or design.residual.sigma == "known" or is_related(design))
+
+
 def check_likelihood(point: Estimates, wanted: str) -> None:
     """Raise a DataError where `wanted`, a phrase, is asked of the mode of a posterior, or knows no such residuals."""
-    check_no_parameters(point.design, wanted, "use the Wald intervals of confint(method='wald') or bmm.lrt")
+    instead = "use the Wald intervals of confint(method='wald') or bmm.lrt"
+    check_no_parameters(point.design, wanted, instead)
+    if is_related(point.design):
+        term = structured_terms(point.design)[0]
+        raise DataError(f"{wanted} is not possible with the known covariance of {term}; {instead}")
+    if point.design.residual.sigma == "known":
+        raise DataError(f"{wanted} estimates sigma, and {point.design.residual.text} gives the sds of rows; {instead}")
     if point.method not in ("REML", "ML"):
         raise DataError(
             f"{wanted} is for a maximised likelihood, and this fit is the mode of a posterior ({point.method}); use "

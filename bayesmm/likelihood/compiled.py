@@ -234,7 +234,7 @@ class Announcement(events.Listener):
 
     def on_start(self, event: events.Event) -> None:
         """Take note of a function of the package that is to be compiled: it is not on disk."""
-        if not event.data["dispatcher"].py_func.__module__.startswith(KEPT):
+        if not (event.data["dispatcher"].py_func.__module__ or "").startswith(KEPT):
             return  # of a graph, which is compiled in every process
         now = time.monotonic()
         self.began = now if self.began is None else self.began

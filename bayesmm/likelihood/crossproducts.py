@@ -10,13 +10,15 @@ of their Z'Wr and the sum of its outer products, which is all that the likelihoo
 one pattern.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesmm.design.residual.correlation import Correlation
+from bayesmm.errors import DataError
 from bayesmm.likelihood.compiled import Ints, pack
 from bayesmm.likelihood.gaussian_lanes import MANY, MOST_COUPLED, in_lanes, lanes_derivatives, lanes_elimination
 
@@ -58,6 +60,7 @@ class Source(NamedTuple):
     X: Floats  # (n, p)
     r: Floats  # (n,)
     w: Floats  # (n,)
+    correlation: Correlation | None = None  # of the residuals
 
 
 class Leading(NamedTuple):
@@ -139,6 +142,7 @@ class CrossProducts:
             own[np.arange(self.n), f.index] = f.Z
             dense.append(own.reshape(self.n, -1))
         rows = np.column_stack([*dense, self.source.X, self.source.r]) * np.sqrt(self.source.w)[:, None]
+        rows = rows if self.source.correlation is None else self.source.correlation.times(rows)
         return np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows
 
     @cached_property
@@ -171,7 +175,13 @@ class CrossProducts:
         return (len(self.pattern), *(int(g) for g in self.rest.n_levels)) if self.order else ()
 
 
-def cross_products(factors: list[Factor], X: Floats, r: Floats, weights: Floats | None = None) -> CrossProducts:
+def cross_products(
+    factors: list[Factor],
+    X: Floats,
+    r: Floats,
+    weights: Floats | None = None,
+    correlation: Correlation | None = None,
+) -> CrossProducts:
     """Reduce n rows to the cross-products of the random effects, the fixed columns and the response.
 
     Parameters
@@ -184,15 +194,23 @@ def cross_products(factors: list[Factor], X: Floats, r: Floats, weights: Floats 
         Response, less its offset and whatever else is known of it.
     weights : (n,) float64, optional
         Positive prior weights: the residual variance of row i is sigma^2 / w_i.
+    correlation : Correlation, optional
+        Of the residuals; W is then W^1/2 C^-1 W^1/2.
 
     Returns
     -------
     CrossProducts
+
+    Raises
+    ------
+    DataError
+        No factor has the rows of each series in one level.
     """
     w = np.ones(len(r)) if weights is None else weights
-    order, lead, others = _ordered(factors, len(r))
-    rest_A, rest_z = _rest_products(others, X, r, w)
-    leading, pattern, z = _merge(*_leading_products(lead, others, X, r, w))
+    rows = Rows(None, None, w) if correlation is None else Rows(*correlation.precision(w))
+    order, lead, others = ordered(factors, len(r), rows)
+    rest_A, rest_z = rest_products(others, X, r, rows)
+    leading, pattern, z = _merge(*leading_products(lead, others, X, r, rows))
     rest = Rest(
         rest_A,
         rest_z,
@@ -200,72 +218,50 @@ def cross_products(factors: list[Factor], X: Floats, r: Floats, weights: Floats 
         np.array([f.n_levels for f in others], dtype=np.int64),
     )
     sum_log = 0.0 if weights is None else float(np.log(weights).sum())
-    source = Source(tuple(factors), X, r, w)
-    rWr = float(r @ (w * r))
+    sum_log -= 0.0 if correlation is None else float(correlation.logdet)
+    source = Source(tuple(factors), X, r, w, correlation)
+    rWr = float(rows.left(r) @ (rows.w * rows.right(r)))
     return CrossProducts(leading, rest, rWr, len(r), sum_log, X.shape[1], tuple(order), pattern, z, source)
 
 
-@dataclass(frozen=True)
-class StratumSums:
-    """The cross-products of the rows of each of S strata, (S, ...).
+class Rows(NamedTuple):
+    """The entries of W: rows i and j with the value w; without i and j it is diagonal."""
 
-    With a weight for each stratum beside those of the rows, the cross-products of all rows are weighted sums of these:
-    nothing passes over the rows again.
+    i: Ints | None
+    j: Ints | None
+    w: Floats
+
+    def left(self, values):
+        """Return what belongs to the rows i of an array or a factor of all rows."""
+        return _taken(values, self.i)
+
+    def right(self, values):
+        """Return what belongs to the rows j."""
+        return _taken(values, self.j)
+
+
+def _taken(values, rows: Ints | None):
+    if rows is None:
+        return values
+    if isinstance(values, Factor):
+        return Factor(values.index[rows], values.Z[rows], values.n_levels)
+    return values[rows]
+
+
+def ordered(factors: list[Factor], n: int, rows: Rows) -> tuple[list[int], Factor, list[Factor]]:
+    """Return the order of the factors, the leading one (of no level where there is none), and the others.
+
+    One leads whose levels share no entry of W, so that it is block-diagonal.
     """
-
-    whole: CrossProducts  # of all rows, with the weights of the rows alone
-    stratum: Ints  # (n,)
-    count: Floats  # (S,) rows
-    A: Floats  # (S, G, q, q) Z'WZ of each level of the leading factor
-    z: Floats  # (S, G, q)
-    start: Ints  # (G + 1,) as in `Leading`, but for levels in the place of patterns
-    columns: Ints  # (nnz,)
-    coupling: Floats  # (S, nnz, q)
-    rest_A: Floats  # (S, m, m)
-    rest_z: Floats  # (S, m)
-    rWr: Floats  # (S,)
-
-
-def stratum_sums(whole: CrossProducts, stratum: Ints) -> StratumSums:
-    """Return the sums of the rows that cross-products were made of, by stratum: 0 to S - 1 for each row, (n,)."""
-    factors, X, r, w = whole.source
-    _, lead, others = _ordered(list(factors), len(r))
-    own = [np.where(stratum == s, w, 0.0) for s in range(int(stratum.max()) + 1)]
-    leading = [_leading_products(lead, others, X, r, part) for part in own]
-    rest = [_rest_products(others, X, r, part) for part in own]
-    A, z, starts, columns, coupling = zip(*leading, strict=True)
-    rest_A, rest_z = zip(*rest, strict=True)
-    squares = np.array([r @ (part * r) for part in own])
-    arrays = map(np.stack, (coupling, rest_A, rest_z))
-    count = np.bincount(stratum).astype(float)
-    return StratumSums(whole, stratum, count, np.stack(A), np.stack(z), starts[0], columns[0], *arrays, squares)
-
-
-def weighted_sum(sums: StratumSums, weights: Floats) -> CrossProducts:
-    """Return the cross-products of all rows with a further weight for each stratum, (S,); levels are not merged."""
-    whole, (A, z, coupling, rest_A, rest_z, rWr) = (
-        sums.whole,
-        (
-            np.tensordot(weights, part, 1)
-            for part in (sums.A, sums.z, sums.coupling, sums.rest_A, sums.rest_z, sums.rWr)
-        ),
-    )
-    outer = z[:, :, None] * z[:, None, :]
-    return replace(
-        whole,
-        leading=Leading(np.ones(len(z)), A, sums.start, sums.columns, coupling, z, outer),
-        rest=whole.rest._replace(A=rest_A, z=rest_z),
-        rWr=float(rWr),
-        sum_log_weights=whole.sum_log_weights + float(sums.count @ np.log(weights)),
-        pattern=np.arange(len(z)),
-        z=z,
-        source=whole.source._replace(w=whole.source.w * weights[sums.stratum]),
-    )
-
-
-def _ordered(factors: list[Factor], n: int) -> tuple[list[int], Factor, list[Factor]]:
-    """Return the order of the factors, the leading one (of no level where there is none), and the others."""
     order = sorted(range(len(factors)), key=lambda k: -factors[k].size)
+    if rows.i is not None and order:
+        within = [k for k in order if np.array_equal(factors[k].index[rows.i], factors[k].index[rows.j])]
+        if not within:
+            raise DataError(
+                "the series of the correlated residuals do not lie within the levels of any grouping factor, so that "
+                "the likelihood has no sparse form; add a group term of the series, such as (1 | gr), or sample()"
+            )
+        order.sort(key=lambda k: k != within[0])
     ordered = [factors[k] for k in order]
     lead = ordered[0] if ordered else Factor(np.zeros(n, np.int64), np.empty((n, 0)), 0)
     return order, lead, ordered[1:]
@@ -286,40 +282,42 @@ def _pairs(left: Factor, right: Factor, wZ: Floats) -> tuple[Ints, Ints, Floats]
     return key // right.n_levels, key % right.n_levels, _by_level(inverse, len(key), wZ, right.Z)
 
 
-def _rest_products(others: list[Factor], X: Floats, r: Floats, w: Floats) -> tuple[Floats, Floats]:
+def rest_products(others: list[Factor], X: Floats, r: Floats, rows: Rows) -> tuple[Floats, Floats]:
     """Return the dense (m, m) cross-products of the rest and its (m,) products with r."""
     sizes = [f.size for f in others]
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
     m, fixed = offsets[-1] + X.shape[1], slice(offsets[-1], None)
     A, z = np.zeros((m, m)), np.zeros(m)
-    for k, f in enumerate(others):
-        wZ, rows = f.Z * w[:, None], slice(offsets[k], offsets[k + 1])
-        z[rows] = _by_level(f.index, f.n_levels, wZ, r[:, None]).ravel()
-        A[rows, fixed] = _by_level(f.index, f.n_levels, wZ, X).reshape(f.size, -1)
+    right_X, right_r, right = rows.right(X), rows.right(r), [rows.right(f) for f in others]
+    for k, f in enumerate(map(rows.left, others)):
+        wZ, own = f.Z * rows.w[:, None], slice(offsets[k], offsets[k + 1])
+        z[own] = _by_level(f.index, f.n_levels, wZ, right_r[:, None]).ravel()
+        A[own, fixed] = _by_level(f.index, f.n_levels, wZ, right_X).reshape(f.size, -1)
         for j in range(k, len(others)):
-            g, h, values = _pairs(f, others[j], wZ)
+            g, h, values = _pairs(f, right[j], wZ)
             q, qj = values.shape[1:]
             for a in range(q):
                 for b in range(qj):
                     A[offsets[k] + g * q + a, offsets[j] + h * qj + b] = values[:, a, b]
-    A[fixed, fixed], z[fixed] = X.T @ (X * w[:, None]), X.T @ (w * r)
+    left_X = rows.left(X)
+    A[fixed, fixed], z[fixed] = left_X.T @ (right_X * rows.w[:, None]), left_X.T @ (rows.w * right_r)
     upper = np.triu(A)
     return upper + np.triu(upper, 1).T, z
 
 
-def _leading_products(lead: Factor, others: list[Factor], X: Floats, r: Floats, w: Floats):
+def leading_products(whole: Factor, others: list[Factor], X: Floats, r: Floats, W: Rows):
     """Return A (G, q, q), z (G, q) and the coupling of each level as (start, columns, values), levels unmerged."""
-    G, q = lead.n_levels, lead.Z.shape[1]
-    wZ = lead.Z * w[:, None]
+    G, q, lead = whole.n_levels, whole.Z.shape[1], W.left(whole)
+    wZ = lead.Z * W.w[:, None]
     rows, columns, values, offset = [], [], [], 0
     for f in others:
-        g, h, pair_values = _pairs(lead, f, wZ)
+        g, h, pair_values = _pairs(lead, W.right(f), wZ)
         for b in range(f.Z.shape[1]):
             rows.append(g)
             columns.append(offset + h * f.Z.shape[1] + b)
             values.append(pair_values[:, :, b])
         offset += f.size
-    with_X = _by_level(lead.index, G, wZ, X)
+    with_X = _by_level(lead.index, G, wZ, W.right(X))
     for j in range(X.shape[1]):
         rows.append(np.arange(G))
         columns.append(np.full(G, offset + j))
@@ -328,7 +326,8 @@ def _leading_products(lead: Factor, others: list[Factor], X: Floats, r: Floats, 
     values = np.concatenate([np.empty((0, q)), *values])
     by_level = np.lexsort((columns, rows))
     start = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=G))]).astype(np.int64)
-    A, z = _by_level(lead.index, G, wZ, lead.Z), _by_level(lead.index, G, wZ, r[:, None])[:, :, 0]
+    A = _by_level(lead.index, G, wZ, W.right(whole).Z)
+    z = _by_level(lead.index, G, wZ, W.right(r)[:, None])[:, :, 0]
     return A, z, start, columns[by_level], np.ascontiguousarray(values[by_level])
 
 

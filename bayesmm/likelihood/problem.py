@@ -11,6 +11,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from bayesmm.design.records import Design
+from bayesmm.design.relations import is_related
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import Values, check_no_parameters, weights_of_rows
 from bayesmm.design.term_basis import TermBases
@@ -21,10 +22,9 @@ from bayesmm.likelihood.crossproducts import (
     Floats,
     Ints,
     cross_products,
-    stratum_sums,
-    weighted_sum,
 )
 from bayesmm.likelihood.orthogonal import Columns, orthonormal, orthonormal_in_parts, residual, root_mean_square, scaled
+from bayesmm.likelihood.strata import stratum_sums, weighted_sum
 from bayesmm.likelihood.theta import Theta, make_theta
 from bayesmm.priors import Prior, coefficient_places, coefficient_prior, prior_bases, prior_design
 
@@ -99,6 +99,7 @@ def orthogonal_problem(design: Design, columns: tuple[Columns, ...] | None = Non
     out, so that neither near-collinear nor badly scaled columns, nor a predictor or a response far from 0, cost digits.
     The random-effects columns are orthonormalised too, unless other `columns` are given.
     """
+    design = design if design.residual.estimated else whitened(design)
     w = np.ones(design.n) if design.weights is None else design.weights
     kept = [j for j in range(design.p) if j not in design.aliased]
     exact = (
@@ -128,7 +129,7 @@ def residual_problem(design: Design, start: Values) -> Callable[[Values], Proble
     """
     columns, term = orthonormal_columns(design), design.residual
     kinds, kind = np.unique(term.rows, axis=0, return_inverse=True)
-    if len(kinds) > MOST_KINDS:
+    if len(kinds) > MOST_KINDS or term.correlated is not None:
         return lambda values: orthogonal_problem(whitened(design, values), columns)
     first = orthogonal_problem(whitened(design, start), columns)
     plain = cross_products(factors_of(design, columns), first.fixed, first.response, design.weights)
@@ -146,14 +147,17 @@ def reduced(
     columns: tuple[Columns, ...] | None = None,
 ) -> Problem:
     """Return the problem for the given fixed columns (n, r) and response r; the random effects scaled, by default."""
-    check_no_parameters(design, "the reduction of the rows to cross-products")  # it takes a design that is whitened
+    check_no_parameters(design, "the reduction of the rows to cross-products")
+    design = whitened(design)
     columns = scaled_columns(design) if columns is None else columns
-    cp = cross_products(factors_of(design, columns), fixed, r, design.weights)
+    cp = cross_products(factors_of(design, columns), fixed, r, design.weights, design.residual.known)
     return Problem(design, cp, fixed, r, basis, origin, columns, make_theta(design, cp.order), log_det)
 
 
 def factors_of(design: Design, columns: tuple[Columns, ...]) -> list[Factor]:
     """Return the grouping factors with the given columns."""
+    if is_related(design):
+        raise DataError("the levels of a factor have a known covariance, which this computation does not know")
     return [Factor(b.index, c.Z, len(b.levels)) for b, c in zip(design.blocks, columns, strict=True)]
 
 
@@ -211,7 +215,9 @@ def integrate(design: Design, priors: Mapping[str, Prior]) -> Integrated:
 
     It is that of the prior's design: beta = R^-1 gamma for the coefficients gamma that the priors are of.
     """
-    bases, own, prior = prior_bases(design, priors), prior_design(design, priors), coefficient_prior(priors, design)
+    bases, prior = prior_bases(design, priors), coefficient_prior(priors, design)
+    design = design if design.residual.estimated else whitened(design)
+    own = prior_design(design, priors)
     w = np.ones(design.n) if design.weights is None else design.weights
     target, root = design.y - design.offset, np.sqrt(w)
     least_squares = np.linalg.lstsq(own.X * root[:, None], target * root)[0]

@@ -49,9 +49,10 @@ def parameter_draws(fit, parameter: Parameter) -> np.ndarray:
 
 
 def residual_draws(fit) -> dict[str, np.ndarray]:
-    """Return the draws of the residual's parameters besides sigma, (chains * draws, k) each."""
-    number = int(np.prod(tree_sizes(fit.tree)))
-    return {own.name: variable(fit.tree, own.name).reshape(number, own.size) for own in fit.design.residual.parameters}
+    """Return the draws of the residual's parameters, (chains * draws, k) each; of sigma if it is no scale."""
+    number, residual = int(np.prod(tree_sizes(fit.tree))), fit.design.residual
+    sizes = {own.name: own.size for own in residual.parameters} | ({"sigma": 1} if residual.sigma == "joint" else {})
+    return {name: variable(fit.tree, name).reshape(number, size) for name, size in sizes.items()}
 
 
 def prior_draws(fit) -> dict[str, np.ndarray]:

@@ -29,6 +29,7 @@ from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS
 from bayesmm.likelihood.row_functions import codes
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
 from bayesmm.posterior.predict import CHUNK, check_draws, factor_draws, linear, rows_of
+from bayesmm.posterior.series_likelihood import given_series, of_series
 
 Array = np.ndarray
 LOG_2PI = float(np.log(2 * np.pi))
@@ -100,6 +101,12 @@ def split_of_rows(design: Design) -> Split:
 
 def _split(design: Design, outer: int) -> Split:
     inner = tuple(j for j, block in enumerate(design.blocks) if j == outer or nested(block, design.blocks[outer]))
+    related = [design.blocks[j] for j in inner if design.blocks[j].relation is not None]
+    if related:
+        raise ValueError(
+            f"the levels of {related[0].group!r} have a known covariance, so that one cannot be left out with its "
+            "effect integrated out; use loo() without by= and integrated="
+        )
     return Split(outer, inner, tuple(j for j in range(len(design.blocks)) if j not in inner))
 
 
@@ -135,6 +142,8 @@ def conditional(fit) -> Array:
     design, draws = fit.design, int(np.prod(tree_sizes(fit.tree)))
     rows = rows_of(design, None, range(len(design.blocks)))
     check_draws(fit, rows)
+    if design.residual.correlated is not None:
+        return given_series(fit, linear(fit, rows, "error", 0))
     density, out = _row_density(fit), np.empty((draws, design.n))
     step = max(1, CHUNK // draws)
     for at in range(0, design.n, step):
@@ -191,7 +200,8 @@ def _integrated(fit, split: Split, *, single: bool) -> tuple[Array, Array]:
     design, draws = fit.design, int(np.prod(tree_sizes(fit.tree)))
     rows = rows_of(design, None, split.held)
     check_draws(fit, rows.take(slice(0, 1)))  # whether the effects that are held were kept
-    value = (_gaussian if design.family.gaussian else _generalised)(fit, split, single)
+    kind = _gaussian if design.family.gaussian else _generalised
+    value = (of_series if design.residual.correlated is not None else kind)(fit, split, single)
     levels = np.empty((draws, len(design.blocks[split.outer].levels)))
     points = np.empty((draws, design.n if single else 0))
     for part, taken, start in _pieces(design, split, draws):

@@ -12,6 +12,7 @@ from bayesmm.design.parameters import (
     block_parameters,
     coefficient_label,
     coefficients,
+    free_auxiliaries,
     part_parameters,
     variance_parameters,
 )
@@ -158,7 +159,8 @@ def from_mapping(design: Design, given: Mapping[str, float]) -> ParameterValues:
         raise ValueError(f"parameters has no value for {listing(missing)}; all are needed ({listing(places)})")
     beta = np.array([values[parameter.label] for parameter in coefficients(design)])
     factors = tuple(_factor(k, block, values) for k, block in enumerate(design.blocks))
-    own = tuple(values[name] for name in design.family.auxiliaries)
+    free = [own.name for own in free_auxiliaries(design)]
+    own = tuple(values[name] if name in free else 1.0 for name in design.family.auxiliaries)
     return ParameterValues(beta, factors, own, values_by_label(design.residual, values))
 
 

@@ -17,11 +17,11 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
-from bayesmm.families.family import draw_response
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
 from bayesmm.posterior.means import auxiliary_values, mean_of
 from bayesmm.posterior.predictions import Predictions, table_of
+from bayesmm.posterior.responses import draw_response
 from bayesmm.posterior.trials import named_trials, trials_of
 from bayesmm.runtime.arguments import chosen_seed, is_whole
 from bayesmm.runtime.memory import BYTES, too_much, usable_memory
@@ -35,6 +35,7 @@ GROUPS = ("conditional", "population", "averaged")
 NEW_LEVELS = ("error", "sample", "zero")
 CHUNK = 4_000_000  # draws of rows made at a time: 32 MB for each array that is needed on the way
 COPIES = 2  # the draws and, while a chunk is added, what NumPy makes of them
+NO_RELATIVE = "{!r} of '{}' is not in the data of the fit, and has a covariance with their levels; refit with its rows"
 RIDGE = 1e-12  # of the identity, without which a correlation matrix that is singular to rounding has no factor
 
 
@@ -174,9 +175,11 @@ def columns_of_block(design: Design, k: int, data: object) -> np.ndarray:
 
 def check_levels(rows: Rows, new_levels: str) -> None:
     """Raise a DataError if a level was not seen by the fit and it was not said what to do then."""
-    for group in rows.groups if new_levels == "error" else ():
+    for group in rows.groups:
         unseen = list(dict.fromkeys(group.labels[group.index < 0]))
-        if unseen:
+        if unseen and group.block.relation is not None:
+            raise DataError(NO_RELATIVE.format(unseen[0], group.block.group))
+        if unseen and new_levels == "error":
             levels = listing(map(label_text, group.block.levels), limit=5)
             raise DataError(
                 f"{count(len(unseen), 'level')} of '{group.block.group}' ({listing(map(label_text, unseen), limit=5)}) "
@@ -251,7 +254,8 @@ def predict(
     aux, inverse = auxiliary_values(fit), LINKS[family.link].inverse
     chains, draws = tree_sizes(fit.tree)
     values = np.empty((chains * draws, len(rows)))
-    for part in chunks(len(rows), len(values)):
+    whole = noise is not None and design.residual.correlated is not None  # a series is drawn in one piece
+    for part in chunks(len(rows), 0 if whole else len(values)):
         eta = linear(fit, rows.take(part), new_levels, seed)
         if noise is not None:
             values[:, part] = noise(inverse(eta), part)
@@ -370,7 +374,8 @@ def _noise(fit, data: object, trials: object, rows: Rows, rng: np.random.Generat
     weights = design.weights if data is None else None
 
     def noise(mu: np.ndarray, part: slice) -> np.ndarray:
-        own = weights_of_rows(term, rows.take(part).residual, values, None if weights is None else weights[part])
-        return draw_response(family, rng, mu, sizes[part], aux, own)
+        read = rows.take(part).residual
+        own = weights_of_rows(term, read, values, None if weights is None else weights[part])
+        return draw_response(family, rng, mu, sizes[part], aux, own, term.correlation(read, values))
 
     return noise

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.records import Design
+from bayesmm.design.relations import columns_for, expanded_point, is_related
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.errors import DataError, listing
@@ -169,6 +170,8 @@ def linear_variances(point, rows: Rows, chosen: Sequence[int]) -> Floats:
     """
     if not chosen:
         return np.square(rows.X @ point.scaled.root).sum(axis=1)
+    if is_related(point.design):
+        point, rows = expanded_point(point), _expanded_rows(point.design, rows, chosen)
     problem, prior, bases = _problem(point)
     scale = point.sigma if point.design.family.gaussian else 1.0
     T, factors = [], []
@@ -182,6 +185,16 @@ def linear_variances(point, rows: Rows, chosen: Sequence[int]) -> Floats:
             nothing = np.full(len(rows), -1), np.zeros((len(rows), len(block.columns)))
             factors.append(Factor(*nothing, len(block.levels)))
     return scale**2 * row_variances(problem.cp, pack(tuple(T)), prior, factors, rows.X @ problem.basis)
+
+
+def _expanded_rows(design: Design, rows: Rows, chosen: Sequence[int]) -> Rows:
+    """Return rows with the blocks of `expanded`."""
+    groups = [
+        g if (b := design.blocks[k]).relation is None
+        else replace(g, index=np.zeros_like(g.index), Z=columns_for(g.index, g.Z, len(b.levels)))
+        for g, k in zip(rows.groups, chosen, strict=True)
+    ]  # fmt: skip
+    return replace(rows, groups=tuple(groups))
 
 
 def _in_basis(point, k: int, B: Floats) -> Floats:

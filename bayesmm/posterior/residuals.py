@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.structure import residual_weights
-from bayesmm.families.family import draw_response
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import residual_draws, tree_sizes
 from bayesmm.posterior.log_likelihood import auxiliary_draws
 from bayesmm.posterior.predict import factor_draws, predict
+from bayesmm.posterior.responses import draw_response
 from bayesmm.runtime.streams import stream
 
 DRAWS = 400  # an interval's end then rests on 10 draws, a p-value has a Monte Carlo error of 0.025 at most
@@ -53,15 +54,16 @@ def replicates_of_new_groups(fit, seed: int = 0) -> np.ndarray:
     eta = predict(few, kind="linear", groups="population").draws.reshape(-1, design.n).copy()
     for block in design.blocks:
         for s, L in enumerate(factor_draws(few, block)):
-            b = rng.standard_normal((len(block.levels), len(L))) @ L.T
+            b = over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
             eta[s] += (block.Z * b[block.index]).sum(axis=1)
-    mu, own = LINKS[design.family.link].inverse(eta), auxiliary_draws(few)[:, : len(design.family.auxiliaries)]
+    mu, sds = LINKS[design.family.link].inverse(eta), auxiliary_draws(few)[:, : len(design.family.auxiliaries)]
     if np.isnan(mu).any():
         return replicates(fit, seed)
     values, drawn = residual_draws(few), []
-    for s, (mean, aux) in enumerate(zip(mu, own, strict=True)):
-        weights = residual_weights(design, {name: found[s] for name, found in values.items()})
-        drawn.append(draw_response(design.family, rng, mean, design.trials, tuple(aux), weights))
+    for s, (mean, aux) in enumerate(zip(mu, sds, strict=True)):
+        own = {name: found[s] for name, found in values.items()}
+        weights, correlation = residual_weights(design, own), design.residual.correlation(design.residual.rows, own)
+        drawn.append(draw_response(design.family, rng, mean, design.trials, tuple(aux), weights, correlation))
     return np.array(drawn)
 
 

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.records import Design
+from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
 from bayesmm.errors import DataError
-from bayesmm.families.family import draw_response
 from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.parameter_values import ParameterValues, parameter_values
 from bayesmm.posterior.predict import check_choice
+from bayesmm.posterior.responses import draw_response
 from bayesmm.runtime.arguments import check_seed, check_whole
 from bayesmm.runtime.memory import BYTES, too_much
 from bayesmm.runtime.streams import data_set
@@ -81,7 +82,7 @@ def drawn(design: Design, values: ParameterValues, rng: np.random.Generator) -> 
     """Return a response of new levels of every factor, (n,): b ~ N(0, Sigma), then y given eta."""
     eta = design.X @ values.beta + design.offset
     for block, L in zip(design.blocks, values.factors, strict=True):
-        b = rng.standard_normal((len(block.levels), len(L))) @ L.T
+        b = over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
         eta += np.einsum("ij,ij->i", block.Z, b[block.index])
     return noise(design, eta, values.auxiliaries, rng, values.residual)
 
@@ -103,7 +104,9 @@ def noise(
             f"with these parameters the linear predictor is not above 0 in {none:,} of {design.n:,} rows, where the "
             f"{design.family.link} link gives no mean; choose coefficients and sds that keep it above"
         )
-    return draw_response(design.family, rng, mu, design.trials, auxiliaries, residual_weights(design, residual))
+    weights = residual_weights(design, residual)
+    correlation = design.residual.correlation(design.residual.rows, residual)
+    return draw_response(design.family, rng, mu, design.trials, auxiliaries, weights, correlation)
 
 
 def _check(n: int, draws: int, seed: int | None) -> None:

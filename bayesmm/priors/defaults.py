@@ -30,6 +30,7 @@ SD_DEGREES = 3.0  # degrees of freedom of the half-t: heavy tails, finite mean a
 INTERCEPT, COEFFICIENT, SD, CORRELATION = "intercept", "coefficient", "sd", "correlation"
 ONE_CORRELATION = "one correlation"  # a parameter of a covariance structure, with a prior of its own
 AUXILIARY = "auxiliary"  # a parameter of the family besides the mean, sigma excepted, which is an SD
+KNOWN = Prior("Fixed", value=1.0)  # of sigma, where the sds of the rows are a structure's
 RESIDUAL = "residual"  # a parameter of the residual structure besides sigma
 
 
@@ -161,8 +162,12 @@ def _own(entry: Entry) -> Prior | None:
 
 def _auxiliaries(design: Design) -> Iterator[Place]:
     """Yield the places of the family's parameters besides the mean."""
-    from_data = [own for own in design.family.parameters if not own.prior]
-    for own in from_data:
+    known = design.residual.sigma == "known"
+    if known:
+        yield Place("sigma", SD, (), KNOWN, f"the sds of the rows are those of {design.residual.text}")
+    for own in design.family.parameters:
+        if own.prior or known:
+            continue
         centre = design.y - design.offset if design.family.link == "identity" else design.y
         scale = robust_scale(centre if own.of is None else own.of(design.y))
         kind, unit = SD if own.name == "sigma" else AUXILIARY, own.unit or f"units of {design.response}"
@@ -174,7 +179,8 @@ def _auxiliaries(design: Design) -> Iterator[Place]:
 def _residuals(design: Design) -> Iterator[Place]:
     """Yield the places of the parameters of the residual structure besides sigma."""
     for own in design.residual.parameters:
-        prior = Prior(own.prior, **own.arguments)
-        wider = () if own.terms is None else (own.name,)
-        for label in residual_labels(own):
+        wider, labels = () if own.terms is None else (own.name,), residual_labels(own)
+        for label, size in zip(labels, own.sizes or (1.0,) * len(labels), strict=True):
+            arguments = dict(own.arguments) if size == 1 else {**own.arguments, "sigma": own.arguments["sigma"] / size}
+            prior = Prior(own.prior, **arguments)
             yield Place(label, RESIDUAL, wider, prior, own.unit, bounds=own.support)

@@ -22,6 +22,7 @@ from bayesmm.priors.defaults import (
     COEFFICIENT,
     CORRELATION,
     INTERCEPT,
+    KNOWN,
     ONE_CORRELATION,
     RESIDUAL,
     SD,
@@ -121,6 +122,11 @@ def resolve_priors(design: Design, family: Family, user: Mapping[str, object] | 
     if user is not None and not isinstance(user, Mapping):
         raise PriorError(f"priors should be a mapping of names to priors, not {type(user).__name__}")
     chosen = {key: as_prior(value, key) for key, value in (user or {}).items()}
+    if design.residual.sigma == "known" and chosen.get("sigma", KNOWN) != KNOWN:
+        raise PriorError(
+            f"there is a prior of 'sigma', and {design.residual.text} gives the sds of the rows, so that sigma is 1; "
+            "leave the prior out"
+        )
     at_means = places(design)
     _check_keys(chosen, _with_intercept(at_means, chosen))
     as_reported = _as_reported(design, at_means, chosen)

@@ -16,7 +16,6 @@ from bayesmm.design.parameters import (
     residual_labels,
 )
 from bayesmm.design.records import Block, Design
-from bayesmm.design.residual.structures import residual_arguments
 from bayesmm.design.term_basis import TermBases
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
@@ -70,6 +69,7 @@ def equation(design: Design, priors: Mapping[str, Prior], family: Family) -> str
     """
     lines = [
         _likelihood(design, family),
+        *_correlations(design),
         *_predictor(design, family),
         *(line for block in design.blocks for line in _random_effects(design, block)),
         *_at_the_means(design, prior_bases(design, priors)),
@@ -114,9 +114,10 @@ def _sub(letter: str, *names: str) -> str:
 
 def _likelihood(design: Design, family: Family) -> str:
     weights = "" if design.weights is None else WEIGHTS
-    if family.gaussian and (weights or design.residual.parameters):
+    if family.gaussian and (weights or design.residual.parts):
         divided = " / w_{i}" if weights else ""
-        right = rf"\mathcal{{N}}(\mu_{{i}},\ \sigma^{{2}}{_residual_factor(design)}{divided})"
+        variance = "" if design.residual.sigma == "known" else r"\sigma^{2}"
+        right = rf"\mathcal{{N}}(\mu_{{i}},\ {variance}{_residual_factor(design)}{divided})"
         weights = ""
     else:
         right = family.tex
@@ -125,9 +126,22 @@ def _likelihood(design: Design, family: Family) -> str:
 
 def _residual_factor(design: Design) -> str:
     """Return what the residual variance of row i has beside sigma^2, nothing where that is all."""
-    names = {name: escape(text_of(expr)) for name, expr in residual_arguments(design.formula).items()}
-    factor = design.residual.structure.tex(names)
-    return rf"\,{factor}" if factor else ""
+    parts = [part for part in design.residual.parts if part.structure.relative_sd is not None]
+    return "".join(rf"\,{part.structure.tex(_names(part))}" for part in parts)
+
+
+def _names(part) -> dict[str, str]:
+    return {name: escape(text) for name, text in part.names.items()}
+
+
+def _correlations(design: Design) -> list[str]:
+    """Return a line with the correlations of the residuals; none without any."""
+    part = design.residual.correlated
+    if part is None:
+        return []
+    names, left = _names(part), r"\mathrm{corr}(y_{i}, y_{j} \mid \mu)"
+    series = rf"\quad \text{{for }} {{{names['gr']}}}_{{i}} = {{{names['gr']}}}_{{j}}" if "gr" in names else ""
+    return [rf"{left} &= {part.structure.tex(names)}{series}"]
 
 
 def _response(design: Design) -> str:

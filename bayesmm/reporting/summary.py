@@ -236,7 +236,7 @@ def point_random_lines(point) -> list[str]:
             cells += correlation_cells(block, covariance / np.outer(sds, sds))
         rows += [[group_name(block, i), shorten(term)] for i, term in enumerate(block.columns)]
         variances += list(np.diag(covariance))
-    if design.family.has_residual_sd:
+    if design.family.has_residual_sd and design.residual.sigma != "known":
         rows.append(residual_cells(design))
         cells.append([])
         variances.append(point.sigma**2)

@@ -3,8 +3,9 @@
 import numpy as np
 
 from bayesmm.design.records import Design
+from bayesmm.design.relations import is_related
 from bayesmm.design.residual.structure import check_no_parameters
-from bayesmm.errors import listing, suggest
+from bayesmm.errors import DataError, listing, suggest
 from bayesmm.families.family import Family
 from bayesmm.likelihood.marginal import check_marginal
 from bayesmm.likelihood.problem import Problem
@@ -46,7 +47,9 @@ def settled_effects(design: Design, effects: str) -> str | None:
         return glmm_effects(design, effects)
     if effects == "marginal":
         check_no_parameters(design, "effects='marginal'", "use effects='explicit'")
-    if design.residual.parameters:
+    if effects == "marginal" and is_related(design):
+        raise DataError("effects='marginal' is not possible with gr(g, cov = A); use effects='explicit'")
+    if design.residual.estimated or is_related(design):
         return "explicit"
     return None if effects == "auto" else effects
 

@@ -184,7 +184,7 @@ def check_applies(design: Design, priors: Priors, effects: str) -> None:
 
 def serves(design: Design, priors: Priors) -> bool:
     """Return whether independent draws can be had of a model."""
-    if structured_terms(design) or design.residual.parameters:
+    if structured_terms(design) or design.residual.estimated:
         return False
     try:
         check_applies(design, priors, "auto")

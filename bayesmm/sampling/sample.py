@@ -11,6 +11,7 @@ from pathlib import Path
 import xarray as xr
 
 from bayesmm.design.covariance.structures import check_free
+from bayesmm.design.relations import is_related
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import BayesmmWarning, FitFileError, listing
 from bayesmm.runtime.paths import as_path
@@ -195,7 +196,9 @@ def _sampled(
     from bayesmm.sampling.graph.start import start_near
 
     # a model of other data than its first takes, and leaves, the compiled code of its kind
-    kept = model.kept if effects == "explicit" and model.design.spec.repeats else None
+    same = effects == "explicit" and model.design.spec.repeats and model.design.residual.correlated is None
+    same = same and not is_related(model.design)
+    kept = model.kept if same else None
     own = dict(progress=progress, began=began, stream=stream, kept=kept)
     graph = model.graph(effects, centred)
     start_near(graph, model.design, model.priors, near)

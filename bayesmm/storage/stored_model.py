@@ -8,11 +8,14 @@ import pandas as pd
 import xarray as xr
 
 from bayesmm.design.covariance.structures import parse_formula
+from bayesmm.design.design import relations
 from bayesmm.design.frames import to_pandas
 from bayesmm.design.records import Design
+from bayesmm.design.relations import Matrix
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, read_variable
 from bayesmm.errors import FitFileError, FormulaError, PriorError, listing, suggest
 from bayesmm.families.family import Family
+from bayesmm.formula.formula import Formula
 from bayesmm.priors import Prior
 from bayesmm.runtime.messages import Message, Rows
 from bayesmm.storage.stored_spec import as_text
@@ -54,6 +57,7 @@ def described(model) -> tuple[dict[str, object], xr.Dataset]:
         For the j-th column that the formula names ``column_j`` (row), numbers, or codes into ``levels_j``; ``weights``
         and ``trials`` (row) that were given beside the formula; ``label`` (row) where the user's table has an index;
         ``family_density`` (probe) of a family of the user's own, by which it is known again;
+        ``matrix_j`` and ``matrix_labels_j`` of the j-th covariance of levels that the formula names;
         ``reading``, a text, where the model read its data in a way of its own (see `stored_spec`).
         The coordinate ``row`` is the position in the user's table.
     """
@@ -76,6 +80,9 @@ def described(model) -> tuple[dict[str, object], xr.Dataset]:
     arrays |= {name: ("row", values) for name, values in design.beside.items()}
     if model.family.own:
         arrays["family_density"] = ("probe", probed(model.family, design.y, design.trials))
+    for j, matrix in enumerate(design.spec.matrices[name] for name in relations(design.formula)):
+        arrays[f"matrix_{j}"] = ((f"matrix_row_{j}", f"matrix_column_{j}"), matrix.values)
+        arrays[f"matrix_labels_{j}"] = (f"matrix_row_{j}", np.array(matrix.labels, dtype=object))
     labels, reading = _labels(design), as_text(design.spec)
     if labels is not None:
         arrays["label"] = ("row", labels)
@@ -244,6 +251,17 @@ def _variable(j: int, column: Mapping[str, str], data: xr.Dataset) -> Variable:
         if not ((values >= 0) & (values < len(levels))).all():
             raise wrong
     return Variable(name, kind, values, levels, np.zeros(len(values), dtype=bool))
+
+
+def stored_matrices(formula: Formula, data: xr.Dataset) -> dict[str, Matrix]:
+    """Return the covariances of levels that a formula names."""
+    found = {}
+    for j, name in enumerate(relations(formula)):
+        if f"matrix_{j}" not in data or f"matrix_labels_{j}" not in data:
+            raise FitFileError(f"the file lacks the matrix {name!r} that its formula names")
+        labels = tuple(str(label) for label in data[f"matrix_labels_{j}"].to_numpy().ravel())
+        found[name] = Matrix(labels, data[f"matrix_{j}"].to_numpy().astype(np.float64))
+    return found
 
 
 def restored(design: Design, record: Mapping[str, object], data: xr.Dataset) -> Design:

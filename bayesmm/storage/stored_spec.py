@@ -12,7 +12,7 @@ from bayesmm.design.state import Centring, State
 from bayesmm.design.term_basis import from_plain, plain
 from bayesmm.design.variables import KIND_NAMES
 from bayesmm.errors import FitFileError
-from bayesmm.formula.formula import Call, Expr, Formula, Operation, text_of
+from bayesmm.formula.formula import Call, Expr, Formula, Operation, scale_factors, text_of
 
 # ----------------------------------------------------------------------------------------------------------------------
 # to text
@@ -66,9 +66,8 @@ def from_text(text: str, asked: DesignSpec) -> DesignSpec:
 def _sides(formula: Formula) -> Iterator[Expr]:
     yield formula.response
     yield from formula.offsets
-    for extra in (formula.weights, formula.trials, formula.residual):
-        if extra is not None:
-            yield extra
+    yield from (extra for extra in (formula.weights, formula.trials) if extra is not None)
+    yield from (*formula.residuals, *scale_factors(formula))
     for term in (*formula.terms, *(term for bar in formula.bars for term in bar.terms)):
         yield from term.factors
 

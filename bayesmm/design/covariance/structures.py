@@ -1,6 +1,6 @@
 """The register of covariance structures, by the name that they have in a formula."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 
@@ -34,7 +34,7 @@ def registered(covariance: Covariance) -> Iterator[Covariance]:
         del _known[covariance.name]
 
 
-def parse_formula(text: str, transforms: Iterable[str] = ()) -> Formula:
+def parse_formula(text: str | Sequence[str], transforms: Iterable[str] = ()) -> Formula:
     """Return a formula, in which the names of the registered structures may stand: of group terms, of the residual."""
     return parse(text, transforms, STRUCTURES, signatures())
 
@@ -58,7 +58,8 @@ def make_parts(name: str, columns: range, text: str) -> tuple[Part, ...]:
 
 def structured_terms(design) -> list[str]:
     """Return the group terms whose covariance matrix has a structure: "cs(0 + x | g)"."""
-    return [
+    related = [f"gr({b.group}, cov = {b.relation.name})" for b in design.blocks if getattr(b, "relation", None)]
+    return related + [
         f"{part.text.removesuffix(')')} | {block.group})"
         for block in design.blocks
         for part in block.parts

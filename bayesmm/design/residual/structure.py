@@ -1,18 +1,22 @@
 """What a residual structure is: the record that all other rooms ask, and what a design has of it.
 
-A linear model is y = X beta + Z b + offset + e. The structure says what e is: independent, with the sd sigma d_i /
-sqrt(w_i) in row i, where w are the prior weights and d follows from the parameters of the structure. Everything that
-is computed from cross-products takes the rows divided by d, that is the weights w / d^2: `independent.whitened`.
+A linear model is y = X beta + Z b + offset + e, e ~ N(0, sigma^2 D C D). D has the sds of the rows over sigma, d_i /
+sqrt(w_i), where w are the prior weights and d follows from structures that say how rows scatter; C is a correlation
+matrix, I without a structure that says how rows go together. A model may have several structures, at most one of them
+with a C. Everything that is computed from cross-products takes rows that are whitened: `independent.whitened`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType, ModuleType
 
 import numpy as np
 
 from bayesmm.design.coding import Factor, Numbers
 from bayesmm.design.parameters import residual_labels
+from bayesmm.design.residual.correlation import Correlation, Layout
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import Signature
 
@@ -43,6 +47,8 @@ class ResidualParameter:
         The open interval that its values are in.
     start : float
         Where a search starts.
+    sizes : tuple of float or None
+        Of the elements of a vector: what they multiply. The scale of their prior is divided by it.
     """
 
     name: str
@@ -53,6 +59,7 @@ class ResidualParameter:
     terms: tuple[str, ...] | None = None
     support: tuple[float, float] = (-np.inf, np.inf)
     start: float = 0.0
+    sizes: tuple[float, ...] | None = None
 
     @property
     def size(self) -> int:
@@ -79,39 +86,61 @@ class ResidualStructure:
         it cannot have.
     rows : callable
         ``(Arguments) -> (n,) or (n, k) array, or None``: what a row's sd depends on, of any data.
-    relative_sd : callable
+    relative_sd : callable or None
         ``(numpy or pytensor.tensor, rows, values) -> d``, (..., n): the sd of each row over sigma, for values (..., k).
-        One function for both, so that the graph and what is computed from its draws cannot differ.
+        One function for both, so that the graph and what is computed from its draws cannot differ. None where all rows
+        have the same.
     tex : callable
-        ``(terms' text in LaTeX, by argument) -> text``: what sigma^2 is multiplied by in row i.
+        ``(terms' text in LaTeX, by argument) -> text``: what sigma^2 is multiplied by in row i; of a structure with
+        correlations, the correlation of the rows i and j.
+    layout, root : callable or None
+        Of a structure with correlations, ``rows -> Layout`` and ``(library, layout, values) -> (..., nnz)``: which
+        entries of U, U C U' = I, are not 0, and their values. One function for both libraries, as `relative_sd`.
+    sigma : {"scale", "known", "joint"}
+        What sigma is: it multiplies the sds of all rows; it is 1, because the structure gives these sds; or it is one
+        of the values that `relative_sd` is a function of.
+    chosen : callable or None
+        ``Arguments -> ResidualStructure``, of a name that stands for several.
     """
 
     name: str
     signature: Signature | None = None
     parameters: Callable[[Arguments], tuple[ResidualParameter, ...]]
     rows: Callable[[Arguments], Array | None]
-    relative_sd: Callable[[ModuleType, object, Mapping[str, object]], object]
+    relative_sd: Callable[[ModuleType, object, Mapping[str, object]], object] | None = None
     tex: Callable[[Mapping[str, str]], str]
+    layout: Callable[[Array], Layout] | None = None
+    root: Callable[[ModuleType, Layout, Mapping[str, object]], object] | None = None
+    sigma: str = "scale"
+    chosen: Callable[[Arguments], "ResidualStructure"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class ResidualTerm:
-    """The residuals of a design.
+    """One structure of a design's residuals.
 
     Attributes
     ----------
     structure : ResidualStructure
     text : str
-        As the formula has it; empty for independent ones.
+        As the formula has it.
     parameters : tuple of ResidualParameter
     rows : array, (n,) or (n, k), or None
         What the structure has read of each row; None if it reads nothing.
+    names : mapping of str to str
+        The text of each of its arguments.
     """
 
     structure: ResidualStructure
     text: str = ""
     parameters: tuple[ResidualParameter, ...] = ()
     rows: Array | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The entries of U of the design's own rows."""
+        return self.structure.layout(self.rows)
 
     @property
     def size(self) -> int:
@@ -119,7 +148,95 @@ class ResidualTerm:
         return sum(parameter.size for parameter in self.parameters)
 
 
+@dataclass(frozen=True, eq=False)
+class Residuals:
+    """The residuals of a design: its structures, none where they are independent with one sd.
+
+    Attributes
+    ----------
+    parts : tuple of ResidualTerm
+    known : Correlation or None
+        The correlations of rows that are whitened for given values, and so have no structures any more.
+    """
+
+    parts: tuple[ResidualTerm, ...] = ()
+    known: Correlation | None = None
+
+    @property
+    def text(self) -> str:
+        """The structures as the formula has them."""
+        return " + ".join(part.text for part in self.parts)
+
+    @property
+    def parameters(self) -> tuple[ResidualParameter, ...]:
+        """Those of all structures."""
+        return tuple(own for part in self.parts for own in part.parameters)
+
+    @property
+    def size(self) -> int:
+        """How many numbers its parameters are."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def rows(self) -> Array | None:
+        """What all structures have read of each row, (n, k); None if there are none that read anything."""
+        return stacked([part.rows for part in self.parts])
+
+    @property
+    def sigma(self) -> str:
+        """What sigma is: see `ResidualStructure`."""
+        return next((part.structure.sigma for part in self.parts if part.structure.sigma != "scale"), "scale")
+
+    @property
+    def estimated(self) -> bool:
+        """Whether the covariance matrix over sigma^2 depends on anything that is estimated."""
+        return bool(self.parameters) or self.sigma == "joint"
+
+    @property
+    def correlated(self) -> ResidualTerm | None:
+        """The structure that has correlations."""
+        return next((part for part in self.parts if part.structure.root is not None), None)
+
+    def taken(self, rows: Array) -> "Residuals":
+        """Return those of some of the rows, (n,) bool or places."""
+        return replace(self, parts=tuple(replace(p, rows=None if p.rows is None else p.rows[rows]) for p in self.parts))
+
+    def of_part(self, wanted: ResidualTerm, rows):
+        """Return the columns of `rows`, (m, k), that are one part's, in the shape that it has given them."""
+        at = 0
+        for part in self.parts:
+            width = 0 if part.rows is None else 1 if part.rows.ndim == 1 else part.rows.shape[1]
+            if part is wanted:
+                return None if part.rows is None else rows[:, at] if part.rows.ndim == 1 else rows[:, at : at + width]
+            at += width
+        raise ValueError("the structure is not one of these residuals")
+
+    def relative_sd(self, library: ModuleType, rows, values: Mapping[str, object]):
+        """Return d, (..., n), for rows (n, k) of all structures; None where it is 1."""
+        found = [
+            part.structure.relative_sd(library, self.of_part(part, rows), values)
+            for part in self.parts
+            if part.structure.relative_sd is not None
+        ]
+        return math.prod(found[1:], start=found[0]) if found else None
+
+    def correlation(self, rows: Array, values: Values) -> Correlation | None:
+        """Return the correlations of rows (m, k) at values, (k,) or (draws, k) each."""
+        part = self.correlated
+        if part is None:
+            return self.known
+        own = self.of_part(part, rows)
+        layout = part.layout if np.array_equal(own, part.rows) else part.structure.layout(own)
+        return Correlation(layout, part.structure.root(np, layout, values))
+
+
 NOTHING: Values = MappingProxyType({})  # the values of a structure without parameters
+
+
+def stacked(columns: Sequence[Array | None]) -> Array | None:
+    """Return what several structures have read of each row side by side, (n, k)."""
+    found = [np.asarray(own, dtype=float).reshape(len(own), -1) for own in columns if own is not None]
+    return np.hstack(found) if found else None
 
 
 def residual_weights(design, values: Values = NOTHING) -> Array | None:
@@ -130,7 +247,7 @@ def residual_weights(design, values: Values = NOTHING) -> Array | None:
     design : Design
         Of another model than a linear one these are the prior weights, which count its rows.
     values : mapping of str to array
-        Of the structure's parameters, (k,) or (draws, k) each.
+        Of the structures' parameters, (k,) or (draws, k) each, and of sigma where it is one of them.
 
     Returns
     -------
@@ -139,11 +256,11 @@ def residual_weights(design, values: Values = NOTHING) -> Array | None:
     return weights_of_rows(design.residual, design.residual.rows, values, design.weights)
 
 
-def weights_of_rows(term: ResidualTerm, rows: Array | None, values: Values, weights: Array | None) -> Array | None:
+def weights_of_rows(term: Residuals, rows: Array | None, values: Values, weights: Array | None) -> Array | None:
     """Return the same for any encoded rows with their prior weights, (m,) or None."""
-    if not term.parameters:
+    d = term.relative_sd(np, rows, values)
+    if d is None:
         return weights
-    d = term.structure.relative_sd(np, rows, values)
     return np.square(1 / d) if weights is None else weights / np.square(d)
 
 
@@ -154,7 +271,7 @@ def mean_values(values: Values) -> dict[str, Array]:
 
 def check_no_parameters(design, what: str, instead: str = "") -> None:
     """Raise a DataError where the residual has parameters besides sigma, with which `what` cannot be computed."""
-    if design.residual.parameters:
+    if design.residual.estimated:
         said = f"{what} is not possible with the residuals of {design.residual.text}"
         raise DataError(f"{said}; {instead}" if instead else said)
 
@@ -163,25 +280,25 @@ def check_no_parameters(design, what: str, instead: str = "") -> None:
 # as one vector of real numbers, for a search
 
 
-def to_reals(term: ResidualTerm, values: Values) -> Array:
+def to_reals(term: Residuals | ResidualTerm, values: Values) -> Array:
     """Return values as a vector, (term.size,): logarithms or logits of those that have bounds."""
     parts = [_to_real(np.asarray(values[own.name], dtype=float), *own.support) for own in term.parameters]
     return np.concatenate([np.empty(0), *parts])
 
 
-def from_reals(term: ResidualTerm, x: Array) -> dict[str, Array]:
+def from_reals(term: Residuals | ResidualTerm, x: Array) -> dict[str, Array]:
     """Return the values that a vector, (term.size,), stands for."""
     ends = np.cumsum([own.size for own in term.parameters])
     parts = np.split(x, ends[:-1]) if term.parameters else []
     return {own.name: _from_real(part, *own.support) for own, part in zip(term.parameters, parts, strict=True)}
 
 
-def values_by_label(term: ResidualTerm, given: Mapping[str, float] = MappingProxyType({})) -> dict[str, Array]:
+def values_by_label(term: Residuals, given: Mapping[str, float] = MappingProxyType({})) -> dict[str, Array]:
     """Return the values that are given by label, and for the other parameters where a search starts."""
     return {
         own.name: np.array([given.get(label, own.start) for label in residual_labels(own)], dtype=float)
         for own in term.parameters
-    }
+    } | ({"sigma": np.array([given.get("sigma", 1.0)])} if getattr(term, "sigma", "") == "joint" else {})
 
 
 def _to_real(value: Array, lower: float, upper: float) -> Array:

@@ -129,7 +129,7 @@ def _gaussian(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
     def problem_at(own: Residual) -> Problem:
         return reduced(whitened(design, own), X, r, np.eye(design.p), centre, 0.0)
 
-    known = None if design.residual.parameters else problem_at({})
+    known = None if design.residual.estimated else problem_at({})
 
     def value(beta: Array, factors: list[Array], aux: Array, own: Residual) -> float:
         problem = problem_at(own) if known is None else known

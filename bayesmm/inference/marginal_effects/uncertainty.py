@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.relations import is_related
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS, Link
 from bayesmm.inference.kenward_roger import kenward_roger
@@ -53,7 +54,7 @@ def spread_of(point: Estimates, ddf: str | None) -> Spread:
     point : PointFit
     ddf : {"satterthwaite", "kenward-roger", "none"}, optional
         None: Satterthwaite's for a Gaussian model by REML or ML; the residual ones without random effects; none (z) for
-        other families and for the mode of a posterior.
+        other families, structured residuals, known covariances of levels, and the mode of a posterior.
 
     Raises
     ------
@@ -65,7 +66,8 @@ def spread_of(point: Estimates, ddf: str | None) -> Spread:
     if ddf is not None:
         check_choice("ddf", ddf, DDF)
     likelihood = point.design.family.gaussian and point.method in ("REML", "ML")
-    if ddf == "none" or (ddf is None and not likelihood):
+    structured = bool(point.design.residual.parts) or is_related(point.design)  # no degrees of freedom are known
+    if ddf == "none" or (ddf is None and (structured or not likelihood)):
         return Spread(point.scaled.root, lambda contrast: np.inf, "", True, lambda rows: (np.inf, 1.0))
     if likelihood and not point.design.blocks:
         found = linear_summary(point)

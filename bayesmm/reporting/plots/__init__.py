@@ -8,6 +8,7 @@ from bayesmm.reporting.plots.comparison import plot_comparison
 from bayesmm.reporting.plots.components import plot_priors, plot_variances
 from bayesmm.reporting.plots.effects import plot_effects
 from bayesmm.reporting.plots.files import save_figures
+from bayesmm.reporting.plots.forest import forest
 from bayesmm.reporting.plots.group_means import plot_group_means
 from bayesmm.reporting.plots.lines import plot_lines
 from bayesmm.reporting.plots.predictive import plot_predictive, plot_prior_predictive
@@ -16,6 +17,7 @@ from bayesmm.reporting.plots.sampling import plot_energy, plot_traces
 from bayesmm.reporting.plots.shrinkage import plot_shrinkage
 
 __all__ = [
+    "forest",
     "plot_comparison",
     "plot_effects",
     "plot_energy",

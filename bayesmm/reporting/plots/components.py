@@ -22,6 +22,7 @@ from bayesmm.display.figures import (
 from bayesmm.evaluation.compare_reml import marginal_mode
 from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
 from bayesmm.inference.profile import profiles
+from bayesmm.inference.terms import has_profile
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import CI_PROB, draws_of
 from bayesmm.posterior.point_estimates import estimate
@@ -74,7 +75,7 @@ def profile_limits(point, parameters: list[Parameter], intervals: bool | pd.Data
     if isinstance(intervals, pd.DataFrame):
         known = [parameter.label for parameter in parameters if parameter.label in intervals.index]
         return {label: (intervals["lower"][label], intervals["upper"][label]) for label in known}
-    if not intervals or point.method == "MAP" or point.design.residual.parameters:
+    if not intervals or point.method == "MAP" or not has_profile(point.design):
         return {}
     return {found.parameter: (found.lower, found.upper) for found in profiles(point, parameters, CI_PROB)}
 

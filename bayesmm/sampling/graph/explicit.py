@@ -173,7 +173,7 @@ def _residual(design: Design, priors: Mapping[str, Prior]) -> dict[str, TensorVa
 def _random_part(block: Block, basis: TermBasis, priors: Mapping[str, Prior], centred: bool) -> TensorVariable:
     """Add a block's standard deviations, correlations and effects; return its part of the linear predictor, (n,)."""
     sd, L = add_covariance(block, basis, priors)
-    b = (_centred if centred else _non_centred)(block, basis, sd, L)
+    b = (_centred if centred and block.relation is None else _non_centred)(block, basis, sd, L)
     levels = _data(block.names.index, block.index, "obs")
     return (b[levels] * _matrix(block.names.Z, block.Z, basis, block.names.term_dim)).sum(axis=1)
 
@@ -261,7 +261,8 @@ def _centred(block: Block, basis: TermBasis, sd: TensorVariable, L: TensorVariab
 def _non_centred(block: Block, basis: TermBasis, sd: TensorVariable, L: TensorVariable | None) -> TensorVariable:
     """Add standard normal z and the effects made from them, both (G, q); return those of the prior's design."""
     z = pm.Normal(_unused(f"{INTERNAL}z_{block.name}"), 0, 1, dims=block.names.effect_dims)
-    return _reported(block, basis, z * sd if L is None else z @ (sd[:, None] * L).T)
+    b = z * sd if L is None else z @ (sd[:, None] * L).T
+    return _reported(block, basis, b if block.relation is None else pt.constant(block.relation.root) @ b)
 
 
 def _reported(block: Block, basis: TermBasis, b: TensorVariable) -> TensorVariable:

@@ -15,6 +15,7 @@ import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
 from bayesmm.design.records import Design
+from bayesmm.design.residual.correlation import Correlation, Layout
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS, graph_mean
 from bayesmm.families.special import WILD
@@ -54,9 +55,7 @@ def add_response(
     weights = () if design.weights is None else (data("weights_data", design.weights, "obs"),)
     if family.gaussian:
         sigma = aux[0] / pt.sqrt(weights[0]) if weights else aux[0]
-        if residual:
-            sigma = sigma * design.residual.structure.relative_sd(pt, _rows(design.residual.rows, data), residual)
-        pm.Normal("y", eta, sigma, observed=data("y_data", design.y, "obs"), dims="obs")
+        _add_gaussian(design, eta, sigma, data, {**residual, "sigma": aux[0][None]})
         return
     trials = () if design.trials is None else (data("trials_data", design.trials, "obs"),)
     kind = "int64" if family.discrete else "float64"
@@ -72,6 +71,45 @@ def add_response(
         dims="obs",
         dtype=kind,
     )
+
+
+def _add_gaussian(design: Design, eta: TensorVariable, sigma: TensorVariable, data, values: Mapping) -> None:
+    """Add a normal y, whose residuals have the structures of the design."""
+    residual = design.residual
+    if any(part.structure.relative_sd is not None for part in residual.parts):
+        sigma = sigma * residual.relative_sd(pt, _rows(residual.rows, data), values)
+    observed, part = data("y_data", design.y, "obs"), residual.correlated
+    if part is None:
+        pm.Normal("y", eta, sigma, observed=observed, dims="obs")
+        return
+    layout = part.structure.layout(residual.of_part(part, residual.rows))
+    root = part.structure.root(pt, layout, values)
+    pm.CustomDist(
+        "y", eta, sigma * pt.ones(design.n), root, logp=_correlated(layout), random=_correlated_draws(layout),
+        signature="(n),(n),(k)->(n)", observed=observed, dims="obs",
+    )  # fmt: skip
+
+
+def _correlated(layout: Layout) -> Callable[..., TensorVariable]:
+    """Return ``logp(y, eta, sd, root)``: of U (y - eta) / sd, whose elements are independent."""
+
+    def logp(y: TensorVariable, eta: TensorVariable, sd: TensorVariable, root: TensorVariable) -> TensorVariable:
+        e = (y - eta) / sd
+        white = pt.inc_subtensor(pt.zeros(layout.n)[layout.row], root * e[layout.column])
+        constant = pt.log(root[layout.diagonal]) - pt.log(sd) - 0.5 * np.log(2 * np.pi)
+        return (constant - 0.5 * pt.square(white)).sum()
+
+    return logp
+
+
+def _correlated_draws(layout: Layout) -> Callable[..., np.ndarray]:
+    """Return ``random(eta, sd, root, rng, size)``."""
+
+    def random(eta: np.ndarray, sd: np.ndarray, root: np.ndarray, rng: np.random.Generator, size=None) -> np.ndarray:
+        z = rng.standard_normal(eta.shape if size is None else (*size, eta.shape[-1]))
+        return eta + sd * Correlation(layout, root).drawn(z)
+
+    return random
 
 
 def _rows(values: np.ndarray, data: Callable[..., TensorVariable]) -> TensorVariable:

@@ -1,0 +1,161 @@
+"""Known covariances among the levels of a grouping factor, ``(1 | gr(animal, cov = A))``: pedigrees, phylogenies, maps.
+
+b ~ N(0, s^2 K) with K the rows and columns of the matrix that are the levels', found by their labels (for animals:
+Henderson 1976, Biometrics 32). The likelihood takes the factor as one level with a column for each of its levels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from bayesmm.design.covariance.structure import Covariance, Entry, Part
+from bayesmm.errors import DataError, listing
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A covariance matrix of labels, as it was given.
+
+    Attributes
+    ----------
+    labels : tuple of str, length m
+    values : (m, m) float64
+    """
+
+    labels: tuple[str, ...]
+    values: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Relation:
+    """The known covariance of a block's levels.
+
+    Attributes
+    ----------
+    name : str
+        Of the matrix.
+    K : (G, G) float64
+    """
+
+    name: str
+    K: Array
+
+    @property
+    def root(self) -> Array:
+        """L, (G, G), lower triangular, with L L' = K."""
+        return np.linalg.cholesky(self.K)
+
+    def taken(self, levels: Array) -> "Relation":
+        """Return that of some of the levels."""
+        return replace(self, K=self.K[np.ix_(levels, levels)])
+
+
+def relation_of(name: str, group: str, matrix: Matrix, levels: Sequence[str]) -> Relation:
+    """Return the covariance of a factor's levels, which a matrix has by their labels.
+
+    Raises
+    ------
+    DataError
+        It lacks a level, or is not positive definite.
+    """
+    place = {label: i for i, label in enumerate(matrix.labels)}
+    missing = [level for level in levels if level not in place]
+    if missing:
+        has = listing(map(repr, matrix.labels), limit=3)
+        raise DataError(
+            f"matrices[{name!r}] has no row for {len(missing):,} of the {len(levels):,} levels of '{group}' "
+            f"({listing(map(repr, missing), limit=3)}); its labels are {has}"
+        )
+    at = [place[level] for level in levels]
+    K = matrix.values[np.ix_(at, at)]
+    lowest, largest = np.linalg.eigvalsh(K)[[0, -1]]
+    if not lowest > len(K) * np.finfo(float).eps * largest:
+        raise DataError(
+            f"matrices[{name!r}] is not positive definite for the levels of '{group}': its smallest eigenvalue is "
+            f"{lowest:.3g}; two levels may be the same, or the matrix may be a precision or a distance"
+        )
+    return Relation(name, K)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# as a block of one level
+
+
+def is_related(design) -> bool:
+    """Return whether any block has a known covariance of its levels."""
+    return any(block.relation is not None for block in design.blocks)
+
+
+def expanded(design):
+    """Return the design in which each related block has one level, and a column for each of its levels.
+
+    The covariance matrix of these columns is s^2 K, a structure with one parameter.
+    """
+    return replace(design, blocks=tuple(b if b.relation is None else _one_level(b) for b in design.blocks))
+
+
+def columns_for(index: Array, Z: Array, G: int) -> Array:
+    """Return the columns of such a block, (m, G), of rows with a level each, -1 for none, and its z, (m, 1)."""
+    return (index[:, None] == np.arange(G)) * Z
+
+
+def _one_level(block):
+    G = len(block.levels)
+    covariance = Covariance(
+        name="known", words="known", entries=_entries, factor=partial(_factor, block.relation.root), tex=_tex
+    )
+    part = Part(tuple(range(G)), covariance, block.parts[0].text)
+    Z = np.ascontiguousarray(columns_for(block.index, block.Z, G))
+    index = np.zeros(len(Z), dtype=np.int64)
+    return replace(block, index=index, levels=("all",), columns=block.levels, Z=Z, parts=(part,), relation=None)
+
+
+def _entries(q: int) -> tuple[Entry, ...]:
+    return (Entry("sd", tuple((i,) for i in range(q))),)
+
+
+def _factor(root: Array, values: Sequence, q: int):
+    return values[0] * root
+
+
+def _tex(symbols: Sequence[str]) -> str:
+    return rf"{symbols[0]}^{{2}} K"
+
+
+def over_levels(block, b: Array) -> Array:
+    """Return effects, (G, q), with the covariance of the levels, of ones that are independent between levels."""
+    return b if block.relation is None else block.relation.root @ b
+
+
+def expanded_point(point):
+    """Return a fit with the blocks of `expanded`."""
+    made = zip(point.design.blocks, point.covariances, point.modes, point.conditional, strict=True)
+    found = [
+        (S, b, C) if block.relation is None else (S[0, 0] * block.relation.K, b.T, np.diag(C[:, 0, 0])[None])
+        for block, S, b, C in made
+    ]
+    covariances, modes, conditional = zip(*found, strict=True)
+    own = dict(covariances=covariances, modes=modes, conditional=conditional, coordinates=None)
+    return replace(point, design=expanded(point.design), **own)
+
+
+def collapsed(point, design, singular: float):
+    """Return a fit of `expanded` as one of the design itself; an sd below `singular` sigmas is one of 0."""
+    covariances, modes, conditional, tiny = [], [], [], False
+    made = zip(design.blocks, point.covariances, point.modes, point.conditional, strict=True)
+    for block, S, b, C in made:
+        if block.relation is None:
+            covariances, modes, conditional = [*covariances, S], [*modes, b], [*conditional, C]
+            continue
+        variance = S[0, 0] / block.relation.K[0, 0]
+        tiny = tiny or variance < (singular * point.sigma) ** 2
+        covariances.append(np.array([[variance]]))
+        modes.append(b.T.copy())
+        conditional.append(np.diagonal(C[0]).copy()[:, None, None])
+    own = dict(covariances=tuple(covariances), modes=tuple(modes), conditional=tuple(conditional))
+    others = any(block.relation is None for block in design.blocks)
+    return replace(point, design=design, coordinates=None, singular=tiny or (others and point.singular), **own)

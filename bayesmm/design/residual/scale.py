@@ -1,0 +1,84 @@
+"""The formula of sigma, ``sigma ~ f``: log sigma_i is linear in factors and numbers (nlme's varIdent and varExp).
+
+With an intercept, `sigma` is the residual sd where the other columns are 0, and each coefficient is the logarithm of a
+ratio of sds; without one, `sigma ~ 0 + f`, the coefficients are the logarithms of the sds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import ModuleType
+
+import numpy as np
+
+from bayesmm.design.residual.structure import Arguments, Array, ResidualParameter, ResidualStructure, ResidualTerm
+from bayesmm.errors import DataError
+from bayesmm.formula.formula import Scale
+
+NAME = "log_sigma"
+
+
+def term(scale: Scale, X: Array, names: Sequence[str], y: Array) -> ResidualTerm:
+    """Return the structure of sigma's formula.
+
+    Parameters
+    ----------
+    scale : Scale
+    X : (n, k)
+        Its columns, an intercept's first.
+    names : sequence of str, length k
+    y : (n,)
+        The response, on whose scale the sds are.
+
+    Raises
+    ------
+    DataError
+        There are no columns, or some depend on others.
+    """
+    own, shown = columns(X, scale.intercept), tuple(names[scale.intercept :])
+    if not shown:
+        raise DataError(f"'{scale.text}' names no column; sigma is the same in all rows without it, so leave it out")
+    if np.linalg.matrix_rank(X / np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)) < X.shape[1]:
+        raise DataError(f"'{scale.text}' has columns that depend on others ({', '.join(names)}); leave one out")
+    if scale.intercept:
+        prior, structure, what = {"mu": 0.0, "sigma": 1.0}, STRUCTURE, "log ratio of residual sds"
+    else:
+        prior, structure = {"mu": float(np.log(np.std(y) or 1.0)), "sigma": 1.0}, ALONE
+        what = "log of a residual sd"
+    sizes = tuple(float(size) for size in _sizes(own))
+    parameter = ResidualParameter(NAME, r"\eta", "Normal", prior, what, shown, start=prior["mu"], sizes=sizes)
+    return ResidualTerm(structure, scale.text, (parameter,), own)
+
+
+def _sizes(X: Array) -> Array:
+    """Return 1 for indicators and the sd of other columns, (k,): so a prior does not depend on the unit of a number."""
+    indicators = np.isin(X, (-1.0, 0.0, 1.0)).all(axis=0)
+    return np.where(indicators | (X.std(axis=0) == 0), 1.0, X.std(axis=0))
+
+
+def columns(X: Array, intercept: bool) -> Array:
+    """Return the columns besides the intercept, whose part sigma has."""
+    return np.ascontiguousarray(X[:, int(intercept) :])
+
+
+def parameters(arguments: Arguments) -> tuple[()]:
+    """Return nothing: `term` knows them."""
+    return ()
+
+
+def rows(arguments: Arguments) -> None:
+    """Return nothing: `term` knows them."""
+    return
+
+
+def relative_sd(library: ModuleType, rows: object, values: Mapping[str, object]) -> object:
+    """Return exp(X gamma), (..., n)."""
+    return library.exp(values[NAME] @ rows.T)
+
+
+def tex(arguments: Mapping[str, str]) -> str:
+    """Return e^{2 x' eta}."""
+    return r"e^{2 v_{i}' \eta}"
+
+
+STRUCTURE = ResidualStructure(name="sigma", parameters=parameters, rows=rows, relative_sd=relative_sd, tex=tex)
+ALONE = replace(STRUCTURE, sigma="known")

@@ -1,0 +1,119 @@
+"""Any correlation matrix of the visits of a series, ``unstr(time, gr)``: nlme's corSymm, brms' unstr().
+
+Rows of a series that has not all visits have the correlations of those that it has. A uniform prior of each correlation
+between -1 and 1 is uniform on the correlation matrices, LKJ(1), since the density is 0 where there is no such matrix.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from types import ModuleType
+
+import numpy as np
+
+from bayesmm.design.residual.correlation import Layout, all_before, by_series
+from bayesmm.design.residual.series import check_distinct, series_of
+from bayesmm.design.residual.structure import Arguments, Array, ResidualParameter, ResidualStructure
+from bayesmm.errors import DataError
+from bayesmm.formula.functions import Parameter, Signature
+
+NAME = "unstr"
+MOST_VISITS = 20  # 190 correlations
+
+
+@dataclass(frozen=True, eq=False)
+class Patterns:
+    """Which visits series have.
+
+    Attributes
+    ----------
+    count : int
+        How many visits there are.
+    visits : tuple of (m,) int64
+        Those of each distinct set.
+    take : (nnz,) int64
+        Place of each entry of U in the lower triangles of all sets, one after the other.
+    """
+
+    count: int
+    visits: tuple[Array, ...]
+    take: Array
+
+
+def parameters(arguments: Arguments) -> tuple[ResidualParameter, ...]:
+    """Return the correlation of each pair of visits."""
+    labels = arguments["time"].levels.labels
+    if not 2 <= len(labels) <= MOST_VISITS:
+        raise DataError(
+            f"{NAME}(): there are {len(labels):,} distinct times, and a correlation of each pair of them needs 2 to "
+            f"{MOST_VISITS}; use ar(time, gr) or car(time, gr)"
+        )
+    together = np.zeros((len(labels), len(labels)), dtype=bool)
+    found = rows(arguments)
+    for series in np.unique(found[:, 0]):
+        own = found[found[:, 0] == series, 1].astype(int)
+        together[np.ix_(own, own)] = True
+    apart = [(i, j) for i in range(len(labels)) for j in range(i + 1, len(labels)) if not together[i, j]]
+    if apart:
+        i, j = apart[0]
+        raise DataError(
+            f"{NAME}(): no series has both time {labels[i]} and time {labels[j]}, so the data say nothing about their "
+            "correlation; use ar(time, gr) or car(time, gr)"
+        )
+    terms = tuple(f"{labels[i]}, {labels[j]}" for i in range(len(labels)) for j in range(i + 1, len(labels)))
+    prior = {"lower": -1.0, "upper": 1.0}
+    return (ResidualParameter(NAME, r"\rho", "Uniform", prior, "correlation of two times", terms, (-1.0, 1.0)),)
+
+
+def rows(arguments: Arguments) -> Array:
+    """Return the series of each row, the place of its visit, and the number of visits, (n, 3)."""
+    visit, labels = arguments["time"].codes.astype(float), arguments["time"].levels.labels
+    found = np.column_stack([series_of(arguments, len(visit)), visit, np.full(len(visit), len(labels))])
+    check_distinct(NAME, found, arguments, labels, np.arange(len(labels)))
+    return found
+
+
+def layout(rows: Array) -> Layout:
+    """Return the entries of U: each row with itself and with all those before it in its series."""
+    order, place = by_series(rows[:, 0], rows[:, 1])
+    row, column = all_before(order, place)
+    starts = np.append(np.flatnonzero(place[order] == 0), len(order))
+    offset, at, take = {}, 0, []
+    for first, end in pairwise(starts):
+        own = tuple(rows[order[first:end], 1].astype(int))
+        if own not in offset:
+            offset[own] = at
+            at += len(own) * (len(own) + 1) // 2
+        take.append(offset[own] + np.arange(len(own) * (len(own) + 1) // 2))
+    visits, count = tuple(np.array(own) for own in offset), int(rows[0, 2]) if len(rows) else 0
+    return Layout(place, row, column, Patterns(count, visits, np.concatenate([np.empty(0, np.int64), *take])))
+
+
+def root(library: ModuleType, layout: Layout, values: Mapping[str, object]) -> object:
+    """Return the entries of U, (..., nnz): rows of the inverse of the Cholesky factor of each set of visits."""
+    r, own = values[NAME], layout.own
+    pairs = np.full((own.count, own.count), -1)
+    pairs[np.triu_indices(own.count, 1)] = np.arange(own.count * (own.count - 1) // 2)
+    pairs = np.maximum(pairs, pairs.T) + 1  # 0 on the diagonal: the 1 that is put before the correlations
+    with_one, found = library.concatenate([library.ones_like(r[..., :1]), r], axis=-1), []
+    for visits in own.visits:
+        C = with_one[..., pairs[np.ix_(visits, visits)]]
+        L = np.linalg.cholesky(C) if library is np else library.linalg.cholesky(C, on_error="nan")
+        found.append(library.linalg.inv(L)[(..., *np.tril_indices(len(visits)))])
+    return library.concatenate(found, axis=-1)[..., own.take]
+
+
+def tex(arguments: Mapping[str, str]) -> str:
+    """Return rho of two times."""
+    return r"\rho_{t_{i}, t_{j}}"
+
+
+STRUCTURE = ResidualStructure(
+    name=NAME,
+    signature=Signature((Parameter("time", "visits"), Parameter("gr", "series", "")), "residual"),
+    parameters=parameters,
+    rows=rows,
+    tex=tex,
+    layout=layout,
+    root=root,
+)

@@ -1,0 +1,74 @@
+"""Cross-products of rows whose weights follow from few kinds of rows: sums over each kind, weighted."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayesmm.likelihood.compiled import Ints
+from bayesmm.likelihood.crossproducts import (
+    CrossProducts,
+    Floats,
+    Leading,
+    Rows,
+    leading_products,
+    ordered,
+    rest_products,
+)
+
+
+@dataclass(frozen=True)
+class StratumSums:
+    """The cross-products of the rows of each of S strata, (S, ...).
+
+    With a weight for each stratum beside those of the rows, the cross-products of all rows are weighted sums of these:
+    nothing passes over the rows again.
+    """
+
+    whole: CrossProducts  # of all rows, with the weights of the rows alone
+    stratum: Ints  # (n,)
+    count: Floats  # (S,) rows
+    A: Floats  # (S, G, q, q) Z'WZ of each level of the leading factor
+    z: Floats  # (S, G, q)
+    start: Ints  # (G + 1,) as in `Leading`, but for levels in the place of patterns
+    columns: Ints  # (nnz,)
+    coupling: Floats  # (S, nnz, q)
+    rest_A: Floats  # (S, m, m)
+    rest_z: Floats  # (S, m)
+    rWr: Floats  # (S,)
+
+
+def stratum_sums(whole: CrossProducts, stratum: Ints) -> StratumSums:
+    """Return the sums of the rows that cross-products were made of, by stratum: 0 to S - 1 for each row, (n,)."""
+    factors, X, r, w, _ = whole.source
+    _, lead, others = ordered(list(factors), len(r), Rows(None, None, w))
+    own = [Rows(None, None, np.where(stratum == s, w, 0.0)) for s in range(int(stratum.max()) + 1)]
+    leading = [leading_products(lead, others, X, r, part) for part in own]
+    rest = [rest_products(others, X, r, part) for part in own]
+    A, z, starts, columns, coupling = zip(*leading, strict=True)
+    rest_A, rest_z = zip(*rest, strict=True)
+    squares = np.array([r @ (part.w * r) for part in own])
+    arrays = map(np.stack, (coupling, rest_A, rest_z))
+    count = np.bincount(stratum).astype(float)
+    return StratumSums(whole, stratum, count, np.stack(A), np.stack(z), starts[0], columns[0], *arrays, squares)
+
+
+def weighted_sum(sums: StratumSums, weights: Floats) -> CrossProducts:
+    """Return the cross-products of all rows with a further weight for each stratum, (S,); levels are not merged."""
+    whole, (A, z, coupling, rest_A, rest_z, rWr) = (
+        sums.whole,
+        (
+            np.tensordot(weights, part, 1)
+            for part in (sums.A, sums.z, sums.coupling, sums.rest_A, sums.rest_z, sums.rWr)
+        ),
+    )
+    outer = z[:, :, None] * z[:, None, :]
+    return replace(
+        whole,
+        leading=Leading(np.ones(len(z)), A, sums.start, sums.columns, coupling, z, outer),
+        rest=whole.rest._replace(A=rest_A, z=rest_z),
+        rWr=float(rWr),
+        sum_log_weights=whole.sum_log_weights + float(sums.count @ np.log(weights)),
+        pattern=np.arange(len(z)),
+        z=z,
+        source=whole.source._replace(w=whole.source.w * weights[sums.stratum]),
+    )
