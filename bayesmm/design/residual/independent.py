@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from bayesmm.design.residual.structure import NOTHING, Residuals, Values, residual_weights
+from bayesmm.errors import DataError
 
 INDEPENDENT = Residuals()
 
@@ -12,9 +15,12 @@ def whitened(design, values: Values = NOTHING):
 
     Its weights are those over the squares of the rows' sds. The Jacobian is part of them: a linear model's log
     likelihood has half the sum of their logarithms. Correlations are known ones then, whose inverse the cross-products
-    are taken with.
+    are taken with. Raises a DataError where the sds leave the doubles, as they may in a search gone astray.
     """
     if not design.residual.parts:
         return design
     correlation = design.residual.correlation(design.residual.rows, values)
-    return replace(design, weights=residual_weights(design, values), residual=Residuals(known=correlation))
+    weights = residual_weights(design, values)
+    if weights is not None and not (np.isfinite(weights) & (weights > 0)).all():
+        raise DataError(f"the sds that {design.residual.text} gives some rows are beyond all numbers")
+    return replace(design, weights=weights, residual=Residuals(known=correlation))

@@ -98,9 +98,24 @@ def root(library: ModuleType, layout: Layout, values: Mapping[str, object]) -> o
     with_one, found = library.concatenate([library.ones_like(r[..., :1]), r], axis=-1), []
     for visits in own.visits:
         C = with_one[..., pairs[np.ix_(visits, visits)]]
-        L = np.linalg.cholesky(C) if library is np else library.linalg.cholesky(C, on_error="nan")
-        found.append(library.linalg.inv(L)[(..., *np.tril_indices(len(visits)))])
+        found.append(_inverse_factor(library, C)[(..., *np.tril_indices(len(visits)))])
     return library.concatenate(found, axis=-1)[..., own.take]
+
+
+def _inverse_factor(library: ModuleType, C: object) -> object:
+    """Return L^-1, L L' = C, (..., m, m); where C is no correlation matrix a LinAlgError of NumPy, NaN in a graph.
+
+    The graph eliminates row by row, since PyTensor's factorisations raise errors there, in their gradients too.
+    """
+    if library is np:
+        return np.linalg.inv(np.linalg.cholesky(C))
+    m = C.type.shape[-1]
+    row, R = np.arange(m), library.concatenate([C, library.eye(m)], axis=1)
+    for k in range(m):
+        own = R[k] / library.sqrt(R[k, k])
+        below = R[:, k] / library.sqrt(R[k, k]) * (row > k)
+        R = library.switch((row == k)[:, None], own[None], R - library.outer(below, own))
+    return R[:, m:]
 
 
 def tex(arguments: Mapping[str, str]) -> str:
