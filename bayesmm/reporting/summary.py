@@ -309,8 +309,7 @@ def point_remarks(point) -> list[str]:
         lines += wrap(f"boundary (singular) fit: {'; '.join(parts) or 'a covariance matrix has not full rank'}")
     if not point.converged:
         lines += wrap(f"optimizer: {point.message}")
-    remark = integration_remark(point)
-    said = [*([remark] if remark else []), *remarks(point)]
+    said = [*filter(None, [integration_remark(point)]), *remarks(point)]
     return lines + [line for text in said for line in wrap(text)]
 
 
