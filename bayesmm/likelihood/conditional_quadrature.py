@@ -61,18 +61,22 @@ def draw_effects(
     effects = np.empty((len(beta), len(data.start) - 1, data.Z.shape[1]))
     arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (beta, L, aux))
     q, most = data.Z.shape[1], int(np.diff(data.start).max(initial=1))
-    settings, pool = told(data.family, data.link, q, MARGINS), np.zeros(walk_size(most, q))
-    failed = _draw(data, lattice_level().address, settings, *arrays, rng, effects, pool, concave)
+    settings = told(data.family, data.link, q, MARGINS)
+    own = np.empty(2 * q * len(data.y) + len(data.y) + 3 * q), np.zeros(walk_size(most, q))
+    failed = _draw(data, lattice_level().address, settings, *arrays, rng, effects, *own, concave)
     if failed >= 0:
         raise ArithmeticError(f"the conditional density of the random effects does not exist at draw {failed}")
     return effects
 
 
 @compiled
-def _draw(data, address, settings, beta, L, aux, rng, out, pool, concave):
-    """Fill in the effects; return the number of a draw without a density, -1 if there is none."""
+def _draw(data, address, settings, beta, L, aux, rng, out, numbers, pool, concave):
+    """Fill in the effects; return the number of a draw without a density, -1 if there is none.
+
+    What is known by pointers alone, `numbers` and `pool`, is the caller's: Numba frees an array after its last use.
+    """
     n, q = data.Z.shape
-    eta, numbers, value = np.empty(n), np.empty(2 * q * n + n + 3 * q), np.empty(2)
+    eta, value = np.empty(n), np.empty(2)
     nothing, work = np.zeros(2), matrix_of(pointer(numbers, 2 * q * n + n), (3, q))
     u, slopes, A, d_A = work[0], pointer(numbers, 2 * q * n), pointer(numbers, 0), pointer(numbers, q * n)
     kind = kind_of(data.family, data.link)
