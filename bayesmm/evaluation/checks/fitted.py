@@ -12,6 +12,7 @@ from bayesmm.design.residual.structure import mean_values, residual_weights
 from bayesmm.estimation.estimates import Estimates, pearson_residuals
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, variable
+from bayesmm.posterior.means import slope_of
 
 Array = np.ndarray
 
@@ -51,23 +52,23 @@ class Fitted:
 
     @cached_property
     def means(self) -> Array:
-        """The fitted means, (n,); of a binomial, probabilities."""
+        """The inverse of the link at the linear predictor, (n,): the fitted means of most families."""
         return LINKS[self.design.family.link].inverse(self.eta)
 
     @cached_property
     def pearson(self) -> Array:
         """Residuals over the standard deviations that the model gives them, (n,)."""
-        return pearson_residuals(self.design, self.means, self.auxiliaries, self.residual)
+        return pearson_residuals(self.design, self.eta, self.auxiliaries, self.residual)
 
     @cached_property
     def information(self) -> Array:
-        """The expected information of each row about its linear predictor, (n,): slope^2 times size over variance."""
-        design, size = self.design, 1.0 if self.design.trials is None else self.design.trials
+        """The information of each row about its linear predictor by its mean and variance, (n,): slope^2 / variance."""
+        design, trials = self.design, 1.0 if self.design.trials is None else self.design.trials
         own = residual_weights(design, self.residual)
-        size = size if own is None else own * size
-        slope = LINKS[design.family.link].slope(self.eta)
+        slope = slope_of(design.family, self.eta, self.auxiliaries)
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = slope**2 * size / design.family.variance(self.means, self.auxiliaries)
+            found = slope**2 / design.family.scattered(self.means, trials, self.auxiliaries)
+            found = found if own is None else own * found
         return np.where(np.isfinite(found), found, 0.0)
 
     @cached_property
@@ -76,7 +77,7 @@ class Fitted:
 
         Exact where that is all there is to a family (gaussian, counts, gamma with their links); else quasi-likelihood.
         """
-        sign = np.sign(LINKS[self.design.family.link].slope(self.eta))
+        sign = np.sign(slope_of(self.design.family, self.eta, self.auxiliaries))
         return np.nan_to_num(self.pearson) * np.sqrt(self.information) * sign
 
 

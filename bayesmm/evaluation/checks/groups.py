@@ -65,7 +65,9 @@ class _Parts:
     residuals : (n,) float64
         The same of the residuals about X beta: those about the conditional modes.
     cov : (p, p) float64
-        Of the coefficients.
+        Of the coefficients given the variances, (X' V^-1 X)^-1; zeros for those that are not estimated.
+    se : (p,) float64
+        The standard errors of the fit, or the sds of its posterior.
     """
 
     U: np.ndarray
@@ -73,6 +75,7 @@ class _Parts:
     X: np.ndarray
     residuals: np.ndarray
     cov: np.ndarray
+    se: np.ndarray
 
     @classmethod
     def of(cls, fitted: Fitted) -> "_Parts":
@@ -87,7 +90,13 @@ class _Parts:
         U, X = np.hstack(columns), design.X * root
         K = np.linalg.inv(np.eye(U.shape[1]) + U.T @ U)
         residuals = np.divide(fitted.score, root[:, 0], out=np.zeros(design.n), where=root[:, 0] > 0)
-        return cls(U, K, X - U @ (K @ (U.T @ X)), residuals, np.nan_to_num(fitted.beta_cov))
+        solved = X - U @ (K @ (U.T @ X))
+        # Not that of a posterior, whose prior and spread of variances it has: P is a projection with this one only
+        known = np.flatnonzero(np.isfinite(np.diag(fitted.beta_cov)))
+        cov = np.zeros((design.p, design.p))
+        cov[np.ix_(known, known)] = np.linalg.pinv((X.T @ solved)[np.ix_(known, known)], hermitian=True)
+        se = np.sqrt(np.nan_to_num(np.diag(fitted.beta_cov)))
+        return cls(U, K, solved, residuals, cov, se)
 
 
 def dfbetas(parts: _Parts, block: Block) -> np.ndarray:
@@ -102,7 +111,7 @@ def dfbetas(parts: _Parts, block: Block) -> np.ndarray:
     (G, p) float64
         The coefficient with all rows less that without; NaN where it is then not determined.
     """
-    se = np.sqrt(np.diag(parts.cov))
+    se = parts.se
     unit = np.divide(1.0, se, out=np.zeros(len(se)), where=se > 0)
     rows = np.split(np.argsort(block.index, kind="stable"), np.cumsum(np.bincount(block.index))[:-1])
     out = np.full((len(block.levels), len(se)), np.nan)

@@ -114,10 +114,11 @@ def dispersion(point: Estimates, fitted: Fitted, simulated: np.ndarray) -> Check
     """
     design = fitted.design
     size = 1.0 if design.trials is None else design.trials
-    weight = (1.0 if design.weights is None else design.weights) * size
+    weight, family = 1.0 if design.weights is None else design.weights, design.family
     with np.errstate(divide="ignore", invalid="ignore"):
-        weight = weight / design.family.variance(fitted.means, fitted.auxiliaries)
-        drawn = np.nansum(weight * np.square(simulated / size - fitted.means), axis=1) / design.n
+        weight = weight / family.scattered(fitted.means, size, fitted.auxiliaries)
+        left = simulated / size - family.expected(fitted.means, fitted.auxiliaries)
+        drawn = np.nansum(weight * np.square(left), axis=1) / design.n
     df = design.n - effective_parameters(point, fitted)
     ratio = float(np.nansum(np.square(fitted.pearson)) / df) if df > 0 else math.nan
     p = float((1 + (drawn >= ratio).sum()) / (1 + len(drawn)))
