@@ -60,14 +60,15 @@ verdict(long)
 #
 # Two measurements at each of ten sites, with far more noise than difference between sites. The default of bayesmm
 # would integrate the effects of the sites out. Here they are written out and sampled, *centred*, as most textbooks
-# write the model:
+# write the model, and with large steps; at the default ones bayesmm would see the first few divergences and sample once
+# more with smaller steps by itself:
 
 # %%
 random = np.random.default_rng(3)
 sites = pd.DataFrame({"site": np.repeat([f"site {i}" for i in range(1, 11)], 2)})
 sites["output"] = 100 + np.repeat(random.normal(0, 2, 10), 2) + random.normal(0, 10, 20)
 model = bmm.Model("output ~ 1 + (1 | site)", sites)
-centred = model.sample(effects="explicit", centred=True, seed=1, progress=False)
+centred = model.sample(effects="explicit", centred=True, target_accept=0.8, seed=1, progress=False)
 verdict(centred)
 
 # %% [markdown]

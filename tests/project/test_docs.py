@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import bayesmm as bmm
+from bayesmm.design.covariance.structures import parse_formula
 from bayesmm.families.families import FAMILIES
-from bayesmm.formula.formula import parse
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "bayesmm"
@@ -169,7 +169,7 @@ def test_every_formula_of_the_readme_can_be_read():
     written = [formula for cells in table for formula in cells[0].split("`")[1::2]]
     assert len(written) > 15
     for formula in written:
-        parse(formula.replace("...", "x") if "~" in formula else f"y ~ {formula}", ())
+        parse_formula(formula.replace("...", "x") if "~" in formula else f"y ~ {formula}", ())
 
 
 def test_the_table_of_families_is_that_of_the_code():
