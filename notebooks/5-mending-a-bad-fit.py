@@ -68,7 +68,7 @@ random = np.random.default_rng(3)
 sites = pd.DataFrame({"site": np.repeat([f"site {i}" for i in range(1, 11)], 2)})
 sites["output"] = 100 + np.repeat(random.normal(0, 2, 10), 2) + random.normal(0, 10, 20)
 model = bmm.Model("output ~ 1 + (1 | site)", sites)
-centred = model.sample(effects="explicit", centred=True, target_accept=0.8, seed=1, progress=False)
+centred = model.sample(effects="explicit", centred=True, target_accept=0.6, seed=3, progress=False)
 verdict(centred)
 
 # %% [markdown]
