@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -30,6 +31,7 @@ from bayesmm.runtime.progress import working
 from bayesmm.runtime.streams import stream
 from bayesmm.runtime.threads import few_threads
 
+PACKAGE = str(Path(__file__).parents[1])  # a warning is of the line that called the package
 KINDS = ("mean", "response", "linear")
 GROUPS = ("conditional", "population", "averaged")
 NEW_LEVELS = ("error", "sample", "zero")
@@ -148,7 +150,7 @@ def rows_of(design: Design, data: object, chosen: Sequence[int], quiet: bool = F
         return Rows(design.X, design.offset, tuple(groups), design.row_labels, design.residual.rows)
     encoded = encode(with_groups(design.spec, chosen), data, residual=residual)
     for message in () if quiet else encoded.messages:
-        warnings.warn(message.text, BayesmmWarning, stacklevel=5)  # the line that calls predict()
+        warnings.warn(message.text, BayesmmWarning, skip_file_prefixes=(PACKAGE,))
     groups = (GroupRows(b, e.index, e.labels, e.Z) for b, e in zip(blocks, encoded.blocks, strict=True))
     return Rows(encoded.X, encoded.offset, tuple(groups), encoded.row_labels, encoded.residual)
 

@@ -12,6 +12,7 @@ from bayesmm.design.blocks import make_blocks
 from bayesmm.design.design import make_design
 from bayesmm.design.lints import data_lints
 from bayesmm.design.reading import read
+from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.state import Scope
 from bayesmm.design.transforms import evaluate
 from bayesmm.design.words import named_as_code, words_of
@@ -324,7 +325,7 @@ def test_a_million_rows_take_no_longer_than_the_design_itself():
     found = read(formula, table, weights=None, trials=None, missing="drop")
     scope = Scope(found.variables, found.rows, {})
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
-    blocks, *_ = make_blocks(formula, values, scope, get_family("gaussian"))
+    blocks, *_ = make_blocks(formula, values, scope, get_family("gaussian"), Residuals(), {})
     designed = time.process_time()
     said = data_lints(formula, values, blocks, scope.variables)
     # a third of it was seen; what looks at rows one by one in Python takes ten times as long

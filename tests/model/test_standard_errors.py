@@ -109,7 +109,8 @@ def test_prints_equation_and_figure(data):
     assert r"\mathcal{N}(\mu_{i},\ \,{\text{se}}_{i}^{2})" in model.equation()
     assert "Residual" not in str(model.maximize())
     fit = invented(model)
-    ax = bmm.plots.forest(fit)[0]
+    ax = bmm.plots.forest(fit, ax=plt.subplots()[1])[0]
+    assert bmm.plots.forest(fit)[0].figure is not ax.figure
     assert [text.get_text() for text in ax.get_yticklabels()][-3:] == ["t12", "pooled", "new study"]
     assert len(ax.collections[1].get_offsets()) == 13
     bmm.plots.plot_variances(fit)  # with REML's estimates, which have no profiles here

@@ -34,7 +34,7 @@ def fit():
 ONE = ("plot_comparison", "plot_shrinkage", "plot_residuals", "plot_qq", "plot_group_means", "plot_predictive")
 
 
-@pytest.mark.parametrize("name", sorted(set(plots.__all__) - {"save_figures", "plot_prior_predictive"}))
+@pytest.mark.parametrize("name", sorted(set(plots.__all__) - {"save_figures", "plot_prior_predictive", "forest"}))
 def test_every_plot_is_a_plot_that_can_be_saved(fit, name, tmp_path):
     found = getattr(plots, name)(fit)
     assert isinstance(found, Plot) and len(found) == len(list(found)) == len(found.axes)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bayesmm.display.figures import ACCENT, GREY, INK, key, marker, name_axes, panels, plain, title
+from bayesmm.display.figures import ACCENT, GREY, INK, drawn, key, marker, name_axes, panels, plain, title
 from bayesmm.evaluation.variance.heterogeneity import TAIL, draw_variances, known_errors, new_study, pooled
 from bayesmm.posterior.draws import variable
 from bayesmm.posterior.predict import predict
@@ -13,17 +13,20 @@ SQUARES = (3.0, 10.0)  # points: the least and the most exact study
 MOST = 150  # studies that have room in one figure
 
 
-def forest(fit):
+@drawn
+def forest(fit, ax=None):
     """Draw a meta-analysis: estimates with their 95 % intervals, shrunken ones, the pooled effect and a new study's.
 
     Parameters
     ----------
     fit : Fit
         Of a formula with ``se()``. With predictors, the pooled effect is that at their means.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure if not given.
 
     Returns
     -------
-    array of matplotlib.axes.Axes
+    Plot
 
     Raises
     ------
@@ -35,7 +38,7 @@ def forest(fit):
     design, se = fit.design, known_errors(fit.design)
     if design.n > MOST:
         raise ValueError(f"a forest plot has room for {MOST} studies, and the model has {design.n:,}")
-    figure, axes = panels(1, wide=7.2, high=ROW * design.n + HEAD)
+    figure, axes = panels(1, wide=7.2, high=ROW * design.n + HEAD, ax=ax)
     ax, rows = axes[0], np.arange(design.n, 0, -1) + 1.5
     ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
     _studies(ax, design.y - design.offset, se, rows + 0.14)
