@@ -44,6 +44,7 @@ def fake_block(group="Subject", levels=18, columns=("Intercept", "Days"), partit
         columns=own.terms,
         Z=Z,
         partition=partition,
+        relation=None,
         parts=tuple(Part(columns, unstructured.covariance, "") for columns in partition),
         free=True,
     )

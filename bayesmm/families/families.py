@@ -1,5 +1,6 @@
 """The families of response distributions: one file each, and here the register that finds them by name."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -86,20 +87,21 @@ def get_family(name: str | Family, link: str | None = None) -> Family:
 
 
 def limits_of(small: Family, large: Family) -> tuple[str, ...] | None:
-    """Return the parameters of a family that are infinite in another one, which is then a special case of it.
+    """Return what holds for the parameters of a family in another one, which is then a special case of it.
 
     Returns
     -------
     tuple of str or None
-        ``("shape",)`` for a Poisson in a negative binomial; empty for one family; None where the smaller is no special
+        ``("1 / shape is 0",)`` for a Poisson in a negative binomial; empty for one family; None where the smaller is no special
         case of the larger, as with another link.
     """
     if small.link != large.link:
         return None
     if small.name == large.name:
         return ()
-    limits = tuple(parameter.name for parameter in large.parameters if parameter.limit == small.name)
-    others = tuple(name for name in large.auxiliaries if name not in limits)
+    ends = {own.name: own.limit_at for own in large.parameters if own.limit == small.name}
+    limits = tuple(f"1 / {name} is 0" if end == math.inf else f"{name} is {end:g}" for name, end in ends.items())
+    others = tuple(name for name in large.auxiliaries if name not in ends)
     return limits if limits and others == small.auxiliaries else None
 
 

@@ -213,7 +213,7 @@ def _boundary_notes(pair: str, step: Step) -> list[str]:
     if step.added <= 0 and not step.limits:
         return []
     what = ["the variance tested is 0"] if step.added > 0 else []
-    what += [f"1 / {name} is 0" for name in step.limits]
+    what += step.limits
     said = f"{pair}: {' and '.join(what)} under the smaller model, at the boundary, so that Pr(>Chisq) is too large"
     if _simple(step):
         return [f"{said}; Pr(mixture) is by the 50:50 mixture of chi-squares with Df - 1 and Df degrees of freedom"]

@@ -25,7 +25,7 @@ class Step:
     added : int
         Number of random effects for each level that the larger has and the smaller has not.
     limits : tuple of str
-        The parameters of the larger's family that are infinite in the smaller: the shape of a negative binomial.
+        What the smaller says of parameters of the larger's family: ``"1 / shape is 0"`` of a negative binomial.
     """
 
     reasons: tuple[str, ...]

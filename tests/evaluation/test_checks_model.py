@@ -188,7 +188,7 @@ def test_overdispersed_counts_fail_a_poisson_model_and_not_the_negative_binomial
     data = counts(np.random.default_rng(6), shape=2.0)
     said = check(posterior_near(bmm.Model("n ~ 1 + (1 | g)", data, "poisson")), "dispersion")
     assert said.status == "note" and said.value < 0.01 and "family='negbinomial'" in said.message
-    assert notes(posterior_near(bmm.Model("n ~ 1 + (1 | g)", data, "negbinomial"))) == set()
+    assert "dispersion" not in notes(posterior_near(bmm.Model("n ~ 1 + (1 | g)", data, "negbinomial")))
     data = counts(np.random.default_rng(6))
     assert notes(posterior_near(bmm.Model("n ~ 1 + (1 | g)", data, "poisson"))) == set()
 

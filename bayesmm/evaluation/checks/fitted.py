@@ -11,7 +11,7 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import mean_values, residual_weights
 from bayesmm.estimation.estimates import Estimates, pearson_residuals
 from bayesmm.families.links import LINKS
-from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, variable
+from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, tree_sizes, variable
 from bayesmm.posterior.means import slope_of
 
 Array = np.ndarray
@@ -91,7 +91,7 @@ def of_point(point: Estimates) -> Fitted:
 def of_fit(fit) -> Fitted:
     """Return a model at the means of its posterior; a ValueError if the random effects were not kept."""
     design, tree = fit.design, fit.tree
-    beta = draws_of(fit, coefficients(design)).reshape(design.p, -1)
+    beta = draws_of(fit, coefficients(design)).reshape(design.p, np.prod(tree_sizes(tree)))
     eta = design.X @ beta.mean(axis=1) + design.offset
     for block in design.blocks:
         eta = eta + np.einsum("ij,ij->i", block.Z, block_draws(fit, block).mean(axis=(0, 1))[block.index])

@@ -66,8 +66,6 @@ class _Parts:
         The same of the residuals about X beta: those about the conditional modes.
     cov : (p, p) float64
         Of the coefficients given the variances, (X' V^-1 X)^-1; zeros for those that are not estimated.
-    se : (p,) float64
-        The standard errors of the fit, or the sds of its posterior.
     """
 
     U: np.ndarray
@@ -75,7 +73,6 @@ class _Parts:
     X: np.ndarray
     residuals: np.ndarray
     cov: np.ndarray
-    se: np.ndarray
 
     @classmethod
     def of(cls, fitted: Fitted) -> "_Parts":
@@ -95,8 +92,7 @@ class _Parts:
         known = np.flatnonzero(np.isfinite(np.diag(fitted.beta_cov)))
         cov = np.zeros((design.p, design.p))
         cov[np.ix_(known, known)] = np.linalg.pinv((X.T @ solved)[np.ix_(known, known)], hermitian=True)
-        se = np.sqrt(np.nan_to_num(np.diag(fitted.beta_cov)))
-        return cls(U, K, solved, residuals, cov, se)
+        return cls(U, K, solved, residuals, cov)
 
 
 def dfbetas(parts: _Parts, block: Block) -> np.ndarray:
@@ -111,7 +107,7 @@ def dfbetas(parts: _Parts, block: Block) -> np.ndarray:
     (G, p) float64
         The coefficient with all rows less that without; NaN where it is then not determined.
     """
-    se = parts.se
+    se = np.sqrt(np.diag(parts.cov))
     unit = np.divide(1.0, se, out=np.zeros(len(se)), where=se > 0)
     rows = np.split(np.argsort(block.index, kind="stable"), np.cumsum(np.bincount(block.index))[:-1])
     out = np.full((len(block.levels), len(se)), np.nan)
