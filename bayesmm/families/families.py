@@ -92,8 +92,8 @@ def limits_of(small: Family, large: Family) -> tuple[str, ...] | None:
     Returns
     -------
     tuple of str or None
-        ``("1 / shape is 0",)`` for a Poisson in a negative binomial; empty for one family; None where the smaller is no special
-        case of the larger, as with another link.
+        ``("1 / shape is 0",)`` for a Poisson in a negative binomial; empty for one family; None where the smaller is no
+        special case of the larger, as with another link.
     """
     if small.link != large.link:
         return None

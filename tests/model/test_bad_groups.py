@@ -43,8 +43,8 @@ def test_one_row_in_each_level_is_refused_beside_a_residual(formula, change, nam
 
     text = (
         f"grouping factor '{name}' has one row in each of its {levels} levels, so its effect cannot be told apart from "
-        "the residual; there must be fewer levels than rows, or known variances: weights of 1 / se^2 with "
-        "priors={'sigma': 1}"
+        "the residual; there must be fewer levels than rows, or known variances: y | se(se) for their "
+        "standard errors"
     )
     with pytest.raises(DataError) as caught:
         bmm.Model(formula, change(base()))
