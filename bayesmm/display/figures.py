@@ -101,6 +101,7 @@ def panels(count: int, wide: float, high: float, columns: int = 3, ax=None):
     import matplotlib.pyplot as plt  # here: importing bayesmm must not load it
 
     if ax is not None:
+        check_axes(ax)
         return ax, bare_frames(np.array([ax]))
     columns = 2 if count == 4 and columns > 2 else min(count, columns)  # four panels are two rows of two
     rows = -(-count // columns)
@@ -110,6 +111,14 @@ def panels(count: int, wide: float, high: float, columns: int = 3, ax=None):
     for spare in axes.flat[count:]:
         spare.set_visible(False)
     return figure, bare_frames(axes.ravel()[:count])
+
+
+def check_axes(ax: object) -> None:
+    """Raise a TypeError for what is no Axes, such as the array that ``plt.subplots(1, 2)`` gives."""
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax should be one of Matplotlib's Axes, such as plt.subplots()[1], not {type(ax).__name__}")
 
 
 def bare_frames(axes: np.ndarray) -> np.ndarray:

@@ -115,6 +115,10 @@ def test_prints_equation_and_figure(data):
     assert len(ax.collections[1].get_offsets()) == 13
     bmm.plots.plot_variances(fit)  # with REML's estimates, which have no profiles here
     plt.close("all")
+    with pytest.raises(TypeError, match="the posterior of each study"):
+        bmm.plots.forest(model.maximize())
+    with pytest.raises(TypeError, match="expected a Fit or a PointFit"):
+        bmm.heterogeneity(model)
     with pytest.raises(DataError, match="no known standard errors"):
         bmm.plots.forest(invented(bmm.Model("yi ~ latitude", data)))
 

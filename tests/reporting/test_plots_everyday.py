@@ -51,6 +51,12 @@ def test_single_panels_go_into_axes_of_ones_own(fit, name):
     assert not first.lines and not first.collections
 
 
+@pytest.mark.parametrize("ax", ["left", np.array([1, 2])])
+def test_what_is_no_axes_is_said(fit, ax):
+    with pytest.raises(TypeError, match="ax should be one of Matplotlib's Axes"):
+        plots.plot_qq(fit, ax=ax)
+
+
 def test_a_figure_by_group_has_no_place_in_one_panel(fit):
     with pytest.raises(ValueError, match="ax= is for one panel"):
         plots.plot_predictive(fit, "site", ax=plt.subplots()[1])

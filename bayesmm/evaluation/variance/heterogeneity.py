@@ -15,6 +15,7 @@ from bayesmm.design.records import Design
 from bayesmm.design.residual import standard_errors
 from bayesmm.display.text_tables import table as text_table
 from bayesmm.errors import DataError
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.posterior.draws import CI_PROB, tree_sizes, variable
 from bayesmm.posterior.predict import factor_draws
 
@@ -75,7 +76,11 @@ def heterogeneity(fitted) -> Heterogeneity:
     ------
     DataError
         The model's formula has no ``se()``.
+    TypeError
+        It is no fit.
     """
+    if not (hasattr(fitted, "tree") or isinstance(fitted, Estimates)):
+        raise TypeError(f"expected a Fit or a PointFit, from sample() or maximize(), not {type(fitted).__name__}")
     design = fitted.design
     se = known_errors(design)
     point = fitted.model.maximize() if hasattr(fitted, "tree") else fitted

@@ -32,9 +32,13 @@ def forest(fit, ax=None):
     ------
     DataError
         The formula has no ``se()``.
+    TypeError
+        It is no posterior.
     ValueError
         There are more studies than a figure has room for.
     """
+    if not hasattr(fit, "tree"):
+        raise TypeError(f"a forest plot has the posterior of each study, from sample(), not a {type(fit).__name__}")
     design, se = fit.design, known_errors(fit.design)
     if design.n > MOST:
         raise ValueError(f"a forest plot has room for {MOST} studies, and the model has {design.n:,}")
