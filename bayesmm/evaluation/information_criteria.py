@@ -59,7 +59,10 @@ class InformationCriteria:
 
 
 def maximised(who: str, fits: Mapping[str, object]) -> bool:
-    """Return whether all fits are maximised ones; a ValueError where only some of them are."""
+    """Return whether all fits are maximised ones; a ValueError where only some of them are, a TypeError for no fit."""
+    for name, fit in fits.items():
+        if not (isinstance(fit, Estimates) or hasattr(fit, "tree")):
+            raise TypeError(f"{who} compares fits, from maximize() or sample(), and {name!r} is a {type(fit).__name__}")
     kinds = {name: isinstance(fit, Estimates) for name, fit in fits.items()}
     if len(set(kinds.values())) > 1:
         points, posteriors = (

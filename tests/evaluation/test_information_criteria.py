@@ -86,3 +86,9 @@ def test_few_rows_have_no_aicc():
 def test_what_cannot_be_compared(fits, options, error, message):
     with pytest.raises(error, match=message):
         bmm.compare_models(fits(), **options)
+
+
+def test_what_is_no_fit_is_said():
+    model = bmm.Model(SLOPES, frame("sleepstudy"))
+    with pytest.raises(TypeError, match=r"compares fits, from maximize\(\) or sample\(\), and 'a' is a Model"):
+        bmm.compare_models({"a": model, "b": model.maximize()})
