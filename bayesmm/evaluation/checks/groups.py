@@ -63,7 +63,8 @@ class _Parts:
     X : (n, p) float64
         (I + U U')^-1 times the coefficients' columns.
     residuals : (n,) float64
-        The same of the residuals about X beta: those about the conditional modes.
+        The same of the working response about its generalised least squares fit: of a linear model the residuals about
+        the conditional modes, wherever the effects of the fit are.
     cov : (p, p) float64
         Of the coefficients given the variances, (X' V^-1 X)^-1; zeros for those that are not estimated.
     """
@@ -86,13 +87,15 @@ class _Parts:
             columns.append(wide.reshape(design.n, -1))
         U, X = np.hstack(columns), design.X * root
         K = np.linalg.inv(np.eye(U.shape[1]) + U.T @ U)
-        residuals = np.divide(fitted.score, root[:, 0], out=np.zeros(design.n), where=root[:, 0] > 0)
+        working = root[:, 0] * (fitted.eta - design.offset)
+        working += np.divide(fitted.score, root[:, 0], out=np.zeros(design.n), where=root[:, 0] > 0)
         solved = X - U @ (K @ (U.T @ X))
         # Not that of a posterior, whose prior and spread of variances it has: P is a projection with this one only
         known = np.flatnonzero(np.isfinite(np.diag(fitted.beta_cov)))
         cov = np.zeros((design.p, design.p))
         cov[np.ix_(known, known)] = np.linalg.pinv((X.T @ solved)[np.ix_(known, known)], hermitian=True)
-        return cls(U, K, solved, residuals, cov)
+        left = working - X @ (cov @ (solved.T @ working))
+        return cls(U, K, solved, left - U @ (K @ (U.T @ left)), cov)
 
 
 def dfbetas(parts: _Parts, block: Block) -> np.ndarray:
