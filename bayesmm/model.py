@@ -31,7 +31,7 @@ class Model:
     Parameters
     ----------
     formula : str or sequence of str
-        Such as ``"Reaction ~ Days + (Days | Subject)"``, names are columns of `data`; others as ``"sigma ~ x"``.
+        ``"Reaction ~ Days + (Days | Subject)"``, of columns of `data`; a further one, ``"sigma ~ x"``, is of sigma.
     data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of arrays
         One row for each observation. The columns used are copied.
     family : str or Family

@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
     fit = fits["negbinomial"]
     print(fit, end="\n\n")
     print("Rate ratios with 95 % intervals (exponentiated coefficients):\n")
-    ratios = np.exp(fit.fixef()[["mean", "lower", "upper"]]).drop(index="Intercept")
+    ratios = fit.fixef(exponentiate=True)[["mean", "lower", "upper"]].drop(index="Intercept", errors="ignore")
     print(ratios.round(2).to_string(), end="\n\n")
     print(bmm.emmeans(fit, "cover"), end="\n\n")
     print(fit.r2(), end="\n\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bayesmm.display.text_tables import broken, shorten, width
+from bayesmm.display.text_tables import broken, shorten
 
 INK, GREY, LIGHT, ACCENT = "#1a1a1a", "#808080", "#d4d4d4", "#b2182b"  # without colour the accent is a dark grey
 CHAIN_STYLES = ("-", "--", ":", "-.")  # chains are told apart without colour
@@ -19,7 +19,6 @@ PADDING = 0.07  # inches around each panel: a title must not read as the name of
 LABEL_WIDTH = 34  # columns of a name in a figure
 TITLE_LETTERS = 11.5  # letters of a title that an inch has room for
 AXIS_LETTERS = 14.0  # of the name of an axis
-TAIL = 0.4  # of a name that is cut: its end
 HEADING_LENGTH, SUBTITLE_LENGTH = 200, 300  # characters of a name over a panel, and of a formula under a title
 LEAST_ACROSS = 16  # characters in a line over a panel
 BELOW = -0.2  # where a legend begins under axes that were given, in heights of them
@@ -79,18 +78,8 @@ def plain(text: object, limit: int = LABEL_WIDTH) -> str:
 
     A pair of ``$`` starts mathematics (and raises if that is wrong); a legend leaves out labels that start with ``_``.
     """
-    safe = cut(str(text), limit).replace("$", r"\$")
+    safe = shorten(text, limit).replace("$", r"\$")
     return f" {safe}" if safe.startswith("_") else safe
-
-
-def cut(text: str, limit: int) -> str:
-    """Return a name in at most `limit` columns, cut in its middle: levels and terms mostly differ at their ends."""
-    tail = int(TAIL * (limit - 3))
-    head = limit - 3 - tail
-    ends = text[:head], text[-tail:]
-    if len(text) <= limit or not all(end.isprintable() and width(end) == len(end) for end in ends):
-        return shorten(text, limit)
-    return "...".join(ends)
 
 
 def panels(count: int, wide: float, high: float, columns: int = 3, ax=None):

@@ -18,3 +18,7 @@ class WholeFrame(pd.DataFrame):
         line = shutil.get_terminal_size().columns
         with pd.option_context("display.max_colwidth", None):
             return self.to_string(max_rows=ROWS, min_rows=FEWEST, line_width=line)
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_columns", None, "display.max_colwidth", None):
+            return super()._repr_html_()

@@ -46,7 +46,7 @@ def printable(text: str) -> str:
 
 def fitting(text: str, limit: int) -> str:
     """Return the beginning of a text that fits into so many columns."""
-    kept = taken = 0
+    taken = 0
     for kept, character in enumerate(text):
         taken += width(character)
         if taken > limit:

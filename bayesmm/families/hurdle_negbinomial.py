@@ -26,6 +26,7 @@ from bayesmm.families.zeros import (
     hurdle_score,
     inflated_cdf,
     share_of_zeros,
+    share_seen,
     sometimes_zero,
 )
 from bayesmm.runtime.messages import Message
@@ -68,11 +69,7 @@ def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
 def start(y: Array, mu: Array) -> Array:
     """Return a first shape, by moments of what is above 0, and the share of zeros."""
     own = base.start(y[y > 0], mu[y > 0]) if (y > 0).any() else np.ones(1)
-    return np.array([*own, _share(y)])
-
-
-def _share(y: Array) -> float:
-    return float(((y == 0).sum() + 0.5) / (len(y) + 1))
+    return np.array([*own, share_seen(y)])
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from bayesmm.families.zeros import (
     hurdle_score,
     inflated_cdf,
     share_of_zeros,
+    share_seen,
     sometimes_zero,
 )
 from bayesmm.runtime.messages import Message
@@ -63,11 +64,7 @@ def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
 
 def start(y: Array, mu: Array) -> Array:
     """Return the share of zeros, off its ends."""
-    return np.array([_share(y)])
-
-
-def _share(y: Array) -> float:
-    return float(((y == 0).sum() + 0.5) / (len(y) + 1))
+    return np.array([share_seen(y)])
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -53,6 +53,8 @@ def _response(family: Family) -> str:
         return "successes out of trials" if support.trials else "0 and 1"
     if support.counts:
         return f"whole numbers of {0 if support.zero else 1} or more"
+    if support.nonnegative:
+        return "0 or more"
     return "above 0" if support.positive else "between 0 and 1" if support.proportion else "any number"
 
 

@@ -13,6 +13,8 @@ class Support:
         Whole numbers.
     positive : bool
         Numbers above 0.
+    nonnegative : bool
+        Numbers of 0 or more.
     counts : bool
         Whole numbers of 0 or more, without an upper end.
     zero : bool
@@ -29,6 +31,7 @@ class Support:
 
     discrete: bool = False
     positive: bool = False
+    nonnegative: bool = False
     counts: bool = False
     successes: bool = False
     trials: bool = False
@@ -44,6 +47,7 @@ class Support:
 
 REAL = Support()
 POSITIVE = Support(positive=True)
+NONNEGATIVE = Support(nonnegative=True)
 PROPORTION = Support(proportion=True)
 COUNTS = Support(discrete=True, counts=True)
 COUNTS_BESIDE_ZEROS = Support(discrete=True, counts=True, lowest=1)

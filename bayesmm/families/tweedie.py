@@ -15,7 +15,7 @@ from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.residuals import lognormal
 from bayesmm.families.responses import Response, check_places, check_varies, says_little
 from bayesmm.families.special import WILD, polygamma
-from bayesmm.families.support import REAL
+from bayesmm.families.support import NONNEGATIVE
 from bayesmm.runtime.messages import Message
 
 Array = np.ndarray
@@ -188,7 +188,7 @@ family = Family(
     aliases=("compound_poisson", "compound poisson", "cpglm"),
     links=("log",),
     link="log",
-    support=REAL,
+    support=NONNEGATIVE,
     parameters=(PHI, POWER),
     check_response=check,
     variance=variance,

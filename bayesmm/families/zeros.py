@@ -51,6 +51,11 @@ def start_share(y: Array, expected: Array) -> float:
     return float(np.clip(((y == 0).mean() - usual) / max(1 - usual, 1e-3), 0.05, 0.9))
 
 
+def share_seen(y: Array) -> float:
+    """Return the share of zeros, off its ends: with half a zero and half another count more."""
+    return float(((y == 0).sum() + 0.5) / (len(y) + 1))
+
+
 def _undefined(mean: None, aux: Array) -> Array:
     return np.full(np.shape(aux)[-1], np.nan)
 
@@ -157,7 +162,7 @@ def inflated_variance(mean: Array, variance: Array, share: Array) -> Array:
 
 
 def above_zero_moments(mean: Array, variance: Array, zero: Array) -> tuple[Array, Array]:
-    """Return mean and variance of a count given that it is above 0; `zero` is the probability that it is not."""
+    """Return mean and variance of a count given that it is above 0; `zero` is the log probability that it is not."""
     with np.errstate(divide="ignore", invalid="ignore"):
         first = mean / -np.expm1(zero)
         second = (variance + np.square(mean)) / -np.expm1(zero)

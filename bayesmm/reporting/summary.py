@@ -161,10 +161,10 @@ def sizes(design) -> str:
 
 def messages(design, again: bool = True) -> list[str]:
     """Return the warnings and notes about the data; the notes only once for a design, unless `again`."""
-    notes = [m for m in design.messages if m.level == "note"]
-    hidden = notes if notes and not again and design in NOTED else []
-    NOTED.update([design] if notes and not again else [])
-    said = [m for m in design.messages if m not in hidden]
+    hide = not again and design in NOTED
+    if not again:
+        NOTED.add(design)
+    said = [m for m in design.messages if not (hide and m.level == "note")]
     return [line for m in said for line in wrap(f"{m.level.capitalize()}: {m.text}")]
 
 

@@ -151,6 +151,12 @@ def sampling_sentence(fit) -> str:
     if record.get("effects") == "marginal" and fit.design.blocks:
         text += "; the random effects were integrated out of the sampled density and drawn afterwards from their "
         text += "conditional distribution given each draw"
+    runs = record.get("runs", {})
+    if "second" in runs:
+        text += f"; {runs['first']['divergences']:,} draws diverged, and a second run with smaller steps was no better"
+    elif runs:
+        text += f"; it was a second run, with a target acceptance of {record['target_accept']:g}, since "
+        text += f"{runs['first']['divergences']:,} draws of a first one diverged"
     return f"{text}."
 
 

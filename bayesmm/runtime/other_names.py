@@ -45,7 +45,7 @@ ATTRIBUTES = MappingProxyType(
         "hypothesis": "bmm.emmeans(point, ...).contrast({...}), or hypothesis({...}) of a posterior",
         "wald_test": "bmm.emmeans(point, ...).joint(), or bmm.anova(point, type=3)",
         "t_test": "fixef(ddf='satterthwaite')",
-        "pp_check": "bmm.plots.plot_ppc(fit)",
+        "pp_check": "bmm.plots.plot_predictive(fit)",
     }
 )
 

@@ -151,7 +151,8 @@ def _with_drawn(
         own = replace(design, blocks=(replace(block, Z=basis.taken_out(block.Z)),))
         size, names = posterior.sizes["chain"] * posterior.sizes["draw"], block.names
         sds, C = _block_draws(posterior, block, size)
-        effects = drawn_effects(posterior, own, sds[:, :, None] * C, seed)
+        cores = json.loads(tree.attrs["bayesmm"]).get("cores")
+        effects = drawn_effects(posterior, own, sds[:, :, None] * C, seed, cores)
         to_reported(effects, basis)
         labels = {block.name: list(block.levels), names.term_dim: list(block.columns)}
         variable = (("chain", "draw", *names.effect_dims), effects)

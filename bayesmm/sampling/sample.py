@@ -100,14 +100,18 @@ def _better(
         return tree
     if say:
         print(f"bayesmm: {found:,} draws diverged; sampling again with target_accept={CAREFUL}", file=sys.stderr)
-    with working("sampling again, with smaller steps", say):
-        second = again(settings | {"target_accept": CAREFUL})
-    interrupted = json.loads(second.attrs["bayesmm"])["interrupted"]
-    kept = tree if interrupted or divergences(second)[0] >= found else second
+    try:
+        with working("sampling again, with smaller steps", say):
+            second = again(settings | {"target_accept": CAREFUL})
+    except KeyboardInterrupt:  # before its first draw; the draws of the first run are there
+        second = None
+    stopped = second is None or json.loads(second.attrs["bayesmm"])["interrupted"]
+    then = None if second is None else divergences(second)[0]
     runs = {"first": {"divergences": found, "target_accept": TARGET_ACCEPT}}
-    if kept is tree:
-        runs["second"] = {"divergences": divergences(second)[0], "target_accept": CAREFUL, "interrupted": interrupted}
-    return recorded(kept, runs=runs)
+    if not stopped and then < found:
+        return recorded(second, runs=runs)
+    runs["second"] = {"divergences": then, "target_accept": CAREFUL, "interrupted": stopped}
+    return recorded(tree, runs=runs)
 
 
 def divergences(tree: xr.DataTree) -> tuple[int, float]:
@@ -195,10 +199,10 @@ def _sampled(
     from bayesmm.sampling.graph.nuts import sample_graph
     from bayesmm.sampling.graph.start import start_near
 
-    # a model of other data than its first takes, and leaves, the compiled code of its kind
-    same = effects == "explicit" and model.design.spec.repeats and model.design.residual.correlated is None
-    same = same and not is_related(model.design)
-    kept = model.kept if same else None
+    # a model of other data than its first takes, and leaves, the compiled code of its kind, unless that has constants
+    # of the data in it: the rows of a series, the covariances of levels
+    constants = model.design.residual.correlated is not None or is_related(model.design)
+    kept = model.kept if effects == "explicit" and model.design.spec.repeats and not constants else None
     own = dict(progress=progress, began=began, stream=stream, kept=kept)
     graph = model.graph(effects, centred)
     start_near(graph, model.design, model.priors, near)

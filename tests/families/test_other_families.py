@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from densities import CASES as FIRST
 from other_densities import CASES, LOG_DENSITIES, data, predictors
 
 import bayesmm as bmm
@@ -13,6 +14,10 @@ from bayesmm.likelihood.row_functions import codes
 from bayesmm.sampling.graph.interpreted import PYTHON
 
 G, EACH = 12, 8
+
+
+def test_every_family_and_link_is_in_one_of_the_two_lists():
+    assert {*FIRST, *CASES} == {(name, link) for name, family in FAMILIES.items() for link in family.links}
 
 
 def table(name, link, seed=4, aux=None):

@@ -1,6 +1,8 @@
 """Names that users of statsmodels and R know: they work, or the error says what to write."""
 
 import copy
+import functools
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from references import frame
 from scipy import stats
 
 import bayesmm as bmm
+from bayesmm.runtime.other_names import ATTRIBUTES
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
 
@@ -170,3 +173,9 @@ def test_what_wald_tests_are_not_for(counts, data):
         bmm.anova(counts, type=2, ddf="satterthwaite")
     with pytest.raises(bmm.DataError, match="mode of a posterior"):
         bmm.anova(bmm.Model("count ~ a", data, "poisson").maximize("MAP"), type=2)
+
+
+def test_what_an_attribute_is_called_here_exists():
+    for said in ATTRIBUTES.values():
+        for name in re.findall(r"bmm\.([\w.]+)", said):
+            assert functools.reduce(getattr, name.split("."), bmm)

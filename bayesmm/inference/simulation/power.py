@@ -145,15 +145,10 @@ def power(
     ValueError
         An argument is out of range, or names no coefficient, parameter or factor of the model.
     DataError
-        The model has no grouping factor, or the coefficient cannot be estimated with so many levels, or they
-        gives no mean: with the inverse link linear predictors are not above 0 in any of the first data sets.
+        The model has no grouping factor, or the coefficient cannot be estimated with so many levels, or the
+        parameters give no mean: with the inverse link linear predictors are not above 0 in any of the first data sets.
     """
-    check_model(model)
-    check_bool("progress", progress)
-    check_whole("simulations", simulations, 1)
-    check_probability("level", level)
-    check_seed(seed)
-    check_cores(cores)
+    _check_arguments(model, simulations=simulations, level=level, seed=seed, cores=cores, progress=progress)
     coefficient = tested(model.design, test)
     _check_determined(model.design, coefficient)
     values_at = parameter_values(model.design, parameters)
@@ -186,6 +181,18 @@ def power(
     table_of = pd.DataFrame(shown, columns=[*sizes.columns, *COLUMNS[1:]])
     name = coefficient_label(model.design.coefficients[coefficient])
     return Power(table_of, name, sizes.by, method, value, level, seed, interrupted)
+
+
+def _check_arguments(
+    model: object, *, simulations: object, level: object, seed: object, cores: object, progress: object
+) -> None:
+    """Raise a TypeError for what is no Model, and a ValueError for an argument that is out of range."""
+    check_model(model)
+    check_bool("progress", progress)
+    check_whole("simulations", simulations, 1)
+    check_probability("level", level)
+    check_seed(seed)
+    check_cores(cores)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def forest(fit, ax=None):
     ax.set_ylim(-0.6, design.n + 2.2)
     where = "" if design.p == 1 and design.has_intercept else ", at the predictors' means"
     ax.set_yticks([*rows, 1.0, 0.2], [*_labels(design), f"pooled{where}", "new study"])
-    name_axes(ax, f"{plain(design.response)}")
+    name_axes(ax, plain(design.response))
     handles = {
         "study, 95 % interval": ("s", INK),
         "shrunken": ("D", ACCENT),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bayesmm.design.parameters import variance_parameters
-from bayesmm.display.figures import GREY, INK, LIGHT, chain_ink, drawn, key, panels, plain, title
+from bayesmm.display.figures import GREY, INK, LIGHT, chain_ink, drawn, heading, key, panels, title
 from bayesmm.evaluation.checks import BFMI_LIMIT, bfmi
 from bayesmm.posterior.draws import draws_of, is_constant
 from bayesmm.reporting.plots.components import PANELS, omitted
@@ -37,7 +37,7 @@ def plot_traces(fit):
     for (left, right), parameter, draws in zip(axes, parameters, draws_of(fit, parameters), strict=True):
         draw_trace(left, draws)
         draw_ranks(right, draws)
-        left.set_title(plain(parameter.label), fontsize=10, loc="left")
+        heading(left, parameter.label, 10)
         right.set_title("ranks of the draws, chain by chain", fontsize=9, loc="left", color=GREY)
     for ax, label in zip(axes[-1:].ravel(), ("draw", "rank among the draws of all chains"), strict=False):
         ax.set_xlabel(label)
