@@ -207,8 +207,11 @@ class Family:
     mean : callable or None
         ``(mu, aux) -> the mean of the response``, of one trial, where that is not mu itself: mu is then what the
         link is of, such as the mean of the counts that are no extra zeros. `variance` is the response's at this mu.
-    quadratic : bool
-        Whether that mean is a multiple of mu, and `variance` a quadratic function of mu.
+    proportional : bool or None
+        Whether that mean is a multiple of mu. None: if it is not given.
+    quadratic : bool or None
+        Whether moreover `variance` is a quadratic function of mu, which is then known by three values. None: of the
+        families of the package.
     share_variance : callable or None
         ``(mu, trials, aux) -> the variance of the share of successes``, where it is not `variance` over the trials.
     cdf : callable or None
@@ -244,7 +247,8 @@ class Family:
     skewed: str = ""
     more_zeros: str = ""
     mean: Callable[..., Array] | None = None
-    quadratic: bool = True
+    proportional: bool | None = None
+    quadratic: bool | None = None
     share_variance: Callable[..., Array] | None = None
     cdf: Callable[..., Array] | None = None
 
@@ -254,6 +258,10 @@ class Family:
         object.__setattr__(self, "support", support)
         if self.kernels is None:
             check_family(self)
+        if self.proportional is None:
+            object.__setattr__(self, "proportional", self.mean is None)
+        if self.quadratic is None:
+            object.__setattr__(self, "quadratic", self.kernels is not None and self.proportional)
         if not self.tex:
             object.__setattr__(self, "tex", _usual_tex(self))
         if not self.link:

@@ -103,7 +103,6 @@ family = Family(
     check_response=check,
     mean=mean,
     variance=variance,
-    quadratic=False,
     draw=draw,
     cdf=cdf,
     kernels=Kernels(density, score),

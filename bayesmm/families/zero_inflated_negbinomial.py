@@ -98,6 +98,7 @@ family = Family(
     parameters=(replace(SHAPE, limit="zero_inflated_poisson"), ZI),
     check_response=check,
     mean=mean,
+    proportional=True,
     variance=variance,
     draw=draw,
     cdf=cdf,

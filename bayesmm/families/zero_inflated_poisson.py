@@ -94,6 +94,7 @@ family = Family(
     parameters=(ZI,),
     check_response=check,
     mean=mean,
+    proportional=True,
     variance=variance,
     draw=draw,
     cdf=cdf,

@@ -94,6 +94,8 @@ def inflated_score(y, share, value):
 @kernel
 def above_zero(d, zero):
     """Return the density of a count given that it is above 0, from the base densities at it and at 0."""
+    if not zero[0] < 0.0:  # the mean is 0 in floating point
+        return -math.inf, 0.0, 0.0, 0.0
     t = -zero[0]
     s1, s2 = -zero[1] / t, -zero[2] / t  # of log t, whose derivatives follow
     s3 = -zero[3] / t - 3.0 * s1 * s2 + 2.0 * s1 * s1 * s1
@@ -106,6 +108,8 @@ def above_zero(d, zero):
 @kernel
 def above_zero_score(a, value, a_zero):
     """Return the derivative of it in a parameter, from those of the base, and its log density at 0."""
+    if not value < 0.0:
+        return 0.0
     return a + a_zero / math.expm1(-value)
 
 
@@ -140,8 +144,9 @@ def graph_above_zero(base: Callable, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return the same of a count given that it is above 0."""
     import pytensor.tensor as pt
 
-    inside, value = base(y)
-    return inside, value - pt.log1mexp(base(pt.zeros_like(y))[1])
+    (inside, value), zero = base(y), base(pt.zeros_like(y))[1]
+    some = zero < 0  # the mean is not 0 in floating point
+    return pt.and_(inside, some), value - pt.log1mexp(pt.switch(some, zero, -1.0))
 
 
 def graph_hurdle(base: Callable, share: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,17 +166,17 @@ def inflated_variance(mean: Array, variance: Array, share: Array) -> Array:
     return (1 - share) * (variance + share * np.square(mean))
 
 
-def above_zero_moments(mean: Array, variance: Array, zero: Array) -> tuple[Array, Array]:
-    """Return mean and variance of a count given that it is above 0; `zero` is the log probability that it is not."""
+def above_zero_moments(mean: Array, variance: Array, log_zero: Array) -> tuple[Array, Array]:
+    """Return mean and variance of a count given that it is above 0; `log_zero` is the log probability that it is not."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        first = mean / -np.expm1(zero)
-        second = (variance + np.square(mean)) / -np.expm1(zero)
+        first = mean / -np.expm1(log_zero)
+        second = (variance + np.square(mean)) / -np.expm1(log_zero)
         return np.where(mean > 0, first, 1.0), np.where(mean > 0, np.maximum(second - np.square(first), 0.0), 0.0)
 
 
-def hurdle_moments(first: Array, second: Array, share: Array) -> tuple[Array, Array]:
+def hurdle_moments(mean: Array, variance: Array, share: Array) -> tuple[Array, Array]:
     """Return mean and variance of a hurdle, from mean and variance of its values above 0."""
-    return (1 - share) * first, (1 - share) * (second + share * np.square(first))
+    return (1 - share) * mean, inflated_variance(mean, variance, share)
 
 
 def sometimes_zero(rng: np.random.Generator, y: Array, share: Array) -> Array:

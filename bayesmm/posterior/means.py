@@ -26,31 +26,50 @@ def mean_of(family: Family, eta: np.ndarray, aux: Sequence[np.ndarray], spread: 
     link = LINKS[family.link]
     if spread is None:
         return family.expected(link.inverse(eta), aux)
-    if family.quadratic:
+    if family.proportional:
         return family.expected(averaged(link.inverse, link.name, eta, spread), aux)
-    return averaged(lambda at: family.expected(link.inverse(at), aux), "", eta, spread)
+    return averaged(lambda at: family.expected(link.inverse(at), aux), "", eta, spread, growth(link.name, 1))
 
 
 def slope_of(
     family: Family, eta: np.ndarray, aux: Sequence[np.ndarray], spread: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the derivative of `mean_of` in eta; where the mean is not mu, by differences."""
+    """Return the derivative of `mean_of` in eta; where the mean is no multiple of mu, by differences."""
     link = LINKS[family.link]
-    if family.mean is None:
-        return link.slope(eta) if spread is None else averaged(link.slope, link.name, eta, spread)
+    if family.proportional:
+        slope = link.slope(eta) if spread is None else averaged(link.slope, link.name, eta, spread)
+        return family.expected(slope, aux)
     with np.errstate(over="ignore", invalid="ignore"):
         up, down = (mean_of(family, eta + step, aux, spread) for step in (SLOPE_STEP, -SLOPE_STEP))
         return (up - down) / (2 * SLOPE_STEP)
 
 
-def averaged(function: Callable, link: str, eta: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Return E function(eta + spread z), z ~ N(0, 1), for the inverse of a link or its slope; the shape of eta."""
+def growth(link: str, power: int) -> int:
+    """Return k where this power of mu grows as exp(k eta): with a log link; otherwise 0."""
+    return power if link == "log" else 0
+
+
+def averaged(function: Callable, link: str, eta: np.ndarray, spread: np.ndarray, rate: float = 0) -> np.ndarray:
+    """Return E function(eta + spread z), z ~ N(0, 1); the shape of eta.
+
+    Parameters
+    ----------
+    function : callable
+    link : str
+        Of which `function` is the inverse or its slope; "" for another function.
+    eta, spread : array
+        That broadcast; spread is an sd.
+    rate : float
+        The function grows as exp(rate eta) at most, so that the product with the density of z has its mass about
+        rate spread.
+    """
     if link == "identity":
         return function(eta)
     if link == "log":  # both are exp, whose average is known
         with np.errstate(over="ignore"):
             return function(eta + 0.5 * np.square(spread))
     step = max(min(STEP, STEEP / max(float(np.max(spread, initial=0.0)), STEEP)), LEAST_STEP)
-    nodes = np.arange(-REACH, REACH + step / 2, step)
+    nodes = np.arange(-REACH, REACH + rate * float(np.max(spread, initial=0.0)) + step / 2, step)
     weights = np.exp(-0.5 * nodes**2)
-    return sum(w * function(eta + spread * z) for z, w in zip(nodes, weights / weights.sum(), strict=True))
+    with np.errstate(over="ignore"):  # as of the closed form
+        return sum(w * function(eta + spread * z) for z, w in zip(nodes, weights / weights.sum(), strict=True))

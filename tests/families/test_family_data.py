@@ -1,12 +1,14 @@
 """What the further families say of tiny data, of equal responses, and of impossible ones: nothing silent."""
 
 import numpy as np
+import pytensor.tensor as pt
 import pytest
 from family_data import N, make, refusal, said
 from other_densities import LOG_DENSITIES, example
 
 import bayesmm as bmm
-from bayesmm.families.families import FAMILIES
+from bayesmm.families.families import FAMILIES, get_family
+from bayesmm.families.links import LINKS
 from bayesmm.posterior.means import mean_of
 
 COUNTS = [name for name in LOG_DENSITIES if FAMILIES[name].support.counts]
@@ -149,3 +151,12 @@ def test_profiles_and_modes_of_parameters_with_bounds(name):
     interval = point.confint(method="profile").loc[own]
     assert interval["lower"] < point.auxiliaries[own] < interval["upper"]
     assert mode.converged and interval["lower"] < mode.auxiliaries[own] < interval["upper"]
+
+
+@pytest.mark.parametrize("name", ["truncated_poisson", "truncated_negbinomial", "hurdle_poisson", "hurdle_negbinomial"])
+def test_a_count_above_zero_has_no_density_where_the_mean_is_0(name):
+    family, aux = get_family(name), (np.array(0.3), np.array(0.4))[: len(get_family(name).parameters)]
+    padded = np.array([*map(float, aux), 0.0, 0.0])[:2]
+    assert family.kernels.density(LINKS["log"].code, 2.0, 1.0, -800.0, padded)[0] == -np.inf
+    inside, value = family.graph_density("log", pt.constant(2.0), pt.constant(-800.0), None, aux)
+    assert not inside.eval() and np.isfinite(value.eval())

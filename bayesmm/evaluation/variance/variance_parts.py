@@ -20,7 +20,7 @@ from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
 from bayesmm.posterior.log_likelihood import auxiliary_draws
-from bayesmm.posterior.means import REACH, averaged
+from bayesmm.posterior.means import REACH, averaged, growth
 from bayesmm.posterior.predict import CHUNK, check_draws, factor_draws, linear, rows_of
 
 Array = np.ndarray
@@ -201,7 +201,7 @@ def _moments(design: Design, values: Values) -> Callable[[Array, Array | None, s
     family, aux = design.family, tuple(values.auxiliaries.T[:, :, None])
     inverse = LINKS[family.link].inverse
     if not family.quadratic:
-        return lambda eta, spread, part: _averages(family, inverse, aux, eta, spread)
+        return lambda eta, spread, part: _averages(family, aux, eta, spread)
     function, multiple = _variance_function(design, values), family.expected(np.ones((1, 1)), aux)
 
     def moments(eta: Array, spread: Array | None, part: slice) -> tuple[Array, Array, Array]:
@@ -212,14 +212,18 @@ def _moments(design: Design, values: Values) -> Callable[[Array, Array | None, s
     return moments
 
 
-def _averages(family: Family, inverse: Callable, aux: tuple, eta: Array, spread: Array | None) -> tuple:
-    """Return the same for a family whose mean or variance is no simple function of mu."""
+def _averages(family: Family, aux: tuple, eta: Array, spread: Array | None) -> tuple:
+    """Return the same for a family whose mean or variance is no simple function of mu: its variance is mu^3 at most."""
+    inverse = LINKS[family.link].inverse
     functions = (
         lambda at: family.expected(inverse(at), aux),
         lambda at: np.square(family.expected(inverse(at), aux)),
         lambda at: family.variance(inverse(at), aux),
     )
-    return tuple(f(eta) if spread is None else averaged(f, "", eta, spread) for f in functions)
+    if spread is None:
+        return tuple(function(eta) for function in functions)
+    rates = (growth(family.link, power) for power in (1, 2, 3))
+    return tuple(averaged(function, "", eta, spread, rate) for function, rate in zip(functions, rates, strict=True))
 
 
 def _averaged(link: str, eta: Array, spread: Array) -> tuple[Array, Array]:

@@ -209,7 +209,7 @@ def everything_else(fit, k: int) -> np.ndarray:
 
 
 def regression(design, rows: np.ndarray, Z: np.ndarray, shift: np.ndarray, aux: list[float]) -> np.ndarray:
-    """Return the maximum-likelihood coefficients of the rows on the columns of Z by Fisher scoring; NaN without one.
+    """Return the coefficients of the rows on the columns of Z by Fisher scoring, by mean and variance; NaN without one.
 
     McCullagh & Nelder (1989), section 2.5. Of a normal response this is weighted least squares, after one step.
     """
@@ -217,13 +217,13 @@ def regression(design, rows: np.ndarray, Z: np.ndarray, shift: np.ndarray, aux: 
     if np.linalg.matrix_rank(Z) < Z.shape[1]:
         return nothing
     size = np.ones(len(rows)) if design.trials is None else design.trials[rows]
-    weights = size if design.weights is None else size * design.weights[rows]
+    weights = 1.0 if design.weights is None else design.weights[rows]
     y = design.y[rows] / size
     eta = link.function(_start(family.support, y))
     for _ in range(SCORING_STEPS):
         mu, slope = link.inverse(eta), slope_of(family, eta, aux)
         with np.errstate(all="ignore"):
-            root = np.sqrt(weights * slope**2 / family.variance(mu, tuple(aux)))
+            root = np.sqrt(weights * slope**2 / family.scattered(mu, size, aux))
             target = root * (eta - shift + (y - family.expected(mu, aux)) / slope)
         if not (np.isfinite(root).all() and np.isfinite(target).all()):
             return nothing
