@@ -6,7 +6,7 @@ Henderson 1976, Biometrics 32). The likelihood takes the factor as one level wit
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Relation:
     name: str
     K: Array
 
-    @property
+    @cached_property
     def root(self) -> Array:
         """L, (G, G), lower triangular, with L L' = K."""
         return np.linalg.cholesky(self.K)

@@ -49,7 +49,7 @@ def found(design: Design, reml: Estimates, of: str) -> ConsistencyCheck:
 
 def check_choice(wanted: object) -> None:
     """Raise ValueError unless it is a choice of ``compare(consistency=...)``."""
-    if wanted is not True and wanted is not False and wanted not in (LIKELIHOOD, GRAPH):
+    if wanted is not True and wanted is not False and wanted != GRAPH:
         raise ValueError(f"consistency should be True, False or {GRAPH!r}, not {wanted!r}")
 
 

@@ -118,10 +118,10 @@ def hypothesis(
     values, name = draws.ravel(), _sum_text(weights)
     before = _before(fit, parameters)
     text = {"greater": "{} > {:g}", "less": "{} < {:g}", "between": "{1:g} < {0} < {2:g}", "equal": "{} = {:g}"}
-    row = {key: describe(draws[None])[key].item() for key in ("mean", "sd", "lower", "upper")}
+    row = describe(draws[None])[["mean", "sd", "lower", "upper"]].iloc[0].to_dict()
     more, notes = (_point if kind == "equal" else _interval)(draws, values, kind, at, before, parameters)
     said = text[kind].format(name, *at)
-    notes = [f"Interval: {CI_PROB:.0%} equal-tailed. {notes[0]}", *notes[1:], *[before.trouble][: bool(before.trouble)]]
+    notes = [f"Interval: {CI_PROB:.0%} equal-tailed. {notes[0]}", *notes[1:], *filter(None, [before.trouble])]
     return HypothesisTest(said, pd.DataFrame([row | more]), draws, tuple(notes))
 
 
@@ -176,7 +176,7 @@ def _interval(draws, values, kind: str, at: tuple[float, ...], before: _Before, 
     low, high = {"greater": (at[0], math.inf), "less": (-math.inf, at[0])}.get(kind, at)
     inside = (values > low) & (values < high)
     p, rare = float(inside.mean()), int(min(inside.sum(), (~inside).sum()))
-    ess = float(describe(draws[None])["ess_bulk"].item())
+    ess = float(describe(inside.reshape(1, *draws.shape).astype(float))["ess_bulk"].item()) if rare else math.nan
     found = {"probability": p, "mcse": math.sqrt(p * (1 - p) / ess) if ess > 0 else math.nan, "odds": _odds(p)}
     prior = math.nan
     if before.cdf is not None:

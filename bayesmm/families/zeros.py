@@ -167,7 +167,7 @@ def inflated_variance(mean: Array, variance: Array, share: Array) -> Array:
 
 
 def above_zero_moments(mean: Array, variance: Array, log_zero: Array) -> tuple[Array, Array]:
-    """Return mean and variance of a count given that it is above 0; `log_zero` is the log probability that it is not."""
+    """Return mean and variance of a count given that it is above 0; `log_zero` is log P(it is not)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         first = mean / -np.expm1(log_zero)
         second = (variance + np.square(mean)) / -np.expm1(log_zero)

@@ -6,8 +6,10 @@ import pandas as pd
 from bayesmm.design.parameters import coefficient_label
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.degrees import t_table
+from bayesmm.inference.marginal_effects.uncertainty import exponentiated as ratios
 from bayesmm.inference.marginal_effects.uncertainty import quantile
 from bayesmm.inference.ratios import check_exponentiated
+from bayesmm.inference.terms import has_profile
 from bayesmm.posterior.parameter_values import estimates
 from bayesmm.runtime.arguments import check_probability
 
@@ -18,14 +20,15 @@ def coefficient_table(point: Estimates) -> pd.DataFrame:
     """Return the coefficients with the p-values that the model has.
 
     Those of a linear model are Student's t on the residual degrees of freedom, of a linear mixed model by REML or ML
-    with Satterthwaite's, as R's lmerTest has them; of all others, and of the mode of a posterior, z.
+    with Satterthwaite's, as R's lmerTest has them; of all others, of models with structures of the residuals or known
+    covariances of levels, and of the mode of a posterior, z.
 
     Returns
     -------
     pandas.DataFrame
         Index coef; estimate, se, df (not with z), t or z, p.
     """
-    if not point.design.family.gaussian or point.method == "MAP":
+    if not point.design.family.gaussian or point.method == "MAP" or not has_profile(point.design):
         return with_z(point)
     return t_table(point, "satterthwaite")
 
@@ -66,7 +69,11 @@ def summary(point: Estimates, ci_prob: float = CI_PROB) -> pd.DataFrame:
 
 def wald(point: Estimates, ci_prob: float) -> pd.DataFrame:
     """Return intervals of the coefficients by the t or z of `coefficient_table`: index coef; lower, upper."""
-    table = coefficient_table(point)
+    return _intervals(coefficient_table(point), ci_prob)
+
+
+def _intervals(table: pd.DataFrame, ci_prob: float) -> pd.DataFrame:
+    """Return the ends of the intervals of a table of coefficients, by its df; by z where it has none."""
     df = table["df"].to_numpy() if "df" in table else np.full(len(table), np.inf)
     half = quantile((1 + ci_prob) / 2, df) * table["se"]
     return pd.DataFrame({"lower": table["estimate"] - half, "upper": table["estimate"] + half})
@@ -78,7 +85,7 @@ def exponentiated(point: Estimates, ddf: str | None, ci_prob: float = CI_PROB) -
     Returns
     -------
     pandas.DataFrame
-        As `fixef()`, the estimate and the ends of its interval (lower, upper, 95 %) exponentiated, se by the delta
+        As `fixef(ddf)`, the estimate and the ends of its interval (lower, upper, 95 %) exponentiated, se by the delta
         method; the tests are those of the coefficients.
 
     Raises
@@ -87,6 +94,6 @@ def exponentiated(point: Estimates, ddf: str | None, ci_prob: float = CI_PROB) -
         For another link, where the exponential of a coefficient is nothing.
     """
     check_exponentiated(point.design)
-    table = Estimates.fixef(point) if ddf is None else t_table(point, ddf)
-    ratio = np.exp(table["estimate"])
-    return table.assign(estimate=ratio, se=ratio * table["se"], **np.exp(wald(point, ci_prob)))
+    tests = coefficient_table(point) if ddf is None else t_table(point, ddf)
+    table = Estimates.fixef(point) if ddf is None else tests
+    return ratios(table.join(_intervals(tests, ci_prob)))

@@ -217,5 +217,5 @@ def _boundary_notes(pair: str, step: Step) -> list[str]:
     said = f"{pair}: {' and '.join(what)} under the smaller model, at the boundary, so that Pr(>Chisq) is too large"
     if _simple(step):
         return [f"{said}; Pr(mixture) is by the 50:50 mixture of chi-squares with Df - 1 and Df degrees of freedom"]
-    more = f"{count(step.added, 'random effect')} more" + (" and another family" if step.limits else "")
+    more = f"{count(step.added, 'random effect')} more" + (" and another parameter" if step.limits else "")
     return [f"{said} (conservative); with {more} there is no simple mixture"]

@@ -7,6 +7,7 @@ import numpy as np
 from bayesmm.design.covariance.structure import Part
 from bayesmm.design.dependence import spans
 from bayesmm.design.records import Block, Design
+from bayesmm.design.residual.structure import ResidualTerm
 from bayesmm.families.families import limits_of
 from bayesmm.inference.containment import is_nested
 from bayesmm.inference.terms import estimated
@@ -44,6 +45,7 @@ def compare_designs(small: Design, large: Design) -> Step:
         reasons.append("its fixed effects are no linear combinations of the other's")
     if not np.allclose(small.offset, large.offset):
         reasons.append("its offset is another one")
+    reasons += _residual_reasons(small, large)
     for block in small.blocks:
         for part in block.parts:
             if not _has_place(block, part, large):
@@ -51,7 +53,33 @@ def compare_designs(small: Design, large: Design) -> Step:
                 name = "" if part.covariance.free else part.covariance.name
                 reasons.append(f"its random term {name}({terms} | {block.group}) is not part of one of the other's")
     added = _effects(large) - _effects(small)
-    return Step(tuple(reasons), X.shape[1] == wide.shape[1] and not reasons, added, limits or ())
+    limits = (*(limits or ()), *_residual_limits(small, large))
+    return Step(tuple(reasons), X.shape[1] == wide.shape[1] and not reasons, added, limits)
+
+
+def _residual_reasons(small: Design, large: Design) -> list[str]:
+    """Return why the residuals of the smaller are no special case: each structure has to be the other's as well.
+
+    A structure that the larger alone has may be none at some value of its parameters, unless it says what sigma is.
+    """
+    found = [f"its residuals {part.text} are not among the other's" for part in _more(small, large)]
+    told = [part.text for part in _more(large, small) if part.structure.sigma != "scale"]
+    return found + [f"the other's standard errors {text} are not among its own" for text in told]
+
+
+def _residual_limits(small: Design, large: Design) -> list[str]:
+    """Return which parameters of structures that the larger alone has are at an end of their interval without them."""
+    own = [parameter for part in _more(large, small) for parameter in part.parameters]
+    return [f"{parameter.name} is 0" for parameter in own if parameter.support[0] == 0.0]
+
+
+def _more(one: Design, other: Design) -> list[ResidualTerm]:
+    """Return the structures of the residuals of one that the other has not, of the same rows."""
+
+    def same(a: ResidualTerm, b: ResidualTerm) -> bool:
+        return a.text == b.text and np.array_equal(a.rows, b.rows)
+
+    return [part for part in one.residual.parts if not any(same(part, its) for its in other.residual.parts)]
 
 
 def _effects(design: Design) -> int:
@@ -62,10 +90,17 @@ def _has_place(block: Block, part: Part, large: Design) -> bool:
     """Return whether the effects of a part are linear combinations of those of one correlated part of the other."""
     return any(
         len(other.levels) == len(block.levels)
+        and _same_relation(block, other)
         and is_nested(block.index, other.index)
         and any(_holds(other, whole, block, part) for whole in other.parts)
         for other in large.blocks
     )
+
+
+def _same_relation(block: Block, other: Block) -> bool:
+    if block.relation is None or other.relation is None:
+        return block.relation is other.relation
+    return np.array_equal(block.relation.K, other.relation.K)
 
 
 def _holds(other: Block, whole: Part, block: Block, part: Part) -> bool:

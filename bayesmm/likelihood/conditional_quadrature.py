@@ -1,12 +1,11 @@
 """Draws of the random effects of one grouping factor, given draws of all other parameters, for any family.
 
-The levels are independent. Where the density of a level is log-concave, `concave_draws` draws it. Elsewhere, for each
-draw and level a Metropolis chain with independent proposals is run: from the
-density that is linear between the nodes of the level's `lattice` (a node in proportion to its share, and a triangular
-step of one spacing to either side along each axis). It follows p(u_g | y, beta, L, auxiliaries) wherever the lattice
-does, a plateau that ends on one side included. The chain's distance from it in total variation is at most
-(1 - 1 / W)^N after N proposals, W being the supremum of the ratio of the two densities (Mengersen & Tweedie 1996, Ann.
-Statist. 24(1), theorem 2.1).
+The levels are independent. Where the density of a level is log-concave, `concave_draws` draws it. Elsewhere a
+Metropolis chain with independent proposals is run for each draw and level: from the density that is linear between the
+nodes of the level's `lattice` (a node in proportion to its share, and a triangular step of one spacing to either side
+along each axis). It follows p(u_g | y, beta, L, auxiliaries) wherever the lattice does, a plateau that ends on one side
+included. The chain's distance from it in total variation is at most (1 - 1 / W)^N after N proposals, W being the
+supremum of the ratio of the two densities (Mengersen & Tweedie 1996, Ann. Statist. 24(1), theorem 2.1).
 """
 
 import math

@@ -12,7 +12,7 @@ ARGUMENTS = MappingProxyType(
         "re_formula": "groups=: re_formula=None is groups='conditional', re_formula=NA is groups='population'",
         "include_random": "groups=: 'conditional' with the random effects, 'population' without",
         "newdata": "data=",
-        "exog": "data=",
+        "exog": "data= (newdata= of predictions, slopes and comparisons)",
         "allow_new_levels": "new_levels='sample'",
         "se_fit": "se=True, of a fit by maximize()",
         "level": "ci_prob=",

@@ -112,7 +112,7 @@ def test_nothing_checks_the_package_unless_it_is_asked_to(monkeypatch):
     monkeypatch.setattr("bayesmm.evaluation.consistency.check_likelihood", None)  # which fails where it is called
     compared = fit.compare()
     assert compared.consistency is None and "onsistency" not in str(compared)
-    for wrong in (1, None, "grpah"):
+    for wrong in (1, None, "likelihood", "grpah"):
         with pytest.raises(ValueError, match="consistency should be True, False or 'graph'"):
             fit.compare(consistency=wrong)
 

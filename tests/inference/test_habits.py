@@ -179,3 +179,18 @@ def test_what_an_attribute_is_called_here_exists():
     for said in ATTRIBUTES.values():
         for name in re.findall(r"bmm\.([\w.]+)", said):
             assert functools.reduce(getattr, name.split("."), bmm)
+
+
+def test_ratios_have_the_intervals_of_the_degrees_of_freedom_that_are_asked_for():
+    point = bmm.Model("log(Reaction) ~ Days + (Days | Subject)", frame("sleepstudy")).maximize()
+    table, ratios = point.fixef(ddf="kenward-roger"), point.fixef(ddf="kenward-roger", exponentiate=True)
+    half = stats.t.ppf(0.975, table["df"]) * table["se"]
+    np.testing.assert_allclose(ratios["upper"], np.exp(table["estimate"] + half), rtol=1e-9)
+    np.testing.assert_allclose(ratios["df"], table["df"])
+
+
+def test_a_mean_that_is_not_mu_is_not_transformed_back():
+    data = frame("sleepstudy")
+    point = bmm.Model("Reaction ~ Days + (1 | Subject)", data, "lognormal").maximize()
+    with pytest.raises(ValueError, match="not the mean of the family lognormal; use kind='mean'"):
+        bmm.emmeans(point, "Days", at={"Days": [0.0, 9.0]}, kind="response")

@@ -97,7 +97,7 @@ def test_a_coefficient_beside_the_family():
 def test_a_variance_and_a_family_have_no_simple_mixture():
     found = bmm.lrt(fit("many ~ x", "poisson"), fit("many ~ x + (1 | g)", "negbinomial"))
     assert np.isnan(found.table.loc[2, "Pr(mixture)"])
-    assert any("1 random effect more and another family there is no simple mixture" in note for note in found.notes)
+    assert any("1 random effect more and another parameter there is no simple mixture" in note for note in found.notes)
 
 
 def test_the_wrong_way_round_is_not_nested():

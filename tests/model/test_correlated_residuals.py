@@ -360,3 +360,24 @@ def test_coordinates_of_a_search_go_there_and_back():
     design = bmm.Model("y ~ x + car(t, g); sigma ~ f", table(1)).design
     values = values_by_label(design.residual)
     assert to_reals(design.residual, values) == pytest.approx([0.0, 0.0])  # the middle of (0, 1), and a ratio of 1
+
+
+def test_tests_of_models_with_structures():
+    """p-values and intervals are by z; nesting asks for the structures; influence is not judged."""
+    rng = np.random.default_rng(4)
+    data = pd.DataFrame({"g": np.repeat(list("abcdefgh"), 6), "t": np.tile(np.arange(6), 8)})
+    data["x"] = rng.normal(size=48)
+    data["y"] = data["x"] + rng.normal(size=8).repeat(6) + rng.normal(size=48)
+    plain, ar, car = (bmm.Model(f"y ~ x{term}", data).maximize("ML") for term in ("", " + ar(t, g)", " + car(t, g)"))
+    table = ar.fixef()
+    np.testing.assert_allclose(ar.pvalues, 2 * stats.norm.sf(np.abs(table["estimate"] / table["se"])), rtol=1e-9)
+    half = stats.norm.ppf(0.975) * table["se"]
+    np.testing.assert_allclose(ar.conf_int()["upper"], table["estimate"] + half, rtol=1e-9)
+    assert np.isfinite(ar.summary().loc["beta[x]", "p"])
+    assert not bmm.lrt(plain, ar).notes and bmm.lrt(plain, ar).table["Pr(>Chisq)"].notna().any()
+    assert any("car is 0 under the smaller model, at the boundary" in note for note in bmm.lrt(plain, car).notes)
+    more = bmm.Model("y ~ x + I(x^2) + (1 | g)", data).maximize("ML")
+    found = bmm.lrt(ar, more)
+    assert any("its residuals ar(t, g) are not among the other's" in note for note in found.notes)
+    check = next(check for check in ar.checks() if check.name == "influential groups")
+    assert np.isnan(check.value)

@@ -11,6 +11,8 @@ from scipy import optimize, stats
 import bayesmm as bmm
 from bayesmm.design.matrices import read_matrices
 from bayesmm.errors import DataError, FormulaError
+from bayesmm.evaluation.checks.fitted import of_point
+from bayesmm.evaluation.checks.groups import _Parts, dfbetas
 from bayesmm.evaluation.graph_vs_reml import check_consistency
 
 FORMULA = "y ~ x + (1 | gr(animal, cov = A))"
@@ -188,3 +190,26 @@ def test_what_cannot_be_is_said():
         invented(model).loo(by="animal")
     with pytest.raises(DataError, match="is not in the data of the fit"):
         model.maximize().predict(FRAME.head(1).assign(animal="new"), new_levels="zero")
+
+
+def test_influence_is_that_of_the_dense_refit():
+    frame, A = made()
+    point = bmm.Model(FORMULA, frame, matrices={"A": A}).maximize()
+    block, X, y = point.design.blocks[0], point.design.X, point.design.y
+    K = A.loc[list(block.levels), list(block.levels)].to_numpy()
+    V = point.covariances[0][0, 0] * K[block.index][:, block.index] + point.sigma**2 * np.eye(len(y))
+    moved, se = dfbetas(_Parts.of(of_point(point)), block), np.sqrt(np.diag(point.beta_cov))
+    for g in (0, 5):
+        keep = block.index != g
+        inverse = np.linalg.inv(V[np.ix_(keep, keep)])
+        beta = np.linalg.solve(X[keep].T @ inverse @ X[keep], X[keep].T @ inverse @ y[keep])
+        np.testing.assert_allclose(moved[g], (point.beta - beta) / se, rtol=1e-6, atol=1e-9)  # as for independent ones
+
+
+def test_another_covariance_is_another_model():
+    frame, A = made()
+    related = bmm.Model(FORMULA, frame, matrices={"A": A}).maximize("ML")
+    independent = bmm.Model("y ~ x + (1 | animal) + (1 | h)", frame).maximize("ML")
+    found = bmm.lrt(related, independent)
+    assert any("is not part of one of the other's" in note for note in found.notes)
+    assert found.table["Pr(>Chisq)"].isna().all()

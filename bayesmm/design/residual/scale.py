@@ -32,13 +32,15 @@ def term(scale: Scale, X: Array, names: Sequence[str], y: Array) -> ResidualTerm
     Raises
     ------
     DataError
-        There are no columns, or some depend on others.
+        There are no columns, some depend on others, or there are numbers without an intercept.
     """
     own, shown = columns(X, scale.intercept), tuple(names[scale.intercept :])
     if not shown:
         raise DataError(f"'{scale.text}' names no column; sigma is the same in all rows without it, so leave it out")
     if np.linalg.matrix_rank(X / np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)) < X.shape[1]:
         raise DataError(f"'{scale.text}' has columns that depend on others ({', '.join(names)}); leave one out")
+    if not scale.intercept and not np.isin(own, (0.0, 1.0)).all():
+        raise DataError(f"'{scale.text}' has numbers and no intercept, so that sigma has no level; leave '0 +' out")
     if scale.intercept:
         prior, structure, what = {"mu": 0.0, "sigma": 1.0}, STRUCTURE, "log ratio of residual sds"
     else:

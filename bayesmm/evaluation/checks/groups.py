@@ -25,6 +25,8 @@ MOST_WORK = 2e9  # multiplications for all levels: a second
 def influential_groups(fitted: Fitted) -> Check:
     """Return the check of the levels of every grouping factor."""
     design = fitted.design
+    if design.residual.correlated is not None:
+        return _nothing(f"judged where the model has no {design.residual.text}")
     blocks = [block for block in design.blocks if len(block.levels) >= FEWEST]
     if not blocks or not design.p:
         return _nothing("judged for grouping factors of three levels or more")
@@ -82,8 +84,8 @@ class _Parts:
         for block, Sigma in zip(design.blocks, fitted.covariances, strict=True):
             values, vectors = np.linalg.eigh(Sigma)
             Z = block.Z @ (vectors * np.sqrt(np.maximum(values, 0.0))) * root
-            wide = np.zeros((design.n, len(block.levels), Z.shape[1]))
-            wide[np.arange(design.n), block.index] = Z
+            levels = np.eye(len(block.levels)) if block.relation is None else block.relation.root
+            wide = levels[block.index][:, :, None] * Z[:, None, :]
             columns.append(wide.reshape(design.n, -1))
         U, X = np.hstack(columns), design.X * root
         K = np.linalg.inv(np.eye(U.shape[1]) + U.T @ U)

@@ -14,8 +14,8 @@ from bayesmm.runtime.streams import stream
 
 NAME = "autocorrelation"
 FEWEST = 4  # rows of a group's series, in the median; of fewer an intercept leaves nothing
-PERMUTATIONS = 499
-MOST_NUMBERS = 5_000_000
+PERMUTATIONS, FEWEST_PERMUTATIONS = 499, 199  # the least p of these, 1 / 200, is below the limit
+MOST_NUMBERS = 5_000_000  # residuals in all permutations: about a second
 P_LIMIT = 0.01
 LEAST = 0.25  # autocorrelation below which standard errors are wrong by little, sqrt((1 + r) / (1 - r)) < 1.3; ours
 MOST_ROWS = 20_000  # of more, unless asked for, the orders would take a second at each print
@@ -49,10 +49,13 @@ def autocorrelation(fitted: Fitted, time: object = None) -> Check:
     found = f"residuals of {block.group} that follow each other in {name} have a correlation of {r:.2f}"
     value, limit = apart(p, P_LIMIT, 2, "g")
     found += f", p = {value} (limit {limit})"
-    if p >= P_LIMIT or r < LEAST:
+    if p >= P_LIMIT or not r >= LEAST:
         return Check(NAME, True, p, P_LIMIT, found)
     sloped = name in block.columns
     advice = f"bend the course of {name}, bs({name}, df=4)" if sloped else f"give it a slope, ({name} | {block.group})"
+    if design.family.gaussian:
+        term = "ar" if np.array_equal(values, np.rint(values)) else "car"
+        advice += f", model it by {term}({name}, {block.group})"
     return Check(NAME, True, p, P_LIMIT, f"{found}: {advice}, or add what they have in common.", note=True)
 
 
@@ -108,7 +111,7 @@ def lag_one(residuals: np.ndarray, group: np.ndarray, time: np.ndarray) -> tuple
     order = np.lexsort((time, group))
     e, g = residuals[order], group[order]
     pairs = np.flatnonzero(g[1:] == g[:-1])
-    number = max(99, min(PERMUTATIONS, MOST_NUMBERS // len(e)))
+    number = max(FEWEST_PERMUTATIONS, min(PERMUTATIONS, MOST_NUMBERS // len(e)))
     rng, scale = stream(0, "orders of the residuals"), np.sum(e**2) * len(pairs) / len(e)
     observed = np.sum(e[pairs] * e[pairs + 1]) / scale
     drawn = np.empty(number)

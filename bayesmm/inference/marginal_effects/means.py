@@ -91,6 +91,11 @@ def emmeans(
     """
     check_choice("kind", kind, KINDS)
     estimand = checked_estimand(fit, "linear" if kind == "response" else kind, groups, ci_prob)
+    if kind == "response" and fit.design.family.mean is not None:
+        raise ValueError(
+            f"kind='response' transforms back to mu, which is not the mean of the family {fit.design.family.name}; use "
+            "kind='mean'"
+        )
     if groups == "conditional":
         raise ValueError("estimated marginal means have no groups; use groups='population' or groups='averaged'")
     check_choice("weights", weights, WEIGHTS)
