@@ -120,7 +120,7 @@ def bambi_nutpie(case: Case, data: pd.DataFrame, settings: Settings):
 def _bambi(case: Case, data: pd.DataFrame, settings: Settings, method: str):
     import bambi
 
-    return bambi.Model(case.bambi, data, family=case.family).fit(
+    return bambi.Model(case.bambi, data, family=case.bambi_family or case.family).fit(
         draws=settings.draws,
         tune=BAMBI_TUNE if settings.tune is None else settings.tune,
         chains=settings.chains,

@@ -48,8 +48,8 @@ class Case:
         Contestants that cannot run this case, printed as such.
     slow : tuple of str
         Contestants left out of a quick run.
-    family : str
-        Its name is the same in bayesmm and in bambi.
+    family, bambi_family : str
+        Its name in bayesmm, and in bambi if that is another.
     keep_effects : bool
         Whether bayesmm's draws of the random effects are kept.
     copies : int
@@ -67,6 +67,7 @@ class Case:
     absent: Mapping[str, str] = field(default_factory=dict)
     slow: tuple[str, ...] = ()
     family: str = "gaussian"
+    bambi_family: str = ""
     keep_effects: bool = True
     copies: int = 1
 
@@ -129,6 +130,37 @@ def large(rows: int = 73_000, students: int = 2972, lecturers: int = 1128) -> pd
     s, x = rng.permutation(s), rng.integers(2, size=rows).astype(float)
     y = 3.3 - 0.1 * x + 0.33 * rng.normal(size=students)[s] + 0.51 * rng.normal(size=lecturers)[d]
     return pd.DataFrame({"y": y + 1.18 * rng.normal(size=rows), "x": x, "s": s, "d": d})
+
+
+def insteval() -> pd.DataFrame:
+    """Return lme4's 73,421 ratings, which the package mixedlm carries."""
+    from mixedlm import load_insteval
+
+    return load_insteval().astype({"s": str, "d": str, "dept": str})
+
+
+def verbagg() -> pd.DataFrame:
+    """Return lme4's answers about verbal aggression, 1 for yes, which the package mixedlm carries."""
+    from mixedlm import load_verbagg
+
+    data = load_verbagg()
+    return data.assign(y=(data["r2"] == "Y").astype(int), item=data["item"].astype(str), id=data["id"].astype(str))
+
+
+def million_crossed() -> pd.DataFrame:
+    return large(1_000_000, 20_000, 2_000)
+
+
+def uneven(count: int = 100_000, rows: int = 10) -> pd.DataFrame:
+    """Return groups with slopes, of 1 to 2 * rows - 1 rows each, at points of their own."""
+    import numpy as np
+    import pandas as pd
+
+    rng = np.random.default_rng(SEED)
+    g = np.repeat(np.arange(count), rng.integers(1, 2 * rows, size=count))
+    x = rng.normal(size=len(g))
+    effects = rng.multivariate_normal([0, 0], [[1.0, 0.2], [0.2, 0.5]], size=count)
+    return pd.DataFrame({"y": 2 + x + effects[g, 0] + effects[g, 1] * x + rng.normal(size=len(g)), "x": x, "g": g})
 
 
 def esoph() -> pd.DataFrame:
@@ -220,6 +252,8 @@ def _left_out(names: tuple[str, ...], reason: str) -> dict[str, str]:
     return dict.fromkeys(names, reason)
 
 
+ONLY_MAXIMUM = _left_out(SAMPLERS, "run for its maximum only")
+DENSE_ROWS = _left_out(("statsmodels",), "a dense matrix of rows x rows would take 43 GB and more")
 GENERALISED = _left_out(MAXIMISERS, "run for its posterior only")
 CROSSED = GENERALISED | _left_out(("marginal", "importance"), "crossed effects are not integrated out")
 
@@ -291,8 +325,36 @@ _ROWS = (
         "y ~ x + (1 | s) + (1 | d)",
         large,
         mixedlm="y ~ x + (1 | s) + (1 | d)",
-        absent=_left_out(SAMPLERS, "run for its maximum only")
-        | _left_out(("statsmodels",), "a dense matrix of rows x rows would take 43 GB"),
+        absent=ONLY_MAXIMUM | DENSE_ROWS,
+    ),
+    Case(
+        "insteval",
+        "InstEval, 73,421 rows, 2,972 x 1,128 levels, departments x service",
+        "y ~ service + (1 | s) + (1 | d) + (1 | dept:service)",
+        insteval,
+        mixedlm="y ~ service + (1 | s) + (1 | d) + (1 | dept:service)",
+        absent=ONLY_MAXIMUM | DENSE_ROWS,
+    ),
+    Case(
+        "million-crossed",
+        "crossed, simulated, 1,000,000 rows, 20,000 x 2,000 levels",
+        "y ~ x + (1 | s) + (1 | d)",
+        million_crossed,
+        mixedlm="y ~ x + (1 | s) + (1 | d)",
+        absent=ONLY_MAXIMUM | DENSE_ROWS,
+        slow=("mixedlm", "maximize"),
+    ),
+    Case(
+        "uneven",
+        "100,000 groups with slopes, 1 to 19 rows each",
+        "y ~ x + (x | g)",
+        uneven,
+        mixedlm="y ~ x + (x | g)",
+        absent=_left_out(BAMBI, "its matrix of rows x groups would take 800 GB")
+        | _left_out(("explicit",), "200,000 sampled effects: its draws alone take 6.4 GB")
+        | DENSE_ROWS,
+        slow=("mixedlm", "maximize"),
+        keep_effects=False,
     ),
     Case(
         "esoph",
@@ -353,7 +415,8 @@ _ROWS = (
         bambi="y ~ x + (1 | g)",
         absent=GENERALISED,
         slow=("bambi-pymc",),
-        family="negativebinomial",
+        family="negbinomial",
+        bambi_family="negativebinomial",
     ),
     Case(
         "ratings",
@@ -361,6 +424,16 @@ _ROWS = (
         "y ~ x + (1 | subject) + (1 | item)",
         ratings,
         bambi="y ~ x + (1 | subject) + (1 | item)",
+        absent=CROSSED,
+        slow=("bambi-pymc",),
+        family="bernoulli",
+    ),
+    Case(
+        "verbagg",
+        "VerbAgg, Bernoulli, 7,584 rows, 316 persons x 24 items",
+        "y ~ Anger + Gender + btype + situ + (1 | id) + (1 | item)",
+        verbagg,
+        bambi="y ~ Anger + Gender + btype + situ + (1 | id) + (1 | item)",
         absent=CROSSED,
         slow=("bambi-pymc",),
         family="bernoulli",
