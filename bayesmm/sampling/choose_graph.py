@@ -68,7 +68,7 @@ def glmm_effects(design: Design, effects: str) -> str:
         return "marginal"  # there is nothing to integrate out, and no graph to compile
     if not (fits(design) and design.family.one_mode):
         return "explicit"
-    marginal = design.n * usual_nodes(design) * _node_cost(design.family)
+    marginal = gradient_cost(design)
     size = effects_written_out(design)
     if size <= MOST_COORDINATES:
         explicit = FEWER_THAN_JOINT * (JOINT_COST * design.n + METRIC_COST * size**2)
@@ -80,6 +80,11 @@ def glmm_effects(design: Design, effects: str) -> str:
 def effects_written_out(design: Design) -> int:
     """Return about how many coordinates a generalised model has with its random effects written out."""
     return design.p + sum(len(block.columns) * (len(block.levels) + 1) for block in design.blocks)
+
+
+def gradient_cost(design: Design) -> float:
+    """Return about how long a gradient by quadrature takes, in nanoseconds."""
+    return design.n * usual_nodes(design) * _node_cost(design.family)
 
 
 def _node_cost(family: Family) -> float:
