@@ -3,8 +3,9 @@
     python -m benchmarks.soak --models 200 --seed 1     # half an hour and more
     python -m benchmarks.soak --models 5                # a quick look
 
-For each model, what is sampled by default (marginal NUTS where the effects integrate out cheaply), NUTS with the effects
-written out and, of marginal posteriors, independent draws are compared pairwise: every coefficient, sd and parameter of the family, means within 5 Monte Carlo errors where both have an effective size of at
+For each model these are compared pairwise: what is sampled by default (marginal NUTS where the effects integrate out
+cheaply), NUTS with the effects written out and, of marginal posteriors, independent draws. Compared are the means of
+every coefficient, sd and parameter of the family: within 5 Monte Carlo errors where both have an effective size of at
 least 400. A run whose own checks fail is not compared, and is listed with what failed. The exit status is 1 if two runs
 that pass their checks disagree, or if something is raised.
 """
