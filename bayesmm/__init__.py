@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bayesmm.loading import load
     from bayesmm.model import Model, fit
     from bayesmm.priors import Prior
+    from bayesmm.reporting.side_by_side import table
     from bayesmm.reporting.write import report
     from bayesmm.results import Fit, PointFit
 
@@ -67,6 +68,7 @@ __all__ = [
     "prior_check",
     "report",
     "slopes",
+    "table",
 ]
 
 # public name -> the module that has it
@@ -100,6 +102,7 @@ _HOME = {
     "prior_check": "bayesmm.evaluation.prior_sensitivity.prior_check",
     "report": "bayesmm.reporting.write",
     "slopes": "bayesmm.inference.marginal_effects.comparisons",
+    "table": "bayesmm.reporting.side_by_side",
 }
 
 

@@ -17,7 +17,7 @@ from bayesmm.evaluation.prior_sensitivity import sensitivity
 from bayesmm.evaluation.variance import explained
 from bayesmm.inference.ratios import check_exponentiated
 from bayesmm.posterior import draws, predict
-from bayesmm.reporting import summary
+from bayesmm.reporting import summary, tidy
 from bayesmm.runtime.arguments import check_bool, check_probability
 from bayesmm.runtime.other_names import no_attribute, says_other_names
 from bayesmm.storage import files
@@ -165,6 +165,18 @@ class Fit:
 
         return hypothesis(self, weights, **asked)
 
+    def tidy(self, effects: str | Sequence[str] = tidy.USUAL, ci_prob: float = draws.CI_PROB) -> pd.DataFrame:
+        """Return a row for each parameter, with the columns of R's broom.mixed: see `bayesmm.reporting.tidy.tidy`."""
+        return tidy.tidy(self, effects, ci_prob)
+
+    def glance(self) -> pd.DataFrame:
+        """Return one row about the whole fit: see `bayesmm.reporting.tidy.glance`."""
+        return tidy.glance(self)
+
+    def augment(self, data: object = None) -> pd.DataFrame:
+        """Return the rows with .fitted, .fixed and .resid: see `bayesmm.reporting.tidy.augment`."""
+        return tidy.augment(self, data)
+
     def save(self, path: str | Path, *, overwrite: bool = False, dtype: str = "float64") -> None:
         """Write draws, data and model into one netCDF-4 file, whole or not at all; `bayesmm.load` reads it again."""
         files.save(self.model, self.tree, path, overwrite=overwrite, dtype=dtype)
@@ -276,6 +288,18 @@ class PointFit(Estimates):
         return profile(self, place, level)
 
     @says_other_names
+    def tidy(self, effects: str | Sequence[str] = tidy.USUAL, ci_prob: float = draws.CI_PROB) -> pd.DataFrame:
+        """Return a row for each parameter, with the columns of R's broom.mixed: see `bayesmm.reporting.tidy.tidy`."""
+        return tidy.tidy(self, effects, ci_prob)
+
+    def glance(self) -> pd.DataFrame:
+        """Return one row about the whole fit: see `bayesmm.reporting.tidy.glance`."""
+        return tidy.glance(self)
+
+    def augment(self, data: object = None) -> pd.DataFrame:
+        """Return the rows with .fitted, .fixed and .resid: see `bayesmm.reporting.tidy.augment`."""
+        return tidy.augment(self, data)
+
     def predict(
         self,
         data: object = None,

@@ -133,9 +133,13 @@ def from_kernel(function: Callable, merged: bool = False) -> Callable | Inner:
     if function in OTHER_FORMS:
         return OTHER_FORMS[function]
     known = function.__globals__
-    others = {name: from_kernel(known[name], merged) for name in function.__code__.co_names if is_kernel(known.get(name))}
+    others = {
+        name: from_kernel(known[name], merged) for name in function.__code__.co_names if is_kernel(known.get(name))
+    }
     copy = FunctionType(function.__code__, {**known, **others}, function.__name__)
-    return inner(functools.update_wrapper(copy, function), version=kernel_version(function, source_version()), merged=merged)
+    return inner(
+        functools.update_wrapper(copy, function), version=kernel_version(function, source_version()), merged=merged
+    )
 
 
 fused = functools.partial(inner, freedom=("contract",))
