@@ -25,6 +25,11 @@ def parameter_label(kind: str, of: str, *terms: str) -> str:
     return f"{kind}_{of}[{', '.join(terms)}]"
 
 
+def tidy_term(kind: str, *terms: str) -> str:
+    """Return what R's broom.mixed calls an sd or a correlation: ``sd__Days``, ``cor__Intercept.Days``."""
+    return f"{kind}__{'.'.join(terms)}"
+
+
 def coefficient_label(name: str) -> str:
     """Return the label of a fixed effect, ``beta[Days]``."""
     return f"beta[{name}]"

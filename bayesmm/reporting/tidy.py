@@ -6,7 +6,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
+from bayesmm.design.parameters import Parameter, coefficients, tidy_term, variance_parameters
 from bayesmm.display.frames import WholeFrame
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
@@ -101,10 +101,9 @@ def _variance_key(design, parameter: Parameter) -> tuple[str, str | None, str]:
         return "auxiliary", None, parameter.label
     group, *terms = draws.variance_keys(design, parameter)
     if terms[0] is None:
-        return "ran_pars", group, "sd__Observation"
-    if terms[1] is None:
-        return "ran_pars", group, f"sd__{terms[0]}"
-    return "ran_pars", group, f"cor__{terms[0]}.{terms[1]}"
+        return "ran_pars", group, tidy_term("sd", "Observation")
+    own = [term for term in terms if term is not None]
+    return "ran_pars", group, tidy_term("sd" if len(own) == 1 else "cor", *own)
 
 
 def _renamed(table: pd.DataFrame) -> pd.DataFrame:
