@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bayesmm.cli.fits import CHECKS_FAILED, JsonOption, compare, predict, report, show
 from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
 from bayesmm.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bayesmm.evaluation.compare_reml import Comparison
     from bayesmm.model import Model
-    from bayesmm.results import Fit
+    from bayesmm.results import Fit, PointFit
 
 WRONG_INPUT = 2  # also what the parser of the options leaves with
-CHECKS_FAILED = 3
 INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
 
 EXIT_CODES = (
@@ -146,6 +147,7 @@ def fit(
     store: StoreOption = None,
     report: ReportOption = None,
     overwrite: OverwriteOption = False,
+    json: JsonOption = False,
 ) -> int:
     """Sample the [bold]posterior[/bold] and set it beside the REML fit.
 
@@ -159,15 +161,16 @@ def fit(
     with cli_output.prepared(out, cli_output.FIT_FILES, overwrite) as folder:
         kept = cli_output.prepare_file(save, overwrite)
         page = cli_output.prepare_report(report, overwrite)
-        model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
+        own = dict(family=family, link=link, trials=trials, weights=weights, missing=missing)
+        model = _model(data, formula, prior, json, **own)
         try:
             result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, store=store)
         except ValueError as error:  # an argument out of range, or a density that is not finite at the start
             raise DataError(str(error)) from error
-        return _delivered(result, kept=kept, folder=folder, page=page)
+        return _delivered(result, kept=kept, folder=folder, page=page, json=json)
 
 
-def _delivered(result: Fit, *, kept: Path | None, folder: Path | None, page: Path | None) -> int:
+def _delivered(result: Fit, *, kept: Path | None, folder: Path | None, page: Path | None, json: bool) -> int:
     """Save, print and write a fit, and return the exit code.
 
     In this order because sampling may have taken an hour: what has been drawn is safe before anything else is tried.
@@ -179,13 +182,14 @@ def _delivered(result: Fit, *, kept: Path | None, folder: Path | None, page: Pat
             result.save(kept, overwrite=True)
         written = [] if folder is None else [cli_output.write_draws(folder, result)]
     finally:  # also where the disk is full
-        print(result)
+        if not json:
+            print(result)
     comparison = result.compare()
-    print(f"\n{comparison}")
+    _print_fit(result, comparison, json)
     if folder is not None:
-        _say_written(written + cli_output.write_fit(folder, result, comparison))
+        _say_written(written + cli_output.write_fit(folder, result, comparison), json)
     if page is not None:
-        _say_written([cli_output.write_report(page, result, comparison)])
+        _say_written([cli_output.write_report(page, result, comparison)], json)
     checks = result.checks()
     if any(check.name == "interrupted" and not check.ok for check in checks):
         return INTERRUPTED
@@ -221,6 +225,7 @@ def maximize(
     ] = 1,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
+    json: JsonOption = False,
 ) -> int:
     """Fit by [bold]REML[/bold] or ML, as lme4 does.
 
@@ -231,27 +236,21 @@ def maximize(
 
     check_early(data, formula, trials=trials, weights=weights)
     with cli_output.prepared(out, cli_output.POINT_FILES, overwrite) as folder:
-        model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
+        own = dict(family=family, link=link, trials=trials, weights=weights, missing=missing)
+        model = _model(data, formula, prior, json, **own)
         try:
             point = model.maximize(method=method, nagq=nagq)
         except ValueError as error:  # a method that the family has not
             raise DataError(str(error)) from error
-        print(point)
+        _print_fit(point, None, json)
         if folder is not None:
-            _say_written(cli_output.write_point(folder, point))
+            written = cli_output.write_point(folder, point)
+            _say_written(written, json)
     return 0 if point.converged else CHECKS_FAILED
 
 
-@app.command(epilog=EXIT_CODES)
-def show(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="What [bold]bayesmm fit --save FILE[/bold] has written.")],
-) -> int:
-    """Print a [bold]saved fit[/bold], the verdict of its checks first."""
-    from bayesmm.loading import load
-
-    result = load(file)
-    print(result)
-    return 0 if all(check.ok for check in result.checks()) else CHECKS_FAILED
+for command in (show, predict, compare, report):
+    app.command(epilog=EXIT_CODES)(command)
 
 
 @app.command(
@@ -338,7 +337,7 @@ def _options(
     pass
 
 
-def _model(data: str, formula: str, prior: list[str] | None, **own: str | None) -> Model:
+def _model(data: str, formula: str, prior: list[str] | None, json: bool, **own: str | None) -> Model:
     from bayesmm.cli.input import read_data, read_priors
     from bayesmm.runtime.progress import working
 
@@ -346,12 +345,24 @@ def _model(data: str, formula: str, prior: list[str] | None, **own: str | None) 
         from bayesmm.model import Model
 
         frame, taken = read_data(data)
-        print(taken, end="\n\n", flush=True)
+        print(taken, end="\n\n", flush=True, file=sys.stderr if json else sys.stdout)
         return Model(formula, frame, priors=read_priors(prior or []) or None, **own)
 
 
-def _say_written(paths: list[Path]) -> None:
-    print(f"\nWritten to {paths[0].parent}: {', '.join(path.name for path in paths)}")
+def _print_fit(found: Fit | PointFit, comparison: Comparison | None, json: bool) -> None:
+    """Print a maximised fit, or the comparison of a posterior that is printed already; or the document of either."""
+    if json:
+        from bayesmm.cli import documents
+
+        print(documents.text(**documents.of_fit(found, comparison)))
+    else:
+        print(found if comparison is None else f"\n{comparison}")
+
+
+def _say_written(paths: list[Path], json: bool) -> None:
+    """Say what has been written; on stderr beside a document."""
+    text = f"\nWritten to {paths[0].parent}: {', '.join(path.name for path in paths)}"
+    print(text, file=sys.stderr if json else sys.stdout)
 
 
 def main(arguments: list[str] | None = None) -> int:
