@@ -9,6 +9,8 @@ import pandas as pd
 from bayesmm.design.covariance.structures import parse_formula
 from bayesmm.design.design import design_of, given_again, make_design
 from bayesmm.design.records import Design
+from bayesmm.engines.design import engine_design
+from bayesmm.engines.frames import is_lazy
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
@@ -95,7 +97,8 @@ class Model:
         own = dict(weights=weights, missing=missing, transforms=transforms, trials=trials)
         own |= dict(contrasts=contrasts, matrices=matrices)
         parsed, family = parse_formula(formula, transforms or ()), get_family(family, link)
-        design = make_design(parsed, data, family=family, **own)
+        make = engine_design if is_lazy(data) else make_design
+        design = make(parsed, data, family=family, **own)
         resolved = resolve_priors(design, design.family, priors)
         self._hold(guarded(design, resolved), resolved)
 

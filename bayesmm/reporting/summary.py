@@ -13,6 +13,7 @@ from bayesmm.design.parameters import (
     variance_entries,
     variance_parameters,
 )
+from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import (
     LINE_WIDTH,
     NAME_LEAST,
@@ -71,7 +72,10 @@ def render_point(point) -> str:
     """
     design = point.design
     title = f"{kind(design)}{TITLES[point.method]}{integral(point)}"
-    least_squares = design.family.gaussian and point.method == "REML" and not (design.blocks or design.residual.text)
+    whole = not is_summed(design)
+    least_squares = (
+        whole and design.family.gaussian and point.method == "REML" and not (design.blocks or design.residual.text)
+    )
     sections = [
         header(design, title, family_lines(design)) + messages(design, again=False),
         *(linear_sections(point) if least_squares else likelihood_sections(point)),
@@ -84,7 +88,7 @@ def likelihood_sections(point) -> list[list[str]]:
     """Return the sections of lme4's summary() between the formula and the remarks."""
     return [
         criterion_lines(point),
-        residual_lines("Scaled residuals:", point.scaled_residuals),
+        [] if is_summed(point.design) else residual_lines("Scaled residuals:", point.scaled_residuals),
         [*point_random_lines(point), *auxiliary_lines(point), sizes(point.design)],
         point_fixed_lines(point),
         correlation_lines(point),
@@ -109,9 +113,7 @@ def render_fit(fit) -> str:
     sections = [
         verdict_lines(run_checks(fit)) + messages(design, again=False),
         [*head, *family, *sampling_lines(fit), "Intervals: 95 % equal-tailed (lower, upper)"],
-        residual_lines("Scaled residuals at the posterior means:", posterior_residuals(fit))
-        if len(kept_effects(fit)) == len(design.blocks)
-        else ["The random effects were not kept (keep_effects=False), so there are no residuals."],
+        fit_residual_lines(fit),
         [*fit_random_lines(fit), sizes(design)],
         fit_correlation_lines(fit),
         fit_family_lines(fit),
@@ -120,6 +122,15 @@ def render_fit(fit) -> str:
     text = "\n\n".join("\n".join(section) for section in sections if section)
     footnote = f"{MARK} R-hat above {R_HAT_LIMIT} or ESS below {ESS_LIMIT}: do not rely on this row"
     return f"{text}\n\n{footnote}" if f" {MARK}\n" in f"{text}\n" else text
+
+
+def fit_residual_lines(fit) -> list[str]:
+    """Return the quartiles of the residuals at the posterior means, or why there are none."""
+    if is_summed(fit.design):
+        return []
+    if len(kept_effects(fit)) < len(fit.design.blocks):
+        return ["The random effects were not kept (keep_effects=False), so there are no residuals."]
+    return residual_lines("Scaled residuals at the posterior means:", posterior_residuals(fit))
 
 
 # What the three have in common
@@ -156,7 +167,8 @@ def header(design, title: str, more: Sequence[str] = ()) -> list[str]:
 def sizes(design) -> str:
     """Return the line of lme4's summary() with the numbers of observations and of groups."""
     groups = [f"{shorten(design.blocks[k].group)}, {len(design.blocks[k].levels)}" for k in by_levels(design)]
-    return "\n".join(wrap(f"Number of obs: {design.n}" + (f", groups: {'; '.join(groups)}" if groups else "")))
+    whose = f" (sums by {design.X.sums.engine})" if is_summed(design) else ""
+    return "\n".join(wrap(f"Number of obs: {design.n}{whose}" + (f", groups: {'; '.join(groups)}" if groups else "")))
 
 
 def messages(design, again: bool = True) -> list[str]:
