@@ -385,16 +385,7 @@ def fit(
 ) -> Fit:
     """Fit a mixed model by NUTS: ``Model(...).sample(...)``.
 
-    Parameters
-    ----------
-    formula, data, family, priors, link, trials, weights, missing, transforms, contrasts, matrices
-        See `Model`.
-    **sampling
-        See `Model.sample`.
-
-    Returns
-    -------
-    Fit
+    The arguments are those of `Model`, and `**sampling` those of `Model.sample`.
     """
     own = dict(link=link, trials=trials, weights=weights, missing=missing, transforms=transforms)
     own |= dict(contrasts=contrasts, matrices=matrices)

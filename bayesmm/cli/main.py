@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bayesmm.cli.options import EngineOption
 from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
 from bayesmm.version import __version__
 
@@ -136,6 +137,7 @@ def fit(
     trials: TrialsOption = None,
     weights: WeightsOption = None,
     missing: MissingOption = "drop",
+    engine: EngineOption = None,
     draws: Annotated[int, _number("Draws kept of each chain.", least=1)] = 1000,
     tune: Annotated[int | None, _number("Warm-up draws of each chain, thrown away: 200 or 1000.", least=0)] = None,
     chains: Annotated[int, _number("Independent chains.", least=1)] = 4,
@@ -155,11 +157,12 @@ def fit(
     from bayesmm.cli import output as cli_output
     from bayesmm.cli.input import check_early
 
-    check_early(data, formula, trials=trials, weights=weights)
+    check_early(data, formula, engine, trials=trials, weights=weights)
+    own = dict(family=family, link=link, trials=trials, weights=weights, missing=missing, engine=engine)
     with cli_output.prepared(out, cli_output.FIT_FILES, overwrite) as folder:
         kept = cli_output.prepare_file(save, overwrite)
         page = cli_output.prepare_report(report, overwrite)
-        model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
+        model = _model(data, formula, prior, **own)
         try:
             result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, store=store)
         except ValueError as error:  # an argument out of range, or a density that is not finite at the start
@@ -211,6 +214,7 @@ def maximize(
     trials: TrialsOption = None,
     weights: WeightsOption = None,
     missing: MissingOption = "drop",
+    engine: EngineOption = None,
     nagq: Annotated[
         int,
         typer.Option(
@@ -229,9 +233,10 @@ def maximize(
     from bayesmm.cli import output as cli_output
     from bayesmm.cli.input import check_early
 
-    check_early(data, formula, trials=trials, weights=weights)
+    check_early(data, formula, engine, trials=trials, weights=weights)
+    own = dict(family=family, link=link, trials=trials, weights=weights, missing=missing, engine=engine)
     with cli_output.prepared(out, cli_output.POINT_FILES, overwrite) as folder:
-        model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
+        model = _model(data, formula, prior, **own)
         try:
             point = model.maximize(method=method, nagq=nagq)
         except ValueError as error:  # a method that the family has not
@@ -338,14 +343,15 @@ def _options(
     pass
 
 
-def _model(data: str, formula: str, prior: list[str] | None, **own: str | None) -> Model:
-    from bayesmm.cli.input import read_data, read_priors
+def _model(data: str, formula: str, prior: list[str] | None, *, engine: str | None, **own: str | None) -> Model:
+    from bayesmm.cli.input import read_priors
+    from bayesmm.cli.lazy_files import read_by
     from bayesmm.runtime.progress import working
 
     with working("loading libraries and data"):
         from bayesmm.model import Model
 
-        frame, taken = read_data(data)
+        frame, taken = read_by(engine, data)
         print(taken, end="\n\n", flush=True)
         return Model(formula, frame, priors=read_priors(prior or []) or None, **own)
 

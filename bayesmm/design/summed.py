@@ -89,6 +89,8 @@ class Sums:
         1.4826 times the median absolute deviation of the response less its offset, or their sd where that is 0.
     facts : mapping
         Of the table's columns, for predictions at typical values: name -> (levels or None, mean or most frequent).
+    sample : pandas.DataFrame
+        A few rows, of which the coding of terms can be read off; levels of factors are none that go together.
     """
 
     engine: str
@@ -105,6 +107,7 @@ class Sums:
     pairs: tuple[PairSums, ...]
     robust_scale: float
     facts: dict
+    sample: object
 
     @cached_property
     def rows(self) -> np.ndarray:

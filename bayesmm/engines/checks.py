@@ -102,8 +102,8 @@ def _scales(fixed: Coding, values: Values, sums: Sums, base: BaseColumns) -> Ite
     shown = far or [max(varying, key=varying.__getitem__), min(varying, key=varying.__getitem__)]
     scales = listing([f"{name}: {varying[name]:.3g}" for name in shown], limit=4)
     yield note(
-        f"the scales of the predictors lie far apart or far from 1 (standard deviations: {scales}); results stay on your "
-        "scales"
+        f"the scales of the predictors lie far apart or far from 1 (standard deviations: {scales}); results stay on "
+        "your scales"
     )
 
 
@@ -125,7 +125,8 @@ def _codes(formula: Formula, found: Evaluated, blocks: Sequence[Block], sums: Su
         )
         if name in grouping:
             yield warning(
-                f"{enters}, though it is also a grouping factor; if its numbers are codes, leave it out of the other terms"
+                f"{enters}, though it is also a grouping factor; if its numbers are codes, leave it out of the other "
+                "terms"
             )
             continue
         others = f"factor({quoted}) or (1 | {quoted})" if most <= MOST_FIXED else f"(1 | {quoted})"

@@ -13,6 +13,7 @@ from bayesmm.design.coding import Coding, Numbers, Values, learn_coding, matrix_
 from bayesmm.design.contrasts import check_used, given_contrasts
 from bayesmm.design.design import make_design
 from bayesmm.design.factors import say_about_levels
+from bayesmm.design.frames import to_pandas
 from bayesmm.design.groups import check_block, check_levels, safe_names
 from bayesmm.design.reading import check_arguments
 from bayesmm.design.records import Block, Design
@@ -225,9 +226,10 @@ def _summed(opened: Opened, plan: Plan, rows: Prepared, first: Means, found: Eva
         for j, k in combinations(range(len(plan.groups)), 2)
     )
     check_unchanged(own, plain, weighted, levels)
+    sample = to_pandas(found.scope.variables.values(), found.scope.rows)
     return Sums(
         opened.engine, rows.n, rows.names, shift, first.low, first.high, plain, weighted, log_weights,
-        rows.has_weights, levels, pairs, scale, _typical(found),
+        rows.has_weights, levels, pairs, scale, _typical(found), sample,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The variables of a formula for a lazy frame: levels and states learned by aggregations, their coding by a small table.
+"""The variables of a formula for a lazy frame: levels and states by aggregations, their coding by a small table.
 
 How a term is coded, and what its columns are called, follows from levels and states alone. So a small table of some
 complete rows, in which each level of each factor stands at least once, is evaluated as any table in memory is: it gives

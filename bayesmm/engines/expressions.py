@@ -7,6 +7,7 @@ learned before.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -215,7 +216,7 @@ def _spline(x: nw.Expr, basis: Spline) -> list[nw.Expr]:
     knots = np.unique(basis.knots)
     width = knots[-1] - knots[0]
     ends = np.concatenate([[knots[0] - width], knots, [knots[-1] + width]])  # the end pieces go on
-    pieces = [_piece(low, high, basis) for low, high in zip(ends[:-1], ends[1:], strict=True)]
+    pieces = [_piece(low, high, basis) for low, high in pairwise(ends)]
     return [_chain(x, ends[1:-1], [(middle, C[:, j]) for middle, C in pieces]) for j in range(pieces[0][1].shape[1])]
 
 

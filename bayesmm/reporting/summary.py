@@ -33,11 +33,10 @@ from bayesmm.inference.text import linear_sections
 from bayesmm.posterior.draws import (
     describe,
     draws_of,
-    kept_effects,
-    posterior_residuals,
     variable,
 )
 from bayesmm.posterior.point_estimates import estimate, integration_remark, singular_parts
+from bayesmm.reporting.residual_lines import fit_residual_lines, residual_lines
 from bayesmm.reporting.sampling_lines import sampler, sampling_lines
 
 CORRELATION_COLUMNS = 6  # of a random-effects table; a block with more terms has the rest in varcorr()
@@ -124,15 +123,6 @@ def render_fit(fit) -> str:
     return f"{text}\n\n{footnote}" if f" {MARK}\n" in f"{text}\n" else text
 
 
-def fit_residual_lines(fit) -> list[str]:
-    """Return the quartiles of the residuals at the posterior means, or why there are none."""
-    if is_summed(fit.design):
-        return []
-    if len(kept_effects(fit)) < len(fit.design.blocks):
-        return ["The random effects were not kept (keep_effects=False), so there are no residuals."]
-    return residual_lines("Scaled residuals at the posterior means:", posterior_residuals(fit))
-
-
 # What the three have in common
 
 
@@ -178,12 +168,6 @@ def messages(design, again: bool = True) -> list[str]:
         NOTED.add(design)
     said = [m for m in design.messages if not (hide and m.level == "note")]
     return [line for m in said for line in wrap(f"{m.level.capitalize()}: {m.text}")]
-
-
-def residual_lines(title: str, residuals: np.ndarray) -> list[str]:
-    """Return the quartiles of the scaled residuals."""
-    quartiles = column(np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1]), scale=[1.0], digits=5)
-    return [title, *table(["Min", "1Q", "Median", "3Q", "Max"], [quartiles], left=0)]
 
 
 def group_name(block, i: int) -> str:
