@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from bayesmm.priors import Prior
     from bayesmm.reporting.write import report
     from bayesmm.results import Fit, PointFit
+    from bayesmm.storage.accumulated import Accumulated, accumulate, load_accumulated
 
 __all__ = [
+    "Accumulated",
     "Auxiliary",
     "BayesmmWarning",
     "Check",
@@ -51,6 +53,7 @@ __all__ = [
     "Prior",
     "PriorError",
     "__version__",
+    "accumulate",
     "anova",
     "bayes_factors",
     "compare_models",
@@ -60,6 +63,7 @@ __all__ = [
     "fit",
     "heterogeneity",
     "load",
+    "load_accumulated",
     "load_dataset",
     "lrt",
     "power",
@@ -71,6 +75,7 @@ __all__ = [
 
 # public name -> the module that has it
 _HOME = {
+    "Accumulated": "bayesmm.storage.accumulated",
     "Auxiliary": "bayesmm.families.family",
     "BayesmmWarning": "bayesmm.errors",
     "Check": "bayesmm.evaluation.checks",
@@ -84,6 +89,7 @@ _HOME = {
     "PointFit": "bayesmm.results",
     "Prior": "bayesmm.priors",
     "PriorError": "bayesmm.errors",
+    "accumulate": "bayesmm.storage.accumulated",
     "anova": "bayesmm.inference.anova",
     "bayes_factors": "bayesmm.evaluation.bayes_factors",
     "compare_models": "bayesmm.evaluation.loo_compare",
@@ -93,6 +99,7 @@ _HOME = {
     "fit": "bayesmm.model",
     "heterogeneity": "bayesmm.evaluation.variance.heterogeneity",
     "load": "bayesmm.loading",
+    "load_accumulated": "bayesmm.storage.accumulated",
     "load_dataset": "bayesmm.example_data",
     "lrt": "bayesmm.inference.lrt",
     "power": "bayesmm.inference.simulation.power",

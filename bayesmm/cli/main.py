@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bayesmm.cli.options import EngineOption
+from bayesmm.cli.options import EngineOption, MissingOption
 from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
 from bayesmm.version import __version__
 
@@ -66,10 +66,6 @@ WeightsOption = Annotated[
         help="Column of prior weights; of a binomial's proportions, the numbers of trials.",
         rich_help_panel="Model",
     ),
-]
-MissingOption = Annotated[
-    Literal["drop", "error"],
-    typer.Option(help="Rows with missing values: drop them and say so, or refuse.", rich_help_panel="Model"),
 ]
 PriorOption = Annotated[
     list[str] | None,

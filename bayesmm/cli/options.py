@@ -14,3 +14,7 @@ EngineOption = Annotated[
         rich_help_panel="Model",
     ),
 ]
+MissingOption = Annotated[
+    Literal["drop", "error"],
+    typer.Option(help="Rows with missing values: drop them and say so, or refuse.", rich_help_panel="Model"),
+]

@@ -89,6 +89,8 @@ class Sums:
         1.4826 times the median absolute deviation of the response less its offset, or their sd where that is 0.
     facts : mapping
         Of the table's columns, for predictions at typical values: name -> (levels or None, mean or most frequent).
+    mean_inverse_weight : float
+        Mean over the rows of 1 / w.
     sample : pandas.DataFrame
         A few rows, of which the coding of terms can be read off; levels of factors are none that go together.
     """
@@ -108,6 +110,7 @@ class Sums:
     robust_scale: float
     facts: dict
     sample: object
+    mean_inverse_weight: float = 1.0
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -291,6 +294,28 @@ class SummedColumn(Elsewhere):
         k, s = used[0], self.sums
         ends = sorted(self.a[k] * (end - s.shift[k]) + self.a[0] for end in (s.low[k], s.high[k]))
         return ends[0], ends[1]
+
+
+def same_column(one: SummedColumn, other: SummedColumn) -> bool:
+    """Return whether two columns of two designs have the same number of rows, the same ends, mean and spread."""
+    moments = [(column.mean(), column.std(), *(column.range or (0.0, 0.0))) for column in (one, other)]
+    scale = one.std() or abs(one.mean()) or 1.0
+    return len(one) == len(other) and bool(np.allclose(*moments, rtol=SAME, atol=SAME * scale))
+
+
+def in_terms_of(matrix: SummedMatrix, sums: Sums) -> SummedMatrix | None:
+    """Return a matrix of one design as combinations of the base columns of another; None where one is not there."""
+    own = matrix.sums
+    used = [k for k in range(len(own.names)) if k == 0 or matrix.A[k].any()]
+    if own is sums:
+        return matrix
+    if any(own.names[k] not in sums.names for k in used):
+        return None
+    A, natural = np.zeros((len(sums.names), matrix.A.shape[1])), matrix.A[0] - own.shift @ matrix.A
+    for k in used[1:]:
+        A[sums.names.index(own.names[k])] = matrix.A[k]
+    A[0] = natural + sums.shift @ A
+    return SummedMatrix(sums, A)
 
 
 def is_summed(design) -> bool:

@@ -11,7 +11,6 @@ from bayesmm.design.records import Block
 from bayesmm.design.summed import Sums
 from bayesmm.design.words import named_as_code
 from bayesmm.engines.base_columns import OFFSET, RESPONSE, BaseColumns
-from bayesmm.engines.evaluated import Evaluated
 from bayesmm.engines.passes import Means
 from bayesmm.errors import DataError, listing
 from bayesmm.families.family import Family
@@ -21,7 +20,7 @@ from bayesmm.runtime.messages import Message, Rows, label_text, note, warning
 
 
 def check_constant(
-    formula: Formula, family: Family, fixed: Coding, found: Evaluated, base: BaseColumns, means: Means
+    formula: Formula, family: Family, fixed: Coding, values: Values, base: BaseColumns, means: Means | Sums
 ) -> None:
     """Raise a DataError for a response, or a numeric term, that is the same in every row."""
     response = base.places[frozenset([(RESPONSE, "")])]
@@ -34,7 +33,7 @@ def check_constant(
     sides = [(fixed.intercept, fixed.terms), *((bar.intercept, [t.factors for t in bar.terms]) for bar in formula.bars)]
     for intercept, terms in sides:
         for term in terms:
-            at = _single(term, found.values, base)
+            at = _single(term, values, base)
             if at is None or means.low[at] != means.high[at]:
                 continue
             name, value = text_of(term[0]), means.low[at]
@@ -56,13 +55,13 @@ def _single(term: Sequence[Expr], values: Values, base: BaseColumns) -> int | No
 
 
 def remarks(
-    formula: Formula, fixed: Coding, found: Evaluated, blocks: Sequence[Block], sums: Sums, base: BaseColumns
+    formula: Formula, fixed: Coding, values: Values, blocks: Sequence[Block], sums: Sums, base: BaseColumns
 ) -> list[Message]:
     """Return what is to say about the columns of the terms."""
     return [
-        *_empty_cells(fixed, found.values, sums, base),
-        *_scales(fixed, found.values, sums, base),
-        *_codes(formula, found, blocks, sums),
+        *_empty_cells(fixed, values, sums, base),
+        *_scales(fixed, values, sums, base),
+        *_codes(formula, blocks, sums, base),
     ]
 
 
@@ -107,14 +106,15 @@ def _scales(fixed: Coding, values: Values, sums: Sums, base: BaseColumns) -> Ite
     )
 
 
-def _codes(formula: Formula, found: Evaluated, blocks: Sequence[Block], sums: Sums) -> Iterator[Message]:
+def _codes(formula: Formula, blocks: Sequence[Block], sums: Sums, base: BaseColumns) -> Iterator[Message]:
     """Warn of whole numbers that are codes by their name or by their other use, and enter with one slope."""
     grouping = {name for block in blocks for name in block.factors}
     terms = [*formula.terms, *(term for bar in formula.bars for term in bar.terms)]
     for name in dict.fromkeys(e.name for term in terms for e in term.factors if isinstance(e, Column)):
-        if found.columns.kinds[name] != "number" or not (name in grouping or named_as_code(name)):
+        at = base.places.get(frozenset([(text_of(Column(name)), "")]))
+        if at is None or not (name in grouping or named_as_code(name)):
             continue
-        low, high = found.facts.low[name], found.facts.high[name]
+        low, high = float(sums.low[at]), float(sums.high[at])
         most = high - low + 1
         whole = low == int(low) and high == int(high)
         if not whole or most < FEWEST_CODES or most * ROWS_PER_CODE > sums.n:

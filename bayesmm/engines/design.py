@@ -19,14 +19,15 @@ from bayesmm.design.reading import check_arguments
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.independent import INDEPENDENT
 from bayesmm.design.spec import DataArguments, DesignSpec
+from bayesmm.design.state import Scope
 from bayesmm.design.summed import Elsewhere, RowLevels, SummedColumn, SummedMatrix, Sums
-from bayesmm.design.term_basis import learn_bases
+from bayesmm.design.term_basis import TermBasis, learn_bases
 from bayesmm.engines.base_columns import OFFSET, RESPONSE, BaseColumns, CodedMatrix, coded
 from bayesmm.engines.checks import check_constant, remarks
 from bayesmm.engines.distinct import distinct_rows
 from bayesmm.engines.evaluated import Evaluated, evaluated
-from bayesmm.engines.expressions import number
-from bayesmm.engines.frames import Complete, Opened, complete_rows, open_frame
+from bayesmm.engines.expressions import Columns, number
+from bayesmm.engines.frames import Opened, complete_rows, open_frame
 from bayesmm.engines.levels import Groups, groups_of
 from bayesmm.engines.passes import (
     Means,
@@ -45,7 +46,6 @@ from bayesmm.errors import DataError
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Column, Formula, text_of
 from bayesmm.formula.roles import WEIGHTS, roles
-from bayesmm.runtime.messages import Message
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +88,8 @@ def lazy_design(
     weights: object = None,
     missing: str = "drop",
     contrasts: object = None,
+    like: DesignSpec | None = None,
+    part: bool = False,
 ) -> Design:
     """Return the design of a lazy frame, whose matrices are known by their cross-products.
 
@@ -103,6 +105,10 @@ def lazy_design(
     missing : {"drop", "error"}
     contrasts : mapping, optional
         See `bayesmm.Model`.
+    like : DesignSpec, optional
+        Whose levels, means and knots are taken.
+    part : bool
+        Whether more rows are to come: then a column may be constant, and a grouping factor have one level.
 
     Returns
     -------
@@ -120,15 +126,18 @@ def lazy_design(
     complete = complete_rows(opened, needed, missing)
     complete = weighted_rows(formula, opened, complete, weights)
     given = given_contrasts(contrasts)
-    found = evaluated(formula, opened, complete, given, complete.said)
+    known = {} if like is None else like.states
+    found = evaluated(formula, opened, complete, given, complete.said, known)
     check_used(given, [e.name for e, v in found.values.items() if isinstance(e, Column) and not isinstance(v, Numbers)])
-    plan = _plan(formula, family, opened, complete, found)
+    groups = {factors: groups_of(opened, complete, factors, dict(found.levels)) for factors in bars_by_group(formula)}
+    plan = make_plan(formula, family, found.values, found.columns, groups)
     weight = _weight(formula, found, weights)
     rows = prepared(opened.engine, complete, plan.base.names, plan.base.exprs, weight)
     first = means(rows)
-    check_constant(formula, family, plan.fixed, found, plan.base, first)
+    if not part:
+        check_constant(formula, family, plan.fixed, found.values, plan.base, first)
     sums = _summed(opened, plan, rows, first, found)
-    return _design(formula, family, DataArguments(missing, weights), plan, sums, found, given)
+    return finished(formula, family, DataArguments(missing, weights), plan, sums, found.values, found.scope, part=part)
 
 
 def engine_design(
@@ -177,9 +186,11 @@ def _weight(formula: Formula, found: Evaluated, weights: str | None) -> nw.Expr 
     return None if formula.weights is None else number(formula.weights, found.columns)
 
 
-def _plan(formula: Formula, family: Family, opened: Opened, complete: Complete, found: Evaluated) -> Plan:
-    """Return what is to be summed."""
-    base, values, columns = BaseColumns(), found.values, found.columns
+def make_plan(
+    formula: Formula, family: Family, values: Values, columns: Columns, groups: Mapping[tuple[str, ...], Groups]
+) -> Plan:
+    """Return what is to be summed, given the levels of each grouping factor."""
+    base = BaseColumns()
 
     def matrix(coding: Coding, what: str) -> tuple[CodedMatrix, tuple[str, ...]]:
         check_names(coding, values, what)
@@ -189,14 +200,10 @@ def _plan(formula: Formula, family: Family, opened: Opened, complete: Complete, 
     X, _ = matrix(fixed, "the fixed part")
     together = bars_by_group(formula)
     names = safe_names([":".join(factors) for factors in together], family)
-    effects, groups = [], []
-    for factors, bars in together.items():
-        group = ":".join(factors)
-        for name in factors:
-            say_about_levels(name, found.levels[name].labels, (), found.scope)
-        groups.append(groups_of(opened, complete, factors, dict(found.levels)))
-        check_levels(group, groups[-1].grouping.levels)
-        effects.append(effects_of(group, bars, values, lambda coding, bar: matrix(coding, str(bar))))
+    effects = [
+        effects_of(":".join(factors), bars, values, lambda coding, bar: matrix(coding, str(bar)))
+        for factors, bars in together.items()
+    ]
     own = frozenset([(RESPONSE, "")]), text_of(formula.response), number(formula.response, columns)
     response, offset = base.add(*own), 0
     if formula.offsets:
@@ -204,7 +211,7 @@ def _plan(formula: Formula, family: Family, opened: Opened, complete: Complete, 
         for expr in formula.offsets[1:]:
             total = total + number(expr, columns)
         offset = base.add(frozenset([(OFFSET, "")]), "the offset", total)
-    return Plan(base, fixed, X, tuple(effects), tuple(groups), names, response, offset)
+    return Plan(base, fixed, X, tuple(effects), tuple(groups[factors] for factors in together), names, response, offset)
 
 
 def _summed(opened: Opened, plan: Plan, rows: Prepared, first: Means, found: Evaluated) -> Sums:
@@ -213,7 +220,7 @@ def _summed(opened: Opened, plan: Plan, rows: Prepared, first: Means, found: Eva
     shift[0] = 0.0
     scale = robust_scale(rows, plan.response, plan.offset, first)
     own = centred(rows, shift)
-    plain, weighted, log_weights = total_products(own)
+    plain, weighted, log_weights, inverse = total_products(own)
     if scale == 0:  # more than half of the rows have one value
         left = np.zeros(own.m)
         left[plan.response], left[plan.offset or 0] = 1.0, -1.0 if plan.offset else 0.0
@@ -229,13 +236,16 @@ def _summed(opened: Opened, plan: Plan, rows: Prepared, first: Means, found: Eva
     sample = to_pandas(found.scope.variables.values(), found.scope.rows)
     return Sums(
         opened.engine, rows.n, rows.names, shift, first.low, first.high, plain, weighted, log_weights,
-        rows.has_weights, levels, pairs, scale, _typical(found), sample,
+        rows.has_weights, levels, pairs, scale, _typical(found), sample, inverse,
     )  # fmt: skip
 
 
 def _typical(found: Evaluated) -> dict[str, tuple[tuple | None, object]]:
     """Return of each column its levels and the most frequent one, or None and its mean."""
-    typical: dict[str, tuple[tuple | None, object]] = {name: (None, mean) for name, mean in found.facts.mean.items()}
+    typical: dict[str, tuple[tuple | None, object]] = {}
+    for name, mean in found.facts.mean.items():
+        boolean = found.columns.kinds[name] == "boolean"
+        typical[name] = ((False, True), mean > 0.5) if boolean else (None, mean)
     for name, own in found.levels.items():
         if len(own.labels) < 1000:
             values = own.labels if found.columns.kinds[name] not in ("number", "boolean") else own.values
@@ -260,34 +270,29 @@ def _blocks(plan: Plan, sums: Sums) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _design(
+def finished(
     formula: Formula,
     family: Family,
     arguments: DataArguments,
     plan: Plan,
     sums: Sums,
-    found: Evaluated,
-    contrasts: Mapping,
+    values: Values,
+    scope: Scope,
+    *,
+    part: bool = False,
 ) -> Design:
-    """Return the design, with what the sums give cause to say."""
-    values, scope = found.values, found.scope
+    """Return the design of sums, with what they give cause to say; of a `part` of the data nothing is said."""
     X = SummedMatrix(sums, plan.X.combination(sums.shift))
-    blocks, y = _blocks(plan, sums), _column(sums, plan.response)
+    blocks, y, rows = _blocks(plan, sums), _column(sums, plan.response), Elsewhere(sums)
     offset = _column(sums, plan.offset) if plan.offset else SummedColumn(sums, np.zeros(len(sums.shift)))
     in_memory = [replace(block, Z=block.Z.rows) for block in blocks]
-    bars = list(bars_by_group(formula).values())
     codings = [effects.codings for effects in plan.effects]
     bases = learn_bases(X.rows, plan.fixed, in_memory, codings, values)
-    for block, own, coding in zip(blocks, bars, codings, strict=True):
-        say_about_block(block, own, coding, values, scope, family.has_residual_sd)
-    aliased, said = _dependence(X, bases, plan.fixed, values, sums)
-    of_blocks = [message for block in blocks for message in check_block(block, family)]
-    scope.said.extend([*said, *remarks(formula, plan.fixed, found, blocks, sums, plan.base), *of_blocks])
+    aliased = () if part else _say(formula, family, plan, values, scope, X, blocks, bases.fixed)
     spec = DesignSpec(
         formula, family, {}, arguments, dict(scope.states), bases, tuple(own.grouping for own in plan.groups),
-        contrasts=contrasts,
+        contrasts=scope.contrasts,
     )  # fmt: skip
-    rows = Elsewhere(sums)
     return Design(
         spec=spec,
         response=text_of(formula.response),
@@ -300,21 +305,41 @@ def _design(
         offset=offset,
         rows=rows,
         row_labels=rows,
-        messages=tuple(_once(scope.said)),
+        messages=tuple(dict.fromkeys(scope.said)),
         aliased=aliased,
         frame=rows,
         residual=INDEPENDENT,
     )
 
 
-def _once(messages: Sequence[Message]) -> list[Message]:
-    return list(dict.fromkeys(messages))
-
-
-def _dependence(X: SummedMatrix, bases, fixed: Coding, values: Values, sums: Sums):
-    """Return which columns of X depend on others, and what is to say about it."""
+def _say(
+    formula: Formula,
+    family: Family,
+    plan: Plan,
+    values: Values,
+    scope: Scope,
+    X: SummedMatrix,
+    blocks: Sequence[Block],
+    basis: TermBasis,
+) -> tuple[int, ...]:
+    """Keep what there is to say of the whole data; return which columns of X depend on others."""
+    sums = X.sums
     if X.shape[1] >= sums.n:
         raise DataError(f"the fixed part has {X.shape[1]:,} coefficients for {sums.n:,} rows; collect so small a table")
-    names = [name for term in matrix_names(fixed, values) for name in term]
-    whole = X.rows
-    return say_about_dependence(whole, bases.fixed.taken_out(whole), names, 0 if fixed.intercept else None)
+    codings = [effects.codings for effects in plan.effects]
+    for block, own, coding in zip(blocks, bars_by_group(formula).values(), codings, strict=True):
+        check_levels(block.group, block.levels)
+        for name, labels in zip(block.factors, plan_labels(plan, block), strict=True):
+            say_about_levels(name, labels, (), scope)
+        say_about_block(block, own, coding, values, scope, family.has_residual_sd)
+    names = [name for term in matrix_names(plan.fixed, values) for name in term]
+    intercept = 0 if plan.fixed.intercept else None
+    aliased, said = say_about_dependence(X.rows, basis.taken_out(X.rows), names, intercept)
+    of_blocks = [message for block in blocks for message in check_block(block, family)]
+    scope.said.extend([*said, *remarks(formula, plan.fixed, values, blocks, sums, plan.base), *of_blocks])
+    return aliased
+
+
+def plan_labels(plan: Plan, block: Block) -> tuple[tuple[str, ...], ...]:
+    """Return the levels of each column of a block's grouping factor."""
+    return next(own.grouping.factor_levels for own in plan.groups if own.grouping.factors == block.factors)

@@ -6,14 +6,14 @@ the same names, contrasts and messages.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
 from bayesmm.design.coding import Values
-from bayesmm.design.state import Scope
+from bayesmm.design.state import Scope, State
 from bayesmm.design.transforms import EXACT, LARGEST, evaluate
 from bayesmm.design.variables import NUMERIC, Variable
 from bayesmm.engines.expressions import Columns, factor_column
@@ -70,6 +70,7 @@ def evaluated(
     complete: Complete,
     contrasts: "Mapping[str, GivenContrasts]",
     said: Sequence[Message],
+    known: Mapping[Expr, State],
 ) -> Evaluated:
     """Return what a formula's variables are in the complete rows of a lazy frame."""
     kinds, terms = opened.kinds, variables_of(formula)
@@ -80,8 +81,10 @@ def evaluated(
     own = {name: one.values for name, one in levels.items()}, {name: one.labels for name, one in levels.items()}
     plain = Columns(opened.places, kinds, *own, {})
     every = [*terms, formula.response, *formula.offsets, *([formula.weights] if formula.weights else [])]
-    states = learn_states(opened.engine, complete, every, plain)
+    states = dict(known) if known else learn_states(opened.engine, complete, every, plain)
     scope = _small(opened, complete, kinds, levels, dict(states), contrasts, said)
+    if known:
+        scope = replace(scope, learning=False)
     values = {expr: evaluate(expr, scope) for expr in terms}
     for expr in (formula.response, *formula.offsets):
         evaluate(expr, scope)

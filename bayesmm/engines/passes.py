@@ -113,16 +113,16 @@ def centred(rows: Prepared, shift: np.ndarray) -> Prepared:
     return Prepared(rows.engine, frame, rows.n, rows.names, rows.has_weights)
 
 
-def total_products(rows: Prepared) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the sums of all products of centred base columns, (m, m), these weighted, and the sum of log w."""
+def total_products(rows: Prepared) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Return the sums of all products of centred base columns, (m, m), these weighted, sum log w and mean 1 / w."""
     pairs = [(i, j) for i in range(rows.m) for j in range(i, rows.m)]
     plain = _filled(rows, "cross-products of all rows", pairs, weighted=False)
     if not rows.has_weights:
-        return plain, plain, 0.0
+        return plain, plain, 0.0, 1.0
     weighted = _filled(rows, "weighted cross-products of all rows", pairs, weighted=True)
-    frame = rows.frame.select(log_w=nw.col(WEIGHT).log())
-    table = collected(rows.engine, "sum the weights", frame.select(nw.col(LOG_WEIGHT).sum()))
-    return plain, weighted, float(table[LOG_WEIGHT][0])
+    frame = rows.frame.select(log_w=nw.col(WEIGHT).log(), inverse=1.0 / nw.col(WEIGHT))
+    table = collected(rows.engine, "sum the weights", frame.select(nw.col(LOG_WEIGHT).sum(), nw.col("inverse").sum()))
+    return plain, weighted, float(table[LOG_WEIGHT][0]), float(table["inverse"][0]) / rows.n
 
 
 def _filled(rows: Prepared, what: str, pairs: Sequence[tuple[int, int]], weighted: bool) -> np.ndarray:

@@ -35,6 +35,7 @@ def sums_as_arrays(design: Design) -> dict[str, tuple]:
         "sum_log_weights": sums.sum_log_weights,
         "has_weights": sums.has_weights,
         "robust_scale": sums.robust_scale,
+        "mean_inverse_weight": sums.mean_inverse_weight,
         "typical": [
             [name, None if levels is None else list(levels), value] for name, (levels, value) in sums.facts.items()
         ],
@@ -140,5 +141,5 @@ def _sums(record: Mapping, blocks: int, data: xr.Dataset) -> Sums:
     return Sums(
         str(record["engine"]), int(record["n"]), tuple(map(str, record["names"])), own["shift"], own["low"],
         own["high"], own["plain"], own["weighted"], float(record["sum_log_weights"]), bool(record["has_weights"]),
-        levels, pairs, float(record["robust_scale"]), typical, sample,
+        levels, pairs, float(record["robust_scale"]), typical, sample, float(record["mean_inverse_weight"]),
     )  # fmt: skip
