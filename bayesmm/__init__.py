@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bayesmm.inference.marginal_effects.predictions import predictions
     from bayesmm.inference.simulation.power import power
     from bayesmm.loading import load
+    from bayesmm.many import Fits, fit_many
     from bayesmm.model import Model, fit
     from bayesmm.priors import Prior
     from bayesmm.reporting.write import report
@@ -47,6 +48,7 @@ __all__ = [
     "Family",
     "Fit",
     "FitFileError",
+    "Fits",
     "FormulaError",
     "Model",
     "PointFit",
@@ -61,6 +63,7 @@ __all__ = [
     "datasets",
     "emmeans",
     "fit",
+    "fit_many",
     "heterogeneity",
     "load",
     "load_accumulated",
@@ -83,6 +86,7 @@ _HOME = {
     "DataError": "bayesmm.errors",
     "Family": "bayesmm.families.family",
     "Fit": "bayesmm.results",
+    "Fits": "bayesmm.many",
     "FitFileError": "bayesmm.errors",
     "FormulaError": "bayesmm.errors",
     "Model": "bayesmm.model",
@@ -97,6 +101,7 @@ _HOME = {
     "datasets": "bayesmm.example_data",
     "emmeans": "bayesmm.inference.marginal_effects.means",
     "fit": "bayesmm.model",
+    "fit_many": "bayesmm.many",
     "heterogeneity": "bayesmm.evaluation.variance.heterogeneity",
     "load": "bayesmm.loading",
     "load_accumulated": "bayesmm.storage.accumulated",

@@ -1,6 +1,8 @@
 """Lazy frames of one table by every engine that is installed, and a table with everything that a formula can meet."""
 
 import importlib.util
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -37,9 +39,9 @@ def lazy(engine: str, table: pd.DataFrame):
         return ibis.duckdb.connect().create_table("lazy", arrow)
     from sqlframe.duckdb import DuckDBSession
 
-    session = DuckDBSession()
-    session._conn.register("lazy", arrow)
-    return session.table("lazy")
+    path = Path(tempfile.mkdtemp()) / "table.parquet"
+    polars.from_arrow(arrow).write_parquet(path)
+    return DuckDBSession().read.parquet(str(path))
 
 
 def messy(n: int = 3000, seed: int = 0) -> pd.DataFrame:

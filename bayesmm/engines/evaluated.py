@@ -15,7 +15,7 @@ import numpy as np
 from bayesmm.design.coding import Values
 from bayesmm.design.state import Scope, State
 from bayesmm.design.transforms import EXACT, LARGEST, evaluate
-from bayesmm.design.variables import NUMERIC, Variable
+from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable
 from bayesmm.engines.expressions import Columns, factor_column
 from bayesmm.engines.frames import HIDDEN_NANS, Complete, Opened, collected
 from bayesmm.engines.levels import ColumnLevels, column_levels
@@ -99,6 +99,8 @@ def _used_as(formula: Formula, terms: Sequence[Expr], kinds: Mapping[str, str]) 
     others = [formula.response, *formula.offsets, *([formula.weights] if formula.weights else [])]
     for expr in (*terms, *others):
         name = factor_column(expr, plain)
+        if name is not None and expr in others:
+            raise DataError(f"'{name}' holds {KIND_NAMES[kinds[name]]} where the gaussian family needs numbers")
         if name is not None:
             levels[name] = None
             continue
