@@ -89,8 +89,8 @@ def fit_many(
     cores : int, optional
         Fits at the same time, on threads; as many as there are processors if not given.
     executor : concurrent.futures.Executor, optional
-        Whose workers fit instead, in other processes or on other machines: Dask's, loky's, MPI's. What a lost worker had
-        is done again.
+        Whose workers fit instead, in other processes or on other machines: Dask's, loky's, MPI's. What a lost worker
+        had is done again.
     progress : bool
         Show a progress bar; never shown where the output is no terminal or notebook.
     model : mapping, optional

@@ -58,9 +58,10 @@ def test_independent_draws_are_the_same(fits):
         assert relative(own[name], whole[name]) < 1e-6, name
 
 
-def test_draws_of_nuts_are_the_same(pair):
+def test_the_first_draws_of_nuts_are_the_same(pair):
+    # A trajectory doubles a difference every few steps: sums that differ by 1e-14 give other chains after some hundred.
     whole, own = (
-        model.sample(draws=30, tune=60, chains=1, seed=5, progress=False).tree["posterior"].to_dataset()
+        model.sample(draws=10, tune=20, chains=2, seed=5, progress=False).tree["posterior"].to_dataset()
         for model in pair
     )
     for name in whole.data_vars:
@@ -69,7 +70,7 @@ def test_draws_of_nuts_are_the_same(pair):
 
 def test_tables_are_the_same(pair, fits):
     for whole, own in (fits, [model.maximize() for model in pair]):
-        assert relative(own.icc().table.iloc[:, -1], whole.icc().table.iloc[:, -1]) < 1e-6
+        assert relative(own.icc().table.iloc[:, 0], whole.icc().table.iloc[:, 0]) < 1e-6
         first, second = (one.r2().table.loc[["r2_marginal", "r2_conditional"]] for one in (own, whole))
         assert relative(first.iloc[:, 0], second.iloc[:, 0]) < 1e-6
         means = [bmm.emmeans(one, "f").table for one in (own, whole)]
@@ -77,10 +78,11 @@ def test_tables_are_the_same(pair, fits):
         assert relative(*(table.select_dtypes("number") for table in means)) < 1e-6
 
 
-def test_a_likelihood_ratio_is_the_same(pair):
-    table = messy(1200)
+def test_a_likelihood_ratio_is_the_same():
+    table = messy(1200).dropna()
     small = [bmm.Model("y ~ x + (1 + x | g) + (1 | s)", data) for data in (table, lazy("polars", table))]
-    whole, own = (bmm.lrt(a.maximize(), b.maximize()).table for a, b in zip(small, pair, strict=True))
+    large = [bmm.Model(SMALL, data) for data in (table, lazy("polars", table))]
+    whole, own = (bmm.lrt(a.maximize(), b.maximize()).table for a, b in zip(small, large, strict=True))
     assert relative(own[["logLik", "Chisq", "Pr(>Chisq)"]], whole[["logLik", "Chisq", "Pr(>Chisq)"]]) < 1e-6
 
 
