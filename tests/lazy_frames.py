@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 ENGINES = ("polars", "duckdb", "dask", "ibis", "sqlframe")
 
@@ -14,6 +15,12 @@ def installed(engine: str) -> bool:
     """Return whether an engine, and what its frames are made with here, can be imported."""
     needed = {"ibis": ("ibis", "duckdb"), "sqlframe": ("sqlframe", "duckdb")}.get(engine, (engine,))
     return all(importlib.util.find_spec(name) for name in needed)
+
+
+def engines() -> list:
+    """Return the installed engines as parameters; what they warn of inside is theirs."""
+    quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+    return [pytest.param(engine, marks=quiet) for engine in ENGINES if installed(engine)]
 
 
 def lazy(engine: str, table: pd.DataFrame):
@@ -28,19 +35,18 @@ def lazy(engine: str, table: pd.DataFrame):
         return dask.dataframe.from_pandas(table, npartitions=3)
     import polars
 
-    arrow = polars.from_pandas(table).to_arrow()
     if engine == "duckdb":
         import duckdb
 
-        return duckdb.connect().from_arrow(arrow)
+        return duckdb.connect().from_arrow(polars.from_pandas(table).to_arrow())
+    path = Path(tempfile.mkdtemp()) / "table.parquet"
+    polars.from_pandas(table).write_parquet(path)
     if engine == "ibis":
         import ibis
 
-        return ibis.duckdb.connect().create_table("lazy", arrow)
+        return ibis.duckdb.connect().read_parquet(str(path))
     from sqlframe.duckdb import DuckDBSession
 
-    path = Path(tempfile.mkdtemp()) / "table.parquet"
-    polars.from_arrow(arrow).write_parquet(path)
     return DuckDBSession().read.parquet(str(path))
 
 

@@ -11,7 +11,7 @@ from bayesmm.engines.design import lazy_design
 from bayesmm.errors import DataError, FormulaError
 from bayesmm.families.families import get_family
 from bayesmm.priors import resolve_priors
-from tests.lazy_frames import ENGINES, installed, lazy, messy
+from tests.lazy_frames import engines, lazy, messy
 
 FORMULAS = (
     "y ~ x*f + ns(z, df = 4) + C(h, Sum) + offset(o) + (1 + x | g) + (1 | g:s) + (0 + h | s)",
@@ -28,7 +28,7 @@ def second_moments(X, weights):
     return X.T @ (X * w[:, None])
 
 
-@pytest.fixture(params=[engine for engine in ENGINES if installed(engine)])
+@pytest.fixture(params=engines())
 def engine(request):
     return request.param
 

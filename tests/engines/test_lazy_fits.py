@@ -5,7 +5,7 @@ import pytest
 
 import bayesmm as bmm
 from bayesmm.errors import DataError, FitFileError
-from tests.lazy_frames import ENGINES, installed, lazy, messy
+from tests.lazy_frames import engines, lazy, messy
 
 FORMULA = "y ~ x*f + ns(z, df = 4) + C(h, Sum) + offset(o) + (1 + x | g) + (1 | g:s) + (0 + h | s)"
 SMALL = "y ~ x + f + (1 + x | g) + (1 | s)"
@@ -28,7 +28,7 @@ def fits(pair):
     return [model.sample(draws=300, chains=2, seed=4, sampler="importance", progress=False) for model in pair]
 
 
-@pytest.mark.parametrize("engine", [engine for engine in ENGINES if installed(engine)])
+@pytest.mark.parametrize("engine", engines())
 @pytest.mark.parametrize("method", ["REML", "ML"])
 def test_estimates_are_those_of_the_table(engine, method):
     table = messy()
