@@ -18,7 +18,7 @@ from bayesmm.engines.accumulated import added, whole
 from bayesmm.engines.design import engine_design, lazy_design
 from bayesmm.engines.frames import is_lazy
 from bayesmm.errors import DataError, FitFileError
-from bayesmm.families.families import get_family
+from bayesmm.families.families import linear_family
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Formula
 from bayesmm.runtime.paths import as_path, read_file
@@ -135,7 +135,7 @@ def accumulate(
         )
     own = dict(weights=weights, missing=missing, contrasts=contrasts, part=True)
     spec = None if like is None else like.design.spec
-    return Accumulated(lazy_design(parse_formula(formula), data, get_family("gaussian"), like=spec, **own))
+    return Accumulated(lazy_design(parse_formula(formula), data, linear_family(), like=spec, **own))
 
 
 def model_design(formula: Formula, data: Accumulated, **beside: object) -> Design:
@@ -186,5 +186,5 @@ def load_accumulated(path: str | Path) -> Accumulated:
     if data.attrs.get("bayesmm") != KIND or SUMS not in data:
         raise FitFileError(f"{path} holds no sums of accumulate(); load() reads a fit")
     formula = parse_formula(data.attrs["formula"])
-    spec = from_text(str(data["reading"].to_numpy()[0]), DesignSpec(formula, get_family("gaussian")))
+    spec = from_text(str(data["reading"].to_numpy()[0]), DesignSpec(formula, linear_family()))
     return Accumulated(design_from_sums(spec, data))
