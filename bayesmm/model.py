@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from bayesmm.design.covariance.structures import parse_formula
-from bayesmm.design.design import design_of, given_again, make_design
+from bayesmm.design.design import design_of, given_again
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
@@ -23,6 +23,7 @@ from bayesmm.runtime.arguments import check_bool, check_functions, check_seed, c
 from bayesmm.sampling.choose_graph import check_effects, marginal_is_cheaper, settled_effects
 from bayesmm.sampling.graph.centering import centred_by_rule, check_centred, chosen_centring
 from bayesmm.sampling.sample import sample
+from bayesmm.storage.accumulated import design_of_any
 
 
 class Model:
@@ -33,7 +34,8 @@ class Model:
     formula : str or sequence of str
         ``"Reaction ~ Days + (Days | Subject)"``, of columns of `data`; a further one, ``"sigma ~ x"``, is of sigma.
     data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of arrays
-        One row for each observation. The columns used are copied.
+        One row for each observation. The columns used are copied. Or a lazy frame (Polars, DuckDB, Dask, Spark, Ibis,
+        SQLFrame), whose engine gives sums alone, or what `accumulate` returned: see docs/large_data.md.
     family : str or Family
         "gaussian", "student", "poisson", "negbinomial", "bernoulli", "binomial", "gamma", "beta", a `bmm.Family`, or
         another of docs/families.md: counts with more zeros, trials that vary more, reaction times, times to failure.
@@ -95,7 +97,7 @@ class Model:
         own = dict(weights=weights, missing=missing, transforms=transforms, trials=trials)
         own |= dict(contrasts=contrasts, matrices=matrices)
         parsed, family = parse_formula(formula, transforms or ()), get_family(family, link)
-        design = make_design(parsed, data, family=family, **own)
+        design = design_of_any(parsed, data, family, own)
         resolved = resolve_priors(design, design.family, priors)
         self._hold(guarded(design, resolved), resolved)
 
@@ -382,16 +384,7 @@ def fit(
 ) -> Fit:
     """Fit a mixed model by NUTS: ``Model(...).sample(...)``.
 
-    Parameters
-    ----------
-    formula, data, family, priors, link, trials, weights, missing, transforms, contrasts, matrices
-        See `Model`.
-    **sampling
-        See `Model.sample`.
-
-    Returns
-    -------
-    Fit
+    The arguments are those of `Model`, and `**sampling` those of `Model.sample`.
     """
     own = dict(link=link, trials=trials, weights=weights, missing=missing, transforms=transforms)
     own |= dict(contrasts=contrasts, matrices=matrices)

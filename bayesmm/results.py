@@ -353,11 +353,18 @@ class PointFit(Estimates):
 
         return simulate_point(self, draws, seed, effects)
 
-    def bootstrap(self, samples: int = 1000, seed: int | None = None, cores: int | None = None, progress: bool = True):
+    def bootstrap(
+        self,
+        samples: int = 1000,
+        seed: int | None = None,
+        cores: int | None = None,
+        progress: bool = True,
+        executor: object = None,
+    ):
         """Return the parametric bootstrap: simulate, and fit again; see `simulation.bootstrap.bootstrap`."""
         from bayesmm.inference.simulation.bootstrap import bootstrap
 
-        return bootstrap(self, samples, seed, cores, progress)
+        return bootstrap(self, samples, seed, cores, progress, executor)
 
     def __str__(self) -> str:
         from bayesmm.reporting.summary import render_point

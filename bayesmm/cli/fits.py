@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bayesmm.cli.options import JsonOption
 from bayesmm.errors import DataError
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 CHECKS_FAILED = 3
 FileArgument = Annotated[
     str, typer.Argument(metavar="FIT", help="What [bold]bayesmm fit --save FIT[/bold] has written.")
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document and nothing else.", rich_help_panel="Output")
 ]
 
 

@@ -1,12 +1,14 @@
 """One block per grouping factor: all group terms on the same factor, their columns coded and put side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from bayesmm.design.checks import checked_matrix
 from bayesmm.design.coding import INTERCEPT, Coding, Numbers, Values, learn_coding, matrix_names
+from bayesmm.design.covariance.structure import Part
 from bayesmm.design.covariance.structures import STRUCTURES, make_parts
 from bayesmm.design.groups import learn_grouping, safe_names
 from bayesmm.design.parameters import residual_names
@@ -15,6 +17,7 @@ from bayesmm.design.relations import Matrix, relation_of
 from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.spec import Grouping
 from bayesmm.design.state import Scope
+from bayesmm.design.summed import is_indicator
 from bayesmm.errors import DataError
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Bar, Formula
@@ -38,13 +41,20 @@ def make_blocks(
         grouping, index = learn_grouping(factors, scope)
         block, coded = _block(name, grouping, index, bars, values, scope.learning)
         block = _related(block, bars, family, matrices)
-        for bar, coding in zip(bars, coded, strict=True):
-            _say_about_effects(bar, matrix_names(coding, values), block, scope, residual)
-        _say_about_origins(block, [name for coding in coded for name in _slopes(coding, values)], scope)
+        say_about_block(block, bars, coded, values, scope, residual)
         blocks.append(block)
         codings.append(coded)
         groupings.append(grouping)
     return tuple(blocks), tuple(codings), tuple(groupings)
+
+
+def say_about_block(
+    block: Block, bars: Sequence[Bar], coded: Sequence[Coding], values: Values, scope: Scope, residual: bool
+) -> None:
+    """Keep what the group terms of a block, and where their slopes have their zeros, give cause to say."""
+    for bar, coding in zip(bars, coded, strict=True):
+        _say_about_effects(bar, matrix_names(coding, values), block, scope, residual)
+    _say_about_origins(block, [name for coding in coded for name in _slopes(coding, values)], scope)
 
 
 def _related(block: Block, bars: Sequence[Bar], family: Family, matrices: Mapping[str, Matrix]) -> Block:
@@ -75,21 +85,38 @@ def bars_by_group(formula: Formula) -> dict[tuple[str, ...], list[Bar]]:
 def _block(
     name: str, grouping: Grouping, index: np.ndarray, bars: Sequence[Bar], values: Values, learning: bool
 ) -> tuple[Block, tuple[Coding, ...]]:
-    group, values_of, columns, parts, codings = ":".join(grouping.factors), [], [], [], []
+    group = ":".join(grouping.factors)
+    made = effects_of(group, bars, values, lambda c, bar: checked_matrix(c, values, len(index), str(bar), learning))
+    Z = np.ascontiguousarray(np.hstack(made.matrices))
+    return Block(group, name, grouping.factors, index, grouping.levels, made.columns, Z, made.parts), made.codings
+
+
+class Effects(NamedTuple):
+    """The random effects of a grouping factor: their names, their parts, and of each group term coding and matrix."""
+
+    columns: tuple[str, ...]
+    parts: tuple[Part, ...]
+    codings: tuple[Coding, ...]
+    matrices: tuple[object, ...]
+
+
+def effects_of(
+    group: str, bars: Sequence[Bar], values: Values, make: Callable[[Coding, Bar], tuple[object, tuple[str, ...]]]
+) -> Effects:
+    """Return the effects of a grouping factor; `make` gives the matrix of a group term and the names of its columns."""
+    matrices, columns, parts, codings = [], [], [], []
     for bar in bars:
         coding = learn_coding(bar.intercept, bar.terms, values)
-        Z, names = checked_matrix(coding, values, len(index), str(bar), learning)
+        Z, names = make(coding, bar)
         parts += make_parts(bar.covariance, range(len(columns), len(columns) + len(names)), bar.effects)
-        values_of.append(Z)
+        matrices.append(Z)
         columns += names
         codings.append(coding)
     if len(set(columns)) < len(columns):
         raise DataError(
             f"two random effects of '{group}' have the same name ({', '.join(columns)}); write each effect once"
         )
-    Z = np.ascontiguousarray(np.hstack(values_of))
-    block = Block(group, name, grouping.factors, index, grouping.levels, tuple(columns), Z, tuple(parts))
-    return block, tuple(codings)
+    return Effects(tuple(columns), tuple(parts), tuple(codings), tuple(matrices))
 
 
 def _say_about_effects(bar: Bar, names: Sequence[Sequence[str]], block: Block, scope: Scope, residual: bool) -> None:
@@ -137,7 +164,7 @@ def _say_about_origins(block: Block, slopes: Sequence[str], scope: Scope) -> Non
     correlated = {column for part in block.partition for column in part if block.columns.index(INTERCEPT) in part}
     for j, name in enumerate(block.columns):
         mean, sd = float(block.Z[:, j].mean()), float(block.Z[:, j].std())
-        indicator = np.isin(block.Z[:, j], (0.0, 1.0)).all()  # true and false have the one origin that they need
+        indicator = is_indicator(block.Z[:, j], 1.0)  # true and false have the one origin that they need
         if name in slopes and j not in correlated and abs(mean) > FAR * sd > 0 and not indicator:
             both = f"the random intercept and the slope of '{name}' in '{block.group}'"
             scope.say(

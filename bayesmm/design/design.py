@@ -23,6 +23,8 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
 from bayesmm.design.spec import DataArguments, DesignSpec, data_arguments
 from bayesmm.design.state import Scope, Transforms
+from bayesmm.design.summed import Elsewhere, is_summed
+from bayesmm.design.summed import same_column as same_summed
 from bayesmm.design.term_basis import learn_bases
 from bayesmm.design.transforms import check_columns, evaluate
 from bayesmm.design.variables import Variable, read_variable
@@ -227,7 +229,10 @@ def check_same_rows(first: Design, second: Design, who: str, what: str) -> None:
             f"{who} use different rows ({first.n:,} and {second.n:,}), so that their {what} cannot be compared; give "
             "both data without missing values in any column that either uses"
         )
-    if not (first.response == second.response and np.array_equal(first.y, second.y)):
+    if is_summed(first) != is_summed(second):
+        raise DataError(f"{who} have their rows in memory and with an engine, so that their {what} cannot be compared")
+    same = same_summed if is_summed(first) else np.array_equal
+    if not (first.response == second.response and same(first.y, second.y)):
         raise DataError(
             f"{who} have different responses ({first.response!r} and {second.response!r}, row by row), so that their "
             f"{what} cannot be compared"
@@ -236,6 +241,9 @@ def check_same_rows(first: Design, second: Design, who: str, what: str) -> None:
 
 def same_column(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     """Return whether two columns of weights or trials are the same, or both missing."""
+    if isinstance(a, Elsewhere) and isinstance(b, Elsewhere):
+        own = a.sums, b.sums
+        return np.isclose(*(sums.weighted[0, 0] for sums in own)) and np.isclose(*(s.sum_log_weights for s in own))
     return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
 
 
@@ -285,7 +293,8 @@ def encode(spec: DesignSpec, data: object, *, groups: bool = True, residual: boo
 
 def fixed_names(design: Design) -> list[tuple[str, ...]]:
     """Return the names of the columns of X by the terms that they belong to, an intercept's first."""
-    formula, table = design.formula, open_table(design.frame.head(1))
+    rows = design.X.sums.sample if is_summed(design) else design.frame
+    formula, table = design.formula, open_table(rows.head(1))
     values = _values(design.spec, _scope_again(design.spec, table, groups=False), groups=False)
     return matrix_names(learn_coding(formula.intercept, formula.terms, values), values)
 

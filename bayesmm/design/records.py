@@ -13,6 +13,7 @@ from bayesmm.design.parameters import BlockNames, residual_dim
 from bayesmm.design.residual.independent import INDEPENDENT
 from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.spec import DesignSpec
+from bayesmm.design.summed import RowLevels
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Formula
 from bayesmm.runtime.messages import Message
@@ -68,6 +69,13 @@ class Block:
     def free(self) -> bool:
         """Whether each part's covariance matrix is any that there is, which all of the compiled code takes."""
         return all(part.covariance.free for part in self.parts)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How many rows each level has, (G,) int64."""
+        if isinstance(self.index, RowLevels):
+            return self.index.counts
+        return np.bincount(self.index, minlength=len(self.levels))
 
     @property
     def names(self) -> BlockNames:

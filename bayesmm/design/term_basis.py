@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.design.coding import Coding, Values, matrix_names
+from bayesmm.design.summed import SummedMatrix
 from bayesmm.formula.formula import Call, Column, Expr, Number, Operation, column_nodes, text_of
 from bayesmm.runtime.threads import few_threads
 
@@ -73,6 +74,8 @@ class TermBasis:
         """
         if self.trivial:
             return X
+        if isinstance(X, SummedMatrix):
+            return X.mapped(self.taken_out)
         out = np.array(X, order="F")
         for j in self.order:
             for i in np.flatnonzero(self.R[:, j]):

@@ -11,6 +11,7 @@ import pandas as pd
 from bayesmm.design.parameters import by_levels, free_auxiliaries
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
+from bayesmm.design.summed import Elsewhere, absent_rows
 from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import Coordinates, scaled_by_columns
@@ -164,6 +165,8 @@ class Estimates:
     @cached_property
     def linear(self) -> Floats:
         """Linear predictor X beta + Z b + offset, (n,)."""
+        if isinstance(self.scaled.linear, Elsewhere):
+            raise absent_rows(self.scaled.linear.sums.engine)
         return self.scaled.linear
 
     @cached_property

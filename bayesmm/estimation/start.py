@@ -7,6 +7,7 @@ import numpy as np
 from bayesmm.design.covariance.structure import Entry
 from bayesmm.design.parameters import block_parameters, part_parameters, residual_parameters
 from bayesmm.design.records import Design
+from bayesmm.design.summed import rows_of, sd
 from bayesmm.errors import listing, suggest
 from bayesmm.families.family import POSITIVE_VALUES
 from bayesmm.likelihood.crossproducts import Floats
@@ -101,7 +102,7 @@ def check_start(design: Design, start: Mapping[str, float]) -> None:
 
 def _check_near(design: Design, place: str, value: float) -> None:
     """Raise ValueError for a value from which no search finds back: the likelihood is flat or overflows there."""
-    spread = float(np.std(design.y)) if design.family.link == "identity" else 1.0  # of the linear predictor
+    spread = sd(design.y, 0) if design.family.link == "identity" else 1.0  # of the linear predictor
     sizes = _sizes(design)
     if place in sizes:
         low, high = 0.0, FARTHEST * spread / (sizes[place] or 1.0)  # a column of zeros has no size
@@ -127,7 +128,7 @@ def _sizes(design: Design) -> dict[str, float]:
     """Return the root mean square of the column that each sd is of, the largest if there are several, by label."""
     found = {}
     for block in design.blocks:
-        rms = np.sqrt(np.square(block.Z).mean(axis=0))
+        rms = np.sqrt(np.square(rows_of(block.Z)).mean(axis=0))
         for part in block.parts:
             for parameter, entry in zip(part_parameters(0, block, part), part.entries, strict=True):
                 if entry.kind == "sd":

@@ -109,6 +109,11 @@ class Comparison:
     checks: tuple[Check, ...]
     quadrature: float = math.nan
 
+    @property
+    def agrees(self) -> bool:
+        """Whether the posterior passes its checks and both answers agree on every parameter: for a script."""
+        return all(check.ok for check in self.checks) and bool((self.table["verdict"] == "agree").all())
+
     def __str__(self) -> str:
         return render_comparison(self)
 

@@ -52,6 +52,11 @@ _NUMBERED = tuple(family for family in FAMILIES.values() if family.kernels.row i
 NUMBERED_STRIPS = tuple(f.number for f in _NUMBERED if f.whole_strip or f.kernels.row_link == LOGIT)
 
 
+def linear_family() -> Family:
+    """Return the family of linear models, whose sums are all that a fit needs."""
+    return get_family("gaussian")
+
+
 def get_family(name: str | Family, link: str | None = None) -> Family:
     """Return a family by name, or the user's own, with its link.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from bayesmm.design.covariance.structure import Part, coordinates_of, factor_derivatives, factor_of, values_at
 from bayesmm.design.records import Design
+from bayesmm.design.summed import rows_of
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.orthogonal import root_mean_square
 
@@ -127,7 +128,7 @@ def _structured(design: Design, parts: list[tuple[int, int, Part]], start: int) 
     found = []
     for k, at, part in parts:
         block, own = design.blocks[k], np.array(part.columns)
-        scale = root_mean_square(block.Z)[own]
+        scale = root_mean_square(rows_of(block.Z))[own]
         units = [1 / max(scale[i] for (i,) in e.places) if e.kind == "sd" else 1.0 for e in part.entries]
         positions = at + own[:, None] * len(block.columns) + own
         end = start + len(units)

@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesmm.design.frames import open_table
+from bayesmm.design.summed import is_summed
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.predictions_plot import plot_predictions
 from bayesmm.runtime.arguments import check_probability
@@ -85,4 +86,5 @@ def table_of(design, data: object) -> pd.DataFrame:
     if data is None:
         return design.frame.drop(columns=[name for name in design.frame if name == design.response])
     there = {str(name) for name in open_table(data).names}
-    return pd.DataFrame({name: np.asarray(data[name]) for name in design.frame if name in there})
+    names = design.X.sums.sample if is_summed(design) else design.frame
+    return pd.DataFrame({name: np.asarray(data[name]) for name in names if name in there})

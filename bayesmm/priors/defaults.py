@@ -13,11 +13,10 @@ the sd of a predictor is that of its column with the margins taken out (`bayesmm
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
-import numpy as np
-
 from bayesmm.design.covariance.structure import Entry, Part
 from bayesmm.design.parameters import INTERCEPT_AT_MEANS, Parameter, coefficient_label, part_parameters, residual_labels
 from bayesmm.design.records import Block, Design
+from bayesmm.design.summed import is_constant, is_indicator, largest, rows_of, sd
 from bayesmm.design.term_basis import TermBasis, constant_share, untouched
 from bayesmm.priors.prior import Prior
 from bayesmm.priors.scales import Scales, auxiliary_priors, link_scales, robust_scale, root_mean_square
@@ -88,20 +87,20 @@ def _at(moved: bool) -> str:
     return "means" if moved else "zero"
 
 
-def spread(column: np.ndarray) -> float:
+def spread(column) -> float:
     """Return the sd of a column, (n,), or its size if it is constant; 1, an indicator's size, if it is 0 throughout.
 
     Columns of zeros are the empty cells of an interaction, about which the data say nothing.
     """
-    sd, size = float(np.std(column, ddof=1)), float(np.abs(column).max())
-    return (sd if sd > CONSTANT_TOLERANCE * size else size) or 1.0
+    own, size = sd(column), largest(column)
+    return (own if own > CONSTANT_TOLERANCE * size else size) or 1.0
 
 
 def _fixed(design: Design, scales: Scales) -> list[Place]:
     """Return the places of the intercept and of the other coefficients."""
-    basis, share = design.spec.bases.fixed, constant_share(design.X) if not design.has_intercept else None
+    basis, share = design.spec.bases.fixed, constant_share(rows_of(design.X)) if not design.has_intercept else None
     X, moved = basis.taken_out(design.X), basis.moved
-    sd, found = scales.coefficient, []
+    found = []
     for j, name in enumerate(design.coefficients):
         x, unit = X[:, j], f"{scales.unit} per unit of {name}"
         if design.has_intercept and j == 0:
@@ -112,10 +111,10 @@ def _fixed(design: Design, scales: Scales) -> list[Place]:
         if share is not None and not share.any():  # through the origin: sizes count, not deviations from a mean
             own, mean = scales.origin / root_mean_square(x), 0.0
         elif share is None or share[j] == 0:
-            own, mean = sd / spread(x), 0.0
+            own, mean = scales.coefficient / spread(x), 0.0
         else:  # with y ~ 0 + f the coefficients are the groups' means: about the mean of y, as an intercept is
-            indicator = np.isin(x, (0, 1 / share[j])).all()
-            own, mean = scales.intercept * abs(share[j]) if indicator else sd / spread(x), share[j] * scales.centre
+            own = scales.intercept * abs(share[j]) if is_indicator(x, 1 / share[j]) else scales.coefficient / spread(x)
+            mean = share[j] * scales.centre
         prior = Prior("Normal", mu=mean, sigma=own, at=_at(moved[j]))
         found.append(Place(coefficient_label(name), COEFFICIENT, ("beta",), prior, unit))
     return found
@@ -126,8 +125,9 @@ def _sds(block: Block, basis: TermBasis, scales: Scales) -> list[Place]:
     found = {}
     at = _at(not basis.trivial)  # all or none of a block: also those that are the same there
     wider, sizes = ("sd", block.names.sd), []
-    for z in basis.taken_out(block.Z).T:
-        sizes.append((scales.effects if np.ptp(z) == 0 else scales.slopes) / spread(z))
+    Z = basis.taken_out(block.Z)
+    for z in (Z[:, j] for j in range(Z.shape[1])):
+        sizes.append((scales.effects if is_constant(z) else scales.slopes) / spread(z))
     for part, parameter, entry in _entries(block, "sd"):
         columns = [part.columns[i] for (i,) in entry.places]
         scale = min(sizes[j] for j in columns)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.records import Design
+from bayesmm.design.summed import SummedColumn, mean, rows_of, sd
 from bayesmm.families.family import Auxiliary
 from bayesmm.families.links import LINKS
 from bayesmm.priors.prior import Prior
@@ -49,8 +50,8 @@ def link_scales(design: Design) -> Scales:
     multiples = np.array(link.multiples)
     if link.name == "identity":
         left = design.y - design.offset  # the response as the linear predictor has to meet it
-        units = np.repeat([float(np.std(left, ddof=1)), robust_scale(left)], 2)
-        centre, size, scale = float(left.mean()), root_mean_square(left), f"units of {design.response}"
+        units = np.repeat([sd(left), robust_scale(left)], 2)
+        centre, size, scale = mean(left), root_mean_square(left), f"units of {design.response}"
     else:
         units = np.full(4, _unit(design))
         centre, scale = _centre(design), f"on the {link.scale} of {design.response}"
@@ -81,13 +82,15 @@ def _centre(design: Design) -> float:
 
 def robust_scale(values: np.ndarray) -> float:
     """Return 1.4826 times the median absolute deviation of `values`, (n,), or their sd where that is 0."""
+    if isinstance(values, SummedColumn):  # the response less its offset: there is no other
+        return values.sums.robust_scale
     mad = MAD_TO_SD * float(np.median(np.abs(values - np.median(values))))
     return mad if mad > 0 else float(np.std(values, ddof=1))
 
 
 def root_mean_square(values: np.ndarray) -> float:
     """Return the root of the mean of the squares of `values`, (n,); 1 if they are all 0."""
-    return float(np.sqrt(np.mean(np.square(values)))) or 1.0
+    return float(np.sqrt(np.mean(np.square(rows_of(values))))) or 1.0
 
 
 def auxiliary_priors(design: Design) -> Iterator[tuple[Auxiliary, Prior]]:

@@ -13,6 +13,7 @@ from bayesmm.design.parameters import (
     variance_entries,
     variance_parameters,
 )
+from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import (
     LINE_WIDTH,
     NAME_LEAST,
@@ -32,11 +33,10 @@ from bayesmm.inference.text import linear_sections
 from bayesmm.posterior.draws import (
     describe,
     draws_of,
-    kept_effects,
-    posterior_residuals,
     variable,
 )
 from bayesmm.posterior.point_estimates import estimate, integration_remark, singular_parts
+from bayesmm.reporting.residual_lines import fit_residual_lines, residual_lines
 from bayesmm.reporting.sampling_lines import sampler, sampling_lines
 
 CORRELATION_COLUMNS = 6  # of a random-effects table; a block with more terms has the rest in varcorr()
@@ -71,7 +71,10 @@ def render_point(point) -> str:
     """
     design = point.design
     title = f"{kind(design)}{TITLES[point.method]}{integral(point)}"
-    least_squares = design.family.gaussian and point.method == "REML" and not (design.blocks or design.residual.text)
+    whole = not is_summed(design)
+    least_squares = (
+        whole and design.family.gaussian and point.method == "REML" and not (design.blocks or design.residual.text)
+    )
     sections = [
         header(design, title, family_lines(design)) + messages(design, again=False),
         *(linear_sections(point) if least_squares else likelihood_sections(point)),
@@ -84,7 +87,7 @@ def likelihood_sections(point) -> list[list[str]]:
     """Return the sections of lme4's summary() between the formula and the remarks."""
     return [
         criterion_lines(point),
-        residual_lines("Scaled residuals:", point.scaled_residuals),
+        [] if is_summed(point.design) else residual_lines("Scaled residuals:", point.scaled_residuals),
         [*point_random_lines(point), *auxiliary_lines(point), sizes(point.design)],
         point_fixed_lines(point),
         correlation_lines(point),
@@ -109,9 +112,7 @@ def render_fit(fit) -> str:
     sections = [
         verdict_lines(run_checks(fit)) + messages(design, again=False),
         [*head, *family, *sampling_lines(fit), "Intervals: 95 % equal-tailed (lower, upper)"],
-        residual_lines("Scaled residuals at the posterior means:", posterior_residuals(fit))
-        if len(kept_effects(fit)) == len(design.blocks)
-        else ["The random effects were not kept (keep_effects=False), so there are no residuals."],
+        fit_residual_lines(fit),
         [*fit_random_lines(fit), sizes(design)],
         fit_correlation_lines(fit),
         fit_family_lines(fit),
@@ -156,7 +157,8 @@ def header(design, title: str, more: Sequence[str] = ()) -> list[str]:
 def sizes(design) -> str:
     """Return the line of lme4's summary() with the numbers of observations and of groups."""
     groups = [f"{shorten(design.blocks[k].group)}, {len(design.blocks[k].levels)}" for k in by_levels(design)]
-    return "\n".join(wrap(f"Number of obs: {design.n}" + (f", groups: {'; '.join(groups)}" if groups else "")))
+    whose = f" (sums by {design.X.sums.engine})" if is_summed(design) else ""
+    return "\n".join(wrap(f"Number of obs: {design.n}{whose}" + (f", groups: {'; '.join(groups)}" if groups else "")))
 
 
 def messages(design, again: bool = True) -> list[str]:
@@ -166,12 +168,6 @@ def messages(design, again: bool = True) -> list[str]:
         NOTED.add(design)
     said = [m for m in design.messages if not (hide and m.level == "note")]
     return [line for m in said for line in wrap(f"{m.level.capitalize()}: {m.text}")]
-
-
-def residual_lines(title: str, residuals: np.ndarray) -> list[str]:
-    """Return the quartiles of the scaled residuals."""
-    quartiles = column(np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1]), scale=[1.0], digits=5)
-    return [title, *table(["Min", "1Q", "Median", "3Q", "Max"], [quartiles], left=0)]
 
 
 def group_name(block, i: int) -> str:

@@ -5,6 +5,7 @@ import numpy as np
 from bayesmm.design.records import Design
 from bayesmm.design.relations import is_related
 from bayesmm.design.residual.structure import check_no_parameters
+from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.families.family import Family
 from bayesmm.likelihood.marginal import check_marginal
@@ -45,6 +46,10 @@ def settled_effects(design: Design, effects: str) -> str | None:
     """
     if not design.family.gaussian:
         return glmm_effects(design, effects)
+    if is_summed(design):
+        if effects == "explicit":
+            raise DataError("effects='explicit' needs the rows, and the data are a lazy frame; use effects='marginal'")
+        return "marginal"
     if effects == "marginal":
         check_no_parameters(design, "effects='marginal'", "use effects='explicit'")
     if effects == "marginal" and is_related(design):

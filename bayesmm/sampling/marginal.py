@@ -17,6 +17,7 @@ import xarray as xr
 
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Block, Design
+from bayesmm.design.summed import rows_of, sd
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import BayesmmWarning, listing
 from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, REAL, coordinate, factors, values
@@ -210,7 +211,7 @@ def units(model: Marginal, priors: Mapping[str, Prior]) -> Floats:
     Where the prior is improper it is what moves the linear predictor by as much as the response is spread.
     """
     c, design, out = model.posterior.coordinates, model.design, np.ones(model.posterior.size)
-    spread = float(np.std(design.y)) if design.family.link == "identity" else 1.0
+    spread = sd(design.y, 0) if design.family.link == "identity" else 1.0
     for i, place in enumerate(model.places):
         if c.kind[i] == REAL:
             low, high = (priors[place].quantile(p) for p in (0.25, 0.75))
@@ -222,6 +223,7 @@ def units(model: Marginal, priors: Mapping[str, Prior]) -> Floats:
 def _column_size(model: Marginal, i: int) -> float:
     """Return the root mean square of the fixed column whose coefficient is a model's scalar number i."""
     X = model.integrated.problem.fixed if model.integrated is not None else model.bases.fixed.taken_out(model.design.X)
+    X = rows_of(X)
     columns = model.integrated.sampled if model.integrated is not None else range(X.shape[1])
     return float(np.sqrt(np.square(X[:, columns[i - len(model.places)]]).mean()))
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.design.records import Block, Design
+from bayesmm.design.summed import is_summed
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.likelihood.conditional_gaussian import Recovered, recover
 from bayesmm.likelihood.crossproducts import Floats
@@ -280,7 +281,12 @@ def as_reported(posterior: xr.Dataset, design: Design) -> xr.Dataset:
 
 
 def data_groups(design: Design) -> dict[str, xr.Dataset]:
-    """Return the groups observed_data and constant_data of a design, as they are in a tree of the explicit graph."""
+    """Return the groups observed_data and constant_data of a design, as they are in a tree of the explicit graph.
+
+    None where the rows stay with an engine.
+    """
+    if is_summed(design):
+        return {}
     rows, constant = {"obs": design.rows}, {}
     if design.p:
         constant["X_data"] = (("obs", "coef"), design.X)

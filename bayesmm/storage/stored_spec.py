@@ -18,15 +18,15 @@ from bayesmm.formula.formula import Call, Expr, Formula, Operation, scale_factor
 # to text
 
 
-def as_text(spec: DesignSpec) -> str | None:
+def as_text(spec: DesignSpec, whole: bool = False) -> str | None:
     """Return as JSON what a file's data do not say about a design; None where there is nothing to say.
 
     That is how the data arguments were given and, of a spec that repeats an earlier table's, what was learned there; so
-    too of one with contrasts of its own.
+    too of one with contrasts of its own, and of any if `whole`.
     Formula, family and transforms have their own places in a file (`stored_model`).
     """
     own, learned = {name: getattr(spec.arguments, name) for name in ("missing", "weights", "trials")}, None
-    keep = spec.repeats or bool(spec.contrasts)
+    keep = spec.repeats or bool(spec.contrasts) or whole
     if not keep and DataArguments(**own) == DataArguments():
         return None
     if keep:

@@ -4,6 +4,7 @@ Trouble of the sampler is never an exception and never hidden: every check runs 
 every printed result opens with the verdict. What the posterior says about the model itself is a note: it fails nothing.
 """
 
+from bayesmm.design.summed import is_summed
 from bayesmm.evaluation.checks.check import Check, sourced, verdict
 from bayesmm.evaluation.checks.evidence import EFFECTS_LIMIT, gather, is_independent, suspicious
 from bayesmm.evaluation.checks.fitted import of_fit
@@ -43,8 +44,8 @@ def run_checks(fit, time: object = None) -> list[Check]:
 
 
 def rows_and_groups(fit, time: object) -> list[Check]:
-    """Return the checks of the residuals and of the groups, where the random effects were kept."""
-    if len(kept_effects(fit)) < len(fit.design.blocks):
+    """Return the checks of the residuals and of the groups, where there are rows and the random effects were kept."""
+    if is_summed(fit.design) or len(kept_effects(fit)) < len(fit.design.blocks):
         return []
     fitted = of_fit(fit)
     return [autocorrelation(fitted, time), influential_groups(fitted)] if fitted.known else []

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
+from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.sampling import FEW_LEVELS
@@ -72,7 +73,7 @@ def check_inputs(fit) -> CheckInputs:
         draws = draws_on_prior_scale(fit, parameter, marginal)
         if np.isfinite(draws).all() and not is_constant(draws[None])[0]:
             found.append((parameter, marginal, draws.ravel()))
-    whole = len(kept_effects(fit)) == len(fit.design.blocks)
+    whole = len(kept_effects(fit)) == len(fit.design.blocks) and not is_summed(fit.design)
     family = fit.design.family
     counted = family.discrete and not family.support.binary and fit.design.n <= MOST_ROWS
     return CheckInputs(

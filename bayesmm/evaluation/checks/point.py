@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from bayesmm.design.summed import is_summed
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation.checks.check import Check, sourced
 from bayesmm.evaluation.checks.fitted import Fitted, of_point
@@ -42,6 +43,8 @@ def point_checks(point: Estimates, time: object = None) -> list[Check]:
         convergence fails the fit; singular, dispersion, zeros, autocorrelation and influential groups are notes, with
         the family or the term to try.
     """
+    if is_summed(point.design):
+        return [sourced(check) for check in (converged(point), singular(point))]
     fitted = of_point(point)
     found = [converged(point), singular(point), *counts(point, fitted)]
     found += [autocorrelation(fitted, time), influential_groups(fitted)] if fitted.known else []

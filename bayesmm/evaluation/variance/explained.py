@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.parameters import by_levels
+from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import column, count, shorten, table, wrap
 from bayesmm.errors import listing
 from bayesmm.evaluation.variance.null_model import null_mean
@@ -180,6 +181,10 @@ def r2(fitted, mean: str = "rows") -> VarianceShares:
 
 def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:
     """Return the R^2 of modelled means, and what they are."""
+    if is_summed(fit.design):
+        return {}, [
+            "The R^2 of modelled means (bayes_r2) are left out: they need the rows, which stay with the engine."
+        ]
     design, values, shares = fit.design, values_of_fit(fit), {}
     groups, missing = population(design, values), []
     if not design.blocks:

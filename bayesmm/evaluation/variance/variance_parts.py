@@ -16,6 +16,7 @@ from bayesmm.design.coding import INTERCEPT
 from bayesmm.design.records import Design
 from bayesmm.design.residual.structure import NOTHING, residual_weights
 from bayesmm.design.residual.structure import Values as Residual
+from bayesmm.design.summed import is_summed
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
@@ -136,15 +137,27 @@ def observation_level(design: Design) -> tuple[int, ...]:
 
 def fixed_variance(design: Design, beta: Array) -> Array:
     """Return the variance of X beta over the rows, (draws,); offsets, which nobody estimated, have no part in it."""
-    share = row_shares(design)
-    centred = (design.X - share @ design.X) * np.sqrt(share)[:, None]
-    centred[:, np.ptp(design.X, axis=0) == 0] = 0.0  # the intercept, also where rounding leaves something of it
+    if is_summed(design):
+        rows = design.X.rows
+        centred = (rows - rows.mean(axis=0)) / np.sqrt(len(rows))
+    else:
+        centred = _centred(design)
     R = np.linalg.qr(centred, mode="r")
     return np.square(beta @ R.T).sum(axis=1) * design.n / (design.n - 1)
 
 
+def _centred(design: Design) -> Array:
+    share = row_shares(design)
+    centred = (design.X - share @ design.X) * np.sqrt(share)[:, None]
+    centred[:, np.ptp(design.X, axis=0) == 0] = 0.0  # the intercept, also where rounding leaves something of it
+    return centred
+
+
 def random_variances(design: Design, covariances: tuple[Array, ...]) -> tuple[Array, ...]:
     """Return the mean over the rows of z'Sigma z of each block, (draws,): Johnson (2014)."""
+    if is_summed(design):
+        squares = [block.Z.rows.T @ block.Z.rows / len(block.Z.rows) for block in design.blocks]
+        return tuple(np.einsum("sij,ij->s", Sigma, M) for Sigma, M in zip(covariances, squares, strict=True))
     share = row_shares(design)
     squares = [(block.Z * share[:, None]).T @ block.Z for block in design.blocks]
     return tuple(np.einsum("sij,ij->s", Sigma, M) for Sigma, M in zip(covariances, squares, strict=True))
@@ -164,6 +177,8 @@ def residual(design: Design, values: Values, mean: float | None = None) -> Array
     rule = design.family.residual
     at = mean_response(design, values) if rule.needs_mean and mean is None else mean
     value = rule.value(at, values.auxiliaries.T)
+    if is_summed(design):
+        return np.broadcast_to(value * design.X.sums.mean_inverse_weight, len(values.beta)).astype(float)
     weights = residual_weights(design, values.residual)
     if design.family.gaussian and weights is not None:
         value = value * np.mean(1 / weights, axis=-1)

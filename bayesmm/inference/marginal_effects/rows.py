@@ -12,6 +12,7 @@ from bayesmm.design.coding import Levels
 from bayesmm.design.frames import open_table
 from bayesmm.design.records import Design
 from bayesmm.design.series import as_numbers
+from bayesmm.design.summed import is_summed
 from bayesmm.design.variables import NUMERIC, Variable, observed_levels, read_variable, value_label
 from bayesmm.errors import listing, suggest
 from bayesmm.formula.formula import Call, Column, Expr, arguments_of, column_nodes
@@ -46,7 +47,17 @@ def predictors(design: Design) -> Mapping[str, Predictor]:
     """Return the variables of the terms and of the offset, by name; not those that only group."""
     names = column_names([*variables_of(design.formula), *design.formula.offsets])
     coded = {name for expr, state in design.spec.states.items() if isinstance(state, Levels) for name in _of(expr)}
+    if is_summed(design):
+        return MappingProxyType({name: _known_predictor(design, name) for name in names})
     return MappingProxyType({name: _predictor(name, design.frame[name], name in coded) for name in names})
+
+
+def _known_predictor(design: Design, name: str) -> Predictor:
+    """Return a variable whose rows stay with an engine: its levels, or its mean."""
+    levels, typical = design.X.sums.facts[name]
+    if levels is None:
+        return Predictor(name, False, design.frame, typical)
+    return Predictor(name, True, np.array(levels, dtype=object if isinstance(levels[0], str) else None), typical)
 
 
 def column_names(exprs: Iterable[Expr]) -> list[str]:
