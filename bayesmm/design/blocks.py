@@ -7,14 +7,18 @@ import numpy as np
 
 from bayesmm.design.checks import checked_matrix
 from bayesmm.design.coding import INTERCEPT, Coding, Numbers, Values, learn_coding, matrix_names
+from bayesmm.design.covariance import identity
+from bayesmm.design.covariance.structure import Part
 from bayesmm.design.covariance.structures import STRUCTURES, make_parts
 from bayesmm.design.groups import learn_grouping, safe_names
 from bayesmm.design.parameters import residual_names
 from bayesmm.design.records import Block
 from bayesmm.design.relations import Matrix, relation_of
 from bayesmm.design.residual.structure import Residuals
+from bayesmm.design.smooth_rows import Curve, curves
 from bayesmm.design.spec import Grouping
 from bayesmm.design.state import Scope
+from bayesmm.design.transforms import smooth_rows
 from bayesmm.errors import DataError
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Bar, Formula
@@ -28,13 +32,17 @@ def make_blocks(
 ) -> tuple[tuple[Block, ...], tuple[tuple[Coding, ...], ...], tuple[Grouping, ...]]:
     """Return one block per grouping factor, and what encodes it: all group terms on the same factor are one block.
 
+    Behind them stand the penalised parts of the smooths, which the formula's terms encode.
+
     Where the residual `own` has a standard deviation that is not known the effects must be told apart from it.
     """
     residual, taken = family.has_residual_sd and own.sigma != "known", residual_names(own)
     together = bars_by_group(formula)
-    names = safe_names([":".join(factors) for factors in together], family, taken)
+    found = [curve for call in formula.smooths for curve in curves(smooth_rows(call, scope))]
+    groups = [":".join(factors) for factors in together]
+    names = safe_names([*groups, *(curve.name for curve in found)], family, taken)
     blocks, codings, groupings = [], [], []
-    for (factors, bars), name in zip(together.items(), names, strict=True):
+    for (factors, bars), name in zip(together.items(), names, strict=False):
         grouping, index = learn_grouping(factors, scope)
         block, coded = _block(name, grouping, index, bars, values, scope.learning)
         block = _related(block, bars, family, matrices)
@@ -44,7 +52,19 @@ def make_blocks(
         blocks.append(block)
         codings.append(coded)
         groupings.append(grouping)
-    return tuple(blocks), tuple(codings), tuple(groupings)
+    smooth = [_curve_block(curve, name) for curve, name in zip(found, names[len(groups) :], strict=True)]
+    return (*blocks, *smooth), (*codings, *((),) * len(smooth)), tuple(groupings)
+
+
+def _curve_block(curve: Curve, name: str) -> Block:
+    """Return the penalised part of a curve as effects of one level, those of each part with one sd."""
+    q, ends = curve.Z.shape[1], np.cumsum([0, *curve.parts])
+    parts = tuple(
+        Part(tuple(range(start, end)), identity.covariance, text)
+        for start, end, text in zip(ends[:-1].tolist(), ends[1:].tolist(), curve.names, strict=True)
+    )
+    columns, index = tuple(str(j + 1) for j in range(q)), np.zeros(len(curve.Z), dtype=np.int64)
+    return Block(curve.name, name, (), index, ("curve",), columns, curve.Z, parts, smooth=True)
 
 
 def _related(block: Block, bars: Sequence[Bar], family: Family, matrices: Mapping[str, Matrix]) -> Block:

@@ -21,10 +21,11 @@ from bayesmm.design.matrices import read_matrices
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
+from bayesmm.design.smooth_rows import curves
 from bayesmm.design.spec import DataArguments, DesignSpec, data_arguments
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.term_basis import learn_bases
-from bayesmm.design.transforms import check_columns, evaluate
+from bayesmm.design.transforms import check_columns, evaluate, smooth_rows
 from bayesmm.design.variables import Variable, read_variable
 from bayesmm.errors import DataError
 from bayesmm.families.families import get_family
@@ -59,7 +60,7 @@ class Encoded:
     X : float64 array, shape (m, p)
     offset : float64 array, shape (m,)
     blocks : tuple of EncodedBlock
-        In the order of the design's blocks; empty if they were not asked for.
+        In the order of the design's blocks; empty if they were not asked for, those of smooths too.
     row_labels : array, shape (m,)
     messages : tuple of Message
     residual : array, (m,) or (m, k), or None
@@ -279,6 +280,9 @@ def encode(spec: DesignSpec, data: object, *, groups: bool = True, residual: boo
         for grouping in spec.groupings
         if groups
     )
+    rows = np.zeros(table.n, dtype=np.int64), np.full(table.n, "curve", dtype=object)
+    found = (curve for call in formula.smooths if groups for curve in curves(smooth_rows(call, scope)))
+    blocks += tuple(EncodedBlock(*rows, curve.Z) for curve in found)
     own = residual_rows(formula, scope) if residual else None
     return Encoded(X, shift, blocks, _labels(scope.rows), tuple(scope.said), own)
 
@@ -355,6 +359,7 @@ def _remarks(
         *checks.say_about_codes(columns),
         *checks.say_about_outliers(columns, scope.rows),
     ]
+    blocks = [block for block in blocks if not block.smooth]
     of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials, residual)]
     return [*said, *data_lints(formula, values, blocks, scope.variables), *of_blocks]
 

@@ -47,6 +47,8 @@ class Block:
         What is independent of one another, each with its covariance structure.
     relation : Relation or None
         The known covariance of its levels; None where they are independent.
+    smooth : bool
+        Whether it is the penalised part of a curve or surface: one level, whose effects belong to the mean.
     """
 
     group: str
@@ -58,16 +60,24 @@ class Block:
     Z: np.ndarray
     parts: tuple[Part, ...]
     relation: "Relation | None" = None
+    smooth: bool = False
 
     @property
     def partition(self) -> tuple[tuple[int, ...], ...]:
         """Columns that are correlated among themselves: ((0, 1),) for ``(x | g)``, ((0,), (1,)) for ``(x || g)``."""
-        return tuple(part.columns for part in self.parts)
+        return tuple(columns for part in self.parts for columns in part.correlated)
 
     @property
     def free(self) -> bool:
         """Whether each part's covariance matrix is any that there is, which all of the compiled code takes."""
         return all(part.covariance.free for part in self.parts)
+
+    @property
+    def sds(self) -> tuple[tuple[str, int], ...]:
+        """What has an sd in tables, with a column that has it: each term, or each penalised part of a smooth."""
+        if self.smooth:
+            return tuple((part.text, part.columns[0]) for part in self.parts)
+        return tuple((name, i) for i, name in enumerate(self.columns))
 
     @property
     def names(self) -> BlockNames:
@@ -151,6 +161,11 @@ class Design:
         """The weights and trials that were given beside the formula, (n,) each: `frame` does not have them."""
         found = {"weights": self.trials if self.proportions else self.weights, "trials": self.trials}
         return {name: found[name] for name in self.spec.arguments.beside}
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Positions of the blocks that are grouping factors; the others are the penalised parts of smooths."""
+        return tuple(k for k, block in enumerate(self.blocks) if not block.smooth)
 
     @property
     def n(self) -> int:

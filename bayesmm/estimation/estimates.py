@@ -233,7 +233,8 @@ class Estimates:
     def coef(self) -> dict[str, pd.DataFrame]:
         """Return, for each factor, the coefficients of each level: fixed plus random part, levels x coefficients."""
         beta = pd.Series(np.nan_to_num(self.beta), index=list(self.design.coefficients))
-        return {b.group: add_effects(beta, b, self.modes[k]) for k, b in enumerate(self.design.blocks)}
+        blocks = self.design.blocks
+        return {blocks[k].group: add_effects(beta, blocks[k], self.modes[k]) for k in self.design.groups}
 
 
 def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float], residual: Values = NOTHING) -> Floats:
@@ -263,7 +264,7 @@ def _n_theta(block: Block) -> int:
 
 def _varcorr_rows(block: Block, Sigma: Floats) -> list[tuple]:
     sds = np.sqrt(np.diag(Sigma))
-    rows = [(block.group, name, None, Sigma[i, i], sds[i]) for i, name in enumerate(block.columns)]
+    rows = [(block.group, name, None, Sigma[i, i], sds[i]) for name, i in block.sds]
     for part in block.partition:
         for a, i in enumerate(part):
             for j in part[a + 1 :]:

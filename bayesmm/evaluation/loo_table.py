@@ -63,7 +63,10 @@ def loo_table(fit, *, refit: bool | None = None) -> LooTable:
     LooTable
     """
     check_bool("refit", refit, optional=True)
-    groups = {f"levels of {block.group}": {"by": block.group} for block in fit.design.blocks}
+    groups = {
+        f"levels of {block.group}": {"by": block.group}
+        for block in map(fit.design.blocks.__getitem__, fit.design.groups)
+    }
     kinds = {GIVEN: {}, INTEGRATED: {"integrated": True}, **groups} if groups else {ROWS: {}}
     loos, refused = {}, {}
     for kind, arguments in kinds.items():

@@ -53,8 +53,9 @@ from types import MappingProxyType
 
 from bayesmm.errors import FormulaError, listing, suggest
 from bayesmm.formula.cursor import EXAMPLE
-from bayesmm.formula.expansion import Term, Work, expand
+from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand
 from bayesmm.formula.expressions import (
+    SMOOTHS,
     Call,
     Column,
     Expr,
@@ -176,6 +177,12 @@ class Formula:
     residuals: tuple[Call, ...] = ()
     scale: Scale | None = None
 
+    @property
+    def smooths(self) -> tuple[Call, ...]:
+        """The penalised smooths among the terms, ``s(x)`` and ``t2(x, z)``."""
+        alone = (term.factors[0] for term in self.terms if len(term.factors) == 1)
+        return tuple(expr for expr in alone if isinstance(expr, Call) and expr.function in SMOOTHS)
+
 
 def parse(
     text: str | Sequence[str],
@@ -257,6 +264,7 @@ def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[s
     beside = tuple(value for name, value in additions.items() if name in residuals)
     formula = Formula(text, response, *sums, additions.get("weights"), additions.get("trials"), (*beside, *own))
     _check_offsets(calls, context)
+    _check_smooths(formula.smooths, context)
     _check_sides(formula, context)
     return formula
 
@@ -266,14 +274,15 @@ def _of_scale(texts: Sequence[str], names: frozenset, known: frozenset, residual
     found = None
     for text in texts:
         context, sides = Context(text, names, known, residuals), read(text, known)
-        left = sides.response
+        left, work = sides.response, Work(context)
         if not isinstance(left, Column) or left.name not in SCALES or sides.condition is not None:
             message = f"a further formula is of a parameter, as in sigma ~ f, and the parameters are {listing(SCALES)}"
             near = suggest(left.name, SCALES) if isinstance(left, Column) else ""
             raise context.error(left.span, f"{message}{near}")
         if found is not None:
             raise context.error(left.span, f"{left.name} has two formulas; give it one, with all of its terms")
-        part = expand(sides.right, Work(context))
+        part = expand(sides.right, work)
+        check_no_smooth(part.terms, f"is not possible in the formula of {left.name}; write ns(x, df = 4) there", work)
         if part.groups or part.offsets:
             what = "random effects" if part.groups else text_of(part.offsets[0])
             message = (
@@ -381,6 +390,16 @@ def _check_offsets(calls: tuple[Call, ...], context: Context) -> None:
             message = f"{text_of(call)} stands twice; write one offset, of the sum if both are meant"
             raise context.error(call.span, message)
         seen.add(call)
+
+
+def _check_smooths(calls: tuple[Call, ...], context: Context) -> None:
+    """Refuse two smooths of one name: its parameters are called by its variables alone."""
+    seen: set[str] = set()
+    for call in calls:
+        if text_of(call) in seen:
+            message = f"two smooths are called {text_of(call)}; leave one out, or copy the column under another name"
+            raise context.error(call.span, message)
+        seen.add(text_of(call))
 
 
 def _check_sides(formula: Formula, context: Context) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from bayesmm.errors import FormulaError, listing
-from bayesmm.formula.expansion import Term, Work, expand
+from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand
 from bayesmm.formula.expressions import Call, Column, Expr, Span
 from bayesmm.formula.parser import BARS, Chain, Group, Node, Power
 from bayesmm.formula.tokens import MAX_DEPTH, quote
@@ -106,6 +106,7 @@ def _bars(group: Group, work: Work) -> list[Bar]:
     if part.offsets:
         what = "an offset" if part.offsets[0].function == "offset" else f"{part.offsets[0].function}()"
         raise work.error(part.offsets[0].span, f"{what} has no groups; it stands outside the group term, after a '+'")
+    check_no_smooth(part.terms, "cannot vary over groups; a curve for each level of f is s(x, by = f)", work)
     intercept = part.intercept is not False
     if not intercept and not part.terms:
         raise work.error(group.span, f"no random effect is left in {work.context.source(group.span)}; {_HOW}")

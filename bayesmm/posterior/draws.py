@@ -191,7 +191,8 @@ def variance_keys(design, parameter: Parameter) -> tuple[str, str | None, str | 
     if parameter.kind == "sigma":
         return "Residual", None, None
     block = design.blocks[parameter.block]
-    names = [block.columns[i] for i in parameter.terms]
+    of_smooth = {i: part.text for part in block.parts for i in part.columns} if block.smooth else {}
+    names = [of_smooth.get(i, block.columns[i]) for i in parameter.terms]
     return block.group, names[0], names[1] if len(names) > 1 else None
 
 
@@ -215,8 +216,9 @@ def effect_keys(block) -> pd.DataFrame:
 def coef(fit) -> dict[str, pd.DataFrame]:
     """Return, for each grouping factor, the posterior means of beta + b: levels x coefficients, as lme4's coef()."""
     beta = pd.Series(draws_of(fit, coefficients(fit.design)).mean(axis=(1, 2)), index=list(fit.design.coefficients))
-    means = [block_draws(fit, block).mean(axis=(0, 1)) for block in fit.design.blocks]
-    return {block.group: add_effects(beta, block, b) for block, b in zip(fit.design.blocks, means, strict=True)}
+    blocks = [fit.design.blocks[k] for k in fit.design.groups]
+    means = [block_draws(fit, block).mean(axis=(0, 1)) for block in blocks]
+    return {block.group: add_effects(beta, block, b) for block, b in zip(blocks, means, strict=True)}
 
 
 def sigma(fit) -> pd.DataFrame:

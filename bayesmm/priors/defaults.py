@@ -131,6 +131,8 @@ def _sds(block: Block, basis: TermBasis, scales: Scales) -> list[Place]:
     for part, parameter, entry in _entries(block, "sd"):
         columns = [part.columns[i] for (i,) in entry.places]
         scale = min(sizes[j] for j in columns)
+        if block.smooth:  # with this sd a column moves the response by its spread, on the average
+            scale = float(np.mean([sizes[j] ** -2 for j in columns]) ** -0.5)
         prior = _own(entry) or Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale, at=at)
         one = block.columns[columns[0]] if len(columns) == 1 else "Intercept"
         per = "" if one == "Intercept" else f" per unit of {one}"

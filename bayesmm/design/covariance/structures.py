@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from bayesmm.design.covariance import diagonal, unstructured
+from bayesmm.design.covariance import diagonal, identity, unstructured
 from bayesmm.design.covariance.structure import Covariance, Part
 from bayesmm.design.residual.structures import signatures
 from bayesmm.errors import DataError, listing
 from bayesmm.formula.formula import Formula, parse
 
-_MODULES = (unstructured, diagonal)
+_MODULES = (unstructured, diagonal, identity)
 _known: dict[str, Covariance] = {module.covariance.name: module.covariance for module in _MODULES}
 
 STRUCTURES: Mapping[str, Covariance] = MappingProxyType(_known)  # what is registered now
@@ -56,15 +56,19 @@ def make_parts(name: str, columns: range, text: str) -> tuple[Part, ...]:
     return tuple(Part(group, covariance, text) for group in groups)
 
 
-def structured_terms(design) -> list[str]:
-    """Return the group terms whose covariance matrix has a structure: "cs(0 + x | g)"."""
+def structured_terms(design, *, compiled: bool = False) -> list[str]:
+    """Return the group terms whose covariance matrix has a structure: "cs(0 + x | g)".
+
+    With `compiled` without those that the compiled posteriors take: diagonal ones.
+    """
     related = [f"gr({b.group}, cov = {b.relation.name})" for b in design.blocks if getattr(b, "relation", None)]
-    return related + [
-        f"{part.text.removesuffix(')')} | {block.group})"
+    others = [
+        block.group if block.smooth else f"{part.text.removesuffix(')')} | {block.group})"
         for block in design.blocks
         for part in block.parts
-        if not part.covariance.free
+        if not (part.covariance.free or (compiled and part.covariance.diagonal))
     ]
+    return list(dict.fromkeys([*related, *others]))
 
 
 def check_free(design, what: str, instead: str) -> None:

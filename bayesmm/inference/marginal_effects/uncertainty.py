@@ -65,6 +65,11 @@ def spread_of(point: Estimates, ddf: str | None) -> Spread:
     """
     if ddf is not None:
         check_choice("ddf", ddf, DDF)
+    if len(point.design.groups) < len(point.design.blocks):
+        raise DataError(
+            "averages of a maximised model have standard errors of the coefficients alone, and smooths have their own; "
+            "use predict(se=True), or sample() for averages of a posterior"
+        )
     likelihood = point.design.family.gaussian and point.method in ("REML", "ML")
     structured = bool(point.design.residual.parts) or is_related(point.design)  # no degrees of freedom are known
     if ddf == "none" or (ddf is None and (structured or not likelihood)):

@@ -134,7 +134,8 @@ def unit(design, parameter: Parameter) -> str:
         return units(design, design.coefficients[parameter.terms[0]])
     if parameter.kind == "sigma":
         return f"sd, in units of {plain(design.response)}"
-    return f"sd, {units(design, design.blocks[parameter.block].columns[parameter.terms[0]])}"
+    block = design.blocks[parameter.block]
+    return f"sd, {units(design, 'Intercept' if block.smooth else block.columns[parameter.terms[0]])}"
 
 
 def omitted(count: int, where: str = "fit.varcorr()") -> str:
