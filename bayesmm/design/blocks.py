@@ -11,6 +11,7 @@ from bayesmm.design.covariance import identity
 from bayesmm.design.covariance.structure import Part
 from bayesmm.design.covariance.structures import STRUCTURES, make_parts
 from bayesmm.design.groups import learn_grouping, safe_names
+from bayesmm.design.members import members_block
 from bayesmm.design.parameters import residual_names
 from bayesmm.design.records import Block
 from bayesmm.design.relations import Matrix, relation_of
@@ -43,6 +44,10 @@ def make_blocks(
     names = safe_names([*groups, *(curve.name for curve in found)], family, taken)
     blocks, codings, groupings = [], [], []
     for (factors, bars), name in zip(together.items(), names, strict=False):
+        if bars[0].weights:
+            block, grouping = members_block(name, bars, values, scope)
+            blocks, codings, groupings = [*blocks, block], [*codings, ()], [*groupings, grouping]
+            continue
         grouping, index = learn_grouping(factors, scope)
         block, coded = _block(name, grouping, index, bars, values, scope.learning)
         block = _related(block, bars, family, matrices)

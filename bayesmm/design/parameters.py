@@ -191,7 +191,7 @@ def sd_places(block) -> list[tuple[str, tuple[int, ...]]]:
 
 def block_entries(k: int, block) -> list[Parameter]:
     """Return the sd of each term of a block, then each correlation once, also those that are one parameter."""
-    if block.smooth:
+    if block.smooth or block.members:
         return block_parameters(k, block)
     names = block.names
     sds = [Parameter("sd", own, k, (i,)) for i, own in enumerate(names.sd_labels)]
@@ -264,7 +264,7 @@ def residual_owner(design, parameter: Parameter):
 
 def effect_labels(block) -> list[str]:
     """Return the labels of a block's random effects, ``b_Subject[308, Days]``, all levels of the first term first."""
-    return [parameter_label("b", block.name, level, term) for term in block.columns for level in block.levels]
+    return [parameter_label("b", block.name, level, term) for term, level in block.effects]
 
 
 def variable_of(design, parameter: Parameter) -> str:

@@ -49,6 +49,9 @@ class Block:
         The known covariance of its levels; None where they are independent.
     smooth : bool
         Whether it is the penalised part of a curve or surface: one level, whose effects belong to the mean.
+    members : tuple of str
+        The labels of a factor of which a row has several; its block has one level with a column for each of them, term
+        by term. Empty for all others.
     """
 
     group: str
@@ -61,6 +64,19 @@ class Block:
     parts: tuple[Part, ...]
     relation: "Relation | None" = None
     smooth: bool = False
+    members: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The levels as a reader knows them: of several memberships those of the columns."""
+        return self.members or self.levels
+
+    @property
+    def effects(self) -> tuple[tuple[str, str], ...]:
+        """Term and level of each effect, all levels of the first term first."""
+        if self.members:
+            return tuple((part.text, label) for part in self.parts for label in self.members)
+        return tuple((term, level) for term in self.columns for level in self.levels)
 
     @property
     def partition(self) -> tuple[tuple[int, ...], ...]:
@@ -75,7 +91,7 @@ class Block:
     @property
     def sds(self) -> tuple[tuple[str, int], ...]:
         """What has an sd in tables, with a column that has it: each term, or each penalised part of a smooth."""
-        if self.smooth:
+        if self.smooth or self.members:
             return tuple((part.text, part.columns[0]) for part in self.parts)
         return tuple((name, i) for i, name in enumerate(self.columns))
 

@@ -134,7 +134,7 @@ def _block_basis(block, codings: Sequence[Coding], values: Values) -> TermBasis:
 
     Another structure is one of the terms as they are.
     """
-    if not codings:  # the penalised part of a smooth
+    if not codings:  # the penalised part of a smooth, or several memberships
         return untouched(len(block.columns))
     q, free = len(block.columns), [part.columns for part in block.parts if part.covariance.free]
     R, order, start = np.eye(q), [], 0

@@ -250,10 +250,11 @@ def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float],
 
 def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:
     """Return beta plus the (G, q) effects b of a block, levels x coefficients; a term without a fixed part has it 0."""
-    columns = list(dict.fromkeys([*beta.index, *block.columns]))
-    table = pd.DataFrame(0.0, index=pd.Index(block.levels, name=block.group), columns=columns)
+    terms = list(dict.fromkeys(term for term, _ in block.effects))
+    columns = list(dict.fromkeys([*beta.index, *terms]))
+    table = pd.DataFrame(0.0, index=pd.Index(block.labels, name=block.group), columns=columns)
     table += beta.reindex(columns, fill_value=0.0)
-    table[list(block.columns)] += b
+    table[terms] += b.T.reshape(len(terms), -1).T
     return table
 
 
@@ -275,13 +276,12 @@ def _varcorr_rows(block: Block, Sigma: Floats) -> list[tuple]:
 
 
 def _ranef_rows(block: Block, b: Floats, conditional: Floats) -> pd.DataFrame:
-    G, q = b.shape
     sds = np.sqrt(np.maximum(np.diagonal(conditional, axis1=1, axis2=2), 0.0))
     return pd.DataFrame(
         {
             "grpvar": block.group,
-            "term": np.repeat(list(block.columns), G),
-            "grp": np.tile(list(block.levels), q),
+            "term": [term for term, _ in block.effects],
+            "grp": [level for _, level in block.effects],
             "condval": b.T.ravel(),
             "condsd": sds.T.ravel(),
         }

@@ -218,7 +218,7 @@ def evidence(design, parameter: Parameter, draws: np.ndarray, posterior: pd.Seri
         confounded=parameter.kind == "coefficient" and parameter.terms[0] in confounded(design),
         singular=singular_factor(point, parameter),
         group=block.group if block else "",
-        levels=(len(block.columns) if block.smooth else len(block.levels)) if block else 0,
+        levels=(len(block.columns) if block.smooth else len(block.labels)) if block else 0,
     )
 
 

@@ -63,10 +63,8 @@ def loo_table(fit, *, refit: bool | None = None) -> LooTable:
     LooTable
     """
     check_bool("refit", refit, optional=True)
-    groups = {
-        f"levels of {block.group}": {"by": block.group}
-        for block in map(fit.design.blocks.__getitem__, fit.design.groups)
-    }
+    names = [fit.design.blocks[k].group for k in fit.design.groups if not fit.design.blocks[k].members]
+    groups = {f"levels of {name}": {"by": name} for name in names}
     kinds = {GIVEN: {}, INTEGRATED: {"integrated": True}, **groups} if groups else {ROWS: {}}
     loos, refused = {}, {}
     for kind, arguments in kinds.items():

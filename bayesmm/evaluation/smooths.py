@@ -186,9 +186,8 @@ def curves(fitted, ci_prob: float = CI_PROB) -> Iterator[Curve]:
 
 
 def _grid(place: CurvePlace) -> list[Array]:
-    sides = [
-        np.linspace(*margin.ends, POINTS if len(place.variables) == 1 else SIDE) for margin in place.smooth.margins
-    ]
+    size = POINTS if len(place.variables) == 1 else SIDE
+    sides = [np.linspace(*margin.ends, size) for margin in place.smooth.margins]
     return [side.ravel() for side in np.meshgrid(*sides, indexing="ij")]
 
 
@@ -207,9 +206,8 @@ def _of_draws(values: Array, ci_prob: float) -> dict[str, Array]:
     """Return estimate, se and bands of curves, (points, draws)."""
     mean, se = values.mean(axis=1), values.std(axis=1, ddof=1)
     lower, upper = np.quantile(values, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], axis=1)
-    return {"estimate": mean, "se": se, "lower": lower, "upper": upper} | _simultaneous(
-        values - mean[:, None], mean, se, ci_prob
-    )
+    pointwise = {"estimate": mean, "se": se, "lower": lower, "upper": upper}
+    return pointwise | _simultaneous(values - mean[:, None], mean, se, ci_prob)
 
 
 def _of_normal(columns: Array, coefficients: Array, V: Array, ci_prob: float, name: str) -> dict[str, Array]:

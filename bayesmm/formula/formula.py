@@ -320,6 +320,8 @@ def _right_nodes(formula: Formula) -> Iterator[Column]:
         yield from column_nodes(expr)
     for bar in formula.bars:
         yield from bar.group
+        for weight in bar.weights:
+            yield from column_nodes(weight)
 
 
 def _factors(formula: Formula) -> Iterator[Expr]:

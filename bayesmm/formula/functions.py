@@ -142,6 +142,7 @@ _ELSEWHERE = {
     "ln": "the natural logarithm is log(x)",
     "zscore": "write scale(x)",
     "c": "c(...) only lists the numbers of an argument, as in bs(x, knots = c(1, 2))",
+    "mm": "it stands after the bar of a group term, as in (1 | mm(s1, s2))",
     "gr": "it stands after the bar of a group term, as in (1 | gr(animal, cov = A))",
 }
 

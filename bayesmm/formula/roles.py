@@ -23,6 +23,7 @@ def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
         ("column", [*variables_of(formula), *formula.offsets]),
         ("column", formula.residuals),
         ("grouping factor", [column for bar in formula.bars for column in bar.group]),
+        ("column", [weight for bar in formula.bars for weight in bar.weights]),
         ("trials column", [formula.trials] if formula.trials is not None else []),
         (WEIGHTS, [formula.weights] if formula.weights is not None else []),
     ]

@@ -191,7 +191,8 @@ def variance_keys(design, parameter: Parameter) -> tuple[str, str | None, str | 
     if parameter.kind == "sigma":
         return "Residual", None, None
     block = design.blocks[parameter.block]
-    of_smooth = {i: part.text for part in block.parts for i in part.columns} if block.smooth else {}
+    tied = block.smooth or block.members
+    of_smooth = {i: part.text for part in block.parts for i in part.columns} if tied else {}
     names = [of_smooth.get(i, block.columns[i]) for i in parameter.terms]
     return block.group, names[0], names[1] if len(names) > 1 else None
 
@@ -208,8 +209,7 @@ def ranef(fit) -> pd.DataFrame:
 
 def effect_keys(block) -> pd.DataFrame:
     """Return the keys of a block's random effects in the order of `effect_draws`."""
-    terms = np.repeat(np.asarray(block.columns, dtype=object), len(block.levels))
-    levels = np.tile(np.asarray(block.levels, dtype=object), len(block.columns))
+    terms, levels = (np.array(column, dtype=object) for column in zip(*block.effects, strict=True))
     return pd.DataFrame({"grpvar": block.group, "term": terms, "grp": levels}, dtype=object)
 
 

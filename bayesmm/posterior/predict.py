@@ -169,6 +169,8 @@ def columns_of_block(design: Design, k: int, data: object) -> np.ndarray:
     """Return Z of one grouping factor, (m, q), for which the factor's own column is not needed."""
     if data is None:
         return design.blocks[k].Z
+    if design.blocks[k].members:
+        return encode(with_groups(design.spec, [k]), data).blocks[0].Z
     parts = []
     for bar in bars_by_group(design.formula)[design.blocks[k].factors]:
         formula = replace(design.formula, intercept=bar.intercept, terms=bar.terms, bars=(), offsets=())
@@ -182,6 +184,11 @@ def check_levels(rows: Rows, new_levels: str) -> None:
         unseen = list(dict.fromkeys(group.labels[group.index < 0]))
         if unseen and group.block.relation is not None:
             raise DataError(NO_RELATIVE.format(unseen[0], group.block.group))
+        if unseen and group.block.members:
+            raise DataError(
+                f"{label_text(unseen[0])} is no level of {group.block.group} in the data of the fit, and rows with new "
+                "ones beside known ones cannot be predicted; use groups='population'"
+            )
         if unseen and new_levels == "error":
             levels = listing(map(label_text, group.block.levels), limit=5)
             raise DataError(

@@ -159,7 +159,7 @@ def _predictor(design: Design, family: Family) -> Iterator[str]:
     terms = [_product(_sub(r"\beta", escape(name)), name) for name in design.coefficients]
     for block in design.blocks:
         group = rf"{escape(block.group)}[i]"
-        if block.smooth:
+        if block.smooth or block.members:
             terms += [rf"\sum_{{j}} {effect}\,{column}" for effect, column, _ in _smooth_parts(block)]
             continue
         terms += [_product(_effect(design, block, column, group), column) for column in block.columns]
@@ -230,7 +230,7 @@ def _smooth_parts(block: Block) -> Iterator[tuple[str, str, str]]:
 def _structured(design: Design, block: Block) -> Iterator[str]:
     """Yield the covariance matrix of each group term that has a structure."""
     group = escape(block.group)
-    if block.smooth:
+    if block.smooth or block.members:
         sizes = [len(part.columns) for part in block.parts]
         for (effect, _, scale), q in zip(_smooth_parts(block), sizes, strict=True):
             yield rf"{effect} &\sim \mathcal{{N}}(0,\ {scale}^{{2}}), \quad j = 1, \ldots, {q}"

@@ -85,6 +85,8 @@ def data_table(design) -> Table:
 
 def levels(block) -> str:
     """Return how many levels a factor has and how many rows they have."""
+    if block.members:
+        return f"{len(block.members):,} levels, of which a row has several"
     rows = np.bincount(block.index, minlength=len(block.levels))
     each = f"{rows.min():,}" if rows.min() == rows.max() else f"{rows.min():,} to {rows.max():,}"
     effects = ", ".join(block.columns)
@@ -108,7 +110,7 @@ def prior_rows(priors: Priors) -> Table:
 def effects_table(fit, k: int) -> Table | None:
     """Return the effects of one factor, a row for each level, or None where there are too many for a page."""
     block = fit.design.blocks[k]
-    if block.smooth or len(block.levels) > TABLE_LEVELS or not has_effects(fit, k):
+    if block.smooth or block.members or len(block.levels) > TABLE_LEVELS or not has_effects(fit, k):
         return None
     frame = describe_effects(fit, k)
     texts = [spans(frame.iloc[j * len(block.levels) : (j + 1) * len(block.levels)]) for j in range(len(block.columns))]
@@ -201,7 +203,7 @@ def sizes(fit, comparison) -> tuple[str, ...]:
         return ("Formula", "Family", "Observations", "Groups", "Maximised by", "log likelihood", "AIC", "Checks")
     design, point = fit.design, comparison.point
     order = [k for k in by_levels(design) if k in design.groups]
-    groups = "; ".join(f"{name(design.blocks[k].group)}, {len(design.blocks[k].levels)}" for k in order)
+    groups = "; ".join(f"{name(design.blocks[k].group)}, {len(design.blocks[k].labels)}" for k in order)
     failed = [check.name for check in comparison.checks if not check.ok]
     return (
         name(design.formula.text, 500),

@@ -52,12 +52,8 @@ RECORDED = ("nutpie", "numba", "numpy", "arviz")  # versions that make up a resu
 def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: str) -> bool:
     """Return whether these draws can come from here: marginal, by nutpie, all in compiled code."""
     known = all(prior.distribution != "Custom" for prior in priors.values())
-    return (
-        known
-        and not structured_terms(design, compiled=True)
-        and effects == "marginal"
-        and sampler in ("auto", "nutpie")
-    )
+    known = known and not structured_terms(design, compiled=True)
+    return known and effects == "marginal" and sampler in ("auto", "nutpie")
 
 
 def centre(model: Marginal, priors: Mapping[str, Prior], near: Mapping[str, float] = NOWHERE) -> Floats:

@@ -96,8 +96,8 @@ def few_groups(inputs: CheckInputs) -> Check:
     blocks = [inputs.fit.design.blocks[k] for k in inputs.fit.design.groups]
     if not blocks:
         return Check("few groups", True, math.nan, FEW_LEVELS, "the model has no random effects")
-    block = min(blocks, key=lambda each: len(each.levels))
-    count = len(block.levels)
+    block = min(blocks, key=lambda each: len(each.labels))
+    count = len(block.labels)
     if count >= FEW_LEVELS:
         return Check("few groups", True, count, FEW_LEVELS, f"{block.group} has {count:,} levels, and no factor fewer")
     message = (

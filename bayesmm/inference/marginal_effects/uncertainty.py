@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.relations import is_related
+from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS, Link
 from bayesmm.inference.kenward_roger import kenward_roger
