@@ -184,6 +184,11 @@ class Design:
         return tuple(k for k, block in enumerate(self.blocks) if not block.smooth)
 
     @property
+    def factors(self) -> tuple[int, ...]:
+        """Positions of the blocks that put each row into one level."""
+        return tuple(k for k in self.groups if not self.blocks[k].members)
+
+    @property
     def n(self) -> int:
         """Number of rows."""
         return len(self.y)

@@ -63,7 +63,7 @@ def loo_table(fit, *, refit: bool | None = None) -> LooTable:
     LooTable
     """
     check_bool("refit", refit, optional=True)
-    names = [fit.design.blocks[k].group for k in fit.design.groups if not fit.design.blocks[k].members]
+    names = [fit.design.blocks[k].group for k in fit.design.factors]
     groups = {f"levels of {name}": {"by": name} for name in names}
     kinds = {GIVEN: {}, INTEGRATED: {"integrated": True}, **groups} if groups else {ROWS: {}}
     loos, refused = {}, {}

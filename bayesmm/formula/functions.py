@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import assert_never
 
 from bayesmm.errors import FormulaError, listing, suggest
+from bayesmm.formula.elsewhere import ELSEWHERE, LEVEL_ADVICE
 from bayesmm.formula.expressions import (
     SMOOTHS,
     Call,
@@ -72,7 +73,6 @@ _ENDS = (Parameter("intercept", "logical", "FALSE"), Parameter("Boundary.knots",
 _CENTER_ADVICE = "center(x) subtracts the mean, scale(x) also divides by the standard deviation"
 _SCALE = Signature((_X,), "column", _CENTER_ADVICE)
 _K, _BS = Parameter("k", "numbers", ""), Parameter("bs", "basis", "")
-_LEVEL_ADVICE = "another reference level is written C(f, Treatment('level'))"
 
 FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
     {
@@ -93,8 +93,8 @@ FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
         "ns": Signature((_X, _DF, _KNOTS, *_ENDS), "columns"),
         "s": Signature((_X, _K, _BS, Parameter("by", "labels", "")), "smooth"),
         "t2": Signature((_X, Parameter("z", "column"), _K, _BS), "smooth"),
-        "factor": Signature((Parameter("x", "labels"),), "factor", _LEVEL_ADVICE),
-        "C": Signature((Parameter("f", "labels"), Parameter("contr", "contrast", "")), "factor", _LEVEL_ADVICE),
+        "factor": Signature((Parameter("x", "labels"),), "factor", LEVEL_ADVICE),
+        "C": Signature((Parameter("f", "labels"), Parameter("contr", "contrast", "")), "factor", LEVEL_ADVICE),
         "offset": Signature((_X,), "offset"),
         "weights": Signature((_X,), "weights"),
         "trials": Signature((_X,), "trials"),
@@ -128,23 +128,6 @@ CONTRASTS: Mapping[str, str] = MappingProxyType(
 )
 
 _KINDS = listing(dict.fromkeys(CONTRASTS.values()))
-
-# What newcomers from other packages try, and what to write here.
-_ELSEWHERE = {
-    **dict.fromkeys(("te", "ti"), "a smooth surface is t2(x, z)"),
-    **dict.fromkeys(("cr", "cc"), "a smooth curve is s(x), with bs = 'cr' for cubic splines"),
-    **dict.fromkeys(("p", "prop", "proportion"), "for y successes in n trials write cbind(y, n - y) ~ ..."),
-    **dict.fromkeys(("pow", "power", "np.power", "np.square", "square"), "write a power as I(x^2)"),
-    **dict.fromkeys(("relevel", "Treatment", "contr.treatment"), _LEVEL_ADVICE),
-    **dict.fromkeys(("Sum", "contr.sum"), "a coding is chosen by C(f, Sum)"),
-    "Q": "write a column's name that is not a plain word in back-ticks, as in `my x`",
-    "interaction": "an interaction is written a:b",
-    "ln": "the natural logarithm is log(x)",
-    "zscore": "write scale(x)",
-    "c": "c(...) only lists the numbers of an argument, as in bs(x, knots = c(1, 2))",
-    "mm": "it stands after the bar of a group term, as in (1 | mm(s1, s2))",
-    "gr": "it stands after the bar of a group term, as in (1 | gr(animal, cov = A))",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,8 +295,8 @@ def _check_variables(call: Call, signature: Signature, context: Context) -> None
 
 
 def _unknown(name: str, context: Context) -> str:
-    if name in _ELSEWHERE:
-        return f"{quote(name)} is not a function that formulas know; {_ELSEWHERE[name]}"
+    if name in ELSEWHERE:
+        return f"{quote(name)} is not a function that formulas know; {ELSEWHERE[name]}"
     if name in context.structures:
         return f"{quote(name)} is the covariance structure of a group term, which has a bar, as in {name}(x | g)"
     known = [*FUNCTIONS, *context.residuals, *sorted(context.transforms)]
@@ -389,7 +372,7 @@ def _contrast(expr: Expr, context: Context) -> Expr:
             raise context.error(level.span, message)
         case Call(name) if name in CONTRASTS:
             takes = "one argument, the reference level" if CONTRASTS[name] == "Treatment" else "no arguments"
-            raise context.error(expr.span, f"{name}() takes {takes}; {_LEVEL_ADVICE}")
+            raise context.error(expr.span, f"{name}() takes {takes}; {LEVEL_ADVICE}")
         case Column(name) | Text(name) | Call(name):
             message = f"{quote(name)} is not a contrast; the contrasts are {_KINDS}{suggest(name, CONTRASTS)}"
             raise context.error(expr.span, message)

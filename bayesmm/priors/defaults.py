@@ -131,6 +131,9 @@ def _sds(block: Block, basis: TermBasis, scales: Scales) -> list[Place]:
     for part, parameter, entry in _entries(block, "sd"):
         columns = [part.columns[i] for (i,) in entry.places]
         scale = min(sizes[j] for j in columns)
+        if block.members:  # as of a factor with one level in each row
+            whole = block.Z[:, columns].sum(axis=1)
+            scale = (scales.effects if np.ptp(whole) <= CONSTANT_TOLERANCE else scales.slopes) / spread(whole)
         if block.smooth:  # with this sd a column moves the response by its spread, on the average
             scale = float(np.mean([sizes[j] ** -2 for j in columns]) ** -0.5)
         prior = _own(entry) or Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale, at=at)

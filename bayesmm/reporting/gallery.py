@@ -84,7 +84,7 @@ def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
             f"The observed {y} and what the fitted model gives for the same rows.",
             "The distribution of the observed responses over the band that 95 % of the replicated ones stay in.",
         ),
-        *(by_group(fit, k) for k in design.groups[:FACTORS]),
+        *(by_group(fit, k) for k in design.factors[:FACTORS]),
         picture(
             partial(plots.plot_residuals, fit),
             "Residuals against fitted values, with the medians and the middle halves of bins of them.",
@@ -120,7 +120,7 @@ def by_group(fit, k: int) -> Figure:
 
 def lines(fit) -> tuple[Figure, ...]:
     """Return the lines of the groups of the first factor, if there is a numeric predictor to draw them along."""
-    if not fit.design.groups:
+    if not fit.design.factors:
         return ()
     group = name(fit.design.blocks[0].group)
     try:

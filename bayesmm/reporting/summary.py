@@ -155,8 +155,8 @@ def header(design, title: str, more: Sequence[str] = ()) -> list[str]:
 
 def sizes(design) -> str:
     """Return the line of lme4's summary() with the numbers of observations and of groups."""
-    order = [k for k in by_levels(design) if k in design.groups]
-    groups = [f"{shorten(design.blocks[k].group)}, {len(design.blocks[k].labels)}" for k in order]
+    blocks = [design.blocks[k] for k in by_levels(design) if k in design.groups]
+    groups = [f"{shorten(block.group)}, {len(block.labels)}" for block in blocks]
     return "\n".join(wrap(f"Number of obs: {design.n}" + (f", groups: {'; '.join(groups)}" if groups else "")))
 
 
@@ -187,14 +187,11 @@ def residual_cells(design) -> list[str]:
 
 
 def correlation_cells(block, correlation: np.ndarray) -> list[list[str]]:
-    """Return the lower triangle of the correlations as text, a list per term; blank where there is none by design."""
+    """Return the lower triangle of the correlations as text, a list per sd; blank where there is none by design."""
     part_of = {i: part for part in block.partition for i in part}
-    if block.smooth or block.members:
-        return [[] for _ in block.sds]
-    width = min(len(block.columns) - 1, CORRELATION_COLUMNS)
+    width = min(len(block.sds) - 1, CORRELATION_COLUMNS)
     return [
-        [number(correlation[i, j], 2) if j < i and j in part_of[i] else "" for j in range(width)]
-        for i in range(len(block.columns))
+        [number(correlation[i, j], 2) if j < i and j in part_of[i] else "" for j in range(width)] for _, i in block.sds
     ]
 
 
