@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from bayesmm.design.checks import checked_matrix
-from bayesmm.design.coding import INTERCEPT, Coding, Numbers, Values, learn_coding, matrix_names
+from bayesmm.design.coding import INTERCEPT, Coding, Factor, Numbers, Values, learn_coding, matrix_names
 from bayesmm.design.covariance import identity
 from bayesmm.design.covariance.structure import Part
 from bayesmm.design.covariance.structures import STRUCTURES, make_parts
@@ -51,7 +51,7 @@ def make_blocks(
         grouping, index = learn_grouping(factors, scope)
         block, coded = _block(name, grouping, index, bars, values, scope.learning)
         block = _related(block, bars, family, matrices)
-        for bar, coding in zip(bars, coded, strict=True):
+        for bar, coding in () if any(bar.by for bar in bars) else zip(bars, coded, strict=True):
             _say_about_effects(bar, matrix_names(coding, values), block, scope, residual)
         _say_about_origins(block, [name for coding in coded for name in _slopes(coding, values)], scope)
         blocks.append(block)
@@ -104,10 +104,11 @@ def _block(
     for bar in bars:
         coding = learn_coding(bar.intercept, bar.terms, values)
         Z, names = checked_matrix(coding, values, len(index), str(bar), learning)
-        parts += make_parts(bar.covariance, range(len(columns), len(columns) + len(names)), bar.effects)
-        values_of.append(Z)
-        columns += names
-        codings.append(coding)
+        for tail, share in _shares(bar, group, index, values):
+            parts += make_parts(bar.covariance, range(len(columns), len(columns) + len(names)), bar.effects + tail)
+            values_of.append(Z * share)
+            columns += [name + tail for name in names]
+            codings.append(coding)
     if len(set(columns)) < len(columns):
         raise DataError(
             f"two random effects of '{group}' have the same name ({', '.join(columns)}); write each effect once"
@@ -115,6 +116,39 @@ def _block(
     Z = np.ascontiguousarray(np.hstack(values_of))
     block = Block(group, name, grouping.factors, index, grouping.levels, tuple(columns), Z, tuple(parts))
     return block, tuple(codings)
+
+
+def _shares(bar: Bar, group: str, index: np.ndarray, values: Values) -> list[tuple[str, np.ndarray]]:
+    """Return what multiplies a group term's columns, (n, 1), and what stands behind their names.
+
+    Of ``gr(g, by = f)`` that is an indicator for each level of f.
+
+    Raises
+    ------
+    DataError
+        f is no factor, or a level of g has several of its levels.
+    """
+    if bar.by is None:
+        return [("", np.ones((1, 1)))]
+    found, name = values[bar.by], bar.by.name
+    if not isinstance(found, Factor):
+        raise DataError(f"gr({group}, by = {name}) needs a factor, and '{name}' holds numbers; make them text first")
+    first = np.zeros(int(index.max()) + 1, dtype=np.int64)
+    first[index] = found.codes
+    if not np.array_equal(first[index], found.codes):
+        raise DataError(
+            f"gr({group}, by = {name}) needs one level of '{name}' for each level of '{group}', and a level has several"
+        )
+    labels = enumerate(found.levels.labels)
+    return [(f":{name}[{label}]", (found.codes == k)[:, None] * 1.0) for k, label in labels]
+
+
+def bar_columns(bar: Bar, Z: np.ndarray, values: Values) -> np.ndarray:
+    """Return the columns of a group term on any rows, given those that its terms make, (m, q)."""
+    if bar.by is None:
+        return Z
+    codes, levels = values[bar.by].codes, len(values[bar.by].levels.labels)
+    return np.hstack([Z * (codes == k)[:, None] for k in range(levels)])
 
 
 def _say_about_effects(bar: Bar, names: Sequence[Sequence[str]], block: Block, scope: Scope, residual: bool) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.design import checks
-from bayesmm.design.blocks import bars_by_group, make_blocks
+from bayesmm.design.blocks import bar_columns, bars_by_group, make_blocks
 from bayesmm.design.coding import Coding, Levels, Values, learn_coding, matrix, matrix_names
 from bayesmm.design.contrasts import check_used, given_contrasts
 from bayesmm.design.frames import Table, find_columns, missing_text, open_table, to_pandas
@@ -289,7 +289,7 @@ def _encoded_block(grouping: Grouping, bars: Sequence[Bar], values: Values, scop
         codings = [learn_coding(bar.intercept, bar.terms, values) for bar in bars]
         labels = np.where(unseen == "", LEVEL, unseen)
         return EncodedBlock(np.where(unseen == "", 0, -1), labels, expanded_columns(codings, values, W))
-    Z = np.hstack([_coded(bar, values, len(scope.rows)) for bar in bars])
+    Z = np.hstack([bar_columns(bar, _coded(bar, values, len(scope.rows)), values) for bar in bars])
     return EncodedBlock(*find_levels(grouping, scope.variables), np.ascontiguousarray(Z))
 
 

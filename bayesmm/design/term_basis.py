@@ -120,7 +120,7 @@ def learn_bases(
         Of X.
     blocks : sequence of Block
     bars : sequence of sequences of Coding
-        Of each block's group terms, their columns side by side.
+        Of each block's group terms, one for each level of gr(g, by = f), their columns side by side.
     values : mapping of Expr to variable
     """
     return TermBases(

@@ -317,7 +317,7 @@ def _right_nodes(formula: Formula) -> Iterator[Column]:
     for expr in (*_factors(formula), *formula.offsets, *formula.residuals):
         yield from column_nodes(expr)
     for bar in formula.bars:
-        yield from bar.group
+        yield from bar.group if bar.by is None else (*bar.group, bar.by)
         for weight in bar.weights:
             yield from column_nodes(weight)
 

@@ -41,6 +41,8 @@ class Bar:
         given. Empty for all others.
     scaled : bool
         Whether these are divided by their sum.
+    by : Column or None
+        Of ``(x | gr(g, by = f))``: each level of f has a covariance matrix of its own.
     """
 
     intercept: bool
@@ -51,6 +53,7 @@ class Bar:
     relation: str = ""
     weights: tuple[Expr, ...] = ()
     scaled: bool = True
+    by: Column | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -122,11 +125,12 @@ def _bars(group: Group, work: Work) -> list[Bar]:
     if isinstance(group.factor, Call) and group.factor.function == "mm":
         columns, weights, scaled = _members(group.factor, work)
         return [Bar(intercept, part.terms, columns, group.covariance, group.span, "", weights, scaled)]
-    factor, relation = _related(group.factor, work)
+    factor, relation, by = _described(group.factor, work)
     levels = _levels(factor, group, work)
     work.keep(len(levels) - 1, group.span)
     work.spend(sum(map(len, levels)), group.span)
-    return [Bar(intercept, part.terms, level, group.covariance, group.span, relation) for level in levels]
+    own = group.covariance, group.span, relation, (), True, by
+    return [Bar(intercept, part.terms, level, *own) for level in levels]
 
 
 def _members(call: Call, work: Work) -> tuple[tuple[Column, ...], tuple[Expr, ...], bool]:
@@ -154,15 +158,17 @@ def _members(call: Call, work: Work) -> tuple[tuple[Column, ...], tuple[Expr, ..
     return call.arguments, tuple(one_column(one, work.context) for one in given.arguments), scaled
 
 
-def _related(node: Node, work: Work) -> tuple[Node, str]:
-    """Return the factor of ``gr(g, cov = A)`` and the name of the matrix, which is none of a column."""
+def _described(node: Node, work: Work) -> tuple[Node, str, Column | None]:
+    """Return the factor of ``gr(g, cov = A)``, the name of the matrix, and the column of ``gr(g, by = f)``."""
     match node:
         case Call("gr", (Column() as column,), (("cov", Column(name)),)):
-            return column, name
+            return column, name, None
+        case Call("gr", (Column() as column,), (("by", Column() as by),)) if by != column:
+            return column, "", by
         case Call("gr"):
             message = "gr() takes a grouping factor and the name of a matrix, as in (1 | gr(animal, cov = A))"
-            raise work.error(node.span, message)
-    return node, ""
+            raise work.error(node.span, f"{message}, or a factor, as in (x | gr(g, by = f))")
+    return node, "", None
 
 
 # Grouping factors -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ WEIGHTS = "weights column"
 def variables_of(formula: Formula, groups: bool = True) -> list[Expr]:
     """Return every variable of the terms, those of the bars too if `groups`, each once."""
     terms = [*formula.terms, *(term for bar in formula.bars if groups for term in bar.terms)]
-    return list(dict.fromkeys(expr for term in terms for expr in term.factors))
+    by = [bar.by for bar in formula.bars if groups and bar.by is not None]
+    return list(dict.fromkeys([*(expr for term in terms for expr in term.factors), *by]))
 
 
 def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from bayesmm.design.blocks import bars_by_group
 from bayesmm.design.design import encode
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import weights_of_rows
@@ -169,10 +168,11 @@ def columns_of_block(design: Design, k: int, data: object) -> np.ndarray:
     """Return Z of one grouping factor, (m, q), for which the factor's own column is not needed."""
     if data is None:
         return design.blocks[k].Z
-    if design.blocks[k].members:
+    own = [bar for bar in design.formula.bars if bar.columns == design.blocks[k].factors]
+    if design.blocks[k].members or any(bar.by for bar in own):
         return encode(with_groups(design.spec, [k]), data).blocks[0].Z
     parts = []
-    for bar in bars_by_group(design.formula)[design.blocks[k].factors]:
+    for bar in own:
         formula = replace(design.formula, intercept=bar.intercept, terms=bar.terms, bars=(), offsets=())
         parts.append(encode(replace(design.spec, formula=formula), data, groups=False).X)
     return np.hstack(parts) if len(parts[0]) else np.empty((0, len(design.blocks[k].columns)))
