@@ -120,9 +120,7 @@ def expand(node: Node, work: Work) -> Part:
     terms = _terms(found.masks, variables)
     for term in terms:
         if len(term.factors) > 1:
-            check_no_smooth(
-                (term,), "stands between '+' signs and is not multiplied; s(x, by = f) is a curve each", work
-            )
+            check_no_smooth((term,), "is not multiplied; a curve for each level of f is s(x, by = f)", work)
     return Part(found.intercept, terms, tuple(found.groups), tuple(found.offsets))
 
 
