@@ -28,10 +28,8 @@ MODELS = {
 
 def names_of_mgcv(design) -> list[str]:
     """Return what mgcv calls the smooths and the random intercepts of a design."""
-    return [
-        f"s({block.group})" if not block.smooth else block.group.replace("f[", "f").replace("]", "")
-        for block in design.blocks
-    ]
+    names = [block.group.replace("f[", "f").replace("]", "") for block in design.blocks]
+    return [name if block.smooth else f"s({name})" for name, block in zip(names, design.blocks, strict=True)]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -210,29 +208,19 @@ def log_density(design, sd: float, sigma: float, priors) -> float:
 
 @pytest.mark.slow
 def test_the_posterior_is_that_of_a_grid(fit):
-    priors, design = fit.model.priors, fit.design
-    assert fit.tree.attrs  # a record of the run
-    summary = fit.summary()
-    grid = [
-        np.linspace(low, high, 45)
-        for low, high in (
-            (summary.loc[p, "mean"] - 4 * summary.loc[p, "sd"], summary.loc[p, "mean"] + 8 * summary.loc[p, "sd"])
-            for p in ("sd_s(times)[smooth]", "sigma")
-        )
-    ]
-    grid = [g[g > 0] for g in grid]
-    logs = np.array([[log_density(design, s, e, priors) for e in grid[1]] for s in grid[0]])
+    priors, design, places = fit.model.priors, fit.design, ("sd_s(times)[smooth]", "sigma")
+    table = fit.summary().loc[list(places)]
+    ends = [(max(row["mean"] - 5 * row["sd"], 1e-3), row["mean"] + 10 * row["sd"]) for _, row in table.iterrows()]
+    grid = [np.linspace(*end, 60) for end in ends]
+    logs = np.array([[log_density(design, sd, sigma, priors) for sigma in grid[1]] for sd in grid[0]])
     weights = np.exp(logs - logs.max())
     weights /= weights.sum()
-    for values, share, place in (
-        (grid[0], weights.sum(axis=1), "sd_s(times)[smooth]"),
-        (grid[1], weights.sum(axis=0), "sigma"),
-    ):
+    for place, values, share in zip(places, grid, (weights.sum(axis=1), weights.sum(axis=0)), strict=True):
         mean = share @ values
         sd = np.sqrt(share @ np.square(values - mean))
-        error = 4.5 * sd / np.sqrt(summary.loc[place, "ess_bulk"]) + 0.01 * sd
-        assert abs(summary.loc[place, "mean"] - mean) < error
-        assert summary.loc[place, "sd"] == pytest.approx(sd, rel=0.1)
+        error = 4.5 * sd / np.sqrt(table.loc[place, "ess_bulk"]) + 0.01 * sd
+        assert abs(table.loc[place, "mean"] - mean) < error
+        assert table.loc[place, "sd"] == pytest.approx(sd, rel=0.1)
 
 
 @pytest.mark.slow

@@ -142,9 +142,8 @@ def test_a_fit_whose_structure_is_not_known_is_not_loaded(near, tmp_path):
     with pytest.raises(bmm.FitFileError) as caught:
         bmm.load(tmp_path / "fit.nc")
     assert (
-        "cannot be made by this version: 'other' is no covariance structure, which are ar1, cs, diag, ident, toy, us"
-        in str(caught.value)
-    )
+    said = "cannot be made by this version: 'other' is no covariance structure, which are ar1, cs, diag, ident, toy, us"
+    assert said in str(caught.value)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
