@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.relations import is_related
-from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS, Link
 from bayesmm.inference.kenward_roger import kenward_roger
@@ -66,11 +65,6 @@ def spread_of(point: Estimates, ddf: str | None) -> Spread:
     """
     if ddf is not None:
         check_choice("ddf", ddf, DDF)
-    if len(point.design.groups) < len(point.design.blocks):
-        raise DataError(
-            "averages of a maximised model have standard errors of the coefficients alone, and smooths have their own; "
-            "use predict(se=True), or sample() for averages of a posterior"
-        )
     likelihood = point.design.family.gaussian and point.method in ("REML", "ML")
     structured = bool(point.design.residual.parts) or is_related(point.design)  # no degrees of freedom are known
     if ddf == "none" or (ddf is None and (structured or not likelihood)):
