@@ -139,7 +139,7 @@ def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | N
     found = again(fit, split, by, k, limit=limit, refit=refit)
     estimate, table = _with(estimate, table, found)
     inner, held = ((), range(len(design.blocks))) if split is None else (split.inner, split.held)
-    factors = [tuple(design.blocks[j].group for j in chosen) for chosen in (inner, held)]
+    factors = [tuple(design.blocks[j].group for j in chosen if j in design.groups) for chosen in (inner, held)]
     numbers = float(estimate.elpd), float(estimate.se), float(estimate.p)
     return Loo(*numbers, table, limit, by, *factors, estimate)
 
