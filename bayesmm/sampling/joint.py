@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from bayesmm.design.covariance.structures import structured_terms
+from bayesmm.design.covariance.structures import structured_terms, untied
 from bayesmm.design.records import Design
 from bayesmm.estimation.glmm import Warm, criterion_of, effects, make_problem
 from bayesmm.estimation.glmm_map import Likelihood, likelihood_of
@@ -81,7 +81,7 @@ def ready(
     """
     own, bases = prior_design(design, priors), prior_bases(design, priors)
     c, places = generalised_coordinates(design, priors)
-    problem, warm = make_problem(own), Warm(np.zeros(sum(b.Z.shape[1] * len(b.levels) for b in design.blocks)))
+    problem, warm = make_problem(untied(own)), Warm(np.zeros(sum(b.Z.shape[1] * len(b.levels) for b in design.blocks)))
     likelihood = likelihood_of(problem, criterion_of(problem, 1, warm))
     laplace = Marginal(design, None, SearchedPosterior(c, likelihood), places, design.family.auxiliaries, bases)
     middle = centre(laplace, priors, near)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 
 from bayesmm.design.covariance import autoregressive, compound_symmetry, diagonal, identity, unstructured
@@ -69,6 +70,23 @@ def structured_terms(design, *, compiled: bool = False) -> list[str]:
         if not (part.covariance.free or (compiled and part.covariance.diagonal))
     ]
     return list(dict.fromkeys([*related, *others]))
+
+
+def untied(design):
+    """Return the design in which each effect with a diagonal covariance matrix has an sd of its own.
+
+    For a likelihood that is differentiated in every entry of the factors, whichever of them are one parameter.
+    """
+    blocks = [replace(block, parts=tuple(_apart(block.parts))) for block in design.blocks]
+    return replace(design, blocks=tuple(blocks))
+
+
+def _apart(parts: Sequence[Part]) -> Iterator[Part]:
+    for part in parts:
+        if part.covariance.diagonal:
+            yield from (Part((i,), unstructured.covariance, part.text) for i in part.columns)
+        else:
+            yield part
 
 
 def check_free(design, what: str, instead: str) -> None:
