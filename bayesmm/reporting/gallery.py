@@ -4,6 +4,7 @@ from functools import partial
 
 from bayesmm.design.parameters import coefficients, variance_parameters
 from bayesmm.display.html_tables import Figure, name
+from bayesmm.inference.terms import has_profile
 from bayesmm.reporting import plots
 from bayesmm.reporting.figures import picture
 from bayesmm.reporting.tables import has_effects
@@ -44,7 +45,8 @@ def estimates(fit, comparison) -> tuple[Figure, ...]:
     """Return the densities of the variance components."""
     if not variance_parameters(fit.design):
         return ()
-    method, profiled = comparison.point.method, len(variance_parameters(fit.design)) <= PROFILED
+    few = len(variance_parameters(fit.design)) <= PROFILED
+    method, profiled = comparison.point.method, few and has_profile(fit.design)
     interval = " and its 95 % profile interval" if profiled else ""
     return (
         picture(
@@ -79,6 +81,7 @@ def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
     y = name(design.response)
     return (
         *lines(fit),
+        *curves(fit),
         picture(
             partial(plots.plot_predictive, fit),
             f"The observed {y} and what the fitted model gives for the same rows.",
@@ -115,6 +118,19 @@ def by_group(fit, k: int) -> Figure:
         f"The mean {y} of each level of {group}, and the interval that holds 95 % of its means in replicated data.",
         f"A row for each of the {count:,} levels of {group}, sorted by the replicated means: a line is their 95 % "
         "interval, a dot the observed mean, a diamond one outside the interval.",
+    )
+
+
+def curves(fit) -> tuple[Figure, ...]:
+    """Return the smooths, if there are any."""
+    if len(fit.design.groups) == len(fit.design.blocks):
+        return ()
+    return (
+        picture(
+            partial(plots.smooths, fit),
+            "The smooths, with the band that holds each point with probability 0.95 and the one that holds the whole.",
+            "A panel for each smooth: its posterior mean along its variable with two bands, or in two by level lines.",
+        ),
     )
 
 

@@ -64,7 +64,7 @@ def structured_terms(design, *, compiled: bool = False) -> list[str]:
     """
     related = [f"gr({b.group}, cov = {b.relation.name})" for b in design.blocks if getattr(b, "relation", None)]
     others = [
-        block.group if block.smooth else f"{part.text.removesuffix(')')} | {block.group})"
+        block.group if block.smooth or block.members else f"{part.text.removesuffix(')')} | {block.group})"
         for block in design.blocks
         for part in block.parts
         if not (part.covariance.free or (compiled and part.covariance.diagonal))
