@@ -305,6 +305,11 @@ def sds_of_terms(c: Coordinates, scalars: Floats) -> list[Floats]:
     return np.split(scalars[:, c.sd_of], np.cumsum(c.n_terms)[:-1], axis=1) if len(c.n_terms) else []
 
 
+def first_terms(c: Coordinates) -> Ints:
+    """Return for each sd the first of the terms that have it, a place among those of all blocks."""
+    return np.unique(c.sd_of, return_index=True)[1]
+
+
 def factors(c: Coordinates, x: Floats) -> list[Floats]:
     """Return the factors of the correlation matrices of many x, (n, d), as (n, q_k, q_k): those of `natural`."""
     out, ends = [], np.cumsum([0, *c.n_pairs])

@@ -313,7 +313,7 @@ def test_likelihood_ratios_know_what_contains_what():
 
 def test_what_has_no_structures_says_so():
     model = bmm.Model("y ~ f + x + toy(0 + f | g)", made())
-    one = r"is not available where a covariance has a structure, here cs\(0 \+ f \| g\); "
+    one = r"is not available where a covariance has a structure, here toy\(0 \+ f \| g\); "
     with pytest.raises(bmm.DataError, match=one + "use REML or ML, or sample the posterior"):
         model.maximize("MAP")
     with pytest.raises(bmm.DataError, match="sampler='importance' " + one):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from invented import draws, invented
 from numpy.testing import assert_allclose
+from scipy.optimize import minimize
 from structure_references import dense, structures, table
 
 import bayesmm as bmm
 from bayesmm.errors import BayesmmWarning, DataError
+from bayesmm.evaluation.graph_vs_reml import check_consistency
 from bayesmm.evaluation.smooths import curves
 from bayesmm.likelihood.problem import orthogonal_problem
 
@@ -175,8 +177,9 @@ def test_what_cannot_be_is_said():
         point.fixef(ddf="kenward-roger")
     with pytest.raises(DataError, match="smooths have their own"):
         bmm.emmeans(point, "f")
+    counts = bmm.Model("cnt ~ s(x)", SIMULATED, family="poisson")
     with pytest.raises(DataError, match="a covariance has a structure"):
-        model.maximize("MAP")
+        counts.maximize("MAP")
     with pytest.raises(DataError, match="the model has no smooth"):
         bmm.Model("y ~ x + (1 | g)", SIMULATED).maximize().smooths()
 
@@ -206,6 +209,29 @@ def log_density(design, sd: float, sigma: float, priors) -> float:
     r = design.y - m
     value = -0.5 * (np.linalg.slogdet(V)[1] + r @ np.linalg.solve(V, r))
     return value + priors["sd_s(times)[smooth]"].logpdf(sd) + priors["sigma"].logpdf(sigma)
+
+
+def test_the_marginal_mode_is_that_of_the_dense_density():
+    model = bmm.Model("accel ~ s(times, k = 12)", CYCLE)
+    point = model.maximize("MAP")
+    best = minimize(lambda t: -log_density(model.design, *np.exp(t), model.priors), [6.0, 3.0], tol=1e-10)
+    assert_allclose([np.sqrt(point.covariances[0][0, 0]), point.sigma], np.exp(best.x), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_evidence_is_that_of_a_grid(fit):
+    model, sds, sigmas = fit.model, np.exp(np.linspace(4, 9, 120)), np.linspace(16, 32, 80)
+    logs = np.array([[log_density(model.design, sd, sigma, model.priors) for sigma in sigmas] for sd in sds])
+    cells = np.gradient(sds)[:, None] * np.gradient(sigmas)
+    grid = np.log((np.exp(logs - logs.max()) * cells).sum()) + logs.max() - 0.5 * model.design.n * np.log(2 * np.pi)
+    assert fit.evidence(seed=1).log_evidence == pytest.approx(grid, abs=0.05)  # of the cells, and Monte Carlo
+    assert fit.consistency().ok  # with flat priors the compiled density has its maximum at REML
+
+
+@pytest.mark.slow
+def test_the_graph_with_the_effects_written_out_has_its_mode_at_reml():
+    model = bmm.Model("accel ~ s(times, k = 6)", CYCLE)
+    assert check_consistency(model.design, model.maximize()).ok
 
 
 @pytest.mark.slow

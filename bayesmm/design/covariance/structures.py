@@ -89,8 +89,11 @@ def _apart(parts: Sequence[Part]) -> Iterator[Part]:
             yield part
 
 
-def check_free(design, what: str, instead: str) -> None:
-    """Raise a DataError where a covariance matrix has a structure, for `what` knows none; `instead` is the advice."""
-    found = structured_terms(design)
+def check_free(design, what: str, instead: str, *, compiled: bool = False) -> None:
+    """Raise a DataError where a covariance matrix has a structure, for `what` knows none; `instead` is the advice.
+
+    With `compiled` it knows those of the compiled posteriors.
+    """
+    found = structured_terms(design, compiled=compiled)
     if found:
         raise DataError(f"{what} is not available where a covariance has a structure, here {listing(found)}; {instead}")
