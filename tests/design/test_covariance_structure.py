@@ -322,9 +322,9 @@ def test_what_has_no_structures_says_so():
         model.maximize().fixef("kenward-roger")
     with pytest.raises(bmm.DataError, match="the profile of a generalised model " + one):
         bmm.Model("k ~ f + toy(0 + f | g)", made(), family="poisson").maximize().confint()
-    beside = bmm.Model("y ~ f + x + toy(0 + f | g) + (1 | h)", made()).maximize("ML")
-    with pytest.raises(bmm.DataError, match="the profile of sd_h"):
-        beside.profile("sd_h[Intercept]")
+    beside = bmm.Model("y ~ f + x + toy(0 + f | g) + (x | h)", made()).maximize("ML")
+    with pytest.raises(bmm.DataError, match="the profile of corr_h"):
+        beside.profile("corr_h[Intercept, x]")
 
 
 def test_parameters_and_simulation():

@@ -107,6 +107,13 @@ def test_ident_is_the_nested_factor():
     assert one.criterion == pytest.approx(other.criterion, abs=1e-7)
 
 
+def test_profiles_beside_a_structure_are_those_of_the_nested_factor():
+    one = bmm.Model("yield ~ nitro + (1 | Block) + ident(0 + Variety | Block)", OATS).maximize("ML").confint()
+    other = bmm.Model("yield ~ nitro + (1 | Block/Variety)", OATS).maximize("ML").confint()
+    assert_allclose(one.loc["sd_Block[Intercept]"], other.loc["sd_Block[Intercept]"], rtol=1e-6)
+    assert_allclose(one.loc["sd_Block[ident(0 + Variety)]"], other.loc["sd_Block:Variety[Intercept]"], rtol=1e-6)
+
+
 BAD = [
     ("yield ~ cs(0 + Variety || Block)", FormulaError, "has a single bar, as in cs(x | g)"),
     ("yield ~ toep(0 + Variety | Block)", FormulaError, "'toep' is no covariance structure"),

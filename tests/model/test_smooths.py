@@ -112,6 +112,13 @@ def test_curves_and_bands_of_a_maximised_model():
     assert np.ptp(ratio) < 1e-6 and 2.5 < ratio[0] < 3.5  # above 1.96, as every point is in it
 
 
+def test_profile_intervals_hold_the_estimates():
+    point = bmm.Model(WITH_GROUPS, SIMULATED).maximize("ML")
+    table, found = point.confint(), point.parameters
+    for place in ("sd_g[Intercept]", "sd_s(x)[smooth]", "sigma", "beta[s(x)]"):
+        assert table.loc[place, "lower"] < found[place] < table.loc[place, "upper"]
+
+
 def test_the_print_has_a_line_for_a_smooth():
     point = bmm.Model(BY_GROUPS, SIMULATED).maximize()
     text = str(point)
@@ -175,6 +182,8 @@ def test_what_cannot_be_is_said():
         point.fixef(ddf="containment")
     with pytest.raises(DataError, match="a covariance has a structure"):
         point.fixef(ddf="kenward-roger")
+    with pytest.raises(DataError, match="s\\(x\\) has penalised effects too"):
+        bmm.anova(point)
     with pytest.raises(DataError, match="smooths have their own"):
         bmm.emmeans(point, "f")
     counts = bmm.Model("cnt ~ s(x)", SIMULATED, family="poisson")
