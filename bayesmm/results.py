@@ -12,7 +12,7 @@ import xarray as xr
 from bayesmm.design.records import Design
 from bayesmm.display.frames import WholeFrame
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.evaluation import checks, compare_reml, loo, loo_table
+from bayesmm.evaluation import checks, compare_reml, loo, loo_table, smooths
 from bayesmm.evaluation.prior_sensitivity import sensitivity
 from bayesmm.evaluation.variance import explained
 from bayesmm.inference.ratios import check_exponentiated
@@ -69,6 +69,10 @@ class Fit:
     def coef(self) -> dict[str, pd.DataFrame]:
         """Return, for each factor, the posterior means of each level's coefficients: levels x coefficients."""
         return draws.coef(self)
+
+    def smooths(self, ci_prob: float = draws.CI_PROB) -> pd.DataFrame:
+        """Return smoothing sds and effective degrees of freedom: see `bayesmm.evaluation.smooths.smooths`."""
+        return WholeFrame(smooths.smooths(self, ci_prob))
 
     def sigma(self) -> pd.DataFrame:
         """Return the residual standard deviation: one row with the columns of `fixef`."""
@@ -232,6 +236,10 @@ class PointFit(Estimates):
     def ranef(self) -> pd.DataFrame:
         """Return the conditional modes of the random effects: see `Estimates.ranef`."""
         return WholeFrame(super().ranef())
+
+    def smooths(self) -> pd.DataFrame:
+        """Return smoothing sds and effective degrees of freedom: see `bayesmm.evaluation.smooths.smooths`."""
+        return WholeFrame(smooths.smooths(self))
 
     @property
     def AIC(self) -> float:

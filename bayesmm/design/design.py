@@ -11,22 +11,24 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.design import checks
-from bayesmm.design.blocks import bars_by_group, make_blocks
+from bayesmm.design.blocks import bar_columns, bars_by_group, make_blocks
 from bayesmm.design.coding import Coding, Levels, Values, learn_coding, matrix, matrix_names
 from bayesmm.design.contrasts import check_used, given_contrasts
 from bayesmm.design.frames import Table, find_columns, missing_text, open_table, to_pandas
 from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
 from bayesmm.design.matrices import read_matrices
+from bayesmm.design.members import LEVEL, expanded_columns, member_weights
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
-from bayesmm.design.spec import DataArguments, DesignSpec, data_arguments
+from bayesmm.design.smooth_rows import curves
+from bayesmm.design.spec import DataArguments, DesignSpec, Grouping, data_arguments
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.summed import Elsewhere, is_summed
 from bayesmm.design.summed import same_column as same_summed
 from bayesmm.design.term_basis import learn_bases
-from bayesmm.design.transforms import check_columns, evaluate
+from bayesmm.design.transforms import check_columns, evaluate, smooth_rows
 from bayesmm.design.variables import Variable, read_variable
 from bayesmm.errors import DataError
 from bayesmm.families.families import get_family
@@ -61,7 +63,7 @@ class Encoded:
     X : float64 array, shape (m, p)
     offset : float64 array, shape (m,)
     blocks : tuple of EncodedBlock
-        In the order of the design's blocks; empty if they were not asked for.
+        In the order of the design's blocks; empty if they were not asked for, those of smooths too.
     row_labels : array, shape (m,)
     messages : tuple of Message
     residual : array, (m,) or (m, k), or None
@@ -280,15 +282,23 @@ def encode(spec: DesignSpec, data: object, *, groups: bool = True, residual: boo
     X, shift = _coded(formula, values, table.n), offset(formula, scope)
     bars = bars_by_group(formula)
     blocks = tuple(
-        EncodedBlock(
-            *find_levels(grouping, scope.variables),
-            np.ascontiguousarray(np.hstack([_coded(bar, values, table.n) for bar in bars[grouping.factors]])),
-        )
-        for grouping in spec.groupings
-        if groups
+        _encoded_block(grouping, bars[grouping.factors], values, scope) for grouping in spec.groupings if groups
     )
+    rows = np.zeros(table.n, dtype=np.int64), np.full(table.n, "curve", dtype=object)
+    found = (curve for call in formula.smooths if groups for curve in curves(smooth_rows(call, scope)))
+    blocks += tuple(EncodedBlock(*rows, curve.Z) for curve in found)
     own = residual_rows(formula, scope) if residual else None
     return Encoded(X, shift, blocks, _labels(scope.rows), tuple(scope.said), own)
+
+
+def _encoded_block(grouping: Grouping, bars: Sequence[Bar], values: Values, scope: Scope) -> EncodedBlock:
+    if grouping.members:
+        W, unseen = member_weights(bars[0], grouping, scope)
+        codings = [learn_coding(bar.intercept, bar.terms, values) for bar in bars]
+        labels = np.where(unseen == "", LEVEL, unseen)
+        return EncodedBlock(np.where(unseen == "", 0, -1), labels, expanded_columns(codings, values, W))
+    Z = np.hstack([bar_columns(bar, _coded(bar, values, len(scope.rows)), values) for bar in bars])
+    return EncodedBlock(*find_levels(grouping, scope.variables), np.ascontiguousarray(Z))
 
 
 def fixed_names(design: Design) -> list[tuple[str, ...]]:
@@ -327,7 +337,8 @@ def _read_again(formula: Formula, table: Table, groups: bool, residual: bool) ->
         *(residual_columns(formula) if residual else ()),
     ]
     names = dict.fromkeys(node.name for expr in exprs for node in column_nodes(expr))
-    names |= dict.fromkeys(column.name for bar in formula.bars for column in bar.group) if groups else {}
+    grouping = (expr for bar in formula.bars if groups for expr in (*bar.group, *bar.weights))
+    names |= dict.fromkeys(node.name for expr in grouping for node in column_nodes(expr))
     places = find_columns(names, table, lambda name, said: DataError(f"column '{name}', which the model needs, {said}"))
     return {name: read_variable(name, table.read(j))[0] for name, j in places.items()}
 
@@ -364,6 +375,7 @@ def _remarks(
         *checks.say_about_codes(columns),
         *checks.say_about_outliers(columns, scope.rows),
     ]
+    blocks = [block for block in blocks if not (block.smooth or block.members)]
     of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials, residual)]
     return [*said, *data_lints(formula, values, blocks, scope.variables), *of_blocks]
 

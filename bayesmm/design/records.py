@@ -48,6 +48,11 @@ class Block:
         What is independent of one another, each with its covariance structure.
     relation : Relation or None
         The known covariance of its levels; None where they are independent.
+    smooth : bool
+        Whether it is the penalised part of a curve or surface: one level, whose effects belong to the mean.
+    members : tuple of str
+        The labels of a factor of which a row has several; its block has one level with a column for each of them, term
+        by term. Empty for all others.
     """
 
     group: str
@@ -59,11 +64,25 @@ class Block:
     Z: np.ndarray
     parts: tuple[Part, ...]
     relation: "Relation | None" = None
+    smooth: bool = False
+    members: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The levels as a reader knows them: of several memberships those of the columns."""
+        return self.members or self.levels
+
+    @property
+    def effects(self) -> tuple[tuple[str, str], ...]:
+        """Term and level of each effect, all levels of the first term first."""
+        if self.members:
+            return tuple((part.text, label) for part in self.parts for label in self.members)
+        return tuple((term, level) for term in self.columns for level in self.levels)
 
     @property
     def partition(self) -> tuple[tuple[int, ...], ...]:
         """Columns that are correlated among themselves: ((0, 1),) for ``(x | g)``, ((0,), (1,)) for ``(x || g)``."""
-        return tuple(part.columns for part in self.parts)
+        return tuple(columns for part in self.parts for columns in part.correlated)
 
     @property
     def free(self) -> bool:
@@ -76,6 +95,13 @@ class Block:
         if isinstance(self.index, RowLevels):
             return self.index.counts
         return np.bincount(self.index, minlength=len(self.levels))
+
+    @property
+    def sds(self) -> tuple[tuple[str, int], ...]:
+        """What has an sd in tables, with a column that has it: each term, or each penalised part of a smooth."""
+        if self.smooth or self.members:
+            return tuple((part.text, part.columns[0]) for part in self.parts)
+        return tuple((name, i) for i, name in enumerate(self.columns))
 
     @property
     def names(self) -> BlockNames:
@@ -159,6 +185,16 @@ class Design:
         """The weights and trials that were given beside the formula, (n,) each: `frame` does not have them."""
         found = {"weights": self.trials if self.proportions else self.weights, "trials": self.trials}
         return {name: found[name] for name in self.spec.arguments.beside}
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Positions of the blocks that are grouping factors; the others are the penalised parts of smooths."""
+        return tuple(k for k, block in enumerate(self.blocks) if not block.smooth)
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """Positions of the blocks that put each row into one level."""
+        return tuple(k for k in self.groups if not self.blocks[k].members)
 
     @property
     def n(self) -> int:

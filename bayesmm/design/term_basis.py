@@ -123,7 +123,7 @@ def learn_bases(
         Of X.
     blocks : sequence of Block
     bars : sequence of sequences of Coding
-        Of each block's group terms, their columns side by side.
+        Of each block's group terms, one for each level of gr(g, by = f), their columns side by side.
     values : mapping of Expr to variable
     """
     return TermBases(
@@ -137,6 +137,8 @@ def _block_basis(block, codings: Sequence[Coding], values: Values) -> TermBasis:
 
     Another structure is one of the terms as they are.
     """
+    if not codings:  # the penalised part of a smooth, or several memberships
+        return untouched(len(block.columns))
     q, free = len(block.columns), [part.columns for part in block.parts if part.covariance.free]
     R, order, start = np.eye(q), [], 0
     for coding in codings:

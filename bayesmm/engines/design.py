@@ -1,6 +1,6 @@
 """The design of a linear model whose rows an engine holds: its spec as of any table, its matrices by their sums."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -172,12 +172,22 @@ def _check_supported(formula: Formula, weights: object) -> None:
     """Refuse what sums over the rows cannot give, or do not yet."""
     if weights is not None and not isinstance(weights, str):
         raise DataError("weights beside a lazy frame should be the name of a column of it")
-    if formula.residuals or formula.scale is not None:
-        what = "sigma ~ ..." if formula.scale is not None else f"{text_of(formula.residuals[0])}"
+    for what in _of_rows(formula):
         raise DataError(f"{what} needs the rows, and the data are a lazy frame; collect it first")
-    relation = next((bar.relation for bar in formula.bars if bar.relation), "")
-    if relation:
-        raise DataError(f"gr(..., cov = {relation}) needs the rows, and the data are a lazy frame; collect it first")
+
+
+def _of_rows(formula: Formula) -> Iterator[str]:
+    """Give the parts of a formula that sums over the rows do not know."""
+    if formula.scale is not None:
+        yield "sigma ~ ..."
+    yield from map(text_of, (*formula.residuals, *formula.smooths))
+    for bar in formula.bars:
+        if bar.weights:
+            yield bar.label
+        if bar.by is not None:
+            yield f"gr({', '.join(column.name for column in bar.group)}, by = {bar.by.name})"
+        if bar.relation:
+            yield f"gr(..., cov = {bar.relation})"
 
 
 def _weight(formula: Formula, found: Evaluated, weights: str | None) -> nw.Expr | None:
@@ -201,7 +211,7 @@ def make_plan(
     together = bars_by_group(formula)
     names = safe_names([":".join(factors) for factors in together], family)
     effects = [
-        effects_of(":".join(factors), bars, values, lambda coding, bar: matrix(coding, str(bar)))
+        effects_of(":".join(factors), bars, values, lambda coding, bar: [(*matrix(coding, str(bar)), "")])
         for factors, bars in together.items()
     ]
     own = frozenset([(RESPONSE, "")]), text_of(formula.response), number(formula.response, columns)

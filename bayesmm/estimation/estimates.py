@@ -236,7 +236,8 @@ class Estimates:
     def coef(self) -> dict[str, pd.DataFrame]:
         """Return, for each factor, the coefficients of each level: fixed plus random part, levels x coefficients."""
         beta = pd.Series(np.nan_to_num(self.beta), index=list(self.design.coefficients))
-        return {b.group: add_effects(beta, b, self.modes[k]) for k, b in enumerate(self.design.blocks)}
+        blocks = self.design.blocks
+        return {blocks[k].group: add_effects(beta, blocks[k], self.modes[k]) for k in self.design.groups}
 
 
 def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float], residual: Values = NOTHING) -> Floats:
@@ -252,10 +253,11 @@ def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float],
 
 def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:
     """Return beta plus the (G, q) effects b of a block, levels x coefficients; a term without a fixed part has it 0."""
-    columns = list(dict.fromkeys([*beta.index, *block.columns]))
-    table = pd.DataFrame(0.0, index=pd.Index(block.levels, name=block.group), columns=columns)
+    terms = list(dict.fromkeys(term for term, _ in block.effects))
+    columns = list(dict.fromkeys([*beta.index, *terms]))
+    table = pd.DataFrame(0.0, index=pd.Index(block.labels, name=block.group), columns=columns)
     table += beta.reindex(columns, fill_value=0.0)
-    table[list(block.columns)] += b
+    table[terms] += b.T.reshape(len(terms), -1).T
     return table
 
 
@@ -266,7 +268,7 @@ def _n_theta(block: Block) -> int:
 
 def _varcorr_rows(block: Block, Sigma: Floats) -> list[tuple]:
     sds = np.sqrt(np.diag(Sigma))
-    rows = [(block.group, name, None, Sigma[i, i], sds[i]) for i, name in enumerate(block.columns)]
+    rows = [(block.group, name, None, Sigma[i, i], sds[i]) for name, i in block.sds]
     for part in block.partition:
         for a, i in enumerate(part):
             for j in part[a + 1 :]:
@@ -277,13 +279,12 @@ def _varcorr_rows(block: Block, Sigma: Floats) -> list[tuple]:
 
 
 def _ranef_rows(block: Block, b: Floats, conditional: Floats) -> pd.DataFrame:
-    G, q = b.shape
     sds = np.sqrt(np.maximum(np.diagonal(conditional, axis1=1, axis2=2), 0.0))
     return pd.DataFrame(
         {
             "grpvar": block.group,
-            "term": np.repeat(list(block.columns), G),
-            "grp": np.tile(list(block.levels), q),
+            "term": [term for term, _ in block.effects],
+            "grp": [level for _, level in block.effects],
             "condval": b.T.ravel(),
             "condsd": sds.T.ravel(),
         }

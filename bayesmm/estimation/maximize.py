@@ -68,7 +68,9 @@ def maximize(
 
 def _maximum(design: Design, method: str, priors, start: Mapping[str, float] | None, nagq: int) -> Estimates:
     if method == "MAP":
-        check_free(design, "the mode of the marginal posterior", "use REML or ML, or sample the posterior")
+        compiled = design.family.gaussian  # whose code has the structures with a diagonal matrix
+        instead = "use REML or ML, or sample the posterior"
+        check_free(design, "the mode of the marginal posterior", instead, compiled=compiled)
     if not design.family.gaussian:
         if method == "MAP":
             return generalised_mode(design, priors, nagq, start)

@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened
-from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, arctanh_partial
+from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, arctanh_partial, first_terms
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import (
     Marginal,
@@ -66,7 +66,7 @@ def refusal(fit) -> str | None:
     design, priors, draws = fit.design, fit.model.priors, int(np.prod(tree_sizes(fit.tree)))
     if draws < LEAST_DRAWS:
         return f"the fit has {draws} draws, and {LEAST_DRAWS} are needed"
-    terms = structured_terms(design)
+    terms = structured_terms(design, compiled=True)
     if terms:
         return f"{terms[0]} has a covariance structure, which has no compiled density"
     custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
@@ -130,6 +130,7 @@ def coordinates_of(fit, model: Marginal) -> Floats:
             C = np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(R.shape[1]))
             x[:, c.pair_at[part]] = arctanh_partial(C, c.row[part], c.column[part])
         pair += pairs
+    scalars = [scalars[j] for j in first_terms(c)]
     for name in design.family.auxiliaries:
         scalars.append(np.broadcast_to(variable(fit.tree, name), tree_sizes(fit.tree)).ravel())
     if design.p:

@@ -52,9 +52,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from bayesmm.errors import FormulaError, listing, suggest
+from bayesmm.formula.additions import BESIDE, additions
 from bayesmm.formula.cursor import EXAMPLE
-from bayesmm.formula.expansion import Term, Work, expand
+from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand
 from bayesmm.formula.expressions import (
+    SMOOTHS,
     Call,
     Column,
     Expr,
@@ -76,7 +78,6 @@ from bayesmm.formula.functions import (
     arguments_of,
     check_transforms,
     checked,
-    checked_residual,
     contrast_of,
     gives,
 )
@@ -112,9 +113,7 @@ __all__ = [
 ]
 
 
-ADDITIONS = ("weights", "trials")  # what may stand after the bar of the response, besides known standard errors
 SCALES = ("sigma",)  # parameters that may have a formula of their own
-BESIDE = "addition"  # what a residual structure gives that stands after the bar of the response
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +174,12 @@ class Formula:
     trials: Expr | None
     residuals: tuple[Call, ...] = ()
     scale: Scale | None = None
+
+    @property
+    def smooths(self) -> tuple[Call, ...]:
+        """The penalised smooths among the terms, ``s(x)`` and ``t2(x, z)``."""
+        alone = (term.factors[0] for term in self.terms if len(term.factors) == 1)
+        return tuple(expr for expr in alone if isinstance(expr, Call) and expr.function in SMOOTHS)
 
 
 def parse(
@@ -246,7 +251,7 @@ def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[s
     """Return the formula of the mean."""
     sides = read(text, known)
     context = Context(text, names, known, residuals)
-    response, additions = _response(sides.response, context), _additions(sides.condition, context)
+    response, beside = _response(sides.response, context), additions(sides.condition, context)
     work = Work(context)
     part = expand(sides.right, work)
     calls = tuple(call for call in part.offsets if call.function not in residuals)
@@ -254,9 +259,10 @@ def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[s
     bars = bars_of(part.groups, work)
     sums = (part.intercept is not False, part.terms, bars, offsets)
     own = _residuals([call for call in part.offsets if call not in calls], context)
-    beside = tuple(value for name, value in additions.items() if name in residuals)
-    formula = Formula(text, response, *sums, additions.get("weights"), additions.get("trials"), (*beside, *own))
+    known_errors = tuple(value for name, value in beside.items() if name in residuals)
+    formula = Formula(text, response, *sums, beside.get("weights"), beside.get("trials"), (*known_errors, *own))
     _check_offsets(calls, context)
+    _check_smooths(formula.smooths, context)
     _check_sides(formula, context)
     return formula
 
@@ -266,14 +272,15 @@ def _of_scale(texts: Sequence[str], names: frozenset, known: frozenset, residual
     found = None
     for text in texts:
         context, sides = Context(text, names, known, residuals), read(text, known)
-        left = sides.response
+        left, work = sides.response, Work(context)
         if not isinstance(left, Column) or left.name not in SCALES or sides.condition is not None:
             message = f"a further formula is of a parameter, as in sigma ~ f, and the parameters are {listing(SCALES)}"
             near = suggest(left.name, SCALES) if isinstance(left, Column) else ""
             raise context.error(left.span, f"{message}{near}")
         if found is not None:
             raise context.error(left.span, f"{left.name} has two formulas; give it one, with all of its terms")
-        part = expand(sides.right, Work(context))
+        part = expand(sides.right, work)
+        check_no_smooth(part.terms, f"is not possible in the formula of {left.name}; write ns(x, df = 4) there", work)
         if part.groups or part.offsets:
             what = "random effects" if part.groups else text_of(part.offsets[0])
             message = (
@@ -310,7 +317,9 @@ def _right_nodes(formula: Formula) -> Iterator[Column]:
     for expr in (*_factors(formula), *formula.offsets, *formula.residuals):
         yield from column_nodes(expr)
     for bar in formula.bars:
-        yield from bar.group
+        yield from bar.group if bar.by is None else (*bar.group, bar.by)
+        for weight in bar.weights:
+            yield from column_nodes(weight)
 
 
 def _factors(formula: Formula) -> Iterator[Expr]:
@@ -330,35 +339,6 @@ def _response(expr: Expr, context: Context) -> Expr:
     if not columns_of(result):
         raise context.error(expr.span, f"the response {quote(text_of(result))} names no column of the data")
     return result
-
-
-def _additions(expr: Expr | None, context: Context) -> dict[str, Expr]:
-    """Return what stands inside weights() and trials() after the bar of the response, by those names.
-
-    The call of a residual structure that stands there is returned as it is.
-    """
-    found: dict[str, Expr] = {}
-    beside = [name for name, own in context.residuals.items() if own.gives == BESIDE]
-    for part in _summands(expr):
-        if not (isinstance(part, Call) and part.function in (*ADDITIONS, *beside)):
-            *known, last = [f"{name}()" for name in (*ADDITIONS, *beside)]
-            said = f"only {', '.join(known)} and {last} may stand after the bar of the response"
-            advice = "for weights write y | weights(w) ~ x, and for y successes in n trials y | trials(n) ~ x"
-            raise context.error(part.span, f"{said}; {advice}")
-        if part.function in found:
-            raise context.error(part.span, f"{part.function}() stands twice after the bar of the response")
-        own = part.function in beside
-        found[part.function] = checked_residual(part, context) if own else arguments_of(checked(part, context))["x"]
-    if len(set(found) & {*beside, "weights"}) > 1:
-        message = f"{listing(f'{name}()' for name in found)} both say how exact a row is; leave one out"
-        raise context.error(expr.span, message)
-    return found
-
-
-def _summands(expr: Expr | None) -> list[Expr]:
-    if isinstance(expr, Operation) and expr.operator == "+" and len(expr.operands) == 2:
-        return [*_summands(expr.operands[0]), *_summands(expr.operands[1])]
-    return [] if expr is None else [expr]
 
 
 def _residuals(calls: list[Call], context: Context) -> tuple[Call, ...]:
@@ -381,6 +361,16 @@ def _check_offsets(calls: tuple[Call, ...], context: Context) -> None:
             message = f"{text_of(call)} stands twice; write one offset, of the sum if both are meant"
             raise context.error(call.span, message)
         seen.add(call)
+
+
+def _check_smooths(calls: tuple[Call, ...], context: Context) -> None:
+    """Refuse two smooths of one name: its parameters are called by its variables alone."""
+    seen: set[str] = set()
+    for call in calls:
+        if text_of(call) in seen:
+            message = f"two smooths are called {text_of(call)}; leave one out, or copy the column under another name"
+            raise context.error(call.span, message)
+        seen.add(text_of(call))
 
 
 def _check_sides(formula: Formula, context: Context) -> None:

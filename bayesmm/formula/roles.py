@@ -12,7 +12,8 @@ WEIGHTS = "weights column"
 def variables_of(formula: Formula, groups: bool = True) -> list[Expr]:
     """Return every variable of the terms, those of the bars too if `groups`, each once."""
     terms = [*formula.terms, *(term for bar in formula.bars if groups for term in bar.terms)]
-    return list(dict.fromkeys(expr for term in terms for expr in term.factors))
+    by = [bar.by for bar in formula.bars if groups and bar.by is not None]
+    return list(dict.fromkeys([*(expr for term in terms for expr in term.factors), *by]))
 
 
 def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
@@ -23,6 +24,7 @@ def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
         ("column", [*variables_of(formula), *formula.offsets]),
         ("column", formula.residuals),
         ("grouping factor", [column for bar in formula.bars for column in bar.group]),
+        ("column", [weight for bar in formula.bars for weight in bar.weights]),
         ("trials column", [formula.trials] if formula.trials is not None else []),
         (WEIGHTS, [formula.weights] if formula.weights is not None else []),
     ]

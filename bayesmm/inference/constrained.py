@@ -12,7 +12,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesmm.design.covariance.structure import Entry, coordinates_of
+from bayesmm.design.covariance import identity
+from bayesmm.design.covariance.structure import Entry, Part, coordinates_of
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.parameters import Parameter, part_parameters
 from bayesmm.errors import DataError
@@ -175,10 +176,26 @@ def _entry_of(problem: Problem, parameter: Parameter) -> tuple[StructuredPart, E
         if parameter in parameters:
             i = parameters.index(parameter)
             return own, own.part.entries[i], own.at.start + i
+    alone = _alone(problem, parameter)
+    if alone is not None:
+        return alone, alone.part.entries[0], alone.at.start
     raise DataError(
         f"the profile of {parameter.label} is not available beside a covariance with a structure, here "
         f"{structured_terms(problem.design)[0]}; use method='wald' for the coefficients, or sample the posterior"
     )
+
+
+def _alone(problem: Problem, parameter: Parameter) -> StructuredPart | None:
+    """Return a part of one column with any variance as a structure: its entry of T is its sd over sigma, scaled."""
+    block, (i, *more) = problem.design.blocks[parameter.block], parameter.terms
+    if more or (i,) not in [part.columns for part in block.parts if part.covariance.free]:
+        return None
+    before = problem.cp.order[: problem.cp.order.index(parameter.block)]
+    at = sum(len(problem.bases[k]) ** 2 for k in before) + i * (len(block.columns) + 1)
+    place, scale = int(np.flatnonzero(problem.free == at)[0]), 1 / problem.bases[parameter.block][i, i]
+    part, positions = Part((i,), identity.covariance, ""), np.array([[at]])
+    units = np.array([1 / scale])
+    return StructuredPart(parameter.block, part, positions, np.array([[scale]]), units, slice(place, place + 1))
 
 
 def _of_structure(point: Estimates, parameter: Parameter):

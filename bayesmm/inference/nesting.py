@@ -105,7 +105,9 @@ def _same_levels(block: Block, other: Block) -> bool:
 
 
 def _effects(design: Design) -> int:
-    return sum(len(block.columns) for block in design.blocks)
+    """Return the number of random effects of a level; those that share one sd count once."""
+    parts = [part for block in design.blocks for part in block.parts]
+    return sum(1 if part.covariance.diagonal else len(part.columns) for part in parts)
 
 
 def _has_place(block: Block, part: Part, large: Design) -> bool:

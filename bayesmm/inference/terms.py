@@ -79,6 +79,8 @@ def check_gaussian(point: Estimates, wanted: str) -> None:
 
 def has_profile(design) -> bool:
     """Return whether profiles and degrees of freedom know a design's residuals and levels: see `check_likelihood`."""
+    if not design.family.gaussian and structured_terms(design):
+        return False
     return not (design.residual.estimated or design.residual.sigma == "known" or is_related(design))
 
 

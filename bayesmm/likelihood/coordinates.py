@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesmm.design.parameters import sd_places
 from bayesmm.design.records import Block
 from bayesmm.likelihood.compiled import inner, zeros
 from bayesmm.likelihood.crossproducts import Floats, Ints
@@ -38,11 +39,12 @@ LARGEST_COSH = 700.0  # its cosh is finite; 1 / cosh is 0 to all digits long bef
 class Coordinates(NamedTuple):
     """What x means, for K blocks of q_k terms: the arrays that the compiled code takes.
 
-    The s scalar parameters are the sds block by block, the positive auxiliaries, and the coefficients. The pairs are
-    the partial correlations block by block, row by row, the columns of a row ascending.
+    The s scalar parameters are the sds block by block, one for each term or for several, the positive auxiliaries, and
+    the coefficients. The pairs are the partial correlations block by block, row by row, the columns of a row ascending.
     """
 
     n_terms: Ints  # (K,)
+    sd_of: Ints  # (sum q_k,) the scalar that is the sd of each term; the terms of one are side by side
     n_pairs: Ints  # (K,)
     row: Ints  # (pairs,) of the block's correlation factor
     column: Ints  # (pairs,) below the row
@@ -90,6 +92,7 @@ def coordinates(
     Parameters
     ----------
     blocks : sequence of Block
+        Whose parts have any covariance matrix or a diagonal one.
     priors : mapping of place to Prior
         All in closed form: "Custom" has no density here.
     positive, coefficients : sequences of str
@@ -105,9 +108,10 @@ def coordinates(
     KeyError
         For a prior without a density in closed form.
     """
-    pairs, scalars, end, constant = [], [], 0, 0.0
+    pairs, scalars, sd_of, end, constant = [], [], [], 0, 0.0
     for block in blocks:
-        for place in block.names.sd_labels:
+        for place, columns in sd_places(block):
+            sd_of += [len(scalars)] * len(columns)
             scalars.append(_scalar(priors[place], end, None if jacobian else SIGNED))
             end += scalars[-1][1] >= 0
         if block.correlated:
@@ -129,6 +133,7 @@ def coordinates(
     ends, numbers = np.array([s[4] for s in scalars]), np.array([s[5] for s in scalars])
     return Coordinates(
         np.array([len(block.columns) for block in blocks], dtype=np.int64),
+        np.array(sd_of, dtype=np.int64),
         np.array([len(partial_correlations(block)) for block in blocks], dtype=np.int64),
         i.astype(np.int64), j.astype(np.int64), power.copy(), pair_at.astype(np.int64),
         kind, at, ends.reshape(-1, 2), code, on_variance, numbers.reshape(-1, 3),
@@ -213,7 +218,7 @@ def natural(x, c):
     for k in range(c.n_terms.shape[0]):
         length += c.n_terms[k] * c.n_terms[k]
     L, C, root = zeros(length), zeros(length), zeros(c.row.shape[0])
-    start, pair, first = 0, 0, 0
+    start, pair, term = 0, 0, 0
     for k in range(c.n_terms.shape[0]):
         q = c.n_terms[k]
         for i in range(q):
@@ -227,8 +232,9 @@ def natural(x, c):
             C[diagonal] *= math.exp(0.5 * log_left)
         for i in range(q):
             for j in range(i + 1):
-                L[start + i * q + j] = value[first + i] * C[start + i * q + j]
-        start, pair, first = start + q * q, pair + c.n_pairs[k], first + q
+                L[start + i * q + j] = value[c.sd_of[term + i]] * C[start + i * q + j]
+        start, pair, term = start + q * q, pair + c.n_pairs[k], term + q
+    first = s - n_sampled - c.sizes[0]
     return Natural(total, L, value[first : s - n_sampled], value[s - n_sampled :], C, value, rate, slope, root)
 
 
@@ -238,28 +244,32 @@ def pull_back(x, c, at, d_L, d_positive, d_coefficients, gradient):
 
     `d_L` is packed as `L` is, and read at and below the diagonals only.
     """
-    start, pair, first = 0, 0, 0
+    start, pair, term = 0, 0, 0
     for k in range(c.n_terms.shape[0]):
         q = c.n_terms[k]
         carried = zeros(q)  # derivative with respect to what each row has left of 1
         for i in range(q):
-            total, here = 0.0, start + i * q
+            total, here, sd = 0.0, start + i * q, c.sd_of[term + i]
             for j in range(i + 1):
                 total += d_L[here + j] * at.C[here + j]
-            if c.kind[first + i] != FIXED:
-                gradient[c.at[first + i]] = total * at.rate[first + i] + at.slope[first + i]
-            carried[i] = at.value[first + i] * d_L[here + i]
+            if c.kind[sd] != FIXED:
+                if term + i > 0 and c.sd_of[term + i - 1] == sd:
+                    gradient[c.at[sd]] += total * at.rate[sd]
+                else:
+                    gradient[c.at[sd]] = total * at.rate[sd] + at.slope[sd]
+            carried[i] = at.value[sd] * d_L[here + i]
         for p in range(pair + c.n_pairs[k] - 1, pair - 1, -1):
             i, z = c.row[p], x[c.pair_at[p]]
             t, sech, d_C = (
                 math.tanh(z),
                 math.exp(0.5 * log_sech2(z)),
-                at.value[first + i] * d_L[start + i * q + c.column[p]],
+                at.value[c.sd_of[term + i]] * d_L[start + i * q + c.column[p]],
             )
             gradient[c.pair_at[p]] = sech * at.root[p] * (d_C * sech - carried[i] * t) - 2.0 * c.power[p] * t
             carried[i] = d_C * t + carried[i] * sech
-        start, pair, first = start + q * q, pair + c.n_pairs[k], first + q
+        start, pair, term = start + q * q, pair + c.n_pairs[k], term + q
     n_positive, n_sampled = c.sizes[0], c.sizes[1]
+    first = c.kind.shape[0] - n_positive - n_sampled
     for i in range(n_positive + n_sampled):
         if c.kind[first + i] != FIXED:
             d_value = d_positive[i] if i < n_positive else d_coefficients[i - n_positive]
@@ -288,6 +298,16 @@ def coordinate(c: Coordinates, i: int, value: float) -> float:
         share = min(max((value - low) / (high - low), AT_END), 1 - AT_END)
         return math.log(share / (1 - share))
     return value
+
+
+def sds_of_terms(c: Coordinates, scalars: Floats) -> list[Floats]:
+    """Return the sds of each block's terms, (n, q_k), among many scalar parameters, (n, s)."""
+    return np.split(scalars[:, c.sd_of], np.cumsum(c.n_terms)[:-1], axis=1) if len(c.n_terms) else []
+
+
+def first_terms(c: Coordinates) -> Ints:
+    """Return for each sd the first of the terms that have it, a place among those of all blocks."""
+    return np.unique(c.sd_of, return_index=True)[1]
 
 
 def factors(c: Coordinates, x: Floats) -> list[Floats]:

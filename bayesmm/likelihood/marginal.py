@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.design.parameters import sd_places
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.likelihood.coordinates import Coordinates, coordinates
@@ -121,4 +122,4 @@ def packing(blocks: Sequence[Block], scales: Sequence[Floats], order: Sequence[i
 
 
 def _sds(blocks: Sequence[Block]) -> tuple[str, ...]:
-    return tuple(place for block in blocks for place in block.names.sd_labels)
+    return tuple(place for block in blocks for place, _ in sd_places(block))

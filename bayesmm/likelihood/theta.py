@@ -53,6 +53,11 @@ class StructuredPart:
         sds = [entry.kind == "sd" for entry in self.part.entries]
         return self.coordinates(np.where(sds, size * self.units, 0.0))
 
+    def read(self, packed: Floats) -> Floats:
+        """Return x, (t,), of a packed T that has the structure, which is diagonal."""
+        sds = packed[np.diag(self.positions)] / self.scale[:, 0]
+        return self.coordinates([sds[entry.places[0][0]] for entry in self.part.entries])
+
     def factor(self, x: Floats) -> Floats:
         """Return T, (r, r), at the coordinates x, (t,)."""
         values = values_at(self.part.entries, self.units * x)[0]

@@ -191,7 +191,9 @@ def variance_keys(design, parameter: Parameter) -> tuple[str, str | None, str | 
     if parameter.kind == "sigma":
         return "Residual", None, None
     block = design.blocks[parameter.block]
-    names = [block.columns[i] for i in parameter.terms]
+    tied = block.smooth or block.members
+    of_smooth = {i: part.text for part in block.parts for i in part.columns} if tied else {}
+    names = [of_smooth.get(i, block.columns[i]) for i in parameter.terms]
     return block.group, names[0], names[1] if len(names) > 1 else None
 
 
@@ -207,16 +209,16 @@ def ranef(fit) -> pd.DataFrame:
 
 def effect_keys(block) -> pd.DataFrame:
     """Return the keys of a block's random effects in the order of `effect_draws`."""
-    terms = np.repeat(np.asarray(block.columns, dtype=object), len(block.levels))
-    levels = np.tile(np.asarray(block.levels, dtype=object), len(block.columns))
+    terms, levels = (np.array(column, dtype=object) for column in zip(*block.effects, strict=True))
     return pd.DataFrame({"grpvar": block.group, "term": terms, "grp": levels}, dtype=object)
 
 
 def coef(fit) -> dict[str, pd.DataFrame]:
     """Return, for each grouping factor, the posterior means of beta + b: levels x coefficients, as lme4's coef()."""
     beta = pd.Series(draws_of(fit, coefficients(fit.design)).mean(axis=(1, 2)), index=list(fit.design.coefficients))
-    means = [block_draws(fit, block).mean(axis=(0, 1)) for block in fit.design.blocks]
-    return {block.group: add_effects(beta, block, b) for block, b in zip(fit.design.blocks, means, strict=True)}
+    blocks = [fit.design.blocks[k] for k in fit.design.groups]
+    means = [block_draws(fit, block).mean(axis=(0, 1)) for block in blocks]
+    return {block.group: add_effects(beta, block, b) for block, b in zip(blocks, means, strict=True)}
 
 
 def sigma(fit) -> pd.DataFrame:

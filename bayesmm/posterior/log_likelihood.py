@@ -66,29 +66,30 @@ def split_by(design: Design, by: str) -> Split:
     ValueError
         The model has no such factor, or the family's effects cannot be integrated out there.
     """
-    names = [block.group for block in design.blocks]
+    names = {design.blocks[k].group: k for k in design.factors}
     if by not in names:
         near = suggest(by, names) if isinstance(by, str) else ""
         raise ValueError(
             f"by must be a grouping factor of the model ({listing(names) or 'it has none'}), not {by!r}{near}"
         )
-    split = _split(design, names.index(by))
+    split = _split(design, names[by])
     if not design.family.gaussian:
         _check_quadrature(design, split)
     return split
 
 
 def split_of_rows(design: Design) -> Split:
-    """Return the factor in which all others are nested, or there is only one.
+    """Return the factor in which all others are nested, or there is only one; smooths may be held beside it.
 
     Raises
     ------
     ValueError
         There is none, or the family's effects cannot be integrated out there.
     """
-    for k in range(len(design.blocks)):
+    smooth = [k for k, block in enumerate(design.blocks) if block.smooth]
+    for k in (*design.groups, *smooth):
         split = _split(design, k)
-        if not split.held:
+        if set(split.held) <= set(smooth):
             if not design.family.gaussian:
                 _check_quadrature(design, split)
             return split

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from bayesmm.design.blocks import bars_by_group
 from bayesmm.design.design import encode
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import weights_of_rows
@@ -83,14 +82,15 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 
 def conditioned_on(design: Design, groups: str | Sequence[str]) -> tuple[int, ...]:
-    """Return the positions of the blocks whose effects enter a prediction.
+    """Return the positions of the blocks whose effects enter a prediction; smooths always do.
 
     Raises
     ------
     ValueError
         `groups` is no word that is known and names no grouping factor.
     """
-    names = [block.group for block in design.blocks]
+    smooths = tuple(k for k in range(len(design.blocks)) if k not in design.groups)  # a part of the mean
+    names = [design.blocks[k].group for k in design.groups]
     if isinstance(groups, str):
         if groups not in GROUPS:
             alone = f"; for the effects of this factor alone write groups=[{groups!r}]"
@@ -98,13 +98,13 @@ def conditioned_on(design: Design, groups: str | Sequence[str]) -> tuple[int, ..
                 f"groups must be one of {listing(GROUPS)} or a list of grouping factors ({listing(names) or 'none'}), "
                 f"not {groups!r}{alone if groups in names else suggest(groups, [*GROUPS, *names])}"
             )
-        return tuple(range(len(names))) if groups == "conditional" else ()
+        return tuple(range(len(design.blocks))) if groups == "conditional" else smooths
     wanted = list(groups)
     for name in wanted:
         if name not in names:
             near = suggest(name, names) if isinstance(name, str) else ""
             raise ValueError(f"groups names {name!r}; the grouping factors are {listing(names) or 'none'}{near}")
-    return tuple(k for k, name in enumerate(names) if name in wanted)
+    return (*(k for k in design.groups if design.blocks[k].group in wanted), *smooths)
 
 
 def check_averaged(design: Design, kind: str, groups: object) -> None:
@@ -116,7 +116,7 @@ def check_averaged(design: Design, kind: str, groups: object) -> None:
         raise ValueError(
             f"groups='averaged' is a mean over new groups, so kind must be 'mean'; for {kind!r} use {other}"
         )
-    if design.family.link == "inverse" and design.blocks:  # 1 / eta, where the normal density of eta at 0 is above 0
+    if design.family.link == "inverse" and design.groups:  # 1 / eta, where the normal density of eta at 0 is above 0
         raise ValueError(
             "groups='averaged' is a mean over new groups, which with the inverse link and normal random effects does "
             "not exist (1 / eta for eta near 0); use groups='population'"
@@ -157,7 +157,7 @@ def rows_of(design: Design, data: object, chosen: Sequence[int], quiet: bool = F
 
 def with_groups(spec: DesignSpec, chosen: Sequence[int]) -> DesignSpec:
     """Return a spec that knows these grouping factors only, so that the columns of the others are not needed."""
-    groupings = tuple(spec.groupings[k] for k in chosen)
+    groupings = tuple(spec.groupings[k] for k in chosen if k < len(spec.groupings))  # smooths come after them
     factors = {grouping.factors for grouping in groupings}
     bars = tuple(bar for bar in spec.formula.bars if bar.columns in factors)
     bases = replace(spec.bases, blocks=tuple(spec.bases.blocks[k] for k in chosen))
@@ -168,8 +168,11 @@ def columns_of_block(design: Design, k: int, data: object) -> np.ndarray:
     """Return Z of one grouping factor, (m, q), for which the factor's own column is not needed."""
     if data is None:
         return design.blocks[k].Z
+    own = [bar for bar in design.formula.bars if bar.columns == design.blocks[k].factors]
+    if design.blocks[k].members or any(bar.by for bar in own):
+        return encode(with_groups(design.spec, [k]), data).blocks[0].Z
     parts = []
-    for bar in bars_by_group(design.formula)[design.blocks[k].factors]:
+    for bar in own:
         formula = replace(design.formula, intercept=bar.intercept, terms=bar.terms, bars=(), offsets=())
         parts.append(encode(replace(design.spec, formula=formula), data, groups=False).X)
     return np.hstack(parts) if len(parts[0]) else np.empty((0, len(design.blocks[k].columns)))
@@ -181,6 +184,11 @@ def check_levels(rows: Rows, new_levels: str) -> None:
         unseen = list(dict.fromkeys(group.labels[group.index < 0]))
         if unseen and group.block.relation is not None:
             raise DataError(NO_RELATIVE.format(unseen[0], group.block.group))
+        if unseen and group.block.members:
+            raise DataError(
+                f"{label_text(unseen[0])} is no level of {group.block.group} in the data of the fit, and rows with new "
+                "ones beside known ones cannot be predicted; use groups='population'"
+            )
         if unseen and new_levels == "error":
             levels = listing(map(label_text, group.block.levels), limit=5)
             raise DataError(
@@ -350,9 +358,9 @@ def factor_draws(fit, block: Block) -> np.ndarray:
 
 def spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
     """Return a function of a slice of rows: the sd of Z b_new over all factors, (draws, rows)."""
-    blocks = fit.design.blocks
-    Z = [columns_of_block(fit.design, k, data) for k in range(len(blocks))]
-    L = [factor_draws(fit, block) for block in blocks]
+    design = fit.design
+    Z = [columns_of_block(design, k, data) for k in design.groups]
+    L = [factor_draws(fit, design.blocks[k]) for k in design.groups]
 
     def spread(part: slice) -> np.ndarray:
         total = np.zeros((int(np.prod(tree_sizes(fit.tree))), 1))

@@ -123,7 +123,7 @@ def linear_predictor(point, rows: Rows, chosen: Sequence[int]) -> Floats:
 def new_variance(point, rows: Rows, data: object, chosen: Sequence[int]) -> Floats:
     """Return the variance of Z b_new over the factors that did not enter, and over unseen levels of those that did."""
     total, design, own = np.zeros(len(rows)), point.design, point.scaled
-    for k in range(len(design.blocks)):
+    for k in design.groups:
         if k not in chosen:
             Z, new = columns_of_block(design, k, data), np.ones(len(rows), dtype=bool)
         else:

@@ -52,7 +52,7 @@ def replicates_of_new_groups(fit, seed: int = 0) -> np.ndarray:
     """
     few, design, rng = _few(fit), fit.design, stream(seed, "replicates of new groups")
     eta = predict(few, kind="linear", groups="population").draws.reshape(-1, design.n).copy()
-    for block in design.blocks:
+    for block in (design.blocks[k] for k in design.groups):  # smooths are in eta
         for s, L in enumerate(factor_draws(few, block)):
             b = over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
             eta[s] += (block.Z * b[block.index]).sum(axis=1)

@@ -13,6 +13,8 @@ the sd of a predictor is that of its column with the margins taken out (`bayesmm
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
+import numpy as np
+
 from bayesmm.design.covariance.structure import Entry, Part
 from bayesmm.design.parameters import INTERCEPT_AT_MEANS, Parameter, coefficient_label, part_parameters, residual_labels
 from bayesmm.design.records import Block, Design
@@ -131,6 +133,11 @@ def _sds(block: Block, basis: TermBasis, scales: Scales) -> list[Place]:
     for part, parameter, entry in _entries(block, "sd"):
         columns = [part.columns[i] for (i,) in entry.places]
         scale = min(sizes[j] for j in columns)
+        if block.members:  # as of a factor with one level in each row
+            whole = block.Z[:, columns].sum(axis=1)
+            scale = (scales.effects if np.ptp(whole) <= CONSTANT_TOLERANCE else scales.slopes) / spread(whole)
+        if block.smooth:  # with this sd a column moves the response by its spread, on the average
+            scale = float(np.mean([sizes[j] ** -2 for j in columns]) ** -0.5)
         prior = _own(entry) or Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale, at=at)
         one = block.columns[columns[0]] if len(columns) == 1 else "Intercept"
         per = "" if one == "Intercept" else f" per unit of {one}"

@@ -159,6 +159,9 @@ def _predictor(design: Design, family: Family) -> Iterator[str]:
     terms = [_product(_sub(r"\beta", escape(name)), name) for name in design.coefficients]
     for block in design.blocks:
         group = rf"{escape(block.group)}[i]"
+        if block.smooth or block.members:
+            terms += [rf"\sum_{{j}} {effect}\,{column}" for effect, column, _ in _smooth_parts(block)]
+            continue
         terms += [_product(_effect(design, block, column, group), column) for column in block.columns]
     terms += [rf"{{{escape(text_of(offset))}}}_{{i}}" for offset in design.formula.offsets]
     for number, line in enumerate(_filled(terms)):
@@ -215,9 +218,23 @@ def _random_effects(design: Design, block: Block) -> Iterator[str]:
         yield rf"{R} &= 0 \text{{ between }} {r' \mid '.join(parts)}"
 
 
+def _smooth_parts(block: Block) -> Iterator[tuple[str, str, str]]:
+    """Yield for each penalised part of a smooth its effects, its columns in a row, and its sd."""
+    group = escape(block.group)
+    for part in block.parts:
+        names = (group,) if len(block.parts) == 1 else (group, escape(part.text))
+        effect, column = _sub("b", *names, "j"), _sub("z", *names, "ij")
+        yield effect, column, _entry(block, part, part.entries[0])
+
+
 def _structured(design: Design, block: Block) -> Iterator[str]:
     """Yield the covariance matrix of each group term that has a structure."""
     group = escape(block.group)
+    if block.smooth or block.members:
+        sizes = [len(part.columns) for part in block.parts]
+        for (effect, _, scale), q in zip(_smooth_parts(block), sizes, strict=True):
+            yield rf"{effect} &\sim \mathcal{{N}}(0,\ {scale}^{{2}}), \quad j = 1, \ldots, {q}"
+        return
     for part in block.parts:
         if part.covariance.free:
             continue

@@ -4,6 +4,7 @@ from functools import partial
 
 from bayesmm.design.parameters import coefficients, variance_parameters
 from bayesmm.display.html_tables import Figure, name
+from bayesmm.inference.terms import has_profile
 from bayesmm.reporting import plots
 from bayesmm.reporting.figures import picture
 from bayesmm.reporting.tables import has_effects
@@ -44,7 +45,8 @@ def estimates(fit, comparison) -> tuple[Figure, ...]:
     """Return the densities of the variance components."""
     if not variance_parameters(fit.design):
         return ()
-    method, profiled = comparison.point.method, len(variance_parameters(fit.design)) <= PROFILED
+    few = len(variance_parameters(fit.design)) <= PROFILED
+    method, profiled = comparison.point.method, few and has_profile(fit.design)
     interval = " and its 95 % profile interval" if profiled else ""
     return (
         picture(
@@ -79,12 +81,13 @@ def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
     y = name(design.response)
     return (
         *lines(fit),
+        *curves(fit),
         picture(
             partial(plots.plot_predictive, fit),
             f"The observed {y} and what the fitted model gives for the same rows.",
             "The distribution of the observed responses over the band that 95 % of the replicated ones stay in.",
         ),
-        *(by_group(fit, k) for k in range(min(FACTORS, len(design.blocks)))),
+        *(by_group(fit, k) for k in design.factors[:FACTORS]),
         picture(
             partial(plots.plot_residuals, fit),
             "Residuals against fitted values, with the medians and the middle halves of bins of them.",
@@ -118,9 +121,22 @@ def by_group(fit, k: int) -> Figure:
     )
 
 
+def curves(fit) -> tuple[Figure, ...]:
+    """Return the smooths, if there are any."""
+    if len(fit.design.groups) == len(fit.design.blocks):
+        return ()
+    return (
+        picture(
+            partial(plots.smooths, fit),
+            "The smooths, with the band that holds each point with probability 0.95 and the one that holds the whole.",
+            "A panel for each smooth: its posterior mean along its variable with two bands, or in two by level lines.",
+        ),
+    )
+
+
 def lines(fit) -> tuple[Figure, ...]:
     """Return the lines of the groups of the first factor, if there is a numeric predictor to draw them along."""
-    if not fit.design.blocks:
+    if not fit.design.factors:
         return ()
     group = name(fit.design.blocks[0].group)
     try:

@@ -48,6 +48,7 @@ SYMBOLS: Mapping[str, tuple[str, str]] = MappingProxyType(
         r"\mid": ("mo", "∣"),
         r"\times": ("mo", "×"),
         r"\sum": ("mo", "∑"),
+        r"\ldots": ("mo", "…"),
         r"\backslash": ("mtext", "\\"),
         r"\wedge": ("mtext", "^"),  # what `equation.escape` writes for that character of a name
     }

@@ -156,7 +156,8 @@ def header(design, title: str, more: Sequence[str] = ()) -> list[str]:
 
 def sizes(design) -> str:
     """Return the line of lme4's summary() with the numbers of observations and of groups."""
-    groups = [f"{shorten(design.blocks[k].group)}, {len(design.blocks[k].levels)}" for k in by_levels(design)]
+    blocks = [design.blocks[k] for k in by_levels(design) if k in design.groups]
+    groups = [f"{shorten(block.group)}, {len(block.labels)}" for block in blocks]
     whose = f" (sums by {design.X.sums.engine})" if is_summed(design) else ""
     return "\n".join(wrap(f"Number of obs: {design.n}{whose}" + (f", groups: {'; '.join(groups)}" if groups else "")))
 
@@ -182,12 +183,11 @@ def residual_cells(design) -> list[str]:
 
 
 def correlation_cells(block, correlation: np.ndarray) -> list[list[str]]:
-    """Return the lower triangle of the correlations as text, a list per term; blank where there is none by design."""
+    """Return the lower triangle of the correlations as text, a list per sd; blank where there is none by design."""
     part_of = {i: part for part in block.partition for i in part}
-    width = min(len(block.columns) - 1, CORRELATION_COLUMNS)
+    width = min(len(block.sds) - 1, CORRELATION_COLUMNS)
     return [
-        [number(correlation[i, j], 2) if j < i and j in part_of[i] else "" for j in range(width)]
-        for i in range(len(block.columns))
+        [number(correlation[i, j], 2) if j < i and j in part_of[i] else "" for j in range(width)] for _, i in block.sds
     ]
 
 
@@ -230,8 +230,8 @@ def point_random_lines(point) -> list[str]:
         sds = np.sqrt(np.diag(covariance))
         with np.errstate(invalid="ignore"):
             cells += correlation_cells(block, covariance / np.outer(sds, sds))
-        rows += [[group_name(block, i), shorten(term)] for i, term in enumerate(block.columns)]
-        variances += list(np.diag(covariance))
+        rows += [[group_name(block, i), shorten(term)] for i, (term, _) in enumerate(block.sds)]
+        variances += [covariance[i, i] for _, i in block.sds]
     if design.family.has_residual_sd and design.residual.sigma != "known":
         rows.append(residual_cells(design))
         cells.append([])
@@ -336,7 +336,7 @@ def fit_random_lines(fit) -> list[str]:
     names, cells = [], []
     for k in by_levels(design):
         block = design.blocks[k]
-        names += [[group_name(block, i), shorten(term)] for i, term in enumerate(block.columns)]
+        names += [[group_name(block, i), shorten(term)] for i, (term, _) in enumerate(block.sds)]
         cells += correlation_cells(block, mean_correlation(fit, block))
     if any(p.kind == "sigma" for p in parameters):
         names.append(residual_cells(design))

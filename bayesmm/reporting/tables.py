@@ -48,6 +48,8 @@ def posterior_table(caption: str, frame: pd.DataFrame) -> Table:
 
 def explained_table(fit) -> tuple[Table, tuple[str, ...]]:
     """Return the shares of variance of ``fit.r2()`` and ``fit.icc()``, and what each of them means."""
+    if len(fit.design.groups) < len(fit.design.blocks):  # what r2() says
+        return Table("Variance explained", ("",), ()), ("R^2 and the intraclass correlation know no smooths.",)
     found = [fit.r2(), *([fit.icc()] if fit.design.blocks else [])]
     rows, marked = [], set()
     for label, row in pd.concat([shares.table for shares in found]).iterrows():
@@ -70,7 +72,10 @@ def data_table(design) -> Table:
         ("Observations", f"{design.n:,}"),
         ("Fixed effects", f"{design.p}: {name(', '.join(design.coefficients), 400)}" if design.p else "none"),
     ]
-    rows += [(f"Groups: {name(design.blocks[k].group)}", levels(design.blocks[k])) for k in by_levels(design)]
+    order = [k for k in by_levels(design) if k in design.groups]
+    rows += [(f"Groups: {name(design.blocks[k].group)}", levels(design.blocks[k])) for k in order]
+    smooths = [block.group for block in design.blocks if block.smooth]
+    rows += [("Smooths", name(", ".join(smooths), 400))] if smooths else []
     if design.weights is not None:
         rows.append(("Weights", f"{design.weights.min():.4g} to {design.weights.max():.4g}"))
     if design.residual.text:
@@ -80,6 +85,8 @@ def data_table(design) -> Table:
 
 def levels(block) -> str:
     """Return how many levels a factor has and how many rows they have."""
+    if block.members:
+        return f"{len(block.members):,} levels, of which a row has several"
     rows = np.bincount(block.index, minlength=len(block.levels))
     each = f"{rows.min():,}" if rows.min() == rows.max() else f"{rows.min():,} to {rows.max():,}"
     effects = ", ".join(block.columns)
@@ -103,7 +110,7 @@ def prior_rows(priors: Priors) -> Table:
 def effects_table(fit, k: int) -> Table | None:
     """Return the effects of one factor, a row for each level, or None where there are too many for a page."""
     block = fit.design.blocks[k]
-    if len(block.levels) > TABLE_LEVELS or not has_effects(fit, k):
+    if block.smooth or block.members or len(block.levels) > TABLE_LEVELS or not has_effects(fit, k):
         return None
     frame = describe_effects(fit, k)
     texts = [spans(frame.iloc[j * len(block.levels) : (j + 1) * len(block.levels)]) for j in range(len(block.columns))]
@@ -195,7 +202,8 @@ def sizes(fit, comparison) -> tuple[str, ...]:
     if fit is None:
         return ("Formula", "Family", "Observations", "Groups", "Maximised by", "log likelihood", "AIC", "Checks")
     design, point = fit.design, comparison.point
-    groups = "; ".join(f"{name(design.blocks[k].group)}, {len(design.blocks[k].levels)}" for k in by_levels(design))
+    order = [k for k in by_levels(design) if k in design.groups]
+    groups = "; ".join(f"{name(design.blocks[k].group)}, {len(design.blocks[k].labels)}" for k in order)
     failed = [check.name for check in comparison.checks if not check.ok]
     return (
         name(design.formula.text, 500),

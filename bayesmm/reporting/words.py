@@ -92,6 +92,13 @@ def model_sentence(design) -> str:
 
 def grouping(block) -> str:
     """Say which effects vary over a factor, and how they depend on one another."""
+    if block.smooth:
+        return f"the penalised smooth {short(block.group)} of {len(block.columns)} basis functions"
+    if block.members:
+        effects = ", ".join(short(part.text) for part in block.parts)
+        return (
+            f"weighted sums of random effects of the {len(block.members):,} levels of {short(block.group)} ({effects})"
+        )
     terms = ", ".join(short(c) for c in block.columns)
     tied = f", {dependence(block)}" if len(block.columns) > 1 else ""
     return f"random effects for the {len(block.levels):,} levels of {short(block.group)} ({terms}{tied})"

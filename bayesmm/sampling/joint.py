@@ -18,11 +18,11 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from bayesmm.design.covariance.structures import structured_terms
+from bayesmm.design.covariance.structures import structured_terms, untied
 from bayesmm.design.records import Design
 from bayesmm.estimation.glmm import Warm, criterion_of, effects, make_problem
 from bayesmm.estimation.glmm_map import Likelihood, likelihood_of
-from bayesmm.likelihood.coordinates import Coordinates, factors, values
+from bayesmm.likelihood.coordinates import Coordinates, factors, sds_of_terms, values
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.joint import joint_likelihood, joint_words
 from bayesmm.likelihood.joint_quadrature import joint_quadrature_likelihood, joint_quadrature_words
@@ -58,7 +58,7 @@ def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: 
         and sampler in ("auto", "nutpie")
         and effects_written_out(design) <= MOST_COORDINATES
         and all(prior.distribution != "Custom" for prior in priors.values())
-        and not structured_terms(design)
+        and not structured_terms(design, compiled=True)
     )
 
 
@@ -89,7 +89,7 @@ def ready(
     """
     own, bases = prior_design(design, priors), prior_bases(design, priors)
     c, places = generalised_coordinates(design, priors)
-    problem, warm = make_problem(own), Warm(np.zeros(sum(b.Z.shape[1] * len(b.levels) for b in design.blocks)))
+    problem, warm = make_problem(untied(own)), Warm(np.zeros(sum(b.Z.shape[1] * len(b.levels) for b in design.blocks)))
     likelihood = likelihood_of(problem, criterion_of(problem, 1, warm))
     laplace = Marginal(design, None, SearchedPosterior(c, likelihood), places, design.family.auxiliaries, bases)
     middle = centre(laplace, priors, near)
@@ -154,11 +154,8 @@ def modes_at(
 
 def factors_at(c: Coordinates, x: Floats) -> list[Floats]:
     """Return the factors of the blocks' covariance matrices at one x, (q, q) each."""
-    sds, at, out = values(c, x[None])[0], 0, []
-    for C in factors(c, x[None]):
-        out.append(sds[at : at + C.shape[1], None] * C[0])
-        at += C.shape[1]
-    return out
+    sds = sds_of_terms(c, values(c, x[None]))
+    return [sd[0, :, None] * C[0] for sd, C in zip(sds, factors(c, x[None]), strict=True)]
 
 
 def by_rule(
@@ -238,20 +235,19 @@ def joint_tree(model: Marginal, run: Run, centred: Sequence[bool], integrated: i
     x = x.reshape(-1, x.shape[-1])
     sizes = [len(block.levels) * len(block.columns) for block in design.blocks]
     t = x.shape[1] - sum(sizes[k] for k in written_out(design, integrated))
-    sds, C, posterior, at = values(c, x), factors(c, x), tree["posterior"].to_dataset(), 0
+    sds, C, posterior = sds_of_terms(c, values(c, x)), factors(c, x), tree["posterior"].to_dataset()
     for k, (block, size) in enumerate(zip(design.blocks, sizes, strict=True)):
         q, names = len(block.columns), block.names
         if k == integrated:
-            at += q
             continue
         b = x[:, t : t + size].reshape(len(x), len(block.levels), q).copy()
         if not centred[k]:
-            L = sds[:, at : at + q, None] * C[k]
+            L = sds[k][:, :, None] * C[k]
             b = np.einsum("nga,nba->ngb", b, L)
         to_reported(b, model.bases.blocks[k])
         variable = (("chain", "draw", *names.effect_dims), b.reshape(*shape, *b.shape[1:]))
         labels = {block.name: list(block.levels), names.term_dim: list(block.columns)}
         posterior = posterior.assign({names.effects: variable}).assign_coords(labels)
-        t, at = t + size, at + q
+        t += size
     groups = {"posterior": posterior, "sample_stats": tree["sample_stats"].to_dataset()}
     return xr.DataTree.from_dict(groups | data_groups(design))

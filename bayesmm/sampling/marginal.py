@@ -16,11 +16,12 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.design.covariance.structures import structured_terms
+from bayesmm.design.parameters import sd_places
 from bayesmm.design.records import Block, Design
 from bayesmm.design.summed import rows_of, sd
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import BayesmmWarning, listing
-from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, REAL, coordinate, factors, values
+from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, REAL, coordinate, factors, sds_of_terms, values
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import Marginal, generalised, marginal
 from bayesmm.likelihood.posterior import LogPosterior
@@ -51,7 +52,8 @@ RECORDED = ("nutpie", "numba", "numpy", "arviz")  # versions that make up a resu
 
 def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: str) -> bool:
     """Return whether these draws can come from here: marginal, by nutpie, all in compiled code."""
-    known = all(prior.distribution != "Custom" for prior in priors.values()) and not structured_terms(design)
+    known = all(prior.distribution != "Custom" for prior in priors.values())
+    known = known and not structured_terms(design, compiled=True)
     return known and effects == "marginal" and sampler in ("auto", "nutpie")
 
 
@@ -65,7 +67,8 @@ def centre(model: Marginal, priors: Mapping[str, Prior], near: Mapping[str, floa
         return _medians(priors, model, [1.0] * len(model.places), near)
     problem = integrated.problem
     spread = math.sqrt(problem.cp.rWr / max(problem.cp.n, 1)) or 1.0
-    units = [spread / unit for scale in problem.scales for unit in scale] + [spread]
+    parts = zip(problem.design.blocks, problem.scales, strict=True)
+    units = [spread / max(scale[list(own)]) for block, scale in parts for _, own in sd_places(block)] + [spread]
     return _medians(priors, model, [*units, *(float(integrated.at[j]) for j in integrated.sampled)], near)
 
 
@@ -276,14 +279,12 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
     shape, c, design = x.shape[:2], model.posterior.coordinates, model.design
     x = x.reshape(math.prod(shape), x.shape[-1])  # of which there may be none: all is fixed by the priors
     scalars = values(c, x)
-    found, labels, at = {}, {}, 0
-    parts = zip(design.blocks, model.bases.blocks, factors(c, x), strict=True)
-    for block, basis, C in parts:
-        q = len(block.columns)
-        own = covariance_variables(block, basis, scalars[:, at : at + q], C)
+    found, labels, at = {}, {}, len(np.unique(c.sd_of))
+    parts = zip(design.blocks, model.bases.blocks, sds_of_terms(c, scalars), factors(c, x), strict=True)
+    for block, basis, sds, C in parts:
+        own = covariance_variables(block, basis, sds, C)
         found |= {name: (("chain", "draw", *dims), v.reshape(*shape, *v.shape[1:])) for name, (dims, v) in own.items()}
         labels |= {dim: np.asarray(design.coords[dim]) for dims, _ in own.values() for dim in dims}
-        at += q
     for name, column in zip(model.names, scalars[:, at:].T, strict=model.integrated is not None):
         found[name] = (("chain", "draw"), column.reshape(shape).copy())
     if model.integrated is None and design.p:

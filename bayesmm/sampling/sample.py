@@ -157,7 +157,7 @@ def _independent(model, asked: Mapping[str, object], progress: bool, began: floa
     from bayesmm.sampling.vague_priors import likelihood_estimates, near_maximum
 
     check_no_parameters(model.design, "sampler='importance'", "use sampler='nutpie'")
-    check_free(model.design, "sampler='importance'", "use sampler='auto'")
+    check_free(model.design, "sampler='importance'", "use sampler='auto'", compiled=True)
     check_applies(model.design, model.priors, asked["effects"])
     near = near_maximum(model.design, model.priors, partial(likelihood_estimates, model))
     own = {name: asked[name] for name in ("draws", "chains", "seed", "keep_effects")}

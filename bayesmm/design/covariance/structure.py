@@ -68,6 +68,8 @@ class Covariance:
         that `bayesmm.reporting.mathml` knows.
     apart : bool
         Whether every column is a group term of its own, independent of the others, as ``||`` has it.
+    diagonal : bool
+        Whether its parameters are sds alone and L is the diagonal matrix of them. The compiled code takes that.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Covariance:
     factor: Callable[[Sequence, int], object] | None = None
     tex: Callable[[Sequence[str]], str] | None = None
     apart: bool = False
+    diagonal: bool = False
 
     @property
     def free(self) -> bool:
@@ -104,6 +107,11 @@ class Part:
     def entries(self) -> tuple[Entry, ...]:
         """The parameters, their places counted within the part."""
         return self.covariance.entries(len(self.columns))
+
+    @property
+    def correlated(self) -> tuple[tuple[int, ...], ...]:
+        """The sets of columns that are correlated among themselves: all of them, or each alone."""
+        return tuple((i,) for i in self.columns) if self.covariance.diagonal else (self.columns,)
 
 
 def factor_of(covariance: Covariance, values: Sequence[float], q: int) -> Array:

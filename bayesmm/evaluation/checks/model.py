@@ -94,11 +94,11 @@ def simulate(fit) -> Simulated:
 
 def few_groups(inputs: CheckInputs) -> Check:
     """Look for a grouping factor with so few levels that its sds rest on their prior."""
-    blocks = inputs.fit.design.blocks
+    blocks = [inputs.fit.design.blocks[k] for k in inputs.fit.design.groups]
     if not blocks:
         return Check("few groups", True, math.nan, FEW_LEVELS, "the model has no random effects")
-    block = min(blocks, key=lambda each: len(each.levels))
-    count = len(block.levels)
+    block = min(blocks, key=lambda each: len(each.labels))
+    count = len(block.labels)
     if count >= FEW_LEVELS:
         return Check("few groups", True, count, FEW_LEVELS, f"{block.group} has {count:,} levels, and no factor fewer")
     message = (

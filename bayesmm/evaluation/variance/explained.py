@@ -10,7 +10,7 @@ import pandas as pd
 from bayesmm.design.parameters import by_levels
 from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import column, count, shorten, table, wrap
-from bayesmm.errors import listing
+from bayesmm.errors import DataError, listing
 from bayesmm.evaluation.variance.null_model import null_mean
 from bayesmm.evaluation.variance.variance_parts import (
     Parts,
@@ -106,6 +106,7 @@ def icc(fitted, mean: str = "rows") -> VarianceShares:
     intercept for each row, is additive overdispersion and a part of the residual's.
     """
     check_choice("mean", mean, MEANS)
+    _check_no_smooth(fitted.design, "the intraclass correlation")
     design = fitted.design
     groups = len(design.blocks) - len(observation_level(design))
     if not groups:
@@ -161,6 +162,7 @@ def r2(fitted, mean: str = "rows") -> VarianceShares:
     observation-level effects, which no R^2 counts as explained, are integrated out.
     """
     check_choice("mean", mean, MEANS)
+    _check_no_smooth(fitted.design, "R^2")
     design, at = fitted.design, _null(fitted, mean)
     parts = _parts(fitted, at)
     total = parts.fixed + sum(parts.random) + parts.residual
@@ -177,6 +179,16 @@ def r2(fitted, mean: str = "rows") -> VarianceShares:
         found, more = _bayesian(fitted)
         shares, says = shares | found, says + more
     return _record(fitted, "R^2", shares, parts, tuple(says))
+
+
+def _check_no_smooth(design, what: str) -> None:
+    """Raise a DataError where a smooth is neither fixed nor random in the sense of these shares."""
+    smooths = [block.group for block in design.blocks if block.smooth]
+    if smooths:
+        raise DataError(
+            f"{what} knows no smooths, here {listing(smooths)}: these are part of the mean, with a penalty; "
+            "write ns(x, df = 4) for a curve that it knows, or compare models by loo()"
+        )
 
 
 def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:

@@ -76,6 +76,11 @@ def checked_estimand(fit, kind: str, groups: str, ci_prob: float) -> Estimand:
     check_choice("groups", groups, GROUPS)
     check_averaged(fit.design, kind, groups)
     check_probability("ci_prob", ci_prob)
+    if isinstance(fit, Estimates) and len(fit.design.groups) < len(fit.design.blocks):
+        raise DataError(
+            "averages of a maximised model have standard errors of the coefficients alone, and smooths have their own; "
+            "use predict(se=True), or sample() for averages of a posterior"
+        )
     if groups == "conditional" and isinstance(fit, Estimates):
         raise ValueError(
             "groups='conditional' needs a posterior here, sample(); of a maximised model predict(se=True) has the rows "

@@ -64,7 +64,7 @@ def quantity_words(fit, estimand: Estimand) -> str:
 
 def effects_note(fit, estimand: Estimand) -> list[str]:
     """Return which random effects entered; nothing for a model without."""
-    factors = ", ".join(block.group for block in fit.design.blocks)
+    factors = ", ".join(fit.design.blocks[k].group for k in fit.design.groups)
     words = {
         "population": f"Random effects ({factors}) are 0: groups='population'.",
         "averaged": f"Averaged over new groups, whose effects ({factors}) are drawn anew: groups='averaged'.",

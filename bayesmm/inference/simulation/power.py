@@ -223,7 +223,7 @@ def sizes_of(design: Design, groups: object, rows: object, by: str | None) -> Si
     if isinstance(groups, Mapping):
         if by is not None:
             raise ValueError("groups names its factors, and by names another; leave by out")
-        names = [block.group for block in design.blocks]
+        names = [design.blocks[k].group for k in design.factors]
         wrong = [name for name in groups if name not in names]
         if wrong or not groups:
             near = suggest(str(wrong[0]), names) if wrong else ""

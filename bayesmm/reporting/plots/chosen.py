@@ -14,7 +14,7 @@ def factor(design, group: str | None) -> int:
     ValueError
         If the model has no such factor.
     """
-    groups = [block.group for block in design.blocks]
+    groups = [design.blocks[k].group for k in design.factors]
     if not groups or (group is not None and group not in groups):
         near = suggest(group, groups) if isinstance(group, str) else ""
         raise ValueError(

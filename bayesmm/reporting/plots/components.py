@@ -19,6 +19,7 @@ from bayesmm.display.figures import (
     title,
     view,
 )
+from bayesmm.errors import DataError
 from bayesmm.evaluation.compare_reml import marginal_mode
 from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
 from bayesmm.inference.profile import profiles
@@ -77,7 +78,11 @@ def profile_limits(point, parameters: list[Parameter], intervals: bool | pd.Data
         return {label: (intervals["lower"][label], intervals["upper"][label]) for label in known}
     if not intervals or point.method == "MAP" or not has_profile(point.design):
         return {}
-    return {found.parameter: (found.lower, found.upper) for found in profiles(point, parameters, CI_PROB)}
+    try:
+        found = profiles(point, parameters, CI_PROB)
+    except DataError:  # what stands beside a covariance with a structure has none
+        return {}
+    return {one.parameter: (one.lower, one.upper) for one in found}
 
 
 def draw_density(ax, parameter: Parameter, draws: np.ndarray, marks: list[float], limits: tuple | None) -> None:
@@ -134,7 +139,8 @@ def unit(design, parameter: Parameter) -> str:
         return units(design, design.coefficients[parameter.terms[0]])
     if parameter.kind == "sigma":
         return f"sd, in units of {plain(design.response)}"
-    return f"sd, {units(design, design.blocks[parameter.block].columns[parameter.terms[0]])}"
+    block = design.blocks[parameter.block]
+    return f"sd, {units(design, 'Intercept' if block.smooth else block.columns[parameter.terms[0]])}"
 
 
 def omitted(count: int, where: str = "fit.varcorr()") -> str:

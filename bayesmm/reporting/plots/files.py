@@ -48,7 +48,7 @@ def save_figures(fit, directory: str | Path, comparison: Comparison | None = Non
         "comparison": lambda: plot_comparison(comparison),
         "traces": lambda: plot_traces(fit),
     }
-    for block in fit.design.blocks:
+    for block in (fit.design.blocks[k] for k in fit.design.factors):
         drawings[f"effects_{slug(block.group)}"] = partial(plot_effects, fit, comparison.point, block.group)
     paths = []
     for name, draw in drawings.items():

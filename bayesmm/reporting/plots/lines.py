@@ -88,7 +88,7 @@ def predictor(design, k: int, x: str | None) -> str:
 def around(design, k: int, levels: np.ndarray) -> list[str]:
     """Return the other factors in one level of which each of these levels lies, as a pupil in a school."""
     index = design.blocks[k].index
-    others = [block for i, block in enumerate(design.blocks) if i != k]
+    others = [design.blocks[i] for i in design.factors if i != k]
     return [o.group for o in others if all(np.ptp(o.index[index == g]) == 0 for g in levels)]
 
 
