@@ -11,7 +11,7 @@ evaluator of code.
     formulas    = formula , { ";" , "sigma" , "~" , terms } ;                       (* or one text for each *)
     formula     = response , "~" , terms ;
     response    = arithmetic , [ "|" , addition , { "+" , addition } ] ;
-    addition    = ( "weights" | "trials" ) , "(" , arithmetic , ")" | call ;        (* each once; a residual's call *)
+    addition    = ( "weights" | "trials" ) , "(" , arithmetic , ")" | call ;      (* each once; cens, trunc, se *)
 
     terms       = [ sign ] , product , { sign , product } ;
     product     = interaction , { ( "*" | "/" ) , interaction } ;
@@ -52,6 +52,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from bayesmm.errors import FormulaError, listing, suggest
+from bayesmm.formula.additions import BESIDE, additions_of, other_parameter
 from bayesmm.formula.cursor import EXAMPLE
 from bayesmm.formula.expansion import Term, Work, expand
 from bayesmm.formula.expressions import (
@@ -76,7 +77,6 @@ from bayesmm.formula.functions import (
     arguments_of,
     check_transforms,
     checked,
-    checked_residual,
     contrast_of,
     gives,
 )
@@ -112,9 +112,7 @@ __all__ = [
 ]
 
 
-ADDITIONS = ("weights", "trials")  # what may stand after the bar of the response, besides known standard errors
 SCALES = ("sigma",)  # parameters that may have a formula of their own
-BESIDE = "addition"  # what a residual structure gives that stands after the bar of the response
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +161,8 @@ class Formula:
         The residual structures that the formula names: known standard errors, correlations.
     scale : Scale or None
         The formula of sigma.
+    cens, trunc : Call or None
+        What says how the response is censored, ``y | cens(c, y2)``, and truncated, ``y | trunc(lb = 0)``.
     """
 
     text: str = field(compare=False)
@@ -175,6 +175,13 @@ class Formula:
     trials: Expr | None
     residuals: tuple[Call, ...] = ()
     scale: Scale | None = None
+    cens: Call | None = None
+    trunc: Call | None = None
+
+    @property
+    def limits(self) -> tuple[Call, ...]:
+        """How the response is known: the calls of cens() and trunc() that there are."""
+        return tuple(call for call in (self.cens, self.trunc) if call is not None)
 
 
 def parse(
@@ -246,7 +253,7 @@ def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[s
     """Return the formula of the mean."""
     sides = read(text, known)
     context = Context(text, names, known, residuals)
-    response, additions = _response(sides.response, context), _additions(sides.condition, context)
+    response, additions = _response(sides.response, context), additions_of(sides.condition, context)
     work = Work(context)
     part = expand(sides.right, work)
     calls = tuple(call for call in part.offsets if call.function not in residuals)
@@ -255,7 +262,8 @@ def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[s
     sums = (part.intercept is not False, part.terms, bars, offsets)
     own = _residuals([call for call in part.offsets if call not in calls], context)
     beside = tuple(value for name, value in additions.items() if name in residuals)
-    formula = Formula(text, response, *sums, additions.get("weights"), additions.get("trials"), (*beside, *own))
+    known = {name: additions.get(name) for name in ("weights", "trials", "cens", "trunc")}
+    formula = Formula(text, response, *sums, residuals=(*beside, *own), **known)
     _check_offsets(calls, context)
     _check_sides(formula, context)
     return formula
@@ -270,7 +278,7 @@ def _of_scale(texts: Sequence[str], names: frozenset, known: frozenset, residual
         if not isinstance(left, Column) or left.name not in SCALES or sides.condition is not None:
             message = f"a further formula is of a parameter, as in sigma ~ f, and the parameters are {listing(SCALES)}"
             near = suggest(left.name, SCALES) if isinstance(left, Column) else ""
-            raise context.error(left.span, f"{message}{near}")
+            raise context.error(left.span, f"{message}{other_parameter(left) or near}")
         if found is not None:
             raise context.error(left.span, f"{left.name} has two formulas; give it one, with all of its terms")
         part = expand(sides.right, Work(context))
@@ -300,7 +308,7 @@ def _nodes(formula: Formula) -> Iterator[Column]:
     yield from column_nodes(formula.response)
     for expr in scale_factors(formula):
         yield from column_nodes(expr)
-    for addition in (formula.weights, formula.trials):
+    for addition in (formula.weights, formula.trials, *formula.limits):
         if addition is not None:
             yield from column_nodes(addition)
     yield from _right_nodes(formula)
@@ -330,35 +338,6 @@ def _response(expr: Expr, context: Context) -> Expr:
     if not columns_of(result):
         raise context.error(expr.span, f"the response {quote(text_of(result))} names no column of the data")
     return result
-
-
-def _additions(expr: Expr | None, context: Context) -> dict[str, Expr]:
-    """Return what stands inside weights() and trials() after the bar of the response, by those names.
-
-    The call of a residual structure that stands there is returned as it is.
-    """
-    found: dict[str, Expr] = {}
-    beside = [name for name, own in context.residuals.items() if own.gives == BESIDE]
-    for part in _summands(expr):
-        if not (isinstance(part, Call) and part.function in (*ADDITIONS, *beside)):
-            *known, last = [f"{name}()" for name in (*ADDITIONS, *beside)]
-            said = f"only {', '.join(known)} and {last} may stand after the bar of the response"
-            advice = "for weights write y | weights(w) ~ x, and for y successes in n trials y | trials(n) ~ x"
-            raise context.error(part.span, f"{said}; {advice}")
-        if part.function in found:
-            raise context.error(part.span, f"{part.function}() stands twice after the bar of the response")
-        own = part.function in beside
-        found[part.function] = checked_residual(part, context) if own else arguments_of(checked(part, context))["x"]
-    if len(set(found) & {*beside, "weights"}) > 1:
-        message = f"{listing(f'{name}()' for name in found)} both say how exact a row is; leave one out"
-        raise context.error(expr.span, message)
-    return found
-
-
-def _summands(expr: Expr | None) -> list[Expr]:
-    if isinstance(expr, Operation) and expr.operator == "+" and len(expr.operands) == 2:
-        return [*_summands(expr.operands[0]), *_summands(expr.operands[1])]
-    return [] if expr is None else [expr]
 
 
 def _residuals(calls: list[Call], context: Context) -> tuple[Call, ...]:

@@ -35,8 +35,8 @@ class Signature:
     """What a function takes and gives.
 
     `gives` is ``"column"`` (one number per row), ``"columns"`` (a basis of several), ``"factor"``, or the name of a
-    place in the formula: ``"offset"``, ``"weights"``, ``"trials"``, ``"response"``. `advice` says what to write for a
-    usual misuse.
+    place in the formula: ``"offset"``, ``"weights"``, ``"trials"``, ``"cens"``, ``"trunc"``, ``"response"``. `advice`
+    says what to write for a usual misuse.
     """
 
     parameters: tuple[Parameter, ...]
@@ -61,6 +61,9 @@ _CENTER_ADVICE = "center(x) subtracts the mean, scale(x) also divides by the sta
 _SCALE = Signature((_X,), "column", _CENTER_ADVICE)
 _LEVEL_ADVICE = "another reference level is written C(f, Treatment('level'))"
 
+_CENS_ADVICE = "c is none, left, right or interval in each row, and of an interval y and y2 are the ends"
+_TRUNC_ADVICE = "as in y | trunc(lb = 0, ub = 10) ~ x; at least one of the two is given"
+
 FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
     {
         "I": _ONE,
@@ -83,6 +86,8 @@ FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
         "offset": Signature((_X,), "offset"),
         "weights": Signature((_X,), "weights"),
         "trials": Signature((_X,), "trials"),
+        "cens": Signature((Parameter("c", "column"), Parameter("y2", "column", "")), "cens", _CENS_ADVICE),
+        "trunc": Signature((Parameter("lb", "column", ""), Parameter("ub", "column", "")), "trunc", _TRUNC_ADVICE),
         "cbind": Signature((Parameter("successes", "column"), Parameter("failures", "column")), "response"),
     }
 )
@@ -125,6 +130,9 @@ _ELSEWHERE = {
     "ln": "the natural logarithm is log(x)",
     "zscore": "write scale(x)",
     "c": "c(...) only lists the numbers of an argument, as in bs(x, knots = c(1, 2))",
+    **dict.fromkeys(
+        ("Surv", "surv"), "a censored time is written time | cens(1 - status) ~ ..., status being 1 for an event"
+    ),
     "gr": "it stands after the bar of a group term, as in (1 | gr(animal, cov = A))",
 }
 
@@ -274,7 +282,7 @@ def _with_arguments(call: Call, signature: Signature, context: Context) -> Call:
     keywords = zip(call.keywords, kinds[count:], strict=True)
     keywords = tuple((key, _argument(value, kind, context)) for (key, value), kind in keywords)
     result = replace(call, arguments=arguments, keywords=keywords)
-    if name not in (*_ROW_WISE, "trials") and next(column_nodes(result), None) is None:
+    if name not in (*_ROW_WISE, "trials", "trunc") and next(column_nodes(result), None) is None:
         raise context.error(call.span, f"{name}() names no column of the data")
     return result
 

@@ -84,7 +84,7 @@ def likelihood_sections(point) -> list[list[str]]:
     """Return the sections of lme4's summary() between the formula and the remarks."""
     return [
         criterion_lines(point),
-        residual_lines("Scaled residuals:", point.scaled_residuals),
+        residual_lines(point.design, "", point.scaled_residuals),
         [*point_random_lines(point), *auxiliary_lines(point), sizes(point.design)],
         point_fixed_lines(point),
         correlation_lines(point),
@@ -109,7 +109,7 @@ def render_fit(fit) -> str:
     sections = [
         verdict_lines(run_checks(fit)) + messages(design, again=False),
         [*head, *family, *sampling_lines(fit), "Intervals: 95 % equal-tailed (lower, upper)"],
-        residual_lines("Scaled residuals at the posterior means:", posterior_residuals(fit))
+        residual_lines(design, " at the posterior means", posterior_residuals(fit))
         if len(kept_effects(fit)) == len(design.blocks)
         else ["The random effects were not kept (keep_effects=False), so there are no residuals."],
         [*fit_random_lines(fit), sizes(design)],
@@ -139,7 +139,7 @@ def kind(design) -> str:
 
 def family_lines(design) -> list[str]:
     """Return the family and the link of a generalised model, nothing for a linear one."""
-    return [] if design.family.gaussian else [f"Family: {design.family.name} ({design.family.link} link)"]
+    return [] if design.family.gaussian else [f"Family: {design.family.label} ({design.family.link} link)"]
 
 
 def on_scale(design) -> str:
@@ -168,8 +168,9 @@ def messages(design, again: bool = True) -> list[str]:
     return [line for m in said for line in wrap(f"{m.level.capitalize()}: {m.text}")]
 
 
-def residual_lines(title: str, residuals: np.ndarray) -> list[str]:
+def residual_lines(design, where: str, residuals: np.ndarray) -> list[str]:
     """Return the quartiles of the scaled residuals."""
+    title = f"{'Randomised quantile' if design.family.observed else 'Scaled'} residuals{where}:"
     quartiles = column(np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1]), scale=[1.0], digits=5)
     return [title, *table(["Min", "1Q", "Median", "3Q", "Max"], [quartiles], left=0)]
 
