@@ -84,11 +84,13 @@ def _codes(formula: Formula, scope: Scope, name: str) -> Array:
     what = f"the censoring column '{text_of(expr)}'"
     if variable is not None and variable.levels and variable.kind in ("text", "category", "ordered"):
         codes = _from_words(variable, what, scope)
-    elif variable is not None and variable.kind not in ("number",):
+    elif variable is not None and variable.kind == "boolean":
         raise DataError(
-            f"{what} holds {KIND_NAMES[variable.kind]}, which do not say whether true is an event or a censored row; "
-            f"{EXPECTED}, such as cens(1 - {expr.name}) where true is an event"
+            f"{what} holds true/false values, which do not say whether true is an event or a censored row; {EXPECTED}, "
+            f"as cens(1 - {expr.name}) gives where true is an event"
         )
+    elif variable is not None and variable.kind != "number":
+        raise DataError(f"{what} holds {KIND_NAMES[variable.kind]}; {EXPECTED}")
     else:
         codes = numeric(expr, scope)
         bad = ~np.isin(codes, list(CODES))
@@ -112,7 +114,8 @@ def _from_words(variable, what: str, scope: Scope) -> Array:
     bad = np.isnan(codes)
     if bad.any():
         first = variable.levels[variable.values[bad][0]]
-        near = suggest(first.strip().lower(), WORDS)
+        plain = first.strip().lower()
+        near = f"; did you mean '{plain}'?" if plain in WORDS else suggest(plain, WORDS)
         raise DataError(f"{what} is {label_text(first)} in {scope.rows.text(bad)}; {EXPECTED}{near}")
     return codes
 
@@ -185,9 +188,8 @@ def _limits(formula: Formula, family: Family, scope: Scope, y: Array) -> tuple[A
     given = {} if formula.trunc is None else arguments_of(formula.trunc)
     found = {"lb": np.full(len(y), -np.inf), "ub": np.full(len(y), np.inf)}
     found |= {name: numeric(expr, scope) for name, expr in given.items()}
-    crossed = found["lb"] >= found["ub"]
     low, high = whole_ends(family.support, found["lb"], found["ub"])
-    crossed = crossed & ~family.discrete | (low >= high)
+    crossed = low >= high
     if crossed.any():
         raise DataError(f"{text_of(formula.trunc)} leaves no value in {scope.rows.text(crossed)}; lb is below ub")
     return low, high

@@ -246,6 +246,9 @@ def response(
             family = _without_trials(y, name, family, scope)
     if formula.limits:
         family, y, limits = observe(formula, family, scope, y.astype(np.float64), name)
+        if weights is not None and not family.gaussian and family.has_residual_sd:
+            said = "they count rows, and do not divide the residual variance"
+            scope.say(note(f"the weights of a {family.label} response multiply log densities: {said}"))
     else:
         limits = None
     for message in family.check_response(Response(y, name, scope.rows, trials, family.support)):

@@ -31,11 +31,9 @@ def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
         ("grouping factor", [column for bar in formula.bars for column in bar.group]),
         ("trials column", [formula.trials] if formula.trials is not None else []),
         (WEIGHTS, [formula.weights] if formula.weights is not None else []),
-        (
-            "censoring column",
-            [expr for call in formula.limits for name, expr in arguments_of(call).items() if name != "y2"],
-        ),
+        ("censoring column", [] if formula.cens is None else [arguments_of(formula.cens)["c"]]),
         (SECOND_END, second_ends(formula)),
+        ("limit", [] if formula.trunc is None else arguments_of(formula.trunc).values()),
     ]
     for role, exprs in parts:
         for node in (node for expr in exprs for node in column_nodes(expr)):
