@@ -281,14 +281,6 @@ class Family:
         """What a sentence calls it: "poisson", or "censored poisson"."""
         return f"{self.observed} {self.name}" if self.observed else self.name
 
-    def __reduce_ex__(self, protocol: int) -> object:
-        """Return how a copy is made in another process, which cannot look up kernels that were made here."""
-        if not self.observed:
-            return super().__reduce_ex__(protocol)
-        from bayesmm.families.observed import again
-
-        return again, (self.name, self.link, "censored" in self.observed, "truncated" in self.observed)
-
     @property
     def own(self) -> bool:
         """Whether it is the user's, and not of the package."""

@@ -9,6 +9,7 @@ truncated responses the density is divided by the probability of (low, high]. Th
 its number of trials; beside limits there stands the address of the three numbers.
 """
 
+import copyreg
 import ctypes
 import functools
 import math
@@ -18,6 +19,7 @@ from types import FunctionType
 
 import numpy as np
 
+from bayesmm.families.families import get_family
 from bayesmm.families.family import Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel, no_score
 from bayesmm.families.limits import draw_inside
@@ -258,6 +260,14 @@ def as_observed(family: Family, censored: bool, truncated: bool) -> Family:
 
 def again(name: str, link: str, censored: bool, truncated: bool) -> Family:
     """Return the record of one of the package's families again: what a copy in another process is made by."""
-    from bayesmm.families.families import get_family
-
     return as_observed(get_family(name, link), censored, truncated)
+
+
+def _copied(family: Family) -> tuple | str:
+    """Return how a copy of a family is made: kernels that were made here cannot be looked up elsewhere."""
+    if not family.observed:
+        return object.__reduce_ex__(family, 2)
+    return again, (family.name, family.link, "censored" in family.observed, "truncated" in family.observed)
+
+
+copyreg.pickle(Family, _copied)

@@ -22,13 +22,13 @@ _ELSEWHERE = {
     **dict.fromkeys(
         ("truncated", "bounds", "limits", "lb", "ub"), "limits are given as y | trunc(lb = 0, ub = 10) ~ x"
     ),
-    **dict.fromkeys(("n", "size", "binomial"), "for y successes in n trials write y | trials(n) ~ x"),
+    **dict.fromkeys(("n", "size"), "for y successes in n trials write y | trials(n) ~ x"),
     **dict.fromkeys(("w", "weight", "wt"), "for weights write y | weights(w) ~ x"),
     "subset": "leave the other rows out of the data",
     "mi": "rows with missing values are left out, so fill them in before",
     "thres": "there are no ordered families here",
 }
-_SHARES = "the families 'zero_inflated_poisson', 'hurdle_poisson' and their relatives have one {name} for all rows"
+_SHARES = "a family with more zeros, which family= names, has one {name} for all rows"
 
 
 def additions_of(expr: Expr | None, context: Context) -> dict[str, Expr]:

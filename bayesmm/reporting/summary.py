@@ -29,13 +29,7 @@ from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT, Check, run_checks,
 from bayesmm.evaluation.checks.point import remarks
 from bayesmm.families.links import LINKS
 from bayesmm.inference.text import linear_sections
-from bayesmm.posterior.draws import (
-    describe,
-    draws_of,
-    kept_effects,
-    posterior_residuals,
-    variable,
-)
+from bayesmm.posterior.draws import describe, draws_of, kept_effects, posterior_residuals, variable
 from bayesmm.posterior.point_estimates import estimate, integration_remark, singular_parts
 from bayesmm.reporting.sampling_lines import sampler, sampling_lines
 
@@ -170,9 +164,9 @@ def messages(design, again: bool = True) -> list[str]:
 
 def residual_lines(design, where: str, residuals: np.ndarray) -> list[str]:
     """Return the quartiles of the scaled residuals."""
-    title = f"{'Randomised quantile' if design.family.observed else 'Scaled'} residuals{where}:"
+    kind = "Randomised quantile" if design.family.observed else "Scaled"
     quartiles = column(np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1]), scale=[1.0], digits=5)
-    return [title, *table(["Min", "1Q", "Median", "3Q", "Max"], [quartiles], left=0)]
+    return [f"{kind} residuals{where}:", *table(["Min", "1Q", "Median", "3Q", "Max"], [quartiles], left=0)]
 
 
 def group_name(block, i: int) -> str:
@@ -222,9 +216,9 @@ def criterion_lines(point) -> list[str]:
         return [f"REML criterion at convergence: {point.criterion:.1f}"]
     if point.method == "MAP":
         return [f"-2 log marginal posterior density, up to a constant: {point.criterion:.1f}"]
-    values = [f"{v:.1f}" for v in (point.aic, point.bic, point.loglik, point.deviance)]
-    row = [*values, str(point.design.n - point.npar)]
-    return table(["AIC", "BIC", "logLik", "deviance", "df.resid"], [row], left=0)
+    numbers = point.aic, point.bic, point.loglik, point.deviance
+    values = [*(f"{v:.1f}" for v in numbers), str(point.design.n - point.npar)]
+    return table(["AIC", "BIC", "logLik", "deviance", "df.resid"], [values], left=0)
 
 
 def point_random_lines(point) -> list[str]:

@@ -39,7 +39,7 @@ ERRORS = [
     ("Surv(y, status) ~ x", "weibull", FormulaError, "written time | cens(1 - status)"),
     ("y | var(k) ~ x", "gaussian", FormulaError, "known variances v are given as y | se(sqrt(v)) ~ x"),
     ("y | rate(k) ~ x", "poisson", FormulaError, "as offset(log(t))"),
-    ("k ~ x; zi ~ x", "zero_inflated_poisson", FormulaError, "have one zi for all rows"),
+    ("k ~ x; zi ~ x", "zero_inflated_poisson", FormulaError, "has one zi for all rows"),
     ("y | cens(nowhere) ~ x", "weibull", FormulaError, "censoring column 'nowhere' is not in the data"),
     ("y | cens(way, nowhere) ~ x", "weibull", FormulaError, "second end 'nowhere' is not in the data"),
     ("y | trunc(lb = Inf) ~ x", "weibull", FormulaError, "limit 'Inf' is not in the data"),
