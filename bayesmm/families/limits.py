@@ -1,11 +1,11 @@
 """What is known of responses that are censored or truncated, row by row, and draws inside limits."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.families.links import LINKS
 from bayesmm.families.support import Support
 
 Array = np.ndarray
@@ -13,6 +13,7 @@ Array = np.ndarray
 ROUNDS = 30  # of drawing again what fell outside the limits, before the distribution function is inverted
 LEAST_SHARE, MOST_SHARE = 1e-300, float(np.finfo(float).eps)  # a residual stays within -37 and 8.1
 HALVINGS = 80  # of a bracket about a quantile
+LARGEST_STEP = 1e300  # of its search
 KEPT: dict[bytes, Array] = {}  # tables whose addresses are in use: never given back
 
 
@@ -111,53 +112,58 @@ def scores_between(first: Array, last: Array, rng: np.random.Generator) -> Array
     return ndtri(np.clip(first + rng.uniform(size=len(first)) * (last - first), LEAST_SHARE, 1 - MOST_SHARE))
 
 
-def draw_inside(
-    draw: Callable, cdf: Callable, rng: np.random.Generator, mu: Array, limits: object, aux: tuple
-) -> Array:
-    """Return random responses, inside the limits if there are any: drawn again where outside, then by quantiles.
+def draw_inside(family, rng: np.random.Generator, mu: Array, limits: object, aux: tuple) -> Array:
+    """Return random responses of a family, inside the limits if there are any: drawn again where they are outside.
 
     `limits` is a `Limits`, or anything else where there are none; of the shape that mu and aux broadcast to.
     """
     if not isinstance(limits, Limits) or not limits.truncated:
-        return draw(rng, mu, None, aux)
+        return family.draw(rng, mu, None, aux)
     shape = np.broadcast_shapes(np.shape(mu), *map(np.shape, aux), limits.low.shape)
-    mu, low, high, *aux = (np.broadcast_to(each, shape) for each in (mu, limits.low, limits.high, *aux))
-    y = np.array(draw(rng, mu, None, tuple(aux)), dtype=np.float64)
+    mu, low, high, *own = (np.broadcast_to(each, shape) for each in (mu, limits.low, limits.high, *aux))
+    y = np.array(family.draw(rng, mu, None, tuple(own)), dtype=np.float64)
     for _ in range(ROUNDS):
         bad = (y <= low) | (y > high)
         if not bad.any():
             return y
-        y[bad] = draw(rng, mu[bad], None, tuple(each[bad] for each in aux))
-    bad = (y <= low) | (y > high)
-    y[bad] = _quantiles(cdf, rng, mu[bad], low[bad], high[bad], tuple(each[bad] for each in aux), y[bad])
+        y[bad] = family.draw(rng, mu[bad], None, tuple(each[bad] for each in own))
+    for place in zip(*np.nonzero((y <= low) | (y > high)), strict=True):
+        given = [float(each[place]) for each in own] + [0.0] * (2 - len(own))
+        y[place] = _quantile(family, float(mu[place]), float(low[place]), float(high[place]), given, rng.uniform())
     return y
 
 
-def _quantiles(cdf: Callable, rng, mu: Array, low: Array, high: Array, aux: tuple, outside: Array) -> Array:
-    """Return responses between limits by halving an interval, (m,); at a limit where no probability is left inside.
+def _quantile(family, mu: float, low: float, high: float, aux: list[float], u: float) -> float:
+    """Return the value below which a share u of (low, high] lies, by halving an interval.
 
-    `outside` are responses beyond the limits: the nearer limit is where the responses are.
+    In logarithms of the probability above or below, whichever is the smaller: the other one may be 1.
     """
-    size = np.ones_like(mu)
+    link = LINKS[family.link]
+    eta, code = float(link.function(np.array(mu))), link.code
 
-    def at(y: Array) -> Array:
-        with np.errstate(all="ignore"):
-            return np.where(
-                y == np.inf, 1.0, np.where(y == -np.inf, 0.0, cdf(np.where(np.isfinite(y), y, 0), mu, size, aux))
-            )
+    def tails(y: float) -> tuple[float, float]:
+        if not np.isfinite(y):
+            return (0.0, -np.inf) if y > 0 else (-np.inf, 0.0)
+        below, above = family.tails.values(code, y, eta, aux)
+        return below[0], above[0]
 
-    bottom, top = at(low), at(high)
-    target = bottom + rng.uniform(size=mu.shape) * (top - bottom)
-    reach = np.abs(outside - np.where(outside > high, high, low)) + 1.0
-    a, b = np.where(np.isfinite(low), low, high - reach), np.where(np.isfinite(high), high, low + reach)
-    for _ in range(HALVINGS):
-        a = np.where(np.isfinite(low) | (at(a) <= target), a, a - (b - a))
-        b = np.where(np.isfinite(high) | (at(b) >= target), b, b + (b - a))
+    side = 1 if tails(low)[1] < tails(high)[0] else 0
+    first, last = tails(low)[side], tails(high)[side]
+    near, far = (first, last) if side else (last, first)  # the larger and the smaller of the two
+    share = u if side else 1.0 - u
+    target = near + np.log1p(-share * -np.expm1(far - near)) if far < near else near
+    step = 1.0
+    a, b = (low, high) if side else (high, low)  # from the larger to the smaller
+    if not np.isfinite(b):
+        b = a + step if side else a - step
+        while tails(b)[side] > target and step < LARGEST_STEP:
+            step *= 2.0
+            b = a + step if side else a - step
     for _ in range(HALVINGS):
         middle = 0.5 * (a + b)
-        lower = at(middle) < target
-        a, b = np.where(lower, middle, a), np.where(lower, b, middle)
-    return b
+        a, b = (middle, b) if tails(middle)[side] > target else (a, middle)
+    found = 0.5 * (a + b)
+    return float(np.clip(np.ceil(found) if family.discrete else found, np.nextafter(low, np.inf), high))
 
 
 def whole_ends(support: Support, low: Array, high: Array) -> tuple[Array, Array]:

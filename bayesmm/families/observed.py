@@ -253,7 +253,7 @@ def as_observed(family: Family, censored: bool, truncated: bool) -> Family:
     own |= dict(
         kernels=Kernels(made[f"{stem}_density"], made[f"{stem}_score"]),
         graph_density=functools.partial(_graph_density, family),
-        draw=functools.partial(draw_inside, family.draw, family.cdf),
+        draw=functools.partial(draw_inside, family),
     )
     return replace(family, observed=" and ".join(words), **own)
 

@@ -180,7 +180,8 @@ def graph_tails(link: str, y: Tensor, eta: Tensor, aux: Sequence[Tensor]) -> tup
 
     sigma, nu = aux
     z = (y - eta) / sigma
-    small = 0.5 * pt.betainc(nu / 2, 0.5, nu / (nu + z**2))
+    half = pt.constant(0.5, dtype="float64")  # as a plain number it would have single precision
+    small = 0.5 * pt.betainc(nu / 2, half, nu / (nu + z**2))
     low, high = graph_log_pair(lambda: small, lambda: 1 - small)
     return pt.switch(z < 0, low, high), pt.switch(z < 0, high, low)
 
