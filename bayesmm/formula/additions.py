@@ -23,7 +23,6 @@ _ELSEWHERE = {
         ("truncated", "bounds", "limits", "lb", "ub"), "limits are given as y | trunc(lb = 0, ub = 10) ~ x"
     ),
     **dict.fromkeys(("n", "size"), "for y successes in n trials write y | trials(n) ~ x"),
-    **dict.fromkeys(("w", "weight", "wt"), "for weights write y | weights(w) ~ x"),
     "subset": "leave the other rows out of the data",
     "mi": "rows with missing values are left out, so fill them in before",
     "thres": "there are no ordered families here",
