@@ -88,7 +88,7 @@ def _related(block: Block, bars: Sequence[Bar], family: Family, matrices: Mappin
         return block
     term = f"gr({block.group}, cov = {names[0]})"
     if not family.gaussian:
-        raise DataError(f"{term} is for gaussian models with the identity link, and the family is {family.name}")
+        raise DataError(f"{term} is for gaussian models with the identity link, and the family is {family.label}")
     if len(bars) > 1:
         raise DataError(
             f"'{block.group}' stands in {term} and in another group term; copy the column under another name for that"

@@ -195,6 +195,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
         frame=to_pandas(scope.variables.values(), scope.rows),
         proportions=left.proportions,
         residual=residual,
+        limits=left.limits,
     )
 
 

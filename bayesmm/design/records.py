@@ -15,6 +15,7 @@ from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.spec import DesignSpec
 from bayesmm.design.summed import RowLevels
 from bayesmm.families.family import Family
+from bayesmm.families.limits import Limits
 from bayesmm.formula.formula import Formula
 from bayesmm.runtime.messages import Message
 
@@ -151,6 +152,8 @@ class Design:
         Whether the response was proportions with the trials as weights; `y` is successes.
     residual : Residuals
         What the residuals of a linear model are, besides their prior weights.
+    limits : Limits or None
+        What is known of a response that is censored or truncated.
     """
 
     spec: DesignSpec
@@ -169,6 +172,29 @@ class Design:
     frame: "pd.DataFrame"
     proportions: bool = False
     residual: Residuals = INDEPENDENT
+    limits: Limits | None = None
+
+    @property
+    def size(self) -> np.ndarray | None:
+        """What stands beside y in the log density of a row, (n,): trials, or what is known of it; None: ones."""
+        return self.trials if self.limits is None else self.limits.size
+
+    @property
+    def row_data(self) -> dict[str, np.ndarray]:
+        """What the density of a row has besides its response, (n,) each, by what it is called in a graph.
+
+        The other end of a response that is known is the response.
+        """
+        if self.limits is None:
+            return {} if self.trials is None else {"trials_data": self.trials}
+        other, *limits = self.limits.columns
+        columns = (np.where(self.limits.censored, other, self.y), *limits)
+        return dict(zip(("other_end_data", "low_data", "high_data"), columns, strict=False))
+
+    @property
+    def drawn_with(self) -> "np.ndarray | Limits | None":
+        """What a draw of the response is made with besides its mean: trials, or limits."""
+        return self.trials if self.limits is None else self.limits
 
     @property
     def formula(self) -> Formula:

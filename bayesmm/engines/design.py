@@ -159,6 +159,8 @@ def engine_design(
     check_arguments(missing, formula, weights, trials)
     if matrices:
         raise DataError("matrices= needs the rows, and the data are a lazy frame; collect it first")
+    if formula.limits:
+        raise DataError(f"{text_of(formula.limits[0])} needs the rows, and the data are a lazy frame; collect it first")
     if family.gaussian:
         if trials is not None or formula.trials is not None:
             raise DataError(f"trials belong to the binomial family, and the family is {family.name}")

@@ -12,10 +12,12 @@ from bayesmm.design.parameters import by_levels, free_auxiliaries
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
 from bayesmm.design.summed import Elsewhere, absent_rows
+from bayesmm.families.limits import scores_between, shares_below
 from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import Coordinates, scaled_by_columns
 from bayesmm.priors import Priors
+from bayesmm.runtime.streams import stream
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,8 @@ class Estimates:
     def scaled_residuals(self) -> Floats:
         """Pearson residuals: residuals over the standard deviations that the model gives them, (n,).
 
-        What lme4's summary calls scaled residuals: times sqrt(weight) / sigma in a linear model.
+        What lme4's summary calls scaled residuals: times sqrt(weight) / sigma in a linear model. Of a censored or
+        truncated response randomised quantile residuals: see `pearson_residuals`.
         """
         return pearson_residuals(self.design, self.linear, self.own, self.residual)
 
@@ -241,7 +244,13 @@ class Estimates:
 
 
 def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float], residual: Values = NOTHING) -> Floats:
-    """Return residuals over the standard deviations that the model gives them, (n,), at linear predictors (n,)."""
+    """Return residuals over the standard deviations that the model gives them, (n,), at linear predictors (n,).
+
+    Of a censored or truncated response they are normal scores of its place in the distribution that the model gives it
+    (Dunn & Smyth 1996), drawn within what is known of it, always by the same random numbers.
+    """
+    if design.family.observed:
+        return _normal_scores(design, eta, auxiliaries)
     family, trials = design.family, 1.0 if design.trials is None else design.trials
     mu = LINKS[family.link].inverse(eta)
     own = residual_weights(design, residual)
@@ -249,6 +258,13 @@ def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float],
     with np.errstate(divide="ignore", invalid="ignore"):  # a fitted probability of 0 or 1 has no spread
         left = design.y / trials - family.expected(mu, auxiliaries)
         return left * np.sqrt(weights / family.scattered(mu, trials, auxiliaries))
+
+
+def _normal_scores(design: Design, eta: Floats, auxiliaries: Sequence[float]) -> Floats:
+    mu = LINKS[design.family.link].inverse(eta)
+    ends = shares_below(design.family, design.y, mu, tuple(auxiliaries), design.trials, design.limits)
+    first, last = (np.broadcast_to(each, mu.shape) for each in ends)
+    return scores_between(first, last, stream(0, "places of censored responses"))
 
 
 def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:

@@ -223,7 +223,7 @@ def make_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> 
     response = Response(
         *codes(family),
         design.y,
-        ones if design.trials is None else design.trials,
+        ones if design.size is None else design.size,
         ones if design.weights is None else design.weights,
     )
     kept = [j for j in range(design.p) if j not in design.aliased]

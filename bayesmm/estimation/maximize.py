@@ -90,6 +90,6 @@ def check_method(design: Design, method: str | None) -> str:
     if method not in METHODS:
         raise ValueError(f"method must be one of {listing(METHODS)}, not {method!r}{suggest(str(method), METHODS)}")
     if method == "REML" and not design.family.gaussian:
-        family = f"the {design.family.name} family with the {design.family.link} link"
+        family = f"the {design.family.label} family with the {design.family.link} link"
         raise ValueError(f"REML is defined for gaussian models with the identity link, not for {family}; use 'ML'")
     return method

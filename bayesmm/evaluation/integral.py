@@ -185,6 +185,7 @@ def taken(design: Design, kept: np.ndarray) -> Design:
         own = dict(index=index.astype(np.int64), levels=levels, Z=block.Z[kept], relation=known)
         blocks.append(replace(block, **own))
     residual = design.residual.taken(kept)
+    parts |= {} if design.limits is None else {"limits": design.limits[kept]}
     return replace(design, **parts, blocks=tuple(blocks), frame=design.frame[kept], residual=residual)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bayesmm.errors import listing
-from bayesmm.families.kernel import Kernels
+from bayesmm.families.kernel import Kernels, Tails
 from bayesmm.families.links import LINKS
 from bayesmm.families.residuals import Residual, delta
 from bayesmm.families.responses import Response, check_support
@@ -216,6 +216,12 @@ class Family:
         ``(mu, trials, aux) -> the variance of the share of successes``, where it is not `variance` over the trials.
     cdf : callable or None
         ``(y, mu, trials, aux) -> P(Y <= y)``, on arrays.
+    cdf_is_sum : bool
+        Whether that is a sum of many terms, too slow for every draw of a posterior.
+    tails : Tails or None
+        The same in logarithms, for compiled code: of a family whose response may be censored or truncated.
+    observed : str
+        How the response is known where that is not by its value: "censored", "truncated", or both.
     """
 
     name: str
@@ -251,6 +257,9 @@ class Family:
     quadratic: bool | None = None
     share_variance: Callable[..., Array] | None = None
     cdf: Callable[..., Array] | None = None
+    cdf_is_sum: bool = False
+    tails: Tails | None = None
+    observed: str = ""
 
     def __post_init__(self) -> None:
         """Check a family of the user's own, and fill in what it need not say."""
@@ -266,6 +275,11 @@ class Family:
             object.__setattr__(self, "tex", _usual_tex(self))
         if not self.link:
             object.__setattr__(self, "link", self.links[0])
+
+    @property
+    def label(self) -> str:
+        """What a sentence calls it: "poisson", or "censored poisson"."""
+        return f"{self.observed} {self.name}" if self.observed else self.name
 
     @property
     def own(self) -> bool:

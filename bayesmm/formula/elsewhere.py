@@ -10,6 +10,9 @@ ELSEWHERE = {
     **dict.fromkeys(("relevel", "Treatment", "contr.treatment"), LEVEL_ADVICE),
     **dict.fromkeys(("Sum", "contr.sum"), "a coding is chosen by C(f, Sum)"),
     "Q": "write a column's name that is not a plain word in back-ticks, as in `my x`",
+    **dict.fromkeys(
+        ("Surv", "surv"), "a censored time is written time | cens(1 - status) ~ ..., status being 1 for an event"
+    ),
     "interaction": "an interaction is written a:b",
     "ln": "the natural logarithm is log(x)",
     "zscore": "write scale(x)",

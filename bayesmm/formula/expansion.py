@@ -20,6 +20,8 @@ _ELSEWHERE = {
     "offset": "stands between '+' signs and is not multiplied",
     "weights": "stands on the left, as in y | weights(w) ~ x",
     "trials": "stands on the left, as in y | trials(n) ~ x",
+    "cens": "stands on the left, as in y | cens(c) ~ x",
+    "trunc": "stands on the left, as in y | trunc(lb = 0) ~ x",
     "response": "stands on the left, as in cbind(successes, failures) ~ x",
 }
 

@@ -11,7 +11,7 @@ evaluator of code.
     formulas    = formula , { ";" , "sigma" , "~" , terms } ;                       (* or one text for each *)
     formula     = response , "~" , terms ;
     response    = arithmetic , [ "|" , addition , { "+" , addition } ] ;
-    addition    = ( "weights" | "trials" ) , "(" , arithmetic , ")" | call ;        (* each once; a residual's call *)
+    addition    = ( "weights" | "trials" ) , "(" , arithmetic , ")" | call ;      (* each once; cens, trunc, se *)
 
     terms       = [ sign ] , product , { sign , product } ;
     product     = interaction , { ( "*" | "/" ) , interaction } ;
@@ -52,7 +52,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from bayesmm.errors import FormulaError, listing, suggest
-from bayesmm.formula.additions import BESIDE, additions
+from bayesmm.formula.additions import BESIDE, additions_of, other_parameter
 from bayesmm.formula.cursor import EXAMPLE
 from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand
 from bayesmm.formula.expressions import (
@@ -162,6 +162,8 @@ class Formula:
         The residual structures that the formula names: known standard errors, correlations.
     scale : Scale or None
         The formula of sigma.
+    cens, trunc : Call or None
+        What says how the response is censored, ``y | cens(c, y2)``, and truncated, ``y | trunc(lb = 0)``.
     """
 
     text: str = field(compare=False)
@@ -174,6 +176,13 @@ class Formula:
     trials: Expr | None
     residuals: tuple[Call, ...] = ()
     scale: Scale | None = None
+    cens: Call | None = None
+    trunc: Call | None = None
+
+    @property
+    def limits(self) -> tuple[Call, ...]:
+        """How the response is known: the calls of cens() and trunc() that there are."""
+        return tuple(call for call in (self.cens, self.trunc) if call is not None)
 
     @property
     def smooths(self) -> tuple[Call, ...]:
@@ -251,7 +260,7 @@ def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[s
     """Return the formula of the mean."""
     sides = read(text, known)
     context = Context(text, names, known, residuals)
-    response, beside = _response(sides.response, context), additions(sides.condition, context)
+    response, additions = _response(sides.response, context), additions_of(sides.condition, context)
     work = Work(context)
     part = expand(sides.right, work)
     calls = tuple(call for call in part.offsets if call.function not in residuals)
@@ -259,8 +268,9 @@ def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[s
     bars = bars_of(part.groups, work)
     sums = (part.intercept is not False, part.terms, bars, offsets)
     own = _residuals([call for call in part.offsets if call not in calls], context)
-    known_errors = tuple(value for name, value in beside.items() if name in residuals)
-    formula = Formula(text, response, *sums, beside.get("weights"), beside.get("trials"), (*known_errors, *own))
+    beside = tuple(value for name, value in additions.items() if name in residuals)
+    known = {name: additions.get(name) for name in ("weights", "trials", "cens", "trunc")}
+    formula = Formula(text, response, *sums, residuals=(*beside, *own), **known)
     _check_offsets(calls, context)
     _check_smooths(formula.smooths, context)
     _check_sides(formula, context)
@@ -276,7 +286,7 @@ def _of_scale(texts: Sequence[str], names: frozenset, known: frozenset, residual
         if not isinstance(left, Column) or left.name not in SCALES or sides.condition is not None:
             message = f"a further formula is of a parameter, as in sigma ~ f, and the parameters are {listing(SCALES)}"
             near = suggest(left.name, SCALES) if isinstance(left, Column) else ""
-            raise context.error(left.span, f"{message}{near}")
+            raise context.error(left.span, f"{message}{other_parameter(left) or near}")
         if found is not None:
             raise context.error(left.span, f"{left.name} has two formulas; give it one, with all of its terms")
         part = expand(sides.right, work)
@@ -307,7 +317,7 @@ def _nodes(formula: Formula) -> Iterator[Column]:
     yield from column_nodes(formula.response)
     for expr in scale_factors(formula):
         yield from column_nodes(expr)
-    for addition in (formula.weights, formula.trials):
+    for addition in (formula.weights, formula.trials, *formula.limits):
         if addition is not None:
             yield from column_nodes(addition)
     yield from _right_nodes(formula)

@@ -48,8 +48,8 @@ class Signature:
     """What a function takes and gives.
 
     `gives` is ``"column"`` (one number per row), ``"columns"`` (a basis of several), ``"factor"``, ``"smooth"``, or the
-    name of a place in the formula: ``"offset"``, ``"weights"``, ``"trials"``, ``"response"``. `advice` says what to
-    write for a usual misuse.
+    name of a place in the formula: ``"offset"``, ``"weights"``, ``"trials"``, ``"cens"``, ``"trunc"``, ``"response"``.
+    `advice` says what to write for a usual misuse.
     """
 
     parameters: tuple[Parameter, ...]
@@ -73,6 +73,9 @@ _ENDS = (Parameter("intercept", "logical", "FALSE"), Parameter("Boundary.knots",
 _CENTER_ADVICE = "center(x) subtracts the mean, scale(x) also divides by the standard deviation"
 _SCALE = Signature((_X,), "column", _CENTER_ADVICE)
 _K, _BS = Parameter("k", "numbers", ""), Parameter("bs", "basis", "")
+
+_CENS_ADVICE = "c is none, left, right or interval in each row, and of an interval y and y2 are the ends"
+_TRUNC_ADVICE = "as in y | trunc(lb = 0, ub = 10) ~ x; at least one of the two is given"
 
 FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
     {
@@ -98,6 +101,8 @@ FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
         "offset": Signature((_X,), "offset"),
         "weights": Signature((_X,), "weights"),
         "trials": Signature((_X,), "trials"),
+        "cens": Signature((Parameter("c", "column"), Parameter("y2", "column", "")), "cens", _CENS_ADVICE),
+        "trunc": Signature((Parameter("lb", "column", ""), Parameter("ub", "column", "")), "trunc", _TRUNC_ADVICE),
         "cbind": Signature((Parameter("successes", "column"), Parameter("failures", "column")), "response"),
     }
 )
@@ -280,7 +285,7 @@ def _with_arguments(call: Call, signature: Signature, context: Context) -> Call:
     keywords = zip(call.keywords, kinds[count:], strict=True)
     keywords = tuple((key, _argument(value, kind, context)) for (key, value), kind in keywords)
     result = replace(call, arguments=arguments, keywords=keywords)
-    if name not in (*_ROW_WISE, "trials") and next(column_nodes(result), None) is None:
+    if name not in (*_ROW_WISE, "trials", "trunc") and next(column_nodes(result), None) is None:
         raise context.error(call.span, f"{name}() names no column of the data")
     return result
 

@@ -4,9 +4,15 @@ import unicodedata
 from collections.abc import Sequence
 
 from bayesmm.errors import FormulaError, listing, look_alike
-from bayesmm.formula.formula import Expr, Formula, column_nodes, scale_factors, underline
+from bayesmm.formula.formula import Expr, Formula, arguments_of, column_nodes, scale_factors, underline
 
 WEIGHTS = "weights column"
+SECOND_END = "second end"  # of interval-censored rows; in others it may be missing
+
+
+def second_ends(formula: Formula) -> list[Expr]:
+    """Return what gives the second ends of interval-censored rows, none or one."""
+    return [] if formula.cens is None else [e for name, e in arguments_of(formula.cens).items() if name == "y2"]
 
 
 def variables_of(formula: Formula, groups: bool = True) -> list[Expr]:
@@ -27,6 +33,9 @@ def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
         ("column", [weight for bar in formula.bars for weight in bar.weights]),
         ("trials column", [formula.trials] if formula.trials is not None else []),
         (WEIGHTS, [formula.weights] if formula.weights is not None else []),
+        ("censoring column", [] if formula.cens is None else [arguments_of(formula.cens)["c"]]),
+        (SECOND_END, second_ends(formula)),
+        ("limit", [] if formula.trunc is None else arguments_of(formula.trunc).values()),
     ]
     for role, exprs in parts:
         for node in (node for expr in exprs for node in column_nodes(expr)):

@@ -29,7 +29,7 @@ def joint_words(design: Design, centred: Sequence[bool]) -> Ints:
     """
     blocks = design.blocks
     Z = np.column_stack([*(block.Z for block in blocks), *(block.index.astype(float) for block in blocks)])
-    own = dict(size=design.trials, weights=design.weights, offset=design.offset)
+    own = dict(size=design.size, weights=design.weights, offset=design.offset)
     data = grouped(*codes(design.family), design.y, design.X, Z, np.zeros(design.n, np.int64), 1, **own)
     levels, columns = data.Z[:, -len(blocks) :].astype(np.int64).T, data.Z[:, : -len(blocks)].T
     widths = np.array([len(block.columns) for block in blocks])

@@ -27,7 +27,7 @@ def joint_quadrature_words(design: Design, integrated: int, centred: Sequence[bo
     `centred` has a flag for each block; that of the block which is integrated out says nothing. For this process only.
     """
     block, family, blocks = design.blocks[integrated], design.family, design.blocks
-    own = dict(size=design.trials, weights=design.weights, offset=design.offset)
+    own = dict(size=design.size, weights=design.weights, offset=design.offset)
     X = written_columns(design, integrated)
     data = grouped(*codes(family), design.y, X, block.Z, block.index, len(block.levels), **own)
     sizes = [(len(b.columns), len(b.levels), int(flag)) for b, flag in zip(blocks, centred, strict=True)]

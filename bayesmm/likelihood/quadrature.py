@@ -167,7 +167,7 @@ def prepare(design: Design) -> Grouped:
     (block,), family = design.blocks, design.family
     return grouped(
         *codes(family), design.y, design.X, block.Z, block.index, len(block.levels),
-        size=design.trials, weights=design.weights, offset=design.offset,
+        size=design.size, weights=design.weights, offset=design.offset,
     )  # fmt: skip
 
 

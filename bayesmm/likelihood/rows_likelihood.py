@@ -23,7 +23,7 @@ FEW_COLUMNS = 4  # that are summed one by one
 def rows_words(design: Design) -> Ints:
     """Return the words of `rows_likelihood`; for this process only."""
     none, level = np.zeros((design.n, 0)), np.zeros(design.n, np.int64)
-    own = dict(size=design.trials, weights=design.weights, offset=design.offset)
+    own = dict(size=design.size, weights=design.weights, offset=design.offset)
     data = grouped(*codes(design.family), design.y, design.X, none, level, 1, **own)
     return pack(np.array([len(design.family.auxiliaries)]), data.words)
 

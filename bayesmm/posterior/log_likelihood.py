@@ -166,7 +166,7 @@ def by_row(fit, split: Split) -> Array:
 def _row_density(fit) -> Callable[[Array, slice], Array]:
     """Return a function of linear predictors (draws, m) and the slice of their rows: their log densities."""
     design, aux = fit.design, auxiliary_draws(fit)
-    y, size, weight = design.y, _ones(design, design.trials), _weights(fit)
+    y, size, weight = design.y, _ones(design, design.size), _weights(fit)
     if design.family.gaussian:
 
         def gaussian(eta: Array, part: slice) -> Array:
@@ -232,7 +232,7 @@ def _generalised(fit, split: Split, single: bool) -> Callable[..., tuple[Array, 
     """Return the values of some levels by quadrature, as a function of (eta, rows, start)."""
     design, block = fit.design, fit.design.blocks[split.outer]
     L, aux = factor_draws(fit, block), auxiliary_draws(fit)
-    y, size, weight = design.y, _ones(design, design.trials), _ones(design, design.weights)
+    y, size, weight = design.y, _ones(design, design.size), _ones(design, design.weights)
     numbers = codes(design.family)
 
     def value(eta: Array, rows: Array, start: Array) -> tuple[Array, Array]:

@@ -17,12 +17,13 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
+from bayesmm.families.limits import Limits
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
 from bayesmm.posterior.means import auxiliary_values, mean_of
 from bayesmm.posterior.predictions import Predictions, table_of
 from bayesmm.posterior.responses import draw_response
-from bayesmm.posterior.trials import named_trials, trials_of
+from bayesmm.posterior.trials import limits_again, named_trials, trials_of
 from bayesmm.runtime.arguments import chosen_seed, is_whole
 from bayesmm.runtime.memory import BYTES, too_much, usable_memory
 from bayesmm.runtime.messages import count, label_text
@@ -376,8 +377,10 @@ def _noise(fit, data: object, trials: object, rows: Rows, rng: np.random.Generat
     """Return a function of means (draws, rows) and a slice of the rows: draws of the response."""
     design, family = fit.design, fit.design.family
     aux = auxiliary_values(fit)
-    sizes = np.ones(len(rows))
-    if family.support.trials:
+    sizes: np.ndarray | Limits = np.ones(len(rows))
+    if family.observed:
+        sizes = limits_again(design, len(rows), data is None)
+    elif family.support.trials:
         named = named_trials(design)
         sizes = design.trials if data is None else trials_of(data, named if trials is None else trials)
     term, values = design.residual, residual_draws(fit)

@@ -245,7 +245,7 @@ def working_weights(point) -> Floats:
     design, family = point.design, point.design.family
     aux = np.zeros(2)
     aux[: len(family.auxiliaries)] = [point.auxiliaries[name] for name in family.auxiliaries]
-    size = np.ones(design.n) if design.trials is None else design.trials
+    size = np.ones(design.n) if design.size is None else design.size
     numbers = codes(family)
     second = [derivatives(*numbers, y, n, at, aux)[2] for y, n, at in zip(design.y, size, point.linear, strict=True)]
     own = 1.0 if design.weights is None else design.weights

@@ -106,7 +106,7 @@ def noise(
         )
     weights = residual_weights(design, residual)
     correlation = design.residual.correlation(design.residual.rows, residual)
-    return draw_response(design.family, rng, mu, design.trials, auxiliaries, weights, correlation)
+    return draw_response(design.family, rng, mu, design.drawn_with, auxiliaries, weights, correlation)
 
 
 def _check(n: int, draws: int, seed: int | None) -> None:

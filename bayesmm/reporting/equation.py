@@ -121,6 +121,9 @@ def _likelihood(design: Design, family: Family) -> str:
         weights = ""
     else:
         right = family.tex
+    for word, call in (("truncated", design.formula.trunc), ("censored", design.formula.cens)):
+        if word in family.observed:
+            right += rf"\quad {escape(f'({word} by {text_of(call)})')}"
     return rf"{{{escape(_response(design))}}}_{{i}} &\sim {right}{weights}"
 
 

@@ -78,16 +78,10 @@ def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
     design = fit.design
     if not all(has_effects(fit, k) for k in range(len(design.blocks))):
         return ()
-    y = name(design.response)
     return (
         *lines(fit),
         *curves(fit),
-        picture(
-            partial(plots.plot_predictive, fit),
-            f"The observed {y} and what the fitted model gives for the same rows.",
-            "The distribution of the observed responses over the band that 95 % of the replicated ones stay in.",
-        ),
-        *(by_group(fit, k) for k in design.factors[:FACTORS]),
+        *distributions(fit),
         picture(
             partial(plots.plot_residuals, fit),
             "Residuals against fitted values, with the medians and the middle halves of bins of them.",
@@ -100,6 +94,25 @@ def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
             "with probability 0.95 if the model holds.",
         ),
     )
+
+
+def distributions(fit) -> tuple[Figure, ...]:
+    """Return the distribution of the observed responses and that of the model, of a censored one as survival."""
+    design, y = fit.design, name(fit.design.response)
+    if design.limits is not None and design.limits.censored.any():
+        survival = picture(
+            partial(plots.plot_survival, fit),
+            f"P({y} > t) by the data alone (Kaplan-Meier, Turnbull) and as fitted, the mean over the rows.",
+            "A line with steps is the estimate without a model, marks are right-censored rows; a dashed line is the "
+            "mean of the fitted curves, with the band that holds 95 % of their draws.",
+        )
+        return (survival,)
+    shown = picture(
+        partial(plots.plot_predictive, fit),
+        f"The observed {y} and what the fitted model gives for the same rows.",
+        "The distribution of the observed responses over the band that 95 % of the replicated ones stay in.",
+    )
+    return shown, *(by_group(fit, k) for k in design.factors[:FACTORS])
 
 
 def by_group(fit, k: int) -> Figure:
@@ -185,10 +198,20 @@ def effect_figures(fit, point, k: int) -> tuple[Figure, ...]:
             f"A row for each of the {count:,} levels of {group} and a panel for each of its terms, sorted by the "
             "posterior mean; a line is the 95 % interval, a mark on it the conditional mode of the maximised fit.",
         ),
-        picture(
-            partial(plots.plot_shrinkage, fit, block.group),
-            f"Shrinkage in {group}: from the regression of each level's own rows to its coefficients in the model.",
-            f"An arrow for each level of {group}: it starts at the coefficients that its own rows give and ends at "
-            "those of the model, nearer to the others'.",
-        ),
+        *shrinkage(fit, k),
     )
+
+
+def shrinkage(fit, k: int) -> tuple[Figure, ...]:
+    """Return the arrows of one factor; none where the rows of a level have no regression of their own."""
+    if fit.design.family.observed:
+        return ()
+    block = fit.design.blocks[k]
+    group = name(block.group)
+    shown = picture(
+        partial(plots.plot_shrinkage, fit, block.group),
+        f"Shrinkage in {group}: from the regression of each level's own rows to its coefficients in the model.",
+        f"An arrow for each level of {group}: it starts at the coefficients that its own rows give and ends at "
+        "those of the model, nearer to the others'.",
+    )
+    return (shown,)

@@ -13,10 +13,11 @@ def fit_residual_lines(fit) -> list[str]:
         return []
     if len(kept_effects(fit)) < len(fit.design.blocks):
         return ["The random effects were not kept (keep_effects=False), so there are no residuals."]
-    return residual_lines("Scaled residuals at the posterior means:", posterior_residuals(fit))
+    return residual_lines(fit.design, " at the posterior means", posterior_residuals(fit))
 
 
-def residual_lines(title: str, residuals: np.ndarray) -> list[str]:
+def residual_lines(design, where: str, residuals: np.ndarray) -> list[str]:
     """Return the quartiles of the scaled residuals."""
+    kind = "Randomised quantile" if design.family.observed else "Scaled"
     quartiles = column(np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1]), scale=[1.0], digits=5)
-    return [title, *table(["Min", "1Q", "Median", "3Q", "Max"], [quartiles], left=0)]
+    return [f"{kind} residuals{where}:", *table(["Min", "1Q", "Median", "3Q", "Max"], [quartiles], left=0)]

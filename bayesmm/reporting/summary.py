@@ -87,7 +87,7 @@ def likelihood_sections(point) -> list[list[str]]:
     """Return the sections of lme4's summary() between the formula and the remarks."""
     return [
         criterion_lines(point),
-        [] if is_summed(point.design) else residual_lines("Scaled residuals:", point.scaled_residuals),
+        [] if is_summed(point.design) else residual_lines(point.design, "", point.scaled_residuals),
         [*point_random_lines(point), *auxiliary_lines(point), sizes(point.design)],
         point_fixed_lines(point),
         correlation_lines(point),
@@ -140,7 +140,7 @@ def kind(design) -> str:
 
 def family_lines(design) -> list[str]:
     """Return the family and the link of a generalised model, nothing for a linear one."""
-    return [] if design.family.gaussian else [f"Family: {design.family.name} ({design.family.link} link)"]
+    return [] if design.family.gaussian else [f"Family: {design.family.label} ({design.family.link} link)"]
 
 
 def on_scale(design) -> str:
@@ -217,9 +217,9 @@ def criterion_lines(point) -> list[str]:
         return [f"REML criterion at convergence: {point.criterion:.1f}"]
     if point.method == "MAP":
         return [f"-2 log marginal posterior density, up to a constant: {point.criterion:.1f}"]
-    values = [f"{v:.1f}" for v in (point.aic, point.bic, point.loglik, point.deviance)]
-    row = [*values, str(point.design.n - point.npar)]
-    return table(["AIC", "BIC", "logLik", "deviance", "df.resid"], [row], left=0)
+    numbers = point.aic, point.bic, point.loglik, point.deviance
+    values = [*(f"{v:.1f}" for v in numbers), str(point.design.n - point.npar)]
+    return table(["AIC", "BIC", "logLik", "deviance", "df.resid"], [values], left=0)
 
 
 def point_random_lines(point) -> list[str]:

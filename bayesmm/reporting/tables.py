@@ -207,7 +207,7 @@ def sizes(fit, comparison) -> tuple[str, ...]:
     failed = [check.name for check in comparison.checks if not check.ok]
     return (
         name(design.formula.text, 500),
-        f"{design.family.name} ({design.family.link} link)",
+        f"{design.family.label} ({design.family.link} link)",
         f"{design.n:,}",
         groups or MISSING,
         point.method,

@@ -65,7 +65,7 @@ def methods(fit, comparison) -> str:
 def kind_line(design) -> str:
     """Say in a line what kind of model of how much data it is."""
     family, what = design.family, kind(design)
-    return f"Bayesian {what[0].lower()}{what[1:]}; family {family.name}, {family.link} link. {sizes(design)}."
+    return f"Bayesian {what[0].lower()}{what[1:]}; family {family.label}, {family.link} link. {sizes(design)}."
 
 
 def caution(comparisons) -> str:
@@ -82,7 +82,7 @@ def model_sentence(design) -> str:
     """Say what was fitted to what."""
     kind = "linear mixed model" if design.blocks else "linear model"
     if not design.family.gaussian:
-        kind = f"generalised {kind} ({design.family.name} family, {design.family.link} link)"
+        kind = f"generalised {kind} ({design.family.label} family, {design.family.link} link)"
     fixed = ", ".join(short(c) for c in design.coefficients)
     text = f"We fitted a Bayesian {kind} of {short(design.response)} to {design.n:,} observations, "
     text += f"with the fixed effects {fixed}" if fixed else "without fixed effects"

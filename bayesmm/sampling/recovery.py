@@ -300,8 +300,7 @@ def data_groups(design: Design) -> dict[str, xr.Dataset]:
         constant["offset_data"] = ("obs", design.offset)
     if design.weights is not None:
         constant["weights_data"] = ("obs", design.weights)
-    if design.trials is not None:
-        constant["trials_data"] = ("obs", design.trials)
+    constant |= {name: ("obs", values) for name, values in design.row_data.items()}
     named = {_unused(name, design): values for name, values in constant.items()}
     return {
         "observed_data": xr.Dataset({"y": ("obs", design.y)}, coords={"obs": design.rows}),

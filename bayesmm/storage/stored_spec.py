@@ -68,7 +68,7 @@ def from_text(text: str, asked: DesignSpec) -> DesignSpec:
 def _sides(formula: Formula) -> Iterator[Expr]:
     yield formula.response
     yield from formula.offsets
-    yield from (extra for extra in (formula.weights, formula.trials) if extra is not None)
+    yield from (extra for extra in (formula.weights, formula.trials, *formula.limits) if extra is not None)
     yield from (*formula.residuals, *scale_factors(formula))
     for term in (*formula.terms, *(term for bar in formula.bars for term in bar.terms)):
         yield from term.factors

@@ -175,7 +175,7 @@ def test_pymc_is_known_to_one_folder():
     # densities are written in PyTensor where their family is; it is loaded when one is asked for
     known = {module for module in elsewhere if "pytensor" in foreign(module)}
     densities = {path.stem for path in family_files() if "graph_density" in path.read_text(encoding="utf-8")}
-    shared = {"links", "probabilities", "zeros"}
+    shared = {"links", "observed", "probabilities", "tails", "zeros"}
     zeros = "from bayesmm.families.zeros import"  # which writes the densities of those that import it
     borrowed = {"bernoulli", *(path.stem for path in family_files() if zeros in path.read_text(encoding="utf-8"))}
     assert known == {f"families/{name}" for name in {*densities, *shared} - borrowed} | {"likelihood/own_family"}

@@ -74,7 +74,7 @@ def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array, wei
     texts = [text_of(call) for call in formula.residuals] + ([] if formula.scale is None else [formula.scale.text])
     if not family.gaussian:
         raise DataError(
-            f"{texts[0]} describes the residuals of a gaussian model with the identity link; the {family.name} "
+            f"{texts[0]} describes the residuals of a gaussian model with the identity link; the {family.label} "
             f"family with the {family.link} link has none of its kind, so leave it out"
         )
     parts = [_term(call, scope) for call in formula.residuals]

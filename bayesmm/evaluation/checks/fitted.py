@@ -61,8 +61,27 @@ class Fitted:
         return pearson_residuals(self.design, self.eta, self.auxiliaries, self.residual)
 
     @cached_property
+    def slopes(self) -> Array:
+        """The first two derivatives of each row's log density in its linear predictor, (n, 2)."""
+        from bayesmm.likelihood.response_kernels import derivatives
+        from bayesmm.likelihood.row_functions import codes
+
+        design, aux = self.design, np.zeros(2)
+        own, size = self.auxiliaries[: len(design.family.auxiliaries)], design.size
+        aux[: len(own)] = own
+        rows = zip(design.y, np.ones(design.n) if size is None else size, self.eta, strict=True)
+        weights = 1.0 if design.weights is None else design.weights[:, None]
+        numbers = codes(design.family)
+        return weights * np.array([derivatives(*numbers, *row, aux)[1:3] for row in rows])
+
+    @cached_property
     def information(self) -> Array:
-        """The information of each row about its linear predictor by its mean and variance, (n,): slope^2 / variance."""
+        """The information of each row about its linear predictor by its mean and variance, (n,): slope^2 / variance.
+
+        Of a censored or truncated response the observed information.
+        """
+        if self.design.family.observed:
+            return np.maximum(-self.slopes[:, 1], 0.0)
         design, trials = self.design, 1.0 if self.design.trials is None else self.design.trials
         own = residual_weights(design, self.residual)
         slope = slope_of(design.family, self.eta, self.auxiliaries)
@@ -75,8 +94,11 @@ class Fitted:
     def score(self) -> Array:
         """The derivative of each row's log density in its linear predictor, (n,), by its mean and variance.
 
-        Exact where that is all there is to a family (gaussian, counts, gamma with their links); else quasi-likelihood.
+        Exact where that is all there is to a family (gaussian, counts, gamma with their links), and for censored and
+        truncated responses; else quasi-likelihood.
         """
+        if self.design.family.observed:
+            return self.slopes[:, 0]
         sign = np.sign(slope_of(self.design.family, self.eta, self.auxiliaries))
         return np.nan_to_num(self.pearson) * np.sqrt(self.information) * sign
 

@@ -75,7 +75,7 @@ def check_inputs(fit) -> CheckInputs:
             found.append((parameter, marginal, draws.ravel()))
     whole = len(kept_effects(fit)) == len(fit.design.blocks) and not is_summed(fit.design)
     family = fit.design.family
-    counted = family.discrete and not family.support.binary and fit.design.n <= MOST_ROWS
+    counted = family.discrete and not (family.support.binary or family.observed) and fit.design.n <= MOST_ROWS
     return CheckInputs(
         fit=fit,
         marginals=tuple(found),

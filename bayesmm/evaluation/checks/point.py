@@ -92,7 +92,13 @@ def counts(point: Estimates, fitted: Fitted) -> list[Check]:
     """Return the checks of dispersion and zeros, of counts and of numbers of successes."""
     design = fitted.design
     one_trial = design.trials is not None and (design.trials == 1).all()
-    judged = design.family.discrete and not design.family.support.binary and not one_trial and design.n <= MOST_ROWS
+    judged = (
+        design.family.discrete
+        and not design.family.observed
+        and not design.family.support.binary
+        and not one_trial
+        and design.n <= MOST_ROWS
+    )
     if not judged or not np.isfinite(fitted.means).all():
         text = f"judged for counts only, of at most {MOST_ROWS:,} rows"
         return [Check(name, True, math.nan, P_LIMIT, text) for name in ("dispersion", "zeros")]
@@ -105,7 +111,7 @@ def _simulated(fitted: Fitted) -> np.ndarray:
     design, rng = fitted.design, stream(0, "responses about the fitted means")
     number = max(FEWEST_DRAWS, min(DRAWS, MOST_NUMBERS // max(design.n, 1)))
     return np.array(
-        [draw_response(design.family, rng, fitted.means, design.trials, fitted.auxiliaries) for _ in range(number)]
+        [draw_response(design.family, rng, fitted.means, design.drawn_with, fitted.auxiliaries) for _ in range(number)]
     )
 
 

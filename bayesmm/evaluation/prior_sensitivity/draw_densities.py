@@ -155,7 +155,7 @@ def _laplace(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
     response = Response(
         *codes(design.family),
         design.y,
-        ones if design.trials is None else design.trials,
+        ones if design.size is None else design.size,
         ones if design.weights is None else design.weights,
     )
     start = np.zeros(sum(len(block.levels) * len(block.columns) for block in design.blocks))

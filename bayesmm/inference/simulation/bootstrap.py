@@ -13,6 +13,7 @@ from bayesmm.display.text_tables import column, table, wrap
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
+from bayesmm.formula.formula import text_of
 from bayesmm.inference.simulation.repeat import check_executor, run
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import scalars
@@ -150,6 +151,7 @@ def bootstrap(
 
 def refitter(point: Estimates, seed: int) -> Callable[[int], Estimates | None]:
     """Return a function of the number of a sample: its refit, None where it fails."""
+    check_seen(point.design, "the bootstrap")
     respond = simulator(point)
 
     def task(i: int) -> Estimates | None:
@@ -160,6 +162,15 @@ def refitter(point: Estimates, seed: int) -> Callable[[int], Estimates | None]:
         return refitted(replace(point.design, y=y), point.method, point.priors, point.nagq or 1)
 
     return task
+
+
+def check_seen(design, who: str) -> None:
+    """Raise a DataError for a censored response: when a simulated one would have been is not known."""
+    if design.limits is not None and design.limits.censored.any():
+        raise DataError(
+            f"{who} simulates responses, and of a censored one ({text_of(design.formula.cens)}) it is not known which "
+            "of these would have been censored; use profile likelihood intervals, confint(), or sample the posterior"
+        )
 
 
 def refitted(design, method: str, priors=None, nagq: int = 1) -> Estimates | None:

@@ -13,7 +13,7 @@ from bayesmm.display.text_tables import table, wrap
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.degrees import t_table
-from bayesmm.inference.simulation.bootstrap import refitted
+from bayesmm.inference.simulation.bootstrap import check_seen, refitted
 from bayesmm.inference.simulation.groups import outer_factor, repeated_rows, resized
 from bayesmm.inference.simulation.repeat import repeated
 from bayesmm.likelihood.crossproducts import Floats
@@ -149,6 +149,7 @@ def power(
         parameters give no mean: with the inverse link linear predictors are not above 0 in any of the first data sets.
     """
     _check_arguments(model, simulations=simulations, level=level, seed=seed, cores=cores, progress=progress)
+    check_seen(model.design, "a power analysis")
     coefficient = tested(model.design, test)
     _check_determined(model.design, coefficient)
     values_at = parameter_values(model.design, parameters)

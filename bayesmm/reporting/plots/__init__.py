@@ -16,6 +16,7 @@ from bayesmm.reporting.plots.residuals import plot_qq, plot_residuals
 from bayesmm.reporting.plots.sampling import plot_energy, plot_traces
 from bayesmm.reporting.plots.shrinkage import plot_shrinkage
 from bayesmm.reporting.plots.smooths import smooths
+from bayesmm.reporting.plots.survival import plot_survival
 
 __all__ = [
     "forest",
@@ -30,6 +31,7 @@ __all__ = [
     "plot_qq",
     "plot_residuals",
     "plot_shrinkage",
+    "plot_survival",
     "plot_traces",
     "plot_variances",
     "save_figures",

@@ -40,6 +40,8 @@ def plot_group_means(fit, group: str | None = None, seed: int = 0, ax=None):
     """
     check_seed(seed, optional=False)
     design = fit.design
+    if design.limits is not None and design.limits.censored.any():
+        raise ValueError("means of censored responses are not those of the draws; use plot_survival(fit, by=...)")
     block = design.blocks[factor(design, group)]
     trials = 1.0 if design.trials is None else design.trials
     observed = means_by(block, (design.y / trials)[None])[0]

@@ -59,9 +59,11 @@ def plot_predictive(fit, group: str | None = None, seed: int = 0, ax=None):
     Raises
     ------
     ValueError
-        If the model has no such factor, or its random effects were not kept.
+        If the model has no such factor, its random effects were not kept, or the response is censored.
     """
     check_seed(seed, optional=False)
+    if fit.design.limits is not None and fit.design.limits.censored.any():
+        raise ValueError("draws of a censored response are not censored, so they do not compare; use plot_survival")
     design, replicated = fit.design, replicates(fit, seed)
     trials = 1.0 if design.trials is None else design.trials
     counted = design.family.discrete and (design.trials is None or len(np.unique(design.trials)) == 1)

@@ -17,6 +17,7 @@ from pytensor.tensor import TensorVariable
 from bayesmm.design.records import Design
 from bayesmm.design.residual.correlation import Correlation, Layout
 from bayesmm.families.family import Family
+from bayesmm.families.limits import Limits
 from bayesmm.families.links import LINKS, graph_mean
 from bayesmm.families.special import WILD
 
@@ -57,7 +58,7 @@ def add_response(
         sigma = aux[0] / pt.sqrt(weights[0]) if weights else aux[0]
         _add_gaussian(design, eta, sigma, data, {**residual, "sigma": aux[0][None]})
         return
-    trials = () if design.trials is None else (data("trials_data", design.trials, "obs"),)
+    trials = tuple(data(name, values, "obs") for name, values in design.row_data.items())
     kind = "int64" if family.discrete else "float64"
     pm.CustomDist(
         "y",
@@ -124,7 +125,7 @@ def _density(family: Family, trials: int, weights: int) -> Callable[..., TensorV
     """Return ``logp(y, eta, [trials], [weights], *auxiliaries)``."""
 
     def logp(y: TensorVariable, eta: TensorVariable, *others: TensorVariable) -> TensorVariable:
-        number = others[0] if trials else 1.0
+        number = others[:trials] if family.observed else others[0] if trials else 1.0
         value = log_density(family, y, eta, number, others[trials + weights :])
         return others[trials] * value if weights else value
 
@@ -140,7 +141,7 @@ def _draws(family: Family, trials: int, weights: int) -> Callable[..., np.ndarra
     ) -> np.ndarray:
         mu = np.asarray(LINKS[family.link].inverse(eta))
         shape = np.broadcast_shapes(*(np.shape(value) for value in (mu, *others))) if size is None else tuple(size)
-        number = others[0] if trials else None
+        number = Limits(*others[:trials]) if family.observed else others[0] if trials else None
         return family.draw(rng, np.broadcast_to(mu, shape), number, others[trials + weights :]).astype(kind)
 
     return random
