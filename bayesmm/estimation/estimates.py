@@ -10,11 +10,13 @@ import pandas as pd
 
 from bayesmm.design.parameters import by_levels, free_auxiliaries
 from bayesmm.design.records import Block, Design
+from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
-from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import Coordinates, scaled_by_columns
 from bayesmm.priors import Priors
+
+SIGMA = "sigma"
 
 
 @dataclass(frozen=True)
@@ -170,11 +172,13 @@ class Estimates:
     def fitted(self) -> Floats:
         """Fitted means, (n,), on the scale of the response; of a binomial, probabilities."""
         family = self.design.family
-        return family.expected(LINKS[family.link].inverse(self.linear), self.own)
+        return family.expected(family.inverse(self.linear), self.own)
 
     @property
     def own(self) -> tuple[float, ...]:
-        """The family's parameters besides mu, in its order."""
+        """The family's parameters besides mu in its order, or its thresholds; (n,) each where it has a formula."""
+        if self.design.residual.by_row:
+            return own_of_rows(self.design, self.auxiliaries, self.residual)
         return tuple(self.auxiliaries.values()) or (self.sigma,)
 
     @cached_property
@@ -218,7 +222,7 @@ class Estimates:
         rows = []
         for k in by_levels(self.design):
             rows += _varcorr_rows(self.design.blocks[k], self.covariances[k])
-        if self.design.family.has_residual_sd and self.design.residual.sigma != "known":
+        if SIGMA in [own.name for own in free_auxiliaries(self.design)]:
             rows.append(("Residual", None, None, self.sigma**2, self.sigma))
         return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
 
@@ -239,7 +243,7 @@ class Estimates:
 def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float], residual: Values = NOTHING) -> Floats:
     """Return residuals over the standard deviations that the model gives them, (n,), at linear predictors (n,)."""
     family, trials = design.family, 1.0 if design.trials is None else design.trials
-    mu = LINKS[family.link].inverse(eta)
+    mu = family.inverse(eta)
     own = residual_weights(design, residual)
     weights = 1.0 if own is None else own
     with np.errstate(divide="ignore", invalid="ignore"):  # a fitted probability of 0 or 1 has no spread

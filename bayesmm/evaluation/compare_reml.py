@@ -180,7 +180,8 @@ def check_same_model(design, other) -> None:
 
 def marginal_mode(model):
     """Return the marginal MAP of the model; None where there is none, as with a prior that is a function."""
-    if structured_terms(model.design) or model.design.residual.estimated:
+    design = model.design
+    if structured_terms(design) or (design.residual.estimated and design.family.gaussian):
         return None
     try:
         return model.maximize(method="MAP")

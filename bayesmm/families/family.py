@@ -4,6 +4,7 @@ A family of the package is one file that exports one record, and is in the regis
 family of the user's own is the same record, with its log density in PyTensor in place of compiled kernels.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,6 +129,12 @@ def check_family(family: "Family") -> None:
         expect(prior, f"the default prior of {parameter.name}", "a distribution such as 'Gamma'", parameter.prior)
 
 
+@functools.cache
+def _with_link(function: Callable, link: str) -> Callable:
+    """Return the function with the link as its first argument, the same one each time: families are compared."""
+    return functools.partial(function, link)
+
+
 SIGMA = Auxiliary("sigma", r"\sigma")
 
 
@@ -216,6 +223,10 @@ class Family:
         ``(mu, trials, aux) -> the variance of the share of successes``, where it is not `variance` over the trials.
     cdf : callable or None
         ``(y, mu, trials, aux) -> P(Y <= y)``, on arrays.
+    probabilities : callable or None
+        Of ordered categories, ``(link, eta, thresholds) -> P(Y = k)``, (..., K), for eta (...) and K - 1 thresholds
+        that broadcast with it. Its `variance`, `draw`, `mean` and `cdf` take the linear predictor in place of mu, the
+        thresholds in place of the parameters, and the link's name first: (link, mu, aux).
     """
 
     name: str
@@ -251,6 +262,7 @@ class Family:
     quadratic: bool | None = None
     share_variance: Callable[..., Array] | None = None
     cdf: Callable[..., Array] | None = None
+    probabilities: Callable[..., Array] | None = None
 
     def __post_init__(self) -> None:
         """Check a family of the user's own, and fill in what it need not say."""
@@ -266,6 +278,10 @@ class Family:
             object.__setattr__(self, "tex", _usual_tex(self))
         if not self.link:
             object.__setattr__(self, "link", self.links[0])
+        for name in ("variance", "draw", "mean", "cdf") if self.ordered else ():
+            given = getattr(self, name)
+            plain = given.func if isinstance(given, functools.partial) else given
+            object.__setattr__(self, name, _with_link(plain, self.link))
 
     @property
     def own(self) -> bool:
@@ -290,6 +306,20 @@ class Family:
     def auxiliaries(self) -> tuple[str, ...]:
         """Names of the parameters besides the mean."""
         return tuple(parameter.name for parameter in self.parameters)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the response is one of several ordered categories."""
+        return self.probabilities is not None
+
+    @property
+    def formulas(self) -> tuple[str, ...]:
+        """Names of the parameters that may have a formula of their own."""
+        return () if self.ordered else self.auxiliaries
+
+    def inverse(self, eta: Array) -> Array:
+        """Return what the family's functions take as mu: the inverse of the link, of ordered categories eta itself."""
+        return np.asarray(eta) if self.ordered else LINKS[self.link].inverse(eta)
 
     @property
     def has_residual_sd(self) -> bool:

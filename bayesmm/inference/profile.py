@@ -72,7 +72,12 @@ class Profile:
 def parameters_of(point: Estimates) -> list[Parameter]:
     """Return the parameters that have an interval: sds, correlations, sigma, coefficients, in lme4's order."""
     kept = [p for p in coefficients(point.design) if p.terms[0] not in point.design.aliased]
-    return [*variance_parameters(point.design), *kept]
+    return [*(p for p in variance_parameters(point.design) if not is_later_threshold(point.design, p)), *kept]
+
+
+def is_later_threshold(design, parameter: Parameter) -> bool:
+    """Return whether a parameter is a threshold above the first, which no curve is known of."""
+    return parameter.kind == "residual" and design.family.ordered and parameter.terms != (0,)
 
 
 @few_threads

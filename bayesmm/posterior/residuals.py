@@ -10,9 +10,8 @@ import xarray as xr
 
 from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.structure import residual_weights
-from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import residual_draws, tree_sizes
-from bayesmm.posterior.log_likelihood import auxiliary_draws
+from bayesmm.posterior.means import auxiliary_values
 from bayesmm.posterior.predict import factor_draws, predict
 from bayesmm.posterior.responses import draw_response
 from bayesmm.runtime.streams import stream
@@ -56,14 +55,24 @@ def replicates_of_new_groups(fit, seed: int = 0) -> np.ndarray:
         for s, L in enumerate(factor_draws(few, block)):
             b = over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
             eta[s] += (block.Z * b[block.index]).sum(axis=1)
-    mu, sds = LINKS[design.family.link].inverse(eta), auxiliary_draws(few)[:, : len(design.family.auxiliaries)]
+    mu, aux = design.family.inverse(eta), auxiliary_values(few)
     if np.isnan(mu).any():
         return replicates(fit, seed)
     values, drawn = residual_draws(few), []
-    for s, (mean, aux) in enumerate(zip(mu, sds, strict=True)):
+    for s, mean in enumerate(mu):
         own = {name: found[s] for name, found in values.items()}
         weights, correlation = residual_weights(design, own), design.residual.correlation(design.residual.rows, own)
-        drawn.append(draw_response(design.family, rng, mean, design.trials, tuple(aux), weights, correlation))
+        drawn.append(
+            draw_response(
+                design.family,
+                rng,
+                mean,
+                design.trials,
+                tuple(a[s] if a.shape[1] > 1 else a[s, 0] for a in aux),
+                weights,
+                correlation,
+            )
+        )
     return np.array(drawn)
 
 
@@ -72,8 +81,11 @@ def _few(fit):
 
 
 def fitted_means(fit, groups: str = "conditional") -> np.ndarray:
-    """Return the posterior means of the fitted values, on the scale of the response, (n,); of a binomial, shares."""
-    return predict(thinned(fit), groups=groups).draws.reshape(-1, fit.design.n).mean(axis=0)
+    """Return the posterior means of the fitted values, on the scale of the response, (n,); of a binomial, shares.
+
+    Of ordered categories they are expected numbers of the category.
+    """
+    return predict(thinned(fit), groups=groups).numbers().draws.reshape(-1, fit.design.n).mean(axis=0)
 
 
 def quantile_residuals(y: np.ndarray, replicated: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -9,6 +9,7 @@ import pandas as pd
 from bayesmm.design.parameters import (
     by_levels,
     coefficients,
+    free_auxiliaries,
     residual_parameters,
     variance_entries,
     variance_parameters,
@@ -236,7 +237,7 @@ def point_random_lines(point) -> list[str]:
             cells += correlation_cells(block, covariance / np.outer(sds, sds))
         rows += [[group_name(block, i), shorten(term)] for i, term in enumerate(block.columns)]
         variances += list(np.diag(covariance))
-    if design.family.has_residual_sd and design.residual.sigma != "known":
+    if any(own.name == "sigma" for own in free_auxiliaries(design)):
         rows.append(residual_cells(design))
         cells.append([])
         variances.append(point.sigma**2)
@@ -253,7 +254,15 @@ def auxiliary_lines(point) -> list[str]:
     values = [f"{name} {value:.4g}" for name, value in point.auxiliaries.items() if name != "sigma"]
     own = [f"{shorten(p.label)} {estimate(point, p):.4g}" for p in residual_parameters(point.design)]
     lines = [f"Family's parameters: {', '.join(values)}"] if values else []
-    return lines + (wrap(f"Residual, {point.design.residual.text}: {', '.join(own)}") if own else [])
+    return lines + (wrap(f"{residual_title(point.design)}: {', '.join(own)}") if own else [])
+
+
+def residual_title(design) -> str:
+    """Return what stands over the parameters of the residual, of formulas and over thresholds."""
+    if design.family.gaussian:
+        return f"Residual, {design.residual.text}"
+    parts = (["Thresholds"] if design.family.ordered else []) + [p.text for p in design.residual.parts if p.text]
+    return ", ".join(parts)
 
 
 def point_fixed_lines(point) -> list[str]:
@@ -380,8 +389,8 @@ def fit_family_lines(fit) -> list[str]:
     parameters = [p for p in variance_parameters(fit.design) if p.kind in ("auxiliary", "residual")]
     if not parameters:
         return []
-    title = f"Residual, {fit.design.residual.text}:" if fit.design.residual.text else "Family's parameters:"
-    return [title, *posterior_table([""], [[shorten(p.label)] for p in parameters], fit, parameters)]
+    title = residual_title(fit.design) if fit.design.residual.parameters else "Family's parameters"
+    return [f"{title}:", *posterior_table([""], [[shorten(p.label)] for p in parameters], fit, parameters)]
 
 
 def fit_fixed_lines(fit) -> list[str]:

@@ -74,7 +74,11 @@ def data_table(design) -> Table:
     if design.weights is not None:
         rows.append(("Weights", f"{design.weights.min():.4g} to {design.weights.max():.4g}"))
     if design.residual.text:
-        rows.append(("Residuals", name(design.residual.text)))
+        rows.append(("Residuals" if design.family.gaussian else "Parameters", name(design.residual.text)))
+    if design.categories:
+        counts = np.bincount(design.y.astype(int))[1:]
+        shown = (f"{label}: {number:,}" for label, number in zip(design.categories, counts, strict=False))
+        rows.append(("Categories", name(", ".join(shown), 400)))
     return Table("What was observed", ("", "in the data"), tuple(rows), frozenset({0, 1}), frozenset({1}))
 
 

@@ -113,6 +113,26 @@ def vector(
     return pm.Deterministic(name, pt.stack(elements), dims=(dim,))
 
 
+def ascending(name: str, dim: str, priors: Mapping[str, Prior]) -> TensorVariable:
+    """Add a vector of parameters each of which is above the one before, as `vector` does.
+
+    Raises
+    ------
+    PriorError
+        The priors are not of one distribution that PyMC can order.
+    """
+    chosen = list(priors.values())
+    first, size = chosen[0], len(chosen)
+    if len({prior.distribution for prior in chosen}) > 1 or first.support != "real":
+        raise PriorError(
+            f"the graph needs priors of one distribution on the real line for {name}, such as Normal with means of "
+            f"their own, not {', '.join(map(str, dict.fromkeys(chosen)))}"
+        )
+    order = None if size == 1 else pm.distributions.transforms.ordered
+    start = np.arange(size) - (size - 1) / 2.0
+    return PYMC[first.distribution](name, **_arrays(chosen), dims=(dim,), default_transform=order, initval=start)
+
+
 def element_name(name: str, i: int) -> str:
     """Return the name of the variable of one element, where each has its own."""
     return f"{INTERNAL}{name.removeprefix(INTERNAL)}_{i}"
