@@ -122,8 +122,9 @@ def test_gradients_of_the_marginal_posterior(name, random):
     posterior = generalised(made.design, made.priors).posterior
     rng = np.random.default_rng(4)
     for _ in range(3):
-        # the lattice leaves about 1e-5 of a level, whose nodes change with the parameters
-        assert gradient_error(posterior, 0.4 * rng.normal(size=posterior.size), 1e-4) < (2e-4 if random else 1e-7)
+        # the lattice leaves about 1e-5 of a level, whose nodes change with the parameters; see the next test but two
+        h, error = (1e-3, 5e-3) if random else (1e-5, 1e-7)
+        assert gradient_error(posterior, 0.4 * rng.normal(size=posterior.size), h) < error
 
 
 @pytest.mark.parametrize("centred", [True, False])
@@ -165,9 +166,13 @@ def test_the_integral_is_that_of_a_dense_grid(name):
     for g in range(len(design.blocks[0].levels)):
         f = rows[:, design.blocks[0].index == g].sum(axis=1) - 0.5 * u**2 - 0.5 * np.log(2 * np.pi)
         total += f.max() + np.log(np.exp(f - f.max()).sum() * (u[1] - u[0]))
-    found = [evaluate(prepare(design), beta, np.array([[sd]]), aux[order], k).value for k in (61, LATTICE, FINE)]
-    np.testing.assert_allclose(found, total, atol=2e-4)
-    assert found[2] == pytest.approx(total, abs=1e-6)
+    exact, quick, fine = (evaluate(prepare(design), beta, np.array([[sd]]), aux[order], k) for k in (61, LATTICE, FINE))
+    np.testing.assert_allclose([exact.value, quick.value, fine.value], total, atol=2e-4)
+    assert fine.value == pytest.approx(total, abs=1e-6)
+    for found, error in ((quick, 2e-3), (fine, 2e-5)):
+        np.testing.assert_allclose(found.d_aux, exact.d_aux, atol=error)
+        np.testing.assert_allclose(found.d_beta, exact.d_beta, atol=error)
+        np.testing.assert_allclose(found.d_L, exact.d_L, atol=error)
 
 
 def test_parameters_that_differ_in_no_row_are_scalars():
