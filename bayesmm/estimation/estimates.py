@@ -91,6 +91,8 @@ class Estimates:
         models, 0 where they were taken to a stated accuracy (`bayesmm.likelihood.lattice`).
     coordinates : Coordinates or None
         None: those that are reported.
+    own_se : mapping of str to float
+        Standard errors of thresholds and of the coefficients of formulas, by label, from the Hessian in all parameters.
     """
 
     design: Design
@@ -114,6 +116,7 @@ class Estimates:
     nagq: int = 1
     coordinates: Coordinates | None = None
     residual: Values = NOTHING
+    own_se: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def of(cls, estimates: "Estimates"):

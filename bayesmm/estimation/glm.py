@@ -135,3 +135,12 @@ def share_thresholds(design: Design) -> Floats:
     weights = np.ones(design.n) if design.weights is None else design.weights
     counts = np.bincount(design.y.astype(np.int64) - 1, weights, size) + NUDGE
     return LINKS[design.family.link].function(np.cumsum(counts)[:-1] / counts.sum())
+
+
+def own_values(design: Design, values: Floats) -> dict[str, Floats]:
+    """Return the parameters of formulas and the thresholds by name, from one vector of all."""
+    parameters = design.residual.parameters
+    ends = np.cumsum([own.size for own in parameters])
+    return (
+        {own.name: part for own, part in zip(parameters, np.split(values, ends[:-1]), strict=True)} if len(ends) else {}
+    )

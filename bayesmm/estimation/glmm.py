@@ -14,7 +14,8 @@ import numpy as np
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
-from bayesmm.estimation.glm import first_fit, own_start
+from bayesmm.estimation.glm import first_fit, own_start, own_values
+from bayesmm.estimation.hessians import coefficient_block, own_errors
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, SNAP, Search, best_of, hessian, outcome, snapped
 from bayesmm.estimation.reml import factors_are_singular
 from bayesmm.estimation.separation import pure_factors, separated
@@ -38,8 +39,6 @@ STARTS = (1.0, 0.2, 3.0)
 NEAR_ZERO = 0.05
 # Beyond this an auxiliary parameter has left for 0 or infinity (its logarithm; e^16 is nine million).
 LOG_LIMIT = 16.0
-# A direction of the standardised Hessian with less curvature than this is flat: what differences of the gradient leave.
-FLAT = 1e-7
 # The fixed part of a separated model is further out than this when the search stops (a mean within e^-8 of its end).
 FAR = 8.0
 
@@ -343,17 +342,8 @@ def _point(problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, 
         design, None, "ML", beta, beta_cov, auxiliaries.get("sigma", 1.0), *own.reported(), criterion, -criterion / 2,
         criterion, factors_are_singular(factors, problem.unit), bool(converged),
         f"NOT converged: {wrong}" if wrong else outcome(optimum, converged), 0.0, optimum, auxiliaries, nagq, own,
-        own_values(design, aux[scalars:]),
+        own_values(design, aux[scalars:]), own_errors(problem, optimum.parameters, H),
     )  # fmt: skip
-
-
-def own_values(design: Design, values: Floats) -> dict[str, Floats]:
-    """Return the parameters of formulas and the thresholds by name, from one vector of all."""
-    parameters = design.residual.parameters
-    ends = np.cumsum([own.size for own in parameters])
-    return (
-        {own.name: part for own, part in zip(parameters, np.split(values, ends[:-1]), strict=True)} if len(ends) else {}
-    )
 
 
 def effects(problem: GlmmProblem, x: Floats, warm: Warm) -> tuple[tuple, tuple, tuple]:
@@ -372,14 +362,6 @@ def coordinates(problem: GlmmProblem, x: Floats, warm: Warm, root: Floats) -> Co
     indices, factors = [block.index for block in problem.design.blocks], problem.factors(free)
     linear = fixed + problem.means @ (problem.origin + problem.basis @ beta)
     return make_coordinates(indices, problem.columns, problem.order, factors, modes, covariances, linear, root)
-
-
-def coefficient_block(H: Floats, r: int) -> Floats:
-    """Return the first (r, r) block of H^-1, flat directions left out: they add no information on the others."""
-    root = np.sqrt(np.where(np.diag(H) > 0, np.diag(H), 1.0))
-    curvature, directions = np.linalg.eigh(H / np.outer(root, root))
-    inverse = np.where(curvature > FLAT, 1 / np.where(curvature > FLAT, curvature, 1.0), 0.0)
-    return ((directions * inverse) @ directions.T / np.outer(root, root))[:r, :r]
 
 
 def divergence(problem: GlmmProblem, x: Floats) -> str:

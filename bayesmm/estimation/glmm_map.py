@@ -12,16 +12,16 @@ import numpy as np
 
 from bayesmm.design.records import Design
 from bayesmm.estimation.estimates import Estimates, Optimum
+from bayesmm.estimation.glm import own_values
 from bayesmm.estimation.glmm import (
     GlmmProblem,
     Warm,
-    coefficient_block,
     criterion_of,
     effects,
     make_problem,
     maximize_generalised,
-    own_values,
 )
+from bayesmm.estimation.hessians import coefficient_block
 from bayesmm.estimation.map import Goal, check_closed_form, nowhere, reported, start_values
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, ROUNDING, SNAP, Search, hessian, minimum, outcome, snapped
 from bayesmm.estimation.reml import factors_are_singular

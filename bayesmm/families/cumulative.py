@@ -14,7 +14,7 @@ from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.links import LINKS, LOGIT, OF_PROBABILITIES, PROBIT
 from bayesmm.families.residuals import latent
 from bayesmm.families.responses import Response
-from bayesmm.families.special import LOG_2PI, WILD, log1pexp, log_normal_cdf, sigmoid
+from bayesmm.families.special import LOG_2PI, WILD, log_normal_cdf, sigmoid
 from bayesmm.families.support import CATEGORIES
 from bayesmm.runtime.messages import Message
 
@@ -97,10 +97,13 @@ def density(link, y, size, eta, aux):
         return value, d1, p2 - d1 * d1, p3 - 3.0 * d1 * p2 + 2.0 * d1 * d1 * d1
     width = b - a
     if link == LOGIT:
-        p, q = sigmoid(a), sigmoid(b)
-        low, high = p * sigmoid(-a), q * sigmoid(-b)
-        value = -log1pexp(a) - log1pexp(-b) + (math.log(-math.expm1(-width)) if width < math.inf else 0.0)
-        return value, p - sigmoid(-b), -(low + high), low * (1.0 - 2.0 * p) + high * (1.0 - 2.0 * q)
+        t, u = math.exp(-abs(a)), math.exp(-abs(b))
+        near, far = 1.0 / (1.0 + t), 1.0 / (1.0 + u)
+        p, above = near if a > 0.0 else t * near, u * far if b > 0.0 else far  # F(a) and 1 - F(b)
+        low, high = t * near * near, u * far * far
+        value = (math.log(-math.expm1(-width)) if width < math.inf else 0.0) - math.log1p(t) - math.log1p(u)
+        value -= max(a, 0.0) + max(-b, 0.0)
+        return value, p - above, -(low + high), low * (1.0 - 2.0 * p) - high * (1.0 - 2.0 * above)
     if a > WILD:
         return -math.inf, 0.0, 0.0, 0.0
     s = math.exp(a)

@@ -4,7 +4,6 @@ A family of the package is one file that exports one record, and is in the regis
 family of the user's own is the same record, with its log density in PyTensor in place of compiled kernels.
 """
 
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,6 +119,7 @@ def check_family(family: "Family") -> None:
     for argument in ("start", "mean", "share_variance", "cdf"):
         given = getattr(family, argument)
         expect(given is None or callable(given), argument, "a function", given)
+    expect(family.probabilities is None, "probabilities", "None: ordered categories are the package's", "given")
     own = family.parameters
     expect(isinstance(own, tuple) and len(own) <= MOST_PARAMETERS, "parameters", "a tuple of at most two", own)
     for parameter in own:
@@ -129,10 +129,16 @@ def check_family(family: "Family") -> None:
         expect(prior, f"the default prior of {parameter.name}", "a distribution such as 'Gamma'", parameter.prior)
 
 
-@functools.cache
-def _with_link(function: Callable, link: str) -> Callable:
-    """Return the function with the link as its first argument, the same one each time: families are compared."""
-    return functools.partial(function, link)
+@dataclass(frozen=True)
+class WithLink:
+    """A function of a family of ordered categories with the link's name as its first argument."""
+
+    function: Callable[..., Array]
+    link: str
+
+    def __call__(self, *arguments: object) -> Array:
+        """Return its value for the other arguments."""
+        return self.function(self.link, *arguments)
 
 
 SIGMA = Auxiliary("sigma", r"\sigma")
@@ -280,8 +286,8 @@ class Family:
             object.__setattr__(self, "link", self.links[0])
         for name in ("variance", "draw", "mean", "cdf") if self.ordered else ():
             given = getattr(self, name)
-            plain = given.func if isinstance(given, functools.partial) else given
-            object.__setattr__(self, name, _with_link(plain, self.link))
+            plain = given.function if isinstance(given, WithLink) else given
+            object.__setattr__(self, name, WithLink(plain, self.link))
 
     @property
     def own(self) -> bool:

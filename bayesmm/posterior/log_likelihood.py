@@ -22,14 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.records import Block, Design
-from bayesmm.design.residual.of_family import THRESHOLD, row_thresholds
 from bayesmm.design.residual.structure import residual_weights
 from bayesmm.errors import listing, suggest
 from bayesmm.likelihood.pointwise import integrated, log_densities, sorted_rows
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS
 from bayesmm.likelihood.row_functions import codes
-from bayesmm.posterior.draws import residual_draws, scalar_draws, tree_sizes
-from bayesmm.posterior.means import auxiliary_values
+from bayesmm.posterior.auxiliaries import auxiliaries_at, auxiliary_draws
+from bayesmm.posterior.draws import residual_draws, tree_sizes
 from bayesmm.posterior.predict import CHUNK, check_draws, factor_draws, linear, rows_of
 from bayesmm.posterior.series_likelihood import given_series, of_series
 
@@ -186,38 +185,6 @@ def _ones(design: Design, column: Array | None) -> Array:
 def _weights(fit) -> Array:
     """Return the weights of the rows, (n,), or (draws, n) where they follow from parameters of the residual."""
     return _ones(fit.design, residual_weights(fit.design, residual_draws(fit)))
-
-
-def auxiliary_draws(fit) -> Array:
-    """Return the draws of the family's auxiliaries, (draws, 2), zeros where it has fewer; or its thresholds."""
-    if fit.design.family.ordered:
-        return residual_draws(fit)[THRESHOLD]
-    aux = np.zeros((int(np.prod(tree_sizes(fit.tree))), 2))
-    for m, name in enumerate(fit.design.family.auxiliaries):
-        aux[:, m] = scalar_draws(fit).get(name, 1.0)
-    return aux
-
-
-def auxiliaries_at(fit) -> Callable[[object], Array]:
-    """Return the function of rows (a slice or places) that gives the auxiliaries as compiled code takes them.
-
-    They are (draws, 2), or (draws, m, 2) where the family has parameters that differ from row to row.
-    """
-    design = fit.design
-    if not design.residual.by_row:
-        aux = auxiliary_draws(fit)
-        return lambda part: aux
-    if design.family.ordered:
-        tau = auxiliary_draws(fit).T
-        return lambda part: row_thresholds(tau, design.y[part])
-
-    def of_rows(part: object) -> Array:
-        found = auxiliary_values(fit, design.residual.rows[part])
-        shape = len(found[0]), len(design.y[part])
-        columns = [np.broadcast_to(own, shape) for own in found]
-        return np.stack([*columns, *[np.zeros(shape)] * (2 - len(columns))], axis=-1)
-
-    return of_rows
 
 
 def _integrated(fit, split: Split, *, single: bool) -> tuple[Array, Array]:

@@ -4,10 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
-from bayesmm.posterior.draws import residual_draws, scalar_draws
 
 SLOPE_STEP = 1e-4  # of eta: central differences are off by its square, and by 1e-12 of rounding
 # The trapezoidal rule over N(0, 1): beyond 8.4 lie 5e-17 of it. With a step of 0.2 a logistic or cloglog has no error
@@ -15,17 +13,6 @@ SLOPE_STEP = 1e-4  # of eta: central differences are off by its square, and by 1
 # spread)), a being pi and pi / 2 (Trefethen & Weideman 2014, SIAM Review 56(3), theorem 5.1); the smallest step is
 # reached at a spread of 80, and then leaves less than 1e-3 of a mean that is between 0 and 1.
 REACH, STEP, STEEP, LEAST_STEP = 8.4, 0.2, 0.8, 0.01
-
-
-def auxiliary_values(fit, read: np.ndarray | None = None) -> list[np.ndarray]:
-    """Return the draws of each parameter of the family besides mu, or of its thresholds, (draws, 1).
-
-    One that has a formula is (draws, rows), of rows of which that has read `read`: those of the fit if not given.
-    """
-    own = {name: values[:, None] for name, values in scalar_draws(fit).items()}
-    if not fit.design.residual.by_row:
-        return list(own.values())
-    return list(own_of_rows(fit.design, own, residual_draws(fit), read))
 
 
 def mean_of(family: Family, eta: np.ndarray, aux: Sequence[np.ndarray], spread: np.ndarray | None = None) -> np.ndarray:

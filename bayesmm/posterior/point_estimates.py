@@ -34,9 +34,12 @@ def estimate(point, parameter: Parameter) -> float:
 
 
 def standard_error(point, parameter: Parameter) -> float:
-    """Return the standard error of a coefficient; NaN for a variance parameter, whose likelihood is not quadratic."""
+    """Return the standard error of a coefficient, a threshold or a coefficient of a formula.
+
+    NaN for a variance parameter, whose likelihood is not quadratic.
+    """
     if parameter.kind != "coefficient":
-        return math.nan
+        return point.own_se.get(parameter.label, math.nan)
     return float(np.sqrt(point.beta_cov[parameter.terms[0], parameter.terms[0]]))
 
 

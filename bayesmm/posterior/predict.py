@@ -18,8 +18,9 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
+from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
-from bayesmm.posterior.means import auxiliary_values, mean_of, probabilities_of
+from bayesmm.posterior.means import mean_of, probabilities_of
 from bayesmm.posterior.predictions import CATEGORY, Predictions, table_of
 from bayesmm.posterior.responses import draw_response
 from bayesmm.posterior.trials import named_trials, trials_of

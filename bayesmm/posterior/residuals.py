@@ -10,8 +10,8 @@ import xarray as xr
 
 from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.structure import residual_weights
+from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import residual_draws, tree_sizes
-from bayesmm.posterior.means import auxiliary_values
 from bayesmm.posterior.predict import factor_draws, predict
 from bayesmm.posterior.responses import draw_response
 from bayesmm.runtime.streams import stream

@@ -199,5 +199,5 @@ def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
 
 
 def threshold_prior(design: Design, scales: Scales) -> Prior:
-    """Return the default prior of a threshold: at the predictors' means, as an intercept's is, with brms' heavy tails."""
+    """Return the default prior of a threshold: at the predictors' means, as an intercept's, with brms' heavy tails."""
     return Prior("StudentT", nu=SD_DEGREES, mu=float(design.offset.mean()), sigma=scales.intercept)

@@ -10,10 +10,10 @@ from bayesmm.design.parameters import (
     by_levels,
     coefficients,
     free_auxiliaries,
-    residual_parameters,
     variance_entries,
     variance_parameters,
 )
+from bayesmm.design.residual.of_family import residual_title
 from bayesmm.display.text_tables import (
     LINE_WIDTH,
     NAME_LEAST,
@@ -37,7 +37,8 @@ from bayesmm.posterior.draws import (
     posterior_residuals,
     variable,
 )
-from bayesmm.posterior.point_estimates import estimate, integration_remark, singular_parts
+from bayesmm.posterior.point_estimates import integration_remark, singular_parts
+from bayesmm.reporting.own_lines import auxiliary_lines
 from bayesmm.reporting.sampling_lines import sampler, sampling_lines
 
 CORRELATION_COLUMNS = 6  # of a random-effects table; a block with more terms has the rest in varcorr()
@@ -249,22 +250,6 @@ def point_random_lines(point) -> list[str]:
     return ["Random effects:", *table(headers, rows, left=2)]
 
 
-def auxiliary_lines(point) -> list[str]:
-    """Return the parameters of the family, and of the residual, that no other table has."""
-    values = [f"{name} {value:.4g}" for name, value in point.auxiliaries.items() if name != "sigma"]
-    own = [f"{shorten(p.label)} {estimate(point, p):.4g}" for p in residual_parameters(point.design)]
-    lines = [f"Family's parameters: {', '.join(values)}"] if values else []
-    return lines + (wrap(f"{residual_title(point.design)}: {', '.join(own)}") if own else [])
-
-
-def residual_title(design) -> str:
-    """Return what stands over the parameters of the residual, of formulas and over thresholds."""
-    if design.family.gaussian:
-        return f"Residual, {design.residual.text}"
-    parts = (["Thresholds"] if design.family.ordered else []) + [p.text for p in design.residual.parts if p.text]
-    return ", ".join(parts)
-
-
 def point_fixed_lines(point) -> list[str]:
     """Return the table of the coefficients; a coefficient that cannot be estimated is NaN."""
     frame = point.fixef()
@@ -389,8 +374,8 @@ def fit_family_lines(fit) -> list[str]:
     parameters = [p for p in variance_parameters(fit.design) if p.kind in ("auxiliary", "residual")]
     if not parameters:
         return []
-    title = residual_title(fit.design) if fit.design.residual.parameters else "Family's parameters"
-    return [f"{title}:", *posterior_table([""], [[shorten(p.label)] for p in parameters], fit, parameters)]
+    lines = posterior_table([""], [[shorten(p.label)] for p in parameters], fit, parameters)
+    return [f"{residual_title(fit.design)}:", *lines]
 
 
 def fit_fixed_lines(fit) -> list[str]:

@@ -236,3 +236,44 @@ def test_where_a_predictor_has_its_zero_does_not_matter():
     assert a.beta[0] == pytest.approx(b.beta[0], rel=1e-4)
     one, other = (m.sample(draws=500, seed=2, progress=False).summary().loc["beta[x]"] for m in (near, far))
     assert one["mean"] == pytest.approx(other["mean"], abs=0.15 * one["sd"])
+
+
+def test_priors_of_thresholds():
+    """All of them by their class, one by its place; they are at the predictors' means."""
+    model = bmm.Model("rating ~ temp", wine(), "cumulative")
+    assert model.priors["threshold[4|5]"] == bmm.Prior("StudentT", nu=3, mu=0, sigma=2.5)
+    assert list(model.priors)[-4:] == [f"threshold[{k}|{k + 1}]" for k in range(1, 5)]
+    assert "at the predictors' means" in str(model.priors)
+    narrow, first = bmm.Prior("Normal", mu=0, sigma=1), bmm.Prior("Normal", mu=-2, sigma=0.5)
+    chosen = model.with_priors({"threshold": narrow, "threshold[1|2]": first})
+    assert chosen.priors["threshold[1|2]"] == first and chosen.priors["threshold[3|4]"] == narrow
+    pulled, free = (m.maximize("MAP").parameters for m in (chosen, model))
+    assert abs(pulled["threshold[4|5]"]) < abs(free["threshold[4|5]"])
+    with pytest.raises(bmm.PriorError, match="threshold"):
+        model.with_priors({"threshold[5|6]": narrow})
+
+
+def test_the_mode_of_the_posterior_is_a_maximum():
+    """Of the density of coefficients, sd and thresholds at the means, on their natural scales."""
+    from bayesmm.likelihood.lattice import FINE
+    from bayesmm.likelihood.own_parameters import own_parameters
+    from bayesmm.likelihood.quadrature import evaluate, prepare
+    from bayesmm.priors import prior_design
+
+    model = bmm.Model("rating ~ temp + (1 | judge)", wine(), "cumulative")
+    design = prior_design(model.design, model.priors)
+    own = own_parameters(design).sorted(np.argsort(design.blocks[0].index, kind="stable"))
+    point = model.maximize("MAP")
+    shift = model.design.X.mean(axis=0) @ point.beta
+
+    def log_density(v):
+        beta, sd, tau = v[:1], v[1], v[2:]
+        value = evaluate(prepare(design), beta, np.array([[sd]]), own.rows(tau), FINE).value
+        own_priors = [model.priors[f"threshold[{k}|{k + 1}]"].logpdf(t) for k, t in enumerate(tau, start=1)]
+        others = model.priors["beta[temp[T.warm]]"].logpdf(beta[0]) + model.priors["sd_judge[Intercept]"].logpdf(sd)
+        return value + others + sum(own_priors)
+
+    best = np.array([*point.beta, np.sqrt(point.covariances[0][0, 0]), *(point.residual["threshold"] - shift)])
+    h = 1e-4
+    slopes = [(log_density(best + h * e) - log_density(best - h * e)) / (2 * h) for e in np.eye(len(best))]
+    np.testing.assert_allclose(slopes, 0.0, atol=2e-4)

@@ -183,3 +183,13 @@ def row_thresholds(thresholds: Sequence[Array], y: Array) -> Array:
     ends = np.full((len(tau), 1), np.inf)
     padded, k = np.hstack([-ends, tau, ends]), np.asarray(y).astype(np.int64)
     return np.stack([padded[:, k - 1], padded[:, k]], axis=-1)
+
+
+def residual_title(design) -> str:
+    """Return what stands over the parameters of the family, of the residual, of formulas and over thresholds."""
+    if not design.residual.parameters:
+        return "Family's parameters"
+    if design.family.gaussian:
+        return f"Residual, {design.residual.text}"
+    parts = (["Thresholds"] if design.family.ordered else []) + [p.text for p in design.residual.parts if p.text]
+    return ", ".join(parts)

@@ -15,9 +15,9 @@ from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.sampling import FEW_LEVELS
 from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
+from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import is_constant, kept_effects, posterior_residuals, variable
-from bayesmm.posterior.means import auxiliary_values
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import FEWEST_DRAWS, MOST_NUMBERS, replicates, thinned
 

@@ -21,6 +21,7 @@ from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.problem import Problem, column_scales, reduced
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.row_functions import codes
+from bayesmm.posterior.auxiliaries import auxiliary_draws
 from bayesmm.posterior.draws import (
     own_draws,
     prior_draws,
@@ -30,7 +31,7 @@ from bayesmm.posterior.draws import (
     tree_sizes,
     variable,
 )
-from bayesmm.posterior.log_likelihood import auxiliary_draws, by_level, conditional, split_by
+from bayesmm.posterior.log_likelihood import by_level, conditional, split_by
 from bayesmm.posterior.predict import factor_draws
 from bayesmm.priors import coefficient_places
 

@@ -18,8 +18,8 @@ from bayesmm.design.residual.structure import NOTHING, residual_weights
 from bayesmm.design.residual.structure import Values as Residual
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
+from bayesmm.posterior.auxiliaries import auxiliary_draws
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
-from bayesmm.posterior.log_likelihood import auxiliary_draws
 from bayesmm.posterior.means import REACH, averaged, growth
 from bayesmm.posterior.predict import CHUNK, check_draws, factor_draws, linear, rows_of
 

@@ -12,8 +12,9 @@ from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.marginal_effects.rows import check_memory
 from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import tree_sizes, variable
-from bayesmm.posterior.means import auxiliary_values, mean_of, slope_of
+from bayesmm.posterior.means import mean_of, slope_of
 from bayesmm.posterior.predict import (
     GROUPS,
     Rows,
