@@ -137,8 +137,8 @@ def _of_formula(point: Estimates, parameter: Parameter, problem: GlmmProblem) ->
     at = problem.own.labels.index(parameter.label)
     if problem.own.ordered and at > len(problem.own.scalars):
         raise DataError(
-            f"the profile of {parameter.label} is not available, only that of the first threshold; ask for other "
-            "parameters by parm=, or sample the posterior"
+            f"the profile of {parameter.label} is not available, only that of the first threshold; the print "
+            "has its standard error, and a posterior its interval"
         )
     if problem.own.ordered:  # at the means it is c less what the coefficients make of them
         place, d = problem.parts[2].start + at, problem.parts[2].stop

@@ -204,3 +204,13 @@ def test_laplace_knows_a_parameter_that_is_0():
     criterion = criterion_of(problem, 1, Warm(np.zeros(7)))
     x = np.concatenate([np.zeros(2), [0.5], [0.1, 0.0]])
     assert gradient_error(criterion, x) < 1e-6
+
+
+def test_a_parameter_below_0_has_a_density():
+    """A slant of the skew normal may be negative, for rows that all have it as for those with a formula."""
+    for formula in ("r ~ x", ("r ~ x", "alpha ~ z"), "r ~ x + (1 | g)"):
+        made = bmm.Model(formula, table(), "skew_normal")
+        marginal = generalised(made.design, made.priors)
+        x = np.zeros(marginal.posterior.size)
+        x[marginal.posterior.coordinates.at[marginal.places.index("alpha")]] = -1.0
+        assert np.isfinite(marginal.posterior(x)[0])

@@ -45,6 +45,7 @@ def test_maximum_is_that_of_clmm(name, link, nagq):
     ses = own["se_thresholds_then_fixef"]
     for label, value in own["thresholds"].items():
         found = point.parameters[f"threshold[{label}]"]
+        assert point.own_se[f"threshold[{label}]"] == pytest.approx(ses[label], rel=2e-3)
         assert found == pytest.approx(value, abs=IN_SE * ses[label])
     table = point.fixef()
     for label, value in own["fixef"].items():
@@ -223,6 +224,10 @@ def test_what_an_ordered_response_has_not():
     with pytest.raises(ValueError, match="se=True"):
         point.predict(se=True)
     assert point.predict(kind="linear", se=True).shape == (72, 2)
+    with pytest.raises(ValueError, match="need those of the thresholds too"):
+        bmm.emmeans(point, "temp", kind="mean")
+    with pytest.raises(DataError, match="only that of the first threshold"):
+        point.profile("threshold[2|3]")
     assert "threshold[1|2]" in point.confint().index and "threshold[2|3]" not in point.confint().index
 
 
@@ -277,3 +282,15 @@ def test_the_mode_of_the_posterior_is_a_maximum():
     h = 1e-4
     slopes = [(log_density(best + h * e) - log_density(best - h * e)) / (2 * h) for e in np.eye(len(best))]
     np.testing.assert_allclose(slopes, 0.0, atol=2e-4)
+
+
+def test_columns_that_separate_ordered_categories_are_named():
+    """No category reaches into another's values of x; a row between them mends it."""
+    apart = pd.DataFrame({"k": [1, 1, 2, 2, 3, 3], "x": [1.0, 2, 3, 4, 5, 6], "z": [0.3, -1, 0.5, 1, -0.2, 0.1]})
+    model = bmm.Model("k ~ x + z", apart, "cumulative")
+    assert "separates 'k'" in " ".join(m.text for m in model.design.messages)
+    point = model.maximize()
+    assert not point.converged and "separate the responses" in point.message
+    between = pd.concat([apart, pd.DataFrame({"k": [1, 3], "x": [5.5, 1.5], "z": [0.0, 0.4]})], ignore_index=True)
+    fine = bmm.Model("k ~ x + z", between, "cumulative")
+    assert "separates" not in " ".join(m.text for m in fine.design.messages) and fine.maximize().converged

@@ -169,6 +169,11 @@ def _estimates(
     eta, family, spread = linear_predictor(point, rows, ()), point.design.family, None
     if estimand.kind == "linear":
         return (A @ eta)[None], A @ rows.X
+    if family.ordered:  # whose thresholds are what other models have in the coefficients' covariance, their intercept
+        raise ValueError(
+            "the standard errors of mean categories need those of the thresholds too, which are not in the covariance "
+            "of the coefficients; use kind='linear', or a posterior, sample()"
+        )
     if estimand.groups == "averaged":
         spread = np.sqrt(new_variance(point, rows, frame, ()))
     own = own_at(point, rows)

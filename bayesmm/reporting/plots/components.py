@@ -21,7 +21,7 @@ from bayesmm.display.figures import (
 )
 from bayesmm.evaluation.compare_reml import marginal_mode
 from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
-from bayesmm.inference.profile import profiles
+from bayesmm.inference.profile import is_later_threshold, profiles
 from bayesmm.inference.terms import has_profile
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import CI_PROB, draws_of
@@ -77,7 +77,8 @@ def profile_limits(point, parameters: list[Parameter], intervals: bool | pd.Data
         return {label: (intervals["lower"][label], intervals["upper"][label]) for label in known}
     if not intervals or point.method == "MAP" or not has_profile(point.design):
         return {}
-    return {found.parameter: (found.lower, found.upper) for found in profiles(point, parameters, CI_PROB)}
+    known = [parameter for parameter in parameters if not is_later_threshold(point.design, parameter)]
+    return {found.parameter: (found.lower, found.upper) for found in profiles(point, known, CI_PROB)}
 
 
 def draw_density(ax, parameter: Parameter, draws: np.ndarray, marks: list[float], limits: tuple | None) -> None:
