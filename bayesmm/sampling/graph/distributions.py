@@ -127,8 +127,8 @@ def ascending(name: str, dim: str, priors: Mapping[str, Prior]) -> TensorVariabl
     if len({prior.distribution for prior in chosen}) > 1 or first.support != "real":
         shown, what = ", ".join(map(str, dict.fromkeys(chosen))), name.removeprefix(INTERNAL)
         raise PriorError(
-            f"the graph needs priors of one distribution on the real line for {what}, such as Normal with means of their "
-            f"own, not {shown}"
+            f"the graph needs priors of one distribution on the real line for {what}, such as Normal with means of "
+            f"their own, not {shown}"
         )
     law, order = PYMC[first.distribution], pm.distributions.transforms.ordered
     if size == 1:
