@@ -168,6 +168,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     checks.check_offset(left.family, left.y, shift, text_of(formula.response))
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
     # 3: the fixed part
+    check_thresholds(formula, left.family)
     fixed = learn_coding(formula.intercept, formula.terms, values)
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the residual and the groups
@@ -175,7 +176,11 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual, spec.matrices)
     bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say
-    aliased, said = checks.check_dependence(X, bases.fixed.taken_out(X), fixed, values)
+    whole = bases.fixed if bases.fixed.size == X.shape[1] else bases.fixed.with_intercept()
+    aliased, said = checks.check_dependence(X, whole.taken_out(X), fixed, values)
+    if left.family.ordered:
+        X, coefficients, aliased = X[:, 1:].copy(), coefficients[1:], tuple(j - 1 for j in aliased)
+        bases = replace(bases, fixed=whole.without_intercept())
     scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope, left, residual.sigma != "known")])
     known = dict(states=dict(scope.states), bases=bases, groupings=groupings, repeats=spec.learned)
     return Design(
@@ -197,6 +202,15 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
         residual=residual,
         limits=left.limits,
     )
+
+
+def check_thresholds(formula: Formula, family: Family) -> None:
+    """Raise a DataError where a formula without an intercept is of an ordered response, whose thresholds are one."""
+    if family.ordered and not formula.intercept:
+        raise DataError(
+            f"the thresholds of the {family.name} family stand in the place of the intercept, so that the formula has "
+            "none to leave out; leave '0 +' out"
+        )
 
 
 def given_again(design: Design, weights: object, trials: object) -> dict[str, object]:
@@ -281,6 +295,7 @@ def encode(spec: DesignSpec, data: object, *, groups: bool = True, residual: boo
         return Encoded(np.empty((0, spec.bases.fixed.size)), np.empty(0), blocks, _labels(scope.rows), ())
     values = _values(spec, scope, groups)
     X, shift = _coded(formula, values, table.n), offset(formula, scope)
+    X = X[:, 1:] if spec.family.ordered else X
     bars = bars_by_group(formula)
     blocks = tuple(
         _encoded_block(grouping, bars[grouping.factors], values, scope) for grouping in spec.groupings if groups
@@ -307,7 +322,8 @@ def fixed_names(design: Design) -> list[tuple[str, ...]]:
     rows = design.X.sums.sample if is_summed(design) else design.frame
     formula, table = design.formula, open_table(rows.head(1))
     values = _values(design.spec, _scope_again(design.spec, table, groups=False), groups=False)
-    return matrix_names(learn_coding(formula.intercept, formula.terms, values), values)
+    found = matrix_names(learn_coding(formula.intercept, formula.terms, values), values)
+    return found[1:] if design.family.ordered else found
 
 
 def _scope_again(spec: DesignSpec, table: Table, groups: bool, residual: bool = False) -> Scope:

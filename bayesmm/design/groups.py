@@ -128,7 +128,7 @@ def safe_names(groups: Sequence[str], family: Family, also: Collection[str] = ()
     underscores, blanks and dots at the ends go, and a name that would collide, also with those of `also`, gets
     underscores behind it.
     """
-    taken = RESERVED.union(also, *(known.auxiliaries for known in (family, *FAMILIES.values())))
+    taken = RESERVED.union(also, *(known.formulas for known in (family, *FAMILIES.values())))
     names = []
     for group in groups:
         name = "".join("_" if c == "/" or not c.isprintable() else c for c in group.strip()).strip(".") or "_"
@@ -173,8 +173,8 @@ def _one_row_each(block: Block, family: Family, trials: np.ndarray | None) -> li
             f"{each}, and one response of 0 or 1 says nothing about an effect of its own; there must be fewer levels "
             "than rows"
         )
-    if family.auxiliaries:
-        name = family.auxiliaries[0]
+    if family.formulas:
+        name = family.formulas[0]
         return [warning(f"{each}, so its effect and '{name}' both say how the rows scatter; the priors divide it")]
     return [note(f"{each}, so its standard deviation measures the overdispersion of the {family.name} response")]
 

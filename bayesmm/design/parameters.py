@@ -228,8 +228,8 @@ def _auxiliary(own) -> Parameter:
 
 
 def free_auxiliaries(design) -> tuple:
-    """Return the family's parameters besides the mean, without a sigma that is known to be 1."""
-    return () if design.residual.sigma == "known" else design.family.parameters
+    """Return the family's parameters besides the mean that are parameters of the model."""
+    return tuple(own for own in design.family.parameters if own.name not in design.residual.given)
 
 
 def coefficients(design) -> list[Parameter]:

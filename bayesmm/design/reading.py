@@ -9,6 +9,7 @@ from bayesmm.design.coding import Levels
 from bayesmm.design.factors import factor_value, remedy
 from bayesmm.design.frames import Table, complete_rows, find_columns, open_table, values_beside
 from bayesmm.design.observed import observe
+from bayesmm.design.ordered import categories
 from bayesmm.design.proportions import are_proportions, check_counted_once, counted
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.transforms import numeric
@@ -290,6 +291,8 @@ def _successes(
 def _values(expr: Expr, name: str, family: Family, scope: Scope) -> np.ndarray:
     """Return the values of a response, float64 or bool; of two levels the second is 1."""
     variable = scope.variables[expr.name] if isinstance(expr, Column) else None
+    if family.ordered:
+        return categories(expr, name, variable, family, scope)
     if variable is None:
         return numeric(expr, scope)
     if variable.kind in LABELS and family.support.successes:

@@ -207,6 +207,11 @@ class Design:
         return self.spec.family
 
     @property
+    def categories(self) -> tuple[str, ...]:
+        """The labels of an ordered response, 1 ... K; empty for all others."""
+        return self.spec.states[self.formula.response].labels if self.family.ordered else ()
+
+    @property
     def beside(self) -> dict[str, np.ndarray]:
         """The weights and trials that were given beside the formula, (n,) each: `frame` does not have them."""
         found = {"weights": self.trials if self.proportions else self.weights, "trials": self.trials}
@@ -234,8 +239,8 @@ class Design:
 
     @property
     def has_intercept(self) -> bool:
-        """Whether the first column of X is the column of ones."""
-        return self.formula.intercept
+        """Whether the first column of X is the column of ones, in whose place an ordered response has thresholds."""
+        return self.formula.intercept and not self.family.ordered
 
     @property
     def coords(self) -> dict[str, tuple[str, ...]]:

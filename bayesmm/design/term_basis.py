@@ -83,6 +83,16 @@ class TermBasis:
                     out[:, j] -= out[:, i] * self.R[i, j]
         return np.ascontiguousarray(out)
 
+    def without_intercept(self) -> "TermBasis":
+        """Return the basis without its first column, the ones: that of columns that differ by constants."""
+        return TermBasis(self.R[1:, 1:], tuple(j - 1 for j in self.order if j))
+
+    def with_intercept(self) -> "TermBasis":
+        """Return the basis with a first column of ones, out of which nothing is taken."""
+        R = np.eye(self.size + 1)
+        R[1:, 1:] = self.R
+        return TermBasis(R, (0, *(j + 1 for j in self.order)))
+
     def restricted(self, moved: Sequence[bool]) -> "TermBasis":
         """Return the basis in which gamma_j is beta_j for every j where `moved`, (p,), is false."""
         rows = np.where(np.asarray(moved)[:, None], self.R, np.eye(len(self.R)))

@@ -180,8 +180,7 @@ def _check_supported(formula: Formula, weights: object) -> None:
 
 def _of_rows(formula: Formula) -> Iterator[str]:
     """Give the parts of a formula that sums over the rows do not know."""
-    if formula.scale is not None:
-        yield "sigma ~ ..."
+    yield from (f"{scale.name} ~ ..." for scale in formula.scales)
     yield from map(text_of, (*formula.residuals, *formula.smooths))
     for bar in formula.bars:
         if bar.weights:

@@ -10,14 +10,16 @@ import pandas as pd
 
 from bayesmm.design.parameters import by_levels, free_auxiliaries
 from bayesmm.design.records import Block, Design
+from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
 from bayesmm.design.summed import Elsewhere, absent_rows
 from bayesmm.families.limits import scores_between, shares_below
-from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import Coordinates, scaled_by_columns
 from bayesmm.priors import Priors
 from bayesmm.runtime.streams import stream
+
+SIGMA = "sigma"
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Estimates:
         models, 0 where they were taken to a stated accuracy (`bayesmm.likelihood.lattice`).
     coordinates : Coordinates or None
         None: those that are reported.
+    own_se : mapping of str to float
+        Standard errors of thresholds and of the coefficients of formulas, by label, from the Hessian in all parameters.
     """
 
     design: Design
@@ -115,6 +119,7 @@ class Estimates:
     nagq: int = 1
     coordinates: Coordinates | None = None
     residual: Values = NOTHING
+    own_se: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def of(cls, estimates: "Estimates"):
@@ -175,11 +180,13 @@ class Estimates:
     def fitted(self) -> Floats:
         """Fitted means, (n,), on the scale of the response; of a binomial, probabilities."""
         family = self.design.family
-        return family.expected(LINKS[family.link].inverse(self.linear), self.own)
+        return family.expected(family.inverse(self.linear), self.own)
 
     @property
     def own(self) -> tuple[float, ...]:
-        """The family's parameters besides mu, in its order."""
+        """The family's parameters besides mu in its order, or its thresholds; (n,) each where it has a formula."""
+        if self.design.residual.by_row:
+            return own_of_rows(self.design, self.auxiliaries, self.residual)
         return tuple(self.auxiliaries.values()) or (self.sigma,)
 
     @cached_property
@@ -224,7 +231,7 @@ class Estimates:
         rows = []
         for k in by_levels(self.design):
             rows += _varcorr_rows(self.design.blocks[k], self.covariances[k])
-        if self.design.family.has_residual_sd and self.design.residual.sigma != "known":
+        if SIGMA in [own.name for own in free_auxiliaries(self.design)]:
             rows.append(("Residual", None, None, self.sigma**2, self.sigma))
         return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
 
@@ -252,7 +259,7 @@ def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float],
     if design.family.observed:
         return _normal_scores(design, eta, auxiliaries)
     family, trials = design.family, 1.0 if design.trials is None else design.trials
-    mu = LINKS[family.link].inverse(eta)
+    mu = family.inverse(eta)
     own = residual_weights(design, residual)
     weights = 1.0 if own is None else own
     with np.errstate(divide="ignore", invalid="ignore"):  # a fitted probability of 0 or 1 has no spread
@@ -261,7 +268,7 @@ def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float],
 
 
 def _normal_scores(design: Design, eta: Floats, auxiliaries: Sequence[float]) -> Floats:
-    mu = LINKS[design.family.link].inverse(eta)
+    mu = design.family.inverse(eta)
     ends = shares_below(design.family, design.y, mu, tuple(auxiliaries), design.trials, design.limits)
     first, last = (np.broadcast_to(each, mu.shape) for each in ends)
     return scores_between(first, last, stream(0, "places of censored responses"))

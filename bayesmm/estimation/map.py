@@ -179,10 +179,11 @@ def start_values(
             own = slice(pair, pair + pairs)
             x[c.pair_at[own]] = _partial_of(Sigma, c, own)
         pair += pairs
-    scalars = [scalars[j] for j in first_terms(c)]
+    scalars, before = [scalars[j] for j in first_terms(c)], 0.0
     for i, (place, value) in enumerate(zip(places, [*scalars, *others], strict=True)):
         if c.kind[i] != FIXED:
-            x[c.at[i]] = coordinate(c, i, inside(priors[place], value))
+            x[c.at[i]] = coordinate(c, i, inside(priors[place], value), before)
+        before = value
     return x
 
 

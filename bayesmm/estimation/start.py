@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bayesmm.design.covariance.structure import Entry
-from bayesmm.design.parameters import block_parameters, part_parameters, residual_parameters
+from bayesmm.design.parameters import block_parameters, free_auxiliaries, part_parameters, residual_parameters
 from bayesmm.design.records import Design
 from bayesmm.design.summed import rows_of, sd
 from bayesmm.errors import listing, suggest
@@ -71,11 +71,11 @@ def _start_factor(name: str, sds: Floats, R: Floats, B: Floats) -> Floats:
 def check_start(design: Design, start: Mapping[str, float]) -> None:
     """Raise ValueError for a place that the model has not, or a value that cannot be there."""
     own = [parameter for k, block in enumerate(design.blocks) for parameter in block_parameters(k, block)]
-    positive = [own.name for own in design.family.parameters if own.bounds == POSITIVE_VALUES]
+    positive = [own.name for own in free_auxiliaries(design) if own.bounds == POSITIVE_VALUES]
     sds = [p.label for p in own if p.kind == "sd"] + positive
     corrs, entries = [p.label for p in own if p.kind == "corr"], _entries(design)
     others = {p.label: p.support for p in residual_parameters(design)}
-    others |= {own.name: own.bounds for own in design.family.parameters if own.bounds != POSITIVE_VALUES}
+    others |= {own.name: own.bounds for own in free_auxiliaries(design) if own.bounds != POSITIVE_VALUES}
     known = [*sds, *corrs, *others]
     if not isinstance(start, Mapping):
         example = f"{{{(sds + corrs or ['sigma'])[0]!r}: 1.0}}"

@@ -186,7 +186,9 @@ def check_same_model(design, other) -> None:
 
 def marginal_mode(model):
     """Return the marginal MAP of the model; None where there is none, as with a prior that is a function."""
-    if structured_terms(model.design, compiled=model.design.family.gaussian) or model.design.residual.estimated:
+    design = model.design
+    gaussian = design.family.gaussian
+    if structured_terms(design, compiled=gaussian) or (design.residual.estimated and gaussian):
         return None
     try:
         return model.maximize(method="MAP")

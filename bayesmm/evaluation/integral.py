@@ -12,9 +12,10 @@ import numpy as np
 from scipy.special import logsumexp
 
 from bayesmm.design.covariance.structures import structured_terms
+from bayesmm.design.parameters import free_auxiliaries
 from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened
-from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, arctanh_partial, first_terms
+from bayesmm.likelihood.coordinates import ASCENDING, FIXED, INTERVAL, LOG, arctanh_partial, first_terms
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import (
     Marginal,
@@ -27,7 +28,7 @@ from bayesmm.likelihood.marginal import (
 from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.likelihood.problem import integrate, reduced
 from bayesmm.likelihood.quadrature import usual_nodes
-from bayesmm.posterior.draws import prior_draws, tree_sizes, variable
+from bayesmm.posterior.draws import prior_draws, prior_residual_draws, tree_sizes, variable
 from bayesmm.posterior.predict import RIDGE
 from bayesmm.priors import Priors, coefficient_places, prior_design
 from bayesmm.sampling.importance import MAX_PARAMETERS
@@ -72,7 +73,7 @@ def refusal(fit) -> str | None:
     custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
     if custom:
         return f"the prior of {custom[0]} is a function, whose density is not known in closed form"
-    if design.residual.estimated:
+    if design.residual.estimated and design.family.gaussian:
         return f"the residuals of {design.residual.text} are in none that is compiled"
     if not design.family.gaussian:
         try:
@@ -131,13 +132,16 @@ def coordinates_of(fit, model: Marginal) -> Floats:
             x[:, c.pair_at[part]] = arctanh_partial(C, c.row[part], c.column[part])
         pair += pairs
     scalars = [scalars[j] for j in first_terms(c)]
-    for name in design.family.auxiliaries:
-        scalars.append(np.broadcast_to(variable(fit.tree, name), tree_sizes(fit.tree)).ravel())
+    for own_parameter in free_auxiliaries(design):
+        scalars.append(np.broadcast_to(variable(fit.tree, own_parameter.name), tree_sizes(fit.tree)).ravel())
+    if model.integrated is None:
+        scalars += [column for values in prior_residual_draws(fit).values() for column in values.T]
     if design.p:
         gamma = own["beta"].reshape(draws, -1)[:, _order(fit, model)]
         scalars += list(gamma.T if model.integrated is None else gamma[:, list(model.integrated.sampled)].T)
     for i, value in enumerate(scalars):
         if c.kind[i] != FIXED:
+            value = value - scalars[i - 1] if c.kind[i] in ASCENDING else value
             x[:, c.at[i]] = _moved_back(int(c.kind[i]), *c.ends[i], value)
     return x
 
@@ -149,7 +153,7 @@ def _order(fit, model: Marginal) -> list[int]:
 
 
 def _moved_back(kind: int, low: float, high: float, value: Floats) -> Floats:
-    if kind == LOG:
+    if kind == LOG or kind in ASCENDING:
         return np.log(value)
     return np.log((value - low) / (high - value)) if kind == INTERVAL else value
 

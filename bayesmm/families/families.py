@@ -11,6 +11,7 @@ from bayesmm.families import (
     beta,
     betabinomial,
     binomial,
+    cumulative,
     exgaussian,
     exponential,
     gamma,
@@ -40,7 +41,7 @@ MODULES = (
     gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta,
     skew_normal, exgaussian, betabinomial, nbinom1, genpois, lognormal, inverse_gaussian, exponential, weibull,
     zero_inflated_poisson, zero_inflated_negbinomial, zero_inflated_binomial, hurdle_poisson, hurdle_negbinomial,
-    truncated_poisson, truncated_negbinomial, tweedie,
+    truncated_poisson, truncated_negbinomial, tweedie, cumulative,
 )  # fmt: skip
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(

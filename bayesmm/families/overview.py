@@ -28,6 +28,8 @@ def page() -> str:
 
 def _row(family: Family, module: object) -> tuple[str, ...]:
     parameters = "; ".join(map(_parameter, family.parameters)) or "none"
+    if family.ordered:
+        parameters = "`threshold`, K - 1 ascending numbers, Normal by the predictors' scale"
     effects = "integrated out or written out" if family.one_mode else "written out"
     mean = module.mean.__doc__.removeprefix("Return ").removesuffix(".") if family.mean is not None else "mu"
     what, elsewhere = module.__doc__.splitlines()[0].removesuffix("."), ", ".join(family.aliases) or "the same"
@@ -49,6 +51,8 @@ def _parameter(own: Auxiliary) -> str:
 
 def _response(family: Family) -> str:
     support = family.support
+    if support.ordered:
+        return "ordered categories, or whole numbers from 1 on"
     if support.successes:
         return "successes out of trials" if support.trials else "0 and 1"
     if support.counts:

@@ -25,9 +25,9 @@ _ELSEWHERE = {
     **dict.fromkeys(("n", "size"), "for y successes in n trials write y | trials(n) ~ x"),
     "subset": "leave the other rows out of the data",
     "mi": "rows with missing values are left out, so fill them in before",
-    "thres": "there are no ordered families here",
+    "thres": "thresholds follow from the categories of the response",
 }
-_SHARES = "a family with more zeros, which family= names, has one {name} for all rows"
+_SHARES = "{name} is a parameter of families with more zeros, which family= names"
 
 
 def additions_of(expr: Expr | None, context: Context) -> dict[str, Expr]:

@@ -113,7 +113,7 @@ __all__ = [
 ]
 
 
-SCALES = ("sigma",)  # parameters that may have a formula of their own
+SCALES = ("sigma",)  # parameters that may have a formula of their own, where nobody names others
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +160,8 @@ class Formula:
         What stands inside ``y | trials( )``.
     residuals : tuple of Call
         The residual structures that the formula names: known standard errors, correlations.
-    scale : Scale or None
-        The formula of sigma.
+    scales : tuple of Scale
+        The formulas of sigma and of other parameters of the family.
     cens, trunc : Call or None
         What says how the response is censored, ``y | cens(c, y2)``, and truncated, ``y | trunc(lb = 0)``.
     """
@@ -175,7 +175,7 @@ class Formula:
     weights: Expr | None
     trials: Expr | None
     residuals: tuple[Call, ...] = ()
-    scale: Scale | None = None
+    scales: tuple[Scale, ...] = ()
     cens: Call | None = None
     trunc: Call | None = None
 
@@ -196,6 +196,7 @@ def parse(
     transforms: Iterable[str] = (),
     structures: Iterable[str] = tuple(BARS.values()),
     residuals: Mapping[str, Signature] = MappingProxyType({}),
+    parameters: Sequence[str] = SCALES,
 ) -> Formula:
     """Read a formula.
 
@@ -211,6 +212,8 @@ def parse(
         Names of the covariance structures that may stand before the bracket of a group term, ``us(x | g)``.
     residuals : mapping of str to Signature
         The residual structures that a formula may name, with their arguments.
+    parameters : sequence of str
+        Names of the parameters that may have a formula of their own.
 
     Returns
     -------
@@ -227,8 +230,8 @@ def parse(
     formula = _of_mean(first, names, known, residuals)
     if not others:
         return formula
-    scale = _of_scale(others, names, known, residuals)
-    return replace(formula, text="; ".join([first, *others]), scale=scale)
+    scales = _of_scales(others, names, known, residuals, parameters)
+    return replace(formula, text="; ".join([first, *others]), scales=scales)
 
 
 def _texts(given: object) -> list[str]:
@@ -277,17 +280,21 @@ def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[s
     return formula
 
 
-def _of_scale(texts: Sequence[str], names: frozenset, known: frozenset, residuals: Mapping[str, Signature]) -> Scale:
-    """Return the formula of sigma, the only parameter that may have one."""
-    found = None
+def _of_scales(
+    texts: Sequence[str], names: frozenset, known: frozenset, residuals: Mapping[str, Signature],
+    parameters: Sequence[str],
+) -> tuple[Scale, ...]:  # fmt: skip
+    """Return the formulas of parameters besides the mean."""
+    found: dict[str, Scale] = {}
     for text in texts:
         context, sides = Context(text, names, known, residuals), read(text, known)
         left, work = sides.response, Work(context)
-        if not isinstance(left, Column) or left.name not in SCALES or sides.condition is not None:
-            message = f"a further formula is of a parameter, as in sigma ~ f, and the parameters are {listing(SCALES)}"
-            near = suggest(left.name, SCALES) if isinstance(left, Column) else ""
+        if not isinstance(left, Column) or left.name not in parameters or sides.condition is not None:
+            own = listing(parameters, len(parameters))
+            message = f"a further formula is of a parameter, as in sigma ~ f, and the parameters are {own}"
+            near = suggest(left.name, parameters) if isinstance(left, Column) else ""
             raise context.error(left.span, f"{message}{other_parameter(left) or near}")
-        if found is not None:
+        if left.name in found:
             raise context.error(left.span, f"{left.name} has two formulas; give it one, with all of its terms")
         part = expand(sides.right, work)
         check_no_smooth(part.terms, f"is not possible in the formula of {left.name}; write ns(x, df = 4) there", work)
@@ -297,8 +304,8 @@ def _of_scale(texts: Sequence[str], names: frozenset, known: frozenset, residual
                 f"the formula of {left.name} has {what}, and it can have fixed effects only, as in {left.name} ~ f"
             )
             raise context.error((0, len(text)), message)
-        found = Scale(text, left.name, part.intercept is not False, part.terms)
-    return found
+        found[left.name] = Scale(text, left.name, part.intercept is not False, part.terms)
+    return tuple(found.values())
 
 
 def columns_of(part: Formula | Expr) -> tuple[str, ...]:
@@ -308,9 +315,8 @@ def columns_of(part: Formula | Expr) -> tuple[str, ...]:
 
 
 def scale_factors(formula: Formula) -> list[Expr]:
-    """Return the variables of the formula of sigma, each once."""
-    terms = () if formula.scale is None else formula.scale.terms
-    return list(dict.fromkeys(expr for term in terms for expr in term.factors))
+    """Return the variables of the formulas of sigma and other parameters, each once."""
+    return list(dict.fromkeys(expr for scale in formula.scales for term in scale.terms for expr in term.factors))
 
 
 def _nodes(formula: Formula) -> Iterator[Column]:

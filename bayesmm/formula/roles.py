@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from bayesmm.errors import FormulaError, listing, look_alike
-from bayesmm.formula.formula import Expr, Formula, arguments_of, column_nodes, scale_factors, underline
+from bayesmm.formula.formula import Expr, Formula, arguments_of, column_nodes, underline
 
 WEIGHTS = "weights column"
 SECOND_END = "second end"  # of interval-censored rows; in others it may be missing
@@ -40,8 +40,9 @@ def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
     for role, exprs in parts:
         for node in (node for expr in exprs for node in column_nodes(expr)):
             places.setdefault(node.name, (role, node.span, formula.text))
-    for node in (node for expr in scale_factors(formula) for node in column_nodes(expr)):
-        places.setdefault(node.name, ("column", node.span, formula.scale.text))
+    for scale in formula.scales:
+        for node in (node for term in scale.terms for expr in term.factors for node in column_nodes(expr)):
+            places.setdefault(node.name, ("column", node.span, scale.text))
     return places
 
 

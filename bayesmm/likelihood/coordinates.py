@@ -13,7 +13,7 @@ derivatives with respect to them.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +26,13 @@ from bayesmm.likelihood.prior_kernels import log_prior, prior_row
 from bayesmm.priors import Prior
 from bayesmm.priors.distributions import lkj_log_density
 
-# How a scalar parameter is moved to the real line; SIGNED and SCALE, as REAL, without a Jacobian.
-FIXED, REAL, LOG, INTERVAL, SIGNED, SCALE = -1, 0, 1, 2, 3, 4
+# How a scalar parameter is moved to the real line; SIGNED, SCALE and RISE, as REAL, without a Jacobian. ABOVE and RISE
+# are above the parameter before, by the exponential of their coordinate.
+FIXED, REAL, LOG, INTERVAL, SIGNED, SCALE, ABOVE, RISE = -1, 0, 1, 2, 3, 4, 5, 6
 LOGARITHMIC = (LOG, SCALE)
+ASCENDING = (ABOVE, RISE)
 LOG_2 = math.log(2.0)
+LEAST_RISE = 1e-6  # of a start: ascending parameters are apart
 AT_END = 1e-12  # share of an interval that a start keeps away from its ends, where the coordinate is infinite
 # A correlation of 1 - 1e-15 is a coordinate of 17: the arc tangent of what rounds to 1 is cut there.
 LARGEST_CORRELATION = 1 - 1e-15
@@ -50,7 +53,7 @@ class Coordinates(NamedTuple):
     column: Ints  # (pairs,) below the row
     power: Floats  # (pairs,) of sech^2 x in the density: the LKJ prior and the Jacobian
     pair_at: Ints  # (pairs,) place in x
-    kind: Ints  # (s,) FIXED, REAL, LOG, INTERVAL, SIGNED or SCALE
+    kind: Ints  # (s,) FIXED, REAL, LOG, INTERVAL, SIGNED, SCALE, ABOVE or RISE
     at: Ints  # (s,) place in x; -1 for FIXED
     ends: Floats  # (s, 2) of the prior's support; the value, twice, of FIXED
     code: Ints  # (s,) of the prior
@@ -86,6 +89,7 @@ def coordinates(
     *,
     jacobian: bool = True,
     effects: int = 0,
+    ascending: Collection[str] = (),
 ) -> Coordinates:
     """Return the coordinates of a model.
 
@@ -102,6 +106,8 @@ def coordinates(
         constants of the correlations' priors.
     effects : int
         Random effects that follow the coefficients, as coefficients whose density the likelihood has.
+    ascending : collection of str
+        Places of those of `positive` that are above the one before.
 
     Raises
     ------
@@ -124,7 +130,11 @@ def coordinates(
     below = [priors[place].distribution != "Fixed" and support_ends(priors[place])[0] < 0 for place in positive]
     kinds = [REAL if any_sign else SCALE for any_sign in below] + [REAL] * len(coefficients)
     for place, kind in zip((*positive, *coefficients), kinds, strict=True):
-        scalars.append(_scalar(priors[place], end, None if jacobian else kind))
+        if place in ascending:
+            chosen = ABOVE if jacobian else RISE
+        else:
+            chosen = None if jacobian else kind
+        scalars.append(_scalar(priors[place], end, chosen))
         end += scalars[-1][1] >= 0
     scalars += [_scalar(Prior("Flat"), end + k, REAL) for k in range(effects)]
     end += effects
@@ -185,9 +195,9 @@ def log_sech2(z):
 @inner
 def moved(kind, low, high, x):
     """Return the parameter at the coordinate x, its derivative, the log of that, and the derivative of that log."""
-    if kind == LOG or kind == SCALE:
+    if kind == LOG or kind == SCALE or kind == ABOVE or kind == RISE:
         value = math.exp(x)
-        return (value, value, x, 1.0) if kind == LOG else (value, value, 0.0, 0.0)
+        return (value, value, x, 1.0) if kind == LOG or kind == ABOVE else (value, value, 0.0, 0.0)
     if kind == INTERVAL:
         share = 1.0 / (1.0 + math.exp(-x))
         width = high - low
@@ -206,6 +216,8 @@ def natural(x, c):
             value[i] = c.ends[i, 0]
             continue
         value[i], rate[i], log_rate, d_log_rate = moved(c.kind[i], c.ends[i, 0], c.ends[i, 1], x[c.at[i]])
+        if c.kind[i] == ABOVE or c.kind[i] == RISE:
+            value[i] += value[i - 1]
         size, sign = value[i], 1.0
         if c.kind[i] == SIGNED:
             size, sign = abs(size), np.sign(size)
@@ -270,10 +282,15 @@ def pull_back(x, c, at, d_L, d_positive, d_coefficients, gradient):
         start, pair, term = start + q * q, pair + c.n_pairs[k], term + q
     n_positive, n_sampled = c.sizes[0], c.sizes[1]
     first = c.kind.shape[0] - n_positive - n_sampled
-    for i in range(n_positive + n_sampled):
-        if c.kind[first + i] != FIXED:
-            d_value = d_positive[i] if i < n_positive else d_coefficients[i - n_positive]
-            gradient[c.at[first + i]] = d_value * at.rate[first + i] + at.slope[first + i]
+    carry = 0.0  # what is above moves with it
+    for i in range(n_positive + n_sampled - 1, -1, -1):
+        k, d_value = first + i, d_positive[i] if i < n_positive else d_coefficients[i - n_positive]
+        if c.kind[k] != FIXED:
+            gradient[c.at[k]] = (d_value + carry) * at.rate[k] + at.slope[k]
+        if c.kind[k] == ABOVE or c.kind[k] == RISE:
+            carry += d_value + (at.slope[k] - (1.0 if c.kind[k] == ABOVE else 0.0)) / at.rate[k]
+        else:
+            carry = 0.0
 
 
 def values(c: Coordinates, x: Floats) -> Floats:
@@ -286,11 +303,18 @@ def values(c: Coordinates, x: Floats) -> Floats:
             if kind == INTERVAL:
                 column = low + (high - low) * 0.5 * (1.0 + np.tanh(0.5 * column))
             out[:, i] = np.exp(column) if kind in LOGARITHMIC else column
+            if kind in ASCENDING:
+                out[:, i] = out[:, i - 1] + np.exp(column)
     return out
 
 
-def coordinate(c: Coordinates, i: int, value: float) -> float:
-    """Return the coordinate of a value of the i-th scalar parameter, which is not fixed: the inverse of `values`."""
+def coordinate(c: Coordinates, i: int, value: float, before: float = 0.0) -> float:
+    """Return the coordinate of a value of the i-th scalar parameter, which is not fixed: the inverse of `values`.
+
+    `before` is the value of the one before.
+    """
+    if c.kind[i] in ASCENDING:
+        return math.log(max(value - before, LEAST_RISE))
     if c.kind[i] in LOGARITHMIC:
         return math.log(value)
     if c.kind[i] == INTERVAL:

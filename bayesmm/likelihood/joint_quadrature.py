@@ -15,6 +15,7 @@ from bayesmm.design.records import Block, Design
 from bayesmm.likelihood.compiled import c_function, call, integers, pack, zeros
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.joint import prior_of_effects, pull_back_effects
+from bayesmm.likelihood.own_parameters import kind_of_own, own_parameters
 from bayesmm.likelihood.posterior import LIKELIHOOD
 from bayesmm.likelihood.quadrature import grouped
 from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
@@ -27,12 +28,13 @@ def joint_quadrature_words(design: Design, integrated: int, centred: Sequence[bo
     `centred` has a flag for each block; that of the block which is integrated out says nothing. For this process only.
     """
     block, family, blocks = design.blocks[integrated], design.family, design.blocks
-    own = dict(size=design.size, weights=design.weights, offset=design.offset)
+    own = dict(size=design.size, weights=design.weights, offset=design.offset, **kind_of_own(design))
     X = written_columns(design, integrated)
     data = grouped(*codes(family), design.y, X, block.Z, block.index, len(block.levels), **own)
     sizes = [(len(b.columns), len(b.levels), int(flag)) for b, flag in zip(blocks, centred, strict=True)]
-    numbers = np.array([integrated, design.p, len(family.auxiliaries), quadrature_likelihood().address])
-    return pack(numbers, np.array(sizes).ravel(), quadrature_words(data, len(family.auxiliaries)))
+    numbers = np.array([integrated, design.p, quadrature_likelihood().address])
+    parameters = own_parameters(design).sorted(np.argsort(block.index, kind="stable"))
+    return pack(numbers, np.array(sizes).ravel(), quadrature_words(data, parameters))
 
 
 def written_columns(design: Design, integrated: int) -> Floats:
@@ -76,7 +78,7 @@ def joint_quadrature_likelihood(words, flags, L, positive, coefficients, value, 
     if not math.isfinite(total):
         return 0
     arguments = (inner, flags, factors[within:], positive, b, value, d_factors[within:], d_positive, d_b)
-    if call(numbers[3], arguments) == 0 or not math.isfinite(value[0]):
+    if call(numbers[2], arguments) == 0 or not math.isfinite(value[0]):
         return 0
     value[0] += total
     for j in range(p):

@@ -15,14 +15,16 @@ from bayesmm.design.parameters import (
     by_levels,
     coefficients,
     effect_labels,
+    free_auxiliaries,
     variable_of,
     variance_entries,
     variance_parameters,
 )
+from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import mean_values
 from bayesmm.estimation.estimates import add_effects, pearson_residuals
 from bayesmm.posterior.convergence import NAMES, diagnose, in_batches, quantile
-from bayesmm.priors import prior_bases
+from bayesmm.priors import prior_bases, threshold_means
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count
 
@@ -71,6 +73,16 @@ def prior_draws(fit) -> dict[str, np.ndarray]:
             Sigma = found[sd][..., None] * found[corr] * found[sd][..., None, :]
             found[sd], found[corr] = _sds_and_correlations(basis.R @ Sigma @ basis.R.T)
     return found
+
+
+def prior_residual_draws(fit) -> dict[str, np.ndarray]:
+    """Return `residual_draws` of what the priors are of: thresholds are those at the predictors' means."""
+    found = residual_draws(fit)
+    if not (fit.design.family.ordered and fit.design.p):
+        return found
+    gamma = prior_draws(fit)["beta"].reshape(-1, fit.design.p)
+    shift = gamma @ threshold_means(fit.design, fit.model.priors)
+    return {name: values - shift[:, None] for name, values in found.items()}
 
 
 def _sds_and_correlations(Sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -133,8 +145,31 @@ def posterior_residuals(fit) -> np.ndarray:
     for block in design.blocks:
         b = block_draws(fit, block).mean(axis=(0, 1))
         eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
-    own = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
-    return pearson_residuals(design, eta, own, mean_values(residual_draws(fit)))
+    return pearson_residuals(design, eta, mean_auxiliaries(fit), mean_values(residual_draws(fit)))
+
+
+def scalar_draws(fit) -> dict[str, np.ndarray]:
+    """Return the draws of the family's parameters that are parameters of the model, (chains * draws,) each, by name."""
+    shape = tree_sizes(fit.tree)
+    own = [parameter.name for parameter in fit.design.family.parameters]
+    known = [name for name in own if name not in fit.design.residual.given or name in fit.tree["posterior"]]
+    return {name: np.broadcast_to(variable(fit.tree, name), shape).ravel() for name in known}
+
+
+def own_draws(fit) -> np.ndarray:
+    """Return the draws of a generalised model's own parameters as `likelihood.own_parameters` has them, (draws, a)."""
+    free = [own.name for own in free_auxiliaries(fit.design)]
+    scalars = scalar_draws(fit)
+    columns = [scalars[name][:, None] for name in free] + list(residual_draws(fit).values())
+    return np.hstack(columns) if columns else np.zeros((int(np.prod(tree_sizes(fit.tree))), 0))
+
+
+def mean_auxiliaries(fit) -> tuple:
+    """Return the family's parameters besides mu at their posterior means, or its thresholds; (n,) each by formula."""
+    means = {name: float(values.mean()) for name, values in scalar_draws(fit).items()}
+    if not fit.design.residual.by_row:
+        return tuple(means.values())
+    return own_of_rows(fit.design, means, mean_values(residual_draws(fit)))
 
 
 def is_constant(draws: np.ndarray) -> np.ndarray:

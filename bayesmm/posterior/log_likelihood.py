@@ -27,7 +27,8 @@ from bayesmm.errors import listing, suggest
 from bayesmm.likelihood.pointwise import integrated, log_densities, sorted_rows
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS
 from bayesmm.likelihood.row_functions import codes
-from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
+from bayesmm.posterior.auxiliaries import auxiliaries_at, auxiliary_draws
+from bayesmm.posterior.draws import residual_draws, tree_sizes
 from bayesmm.posterior.predict import CHUNK, check_draws, factor_draws, linear, rows_of
 from bayesmm.posterior.series_likelihood import given_series, of_series
 
@@ -165,17 +166,17 @@ def by_row(fit, split: Split) -> Array:
 
 def _row_density(fit) -> Callable[[Array, slice], Array]:
     """Return a function of linear predictors (draws, m) and the slice of their rows: their log densities."""
-    design, aux = fit.design, auxiliary_draws(fit)
+    design, own = fit.design, auxiliaries_at(fit)
     y, size, weight = design.y, _ones(design, design.size), _weights(fit)
     if design.family.gaussian:
 
         def gaussian(eta: Array, part: slice) -> Array:
-            variance = np.square(aux[:, :1]) / weight[..., part]
+            variance = np.square(own(part)[:, :1]) / weight[..., part]
             return -0.5 * (LOG_2PI + np.log(variance) + np.square(y[part] - eta) / variance)
 
         return gaussian
     numbers = codes(design.family)
-    return lambda eta, part: log_densities(*numbers, y[part], size[part], weight[part], eta, aux)
+    return lambda eta, part: log_densities(*numbers, y[part], size[part], weight[part], eta, own(part))
 
 
 def _ones(design: Design, column: Array | None) -> Array:
@@ -185,15 +186,6 @@ def _ones(design: Design, column: Array | None) -> Array:
 def _weights(fit) -> Array:
     """Return the weights of the rows, (n,), or (draws, n) where they follow from parameters of the residual."""
     return _ones(fit.design, residual_weights(fit.design, residual_draws(fit)))
-
-
-def auxiliary_draws(fit) -> Array:
-    """Return the draws of the family's auxiliaries, (draws, 2), zeros where it has fewer."""
-    shape = tree_sizes(fit.tree)
-    aux = np.zeros((int(np.prod(shape)), 2))
-    for m, name in enumerate(fit.design.family.auxiliaries):
-        aux[:, m] = np.broadcast_to(variable(fit.tree, name), shape).ravel()
-    return aux
 
 
 def _integrated(fit, split: Split, *, single: bool) -> tuple[Array, Array]:
@@ -231,13 +223,13 @@ def _pieces(design: Design, split: Split, draws: int) -> Iterator[tuple[slice, A
 def _generalised(fit, split: Split, single: bool) -> Callable[..., tuple[Array, Array]]:
     """Return the values of some levels by quadrature, as a function of (eta, rows, start)."""
     design, block = fit.design, fit.design.blocks[split.outer]
-    L, aux = factor_draws(fit, block), auxiliary_draws(fit)
+    L, own = factor_draws(fit, block), auxiliaries_at(fit)
     y, size, weight = design.y, _ones(design, design.size), _ones(design, design.weights)
     numbers = codes(design.family)
 
     def value(eta: Array, rows: Array, start: Array) -> tuple[Array, Array]:
         data = sorted_rows(*numbers, y[rows], size[rows], weight[rows], block.Z[rows], start)
-        return integrated(data, eta, L, aux, rows=single)
+        return integrated(data, eta, L, own(rows), rows=single)
 
     return value
 

@@ -21,7 +21,7 @@ from bayesmm.design.residual.structure import NOTHING, Values, values_by_label
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
+from bayesmm.posterior.draws import residual_draws, scalar_draws, tree_sizes, variable
 from bayesmm.posterior.point_estimates import estimate
 from bayesmm.posterior.predict import factor_draws
 from bayesmm.runtime.arguments import is_real
@@ -122,11 +122,11 @@ def posterior_values(fit) -> Callable[[int], ParameterValues]:
     design, number = fit.design, int(np.prod(tree_sizes(fit.tree)))
     beta = variable(fit.tree, "beta").reshape(number, -1) if design.p else np.empty((number, 0))
     factors = [factor_draws(fit, block) for block in design.blocks]
-    own = [variable(fit.tree, name).ravel() for name in design.family.auxiliaries]
+    own = scalar_draws(fit)
     residual = residual_draws(fit)
 
     def values_at(s: int) -> ParameterValues:
-        auxiliaries = tuple(float(values[s]) for values in own)
+        auxiliaries = tuple(float(own[name][s]) if name in own else 1.0 for name in design.family.auxiliaries)
         others = {name: values[s] for name, values in residual.items()}
         return ParameterValues(beta[s], tuple(L[s] for L in factors), auxiliaries, others)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from bayesmm.design.parameters import Parameter, block_parameters, variable_of
 from bayesmm.likelihood.lattice import FINE
+from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.quadrature import MOST_NODES, evaluate, fits, prepare
 
 INTEGRATION_ERROR = 0.05  # of a log likelihood: the last digit that a print shows of AIC, BIC and deviance
@@ -33,9 +34,12 @@ def estimate(point, parameter: Parameter) -> float:
 
 
 def standard_error(point, parameter: Parameter) -> float:
-    """Return the standard error of a coefficient; NaN for a variance parameter, whose likelihood is not quadratic."""
+    """Return the standard error of a coefficient, a threshold or a coefficient of a formula.
+
+    NaN for a variance parameter, whose likelihood is not quadratic.
+    """
     if parameter.kind != "coefficient":
-        return math.nan
+        return point.own_se.get(parameter.label, math.nan)
     return float(np.sqrt(point.beta_cov[parameter.terms[0], parameter.terms[0]]))
 
 
@@ -116,7 +120,9 @@ def by_quadrature(point) -> float:
         return math.nan
     variances, vectors = np.linalg.eigh(point.covariances[0])
     L = np.linalg.qr((vectors * np.sqrt(np.maximum(variances, 0.0))).T).R.T  # of a singular matrix as well
-    aux = np.array(list(point.auxiliaries.values()))
+    own = own_parameters(design).sorted(np.argsort(design.blocks[0].index, kind="stable"))
+    values = [*point.auxiliaries.values(), *(value for part in point.residual.values() for value in part)]
+    aux = own.rows(np.array(values, dtype=float)) if own.by_row else np.array(values)
     return evaluate(prepare(design), np.nan_to_num(point.beta), L, aux, FINE).value
 
 

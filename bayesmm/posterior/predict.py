@@ -18,10 +18,10 @@ from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
 from bayesmm.families.limits import Limits
-from bayesmm.families.links import LINKS
+from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
-from bayesmm.posterior.means import auxiliary_values, mean_of
-from bayesmm.posterior.predictions import Predictions, table_of
+from bayesmm.posterior.means import mean_of, probabilities_of
+from bayesmm.posterior.predictions import CATEGORY, Predictions, table_of
 from bayesmm.posterior.responses import draw_response
 from bayesmm.posterior.trials import limits_again, named_trials, trials_of
 from bayesmm.runtime.arguments import chosen_seed, is_whole
@@ -223,7 +223,8 @@ def predict(
         The rows to predict; those of the fit if not given. The response is not needed, and weights are taken as 1.
     kind : {"mean", "response", "linear"}
         "linear": X beta + Z b + offset, on the scale of the link. "mean": the mean of the response given that (for a
-        binomial response the probability of success). "response": draws of a new response (the number of successes).
+        binomial response the probability of success, for ordered categories the probability of each). "response": draws
+        of a new response (the number of successes, or of the category).
     groups : {"conditional", "population", "averaged"} or list of str
         Which random effects enter: all, none, or those of the grouping factors in the list; their columns are needed
         in `data`. "averaged" is the mean over groups not yet seen, E g^-1(X beta + Z b_new), which differs from the
@@ -257,25 +258,29 @@ def predict(
     if trials is not None and (data is None or not family.support.trials):
         own = "without data= the rows are those of the fit, with theirs" if data is None else "the model has none"
         raise ValueError(f"trials= are those of other data of a binomial model; {own}")
-    rows = rows_of(design, data, conditioned_on(design, groups), residual=kind == "response")
+    formulas = kind == "mean" and design.residual.by_row
+    rows = rows_of(design, data, conditioned_on(design, groups), residual=kind == "response" or formulas)
     check_levels(rows, new_levels)
     check_draws(fit, rows)
     spread = spreads(fit, data) if isinstance(groups, str) and groups == "averaged" else None
     noise = _noise(fit, data, trials, rows, stream(seed, "responses")) if kind == "response" else None
-    aux, inverse = auxiliary_values(fit), LINKS[family.link].inverse
     chains, draws = tree_sizes(fit.tree)
-    values = np.empty((chains * draws, len(rows)))
+    many = (len(design.categories),) if kind == "mean" and family.ordered else ()
+    values = np.empty((chains * draws, len(rows), *many))
     whole = noise is not None and design.residual.correlated is not None  # a series is drawn in one piece
     for part in chunks(len(rows), 0 if whole else len(values)):
         eta = linear(fit, rows.take(part), new_levels, seed)
         if noise is not None:
-            values[:, part] = noise(inverse(eta), part)
+            values[:, part] = noise(family.inverse(eta), part)
+        elif kind == "linear":
+            values[:, part] = eta
         else:
-            own = None if spread is None else spread(part)
-            values[:, part] = eta if kind == "linear" else mean_of(family, eta, aux, own)
+            aux, own = auxiliary_values(fit, rows.take(part).residual), None if spread is None else spread(part)
+            values[:, part] = (probabilities_of if many else mean_of)(family, eta, aux, own)
     record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
     obs = design.rows if data is None else np.arange(len(rows))
-    return Predictions(_tree(fit, values, obs, record | {"seed": seed}), rows.labels, table_of(design, data))
+    tree = _tree(fit, values, obs, record | {"seed": seed}, design.categories if many else ())
+    return Predictions(tree, rows.labels, table_of(design, data))
 
 
 def chunks(rows: int, draws: int) -> Iterator[slice]:
@@ -284,11 +289,15 @@ def chunks(rows: int, draws: int) -> Iterator[slice]:
     return (slice(at, min(at + step, rows)) for at in range(0, rows, step))
 
 
-def _tree(fit, values: np.ndarray, obs: np.ndarray, record: dict[str, object]) -> xr.DataTree:
+def _tree(
+    fit, values: np.ndarray, obs: np.ndarray, record: dict[str, object], categories: tuple[str, ...]
+) -> xr.DataTree:
     posterior = fit.tree["posterior"]
     coords = {"chain": posterior["chain"].to_numpy(), "draw": posterior["draw"].to_numpy(), "obs": obs}
-    drawn = values.reshape(*tree_sizes(fit.tree), -1)
-    predictions = xr.Dataset({record["kind"]: (("chain", "draw", "obs"), drawn)}, coords)
+    drawn, dims = values.reshape(*tree_sizes(fit.tree), *values.shape[1:]), ("chain", "draw", "obs")
+    if categories:
+        dims, coords = (*dims, CATEGORY), coords | {CATEGORY: list(categories)}
+    predictions = xr.Dataset({record["kind"]: (dims, drawn)}, coords)
     tree = xr.DataTree.from_dict({"predictions": predictions})
     tree.attrs["bayesmm"] = json.dumps(record)
     return tree
@@ -376,7 +385,6 @@ def spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
 def _noise(fit, data: object, trials: object, rows: Rows, rng: np.random.Generator) -> Callable:
     """Return a function of means (draws, rows) and a slice of the rows: draws of the response."""
     design, family = fit.design, fit.design.family
-    aux = auxiliary_values(fit)
     sizes: np.ndarray | Limits = np.ones(len(rows))
     if family.observed:
         sizes = limits_again(design, len(rows), data is None)
@@ -389,6 +397,7 @@ def _noise(fit, data: object, trials: object, rows: Rows, rng: np.random.Generat
     def noise(mu: np.ndarray, part: slice) -> np.ndarray:
         read = rows.take(part).residual
         own = weights_of_rows(term, read, values, None if weights is None else weights[part])
+        aux = auxiliary_values(fit, read)
         return draw_response(family, rng, mu, sizes[part], aux, own, term.correlation(read, values))
 
     return noise

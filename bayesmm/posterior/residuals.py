@@ -11,9 +11,8 @@ import xarray as xr
 from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.structure import residual_weights
 from bayesmm.families.limits import scores_between, shares_below
-from bayesmm.families.links import LINKS
+from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import residual_draws, tree_sizes
-from bayesmm.posterior.log_likelihood import auxiliary_draws
 from bayesmm.posterior.predict import factor_draws, predict
 from bayesmm.posterior.responses import draw_response
 from bayesmm.runtime.streams import stream
@@ -53,14 +52,15 @@ def replicates_of_new_groups(fit, seed: int = 0) -> np.ndarray:
     """
     design, rng = fit.design, stream(seed, "replicates of new groups")
     few, mu = means_of_new_groups(fit, rng)
+    aux = auxiliary_values(few)
     if np.isnan(mu).any():
         return replicates(fit, seed)
-    sds = auxiliary_draws(few)[:, : len(design.family.auxiliaries)]
     values, drawn = residual_draws(few), []
-    for s, (mean, aux) in enumerate(zip(mu, sds, strict=True)):
+    for s, mean in enumerate(mu):
         own = {name: found[s] for name, found in values.items()}
         weights, correlation = residual_weights(design, own), design.residual.correlation(design.residual.rows, own)
-        drawn.append(draw_response(design.family, rng, mean, design.drawn_with, tuple(aux), weights, correlation))
+        its = tuple(a[s] if a.shape[1] > 1 else a[s, 0] for a in aux)
+        drawn.append(draw_response(design.family, rng, mean, design.drawn_with, its, weights, correlation))
     return np.array(drawn)
 
 
@@ -72,7 +72,7 @@ def means_of_new_groups(fit, rng: np.random.Generator):
         for s, L in enumerate(factor_draws(few, block)):
             b = over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
             eta[s] += (block.Z * b[block.index]).sum(axis=1)
-    return few, LINKS[design.family.link].inverse(eta)
+    return few, design.family.inverse(eta)
 
 
 def _few(fit):
@@ -80,8 +80,11 @@ def _few(fit):
 
 
 def fitted_means(fit, groups: str = "conditional") -> np.ndarray:
-    """Return the posterior means of the fitted values, on the scale of the response, (n,); of a binomial, shares."""
-    return predict(thinned(fit), groups=groups).draws.reshape(-1, fit.design.n).mean(axis=0)
+    """Return the posterior means of the fitted values, on the scale of the response, (n,); of a binomial, shares.
+
+    Of ordered categories they are expected numbers of the category.
+    """
+    return predict(thinned(fit), groups=groups).numbers().draws.reshape(-1, fit.design.n).mean(axis=0)
 
 
 def residuals_of_new_groups(fit, seed: int = 0, replicated: np.ndarray | None = None) -> np.ndarray:
@@ -104,7 +107,7 @@ def residuals_of_new_groups(fit, seed: int = 0, replicated: np.ndarray | None = 
         return quantile_residuals(
             design.y, replicates_of_new_groups(fit, seed) if replicated is None else replicated, seed
         )
-    aux = tuple(auxiliary_draws(few).T[: len(family.auxiliaries), :, None])
+    aux = tuple(auxiliary_values(few))
     first, last = (
         np.broadcast_to(ends, mu.shape).mean(axis=0)
         for ends in shares_below(family, design.y, mu, aux, design.trials, design.limits)

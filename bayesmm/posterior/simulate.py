@@ -8,9 +8,9 @@ import pandas as pd
 
 from bayesmm.design.records import Design
 from bayesmm.design.relations import over_levels
+from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
 from bayesmm.errors import DataError
-from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.parameter_values import ParameterValues, parameter_values
 from bayesmm.posterior.predict import check_choice
@@ -74,7 +74,7 @@ def simulator(point, effects: str = "new") -> Callable[[np.random.Generator], Fl
     if effects == "new":
         values_at = parameter_values(design, point)
         return lambda rng: drawn(design, values_at(rng), rng)
-    own = tuple(point.auxiliaries[name] for name in design.family.auxiliaries)
+    own = tuple(point.auxiliaries.get(name, 1.0) for name in design.family.auxiliaries)
     return lambda rng: noise(design, point.linear, own, rng, point.residual)
 
 
@@ -97,7 +97,7 @@ def noise(
     DataError
         There is no mean: with the inverse link a linear predictor is not above 0.
     """
-    mu = LINKS[design.family.link].inverse(eta)
+    mu = design.family.inverse(eta)
     none = int(np.isnan(mu).sum())
     if none:
         raise DataError(
@@ -106,6 +106,8 @@ def noise(
         )
     weights = residual_weights(design, residual)
     correlation = design.residual.correlation(design.residual.rows, residual)
+    if design.residual.by_row:
+        auxiliaries = own_of_rows(design, dict(zip(design.family.auxiliaries, auxiliaries, strict=True)), residual)
     return draw_response(design.family, rng, mu, design.drawn_with, auxiliaries, weights, correlation)
 
 

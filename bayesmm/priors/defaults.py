@@ -16,7 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.covariance.structure import Entry, Part
-from bayesmm.design.parameters import INTERCEPT_AT_MEANS, Parameter, coefficient_label, part_parameters, residual_labels
+from bayesmm.design.parameters import (
+    INTERCEPT_AT_MEANS,
+    Parameter,
+    coefficient_label,
+    free_auxiliaries,
+    part_parameters,
+    residual_labels,
+)
 from bayesmm.design.records import Block, Design
 from bayesmm.design.summed import is_constant, is_indicator, largest, rows_of, sd
 from bayesmm.design.term_basis import TermBasis, constant_share, untouched
@@ -82,7 +89,7 @@ def places(design: Design, as_reported: Set[str] = frozenset()) -> tuple[Place, 
             prior = Prior("LKJ", eta=LKJ_SHAPE, at=_at(not own.trivial))
             found.append(Place(block.names.corr, CORRELATION, ("corr",), prior, "", largest))
         found += _one_correlations(block)
-    return (*found, *_auxiliaries(design), *_residuals(design))
+    return (*found, *_auxiliaries(design), *_residuals(design, scales))
 
 
 def _at(moved: bool) -> str:
@@ -100,7 +107,8 @@ def spread(column) -> float:
 
 def _fixed(design: Design, scales: Scales) -> list[Place]:
     """Return the places of the intercept and of the other coefficients."""
-    basis, share = design.spec.bases.fixed, constant_share(rows_of(design.X)) if not design.has_intercept else None
+    free_level = design.has_intercept or design.family.ordered
+    basis, share = design.spec.bases.fixed, None if free_level else constant_share(rows_of(design.X))
     X, moved = basis.taken_out(design.X), basis.moved
     found = []
     for j, name in enumerate(design.coefficients):
@@ -169,11 +177,10 @@ def _own(entry: Entry) -> Prior | None:
 
 def _auxiliaries(design: Design) -> Iterator[Place]:
     """Yield the places of the family's parameters besides the mean."""
-    known = design.residual.sigma == "known"
-    if known:
+    if design.residual.sigma == "known":
         yield Place("sigma", SD, (), KNOWN, f"the sds of the rows are those of {design.residual.text}")
-    for own in design.family.parameters:
-        if own.prior or known:
+    for own in free_auxiliaries(design):
+        if own.prior:
             continue
         centre = design.y - design.offset if design.family.link == "identity" else design.y
         scale = robust_scale(centre if own.of is None else own.of(design.y))
@@ -183,11 +190,21 @@ def _auxiliaries(design: Design) -> Iterator[Place]:
         yield Place(own.name, AUXILIARY, (), prior, own.unit, bounds=own.bounds)
 
 
-def _residuals(design: Design) -> Iterator[Place]:
+def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
     """Yield the places of the parameters of the residual structure besides sigma."""
     for own in design.residual.parameters:
         wider, labels = () if own.terms is None else (own.name,), residual_labels(own)
+        if own.ordered:
+            prior = threshold_prior(design, scales)
+            unit = f"{scales.unit} at the predictors' means"
+            yield from (Place(label, RESIDUAL, wider, prior, unit, bounds=own.support) for label in labels)
+            continue
         for label, size in zip(labels, own.sizes or (1.0,) * len(labels), strict=True):
             arguments = dict(own.arguments) if size == 1 else {**own.arguments, "sigma": own.arguments["sigma"] / size}
             prior = Prior(own.prior, **arguments)
             yield Place(label, RESIDUAL, wider, prior, own.unit, bounds=own.support)
+
+
+def threshold_prior(design: Design, scales: Scales) -> Prior:
+    """Return the default prior of a threshold: at the predictors' means, as an intercept's, with brms' heavy tails."""
+    return Prior("StudentT", nu=SD_DEGREES, mu=float(design.offset.mean()), sigma=scales.intercept)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.design.parameters import free_auxiliaries
 from bayesmm.design.records import Design
 from bayesmm.design.summed import SummedColumn, mean, rows_of, sd
 from bayesmm.families.family import Auxiliary
@@ -70,6 +71,8 @@ def _unit(design: Design) -> float:
 def _centre(design: Design) -> float:
     """Return the linear predictor, offset taken out, at which the mean response is the data's."""
     y, link = design.y, LINKS[design.family.link]
+    if design.family.ordered:
+        return float(-design.offset.mean())
     if link.name == "log":
         total = float(y.sum()) if y.sum() > 0 else HALF * float(np.abs(y).max() or 1.0)
         top = design.offset.max()
@@ -95,6 +98,6 @@ def root_mean_square(values: np.ndarray) -> float:
 
 def auxiliary_priors(design: Design) -> Iterator[tuple[Auxiliary, Prior]]:
     """Yield the auxiliaries that name their default prior, with it."""
-    for parameter in design.family.parameters:
+    for parameter in free_auxiliaries(design):
         if parameter.prior:
             yield parameter, Prior(parameter.prior, **parameter.numbers(design.y))

@@ -43,12 +43,13 @@ SYMBOLS: Mapping[str, tuple[str, str]] = MappingProxyType(
         r"\infty": ("mi", "∞"),
         r"\top": ("mi", "⊤"),
         r"\sim": ("mo", "∼"),
+        r"\le": ("mo", "≤"),
+        r"\ldots": ("mo", "…"),
         r"\propto": ("mo", "∝"),
         r"\in": ("mo", "∈"),
         r"\mid": ("mo", "∣"),
         r"\times": ("mo", "×"),
         r"\sum": ("mo", "∑"),
-        r"\ldots": ("mo", "…"),
         r"\backslash": ("mtext", "\\"),
         r"\wedge": ("mtext", "^"),  # what `equation.escape` writes for that character of a name
     }

@@ -9,10 +9,11 @@ import pandas as pd
 from bayesmm.design.parameters import (
     by_levels,
     coefficients,
-    residual_parameters,
+    free_auxiliaries,
     variance_entries,
     variance_parameters,
 )
+from bayesmm.design.residual.of_family import residual_title
 from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import (
     LINE_WIDTH,
@@ -35,7 +36,8 @@ from bayesmm.posterior.draws import (
     draws_of,
     variable,
 )
-from bayesmm.posterior.point_estimates import estimate, integration_remark, singular_parts
+from bayesmm.posterior.point_estimates import integration_remark, singular_parts
+from bayesmm.reporting.own_lines import auxiliary_lines
 from bayesmm.reporting.residual_lines import fit_residual_lines, residual_lines
 from bayesmm.reporting.sampling_lines import sampler, sampling_lines
 
@@ -232,7 +234,7 @@ def point_random_lines(point) -> list[str]:
             cells += correlation_cells(block, covariance / np.outer(sds, sds))
         rows += [[group_name(block, i), shorten(term)] for i, (term, _) in enumerate(block.sds)]
         variances += [covariance[i, i] for _, i in block.sds]
-    if design.family.has_residual_sd and design.residual.sigma != "known":
+    if any(own.name == "sigma" for own in free_auxiliaries(design)) and design.residual.sigma != "known":
         rows.append(residual_cells(design))
         cells.append([])
         variances.append(point.sigma**2)
@@ -242,14 +244,6 @@ def point_random_lines(point) -> list[str]:
     rows = [row + list(pair) for row, pair in zip(rows, numbers, strict=True)]
     headers, rows = with_correlations(["Groups", "Name", "Variance", "Std.Dev."], rows, cells)
     return ["Random effects:", *table(headers, rows, left=2)]
-
-
-def auxiliary_lines(point) -> list[str]:
-    """Return the parameters of the family, and of the residual, that no other table has."""
-    values = [f"{name} {value:.4g}" for name, value in point.auxiliaries.items() if name != "sigma"]
-    own = [f"{shorten(p.label)} {estimate(point, p):.4g}" for p in residual_parameters(point.design)]
-    lines = [f"Family's parameters: {', '.join(values)}"] if values else []
-    return lines + (wrap(f"Residual, {point.design.residual.text}: {', '.join(own)}") if own else [])
 
 
 def point_fixed_lines(point) -> list[str]:
@@ -376,8 +370,8 @@ def fit_family_lines(fit) -> list[str]:
     parameters = [p for p in variance_parameters(fit.design) if p.kind in ("auxiliary", "residual")]
     if not parameters:
         return []
-    title = f"Residual, {fit.design.residual.text}:" if fit.design.residual.text else "Family's parameters:"
-    return [title, *posterior_table([""], [[shorten(p.label)] for p in parameters], fit, parameters)]
+    lines = posterior_table([""], [[shorten(p.label)] for p in parameters], fit, parameters)
+    return [f"{residual_title(fit.design)}:", *lines]
 
 
 def fit_fixed_lines(fit) -> list[str]:

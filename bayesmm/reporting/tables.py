@@ -9,6 +9,7 @@ import pandas as pd
 from bayesmm.design.parameters import by_levels, coefficients, variance_parameters
 from bayesmm.display.html_tables import MISSING, Table, filled, name
 from bayesmm.display.text_tables import apart, column
+from bayesmm.errors import DataError
 from bayesmm.evaluation.checks import Check
 from bayesmm.evaluation.compare_reml_html import BOUNDS, QUALITY, diagnosed
 from bayesmm.evaluation.compare_reml_text import POSTERIOR_DIGITS
@@ -50,14 +51,17 @@ def explained_table(fit) -> tuple[Table, tuple[str, ...]]:
     """Return the shares of variance of ``fit.r2()`` and ``fit.icc()``, and what each of them means."""
     if len(fit.design.groups) < len(fit.design.blocks):  # what r2() says
         return Table("Variance explained", ("",), ()), ("R^2 and the intraclass correlation know no smooths.",)
-    found = [fit.r2(), *([fit.icc()] if fit.design.blocks else [])]
+    headers = ("", "mean", "sd", *BOUNDS, *QUALITY)
+    try:
+        found = [fit.r2(), *([fit.icc()] if fit.design.blocks else [])]
+    except DataError as error:  # of a parameter with a formula
+        return Table("Variance explained", headers, (("not defined", *[""] * (len(headers) - 1)),)), (f"{error}.",)
     rows, marked = [], set()
     for label, row in pd.concat([shares.table for shares in found]).iterrows():
         quality, failed = diagnosed(row)
         marked |= {len(rows)} if failed else set()
         texts = (f"{row[statistic]:.{SHARE_DECIMALS}f}" for statistic in ("mean", "sd", "lower", "upper"))
         rows.append((name(label), *texts, *quality))
-    headers = ("", "mean", "sd", *BOUNDS, *QUALITY)
     says = dict.fromkeys(text for shares in found for text in shares.says)
     return Table("Variance explained", headers, tuple(rows), marked=frozenset(marked)), tuple(says)
 
@@ -79,7 +83,11 @@ def data_table(design) -> Table:
     if design.weights is not None:
         rows.append(("Weights", f"{design.weights.min():.4g} to {design.weights.max():.4g}"))
     if design.residual.text:
-        rows.append(("Residuals", name(design.residual.text)))
+        rows.append(("Residuals" if design.family.gaussian else "Parameters", name(design.residual.text)))
+    if design.categories:
+        counts = np.bincount(design.y.astype(int))[1:]
+        shown = (f"{label}: {number:,}" for label, number in zip(design.categories, counts, strict=False))
+        rows.append(("Categories", name(", ".join(shown), 400)))
     return Table("What was observed", ("", "in the data"), tuple(rows), frozenset({0, 1}), frozenset({1}))
 
 

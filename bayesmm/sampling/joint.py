@@ -30,7 +30,7 @@ from bayesmm.likelihood.marginal import Marginal, generalised_coordinates
 from bayesmm.likelihood.posterior import LogPosterior, SearchedPosterior, log_posterior
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.whitened import Whitened
-from bayesmm.priors import Prior, prior_bases, prior_design
+from bayesmm.priors import Prior, prior_bases, prior_design, threshold_means
 from bayesmm.runtime.streams import start as generator
 from bayesmm.sampling.choose_graph import MOST_COORDINATES, QUICK, effects_written_out, gradient_cost
 from bayesmm.sampling.graph.centering import CENTRED_ABOVE, reliabilities
@@ -91,7 +91,8 @@ def ready(
     c, places = generalised_coordinates(design, priors)
     problem, warm = make_problem(untied(own)), Warm(np.zeros(sum(b.Z.shape[1] * len(b.levels) for b in design.blocks)))
     likelihood = likelihood_of(problem, criterion_of(problem, 1, warm))
-    laplace = Marginal(design, None, SearchedPosterior(c, likelihood), places, design.family.auxiliaries, bases)
+    labels, means = likelihood.problem.own.labels, threshold_means(design, priors)
+    laplace = Marginal(design, None, SearchedPosterior(c, likelihood), places, labels, bases, means)
     middle = centre(laplace, priors, near)
     mode = find_mode(laplace.posterior, middle, units(laplace, priors))
     if mode is None:

@@ -16,11 +16,12 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.design.covariance.structures import structured_terms
-from bayesmm.design.parameters import sd_places
+from bayesmm.design.parameters import residual_dim, residual_labels, sd_places
 from bayesmm.design.records import Block, Design
 from bayesmm.design.summed import rows_of, sd
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import BayesmmWarning, listing
+from bayesmm.estimation.glm import share_thresholds
 from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, REAL, coordinate, factors, sds_of_terms, values
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import Marginal, generalised, marginal
@@ -74,15 +75,24 @@ def centre(model: Marginal, priors: Mapping[str, Prior], near: Mapping[str, floa
 
 def _medians(priors: Mapping[str, Prior], model: Marginal, units: Sequence[float], near: Mapping[str, float]) -> Floats:
     """Return the coordinates of the values in `near`, else of the priors' medians, of `units` for improper priors."""
-    c, x = model.posterior.coordinates, np.zeros(model.posterior.size)
+    c, x, before = model.posterior.coordinates, np.zeros(model.posterior.size), 0.0
+    near = {**_thresholds(model), **near}
     for i, (place, unit) in enumerate(zip(model.places, units, strict=True)):
         if c.kind[i] == FIXED or (c.kind[i] == INTERVAL and place not in near):  # the centre of an interval is 0
             continue
         value = near[place] if place in near else priors[place].quantile(0.5)
         if value is None or (c.kind[i] == LOG and not 0 < value < math.inf):
             value = unit
-        x[c.at[i]] = coordinate(c, i, value)
+        x[c.at[i]] = coordinate(c, i, value, before)
+        before = value
     return x
+
+
+def _thresholds(model: Marginal) -> dict[str, float]:
+    """Return where thresholds start, by place: where each category has its share of the rows."""
+    if model.integrated is not None or not model.design.family.ordered:
+        return {}
+    return dict(zip(residual_labels(model.design.residual.parameters[0]), share_thresholds(model.design), strict=True))
 
 
 @dataclass(frozen=True)
@@ -285,8 +295,18 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
         own = covariance_variables(block, basis, sds, C)
         found |= {name: (("chain", "draw", *dims), v.reshape(*shape, *v.shape[1:])) for name, (dims, v) in own.items()}
         labels |= {dim: np.asarray(design.coords[dim]) for dims, _ in own.values() for dim in dims}
+    vectors = {} if model.integrated is not None else own_vectors(design)
     for name, column in zip(model.names, scalars[:, at:].T, strict=model.integrated is not None):
-        found[name] = (("chain", "draw"), column.reshape(shape).copy())
+        if name not in vectors:
+            found[name] = (("chain", "draw"), column.reshape(shape).copy())
+    for name, own in {own.name: own for own in vectors.values()}.items():
+        first = at + model.names.index(residual_labels(own)[0])
+        column = scalars[:, first : first + own.size]
+        if own.ordered and design.p:  # those that are sampled are at the means of the prior's columns
+            gamma = scalars[:, at + len(model.names) : at + len(model.names) + design.p]
+            column = column + (gamma @ model.means)[:, None]
+        found[name] = (("chain", "draw", residual_dim(own)), column.reshape(*shape, own.size).copy())
+        labels[residual_dim(own)] = np.asarray(design.coords[residual_dim(own)])
     if model.integrated is None and design.p:
         first = at + len(model.names)
         beta = scalars[:, first : first + design.p] @ model.bases.fixed.inverse.T
@@ -294,6 +314,11 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
         labels["coef"] = np.asarray(design.coords["coef"])
     posterior = xr.Dataset(found, {**run.posterior.coords, **labels})
     return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": run.sample_stats})
+
+
+def own_vectors(design: Design) -> dict:
+    """Return the vectors of parameters of formulas and thresholds, by the labels of their elements."""
+    return {label: own for own in design.residual.parameters for label in residual_labels(own)}
 
 
 def covariance_variables(

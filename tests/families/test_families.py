@@ -134,6 +134,7 @@ def test_printing_says_family_and_link():
 
 
 EQUATIONS = {
+    "cumulative": (r"\mathrm{logit}\,P({\text{y}}_{i} \le k) &= \tau_{k} - \eta_{i}", r"\eta_{i} &= \beta_{\text{x}}"),
     "skew_normal": (r"\mathrm{SkewNormal}(\text{mean } \mu_{i}", r"\alpha &\sim \mathrm{Normal}"),
     "exgaussian": (r"\mathrm{ExGaussian}", r"\tau &\sim \mathrm{Half"),
     "betabinomial": (r"\mathrm{BetaBinomial}(n_{i}", r"\phi &\sim \mathrm{InverseGamma}"),

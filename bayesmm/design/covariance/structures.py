@@ -9,6 +9,8 @@ from bayesmm.design.covariance import autoregressive, compound_symmetry, diagona
 from bayesmm.design.covariance.structure import Covariance, Part
 from bayesmm.design.residual.structures import signatures
 from bayesmm.errors import DataError, listing
+from bayesmm.families.families import FAMILIES
+from bayesmm.families.family import Family
 from bayesmm.formula.formula import Formula, parse
 
 _MODULES = (unstructured, diagonal, identity, compound_symmetry, autoregressive)
@@ -35,9 +37,14 @@ def registered(covariance: Covariance) -> Iterator[Covariance]:
         del _known[covariance.name]
 
 
-def parse_formula(text: str | Sequence[str], transforms: Iterable[str] = ()) -> Formula:
-    """Return a formula, in which the names of the registered structures may stand: of group terms, of the residual."""
-    return parse(text, transforms, STRUCTURES, signatures())
+def parse_formula(text: str | Sequence[str], transforms: Iterable[str] = (), family: Family | None = None) -> Formula:
+    """Return a formula, in which the names of the registered structures may stand: of group terms, of the residual.
+
+    The parameters that may have formulas of their own are those of `family`, or of any if it is not given.
+    """
+    known = (family,) if family is not None and family.formulas else FAMILIES.values()
+    own = dict.fromkeys(name for one in known for name in one.formulas)
+    return parse(text, transforms, STRUCTURES, signatures(), tuple(own))
 
 
 def make_parts(name: str, columns: range, text: str) -> tuple[Part, ...]:

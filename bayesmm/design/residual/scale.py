@@ -46,12 +46,13 @@ def term(scale: Scale, X: Array, names: Sequence[str], y: Array) -> ResidualTerm
     else:
         prior, structure = {"mu": float(np.log(np.std(y) or 1.0)), "sigma": 1.0}, ALONE
         what = "log of a residual sd"
-    sizes = tuple(float(size) for size in _sizes(own))
-    parameter = ResidualParameter(NAME, r"\eta", "Normal", prior, what, shown, start=prior["mu"], sizes=sizes)
+    parameter = ResidualParameter(
+        NAME, r"\eta", "Normal", prior, what, shown, start=prior["mu"], sizes=tuple(map(float, sizes(own)))
+    )
     return ResidualTerm(structure, scale.text, (parameter,), own)
 
 
-def _sizes(X: Array) -> Array:
+def sizes(X: Array) -> Array:
     """Return 1 for indicators and the sd of other columns, (k,): so a prior does not depend on the unit of a number."""
     indicators = np.isin(X, (-1.0, 0.0, 1.0)).all(axis=0)
     return np.where(indicators | (X.std(axis=0) == 0), 1.0, X.std(axis=0))

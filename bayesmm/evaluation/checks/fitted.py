@@ -10,8 +10,7 @@ from bayesmm.design.parameters import coefficients
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import mean_values, residual_weights
 from bayesmm.estimation.estimates import Estimates, pearson_residuals
-from bayesmm.families.links import LINKS
-from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, tree_sizes, variable
+from bayesmm.posterior.draws import block_draws, draws_of, mean_auxiliaries, residual_draws, tree_sizes, variable
 from bayesmm.posterior.means import slope_of
 
 Array = np.ndarray
@@ -53,7 +52,7 @@ class Fitted:
     @cached_property
     def means(self) -> Array:
         """The inverse of the link at the linear predictor, (n,): the fitted means of most families."""
-        return LINKS[self.design.family.link].inverse(self.eta)
+        return self.design.family.inverse(self.eta)
 
     @cached_property
     def pearson(self) -> Array:
@@ -105,9 +104,8 @@ class Fitted:
 
 def of_point(point: Estimates) -> Fitted:
     """Return a maximised model as it is."""
-    own = tuple(point.auxiliaries.values()) or (point.sigma,)
     known = (point.covariances, point.beta_cov, point.residual, point.conditional)
-    return Fitted(point.design, point.linear, own, *known)
+    return Fitted(point.design, point.linear, point.own, *known)
 
 
 def of_fit(fit) -> Fitted:
@@ -117,7 +115,7 @@ def of_fit(fit) -> Fitted:
     eta = design.X @ beta.mean(axis=1) + design.offset
     for block in design.blocks:
         eta = eta + np.einsum("ij,ij->i", block.Z, block_draws(fit, block).mean(axis=(0, 1))[block.index])
-    own = tuple(float(variable(tree, name).mean()) for name in design.family.auxiliaries)
+    own = mean_auxiliaries(fit)
     covariances = tuple(_mean_covariance(fit, block) for block in design.blocks)
     cov = np.cov(beta).reshape(design.p, design.p) if design.p and beta.shape[1] > 1 else np.zeros((design.p,) * 2)
     return Fitted(design, eta, own, covariances, cov, mean_values(residual_draws(fit)))

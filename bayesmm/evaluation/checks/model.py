@@ -16,10 +16,9 @@ from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.sampling import FEW_LEVELS
 from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
-from bayesmm.families.links import LINKS
+from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import is_constant, kept_effects, posterior_residuals, variable
-from bayesmm.posterior.means import auxiliary_values
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import FEWEST_DRAWS, MOST_NUMBERS, replicates, thinned
 
@@ -75,7 +74,7 @@ def check_inputs(fit) -> CheckInputs:
             found.append((parameter, marginal, draws.ravel()))
     whole = len(kept_effects(fit)) == len(fit.design.blocks) and not is_summed(fit.design)
     family = fit.design.family
-    counted = family.discrete and not (family.support.binary or family.observed) and fit.design.n <= MOST_ROWS
+    counted = family.support.numbers and not family.observed and fit.design.n <= MOST_ROWS
     return CheckInputs(
         fit=fit,
         marginals=tuple(found),
@@ -89,7 +88,7 @@ def simulate(fit) -> Simulated:
     replicated = replicates(fit)
     few = thinned(fit, len(replicated))
     eta = predict(few, kind="linear").draws.reshape(-1, fit.design.n)
-    return Simulated(LINKS[fit.design.family.link].inverse(eta), replicated, tuple(auxiliary_values(few)))
+    return Simulated(fit.design.family.inverse(eta), replicated, tuple(auxiliary_values(few)))
 
 
 def few_groups(inputs: CheckInputs) -> Check:

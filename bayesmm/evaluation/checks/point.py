@@ -92,13 +92,8 @@ def counts(point: Estimates, fitted: Fitted) -> list[Check]:
     """Return the checks of dispersion and zeros, of counts and of numbers of successes."""
     design = fitted.design
     one_trial = design.trials is not None and (design.trials == 1).all()
-    judged = (
-        design.family.discrete
-        and not design.family.observed
-        and not design.family.support.binary
-        and not one_trial
-        and design.n <= MOST_ROWS
-    )
+    family = design.family
+    judged = family.support.numbers and not (family.observed or one_trial) and design.n <= MOST_ROWS
     if not judged or not np.isfinite(fitted.means).all():
         text = f"judged for counts only, of at most {MOST_ROWS:,} rows"
         return [Check(name, True, math.nan, P_LIMIT, text) for name in ("dispersion", "zeros")]

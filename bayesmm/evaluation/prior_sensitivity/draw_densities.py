@@ -17,11 +17,21 @@ from bayesmm.errors import PriorError
 from bayesmm.likelihood.crossproducts import Factor
 from bayesmm.likelihood.gaussian import evaluate, log_likelihood, pack
 from bayesmm.likelihood.gaussian_factorisation import FixedPrior
+from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.problem import Problem, column_scales, reduced
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.row_functions import codes
-from bayesmm.posterior.draws import prior_draws, residual_draws, tree_sizes, variable
-from bayesmm.posterior.log_likelihood import auxiliary_draws, by_level, conditional, split_by
+from bayesmm.posterior.auxiliaries import auxiliary_draws
+from bayesmm.posterior.draws import (
+    own_draws,
+    prior_draws,
+    prior_residual_draws,
+    residual_draws,
+    scalar_draws,
+    tree_sizes,
+    variable,
+)
+from bayesmm.posterior.log_likelihood import by_level, conditional, split_by
 from bayesmm.posterior.predict import factor_draws
 from bayesmm.priors import coefficient_places
 
@@ -70,10 +80,10 @@ def _by_place(fit, own: Mapping[str, Array], draws: int) -> list[tuple[str, Arra
             if parameter.label in priors:
                 values = own[variable_of(design, parameter)][(..., *parameter.terms)]
                 found.append((parameter.label, values.reshape(draws)))
-    residual = residual_draws(fit)
+    residual = prior_residual_draws(fit)
     for parameter in design.residual.parameters:
         found += zip(residual_labels(parameter), residual[parameter.name].T, strict=True)
-    return [*found, *zip(design.family.auxiliaries, auxiliary_draws(fit).T, strict=False)]
+    return [*found, *scalar_draws(fit).items()]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -105,7 +115,8 @@ def rest_size(design: Design) -> int:
 
 def _each(fit, value: Callable[[Array, list[Array], Array, Residual], float]) -> Array:
     """Return the value of each draw of (beta, factors L, auxiliaries, those of the residual), (draws,)."""
-    design, aux = fit.design, auxiliary_draws(fit)
+    design = fit.design
+    aux = auxiliary_draws(fit) if design.family.gaussian else own_draws(fit)
     beta = variable(fit.tree, "beta").reshape(len(aux), -1) if design.p else np.zeros((len(aux), 0))
     factors, residual = [factor_draws(fit, block) for block in design.blocks], residual_draws(fit)
 
@@ -159,9 +170,10 @@ def _laplace(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
         ones if design.weights is None else design.weights,
     )
     start = np.zeros(sum(len(block.levels) * len(block.columns) for block in design.blocks))
+    parameters = own_parameters(design)
 
     def value(beta: Array, factors: list[Array], aux: Array, own: Residual) -> float:
         T = pack(tuple(scales[k][:, None] * factors[k] for k in order))
-        return laplace(layout, response, design.X @ beta + design.offset, T, aux, start).value
+        return laplace(layout, response, design.X @ beta + design.offset, T, parameters.rows(aux), start).value
 
     return value

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.parameters import by_levels
+from bayesmm.design.residual.of_family import check_same_in_rows
 from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import column, count, shorten, table, wrap
 from bayesmm.errors import DataError, listing
@@ -228,6 +229,7 @@ def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:
 
 
 def _parts(fitted, mean: float | None) -> Parts:
+    check_same_in_rows(fitted.design, "a share of variance")
     if hasattr(fitted, "tree"):
         return parts_of(fitted.design, values_of_fit(fitted), mean)
     return parts_of(scaled_design(fitted), values_of_point(fitted), mean)

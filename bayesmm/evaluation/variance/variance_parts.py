@@ -19,8 +19,8 @@ from bayesmm.design.residual.structure import Values as Residual
 from bayesmm.design.summed import is_summed
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
+from bayesmm.posterior.auxiliaries import auxiliary_draws
 from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
-from bayesmm.posterior.log_likelihood import auxiliary_draws
 from bayesmm.posterior.means import REACH, averaged, growth
 from bayesmm.posterior.predict import CHUNK, check_draws, factor_draws, linear, rows_of
 
@@ -98,6 +98,8 @@ def values_of_point(point) -> Values:
     own, family = np.zeros((1, 2)), point.design.family
     for m, name in enumerate(family.auxiliaries):
         own[0, m] = point.auxiliaries.get(name, point.sigma)  # a linear model has its sigma there alone
+    if family.ordered:
+        own = np.array(point.own)[None]
     residual = {name: values[None] for name, values in point.residual.items()}
     covariances = tuple(Sigma[None] for Sigma in point.scaled.covariances)
     return Values(np.nan_to_num(point.beta)[None], covariances, own, residual)
@@ -214,7 +216,7 @@ def _moments(design: Design, values: Values) -> Callable[[Array, Array | None, s
     They are of the mean of a response, of its square and of the variance about it, (draws, rows) each.
     """
     family, aux = design.family, tuple(values.auxiliaries.T[:, :, None])
-    inverse = LINKS[family.link].inverse
+    inverse = family.inverse
     if not family.quadratic:
         return lambda eta, spread, part: _averages(family, aux, eta, spread)
     function, multiple = _variance_function(design, values), family.expected(np.ones((1, 1)), aux)
@@ -229,7 +231,7 @@ def _moments(design: Design, values: Values) -> Callable[[Array, Array | None, s
 
 def _averages(family: Family, aux: tuple, eta: Array, spread: Array | None) -> tuple:
     """Return the same for a family whose mean or variance is no simple function of mu: its variance is mu^3 at most."""
-    inverse = LINKS[family.link].inverse
+    inverse = family.inverse
     functions = (
         lambda at: family.expected(inverse(at), aux),
         lambda at: np.square(family.expected(inverse(at), aux)),

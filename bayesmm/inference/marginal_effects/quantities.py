@@ -12,8 +12,9 @@ from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.marginal_effects.rows import check_memory
 from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import tree_sizes, variable
-from bayesmm.posterior.means import auxiliary_values, mean_of, slope_of
+from bayesmm.posterior.means import mean_of, slope_of
 from bayesmm.posterior.predict import (
     GROUPS,
     Rows,
@@ -26,7 +27,7 @@ from bayesmm.posterior.predict import (
     rows_of,
     spreads,
 )
-from bayesmm.posterior.predict_point import linear_predictor, new_variance, not_estimable
+from bayesmm.posterior.predict_point import linear_predictor, new_variance, not_estimable, own_at
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count, label_text
 
@@ -115,7 +116,8 @@ def evaluate(fit, estimand: Estimand, frame: pd.DataFrame, A: sparse.csr_array, 
         As `bayesmm.posterior.predict.predict`.
     """
     design = fit.design
-    rows = rows_of(design, frame, conditioned_on(design, estimand.groups), quiet)
+    formulas = estimand.kind == "mean" and design.residual.by_row
+    rows = rows_of(design, frame, conditioned_on(design, estimand.groups), quiet, residual=formulas)
     _check_known(rows)
     X = A @ rows.X
     straight = not rows.groups and (estimand.kind == "linear" or design.family.straight)
@@ -154,10 +156,12 @@ def _draws(fit, estimand: Estimand, rows: Rows, frame: pd.DataFrame, A: sparse.c
     """Return the sums for every posterior draw, (draws, r), a part of the rows at a time."""
     family, draws = fit.design.family, int(np.prod(tree_sizes(fit.tree)))
     spread = spreads(fit, frame) if estimand.groups == "averaged" else None
-    columns, total, aux = A.tocsc(), np.zeros((A.shape[0], draws)), auxiliary_values(fit)
+    columns, total, aux = A.tocsc(), np.zeros((A.shape[0], draws)), ()
     for part in chunks(len(rows), draws):
         eta = linear(fit, rows.take(part), "error", 0)
         own = None if spread is None else spread(part)
+        if estimand.kind != "linear":
+            aux = auxiliary_values(fit, rows.take(part).residual)
         mu = eta if estimand.kind == "linear" else mean_of(family, eta, aux, own)
         total += columns[:, part] @ mu.T
     return np.ascontiguousarray(total.T)
@@ -170,9 +174,15 @@ def _estimates(
     eta, family, spread = linear_predictor(point, rows, ()), point.design.family, None
     if estimand.kind == "linear":
         return (A @ eta)[None], A @ rows.X
+    if family.ordered:  # whose thresholds are what other models have in the coefficients' covariance, their intercept
+        raise ValueError(
+            "the standard errors of mean categories need those of the thresholds too, which are not in the covariance "
+            "of the coefficients; use kind='linear', or a posterior, sample()"
+        )
     if estimand.groups == "averaged":
         spread = np.sqrt(new_variance(point, rows, frame, ()))
-    mu, slope = (function(family, eta, point.own, spread) for function in (mean_of, slope_of))
+    own = own_at(point, rows)
+    mu, slope = (function(family, eta, own, spread) for function in (mean_of, slope_of))
     with np.errstate(over="ignore", invalid="ignore"):  # beyond the doubles a mean is inf, and has no standard error
         return (A @ mu)[None], A @ (slope[:, None] * rows.X)
 

@@ -46,8 +46,8 @@ def plot_lines(fit, group: str | None = None, x: str | None = None):
     levels = largest(block, SHOWN_LEVELS)
     grid = line_data(fit.design, block, levels, x)
     few = thinned(fit)
-    own = predict(few, grid, groups=[block.group, *around(fit.design, k, levels)]).to_frame()
-    average = predict(few, grid, groups="population").to_frame()["mean"].to_numpy()
+    own = predict(few, grid, groups=[block.group, *around(fit.design, k, levels)]).numbers().to_frame()
+    average = predict(few, grid, groups="population").numbers().to_frame()["mean"].to_numpy()
     figure, axes = panels(len(levels), *(WIDE if len(levels) <= FEW_LEVELS else NARROW))
     observed = fit.design.y if fit.design.trials is None else fit.design.y / fit.design.trials
     for i, (ax, g) in enumerate(zip(axes, levels, strict=True)):

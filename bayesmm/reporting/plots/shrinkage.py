@@ -178,10 +178,12 @@ def ellipse(fit, block, centre: np.ndarray) -> np.ndarray:
 def own_regressions(fit, k: int, levels: np.ndarray) -> np.ndarray:
     """Return the coefficients of each level by its own rows alone, (levels, q); NaN where they have no maximum."""
     design, block = fit.design, fit.design.blocks[k]
+    out = np.full((len(levels), len(block.columns)), np.nan)
+    if design.residual.by_row:  # it is not known by mean and variance alone
+        return out
     shift = everything_else(fit, k)
     aux = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
     design = whitened(design, mean_values(residual_draws(fit)))
-    out = np.full((len(levels), len(block.columns)), np.nan)
     for i, g in enumerate(levels):
         rows = np.flatnonzero(block.index == g)
         out[i] = regression(design, rows, block.Z[rows], shift[rows], aux)
@@ -190,6 +192,8 @@ def own_regressions(fit, k: int, levels: np.ndarray) -> np.ndarray:
 
 def complete_pooling(design, block) -> np.ndarray:
     """Return the coefficients of a block's terms in the regression of all rows without random effects, (q,)."""
+    if design.residual.by_row:
+        return np.full(len(block.columns), np.nan)
     kept = [j for j in range(design.p) if j not in design.aliased]
     aux = [1.0] * len(design.family.auxiliaries)
     found = regression(design, np.arange(design.n), design.X[:, kept], design.offset, aux)

@@ -1,0 +1,296 @@
+"""Ordered responses from the formula to the report: R's ordinal, an exact posterior, predictions, files, bad input."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import bayesmm as bmm
+from bayesmm.errors import DataError, FormulaError
+
+HERE = Path(__file__).parents[1]
+REFERENCES = json.loads((HERE / "reference" / "row_parameters.json").read_text())
+# -2 log likelihood, and estimates in standard errors and relative to an sd: the issue's
+CRITERION, IN_SE, SD = 1e-4, 1e-3, 1e-3
+NAMES = {"tempwarm": "temp[T.warm]", "contactyes": "contact[T.yes]", "x": "x"}
+
+
+def wine():
+    return pd.read_csv(HERE / "data" / "wine.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "link", "nagq"),
+    [
+        ("k09_wine_judge_laplace_logit", "logit", 1),
+        ("k09_wine_judge_laplace_probit", "probit", 1),
+        ("k09_wine_judge_laplace_cloglog", "cloglog", 1),
+        ("k09_wine_judge_agq7", "logit", 7),
+        ("k09_wine_judge_agq11", "logit", 11),
+        ("k09_sim2f_logit", "logit", 1),
+        ("k09_sim2f_probit", "probit", 1),
+    ],
+)
+def test_maximum_is_that_of_clmm(name, link, nagq):
+    own, crossed = REFERENCES[name], "sim2f" in name
+    formula = "y ~ x + (1 | a) + (1 | b)" if crossed else "rating ~ temp + contact + (1 | judge)"
+    data = pd.read_csv(HERE / "data" / "ordered_crossed.csv") if crossed else wine()
+    point = bmm.Model(formula, data, "cumulative", link=link).maximize(nagq=nagq)
+    assert point.converged and point.npar == own["npar"]
+    assert point.criterion == pytest.approx(own["criterion"], abs=CRITERION)
+    ses = own["se_thresholds_then_fixef"]
+    for label, value in own["thresholds"].items():
+        found = point.parameters[f"threshold[{label}]"]
+        assert point.own_se[f"threshold[{label}]"] == pytest.approx(ses[label], rel=2e-3)
+        assert found == pytest.approx(value, abs=IN_SE * ses[label])
+    table = point.fixef()
+    for label, value in own["fixef"].items():
+        assert table.loc[NAMES[label], "estimate"] == pytest.approx(value, abs=IN_SE * ses[label])
+        assert table.loc[NAMES[label], "se"] == pytest.approx(ses[label], rel=2e-3)
+    sds = [np.sqrt(covariance[0, 0]) for covariance in point.covariances]
+    np.testing.assert_allclose(sds, list(own["random_sd"].values()), rtol=SD)
+    if "levels" in own.get("modes", {}):
+        values = np.ravel(own["modes"]["value"])
+        np.testing.assert_allclose(point.modes[0][: len(values), 0], values, atol=2e-3)
+
+
+def test_without_random_effects_it_is_clm():
+    own = REFERENCES["k09_wine_clm_logit"]
+    point = bmm.Model("rating ~ temp * contact", wine(), "cumulative").maximize()
+    assert point.criterion == pytest.approx(own["criterion"], abs=CRITERION)
+    assert list(point.residual["threshold"]) == pytest.approx(list(own["alpha"].values()), abs=1e-3)
+    assert list(point.beta) == pytest.approx(list(own["beta"].values()), abs=1e-3)
+    np.testing.assert_allclose(point.fixef()["se"], list(own["coef_se"].values())[4:], rtol=2e-3)
+    probabilities = point.predict()
+    assert list(probabilities) == ["1", "2", "3", "4", "5"]
+    fitted = [row[k - 1] for row, k in zip(probabilities.to_numpy(), wine()["rating"], strict=True)]
+    np.testing.assert_allclose(fitted[:5], own["fitted_prob_rows1to5"], atol=1e-4)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def three():
+    """Return a model of two coordinates, and 60 rows of it: two thresholds, no coefficients."""
+    rng = np.random.default_rng(2)
+    return bmm.Model("k ~ 1", pd.DataFrame({"k": rng.choice([1, 2, 3], 60, p=[0.3, 0.5, 0.2])}), "cumulative")
+
+
+def test_posterior_is_that_of_a_grid(three):
+    """Both thresholds on a grid of 0.01: means, sds and quantiles within 4.5 Monte Carlo errors."""
+    sigma = three.priors["threshold[1|2]"].parameters["sigma"]
+    t = np.arange(-4, 5, 0.01)
+    low, high = np.meshgrid(t, t, indexing="ij")
+    counts = np.bincount(three.design.y.astype(int))[1:]
+    F = [1 / (1 + np.exp(-v)) for v in (low, high)]
+    with np.errstate(all="ignore"):
+        log_p = counts[0] * np.log(F[0]) + counts[1] * np.log(F[1] - F[0]) + counts[2] * np.log(1 - F[1])
+        log_p += stats.t.logpdf(low, 3, 0, sigma) + stats.t.logpdf(high, 3, 0, sigma)
+        log_p = np.where(high > low, log_p, -np.inf)
+    p = np.exp(log_p - log_p.max())
+    p /= p.sum()
+    fit = three.sample(seed=1, progress=False)
+    found = fit.summary()
+    for label, axis in (("threshold[1|2]", 1), ("threshold[2|3]", 0)):
+        marginal = p.sum(axis=axis)
+        mean, sd = marginal @ t, np.sqrt(marginal @ t**2 - (marginal @ t) ** 2)
+        error = sd / np.sqrt(found.loc[label, "ess_bulk"])
+        assert found.loc[label, "mean"] == pytest.approx(mean, abs=4.5 * error)
+        assert found.loc[label, "sd"] == pytest.approx(sd, rel=4.5 / np.sqrt(2 * found.loc[label, "ess_bulk"]))
+        for end, share in (("lower", 0.025), ("upper", 0.975)):
+            exact = t[np.searchsorted(np.cumsum(marginal), share)]
+            assert found.loc[label, end] == pytest.approx(exact, abs=0.02 + 4.5 * 2.5 * error)
+
+
+def test_evidence_is_that_of_a_grid(three):
+    """The prior of ordered thresholds is that of equal ones in order: its constant is 2!."""
+    sigma = three.priors["threshold[1|2]"].parameters["sigma"]
+    t = np.arange(-8, 9, 0.02)
+    low, high = np.meshgrid(t, t, indexing="ij")
+    counts = np.bincount(three.design.y.astype(int))[1:]
+    F = [1 / (1 + np.exp(-v)) for v in (low, high)]
+    with np.errstate(all="ignore"):
+        log_p = counts[0] * np.log(F[0]) + counts[1] * np.log(F[1] - F[0]) + counts[2] * np.log(1 - F[1])
+        log_p += stats.t.logpdf(low, 3, 0, sigma) + stats.t.logpdf(high, 3, 0, sigma) + np.log(2)
+    p = np.where(high > low, np.exp(log_p), 0.0).sum() * 0.02**2
+    found = three.sample(draws=500, seed=2, progress=False).evidence(seed=1)
+    assert found.log_evidence == pytest.approx(np.log(p), abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def fit():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = bmm.Model("rating ~ temp + contact + (1 | judge)", wine(), "cumulative")
+        return model.sample(draws=400, chains=2, seed=3, progress=False)
+
+
+def test_all_that_is_done_with_a_posterior(fit, tmp_path):
+    text = str(fit)
+    assert "Thresholds:" in text and "threshold[4|5]" in text and "Intercept  " not in text.split("Fixed effects")[1]
+    found = fit.compare()
+    assert {p.label for p in found.parameters} >= {"threshold[1|2]", "beta[temp[T.warm]]", "sd_judge[Intercept]"}
+    point = fit.model.maximize(nagq=7)
+    means = fit.summary()["mean"]
+    for label in ("threshold[1|2]", "threshold[4|5]", "beta[temp[T.warm]]"):
+        assert means[label] == pytest.approx(point.parameters[label], abs=0.8)
+    predictions = fit.predict()
+    assert predictions.draws.shape == (2, 400, 72, 5) and predictions.categories == ("1", "2", "3", "4", "5")
+    np.testing.assert_allclose(predictions.draws.sum(axis=3), 1.0, atol=1e-12)
+    frame = predictions.to_frame()
+    assert frame.index.nlevels == 2 and frame.loc[(0, "2")]["mean"] == pytest.approx(
+        predictions.draws[:, :, 0, 1].mean()
+    )
+    numbers = predictions.numbers().to_frame()["mean"]
+    assert numbers.between(1, 5).all() and "expected" not in numbers.name
+    draws = fit.predict(kind="response", seed=1).draws
+    assert set(np.unique(draws)) <= {1, 2, 3, 4, 5}
+    assert draws.mean() == pytest.approx(wine()["rating"].mean(), abs=0.15)
+    new = pd.DataFrame({"temp": ["cold", "warm"], "contact": ["no", "yes"], "judge": [1, 99]})
+    assert fit.predict(new, new_levels="sample", seed=1).draws.shape == (2, 400, 2, 5)
+    averaged = fit.predict(groups="averaged").draws
+    np.testing.assert_allclose(averaged.sum(axis=3), 1.0, atol=1e-6)
+    assert np.isfinite(fit.loo().elpd) and np.isfinite(fit.loo(by="judge").elpd)
+    assert fit.r2().table.loc["r2_conditional", "mean"] > fit.r2().table.loc["r2_marginal", "mean"] > 0.1
+    fit.save(tmp_path / "fit.nc")
+    again = bmm.load(tmp_path / "fit.nc")
+    np.testing.assert_array_equal(again.summary()["mean"], fit.summary()["mean"])
+    np.testing.assert_array_equal(again.predict().draws, predictions.draws)
+
+
+def test_a_report_is_written(fit, tmp_path):
+    fit.report(tmp_path / "report.html")
+    assert "threshold[1|2]" in (tmp_path / "report.html").read_text()
+
+
+def test_simulations_come_back(fit):
+    table = fit.model.simulate(fit.model.maximize(), draws=3, seed=1)
+    assert table.dtypes.eq(np.int64).all() and table.to_numpy().min() >= 1 and table.to_numpy().max() <= 5
+    big = pd.concat([wine()] * 30, ignore_index=True).assign(judge=np.repeat(np.arange(270), 8))
+    known = {
+        "beta[temp[T.warm]]": 1.0, "sd_judge[Intercept]": 0.8,
+        **dict(zip([f"threshold[{k}|{k + 1}]" for k in range(1, 5)], (-1.5, 0.0, 1.0, 2.5), strict=True)),
+    }  # fmt: skip
+    model = bmm.Model("rating ~ temp + (1 | judge)", big, "cumulative")
+    y = model.simulate(known, seed=4)["sim_1"]
+    found = model.with_data(big.assign(rating=y.to_numpy())).maximize().parameters
+    for label, value in known.items():  # 2,160 rows: about four standard errors
+        assert found[label] == pytest.approx(value, abs=0.45)
+
+
+def test_labels_of_an_ordered_categorical():
+    data = wine()
+    words = pd.Categorical(data["rating"].map(dict(enumerate("abcde", 1))), categories=list("zabcdef"), ordered=True)
+    model = bmm.Model("rating ~ temp", data.assign(rating=words), "cumulative")
+    assert model.design.categories == tuple("abcde") and list(model.maximize().predict()) == list("abcde")
+    assert "no row of 'rating' is 'z', 'f'" in str([m.text for m in model.design.messages])
+    plain = bmm.Model("rating ~ temp", data, "cumulative").maximize()
+    np.testing.assert_allclose(model.maximize().beta, plain.beta, rtol=1e-10)
+    other = data.assign(rating=pd.Categorical(words.astype(object), categories=list("edcba"), ordered=True))
+    assert model.with_data(other).design.y.tolist() == model.design.y.tolist()  # by label, not by place
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda y: y.astype(str), "whose order is not known"),
+        (lambda y: pd.Categorical(y.astype(str)), "holds categories, whose order is not known"),
+        (lambda y: y - 1, "is 0 in rows"),
+        (lambda y: y + 0.5, "is 1.5 in"),
+        (lambda y: y.replace({3: 4}), "is never 3"),
+        (lambda y: y > 2, "true/false"),
+        (lambda y: y * 0 + 1, "one category"),
+        (lambda y: y * 1000, "at most 100 categories"),
+    ],
+)
+def test_responses_that_are_not_ordered_categories(change, said):
+    data = wine().sort_values("rating", ignore_index=True)
+    with pytest.raises(DataError, match=said):
+        bmm.Model("rating ~ temp", data.assign(rating=change(data["rating"])), "cumulative")
+
+
+def test_what_an_ordered_response_has_not():
+    with pytest.raises(DataError, match="leave '0 \\+' out"):
+        bmm.Model("rating ~ 0 + temp", wine(), "cumulative")
+    with pytest.raises(FormulaError, match="the parameters are"):
+        bmm.Model(("rating ~ temp", "lower ~ temp"), wine(), "cumulative")
+    model = bmm.Model("rating ~ temp", wine(), "cumulative")
+    with pytest.raises(ValueError, match="REML is defined for gaussian"):
+        model.maximize("REML")
+    point = model.maximize()
+    with pytest.raises(ValueError, match="se=True"):
+        point.predict(se=True)
+    assert point.predict(kind="linear", se=True).shape == (72, 2)
+    with pytest.raises(ValueError, match="need those of the thresholds too"):
+        bmm.emmeans(point, "temp", kind="mean")
+    with pytest.raises(DataError, match="only that of the first threshold"):
+        point.profile("threshold[2|3]")
+    assert "threshold[1|2]" in point.confint().index and "threshold[2|3]" not in point.confint().index
+
+
+def test_where_a_predictor_has_its_zero_does_not_matter():
+    """Thresholds are where the predictors are 0; their prior is as wide as the distance to the data."""
+    data = wine().assign(x=np.linspace(-1, 1, 72) + wine()["rating"] / 5)
+    near = bmm.Model("rating ~ x + (1 | judge)", data, "cumulative")
+    far = bmm.Model("rating ~ x + (1 | judge)", data.assign(x=data["x"] + 2000), "cumulative")
+    a, b = near.maximize(), far.maximize()
+    assert a.criterion == pytest.approx(b.criterion, abs=1e-6)
+    assert a.beta[0] == pytest.approx(b.beta[0], rel=1e-4)
+    one, other = (m.sample(draws=500, seed=2, progress=False).summary().loc["beta[x]"] for m in (near, far))
+    assert one["mean"] == pytest.approx(other["mean"], abs=0.15 * one["sd"])
+
+
+def test_priors_of_thresholds():
+    """All of them by their class, one by its place; they are at the predictors' means."""
+    model = bmm.Model("rating ~ temp", wine(), "cumulative")
+    assert model.priors["threshold[4|5]"] == bmm.Prior("StudentT", nu=3, mu=0, sigma=2.5)
+    assert list(model.priors)[-4:] == [f"threshold[{k}|{k + 1}]" for k in range(1, 5)]
+    assert "at the predictors' means" in str(model.priors)
+    narrow, first = bmm.Prior("Normal", mu=0, sigma=1), bmm.Prior("Normal", mu=-2, sigma=0.5)
+    chosen = model.with_priors({"threshold": narrow, "threshold[1|2]": first})
+    assert chosen.priors["threshold[1|2]"] == first and chosen.priors["threshold[3|4]"] == narrow
+    pulled, free = (m.maximize("MAP").parameters for m in (chosen, model))
+    assert abs(pulled["threshold[4|5]"]) < abs(free["threshold[4|5]"])
+    with pytest.raises(bmm.PriorError, match="threshold"):
+        model.with_priors({"threshold[5|6]": narrow})
+
+
+def test_the_mode_of_the_posterior_is_a_maximum():
+    """Of the density of coefficients, sd and thresholds at the means, on their natural scales."""
+    from bayesmm.likelihood.lattice import FINE
+    from bayesmm.likelihood.own_parameters import own_parameters
+    from bayesmm.likelihood.quadrature import evaluate, prepare
+    from bayesmm.priors import prior_design
+
+    model = bmm.Model("rating ~ temp + (1 | judge)", wine(), "cumulative")
+    design = prior_design(model.design, model.priors)
+    own = own_parameters(design).sorted(np.argsort(design.blocks[0].index, kind="stable"))
+    point = model.maximize("MAP")
+    shift = model.design.X.mean(axis=0) @ point.beta
+
+    def log_density(v):
+        beta, sd, tau = v[:1], v[1], v[2:]
+        value = evaluate(prepare(design), beta, np.array([[sd]]), own.rows(tau), FINE).value
+        own_priors = [model.priors[f"threshold[{k}|{k + 1}]"].logpdf(t) for k, t in enumerate(tau, start=1)]
+        others = model.priors["beta[temp[T.warm]]"].logpdf(beta[0]) + model.priors["sd_judge[Intercept]"].logpdf(sd)
+        return value + others + sum(own_priors)
+
+    best = np.array([*point.beta, np.sqrt(point.covariances[0][0, 0]), *(point.residual["threshold"] - shift)])
+    h = 1e-4
+    slopes = [(log_density(best + h * e) - log_density(best - h * e)) / (2 * h) for e in np.eye(len(best))]
+    np.testing.assert_allclose(slopes, 0.0, atol=2e-4)
+
+
+def test_columns_that_separate_ordered_categories_are_named():
+    """No category reaches into another's values of x; a row between them mends it."""
+    apart = pd.DataFrame({"k": [1, 1, 2, 2, 3, 3], "x": [1.0, 2, 3, 4, 5, 6], "z": [0.3, -1, 0.5, 1, -0.2, 0.1]})
+    model = bmm.Model("k ~ x + z", apart, "cumulative")
+    assert "separates 'k'" in " ".join(m.text for m in model.design.messages)
+    point = model.maximize()
+    assert not point.converged and "separate the responses" in point.message
+    between = pd.concat([apart, pd.DataFrame({"k": [1, 3], "x": [5.5, 1.5], "z": [0.0, 0.4]})], ignore_index=True)
+    fine = bmm.Model("k ~ x + z", between, "cumulative")
+    assert "separates" not in " ".join(m.text for m in fine.design.messages) and fine.maximize().converged
