@@ -186,8 +186,7 @@ def check_same_model(design, other) -> None:
 
 def marginal_mode(model):
     """Return the marginal MAP of the model; None where there is none, as with a prior that is a function."""
-    design = model.design
-    gaussian = design.family.gaussian
+    design, gaussian = model.design, model.design.family.gaussian
     if structured_terms(design, compiled=gaussian) or (design.residual.estimated and gaussian):
         return None
     try:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.families.limits import Limits
-from bayesmm.families.links import LINKS
-from bayesmm.posterior.means import auxiliary_values
+from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import FEWEST_DRAWS, thinned
 
@@ -113,8 +112,9 @@ def fitted_survival(fit, t: Array, rows: Array | None = None) -> Array:
     design = fit.design
     rows = np.ones(design.n, dtype=bool) if rows is None else rows
     few = thinned(fit, max(FEWEST_DRAWS, min(DRAWS, MOST_NUMBERS // design.n)))
-    mu = LINKS[design.family.link].inverse(predict(few, kind="linear").draws.reshape(-1, design.n)[:, rows])
-    aux, weights = auxiliary_values(few), None if design.weights is None else design.weights[rows]
+    mu = design.family.inverse(predict(few, kind="linear").draws.reshape(-1, design.n)[:, rows])
+    aux = [own[:, rows] if own.shape[1] > 1 else own for own in auxiliary_values(few)]
+    weights = None if design.weights is None else design.weights[rows]
     with np.errstate(all="ignore"):
         above = [1 - design.family.cdf(np.full(mu.shape[1], at), mu, np.ones(mu.shape[1]), aux) for at in t]
     return np.stack([np.average(np.broadcast_to(one, mu.shape), axis=1, weights=weights) for one in above], axis=1)
