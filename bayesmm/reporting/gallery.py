@@ -3,6 +3,7 @@
 from functools import partial
 
 from bayesmm.design.parameters import coefficients, variance_parameters
+from bayesmm.design.summed import is_summed
 from bayesmm.display.html_tables import Figure, name
 from bayesmm.reporting import plots
 from bayesmm.reporting.figures import picture
@@ -74,7 +75,7 @@ def forest(fit, comparison) -> tuple[Figure, ...]:
 def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
     """Return the lines of the groups, the predictive distribution and the residuals, where the effects were kept."""
     design = fit.design
-    if not all(has_effects(fit, k) for k in range(len(design.blocks))):
+    if is_summed(design) or not all(has_effects(fit, k) for k in range(len(design.blocks))):
         return ()
     y = name(design.response)
     return (
@@ -161,7 +162,7 @@ def effect_figures(fit, point, k: int) -> tuple[Figure, ...]:
         return ()
     block = fit.design.blocks[k]
     group, count = name(block.group), len(block.levels)
-    return (
+    effects = (
         picture(
             partial(plots.plot_effects, fit, point, block.group),
             f"Random effects of {group}, sorted: posterior means with 95 % intervals, and the conditional modes of "
@@ -169,6 +170,11 @@ def effect_figures(fit, point, k: int) -> tuple[Figure, ...]:
             f"A row for each of the {count:,} levels of {group} and a panel for each of its terms, sorted by the "
             "posterior mean; a line is the 95 % interval, a mark on it the conditional mode of the maximised fit.",
         ),
+    )
+    if is_summed(fit.design):  # shrinkage is from what each level's rows say alone
+        return effects
+    return (
+        *effects,
         picture(
             partial(plots.plot_shrinkage, fit, block.group),
             f"Shrinkage in {group}: from the regression of each level's own rows to its coefficients in the model.",
