@@ -110,7 +110,7 @@ def _check_kind(opened: Opened, name: str) -> None:
 
 def _check_number(opened: Opened, complete: Complete, names: Sequence[str]) -> None:
     """Refuse levels that may be too many for the memory: where that is possible they are counted first."""
-    if too_much(LEVEL_BYTES * complete.n) is None:
+    if too_much(LEVEL_BYTES * complete.n) is None or too_much(LEVEL_BYTES * _most(opened, complete, names)) is None:
         return
     places = [opened.places[name] for name in names]
     counted = complete.frame.group_by(*places).agg(nw.len().alias("rows")).select(nw.len().alias("levels"))
@@ -119,6 +119,19 @@ def _check_number(opened: Opened, complete: Complete, names: Sequence[str]) -> N
     need = too_much(LEVEL_BYTES * levels)
     if need:
         raise DataError(f"'{':'.join(names)}' has {levels:,} levels, whose labels and sums need {need}")
+
+
+def _most(opened: Opened, complete: Complete, names: Sequence[str]) -> float:
+    """Return how many levels whole numbers may have at most, by their range: quicker than counting them."""
+    if not all(opened.dtypes[name].is_integer() for name in names):
+        return float("inf")
+    ends = [
+        expr.alias(f"{what}{k}")
+        for k, column in enumerate(nw.col(opened.places[name]) for name in names)
+        for what, expr in (("low", column.min()), ("high", column.max()))
+    ]
+    table = collected(opened.engine, "find the range of the levels", complete.frame.select(*ends))
+    return float(np.prod([float(table[f"high{k}"][0]) - float(table[f"low{k}"][0]) + 1 for k in range(len(names))]))
 
 
 def _ordered(opened: Opened, name: str, values: np.ndarray, rows: np.ndarray) -> ColumnLevels:

@@ -16,6 +16,7 @@ from bayesmm.design.covariance import identity
 from bayesmm.design.covariance.structure import Entry, Part, coordinates_of
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.parameters import Parameter, part_parameters
+from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.reml import flat, profiled_criterion, relative_factors
@@ -26,6 +27,7 @@ from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.gaussian import FixedPrior, evaluate
 from bayesmm.likelihood.orthogonal import lower_factor, orthonormal
 from bayesmm.likelihood.problem import Problem, orthogonal_problem, orthonormal_columns, reduced
+from bayesmm.likelihood.summed import orthonormal_of_sums
 from bayesmm.likelihood.theta import StructuredPart
 from bayesmm.posterior.point_estimates import estimate
 
@@ -48,10 +50,14 @@ def curve(point: Estimates, parameter: Parameter) -> Curve:
 def _coefficient(point: Estimates, parameter: Parameter):
     """Hold coefficient j: the last column of a QR factorisation of X that has column j last is beta_j R_pp."""
     design, j = point.design, parameter.terms[0]
-    problem, w = orthogonal_problem(design), np.ones(design.n) if design.weights is None else design.weights
+    problem = orthogonal_problem(design)
     order = [*(i for i in estimated(design) if i != j), j]
-    V, R = orthonormal(design.X[:, order], w)
-    first = np.ascontiguousarray(np.roll(V, 1, axis=1))  # flat columns come last
+    if is_summed(design):
+        V, R, _, _ = orthonormal_of_sums(design.X[:, order], design.y - design.offset)
+        first = V[:, np.roll(np.arange(len(order)), 1)]
+    else:
+        V, R = orthonormal(design.X[:, order], np.ones(design.n) if design.weights is None else design.weights)
+        first = np.ascontiguousarray(np.roll(V, 1, axis=1))  # flat columns come last
     held = reduced(design, first, problem.response, problem.basis, problem.origin, 0.0, problem.columns)
     p, scale, origin = held.cp.p, float(R[-1, -1]), float(problem.origin[j])
     lam, D = np.append(0.0, np.ones(p - 1)), np.append(1.0, np.zeros(p - 1))

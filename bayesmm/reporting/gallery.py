@@ -3,6 +3,7 @@
 from functools import partial
 
 from bayesmm.design.parameters import coefficients, variance_parameters
+from bayesmm.design.summed import is_summed
 from bayesmm.display.html_tables import Figure, name
 from bayesmm.inference.terms import has_profile
 from bayesmm.reporting import plots
@@ -76,7 +77,7 @@ def forest(fit, comparison) -> tuple[Figure, ...]:
 def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
     """Return the lines of the groups, the predictive distribution and the residuals, where the effects were kept."""
     design = fit.design
-    if not all(has_effects(fit, k) for k in range(len(design.blocks))):
+    if is_summed(design) or not all(has_effects(fit, k) for k in range(len(design.blocks))):
         return ()
     return (
         *lines(fit),
@@ -190,7 +191,7 @@ def effect_figures(fit, point, k: int) -> tuple[Figure, ...]:
         return ()
     block = fit.design.blocks[k]
     group, count = name(block.group), len(block.levels)
-    return (
+    effects = (
         picture(
             partial(plots.plot_effects, fit, point, block.group),
             f"Random effects of {group}, sorted: posterior means with 95 % intervals, and the conditional modes of "
@@ -203,8 +204,8 @@ def effect_figures(fit, point, k: int) -> tuple[Figure, ...]:
 
 
 def shrinkage(fit, k: int) -> tuple[Figure, ...]:
-    """Return the arrows of one factor; none where the rows of a level have no regression of their own."""
-    if fit.design.family.observed:
+    """Return the arrows of one factor; none where the rows of a level have no regression of their own, or none here."""
+    if fit.design.family.observed or is_summed(fit.design):
         return ()
     block = fit.design.blocks[k]
     group = name(block.group)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.parameters import by_levels, coefficients, variance_parameters
+from bayesmm.design.summed import is_summed
 from bayesmm.display.html_tables import MISSING, Table, filled, name
 from bayesmm.display.text_tables import apart, column
 from bayesmm.errors import DataError
@@ -68,19 +69,18 @@ def explained_table(fit) -> tuple[Table, tuple[str, ...]]:
 
 def data_table(design) -> Table:
     """Return what was observed: the response, the rows, the grouping factors."""
-    y = design.y if design.trials is None else design.y / design.trials
     share = "" if design.trials is None else ", share of successes"
-    spread = f"{y.min():.4g} to {y.max():.4g}, mean {y.mean():.4g}, sd {y.std(ddof=1) if len(y) > 1 else 0:.4g}"
+    whose = f" (sums by {design.X.sums.engine}; no row is here)" if is_summed(design) else ""
     rows = [
-        (f"Response{share}", f"{name(design.response)}: {spread}"),
-        ("Observations", f"{design.n:,}"),
+        (f"Response{share}", f"{name(design.response)}: {_spread(design)}"),
+        ("Observations", f"{design.n:,}{whose}"),
         ("Fixed effects", f"{design.p}: {name(', '.join(design.coefficients), 400)}" if design.p else "none"),
     ]
     order = [k for k in by_levels(design) if k in design.groups]
     rows += [(f"Groups: {name(design.blocks[k].group)}", levels(design.blocks[k])) for k in order]
     smooths = [block.group for block in design.blocks if block.smooth]
     rows += [("Smooths", name(", ".join(smooths), 400))] if smooths else []
-    if design.weights is not None:
+    if design.weights is not None and not whose:
         rows.append(("Weights", f"{design.weights.min():.4g} to {design.weights.max():.4g}"))
     if design.residual.text:
         rows.append(("Residuals" if design.family.gaussian else "Parameters", name(design.residual.text)))
@@ -91,11 +91,20 @@ def data_table(design) -> Table:
     return Table("What was observed", ("", "in the data"), tuple(rows), frozenset({0, 1}), frozenset({1}))
 
 
+def _spread(design) -> str:
+    """Return the range, the mean and the sd of the response."""
+    if is_summed(design):
+        low, high = design.y.range
+        return f"{low:.4g} to {high:.4g}, mean {design.y.mean():.4g}, sd {design.y.std(1):.4g}"
+    y = design.y if design.trials is None else design.y / design.trials
+    return f"{y.min():.4g} to {y.max():.4g}, mean {y.mean():.4g}, sd {y.std(ddof=1) if len(y) > 1 else 0:.4g}"
+
+
 def levels(block) -> str:
     """Return how many levels a factor has and how many rows they have."""
     if block.members:
         return f"{len(block.members):,} levels, of which a row has several"
-    rows = np.bincount(block.index, minlength=len(block.levels))
+    rows = block.counts
     each = f"{rows.min():,}" if rows.min() == rows.max() else f"{rows.min():,} to {rows.max():,}"
     effects = ", ".join(block.columns)
     return f"{len(block.levels):,} levels with {each} rows each; random effects: {name(effects, 400)}"
@@ -141,7 +150,7 @@ def has_effects(fit, k: int) -> bool:
 
 def residual_table(fit) -> Table | None:
     """Return the quartiles of the scaled residuals, or None where the random effects were not kept."""
-    if not all(has_effects(fit, k) for k in range(len(fit.design.blocks))):
+    if is_summed(fit.design) or not all(has_effects(fit, k) for k in range(len(fit.design.blocks))):
         return None
     values = np.quantile(posterior_residuals(fit), [0, 0.25, 0.5, 0.75, 1])
     texts = tuple(column(values, scale=[1.0], digits=3))

@@ -45,6 +45,22 @@ def test_estimates_are_those_of_the_table(engine, method):
     assert own.singular == whole.singular and own.npar == whole.npar
 
 
+def test_columns_far_from_0_lose_no_digits():
+    table = messy().dropna()
+    far = table.assign(x=table.x + 2e6, y=table.y + 2e6)  # a mean of 1e6 standard deviations
+    first, second = (bmm.Model("y ~ x + f + (1 | g)", lazy("polars", data)).maximize() for data in (table, far))
+    assert second.criterion == pytest.approx(first.criterion, rel=1e-10)
+    assert relative(second.fixef().estimate["x":"x"], first.fixef().estimate["x":"x"]) < 1e-8
+    assert relative(second.fixef().se["x":"x"], first.fixef().se["x":"x"]) < 1e-8
+    assert relative(second.varcorr().sdcor, first.varcorr().sdcor) < 1e-7
+
+
+def test_an_exact_fit_is_refused():
+    table = messy(400).dropna().assign(y=lambda data: 2 * data.x + 1)
+    with pytest.raises(DataError, match="fit the 397 rows of 'y' exactly"):
+        bmm.Model("y ~ x + (1 | g)", lazy("polars", table)).maximize()
+
+
 def test_the_marginal_mode_is_that_of_the_table(pair):
     whole, own = (model.maximize("MAP") for model in pair)
     assert relative(own.varcorr().sdcor, whole.varcorr().sdcor) < 1e-6
