@@ -43,6 +43,8 @@ def prior_marginal(design, priors: Mapping[str, Prior], parameter: Parameter) ->
         at_means = INTERCEPT_AT_MEANS in priors
         label, place = (INTERCEPT_AT_MEANS,) * 2 if at_means else (label, INTERCEPT_AT_ZERO)
     prior, threshold = priors.get(place), parameter.kind == "residual" and design.family.ordered
+    if parameter.kind == "corr" and _is_partial(design, parameter):
+        return PriorMarginal(label, prior, None, None)
     if threshold or (prior is not None and prior.at == "means"):
         label += AT_MEANS
     if prior is None or prior.distribution in ("Custom", "Fixed"):
@@ -51,6 +53,14 @@ def prior_marginal(design, priors: Mapping[str, Prior], parameter: Parameter) ->
         return _correlation(label, prior, _terms_with(design, parameter))
     quantile = None if prior.quantile(0.5) is None else prior.quantile
     return PriorMarginal(label, prior, lambda x: np.exp(prior.logpdf(x)), quantile)
+
+
+def _is_partial(design, parameter: Parameter) -> bool:
+    """Return whether the prior of a correlation is of something else: a partial autocorrelation beyond the first."""
+    block = design.blocks[parameter.block]
+    part = next(part for part in block.parts if parameter.terms[0] in part.columns)
+    i, j = (part.columns.index(column) for column in parameter.terms)
+    return part.covariance.partials is not None and abs(i - j) > 1
 
 
 def _terms_with(design, parameter: Parameter) -> int:

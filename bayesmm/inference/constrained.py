@@ -208,6 +208,11 @@ def _of_structure(point: Estimates, parameter: Parameter):
     """Hold a parameter of a structure, which is one coordinate of theta; x is the others, and log sigma for an sd."""
     problem = orthogonal_problem(point.design)
     own, entry, at = _entry_of(problem, parameter)
+    if parameter.kind == "corr" and own.part.covariance.partials is not None:
+        raise DataError(
+            f"the profile of {parameter.label} is not available, since the search moves partial autocorrelations; use "
+            "method='wald' for the coefficients, or sample the posterior"
+        )
     unit, n, start = own.units[at - own.at.start], problem.cp.n, point.optimum.parameters
     diagonal = np.delete(_diagonal_of_theta(problem), at)
 

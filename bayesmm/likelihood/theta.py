@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.design.covariance.structure import Part, coordinates_of, factor_derivatives, factor_of, values_at
+from bayesmm.design.covariance.structure import Part, coordinates_of, factor_derivatives, factor_of, searched, values_at
 from bayesmm.design.records import Design
 from bayesmm.design.summed import rows_of
 from bayesmm.likelihood.crossproducts import Floats, Ints
@@ -46,7 +46,8 @@ class StructuredPart:
 
     def coordinates(self, values: Sequence[float]) -> Floats:
         """Return x, (t,), where the parameters have these values, sds in units of the residual's."""
-        return coordinates_of(self.part.entries, values) / self.units
+        own = searched(self.part.covariance, values, len(self.scale))
+        return coordinates_of(self.part.entries, own) / self.units
 
     def start(self, size: float) -> Floats:
         """Return x, (t,), where the sds are `size` in their units and there is no correlation."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.coding import INTERCEPT
-from bayesmm.design.covariance.structure import Part, factor_of, inside
+from bayesmm.design.covariance.structure import Part, factor_of, inside, searched
 from bayesmm.design.parameters import (
     Parameter,
     block_parameters,
@@ -256,4 +256,13 @@ def _structured(k: int, block, part: Part, values: Mapping[str, float]) -> Float
                 f"parameters[{parameter.label!r}] is a correlation between {low:.4g} and {high:.4g}, not {value!r}"
             )
         own.append(inside(entry, value) if entry.kind == "corr" else value)
-    return factor_of(part.covariance, own, len(part.columns))
+    q = len(part.columns)
+    own = searched(part.covariance, own, q)
+    if not np.isfinite(own).all() or any(
+        abs(v) > 1 for v, e in zip(own, part.entries, strict=True) if e.kind == "corr"
+    ):
+        raise ValueError(
+            f"the correlations of {part.text} in {block.group!r} cannot hold together: their matrix has a negative "
+            "eigenvalue; take smaller ones"
+        )
+    return factor_of(part.covariance, own, q)

@@ -191,7 +191,7 @@ def effect_figures(fit, point, k: int) -> tuple[Figure, ...]:
         return ()
     block = fit.design.blocks[k]
     group, count = name(block.group), len(block.levels)
-    effects = (
+    return (
         picture(
             partial(plots.plot_effects, fit, point, block.group),
             f"Random effects of {group}, sorted: posterior means with 95 % intervals, and the conditional modes of "

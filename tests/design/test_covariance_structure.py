@@ -112,7 +112,7 @@ def test_coordinates_go_there_and_back():
 
 
 def test_todays_structures_are_records():
-    assert set(STRUCTURES) == {"us", "diag", "ident", "cs", "ar1", "toy", "toyh"}
+    assert set(STRUCTURES) == {"us", "diag", "ident", "cs", "ar1", "toep", "toy", "toyh"}
     assert unstructured.covariance.free and not unstructured.covariance.apart and diagonal.covariance.apart
     assert [(e.kind, e.places) for e in unstructured.covariance.entries(2)] == [
         ("sd", ((0,),)), ("sd", ((1,),)), ("corr", ((0, 1),)),

@@ -5,11 +5,12 @@ import re
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.linalg import toeplitz as toeplitz_matrix
 from structure_references import dense, structures, table
 
 import bayesmm as bmm
-from bayesmm.design.covariance import autoregressive, compound_symmetry, identity
-from bayesmm.design.covariance.structure import factor_derivatives, factor_of
+from bayesmm.design.covariance import autoregressive, compound_symmetry, identity, toeplitz
+from bayesmm.design.covariance.structure import factor_derivatives, factor_of, searched
 from bayesmm.errors import DataError, FormulaError
 
 OATS = table("oats")
@@ -44,11 +45,13 @@ def test_factors_and_derivatives(q):
         (autoregressive.covariance, [1.7] + [-0.6] * more, ar1(1.7, -0.6, q)),
         (autoregressive.covariance, [1.7] + [0.0] * more, ar1(1.7, 0.0, q)),
         (identity.covariance, [1.7], 1.7**2 * np.eye(q)),
+        (toeplitz.covariance, sds + [0.3] * more + [0.0] * (q - 2), None),
     ]
     for covariance, values, Sigma in cases:
         L = factor_of(covariance, values, q)
         assert len(covariance.entries(q)) == len(values)
-        assert_allclose(L @ L.T, Sigma, atol=1e-13)
+        if Sigma is not None:
+            assert_allclose(L @ L.T, Sigma, atol=1e-13)
         assert_allclose(L, np.tril(L))
         for D, step in zip(factor_derivatives(covariance, values, q), 1e-6 * np.eye(len(values)), strict=True):
             there, back = (factor_of(covariance, np.array(values) + h, q) for h in (step, -step))
@@ -67,6 +70,34 @@ def test_the_maximum_is_the_reference(name):
     if "orthodont" not in name:  # whose reference level is another
         assert_allclose(point.beta, list(reference["fixef"].values()), rtol=1e-4)
     assert_allclose(point.sigma, reference["residual_sd"], rtol=1e-4)
+
+
+def test_toeplitz_correlations_and_their_partial_ones():
+    rng = np.random.default_rng(1)
+    for q in (2, 3, 5):
+        sds, own = rng.uniform(0.5, 2, q), rng.uniform(-0.9, 0.9, q - 1)
+        L = factor_of(toeplitz.covariance, [*sds, *own], q)
+        R = L @ L.T / np.outer(sds, sds)
+        assert_allclose(R, toeplitz_matrix(R[0]), atol=1e-12)
+        assert_allclose(np.diag(R), 1)
+        assert_allclose(searched(toeplitz.covariance, [*sds, *R[0, 1:]], q), [*sds, *own], atol=1e-10)
+
+
+def test_toeplitz_effects_without_a_residual_are_those_of_glmmtmb():
+    # glmmTMB holds the residual variance at sqrt(eps)
+    reference, data = structures()["k06_sleep_toep_noresid_ml"], table("sleep6days").assign(se=2.0**-13)
+    data["day"] = data["day"].astype(str)
+    point = bmm.Model("Reaction | se(se) ~ Days + toep(0 + day | Subject)", data).maximize("ML")
+    assert_allclose(point.criterion, reference["criterion"], rtol=1e-9)
+    assert_allclose(np.sqrt(np.diag(point.covariances[0])), list(reference["random_sd"].values()), rtol=1e-4)
+    assert_allclose(point.parameters["corr_Subject[toep(0 + day), lag 2]"], reference["toep_corr_by_lag"][1], rtol=1e-4)
+    values = point.parameters | {"corr_Subject[toep(0 + day), lag 1]": -0.9, "corr_Subject[toep(0 + day), lag 2]": -0.9}
+    with pytest.raises(ValueError, match="the correlations of toep\\(0 \\+ day\\) in 'Subject' cannot hold together"):
+        point.design and bmm.Model("Reaction | se(se) ~ Days + toep(0 + day | Subject)", data).simulate(values, 1)
+    with pytest.raises(DataError, match="partial autocorrelations"):
+        bmm.Model("yield ~ nitro + toep(0 + Variety | Block)", OATS).maximize("ML").profile(
+            "corr_Block[toep(0 + Variety), lag 1]"
+        )
 
 
 def test_estimates_by_name():
@@ -116,7 +147,7 @@ def test_profiles_beside_a_structure_are_those_of_the_nested_factor():
 
 BAD = [
     ("yield ~ cs(0 + Variety || Block)", FormulaError, "has a single bar, as in cs(x | g)"),
-    ("yield ~ toep(0 + Variety | Block)", FormulaError, "'toep' is no covariance structure"),
+    ("yield ~ tpe(0 + Variety | Block)", FormulaError, "'tpe' is no covariance structure"),
     ("yield ~ nitro + (1 | gr(Block, by = nitro))", DataError, "needs a factor, and 'nitro' holds numbers"),
     ("yield ~ nitro + (1 | gr(Block, by = Variety))", DataError, "and a level has several"),
     ("yield ~ nitro + (1 | gr(Block, by = Block))", FormulaError, "gr() takes a grouping factor"),
@@ -133,9 +164,9 @@ def test_bad_structures_are_one_clear_sentence(formula, error, said):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["k06_oats_cshet_ml", "k06_simdev_ar1_reml"])
+@pytest.mark.parametrize("name", ["k06_oats_cshet_ml", "k06_simdev_ar1_reml", "toep"])
 def test_both_graphs_have_their_mode_at_reml(name):
-    model = bmm.Model(*MODELS[name])
+    model = bmm.Model(*MODELS.get(name, ("yield ~ nitro + toep(0 + Variety | Block)", OATS)))
     from bayesmm.evaluation.graph_vs_reml import check_consistency
 
     assert check_consistency(model.design, model.maximize()).ok

@@ -279,9 +279,11 @@ def test_every_requirement_is_imported_and_every_import_is_required():
         "numcodecs": "zarr",
     }  # imported name -> the requirement that it is a part of
     by_xarray = {"h5netcdf"}  # xarray imports it when a tree is written or read
-    engines = {"duckdb", "polars"}  # of `--engine`: extras of these names
-    assert engines <= set(project["project"]["optional-dependencies"])
-    assert {brought.get(name, name) for name in imported} - engines == required - by_xarray
+    extras = project["project"]["optional-dependencies"]
+    optional = {requirement.split(">=")[0] for name in ("duckdb", "polars") for requirement in extras[name]}
+    at_top = {dotted.split(".")[0] for module in MODULES for dotted in imports(module).at_top}
+    assert not optional & at_top and optional <= imported
+    assert {brought.get(name, name) for name in imported - optional} == required - by_xarray
 
 
 def test_the_command_line_loads_nothing_heavy_at_the_top():

@@ -70,6 +70,9 @@ class Covariance:
         Whether every column is a group term of its own, independent of the others, as ``||`` has it.
     diagonal : bool
         Whether its parameters are sds alone and L is the diagonal matrix of them. The compiled code takes that.
+    partials : callable or None
+        ``(values, q) -> values``, where correlations within their bounds may be those of no matrix: what stands in
+        their place in `factor`, is searched and sampled within the bounds, and has the priors. In arithmetic alone.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Covariance:
     tex: Callable[[Sequence[str]], str] | None = None
     apart: bool = False
     diagonal: bool = False
+    partials: Callable[[Sequence, int], Sequence] | None = None
 
     @property
     def free(self) -> bool:
@@ -112,6 +116,11 @@ class Part:
     def correlated(self) -> tuple[tuple[int, ...], ...]:
         """The sets of columns that are correlated among themselves: all of them, or each alone."""
         return tuple((i,) for i in self.columns) if self.covariance.diagonal else (self.columns,)
+
+
+def searched(covariance: Covariance, values: Sequence, q: int) -> Sequence:
+    """Return what `factor` takes, for the values of a structure's entries as they are reported."""
+    return values if covariance.partials is None else covariance.partials(values, q)
 
 
 def factor_of(covariance: Covariance, values: Sequence[float], q: int) -> Array:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 
-from bayesmm.design.covariance import autoregressive, compound_symmetry, diagonal, identity, unstructured
+from bayesmm.design.covariance import autoregressive, compound_symmetry, diagonal, identity, toeplitz, unstructured
 from bayesmm.design.covariance.structure import Covariance, Part
 from bayesmm.design.residual.structures import signatures
 from bayesmm.errors import DataError, listing
@@ -13,7 +13,7 @@ from bayesmm.families.families import FAMILIES
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Formula, parse
 
-_MODULES = (unstructured, diagonal, identity, compound_symmetry, autoregressive)
+_MODULES = (unstructured, diagonal, identity, compound_symmetry, autoregressive, toeplitz)
 _known: dict[str, Covariance] = {module.covariance.name: module.covariance for module in _MODULES}
 
 STRUCTURES: Mapping[str, Covariance] = MappingProxyType(_known)  # what is registered now

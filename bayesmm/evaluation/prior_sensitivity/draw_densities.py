@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bayesmm.design.parameters import block_parameters, residual_labels, variable_of
+from bayesmm.design.covariance.structure import searched
+from bayesmm.design.parameters import part_parameters, residual_labels, variable_of
 from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import Values as Residual
@@ -76,10 +77,12 @@ def _by_place(fit, own: Mapping[str, Array], draws: int) -> list[tuple[str, Arra
     if design.p:
         found += zip(coefficient_places(priors, design), own["beta"].reshape(draws, -1).T, strict=True)
     for k, block in enumerate(design.blocks):
-        for parameter in block_parameters(k, block):
-            if parameter.label in priors:
-                values = own[variable_of(design, parameter)][(..., *parameter.terms)]
-                found.append((parameter.label, values.reshape(draws)))
+        for part in block.parts:
+            parameters = part_parameters(k, block, part)
+            values = [own[variable_of(design, p)][(..., *p.terms)].reshape(draws) for p in parameters]
+            values = searched(part.covariance, values, len(part.columns))  # what the priors are of
+            labels = (parameter.label for parameter in parameters)
+            found += [(label, value) for label, value in zip(labels, values, strict=True) if label in priors]
     residual = prior_residual_draws(fit)
     for parameter in design.residual.parameters:
         found += zip(residual_labels(parameter), residual[parameter.name].T, strict=True)
