@@ -10,7 +10,7 @@ from bayesmm.families.links import LINKS
 from bayesmm.families.support import Support
 from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, variable
 from bayesmm.posterior.means import slope_of
-from bayesmm.reporting.plots.chosen import factor, largest, said
+from bayesmm.reporting.plots.chosen import factor, largest
 from bayesmm.reporting.plots.labels import units
 
 SHOWN_LEVELS = 60  # arrows that can still be told apart
@@ -49,8 +49,11 @@ def plot_shrinkage(fit, group: str | None = None, ax=None):
     Raises
     ------
     ValueError
-        If the model has no such factor, or its random effects were not kept.
+        If the model has no such factor, its random effects were not kept, or the response is censored or truncated.
     """
+    if fit.design.family.observed:
+        said = f"the response is {fit.design.family.observed}, so the rows of a level have no regression of their own"
+        raise ValueError(f"{said}; use plot_effects")
     k = factor(fit.design, group)
     block, levels = fit.design.blocks[k], largest(fit.design.blocks[k], SHOWN_LEVELS)
     centre = fixed_part(fit, block)
