@@ -18,8 +18,8 @@ LARGEST_STEP = 1e300  # of its search
 KEPT: dict[bytes, Array] = {}  # tables whose addresses are in use: never given back
 
 
-# What an infinite end is in a graph, where arithmetic with it must not give NaN. A plain number would be read by PyTensor
-# in single precision.
+# What an infinite end is in a graph, where arithmetic with it must not give NaN; of double precision, which a plain
+# number has not there.
 FARTHEST = np.float64(1e300)
 
 
