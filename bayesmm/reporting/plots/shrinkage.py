@@ -52,8 +52,8 @@ def plot_shrinkage(fit, group: str | None = None, ax=None):
         If the model has no such factor, its random effects were not kept, or the response is censored or truncated.
     """
     if fit.design.family.observed:
-        said = f"the response is {fit.design.family.observed}, so the rows of a level have no regression of their own"
-        raise ValueError(f"{said}; use plot_effects")
+        why = f"the response is {fit.design.family.observed}, so the rows of a level have no regression of their own"
+        raise ValueError(f"{why}; use plot_effects")
     k = factor(fit.design, group)
     block, levels = fit.design.blocks[k], largest(fit.design.blocks[k], SHOWN_LEVELS)
     centre = fixed_part(fit, block)
