@@ -10,7 +10,7 @@ from bayesmm.families.links import LINKS
 from bayesmm.families.support import Support
 from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, variable
 from bayesmm.posterior.means import slope_of
-from bayesmm.reporting.plots.chosen import factor, largest
+from bayesmm.reporting.plots.chosen import factor, largest, said
 from bayesmm.reporting.plots.labels import units
 
 SHOWN_LEVELS = 60  # arrows that can still be told apart
