@@ -95,3 +95,14 @@ def test_intervals_are_drawn_straight_across():
     x, share = plots.plot_survival(fit)[0].lines[1].get_data()
     whole = [np.mean(y + 1 > t) for t in x[1:-1]]
     np.testing.assert_allclose(share[1:-1], whole, atol=1e-6)
+
+
+def test_a_truncated_curve_is_that_of_what_can_be_seen():
+    rng = np.random.default_rng(4)
+    y = rng.normal(0.5, 1.0, 4000)
+    data = pd.DataFrame({"y": y[y > 0], "x": rng.normal(size=(y > 0).sum())})
+    fit = posterior_near(bmm.Model("y | trunc(lb = 0) ~ x", data))
+    t = np.array([-1.0, 0.0, 0.5, 1.5])
+    wanted = [np.mean(data["y"] > at) for at in t]
+    # 2,760 rows: a share is known to 0.01
+    np.testing.assert_allclose(fitted_survival(fit, t).mean(axis=0), wanted, atol=0.03)
