@@ -187,8 +187,7 @@ class Design:
         """
         if self.limits is None:
             return {} if self.trials is None else {"trials_data": self.trials}
-        other, *limits = self.limits.columns
-        columns = (np.where(self.limits.censored, other, self.y), *limits)
+        columns = self.limits.in_graph(self.y)
         return dict(zip(("other_end_data", "low_data", "high_data"), columns, strict=False))
 
     @property

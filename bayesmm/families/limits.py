@@ -1,6 +1,7 @@
 """What is known of responses that are censored or truncated, row by row, and draws inside limits."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,11 @@ LEAST_SHARE, MOST_SHARE = 1e-300, float(np.finfo(float).eps)  # a residual stays
 HALVINGS = 80  # of a bracket about a quantile
 LARGEST_STEP = 1e300  # of its search
 KEPT: dict[bytes, Array] = {}  # tables whose addresses are in use: never given back
+
+
+# What an infinite end is in a graph, where arithmetic with it must not give NaN; of double precision, which a plain
+# number has not there.
+FARTHEST = np.float64(1e300)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +66,19 @@ class Limits:
         table = np.ascontiguousarray(np.column_stack(self.columns))
         table = KEPT.setdefault(hashlib.sha256(table.tobytes()).digest(), table)
         return float(table.ctypes.data) + 8.0 * table.shape[1] * np.arange(len(table))
+
+    def in_graph(self, y: Array) -> tuple[Array, ...]:
+        """Return the columns as a graph has them: of a response that is known the other end is the response."""
+        other, *limits = self.columns
+        ends = (np.where(self.censored, other, y), *limits)
+        return tuple(np.clip(end, -FARTHEST, FARTHEST) for end in ends)
+
+    @staticmethod
+    def from_graph(columns: Sequence[Array]) -> "Limits":
+        """Return limits from what a graph has, without what is known of the rows."""
+        other, *limits = columns
+        ends = [np.where(np.abs(end) >= FARTHEST, np.sign(end) * np.inf, end) for end in limits]
+        return Limits(np.full(np.shape(other), np.nan), *ends)
 
     def __getitem__(self, rows: object) -> "Limits":
         """Return those of some rows."""

@@ -23,7 +23,9 @@ HEADS = ("family", "what it is", "response", "links", "parameters", "mean", "eff
 def page() -> str:
     """Return the page."""
     lines = [HEADS, ("---",) * len(HEADS), *map(_row, FAMILIES.values(), MODULES)]
-    return TITLE + "\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    having = ", ".join(f"`{family.name}`" for family in FAMILIES.values() if family.tails is not None)
+    known = f"\nResponses may be [censored and truncated](censoring.md) with {having}.\n"
+    return TITLE + known + "\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def _row(family: Family, module: object) -> tuple[str, ...]:

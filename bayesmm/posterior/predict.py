@@ -224,7 +224,8 @@ def predict(
     kind : {"mean", "response", "linear"}
         "linear": X beta + Z b + offset, on the scale of the link. "mean": the mean of the response given that (for a
         binomial response the probability of success, for ordered categories the probability of each). "response": draws
-        of a new response (the number of successes, or of the category).
+        of a new response (the number of successes, or of the category); of a censored one, which is not censored, and
+        of a truncated one inside its limits, which kind="mean" is not.
     groups : {"conditional", "population", "averaged"} or list of str
         Which random effects enter: all, none, or those of the grouping factors in the list; their columns are needed
         in `data`. "averaged" is the mean over groups not yet seen, E g^-1(X beta + Z b_new), which differs from the

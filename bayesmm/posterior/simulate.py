@@ -46,8 +46,8 @@ def simulate(model, parameters: object, draws: int = 1, seed: int | None = None)
     pandas.DataFrame
         A row for each row of the data that the model uses, with its label; columns sim_1, sim_2, ... They are what
         stands on the left of ``~``: of ``log(y) ~ ...`` logarithms; of a binomial, numbers of successes; of a
-        response with two labels, 1 for the second. A weight divides the variance of a Gaussian response and has no
-        part in others.
+        response with two labels, 1 for the second; of a censored one, responses that are not. A weight divides the
+        variance of a Gaussian response and has no part in others.
 
     Raises
     ------

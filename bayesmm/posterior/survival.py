@@ -98,9 +98,10 @@ def _turnbull(low: Array, high: Array, limits: Limits, times: Array) -> Survival
 
 
 def fitted_survival(fit, t: Array, rows: Array | None = None) -> Array:
-    """Return P(Y > t) of the response before censoring and truncation, the mean over rows, for draws, (draws, len(t)).
+    """Return P(Y > t) of the response before censoring, the mean over rows, for draws, (draws, len(t)).
 
-    The random effects are those of the rows' groups.
+    The random effects are those of the rows' groups. Of a truncated response it is given that it is within the
+    outermost limits of these rows, since beyond them the data alone say nothing.
 
     Parameters
     ----------
@@ -115,6 +116,16 @@ def fitted_survival(fit, t: Array, rows: Array | None = None) -> Array:
     mu = design.family.inverse(predict(few, kind="linear").draws.reshape(-1, design.n)[:, rows])
     aux = [own[:, rows] if own.shape[1] > 1 else own for own in auxiliary_values(few)]
     weights = None if design.weights is None else design.weights[rows]
+
+    def below(at: float) -> Array:
+        if not np.isfinite(at):
+            return np.full(mu.shape, float(at > 0))
+        with np.errstate(all="ignore"):
+            return np.broadcast_to(design.family.cdf(np.full(mu.shape[1], at), mu, np.ones(mu.shape[1]), aux), mu.shape)
+
+    seen = design.limits is not None and design.limits.truncated
+    ends = (design.limits.low[rows].min(), design.limits.high[rows].max()) if seen else (-np.inf, np.inf)
+    first, last = (below(float(end)) for end in ends)
     with np.errstate(all="ignore"):
-        above = [1 - design.family.cdf(np.full(mu.shape[1], at), mu, np.ones(mu.shape[1]), aux) for at in t]
-    return np.stack([np.average(np.broadcast_to(one, mu.shape), axis=1, weights=weights) for one in above], axis=1)
+        above = [np.clip((last - below(float(at))) / (last - first), 0.0, 1.0) for at in t]
+    return np.stack([np.average(one, axis=1, weights=weights) for one in above], axis=1)

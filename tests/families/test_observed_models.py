@@ -44,8 +44,7 @@ def test_pytensor_has_the_compiled_density_and_its_slopes(name, link, truncated)
 
     family, y, limits, eta, aux = rows(name, link, np.random.default_rng(8), 40, truncated)
     at, own = pt.dvector("eta"), [pt.dscalar(parameter) for parameter in family.auxiliaries]
-    other = np.where(limits.censored, limits.other, y)
-    beside = [pt.as_tensor_variable(column) for column in (other, *limits.columns[1:])]
+    beside = [pt.as_tensor_variable(column) for column in limits.in_graph(y)]
     inside, value = family.graph_density(link, pt.as_tensor_variable(y), at, beside, own)
     slopes = [pytensor.grad(value.sum(), at), *(pytensor.grad(value.sum(), parameter) for parameter in own)]
     found = pytensor.function([at, *own], [inside, value, *slopes], mode=PYTHON)(eta, *aux[: len(own)])

@@ -151,7 +151,7 @@ def bootstrap(
 
 def refitter(point: Estimates, seed: int) -> Callable[[int], Estimates | None]:
     """Return a function of the number of a sample: its refit, None where it fails."""
-    check_seen(point.design, "the bootstrap")
+    check_seen(point.design, "the bootstrap", "use profile likelihood intervals, confint(), or sample the posterior")
     respond = simulator(point)
 
     def task(i: int) -> Estimates | None:
@@ -164,12 +164,12 @@ def refitter(point: Estimates, seed: int) -> Callable[[int], Estimates | None]:
     return task
 
 
-def check_seen(design, who: str) -> None:
+def check_seen(design, who: str, instead: str) -> None:
     """Raise a DataError for a censored response: when a simulated one would have been is not known."""
     if design.limits is not None and design.limits.censored.any():
         raise DataError(
             f"{who} simulates responses, and of a censored one ({text_of(design.formula.cens)}) it is not known which "
-            "of these would have been censored; use profile likelihood intervals, confint(), or sample the posterior"
+            f"of these would have been censored; {instead}"
         )
 
 

@@ -149,7 +149,7 @@ def power(
         parameters give no mean: with the inverse link linear predictors are not above 0 in any of the first data sets.
     """
     _check_arguments(model, simulations=simulations, level=level, seed=seed, cores=cores, progress=progress)
-    check_seen(model.design, "a power analysis")
+    check_seen(model.design, "a power analysis", "simulate() gives responses that you can censor and fit")
     coefficient = tested(model.design, test)
     _check_determined(model.design, coefficient)
     values_at = parameter_values(model.design, parameters)

@@ -74,7 +74,8 @@ def predictor(design, k: int, x: str | None) -> str:
     ------
     ValueError
     """
-    outside = {node.name for node in column_nodes(design.formula.response)}
+    left = (design.formula.response, *design.formula.limits)
+    outside = {node.name for expr in left for node in column_nodes(expr)}
     outside |= {name for block in design.blocks for name in block.factors}
     numeric = [c for c in design.frame if c not in outside and pd.api.types.is_numeric_dtype(design.frame[c])]
     used = [c for c in numeric if any(c == name or c in name for name in design.coefficients)]
@@ -118,8 +119,12 @@ def _is_measured(column: pd.Series) -> bool:
 
 
 def _typical(column: pd.Series) -> object:
-    """Return the mean of a numeric column, the most frequent value of any other (or of one with a single value)."""
-    return float(column.mean()) if _is_measured(column) else column.mode().iloc[0]
+    """Return the mean of a numeric column, the most frequent value of any other (or of one with a single value).
+
+    NaN where there is none, as of the second ends of a level without interval-censored rows.
+    """
+    common = column.mode()
+    return float(column.mean()) if _is_measured(column) else common.iloc[0] if len(common) else np.nan
 
 
 def _dots(count: int) -> dict[str, object]:

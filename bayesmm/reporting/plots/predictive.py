@@ -219,7 +219,9 @@ def plot_prior_predictive(model, draws: int = 200, seed: int | None = None):
     axes[-1].set_xlabel(f"mean of {name}")
     band = {} if two_values else {"95 % of prior draws": ("s", LIGHT), "50 %": ("s", GREY)}
     key(figure, band | ({"means of prior draws": ("s", LIGHT)} if two_values else {}) | {"observed": ("-", ACCENT)})
-    title(figure, "What the priors expect", design.formula.text)
+    known = design.limits is not None and design.limits.censored.any()
+    about = ", censored responses being drawn as they stand" if known else ""
+    title(figure, f"What the priors expect{about}", design.formula.text)
     return axes
 
 

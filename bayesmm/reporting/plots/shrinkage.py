@@ -49,8 +49,11 @@ def plot_shrinkage(fit, group: str | None = None, ax=None):
     Raises
     ------
     ValueError
-        If the model has no such factor, or its random effects were not kept.
+        If the model has no such factor, its random effects were not kept, or the response is censored or truncated.
     """
+    if fit.design.family.observed:
+        why = f"the response is {fit.design.family.observed}, so the rows of a level have no regression of their own"
+        raise ValueError(f"{why}; use plot_effects")
     k = factor(fit.design, group)
     block, levels = fit.design.blocks[k], largest(fit.design.blocks[k], SHOWN_LEVELS)
     centre = fixed_part(fit, block)

@@ -18,7 +18,7 @@ def plot_survival(fit, by: str | None = None, ax=None):
 
     The steps are Kaplan & Meier's estimate, or Turnbull's where rows are left- or interval-censored; a mark is a
     right-censored row. The fitted curve is of the response before it was censored, with the band that holds it with
-    probability 0.95 at each t.
+    probability 0.95 at each t; of a truncated response both are within the outermost limits of the rows.
 
     Parameters
     ----------

@@ -145,7 +145,7 @@ def _draws(family: Family, trials: int, weights: int) -> Callable[..., np.ndarra
     ) -> np.ndarray:
         mu = np.asarray(family.inverse(eta))
         shape = np.broadcast_shapes(*(np.shape(value) for value in (mu, *others))) if size is None else tuple(size)
-        number = Limits(*others[:trials]) if family.observed else others[0] if trials else None
+        number = Limits.from_graph(others[:trials]) if family.observed else others[0] if trials else None
         return family.draw(rng, np.broadcast_to(mu, shape), number, others[trials + weights :]).astype(kind)
 
     return random
