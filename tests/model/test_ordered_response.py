@@ -294,3 +294,24 @@ def test_columns_that_separate_ordered_categories_are_named():
     between = pd.concat([apart, pd.DataFrame({"k": [1, 3], "x": [5.5, 1.5], "z": [0.0, 0.4]})], ignore_index=True)
     fine = bmm.Model("k ~ x + z", between, "cumulative")
     assert "separates" not in " ".join(m.text for m in fine.design.messages) and fine.maximize().converged
+
+
+def test_the_profile_of_the_first_threshold():
+    """At its ends the deviance, minimised by SciPy over the other parameters, is 3.84 above the least."""
+    from scipy.optimize import minimize
+
+    data = wine()
+    point = bmm.Model("rating ~ temp", data, "cumulative").maximize()
+    x, y = (data["temp"] == "warm").to_numpy(float), data["rating"].to_numpy()
+
+    def deviance(first, v):
+        tau = np.concatenate([[-np.inf, first], first + np.cumsum(np.exp(v[1:])), [np.inf]])
+        F = 1 / (1 + np.exp(-(tau[None] - v[0] * x[:, None])))
+        return -2 * np.log(F[np.arange(72), y] - F[np.arange(72), y - 1]).sum()
+
+    tau = point.residual["threshold"]
+    start = [point.beta[0], *np.log(np.diff(tau))]
+    assert deviance(tau[0], start) == pytest.approx(point.criterion, abs=1e-9)
+    for end in point.confint().loc["threshold[1|2]"]:
+        least = minimize(lambda v, end=end: deviance(end, v), start, method="BFGS").fun
+        assert least - point.criterion == pytest.approx(3.8415, abs=0.01)
