@@ -118,6 +118,9 @@ def test_evidence_is_that_of_a_grid(three):
     p = np.where(high > low, np.exp(log_p), 0.0).sum() * 0.02**2
     found = three.sample(draws=500, seed=2, progress=False).evidence(seed=1)
     assert found.log_evidence == pytest.approx(np.log(p), abs=0.05)
+    other = three.with_priors({"threshold[1|2]": bmm.Prior("Normal", mu=-1, sigma=1)})
+    with pytest.raises(ValueError, match="different priors"):
+        other.sample(draws=100, seed=2, progress=False).evidence()
 
 
 @pytest.fixture(scope="module")
