@@ -32,13 +32,13 @@ class Model:
     Parameters
     ----------
     formula : str or sequence of str
-        ``"Reaction ~ Days + (Days | Subject)"``, of columns of `data`; a further one, ``"sigma ~ x"``, is of sigma.
+        ``"Reaction ~ Days + (Days | Subject)"``, of columns of `data`; further ones, ``"zi ~ x"``, are of parameters.
     data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of arrays
         One row for each observation. The columns used are copied. Or a lazy frame (Polars, DuckDB, Dask, Spark, Ibis,
         SQLFrame), whose engine gives sums alone, or what `accumulate` returned: see docs/large_data.md.
     family : str or Family
         "gaussian", "student", "poisson", "negbinomial", "bernoulli", "binomial", "gamma", "beta", a `bmm.Family`, or
-        another of docs/families.md: counts with more zeros, trials that vary more, reaction times, times to failure.
+        another of docs/families.md: ordered categories, counts with more zeros, reaction times, times to failure.
     priors : mapping, optional
         By class (``"beta"``, ``"sd"``, ``"corr"``) or name (``"sigma"``, ``"nu"``, ``"shape"``, ``"phi"``) or,
         stronger, by place (``"beta[Days]"``, ``"sd_Subject"``, ``"sd_Subject[Days]"``, ``"corr_Subject"``,

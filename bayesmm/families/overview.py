@@ -31,7 +31,7 @@ def page() -> str:
 def _row(family: Family, module: object) -> tuple[str, ...]:
     parameters = "; ".join(map(_parameter, family.parameters)) or "none"
     if family.ordered:
-        parameters = "`threshold`, K - 1 ascending numbers, Normal by the predictors' scale"
+        parameters = "`threshold`, K - 1 ascending numbers, StudentT(nu=3, sigma=2.5) at the predictors' means"
     effects = "integrated out or written out" if family.one_mode else "written out"
     mean = module.mean.__doc__.removeprefix("Return ").removesuffix(".") if family.mean is not None else "mu"
     what, elsewhere = module.__doc__.splitlines()[0].removesuffix("."), ", ".join(family.aliases) or "the same"

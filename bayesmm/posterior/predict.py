@@ -262,7 +262,7 @@ def predict(
     formulas = kind == "mean" and design.residual.by_row
     rows = rows_of(design, data, conditioned_on(design, groups), residual=kind == "response" or formulas)
     check_levels(rows, new_levels)
-    check_draws(fit, rows)
+    check_draws(fit, rows, len(design.categories) if kind == "mean" and family.ordered else 1)
     spread = spreads(fit, data) if isinstance(groups, str) and groups == "averaged" else None
     noise = _noise(fit, data, trials, rows, stream(seed, "responses")) if kind == "response" else None
     chains, draws = tree_sizes(fit.tree)
@@ -304,8 +304,10 @@ def _tree(
     return tree
 
 
-def check_draws(fit, rows: Rows) -> None:
+def check_draws(fit, rows: Rows, each: int = 1) -> None:
     """Refuse predictions that would not fit in half of the free memory, or that need effects which were not kept.
+
+    `each` is how many numbers a row has.
 
     Raises
     ------
@@ -318,7 +320,7 @@ def check_draws(fit, rows: Rows) -> None:
             "again with keep_effects=True, or use groups='population'"
         )
     chains, draws = tree_sizes(fit.tree)
-    one = BYTES * COPIES * chains * draws
+    one = BYTES * COPIES * chains * draws * each
     need = too_much(one * len(rows))
     if need:
         most = int(usable_memory() // one)

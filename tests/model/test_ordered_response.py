@@ -118,6 +118,9 @@ def test_evidence_is_that_of_a_grid(three):
     p = np.where(high > low, np.exp(log_p), 0.0).sum() * 0.02**2
     found = three.sample(draws=500, seed=2, progress=False).evidence(seed=1)
     assert found.log_evidence == pytest.approx(np.log(p), abs=0.05)
+    other = three.with_priors({"threshold[1|2]": bmm.Prior("Normal", mu=-1, sigma=1)})
+    with pytest.raises(ValueError, match="different priors"):
+        other.sample(draws=100, seed=2, progress=False).evidence()
 
 
 @pytest.fixture(scope="module")
@@ -294,3 +297,26 @@ def test_columns_that_separate_ordered_categories_are_named():
     between = pd.concat([apart, pd.DataFrame({"k": [1, 3], "x": [5.5, 1.5], "z": [0.0, 0.4]})], ignore_index=True)
     fine = bmm.Model("k ~ x + z", between, "cumulative")
     assert "separates" not in " ".join(m.text for m in fine.design.messages) and fine.maximize().converged
+
+
+def test_the_profile_of_the_first_threshold():
+    """At its ends the deviance, minimised by SciPy over the other parameters, is 3.84 above the least."""
+    from scipy.optimize import minimize
+
+    data = wine()
+    point = bmm.Model("rating ~ temp", data, "cumulative").maximize()
+    x, y = (data["temp"] == "warm").to_numpy(float), data["rating"].to_numpy()
+
+    def deviance(first, v):
+        tau = np.concatenate([[-np.inf, first], first + np.cumsum(np.exp(v[1:])), [np.inf]])
+        F = 1 / (1 + np.exp(-(tau[None] - v[0] * x[:, None])))
+        p = F[np.arange(72), y] - F[np.arange(72), y - 1]
+        return -2 * np.log(np.maximum(p, 1e-300)).sum()
+
+    tau = point.residual["threshold"]
+    start = [point.beta[0], *np.log(np.diff(tau))]
+    assert deviance(tau[0], start) == pytest.approx(point.criterion, abs=1e-9)
+    for end in point.confint().loc["threshold[1|2]"]:
+        best = minimize(lambda v, end=end: deviance(end, v), start, method="Nelder-Mead", options={"maxiter": 4000})
+        least = best.fun
+        assert least - point.criterion == pytest.approx(3.8415, abs=0.01)

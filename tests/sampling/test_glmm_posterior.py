@@ -8,6 +8,7 @@ from references import frame
 
 import bayesmm as bmm
 from bayesmm.likelihood.marginal import generalised
+from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.posterior import log_posterior
 from bayesmm.likelihood.quadrature import prepare
 from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
@@ -79,7 +80,7 @@ def test_the_compiled_posterior_rejects_what_overflows():
 def test_more_nodes_are_the_same_posterior():
     model = bmm.Model(ESOPH, frame("esoph"), "poisson")
     own, rng = generalised(model.design, model.priors), np.random.default_rng(0)
-    words = quadrature_words(prepare(prior_design(model.design, model.priors)), 0, 25)
+    words = quadrature_words(prepare(prior_design(model.design, model.priors)), own_parameters(model.design), 25)
     exact = log_posterior(own.posterior.coordinates, quadrature_likelihood(), words)
     # around the posterior: log sds, correlation, intercept at the mean, slope
     points = np.array([0.2, -3.9, 0.3, 0.7, 0.01]) + rng.normal(size=(20, 5)) * np.array([0.35, 0.6, 0.5, 0.5, 0.015])
