@@ -19,6 +19,7 @@ from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
 from bayesmm.design.matrices import read_matrices
 from bayesmm.design.members import LEVEL, expanded_columns, member_weights
+from bayesmm.design.ordered import check_thresholds
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
@@ -202,15 +203,6 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
         residual=residual,
         limits=left.limits,
     )
-
-
-def check_thresholds(formula: Formula, family: Family) -> None:
-    """Raise a DataError where a formula without an intercept is of an ordered response, whose thresholds are one."""
-    if family.ordered and not formula.intercept:
-        raise DataError(
-            f"the thresholds of the {family.name} family stand in the place of the intercept, so that the formula has "
-            "none to leave out; leave '0 +' out"
-        )
 
 
 def given_again(design: Design, weights: object, trials: object) -> dict[str, object]:

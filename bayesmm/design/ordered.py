@@ -9,7 +9,7 @@ from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, observed_lev
 from bayesmm.errors import DataError, listing
 from bayesmm.families.family import Family
 from bayesmm.families.responses import is_whole
-from bayesmm.formula.formula import Expr, quoted_name
+from bayesmm.formula.formula import Expr, Formula, quoted_name
 from bayesmm.runtime.messages import label_text, note
 
 MOST = 100  # categories: more are no ratings but counts or measurements
@@ -91,3 +91,12 @@ def _numbers(expr: Expr, name: str, variable: Variable | None, family: Family, s
     if most > len(known):
         raise DataError(f"the response '{name}' has the category {most}, and the model has {len(known)} categories")
     return y
+
+
+def check_thresholds(formula: Formula, family: Family) -> None:
+    """Raise a DataError where a formula without an intercept is of an ordered response, whose thresholds are one."""
+    if family.ordered and not formula.intercept:
+        raise DataError(
+            f"the thresholds of the {family.name} family stand in the place of the intercept, so that the formula has "
+            "none to leave out; leave '0 +' out"
+        )

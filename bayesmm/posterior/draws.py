@@ -28,6 +28,7 @@ from bayesmm.priors import prior_bases, threshold_means
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count
 
+RIDGE = 1e-12  # of the identity, without which a correlation matrix that is singular to rounding has no factor
 CI_PROB = 0.95  # probability of an interval unless asked otherwise (DESIGN: 95 % equal-tailed)
 VARCORR = ("sd", "corr", "sigma")  # kinds of parameters that lme4's VarCorr() has
 STATISTICS = ("mean", "sd", "lower", "upper", *NAMES)
@@ -136,6 +137,16 @@ def block_draws(fit, block) -> np.ndarray:
             f"the draws of the random effects of {block.group!r} were not kept; sample with keep_effects=True for them"
         )
     return variable(fit.tree, block.names.effects)
+
+
+def factor_draws(fit, block) -> np.ndarray:
+    """Return lower factors L of Sigma = L L' for every posterior draw, (draws, q, q)."""
+    q = len(block.columns)
+    sds = variable(fit.tree, block.names.sd).reshape(-1, q)
+    R = np.broadcast_to(np.eye(q), (len(sds), q, q))
+    if block.correlated:
+        R = variable(fit.tree, block.names.corr).reshape(-1, q, q)
+    return sds[:, :, None] * np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q))
 
 
 def posterior_residuals(fit) -> np.ndarray:

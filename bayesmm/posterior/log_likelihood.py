@@ -28,8 +28,8 @@ from bayesmm.likelihood.pointwise import integrated, log_densities, sorted_rows
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS
 from bayesmm.likelihood.row_functions import codes
 from bayesmm.posterior.auxiliaries import auxiliaries_at, auxiliary_draws
-from bayesmm.posterior.draws import residual_draws, tree_sizes
-from bayesmm.posterior.predict import CHUNK, check_draws, factor_draws, linear, rows_of
+from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes
+from bayesmm.posterior.predict import CHUNK, check_draws, linear, rows_of
 from bayesmm.posterior.series_likelihood import given_series, of_series
 
 Array = np.ndarray

@@ -21,9 +21,8 @@ from bayesmm.design.residual.structure import NOTHING, Values, values_by_label
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.posterior.draws import residual_draws, scalar_draws, tree_sizes, variable
+from bayesmm.posterior.draws import factor_draws, residual_draws, scalar_draws, tree_sizes, variable
 from bayesmm.posterior.point_estimates import estimate
-from bayesmm.posterior.predict import factor_draws
 from bayesmm.runtime.arguments import is_real
 
 # An eigenvalue of a matrix of correlations below minus this is no rounding: correlations are given with a few digits.

@@ -19,7 +19,7 @@ from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
 from bayesmm.families.limits import Limits
 from bayesmm.posterior.auxiliaries import auxiliary_values
-from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
+from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes, variable
 from bayesmm.posterior.means import mean_of, probabilities_of
 from bayesmm.posterior.predictions import CATEGORY, Predictions, table_of
 from bayesmm.posterior.responses import draw_response
@@ -38,7 +38,6 @@ NEW_LEVELS = ("error", "sample", "zero")
 CHUNK = 4_000_000  # draws of rows made at a time: 32 MB for each array that is needed on the way
 COPIES = 2  # the draws and, while a chunk is added, what NumPy makes of them
 NO_RELATIVE = "{!r} of '{}' is not in the data of the fit, and has a covariance with their levels; refit with its rows"
-RIDGE = 1e-12  # of the identity, without which a correlation matrix that is singular to rounding has no factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -357,16 +356,6 @@ def _add_new_levels(eta: np.ndarray, group: GroupRows, L: np.ndarray, seed: int)
 def level_stream(seed: int, group: str, label: str) -> np.random.Generator:
     """Return the random numbers of a new level: those of its name, so that the order of rows has no part in them."""
     return stream(seed, "new level", group, label)
-
-
-def factor_draws(fit, block: Block) -> np.ndarray:
-    """Return lower factors L of Sigma = L L' for every posterior draw, (draws, q, q)."""
-    q = len(block.columns)
-    sds = variable(fit.tree, block.names.sd).reshape(-1, q)
-    R = np.broadcast_to(np.eye(q), (len(sds), q, q))
-    if block.correlated:
-        R = variable(fit.tree, block.names.corr).reshape(-1, q, q)
-    return sds[:, :, None] * np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q))
 
 
 def spreads(fit, data: object) -> Callable[[slice], np.ndarray]:

@@ -12,8 +12,8 @@ from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.structure import residual_weights
 from bayesmm.families.limits import scores_between, shares_below
 from bayesmm.posterior.auxiliaries import auxiliary_values
-from bayesmm.posterior.draws import residual_draws, tree_sizes
-from bayesmm.posterior.predict import factor_draws, predict
+from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes
+from bayesmm.posterior.predict import predict
 from bayesmm.posterior.responses import draw_response
 from bayesmm.runtime.streams import stream
 

@@ -8,8 +8,7 @@ from bayesmm.evaluation.checks.check import Check
 from bayesmm.likelihood.lattice import FINE, LATTICE
 from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.quadrature import evaluate, fits, prepare
-from bayesmm.posterior.draws import own_draws, sampling_record, tree_sizes, variable
-from bayesmm.posterior.predict import factor_draws
+from bayesmm.posterior.draws import factor_draws, own_draws, sampling_record, tree_sizes, variable
 
 # Draws that are recomputed, with one, two and three random effects: about a second for hundreds of levels.
 DRAWS = (24, 10, 4)

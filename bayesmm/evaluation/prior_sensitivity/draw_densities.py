@@ -24,6 +24,7 @@ from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.row_functions import codes
 from bayesmm.posterior.auxiliaries import auxiliary_draws
 from bayesmm.posterior.draws import (
+    factor_draws,
     own_draws,
     prior_draws,
     prior_residual_draws,
@@ -33,7 +34,6 @@ from bayesmm.posterior.draws import (
     variable,
 )
 from bayesmm.posterior.log_likelihood import by_level, conditional, split_by
-from bayesmm.posterior.predict import factor_draws
 from bayesmm.priors import coefficient_places
 
 Array = np.ndarray

@@ -20,9 +20,9 @@ from bayesmm.design.summed import is_summed
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.auxiliaries import auxiliary_draws
-from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
+from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes, variable
 from bayesmm.posterior.means import REACH, averaged, growth
-from bayesmm.posterior.predict import CHUNK, check_draws, factor_draws, linear, rows_of
+from bayesmm.posterior.predict import CHUNK, check_draws, linear, rows_of
 
 Array = np.ndarray
 Moments = Callable[[slice], tuple[Array, Array, Array]]
