@@ -28,8 +28,7 @@ from bayesmm.likelihood.marginal import (
 from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.likelihood.problem import integrate, reduced
 from bayesmm.likelihood.quadrature import usual_nodes
-from bayesmm.posterior.draws import prior_draws, prior_residual_draws, tree_sizes, variable
-from bayesmm.posterior.predict import RIDGE
+from bayesmm.posterior.draws import RIDGE, prior_draws, prior_residual_draws, tree_sizes, variable
 from bayesmm.priors import Priors, coefficient_places, prior_design
 from bayesmm.sampling.importance import MAX_PARAMETERS
 from bayesmm.sampling.pareto import pareto_smoothed
