@@ -96,7 +96,11 @@ def singular_parts(point, k: int) -> list[str]:
     block = point.design.blocks[k]
     parameters = block_parameters(k, block)
     zero = [i for i in range(len(block.columns)) if is_zero(point, k, i)]
-    parts = [f"the sd of {block.columns[i]} in {block.group} is 0" for i in zero]
+    if block.smooth:
+        flat = [text for text, i in block.sds if i in zero]
+        named = [block.group if len(block.sds) == 1 else f"{text} in {block.group}" for text in flat]
+        return [f"the smoothing sd of {listing(named)} is 0: a straight line"] if named else []
+    parts = [f"the sd of {name} in {block.group} is 0" for name, i in block.sds if i in zero]
     for parameter in parameters:
         if parameter.kind == "corr" and not set(parameter.terms) & set(zero) and at_bound(point, parameter):
             first, second = (block.columns[i] for i in parameter.terms)
