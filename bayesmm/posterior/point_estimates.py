@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from bayesmm.design.parameters import Parameter, block_parameters, variable_of
+from bayesmm.errors import listing
 from bayesmm.likelihood.lattice import FINE
 from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.quadrature import MOST_NODES, evaluate, fits, prepare
