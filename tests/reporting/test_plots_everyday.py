@@ -34,7 +34,11 @@ def fit():
 ONE = ("plot_comparison", "plot_shrinkage", "plot_residuals", "plot_qq", "plot_group_means", "plot_predictive")
 
 
-@pytest.mark.parametrize("name", sorted(set(plots.__all__) - {"save_figures", "plot_prior_predictive", "forest"}))
+# with models of their own: tests/model/test_standard_errors.py, tests/model/test_smooths.py
+ELSEWHERE = {"save_figures", "plot_prior_predictive", "forest", "smooths"}
+
+
+@pytest.mark.parametrize("name", sorted(set(plots.__all__) - ELSEWHERE))
 def test_every_plot_is_a_plot_that_can_be_saved(fit, name, tmp_path):
     found = getattr(plots, name)(fit)
     assert isinstance(found, Plot) and len(found) == len(list(found)) == len(found.axes)
