@@ -193,11 +193,12 @@ def test_what_cannot_be_is_said():
         bmm.Model("y ~ x + (1 | g)", SIMULATED).maximize().smooths()
 
 
-def test_figures_are_drawn(headless):
+def test_figures_are_drawn(headless, tmp_path):
     point = bmm.Model("y ~ f + s(x, by = f) + (1 | g)", SIMULATED).maximize()
     assert len(bmm.plots.smooths(point)) == 3
     fit = invented(bmm.Model("accel ~ s(times)", CYCLE))
-    assert len(bmm.plots.smooths(fit)) == 1
+    found = bmm.plots.smooths(fit)
+    assert len(found) == 1 and found.save(tmp_path / "a" / "smooths.png").stat().st_size > 1000
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -34,11 +34,11 @@ def fit():
 ONE = ("plot_comparison", "plot_shrinkage", "plot_residuals", "plot_qq", "plot_group_means", "plot_predictive")
 
 
-# forest and plot_survival are of models of their own: see test_standard_errors.py and test_plot_survival.py
-OTHERS = {"save_figures", "plot_prior_predictive", "forest", "plot_survival"}
+# of models of their own: tests/model/test_standard_errors.py, tests/model/test_smooths.py, test_plot_survival.py
+ELSEWHERE = {"save_figures", "plot_prior_predictive", "forest", "smooths", "plot_survival"}
 
 
-@pytest.mark.parametrize("name", sorted(set(plots.__all__) - OTHERS))
+@pytest.mark.parametrize("name", sorted(set(plots.__all__) - ELSEWHERE))
 def test_every_plot_is_a_plot_that_can_be_saved(fit, name, tmp_path):
     found = getattr(plots, name)(fit)
     assert isinstance(found, Plot) and len(found) == len(list(found)) == len(found.axes)
