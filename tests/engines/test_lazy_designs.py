@@ -11,7 +11,7 @@ from bayesmm.engines.design import lazy_design
 from bayesmm.errors import DataError, FormulaError
 from bayesmm.families.families import get_family
 from bayesmm.priors import resolve_priors
-from tests.lazy_frames import engines, lazy, messy
+from tests.lazy_frames import engines, installed, lazy, messy
 
 FORMULAS = (
     "y ~ x*f + ns(z, df = 4) + C(h, Sum) + offset(o) + (1 + x | g) + (1 | g:s) + (0 + h | s)",
@@ -88,14 +88,22 @@ def test_levels_mean_the_same_on_every_engine(engine):
 
 
 @pytest.mark.parametrize("gap", [None, float("nan")])
-def test_null_and_nan_are_missing_values(engine, gap):
-    table = messy(300).dropna()
-    table.loc[table.index[3], "z"] = gap
-    own = lazy_design(parse_formula("y ~ z + (1 | g)"), lazy(engine, table), GAUSSIAN)
+@pytest.mark.parametrize("of", ["polars", *(["duckdb"] if installed("duckdb") else [])])
+def test_null_and_nan_are_missing_values(of, gap):
+    table = pl.from_pandas(messy(300).dropna())
+    values = pl.Series("z", [gap, *table["z"].to_list()[1:]], dtype=pl.Float64)
+    whole = table.with_columns(values)
+    if of == "duckdb":
+        import duckdb
+
+        data = duckdb.connect().from_arrow(whole.to_arrow())
+    else:
+        data = whole.lazy()
+    own = lazy_design(parse_formula("y ~ z + (1 | g)"), data, GAUSSIAN)
     assert own.n == len(table) - 1
     assert any("1 of" in m.text and "z: 1" in m.text for m in own.messages)
     with pytest.raises(DataError, match=r"missing values \(z: 1\); missing='drop'"):
-        lazy_design(parse_formula("y ~ z + (1 | g)"), lazy(engine, table), GAUSSIAN, missing="error")
+        lazy_design(parse_formula("y ~ z + (1 | g)"), data, GAUSSIAN, missing="error")
 
 
 def frame(**columns):
