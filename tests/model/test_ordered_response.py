@@ -320,3 +320,10 @@ def test_the_profile_of_the_first_threshold():
         best = minimize(lambda v, end=end: deviance(end, v), start, method="Nelder-Mead", options={"maxiter": 4000})
         least = best.fun
         assert least - point.criterion == pytest.approx(3.8415, abs=0.01)
+
+
+@pytest.mark.parametrize(("link", "variance"), [("logit", np.pi**2 / 3), ("probit", 1.0), ("cloglog", np.pi**2 / 6)])
+def test_the_residual_variance_is_that_of_the_latent_variable(link, variance):
+    point = bmm.Model("rating ~ temp + (1 | judge)", wine(), "cumulative", link=link).maximize()
+    own = point.covariances[0][0, 0]
+    assert point.icc().table.loc["icc[judge]", "estimate"] == pytest.approx(own / (own + variance), rel=1e-9)
