@@ -14,7 +14,7 @@ from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
 from bayesmm.formula.formula import text_of
-from bayesmm.inference.simulation.repeat import check_executor, run
+from bayesmm.inference.simulation.repeat import check_executor, repeated, run
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import scalars
 from bayesmm.posterior.point_estimates import estimate
@@ -143,7 +143,10 @@ def bootstrap(
         raise absent_rows(point.design.X.sums.engine)
     seed = chosen_seed(seed)
     with counter(progress, "Refits", samples) as advance:
-        found, interrupted = run(partial(refitter, point, seed), samples, cores, advance, executor)
+        if executor is None:
+            found, interrupted = repeated(refitter(point, seed), samples, cores, advance)
+        else:
+            found, interrupted = run(partial(refitter, point, seed), samples, cores, advance, executor)
     if interrupted and len(found) < 2:
         raise KeyboardInterrupt
     return collected(point, found, samples, seed)
