@@ -295,7 +295,6 @@ class PointFit(Estimates):
 
         return profile(self, place, level)
 
-    @says_other_names
     def tidy(self, effects: str | Sequence[str] = tidy.USUAL, ci_prob: float = draws.CI_PROB) -> pd.DataFrame:
         """Return a row for each parameter, with the columns of R's broom.mixed: see `bayesmm.reporting.tidy.tidy`."""
         return tidy.tidy(self, effects, ci_prob)
@@ -308,6 +307,7 @@ class PointFit(Estimates):
         """Return the rows with .fitted, .fixed and .resid: see `bayesmm.reporting.tidy.augment`."""
         return tidy.augment(self, data)
 
+    @says_other_names
     def predict(
         self,
         data: object = None,

@@ -14,6 +14,9 @@ SNAP = 1e-3
 # Largest gradient (criterion units per unit of relative standard deviation) at which a fit counts as converged; lme4's
 # check.conv.grad is 2e-3 on a gradient scaled by the Hessian. Newton steps usually end near 1e-8.
 GRADIENT_TOLERANCE = 1e-4
+# What a search may leave where the arithmetic has not the digits for that, with sds 5e8 times the residual or sums over
+# 1e5 rows: a gradient over the root of its own curvature, which is about the distance in standard errors.
+CONVERGED = 5e-3
 # A worse criterion by less than this fraction is rounding.
 ROUNDING = 1e-12
 NEWTON_STEPS = 8

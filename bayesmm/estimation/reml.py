@@ -16,6 +16,7 @@ from bayesmm.design.relations import collapsed, expanded, is_related
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import (
+    CONVERGED,
     GRADIENT_TOLERANCE,
     ROUNDING,
     SNAP,
@@ -356,7 +357,7 @@ def assemble(
     dropped = list(design.aliased) if method != "MAP" else []
     beta[dropped], beta_cov[dropped], beta_cov[:, dropped] = np.nan, np.nan, np.nan
     singular = _is_singular(problem, free)
-    converged = optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(criterion)
+    converged = optimum.gradient < CONVERGED and np.isfinite(criterion)
     return Estimates(
         design, priors, method, beta, beta_cov, float(sigma), *own.reported(), float(criterion), float(loglik),
         float(deviance), singular, bool(converged), outcome(optimum, converged), 0.0, optimum, {"sigma": float(sigma)},

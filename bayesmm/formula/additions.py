@@ -53,7 +53,11 @@ def additions_of(expr: Expr | None, context: Context) -> dict[str, Expr]:
 
 def other_parameter(left: Expr) -> str:
     """Return what to write for a formula of a parameter that has none, after a semicolon; nothing if not known."""
-    name = left.name if isinstance(left, Column) else ""
+    return share_advice(left.name) if isinstance(left, Column) else ""
+
+
+def share_advice(name: str) -> str:
+    """Return which families have a share of zeros as a parameter, after a semicolon; nothing of other parameters."""
     return f"; {_SHARES.format(name=name)}" if name in ("zi", "hu") else ""
 
 

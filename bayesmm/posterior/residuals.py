@@ -102,7 +102,7 @@ def residuals_of_new_groups(fit, seed: int = 0, replicated: np.ndarray | None = 
         Those of `replicates_of_new_groups`, if they are at hand.
     """
     family, design = fit.design.family, fit.design
-    few, mu = means_of_new_groups(fit, stream(seed, "replicates of new groups"))
+    few, mu = means_of_new_groups(fit, stream(seed, "residuals of new groups"))
     if family.cdf is None or family.cdf_is_sum or np.isnan(mu).any():
         return quantile_residuals(
             design.y, replicates_of_new_groups(fit, seed) if replicated is None else replicated, seed
@@ -112,7 +112,7 @@ def residuals_of_new_groups(fit, seed: int = 0, replicated: np.ndarray | None = 
         np.broadcast_to(ends, mu.shape).mean(axis=0)
         for ends in shares_below(family, design.y, mu, aux, design.trials, design.limits)
     )
-    return scores_between(first, last, stream(seed, "ties of the data"))
+    return scores_between(first, last, stream(seed, "places of the data"))
 
 
 def quantile_residuals(y: np.ndarray, replicated: np.ndarray, seed: int = 0) -> np.ndarray:

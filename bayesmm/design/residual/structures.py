@@ -23,6 +23,7 @@ from bayesmm.design.transforms import evaluate, numeric
 from bayesmm.design.variables import observed_levels
 from bayesmm.errors import DataError, listing
 from bayesmm.families.family import Family
+from bayesmm.formula.additions import share_advice
 from bayesmm.formula.formula import (
     BESIDE,
     Call,
@@ -93,14 +94,15 @@ def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array, wei
 def _of_family(formula: Formula, family: Family, scope: Scope, y: Array) -> Residuals:
     """Return the formulas of parameters, and the thresholds, of a model that is not linear with normal errors."""
     parameters = {own.name: own for own in family.parameters if own.name in family.formulas}
-    texts = [text_of(call) for call in formula.residuals]
-    texts += [own.text for own in formula.scales if own.name not in parameters]
-    if texts:
-        has = f"its parameters are {listing(parameters)}" if parameters else "it has no parameters besides the mean"
-        kind = f"{texts[0]} describes the residuals of a gaussian model with the identity link"
-        if not formula.residuals and formula.scales[0].name != "sigma":
-            kind = f"{texts[0]} is of no parameter of this family"
-        raise DataError(f"{kind}; the {family.label} family with the {family.link} link has none of its kind, {has}")
+    whose = f"the {family.label} family with the {family.link} link"
+    if formula.residuals:
+        what = f"{text_of(formula.residuals[0])} describes the residuals of a gaussian model with the identity link"
+        raise DataError(f"{what}; {whose} has none of its kind, so leave it out")
+    unknown = next((own for own in formula.scales if own.name not in parameters), None)
+    if unknown is not None:
+        has = f"has {listing(parameters)}" if parameters else "has no parameters besides the mean"
+        advice = share_advice(unknown.name)
+        raise DataError(f"{unknown.text} is of a parameter that {whose} has not: it {has}, so leave it out{advice}")
     parts = [threshold_term(family, known_categories(formula, scope), y)] if family.ordered else []
     for own in formula.scales:
         parameter, mean = parameters[own.name], np.full(len(y), y.mean())

@@ -5,6 +5,7 @@ import numpy as np
 from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT, drawn, heading, key, name_axes, panels, plain, title
 from bayesmm.evaluation.smooths import Curve, curves
 from bayesmm.posterior.draws import CI_PROB
+from bayesmm.runtime.arguments import check_probability
 
 PANEL = (3.4, 2.7, 3)  # width and height in inches, panels in a row
 BAND = "#ececec"
@@ -34,6 +35,7 @@ def smooths(fitted, ci_prob: float = CI_PROB):
     ValueError
         If the random effects were not kept.
     """
+    check_probability("ci_prob", ci_prob)
     found = list(curves(fitted, ci_prob))
     figure, axes = panels(len(found), *PANEL)
     for ax, curve in zip(axes, found, strict=True):
