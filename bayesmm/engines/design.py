@@ -46,6 +46,9 @@ from bayesmm.errors import DataError
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Column, Formula, text_of
 from bayesmm.formula.roles import WEIGHTS, roles
+from bayesmm.runtime.messages import warning
+
+MOST_TAKEN = 1_000_000  # rows of a family that needs them which are taken over as they are
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +170,20 @@ def engine_design(
         return lazy_design(formula, data, family, weights=weights, missing=missing, contrasts=contrasts)
     table, counts = distinct_rows(formula, data, weights, trials, missing)
     own = dict(family=family, missing=missing, transforms=transforms, contrasts=contrasts, trials=trials)
-    return make_design(formula, table, weights=counts, **own)
+    total = int(counts.sum())
+    if total <= MOST_TAKEN:  # the rows themselves: everything is that of the table in memory
+        rows = np.repeat(np.arange(len(table)), counts.astype(np.int64))
+        return make_design(formula, table.iloc[rows].reset_index(drop=True), **own)
+    if formula.smooths:
+        what = f"{text_of(formula.smooths[0])} is centred over all rows"
+        raise DataError(f"{what}, and of {total:,} rows of a lazy frame only the distinct ones are taken; use ns()")
+    design = make_design(formula, table, weights=counts, **own)
+    said = warning(
+        f"the {len(table):,} distinct rows stand for {total:,}: estimates, standard errors and posteriors are those of "
+        "all rows, but the number of observations, BIC, residuals, checks, loo() and averages over rows count each "
+        "distinct row once, and so do the scales of default priors"
+    )
+    return replace(design, messages=(*design.messages, said))
 
 
 def _check_supported(formula: Formula, weights: object) -> None:

@@ -16,7 +16,7 @@ from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glm import first_fit, own_start, own_values
 from bayesmm.estimation.hessians import coefficient_block, own_errors
-from bayesmm.estimation.optimizer import CONVERGED, SNAP, Search, best_of, hessian, outcome, snapped
+from bayesmm.estimation.optimizer import SNAP, Search, best_of, hessian, outcome, settled, snapped
 from bayesmm.estimation.reml import factors_are_singular
 from bayesmm.estimation.separation import pure_factors, separated
 from bayesmm.estimation.start import check_start, start_theta
@@ -192,9 +192,8 @@ def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, floa
     x = snapped(search, x, SNAP, free)
     criterion, gradient = search(x)
     H = hessian(search, x)
-    steepest = float((np.abs(gradient) / np.sqrt(np.maximum(np.diag(H), 1.0))).max(initial=0.0))
-    optimum = Optimum(x, steepest, search.evaluations, n_starts)
-    return _point(problem, optimum, criterion, H, nagq, warm)
+    optimum = Optimum(x, float(np.abs(gradient).max(initial=0.0)), search.evaluations, n_starts)
+    return _point(problem, optimum, criterion, H, nagq, warm, settled(gradient, H))
 
 
 def check_nagq(design: Design, nagq: int) -> None:
@@ -327,7 +326,9 @@ def _start(problem: GlmmProblem, start: Mapping[str, float] | None, size: float)
     return np.concatenate([np.zeros(problem.fixed.shape[1]), theta, problem.moved(aux)])
 
 
-def _point(problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, nagq: int, warm: Warm) -> Estimates:
+def _point(
+    problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, nagq: int, warm: Warm, there: bool
+) -> Estimates:
     design, (coefficients, free, logs) = problem.design, (optimum.parameters[part] for part in problem.parts)
     aux, scalars = problem.own.natural(logs), len(problem.own.scalars)
     root = problem.basis @ square_root(2 * coefficient_block(H, len(coefficients)))
@@ -339,7 +340,7 @@ def _point(problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, 
     auxiliaries = dict(zip(problem.own.labels[:scalars], aux[:scalars].tolist(), strict=True))
     factors = problem.factors(free)
     wrong = divergence(problem, optimum.parameters)
-    converged = optimum.gradient < CONVERGED and np.isfinite(criterion) and not wrong
+    converged = there and np.isfinite(criterion) and not wrong
     return Estimates(
         design, None, "ML", beta, beta_cov, auxiliaries.get("sigma", 1.0), *own.reported(), criterion, -criterion / 2,
         criterion, factors_are_singular(factors, problem.unit), bool(converged),

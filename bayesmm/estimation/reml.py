@@ -16,7 +16,6 @@ from bayesmm.design.relations import collapsed, expanded, is_related
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import (
-    CONVERGED,
     GRADIENT_TOLERANCE,
     ROUNDING,
     SNAP,
@@ -230,7 +229,8 @@ def _far_out(problem: Problem, search: Search, x: Floats) -> Floats:
             units = _units(problem, found)
             inner = Search(lambda z, units=units: _in_units(search, z, units))
             found = units * minimum(inner, found / units)
-            if (_units(problem, found) < 2 * units).all():
+            slopes = search(found)[1] * _units(problem, found)
+            if (_units(problem, found) < 2 * units).all() and np.abs(slopes).max() < GRADIENT_TOLERANCE:
                 break
         other = search(found)[0]
         if other < value - ROUNDING * abs(value):
@@ -357,7 +357,7 @@ def assemble(
     dropped = list(design.aliased) if method != "MAP" else []
     beta[dropped], beta_cov[dropped], beta_cov[:, dropped] = np.nan, np.nan, np.nan
     singular = _is_singular(problem, free)
-    converged = optimum.gradient < CONVERGED and np.isfinite(criterion)
+    converged = optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(criterion)
     return Estimates(
         design, priors, method, beta, beta_cov, float(sigma), *own.reported(), float(criterion), float(loglik),
         float(deviance), singular, bool(converged), outcome(optimum, converged), 0.0, optimum, {"sigma": float(sigma)},

@@ -223,6 +223,21 @@ def test_other_families_from_the_table_of_distinct_rows(family):
     own, whole = (bmm.Model("y ~ f + (1 | g)", data, family).maximize() for data in (lazy("polars", table), table))
     assert own.loglik == pytest.approx(whole.loglik, rel=1e-10)
     assert relative(own.fixef().estimate, whole.fixef().estimate) < 1e-6
+    assert own.design.n == len(table) and own.bic == pytest.approx(whole.bic, rel=1e-10)
+
+
+def test_more_rows_than_are_taken_are_weighted_and_a_warning_says_what_that_changes(monkeypatch):
+    from bayesmm.engines import design
+
+    monkeypatch.setattr(design, "MOST_TAKEN", 100)
+    table = messy(2000)[["f", "g"]].dropna().assign(y=lambda t: t.g % 3)
+    model = bmm.Model("y ~ f + (1 | g)", lazy("polars", table), "poisson")
+    (said,) = [m.text for m in model.design.messages if "distinct rows stand for" in m.text]
+    assert "BIC, residuals, checks" in said
+    own, whole = model.maximize(), bmm.Model("y ~ f + (1 | g)", table, "poisson").maximize()
+    assert own.loglik == pytest.approx(whole.loglik, rel=1e-10) and own.design.n < len(table)
+    with pytest.raises(DataError, match=r"s\(g.*is centred over all rows.*use ns\(\)"):
+        bmm.Model("y ~ s(g, k = 4)", lazy("polars", table), "poisson")
 
 
 def test_a_table_of_nearly_all_rows_is_refused(monkeypatch):
