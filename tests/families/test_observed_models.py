@@ -36,8 +36,16 @@ def rows(name, link, rng, n, truncated):
     return as_observed(base, True, truncated), y, limits, eta, aux
 
 
-@pytest.mark.parametrize("truncated", [False, True])
-@pytest.mark.parametrize(("name", "link"), CASES)
+# each compiles some seconds
+FAST = (("gaussian", "identity", True), ("weibull", "log", False), ("poisson", "log", False))
+GRAPHS = [
+    pytest.param(*case, truncated, marks=[] if (*case, truncated) in FAST else pytest.mark.slow)
+    for case in CASES
+    for truncated in (False, True)
+]
+
+
+@pytest.mark.parametrize(("name", "link", "truncated"), GRAPHS)
 def test_pytensor_has_the_compiled_density_and_its_slopes(name, link, truncated):
     import pytensor
     import pytensor.tensor as pt

@@ -132,6 +132,7 @@ def fit():
         return model.sample(draws=300, chains=2, seed=5, progress=False)
 
 
+@pytest.mark.slow
 def test_all_that_is_done_with_a_posterior(fit, tmp_path):
     text = str(fit)
     assert ("zi ~ mined:" in text and "logit_zi[mined[T.yes]]" in text) or "logit_zi[mined[T.no]]" in text
