@@ -38,8 +38,8 @@ def tidy(fit, effects: str | Sequence[str] = USUAL, ci_prob: float = draws.CI_PR
         Which rows: "fixed" coefficients; "ran_pars", sds and correlations of random effects and the residual sd;
         "ran_vals", the random effects; "auxiliary", the other parameters of the family and of the residual structure.
     ci_prob : float
-        Probability of the intervals: of a posterior equal-tailed ones, of a maximised fit Wald's, which sds,
-        correlations and auxiliary parameters do not have.
+        Probability of the intervals: of a posterior equal-tailed ones, of a maximised fit Wald's, which sds and
+        correlations do not have, and of auxiliary parameters thresholds and coefficients of formulas only.
 
     Returns
     -------
