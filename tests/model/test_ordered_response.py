@@ -368,6 +368,9 @@ def test_tables_of_thresholds_have_what_the_print_has():
         assert [row["conf.low"], row["conf.high"]] == pytest.approx(list(ends), abs=4e-3 * se)
     assert rows.loc["sd__Intercept", ["std.error", "conf.low"]].isna().all()
     assert list(point.summary().index) == list(point.parameters)
+    intervals = point.confint(method="wald", level=0.9)
+    assert list(intervals.index[-4:]) == [f"threshold[{label}]" for label in own["thresholds"]]
+    np.testing.assert_allclose(intervals.iloc[-4:], rows.iloc[-4:][["conf.low", "conf.high"]], rtol=1e-9)
     label = "threshold[1|2]"
     cell = bmm.table([point]).parameters[label][0]
     assert cell.endswith(")") and f"({point.own_se[label]:.3f})" in cell
@@ -377,3 +380,13 @@ def test_values_on_the_latent_scale_are_said_to_be_without_thresholds(fit):
     said = "latent scale, without the thresholds"
     assert said in str(bmm.emmeans(fit, "temp")) and said in str(bmm.emmeans(fit.model.maximize(), "temp"))
     assert said not in str(bmm.emmeans(fit, "temp", kind="mean")) and said not in str(bmm.emmeans(fit, "temp").pairs())
+
+
+def test_rows_with_the_expected_numbers_of_their_categories(fit):
+    point = fit.model.maximize()
+    rows, expected = point.augment(), point.predict().to_numpy() @ [1, 2, 3, 4, 5]
+    np.testing.assert_allclose(rows[".fitted"], expected, rtol=1e-12)
+    np.testing.assert_allclose(rows[".resid"], wine()["rating"] - expected, rtol=1e-9, atol=1e-12)
+    drawn = fit.augment(wine().head(3))
+    np.testing.assert_allclose(drawn[".fitted"], fit.predict().numbers().draws[:, :, :3].mean(axis=(0, 1)), rtol=1e-12)
+    assert list(drawn.columns[-2:]) == [".fitted", ".fixed"]

@@ -258,3 +258,10 @@ def test_tables_and_prints_of_formulas(covered, drawn):
     titled = {block.split("\n")[0]: block for block in str(drawn).split("\n\n")}
     assert "\n zi " in titled["Family's parameters:"] and label not in titled["Family's parameters:"]
     assert label in titled["zi ~ cover:"] and "\n zi " not in titled["zi ~ cover:"]
+
+
+def test_no_mean_depends_on_a_variable_of_sigma_alone():
+    data = normals().assign(z=lambda d: np.arange(len(d)) % 3)
+    point = bmm.Model(("y ~ x", "sigma ~ z"), data).maximize()
+    with pytest.raises(ValueError, match="'z' is in sigma ~ z only, and no mean depends on it"):
+        bmm.slopes(point, "z")

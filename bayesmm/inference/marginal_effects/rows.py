@@ -107,6 +107,8 @@ def check_variable(design: Design, known: Mapping[str, Predictor], name: object)
         )
     if name in column_names([design.formula.response]):
         raise ValueError(f"{name!r} is the response; the variables to ask for are {listing(known) or 'none'}")
+    if name in column_names(scale_factors(design.formula)):
+        raise ValueError(f"{name!r} is in {design.residual.text} only, and no mean depends on it")
     if not known:
         raise ValueError(f"{name!r} is no variable of the model, which has none besides its grouping factors")
     if isinstance(name, str) and (said := specification(name)):
