@@ -47,7 +47,7 @@ def predict(
     ci_prob: Annotated[float, typer.Option(metavar="P", help="Probability of the intervals.")] = 0.95,
     json: JsonOption = False,
 ) -> int:
-    """Predict the rows of DATA by a [bold]saved fit[/bold]: CSV with mean, sd, lower, upper."""
+    """Predict the rows of DATA by a [bold]saved fit[/bold]: CSV with mean, sd, lower, upper, a row per category."""
     from bayesmm.cli import documents
     from bayesmm.cli.input import read_data
 
@@ -55,10 +55,11 @@ def predict(
     try:
         made = result.predict(frame, kind=kind, groups=groups, new_levels=new_levels, seed=seed)
         table = made.to_frame(ci_prob=ci_prob)
+        table = table.rename_axis(["row", *table.index.names[1:]]).reset_index()
     except ValueError as error:
         raise DataError(str(error)) from error
-    text = documents.text(predictions=documents.rows(table.rename_axis("row").reset_index())) if json else None
-    print(text if json else table.to_csv(index_label="row"), end="\n" if json else "")
+    text = documents.text(predictions=documents.rows(table)) if json else table.to_csv(index=False)
+    print(text, end="\n" if json else "")
     return 0
 
 

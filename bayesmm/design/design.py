@@ -256,7 +256,9 @@ def same_column(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
 
 
-def encode(spec: DesignSpec, data: object, *, groups: bool = True, residual: bool = False) -> Encoded:
+def encode(
+    spec: DesignSpec, data: object, *, groups: bool = True, residual: bool = False, whole: bool = False
+) -> Encoded:
     """Return the right side of a table as a design's own was made: the same levels, contrasts, knots, means.
 
     Parameters
@@ -269,6 +271,8 @@ def encode(spec: DesignSpec, data: object, *, groups: bool = True, residual: boo
         False leaves out the grouping factors, whose columns are then not needed either.
     residual : bool
         True reads the columns of the residual structure too, which only the sd of a new response needs.
+    whole : bool
+        True keeps the intercept of ordered categories too, as group terms have it.
 
     Returns
     -------
@@ -287,7 +291,7 @@ def encode(spec: DesignSpec, data: object, *, groups: bool = True, residual: boo
         return Encoded(np.empty((0, spec.bases.fixed.size)), np.empty(0), blocks, _labels(scope.rows), ())
     values = _values(spec, scope, groups)
     X, shift = _coded(formula, values, table.n), offset(formula, scope)
-    X = X[:, 1:] if spec.family.ordered else X
+    X = X[:, 1:] if spec.family.ordered and not whole else X
     bars = bars_by_group(formula)
     blocks = tuple(
         _encoded_block(grouping, bars[grouping.factors], values, scope) for grouping in spec.groupings if groups

@@ -174,7 +174,7 @@ def columns_of_block(design: Design, k: int, data: object) -> np.ndarray:
     parts = []
     for bar in own:
         formula = replace(design.formula, intercept=bar.intercept, terms=bar.terms, bars=(), offsets=())
-        parts.append(encode(replace(design.spec, formula=formula), data, groups=False).X)
+        parts.append(encode(replace(design.spec, formula=formula), data, groups=False, whole=True).X)
     return np.hstack(parts) if len(parts[0]) else np.empty((0, len(design.blocks[k].columns)))
 
 

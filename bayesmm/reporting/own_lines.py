@@ -1,7 +1,7 @@
 """The lines of a maximised fit about the family's own parameters: those that no other table has."""
 
 from bayesmm.design.parameters import residual_parameters
-from bayesmm.design.residual.of_family import residual_title
+from bayesmm.design.residual.of_family import FAMILYS, residual_title
 from bayesmm.display.text_tables import column, number, shorten, table, wrap
 from bayesmm.posterior.point_estimates import estimate, standard_error
 
@@ -9,7 +9,7 @@ from bayesmm.posterior.point_estimates import estimate, standard_error
 def auxiliary_lines(point) -> list[str]:
     """Return the parameters of the family, and of the residual; of formulas and thresholds with standard errors."""
     values = [f"{name} {value:.4g}" for name, value in point.auxiliaries.items() if name != "sigma"]
-    lines = [f"Family's parameters: {', '.join(values)}"] if values else []
+    lines = [f"{FAMILYS}: {', '.join(values)}"] if values else []
     parameters = residual_parameters(point.design)
     if not parameters:
         return lines

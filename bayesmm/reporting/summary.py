@@ -13,7 +13,7 @@ from bayesmm.design.parameters import (
     variance_entries,
     variance_parameters,
 )
-from bayesmm.design.residual.of_family import residual_title
+from bayesmm.design.residual.of_family import FAMILYS, residual_title
 from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import (
     LINE_WIDTH,
@@ -366,12 +366,14 @@ def fit_correlation_lines(fit) -> list[str]:
 
 
 def fit_family_lines(fit) -> list[str]:
-    """Return the table of the parameters of the family, or of the residual, that no other table has."""
-    parameters = [p for p in variance_parameters(fit.design) if p.kind in ("auxiliary", "residual")]
-    if not parameters:
-        return []
-    lines = posterior_table([""], [[shorten(p.label)] for p in parameters], fit, parameters)
-    return [f"{residual_title(fit.design)}:", *lines]
+    """Return the tables of the parameters of the family, and of the residual, that no other table has."""
+    known, lines = variance_parameters(fit.design), []
+    for title, kind in ((FAMILYS, "auxiliary"), (residual_title(fit.design), "residual")):
+        parameters = [p for p in known if p.kind == kind]
+        if parameters:
+            names = [[shorten(p.label)] for p in parameters]
+            lines += [*([""] if lines else []), f"{title}:", *posterior_table([""], names, fit, parameters)]
+    return lines
 
 
 def fit_fixed_lines(fit) -> list[str]:

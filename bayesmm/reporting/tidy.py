@@ -38,8 +38,8 @@ def tidy(fit, effects: str | Sequence[str] = USUAL, ci_prob: float = draws.CI_PR
         Which rows: "fixed" coefficients; "ran_pars", sds and correlations of random effects and the residual sd;
         "ran_vals", the random effects; "auxiliary", the other parameters of the family and of the residual structure.
     ci_prob : float
-        Probability of the intervals: of a posterior equal-tailed ones, of a maximised fit Wald's, which sds,
-        correlations and auxiliary parameters do not have.
+        Probability of the intervals: of a posterior equal-tailed ones, of a maximised fit Wald's, which sds and
+        correlations do not have, and of auxiliary parameters thresholds and coefficients of formulas only.
 
     Returns
     -------
@@ -173,14 +173,15 @@ def augment(fit, data: object = None) -> pd.DataFrame:
     -------
     pandas.DataFrame
         The columns of the model, and .fitted (the mean of the response with the random effects; of a posterior its
-        mean), .fixed (the same for an average group: random effects of 0) and, of the model's own rows, .resid (the
-        response less .fitted; of a binomial, the share of successes less its probability).
+        mean; of ordered categories the expected number of the category), .fixed (the same for an average group: random
+        effects of 0) and, of the model's own rows, .resid (the response less .fitted; of a binomial, the share of
+        successes less its probability; of ordered categories by their numbers).
     """
     design = fit.design
     frame = design.frame.set_axis(design.row_labels, axis=0) if data is None else _as_pandas(data)
     made = predict_point if isinstance(fit, Estimates) else predict
     means = {
-        name: _means(made(fit, data, groups=groups))
+        name: _means(design, made(fit, data, groups=groups))
         for name, groups in ((".fitted", "conditional"), (".fixed", "population"))
     }
     out = frame.assign(**means)
@@ -197,8 +198,10 @@ def _as_pandas(data: object) -> pd.DataFrame:
     return nw.from_native(data, eager_only=True).to_pandas()
 
 
-def _means(predictions) -> np.ndarray:
-    """Return the predicted means, (rows,); of a posterior the means of its draws."""
-    if isinstance(predictions, pd.DataFrame):
-        return predictions["estimate"].to_numpy()
-    return predictions.draws.mean(axis=(0, 1))
+def _means(design, predictions) -> np.ndarray:
+    """Return the predicted means, (rows,), of ordered categories the expected numbers; of a posterior of its draws."""
+    if not isinstance(predictions, pd.DataFrame):
+        return predictions.numbers().draws.mean(axis=(0, 1))
+    if design.family.ordered:
+        return predictions.to_numpy() @ np.arange(1.0, len(design.categories) + 1)
+    return predictions["estimate"].to_numpy()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -90,6 +91,25 @@ def test_predictions_of_the_population_as_a_document(run):
     _, out, _ = run("predict", "a.nc", "new.csv", "--groups", "population", "--json")
     rows = document(out)["predictions"]
     assert [row["row"] for row in rows] == [0, 1] and rows[0]["mean"] < rows[1]["mean"]
+
+
+def test_predictions_of_ordered_categories_have_a_row_for_each(run, folder):
+    data = pd.DataFrame({"x": np.arange(60) % 5, "y": np.arange(60) * 7 % 11 % 3 + 1})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = bmm.fit("y ~ x", data, "cumulative", seed=1, draws=50, progress=False)
+    fit.save(folder / "ordered.nc", overwrite=True)
+    data.iloc[:2].to_csv(folder / "ordered.csv", index=False)
+    expected = fit.predict(data.iloc[:2]).to_frame()
+    code, out, _ = run("predict", "ordered.nc", "ordered.csv", "--json")
+    rows = document(out)["predictions"]
+    assert code == 0 and list(rows[0]) == ["row", "category", "mean", "sd", "lower", "upper"]
+    assert [(row["row"], row["category"]) for row in rows] == list(expected.index)
+    np.testing.assert_allclose([row["mean"] for row in rows], expected["mean"], rtol=1e-12)
+    table = pd.read_csv(io.StringIO(run("predict", "ordered.nc", "ordered.csv")[1]))
+    assert list(table.columns) == list(rows[0]) and len(table) == 6
+    numbers = run("predict", "ordered.nc", "ordered.csv", "--kind", "linear", "--json")[1]
+    assert list(document(numbers)["predictions"][0]) == ["row", "mean", "sd", "lower", "upper"]
 
 
 def test_a_comparison_names_the_fits_by_their_files(run):

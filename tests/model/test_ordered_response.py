@@ -327,3 +327,66 @@ def test_the_residual_variance_is_that_of_the_latent_variable(link, variance):
     point = bmm.Model("rating ~ temp + (1 | judge)", wine(), "cumulative", link=link).maximize()
     own = point.covariances[0][0, 0]
     assert point.icc().table.loc["icc[judge]", "estimate"] == pytest.approx(own / (own + variance), rel=1e-9)
+
+
+@pytest.mark.parametrize("bar", ["(temp | judge)", "(0 + bottle | judge)"])
+def test_averages_over_new_groups_of_given_rows_are_those_of_the_fits_own(bar):
+    """X has no intercept, and group terms have theirs."""
+    data = wine().assign(bottle=lambda d: d["bottle"].astype(float))
+    model, new = bmm.Model(f"rating ~ temp + {bar}", data, "cumulative"), data.assign(judge=99)
+    point = model.maximize()
+    np.testing.assert_allclose(
+        point.predict(new, groups="averaged"), point.predict(groups="averaged"), rtol=1e-12, atol=1e-15
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        drawn = model.sample(draws=50, tune=50, chains=1, seed=3, progress=False)
+    own = drawn.predict(groups="averaged")
+    np.testing.assert_allclose(drawn.predict(new, groups="averaged").draws, own.draws, rtol=1e-12)
+    numbers = own.numbers().draws.mean(axis=(0, 1))
+    found = bmm.predictions(drawn, by="temp", groups="averaged").table.set_index("temp")["mean"]
+    for level in ("cold", "warm"):
+        assert found[level] == pytest.approx(numbers[(data["temp"] == level).to_numpy()].mean(), rel=1e-10)
+    high, low = (
+        drawn.predict(data.assign(temp=level), groups="averaged").numbers().draws.mean() for level in ("warm", "cold")
+    )
+    compared = bmm.comparisons(drawn, "temp", groups="averaged").table
+    assert compared["mean"].iloc[0] == pytest.approx(high - low, rel=1e-9)
+
+
+def test_tables_of_thresholds_have_what_the_print_has():
+    """ordinal's standard errors, z and two-sided p, and Wald's interval."""
+    own = REFERENCES["k09_wine_judge_laplace_logit"]
+    point = bmm.Model("rating ~ temp + contact + (1 | judge)", wine(), "cumulative").maximize()
+    rows = point.tidy(ci_prob=0.9).set_index("term")
+    for label, value in own["thresholds"].items():
+        row, se = rows.loc[f"threshold[{label}]"], own["se_thresholds_then_fixef"][label]
+        assert row["effect"] == "auxiliary" and row["std.error"] == pytest.approx(se, rel=2e-3)
+        assert row["statistic"] == pytest.approx(value / se, rel=4e-3)
+        assert row["p.value"] == pytest.approx(2 * stats.norm.sf(abs(value / se)), rel=0.05)
+        ends = value + stats.norm.ppf([0.05, 0.95]) * se
+        assert [row["conf.low"], row["conf.high"]] == pytest.approx(list(ends), abs=4e-3 * se)
+    assert rows.loc["sd__Intercept", ["std.error", "conf.low"]].isna().all()
+    assert list(point.summary().index) == list(point.parameters)
+    intervals = point.confint(method="wald", level=0.9)
+    assert list(intervals.index[-4:]) == [f"threshold[{label}]" for label in own["thresholds"]]
+    np.testing.assert_allclose(intervals.iloc[-4:], rows.iloc[-4:][["conf.low", "conf.high"]], rtol=1e-9)
+    label = "threshold[1|2]"
+    cell = bmm.table([point]).parameters[label][0]
+    assert cell.endswith(")") and f"({point.own_se[label]:.3f})" in cell
+
+
+def test_values_on_the_latent_scale_are_said_to_be_without_thresholds(fit):
+    said = "latent scale, without the thresholds"
+    assert said in str(bmm.emmeans(fit, "temp")) and said in str(bmm.emmeans(fit.model.maximize(), "temp"))
+    assert said not in str(bmm.emmeans(fit, "temp", kind="mean")) and said not in str(bmm.emmeans(fit, "temp").pairs())
+
+
+def test_rows_with_the_expected_numbers_of_their_categories(fit):
+    point = fit.model.maximize()
+    rows, expected = point.augment(), point.predict().to_numpy() @ [1, 2, 3, 4, 5]
+    np.testing.assert_allclose(rows[".fitted"], expected, rtol=1e-12)
+    np.testing.assert_allclose(rows[".resid"], wine()["rating"] - expected, rtol=1e-9, atol=1e-12)
+    drawn = fit.augment(wine().head(3))
+    np.testing.assert_allclose(drawn[".fitted"], fit.predict().numbers().draws[:, :, :3].mean(axis=(0, 1)), rtol=1e-12)
+    assert list(drawn.columns[-2:]) == [".fitted", ".fixed"]

@@ -201,3 +201,68 @@ def test_a_likelihood_ratio_test_of_a_formula():
 def test_formulas_that_are_none(formula, family, error, said):
     with pytest.raises(error, match=said):
         bmm.Model(formula, salamanders(), family)
+
+
+@pytest.fixture(scope="module")
+def covered():
+    """Return a model whose variable `cover` is in the formula of a parameter only."""
+    return bmm.Model("count ~ mined + (1 | site); zi ~ cover", salamanders(), "zero_inflated_poisson")
+
+
+@pytest.fixture(scope="module")
+def drawn(covered):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return covered.sample(draws=100, chains=2, seed=5, progress=False)
+
+
+def test_a_variable_of_a_formula_alone_has_slopes_comparisons_and_a_place_in_the_grid(drawn):
+    data, population = salamanders(), {"groups": "population"}
+    up, down = (drawn.predict(data.assign(cover=data["cover"] + h), **population).draws for h in (1e-4, -1e-4))
+    slope = bmm.slopes(drawn, "cover")
+    np.testing.assert_allclose(slope.draws[..., 0], ((up - down) / 2e-4).mean(axis=2), atol=1e-8)  # h^2
+    high, low = (drawn.predict(data.assign(cover=value), **population).draws.mean() for value in (1.0, 0.0))
+    assert bmm.comparisons(drawn, {"cover": (0, 1)}).table["mean"].iloc[0] == pytest.approx(high - low, rel=1e-9)
+    rows = pd.DataFrame({"mined": ["yes", "no"], "cover": data["cover"].mean()})
+    means = drawn.predict(rows, **population).draws.mean(axis=(0, 1))
+    found = bmm.emmeans(drawn, "mined", kind="mean")
+    np.testing.assert_allclose(found.table["mean"], means, rtol=1e-9)
+    assert "held: cover" in str(found)
+    np.testing.assert_allclose(bmm.predictions(drawn, at={"mined": ["yes", "no"]}).table["mean"], means, rtol=1e-9)
+
+
+def test_of_a_maximised_fit_differences_that_need_the_formulas_errors_are_refused(covered):
+    point = covered.maximize()
+    means = bmm.emmeans(point, "mined", kind="mean")
+    assert "the parameters of zi ~ cover are held at their estimates" in str(means)
+    rows = pd.DataFrame({"mined": ["yes", "no"], "cover": salamanders()["cover"].mean()})
+    expected = point.predict(rows, groups="population")["estimate"]
+    np.testing.assert_allclose(means.table["estimate"], expected, rtol=1e-9)
+    assert len(means.pairs().table) == 1 and np.isfinite(bmm.comparisons(point, "mined").table["se"]).all()
+    grid = bmm.emmeans(point, "cover", at={"cover": [0, 1]}, kind="mean")
+    for call in (lambda: bmm.slopes(point, "cover"), lambda: bmm.comparisons(point, "cover"), grid.pairs, grid.joint):
+        with pytest.raises(ValueError, match="differences in cover need those of zi ~ cover"):
+            call()
+    assert bmm.slopes(point, "cover", kind="linear").table["estimate"].iloc[0] == 0
+    assert bmm.slopes(point, "cover", kind="linear").table["se"].iloc[0] == 0
+
+
+def test_tables_and_prints_of_formulas(covered, drawn):
+    point, label = covered.maximize(), "logit_zi[cover]"
+    row = point.tidy().set_index("term").loc[label]
+    value, se = point.parameters[label], point.own_se[label]
+    assert row["effect"] == "auxiliary" and row["std.error"] == se and row["statistic"] == pytest.approx(value / se)
+    assert row["p.value"] == pytest.approx(2 * stats.norm.sf(abs(value / se)), rel=1e-9)
+    assert [row["conf.low"], row["conf.high"]] == pytest.approx(
+        [value - 1.959964 * se, value + 1.959964 * se], abs=1e-6
+    )
+    titled = {block.split("\n")[0]: block for block in str(drawn).split("\n\n")}
+    assert "\n zi " in titled["Family's parameters:"] and label not in titled["Family's parameters:"]
+    assert label in titled["zi ~ cover:"] and "\n zi " not in titled["zi ~ cover:"]
+
+
+def test_no_mean_depends_on_a_variable_of_sigma_alone():
+    data = normals().assign(z=lambda d: np.arange(len(d)) % 3)
+    point = bmm.Model(("y ~ x", "sigma ~ z"), data).maximize()
+    with pytest.raises(ValueError, match="'z' is in sigma ~ z only, and no mean depends on it"):
+        bmm.slopes(point, "z")

@@ -37,6 +37,7 @@ UNITS = ("change of {}", "log ratio of {}", "log odds ratio of {}")
 LEVELS = ("{}", "log of {}", "logit of {}")
 SDS = (1.0, 1.0, 2.5)  # of the coefficients' default priors, of the last as of other coefficients with a logit link
 THRESHOLD = "threshold"
+FAMILYS = "Family's parameters"  # the title of those without a formula
 
 
 def link_code(own: Auxiliary) -> int:
@@ -188,7 +189,7 @@ def row_thresholds(thresholds: Sequence[Array], y: Array) -> Array:
 def residual_title(design) -> str:
     """Return what stands over the parameters of the family, of the residual, of formulas and over thresholds."""
     if not design.residual.parameters:
-        return "Family's parameters"
+        return FAMILYS
     if design.family.gaussian:
         return f"Residual, {design.residual.text}"
     parts = (["Thresholds"] if design.family.ordered else []) + [p.text for p in design.residual.parts if p.text]

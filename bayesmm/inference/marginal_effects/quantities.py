@@ -10,7 +10,8 @@ from scipy import sparse
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.inference.marginal_effects.rows import check_memory
+from bayesmm.formula.formula import scale_factors
+from bayesmm.inference.marginal_effects.rows import check_memory, column_names
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import tree_sizes, variable
@@ -88,6 +89,26 @@ def checked_estimand(fit, kind: str, groups: str, ci_prob: float) -> Estimand:
             "with their groups' effects"
         )
     return Estimand(kind, groups, ci_prob)
+
+
+def held_formulas(fit, estimand: Estimand) -> list[str]:
+    """Return the columns of the formulas of parameters that a maximised model's means are made of, beside mu.
+
+    Their coefficients are not in the covariance that standard errors of means are made with.
+    """
+    design = fit.design
+    own = isinstance(fit, Estimates) and estimand.kind == "mean" and design.family.mean is not None
+    return column_names(scale_factors(design.formula)) if own and design.residual.by_row else []
+
+
+def check_differences(fit, estimand: Estimand, names: Sequence[str]) -> None:
+    """Raise a ValueError for differences whose standard errors need the coefficients of a parameter's formula."""
+    moved = [name for name in names if name in held_formulas(fit, estimand)]
+    if moved:
+        raise ValueError(
+            f"the standard errors of differences in {listing(moved)} need those of {fit.design.residual.text} too, "
+            "which are not in the covariance of the coefficients; use kind='linear', or a posterior, sample()"
+        )
 
 
 def averaging(cell: np.ndarray, weight: Floats, size: int) -> sparse.csr_array:
