@@ -92,6 +92,13 @@ def test_predictions_of_the_population_as_a_document(run):
     assert [row["row"] for row in rows] == [0, 1] and rows[0]["mean"] < rows[1]["mean"]
 
 
+def test_predictions_averaged_over_all_groups(run):
+    _, out, _ = run("predict", "a.nc", "new.csv", "--groups", "averaged", "--json")
+    data = pd.DataFrame({"Days": [3, 4], "Subject": ["308", "999"]})
+    expected = bmm.load("a.nc").predict(data, groups="averaged").to_frame()["mean"]
+    assert [row["mean"] for row in document(out)["predictions"]] == pytest.approx(list(expected))
+
+
 def test_a_comparison_names_the_fits_by_their_files(run):
     code, out, _ = run("compare", "a.nc", "b.nc", "--by", "Subject")
     assert code == 0 and f" a: {FORMULA}" in out and "best first" in out
