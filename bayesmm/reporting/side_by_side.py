@@ -43,17 +43,22 @@ class SideBySide:
     about: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
 
+    @property
+    def _lines(self) -> list[tuple[str, tuple[str, ...]]]:
+        """All rows with their names; a coefficient may be called as what is said of a fit, "rows" or "AIC"."""
+        return [*self.parameters.items(), *self.about.items()]
+
     def to_frame(self) -> pd.DataFrame:
         """Return the cells as a data frame of texts."""
-        rows = {**self.parameters, **self.about}
-        return pd.DataFrame(list(rows.values()), index=list(rows), columns=list(self.names))
+        labels, cells = zip(*self._lines, strict=True)
+        return pd.DataFrame(list(cells), index=list(labels), columns=list(self.names))
 
     def to_markdown(self) -> str:
         """Return the table as Markdown."""
         rows = [
             ["", *self.names],
             ["---", *("--:" for _ in self.names)],
-            *([f"{label}", *cells] for label, cells in {**self.parameters, **self.about}.items()),
+            *([label, *cells] for label, cells in self._lines),
         ]
         lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
         return "\n".join([*lines, "", *self.notes])
@@ -89,7 +94,7 @@ class SideBySide:
         ])  # fmt: skip
 
     def __str__(self) -> str:
-        rows = [[label, *cells] for label, cells in {**self.parameters, **self.about}.items()]
+        rows = [[label, *cells] for label, cells in self._lines]
         return "\n".join(
             [*text_tables.table(["", *self.names], rows), "", *(line for note in self.notes for line in wrap(note))]
         )
@@ -134,7 +139,7 @@ def table(fits: Mapping[str, object] | Sequence[object], *, spread: str = "se", 
         "se": "Estimates with standard errors in brackets; of a posterior, means with standard deviations.",
         "interval": f"Estimates with {percent} intervals; of a posterior, means with equal-tailed intervals.",
     }
-    return SideBySide(tuple(named), _rows(_ordered(columns)), _rows(about), (what[spread],))
+    return SideBySide(tuple(named), _rows(columns), _rows(about), (what[spread],))
 
 
 def _named(fits: object) -> dict[str, object]:
@@ -153,17 +158,14 @@ def _named(fits: object) -> dict[str, object]:
     return out
 
 
-def _ordered(columns: Mapping[str, Mapping[tuple[int, str], str]]) -> dict[str, dict[str, str]]:
-    """Return the columns with every row's kind in the same order, whichever fit has it first."""
-    ranks = {label: rank for cells in columns.values() for rank, label in cells}
-    order = sorted(ranks, key=ranks.__getitem__)
-    return {name: {label: cells.get((ranks[label], label), "") for label in order} for name, cells in columns.items()}
-
-
-def _rows(columns: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
-    """Return the cells by row, in the order in which the rows first occur."""
-    labels = dict.fromkeys(label for cells in columns.values() for label in cells)
-    return {label: tuple(cells.get(label, "") for cells in columns.values()) for label in labels}
+def _rows(columns: Mapping[str, Mapping[tuple[int, str], str]]) -> dict[str, tuple[str, ...]]:
+    """Return the cells by row: by kind, whichever fit has it first, and then in the order in which rows first occur."""
+    keys = sorted(dict.fromkeys(key for cells in columns.values() for key in cells), key=lambda key: key[0])
+    out = {}
+    for key in keys:
+        name = f"{key[1]} (of the family)" if key[1] in out else key[1]  # beside a coefficient of that name
+        out[name] = tuple(cells.get(key, "") for cells in columns.values())
+    return out
 
 
 def _cells(fit, spread: str, ci_prob: float) -> dict[tuple[int, str], str]:
@@ -194,13 +196,14 @@ def _label(row: pd.Series) -> str:
     return f"{kind} {of.replace('.', ', ') if kind == 'cor' else of} ({row['group']})"
 
 
-def _about(fit) -> dict[str, str]:
-    """Return what there is to say of a fit, by row."""
+def _about(fit) -> dict[tuple[int, str], str]:
+    """Return what there is to say of a fit, by the place of its kind in the table and the row's name."""
     found = glance(fit).iloc[0]
-    out = {"rows": count(found["nobs"])}
+    out = {(0, "rows"): count(found["nobs"])}
     blocks = [fit.design.blocks[k] for k in fit.design.groups]  # without smooths, which have no levels
-    out |= {f"levels of {block.group}": count(len(block.labels)) for block in blocks}
+    out |= {(1, f"levels of {block.group}"): count(len(block.labels)) for block in blocks}
     if isinstance(fit, Estimates):
-        return out | {name: number(found[name], 1) for name in ("logLik", "AIC", "BIC")}
+        return out | {(2, name): number(found[name], 1) for name in ("logLik", "AIC", "BIC")}
     checks = f"failed: {found['checks.failed']}" if found["checks.failed"] else "passed"
-    return out | {"draws": count(found["draws"]), "worst R-hat": number(found["rhat.max"], 3), "checks": checks}
+    own = {"draws": count(found["draws"]), "worst R-hat": number(found["rhat.max"], 3), "checks": checks}
+    return out | {(3, name): text for name, text in own.items()}

@@ -147,7 +147,23 @@ def test_rows_stand_by_kind_whichever_fit_has_them_first(point, counts):
         rows = list(bmm.table(fits).parameters)
         assert sorted(rows[:2]) == ["Days", "Intercept"]
         assert rows[-2:] == ["residual sd", "nu"] and "sd Days (Subject)" in rows[2:-2]
-    assert list(bmm.table([counts, point]).parameters)[-2:] == ["residual sd", "shape"]
+    both = bmm.table([counts, point])
+    assert list(both.parameters)[-2:] == ["residual sd", "shape"]
+    assert list(both.about) == ["rows", "levels of agegp", "levels of Subject", "logLik", "AIC", "BIC"]
+
+
+def test_coefficients_may_be_called_as_other_rows():
+    data = bmm.load_dataset("esoph").rename(columns={"ncontrols": "shape"})
+    data["AIC"] = np.random.default_rng(1).normal(size=len(data))
+    point = bmm.Model("ncases ~ shape + AIC", data, "negbinomial").maximize()
+    table = bmm.table([point])
+    cells = [cells[0] for label, cells in table._lines if label in ("shape", "shape (of the family)", "AIC")]
+    assert [float(text.split()[0]) for text in cells] == pytest.approx(
+        [point.fixef()["estimate"]["shape"], point.fixef()["estimate"]["AIC"], point.auxiliaries["shape"], point.aic],
+        rel=5e-3,  # three digits
+    )
+    printed = [line for line in str(table).splitlines() if line.split()[:1] in (["AIC"], ["shape"])]
+    assert len(printed) == 4 and len(table.to_frame()) == len(table.parameters) + len(table.about)
 
 
 def test_levels_are_those_of_grouping_factors_and_of_memberships():
