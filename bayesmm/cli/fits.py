@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 CHECKS_FAILED = 3
 FileArgument = Annotated[
-    str, typer.Argument(metavar="FIT", help="What [bold]bayesmm fit --save FIT[/bold] has written.")
+    str,
+    typer.Argument(
+        metavar="FIT",
+        help="What [bold]bayesmm fit --save FIT[/bold] has written, or with [bold]--out DIR[/bold] DIR/fit.nc.",
+    ),
 ]
 
 
@@ -36,8 +40,11 @@ def predict(
         typer.Option(help="The mean, a new response with its scatter, or the linear predictor."),
     ] = "mean",
     groups: Annotated[
-        Literal["conditional", "population"],
-        typer.Option(help="With the random effects of each row's levels, or for an average group."),
+        Literal["conditional", "population", "averaged"],
+        typer.Option(
+            help="With the random effects of each row's levels, for an average group (effects of 0), or averaged over "
+            "all groups that there may be."
+        ),
     ] = "conditional",
     new_levels: Annotated[
         Literal["error", "sample", "zero"],

@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 WRONG_INPUT = 2  # also what the parser of the options leaves with
 INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
 
-EXIT_CODES = (
-    "[dim]Exit codes: 0 fine; 2 wrong input, one line on stderr; 3 the checks of the result failed; 130 Ctrl-C.[/dim]"
-)
+OTHERS = "2 wrong input, one line on stderr; 3 the checks of the result failed; 130 Ctrl-C"
+EXIT_CODES = f"[dim]Exit codes: 0 fine; {OTHERS}.[/dim]"
+EVERY_CODE = f"[dim]Exit codes: 0 fine; 1 reproduce alone: some numbers are not reproduced; {OTHERS}.[/dim]"
 
 app = typer.Typer(
     help="Bayesian mixed-effects models from an lme4 formula, the posterior beside the REML fit.",
-    epilog=f"Try:  [bold]bayesmm fit sleepstudy 'Reaction ~ Days + (Days | Subject)'[/bold]\n\n{EXIT_CODES}",
+    epilog=f"Try:  [bold]bayesmm fit sleepstudy 'Reaction ~ Days + (Days | Subject)'[/bold]\n\n{EVERY_CODE}",
     rich_markup_mode="rich",
     add_completion=False,
     pretty_exceptions_enable=False,  # what is not caught is a mistake of ours: its plain traceback is what we need

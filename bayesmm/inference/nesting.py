@@ -50,12 +50,18 @@ def compare_designs(small: Design, large: Design) -> Step:
     for block in small.blocks:
         for part in block.parts:
             if not _has_place(block, part, large):
-                terms = ", ".join(block.columns[i] for i in part.columns)
-                name = "" if part.covariance.free else part.covariance.name
-                reasons.append(f"its random term {name}({terms} | {block.group}) is not part of one of the other's")
+                reasons.append(f"its {_said(block, part)} is not part of one of the other's")
     added = _effects(large) - _effects(small)
     limits = (*(limits or ()), *_residual_limits(small, large))
     return Step(tuple(reasons), X.shape[1] == wide.shape[1] and not reasons, added, limits)
+
+
+def _said(block: Block, part: Part) -> str:
+    """Return what a part of the random effects is called: a smooth as it is written, without its columns."""
+    if block.smooth:
+        return f"smooth {block.group}"
+    terms = ", ".join(block.columns[i] for i in part.columns)
+    return f"random term {'' if part.covariance.free else part.covariance.name}({terms} | {block.group})"
 
 
 def _residual_reasons(small: Design, large: Design) -> list[str]:

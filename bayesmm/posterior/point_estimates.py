@@ -139,7 +139,7 @@ def integration_remark(point) -> str:
         return ""
     way = "Laplace's approximation" if point.nagq == 1 else f"the quadrature with {point.nagq} nodes"
     return (
-        f"integral: the log likelihood by {way} is {point.loglik:.2f}, and the integral itself {exact:.2f} "
-        f"({abs(error):.2g} {'more' if error > 0 else 'less'}): compare the estimates with those of "
+        f"Note, integral: {way} may be off here: the log likelihood by it is {point.loglik:.2f}, and the integral "
+        f"itself {exact:.2f} ({abs(error):.2g} {'more' if error > 0 else 'less'}): compare the estimates with those of "
         f"nagq={min(max(25, 2 * point.nagq), MOST_NODES)}"
     )

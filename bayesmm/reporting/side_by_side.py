@@ -14,6 +14,8 @@ from bayesmm.reporting.tidy import glance, tidy
 from bayesmm.runtime.arguments import check_probability
 
 SPREADS = ("se", "interval")
+RESIDUAL = "residual sd"
+KINDS = ("fixed", "ran_pars", RESIDUAL, "auxiliary")  # of rows, in the order of the table
 DIGITS = 3  # significant digits of the smallest spread of a row
 LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
@@ -41,17 +43,22 @@ class SideBySide:
     about: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
 
+    @property
+    def _lines(self) -> list[tuple[str, tuple[str, ...]]]:
+        """All rows with their names; a coefficient may be called as what is said of a fit, "rows" or "AIC"."""
+        return [*self.parameters.items(), *self.about.items()]
+
     def to_frame(self) -> pd.DataFrame:
         """Return the cells as a data frame of texts."""
-        rows = {**self.parameters, **self.about}
-        return pd.DataFrame(list(rows.values()), index=list(rows), columns=list(self.names))
+        labels, cells = zip(*self._lines, strict=True)
+        return pd.DataFrame(list(cells), index=list(labels), columns=list(self.names))
 
     def to_markdown(self) -> str:
         """Return the table as Markdown."""
         rows = [
             ["", *self.names],
             ["---", *("--:" for _ in self.names)],
-            *([f"{label}", *cells] for label, cells in {**self.parameters, **self.about}.items()),
+            *([label, *cells] for label, cells in self._lines),
         ]
         lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
         return "\n".join([*lines, "", *self.notes])
@@ -64,28 +71,30 @@ class SideBySide:
             shown = "".join(f'<{tag} style="text-align: right">{html.escape(cell)}</{tag}>' for cell in cells)
             return f'<tr{own}><{tag} style="text-align: left">{html.escape(label)}</{tag}>{shown}</tr>'
 
-        about = [row(label, cells) for label, cells in self.about.items()]
-        if about:
-            about[0] = about[0].replace("<tr>", '<tr style="border-top: 1px solid">', 1)
+        about, last = [], len(self.about) - 1
+        for i, (label, cells) in enumerate(self.about.items()):
+            rules = [f"border-{side}: 1px solid" for side, here in (("top", i == 0), ("bottom", i == last)) if here]
+            about.append(row(label, cells, style="; ".join(rules)))
         body = [row("", self.names, "th", LINE), *(row(label, cells) for label, cells in self.parameters.items())]
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
         return f'<table style="border-collapse: collapse">{"".join([*body, *about])}</table>{notes}'
 
     def to_latex(self) -> str:
-        """Return the table as LaTeX, with the rules of the package booktabs."""
+        """Return the table as LaTeX, with the rules of the package booktabs and the notes in small letters under it."""
 
         def row(label: str, cells: Sequence[str]) -> str:
             return " & ".join(text.translate(LATEX) for text in (label, *cells)) + r" \\"
 
         parts = [[row(label, cells) for label, cells in rows.items()] for rows in (self.parameters, self.about)]
         return "\n".join([
+            r"% needs \usepackage{booktabs}",
             rf"\begin{{tabular}}{{l{'r' * len(self.names)}}}", r"\toprule", row("", self.names), r"\midrule",
             *parts[0], r"\midrule", *parts[1], r"\bottomrule", r"\end{tabular}",
-            *(f"% {note}" for note in self.notes),
+            *(rf"\par{{\footnotesize {note.translate(LATEX)}\par}}" for note in self.notes),
         ])  # fmt: skip
 
     def __str__(self) -> str:
-        rows = [[label, *cells] for label, cells in {**self.parameters, **self.about}.items()]
+        rows = [[label, *cells] for label, cells in self._lines]
         return "\n".join(
             [*text_tables.table(["", *self.names], rows), "", *(line for note in self.notes for line in wrap(note))]
         )
@@ -149,14 +158,18 @@ def _named(fits: object) -> dict[str, object]:
     return out
 
 
-def _rows(columns: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
-    """Return the cells by row, in the order in which the rows first occur."""
-    labels = dict.fromkeys(label for cells in columns.values() for label in cells)
-    return {label: tuple(cells.get(label, "") for cells in columns.values()) for label in labels}
+def _rows(columns: Mapping[str, Mapping[tuple[int, str], str]]) -> dict[str, tuple[str, ...]]:
+    """Return the cells by row: by kind, whichever fit has it first, and then in the order in which rows first occur."""
+    keys = sorted(dict.fromkeys(key for cells in columns.values() for key in cells), key=lambda key: key[0])
+    out = {}
+    for key in keys:
+        name = f"{key[1]} (of the family)" if key[1] in out else key[1]  # beside a coefficient of that name
+        out[name] = tuple(cells.get(key, "") for cells in columns.values())
+    return out
 
 
-def _cells(fit, spread: str, ci_prob: float) -> dict[str, str]:
-    """Return a fit's parameters as text, by row."""
+def _cells(fit, spread: str, ci_prob: float) -> dict[tuple[int, str], str]:
+    """Return a fit's parameters as text, by the place of their kind in the table and the row's name."""
     out = {}
     for _, row in tidy(fit, ci_prob=ci_prob).iterrows():
         ends = [row.get("conf.low", float("nan")), row.get("conf.high", float("nan"))]
@@ -168,7 +181,8 @@ def _cells(fit, spread: str, ci_prob: float) -> dict[str, str]:
             text += f" ({number(error, decimals)})"
         elif spread == "interval" and ends[1] > ends[0]:
             text += f" [{number(ends[0], decimals)}, {number(ends[1], decimals)}]"
-        out[_label(row)] = text
+        label = _label(row)
+        out[KINDS.index(RESIDUAL if label == RESIDUAL else row["effect"]), label] = text
     return out
 
 
@@ -178,15 +192,18 @@ def _label(row: pd.Series) -> str:
     if row["effect"] != "ran_pars":
         return row["term"]
     if of == "Observation":
-        return "residual sd"
+        return RESIDUAL
     return f"{kind} {of.replace('.', ', ') if kind == 'cor' else of} ({row['group']})"
 
 
-def _about(fit) -> dict[str, str]:
-    """Return what there is to say of a fit, by row."""
+def _about(fit) -> dict[tuple[int, str], str]:
+    """Return what there is to say of a fit, by the place of its kind in the table and the row's name."""
     found = glance(fit).iloc[0]
-    out = {"rows": count(found["nobs"])}
-    out |= {f"levels of {block.group}": count(len(block.levels)) for block in fit.design.blocks}
+    out = {(0, "rows"): count(found["nobs"])}
+    blocks = [fit.design.blocks[k] for k in fit.design.groups]  # without smooths, which have no levels
+    out |= {(1, f"levels of {block.group}"): count(len(block.labels)) for block in blocks}
     if isinstance(fit, Estimates):
-        return out | {name: number(found[name], 1) for name in ("logLik", "AIC", "BIC")}
-    return out | {"draws": count(found["draws"]), "worst R-hat": number(found["rhat.max"], 3)}
+        return out | {(2, name): number(found[name], 1) for name in ("logLik", "AIC", "BIC")}
+    checks = f"failed: {found['checks.failed']}" if found["checks.failed"] else "passed"
+    own = {"draws": count(found["draws"]), "worst R-hat": number(found["rhat.max"], 3), "checks": checks}
+    return out | {(3, name): text for name, text in own.items()}

@@ -129,7 +129,7 @@ def render_fit(fit) -> str:
 
 
 def verdict_lines(checks: list[Check]) -> list[str]:
-    """Return the verdict of the checks, with the advice of each that failed under it."""
+    """Return the verdict of the checks, with the advice of each that failed and the notes under it."""
     first, *advice = verdict(checks).split("\n")
     return [first, *(line for text in advice for line in wrap(text, "    ", "  "))]
 

@@ -10,6 +10,7 @@ from bayesmm.design.parameters import Parameter, coefficients, tidy_term, varian
 from bayesmm.display.frames import WholeFrame
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.evaluation.checks import draws_checks
 from bayesmm.inference.habits import summary as point_summary
 from bayesmm.inference.marginal_effects.uncertainty import quantile
 from bayesmm.posterior import draws
@@ -136,7 +137,8 @@ def glance(fit) -> pd.DataFrame:
     pandas.DataFrame
         nobs, sigma (missing for a family without). Of a maximised fit: logLik, AIC, BIC, deviance (-2 logLik), npar,
         df.residual (nobs - npar), method, converged, singular. Of a posterior: algorithm, chains, draws (of all chains
-        together), rhat.max, ess.min, divergences.
+        together), rhat.max and ess.min (of all parameters, random effects too, as its checks have them), divergences,
+        checks.failed (the names of the checks that failed; empty where all passed).
     """
     design = fit.design
     if isinstance(fit, Estimates):
@@ -151,12 +153,14 @@ def glance(fit) -> pd.DataFrame:
     chains, each = draws.tree_sizes(fit.tree)
     stats = fit.tree["sample_stats"].data_vars if "sample_stats" in fit.tree.children else {}
     diverging = int(stats["diverging"].sum()) if "diverging" in stats else 0
+    checks = {check.name: check for check in draws_checks(fit)}
+    ess = [checks[name].value for name in ("bulk ESS", "tail ESS")]
     return WholeFrame(pd.DataFrame([{
         "nobs": design.n,
         "sigma": table.loc["sigma", "mean"] if "sigma" in table.index else np.nan,
         "algorithm": about.get("sampler"), "chains": chains, "draws": chains * each,
-        "rhat.max": table["r_hat"].max(), "ess.min": table[["ess_bulk", "ess_tail"]].min().min(),
-        "divergences": diverging,
+        "rhat.max": checks["R-hat"].value if "R-hat" in checks else table["r_hat"].max(), "ess.min": np.min(ess),
+        "divergences": diverging, "checks.failed": ", ".join(name for name, check in checks.items() if not check.ok),
     }]))  # fmt: skip
 
 

@@ -87,6 +87,13 @@ def test_predictions_are_csv(run):
     np.testing.assert_allclose(table.iloc[:, 1:], expected, rtol=1e-12)
 
 
+def test_predictions_averaged_over_all_groups(run):
+    _, out, _ = run("predict", "a.nc", "new.csv", "--groups", "averaged", "--json")
+    data = pd.DataFrame({"Days": [3, 4], "Subject": ["308", "999"]})
+    expected = bmm.load("a.nc").predict(data, groups="averaged").to_frame()["mean"]
+    assert [row["mean"] for row in document(out)["predictions"]] == pytest.approx(list(expected))
+
+
 def test_predictions_of_the_population_as_a_document(run):
     _, out, _ = run("predict", "a.nc", "new.csv", "--groups", "population", "--json")
     rows = document(out)["predictions"]

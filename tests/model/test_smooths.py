@@ -270,3 +270,9 @@ def test_compare_report_and_loo(fit, tmp_path, headless):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BayesmmWarning)
         assert np.isfinite(fit.loo(refit=False).elpd)
+
+
+def test_a_smooth_that_is_not_nested_is_called_as_it_is_written():
+    one, by = (bmm.Model(formula, SIMULATED).maximize() for formula in (WITH_GROUPS, BY_GROUPS))
+    text = " ".join(str(bmm.lrt(one, by)).split())
+    assert "its smooth s(x) is not part of one of the other's" in text and "ident" not in text

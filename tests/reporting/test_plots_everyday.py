@@ -46,6 +46,18 @@ def test_every_plot_is_a_plot_that_can_be_saved(fit, name, tmp_path):
     assert found.save(tmp_path / "a" / "b" / f"{name}.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("name", sorted(set(plots.__all__) - {"plot_prior_predictive", "forest", "smooths"}))
+def test_figures_of_a_posterior_say_what_a_maximised_fit_has(fit, name, tmp_path):
+    point = fit.model.maximize()
+    said = rf"^{name} draws a posterior, from sample\(\), not a PointFit; bmm.plots.smooths and bmm.predictions"
+    with pytest.raises(TypeError, match=said):
+        getattr(plots, name)(point, *([tmp_path] if name == "save_figures" else []))
+
+
+def test_figures_alone_are_offered():
+    assert sorted(dir(plots)) == sorted(plots.__all__)
+
+
 @pytest.mark.parametrize("name", ONE)
 def test_single_panels_go_into_axes_of_ones_own(fit, name):
     figure, (first, second) = plt.subplots(1, 2)

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from fake_fits import fake_design, fake_draws, fake_fit
 
 import bayesmm as bmm
 
@@ -87,7 +88,11 @@ def test_glance_is_one_row(point, fit, counts):
     assert np.isnan(counts.glance()["sigma"][0])
     own = fit.glance().iloc[0]
     assert (own["chains"], own["draws"], own["divergences"]) == (4, 800, 0)
-    assert own["rhat.max"] == fit.tidy()["rhat"].max()
+    every = fit.tidy(("fixed", "ran_pars", "auxiliary", "ran_vals"))  # 42 parameters: all are watched
+    assert own["rhat.max"] == every["rhat"].max() > fit.tidy()["rhat"].max()
+    assert own["ess.min"] == every[["ess", "ess.tail"]].min().min()
+    failed = [check.name for check in fit.checks() if not check.ok]
+    assert own["checks.failed"] == ", ".join(failed)
 
 
 def test_augment_has_fitted_values_and_residuals(point, fit, counts):
@@ -118,6 +123,58 @@ def test_a_table_of_several_fits(point, fit):
     assert "means with standard deviations" in str(table)
 
 
+@pytest.mark.parametrize("failing", [False, True])
+def test_the_checks_of_a_posterior_stand_in_the_table(failing):
+    draws = fake_draws(fake_design())
+    if failing:  # one random effect, which no row of the table is about, has a chain elsewhere
+        draws["b_Subject"][1][1, :, 3, 1] += 50
+    own = fake_fit(draws=draws)
+    row, cells = own.glance().iloc[0], bmm.table({"fit": own}).to_frame()["fit"]
+    check = {check.name: check for check in own.checks()}
+    assert row["rhat.max"] == check["R-hat"].value
+    assert row["ess.min"] == min(check["bulk ESS"].value, check["tail ESS"].value)
+    failed = [name for name, one in check.items() if not one.ok]
+    assert bool(failed) == failing == ("R-hat" in failed)
+    assert row["checks.failed"] == ", ".join(failed)
+    assert cells["checks"] == (f"failed: {', '.join(failed)}" if failing else "passed")
+    assert float(cells["worst R-hat"]) == pytest.approx(check["R-hat"].value, abs=6e-4)
+
+
+def test_rows_stand_by_kind_whichever_fit_has_them_first(point, counts):
+    data = bmm.load_dataset("sleepstudy")
+    least = bmm.Model("Reaction ~ 1 + (1 | Subject)", data, "student").maximize()
+    for fits in ([least, point], [point, least]):
+        rows = list(bmm.table(fits).parameters)
+        assert sorted(rows[:2]) == ["Days", "Intercept"]
+        assert rows[-2:] == ["residual sd", "nu"] and "sd Days (Subject)" in rows[2:-2]
+    both = bmm.table([counts, point])
+    assert list(both.parameters)[-2:] == ["residual sd", "shape"]
+    assert list(both.about) == ["rows", "levels of agegp", "levels of Subject", "logLik", "AIC", "BIC"]
+
+
+def test_coefficients_may_be_called_as_other_rows():
+    data = bmm.load_dataset("esoph").rename(columns={"ncontrols": "shape"})
+    data["AIC"] = np.random.default_rng(1).normal(size=len(data))
+    point = bmm.Model("ncases ~ shape + AIC", data, "negbinomial").maximize()
+    table = bmm.table([point])
+    cells = [cells[0] for label, cells in table._lines if label in ("shape", "shape (of the family)", "AIC")]
+    assert [float(text.split()[0]) for text in cells] == pytest.approx(
+        [point.fixef()["estimate"]["shape"], point.fixef()["estimate"]["AIC"], point.auxiliaries["shape"], point.aic],
+        rel=5e-3,  # three digits
+    )
+    printed = [line for line in str(table).splitlines() if line.split()[:1] in (["AIC"], ["shape"])]
+    assert len(printed) == 4 and len(table.to_frame()) == len(table.parameters) + len(table.about)
+
+
+def test_levels_are_those_of_grouping_factors_and_of_memberships():
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"y": rng.normal(size=60), "x": rng.normal(size=60), "a": np.tile(list("pqrstu"), 10)})
+    data["b"] = np.roll(data["a"], 1)
+    point = bmm.Model("y ~ s(x) + (1 | mm(a, b))", data).maximize()
+    levels = {name: cells for name, cells in bmm.table([point]).about.items() if name.startswith("levels of")}
+    assert levels == {"levels of mm(a, b)": ("6",)}
+
+
 def test_intervals_and_names_by_method(point, fit):
     frame = bmm.table([point, fit], spread="interval", ci_prob=0.9).to_frame()
     assert list(frame.columns) == ["(1) REML", "(2) posterior"]
@@ -132,6 +189,13 @@ def test_other_formats_have_every_cell_and_no_mark_up_of_names(point):
     texts = ["".join(element.itertext()) for element in page.iter() if element.tag in ("td", "th")]
     assert "a_b & <c>|" in texts and set(cells) <= set(texts)
     latex = table.to_latex()
+    rows = list(page.iter("tr"))
+    assert [i for i, row in enumerate(rows) if "border-bottom" in row.get("style", "")] == [0, len(rows) - 1]
+    lines = latex.splitlines()
+    assert "booktabs" in lines[0] and lines[0].startswith("%")
+    under = lines[lines.index(r"\end{tabular}") + 1 :]
+    assert under and all(line.startswith(r"\par{\footnotesize ") for line in under)
+    assert r"90 \% intervals" in bmm.table([point], spread="interval", ci_prob=0.9).to_latex()
     assert r"a\_b \& <c>|" in latex and latex.count(r"\\") == 1 + len(table.parameters) + len(table.about)
     markdown = table.to_markdown().splitlines()
     assert markdown[0] == r"|  | a_b & <c>\| |" and sum(line.startswith("|") for line in markdown) == 2 + len(cells)

@@ -24,6 +24,7 @@ __all__ = [
     "R_HAT_LIMIT",
     "Check",
     "bfmi",
+    "draws_checks",
     "run_checks",
     "suspicious",
     "verdict",
@@ -37,10 +38,17 @@ def run_checks(fit, time: object = None) -> list[Check]:
 
     `time`, a column of the model or values of its rows, orders them within their groups.
     """
-    evidence, inputs = gather(fit), check_inputs(fit)
+    inputs = check_inputs(fit)
+    found = rows_and_groups(fit, time) + [check(inputs) for check in NOTES]
+    return draws_checks(fit) + [sourced(check) for check in found]
+
+
+@few_threads
+def draws_checks(fit) -> list[Check]:
+    """Return the checks that draws can fail, those of the sampling and of the integrals; the others are notes."""
+    evidence = gather(fit)
     found = [check(evidence) for check in (INDEPENDENT if is_independent(evidence.record) else CHECKS)]
-    found += integrals(fit) + rows_and_groups(fit, time) + [check(inputs) for check in NOTES]
-    return [sourced(check) for check in found]
+    return [sourced(check) for check in found + integrals(fit)]
 
 
 def rows_and_groups(fit, time: object) -> list[Check]:

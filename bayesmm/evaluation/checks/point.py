@@ -54,15 +54,17 @@ def point_checks(point: Estimates, time: object = None) -> list[Check]:
 def remarks(point: Estimates) -> list[str]:
     """Return what stands under the print of a fit: the notes that no other line of it has.
 
-    Counts that scatter more have more zeros too, and the same remedy, so that the note on these is left out then. Of a
-    search that did not converge there is nothing to be said but that.
+    Counts that scatter more have more zeros too, so that these are a part of that note then. Of a search that did not
+    converge there is nothing to be said but that.
     """
     if not point.converged:
         return []
     own = {check.name: check for check in point_checks(point) if check.note and check.name != "singular"}
-    if "dispersion" in own:
-        own.pop("zeros", None)
-    return [f"Note, {check.name}: {check.message}" for check in own.values()]
+    text = {name: f"Note, {name}: {check.message}" for name, check in own.items()}
+    if {"dispersion", "zeros"} <= set(text):
+        text.pop("zeros")
+        text["dispersion"] += f" There are {own['zeros'].message}"
+    return list(text.values())
 
 
 def converged(point: Estimates) -> Check:

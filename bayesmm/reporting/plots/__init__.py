@@ -37,3 +37,7 @@ __all__ = [
     "save_figures",
     "smooths",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)  # without the modules that the figures are written in

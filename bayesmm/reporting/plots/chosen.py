@@ -1,9 +1,32 @@
-"""Which grouping factor and which of its levels a figure shows, and how it says so."""
+"""What a figure is of: a posterior, which grouping factor and which of its levels, and how it says so."""
+
+import functools
+from collections.abc import Callable
 
 import numpy as np
 
 from bayesmm.display.figures import plain
 from bayesmm.errors import listing, suggest
+
+
+def of_posterior[Function: Callable](function: Function) -> Function:
+    """Return a function of a posterior with a TypeError for everything else, such as a maximised fit."""
+
+    @functools.wraps(function)
+    def checked(fit, *args: object, **options: object) -> object:
+        check_posterior(function.__name__, fit)
+        return function(fit, *args, **options)
+
+    return checked
+
+
+def check_posterior(name: str, fit: object) -> None:
+    """Raise a TypeError for what is no posterior, with what there is for a maximised fit."""
+    if not hasattr(fit, "tree"):
+        raise TypeError(
+            f"{name} draws a posterior, from sample(), not a {type(fit).__name__}; bmm.plots.smooths and "
+            "bmm.predictions(...).plot() draw a maximised fit"
+        )
 
 
 def factor(design, group: str | None) -> int:

@@ -27,6 +27,7 @@ from bayesmm.inference.terms import has_profile
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import CI_PROB, draws_of
 from bayesmm.posterior.point_estimates import estimate
+from bayesmm.reporting.plots.chosen import of_posterior
 from bayesmm.reporting.plots.labels import units
 from bayesmm.runtime.arguments import check_bool
 
@@ -36,6 +37,7 @@ UPPER_BAR, LOWER_BAR = -0.09, -0.22  # where intervals are drawn, in greatest he
 
 
 @drawn
+@of_posterior
 def plot_variances(fit, point=None, intervals: bool | pd.DataFrame = True):
     """Draw the posterior density of each standard deviation, correlation and sigma, with the maximised fits marked.
 
@@ -150,6 +152,7 @@ def omitted(count: int, where: str = "fit.varcorr()") -> str:
 
 
 @drawn
+@of_posterior
 def plot_priors(fit):
     """Draw the prior density of each parameter over its posterior density: what the data have changed.
 

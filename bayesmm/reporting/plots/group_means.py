@@ -4,7 +4,7 @@ import numpy as np
 
 from bayesmm.display.figures import ACCENT, GREY, INK, drawn, key, marker, name_axes, panels, plain, title
 from bayesmm.posterior.residuals import replicates
-from bayesmm.reporting.plots.chosen import factor, share_of
+from bayesmm.reporting.plots.chosen import factor, of_posterior, share_of
 from bayesmm.runtime.arguments import check_seed
 
 NAMED_LEVELS = 40  # of more the rows are too near for their names
@@ -14,6 +14,7 @@ COVERED = (0.025, 0.975)
 
 
 @drawn
+@of_posterior
 def plot_group_means(fit, group: str | None = None, seed: int = 0, ax=None):
     """Draw the observed mean of each level of a factor over the interval that holds 95 % of its replicated means.
 

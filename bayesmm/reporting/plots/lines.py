@@ -8,7 +8,7 @@ from bayesmm.errors import listing
 from bayesmm.formula.formula import column_nodes
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import thinned
-from bayesmm.reporting.plots.chosen import factor, largest, said, share_of
+from bayesmm.reporting.plots.chosen import factor, largest, of_posterior, said, share_of
 
 SHOWN_LEVELS = 20  # panels of one figure
 POINTS = 25  # of a line
@@ -17,6 +17,7 @@ WIDE, NARROW = (3.0, 2.3, 3), (2.0, 1.75, 5)  # width and height of a panel in i
 
 
 @drawn
+@of_posterior
 def plot_lines(fit, group: str | None = None, x: str | None = None):
     """Draw the mean response of each group along a predictor over the group's data, and that of an average group.
 
@@ -80,9 +81,10 @@ def predictor(design, k: int, x: str | None) -> str:
     numeric = [c for c in design.frame if c not in outside and pd.api.types.is_numeric_dtype(design.frame[c])]
     used = [c for c in numeric if any(c == name or c in name for name in design.coefficients)]
     sloped = [c for c in numeric if c in design.blocks[k].columns]
-    if (x is not None and x not in numeric) or not numeric:
-        asked = "the model has no numeric predictor" if x is None else f"x is {x!r}"
-        raise ValueError(f"{asked}; lines are drawn along one of {listing(numeric) or 'none'}")
+    if not numeric:
+        raise ValueError("the model has no numeric predictor to draw lines along")
+    if x is not None and x not in numeric:
+        raise ValueError(f"x is {x!r}; lines are drawn along one of {listing(numeric)}")
     return x or (sloped or used or numeric)[0]
 
 

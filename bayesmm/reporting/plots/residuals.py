@@ -10,6 +10,7 @@ from bayesmm.posterior.residuals import (
     replicates_of_new_groups,
     residuals_of_new_groups,
 )
+from bayesmm.reporting.plots.chosen import of_posterior
 from bayesmm.runtime.arguments import check_seed
 from bayesmm.runtime.streams import stream
 
@@ -27,6 +28,7 @@ def residual_name(fit) -> str:
 
 
 @drawn
+@of_posterior
 def plot_residuals(fit, seed: int = 0, ax=None):
     """Draw the residuals against the fitted values, with the medians and the middle halves of bins of them.
 
@@ -85,6 +87,7 @@ def binned(x: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @drawn
+@of_posterior
 def plot_qq(fit, seed: int = 0, ax=None):
     """Draw the sorted residuals against normal quantiles, with the envelope of simulated ones.
 

@@ -10,7 +10,7 @@ from bayesmm.families.links import LINKS
 from bayesmm.families.support import Support
 from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, variable
 from bayesmm.posterior.means import slope_of
-from bayesmm.reporting.plots.chosen import factor, largest, said
+from bayesmm.reporting.plots.chosen import factor, largest, of_posterior, said
 from bayesmm.reporting.plots.labels import units
 
 SHOWN_LEVELS = 60  # arrows that can still be told apart
@@ -24,6 +24,7 @@ COVERED = 2.448  # sqrt of the 95 % quantile of chi-squared with 2 degrees of fr
 
 
 @drawn
+@of_posterior
 def plot_shrinkage(fit, group: str | None = None, ax=None):
     """Draw how far the coefficients of each group are drawn from its own regression towards the others'.
 

@@ -5,6 +5,7 @@ import numpy as np
 from bayesmm.display.figures import ACCENT, INK, LIGHT, drawn, heading, key, label_edges, panels, plain, title
 from bayesmm.errors import listing
 from bayesmm.posterior.survival import Survival, fitted_survival, observed_survival
+from bayesmm.reporting.plots.chosen import of_posterior
 
 POINTS = 80  # of a fitted curve
 MOST_PANELS = 12
@@ -13,6 +14,7 @@ MARGIN = 0.03  # of the range, on each side
 
 
 @drawn
+@of_posterior
 def plot_survival(fit, by: str | None = None, ax=None):
     """Draw P(Y > t) as the data alone give it over the posterior of the same, the mean over the rows.
 
