@@ -6,7 +6,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import Parameter, coefficients, tidy_term, variance_parameters
+from bayesmm.design.parameters import Parameter, by_levels, coefficients, tidy_term, variance_parameters
 from bayesmm.display.frames import WholeFrame
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
@@ -119,8 +119,8 @@ def _effects(fit, ci_prob: float) -> pd.DataFrame:
     else:
         kept = draws.kept_effects(fit)
         tables = [
-            pd.concat([draws.effect_keys(block), draws.describe_effects(fit, k, ci_prob)], axis=1)
-            for k, block in enumerate(fit.design.blocks)
+            pd.concat([draws.effect_keys(fit.design.blocks[k]), draws.describe_effects(fit, k, ci_prob)], axis=1)
+            for k in by_levels(fit.design)
             if k in kept
         ]
         table = pd.concat(tables, ignore_index=True) if tables else draws.ranef(fit)
@@ -174,15 +174,16 @@ def augment(fit, data: object = None) -> pd.DataFrame:
     pandas.DataFrame
         The columns of the model, and .fitted (the mean of the response with the random effects; of a posterior its
         mean), .fixed (the same for an average group: random effects of 0) and, of the model's own rows, .resid (the
-        response less .fitted; of a binomial, the share of successes less its probability).
+        response less .fitted; of a binomial, the share of successes less its probability). Of ordered categories the
+        response is the number of the category, 1 ... K, and its mean the sum of k P(k).
     """
     design = fit.design
-    frame = design.frame.set_axis(design.row_labels, axis=0) if data is None else _as_pandas(data)
     made = predict_point if isinstance(fit, Estimates) else predict
     means = {
-        name: _means(made(fit, data, groups=groups))
+        name: _means(design, made(fit, data, groups=groups))
         for name, groups in ((".fitted", "conditional"), (".fixed", "population"))
     }
+    frame = design.frame.set_axis(design.row_labels, axis=0) if data is None else _as_pandas(data)
     out = frame.assign(**means)
     if data is None:
         shares = design.y if design.trials is None else design.y / design.trials
@@ -197,8 +198,10 @@ def _as_pandas(data: object) -> pd.DataFrame:
     return nw.from_native(data, eager_only=True).to_pandas()
 
 
-def _means(predictions) -> np.ndarray:
+def _means(design, predictions) -> np.ndarray:
     """Return the predicted means, (rows,); of a posterior the means of its draws."""
-    if isinstance(predictions, pd.DataFrame):
-        return predictions["estimate"].to_numpy()
-    return predictions.draws.mean(axis=(0, 1))
+    whole = isinstance(predictions, pd.DataFrame)
+    if design.family.ordered:
+        shares = predictions.to_numpy() if whole else predictions.draws.mean(axis=(0, 1))
+        return shares @ (np.arange(shares.shape[1]) + 1.0)
+    return predictions["estimate"].to_numpy() if whole else predictions.draws.mean(axis=(0, 1))
