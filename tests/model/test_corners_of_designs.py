@@ -34,7 +34,7 @@ def data():
 
 
 def test_slopes_of_censored_rows_have_each_rows_own_shape(data):
-    """Of a Weibull variable with mean mu, z = (t gamma(1 + 1/s) / mu)^s: the slope of log S is s z, of log f s (z - 1)."""
+    # of a Weibull variable with mean mu, z = (t gamma(1 + 1/s) / mu)^s: the slope of log S is s z, of log f s (z - 1)
     fit = invented(bmm.Model(("t | cens(c) ~ x + (1 | g)", "shape ~ x"), data, "weibull"))
     found = of_fit(fit)
     shape = np.exp(np.log(draws(fit, "shape").mean()) + draws(fit, "log_shape").mean(axis=0) * data["x"].to_numpy())
