@@ -14,6 +14,7 @@ from bayesmm.evaluation.loo_again import _loses_levels
 from bayesmm.evaluation.prior_sensitivity.draw_densities import integrated_log_likelihood
 from bayesmm.inference.simulation.groups import outer_factor
 from bayesmm.inference.simulation.power import _sized, sizes_of
+from bayesmm.reporting.gallery import lines
 from bayesmm.reporting.plots.chosen import factor
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
@@ -42,13 +43,14 @@ def test_slopes_of_censored_rows_have_each_rows_own_shape(data):
     np.testing.assert_allclose(found.slopes[:, 0], shape * (z - (data["c"] == "none")), rtol=1e-8)
 
 
-def test_figures_are_of_the_factor_that_they_name(data):
+def test_figures_are_of_the_factor_that_they_name(data, headless):
     design = bmm.Model(MEMBERS, data).design
     assert [design.blocks[factor(design, group)].group for group in (None, "g")] == ["g", "g"]
     with pytest.raises(ValueError, match="group is 'h'; the grouping factors of this model are g"):
         factor(design, "h")
     with pytest.raises(ValueError, match="no grouping factor that puts each row into one level"):
         factor(bmm.Model("y ~ x + (1 | mm(m1, m2))", data).design, None)
+    assert "level of g " in lines(invented(bmm.Model(MEMBERS, data)))[0].caption
 
 
 @pytest.mark.parametrize(("groups", "by"), [(12, None), (12, "g"), ({"g": 12}, None)])
@@ -110,7 +112,7 @@ def test_the_advice_of_loo_names_what_is_possible(data):
 def test_other_data_may_lack_a_level_of_a_parameters_formula(data, formulas, family):
     other = bmm.Model(formulas, data, family).with_data(data[data["f"] != "r"])
     assert other.design.residual.parameters[0].terms == ("f[T.q]", "f[T.r]")
-    with pytest.raises(DataError, match=r"columns that depend on others in these data .*; use maximize\('MAP'\)"):
+    with pytest.raises(DataError, match=r"columns that depend on others in these data .*; use sample\(\)"):
         other.maximize()
     with pytest.raises(DataError, match="columns that depend on others"):
         bmm.Model((formulas[0], formulas[1].replace("f", "f + g2")), data.assign(g2=data["f"]), family)

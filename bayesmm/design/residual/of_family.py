@@ -195,7 +195,7 @@ def check_determined(design) -> None:
             shown = ", ".join(part.parameters[0].terms)
             raise DataError(
                 f"'{part.text}' has columns that depend on others in these data ({shown}), so that a "
-                "likelihood does not say what their coefficients are; use maximize('MAP') or sample()"
+                "likelihood does not say what their coefficients are; use sample(), whose priors do"
             )
 
 
