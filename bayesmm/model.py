@@ -9,6 +9,8 @@ import pandas as pd
 from bayesmm.design.covariance.structures import parse_formula
 from bayesmm.design.design import design_of, given_again
 from bayesmm.design.records import Design
+from bayesmm.design.residual.of_family import check_determined
+from bayesmm.design.summed import absent_rows, is_summed
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
@@ -197,6 +199,7 @@ class Model:
             For "MAP" where a prior is a function.
         """
         if method != "MAP":
+            check_determined(self.design)
             check_residual(self.design)  # whose sd is estimated, whatever its prior says
             say_estimated(self.priors, ("sigma",) if self.design.residual.sigma == "known" else ())
         return PointFit.of(maximize(self.design, method, self.priors, start, nagq))
@@ -337,6 +340,8 @@ class Model:
         """Draw parameters from the priors, and data given them: a DataTree with ``prior`` and ``prior_predictive``."""
         check_whole("draws", draws, 1)  # before PyMC is imported and its graph built
         check_seed(seed)
+        if is_summed(self.design):
+            raise absent_rows(self.design.X.sums.engine)
         from bayesmm.sampling.graph.nuts import prior_predictive
 
         return prior_predictive(self.graph("explicit", centred=False), draws, seed)

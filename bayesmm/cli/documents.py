@@ -36,7 +36,7 @@ def of_fit(fit, comparison=None) -> dict[str, object]:
     design = fit.design
     model = {
         "formula": design.formula.text, "family": design.family.name, "link": design.family.link, "rows": design.n,
-        "groups": {block.group: len(block.levels) for block in design.blocks},
+        "groups": {design.blocks[k].group: len(design.blocks[k].labels) for k in design.groups},
     }  # fmt: skip
     checks = [
         {"name": c.name, "status": c.status, "value": c.value, "limit": c.limit, "message": c.message}

@@ -8,6 +8,7 @@ are computed from the posterior without them, see `loo_again`.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -144,8 +145,17 @@ def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | N
     inner, held = ((), range(len(design.blocks))) if split is None else (split.inner, split.held)
     factors = [tuple(design.blocks[j].group for j in chosen if j in design.groups) for chosen in (inner, held)]
     numbers = float(estimate.elpd), float(estimate.se), float(estimate.p)
-    leave = tuple(design.blocks[k].group for k in design.factors)
-    return Loo(*numbers, table, limit, by, *factors, estimate, leave)
+    return Loo(*numbers, table, limit, by, *factors, estimate, _left_out(design))
+
+
+def _left_out(design) -> tuple[str, ...]:
+    """Return the grouping factors that `split_by` takes: those whose levels can be left out."""
+    found = []
+    for group in (design.blocks[k].group for k in design.factors):
+        with suppress(ValueError):
+            split_by(design, group)
+            found.append(group)
+    return tuple(found)
 
 
 def _table(fit, estimate: "ELPDData", values: np.ndarray, labels: pd.Index) -> pd.DataFrame:

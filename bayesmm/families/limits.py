@@ -163,6 +163,8 @@ def _quantile(family, mu: float, low: float, high: float, aux: list[float], u: f
     def tails(y: float) -> tuple[float, float]:
         if not np.isfinite(y):
             return (0.0, -np.inf) if y > 0 else (-np.inf, 0.0)
+        if y <= 0 and _is_below(family.support, y):  # where the kernels are not defined
+            return -np.inf, 0.0
         below, above = family.tails.values(code, y, eta, aux)
         return below[0], above[0]
 
@@ -183,6 +185,11 @@ def _quantile(family, mu: float, low: float, high: float, aux: list[float], u: f
         a, b = (middle, b) if tails(middle)[side] > target else (a, middle)
     found = 0.5 * (a + b)
     return float(np.clip(np.ceil(found) if family.discrete else found, np.nextafter(low, np.inf), high))
+
+
+def _is_below(support: Support, y: float) -> bool:
+    """Return whether a number of 0 or less is below all possible responses."""
+    return support.positive or support.proportion or (y < 0 and (support.counts or support.nonnegative))
 
 
 def whole_ends(support: Support, low: Array, high: Array) -> tuple[Array, Array]:

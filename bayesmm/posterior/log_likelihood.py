@@ -73,7 +73,7 @@ def split_by(design: Design, by: str) -> Split:
         raise ValueError(
             f"by must be a grouping factor of the model ({listing(names) or 'it has none'}), not {by!r}{near}"
         )
-    split = _split(design, names[by])
+    split = split_of(design, names[by])
     if not design.family.gaussian:
         _check_quadrature(design, split)
     return split
@@ -89,7 +89,7 @@ def split_of_rows(design: Design) -> Split:
     """
     smooth = [k for k, block in enumerate(design.blocks) if block.smooth]
     for k in (*design.groups, *smooth):
-        split = _split(design, k)
+        split = split_of(design, k)
         if set(split.held) <= set(smooth):
             if not design.family.gaussian:
                 _check_quadrature(design, split)
@@ -101,7 +101,8 @@ def split_of_rows(design: Design) -> Split:
     )
 
 
-def _split(design: Design, outer: int) -> Split:
+def split_of(design: Design, outer: int) -> Split:
+    """Return what goes with a level of a block, by its number; a ValueError where its effects' covariance is known."""
     inner = tuple(j for j, block in enumerate(design.blocks) if j == outer or nested(block, design.blocks[outer]))
     related = [design.blocks[j] for j in inner if design.blocks[j].relation is not None]
     if related:
@@ -125,8 +126,8 @@ def _check_quadrature(design: Design, split: Split) -> None:
         return
     counts = [f"{len(block.columns)} of {block.group}" for block in inner]
     alone = [
-        block.group for j, block in enumerate(design.blocks)
-        if _split(design, j).inner == (j,) and len(block.columns) <= MAX_COEFFICIENTS
+        design.blocks[j].group for j in design.factors
+        if split_of(design, j).inner == (j,) and len(design.blocks[j].columns) <= MAX_COEFFICIENTS
     ]  # fmt: skip
     use = f"by={alone[0]!r} or " if alone else ""
     raise ValueError(

@@ -152,7 +152,7 @@ def lines(fit) -> tuple[Figure, ...]:
     """Return the lines of the groups of the first factor, if there is a numeric predictor to draw them along."""
     if not fit.design.factors:
         return ()
-    group = name(fit.design.blocks[0].group)
+    group = name(fit.design.blocks[fit.design.factors[0]].group)
     try:
         shown = picture(
             partial(plots.plot_lines, fit),

@@ -6,7 +6,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import Parameter, coefficients, tidy_term, variance_parameters
+from bayesmm.design.parameters import Parameter, by_levels, coefficients, tidy_term, variance_parameters
 from bayesmm.display.frames import WholeFrame
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
@@ -120,8 +120,8 @@ def _effects(fit, ci_prob: float) -> pd.DataFrame:
     else:
         kept = draws.kept_effects(fit)
         tables = [
-            pd.concat([draws.effect_keys(block), draws.describe_effects(fit, k, ci_prob)], axis=1)
-            for k, block in enumerate(fit.design.blocks)
+            pd.concat([draws.effect_keys(fit.design.blocks[k]), draws.describe_effects(fit, k, ci_prob)], axis=1)
+            for k in by_levels(fit.design)
             if k in kept
         ]
         table = pd.concat(tables, ignore_index=True) if tables else draws.ranef(fit)
@@ -177,17 +177,23 @@ def augment(fit, data: object = None) -> pd.DataFrame:
     -------
     pandas.DataFrame
         The columns of the model, and .fitted (the mean of the response with the random effects; of a posterior its
+<<<<<<< HEAD
         mean; of ordered categories the expected number of the category), .fixed (the same for an average group: random
         effects of 0) and, of the model's own rows, .resid (the response less .fitted; of a binomial, the share of
         successes less its probability; of ordered categories by their numbers).
+=======
+        mean), .fixed (the same for an average group: random effects of 0) and, of the model's own rows, .resid (the
+        response less .fitted; of a binomial, the share of successes less its probability). Of ordered categories the
+        response is the number of the category, 1 ... K, and its mean the sum of k P(k).
+>>>>>>> fix3
     """
     design = fit.design
-    frame = design.frame.set_axis(design.row_labels, axis=0) if data is None else _as_pandas(data)
     made = predict_point if isinstance(fit, Estimates) else predict
     means = {
         name: _means(design, made(fit, data, groups=groups))
         for name, groups in ((".fitted", "conditional"), (".fixed", "population"))
     }
+    frame = design.frame.set_axis(design.row_labels, axis=0) if data is None else _as_pandas(data)
     out = frame.assign(**means)
     if data is None:
         shares = design.y if design.trials is None else design.y / design.trials
@@ -203,9 +209,18 @@ def _as_pandas(data: object) -> pd.DataFrame:
 
 
 def _means(design, predictions) -> np.ndarray:
+<<<<<<< HEAD
     """Return the predicted means, (rows,), of ordered categories the expected numbers; of a posterior of its draws."""
     if not isinstance(predictions, pd.DataFrame):
         return predictions.numbers().draws.mean(axis=(0, 1))
     if design.family.ordered:
         return predictions.to_numpy() @ np.arange(1.0, len(design.categories) + 1)
     return predictions["estimate"].to_numpy()
+=======
+    """Return the predicted means, (rows,); of a posterior the means of its draws."""
+    whole = isinstance(predictions, pd.DataFrame)
+    if design.family.ordered:
+        shares = predictions.to_numpy() if whole else predictions.draws.mean(axis=(0, 1))
+        return shares @ (np.arange(shares.shape[1]) + 1.0)
+    return predictions["estimate"].to_numpy() if whole else predictions.draws.mean(axis=(0, 1))
+>>>>>>> fix3

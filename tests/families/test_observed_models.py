@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from observed_densities import CASES, MEAN, distribution, log_probability, parameters, predictor, value
 from scipy.special import gamma, logsumexp, ndtr, ndtri
+from scipy.stats import kstest
 
 import bayesmm as bmm
 from bayesmm.errors import DataError
@@ -180,6 +181,25 @@ def test_draws_of_truncated_responses_are_inside_the_limits_and_from_the_distrib
         at = np.quantile(drawn, [0.25, 0.5, 0.75])
         share = np.exp([log_probability(known, low, y) - whole for y in at])
         np.testing.assert_allclose(share, [0.25, 0.5, 0.75], atol=0.035)  # 4.5 standard errors of 4,000 draws
+
+
+@pytest.mark.parametrize("name", ["lognormal", "weibull", "exponential", "gamma", "inverse_gaussian", "negbinomial"])
+@pytest.mark.parametrize("above", [-np.inf, 0.5])
+def test_draws_below_a_limit_that_few_pass_are_from_the_distribution(name, above):
+    base, aux, rng = get_family(name), AUX[name], np.random.default_rng(2)
+    known, n = distribution(name, 500.0, aux), 400
+    low, high = (above, 4.0) if base.discrete else (0.0 if above > 0 else above, known.ppf(1e-4))
+    limits = Limits(np.full(n, np.nan), np.full(n, low), np.full(n, high))
+    drawn = as_observed(base, False, True).draw(rng, np.full(n, 500.0), limits, aux)
+    assert (drawn > low).all() and (drawn <= high).all() and (drawn >= 0).all()
+    start = known.cdf(low) if low > -np.inf else 0.0
+    share = (known.cdf(drawn) - start) / (known.cdf(high) - start)
+    if not base.discrete:
+        assert kstest(share, "uniform").statistic < 1.95 / np.sqrt(n)  # one set of draws in a thousand
+    else:
+        values = np.arange(np.floor(low) + 1 if low > 0 else 0, 5)
+        expected = known.pmf(values) / known.pmf(values).sum()
+        np.testing.assert_allclose((drawn == values[:, None]).mean(axis=1), expected, atol=0.09)  # 3.5 of 400
 
 
 def test_quantile_residuals_of_censored_rows_are_normal():

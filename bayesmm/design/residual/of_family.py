@@ -18,7 +18,8 @@ from types import ModuleType
 import numpy as np
 
 from bayesmm.design.parameters import free_auxiliaries
-from bayesmm.design.residual.scale import columns, sizes
+from bayesmm.design.residual.scale import ALONE, columns, dependent, sizes
+from bayesmm.design.residual.scale import STRUCTURE as OF_SIGMA
 from bayesmm.design.residual.structure import (
     Arguments,
     Array,
@@ -51,7 +52,9 @@ def linked(own: Auxiliary, value: float) -> float:
     return own.free(value)
 
 
-def term(own: Auxiliary, scale: Scale, X: Array, names: Sequence[str], start: float) -> ResidualTerm:
+def term(
+    own: Auxiliary, scale: Scale, X: Array, names: Sequence[str], start: float, learning: bool = True
+) -> ResidualTerm:
     """Return what a formula of a family's parameter is.
 
     Parameters
@@ -63,6 +66,8 @@ def term(own: Auxiliary, scale: Scale, X: Array, names: Sequence[str], start: fl
     names : sequence of str, length k
     start : float
         A moment estimate of the parameter.
+    learning : bool
+        Whether no columns may depend on others; those of other data may, for the priors say what they leave open.
 
     Raises
     ------
@@ -73,7 +78,7 @@ def term(own: Auxiliary, scale: Scale, X: Array, names: Sequence[str], start: fl
     if not shown:
         said = f"{own.name} is the same in all rows without it, so leave it out"
         raise DataError(f"'{scale.text}' names no column; {said}")
-    if np.linalg.matrix_rank(X / np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)) < X.shape[1]:
+    if learning and dependent(X):
         raise DataError(f"'{scale.text}' has columns that depend on others ({', '.join(names)}); leave one out")
     if not scale.intercept and not np.isin(V, (0.0, 1.0)).all():
         said = f"so that {own.name} has no level; leave '0 +' out"
@@ -176,6 +181,23 @@ def check_same_in_rows(design, what: str) -> None:
         raise DataError(
             f"{what} is not defined where a parameter differs from row to row, as by {design.residual.text}"
         )
+
+
+def check_determined(design) -> None:
+    """Raise a DataError where the rows leave a coefficient of a parameter's formula open, as of a level that none has.
+
+    A prior says what it is then, a likelihood does not.
+    """
+    for part in design.residual.parts:
+        if part.rows is None or not (part.of or part.structure is OF_SIGMA or part.structure is ALONE):
+            continue
+        whole = part.given or part.structure is ALONE  # without an intercept
+        if dependent(part.rows if whole else np.column_stack([np.ones(len(part.rows)), part.rows])):
+            shown = ", ".join(part.parameters[0].terms)
+            raise DataError(
+                f"'{part.text}' has columns that depend on others in these data ({shown}), so that a "
+                "likelihood does not say what their coefficients are; use sample(), whose priors do"
+            )
 
 
 def row_thresholds(thresholds: Sequence[Array], y: Array) -> Array:

@@ -80,7 +80,7 @@ def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array, wei
     if not formula.residuals and not formula.scales:
         return INDEPENDENT
     parts = [_term(call, scope) for call in formula.residuals]
-    parts += [scale.term(own, *_scale_matrix(own, scope, len(y)), y) for own in formula.scales]
+    parts += [scale.term(own, *_scale_matrix(own, scope, len(y)), y, scope.learning) for own in formula.scales]
     known = [part for part in parts if part.structure.sigma != "scale"]
     if known and formula.scales and known[0].structure is not parts[-1].structure:
         said = f"gives the sds of the rows, and {formula.scales[0].text} models them"
@@ -107,7 +107,8 @@ def _of_family(formula: Formula, family: Family, scope: Scope, y: Array) -> Resi
     for own in formula.scales:
         parameter, mean = parameters[own.name], np.full(len(y), y.mean())
         first = family.first(y, mean)[family.auxiliaries.index(own.name)]
-        parts.append(parameter_term(parameter, own, *_scale_matrix(own, scope, len(y)), float(first)))
+        X, names = _scale_matrix(own, scope, len(y))
+        parts.append(parameter_term(parameter, own, X, names, float(first), scope.learning))
     return Residuals(tuple(parts)) if parts else INDEPENDENT
 
 

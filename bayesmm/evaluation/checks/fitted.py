@@ -25,7 +25,7 @@ class Fitted:
     design : Design
     eta : (n,) float64
         The linear predictor, with the random effects.
-    auxiliaries : tuple of float
+    auxiliaries : tuple of float or (n,) float64
     covariances : tuple of (q, q) float64
         Of the random effects of each block.
     beta_cov : (p, p) float64
@@ -38,7 +38,7 @@ class Fitted:
 
     design: Design
     eta: Array
-    auxiliaries: tuple[float, ...]
+    auxiliaries: tuple[float | Array, ...]
     covariances: tuple[Array, ...]
     beta_cov: Array
     residual: Mapping[str, Array]
@@ -65,13 +65,14 @@ class Fitted:
         from bayesmm.likelihood.response_kernels import derivatives
         from bayesmm.likelihood.row_functions import codes
 
-        design, aux = self.design, np.zeros(2)
-        own, size = self.auxiliaries[: len(design.family.auxiliaries)], design.size
-        aux[: len(own)] = own
-        rows = zip(design.y, np.ones(design.n) if size is None else size, self.eta, strict=True)
+        design, aux = self.design, np.zeros((self.design.n, 2))
+        for m, own in enumerate(self.auxiliaries[: len(design.family.auxiliaries)]):
+            aux[:, m] = own  # a number, or one for each row
+        size = np.ones(design.n) if design.size is None else design.size
+        rows = zip(design.y, size, self.eta, aux, strict=True)
         weights = 1.0 if design.weights is None else design.weights[:, None]
         numbers = codes(design.family)
-        return weights * np.array([derivatives(*numbers, *row, aux)[1:3] for row in rows])
+        return weights * np.array([derivatives(*numbers, *row)[1:3] for row in rows])
 
     @cached_property
     def information(self) -> Array:

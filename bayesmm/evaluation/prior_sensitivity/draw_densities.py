@@ -33,7 +33,7 @@ from bayesmm.posterior.draws import (
     tree_sizes,
     variable,
 )
-from bayesmm.posterior.log_likelihood import by_level, conditional, split_by
+from bayesmm.posterior.log_likelihood import by_level, conditional, split_of
 from bayesmm.priors import coefficient_places
 
 Array = np.ndarray
@@ -105,7 +105,7 @@ def integrated_log_likelihood(fit) -> tuple[Array, str]:
     if design.family.gaussian:
         return _each(fit, _gaussian(fit)), "random effects integrated out exactly"
     if fits(design):
-        levels = by_level(fit, split_by(design, design.blocks[0].group))
+        levels = by_level(fit, split_of(design, 0))
         return levels.sum(axis=1), "random effects integrated out by quadrature"
     return _each(fit, _laplace(fit)), "random effects integrated out by Laplace's approximation"
 

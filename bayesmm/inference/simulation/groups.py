@@ -11,7 +11,7 @@ from bayesmm.runtime.streams import stream
 
 
 def outer_factor(design: Design, by: str | None) -> int:
-    """Return the position of the grouping factor whose levels are counted.
+    """Return the position among the design's blocks of the grouping factor whose levels are counted.
 
     Raises
     ------
@@ -31,9 +31,9 @@ def outer_factor(design: Design, by: str | None) -> int:
                 f"by names {by!r}, which is no grouping factor of the model{suggest(str(by), names)} "
                 f"(factors: {listing(names)})"
             )
-        return names.index(by)
-    blocks = [design.blocks[k] for k in design.factors]
-    outer = [k for k, a in enumerate(blocks) if all(_nested(b.index, a.index) for b in blocks)]
+        return design.factors[names.index(by)]
+    indices = {k: design.blocks[k].index for k in design.factors}
+    outer = [k for k, own in indices.items() if all(_nested(other, own) for other in indices.values())]
     if len(outer) != 1:
         raise ValueError(f"by should name the grouping factor whose levels are counted, one of {listing(names)}")
     return outer[0]

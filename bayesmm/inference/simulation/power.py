@@ -9,6 +9,7 @@ import pandas as pd
 
 from bayesmm.design.parameters import coefficient_label
 from bayesmm.design.records import Design
+from bayesmm.design.residual.of_family import check_determined
 from bayesmm.display.text_tables import table, wrap
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
@@ -224,12 +225,12 @@ def sizes_of(design: Design, groups: object, rows: object, by: str | None) -> Si
     if isinstance(groups, Mapping):
         if by is not None:
             raise ValueError("groups names its factors, and by names another; leave by out")
-        names = [design.blocks[k].group for k in design.factors]
+        names = {design.blocks[k].group: k for k in design.factors}
         wrong = [name for name in groups if name not in names]
         if wrong or not groups:
-            near = suggest(str(wrong[0]), names) if wrong else ""
-            raise ValueError(f"groups should be by grouping factor ({listing(names)}), not {groups!r}{near}")
-        factors = {names.index(name): _numbers(f"groups[{name!r}]", value, 2) for name, value in groups.items()}
+            near = suggest(str(wrong[0]), list(names)) if wrong else ""
+            raise ValueError(f"groups should be by grouping factor ({listing(list(names))}), not {groups!r}{near}")
+        factors = {names[name]: _numbers(f"groups[{name!r}]", value, 2) for name, value in groups.items()}
     else:
         numbers = _numbers("groups", groups, 2)
         factors = {outer_factor(design, by): numbers}
@@ -288,6 +289,7 @@ def _checked(design: Design, k: int, coefficient: int) -> Design:
             f"with {k} groups {coefficient_label(design.coefficients[coefficient])} cannot be told apart from other "
             "coefficients; take more groups, or another seed, which chooses other levels"
         )
+    check_determined(design)
     return design
 
 

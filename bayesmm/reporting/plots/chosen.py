@@ -37,13 +37,13 @@ def factor(design, group: str | None) -> int:
     ValueError
         If the model has no such factor.
     """
-    groups = [design.blocks[k].group for k in design.factors]
-    if not groups or (group is not None and group not in groups):
-        near = suggest(group, groups) if isinstance(group, str) else ""
-        raise ValueError(
-            f"group is {group!r}; the grouping factors of this model are {listing(groups) or 'none'}{near}"
-        )
-    return groups.index(group) if group is not None else 0
+    places = {design.blocks[k].group: k for k in design.factors}
+    if not places:
+        raise ValueError("the model has no grouping factor that puts each row into one level, which this figure is of")
+    if group is not None and group not in places:
+        near = suggest(group, list(places)) if isinstance(group, str) else ""
+        raise ValueError(f"group is {group!r}; the grouping factors of this model are {listing(list(places))}{near}")
+    return places[group] if group is not None else design.factors[0]
 
 
 def largest(block, limit: int) -> np.ndarray:
