@@ -177,15 +177,9 @@ def augment(fit, data: object = None) -> pd.DataFrame:
     -------
     pandas.DataFrame
         The columns of the model, and .fitted (the mean of the response with the random effects; of a posterior its
-<<<<<<< HEAD
         mean; of ordered categories the expected number of the category), .fixed (the same for an average group: random
         effects of 0) and, of the model's own rows, .resid (the response less .fitted; of a binomial, the share of
         successes less its probability; of ordered categories by their numbers).
-=======
-        mean), .fixed (the same for an average group: random effects of 0) and, of the model's own rows, .resid (the
-        response less .fitted; of a binomial, the share of successes less its probability). Of ordered categories the
-        response is the number of the category, 1 ... K, and its mean the sum of k P(k).
->>>>>>> fix3
     """
     design = fit.design
     made = predict_point if isinstance(fit, Estimates) else predict
@@ -209,18 +203,9 @@ def _as_pandas(data: object) -> pd.DataFrame:
 
 
 def _means(design, predictions) -> np.ndarray:
-<<<<<<< HEAD
     """Return the predicted means, (rows,), of ordered categories the expected numbers; of a posterior of its draws."""
     if not isinstance(predictions, pd.DataFrame):
         return predictions.numbers().draws.mean(axis=(0, 1))
     if design.family.ordered:
         return predictions.to_numpy() @ np.arange(1.0, len(design.categories) + 1)
     return predictions["estimate"].to_numpy()
-=======
-    """Return the predicted means, (rows,); of a posterior the means of its draws."""
-    whole = isinstance(predictions, pd.DataFrame)
-    if design.family.ordered:
-        shares = predictions.to_numpy() if whole else predictions.draws.mean(axis=(0, 1))
-        return shares @ (np.arange(shares.shape[1]) + 1.0)
-    return predictions["estimate"].to_numpy() if whole else predictions.draws.mean(axis=(0, 1))
->>>>>>> fix3
