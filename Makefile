@@ -1,10 +1,11 @@
 # make setup   .venv with the locked set; a second run does nothing
 # make demo    the example of the README on sleepstudy, figures in demo/
 # make test    the fast tests;  make test-all  with the slow ones;  make test-lowest  with the oldest dependencies
+# make test-wheel   build the wheel, install it into a new environment and use it there
 # make bench   side by side with other libraries, in .venv-bench;  make bench ARGS=--full  everything: benchmarks/README.md
 # make notebooks   run the scripts in notebooks/ and write the notebooks beside them
 # make lint    ruff;  make lock  both locked sets anew;  make clean
-.PHONY: setup demo test test-all test-lowest bench notebooks lint lock clean
+.PHONY: setup demo test test-all test-lowest test-wheel bench notebooks lint lock clean
 .DEFAULT_GOAL := test
 
 # make PYTHON=/path/to/python ... takes that one instead of searching
@@ -31,6 +32,9 @@ test-all: setup
 
 test-lowest:
 	@scripts/test-lowest
+
+test-wheel: setup
+	@scripts/test-wheel
 
 bench:
 	@scripts/setup .venv-bench requirements-bench.lock

@@ -31,12 +31,16 @@ if TYPE_CHECKING:
     from bayesmm.inference.marginal_effects.predictions import predictions
     from bayesmm.inference.simulation.power import power
     from bayesmm.loading import load
+    from bayesmm.many import Fits, fit_many
     from bayesmm.model import Model, fit
     from bayesmm.priors import Prior
+    from bayesmm.reporting.side_by_side import table
     from bayesmm.reporting.write import report
     from bayesmm.results import Fit, PointFit
+    from bayesmm.storage.accumulated import Accumulated, accumulate, load_accumulated
 
 __all__ = [
+    "Accumulated",
     "Auxiliary",
     "BayesmmWarning",
     "Check",
@@ -45,12 +49,14 @@ __all__ = [
     "Family",
     "Fit",
     "FitFileError",
+    "Fits",
     "FormulaError",
     "Model",
     "PointFit",
     "Prior",
     "PriorError",
     "__version__",
+    "accumulate",
     "anova",
     "bayes_factors",
     "compare_models",
@@ -58,8 +64,10 @@ __all__ = [
     "datasets",
     "emmeans",
     "fit",
+    "fit_many",
     "heterogeneity",
     "load",
+    "load_accumulated",
     "load_dataset",
     "lrt",
     "power",
@@ -67,10 +75,12 @@ __all__ = [
     "prior_check",
     "report",
     "slopes",
+    "table",
 ]
 
 # public name -> the module that has it
 _HOME = {
+    "Accumulated": "bayesmm.storage.accumulated",
     "Auxiliary": "bayesmm.families.family",
     "BayesmmWarning": "bayesmm.errors",
     "Check": "bayesmm.evaluation.checks",
@@ -78,12 +88,14 @@ _HOME = {
     "DataError": "bayesmm.errors",
     "Family": "bayesmm.families.family",
     "Fit": "bayesmm.results",
+    "Fits": "bayesmm.many",
     "FitFileError": "bayesmm.errors",
     "FormulaError": "bayesmm.errors",
     "Model": "bayesmm.model",
     "PointFit": "bayesmm.results",
     "Prior": "bayesmm.priors",
     "PriorError": "bayesmm.errors",
+    "accumulate": "bayesmm.storage.accumulated",
     "anova": "bayesmm.inference.anova",
     "bayes_factors": "bayesmm.evaluation.bayes_factors",
     "compare_models": "bayesmm.evaluation.loo_compare",
@@ -91,8 +103,10 @@ _HOME = {
     "datasets": "bayesmm.example_data",
     "emmeans": "bayesmm.inference.marginal_effects.means",
     "fit": "bayesmm.model",
+    "fit_many": "bayesmm.many",
     "heterogeneity": "bayesmm.evaluation.variance.heterogeneity",
     "load": "bayesmm.loading",
+    "load_accumulated": "bayesmm.storage.accumulated",
     "load_dataset": "bayesmm.example_data",
     "lrt": "bayesmm.inference.lrt",
     "power": "bayesmm.inference.simulation.power",
@@ -100,6 +114,7 @@ _HOME = {
     "prior_check": "bayesmm.evaluation.prior_sensitivity.prior_check",
     "report": "bayesmm.reporting.write",
     "slopes": "bayesmm.inference.marginal_effects.comparisons",
+    "table": "bayesmm.reporting.side_by_side",
 }
 
 

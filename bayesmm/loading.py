@@ -24,6 +24,7 @@ from bayesmm.sampling.sample import recovered
 from bayesmm.storage.files import Stored, read_fit
 from bayesmm.storage.stored_model import disagreement, model_arguments, restored, same_family, stored_matrices
 from bayesmm.storage.stored_spec import from_text
+from bayesmm.storage.stored_sums import SUMS, design_from_sums
 
 
 @working("loading the fit")
@@ -81,6 +82,8 @@ def _design(arguments: Mapping[str, object], data: xr.Dataset) -> Design:
     spec = DesignSpec(formula, family, transforms, matrices=stored_matrices(formula, data))
     if "reading" in data:
         spec = from_text(str(data["reading"].to_numpy()[0]), spec)
+    if SUMS in data:
+        return design_from_sums(spec, data)
     given = {name: arguments.get(name) for name in ("weights", "trials")}
     made = design_of(replace(spec, arguments=DataArguments("error")), arguments["data"], **given)
     values = tuple(name for name in made.spec.arguments.values if getattr(spec.arguments, name) is None)

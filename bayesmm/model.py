@@ -7,8 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from bayesmm.design.covariance.structures import parse_formula
-from bayesmm.design.design import design_of, given_again, make_design
+from bayesmm.design.design import design_of, given_again
 from bayesmm.design.records import Design
+from bayesmm.design.residual.of_family import check_determined
+from bayesmm.design.summed import absent_rows, is_summed
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
@@ -23,6 +25,7 @@ from bayesmm.runtime.arguments import check_bool, check_functions, check_seed, c
 from bayesmm.sampling.choose_graph import check_effects, marginal_is_cheaper, settled_effects
 from bayesmm.sampling.graph.centering import centred_by_rule, check_centred, chosen_centring
 from bayesmm.sampling.sample import sample
+from bayesmm.storage.accumulated import design_of_any
 
 
 class Model:
@@ -31,12 +34,13 @@ class Model:
     Parameters
     ----------
     formula : str or sequence of str
-        ``"Reaction ~ Days + (Days | Subject)"``, of columns of `data`; a further one, ``"sigma ~ x"``, is of sigma.
+        ``"Reaction ~ Days + (Days | Subject)"``, of columns of `data`; further ones, ``"zi ~ x"``, are of parameters.
     data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of arrays
-        One row for each observation. The columns used are copied.
+        One row for each observation. The columns used are copied. Or a lazy frame (Polars, DuckDB, Dask, Spark, Ibis,
+        SQLFrame), whose engine gives sums alone, or what `accumulate` returned: see docs/large_data.md.
     family : str or Family
         "gaussian", "student", "poisson", "negbinomial", "bernoulli", "binomial", "gamma", "beta", a `bmm.Family`, or
-        another of docs/families.md: counts with more zeros, trials that vary more, reaction times, times to failure.
+        another of docs/families.md: ordered categories, counts with more zeros, reaction times, times to failure.
     priors : mapping, optional
         By class (``"beta"``, ``"sd"``, ``"corr"``) or name (``"sigma"``, ``"nu"``, ``"shape"``, ``"phi"``) or,
         stronger, by place (``"beta[Days]"``, ``"sd_Subject"``, ``"sd_Subject[Days]"``, ``"corr_Subject"``,
@@ -94,8 +98,9 @@ class Model:
         check_functions("transforms", transforms)
         own = dict(weights=weights, missing=missing, transforms=transforms, trials=trials)
         own |= dict(contrasts=contrasts, matrices=matrices)
-        parsed, family = parse_formula(formula, transforms or ()), get_family(family, link)
-        design = make_design(parsed, data, family=family, **own)
+        family = get_family(family, link)
+        parsed = parse_formula(formula, transforms or (), family)
+        design = design_of_any(parsed, data, family, own)
         resolved = resolve_priors(design, design.family, priors)
         self._hold(guarded(design, resolved), resolved)
 
@@ -194,6 +199,7 @@ class Model:
             For "MAP" where a prior is a function.
         """
         if method != "MAP":
+            check_determined(self.design)
             check_residual(self.design)  # whose sd is estimated, whatever its prior says
             say_estimated(self.priors, ("sigma",) if self.design.residual.sigma == "known" else ())
         return PointFit.of(maximize(self.design, method, self.priors, start, nagq))
@@ -334,6 +340,8 @@ class Model:
         """Draw parameters from the priors, and data given them: a DataTree with ``prior`` and ``prior_predictive``."""
         check_whole("draws", draws, 1)  # before PyMC is imported and its graph built
         check_seed(seed)
+        if is_summed(self.design):
+            raise absent_rows(self.design.X.sums.engine)
         from bayesmm.sampling.graph.nuts import prior_predictive
 
         return prior_predictive(self.graph("explicit", centred=False), draws, seed)
@@ -382,16 +390,7 @@ def fit(
 ) -> Fit:
     """Fit a mixed model by NUTS: ``Model(...).sample(...)``.
 
-    Parameters
-    ----------
-    formula, data, family, priors, link, trials, weights, missing, transforms, contrasts, matrices
-        See `Model`.
-    **sampling
-        See `Model.sample`.
-
-    Returns
-    -------
-    Fit
+    The arguments are those of `Model`, and `**sampling` those of `Model.sample`.
     """
     own = dict(link=link, trials=trials, weights=weights, missing=missing, transforms=transforms)
     own |= dict(contrasts=contrasts, matrices=matrices)

@@ -12,12 +12,12 @@ import xarray as xr
 from bayesmm.design.records import Design
 from bayesmm.display.frames import WholeFrame
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.evaluation import checks, compare_reml, loo, loo_table
+from bayesmm.evaluation import checks, compare_reml, loo, loo_table, smooths
 from bayesmm.evaluation.prior_sensitivity import sensitivity
 from bayesmm.evaluation.variance import explained
 from bayesmm.inference.ratios import check_exponentiated
 from bayesmm.posterior import draws, predict
-from bayesmm.reporting import summary
+from bayesmm.reporting import summary, tidy
 from bayesmm.runtime.arguments import check_bool, check_probability
 from bayesmm.runtime.other_names import no_attribute, says_other_names
 from bayesmm.storage import files
@@ -69,6 +69,10 @@ class Fit:
     def coef(self) -> dict[str, pd.DataFrame]:
         """Return, for each factor, the posterior means of each level's coefficients: levels x coefficients."""
         return draws.coef(self)
+
+    def smooths(self, ci_prob: float = draws.CI_PROB) -> pd.DataFrame:
+        """Return smoothing sds and effective degrees of freedom: see `bayesmm.evaluation.smooths.smooths`."""
+        return WholeFrame(smooths.smooths(self, ci_prob))
 
     def sigma(self) -> pd.DataFrame:
         """Return the residual standard deviation: one row with the columns of `fixef`."""
@@ -165,6 +169,18 @@ class Fit:
 
         return hypothesis(self, weights, **asked)
 
+    def tidy(self, effects: str | Sequence[str] = tidy.USUAL, ci_prob: float = draws.CI_PROB) -> pd.DataFrame:
+        """Return a row for each parameter, with the columns of R's broom.mixed: see `bayesmm.reporting.tidy.tidy`."""
+        return tidy.tidy(self, effects, ci_prob)
+
+    def glance(self) -> pd.DataFrame:
+        """Return one row about the whole fit: see `bayesmm.reporting.tidy.glance`."""
+        return tidy.glance(self)
+
+    def augment(self, data: object = None) -> pd.DataFrame:
+        """Return the rows with .fitted, .fixed and .resid: see `bayesmm.reporting.tidy.augment`."""
+        return tidy.augment(self, data)
+
     def save(self, path: str | Path, *, overwrite: bool = False, dtype: str = "float64") -> None:
         """Write draws, data and model into one netCDF-4 file, whole or not at all; `bayesmm.load` reads it again."""
         files.save(self.model, self.tree, path, overwrite=overwrite, dtype=dtype)
@@ -221,6 +237,10 @@ class PointFit(Estimates):
         """Return the conditional modes of the random effects: see `Estimates.ranef`."""
         return WholeFrame(super().ranef())
 
+    def smooths(self) -> pd.DataFrame:
+        """Return smoothing sds and effective degrees of freedom: see `bayesmm.evaluation.smooths.smooths`."""
+        return WholeFrame(smooths.smooths(self))
+
     @property
     def AIC(self) -> float:
         """Akaike's criterion, -2 loglik + 2 npar; the same as `aic`."""
@@ -274,6 +294,18 @@ class PointFit(Estimates):
         from bayesmm.inference.profile import profile
 
         return profile(self, place, level)
+
+    def tidy(self, effects: str | Sequence[str] = tidy.USUAL, ci_prob: float = draws.CI_PROB) -> pd.DataFrame:
+        """Return a row for each parameter, with the columns of R's broom.mixed: see `bayesmm.reporting.tidy.tidy`."""
+        return tidy.tidy(self, effects, ci_prob)
+
+    def glance(self) -> pd.DataFrame:
+        """Return one row about the whole fit: see `bayesmm.reporting.tidy.glance`."""
+        return tidy.glance(self)
+
+    def augment(self, data: object = None) -> pd.DataFrame:
+        """Return the rows with .fitted, .fixed and .resid: see `bayesmm.reporting.tidy.augment`."""
+        return tidy.augment(self, data)
 
     @says_other_names
     def predict(
@@ -329,11 +361,18 @@ class PointFit(Estimates):
 
         return simulate_point(self, draws, seed, effects)
 
-    def bootstrap(self, samples: int = 1000, seed: int | None = None, cores: int | None = None, progress: bool = True):
+    def bootstrap(
+        self,
+        samples: int = 1000,
+        seed: int | None = None,
+        cores: int | None = None,
+        progress: bool = True,
+        executor: object = None,
+    ):
         """Return the parametric bootstrap: simulate, and fit again; see `simulation.bootstrap.bootstrap`."""
         from bayesmm.inference.simulation.bootstrap import bootstrap
 
-        return bootstrap(self, samples, seed, cores, progress)
+        return bootstrap(self, samples, seed, cores, progress, executor)
 
     def __str__(self) -> str:
         from bayesmm.reporting.summary import render_point

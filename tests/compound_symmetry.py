@@ -57,8 +57,8 @@ def tex(symbols) -> str:
     return rf"{symbols[0]}^{{2}} ((1 - {symbols[-1]}) I + {symbols[-1]} J)"
 
 
-CS = Covariance(name="cs", words="compound symmetry", entries=shared, factor=shared_factor, tex=tex)
-CSH = Covariance(name="csh", words="one correlation", entries=each, factor=each_factor, tex=tex)
+CS = Covariance(name="toy", words="compound symmetry", entries=shared, factor=shared_factor, tex=tex)
+CSH = Covariance(name="toyh", words="one correlation", entries=each, factor=each_factor, tex=tex)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayesmm.design.covariance import unstructured
 from bayesmm.design.covariance.structure import Part
-from bayesmm.design.parameters import BlockNames
+from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.independent import INDEPENDENT
 from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Optimum
@@ -34,26 +34,15 @@ def fake_block(group="Subject", levels=18, columns=("Intercept", "Days"), partit
     names = tuple(f"{group[0]}{i}" for i in range(levels)) if isinstance(levels, int) else tuple(levels)
     Z = np.column_stack([np.ones(rows), *(np.arange(rows) % 10 * j for j in range(1, len(columns)))]).astype(float)
     index = np.arange(rows) % len(names)
-    own = BlockNames(name or group, tuple(columns))
-    return SimpleNamespace(
-        group=group,
-        name=own.block,
-        names=own,
-        index=index,
-        levels=names,
-        columns=own.terms,
-        Z=Z,
-        partition=partition,
-        relation=None,
-        parts=tuple(Part(columns, unstructured.covariance, "") for columns in partition),
-        free=True,
-    )
+    parts = tuple(Part(columns, unstructured.covariance, "") for columns in partition)
+    return Block(group, name or group, (group,), index, names, tuple(columns), Z, parts)
 
 
 class FakeDesign(SimpleNamespace):
     """A design is hashed by what it is, not by what it holds."""
 
     __hash__ = object.__hash__
+    groups, factors = Design.groups, Design.factors
 
 
 def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messages=(), aliased=(), weights=None):
@@ -62,6 +51,7 @@ def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messa
     blocks = (fake_block(rows=rows),) if blocks is None else tuple(blocks)
     X = np.column_stack([np.ones(rows), *(rng.normal(size=rows) for _ in coefficients[1:])])[:, : len(coefficients)]
     return FakeDesign(
+        limits=None,
         formula=SimpleNamespace(text="Reaction ~ Days + (Days | Subject)"),
         response="Reaction",
         y=rng.normal(250, 25, rows),

@@ -64,14 +64,15 @@ def read_data(data: str) -> tuple[pd.DataFrame, str]:
     return frame, f"Data: {what}, {len(frame):,} rows of {listing(frame.columns, limit=8)}."
 
 
-def check_early(data: str, formula: str, **beside: str | None) -> None:
+def check_early(data: str, formula: str, engine: str | None = None, **beside: str | None) -> None:
     """Raise what is wrong with the name of the data, or with those of its columns, before anything heavy is imported.
 
-    What cannot be told so early is left to `read_data` and to the model.
+    What cannot be told so early is left to `read_data` and to the model, and all that an engine reads.
 
     Parameters
     ----------
     data, formula : str
+    engine : str or None
     **beside : str or None
         Columns that are named beside the formula: trials, weights.
 
@@ -83,6 +84,8 @@ def check_early(data: str, formula: str, **beside: str | None) -> None:
     from bayesmm.formula.formula import parse
     from bayesmm.formula.roles import absent, missing_column
 
+    if engine is not None:
+        return
     path = as_path(data, "DATA", DataError)
     if path.name != data or path.suffix:
         columns = _header(_checked_file(path))

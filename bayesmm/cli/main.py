@@ -8,122 +8,50 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bayesmm.cli.fits import CHECKS_FAILED, compare, predict, report, show
+from bayesmm.cli.options import (
+    DataArgument,
+    EngineOption,
+    FamilyOption,
+    FormulaArgument,
+    JsonOption,
+    LinkOption,
+    MissingOption,
+    OutOption,
+    OverwriteOption,
+    PriorOption,
+    ReportOption,
+    SamplerOption,
+    SaveOption,
+    StoreOption,
+    TrialsOption,
+    WeightsOption,
+    number,
+)
 from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
 from bayesmm.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bayesmm.evaluation.compare_reml import Comparison
     from bayesmm.model import Model
-    from bayesmm.results import Fit
+    from bayesmm.results import Fit, PointFit
 
 WRONG_INPUT = 2  # also what the parser of the options leaves with
-CHECKS_FAILED = 3
 INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
 
-EXIT_CODES = (
-    "[dim]Exit codes: 0 fine; 2 wrong input, one line on stderr; 3 the checks of the result failed; 130 Ctrl-C.[/dim]"
-)
+OTHERS = "2 wrong input, one line on stderr; 3 the checks of the result failed; 130 Ctrl-C"
+EXIT_CODES = f"[dim]Exit codes: 0 fine; {OTHERS}.[/dim]"
+EVERY_CODE = f"[dim]Exit codes: 0 fine; 1 reproduce alone: some numbers are not reproduced; {OTHERS}.[/dim]"
 
 app = typer.Typer(
     help="Bayesian mixed-effects models from an lme4 formula, the posterior beside the REML fit.",
-    epilog=f"Try:  [bold]bayesmm fit sleepstudy 'Reaction ~ Days + (Days | Subject)'[/bold]\n\n{EXIT_CODES}",
+    epilog=f"Try:  [bold]bayesmm fit sleepstudy 'Reaction ~ Days + (Days | Subject)'[/bold]\n\n{EVERY_CODE}",
     rich_markup_mode="rich",
     add_completion=False,
     pretty_exceptions_enable=False,  # what is not caught is a mistake of ours: its plain traceback is what we need
 )
-
-DataArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATA", help="A CSV or Parquet file, or the name of a data set (see [bold]bayesmm datasets[/bold])."
-    ),
-]
-FormulaArgument = Annotated[
-    str,
-    typer.Argument(metavar="FORMULA", help="As in lme4, in quotes: [bold]'y ~ x + (x | group)'[/bold]."),
-]
-FamilyOption = Annotated[
-    str,
-    typer.Option(
-        help="Distribution of the response: gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta, "
-        "or another of docs/families.md, such as zero_inflated_poisson.",
-        rich_help_panel="Model",
-    ),
-]
-LinkOption = Annotated[
-    str | None, typer.Option(help="Link function, if not the family's first.", rich_help_panel="Model")
-]
-TrialsOption = Annotated[
-    str | None,
-    typer.Option(metavar="COLUMN", help="Column of the numbers of trials of a binomial.", rich_help_panel="Model"),
-]
-WeightsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Column of prior weights; of a binomial's proportions, the numbers of trials.",
-        rich_help_panel="Model",
-    ),
-]
-MissingOption = Annotated[
-    Literal["drop", "error"],
-    typer.Option(help="Rows with missing values: drop them and say so, or refuse.", rich_help_panel="Model"),
-]
-PriorOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PLACE=PRIOR",
-        help="A prior in place of the default, as often as needed. Places: [bold]beta[/bold], [bold]sd[/bold], "
-        "[bold]corr[/bold], [bold]sigma[/bold], or one parameter as in [bold]beta\\[Days][/bold], "
-        "[bold]sd_Subject\\[Days][/bold]. Priors: [bold]'sd=HalfNormal(sigma=10)'[/bold]; a number fixes the "
-        "parameter: [bold]sigma=25[/bold].",
-        rich_help_panel="Model",
-    ),
-]
-SamplerOption = Annotated[
-    Literal["auto", "nutpie", "pymc", "importance"],
-    typer.Option(
-        help="Whose NUTS (auto: nutpie's), or independent draws by importance sampling: quicker, for few sds.",
-        rich_help_panel="Sampling",
-    ),
-]
-SaveOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Keep the fit in this netCDF file, for [bold]bayesmm show[/bold] and [bold]bayesmm.load()[/bold].",
-        rich_help_panel="Output",
-    ),
-]
-StoreOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR",
-        help="Write the draws into this new folder while they are made; what a killed run leaves there, "
-        "[bold]bayesmm show[/bold] and [bold]bayesmm.load()[/bold] read.",
-        rich_help_panel="Output",
-    ),
-]
-ReportOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Write everything about the fit into this HTML file, which needs nothing else.",
-        rich_help_panel="Output",
-    ),
-]
-OutOption = Annotated[
-    str | None,
-    typer.Option(metavar="DIR", help="Write the results into this folder.", rich_help_panel="Output"),
-]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace results that are in it already.", rich_help_panel="Output")
-]
-
-
-def _number(text: str, least: int) -> typer.models.OptionInfo:
-    return typer.Option(metavar="N", min=least, help=text, rich_help_panel="Sampling")
 
 
 @app.command(epilog=EXIT_CODES)
@@ -136,16 +64,18 @@ def fit(
     trials: TrialsOption = None,
     weights: WeightsOption = None,
     missing: MissingOption = "drop",
-    draws: Annotated[int, _number("Draws kept of each chain.", least=1)] = 1000,
-    tune: Annotated[int | None, _number("Warm-up draws of each chain, thrown away: 200 or 1000.", least=0)] = None,
-    chains: Annotated[int, _number("Independent chains.", least=1)] = 4,
-    seed: Annotated[int | None, _number("The same seed gives the same draws.", least=0)] = None,
+    engine: EngineOption = None,
+    draws: Annotated[int, number("Draws kept of each chain.", least=1)] = 1000,
+    tune: Annotated[int | None, number("Warm-up draws of each chain, thrown away: 200 or 1000.", least=0)] = None,
+    chains: Annotated[int, number("Independent chains.", least=1)] = 4,
+    seed: Annotated[int | None, number("The same seed gives the same draws.", least=0)] = None,
     sampler: SamplerOption = "auto",
     out: OutOption = None,
     save: SaveOption = None,
     store: StoreOption = None,
     report: ReportOption = None,
     overwrite: OverwriteOption = False,
+    json: JsonOption = False,
 ) -> int:
     """Sample the [bold]posterior[/bold] and set it beside the REML fit.
 
@@ -155,19 +85,20 @@ def fit(
     from bayesmm.cli import output as cli_output
     from bayesmm.cli.input import check_early
 
-    check_early(data, formula, trials=trials, weights=weights)
+    check_early(data, formula, engine, trials=trials, weights=weights)
+    own = dict(family=family, link=link, trials=trials, weights=weights, missing=missing, engine=engine)
     with cli_output.prepared(out, cli_output.FIT_FILES, overwrite) as folder:
         kept = cli_output.prepare_file(save, overwrite)
         page = cli_output.prepare_report(report, overwrite)
-        model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
+        model = _model(data, formula, prior, json=json, **own)
         try:
             result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, store=store)
         except ValueError as error:  # an argument out of range, or a density that is not finite at the start
             raise DataError(str(error)) from error
-        return _delivered(result, kept=kept, folder=folder, page=page)
+        return _delivered(result, kept=kept, folder=folder, page=page, json=json)
 
 
-def _delivered(result: Fit, *, kept: Path | None, folder: Path | None, page: Path | None) -> int:
+def _delivered(result: Fit, *, kept: Path | None, folder: Path | None, page: Path | None, json: bool) -> int:
     """Save, print and write a fit, and return the exit code.
 
     In this order because sampling may have taken an hour: what has been drawn is safe before anything else is tried.
@@ -179,13 +110,14 @@ def _delivered(result: Fit, *, kept: Path | None, folder: Path | None, page: Pat
             result.save(kept, overwrite=True)
         written = [] if folder is None else [cli_output.write_draws(folder, result)]
     finally:  # also where the disk is full
-        print(result)
+        if not json:
+            print(result)
     comparison = result.compare()
-    print(f"\n{comparison}")
+    _print_fit(result, comparison, json)
     if folder is not None:
-        _say_written(written + cli_output.write_fit(folder, result, comparison))
+        _say_written(written + cli_output.write_fit(folder, result, comparison), json)
     if page is not None:
-        _say_written([cli_output.write_report(page, result, comparison)])
+        _say_written([cli_output.write_report(page, result, comparison)], json)
     checks = result.checks()
     if any(check.name == "interrupted" and not check.ok for check in checks):
         return INTERRUPTED
@@ -211,6 +143,7 @@ def maximize(
     trials: TrialsOption = None,
     weights: WeightsOption = None,
     missing: MissingOption = "drop",
+    engine: EngineOption = None,
     nagq: Annotated[
         int,
         typer.Option(
@@ -221,6 +154,7 @@ def maximize(
     ] = 1,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
+    json: JsonOption = False,
 ) -> int:
     """Fit by [bold]REML[/bold] or ML, as lme4 does.
 
@@ -229,29 +163,23 @@ def maximize(
     from bayesmm.cli import output as cli_output
     from bayesmm.cli.input import check_early
 
-    check_early(data, formula, trials=trials, weights=weights)
+    check_early(data, formula, engine, trials=trials, weights=weights)
+    own = dict(family=family, link=link, trials=trials, weights=weights, missing=missing, engine=engine)
     with cli_output.prepared(out, cli_output.POINT_FILES, overwrite) as folder:
-        model = _model(data, formula, prior, family=family, link=link, trials=trials, weights=weights, missing=missing)
+        model = _model(data, formula, prior, json=json, **own)
         try:
             point = model.maximize(method=method, nagq=nagq)
         except ValueError as error:  # a method that the family has not
             raise DataError(str(error)) from error
-        print(point)
+        _print_fit(point, None, json)
         if folder is not None:
-            _say_written(cli_output.write_point(folder, point))
+            written = cli_output.write_point(folder, point)
+            _say_written(written, json)
     return 0 if point.converged else CHECKS_FAILED
 
 
-@app.command(epilog=EXIT_CODES)
-def show(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="What [bold]bayesmm fit --save FILE[/bold] has written.")],
-) -> int:
-    """Print a [bold]saved fit[/bold], the verdict of its checks first."""
-    from bayesmm.loading import load
-
-    result = load(file)
-    print(result)
-    return 0 if all(check.ok for check in result.checks()) else CHECKS_FAILED
+for command in (show, predict, compare, report):
+    app.command(epilog=EXIT_CODES)(command)
 
 
 @app.command(
@@ -338,20 +266,35 @@ def _options(
     pass
 
 
-def _model(data: str, formula: str, prior: list[str] | None, **own: str | None) -> Model:
-    from bayesmm.cli.input import read_data, read_priors
+def _model(
+    data: str, formula: str, prior: list[str] | None, *, json: bool, engine: str | None, **own: str | None
+) -> Model:
+    from bayesmm.cli.input import read_priors
+    from bayesmm.cli.lazy_files import read_by
     from bayesmm.runtime.progress import working
 
     with working("loading libraries and data"):
         from bayesmm.model import Model
 
-        frame, taken = read_data(data)
-        print(taken, end="\n\n", flush=True)
+        frame, taken = read_by(engine, data)
+        print(taken, end="\n\n", flush=True, file=sys.stderr if json else sys.stdout)
         return Model(formula, frame, priors=read_priors(prior or []) or None, **own)
 
 
-def _say_written(paths: list[Path]) -> None:
-    print(f"\nWritten to {paths[0].parent}: {', '.join(path.name for path in paths)}")
+def _print_fit(found: Fit | PointFit, comparison: Comparison | None, json: bool) -> None:
+    """Print a maximised fit, or the comparison of a posterior that is printed already; or the document of either."""
+    if json:
+        from bayesmm.cli import documents
+
+        print(documents.text(**documents.of_fit(found, comparison)))
+    else:
+        print(found if comparison is None else f"\n{comparison}")
+
+
+def _say_written(paths: list[Path], json: bool) -> None:
+    """Say what has been written; on stderr beside a document."""
+    text = f"\nWritten to {paths[0].parent}: {', '.join(path.name for path in paths)}"
+    print(text, file=sys.stderr if json else sys.stdout)
 
 
 def main(arguments: list[str] | None = None) -> int:

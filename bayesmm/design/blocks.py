@@ -1,20 +1,27 @@
 """One block per grouping factor: all group terms on the same factor, their columns coded and put side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from bayesmm.design.checks import checked_matrix
-from bayesmm.design.coding import INTERCEPT, Coding, Numbers, Values, learn_coding, matrix_names
+from bayesmm.design.coding import INTERCEPT, Coding, Factor, Numbers, Values, learn_coding, matrix_names
+from bayesmm.design.covariance import identity
+from bayesmm.design.covariance.structure import Part
 from bayesmm.design.covariance.structures import STRUCTURES, make_parts
 from bayesmm.design.groups import learn_grouping, safe_names
+from bayesmm.design.members import members_block
 from bayesmm.design.parameters import residual_names
 from bayesmm.design.records import Block
 from bayesmm.design.relations import Matrix, relation_of
 from bayesmm.design.residual.structure import Residuals
+from bayesmm.design.smooth_rows import Curve, curves
 from bayesmm.design.spec import Grouping
 from bayesmm.design.state import Scope
+from bayesmm.design.summed import is_indicator
+from bayesmm.design.transforms import smooth_rows
 from bayesmm.errors import DataError
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Bar, Formula
@@ -28,23 +35,50 @@ def make_blocks(
 ) -> tuple[tuple[Block, ...], tuple[tuple[Coding, ...], ...], tuple[Grouping, ...]]:
     """Return one block per grouping factor, and what encodes it: all group terms on the same factor are one block.
 
+    Behind them stand the penalised parts of the smooths, which the formula's terms encode.
+
     Where the residual `own` has a standard deviation that is not known the effects must be told apart from it.
     """
     residual, taken = family.has_residual_sd and own.sigma != "known", residual_names(own)
     together = bars_by_group(formula)
-    names = safe_names([":".join(factors) for factors in together], family, taken)
+    found = [curve for call in formula.smooths for curve in curves(smooth_rows(call, scope))]
+    groups = [":".join(factors) for factors in together]
+    names = safe_names([*groups, *(curve.name for curve in found)], family, taken)
     blocks, codings, groupings = [], [], []
-    for (factors, bars), name in zip(together.items(), names, strict=True):
+    for (factors, bars), name in zip(together.items(), names, strict=False):
+        if bars[0].weights:
+            block, grouping = members_block(name, bars, values, scope)
+            blocks, codings, groupings = [*blocks, block], [*codings, ()], [*groupings, grouping]
+            continue
         grouping, index = learn_grouping(factors, scope)
         block, coded = _block(name, grouping, index, bars, values, scope.learning)
         block = _related(block, bars, family, matrices)
-        for bar, coding in zip(bars, coded, strict=True):
-            _say_about_effects(bar, matrix_names(coding, values), block, scope, residual)
-        _say_about_origins(block, [name for coding in coded for name in _slopes(coding, values)], scope)
+        say_about_block(block, bars, coded, values, scope, residual)
         blocks.append(block)
         codings.append(coded)
         groupings.append(grouping)
-    return tuple(blocks), tuple(codings), tuple(groupings)
+    smooth = [_curve_block(curve, name) for curve, name in zip(found, names[len(groups) :], strict=True)]
+    return (*blocks, *smooth), (*codings, *((),) * len(smooth)), tuple(groupings)
+
+
+def _curve_block(curve: Curve, name: str) -> Block:
+    """Return the penalised part of a curve as effects of one level, those of each part with one sd."""
+    q, ends = curve.Z.shape[1], np.cumsum([0, *curve.parts])
+    parts = tuple(
+        Part(tuple(range(start, end)), identity.covariance, text)
+        for start, end, text in zip(ends[:-1].tolist(), ends[1:].tolist(), curve.names, strict=True)
+    )
+    columns, index = tuple(str(j + 1) for j in range(q)), np.zeros(len(curve.Z), dtype=np.int64)
+    return Block(curve.name, name, (), index, ("curve",), columns, curve.Z, parts, smooth=True)
+
+
+def say_about_block(
+    block: Block, bars: Sequence[Bar], coded: Sequence[Coding], values: Values, scope: Scope, residual: bool
+) -> None:
+    """Keep what the group terms of a block, and where their slopes have their zeros, give cause to say."""
+    for bar, coding in () if any(bar.by for bar in bars) else zip(bars, coded, strict=True):
+        _say_about_effects(bar, matrix_names(coding, values), block, scope, residual)
+    _say_about_origins(block, [name for coding in coded for name in _slopes(coding, values)], scope)
 
 
 def _related(block: Block, bars: Sequence[Bar], family: Family, matrices: Mapping[str, Matrix]) -> Block:
@@ -54,7 +88,7 @@ def _related(block: Block, bars: Sequence[Bar], family: Family, matrices: Mappin
         return block
     term = f"gr({block.group}, cov = {names[0]})"
     if not family.gaussian:
-        raise DataError(f"{term} is for gaussian models with the identity link, and the family is {family.name}")
+        raise DataError(f"{term} is for gaussian models with the identity link, and the family is {family.label}")
     if len(bars) > 1:
         raise DataError(
             f"'{block.group}' stands in {term} and in another group term; copy the column under another name for that"
@@ -75,21 +109,83 @@ def bars_by_group(formula: Formula) -> dict[tuple[str, ...], list[Bar]]:
 def _block(
     name: str, grouping: Grouping, index: np.ndarray, bars: Sequence[Bar], values: Values, learning: bool
 ) -> tuple[Block, tuple[Coding, ...]]:
-    group, values_of, columns, parts, codings = ":".join(grouping.factors), [], [], [], []
+    group = ":".join(grouping.factors)
+
+    def matrices(coding: Coding, bar: Bar) -> list[Columns]:
+        Z, names = checked_matrix(coding, values, len(index), str(bar), learning)
+        return [
+            (Z * share, tuple(name + tail for name in names), tail)
+            for tail, share in _shares(bar, group, index, values)
+        ]
+
+    made = effects_of(group, bars, values, matrices)
+    Z = np.ascontiguousarray(np.hstack(made.matrices))
+    return Block(group, name, grouping.factors, index, grouping.levels, made.columns, Z, made.parts), made.codings
+
+
+# A matrix of a group term, the names of its columns, and what stands behind the name of its covariance
+Columns = tuple[object, tuple[str, ...], str]
+
+
+class Effects(NamedTuple):
+    """The random effects of a grouping factor: their names, their parts, and of each group term coding and matrix."""
+
+    columns: tuple[str, ...]
+    parts: tuple[Part, ...]
+    codings: tuple[Coding, ...]
+    matrices: tuple[object, ...]
+
+
+def effects_of(
+    group: str, bars: Sequence[Bar], values: Values, make: Callable[[Coding, Bar], Iterable[Columns]]
+) -> Effects:
+    """Return the effects of a grouping factor; `make` gives the matrices of a group term, one unless it says by."""
+    matrices, columns, parts, codings = [], [], [], []
     for bar in bars:
         coding = learn_coding(bar.intercept, bar.terms, values)
-        Z, names = checked_matrix(coding, values, len(index), str(bar), learning)
-        parts += make_parts(bar.covariance, range(len(columns), len(columns) + len(names)), bar.effects)
-        values_of.append(Z)
-        columns += names
-        codings.append(coding)
+        for Z, names, tail in make(coding, bar):
+            parts += make_parts(bar.covariance, range(len(columns), len(columns) + len(names)), bar.effects + tail)
+            matrices.append(Z)
+            columns += names
+            codings.append(coding)
     if len(set(columns)) < len(columns):
         raise DataError(
             f"two random effects of '{group}' have the same name ({', '.join(columns)}); write each effect once"
         )
-    Z = np.ascontiguousarray(np.hstack(values_of))
-    block = Block(group, name, grouping.factors, index, grouping.levels, tuple(columns), Z, tuple(parts))
-    return block, tuple(codings)
+    return Effects(tuple(columns), tuple(parts), tuple(codings), tuple(matrices))
+
+
+def _shares(bar: Bar, group: str, index: np.ndarray, values: Values) -> list[tuple[str, np.ndarray]]:
+    """Return what multiplies a group term's columns, (n, 1), and what stands behind their names.
+
+    Of ``gr(g, by = f)`` that is an indicator for each level of f.
+
+    Raises
+    ------
+    DataError
+        f is no factor, or a level of g has several of its levels.
+    """
+    if bar.by is None:
+        return [("", np.ones((1, 1)))]
+    found, name = values[bar.by], bar.by.name
+    if not isinstance(found, Factor):
+        raise DataError(f"gr({group}, by = {name}) needs a factor, and '{name}' holds numbers; make them text first")
+    first = np.zeros(int(index.max()) + 1, dtype=np.int64)
+    first[index] = found.codes
+    if not np.array_equal(first[index], found.codes):
+        raise DataError(
+            f"gr({group}, by = {name}) needs one level of '{name}' for each level of '{group}', and a level has several"
+        )
+    labels = enumerate(found.levels.labels)
+    return [(f":{name}[{label}]", (found.codes == k)[:, None] * 1.0) for k, label in labels]
+
+
+def bar_columns(bar: Bar, Z: np.ndarray, values: Values) -> np.ndarray:
+    """Return the columns of a group term on any rows, given those that its terms make, (m, q)."""
+    if bar.by is None:
+        return Z
+    codes, levels = values[bar.by].codes, len(values[bar.by].levels.labels)
+    return np.hstack([Z * (codes == k)[:, None] for k in range(levels)])
 
 
 def _say_about_effects(bar: Bar, names: Sequence[Sequence[str]], block: Block, scope: Scope, residual: bool) -> None:
@@ -137,7 +233,7 @@ def _say_about_origins(block: Block, slopes: Sequence[str], scope: Scope) -> Non
     correlated = {column for part in block.partition for column in part if block.columns.index(INTERCEPT) in part}
     for j, name in enumerate(block.columns):
         mean, sd = float(block.Z[:, j].mean()), float(block.Z[:, j].std())
-        indicator = np.isin(block.Z[:, j], (0.0, 1.0)).all()  # true and false have the one origin that they need
+        indicator = is_indicator(block.Z[:, j], 1.0)  # true and false have the one origin that they need
         if name in slopes and j not in correlated and abs(mean) > FAR * sd > 0 and not indicator:
             both = f"the random intercept and the slope of '{name}' in '{block.group}'"
             scope.say(

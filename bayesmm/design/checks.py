@@ -110,13 +110,25 @@ def check_dependence(
     Nothing is dropped: under proper priors the posterior is proper, and the message says what it rests on.
     """
     names = [name for term in matrix_names(coding, values) for name in term]
-    intercept = 0 if coding.intercept else None
+    return say_about_dependence(
+        X, without_margins, names, 0 if coding.intercept else None, _empty_cells(coding, values)
+    )
+
+
+def say_about_dependence(
+    X: np.ndarray,
+    without_margins: np.ndarray,
+    names: Sequence[str],
+    intercept: int | None,
+    said: Sequence[Message] = (),
+) -> tuple[tuple[int, ...], list[Message]]:
+    """Return what `check_dependence` does; `said` comes first, where there are more rows than columns."""
+    said = list(said)
     if not worth_trying(X):
         return (), [note(f"X has {X.shape[1]:,} columns, too many to look for linear dependence among them")]
     aliased = dependent_columns(X, intercept)
     if X.shape[1] >= len(X):
         return aliased, [_more_columns_than_rows(X, len(aliased))]
-    said = _empty_cells(coding, values)
     if aliased:
         said.append(_say_dependent(X, aliased, names, intercept))
     near = near_dependence(without_margins, intercept, aliased)

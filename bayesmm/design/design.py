@@ -11,20 +11,25 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.design import checks
-from bayesmm.design.blocks import bars_by_group, make_blocks
+from bayesmm.design.blocks import bar_columns, bars_by_group, make_blocks
 from bayesmm.design.coding import Coding, Levels, Values, learn_coding, matrix, matrix_names
 from bayesmm.design.contrasts import check_used, given_contrasts
 from bayesmm.design.frames import Table, find_columns, missing_text, open_table, to_pandas
 from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
 from bayesmm.design.matrices import read_matrices
+from bayesmm.design.members import LEVEL, expanded_columns, member_weights
+from bayesmm.design.ordered import check_thresholds
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
-from bayesmm.design.spec import DataArguments, DesignSpec, data_arguments
+from bayesmm.design.smooth_rows import curves
+from bayesmm.design.spec import DataArguments, DesignSpec, Grouping, data_arguments
 from bayesmm.design.state import Scope, Transforms
+from bayesmm.design.summed import Elsewhere, is_summed
+from bayesmm.design.summed import same_column as same_summed
 from bayesmm.design.term_basis import learn_bases
-from bayesmm.design.transforms import check_columns, evaluate
+from bayesmm.design.transforms import check_columns, evaluate, smooth_rows
 from bayesmm.design.variables import Variable, read_variable
 from bayesmm.errors import DataError
 from bayesmm.families.families import get_family
@@ -59,7 +64,7 @@ class Encoded:
     X : float64 array, shape (m, p)
     offset : float64 array, shape (m,)
     blocks : tuple of EncodedBlock
-        In the order of the design's blocks; empty if they were not asked for.
+        In the order of the design's blocks; empty if they were not asked for, those of smooths too.
     row_labels : array, shape (m,)
     messages : tuple of Message
     residual : array, (m,) or (m, k), or None
@@ -164,6 +169,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     checks.check_offset(left.family, left.y, shift, text_of(formula.response))
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
     # 3: the fixed part
+    check_thresholds(formula, left.family)
     fixed = learn_coding(formula.intercept, formula.terms, values)
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the residual and the groups
@@ -171,7 +177,11 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual, spec.matrices)
     bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say
-    aliased, said = checks.check_dependence(X, bases.fixed.taken_out(X), fixed, values)
+    whole = bases.fixed if bases.fixed.size == X.shape[1] else bases.fixed.with_intercept()
+    aliased, said = checks.check_dependence(X, whole.taken_out(X), fixed, values)
+    if left.family.ordered:
+        X, coefficients, aliased = X[:, 1:].copy(), coefficients[1:], tuple(j - 1 for j in aliased)
+        bases = replace(bases, fixed=whole.without_intercept())
     scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope, left, residual.sigma != "known")])
     known = dict(states=dict(scope.states), bases=bases, groupings=groupings, repeats=spec.learned)
     return Design(
@@ -191,6 +201,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
         frame=to_pandas(scope.variables.values(), scope.rows),
         proportions=left.proportions,
         residual=residual,
+        limits=left.limits,
     )
 
 
@@ -227,7 +238,10 @@ def check_same_rows(first: Design, second: Design, who: str, what: str) -> None:
             f"{who} use different rows ({first.n:,} and {second.n:,}), so that their {what} cannot be compared; give "
             "both data without missing values in any column that either uses"
         )
-    if not (first.response == second.response and np.array_equal(first.y, second.y)):
+    if is_summed(first) != is_summed(second):
+        raise DataError(f"{who} have their rows in memory and with an engine, so that their {what} cannot be compared")
+    same = same_summed if is_summed(first) else np.array_equal
+    if not (first.response == second.response and same(first.y, second.y)):
         raise DataError(
             f"{who} have different responses ({first.response!r} and {second.response!r}, row by row), so that their "
             f"{what} cannot be compared"
@@ -236,10 +250,15 @@ def check_same_rows(first: Design, second: Design, who: str, what: str) -> None:
 
 def same_column(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     """Return whether two columns of weights or trials are the same, or both missing."""
+    if isinstance(a, Elsewhere) and isinstance(b, Elsewhere):
+        own = a.sums, b.sums
+        return np.isclose(*(sums.weighted[0, 0] for sums in own)) and np.isclose(*(s.sum_log_weights for s in own))
     return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
 
 
-def encode(spec: DesignSpec, data: object, *, groups: bool = True, residual: bool = False) -> Encoded:
+def encode(
+    spec: DesignSpec, data: object, *, groups: bool = True, residual: bool = False, whole: bool = False
+) -> Encoded:
     """Return the right side of a table as a design's own was made: the same levels, contrasts, knots, means.
 
     Parameters
@@ -252,6 +271,8 @@ def encode(spec: DesignSpec, data: object, *, groups: bool = True, residual: boo
         False leaves out the grouping factors, whose columns are then not needed either.
     residual : bool
         True reads the columns of the residual structure too, which only the sd of a new response needs.
+    whole : bool
+        True keeps the intercept of ordered categories too, as group terms have it.
 
     Returns
     -------
@@ -270,24 +291,35 @@ def encode(spec: DesignSpec, data: object, *, groups: bool = True, residual: boo
         return Encoded(np.empty((0, spec.bases.fixed.size)), np.empty(0), blocks, _labels(scope.rows), ())
     values = _values(spec, scope, groups)
     X, shift = _coded(formula, values, table.n), offset(formula, scope)
+    X = X[:, 1:] if spec.family.ordered and not whole else X
     bars = bars_by_group(formula)
     blocks = tuple(
-        EncodedBlock(
-            *find_levels(grouping, scope.variables),
-            np.ascontiguousarray(np.hstack([_coded(bar, values, table.n) for bar in bars[grouping.factors]])),
-        )
-        for grouping in spec.groupings
-        if groups
+        _encoded_block(grouping, bars[grouping.factors], values, scope) for grouping in spec.groupings if groups
     )
+    rows = np.zeros(table.n, dtype=np.int64), np.full(table.n, "curve", dtype=object)
+    found = (curve for call in formula.smooths if groups for curve in curves(smooth_rows(call, scope)))
+    blocks += tuple(EncodedBlock(*rows, curve.Z) for curve in found)
     own = residual_rows(formula, scope) if residual else None
     return Encoded(X, shift, blocks, _labels(scope.rows), tuple(scope.said), own)
 
 
+def _encoded_block(grouping: Grouping, bars: Sequence[Bar], values: Values, scope: Scope) -> EncodedBlock:
+    if grouping.members:
+        W, unseen = member_weights(bars[0], grouping, scope)
+        codings = [learn_coding(bar.intercept, bar.terms, values) for bar in bars]
+        labels = np.where(unseen == "", LEVEL, unseen)
+        return EncodedBlock(np.where(unseen == "", 0, -1), labels, expanded_columns(codings, values, W))
+    Z = np.hstack([bar_columns(bar, _coded(bar, values, len(scope.rows)), values) for bar in bars])
+    return EncodedBlock(*find_levels(grouping, scope.variables), np.ascontiguousarray(Z))
+
+
 def fixed_names(design: Design) -> list[tuple[str, ...]]:
     """Return the names of the columns of X by the terms that they belong to, an intercept's first."""
-    formula, table = design.formula, open_table(design.frame.head(1))
+    rows = design.X.sums.sample if is_summed(design) else design.frame
+    formula, table = design.formula, open_table(rows.head(1))
     values = _values(design.spec, _scope_again(design.spec, table, groups=False), groups=False)
-    return matrix_names(learn_coding(formula.intercept, formula.terms, values), values)
+    found = matrix_names(learn_coding(formula.intercept, formula.terms, values), values)
+    return found[1:] if design.family.ordered else found
 
 
 def _scope_again(spec: DesignSpec, table: Table, groups: bool, residual: bool = False) -> Scope:
@@ -318,7 +350,8 @@ def _read_again(formula: Formula, table: Table, groups: bool, residual: bool) ->
         *(residual_columns(formula) if residual else ()),
     ]
     names = dict.fromkeys(node.name for expr in exprs for node in column_nodes(expr))
-    names |= dict.fromkeys(column.name for bar in formula.bars for column in bar.group) if groups else {}
+    grouping = (expr for bar in formula.bars if groups for expr in (*bar.group, *bar.weights))
+    names |= dict.fromkeys(node.name for expr in grouping for node in column_nodes(expr))
     places = find_columns(names, table, lambda name, said: DataError(f"column '{name}', which the model needs, {said}"))
     return {name: read_variable(name, table.read(j))[0] for name, j in places.items()}
 
@@ -355,6 +388,7 @@ def _remarks(
         *checks.say_about_codes(columns),
         *checks.say_about_outliers(columns, scope.rows),
     ]
+    blocks = [block for block in blocks if not (block.smooth or block.members)]
     of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials, residual)]
     return [*said, *data_lints(formula, values, blocks, scope.variables), *of_blocks]
 

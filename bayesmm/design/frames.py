@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.series import aligned, as_series, dimensions, from_narwhals, has_index
+from bayesmm.design.summed import Elsewhere, absent_rows
 from bayesmm.design.variables import NUMERIC, Variable, is_writable
 from bayesmm.errors import DataError, listing
 from bayesmm.formula.roles import absent
@@ -86,6 +87,8 @@ def open_table(data: object) -> Table:
     DataError
         `data` is no table, its columns differ in length, or its column names are nested.
     """
+    if isinstance(data, Elsewhere):
+        raise absent_rows(data.sums.engine)
     if isinstance(data, Mapping):
         return _open_mapping(data)
     data = nw.to_native(data, pass_through=True)

@@ -10,6 +10,7 @@ from bayesmm.design.parameters import RESERVED, BlockNames
 from bayesmm.design.records import Block
 from bayesmm.design.spec import Grouping
 from bayesmm.design.state import Scope
+from bayesmm.design.summed import RowLevels
 from bayesmm.design.variables import KIND_NAMES, Variable, observed_levels
 from bayesmm.errors import DataError, listing
 from bayesmm.families.families import FAMILIES
@@ -42,11 +43,12 @@ def learn_grouping(factors: tuple[str, ...], scope: Scope) -> tuple[Grouping, np
         labels.append(seen.labels)
     cells, index = _combine(codes, [len(part) for part in labels])
     levels = _cell_labels(cells, labels)
-    _check_levels(":".join(factors), levels)
+    check_levels(":".join(factors), levels)
     return Grouping(factors, tuple(labels), cells, levels), index
 
 
-def _check_levels(group: str, levels: tuple[str, ...]) -> None:
+def check_levels(group: str, levels: tuple[str, ...]) -> None:
+    """Raise a DataError for a single level, or for two that have the same label."""
     if len(levels) < 2:
         alone = f"grouping factor '{group}' has one level ({label_text(levels[0])})"
         raise DataError(f"{alone}; its standard deviation cannot be estimated from fewer than two")
@@ -126,7 +128,7 @@ def safe_names(groups: Sequence[str], family: Family, also: Collection[str] = ()
     underscores, blanks and dots at the ends go, and a name that would collide, also with those of `also`, gets
     underscores behind it.
     """
-    taken = RESERVED.union(also, *(known.auxiliaries for known in (family, *FAMILIES.values())))
+    taken = RESERVED.union(also, *(known.formulas for known in (family, *FAMILIES.values())))
     names = []
     for group in groups:
         name = "".join("_" if c == "/" or not c.isprintable() else c for c in group.strip()).strip(".") or "_"
@@ -154,7 +156,7 @@ def check_block(block: Block, family: Family, trials: np.ndarray | None = None, 
     said = [*_few_levels(block), *_memory_of_draws(block)]
     if levels == n:
         return said + _one_row_each(block, family, trials)
-    single = int((np.bincount(block.index, minlength=levels) == 1).sum())
+    single = int((block.counts == 1).sum())
     if residual and family.has_residual_sd and single > MOSTLY_SINGLE * levels:
         part = f"{single:,} of the {levels:,} levels of '{block.group}' have one row"
         said.append(warning(f"{part}, where the effect of the level and the residual are seen only together"))
@@ -171,8 +173,8 @@ def _one_row_each(block: Block, family: Family, trials: np.ndarray | None) -> li
             f"{each}, and one response of 0 or 1 says nothing about an effect of its own; there must be fewer levels "
             "than rows"
         )
-    if family.auxiliaries:
-        name = family.auxiliaries[0]
+    if family.formulas:
+        name = family.formulas[0]
         return [warning(f"{each}, so its effect and '{name}' both say how the rows scatter; the priors divide it")]
     return [note(f"{each}, so its standard deviation measures the overdispersion of the {family.name} response")]
 
@@ -185,14 +187,17 @@ def residual_confounded(block: Block, weights: np.ndarray | None) -> str | None:
     """
     if len(block.levels) < len(block.index):
         return None
-    size = np.square(block.Z) * (1.0 if weights is None else weights[:, None])
-    if not (np.ptp(size, axis=0) <= SAME_WEIGHT * size.max(axis=0)).any():
-        return None
-    return (
+    confounded = (
         f"grouping factor '{block.group}' has one row in each of its {len(block.levels):,} levels, so its effect "
         "cannot be told apart from the residual; there must be fewer levels than rows, or known variances: "
         "y | se(se) for their standard errors"
     )
+    if isinstance(block.index, RowLevels):  # whether Z^2 w is the same in all rows their sums do not say
+        return confounded
+    size = np.square(block.Z) * (1.0 if weights is None else weights[:, None])
+    if not (np.ptp(size, axis=0) <= SAME_WEIGHT * size.max(axis=0)).any():
+        return None
+    return confounded
 
 
 def _few_levels(block: Block) -> list[Message]:

@@ -25,6 +25,11 @@ def parameter_label(kind: str, of: str, *terms: str) -> str:
     return f"{kind}_{of}[{', '.join(terms)}]"
 
 
+def tidy_term(kind: str, *terms: str) -> str:
+    """Return what R's broom.mixed calls an sd or a correlation: ``sd__Days``, ``cor__Intercept.Days``."""
+    return f"{kind}__{'.'.join(terms)}"
+
+
 def coefficient_label(name: str) -> str:
     """Return the label of a fixed effect, ``beta[Days]``."""
     return f"beta[{name}]"
@@ -180,8 +185,19 @@ def block_parameters(k: int, block) -> list[Parameter]:
     return [*sds, *(p for p in found if p.kind == "corr")]
 
 
+def sd_places(block) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the label of each sd of a block, which is the place of its prior, with the columns whose sd it is."""
+    found = []
+    for part in block.parts:
+        own = zip(part_parameters(0, block, part), part.entries, strict=True)
+        found += [(p.label, tuple(part.columns[i] for (i,) in e.places)) for p, e in own if e.kind == "sd"]
+    return sorted(found, key=lambda one: one[1])
+
+
 def block_entries(k: int, block) -> list[Parameter]:
     """Return the sd of each term of a block, then each correlation once, also those that are one parameter."""
+    if block.smooth or block.members:
+        return block_parameters(k, block)
     names = block.names
     sds = [Parameter("sd", own, k, (i,)) for i, own in enumerate(names.sd_labels)]
     pairs = [(i, j) for part in block.partition for a, i in enumerate(part) for j in part[a + 1 :]]
@@ -212,8 +228,8 @@ def _auxiliary(own) -> Parameter:
 
 
 def free_auxiliaries(design) -> tuple:
-    """Return the family's parameters besides the mean, without a sigma that is known to be 1."""
-    return () if design.residual.sigma == "known" else design.family.parameters
+    """Return the family's parameters besides the mean that are parameters of the model."""
+    return tuple(own for own in design.family.parameters if own.name not in design.residual.given)
 
 
 def coefficients(design) -> list[Parameter]:
@@ -253,7 +269,7 @@ def residual_owner(design, parameter: Parameter):
 
 def effect_labels(block) -> list[str]:
     """Return the labels of a block's random effects, ``b_Subject[308, Days]``, all levels of the first term first."""
-    return [parameter_label("b", block.name, level, term) for term in block.columns for level in block.levels]
+    return [parameter_label("b", block.name, level, term) for term, level in block.effects]
 
 
 def variable_of(design, parameter: Parameter) -> str:

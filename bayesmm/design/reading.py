@@ -8,6 +8,8 @@ import numpy as np
 from bayesmm.design.coding import Levels
 from bayesmm.design.factors import factor_value, remedy
 from bayesmm.design.frames import Table, complete_rows, find_columns, open_table, values_beside
+from bayesmm.design.observed import observe
+from bayesmm.design.ordered import categories
 from bayesmm.design.proportions import are_proportions, check_counted_once, counted
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.transforms import numeric
@@ -15,6 +17,7 @@ from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, observed_lev
 from bayesmm.errors import DataError, FormulaError, listing, suggest
 from bayesmm.families.families import get_family
 from bayesmm.families.family import Family
+from bayesmm.families.limits import Limits
 from bayesmm.families.responses import Response
 from bayesmm.formula.formula import (
     Call,
@@ -29,7 +32,7 @@ from bayesmm.formula.formula import (
     text_of,
     underline,
 )
-from bayesmm.formula.roles import WEIGHTS, roles
+from bayesmm.formula.roles import SECOND_END, WEIGHTS, roles
 from bayesmm.runtime.messages import Message, Rows, are, count, label_text, note
 
 MISSING = ("drop", "error")
@@ -111,7 +114,7 @@ def read(formula: Formula, data: object, weights: object, trials: object, missin
     w, n = (parts[given][0] if isinstance(given, str) else _given(what, given, table) for what, given in beside.items())
     used = {name: parts[name][0] for name in places}
     rows = Rows(np.arange(table.n), table.labels)
-    needed = [v for name, v in used.items() if places[name][0] != WEIGHTS and v is not w]
+    needed = [v for name, v in used.items() if places[name][0] not in (WEIGHTS, SECOND_END) and v is not w]
     kept, said = complete_rows([*needed, *([n] if n is not None and n not in needed else [])], rows, missing)
     said += [message for name in places for message in parts[name][1]]
     return _taken(Read(used, w, n, rows, table.n, said), kept)
@@ -199,6 +202,8 @@ class Outcome:
         Prior weights; None where they were the trials of proportions.
     proportions : bool
         Whether they were.
+    limits : Limits or None
+        What is known of a response that is censored or truncated.
     """
 
     family: Family
@@ -206,6 +211,7 @@ class Outcome:
     trials: np.ndarray | None
     weights: np.ndarray | None
     proportions: bool = False
+    limits: Limits | None = None
 
 
 def response(
@@ -227,6 +233,7 @@ def response(
     DataError
         It holds no numbers, or values that the family cannot have, or it has trials and should not, or twice.
     """
+    family = get_family(family.name, family.link) if family.observed else family  # of an earlier table, as it was seen
     expr, trials = _successes(formula, family, scope, given)
     name = text_of(formula.response)
     y, proportions = _values(expr, name, family, scope), False
@@ -238,12 +245,19 @@ def response(
             (y, trials), weights = counted(y, weights, name, scope), None
         else:
             family = _without_trials(y, name, family, scope)
+    if formula.limits:
+        family, y, limits = observe(formula, family, scope, y.astype(np.float64), name)
+        if weights is not None and not family.gaussian and family.has_residual_sd:
+            said = "they count rows, and do not divide the residual variance"
+            scope.say(note(f"the weights of a {family.label} response multiply log densities: {said}"))
+    else:
+        limits = None
     for message in family.check_response(Response(y, name, scope.rows, trials, family.support)):
         scope.say(message)
     y = y.astype(np.float64)
     if not family.discrete:
-        return Outcome(family, y, None, weights)
-    return Outcome(family, np.rint(y), None if trials is None else np.rint(trials), weights, proportions)
+        return Outcome(family, y, None, weights, limits=limits)
+    return Outcome(family, np.rint(y), None if trials is None else np.rint(trials), weights, proportions, limits)
 
 
 def _successes(
@@ -277,6 +291,8 @@ def _successes(
 def _values(expr: Expr, name: str, family: Family, scope: Scope) -> np.ndarray:
     """Return the values of a response, float64 or bool; of two levels the second is 1."""
     variable = scope.variables[expr.name] if isinstance(expr, Column) else None
+    if family.ordered:
+        return categories(expr, name, variable, family, scope)
     if variable is None:
         return numeric(expr, scope)
     if variable.kind in LABELS and family.support.successes:

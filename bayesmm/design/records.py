@@ -13,7 +13,9 @@ from bayesmm.design.parameters import BlockNames, residual_dim
 from bayesmm.design.residual.independent import INDEPENDENT
 from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.spec import DesignSpec
+from bayesmm.design.summed import RowLevels
 from bayesmm.families.family import Family
+from bayesmm.families.limits import Limits
 from bayesmm.formula.formula import Formula
 from bayesmm.runtime.messages import Message
 
@@ -47,6 +49,11 @@ class Block:
         What is independent of one another, each with its covariance structure.
     relation : Relation or None
         The known covariance of its levels; None where they are independent.
+    smooth : bool
+        Whether it is the penalised part of a curve or surface: one level, whose effects belong to the mean.
+    members : tuple of str
+        The labels of a factor of which a row has several; its block has one level with a column for each of them, term
+        by term. Empty for all others.
     """
 
     group: str
@@ -58,16 +65,44 @@ class Block:
     Z: np.ndarray
     parts: tuple[Part, ...]
     relation: "Relation | None" = None
+    smooth: bool = False
+    members: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The levels as a reader knows them: of several memberships those of the columns."""
+        return self.members or self.levels
+
+    @property
+    def effects(self) -> tuple[tuple[str, str], ...]:
+        """Term and level of each effect, all levels of the first term first."""
+        if self.members:
+            return tuple((part.text, label) for part in self.parts for label in self.members)
+        return tuple((term, level) for term in self.columns for level in self.levels)
 
     @property
     def partition(self) -> tuple[tuple[int, ...], ...]:
         """Columns that are correlated among themselves: ((0, 1),) for ``(x | g)``, ((0,), (1,)) for ``(x || g)``."""
-        return tuple(part.columns for part in self.parts)
+        return tuple(columns for part in self.parts for columns in part.correlated)
 
     @property
     def free(self) -> bool:
         """Whether each part's covariance matrix is any that there is, which all of the compiled code takes."""
         return all(part.covariance.free for part in self.parts)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How many rows each level has, (G,) int64."""
+        if isinstance(self.index, RowLevels):
+            return self.index.counts
+        return np.bincount(self.index, minlength=len(self.levels))
+
+    @property
+    def sds(self) -> tuple[tuple[str, int], ...]:
+        """What has an sd in tables, with a column that has it: each term, or each penalised part of a smooth."""
+        if self.smooth or self.members:
+            return tuple((part.text, part.columns[0]) for part in self.parts)
+        return tuple((name, i) for i, name in enumerate(self.columns))
 
     @property
     def names(self) -> BlockNames:
@@ -117,6 +152,8 @@ class Design:
         Whether the response was proportions with the trials as weights; `y` is successes.
     residual : Residuals
         What the residuals of a linear model are, besides their prior weights.
+    limits : Limits or None
+        What is known of a response that is censored or truncated.
     """
 
     spec: DesignSpec
@@ -135,6 +172,28 @@ class Design:
     frame: "pd.DataFrame"
     proportions: bool = False
     residual: Residuals = INDEPENDENT
+    limits: Limits | None = None
+
+    @property
+    def size(self) -> np.ndarray | None:
+        """What stands beside y in the log density of a row, (n,): trials, or what is known of it; None: ones."""
+        return self.trials if self.limits is None else self.limits.size
+
+    @property
+    def row_data(self) -> dict[str, np.ndarray]:
+        """What the density of a row has besides its response, (n,) each, by what it is called in a graph.
+
+        The other end of a response that is known is the response.
+        """
+        if self.limits is None:
+            return {} if self.trials is None else {"trials_data": self.trials}
+        columns = self.limits.in_graph(self.y)
+        return dict(zip(("other_end_data", "low_data", "high_data"), columns, strict=False))
+
+    @property
+    def drawn_with(self) -> "np.ndarray | Limits | None":
+        """What a draw of the response is made with besides its mean: trials, or limits."""
+        return self.trials if self.limits is None else self.limits
 
     @property
     def formula(self) -> Formula:
@@ -147,10 +206,25 @@ class Design:
         return self.spec.family
 
     @property
+    def categories(self) -> tuple[str, ...]:
+        """The labels of an ordered response, 1 ... K; empty for all others."""
+        return self.spec.states[self.formula.response].labels if self.family.ordered else ()
+
+    @property
     def beside(self) -> dict[str, np.ndarray]:
         """The weights and trials that were given beside the formula, (n,) each: `frame` does not have them."""
         found = {"weights": self.trials if self.proportions else self.weights, "trials": self.trials}
         return {name: found[name] for name in self.spec.arguments.beside}
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Positions of the blocks that are grouping factors; the others are the penalised parts of smooths."""
+        return tuple(k for k, block in enumerate(self.blocks) if not block.smooth)
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """Positions of the blocks that put each row into one level."""
+        return tuple(k for k in self.groups if not self.blocks[k].members)
 
     @property
     def n(self) -> int:
@@ -164,8 +238,8 @@ class Design:
 
     @property
     def has_intercept(self) -> bool:
-        """Whether the first column of X is the column of ones."""
-        return self.formula.intercept
+        """Whether the first column of X is the column of ones, in whose place an ordered response has thresholds."""
+        return self.formula.intercept and not self.family.ordered
 
     @property
     def coords(self) -> dict[str, tuple[str, ...]]:

@@ -68,12 +68,15 @@ class Grouping:
     cells : int64 array, shape (G, number of columns)
         For each level, the places of its labels in `factor_levels`.
     levels : tuple of str, length G
+    members : tuple of str
+        The columns that all have these levels, where a row has several; empty for all others.
     """
 
     factors: tuple[str, ...]
     factor_levels: tuple[tuple[str, ...], ...]
     cells: np.ndarray
     levels: tuple[str, ...]
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

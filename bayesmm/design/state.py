@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from bayesmm.design.bases import Basis
 from bayesmm.design.coding import Levels
 from bayesmm.design.contrasts import GivenContrasts
+from bayesmm.design.smooths import Smooth
 from bayesmm.design.variables import Variable
 from bayesmm.formula.formula import Expr
 from bayesmm.runtime.messages import Message, Rows
@@ -20,7 +21,7 @@ class Centring:
 
 
 Transforms = Mapping[str, Callable[..., object]]  # the user's own functions
-State = Levels | Basis | Centring | str  # a str is the kind of a numeric column
+State = Levels | Basis | Smooth | Centring | str  # a str is the kind of a numeric column
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.design.coding import Coding, Values, matrix_names
+from bayesmm.design.summed import SummedMatrix
 from bayesmm.formula.formula import Call, Column, Expr, Number, Operation, column_nodes, text_of
 from bayesmm.runtime.threads import few_threads
 
@@ -73,12 +74,24 @@ class TermBasis:
         """
         if self.trivial:
             return X
+        if isinstance(X, SummedMatrix):
+            return X.mapped(self.taken_out)
         out = np.array(X, order="F")
         for j in self.order:
             for i in np.flatnonzero(self.R[:, j]):
                 if i != j:
                     out[:, j] -= out[:, i] * self.R[i, j]
         return np.ascontiguousarray(out)
+
+    def without_intercept(self) -> "TermBasis":
+        """Return the basis without its first column, the ones: that of columns that differ by constants."""
+        return TermBasis(self.R[1:, 1:], tuple(j - 1 for j in self.order if j))
+
+    def with_intercept(self) -> "TermBasis":
+        """Return the basis with a first column of ones, out of which nothing is taken."""
+        R = np.eye(self.size + 1)
+        R[1:, 1:] = self.R
+        return TermBasis(R, (0, *(j + 1 for j in self.order)))
 
     def restricted(self, moved: Sequence[bool]) -> "TermBasis":
         """Return the basis in which gamma_j is beta_j for every j where `moved`, (p,), is false."""
@@ -120,7 +133,7 @@ def learn_bases(
         Of X.
     blocks : sequence of Block
     bars : sequence of sequences of Coding
-        Of each block's group terms, their columns side by side.
+        Of each block's group terms, one for each level of gr(g, by = f), their columns side by side.
     values : mapping of Expr to variable
     """
     return TermBases(
@@ -134,6 +147,8 @@ def _block_basis(block, codings: Sequence[Coding], values: Values) -> TermBasis:
 
     Another structure is one of the terms as they are.
     """
+    if not codings:  # the penalised part of a smooth, or several memberships
+        return untouched(len(block.columns))
     q, free = len(block.columns), [part.columns for part in block.parts if part.covariance.free]
     R, order, start = np.eye(q), [], 0
     for coding in codings:

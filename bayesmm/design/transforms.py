@@ -14,11 +14,14 @@ from bayesmm.design.bases import Basis, RawPolynomial, columns_of_basis, learn_p
 from bayesmm.design.coding import Factor, Levels, Numbers
 from bayesmm.design.factors import factor_value, remedy
 from bayesmm.design.series import aligned, as_numbers, has_index
+from bayesmm.design.smooth_rows import SmoothRows, fixed_columns, learn_rows
+from bayesmm.design.smooths import beyond
 from bayesmm.design.state import Centring, Scope
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, observed_levels
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.formula.formula import (
     FUNCTIONS,
+    SMOOTHS,
     Call,
     Column,
     Expr,
@@ -52,6 +55,8 @@ def evaluate(expr: Expr, scope: Scope) -> Numbers | Factor:
             return _called_factor(expr, scope)
         case Call(function) if function in ("poly", "bs", "ns"):
             return _basis(expr, scope)
+        case Call(function) if function in SMOOTHS:
+            return fixed_columns(smooth_rows(expr, scope), expr)
     return Numbers(numeric(expr, scope)[:, None])
 
 
@@ -267,6 +272,31 @@ def _basis(call: Call, scope: Scope) -> Numbers:
         columns = columns_of_basis(x, basis)
     _check_finite(call, np.abs(columns).max(axis=1), scope)
     return Numbers(columns, tuple(str(k + 1) for k in range(columns.shape[1])))
+
+
+def smooth_rows(call: Call, scope: Scope) -> SmoothRows:
+    """Return the columns of a smooth, ``s(x, by = f)`` or ``t2(x, z)``, for every row.
+
+    Raises
+    ------
+    DataError
+        A variable holds no numbers, or has fewer distinct values than the smooth has basis functions.
+    """
+    given, x = arguments_of(call), []
+    for argument in (given[name] for name in ("x", "z") if name in given):
+        if isinstance(argument, Column) and scope.variables[argument.name].kind not in NUMERIC:
+            name, kind = argument.name, KIND_NAMES[scope.variables[argument.name].kind]
+            found = f"{text_of(call)} is a smooth of numbers, and '{name}' holds {kind}"
+            raise DataError(f"{found}; write {name} as it is, or (1 | {name})")
+        x.append(numeric(argument, scope))
+    by = evaluate(given["by"], scope) if "by" in given else None
+    smooth = scope.state(call, lambda: learn_rows(call, given, x, by))
+    outside = beyond(smooth, x)
+    if not scope.learning and outside.any():
+        ranges = listing(["{:g} to {:g}".format(*margin.ends) for margin in smooth.margins])
+        where = f"the data of the fit, {ranges}, in {scope.rows.text(outside)}"
+        scope.say(warning(f"{text_of(call)} is evaluated beyond {where}: it goes on as a straight line there"))
+    return SmoothRows(call, smooth, x, by)
 
 
 def _learn_basis(call: Call, x: np.ndarray, options: Mapping[str, object]) -> Basis:

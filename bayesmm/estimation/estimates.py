@@ -10,11 +10,16 @@ import pandas as pd
 
 from bayesmm.design.parameters import by_levels, free_auxiliaries
 from bayesmm.design.records import Block, Design
+from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
-from bayesmm.families.links import LINKS
+from bayesmm.design.summed import Elsewhere, absent_rows
+from bayesmm.families.limits import scores_between, shares_below
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import Coordinates, scaled_by_columns
 from bayesmm.priors import Priors
+from bayesmm.runtime.streams import stream
+
+SIGMA = "sigma"
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class Estimates:
         models, 0 where they were taken to a stated accuracy (`bayesmm.likelihood.lattice`).
     coordinates : Coordinates or None
         None: those that are reported.
+    own_se : mapping of str to float
+        Standard errors of thresholds and of the coefficients of formulas, by label, from the Hessian in all parameters.
     """
 
     design: Design
@@ -112,6 +119,7 @@ class Estimates:
     nagq: int = 1
     coordinates: Coordinates | None = None
     residual: Values = NOTHING
+    own_se: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def of(cls, estimates: "Estimates"):
@@ -164,17 +172,21 @@ class Estimates:
     @cached_property
     def linear(self) -> Floats:
         """Linear predictor X beta + Z b + offset, (n,)."""
+        if isinstance(self.scaled.linear, Elsewhere):
+            raise absent_rows(self.scaled.linear.sums.engine)
         return self.scaled.linear
 
     @cached_property
     def fitted(self) -> Floats:
         """Fitted means, (n,), on the scale of the response; of a binomial, probabilities."""
         family = self.design.family
-        return family.expected(LINKS[family.link].inverse(self.linear), self.own)
+        return family.expected(family.inverse(self.linear), self.own)
 
     @property
     def own(self) -> tuple[float, ...]:
-        """The family's parameters besides mu, in its order."""
+        """The family's parameters besides mu in its order, or its thresholds; (n,) each where it has a formula."""
+        if self.design.residual.by_row:
+            return own_of_rows(self.design, self.auxiliaries, self.residual)
         return tuple(self.auxiliaries.values()) or (self.sigma,)
 
     @cached_property
@@ -187,7 +199,8 @@ class Estimates:
     def scaled_residuals(self) -> Floats:
         """Pearson residuals: residuals over the standard deviations that the model gives them, (n,).
 
-        What lme4's summary calls scaled residuals: times sqrt(weight) / sigma in a linear model.
+        What lme4's summary calls scaled residuals: times sqrt(weight) / sigma in a linear model. Of a censored or
+        truncated response randomised quantile residuals: see `pearson_residuals`.
         """
         return pearson_residuals(self.design, self.linear, self.own, self.residual)
 
@@ -218,7 +231,7 @@ class Estimates:
         rows = []
         for k in by_levels(self.design):
             rows += _varcorr_rows(self.design.blocks[k], self.covariances[k])
-        if self.design.family.has_residual_sd and self.design.residual.sigma != "known":
+        if SIGMA in [own.name for own in free_auxiliaries(self.design)]:
             rows.append(("Residual", None, None, self.sigma**2, self.sigma))
         return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
 
@@ -233,13 +246,20 @@ class Estimates:
     def coef(self) -> dict[str, pd.DataFrame]:
         """Return, for each factor, the coefficients of each level: fixed plus random part, levels x coefficients."""
         beta = pd.Series(np.nan_to_num(self.beta), index=list(self.design.coefficients))
-        return {b.group: add_effects(beta, b, self.modes[k]) for k, b in enumerate(self.design.blocks)}
+        blocks = self.design.blocks
+        return {blocks[k].group: add_effects(beta, blocks[k], self.modes[k]) for k in self.design.groups}
 
 
 def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float], residual: Values = NOTHING) -> Floats:
-    """Return residuals over the standard deviations that the model gives them, (n,), at linear predictors (n,)."""
+    """Return residuals over the standard deviations that the model gives them, (n,), at linear predictors (n,).
+
+    Of a censored or truncated response they are normal scores of its place in the distribution that the model gives it
+    (Dunn & Smyth 1996), drawn within what is known of it, always by the same random numbers.
+    """
+    if design.family.observed:
+        return _normal_scores(design, eta, auxiliaries)
     family, trials = design.family, 1.0 if design.trials is None else design.trials
-    mu = LINKS[family.link].inverse(eta)
+    mu = family.inverse(eta)
     own = residual_weights(design, residual)
     weights = 1.0 if own is None else own
     with np.errstate(divide="ignore", invalid="ignore"):  # a fitted probability of 0 or 1 has no spread
@@ -247,12 +267,20 @@ def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float],
         return left * np.sqrt(weights / family.scattered(mu, trials, auxiliaries))
 
 
+def _normal_scores(design: Design, eta: Floats, auxiliaries: Sequence[float]) -> Floats:
+    mu = design.family.inverse(eta)
+    ends = shares_below(design.family, design.y, mu, tuple(auxiliaries), design.trials, design.limits)
+    first, last = (np.broadcast_to(each, mu.shape) for each in ends)
+    return scores_between(first, last, stream(0, "places of censored responses"))
+
+
 def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:
     """Return beta plus the (G, q) effects b of a block, levels x coefficients; a term without a fixed part has it 0."""
-    columns = list(dict.fromkeys([*beta.index, *block.columns]))
-    table = pd.DataFrame(0.0, index=pd.Index(block.levels, name=block.group), columns=columns)
+    terms = list(dict.fromkeys(term for term, _ in block.effects))
+    columns = list(dict.fromkeys([*beta.index, *terms]))
+    table = pd.DataFrame(0.0, index=pd.Index(block.labels, name=block.group), columns=columns)
     table += beta.reindex(columns, fill_value=0.0)
-    table[list(block.columns)] += b
+    table[terms] += b.T.reshape(len(terms), -1).T
     return table
 
 
@@ -263,7 +291,7 @@ def _n_theta(block: Block) -> int:
 
 def _varcorr_rows(block: Block, Sigma: Floats) -> list[tuple]:
     sds = np.sqrt(np.diag(Sigma))
-    rows = [(block.group, name, None, Sigma[i, i], sds[i]) for i, name in enumerate(block.columns)]
+    rows = [(block.group, name, None, Sigma[i, i], sds[i]) for name, i in block.sds]
     for part in block.partition:
         for a, i in enumerate(part):
             for j in part[a + 1 :]:
@@ -274,13 +302,12 @@ def _varcorr_rows(block: Block, Sigma: Floats) -> list[tuple]:
 
 
 def _ranef_rows(block: Block, b: Floats, conditional: Floats) -> pd.DataFrame:
-    G, q = b.shape
     sds = np.sqrt(np.maximum(np.diagonal(conditional, axis1=1, axis2=2), 0.0))
     return pd.DataFrame(
         {
             "grpvar": block.group,
-            "term": np.repeat(list(block.columns), G),
-            "grp": np.tile(list(block.levels), q),
+            "term": [term for term, _ in block.effects],
+            "grp": [level for _, level in block.effects],
             "condval": b.T.ravel(),
             "condsd": sds.T.ravel(),
         }

@@ -14,8 +14,9 @@ import numpy as np
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
-from bayesmm.estimation.glm import first_fit
-from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, SNAP, Search, best_of, hessian, outcome, snapped
+from bayesmm.estimation.glm import first_fit, own_start, own_values
+from bayesmm.estimation.hessians import coefficient_block, own_errors
+from bayesmm.estimation.optimizer import SNAP, Search, best_of, hessian, outcome, settled, snapped
 from bayesmm.estimation.reml import factors_are_singular
 from bayesmm.estimation.separation import pure_factors, separated
 from bayesmm.estimation.start import check_start, start_theta
@@ -24,6 +25,7 @@ from bayesmm.likelihood.fitted import Coordinates, make_coordinates
 from bayesmm.likelihood.laplace import Response, conditional_modes, laplace
 from bayesmm.likelihood.laplace_cholesky import Layout, analyse
 from bayesmm.likelihood.orthogonal import Columns, square_root
+from bayesmm.likelihood.own_parameters import OwnParameters, kind_of_own, own_parameters
 from bayesmm.likelihood.problem import factors_of, orthonormal_columns, scaled_columns
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS, MOST_NODES, evaluate, grouped
 from bayesmm.likelihood.row_functions import codes
@@ -37,8 +39,6 @@ STARTS = (1.0, 0.2, 3.0)
 NEAR_ZERO = 0.05
 # Beyond this an auxiliary parameter has left for 0 or infinity (its logarithm; e^16 is nine million).
 LOG_LIMIT = 16.0
-# A direction of the standardised Hessian with less curvature than this is flat: what differences of the gradient leave.
-FLAT = 1e-7
 # The fixed part of a separated model is further out than this when the search stops (a mean within e^-8 of its end).
 FAR = 8.0
 
@@ -58,8 +58,12 @@ class GlmmProblem:
         X `basis`; beta = origin + basis x.
     offset : (n,) float64
         The design's offset and X `origin`.
+    own : OwnParameters
+        The auxiliary parameters and those of formulas or thresholds.
     aux : (a,) float64
-        Auxiliary parameters at the start.
+        These at the start.
+    means : (p,) float64
+        What `fixed` has taken out of X, so that thresholds are at the means: 0 where there are none.
     columns : tuple of Columns
         The random-effects columns of each block and their basis B_k, in the design's order: b = B_k b_s.
     unit : float
@@ -76,7 +80,9 @@ class GlmmProblem:
     basis: Floats
     origin: Floats
     offset: Floats
+    own: OwnParameters
     aux: Floats
+    means: Floats
     columns: tuple[Columns, ...]
     unit: float
     theta: Theta
@@ -120,20 +126,16 @@ class GlmmProblem:
         return out
 
     def auxiliaries(self, free: Floats) -> Floats:
-        """Return the two auxiliary parameters as the compiled code takes them, from their places on the real line."""
-        aux = np.zeros(2)
-        aux[: len(free)] = [own.moved(at)[0] for own, at in zip(self.design.family.parameters, free, strict=True)]
-        return aux
-
-    def rates(self, free: Floats) -> Floats:
-        """Return the derivatives of the auxiliary parameters in their places on the real line."""
-        moved = [own.moved(at)[1] for own, at in zip(self.design.family.parameters, free, strict=True)]
-        return np.array(moved, dtype=np.float64)
+        """Return the auxiliary parameters as the compiled code takes them, from their places on the real line."""
+        return self.own.rows(self.own.natural(free))
 
     def moved(self, aux: Iterable[float]) -> Floats:
-        """Return the places of auxiliary parameters on the real line: see `Auxiliary.free`."""
-        found = [own.free(value) for own, value in zip(self.design.family.parameters, aux, strict=True)]
-        return np.array(found, dtype=np.float64)
+        """Return the places of the own parameters on the real line."""
+        return self.own.free(np.array(list(aux), dtype=np.float64))
+
+    def own_gradient(self, free: Floats, d_aux: Floats) -> Floats:
+        """Return the derivatives in these places from those in the auxiliary parameters, by row where they are."""
+        return self.own.back(free, self.own.pulled(self.own.natural(free), d_aux))
 
 
 @dataclass
@@ -189,8 +191,9 @@ def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, floa
         )
     x = snapped(search, x, SNAP, free)
     criterion, gradient = search(x)
+    H = hessian(search, x)
     optimum = Optimum(x, float(np.abs(gradient).max(initial=0.0)), search.evaluations, n_starts)
-    return _point(problem, optimum, criterion, hessian(search, x), nagq, warm)
+    return _point(problem, optimum, criterion, H, nagq, warm, settled(gradient, H))
 
 
 def check_nagq(design: Design, nagq: int) -> None:
@@ -223,18 +226,21 @@ def make_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> 
     response = Response(
         *codes(family),
         design.y,
-        ones if design.trials is None else design.trials,
+        ones if design.size is None else design.size,
         ones if design.weights is None else design.weights,
+        kind_of_own(design)["real"],
     )
+    own = own_parameters(design)
     kept = [j for j in range(design.p) if j not in design.aliased]
-    first = first_fit(family, response, design.X[:, kept], design.offset)
+    means = design.X.mean(axis=0) if family.ordered else np.zeros(design.p)
+    first = first_fit(family, response, (design.X - means)[:, kept], design.offset, own_start(design, own))
     basis, origin = np.zeros((design.p, len(kept))), np.zeros(design.p)
     basis[kept], origin[kept] = first.basis, first.beta
     columns = scaled_columns(design) if columns is None else columns
     layout, order = analyse(factors_of(design, columns)) if design.blocks else (None, ())
     problem = GlmmProblem(
-        design, response, layout, order, first.fixed, basis, origin, first.eta, first.aux, columns, first.unit,
-        make_theta(design, order),
+        design, response, layout, order, first.fixed, basis, origin, first.eta, own, first.aux, means, columns,
+        first.unit, make_theta(design, order),
     )  # fmt: skip
     return problem if layout is None or not kept else _rescaled(problem)
 
@@ -282,12 +288,16 @@ def _quadrature(problem: GlmmProblem, nodes: int) -> Callable:
     block, r, q = design.blocks[0], problem.fixed.shape[1], Z.shape[1]
     data = grouped(
         response.family, response.link, response.y, problem.fixed, Z, block.index, len(block.levels),
-        size=response.size, weights=response.weights, offset=problem.offset,
+        size=response.size, weights=response.weights, offset=problem.offset, **kind_of_own(design),
     )  # fmt: skip
+    order = np.argsort(block.index, kind="stable")
+    back = np.argsort(order, kind="stable")
 
     def value(coefficients: Floats, free: Floats, aux: Floats) -> tuple[float, Floats, Floats, Floats]:
-        found = evaluate(data, coefficients, problem.packed(free).reshape(q, q), aux[: len(problem.aux)], nodes)
-        return found.value, found.d_beta[:r], problem.gradient(found.d_L.ravel(), free), found.d_aux
+        given = aux[order] if aux.ndim > 1 else aux[: len(problem.aux)]
+        found = evaluate(data, coefficients, problem.packed(free).reshape(q, q), given, nodes)
+        d_aux = found.d_aux[back] if aux.ndim > 1 else found.d_aux
+        return found.value, found.d_beta[:r], problem.gradient(found.d_L.ravel(), free), d_aux
 
     return value
 
@@ -295,12 +305,12 @@ def _quadrature(problem: GlmmProblem, nodes: int) -> Callable:
 def _criterion(problem: GlmmProblem, function: Callable, x: Floats) -> tuple[float, Floats]:
     """Return -2 log-likelihood and its gradient at x; inf where it does not exist."""
     beta, free, logs = (x[part] for part in problem.parts)
-    if not np.isfinite(x).all() or np.abs(logs).max(initial=0.0) > 2 * LOG_LIMIT:
+    if not np.isfinite(x).all() or np.abs(logs[: len(problem.own.scalars)]).max(initial=0.0) > 2 * LOG_LIMIT:
         return np.inf, np.zeros_like(x)
     aux = problem.auxiliaries(logs)
     with np.errstate(over="ignore", invalid="ignore"):  # a wild step of the search is refused, not an error
         value, d_beta, d_free, d_aux = function(beta, free, aux)
-        gradient = -2 * np.concatenate([d_beta, d_free, d_aux[: len(logs)] * problem.rates(logs)])
+        gradient = -2 * np.concatenate([d_beta, d_free, problem.own_gradient(logs, d_aux)])
     if not (np.isfinite(value) and np.isfinite(gradient).all()):
         return np.inf, np.zeros_like(x)
     return -2 * value, gradient
@@ -311,27 +321,31 @@ def _start(problem: GlmmProblem, start: Mapping[str, float] | None, size: float)
     own = problem.design, problem.theta, problem.order, problem.bases, problem.unit
     theta = start_theta(*own, start or {}, size)
     aux = problem.aux.copy()
-    for j, name in enumerate(problem.design.family.auxiliaries):
-        aux[j] = (start or {}).get(name, aux[j])
+    for j, label in enumerate(problem.own.labels):
+        aux[j] = (start or {}).get(label, aux[j])
     return np.concatenate([np.zeros(problem.fixed.shape[1]), theta, problem.moved(aux)])
 
 
-def _point(problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, nagq: int, warm: Warm) -> Estimates:
+def _point(
+    problem: GlmmProblem, optimum: Optimum, criterion: float, H: Floats, nagq: int, warm: Warm, there: bool
+) -> Estimates:
     design, (coefficients, free, logs) = problem.design, (optimum.parameters[part] for part in problem.parts)
-    aux = problem.auxiliaries(logs)[: len(logs)]
+    aux, scalars = problem.own.natural(logs), len(problem.own.scalars)
     root = problem.basis @ square_root(2 * coefficient_block(H, len(coefficients)))
     own = coordinates(problem, optimum.parameters, warm, root)
     beta, beta_cov = problem.origin + problem.basis @ coefficients, root @ root.T
+    aux[scalars:] += problem.means @ beta
     aliased = list(design.aliased)
     beta[aliased], beta_cov[aliased], beta_cov[:, aliased] = np.nan, np.nan, np.nan
-    auxiliaries = dict(zip(design.family.auxiliaries, aux.tolist(), strict=True))
+    auxiliaries = dict(zip(problem.own.labels[:scalars], aux[:scalars].tolist(), strict=True))
     factors = problem.factors(free)
     wrong = divergence(problem, optimum.parameters)
-    converged = optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(criterion) and not wrong
+    converged = there and np.isfinite(criterion) and not wrong
     return Estimates(
         design, None, "ML", beta, beta_cov, auxiliaries.get("sigma", 1.0), *own.reported(), criterion, -criterion / 2,
         criterion, factors_are_singular(factors, problem.unit), bool(converged),
         f"NOT converged: {wrong}" if wrong else outcome(optimum, converged), 0.0, optimum, auxiliaries, nagq, own,
+        own_values(design, aux[scalars:]), own_errors(problem, optimum.parameters, H),
     )  # fmt: skip
 
 
@@ -349,15 +363,8 @@ def coordinates(problem: GlmmProblem, x: Floats, warm: Warm, root: Floats) -> Co
         at = conditional_modes(problem.layout, problem.response, fixed, problem.packed(free), aux, warm.u)
         modes, covariances = at.modes, at.covariances
     indices, factors = [block.index for block in problem.design.blocks], problem.factors(free)
-    return make_coordinates(indices, problem.columns, problem.order, factors, modes, covariances, fixed, root)
-
-
-def coefficient_block(H: Floats, r: int) -> Floats:
-    """Return the first (r, r) block of H^-1, flat directions left out: they add no information on the others."""
-    root = np.sqrt(np.where(np.diag(H) > 0, np.diag(H), 1.0))
-    curvature, directions = np.linalg.eigh(H / np.outer(root, root))
-    inverse = np.where(curvature > FLAT, 1 / np.where(curvature > FLAT, curvature, 1.0), 0.0)
-    return ((directions * inverse) @ directions.T / np.outer(root, root))[:r, :r]
+    linear = fixed + problem.means @ (problem.origin + problem.basis @ beta)
+    return make_coordinates(indices, problem.columns, problem.order, factors, modes, covariances, linear, root)
 
 
 def divergence(problem: GlmmProblem, x: Floats) -> str:
@@ -377,7 +384,7 @@ def divergence(problem: GlmmProblem, x: Floats) -> str:
             f"the sd of Intercept in {pure[0]} grows without bound, because each level of {pure[0]} has only one kind "
             "of response; no finite maximum exists"
         )
-    for parameter, at in zip(design.family.parameters, logs, strict=True):
+    for parameter, at in zip(problem.own.scalars, logs, strict=False):
         if abs(at) > LOG_LIMIT:
             end = parameter.bounds[int(at > 0)]
             limit = parameter.limit if end == parameter.limit_at else ""

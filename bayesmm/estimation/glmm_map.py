@@ -12,15 +12,16 @@ import numpy as np
 
 from bayesmm.design.records import Design
 from bayesmm.estimation.estimates import Estimates, Optimum
+from bayesmm.estimation.glm import own_values
 from bayesmm.estimation.glmm import (
     GlmmProblem,
     Warm,
-    coefficient_block,
     criterion_of,
     effects,
     make_problem,
     maximize_generalised,
 )
+from bayesmm.estimation.hessians import coefficient_block
 from bayesmm.estimation.map import Goal, check_closed_form, nowhere, reported, start_values
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, ROUNDING, SNAP, Search, hessian, minimum, outcome, snapped
 from bayesmm.estimation.reml import factors_are_singular
@@ -29,7 +30,7 @@ from bayesmm.likelihood.lattice import FINE
 from bayesmm.likelihood.marginal import generalised_coordinates, packing
 from bayesmm.likelihood.posterior import Parameters, SearchedPosterior
 from bayesmm.likelihood.quadrature import fits
-from bayesmm.priors import Priors, coefficient_prior, prior_bases, prior_design
+from bayesmm.priors import Priors, coefficient_prior, prior_bases, prior_design, threshold_means
 
 # Precision, in units of the data's, that a direction has at least which neither data nor normal priors know: for the
 # scale of the search alone.
@@ -75,7 +76,7 @@ class Likelihood:
         packed[self.problem.free] = entries / self.problem.unit
         d_L[self.take] = packed * self.scale
         return -value / 2, Parameters(
-            d_L, moved / self.problem.rates(x[self.problem.parts[2]]), self.relations.T @ coefficients
+            d_L, self.problem.own.forth(x[self.problem.parts[2]], moved), self.relations.T @ coefficients
         )
 
 
@@ -128,8 +129,11 @@ def generalised_mode(
     point = reported(_point(goal, likelihood, priors, optimum, search(y)[0], covariance, nodes, warm), design, bases)
     to_beta = bases.fixed.inverse
     root = to_beta @ point.coordinates.root
-    coordinates = replace(point.coordinates, root=root)
-    return replace(point, beta=to_beta @ point.beta, beta_cov=root @ root.T, coordinates=coordinates)
+    shift = threshold_means(design, priors) @ point.beta
+    coordinates = replace(point.coordinates, root=root, linear=point.coordinates.linear + shift)
+    residual = {name: values + shift for name, values in point.residual.items()}
+    own = dict(beta=to_beta @ point.beta, beta_cov=root @ root.T, coordinates=coordinates, residual=residual)
+    return replace(point, **own)
 
 
 def likelihood_of(problem: GlmmProblem, criterion: Callable[[Floats], tuple[float, Floats]]) -> Likelihood:
@@ -180,7 +184,8 @@ def sd_units(problem: GlmmProblem) -> list[Floats]:
 
 def _start(goal: Goal, problem: GlmmProblem, priors: Priors, ml: Estimates, moved: bool) -> Floats:
     """Return a start as `start_values` does; coefficients start at ML's, or within the support of their prior."""
-    others = [*(ml.auxiliaries[name] for name in problem.design.family.auxiliaries), *np.nan_to_num(ml.beta)]
+    values = [*ml.auxiliaries.values(), *(value for part in ml.residual.values() for value in part)]
+    others = [*values, *np.nan_to_num(ml.beta)]
     c = goal.posterior.coordinates
     return start_values(c, goal.places, priors, sd_units(problem), ml.covariances, others, moved)
 
@@ -192,12 +197,13 @@ def _point(
     problem, natural = likelihood.problem, goal.posterior.parameters(goal.root @ optimum.parameters)
     at = likelihood.at(natural)
     covariances, modes, conditional = effects(problem, at, warm)
-    auxiliaries = dict(zip(problem.design.family.auxiliaries, natural.positive.tolist(), strict=True))
+    scalars = len(problem.own.scalars)
+    auxiliaries = dict(zip(problem.own.labels[:scalars], natural.positive[:scalars].tolist(), strict=True))
     deviance = likelihood.criterion(at)[0]
     converged = bool(optimum.gradient < GRADIENT_TOLERANCE and np.isfinite(value))
     singular = factors_are_singular(problem.factors(at[problem.parts[1]]), problem.unit)
     return Estimates(
         problem.design, priors, "MAP", natural.coefficients, covariance, auxiliaries.get("sigma", 1.0), covariances,
         modes, conditional, value, -deviance / 2, deviance, singular, converged, outcome(optimum, converged), 0.0,
-        optimum, auxiliaries, max(nodes, 0),
+        optimum, auxiliaries, max(nodes, 0), residual=own_values(problem.design, natural.positive[scalars:]),
     )  # fmt: skip

@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesmm.design.parameters import INTERCEPT_AT_MEANS
+from bayesmm.design.parameters import INTERCEPT_AT_MEANS, sd_places
 from bayesmm.design.records import Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import ROUNDING, SNAP, Search, minimum, snapped
 from bayesmm.estimation.reml import assemble, maximize_gaussian
-from bayesmm.likelihood.coordinates import FIXED, Coordinates, arctanh_partial, coordinate, support_ends
+from bayesmm.likelihood.coordinates import FIXED, Coordinates, arctanh_partial, coordinate, first_terms, support_ends
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian import (
     FixedPrior,
@@ -124,7 +124,7 @@ def gaussian_goal(integrated: Integrated, priors: Priors, reml: Estimates) -> Go
     """Return what is minimised for a Gaussian model; REML's estimates, of the prior's design, serve as units."""
     problem, own = integrated.problem, terms(integrated)
     c, places = gaussian_coordinates(integrated, priors, jacobian=False)
-    units, sds = np.ones(c.sizes[2]), np.concatenate([np.empty(0), *sd_units(integrated, reml)])
+    units, sds = np.ones(c.sizes[2]), np.concatenate([np.empty(0), *sd_units(integrated, reml)])[first_terms(c)]
     free = c.at[: len(sds)] >= 0
     units[c.at[: len(sds)][free]] = sds[free]
     return Goal(SearchedPosterior(c, lambda at: natural_likelihood(problem.cp, own, at)), places, np.diag(units))
@@ -179,9 +179,11 @@ def start_values(
             own = slice(pair, pair + pairs)
             x[c.pair_at[own]] = _partial_of(Sigma, c, own)
         pair += pairs
+    scalars, before = [scalars[j] for j in first_terms(c)], 0.0
     for i, (place, value) in enumerate(zip(places, [*scalars, *others], strict=True)):
         if c.kind[i] != FIXED:
-            x[c.at[i]] = coordinate(c, i, inside(priors[place], value))
+            x[c.at[i]] = coordinate(c, i, inside(priors[place], value), before)
+        before = value
     return x
 
 
@@ -217,7 +219,7 @@ def nowhere(priors: Mapping[str, Prior], point: Estimates) -> ValueError:
     values = dict(zip(coefficient_places(priors, design), point.beta, strict=True)) | dict(point.auxiliaries)
     values.pop(INTERCEPT_AT_MEANS, None)  # at the predictors' means: not what `beta` has
     for block, Sigma in zip(design.blocks, point.covariances, strict=True):
-        values |= dict(zip(block.names.sd_labels, np.sqrt(np.diag(Sigma)), strict=True))
+        values |= {place: np.sqrt(Sigma[own[0], own[0]]) for place, own in sd_places(block)}
     excluded = [
         f"{place} is {priors[place]}, and its estimate is {value:.4g}"
         for place, value in values.items()
@@ -242,10 +244,11 @@ def _point(goal: Goal, integrated: Integrated, priors: Priors, optimum: Optimum,
     problem = integrated.problem
     at = goal.posterior.parameters(goal.root @ optimum.parameters)
     packed, sigma, prior = relative(terms(integrated), at)
-    none = dict(loglik=np.nan, deviance=np.nan)
-    found = assemble(
-        problem, "MAP", packed[problem.free], sigma, prior, optimum, criterion=criterion, priors=priors, **none
+    none, theta = (
+        dict(loglik=np.nan, deviance=np.nan),
+        problem.theta.from_packed(packed, lambda part: part.read(packed)),
     )
+    found = assemble(problem, "MAP", theta, sigma, prior, optimum, criterion=criterion, priors=priors, **none)
     # the log-likelihood, the coefficients held at their conditional mode
     p = problem.cp.p
     held = FixedPrior(conditional(problem.cp, packed, sigma, prior).fixed, np.zeros(p), np.ones(p))

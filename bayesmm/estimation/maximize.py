@@ -68,7 +68,9 @@ def maximize(
 
 def _maximum(design: Design, method: str, priors, start: Mapping[str, float] | None, nagq: int) -> Estimates:
     if method == "MAP":
-        check_free(design, "the mode of the marginal posterior", "use REML or ML, or sample the posterior")
+        compiled = design.family.gaussian  # whose code has the structures with a diagonal matrix
+        instead = "use REML or ML, or sample the posterior"
+        check_free(design, "the mode of the marginal posterior", instead, compiled=compiled)
     if not design.family.gaussian:
         if method == "MAP":
             return generalised_mode(design, priors, nagq, start)
@@ -88,6 +90,6 @@ def check_method(design: Design, method: str | None) -> str:
     if method not in METHODS:
         raise ValueError(f"method must be one of {listing(METHODS)}, not {method!r}{suggest(str(method), METHODS)}")
     if method == "REML" and not design.family.gaussian:
-        family = f"the {design.family.name} family with the {design.family.link} link"
+        family = f"the {design.family.label} family with the {design.family.link} link"
         raise ValueError(f"REML is defined for gaussian models with the identity link, not for {family}; use 'ML'")
     return method

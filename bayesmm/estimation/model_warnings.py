@@ -9,6 +9,7 @@ import numpy as np
 from bayesmm.design.coding import INTERCEPT
 from bayesmm.design.groups import residual_confounded
 from bayesmm.design.records import Design
+from bayesmm.design.summed import is_summed
 from bayesmm.errors import BayesmmWarning, DataError, listing
 from bayesmm.estimation.separation import separated
 from bayesmm.formula.formula import text_of
@@ -33,6 +34,8 @@ def guarded(design: Design, priors: Priors, before: Priors | None = None) -> Des
         Random effects cannot be told apart from the residual.
     """
     check_residual(design, priors)
+    if is_summed(design):  # what follows is of rows of other families
+        return design
     said = set() if before is None else set(guard_messages(design, before))
     kept = (message for message in design.messages if message not in said)
     return replace(design, messages=(*kept, *guard_messages(design, priors)))

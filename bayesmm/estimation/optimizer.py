@@ -14,6 +14,9 @@ SNAP = 1e-3
 # Largest gradient (criterion units per unit of relative standard deviation) at which a fit counts as converged; lme4's
 # check.conv.grad is 2e-3 on a gradient scaled by the Hessian. Newton steps usually end near 1e-8.
 GRADIENT_TOLERANCE = 1e-4
+# With many rows rounding leaves larger gradients. A fit has converged too if Newton's step is this short, in standard
+# errors times the root of 2.
+SHORT = 1e-3
 # A worse criterion by less than this fraction is rounding.
 ROUNDING = 1e-12
 NEWTON_STEPS = 8
@@ -196,6 +199,16 @@ def hessian(search: Search, x: Floats) -> Floats:
         h[i] = 1e-5 * max(1.0, abs(x[i]))
         H[i] = (search(x + h)[1] - search(x - h)[1]) / (2 * h[i])
     return (H + H.T) / 2
+
+
+def settled(gradient: Floats, H: Floats) -> bool:
+    """Return whether an optimum has been reached, by its gradient, or by the length of Newton's step there."""
+    if np.abs(gradient).max(initial=0.0) < GRADIENT_TOLERANCE:
+        return True
+    try:
+        return bool(np.linalg.norm(np.linalg.solve(np.linalg.cholesky(H), gradient)) < SHORT)
+    except np.linalg.LinAlgError:  # it bends down somewhere
+        return False
 
 
 def snapped(search: Search, x: Floats, below: float, part: slice = slice(None)) -> Floats:

@@ -229,7 +229,8 @@ def _far_out(problem: Problem, search: Search, x: Floats) -> Floats:
             units = _units(problem, found)
             inner = Search(lambda z, units=units: _in_units(search, z, units))
             found = units * minimum(inner, found / units)
-            if (_units(problem, found) < 2 * units).all():
+            slopes = search(found)[1] * _units(problem, found)
+            if (_units(problem, found) < 2 * units).all() and np.abs(slopes).max() < GRADIENT_TOLERANCE:
                 break
         other = search(found)[0]
         if other < value - ROUNDING * abs(value):

@@ -27,12 +27,18 @@ def separated(design: Design) -> list[str]:
     list of str
         Names of the coefficients in such a combination.
     """
-    side = _sides(design)
-    if side is None or not side.any():
-        return []
     kept = [j for j in range(design.p) if j not in design.aliased]
-    X = design.X[:, kept] / np.abs(design.X[:, kept]).max(axis=0)
-    ends, others = X[side != 0] * side[side != 0, None], X[side == 0]
+    names = [design.coefficients[j] for j in kept]
+    X = design.X[:, kept] / np.maximum(np.abs(design.X[:, kept]).max(axis=0, initial=0.0), np.finfo(float).tiny)
+    if design.family.ordered:
+        thresholds = len(design.categories) - 1
+        ends, others = _ordered_ends(design.y.astype(np.int64), X, thresholds), np.empty((0, thresholds + len(kept)))
+        names = [""] * thresholds + names
+    else:
+        side = _sides(design)
+        if side is None or not side.any():
+            return []
+        ends, others = X[side != 0] * side[side != 0, None], X[side == 0]
     if len(others) and np.linalg.matrix_rank(others) == len(kept):  # every combination moves one of these rows
         return []
     from scipy.optimize import linprog  # here, because few models come this far, and it takes a tenth of a second
@@ -43,7 +49,18 @@ def separated(design: Design) -> list[str]:
     )  # fmt: skip
     if found.x is None or np.abs(found.x).max(initial=0.0) < 1 - COMPONENT:
         return []
-    return [design.coefficients[j] for j, d in zip(kept, found.x, strict=True) if abs(d) > COMPONENT]
+    return [name for name, d in zip(names, found.x, strict=True) if name and abs(d) > COMPONENT]
+
+
+def _ordered_ends(k: np.ndarray, X: np.ndarray, thresholds: int) -> np.ndarray:
+    """Return rows whose products with a direction of (thresholds, coefficients) are 0 or more if no row speaks against.
+
+    Category k speaks against a direction that lowers the threshold above it, or raises the one below, beside X beta.
+    """
+    steps = np.eye(thresholds)
+    above, below = k <= thresholds, k > 1
+    upper = np.hstack([steps[k[above] - 1], -X[above]])
+    return np.unique(np.vstack([upper, np.hstack([-steps[k[below] - 2], X[below]])]), axis=0)
 
 
 def pure_factors(design: Design) -> list[str]:

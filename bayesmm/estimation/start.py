@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from bayesmm.design.covariance.structure import Entry
-from bayesmm.design.parameters import block_parameters, part_parameters, residual_parameters
+from bayesmm.design.parameters import block_parameters, free_auxiliaries, part_parameters, residual_parameters
 from bayesmm.design.records import Design
+from bayesmm.design.summed import rows_of, sd
 from bayesmm.errors import listing, suggest
 from bayesmm.families.family import POSITIVE_VALUES
 from bayesmm.likelihood.crossproducts import Floats
@@ -70,11 +71,11 @@ def _start_factor(name: str, sds: Floats, R: Floats, B: Floats) -> Floats:
 def check_start(design: Design, start: Mapping[str, float]) -> None:
     """Raise ValueError for a place that the model has not, or a value that cannot be there."""
     own = [parameter for k, block in enumerate(design.blocks) for parameter in block_parameters(k, block)]
-    positive = [own.name for own in design.family.parameters if own.bounds == POSITIVE_VALUES]
+    positive = [own.name for own in free_auxiliaries(design) if own.bounds == POSITIVE_VALUES]
     sds = [p.label for p in own if p.kind == "sd"] + positive
     corrs, entries = [p.label for p in own if p.kind == "corr"], _entries(design)
     others = {p.label: p.support for p in residual_parameters(design)}
-    others |= {own.name: own.bounds for own in design.family.parameters if own.bounds != POSITIVE_VALUES}
+    others |= {own.name: own.bounds for own in free_auxiliaries(design) if own.bounds != POSITIVE_VALUES}
     known = [*sds, *corrs, *others]
     if not isinstance(start, Mapping):
         example = f"{{{(sds + corrs or ['sigma'])[0]!r}: 1.0}}"
@@ -101,7 +102,7 @@ def check_start(design: Design, start: Mapping[str, float]) -> None:
 
 def _check_near(design: Design, place: str, value: float) -> None:
     """Raise ValueError for a value from which no search finds back: the likelihood is flat or overflows there."""
-    spread = float(np.std(design.y)) if design.family.link == "identity" else 1.0  # of the linear predictor
+    spread = sd(design.y, 0) if design.family.link == "identity" else 1.0  # of the linear predictor
     sizes = _sizes(design)
     if place in sizes:
         low, high = 0.0, FARTHEST * spread / (sizes[place] or 1.0)  # a column of zeros has no size
@@ -127,7 +128,7 @@ def _sizes(design: Design) -> dict[str, float]:
     """Return the root mean square of the column that each sd is of, the largest if there are several, by label."""
     found = {}
     for block in design.blocks:
-        rms = np.sqrt(np.square(block.Z).mean(axis=0))
+        rms = np.sqrt(np.square(rows_of(block.Z)).mean(axis=0))
         for part in block.parts:
             for parameter, entry in zip(part_parameters(0, block, part), part.entries, strict=True):
                 if entry.kind == "sd":

@@ -56,7 +56,8 @@ class Row:
     confounded: bool  # a coefficient that the data give only in a sum with others
     singular: str  # the grouping factor whose singular covariance matrix the estimate shares in, or ""
     group: str
-    levels: int  # of the grouping factor; 0 for a coefficient and sigma
+    levels: int  # of the grouping factor, basis functions of a smooth; 0 for a coefficient and sigma
+    counted: str = "levels"
     nagq: int = 0  # nodes of the point fit; 0 for a linear model, whose integrals are exact
 
     @property
@@ -108,6 +109,11 @@ class Comparison:
     consistency: object | None
     checks: tuple[Check, ...]
     quadrature: float = math.nan
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the posterior passes its checks and both answers agree on every parameter: for a script."""
+        return all(check.ok for check in self.checks) and bool((self.table["verdict"] == "agree").all())
 
     def __str__(self) -> str:
         return render_comparison(self)
@@ -180,7 +186,8 @@ def check_same_model(design, other) -> None:
 
 def marginal_mode(model):
     """Return the marginal MAP of the model; None where there is none, as with a prior that is a function."""
-    if structured_terms(model.design) or model.design.residual.estimated:
+    design, gaussian = model.design, model.design.family.gaussian
+    if structured_terms(design, compiled=gaussian) or (design.residual.estimated and gaussian):
         return None
     try:
         return model.maximize(method="MAP")
@@ -218,7 +225,8 @@ def evidence(design, parameter: Parameter, draws: np.ndarray, posterior: pd.Seri
         confounded=parameter.kind == "coefficient" and parameter.terms[0] in confounded(design),
         singular=singular_factor(point, parameter),
         group=block.group if block else "",
-        levels=len(block.levels) if block else 0,
+        levels=(len(block.columns) if block.smooth else len(block.labels)) if block else 0,
+        counted="basis functions" if block and block.smooth else "levels",
     )
 
 
@@ -312,10 +320,10 @@ def say_pull(row: Row) -> str:
 def say_few(row: Row) -> str:
     """Explain the skewness that few levels leave."""
     return (
-        f"{row.group} has {row.levels} levels, so large values cannot be ruled out (up to {number(row.upper)}); "
+        f"{row.group} has {row.levels} {row.counted}, so large values cannot be ruled out (up to {number(row.upper)}); "
         f"the mean lies in that tail, the mode is {number(row.mode)}"
         if row.parameter.kind == "sd"
-        else f"{row.group} has {row.levels} levels, too few to place it: the interval is {span(row)}"
+        else f"{row.group} has {row.levels} {row.counted}, too few to place it: the interval is {span(row)}"
     )
 
 

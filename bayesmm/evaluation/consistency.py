@@ -32,7 +32,7 @@ def consistency(fit, of: str = LIKELIHOOD) -> ConsistencyCheck:
         raise ValueError(f"of should be {LIKELIHOOD!r} or {GRAPH!r}, not {of!r}")
     if not fit.design.family.gaussian:
         raise ValueError(
-            f"the consistency check compares with REML, which a {fit.design.family.name} model does not have; "
+            f"the consistency check compares with REML, which a {fit.design.family.label} model does not have; "
             "compare() sets its posterior beside the maximum of the likelihood"
         )
     return found(fit.design, fit.model.maximize(method="REML"), of)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
+from bayesmm.design.parameters import residual_labels
 from bayesmm.display.text_tables import apart, wrap
 from bayesmm.errors import PriorError
 from bayesmm.evaluation.integral import Integral, coordinates_of, fitted, integral_of, marginal_of, refusal, weighted
@@ -132,9 +133,17 @@ def check(fit) -> None:
             f"the prior of {improper[0]} is {prior}, which is improper, so that the evidence is known only up to an "
             "arbitrary factor; give it a proper prior"
         )
-    said = refusal(fit)
+    said = refusal(fit) or _unknown_order(fit)
     if said:
         raise ValueError(f"the evidence cannot be computed: {said}")
+
+
+def _unknown_order(fit) -> str | None:
+    """Return why the density of thresholds in order is known only up to a factor; None where it is known."""
+    own = [label for p in fit.design.residual.parameters if p.ordered for label in residual_labels(p)]
+    if len({fit.model.priors[label] for label in own}) > 1:
+        return "the thresholds have different priors, and how often values of these are in order is not known"
+    return None
 
 
 def _is_scaled(place, prior) -> bool:

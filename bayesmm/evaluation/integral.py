@@ -12,9 +12,10 @@ import numpy as np
 from scipy.special import logsumexp
 
 from bayesmm.design.covariance.structures import structured_terms
+from bayesmm.design.parameters import free_auxiliaries
 from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened
-from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, arctanh_partial
+from bayesmm.likelihood.coordinates import ASCENDING, FIXED, INTERVAL, LOG, arctanh_partial, first_terms
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import (
     Marginal,
@@ -27,8 +28,7 @@ from bayesmm.likelihood.marginal import (
 from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.likelihood.problem import integrate, reduced
 from bayesmm.likelihood.quadrature import usual_nodes
-from bayesmm.posterior.draws import prior_draws, tree_sizes, variable
-from bayesmm.posterior.predict import RIDGE
+from bayesmm.posterior.draws import RIDGE, prior_draws, prior_residual_draws, tree_sizes, variable
 from bayesmm.priors import Priors, coefficient_places, prior_design
 from bayesmm.sampling.importance import MAX_PARAMETERS
 from bayesmm.sampling.pareto import pareto_smoothed
@@ -66,13 +66,13 @@ def refusal(fit) -> str | None:
     design, priors, draws = fit.design, fit.model.priors, int(np.prod(tree_sizes(fit.tree)))
     if draws < LEAST_DRAWS:
         return f"the fit has {draws} draws, and {LEAST_DRAWS} are needed"
-    terms = structured_terms(design)
+    terms = structured_terms(design, compiled=True)
     if terms:
         return f"{terms[0]} has a covariance structure, which has no compiled density"
     custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
     if custom:
         return f"the prior of {custom[0]} is a function, whose density is not known in closed form"
-    if design.residual.estimated:
+    if design.residual.estimated and design.family.gaussian:
         return f"the residuals of {design.residual.text} are in none that is compiled"
     if not design.family.gaussian:
         try:
@@ -130,13 +130,17 @@ def coordinates_of(fit, model: Marginal) -> Floats:
             C = np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(R.shape[1]))
             x[:, c.pair_at[part]] = arctanh_partial(C, c.row[part], c.column[part])
         pair += pairs
-    for name in design.family.auxiliaries:
-        scalars.append(np.broadcast_to(variable(fit.tree, name), tree_sizes(fit.tree)).ravel())
+    scalars = [scalars[j] for j in first_terms(c)]
+    for own_parameter in free_auxiliaries(design):
+        scalars.append(np.broadcast_to(variable(fit.tree, own_parameter.name), tree_sizes(fit.tree)).ravel())
+    if model.integrated is None:
+        scalars += [column for values in prior_residual_draws(fit).values() for column in values.T]
     if design.p:
         gamma = own["beta"].reshape(draws, -1)[:, _order(fit, model)]
         scalars += list(gamma.T if model.integrated is None else gamma[:, list(model.integrated.sampled)].T)
     for i, value in enumerate(scalars):
         if c.kind[i] != FIXED:
+            value = value - scalars[i - 1] if c.kind[i] in ASCENDING else value
             x[:, c.at[i]] = _moved_back(int(c.kind[i]), *c.ends[i], value)
     return x
 
@@ -148,7 +152,7 @@ def _order(fit, model: Marginal) -> list[int]:
 
 
 def _moved_back(kind: int, low: float, high: float, value: Floats) -> Floats:
-    if kind == LOG:
+    if kind == LOG or kind in ASCENDING:
         return np.log(value)
     return np.log((value - low) / (high - value)) if kind == INTERVAL else value
 
@@ -184,6 +188,7 @@ def taken(design: Design, kept: np.ndarray) -> Design:
         own = dict(index=index.astype(np.int64), levels=levels, Z=block.Z[kept], relation=known)
         blocks.append(replace(block, **own))
     residual = design.residual.taken(kept)
+    parts |= {} if design.limits is None else {"limits": design.limits[kept]}
     return replace(design, **parts, blocks=tuple(blocks), frame=design.frame[kept], residual=residual)
 
 

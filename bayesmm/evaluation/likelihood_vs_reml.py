@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayesmm.design.covariance.structures import structured_terms
+from bayesmm.design.parameters import sd_places
 from bayesmm.design.records import Design
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.map import Goal, sd_units
 from bayesmm.estimation.optimizer import Search, newton
 from bayesmm.evaluation.compare_reml_text import consistency_lines
-from bayesmm.likelihood.coordinates import FIXED, Coordinates, arctanh_partial, coordinate
+from bayesmm.likelihood.coordinates import FIXED, Coordinates, arctanh_partial, coordinate, first_terms
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import gaussian_coordinates, gaussian_posterior
 from bayesmm.likelihood.orthogonal import lower_factor, square_root
@@ -92,13 +93,13 @@ def check_likelihood(design: Design, point: Estimates) -> ConsistencyCheck:
     """
     if design.aliased:
         return not_computed(point, DEPENDENT, LIKELIHOOD)
-    if structured_terms(design) or design.residual.estimated:
+    if structured_terms(design, compiled=True) or design.residual.estimated:
         reason = "only the PyMC graph has the density of its covariance structure; fit.consistency('graph') checks that"
         return not_computed(point, reason, LIKELIHOOD)
     integrated = integrate(design, default_priors(design, design.family))
     integrated = replace(integrated, sd=np.full(design.p, np.inf))
     c, places = gaussian_coordinates(integrated, flat_priors(design), jacobian=False)
-    units, sds = np.ones(c.sizes[2]), np.concatenate([np.empty(0), *sd_units(integrated, point)])
+    units, sds = np.ones(c.sizes[2]), np.concatenate([np.empty(0), *sd_units(integrated, point)])[first_terms(c)]
     units[c.at[: len(sds)]] = sds
     goal = Goal(gaussian_posterior(c, integrated), places, np.diag(units))
     search = Search(goal)
@@ -112,7 +113,7 @@ def flat_priors(design: Design) -> dict[str, Prior]:
     known = design.residual.sigma == "known"
     priors = {"sigma": Prior("Fixed", value=1.0) if known else Prior("HalfFlat")}
     for block in design.blocks:
-        priors |= dict.fromkeys(block.names.sd_labels, Prior("HalfFlat"))
+        priors |= dict.fromkeys((place for place, _ in sd_places(block)), Prior("HalfFlat"))
         priors[block.names.corr] = Prior("LKJ", eta=1.0)
     return priors
 
@@ -127,6 +128,7 @@ def coordinates_of(point: Estimates, integrated: Integrated, c: Coordinates) -> 
         C = lower_factor(square_root(own / unit[:, None] / unit))
         x[c.pair_at[at]] = arctanh_partial(C[None], c.row[at], c.column[at])[0]
         scalars, pair = [*scalars, *sds], pair + pairs
+    scalars = [scalars[j] for j in first_terms(c)]
     for i, value in enumerate([*scalars, point.sigma]):
         if c.kind[i] != FIXED:
             x[c.at[i]] = coordinate(c, i, float(value))

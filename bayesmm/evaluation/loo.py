@@ -8,6 +8,7 @@ are computed from the posterior without them, see `loo_again`.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,8 @@ class Loo:
         The grouping factor whose levels are the points; None for rows.
     integrated, held : tuple of str
         The factors whose effects were integrated out, and those that were held at their draws.
+    factors : tuple of str
+        Those whose levels can be left out.
     estimate : arviz_stats.ELPDData
         What ArviZ's functions take; its `log_weights` are those of importance sampling for all points.
     """
@@ -71,6 +74,7 @@ class Loo:
     integrated: tuple[str, ...]
     held: tuple[str, ...]
     estimate: "ELPDData"
+    factors: tuple[str, ...] = ()
 
     @property
     def unreliable(self) -> pd.DataFrame:
@@ -139,9 +143,19 @@ def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | N
     found = again(fit, split, by, k, limit=limit, refit=refit)
     estimate, table = _with(estimate, table, found)
     inner, held = ((), range(len(design.blocks))) if split is None else (split.inner, split.held)
-    factors = [tuple(design.blocks[j].group for j in chosen) for chosen in (inner, held)]
+    factors = [tuple(design.blocks[j].group for j in chosen if j in design.groups) for chosen in (inner, held)]
     numbers = float(estimate.elpd), float(estimate.se), float(estimate.p)
-    return Loo(*numbers, table, limit, by, *factors, estimate)
+    return Loo(*numbers, table, limit, by, *factors, estimate, _left_out(design))
+
+
+def _left_out(design) -> tuple[str, ...]:
+    """Return the grouping factors that `split_by` takes: those whose levels can be left out."""
+    found = []
+    for group in (design.blocks[k].group for k in design.factors):
+        with suppress(ValueError):
+            split_by(design, group)
+            found.append(group)
+    return tuple(found)
 
 
 def _table(fit, estimate: "ELPDData", values: np.ndarray, labels: pd.Index) -> pd.DataFrame:
@@ -242,7 +256,9 @@ def _advice(loo: Loo) -> str:
     if not factors:
         return "This is for new rows."
     if loo.by is None:
-        return f"This is for new rows of the same groups; for new groups use loo(by={factors[0]!r})."
+        first = next((factor for factor in factors if factor in loo.factors), None)
+        other = f"; for new groups use loo(by={first!r})" if first else ""
+        return f"This is for new rows of the same groups{other}."
     known = f" and known {listing(loo.held)}" if loo.held else ""
     return f"This is for new levels of {loo.by}{known}; for new rows of the same groups use loo()."
 

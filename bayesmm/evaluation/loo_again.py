@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
 
+from bayesmm.design.records import Block
 from bayesmm.evaluation.checks import run_checks
 from bayesmm.posterior.draws import sampling_record, tree_sizes
 from bayesmm.posterior.log_likelihood import Split, by_level, by_row, conditional, split_of_rows
@@ -130,7 +131,7 @@ def _sampled(fit, split: Split | None, by: str | None, i: int, kept: np.ndarray)
     if split is None and design.blocks:
         split = _integrable(design)
     held = range(len(design.blocks)) if split is None else split.held
-    if not kept.any() or any(len(np.unique(design.blocks[j].index[kept])) < len(design.blocks[j].levels) for j in held):
+    if not kept.any() or any(_loses_levels(design.blocks[j], kept) for j in held):
         return None
     model, settings = _without(fit, kept), _settings(fit, i)
     other = model.sample(**settings, progress=False)
@@ -141,6 +142,14 @@ def _sampled(fit, split: Split | None, by: str | None, i: int, kept: np.ndarray)
     view = replace(fit, tree=other.tree)  # the whole data with the draws that have not seen the point
     values = conditional(view) if split is None else (by_row if by is None else by_level)(view, split)
     return _mean(values[:, i].reshape(tree_sizes(other.tree)), all(check.ok for check in run_checks(other)))
+
+
+def _loses_levels(block: Block, kept: np.ndarray) -> bool:
+    """Return whether a level, or a member, is in none of the rows that are kept, (n,) bool."""
+    if block.members:
+        present = (block.Z[kept] != 0).any(axis=0).reshape(-1, len(block.members))  # term by term
+        return not present.any(axis=0).all()
+    return len(np.unique(block.index[kept])) < len(block.levels)
 
 
 def _integrable(design) -> Split | None:

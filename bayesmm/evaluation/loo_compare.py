@@ -18,6 +18,7 @@ from bayesmm.evaluation.information_criteria import (
     maximised,
 )
 from bayesmm.evaluation.loo import SMOOTHED, Loo, loo, reliability, what
+from bayesmm.families.limits import same_limits
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.messages import count
 
@@ -138,6 +139,10 @@ def check_same_points(a: str, b: str, first: Design, second: Design, by: str | N
         (first.family.gaussian and second.family.gaussian) or same_column(first.weights, second.weights)
     ):
         raise DataError(f"{pair} have different weights or trials, so that their predictions cannot be compared")
+    if not same_limits(first.limits, second.limits):
+        raise DataError(
+            f"{pair} have differently censored or truncated responses, so that their predictions cannot be compared"
+        )
     if by is not None and not np.array_equal(_levels(first, by), _levels(second, by)):
         raise DataError(f"{pair} have different levels of {by!r} in the same rows")
 

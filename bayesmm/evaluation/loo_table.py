@@ -63,7 +63,8 @@ def loo_table(fit, *, refit: bool | None = None) -> LooTable:
     LooTable
     """
     check_bool("refit", refit, optional=True)
-    groups = {f"levels of {block.group}": {"by": block.group} for block in fit.design.blocks}
+    names = [fit.design.blocks[k].group for k in fit.design.factors]
+    groups = {f"levels of {name}": {"by": name} for name in names}
     kinds = {GIVEN: {}, INTEGRATED: {"integrated": True}, **groups} if groups else {ROWS: {}}
     loos, refused = {}, {}
     for kind, arguments in kinds.items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO, Parameter, variable_of
-from bayesmm.posterior.draws import parameter_draws, prior_draws
+from bayesmm.posterior.draws import parameter_draws, prior_draws, prior_residual_draws, tree_sizes
 from bayesmm.priors.prior import Prior
 
 AT_MEANS = " at the means"  # behind the label of a parameter whose prior is there
@@ -42,8 +42,10 @@ def prior_marginal(design, priors: Mapping[str, Prior], parameter: Parameter) ->
     elif parameter.kind == "coefficient" and design.has_intercept and parameter.terms == (0,):
         at_means = INTERCEPT_AT_MEANS in priors
         label, place = (INTERCEPT_AT_MEANS,) * 2 if at_means else (label, INTERCEPT_AT_ZERO)
-    prior = priors.get(place)
-    if prior is not None and prior.at == "means":
+    prior, threshold = priors.get(place), parameter.kind == "residual" and design.family.ordered
+    if parameter.kind == "corr" and _is_partial(design, parameter):
+        return PriorMarginal(label, prior, None, None)
+    if threshold or (prior is not None and prior.at == "means"):
         label += AT_MEANS
     if prior is None or prior.distribution in ("Custom", "Fixed"):
         return PriorMarginal(label, prior, None, None)
@@ -51,6 +53,14 @@ def prior_marginal(design, priors: Mapping[str, Prior], parameter: Parameter) ->
         return _correlation(label, prior, _terms_with(design, parameter))
     quantile = None if prior.quantile(0.5) is None else prior.quantile
     return PriorMarginal(label, prior, lambda x: np.exp(prior.logpdf(x)), quantile)
+
+
+def _is_partial(design, parameter: Parameter) -> bool:
+    """Return whether the prior of a correlation is of something else: a partial autocorrelation beyond the first."""
+    block = design.blocks[parameter.block]
+    part = next(part for part in block.parts if parameter.terms[0] in part.columns)
+    i, j = (part.columns.index(column) for column in parameter.terms)
+    return part.covariance.partials is not None and abs(i - j) > 1
 
 
 def _terms_with(design, parameter: Parameter) -> int:
@@ -71,4 +81,7 @@ def draws_on_prior_scale(fit, parameter: Parameter, marginal: PriorMarginal) -> 
     """Return the draws of what the prior is on, (chains, draws): at the means where it is there."""
     if marginal.label == parameter.label:
         return parameter_draws(fit, parameter)
+    if parameter.kind == "residual":
+        values = prior_residual_draws(fit)[variable_of(fit.design, parameter)][:, parameter.terms[0]]
+        return values.reshape(tree_sizes(fit.tree))
     return prior_draws(fit)[variable_of(fit.design, parameter)][(..., *parameter.terms)]

@@ -120,6 +120,7 @@ family = Family(
     share_variance=share_variance,
     draw=draw,
     cdf=cdf,
+    cdf_is_sum=True,
     kernels=Kernels(density, score),
     graph_density=graph_density,
     residuals={link: replace(latent(link), published=False) for link in OF_PROBABILITIES},

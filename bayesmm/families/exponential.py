@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bayesmm.families.binomial import _log_cloglog as log_one_minus_exp
 from bayesmm.families.draws import SMALLEST, where_known
 from bayesmm.families.family import Family
-from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel
 from bayesmm.families.links import LOG
 from bayesmm.families.residuals import Residual, delta
-from bayesmm.families.special import WILD
+from bayesmm.families.special import WILD, chained
 from bayesmm.families.support import POSITIVE
 
 Array = np.ndarray
@@ -63,6 +64,35 @@ def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequen
     return eta > 0, pt.log(above) - y * above
 
 
+@kernel
+def tails(link, y, eta, aux):
+    """Return log P(Y <= y) and log P(Y > y), with their derivatives in eta: see `Tails`; t is log(y / mu)."""
+    if link == LOG:
+        t = math.log(y) - eta
+        w = math.exp(min(t, WILD))
+        value, g1, g2, g3 = log_one_minus_exp(t)[0]
+        return (value, -g1, g2, -g3), (-w, w, -w, w)
+    if eta <= 0.0:
+        return (-math.inf, 0.0, 0.0, 0.0), (-math.inf, 0.0, 0.0, 0.0)
+    value, g1, g2, g3 = log_one_minus_exp(math.log(y * eta))[0]
+    r = 1.0 / eta
+    return chained(value, g1, g2, g3, r, -r * r, 2.0 * r * r * r), (-y * eta, -y, 0.0, 0.0)
+
+
+@kernel
+def tails_score(link, y, eta, aux):
+    """Return the derivatives in the parameters, of which there are none."""
+    return (0.0, 0.0), (0.0, 0.0)
+
+
+def graph_tails(link: str, y: Tensor, eta: Tensor, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return log P(Y <= y) and log P(Y > y)."""
+    import pytensor.tensor as pt
+
+    w = y * (pt.exp(pt.minimum(-eta, WILD)) if link == "log" else pt.switch(eta > 0, eta, 1.0))
+    return pt.log1mexp(-w), -w
+
+
 family = Family(
     name="exponential",
     links=("log", "inverse"),
@@ -71,6 +101,7 @@ family = Family(
     variance=variance,
     draw=draw,
     cdf=cdf,
+    tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density),
     graph_density=graph_density,
     residuals={

@@ -11,6 +11,7 @@ from bayesmm.families import (
     beta,
     betabinomial,
     binomial,
+    cumulative,
     exgaussian,
     exponential,
     gamma,
@@ -40,7 +41,7 @@ MODULES = (
     gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta,
     skew_normal, exgaussian, betabinomial, nbinom1, genpois, lognormal, inverse_gaussian, exponential, weibull,
     zero_inflated_poisson, zero_inflated_negbinomial, zero_inflated_binomial, hurdle_poisson, hurdle_negbinomial,
-    truncated_poisson, truncated_negbinomial, tweedie,
+    truncated_poisson, truncated_negbinomial, tweedie, cumulative,
 )  # fmt: skip
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -50,6 +51,11 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 CANONICAL = tuple((f.number, LINKS[f.canonical].code) for f in FAMILIES.values() if f.canonical)
 _NUMBERED = tuple(family for family in FAMILIES.values() if family.kernels.row is not None)
 NUMBERED_STRIPS = tuple(f.number for f in _NUMBERED if f.whole_strip or f.kernels.row_link == LOGIT)
+
+
+def linear_family() -> Family:
+    """Return the family of linear models, whose sums are all that a fit needs."""
+    return get_family("gaussian")
 
 
 def get_family(name: str | Family, link: str | None = None) -> Family:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bayesmm.errors import listing
-from bayesmm.families.kernel import Kernels
+from bayesmm.families.kernel import Kernels, Tails
 from bayesmm.families.links import LINKS
 from bayesmm.families.residuals import Residual, delta
 from bayesmm.families.responses import Response, check_support
@@ -119,6 +119,7 @@ def check_family(family: "Family") -> None:
     for argument in ("start", "mean", "share_variance", "cdf"):
         given = getattr(family, argument)
         expect(given is None or callable(given), argument, "a function", given)
+    expect(family.probabilities is None, "probabilities", "None: ordered categories are the package's", "given")
     own = family.parameters
     expect(isinstance(own, tuple) and len(own) <= MOST_PARAMETERS, "parameters", "a tuple of at most two", own)
     for parameter in own:
@@ -126,6 +127,18 @@ def check_family(family: "Family") -> None:
         expect(fine, "a parameter", "a bmm.Auxiliary with a word as its name", parameter)
         prior = parameter.prior or parameter.name == SIGMA.name
         expect(prior, f"the default prior of {parameter.name}", "a distribution such as 'Gamma'", parameter.prior)
+
+
+@dataclass(frozen=True)
+class WithLink:
+    """A function of a family of ordered categories with the link's name as its first argument."""
+
+    function: Callable[..., Array]
+    link: str
+
+    def __call__(self, *arguments: object) -> Array:
+        """Return its value for the other arguments."""
+        return self.function(self.link, *arguments)
 
 
 SIGMA = Auxiliary("sigma", r"\sigma")
@@ -216,6 +229,16 @@ class Family:
         ``(mu, trials, aux) -> the variance of the share of successes``, where it is not `variance` over the trials.
     cdf : callable or None
         ``(y, mu, trials, aux) -> P(Y <= y)``, on arrays.
+    cdf_is_sum : bool
+        Whether that is a sum of many terms, too slow for every draw of a posterior.
+    tails : Tails or None
+        The same in logarithms, for compiled code: of a family whose response may be censored or truncated.
+    observed : str
+        How the response is known where that is not by its value: "censored", "truncated", or both.
+    probabilities : callable or None
+        Of ordered categories, ``(link, eta, thresholds) -> P(Y = k)``, (..., K), for eta (...) and K - 1 thresholds
+        that broadcast with it. Its `variance`, `draw`, `mean` and `cdf` take the linear predictor in place of mu, the
+        thresholds in place of the parameters, and the link's name first: (link, mu, aux).
     """
 
     name: str
@@ -251,6 +274,10 @@ class Family:
     quadratic: bool | None = None
     share_variance: Callable[..., Array] | None = None
     cdf: Callable[..., Array] | None = None
+    cdf_is_sum: bool = False
+    tails: Tails | None = None
+    observed: str = ""
+    probabilities: Callable[..., Array] | None = None
 
     def __post_init__(self) -> None:
         """Check a family of the user's own, and fill in what it need not say."""
@@ -266,6 +293,15 @@ class Family:
             object.__setattr__(self, "tex", _usual_tex(self))
         if not self.link:
             object.__setattr__(self, "link", self.links[0])
+        for name in ("variance", "draw", "mean", "cdf") if self.ordered else ():
+            given = getattr(self, name)
+            plain = given.function if isinstance(given, WithLink) else given
+            object.__setattr__(self, name, WithLink(plain, self.link))
+
+    @property
+    def label(self) -> str:
+        """What a sentence calls it: "poisson", or "censored poisson"."""
+        return f"{self.observed} {self.name}" if self.observed else self.name
 
     @property
     def own(self) -> bool:
@@ -290,6 +326,20 @@ class Family:
     def auxiliaries(self) -> tuple[str, ...]:
         """Names of the parameters besides the mean."""
         return tuple(parameter.name for parameter in self.parameters)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the response is one of several ordered categories."""
+        return self.probabilities is not None
+
+    @property
+    def formulas(self) -> tuple[str, ...]:
+        """Names of the parameters that may have a formula of their own."""
+        return () if self.ordered else self.auxiliaries
+
+    def inverse(self, eta: Array) -> Array:
+        """Return what the family's functions take as mu: the inverse of the link, of ordered categories eta itself."""
+        return np.asarray(eta) if self.ordered else LINKS[self.link].inverse(eta)
 
     @property
     def has_residual_sd(self) -> bool:

@@ -7,12 +7,13 @@ import numpy as np
 
 from bayesmm.families.draws import SMALLEST, draw_gamma_factors, where_known
 from bayesmm.families.family import Auxiliary, Family, dispersion_start
-from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel
 from bayesmm.families.links import LOG
 from bayesmm.families.residuals import Residual, delta, trigamma
 from bayesmm.families.responses import Response, check_places, check_varies
-from bayesmm.families.special import LOG_2PI, WILD, polygamma, quick_exp, stirling_error
+from bayesmm.families.special import LOG_2PI, WILD, chained, log_poisson, polygamma, quick_exp, stirling_error
 from bayesmm.families.support import POSITIVE
+from bayesmm.families.tails import STEP, falling, graph_log_pair, log_gamma_tails, slope
 from bayesmm.runtime.messages import Message
 
 Array = np.ndarray
@@ -132,6 +133,49 @@ def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequen
     return eta > 0, constant + shape * (pt.log(above) - y * above)
 
 
+@kernel
+def log_tails(shape, r):
+    """Return log P(Y <= y) and log P(Y > y), r = log(y / mu)."""
+    return log_gamma_tails(shape, shape * math.exp(r)) if r < WILD else (0.0, -math.inf)
+
+
+@kernel
+def tails(link, y, eta, aux):
+    """Return log P(Y <= y) and log P(Y > y), each with three derivatives in eta: see `Tails`."""
+    if link != LOG and eta <= 0.0:
+        return (-math.inf, 0.0, 0.0, 0.0), (-math.inf, 0.0, 0.0, 0.0)
+    shape = aux[0]
+    r = math.log(y) - eta if link == LOG else math.log(y * eta)
+    below, above = log_tails(shape, r)
+    s = shape * math.exp(min(r, WILD))
+    below, above = falling(below, above, log_poisson(shape, min(r, WILD)) + math.log(shape), s - shape, -s)
+    if link == LOG:
+        return below, above
+    t = 1.0 / eta  # of log mu = -log eta
+    return (
+        chained(below[0], below[1], below[2], below[3], -t, t * t, -2.0 * t * t * t),
+        chained(above[0], above[1], above[2], above[3], -t, t * t, -2.0 * t * t * t),
+    )
+
+
+@kernel
+def tails_score(link, y, eta, aux):
+    """Return the derivatives of the same in the shape, by differences."""
+    shape, known = aux[0], link == LOG or eta > 0.0
+    r = 0.0 if not known else math.log(y) - eta if link == LOG else math.log(y * eta)
+    b2, b1 = log_tails(shape * math.exp(-2.0 * STEP), r), log_tails(shape * math.exp(-STEP), r)
+    a1, a2 = log_tails(shape * math.exp(STEP), r), log_tails(shape * math.exp(2.0 * STEP), r)
+    return (slope(b2[0], b1[0], a1[0], a2[0], shape), 0.0), (slope(b2[1], b1[1], a1[1], a2[1], shape), 0.0)
+
+
+def graph_tails(link: str, y: Tensor, eta: Tensor, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return log P(Y <= y) and log P(Y > y)."""
+    import pytensor.tensor as pt
+
+    s = aux[0] * y * (pt.exp(pt.minimum(-eta, WILD)) if link == "log" else pt.switch(eta > 0, eta, 1.0))
+    return graph_log_pair(lambda: pt.gammainc(aux[0], s), lambda: pt.gammaincc(aux[0], s))
+
+
 # Its prior makes 1 / shape, the squared coefficient of variation, exponential with mean 1.
 SHAPE = Auxiliary("shape", r"\kappa", "InverseGamma", {"alpha": 1, "beta": 1}, "(variance: mean^2 / shape)")
 
@@ -146,6 +190,7 @@ family = Family(
     variance=variance,
     draw=draw,
     cdf=cdf,
+    tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density, score, LOG, row, row_score, row_constant, smooth=smooth),
     graph_density=graph_density,
     residuals={"log": Residual(_on_log, "trigamma(shape), that of log y"), "inverse": delta(variance, "inverse")},

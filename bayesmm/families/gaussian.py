@@ -6,12 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from bayesmm.families.family import SIGMA, Family
-from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel
 from bayesmm.families.links import LOG
 from bayesmm.families.residuals import Residual, lognormal
 from bayesmm.families.responses import Response, check_varies
-from bayesmm.families.special import LOG_2PI, WILD
+from bayesmm.families.special import LOG_2PI, WILD, chained
 from bayesmm.families.support import REAL
+from bayesmm.families.tails import graph_normal_tails, normal_tails, normal_tails_score
 from bayesmm.runtime.messages import Message, note, warning
 
 Array = np.ndarray
@@ -101,6 +102,33 @@ def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequen
     return inside, -0.5 * (z**2 + np.log(2 * np.pi)) - pt.log(aux[0])
 
 
+@kernel
+def tails(link, y, eta, aux):
+    """Return log P(Y <= y) and log P(Y > y), each with three derivatives in eta: see `Tails`."""
+    if link == LOG:
+        mu = math.exp(min(eta, WILD))
+        below, above = normal_tails((y - mu) / aux[0], aux[0])
+        return (
+            chained(below[0], below[1], below[2], below[3], mu, mu, mu),
+            chained(above[0], above[1], above[2], above[3], mu, mu, mu),
+        )
+    return normal_tails((y - eta) / aux[0], aux[0])
+
+
+@kernel
+def tails_score(link, y, eta, aux):
+    """Return the derivatives of the same in the parameters."""
+    mu = math.exp(min(eta, WILD)) if link == LOG else eta
+    return normal_tails_score((y - mu) / aux[0], aux[0])
+
+
+def graph_tails(link: str, y: Tensor, eta: Tensor, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return log P(Y <= y) and log P(Y > y)."""
+    import pytensor.tensor as pt
+
+    return graph_normal_tails((y - (pt.exp(pt.minimum(eta, WILD)) if link == "log" else eta)) / aux[0])
+
+
 def _on_log(mean: Array, aux: Array) -> Array:
     return np.log1p(np.square(aux[0] / mean))
 
@@ -116,6 +144,7 @@ family = Family(
     variance=variance,
     draw=draw,
     cdf=cdf,
+    tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density, score),
     graph_density=graph_density,
     residuals={"identity": Residual(_on_identity, "sigma^2"), "log": lognormal(_on_log, "sigma^2 / mean^2")},

@@ -111,6 +111,7 @@ family = Family(
     variance=variance,
     draw=draw,
     cdf=cdf,
+    cdf_is_sum=True,
     kernels=Kernels(density, score),
     graph_density=graph_density,
     residuals={"log": lognormal(excess, "(1 + phi) / mean")},

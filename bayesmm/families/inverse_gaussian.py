@@ -7,10 +7,11 @@ import numpy as np
 
 from bayesmm.families.draws import SMALLEST, where_known
 from bayesmm.families.family import Auxiliary, Family
-from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel
 from bayesmm.families.residuals import lognormal
-from bayesmm.families.special import LOG_2PI, WILD
+from bayesmm.families.special import LOG_2PI, WILD, log_normal_cdf
 from bayesmm.families.support import POSITIVE
+from bayesmm.families.tails import falling, graph_normal_tails, log1mexp
 
 Array = np.ndarray
 
@@ -88,6 +89,53 @@ def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequen
     return r < WILD, 0.5 * (pt.log(aux[0]) - LOG_2PI - 3 * pt.log(y) - aux[0] / y * e**2)
 
 
+@kernel
+def log_tails(y, eta, shape):
+    """Return log P(Y <= y), log P(Y > y), a, and log B with its first two derivatives in eta.
+
+    P(Y <= y) = Phi(a) + B, with a = root (y / mu - 1), B = exp(2 shape / mu) Phi(-root (y / mu + 1)), root =
+    (shape / y)^(1/2), and d P / d eta = -2 shape / mu B.
+    """
+    ratio, root = math.exp(min(math.log(y) - eta, WILD)), math.sqrt(shape / y)
+    a, twice, c = root * (ratio - 1.0), 2.0 * shape * math.exp(min(-eta, WILD)), root * ratio
+    value, m1, m2, _ = log_normal_cdf(-root * (ratio + 1.0))
+    B = twice + value
+    first, other = log_normal_cdf(a)[0], log_normal_cdf(-a)[0]
+    below = max(first, B) + math.log1p(math.exp(-abs(first - B)))
+    above = other + log1mexp(B - other)
+    if below > -1e-3 or above > -1e-3:  # each from the smaller one
+        below, above = (min(below, 0.0), log1mexp(min(below, 0.0))) if above > below else (log1mexp(above), above)
+    return below, above, a, B, -twice + m1 * c, twice + m2 * c * c - m1 * c
+
+
+@kernel
+def tails(link, y, eta, aux):
+    """Return log P(Y <= y) and log P(Y > y), each with three derivatives in eta: see `Tails`."""
+    below, above, _, B, b1, b2 = log_tails(y, eta, aux[0])
+    return falling(below, above, math.log(2.0 * aux[0]) - eta + B, b1 - 1.0, b2)
+
+
+@kernel
+def tails_score(link, y, eta, aux):
+    """Return the derivatives of the same in the parameters."""
+    below, above, a, B, _, _ = log_tails(y, eta, aux[0])
+    log_phi = -0.5 * (a * a + LOG_2PI + math.log(aux[0]) + math.log(y))
+    log_b = math.log(2.0) - eta + B
+    top = max(log_phi, log_b)
+    rate = math.exp(log_b - top) - math.exp(log_phi - top)  # of P(Y <= y) in the shape, over exp(top)
+    return (rate * math.exp(min(top - below, WILD)), 0.0), (-rate * math.exp(min(top - above, WILD)), 0.0)
+
+
+def graph_tails(link: str, y: Tensor, eta: Tensor, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return log P(Y <= y) and log P(Y > y)."""
+    import pytensor.tensor as pt
+
+    ratio, root = pt.exp(pt.minimum(pt.log(y) - eta, WILD)), pt.sqrt(aux[0] / y)
+    first, other = graph_normal_tails(root * (ratio - 1))
+    B = 2 * aux[0] * pt.exp(pt.minimum(-eta, WILD)) + graph_normal_tails(-root * (ratio + 1))[0]
+    return pt.logaddexp(first, B), other + pt.log1mexp(B - other)
+
+
 SHAPE = Auxiliary("shape", r"\lambda", "LogNormal", _prior, "(variance: mean^3 / shape)")
 
 family = Family(
@@ -101,6 +149,7 @@ family = Family(
     quadratic=False,
     draw=draw,
     cdf=cdf,
+    tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density, score),
     graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "mean / shape")},

@@ -68,3 +68,25 @@ class Kernels:
     row_constant: Callable | None = None
     constant: Callable | None = None
     smooth: Callable | None = None
+
+
+@dataclass(frozen=True)
+class Tails:
+    """The probabilities of a response at or below a value and above it: what censored and truncated responses need.
+
+    Values are inside the support and finite. All logarithms are accurate in both tails.
+
+    Attributes
+    ----------
+    values : callable
+        Kernel (link, y, eta, aux) -> two tuples, of log P(Y <= y) and log P(Y > y): each with its first three
+        derivatives in eta.
+    score : callable
+        Kernel (link, y, eta, aux) -> two tuples, of the derivatives of the same in the two parameters.
+    graph : callable
+        ``(link, y, eta, aux) -> (log P(Y <= y), log P(Y > y))`` in PyTensor, y in floating point.
+    """
+
+    values: Callable
+    score: Callable
+    graph: Callable[..., tuple[Tensor, Tensor]]

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from bayesmm.families.family import SIGMA, Family
-from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel
 from bayesmm.families.residuals import Residual
 from bayesmm.families.special import LOG_2PI
 from bayesmm.families.support import POSITIVE
+from bayesmm.families.tails import graph_normal_tails, normal_tails, normal_tails_score
 
 Array = np.ndarray
 
@@ -78,6 +79,25 @@ def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequen
     return pt.ones_like(eta, dtype=bool), -0.5 * (z**2 + LOG_2PI) - pt.log(aux[0]) - pt.log(y)
 
 
+@kernel
+def tails(link, y, eta, aux):
+    """Return log P(Y <= y) and log P(Y > y), each with three derivatives in eta: see `Tails`."""
+    return normal_tails((math.log(y) - eta) / aux[0], aux[0])
+
+
+@kernel
+def tails_score(link, y, eta, aux):
+    """Return the derivatives of the same in the parameters."""
+    return normal_tails_score((math.log(y) - eta) / aux[0], aux[0])
+
+
+def graph_tails(link: str, y: Tensor, eta: Tensor, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return log P(Y <= y) and log P(Y > y)."""
+    import pytensor.tensor as pt
+
+    return graph_normal_tails((pt.log(y) - eta) / aux[0])
+
+
 family = Family(
     name="lognormal",
     aliases=("log-normal", "log_normal"),
@@ -89,6 +109,7 @@ family = Family(
     variance=variance,
     draw=draw,
     cdf=cdf,
+    tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density, score),
     graph_density=graph_density,
     residuals={"log": Residual(_on_log, "sigma^2, that of log y")},

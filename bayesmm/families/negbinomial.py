@@ -7,12 +7,13 @@ import numpy as np
 
 from bayesmm.families.draws import BELOW_ONE, LARGEST_COUNT, draw_counts, draw_gamma_factors, where_known
 from bayesmm.families.family import LARGEST_START, Auxiliary, Family, dispersion_start
-from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel
 from bayesmm.families.links import LOG
 from bayesmm.families.residuals import lognormal
 from bayesmm.families.responses import check_counts
 from bayesmm.families.special import log1pexp, log_binomial, log_gamma_ratio, quick_exp, quick_log, quick_log1p, sigmoid
 from bayesmm.families.support import COUNTS
+from bayesmm.families.tails import STEP, falling, graph_log_pair, log_beta_front, log_beta_tails, slope
 
 Array = np.ndarray
 
@@ -151,6 +152,43 @@ def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequen
     return pt.ones_like(eta, dtype=bool), constant + y * (ratio - over) - shape * over
 
 
+@kernel
+def log_tails(y, eta, shape):
+    """Return log P(Y <= y) and log P(Y > y)."""
+    t = eta - math.log(shape)
+    return log_beta_tails(shape, y + 1.0, sigmoid(-t), sigmoid(t), -log1pexp(t), -log1pexp(-t))
+
+
+@kernel
+def tails(link, y, eta, aux):
+    """Return log P(Y <= y) and log P(Y > y), each with three derivatives in eta: see `Tails`."""
+    shape, n = aux[0], y + 1.0
+    t = eta - math.log(shape)
+    p, q = sigmoid(-t), sigmoid(t)
+    below, above = log_tails(y, eta, shape)
+    front = log_beta_front(shape, n, -log1pexp(t), -log1pexp(-t))
+    return falling(below, above, front, n * p - shape * q, -(shape + n) * p * q)
+
+
+@kernel
+def tails_score(link, y, eta, aux):
+    """Return the derivatives of the same in the shape, by differences."""
+    shape = aux[0]
+    b2, b1 = log_tails(y, eta, shape * math.exp(-2.0 * STEP)), log_tails(y, eta, shape * math.exp(-STEP))
+    a1, a2 = log_tails(y, eta, shape * math.exp(STEP)), log_tails(y, eta, shape * math.exp(2.0 * STEP))
+    return (slope(b2[0], b1[0], a1[0], a2[0], shape), 0.0), (slope(b2[1], b1[1], a1[1], a2[1], shape), 0.0)
+
+
+def graph_tails(link: str, y: Tensor, eta: Tensor, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return log P(Y <= y) and log P(Y > y)."""
+    import pytensor.tensor as pt
+
+    t = eta - pt.log(aux[0])
+    return graph_log_pair(
+        lambda: pt.betainc(aux[0], y + 1, pt.sigmoid(-t)), lambda: pt.betainc(y + 1, aux[0], pt.sigmoid(t))
+    )
+
+
 # Its prior makes 1 / shape, the excess variance, highest at 0 (the Poisson distribution), with a mean of 1.3.
 SHAPE = Auxiliary(
     "shape", r"\kappa", "InverseGamma", {"alpha": 0.4, "beta": 0.3}, "(variance: mean + mean^2 / shape)",
@@ -169,6 +207,7 @@ family = Family(
     variance=variance,
     draw=draw,
     cdf=cdf,
+    tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density, score, LOG, row, row_score, row_constant, smooth=smooth),
     graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "1 / mean + 1 / shape")},

@@ -23,11 +23,15 @@ HEADS = ("family", "what it is", "response", "links", "parameters", "mean", "eff
 def page() -> str:
     """Return the page."""
     lines = [HEADS, ("---",) * len(HEADS), *map(_row, FAMILIES.values(), MODULES)]
-    return TITLE + "\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    having = ", ".join(f"`{family.name}`" for family in FAMILIES.values() if family.tails is not None)
+    known = f"\nResponses may be [censored and truncated](censoring.md) with {having}.\n"
+    return TITLE + known + "\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def _row(family: Family, module: object) -> tuple[str, ...]:
     parameters = "; ".join(map(_parameter, family.parameters)) or "none"
+    if family.ordered:
+        parameters = "`threshold`, K - 1 ascending numbers, StudentT(nu=3, sigma=2.5) at the predictors' means"
     effects = "integrated out or written out" if family.one_mode else "written out"
     mean = module.mean.__doc__.removeprefix("Return ").removesuffix(".") if family.mean is not None else "mu"
     what, elsewhere = module.__doc__.splitlines()[0].removesuffix("."), ", ".join(family.aliases) or "the same"
@@ -49,6 +53,8 @@ def _parameter(own: Auxiliary) -> str:
 
 def _response(family: Family) -> str:
     support = family.support
+    if support.ordered:
+        return "ordered categories, or whole numbers from 1 on"
     if support.successes:
         return "successes out of trials" if support.trials else "0 and 1"
     if support.counts:

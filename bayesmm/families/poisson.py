@@ -7,12 +7,13 @@ import numpy as np
 
 from bayesmm.families.draws import draw_counts, where_known
 from bayesmm.families.family import Family
-from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel
 from bayesmm.families.links import LOG
 from bayesmm.families.residuals import lognormal
 from bayesmm.families.responses import check_counts
 from bayesmm.families.special import WILD, log_poisson
 from bayesmm.families.support import COUNTS
+from bayesmm.families.tails import falling, graph_log_pair, log_gamma_tails
 
 Array = np.ndarray
 
@@ -87,6 +88,30 @@ def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequen
     return eta < WILD, y * eta - pt.exp(pt.minimum(eta, WILD)) - pt.gammaln(y + 1)
 
 
+@kernel
+def tails(link, y, eta, aux):
+    """Return log P(Y <= y) and log P(Y > y), each with three derivatives in eta: see `Tails`."""
+    if eta > WILD:
+        return (-math.inf, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)
+    mu, n = math.exp(eta), y + 1.0
+    above, below = log_gamma_tails(n, mu)
+    return falling(below, above, log_poisson(n, eta - math.log(n)) + math.log(n), n - mu, -mu)
+
+
+@kernel
+def tails_score(link, y, eta, aux):
+    """Return the derivatives in the parameters, of which there are none."""
+    return (0.0, 0.0), (0.0, 0.0)
+
+
+def graph_tails(link: str, y: Tensor, eta: Tensor, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return log P(Y <= y) and log P(Y > y)."""
+    import pytensor.tensor as pt
+
+    mu = pt.exp(pt.minimum(eta, WILD))
+    return graph_log_pair(lambda: pt.gammaincc(y + 1, mu), lambda: pt.gammainc(y + 1, mu))
+
+
 def _on_log(mean: Array, aux: Array) -> Array:
     return np.log1p(1 / mean)
 
@@ -102,6 +127,7 @@ family = Family(
     variance=variance,
     draw=draw,
     cdf=cdf,
+    tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density, row_link=LOG, row=row, constant=constant),
     graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "1 / mean")},

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from bayesmm.families.family import SIGMA, Auxiliary, Family
-from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel
 from bayesmm.families.links import IDENTITY
 from bayesmm.families.residuals import Residual
 from bayesmm.families.responses import Response, check_varies
 from bayesmm.families.special import log_gamma_ratio, quick_log1p
 from bayesmm.families.support import REAL
+from bayesmm.families.tails import HALF, STEP, falling, graph_log_pair, log1mexp, log_beta_tails, slope
 from bayesmm.runtime.messages import Message
 
 Array = np.ndarray
@@ -139,6 +140,52 @@ def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequen
     return pt.ones_like(eta, dtype=bool), constant - (nu + 1) / 2 * pt.log1p(z**2 / nu)
 
 
+@kernel
+def log_tails(z, nu):
+    """Return log P(T <= z) and log P(T > z) of Student's t, by the incomplete beta function (A & S 26.7.1)."""
+    if z == 0.0:
+        return -HALF, -HALF
+    ratio = z * z / nu
+    log_x = -math.log1p(ratio)
+    x = math.exp(log_x)
+    small = log_beta_tails(0.5 * nu, 0.5, x, ratio * x, log_x, math.log(ratio) + log_x)[0] - HALF
+    return (small, log1mexp(small)) if z < 0.0 else (log1mexp(small), small)
+
+
+@kernel
+def tails(link, y, eta, aux):
+    """Return log P(Y <= y) and log P(Y > y), each with three derivatives in eta: see `Tails`."""
+    below, above = log_tails((y - eta) / aux[0], aux[1])
+    h, h1, h2, _ = density(link, y, 1.0, eta, aux)
+    return falling(below, above, h, h1, h2)
+
+
+@kernel
+def tails_score(link, y, eta, aux):
+    """Return the derivatives of the same in sigma and nu, that in nu by differences."""
+    z, nu = (y - eta) / aux[0], aux[1]
+    below, above = log_tails(z, nu)
+    h = density(link, y, 1.0, eta, aux)[0]
+    b2, b1 = log_tails(z, nu * math.exp(-2.0 * STEP)), log_tails(z, nu * math.exp(-STEP))
+    a1, a2 = log_tails(z, nu * math.exp(STEP)), log_tails(z, nu * math.exp(2.0 * STEP))
+    return (
+        (-z * math.exp(h - below), slope(b2[0], b1[0], a1[0], a2[0], nu)),
+        (z * math.exp(h - above), slope(b2[1], b1[1], a1[1], a2[1], nu)),
+    )
+
+
+def graph_tails(link: str, y: Tensor, eta: Tensor, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return log P(Y <= y) and log P(Y > y)."""
+    import pytensor.tensor as pt
+
+    sigma, nu = aux
+    z = (y - eta) / sigma
+    half = pt.constant(0.5, dtype="float64")  # as a plain number it would have single precision
+    small = 0.5 * pt.betainc(nu / 2, half, nu / (nu + z**2))
+    low, high = graph_log_pair(lambda: small, lambda: 1 - small)
+    return pt.switch(z < 0, low, high), pt.switch(z < 0, high, low)
+
+
 # Juarez & Steel 2010, Journal of Business & Economic Statistics 28(1)
 NU = Auxiliary("nu", r"\nu", "Gamma", {"alpha": 2, "beta": 0.1}, "degrees of freedom", limit="gaussian")
 
@@ -153,6 +200,7 @@ family = Family(
     variance=information_variance,
     draw=draw,
     cdf=cdf,
+    tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density, score, IDENTITY, row, row_score, row_constant, smooth=smooth),
     graph_density=graph_density,
     residuals={"identity": Residual(_on_identity, "sigma^2 nu / (nu - 2), infinite for nu of 2 or less")},

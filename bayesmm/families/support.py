@@ -25,6 +25,8 @@ class Support:
         The number of successes in one trial or more, so that the mean (of one trial) is a probability.
     proportion : bool
         Numbers between 0 and 1, both excluded.
+    ordered : bool
+        The number of a category, from 1 on.
     trials : bool
         The number of trials is the row's own; otherwise it is 1.
     """
@@ -36,8 +38,14 @@ class Support:
     successes: bool = False
     trials: bool = False
     proportion: bool = False
+    ordered: bool = False
     zero: bool = True
     lowest: int = 0
+
+    @property
+    def numbers(self) -> bool:
+        """Whether a response is a number of something, of which there may be more or fewer than a model allows."""
+        return self.counts or self.trials or (self.discrete and not self.binary and not self.ordered)
 
     @property
     def binary(self) -> bool:
@@ -54,6 +62,7 @@ COUNTS_BESIDE_ZEROS = Support(discrete=True, counts=True, lowest=1)
 COUNTS_ABOVE_ZERO = Support(discrete=True, counts=True, zero=False, lowest=1)
 BINARY = Support(discrete=True, successes=True)
 SUCCESSES = Support(discrete=True, successes=True, trials=True)
+CATEGORIES = Support(discrete=True, ordered=True)
 SUPPORTS = {
     "real": REAL, "positive": POSITIVE, "proportion": PROPORTION,
     "counts": COUNTS, "binary": BINARY, "successes": SUCCESSES,

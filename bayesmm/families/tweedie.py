@@ -195,6 +195,7 @@ family = Family(
     quadratic=False,
     draw=draw,
     cdf=cdf,
+    cdf_is_sum=True,
     kernels=Kernels(density, score),
     graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "phi mean^(power - 2)")},

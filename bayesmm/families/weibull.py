@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bayesmm.families.binomial import _log_cloglog as log_one_minus_exp
 from bayesmm.families.draws import SMALLEST, where_known
 from bayesmm.families.family import LARGEST_START, SMALLEST_START, Auxiliary, Family
-from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel
 from bayesmm.families.residuals import Residual
 from bayesmm.families.special import WILD, polygamma
 from bayesmm.families.support import POSITIVE
@@ -95,6 +96,33 @@ def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequen
     return t < WILD, pt.log(aux[0]) - pt.log(y) + t - pt.exp(pt.minimum(t, WILD))
 
 
+@kernel
+def tails(link, y, eta, aux):
+    """Return log P(Y <= y) and log P(Y > y), with their derivatives in eta: see `Tails`; log P(Y > y) is -exp t."""
+    a = aux[0]
+    t = a * (math.log(y) - eta + math.lgamma(1.0 + 1.0 / a))
+    w = math.exp(min(t, WILD))
+    value, g1, g2, g3 = log_one_minus_exp(t)[0]
+    return (value, -a * g1, a * a * g2, -a * a * a * g3), (-w, a * w, -a * a * w, a * a * a * w)
+
+
+@kernel
+def tails_score(link, y, eta, aux):
+    """Return the derivatives of the same in the parameters."""
+    about = math.log(y) - eta + math.lgamma(1.0 + 1.0 / aux[0])
+    moved = about - polygamma(1.0 + 1.0 / aux[0])[0] / aux[0]  # d t / d shape
+    t = aux[0] * about
+    return (log_one_minus_exp(t)[0][1] * moved, 0.0), (-math.exp(min(t, WILD)) * moved, 0.0)
+
+
+def graph_tails(link: str, y: Tensor, eta: Tensor, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return log P(Y <= y) and log P(Y > y)."""
+    import pytensor.tensor as pt
+
+    w = pt.exp(pt.minimum(aux[0] * (pt.log(y) - eta + pt.gammaln(1 + 1 / aux[0])), WILD))
+    return pt.log1mexp(-w), -w
+
+
 SHAPE = Auxiliary("shape", r"\kappa", "LogNormal", {"mu": 0.0, "sigma": 1.0}, "(1: the exponential distribution)")
 
 family = Family(
@@ -106,6 +134,7 @@ family = Family(
     variance=variance,
     draw=draw,
     cdf=cdf,
+    tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density, score),
     graph_density=graph_density,
     residuals={"log": Residual(_on_log, "pi^2 / 6 / shape^2, that of log y", published=False)},

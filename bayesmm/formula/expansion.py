@@ -7,7 +7,7 @@ a product of two terms is then their bitwise or (R's own representation), and eq
 from dataclasses import dataclass
 
 from bayesmm.errors import FormulaError, listing
-from bayesmm.formula.expressions import Call, Expr, Number, Span, column_nodes, text_of
+from bayesmm.formula.expressions import SMOOTHS, Call, Expr, Number, Span, column_nodes, text_of
 from bayesmm.formula.functions import Context, checked, checked_residual, gives
 from bayesmm.formula.parser import Chain, Group, Node, Power
 from bayesmm.formula.tokens import brief, quote
@@ -20,6 +20,8 @@ _ELSEWHERE = {
     "offset": "stands between '+' signs and is not multiplied",
     "weights": "stands on the left, as in y | weights(w) ~ x",
     "trials": "stands on the left, as in y | trials(n) ~ x",
+    "cens": "stands on the left, as in y | cens(c) ~ x",
+    "trunc": "stands on the left, as in y | trunc(lb = 0) ~ x",
     "response": "stands on the left, as in cbind(successes, failures) ~ x",
 }
 
@@ -118,7 +120,17 @@ def expand(node: Node, work: Work) -> Part:
     work.keep(len(found.masks), node.span)
     work.spend(sum(mask.bit_count() for mask in found.masks), node.span)
     terms = _terms(found.masks, variables)
+    for term in terms:
+        if len(term.factors) > 1:
+            check_no_smooth((term,), "is not multiplied; a curve for each level of f is s(x, by = f)", work)
     return Part(found.intercept, terms, tuple(found.groups), tuple(found.offsets))
+
+
+def check_no_smooth(terms: tuple[Term, ...], why: str, work: Work) -> None:
+    """Refuse a smooth where none can stand."""
+    for factor in (factor for term in terms for factor in term.factors):
+        if isinstance(factor, Call) and factor.function in SMOOTHS and factor.function not in work.context.transforms:
+            raise work.error(factor.span, f"{factor.function}() {why}")
 
 
 def _terms(masks: _Masks, variables: dict[Expr, int]) -> tuple[Term, ...]:

@@ -65,6 +65,7 @@ class Operation:
 
 Expr = Column | Number | Text | Symbol | Call | Operation
 
+SMOOTHS = ("s", "t2")  # functions that are penalised smooths of their variables
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 # R's precedences (its help page "Syntax"): a larger number binds tighter; '^' is right-associative.
 PRECEDENCE = {**dict.fromkeys(COMPARISONS, 1), "+": 2, "-": 2, "*": 3, "/": 3, "^": 5}
@@ -83,8 +84,8 @@ def text_of(expr: Expr, quoted: bool = False) -> str:
     expr : Expr
         The expression.
     quoted : bool
-        False (the form for labels) writes a column's name as it is; True puts names that need them into back-ticks,
-        so that the text reads back as the same expression.
+        False (the form for labels) writes a column's name as it is, and of a smooth its variables only, ``s(x):f``;
+        True puts names that need them into back-ticks, so that the text reads back as the same expression.
 
     Returns
     -------
@@ -102,6 +103,9 @@ def text_of(expr: Expr, quoted: bool = False) -> str:
             return name
         case Call(function, arguments, keywords):
             parts = [text_of(argument, quoted) for argument in arguments]
+            if function in SMOOTHS and not quoted:
+                by = [f":{text_of(value)}" for key, value in keywords if key == "by"]
+                return "".join([f"{function}({', '.join(parts)})", *by])
             parts += [f"{key} = {text_of(value, quoted)}" for key, value in keywords]
             return f"{function}({', '.join(parts)})"
         case Operation(operator, (operand,)):

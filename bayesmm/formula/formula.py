@@ -11,7 +11,7 @@ evaluator of code.
     formulas    = formula , { ";" , "sigma" , "~" , terms } ;                       (* or one text for each *)
     formula     = response , "~" , terms ;
     response    = arithmetic , [ "|" , addition , { "+" , addition } ] ;
-    addition    = ( "weights" | "trials" ) , "(" , arithmetic , ")" | call ;        (* each once; a residual's call *)
+    addition    = ( "weights" | "trials" ) , "(" , arithmetic , ")" | call ;      (* each once; cens, trunc, se *)
 
     terms       = [ sign ] , product , { sign , product } ;
     product     = interaction , { ( "*" | "/" ) , interaction } ;
@@ -52,9 +52,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from bayesmm.errors import FormulaError, listing, suggest
+from bayesmm.formula.additions import BESIDE, additions_of, other_parameter
 from bayesmm.formula.cursor import EXAMPLE
-from bayesmm.formula.expansion import Term, Work, expand
+from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand
 from bayesmm.formula.expressions import (
+    SMOOTHS,
     Call,
     Column,
     Expr,
@@ -76,7 +78,6 @@ from bayesmm.formula.functions import (
     arguments_of,
     check_transforms,
     checked,
-    checked_residual,
     contrast_of,
     gives,
 )
@@ -112,9 +113,7 @@ __all__ = [
 ]
 
 
-ADDITIONS = ("weights", "trials")  # what may stand after the bar of the response, besides known standard errors
-SCALES = ("sigma",)  # parameters that may have a formula of their own
-BESIDE = "addition"  # what a residual structure gives that stands after the bar of the response
+SCALES = ("sigma",)  # parameters that may have a formula of their own, where nobody names others
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +160,10 @@ class Formula:
         What stands inside ``y | trials( )``.
     residuals : tuple of Call
         The residual structures that the formula names: known standard errors, correlations.
-    scale : Scale or None
-        The formula of sigma.
+    scales : tuple of Scale
+        The formulas of sigma and of other parameters of the family.
+    cens, trunc : Call or None
+        What says how the response is censored, ``y | cens(c, y2)``, and truncated, ``y | trunc(lb = 0)``.
     """
 
     text: str = field(compare=False)
@@ -174,7 +175,20 @@ class Formula:
     weights: Expr | None
     trials: Expr | None
     residuals: tuple[Call, ...] = ()
-    scale: Scale | None = None
+    scales: tuple[Scale, ...] = ()
+    cens: Call | None = None
+    trunc: Call | None = None
+
+    @property
+    def limits(self) -> tuple[Call, ...]:
+        """How the response is known: the calls of cens() and trunc() that there are."""
+        return tuple(call for call in (self.cens, self.trunc) if call is not None)
+
+    @property
+    def smooths(self) -> tuple[Call, ...]:
+        """The penalised smooths among the terms, ``s(x)`` and ``t2(x, z)``."""
+        alone = (term.factors[0] for term in self.terms if len(term.factors) == 1)
+        return tuple(expr for expr in alone if isinstance(expr, Call) and expr.function in SMOOTHS)
 
 
 def parse(
@@ -182,6 +196,7 @@ def parse(
     transforms: Iterable[str] = (),
     structures: Iterable[str] = tuple(BARS.values()),
     residuals: Mapping[str, Signature] = MappingProxyType({}),
+    parameters: Sequence[str] = SCALES,
 ) -> Formula:
     """Read a formula.
 
@@ -197,6 +212,8 @@ def parse(
         Names of the covariance structures that may stand before the bracket of a group term, ``us(x | g)``.
     residuals : mapping of str to Signature
         The residual structures that a formula may name, with their arguments.
+    parameters : sequence of str
+        Names of the parameters that may have a formula of their own.
 
     Returns
     -------
@@ -213,8 +230,8 @@ def parse(
     formula = _of_mean(first, names, known, residuals)
     if not others:
         return formula
-    scale = _of_scale(others, names, known, residuals)
-    return replace(formula, text="; ".join([first, *others]), scale=scale)
+    scales = _of_scales(others, names, known, residuals, parameters)
+    return replace(formula, text="; ".join([first, *others]), scales=scales)
 
 
 def _texts(given: object) -> list[str]:
@@ -246,7 +263,7 @@ def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[s
     """Return the formula of the mean."""
     sides = read(text, known)
     context = Context(text, names, known, residuals)
-    response, additions = _response(sides.response, context), _additions(sides.condition, context)
+    response, additions = _response(sides.response, context), additions_of(sides.condition, context)
     work = Work(context)
     part = expand(sides.right, work)
     calls = tuple(call for call in part.offsets if call.function not in residuals)
@@ -255,33 +272,40 @@ def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[s
     sums = (part.intercept is not False, part.terms, bars, offsets)
     own = _residuals([call for call in part.offsets if call not in calls], context)
     beside = tuple(value for name, value in additions.items() if name in residuals)
-    formula = Formula(text, response, *sums, additions.get("weights"), additions.get("trials"), (*beside, *own))
+    known = {name: additions.get(name) for name in ("weights", "trials", "cens", "trunc")}
+    formula = Formula(text, response, *sums, residuals=(*beside, *own), **known)
     _check_offsets(calls, context)
+    _check_smooths(formula.smooths, context)
     _check_sides(formula, context)
     return formula
 
 
-def _of_scale(texts: Sequence[str], names: frozenset, known: frozenset, residuals: Mapping[str, Signature]) -> Scale:
-    """Return the formula of sigma, the only parameter that may have one."""
-    found = None
+def _of_scales(
+    texts: Sequence[str], names: frozenset, known: frozenset, residuals: Mapping[str, Signature],
+    parameters: Sequence[str],
+) -> tuple[Scale, ...]:  # fmt: skip
+    """Return the formulas of parameters besides the mean."""
+    found: dict[str, Scale] = {}
     for text in texts:
         context, sides = Context(text, names, known, residuals), read(text, known)
-        left = sides.response
-        if not isinstance(left, Column) or left.name not in SCALES or sides.condition is not None:
-            message = f"a further formula is of a parameter, as in sigma ~ f, and the parameters are {listing(SCALES)}"
-            near = suggest(left.name, SCALES) if isinstance(left, Column) else ""
-            raise context.error(left.span, f"{message}{near}")
-        if found is not None:
+        left, work = sides.response, Work(context)
+        if not isinstance(left, Column) or left.name not in parameters or sides.condition is not None:
+            own = listing(parameters, len(parameters))
+            message = f"a further formula is of a parameter, as in sigma ~ f, and the parameters are {own}"
+            near = suggest(left.name, parameters) if isinstance(left, Column) else ""
+            raise context.error(left.span, f"{message}{other_parameter(left) or near}")
+        if left.name in found:
             raise context.error(left.span, f"{left.name} has two formulas; give it one, with all of its terms")
-        part = expand(sides.right, Work(context))
+        part = expand(sides.right, work)
+        check_no_smooth(part.terms, f"is not possible in the formula of {left.name}; write ns(x, df = 4) there", work)
         if part.groups or part.offsets:
             what = "random effects" if part.groups else text_of(part.offsets[0])
             message = (
                 f"the formula of {left.name} has {what}, and it can have fixed effects only, as in {left.name} ~ f"
             )
             raise context.error((0, len(text)), message)
-        found = Scale(text, left.name, part.intercept is not False, part.terms)
-    return found
+        found[left.name] = Scale(text, left.name, part.intercept is not False, part.terms)
+    return tuple(found.values())
 
 
 def columns_of(part: Formula | Expr) -> tuple[str, ...]:
@@ -291,16 +315,15 @@ def columns_of(part: Formula | Expr) -> tuple[str, ...]:
 
 
 def scale_factors(formula: Formula) -> list[Expr]:
-    """Return the variables of the formula of sigma, each once."""
-    terms = () if formula.scale is None else formula.scale.terms
-    return list(dict.fromkeys(expr for term in terms for expr in term.factors))
+    """Return the variables of the formulas of sigma and other parameters, each once."""
+    return list(dict.fromkeys(expr for scale in formula.scales for term in scale.terms for expr in term.factors))
 
 
 def _nodes(formula: Formula) -> Iterator[Column]:
     yield from column_nodes(formula.response)
     for expr in scale_factors(formula):
         yield from column_nodes(expr)
-    for addition in (formula.weights, formula.trials):
+    for addition in (formula.weights, formula.trials, *formula.limits):
         if addition is not None:
             yield from column_nodes(addition)
     yield from _right_nodes(formula)
@@ -310,7 +333,9 @@ def _right_nodes(formula: Formula) -> Iterator[Column]:
     for expr in (*_factors(formula), *formula.offsets, *formula.residuals):
         yield from column_nodes(expr)
     for bar in formula.bars:
-        yield from bar.group
+        yield from bar.group if bar.by is None else (*bar.group, bar.by)
+        for weight in bar.weights:
+            yield from column_nodes(weight)
 
 
 def _factors(formula: Formula) -> Iterator[Expr]:
@@ -330,35 +355,6 @@ def _response(expr: Expr, context: Context) -> Expr:
     if not columns_of(result):
         raise context.error(expr.span, f"the response {quote(text_of(result))} names no column of the data")
     return result
-
-
-def _additions(expr: Expr | None, context: Context) -> dict[str, Expr]:
-    """Return what stands inside weights() and trials() after the bar of the response, by those names.
-
-    The call of a residual structure that stands there is returned as it is.
-    """
-    found: dict[str, Expr] = {}
-    beside = [name for name, own in context.residuals.items() if own.gives == BESIDE]
-    for part in _summands(expr):
-        if not (isinstance(part, Call) and part.function in (*ADDITIONS, *beside)):
-            *known, last = [f"{name}()" for name in (*ADDITIONS, *beside)]
-            said = f"only {', '.join(known)} and {last} may stand after the bar of the response"
-            advice = "for weights write y | weights(w) ~ x, and for y successes in n trials y | trials(n) ~ x"
-            raise context.error(part.span, f"{said}; {advice}")
-        if part.function in found:
-            raise context.error(part.span, f"{part.function}() stands twice after the bar of the response")
-        own = part.function in beside
-        found[part.function] = checked_residual(part, context) if own else arguments_of(checked(part, context))["x"]
-    if len(set(found) & {*beside, "weights"}) > 1:
-        message = f"{listing(f'{name}()' for name in found)} both say how exact a row is; leave one out"
-        raise context.error(expr.span, message)
-    return found
-
-
-def _summands(expr: Expr | None) -> list[Expr]:
-    if isinstance(expr, Operation) and expr.operator == "+" and len(expr.operands) == 2:
-        return [*_summands(expr.operands[0]), *_summands(expr.operands[1])]
-    return [] if expr is None else [expr]
 
 
 def _residuals(calls: list[Call], context: Context) -> tuple[Call, ...]:
@@ -381,6 +377,16 @@ def _check_offsets(calls: tuple[Call, ...], context: Context) -> None:
             message = f"{text_of(call)} stands twice; write one offset, of the sum if both are meant"
             raise context.error(call.span, message)
         seen.add(call)
+
+
+def _check_smooths(calls: tuple[Call, ...], context: Context) -> None:
+    """Refuse two smooths of one name: its parameters are called by its variables alone."""
+    seen: set[str] = set()
+    for call in calls:
+        if text_of(call) in seen:
+            message = f"two smooths are called {text_of(call)}; leave one out, or copy the column under another name"
+            raise context.error(call.span, message)
+        seen.add(text_of(call))
 
 
 def _check_sides(formula: Formula, context: Context) -> None:

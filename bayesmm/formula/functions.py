@@ -10,7 +10,20 @@ from types import MappingProxyType
 from typing import assert_never
 
 from bayesmm.errors import FormulaError, listing, suggest
-from bayesmm.formula.expressions import Call, Column, Expr, Number, Operation, Span, Symbol, Text, column_nodes, literal
+from bayesmm.formula.elsewhere import ELSEWHERE, LEVEL_ADVICE
+from bayesmm.formula.expressions import (
+    SMOOTHS,
+    Call,
+    Column,
+    Expr,
+    Number,
+    Operation,
+    Span,
+    Symbol,
+    Text,
+    column_nodes,
+    literal,
+)
 from bayesmm.formula.tokens import brief, quote, underline
 
 MAX_POWER = 10  # a literal power beyond this leaves the range where a float column keeps its digits
@@ -20,7 +33,7 @@ MAX_COLUMNS = 20_000  # no basis may be asked for more columns than a design mat
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One argument: `kind` is column (a row-wise expression), labels, series (a column whose values
-    only tell rows apart), visits (a column as a factor), whole, numbers, logical or contrast.
+    only tell rows apart), visits (a column as a factor), whole, numbers, logical, basis or contrast.
 
     `default` is None where the argument must be given, and an empty text where leaving it out has a meaning of its own.
     """
@@ -34,9 +47,9 @@ class Parameter:
 class Signature:
     """What a function takes and gives.
 
-    `gives` is ``"column"`` (one number per row), ``"columns"`` (a basis of several), ``"factor"``, or the name of a
-    place in the formula: ``"offset"``, ``"weights"``, ``"trials"``, ``"response"``. `advice` says what to write for a
-    usual misuse.
+    `gives` is ``"column"`` (one number per row), ``"columns"`` (a basis of several), ``"factor"``, ``"smooth"``, or the
+    name of a place in the formula: ``"offset"``, ``"weights"``, ``"trials"``, ``"cens"``, ``"trunc"``, ``"response"``.
+    `advice` says what to write for a usual misuse.
     """
 
     parameters: tuple[Parameter, ...]
@@ -59,7 +72,10 @@ _KNOTS = Parameter("knots", "numbers", "")
 _ENDS = (Parameter("intercept", "logical", "FALSE"), Parameter("Boundary.knots", "numbers", ""))
 _CENTER_ADVICE = "center(x) subtracts the mean, scale(x) also divides by the standard deviation"
 _SCALE = Signature((_X,), "column", _CENTER_ADVICE)
-_LEVEL_ADVICE = "another reference level is written C(f, Treatment('level'))"
+_K, _BS = Parameter("k", "numbers", ""), Parameter("bs", "basis", "")
+
+_CENS_ADVICE = "c is none, left, right or interval in each row, and of an interval y and y2 are the ends"
+_TRUNC_ADVICE = "as in y | trunc(lb = 0, ub = 10) ~ x; at least one of the two is given"
 
 FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
     {
@@ -78,11 +94,15 @@ FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
         "poly": Signature((_X, Parameter("degree", "whole", "1"), Parameter("raw", "logical", "FALSE")), "columns"),
         "bs": Signature((_X, _DF, _KNOTS, Parameter("degree", "whole", "3"), *_ENDS), "columns"),
         "ns": Signature((_X, _DF, _KNOTS, *_ENDS), "columns"),
-        "factor": Signature((Parameter("x", "labels"),), "factor", _LEVEL_ADVICE),
-        "C": Signature((Parameter("f", "labels"), Parameter("contr", "contrast", "")), "factor", _LEVEL_ADVICE),
+        "s": Signature((_X, _K, _BS, Parameter("by", "labels", "")), "smooth"),
+        "t2": Signature((_X, Parameter("z", "column"), _K, _BS), "smooth"),
+        "factor": Signature((Parameter("x", "labels"),), "factor", LEVEL_ADVICE),
+        "C": Signature((Parameter("f", "labels"), Parameter("contr", "contrast", "")), "factor", LEVEL_ADVICE),
         "offset": Signature((_X,), "offset"),
         "weights": Signature((_X,), "weights"),
         "trials": Signature((_X,), "trials"),
+        "cens": Signature((Parameter("c", "column"), Parameter("y2", "column", "")), "cens", _CENS_ADVICE),
+        "trunc": Signature((Parameter("lb", "column", ""), Parameter("ub", "column", "")), "trunc", _TRUNC_ADVICE),
         "cbind": Signature((Parameter("successes", "column"), Parameter("failures", "column")), "response"),
     }
 )
@@ -96,6 +116,7 @@ _EXPECTED = {
     "whole": f"a whole number from 1 to {MAX_COLUMNS:,}",
     "numbers": "a number or c(...) of numbers",
     "logical": "TRUE or FALSE",
+    "basis": "one of 'tp', 'cr' and 'ps' in quotes",
 }
 ALIASES: Mapping[str, str] = MappingProxyType(
     {f"{prefix}.{name}": name for prefix in ("np", "numpy") for name in _NUMPY} | {"as.factor": "factor"}
@@ -112,21 +133,6 @@ CONTRASTS: Mapping[str, str] = MappingProxyType(
 )
 
 _KINDS = listing(dict.fromkeys(CONTRASTS.values()))
-
-# What newcomers from other packages try, and what to write here.
-_ELSEWHERE = {
-    **dict.fromkeys(("s", "te", "ti", "t2", "cr", "cc"), "for a smooth curve write ns(x, df = 4) or bs(x, df = 5)"),
-    **dict.fromkeys(("p", "prop", "proportion"), "for y successes in n trials write cbind(y, n - y) ~ ..."),
-    **dict.fromkeys(("pow", "power", "np.power", "np.square", "square"), "write a power as I(x^2)"),
-    **dict.fromkeys(("relevel", "Treatment", "contr.treatment"), _LEVEL_ADVICE),
-    **dict.fromkeys(("Sum", "contr.sum"), "a coding is chosen by C(f, Sum)"),
-    "Q": "write a column's name that is not a plain word in back-ticks, as in `my x`",
-    "interaction": "an interaction is written a:b",
-    "ln": "the natural logarithm is log(x)",
-    "zscore": "write scale(x)",
-    "c": "c(...) only lists the numbers of an argument, as in bs(x, knots = c(1, 2))",
-    "gr": "it stands after the bar of a group term, as in (1 | gr(animal, cov = A))",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +233,9 @@ def one_column(expr: Expr, context: Context) -> Expr:
     """Return the checked expression, which must give one number per row."""
     result = checked(expr, context)
     if gives(result) != "column":
-        kind = {"columns": "several columns", "factor": "a factor"}.get(gives(result), f"the formula's {gives(result)}")
+        kind = {"columns": "several columns", "factor": "a factor", "smooth": "a smooth"}.get(
+            gives(result), f"the formula's {gives(result)}"
+        )
         message = f"{result.function}() gives {kind}, which cannot stand inside arithmetic or another function"
         raise context.error(expr.span, message)
     return result
@@ -266,7 +274,10 @@ def _checked_call(call: Call, context: Context) -> Call:
 
 def _with_arguments(call: Call, signature: Signature, context: Context) -> Call:
     """Return the call with each of its arguments checked against the kind of its parameter."""
-    kinds, name = _kinds(call, signature, context), call.function
+    name = call.function
+    if name in SMOOTHS:
+        _check_variables(call, signature, context)
+    kinds = _kinds(call, signature, context)
     count = len(call.arguments)
     arguments = tuple(
         _argument(value, kind, context) for value, kind in zip(call.arguments, kinds[:count], strict=True)
@@ -274,14 +285,23 @@ def _with_arguments(call: Call, signature: Signature, context: Context) -> Call:
     keywords = zip(call.keywords, kinds[count:], strict=True)
     keywords = tuple((key, _argument(value, kind, context)) for (key, value), kind in keywords)
     result = replace(call, arguments=arguments, keywords=keywords)
-    if name not in (*_ROW_WISE, "trials") and next(column_nodes(result), None) is None:
+    if name not in (*_ROW_WISE, "trials", "trunc") and next(column_nodes(result), None) is None:
         raise context.error(call.span, f"{name}() names no column of the data")
     return result
 
 
+def _check_variables(call: Call, signature: Signature, context: Context) -> None:
+    """Refuse a smooth of more variables than there can be: all that is not a variable is named."""
+    variables = [p.name for p in signature.parameters if p.default is None]
+    if len(call.arguments) > len(variables):
+        usage = "a smooth curve is s(x, k = 10, bs = 'cr', by = f), a surface t2(x, z)"
+        message = f"{call.function}() is of {len(variables)} variable{'s' * (len(variables) > 1)} and is given"
+        raise context.error(call.span, f"{message} {len(call.arguments)} without a name; {usage}")
+
+
 def _unknown(name: str, context: Context) -> str:
-    if name in _ELSEWHERE:
-        return f"{quote(name)} is not a function that formulas know; {_ELSEWHERE[name]}"
+    if name in ELSEWHERE:
+        return f"{quote(name)} is not a function that formulas know; {ELSEWHERE[name]}"
     if name in context.structures:
         return f"{quote(name)} is the covariance structure of a group term, which has a bar, as in {name}(x | g)"
     known = [*FUNCTIONS, *context.residuals, *sorted(context.transforms)]
@@ -334,6 +354,8 @@ def _argument(expr: Expr, kind: str, context: Context) -> Expr:
             return expr
         case "numbers" if isinstance(value, float | tuple):
             return expr
+        case "basis" if value in ("tp", "cr", "ps"):
+            return expr
         case "logical" if isinstance(value, bool):
             return expr
         case "logical" if isinstance(expr, Column) and expr.name in ("T", "F"):
@@ -355,7 +377,7 @@ def _contrast(expr: Expr, context: Context) -> Expr:
             raise context.error(level.span, message)
         case Call(name) if name in CONTRASTS:
             takes = "one argument, the reference level" if CONTRASTS[name] == "Treatment" else "no arguments"
-            raise context.error(expr.span, f"{name}() takes {takes}; {_LEVEL_ADVICE}")
+            raise context.error(expr.span, f"{name}() takes {takes}; {LEVEL_ADVICE}")
         case Column(name) | Text(name) | Call(name):
             message = f"{quote(name)} is not a contrast; the contrasts are {_KINDS}{suggest(name, CONTRASTS)}"
             raise context.error(expr.span, message)

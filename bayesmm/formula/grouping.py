@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from bayesmm.errors import FormulaError, listing
-from bayesmm.formula.expansion import Term, Work, expand
-from bayesmm.formula.expressions import Call, Column, Expr, Span
+from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand
+from bayesmm.formula.expressions import Call, Column, Expr, Number, Span, literal
+from bayesmm.formula.functions import one_column
 from bayesmm.formula.parser import BARS, Chain, Group, Node, Power
 from bayesmm.formula.tokens import MAX_DEPTH, quote
 
@@ -35,6 +36,13 @@ class Bar:
         The brackets in the formula's text that this comes from; ``(1 | a/b)`` gives two bars with one span.
     relation : str
         The name of the matrix that is the covariance of the levels, ``(1 | gr(g, cov = A))``; empty without one.
+    weights : tuple of Expr
+        Of ``(1 | mm(s1, s2))``, of whose levels a row has several: one for each column of `group`; 1 where none is
+        given. Empty for all others.
+    scaled : bool
+        Whether these are divided by their sum.
+    by : Column or None
+        Of ``(x | gr(g, by = f))``: each level of f has a covariance matrix of its own.
     """
 
     intercept: bool
@@ -43,11 +51,14 @@ class Bar:
     covariance: str
     span: Span = field(default=(0, 0), compare=False, repr=False)
     relation: str = ""
+    weights: tuple[Expr, ...] = ()
+    scaled: bool = True
+    by: Column | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns whose combinations are the groups."""
-        return tuple(column.name for column in self.group)
+        """The names of the columns whose combinations are the groups; of several memberships their label."""
+        return (self.label,) if self.weights else tuple(column.name for column in self.group)
 
     @property
     def correlated(self) -> bool:
@@ -62,8 +73,9 @@ class Bar:
 
     @property
     def label(self) -> str:
-        """The grouping as written, ``"Sex:IndID"``."""
-        return ":".join(column.name for column in self.group)
+        """The grouping as written, ``"Sex:IndID"``, ``"mm(s1, s2)"``."""
+        names = [column.name for column in self.group]
+        return f"mm({', '.join(names)})" if self.weights else ":".join(names)
 
     def __str__(self) -> str:
         return bar_text(self.intercept, (term.label for term in self.terms), self.label, self.covariance)
@@ -106,25 +118,57 @@ def _bars(group: Group, work: Work) -> list[Bar]:
     if part.offsets:
         what = "an offset" if part.offsets[0].function == "offset" else f"{part.offsets[0].function}()"
         raise work.error(part.offsets[0].span, f"{what} has no groups; it stands outside the group term, after a '+'")
+    check_no_smooth(part.terms, "cannot vary over groups; a curve for each level of f is s(x, by = f)", work)
     intercept = part.intercept is not False
     if not intercept and not part.terms:
         raise work.error(group.span, f"no random effect is left in {work.context.source(group.span)}; {_HOW}")
-    factor, relation = _related(group.factor, work)
+    if isinstance(group.factor, Call) and group.factor.function == "mm":
+        columns, weights, scaled = _members(group.factor, work)
+        return [Bar(intercept, part.terms, columns, group.covariance, group.span, "", weights, scaled)]
+    factor, relation, by = _described(group.factor, work)
     levels = _levels(factor, group, work)
     work.keep(len(levels) - 1, group.span)
     work.spend(sum(map(len, levels)), group.span)
-    return [Bar(intercept, part.terms, level, group.covariance, group.span, relation) for level in levels]
+    own = group.covariance, group.span, relation, (), True, by
+    return [Bar(intercept, part.terms, level, *own) for level in levels]
 
 
-def _related(node: Node, work: Work) -> tuple[Node, str]:
-    """Return the factor of ``gr(g, cov = A)`` and the name of the matrix, which is none of a column."""
+def _members(call: Call, work: Work) -> tuple[tuple[Column, ...], tuple[Expr, ...], bool]:
+    """Return the columns, the weights, and whether these are scaled, of ``mm(s1, s2, weights = cbind(w1, w2))``."""
+    named = dict(call.keywords)
+    usage = "mm() takes columns that have the same labels, as in (1 | mm(s1, s2, weights = cbind(w1, w2)))"
+    if len(call.arguments) < 2 or not all(isinstance(one, Column) for one in call.arguments):
+        raise work.error(call.span, f"{usage}; two of them at least")
+    if len(set(call.arguments)) < len(call.arguments):
+        raise work.error(call.span, f"{usage}, each once")
+    unknown = [name for name, _ in call.keywords if name not in ("weights", "scale")]
+    if unknown or len(named) < len(call.keywords):
+        raise work.error(call.span, f"{usage}; weights and scale = FALSE are all else that it has, each once")
+    scaled = literal(named["scale"]) if "scale" in named else True
+    if not isinstance(scaled, bool):
+        raise work.error(
+            named["scale"].span, "scale is TRUE, so that the weights of a row are made to sum to 1, or FALSE"
+        )
+    given = named.get("weights", Call("cbind", (Number(1.0),) * len(call.arguments)))
+    if not isinstance(given, Call) or given.function != "cbind" or given.keywords:
+        raise work.error(given.span, f"the weights are a column for each of the members; {usage}")
+    if len(given.arguments) != len(call.arguments):
+        many = f"there are {len(call.arguments)} members and {len(given.arguments)} weights"
+        raise work.error(given.span, f"{many}; {usage}")
+    return call.arguments, tuple(one_column(one, work.context) for one in given.arguments), scaled
+
+
+def _described(node: Node, work: Work) -> tuple[Node, str, Column | None]:
+    """Return the factor of ``gr(g, cov = A)``, the name of the matrix, and the column of ``gr(g, by = f)``."""
     match node:
         case Call("gr", (Column() as column,), (("cov", Column(name)),)):
-            return column, name
+            return column, name, None
+        case Call("gr", (Column() as column,), (("by", Column() as by),)) if by != column:
+            return column, "", by
         case Call("gr"):
             message = "gr() takes a grouping factor and the name of a matrix, as in (1 | gr(animal, cov = A))"
-            raise work.error(node.span, message)
-    return node, ""
+            raise work.error(node.span, f"{message}, or a factor, as in (x | gr(g, by = f))")
+    return node, "", None
 
 
 # Grouping factors -----------------------------------------------------------------------------------------------------
@@ -198,10 +242,10 @@ def _effects(bar: Bar) -> dict[frozenset[Expr], str]:
 
 def _check_overlap(bars: tuple[Bar, ...], work: Work) -> None:
     """Refuse ``(1 | g) + (x | g)``: two standard deviations for one effect cannot be told apart."""
-    seen: dict[tuple[frozenset[Column], frozenset[Expr]], Bar] = {}
+    seen: dict[tuple[frozenset[str], frozenset[Expr]], Bar] = {}
     for bar in bars:
         for effect in _effects(bar):
-            other = seen.setdefault((frozenset(bar.group), effect), bar)
+            other = seen.setdefault((frozenset(bar.columns), effect), bar)
             if other is not bar:
                 raise _overlap(other, bar, work)
 

@@ -4,15 +4,22 @@ import unicodedata
 from collections.abc import Sequence
 
 from bayesmm.errors import FormulaError, listing, look_alike
-from bayesmm.formula.formula import Expr, Formula, column_nodes, scale_factors, underline
+from bayesmm.formula.formula import Expr, Formula, arguments_of, column_nodes, underline
 
 WEIGHTS = "weights column"
+SECOND_END = "second end"  # of interval-censored rows; in others it may be missing
+
+
+def second_ends(formula: Formula) -> list[Expr]:
+    """Return what gives the second ends of interval-censored rows, none or one."""
+    return [] if formula.cens is None else [e for name, e in arguments_of(formula.cens).items() if name == "y2"]
 
 
 def variables_of(formula: Formula, groups: bool = True) -> list[Expr]:
     """Return every variable of the terms, those of the bars too if `groups`, each once."""
     terms = [*formula.terms, *(term for bar in formula.bars if groups for term in bar.terms)]
-    return list(dict.fromkeys(expr for term in terms for expr in term.factors))
+    by = [bar.by for bar in formula.bars if groups and bar.by is not None]
+    return list(dict.fromkeys([*(expr for term in terms for expr in term.factors), *by]))
 
 
 def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
@@ -23,14 +30,19 @@ def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
         ("column", [*variables_of(formula), *formula.offsets]),
         ("column", formula.residuals),
         ("grouping factor", [column for bar in formula.bars for column in bar.group]),
+        ("column", [weight for bar in formula.bars for weight in bar.weights]),
         ("trials column", [formula.trials] if formula.trials is not None else []),
         (WEIGHTS, [formula.weights] if formula.weights is not None else []),
+        ("censoring column", [] if formula.cens is None else [arguments_of(formula.cens)["c"]]),
+        (SECOND_END, second_ends(formula)),
+        ("limit", [] if formula.trunc is None else arguments_of(formula.trunc).values()),
     ]
     for role, exprs in parts:
         for node in (node for expr in exprs for node in column_nodes(expr)):
             places.setdefault(node.name, (role, node.span, formula.text))
-    for node in (node for expr in scale_factors(formula) for node in column_nodes(expr)):
-        places.setdefault(node.name, ("column", node.span, formula.scale.text))
+    for scale in formula.scales:
+        for node in (node for term in scale.terms for expr in term.factors for node in column_nodes(expr)):
+            places.setdefault(node.name, ("column", node.span, scale.text))
     return places
 
 

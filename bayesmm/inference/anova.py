@@ -117,6 +117,12 @@ def anova(
         return lrt(point, *more, refit=refit)
     check_point(point)
     design = point.design
+    smooths = [block.group for block in design.blocks if block.smooth]
+    if smooths:
+        raise DataError(
+            f"an analysis of variance tests coefficients, and {listing(smooths)} has penalised effects too; compare "
+            "models with bmm.lrt or by loo(), and see the intervals of fixef()"
+        )
     if not design.family.gaussian:
         return _generalised(point, ddf, kind)
     check_gaussian(point, "an analysis of variance")

@@ -1,5 +1,7 @@
 """Confidence intervals of the parameters of a maximised fit."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtrit
@@ -7,6 +9,7 @@ from scipy.special import ndtri, stdtrit
 from bayesmm.design.parameters import coefficient_label
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.inference.habits import own_table
 from bayesmm.inference.linear import linear_summary
 from bayesmm.inference.profile import parameters_of, profiles
 from bayesmm.runtime.arguments import check_probability
@@ -27,8 +30,9 @@ def confint(point: Estimates, level: float = 0.95, method: str = "profile") -> p
         Probability of each interval.
     method : {"profile", "wald"}
         "profile": of every sd, correlation, parameter of the family (sigma) and coefficient, from the profiled ML
-        deviance (also for a REML fit, as lme4 does). "wald": of the coefficients, estimate +- z se. Of a linear model
-        both give Student's t intervals of the coefficients, which are exact.
+        deviance (also for a REML fit, as lme4 does). "wald": of the coefficients, of thresholds and of coefficients of
+        formulas of the family's parameters, estimate +- z se. Of a linear model both give Student's t intervals of the
+        coefficients, which are exact.
 
     Returns
     -------
@@ -49,15 +53,16 @@ def confint(point: Estimates, level: float = 0.95, method: str = "profile") -> p
         found = linear_summary(point)
         return _around(found.coefficients, float(stdtrit(found.df_resid, (1 + level) / 2)))
     if method == "wald":
-        return _around(point.fixef(), float(ndtri((1 + level) / 2)))
+        z = float(ndtri((1 + level) / 2))
+        return pd.concat([_around(point.fixef(), z), *([_around(own_table(point), z, str)] if point.own_se else [])])
     parameters = parameters_of(point)
     ends = [(found.lower, found.upper) for found in profiles(point, parameters, level)]
     index = pd.Index([parameter.label for parameter in parameters], name="parameter")
     return pd.DataFrame(np.array(ends), index=index, columns=["lower", "upper"])
 
 
-def _around(table: pd.DataFrame, quantile: float) -> pd.DataFrame:
+def _around(table: pd.DataFrame, quantile: float, label: Callable[[str], str] = coefficient_label) -> pd.DataFrame:
     half = quantile * table["se"].to_numpy()
     estimate = table["estimate"].to_numpy()
-    index = pd.Index([coefficient_label(name) for name in table.index], name="parameter")
+    index = pd.Index([label(name) for name in table.index], name="parameter")
     return pd.DataFrame({"lower": estimate - half, "upper": estimate + half}, index=index)

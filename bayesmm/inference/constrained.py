@@ -12,9 +12,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesmm.design.covariance.structure import Entry, coordinates_of
+from bayesmm.design.covariance import identity
+from bayesmm.design.covariance.structure import Entry, Part, coordinates_of
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.parameters import Parameter, part_parameters
+from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.reml import flat, profiled_criterion, relative_factors
@@ -25,6 +27,7 @@ from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.gaussian import FixedPrior, evaluate
 from bayesmm.likelihood.orthogonal import lower_factor, orthonormal
 from bayesmm.likelihood.problem import Problem, orthogonal_problem, orthonormal_columns, reduced
+from bayesmm.likelihood.summed import orthonormal_of_sums
 from bayesmm.likelihood.theta import StructuredPart
 from bayesmm.posterior.point_estimates import estimate
 
@@ -47,10 +50,14 @@ def curve(point: Estimates, parameter: Parameter) -> Curve:
 def _coefficient(point: Estimates, parameter: Parameter):
     """Hold coefficient j: the last column of a QR factorisation of X that has column j last is beta_j R_pp."""
     design, j = point.design, parameter.terms[0]
-    problem, w = orthogonal_problem(design), np.ones(design.n) if design.weights is None else design.weights
+    problem = orthogonal_problem(design)
     order = [*(i for i in estimated(design) if i != j), j]
-    V, R = orthonormal(design.X[:, order], w)
-    first = np.ascontiguousarray(np.roll(V, 1, axis=1))  # flat columns come last
+    if is_summed(design):
+        V, R, _, _ = orthonormal_of_sums(design.X[:, order], design.y - design.offset)
+        first = V[:, np.roll(np.arange(len(order)), 1)]
+    else:
+        V, R = orthonormal(design.X[:, order], np.ones(design.n) if design.weights is None else design.weights)
+        first = np.ascontiguousarray(np.roll(V, 1, axis=1))  # flat columns come last
     held = reduced(design, first, problem.response, problem.basis, problem.origin, 0.0, problem.columns)
     p, scale, origin = held.cp.p, float(R[-1, -1]), float(problem.origin[j])
     lam, D = np.append(0.0, np.ones(p - 1)), np.append(1.0, np.zeros(p - 1))
@@ -175,16 +182,37 @@ def _entry_of(problem: Problem, parameter: Parameter) -> tuple[StructuredPart, E
         if parameter in parameters:
             i = parameters.index(parameter)
             return own, own.part.entries[i], own.at.start + i
+    alone = _alone(problem, parameter)
+    if alone is not None:
+        return alone, alone.part.entries[0], alone.at.start
     raise DataError(
         f"the profile of {parameter.label} is not available beside a covariance with a structure, here "
         f"{structured_terms(problem.design)[0]}; use method='wald' for the coefficients, or sample the posterior"
     )
 
 
+def _alone(problem: Problem, parameter: Parameter) -> StructuredPart | None:
+    """Return a part of one column with any variance as a structure: its entry of T is its sd over sigma, scaled."""
+    block, (i, *more) = problem.design.blocks[parameter.block], parameter.terms
+    if more or (i,) not in [part.columns for part in block.parts if part.covariance.free]:
+        return None
+    before = problem.cp.order[: problem.cp.order.index(parameter.block)]
+    at = sum(len(problem.bases[k]) ** 2 for k in before) + i * (len(block.columns) + 1)
+    place, scale = int(np.flatnonzero(problem.free == at)[0]), 1 / problem.bases[parameter.block][i, i]
+    part, positions = Part((i,), identity.covariance, ""), np.array([[at]])
+    units = np.array([1 / scale])
+    return StructuredPart(parameter.block, part, positions, np.array([[scale]]), units, slice(place, place + 1))
+
+
 def _of_structure(point: Estimates, parameter: Parameter):
     """Hold a parameter of a structure, which is one coordinate of theta; x is the others, and log sigma for an sd."""
     problem = orthogonal_problem(point.design)
     own, entry, at = _entry_of(problem, parameter)
+    if parameter.kind == "corr" and own.part.covariance.partials is not None:
+        raise DataError(
+            f"the profile of {parameter.label} is not available, since the search moves partial autocorrelations; use "
+            "method='wald' for the coefficients, or sample the posterior"
+        )
     unit, n, start = own.units[at - own.at.start], problem.cp.n, point.optimum.parameters
     diagonal = np.delete(_diagonal_of_theta(problem), at)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bayesmm.design.covariance.structures import check_free
 from bayesmm.design.parameters import Parameter
+from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.glmm import GlmmProblem, Warm, criterion_of, make_problem
 from bayesmm.inference.curve import BOUNDS, Curve, capped, edge, reordered
@@ -53,7 +54,9 @@ def general_curve(point: Estimates, parameter: Parameter) -> Curve:
     problem = make_problem(design, orthonormal_columns(design, parameter.block if of_block else None))
     effects = sum(len(block.levels) * len(block.columns) for block in design.blocks)
     value = criterion_of(problem, point.nagq, Warm(np.zeros(effects)))
-    make = {"coefficient": _coefficient, "sd": _sd, "corr": _corr}.get(parameter.kind, _auxiliary)
+    make = {"coefficient": _coefficient, "sd": _sd, "corr": _corr, "residual": _of_formula}.get(
+        parameter.kind, _auxiliary
+    )
     held = make(point, parameter, problem)
 
     def deviance(c: float, x: Floats) -> tuple[float, Floats]:
@@ -92,7 +95,8 @@ def _coordinates(problem: GlmmProblem, point: Estimates, parameter: Parameter) -
             L = L[reordered(point.design, parameter)[1]]
         factors.append(lower_factor(np.linalg.solve(problem.bases[k], L)).ravel() / problem.unit)
     T = np.concatenate([np.empty(0), *factors])[problem.free]
-    return np.concatenate([coefficients, T, problem.moved(point.auxiliaries.values())])
+    rest = [value - problem.means @ point.beta for part in point.residual.values() for value in part]
+    return np.concatenate([coefficients, T, problem.moved([*point.auxiliaries.values(), *rest])])
 
 
 def _diagonal(problem: GlmmProblem) -> NDArray[np.bool_]:
@@ -122,11 +126,27 @@ def _one_entry(problem: GlmmProblem, at: int, transform: Callable[[float], float
 
 
 def _auxiliary(point: Estimates, parameter: Parameter, problem: GlmmProblem) -> _Held:
-    own = list(point.auxiliaries).index(parameter.label)
-    free, best = problem.design.family.parameters[own].free, estimate(point, parameter)
-    low, high = problem.design.family.parameters[own].bounds
+    own, best = list(point.auxiliaries).index(parameter.label), estimate(point, parameter)
+    free, (low, high) = problem.own.scalars[own].free, problem.own.scalars[own].bounds
     room = max(abs(best), 1.0) if math.isinf(low) else min(best - low, high - best)
     return _one_entry(problem, problem.parts[2].start + own, free, SHARE * room)
+
+
+def _of_formula(point: Estimates, parameter: Parameter, problem: GlmmProblem) -> _Held:
+    """A coefficient of a formula, or the first threshold; the others follow from it in no linear way."""
+    at = problem.own.labels.index(parameter.label)
+    if problem.own.ordered and at > len(problem.own.scalars):
+        raise DataError(
+            f"the profile of {parameter.label} is not available, only that of the first threshold; the print "
+            "has its standard error, and a posterior its interval"
+        )
+    if problem.own.ordered:  # at the means it is c less what the coefficients make of them
+        place, d = problem.parts[2].start + at, problem.parts[2].stop
+        M = np.delete(np.eye(d), place, axis=1)
+        M[place, : problem.parts[0].stop] = -(problem.means @ problem.basis)
+        return _Held(lambda c: ((c - problem.means @ problem.origin) * np.eye(d)[place], M), SHARE)
+    size = float(problem.own.sizes[at - len(problem.own.scalars)])
+    return _one_entry(problem, problem.parts[2].start + at, lambda c: c * size, SHARE / size)
 
 
 def _first_entry(problem: GlmmProblem, k: int) -> int:

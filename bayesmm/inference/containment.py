@@ -68,6 +68,8 @@ def _df(point: Estimates, units: Mapping[tuple[int, ...], str], what: str) -> Fl
     """Return the degrees of freedom of coefficients or terms, given as columns of X with a name for messages."""
     check_gaussian(point, "nlme's rule for degrees of freedom")
     design = point.design
+    if len(design.factors) < len(design.blocks):
+        raise DataError("nlme's rule for degrees of freedom knows no smooths and no mm(); use ddf='satterthwaite'")
     chain = nested_chain(design)
     sizes = np.array([0, *(int(index.max()) + 1 for index in chain), design.n])
     whole = np.zeros(design.n, dtype=int)
@@ -99,7 +101,7 @@ def small_sample_factor(point: Estimates) -> float:
 def nested_chain(design: Design) -> list[Ints]:
     """Return the groups of each row for each distinct factor, the outermost first; a DataError if they cross."""
     distinct: list[Block] = []
-    for block in sorted(design.blocks, key=lambda block: len(block.levels)):
+    for block in sorted((design.blocks[k] for k in design.factors), key=lambda block: len(block.levels)):
         if not any(len(b.levels) == len(block.levels) and is_nested(block.index, b.index) for b in distinct):
             distinct.append(block)
     for outer, inner in pairwise(distinct):

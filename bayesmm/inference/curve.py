@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bayesmm.design.parameters import Parameter
 from bayesmm.design.records import Block, Design
+from bayesmm.design.summed import SummedMatrix
 from bayesmm.estimation.optimizer import Search, minimum
 from bayesmm.likelihood.crossproducts import Floats
 
@@ -92,6 +93,6 @@ def _permuted(block: Block, order: list[int]) -> Block:
     return replace(
         block,
         columns=tuple(block.columns[i] for i in order),
-        Z=np.ascontiguousarray(block.Z[:, order]),
+        Z=block.Z[:, order] if isinstance(block.Z, SummedMatrix) else np.ascontiguousarray(block.Z[:, order]),
         parts=tuple(replace(part, columns=tuple(sorted(place[i] for i in part.columns))) for part in block.parts),
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import coefficient_label
+from bayesmm.design.parameters import coefficient_label, residual_parameters
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.degrees import t_table
 from bayesmm.inference.marginal_effects.uncertainty import exponentiated as ratios
@@ -11,6 +11,7 @@ from bayesmm.inference.marginal_effects.uncertainty import quantile
 from bayesmm.inference.ratios import check_exponentiated
 from bayesmm.inference.terms import has_profile
 from bayesmm.posterior.parameter_values import estimates
+from bayesmm.posterior.point_estimates import estimate, standard_error
 from bayesmm.runtime.arguments import check_probability
 
 CI_PROB = 0.95
@@ -35,15 +36,27 @@ def coefficient_table(point: Estimates) -> pd.DataFrame:
 
 def with_z(point: Estimates) -> pd.DataFrame:
     """Return the coefficients with z and its two-sided p, (p rows)."""
+    return _tested(Estimates.fixef(point)[["estimate", "se"]])
+
+
+def own_table(point: Estimates) -> pd.DataFrame:
+    """Return the thresholds and the coefficients of formulas of parameters, by label: estimate, se, z, p."""
+    found = [p for p in residual_parameters(point.design) if p.label in point.own_se]
+    values = [(estimate(point, p), standard_error(point, p)) for p in found]
+    return _tested(pd.DataFrame(values, index=[p.label for p in found], columns=["estimate", "se"], dtype=float))
+
+
+def _tested(table: pd.DataFrame) -> pd.DataFrame:
     from scipy.special import erfc
 
-    table = Estimates.fixef(point)[["estimate", "se"]]
     z = table["estimate"] / table["se"]
     return table.assign(z=z, p=erfc(np.abs(z) / np.sqrt(2)))
 
 
 def summary(point: Estimates, ci_prob: float = CI_PROB) -> pd.DataFrame:
     """Return every parameter with its estimate, the coefficients with standard error, test and Wald interval too.
+
+    So are the thresholds of ordered categories and the coefficients of formulas of the family's parameters.
 
     Parameters
     ----------
@@ -61,10 +74,12 @@ def summary(point: Estimates, ci_prob: float = CI_PROB) -> pd.DataFrame:
     table = coefficient_table(point)
     table = table.set_axis([coefficient_label(name) for name in table.index], axis=0)
     table[["lower", "upper"]] = wald(point, ci_prob).to_numpy()
+    if point.own_se:
+        own = own_table(point)
+        table = pd.concat([table, own.join(_intervals(own, ci_prob))])
     values = estimates(point)
-    rest = [name for name in values if name not in table.index]
-    others = pd.DataFrame({"estimate": [values[name] for name in rest]}, index=rest)
-    return pd.concat([table, others]).rename_axis("parameter")
+    others = pd.DataFrame({"estimate": values}).drop(index=table.index)
+    return pd.concat([table, others]).loc[list(values)].rename_axis("parameter")
 
 
 def wald(point: Estimates, ci_prob: float) -> pd.DataFrame:

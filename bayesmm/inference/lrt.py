@@ -12,6 +12,7 @@ from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
 from bayesmm.families.families import limits_of
+from bayesmm.families.limits import same_limits
 from bayesmm.inference.nesting import Step, compare_designs
 from bayesmm.inference.tails import chi2_tail
 from bayesmm.inference.terms import check_point, family_text
@@ -134,6 +135,9 @@ def _check_comparable(points: tuple[Estimates, ...]) -> None:
         check_same_rows(first, design, "the fits", "likelihoods")
         if not (same_column(design.weights, first.weights) and same_column(design.trials, first.trials)):
             raise DataError("the fits have different weights or trials, so that their likelihoods cannot be compared")
+        if not same_limits(design.limits, first.limits):
+            said = "the fits have differently censored or truncated responses"
+            raise DataError(f"{said}, so that their likelihoods cannot be compared")
 
 
 def _check_families(points: tuple[Estimates, ...]) -> None:

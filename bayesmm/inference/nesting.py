@@ -8,6 +8,7 @@ from bayesmm.design.covariance.structure import Part
 from bayesmm.design.dependence import spans
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import ResidualTerm
+from bayesmm.design.summed import RowLevels, SummedMatrix, in_terms_of, is_summed, rows_of
 from bayesmm.families.families import limits_of
 from bayesmm.inference.containment import is_nested
 from bayesmm.inference.terms import estimated
@@ -41,20 +42,26 @@ def compare_designs(small: Design, large: Design) -> Step:
     reasons, limits = [], limits_of(small.family, large.family)
     if limits is None:
         reasons.append(f"its family {small.family.name} is no special case of {large.family.name}")
-    if not spans(wide, X):
+    if not _spans(wide, X):
         reasons.append("its fixed effects are no linear combinations of the other's")
-    if not np.allclose(small.offset, large.offset):
+    if not _same_offset(small, large):
         reasons.append("its offset is another one")
     reasons += _residual_reasons(small, large)
     for block in small.blocks:
         for part in block.parts:
             if not _has_place(block, part, large):
-                terms = ", ".join(block.columns[i] for i in part.columns)
-                name = "" if part.covariance.free else part.covariance.name
-                reasons.append(f"its random term {name}({terms} | {block.group}) is not part of one of the other's")
+                reasons.append(f"its {_said(block, part)} is not part of one of the other's")
     added = _effects(large) - _effects(small)
     limits = (*(limits or ()), *_residual_limits(small, large))
     return Step(tuple(reasons), X.shape[1] == wide.shape[1] and not reasons, added, limits)
+
+
+def _said(block: Block, part: Part) -> str:
+    """Return what a part of the random effects is called: a smooth as it is written, without its columns."""
+    if block.smooth:
+        return f"smooth {block.group}"
+    terms = ", ".join(block.columns[i] for i in part.columns)
+    return f"random term {'' if part.covariance.free else part.covariance.name}({terms} | {block.group})"
 
 
 def _residual_reasons(small: Design, large: Design) -> list[str]:
@@ -82,8 +89,31 @@ def _more(one: Design, other: Design) -> list[ResidualTerm]:
     return [part for part in one.residual.parts if not any(same(part, its) for its in other.residual.parts)]
 
 
+def _spans(wide, columns) -> bool:
+    """Return whether columns are combinations of others; with an engine's sums, those that have the same names."""
+    if isinstance(wide, SummedMatrix):
+        columns = in_terms_of(columns, wide.sums)
+        return columns is not None and spans(wide.rows, columns.rows)
+    return spans(wide, columns)
+
+
+def _same_offset(small: Design, large: Design) -> bool:
+    if is_summed(small):
+        return small.formula.offsets == large.formula.offsets
+    return np.allclose(small.offset, large.offset)
+
+
+def _same_levels(block: Block, other: Block) -> bool:
+    """Return whether the rows have the same level in one of two blocks where they have it in the other."""
+    if isinstance(block.index, RowLevels):
+        return block.factors == other.factors
+    return is_nested(block.index, other.index)
+
+
 def _effects(design: Design) -> int:
-    return sum(len(block.columns) for block in design.blocks)
+    """Return the number of random effects of a level; those that share one sd count once."""
+    parts = [part for block in design.blocks for part in block.parts]
+    return sum(1 if part.covariance.diagonal else len(part.columns) for part in parts)
 
 
 def _has_place(block: Block, part: Part, large: Design) -> bool:
@@ -91,7 +121,7 @@ def _has_place(block: Block, part: Part, large: Design) -> bool:
     return any(
         len(other.levels) == len(block.levels)
         and _same_relation(block, other)
-        and is_nested(block.index, other.index)
+        and _same_levels(block, other)
         and any(_holds(other, whole, block, part) for whole in other.parts)
         for other in large.blocks
     )
@@ -106,7 +136,11 @@ def _same_relation(block: Block, other: Block) -> bool:
 def _holds(other: Block, whole: Part, block: Block, part: Part) -> bool:
     """Return whether a part with any covariance matrix spans another, or is the same structure of the same columns."""
     wide, columns = other.Z[:, list(whole.columns)], block.Z[:, list(part.columns)]
+    if isinstance(wide, SummedMatrix):
+        columns = in_terms_of(columns, wide.sums)
+        if columns is None:
+            return False
     if whole.covariance.free:
-        return spans(wide, columns)
-    same = wide.shape == columns.shape and np.allclose(wide, columns)
+        return _spans(wide, columns)
+    same = wide.shape == columns.shape and np.allclose(rows_of(wide), rows_of(columns))
     return same and whole.covariance == part.covariance

@@ -71,8 +71,17 @@ class Profile:
 
 def parameters_of(point: Estimates) -> list[Parameter]:
     """Return the parameters that have an interval: sds, correlations, sigma, coefficients, in lme4's order."""
+    return [parameter for parameter in _every(point) if not is_later_threshold(point.design, parameter)]
+
+
+def _every(point: Estimates) -> list[Parameter]:
     kept = [p for p in coefficients(point.design) if p.terms[0] not in point.design.aliased]
     return [*variance_parameters(point.design), *kept]
+
+
+def is_later_threshold(design, parameter: Parameter) -> bool:
+    """Return whether a parameter is a threshold above the first, which no curve is known of."""
+    return parameter.kind == "residual" and design.family.ordered and parameter.terms != (0,)
 
 
 @few_threads
@@ -99,7 +108,7 @@ def profile(point: Estimates, place: str, level: float = 0.99) -> Profile:
     DataError
         For the mode of a posterior.
     """
-    places = {parameter.label: parameter for parameter in parameters_of(point)}
+    places = {parameter.label: parameter for parameter in _every(point)}
     if place not in places:
         raise ValueError(f"{place!r} is no parameter of the model ({listing(places)}){suggest(str(place), places)}")
     return profiles(point, [places[place]], level)[0]

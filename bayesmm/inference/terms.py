@@ -79,7 +79,10 @@ def check_gaussian(point: Estimates, wanted: str) -> None:
 
 def has_profile(design) -> bool:
     """Return whether profiles and degrees of freedom know a design's residuals and levels: see `check_likelihood`."""
-    return not (design.residual.estimated or design.residual.sigma == "known" or is_related(design))
+    if not design.family.gaussian and structured_terms(design):
+        return False
+    by_rows = design.residual.estimated and not design.residual.by_row
+    return not (by_rows or design.residual.sigma == "known" or is_related(design))
 
 
 def check_likelihood(point: Estimates, wanted: str) -> None:

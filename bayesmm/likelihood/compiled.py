@@ -109,13 +109,16 @@ class Inner:
         raise TypeError(f"{name} is compiled for compiled functions only; call it from one")
 
 
-def inner(function: Callable, *, freedom: Collection[str] = (), version: int | None = None) -> Inner:
+def inner(
+    function: Callable, *, freedom: Collection[str] = (), version: int | None = None, merged: bool = False
+) -> Inner:
     """Return the function compiled for other compiled functions only; an entry for Python takes as long to compile.
 
     `freedom` is what LLVM may do with the arithmetic: "contract" products and sums, or "reassoc" sums. `version` is a
-    checksum of what it is made from, if not that of the likelihood.
+    checksum of what it is made from, if not that of the likelihood. `merged`: LLVM makes it a part of what calls it,
+    however large it is.
     """
-    options = dict(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    options = dict(forceinline=merged, cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
     version = source_version() if version is None else version
     return Inner(numba.njit(fastmath=set(freedom), **options)(keyed(function, version)))
 
@@ -125,14 +128,18 @@ OTHER_FORMS: dict[Callable, Callable] = {}
 
 
 @functools.cache
-def from_kernel(function: Callable) -> Callable | Inner:
-    """Return a kernel of a family compiled, with the kernels that it calls."""
+def from_kernel(function: Callable, merged: bool = False) -> Callable | Inner:
+    """Return a kernel of a family compiled, with the kernels that it calls; `merged` as for `inner`."""
     if function in OTHER_FORMS:
         return OTHER_FORMS[function]
     known = function.__globals__
-    others = {name: from_kernel(known[name]) for name in function.__code__.co_names if is_kernel(known.get(name))}
+    others = {
+        name: from_kernel(known[name], merged) for name in function.__code__.co_names if is_kernel(known.get(name))
+    }
     copy = FunctionType(function.__code__, {**known, **others}, function.__name__)
-    return inner(functools.update_wrapper(copy, function), version=kernel_version(function, source_version()))
+    return inner(
+        functools.update_wrapper(copy, function), version=kernel_version(function, source_version()), merged=merged
+    )
 
 
 fused = functools.partial(inner, freedom=("contract",))

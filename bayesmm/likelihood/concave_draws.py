@@ -13,7 +13,7 @@ import math
 from typing import NamedTuple
 
 from bayesmm.likelihood.compiled import inner, matrix_of
-from bayesmm.likelihood.level_rows import Pointer
+from bayesmm.likelihood.level_rows import Pointer, own_aux
 from bayesmm.likelihood.modes import cumulants, find_mode
 from bayesmm.likelihood.response_terms import LOGIT, row_derivatives
 
@@ -124,7 +124,9 @@ def along(rows, ray, t):
             curvature += ray.curve[i] * ray.step[i] * ray.step[i]
         return f, slope, curvature
     for i in range(rows.n):
-        value, d1, d2, _ = row_derivatives(rows.family, rows.link, rows.y[i], rows.size[i], ray.moved[i], rows.aux)
+        value, d1, d2, _ = row_derivatives(
+            rows.family, rows.link, rows.y[i], rows.size[i], ray.moved[i], own_aux(rows, i)
+        )
         f += rows.weight[i] * value
         slope += rows.weight[i] * d1 * ray.step[i]
         curvature -= rows.weight[i] * d2 * ray.step[i] * ray.step[i]

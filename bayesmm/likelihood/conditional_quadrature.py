@@ -19,10 +19,10 @@ from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.dense_matrices import dot
 from bayesmm.likelihood.lattice import lattice_level
 from bayesmm.likelihood.lattice_walk import PICKS, SHARES, run_length, walk_at, walk_size
-from bayesmm.likelihood.level_rows import MARGINS, ROWS, TASK, Rows, lead, told
+from bayesmm.likelihood.level_rows import MARGINS, ROWS, TASK, Rows, kind_by, lead, told
 from bayesmm.likelihood.modes import density
 from bayesmm.likelihood.quadrature import Grouped
-from bayesmm.likelihood.response_terms import LOGIT, kind_of
+from bayesmm.likelihood.response_terms import LOGIT
 
 # Of a normal density W is exp(h^2 / 8) for each axis: 1.08, 1.22 and 1.36 with the steps of `lattice`. So many
 # proposals with 1, 2 and 3 random effects leave less than 1e-4 of the distance, far below the Monte Carlo error of any
@@ -42,8 +42,8 @@ def draw_effects(
     beta : (draws, p) float64
     L : (draws, q, q) float64
         Lower triangular, L L' the covariance matrix of the random effects.
-    aux : (draws, 2) float64
-        The family's auxiliaries, zeros where it has fewer.
+    aux : (draws, 2) float64, or (draws, n, 2)
+        The family's auxiliaries, zeros where it has fewer; or those of each row, in the order of the levels.
     rng : numpy.random.Generator
     concave : bool
         Whether the log density of each row is concave in its linear predictor (`Family.concave`).
@@ -58,9 +58,9 @@ def draw_effects(
         If a level has no density at one of the draws, so that they are none of its posterior.
     """
     effects = np.empty((len(beta), len(data.start) - 1, data.Z.shape[1]))
-    arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (beta, L, aux))
+    arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (beta, L, aux.reshape(len(aux), -1)))
     q, most = data.Z.shape[1], int(np.diff(data.start).max(initial=1))
-    settings = told(data.family, data.link, q, MARGINS)
+    settings = told(data.family, data.link, q, MARGINS, data.by)
     own = np.empty(2 * q * len(data.y) + len(data.y) + 3 * q), np.zeros(walk_size(most, q))
     failed = _draw(data, lattice_level().address, settings, *arrays, rng, effects, *own, concave)
     if failed >= 0:
@@ -78,7 +78,7 @@ def _draw(data, address, settings, beta, L, aux, rng, out, numbers, pool, concav
     eta, value = np.empty(n), np.empty(2)
     nothing, work = np.zeros(2), matrix_of(pointer(numbers, 2 * q * n + n), (3, q))
     u, slopes, A, d_A = work[0], pointer(numbers, 2 * q * n), pointer(numbers, 0), pointer(numbers, q * n)
-    kind = kind_of(data.family, data.link)
+    kind = kind_by(data.family, data.link, data.by)
     for draw in range(beta.shape[0]):
         now, L_now = aux[draw], L[draw]
         for i in range(n):
@@ -88,12 +88,13 @@ def _draw(data, address, settings, beta, L, aux, rng, out, numbers, pool, concav
         for g in range(data.start.shape[0] - 1):
             lo, rows_of = data.start[g], data.start[g + 1] - data.start[g]
             lead(data.Z, L_now, lo, rows_of, A)
+            own = pointer(now, data.by * lo)
             rows = Rows(
                 rows_of, q, data.family, data.link, kind, pointer(data.y, lo), pointer(data.size, lo),
-                pointer(data.weight, lo), pointer(eta, lo), A, now,
+                pointer(data.weight, lo), pointer(eta, lo), A, own, data.by, data.real,
             )  # fmt: skip
             arguments = (
-                settings, nothing, nothing, rows.y, rows.size, rows.weight, rows.eta, A, now, u, value, slopes, d_A,
+                settings, nothing, nothing, rows.y, rows.size, rows.weight, rows.eta, A, own, u, value, slopes, d_A,
                 nothing, pool,
             )  # fmt: skip
             settings[ROWS], settings[TASK] = rows_of, MARGINS

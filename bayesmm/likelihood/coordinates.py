@@ -13,11 +13,12 @@ derivatives with respect to them.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from bayesmm.design.parameters import sd_places
 from bayesmm.design.records import Block
 from bayesmm.likelihood.compiled import inner, zeros
 from bayesmm.likelihood.crossproducts import Floats, Ints
@@ -25,10 +26,13 @@ from bayesmm.likelihood.prior_kernels import log_prior, prior_row
 from bayesmm.priors import Prior
 from bayesmm.priors.distributions import lkj_log_density
 
-# How a scalar parameter is moved to the real line; SIGNED and SCALE, as REAL, without a Jacobian.
-FIXED, REAL, LOG, INTERVAL, SIGNED, SCALE = -1, 0, 1, 2, 3, 4
+# How a scalar parameter is moved to the real line; SIGNED, SCALE and RISE, as REAL, without a Jacobian. ABOVE and RISE
+# are above the parameter before, by the exponential of their coordinate.
+FIXED, REAL, LOG, INTERVAL, SIGNED, SCALE, ABOVE, RISE = -1, 0, 1, 2, 3, 4, 5, 6
 LOGARITHMIC = (LOG, SCALE)
+ASCENDING = (ABOVE, RISE)
 LOG_2 = math.log(2.0)
+LEAST_RISE = 1e-6  # of a start: ascending parameters are apart
 AT_END = 1e-12  # share of an interval that a start keeps away from its ends, where the coordinate is infinite
 # A correlation of 1 - 1e-15 is a coordinate of 17: the arc tangent of what rounds to 1 is cut there.
 LARGEST_CORRELATION = 1 - 1e-15
@@ -38,17 +42,18 @@ LARGEST_COSH = 700.0  # its cosh is finite; 1 / cosh is 0 to all digits long bef
 class Coordinates(NamedTuple):
     """What x means, for K blocks of q_k terms: the arrays that the compiled code takes.
 
-    The s scalar parameters are the sds block by block, the positive auxiliaries, and the coefficients. The pairs are
-    the partial correlations block by block, row by row, the columns of a row ascending.
+    The s scalar parameters are the sds block by block, one for each term or for several, the positive auxiliaries, and
+    the coefficients. The pairs are the partial correlations block by block, row by row, the columns of a row ascending.
     """
 
     n_terms: Ints  # (K,)
+    sd_of: Ints  # (sum q_k,) the scalar that is the sd of each term; the terms of one are side by side
     n_pairs: Ints  # (K,)
     row: Ints  # (pairs,) of the block's correlation factor
     column: Ints  # (pairs,) below the row
     power: Floats  # (pairs,) of sech^2 x in the density: the LKJ prior and the Jacobian
     pair_at: Ints  # (pairs,) place in x
-    kind: Ints  # (s,) FIXED, REAL, LOG, INTERVAL, SIGNED or SCALE
+    kind: Ints  # (s,) FIXED, REAL, LOG, INTERVAL, SIGNED, SCALE, ABOVE or RISE
     at: Ints  # (s,) place in x; -1 for FIXED
     ends: Floats  # (s, 2) of the prior's support; the value, twice, of FIXED
     code: Ints  # (s,) of the prior
@@ -84,12 +89,14 @@ def coordinates(
     *,
     jacobian: bool = True,
     effects: int = 0,
+    ascending: Collection[str] = (),
 ) -> Coordinates:
     """Return the coordinates of a model.
 
     Parameters
     ----------
     blocks : sequence of Block
+        Whose parts have any covariance matrix or a diagonal one.
     priors : mapping of place to Prior
         All in closed form: "Custom" has no density here.
     positive, coefficients : sequences of str
@@ -99,15 +106,18 @@ def coordinates(
         constants of the correlations' priors.
     effects : int
         Random effects that follow the coefficients, as coefficients whose density the likelihood has.
+    ascending : collection of str
+        Places of those of `positive` that are above the one before.
 
     Raises
     ------
     KeyError
         For a prior without a density in closed form.
     """
-    pairs, scalars, end, constant = [], [], 0, 0.0
+    pairs, scalars, sd_of, end, constant = [], [], [], 0, 0.0
     for block in blocks:
-        for place in block.names.sd_labels:
+        for place, columns in sd_places(block):
+            sd_of += [len(scalars)] * len(columns)
             scalars.append(_scalar(priors[place], end, None if jacobian else SIGNED))
             end += scalars[-1][1] >= 0
         if block.correlated:
@@ -120,7 +130,11 @@ def coordinates(
     below = [priors[place].distribution != "Fixed" and support_ends(priors[place])[0] < 0 for place in positive]
     kinds = [REAL if any_sign else SCALE for any_sign in below] + [REAL] * len(coefficients)
     for place, kind in zip((*positive, *coefficients), kinds, strict=True):
-        scalars.append(_scalar(priors[place], end, None if jacobian else kind))
+        if place in ascending:
+            chosen = ABOVE if jacobian else RISE
+        else:
+            chosen = None if jacobian else kind
+        scalars.append(_scalar(priors[place], end, chosen))
         end += scalars[-1][1] >= 0
     scalars += [_scalar(Prior("Flat"), end + k, REAL) for k in range(effects)]
     end += effects
@@ -129,6 +143,7 @@ def coordinates(
     ends, numbers = np.array([s[4] for s in scalars]), np.array([s[5] for s in scalars])
     return Coordinates(
         np.array([len(block.columns) for block in blocks], dtype=np.int64),
+        np.array(sd_of, dtype=np.int64),
         np.array([len(partial_correlations(block)) for block in blocks], dtype=np.int64),
         i.astype(np.int64), j.astype(np.int64), power.copy(), pair_at.astype(np.int64),
         kind, at, ends.reshape(-1, 2), code, on_variance, numbers.reshape(-1, 3),
@@ -180,9 +195,9 @@ def log_sech2(z):
 @inner
 def moved(kind, low, high, x):
     """Return the parameter at the coordinate x, its derivative, the log of that, and the derivative of that log."""
-    if kind == LOG or kind == SCALE:
+    if kind == LOG or kind == SCALE or kind == ABOVE or kind == RISE:
         value = math.exp(x)
-        return (value, value, x, 1.0) if kind == LOG else (value, value, 0.0, 0.0)
+        return (value, value, x, 1.0) if kind == LOG or kind == ABOVE else (value, value, 0.0, 0.0)
     if kind == INTERVAL:
         share = 1.0 / (1.0 + math.exp(-x))
         width = high - low
@@ -201,6 +216,8 @@ def natural(x, c):
             value[i] = c.ends[i, 0]
             continue
         value[i], rate[i], log_rate, d_log_rate = moved(c.kind[i], c.ends[i, 0], c.ends[i, 1], x[c.at[i]])
+        if c.kind[i] == ABOVE or c.kind[i] == RISE:
+            value[i] += value[i - 1]
         size, sign = value[i], 1.0
         if c.kind[i] == SIGNED:
             size, sign = abs(size), np.sign(size)
@@ -213,7 +230,7 @@ def natural(x, c):
     for k in range(c.n_terms.shape[0]):
         length += c.n_terms[k] * c.n_terms[k]
     L, C, root = zeros(length), zeros(length), zeros(c.row.shape[0])
-    start, pair, first = 0, 0, 0
+    start, pair, term = 0, 0, 0
     for k in range(c.n_terms.shape[0]):
         q = c.n_terms[k]
         for i in range(q):
@@ -227,8 +244,9 @@ def natural(x, c):
             C[diagonal] *= math.exp(0.5 * log_left)
         for i in range(q):
             for j in range(i + 1):
-                L[start + i * q + j] = value[first + i] * C[start + i * q + j]
-        start, pair, first = start + q * q, pair + c.n_pairs[k], first + q
+                L[start + i * q + j] = value[c.sd_of[term + i]] * C[start + i * q + j]
+        start, pair, term = start + q * q, pair + c.n_pairs[k], term + q
+    first = s - n_sampled - c.sizes[0]
     return Natural(total, L, value[first : s - n_sampled], value[s - n_sampled :], C, value, rate, slope, root)
 
 
@@ -238,32 +256,41 @@ def pull_back(x, c, at, d_L, d_positive, d_coefficients, gradient):
 
     `d_L` is packed as `L` is, and read at and below the diagonals only.
     """
-    start, pair, first = 0, 0, 0
+    start, pair, term = 0, 0, 0
     for k in range(c.n_terms.shape[0]):
         q = c.n_terms[k]
         carried = zeros(q)  # derivative with respect to what each row has left of 1
         for i in range(q):
-            total, here = 0.0, start + i * q
+            total, here, sd = 0.0, start + i * q, c.sd_of[term + i]
             for j in range(i + 1):
                 total += d_L[here + j] * at.C[here + j]
-            if c.kind[first + i] != FIXED:
-                gradient[c.at[first + i]] = total * at.rate[first + i] + at.slope[first + i]
-            carried[i] = at.value[first + i] * d_L[here + i]
+            if c.kind[sd] != FIXED:
+                if term + i > 0 and c.sd_of[term + i - 1] == sd:
+                    gradient[c.at[sd]] += total * at.rate[sd]
+                else:
+                    gradient[c.at[sd]] = total * at.rate[sd] + at.slope[sd]
+            carried[i] = at.value[sd] * d_L[here + i]
         for p in range(pair + c.n_pairs[k] - 1, pair - 1, -1):
             i, z = c.row[p], x[c.pair_at[p]]
             t, sech, d_C = (
                 math.tanh(z),
                 math.exp(0.5 * log_sech2(z)),
-                at.value[first + i] * d_L[start + i * q + c.column[p]],
+                at.value[c.sd_of[term + i]] * d_L[start + i * q + c.column[p]],
             )
             gradient[c.pair_at[p]] = sech * at.root[p] * (d_C * sech - carried[i] * t) - 2.0 * c.power[p] * t
             carried[i] = d_C * t + carried[i] * sech
-        start, pair, first = start + q * q, pair + c.n_pairs[k], first + q
+        start, pair, term = start + q * q, pair + c.n_pairs[k], term + q
     n_positive, n_sampled = c.sizes[0], c.sizes[1]
-    for i in range(n_positive + n_sampled):
-        if c.kind[first + i] != FIXED:
-            d_value = d_positive[i] if i < n_positive else d_coefficients[i - n_positive]
-            gradient[c.at[first + i]] = d_value * at.rate[first + i] + at.slope[first + i]
+    first = c.kind.shape[0] - n_positive - n_sampled
+    carry = 0.0  # what is above moves with it
+    for i in range(n_positive + n_sampled - 1, -1, -1):
+        k, d_value = first + i, d_positive[i] if i < n_positive else d_coefficients[i - n_positive]
+        if c.kind[k] != FIXED:
+            gradient[c.at[k]] = (d_value + carry) * at.rate[k] + at.slope[k]
+        if c.kind[k] == ABOVE or c.kind[k] == RISE:
+            carry += d_value + (at.slope[k] - (1.0 if c.kind[k] == ABOVE else 0.0)) / at.rate[k]
+        else:
+            carry = 0.0
 
 
 def values(c: Coordinates, x: Floats) -> Floats:
@@ -276,11 +303,18 @@ def values(c: Coordinates, x: Floats) -> Floats:
             if kind == INTERVAL:
                 column = low + (high - low) * 0.5 * (1.0 + np.tanh(0.5 * column))
             out[:, i] = np.exp(column) if kind in LOGARITHMIC else column
+            if kind in ASCENDING:
+                out[:, i] = out[:, i - 1] + np.exp(column)
     return out
 
 
-def coordinate(c: Coordinates, i: int, value: float) -> float:
-    """Return the coordinate of a value of the i-th scalar parameter, which is not fixed: the inverse of `values`."""
+def coordinate(c: Coordinates, i: int, value: float, before: float = 0.0) -> float:
+    """Return the coordinate of a value of the i-th scalar parameter, which is not fixed: the inverse of `values`.
+
+    `before` is the value of the one before.
+    """
+    if c.kind[i] in ASCENDING:
+        return math.log(max(value - before, LEAST_RISE))
     if c.kind[i] in LOGARITHMIC:
         return math.log(value)
     if c.kind[i] == INTERVAL:
@@ -288,6 +322,16 @@ def coordinate(c: Coordinates, i: int, value: float) -> float:
         share = min(max((value - low) / (high - low), AT_END), 1 - AT_END)
         return math.log(share / (1 - share))
     return value
+
+
+def sds_of_terms(c: Coordinates, scalars: Floats) -> list[Floats]:
+    """Return the sds of each block's terms, (n, q_k), among many scalar parameters, (n, s)."""
+    return np.split(scalars[:, c.sd_of], np.cumsum(c.n_terms)[:-1], axis=1) if len(c.n_terms) else []
+
+
+def first_terms(c: Coordinates) -> Ints:
+    """Return for each sd the first of the terms that have it, a place among those of all blocks."""
+    return np.unique(c.sd_of, return_index=True)[1]
 
 
 def factors(c: Coordinates, x: Floats) -> list[Floats]:

@@ -10,6 +10,7 @@ of their Z'Wr and the sum of its outer products, which is all that the likelihoo
 one pattern.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -21,10 +22,7 @@ from bayesmm.design.residual.correlation import Correlation
 from bayesmm.errors import DataError
 from bayesmm.likelihood.compiled import Ints, pack
 from bayesmm.likelihood.gaussian_lanes import MANY, MOST_COUPLED, in_lanes, lanes_derivatives, lanes_elimination
-
-# Two levels share a pattern when their cross-products agree to this relative precision: far above the rounding of a
-# sum over the same values in another order (about 1e-15 per term), far below what changes a likelihood.
-PATTERN_DIGITS = 12
+from bayesmm.likelihood.patterns import patterns
 
 Floats = NDArray[np.float64]
 
@@ -110,8 +108,9 @@ class CrossProducts:
         Pattern of each level of the leading factor.
     z : (G, q) float64
         Z'Wr of each level of the leading factor.
-    source : Source
-        The rows, to which ``triangular`` goes back where cross-products have too few digits.
+    source : Source or None
+        The rows, to which ``triangular`` goes back where cross-products have too few digits; None where they stay with
+        the engine that holds them.
     """
 
     leading: Leading
@@ -123,7 +122,7 @@ class CrossProducts:
     order: tuple[int, ...]
     pattern: Ints
     z: Floats
-    source: Source
+    source: Source | None
 
     @cached_property
     def largest(self) -> float:
@@ -210,7 +209,7 @@ def cross_products(
     rows = Rows(None, None, w) if correlation is None else Rows(*correlation.precision(w))
     order, lead, others = ordered(factors, len(r), rows)
     rest_A, rest_z = rest_products(others, X, r, rows)
-    leading, pattern, z = _merge(*leading_products(lead, others, X, r, rows))
+    leading, pattern, z = merged(*leading_products(lead, others, X, r, rows))
     rest = Rest(
         rest_A,
         rest_z,
@@ -309,16 +308,34 @@ def leading_products(whole: Factor, others: list[Factor], X: Floats, r: Floats, 
     """Return A (G, q, q), z (G, q) and the coupling of each level as (start, columns, values), levels unmerged."""
     G, q, lead = whole.n_levels, whole.Z.shape[1], W.left(whole)
     wZ = lead.Z * W.w[:, None]
+    parts = [(*_pairs(lead, W.right(f), wZ), f.size) for f in others]
+    coupling = coupled(G, q, parts, _by_level(lead.index, G, wZ, W.right(X)))
+    A = _by_level(lead.index, G, wZ, W.right(whole).Z)
+    z = _by_level(lead.index, G, wZ, W.right(r)[:, None])[:, :, 0]
+    return A, z, *coupling
+
+
+def coupled(G: int, q: int, parts: Sequence[tuple[Ints, Ints, Floats, int]], with_X: Floats):
+    """Return the coupling of each level of the leading factor as (start, columns, values).
+
+    Parameters
+    ----------
+    G, q : int
+        Its levels, and the coefficients of each.
+    parts : sequence of (levels, levels of the other, (pairs, q, q_other) products, its random effects)
+        For each other factor.
+    with_X : (G, q, p) float64
+        The products with the fixed columns.
+    """
     rows, columns, values, offset = [], [], [], 0
-    for f in others:
-        g, h, pair_values = _pairs(lead, W.right(f), wZ)
-        for b in range(f.Z.shape[1]):
+    for g, h, pair_values, size in parts:
+        width = pair_values.shape[2]
+        for b in range(width):
             rows.append(g)
-            columns.append(offset + h * f.Z.shape[1] + b)
+            columns.append(offset + h * width + b)
             values.append(pair_values[:, :, b])
-        offset += f.size
-    with_X = _by_level(lead.index, G, wZ, W.right(X))
-    for j in range(X.shape[1]):
+        offset += size
+    for j in range(with_X.shape[2]):
         rows.append(np.arange(G))
         columns.append(np.full(G, offset + j))
         values.append(with_X[:, :, j])
@@ -326,14 +343,12 @@ def leading_products(whole: Factor, others: list[Factor], X: Floats, r: Floats, 
     values = np.concatenate([np.empty((0, q)), *values])
     by_level = np.lexsort((columns, rows))
     start = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=G))]).astype(np.int64)
-    A = _by_level(lead.index, G, wZ, W.right(whole).Z)
-    z = _by_level(lead.index, G, wZ, W.right(r)[:, None])[:, :, 0]
-    return A, z, start, columns[by_level], np.ascontiguousarray(values[by_level])
+    return start, columns[by_level], np.ascontiguousarray(values[by_level])
 
 
-def _merge(A: Floats, z: Floats, start: Ints, columns: Ints, values: Floats) -> tuple[Leading, Ints, Floats]:
+def merged(A: Floats, z: Floats, start: Ints, columns: Ints, values: Floats) -> tuple[Leading, Ints, Floats]:
     """Give levels with equal cross-products one pattern; return the patterns, the pattern of each level, and z."""
-    pattern, first = _patterns(A, start, columns, values)
+    pattern, first = patterns(A, start, columns, values)
     P, q = len(first), A.shape[1]
     sum_z = np.zeros((P, q))
     np.add.at(sum_z, pattern, z)
@@ -350,43 +365,3 @@ def _merge(A: Floats, z: Floats, start: Ints, columns: Ints, values: Floats) -> 
         sum_zz,
     )
     return leading, pattern, z
-
-
-def _patterns(A: Floats, start: Ints, columns: Ints, values: Floats) -> tuple[Ints, Ints]:
-    """Return the pattern of each level and the first level of each pattern, patterns in the order of those."""
-    G, q = A.shape[:2]
-    pattern, first = np.zeros(G, np.int64), []
-    scale_A = np.abs(A).reshape(G, -1).max(axis=0, initial=0.0) if G else np.zeros(q * q)
-    scale_v = np.abs(values).max(axis=0, initial=0.0)
-    width = np.diff(start)
-    for size in np.unique(width):
-        levels = np.flatnonzero(width == size)
-        at = start[levels][:, None] + np.arange(size)
-        key = np.concatenate(
-            [
-                columns[at].astype(np.float64),
-                _rounded(A[levels].reshape(len(levels), -1), scale_A),
-                _rounded(values[at], scale_v).reshape(len(levels), -1),
-            ],
-            axis=1,
-        )
-        representative, inverse = _distinct_rows(key)
-        pattern[levels] = len(first) + inverse
-        first.extend(levels[representative])
-    first = np.array(first, dtype=np.int64)
-    rank = np.argsort(first)
-    return np.argsort(rank)[pattern] if G else pattern, first[rank]
-
-
-def _distinct_rows(key: Floats) -> tuple[Ints, Ints]:
-    """Return the first row of each kind and the kind of each row; quickly where one column tells all rows apart."""
-    telling = max(range(key.shape[1]), key=lambda j: len(np.unique(key[:100, j])))
-    if len(np.unique(key[:, telling])) == len(key):
-        return np.arange(len(key)), np.arange(len(key))
-    _, first, kind = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    return first, kind.ravel()
-
-
-def _rounded(values: Floats, scale: Floats) -> Floats:
-    """Round to PATTERN_DIGITS of the scale, so that sums taken in another order compare equal; -0.0 becomes 0.0."""
-    return np.round(values / np.where(scale > 0, scale, 1.0), PATTERN_DIGITS) + 0.0

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.design.summed import Elsewhere, SummedColumn
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.orthogonal import Columns, root_mean_square, square_root
 
@@ -22,7 +23,7 @@ class Coordinates:
     modes : tuple of (G_k, q_k) float64
     conditional : tuple of (G_k, q_k, q_k) float64
         Conditional covariances of b_s given beta.
-    linear : (n,) float64
+    linear : (n,) float64, or Elsewhere
         Linear predictor.
     root : (p, r) float64
         root root' is the covariance of beta; rows of zeros where a column was left out.
@@ -58,8 +59,11 @@ def make_coordinates(
     `indices` are the rows' levels in each block, `fixed` is the linear predictor without random effects, (n,).
     """
     at, eta = [order.index(k) for k in range(len(columns))], fixed
-    for index, own, i in zip(indices, columns, at, strict=True):
-        eta = eta + np.einsum("ij,ij->i", own.Z, modes[i][index])
+    if isinstance(fixed, SummedColumn):
+        eta = Elsewhere(fixed.sums)
+    else:
+        for index, own, i in zip(indices, columns, at, strict=True):
+            eta = eta + np.einsum("ij,ij->i", own.Z, modes[i][index])
     covariances, modes, conditional = (
         tuple(parts[i] for i in at) for parts in ([L @ L.T for L in factors], modes, conditional)
     )

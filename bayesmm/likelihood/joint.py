@@ -15,10 +15,19 @@ from bayesmm.design.records import Design
 from bayesmm.families.special import LOG_2PI
 from bayesmm.likelihood.compiled import c_function, fused, integers, matrix, pack, zeros
 from bayesmm.likelihood.crossproducts import Ints
+from bayesmm.likelihood.own_parameters import (
+    NUMBER,
+    kind_of_own,
+    own_parameters,
+    own_size,
+    pull_own,
+    set_own,
+    unpacked_own,
+)
 from bayesmm.likelihood.posterior import LIKELIHOOD
 from bayesmm.likelihood.quadrature import grouped
 from bayesmm.likelihood.row_functions import codes
-from bayesmm.likelihood.rows_likelihood import gather_columns, predictors, set_auxiliaries, sum_rows, unpacked_rows
+from bayesmm.likelihood.rows_likelihood import gather_columns, predictors, sum_rows, unpacked_rows
 
 
 def joint_words(design: Design, centred: Sequence[bool]) -> Ints:
@@ -29,13 +38,13 @@ def joint_words(design: Design, centred: Sequence[bool]) -> Ints:
     """
     blocks = design.blocks
     Z = np.column_stack([*(block.Z for block in blocks), *(block.index.astype(float) for block in blocks)])
-    own = dict(size=design.trials, weights=design.weights, offset=design.offset)
+    own = dict(size=design.size, weights=design.weights, offset=design.offset, **kind_of_own(design))
     data = grouped(*codes(design.family), design.y, design.X, Z, np.zeros(design.n, np.int64), 1, **own)
     levels, columns = data.Z[:, -len(blocks) :].astype(np.int64).T, data.Z[:, : -len(blocks)].T
     widths = np.array([len(block.columns) for block in blocks])
     sizes = np.array([len(block.levels) for block in blocks])
-    numbers = np.array([len(design.family.auxiliaries)])
-    return pack(numbers, widths, sizes, np.array(centred, dtype=np.int64), levels.ravel(), columns, data.words)
+    flags, words = np.array(centred, dtype=np.int64), own_parameters(design).words
+    return pack(widths, sizes, flags, levels.ravel(), columns, data.words, words)
 
 
 @fused
@@ -123,18 +132,17 @@ def gather_effects(Z, levels, widths, sizes, slope, d_b):
 @c_function(LIKELIHOOD)
 def joint_likelihood(words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
     """Set log p(y, e | L, parameters, coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
-    own = carray(words, (words[0],))
-    n_aux, widths, sizes, centred, levels = (
-        integers(own, 0)[0], integers(own, 1), integers(own, 2), integers(own, 3), integers(own, 4),
-    )  # fmt: skip
-    Z, data = matrix(own, 5), unpacked_rows(integers(own, 6))
+    w = carray(words, (words[0],))
+    widths, sizes, centred, levels, Z = integers(w, 0), integers(w, 1), integers(w, 2), integers(w, 3), matrix(w, 4)
+    data, own = unpacked_rows(integers(w, 5)), unpacked_own(integers(w, 6))
     (n, p), total, B, packed = data.X.shape, 0.0, 0, 0
     for k in range(widths.shape[0]):
         B += widths[k] * sizes[k]
         packed += widths[k] * widths[k]
-    aux, d_aux, eta, slope, b, d_b = zeros(2), zeros(2), zeros(n), zeros(n), zeros(B), zeros(B)
+    aux, eta, slope, b, d_b = zeros(own_size(own, n)), zeros(n), zeros(n), zeros(B), zeros(B)
+    d_aux = zeros(aux.shape[0])
     e, factors = carray(coefficients, (p + B,))[p:], carray(L, (packed,))
-    if not set_auxiliaries(positive, n_aux, aux):
+    if not set_own(own, positive, aux):
         return 0
     at, packed = 0, 0
     for k in range(widths.shape[0]):
@@ -145,12 +153,11 @@ def joint_likelihood(words, flags, L, positive, coefficients, value, d_L, d_posi
         return 0
     predictors(data, carray(coefficients, (p,)), eta)
     add_effects(Z, levels, widths, sizes, b, eta)
-    total += sum_rows(data, aux, n_aux, eta, slope, d_aux)
+    total += sum_rows(data, aux, own.facts[NUMBER], eta, slope, d_aux)
     if not math.isfinite(total):
         return 0
     value[0] = total
-    for m in range(n_aux):
-        d_positive[m] = d_aux[m]
+    pull_own(own, positive, aux, d_aux, d_positive)
     gather_columns(data.X, slope, carray(d_coefficients, (p,)))
     gather_effects(Z, levels, widths, sizes, slope, d_b)
     d_e, d_factors, at, packed = carray(d_coefficients, (p + B,))[p:], carray(d_L, factors.shape), 0, 0

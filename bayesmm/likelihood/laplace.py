@@ -59,6 +59,7 @@ class Response(NamedTuple):
     y: Floats  # (n,)
     size: Floats  # (n,) trials, 1 elsewhere
     weights: Floats  # (n,) prior weights, 1 without
+    real: int = 0  # bit m is 1 where the m-th auxiliary parameter may be any number, so that it has no size of its own
 
 
 class Laplace(NamedTuple):
@@ -69,7 +70,7 @@ class Laplace(NamedTuple):
     u: Floats  # (J,) the mode
     d_fixed: Floats  # (n,) derivative with respect to the fixed part of each row
     d_T: Floats  # as T is packed
-    d_aux: Floats  # (2,)
+    d_aux: Floats  # as `aux`
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def laplace(layout: Layout | None, response: Response, fixed: Floats, T: Floats,
     T : (sum q_k^2,) float64
         Lower triangular factors of the covariances on the scale of the link, in the order of the layout, packed row by
         row; entries above the diagonal are not used.
-    aux : (2,) float64
-        Auxiliary parameters of the family.
+    aux : (2,) or (n, 2) float64
+        Auxiliary parameters of the family, of all rows or of each.
     u : (J,) float64
         Where the search for the mode starts, such as the mode of an evaluation near by; zeros are always possible.
 
@@ -109,13 +110,15 @@ def laplace(layout: Layout | None, response: Response, fixed: Floats, T: Floats,
     -------
     Laplace
     """
+    own = np.atleast_2d(aux)
     if layout is None:
-        ok, value, s, d_aux = _independent(response, fixed, aux)
-        return Laplace(ok, value, np.empty(0), s, np.empty(0), d_aux)
+        ok, value, s, d_aux = _independent(response, fixed, own)
+        return Laplace(ok, value, np.empty(0), s, np.empty(0), d_aux.reshape(aux.shape))
     try:
-        return Laplace(*_evaluate(layout, response, fixed, T, aux, u)[0])
+        found = Laplace(*_evaluate(layout, response, fixed, T, own, u)[0])
+        return found._replace(d_aux=found.d_aux.reshape(aux.shape))
     except np.linalg.LinAlgError:  # from LAPACK, at curvatures whose sum with I has no digit left of the I
-        return Laplace(False, -math.inf, u, np.zeros_like(fixed), np.zeros_like(T), np.zeros(2))
+        return Laplace(False, -math.inf, u, np.zeros_like(fixed), np.zeros_like(T), np.zeros(aux.shape))
 
 
 def conditional_modes(layout: Layout, response: Response, fixed: Floats, T: Floats, aux: Floats, u: Floats) -> Modes:
@@ -123,7 +126,7 @@ def conditional_modes(layout: Layout, response: Response, fixed: Floats, T: Floa
 
     The covariances are infinite where the observed curvature at the mode is not positive definite.
     """
-    (ok, _, u, *_), lead, R = _evaluate(layout, response, fixed, T, aux, u)
+    (ok, _, u, *_), lead, R = _evaluate(layout, response, fixed, T, np.atleast_2d(aux), u)
     modes, covariances, packed = [], [], 0
     first = layout.q[0] * layout.n_levels[0]
     for k, (q, G) in enumerate(zip(layout.q, layout.n_levels, strict=True)):
@@ -145,7 +148,8 @@ def _terms(response, eta, aux, s, D, third):
     total = 0.0
     for i in range(eta.shape[0]):
         w = response.weights[i]
-        value, d1, d2, d3 = derivatives(response.family, response.link, response.y[i], response.size[i], eta[i], aux)
+        y, size, own = response.y[i], response.size[i], aux[i if aux.shape[0] > 1 else 0]
+        value, d1, d2, d3 = derivatives(response.family, response.link, y, size, eta[i], own)
         total += w * value
         s[i], D[i], third[i] = w * d1, -w * d2, w * d3
     return total
@@ -224,7 +228,7 @@ def _evaluate(layout, response, fixed, T, aux, start):
     if ok:
         ok, log_det, blocks = factorise(layout, ZT, D)
     if not ok:
-        nothing = (False, -math.inf, u, np.zeros(n), np.zeros(T.shape[0]), np.zeros(2))
+        nothing = (False, -math.inf, u, np.zeros(n), np.zeros(T.shape[0]), np.zeros(aux.shape))
         return nothing, np.zeros((1, 1, 1)), np.zeros((1, 1))
     lead, coupling, R = selected_inverse(layout, blocks)
     leverage, d_T = _leverages(layout, ZT, D, lead, coupling, R, T.shape[0])
@@ -278,19 +282,21 @@ def _add_effects(layout, i, scale, u, d_T):
 @compiled
 def _auxiliary_gradient(response, eta, aux, leverage, kappa):
     """Return sum w (dl + h dl'' / 2 + kappa dl'), d for the derivative in each auxiliary that the family has."""
-    d_aux, moved = np.zeros(2), aux.copy()
-    for j in range(2):
-        h = AUXILIARY_STEP * aux[j]
-        if h == 0.0:
-            continue
-        for i in range(eta.shape[0]):
-            y, size, w = response.y[i], response.size[i], response.weights[i]
-            d_aux[j] += w * score_auxiliary(response.family, response.link, y, size, eta[i], aux)[j]
+    d_aux, moved = np.zeros(aux.shape), np.zeros(2)
+    for i in range(eta.shape[0]):
+        y, size, w, k = response.y[i], response.size[i], response.weights[i], i if aux.shape[0] > 1 else 0
+        for j in range(2):
+            h = AUXILIARY_STEP * abs(aux[k, j])
+            if (response.real >> j) & 1:
+                h = max(h, AUXILIARY_STEP)
+            if h == 0.0 or not math.isfinite(h):  # no parameter, or a threshold that is none
+                continue
+            d_aux[k, j] += w * score_auxiliary(response.family, response.link, y, size, eta[i], aux[k])[j]
+            moved[0], moved[1] = aux[k, 0], aux[k, 1]
             for point, weight in ((-2.0, 1.0 / 12.0), (-1.0, -8.0 / 12.0), (1.0, 8.0 / 12.0), (2.0, -1.0 / 12.0)):
-                moved[j] = aux[j] + point * h
+                moved[j] = aux[k, j] + point * h
                 _, d1, d2, _ = derivatives(response.family, response.link, y, size, eta[i], moved)
-                d_aux[j] += weight / h * w * (0.5 * leverage[i] * d2 + kappa[i] * d1)
-        moved[j] = aux[j]
+                d_aux[k, j] += weight / h * w * (0.5 * leverage[i] * d2 + kappa[i] * d1)
     return d_aux
 
 
@@ -298,12 +304,13 @@ def _auxiliary_gradient(response, eta, aux, leverage, kappa):
 def _independent(response, eta, aux):
     """Return (finite, log-likelihood, its derivatives in eta and in the auxiliaries) of independent rows."""
     n = eta.shape[0]
-    s, D, third, d_aux = np.empty(n), np.empty(n), np.empty(n), np.zeros(2)
+    s, D, third, d_aux = np.empty(n), np.empty(n), np.empty(n), np.zeros(aux.shape)
     total = _terms(response, eta, aux, s, D, third)
     if not math.isfinite(total):
         return False, -math.inf, np.zeros(n), d_aux
     for i in range(n):
-        score = score_auxiliary(response.family, response.link, response.y[i], response.size[i], eta[i], aux)
-        d_aux[0] += response.weights[i] * score[0]
-        d_aux[1] += response.weights[i] * score[1]
+        k = i if aux.shape[0] > 1 else 0
+        score = score_auxiliary(response.family, response.link, response.y[i], response.size[i], eta[i], aux[k])
+        d_aux[k, 0] += response.weights[i] * score[0]
+        d_aux[k, 1] += response.weights[i] * score[1]
     return True, total, s, d_aux

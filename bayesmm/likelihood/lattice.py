@@ -36,10 +36,13 @@ from bayesmm.likelihood.level_rows import (
     LEVELS,
     MARGINS,
     PICKS,
+    SLOPES,
     TASK,
     WITHOUT,
+    own_aux,
     predictor,
     rows_at,
+    scores_of,
 )
 from bayesmm.likelihood.level_rows import (
     FINE as IS_FINE,
@@ -92,7 +95,7 @@ def lattice_level(
     if task == WITHOUT:
         for i in range(n):
             at = predictor(rows, u, i)
-            w.own[i] = weight[i] * row_derivatives(rows.family, rows.link, y[i], size[i], at, rows.aux)[0]
+            w.own[i] = weight[i] * row_derivatives(rows.family, rows.link, y[i], size[i], at, own_aux(rows, i))[0]
     first_steps(rows, u, fine, w)
     for attempt in range(LOWERED):
         set_steps(w)
@@ -105,12 +108,12 @@ def lattice_level(
     for a in range(q):
         value[0] += math.log(w.h[a]) - 0.5 * LOG_2PI
     value[1] = top
-    finish(task, n, q, n_aux, d_eta, d_A, d_aux, w)
+    finish(task, n, q, scores_of(rows, n_aux), d_eta, d_A, d_aux, w)
     return 1
 
 
 @inner
-def finish(task, n, q, n_aux, d_eta, d_A, d_aux, w):
+def finish(task, n, q, n_scores, d_eta, d_A, d_aux, w):
     """Make means of the sums."""
     scale = 1.0 / w.sums[SHARES]
     if task == WITHOUT:
@@ -121,8 +124,9 @@ def finish(task, n, q, n_aux, d_eta, d_A, d_aux, w):
         d_eta[i] *= scale
     for i in range(q * n):
         d_A[i] *= scale
-    for m in range(n_aux):
-        d_aux[m] += w.sums[1 + m] * scale
+    if task == SLOPES:
+        for m in range(n_scores):
+            d_aux[m] += w.scores[m] * scale
 
 
 @inner

@@ -19,7 +19,7 @@ MOST_NODES, MOST_LINES = 4096, 512
 RESIDUES = 6  # layers are told apart by their number modulo 2 and 3
 MOST_PICKS = 8
 MORE = 4.0
-SHARES, FIRST, SECOND, TOP = range(4)  # places in `Walk.sums`
+SHARES, TOP = range(2)  # places in `Walk.sums`
 
 
 class Walk(NamedTuple):
@@ -28,7 +28,8 @@ class Walk(NamedTuple):
     height: Pointer  # (r,) what has to fall by DROP before the nodes end: f, or more for WITHOUT
     h: Pointer  # (q,)
     marks: Pointer  # (MOST_PICKS,) in the order of the walk, the sums of shares at which a node is picked
-    sums: Pointer  # (4,) shares, share times the derivatives in the auxiliaries, and f at the mode
+    sums: Pointer  # (2,) shares, and f at the mode
+    scores: Pointer  # (2,), or (n, 2) by row: shares times the derivatives in the auxiliaries
     own: Pointer  # (n,) of WITHOUT: the rows' log densities at u*
     without: Pointer  # (n,) of WITHOUT: shares without one row's density
     steps: Pointer  # (q, q) row a is the step along axis a
@@ -46,7 +47,7 @@ def run_length(kind):
 
 def walk_size(n, q):
     """Return how many numbers `walk_at` takes at most."""
-    own = RUN + q + MOST_PICKS + 4 + 2 * n + q * q + q * RESIDUES + MOST_PICKS * q
+    own = RUN + q + MOST_PICKS + 4 + 4 * n + q * q + q * RESIDUES + MOST_PICKS * q
     return own + line_size(n, q, RUN) + search_size(q)
 
 
@@ -55,14 +56,16 @@ def walk_at(pool, n, q, r):
     """Return the workspace for one level, at the beginning of a pool."""
     marks = r + q
     rows = marks + MOST_PICKS + 4
-    steps = rows + 2 * n
+    scores = rows + 2 * n
+    steps = scores + 2 * n
     layers = steps + q * q
     picks = layers + q * RESIDUES
     search = picks + MOST_PICKS * q
     return Walk(
         pointer(pool, 0), pointer(pool, r), pointer(pool, marks), pointer(pool, marks + MOST_PICKS),
-        pointer(pool, rows), pointer(pool, rows + n), pointer(pool, steps), pointer(pool, layers),
-        pointer(pool, picks), line_at(pool, search + 4 * q + 3 * q * q, n, q, r), search_at(pool, search, q),
+        pointer(pool, scores), pointer(pool, rows), pointer(pool, rows + n), pointer(pool, steps),
+        pointer(pool, layers), pointer(pool, picks),
+        line_at(pool, search + 4 * q + 3 * q * q, n, q, r), search_at(pool, search, q),
     )  # fmt: skip
 
 
@@ -84,7 +87,7 @@ def visit(rows, kind, n_aux, task, first, d_eta, d_A, w):
         add_up(kind, line)
         add_slopes(line.n, line.q, line.flat, line.along, line.start, line.direction, d_eta, d_A)
         if n_aux > 0:
-            add_scores(rows, kind, line, pointer(w.sums, FIRST))
+            add_scores(rows, kind, line, w.scores)
     elif task == PICKS:
         pick(mass, w)
     elif task == WITHOUT:
@@ -187,10 +190,9 @@ def walk_line(rows, kind, n_aux, u, drop, task, outer, middle, guess, d_eta, d_A
 def clear(d_eta, d_A, w):
     """Set the sums to zeros, and the numbers and the direction of the nodes of a line."""
     n, q, r = w.line.n, w.line.q, w.line.r
-    for k in range(TOP):
-        w.sums[k] = 0.0
+    w.sums[SHARES] = 0.0
     for i in range(n):
-        d_eta[i] = w.without[i] = 0.0
+        d_eta[i] = w.without[i] = w.scores[2 * i] = w.scores[2 * i + 1] = 0.0
     for i in range(q * n):
         d_A[i] = 0.0
     for k in range(q * RESIDUES):

@@ -8,18 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.likelihood.compiled import DOUBLES, INT64, WORDS, inlined, inner, vector_of
-from bayesmm.likelihood.crossproducts import Floats, Ints
-from bayesmm.likelihood.response_terms import kind_of
+from bayesmm.likelihood.compiled import DOUBLES, INT64, WORDS, inlined, inner, pointer, vector_of
+from bayesmm.likelihood.crossproducts import Ints
+from bayesmm.likelihood.response_terms import GENERAL, SMOOTH, kind_of
 
 # (settings, nodes, log weights, y, size, weight, eta, A, aux, u, value, d_eta, d_A, d_aux, pool) -> 1, or 0 where the
 # level has no value. For n rows and q random effects, see `Rows`: u, (q,), is the mode out, value, (2,), the log
-# integral of exp f and f(u), d_eta, (n,), and d_A, (q, n), are the value's derivatives, and d_aux, (2,), is added to.
-# `pool` has the size that the rule asks for. What it is asked for is in the settings.
+# integral of exp f and f(u), d_eta, (n,), and d_A, (q, n), are the value's derivatives, and d_aux is added to. It and
+# aux have two numbers, or two for each row. `pool` has the size that the rule asks for; the settings say what is asked.
 LEVEL = INT64(WORDS, *[DOUBLES] * 14)
 # The places of the settings, int64.
-FAMILY, LINK, ROWS, EFFECTS, AUXILIARIES, TASK, FINE, NODES = range(8)
-SETTINGS = 8
+FAMILY, LINK, ROWS, EFFECTS, AUXILIARIES, TASK, FINE, NODES, BY, REAL = range(10)
+SETTINGS = 10
 Pointer = object  # to float64: `compiled.pointer`
 # What a rule is asked for: the value, its derivatives too, and of a lattice what `lattice_walk` has
 VALUE, SLOPES, LEVELS, WITHOUT, MARGINS, PICKS = range(6)
@@ -39,7 +39,11 @@ class Rows(NamedTuple):
         `eta` is the linear predictor at u = 0.
     A : pointer to (q, n) float64
         The columns a_i = L'z_i, so that the linear predictor at u is eta + A'u.
-    aux : (2,) float64
+    aux : pointer to (2,) or (n, 2) float64
+    by : int
+        How far the parameters of a row are from those of the one before: 2, or 0 where all rows have the same.
+    real : int
+        `quadrature.Grouped`.
     """
 
     n: int
@@ -52,13 +56,15 @@ class Rows(NamedTuple):
     weight: Pointer
     eta: Pointer
     A: Pointer
-    aux: Floats
+    aux: Pointer
+    by: int
+    real: int
 
 
-def told(family: int, link: int, q: int, task: int) -> Ints:
-    """Return the settings of a rule without auxiliaries, but for the number of rows."""
+def told(family: int, link: int, q: int, task: int, by: int = 0) -> Ints:
+    """Return the settings of a rule that gives no derivatives in auxiliaries, but for the number of rows."""
     settings = np.zeros(SETTINGS, dtype=np.int64)
-    settings[[FAMILY, LINK, EFFECTS, TASK]] = family, link, q, task
+    settings[[FAMILY, LINK, EFFECTS, TASK, BY]] = family, link, q, task, by
     return settings
 
 
@@ -66,8 +72,27 @@ def told(family: int, link: int, q: int, task: int) -> Ints:
 def rows_at(settings, y, size, weight, eta, A, aux):
     """Return the rows that a rule is called with."""
     family, link = settings[FAMILY], settings[LINK]
-    n, q, kind = settings[ROWS], settings[EFFECTS], kind_of(family, link)
-    return Rows(n, q, family, link, kind, y, size, weight, eta, A, vector_of(aux, (2,)))
+    n, q, by = settings[ROWS], settings[EFFECTS], settings[BY]
+    return Rows(n, q, family, link, kind_by(family, link, by), y, size, weight, eta, A, aux, by, settings[REAL])
+
+
+@inner
+def kind_by(family, link, by):
+    """Return what is known of a row: nodes are taken together where all rows have the same parameters."""
+    kind = kind_of(family, link)
+    return GENERAL if kind == SMOOTH and by > 0 else kind
+
+
+@inner
+def own_aux(rows, i):
+    """Return the parameters of a row besides its mean, (2,)."""
+    return vector_of(pointer(rows.aux, rows.by * i), (2,))
+
+
+@inner
+def scores_of(rows, n_aux):
+    """Return how many derivatives in auxiliaries there are."""
+    return n_aux if rows.by == 0 else rows.by * rows.n
 
 
 @inner

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from bayesmm.likelihood import level_rows
-from bayesmm.likelihood.compiled import call, inner, pointer, reordered
+from bayesmm.likelihood.compiled import call, inner, pointer, reordered, vector_of
 from bayesmm.likelihood.level_rows import SETTINGS, SLOPES, VALUE, lead
 from bayesmm.likelihood.response_terms import row_constant
 
@@ -48,7 +48,7 @@ def clear(d_beta, d_L, d_aux):
     for a in range(d_L.shape[0]):
         for b in range(d_L.shape[0]):
             d_L[a, b] = 0.0
-    for m in range(2):
+    for m in range(d_aux.shape[0]):
         d_aux[m] = 0.0
 
 
@@ -59,7 +59,7 @@ def add_levels(data, told, nodes, log_weights, L, aux, eta, A, value, d_eta, d_A
     settings[level_rows.FAMILY], settings[level_rows.LINK], settings[level_rows.EFFECTS] = data.family, data.link, q
     settings[level_rows.AUXILIARIES], settings[level_rows.FINE] = told[AUXILIARIES], told[FINE]
     settings[level_rows.TASK] = SLOPES if told[WANTED] == 1 else VALUE
-    settings[level_rows.NODES] = told[NODES]
+    settings[level_rows.NODES], settings[level_rows.BY], settings[level_rows.REAL] = told[NODES], data.by, data.real
     for g in range(data.start.shape[0] - 1):
         lo, n = data.start[g], data.start[g + 1] - data.start[g]
         own, d_own = pointer(A, q * lo), pointer(d_A, q * lo)
@@ -67,7 +67,8 @@ def add_levels(data, told, nodes, log_weights, L, aux, eta, A, value, d_eta, d_A
         lead(data.Z, L, lo, n, own)
         arguments = (
             settings, nodes, log_weights, pointer(data.y, lo), pointer(data.size, lo), pointer(data.weight, lo),
-            pointer(eta, lo), own, aux, pointer(modes, q * g), found, pointer(d_eta, lo), d_own, d_aux, pool,
+            pointer(eta, lo), own, pointer(aux, data.by * lo), pointer(modes, q * g), found, pointer(d_eta, lo), d_own,
+            pointer(d_aux, data.by * lo), pool,
         )  # fmt: skip
         if call(told[RULE], arguments) == 0:
             return False
@@ -98,14 +99,18 @@ def add_rows(data, told, aux, d_eta, value, d_beta, d_aux):
                 d_beta[j] += data.X[i, j] * d_eta[i]
     if told[AUXILIARIES] > 0:
         for i in range(n):
-            rest, a0, a1 = row_constant(data.family, data.link, data.y[i], aux)
+            own = vector_of(pointer(aux, data.by * i), (2,))
+            rest, a0, a1 = row_constant(data.family, data.link, data.y[i], own)
             value[0] += data.weight[i] * rest
-            d_aux[0] += data.weight[i] * a0
-            d_aux[1] += data.weight[i] * a1
+            d_aux[data.by * i] += data.weight[i] * a0
+            d_aux[data.by * i + 1] += data.weight[i] * a1
     for j in range(p):
         if not math.isfinite(d_beta[j]):
             return False
-    return math.isfinite(value[0]) and math.isfinite(d_aux[0]) and math.isfinite(d_aux[1])
+    for m in range(d_aux.shape[0]):
+        if not math.isfinite(d_aux[m]):
+            return False
+    return math.isfinite(value[0])
 
 
 @inner

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import fused, inlined, inner, pointer, reordered
 from bayesmm.likelihood.exponential import exponential, logarithm
-from bayesmm.likelihood.level_rows import WITHOUT, Pointer
+from bayesmm.likelihood.level_rows import WITHOUT, Pointer, own_aux
 from bayesmm.likelihood.response_terms import GENERAL, LOGIT, SMOOTH, row_derivatives, row_score, smooth_line
 
 FLOOR = -700.0  # of exponents
@@ -190,7 +190,7 @@ def general_densities(rows, densities, level, slope, curve, w):
     for i in range(w.n):
         for c in range(w.r):
             eta = w.at[i] + w.number[c] * w.step[i]
-            value, d1, _, _ = row_derivatives(rows.family, rows.link, rows.y[i], rows.size[i], eta, rows.aux)
+            value, d1, _, _ = row_derivatives(rows.family, rows.link, rows.y[i], rows.size[i], eta, own_aux(rows, i))
             w.table[i * w.r + c] = rows.weight[i] * (value if densities else d1)
             w.f[c] += rows.weight[i] * value
 
@@ -262,7 +262,7 @@ def general_sums(n, r, share, number, table, flat, along):
 
 @inner
 def add_scores(rows, kind, w, sums):
-    """Add the line's shares times the derivatives of the rows in the auxiliaries."""
+    """Add the line's shares times the derivatives of the rows in the auxiliaries, (2,), or (n, 2) by row."""
     if kind == SMOOTH:
         for c in range(w.r):
             if w.f[c] > 0.0:
@@ -273,6 +273,6 @@ def add_scores(rows, kind, w, sums):
         for c in range(w.r):
             if w.f[c] > 0.0:
                 eta = w.at[i] + w.number[c] * w.step[i]
-                a0, a1 = row_score(rows.family, rows.link, rows.y[i], rows.size[i], eta, rows.aux)
-                sums[0] += w.f[c] * rows.weight[i] * a0
-                sums[1] += w.f[c] * rows.weight[i] * a1
+                a0, a1 = row_score(rows.family, rows.link, rows.y[i], rows.size[i], eta, own_aux(rows, i))
+                sums[rows.by * i] += w.f[c] * rows.weight[i] * a0
+                sums[rows.by * i + 1] += w.f[c] * rows.weight[i] * a1

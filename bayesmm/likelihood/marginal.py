@@ -4,22 +4,25 @@ The random effects, and of a Gaussian model the coefficients with normal priors,
 by quadrature. NUTS, independent draws, bridge sampling and leave-one-out all take it from here.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.design.parameters import sd_places
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.likelihood.coordinates import Coordinates, coordinates
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.gaussian_likelihood import Terms, gaussian_likelihood, gaussian_words
+from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.posterior import LogPosterior, log_posterior
 from bayesmm.likelihood.problem import Integrated, sampled_names
 from bayesmm.likelihood.quadrature import check_fits, fits, prepare
 from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.likelihood.rows_likelihood import rows_likelihood, rows_words
-from bayesmm.priors import Prior, coefficient_places, prior_bases, prior_design
+from bayesmm.priors import Prior, coefficient_places, prior_bases, prior_design, threshold_means
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Marginal:
     bases : TermBases
         What the sampled parameters are beside those that are reported. The last p scalars of a generalised model are
         all its coefficients gamma.
+    means : (p,) float64 or None
+        `priors.threshold_means` of a generalised model.
     """
 
     design: Design
@@ -46,6 +51,7 @@ class Marginal:
     places: tuple[str, ...]
     names: tuple[str, ...]
     bases: TermBases
+    means: Floats | None = None
 
 
 def marginal(design: Design, priors: Mapping[str, Prior], integrated: Integrated) -> Marginal:
@@ -59,7 +65,8 @@ def generalised(design: Design, priors: Mapping[str, Prior]) -> Marginal:
     """Return the marginal posterior of a generalised model that `has_marginal`; `priors` as for `marginal`."""
     c, places = generalised_coordinates(design, priors)
     posterior = generalised_posterior(c, prior_design(design, priors))
-    return Marginal(design, None, posterior, places, design.family.auxiliaries, prior_bases(design, priors))
+    own, bases = own_parameters(design).labels, prior_bases(design, priors)
+    return Marginal(design, None, posterior, places, own, bases, threshold_means(design, priors))
 
 
 def gaussian_coordinates(
@@ -77,9 +84,13 @@ def generalised_coordinates(
 
     `jacobian` and `effects` as for `coordinates`.
     """
-    places, auxiliaries = coefficient_places(priors, design), design.family.auxiliaries
-    c = coordinates(design.blocks, priors, auxiliaries, places, jacobian=jacobian, effects=effects)
-    return c, (*_sds(design.blocks), *auxiliaries, *places)
+    places, own = coefficient_places(priors, design), own_parameters(design)
+    ascending = own.labels[len(own.scalars) + 1 :] if own.ordered else ()
+    given = design.blocks, priors, own.labels, places
+    c = coordinates(*given, jacobian=jacobian, effects=effects, ascending=ascending)
+    if ascending and len({priors[label] for label in own.labels[len(own.scalars) :]}) == 1:
+        c.constant[0] += math.lgamma(len(ascending) + 2)  # of all orders of equal priors one is possible
+    return c, (*_sds(design.blocks), *own.labels, *places)
 
 
 def gaussian_posterior(c: Coordinates, integrated: Integrated) -> LogPosterior:
@@ -102,7 +113,8 @@ def generalised_posterior(c: Coordinates, design: Design) -> LogPosterior:
     """Return the log posterior of a generalised model in its coordinates; `design` is that of the prior."""
     if not design.blocks:
         return log_posterior(c, rows_likelihood(), rows_words(design))
-    return log_posterior(c, quadrature_likelihood(), quadrature_words(prepare(design), len(design.family.auxiliaries)))
+    own = own_parameters(design).sorted(np.argsort(design.blocks[0].index, kind="stable"))
+    return log_posterior(c, quadrature_likelihood(), quadrature_words(prepare(design), own))
 
 
 def terms(integrated: Integrated) -> Terms:
@@ -121,4 +133,4 @@ def packing(blocks: Sequence[Block], scales: Sequence[Floats], order: Sequence[i
 
 
 def _sds(blocks: Sequence[Block]) -> tuple[str, ...]:
-    return tuple(place for block in blocks for place in block.names.sd_labels)
+    return tuple(place for block in blocks for place, _ in sd_places(block))

@@ -7,7 +7,7 @@ from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import inlined, inner, matrix_of, pointer, reordered, vector_of
 from bayesmm.likelihood.dense_matrices import dot, small_cholesky, solve_lower, solve_lower_transposed
 from bayesmm.likelihood.exponential import exponential, logarithm
-from bayesmm.likelihood.level_rows import Pointer, predictor
+from bayesmm.likelihood.level_rows import Pointer, own_aux, predictor
 from bayesmm.likelihood.lines import FLOOR
 from bayesmm.likelihood.response_terms import LOGIT, row_derivatives
 
@@ -171,7 +171,7 @@ def density(rows, u):
         f -= 0.5 * u[a] * u[a]
     for i in range(rows.n):
         eta = predictor(rows, u, i)
-        f += rows.weight[i] * row_derivatives(rows.family, rows.link, rows.y[i], rows.size[i], eta, rows.aux)[0]
+        f += rows.weight[i] * row_derivatives(rows.family, rows.link, rows.y[i], rows.size[i], eta, own_aux(rows, i))[0]
     return f
 
 
@@ -186,7 +186,7 @@ def curved_density(rows, u, slope, H, least):
             H[a * q + b] = 1.0 if a == b else 0.0
     for i in range(n):
         weight, eta = rows.weight[i], predictor(rows, u, i)
-        value, d1, d2, _ = row_derivatives(rows.family, rows.link, rows.y[i], rows.size[i], eta, rows.aux)
+        value, d1, d2, _ = row_derivatives(rows.family, rows.link, rows.y[i], rows.size[i], eta, own_aux(rows, i))
         f += weight * value
         curved = weight * max(-d2, least)
         for a in range(q):

@@ -10,7 +10,7 @@ from bayesmm.likelihood.compiled import call, compiled, pointer
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.lattice import lattice_level
 from bayesmm.likelihood.lattice_walk import walk_size
-from bayesmm.likelihood.level_rows import LEVELS, ROWS, TASK, WITHOUT, lead, told
+from bayesmm.likelihood.level_rows import BY, LEVELS, ROWS, TASK, WITHOUT, lead, told
 from bayesmm.likelihood.quadrature import Grouped
 from bayesmm.likelihood.response_kernels import log_density
 
@@ -28,15 +28,16 @@ def log_densities(
         Responses, trials (1 elsewhere) and prior weights.
     eta : (draws, n) float64
         Linear predictors.
-    aux : (draws, 2) float64
-        The family's auxiliaries, zeros where it has fewer.
+    aux : (draws, 2) float64, or (draws, n, 2)
+        The family's auxiliaries, zeros where it has fewer; or those of each row.
 
     Returns
     -------
     (draws, n) float64
     """
     out = np.empty(eta.shape)
-    _densities(family, link, y, size, weight, np.ascontiguousarray(eta), np.ascontiguousarray(aux), out)
+    own = np.ascontiguousarray(aux if aux.ndim == 3 else aux[:, None])
+    _densities(family, link, y, size, weight, np.ascontiguousarray(eta), own, out)
     return out
 
 
@@ -56,7 +57,7 @@ def sorted_rows(
     columns = [np.ascontiguousarray(column, dtype=np.float64) for column in (y, size, weight)]
     nothing, Z = np.zeros((len(y), 0)), np.ascontiguousarray(Z, dtype=np.float64)
     start = np.asarray(start, dtype=np.int64)
-    return Grouped(family, link, *columns, np.zeros(len(y)), nothing, Z, start, 0.0, np.zeros(1, dtype=np.int64))
+    return Grouped(family, link, 0, 0, *columns, np.zeros(len(y)), nothing, Z, start, 0.0, np.zeros(1, dtype=np.int64))
 
 
 def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, *, rows: bool) -> tuple[Floats, Floats]:
@@ -70,7 +71,7 @@ def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, *, rows: bool
         Linear predictors at b = 0.
     L : (draws, q, q) float64
         Lower triangular, b = L u.
-    aux : (draws, 2) float64
+    aux : (draws, 2) float64, or (draws, n, 2)
     rows : bool
 
     Returns
@@ -84,9 +85,9 @@ def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, *, rows: bool
     """
     levels = np.empty((len(eta), len(data.start) - 1))
     single = np.empty((len(eta), len(data.y) if rows else 0))
-    arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (eta, L, aux))
+    arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (eta, L, aux.reshape(len(aux), -1)))
     q, most = data.Z.shape[1], int(np.diff(data.start).max(initial=1))
-    settings = told(data.family, data.link, q, WITHOUT if rows else LEVELS)
+    settings = told(data.family, data.link, q, WITHOUT if rows else LEVELS, 2 if aux.ndim == 3 else 0)
     failed = _integrated(data, lattice_level().address, settings, *arrays, levels, single, np.empty(walk_size(most, q)))
     if failed >= 0:
         raise ArithmeticError(f"the conditional density of the random effects has no mode at draw {failed}")
@@ -97,7 +98,9 @@ def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, *, rows: bool
 def _densities(family, link, y, size, weight, eta, aux, out):
     for s in range(eta.shape[0]):
         for i in range(eta.shape[1]):
-            out[s, i] = weight[i] * log_density(family, link, y[i], size[i], eta[s, i], aux[s])
+            out[s, i] = weight[i] * log_density(
+                family, link, y[i], size[i], eta[s, i], aux[s, i if aux.shape[1] > 1 else 0]
+            )
 
 
 @compiled
@@ -107,6 +110,7 @@ def _integrated(data, address, settings, eta, L, aux, levels, single, pool):
     value, numbers, more = np.empty(2), np.empty((2 + 2 * q) * n + q), np.zeros(2)
     nothing, rest = np.zeros(0), 2 * n + q  # of the numbers: own, left out, u, then A and its derivatives
     own, without, u = numbers[:n], numbers[n : 2 * n], numbers[2 * n : rest]
+    by = settings[BY]
     for draw in range(eta.shape[0]):
         for g in range(data.start.shape[0] - 1):
             lo, rows = data.start[g], data.start[g + 1] - data.start[g]
@@ -114,12 +118,12 @@ def _integrated(data, address, settings, eta, L, aux, levels, single, pool):
             A, d_A = pointer(numbers, rest), pointer(numbers, rest + q * n)
             lead(data.Z, L[draw], lo, rows, A)
             arguments = (
-                settings, nothing, nothing, data.y[lo:], data.size[lo:], data.weight[lo:], eta[draw, lo:], A, aux[draw],
-                u, value, without[lo:], d_A, more, pool,
+                settings, nothing, nothing, data.y[lo:], data.size[lo:], data.weight[lo:], eta[draw, lo:], A,
+                aux[draw, by * lo :], u, value, without[lo:], d_A, more, pool,
             )  # fmt: skip
             if call(address, arguments) == 0:
                 return draw
-            levels[draw, g] = value[0] - value[1] + _rows_at(data, lo, rows, eta[draw], A, aux[draw], u, own)
+            levels[draw, g] = value[0] - value[1] + _rows_at(data, lo, rows, eta[draw], A, aux[draw], by, u, own)
             if settings[TASK] == WITHOUT:
                 for i in range(lo, lo + rows):
                     single[draw, i] = own[i] + without[i]
@@ -127,7 +131,7 @@ def _integrated(data, address, settings, eta, L, aux, levels, single, pool):
 
 
 @compiled
-def _rows_at(data, lo, rows, eta, A, aux, u, out):
+def _rows_at(data, lo, rows, eta, A, aux, by, u, out):
     """Set the weighted log densities of the rows at u; return f(u) with constants that the quadrature leaves out."""
     f = 0.0
     for a in range(u.shape[0]):
@@ -136,6 +140,8 @@ def _rows_at(data, lo, rows, eta, A, aux, u, out):
         at = eta[i]
         for a in range(u.shape[0]):
             at += A[a * rows + i - lo] * u[a]
-        out[i] = data.weight[i] * log_density(data.family, data.link, data.y[i], data.size[i], at, aux)
+        out[i] = data.weight[i] * log_density(
+            data.family, data.link, data.y[i], data.size[i], at, aux[by * i : by * i + 2]
+        )
         f += out[i]
     return f

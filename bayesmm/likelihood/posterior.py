@@ -168,8 +168,9 @@ def log_posterior(coordinates: Coordinates, likelihood: object, data: Ints) -> L
 def unpacked(w):
     """Return the Coordinates that words begin with."""
     return Coordinates(
-        integers(w, 0), integers(w, 1), integers(w, 2), integers(w, 3), vector(w, 4), integers(w, 5), integers(w, 6),
-        integers(w, 7), matrix(w, 8), integers(w, 9), integers(w, 10), matrix(w, 11), integers(w, 12), vector(w, 13),
+        integers(w, 0), integers(w, 1), integers(w, 2), integers(w, 3), integers(w, 4), vector(w, 5), integers(w, 6),
+        integers(w, 7), integers(w, 8), matrix(w, 9), integers(w, 10), integers(w, 11), matrix(w, 12), integers(w, 13),
+        vector(w, 14),
     )  # fmt: skip
 
 
@@ -177,7 +178,7 @@ def unpacked(w):
 def density(dimensions, x_, gradient_, value_, w):
     """Set the log density at x and its gradient, as nutpie calls it."""
     c = unpacked(w)
-    flags, data = integers(w, 14), integers(w, 15)
+    flags, data = integers(w, 15), integers(w, 16)
     x, gradient, value = carray(x_, (dimensions,)), carray(gradient_, (dimensions,)), zeros(1)
     if dimensions != c.sizes[2]:
         return WRONG_SIZE

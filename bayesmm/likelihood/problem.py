@@ -6,14 +6,16 @@ is lost; and that of the prior's design, for the posterior.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from bayesmm.design.records import Design
+from bayesmm.design.records import Block, Design
 from bayesmm.design.relations import is_related
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import Values, check_no_parameters, weights_of_rows
+from bayesmm.design.summed import SummedMatrix, is_summed, rows_of, weighted_rows
 from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import DataError, PriorError, listing
 from bayesmm.likelihood.crossproducts import (
@@ -25,6 +27,7 @@ from bayesmm.likelihood.crossproducts import (
 )
 from bayesmm.likelihood.orthogonal import Columns, orthonormal, orthonormal_in_parts, residual, root_mean_square, scaled
 from bayesmm.likelihood.strata import stratum_sums, weighted_sum
+from bayesmm.likelihood.summed import cross_products_of_sums, in_other_basis, is_exact, orthonormal_of_sums
 from bayesmm.likelihood.theta import Theta, make_theta
 from bayesmm.priors import Prior, coefficient_places, coefficient_prior, prior_bases, prior_design
 
@@ -100,7 +103,6 @@ def orthogonal_problem(design: Design, columns: tuple[Columns, ...] | None = Non
     The random-effects columns are orthonormalised too, unless other `columns` are given.
     """
     design = design if design.residual.estimated else whitened(design)
-    w = np.ones(design.n) if design.weights is None else design.weights
     kept = [j for j in range(design.p) if j not in design.aliased]
     exact = (
         f"the {len(kept)} coefficients fit the {design.n} rows of {design.response!r} exactly, so no residual "
@@ -108,13 +110,19 @@ def orthogonal_problem(design: Design, columns: tuple[Columns, ...] | None = Non
     )
     if design.n <= len(kept):
         raise DataError(exact)
-    V, R = orthonormal(design.X[:, kept], w)
+    X, target = design.X[:, kept], design.y - design.offset
+    if is_summed(design):
+        V, R, r, coefficients = orthonormal_of_sums(X, target)
+        no_residual = is_exact(r, target)
+    else:
+        w = np.ones(design.n) if design.weights is None else design.weights
+        V, R = orthonormal(X, w)
+        r, coefficients = residual(V, target, w)
+        no_residual = r @ (w * r) <= np.finfo(float).eps ** 2 * (target @ (w * target))
     inverse = solve_triangular(R, np.eye(len(kept))) if kept else np.empty((0, 0))
-    target = design.y - design.offset
-    r, coefficients = residual(V, target, w)
     basis, origin = np.zeros((design.p, len(kept))), np.zeros(design.p)
     basis[kept], origin[kept] = inverse, inverse @ coefficients
-    if r @ (w * r) <= np.finfo(float).eps ** 2 * (target @ (w * target)):
+    if no_residual:
         raise DataError(exact)
     log_det = 2 * np.log(np.abs(np.diag(R))).sum()
     columns = orthonormal_columns(design) if columns is None else columns
@@ -150,7 +158,10 @@ def reduced(
     check_no_parameters(design, "the reduction of the rows to cross-products")
     design = whitened(design)
     columns = scaled_columns(design) if columns is None else columns
-    cp = cross_products(factors_of(design, columns), fixed, r, design.weights, design.residual.known)
+    if is_summed(design):
+        cp = cross_products_of_sums(columns, fixed, r)
+    else:
+        cp = cross_products(factors_of(design, columns), fixed, r, design.weights, design.residual.known)
     return Problem(design, cp, fixed, r, basis, origin, columns, make_theta(design, cp.order), log_det)
 
 
@@ -163,7 +174,13 @@ def factors_of(design: Design, columns: tuple[Columns, ...]) -> list[Factor]:
 
 def scaled_columns(design: Design) -> tuple[Columns, ...]:
     """Return the random-effects columns of each block divided by their root mean squares."""
-    return tuple(scaled(block.Z) for block in design.blocks)
+    return tuple(_columns(block, scaled) for block in design.blocks)
+
+
+def _columns(block: Block, make: Callable[[Floats], Columns]) -> Columns:
+    """Return the columns that `make` makes of a block's Z; of equivalent rows where the rows are elsewhere."""
+    made = make(rows_of(block.Z))
+    return in_other_basis(block.Z, made) if isinstance(block.Z, SummedMatrix) else made
 
 
 def orthonormal_columns(design: Design, backwards: int | None = None) -> tuple[Columns, ...]:
@@ -173,12 +190,15 @@ def orthonormal_columns(design: Design, backwards: int | None = None) -> tuple[C
     """
     free = [tuple(part.columns for part in block.parts if part.covariance.free) for block in design.blocks]
     own = zip(design.blocks, free, strict=True)
-    return tuple(orthonormal_in_parts(b.Z, parts, k == backwards) for k, (b, parts) in enumerate(own))
+    return tuple(
+        _columns(b, partial(orthonormal_in_parts, partition=parts, backwards=k == backwards))
+        for k, (b, parts) in enumerate(own)
+    )
 
 
 def column_scales(design: Design) -> tuple[Floats, ...]:
     """Return the root mean squares of each block's columns."""
-    return tuple(root_mean_square(block.Z) for block in design.blocks)
+    return tuple(root_mean_square(rows_of(block.Z)) for block in design.blocks)
 
 
 @dataclass(frozen=True)
@@ -218,17 +238,20 @@ def integrate(design: Design, priors: Mapping[str, Prior]) -> Integrated:
     bases, prior = prior_bases(design, priors), coefficient_prior(priors, design)
     design = design if design.residual.estimated else whitened(design)
     own = prior_design(design, priors)
-    w = np.ones(design.n) if design.weights is None else design.weights
-    target, root = design.y - design.offset, np.sqrt(w)
-    least_squares = np.linalg.lstsq(own.X * root[:, None], target * root)[0]
+    target, root = (
+        design.y - design.offset,
+        None if design.weights is None or is_summed(own) else np.sqrt(design.weights),
+    )
+    least_squares = np.linalg.lstsq(weighted_rows(own.X, root), weighted_rows(target, root))[0]
     known = np.asarray(prior.normal) & np.isfinite(prior.sd)
     at = np.where(known, prior.mean, least_squares)
     sd = np.where(prior.normal, prior.sd, 0.0)
     order = np.argsort(~np.isfinite(sd), kind="stable")
     fixed, at, sd, basis = own.X[:, order], at[order], sd[order], bases.fixed.inverse[:, order]
     places = tuple(coefficient_places(priors, design)[j] for j in order)
-    _check_flat(fixed * root[:, None], sd, places)
-    problem = reduced(own, np.ascontiguousarray(fixed), target - fixed @ at, basis, basis @ at, 0.0)
+    _check_flat(weighted_rows(fixed, root), sd, places)
+    fixed = fixed if is_summed(own) else np.ascontiguousarray(fixed)
+    problem = reduced(own, fixed, target - fixed @ at, basis, basis @ at, 0.0)
     sampled = tuple(int(j) for j in np.flatnonzero(~np.asarray(prior.normal)[order]))
     return Integrated(problem, sd, sampled, places, at, bases)
 

@@ -43,6 +43,7 @@ from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.lattice import FINE, LATTICE, lattice_level
 from bayesmm.likelihood.lattice_walk import walk_size
 from bayesmm.likelihood.level_sums import marginal
+from bayesmm.likelihood.own_parameters import kind_of_own, padded
 from bayesmm.likelihood.response_terms import constant
 from bayesmm.likelihood.row_functions import codes
 from bayesmm.likelihood.tensor_rule import tensor_level, tensor_size
@@ -61,6 +62,10 @@ class Grouped(NamedTuple):
     ----------
     family, link : int
         `row_functions.codes`.
+    by : int
+        2 where the rows have parameters of their own besides their means, else 0.
+    real : int
+        Bit m is 1 where the m-th of them may be any number, so that it has no size of its own.
     y, size, weight, offset : (n,) float64
         `size` is the number of trials (1 for families without), `weight` the prior weight.
     X : (n, p) float64
@@ -75,6 +80,8 @@ class Grouped(NamedTuple):
 
     family: int
     link: int
+    by: int
+    real: int
     y: Floats
     size: Floats
     weight: Floats
@@ -98,7 +105,7 @@ class Value(NamedTuple):
     d_beta : (p,) float64
     d_L : (q, q) float64
         Lower triangular.
-    d_aux : (2,) float64
+    d_aux : (2,) float64, or (n, 2) in the order of the levels
     modes : (G, q) float64
         The spherical modes u*; those of the random effects are u* L'.
     """
@@ -113,7 +120,8 @@ class Value(NamedTuple):
 
 def grouped(
     family: int, link: int, y: Floats, X: Floats, Z: Floats, index: Ints, n_levels: int, *,
-    size: Floats | None = None, weights: Floats | None = None, offset: Floats | None = None,
+    size: Floats | None = None, weights: Floats | None = None, offset: Floats | None = None, by: int = 0,
+    real: int = 0,
 ) -> Grouped:  # fmt: skip
     """Sort the rows of a model with one grouping factor by its levels; of canonical links, equal ones become one.
 
@@ -128,6 +136,8 @@ def grouped(
         Level of each row, from 0 to n_levels - 1.
     size, weights, offset : (n,) float64, optional
         Ones, ones and zeros if not given.
+    by, real : int, optional
+        See `Grouped`.
 
     Returns
     -------
@@ -146,8 +156,8 @@ def grouped(
     order = np.argsort(index, kind="stable")
     columns = [np.ascontiguousarray(c[order], dtype=np.float64) for c in (y, size, weights, offset, X, Z)]
     start = np.concatenate([[0], np.cumsum(np.bincount(index, minlength=n_levels))]).astype(np.int64)
-    words = pack(np.array([family, link]), *columns, start, np.array([fixed]))
-    return Grouped(family, link, *columns, start, fixed, words)
+    words = pack(np.array([family, link, by, real]), *columns, start, np.array([fixed]))
+    return Grouped(family, link, by, real, *columns, start, fixed, words)
 
 
 def merged(keys: Floats, y: Floats, size: Floats, weights: Floats) -> tuple[Ints, Floats, Floats]:
@@ -167,7 +177,7 @@ def prepare(design: Design) -> Grouped:
     (block,), family = design.blocks, design.family
     return grouped(
         *codes(family), design.y, design.X, block.Z, block.index, len(block.levels),
-        size=design.trials, weights=design.weights, offset=design.offset,
+        size=design.size, weights=design.weights, offset=design.offset, **kind_of_own(design),
     )  # fmt: skip
 
 
@@ -239,7 +249,7 @@ def evaluate(data: Grouped, beta: Floats, L: Floats, aux: Floats, k: int) -> Val
         Coefficients, on the scale of the link.
     L : (q, q) float64
         Lower triangular, b = L u; absolute, not relative to sigma.
-    aux : (a,) float64
+    aux : (a,) float64, or (n, 2) in the order of the levels
         The family's auxiliary parameters, a <= 2.
     k : int
         Nodes in each dimension; 1 is Laplace's approximation. `LATTICE` or `FINE`: the rule of `lattice`.
@@ -250,11 +260,10 @@ def evaluate(data: Grouped, beta: Floats, L: Floats, aux: Floats, k: int) -> Val
     """
     p, q, G = data.X.shape[1], data.Z.shape[1], len(data.start) - 1
     nodes, log_weights = rule(k, q)
-    both = np.zeros(2)
-    both[: len(aux)] = aux
+    both = padded(aux)
     given = [np.ascontiguousarray(array, dtype=np.float64) for array in (beta, L, both)]
-    found = [np.full(1, -np.inf), np.zeros(p), np.zeros((q, q)), np.zeros(2), np.zeros((G, q))]
-    given_first = told(data, len(aux), k)
+    found = [np.full(1, -np.inf), np.zeros(p), np.zeros((q, q)), np.zeros(both.shape), np.zeros((G, q))]
+    given_first = told(data, both.shape[-1] if both.ndim > 1 else len(aux), k)
     ok = _likelihood()(*pointers(data.words, given_first, nodes, log_weights, *given, *found)) == 1
     return Value(ok, float(found[0][0]), *found[1:])
 
@@ -270,13 +279,13 @@ def likelihood(
     w = carray(words, (words[0],))
     codes = integers(w, 0)
     data = Grouped(
-        codes[0], codes[1], vector(w, 1), vector(w, 2), vector(w, 3), vector(w, 4), matrix(w, 5), matrix(w, 6),
-        integers(w, 7), vector(w, 8)[0], w,
+        codes[0], codes[1], codes[2], codes[3], vector(w, 1), vector(w, 2), vector(w, 3), vector(w, 4), matrix(w, 5),
+        matrix(w, 6), integers(w, 7), vector(w, 8)[0], w,
     )  # fmt: skip
-    p, q = data.X.shape[1], data.Z.shape[1]
+    p, q, m = data.X.shape[1], data.Z.shape[1], 2 if data.by == 0 else data.by * data.X.shape[0]
     return marginal(
-        data, told, nodes, log_weights, vector_of(beta, (p,)), matrix_of(L, (q, q)), vector_of(aux, (2,)), value,
-        vector_of(d_beta, (p,)), matrix_of(d_L, (q, q)), vector_of(d_aux, (2,)), modes,
+        data, told, nodes, log_weights, vector_of(beta, (p,)), matrix_of(L, (q, q)), vector_of(aux, (m,)), value,
+        vector_of(d_beta, (p,)), matrix_of(d_L, (q, q)), vector_of(d_aux, (m,)), modes,
     )  # fmt: skip
 
 

@@ -46,9 +46,11 @@ def smooth_lines() -> tuple[tuple[int, ...], Inner]:
     """Return the numbers of the families with a `smooth` kernel, and the compiled function (family, ...) for a line.
 
     It is written as text, as by `of_families`; its arguments are those of LINE, and after them the arrays of r nodes:
-    their numbers, f, to which is added, a row of the table, and the derivatives in the two parameters.
+    their numbers, f, to which is added, a row of the table, and the derivatives in the two parameters. The kernels are
+    merged into its loop: one that is called is called for one node at a time.
     """
-    given = {f.number: from_kernel(f.kernels.smooth) for f in FAMILIES.values() if f.kernels and f.kernels.smooth}
+    smooth = [f for f in FAMILIES.values() if f.kernels and f.kernels.smooth]
+    given = {f.number: from_kernel(f.kernels.smooth, merged=True) for f in smooth}
     branches = "".join(f"    if family == {number}:\n        line_{number}(*row)\n" for number in given)
     source = f"def smooth_line(family, *row):\n{branches}    return 0\n"
     known: dict = {"__name__": __name__}

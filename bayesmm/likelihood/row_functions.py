@@ -5,15 +5,33 @@ from types import FunctionType
 
 import numba
 import numpy as np
-from numba import carray
+from numba import carray, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from bayesmm.families.family import MOST_PARAMETERS, Family
 from bayesmm.families.links import LINKS
-from bayesmm.likelihood.compiled import from_kernel, kernel_version, keyed, source_version
+from bayesmm.families.observed import number_at
+from bayesmm.likelihood.compiled import OTHER_FORMS, from_kernel, kernel_version, keyed, source_version
 from bayesmm.likelihood.own_family import functions_of
 from bayesmm.likelihood.response_kernels import OUTPUTS, ROW
 
 KERNEL, LINK, NUMBERS_OUT = None, -1, 0  # of `_row`: those of a family, in each copy of it
+
+
+@intrinsic
+def _number_at(context, place, k):
+    """Return the k-th of the doubles at an address that is given as a double."""
+
+    def generate(target, builder, signature, values):
+        word = builder.fptoui(values[0], cgutils.ir.IntType(64))
+        numbers = builder.inttoptr(word, cgutils.ir.DoubleType().as_pointer())
+        return builder.load(builder.gep(numbers, [values[1]]))
+
+    return types.float64(types.float64, types.int64), generate
+
+
+OTHER_FORMS[number_at] = _number_at
 
 
 def codes(family: Family) -> tuple[int, int]:
@@ -35,7 +53,7 @@ def _table(family: Family) -> tuple:
 
 
 def _of_package(family: Family) -> list:
-    kernels, stem = family.kernels, f"{family.name}_{family.link}"
+    kernels, stem = family.kernels, f"{family.label}_{family.link}".replace(" ", "_")
     made = [_c_function(f"{stem}_density", kernels.density, LINKS[family.link].code, OUTPUTS)]
     return [*made, _c_function(f"{stem}_score", kernels.score, LINKS[family.link].code, MOST_PARAMETERS)]
 

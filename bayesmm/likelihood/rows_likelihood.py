@@ -7,9 +7,30 @@ from numba import carray
 
 from bayesmm.design.records import Design
 from bayesmm.families.special import WILD
-from bayesmm.likelihood.compiled import c_function, fused, inlined, integers, matrix, pack, reordered, vector, zeros
+from bayesmm.likelihood.compiled import (
+    c_function,
+    fused,
+    inlined,
+    integers,
+    matrix,
+    pack,
+    pointer,
+    reordered,
+    vector,
+    vector_of,
+    zeros,
+)
 from bayesmm.likelihood.crossproducts import Ints
 from bayesmm.likelihood.exponential import exponential
+from bayesmm.likelihood.own_parameters import (
+    NUMBER,
+    kind_of_own,
+    own_parameters,
+    own_size,
+    pull_own,
+    set_own,
+    unpacked_own,
+)
 from bayesmm.likelihood.posterior import LIKELIHOOD
 from bayesmm.likelihood.quadrature import Grouped, grouped
 from bayesmm.likelihood.response_terms import COUNTS, LOGIT, kind_of, row_constant, row_derivatives, row_score
@@ -23,9 +44,9 @@ FEW_COLUMNS = 4  # that are summed one by one
 def rows_words(design: Design) -> Ints:
     """Return the words of `rows_likelihood`; for this process only."""
     none, level = np.zeros((design.n, 0)), np.zeros(design.n, np.int64)
-    own = dict(size=design.trials, weights=design.weights, offset=design.offset)
+    own = dict(size=design.size, weights=design.weights, offset=design.offset, **kind_of_own(design))
     data = grouped(*codes(design.family), design.y, design.X, none, level, 1, **own)
-    return pack(np.array([len(design.family.auxiliaries)]), data.words)
+    return pack(np.zeros(1, np.int64), data.words, own_parameters(design).words)
 
 
 @reordered
@@ -68,15 +89,16 @@ def any_rows(data, aux, n_aux, eta, slope, d_aux):
     total = 0.0
     for i in range(eta.shape[0]):
         weight, y, size = data.weight[i], data.y[i], data.size[i]
-        part, d1, _, _ = row_derivatives(data.family, data.link, y, size, eta[i], aux)
+        own = vector_of(pointer(aux, data.by * i), (2,))
+        part, d1, _, _ = row_derivatives(data.family, data.link, y, size, eta[i], own)
         total += weight * part
         slope[i] = weight * d1
         if n_aux > 0:
-            a0, a1 = row_score(data.family, data.link, y, size, eta[i], aux)
-            rest, b0, b1 = row_constant(data.family, data.link, y, aux)
+            a0, a1 = row_score(data.family, data.link, y, size, eta[i], own)
+            rest, b0, b1 = row_constant(data.family, data.link, y, own)
             total += weight * rest
-            d_aux[0] += weight * (a0 + b0)
-            d_aux[1] += weight * (a1 + b1)
+            d_aux[data.by * i] += weight * (a0 + b0)
+            d_aux[data.by * i + 1] += weight * (a1 + b1)
     return total
 
 
@@ -121,38 +143,28 @@ def unpacked_rows(w):
     """Return the record `Grouped` of its words."""
     known = integers(w, 0)
     return Grouped(
-        known[0], known[1], vector(w, 1), vector(w, 2), vector(w, 3), vector(w, 4), matrix(w, 5), matrix(w, 6),
-        integers(w, 7), vector(w, 8)[0], w,
+        known[0], known[1], known[2], known[3], vector(w, 1), vector(w, 2), vector(w, 3), vector(w, 4), matrix(w, 5),
+        matrix(w, 6), integers(w, 7), vector(w, 8)[0], w,
     )  # fmt: skip
-
-
-@inlined
-def set_auxiliaries(positive, n_aux, aux):
-    """Copy the family's parameters; return whether they are numbers: exp(x) under- or overflows."""
-    for m in range(n_aux):
-        aux[m] = positive[m]
-        if not (aux[m] > 0.0 and aux[m] < np.inf):
-            return False
-    return True
 
 
 @c_function(LIKELIHOOD)
 def rows_likelihood(words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
     """Set log p(y | parameters, coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
-    own = carray(words, (words[0],))
-    n_aux, data = integers(own, 0)[0], unpacked_rows(integers(own, 1))
+    w = carray(words, (words[0],))
+    data, own = unpacked_rows(integers(w, 1)), unpacked_own(integers(w, 2))
     n, p = data.X.shape
-    aux, d_aux, eta, slope = zeros(2), zeros(2), zeros(n), zeros(n)
-    if not set_auxiliaries(positive, n_aux, aux):
+    aux, eta, slope = zeros(own_size(own, n)), zeros(n), zeros(n)
+    d_aux = zeros(aux.shape[0])
+    if not set_own(own, positive, aux):
         return 0
     predictors(data, carray(coefficients, (p,)), eta)
-    total = sum_rows(data, aux, n_aux, eta, slope, d_aux)
+    total = sum_rows(data, aux, own.facts[NUMBER], eta, slope, d_aux)
     if not math.isfinite(total):
         return 0
     value[0] = total
     if flags[0] == 0:
         return 1
-    for m in range(n_aux):
-        d_positive[m] = d_aux[m]
+    pull_own(own, positive, aux, d_aux, d_positive)
     gather_columns(data.X, slope, carray(d_coefficients, (p,)))
     return 1

@@ -18,8 +18,10 @@ from bayesmm.likelihood.level_rows import (
     SLOPES,
     TASK,
     Pointer,
+    own_aux,
     predictor,
     rows_at,
+    scores_of,
 )
 from bayesmm.likelihood.lines import Line, add_scores, add_up, aim, evaluate, line_at, line_size
 from bayesmm.likelihood.modes import DECREMENT, Search, find_mode, search_at, search_size
@@ -31,7 +33,7 @@ STEP = 6e-6  # of central differences: the cube root of the precision
 class Sums(NamedTuple):
     """Sums over the nodes of shares times numbers, and scratch, of n rows with q random effects; pointers."""
 
-    scores: Pointer  # (2,) derivatives in the auxiliaries
+    scores: Pointer  # (2,), or (n, 2) by row: derivatives in the auxiliaries
     moved: Pointer  # (2,) auxiliaries
     x: Pointer  # (q,)
     d_u: Pointer  # (q,)
@@ -49,17 +51,19 @@ class Sums(NamedTuple):
 
 def tensor_size(n: int, q: int, k: int) -> int:
     """Return how many numbers `sums_at` takes, for k nodes on an axis."""
-    return 4 + 3 * q + 5 * q * q + (q + 3) * n + line_size(n, q, k) + search_size(q)
+    return 2 + 3 * q + 5 * q * q + (q + 5) * n + line_size(n, q, k) + search_size(q)
 
 
 @inlined
 def sums_at(pool, n, q, k):
     """Return the workspace for one level, at the beginning of a pool."""
-    square, m = 4 + 3 * q, q * q
+    first, m = 2 + 2 * n, q * q
+    square = first + 3 * q
     rows = square + 5 * m
     search = rows + (q + 3) * n
     return Sums(
-        pointer(pool, 0), pointer(pool, 2), pointer(pool, 4), pointer(pool, 4 + q), pointer(pool, 4 + 2 * q),
+        pointer(pool, 2), pointer(pool, 0), pointer(pool, first), pointer(pool, first + q),
+        pointer(pool, first + 2 * q),
         pointer(pool, square), pointer(pool, square + m), pointer(pool, square + 2 * m), pointer(pool, square + 3 * m),
         pointer(pool, square + 4 * m), pointer(pool, rows), pointer(pool, rows + (q + 1) * n),
         line_at(pool, search + 4 * q + 3 * m, n, q, k), search_at(pool, search, q),
@@ -87,7 +91,7 @@ def tensor_level(
         held_still(rows, u, total, d_eta, d_A, w)
         curvature_slope(q, w.search.C, w.search.M, w.d_M, w.S, w.half, w.H)
         follow_mode(rows, u, n_aux, d_eta, d_A, d_aux, w)
-        for m in range(n_aux):
+        for m in range(scores_of(rows, n_aux)):
             d_aux[m] += w.scores[m] / total
     return 1
 
@@ -123,7 +127,8 @@ def node_sum(rows, u, nodes, log_weights, K, k, top, n_aux, task, w):
 def begin(nodes, k, w):
     """Set all sums to zeros, and the numbers and the direction of the nodes of a line."""
     n, q = w.line.n, w.line.q
-    w.scores[0] = w.scores[1] = 0.0
+    for i in range(n):
+        w.scores[2 * i] = w.scores[2 * i + 1] = 0.0
     for a in range(q):
         w.x[a] = 0.0
         w.line.direction[a] = w.search.M[a * q + q - 1]
@@ -187,14 +192,14 @@ def follow_mode(rows, u, n_aux, d_eta, d_A, d_aux, w):
         for a in range(q):
             for b in range(q):
                 spread[i] += A[a * n + i] * H[a * q + b] * A[b * n + i]
-        pull[i] = -rows.weight[i] * derivatives_at(rows, i, predictor(rows, u, i), rows.aux)[2] * spread[i]
+        pull[i] = -rows.weight[i] * derivatives_at(rows, i, predictor(rows, u, i), own_aux(rows, i))[2] * spread[i]
         for a in range(q):
             v[a] += pull[i] * A[a * n + i]
     solve_lower(C, v)
     solve_lower_transposed(C, v)
     for i in range(n):
         at, weight, along = predictor(rows, u, i), rows.weight[i], 0.0
-        d1, d2, _ = derivatives_at(rows, i, at, rows.aux)
+        d1, d2, _ = derivatives_at(rows, i, at, own_aux(rows, i))
         for a in range(q):
             along += A[a * n + i] * v[a]
         moved = pull[i] + weight * d2 * along
@@ -205,7 +210,7 @@ def follow_mode(rows, u, n_aux, d_eta, d_A, d_aux, w):
                 d_A[b * n + i] -= 2.0 * weight * d2 * H[b * q + a] * A[a * n + i]
         for m in range(n_aux):
             slope, curve = mixed(rows, i, at, m, w.moved)
-            d_aux[m] += weight * (slope * along - curve * spread[i])
+            d_aux[rows.by * i + m] += weight * (slope * along - curve * spread[i])
 
 
 @inner
@@ -218,9 +223,14 @@ def derivatives_at(rows, i, eta, aux):
 @inner
 def mixed(rows, i, at, m, moved):
     """Return the derivatives of a row's d1 and d2 in auxiliary m, by central differences."""
-    step, slope, curve = STEP * rows.aux[m], 0.0, 0.0
+    own, slope, curve = own_aux(rows, i), 0.0, 0.0
+    step = STEP * abs(own[m])
+    if (rows.real >> m) & 1:
+        step = max(step, STEP)
+    if step == 0.0 or not math.isfinite(step):  # no parameter, or a threshold that is none
+        return 0.0, 0.0
     for side in (-1.0, 1.0):
-        moved[0], moved[1] = rows.aux[0], rows.aux[1]
+        moved[0], moved[1] = own[0], own[1]
         moved[m] += side * step
         d1, d2, _ = derivatives_at(rows, i, at, vector_of(moved, (2,)))
         slope += side * d1

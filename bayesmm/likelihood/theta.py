@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.design.covariance.structure import Part, coordinates_of, factor_derivatives, factor_of, values_at
+from bayesmm.design.covariance.structure import Part, coordinates_of, factor_derivatives, factor_of, searched, values_at
 from bayesmm.design.records import Design
+from bayesmm.design.summed import rows_of
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.orthogonal import root_mean_square
 
@@ -45,12 +46,18 @@ class StructuredPart:
 
     def coordinates(self, values: Sequence[float]) -> Floats:
         """Return x, (t,), where the parameters have these values, sds in units of the residual's."""
-        return coordinates_of(self.part.entries, values) / self.units
+        own = searched(self.part.covariance, values, len(self.scale))
+        return coordinates_of(self.part.entries, own) / self.units
 
     def start(self, size: float) -> Floats:
         """Return x, (t,), where the sds are `size` in their units and there is no correlation."""
         sds = [entry.kind == "sd" for entry in self.part.entries]
         return self.coordinates(np.where(sds, size * self.units, 0.0))
+
+    def read(self, packed: Floats) -> Floats:
+        """Return x, (t,), of a packed T that has the structure, which is diagonal."""
+        sds = packed[np.diag(self.positions)] / self.scale[:, 0]
+        return self.coordinates([sds[entry.places[0][0]] for entry in self.part.entries])
 
     def factor(self, x: Floats) -> Floats:
         """Return T, (r, r), at the coordinates x, (t,)."""
@@ -127,7 +134,7 @@ def _structured(design: Design, parts: list[tuple[int, int, Part]], start: int) 
     found = []
     for k, at, part in parts:
         block, own = design.blocks[k], np.array(part.columns)
-        scale = root_mean_square(block.Z)[own]
+        scale = root_mean_square(rows_of(block.Z))[own]
         units = [1 / max(scale[i] for (i,) in e.places) if e.kind == "sd" else 1.0 for e in part.entries]
         positions = at + own[:, None] * len(block.columns) + own
         end = start + len(units)

@@ -15,17 +15,20 @@ from bayesmm.design.parameters import (
     by_levels,
     coefficients,
     effect_labels,
+    free_auxiliaries,
     variable_of,
     variance_entries,
     variance_parameters,
 )
+from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import mean_values
 from bayesmm.estimation.estimates import add_effects, pearson_residuals
 from bayesmm.posterior.convergence import NAMES, diagnose, in_batches, quantile
-from bayesmm.priors import prior_bases
+from bayesmm.priors import prior_bases, threshold_means
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count
 
+RIDGE = 1e-12  # of the identity, without which a correlation matrix that is singular to rounding has no factor
 CI_PROB = 0.95  # probability of an interval unless asked otherwise (DESIGN: 95 % equal-tailed)
 VARCORR = ("sd", "corr", "sigma")  # kinds of parameters that lme4's VarCorr() has
 STATISTICS = ("mean", "sd", "lower", "upper", *NAMES)
@@ -71,6 +74,16 @@ def prior_draws(fit) -> dict[str, np.ndarray]:
             Sigma = found[sd][..., None] * found[corr] * found[sd][..., None, :]
             found[sd], found[corr] = _sds_and_correlations(basis.R @ Sigma @ basis.R.T)
     return found
+
+
+def prior_residual_draws(fit) -> dict[str, np.ndarray]:
+    """Return `residual_draws` of what the priors are of: thresholds are those at the predictors' means."""
+    found = residual_draws(fit)
+    if not (fit.design.family.ordered and fit.design.p):
+        return found
+    gamma = prior_draws(fit)["beta"].reshape(-1, fit.design.p)
+    shift = gamma @ threshold_means(fit.design, fit.model.priors)
+    return {name: values - shift[:, None] for name, values in found.items()}
 
 
 def _sds_and_correlations(Sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,6 +139,16 @@ def block_draws(fit, block) -> np.ndarray:
     return variable(fit.tree, block.names.effects)
 
 
+def factor_draws(fit, block) -> np.ndarray:
+    """Return lower factors L of Sigma = L L' for every posterior draw, (draws, q, q)."""
+    q = len(block.columns)
+    sds = variable(fit.tree, block.names.sd).reshape(-1, q)
+    R = np.broadcast_to(np.eye(q), (len(sds), q, q))
+    if block.correlated:
+        R = variable(fit.tree, block.names.corr).reshape(-1, q, q)
+    return sds[:, :, None] * np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q))
+
+
 def posterior_residuals(fit) -> np.ndarray:
     """Return the Pearson residuals with every parameter at its posterior mean, (n,)."""
     design = fit.design
@@ -133,8 +156,31 @@ def posterior_residuals(fit) -> np.ndarray:
     for block in design.blocks:
         b = block_draws(fit, block).mean(axis=(0, 1))
         eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
-    own = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
-    return pearson_residuals(design, eta, own, mean_values(residual_draws(fit)))
+    return pearson_residuals(design, eta, mean_auxiliaries(fit), mean_values(residual_draws(fit)))
+
+
+def scalar_draws(fit) -> dict[str, np.ndarray]:
+    """Return the draws of the family's parameters that are parameters of the model, (chains * draws,) each, by name."""
+    shape = tree_sizes(fit.tree)
+    own = [parameter.name for parameter in fit.design.family.parameters]
+    known = [name for name in own if name not in fit.design.residual.given or name in fit.tree["posterior"]]
+    return {name: np.broadcast_to(variable(fit.tree, name), shape).ravel() for name in known}
+
+
+def own_draws(fit) -> np.ndarray:
+    """Return the draws of a generalised model's own parameters as `likelihood.own_parameters` has them, (draws, a)."""
+    free = [own.name for own in free_auxiliaries(fit.design)]
+    scalars = scalar_draws(fit)
+    columns = [scalars[name][:, None] for name in free] + list(residual_draws(fit).values())
+    return np.hstack(columns) if columns else np.zeros((int(np.prod(tree_sizes(fit.tree))), 0))
+
+
+def mean_auxiliaries(fit) -> tuple:
+    """Return the family's parameters besides mu at their posterior means, or its thresholds; (n,) each by formula."""
+    means = {name: float(values.mean()) for name, values in scalar_draws(fit).items()}
+    if not fit.design.residual.by_row:
+        return tuple(means.values())
+    return own_of_rows(fit.design, means, mean_values(residual_draws(fit)))
 
 
 def is_constant(draws: np.ndarray) -> np.ndarray:
@@ -191,7 +237,9 @@ def variance_keys(design, parameter: Parameter) -> tuple[str, str | None, str | 
     if parameter.kind == "sigma":
         return "Residual", None, None
     block = design.blocks[parameter.block]
-    names = [block.columns[i] for i in parameter.terms]
+    tied = block.smooth or block.members
+    of_smooth = {i: part.text for part in block.parts for i in part.columns} if tied else {}
+    names = [of_smooth.get(i, block.columns[i]) for i in parameter.terms]
     return block.group, names[0], names[1] if len(names) > 1 else None
 
 
@@ -207,16 +255,16 @@ def ranef(fit) -> pd.DataFrame:
 
 def effect_keys(block) -> pd.DataFrame:
     """Return the keys of a block's random effects in the order of `effect_draws`."""
-    terms = np.repeat(np.asarray(block.columns, dtype=object), len(block.levels))
-    levels = np.tile(np.asarray(block.levels, dtype=object), len(block.columns))
+    terms, levels = (np.array(column, dtype=object) for column in zip(*block.effects, strict=True))
     return pd.DataFrame({"grpvar": block.group, "term": terms, "grp": levels}, dtype=object)
 
 
 def coef(fit) -> dict[str, pd.DataFrame]:
     """Return, for each grouping factor, the posterior means of beta + b: levels x coefficients, as lme4's coef()."""
     beta = pd.Series(draws_of(fit, coefficients(fit.design)).mean(axis=(1, 2)), index=list(fit.design.coefficients))
-    means = [block_draws(fit, block).mean(axis=(0, 1)) for block in fit.design.blocks]
-    return {block.group: add_effects(beta, block, b) for block, b in zip(fit.design.blocks, means, strict=True)}
+    blocks = [fit.design.blocks[k] for k in fit.design.groups]
+    means = [block_draws(fit, block).mean(axis=(0, 1)) for block in blocks]
+    return {block.group: add_effects(beta, block, b) for block, b in zip(blocks, means, strict=True)}
 
 
 def sigma(fit) -> pd.DataFrame:

@@ -27,8 +27,9 @@ from bayesmm.errors import listing, suggest
 from bayesmm.likelihood.pointwise import integrated, log_densities, sorted_rows
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS
 from bayesmm.likelihood.row_functions import codes
-from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
-from bayesmm.posterior.predict import CHUNK, check_draws, factor_draws, linear, rows_of
+from bayesmm.posterior.auxiliaries import auxiliaries_at, auxiliary_draws
+from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes
+from bayesmm.posterior.predict import CHUNK, check_draws, linear, rows_of
 from bayesmm.posterior.series_likelihood import given_series, of_series
 
 Array = np.ndarray
@@ -66,29 +67,30 @@ def split_by(design: Design, by: str) -> Split:
     ValueError
         The model has no such factor, or the family's effects cannot be integrated out there.
     """
-    names = [block.group for block in design.blocks]
+    names = {design.blocks[k].group: k for k in design.factors}
     if by not in names:
         near = suggest(by, names) if isinstance(by, str) else ""
         raise ValueError(
             f"by must be a grouping factor of the model ({listing(names) or 'it has none'}), not {by!r}{near}"
         )
-    split = _split(design, names.index(by))
+    split = split_of(design, names[by])
     if not design.family.gaussian:
         _check_quadrature(design, split)
     return split
 
 
 def split_of_rows(design: Design) -> Split:
-    """Return the factor in which all others are nested, or there is only one.
+    """Return the factor in which all others are nested, or there is only one; smooths may be held beside it.
 
     Raises
     ------
     ValueError
         There is none, or the family's effects cannot be integrated out there.
     """
-    for k in range(len(design.blocks)):
-        split = _split(design, k)
-        if not split.held:
+    smooth = [k for k, block in enumerate(design.blocks) if block.smooth]
+    for k in (*design.groups, *smooth):
+        split = split_of(design, k)
+        if set(split.held) <= set(smooth):
             if not design.family.gaussian:
                 _check_quadrature(design, split)
             return split
@@ -99,7 +101,8 @@ def split_of_rows(design: Design) -> Split:
     )
 
 
-def _split(design: Design, outer: int) -> Split:
+def split_of(design: Design, outer: int) -> Split:
+    """Return what goes with a level of a block, by its number; a ValueError where its effects' covariance is known."""
     inner = tuple(j for j, block in enumerate(design.blocks) if j == outer or nested(block, design.blocks[outer]))
     related = [design.blocks[j] for j in inner if design.blocks[j].relation is not None]
     if related:
@@ -123,8 +126,8 @@ def _check_quadrature(design: Design, split: Split) -> None:
         return
     counts = [f"{len(block.columns)} of {block.group}" for block in inner]
     alone = [
-        block.group for j, block in enumerate(design.blocks)
-        if _split(design, j).inner == (j,) and len(block.columns) <= MAX_COEFFICIENTS
+        design.blocks[j].group for j in design.factors
+        if split_of(design, j).inner == (j,) and len(design.blocks[j].columns) <= MAX_COEFFICIENTS
     ]  # fmt: skip
     use = f"by={alone[0]!r} or " if alone else ""
     raise ValueError(
@@ -164,17 +167,17 @@ def by_row(fit, split: Split) -> Array:
 
 def _row_density(fit) -> Callable[[Array, slice], Array]:
     """Return a function of linear predictors (draws, m) and the slice of their rows: their log densities."""
-    design, aux = fit.design, auxiliary_draws(fit)
-    y, size, weight = design.y, _ones(design, design.trials), _weights(fit)
+    design, own = fit.design, auxiliaries_at(fit)
+    y, size, weight = design.y, _ones(design, design.size), _weights(fit)
     if design.family.gaussian:
 
         def gaussian(eta: Array, part: slice) -> Array:
-            variance = np.square(aux[:, :1]) / weight[..., part]
+            variance = np.square(own(part)[:, :1]) / weight[..., part]
             return -0.5 * (LOG_2PI + np.log(variance) + np.square(y[part] - eta) / variance)
 
         return gaussian
     numbers = codes(design.family)
-    return lambda eta, part: log_densities(*numbers, y[part], size[part], weight[part], eta, aux)
+    return lambda eta, part: log_densities(*numbers, y[part], size[part], weight[part], eta, own(part))
 
 
 def _ones(design: Design, column: Array | None) -> Array:
@@ -184,15 +187,6 @@ def _ones(design: Design, column: Array | None) -> Array:
 def _weights(fit) -> Array:
     """Return the weights of the rows, (n,), or (draws, n) where they follow from parameters of the residual."""
     return _ones(fit.design, residual_weights(fit.design, residual_draws(fit)))
-
-
-def auxiliary_draws(fit) -> Array:
-    """Return the draws of the family's auxiliaries, (draws, 2), zeros where it has fewer."""
-    shape = tree_sizes(fit.tree)
-    aux = np.zeros((int(np.prod(shape)), 2))
-    for m, name in enumerate(fit.design.family.auxiliaries):
-        aux[:, m] = np.broadcast_to(variable(fit.tree, name), shape).ravel()
-    return aux
 
 
 def _integrated(fit, split: Split, *, single: bool) -> tuple[Array, Array]:
@@ -230,13 +224,13 @@ def _pieces(design: Design, split: Split, draws: int) -> Iterator[tuple[slice, A
 def _generalised(fit, split: Split, single: bool) -> Callable[..., tuple[Array, Array]]:
     """Return the values of some levels by quadrature, as a function of (eta, rows, start)."""
     design, block = fit.design, fit.design.blocks[split.outer]
-    L, aux = factor_draws(fit, block), auxiliary_draws(fit)
-    y, size, weight = design.y, _ones(design, design.trials), _ones(design, design.weights)
+    L, own = factor_draws(fit, block), auxiliaries_at(fit)
+    y, size, weight = design.y, _ones(design, design.size), _ones(design, design.weights)
     numbers = codes(design.family)
 
     def value(eta: Array, rows: Array, start: Array) -> tuple[Array, Array]:
         data = sorted_rows(*numbers, y[rows], size[rows], weight[rows], block.Z[rows], start)
-        return integrated(data, eta, L, aux, rows=single)
+        return integrated(data, eta, L, own(rows), rows=single)
 
     return value
 

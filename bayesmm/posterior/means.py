@@ -6,7 +6,6 @@ import numpy as np
 
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
-from bayesmm.posterior.draws import variable
 
 SLOPE_STEP = 1e-4  # of eta: central differences are off by its square, and by 1e-12 of rounding
 # The trapezoidal rule over N(0, 1): beyond 8.4 lie 5e-17 of it. With a step of 0.2 a logistic or cloglog has no error
@@ -16,19 +15,25 @@ SLOPE_STEP = 1e-4  # of eta: central differences are off by its square, and by 1
 REACH, STEP, STEEP, LEAST_STEP = 8.4, 0.2, 0.8, 0.01
 
 
-def auxiliary_values(fit) -> list[np.ndarray]:
-    """Return the draws of each parameter of the family besides mu, (draws, 1)."""
-    return [variable(fit.tree, name).reshape(-1, 1) for name in fit.design.family.auxiliaries]
-
-
 def mean_of(family: Family, eta: np.ndarray, aux: Sequence[np.ndarray], spread: np.ndarray | None = None) -> np.ndarray:
     """Return the mean of the response; with `spread`, its average over eta + N(0, spread^2)."""
     link = LINKS[family.link]
     if spread is None:
-        return family.expected(link.inverse(eta), aux)
+        return family.expected(family.inverse(eta), aux)
     if family.proportional:
         return family.expected(averaged(link.inverse, link.name, eta, spread), aux)
-    return averaged(lambda at: family.expected(link.inverse(at), aux), "", eta, spread, growth(link.name, 1))
+    return averaged(lambda at: family.expected(family.inverse(at), aux), "", eta, spread, growth(link.name, 1))
+
+
+def probabilities_of(
+    family: Family, eta: np.ndarray, thresholds: Sequence[np.ndarray], spread: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the probability of each of K ordered categories, (..., K); with `spread`, its average as in `mean_of`."""
+
+    def of(at: np.ndarray) -> np.ndarray:
+        return family.probabilities(family.link, at, thresholds)
+
+    return of(eta) if spread is None else averaged(of, "", eta, spread)
 
 
 def slope_of(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.coding import INTERCEPT
-from bayesmm.design.covariance.structure import Part, factor_of, inside
+from bayesmm.design.covariance.structure import Part, factor_of, inside, searched
 from bayesmm.design.parameters import (
     Parameter,
     block_parameters,
@@ -21,9 +21,8 @@ from bayesmm.design.residual.structure import NOTHING, Values, values_by_label
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
+from bayesmm.posterior.draws import factor_draws, residual_draws, scalar_draws, tree_sizes, variable
 from bayesmm.posterior.point_estimates import estimate
-from bayesmm.posterior.predict import factor_draws
 from bayesmm.runtime.arguments import is_real
 
 # An eigenvalue of a matrix of correlations below minus this is no rounding: correlations are given with a few digits.
@@ -122,11 +121,11 @@ def posterior_values(fit) -> Callable[[int], ParameterValues]:
     design, number = fit.design, int(np.prod(tree_sizes(fit.tree)))
     beta = variable(fit.tree, "beta").reshape(number, -1) if design.p else np.empty((number, 0))
     factors = [factor_draws(fit, block) for block in design.blocks]
-    own = [variable(fit.tree, name).ravel() for name in design.family.auxiliaries]
+    own = scalar_draws(fit)
     residual = residual_draws(fit)
 
     def values_at(s: int) -> ParameterValues:
-        auxiliaries = tuple(float(values[s]) for values in own)
+        auxiliaries = tuple(float(own[name][s]) if name in own else 1.0 for name in design.family.auxiliaries)
         others = {name: values[s] for name, values in residual.items()}
         return ParameterValues(beta[s], tuple(L[s] for L in factors), auxiliaries, others)
 
@@ -256,4 +255,13 @@ def _structured(k: int, block, part: Part, values: Mapping[str, float]) -> Float
                 f"parameters[{parameter.label!r}] is a correlation between {low:.4g} and {high:.4g}, not {value!r}"
             )
         own.append(inside(entry, value) if entry.kind == "corr" else value)
-    return factor_of(part.covariance, own, len(part.columns))
+    q = len(part.columns)
+    own = searched(part.covariance, own, q)
+    if not np.isfinite(own).all() or any(
+        abs(v) > 1 for v, e in zip(own, part.entries, strict=True) if e.kind == "corr"
+    ):
+        raise ValueError(
+            f"the correlations of {part.text} in {block.group!r} cannot hold together: their matrix has a negative "
+            "eigenvalue; take smaller ones"
+        )
+    return factor_of(part.covariance, own, q)

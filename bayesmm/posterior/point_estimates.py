@@ -5,7 +5,9 @@ import math
 import numpy as np
 
 from bayesmm.design.parameters import Parameter, block_parameters, variable_of
+from bayesmm.errors import listing
 from bayesmm.likelihood.lattice import FINE
+from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.quadrature import MOST_NODES, evaluate, fits, prepare
 
 INTEGRATION_ERROR = 0.05  # of a log likelihood: the last digit that a print shows of AIC, BIC and deviance
@@ -33,9 +35,12 @@ def estimate(point, parameter: Parameter) -> float:
 
 
 def standard_error(point, parameter: Parameter) -> float:
-    """Return the standard error of a coefficient; NaN for a variance parameter, whose likelihood is not quadratic."""
+    """Return the standard error of a coefficient, a threshold or a coefficient of a formula.
+
+    NaN for a variance parameter, whose likelihood is not quadratic.
+    """
     if parameter.kind != "coefficient":
-        return math.nan
+        return point.own_se.get(parameter.label, math.nan)
     return float(np.sqrt(point.beta_cov[parameter.terms[0], parameter.terms[0]]))
 
 
@@ -92,7 +97,11 @@ def singular_parts(point, k: int) -> list[str]:
     block = point.design.blocks[k]
     parameters = block_parameters(k, block)
     zero = [i for i in range(len(block.columns)) if is_zero(point, k, i)]
-    parts = [f"the sd of {block.columns[i]} in {block.group} is 0" for i in zero]
+    if block.smooth:
+        flat = [text for text, i in block.sds if i in zero]
+        named = [block.group if len(block.sds) == 1 else f"{text} in {block.group}" for text in flat]
+        return [f"the smoothing sd of {listing(named)} is 0: a straight line"] if named else []
+    parts = [f"the sd of {name} in {block.group} is 0" for name, i in block.sds if i in zero]
     for parameter in parameters:
         if parameter.kind == "corr" and not set(parameter.terms) & set(zero) and at_bound(point, parameter):
             first, second = (block.columns[i] for i in parameter.terms)
@@ -116,7 +125,9 @@ def by_quadrature(point) -> float:
         return math.nan
     variances, vectors = np.linalg.eigh(point.covariances[0])
     L = np.linalg.qr((vectors * np.sqrt(np.maximum(variances, 0.0))).T).R.T  # of a singular matrix as well
-    aux = np.array(list(point.auxiliaries.values()))
+    own = own_parameters(design).sorted(np.argsort(design.blocks[0].index, kind="stable"))
+    values = [*point.auxiliaries.values(), *(value for part in point.residual.values() for value in part)]
+    aux = own.rows(np.array(values, dtype=float)) if own.by_row else np.array(values)
     return evaluate(prepare(design), np.nan_to_num(point.beta), L, aux, FINE).value
 
 
@@ -128,7 +139,7 @@ def integration_remark(point) -> str:
         return ""
     way = "Laplace's approximation" if point.nagq == 1 else f"the quadrature with {point.nagq} nodes"
     return (
-        f"integral: the log likelihood by {way} is {point.loglik:.2f}, and the integral itself {exact:.2f} "
-        f"({abs(error):.2g} {'more' if error > 0 else 'less'}): compare the estimates with those of "
+        f"Note, integral: {way} may be off here: the log likelihood by it is {point.loglik:.2f}, and the integral "
+        f"itself {exact:.2f} ({abs(error):.2g} {'more' if error > 0 else 'less'}): compare the estimates with those of "
         f"nagq={min(max(25, 2 * point.nagq), MOST_NODES)}"
     )

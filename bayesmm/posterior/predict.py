@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from bayesmm.design.blocks import bars_by_group
 from bayesmm.design.design import encode
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
-from bayesmm.families.links import LINKS
-from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
-from bayesmm.posterior.means import auxiliary_values, mean_of
-from bayesmm.posterior.predictions import Predictions, table_of
+from bayesmm.families.limits import Limits
+from bayesmm.posterior.auxiliaries import auxiliary_values
+from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes, variable
+from bayesmm.posterior.means import mean_of, probabilities_of
+from bayesmm.posterior.predictions import CATEGORY, Predictions, table_of
 from bayesmm.posterior.responses import draw_response
-from bayesmm.posterior.trials import named_trials, trials_of
+from bayesmm.posterior.trials import limits_again, named_trials, trials_of
 from bayesmm.runtime.arguments import chosen_seed, is_whole
 from bayesmm.runtime.memory import BYTES, too_much, usable_memory
 from bayesmm.runtime.messages import count, label_text
@@ -38,7 +38,6 @@ NEW_LEVELS = ("error", "sample", "zero")
 CHUNK = 4_000_000  # draws of rows made at a time: 32 MB for each array that is needed on the way
 COPIES = 2  # the draws and, while a chunk is added, what NumPy makes of them
 NO_RELATIVE = "{!r} of '{}' is not in the data of the fit, and has a covariance with their levels; refit with its rows"
-RIDGE = 1e-12  # of the identity, without which a correlation matrix that is singular to rounding has no factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +82,15 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 
 def conditioned_on(design: Design, groups: str | Sequence[str]) -> tuple[int, ...]:
-    """Return the positions of the blocks whose effects enter a prediction.
+    """Return the positions of the blocks whose effects enter a prediction; smooths always do.
 
     Raises
     ------
     ValueError
         `groups` is no word that is known and names no grouping factor.
     """
-    names = [block.group for block in design.blocks]
+    smooths = tuple(k for k in range(len(design.blocks)) if k not in design.groups)  # a part of the mean
+    names = [design.blocks[k].group for k in design.groups]
     if isinstance(groups, str):
         if groups not in GROUPS:
             alone = f"; for the effects of this factor alone write groups=[{groups!r}]"
@@ -98,13 +98,13 @@ def conditioned_on(design: Design, groups: str | Sequence[str]) -> tuple[int, ..
                 f"groups must be one of {listing(GROUPS)} or a list of grouping factors ({listing(names) or 'none'}), "
                 f"not {groups!r}{alone if groups in names else suggest(groups, [*GROUPS, *names])}"
             )
-        return tuple(range(len(names))) if groups == "conditional" else ()
+        return tuple(range(len(design.blocks))) if groups == "conditional" else smooths
     wanted = list(groups)
     for name in wanted:
         if name not in names:
             near = suggest(name, names) if isinstance(name, str) else ""
             raise ValueError(f"groups names {name!r}; the grouping factors are {listing(names) or 'none'}{near}")
-    return tuple(k for k, name in enumerate(names) if name in wanted)
+    return (*(k for k in design.groups if design.blocks[k].group in wanted), *smooths)
 
 
 def check_averaged(design: Design, kind: str, groups: object) -> None:
@@ -116,7 +116,7 @@ def check_averaged(design: Design, kind: str, groups: object) -> None:
         raise ValueError(
             f"groups='averaged' is a mean over new groups, so kind must be 'mean'; for {kind!r} use {other}"
         )
-    if design.family.link == "inverse" and design.blocks:  # 1 / eta, where the normal density of eta at 0 is above 0
+    if design.family.link == "inverse" and design.groups:  # 1 / eta, where the normal density of eta at 0 is above 0
         raise ValueError(
             "groups='averaged' is a mean over new groups, which with the inverse link and normal random effects does "
             "not exist (1 / eta for eta near 0); use groups='population'"
@@ -157,7 +157,7 @@ def rows_of(design: Design, data: object, chosen: Sequence[int], quiet: bool = F
 
 def with_groups(spec: DesignSpec, chosen: Sequence[int]) -> DesignSpec:
     """Return a spec that knows these grouping factors only, so that the columns of the others are not needed."""
-    groupings = tuple(spec.groupings[k] for k in chosen)
+    groupings = tuple(spec.groupings[k] for k in chosen if k < len(spec.groupings))  # smooths come after them
     factors = {grouping.factors for grouping in groupings}
     bars = tuple(bar for bar in spec.formula.bars if bar.columns in factors)
     bases = replace(spec.bases, blocks=tuple(spec.bases.blocks[k] for k in chosen))
@@ -168,10 +168,13 @@ def columns_of_block(design: Design, k: int, data: object) -> np.ndarray:
     """Return Z of one grouping factor, (m, q), for which the factor's own column is not needed."""
     if data is None:
         return design.blocks[k].Z
+    own = [bar for bar in design.formula.bars if bar.columns == design.blocks[k].factors]
+    if design.blocks[k].members or any(bar.by for bar in own):
+        return encode(with_groups(design.spec, [k]), data).blocks[0].Z
     parts = []
-    for bar in bars_by_group(design.formula)[design.blocks[k].factors]:
+    for bar in own:
         formula = replace(design.formula, intercept=bar.intercept, terms=bar.terms, bars=(), offsets=())
-        parts.append(encode(replace(design.spec, formula=formula), data, groups=False).X)
+        parts.append(encode(replace(design.spec, formula=formula), data, groups=False, whole=True).X)
     return np.hstack(parts) if len(parts[0]) else np.empty((0, len(design.blocks[k].columns)))
 
 
@@ -181,6 +184,11 @@ def check_levels(rows: Rows, new_levels: str) -> None:
         unseen = list(dict.fromkeys(group.labels[group.index < 0]))
         if unseen and group.block.relation is not None:
             raise DataError(NO_RELATIVE.format(unseen[0], group.block.group))
+        if unseen and group.block.members:
+            raise DataError(
+                f"{label_text(unseen[0])} is no level of {group.block.group} in the data of the fit, and rows with new "
+                "ones beside known ones cannot be predicted; use groups='population'"
+            )
         if unseen and new_levels == "error":
             levels = listing(map(label_text, group.block.levels), limit=5)
             raise DataError(
@@ -214,7 +222,9 @@ def predict(
         The rows to predict; those of the fit if not given. The response is not needed, and weights are taken as 1.
     kind : {"mean", "response", "linear"}
         "linear": X beta + Z b + offset, on the scale of the link. "mean": the mean of the response given that (for a
-        binomial response the probability of success). "response": draws of a new response (the number of successes).
+        binomial response the probability of success, for ordered categories the probability of each). "response": draws
+        of a new response (the number of successes, or of the category); of a censored one, which is not censored, and
+        of a truncated one inside its limits, which kind="mean" is not.
     groups : {"conditional", "population", "averaged"} or list of str
         Which random effects enter: all, none, or those of the grouping factors in the list; their columns are needed
         in `data`. "averaged" is the mean over groups not yet seen, E g^-1(X beta + Z b_new), which differs from the
@@ -248,25 +258,29 @@ def predict(
     if trials is not None and (data is None or not family.support.trials):
         own = "without data= the rows are those of the fit, with theirs" if data is None else "the model has none"
         raise ValueError(f"trials= are those of other data of a binomial model; {own}")
-    rows = rows_of(design, data, conditioned_on(design, groups), residual=kind == "response")
+    formulas = kind == "mean" and design.residual.by_row
+    rows = rows_of(design, data, conditioned_on(design, groups), residual=kind == "response" or formulas)
     check_levels(rows, new_levels)
-    check_draws(fit, rows)
+    check_draws(fit, rows, len(design.categories) if kind == "mean" and family.ordered else 1)
     spread = spreads(fit, data) if isinstance(groups, str) and groups == "averaged" else None
     noise = _noise(fit, data, trials, rows, stream(seed, "responses")) if kind == "response" else None
-    aux, inverse = auxiliary_values(fit), LINKS[family.link].inverse
     chains, draws = tree_sizes(fit.tree)
-    values = np.empty((chains * draws, len(rows)))
+    many = (len(design.categories),) if kind == "mean" and family.ordered else ()
+    values = np.empty((chains * draws, len(rows), *many))
     whole = noise is not None and design.residual.correlated is not None  # a series is drawn in one piece
     for part in chunks(len(rows), 0 if whole else len(values)):
         eta = linear(fit, rows.take(part), new_levels, seed)
         if noise is not None:
-            values[:, part] = noise(inverse(eta), part)
+            values[:, part] = noise(family.inverse(eta), part)
+        elif kind == "linear":
+            values[:, part] = eta
         else:
-            own = None if spread is None else spread(part)
-            values[:, part] = eta if kind == "linear" else mean_of(family, eta, aux, own)
+            aux, own = auxiliary_values(fit, rows.take(part).residual), None if spread is None else spread(part)
+            values[:, part] = (probabilities_of if many else mean_of)(family, eta, aux, own)
     record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
     obs = design.rows if data is None else np.arange(len(rows))
-    return Predictions(_tree(fit, values, obs, record | {"seed": seed}), rows.labels, table_of(design, data))
+    tree = _tree(fit, values, obs, record | {"seed": seed}, design.categories if many else ())
+    return Predictions(tree, rows.labels, table_of(design, data))
 
 
 def chunks(rows: int, draws: int) -> Iterator[slice]:
@@ -275,18 +289,24 @@ def chunks(rows: int, draws: int) -> Iterator[slice]:
     return (slice(at, min(at + step, rows)) for at in range(0, rows, step))
 
 
-def _tree(fit, values: np.ndarray, obs: np.ndarray, record: dict[str, object]) -> xr.DataTree:
+def _tree(
+    fit, values: np.ndarray, obs: np.ndarray, record: dict[str, object], categories: tuple[str, ...]
+) -> xr.DataTree:
     posterior = fit.tree["posterior"]
     coords = {"chain": posterior["chain"].to_numpy(), "draw": posterior["draw"].to_numpy(), "obs": obs}
-    drawn = values.reshape(*tree_sizes(fit.tree), -1)
-    predictions = xr.Dataset({record["kind"]: (("chain", "draw", "obs"), drawn)}, coords)
+    drawn, dims = values.reshape(*tree_sizes(fit.tree), *values.shape[1:]), ("chain", "draw", "obs")
+    if categories:
+        dims, coords = (*dims, CATEGORY), coords | {CATEGORY: list(categories)}
+    predictions = xr.Dataset({record["kind"]: (dims, drawn)}, coords)
     tree = xr.DataTree.from_dict({"predictions": predictions})
     tree.attrs["bayesmm"] = json.dumps(record)
     return tree
 
 
-def check_draws(fit, rows: Rows) -> None:
+def check_draws(fit, rows: Rows, each: int = 1) -> None:
     """Refuse predictions that would not fit in half of the free memory, or that need effects which were not kept.
+
+    `each` is how many numbers a row has.
 
     Raises
     ------
@@ -299,7 +319,7 @@ def check_draws(fit, rows: Rows) -> None:
             "again with keep_effects=True, or use groups='population'"
         )
     chains, draws = tree_sizes(fit.tree)
-    one = BYTES * COPIES * chains * draws
+    one = BYTES * COPIES * chains * draws * each
     need = too_much(one * len(rows))
     if need:
         most = int(usable_memory() // one)
@@ -338,21 +358,11 @@ def level_stream(seed: int, group: str, label: str) -> np.random.Generator:
     return stream(seed, "new level", group, label)
 
 
-def factor_draws(fit, block: Block) -> np.ndarray:
-    """Return lower factors L of Sigma = L L' for every posterior draw, (draws, q, q)."""
-    q = len(block.columns)
-    sds = variable(fit.tree, block.names.sd).reshape(-1, q)
-    R = np.broadcast_to(np.eye(q), (len(sds), q, q))
-    if block.correlated:
-        R = variable(fit.tree, block.names.corr).reshape(-1, q, q)
-    return sds[:, :, None] * np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q))
-
-
 def spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
     """Return a function of a slice of rows: the sd of Z b_new over all factors, (draws, rows)."""
-    blocks = fit.design.blocks
-    Z = [columns_of_block(fit.design, k, data) for k in range(len(blocks))]
-    L = [factor_draws(fit, block) for block in blocks]
+    design = fit.design
+    Z = [columns_of_block(design, k, data) for k in design.groups]
+    L = [factor_draws(fit, design.blocks[k]) for k in design.groups]
 
     def spread(part: slice) -> np.ndarray:
         total = np.zeros((int(np.prod(tree_sizes(fit.tree))), 1))
@@ -367,9 +377,10 @@ def spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
 def _noise(fit, data: object, trials: object, rows: Rows, rng: np.random.Generator) -> Callable:
     """Return a function of means (draws, rows) and a slice of the rows: draws of the response."""
     design, family = fit.design, fit.design.family
-    aux = auxiliary_values(fit)
-    sizes = np.ones(len(rows))
-    if family.support.trials:
+    sizes: np.ndarray | Limits = np.ones(len(rows))
+    if family.observed:
+        sizes = limits_again(design, len(rows), data is None)
+    elif family.support.trials:
         named = named_trials(design)
         sizes = design.trials if data is None else trials_of(data, named if trials is None else trials)
     term, values = design.residual, residual_draws(fit)
@@ -378,6 +389,7 @@ def _noise(fit, data: object, trials: object, rows: Rows, rng: np.random.Generat
     def noise(mu: np.ndarray, part: slice) -> np.ndarray:
         read = rows.take(part).residual
         own = weights_of_rows(term, read, values, None if weights is None else weights[part])
+        aux = auxiliary_values(fit, read)
         return draw_response(family, rng, mu, sizes[part], aux, own, term.correlation(read, values))
 
     return noise

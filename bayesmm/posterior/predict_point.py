@@ -9,15 +9,17 @@ import pandas as pd
 from bayesmm.design.records import Design
 from bayesmm.design.relations import columns_for, expanded_point, is_related
 from bayesmm.design.residual.independent import whitened
+from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.errors import DataError, listing
 from bayesmm.likelihood.crossproducts import Factor, Floats
 from bayesmm.likelihood.gaussian import pack
 from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 from bayesmm.likelihood.orthogonal import orthonormal
+from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.problem import Problem, integrate, orthonormal_columns, reduced
 from bayesmm.likelihood.variances import row_variances
-from bayesmm.posterior.means import mean_of, slope_of
+from bayesmm.posterior.means import mean_of, probabilities_of, slope_of
 from bayesmm.posterior.predict import (
     Rows,
     check_averaged,
@@ -68,7 +70,8 @@ def predict_point(
     Returns
     -------
     pandas.DataFrame
-        A row each, with the row labels of the table. estimate; se: the standard error of the estimate, from the joint
+        A row each, with the row labels of the table; of ordered categories with kind="mean" a column of probabilities
+        for each category, without se. estimate; se: the standard error of the estimate, from the joint
         conditional covariance of beta and b at the estimated variances (the delta method where the link is not the
         identity); sd: of the difference between a new response and the estimate, the random effects that did not enter
         drawn anew and the weight 1, so that estimate +- 1.96 sd is an approximate 95 % prediction interval.
@@ -91,15 +94,18 @@ def predict_point(
     design = point.design
     check_averaged(design, kind, groups)
     chosen = conditioned_on(design, groups)
-    rows = rows_of(design, data, chosen, residual=se)
+    rows = rows_of(design, data, chosen, residual=se or design.residual.by_row)
     check_levels(rows, new_levels)
     check_estimable(design, rows)
     eta = linear_predictor(point, rows, chosen)
     averaging = isinstance(groups, str) and groups == "averaged"
     spread = np.sqrt(new_variance(point, rows, data, ())) if averaging else None
     estimate, slope = eta, np.ones_like(eta)
+    own = own_at(point, rows)
+    if kind == "mean" and design.family.ordered:
+        return _probabilities(point, rows, probabilities_of(design.family, eta, own, spread), se)
     if kind == "mean":
-        estimate, slope = (function(design.family, eta, point.own, spread) for function in (mean_of, slope_of))
+        estimate, slope = (function(design.family, eta, own, spread) for function in (mean_of, slope_of))
     columns = {"estimate": estimate}
     if se:
         variances = linear_variances(point, rows, chosen)
@@ -109,6 +115,22 @@ def predict_point(
             own = point.sigma**2 / (1.0 if weights is None else weights)
             columns["sd"] = np.sqrt(variances + new_variance(point, rows, data, chosen) + own)
     return pd.DataFrame(columns, index=pd.Index(rows.labels))
+
+
+def own_at(point, rows: Rows) -> tuple:
+    """Return the family's parameters besides mu at the estimates, or its thresholds; (m,) each by formula."""
+    if not point.design.residual.by_row:
+        return point.own
+    return own_of_rows(point.design, point.auxiliaries, point.residual, rows.residual)
+
+
+def _probabilities(point, rows: Rows, found: Floats, se: bool) -> pd.DataFrame:
+    if se:
+        raise ValueError(
+            "se=True gives standard errors of kind='linear'; those of the probabilities of categories are not known "
+            "here, and a posterior, sample(), has intervals of them"
+        )
+    return pd.DataFrame(found, index=pd.Index(rows.labels), columns=list(point.design.categories))
 
 
 def linear_predictor(point, rows: Rows, chosen: Sequence[int]) -> Floats:
@@ -123,7 +145,7 @@ def linear_predictor(point, rows: Rows, chosen: Sequence[int]) -> Floats:
 def new_variance(point, rows: Rows, data: object, chosen: Sequence[int]) -> Floats:
     """Return the variance of Z b_new over the factors that did not enter, and over unseen levels of those that did."""
     total, design, own = np.zeros(len(rows)), point.design, point.scaled
-    for k in range(len(design.blocks)):
+    for k in design.groups:
         if k not in chosen:
             Z, new = columns_of_block(design, k, data), np.ones(len(rows), dtype=bool)
         else:
@@ -243,10 +265,12 @@ def working_weights(point) -> Floats:
     from bayesmm.likelihood.row_functions import codes
 
     design, family = point.design, point.design.family
-    aux = np.zeros(2)
-    aux[: len(family.auxiliaries)] = [point.auxiliaries[name] for name in family.auxiliaries]
-    size = np.ones(design.n) if design.trials is None else design.trials
+    own = own_parameters(design)
+    values = [*point.auxiliaries.values(), *(value for part in point.residual.values() for value in part)]
+    aux = np.broadcast_to(own.rows(np.array(values, dtype=float)), (design.n, 2)).copy()
+    size = np.ones(design.n) if design.size is None else design.size
     numbers = codes(family)
-    second = [derivatives(*numbers, y, n, at, aux)[2] for y, n, at in zip(design.y, size, point.linear, strict=True)]
-    own = 1.0 if design.weights is None else design.weights
-    return np.maximum(-np.array(second) * own, SMALLEST_WEIGHT)
+    rows = zip(design.y, size, point.linear, aux, strict=True)
+    second = [derivatives(*numbers, y, n, at, its)[2] for y, n, at, its in rows]
+    weights = 1.0 if design.weights is None else design.weights
+    return np.maximum(-np.array(second) * weights, SMALLEST_WEIGHT)

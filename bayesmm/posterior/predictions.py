@@ -1,16 +1,18 @@
 """Predictions: draws for every row of a table, and what is read from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from bayesmm.design.frames import open_table
+from bayesmm.design.summed import is_summed
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.predictions_plot import plot_predictions
 from bayesmm.runtime.arguments import check_probability
 
+CATEGORY = "category"  # the dimension of the probabilities of ordered categories
 COLUMNS = ("mean", "sd", "lower", "upper")
 CHUNK = 20_000_000  # numbers that are sorted at a time for quantiles: 160 MB
 
@@ -23,7 +25,8 @@ class Predictions:
     ----------
     tree : xarray.DataTree
         Group ``predictions`` with one variable, named by its kind ("linear", "mean" or "response"), (chain, draw,
-        obs); obs counts the rows of the table from 0. The attribute "bayesmm" is JSON: kind, groups, new_levels, seed.
+        obs), and of probabilities of categories (chain, draw, obs, category); obs counts the rows of the table from 0.
+        The attribute "bayesmm" is JSON: kind, groups, new_levels, seed.
     labels : array, shape (rows,)
         The rows' labels in the table's index; their positions where it has none.
     table : DataFrame
@@ -41,11 +44,14 @@ class Predictions:
 
     @property
     def draws(self) -> np.ndarray:
-        """The draws as an array, (chains, draws, rows)."""
+        """The draws as an array, (chains, draws, rows), and of probabilities (chains, draws, rows, categories)."""
         return self.tree["predictions"][self.kind].to_numpy()
 
     def to_frame(self, ci_prob: float = CI_PROB) -> pd.DataFrame:
         """Return mean, sd and the equal-tailed interval (lower, upper) of each row, with the row labels of the table.
+
+        Of probabilities of categories each row has as many rows as there are categories, whose labels are a second
+        level of the index.
 
         Parameters
         ----------
@@ -58,22 +64,42 @@ class Predictions:
             If `ci_prob` is not between 0 and 1.
         """
         check_probability("ci_prob", ci_prob)
-        values = self.draws.reshape(np.prod(self.draws.shape[:2]), len(self.labels))
-        out = np.empty((len(self.labels), len(COLUMNS)))
+        values = self.draws.reshape(np.prod(self.draws.shape[:2]), -1)
+        out = np.empty((values.shape[1], len(COLUMNS)))
         step = max(1, CHUNK // max(len(values), 1))
         for at in range(0, len(out), step):
             part = values[:, at : at + step]
             out[at : at + step, 0] = part.mean(axis=0)
             out[at : at + step, 1] = part.std(axis=0, ddof=1) if len(part) > 1 else 0.0
             out[at : at + step, 2:] = np.quantile(part, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], axis=0).T
-        return pd.DataFrame(out, index=pd.Index(self.labels), columns=list(COLUMNS))
+        index = pd.Index(self.labels)
+        if self.categories:
+            pairs = [[label, category] for label in self.labels for category in self.categories]
+            index = pd.MultiIndex.from_tuples(map(tuple, pairs), names=["row", CATEGORY])
+        return pd.DataFrame(out, index=index, columns=list(COLUMNS))
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The labels of the categories whose probabilities were predicted; empty for everything else."""
+        known = self.tree["predictions"].coords
+        return tuple(map(str, known[CATEGORY].to_numpy())) if CATEGORY in known else ()
+
+    def numbers(self) -> "Predictions":
+        """Return the expected number of the category, 1 ... K, in place of probabilities; itself if there are none."""
+        if not self.categories:
+            return self
+        found = self.tree["predictions"].to_dataset()
+        counted = (found[self.kind] * (np.arange(len(self.categories)) + 1.0)).sum(CATEGORY).to_dataset(name=self.kind)
+        tree = xr.DataTree.from_dict({"predictions": counted.drop_vars(CATEGORY, errors="ignore")})
+        tree.attrs.update(self.tree.attrs)
+        return replace(self, tree=tree)
 
     def plot(self, ax=None):
         """Draw the predictions with their intervals: see `bayesmm.posterior.predictions_plot.plot_predictions`."""
         return plot_predictions(self, ax)
 
     def __str__(self) -> str:
-        chains, draws, rows = self.draws.shape
+        chains, draws, rows = self.draws.shape[:3]
         head = f"Predictions ({self.kind}) of {rows:,} rows from {chains * draws:,} draws; intervals 95 % equal-tailed"
         return f"{head}\n{self.to_frame().to_string(max_rows=20)}"
 
@@ -85,4 +111,5 @@ def table_of(design, data: object) -> pd.DataFrame:
     if data is None:
         return design.frame.drop(columns=[name for name in design.frame if name == design.response])
     there = {str(name) for name in open_table(data).names}
-    return pd.DataFrame({name: np.asarray(data[name]) for name in design.frame if name in there})
+    names = design.X.sums.sample if is_summed(design) else design.frame
+    return pd.DataFrame({name: np.asarray(data[name]) for name in names if name in there})

@@ -39,6 +39,11 @@ def plot_predictions(found, ax=None):
     ValueError
         If there is no row to draw, or an `ax` for several panels.
     """
+    if found.categories:
+        raise ValueError(
+            "probabilities of categories have no such figure; draw .numbers(), the expected number of the category, or "
+            ".to_frame()"
+        )
     if not len(found.labels):
         raise ValueError("there is nothing to draw: the predictions have no rows")
     table = found.table.loc[:, found.table.nunique() > 1].reset_index(drop=True)

@@ -10,10 +10,10 @@ import xarray as xr
 
 from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.structure import residual_weights
-from bayesmm.families.links import LINKS
-from bayesmm.posterior.draws import residual_draws, tree_sizes
-from bayesmm.posterior.log_likelihood import auxiliary_draws
-from bayesmm.posterior.predict import factor_draws, predict
+from bayesmm.families.limits import scores_between, shares_below
+from bayesmm.posterior.auxiliaries import auxiliary_values
+from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes
+from bayesmm.posterior.predict import predict
 from bayesmm.posterior.responses import draw_response
 from bayesmm.runtime.streams import stream
 
@@ -50,21 +50,29 @@ def replicates_of_new_groups(fit, seed: int = 0) -> np.ndarray:
     than further rows would; among those of new groups they have every place with the same probability. Where a link
     gives such groups no mean, the replicates are those of the data's groups.
     """
-    few, design, rng = _few(fit), fit.design, stream(seed, "replicates of new groups")
-    eta = predict(few, kind="linear", groups="population").draws.reshape(-1, design.n).copy()
-    for block in design.blocks:
-        for s, L in enumerate(factor_draws(few, block)):
-            b = over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
-            eta[s] += (block.Z * b[block.index]).sum(axis=1)
-    mu, sds = LINKS[design.family.link].inverse(eta), auxiliary_draws(few)[:, : len(design.family.auxiliaries)]
+    design, rng = fit.design, stream(seed, "replicates of new groups")
+    few, mu = means_of_new_groups(fit, rng)
+    aux = auxiliary_values(few)
     if np.isnan(mu).any():
         return replicates(fit, seed)
     values, drawn = residual_draws(few), []
-    for s, (mean, aux) in enumerate(zip(mu, sds, strict=True)):
+    for s, mean in enumerate(mu):
         own = {name: found[s] for name, found in values.items()}
         weights, correlation = residual_weights(design, own), design.residual.correlation(design.residual.rows, own)
-        drawn.append(draw_response(design.family, rng, mean, design.trials, tuple(aux), weights, correlation))
+        its = tuple(a[s] if a.shape[1] > 1 else a[s, 0] for a in aux)
+        drawn.append(draw_response(design.family, rng, mean, design.drawn_with, its, weights, correlation))
     return np.array(drawn)
+
+
+def means_of_new_groups(fit, rng: np.random.Generator):
+    """Return a fit of fewer draws, and the inverse of the link for the same rows in new groups, (draws, n)."""
+    few, design = _few(fit), fit.design
+    eta = predict(few, kind="linear", groups="population").draws.reshape(-1, design.n).copy()
+    for block in (design.blocks[k] for k in design.groups):  # smooths are in eta
+        for s, L in enumerate(factor_draws(few, block)):
+            b = over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
+            eta[s] += (block.Z * b[block.index]).sum(axis=1)
+    return few, design.family.inverse(eta)
 
 
 def _few(fit):
@@ -72,8 +80,39 @@ def _few(fit):
 
 
 def fitted_means(fit, groups: str = "conditional") -> np.ndarray:
-    """Return the posterior means of the fitted values, on the scale of the response, (n,); of a binomial, shares."""
-    return predict(thinned(fit), groups=groups).draws.reshape(-1, fit.design.n).mean(axis=0)
+    """Return the posterior means of the fitted values, on the scale of the response, (n,); of a binomial, shares.
+
+    Of ordered categories they are expected numbers of the category.
+    """
+    return predict(thinned(fit), groups=groups).numbers().draws.reshape(-1, fit.design.n).mean(axis=0)
+
+
+def residuals_of_new_groups(fit, seed: int = 0, replicated: np.ndarray | None = None) -> np.ndarray:
+    """Return normal scores of the places of the responses among those of new groups, (n,), ties broken at random.
+
+    By the distribution function of the family, averaged over the draws (Dunn & Smyth 1996): of a count the place is
+    anywhere between P(Y < y) and P(Y <= y), and of a censored response anywhere in what is known of it. Families
+    without one, or with one that takes long, have the places among replicates.
+
+    Parameters
+    ----------
+    fit : Fit
+    seed : int
+    replicated : (draws, n), optional
+        Those of `replicates_of_new_groups`, if they are at hand.
+    """
+    family, design = fit.design.family, fit.design
+    few, mu = means_of_new_groups(fit, stream(seed, "residuals of new groups"))
+    if family.cdf is None or family.cdf_is_sum or np.isnan(mu).any():
+        return quantile_residuals(
+            design.y, replicates_of_new_groups(fit, seed) if replicated is None else replicated, seed
+        )
+    aux = tuple(auxiliary_values(few))
+    first, last = (
+        np.broadcast_to(ends, mu.shape).mean(axis=0)
+        for ends in shares_below(family, design.y, mu, aux, design.trials, design.limits)
+    )
+    return scores_between(first, last, stream(seed, "places of the data"))
 
 
 def quantile_residuals(y: np.ndarray, replicated: np.ndarray, seed: int = 0) -> np.ndarray:

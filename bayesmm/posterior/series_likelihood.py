@@ -12,8 +12,7 @@ import numpy as np
 
 from bayesmm.design.residual.structure import residual_weights
 from bayesmm.errors import DataError
-from bayesmm.posterior.draws import residual_draws, variable
-from bayesmm.posterior.predict import factor_draws
+from bayesmm.posterior.draws import factor_draws, residual_draws, variable
 
 Array = np.ndarray
 LOG_2PI = float(np.log(2 * np.pi))

@@ -8,9 +8,9 @@ import pandas as pd
 
 from bayesmm.design.records import Design
 from bayesmm.design.relations import over_levels
+from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
 from bayesmm.errors import DataError
-from bayesmm.families.links import LINKS
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.parameter_values import ParameterValues, parameter_values
 from bayesmm.posterior.predict import check_choice
@@ -46,8 +46,8 @@ def simulate(model, parameters: object, draws: int = 1, seed: int | None = None)
     pandas.DataFrame
         A row for each row of the data that the model uses, with its label; columns sim_1, sim_2, ... They are what
         stands on the left of ``~``: of ``log(y) ~ ...`` logarithms; of a binomial, numbers of successes; of a
-        response with two labels, 1 for the second. A weight divides the variance of a Gaussian response and has no
-        part in others.
+        response with two labels, 1 for the second; of a censored one, responses that are not. A weight divides the
+        variance of a Gaussian response and has no part in others.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def simulator(point, effects: str = "new") -> Callable[[np.random.Generator], Fl
     if effects == "new":
         values_at = parameter_values(design, point)
         return lambda rng: drawn(design, values_at(rng), rng)
-    own = tuple(point.auxiliaries[name] for name in design.family.auxiliaries)
+    own = tuple(point.auxiliaries.get(name, 1.0) for name in design.family.auxiliaries)
     return lambda rng: noise(design, point.linear, own, rng, point.residual)
 
 
@@ -97,7 +97,7 @@ def noise(
     DataError
         There is no mean: with the inverse link a linear predictor is not above 0.
     """
-    mu = LINKS[design.family.link].inverse(eta)
+    mu = design.family.inverse(eta)
     none = int(np.isnan(mu).sum())
     if none:
         raise DataError(
@@ -106,7 +106,9 @@ def noise(
         )
     weights = residual_weights(design, residual)
     correlation = design.residual.correlation(design.residual.rows, residual)
-    return draw_response(design.family, rng, mu, design.trials, auxiliaries, weights, correlation)
+    if design.residual.by_row:
+        auxiliaries = own_of_rows(design, dict(zip(design.family.auxiliaries, auxiliaries, strict=True)), residual)
+    return draw_response(design.family, rng, mu, design.drawn_with, auxiliaries, weights, correlation)
 
 
 def _check(n: int, draws: int, seed: int | None) -> None:

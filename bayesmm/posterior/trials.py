@@ -1,4 +1,4 @@
-"""The numbers of trials of a binomial response on other data."""
+"""What a response on other data is drawn with: a binomial's numbers of trials, the limits of a truncated one."""
 
 import numpy as np
 
@@ -6,7 +6,8 @@ from bayesmm.design.frames import find_columns, open_table, values_beside
 from bayesmm.design.records import Design
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, read_variable
 from bayesmm.errors import DataError
-from bayesmm.formula.formula import Column, Operation
+from bayesmm.families.limits import Limits
+from bayesmm.formula.formula import Column, Operation, text_of
 from bayesmm.runtime.messages import Rows
 
 
@@ -44,3 +45,22 @@ def trials_of(data: object, trials: object) -> np.ndarray:
         where = Rows(np.arange(table.n), table.labels).text(bad)
         raise DataError(f"trials are whole numbers of 0 or more, and are missing or something else in {where}")
     return values
+
+
+def limits_again(design, rows: int, own: bool) -> Limits:
+    """Return the limits of truncated responses of these rows, the design's own ones or others.
+
+    Raises
+    ------
+    DataError
+        They are of other data, and the limits differ between the design's rows.
+    """
+    limits = design.limits
+    if own or not limits.truncated:
+        return limits if own else Limits(np.full(rows, np.nan))
+    if np.ptp(np.nan_to_num(limits.low)) > 0 or np.ptp(np.nan_to_num(limits.high)) > 0:
+        raise DataError(
+            f"{text_of(design.formula.trunc)} differs between the rows of the fit, so that the limits of responses of "
+            "other data are not known; use kind='mean', which is of the response before truncation"
+        )
+    return Limits(np.full(rows, np.nan), np.full(rows, limits.low[0]), np.full(rows, limits.high[0]))

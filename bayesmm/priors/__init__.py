@@ -4,7 +4,7 @@ Everything is on the natural scale: coefficients in units of the response for ea
 deviations in units of the response. No PyMC here.
 """
 
-from bayesmm.priors.basis import coefficient_places, prior_bases, prior_design
+from bayesmm.priors.basis import coefficient_places, prior_bases, prior_design, threshold_means
 from bayesmm.priors.prior import Prior
 from bayesmm.priors.resolve import (
     CoefficientPrior,
@@ -24,4 +24,5 @@ __all__ = [
     "prior_bases",
     "prior_design",
     "resolve_priors",
+    "threshold_means",
 ]

@@ -9,6 +9,8 @@ covariance matrix, and everything that is integrated out stays so.
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_NAMES, coefficient_label
 from bayesmm.design.records import Design
 from bayesmm.design.term_basis import TermBases, untouched
@@ -34,16 +36,27 @@ def prior_design(design: Design, priors: Mapping[str, Prior]) -> Design:
     """Return the design with X_o in the place of X and Z_o in that of each Z: the same model in other parameters.
 
     Its coefficients, and its random effects with their sds and correlations, are those that the priors are of; their
-    names stay.
+    names stay. Thresholds are at the means of its columns.
     """
     bases = prior_bases(design, priors)
-    if bases.fixed.trivial and all(basis.trivial for basis in bases.blocks):
+    if bases.fixed.trivial and all(basis.trivial for basis in bases.blocks) and not design.family.ordered:
         return design
     blocks = tuple(
         block if basis.trivial else replace(block, Z=basis.taken_out(block.Z))
         for block, basis in zip(design.blocks, bases.blocks, strict=True)
     )
-    return replace(design, X=bases.fixed.taken_out(design.X), blocks=blocks)
+    X = bases.fixed.taken_out(design.X)
+    return replace(design, X=X - X.mean(axis=0) if design.family.ordered else X, blocks=blocks)
+
+
+def threshold_means(design: Design, priors: Mapping[str, Prior]) -> np.ndarray:
+    """Return m, (p,): the thresholds of an ordered response are those at the means plus m' gamma; 0 of all others.
+
+    `prior_design` has them at the means of its columns, which is where their priors are.
+    """
+    if not design.family.ordered:
+        return np.zeros(design.p)
+    return prior_bases(design, priors).fixed.taken_out(design.X).mean(axis=0)
 
 
 def coefficient_places(priors: Mapping[str, Prior], design: Design) -> tuple[str, ...]:

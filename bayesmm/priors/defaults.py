@@ -16,8 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.covariance.structure import Entry, Part
-from bayesmm.design.parameters import INTERCEPT_AT_MEANS, Parameter, coefficient_label, part_parameters, residual_labels
+from bayesmm.design.parameters import (
+    INTERCEPT_AT_MEANS,
+    Parameter,
+    coefficient_label,
+    free_auxiliaries,
+    part_parameters,
+    residual_labels,
+)
 from bayesmm.design.records import Block, Design
+from bayesmm.design.summed import is_constant, is_indicator, largest, rows_of, sd
 from bayesmm.design.term_basis import TermBasis, constant_share, untouched
 from bayesmm.priors.prior import Prior
 from bayesmm.priors.scales import Scales, auxiliary_priors, link_scales, robust_scale, root_mean_square
@@ -81,27 +89,28 @@ def places(design: Design, as_reported: Set[str] = frozenset()) -> tuple[Place, 
             prior = Prior("LKJ", eta=LKJ_SHAPE, at=_at(not own.trivial))
             found.append(Place(block.names.corr, CORRELATION, ("corr",), prior, "", largest))
         found += _one_correlations(block)
-    return (*found, *_auxiliaries(design), *_residuals(design))
+    return (*found, *_auxiliaries(design), *_residuals(design, scales))
 
 
 def _at(moved: bool) -> str:
     return "means" if moved else "zero"
 
 
-def spread(column: np.ndarray) -> float:
+def spread(column) -> float:
     """Return the sd of a column, (n,), or its size if it is constant; 1, an indicator's size, if it is 0 throughout.
 
     Columns of zeros are the empty cells of an interaction, about which the data say nothing.
     """
-    sd, size = float(np.std(column, ddof=1)), float(np.abs(column).max())
-    return (sd if sd > CONSTANT_TOLERANCE * size else size) or 1.0
+    own, size = sd(column), largest(column)
+    return (own if own > CONSTANT_TOLERANCE * size else size) or 1.0
 
 
 def _fixed(design: Design, scales: Scales) -> list[Place]:
     """Return the places of the intercept and of the other coefficients."""
-    basis, share = design.spec.bases.fixed, constant_share(design.X) if not design.has_intercept else None
+    free_level = design.has_intercept or design.family.ordered
+    basis, share = design.spec.bases.fixed, None if free_level else constant_share(rows_of(design.X))
     X, moved = basis.taken_out(design.X), basis.moved
-    sd, found = scales.coefficient, []
+    found = []
     for j, name in enumerate(design.coefficients):
         x, unit = X[:, j], f"{scales.unit} per unit of {name}"
         if design.has_intercept and j == 0:
@@ -112,10 +121,10 @@ def _fixed(design: Design, scales: Scales) -> list[Place]:
         if share is not None and not share.any():  # through the origin: sizes count, not deviations from a mean
             own, mean = scales.origin / root_mean_square(x), 0.0
         elif share is None or share[j] == 0:
-            own, mean = sd / spread(x), 0.0
+            own, mean = scales.coefficient / spread(x), 0.0
         else:  # with y ~ 0 + f the coefficients are the groups' means: about the mean of y, as an intercept is
-            indicator = np.isin(x, (0, 1 / share[j])).all()
-            own, mean = scales.intercept * abs(share[j]) if indicator else sd / spread(x), share[j] * scales.centre
+            own = scales.intercept * abs(share[j]) if is_indicator(x, 1 / share[j]) else scales.coefficient / spread(x)
+            mean = share[j] * scales.centre
         prior = Prior("Normal", mu=mean, sigma=own, at=_at(moved[j]))
         found.append(Place(coefficient_label(name), COEFFICIENT, ("beta",), prior, unit))
     return found
@@ -126,11 +135,17 @@ def _sds(block: Block, basis: TermBasis, scales: Scales) -> list[Place]:
     found = {}
     at = _at(not basis.trivial)  # all or none of a block: also those that are the same there
     wider, sizes = ("sd", block.names.sd), []
-    for z in basis.taken_out(block.Z).T:
-        sizes.append((scales.effects if np.ptp(z) == 0 else scales.slopes) / spread(z))
+    Z = basis.taken_out(block.Z)
+    for z in (Z[:, j] for j in range(Z.shape[1])):
+        sizes.append((scales.effects if is_constant(z) else scales.slopes) / spread(z))
     for part, parameter, entry in _entries(block, "sd"):
         columns = [part.columns[i] for (i,) in entry.places]
         scale = min(sizes[j] for j in columns)
+        if block.members:  # as of a factor with one level in each row
+            whole = block.Z[:, columns].sum(axis=1)
+            scale = (scales.effects if np.ptp(whole) <= CONSTANT_TOLERANCE else scales.slopes) / spread(whole)
+        if block.smooth:  # with this sd a column moves the response by its spread, on the average
+            scale = float(np.mean([sizes[j] ** -2 for j in columns]) ** -0.5)
         prior = _own(entry) or Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale, at=at)
         one = block.columns[columns[0]] if len(columns) == 1 else "Intercept"
         per = "" if one == "Intercept" else f" per unit of {one}"
@@ -162,11 +177,10 @@ def _own(entry: Entry) -> Prior | None:
 
 def _auxiliaries(design: Design) -> Iterator[Place]:
     """Yield the places of the family's parameters besides the mean."""
-    known = design.residual.sigma == "known"
-    if known:
+    if design.residual.sigma == "known":
         yield Place("sigma", SD, (), KNOWN, f"the sds of the rows are those of {design.residual.text}")
-    for own in design.family.parameters:
-        if own.prior or known:
+    for own in free_auxiliaries(design):
+        if own.prior:
             continue
         centre = design.y - design.offset if design.family.link == "identity" else design.y
         scale = robust_scale(centre if own.of is None else own.of(design.y))
@@ -176,11 +190,21 @@ def _auxiliaries(design: Design) -> Iterator[Place]:
         yield Place(own.name, AUXILIARY, (), prior, own.unit, bounds=own.bounds)
 
 
-def _residuals(design: Design) -> Iterator[Place]:
+def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
     """Yield the places of the parameters of the residual structure besides sigma."""
     for own in design.residual.parameters:
         wider, labels = () if own.terms is None else (own.name,), residual_labels(own)
+        if own.ordered:
+            prior = threshold_prior(design, scales)
+            unit = f"{scales.unit} at the predictors' means"
+            yield from (Place(label, RESIDUAL, wider, prior, unit, bounds=own.support) for label in labels)
+            continue
         for label, size in zip(labels, own.sizes or (1.0,) * len(labels), strict=True):
             arguments = dict(own.arguments) if size == 1 else {**own.arguments, "sigma": own.arguments["sigma"] / size}
             prior = Prior(own.prior, **arguments)
             yield Place(label, RESIDUAL, wider, prior, own.unit, bounds=own.support)
+
+
+def threshold_prior(design: Design, scales: Scales) -> Prior:
+    """Return the default prior of a threshold: at the predictors' means, as an intercept's, with brms' heavy tails."""
+    return Prior("StudentT", nu=SD_DEGREES, mu=float(design.offset.mean()), sigma=scales.intercept)

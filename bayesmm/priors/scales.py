@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.design.parameters import free_auxiliaries
 from bayesmm.design.records import Design
+from bayesmm.design.summed import SummedColumn, mean, rows_of, sd
 from bayesmm.families.family import Auxiliary
 from bayesmm.families.links import LINKS
 from bayesmm.priors.prior import Prior
@@ -49,8 +51,8 @@ def link_scales(design: Design) -> Scales:
     multiples = np.array(link.multiples)
     if link.name == "identity":
         left = design.y - design.offset  # the response as the linear predictor has to meet it
-        units = np.repeat([float(np.std(left, ddof=1)), robust_scale(left)], 2)
-        centre, size, scale = float(left.mean()), root_mean_square(left), f"units of {design.response}"
+        units = np.repeat([sd(left), robust_scale(left)], 2)
+        centre, size, scale = mean(left), root_mean_square(left), f"units of {design.response}"
     else:
         units = np.full(4, _unit(design))
         centre, scale = _centre(design), f"on the {link.scale} of {design.response}"
@@ -69,6 +71,8 @@ def _unit(design: Design) -> float:
 def _centre(design: Design) -> float:
     """Return the linear predictor, offset taken out, at which the mean response is the data's."""
     y, link = design.y, LINKS[design.family.link]
+    if design.family.ordered:
+        return float(-design.offset.mean())
     if link.name == "log":
         total = float(y.sum()) if y.sum() > 0 else HALF * float(np.abs(y).max() or 1.0)
         top = design.offset.max()
@@ -81,17 +85,19 @@ def _centre(design: Design) -> float:
 
 def robust_scale(values: np.ndarray) -> float:
     """Return 1.4826 times the median absolute deviation of `values`, (n,), or their sd where that is 0."""
+    if isinstance(values, SummedColumn):  # the response less its offset: there is no other
+        return values.sums.robust_scale
     mad = MAD_TO_SD * float(np.median(np.abs(values - np.median(values))))
     return mad if mad > 0 else float(np.std(values, ddof=1))
 
 
 def root_mean_square(values: np.ndarray) -> float:
     """Return the root of the mean of the squares of `values`, (n,); 1 if they are all 0."""
-    return float(np.sqrt(np.mean(np.square(values)))) or 1.0
+    return float(np.sqrt(np.mean(np.square(rows_of(values))))) or 1.0
 
 
 def auxiliary_priors(design: Design) -> Iterator[tuple[Auxiliary, Prior]]:
     """Yield the auxiliaries that name their default prior, with it."""
-    for parameter in design.family.parameters:
+    for parameter in free_auxiliaries(design):
         if parameter.prior:
             yield parameter, Prior(parameter.prior, **parameter.numbers(design.y))

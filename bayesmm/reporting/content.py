@@ -113,7 +113,7 @@ def part(number: int, fit, comparison) -> Part:
         explanations=explanations,
         causes=tuple(causes(comparison)),
         remarks=remarks(comparison),
-        effects=tuple(effects(fit, comparison.point, k) for k in range(len(design.blocks))),
+        effects=tuple(effects(fit, comparison.point, k) for k in design.factors),
         residuals=tables.residual_table(fit),
         checks=tables.check_table(comparison.checks),
         figures=figures(fit, comparison),

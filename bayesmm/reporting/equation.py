@@ -16,6 +16,7 @@ from bayesmm.design.parameters import (
     residual_labels,
 )
 from bayesmm.design.records import Block, Design
+from bayesmm.design.residual.of_family import link_code
 from bayesmm.design.term_basis import TermBases
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
@@ -46,6 +47,7 @@ GAMMA, BAR_S = r"\gamma", r"\bar{s}"  # of a coefficient and an sd at the means 
 TERMS_IN_A_LINE = 4  # of the linear predictor; a fifth runs out of a page's text width with names of ordinary length
 LETTERS_IN_A_LINE = 80  # of the names in them
 DIGITS = 4  # significant digits of a prior's parameters: they are scales, not results
+MU = r"\mu_{i}"
 
 
 def equation(design: Design, priors: Mapping[str, Prior], family: Family) -> str:
@@ -71,6 +73,7 @@ def equation(design: Design, priors: Mapping[str, Prior], family: Family) -> str
         _likelihood(design, family),
         *_correlations(design),
         *_predictor(design, family),
+        *_formulas(design, family),
         *(line for block in design.blocks for line in _random_effects(design, block)),
         *_at_the_means(design, prior_bases(design, priors)),
         *_priors(design, priors),
@@ -114,6 +117,10 @@ def _sub(letter: str, *names: str) -> str:
 
 def _likelihood(design: Design, family: Family) -> str:
     weights = "" if design.weights is None else WEIGHTS
+    if family.ordered:
+        link, y = LINKS[family.link].tex, rf"P({{{escape(_response(design))}}}_{{i}} \le k)"
+        ends = rf"\quad k = 1, \ldots, {len(design.categories) - 1}"
+        return rf"{link.replace(MU, y)} &= \tau_{{k}} - \eta_{{i}},{ends}{weights}"
     if family.gaussian and (weights or design.residual.parts):
         divided = " / w_{i}" if weights else ""
         variance = "" if design.residual.sigma == "known" else r"\sigma^{2}"
@@ -121,6 +128,9 @@ def _likelihood(design: Design, family: Family) -> str:
         weights = ""
     else:
         right = family.tex
+    for word, call in (("truncated", design.formula.trunc), ("censored", design.formula.cens)):
+        if word in family.observed:
+            right += rf"\quad {escape(f'({word} by {text_of(call)})')}"
     return rf"{{{escape(_response(design))}}}_{{i}} &\sim {right}{weights}"
 
 
@@ -155,10 +165,13 @@ def _response(design: Design) -> str:
 
 
 def _predictor(design: Design, family: Family) -> Iterator[str]:
-    mean = LINKS[family.link].tex
+    mean = r"\eta_{i}" if family.ordered else LINKS[family.link].tex
     terms = [_product(_sub(r"\beta", escape(name)), name) for name in design.coefficients]
     for block in design.blocks:
         group = rf"{escape(block.group)}[i]"
+        if block.smooth or block.members:
+            terms += [rf"\sum_{{j}} {effect}\,{column}" for effect, column, _ in _smooth_parts(block)]
+            continue
         terms += [_product(_effect(design, block, column, group), column) for column in block.columns]
     terms += [rf"{{{escape(text_of(offset))}}}_{{i}}" for offset in design.formula.offsets]
     for number, line in enumerate(_filled(terms)):
@@ -166,6 +179,19 @@ def _predictor(design: Design, family: Family) -> Iterator[str]:
         yield left + " + ".join(line)
     if not terms:
         yield f"{mean} &= 0"
+
+
+def _formulas(design: Design, family: Family) -> Iterator[str]:
+    """Yield a line for each parameter of the family that has a formula."""
+    known = {own.name: own for own in family.parameters}
+    for part in design.residual.parts:
+        if part.of not in known:
+            continue
+        own, (coefficients,) = known[part.of], part.parameters
+        link = (r"{}", r"\log {}", r"\mathrm{{logit}}\,{}")[link_code(own)]
+        level = [] if part.given else [link.format(own.symbol)]
+        terms = [_product(_sub(coefficients.tex, escape(term)), term) for term in coefficients.terms]
+        yield rf"{link.format(own.symbol + '_{i}')} &= {' + '.join([*level, *terms])}"
 
 
 def _filled(terms: Sequence[str]) -> list[list[str]]:
@@ -215,9 +241,23 @@ def _random_effects(design: Design, block: Block) -> Iterator[str]:
         yield rf"{R} &= 0 \text{{ between }} {r' \mid '.join(parts)}"
 
 
+def _smooth_parts(block: Block) -> Iterator[tuple[str, str, str]]:
+    """Yield for each penalised part of a smooth its effects, its columns in a row, and its sd."""
+    group = escape(block.group)
+    for part in block.parts:
+        names = (group,) if len(block.parts) == 1 else (group, escape(part.text))
+        effect, column = _sub("b", *names, "j"), _sub("z", *names, "ij")
+        yield effect, column, _entry(block, part, part.entries[0])
+
+
 def _structured(design: Design, block: Block) -> Iterator[str]:
     """Yield the covariance matrix of each group term that has a structure."""
     group = escape(block.group)
+    if block.smooth or block.members:
+        sizes = [len(part.columns) for part in block.parts]
+        for (effect, _, scale), q in zip(_smooth_parts(block), sizes, strict=True):
+            yield rf"{effect} &\sim \mathcal{{N}}(0,\ {scale}^{{2}}), \quad j = 1, \ldots, {q}"
+        return
     for part in block.parts:
         if part.covariance.free:
             continue

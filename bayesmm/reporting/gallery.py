@@ -3,7 +3,9 @@
 from functools import partial
 
 from bayesmm.design.parameters import coefficients, variance_parameters
+from bayesmm.design.summed import is_summed
 from bayesmm.display.html_tables import Figure, name
+from bayesmm.inference.terms import has_profile
 from bayesmm.reporting import plots
 from bayesmm.reporting.figures import picture
 from bayesmm.reporting.tables import has_effects
@@ -44,7 +46,8 @@ def estimates(fit, comparison) -> tuple[Figure, ...]:
     """Return the densities of the variance components."""
     if not variance_parameters(fit.design):
         return ()
-    method, profiled = comparison.point.method, len(variance_parameters(fit.design)) <= PROFILED
+    few = len(variance_parameters(fit.design)) <= PROFILED
+    method, profiled = comparison.point.method, few and has_profile(fit.design)
     interval = " and its 95 % profile interval" if profiled else ""
     return (
         picture(
@@ -74,17 +77,12 @@ def forest(fit, comparison) -> tuple[Figure, ...]:
 def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
     """Return the lines of the groups, the predictive distribution and the residuals, where the effects were kept."""
     design = fit.design
-    if not all(has_effects(fit, k) for k in range(len(design.blocks))):
+    if is_summed(design) or not all(has_effects(fit, k) for k in range(len(design.blocks))):
         return ()
-    y = name(design.response)
     return (
         *lines(fit),
-        picture(
-            partial(plots.plot_predictive, fit),
-            f"The observed {y} and what the fitted model gives for the same rows.",
-            "The distribution of the observed responses over the band that 95 % of the replicated ones stay in.",
-        ),
-        *(by_group(fit, k) for k in range(min(FACTORS, len(design.blocks)))),
+        *curves(fit),
+        *distributions(fit),
         picture(
             partial(plots.plot_residuals, fit),
             "Residuals against fitted values, with the medians and the middle halves of bins of them.",
@@ -97,6 +95,25 @@ def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
             "with probability 0.95 if the model holds.",
         ),
     )
+
+
+def distributions(fit) -> tuple[Figure, ...]:
+    """Return the distribution of the observed responses and that of the model, of a censored one as survival."""
+    design, y = fit.design, name(fit.design.response)
+    if design.limits is not None and design.limits.censored.any():
+        survival = picture(
+            partial(plots.plot_survival, fit),
+            f"P({y} > t) by the data alone (Kaplan-Meier, Turnbull) and as fitted, the mean over the rows.",
+            "A line with steps is the estimate without a model, marks are right-censored rows; a dashed line is the "
+            "mean of the fitted curves, with the band that holds 95 % of their draws.",
+        )
+        return (survival,)
+    shown = picture(
+        partial(plots.plot_predictive, fit),
+        f"The observed {y} and what the fitted model gives for the same rows.",
+        "The distribution of the observed responses over the band that 95 % of the replicated ones stay in.",
+    )
+    return shown, *(by_group(fit, k) for k in design.factors[:FACTORS])
 
 
 def by_group(fit, k: int) -> Figure:
@@ -118,11 +135,24 @@ def by_group(fit, k: int) -> Figure:
     )
 
 
+def curves(fit) -> tuple[Figure, ...]:
+    """Return the smooths, if there are any."""
+    if len(fit.design.groups) == len(fit.design.blocks):
+        return ()
+    return (
+        picture(
+            partial(plots.smooths, fit),
+            "The smooths, with the band that holds each point with probability 0.95 and the one that holds the whole.",
+            "A panel for each smooth: its posterior mean along its variable with two bands, or in two by level lines.",
+        ),
+    )
+
+
 def lines(fit) -> tuple[Figure, ...]:
     """Return the lines of the groups of the first factor, if there is a numeric predictor to draw them along."""
-    if not fit.design.blocks:
+    if not fit.design.factors:
         return ()
-    group = name(fit.design.blocks[0].group)
+    group = name(fit.design.blocks[fit.design.factors[0]].group)
     try:
         shown = picture(
             partial(plots.plot_lines, fit),
@@ -169,10 +199,20 @@ def effect_figures(fit, point, k: int) -> tuple[Figure, ...]:
             f"A row for each of the {count:,} levels of {group} and a panel for each of its terms, sorted by the "
             "posterior mean; a line is the 95 % interval, a mark on it the conditional mode of the maximised fit.",
         ),
-        picture(
-            partial(plots.plot_shrinkage, fit, block.group),
-            f"Shrinkage in {group}: from the regression of each level's own rows to its coefficients in the model.",
-            f"An arrow for each level of {group}: it starts at the coefficients that its own rows give and ends at "
-            "those of the model, nearer to the others'.",
-        ),
+        *shrinkage(fit, k),
     )
+
+
+def shrinkage(fit, k: int) -> tuple[Figure, ...]:
+    """Return the arrows of one factor; none where the rows of a level have no regression of their own, or none here."""
+    if fit.design.family.observed or is_summed(fit.design):
+        return ()
+    block = fit.design.blocks[k]
+    group = name(block.group)
+    shown = picture(
+        partial(plots.plot_shrinkage, fit, block.group),
+        f"Shrinkage in {group}: from the regression of each level's own rows to its coefficients in the model.",
+        f"An arrow for each level of {group}: it starts at the coefficients that its own rows give and ends at "
+        "those of the model, nearer to the others'.",
+    )
+    return (shown,)

@@ -43,6 +43,8 @@ SYMBOLS: Mapping[str, tuple[str, str]] = MappingProxyType(
         r"\infty": ("mi", "∞"),
         r"\top": ("mi", "⊤"),
         r"\sim": ("mo", "∼"),
+        r"\le": ("mo", "≤"),
+        r"\ldots": ("mo", "…"),
         r"\propto": ("mo", "∝"),
         r"\in": ("mo", "∈"),
         r"\mid": ("mo", "∣"),

@@ -9,10 +9,12 @@ import pandas as pd
 from bayesmm.design.parameters import (
     by_levels,
     coefficients,
-    residual_parameters,
+    free_auxiliaries,
     variance_entries,
     variance_parameters,
 )
+from bayesmm.design.residual.of_family import FAMILYS, residual_title
+from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import (
     LINE_WIDTH,
     NAME_LEAST,
@@ -32,11 +34,11 @@ from bayesmm.inference.text import linear_sections
 from bayesmm.posterior.draws import (
     describe,
     draws_of,
-    kept_effects,
-    posterior_residuals,
     variable,
 )
-from bayesmm.posterior.point_estimates import estimate, integration_remark, singular_parts
+from bayesmm.posterior.point_estimates import integration_remark, singular_parts
+from bayesmm.reporting.own_lines import auxiliary_lines
+from bayesmm.reporting.residual_lines import fit_residual_lines, residual_lines
 from bayesmm.reporting.sampling_lines import sampler, sampling_lines
 
 CORRELATION_COLUMNS = 6  # of a random-effects table; a block with more terms has the rest in varcorr()
@@ -71,7 +73,10 @@ def render_point(point) -> str:
     """
     design = point.design
     title = f"{kind(design)}{TITLES[point.method]}{integral(point)}"
-    least_squares = design.family.gaussian and point.method == "REML" and not (design.blocks or design.residual.text)
+    whole = not is_summed(design)
+    least_squares = (
+        whole and design.family.gaussian and point.method == "REML" and not (design.blocks or design.residual.text)
+    )
     sections = [
         header(design, title, family_lines(design)) + messages(design, again=False),
         *(linear_sections(point) if least_squares else likelihood_sections(point)),
@@ -84,7 +89,7 @@ def likelihood_sections(point) -> list[list[str]]:
     """Return the sections of lme4's summary() between the formula and the remarks."""
     return [
         criterion_lines(point),
-        residual_lines("Scaled residuals:", point.scaled_residuals),
+        [] if is_summed(point.design) else residual_lines(point.design, "", point.scaled_residuals),
         [*point_random_lines(point), *auxiliary_lines(point), sizes(point.design)],
         point_fixed_lines(point),
         correlation_lines(point),
@@ -109,9 +114,7 @@ def render_fit(fit) -> str:
     sections = [
         verdict_lines(run_checks(fit)) + messages(design, again=False),
         [*head, *family, *sampling_lines(fit), "Intervals: 95 % equal-tailed (lower, upper)"],
-        residual_lines("Scaled residuals at the posterior means:", posterior_residuals(fit))
-        if len(kept_effects(fit)) == len(design.blocks)
-        else ["The random effects were not kept (keep_effects=False), so there are no residuals."],
+        fit_residual_lines(fit),
         [*fit_random_lines(fit), sizes(design)],
         fit_correlation_lines(fit),
         fit_family_lines(fit),
@@ -126,7 +129,7 @@ def render_fit(fit) -> str:
 
 
 def verdict_lines(checks: list[Check]) -> list[str]:
-    """Return the verdict of the checks, with the advice of each that failed under it."""
+    """Return the verdict of the checks, with the advice of each that failed and the notes under it."""
     first, *advice = verdict(checks).split("\n")
     return [first, *(line for text in advice for line in wrap(text, "    ", "  "))]
 
@@ -139,7 +142,7 @@ def kind(design) -> str:
 
 def family_lines(design) -> list[str]:
     """Return the family and the link of a generalised model, nothing for a linear one."""
-    return [] if design.family.gaussian else [f"Family: {design.family.name} ({design.family.link} link)"]
+    return [] if design.family.gaussian else [f"Family: {design.family.label} ({design.family.link} link)"]
 
 
 def on_scale(design) -> str:
@@ -155,8 +158,10 @@ def header(design, title: str, more: Sequence[str] = ()) -> list[str]:
 
 def sizes(design) -> str:
     """Return the line of lme4's summary() with the numbers of observations and of groups."""
-    groups = [f"{shorten(design.blocks[k].group)}, {len(design.blocks[k].levels)}" for k in by_levels(design)]
-    return "\n".join(wrap(f"Number of obs: {design.n}" + (f", groups: {'; '.join(groups)}" if groups else "")))
+    blocks = [design.blocks[k] for k in by_levels(design) if k in design.groups]
+    groups = [f"{shorten(block.group)}, {len(block.labels)}" for block in blocks]
+    whose = f" (sums by {design.X.sums.engine})" if is_summed(design) else ""
+    return "\n".join(wrap(f"Number of obs: {design.n}{whose}" + (f", groups: {'; '.join(groups)}" if groups else "")))
 
 
 def messages(design, again: bool = True) -> list[str]:
@@ -166,12 +171,6 @@ def messages(design, again: bool = True) -> list[str]:
         NOTED.add(design)
     said = [m for m in design.messages if not (hide and m.level == "note")]
     return [line for m in said for line in wrap(f"{m.level.capitalize()}: {m.text}")]
-
-
-def residual_lines(title: str, residuals: np.ndarray) -> list[str]:
-    """Return the quartiles of the scaled residuals."""
-    quartiles = column(np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1]), scale=[1.0], digits=5)
-    return [title, *table(["Min", "1Q", "Median", "3Q", "Max"], [quartiles], left=0)]
 
 
 def group_name(block, i: int) -> str:
@@ -186,12 +185,11 @@ def residual_cells(design) -> list[str]:
 
 
 def correlation_cells(block, correlation: np.ndarray) -> list[list[str]]:
-    """Return the lower triangle of the correlations as text, a list per term; blank where there is none by design."""
+    """Return the lower triangle of the correlations as text, a list per sd; blank where there is none by design."""
     part_of = {i: part for part in block.partition for i in part}
-    width = min(len(block.columns) - 1, CORRELATION_COLUMNS)
+    width = min(len(block.sds) - 1, CORRELATION_COLUMNS)
     return [
-        [number(correlation[i, j], 2) if j < i and j in part_of[i] else "" for j in range(width)]
-        for i in range(len(block.columns))
+        [number(correlation[i, j], 2) if j < i and j in part_of[i] else "" for j in range(width)] for _, i in block.sds
     ]
 
 
@@ -221,9 +219,9 @@ def criterion_lines(point) -> list[str]:
         return [f"REML criterion at convergence: {point.criterion:.1f}"]
     if point.method == "MAP":
         return [f"-2 log marginal posterior density, up to a constant: {point.criterion:.1f}"]
-    values = [f"{v:.1f}" for v in (point.aic, point.bic, point.loglik, point.deviance)]
-    row = [*values, str(point.design.n - point.npar)]
-    return table(["AIC", "BIC", "logLik", "deviance", "df.resid"], [row], left=0)
+    numbers = point.aic, point.bic, point.loglik, point.deviance
+    values = [*(f"{v:.1f}" for v in numbers), str(point.design.n - point.npar)]
+    return table(["AIC", "BIC", "logLik", "deviance", "df.resid"], [values], left=0)
 
 
 def point_random_lines(point) -> list[str]:
@@ -234,9 +232,9 @@ def point_random_lines(point) -> list[str]:
         sds = np.sqrt(np.diag(covariance))
         with np.errstate(invalid="ignore"):
             cells += correlation_cells(block, covariance / np.outer(sds, sds))
-        rows += [[group_name(block, i), shorten(term)] for i, term in enumerate(block.columns)]
-        variances += list(np.diag(covariance))
-    if design.family.has_residual_sd and design.residual.sigma != "known":
+        rows += [[group_name(block, i), shorten(term)] for i, (term, _) in enumerate(block.sds)]
+        variances += [covariance[i, i] for _, i in block.sds]
+    if any(own.name == "sigma" for own in free_auxiliaries(design)) and design.residual.sigma != "known":
         rows.append(residual_cells(design))
         cells.append([])
         variances.append(point.sigma**2)
@@ -246,14 +244,6 @@ def point_random_lines(point) -> list[str]:
     rows = [row + list(pair) for row, pair in zip(rows, numbers, strict=True)]
     headers, rows = with_correlations(["Groups", "Name", "Variance", "Std.Dev."], rows, cells)
     return ["Random effects:", *table(headers, rows, left=2)]
-
-
-def auxiliary_lines(point) -> list[str]:
-    """Return the parameters of the family, and of the residual, that no other table has."""
-    values = [f"{name} {value:.4g}" for name, value in point.auxiliaries.items() if name != "sigma"]
-    own = [f"{shorten(p.label)} {estimate(point, p):.4g}" for p in residual_parameters(point.design)]
-    lines = [f"Family's parameters: {', '.join(values)}"] if values else []
-    return lines + (wrap(f"Residual, {point.design.residual.text}: {', '.join(own)}") if own else [])
 
 
 def point_fixed_lines(point) -> list[str]:
@@ -340,7 +330,7 @@ def fit_random_lines(fit) -> list[str]:
     names, cells = [], []
     for k in by_levels(design):
         block = design.blocks[k]
-        names += [[group_name(block, i), shorten(term)] for i, term in enumerate(block.columns)]
+        names += [[group_name(block, i), shorten(term)] for i, (term, _) in enumerate(block.sds)]
         cells += correlation_cells(block, mean_correlation(fit, block))
     if any(p.kind == "sigma" for p in parameters):
         names.append(residual_cells(design))
@@ -376,12 +366,14 @@ def fit_correlation_lines(fit) -> list[str]:
 
 
 def fit_family_lines(fit) -> list[str]:
-    """Return the table of the parameters of the family, or of the residual, that no other table has."""
-    parameters = [p for p in variance_parameters(fit.design) if p.kind in ("auxiliary", "residual")]
-    if not parameters:
-        return []
-    title = f"Residual, {fit.design.residual.text}:" if fit.design.residual.text else "Family's parameters:"
-    return [title, *posterior_table([""], [[shorten(p.label)] for p in parameters], fit, parameters)]
+    """Return the tables of the parameters of the family, and of the residual, that no other table has."""
+    known, lines = variance_parameters(fit.design), []
+    for title, kind in ((FAMILYS, "auxiliary"), (residual_title(fit.design), "residual")):
+        parameters = [p for p in known if p.kind == kind]
+        if parameters:
+            names = [[shorten(p.label)] for p in parameters]
+            lines += [*([""] if lines else []), f"{title}:", *posterior_table([""], names, fit, parameters)]
+    return lines
 
 
 def fit_fixed_lines(fit) -> list[str]:

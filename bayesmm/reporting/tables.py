@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.parameters import by_levels, coefficients, variance_parameters
+from bayesmm.design.summed import is_summed
 from bayesmm.display.html_tables import MISSING, Table, filled, name
 from bayesmm.display.text_tables import apart, column
+from bayesmm.errors import DataError
 from bayesmm.evaluation.checks import Check
 from bayesmm.evaluation.compare_reml_html import BOUNDS, QUALITY, diagnosed
 from bayesmm.evaluation.compare_reml_text import POSTERIOR_DIGITS
@@ -48,39 +50,61 @@ def posterior_table(caption: str, frame: pd.DataFrame) -> Table:
 
 def explained_table(fit) -> tuple[Table, tuple[str, ...]]:
     """Return the shares of variance of ``fit.r2()`` and ``fit.icc()``, and what each of them means."""
-    found = [fit.r2(), *([fit.icc()] if fit.design.blocks else [])]
+    if len(fit.design.groups) < len(fit.design.blocks):  # what r2() says
+        return Table("Variance explained", ("",), ()), ("R^2 and the intraclass correlation know no smooths.",)
+    headers = ("", "mean", "sd", *BOUNDS, *QUALITY)
+    try:
+        found = [fit.r2(), *([fit.icc()] if fit.design.blocks else [])]
+    except DataError as error:  # of a parameter with a formula
+        return Table("Variance explained", headers, (("not defined", *[""] * (len(headers) - 1)),)), (f"{error}.",)
     rows, marked = [], set()
     for label, row in pd.concat([shares.table for shares in found]).iterrows():
         quality, failed = diagnosed(row)
         marked |= {len(rows)} if failed else set()
         texts = (f"{row[statistic]:.{SHARE_DECIMALS}f}" for statistic in ("mean", "sd", "lower", "upper"))
         rows.append((name(label), *texts, *quality))
-    headers = ("", "mean", "sd", *BOUNDS, *QUALITY)
     says = dict.fromkeys(text for shares in found for text in shares.says)
     return Table("Variance explained", headers, tuple(rows), marked=frozenset(marked)), tuple(says)
 
 
 def data_table(design) -> Table:
     """Return what was observed: the response, the rows, the grouping factors."""
-    y = design.y if design.trials is None else design.y / design.trials
     share = "" if design.trials is None else ", share of successes"
-    spread = f"{y.min():.4g} to {y.max():.4g}, mean {y.mean():.4g}, sd {y.std(ddof=1) if len(y) > 1 else 0:.4g}"
+    whose = f" (sums by {design.X.sums.engine}; no row is here)" if is_summed(design) else ""
     rows = [
-        (f"Response{share}", f"{name(design.response)}: {spread}"),
-        ("Observations", f"{design.n:,}"),
+        (f"Response{share}", f"{name(design.response)}: {_spread(design)}"),
+        ("Observations", f"{design.n:,}{whose}"),
         ("Fixed effects", f"{design.p}: {name(', '.join(design.coefficients), 400)}" if design.p else "none"),
     ]
-    rows += [(f"Groups: {name(design.blocks[k].group)}", levels(design.blocks[k])) for k in by_levels(design)]
-    if design.weights is not None:
+    order = [k for k in by_levels(design) if k in design.groups]
+    rows += [(f"Groups: {name(design.blocks[k].group)}", levels(design.blocks[k])) for k in order]
+    smooths = [block.group for block in design.blocks if block.smooth]
+    rows += [("Smooths", name(", ".join(smooths), 400))] if smooths else []
+    if design.weights is not None and not whose:
         rows.append(("Weights", f"{design.weights.min():.4g} to {design.weights.max():.4g}"))
     if design.residual.text:
-        rows.append(("Residuals", name(design.residual.text)))
+        rows.append(("Residuals" if design.family.gaussian else "Parameters", name(design.residual.text)))
+    if design.categories:
+        counts = np.bincount(design.y.astype(int))[1:]
+        shown = (f"{label}: {number:,}" for label, number in zip(design.categories, counts, strict=False))
+        rows.append(("Categories", name(", ".join(shown), 400)))
     return Table("What was observed", ("", "in the data"), tuple(rows), frozenset({0, 1}), frozenset({1}))
+
+
+def _spread(design) -> str:
+    """Return the range, the mean and the sd of the response."""
+    if is_summed(design):
+        low, high = design.y.range
+        return f"{low:.4g} to {high:.4g}, mean {design.y.mean():.4g}, sd {design.y.std(1):.4g}"
+    y = design.y if design.trials is None else design.y / design.trials
+    return f"{y.min():.4g} to {y.max():.4g}, mean {y.mean():.4g}, sd {y.std(ddof=1) if len(y) > 1 else 0:.4g}"
 
 
 def levels(block) -> str:
     """Return how many levels a factor has and how many rows they have."""
-    rows = np.bincount(block.index, minlength=len(block.levels))
+    if block.members:
+        return f"{len(block.members):,} levels, of which a row has several"
+    rows = block.counts
     each = f"{rows.min():,}" if rows.min() == rows.max() else f"{rows.min():,} to {rows.max():,}"
     effects = ", ".join(block.columns)
     return f"{len(block.levels):,} levels with {each} rows each; random effects: {name(effects, 400)}"
@@ -103,7 +127,7 @@ def prior_rows(priors: Priors) -> Table:
 def effects_table(fit, k: int) -> Table | None:
     """Return the effects of one factor, a row for each level, or None where there are too many for a page."""
     block = fit.design.blocks[k]
-    if len(block.levels) > TABLE_LEVELS or not has_effects(fit, k):
+    if block.smooth or block.members or len(block.levels) > TABLE_LEVELS or not has_effects(fit, k):
         return None
     frame = describe_effects(fit, k)
     texts = [spans(frame.iloc[j * len(block.levels) : (j + 1) * len(block.levels)]) for j in range(len(block.columns))]
@@ -126,7 +150,7 @@ def has_effects(fit, k: int) -> bool:
 
 def residual_table(fit) -> Table | None:
     """Return the quartiles of the scaled residuals, or None where the random effects were not kept."""
-    if not all(has_effects(fit, k) for k in range(len(fit.design.blocks))):
+    if is_summed(fit.design) or not all(has_effects(fit, k) for k in range(len(fit.design.blocks))):
         return None
     values = np.quantile(posterior_residuals(fit), [0, 0.25, 0.5, 0.75, 1])
     texts = tuple(column(values, scale=[1.0], digits=3))
@@ -195,11 +219,12 @@ def sizes(fit, comparison) -> tuple[str, ...]:
     if fit is None:
         return ("Formula", "Family", "Observations", "Groups", "Maximised by", "log likelihood", "AIC", "Checks")
     design, point = fit.design, comparison.point
-    groups = "; ".join(f"{name(design.blocks[k].group)}, {len(design.blocks[k].levels)}" for k in by_levels(design))
+    order = [k for k in by_levels(design) if k in design.groups]
+    groups = "; ".join(f"{name(design.blocks[k].group)}, {len(design.blocks[k].labels)}" for k in order)
     failed = [check.name for check in comparison.checks if not check.ok]
     return (
         name(design.formula.text, 500),
-        f"{design.family.name} ({design.family.link} link)",
+        f"{design.family.label} ({design.family.link} link)",
         f"{design.n:,}",
         groups or MISSING,
         point.method,

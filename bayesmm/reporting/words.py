@@ -65,7 +65,7 @@ def methods(fit, comparison) -> str:
 def kind_line(design) -> str:
     """Say in a line what kind of model of how much data it is."""
     family, what = design.family, kind(design)
-    return f"Bayesian {what[0].lower()}{what[1:]}; family {family.name}, {family.link} link. {sizes(design)}."
+    return f"Bayesian {what[0].lower()}{what[1:]}; family {family.label}, {family.link} link. {sizes(design)}."
 
 
 def caution(comparisons) -> str:
@@ -82,7 +82,7 @@ def model_sentence(design) -> str:
     """Say what was fitted to what."""
     kind = "linear mixed model" if design.blocks else "linear model"
     if not design.family.gaussian:
-        kind = f"generalised {kind} ({design.family.name} family, {design.family.link} link)"
+        kind = f"generalised {kind} ({design.family.label} family, {design.family.link} link)"
     fixed = ", ".join(short(c) for c in design.coefficients)
     text = f"We fitted a Bayesian {kind} of {short(design.response)} to {design.n:,} observations, "
     text += f"with the fixed effects {fixed}" if fixed else "without fixed effects"
@@ -92,6 +92,13 @@ def model_sentence(design) -> str:
 
 def grouping(block) -> str:
     """Say which effects vary over a factor, and how they depend on one another."""
+    if block.smooth:
+        return f"the penalised smooth {short(block.group)} of {len(block.columns)} basis functions"
+    if block.members:
+        effects = ", ".join(short(part.text) for part in block.parts)
+        return (
+            f"weighted sums of random effects of the {len(block.members):,} levels of {short(block.group)} ({effects})"
+        )
     terms = ", ".join(short(c) for c in block.columns)
     tied = f", {dependence(block)}" if len(block.columns) > 1 else ""
     return f"random effects for the {len(block.levels):,} levels of {short(block.group)} ({terms}{tied})"

@@ -5,6 +5,7 @@ import numpy as np
 from bayesmm.design.records import Design
 from bayesmm.design.relations import is_related
 from bayesmm.design.residual.structure import check_no_parameters
+from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.families.family import Family
 from bayesmm.likelihood.marginal import check_marginal
@@ -45,6 +46,10 @@ def settled_effects(design: Design, effects: str) -> str | None:
     """
     if not design.family.gaussian:
         return glmm_effects(design, effects)
+    if is_summed(design):
+        if effects == "explicit":
+            raise DataError("effects='explicit' needs the rows, and the data are a lazy frame; use effects='marginal'")
+        return "marginal"
     if effects == "marginal":
         check_no_parameters(design, "effects='marginal'", "use effects='explicit'")
     if effects == "marginal" and is_related(design):
@@ -68,7 +73,7 @@ def glmm_effects(design: Design, effects: str) -> str:
         return "marginal"  # there is nothing to integrate out, and no graph to compile
     if not (fits(design) and design.family.one_mode):
         return "explicit"
-    marginal = design.n * usual_nodes(design) * _node_cost(design.family)
+    marginal = gradient_cost(design)
     size = effects_written_out(design)
     if size <= MOST_COORDINATES:
         explicit = FEWER_THAN_JOINT * (JOINT_COST * design.n + METRIC_COST * size**2)
@@ -80,6 +85,11 @@ def glmm_effects(design: Design, effects: str) -> str:
 def effects_written_out(design: Design) -> int:
     """Return about how many coordinates a generalised model has with its random effects written out."""
     return design.p + sum(len(block.columns) * (len(block.levels) + 1) for block in design.blocks)
+
+
+def gradient_cost(design: Design) -> float:
+    """Return about how long a gradient by quadrature takes, in nanoseconds."""
+    return design.n * usual_nodes(design) * _node_cost(design.family)
 
 
 def _node_cost(family: Family) -> float:

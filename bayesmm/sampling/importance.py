@@ -18,6 +18,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from bayesmm.design.covariance.structures import structured_terms
+from bayesmm.design.parameters import sd_places
 from bayesmm.design.records import Design
 from bayesmm.errors import listing
 from bayesmm.likelihood.coordinates import LOG
@@ -184,7 +185,7 @@ def check_applies(design: Design, priors: Priors, effects: str) -> None:
 
 def serves(design: Design, priors: Priors) -> bool:
     """Return whether independent draws can be had of a model."""
-    if structured_terms(design) or design.residual.estimated:
+    if structured_terms(design, compiled=True) or design.residual.estimated:
         return False
     try:
         check_applies(design, priors, "auto")
@@ -207,7 +208,7 @@ def parameters(design: Design, priors: Priors) -> int:
     """Return the number of parameters of the marginal posterior that no prior fixes."""
     if not design.family.gaussian:
         return int(generalised_coordinates(design, priors)[0].sizes[2])
-    scales = ["sigma", *(place for block in design.blocks for place in block.names.sd_labels)]
+    scales = ["sigma", *(place for block in design.blocks for place, _ in sd_places(block))]
     size = sum(priors[place].distribution != "Fixed" for place in scales)
     size += sum(len(part) * (len(part) - 1) // 2 for block in design.blocks for part in block.partition)
     return size + int(np.count_nonzero(~np.asarray(coefficient_prior(priors, design).normal)))
@@ -269,7 +270,7 @@ def modes_of(goal: Marginal, priors: Priors, near: Mapping[str, float]) -> list[
     own where the data leave open whether a factor or the residual varies.
     """
     middle = centre(goal, priors, near)
-    c, sds = goal.posterior.coordinates, int(sum(len(block.columns) for block in goal.design.blocks))
+    c, sds = goal.posterior.coordinates, sum(len(sd_places(block)) for block in goal.design.blocks)
     places = [int(at) for at, kind in zip(c.at[:sds], c.kind[:sds], strict=True) if kind == LOG]
     starts = [middle]
     for ratio in ELSEWHERE if places else ():

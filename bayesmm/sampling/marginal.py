@@ -16,10 +16,13 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.design.covariance.structures import structured_terms
+from bayesmm.design.parameters import residual_dim, residual_labels, sd_places
 from bayesmm.design.records import Block, Design
+from bayesmm.design.summed import rows_of, sd
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import BayesmmWarning, listing
-from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, REAL, coordinate, factors, values
+from bayesmm.estimation.glm import share_thresholds
+from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, REAL, coordinate, factors, sds_of_terms, values
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import Marginal, generalised, marginal
 from bayesmm.likelihood.posterior import LogPosterior
@@ -50,7 +53,8 @@ RECORDED = ("nutpie", "numba", "numpy", "arviz")  # versions that make up a resu
 
 def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: str) -> bool:
     """Return whether these draws can come from here: marginal, by nutpie, all in compiled code."""
-    known = all(prior.distribution != "Custom" for prior in priors.values()) and not structured_terms(design)
+    known = all(prior.distribution != "Custom" for prior in priors.values())
+    known = known and not structured_terms(design, compiled=True)
     return known and effects == "marginal" and sampler in ("auto", "nutpie")
 
 
@@ -64,21 +68,31 @@ def centre(model: Marginal, priors: Mapping[str, Prior], near: Mapping[str, floa
         return _medians(priors, model, [1.0] * len(model.places), near)
     problem = integrated.problem
     spread = math.sqrt(problem.cp.rWr / max(problem.cp.n, 1)) or 1.0
-    units = [spread / unit for scale in problem.scales for unit in scale] + [spread]
+    parts = zip(problem.design.blocks, problem.scales, strict=True)
+    units = [spread / max(scale[list(own)]) for block, scale in parts for _, own in sd_places(block)] + [spread]
     return _medians(priors, model, [*units, *(float(integrated.at[j]) for j in integrated.sampled)], near)
 
 
 def _medians(priors: Mapping[str, Prior], model: Marginal, units: Sequence[float], near: Mapping[str, float]) -> Floats:
     """Return the coordinates of the values in `near`, else of the priors' medians, of `units` for improper priors."""
-    c, x = model.posterior.coordinates, np.zeros(model.posterior.size)
+    c, x, before = model.posterior.coordinates, np.zeros(model.posterior.size), 0.0
+    near = {**_thresholds(model), **near}
     for i, (place, unit) in enumerate(zip(model.places, units, strict=True)):
         if c.kind[i] == FIXED or (c.kind[i] == INTERVAL and place not in near):  # the centre of an interval is 0
             continue
         value = near[place] if place in near else priors[place].quantile(0.5)
         if value is None or (c.kind[i] == LOG and not 0 < value < math.inf):
             value = unit
-        x[c.at[i]] = coordinate(c, i, value)
+        x[c.at[i]] = coordinate(c, i, value, before)
+        before = value
     return x
+
+
+def _thresholds(model: Marginal) -> dict[str, float]:
+    """Return where thresholds start, by place: where each category has its share of the rows."""
+    if model.integrated is not None or not model.design.family.ordered:
+        return {}
+    return dict(zip(residual_labels(model.design.residual.parameters[0]), share_thresholds(model.design), strict=True))
 
 
 @dataclass(frozen=True)
@@ -210,7 +224,7 @@ def units(model: Marginal, priors: Mapping[str, Prior]) -> Floats:
     Where the prior is improper it is what moves the linear predictor by as much as the response is spread.
     """
     c, design, out = model.posterior.coordinates, model.design, np.ones(model.posterior.size)
-    spread = float(np.std(design.y)) if design.family.link == "identity" else 1.0
+    spread = sd(design.y, 0) if design.family.link == "identity" else 1.0
     for i, place in enumerate(model.places):
         if c.kind[i] == REAL:
             low, high = (priors[place].quantile(p) for p in (0.25, 0.75))
@@ -222,6 +236,7 @@ def units(model: Marginal, priors: Mapping[str, Prior]) -> Floats:
 def _column_size(model: Marginal, i: int) -> float:
     """Return the root mean square of the fixed column whose coefficient is a model's scalar number i."""
     X = model.integrated.problem.fixed if model.integrated is not None else model.bases.fixed.taken_out(model.design.X)
+    X = rows_of(X)
     columns = model.integrated.sampled if model.integrated is not None else range(X.shape[1])
     return float(np.sqrt(np.square(X[:, columns[i - len(model.places)]]).mean()))
 
@@ -274,16 +289,24 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
     shape, c, design = x.shape[:2], model.posterior.coordinates, model.design
     x = x.reshape(math.prod(shape), x.shape[-1])  # of which there may be none: all is fixed by the priors
     scalars = values(c, x)
-    found, labels, at = {}, {}, 0
-    parts = zip(design.blocks, model.bases.blocks, factors(c, x), strict=True)
-    for block, basis, C in parts:
-        q = len(block.columns)
-        own = covariance_variables(block, basis, scalars[:, at : at + q], C)
+    found, labels, at = {}, {}, len(np.unique(c.sd_of))
+    parts = zip(design.blocks, model.bases.blocks, sds_of_terms(c, scalars), factors(c, x), strict=True)
+    for block, basis, sds, C in parts:
+        own = covariance_variables(block, basis, sds, C)
         found |= {name: (("chain", "draw", *dims), v.reshape(*shape, *v.shape[1:])) for name, (dims, v) in own.items()}
         labels |= {dim: np.asarray(design.coords[dim]) for dims, _ in own.values() for dim in dims}
-        at += q
+    vectors = {} if model.integrated is not None else own_vectors(design)
     for name, column in zip(model.names, scalars[:, at:].T, strict=model.integrated is not None):
-        found[name] = (("chain", "draw"), column.reshape(shape).copy())
+        if name not in vectors:
+            found[name] = (("chain", "draw"), column.reshape(shape).copy())
+    for name, own in {own.name: own for own in vectors.values()}.items():
+        first = at + model.names.index(residual_labels(own)[0])
+        column = scalars[:, first : first + own.size]
+        if own.ordered and design.p:  # those that are sampled are at the means of the prior's columns
+            gamma = scalars[:, at + len(model.names) : at + len(model.names) + design.p]
+            column = column + (gamma @ model.means)[:, None]
+        found[name] = (("chain", "draw", residual_dim(own)), column.reshape(*shape, own.size).copy())
+        labels[residual_dim(own)] = np.asarray(design.coords[residual_dim(own)])
     if model.integrated is None and design.p:
         first = at + len(model.names)
         beta = scalars[:, first : first + design.p] @ model.bases.fixed.inverse.T
@@ -291,6 +314,11 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
         labels["coef"] = np.asarray(design.coords["coef"])
     posterior = xr.Dataset(found, {**run.posterior.coords, **labels})
     return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": run.sample_stats})
+
+
+def own_vectors(design: Design) -> dict:
+    """Return the vectors of parameters of formulas and thresholds, by the labels of their elements."""
+    return {label: own for own in design.residual.parameters for label in residual_labels(own)}
 
 
 def covariance_variables(

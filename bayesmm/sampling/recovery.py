@@ -8,9 +8,11 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.design.records import Block, Design
+from bayesmm.design.summed import is_summed
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.likelihood.conditional_gaussian import Recovered, recover
 from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.joint_quadrature import written_columns
 from bayesmm.likelihood.problem import Integrated, sampled_names
 from bayesmm.priors import Prior, prior_bases
 from bayesmm.runtime.memory import BYTES, COPIES, too_much
@@ -147,21 +149,48 @@ def _with_drawn(
 ) -> xr.DataTree:
     """Return the tree of a generalised model with its one block's random effects, if it has one."""
     if keep_effects and design.blocks:
-        (block,), (basis,) = design.blocks, prior_bases(design, priors).blocks
-        own = replace(design, blocks=(replace(block, Z=basis.taken_out(block.Z)),))
-        size, names = posterior.sizes["chain"] * posterior.sizes["draw"], block.names
-        sds, C = _block_draws(posterior, block, size)
         cores = json.loads(tree.attrs["bayesmm"]).get("cores")
-        effects = drawn_effects(posterior, own, sds[:, :, None] * C, seed, cores)
-        to_reported(effects, basis)
-        labels = {block.name: list(block.levels), names.term_dim: list(block.columns)}
-        variable = (("chain", "draw", *names.effect_dims), effects)
-        posterior = posterior.assign({names.effects: variable}).assign_coords(labels)
+        posterior = _with_block(posterior, design, 0, priors, seed, cores)
     groups = {"posterior": as_reported(posterior, design), "sample_stats": tree["sample_stats"].to_dataset()}
     groups |= data_groups(design)
     out = xr.DataTree.from_dict(groups)
     out.attrs.update(tree.attrs)
     return out
+
+
+def _with_block(
+    posterior: xr.Dataset, design: Design, k: int, priors: Mapping[str, Prior], seed: int, cores: int | None
+) -> xr.Dataset:
+    """Return the posterior with draws of the effects of block k given its other draws, which have all other effects.
+
+    Those of the other blocks are coefficients here, of columns behind the fixed ones.
+    """
+    block, basis = design.blocks[k], prior_bases(design, priors).blocks[k]
+    others = [b for i, b in enumerate(design.blocks) if i != k]
+    own = replace(design, X=written_columns(design, k), blocks=(replace(block, Z=basis.taken_out(block.Z)),))
+    shape = posterior.sizes["chain"], posterior.sizes["draw"]
+    names = [*(["beta"] if design.p else []), *(b.names.effects for b in others)]
+    coefficients = [posterior[name].to_numpy().reshape(*shape, -1) for name in names]
+    given = posterior.drop_vars(["beta", "coef"], errors="ignore")
+    if coefficients:
+        given = given.assign(beta=(("chain", "draw", "coef"), np.concatenate(coefficients, axis=2)))
+    sds, C = _block_draws(posterior, block, shape[0] * shape[1])
+    effects = drawn_effects(given, own, sds[:, :, None] * C, seed, cores)
+    to_reported(effects, basis)
+    labels = {block.name: list(block.levels), block.names.term_dim: list(block.columns)}
+    variable = (("chain", "draw", *block.names.effect_dims), effects)
+    return posterior.assign({block.names.effects: variable}).assign_coords(labels)
+
+
+def with_innermost(tree: xr.DataTree, design: Design, priors: Mapping[str, Prior]) -> xr.DataTree:
+    """Return a tree with effects written out also with those that were integrated out beside them, if any were."""
+    posterior, about = tree["posterior"].to_dataset(), json.loads(tree.attrs["bayesmm"])
+    left = [k for k, block in enumerate(design.blocks) if block.names.effects not in posterior]
+    for k in left:
+        posterior = _with_block(
+            posterior.transpose("chain", "draw", ...), design, k, priors, about["seed"], about.get("cores")
+        )
+    return with_posterior(tree, posterior) if left else tree
 
 
 def _joined(chains: list[Recovered]) -> Recovered:
@@ -252,7 +281,12 @@ def as_reported(posterior: xr.Dataset, design: Design) -> xr.Dataset:
 
 
 def data_groups(design: Design) -> dict[str, xr.Dataset]:
-    """Return the groups observed_data and constant_data of a design, as they are in a tree of the explicit graph."""
+    """Return the groups observed_data and constant_data of a design, as they are in a tree of the explicit graph.
+
+    None where the rows stay with an engine.
+    """
+    if is_summed(design):
+        return {}
     rows, constant = {"obs": design.rows}, {}
     if design.p:
         constant["X_data"] = (("obs", "coef"), design.X)
@@ -266,8 +300,7 @@ def data_groups(design: Design) -> dict[str, xr.Dataset]:
         constant["offset_data"] = ("obs", design.offset)
     if design.weights is not None:
         constant["weights_data"] = ("obs", design.weights)
-    if design.trials is not None:
-        constant["trials_data"] = ("obs", design.trials)
+    constant |= {name: ("obs", values) for name, values in design.row_data.items()}
     named = {_unused(name, design): values for name, values in constant.items()}
     return {
         "observed_data": xr.Dataset({"y": ("obs", design.y)}, coords={"obs": design.rows}),

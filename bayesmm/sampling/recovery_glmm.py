@@ -5,12 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import xarray as xr
 
+from bayesmm.design.parameters import free_auxiliaries
 from bayesmm.design.records import Design
 from bayesmm.likelihood.conditional_quadrature import draw_effects
 from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.quadrature import prepare
 from bayesmm.runtime.streams import of_run
 from bayesmm.sampling.nuts import chosen_cores
+
+MOST_NUMBERS = 4_000_000  # of the rows' own parameters at a time: 32 MB
 
 
 def drawn_effects(posterior: xr.Dataset, design: Design, L: Floats, seed: int, cores: int | None) -> Floats:
@@ -31,16 +35,29 @@ def drawn_effects(posterior: xr.Dataset, design: Design, L: Floats, seed: int, c
     shape = posterior.sizes["chain"], posterior.sizes["draw"]
     data, size = prepare(design), shape[0] * shape[1]
     beta = posterior["beta"].to_numpy().reshape(size, -1) if design.p else np.zeros((size, 0))
-    aux = np.zeros((size, 2))
-    for m, name in enumerate(design.family.auxiliaries):
-        aux[:, m] = np.broadcast_to(posterior[name].to_numpy(), shape).ravel()
+    own = own_parameters(design).sorted(np.argsort(design.blocks[0].index, kind="stable"))
+    values = own_values(posterior, design)
+    step = max(1, MOST_NUMBERS // max(2 * len(data.y), 1)) if own.by_row else size
 
     def of_chain(k: int) -> Floats:
-        own = slice(k * shape[1], (k + 1) * shape[1])
-        return draw_effects(data, beta[own], L[own], aux[own], of_run(seed, 2, k), concave=design.family.concave)
+        rng, parts, end = of_run(seed, 2, k), [], (k + 1) * shape[1]
+        for first in range(k * shape[1], end, step):
+            part = slice(first, min(first + step, end))
+            aux = np.array([own.rows(one) for one in values[part]])
+            parts.append(draw_effects(data, beta[part], L[part], aux, rng, concave=design.family.concave))
+        return np.concatenate(parts)
 
     with ThreadPoolExecutor(chosen_cores(cores, shape[0])) as pool:  # the compiled code lets other threads run
         try:
             return np.stack(list(pool.map(of_chain, range(shape[0]))))
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def own_values(posterior: xr.Dataset, design: Design) -> Floats:
+    """Return the draws of the model's own parameters, (chains * draws, a)."""
+    shape = posterior.sizes["chain"], posterior.sizes["draw"]
+    scalars = [np.broadcast_to(posterior[own.name].to_numpy(), shape) for own in free_auxiliaries(design)]
+    vectors = [posterior[own.name].transpose("chain", "draw", ...).to_numpy() for own in design.residual.parameters]
+    columns = [values.reshape(shape[0] * shape[1], -1) for values in (*scalars, *vectors)]
+    return np.hstack(columns) if columns else np.zeros((shape[0] * shape[1], 0))

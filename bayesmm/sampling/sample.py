@@ -74,7 +74,7 @@ def _sample(model, asked: Mapping[str, object], *, progress: bool, cores: int | 
         chosen, settings = "marginal", settings | {"sampler": "auto"}
         further = (f"these are draws of NUTS, since independent ones {why}",)
     own = {} if store is None else {"stream": _stream(model, store, asked, chosen)}
-    own |= {"further": further, "progress": progress, "began": began}
+    own |= {"asked": asked["effects"], "further": further, "progress": progress, "began": began}
     tree = _sampled(model, chosen, asked["centred"], settings, **own)
     if store is None and settings["target_accept"] == TARGET_ACCEPT:
         tree = _better(tree, partial(_sampled, model, chosen, asked["centred"], **own), settings, say=progress)
@@ -134,11 +134,13 @@ def recovered(tree: xr.DataTree, model, effects: str, *, keep_effects: bool) -> 
     keep_effects : bool
         False: without the random effects.
     """
-    from bayesmm.sampling.recovery import as_reported, completed, with_posterior, without_effects
+    from bayesmm.sampling.recovery import as_reported, completed, with_innermost, with_posterior, without_effects
 
     if effects == "marginal":
         seed = json.loads(tree.attrs["bayesmm"])["seed"]
         return completed(tree, model.design, model.priors, model._reduced, seed, keep_effects=keep_effects)
+    if keep_effects:
+        tree = with_innermost(tree, model.design, model.priors)
     tree = with_posterior(tree, as_reported(tree["posterior"].to_dataset(), model.design))
     return tree if keep_effects else without_effects(tree, model.design)
 
@@ -155,7 +157,7 @@ def _independent(model, asked: Mapping[str, object], progress: bool, began: floa
     from bayesmm.sampling.vague_priors import likelihood_estimates, near_maximum
 
     check_no_parameters(model.design, "sampler='importance'", "use sampler='nutpie'")
-    check_free(model.design, "sampler='importance'", "use sampler='auto'")
+    check_free(model.design, "sampler='importance'", "use sampler='auto'", compiled=True)
     check_applies(model.design, model.priors, asked["effects"])
     near = near_maximum(model.design, model.priors, partial(likelihood_estimates, model))
     own = {name: asked[name] for name in ("draws", "chains", "seed", "keep_effects")}
@@ -170,6 +172,7 @@ def _sampled(
     centred: object,
     settings: Mapping[str, object],
     *,
+    asked: str = "auto",
     progress: bool,
     began: float,
     further: tuple[str, ...] = (),
@@ -177,7 +180,7 @@ def _sampled(
 ) -> xr.DataTree:
     """Return the draws of one of the graphs, from compiled code without PyMC where that is possible.
 
-    `further` is what there is to warn of besides the settings.
+    `asked` is the graph that the user has asked for, `further` what there is to warn of besides the settings.
     """
     from bayesmm.sampling import joint, marginal
     from bayesmm.sampling.graph.centering import chosen_centring
@@ -191,7 +194,8 @@ def _sampled(
     if marginal.applies(model.design, model.priors, effects, settings["sampler"]):
         make = partial(marginal.ready, model.design, model.priors, model._reduced, near)
     elif joint.applies(model.design, model.priors, effects, settings["sampler"]):
-        make = partial(joint.ready, model.design, model.priors, flags, near)
+        nested = asked == "auto" and centred == "auto"
+        make = partial(joint.ready, model.design, model.priors, flags, near, nested=nested)
     if make is not None:
         chosen, said = chosen_settings(**settings, usual=SHORT_TUNE)
         own = dict(said=(*said, *further), progress=progress, began=began, stream=stream)

@@ -73,10 +73,11 @@ def _is_far(place: Place, prior: Prior | None) -> bool:
 
 def _likely(place: Place, estimate: float | None) -> float:
     """Return the estimate if a chain can start there, else the middle of the default prior."""
+    middle = _quantile(place.default, 0.5)
     usable = estimate is not None and np.isfinite(estimate)
-    if usable and not (place.default.support == "positive" and estimate <= 0):
-        return float(estimate)
-    return _quantile(place.default, 0.5)
+    if place.default.support == "positive":  # at 0, or on its way to infinity, it is no place to start at
+        usable = usable and 0 < estimate < middle * FAR**3
+    return float(estimate) if usable else middle
 
 
 def _inside(prior: Prior, value: float) -> float:

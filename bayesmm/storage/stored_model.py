@@ -12,6 +12,7 @@ from bayesmm.design.design import relations
 from bayesmm.design.frames import to_pandas
 from bayesmm.design.records import Design
 from bayesmm.design.relations import Matrix
+from bayesmm.design.summed import is_summed
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, read_variable
 from bayesmm.errors import FitFileError, FormulaError, PriorError, listing, suggest
 from bayesmm.families.family import Family
@@ -19,6 +20,7 @@ from bayesmm.formula.formula import Formula
 from bayesmm.priors import Prior
 from bayesmm.runtime.messages import Message, Rows
 from bayesmm.storage.stored_spec import as_text
+from bayesmm.storage.stored_sums import sums_as_arrays
 
 # Of the values that a model computes anew from its stored columns: logarithms and splines differ in the last digits
 # between processors, and anything else that differs is another model.
@@ -57,12 +59,14 @@ def described(model) -> tuple[dict[str, object], xr.Dataset]:
         For the j-th column that the formula names ``column_j`` (row), numbers, or codes into ``levels_j``; ``weights``
         and ``trials`` (row) that were given beside the formula; ``label`` (row) where the user's table has an index;
         ``family_density`` (probe) of a family of the user's own, by which it is known again;
+        of a model whose rows stay with an engine its sums (see `stored_sums`), and no columns;
         ``matrix_j`` and ``matrix_labels_j`` of the j-th covariance of levels that the formula names;
         ``reading``, a text, where the model read its data in a way of its own (see `stored_spec`).
         The coordinate ``row`` is the position in the user's table.
     """
     design = model.design
-    variables = [read_variable(name, design.frame[name])[0] for name in design.frame.columns]
+    summed = is_summed(design)
+    variables = [] if summed else [read_variable(name, design.frame[name])[0] for name in design.frame.columns]
     record = {
         "formula": design.formula.text,
         "family": model.family.name,
@@ -77,6 +81,10 @@ def described(model) -> tuple[dict[str, object], xr.Dataset]:
         arrays[f"column_{j}"] = ("row", variable.values, {"long_name": variable.name})
         if variable.kind not in NUMERIC:
             arrays[f"levels_{j}"] = (f"level_{j}", np.array(variable.levels, dtype=object))
+    if summed:
+        return record, xr.Dataset(
+            sums_as_arrays(design) | {"reading": ("text", np.array([as_text(design.spec, whole=True)], dtype=object))}
+        )
     arrays |= {name: ("row", values) for name, values in design.beside.items()}
     if model.family.own:
         arrays["family_density"] = ("probe", probed(model.family, design.y, design.trials))
@@ -266,9 +274,11 @@ def stored_matrices(formula: Formula, data: xr.Dataset) -> dict[str, Matrix]:
 
 def restored(design: Design, record: Mapping[str, object], data: xr.Dataset) -> Design:
     """Return a design made from stored columns, with the rows of the user's table and what was said about it."""
+    messages = [Message(*entry) for entry in record["messages"] if len(entry) == 2 and entry[0] in LEVELS]
+    if is_summed(design):
+        return replace(design, messages=tuple(messages))
     rows = data["row"].to_numpy()
     labels = data["label"].to_numpy().astype(object) if "label" in data else rows
-    messages = [Message(*entry) for entry in record["messages"] if len(entry) == 2 and entry[0] in LEVELS]
     frame = design.frame.set_axis(pd.Index(labels))
     return replace(design, rows=rows, row_labels=labels, messages=tuple(messages), frame=frame)
 
@@ -293,7 +303,7 @@ def disagreement(design: Design, tree: xr.DataTree, *, recovered: bool = True) -
     for dim, labels in design.coords.items():
         if dim in posterior.coords and list(posterior[dim].to_numpy()) != list(labels):
             return f"other labels of {dim}"
-    for group, name, values in _arrays(design):
+    for group, name, values in () if is_summed(design) else _arrays(design):
         stored = tree[group].to_dataset().get(name) if group in tree.children else None
         if stored is not None and not _close(stored.to_numpy(), values):
             return f"other values of {name.removesuffix('_data')}"

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from bayesmm.design.bases import Polynomial, RawPolynomial, Spline
 from bayesmm.design.coding import CONTRASTS, OWN, Levels
+from bayesmm.design.smooths import Margin, Smooth
 from bayesmm.design.spec import DataArguments, DesignSpec
 from bayesmm.design.state import Centring, State
 from bayesmm.design.term_basis import from_plain, plain
@@ -18,15 +19,16 @@ from bayesmm.formula.formula import Call, Expr, Formula, Operation, scale_factor
 # to text
 
 
-def as_text(spec: DesignSpec) -> str | None:
+def as_text(spec: DesignSpec, whole: bool = False) -> str | None:
     """Return as JSON what a file's data do not say about a design; None where there is nothing to say.
 
     That is how the data arguments were given and, of a spec that repeats an earlier table's, what was learned there; so
-    too of one with contrasts of its own.
+    too of one with contrasts of its own or with smooths, and of any if `whole`.
     Formula, family and transforms have their own places in a file (`stored_model`).
     """
     own, learned = {name: getattr(spec.arguments, name) for name in ("missing", "weights", "trials")}, None
-    keep = spec.repeats or bool(spec.contrasts)
+    smooth = any(isinstance(state, Smooth) for state in spec.states.values())  # whose signs are the linear algebra's
+    keep = spec.repeats or bool(spec.contrasts) or smooth or whole
     if not keep and DataArguments(**own) == DataArguments():
         return None
     if keep:
@@ -66,7 +68,7 @@ def from_text(text: str, asked: DesignSpec) -> DesignSpec:
 def _sides(formula: Formula) -> Iterator[Expr]:
     yield formula.response
     yield from formula.offsets
-    yield from (extra for extra in (formula.weights, formula.trials) if extra is not None)
+    yield from (extra for extra in (formula.weights, formula.trials, *formula.limits) if extra is not None)
     yield from (*formula.residuals, *scale_factors(formula))
     for term in (*formula.terms, *(term for bar in formula.bars for term in bar.terms)):
         yield from term.factors
@@ -111,6 +113,15 @@ def _matrix(rows: object) -> tuple[tuple[float, ...], ...]:
     return tuple(map(_numbers, rows))
 
 
+def _places(values: object) -> tuple[int, ...]:
+    return tuple(map(int, values))
+
+
+def _margins(entries: object) -> tuple[Margin, ...]:
+    reads = {"basis": str, "knots": _numbers, "weights": _matrix, "shift": float, "sizes": _numbers, "ends": _numbers}
+    return tuple(Margin(**{name: read(entry[name]) for name, read in reads.items()}) for entry in entries)
+
+
 def _base(value: object) -> int | None:
     return None if value is None else int(value)
 
@@ -124,6 +135,10 @@ STATES: Mapping[str, tuple[type, Mapping[str, Callable]]] = MappingProxyType(
         "Centring": (Centring, {"mean": float, "sd": float}),
         "Polynomial": (Polynomial, {"centres": _numbers, "norms": _numbers}),
         "RawPolynomial": (RawPolynomial, {"degree": int}),
+        "Smooth": (
+            Smooth,
+            {"margins": _margins, "turn": _matrix, "parts": _places, "names": _texts, "levels": _texts},
+        ),
         "Spline": (Spline, {"knots": _numbers, "degree": int, "intercept": bool, "natural": bool}),
     }
 )

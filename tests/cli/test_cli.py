@@ -220,6 +220,13 @@ def test_help_names_the_commands_and_their_choices(run):
     assert all(word in out for word in words.split())
     assert "beta[Days]" in out  # the brackets are not eaten as markup
     assert all(len(line) <= 80 for line in out.splitlines())
+    words = {
+        name: " ".join(run(name, "--help")[1].replace("│", " ").split())
+        for name in ("fit", "show", "predict", "compare", "report", "reproduce")
+    }
+    assert [name for name, text in words.items() if "; 1 " in text] == ["reproduce"]
+    assert "1 reproduce alone" in " ".join(run("--help")[1].split())
+    assert all("--out DIR DIR/fit.nc" in words[name] for name in ("show", "predict", "report"))
 
 
 def test_version(run):

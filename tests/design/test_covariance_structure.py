@@ -76,11 +76,11 @@ def each_sd(values):
 
 
 MODELS = {
-    "y ~ f + x + cs(0 + f | g)": (one_block, [[0.0, 0.5, 0.0], [0.5, -1.0, 0.3]]),
-    "y ~ f + x + cs(0 + f | g) + (1 | h)": (with_crossed, [[0.0, 0.5, 0.0, 0.0]]),
-    "y ~ f + x + (x | g) + cs(0 + f | g)": (beside_slopes, [[0.0, 0.5, -1.0, 0.01, -4.0, 0.0], [0, -1, 0, 0, -3, 0]]),
-    "y ~ f + x + cs(x | g)": (intercept_and_slope, [[-3.0, 0.0, 0.3], [-2.0, 0.4, 0.3], [-2.0, -0.4, 0.3]]),
-    "y ~ f + x + csh(0 + f | g)": (each_sd, [[0.0, 0.0, 0.0, 0.5, 0.0]]),
+    "y ~ f + x + toy(0 + f | g)": (one_block, [[0.0, 0.5, 0.0], [0.5, -1.0, 0.3]]),
+    "y ~ f + x + toy(0 + f | g) + (1 | h)": (with_crossed, [[0.0, 0.5, 0.0, 0.0]]),
+    "y ~ f + x + (x | g) + toy(0 + f | g)": (beside_slopes, [[0.0, 0.5, -1.0, 0.01, -4.0, 0.0], [0, -1, 0, 0, -3, 0]]),
+    "y ~ f + x + toy(x | g)": (intercept_and_slope, [[-3.0, 0.0, 0.3], [-2.0, 0.4, 0.3], [-2.0, -0.4, 0.3]]),
+    "y ~ f + x + toyh(0 + f | g)": (each_sd, [[0.0, 0.0, 0.0, 0.5, 0.0]]),
 }
 
 
@@ -112,7 +112,7 @@ def test_coordinates_go_there_and_back():
 
 
 def test_todays_structures_are_records():
-    assert set(STRUCTURES) == {"us", "diag", "cs", "csh"}
+    assert set(STRUCTURES) == {"us", "diag", "ident", "cs", "ar1", "toep", "toy", "toyh"}
     assert unstructured.covariance.free and not unstructured.covariance.apart and diagonal.covariance.apart
     assert [(e.kind, e.places) for e in unstructured.covariance.entries(2)] == [
         ("sd", ((0,),)), ("sd", ((1,),)), ("corr", ((0, 1),)),
@@ -125,7 +125,7 @@ def test_todays_structures_are_records():
 
 
 def test_a_name_is_registered_once_and_only_inside():
-    with pytest.raises(ValueError, match="there is a covariance structure 'cs'"), registered(CS):
+    with pytest.raises(ValueError, match="there is a covariance structure 'toy'"), registered(CS):
         pass
     with registered(Covariance(name="own", words="own", entries=shared, factor=shared_factor)):
         assert "own" in STRUCTURES
@@ -137,45 +137,48 @@ def test_a_name_is_registered_once_and_only_inside():
 
 
 def test_formula():
-    names = ("us", "diag", "cs")
-    formula = parse("y ~ f + cs(0 + f | a/b) + (1 | h)", (), names)
-    assert [str(bar) for bar in formula.bars] == ["cs(0 + f | a)", "cs(0 + f | a:b)", "(1 | h)"]
+    names = ("us", "diag", "toy")
+    formula = parse("y ~ f + toy(0 + f | a/b) + (1 | h)", (), names)
+    assert [str(bar) for bar in formula.bars] == ["toy(0 + f | a)", "toy(0 + f | a:b)", "(1 | h)"]
     assert parse("y ~ us(x | g)") == parse("y ~ (x | g)") and parse("y ~ diag(x | g)") == parse("y ~ (x || g)")
-    assert parse("y ~ cs + (1 | cs)", (), names).bars[0].label == "cs"  # a column may be called so
-    assert parse("y ~ cs(x) + (1 | g)", ["cs"], names).terms[0].label == "cs(x)"  # and a user's function
+    assert parse("y ~ toy + (1 | toy)", (), names).bars[0].label == "toy"  # a column may be called so
+    assert parse("y ~ toy(x) + (1 | g)", ["toy"], names).terms[0].label == "toy(x)"  # and a user's function
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("y ~ diog(x | g)", "'diog' is no covariance structure, which are cs, diag, us; did you mean 'diag'?"),
-        ("y ~ CS(x | g)", "did you mean 'cs'?"),
-        ("y ~ arma(x | g)", "'arma' is no covariance structure, which are cs, diag, us; if 'arma' is a column"),
-        ("y ~ cs(x || g)", "has a single bar, as in cs(x | g)"),
-        ("y ~ cs(x) + (1 | g)", "'cs' is the covariance structure of a group term, which has a bar, as in cs(x | g)"),
-        ("y ~ cs(x | a + b)", "write cs(x | a) + cs(x | b)"),
-        ("y ~ (x | g) + cs(0 + x | g)", "(x | g) and cs(0 + x | g) both let x vary over g"),
-        ("y ~ x:cs(x | g)", "a group term cannot be multiplied"),
+        ("y ~ diog(x | g)", "'diog' is no covariance structure, which are diag, toy, us; did you mean 'diag'?"),
+        ("y ~ TOY(x | g)", "did you mean 'toy'?"),
+        ("y ~ arma(x | g)", "'arma' is no covariance structure, which are diag, toy, us; if 'arma' is a column"),
+        ("y ~ toy(x || g)", "has a single bar, as in toy(x | g)"),
+        (
+            "y ~ toy(x) + (1 | g)",
+            "'toy' is the covariance structure of a group term, which has a bar, as in toy(x | g)",
+        ),
+        ("y ~ toy(x | a + b)", "write toy(x | a) + toy(x | b)"),
+        ("y ~ (x | g) + toy(0 + x | g)", "(x | g) and toy(0 + x | g) both let x vary over g"),
+        ("y ~ x:toy(x | g)", "a group term cannot be multiplied"),
     ],
 )
 def test_what_is_no_structure(text, message):
     with pytest.raises(bmm.FormulaError) as caught:
-        parse(text, (), ("us", "diag", "cs"))
+        parse(text, (), ("us", "diag", "toy"))
     assert message in str(caught.value)
 
 
 def test_labels_and_default_priors():
-    model = bmm.Model("y ~ f + x + (x | g) + cs(0 + f | g)", made())
+    model = bmm.Model("y ~ f + x + (x | g) + toy(0 + f | g)", made())
     (block,) = model.design.blocks
     assert [p.label for p in block_parameters(0, block)] == [
-        "sd_g[Intercept]", "sd_g[x]", "sd_g[cs(0 + f)]", "corr_g[Intercept, x]", "corr_g[cs(0 + f)]",
+        "sd_g[Intercept]", "sd_g[x]", "sd_g[toy(0 + f)]", "corr_g[Intercept, x]", "corr_g[toy(0 + f)]",
     ]  # fmt: skip
-    assert model.priors["corr_g[cs(0 + f)]"] == bmm.Prior("Uniform", lower=-0.5, upper=1)
-    assert model.priors["sd_g[cs(0 + f)]"].distribution == "HalfStudentT"
-    assert "corr_g[cs(0 + f)]" in str(model.priors) and "corr_g" in model.priors
-    assert "cs(0 + f)" in model.equation() and r"\rho" in model.equation()
-    own = bmm.Model("y ~ f + csh(0 + f | g)", made())
-    assert own.priors["corr_g[csh(0 + f), all pairs]"] == bmm.Prior("Uniform", lower=0, upper=0.9)
+    assert model.priors["corr_g[toy(0 + f)]"] == bmm.Prior("Uniform", lower=-0.5, upper=1)
+    assert model.priors["sd_g[toy(0 + f)]"].distribution == "HalfStudentT"
+    assert "corr_g[toy(0 + f)]" in str(model.priors) and "corr_g" in model.priors
+    assert "toy(0 + f)" in model.equation() and r"\rho" in model.equation()
+    own = bmm.Model("y ~ f + toyh(0 + f | g)", made())
+    assert own.priors["corr_g[toyh(0 + f), all pairs]"] == bmm.Prior("Uniform", lower=0, upper=0.9)
     assert "sd_g[f[f1]]" in own.priors and "corr_g" not in own.priors
     assert pickle.loads(pickle.dumps(own.design)).blocks[0].parts[0].covariance == CSH
 
@@ -192,16 +195,16 @@ def test_labels_and_default_priors():
 )
 def test_priors_that_a_correlation_cannot_have(prior, message):
     with pytest.raises(bmm.PriorError) as caught:
-        bmm.Model("y ~ f + cs(0 + f | g)", made(), priors={"corr_g[cs(0 + f)]": prior})
+        bmm.Model("y ~ f + toy(0 + f | g)", made(), priors={"corr_g[toy(0 + f)]": prior})
     assert message in str(caught.value)
 
 
 def test_priors_by_class_and_by_factor():
-    given = {"sd": bmm.Prior("HalfNormal", sigma=3), "corr_g[cs(0 + f)]": 0.3}
-    priors = bmm.Model("y ~ f + cs(0 + f | g)", made(), priors=given).priors
-    assert priors["sd_g[cs(0 + f)]"] == given["sd"] and str(priors["corr_g[cs(0 + f)]"]) == "0.3 (fixed)"
+    given = {"sd": bmm.Prior("HalfNormal", sigma=3), "corr_g[toy(0 + f)]": 0.3}
+    priors = bmm.Model("y ~ f + toy(0 + f | g)", made(), priors=given).priors
+    assert priors["sd_g[toy(0 + f)]"] == given["sd"] and str(priors["corr_g[toy(0 + f)]"]) == "0.3 (fixed)"
     with pytest.raises(bmm.PriorError, match="the model has no parameter 'sd_g\\[f\\[f0\\]\\]'"):
-        bmm.Model("y ~ f + cs(0 + f | g)", made(), priors={"sd_g[f[f0]]": 1.0})
+        bmm.Model("y ~ f + toy(0 + f | g)", made(), priors={"sd_g[f[f0]]": 1.0})
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -221,7 +224,7 @@ def test_maximum_is_that_of_the_dense_formula(formula, method):
 
 
 def test_a_structure_keeps_its_form():
-    point = bmm.Model("y ~ f + x + (x | g) + cs(0 + f | g)", made()).maximize()
+    point = bmm.Model("y ~ f + x + (x | g) + toy(0 + f | g)", made()).maximize()
     Sigma = point.covariances[0][2:, 2:]
     assert_allclose(Sigma, symmetric(np.sqrt(Sigma[0, 0]), Sigma[0, 1] / Sigma[0, 0], 3), rtol=1e-12)
     assert not point.covariances[0][:2, 2:].any()
@@ -244,7 +247,7 @@ def test_gradient_in_theta(formula):
 def test_the_same_model_by_nested_intercepts():
     # sd^2 r = var(g), sd^2 (1 - r) = var(g:f); everything else must be the same
     data = made()
-    point = bmm.Model("y ~ f + x + cs(0 + f | g)", data).maximize()
+    point = bmm.Model("y ~ f + x + toy(0 + f | g)", data).maximize()
     nested = bmm.Model("y ~ f + x + (1 | g) + (1 | g:f)", data).maximize()
     of_g, of_both = (float(Sigma[0, 0]) for Sigma in nested.covariances)
     assert_allclose(point.covariances[0], of_g + of_both * np.eye(3), rtol=1e-6)
@@ -256,7 +259,7 @@ def test_the_same_model_by_nested_intercepts():
 def test_generalised_by_nested_intercepts():
     # the normal part of the integrand is integrated exactly, so that Laplace's approximations are the same too
     data = made(groups=20)  # with 12 the correlation is negative
-    point = bmm.Model("k ~ f + cs(0 + f | g)", data, family="poisson").maximize()
+    point = bmm.Model("k ~ f + toy(0 + f | g)", data, family="poisson").maximize()
     nested = bmm.Model("k ~ f + (1 | g) + (1 | g:f)", data, family="poisson").maximize()
     assert point.converged
     assert_allclose(point.criterion, nested.criterion, rtol=1e-9)
@@ -264,13 +267,13 @@ def test_generalised_by_nested_intercepts():
 
 
 def test_starts():
-    model = bmm.Model("y ~ f + x + cs(0 + f | g)", made())
-    start = {"sd_g[cs(0 + f)]": 5.0, "corr_g[cs(0 + f)]": -0.4, "sigma": 0.5}
+    model = bmm.Model("y ~ f + x + toy(0 + f | g)", made())
+    start = {"sd_g[toy(0 + f)]": 5.0, "corr_g[toy(0 + f)]": -0.4, "sigma": 0.5}
     assert_allclose(model.maximize(start=start).criterion, model.maximize().criterion, rtol=1e-10)
     with pytest.raises(ValueError, match=r"must be a correlation between -0.5 and 1, not -0.7"):
-        model.maximize(start={"corr_g[cs(0 + f)]": -0.7})
+        model.maximize(start={"corr_g[toy(0 + f)]": -0.7})
     with pytest.raises(ValueError, match="which is so far"):
-        model.maximize(start={"sd_g[cs(0 + f)]": 1e9})
+        model.maximize(start={"sd_g[toy(0 + f)]": 1e9})
 
 
 def test_no_variance_at_all():
@@ -278,7 +281,7 @@ def test_no_variance_at_all():
     data = made()
     data["y"] = np.random.default_rng(8).normal(size=len(data))
     data["y"] -= data.groupby(["g", "f"])["y"].transform("mean") - data.groupby("f")["y"].transform("mean")
-    point = bmm.Model("y ~ f + cs(0 + f | g)", data).maximize()
+    point = bmm.Model("y ~ f + toy(0 + f | g)", data).maximize()
     assert point.singular and abs(point.covariances[0]).max() < 1e-6
     assert_allclose(point.criterion, bmm.Model("y ~ f", data).maximize().criterion, rtol=1e-9)
 
@@ -286,10 +289,10 @@ def test_no_variance_at_all():
 @pytest.mark.slow
 def test_profile_of_the_parameters_of_a_structure():
     # at an end of the 95 % interval the dense deviance, minimised over the others, is 3.84 above its minimum
-    model = bmm.Model("y ~ f + x + cs(0 + f | g)", made())
+    model = bmm.Model("y ~ f + x + toy(0 + f | g)", made())
     point, quantile = model.maximize("ML"), chi2.ppf(0.95, 1)
     table = point.confint(level=0.95)
-    for label, held in (("sd_g[cs(0 + f)]", 0), ("corr_g[cs(0 + f)]", 1)):
+    for label, held in (("sd_g[toy(0 + f)]", 0), ("corr_g[toy(0 + f)]", 1)):
         for end in table.loc[label]:
             fixed = np.log(end) if held == 0 else np.log((end + 0.5) / (1 - end))
             others = lambda v, fixed=fixed, held=held: one_block(np.insert(v, held, fixed))  # noqa: E731
@@ -301,16 +304,16 @@ def test_profile_of_the_parameters_of_a_structure():
 
 
 def test_likelihood_ratios_know_what_contains_what():
-    fits = [bmm.Model(f"y ~ f + x + {term}", made()).maximize("ML") for term in ("cs(0 + f | g)", "(0 + f | g)")]
+    fits = [bmm.Model(f"y ~ f + x + {term}", made()).maximize("ML") for term in ("toy(0 + f | g)", "(0 + f | g)")]
     table = bmm.lrt(*fits)
     assert list(table.table["npar"]) == [7, 11] and not any("not nested" in note for note in table.notes)
     other = bmm.Model("y ~ f + x + (x | g)", made()).maximize("ML")
-    assert any("its random term cs(" in note for note in bmm.lrt(fits[0], other).notes)
+    assert any("its random term toy(" in note for note in bmm.lrt(fits[0], other).notes)
 
 
 def test_what_has_no_structures_says_so():
-    model = bmm.Model("y ~ f + x + cs(0 + f | g)", made())
-    one = r"is not available where a covariance has a structure, here cs\(0 \+ f \| g\); "
+    model = bmm.Model("y ~ f + x + toy(0 + f | g)", made())
+    one = r"is not available where a covariance has a structure, here toy\(0 \+ f \| g\); "
     with pytest.raises(bmm.DataError, match=one + "use REML or ML, or sample the posterior"):
         model.maximize("MAP")
     with pytest.raises(bmm.DataError, match="sampler='importance' " + one):
@@ -318,19 +321,19 @@ def test_what_has_no_structures_says_so():
     with pytest.raises(bmm.DataError, match="Kenward and Roger's method " + one):
         model.maximize().fixef("kenward-roger")
     with pytest.raises(bmm.DataError, match="the profile of a generalised model " + one):
-        bmm.Model("k ~ f + cs(0 + f | g)", made(), family="poisson").maximize().confint()
-    beside = bmm.Model("y ~ f + x + cs(0 + f | g) + (1 | h)", made()).maximize("ML")
-    with pytest.raises(bmm.DataError, match="the profile of sd_h"):
-        beside.profile("sd_h[Intercept]")
+        bmm.Model("k ~ f + toy(0 + f | g)", made(), family="poisson").maximize().confint()
+    beside = bmm.Model("y ~ f + x + toy(0 + f | g) + (x | h)", made()).maximize("ML")
+    with pytest.raises(bmm.DataError, match="the profile of corr_h"):
+        beside.profile("corr_h[Intercept, x]")
 
 
 def test_parameters_and_simulation():
-    model = bmm.Model("y ~ f + x + cs(0 + f | g)", made())
+    model = bmm.Model("y ~ f + x + toy(0 + f | g)", made())
     point = model.maximize()
-    assert list(point.parameters)[-3:] == ["sd_g[cs(0 + f)]", "corr_g[cs(0 + f)]", "sigma"]
+    assert list(point.parameters)[-3:] == ["sd_g[toy(0 + f)]", "corr_g[toy(0 + f)]", "sigma"]
     assert model.simulate(point.parameters, 3, seed=1).equals(model.simulate(point, 3, seed=1))
     # the covariance of many simulated responses is Z Sigma Z' + sigma^2 I: 6 standard errors, 2 V_ii V_jj / draws
-    values = dict(point.parameters) | {"sd_g[cs(0 + f)]": 2.0, "corr_g[cs(0 + f)]": -0.3, "sigma": 0.5}
+    values = dict(point.parameters) | {"sd_g[toy(0 + f)]": 2.0, "corr_g[toy(0 + f)]": -0.3, "sigma": 0.5}
     draws = model.simulate(values, 4000, seed=2).to_numpy()
     block = model.design.blocks[0]
     V = (block.index[:, None] == block.index) * (block.Z @ symmetric(2.0, -0.3, 3) @ block.Z.T)
@@ -338,13 +341,13 @@ def test_parameters_and_simulation():
     error = np.abs(np.cov(draws) - V) / np.sqrt(np.outer(np.diag(V), np.diag(V)))
     assert error.max() < 6 * np.sqrt(2 / 4000)
     with pytest.raises(ValueError, match=r"is a correlation between -0.5 and 1, not -0.8"):
-        model.simulate(values | {"corr_g[cs(0 + f)]": -0.8})
+        model.simulate(values | {"corr_g[toy(0 + f)]": -0.8})
 
 
 def test_predictions_of_a_maximised_fit():
     data = made()
     point, nested = (
-        bmm.Model(f"y ~ f + x + {term}", data).maximize() for term in ("cs(0 + f | g)", "(1 | g) + (1 | g:f)")
+        bmm.Model(f"y ~ f + x + {term}", data).maximize() for term in ("toy(0 + f | g)", "(1 | g) + (1 | g:f)")
     )
     assert_allclose(point.predict(), nested.predict(), rtol=1e-6)
     assert_allclose(point.fitted, nested.fitted, rtol=1e-6)

@@ -1,5 +1,7 @@
 """Every check fails on a posterior made bad for it, passes on its good twin, and says what to do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, fake_stats
@@ -251,6 +253,15 @@ def test_the_verdict_of_a_failure_has_a_line_for_each_check():
     lines = verdict(fake_fit(record=RECORD | {"interrupted": True, "tune": 0}).checks()).split("\n")
     assert lines[0] == "CHECKS FAILED: interrupted, tuning."
     assert [line.split(":")[0].strip() for line in lines[1:]] == ["interrupted", "tuning"]
+
+
+def test_notes_stand_under_the_failures():
+    checks = fake_fit(record=RECORD | {"interrupted": True}).checks()
+    notes = [replace(check, ok=True, note=True) for check in checks[-2:]]
+    few = replace(notes[0], name="few groups")  # which the print says already
+    lines = verdict([*checks[:-2], *notes, few]).split("\n")
+    assert lines[0] == "CHECKS FAILED: interrupted." and lines[1].startswith("  interrupted: ")
+    assert lines[2:] == [f"  Note, {note.name}: {note.message}" for note in notes]
 
 
 def test_the_verdict_never_rounds_in_its_own_favour():

@@ -110,7 +110,9 @@ def test_zeros_are_counted_beside_those_of_the_model():
     said = float(check.message.split("expects ")[1].split(",")[0])
     assert said == pytest.approx(expected, abs=5 * np.sqrt(expected / 400) + 0.05)
     assert check.message.startswith(f"{zeros} zeros") and check.note
-    assert str(point).count("Note, ") == 1  # zeros and dispersion have one remedy
+    printed = " ".join(str(point).split())
+    assert printed.count("Note, ") == 1  # a part of the note on the dispersion
+    assert f"{found(point, 'dispersion').message} There are {check.message}" in printed
 
 
 def test_the_size_of_the_test_of_dispersion():
@@ -142,6 +144,16 @@ def test_neighbours_that_are_alike_are_found():
     assert not found(fit("white ~ x + t + (1 | g)"), "autocorrelation").note
     named = found(fit("chained ~ x + (1 | g)"), "autocorrelation", time=data()["t"])
     assert named.note and "follow each other in time" in named.message
+
+
+def test_a_small_p_of_a_small_autocorrelation_passes_and_says_why():
+    rng, group = np.random.default_rng(3), np.repeat(np.arange(40), 60)
+    noise = rng.normal(size=(40, 61))
+    table = {"y": (noise[:, 1:] + 0.15 * noise[:, :-1]).ravel(), "t": np.tile(np.arange(60), 40), "g": group}
+    point = fit("y ~ 1 + (1 | g)", table=table | {"g": [f"g{k}" for k in group]})
+    check = found(point, "autocorrelation", time=table["t"])
+    assert check.status == "passed" and check.value < P_LIMIT
+    assert check.message.endswith("(limit 0.01); below 0.25 it changes standard errors by little")
 
 
 def test_the_autocorrelation_is_the_sum_of_neighbours():

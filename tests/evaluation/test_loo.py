@@ -14,8 +14,8 @@ from bayesmm.cli.reproduce.run import predictive_difference
 from bayesmm.errors import DataError
 from bayesmm.evaluation.information_criteria import criteria_of_models
 from bayesmm.families.links import LINKS
+from bayesmm.posterior.draws import factor_draws
 from bayesmm.posterior.log_likelihood import by_level, by_row, conditional, split_by, split_of_rows
-from bayesmm.posterior.predict import factor_draws
 from bayesmm.results import Fit
 
 # The values are sums of some tens of logarithms; the formulas share no step with the code, and agree to rounding.

@@ -17,7 +17,9 @@ G, EACH = 12, 8
 
 
 def test_every_family_and_link_is_in_one_of_the_two_lists():
-    assert {*FIRST, *CASES} == {(name, link) for name, family in FAMILIES.items() for link in family.links}
+    ordered = {name for name, family in FAMILIES.items() if family.ordered}  # in test_cumulative.py
+    listed = {(name, link) for name, family in FAMILIES.items() for link in family.links if name not in ordered}
+    assert {*FIRST, *CASES} == listed
 
 
 def table(name, link, seed=4, aux=None):

@@ -104,6 +104,7 @@ def test_an_own_gamma_is_the_gamma_of_the_package(data, options):
     assert own.auxiliaries["shape"] == pytest.approx(known.auxiliaries["shape"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_graph_has_the_density_of_the_package(data):
     own, known = (bmm.Model(MODEL, data, family=family).graph(effects="explicit") for family in (OWN_GAMMA, "gamma"))
     point = known.initial_point()

@@ -65,7 +65,8 @@ def given(tmp_path_factory):
     folder = tmp_path_factory.mktemp("arguments")
     own = {bmm.Model: model, bmm.Fit: fit, bmm.PointFit: point, bmm.Prior: bmm.Prior("Flat")}
     values = dict(
-        model=model, fit=fit, fits={"a": fit, "b": fit}, point=point, a=point, b=point, formula=FORMULA, data=DATA,
+        model=model, fit=fit, fitted=fit, fits={"a": fit, "b": fit}, point=point, a=point, b=point, formula=FORMULA,
+        data=DATA,
         variables="x", parameters=point.parameters, place="sigma", path=folder / "file", priors=None,
     )  # fmt: skip
     return own, values
@@ -89,6 +90,8 @@ def test_every_public_function_refuses_it_in_a_sentence(function, owner, name, w
     }
     if function is bmm.report:
         needed["fits"] = values["fit"]
+    if function is bmm.fit_many:
+        needed["data"] = {"a": DATA}
     call = partial(function, own[owner]) if owner else function
     with pytest.raises(ValueError, match=rf"^{name} (should|must) be .*, not {wrong!r}$"):
         call(**needed | {name: wrong})

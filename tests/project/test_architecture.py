@@ -175,7 +175,7 @@ def test_pymc_is_known_to_one_folder():
     # densities are written in PyTensor where their family is; it is loaded when one is asked for
     known = {module for module in elsewhere if "pytensor" in foreign(module)}
     densities = {path.stem for path in family_files() if "graph_density" in path.read_text(encoding="utf-8")}
-    shared = {"links", "probabilities", "zeros"}
+    shared = {"links", "observed", "probabilities", "tails", "zeros"}
     zeros = "from bayesmm.families.zeros import"  # which writes the densities of those that import it
     borrowed = {"bernoulli", *(path.stem for path in family_files() if zeros in path.read_text(encoding="utf-8"))}
     assert known == {f"families/{name}" for name in {*densities, *shared} - borrowed} | {"likelihood/own_family"}
@@ -279,7 +279,11 @@ def test_every_requirement_is_imported_and_every_import_is_required():
         "numcodecs": "zarr",
     }  # imported name -> the requirement that it is a part of
     by_xarray = {"h5netcdf"}  # xarray imports it when a tree is written or read
-    assert {brought.get(name, name) for name in imported} == required - by_xarray
+    extras = project["project"]["optional-dependencies"]
+    optional = {requirement.split(">=")[0] for name in ("duckdb", "polars") for requirement in extras[name]}
+    at_top = {dotted.split(".")[0] for module in MODULES for dotted in imports(module).at_top}
+    assert not optional & at_top and optional <= imported
+    assert {brought.get(name, name) for name in imported - optional} == required - by_xarray
 
 
 def test_the_command_line_loads_nothing_heavy_at_the_top():

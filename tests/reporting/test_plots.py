@@ -130,7 +130,7 @@ def test_a_caterpillar_for_few_and_for_many_levels(levels, drawn, named):
 def test_a_factor_that_is_not_there_is_named():
     with pytest.raises(ValueError, match=r"group is 'School'; the grouping factors of this model are Subject"):
         plots.plot_effects(fake_fit(), group="School")
-    with pytest.raises(ValueError, match="the grouping factors of this model are none"):
+    with pytest.raises(ValueError, match="the model has no grouping factor that puts each row into one level"):
         plots.plot_effects(fake_fit(fake_design(blocks=())))
 
 

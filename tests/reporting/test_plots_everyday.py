@@ -34,12 +34,28 @@ def fit():
 ONE = ("plot_comparison", "plot_shrinkage", "plot_residuals", "plot_qq", "plot_group_means", "plot_predictive")
 
 
-@pytest.mark.parametrize("name", sorted(set(plots.__all__) - {"save_figures", "plot_prior_predictive", "forest"}))
+# of models of their own: tests/model/test_standard_errors.py, tests/model/test_smooths.py, test_plot_survival.py
+ELSEWHERE = {"save_figures", "plot_prior_predictive", "forest", "smooths", "plot_survival"}
+
+
+@pytest.mark.parametrize("name", sorted(set(plots.__all__) - ELSEWHERE))
 def test_every_plot_is_a_plot_that_can_be_saved(fit, name, tmp_path):
     found = getattr(plots, name)(fit)
     assert isinstance(found, Plot) and len(found) == len(list(found)) == len(found.axes)
     assert all(ax.figure is found.figure for ax in found)
     assert found.save(tmp_path / "a" / "b" / f"{name}.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", sorted(set(plots.__all__) - {"plot_prior_predictive", "forest", "smooths"}))
+def test_figures_of_a_posterior_say_what_a_maximised_fit_has(fit, name, tmp_path):
+    point = fit.model.maximize()
+    said = rf"^{name} draws a posterior, from sample\(\), not a PointFit; bmm.plots.smooths and bmm.predictions"
+    with pytest.raises(TypeError, match=said):
+        getattr(plots, name)(point, *([tmp_path] if name == "save_figures" else []))
+
+
+def test_figures_alone_are_offered():
+    assert sorted(dir(plots)) == sorted(plots.__all__)
 
 
 @pytest.mark.parametrize("name", ONE)

@@ -1,6 +1,7 @@
 """What each figure shows, number by number: bands, bars, lines and marks against the draws that they are made of."""
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from bayesmm.posterior.residuals import replicates, thinned
 from bayesmm.reporting import plots
 from bayesmm.reporting.plots import shrinkage
 from bayesmm.reporting.plots.comparison import REACH
+from bayesmm.reporting.plots.predictive import draw_counts
 from bayesmm.reporting.plots.sampling import BAND, ENERGY_BINS, RANK_BINS
 
 pytestmark = pytest.mark.usefixtures("headless")
@@ -103,6 +105,23 @@ def test_a_rootogram_has_the_expected_counts_with_their_intervals(counted):
     assert expected == pytest.approx(found.mean(axis=0))
     ends = np.quantile(found, [0.025, 0.975], axis=0)
     assert segments(ax.collections[0])[..., 1].T == pytest.approx(ends)
+
+
+def test_zeros_have_a_bar_of_their_own_where_others_share_one():
+    rng = np.random.default_rng(4)
+    observed = np.where(rng.random(400) < 0.4, 0, rng.poisson(rng.gamma(2.0, 10.0, size=400)))
+    drawn = rng.poisson(20, size=(50, 400))
+    ax = plt.subplots()[1]
+    draw_counts(ax, observed, drawn)
+    bars = [(bar.get_x() + bar.get_width() / 2, bar.get_width(), bar.get_height()) for bar in ax.patches]
+    wide = round(bars[1][1] / bars[0][1])  # counts in a bar
+    assert wide > 1 and bars[0][0] == 0 and bars[0][2] == (observed == 0).sum()
+    starts = [at - (wide - 1) / 2 for at, _, _ in bars[1:]]
+    assert starts == pytest.approx(1 + wide * np.arange(len(starts)))
+    counted = [((observed >= start) & (observed < start + wide)).sum() for start in starts]
+    assert [height for _, _, height in bars[1:]] == counted and sum(counted) == (observed > 0).sum()
+    expected = by_look(ax, marker="o")[0].get_ydata()
+    assert expected.sum() == pytest.approx(400) and expected[0] == (drawn == 0).sum(axis=1).mean()
 
 
 def test_the_intervals_of_shares_are_those_of_binomial_counts(binary):

@@ -15,8 +15,8 @@ from bayesmm.reporting.mathml import mathml
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 from bayesmm.sampling.marginal import applies
 
-FORMULA = "y ~ f + cs(0 + f | g)"
-SD, CORR = "sd_g[cs(0 + f)]", "corr_g[cs(0 + f)]"
+FORMULA = "y ~ f + toy(0 + f | g)"
+SD, CORR = "sd_g[toy(0 + f)]", "corr_g[toy(0 + f)]"
 PRIORS = {
     "sd": bmm.Prior("HalfNormal", sigma=3), "sigma": bmm.Prior("HalfNormal", sigma=2),
     "beta": bmm.Prior("Normal", sigma=2), "Intercept": bmm.Prior("Normal", sigma=5),
@@ -107,7 +107,7 @@ def test_draws_are_read_as_the_parameters_of_the_structure(near):
     assert_allclose(table.loc[CORR, "mean"], posterior["corr_g"][..., 0, 1].mean())
     assert list(near.varcorr()["grp"]) == list(near.model.maximize().varcorr()["grp"])
     assert len(near.varcorr()) == 3 + 3 + 1 and len(near.ranef()) == 18  # every sd and correlation; 6 groups of 3
-    assert "cs(0 + f | g)" in str(near)
+    assert "toy(0 + f | g)" in str(near)
 
 
 def test_log_prior_is_that_of_the_parameters_of_the_structure(near):
@@ -141,9 +141,8 @@ def test_a_fit_whose_structure_is_not_known_is_not_loaded(near, tmp_path):
         posterior_near(model_of_few("y ~ f + other(0 + f | g)")).save(tmp_path / "fit.nc")
     with pytest.raises(bmm.FitFileError) as caught:
         bmm.load(tmp_path / "fit.nc")
-    assert "cannot be made by this version: 'other' is no covariance structure, which are cs, diag, us" in str(
-        caught.value
-    )
+    said = "'other' is no covariance structure, which are ar1, cs, diag, ident, toep, toy, us"
+    assert f"cannot be made by this version: {said}" in str(caught.value)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -201,5 +200,5 @@ def test_predictions_and_simulations(fit):
 def test_report(fit, tmp_path, headless):
     fit.report(tmp_path / "fit.html")
     page = (tmp_path / "fit.html").read_text(encoding="utf-8")
-    assert "compound symmetry" in page and "corr_g[cs(0 + f)]" in page
+    assert "compound symmetry" in page and "corr_g[toy(0 + f)]" in page
     assert "Lewandowski" not in page  # no LKJ prior, so no reference to it

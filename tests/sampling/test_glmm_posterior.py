@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from arviz_stats import ess, mcse
+from compared_draws import compare_draws
 from references import frame
 
 import bayesmm as bmm
 from bayesmm.likelihood.marginal import generalised
+from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.posterior import log_posterior
 from bayesmm.likelihood.quadrature import prepare
 from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
@@ -79,7 +80,7 @@ def test_the_compiled_posterior_rejects_what_overflows():
 def test_more_nodes_are_the_same_posterior():
     model = bmm.Model(ESOPH, frame("esoph"), "poisson")
     own, rng = generalised(model.design, model.priors), np.random.default_rng(0)
-    words = quadrature_words(prepare(prior_design(model.design, model.priors)), 0, 25)
+    words = quadrature_words(prepare(prior_design(model.design, model.priors)), own_parameters(model.design), 25)
     exact = log_posterior(own.posterior.coordinates, quadrature_likelihood(), words)
     # around the posterior: log sds, correlation, intercept at the mean, slope
     points = np.array([0.2, -3.9, 0.3, 0.7, 0.01]) + rng.normal(size=(20, 5)) * np.array([0.35, 0.6, 0.5, 0.5, 0.015])
@@ -180,22 +181,3 @@ def test_explicit_and_marginal_graphs_have_the_same_posterior():
             if name == "corr_agegp" and place != (1, 0):
                 continue
             compare_draws(one, other, f"{name}{place}")
-
-
-def compare_draws(one, other, label):
-    """Assert that two sets of draws have the same mean, sd and 5 and 95 % quantiles, within 5 Monte Carlo errors."""
-    pairs = [
-        (np.mean, "mean"),
-        (np.std, "sd"),
-        (lambda x: np.quantile(x, 0.05), 0.05),
-        (lambda x: np.quantile(x, 0.95), 0.95),
-    ]
-    for statistic, kind in pairs:
-        error = np.hypot(*(mcse_of(draws, kind) for draws in (one, other)))
-        assert abs(statistic(one) - statistic(other)) < 5 * error, (label, kind)
-
-
-def mcse_of(draws, kind):
-    method = {"mean": dict(method="mean"), "sd": dict(method="sd")}.get(kind, dict(method="quantile", prob=kind))
-    assert float(ess(draws, method="bulk")) > 1000
-    return float(mcse(draws, **method))

@@ -274,26 +274,29 @@ def test_the_same_seed_gives_the_same_draws_whatever_the_cores(model):
     assert starts_[0] != starts_[1]
 
 
-def test_the_tree_is_that_of_the_graph(frame):
-    for name in ("crossed", "partly correlated", "fixed sd", "Student-t"):
-        chosen = CASES[name]
-        own = bmm.Model(chosen.formula, frame, priors=chosen.priors, **chosen.arguments)
-        assert applies(own.design, own.priors, "marginal", "auto")
-        few = SHORT | {"draws": 3, "tune": 3}  # names, dimensions and types do not depend on how many draws there are
-        direct = own.sample(**few, effects="marginal").tree
-        with without_compiler():
-            graph = sample_graph(own.graph("marginal"), **(few | {"sampler": "pymc", "cores": 1}))
-        graph = recovery.with_effects(graph, own.design, own.priors, own._integrated, 3)
-        assert direct.children.keys() == graph.children.keys()
-        for group in direct.children:
-            ours, theirs = direct[group].to_dataset(), graph[group].to_dataset()
-            assert set(ours.data_vars) == set(theirs.data_vars)
-            for variable in ours.data_vars:
-                assert ours[variable].dims == theirs[variable].dims, variable
-                assert ours[variable].dtype == theirs[variable].dtype, variable
-            assert {k: v.values.tolist() for k, v in ours.coords.items()} == {
-                k: v.values.tolist() for k, v in theirs.coords.items()
-            }
+SLOW_TREES = [pytest.param(name, marks=pytest.mark.slow) for name in ("crossed", "fixed sd", "Student-t")]
+
+
+@pytest.mark.parametrize("name", ["partly correlated", *SLOW_TREES])
+def test_the_tree_is_that_of_the_graph(frame, name):
+    chosen = CASES[name]
+    own = bmm.Model(chosen.formula, frame, priors=chosen.priors, **chosen.arguments)
+    assert applies(own.design, own.priors, "marginal", "auto")
+    few = SHORT | {"draws": 3, "tune": 3}  # names, dimensions and types do not depend on how many draws there are
+    direct = own.sample(**few, effects="marginal").tree
+    with without_compiler():
+        graph = sample_graph(own.graph("marginal"), **(few | {"sampler": "pymc", "cores": 1}))
+    graph = recovery.with_effects(graph, own.design, own.priors, own._integrated, 3)
+    assert direct.children.keys() == graph.children.keys()
+    for group in direct.children:
+        ours, theirs = direct[group].to_dataset(), graph[group].to_dataset()
+        assert set(ours.data_vars) == set(theirs.data_vars)
+        for variable in ours.data_vars:
+            assert ours[variable].dims == theirs[variable].dims, variable
+            assert ours[variable].dtype == theirs[variable].dtype, variable
+        assert {k: v.values.tolist() for k, v in ours.coords.items()} == {
+            k: v.values.tolist() for k, v in theirs.coords.items()
+        }
 
 
 def test_a_prior_that_is_a_function_goes_by_the_graph(model):

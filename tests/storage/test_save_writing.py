@@ -131,7 +131,7 @@ def sampled(monkeypatch):
     """Replace sampling by draws of NumPy; the list holds the settings of each call."""
     calls = []
 
-    def draw(model, effects, centred, settings, *, progress, began, further=()):
+    def draw(model, effects, centred, settings, *, asked, progress, began, further=()):
         calls.append(settings)
         record = RECORD | {"draws": settings["draws"], "chains": settings["chains"]}
         return tree_of(model, seed=len(calls), record=record)

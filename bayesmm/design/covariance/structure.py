@@ -68,6 +68,11 @@ class Covariance:
         that `bayesmm.reporting.mathml` knows.
     apart : bool
         Whether every column is a group term of its own, independent of the others, as ``||`` has it.
+    diagonal : bool
+        Whether its parameters are sds alone and L is the diagonal matrix of them. The compiled code takes that.
+    partials : callable or None
+        ``(values, q) -> values``, where correlations within their bounds may be those of no matrix: what stands in
+        their place in `factor`, is searched and sampled within the bounds, and has the priors. In arithmetic alone.
     """
 
     name: str
@@ -76,6 +81,8 @@ class Covariance:
     factor: Callable[[Sequence, int], object] | None = None
     tex: Callable[[Sequence[str]], str] | None = None
     apart: bool = False
+    diagonal: bool = False
+    partials: Callable[[Sequence, int], Sequence] | None = None
 
     @property
     def free(self) -> bool:
@@ -104,6 +111,16 @@ class Part:
     def entries(self) -> tuple[Entry, ...]:
         """The parameters, their places counted within the part."""
         return self.covariance.entries(len(self.columns))
+
+    @property
+    def correlated(self) -> tuple[tuple[int, ...], ...]:
+        """The sets of columns that are correlated among themselves: all of them, or each alone."""
+        return tuple((i,) for i in self.columns) if self.covariance.diagonal else (self.columns,)
+
+
+def searched(covariance: Covariance, values: Sequence, q: int) -> Sequence:
+    """Return what `factor` takes, for the values of a structure's entries as they are reported."""
+    return values if covariance.partials is None else covariance.partials(values, q)
 
 
 def factor_of(covariance: Covariance, values: Sequence[float], q: int) -> Array:

@@ -17,7 +17,7 @@ def whitened(design, values: Values = NOTHING):
     likelihood has half the sum of their logarithms. Correlations are known ones then, whose inverse the cross-products
     are taken with. Raises a DataError where the sds leave the doubles, as they may in a search gone astray.
     """
-    if not design.residual.parts:
+    if not design.residual.parts or design.residual.by_row:  # what is by row is no matter of weights
         return design
     correlation = design.residual.correlation(design.residual.rows, values)
     weights = residual_weights(design, values)

@@ -17,7 +17,7 @@ from bayesmm.formula.formula import Scale
 NAME = "log_sigma"
 
 
-def term(scale: Scale, X: Array, names: Sequence[str], y: Array) -> ResidualTerm:
+def term(scale: Scale, X: Array, names: Sequence[str], y: Array, learning: bool = True) -> ResidualTerm:
     """Return the structure of sigma's formula.
 
     Parameters
@@ -28,6 +28,8 @@ def term(scale: Scale, X: Array, names: Sequence[str], y: Array) -> ResidualTerm
     names : sequence of str, length k
     y : (n,)
         The response, on whose scale the sds are.
+    learning : bool
+        Whether no columns may depend on others; those of other data may, for the priors say what they leave open.
 
     Raises
     ------
@@ -37,7 +39,7 @@ def term(scale: Scale, X: Array, names: Sequence[str], y: Array) -> ResidualTerm
     own, shown = columns(X, scale.intercept), tuple(names[scale.intercept :])
     if not shown:
         raise DataError(f"'{scale.text}' names no column; sigma is the same in all rows without it, so leave it out")
-    if np.linalg.matrix_rank(X / np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)) < X.shape[1]:
+    if learning and dependent(X):
         raise DataError(f"'{scale.text}' has columns that depend on others ({', '.join(names)}); leave one out")
     if not scale.intercept and not np.isin(own, (0.0, 1.0)).all():
         raise DataError(f"'{scale.text}' has numbers and no intercept, so that sigma has no level; leave '0 +' out")
@@ -46,12 +48,18 @@ def term(scale: Scale, X: Array, names: Sequence[str], y: Array) -> ResidualTerm
     else:
         prior, structure = {"mu": float(np.log(np.std(y) or 1.0)), "sigma": 1.0}, ALONE
         what = "log of a residual sd"
-    sizes = tuple(float(size) for size in _sizes(own))
-    parameter = ResidualParameter(NAME, r"\eta", "Normal", prior, what, shown, start=prior["mu"], sizes=sizes)
+    parameter = ResidualParameter(
+        NAME, r"\eta", "Normal", prior, what, shown, start=prior["mu"], sizes=tuple(map(float, sizes(own)))
+    )
     return ResidualTerm(structure, scale.text, (parameter,), own)
 
 
-def _sizes(X: Array) -> Array:
+def dependent(X: Array) -> bool:
+    """Return whether some columns, (n, k), depend on others."""
+    return bool(np.linalg.matrix_rank(X / np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)) < X.shape[1])
+
+
+def sizes(X: Array) -> Array:
     """Return 1 for indicators and the sd of other columns, (k,): so a prior does not depend on the unit of a number."""
     indicators = np.isin(X, (-1.0, 0.0, 1.0)).all(axis=0)
     return np.where(indicators | (X.std(axis=0) == 0), 1.0, X.std(axis=0))

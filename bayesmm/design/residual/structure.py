@@ -49,6 +49,8 @@ class ResidualParameter:
         Where a search starts.
     sizes : tuple of float or None
         Of the elements of a vector: what they multiply. The scale of their prior is divided by it.
+    ordered : bool
+        Whether each element of a vector is above the one before.
     """
 
     name: str
@@ -60,6 +62,7 @@ class ResidualParameter:
     support: tuple[float, float] = (-np.inf, np.inf)
     start: float = 0.0
     sizes: tuple[float, ...] | None = None
+    ordered: bool = False
 
     @property
     def size(self) -> int:
@@ -129,6 +132,10 @@ class ResidualTerm:
         What the structure has read of each row; None if it reads nothing.
     names : mapping of str to str
         The text of each of its arguments.
+    of : str
+        Of a formula of a family's parameter, the parameter: see `of_family`.
+    given : tuple of str
+        The family's parameters that are no parameters of the model, because the structure gives them.
     """
 
     structure: ResidualStructure
@@ -136,6 +143,8 @@ class ResidualTerm:
     parameters: tuple[ResidualParameter, ...] = ()
     rows: Array | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+    of: str = ""
+    given: tuple[str, ...] = ()
 
     @cached_property
     def layout(self) -> Layout:
@@ -165,7 +174,7 @@ class Residuals:
     @property
     def text(self) -> str:
         """The structures as the formula has them."""
-        return " + ".join(part.text for part in self.parts)
+        return " + ".join(part.text for part in self.parts if part.text)
 
     @property
     def parameters(self) -> tuple[ResidualParameter, ...]:
@@ -186,6 +195,17 @@ class Residuals:
     def sigma(self) -> str:
         """What sigma is: see `ResidualStructure`."""
         return next((part.structure.sigma for part in self.parts if part.structure.sigma != "scale"), "scale")
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The family's parameters that are no parameters of the model."""
+        found = {name for part in self.parts for name in part.given}
+        return frozenset(found | ({"sigma"} if self.sigma == "known" else set()))
+
+    @property
+    def by_row(self) -> bool:
+        """Whether the family has parameters that differ from row to row."""
+        return any(part.of for part in self.parts)
 
     @property
     def estimated(self) -> bool:
@@ -271,7 +291,7 @@ def mean_values(values: Values) -> dict[str, Array]:
 
 def check_no_parameters(design, what: str, instead: str = "") -> None:
     """Raise a DataError where the residual has parameters besides sigma, with which `what` cannot be computed."""
-    if design.residual.estimated:
+    if design.residual.estimated and not design.residual.by_row:
         said = f"{what} is not possible with the residuals of {design.residual.text}"
         raise DataError(f"{said}; {instead}" if instead else said)
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from bayesmm.design.coding import Factor, Levels, Numbers, Values, learn_coding, matrix, matrix_names
+import numpy as np
+
+from bayesmm.design.coding import Factor, Levels, Numbers, learn_coding, matrix, matrix_names
 from bayesmm.design.residual import (
     autoregressive,
     compound_symmetry,
@@ -13,17 +15,21 @@ from bayesmm.design.residual import (
     unstructured,
 )
 from bayesmm.design.residual.independent import INDEPENDENT
+from bayesmm.design.residual.of_family import term as parameter_term
+from bayesmm.design.residual.of_family import threshold_term
 from bayesmm.design.residual.structure import Arguments, Array, Residuals, ResidualStructure, ResidualTerm, stacked
 from bayesmm.design.state import Scope
 from bayesmm.design.transforms import evaluate, numeric
 from bayesmm.design.variables import observed_levels
-from bayesmm.errors import DataError
+from bayesmm.errors import DataError, listing
 from bayesmm.families.family import Family
+from bayesmm.formula.additions import share_advice
 from bayesmm.formula.formula import (
     BESIDE,
     Call,
     Expr,
     Formula,
+    Scale,
     Signature,
     arguments_of,
     literal,
@@ -69,27 +75,46 @@ def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array, wei
     DataError
         The family's rows have no residual with an sd of its own, or a structure cannot use the columns.
     """
-    if not formula.residuals and formula.scale is None:
-        return INDEPENDENT
-    texts = [text_of(call) for call in formula.residuals] + ([] if formula.scale is None else [formula.scale.text])
     if not family.gaussian:
-        raise DataError(
-            f"{texts[0]} describes the residuals of a gaussian model with the identity link; the {family.name} "
-            f"family with the {family.link} link has none of its kind, so leave it out"
-        )
+        return _of_family(formula, family, scope, y)
+    if not formula.residuals and not formula.scales:
+        return INDEPENDENT
     parts = [_term(call, scope) for call in formula.residuals]
-    if formula.scale is not None:
-        values = {expr: evaluate(expr, scope) for expr in scale_factors(formula)}
-        parts.append(scale.term(formula.scale, *_scale_matrix(formula, values, len(y)), y))
+    parts += [scale.term(own, *_scale_matrix(own, scope, len(y)), y, scope.learning) for own in formula.scales]
     known = [part for part in parts if part.structure.sigma != "scale"]
-    if known and formula.scale is not None and known[0].structure is not parts[-1].structure:
-        raise DataError(
-            f"{known[0].text} gives the sds of the rows, and {formula.scale.text} models them; leave one of the two out"
-        )
+    if known and formula.scales and known[0].structure is not parts[-1].structure:
+        said = f"gives the sds of the rows, and {formula.scales[0].text} models them"
+        raise DataError(f"{known[0].text} {said}; leave one of the two out")
     beside = [part.text for part in parts if part.structure.signature and part.structure.signature.gives == BESIDE]
     if beside and weights is not None:
         raise DataError(f"{beside[0]} and the weights both say how exact a row is; leave one of the two out")
     return Residuals(tuple(parts))
+
+
+def _of_family(formula: Formula, family: Family, scope: Scope, y: Array) -> Residuals:
+    """Return the formulas of parameters, and the thresholds, of a model that is not linear with normal errors."""
+    parameters = {own.name: own for own in family.parameters if own.name in family.formulas}
+    whose = f"the {family.label} family with the {family.link} link"
+    if formula.residuals:
+        what = f"{text_of(formula.residuals[0])} describes the residuals of a gaussian model with the identity link"
+        raise DataError(f"{what}; {whose} has none of its kind, so leave it out")
+    unknown = next((own for own in formula.scales if own.name not in parameters), None)
+    if unknown is not None:
+        has = f"has {listing(parameters)}" if parameters else "has no parameters besides the mean"
+        advice = share_advice(unknown.name)
+        raise DataError(f"{unknown.text} is of a parameter that {whose} has not: it {has}, so leave it out{advice}")
+    parts = [threshold_term(family, known_categories(formula, scope), y)] if family.ordered else []
+    for own in formula.scales:
+        parameter, mean = parameters[own.name], np.full(len(y), y.mean())
+        first = family.first(y, mean)[family.auxiliaries.index(own.name)]
+        X, names = _scale_matrix(own, scope, len(y))
+        parts.append(parameter_term(parameter, own, X, names, float(first), scope.learning))
+    return Residuals(tuple(parts)) if parts else INDEPENDENT
+
+
+def known_categories(formula: Formula, scope: Scope) -> tuple[str, ...]:
+    """Return the labels of an ordered response, which have been learned with it."""
+    return scope.states[formula.response].labels
 
 
 def _term(call: Call, scope: Scope) -> ResidualTerm:
@@ -99,19 +124,19 @@ def _term(call: Call, scope: Scope) -> ResidualTerm:
     return ResidualTerm(structure, text_of(call), structure.parameters(arguments), structure.rows(arguments), names)
 
 
-def _scale_matrix(formula: Formula, values: Values, n: int) -> tuple[Array, list[str]]:
-    """Return the columns of sigma's formula, (n, k), and their names, the intercept's among them."""
-    coding = learn_coding(formula.scale.intercept, formula.scale.terms, values)
+def _scale_matrix(own: Scale, scope: Scope, n: int) -> tuple[Array, list[str]]:
+    """Return the columns of a parameter's formula, (n, k), and their names, the intercept's among them."""
+    values = {expr: evaluate(expr, scope) for term in own.terms for expr in term.factors}
+    coding = learn_coding(own.intercept, own.terms, values)
     return matrix(coding, values, n), [name for term in matrix_names(coding, values) for name in term]
 
 
 def residual_rows(formula: Formula, scope: Scope) -> Array | None:
     """Return what the formula's structures read of each row of other data, (m, k); None without one."""
     found = [STRUCTURES[call.function].rows(_evaluated(call, scope)) for call in formula.residuals]
-    if formula.scale is not None:
-        values = {expr: evaluate(expr, scope) for expr in scale_factors(formula)}
-        X, _ = _scale_matrix(formula, values, len(scope.rows))
-        found.append(scale.columns(X, formula.scale.intercept))
+    for own in formula.scales:
+        X, _ = _scale_matrix(own, scope, len(scope.rows))
+        found.append(scale.columns(X, own.intercept))
     return stacked(found)
 
 

@@ -4,6 +4,7 @@ Trouble of the sampler is never an exception and never hidden: every check runs 
 every printed result opens with the verdict. What the posterior says about the model itself is a note: it fails nothing.
 """
 
+from bayesmm.design.summed import is_summed
 from bayesmm.evaluation.checks.check import Check, sourced, verdict
 from bayesmm.evaluation.checks.evidence import EFFECTS_LIMIT, gather, is_independent, suspicious
 from bayesmm.evaluation.checks.fitted import of_fit
@@ -23,6 +24,7 @@ __all__ = [
     "R_HAT_LIMIT",
     "Check",
     "bfmi",
+    "draws_checks",
     "run_checks",
     "suspicious",
     "verdict",
@@ -36,15 +38,22 @@ def run_checks(fit, time: object = None) -> list[Check]:
 
     `time`, a column of the model or values of its rows, orders them within their groups.
     """
-    evidence, inputs = gather(fit), check_inputs(fit)
+    inputs = check_inputs(fit)
+    found = rows_and_groups(fit, time) + [check(inputs) for check in NOTES]
+    return draws_checks(fit) + [sourced(check) for check in found]
+
+
+@few_threads
+def draws_checks(fit) -> list[Check]:
+    """Return the checks that draws can fail, those of the sampling and of the integrals; the others are notes."""
+    evidence = gather(fit)
     found = [check(evidence) for check in (INDEPENDENT if is_independent(evidence.record) else CHECKS)]
-    found += integrals(fit) + rows_and_groups(fit, time) + [check(inputs) for check in NOTES]
-    return [sourced(check) for check in found]
+    return [sourced(check) for check in found + integrals(fit)]
 
 
 def rows_and_groups(fit, time: object) -> list[Check]:
-    """Return the checks of the residuals and of the groups, where the random effects were kept."""
-    if len(kept_effects(fit)) < len(fit.design.blocks):
+    """Return the checks of the residuals and of the groups, where there are rows and the random effects were kept."""
+    if is_summed(fit.design) or len(kept_effects(fit)) < len(fit.design.blocks):
         return []
     fitted = of_fit(fit)
     return [autocorrelation(fitted, time), influential_groups(fitted)] if fitted.known else []

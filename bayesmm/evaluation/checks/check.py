@@ -70,13 +70,18 @@ def sourced(check: Check) -> Check:
 
 
 def verdict(checks: Sequence[Check]) -> str:
-    """Return the verdict of the checks: one line, and one more for each check that failed, or for each note."""
+    """Return the verdict of the checks: one line, one more for each check that failed, and one for each note.
+
+    Draws that fail a check may still say what is wrong with the model, which is often why they fail.
+    """
     failed = [check for check in checks if not check.ok]
-    if failed:
-        names = ", ".join(check.name for check in failed)
-        return "\n".join([f"CHECKS FAILED: {names}.", *(f"  {check.name}: {check.message}" for check in failed)])
+    first = f"CHECKS FAILED: {', '.join(check.name for check in failed)}." if failed else _passed(checks)
     notes = [check for check in checks if check.note and check.name not in SAID_BY_DATA]
-    return "\n".join([_passed(checks), *(f"  Note, {check.name}: {check.message}" for check in notes)])
+    return "\n".join([
+        first,
+        *(f"  {check.name}: {check.message}" for check in failed),
+        *(f"  Note, {check.name}: {check.message}" for check in notes),
+    ])  # fmt: skip
 
 
 def _passed(checks: Sequence[Check]) -> str:

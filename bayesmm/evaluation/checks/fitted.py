@@ -10,8 +10,7 @@ from bayesmm.design.parameters import coefficients
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import mean_values, residual_weights
 from bayesmm.estimation.estimates import Estimates, pearson_residuals
-from bayesmm.families.links import LINKS
-from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, tree_sizes, variable
+from bayesmm.posterior.draws import block_draws, draws_of, mean_auxiliaries, residual_draws, tree_sizes, variable
 from bayesmm.posterior.means import slope_of
 
 Array = np.ndarray
@@ -26,7 +25,7 @@ class Fitted:
     design : Design
     eta : (n,) float64
         The linear predictor, with the random effects.
-    auxiliaries : tuple of float
+    auxiliaries : tuple of float or (n,) float64
     covariances : tuple of (q, q) float64
         Of the random effects of each block.
     beta_cov : (p, p) float64
@@ -39,7 +38,7 @@ class Fitted:
 
     design: Design
     eta: Array
-    auxiliaries: tuple[float, ...]
+    auxiliaries: tuple[float | Array, ...]
     covariances: tuple[Array, ...]
     beta_cov: Array
     residual: Mapping[str, Array]
@@ -53,7 +52,7 @@ class Fitted:
     @cached_property
     def means(self) -> Array:
         """The inverse of the link at the linear predictor, (n,): the fitted means of most families."""
-        return LINKS[self.design.family.link].inverse(self.eta)
+        return self.design.family.inverse(self.eta)
 
     @cached_property
     def pearson(self) -> Array:
@@ -61,8 +60,28 @@ class Fitted:
         return pearson_residuals(self.design, self.eta, self.auxiliaries, self.residual)
 
     @cached_property
+    def slopes(self) -> Array:
+        """The first two derivatives of each row's log density in its linear predictor, (n, 2)."""
+        from bayesmm.likelihood.response_kernels import derivatives
+        from bayesmm.likelihood.row_functions import codes
+
+        design, aux = self.design, np.zeros((self.design.n, 2))
+        for m, own in enumerate(self.auxiliaries[: len(design.family.auxiliaries)]):
+            aux[:, m] = own  # a number, or one for each row
+        size = np.ones(design.n) if design.size is None else design.size
+        rows = zip(design.y, size, self.eta, aux, strict=True)
+        weights = 1.0 if design.weights is None else design.weights[:, None]
+        numbers = codes(design.family)
+        return weights * np.array([derivatives(*numbers, *row)[1:3] for row in rows])
+
+    @cached_property
     def information(self) -> Array:
-        """The information of each row about its linear predictor by its mean and variance, (n,): slope^2 / variance."""
+        """The information of each row about its linear predictor by its mean and variance, (n,): slope^2 / variance.
+
+        Of a censored or truncated response the observed information.
+        """
+        if self.design.family.observed:
+            return np.maximum(-self.slopes[:, 1], 0.0)
         design, trials = self.design, 1.0 if self.design.trials is None else self.design.trials
         own = residual_weights(design, self.residual)
         slope = slope_of(design.family, self.eta, self.auxiliaries)
@@ -75,17 +94,19 @@ class Fitted:
     def score(self) -> Array:
         """The derivative of each row's log density in its linear predictor, (n,), by its mean and variance.
 
-        Exact where that is all there is to a family (gaussian, counts, gamma with their links); else quasi-likelihood.
+        Exact where that is all there is to a family (gaussian, counts, gamma with their links), and for censored and
+        truncated responses; else quasi-likelihood.
         """
+        if self.design.family.observed:
+            return self.slopes[:, 0]
         sign = np.sign(slope_of(self.design.family, self.eta, self.auxiliaries))
         return np.nan_to_num(self.pearson) * np.sqrt(self.information) * sign
 
 
 def of_point(point: Estimates) -> Fitted:
     """Return a maximised model as it is."""
-    own = tuple(point.auxiliaries.values()) or (point.sigma,)
     known = (point.covariances, point.beta_cov, point.residual, point.conditional)
-    return Fitted(point.design, point.linear, own, *known)
+    return Fitted(point.design, point.linear, point.own, *known)
 
 
 def of_fit(fit) -> Fitted:
@@ -95,7 +116,7 @@ def of_fit(fit) -> Fitted:
     eta = design.X @ beta.mean(axis=1) + design.offset
     for block in design.blocks:
         eta = eta + np.einsum("ij,ij->i", block.Z, block_draws(fit, block).mean(axis=(0, 1))[block.index])
-    own = tuple(float(variable(tree, name).mean()) for name in design.family.auxiliaries)
+    own = mean_auxiliaries(fit)
     covariances = tuple(_mean_covariance(fit, block) for block in design.blocks)
     cov = np.cov(beta).reshape(design.p, design.p) if design.p and beta.shape[1] > 1 else np.zeros((design.p,) * 2)
     return Fitted(design, eta, own, covariances, cov, mean_values(residual_draws(fit)))

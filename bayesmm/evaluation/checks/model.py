@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
+from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.sampling import FEW_LEVELS
 from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
-from bayesmm.families.links import LINKS
+from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import is_constant, kept_effects, posterior_residuals, variable
-from bayesmm.posterior.means import auxiliary_values
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import FEWEST_DRAWS, MOST_NUMBERS, replicates, thinned
 
@@ -72,9 +72,9 @@ def check_inputs(fit) -> CheckInputs:
         draws = draws_on_prior_scale(fit, parameter, marginal)
         if np.isfinite(draws).all() and not is_constant(draws[None])[0]:
             found.append((parameter, marginal, draws.ravel()))
-    whole = len(kept_effects(fit)) == len(fit.design.blocks)
+    whole = len(kept_effects(fit)) == len(fit.design.blocks) and not is_summed(fit.design)
     family = fit.design.family
-    counted = family.discrete and not family.support.binary and fit.design.n <= MOST_ROWS
+    counted = family.support.numbers and not family.observed and fit.design.n <= MOST_ROWS
     return CheckInputs(
         fit=fit,
         marginals=tuple(found),
@@ -88,16 +88,16 @@ def simulate(fit) -> Simulated:
     replicated = replicates(fit)
     few = thinned(fit, len(replicated))
     eta = predict(few, kind="linear").draws.reshape(-1, fit.design.n)
-    return Simulated(LINKS[fit.design.family.link].inverse(eta), replicated, tuple(auxiliary_values(few)))
+    return Simulated(fit.design.family.inverse(eta), replicated, tuple(auxiliary_values(few)))
 
 
 def few_groups(inputs: CheckInputs) -> Check:
     """Look for a grouping factor with so few levels that its sds rest on their prior."""
-    blocks = inputs.fit.design.blocks
+    blocks = [inputs.fit.design.blocks[k] for k in inputs.fit.design.groups]
     if not blocks:
         return Check("few groups", True, math.nan, FEW_LEVELS, "the model has no random effects")
-    block = min(blocks, key=lambda each: len(each.levels))
-    count = len(block.levels)
+    block = min(blocks, key=lambda each: len(each.labels))
+    count = len(block.labels)
     if count >= FEW_LEVELS:
         return Check("few groups", True, count, FEW_LEVELS, f"{block.group} has {count:,} levels, and no factor fewer")
     message = (

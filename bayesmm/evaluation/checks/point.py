@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from bayesmm.design.summed import is_summed
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation.checks.check import Check, sourced
 from bayesmm.evaluation.checks.fitted import Fitted, of_point
@@ -42,6 +43,8 @@ def point_checks(point: Estimates, time: object = None) -> list[Check]:
         convergence fails the fit; singular, dispersion, zeros, autocorrelation and influential groups are notes, with
         the family or the term to try.
     """
+    if is_summed(point.design):
+        return [sourced(check) for check in (converged(point), singular(point))]
     fitted = of_point(point)
     found = [converged(point), singular(point), *counts(point, fitted)]
     found += [autocorrelation(fitted, time), influential_groups(fitted)] if fitted.known else []
@@ -51,15 +54,17 @@ def point_checks(point: Estimates, time: object = None) -> list[Check]:
 def remarks(point: Estimates) -> list[str]:
     """Return what stands under the print of a fit: the notes that no other line of it has.
 
-    Counts that scatter more have more zeros too, and the same remedy, so that the note on these is left out then. Of a
-    search that did not converge there is nothing to be said but that.
+    Counts that scatter more have more zeros too, so that these are a part of that note then. Of a search that did not
+    converge there is nothing to be said but that.
     """
     if not point.converged:
         return []
     own = {check.name: check for check in point_checks(point) if check.note and check.name != "singular"}
-    if "dispersion" in own:
-        own.pop("zeros", None)
-    return [f"Note, {check.name}: {check.message}" for check in own.values()]
+    text = {name: f"Note, {name}: {check.message}" for name, check in own.items()}
+    if {"dispersion", "zeros"} <= set(text):
+        text.pop("zeros")
+        text["dispersion"] += f" There are {own['zeros'].message}"
+    return list(text.values())
 
 
 def converged(point: Estimates) -> Check:
@@ -89,7 +94,8 @@ def counts(point: Estimates, fitted: Fitted) -> list[Check]:
     """Return the checks of dispersion and zeros, of counts and of numbers of successes."""
     design = fitted.design
     one_trial = design.trials is not None and (design.trials == 1).all()
-    judged = design.family.discrete and not design.family.support.binary and not one_trial and design.n <= MOST_ROWS
+    family = design.family
+    judged = family.support.numbers and not (family.observed or one_trial) and design.n <= MOST_ROWS
     if not judged or not np.isfinite(fitted.means).all():
         text = f"judged for counts only, of at most {MOST_ROWS:,} rows"
         return [Check(name, True, math.nan, P_LIMIT, text) for name in ("dispersion", "zeros")]
@@ -102,7 +108,7 @@ def _simulated(fitted: Fitted) -> np.ndarray:
     design, rng = fitted.design, stream(0, "responses about the fitted means")
     number = max(FEWEST_DRAWS, min(DRAWS, MOST_NUMBERS // max(design.n, 1)))
     return np.array(
-        [draw_response(design.family, rng, fitted.means, design.trials, fitted.auxiliaries) for _ in range(number)]
+        [draw_response(design.family, rng, fitted.means, design.drawn_with, fitted.auxiliaries) for _ in range(number)]
     )
 
 

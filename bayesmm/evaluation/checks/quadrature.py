@@ -6,10 +6,9 @@ import numpy as np
 
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.likelihood.lattice import FINE, LATTICE
+from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.quadrature import evaluate, fits, prepare
-from bayesmm.posterior.draws import sampling_record, tree_sizes, variable
-from bayesmm.posterior.log_likelihood import auxiliary_draws
-from bayesmm.posterior.predict import factor_draws
+from bayesmm.posterior.draws import factor_draws, own_draws, sampling_record, tree_sizes, variable
 
 # Draws that are recomputed, with one, two and three random effects: about a second for hundreds of levels.
 DRAWS = (24, 10, 4)
@@ -48,8 +47,10 @@ def spread_out(L: np.ndarray, count: int) -> np.ndarray:
 def error_of(fit, draw: int) -> float:
     """Return log p(y | one draw) less that by the finer rule; NaN where one of them does not exist."""
     design = fit.design
-    data, L, aux = prepare(design), factor_draws(fit, design.blocks[0])[draw], auxiliary_draws(fit)[draw]
+    data, L = prepare(design), factor_draws(fit, design.blocks[0])[draw]
     beta = variable(fit.tree, "beta").reshape(-1, design.p)[draw] if design.p else np.empty(0)
-    aux = aux[: len(design.family.auxiliaries)]
+    own = own_parameters(design).sorted(np.argsort(design.blocks[0].index, kind="stable"))
+    aux = own.rows(own_draws(fit)[draw])
+    aux = aux if own.by_row else aux[: own.number]
     found = [evaluate(data, beta, L, aux, rule) for rule in (LATTICE, FINE)]
     return found[0].value - found[1].value if all(one.ok for one in found) else math.nan

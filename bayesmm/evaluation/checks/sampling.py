@@ -64,7 +64,7 @@ def clustering(evidence: Evidence, diverging: np.ndarray) -> str:
 def remedy(evidence: Evidence, block: int) -> str:
     """Return one sentence of advice about a grouping factor whose posterior is hard to sample."""
     factor = evidence.design.blocks[block]
-    if len(factor.levels) < FEW_LEVELS:
+    if len(factor.labels) < FEW_LEVELS and not factor.smooth:
         return (
             f"{factor.group} has {len(factor.levels)} levels, too few to learn an sd from; "
             f'give {factor.names.sd} an informative prior, such as bmm.Prior("HalfNormal", sigma=...).'
@@ -133,7 +133,8 @@ def advice(evidence: Evidence, worst: int) -> str:
     aliased = [evidence.design.coefficients[j] for j in evidence.design.aliased]
     if kind == "coefficient" and aliased:
         return f"{', '.join(aliased)} is a linear combination of other coefficients; leave it out of the formula."
-    if block >= 0 and len(evidence.design.blocks[block].levels) < FEW_LEVELS:
+    factor = evidence.design.blocks[block] if block >= 0 else None
+    if factor is not None and len(factor.labels) < FEW_LEVELS and not factor.smooth:
         return remedy(evidence, block)
     if is_independent(evidence.record):
         return f"take more, with draws={2 * max(evidence.draws, 1000)}, or use NUTS, with sampler='nutpie'."
@@ -163,10 +164,11 @@ def bfmi(energy: np.ndarray) -> np.ndarray:
 
 def heavy_tail(evidence: Evidence) -> str:
     """Return one sentence of advice for a posterior whose tails the sampler crosses too slowly."""
-    sizes = [len(block.levels) for block in evidence.design.blocks]
+    blocks = [evidence.design.blocks[k] for k in evidence.design.groups]
+    sizes = [len(block.labels) for block in blocks]
     if not sizes:
         return "the posterior has heavy tails; give the coefficients and sigma lighter-tailed priors, such as Normal."
-    factor = evidence.design.blocks[int(np.argmin(sizes))]
+    factor = blocks[int(np.argmin(sizes))]
     return (
         f"the tails of the posterior are explored too slowly; give {factor.names.sd} ({min(sizes)} levels) "
         "a lighter-tailed prior, such as HalfNormal."

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bayesmm.design.parameters import block_parameters, residual_labels, variable_of
+from bayesmm.design.covariance.structure import searched
+from bayesmm.design.parameters import part_parameters, residual_labels, variable_of
 from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import Values as Residual
@@ -17,12 +18,22 @@ from bayesmm.errors import PriorError
 from bayesmm.likelihood.crossproducts import Factor
 from bayesmm.likelihood.gaussian import evaluate, log_likelihood, pack
 from bayesmm.likelihood.gaussian_factorisation import FixedPrior
+from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.problem import Problem, column_scales, reduced
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.row_functions import codes
-from bayesmm.posterior.draws import prior_draws, residual_draws, tree_sizes, variable
-from bayesmm.posterior.log_likelihood import auxiliary_draws, by_level, conditional, split_by
-from bayesmm.posterior.predict import factor_draws
+from bayesmm.posterior.auxiliaries import auxiliary_draws
+from bayesmm.posterior.draws import (
+    factor_draws,
+    own_draws,
+    prior_draws,
+    prior_residual_draws,
+    residual_draws,
+    scalar_draws,
+    tree_sizes,
+    variable,
+)
+from bayesmm.posterior.log_likelihood import by_level, conditional, split_of
 from bayesmm.priors import coefficient_places
 
 Array = np.ndarray
@@ -66,14 +77,16 @@ def _by_place(fit, own: Mapping[str, Array], draws: int) -> list[tuple[str, Arra
     if design.p:
         found += zip(coefficient_places(priors, design), own["beta"].reshape(draws, -1).T, strict=True)
     for k, block in enumerate(design.blocks):
-        for parameter in block_parameters(k, block):
-            if parameter.label in priors:
-                values = own[variable_of(design, parameter)][(..., *parameter.terms)]
-                found.append((parameter.label, values.reshape(draws)))
-    residual = residual_draws(fit)
+        for part in block.parts:
+            parameters = part_parameters(k, block, part)
+            values = [own[variable_of(design, p)][(..., *p.terms)].reshape(draws) for p in parameters]
+            values = searched(part.covariance, values, len(part.columns))  # what the priors are of
+            labels = (parameter.label for parameter in parameters)
+            found += [(label, value) for label, value in zip(labels, values, strict=True) if label in priors]
+    residual = prior_residual_draws(fit)
     for parameter in design.residual.parameters:
         found += zip(residual_labels(parameter), residual[parameter.name].T, strict=True)
-    return [*found, *zip(design.family.auxiliaries, auxiliary_draws(fit).T, strict=False)]
+    return [*found, *scalar_draws(fit).items()]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -92,7 +105,7 @@ def integrated_log_likelihood(fit) -> tuple[Array, str]:
     if design.family.gaussian:
         return _each(fit, _gaussian(fit)), "random effects integrated out exactly"
     if fits(design):
-        levels = by_level(fit, split_by(design, design.blocks[0].group))
+        levels = by_level(fit, split_of(design, 0))
         return levels.sum(axis=1), "random effects integrated out by quadrature"
     return _each(fit, _laplace(fit)), "random effects integrated out by Laplace's approximation"
 
@@ -105,7 +118,8 @@ def rest_size(design: Design) -> int:
 
 def _each(fit, value: Callable[[Array, list[Array], Array, Residual], float]) -> Array:
     """Return the value of each draw of (beta, factors L, auxiliaries, those of the residual), (draws,)."""
-    design, aux = fit.design, auxiliary_draws(fit)
+    design = fit.design
+    aux = auxiliary_draws(fit) if design.family.gaussian else own_draws(fit)
     beta = variable(fit.tree, "beta").reshape(len(aux), -1) if design.p else np.zeros((len(aux), 0))
     factors, residual = [factor_draws(fit, block) for block in design.blocks], residual_draws(fit)
 
@@ -155,13 +169,14 @@ def _laplace(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
     response = Response(
         *codes(design.family),
         design.y,
-        ones if design.trials is None else design.trials,
+        ones if design.size is None else design.size,
         ones if design.weights is None else design.weights,
     )
     start = np.zeros(sum(len(block.levels) * len(block.columns) for block in design.blocks))
+    parameters = own_parameters(design)
 
     def value(beta: Array, factors: list[Array], aux: Array, own: Residual) -> float:
         T = pack(tuple(scales[k][:, None] * factors[k] for k in order))
-        return laplace(layout, response, design.X @ beta + design.offset, T, aux, start).value
+        return laplace(layout, response, design.X @ beta + design.offset, T, parameters.rows(aux), start).value
 
     return value

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.parameters import by_levels
+from bayesmm.design.residual.of_family import check_same_in_rows
+from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import column, count, shorten, table, wrap
-from bayesmm.errors import listing
+from bayesmm.errors import DataError, listing
 from bayesmm.evaluation.variance.null_model import null_mean
 from bayesmm.evaluation.variance.variance_parts import (
     Parts,
@@ -105,6 +107,7 @@ def icc(fitted, mean: str = "rows") -> VarianceShares:
     intercept for each row, is additive overdispersion and a part of the residual's.
     """
     check_choice("mean", mean, MEANS)
+    _check_no_smooth(fitted.design, "the intraclass correlation")
     design = fitted.design
     groups = len(design.blocks) - len(observation_level(design))
     if not groups:
@@ -160,6 +163,7 @@ def r2(fitted, mean: str = "rows") -> VarianceShares:
     observation-level effects, which no R^2 counts as explained, are integrated out.
     """
     check_choice("mean", mean, MEANS)
+    _check_no_smooth(fitted.design, "R^2")
     design, at = fitted.design, _null(fitted, mean)
     parts = _parts(fitted, at)
     total = parts.fixed + sum(parts.random) + parts.residual
@@ -178,8 +182,22 @@ def r2(fitted, mean: str = "rows") -> VarianceShares:
     return _record(fitted, "R^2", shares, parts, tuple(says))
 
 
+def _check_no_smooth(design, what: str) -> None:
+    """Raise a DataError where a smooth is neither fixed nor random in the sense of these shares."""
+    smooths = [block.group for block in design.blocks if block.smooth]
+    if smooths:
+        raise DataError(
+            f"{what} knows no smooths, here {listing(smooths)}: these are part of the mean, with a penalty; "
+            "write ns(x, df = 4) for a curve that it knows, or compare models by loo()"
+        )
+
+
 def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:
     """Return the R^2 of modelled means, and what they are."""
+    if is_summed(fit.design):
+        return {}, [
+            "The R^2 of modelled means (bayes_r2) are left out: they need the rows, which stay with the engine."
+        ]
     design, values, shares = fit.design, values_of_fit(fit), {}
     groups, missing = population(design, values), []
     if not design.blocks:
@@ -211,6 +229,7 @@ def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:
 
 
 def _parts(fitted, mean: float | None) -> Parts:
+    check_same_in_rows(fitted.design, "a share of variance")
     if hasattr(fitted, "tree"):
         return parts_of(fitted.design, values_of_fit(fitted), mean)
     return parts_of(scaled_design(fitted), values_of_point(fitted), mean)

@@ -16,8 +16,7 @@ from bayesmm.design.residual import standard_errors
 from bayesmm.display.text_tables import table as text_table
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.posterior.draws import CI_PROB, tree_sizes, variable
-from bayesmm.posterior.predict import factor_draws
+from bayesmm.posterior.draws import CI_PROB, factor_draws, tree_sizes, variable
 
 Array = np.ndarray
 TAIL = 1.959963984540054  # standard normal quantile of 0.975

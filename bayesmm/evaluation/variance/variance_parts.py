@@ -16,12 +16,13 @@ from bayesmm.design.coding import INTERCEPT
 from bayesmm.design.records import Design
 from bayesmm.design.residual.structure import NOTHING, residual_weights
 from bayesmm.design.residual.structure import Values as Residual
+from bayesmm.design.summed import is_summed
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
-from bayesmm.posterior.draws import residual_draws, tree_sizes, variable
-from bayesmm.posterior.log_likelihood import auxiliary_draws
+from bayesmm.posterior.auxiliaries import auxiliary_draws
+from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes, variable
 from bayesmm.posterior.means import REACH, averaged, growth
-from bayesmm.posterior.predict import CHUNK, check_draws, factor_draws, linear, rows_of
+from bayesmm.posterior.predict import CHUNK, check_draws, linear, rows_of
 
 Array = np.ndarray
 Moments = Callable[[slice], tuple[Array, Array, Array]]
@@ -97,6 +98,8 @@ def values_of_point(point) -> Values:
     own, family = np.zeros((1, 2)), point.design.family
     for m, name in enumerate(family.auxiliaries):
         own[0, m] = point.auxiliaries.get(name, point.sigma)  # a linear model has its sigma there alone
+    if family.ordered:
+        own = np.array(point.own)[None]
     residual = {name: values[None] for name, values in point.residual.items()}
     covariances = tuple(Sigma[None] for Sigma in point.scaled.covariances)
     return Values(np.nan_to_num(point.beta)[None], covariances, own, residual)
@@ -136,15 +139,27 @@ def observation_level(design: Design) -> tuple[int, ...]:
 
 def fixed_variance(design: Design, beta: Array) -> Array:
     """Return the variance of X beta over the rows, (draws,); offsets, which nobody estimated, have no part in it."""
-    share = row_shares(design)
-    centred = (design.X - share @ design.X) * np.sqrt(share)[:, None]
-    centred[:, np.ptp(design.X, axis=0) == 0] = 0.0  # the intercept, also where rounding leaves something of it
+    if is_summed(design):
+        rows = design.X.rows
+        centred = (rows - rows.mean(axis=0)) / np.sqrt(len(rows))
+    else:
+        centred = _centred(design)
     R = np.linalg.qr(centred, mode="r")
     return np.square(beta @ R.T).sum(axis=1) * design.n / (design.n - 1)
 
 
+def _centred(design: Design) -> Array:
+    share = row_shares(design)
+    centred = (design.X - share @ design.X) * np.sqrt(share)[:, None]
+    centred[:, np.ptp(design.X, axis=0) == 0] = 0.0  # the intercept, also where rounding leaves something of it
+    return centred
+
+
 def random_variances(design: Design, covariances: tuple[Array, ...]) -> tuple[Array, ...]:
     """Return the mean over the rows of z'Sigma z of each block, (draws,): Johnson (2014)."""
+    if is_summed(design):
+        squares = [block.Z.rows.T @ block.Z.rows / len(block.Z.rows) for block in design.blocks]
+        return tuple(np.einsum("sij,ij->s", Sigma, M) for Sigma, M in zip(covariances, squares, strict=True))
     share = row_shares(design)
     squares = [(block.Z * share[:, None]).T @ block.Z for block in design.blocks]
     return tuple(np.einsum("sij,ij->s", Sigma, M) for Sigma, M in zip(covariances, squares, strict=True))
@@ -164,6 +179,8 @@ def residual(design: Design, values: Values, mean: float | None = None) -> Array
     rule = design.family.residual
     at = mean_response(design, values) if rule.needs_mean and mean is None else mean
     value = rule.value(at, values.auxiliaries.T)
+    if is_summed(design):
+        return np.broadcast_to(value * design.X.sums.mean_inverse_weight, len(values.beta)).astype(float)
     weights = residual_weights(design, values.residual)
     if design.family.gaussian and weights is not None:
         value = value * np.mean(1 / weights, axis=-1)
@@ -199,7 +216,7 @@ def _moments(design: Design, values: Values) -> Callable[[Array, Array | None, s
     They are of the mean of a response, of its square and of the variance about it, (draws, rows) each.
     """
     family, aux = design.family, tuple(values.auxiliaries.T[:, :, None])
-    inverse = LINKS[family.link].inverse
+    inverse = family.inverse
     if not family.quadratic:
         return lambda eta, spread, part: _averages(family, aux, eta, spread)
     function, multiple = _variance_function(design, values), family.expected(np.ones((1, 1)), aux)
@@ -214,7 +231,7 @@ def _moments(design: Design, values: Values) -> Callable[[Array, Array | None, s
 
 def _averages(family: Family, aux: tuple, eta: Array, spread: Array | None) -> tuple:
     """Return the same for a family whose mean or variance is no simple function of mu: its variance is mu^3 at most."""
-    inverse = LINKS[family.link].inverse
+    inverse = family.inverse
     functions = (
         lambda at: family.expected(inverse(at), aux),
         lambda at: np.square(family.expected(inverse(at), aux)),

@@ -12,13 +12,14 @@ from bayesmm.families.links import LINKS, Link
 from bayesmm.inference.anova import Anova
 from bayesmm.inference.marginal_effects.adjustments import ADJUST, Tests, adjusted
 from bayesmm.inference.marginal_effects.plot import plot_averages
-from bayesmm.inference.marginal_effects.quantities import Estimand, Quantities, combined
+from bayesmm.inference.marginal_effects.quantities import Estimand, Quantities, check_differences, combined
 from bayesmm.inference.marginal_effects.result import (
     effects_note,
     interval_note,
     labelled,
     quantity_words,
     render,
+    scale_note,
     shaped,
     tail_note,
     title_of,
@@ -156,7 +157,8 @@ def means_record(
     else:
         values = found.values if back is None else back.inverse(found.values)
         table, draws = drawn(values, estimand.ci_prob), shaped(fit, values)
-    said = [*notes, *effects_note(fit, estimand), interval_note(fit, estimand, words), *undefined_note(fit, found)]
+    said = [*notes, *scale_note(fit, estimand), *effects_note(fit, estimand), interval_note(fit, estimand, words)]
+    said += undefined_note(fit, found)
     return Averages(labelled(labels[0], table, labels[1]), draws, title, (*said, *tail_note(table)), None, origin)
 
 
@@ -228,6 +230,7 @@ def contrast(
     if adjust == "tukey" and method != "pairwise":
         raise ValueError("Tukey's method is for all pairs; for other contrasts there is adjust='mvt'")
     groups, others = _grouped(result, by)
+    check_differences(origin.fit, origin.estimand, others)
     names, rows, sizes = [], [], []
     for code in range(len(groups.keys)):
         at = np.flatnonzero(groups.codes == code)
@@ -359,6 +362,7 @@ def joint(result: Averages, by: str | Sequence[str] | None = None) -> Anova:
     if not isinstance(origin.fit, Estimates):
         raise ValueError("a joint test has a p-value, and a posterior has none; use it on a fit by maximize()")
     groups, others = _grouped(result, by)
+    check_differences(origin.fit, origin.estimand, others)
     spread = spread_of(origin.fit, origin.ddf)
     rows = [_joint_row(result, np.flatnonzero(groups.codes == code), spread) for code in range(len(groups.keys))]
     names = [", ".join(map(value_text, row)) for row in groups.keys.itertuples(index=False, name=None)]

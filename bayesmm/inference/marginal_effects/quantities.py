@@ -10,10 +10,12 @@ from scipy import sparse
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.inference.marginal_effects.rows import check_memory
+from bayesmm.formula.formula import scale_factors
+from bayesmm.inference.marginal_effects.rows import check_memory, column_names
 from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import tree_sizes, variable
-from bayesmm.posterior.means import auxiliary_values, mean_of, slope_of
+from bayesmm.posterior.means import mean_of, slope_of
 from bayesmm.posterior.predict import (
     GROUPS,
     Rows,
@@ -26,7 +28,7 @@ from bayesmm.posterior.predict import (
     rows_of,
     spreads,
 )
-from bayesmm.posterior.predict_point import linear_predictor, new_variance, not_estimable
+from bayesmm.posterior.predict_point import linear_predictor, new_variance, not_estimable, own_at
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count, label_text
 
@@ -76,12 +78,37 @@ def checked_estimand(fit, kind: str, groups: str, ci_prob: float) -> Estimand:
     check_choice("groups", groups, GROUPS)
     check_averaged(fit.design, kind, groups)
     check_probability("ci_prob", ci_prob)
+    if isinstance(fit, Estimates) and len(fit.design.groups) < len(fit.design.blocks):
+        raise DataError(
+            "averages of a maximised model have standard errors of the coefficients alone, and smooths have their own; "
+            "use predict(se=True), or sample() for averages of a posterior"
+        )
     if groups == "conditional" and isinstance(fit, Estimates):
         raise ValueError(
             "groups='conditional' needs a posterior here, sample(); of a maximised model predict(se=True) has the rows "
             "with their groups' effects"
         )
     return Estimand(kind, groups, ci_prob)
+
+
+def held_formulas(fit, estimand: Estimand) -> list[str]:
+    """Return the columns of the formulas of parameters that a maximised model's means are made of, beside mu.
+
+    Their coefficients are not in the covariance that standard errors of means are made with.
+    """
+    design = fit.design
+    own = isinstance(fit, Estimates) and estimand.kind == "mean" and design.family.mean is not None
+    return column_names(scale_factors(design.formula)) if own and design.residual.by_row else []
+
+
+def check_differences(fit, estimand: Estimand, names: Sequence[str]) -> None:
+    """Raise a ValueError for differences whose standard errors need the coefficients of a parameter's formula."""
+    moved = [name for name in names if name in held_formulas(fit, estimand)]
+    if moved:
+        raise ValueError(
+            f"the standard errors of differences in {listing(moved)} need those of {fit.design.residual.text} too, "
+            "which are not in the covariance of the coefficients; use kind='linear', or a posterior, sample()"
+        )
 
 
 def averaging(cell: np.ndarray, weight: Floats, size: int) -> sparse.csr_array:
@@ -110,7 +137,8 @@ def evaluate(fit, estimand: Estimand, frame: pd.DataFrame, A: sparse.csr_array, 
         As `bayesmm.posterior.predict.predict`.
     """
     design = fit.design
-    rows = rows_of(design, frame, conditioned_on(design, estimand.groups), quiet)
+    formulas = estimand.kind == "mean" and design.residual.by_row
+    rows = rows_of(design, frame, conditioned_on(design, estimand.groups), quiet, residual=formulas)
     _check_known(rows)
     X = A @ rows.X
     straight = not rows.groups and (estimand.kind == "linear" or design.family.straight)
@@ -149,10 +177,12 @@ def _draws(fit, estimand: Estimand, rows: Rows, frame: pd.DataFrame, A: sparse.c
     """Return the sums for every posterior draw, (draws, r), a part of the rows at a time."""
     family, draws = fit.design.family, int(np.prod(tree_sizes(fit.tree)))
     spread = spreads(fit, frame) if estimand.groups == "averaged" else None
-    columns, total, aux = A.tocsc(), np.zeros((A.shape[0], draws)), auxiliary_values(fit)
+    columns, total, aux = A.tocsc(), np.zeros((A.shape[0], draws)), ()
     for part in chunks(len(rows), draws):
         eta = linear(fit, rows.take(part), "error", 0)
         own = None if spread is None else spread(part)
+        if estimand.kind != "linear":
+            aux = auxiliary_values(fit, rows.take(part).residual)
         mu = eta if estimand.kind == "linear" else mean_of(family, eta, aux, own)
         total += columns[:, part] @ mu.T
     return np.ascontiguousarray(total.T)
@@ -165,9 +195,15 @@ def _estimates(
     eta, family, spread = linear_predictor(point, rows, ()), point.design.family, None
     if estimand.kind == "linear":
         return (A @ eta)[None], A @ rows.X
+    if family.ordered:  # whose thresholds are what other models have in the coefficients' covariance, their intercept
+        raise ValueError(
+            "the standard errors of mean categories need those of the thresholds too, which are not in the covariance "
+            "of the coefficients; use kind='linear', or a posterior, sample()"
+        )
     if estimand.groups == "averaged":
         spread = np.sqrt(new_variance(point, rows, frame, ()))
-    mu, slope = (function(family, eta, point.own, spread) for function in (mean_of, slope_of))
+    own = own_at(point, rows)
+    mu, slope = (function(family, eta, own, spread) for function in (mean_of, slope_of))
     with np.errstate(over="ignore", invalid="ignore"):  # beyond the doubles a mean is inf, and has no standard error
         return (A @ mu)[None], A @ (slope[:, None] * rows.X)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from bayesmm.display.text_tables import NAME_WIDTH, column, number, p_text, shorten, table, wrap
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS
-from bayesmm.inference.marginal_effects.quantities import Estimand
+from bayesmm.inference.marginal_effects.quantities import Estimand, held_formulas
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
 from bayesmm.posterior.draws import draws_text, tree_sizes
 from bayesmm.runtime.messages import count
@@ -64,13 +64,20 @@ def quantity_words(fit, estimand: Estimand) -> str:
 
 def effects_note(fit, estimand: Estimand) -> list[str]:
     """Return which random effects entered; nothing for a model without."""
-    factors = ", ".join(block.group for block in fit.design.blocks)
+    factors = ", ".join(fit.design.blocks[k].group for k in fit.design.groups)
     words = {
         "population": f"Random effects ({factors}) are 0: groups='population'.",
         "averaged": f"Averaged over new groups, whose effects ({factors}) are drawn anew: groups='averaged'.",
         "conditional": f"With the random effects ({factors}) of each row's groups: groups='conditional'.",
     }
     return [words[estimand.groups]] if factors else []
+
+
+def scale_note(fit, estimand: Estimand) -> list[str]:
+    """Return what is to say of linear predictors of ordered categories."""
+    if not fit.design.family.ordered or estimand.kind != "linear":
+        return []
+    return ["Values are on the latent scale, without the thresholds: only their differences say something."]
 
 
 def interval_note(fit, estimand: Estimand, words: str = "") -> str:
@@ -80,7 +87,9 @@ def interval_note(fit, estimand: Estimand, words: str = "") -> str:
         return f"{percent} equal-tailed, from {draws_text(fit.tree)}."
     gaussian = fit.design.family.gaussian and not words.startswith("Kenward")  # whose errors know of that
     fixed = fit.design.blocks and (gaussian or estimand.groups == "averaged")
-    held = "; the variance parameters are held at their estimates" if fixed else ""
+    whose = ["the variance parameters"] if fixed else []
+    whose += [f"the parameters of {fit.design.residual.text}"] if held_formulas(fit, estimand) else []
+    held = f"; {' and '.join(whose)} are held at their estimates" if whose else ""
     return f"{percent}, {fit.method}, {words or 'normal (z)'}{held}."
 
 

@@ -12,9 +12,10 @@ from bayesmm.design.coding import Levels
 from bayesmm.design.frames import open_table
 from bayesmm.design.records import Design
 from bayesmm.design.series import as_numbers
+from bayesmm.design.summed import is_summed
 from bayesmm.design.variables import NUMERIC, Variable, observed_levels, read_variable, value_label
 from bayesmm.errors import listing, suggest
-from bayesmm.formula.formula import Call, Column, Expr, arguments_of, column_nodes
+from bayesmm.formula.formula import Call, Column, Expr, arguments_of, column_nodes, scale_factors
 from bayesmm.formula.roles import variables_of
 from bayesmm.runtime.arguments import is_real
 from bayesmm.runtime.memory import BYTES, too_much
@@ -43,10 +44,21 @@ class Predictor:
 
 
 def predictors(design: Design) -> Mapping[str, Predictor]:
-    """Return the variables of the terms and of the offset, by name; not those that only group."""
-    names = column_names([*variables_of(design.formula), *design.formula.offsets])
+    """Return the variables of the terms, of the offset and of formulas of parameters, by name; not what only groups."""
+    own = scale_factors(design.formula) if design.residual.by_row else []
+    names = column_names([*variables_of(design.formula), *design.formula.offsets, *own])
     coded = {name for expr, state in design.spec.states.items() if isinstance(state, Levels) for name in _of(expr)}
+    if is_summed(design):
+        return MappingProxyType({name: _known_predictor(design, name) for name in names})
     return MappingProxyType({name: _predictor(name, design.frame[name], name in coded) for name in names})
+
+
+def _known_predictor(design: Design, name: str) -> Predictor:
+    """Return a variable whose rows stay with an engine: its levels, or its mean."""
+    levels, typical = design.X.sums.facts[name]
+    if levels is None:
+        return Predictor(name, False, design.frame, typical)
+    return Predictor(name, True, np.array(levels, dtype=object if isinstance(levels[0], str) else None), typical)
 
 
 def column_names(exprs: Iterable[Expr]) -> list[str]:
@@ -95,6 +107,8 @@ def check_variable(design: Design, known: Mapping[str, Predictor], name: object)
         )
     if name in column_names([design.formula.response]):
         raise ValueError(f"{name!r} is the response; the variables to ask for are {listing(known) or 'none'}")
+    if name in column_names(scale_factors(design.formula)):
+        raise ValueError(f"{name!r} is in {design.residual.text} only, and no mean depends on it")
     if not known:
         raise ValueError(f"{name!r} is no variable of the model, which has none besides its grouping factors")
     if isinstance(name, str) and (said := specification(name)):

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from bayesmm.design.parameters import coefficient_label
+from bayesmm.design.summed import absent_rows, is_summed
 from bayesmm.display.text_tables import column, table, wrap
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
-from bayesmm.inference.simulation.repeat import repeated
+from bayesmm.formula.formula import text_of
+from bayesmm.inference.simulation.repeat import check_executor, repeated, run
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import scalars
 from bayesmm.posterior.point_estimates import estimate
@@ -99,6 +102,7 @@ def bootstrap(
     seed: int | None = None,
     cores: int | None = None,
     progress: bool = True,
+    executor: object = None,
 ) -> Bootstrap:
     """Simulate a maximised fit, random effects included, and fit each simulated response by the same method.
 
@@ -115,6 +119,8 @@ def bootstrap(
         Refits at the same time, on threads; as many as there are processors if not given.
     progress : bool
         Show a progress bar; never shown where the output is no terminal or notebook.
+    executor : concurrent.futures.Executor, optional
+        Whose workers refit, in other processes or on other machines (Dask's, loky's, MPI's): the same refits.
 
     Returns
     -------
@@ -132,10 +138,15 @@ def bootstrap(
     check_bool("progress", progress)
     check_seed(seed)
     check_cores(cores)
+    check_executor(executor, cores)
+    if is_summed(point.design):
+        raise absent_rows(point.design.X.sums.engine)
     seed = chosen_seed(seed)
-    task = refitter(point, seed)
     with counter(progress, "Refits", samples) as advance:
-        found, interrupted = repeated(task, samples, cores, advance)
+        if executor is None:
+            found, interrupted = repeated(refitter(point, seed), samples, cores, advance)
+        else:
+            found, interrupted = run(partial(refitter, point, seed), samples, cores, advance, executor)
     if interrupted and len(found) < 2:
         raise KeyboardInterrupt
     return collected(point, found, samples, seed)
@@ -143,6 +154,7 @@ def bootstrap(
 
 def refitter(point: Estimates, seed: int) -> Callable[[int], Estimates | None]:
     """Return a function of the number of a sample: its refit, None where it fails."""
+    check_seen(point.design, "the bootstrap", "use profile likelihood intervals, confint(), or sample the posterior")
     respond = simulator(point)
 
     def task(i: int) -> Estimates | None:
@@ -153,6 +165,15 @@ def refitter(point: Estimates, seed: int) -> Callable[[int], Estimates | None]:
         return refitted(replace(point.design, y=y), point.method, point.priors, point.nagq or 1)
 
     return task
+
+
+def check_seen(design, who: str, instead: str) -> None:
+    """Raise a DataError for a censored response: when a simulated one would have been is not known."""
+    if design.limits is not None and design.limits.censored.any():
+        raise DataError(
+            f"{who} simulates responses, and of a censored one ({text_of(design.formula.cens)}) it is not known which "
+            f"of these would have been censored; {instead}"
+        )
 
 
 def refitted(design, method: str, priors=None, nagq: int = 1) -> Estimates | None:

@@ -11,7 +11,7 @@ from bayesmm.runtime.streams import stream
 
 
 def outer_factor(design: Design, by: str | None) -> int:
-    """Return the position of the grouping factor whose levels are counted.
+    """Return the position among the design's blocks of the grouping factor whose levels are counted.
 
     Raises
     ------
@@ -20,7 +20,7 @@ def outer_factor(design: Design, by: str | None) -> int:
     ValueError
         `by` is none of them, or is not given although no factor has all the others nested in it.
     """
-    names = [block.group for block in design.blocks]
+    names = [design.blocks[k].group for k in design.factors]
     if not names:
         raise DataError(
             "power is over the number of levels of a grouping factor, and the model has none; write (1 | group)"
@@ -31,8 +31,9 @@ def outer_factor(design: Design, by: str | None) -> int:
                 f"by names {by!r}, which is no grouping factor of the model{suggest(str(by), names)} "
                 f"(factors: {listing(names)})"
             )
-        return names.index(by)
-    outer = [k for k, a in enumerate(design.blocks) if all(_nested(b.index, a.index) for b in design.blocks)]
+        return design.factors[names.index(by)]
+    indices = {k: design.blocks[k].index for k in design.factors}
+    outer = [k for k, own in indices.items() if all(_nested(other, own) for other in indices.values())]
     if len(outer) != 1:
         raise ValueError(f"by should name the grouping factor whose levels are counted, one of {listing(names)}")
     return outer[0]
@@ -87,7 +88,7 @@ def _relabelled(design: Design, k: int) -> list[str]:
         node.name for expr in [*variables_of(design.formula), *design.formula.offsets] for node in column_nodes(expr)
     }
     names = []
-    for block in design.blocks:
+    for block in (design.blocks[j] for j in design.factors):
         if not _nested(block.index, design.blocks[k].index):
             continue
         free = [name for name in block.factors if name not in predictors]

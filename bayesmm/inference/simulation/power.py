@@ -9,11 +9,12 @@ import pandas as pd
 
 from bayesmm.design.parameters import coefficient_label
 from bayesmm.design.records import Design
+from bayesmm.design.residual.of_family import check_determined
 from bayesmm.display.text_tables import table, wrap
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.degrees import t_table
-from bayesmm.inference.simulation.bootstrap import refitted
+from bayesmm.inference.simulation.bootstrap import check_seen, refitted
 from bayesmm.inference.simulation.groups import outer_factor, repeated_rows, resized
 from bayesmm.inference.simulation.repeat import repeated
 from bayesmm.likelihood.crossproducts import Floats
@@ -149,6 +150,7 @@ def power(
         parameters give no mean: with the inverse link linear predictors are not above 0 in any of the first data sets.
     """
     _check_arguments(model, simulations=simulations, level=level, seed=seed, cores=cores, progress=progress)
+    check_seen(model.design, "a power analysis", "simulate() gives responses that you can censor and fit")
     coefficient = tested(model.design, test)
     _check_determined(model.design, coefficient)
     values_at = parameter_values(model.design, parameters)
@@ -223,12 +225,12 @@ def sizes_of(design: Design, groups: object, rows: object, by: str | None) -> Si
     if isinstance(groups, Mapping):
         if by is not None:
             raise ValueError("groups names its factors, and by names another; leave by out")
-        names = [block.group for block in design.blocks]
+        names = {design.blocks[k].group: k for k in design.factors}
         wrong = [name for name in groups if name not in names]
         if wrong or not groups:
-            near = suggest(str(wrong[0]), names) if wrong else ""
-            raise ValueError(f"groups should be by grouping factor ({listing(names)}), not {groups!r}{near}")
-        factors = {names.index(name): _numbers(f"groups[{name!r}]", value, 2) for name, value in groups.items()}
+            near = suggest(str(wrong[0]), list(names)) if wrong else ""
+            raise ValueError(f"groups should be by grouping factor ({listing(list(names))}), not {groups!r}{near}")
+        factors = {names[name]: _numbers(f"groups[{name!r}]", value, 2) for name, value in groups.items()}
     else:
         numbers = _numbers("groups", groups, 2)
         factors = {outer_factor(design, by): numbers}
@@ -287,6 +289,7 @@ def _checked(design: Design, k: int, coefficient: int) -> Design:
             f"with {k} groups {coefficient_label(design.coefficients[coefficient])} cannot be told apart from other "
             "coefficients; take more groups, or another seed, which chooses other levels"
         )
+    check_determined(design)
     return design
 
 

@@ -15,6 +15,8 @@ from bayesmm.reporting.plots.predictive import plot_predictive, plot_prior_predi
 from bayesmm.reporting.plots.residuals import plot_qq, plot_residuals
 from bayesmm.reporting.plots.sampling import plot_energy, plot_traces
 from bayesmm.reporting.plots.shrinkage import plot_shrinkage
+from bayesmm.reporting.plots.smooths import smooths
+from bayesmm.reporting.plots.survival import plot_survival
 
 __all__ = [
     "forest",
@@ -29,7 +31,13 @@ __all__ = [
     "plot_qq",
     "plot_residuals",
     "plot_shrinkage",
+    "plot_survival",
     "plot_traces",
     "plot_variances",
     "save_figures",
+    "smooths",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)  # without the modules that the figures are written in

@@ -1,9 +1,32 @@
-"""Which grouping factor and which of its levels a figure shows, and how it says so."""
+"""What a figure is of: a posterior, which grouping factor and which of its levels, and how it says so."""
+
+import functools
+from collections.abc import Callable
 
 import numpy as np
 
 from bayesmm.display.figures import plain
 from bayesmm.errors import listing, suggest
+
+
+def of_posterior[Function: Callable](function: Function) -> Function:
+    """Return a function of a posterior with a TypeError for everything else, such as a maximised fit."""
+
+    @functools.wraps(function)
+    def checked(fit, *args: object, **options: object) -> object:
+        check_posterior(function.__name__, fit)
+        return function(fit, *args, **options)
+
+    return checked
+
+
+def check_posterior(name: str, fit: object) -> None:
+    """Raise a TypeError for what is no posterior, with what there is for a maximised fit."""
+    if not hasattr(fit, "tree"):
+        raise TypeError(
+            f"{name} draws a posterior, from sample(), not a {type(fit).__name__}; bmm.plots.smooths and "
+            "bmm.predictions(...).plot() draw a maximised fit"
+        )
 
 
 def factor(design, group: str | None) -> int:
@@ -14,13 +37,13 @@ def factor(design, group: str | None) -> int:
     ValueError
         If the model has no such factor.
     """
-    groups = [block.group for block in design.blocks]
-    if not groups or (group is not None and group not in groups):
-        near = suggest(group, groups) if isinstance(group, str) else ""
-        raise ValueError(
-            f"group is {group!r}; the grouping factors of this model are {listing(groups) or 'none'}{near}"
-        )
-    return groups.index(group) if group is not None else 0
+    places = {design.blocks[k].group: k for k in design.factors}
+    if not places:
+        raise ValueError("the model has no grouping factor that puts each row into one level, which this figure is of")
+    if group is not None and group not in places:
+        near = suggest(group, list(places)) if isinstance(group, str) else ""
+        raise ValueError(f"group is {group!r}; the grouping factors of this model are {listing(list(places))}{near}")
+    return places[group] if group is not None else design.factors[0]
 
 
 def largest(block, limit: int) -> np.ndarray:

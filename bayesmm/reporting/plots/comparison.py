@@ -5,6 +5,7 @@ import numpy as np
 from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT, drawn, key, marker, panels, plain, title
 from bayesmm.display.text_tables import broken
 from bayesmm.evaluation.compare_reml import AGREE, Comparison, compare
+from bayesmm.reporting.plots.chosen import check_posterior
 
 FOREST_ROWS = 40  # parameters of the figure
 REACH = (
@@ -28,6 +29,7 @@ def plot_comparison(comparison, ax=None):
     Plot
     """
     if not isinstance(comparison, Comparison):
+        check_posterior("plot_comparison", comparison)
         comparison = compare(comparison)
     table, method = comparison.table[comparison.table["sd"] > 0].head(FOREST_ROWS), comparison.point.method
     figure, axes = panels(1, wide=9.6, high=0.36 * len(table) + 1.0, ax=ax)

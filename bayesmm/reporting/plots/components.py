@@ -19,13 +19,15 @@ from bayesmm.display.figures import (
     title,
     view,
 )
+from bayesmm.errors import DataError
 from bayesmm.evaluation.compare_reml import marginal_mode
 from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
-from bayesmm.inference.profile import profiles
+from bayesmm.inference.profile import is_later_threshold, profiles
 from bayesmm.inference.terms import has_profile
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import CI_PROB, draws_of
 from bayesmm.posterior.point_estimates import estimate
+from bayesmm.reporting.plots.chosen import of_posterior
 from bayesmm.reporting.plots.labels import units
 from bayesmm.runtime.arguments import check_bool
 
@@ -35,6 +37,7 @@ UPPER_BAR, LOWER_BAR = -0.09, -0.22  # where intervals are drawn, in greatest he
 
 
 @drawn
+@of_posterior
 def plot_variances(fit, point=None, intervals: bool | pd.DataFrame = True):
     """Draw the posterior density of each standard deviation, correlation and sigma, with the maximised fits marked.
 
@@ -77,7 +80,12 @@ def profile_limits(point, parameters: list[Parameter], intervals: bool | pd.Data
         return {label: (intervals["lower"][label], intervals["upper"][label]) for label in known}
     if not intervals or point.method == "MAP" or not has_profile(point.design):
         return {}
-    return {found.parameter: (found.lower, found.upper) for found in profiles(point, parameters, CI_PROB)}
+    known = [parameter for parameter in parameters if not is_later_threshold(point.design, parameter)]
+    try:
+        found = profiles(point, known, CI_PROB)
+    except DataError:  # what stands beside a covariance with a structure has none
+        return {}
+    return {one.parameter: (one.lower, one.upper) for one in found}
 
 
 def draw_density(ax, parameter: Parameter, draws: np.ndarray, marks: list[float], limits: tuple | None) -> None:
@@ -134,7 +142,8 @@ def unit(design, parameter: Parameter) -> str:
         return units(design, design.coefficients[parameter.terms[0]])
     if parameter.kind == "sigma":
         return f"sd, in units of {plain(design.response)}"
-    return f"sd, {units(design, design.blocks[parameter.block].columns[parameter.terms[0]])}"
+    block = design.blocks[parameter.block]
+    return f"sd, {units(design, 'Intercept' if block.smooth else block.columns[parameter.terms[0]])}"
 
 
 def omitted(count: int, where: str = "fit.varcorr()") -> str:
@@ -143,6 +152,7 @@ def omitted(count: int, where: str = "fit.varcorr()") -> str:
 
 
 @drawn
+@of_posterior
 def plot_priors(fit):
     """Draw the prior density of each parameter over its posterior density: what the data have changed.
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from bayesmm.display.figures import ACCENT, GREY, INK, drawn, heading, key, marker, name_axes, panels, plain, title
 from bayesmm.posterior.draws import draws_by_term
-from bayesmm.reporting.plots.chosen import factor
+from bayesmm.reporting.plots.chosen import factor, of_posterior
 from bayesmm.reporting.plots.labels import units
 
 LABELLED_LEVELS = 40  # levels of a caterpillar that still have room for their names
@@ -13,6 +13,7 @@ DRAWN_LEVELS = 400  # rows of a caterpillar; of more levels, every k-th by rank 
 
 
 @drawn
+@of_posterior
 def plot_effects(fit, point=None, group: str | None = None):
     """Draw the random effects of one factor, sorted, with the conditional modes of the maximised fit over them.
 

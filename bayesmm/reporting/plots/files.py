@@ -6,6 +6,7 @@ from pathlib import Path
 from bayesmm.display.figures import png
 from bayesmm.errors import FitFileError
 from bayesmm.evaluation.compare_reml import Comparison
+from bayesmm.reporting.plots.chosen import of_posterior
 from bayesmm.reporting.plots.comparison import plot_comparison
 from bayesmm.reporting.plots.components import plot_variances
 from bayesmm.reporting.plots.effects import plot_effects
@@ -14,6 +15,7 @@ from bayesmm.runtime.paths import as_path, special_kind
 from bayesmm.storage.atomic_write import slug, write_bytes
 
 
+@of_posterior
 def save_figures(fit, directory: str | Path, comparison: Comparison | None = None) -> list[Path]:
     """Write the four kinds of figures as PNG files, a caterpillar for each grouping factor.
 
@@ -48,7 +50,7 @@ def save_figures(fit, directory: str | Path, comparison: Comparison | None = Non
         "comparison": lambda: plot_comparison(comparison),
         "traces": lambda: plot_traces(fit),
     }
-    for block in fit.design.blocks:
+    for block in (fit.design.blocks[k] for k in fit.design.factors):
         drawings[f"effects_{slug(block.group)}"] = partial(plot_effects, fit, comparison.point, block.group)
     paths = []
     for name, draw in drawings.items():

@@ -4,7 +4,7 @@ import numpy as np
 
 from bayesmm.display.figures import ACCENT, GREY, INK, drawn, key, marker, name_axes, panels, plain, title
 from bayesmm.posterior.residuals import replicates
-from bayesmm.reporting.plots.chosen import factor, share_of
+from bayesmm.reporting.plots.chosen import factor, of_posterior, share_of
 from bayesmm.runtime.arguments import check_seed
 
 NAMED_LEVELS = 40  # of more the rows are too near for their names
@@ -14,6 +14,7 @@ COVERED = (0.025, 0.975)
 
 
 @drawn
+@of_posterior
 def plot_group_means(fit, group: str | None = None, seed: int = 0, ax=None):
     """Draw the observed mean of each level of a factor over the interval that holds 95 % of its replicated means.
 
@@ -40,6 +41,8 @@ def plot_group_means(fit, group: str | None = None, seed: int = 0, ax=None):
     """
     check_seed(seed, optional=False)
     design = fit.design
+    if design.limits is not None and design.limits.censored.any():
+        raise ValueError("means of censored responses are not those of the draws; use plot_survival(fit, by=...)")
     block = design.blocks[factor(design, group)]
     trials = 1.0 if design.trials is None else design.trials
     observed = means_by(block, (design.y / trials)[None])[0]

@@ -8,7 +8,7 @@ from bayesmm.errors import listing
 from bayesmm.formula.formula import column_nodes
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import thinned
-from bayesmm.reporting.plots.chosen import factor, largest, said, share_of
+from bayesmm.reporting.plots.chosen import factor, largest, of_posterior, said, share_of
 
 SHOWN_LEVELS = 20  # panels of one figure
 POINTS = 25  # of a line
@@ -17,6 +17,7 @@ WIDE, NARROW = (3.0, 2.3, 3), (2.0, 1.75, 5)  # width and height of a panel in i
 
 
 @drawn
+@of_posterior
 def plot_lines(fit, group: str | None = None, x: str | None = None):
     """Draw the mean response of each group along a predictor over the group's data, and that of an average group.
 
@@ -46,8 +47,8 @@ def plot_lines(fit, group: str | None = None, x: str | None = None):
     levels = largest(block, SHOWN_LEVELS)
     grid = line_data(fit.design, block, levels, x)
     few = thinned(fit)
-    own = predict(few, grid, groups=[block.group, *around(fit.design, k, levels)]).to_frame()
-    average = predict(few, grid, groups="population").to_frame()["mean"].to_numpy()
+    own = predict(few, grid, groups=[block.group, *around(fit.design, k, levels)]).numbers().to_frame()
+    average = predict(few, grid, groups="population").numbers().to_frame()["mean"].to_numpy()
     figure, axes = panels(len(levels), *(WIDE if len(levels) <= FEW_LEVELS else NARROW))
     observed = fit.design.y if fit.design.trials is None else fit.design.y / fit.design.trials
     for i, (ax, g) in enumerate(zip(axes, levels, strict=True)):
@@ -74,21 +75,23 @@ def predictor(design, k: int, x: str | None) -> str:
     ------
     ValueError
     """
-    outside = {node.name for node in column_nodes(design.formula.response)}
+    left = (design.formula.response, *design.formula.limits)
+    outside = {node.name for expr in left for node in column_nodes(expr)}
     outside |= {name for block in design.blocks for name in block.factors}
     numeric = [c for c in design.frame if c not in outside and pd.api.types.is_numeric_dtype(design.frame[c])]
     used = [c for c in numeric if any(c == name or c in name for name in design.coefficients)]
     sloped = [c for c in numeric if c in design.blocks[k].columns]
-    if (x is not None and x not in numeric) or not numeric:
-        asked = "the model has no numeric predictor" if x is None else f"x is {x!r}"
-        raise ValueError(f"{asked}; lines are drawn along one of {listing(numeric) or 'none'}")
+    if not numeric:
+        raise ValueError("the model has no numeric predictor to draw lines along")
+    if x is not None and x not in numeric:
+        raise ValueError(f"x is {x!r}; lines are drawn along one of {listing(numeric)}")
     return x or (sloped or used or numeric)[0]
 
 
 def around(design, k: int, levels: np.ndarray) -> list[str]:
     """Return the other factors in one level of which each of these levels lies, as a pupil in a school."""
     index = design.blocks[k].index
-    others = [block for i, block in enumerate(design.blocks) if i != k]
+    others = [design.blocks[i] for i in design.factors if i != k]
     return [o.group for o in others if all(np.ptp(o.index[index == g]) == 0 for g in levels)]
 
 
@@ -118,8 +121,12 @@ def _is_measured(column: pd.Series) -> bool:
 
 
 def _typical(column: pd.Series) -> object:
-    """Return the mean of a numeric column, the most frequent value of any other (or of one with a single value)."""
-    return float(column.mean()) if _is_measured(column) else column.mode().iloc[0]
+    """Return the mean of a numeric column, the most frequent value of any other (or of one with a single value).
+
+    NaN where there is none, as of the second ends of a level without interval-censored rows.
+    """
+    common = column.mode()
+    return float(column.mean()) if _is_measured(column) else common.iloc[0] if len(common) else np.nan
 
 
 def _dots(count: int) -> dict[str, object]:

@@ -20,7 +20,7 @@ from bayesmm.families.support import Support
 from bayesmm.posterior.density import density
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import replicates, thinned
-from bayesmm.reporting.plots.chosen import factor, largest, said, share_of
+from bayesmm.reporting.plots.chosen import factor, largest, of_posterior, said, share_of
 from bayesmm.runtime.arguments import check_seed
 from bayesmm.runtime.streams import stream
 
@@ -30,11 +30,12 @@ GRID = 200  # points of a density
 MARGIN = 0.25  # of the range of responses, on each side of it: room for a density to fall off
 BANDED = 200  # replicated densities that a band is taken from
 FEWEST_ROWS = 10  # for a density, or for a share; of fewer rows each response is drawn
-MOST_BARS = 40  # of a rootogram; of more counts several share a bar
+MOST_BARS = 40  # of a rootogram; of more counts several share a bar, but 0 has its own
 SHARE_BINS = 10
 
 
 @drawn
+@of_posterior
 def plot_predictive(fit, group: str | None = None, seed: int = 0, ax=None):
     """Draw the observed responses over those that the fitted model gives for the same rows.
 
@@ -59,9 +60,11 @@ def plot_predictive(fit, group: str | None = None, seed: int = 0, ax=None):
     Raises
     ------
     ValueError
-        If the model has no such factor, or its random effects were not kept.
+        If the model has no such factor, its random effects were not kept, or the response is censored.
     """
     check_seed(seed, optional=False)
+    if fit.design.limits is not None and fit.design.limits.censored.any():
+        raise ValueError("draws of a censored response are not censored, so they do not compare; use plot_survival")
     design, replicated = fit.design, replicates(fit, seed)
     trials = 1.0 if design.trials is None else design.trials
     counted = design.family.discrete and (design.trials is None or len(np.unique(design.trials)) == 1)
@@ -128,12 +131,12 @@ def draw_counts(ax, observed: np.ndarray, drawn: np.ndarray) -> None:
     """Draw how often each count is among the observed responses, (n,), and among the replicates, (draws, n)."""
     top = int(max(observed.max(), np.quantile(drawn, 0.999)))
     wide = -(-(top + 1) // MOST_BARS)  # counts in one bar
-    edges = np.arange(0, top + 1 + wide, wide) - 0.5
+    edges = np.append(0, np.arange(1, top + 1 + wide, wide)) - 0.5  # 0 alone: extra zeros are what is looked for
     found = np.histogram(observed, edges)[0]
     expected = np.array([np.histogram(values, edges)[0] for values in drawn])
-    at = edges[:-1] + wide / 2
+    at, widths = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
     low, high = np.quantile(expected, [0.025, 0.975], axis=0)
-    ax.bar(at, found, width=0.8 * wide, color=LIGHT, edgecolor=GREY, linewidth=0.7)
+    ax.bar(at, found, width=0.8 * widths, color=LIGHT, edgecolor=GREY, linewidth=0.7)
     ax.vlines(at, low, high, color=INK, linewidth=1.4)
     ax.plot(at, expected.mean(axis=0), linestyle="none", marker="o", markersize=3, color=INK)
     off = (found < low) | (found > high)
@@ -217,7 +220,9 @@ def plot_prior_predictive(model, draws: int = 200, seed: int | None = None):
     axes[-1].set_xlabel(f"mean of {name}")
     band = {} if two_values else {"95 % of prior draws": ("s", LIGHT), "50 %": ("s", GREY)}
     key(figure, band | ({"means of prior draws": ("s", LIGHT)} if two_values else {}) | {"observed": ("-", ACCENT)})
-    title(figure, "What the priors expect", design.formula.text)
+    known = design.limits is not None and design.limits.censored.any()
+    about = ", censored responses being drawn as they stand" if known else ""
+    title(figure, f"What the priors expect{about}", design.formula.text)
     return axes
 
 

@@ -4,7 +4,13 @@ import numpy as np
 
 from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT, drawn, key, name_axes, panels, plain, title
 from bayesmm.posterior.draws import posterior_residuals
-from bayesmm.posterior.residuals import fitted_means, quantile_residuals, replicate_scores, replicates_of_new_groups
+from bayesmm.posterior.residuals import (
+    fitted_means,
+    replicate_scores,
+    replicates_of_new_groups,
+    residuals_of_new_groups,
+)
+from bayesmm.reporting.plots.chosen import of_posterior
 from bayesmm.runtime.arguments import check_seed
 from bayesmm.runtime.streams import stream
 
@@ -22,12 +28,13 @@ def residual_name(fit) -> str:
 
 
 @drawn
+@of_posterior
 def plot_residuals(fit, seed: int = 0, ax=None):
     """Draw the residuals against the fitted values, with the medians and the middle halves of bins of them.
 
     If the model holds, the medians stay near 0 and the spread is the same everywhere. A normal response has Pearson
     residuals at the posterior means. Others have quantile residuals, which are standard normal then: the places of the
-    responses among those of new groups, over the means of an average group (`residuals.replicates_of_new_groups`).
+    responses among those of new groups, over the means of an average group (`residuals.residuals_of_new_groups`).
 
     Parameters
     ----------
@@ -51,7 +58,7 @@ def plot_residuals(fit, seed: int = 0, ax=None):
     if normal:
         residuals, fitted = posterior_residuals(fit), fitted_means(fit)
     else:
-        residuals = quantile_residuals(fit.design.y, replicates_of_new_groups(fit, seed), seed)
+        residuals = residuals_of_new_groups(fit, seed)
         fitted = fitted_means(fit, "population")
     figure, axes = panels(1, wide=7.0, high=3.6, ax=ax)
     (ax,) = axes
@@ -80,6 +87,7 @@ def binned(x: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @drawn
+@of_posterior
 def plot_qq(fit, seed: int = 0, ax=None):
     """Draw the sorted residuals against normal quantiles, with the envelope of simulated ones.
 
@@ -113,7 +121,7 @@ def plot_qq(fit, seed: int = 0, ax=None):
         ordered, (low, high, places) = np.sort(residuals / residuals.std()), envelope(len(residuals), seed)
     else:
         replicated = replicates_of_new_groups(fit, seed)
-        ordered, places = np.sort(quantile_residuals(fit.design.y, replicated, seed)), positions(fit.design.n)
+        ordered, places = np.sort(residuals_of_new_groups(fit, seed, replicated)), positions(fit.design.n)
         low, high = limits(np.sort(replicate_scores(replicated, seed), axis=1)[:, places])
     x = ndtri((places + 0.5) / len(ordered))
     shown = ordered[places]

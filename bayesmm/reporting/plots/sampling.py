@@ -6,6 +6,7 @@ from bayesmm.design.parameters import variance_parameters
 from bayesmm.display.figures import GREY, INK, LIGHT, chain_ink, drawn, heading, key, panels, title
 from bayesmm.evaluation.checks import BFMI_LIMIT, bfmi
 from bayesmm.posterior.draws import draws_of, is_constant
+from bayesmm.reporting.plots.chosen import of_posterior
 from bayesmm.reporting.plots.components import PANELS, omitted
 
 TRACE_POINTS = 500  # draws of a chain that a trace of this width can show
@@ -16,6 +17,7 @@ BAND = 0.99  # probability of the band that a rank of a converged chain stays in
 
 
 @drawn
+@of_posterior
 def plot_traces(fit):
     """Draw the trace and the ranks of the draws of each standard deviation, correlation and sigma, a row each.
 
@@ -75,6 +77,7 @@ def draw_ranks(ax, draws: np.ndarray) -> None:
 
 
 @drawn
+@of_posterior
 def plot_energy(fit):
     """Draw the energies of the draws and of the steps between them, chain by chain, with each chain's E-BFMI.
 

@@ -10,7 +10,7 @@ from bayesmm.families.links import LINKS
 from bayesmm.families.support import Support
 from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, variable
 from bayesmm.posterior.means import slope_of
-from bayesmm.reporting.plots.chosen import factor, largest, said
+from bayesmm.reporting.plots.chosen import factor, largest, of_posterior, said
 from bayesmm.reporting.plots.labels import units
 
 SHOWN_LEVELS = 60  # arrows that can still be told apart
@@ -24,6 +24,7 @@ COVERED = 2.448  # sqrt of the 95 % quantile of chi-squared with 2 degrees of fr
 
 
 @drawn
+@of_posterior
 def plot_shrinkage(fit, group: str | None = None, ax=None):
     """Draw how far the coefficients of each group are drawn from its own regression towards the others'.
 
@@ -49,8 +50,11 @@ def plot_shrinkage(fit, group: str | None = None, ax=None):
     Raises
     ------
     ValueError
-        If the model has no such factor, or its random effects were not kept.
+        If the model has no such factor, its random effects were not kept, or the response is censored or truncated.
     """
+    if fit.design.family.observed:
+        why = f"the response is {fit.design.family.observed}, so the rows of a level have no regression of their own"
+        raise ValueError(f"{why}; use plot_effects")
     k = factor(fit.design, group)
     block, levels = fit.design.blocks[k], largest(fit.design.blocks[k], SHOWN_LEVELS)
     centre = fixed_part(fit, block)
@@ -178,10 +182,12 @@ def ellipse(fit, block, centre: np.ndarray) -> np.ndarray:
 def own_regressions(fit, k: int, levels: np.ndarray) -> np.ndarray:
     """Return the coefficients of each level by its own rows alone, (levels, q); NaN where they have no maximum."""
     design, block = fit.design, fit.design.blocks[k]
+    out = np.full((len(levels), len(block.columns)), np.nan)
+    if design.residual.by_row:  # it is not known by mean and variance alone
+        return out
     shift = everything_else(fit, k)
     aux = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
     design = whitened(design, mean_values(residual_draws(fit)))
-    out = np.full((len(levels), len(block.columns)), np.nan)
     for i, g in enumerate(levels):
         rows = np.flatnonzero(block.index == g)
         out[i] = regression(design, rows, block.Z[rows], shift[rows], aux)
@@ -190,6 +196,8 @@ def own_regressions(fit, k: int, levels: np.ndarray) -> np.ndarray:
 
 def complete_pooling(design, block) -> np.ndarray:
     """Return the coefficients of a block's terms in the regression of all rows without random effects, (q,)."""
+    if design.residual.by_row:
+        return np.full(len(block.columns), np.nan)
     kept = [j for j in range(design.p) if j not in design.aliased]
     aux = [1.0] * len(design.family.auxiliaries)
     found = regression(design, np.arange(design.n), design.X[:, kept], design.offset, aux)

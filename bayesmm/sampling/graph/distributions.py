@@ -19,6 +19,7 @@ from bayesmm.priors.distributions import DISTRIBUTIONS
 from bayesmm.priors.prior import Prior, function_name
 from bayesmm.sampling.graph.own_priors import IMPROPER, check_variable
 
+MOST_TRIES = 10_000  # of draws that should ascend
 INTERNAL = "_"  # what the name of a variable begins with that is no parameter of the model
 
 # What a user's function may raise (NotImplementedError is a RuntimeError); interruptions and exits pass through.
@@ -111,6 +112,55 @@ def vector(
     numbered = enumerate(priors.items())
     elements = [scalar(element_name(name, i), place, prior, real=real) for i, (place, prior) in numbered]
     return pm.Deterministic(name, pt.stack(elements), dims=(dim,))
+
+
+def ascending(name: str, dim: str, priors: Mapping[str, Prior]) -> TensorVariable:
+    """Add a vector of parameters each of which is above the one before, as `vector` does.
+
+    Raises
+    ------
+    PriorError
+        The priors are not of one distribution that PyMC can order.
+    """
+    chosen = list(priors.values())
+    first, size = chosen[0], len(chosen)
+    if len({prior.distribution for prior in chosen}) > 1 or first.support != "real":
+        shown, what = ", ".join(map(str, dict.fromkeys(chosen))), name.removeprefix(INTERNAL)
+        raise PriorError(
+            f"the graph needs priors of one distribution on the real line for {what}, such as Normal with means of "
+            f"their own, not {shown}"
+        )
+    law, order = PYMC[first.distribution], pm.distributions.transforms.ordered
+    if size == 1:
+        return law(name, **_arrays(chosen), dims=(dim,))
+
+    def logp(value: TensorVariable, *_: TensorVariable) -> TensorVariable:
+        return pm.logp(law.dist(**_arrays(chosen), shape=(size,)), value)
+
+    def random(*_: object, rng: np.random.Generator, size: Sequence[int]) -> np.ndarray:
+        return ordered_draws(chosen, rng, size)
+
+    start = np.arange(size) - (size - 1) / 2.0
+    own = dict(logp=logp, random=random, dims=(dim,), default_transform=order, initval=start)
+    return pm.CustomDist(name, pt.constant(np.zeros(())), **own)
+
+
+def ordered_draws(priors: Sequence[Prior], rng: np.random.Generator, size: Sequence[int]) -> np.ndarray:
+    """Return draws of independent parameters given that they ascend along the last axis: of equal ones in order."""
+    quantiles = np.vectorize(lambda prior, u: prior.quantile(u), otypes=[float])
+    own = np.array(priors, dtype=object)
+    if len(set(priors)) == 1:
+        return np.sort(quantiles(own, rng.uniform(size=size)), axis=-1)
+    found = np.full(size, np.nan)
+    for _ in range(MOST_TRIES):
+        left = np.isnan(found).any(axis=-1)
+        if not left.any():
+            return found
+        trial = quantiles(own, rng.uniform(size=size))
+        found = np.where((left & (np.diff(trial, axis=-1) > 0).all(axis=-1))[..., None], trial, found)
+    raise PriorError(
+        f"the priors {', '.join(map(str, priors))} hardly ever give values that ascend; draw none from them"
+    )
 
 
 def element_name(name: str, i: int) -> str:

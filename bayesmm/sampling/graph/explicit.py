@@ -23,10 +23,10 @@ from bayesmm.design.parameters import (
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import listing, suggest
-from bayesmm.priors import Prior, coefficient_places, prior_bases
+from bayesmm.priors import Prior, coefficient_places, prior_bases, threshold_means
 from bayesmm.priors.distributions import DISTRIBUTIONS
 from bayesmm.sampling.graph.covariance import add_structure, entry_name
-from bayesmm.sampling.graph.distributions import INTERNAL, scalar, vector
+from bayesmm.sampling.graph.distributions import INTERNAL, ascending, scalar, vector
 from bayesmm.sampling.graph.responses import add_response
 
 INTERCEPT = f"{INTERNAL}{INTERCEPT_AT_MEANS}"
@@ -72,13 +72,15 @@ def build_explicit(
     """
     chosen = _parameterisations(design, centred)
     with pm.Model(coords={**design.coords, "obs": design.rows}) as graph:
-        eta = _fixed_part(design, priors)
+        eta, gamma = _fixed_part(design, priors)
         for block, basis in zip(design.blocks, prior_bases(design, priors).blocks, strict=True):
             eta = eta + _random_part(block, basis, priors, chosen[block.name])
         if design.offset.any():
             eta = eta + _data("offset_data", design.offset, "obs")
-        auxiliaries = {name: scalar(name, name, priors[name]) for name in design.family.auxiliaries}
-        add_response(design, eta, auxiliaries, _data, _residual(design, priors))
+        names = [own.name for own in design.family.parameters if own.name in priors]
+        auxiliaries = {name: scalar(name, name, priors[name]) for name in names}
+        _, residual = add_residual(design, priors, gamma)
+        add_response(design, eta, auxiliaries, _data, residual)
     return graph
 
 
@@ -104,12 +106,12 @@ def _unused(name: str) -> str:
     return name
 
 
-def _fixed_part(design: Design, priors: Mapping[str, Prior]) -> TensorVariable:
-    """Add beta, shape (p,), and return X beta, (n,)."""
+def _fixed_part(design: Design, priors: Mapping[str, Prior]) -> tuple[TensorVariable, TensorVariable]:
+    """Add beta, shape (p,); return X beta, (n,), and the coefficients of the prior's design, (p,)."""
     if design.p == 0:
-        return pt.zeros(design.n)
+        return pt.zeros(design.n), pt.zeros(0)
     gamma = add_coefficients(design, priors)
-    return _matrix("X_data", design.X, prior_bases(design, priors).fixed, "coef") @ gamma
+    return _matrix("X_data", design.X, prior_bases(design, priors).fixed, "coef") @ gamma, gamma
 
 
 def _matrix(name: str, values: np.ndarray, basis: TermBasis, dim: str) -> TensorVariable:
@@ -158,16 +160,29 @@ def _rows_of_intercept(design: Design, priors: Mapping[str, Prior]) -> np.ndarra
     return design.spec.bases.fixed.R[0, 1:] @ inverse[1:, 1:]
 
 
-def _residual(design: Design, priors: Mapping[str, Prior]) -> dict[str, TensorVariable]:
-    """Add the parameters of the residual structure besides sigma; return them, (k,) each."""
-    found = {}
+def add_residual(
+    design: Design, priors: Mapping[str, Prior], gamma: TensorVariable
+) -> tuple[dict[str, TensorVariable], dict[str, TensorVariable]]:
+    """Add the parameters of the residual structure besides sigma, of formulas, and thresholds.
+
+    Returns
+    -------
+    dict, dict
+        What their priors are of, and what is reported, (k,) each, which differ for thresholds: these are at the means
+        of the prior's columns, whose coefficients are `gamma`, or where all columns are 0.
+    """
+    found, reported = {}, {}
     for own in design.residual.parameters:
         chosen = {label: priors[label] for label in residual_labels(own)}
         if own.terms is None:
             found[own.name] = scalar(own.name, own.name, chosen[own.name], real=True)[None]
+        elif own.ordered:
+            found[own.name] = ascending(f"{INTERNAL}{own.name}", residual_dim(own), chosen)
+            at_zero = found[own.name] + (pt.constant(threshold_means(design, priors)) * gamma).sum()
+            reported[own.name] = pm.Deterministic(own.name, at_zero, dims=(residual_dim(own),))
         else:
             found[own.name] = vector(own.name, residual_dim(own), chosen, real=True)
-    return found
+    return found, found | reported
 
 
 def _random_part(block: Block, basis: TermBasis, priors: Mapping[str, Prior], centred: bool) -> TensorVariable:

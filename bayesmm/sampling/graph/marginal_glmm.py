@@ -11,12 +11,14 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor import TensorVariable
 
+from bayesmm.design.parameters import free_auxiliaries
 from bayesmm.design.records import Design
+from bayesmm.design.residual.of_family import THRESHOLD, of_rows
 from bayesmm.likelihood.lattice import LATTICE
 from bayesmm.likelihood.quadrature import prepare
 from bayesmm.priors import Prior, prior_bases, prior_design
 from bayesmm.sampling.graph.distributions import scalar
-from bayesmm.sampling.graph.explicit import add_coefficients
+from bayesmm.sampling.graph.explicit import add_coefficients, add_residual
 from bayesmm.sampling.graph.marginal import add_factor
 from bayesmm.sampling.graph.quadrature_op import QuadratureLikelihood, quadrature_inputs
 
@@ -44,17 +46,32 @@ def build_marginal_glmm(design: Design, priors: Mapping[str, Prior], nodes: int 
     ValueError
         For another number of grouping factors or of coefficients.
     """
-    data, auxiliaries = prepare(prior_design(design, priors)), design.family.auxiliaries
+    own_design = prior_design(design, priors)
+    data, family = prepare(own_design), design.family
     (block,), (basis,) = design.blocks, prior_bases(design, priors).blocks
     with pm.Model(coords=dict(design.coords)) as graph:
         gamma = add_coefficients(design, priors) if design.p else pt.zeros(0)
         L = add_factor(block, basis, priors)
-        aux = _padded([scalar(name, name, priors[name]) for name in auxiliaries])
-        inputs = quadrature_inputs(data, len(auxiliaries), nodes)
+        auxiliaries = {own.name: scalar(own.name, own.name, priors[own.name]) for own in free_auxiliaries(design)}
+        aux = _of_rows(own_design, auxiliaries, add_residual(design, priors, gamma)[0])
+        inputs = quadrature_inputs(data, len(family.parameters), nodes)
         pm.Potential("marginal_likelihood", QuadratureLikelihood()(gamma, L, aux, *inputs)[0])
     return graph
 
 
-def _padded(values: list[TensorVariable]) -> TensorVariable:
-    """Return the auxiliaries as two numbers."""
-    return pt.stack([*values, *[pt.constant(np.zeros(()))] * (2 - len(values))])
+def _of_rows(
+    design: Design, auxiliaries: Mapping[str, TensorVariable], residual: Mapping[str, TensorVariable]
+) -> TensorVariable:
+    """Return the auxiliaries as two numbers, or two for each row in the order of the levels, as one vector."""
+    nothing = pt.constant(np.zeros(()))
+    if not design.residual.by_row:
+        return pt.stack([*auxiliaries.values(), *[nothing] * (2 - len(auxiliaries))])
+    order = np.argsort(design.blocks[0].index, kind="stable")
+    if design.family.ordered:
+        k, ends = design.y[order].astype(np.int64), pt.constant(np.array([np.inf]))
+        padded = pt.concatenate([-ends, residual[THRESHOLD], ends])
+        return pt.stack([padded[k - 1], padded[k]], axis=1).ravel()
+    rows = pt.constant(design.residual.rows[order])
+    found = of_rows(pt, design.family, design.residual, rows, auxiliaries, residual)
+    columns = [pt.zeros(design.n) + own for own in (*found, *[nothing] * (2 - len(found)))]
+    return pt.stack(columns, axis=1).ravel()

@@ -23,8 +23,8 @@ N_DATA = 5  # words, what is told, nodes, their log weights, and the address of 
 class QuadratureLikelihood(Op):
     """(beta, L, aux, data...) -> (log p, its derivatives with respect to beta, L, aux).
 
-    beta is (p,), L (q, q) and lower triangular, aux (2,) with zeros where the family has fewer: see
-    `bayesmm.likelihood.quadrature`. Where there is no density in floating point, log p is -inf.
+    beta is (p,), L (q, q) and lower triangular, aux (2,) with zeros where the family has fewer, or (2 n,) row by row:
+    see `bayesmm.likelihood.quadrature`. Where there is no density in floating point, log p is -inf.
     """
 
     __props__ = ()
@@ -40,7 +40,7 @@ class QuadratureLikelihood(Op):
     def perform(self, node, inputs, outputs) -> None:
         """Evaluate in Python, for the back ends other than Numba."""
         beta, L, aux, words, sizes, nodes, log_weights, _ = map(np.ascontiguousarray, inputs)
-        found = [np.full(1, -np.inf), np.zeros_like(beta), np.zeros_like(L), np.zeros(2)]
+        found = [np.full(1, -np.inf), np.zeros_like(beta), np.zeros_like(L), np.zeros_like(aux)]
         modes = np.empty((sizes[LEVELS], len(L)))
         from_python(likelihood(), 12)(*pointers(words, sizes, nodes, log_weights, beta, L, aux, *found, modes))
         for storage, value in zip(outputs, (found[0].reshape(()), *found[1:]), strict=True):
@@ -59,7 +59,7 @@ class QuadratureLikelihood(Op):
 @register_jitable
 def _log_density(beta, L, aux, words, sizes, nodes, log_weights, address):
     """Return the outputs of the operation, from the compiled likelihood at an address."""
-    value, d_beta, d_L, d_aux = np.full(1, -np.inf), np.zeros_like(beta), np.zeros_like(L), np.zeros(2)
+    value, d_beta, d_L, d_aux = np.full(1, -np.inf), np.zeros_like(beta), np.zeros_like(L), np.zeros_like(aux)
     modes = np.empty((sizes[LEVELS], L.shape[0]))
     call(address[0], (words, sizes, nodes, log_weights, beta, L, aux, value, d_beta, d_L, d_aux, modes))
     return value[0], d_beta, d_L, d_aux

@@ -16,8 +16,10 @@ from pytensor.tensor import TensorVariable
 
 from bayesmm.design.records import Design
 from bayesmm.design.residual.correlation import Correlation, Layout
+from bayesmm.design.residual.of_family import of_rows
 from bayesmm.families.family import Family
-from bayesmm.families.links import LINKS, graph_mean
+from bayesmm.families.limits import Limits
+from bayesmm.families.links import graph_mean
 from bayesmm.families.special import WILD
 
 LARGEST = np.float64(1e100)  # of a linear predictor: beyond, products with it may leave the doubles
@@ -52,12 +54,15 @@ def add_response(
     density; a draw of y is of one response, whatever its weight.
     """
     family, aux = design.family, tuple(auxiliaries.values())
+    if design.residual.by_row:
+        rows = None if design.residual.rows is None else _rows(design.residual.rows, data)
+        aux = of_rows(pt, family, design.residual, rows, auxiliaries, residual)
     weights = () if design.weights is None else (data("weights_data", design.weights, "obs"),)
     if family.gaussian:
         sigma = aux[0] / pt.sqrt(weights[0]) if weights else aux[0]
         _add_gaussian(design, eta, sigma, data, {**residual, "sigma": aux[0][None]})
         return
-    trials = () if design.trials is None else (data("trials_data", design.trials, "obs"),)
+    trials = tuple(data(name, values, "obs") for name, values in design.row_data.items())
     kind = "int64" if family.discrete else "float64"
     pm.CustomDist(
         "y",
@@ -124,7 +129,7 @@ def _density(family: Family, trials: int, weights: int) -> Callable[..., TensorV
     """Return ``logp(y, eta, [trials], [weights], *auxiliaries)``."""
 
     def logp(y: TensorVariable, eta: TensorVariable, *others: TensorVariable) -> TensorVariable:
-        number = others[0] if trials else 1.0
+        number = others[:trials] if family.observed else others[0] if trials else 1.0
         value = log_density(family, y, eta, number, others[trials + weights :])
         return others[trials] * value if weights else value
 
@@ -138,9 +143,9 @@ def _draws(family: Family, trials: int, weights: int) -> Callable[..., np.ndarra
     def random(
         eta: np.ndarray, *others: np.ndarray, rng: np.random.Generator, size: Sequence[int] | None
     ) -> np.ndarray:
-        mu = np.asarray(LINKS[family.link].inverse(eta))
+        mu = np.asarray(family.inverse(eta))
         shape = np.broadcast_shapes(*(np.shape(value) for value in (mu, *others))) if size is None else tuple(size)
-        number = others[0] if trials else None
+        number = Limits.from_graph(others[:trials]) if family.observed else others[0] if trials else None
         return family.draw(rng, np.broadcast_to(mu, shape), number, others[trials + weights :]).astype(kind)
 
     return random

@@ -39,7 +39,8 @@ def start_near(graph: pm.Model, design: Design, priors: Mapping[str, Prior], val
         for parameter in block_parameters(0, block)
         if parameter.kind == "sd"
     }
-    for name, places in (vectors | {name: [name] for name in design.family.auxiliaries}).items():
+    own = [parameter.name for parameter in design.family.parameters if parameter.name in priors]
+    for name, places in (vectors | {name: [name] for name in own}).items():
         known = {place: values.get(place) for place in places}
         if any(value is not None for value in known.values()):
             starts = [priors[p].quantile(0.5) if value is None else value for p, value in known.items()]

@@ -1,0 +1,66 @@
+"""What ``--json`` prints: one JSON document, whose parts are the tables of Python's methods of the same name.
+
+model : object
+    formula, family, link, rows, and groups: the number of levels of each grouping factor.
+parameters : list of objects
+    `tidy()`: effect, group, level, term, estimate, std.error, ...
+about : object
+    `glance()`.
+checks : list of objects
+    name, status ("passed", "failed", "note", "not judged"), value, limit, message.
+comparison : list of objects
+    The table of `compare()`, for a posterior.
+predictions : list of objects
+    A row each.
+
+A number that is missing or not finite is null.
+"""
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+from bayesmm.version import __version__
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def text(**parts: object) -> str:
+    """Return the document of these parts as text."""
+    return json.dumps({"bayesmm": __version__, **_plain(parts)}, ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def of_fit(fit, comparison=None) -> dict[str, object]:
+    """Return the parts of a posterior or a maximised fit; `comparison` is `Comparison`, if there is one."""
+    design = fit.design
+    model = {
+        "formula": design.formula.text, "family": design.family.name, "link": design.family.link, "rows": design.n,
+        "groups": {design.blocks[k].group: len(design.blocks[k].labels) for k in design.groups},
+    }  # fmt: skip
+    checks = [
+        {"name": c.name, "status": c.status, "value": c.value, "limit": c.limit, "message": c.message}
+        for c in fit.checks()
+    ]
+    parts = {
+        "model": model, "parameters": rows(fit.tidy()), "about": rows(fit.glance())[0], "checks": checks,
+    }  # fmt: skip
+    return parts if comparison is None else parts | {"comparison": rows(comparison.table)}
+
+
+def rows(table: "pd.DataFrame") -> list[dict[str, object]]:
+    """Return a table as a list of objects."""
+    return [dict(zip(map(str, table.columns), row, strict=True)) for row in table.itertuples(index=False, name=None)]
+
+
+def _plain(value: object) -> object:
+    """Return a value of JSON: numbers of NumPy as Python's, null for what is missing or not finite."""
+    if isinstance(value, dict):
+        return {str(name): _plain(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(own) for own in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | type(None)) else str(value)

@@ -1,0 +1,119 @@
+"""The commands about saved fits: show, predict, compare, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bayesmm.cli.options import JsonOption
+from bayesmm.errors import DataError
+
+if TYPE_CHECKING:
+    from bayesmm.results import Fit
+
+CHECKS_FAILED = 3
+FileArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="FIT",
+        help="What [bold]bayesmm fit --save FIT[/bold] has written, or with [bold]--out DIR[/bold] DIR/fit.nc.",
+    ),
+]
+
+
+def show(file: FileArgument, json: JsonOption = False) -> int:
+    """Print a [bold]saved fit[/bold], the verdict of its checks first."""
+    from bayesmm.cli import documents
+
+    result = _loaded(file)
+    print(documents.text(**documents.of_fit(result)) if json else result)
+    return 0 if all(check.ok for check in result.checks()) else CHECKS_FAILED
+
+
+def predict(
+    file: FileArgument,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="The rows to predict: a CSV or Parquet file.")],
+    kind: Annotated[
+        Literal["mean", "response", "linear"],
+        typer.Option(help="The mean, a new response with its scatter, or the linear predictor."),
+    ] = "mean",
+    groups: Annotated[
+        Literal["conditional", "population", "averaged"],
+        typer.Option(
+            help="With the random effects of each row's levels, for an average group (effects of 0), or averaged over "
+            "all groups that there may be."
+        ),
+    ] = "conditional",
+    new_levels: Annotated[
+        Literal["error", "sample", "zero"],
+        typer.Option(help="Levels that the fit has not seen: refuse them, draw their effects, or take them as 0."),
+    ] = "error",
+    seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="The same seed gives the same draws.")] = None,
+    ci_prob: Annotated[float, typer.Option(metavar="P", help="Probability of the intervals.")] = 0.95,
+    json: JsonOption = False,
+) -> int:
+    """Predict the rows of DATA by a [bold]saved fit[/bold]: CSV with mean, sd, lower, upper, a row per category."""
+    from bayesmm.cli import documents
+    from bayesmm.cli.input import read_data
+
+    result, (frame, _) = _loaded(file), read_data(data)
+    try:
+        made = result.predict(frame, kind=kind, groups=groups, new_levels=new_levels, seed=seed)
+        table = made.to_frame(ci_prob=ci_prob)
+        table = table.rename_axis(["row", *table.index.names[1:]]).reset_index()
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    text = documents.text(predictions=documents.rows(table)) if json else table.to_csv(index=False)
+    print(text, end="\n" if json else "")
+    return 0
+
+
+def compare(
+    files: Annotated[list[str], typer.Argument(metavar="FITS", help="Two or more saved fits of the same data.")],
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="FACTOR", help="Leave out the levels of this grouping factor, not single rows."),
+    ] = None,
+) -> int:
+    """Compare [bold]saved fits[/bold] by leave-one-out predictions, the best first."""
+    from bayesmm.evaluation.loo_compare import compare_models
+
+    if len(files) < 2:
+        raise DataError("compare needs two saved fits or more, and has one")
+    names = _short_names(files)
+    try:
+        print(compare_models({name: _loaded(file) for name, file in zip(names, files, strict=True)}, by=by))
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    return 0
+
+
+def report(
+    file: FileArgument,
+    page: Annotated[
+        str | None, typer.Argument(metavar="HTML", help="Where to write it; beside the fit, by its name, if not given.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
+) -> int:
+    """Write everything about a [bold]saved fit[/bold] into one HTML file, which needs nothing else."""
+    result = _loaded(file)
+    path = result.report(page or Path(file).with_suffix(".html"), overwrite=overwrite)
+    print(f"Written: {path}")
+    return 0 if all(check.ok for check in result.checks()) else CHECKS_FAILED
+
+
+def _loaded(file: str) -> Fit:
+    from bayesmm.runtime.progress import working
+
+    with working("loading the fit"):
+        from bayesmm.loading import load
+
+        return load(file)
+
+
+def _short_names(files: list[str]) -> list[str]:
+    """Return the names of the files without folder and suffix, or the paths where these would be equal."""
+    names = [Path(file).stem for file in files]
+    return names if len(set(names)) == len(names) else files

@@ -1,0 +1,102 @@
+"""A response of ordered categories, as the numbers 1 ... K, and the labels that they stand for."""
+
+import numpy as np
+
+from bayesmm.design.coding import Levels
+from bayesmm.design.state import Scope
+from bayesmm.design.transforms import numeric
+from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, observed_levels
+from bayesmm.errors import DataError, listing
+from bayesmm.families.family import Family
+from bayesmm.families.responses import is_whole
+from bayesmm.formula.formula import Expr, Formula, quoted_name
+from bayesmm.runtime.messages import label_text, note
+
+MOST = 100  # categories: more are no ratings but counts or measurements
+SHOWN = 6  # labels in a sentence
+
+
+def categories(expr: Expr, name: str, variable: Variable | None, family: Family, scope: Scope) -> np.ndarray:
+    """Return the category of each row, (n,) float64 of 1 ... K; the labels are learned as the response's state.
+
+    Parameters
+    ----------
+    expr : Expr
+        The response, and `name` its text.
+    variable : Variable or None
+        If it is a column.
+    family : Family
+    scope : Scope
+
+    Raises
+    ------
+    DataError
+        It is no ordered categorical and no whole numbers from 1 on without gaps, or has a level that is not known.
+    """
+    if variable is None or variable.kind in NUMERIC:
+        return _numbers(expr, name, variable, family, scope)
+    if variable.kind != "ordered":
+        seen = observed_levels(variable).labels
+        example = listing([repr(label) for label in seen], limit=SHOWN)
+        raise DataError(
+            f"the response '{name}' holds {KIND_NAMES[variable.kind]}, whose order is not known, and the {family.name} "
+            f"family needs ordered categories or whole numbers from 1 on; give the order of {example}, as in "
+            f"pd.Categorical({quoted_name(variable.name)}, categories=[...], ordered=True)"
+        )
+    seen = observed_levels(variable)
+    if scope.learning and expr not in scope.states:
+        order = [label for label in variable.levels if label in set(seen.labels)]
+        scope.state(expr, lambda: Levels(tuple(order)))
+        unused = [label for label in variable.levels if label not in set(seen.labels)]
+        if unused:
+            shown = listing(map(label_text, unused), limit=SHOWN)
+            scope.say(note(f"no row of '{name}' is {shown}, so that there is no threshold beside it"))
+    known = scope.states[expr].labels
+    strange = [label for label in seen.labels if label not in known]
+    if strange:
+        shown = listing(map(label_text, known), limit=SHOWN)
+        raise DataError(f"the response '{name}' has the category {label_text(strange[0])}, and the model has {shown}")
+    return np.array([known.index(label) + 1.0 for label in seen.labels])[seen.codes]
+
+
+def _numbers(expr: Expr, name: str, variable: Variable | None, family: Family, scope: Scope) -> np.ndarray:
+    if variable is not None and variable.kind == "boolean":
+        raise DataError(
+            f"the response '{name}' holds true/false values, and the {family.name} family needs ordered categories or "
+            "whole numbers from 1 on; for two values there are families of 0 and 1"
+        )
+    y = variable.values.astype(np.float64) if variable is not None else numeric(expr, scope)
+    wrong = ~is_whole(y) | (y < 1)
+    if wrong.any():
+        raise DataError(
+            f"the response '{name}' is {y[wrong][0]:g} in {scope.rows.text(wrong)}, and the {family.name} family needs "
+            "ordered categories, or whole numbers 1, 2, ... up to the number of categories"
+        )
+    y, most = np.rint(y), int(np.rint(y.max()))
+    if most > MOST:
+        raise DataError(
+            f"the response '{name}' goes up to {most:,}, and an ordered response has at most {MOST} categories; for "
+            "counts take a family of counts"
+        )
+    if scope.learning and expr not in scope.states:
+        missing = sorted(set(range(1, most + 1)) - set(y.astype(int)))
+        if missing:
+            raise DataError(
+                f"the response '{name}' goes from {y.min():g} to {most} and is never {listing(map(str, missing))}, so "
+                "that the thresholds beside it are not known; number the categories without gaps, or give an ordered "
+                "categorical, whose unused categories are left out"
+            )
+        scope.state(expr, lambda: Levels(tuple(str(k) for k in range(1, most + 1))))
+    known = scope.states[expr].labels
+    if most > len(known):
+        raise DataError(f"the response '{name}' has the category {most}, and the model has {len(known)} categories")
+    return y
+
+
+def check_thresholds(formula: Formula, family: Family) -> None:
+    """Raise a DataError where a formula without an intercept is of an ordered response, whose thresholds are one."""
+    if family.ordered and not formula.intercept:
+        raise DataError(
+            f"the thresholds of the {family.name} family stand in the place of the intercept, so that the formula has "
+            "none to leave out; leave '0 +' out"
+        )

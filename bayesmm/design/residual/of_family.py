@@ -1,0 +1,218 @@
+"""Parameters of a family that differ from row to row: by a formula of their own, ``zi ~ z``, or by its category.
+
+With the link that follows from the parameter's bounds (log above 0, logit between two numbers, none elsewhere),
+
+    link(parameter_i) = link(parameter) + v_i' eta,
+
+so that the parameter itself is what it is where all columns are 0, with the prior that it has anyway. Without an
+intercept, ``zi ~ 0 + f``, there is no such parameter, and eta are the links of its values.
+
+Of an ordered response the K - 1 thresholds are the parameters; what the likelihood of a row knows of them are the two
+around its category.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from types import ModuleType
+
+import numpy as np
+
+from bayesmm.design.parameters import free_auxiliaries
+from bayesmm.design.residual.scale import ALONE, columns, dependent, sizes
+from bayesmm.design.residual.scale import STRUCTURE as OF_SIGMA
+from bayesmm.design.residual.structure import (
+    Arguments,
+    Array,
+    ResidualParameter,
+    Residuals,
+    ResidualStructure,
+    ResidualTerm,
+)
+from bayesmm.errors import DataError
+from bayesmm.families.family import Auxiliary, Family
+from bayesmm.formula.formula import Scale
+
+IDENTITY, LOG, LOGIT = range(3)  # what the links are called in compiled code
+PREFIX = ("linear_", "log_", "logit_")  # of the coefficients' name, by link
+UNITS = ("change of {}", "log ratio of {}", "log odds ratio of {}")
+LEVELS = ("{}", "log of {}", "logit of {}")
+SDS = (1.0, 1.0, 2.5)  # of the coefficients' default priors, of the last as of other coefficients with a logit link
+THRESHOLD = "threshold"
+FAMILYS = "Family's parameters"  # the title of those without a formula
+
+
+def link_code(own: Auxiliary) -> int:
+    """Return the link of a parameter's formula, by its bounds."""
+    low, high = own.bounds
+    return LOGIT if np.isfinite(high) else LOG if np.isfinite(low) else IDENTITY
+
+
+def linked(own: Auxiliary, value: float) -> float:
+    """Return the link of a value."""
+    return own.free(value)
+
+
+def term(
+    own: Auxiliary, scale: Scale, X: Array, names: Sequence[str], start: float, learning: bool = True
+) -> ResidualTerm:
+    """Return what a formula of a family's parameter is.
+
+    Parameters
+    ----------
+    own : Auxiliary
+    scale : Scale
+    X : (n, k)
+        Its columns, an intercept's first.
+    names : sequence of str, length k
+    start : float
+        A moment estimate of the parameter.
+    learning : bool
+        Whether no columns may depend on others; those of other data may, for the priors say what they leave open.
+
+    Raises
+    ------
+    DataError
+        There are no columns, some depend on others, or there are numbers without an intercept.
+    """
+    V, shown, code = columns(X, scale.intercept), tuple(names[scale.intercept :]), link_code(own)
+    if not shown:
+        said = f"{own.name} is the same in all rows without it, so leave it out"
+        raise DataError(f"'{scale.text}' names no column; {said}")
+    if learning and dependent(X):
+        raise DataError(f"'{scale.text}' has columns that depend on others ({', '.join(names)}); leave one out")
+    if not scale.intercept and not np.isin(V, (0.0, 1.0)).all():
+        said = f"so that {own.name} has no level; leave '0 +' out"
+        raise DataError(f"'{scale.text}' has numbers and no intercept, {said}")
+    level = 0.0 if scale.intercept else linked(own, start)
+    what = (UNITS if scale.intercept else LEVELS)[code].format(own.name)
+    parameter = ResidualParameter(
+        f"{PREFIX[code]}{own.name}", rf"\eta^{{{own.symbol}}}", "Normal", {"mu": level, "sigma": SDS[code]}, what,
+        shown, start=level, sizes=tuple(map(float, sizes(V))),
+    )  # fmt: skip
+    given = () if scale.intercept else (own.name,)
+    return ResidualTerm(STRUCTURE, scale.text, (parameter,), V, of=own.name, given=given)
+
+
+def threshold_term(family: Family, categories: Sequence[str], y: Array) -> ResidualTerm:
+    """Return the thresholds between neighbouring categories, with starts by the shares of the categories."""
+    names = tuple(f"{low}|{high}" for low, high in pairwise(categories))
+    parameter = ResidualParameter(
+        THRESHOLD, r"\tau", "Normal", {"mu": 0.0, "sigma": 1.0}, f"on the {family.link} scale", names, ordered=True
+    )
+    return ResidualTerm(STRUCTURE, "", (parameter,), of=THRESHOLD, given=family.auxiliaries)
+
+
+def _nothing(arguments: Arguments) -> tuple[()]:
+    return ()
+
+
+def _no_rows(arguments: Arguments) -> None:
+    return None
+
+
+def _no_tex(arguments: Mapping[str, str]) -> str:
+    return ""
+
+
+STRUCTURE = ResidualStructure(name="parameter", parameters=_nothing, rows=_no_rows, tex=_no_tex)
+
+
+def of_rows(
+    library: ModuleType, family: Family, residual: Residuals, rows: object, own: Mapping[str, object],
+    values: Mapping[str, object],
+) -> tuple:  # fmt: skip
+    """Return the family's parameters besides the mean in its order, or its thresholds.
+
+    Parameters
+    ----------
+    library : module
+        numpy or pytensor.tensor.
+    family : Family
+    residual : Residuals
+    rows : (n, k) or None
+        What the formulas read of each row.
+    own : mapping of str to number or (draws, 1)
+        Those that are free, by name.
+    values : mapping of str to (k,) or (draws, k)
+        The coefficients of the formulas, and the thresholds.
+
+    Returns
+    -------
+    tuple
+        Each as it was given, or (n,) or (draws, n) where it has a formula; of thresholds numbers or (draws, 1).
+    """
+    if family.ordered:
+        found = values[THRESHOLD]
+        size = residual.parameters[0].size
+        return tuple(found[..., k : k + 1] if found.ndim > 1 else found[k] for k in range(size))
+    parts = {part.of: part for part in residual.parts if part.of}
+    return tuple(
+        _by_formula(library, parameter, residual, parts[parameter.name], rows, own, values)
+        if parameter.name in parts
+        else own[parameter.name]
+        for parameter in family.parameters
+    )
+
+
+def _by_formula(library, parameter: Auxiliary, residual: Residuals, part: ResidualTerm, rows, own, values):
+    """Return a parameter of each row."""
+    (coefficients,), (low, high), code = part.parameters, parameter.bounds, link_code(parameter)
+    change = values[coefficients.name] @ residual.of_part(part, rows).T
+    at = own.get(parameter.name)  # None without an intercept
+    if code == IDENTITY:
+        return change if at is None else at + change
+    if code == LOG:
+        return low + library.exp(change) * (1.0 if at is None else at - low)
+    odds = 1.0 if at is None else (high - at) / (at - low)
+    return low + (high - low) / (1.0 + odds * library.exp(-change))
+
+
+def own_of_rows(design, own: Mapping[str, object], values: Mapping[str, Array], rows: object = None) -> tuple:
+    """Return `of_rows` in NumPy for a design, of its own rows if none are given; `own` may have more than is free."""
+    free = {parameter.name for parameter in free_auxiliaries(design)}
+    read = design.residual.rows if rows is None else rows
+    known = {name: value for name, value in own.items() if name in free}
+    return of_rows(np, design.family, design.residual, read, known, values)
+
+
+def check_same_in_rows(design, what: str) -> None:
+    """Raise a DataError where a parameter of the family has a formula, with which `what` is not defined."""
+    if design.residual.by_row and not design.family.ordered:
+        raise DataError(
+            f"{what} is not defined where a parameter differs from row to row, as by {design.residual.text}"
+        )
+
+
+def check_determined(design) -> None:
+    """Raise a DataError where the rows leave a coefficient of a parameter's formula open, as of a level that none has.
+
+    A prior says what it is then, a likelihood does not.
+    """
+    for part in design.residual.parts:
+        if part.rows is None or not (part.of or part.structure is OF_SIGMA or part.structure is ALONE):
+            continue
+        whole = part.given or part.structure is ALONE  # without an intercept
+        if dependent(part.rows if whole else np.column_stack([np.ones(len(part.rows)), part.rows])):
+            shown = ", ".join(part.parameters[0].terms)
+            raise DataError(
+                f"'{part.text}' has columns that depend on others in these data ({shown}), so that a "
+                "likelihood does not say what their coefficients are; use sample(), whose priors do"
+            )
+
+
+def row_thresholds(thresholds: Sequence[Array], y: Array) -> Array:
+    """Return the two thresholds around each row's category, (n, 2) or (draws, n, 2); infinite beyond the ends."""
+    tau = np.stack([np.asarray(t, dtype=float).reshape(-1) for t in thresholds], axis=-1)  # (draws or 1, K - 1)
+    ends = np.full((len(tau), 1), np.inf)
+    padded, k = np.hstack([-ends, tau, ends]), np.asarray(y).astype(np.int64)
+    return np.stack([padded[:, k - 1], padded[:, k]], axis=-1)
+
+
+def residual_title(design) -> str:
+    """Return what stands over the parameters of the family, of the residual, of formulas and over thresholds."""
+    if not design.residual.parameters:
+        return FAMILYS
+    if design.family.gaussian:
+        return f"Residual, {design.residual.text}"
+    parts = (["Thresholds"] if design.family.ordered else []) + [p.text for p in design.residual.parts if p.text]
+    return ", ".join(parts)

@@ -1,0 +1,224 @@
+"""A lazy frame of any engine: which columns a model uses, which rows are complete, and what a query gives.
+
+Columns get names of our own (c0, c1, ...), so that no engine's rules for names matter. A query is short and gives few
+rows; whatever an engine says when it fails becomes one sentence.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import narwhals.stable.v2 as nw
+import numpy as np
+
+from bayesmm.design.frames import Table, find_columns
+from bayesmm.errors import DataError, listing
+from bayesmm.formula.formula import Formula, underline
+from bayesmm.formula.roles import roles
+from bayesmm.runtime.messages import Message, count, have, warning
+
+ENGINES = {
+    "polars": "Polars",
+    "duckdb": "DuckDB",
+    "dask": "Dask",
+    "pyspark": "Spark",
+    "pyspark[connect]": "Spark",
+    "ibis": "Ibis",
+    "sqlframe": "SQLFrame",
+}
+HIDDEN_NANS = (
+    "; DuckDB looks for NaN only where the statistics of a Parquet file leave room for it, and so may miss them: open "
+    "the file with read_parquet(..., can_have_nan = true)"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """The columns of a lazy frame that a model uses.
+
+    Attributes
+    ----------
+    frame : narwhals LazyFrame
+        With these columns alone, c0, c1, ...
+    engine : str
+        As a sentence names it.
+    places : mapping of str to str
+        The name in the formula -> that in `frame`.
+    dtypes : mapping of str to DType
+        By the name in the formula.
+    """
+
+    frame: nw.LazyFrame
+    engine: str
+    places: Mapping[str, str]
+    dtypes: Mapping[str, nw.dtypes.DType]
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """What each column holds, a key of `KIND_NAMES`."""
+        return {name: kind_of(name, dtype) for name, dtype in self.dtypes.items()}
+
+
+def is_lazy(data: object) -> bool:
+    """Return whether `data` is a lazy frame: a LazyFrame of Polars, a relation of DuckDB, a frame of Dask or Spark."""
+    return isinstance(nw.from_native(data, pass_through=True), nw.LazyFrame)
+
+
+def open_frame(formula: Formula, data: object, weights: str | None) -> Opened:
+    """Return the columns of a lazy frame that a formula, and the weights beside it, name.
+
+    Raises
+    ------
+    FormulaError, DataError
+        A column is not in the frame, or holds what is no number and no label.
+    """
+    frame = nw.from_native(data)
+    engine = ENGINES.get(frame.implementation.value, str(frame.implementation.value))
+    schema = asked(engine, "tell its columns", frame.collect_schema)
+    places = roles(formula)
+
+    def complain(name: str, said: str) -> Exception:
+        if name not in places:
+            return DataError(f"the weights column '{name}' {said}")
+        role, span, text = places[name]
+        return underline(text, span, f"{role} '{name}' {said}")
+
+    names = [*places, *([weights] if weights is not None else [])]
+    found = find_columns(names, Table(tuple(schema), 0, None, lambda j: None), complain)
+    given = {name: list(schema)[j] for name, j in found.items()}
+    own = {name: f"c{k}" for k, name in enumerate(given)}
+    picked = frame.select(*(nw.col(given[name]).alias(place) for name, place in own.items()))
+    return Opened(picked, engine, own, {name: schema[column] for name, column in given.items()})
+
+
+def kind_of(name: str, dtype: nw.dtypes.DType) -> str:
+    """Return what a column of a type holds, a key of `KIND_NAMES`; a DataError for anything else."""
+    if dtype == nw.Boolean:
+        return "boolean"
+    if dtype.is_numeric():
+        return "number"
+    if isinstance(dtype, nw.Enum):
+        return "ordered"
+    if dtype == nw.Categorical:
+        return "category"
+    if dtype == nw.String:
+        return "text"
+    if dtype in (nw.Date, nw.Datetime):
+        return "date"
+    if dtype == nw.Duration:
+        return "duration"
+    raise DataError(
+        f"column '{name}' holds values of type {dtype}; expected numbers, text, true/false values, categories or dates"
+    )
+
+
+def gap(opened: Opened, name: str) -> nw.Expr:
+    """Return whether a column has no value in a row: NULL or NaN."""
+    column = nw.col(opened.places[name])
+    return column.is_null() | column.is_nan() if opened.dtypes[name].is_float() else column.is_null()
+
+
+@dataclass(frozen=True, eq=False)
+class Complete:
+    """The rows of a frame that miss no value.
+
+    Attributes
+    ----------
+    frame : narwhals LazyFrame
+    n, total : int
+        Their number, and that of all rows.
+    said : tuple of Message
+    """
+
+    frame: nw.LazyFrame
+    n: int
+    total: int
+    said: tuple[Message, ...]
+
+
+def complete_rows(opened: Opened, names: Sequence[str], missing: str) -> Complete:
+    """Return the rows that have a value in each of these columns, with what is to say of the others.
+
+    Raises
+    ------
+    DataError
+        A column has no value at all, no row is complete, fewer than two are, or `missing` is "error" and one is not.
+    """
+    lost = {name: nw.when(gap(opened, name)).then(nw.lit(1)).otherwise(nw.lit(0)) for name in names}
+    marked = opened.frame.with_columns(*(expr.alias(f"gap_{opened.places[name]}") for name, expr in lost.items()))
+    marks = [nw.col(f"gap_{opened.places[name]}") for name in names]
+    some = marked.with_columns(any_gap=nw.when(_total(marks) > 0).then(nw.lit(1)).otherwise(nw.lit(0)))
+    sums = [*(mark.sum() for mark in marks), nw.col("any_gap").sum()]
+    table = collected(opened.engine, "count the missing values", some.select(nw.len().alias("rows"), *sums))
+    total, gone = int(table["rows"][0]), int(np.nan_to_num(table["any_gap"].astype(float))[0])
+    if total == 0:
+        raise DataError("the data have no rows; a model needs at least two")
+    gaps = {name: int(table[f"gap_{opened.places[name]}"][0]) for name in names}
+    frame = some.filter(nw.col("any_gap") == 0).select(*opened.places.values()) if gone else opened.frame
+    return Complete(frame, total - gone, total, _said(gaps, total, gone, missing))
+
+
+def _total(exprs: Sequence[nw.Expr]) -> nw.Expr:
+    total = exprs[0]
+    for expr in exprs[1:]:
+        total = total + expr
+    return total
+
+
+def _said(gaps: Mapping[str, int], total: int, gone: int, missing: str) -> tuple[Message, ...]:
+    """Return what is to say about the rows with gaps."""
+    for name, number in gaps.items():
+        if number == total:
+            raise DataError(f"column '{name}' has no value in any of the {count(total, 'row')}")
+    columns = listing(f"{name}: {number:,}" for name, number in gaps.items() if number)
+    text = f"{gone:,} of {count(total, 'row')} {have(gone)} missing values ({columns})"
+    if gone == total:
+        raise DataError(f"no row is complete: {text}")
+    if gone and missing == "error":
+        raise DataError(f"{text}; missing='drop' leaves such rows out")
+    if total - gone < 2:
+        left = "" if not gone else f" of {total:,}"
+        raise DataError(f"{count(total - gone, 'row')}{left} can be used; a model needs at least two")
+    return (warning(f"{text}; {'it is' if gone == 1 else 'they are'} left out"),) if gone else ()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# queries
+
+
+def asked(engine: str, what: str, question):
+    """Return what an engine answers; a DataError in one sentence where it fails."""
+    try:
+        return question()
+    except (KeyboardInterrupt, DataError):
+        raise
+    except MemoryError as error:
+        raise DataError(f"{engine} could not {what}: there is not enough memory") from error
+    except Exception as error:  # each engine has its own exceptions
+        raise DataError(f"{engine} could not {what}: {first_sentence(error)}") from error
+
+
+def first_sentence(error: Exception) -> str:
+    """Return the first line of what an engine said."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+def collected(engine: str, what: str, frame: nw.LazyFrame) -> dict[str, np.ndarray]:
+    """Return the result of a query, column by column: numbers as they come, all else as Python objects.
+
+    Raises
+    ------
+    DataError
+        The engine failed; `what` is what it could not do.
+    """
+    streaming = {"engine": "streaming"} if frame.implementation.is_polars() else {}
+    table = asked(engine, what, lambda: frame.collect(**streaming))
+    return {name: _values(table[name]) for name in table.columns}
+
+
+def _values(series: nw.Series) -> np.ndarray:
+    if series.dtype == nw.Boolean or not series.dtype.is_numeric() or series.dtype.is_decimal():
+        found = np.empty(len(series), dtype=object)
+        found[:] = series.to_list()
+        return found
+    return series.to_numpy()

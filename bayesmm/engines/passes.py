@@ -1,0 +1,222 @@
+"""The two passes over the rows: means of the base columns, then the cross-products of what is left of them.
+
+Centred first, because raw squares of a column far from 0 have no digits left for its spread. A query has the sums of
+some hundred products; more are asked for in several queries, each of which passes over the rows.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import narwhals.stable.v2 as nw
+import numpy as np
+
+from bayesmm.design.summed import LevelSums, PairSums
+from bayesmm.engines.frames import Complete, collected
+from bayesmm.engines.levels import Groups
+from bayesmm.errors import DataError
+from bayesmm.runtime.memory import BYTES, too_much
+from bayesmm.runtime.progress import working
+
+MOST_SUMS = 400  # in one query
+CHANGED = 1e-6  # relative: a mean of centred columns, or a sum over levels, that is no rounding
+# Bytes of a pair of levels while it is read: keys, codes, sums, and their copies.
+PAIR_BYTES = 12 * BYTES
+WEIGHT, LOG_WEIGHT = "w", "log_w"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """The complete rows with what is summed over them.
+
+    Attributes
+    ----------
+    engine : str
+    frame : narwhals LazyFrame
+        The columns of the model as they are, the base columns b0, b1, ..., and the weight w where there is one.
+    n : int
+    names : tuple of str
+        Of the base columns.
+    has_weights : bool
+    """
+
+    engine: str
+    frame: nw.LazyFrame
+    n: int
+    names: tuple[str, ...]
+    has_weights: bool
+
+    @property
+    def m(self) -> int:
+        """Number of base columns."""
+        return len(self.names)
+
+
+def prepared(
+    engine: str, complete: Complete, names: Sequence[str], exprs: Sequence[nw.Expr], weight: nw.Expr | None
+) -> Prepared:
+    """Return the rows with the base columns, the first of which is that of ones."""
+    own = {f"b{j}": expr for j, expr in enumerate(exprs) if j}
+    frame = complete.frame.with_columns(b0=nw.lit(1.0), **own)
+    if weight is not None:
+        frame = frame.with_columns(w=weight)
+    return Prepared(engine, frame, complete.n, tuple(names), weight is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Mean, least and greatest value of each base column, (m,)."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def means(rows: Prepared) -> Means:
+    """Return the means of the base columns.
+
+    Raises
+    ------
+    DataError
+        A column is not finite in some rows, or the number of rows changed.
+    """
+    sums = [
+        expr.alias(f"{what}{j}")
+        for j in range(1, rows.m)
+        for what, expr in (
+            ("sum", nw.col(f"b{j}").sum()),
+            ("low", nw.col(f"b{j}").min()),
+            ("high", nw.col(f"b{j}").max()),
+        )
+    ]
+    with working(f"pass 1, means of {rows.m - 1} columns by {rows.engine}"):
+        table = collected(rows.engine, "average the columns", rows.frame.select(nw.len().alias("n"), *sums))
+    _check_n(rows, int(table["n"][0]))
+    found = [[1.0, *(float(table[f"{what}{j}"][0]) for j in range(1, rows.m))] for what in ("sum", "low", "high")]
+    total, low, high = map(np.array, found)
+    bad = ~(np.isfinite(total) & np.isfinite(low) & np.isfinite(high))
+    if bad.any():
+        raise DataError(f"{rows.names[int(bad.argmax())]} is not finite in some rows; expected finite numbers")
+    mean = total / rows.n
+    mean[0] = 1.0
+    return Means(np.where(low == high, low, mean), low, high)
+
+
+def _check_n(rows: Prepared, n: int) -> None:
+    if n != rows.n:
+        raise DataError(f"the data changed while they were read: {rows.n:,} rows, then {n:,}")
+
+
+def centred(rows: Prepared, shift: np.ndarray) -> Prepared:
+    """Return the rows with the base columns less their means."""
+    own = {f"b{j}": nw.col(f"b{j}") - float(shift[j]) for j in range(1, rows.m) if shift[j]}
+    frame = rows.frame.with_columns(**own) if own else rows.frame
+    return Prepared(rows.engine, frame, rows.n, rows.names, rows.has_weights)
+
+
+def total_products(rows: Prepared) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Return the sums of all products of centred base columns, (m, m), these weighted, sum log w and mean 1 / w."""
+    pairs = [(i, j) for i in range(rows.m) for j in range(i, rows.m)]
+    plain = _filled(rows, "cross-products of all rows", pairs, weighted=False)
+    if not rows.has_weights:
+        return plain, plain, 0.0, 1.0
+    weighted = _filled(rows, "weighted cross-products of all rows", pairs, weighted=True)
+    frame = rows.frame.select(log_w=nw.col(WEIGHT).log(), inverse=1.0 / nw.col(WEIGHT))
+    table = collected(rows.engine, "sum the weights", frame.select(nw.col(LOG_WEIGHT).sum(), nw.col("inverse").sum()))
+    return plain, weighted, float(table[LOG_WEIGHT][0]), float(table["inverse"][0]) / rows.n
+
+
+def _filled(rows: Prepared, what: str, pairs: Sequence[tuple[int, int]], weighted: bool) -> np.ndarray:
+    out = np.zeros((rows.m, rows.m))
+    for own, table in _queries(rows, what, pairs, (), weighted):
+        _check_n(rows, int(table["n"][0]))
+        for k, (i, j) in enumerate(own):
+            out[i, j] = out[j, i] = float(table[f"p{k}"][0])
+    return out
+
+
+def _queries(
+    rows: Prepared, what: str, pairs: Sequence[tuple[int, int]], keys: Sequence[str], weighted: bool
+) -> Iterator[tuple[Sequence[tuple[int, int]], dict[str, np.ndarray]]]:
+    """Yield the sums of products p0, p1, ... of pairs of base columns by the values of the keys, some at a time.
+
+    Each product is a column before it is summed: not every engine takes an expression inside an aggregation.
+    """
+    for start in range(0, len(pairs), MOST_SUMS):
+        own = pairs[start : start + MOST_SUMS]
+        products = [nw.col(f"b{i}") * nw.col(f"b{j}") for i, j in own]
+        if weighted:
+            products = [product * nw.col(WEIGHT) for product in products]
+        frame = rows.frame.select(*keys, *(product.alias(f"p{k}") for k, product in enumerate(products)))
+        sums = [nw.len().alias("n"), *(nw.col(f"p{k}").sum() for k in range(len(own)))]
+        frame = frame.group_by(*keys).agg(*sums) if keys else frame.select(*sums)
+        with working(f"pass 2, {what} by {rows.engine}"):
+            table = collected(rows.engine, f"sum the {what}", frame)
+        yield own, table
+
+
+def level_products(rows: Prepared, groups: Groups, places: Sequence[str], left: Sequence[int]) -> LevelSums:
+    """Return the products of some base columns with all, summed by the levels of a grouping factor."""
+    m, G, name = rows.m, len(groups.grouping.levels), ":".join(groups.grouping.factors)
+    need = too_much(2.0 * BYTES * G * len(left) * m)
+    if need:
+        raise DataError(f"the sums of {G:,} levels of '{name}' with {m} columns need {need}")
+    pairs = [(i, j) for k, i in enumerate(left) for j in range(m) if j not in left[:k]]
+    out, place = np.zeros((G, len(left), m)), {i: k for k, i in enumerate(left)}
+    count = np.zeros(G, dtype=np.int64)
+    for own, table in _queries(rows, f"cross-products of '{name}'", pairs, places, rows.has_weights):
+        index = groups.index([table[column] for column in places])
+        count[index] = table["n"]
+        for k, (i, j) in enumerate(own):
+            out[index, place[i], j] = table[f"p{k}"]
+            if j in place:
+                out[index, place[j], i] = table[f"p{k}"]
+    _check_n(rows, int(count.sum()))
+    return LevelSums(np.array(left, dtype=np.int64), count, out)
+
+
+def pair_products(
+    rows: Prepared,
+    blocks: tuple[int, int],
+    groups: tuple[Groups, Groups],
+    places: tuple[Sequence[str], Sequence[str]],
+    left: tuple[Sequence[int], Sequence[int]],
+) -> PairSums:
+    """Return the products of the Z columns of two blocks, summed by the pairs of their levels that occur."""
+    names = " and ".join(f"'{':'.join(one.grouping.factors)}'" for one in groups)
+    numbers = len(left[0]) * len(left[1])
+    most = min(rows.n, len(groups[0].grouping.levels) * len(groups[1].grouping.levels))
+    keys = list(dict.fromkeys([*places[0], *places[1]]))
+    if too_much(PAIR_BYTES * float(most) + 3 * BYTES * numbers * float(most)):
+        counted = rows.frame.group_by(*keys).agg(nw.len().alias("n")).select(nw.len().alias("pairs"))
+        found = int(collected(rows.engine, f"count the pairs of {names}", counted)["pairs"][0])
+        need = too_much(PAIR_BYTES * float(found) + 3 * BYTES * numbers * float(found))
+        if need:
+            raise DataError(f"the {found:,} pairs of levels of {names} that occur need {need}")
+    pairs = list(dict.fromkeys((min(i, j), max(i, j)) for i in left[0] for j in left[1]))
+    at = {pair: k for k, pair in enumerate(pairs)}
+    queries = list(_queries(rows, f"cross-products of {names}", pairs, keys, rows.has_weights))
+    (_, table), *more = queries
+    if more:
+        raise DataError(f"the effects of {names} have too many products for one query")
+    first, second = (one.index([table[column] for column in own]) for one, own in zip(groups, places, strict=True))
+    _check_n(rows, int(table["n"].astype(np.int64).sum()))
+    order = np.lexsort((second, first))
+    products = np.empty((len(order), len(left[0]), len(left[1])))
+    for a, i in enumerate(left[0]):
+        for b, j in enumerate(left[1]):
+            products[:, a, b] = table[f"p{at[min(i, j), max(i, j)]}"][order]
+    return PairSums(blocks, first[order], second[order], products)
+
+
+def check_unchanged(rows: Prepared, plain: np.ndarray, weighted: np.ndarray, levels: Sequence[LevelSums]) -> None:
+    """Raise a DataError where the sums of the second pass do not fit those of the first, or one another."""
+    sizes = np.sqrt(np.diag(plain))
+    if (np.abs(plain[0, 1:]) > CHANGED * np.sqrt(rows.n) * sizes[1:]).any():
+        raise DataError(
+            "the data changed while they were read: the means of the first pass are not those of the second"
+        )
+    for own in levels:
+        whole = own.products.sum(axis=0)
+        size = np.sqrt(np.outer(np.diag(weighted)[own.left], np.diag(weighted)))
+        if (np.abs(whole - weighted[own.left]) > CHANGED * size).any():
+            raise DataError("the data changed while they were read: the sums over levels are not those of all rows")

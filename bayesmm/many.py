@@ -1,0 +1,149 @@
+"""One model for each of many data sets, on threads or by the workers of an executor."""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+
+from bayesmm.errors import DataError, FormulaError, PriorError, listing, suggest
+from bayesmm.inference.simulation.repeat import check_executor, run
+from bayesmm.model import Model
+from bayesmm.results import Fit, PointFit
+from bayesmm.runtime.arguments import check_bool, check_cores, check_seed, chosen_seed
+from bayesmm.runtime.progress import counter
+from bayesmm.runtime.streams import derived_seed
+
+HOW = ("maximize", "sample")
+# What is wrong with one data set: the others are fitted all the same.
+OF_THE_DATA = (DataError, FormulaError, PriorError, ValueError, ArithmeticError)
+
+
+@dataclass(frozen=True, eq=False)
+class Fits(Mapping):
+    """The fits of many data sets, by their labels.
+
+    Attributes
+    ----------
+    fits : dict of label to PointFit or Fit
+    failed : dict of label to str
+        Why a data set has no fit, in a sentence.
+    interrupted : bool
+        Whether data sets are missing after Ctrl-C.
+    """
+
+    fits: dict[Hashable, PointFit | Fit]
+    failed: dict[Hashable, str]
+    interrupted: bool = False
+
+    def __getitem__(self, label: Hashable) -> PointFit | Fit:
+        if label in self.failed:
+            raise DataError(f"the data set {label!r} has no fit: {self.failed[label]}")
+        return self.fits[label]
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self.fits)
+
+    def __len__(self) -> int:
+        return len(self.fits)
+
+    def fixef(self) -> pd.DataFrame:
+        """Return the coefficients of all fits, the data sets' labels in front of the index."""
+        return pd.concat({label: fit.fixef() for label, fit in self.fits.items()}, names=["data"])
+
+    def varcorr(self) -> pd.DataFrame:
+        """Return the variance components of all fits, the data sets' labels in front of the index."""
+        return pd.concat({label: fit.varcorr() for label, fit in self.fits.items()}, names=["data"])
+
+    def __repr__(self) -> str:
+        lost = f", {len(self.failed):,} failed ({listing(self.failed, 3)})" if self.failed else ""
+        return f"{len(self.fits):,} fits{lost}{', interrupted' if self.interrupted else ''}"
+
+
+def fit_many(
+    formula: object,
+    data: Mapping[Hashable, object],
+    family: object = "gaussian",
+    priors: Mapping[str, object] | None = None,
+    *,
+    how: str = "maximize",
+    seed: int | None = None,
+    cores: int | None = None,
+    executor: object = None,
+    progress: bool = True,
+    model: Mapping[str, object] | None = None,
+    **options: object,
+) -> Fits:
+    """Fit one model to each of many data sets.
+
+    Parameters
+    ----------
+    formula, family, priors
+        As for `Model`.
+    data : mapping of label to table
+        ``dict(list(frame.groupby("site")))`` is one.
+    how : {"maximize", "sample"}
+    seed : int, optional
+        Of sampling: each data set has a seed of its own that follows from this one and its label, so that the draws do
+        not depend on the other data sets, the workers or the order.
+    cores : int, optional
+        Fits at the same time, on threads; as many as there are processors if not given.
+    executor : concurrent.futures.Executor, optional
+        Whose workers fit instead, in other processes or on other machines: Dask's, loky's, MPI's. What a lost worker
+        had is done again.
+    progress : bool
+        Show a progress bar; never shown where the output is no terminal or notebook.
+    model : mapping, optional
+        Further arguments of `Model`: weights, link, ...
+    **options
+        Arguments of `Model.maximize` or `Model.sample`.
+
+    Returns
+    -------
+    Fits
+        A mapping of label to fit; ``fits.failed`` says what is wrong with the other data sets.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of range, or there are no data.
+    """
+    if how not in HOW:
+        raise ValueError(f"how must be one of {listing(HOW)}, not {how!r}{suggest(str(how), HOW)}")
+    if not isinstance(data, Mapping) or not data:
+        raise ValueError("data should be a mapping of labels to tables, such as dict(list(frame.groupby('site')))")
+    check_bool("progress", progress)
+    check_seed(seed)
+    check_cores(cores)
+    check_executor(executor, cores)
+    seed, labels = chosen_seed(seed), list(data)
+    arguments = dict(family=family, priors=priors, **(model or {}))
+    make = partial(_fitter, formula, list(data.values()), labels, arguments, how, options, seed)
+    with counter(progress, "Fits", len(labels)) as advance:
+        found, interrupted = run(make, len(labels), cores, advance, executor)
+    fits = {labels[i]: fit for i, (fit, _) in found.items() if fit is not None}
+    return Fits(fits, {labels[i]: said for i, (fit, said) in found.items() if fit is None}, interrupted)
+
+
+def _fitter(
+    formula: object,
+    tables: list[object],
+    labels: list[Hashable],
+    arguments: Mapping[str, object],
+    how: str,
+    options: Mapping[str, object],
+    seed: int,
+) -> Callable[[int], tuple[PointFit | Fit | None, str]]:
+    """Return the function of the number of a data set that fits it."""
+
+    def task(i: int) -> tuple[PointFit | Fit | None, str]:
+        try:
+            model = Model(formula, tables[i], **arguments)
+            if how == "maximize":
+                return model.maximize(**options), ""
+            own = {"progress": False, **options, "seed": derived_seed(seed, "fit_many", str(labels[i]))}
+            return model.sample(**own), ""
+        except OF_THE_DATA as error:
+            return None, " ".join(str(error).split())
+
+    return task

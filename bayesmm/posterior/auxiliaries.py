@@ -1,0 +1,53 @@
+"""The draws of a family's parameters besides the mean: as they are, of each row, and as compiled code takes them."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bayesmm.design.residual.of_family import THRESHOLD, own_of_rows, row_thresholds
+from bayesmm.posterior.draws import residual_draws, scalar_draws, tree_sizes
+
+Array = np.ndarray
+
+
+def auxiliary_values(fit, read: np.ndarray | None = None) -> list[np.ndarray]:
+    """Return the draws of each parameter of the family besides mu, or of its thresholds, (draws, 1).
+
+    One that has a formula is (draws, rows), of rows of which that has read `read`: those of the fit if not given.
+    """
+    own = {name: values[:, None] for name, values in scalar_draws(fit).items()}
+    if not fit.design.residual.by_row:
+        return list(own.values())
+    return list(own_of_rows(fit.design, own, residual_draws(fit), read))
+
+
+def auxiliary_draws(fit) -> Array:
+    """Return the draws of the family's auxiliaries, (draws, 2), zeros where it has fewer; or its thresholds."""
+    if fit.design.family.ordered:
+        return residual_draws(fit)[THRESHOLD]
+    aux = np.zeros((int(np.prod(tree_sizes(fit.tree))), 2))
+    for m, name in enumerate(fit.design.family.auxiliaries):
+        aux[:, m] = scalar_draws(fit).get(name, 1.0)
+    return aux
+
+
+def auxiliaries_at(fit) -> Callable[[object], Array]:
+    """Return the function of rows (a slice or places) that gives the auxiliaries as compiled code takes them.
+
+    They are (draws, 2), or (draws, m, 2) where the family has parameters that differ from row to row.
+    """
+    design = fit.design
+    if not design.residual.by_row:
+        aux = auxiliary_draws(fit)
+        return lambda part: aux
+    if design.family.ordered:
+        tau = auxiliary_draws(fit).T
+        return lambda part: row_thresholds(tau, design.y[part])
+
+    def of_rows(part: object) -> Array:
+        found = auxiliary_values(fit, design.residual.rows[part])
+        shape = len(found[0]), len(design.y[part])
+        columns = [np.broadcast_to(own, shape) for own in found]
+        return np.stack([*columns, *[np.zeros(shape)] * (2 - len(columns))], axis=-1)
+
+    return of_rows

@@ -1,0 +1,23 @@
+"""The quartiles of a fit's residuals, as lme4's summary() prints them; none where the rows stay with an engine."""
+
+import numpy as np
+
+from bayesmm.design.summed import is_summed
+from bayesmm.display.text_tables import column, table
+from bayesmm.posterior.draws import kept_effects, posterior_residuals
+
+
+def fit_residual_lines(fit) -> list[str]:
+    """Return the quartiles of the residuals at the posterior means, or why there are none."""
+    if is_summed(fit.design):
+        return []
+    if len(kept_effects(fit)) < len(fit.design.blocks):
+        return ["The random effects were not kept (keep_effects=False), so there are no residuals."]
+    return residual_lines(fit.design, " at the posterior means", posterior_residuals(fit))
+
+
+def residual_lines(design, where: str, residuals: np.ndarray) -> list[str]:
+    """Return the quartiles of the scaled residuals."""
+    kind = "Randomised quantile" if design.family.observed else "Scaled"
+    quartiles = column(np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1]), scale=[1.0], digits=5)
+    return [f"{kind} residuals{where}:", *table(["Min", "1Q", "Median", "3Q", "Max"], [quartiles], left=0)]
