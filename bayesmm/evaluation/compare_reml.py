@@ -1,7 +1,6 @@
 """The posterior beside the maximised fit: for each parameter both answers, their difference and its cause."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from bayesmm.errors import PriorError
 from bayesmm.evaluation.checks import Check, run_checks
 from bayesmm.evaluation.compare_reml_text import render_comparison
 from bayesmm.evaluation.consistency import check_choice, find_consistency
+from bayesmm.evaluation.verdicts import NODES, Row, Rule, judge
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.posterior.density import mode, support_of
 from bayesmm.posterior.draws import describe, draws_of
@@ -20,63 +20,9 @@ from bayesmm.posterior.point_estimates import at_bound, by_quadrature, confounde
 from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
 
-# The rule of the verdicts. All distances are in posterior standard deviations.
-AGREE = 0.25  # a 95 % interval moved by this much still covers 94.3 %: the reader's conclusion is the same
-MODE_AGREES = 0.35  # AGREE and the error of a mode found from 1,500 effective draws (0.1; see density.mode)
-PULL_SHARE = 0.5  # the prior is the cause if it explains at least half of the difference
-ASYMMETRY = 0.05  # (mean - median); its Monte Carlo error is 0.02 at 1,500 effective draws; a gamma(4) has 0.16
-SKEW_REACH = 1.0  # skewness of a density whose own mode is elsewhere is marginal to this distance and no farther
-FEW_GROUPS_REACH = math.sqrt(3)  # mean and mode of a unimodal density are never farther apart: Johnson & Rogers (1951)
-FEW_GROUPS = 10  # with fewer the likelihood of an sd is far from symmetric: Gelman & Hill (2007), section 12.9
-NODES = 15  # of the quadrature that Laplace's approximation is judged by; it is exact to 1e-4 on all test data
-FIXED_TOLERANCE = 1e-6  # relative; a parameter that its prior fixes at the estimate agrees with it
-
 COLUMNS = (
     "parameter point se map mean median mode sd lower upper difference verdict cause".split()
 )  # the public columns of Comparison.table
-
-
-@dataclass(frozen=True)
-class Row:
-    """The evidence about one parameter; estimates and posterior on the absolute scale."""
-
-    parameter: Parameter
-    method: str
-    point: float
-    se: float
-    reml: float  # the mode under flat priors, from which the priors pull; of a generalised model ML by quadrature
-    map: float  # the mode of the marginal posterior under the model's priors
-    mean: float
-    median: float
-    mode: float
-    sd: float
-    lower: float
-    upper: float
-    bound: bool  # the estimate is 0, +-1 or undefined
-    confounded: bool  # a coefficient that the data give only in a sum with others
-    singular: str  # the grouping factor whose singular covariance matrix the estimate shares in, or ""
-    group: str
-    levels: int  # of the grouping factor, basis functions of a smooth; 0 for a coefficient and sigma
-    counted: str = "levels"
-    nagq: int = 0  # nodes of the point fit; 0 for a linear model, whose integrals are exact
-
-    @property
-    def difference(self) -> float:
-        """(mean - point) / sd; NaN if the posterior has no spread or the point estimate is missing."""
-        return (self.mean - self.point) / self.sd if self.sd > 0 else math.nan
-
-    def towards(self, amount: float) -> float:
-        """Return `amount` in posterior sds, positive if it goes from the point estimate to the posterior mean."""
-        return amount / self.sd * math.copysign(1, self.difference)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A verdict, when it holds, and its cause in words."""
-
-    verdict: str
-    holds: Callable[[Row], bool]
-    cause: Callable[[Row], str]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -234,158 +180,6 @@ def singular_factor(point, parameter: Parameter) -> str:
     """Return the singular grouping factor that an estimate depends on: its own, or any for a coefficient and sigma."""
     own = [parameter.block] if parameter.block >= 0 else range(len(point.design.blocks))
     return next((point.design.blocks[k].group for k in own if is_singular(point, k)), "")
-
-
-def judge(row: Row) -> Rule:
-    """Return the first rule of `RULES` that holds; the last always does."""
-    return next(rule for rule in RULES if rule.holds(row))
-
-
-def is_fixed(row: Row) -> bool:
-    """The prior holds the parameter at one value, and it is not the estimate."""
-    return row.sd == 0 and not math.isclose(row.mean, row.point, rel_tol=FIXED_TOLERANCE)
-
-
-def agrees(row: Row) -> bool:
-    """Both answers are the same for a reader."""
-    return row.sd == 0 or abs(row.difference) <= AGREE
-
-
-def is_pulled(row: Row) -> bool:
-    """The marginal MAP left the REML estimate, towards the posterior mean, by half of the difference or more."""
-    return row.towards(row.map - row.reml) >= PULL_SHARE * abs(row.difference)
-
-
-def is_ml_bias(row: Row) -> bool:
-    """The ML estimate is short of the REML estimate by half of the difference or more."""
-    linear = row.method == "ML" and row.nagq == 0
-    return linear and row.towards(row.reml - row.point) >= PULL_SHARE * abs(row.difference)
-
-
-def is_laplace(row: Row) -> bool:
-    """Laplace's approximation moves the ML estimate by half of the difference or more."""
-    return row.nagq == 1 and row.towards(row.reml - row.point) >= PULL_SHARE * abs(row.difference)
-
-
-def is_skewed(row: Row) -> bool:
-    """The posterior's longer tail is on the side of the posterior mean."""
-    return row.towards(row.mean - row.median) >= ASYMMETRY
-
-
-def has_few_groups(row: Row) -> bool:
-    """The parameter belongs to a factor with few levels and its posterior is skewed towards the difference."""
-    return 0 < row.levels < FEW_GROUPS and is_skewed(row) and abs(row.difference) <= FEW_GROUPS_REACH
-
-
-def mode_agrees(row: Row) -> bool:
-    """The marginal mode, or the joint one (the MAP), is where the estimate is, and the mean is not."""
-    own = abs(row.mode - row.point) <= MODE_AGREES * row.sd
-    joint = abs(row.map - row.point) <= AGREE * row.sd and abs(row.difference) <= SKEW_REACH
-    return is_skewed(row) and (own or joint)
-
-
-def is_pulled_and_skewed(row: Row) -> bool:
-    """The priors moved the mode for a reader to see, and from there skewness leads on to the posterior mean."""
-    mode_is_there = abs(row.mode - row.map) <= MODE_AGREES * row.sd and abs(row.mean - row.map) <= SKEW_REACH * row.sd
-    return row.towards(row.map - row.reml) > AGREE and is_skewed(row) and mode_is_there
-
-
-def number(value: float) -> str:
-    """Return a number for a sentence."""
-    return "undefined" if math.isnan(value) else f"{value:.4g}"
-
-
-def say_bound(row: Row) -> str:
-    """Explain an estimate at a bound."""
-    edge = "0, the least an sd can be" if row.parameter.kind == "sd" else f"{number(row.point)}, at its bound"
-    if math.isnan(row.point):
-        edge = "undefined because an sd is 0"
-    return f"{row.method} is {edge}; the posterior has all values that the data allow, 95 % of it {span(row)}"
-
-
-def span(row: Row) -> str:
-    """Return the posterior interval in words."""
-    return f"{number(row.lower)} to {number(row.upper)}"
-
-
-def say_pull(row: Row) -> str:
-    """Explain a difference that the priors make."""
-    return (
-        f"the most probable value is {number(row.reml)} without priors and {number(row.map)} with them, "
-        f"{abs(row.map - row.reml) / row.sd:.2f} posterior sds apart; the mean is {abs(row.difference):.2f} sds from "
-        f"{row.method}"
-    )
-
-
-def say_few(row: Row) -> str:
-    """Explain the skewness that few levels leave."""
-    return (
-        f"{row.group} has {row.levels} {row.counted}, so large values cannot be ruled out (up to {number(row.upper)}); "
-        f"the mean lies in that tail, the mode is {number(row.mode)}"
-        if row.parameter.kind == "sd"
-        else f"{row.group} has {row.levels} {row.counted}, too few to place it: the interval is {span(row)}"
-    )
-
-
-def say_skew(row: Row) -> str:
-    """Explain a mean that lies in the longer tail."""
-    return (
-        f"the posterior has a longer tail on one side: its mode is {number(row.mode)}, its median "
-        f"{number(row.median)}, its mean {number(row.mean)}; {row.method}, a mode, is {number(row.point)}"
-    )
-
-
-def say_disagree(row: Row) -> str:
-    """Say that no cause was found, and without a marginal MAP that the priors were not asked."""
-    if math.isnan(row.map):
-        return (
-            f"{row.method} is {number(row.point)}, the posterior mean {number(row.mean)}; neither a bound, skewness "
-            "nor few groups explain it; what the priors do cannot be told here, without a marginal MAP: try wider ones"
-        )
-    return (
-        f"{row.method} is {number(row.point)}, the posterior mean {number(row.mean)}; neither the priors, a bound, "
-        "skewness nor few groups explain it, so suspect one of the two computations"
-    )
-
-
-RULES = (
-    Rule("prior pull", is_fixed, lambda row: f"its prior holds it fixed at {number(row.mean)}"),
-    Rule("boundary", lambda row: row.bound and row.sd > 0, say_bound),
-    Rule(
-        "prior pull",
-        lambda row: row.confounded,
-        lambda row: f"the data know only its sum with others; its own value is its prior's ({span(row)})",
-    ),
-    Rule("agree", agrees, lambda row: ""),
-    Rule(
-        "few groups",
-        is_ml_bias,
-        lambda row: f"ML makes sds too small, as if coefficients were known; by REML {number(row.reml)}",
-    ),
-    Rule(
-        "Laplace",
-        is_laplace,
-        lambda row: f"Laplace's approximation is not exact; by quadrature, which is, ML is {number(row.reml)}",
-    ),
-    Rule("prior pull", is_pulled, say_pull),
-    Rule("few groups", has_few_groups, say_few),
-    Rule("skew", mode_agrees, say_skew),
-    Rule(
-        "prior pull",
-        is_pulled_and_skewed,
-        lambda row: (
-            f"the priors of all parameters together move the mode from {number(row.reml)} to {number(row.map)}, by "
-            f"{row.towards(row.map - row.reml):.2f} posterior sds, and the longer tail about that mode moves the mean "
-            f"on to {number(row.mean)}"
-        ),
-    ),
-    Rule(
-        "boundary",
-        lambda row: row.singular != "",
-        lambda row: f"it was made with a covariance matrix of {row.singular} at its bound (singular)",
-    ),
-    Rule("disagree", lambda row: True, say_disagree),
-)  # in order: the first that holds is the verdict
 
 
 def as_record(row: Row, rule: Rule) -> dict[str, object]:

@@ -8,7 +8,7 @@ from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO, by_
 from bayesmm.display.html_tables import TEXT_WIDTH
 from bayesmm.display.text_tables import shorten
 from bayesmm.evaluation.checks import verdict
-from bayesmm.evaluation.compare_reml import AGREE
+from bayesmm.evaluation.verdicts import AGREE
 from bayesmm.posterior.draws import sampling_record, tree_sizes
 from bayesmm.priors import Priors, default_priors
 from bayesmm.reporting.summary import kind, sizes

@@ -9,7 +9,8 @@ from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, fak
 from scipy import stats
 
 from bayesmm.design.parameters import Parameter, variance_parameters
-from bayesmm.evaluation.compare_reml import COLUMNS, Row, judge
+from bayesmm.evaluation.compare_reml import COLUMNS
+from bayesmm.evaluation.verdicts import Row, judge
 from bayesmm.posterior.density import CORR_SUPPORT, REAL_SUPPORT, SD_SUPPORT, density, mode
 from bayesmm.posterior.point_estimates import at_bound, confounded, singular_parts
 
