@@ -90,7 +90,8 @@ def fit_many(
         Fits at the same time, on threads; as many as there are processors if not given.
     executor : concurrent.futures.Executor, optional
         Whose workers fit instead, in other processes or on other machines: Dask's, loky's, MPI's. What a lost worker
-        had is done again.
+        had is done again where the executor goes on without it; a pool of `concurrent.futures` does not, and its error
+        is raised.
     progress : bool
         Show a progress bar; never shown where the output is no terminal or notebook.
     model : mapping, optional
@@ -141,7 +142,8 @@ def _fitter(
             model = Model(formula, tables[i], **arguments)
             if how == "maximize":
                 return model.maximize(**options), ""
-            own = {"progress": False, **options, "seed": derived_seed(seed, "fit_many", str(labels[i]))}
+            label = type(labels[i]).__name__, str(labels[i])  # 1 and "1" are two
+            own = {"progress": False, **options, "seed": derived_seed(seed, "fit_many", *label)}
             return model.sample(**own), ""
         except OF_THE_DATA as error:
             return None, " ".join(str(error).split())

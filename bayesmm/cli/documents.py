@@ -55,10 +55,14 @@ def rows(table: "pd.DataFrame") -> list[dict[str, object]]:
 
 def _plain(value: object) -> object:
     """Return a value of JSON: numbers of NumPy as Python's, null for what is missing or not finite."""
+    import pandas as pd
+
     if isinstance(value, dict):
         return {str(name): _plain(own) for name, own in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(own) for own in value]
+    if value is None or (not isinstance(value, str) and pd.api.types.is_scalar(value) and pd.isna(value)):
+        return None
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -6,6 +6,7 @@ from glob import glob
 from pathlib import Path
 
 from bayesmm.cli.input import CSV_SUFFIXES, PARQUET_SUFFIXES, read_data
+from bayesmm.engines.frames import first_sentence
 from bayesmm.errors import DataError, listing
 from bayesmm.runtime.messages import count
 from bayesmm.runtime.paths import as_path
@@ -46,11 +47,19 @@ def read_lazily(data: str, engine: str) -> tuple[object, str]:
         frame = _duckdb(names, kind) if engine == "duckdb" else _polars(names, kind)
     except ImportError:
         raise DataError(f"--engine {engine} needs the package {engine}: pip install 'bayesmm[{engine}]'") from None
-    except Exception as error:  # each engine has its own exceptions
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise DataError(f"{data} cannot be read by {engine}: {said}") from error
+    except _errors(engine) as error:
+        raise DataError(f"{data} cannot be read by {engine}: {first_sentence(error)}") from error
     which = f"the file {data}" if len(paths) == 1 else f"{count(len(paths), f'{kind} file')} of {data}"
     return frame, f"Data: {which}, read by {engine}."
+
+
+def _errors(engine: str) -> tuple[type[Exception], ...]:
+    """Return what an engine raises for files that it cannot read."""
+    if engine == "duckdb":
+        from duckdb import Error
+    else:
+        from polars.exceptions import PolarsError as Error
+    return Error, OSError
 
 
 def _files(data: str) -> list[Path]:

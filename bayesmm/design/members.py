@@ -84,15 +84,20 @@ def member_weights(bar: Bar, grouping: Grouping, scope: Scope) -> tuple[Array, A
                 )
             )
         given = given / total[:, None]
-    place, W = {label: g for g, label in enumerate(grouping.levels)}, np.zeros((len(given), len(grouping.levels)))
+    place, G = {label: g for g, label in enumerate(grouping.levels)}, len(grouping.levels)
+    found = [observed_levels(scope.variables[name]) for name in _names(bar)]
+    for label in (label for column in found for label in column.labels):
+        place.setdefault(label, len(place))
+    W, rows = np.zeros((len(given), len(place))), np.arange(len(given))
     unseen = np.full(len(given), "", dtype=object)
-    for name, weight in zip(_names(bar), given.T, strict=True):
-        found = observed_levels(scope.variables[name])
-        codes = np.array([place.get(label, -1) for label in found.labels], dtype=np.int64)[found.codes]
-        known, unknown = np.flatnonzero(codes >= 0), (codes < 0) & (weight > 0)
-        np.add.at(W, (known, codes[known]), weight[known])
-        unseen[unknown] = np.array(found.labels, dtype=object)[found.codes][unknown]
-    return W, unseen
+    for column, weight in zip(found, given.T, strict=True):
+        codes = np.array([place[label] for label in column.labels], dtype=np.int64)[column.codes]
+        np.add.at(W, (rows, codes), weight)
+        new = (codes >= G) & (weight > 0)
+        unseen[new] = np.array(column.labels, dtype=object)[column.codes][new]
+    new = unseen != ""
+    W[new, 0], W[new, 1:] = np.linalg.norm(W[new], axis=1), 0.0  # independent effects with one sd: the same variance
+    return W[:, :G], unseen
 
 
 def members_block(name: str, bars: Sequence[Bar], values: Values, scope: Scope) -> tuple[Block, Grouping]:

@@ -99,7 +99,13 @@ def _states(one: Design, other: Design) -> dict[Expr, State]:
                 raise DataError(f"the parts code {text_of(expr)} by different contrasts; give both the same")
             if state.base is not None and state.labels[state.base] != its.labels[its.base]:
                 raise DataError(f"the parts have different reference levels of {text_of(expr)}")
-            states[expr] = replace(state, labels=merged_labels(state.labels, its.labels))
+            labels = merged_labels(state.labels, its.labels)
+            if state.contrasts == "Poly" and labels not in (state.labels, its.labels):
+                raise DataError(
+                    f"no part has all levels of {text_of(expr)}, so that their order is not known; make the second "
+                    "one with like=first, of a first one that has them all"
+                )
+            states[expr] = replace(state, labels=labels)
             if state.base is not None:
                 base = states[expr].labels.index(state.labels[state.base])
                 states[expr] = replace(states[expr], base=base)

@@ -8,7 +8,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
-from bayesmm.engines.frames import collected, complete_rows, open_frame
+from bayesmm.engines.frames import Opened, collected, complete_rows, open_frame
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import Formula
 from bayesmm.runtime.memory import BYTES, too_much
@@ -45,7 +45,7 @@ def distinct_rows(
             _check(int(counted["cells"][0]), complete.n, len(keys))
         table = collected(opened.engine, "count the distinct rows", grouped)
     order = np.lexsort([table[key].astype(str) if table[key].dtype == object else table[key] for key in keys[::-1]])
-    frame = pd.DataFrame({name: _column(table[place][order]) for name, place in opened.places.items()})
+    frame = pd.DataFrame({name: _column(opened, name, table[place][order]) for name, place in opened.places.items()})
     return frame, table["rows"].astype(float)[order]
 
 
@@ -61,5 +61,9 @@ def _check(cells: int, n: int, columns: int) -> None:
         raise DataError(f"the {cells:,} distinct rows of the columns of the model need {need}")
 
 
-def _column(values: np.ndarray) -> pd.Series:
+def _column(opened: Opened, name: str, values: np.ndarray) -> pd.Series:
+    dtype = opened.dtypes[name]
+    if isinstance(dtype, nw.Enum):
+        own = pd.Categorical(values, list(dtype.categories), ordered=opened.kinds[name] == "ordered")
+        return pd.Series(own)
     return pd.Series(values).infer_objects()

@@ -169,7 +169,14 @@ def _small(
         if kinds[name] in NUMERIC:
             values = values.astype(bool if kinds[name] == "boolean" else _dtype(opened, name))
         variables[name] = Variable(name, kinds[name], values, labels, np.zeros(n, dtype=bool))
-    return Scope(variables, Rows(np.arange(n), None), {}, states, True, list(said), contrasts)
+    return Scope(variables, _Some(np.arange(n), None), {}, states, True, list(said), contrasts)
+
+
+class _Some(Rows):
+    """Rows of the small table, whose places and number say nothing of the whole one."""
+
+    def text(self, mask: np.ndarray, limit: int = 5) -> str:
+        return "some rows"
 
 
 def _is_small(levels: ColumnLevels) -> bool:

@@ -21,6 +21,20 @@ from bayesmm.formula.formula import Call, Column, Expr, Number, Operation, Text,
 
 MOST_POWER = 12  # whole powers up to which x^k is a product, exact on every engine
 
+
+def _log1p(x: nw.Expr) -> nw.Expr:
+    """log(1 + x) with all its digits: Kahan's, whose division cancels the rounding of 1 + x."""
+    u = x + 1.0
+    return nw.when(u == 1.0).then(x).otherwise(u.log() * x / (u - 1.0))
+
+
+def _expm1(x: nw.Expr) -> nw.Expr:
+    """exp(x) - 1 with all its digits: Kahan's."""
+    u = x.exp()
+    far = nw.when(u - 1.0 == -1.0).then(nw.lit(-1.0)).otherwise((u - 1.0) * x / u.log())
+    return nw.when(u == 1.0).then(x).otherwise(far)
+
+
 _COMPARISONS: Mapping[str, Callable] = {
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
@@ -40,9 +54,9 @@ _ONE_NUMBER: Mapping[str, Callable[[nw.Expr], nw.Expr]] = {
     "log": lambda x: x.log(),
     "log2": lambda x: x.log() / np.log(2.0),
     "log10": lambda x: x.log() / np.log(10.0),
-    "log1p": lambda x: (x + 1.0).log(),
+    "log1p": lambda x: _log1p(x),
     "exp": lambda x: x.exp(),
-    "expm1": lambda x: x.exp() - 1.0,
+    "expm1": lambda x: _expm1(x),
     "sqrt": lambda x: x.sqrt(),
     "abs": lambda x: x.abs(),
 }

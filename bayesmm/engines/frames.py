@@ -55,7 +55,7 @@ class Opened:
     @property
     def kinds(self) -> dict[str, str]:
         """What each column holds, a key of `KIND_NAMES`."""
-        return {name: kind_of(name, dtype) for name, dtype in self.dtypes.items()}
+        return {name: kind_of(name, dtype, self.engine) for name, dtype in self.dtypes.items()}
 
 
 def is_lazy(data: object) -> bool:
@@ -90,14 +90,14 @@ def open_frame(formula: Formula, data: object, weights: str | None) -> Opened:
     return Opened(picked, engine, own, {name: schema[column] for name, column in given.items()})
 
 
-def kind_of(name: str, dtype: nw.dtypes.DType) -> str:
+def kind_of(name: str, dtype: nw.dtypes.DType, engine: str) -> str:
     """Return what a column of a type holds, a key of `KIND_NAMES`; a DataError for anything else."""
     if dtype == nw.Boolean:
         return "boolean"
     if dtype.is_numeric():
         return "number"
-    if isinstance(dtype, nw.Enum):
-        return "ordered"
+    if isinstance(dtype, nw.Enum):  # an Enum of Polars is no ordered factor, as of its tables in memory
+        return "category" if engine == ENGINES["polars"] else "ordered"
     if dtype == nw.Categorical:
         return "category"
     if dtype == nw.String:
@@ -189,18 +189,19 @@ def asked(engine: str, what: str, question):
     """Return what an engine answers; a DataError in one sentence where it fails."""
     try:
         return question()
-    except (KeyboardInterrupt, DataError):
-        raise
     except MemoryError as error:
         raise DataError(f"{engine} could not {what}: there is not enough memory") from error
-    except Exception as error:  # each engine has its own exceptions
+    # Engines have no exception in common (duckdb.Error, PolarsError, Py4JJavaError, pandas' own in Dask's workers), and
+    # none need be installed. Only the engine runs in here: expressions are made before.
+    except Exception as error:
         raise DataError(f"{engine} could not {what}: {first_sentence(error)}") from error
 
 
 def first_sentence(error: Exception) -> str:
     """Return the first line of what an engine said."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
+    bare = not lines or isinstance(error, KeyError)  # whose text is a name alone
+    return " ".join([*([type(error).__name__] if bare else []), *lines[:1]]).rstrip(".")
 
 
 def collected(engine: str, what: str, frame: nw.LazyFrame) -> dict[str, np.ndarray]:

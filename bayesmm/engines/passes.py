@@ -86,6 +86,7 @@ def means(rows: Prepared) -> Means:
             ("sum", nw.col(f"b{j}").sum()),
             ("low", nw.col(f"b{j}").min()),
             ("high", nw.col(f"b{j}").max()),
+            ("known", nw.col(f"b{j}").count()),
         )
     ]
     with working(f"pass 1, means of {rows.m - 1} columns by {rows.engine}"):
@@ -93,7 +94,8 @@ def means(rows: Prepared) -> Means:
     _check_n(rows, int(table["n"][0]))
     found = [[1.0, *(float(table[f"{what}{j}"][0]) for j in range(1, rows.m))] for what in ("sum", "low", "high")]
     total, low, high = map(np.array, found)
-    bad = ~(np.isfinite(total) & np.isfinite(low) & np.isfinite(high))
+    known = np.array([rows.n, *(int(table[f"known{j}"][0]) for j in range(1, rows.m))])  # a sum leaves out NULL
+    bad = ~(np.isfinite(total) & np.isfinite(low) & np.isfinite(high)) | (known < rows.n)
     if bad.any():
         raise DataError(f"{rows.names[int(bad.argmax())]} is not finite in some rows; expected finite numbers")
     mean = total / rows.n

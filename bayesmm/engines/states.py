@@ -86,7 +86,9 @@ def _polynomial(engine: str, frame: nw.LazyFrame, n: int, degree: int, mean: flo
         squares = frame.with_columns(s=P * P).with_columns(xs=(x - mean) * nw.col("s"))
         table = collected(engine, f"compute {name}", squares.select(nw.col("s").sum(), nw.col("xs").sum()))
         norm = float(table["s"][0])
-        if not norm > NO_NORM * norms[-1] * max(abs(mean), 1.0):
+        # in units of x squared, as is norm / norms[-1]
+        least = NO_NORM * norms[1] / n if k > 1 else (NO_NORM * mean) ** 2
+        if not norm > least * norms[-1]:
             raise DataError(
                 f"{name} has degree {degree}, which must be below the number of distinct values of its variable"
             )

@@ -79,10 +79,12 @@ def first_fit(family: Family, response: Response, X: Floats, offset: Floats, own
         else:
             raise DataError(f"no coefficients were found at which the {family.name} likelihood is finite")
     eta = offset + Q @ delta
-    aux, _ = own(() if family.ordered else family.first(response.y, link.inverse(eta)))
+    first = () if family.ordered else family.first(response.y, link.inverse(eta))
+    aux, _ = own(first)
     to_beta = np.linalg.inv(R)
     half = np.linalg.cholesky(covariance)
-    unit = {"identity": aux[0] if len(aux) else size, "inverse": float(np.sqrt(np.mean(eta**2)))}.get(family.link, 1.0)
+    spread = first[0] if len(first) else size
+    unit = {"identity": spread, "inverse": float(np.sqrt(np.mean(eta**2)))}.get(family.link, 1.0)
     return FirstFit(to_beta @ delta, to_beta @ half, np.ascontiguousarray(Q @ half), eta, aux, float(unit))
 
 
@@ -134,7 +136,7 @@ def share_thresholds(design: Design) -> Floats:
     size = design.residual.parameters[0].size + 1
     weights = np.ones(design.n) if design.weights is None else design.weights
     counts = np.bincount(design.y.astype(np.int64) - 1, weights, size) + NUDGE
-    return LINKS[design.family.link].function(np.cumsum(counts)[:-1] / counts.sum())
+    return LINKS[design.family.link].function(np.cumsum(counts)[:-1] / counts.sum()) + design.offset.mean()
 
 
 def own_values(design: Design, values: Floats) -> dict[str, Floats]:

@@ -2,9 +2,10 @@
 
 With C = [X Z], weights W of the rows and D the penalty, V = (C'WC + D)^-1 is the covariance of the coefficients given
 the variance parameters, and the effective degrees of freedom of a smooth are the sum over its columns of the diagonal
-of V C'WC (Wood 2017, Generalized Additive Models, section 6.1.2). A band of simultaneous coverage is estimate +- c se,
-c the quantile of max |deviation| / se over the curve (Ruppert, Wand & Carroll 2003, Semiparametric Regression, section
-6.5).
+of V C'WC (Wood 2017, Generalized Additive Models, section 6.1.2). Of families other than the Gaussian W is
+slope^2 / variance, as in Fisher's scoring; of a censored response it is the observed information. A band of
+simultaneous coverage is estimate +- c se, c the quantile of max |deviation| / se over the curve (Ruppert, Wand &
+Carroll 2003, Semiparametric Regression, section 6.5).
 """
 
 from collections.abc import Iterator
@@ -89,8 +90,10 @@ class _Inverse:
         design = fitted.design
         self.kept = [j for j in range(design.p) if j not in design.aliased]
         X = design.X[:, self.kept]
+        if design.family.ordered:  # the thresholds move together as an intercept does
+            X = np.column_stack([X, np.ones(design.n)])
         sizes = root_mean_square(X)
-        parts, self.roots, self.at = [X / sizes], [np.diag(1 / sizes)], [len(self.kept)]
+        parts, self.roots, self.at = [X / sizes], [np.diag(1 / sizes)], [X.shape[1]]
         for block, Sigma in zip(design.blocks, fitted.covariances, strict=True):
             root, G = square_root(Sigma), len(block.levels)
             levels = np.eye(G) if block.relation is None else block.relation.root
@@ -99,7 +102,7 @@ class _Inverse:
             self.roots.append(root)
             self.at.append(self.at[-1] + G * len(root))
         C = np.hstack(parts) * np.sqrt(fitted.information)[:, None]
-        penalty = np.repeat([0.0, 1.0], [len(self.kept), self.at[-1] - len(self.kept)])
+        penalty = np.repeat([0.0, 1.0], [self.at[0], self.at[-1] - self.at[0]])
         self.inverse = np.linalg.inv(C.T @ C + np.diag(penalty))
 
     def _columns(self, place: CurvePlace) -> tuple[Array, Array]:

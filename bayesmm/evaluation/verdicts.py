@@ -109,6 +109,11 @@ def mode_agrees(row: Row) -> bool:
     return is_skewed(row) and (own or joint)
 
 
+def is_near_the_map(row: Row) -> bool:
+    """The posterior mean agrees with the mode under the same priors: what is left is between two different modes."""
+    return abs(row.mean - row.map) <= AGREE * row.sd and row.towards(row.map - row.reml) > 0
+
+
 def is_pulled_and_skewed(row: Row) -> bool:
     """The priors moved the mode for a reader to see, and from there skewness leads on to the posterior mean."""
     mode_is_there = abs(row.mode - row.map) <= MODE_AGREES * row.sd and abs(row.mean - row.map) <= SKEW_REACH * row.sd
@@ -167,10 +172,16 @@ def say_disagree(row: Row) -> str:
             f"{row.method} is {number(row.point)}, the posterior mean {number(row.mean)}; neither a bound, skewness "
             "nor few groups explain it; what the priors do cannot be told here, without a marginal MAP: try wider ones"
         )
-    return (
+    found = (
         f"{row.method} is {number(row.point)}, the posterior mean {number(row.mean)}; neither the priors, a bound, "
-        "skewness nor few groups explain it, so suspect one of the two computations"
+        "skewness nor few groups explain it"
     )
+    if row.nagq > 0:  # where joint and marginal modes may lie apart
+        return (
+            f"{found}. {row.method} is a mode of all parameters together and the mean is of one alone, so that they "
+            "may differ without an error: draw by another sampler before you suspect one of the computations"
+        )
+    return f"{found}, so suspect one of the two computations"
 
 
 RULES = (
@@ -202,6 +213,15 @@ RULES = (
             f"the priors of all parameters together move the mode from {number(row.reml)} to {number(row.map)}, by "
             f"{row.towards(row.map - row.reml):.2f} posterior sds, and the longer tail about that mode moves the mean "
             f"on to {number(row.mean)}"
+        ),
+    ),
+    Rule(
+        "prior pull",
+        is_near_the_map,
+        lambda row: (
+            f"the priors move the most probable value from {number(row.reml)} to {number(row.map)}, and the posterior "
+            f"mean agrees with that, {abs(row.mean - row.map) / row.sd:.2f} posterior sds from it; a mean has the "
+            "other parameters integrated out, where a mode has them at their most probable values"
         ),
     ),
     Rule(

@@ -63,7 +63,7 @@ def density(link, y, size, eta, aux):
         one, zero = log_normal_cdf(eta), log_normal_cdf(-eta)
         zero = (zero[0], -zero[1], zero[2], -zero[3])
     else:
-        one, zero = _log_cloglog(eta)
+        one, zero = log_one_minus_exp(eta)
     d1, d2, d3 = 0.0, 0.0, 0.0
     if y > 0.0:
         d1, d2, d3 = d1 + y * one[1], d2 + y * one[2], d3 + y * one[3]
@@ -74,7 +74,7 @@ def density(link, y, size, eta, aux):
 
 
 @kernel
-def _log_cloglog(eta):
+def log_one_minus_exp(eta):
     """Return log p and log(1 - p), each with three derivatives, for p = 1 - exp(-t), t = exp eta.
 
     With g = t / (exp t - 1) and k = 1 - t - g, those of log p are g, g k and g (k^2 - t - g k).

@@ -7,8 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from bayesmm.errors import DataError
-from bayesmm.families.binomial import NEGLIGIBLE, graph_log_normal_cdf
-from bayesmm.families.binomial import _log_cloglog as log_cloglog
+from bayesmm.families.binomial import NEGLIGIBLE, graph_log_normal_cdf, log_one_minus_exp
 from bayesmm.families.family import REAL_VALUES, Auxiliary, Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.links import LINKS, LOGIT, OF_PROBABILITIES, PROBIT
@@ -109,7 +108,7 @@ def density(link, y, size, eta, aux):
     s = math.exp(a)
     if b > WILD:
         return -s, s, -s, s
-    one, _ = log_cloglog(b + math.log(-math.expm1(-width)) if width < math.inf else b)
+    one, _ = log_one_minus_exp(b + math.log(-math.expm1(-width)) if width < math.inf else b)
     return one[0] - s, s - one[1], one[2] - s, s - one[3]
 
 
@@ -148,7 +147,7 @@ def score(link, y, size, eta, aux):
         return -sigmoid(a) - near, sigmoid(-b) + near if b < math.inf else 0.0
     if a > WILD or b > WILD:
         return (-math.exp(a) if a < WILD else 0.0), 0.0
-    one, _ = log_cloglog(b + math.log(-math.expm1(-width)) if width < math.inf else b)
+    one, _ = log_one_minus_exp(b + math.log(-math.expm1(-width)) if width < math.inf else b)
     return -math.exp(a) - one[1] * near, one[1] * (1.0 + near)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bayesmm.families.binomial import _log_cloglog as log_one_minus_exp
+from bayesmm.families.binomial import log_one_minus_exp
 from bayesmm.families.draws import SMALLEST, where_known
 from bayesmm.families.family import Family
 from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel
@@ -13,6 +13,7 @@ from bayesmm.families.links import LOG
 from bayesmm.families.residuals import Residual, delta
 from bayesmm.families.special import WILD, chained
 from bayesmm.families.support import POSITIVE
+from bayesmm.families.tails import no_tails_score
 
 Array = np.ndarray
 
@@ -79,12 +80,6 @@ def tails(link, y, eta, aux):
     return chained(value, g1, g2, g3, r, -r * r, 2.0 * r * r * r), (-y * eta, -y, 0.0, 0.0)
 
 
-@kernel
-def tails_score(link, y, eta, aux):
-    """Return the derivatives in the parameters, of which there are none."""
-    return (0.0, 0.0), (0.0, 0.0)
-
-
 def graph_tails(link: str, y: Tensor, eta: Tensor, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return log P(Y <= y) and log P(Y > y)."""
     import pytensor.tensor as pt
@@ -101,7 +96,7 @@ family = Family(
     variance=variance,
     draw=draw,
     cdf=cdf,
-    tails=Tails(tails, tails_score, graph_tails),
+    tails=Tails(tails, no_tails_score, graph_tails),
     kernels=Kernels(density),
     graph_density=graph_density,
     residuals={

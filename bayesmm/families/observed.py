@@ -29,8 +29,9 @@ Array = np.ndarray
 # What the templates below are filled with: the kernels of a family, and whether its responses are whole numbers
 density = score = tails = tails_score = no_score
 discrete = False
-# A difference of two probabilities that is less than this share of the larger one is an integral of the density: with
-# three nodes of Gauss and Legendre that is then exact to 1e-14.
+# A difference of two probabilities that is less than this share of the larger one is an integral of the density. Its
+# logarithm by three nodes of Gauss and Legendre was off, beside closed forms, by 3e-13 with a lognormal sigma of 1, by
+# 4e-10 with a Weibull shape of 0.3 and by 3e-5 with one of 0.05.
 NARROW = 1 / 40
 NODE = math.sqrt(0.6)  # of the rule on (-1, 1), beside 0; its weights are 5/9, 8/9, 5/9
 COST = 200.0  # nanoseconds more than for a density; measured: 20 for a known row, 100 for one tail, 200 for an interval

@@ -13,7 +13,7 @@ from bayesmm.families.residuals import lognormal
 from bayesmm.families.responses import check_counts
 from bayesmm.families.special import WILD, log_poisson
 from bayesmm.families.support import COUNTS
-from bayesmm.families.tails import falling, graph_log_pair, log_gamma_tails
+from bayesmm.families.tails import falling, graph_log_pair, log_gamma_tails, no_tails_score
 
 Array = np.ndarray
 
@@ -98,12 +98,6 @@ def tails(link, y, eta, aux):
     return falling(below, above, log_poisson(n, eta - math.log(n)) + math.log(n), n - mu, -mu)
 
 
-@kernel
-def tails_score(link, y, eta, aux):
-    """Return the derivatives in the parameters, of which there are none."""
-    return (0.0, 0.0), (0.0, 0.0)
-
-
 def graph_tails(link: str, y: Tensor, eta: Tensor, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return log P(Y <= y) and log P(Y > y)."""
     import pytensor.tensor as pt
@@ -127,7 +121,7 @@ family = Family(
     variance=variance,
     draw=draw,
     cdf=cdf,
-    tails=Tails(tails, tails_score, graph_tails),
+    tails=Tails(tails, no_tails_score, graph_tails),
     kernels=Kernels(density, row_link=LOG, row=row, constant=constant),
     graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "1 / mean")},

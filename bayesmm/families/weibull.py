@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bayesmm.families.binomial import _log_cloglog as log_one_minus_exp
+from bayesmm.families.binomial import log_one_minus_exp
 from bayesmm.families.draws import SMALLEST, where_known
 from bayesmm.families.family import LARGEST_START, SMALLEST_START, Auxiliary, Family
 from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel

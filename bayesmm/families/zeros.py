@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bayesmm.families.binomial import _log_cloglog as log_one_minus_exp
+from bayesmm.families.binomial import log_one_minus_exp
 from bayesmm.families.family import SHARES, Auxiliary
 from bayesmm.families.kernel import Tensor, kernel
 from bayesmm.families.residuals import Residual

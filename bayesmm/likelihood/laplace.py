@@ -49,6 +49,9 @@ ARMIJO = 1e-4
 ROUNDING = 1e-13
 # Relative step of the fourth-order difference in an auxiliary parameter: error about (1e-3)^4 / 30.
 AUXILIARY_STEP = 1e-3
+# Of one that may be any number, which has no size: shorter than two thresholds are apart, unless a category has few of
+# some ten thousand rows.
+REAL_STEP = 1e-4
 
 
 class Response(NamedTuple):
@@ -286,10 +289,8 @@ def _auxiliary_gradient(response, eta, aux, leverage, kappa):
     for i in range(eta.shape[0]):
         y, size, w, k = response.y[i], response.size[i], response.weights[i], i if aux.shape[0] > 1 else 0
         for j in range(2):
-            h = AUXILIARY_STEP * abs(aux[k, j])
-            if (response.real >> j) & 1:
-                h = max(h, AUXILIARY_STEP)
-            if h == 0.0 or not math.isfinite(h):  # no parameter, or a threshold that is none
+            h = REAL_STEP if (response.real >> j) & 1 else AUXILIARY_STEP * aux[k, j]
+            if h == 0.0 or not math.isfinite(aux[k, j]):  # no parameter, or a threshold that is none
                 continue
             d_aux[k, j] += w * score_auxiliary(response.family, response.link, y, size, eta[i], aux[k])[j]
             moved[0], moved[1] = aux[k, 0], aux[k, 1]

@@ -246,7 +246,7 @@ def set_own(own, natural, aux):
     if own.facts[STRIDE] == 0:
         for m in range(own.facts[NUMBER]):
             aux[m] = natural[m]
-            if not (aux[m] != 0.0 and abs(aux[m]) < np.inf):
+            if not (own.ends[m, 0] < aux[m] and aux[m] < own.ends[m, 1]):
                 return False
         return True
     s, r = own.facts[SCALARS], own.V.shape[2]

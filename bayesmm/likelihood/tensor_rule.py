@@ -224,10 +224,8 @@ def derivatives_at(rows, i, eta, aux):
 def mixed(rows, i, at, m, moved):
     """Return the derivatives of a row's d1 and d2 in auxiliary m, by central differences."""
     own, slope, curve = own_aux(rows, i), 0.0, 0.0
-    step = STEP * abs(own[m])
-    if (rows.real >> m) & 1:
-        step = max(step, STEP)
-    if step == 0.0 or not math.isfinite(step):  # no parameter, or a threshold that is none
+    step = STEP if (rows.real >> m) & 1 else STEP * own[m]
+    if step == 0.0 or not math.isfinite(own[m]):  # no parameter, or a threshold that is none
         return 0.0, 0.0
     for side in (-1.0, 1.0):
         moved[0], moved[1] = own[0], own[1]

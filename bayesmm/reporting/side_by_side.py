@@ -3,9 +3,11 @@
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import pandas as pd
 
+from bayesmm.design.parameters import tidy_term
 from bayesmm.display import text_tables
 from bayesmm.display.text_tables import count, decimals_for, number, wrap
 from bayesmm.errors import listing, suggest
@@ -181,19 +183,22 @@ def _cells(fit, spread: str, ci_prob: float) -> dict[tuple[int, str], str]:
             text += f" ({number(error, decimals)})"
         elif spread == "interval" and ends[1] > ends[0]:
             text += f" [{number(ends[0], decimals)}, {number(ends[1], decimals)}]"
-        label = _label(row)
+        label = _label(row, fit.design)
         out[KINDS.index(RESIDUAL if label == RESIDUAL else row["effect"]), label] = text
     return out
 
 
-def _label(row: pd.Series) -> str:
+def _label(row: pd.Series, design) -> str:
     """Return what a row is called: ``sd Days (Subject)`` for broom's ``sd__Days`` of the group Subject."""
     kind, _, of = row["term"].partition("__")
     if row["effect"] != "ran_pars":
         return row["term"]
     if of == "Observation":
         return RESIDUAL
-    return f"{kind} {of.replace('.', ', ') if kind == 'cor' else of} ({row['group']})"
+    if kind == "cor":  # names of terms may have dots too
+        pairs = (p for block in design.blocks if block.group == row["group"] for p in permutations(block.columns, 2))
+        of = next((", ".join(pair) for pair in pairs if tidy_term("cor", *pair) == row["term"]), of)
+    return f"{kind} {of} ({row['group']})"
 
 
 def _about(fit) -> dict[tuple[int, str], str]:

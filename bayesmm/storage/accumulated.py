@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from bayesmm.errors import DataError, FitFileError
 from bayesmm.families.families import linear_family
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Formula
+from bayesmm.runtime.messages import Message
 from bayesmm.runtime.paths import as_path, read_file
 from bayesmm.storage.atomic_write import write_bytes
 from bayesmm.storage.files import SEAL, SEAL_LENGTH, SIGNATURE, check_target, first_line, sealed
@@ -187,4 +188,5 @@ def load_accumulated(path: str | Path) -> Accumulated:
         raise FitFileError(f"{path} holds no sums of accumulate(); load() reads a fit")
     formula = parse_formula(data.attrs["formula"])
     spec = from_text(str(data["reading"].to_numpy()[0]), DesignSpec(formula, linear_family()))
-    return Accumulated(design_from_sums(spec, data))
+    said = tuple(Message(*entry) for entry in json.loads(data.attrs["messages"]))
+    return Accumulated(replace(design_from_sums(spec, data), messages=said))

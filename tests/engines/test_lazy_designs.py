@@ -5,6 +5,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
+import bayesmm as bmm
 from bayesmm.design.covariance.structures import parse_formula
 from bayesmm.design.design import make_design
 from bayesmm.engines.design import lazy_design
@@ -188,3 +189,32 @@ def test_an_engine_that_fails_is_one_sentence(tmp_path):
     with pytest.raises(DataError, match=r"^Polars could not ") as caught:
         lazy_design(parse_formula("y ~ x + (1 | g)"), scan, GAUSSIAN)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_null_after_a_calculation_is_no_number():
+    duckdb = pytest.importorskip("duckdb")
+    table = messy(6000).dropna()
+    table.loc[table.index[-1], "z"] = 0.0  # in no small table, by which a formula is tried
+    made = duckdb.connect(config={"ieee_floating_point_ops": False, "error_on_division_by_zero": False})
+    with pytest.raises(DataError, match=r"I\(x/z\) is not finite in some rows"):
+        lazy_design(parse_formula("y ~ I(x / z) + (1 | g)"), made.from_df(table), GAUSSIAN)
+
+
+def test_small_values_keep_their_digits_and_units_do_not_matter():
+    table = messy(400).dropna().assign(t=lambda d: 1e-12 * d["x"], u=lambda d: 1e-9 * d["z"])
+    for formula in ("y ~ log1p(t) + expm1(t) + (1 | g)", "y ~ poly(u, 2) + (1 | g)"):
+        one, own = (bmm.Model(formula, data).maximize() for data in (table, lazy("polars", table)))
+        np.testing.assert_allclose(own.fixef()["estimate"], one.fixef()["estimate"], rtol=1e-7)
+
+
+@pytest.mark.parametrize("family", ["gaussian", "poisson"])
+def test_an_enum_of_polars_is_what_it_is_in_memory(family):
+    rng = np.random.default_rng(2)
+    levels = pl.Enum(["low", "mid", "high"])
+    table = pl.DataFrame(
+        {"e": rng.choice(["low", "mid", "high"], 200), "g": rng.integers(0, 8, 200), "y": rng.poisson(2.0, 200)}
+    )
+    table = table.with_columns(pl.col("e").cast(levels))
+    one, own = (bmm.Model("y ~ e + (1 | g)", data, family).maximize() for data in (table, table.lazy()))
+    assert own.design.coefficients == one.design.coefficients == ("Intercept", "e[T.mid]", "e[T.high]")
+    np.testing.assert_allclose(own.beta, one.beta, rtol=1e-5)

@@ -13,7 +13,9 @@ SMALL = "y ~ x + f + (1 + x | g) + (1 | s)"
 
 def relative(found, expected):
     found, expected = (np.asarray(values, dtype=float) for values in (found, expected))
-    return float(np.nanmax(np.abs(found - expected)) / np.nanmax(np.abs(expected)))
+    assert (np.isnan(found) == np.isnan(expected)).all()
+    size = np.nanmax(np.abs(expected), axis=0)
+    return float(np.max(np.nanmax(np.abs(found - expected), axis=0) / np.where(size > 0, size, 1.0)))
 
 
 @pytest.fixture(scope="module")

@@ -134,6 +134,19 @@ MOVED = {
 }  # fmt: skip
 
 
+def test_a_mean_near_the_mode_that_the_priors_moved_is_the_priors_pull():
+    assert verdict(mean=10.3, median=10.3, mode=10.3, map=10.1) == "prior pull"
+    assert verdict(mean=10.6, median=10.6, mode=10.6, map=10.29) == "disagree"  # 0.31 sds between two computations
+
+
+def test_of_joint_modes_another_sampler_is_the_first_thing_to_try():
+    shifted = dataclasses.replace(AGREEING, mean=10.6, median=10.6)
+    assert "suspect one of the two computations" in judge(shifted).cause(shifted)
+    generalised = dataclasses.replace(shifted, nagq=25, method="ML")
+    assert judge(generalised).verdict == "disagree"
+    assert "draw by another sampler before you suspect" in judge(generalised).cause(generalised)
+
+
 def test_priors_and_the_tail_about_the_mode_that_they_make_are_the_priors_pull():
     moved = dataclasses.replace(AGREEING, **MOVED)
     assert judge(moved).verdict == "prior pull"

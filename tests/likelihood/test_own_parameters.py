@@ -214,3 +214,9 @@ def test_a_parameter_below_0_has_a_density():
         x = np.zeros(marginal.posterior.size)
         x[marginal.posterior.coordinates.at[marginal.places.index("alpha")]] = -1.0
         assert np.isfinite(marginal.posterior(x)[0])
+
+
+def test_a_parameter_of_exactly_0_has_a_density():
+    made = bmm.Model("r ~ x", table(), "skew_normal")
+    marginal = generalised(made.design, made.priors)
+    assert np.isfinite(marginal.posterior(np.zeros(marginal.posterior.size))[0])

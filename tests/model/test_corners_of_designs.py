@@ -129,3 +129,54 @@ def test_prior_predictions_of_a_lazy_frame_need_its_rows(data):
 def test_a_document_counts_members_and_no_curves(data):
     point = bmm.Model("y ~ s(x, k = 5) + (1 | mm(m1, m2)) + (1 | g)", data).maximize()
     assert document(point)["model"]["groups"] == {"mm(m1, m2)": 4, "g": 6}
+
+
+def test_new_members_have_the_variance_of_known_ones(data):
+    rows = pd.DataFrame({"x": 0.5, "m1": ["m0", "new", "m0"], "m2": ["m1", "newer", "new"]})
+    point = bmm.Model("z ~ x + (1 | mm(m1, m2))", data.assign(z=data["y"] + 2.0 * (data["m1"] == "m0"))).maximize()
+    sds = point.predict(rows, groups="population", se=True)["sd"]
+    np.testing.assert_allclose(sds, sds.iloc[0], rtol=1e-12)
+    assert sds.iloc[0] > 1.1 * point.sigma
+    counts = bmm.Model("k ~ x + (1 | mm(m1, m2))", data.assign(k=data["k"] + 9 * (data["m1"] == "m0")), "poisson")
+    averaged = counts.maximize()
+    assert averaged.parameters["sd_mm(m1, m2)[Intercept]"] > 0.3
+    means = averaged.predict(rows, groups="averaged")["estimate"]
+    np.testing.assert_allclose(means, means.iloc[0], rtol=1e-12)
+    assert means.iloc[0] > 1.01 * averaged.predict(rows, groups="population")["estimate"].iloc[0]
+
+
+def test_two_ordered_categories_have_the_edf_of_yes_and_no(data):
+    rng = np.random.default_rng(3)
+    own = data.assign(v=np.linspace(0, 6, N)).assign(yes=lambda d: (np.sin(d.v) + 0.5 * rng.normal(size=N) > 0) * 1)
+    both = (("yes ~ s(v, k = 6)", "bernoulli"), ("I(yes + 1) ~ s(v, k = 6)", "cumulative"))
+    edf = [bmm.Model(formula, own, family).maximize().smooths()["edf"].sum() for formula, family in both]
+    assert edf[0] == pytest.approx(edf[1], rel=1e-4)  # the searches end a little apart
+
+
+def test_a_response_of_sd_one_is_as_good_as_any_other():
+    rng = np.random.default_rng(4)
+    g, f = np.repeat(np.arange(10), 6), np.tile(list("ab"), 30)
+    y = rng.normal(size=10)[g] + np.where(f == "a", 0.5, 1.0) * rng.normal(size=60)
+    table = pd.DataFrame(
+        {"y": (y - y.mean()) / y.std(), "g": g.astype(str), "f": f, "c": np.tile(["none"] * 9 + ["right"], 6)}
+    )
+    formula = "y | cens(c) ~ 1 + (1 | g); sigma ~ 0 + f"
+    one, other = (bmm.Model(formula, table.assign(y=table["y"] * by)).maximize() for by in (1.0, 1.3))
+    known = (table["c"] == "none").sum()  # a density is in units of the response, a probability is not
+    assert one.loglik == pytest.approx(other.loglik + known * np.log(1.3), abs=1e-6)
+    assert one.parameters["sd_g[Intercept]"] == pytest.approx(other.parameters["sd_g[Intercept]"] / 1.3, rel=1e-4)
+
+
+@pytest.mark.parametrize("link", ["logit", "probit", "cloglog"])
+def test_an_offset_moves_the_thresholds_and_nothing_else(data, link):
+    first, moved = (
+        bmm.Model("o ~ x + offset(far) + (1 | g)", data.assign(far=far), "cumulative", link=link).maximize()
+        for far in (0.0 * data["x"], 0.0 * data["x"] + 1000.0)
+    )
+    assert moved.loglik == pytest.approx(first.loglik, abs=1e-6) and moved.converged
+    assert moved.parameters["beta[x]"] == pytest.approx(first.parameters["beta[x]"], abs=1e-4)
+
+
+def test_correlations_of_terms_with_dots_keep_their_names(data):
+    point = bmm.Model("y ~ `x.one` + (`x.one` | g)", data.rename(columns={"x": "x.one"})).maximize()
+    assert "cor Intercept, x.one (g)" in bmm.table(point).to_frame().index

@@ -79,17 +79,22 @@ def three():
     return bmm.Model("k ~ 1", pd.DataFrame({"k": rng.choice([1, 2, 3], 60, p=[0.3, 0.5, 0.2])}), "cumulative")
 
 
-def test_posterior_is_that_of_a_grid(three):
-    """Both thresholds on a grid of 0.01: means, sds and quantiles within 4.5 Monte Carlo errors."""
-    sigma = three.priors["threshold[1|2]"].parameters["sigma"]
-    t = np.arange(-4, 5, 0.01)
+def on_grid(model, t):
+    """Return log prior times likelihood of the two thresholds on a grid, (m, m); -inf where they are not in order."""
+    sigma = model.priors["threshold[1|2]"].parameters["sigma"]
     low, high = np.meshgrid(t, t, indexing="ij")
-    counts = np.bincount(three.design.y.astype(int))[1:]
+    counts = np.bincount(model.design.y.astype(int))[1:]
     F = [1 / (1 + np.exp(-v)) for v in (low, high)]
     with np.errstate(all="ignore"):
         log_p = counts[0] * np.log(F[0]) + counts[1] * np.log(F[1] - F[0]) + counts[2] * np.log(1 - F[1])
         log_p += stats.t.logpdf(low, 3, 0, sigma) + stats.t.logpdf(high, 3, 0, sigma)
-        log_p = np.where(high > low, log_p, -np.inf)
+    return np.where(high > low, log_p, -np.inf)
+
+
+def test_posterior_is_that_of_a_grid(three):
+    """Both thresholds on a grid of 0.01: means, sds and quantiles within 4.5 Monte Carlo errors."""
+    t = np.arange(-4, 5, 0.01)
+    log_p = on_grid(three, t)
     p = np.exp(log_p - log_p.max())
     p /= p.sum()
     fit = three.sample(seed=1, progress=False)
@@ -107,15 +112,8 @@ def test_posterior_is_that_of_a_grid(three):
 
 def test_evidence_is_that_of_a_grid(three):
     """The prior of ordered thresholds is that of equal ones in order: its constant is 2!."""
-    sigma = three.priors["threshold[1|2]"].parameters["sigma"]
     t = np.arange(-8, 9, 0.02)
-    low, high = np.meshgrid(t, t, indexing="ij")
-    counts = np.bincount(three.design.y.astype(int))[1:]
-    F = [1 / (1 + np.exp(-v)) for v in (low, high)]
-    with np.errstate(all="ignore"):
-        log_p = counts[0] * np.log(F[0]) + counts[1] * np.log(F[1] - F[0]) + counts[2] * np.log(1 - F[1])
-        log_p += stats.t.logpdf(low, 3, 0, sigma) + stats.t.logpdf(high, 3, 0, sigma) + np.log(2)
-    p = np.where(high > low, np.exp(log_p), 0.0).sum() * 0.02**2
+    p = 2 * np.exp(on_grid(three, t)).sum() * 0.02**2
     found = three.sample(draws=500, seed=2, progress=False).evidence(seed=1)
     assert found.log_evidence == pytest.approx(np.log(p), abs=0.05)
     other = three.with_priors({"threshold[1|2]": bmm.Prior("Normal", mu=-1, sigma=1)})

@@ -18,7 +18,7 @@ from types import ModuleType
 import numpy as np
 
 from bayesmm.design.parameters import free_auxiliaries
-from bayesmm.design.residual.scale import ALONE, columns, dependent, sizes
+from bayesmm.design.residual.scale import ALONE, checked_columns, dependent, sizes
 from bayesmm.design.residual.scale import STRUCTURE as OF_SIGMA
 from bayesmm.design.residual.structure import (
     Arguments,
@@ -47,11 +47,6 @@ def link_code(own: Auxiliary) -> int:
     return LOGIT if np.isfinite(high) else LOG if np.isfinite(low) else IDENTITY
 
 
-def linked(own: Auxiliary, value: float) -> float:
-    """Return the link of a value."""
-    return own.free(value)
-
-
 def term(
     own: Auxiliary, scale: Scale, X: Array, names: Sequence[str], start: float, learning: bool = True
 ) -> ResidualTerm:
@@ -74,16 +69,8 @@ def term(
     DataError
         There are no columns, some depend on others, or there are numbers without an intercept.
     """
-    V, shown, code = columns(X, scale.intercept), tuple(names[scale.intercept :]), link_code(own)
-    if not shown:
-        said = f"{own.name} is the same in all rows without it, so leave it out"
-        raise DataError(f"'{scale.text}' names no column; {said}")
-    if learning and dependent(X):
-        raise DataError(f"'{scale.text}' has columns that depend on others ({', '.join(names)}); leave one out")
-    if not scale.intercept and not np.isin(V, (0.0, 1.0)).all():
-        said = f"so that {own.name} has no level; leave '0 +' out"
-        raise DataError(f"'{scale.text}' has numbers and no intercept, {said}")
-    level = 0.0 if scale.intercept else linked(own, start)
+    (V, shown), code = checked_columns(own.name, scale, X, names, learning), link_code(own)
+    level = 0.0 if scale.intercept else own.free(start)
     what = (UNITS if scale.intercept else LEVELS)[code].format(own.name)
     parameter = ResidualParameter(
         f"{PREFIX[code]}{own.name}", rf"\eta^{{{own.symbol}}}", "Normal", {"mu": level, "sigma": SDS[code]}, what,
@@ -93,8 +80,8 @@ def term(
     return ResidualTerm(STRUCTURE, scale.text, (parameter,), V, of=own.name, given=given)
 
 
-def threshold_term(family: Family, categories: Sequence[str], y: Array) -> ResidualTerm:
-    """Return the thresholds between neighbouring categories, with starts by the shares of the categories."""
+def threshold_term(family: Family, categories: Sequence[str]) -> ResidualTerm:
+    """Return the thresholds between neighbouring categories."""
     names = tuple(f"{low}|{high}" for low, high in pairwise(categories))
     parameter = ResidualParameter(
         THRESHOLD, r"\tau", "Normal", {"mu": 0.0, "sigma": 1.0}, f"on the {family.link} scale", names, ordered=True

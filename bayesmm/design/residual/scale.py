@@ -36,13 +36,7 @@ def term(scale: Scale, X: Array, names: Sequence[str], y: Array, learning: bool 
     DataError
         There are no columns, some depend on others, or there are numbers without an intercept.
     """
-    own, shown = columns(X, scale.intercept), tuple(names[scale.intercept :])
-    if not shown:
-        raise DataError(f"'{scale.text}' names no column; sigma is the same in all rows without it, so leave it out")
-    if learning and dependent(X):
-        raise DataError(f"'{scale.text}' has columns that depend on others ({', '.join(names)}); leave one out")
-    if not scale.intercept and not np.isin(own, (0.0, 1.0)).all():
-        raise DataError(f"'{scale.text}' has numbers and no intercept, so that sigma has no level; leave '0 +' out")
+    own, shown = checked_columns("sigma", scale, X, names, learning)
     if scale.intercept:
         prior, structure, what = {"mu": 0.0, "sigma": 1.0}, STRUCTURE, "log ratio of residual sds"
     else:
@@ -52,6 +46,26 @@ def term(scale: Scale, X: Array, names: Sequence[str], y: Array, learning: bool 
         NAME, r"\eta", "Normal", prior, what, shown, start=prior["mu"], sizes=tuple(map(float, sizes(own)))
     )
     return ResidualTerm(structure, scale.text, (parameter,), own)
+
+
+def checked_columns(
+    name: str, scale: Scale, X: Array, names: Sequence[str], learning: bool
+) -> tuple[Array, tuple[str, ...]]:
+    """Return the columns of a parameter's formula besides an intercept, (n, k), and their names.
+
+    Raises
+    ------
+    DataError
+        There are no columns, some depend on others, or there are numbers without an intercept.
+    """
+    own, shown = columns(X, scale.intercept), tuple(names[scale.intercept :])
+    if not shown:
+        raise DataError(f"'{scale.text}' names no column; {name} is the same in all rows without it, so leave it out")
+    if learning and dependent(X):
+        raise DataError(f"'{scale.text}' has columns that depend on others ({', '.join(names)}); leave one out")
+    if not scale.intercept and not np.isin(own, (0.0, 1.0)).all():
+        raise DataError(f"'{scale.text}' has numbers and no intercept, so that {name} has no level; leave '0 +' out")
+    return own, shown
 
 
 def dependent(X: Array) -> bool:

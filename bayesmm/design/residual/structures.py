@@ -103,7 +103,7 @@ def _of_family(formula: Formula, family: Family, scope: Scope, y: Array) -> Resi
         has = f"has {listing(parameters)}" if parameters else "has no parameters besides the mean"
         advice = share_advice(unknown.name)
         raise DataError(f"{unknown.text} is of a parameter that {whose} has not: it {has}, so leave it out{advice}")
-    parts = [threshold_term(family, known_categories(formula, scope), y)] if family.ordered else []
+    parts = [threshold_term(family, known_categories(formula, scope))] if family.ordered else []
     for own in formula.scales:
         parameter, mean = parameters[own.name], np.full(len(y), y.mean())
         first = family.first(y, mean)[family.auxiliaries.index(own.name)]

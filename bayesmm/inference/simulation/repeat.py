@@ -43,7 +43,8 @@ def run[T](
     number, cores, advance
         See `repeated`.
     executor : concurrent.futures.Executor, optional
-        It is not shut down. What a lost worker had is done again.
+        It is not shut down. What a lost worker had is done again where the executor goes on
+        without it; a pool of `concurrent.futures` does not, and its error is raised.
 
     Returns
     -------

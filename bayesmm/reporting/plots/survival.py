@@ -105,8 +105,7 @@ def draw_steps(ax, found: Survival, first: float, last: float) -> None:
 
 def _draw_marks(ax, design, rows: np.ndarray) -> None:
     y, other = design.y[rows], design.limits.other[rows]
-    right = y[other > y]
-    right = right[np.isinf(other[other > y]) | (design.limits.truncated)]
+    right = y[other == (design.limits.high[rows] if design.limits.truncated else np.inf)]
     if not len(right) or len(right) > MOST_MARKS:
         return
     weights = None if design.weights is None else design.weights[rows]

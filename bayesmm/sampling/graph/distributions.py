@@ -151,13 +151,13 @@ def ordered_draws(priors: Sequence[Prior], rng: np.random.Generator, size: Seque
     own = np.array(priors, dtype=object)
     if len(set(priors)) == 1:
         return np.sort(quantiles(own, rng.uniform(size=size)), axis=-1)
-    found = np.full(size, np.nan)
+    found, left = np.full(size, np.nan), np.ones(tuple(size)[:-1], dtype=bool)
     for _ in range(MOST_TRIES):
-        left = np.isnan(found).any(axis=-1)
+        trial = quantiles(own, rng.uniform(size=size))
+        new = left & (np.diff(trial, axis=-1) > 0).all(axis=-1)
+        found[new], left = trial[new], left & ~new
         if not left.any():
             return found
-        trial = quantiles(own, rng.uniform(size=size))
-        found = np.where((left & (np.diff(trial, axis=-1) > 0).all(axis=-1))[..., None], trial, found)
     raise PriorError(
         f"the priors {', '.join(map(str, priors))} hardly ever give values that ascend; draw none from them"
     )
