@@ -7,6 +7,7 @@ from bayesmm.evaluation.checks import verdict
 from bayesmm.evaluation.compare_reml_html import causes, estimates
 from bayesmm.evaluation.compare_reml_text import consistency_lines, laplace_lines, overall
 from bayesmm.reporting import tables, words
+from bayesmm.reporting.equation import equation
 from bayesmm.reporting.gallery import effect_figures, figures
 from bayesmm.reporting.mathml import mathml
 from bayesmm.version import __version__
@@ -93,7 +94,7 @@ def gather(fits, comparisons, title: str | None = None) -> Page:
 
 def part(number: int, fit, comparison) -> Part:
     """Gather what a report says about one fit."""
-    design, latex = fit.design, fit.model.equation()
+    design, latex = fit.design, equation(fit.design, fit.model.priors, fit.model.family)
     posterior = tables.posterior_of(fit)
     explained, explanations = tables.explained_table(fit)
     return Part(

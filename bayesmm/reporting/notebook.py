@@ -5,6 +5,7 @@ from bayesmm.display.html import fragment
 from bayesmm.display.html_tables import frame_table
 from bayesmm.evaluation.checks import run_checks, verdict
 from bayesmm.reporting import tables
+from bayesmm.reporting.equation import equation
 from bayesmm.reporting.sampling_lines import sampling_lines
 from bayesmm.reporting.summary import (
     TITLES,
@@ -22,7 +23,9 @@ def model_html(model) -> str:
     design = model.design
     said = [f"{message.level.capitalize()}: {message.text}" for message in design.messages]
     lines = [f"{kind(design)}, not fitted", *family_lines(design), sizes(design), *said]
-    return fragment(lines, [tables.prior_rows(model.priors)], design.formula.text, model.equation())
+    return fragment(
+        lines, [tables.prior_rows(model.priors)], design.formula.text, equation(design, model.priors, model.family)
+    )
 
 
 def point_html(point) -> str:

@@ -14,7 +14,7 @@ from bayesmm.errors import DataError
 from bayesmm.evaluation.checks import Check
 from bayesmm.evaluation.compare_reml_html import BOUNDS, QUALITY, diagnosed
 from bayesmm.evaluation.compare_reml_text import POSTERIOR_DIGITS
-from bayesmm.evaluation.variance.explained import SHARE_DECIMALS
+from bayesmm.evaluation.variance.explained import SHARE_DECIMALS, icc, r2
 from bayesmm.posterior.draws import describe, describe_effects, draws_of, posterior_residuals
 from bayesmm.priors import Priors
 from bayesmm.priors.table import AT_MEANS, sentence
@@ -54,7 +54,7 @@ def explained_table(fit) -> tuple[Table, tuple[str, ...]]:
         return Table("Variance explained", ("",), ()), ("R^2 and the intraclass correlation know no smooths.",)
     headers = ("", "mean", "sd", *BOUNDS, *QUALITY)
     try:
-        found = [fit.r2(), *([fit.icc()] if fit.design.blocks else [])]
+        found = [r2(fit), *([icc(fit)] if fit.design.blocks else [])]
     except DataError as error:  # of a parameter with a formula
         return Table("Variance explained", headers, (("not defined", *[""] * (len(headers) - 1)),)), (f"{error}.",)
     rows, marked = [], set()

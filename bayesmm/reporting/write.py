@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bayesmm.display.html import MARK, rendered
 from bayesmm.errors import DataError
-from bayesmm.evaluation.compare_reml import Comparison
+from bayesmm.evaluation.compare_reml import Comparison, compare
 from bayesmm.reporting.content import gather
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.paths import as_path
@@ -62,7 +62,7 @@ def report(
     if comparisons is not None and len(comparisons) != len(several):
         raise DataError(f"there are {len(comparisons)} comparisons for {len(several)} fits; expected one for each")
     target = check_report(path, overwrite)
-    made = [fit.compare() for fit in several] if comparisons is None else list(comparisons)
+    made = [compare(fit) for fit in several] if comparisons is None else list(comparisons)
     write_bytes(rendered("report.html", page=gather(several, made, title)).encode(), target)
     return target
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bayesmm.display.figures import png
 from bayesmm.errors import FitFileError
-from bayesmm.evaluation.compare_reml import Comparison
+from bayesmm.evaluation.compare_reml import Comparison, compare
 from bayesmm.reporting.plots.chosen import of_posterior
 from bayesmm.reporting.plots.comparison import plot_comparison
 from bayesmm.reporting.plots.components import plot_variances
@@ -44,7 +44,7 @@ def save_figures(fit, directory: str | Path, comparison: Comparison | None = Non
         kind = special_kind(directory) or "a file"
         raise FitFileError(f"{directory} is {kind}; expected a folder, which is made if it is not there")
     directory.mkdir(parents=True, exist_ok=True)
-    comparison = fit.compare() if comparison is None else comparison
+    comparison = compare(fit) if comparison is None else comparison
     drawings = {
         "variance_components": lambda: plot_variances(fit, comparison.point),
         "comparison": lambda: plot_comparison(comparison),
