@@ -106,7 +106,7 @@ class Fit:
 
         return posterior_predictive(self, draws, seed, groups)
 
-    def checks(self, time: object = None) -> list[checks.Check]:
+    def checks(self, time: object = None) -> checks.Checks:
         """Return the checks of the sampling and of the model, passed and failed.
 
         `time`, a column of the model or values of its rows, orders the residuals within their groups.
@@ -321,7 +321,7 @@ class PointFit(Estimates):
 
         return WholeFrame(predict_point(self, data, kind, groups, new_levels, se))
 
-    def checks(self, time: object = None) -> list[checks.Check]:
+    def checks(self, time: object = None) -> checks.Checks:
         """Return the checks of the model: convergence, singular, dispersion, zeros, autocorrelation, influence.
 
         `time`, a column of the model or values of its rows, orders the residuals within their groups. See

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from bayesmm.display.html_tables import TEXT_WIDTH, Figure, Table, name
 from bayesmm.evaluation.checks import verdict
+from bayesmm.evaluation.checks.check_html import check_table
 from bayesmm.evaluation.compare_reml_html import causes, estimates
 from bayesmm.evaluation.compare_reml_text import consistency_lines, laplace_lines, overall
 from bayesmm.reporting import tables, words
@@ -116,7 +117,7 @@ def part(number: int, fit, comparison) -> Part:
         remarks=remarks(comparison),
         effects=tuple(effects(fit, comparison.point, k) for k in design.factors),
         residuals=tables.residual_table(fit),
-        checks=tables.check_table(comparison.checks),
+        checks=check_table(comparison.checks),
         figures=figures(fit, comparison),
         methods=words.methods(fit, comparison),
         call=words.call(fit),

@@ -1,17 +1,13 @@
 """The tables of a report: numbers that fit.summary() and fit.compare() have, as text with sensible digits."""
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from bayesmm.design.parameters import by_levels, coefficients, variance_parameters
 from bayesmm.design.summed import is_summed
 from bayesmm.display.html_tables import MISSING, Table, filled, name
-from bayesmm.display.text_tables import apart, column
+from bayesmm.display.text_tables import column
 from bayesmm.errors import DataError
-from bayesmm.evaluation.checks import Check
 from bayesmm.evaluation.compare_reml_html import BOUNDS, QUALITY, diagnosed
 from bayesmm.evaluation.compare_reml_text import POSTERIOR_DIGITS
 from bayesmm.evaluation.variance.explained import SHARE_DECIMALS, icc, r2
@@ -22,9 +18,6 @@ from bayesmm.priors.table import AT_MEANS, sentence
 TABLE_LEVELS = 120  # levels of a factor whose effects have a table; of more, fit.ranef() has them
 PRIOR_ROWS = 200  # of the table of priors
 UNIT_WIDTH = 200  # letters of the unit of a prior: a page has room for names that a terminal cuts
-SMALL = 0.1  # below it two significant digits of what a check has measured are enough
-WHOLE = 100  # an effective sample size from here on is shown without decimals
-RESULTS = {"failed": "FAILED"}  # of a check, by its status, where it is not the status itself
 QUARTILES = ("min", "25 %", "median", "75 %", "max")
 
 
@@ -155,39 +148,6 @@ def residual_table(fit) -> Table | None:
     values = np.quantile(posterior_residuals(fit), [0, 0.25, 0.5, 0.75, 1])
     texts = tuple(column(values, scale=[1.0], digits=3))
     return Table("Scaled (Pearson) residuals at the posterior means", ("", *QUARTILES), (("residual", *texts),))
-
-
-def check_table(checks: Sequence[Check]) -> Table:
-    """Return every check with its limit, its value, its advice and where the limit comes from."""
-    rows = tuple(
-        (
-            check.name,
-            RESULTS.get(check.status, check.status),
-            *measured_apart(check.value, check.limit),
-            check.message,
-            check.source,
-        )
-        for check in checks
-    )
-    headers = ("check", "result", "value", "limit", "found", "source of the limit")
-    marked = frozenset(i for i, check in enumerate(checks) if not check.ok)
-    return Table("Checks", headers, rows, frozenset({0, 1, 4, 5}), frozenset({4, 5}), marked)
-
-
-def measured_apart(value: float, limit: float) -> tuple[str, str]:
-    """Return what a check has measured and its limit, which read the same only if they are."""
-    texts = measured(value), measured(limit)
-    same = texts[0] == texts[1] and value != limit and not math.isnan(value)
-    return apart(value, limit, kind="g") if same else texts
-
-
-def measured(value: float) -> str:
-    """Return what a check has measured, or its limit."""
-    if math.isnan(value):
-        return MISSING
-    if value >= WHOLE or float(value).is_integer():
-        return f"{math.floor(value):,}"
-    return f"{value:.2g}" if abs(value) < SMALL else f"{value:.4g}"
 
 
 def beside(fits, comparisons) -> list[Table]:

@@ -7,7 +7,7 @@ import pytest
 from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, fake_stats
 
 from bayesmm.display.text_tables import apart
-from bayesmm.evaluation.checks import EFFECTS_LIMIT, suspicious, verdict
+from bayesmm.evaluation.checks import EFFECTS_LIMIT, Check, Checks, suspicious, verdict
 
 NAMES = ["divergences", "R-hat", "bulk ESS", "tail ESS", "E-BFMI", "tree depth", "chains", "interrupted", "tuning"]
 
@@ -305,3 +305,15 @@ def test_few_divergences_send_nobody_off_to_change_the_model(share, few):
 )
 def test_a_value_and_its_limit_read_the_same_only_if_they_are(value, limit, form, texts):
     assert apart(value, limit, **form) == texts
+
+
+def test_checks_print_a_line_each_with_the_failures_first():
+    passed = Check("shape", True, 0.1, 1.0, "within the limit")
+    failed = Check(
+        "divergences", False, 3, 0, "3 of 4,000 draws; " + "look at the priors of the standard deviations, " * 4
+    )
+    lines = repr(Checks([passed, failed])).splitlines()
+    assert lines[0].startswith("failed      divergences: 3 of 4,000 draws; look at the priors")
+    assert lines[1].startswith(" " * 12) and lines[-1] == "passed      shape: within the limit"
+    shown = Checks([passed, failed])._repr_html_()
+    assert "CHECKS FAILED: divergences." in shown and "within the limit" in shown

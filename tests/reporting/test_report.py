@@ -15,6 +15,7 @@ from bayesmm.display.html import TEMPLATES, breakable, rendered
 from bayesmm.display.html_tables import Figure, frame_table
 from bayesmm.errors import DataError, FitFileError
 from bayesmm.evaluation.checks import Check
+from bayesmm.evaluation.checks.check_html import check_table
 from bayesmm.reporting import gallery, tables
 from bayesmm.reporting.mathml import mathml
 from bayesmm.reporting.words import caution
@@ -160,7 +161,7 @@ def test_long_names_of_units_are_whole_and_a_check_without_a_limit_has_a_dash():
     data = pd.DataFrame({long: [1.0, 2.0, 4.0, 3.0], "x": [1.0, 2.0, 3.0, 5.0]})
     rows = tables.prior_rows(bmm.Model(f"`{long}` ~ x", data).priors).rows
     assert rows[1][2].endswith(f"{long} per unit of x")
-    table = tables.check_table([Check("shape", True, math.nan, math.nan, "nothing to measure")])
+    table = check_table([Check("shape", True, math.nan, math.nan, "nothing to measure")])
     assert table.rows[0][1:4] == ("not judged", "–", "–")
 
 

@@ -5,7 +5,7 @@ every printed result opens with the verdict. What the posterior says about the m
 """
 
 from bayesmm.design.summed import is_summed
-from bayesmm.evaluation.checks.check import Check, sourced, verdict
+from bayesmm.evaluation.checks.check import Check, Checks, sourced, verdict
 from bayesmm.evaluation.checks.evidence import EFFECTS_LIMIT, gather, is_independent, suspicious
 from bayesmm.evaluation.checks.fitted import of_fit
 from bayesmm.evaluation.checks.groups import influential_groups
@@ -23,6 +23,7 @@ __all__ = [
     "ESS_LIMIT",
     "R_HAT_LIMIT",
     "Check",
+    "Checks",
     "bfmi",
     "draws_checks",
     "run_checks",
@@ -33,14 +34,14 @@ __all__ = [
 
 @working("checking the draws")
 @few_threads
-def run_checks(fit, time: object = None) -> list[Check]:
+def run_checks(fit, time: object = None) -> Checks:
     """Return the result of every check: those of the sampling, of independent draws fewer, and those of the model.
 
     `time`, a column of the model or values of its rows, orders them within their groups.
     """
     inputs = check_inputs(fit)
     found = rows_and_groups(fit, time) + [check(inputs) for check in NOTES]
-    return draws_checks(fit) + [sourced(check) for check in found]
+    return Checks(draws_checks(fit) + [sourced(check) for check in found])
 
 
 @few_threads

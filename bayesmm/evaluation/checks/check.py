@@ -4,6 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from bayesmm.display.html import fragment
+from bayesmm.display.text_tables import wrap
+from bayesmm.evaluation.checks.check_html import check_table
+
 # What each check is held against, by name; "ours" where no source has a number.
 SOURCES = {
     "divergences": "Betancourt (2017), arXiv:1701.02434, section 6.2",
@@ -62,6 +66,20 @@ class Check:
         if self.ok and not self.note and math.isnan(self.value):
             return "not judged"
         return "failed" if not self.ok else "note" if self.note else "passed"
+
+
+class Checks(list[Check]):
+    """The checks of a fit, a list of `Check`; printed with a line for each, what failed first."""
+
+    def __repr__(self) -> str:
+        order = ("failed", "note", "passed", "not judged")
+        shown = sorted(self, key=lambda check: order.index(check.status))
+        lines = [wrap(check.message, " " * 12, f"{check.status:<12}{check.name}: ") for check in shown]
+        return "\n".join(line for wrapped in lines for line in wrapped)
+
+    def _repr_html_(self) -> str:
+        failed = [check.name for check in self if not check.ok]
+        return fragment([f"CHECKS FAILED: {', '.join(failed)}." if failed else "Checks passed."], [check_table(self)])
 
 
 def sourced(check: Check) -> Check:

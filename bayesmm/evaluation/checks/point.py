@@ -10,7 +10,7 @@ import numpy as np
 
 from bayesmm.design.summed import is_summed
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.evaluation.checks.check import Check, sourced
+from bayesmm.evaluation.checks.check import Check, Checks, sourced
 from bayesmm.evaluation.checks.fitted import Fitted, of_point
 from bayesmm.evaluation.checks.groups import influential_groups
 from bayesmm.evaluation.checks.model import P_LIMIT, more_scatter, more_zeros, said_p
@@ -28,7 +28,7 @@ LITTLE = 1.1  # of chi^2 over its degrees of freedom, below which a small p only
 
 
 @few_threads
-def point_checks(point: Estimates, time: object = None) -> list[Check]:
+def point_checks(point: Estimates, time: object = None) -> Checks:
     """Return the checks of a maximised model, passed and failed.
 
     Parameters
@@ -39,16 +39,16 @@ def point_checks(point: Estimates, time: object = None) -> list[Check]:
 
     Returns
     -------
-    list of Check
+    Checks
         convergence fails the fit; singular, dispersion, zeros, autocorrelation and influential groups are notes, with
         the family or the term to try.
     """
     if is_summed(point.design):
-        return [sourced(check) for check in (converged(point), singular(point))]
+        return Checks(sourced(check) for check in (converged(point), singular(point)))
     fitted = of_point(point)
     found = [converged(point), singular(point), *counts(point, fitted)]
     found += [autocorrelation(fitted, time), influential_groups(fitted)] if fitted.known else []
-    return [sourced(check) for check in found]
+    return Checks(sourced(check) for check in found)
 
 
 def remarks(point: Estimates) -> list[str]:
