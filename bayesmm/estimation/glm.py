@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.records import Design
+from bayesmm.design.residual.of_family import fitted_thresholds
 from bayesmm.errors import DataError
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
@@ -124,7 +125,7 @@ def own_start(design: Design, own: OwnParameters) -> Own:
     def start(first: Sequence[float]) -> tuple[Floats, Floats]:
         values = [first[names.index(parameter.name)] for parameter in own.scalars]
         for parameter in design.residual.parameters:
-            values += list(share_thresholds(design)) if parameter.ordered else [parameter.start] * parameter.size
+            values += list(share_thresholds(design)) if parameter.at_means else [parameter.start] * parameter.size
         found = np.array(values, dtype=np.float64)
         return found, own.rows(found)
 
@@ -132,11 +133,12 @@ def own_start(design: Design, own: OwnParameters) -> Own:
 
 
 def share_thresholds(design: Design) -> Floats:
-    """Return the thresholds that give each category its share of the rows where nothing else has a part, (K - 1,)."""
-    size = design.residual.parameters[0].size + 1
+    """Return the thresholds that give each category its share of the rows where nothing else has a part, (t,)."""
+    size = len(design.categories)
     weights = np.ones(design.n) if design.weights is None else design.weights
     counts = np.bincount(design.y.astype(np.int64) - 1, weights, size) + NUDGE
-    return LINKS[design.family.link].function(np.cumsum(counts)[:-1] / counts.sum()) + design.offset.mean()
+    whole = design.family.first_thresholds(design.family.link, counts / counts.sum()) + design.offset.mean()
+    return fitted_thresholds(design.residual.parts[0], whole)
 
 
 def own_values(design: Design, values: Floats) -> dict[str, Floats]:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.families import (
+    acat,
     bernoulli,
     beta,
     betabinomial,
@@ -25,6 +26,7 @@ from bayesmm.families import (
     negbinomial,
     poisson,
     skew_normal,
+    sratio,
     student,
     truncated_negbinomial,
     truncated_poisson,
@@ -41,7 +43,7 @@ MODULES = (
     gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta,
     skew_normal, exgaussian, betabinomial, nbinom1, genpois, lognormal, inverse_gaussian, exponential, weibull,
     zero_inflated_poisson, zero_inflated_negbinomial, zero_inflated_binomial, hurdle_poisson, hurdle_negbinomial,
-    truncated_poisson, truncated_negbinomial, tweedie, cumulative,
+    truncated_poisson, truncated_negbinomial, tweedie, cumulative, sratio, acat,
 )  # fmt: skip
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(

@@ -51,6 +51,8 @@ class Auxiliary:
         What a table of standard deviations says beside a sigma that is none.
     bounds : (float, float)
         What it is between: above 0 if not given, between two numbers, or any real number.
+    relative : bool
+        Whether it is 1 where the columns of its formula are 0, and 1 without a formula: no parameter of the model.
     of : callable or None
         Of a sigma, what of the response it is the sd of, y -> array, such as its logarithm; the response if not given.
     """
@@ -65,6 +67,7 @@ class Auxiliary:
     label: str = ""
     bounds: tuple[float, float] = POSITIVE_VALUES
     of: Callable[[Array], Array] | None = None
+    relative: bool = False
 
     @property
     def symbol(self) -> str:
@@ -239,6 +242,18 @@ class Family:
         Of ordered categories, ``(link, eta, thresholds) -> P(Y = k)``, (..., K), for eta (...) and K - 1 thresholds
         that broadcast with it. Its `variance`, `draw`, `mean` and `cdf` take the linear predictor in place of mu, the
         thresholds in place of the parameters, and the link's name first: (link, mu, aux).
+    first_thresholds : callable or None
+        Of ordered categories, ``(link, shares (K,)) -> (K - 1,)``: the thresholds with which they have these
+        probabilities where the linear predictor is 0.
+    ascending : bool
+        Whether the thresholds ascend.
+    every : bool
+        Whether the density of a row depends on all thresholds, which are then all that it depends on: its kernels have
+        them as `aux` and their number as `size`. Otherwise `aux` are the two around its category.
+    spacing : str
+        "equidistant" where the thresholds are as far apart as the first two.
+    scaled : Family or None
+        The same family with a parameter `disc` besides, which multiplies thresholds and linear predictor.
     """
 
     name: str
@@ -278,6 +293,11 @@ class Family:
     tails: Tails | None = None
     observed: str = ""
     probabilities: Callable[..., Array] | None = None
+    first_thresholds: Callable[..., Array] | None = None
+    ascending: bool = True
+    every: bool = False
+    spacing: str = ""
+    scaled: "Family | None" = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Check a family of the user's own, and fill in what it need not say."""
@@ -335,7 +355,10 @@ class Family:
     @property
     def formulas(self) -> tuple[str, ...]:
         """Names of the parameters that may have a formula of their own."""
-        return () if self.ordered else self.auxiliaries
+        if not self.ordered:
+            return self.auxiliaries
+        known = self if self.scaled is None else self.scaled
+        return tuple(own.name for own in known.parameters if own.relative)
 
     def inverse(self, eta: Array) -> Array:
         """Return what the family's functions take as mu: the inverse of the link, of ordered categories eta itself."""

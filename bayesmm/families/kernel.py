@@ -55,6 +55,9 @@ class Kernels:
         -> what `row` leaves out and depends on `aux`, and its two derivatives in `aux`.
     constant : callable or None
         -> what `row` leaves out and depends on no parameter.
+    scores : callable or None
+        In place of `score` where a row has more than two parameters: (link, y, size, eta, aux, out) sets `out` to the
+        derivatives in them.
     smooth : callable or None
         -> the first two of `row` and the two of `row_score`, for all nodes of a line at once: without branches, with
         `quick_exp` and `quick_log1p` for functions of eta. Where there is no density the value is below -1e10, or NaN.
@@ -68,6 +71,7 @@ class Kernels:
     row_constant: Callable | None = None
     constant: Callable | None = None
     smooth: Callable | None = None
+    scores: Callable | None = None
 
 
 @dataclass(frozen=True)

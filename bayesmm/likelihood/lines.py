@@ -14,6 +14,7 @@ from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import fused, inlined, inner, pointer, reordered
 from bayesmm.likelihood.exponential import exponential, logarithm
 from bayesmm.likelihood.level_rows import WITHOUT, Pointer, own_aux
+from bayesmm.likelihood.response_kernels import add_scores_at
 from bayesmm.likelihood.response_terms import GENERAL, LOGIT, SMOOTH, row_derivatives, row_score, smooth_line
 
 FLOOR = -700.0  # of exponents
@@ -262,7 +263,7 @@ def general_sums(n, r, share, number, table, flat, along):
 
 @inner
 def add_scores(rows, kind, w, sums):
-    """Add the line's shares times the derivatives of the rows in the auxiliaries, (2,), or (n, 2) by row."""
+    """Add the line's shares times the derivatives of the rows in the auxiliaries, (2,), or (n, by) by row."""
     if kind == SMOOTH:
         for c in range(w.r):
             if w.f[c] > 0.0:
@@ -273,6 +274,12 @@ def add_scores(rows, kind, w, sums):
         for c in range(w.r):
             if w.f[c] > 0.0:
                 eta = w.at[i] + w.number[c] * w.step[i]
+                if rows.by > 2:
+                    share, own = w.f[c] * rows.weight[i], own_aux(rows, i)
+                    add_scores_at(
+                        rows.family, rows.y[i], rows.size[i], eta, own, share, rows.by, pointer(sums, rows.by * i)
+                    )
+                    continue
                 a0, a1 = row_score(rows.family, rows.link, rows.y[i], rows.size[i], eta, own_aux(rows, i))
                 sums[rows.by * i] += w.f[c] * rows.weight[i] * a0
                 sums[rows.by * i + 1] += w.f[c] * rows.weight[i] * a1

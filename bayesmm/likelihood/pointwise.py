@@ -28,7 +28,7 @@ def log_densities(
         Responses, trials (1 elsewhere) and prior weights.
     eta : (draws, n) float64
         Linear predictors.
-    aux : (draws, 2) float64, or (draws, n, 2)
+    aux : (draws, 2) float64, or (draws, n, by)
         The family's auxiliaries, zeros where it has fewer; or those of each row.
 
     Returns
@@ -71,7 +71,7 @@ def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, *, rows: bool
         Linear predictors at b = 0.
     L : (draws, q, q) float64
         Lower triangular, b = L u.
-    aux : (draws, 2) float64, or (draws, n, 2)
+    aux : (draws, 2) float64, or (draws, n, by)
     rows : bool
 
     Returns
@@ -87,8 +87,9 @@ def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, *, rows: bool
     single = np.empty((len(eta), len(data.y) if rows else 0))
     arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (eta, L, aux.reshape(len(aux), -1)))
     q, most = data.Z.shape[1], int(np.diff(data.start).max(initial=1))
-    settings = told(data.family, data.link, q, WITHOUT if rows else LEVELS, 2 if aux.ndim == 3 else 0)
-    failed = _integrated(data, lattice_level().address, settings, *arrays, levels, single, np.empty(walk_size(most, q)))
+    by = aux.shape[2] if aux.ndim == 3 else 0
+    settings, pool = told(data.family, data.link, q, WITHOUT if rows else LEVELS, by), np.empty(walk_size(most, q, by))
+    failed = _integrated(data, lattice_level().address, settings, *arrays, levels, single, pool)
     if failed >= 0:
         raise ArithmeticError(f"the conditional density of the random effects has no mode at draw {failed}")
     return levels, single
@@ -141,7 +142,7 @@ def _rows_at(data, lo, rows, eta, A, aux, by, u, out):
         for a in range(u.shape[0]):
             at += A[a * rows + i - lo] * u[a]
         out[i] = data.weight[i] * log_density(
-            data.family, data.link, data.y[i], data.size[i], at, aux[by * i : by * i + 2]
+            data.family, data.link, data.y[i], data.size[i], at, aux[by * i : by * i + max(by, 2)]
         )
         f += out[i]
     return f

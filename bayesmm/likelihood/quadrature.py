@@ -63,7 +63,7 @@ class Grouped(NamedTuple):
     family, link : int
         `row_functions.codes`.
     by : int
-        2 where the rows have parameters of their own besides their means, else 0.
+        How many parameters each row has of its own besides its mean, at least 2; 0 where all rows have the same.
     real : int
         Bit m is 1 where the m-th of them may be any number, so that it has no size of its own.
     y, size, weight, offset : (n,) float64
@@ -105,7 +105,7 @@ class Value(NamedTuple):
     d_beta : (p,) float64
     d_L : (q, q) float64
         Lower triangular.
-    d_aux : (2,) float64, or (n, 2) in the order of the levels
+    d_aux : (2,) float64, or (n, by) in the order of the levels
     modes : (G, q) float64
         The spherical modes u*; those of the random effects are u* L'.
     """
@@ -233,7 +233,7 @@ def told(data: Grouped, n_auxiliaries: int, k: int) -> Ints:
     """
     q, most = data.Z.shape[1], int(np.diff(data.start).max(initial=1))
     of_lattice = k <= LATTICE
-    size = walk_size(most, q) if of_lattice else tensor_size(most, q, k)
+    size = walk_size(most, q, data.by) if of_lattice else tensor_size(most, q, k, data.by)
     level = lattice_level() if of_lattice else tensor_level()
     nodes = 0 if of_lattice else k**q
     return np.array([nodes, n_auxiliaries, len(data.start) - 1, level.address, int(k == FINE), size, 1])
@@ -249,7 +249,7 @@ def evaluate(data: Grouped, beta: Floats, L: Floats, aux: Floats, k: int) -> Val
         Coefficients, on the scale of the link.
     L : (q, q) float64
         Lower triangular, b = L u; absolute, not relative to sigma.
-    aux : (a,) float64, or (n, 2) in the order of the levels
+    aux : (a,) float64, or (n, by) in the order of the levels
         The family's auxiliary parameters, a <= 2.
     k : int
         Nodes in each dimension; 1 is Laplace's approximation. `LATTICE` or `FINE`: the rule of `lattice`.

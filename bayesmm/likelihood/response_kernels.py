@@ -23,6 +23,7 @@ NUMBERS = 4096  # those of families are below, and addresses of tables are not: 
 DENSITY, SCORE, WHOLE_STRIP = 0, 1, 2  # the entries of a table: two addresses, and 1 or 0 (`Family.whole_strip`)
 DOUBLE = types.float64
 ROW = types.void(DOUBLE, DOUBLE, DOUBLE, DOUBLES, DOUBLES)  # a C function of a row: (y, size, eta, aux, out)
+WIDEST = 128  # parameters that a row may have
 OUTPUTS = 4  # numbers that a C function of a row gives: (log density, three derivatives), or (two derivatives, 0, 0)
 
 
@@ -101,6 +102,34 @@ def _row(context, address, y, size, eta, aux):
     return types.UniTuple(DOUBLE, OUTPUTS)(types.int64, DOUBLE, DOUBLE, DOUBLE, aux), generate
 
 
+@intrinsic
+def _row_scores(context, address, y, size, eta, aux):
+    """Return the numbers that the C function at an address gives for a row, which are the caller's until it is done."""
+    double = cgutils.ir.DoubleType()
+
+    def generate(target, builder, signature, values):
+        out = cgutils.alloca_once(builder, double, size=WIDEST)
+        array = target.make_array(signature.args[4])(target, builder, values[4])
+        kind = cgutils.ir.FunctionType(cgutils.ir.VoidType(), [double] * 3 + [double.as_pointer()] * 2)
+        function = builder.inttoptr(values[0], kind.as_pointer())
+        builder.call(function, [*values[1:4], builder.bitcast(array.data, double.as_pointer()), out])
+        return out
+
+    return DOUBLES(types.int64, DOUBLE, DOUBLE, DOUBLE, aux), generate
+
+
+@inner
+def add_scores_at(family, y, size, eta, aux, weight, by, out):
+    """Add the derivatives in a row's parameters, of which there are `by`, times a weight to what a pointer points to.
+
+    It is for families whose rows have more than two, all of which are called by address.
+    """
+    found = _row_scores(entry(family, SCORE), y, size, eta, aux)
+    for m in range(by):
+        if math.isfinite(found[m]):
+            out[m] += weight * found[m]
+
+
 @inner
 def density_at(family, link, y, size, eta, aux):
     """Return what the C function of a density gives; the arguments of `log_density`."""
@@ -167,3 +196,14 @@ def derivatives(family, link, y, size, eta, aux):
 def score_auxiliary(family, link, y, size, eta, aux):
     """Return the derivatives of the log density in the two parameters; the arguments of `log_density`."""
     return finite_score(_score(family, link, y, size, eta, aux))
+
+
+@inner
+def add_score(family, link, y, size, eta, aux, weight, by, out):
+    """Add the derivatives in a row's `by` parameters, two or more, times a weight to what a pointer points to."""
+    if by > 2:
+        add_scores_at(family, y, size, eta, aux, weight, by, out)
+        return
+    a0, a1 = finite_score(_score(family, link, y, size, eta, aux))
+    out[0] += weight * a0
+    out[1] += weight * a1

@@ -14,7 +14,7 @@ from bayesmm.families.links import LINKS
 from bayesmm.families.observed import number_at
 from bayesmm.likelihood.compiled import OTHER_FORMS, from_kernel, kernel_version, keyed, source_version
 from bayesmm.likelihood.own_family import functions_of
-from bayesmm.likelihood.response_kernels import OUTPUTS, ROW
+from bayesmm.likelihood.response_kernels import OUTPUTS, ROW, WIDEST
 
 KERNEL, LINK, NUMBERS_OUT = None, -1, 0  # of `_row`: those of a family, in each copy of it
 
@@ -55,6 +55,8 @@ def _table(family: Family) -> tuple:
 def _of_package(family: Family) -> list:
     kernels, stem = family.kernels, f"{family.label}_{family.link}".replace(" ", "_")
     made = [_c_function(f"{stem}_density", kernels.density, LINKS[family.link].code, OUTPUTS)]
+    if kernels.scores is not None:
+        return [*made, _c_function(f"{stem}_scores", kernels.scores, LINKS[family.link].code, 0, _scores)]
     return [*made, _c_function(f"{stem}_score", kernels.score, LINKS[family.link].code, MOST_PARAMETERS)]
 
 
@@ -66,10 +68,15 @@ def _row(y, size, eta, aux, out):
         found[k] = numbers[k]
 
 
-def _c_function(name: str, kernel, link: int, numbers: int):
-    """Return a copy of `_row` as a C function, compiled or from the disk, under a name of its own."""
+def _scores(y, size, eta, aux, out):
+    """Set `out` to the derivatives in all of a row's parameters."""
+    KERNEL(LINK, y, size, eta, carray(aux, (WIDEST,)), carray(out, (WIDEST,)))
+
+
+def _c_function(name: str, kernel, link: int, numbers: int, template=_row):
+    """Return a copy of a template as a C function, compiled or from the disk, under a name of its own."""
     known = {**globals(), "KERNEL": from_kernel(kernel), "LINK": link, "NUMBERS_OUT": numbers}
-    made = FunctionType(_row.__code__, known, name)
+    made = FunctionType(template.__code__, known, name)
     made.__qualname__ = name
     version = kernel_version(kernel, source_version())
     return numba.cfunc(ROW, cache=True, error_model="numpy")(keyed(made, version))

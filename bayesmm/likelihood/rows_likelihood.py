@@ -33,6 +33,7 @@ from bayesmm.likelihood.own_parameters import (
 )
 from bayesmm.likelihood.posterior import LIKELIHOOD
 from bayesmm.likelihood.quadrature import Grouped, grouped
+from bayesmm.likelihood.response_kernels import add_scores_at
 from bayesmm.likelihood.response_terms import COUNTS, LOGIT, kind_of, row_constant, row_derivatives, row_score
 from bayesmm.likelihood.row_functions import codes
 
@@ -93,7 +94,9 @@ def any_rows(data, aux, n_aux, eta, slope, d_aux):
         part, d1, _, _ = row_derivatives(data.family, data.link, y, size, eta[i], own)
         total += weight * part
         slope[i] = weight * d1
-        if n_aux > 0:
+        if data.by > 2:
+            add_scores_at(data.family, y, size, eta[i], own, weight, data.by, pointer(d_aux, data.by * i))
+        elif n_aux > 0:
             a0, a1 = row_score(data.family, data.link, y, size, eta[i], own)
             rest, b0, b1 = row_constant(data.family, data.link, y, own)
             total += weight * rest
