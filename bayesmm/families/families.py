@@ -36,7 +36,7 @@ from bayesmm.families import (
     zero_inflated_negbinomial,
     zero_inflated_poisson,
 )  # fmt: skip
-from bayesmm.families.family import Family
+from bayesmm.families.family import EQUIDISTANT, Family
 from bayesmm.families.links import LINKS, LOGIT
 
 MODULES = (
@@ -46,6 +46,7 @@ MODULES = (
     truncated_poisson, truncated_negbinomial, tweedie, cumulative, sratio, acat,
 )  # fmt: skip
 
+SPACINGS = ("flexible", EQUIDISTANT)  # of thresholds
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {module.family.name: replace(module.family, number=number) for number, module in enumerate(MODULES)}
 )
@@ -74,6 +75,8 @@ def get_family(name: str | Family, link: str | None = None) -> Family:
     DataError
         No family has this name, a family of the user's own has the name of another, or the family has no such link.
     """
+    if isinstance(name, str) and name.endswith(")"):
+        return with_option(name, link)
     if isinstance(name, Family):
         if name.own and (name.name in FAMILIES or _alias_of(name.name)):
             raise DataError(f"family {name.name!r} is one of the package; give your own another name")
@@ -92,6 +95,30 @@ def get_family(name: str | Family, link: str | None = None) -> Family:
         has = f"has the link{'s' if len(family.links) > 1 else ''} {listing(family.links)}"
         raise DataError(f"link {link!r} is not one of the {name} family, which {has}{hint}")
     return replace(family, link=link)
+
+
+def with_option(text: str, link: str | None = None) -> Family:
+    """Return a family of ordered categories with a kind of thresholds, ``cumulative(equidistant)``.
+
+    Raises
+    ------
+    DataError
+        There is no such family, or it has no such kind.
+    """
+    name, _, option = text[:-1].partition("(")
+    family, option = get_family(name.strip(), link), option.strip(" '\"").removeprefix("threshold=").strip(" '\"")
+    if not family.ordered:
+        raise DataError(f"family {text!r} is not known: {name} has no thresholds, so write family={name.strip()!r}")
+    if option not in SPACINGS:
+        near = suggest(option, SPACINGS)
+        raise DataError(
+            f"the thresholds of {text!r} are not known (they are {listing(SPACINGS)}, as in "
+            f"family='{family.name}({SPACINGS[-1]})'){near}"
+        )
+    if option == SPACINGS[0]:
+        return family
+    scaled = None if family.scaled is None else replace(family.scaled, name=f"{family.name}({option})", spacing=option)
+    return replace(family, name=f"{family.name}({option})", spacing=option, scaled=scaled)
 
 
 def limits_of(small: Family, large: Family) -> tuple[str, ...] | None:

@@ -25,6 +25,7 @@ SMALLEST_START, LARGEST_START = 0.1, 1e3
 MOST_PARAMETERS = 2  # besides the mean: what compiled code has places for
 POSITIVE_VALUES, SHARES, REAL_VALUES = (0.0, math.inf), (0.0, 1.0), (-math.inf, math.inf)  # bounds of a parameter
 LARGEST_LOG = 700.0  # exp of it exists
+EQUIDISTANT = "equidistant"  # of thresholds: as far apart as the first two
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """How compiled code knows a family: by its number, or by the address of a table of C functions of a row."""
 
 import functools
+import re
 from types import FunctionType
 
 import numba
@@ -53,7 +54,7 @@ def _table(family: Family) -> tuple:
 
 
 def _of_package(family: Family) -> list:
-    kernels, stem = family.kernels, f"{family.label}_{family.link}".replace(" ", "_")
+    kernels, stem = family.kernels, re.sub(r"\W", "_", f"{family.label}_{family.link}")
     made = [_c_function(f"{stem}_density", kernels.density, LINKS[family.link].code, OUTPUTS)]
     if kernels.scores is not None:
         return [*made, _c_function(f"{stem}_scores", kernels.scores, LINKS[family.link].code, 0, _scores)]

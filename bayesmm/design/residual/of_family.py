@@ -33,7 +33,7 @@ from bayesmm.design.residual.structure import (
     ResidualTerm,
 )
 from bayesmm.errors import DataError
-from bayesmm.families.family import Auxiliary, Family
+from bayesmm.families.family import EQUIDISTANT, Auxiliary, Family
 from bayesmm.formula.formula import Scale
 
 IDENTITY, LOG, LOGIT = range(3)  # what the links are called in compiled code
@@ -42,7 +42,6 @@ UNITS = ("change of {}", "log ratio of {}", "log odds ratio of {}")
 LEVELS = ("{}", "log of {}", "logit of {}")
 SDS = (1.0, 1.0, 2.5)  # of the coefficients' default priors, of the last as of other coefficients with a logit link
 THRESHOLD, SPECIFIC = "threshold", "cs"
-EQUIDISTANT = "equidistant"
 LEAST_GAP = 0.1  # between neighbouring thresholds where a search starts
 FAMILYS = "Family's parameters"  # the title of those without a formula
 
@@ -113,7 +112,7 @@ def threshold_term(
         sizes = tuple(float(size) for size in np.repeat(np.std(Z, axis=0), len(names)))
         parameters += (
             ResidualParameter(
-                SPECIFIC, r"\gamma", "Normal", own, f"on the {family.link} scale", terms, sizes=sizes, slopes=True
+                SPECIFIC, r"\delta", "Normal", own, f"on the {family.link} scale", terms, sizes=sizes, slopes=True
             ),
         )
     given = tuple(name for name in family.auxiliaries if name not in family.formulas)

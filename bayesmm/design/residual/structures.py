@@ -16,9 +16,8 @@ from bayesmm.design.residual import (
     unstructured,
 )
 from bayesmm.design.residual.independent import INDEPENDENT
-from bayesmm.design.residual.of_family import SPECIFIC
+from bayesmm.design.residual.of_family import SPECIFIC, threshold_term
 from bayesmm.design.residual.of_family import term as parameter_term
-from bayesmm.design.residual.of_family import threshold_term
 from bayesmm.design.residual.structure import Arguments, Array, Residuals, ResidualStructure, ResidualTerm, stacked
 from bayesmm.design.state import Scope
 from bayesmm.design.transforms import evaluate, numeric
