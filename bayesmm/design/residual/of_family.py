@@ -251,7 +251,7 @@ def check_determined(design) -> None:
 def row_thresholds(library: ModuleType, family: Family, found: Sequence, y: Array) -> object:
     """Return what a row's density has of what `of_rows` gives, (n, w) or (draws, n, w).
 
-    The two thresholds around its category, infinite beyond the ends, and what the family has besides; or all thresholds.
+    All thresholds; or the two around its category, infinite beyond the ends, and what the family has besides.
 
     Parameters
     ----------
