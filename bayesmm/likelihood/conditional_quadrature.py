@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import call, compiled, inner, matrix_of, pointer
 from bayesmm.likelihood.concave_draws import draw_concave
@@ -42,7 +43,7 @@ def draw_effects(
     beta : (draws, p) float64
     L : (draws, q, q) float64
         Lower triangular, L L' the covariance matrix of the random effects.
-    aux : (draws, 2) float64, or (draws, n, 2)
+    aux : (draws, 3) float64, or (draws, n, 3)
         The family's auxiliaries, zeros where it has fewer; or those of each row, in the order of the levels.
     rng : numpy.random.Generator
     concave : bool
@@ -76,7 +77,7 @@ def _draw(data, address, settings, beta, L, aux, rng, out, numbers, pool, concav
     """
     n, q = data.Z.shape
     eta, value = np.empty(n), np.empty(2)
-    nothing, work = np.zeros(2), matrix_of(pointer(numbers, 2 * q * n + n), (3, q))
+    nothing, work = np.zeros(MOST_PARAMETERS), matrix_of(pointer(numbers, 2 * q * n + n), (3, q))
     u, slopes, A, d_A = work[0], pointer(numbers, 2 * q * n), pointer(numbers, 0), pointer(numbers, q * n)
     kind = kind_by(data.family, data.link, data.by)
     for draw in range(beta.shape[0]):

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.compiled import compiled
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.laplace_cholesky import (
@@ -104,7 +105,7 @@ def laplace(layout: Layout | None, response: Response, fixed: Floats, T: Floats,
     T : (sum q_k^2,) float64
         Lower triangular factors of the covariances on the scale of the link, in the order of the layout, packed row by
         row; entries above the diagonal are not used.
-    aux : (2,) or (n, 2) float64
+    aux : (3,) or (n, 3) float64
         Auxiliary parameters of the family, of all rows or of each.
     u : (J,) float64
         Where the search for the mode starts, such as the mode of an evaluation near by; zeros are always possible.
@@ -285,15 +286,15 @@ def _add_effects(layout, i, scale, u, d_T):
 @compiled
 def _auxiliary_gradient(response, eta, aux, leverage, kappa):
     """Return sum w (dl + h dl'' / 2 + kappa dl'), d for the derivative in each auxiliary that the family has."""
-    d_aux, moved = np.zeros(aux.shape), np.zeros(2)
+    d_aux, moved = np.zeros(aux.shape), np.zeros(MOST_PARAMETERS)
     for i in range(eta.shape[0]):
         y, size, w, k = response.y[i], response.size[i], response.weights[i], i if aux.shape[0] > 1 else 0
-        for j in range(2):
+        for j in range(MOST_PARAMETERS):
             h = REAL_STEP if (response.real >> j) & 1 else AUXILIARY_STEP * aux[k, j]
             if h == 0.0 or not math.isfinite(aux[k, j]):  # no parameter, or a threshold that is none
                 continue
             d_aux[k, j] += w * score_auxiliary(response.family, response.link, y, size, eta[i], aux[k])[j]
-            moved[0], moved[1] = aux[k, 0], aux[k, 1]
+            moved[:] = aux[k]
             for point, weight in ((-2.0, 1.0 / 12.0), (-1.0, -8.0 / 12.0), (1.0, 8.0 / 12.0), (2.0, -1.0 / 12.0)):
                 moved[j] = aux[k, j] + point * h
                 _, d1, d2, _ = derivatives(response.family, response.link, y, size, eta[i], moved)
@@ -312,6 +313,6 @@ def _independent(response, eta, aux):
     for i in range(n):
         k = i if aux.shape[0] > 1 else 0
         score = score_auxiliary(response.family, response.link, response.y[i], response.size[i], eta[i], aux[k])
-        d_aux[k, 0] += response.weights[i] * score[0]
-        d_aux[k, 1] += response.weights[i] * score[1]
+        for j in range(MOST_PARAMETERS):
+            d_aux[k, j] += response.weights[i] * score[j]
     return True, total, s, d_aux

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import fused, inlined, inner, pointer
 from bayesmm.likelihood.exponential import exponential
@@ -29,7 +30,7 @@ class Walk(NamedTuple):
     h: Pointer  # (q,)
     marks: Pointer  # (MOST_PICKS,) in the order of the walk, the sums of shares at which a node is picked
     sums: Pointer  # (2,) shares, and f at the mode
-    scores: Pointer  # (2,), or (n, 2) by row: shares times the derivatives in the auxiliaries
+    scores: Pointer  # (3,), or (n, 3) by row: shares times the derivatives in the auxiliaries
     own: Pointer  # (n,) of WITHOUT: the rows' log densities at u*
     without: Pointer  # (n,) of WITHOUT: shares without one row's density
     steps: Pointer  # (q, q) row a is the step along axis a
@@ -47,7 +48,7 @@ def run_length(kind):
 
 def walk_size(n, q):
     """Return how many numbers `walk_at` takes at most."""
-    own = RUN + q + MOST_PICKS + 4 + 4 * n + q * q + q * RESIDUES + MOST_PICKS * q
+    own = RUN + q + MOST_PICKS + 4 + (2 + MOST_PARAMETERS) * n + q * q + q * RESIDUES + MOST_PICKS * q
     return own + line_size(n, q, RUN) + search_size(q)
 
 
@@ -57,7 +58,7 @@ def walk_at(pool, n, q, r):
     marks = r + q
     rows = marks + MOST_PICKS + 4
     scores = rows + 2 * n
-    steps = scores + 2 * n
+    steps = scores + MOST_PARAMETERS * n
     layers = steps + q * q
     picks = layers + q * RESIDUES
     search = picks + MOST_PICKS * q
@@ -192,7 +193,9 @@ def clear(d_eta, d_A, w):
     n, q, r = w.line.n, w.line.q, w.line.r
     w.sums[SHARES] = 0.0
     for i in range(n):
-        d_eta[i] = w.without[i] = w.scores[2 * i] = w.scores[2 * i + 1] = 0.0
+        d_eta[i] = w.without[i] = 0.0
+    for i in range(MOST_PARAMETERS * n):
+        w.scores[i] = 0.0
     for i in range(q * n):
         d_A[i] = 0.0
     for k in range(q * RESIDUES):

@@ -262,7 +262,7 @@ def general_sums(n, r, share, number, table, flat, along):
 
 @inner
 def add_scores(rows, kind, w, sums):
-    """Add the line's shares times the derivatives of the rows in the auxiliaries, (2,), or (n, 2) by row."""
+    """Add the line's shares times the derivatives of the rows in the auxiliaries, (3,), or (n, 3) by row."""
     if kind == SMOOTH:
         for c in range(w.r):
             if w.f[c] > 0.0:
@@ -273,6 +273,7 @@ def add_scores(rows, kind, w, sums):
         for c in range(w.r):
             if w.f[c] > 0.0:
                 eta = w.at[i] + w.number[c] * w.step[i]
-                a0, a1 = row_score(rows.family, rows.link, rows.y[i], rows.size[i], eta, own_aux(rows, i))
+                a0, a1, a2 = row_score(rows.family, rows.link, rows.y[i], rows.size[i], eta, own_aux(rows, i))
                 sums[rows.by * i] += w.f[c] * rows.weight[i] * a0
                 sums[rows.by * i + 1] += w.f[c] * rows.weight[i] * a1
+                sums[rows.by * i + 2] += w.f[c] * rows.weight[i] * a2

@@ -1,7 +1,7 @@
 """A model's own parameters besides mean and effects, and those of each row of the family, which follow from them.
 
-The family's parameters are two numbers for each row: the same in all rows, or by formulas and categories, see
-`design.residual.of_family`. In row i and for the m-th of them, with the link by its bounds,
+The family's parameters are three numbers for each row, with zeros where it has fewer: the same in all rows, or by
+formulas and categories, see `design.residual.of_family`. In row i and for the m-th of them, by the link of its bounds,
 
     link(a_im) = link(s_m) + o_im + v_im' g,
 
@@ -33,15 +33,15 @@ class OwnParameters:
     ----------
     scalars : tuple of Auxiliary
         The family's that are parameters of the model: the first of the model's.
-    place : (2,) int64
+    place : (3,) int64
         Of each of the family's parameters, its place among `scalars`; -1 without.
-    code : (2,) int64
+    code : (3,) int64
         The links.
-    ends : (2, 2) float64
+    ends : (3, 2) float64
         The bounds, by parameter.
-    offset : (2, n) float64
+    offset : (3, n) float64
         o; n is 0 where all rows have the same.
-    V : (2, n, r) float64
+    V : (3, n, r) float64
     sizes : (r,) float64
         Of the columns of V: the coefficients are searched for in units of their inverses.
     labels : tuple of str
@@ -124,7 +124,7 @@ class OwnParameters:
         return np.array([own.moved(at)[1] for own, at in zip(self.scalars, free, strict=False)])
 
     def rows(self, natural: Floats) -> Floats:
-        """Return the family's parameters as compiled code takes them: (2,), or (n, 2)."""
+        """Return the family's parameters as compiled code takes them: (3,), or (n, 3)."""
         if not self.by_row:
             return padded(natural)
         return self._rows(natural)[0].T.copy()
@@ -142,7 +142,7 @@ class OwnParameters:
         return out
 
     def _rows(self, natural: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return the rows' parameters, (2, n), and their derivatives in v' g and in the model's parameter."""
+        """Return the rows' parameters, (3, n), and their derivatives in v' g and in the model's parameter."""
         at = self.offset + self.V @ natural[len(self.scalars) :]
         value, along, own = at.copy(), np.ones_like(at), np.ones_like(at)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -162,7 +162,7 @@ class OwnParameters:
 
 
 def padded(aux) -> Floats:
-    """Return the family's parameters as two numbers; those by row, (n, 2), as they are."""
+    """Return the family's parameters as three numbers; those by row, (n, 3), as they are."""
     aux = np.asarray(aux, dtype=np.float64)
     if aux.ndim > 1:
         return np.ascontiguousarray(aux)
@@ -195,7 +195,7 @@ def own_parameters(design: Design) -> OwnParameters:
 
 
 def _columns(design: Design) -> tuple[Floats, Floats]:
-    """Return the offsets, (2, n), and the columns, (2, n, r), that the rows' parameters follow from."""
+    """Return the offsets, (3, n), and the columns, (3, n, r), that the rows' parameters follow from."""
     residual, family = design.residual, design.family
     n, r = (design.n if residual.by_row else 0), residual.size if residual.by_row else 0
     offset, V = np.zeros((BY, n)), np.zeros((BY, n, r))
@@ -220,7 +220,7 @@ def _columns(design: Design) -> tuple[Floats, Floats]:
 class Own(NamedTuple):
     """The same as compiled code has it."""
 
-    facts: Ints  # (3,) how many parameters the family has, 2 or 0 as `Grouped.by`, and how many scalars there are
+    facts: Ints  # (3,) how many parameters the family has, 3 or 0 as `Grouped.by`, and how many scalars there are
     place: Ints
     code: Ints
     ends: Floats
@@ -237,12 +237,12 @@ def unpacked_own(w):
 @inlined
 def own_size(own, n):
     """Return how many numbers the parameters of all rows are."""
-    return 2 if own.facts[STRIDE] == 0 else own.facts[STRIDE] * n
+    return BY if own.facts[STRIDE] == 0 else own.facts[STRIDE] * n
 
 
 @fused
 def set_own(own, natural, aux):
-    """Set the family's parameters, (2,) or (n, 2); return whether they are numbers: exp(x) under- or overflows."""
+    """Set the family's parameters, (3,) or (n, 3); return whether they are numbers: exp(x) under- or overflows."""
     if own.facts[STRIDE] == 0:
         for m in range(own.facts[NUMBER]):
             aux[m] = natural[m]
@@ -265,7 +265,7 @@ def set_own(own, natural, aux):
                 at = low + (high - low) / (1.0 + odds * math.exp(-at))
             if math.isnan(at) or (own.code[m] != IDENTITY and not (low < at and at < high)):
                 return False
-            aux[2 * i + m] = at
+            aux[BY * i + m] = at
     return True
 
 
@@ -282,7 +282,7 @@ def pull_own(own, natural, aux, d_aux, d_natural):
     for m in range(own.facts[NUMBER]):
         k, low, high = own.place[m], own.ends[m, 0], own.ends[m, 1]
         for i in range(own.V.shape[1]):
-            d, at, along, rate = d_aux[2 * i + m], aux[2 * i + m], 1.0, 1.0
+            d, at, along, rate = d_aux[BY * i + m], aux[BY * i + m], 1.0, 1.0
             if own.code[m] == LOG:
                 along = at - low
                 rate = along / (natural[k] - low) if k >= 0 else 0.0

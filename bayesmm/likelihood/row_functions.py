@@ -55,7 +55,8 @@ def _table(family: Family) -> tuple:
 def _of_package(family: Family) -> list:
     kernels, stem = family.kernels, f"{family.label}_{family.link}".replace(" ", "_")
     made = [_c_function(f"{stem}_density", kernels.density, LINKS[family.link].code, OUTPUTS)]
-    return [*made, _c_function(f"{stem}_score", kernels.score, LINKS[family.link].code, MOST_PARAMETERS)]
+    numbers = max(len(family.parameters), 2)
+    return [*made, _c_function(f"{stem}_score", kernels.score, LINKS[family.link].code, numbers)]
 
 
 def _row(y, size, eta, aux, out):
@@ -64,6 +65,8 @@ def _row(y, size, eta, aux, out):
     found = carray(out, (OUTPUTS,))
     for k in range(NUMBERS_OUT):
         found[k] = numbers[k]
+    for k in range(NUMBERS_OUT, OUTPUTS):
+        found[k] = 0.0
 
 
 def _c_function(name: str, kernel, link: int, numbers: int):

@@ -6,6 +6,7 @@ The nodes u* + M x with M = C^-T lie on lines along the last axis, each with as 
 import math
 from typing import NamedTuple
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import c_function, inlined, inner, matrix_of, pointer, vector_of
 from bayesmm.likelihood.dense_matrices import solve_lower, solve_lower_transposed
@@ -33,8 +34,8 @@ STEP = 6e-6  # of central differences: the cube root of the precision
 class Sums(NamedTuple):
     """Sums over the nodes of shares times numbers, and scratch, of n rows with q random effects; pointers."""
 
-    scores: Pointer  # (2,), or (n, 2) by row: derivatives in the auxiliaries
-    moved: Pointer  # (2,) auxiliaries
+    scores: Pointer  # (3,), or (n, 3) by row: derivatives in the auxiliaries
+    moved: Pointer  # (3,) auxiliaries
     x: Pointer  # (q,)
     d_u: Pointer  # (q,)
     v: Pointer  # (q,)
@@ -51,18 +52,18 @@ class Sums(NamedTuple):
 
 def tensor_size(n: int, q: int, k: int) -> int:
     """Return how many numbers `sums_at` takes, for k nodes on an axis."""
-    return 2 + 3 * q + 5 * q * q + (q + 5) * n + line_size(n, q, k) + search_size(q)
+    return MOST_PARAMETERS * (1 + n) + 3 * q + 5 * q * q + (q + 3) * n + line_size(n, q, k) + search_size(q)
 
 
 @inlined
 def sums_at(pool, n, q, k):
     """Return the workspace for one level, at the beginning of a pool."""
-    first, m = 2 + 2 * n, q * q
+    first, m = MOST_PARAMETERS * (1 + n), q * q
     square = first + 3 * q
     rows = square + 5 * m
     search = rows + (q + 3) * n
     return Sums(
-        pointer(pool, 2), pointer(pool, 0), pointer(pool, first), pointer(pool, first + q),
+        pointer(pool, MOST_PARAMETERS), pointer(pool, 0), pointer(pool, first), pointer(pool, first + q),
         pointer(pool, first + 2 * q),
         pointer(pool, square), pointer(pool, square + m), pointer(pool, square + 2 * m), pointer(pool, square + 3 * m),
         pointer(pool, square + 4 * m), pointer(pool, rows), pointer(pool, rows + (q + 1) * n),
@@ -127,8 +128,8 @@ def node_sum(rows, u, nodes, log_weights, K, k, top, n_aux, task, w):
 def begin(nodes, k, w):
     """Set all sums to zeros, and the numbers and the direction of the nodes of a line."""
     n, q = w.line.n, w.line.q
-    for i in range(n):
-        w.scores[2 * i] = w.scores[2 * i + 1] = 0.0
+    for i in range(MOST_PARAMETERS * n):
+        w.scores[i] = 0.0
     for a in range(q):
         w.x[a] = 0.0
         w.line.direction[a] = w.search.M[a * q + q - 1]
@@ -228,9 +229,10 @@ def mixed(rows, i, at, m, moved):
     if step == 0.0 or not math.isfinite(own[m]):  # no parameter, or a threshold that is none
         return 0.0, 0.0
     for side in (-1.0, 1.0):
-        moved[0], moved[1] = own[0], own[1]
+        for j in range(MOST_PARAMETERS):
+            moved[j] = own[j]
         moved[m] += side * step
-        d1, d2, _ = derivatives_at(rows, i, at, vector_of(moved, (2,)))
+        d1, d2, _ = derivatives_at(rows, i, at, vector_of(moved, (MOST_PARAMETERS,)))
         slope += side * d1
         curve += side * d2
     return slope / (2 * step), curve / (2 * step)

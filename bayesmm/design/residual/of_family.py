@@ -188,11 +188,11 @@ def check_determined(design) -> None:
 
 
 def row_thresholds(thresholds: Sequence[Array], y: Array) -> Array:
-    """Return the two thresholds around each row's category, (n, 2) or (draws, n, 2); infinite beyond the ends."""
+    """Return the two thresholds around each row's category, (n, 3) or (draws, n, 3); infinite beyond the ends."""
     tau = np.stack([np.asarray(t, dtype=float).reshape(-1) for t in thresholds], axis=-1)  # (draws or 1, K - 1)
     ends = np.full((len(tau), 1), np.inf)
     padded, k = np.hstack([-ends, tau, ends]), np.asarray(y).astype(np.int64)
-    return np.stack([padded[:, k - 1], padded[:, k]], axis=-1)
+    return np.stack([padded[:, k - 1], padded[:, k], np.zeros((len(tau), len(k)))], axis=-1)
 
 
 def residual_title(design) -> str:
