@@ -22,6 +22,7 @@ RIDGE = 30.0
 # Counts and proportions are moved off their ends by this before the link is applied (R's binomial()$initialize and
 # poisson()$initialize use 1/2 and 0.1).
 NUDGE = 0.5
+NUDGED_ANGLE = 0.9
 
 
 Own = Callable[[Sequence[float]], tuple[Floats, Floats]]  # see `own_start`
@@ -105,6 +106,10 @@ def _nudged(family: Family, response: Response) -> Floats:
         return (response.y + NUDGE) / (response.size + 2 * NUDGE)
     if family.support.counts:
         return response.y + NUDGE
+    if family.support.atoms and family.support.proportion:  # off 0 and 1, as in beta regression
+        return (response.y * (len(response.y) - 1) + NUDGE) / len(response.y)
+    if family.support.angle:  # off pi and -pi
+        return NUDGED_ANGLE * response.y
     if family.link == "log":  # gaussian, gamma: a log of what is above 0
         return np.maximum(response.y, NUDGE * np.mean(np.abs(response.y)) / len(response.y))
     return response.y

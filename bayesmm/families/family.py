@@ -22,7 +22,7 @@ Array = np.ndarray
 
 # Moment estimates of a dispersion are kept within these limits.
 SMALLEST_START, LARGEST_START = 0.1, 1e3
-MOST_PARAMETERS = 2  # besides the mean: what compiled code has places for
+MOST_PARAMETERS = 3  # besides the mean: what compiled code has places for
 POSITIVE_VALUES, SHARES, REAL_VALUES = (0.0, math.inf), (0.0, 1.0), (-math.inf, math.inf)  # bounds of a parameter
 LARGEST_LOG = 700.0  # exp of it exists
 EQUIDISTANT = "equidistant"  # of thresholds: as far apart as the first two
@@ -125,7 +125,7 @@ def check_family(family: "Family") -> None:
         expect(given is None or callable(given), argument, "a function", given)
     expect(family.probabilities is None, "probabilities", "None: ordered categories are the package's", "given")
     own = family.parameters
-    expect(isinstance(own, tuple) and len(own) <= MOST_PARAMETERS, "parameters", "a tuple of at most two", own)
+    expect(isinstance(own, tuple) and len(own) <= MOST_PARAMETERS, "parameters", "a tuple of at most three", own)
     for parameter in own:
         fine = isinstance(parameter, Auxiliary) and parameter.name.isidentifier()
         expect(fine, "a parameter", "a bmm.Auxiliary with a word as its name", parameter)
@@ -178,7 +178,7 @@ class Family:
         ``(rng, mu, trials, aux) -> y``, float64 of the shape that mu, trials and aux broadcast to; `rng` is a NumPy
         generator, trials None where there are none.
     parameters : tuple of Auxiliary
-        Its parameters besides the mean, two at most.
+        Its parameters besides the mean, three at most.
     link : str
         The one chosen of `links`; the first if not given.
     start : callable

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import call, compiled, inner, matrix_of, pointer
 from bayesmm.likelihood.concave_draws import draw_concave
@@ -76,7 +77,7 @@ def _draw(data, address, settings, beta, L, aux, rng, out, numbers, pool, concav
     """
     n, q = data.Z.shape
     eta, value = np.empty(n), np.empty(2)
-    nothing, work = np.zeros(2), matrix_of(pointer(numbers, 2 * q * n + n), (3, q))
+    nothing, work = np.zeros(MOST_PARAMETERS), matrix_of(pointer(numbers, 2 * q * n + n), (3, q))
     u, slopes, A, d_A = work[0], pointer(numbers, 2 * q * n), pointer(numbers, 0), pointer(numbers, q * n)
     kind = kind_by(data.family, data.link, data.by)
     for draw in range(beta.shape[0]):

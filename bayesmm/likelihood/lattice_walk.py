@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import fused, inlined, inner, pointer
 from bayesmm.likelihood.exponential import exponential

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.compiled import DOUBLES, INT64, WORDS, inlined, inner, pointer, vector_of
 from bayesmm.likelihood.crossproducts import Ints
 from bayesmm.likelihood.response_terms import GENERAL, SMOOTH, kind_of

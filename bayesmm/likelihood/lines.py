@@ -283,3 +283,4 @@ def add_scores(rows, kind, w, sums):
                 a0, a1 = row_score(rows.family, rows.link, rows.y[i], rows.size[i], eta, own_aux(rows, i))
                 sums[rows.by * i] += w.f[c] * rows.weight[i] * a0
                 sums[rows.by * i + 1] += w.f[c] * rows.weight[i] * a1
+                sums[rows.by * i + 2] += w.f[c] * rows.weight[i] * a2

@@ -262,7 +262,7 @@ def unpacked_own(w):
 @inlined
 def own_size(own, n):
     """Return how many numbers the parameters of all rows are."""
-    return 2 if own.facts[STRIDE] == 0 else own.facts[STRIDE] * n
+    return BY if own.facts[STRIDE] == 0 else own.facts[STRIDE] * n
 
 
 @fused

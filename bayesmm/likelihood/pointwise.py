@@ -6,6 +6,7 @@ each draw, so that it may hold the effects of other factors. The symbols are tho
 
 import numpy as np
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.compiled import call, compiled, pointer
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.lattice import lattice_level
@@ -108,7 +109,7 @@ def _densities(family, link, y, size, weight, eta, aux, out):
 def _integrated(data, address, settings, eta, L, aux, levels, single, pool):
     """Fill in the levels and the single rows; return the number of a draw without a mode, -1 if there is none."""
     n, q = data.Z.shape
-    value, numbers, more = np.empty(2), np.empty((2 + 2 * q) * n + q), np.zeros(2)
+    value, numbers, more = np.empty(2), np.empty((2 + 2 * q) * n + q), np.zeros(MOST_PARAMETERS)
     nothing, rest = np.zeros(0), 2 * n + q  # of the numbers: own, left out, u, then A and its derivatives
     own, without, u = numbers[:n], numbers[n : 2 * n], numbers[2 * n : rest]
     by = settings[BY]

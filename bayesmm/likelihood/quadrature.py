@@ -25,6 +25,7 @@ from numba import carray
 
 from bayesmm.design.records import Design
 from bayesmm.families.families import CANONICAL
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.compiled import (
     DOUBLES,
     INT64,
@@ -149,7 +150,7 @@ def grouped(
         for column in (y, ones if size is None else size, ones if weights is None else weights,
                        zeros if offset is None else offset)
     )  # fmt: skip
-    fixed = constant(family, link, y, size, weights, np.zeros(2))
+    fixed = constant(family, link, y, size, weights, np.zeros(MOST_PARAMETERS))
     if (family, link) in CANONICAL:
         first, y, weights = merged(np.column_stack([index, offset, X, Z]), y, size, weights)
         size, offset, X, Z, index = np.ones(len(first)), offset[first], X[first], Z[first], index[first]
@@ -282,7 +283,7 @@ def likelihood(
         codes[0], codes[1], codes[2], codes[3], vector(w, 1), vector(w, 2), vector(w, 3), vector(w, 4), matrix(w, 5),
         matrix(w, 6), integers(w, 7), vector(w, 8)[0], w,
     )  # fmt: skip
-    p, q, m = data.X.shape[1], data.Z.shape[1], 2 if data.by == 0 else data.by * data.X.shape[0]
+    p, q, m = data.X.shape[1], data.Z.shape[1], MOST_PARAMETERS if data.by == 0 else data.by * data.X.shape[0]
     return marginal(
         data, told, nodes, log_weights, vector_of(beta, (p,)), matrix_of(L, (q, q)), vector_of(aux, (m,)), value,
         vector_of(d_beta, (p,)), matrix_of(d_L, (q, q)), vector_of(d_aux, (m,)), modes,

@@ -35,7 +35,8 @@ def of_families(name: str, otherwise: Inner) -> Inner:
     """
     numbered = [family for family in FAMILIES.values() if family.kernels.row is not None]
     given = {f.number: getattr(f.kernels, name) for f in numbered if getattr(f.kernels, name) is not None}
-    branches = "".join(f"    if family == {number}:\n        return kernel_{number}(*row)\n" for number in given)
+    more = " + (0.0,)" if name.endswith("score") else ""  # a third derivative, which no family known by number has
+    branches = "".join(f"    if family == {number}:\n        return kernel_{number}(*row){more}\n" for number in given)
     source = f"def {name}_of_families(family, *row):\n{branches}    return otherwise(family, *row)\n"
     known = {f"kernel_{number}": from_kernel(own) for number, own in given.items()}
     known |= {"otherwise": otherwise, "__name__": __name__}
@@ -142,9 +143,9 @@ def density_at(family, link, y, size, eta, aux):
 def score_at(family, link, y, size, eta, aux):
     """Return what the C function of the derivatives in the parameters gives; the arguments of `log_density`."""
     if family < NUMBERS:
-        return 0.0, 0.0
-    a0, a1, _, _ = _row(entry(family, SCORE), y, size, eta, aux)
-    return a0, a1
+        return 0.0, 0.0, 0.0
+    a0, a1, a2, _ = _row(entry(family, SCORE), y, size, eta, aux)
+    return a0, a1, a2
 
 
 _density = of_families("density", density_at)
@@ -161,8 +162,9 @@ def finite(d):
 
 @inner
 def finite_score(d):
-    """Return two derivatives, 0 for what is not finite."""
-    return (d[0] if math.isfinite(d[0]) else 0.0), (d[1] if math.isfinite(d[1]) else 0.0)
+    """Return three derivatives, 0 for what is not finite."""
+    a0, a1, a2 = d
+    return (a0 if math.isfinite(a0) else 0.0), (a1 if math.isfinite(a1) else 0.0), (a2 if math.isfinite(a2) else 0.0)
 
 
 @compiled
@@ -175,7 +177,7 @@ def log_density(family, link, y, size, eta, aux):
         Of `row_functions.codes`.
     y, size, eta : float
         Response (number of successes for a binomial), trials (1 elsewhere) and linear predictor.
-    aux : (2,) float64
+    aux : (3,) float64
         The family's parameters besides the mean in its order, zeros where it has fewer.
 
     Returns
@@ -194,7 +196,7 @@ def derivatives(family, link, y, size, eta, aux):
 
 @compiled
 def score_auxiliary(family, link, y, size, eta, aux):
-    """Return the derivatives of the log density in the two parameters; the arguments of `log_density`."""
+    """Return the derivatives of the log density in the three parameters; the arguments of `log_density`."""
     return finite_score(_score(family, link, y, size, eta, aux))
 
 

@@ -67,6 +67,8 @@ def _row(y, size, eta, aux, out):
     found = carray(out, (OUTPUTS,))
     for k in range(NUMBERS_OUT):
         found[k] = numbers[k]
+    for k in range(NUMBERS_OUT, OUTPUTS):
+        found[k] = 0.0
 
 
 def _scores(y, size, eta, aux, out):

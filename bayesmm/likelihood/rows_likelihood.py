@@ -6,6 +6,7 @@ import numpy as np
 from numba import carray
 
 from bayesmm.design.records import Design
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import (
     c_function,
@@ -90,7 +91,7 @@ def any_rows(data, aux, n_aux, eta, slope, d_aux):
     total = 0.0
     for i in range(eta.shape[0]):
         weight, y, size = data.weight[i], data.y[i], data.size[i]
-        own = vector_of(pointer(aux, data.by * i), (2,))
+        own = vector_of(pointer(aux, data.by * i), (MOST_PARAMETERS,))
         part, d1, _, _ = row_derivatives(data.family, data.link, y, size, eta[i], own)
         total += weight * part
         slope[i] = weight * d1
@@ -102,6 +103,7 @@ def any_rows(data, aux, n_aux, eta, slope, d_aux):
             total += weight * rest
             d_aux[data.by * i] += weight * (a0 + b0)
             d_aux[data.by * i + 1] += weight * (a1 + b1)
+            d_aux[data.by * i + 2] += weight * a2
     return total
 
 

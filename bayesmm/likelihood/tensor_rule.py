@@ -6,6 +6,7 @@ The nodes u* + M x with M = C^-T lie on lines along the last axis, each with as 
 import math
 from typing import NamedTuple
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import c_function, inlined, inner, matrix_of, pointer, vector_of
 from bayesmm.likelihood.dense_matrices import solve_lower, solve_lower_transposed
@@ -234,7 +235,7 @@ def mixed(rows, i, at, m, moved):
         for k in range(max(rows.by, 2)):
             moved[k] = own[k]
         moved[m] += side * step
-        d1, d2, _ = derivatives_at(rows, i, at, vector_of(moved, (2,)))
+        d1, d2, _ = derivatives_at(rows, i, at, vector_of(moved, (MOST_PARAMETERS,)))
         slope += side * d1
         curve += side * d2
     return slope / (2 * step), curve / (2 * step)

@@ -22,7 +22,7 @@ def auxiliary_values(fit, read: np.ndarray | None = None) -> list[np.ndarray]:
 
 
 def auxiliary_draws(fit) -> Array:
-    """Return the draws of the family's auxiliaries, (draws, 2), zeros where it has fewer; or its thresholds."""
+    """Return the draws of the family's auxiliaries, (draws, 3), zeros where it has fewer; or its thresholds."""
     if fit.design.family.ordered:
         return residual_draws(fit)[THRESHOLD] @ threshold_basis(fit.design.residual.parts[0]).T
     aux = np.zeros((int(np.prod(tree_sizes(fit.tree))), 2))
@@ -48,6 +48,6 @@ def auxiliaries_at(fit) -> Callable[[object], Array]:
             return row_thresholds(np, design.family, found, design.y[part])
         shape = len(found[0]), len(design.y[part])
         columns = [np.broadcast_to(own, shape) for own in found]
-        return np.stack([*columns, *[np.zeros(shape)] * (2 - len(columns))], axis=-1)
+        return np.stack([*columns, *[np.zeros(shape)] * (MOST_PARAMETERS - len(columns))], axis=-1)
 
     return of_rows

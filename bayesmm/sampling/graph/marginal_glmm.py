@@ -65,7 +65,7 @@ def _of_rows(
     """Return the auxiliaries as two numbers, or so many for each row in the order of the levels, as one vector."""
     nothing = pt.constant(np.zeros(()))
     if not design.residual.by_row:
-        return pt.stack([*auxiliaries.values(), *[nothing] * (2 - len(auxiliaries))])
+        return pt.stack([*auxiliaries.values(), *[nothing] * (MOST_PARAMETERS - len(auxiliaries))])
     order = np.argsort(design.blocks[0].index, kind="stable")
     rows = None if design.residual.rows is None else pt.constant(design.residual.rows[order])
     found = of_rows(pt, design.family, design.residual, rows, auxiliaries, residual)
