@@ -226,15 +226,12 @@ def scaled_density(link, y, size, eta, aux):
 
 
 @kernel
-def scaled_scores(link, y, size, eta, aux, out):
-    """Set `out` to the derivatives in the two thresholds and in the discrimination."""
+def scaled_score(link, y, size, eta, aux):
+    """Return the derivatives in the two thresholds and in the discrimination."""
     d = aux[2]
     low, high = score(link, y, size, d * eta, (d * aux[0], d * aux[1]))
-    out[0], out[1], out[2] = d * low, d * high, 0.0
-    if low != 0.0:
-        out[2] += low * (aux[0] - eta)
-    if high != 0.0:
-        out[2] += high * (aux[1] - eta)
+    along = (low * (aux[0] - eta) if low != 0.0 else 0.0) + (high * (aux[1] - eta) if high != 0.0 else 0.0)
+    return d * low, d * high, along
 
 
 def scaled_graph_density(
@@ -275,7 +272,7 @@ family = replace(
     scaled=replace(
         family,
         parameters=(LOWER, UPPER, DISC),
-        kernels=Kernels(scaled_density, scores=scaled_scores),
+        kernels=Kernels(scaled_density, scaled_score),
         graph_density=scaled_graph_density,
         residuals={},
         **functions(scaled_probabilities),

@@ -52,7 +52,9 @@ MODULES = (
     gaussian, student, poisson, negbinomial, bernoulli, binomial, gamma, beta,
     skew_normal, exgaussian, betabinomial, nbinom1, genpois, lognormal, inverse_gaussian, exponential, weibull,
     zero_inflated_poisson, zero_inflated_negbinomial, zero_inflated_binomial, hurdle_poisson, hurdle_negbinomial,
-    truncated_poisson, truncated_negbinomial, tweedie, cumulative, sratio, acat,
+    truncated_poisson, truncated_negbinomial, tweedie, cumulative,
+    hurdle_gamma, hurdle_lognormal, zero_inflated_beta, loglogistic, shifted_lognormal, compois, von_mises,
+    ordered_beta, zero_one_inflated_beta, sratio, acat,
 )  # fmt: skip
 
 SPACINGS = ("flexible", EQUIDISTANT)  # of thresholds

@@ -45,7 +45,7 @@ def variance(mu: Array, aux: tuple) -> Array:
 
 
 def scatter(kappa: Array) -> Array:
-    """Return pi^2 / 3 + 4 sum (-1)^j I_j(kappa) / I_0(kappa) / j^2; for a large kappa by a normal variable's moments."""
+    """Return pi^2 / 3 + 4 sum (-1)^j I_j(kappa) / I_0(kappa) / j^2; for a large kappa by a normal's moments."""
     from scipy.special import ive
 
     kappa = np.asarray(kappa, dtype=float)

@@ -43,7 +43,7 @@ def draw_effects(
     beta : (draws, p) float64
     L : (draws, q, q) float64
         Lower triangular, L L' the covariance matrix of the random effects.
-    aux : (draws, 2) float64, or (draws, n, by)
+    aux : (draws, 3) float64, or (draws, n, by)
         The family's auxiliaries, zeros where it has fewer; or those of each row, in the order of the levels.
     rng : numpy.random.Generator
     concave : bool

@@ -105,7 +105,7 @@ def laplace(layout: Layout | None, response: Response, fixed: Floats, T: Floats,
     T : (sum q_k^2,) float64
         Lower triangular factors of the covariances on the scale of the link, in the order of the layout, packed row by
         row; entries above the diagonal are not used.
-    aux : (2,) or (n, by) float64
+    aux : (3,) or (n, by) float64
         Auxiliary parameters of the family, of all rows or of each.
     u : (J,) float64
         Where the search for the mode starts, such as the mode of an evaluation near by; zeros are always possible.

@@ -30,7 +30,7 @@ class Walk(NamedTuple):
     h: Pointer  # (q,)
     marks: Pointer  # (MOST_PICKS,) in the order of the walk, the sums of shares at which a node is picked
     sums: Pointer  # (2,) shares, and f at the mode
-    scores: Pointer  # (2,), or (n, by) by row: shares times the derivatives in the auxiliaries
+    scores: Pointer  # (3,), or (n, by) by row: shares times the derivatives in the auxiliaries
     own: Pointer  # (n,) of WITHOUT: the rows' log densities at u*
     without: Pointer  # (n,) of WITHOUT: shares without one row's density
     steps: Pointer  # (q, q) row a is the step along axis a
@@ -48,7 +48,7 @@ def run_length(kind):
 
 def walk_size(n, q, by):
     """Return how many numbers `walk_at` takes at most."""
-    own = RUN + q + MOST_PICKS + 4 + (2 + max(by, 2)) * n + q * q + q * RESIDUES + MOST_PICKS * q
+    own = RUN + q + MOST_PICKS + 4 + (2 + max(by, MOST_PARAMETERS)) * n + q * q + q * RESIDUES + MOST_PICKS * q
     return own + line_size(n, q, RUN) + search_size(q)
 
 
@@ -58,7 +58,7 @@ def walk_at(pool, n, q, r, by):
     marks = r + q
     rows = marks + MOST_PICKS + 4
     scores = rows + 2 * n
-    steps = scores + max(by, 2) * n
+    steps = scores + max(by, MOST_PARAMETERS) * n
     layers = steps + q * q
     picks = layers + q * RESIDUES
     search = picks + MOST_PICKS * q
@@ -194,7 +194,7 @@ def clear(rows, d_eta, d_A, w):
     w.sums[SHARES] = 0.0
     for i in range(n):
         d_eta[i] = w.without[i] = 0.0
-    for i in range(max(rows.by, 2) * n):
+    for i in range(max(rows.by, MOST_PARAMETERS) * n):
         w.scores[i] = 0.0
     for i in range(q * n):
         d_A[i] = 0.0

@@ -29,7 +29,7 @@ def log_densities(
         Responses, trials (1 elsewhere) and prior weights.
     eta : (draws, n) float64
         Linear predictors.
-    aux : (draws, 2) float64, or (draws, n, by)
+    aux : (draws, 3) float64, or (draws, n, by)
         The family's auxiliaries, zeros where it has fewer; or those of each row.
 
     Returns
@@ -72,7 +72,7 @@ def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, *, rows: bool
         Linear predictors at b = 0.
     L : (draws, q, q) float64
         Lower triangular, b = L u.
-    aux : (draws, 2) float64, or (draws, n, by)
+    aux : (draws, 3) float64, or (draws, n, by)
     rows : bool
 
     Returns
@@ -143,7 +143,7 @@ def _rows_at(data, lo, rows, eta, A, aux, by, u, out):
         for a in range(u.shape[0]):
             at += A[a * rows + i - lo] * u[a]
         out[i] = data.weight[i] * log_density(
-            data.family, data.link, data.y[i], data.size[i], at, aux[by * i : by * i + max(by, 2)]
+            data.family, data.link, data.y[i], data.size[i], at, aux[by * i : by * i + max(by, MOST_PARAMETERS)]
         )
         f += out[i]
     return f

@@ -64,7 +64,7 @@ class Grouped(NamedTuple):
     family, link : int
         `row_functions.codes`.
     by : int
-        How many parameters each row has of its own besides its mean, at least 2; 0 where all rows have the same.
+        How many parameters each row has of its own besides its mean, at least 3; 0 where all rows have the same.
     real : int
         Bit m is 1 where the m-th of them may be any number, so that it has no size of its own.
     y, size, weight, offset : (n,) float64
@@ -106,7 +106,7 @@ class Value(NamedTuple):
     d_beta : (p,) float64
     d_L : (q, q) float64
         Lower triangular.
-    d_aux : (2,) float64, or (n, by) in the order of the levels
+    d_aux : (3,) float64, or (n, by) in the order of the levels
     modes : (G, q) float64
         The spherical modes u*; those of the random effects are u* L'.
     """
@@ -251,7 +251,7 @@ def evaluate(data: Grouped, beta: Floats, L: Floats, aux: Floats, k: int) -> Val
     L : (q, q) float64
         Lower triangular, b = L u; absolute, not relative to sigma.
     aux : (a,) float64, or (n, by) in the order of the levels
-        The family's auxiliary parameters, a <= 2.
+        The family's auxiliary parameters, a <= 3.
     k : int
         Nodes in each dimension; 1 is Laplace's approximation. `LATTICE` or `FINE`: the rule of `lattice`.
 

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 import bayesmm.likelihood.exponential  # noqa: F401 - has kernels in a form of its own
 from bayesmm.families.families import FAMILIES
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.compiled import DOUBLES, Inner, compiled, from_kernel, fused, inner
 
 NUMBERS = 4096  # those of families are below, and addresses of tables are not: no program has data in its first page
@@ -24,7 +25,7 @@ DENSITY, SCORE, WHOLE_STRIP = 0, 1, 2  # the entries of a table: two addresses, 
 DOUBLE = types.float64
 ROW = types.void(DOUBLE, DOUBLE, DOUBLE, DOUBLES, DOUBLES)  # a C function of a row: (y, size, eta, aux, out)
 WIDEST = 128  # parameters that a row may have
-OUTPUTS = 4  # numbers that a C function of a row gives: (log density, three derivatives), or (two derivatives, 0, 0)
+OUTPUTS = 4  # numbers that a C function of a row gives: (log density, three derivatives), or (three derivatives, 0)
 
 
 def of_families(name: str, otherwise: Inner) -> Inner:
@@ -123,7 +124,7 @@ def _row_scores(context, address, y, size, eta, aux):
 def add_scores_at(family, y, size, eta, aux, weight, by, out):
     """Add the derivatives in a row's parameters, of which there are `by`, times a weight to what a pointer points to.
 
-    It is for families whose rows have more than two, all of which are called by address.
+    It is for families whose rows have more than three, all of which are called by address.
     """
     found = _row_scores(entry(family, SCORE), y, size, eta, aux)
     for m in range(by):
@@ -202,10 +203,11 @@ def score_auxiliary(family, link, y, size, eta, aux):
 
 @inner
 def add_score(family, link, y, size, eta, aux, weight, by, out):
-    """Add the derivatives in a row's `by` parameters, two or more, times a weight to what a pointer points to."""
-    if by > 2:
+    """Add the derivatives in a row's `by` parameters, three or more, times a weight to what a pointer points to."""
+    if by > MOST_PARAMETERS:
         add_scores_at(family, y, size, eta, aux, weight, by, out)
         return
-    a0, a1 = finite_score(_score(family, link, y, size, eta, aux))
+    a0, a1, a2 = finite_score(_score(family, link, y, size, eta, aux))
     out[0] += weight * a0
     out[1] += weight * a1
+    out[2] += weight * a2

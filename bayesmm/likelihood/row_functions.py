@@ -58,7 +58,8 @@ def _of_package(family: Family) -> list:
     made = [_c_function(f"{stem}_density", kernels.density, LINKS[family.link].code, OUTPUTS)]
     if kernels.scores is not None:
         return [*made, _c_function(f"{stem}_scores", kernels.scores, LINKS[family.link].code, 0, _scores)]
-    return [*made, _c_function(f"{stem}_score", kernels.score, LINKS[family.link].code, MOST_PARAMETERS)]
+    numbers = max(len(family.parameters), 2)
+    return [*made, _c_function(f"{stem}_score", kernels.score, LINKS[family.link].code, numbers)]
 
 
 def _row(y, size, eta, aux, out):
@@ -72,8 +73,11 @@ def _row(y, size, eta, aux, out):
 
 
 def _scores(y, size, eta, aux, out):
-    """Set `out` to the derivatives in all of a row's parameters."""
-    KERNEL(LINK, y, size, eta, carray(aux, (WIDEST,)), carray(out, (WIDEST,)))
+    """Set `out` to the derivatives in all of a row's parameters, and at least in three: 0 in those that it has not."""
+    found = carray(out, (WIDEST,))
+    for k in range(MOST_PARAMETERS):
+        found[k] = 0.0
+    KERNEL(LINK, y, size, eta, carray(aux, (WIDEST,)), found)
 
 
 def _c_function(name: str, kernel, link: int, numbers: int, template=_row):

@@ -95,10 +95,10 @@ def any_rows(data, aux, n_aux, eta, slope, d_aux):
         part, d1, _, _ = row_derivatives(data.family, data.link, y, size, eta[i], own)
         total += weight * part
         slope[i] = weight * d1
-        if data.by > 2:
+        if data.by > MOST_PARAMETERS:
             add_scores_at(data.family, y, size, eta[i], own, weight, data.by, pointer(d_aux, data.by * i))
         elif n_aux > 0:
-            a0, a1 = row_score(data.family, data.link, y, size, eta[i], own)
+            a0, a1, a2 = row_score(data.family, data.link, y, size, eta[i], own)
             rest, b0, b1 = row_constant(data.family, data.link, y, own)
             total += weight * rest
             d_aux[data.by * i] += weight * (a0 + b0)

@@ -35,8 +35,8 @@ STEP = 6e-6  # of central differences: the cube root of the precision
 class Sums(NamedTuple):
     """Sums over the nodes of shares times numbers, and scratch, of n rows with q random effects; pointers."""
 
-    scores: Pointer  # (2,), or (n, by) by row: derivatives in the auxiliaries
-    moved: Pointer  # (2,) or (by,) auxiliaries
+    scores: Pointer  # (3,), or (n, by) by row: derivatives in the auxiliaries
+    moved: Pointer  # (3,) or (by,) auxiliaries
     x: Pointer  # (q,)
     d_u: Pointer  # (q,)
     v: Pointer  # (q,)
@@ -53,14 +53,14 @@ class Sums(NamedTuple):
 
 def tensor_size(n: int, q: int, k: int, by: int) -> int:
     """Return how many numbers `sums_at` takes, for k nodes on an axis."""
-    width = max(by, 2)
+    width = max(by, MOST_PARAMETERS)
     return width + 3 * q + 5 * q * q + (q + 3 + width) * n + line_size(n, q, k) + search_size(q)
 
 
 @inlined
 def sums_at(pool, n, q, k, by):
     """Return the workspace for one level, at the beginning of a pool; `by` is that of the rows."""
-    width, m = max(by, 2), q * q
+    width, m = max(by, MOST_PARAMETERS), q * q
     first = width + width * n
     square = first + 3 * q
     rows = square + 5 * m
@@ -131,7 +131,7 @@ def node_sum(rows, u, nodes, log_weights, K, k, top, n_aux, task, w):
 def begin(rows, nodes, k, w):
     """Set all sums to zeros, and the numbers and the direction of the nodes of a line."""
     n, q = w.line.n, w.line.q
-    for i in range(max(rows.by, 2) * n):
+    for i in range(max(rows.by, MOST_PARAMETERS) * n):
         w.scores[i] = 0.0
     for a in range(q):
         w.x[a] = 0.0
@@ -232,7 +232,7 @@ def mixed(rows, i, at, m, moved):
     if step == 0.0 or not math.isfinite(own[m]):  # no parameter, or a threshold that is none
         return 0.0, 0.0
     for side in (-1.0, 1.0):
-        for k in range(max(rows.by, 2)):
+        for k in range(max(rows.by, MOST_PARAMETERS)):
             moved[k] = own[k]
         moved[m] += side * step
         d1, d2, _ = derivatives_at(rows, i, at, vector_of(moved, (MOST_PARAMETERS,)))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bayesmm.design.residual.of_family import THRESHOLD, own_of_rows, row_thresholds, threshold_basis
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.posterior.draws import residual_draws, scalar_draws, tree_sizes
 
 Array = np.ndarray
@@ -25,7 +26,7 @@ def auxiliary_draws(fit) -> Array:
     """Return the draws of the family's auxiliaries, (draws, 3), zeros where it has fewer; or its thresholds."""
     if fit.design.family.ordered:
         return residual_draws(fit)[THRESHOLD] @ threshold_basis(fit.design.residual.parts[0]).T
-    aux = np.zeros((int(np.prod(tree_sizes(fit.tree))), 2))
+    aux = np.zeros((int(np.prod(tree_sizes(fit.tree))), MOST_PARAMETERS))
     for m, name in enumerate(fit.design.family.auxiliaries):
         aux[:, m] = scalar_draws(fit).get(name, 1.0)
     return aux
@@ -34,7 +35,7 @@ def auxiliary_draws(fit) -> Array:
 def auxiliaries_at(fit) -> Callable[[object], Array]:
     """Return the function of rows (a slice or places) that gives the auxiliaries as compiled code takes them.
 
-    They are (draws, 2), or (draws, m, w) where the family has parameters that differ from row to row.
+    They are (draws, 3), or (draws, m, w) where the family has parameters that differ from row to row.
     """
     design = fit.design
     if not design.residual.by_row:

@@ -33,7 +33,7 @@ from bayesmm.design.residual.structure import (
     ResidualTerm,
 )
 from bayesmm.errors import DataError
-from bayesmm.families.family import EQUIDISTANT, Auxiliary, Family
+from bayesmm.families.family import EQUIDISTANT, MOST_PARAMETERS, Auxiliary, Family
 from bayesmm.formula.formula import Scale
 
 IDENTITY, LOG, LOGIT = range(3)  # what the links are called in compiled code
@@ -265,12 +265,14 @@ def row_thresholds(library: ModuleType, family: Family, found: Sequence, y: Arra
     k, n = np.asarray(y).astype(np.int64), len(y)
     whole = [library.zeros(n) + own for own in found]  # (n,) or (draws, n)
     if family.every:
-        return library.stack(whole, axis=-1)
+        none = [library.zeros(n) + whole[0] * 0.0] * (MOST_PARAMETERS - len(whole))
+        return library.stack([*whole, *none], axis=-1)
     last = len(found) - (len(family.parameters) - 2)
     end = library.zeros(n) + whole[0] * 0.0 + np.inf
     padded, rows = library.stack([-end, *whole[:last], end], axis=-1), np.arange(n)
     around = [padded[..., rows, k - 1], padded[..., rows, k]]
-    return library.stack([*around, *whole[last:]], axis=-1)
+    none = [library.zeros(n) + whole[0] * 0.0] * (MOST_PARAMETERS - len(family.parameters))
+    return library.stack([*around, *whole[last:], *none], axis=-1)
 
 
 def residual_title(design) -> str:

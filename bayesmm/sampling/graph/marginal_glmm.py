@@ -14,6 +14,7 @@ from pytensor.tensor import TensorVariable
 from bayesmm.design.parameters import free_auxiliaries
 from bayesmm.design.records import Design
 from bayesmm.design.residual.of_family import of_rows, row_thresholds
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.lattice import LATTICE
 from bayesmm.likelihood.quadrature import prepare
 from bayesmm.priors import Prior, prior_bases, prior_design
@@ -62,7 +63,7 @@ def build_marginal_glmm(design: Design, priors: Mapping[str, Prior], nodes: int 
 def _of_rows(
     design: Design, auxiliaries: Mapping[str, TensorVariable], residual: Mapping[str, TensorVariable]
 ) -> TensorVariable:
-    """Return the auxiliaries as two numbers, or so many for each row in the order of the levels, as one vector."""
+    """Return the auxiliaries as three numbers, or so many for each row in the order of the levels, as one vector."""
     nothing = pt.constant(np.zeros(()))
     if not design.residual.by_row:
         return pt.stack([*auxiliaries.values(), *[nothing] * (MOST_PARAMETERS - len(auxiliaries))])
@@ -71,5 +72,5 @@ def _of_rows(
     found = of_rows(pt, design.family, design.residual, rows, auxiliaries, residual)
     if design.family.ordered:
         return row_thresholds(pt, design.family, found, design.y[order]).ravel()
-    columns = [pt.zeros(design.n) + own for own in (*found, *[nothing] * (2 - len(found)))]
+    columns = [pt.zeros(design.n) + own for own in (*found, *[nothing] * (MOST_PARAMETERS - len(found)))]
     return pt.stack(columns, axis=1).ravel()
