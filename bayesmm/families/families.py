@@ -143,12 +143,17 @@ def limits_of(small: Family, large: Family) -> tuple[str, ...] | None:
     """
     if small.link != large.link:
         return None
-    if small.name == large.name:
+    if small.name == large.name or (small.spacing and not large.spacing and base_name(small) == large.name):
         return ()
     ends = {own.name: own.limit_at for own in large.parameters if own.limit == small.name}
     limits = tuple(f"1 / {name} is 0" if end == math.inf else f"{name} is {end:g}" for name, end in ends.items())
     others = tuple(name for name in large.auxiliaries if name not in ends)
     return limits if limits and others == small.auxiliaries else None
+
+
+def base_name(family: Family) -> str:
+    """Return the name without the kind of thresholds."""
+    return family.name.partition("(")[0]
 
 
 def _alias_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Sequential and adjacent categories: probabilities by their definition, derivatives by differences, PyTensor, draws."""
+"""Sequential and adjacent categories: probabilities by definition, derivatives by differences, PyTensor, draws."""
 
 import math
 
@@ -14,6 +14,11 @@ from bayesmm.likelihood.row_functions import codes
 from bayesmm.sampling.graph.interpreted import PYTHON
 
 F = {"logit": special.expit, "probit": special.ndtr, "cloglog": lambda x: -np.expm1(-np.exp(x))}
+ABOVE = {
+    "logit": lambda x: special.expit(-x),
+    "probit": lambda x: special.ndtr(-x),
+    "cloglog": lambda x: np.exp(-np.exp(x)),
+}
 KINDS = [("sratio", "logit"), ("sratio", "probit"), ("sratio", "cloglog"), ("acat", "logit")]
 KERNELS = {"sratio": (sratio.row_density, sratio.scores), "acat": (acat.density, acat.scores)}
 THRESHOLDS = np.array([0.9, -1.1, 0.4, 2.3])  # they need not ascend
@@ -24,8 +29,8 @@ def expected(name, link, eta):
     """Return the probability of each category by the definition, (K,)."""
     steps = eta - THRESHOLDS
     if name == "sratio":
-        stops = F[link](-steps)
-        return np.array([*(stops * np.cumprod([1, *(1 - stops[:-1])])), np.prod(1 - stops)])
+        reached = np.cumprod([1, *ABOVE[link](-steps)])
+        return reached * [*F[link](-steps), 1]
     weights = np.exp([steps[:k].sum() for k in range(5)])
     return weights / weights.sum()
 

@@ -74,6 +74,8 @@ def term(
     DataError
         There are no columns, some depend on others, or there are numbers without an intercept.
     """
+    if own.relative and not scale.intercept:
+        raise DataError(f"{own.name} is 1 where the columns of '{scale.text}' are 0; leave '0 +' out")
     (V, shown), code = checked_columns(own.name, scale, X, names, learning), link_code(own)
     level = 0.0 if scale.intercept else own.free(start)
     what = (UNITS if scale.intercept else LEVELS)[code].format(own.name)
