@@ -7,7 +7,7 @@ from bayesmm.families.families import get_family
 from bayesmm.likelihood import row_functions
 
 FAMILIES = ("gaussian", "student", "poisson", "negbinomial", "bernoulli", "binomial", "gamma", "beta")
-LINKS = ("identity", "log", "logit", "probit", "cloglog", "inverse")
+LINKS = ("identity", "log", "logit", "probit", "cloglog", "inverse", "tan_half")
 CASES = [
     ("gaussian", "identity"),
     ("gaussian", "log"),
@@ -34,6 +34,7 @@ MEAN = {
     "probit": special.ndtr,
     "cloglog": lambda eta: -np.expm1(-np.exp(eta)),
     "inverse": lambda eta: 1 / eta,
+    "tan_half": lambda eta: 2 * np.arctan(eta),
 }
 
 

@@ -19,6 +19,8 @@ CASES = [
     ("inverse_gaussian", "log"),
     ("poisson", "log"),
     ("negbinomial", "log"),
+    ("loglogistic", "log"),
+    ("shifted_lognormal", "log"),
 ]
 MEAN = {"identity": lambda eta: eta, "log": np.exp, "inverse": lambda eta: 1 / eta}
 
@@ -34,6 +36,8 @@ def distribution(name, mu, aux):
         "gamma": lambda: stats.gamma(aux[0], scale=mu / aux[0]),
         "inverse_gaussian": lambda: stats.invgauss(mu / aux[0], scale=aux[0]),
         "poisson": lambda: stats.poisson(mu),
+        "loglogistic": lambda: stats.fisk(aux[0], scale=mu),
+        "shifted_lognormal": lambda: stats.lognorm(aux[0], loc=aux[1], scale=mu),
         "negbinomial": lambda: stats.nbinom(aux[0], aux[0] / (aux[0] + mu)),
     }[name]()
 
@@ -41,7 +45,8 @@ def distribution(name, mu, aux):
 def parameters(name, rng):
     """Return random parameters besides mu, padded by zeros to two."""
     first = rng.uniform(0.4, 4.0) if name not in ("poisson", "exponential") else 0.0
-    return np.array([first, rng.uniform(1.0, 30.0) if name == "student" else 0.0])
+    second = {"student": (1.0, 30.0), "shifted_lognormal": (0.1, 0.8)}.get(name, (0.0, 0.0))
+    return np.array([first, rng.uniform(*second)])
 
 
 def predictor(link, rng):
@@ -57,6 +62,8 @@ def value(name, link, rng, eta, aux, outside=0.0):
     y = float(family.draw(rng, np.array([mu]), None, own)[0]) + outside * sd
     if family.discrete:
         return float(max(round(y), 0))
+    if name == "shifted_lognormal":  # above ndt, also where that is moved for a difference
+        return max(y, aux[1] + 0.05)
     return max(y, 1e-3) if family.support.positive else y
 
 

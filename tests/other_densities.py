@@ -4,15 +4,16 @@ All are functions of arrays (y, size, mu, aux), mu being what the link gives.
 """
 
 import numpy as np
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from bayesmm.families.families import FAMILIES, get_family
+from bayesmm.families.family import MOST_PARAMETERS
 
 B = np.sqrt(2 / np.pi)
 
 
 def _skew_normal(y, size, mu, aux):
-    sigma, alpha = aux
+    sigma, alpha = aux[:2]
     delta = alpha / np.sqrt(1 + alpha**2)
     omega = sigma / np.sqrt(1 - (B * delta) ** 2)
     return stats.skewnorm.logpdf(y, alpha, mu - omega * delta * B, omega)
@@ -69,7 +70,7 @@ def _weibull(y, size, mu, aux):
 
 def _tweedie(y, size, mu, aux):
     """A sum over the number of gamma variables, at each y."""
-    phi, p = aux
+    phi, p = aux[:2]
     mu = mu * np.ones_like(y)
     rate, shape, scale = mu ** (2 - p) / (phi * (2 - p)), (2 - p) / (p - 1), phi * (p - 1) * mu ** (p - 1)
     top = np.max(rate) + np.max(y ** (2 - p)) / (phi * (2 - p))
@@ -79,6 +80,63 @@ def _tweedie(y, size, mu, aux):
             np.asarray(y)[..., None], n * shape, scale=scale[..., None]
         )
         return np.where(np.asarray(y) > 0, special.logsumexp(terms, axis=-1), -rate)
+
+
+def _beside_zeros(base, at):
+    """Of what is 0 with a probability, and otherwise has a density."""
+
+    def value(y, size, mu, aux):
+        some = np.where(np.asarray(y) == 0, 0.5, y)
+        return np.where(np.asarray(y) == 0, np.log(aux[at]), np.log1p(-aux[at]) + base(some, size, mu, aux))
+
+    return value
+
+
+def _gamma(y, size, mu, aux):
+    return stats.gamma.logpdf(y, aux[0], scale=mu / aux[0])
+
+
+def _lognormal(y, size, mu, aux):
+    return stats.lognorm.logpdf(y, aux[0], scale=mu)
+
+
+def _beta(y, size, mu, aux):
+    return stats.beta.logpdf(y, mu * aux[0], (1 - mu) * aux[0])
+
+
+def _ordered_beta(y, size, mu, aux):
+    y, mu = np.broadcast_arrays(np.asarray(y, dtype=float), mu)
+    eta, cuts = special.logit(mu), (aux[1], aux[1] + aux[2])
+    some = np.where((y == 0) | (y == 1), 0.5, y)
+    between = np.log(special.expit(eta - cuts[0]) - special.expit(eta - cuts[1])) + _beta(some, size, mu, aux)
+    ends = np.where(y == 0, special.log_expit(cuts[0] - eta), special.log_expit(eta - cuts[1]))
+    return np.where((y == 0) | (y == 1), ends, between)
+
+
+def _zero_one_inflated_beta(y, size, mu, aux):
+    some = np.where((np.asarray(y) == 0) | (np.asarray(y) == 1), 0.5, y)
+    ends = np.log(aux[1]) + np.where(np.asarray(y) == 1, np.log(aux[2]), np.log1p(-aux[2]))
+    return np.where(np.asarray(y) == some, np.log1p(-aux[1]) + _beta(some, size, mu, aux), ends)
+
+
+def _compois(y, size, mu, aux):
+    """By sums to far beyond the mean; lambda by Brent's method."""
+    y, mu = np.broadcast_arrays(np.asarray(y, dtype=float), mu)
+    k = np.arange(3000.0)
+    found = {}
+
+    def terms(theta):
+        return k * theta - aux[0] * special.gammaln(k + 1)
+
+    def mean(theta):
+        return np.sum(k * np.exp(terms(theta) - special.logsumexp(terms(theta))))
+
+    for m in np.unique(mu):
+        ends = np.log(m / (1 + m)) - 1e-9, max(np.log(m), aux[0] * np.log1p(m)) + 1e-9
+        theta = optimize.brentq(lambda t, m=m: np.log(mean(t) / m), *ends, xtol=1e-15, rtol=1e-15)
+        found[m] = theta, special.logsumexp(terms(theta))
+    theta, log_z = np.array([found[m] for m in mu.ravel()]).T.reshape(2, *mu.shape)
+    return y * theta - aux[0] * special.gammaln(y + 1) - log_z
 
 
 LOG_DENSITIES = {
@@ -99,12 +157,22 @@ LOG_DENSITIES = {
     "truncated_poisson": _above_zero(_poisson),
     "truncated_negbinomial": _above_zero(_negbinomial),
     "tweedie": _tweedie,
+    "hurdle_gamma": _beside_zeros(_gamma, 1),
+    "hurdle_lognormal": _beside_zeros(_lognormal, 1),
+    "zero_inflated_beta": _beside_zeros(_beta, 1),
+    "loglogistic": lambda y, n, mu, aux: stats.logistic.logpdf(np.log(y), np.log(mu), 1 / aux[0]) - np.log(y),
+    "shifted_lognormal": lambda y, n, mu, aux: stats.lognorm.logpdf(y, aux[0], loc=aux[1], scale=mu),
+    "compois": _compois,
+    "ordered_beta": _ordered_beta,
+    "zero_one_inflated_beta": _zero_one_inflated_beta,
+    "von_mises": lambda y, n, mu, aux: stats.vonmises.logpdf(y, aux[0], loc=mu),
 }
 CASES = [(name, link) for name in LOG_DENSITIES for link in FAMILIES[name].links]
 # Of parameters: where the densities are checked, in their order
 RANGES = {
     "zi": (0.05, 0.9), "hu": (0.05, 0.9), "alpha": (-6.0, 6.0), "sigma": (0.3, 3.0), "tau": (0.3, 3.0),
-    "phi": (0.2, 30.0), "shape": (0.3, 12.0), "power": (1.1, 1.9),
+    "phi": (0.2, 30.0), "shape": (0.3, 12.0), "power": (1.1, 1.9), "ndt": (0.1, 0.6), "kappa": (0.3, 40.0),
+    "zoi": (0.05, 0.9), "coi": (0.05, 0.9), "cutzero": (-3.0, 1.0), "width": (0.5, 5.0),
 }  # fmt: skip
 
 
@@ -118,6 +186,12 @@ TYPICAL = {
     "shape": 3.0,
     "phi": 5.0,
     "power": 1.5,
+    "ndt": 0.4,
+    "kappa": 3.0,
+    "zoi": 0.3,
+    "coi": 0.4,
+    "cutzero": -1.5,
+    "width": 3.5,
 }
 
 
@@ -128,14 +202,15 @@ def typical(family):
 
 def example(family, rng, n, trials=None):
     """Return n responses that any family of the package may have."""
-    mu = np.full(n, 0.5 if family.support.successes or family.support.proportion else 3.0)
+    share = family.support.successes or family.support.proportion or family.support.angle
+    mu = np.full(n, 0.5 if share else 3.0)
     size = trials if family.support.trials else None
     return family.draw(rng, mu, size, typical(family))
 
 
 def parameters(family, rng):
-    """Return random parameters, padded by zeros to two."""
-    aux = np.zeros(2)
+    """Return random parameters, padded by zeros to as many as compiled code has places for."""
+    aux = np.zeros(MOST_PARAMETERS)
     for m, name in enumerate(family.auxiliaries):
         aux[m] = rng.uniform(*RANGES[name])
     return aux

@@ -19,7 +19,7 @@ from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
 from bayesmm.design.matrices import read_matrices
 from bayesmm.design.members import LEVEL, expanded_columns, member_weights
-from bayesmm.design.ordered import check_thresholds
+from bayesmm.design.ordered import check_identified, check_thresholds
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
@@ -174,6 +174,8 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the residual and the groups
     residual = residual_terms(formula, left.family, scope, left.y, left.weights)
+    if scope.learning:
+        check_identified(X[:, 1:], coefficients[1:], residual)
     blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual, spec.matrices)
     bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say

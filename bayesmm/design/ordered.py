@@ -1,19 +1,24 @@
 """A response of ordered categories, as the numbers 1 ... K, and the labels that they stand for."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bayesmm.design.coding import Levels
+from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.state import Scope
 from bayesmm.design.transforms import numeric
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, observed_levels
 from bayesmm.errors import DataError, listing
 from bayesmm.families.family import Family
 from bayesmm.families.responses import is_whole
-from bayesmm.formula.formula import Expr, Formula, quoted_name
+from bayesmm.formula.formula import Expr, Formula, Scale, quoted_name
 from bayesmm.runtime.messages import label_text, note
 
 MOST = 100  # categories: more are no ratings but counts or measurements
 SHOWN = 6  # labels in a sentence
+CS = "cs"
+SAME = 1e-9  # of its size: what is left of a column that follows from others
 
 
 def categories(expr: Expr, name: str, variable: Variable | None, family: Family, scope: Scope) -> np.ndarray:
@@ -91,6 +96,60 @@ def _numbers(expr: Expr, name: str, variable: Variable | None, family: Family, s
     if most > len(known):
         raise DataError(f"the response '{name}' has the category {most}, and the model has {len(known)} categories")
     return y
+
+
+def check_specific(formula: Formula, family: Family) -> None:
+    """Raise a DataError where effects of each threshold, cs(x), are of a family without thresholds."""
+    own = next((scale for scale in formula.scales if scale.name == CS), None)
+    if own is not None and not family.ordered:
+        raise DataError(
+            f"{own.text} has an effect on each threshold of an ordered response, and the {family.label} family has no "
+            f"thresholds; write its columns without cs()"
+        )
+
+
+def columns_around_zero(own: Scale, X: np.ndarray, names: list[str], learning: bool) -> tuple[np.ndarray, list[str]]:
+    """Return the columns of cs(...) besides an intercept, (n, c), and their names.
+
+    Raises
+    ------
+    DataError
+        There are none, some depend on others, or one is never at or on both sides of 0, where the thresholds are.
+    """
+    Z, shown = np.ascontiguousarray(X[:, 1:]), names[1:]
+    if not learning:
+        return Z, shown
+    if not own.intercept:
+        raise DataError(f"'{own.text}' has no intercept to leave out: the thresholds are one; leave '0 +' out")
+    if not shown:
+        raise DataError(f"'{own.text}' names no column, and each threshold has a level of its own anyway; leave it out")
+    if np.linalg.matrix_rank(X / np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)) < X.shape[1]:
+        raise DataError(f"'{own.text}' has columns that depend on others ({', '.join(names)}); leave one out")
+    for name, low, high in zip(shown, Z.min(axis=0), Z.max(axis=0), strict=True):
+        if low > 0 or high < 0:
+            raise DataError(
+                f"{name} in '{own.text}' goes from {low:g} to {high:g}, and the thresholds are where it is 0; write "
+                f"cs(center(...)) of it"
+            )
+    return Z, shown
+
+
+def check_identified(X: np.ndarray, names: Sequence[str], residual: Residuals) -> None:
+    """Raise a DataError where the columns of cs(...) make up a column of the fixed part, whose effect is then no other.
+
+    `X` are the columns besides the intercept, (n, p), and `names` theirs.
+    """
+    for part in residual.parts:
+        if part.of != "threshold" or part.rows is None:
+            continue
+        Z = np.column_stack([np.ones(len(X)), part.rows])
+        left = X - Z @ np.linalg.lstsq(Z, X)[0]
+        for name, rest, whole in zip(names, left.T, X.T, strict=True):
+            if np.abs(rest).max() <= SAME * max(float(np.abs(whole).max()), np.finfo(float).tiny):
+                raise DataError(
+                    f"{name} is a term of the fixed part and follows from the columns of {part.text}, whose effects on "
+                    "the thresholds have a common one among them; leave it out in one of the two"
+                )
 
 
 def check_thresholds(formula: Formula, family: Family) -> None:

@@ -234,6 +234,8 @@ def response(
         It holds no numbers, or values that the family cannot have, or it has trials and should not, or twice.
     """
     family = get_family(family.name, family.link) if family.observed else family  # of an earlier table, as it was seen
+    if family.scaled is not None and any(own.name in family.formulas for own in formula.scales):
+        family = replace(family.scaled, link=family.link)
     expr, trials = _successes(formula, family, scope, given)
     name = text_of(formula.response)
     y, proportions = _values(expr, name, family, scope), False

@@ -176,7 +176,9 @@ class Design:
 
     @property
     def size(self) -> np.ndarray | None:
-        """What stands beside y in the log density of a row, (n,): trials, or what is known of it; None: ones."""
+        """What stands beside y in the log density of a row, (n,): trials, what is known of it, or the thresholds."""
+        if self.family.every:
+            return np.full(self.n, len(self.categories) - 1.0)
         return self.trials if self.limits is None else self.limits.size
 
     @property

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.records import Design
+from bayesmm.design.residual.of_family import fitted_thresholds
 from bayesmm.errors import DataError
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
@@ -21,6 +22,7 @@ RIDGE = 30.0
 # Counts and proportions are moved off their ends by this before the link is applied (R's binomial()$initialize and
 # poisson()$initialize use 1/2 and 0.1).
 NUDGE = 0.5
+NUDGED_ANGLE = 0.9
 
 
 Own = Callable[[Sequence[float]], tuple[Floats, Floats]]  # see `own_start`
@@ -104,6 +106,10 @@ def _nudged(family: Family, response: Response) -> Floats:
         return (response.y + NUDGE) / (response.size + 2 * NUDGE)
     if family.support.counts:
         return response.y + NUDGE
+    if family.support.atoms and family.support.proportion:  # off 0 and 1, as in beta regression
+        return (response.y * (len(response.y) - 1) + NUDGE) / len(response.y)
+    if family.support.angle:  # off pi and -pi
+        return NUDGED_ANGLE * response.y
     if family.link == "log":  # gaussian, gamma: a log of what is above 0
         return np.maximum(response.y, NUDGE * np.mean(np.abs(response.y)) / len(response.y))
     return response.y
@@ -124,7 +130,7 @@ def own_start(design: Design, own: OwnParameters) -> Own:
     def start(first: Sequence[float]) -> tuple[Floats, Floats]:
         values = [first[names.index(parameter.name)] for parameter in own.scalars]
         for parameter in design.residual.parameters:
-            values += list(share_thresholds(design)) if parameter.ordered else [parameter.start] * parameter.size
+            values += list(share_thresholds(design)) if parameter.at_means else [parameter.start] * parameter.size
         found = np.array(values, dtype=np.float64)
         return found, own.rows(found)
 
@@ -132,11 +138,12 @@ def own_start(design: Design, own: OwnParameters) -> Own:
 
 
 def share_thresholds(design: Design) -> Floats:
-    """Return the thresholds that give each category its share of the rows where nothing else has a part, (K - 1,)."""
-    size = design.residual.parameters[0].size + 1
+    """Return the thresholds that give each category its share of the rows where nothing else has a part, (t,)."""
+    size = len(design.categories)
     weights = np.ones(design.n) if design.weights is None else design.weights
     counts = np.bincount(design.y.astype(np.int64) - 1, weights, size) + NUDGE
-    return LINKS[design.family.link].function(np.cumsum(counts)[:-1] / counts.sum()) + design.offset.mean()
+    whole = design.family.first_thresholds(design.family.link, counts / counts.sum()) + design.offset.mean()
+    return fitted_thresholds(design.residual.parts[0], whole)
 
 
 def own_values(design: Design, values: Floats) -> dict[str, Floats]:

@@ -334,7 +334,7 @@ def _point(
     root = problem.basis @ square_root(2 * coefficient_block(H, len(coefficients)))
     own = coordinates(problem, optimum.parameters, warm, root)
     beta, beta_cov = problem.origin + problem.basis @ coefficients, root @ root.T
-    aux[scalars:] += problem.means @ beta
+    aux[scalars : scalars + problem.own.thresholds] += problem.means @ beta
     aliased = list(design.aliased)
     beta[aliased], beta_cov[aliased], beta_cov[:, aliased] = np.nan, np.nan, np.nan
     auxiliaries = dict(zip(problem.own.labels[:scalars], aux[:scalars].tolist(), strict=True))

@@ -131,7 +131,8 @@ def generalised_mode(
     root = to_beta @ point.coordinates.root
     shift = threshold_means(design, priors) @ point.beta
     coordinates = replace(point.coordinates, root=root, linear=point.coordinates.linear + shift)
-    residual = {name: values + shift for name, values in point.residual.items()}
+    shifted = {own.name for own in design.residual.parameters if own.at_means}
+    residual = {name: values + shift * (name in shifted) for name, values in point.residual.items()}
     own = dict(beta=to_beta @ point.beta, beta_cov=root @ root.T, coordinates=coordinates, residual=residual)
     return replace(point, **own)
 

@@ -28,6 +28,7 @@ def own_errors(problem, x: Floats, H: Floats) -> dict[str, float]:
     for j, label in enumerate(own.labels[s:], start=s):
         slope = np.zeros(len(x))
         slope[rest] = own.back(x[rest], np.eye(len(own.labels))[j])
-        slope[beta] = problem.means @ problem.basis
+        if j < s + own.thresholds:
+            slope[beta] = problem.means @ problem.basis
         out[label] = float(np.sqrt(slope @ covariance @ slope))
     return out

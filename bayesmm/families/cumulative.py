@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from bayesmm.errors import DataError
 from bayesmm.families.binomial import NEGLIGIBLE, graph_log_normal_cdf, log_one_minus_exp
+from bayesmm.families.categories import functions
 from bayesmm.families.family import REAL_VALUES, Auxiliary, Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.links import LINKS, LOGIT, OF_PROBABILITIES, PROBIT
@@ -169,7 +171,7 @@ def _graph_interval(link: str, a: Tensor | None, b: Tensor | None) -> Tensor:
     """Return log(F(b) - F(a)); None is infinite."""
     import pytensor.tensor as pt
 
-    lower, upper = _graph_logs(link)
+    lower, upper = graph_log_cdfs(link)
     if a is None:
         return lower(b)
     if b is None:
@@ -185,7 +187,7 @@ def _graph_interval(link: str, a: Tensor | None, b: Tensor | None) -> Tensor:
     return upper(a) + lower(b + pt.log(-pt.expm1(-width)))
 
 
-def _graph_logs(link: str) -> tuple[Callable, Callable]:
+def graph_log_cdfs(link: str) -> tuple[Callable, Callable]:
     """Return the logarithms of F and of 1 - F."""
     import pytensor.tensor as pt
 
@@ -200,8 +202,49 @@ def _graph_logs(link: str) -> tuple[Callable, Callable]:
     }[link]
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# with a discrimination, F(disc (threshold - eta)): the last of the parameters
+
+
+def first_thresholds(link: str, shares: Array) -> Array:
+    """Return the thresholds with which categories have these probabilities where eta is 0."""
+    return LINKS[link].function(np.cumsum(shares)[:-1])
+
+
+def scaled_probabilities(link: str, eta: Array, own: Sequence[Array]) -> Array:
+    """Return P(Y = k) for k = 1 ... K, (..., K); the last of `own` is the discrimination."""
+    *thresholds, disc = own
+    return probabilities(link, disc * eta, [disc * np.asarray(tau) for tau in thresholds])
+
+
+@kernel
+def scaled_density(link, y, size, eta, aux):
+    """Return `density` of the third of the parameters times the others and eta."""
+    d = aux[2]
+    value, d1, d2, d3 = density(link, y, size, d * eta, (d * aux[0], d * aux[1]))
+    return value, d * d1, d * d * d2, d * d * d * d3
+
+
+@kernel
+def scaled_score(link, y, size, eta, aux):
+    """Return the derivatives in the two thresholds and in the discrimination."""
+    d = aux[2]
+    low, high = score(link, y, size, d * eta, (d * aux[0], d * aux[1]))
+    along = (low * (aux[0] - eta) if low != 0.0 else 0.0) + (high * (aux[1] - eta) if high != 0.0 else 0.0)
+    return d * low, d * high, along
+
+
+def scaled_graph_density(
+    link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return where the density exists, and the log density there; the last of `aux` is the discrimination."""
+    *thresholds, disc = aux
+    return graph_density(link, y, disc * eta, trials, [disc * tau for tau in thresholds])
+
+
 LOWER = Auxiliary("lower", r"\tau_{y_{i} - 1}", bounds=REAL_VALUES)
 UPPER = Auxiliary("upper", r"\tau_{y_{i}}", bounds=REAL_VALUES)
+DISC = Auxiliary("disc", r"\alpha", relative=True)
 
 family = Family(
     name="cumulative",
@@ -220,6 +263,18 @@ family = Family(
     kernels=Kernels(density, score),
     graph_density=graph_density,
     residuals={link: latent(link) for link in OF_PROBABILITIES},
-    tex=r"\mathrm{Cumulative}(\eta_{i},\ \tau)",
+    tex=r"P(Y \le k)",
     cost=120.0,
+    first_thresholds=first_thresholds,
+)
+family = replace(
+    family,
+    scaled=replace(
+        family,
+        parameters=(LOWER, UPPER, DISC),
+        kernels=Kernels(scaled_density, scaled_score),
+        graph_density=scaled_graph_density,
+        residuals={},
+        **functions(scaled_probabilities),
+    ),
 )

@@ -7,34 +7,45 @@ from types import MappingProxyType
 
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.families import (
+    acat,
     bernoulli,
     beta,
     betabinomial,
     binomial,
+    compois,
     cumulative,
     exgaussian,
     exponential,
     gamma,
     gaussian,
     genpois,
+    hurdle_gamma,
+    hurdle_lognormal,
     hurdle_negbinomial,
     hurdle_poisson,
     inverse_gaussian,
+    loglogistic,
     lognormal,
     nbinom1,
     negbinomial,
+    ordered_beta,
     poisson,
+    shifted_lognormal,
     skew_normal,
+    sratio,
     student,
     truncated_negbinomial,
     truncated_poisson,
     tweedie,
+    von_mises,
     weibull,
+    zero_inflated_beta,
     zero_inflated_binomial,
     zero_inflated_negbinomial,
     zero_inflated_poisson,
+    zero_one_inflated_beta,
 )  # fmt: skip
-from bayesmm.families.family import Family
+from bayesmm.families.family import EQUIDISTANT, Family
 from bayesmm.families.links import LINKS, LOGIT
 
 MODULES = (
@@ -42,8 +53,11 @@ MODULES = (
     skew_normal, exgaussian, betabinomial, nbinom1, genpois, lognormal, inverse_gaussian, exponential, weibull,
     zero_inflated_poisson, zero_inflated_negbinomial, zero_inflated_binomial, hurdle_poisson, hurdle_negbinomial,
     truncated_poisson, truncated_negbinomial, tweedie, cumulative,
+    hurdle_gamma, hurdle_lognormal, zero_inflated_beta, loglogistic, shifted_lognormal, compois, von_mises,
+    ordered_beta, zero_one_inflated_beta, sratio, acat,
 )  # fmt: skip
 
+SPACINGS = ("flexible", EQUIDISTANT)  # of thresholds
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {module.family.name: replace(module.family, number=number) for number, module in enumerate(MODULES)}
 )
@@ -72,6 +86,8 @@ def get_family(name: str | Family, link: str | None = None) -> Family:
     DataError
         No family has this name, a family of the user's own has the name of another, or the family has no such link.
     """
+    if isinstance(name, str) and name.endswith(")"):
+        return with_option(name, link)
     if isinstance(name, Family):
         if name.own and (name.name in FAMILIES or _alias_of(name.name)):
             raise DataError(f"family {name.name!r} is one of the package; give your own another name")
@@ -92,6 +108,30 @@ def get_family(name: str | Family, link: str | None = None) -> Family:
     return replace(family, link=link)
 
 
+def with_option(text: str, link: str | None = None) -> Family:
+    """Return a family of ordered categories with a kind of thresholds, ``cumulative(equidistant)``.
+
+    Raises
+    ------
+    DataError
+        There is no such family, or it has no such kind.
+    """
+    name, _, option = text[:-1].partition("(")
+    family, option = get_family(name.strip(), link), option.strip(" '\"").removeprefix("threshold=").strip(" '\"")
+    if not family.ordered:
+        raise DataError(f"family {text!r} is not known: {name} has no thresholds, so write family={name.strip()!r}")
+    if option not in SPACINGS:
+        near = suggest(option, SPACINGS)
+        raise DataError(
+            f"the thresholds of {text!r} are not known (they are {listing(SPACINGS)}, as in "
+            f"family='{family.name}({SPACINGS[-1]})'){near}"
+        )
+    if option == SPACINGS[0]:
+        return family
+    scaled = None if family.scaled is None else replace(family.scaled, name=f"{family.name}({option})", spacing=option)
+    return replace(family, name=f"{family.name}({option})", spacing=option, scaled=scaled)
+
+
 def limits_of(small: Family, large: Family) -> tuple[str, ...] | None:
     """Return what holds for the parameters of a family in another one, which is then a special case of it.
 
@@ -103,12 +143,17 @@ def limits_of(small: Family, large: Family) -> tuple[str, ...] | None:
     """
     if small.link != large.link:
         return None
-    if small.name == large.name:
+    if small.name == large.name or (small.spacing and not large.spacing and base_name(small) == large.name):
         return ()
     ends = {own.name: own.limit_at for own in large.parameters if own.limit == small.name}
     limits = tuple(f"1 / {name} is 0" if end == math.inf else f"{name} is {end:g}" for name, end in ends.items())
     others = tuple(name for name in large.auxiliaries if name not in ends)
     return limits if limits and others == small.auxiliaries else None
+
+
+def base_name(family: Family) -> str:
+    """Return the name without the kind of thresholds."""
+    return family.name.partition("(")[0]
 
 
 def _alias_of(name: str) -> str:

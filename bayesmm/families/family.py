@@ -22,9 +22,10 @@ Array = np.ndarray
 
 # Moment estimates of a dispersion are kept within these limits.
 SMALLEST_START, LARGEST_START = 0.1, 1e3
-MOST_PARAMETERS = 2  # besides the mean: what compiled code has places for
+MOST_PARAMETERS = 3  # besides the mean: what compiled code has places for
 POSITIVE_VALUES, SHARES, REAL_VALUES = (0.0, math.inf), (0.0, 1.0), (-math.inf, math.inf)  # bounds of a parameter
 LARGEST_LOG = 700.0  # exp of it exists
+EQUIDISTANT = "equidistant"  # of thresholds: as far apart as the first two
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Auxiliary:
         What a table of standard deviations says beside a sigma that is none.
     bounds : (float, float)
         What it is between: above 0 if not given, between two numbers, or any real number.
+    relative : bool
+        Whether it is 1 where the columns of its formula are 0, and 1 without a formula: no parameter of the model.
     of : callable or None
         Of a sigma, what of the response it is the sd of, y -> array, such as its logarithm; the response if not given.
     """
@@ -65,6 +68,7 @@ class Auxiliary:
     label: str = ""
     bounds: tuple[float, float] = POSITIVE_VALUES
     of: Callable[[Array], Array] | None = None
+    relative: bool = False
 
     @property
     def symbol(self) -> str:
@@ -121,7 +125,7 @@ def check_family(family: "Family") -> None:
         expect(given is None or callable(given), argument, "a function", given)
     expect(family.probabilities is None, "probabilities", "None: ordered categories are the package's", "given")
     own = family.parameters
-    expect(isinstance(own, tuple) and len(own) <= MOST_PARAMETERS, "parameters", "a tuple of at most two", own)
+    expect(isinstance(own, tuple) and len(own) <= MOST_PARAMETERS, "parameters", "a tuple of at most three", own)
     for parameter in own:
         fine = isinstance(parameter, Auxiliary) and parameter.name.isidentifier()
         expect(fine, "a parameter", "a bmm.Auxiliary with a word as its name", parameter)
@@ -174,7 +178,7 @@ class Family:
         ``(rng, mu, trials, aux) -> y``, float64 of the shape that mu, trials and aux broadcast to; `rng` is a NumPy
         generator, trials None where there are none.
     parameters : tuple of Auxiliary
-        Its parameters besides the mean, two at most.
+        Its parameters besides the mean, three at most.
     link : str
         The one chosen of `links`; the first if not given.
     start : callable
@@ -239,6 +243,18 @@ class Family:
         Of ordered categories, ``(link, eta, thresholds) -> P(Y = k)``, (..., K), for eta (...) and K - 1 thresholds
         that broadcast with it. Its `variance`, `draw`, `mean` and `cdf` take the linear predictor in place of mu, the
         thresholds in place of the parameters, and the link's name first: (link, mu, aux).
+    first_thresholds : callable or None
+        Of ordered categories, ``(link, shares (K,)) -> (K - 1,)``: the thresholds with which they have these
+        probabilities where the linear predictor is 0.
+    ascending : bool
+        Whether the thresholds ascend.
+    every : bool
+        Whether the density of a row depends on all thresholds, which are then all that it depends on: its kernels have
+        them as `aux` and their number as `size`. Otherwise `aux` are the two around its category.
+    spacing : str
+        "equidistant" where the thresholds are as far apart as the first two.
+    scaled : Family or None
+        The same family with a parameter `disc` besides, which multiplies thresholds and linear predictor.
     """
 
     name: str
@@ -278,6 +294,11 @@ class Family:
     tails: Tails | None = None
     observed: str = ""
     probabilities: Callable[..., Array] | None = None
+    first_thresholds: Callable[..., Array] | None = None
+    ascending: bool = True
+    every: bool = False
+    spacing: str = ""
+    scaled: "Family | None" = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Check a family of the user's own, and fill in what it need not say."""
@@ -335,7 +356,10 @@ class Family:
     @property
     def formulas(self) -> tuple[str, ...]:
         """Names of the parameters that may have a formula of their own."""
-        return () if self.ordered else self.auxiliaries
+        if not self.ordered:
+            return self.auxiliaries
+        known = self if self.scaled is None else self.scaled
+        return tuple(own.name for own in known.parameters if own.relative)
 
     def inverse(self, eta: Array) -> Array:
         """Return what the family's functions take as mu: the inverse of the link, of ordered categories eta itself."""

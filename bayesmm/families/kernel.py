@@ -33,7 +33,7 @@ class Kernels:
     """The log density of a row of a family, and its derivatives, for compiled code.
 
     Each takes (link, y, size, eta, aux): the link's number of `bayesmm.families.links`, the response (successes out of
-    `size` trials), the linear predictor, and the family's parameters besides the mean, (2,) with zeros where it has
+    `size` trials), the linear predictor, and the family's parameters besides the mean, (3,) with zeros where it has
     fewer. A density that does not exist in floating point may be anything that is not finite.
 
     A level has each of its rows at every node of a grid, so that what is the same at all of them (logarithms of gamma
@@ -46,7 +46,7 @@ class Kernels:
     density : callable
         -> log density with its constants, and its first three derivatives in eta: observed, not expected ones.
     score : callable
-        -> derivatives of the log density in the two parameters.
+        -> derivatives of the log density in the parameters: two, or three of a family with three, which has no `row`.
     row_link : int
         The link that `row` and what follows is for.
     row, row_score : callable or None
@@ -55,6 +55,9 @@ class Kernels:
         -> what `row` leaves out and depends on `aux`, and its two derivatives in `aux`.
     constant : callable or None
         -> what `row` leaves out and depends on no parameter.
+    scores : callable or None
+        In place of `score` where a row has more than two parameters: (link, y, size, eta, aux, out) sets `out` to the
+        derivatives in them.
     smooth : callable or None
         -> the first two of `row` and the two of `row_score`, for all nodes of a line at once: without branches, with
         `quick_exp` and `quick_log1p` for functions of eta. Where there is no density the value is below -1e10, or NaN.
@@ -68,6 +71,7 @@ class Kernels:
     row_constant: Callable | None = None
     constant: Callable | None = None
     smooth: Callable | None = None
+    scores: Callable | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ class Tails:
         Kernel (link, y, eta, aux) -> two tuples, of log P(Y <= y) and log P(Y > y): each with its first three
         derivatives in eta.
     score : callable
-        Kernel (link, y, eta, aux) -> two tuples, of the derivatives of the same in the two parameters.
+        Kernel (link, y, eta, aux) -> two tuples, of the derivatives of the same in two parameters: a family with
+        three has no tails.
     graph : callable
         ``(link, y, eta, aux) -> (log P(Y <= y), log P(Y > y))`` in PyTensor, y in floating point.
     """

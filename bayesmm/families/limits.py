@@ -109,6 +109,8 @@ def shares_below(family, y: Array, mu: Array, aux: tuple, trials: Array | None, 
     exact = np.ones(len(y), dtype=bool) if limits is None else ~limits.censored
     size = np.ones(len(y)) if trials is None else trials
     start = np.where(exact & family.discrete, low - 1.0, low)
+    if family.support.atoms:  # what has a probability of its own begins just below it
+        start = np.where(exact & np.isin(low, family.support.atoms), np.nextafter(low, -np.inf), start)
 
     def below(at: Array) -> Array:
         inside = np.where(np.isfinite(at), at, y)

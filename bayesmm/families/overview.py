@@ -61,6 +61,10 @@ def _response(family: Family) -> str:
         return f"whole numbers of {0 if support.zero else 1} or more"
     if support.nonnegative:
         return "0 or more"
+    if support.angle:
+        return "angles from -pi to pi"
+    if support.proportion and support.atoms:
+        return "0 to 1" if len(support.atoms) == 2 else "0 to below 1"
     return "above 0" if support.positive else "between 0 and 1" if support.proportion else "any number"
 
 

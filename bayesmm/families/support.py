@@ -29,6 +29,11 @@ class Support:
         The number of a category, from 1 on.
     trials : bool
         The number of trials is the row's own; otherwise it is 1.
+    atoms : tuple of float
+        Of numbers that are no whole ones, those that have a probability of their own: 0 of "nonnegative", and the ends
+        of "proportion" that a response may have.
+    angle : bool
+        Angles in radians, from -pi to pi.
     """
 
     discrete: bool = False
@@ -41,6 +46,8 @@ class Support:
     ordered: bool = False
     zero: bool = True
     lowest: int = 0
+    atoms: tuple[float, ...] = ()
+    angle: bool = False
 
     @property
     def numbers(self) -> bool:
@@ -55,8 +62,11 @@ class Support:
 
 REAL = Support()
 POSITIVE = Support(positive=True)
-NONNEGATIVE = Support(nonnegative=True)
+NONNEGATIVE = Support(nonnegative=True, atoms=(0.0,))
 PROPORTION = Support(proportion=True)
+PROPORTION_OR_ZERO = Support(proportion=True, atoms=(0.0,))
+PROPORTION_WITH_ENDS = Support(proportion=True, atoms=(0.0, 1.0))
+ANGLE = Support(angle=True)
 COUNTS = Support(discrete=True, counts=True)
 COUNTS_BESIDE_ZEROS = Support(discrete=True, counts=True, lowest=1)
 COUNTS_ABOVE_ZERO = Support(discrete=True, counts=True, zero=False, lowest=1)

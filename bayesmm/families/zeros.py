@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bayesmm.errors import DataError
 from bayesmm.families.binomial import log_one_minus_exp
 from bayesmm.families.family import SHARES, Auxiliary
 from bayesmm.families.kernel import Tensor, kernel
 from bayesmm.families.residuals import Residual
-from bayesmm.families.responses import Response, check_counts, check_places
+from bayesmm.families.responses import Response, check_counts, check_places, check_varies, says_little
 from bayesmm.runtime.messages import Message, warning
 
 Array = np.ndarray
@@ -43,6 +44,31 @@ def check_above_zero(response: Response, instead: str) -> list[Message]:
     found = check_counts(response)
     check_places(response, response.y < 0.5, "is 0", f"the family has counts above 0 only; did you mean {instead!r}?")
     return found
+
+
+def check_zeros_and_amounts(response: Response, instead: str) -> list[Message]:
+    """Check numbers of 0 or more, of which some are 0 and the others vary."""
+    y = response.y.astype(np.float64)
+    check_places(response, y < 0, "is negative", "the family needs values of 0 or more")
+    return check_zeros_beside(response, instead, "above 0")
+
+
+def check_zeros_beside(response: Response, instead: str, others: str) -> list[Message]:
+    """Check that some values are 0, else a warning names the family to take `instead`, and that the others vary."""
+    y = response.y.astype(np.float64)
+    if not y.any():
+        return [says_little(f"the response '{response.name}' is 0 in every row", f"nothing of the values {others}")]
+    check_varies(y, response.name)
+    rest = y[y != 0]
+    if rest.min() == rest.max():
+        raise DataError(
+            f"the response '{response.name}' is {rest[0]:g} in every row where it is {others}; a model needs values "
+            "that vary there"
+        )
+    if y.all():
+        said = f"the response '{response.name}' is 0 in no row, so that the probability of zeros has its maximum at 0"
+        return [warning(f"{said}; did you mean the family {instead!r}?")]
+    return []
 
 
 def start_share(y: Array, expected: Array) -> float:
@@ -155,6 +181,15 @@ def graph_hurdle(base: Callable, share: Tensor, y: Tensor) -> tuple[Tensor, Tens
 
     inside, value = graph_above_zero(base, pt.maximum(y, 1))
     return inside, pt.switch(pt.eq(y, 0), pt.log(share), pt.log1p(-share) + value)
+
+
+def graph_beside_zeros(base: Callable, share: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the same of what is 0 with a probability of `share`, and otherwise has a density, which is none at 0."""
+    import pytensor.tensor as pt
+
+    zero = pt.eq(y, 0)
+    inside, value = base(pt.switch(zero, 0.5, y))
+    return pt.or_(zero, inside), pt.switch(zero, pt.log(share), pt.log1p(-share) + value)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -4,12 +4,12 @@ While it is expanded a term is an integer whose set bits are its factors' places
 a product of two terms is then their bitwise or (R's own representation), and equal terms are equal integers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bayesmm.errors import FormulaError, listing
 from bayesmm.formula.expressions import SMOOTHS, Call, Expr, Number, Span, column_nodes, text_of
 from bayesmm.formula.functions import Context, checked, checked_residual, gives
-from bayesmm.formula.parser import Chain, Group, Node, Power
+from bayesmm.formula.parser import Chain, Group, Node, Power, Specific
 from bayesmm.formula.tokens import brief, quote
 
 MAX_TERMS = 2_000  # in one formula; a design matrix beyond that is not read by anyone
@@ -51,6 +51,7 @@ class Part:
     terms: tuple[Term, ...]
     groups: tuple[Group, ...]
     offsets: tuple[Call, ...]
+    specific: tuple[Specific, ...] = ()
 
 
 @dataclass(slots=True)
@@ -92,6 +93,7 @@ class _Sum:
     masks: _Masks
     groups: list[Group]
     offsets: list[Call]
+    specific: list[Specific] = field(default_factory=list)
 
 
 def expand(node: Node, work: Work) -> Part:
@@ -123,7 +125,19 @@ def expand(node: Node, work: Work) -> Part:
     for term in terms:
         if len(term.factors) > 1:
             check_no_smooth((term,), "is not multiplied; a curve for each level of f is s(x, by = f)", work)
-    return Part(found.intercept, terms, tuple(found.groups), tuple(found.offsets))
+    return Part(found.intercept, terms, tuple(found.groups), tuple(found.offsets), tuple(found.specific))
+
+
+def specific_part(node: Specific, every: tuple[Specific, ...], work: Work) -> Part:
+    """Multiply out what stands in cs(); `every` are those of the formula, of which there may be one."""
+    if len(every) > 1:
+        raise work.error(every[1].span, "a formula has one cs(), with all of its terms, as in cs(x + z)")
+    part = expand(node.left, work)
+    check_no_smooth(part.terms, "is not possible in cs(); write ns(x, df = 4) there", work)
+    if part.groups or part.offsets or part.specific:
+        what = "random effects" if part.groups else text_of(part.offsets[0]) if part.offsets else "another cs()"
+        raise work.error(node.span, f"cs() has {what} in it, and it can have fixed effects only, as in cs(x)")
+    return part
 
 
 def check_no_smooth(terms: tuple[Term, ...], why: str, work: Work) -> None:
@@ -157,23 +171,25 @@ def _is_sum(node: Node) -> bool:
 def _sum(node: Node, variables: dict[Expr, int], work: Work) -> _Sum:
     """Add up (and take away) what a sum holds, from left to right; as in R the last word on the intercept counts."""
     chain = node if _is_sum(node) else Chain(("+",), (node,), node.span)
-    intercept, masks, groups, offsets = None, {}, [], []
+    intercept, masks, groups, offsets, specific = None, {}, [], [], []
     for sign, operand in zip(chain.operators, chain.operands, strict=True):
         part = _summand(operand, variables, work)
-        if sign == "-" and (part.groups or part.offsets):
+        if sign == "-" and (part.groups or part.offsets or part.specific):
             others = [call.function for call in part.offsets if call.function != "offset"]
+            others += ["cs" for _ in part.specific]
             what = f"{others[0]}()" if others else "a group term or an offset"
             raise work.error(operand.span, f"{what} is not taken away with '-'; leave it out instead")
         if part.intercept is not None:
             intercept = part.intercept == (sign == "+")
         groups += part.groups
         offsets += part.offsets
+        specific += part.specific
         if sign == "+":
             masks |= part.masks
             work.check(len(masks), node.span)
         else:
             _remove(masks, part.masks, operand, variables, work)
-    return _Sum(intercept, masks, groups, offsets)
+    return _Sum(intercept, masks, groups, offsets, specific)
 
 
 def _summand(node: Node, variables: dict[Expr, int], work: Work) -> _Sum:
@@ -184,6 +200,8 @@ def _summand(node: Node, variables: dict[Expr, int], work: Work) -> _Sum:
             return _Sum(value == 1, {}, [], [])
         case Group():
             return _Sum(None, {}, [node], [])
+        case Specific():
+            return _Sum(None, {}, [], [], [node])
         case Call("offset"):
             return _Sum(None, {}, [], [checked(node, work.context)])
         case Call(function) if function in work.context.residuals:
@@ -211,6 +229,8 @@ def _product(node: Node, variables: dict[Expr, int], work: Work) -> _Masks:
     match node:
         case Power():
             return _power(node, variables, work)
+        case Specific():
+            raise work.error(node.span, "cs() stands between '+' signs and is not multiplied; write cs(x*z)")
         case Group():
             raise work.error(node.span, "a group term cannot be multiplied or divided; it stands between '+' signs")
         case Chain() if _is_sum(node):

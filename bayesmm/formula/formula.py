@@ -54,7 +54,7 @@ from types import MappingProxyType
 from bayesmm.errors import FormulaError, listing, suggest
 from bayesmm.formula.additions import BESIDE, additions_of, other_parameter
 from bayesmm.formula.cursor import EXAMPLE
-from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand
+from bayesmm.formula.expansion import Part, Term, Work, check_no_smooth, expand, specific_part
 from bayesmm.formula.expressions import (
     SMOOTHS,
     Call,
@@ -82,7 +82,7 @@ from bayesmm.formula.functions import (
     gives,
 )
 from bayesmm.formula.grouping import Bar, bars_of
-from bayesmm.formula.parser import BARS, read
+from bayesmm.formula.parser import BARS, SPECIFIC, read
 from bayesmm.formula.tokens import quote, underline
 
 __all__ = [
@@ -231,7 +231,7 @@ def parse(
     if not others:
         return formula
     scales = _of_scales(others, names, known, residuals, parameters)
-    return replace(formula, text="; ".join([first, *others]), scales=scales)
+    return replace(formula, text="; ".join([first, *others]), scales=(*formula.scales, *scales))
 
 
 def _texts(given: object) -> list[str]:
@@ -273,11 +273,17 @@ def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[s
     own = _residuals([call for call in part.offsets if call not in calls], context)
     beside = tuple(value for name, value in additions.items() if name in residuals)
     known = {name: additions.get(name) for name in ("weights", "trials", "cens", "trunc")}
-    formula = Formula(text, response, *sums, residuals=(*beside, *own), **known)
+    formula = Formula(text, response, *sums, residuals=(*beside, *own), scales=_specific(part, work), **known)
     _check_offsets(calls, context)
     _check_smooths(formula.smooths, context)
     _check_sides(formula, context)
     return formula
+
+
+def _specific(part: Part, work: Work) -> tuple[Scale, ...]:
+    """Return the effects on each threshold, ``cs(x)``, as the formula of a parameter of that name."""
+    own = [(node, specific_part(node, part.specific, work)) for node in part.specific]
+    return tuple(Scale(work.context.text[slice(*n.span)], SPECIFIC, p.intercept is not False, p.terms) for n, p in own)
 
 
 def _of_scales(
@@ -298,8 +304,8 @@ def _of_scales(
             raise context.error(left.span, f"{left.name} has two formulas; give it one, with all of its terms")
         part = expand(sides.right, work)
         check_no_smooth(part.terms, f"is not possible in the formula of {left.name}; write ns(x, df = 4) there", work)
-        if part.groups or part.offsets:
-            what = "random effects" if part.groups else text_of(part.offsets[0])
+        if part.groups or part.offsets or part.specific:
+            what = "random effects" if part.groups else text_of(part.offsets[0]) if part.offsets else "cs()"
             message = (
                 f"the formula of {left.name} has {what}, and it can have fixed effects only, as in {left.name} ~ f"
             )

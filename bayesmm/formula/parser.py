@@ -62,7 +62,16 @@ class Group:
     span: Span
 
 
-Node = Expr | Chain | Power | Group
+@dataclass(frozen=True, slots=True)
+class Specific:
+    """``cs(terms)`` without a bar: terms with an effect on each threshold of an ordered response."""
+
+    left: "Node"
+    span: Span
+
+
+Node = Expr | Chain | Power | Group | Specific
+SPECIFIC = "cs"  # what it is called; before the bracket of a group term the same word is a covariance structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +199,8 @@ def _operand(cursor: Cursor) -> Node:
         return _bracketed(cursor)
     if cursor.at_structure():
         return _structured(cursor)
+    if token.kind == "name" and token.text == SPECIFIC and cursor.tokens[cursor.position + 1].is_("("):
+        return _specific(cursor)
     if token.kind in ("name", "column", "number", "text"):
         return _atom(cursor)
     raise missing_operand(cursor, "a term")
@@ -223,6 +234,17 @@ def _structured(cursor: Cursor) -> Group:
         wanted = f"{name.text}(x | g)"
         raise cursor.error(group.span, f"a group term with a covariance structure has a single bar, as in {wanted}")
     return replace(group, covariance=name.text, span=(name.span[0], group.span[1]))
+
+
+def _specific(cursor: Cursor) -> Specific:
+    """Read the terms of cs()."""
+    name, opening = cursor.next(), cursor.next()
+    if cursor.token.is_(")"):
+        raise cursor.error((name.span[0], cursor.token.span[1]), "cs() names no terms; write them in it, as in cs(x)")
+    inner = _terms(cursor)
+    if not cursor.token.is_(")"):
+        raise unexpected(cursor)
+    return Specific(inner, (name.span[0] if opening else 0, cursor.next().span[1]))
 
 
 # Arithmetic -----------------------------------------------------------------------------------------------------------

@@ -95,7 +95,8 @@ def _coordinates(problem: GlmmProblem, point: Estimates, parameter: Parameter) -
             L = L[reordered(point.design, parameter)[1]]
         factors.append(lower_factor(np.linalg.solve(problem.bases[k], L)).ravel() / problem.unit)
     T = np.concatenate([np.empty(0), *factors])[problem.free]
-    rest = [value - problem.means @ point.beta for part in point.residual.values() for value in part]
+    rest = np.concatenate([np.empty(0), *point.residual.values()])
+    rest[: problem.own.thresholds] -= problem.means @ point.beta
     return np.concatenate([coefficients, T, problem.moved([*point.auxiliaries.values(), *rest])])
 
 
@@ -135,17 +136,18 @@ def _auxiliary(point: Estimates, parameter: Parameter, problem: GlmmProblem) -> 
 def _of_formula(point: Estimates, parameter: Parameter, problem: GlmmProblem) -> _Held:
     """A coefficient of a formula, or the first threshold; the others follow from it in no linear way."""
     at = problem.own.labels.index(parameter.label)
-    if problem.own.ordered and at > len(problem.own.scalars):
+    first = len(problem.own.scalars)
+    if first < at < first + problem.own.ascending:
         raise DataError(
             f"the profile of {parameter.label} is not available, only that of the first threshold; the print "
             "has its standard error, and a posterior its interval"
         )
-    if problem.own.ordered:  # at the means it is c less what the coefficients make of them
+    if at < first + problem.own.thresholds:  # at the means it is c less what the coefficients make of them
         place, d = problem.parts[2].start + at, problem.parts[2].stop
         M = np.delete(np.eye(d), place, axis=1)
         M[place, : problem.parts[0].stop] = -(problem.means @ problem.basis)
         return _Held(lambda c: ((c - problem.means @ problem.origin) * np.eye(d)[place], M), SHARE)
-    size = float(problem.own.sizes[at - len(problem.own.scalars)])
+    size = float(problem.own.sizes[at - first])
     return _one_entry(problem, problem.parts[2].start + at, lambda c: c * size, SHARE / size)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from bayesmm.design.covariance.structure import Part
 from bayesmm.design.dependence import spans
 from bayesmm.design.records import Block, Design
+from bayesmm.design.residual.of_family import THRESHOLD
 from bayesmm.design.residual.structure import ResidualTerm
 from bayesmm.design.summed import RowLevels, SummedMatrix, in_terms_of, is_summed, rows_of
 from bayesmm.families.families import limits_of
@@ -42,7 +43,7 @@ def compare_designs(small: Design, large: Design) -> Step:
     reasons, limits = [], limits_of(small.family, large.family)
     if limits is None:
         reasons.append(f"its family {small.family.name} is no special case of {large.family.name}")
-    if not _spans(wide, X):
+    if not _spans(_with_specific(wide, large), X):
         reasons.append("its fixed effects are no linear combinations of the other's")
     if not _same_offset(small, large):
         reasons.append("its offset is another one")
@@ -54,6 +55,12 @@ def compare_designs(small: Design, large: Design) -> Step:
     added = _effects(large) - _effects(small)
     limits = (*(limits or ()), *_residual_limits(small, large))
     return Step(tuple(reasons), X.shape[1] == wide.shape[1] and not reasons, added, limits)
+
+
+def _with_specific(X, design: Design):
+    """Return the columns of X and those of effects on each threshold, whose common part is an effect as of X."""
+    found = [part.rows for part in design.residual.parts if part.of == THRESHOLD and part.rows is not None]
+    return X if not found else np.hstack([X, *found])
 
 
 def _said(block: Block, part: Part) -> str:
@@ -84,6 +91,8 @@ def _more(one: Design, other: Design) -> list[ResidualTerm]:
     """Return the structures of the residuals of one that the other has not, of the same rows."""
 
     def same(a: ResidualTerm, b: ResidualTerm) -> bool:
+        if a.of == b.of == THRESHOLD:  # without effects on each threshold they are those with effects of 0
+            return a.rows is None or (b.rows is not None and _spans(b.rows, a.rows))
         return a.text == b.text and np.array_equal(a.rows, b.rows)
 
     return [part for part in one.residual.parts if not any(same(part, its) for its in other.residual.parts)]

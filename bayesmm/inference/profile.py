@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
-from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
+from bayesmm.design.parameters import Parameter, coefficients, residual_owner, variance_parameters
 from bayesmm.errors import BayesmmWarning, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
@@ -81,7 +81,7 @@ def _every(point: Estimates) -> list[Parameter]:
 
 def is_later_threshold(design, parameter: Parameter) -> bool:
     """Return whether a parameter is a threshold above the first, which no curve is known of."""
-    return parameter.kind == "residual" and design.family.ordered and parameter.terms != (0,)
+    return parameter.kind == "residual" and residual_owner(design, parameter).ordered and parameter.terms != (0,)
 
 
 @few_threads

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import call, compiled, inner, matrix_of, pointer
 from bayesmm.likelihood.concave_draws import draw_concave
@@ -42,7 +43,7 @@ def draw_effects(
     beta : (draws, p) float64
     L : (draws, q, q) float64
         Lower triangular, L L' the covariance matrix of the random effects.
-    aux : (draws, 2) float64, or (draws, n, 2)
+    aux : (draws, 3) float64, or (draws, n, by)
         The family's auxiliaries, zeros where it has fewer; or those of each row, in the order of the levels.
     rng : numpy.random.Generator
     concave : bool
@@ -61,7 +62,7 @@ def draw_effects(
     arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (beta, L, aux.reshape(len(aux), -1)))
     q, most = data.Z.shape[1], int(np.diff(data.start).max(initial=1))
     settings = told(data.family, data.link, q, MARGINS, data.by)
-    own = np.empty(2 * q * len(data.y) + len(data.y) + 3 * q), np.zeros(walk_size(most, q))
+    own = np.empty(2 * q * len(data.y) + len(data.y) + 3 * q), np.zeros(walk_size(most, q, data.by))
     failed = _draw(data, lattice_level().address, settings, *arrays, rng, effects, *own, concave)
     if failed >= 0:
         raise ArithmeticError(f"the conditional density of the random effects does not exist at draw {failed}")
@@ -76,7 +77,7 @@ def _draw(data, address, settings, beta, L, aux, rng, out, numbers, pool, concav
     """
     n, q = data.Z.shape
     eta, value = np.empty(n), np.empty(2)
-    nothing, work = np.zeros(2), matrix_of(pointer(numbers, 2 * q * n + n), (3, q))
+    nothing, work = np.zeros(MOST_PARAMETERS), matrix_of(pointer(numbers, 2 * q * n + n), (3, q))
     u, slopes, A, d_A = work[0], pointer(numbers, 2 * q * n), pointer(numbers, 0), pointer(numbers, q * n)
     kind = kind_by(data.family, data.link, data.by)
     for draw in range(beta.shape[0]):
@@ -98,7 +99,7 @@ def _draw(data, address, settings, beta, L, aux, rng, out, numbers, pool, concav
                 nothing, pool,
             )  # fmt: skip
             settings[ROWS], settings[TASK] = rows_of, MARGINS
-            w = walk_at(pool, rows_of, q, run_length(kind))
+            w = walk_at(pool, rows_of, q, run_length(kind), data.by)
             if (concave or kind >= LOGIT) and draw_concave(rows, w, rng, u):
                 for a in range(q):
                     out[draw, g, a] = dot(L_now[a], u)

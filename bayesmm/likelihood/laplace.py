@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.likelihood.compiled import compiled
+from bayesmm.likelihood.compiled import compiled, pointer
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.laplace_cholesky import (
     Layout,
@@ -35,7 +35,7 @@ from bayesmm.likelihood.laplace_cholesky import (
     solve,
     times_rows,
 )
-from bayesmm.likelihood.response_kernels import derivatives, score_auxiliary
+from bayesmm.likelihood.response_kernels import add_score, derivatives
 
 NEWTON_STEPS, HALVINGS = 100, 30
 # A step that had to be shortened to this went nowhere.
@@ -47,6 +47,7 @@ DECREMENT = 1e-12
 ARMIJO = 1e-4
 # Changes of a sum below this fraction of it are rounding.
 ROUNDING = 1e-13
+MOST_BITS = 62  # of `Response.real`
 # Relative step of the fourth-order difference in an auxiliary parameter: error about (1e-3)^4 / 30.
 AUXILIARY_STEP = 1e-3
 # Of one that may be any number, which has no size: shorter than two thresholds are apart, unless a category has few of
@@ -104,7 +105,7 @@ def laplace(layout: Layout | None, response: Response, fixed: Floats, T: Floats,
     T : (sum q_k^2,) float64
         Lower triangular factors of the covariances on the scale of the link, in the order of the layout, packed row by
         row; entries above the diagonal are not used.
-    aux : (2,) or (n, 2) float64
+    aux : (3,) or (n, by) float64
         Auxiliary parameters of the family, of all rows or of each.
     u : (J,) float64
         Where the search for the mode starts, such as the mode of an evaluation near by; zeros are always possible.
@@ -285,15 +286,18 @@ def _add_effects(layout, i, scale, u, d_T):
 @compiled
 def _auxiliary_gradient(response, eta, aux, leverage, kappa):
     """Return sum w (dl + h dl'' / 2 + kappa dl'), d for the derivative in each auxiliary that the family has."""
-    d_aux, moved = np.zeros(aux.shape), np.zeros(2)
+    width = aux.shape[1]
+    d_aux, moved, own = np.zeros(aux.shape), np.zeros(width), np.zeros(width)
     for i in range(eta.shape[0]):
         y, size, w, k = response.y[i], response.size[i], response.weights[i], i if aux.shape[0] > 1 else 0
-        for j in range(2):
-            h = REAL_STEP if (response.real >> j) & 1 else AUXILIARY_STEP * aux[k, j]
+        own[:] = 0.0
+        add_score(response.family, response.link, y, size, eta[i], aux[k], w, width, pointer(own, 0))
+        for j in range(width):
+            h = REAL_STEP if (response.real >> min(j, MOST_BITS)) & 1 else AUXILIARY_STEP * aux[k, j]
             if h == 0.0 or not math.isfinite(aux[k, j]):  # no parameter, or a threshold that is none
                 continue
-            d_aux[k, j] += w * score_auxiliary(response.family, response.link, y, size, eta[i], aux[k])[j]
-            moved[0], moved[1] = aux[k, 0], aux[k, 1]
+            d_aux[k, j] += own[j]
+            moved[:] = aux[k]
             for point, weight in ((-2.0, 1.0 / 12.0), (-1.0, -8.0 / 12.0), (1.0, 8.0 / 12.0), (2.0, -1.0 / 12.0)):
                 moved[j] = aux[k, j] + point * h
                 _, d1, d2, _ = derivatives(response.family, response.link, y, size, eta[i], moved)
@@ -311,7 +315,8 @@ def _independent(response, eta, aux):
         return False, -math.inf, np.zeros(n), d_aux
     for i in range(n):
         k = i if aux.shape[0] > 1 else 0
-        score = score_auxiliary(response.family, response.link, response.y[i], response.size[i], eta[i], aux[k])
-        d_aux[k, 0] += response.weights[i] * score[0]
-        d_aux[k, 1] += response.weights[i] * score[1]
+        add_score(
+            response.family, response.link, response.y[i], response.size[i], eta[i], aux[k], response.weights[i],
+            aux.shape[1], pointer(d_aux, k * aux.shape[1]),
+        )  # fmt: skip
     return True, total, s, d_aux

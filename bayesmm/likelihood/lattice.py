@@ -83,7 +83,8 @@ def lattice_level(
     rows, task = rows_at(settings, y, size, weight, eta, A, aux), settings[TASK]
     n, q = rows.n, rows.q
     kind = GENERAL if task == WITHOUT else rows.kind
-    w, n_aux, fine = walk_at(pool, n, q, run_length(kind)), settings[AUXILIARIES], settings[IS_FINE] == 1
+    w, n_aux = walk_at(pool, n, q, run_length(kind), rows.by), settings[AUXILIARIES]
+    fine = settings[IS_FINE] == 1
     drop = FINE_DROP if fine else DROP
     if task == PICKS:
         walk(rows, kind, n_aux, u, drop, task, d_eta, d_A, w)

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import fused, inlined, inner, pointer
 from bayesmm.likelihood.exponential import exponential
@@ -29,7 +30,7 @@ class Walk(NamedTuple):
     h: Pointer  # (q,)
     marks: Pointer  # (MOST_PICKS,) in the order of the walk, the sums of shares at which a node is picked
     sums: Pointer  # (2,) shares, and f at the mode
-    scores: Pointer  # (2,), or (n, 2) by row: shares times the derivatives in the auxiliaries
+    scores: Pointer  # (3,), or (n, by) by row: shares times the derivatives in the auxiliaries
     own: Pointer  # (n,) of WITHOUT: the rows' log densities at u*
     without: Pointer  # (n,) of WITHOUT: shares without one row's density
     steps: Pointer  # (q, q) row a is the step along axis a
@@ -45,19 +46,19 @@ def run_length(kind):
     return SHORT_RUN if kind == GENERAL else MIDDLE_RUN if kind == SMOOTH else RUN
 
 
-def walk_size(n, q):
+def walk_size(n, q, by):
     """Return how many numbers `walk_at` takes at most."""
-    own = RUN + q + MOST_PICKS + 4 + 4 * n + q * q + q * RESIDUES + MOST_PICKS * q
+    own = RUN + q + MOST_PICKS + 4 + (2 + max(by, MOST_PARAMETERS)) * n + q * q + q * RESIDUES + MOST_PICKS * q
     return own + line_size(n, q, RUN) + search_size(q)
 
 
 @inlined
-def walk_at(pool, n, q, r):
-    """Return the workspace for one level, at the beginning of a pool."""
+def walk_at(pool, n, q, r, by):
+    """Return the workspace for one level, at the beginning of a pool; `by` is that of the rows."""
     marks = r + q
     rows = marks + MOST_PICKS + 4
     scores = rows + 2 * n
-    steps = scores + 2 * n
+    steps = scores + max(by, MOST_PARAMETERS) * n
     layers = steps + q * q
     picks = layers + q * RESIDUES
     search = picks + MOST_PICKS * q
@@ -187,12 +188,14 @@ def walk_line(rows, kind, n_aux, u, drop, task, outer, middle, guess, d_eta, d_A
 
 
 @inner
-def clear(d_eta, d_A, w):
+def clear(rows, d_eta, d_A, w):
     """Set the sums to zeros, and the numbers and the direction of the nodes of a line."""
     n, q, r = w.line.n, w.line.q, w.line.r
     w.sums[SHARES] = 0.0
     for i in range(n):
-        d_eta[i] = w.without[i] = w.scores[2 * i] = w.scores[2 * i + 1] = 0.0
+        d_eta[i] = w.without[i] = 0.0
+    for i in range(max(rows.by, MOST_PARAMETERS) * n):
+        w.scores[i] = 0.0
     for i in range(q * n):
         d_A[i] = 0.0
     for k in range(q * RESIDUES):
@@ -207,7 +210,7 @@ def clear(d_eta, d_A, w):
 def walk(rows, kind, n_aux, u, drop, task, d_eta, d_A, w):
     """Visit all nodes: lines one after the other to either side of the middle one, and planes of lines likewise."""
     q = rows.q
-    clear(d_eta, d_A, w)
+    clear(rows, d_eta, d_A, w)
     aim(rows, kind, w.line)
     outer, line_guess, guess, plane_before, planes_up = 0, 0, 0, -math.inf, True
     middle_line, middle_guess = 0, 0  # of the plane through the mode

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.compiled import DOUBLES, INT64, WORDS, inlined, inner, pointer, vector_of
 from bayesmm.likelihood.crossproducts import Ints
 from bayesmm.likelihood.response_terms import GENERAL, SMOOTH, kind_of
@@ -15,7 +16,8 @@ from bayesmm.likelihood.response_terms import GENERAL, SMOOTH, kind_of
 # (settings, nodes, log weights, y, size, weight, eta, A, aux, u, value, d_eta, d_A, d_aux, pool) -> 1, or 0 where the
 # level has no value. For n rows and q random effects, see `Rows`: u, (q,), is the mode out, value, (2,), the log
 # integral of exp f and f(u), d_eta, (n,), and d_A, (q, n), are the value's derivatives, and d_aux is added to. It and
-# aux have two numbers, or two for each row. `pool` has the size that the rule asks for; the settings say what is asked.
+# aux have three numbers, or so many for each row. `pool` has the size that the rule asks for; the settings say what is
+# asked.
 LEVEL = INT64(WORDS, *[DOUBLES] * 14)
 # The places of the settings, int64.
 FAMILY, LINK, ROWS, EFFECTS, AUXILIARIES, TASK, FINE, NODES, BY, REAL = range(10)
@@ -39,9 +41,10 @@ class Rows(NamedTuple):
         `eta` is the linear predictor at u = 0.
     A : pointer to (q, n) float64
         The columns a_i = L'z_i, so that the linear predictor at u is eta + A'u.
-    aux : pointer to (2,) or (n, 2) float64
+    aux : pointer to (3,) or (n, by) float64
     by : int
-        How far the parameters of a row are from those of the one before: 2, or 0 where all rows have the same.
+        How far the parameters of a row are from those of the one before: their number, at least 3, or 0 where all
+        rows have the same.
     real : int
         `quadrature.Grouped`.
     """
@@ -85,8 +88,8 @@ def kind_by(family, link, by):
 
 @inner
 def own_aux(rows, i):
-    """Return the parameters of a row besides its mean, (2,)."""
-    return vector_of(pointer(rows.aux, rows.by * i), (2,))
+    """Return the parameters of a row besides its mean: the first three, behind which any others stand."""
+    return vector_of(pointer(rows.aux, rows.by * i), (MOST_PARAMETERS,))
 
 
 @inner

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood import level_rows
 from bayesmm.likelihood.compiled import call, inner, pointer, reordered, vector_of
 from bayesmm.likelihood.level_rows import SETTINGS, SLOPES, VALUE, lead
@@ -99,7 +100,7 @@ def add_rows(data, told, aux, d_eta, value, d_beta, d_aux):
                 d_beta[j] += data.X[i, j] * d_eta[i]
     if told[AUXILIARIES] > 0:
         for i in range(n):
-            own = vector_of(pointer(aux, data.by * i), (2,))
+            own = vector_of(pointer(aux, data.by * i), (MOST_PARAMETERS,))
             rest, a0, a1 = row_constant(data.family, data.link, data.y[i], own)
             value[0] += data.weight[i] * rest
             d_aux[data.by * i] += data.weight[i] * a0

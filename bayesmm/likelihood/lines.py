@@ -10,10 +10,12 @@ once.
 
 from typing import NamedTuple
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import fused, inlined, inner, pointer, reordered
 from bayesmm.likelihood.exponential import exponential, logarithm
 from bayesmm.likelihood.level_rows import WITHOUT, Pointer, own_aux
+from bayesmm.likelihood.response_kernels import add_scores_at
 from bayesmm.likelihood.response_terms import GENERAL, LOGIT, SMOOTH, row_derivatives, row_score, smooth_line
 
 FLOOR = -700.0  # of exponents
@@ -262,7 +264,7 @@ def general_sums(n, r, share, number, table, flat, along):
 
 @inner
 def add_scores(rows, kind, w, sums):
-    """Add the line's shares times the derivatives of the rows in the auxiliaries, (2,), or (n, 2) by row."""
+    """Add the line's shares times the derivatives of the rows in the auxiliaries, (3,), or (n, by) by row."""
     if kind == SMOOTH:
         for c in range(w.r):
             if w.f[c] > 0.0:
@@ -273,6 +275,13 @@ def add_scores(rows, kind, w, sums):
         for c in range(w.r):
             if w.f[c] > 0.0:
                 eta = w.at[i] + w.number[c] * w.step[i]
-                a0, a1 = row_score(rows.family, rows.link, rows.y[i], rows.size[i], eta, own_aux(rows, i))
+                if rows.by > MOST_PARAMETERS:
+                    share, own = w.f[c] * rows.weight[i], own_aux(rows, i)
+                    add_scores_at(
+                        rows.family, rows.y[i], rows.size[i], eta, own, share, rows.by, pointer(sums, rows.by * i)
+                    )
+                    continue
+                a0, a1, a2 = row_score(rows.family, rows.link, rows.y[i], rows.size[i], eta, own_aux(rows, i))
                 sums[rows.by * i] += w.f[c] * rows.weight[i] * a0
                 sums[rows.by * i + 1] += w.f[c] * rows.weight[i] * a1
+                sums[rows.by * i + 2] += w.f[c] * rows.weight[i] * a2

@@ -85,10 +85,11 @@ def generalised_coordinates(
     `jacobian` and `effects` as for `coordinates`.
     """
     places, own = coefficient_places(priors, design), own_parameters(design)
-    ascending = own.labels[len(own.scalars) + 1 :] if own.ordered else ()
+    first, last = len(own.scalars), len(own.scalars) + own.ascending
+    ascending = own.labels[first + 1 : last]
     given = design.blocks, priors, own.labels, places
     c = coordinates(*given, jacobian=jacobian, effects=effects, ascending=ascending)
-    if ascending and len({priors[label] for label in own.labels[len(own.scalars) :]}) == 1:
+    if ascending and len({priors[label] for label in own.labels[first:last]}) == 1:
         c.constant[0] += math.lgamma(len(ascending) + 2)  # of all orders of equal priors one is possible
     return c, (*_sds(design.blocks), *own.labels, *places)
 

@@ -1,6 +1,6 @@
 """A model's own parameters besides mean and effects, and those of each row of the family, which follow from them.
 
-The family's parameters are two numbers for each row: the same in all rows, or by formulas and categories, see
+The family's parameters are two numbers or more for each row: the same in all rows, or by formulas and categories, see
 `design.residual.of_family`. In row i and for the m-th of them, with the link by its bounds,
 
     link(a_im) = link(s_m) + o_im + v_im' g,
@@ -16,12 +16,12 @@ import numpy as np
 
 from bayesmm.design.parameters import free_auxiliaries, residual_labels
 from bayesmm.design.records import Design
-from bayesmm.design.residual.of_family import IDENTITY, LOG, link_code
+from bayesmm.design.residual.of_family import IDENTITY, LOG, THRESHOLD, link_code, threshold_basis
 from bayesmm.families.family import MOST_PARAMETERS, REAL_VALUES, Auxiliary
 from bayesmm.likelihood.compiled import cube, fused, inlined, integers, matrix, pack
 from bayesmm.likelihood.crossproducts import Floats, Ints
 
-BY = MOST_PARAMETERS  # numbers of a row
+BY = MOST_PARAMETERS  # numbers of a row at least: w of those below
 NUMBER, STRIDE, SCALARS = range(3)  # places in `Own.facts`
 
 
@@ -33,23 +33,25 @@ class OwnParameters:
     ----------
     scalars : tuple of Auxiliary
         The family's that are parameters of the model: the first of the model's.
-    place : (2,) int64
+    place : (w,) int64
         Of each of the family's parameters, its place among `scalars`; -1 without.
-    code : (2,) int64
+    code : (w,) int64
         The links.
-    ends : (2, 2) float64
+    ends : (w, 2) float64
         The bounds, by parameter.
-    offset : (2, n) float64
+    offset : (w, n) float64
         o; n is 0 where all rows have the same.
-    V : (2, n, r) float64
+    V : (w, n, r) float64
     sizes : (r,) float64
         Of the columns of V: the coefficients are searched for in units of their inverses.
     labels : tuple of str
         Of all of the model's parameters.
-    ordered : bool
-        Whether the last r ascend.
+    thresholds : int
+        How many of the r, the first of them, are thresholds.
+    ascending : int
+        How many of the r, the first of them, ascend: as many, or 0.
     number : int
-        How many the family has.
+        How many the family has in each row.
     """
 
     scalars: tuple[Auxiliary, ...]
@@ -60,7 +62,8 @@ class OwnParameters:
     V: Floats
     sizes: Floats
     labels: tuple[str, ...]
-    ordered: bool
+    thresholds: int
+    ascending: int
     number: int
 
     @property
@@ -71,60 +74,61 @@ class OwnParameters:
     @property
     def words(self) -> Ints:
         """What compiled code takes: see `Own`."""
-        facts = np.array([self.number, BY if self.by_row else 0, len(self.scalars)])
+        facts = np.array([self.number, len(self.place) if self.by_row else 0, len(self.scalars)])
         return pack(facts, self.place, self.code, self.ends, self.offset, self.V)
 
     def sorted(self, order: Ints) -> "OwnParameters":
         """Return those of the rows in another order."""
         return OwnParameters(
             self.scalars, self.place, self.code, self.ends, np.ascontiguousarray(self.offset[:, order]),
-            np.ascontiguousarray(self.V[:, order]), self.sizes, self.labels, self.ordered, self.number,
+            np.ascontiguousarray(self.V[:, order]), self.sizes, self.labels, self.thresholds, self.ascending,
+            self.number,
         ) if self.by_row else self  # fmt: skip
 
     def natural(self, free: Floats) -> Floats:
         """Return the model's parameters, (a,), from their places on the real line."""
         s = len(self.scalars)
         first = [own.moved(at)[0] for own, at in zip(self.scalars, free[:s], strict=True)]
-        rest = free[s:] / self.sizes
-        if self.ordered:
-            rest = np.cumsum(np.concatenate([rest[:1], np.exp(np.minimum(rest[1:], 700.0))]))
+        rest, t = free[s:] / self.sizes, self.ascending
+        if t:
+            rest[:t] = np.cumsum(np.concatenate([rest[:1], np.exp(np.minimum(rest[1:t], 700.0))]))
         return np.concatenate([np.array(first, dtype=np.float64), rest])
 
     def free(self, natural: Floats) -> Floats:
         """Return the places of the parameters on the real line; of ordered ones the logs of their differences."""
         natural, s = np.asarray(natural, dtype=np.float64), len(self.scalars)
         first = [own.free(value) for own, value in zip(self.scalars, natural[:s], strict=True)]
-        rest = natural[s:]
-        if self.ordered:
+        rest, t = natural[s:], self.ascending
+        if t:
             with np.errstate(divide="ignore", invalid="ignore"):
-                rest = np.concatenate([rest[:1], np.log(np.diff(rest))])
+                rest = np.concatenate([rest[:1], np.log(np.diff(rest[:t])), rest[t:]])
         return np.concatenate([np.array(first, dtype=np.float64), rest * self.sizes])
 
     def back(self, free: Floats, d_natural: Floats) -> Floats:
         """Return the derivatives in the places on the real line, (a,), from those in the parameters."""
-        s, out = len(self.scalars), np.array(d_natural, dtype=np.float64)
+        s, t, out = len(self.scalars), self.ascending, np.array(d_natural, dtype=np.float64)
         out[:s] *= self._rates(free)
-        if self.ordered:
-            above = np.cumsum(out[s:][::-1])[::-1]
-            out[s:] = above * np.concatenate([np.ones(1), np.exp(np.minimum(free[s + 1 :], 700.0))])
+        if t:
+            above = np.cumsum(out[s : s + t][::-1])[::-1]
+            out[s : s + t] = above * np.concatenate([np.ones(1), np.exp(np.minimum(free[s + 1 : s + t], 700.0))])
         out[s:] /= self.sizes
         return out
 
     def forth(self, free: Floats, d_free: Floats) -> Floats:
         """Return the derivatives in the parameters, (a,), from those in the places: the inverse of `back`."""
-        s, out = len(self.scalars), np.array(d_free, dtype=np.float64)
+        s, t, out = len(self.scalars), self.ascending, np.array(d_free, dtype=np.float64)
         out[:s] /= self._rates(free)
         out[s:] *= self.sizes
-        if self.ordered:
-            above = out[s:] / np.concatenate([np.ones(1), np.exp(np.minimum(free[s + 1 :], 700.0))])
-            out[s:] = above - np.concatenate([above[1:], np.zeros(1)])
+        if t:
+            above = out[s : s + t] / np.concatenate([np.ones(1), np.exp(np.minimum(free[s + 1 : s + t], 700.0))])
+            out[s : s + t] = above - np.concatenate([above[1:], np.zeros(1)])
         return out
 
     def _rates(self, free: Floats) -> Floats:
         return np.array([own.moved(at)[1] for own, at in zip(self.scalars, free, strict=False)])
 
     def rows(self, natural: Floats) -> Floats:
-        """Return the family's parameters as compiled code takes them: (2,), or (n, 2)."""
+        """Return the family's parameters as compiled code takes them: (2,), or (n, w)."""
         if not self.by_row:
             return padded(natural)
         return self._rows(natural)[0].T.copy()
@@ -142,7 +146,7 @@ class OwnParameters:
         return out
 
     def _rows(self, natural: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return the rows' parameters, (2, n), and their derivatives in v' g and in the model's parameter."""
+        """Return the rows' parameters, (w, n), and their derivatives in v' g and in the model's parameter."""
         at = self.offset + self.V @ natural[len(self.scalars) :]
         value, along, own = at.copy(), np.ones_like(at), np.ones_like(at)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -162,7 +166,7 @@ class OwnParameters:
 
 
 def padded(aux) -> Floats:
-    """Return the family's parameters as two numbers; those by row, (n, 2), as they are."""
+    """Return the family's parameters as two numbers; those by row, (n, w), as they are."""
     aux = np.asarray(aux, dtype=np.float64)
     if aux.ndim > 1:
         return np.ascontiguousarray(aux)
@@ -173,44 +177,65 @@ def padded(aux) -> Floats:
 
 def kind_of_own(design: Design) -> dict[str, int]:
     """Return what `quadrature.Grouped` says of a design's rows: `by` and `real`."""
+    if design.family.every:
+        return {"by": row_width(design), "real": -1}
     real = sum(1 << m for m, own in enumerate(design.family.parameters) if own.bounds == REAL_VALUES)
-    return {"by": BY if design.residual.by_row else 0, "real": real}
+    return {"by": row_width(design) if design.residual.by_row else 0, "real": real}
+
+
+def row_width(design: Design) -> int:
+    """Return how many parameters a row has as compiled code takes them, w."""
+    own = len(design.categories) - 1 if design.family.every else len(design.family.parameters)
+    return max(BY, own)
 
 
 def own_parameters(design: Design) -> OwnParameters:
     """Return the own parameters of a generalised model."""
-    family, free = design.family, free_auxiliaries(design)
-    place, code = np.full(BY, -1), np.zeros(BY, dtype=np.int64)
-    ends = np.tile([-math.inf, math.inf], (BY, 1))
+    family, free, width = design.family, free_auxiliaries(design), row_width(design)
+    place, code = np.full(width, -1), np.zeros(width, dtype=np.int64)
+    ends = np.tile([-math.inf, math.inf], (width, 1))
     for m, own in enumerate(family.parameters):
         place[m], code[m], ends[m] = free.index(own) if own in free else -1, link_code(own), own.bounds
     known = [label for own in design.residual.parameters for label in residual_labels(own)]
     names = (*(own.name for own in free), *known)
     offset, V = _columns(design)
     sizes = [size for own in design.residual.parameters for size in own.sizes or (1.0,) * own.size]
+    thresholds = sum(own.size for own in design.residual.parameters if own.at_means)
+    ascending = sum(own.size for own in design.residual.parameters if own.ordered)
+    number = width if family.every else len(family.parameters)
     return OwnParameters(
-        free, place, code, ends, offset, V, np.array(sizes, dtype=np.float64), names, family.ordered,
-        len(family.parameters),
-    )  # fmt: skip
+        free, place, code, ends, offset, V, np.array(sizes, dtype=np.float64), names, thresholds, ascending, number
+    )
 
 
 def _columns(design: Design) -> tuple[Floats, Floats]:
-    """Return the offsets, (2, n), and the columns, (2, n, r), that the rows' parameters follow from."""
-    residual, family = design.residual, design.family
+    """Return the offsets, (w, n), and the columns, (w, n, r), that the rows' parameters follow from."""
+    residual, family, width = design.residual, design.family, row_width(design)
     n, r = (design.n if residual.by_row else 0), residual.size if residual.by_row else 0
-    offset, V = np.zeros((BY, n)), np.zeros((BY, n, r))
-    if family.ordered:
-        category, rows = design.y.astype(np.int64), np.arange(n)
-        for m, (above, end) in enumerate(((category - 2, -math.inf), (category - 1, math.inf))):
-            inside = (above >= 0) & (above < r)
-            V[m, rows[inside], above[inside]] = 1.0
-            offset[m, ~inside] = end
-        return offset, V
+    offset, V = np.zeros((width, n)), np.zeros((width, n, r))
     at, names = 0, family.auxiliaries
     for part in residual.parts if residual.by_row else ():
-        V[names.index(part.of), :, at : at + part.size] = part.rows
+        if part.of == THRESHOLD:
+            _set_thresholds(design, part, offset, V)
+        else:
+            V[names.index(part.of), :, at : at + part.size] = part.rows
         at += part.size
     return offset, V
+
+
+def _set_thresholds(design: Design, part, offset: Floats, V: Floats) -> None:
+    """Set what the rows know of the thresholds: all of them, or the two around the row's category."""
+    basis, last = threshold_basis(part), len(design.categories) - 1  # (K - 1, t)
+    rows, t = np.arange(design.n), basis.shape[1]
+    category = design.y.astype(np.int64)
+    ends = ((category - 2, -math.inf), (category - 1, math.inf))
+    for m, (which, end) in enumerate([(rows * 0 + k, 0.0) for k in range(last)] if design.family.every else ends):
+        inside = (which >= 0) & (which < last)
+        own, k = rows[inside], which[inside]
+        V[m, own, :t] = basis[k]
+        offset[m, ~inside] = end
+        for c in range(0 if part.rows is None else part.rows.shape[1]):
+            V[m, own, t + c * last + k] = -part.rows[own, c]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -220,7 +245,7 @@ def _columns(design: Design) -> tuple[Floats, Floats]:
 class Own(NamedTuple):
     """The same as compiled code has it."""
 
-    facts: Ints  # (3,) how many parameters the family has, 2 or 0 as `Grouped.by`, and how many scalars there are
+    facts: Ints  # (3,) how many parameters a row has, w or 0 as `Grouped.by`, and how many scalars there are
     place: Ints
     code: Ints
     ends: Floats
@@ -237,12 +262,12 @@ def unpacked_own(w):
 @inlined
 def own_size(own, n):
     """Return how many numbers the parameters of all rows are."""
-    return 2 if own.facts[STRIDE] == 0 else own.facts[STRIDE] * n
+    return BY if own.facts[STRIDE] == 0 else own.facts[STRIDE] * n
 
 
 @fused
 def set_own(own, natural, aux):
-    """Set the family's parameters, (2,) or (n, 2); return whether they are numbers: exp(x) under- or overflows."""
+    """Set the family's parameters, (2,) or (n, w); return whether they are numbers: exp(x) under- or overflows."""
     if own.facts[STRIDE] == 0:
         for m in range(own.facts[NUMBER]):
             aux[m] = natural[m]
@@ -265,7 +290,7 @@ def set_own(own, natural, aux):
                 at = low + (high - low) / (1.0 + odds * math.exp(-at))
             if math.isnan(at) or (own.code[m] != IDENTITY and not (low < at and at < high)):
                 return False
-            aux[2 * i + m] = at
+            aux[own.facts[STRIDE] * i + m] = at
     return True
 
 
@@ -282,7 +307,8 @@ def pull_own(own, natural, aux, d_aux, d_natural):
     for m in range(own.facts[NUMBER]):
         k, low, high = own.place[m], own.ends[m, 0], own.ends[m, 1]
         for i in range(own.V.shape[1]):
-            d, at, along, rate = d_aux[2 * i + m], aux[2 * i + m], 1.0, 1.0
+            d, at = d_aux[own.facts[STRIDE] * i + m], aux[own.facts[STRIDE] * i + m]
+            along, rate = 1.0, 1.0
             if own.code[m] == LOG:
                 along = at - low
                 rate = along / (natural[k] - low) if k >= 0 else 0.0

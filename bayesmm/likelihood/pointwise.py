@@ -6,6 +6,7 @@ each draw, so that it may hold the effects of other factors. The symbols are tho
 
 import numpy as np
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.compiled import call, compiled, pointer
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.lattice import lattice_level
@@ -28,7 +29,7 @@ def log_densities(
         Responses, trials (1 elsewhere) and prior weights.
     eta : (draws, n) float64
         Linear predictors.
-    aux : (draws, 2) float64, or (draws, n, 2)
+    aux : (draws, 3) float64, or (draws, n, by)
         The family's auxiliaries, zeros where it has fewer; or those of each row.
 
     Returns
@@ -71,7 +72,7 @@ def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, *, rows: bool
         Linear predictors at b = 0.
     L : (draws, q, q) float64
         Lower triangular, b = L u.
-    aux : (draws, 2) float64, or (draws, n, 2)
+    aux : (draws, 3) float64, or (draws, n, by)
     rows : bool
 
     Returns
@@ -87,8 +88,9 @@ def integrated(data: Grouped, eta: Floats, L: Floats, aux: Floats, *, rows: bool
     single = np.empty((len(eta), len(data.y) if rows else 0))
     arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (eta, L, aux.reshape(len(aux), -1)))
     q, most = data.Z.shape[1], int(np.diff(data.start).max(initial=1))
-    settings = told(data.family, data.link, q, WITHOUT if rows else LEVELS, 2 if aux.ndim == 3 else 0)
-    failed = _integrated(data, lattice_level().address, settings, *arrays, levels, single, np.empty(walk_size(most, q)))
+    by = aux.shape[2] if aux.ndim == 3 else 0
+    settings, pool = told(data.family, data.link, q, WITHOUT if rows else LEVELS, by), np.empty(walk_size(most, q, by))
+    failed = _integrated(data, lattice_level().address, settings, *arrays, levels, single, pool)
     if failed >= 0:
         raise ArithmeticError(f"the conditional density of the random effects has no mode at draw {failed}")
     return levels, single
@@ -107,7 +109,7 @@ def _densities(family, link, y, size, weight, eta, aux, out):
 def _integrated(data, address, settings, eta, L, aux, levels, single, pool):
     """Fill in the levels and the single rows; return the number of a draw without a mode, -1 if there is none."""
     n, q = data.Z.shape
-    value, numbers, more = np.empty(2), np.empty((2 + 2 * q) * n + q), np.zeros(2)
+    value, numbers, more = np.empty(2), np.empty((2 + 2 * q) * n + q), np.zeros(MOST_PARAMETERS)
     nothing, rest = np.zeros(0), 2 * n + q  # of the numbers: own, left out, u, then A and its derivatives
     own, without, u = numbers[:n], numbers[n : 2 * n], numbers[2 * n : rest]
     by = settings[BY]
@@ -141,7 +143,7 @@ def _rows_at(data, lo, rows, eta, A, aux, by, u, out):
         for a in range(u.shape[0]):
             at += A[a * rows + i - lo] * u[a]
         out[i] = data.weight[i] * log_density(
-            data.family, data.link, data.y[i], data.size[i], at, aux[by * i : by * i + 2]
+            data.family, data.link, data.y[i], data.size[i], at, aux[by * i : by * i + max(by, MOST_PARAMETERS)]
         )
         f += out[i]
     return f

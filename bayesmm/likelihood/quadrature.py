@@ -25,6 +25,7 @@ from numba import carray
 
 from bayesmm.design.records import Design
 from bayesmm.families.families import CANONICAL
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.compiled import (
     DOUBLES,
     INT64,
@@ -63,7 +64,7 @@ class Grouped(NamedTuple):
     family, link : int
         `row_functions.codes`.
     by : int
-        2 where the rows have parameters of their own besides their means, else 0.
+        How many parameters each row has of its own besides its mean, at least 3; 0 where all rows have the same.
     real : int
         Bit m is 1 where the m-th of them may be any number, so that it has no size of its own.
     y, size, weight, offset : (n,) float64
@@ -105,7 +106,7 @@ class Value(NamedTuple):
     d_beta : (p,) float64
     d_L : (q, q) float64
         Lower triangular.
-    d_aux : (2,) float64, or (n, 2) in the order of the levels
+    d_aux : (3,) float64, or (n, by) in the order of the levels
     modes : (G, q) float64
         The spherical modes u*; those of the random effects are u* L'.
     """
@@ -149,7 +150,7 @@ def grouped(
         for column in (y, ones if size is None else size, ones if weights is None else weights,
                        zeros if offset is None else offset)
     )  # fmt: skip
-    fixed = constant(family, link, y, size, weights, np.zeros(2))
+    fixed = constant(family, link, y, size, weights, np.zeros(MOST_PARAMETERS))
     if (family, link) in CANONICAL:
         first, y, weights = merged(np.column_stack([index, offset, X, Z]), y, size, weights)
         size, offset, X, Z, index = np.ones(len(first)), offset[first], X[first], Z[first], index[first]
@@ -233,7 +234,7 @@ def told(data: Grouped, n_auxiliaries: int, k: int) -> Ints:
     """
     q, most = data.Z.shape[1], int(np.diff(data.start).max(initial=1))
     of_lattice = k <= LATTICE
-    size = walk_size(most, q) if of_lattice else tensor_size(most, q, k)
+    size = walk_size(most, q, data.by) if of_lattice else tensor_size(most, q, k, data.by)
     level = lattice_level() if of_lattice else tensor_level()
     nodes = 0 if of_lattice else k**q
     return np.array([nodes, n_auxiliaries, len(data.start) - 1, level.address, int(k == FINE), size, 1])
@@ -249,8 +250,8 @@ def evaluate(data: Grouped, beta: Floats, L: Floats, aux: Floats, k: int) -> Val
         Coefficients, on the scale of the link.
     L : (q, q) float64
         Lower triangular, b = L u; absolute, not relative to sigma.
-    aux : (a,) float64, or (n, 2) in the order of the levels
-        The family's auxiliary parameters, a <= 2.
+    aux : (a,) float64, or (n, by) in the order of the levels
+        The family's auxiliary parameters, a <= 3.
     k : int
         Nodes in each dimension; 1 is Laplace's approximation. `LATTICE` or `FINE`: the rule of `lattice`.
 
@@ -282,7 +283,7 @@ def likelihood(
         codes[0], codes[1], codes[2], codes[3], vector(w, 1), vector(w, 2), vector(w, 3), vector(w, 4), matrix(w, 5),
         matrix(w, 6), integers(w, 7), vector(w, 8)[0], w,
     )  # fmt: skip
-    p, q, m = data.X.shape[1], data.Z.shape[1], 2 if data.by == 0 else data.by * data.X.shape[0]
+    p, q, m = data.X.shape[1], data.Z.shape[1], MOST_PARAMETERS if data.by == 0 else data.by * data.X.shape[0]
     return marginal(
         data, told, nodes, log_weights, vector_of(beta, (p,)), matrix_of(L, (q, q)), vector_of(aux, (m,)), value,
         vector_of(d_beta, (p,)), matrix_of(d_L, (q, q)), vector_of(d_aux, (m,)), modes,

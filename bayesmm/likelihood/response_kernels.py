@@ -17,13 +17,15 @@ from numba.extending import intrinsic
 
 import bayesmm.likelihood.exponential  # noqa: F401 - has kernels in a form of its own
 from bayesmm.families.families import FAMILIES
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.compiled import DOUBLES, Inner, compiled, from_kernel, fused, inner
 
 NUMBERS = 4096  # those of families are below, and addresses of tables are not: no program has data in its first page
 DENSITY, SCORE, WHOLE_STRIP = 0, 1, 2  # the entries of a table: two addresses, and 1 or 0 (`Family.whole_strip`)
 DOUBLE = types.float64
 ROW = types.void(DOUBLE, DOUBLE, DOUBLE, DOUBLES, DOUBLES)  # a C function of a row: (y, size, eta, aux, out)
-OUTPUTS = 4  # numbers that a C function of a row gives: (log density, three derivatives), or (two derivatives, 0, 0)
+WIDEST = 128  # parameters that a row may have
+OUTPUTS = 4  # numbers that a C function of a row gives: (log density, three derivatives), or (three derivatives, 0)
 
 
 def of_families(name: str, otherwise: Inner) -> Inner:
@@ -34,7 +36,8 @@ def of_families(name: str, otherwise: Inner) -> Inner:
     """
     numbered = [family for family in FAMILIES.values() if family.kernels.row is not None]
     given = {f.number: getattr(f.kernels, name) for f in numbered if getattr(f.kernels, name) is not None}
-    branches = "".join(f"    if family == {number}:\n        return kernel_{number}(*row)\n" for number in given)
+    more = " + (0.0,)" if name.endswith("score") else ""  # a third derivative, which no family known by number has
+    branches = "".join(f"    if family == {number}:\n        return kernel_{number}(*row){more}\n" for number in given)
     source = f"def {name}_of_families(family, *row):\n{branches}    return otherwise(family, *row)\n"
     known = {f"kernel_{number}": from_kernel(own) for number, own in given.items()}
     known |= {"otherwise": otherwise, "__name__": __name__}
@@ -101,6 +104,34 @@ def _row(context, address, y, size, eta, aux):
     return types.UniTuple(DOUBLE, OUTPUTS)(types.int64, DOUBLE, DOUBLE, DOUBLE, aux), generate
 
 
+@intrinsic
+def _row_scores(context, address, y, size, eta, aux):
+    """Return the numbers that the C function at an address gives for a row, which are the caller's until it is done."""
+    double = cgutils.ir.DoubleType()
+
+    def generate(target, builder, signature, values):
+        out = cgutils.alloca_once(builder, double, size=WIDEST)
+        array = target.make_array(signature.args[4])(target, builder, values[4])
+        kind = cgutils.ir.FunctionType(cgutils.ir.VoidType(), [double] * 3 + [double.as_pointer()] * 2)
+        function = builder.inttoptr(values[0], kind.as_pointer())
+        builder.call(function, [*values[1:4], builder.bitcast(array.data, double.as_pointer()), out])
+        return out
+
+    return DOUBLES(types.int64, DOUBLE, DOUBLE, DOUBLE, aux), generate
+
+
+@inner
+def add_scores_at(family, y, size, eta, aux, weight, by, out):
+    """Add the derivatives in a row's parameters, of which there are `by`, times a weight to what a pointer points to.
+
+    It is for families whose rows have more than three, all of which are called by address.
+    """
+    found = _row_scores(entry(family, SCORE), y, size, eta, aux)
+    for m in range(by):
+        if math.isfinite(found[m]):
+            out[m] += weight * found[m]
+
+
 @inner
 def density_at(family, link, y, size, eta, aux):
     """Return what the C function of a density gives; the arguments of `log_density`."""
@@ -113,9 +144,9 @@ def density_at(family, link, y, size, eta, aux):
 def score_at(family, link, y, size, eta, aux):
     """Return what the C function of the derivatives in the parameters gives; the arguments of `log_density`."""
     if family < NUMBERS:
-        return 0.0, 0.0
-    a0, a1, _, _ = _row(entry(family, SCORE), y, size, eta, aux)
-    return a0, a1
+        return 0.0, 0.0, 0.0
+    a0, a1, a2, _ = _row(entry(family, SCORE), y, size, eta, aux)
+    return a0, a1, a2
 
 
 _density = of_families("density", density_at)
@@ -132,8 +163,9 @@ def finite(d):
 
 @inner
 def finite_score(d):
-    """Return two derivatives, 0 for what is not finite."""
-    return (d[0] if math.isfinite(d[0]) else 0.0), (d[1] if math.isfinite(d[1]) else 0.0)
+    """Return three derivatives, 0 for what is not finite."""
+    a0, a1, a2 = d
+    return (a0 if math.isfinite(a0) else 0.0), (a1 if math.isfinite(a1) else 0.0), (a2 if math.isfinite(a2) else 0.0)
 
 
 @compiled
@@ -146,7 +178,7 @@ def log_density(family, link, y, size, eta, aux):
         Of `row_functions.codes`.
     y, size, eta : float
         Response (number of successes for a binomial), trials (1 elsewhere) and linear predictor.
-    aux : (2,) float64
+    aux : (3,) float64
         The family's parameters besides the mean in its order, zeros where it has fewer.
 
     Returns
@@ -165,5 +197,17 @@ def derivatives(family, link, y, size, eta, aux):
 
 @compiled
 def score_auxiliary(family, link, y, size, eta, aux):
-    """Return the derivatives of the log density in the two parameters; the arguments of `log_density`."""
+    """Return the derivatives of the log density in the three parameters; the arguments of `log_density`."""
     return finite_score(_score(family, link, y, size, eta, aux))
+
+
+@inner
+def add_score(family, link, y, size, eta, aux, weight, by, out):
+    """Add the derivatives in a row's `by` parameters, three or more, times a weight to what a pointer points to."""
+    if by > MOST_PARAMETERS:
+        add_scores_at(family, y, size, eta, aux, weight, by, out)
+        return
+    a0, a1, a2 = finite_score(_score(family, link, y, size, eta, aux))
+    out[0] += weight * a0
+    out[1] += weight * a1
+    out[2] += weight * a2

@@ -1,6 +1,7 @@
 """How compiled code knows a family: by its number, or by the address of a table of C functions of a row."""
 
 import functools
+import re
 from types import FunctionType
 
 import numba
@@ -14,7 +15,7 @@ from bayesmm.families.links import LINKS
 from bayesmm.families.observed import number_at
 from bayesmm.likelihood.compiled import OTHER_FORMS, from_kernel, kernel_version, keyed, source_version
 from bayesmm.likelihood.own_family import functions_of
-from bayesmm.likelihood.response_kernels import OUTPUTS, ROW
+from bayesmm.likelihood.response_kernels import OUTPUTS, ROW, WIDEST
 
 KERNEL, LINK, NUMBERS_OUT = None, -1, 0  # of `_row`: those of a family, in each copy of it
 
@@ -53,9 +54,12 @@ def _table(family: Family) -> tuple:
 
 
 def _of_package(family: Family) -> list:
-    kernels, stem = family.kernels, f"{family.label}_{family.link}".replace(" ", "_")
+    kernels, stem = family.kernels, re.sub(r"\W", "_", f"{family.label}_{family.link}")
     made = [_c_function(f"{stem}_density", kernels.density, LINKS[family.link].code, OUTPUTS)]
-    return [*made, _c_function(f"{stem}_score", kernels.score, LINKS[family.link].code, MOST_PARAMETERS)]
+    if kernels.scores is not None:
+        return [*made, _c_function(f"{stem}_scores", kernels.scores, LINKS[family.link].code, 0, _scores)]
+    numbers = max(len(family.parameters), 2)
+    return [*made, _c_function(f"{stem}_score", kernels.score, LINKS[family.link].code, numbers)]
 
 
 def _row(y, size, eta, aux, out):
@@ -64,12 +68,22 @@ def _row(y, size, eta, aux, out):
     found = carray(out, (OUTPUTS,))
     for k in range(NUMBERS_OUT):
         found[k] = numbers[k]
+    for k in range(NUMBERS_OUT, OUTPUTS):
+        found[k] = 0.0
 
 
-def _c_function(name: str, kernel, link: int, numbers: int):
-    """Return a copy of `_row` as a C function, compiled or from the disk, under a name of its own."""
+def _scores(y, size, eta, aux, out):
+    """Set `out` to the derivatives in all of a row's parameters, and at least in three: 0 in those that it has not."""
+    found = carray(out, (WIDEST,))
+    for k in range(MOST_PARAMETERS):
+        found[k] = 0.0
+    KERNEL(LINK, y, size, eta, carray(aux, (WIDEST,)), found)
+
+
+def _c_function(name: str, kernel, link: int, numbers: int, template=_row):
+    """Return a copy of a template as a C function, compiled or from the disk, under a name of its own."""
     known = {**globals(), "KERNEL": from_kernel(kernel), "LINK": link, "NUMBERS_OUT": numbers}
-    made = FunctionType(_row.__code__, known, name)
+    made = FunctionType(template.__code__, known, name)
     made.__qualname__ = name
     version = kernel_version(kernel, source_version())
     return numba.cfunc(ROW, cache=True, error_model="numpy")(keyed(made, version))

@@ -6,6 +6,7 @@ import numpy as np
 from numba import carray
 
 from bayesmm.design.records import Design
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import (
     c_function,
@@ -33,6 +34,7 @@ from bayesmm.likelihood.own_parameters import (
 )
 from bayesmm.likelihood.posterior import LIKELIHOOD
 from bayesmm.likelihood.quadrature import Grouped, grouped
+from bayesmm.likelihood.response_kernels import add_scores_at
 from bayesmm.likelihood.response_terms import COUNTS, LOGIT, kind_of, row_constant, row_derivatives, row_score
 from bayesmm.likelihood.row_functions import codes
 
@@ -89,16 +91,19 @@ def any_rows(data, aux, n_aux, eta, slope, d_aux):
     total = 0.0
     for i in range(eta.shape[0]):
         weight, y, size = data.weight[i], data.y[i], data.size[i]
-        own = vector_of(pointer(aux, data.by * i), (2,))
+        own = vector_of(pointer(aux, data.by * i), (MOST_PARAMETERS,))
         part, d1, _, _ = row_derivatives(data.family, data.link, y, size, eta[i], own)
         total += weight * part
         slope[i] = weight * d1
-        if n_aux > 0:
-            a0, a1 = row_score(data.family, data.link, y, size, eta[i], own)
+        if data.by > MOST_PARAMETERS:
+            add_scores_at(data.family, y, size, eta[i], own, weight, data.by, pointer(d_aux, data.by * i))
+        elif n_aux > 0:
+            a0, a1, a2 = row_score(data.family, data.link, y, size, eta[i], own)
             rest, b0, b1 = row_constant(data.family, data.link, y, own)
             total += weight * rest
             d_aux[data.by * i] += weight * (a0 + b0)
             d_aux[data.by * i + 1] += weight * (a1 + b1)
+            d_aux[data.by * i + 2] += weight * a2
     return total
 
 

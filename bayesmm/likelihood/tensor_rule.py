@@ -6,6 +6,7 @@ The nodes u* + M x with M = C^-T lie on lines along the last axis, each with as 
 import math
 from typing import NamedTuple
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import c_function, inlined, inner, matrix_of, pointer, vector_of
 from bayesmm.likelihood.dense_matrices import solve_lower, solve_lower_transposed
@@ -27,14 +28,15 @@ from bayesmm.likelihood.lines import Line, add_scores, add_up, aim, evaluate, li
 from bayesmm.likelihood.modes import DECREMENT, Search, find_mode, search_at, search_size
 from bayesmm.likelihood.response_terms import row_derivatives
 
+MOST_BITS = 62  # of `Rows.real`
 STEP = 6e-6  # of central differences: the cube root of the precision
 
 
 class Sums(NamedTuple):
     """Sums over the nodes of shares times numbers, and scratch, of n rows with q random effects; pointers."""
 
-    scores: Pointer  # (2,), or (n, 2) by row: derivatives in the auxiliaries
-    moved: Pointer  # (2,) auxiliaries
+    scores: Pointer  # (3,), or (n, by) by row: derivatives in the auxiliaries
+    moved: Pointer  # (3,) or (by,) auxiliaries
     x: Pointer  # (q,)
     d_u: Pointer  # (q,)
     v: Pointer  # (q,)
@@ -49,20 +51,22 @@ class Sums(NamedTuple):
     search: Search
 
 
-def tensor_size(n: int, q: int, k: int) -> int:
+def tensor_size(n: int, q: int, k: int, by: int) -> int:
     """Return how many numbers `sums_at` takes, for k nodes on an axis."""
-    return 2 + 3 * q + 5 * q * q + (q + 5) * n + line_size(n, q, k) + search_size(q)
+    width = max(by, MOST_PARAMETERS)
+    return width + 3 * q + 5 * q * q + (q + 3 + width) * n + line_size(n, q, k) + search_size(q)
 
 
 @inlined
-def sums_at(pool, n, q, k):
-    """Return the workspace for one level, at the beginning of a pool."""
-    first, m = 2 + 2 * n, q * q
+def sums_at(pool, n, q, k, by):
+    """Return the workspace for one level, at the beginning of a pool; `by` is that of the rows."""
+    width, m = max(by, MOST_PARAMETERS), q * q
+    first = width + width * n
     square = first + 3 * q
     rows = square + 5 * m
     search = rows + (q + 3) * n
     return Sums(
-        pointer(pool, 2), pointer(pool, 0), pointer(pool, first), pointer(pool, first + q),
+        pointer(pool, width), pointer(pool, 0), pointer(pool, first), pointer(pool, first + q),
         pointer(pool, first + 2 * q),
         pointer(pool, square), pointer(pool, square + m), pointer(pool, square + 2 * m), pointer(pool, square + 3 * m),
         pointer(pool, square + 4 * m), pointer(pool, rows), pointer(pool, rows + (q + 1) * n),
@@ -79,7 +83,7 @@ def tensor_level(
     k, n_aux, task = 1, settings[AUXILIARIES], settings[TASK]
     while k**q < K:
         k += 1
-    w = sums_at(pool, n, q, k)
+    w = sums_at(pool, n, q, k, rows.by)
     found, top, log_det = find_mode(rows, u, w.search, w.line, DECREMENT)
     if not found:
         return 0
@@ -100,7 +104,7 @@ def tensor_level(
 def node_sum(rows, u, nodes, log_weights, K, k, top, n_aux, task, w):
     """Return the sum over the nodes, relative to exp(top), and set the sums that the derivatives need."""
     q, M, line, total = rows.q, w.search.M, w.line, 0.0
-    begin(nodes, k, w)
+    begin(rows, nodes, k, w)
     aim(rows, rows.kind, line)
     for first in range(0, K, k):
         for b in range(q):
@@ -124,11 +128,11 @@ def node_sum(rows, u, nodes, log_weights, K, k, top, n_aux, task, w):
 
 
 @inner
-def begin(nodes, k, w):
+def begin(rows, nodes, k, w):
     """Set all sums to zeros, and the numbers and the direction of the nodes of a line."""
     n, q = w.line.n, w.line.q
-    for i in range(n):
-        w.scores[2 * i] = w.scores[2 * i + 1] = 0.0
+    for i in range(max(rows.by, MOST_PARAMETERS) * n):
+        w.scores[i] = 0.0
     for a in range(q):
         w.x[a] = 0.0
         w.line.direction[a] = w.search.M[a * q + q - 1]
@@ -224,13 +228,14 @@ def derivatives_at(rows, i, eta, aux):
 def mixed(rows, i, at, m, moved):
     """Return the derivatives of a row's d1 and d2 in auxiliary m, by central differences."""
     own, slope, curve = own_aux(rows, i), 0.0, 0.0
-    step = STEP if (rows.real >> m) & 1 else STEP * own[m]
+    step = STEP if (rows.real >> min(m, MOST_BITS)) & 1 else STEP * own[m]
     if step == 0.0 or not math.isfinite(own[m]):  # no parameter, or a threshold that is none
         return 0.0, 0.0
     for side in (-1.0, 1.0):
-        moved[0], moved[1] = own[0], own[1]
+        for k in range(max(rows.by, MOST_PARAMETERS)):
+            moved[k] = own[k]
         moved[m] += side * step
-        d1, d2, _ = derivatives_at(rows, i, at, vector_of(moved, (2,)))
+        d1, d2, _ = derivatives_at(rows, i, at, vector_of(moved, (MOST_PARAMETERS,)))
         slope += side * d1
         curve += side * d2
     return slope / (2 * step), curve / (2 * step)

@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bayesmm.design.residual.of_family import THRESHOLD, own_of_rows, row_thresholds
+from bayesmm.design.residual.of_family import THRESHOLD, own_of_rows, row_thresholds, threshold_basis
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.posterior.draws import residual_draws, scalar_draws, tree_sizes
 
 Array = np.ndarray
 
 
 def auxiliary_values(fit, read: np.ndarray | None = None) -> list[np.ndarray]:
-    """Return the draws of each parameter of the family besides mu, or of its thresholds, (draws, 1).
+    """Return the draws of each parameter of the family besides mu, and of thresholds before them, (draws, 1).
 
     One that has a formula is (draws, rows), of rows of which that has read `read`: those of the fit if not given.
     """
@@ -22,10 +23,10 @@ def auxiliary_values(fit, read: np.ndarray | None = None) -> list[np.ndarray]:
 
 
 def auxiliary_draws(fit) -> Array:
-    """Return the draws of the family's auxiliaries, (draws, 2), zeros where it has fewer; or its thresholds."""
+    """Return the draws of the family's auxiliaries, (draws, 3), zeros where it has fewer; or its thresholds."""
     if fit.design.family.ordered:
-        return residual_draws(fit)[THRESHOLD]
-    aux = np.zeros((int(np.prod(tree_sizes(fit.tree))), 2))
+        return residual_draws(fit)[THRESHOLD] @ threshold_basis(fit.design.residual.parts[0]).T
+    aux = np.zeros((int(np.prod(tree_sizes(fit.tree))), MOST_PARAMETERS))
     for m, name in enumerate(fit.design.family.auxiliaries):
         aux[:, m] = scalar_draws(fit).get(name, 1.0)
     return aux
@@ -34,20 +35,20 @@ def auxiliary_draws(fit) -> Array:
 def auxiliaries_at(fit) -> Callable[[object], Array]:
     """Return the function of rows (a slice or places) that gives the auxiliaries as compiled code takes them.
 
-    They are (draws, 2), or (draws, m, 2) where the family has parameters that differ from row to row.
+    They are (draws, 3), or (draws, m, w) where the family has parameters that differ from row to row.
     """
     design = fit.design
     if not design.residual.by_row:
         aux = auxiliary_draws(fit)
         return lambda part: aux
-    if design.family.ordered:
-        tau = auxiliary_draws(fit).T
-        return lambda part: row_thresholds(tau, design.y[part])
+    read = design.residual.rows
 
     def of_rows(part: object) -> Array:
-        found = auxiliary_values(fit, design.residual.rows[part])
+        found = auxiliary_values(fit, None if read is None else read[part])
+        if design.family.ordered:
+            return row_thresholds(np, design.family, found, design.y[part])
         shape = len(found[0]), len(design.y[part])
         columns = [np.broadcast_to(own, shape) for own in found]
-        return np.stack([*columns, *[np.zeros(shape)] * (2 - len(columns))], axis=-1)
+        return np.stack([*columns, *[np.zeros(shape)] * (MOST_PARAMETERS - len(columns))], axis=-1)
 
     return of_rows

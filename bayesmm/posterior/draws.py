@@ -83,7 +83,8 @@ def prior_residual_draws(fit) -> dict[str, np.ndarray]:
         return found
     gamma = prior_draws(fit)["beta"].reshape(-1, fit.design.p)
     shift = gamma @ threshold_means(fit.design, fit.model.priors)
-    return {name: values - shift[:, None] for name, values in found.items()}
+    moved = {own.name for own in fit.design.residual.parameters if own.at_means}
+    return {name: values - shift[:, None] * (name in moved) for name, values in found.items()}
 
 
 def _sds_and_correlations(Sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

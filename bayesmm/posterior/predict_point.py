@@ -12,6 +12,7 @@ from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.errors import DataError, listing
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.crossproducts import Factor, Floats
 from bayesmm.likelihood.gaussian import pack
 from bayesmm.likelihood.gaussian_factorisation import FixedPrior
@@ -267,7 +268,7 @@ def working_weights(point) -> Floats:
     design, family = point.design, point.design.family
     own = own_parameters(design)
     values = [*point.auxiliaries.values(), *(value for part in point.residual.values() for value in part)]
-    aux = np.broadcast_to(own.rows(np.array(values, dtype=float)), (design.n, 2)).copy()
+    aux = np.broadcast_to(own.rows(np.array(values, dtype=float)), (design.n, MOST_PARAMETERS)).copy()
     size = np.ones(design.n) if design.size is None else design.size
     numbers = codes(family)
     rows = zip(design.y, size, point.linear, aux, strict=True)

@@ -8,6 +8,7 @@ import xarray as xr
 
 from bayesmm.design.frames import open_table
 from bayesmm.design.summed import is_summed
+from bayesmm.posterior.categories_plot import plot_categories
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.predictions_plot import plot_predictions
 from bayesmm.runtime.arguments import check_probability
@@ -94,8 +95,32 @@ class Predictions:
         tree.attrs.update(self.tree.attrs)
         return replace(self, tree=tree)
 
-    def plot(self, ax=None):
-        """Draw the predictions with their intervals: see `bayesmm.posterior.predictions_plot.plot_predictions`."""
+    def plot(self, ax=None, cumulative: bool = False):
+        """Draw the predictions with their intervals, and probabilities of categories stacked.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw if there is one panel; a new figure if not given.
+        cumulative : bool
+            Of categories, whether to draw the probabilities of each and those below, with 95 % intervals.
+
+        Returns
+        -------
+        Plot
+            Of `predictions_plot.plot_predictions` or `categories_plot.plot_categories` in `bayesmm.posterior`.
+
+        Raises
+        ------
+        ValueError
+            There is no row to draw, there are several panels for `ax`, or no categories to cumulate.
+        """
+        if not len(self.labels):
+            raise ValueError("there is nothing to draw: the predictions have no rows")
+        if self.categories:
+            return plot_categories(self, ax, cumulative)
+        if cumulative:
+            raise ValueError("cumulative=True is for probabilities of categories, and these predictions have none")
         return plot_predictions(self, ax)
 
     def __str__(self) -> str:

@@ -39,13 +39,6 @@ def plot_predictions(found, ax=None):
     ValueError
         If there is no row to draw, or an `ax` for several panels.
     """
-    if found.categories:
-        raise ValueError(
-            "probabilities of categories have no such figure; draw .numbers(), the expected number of the category, or "
-            ".to_frame()"
-        )
-    if not len(found.labels):
-        raise ValueError("there is nothing to draw: the predictions have no rows")
     table = found.table.loc[:, found.table.nunique() > 1].reset_index(drop=True)
     x = next((name for name in table if makes_a_line(table[name])), None)
     parts = None if x is None else combinations(table.drop(columns=x))
@@ -53,11 +46,15 @@ def plot_predictions(found, ax=None):
         figure, axes = draw_rows(found, table, ax)
     else:
         figure, axes = draw_bands(found, table[x], parts, ax)
-    settings = json.loads(found.tree.attrs["bayesmm"])
     entries = {"posterior mean": ("o" if parts is None or len(parts) > PANELS else "-", INK)}
     key(figure, entries | {"50 % interval": ("band", GREY), "95 % interval": ("band", LIGHT)})
-    title(figure, f"Predictions: {KINDS[found.kind]}", NEW.get(settings["new_levels"], ""))
+    title(figure, f"Predictions: {KINDS[found.kind]}", NEW.get(settings_of(found)["new_levels"], ""))
     return axes
+
+
+def settings_of(found) -> dict:
+    """Return how predictions were made: kind, groups, new_levels, seed."""
+    return json.loads(found.tree.attrs["bayesmm"])
 
 
 def makes_a_line(column: pd.Series) -> bool:

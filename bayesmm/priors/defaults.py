@@ -194,13 +194,14 @@ def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
     """Yield the places of the parameters of the residual structure besides sigma."""
     for own in design.residual.parameters:
         wider, labels = () if own.terms is None else (own.name,), residual_labels(own)
-        if own.ordered:
+        if own.at_means:
             prior = threshold_prior(design, scales)
             unit = f"{scales.unit} at the predictors' means"
             yield from (Place(label, RESIDUAL, wider, prior, unit, bounds=own.support) for label in labels)
             continue
         for label, size in zip(labels, own.sizes or (1.0,) * len(labels), strict=True):
-            arguments = dict(own.arguments) if size == 1 else {**own.arguments, "sigma": own.arguments["sigma"] / size}
+            start = {**own.arguments, "sigma": scales.coefficient} if own.slopes else dict(own.arguments)
+            arguments = start if size == 1 else {**start, "sigma": start["sigma"] / size}
             prior = Prior(own.prior, **arguments)
             yield Place(label, RESIDUAL, wider, prior, own.unit, bounds=own.support)
 

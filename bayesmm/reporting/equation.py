@@ -18,7 +18,7 @@ from bayesmm.design.parameters import (
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.of_family import link_code
 from bayesmm.design.term_basis import TermBases
-from bayesmm.families.family import Family
+from bayesmm.families.family import EQUIDISTANT, Family
 from bayesmm.families.links import LINKS
 from bayesmm.formula.formula import Call, Operation, arguments_of, gives, text_of
 from bayesmm.priors import Prior, prior_bases
@@ -118,9 +118,7 @@ def _sub(letter: str, *names: str) -> str:
 def _likelihood(design: Design, family: Family) -> str:
     weights = "" if design.weights is None else WEIGHTS
     if family.ordered:
-        link, y = LINKS[family.link].tex, rf"P({{{escape(_response(design))}}}_{{i}} \le k)"
-        ends = rf"\quad k = 1, \ldots, {len(design.categories) - 1}"
-        return rf"{link.replace(MU, y)} &= \tau_{{k}} - \eta_{{i}},{ends}{weights}"
+        return f"{_of_categories(design, family)}{weights}"
     if family.gaussian and (weights or design.residual.parts):
         divided = " / w_{i}" if weights else ""
         variance = "" if design.residual.sigma == "known" else r"\sigma^{2}"
@@ -132,6 +130,21 @@ def _likelihood(design: Design, family: Family) -> str:
         if word in family.observed:
             right += rf"\quad {escape(f'({word} by {text_of(call)})')}"
     return rf"{{{escape(_response(design))}}}_{{i}} &\sim {right}{weights}"
+
+
+def _of_categories(design: Design, family: Family) -> str:
+    """Return what the link of a probability of ordered categories is."""
+    y = family.tex.replace("Y", rf"{{{escape(_response(design))}}}_{{i}}")
+    threshold, part = r"\tau_{k}", design.residual.parts[0]
+    if family.spacing == EQUIDISTANT:
+        threshold = r"\tau_{1} + (k - 1)(\tau_{2} - \tau_{1})"
+    names = part.parameters[1].terms[:: len(design.categories) - 1] if part.rows is not None else ()
+    columns = [name.rpartition(", ")[0] for name in names]
+    own = "".join(" - " + _product(_sub(part.parameters[1].tex, escape(name), "k"), name) for name in columns)
+    right = rf"{threshold} - \eta_{{i}}{own}"
+    scale = next((p.symbol for p in family.parameters if p.relative), "")
+    right = rf"{scale}_{{i}}\,({right})" if scale else right
+    return rf"{LINKS[family.link].tex.replace(MU, y)} &= {right},\quad k = 1, \ldots, {len(design.categories) - 1}"
 
 
 def _residual_factor(design: Design) -> str:

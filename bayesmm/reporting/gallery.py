@@ -108,6 +108,14 @@ def distributions(fit) -> tuple[Figure, ...]:
             "mean of the fitted curves, with the band that holds 95 % of their draws.",
         )
         return (survival,)
+    if design.categories:
+        shares = picture(
+            partial(plots.plot_categories, fit),
+            f"The shares of the categories of {y} in the data and as fitted, the mean over the rows.",
+            "Two stacked bars: the shares of the categories among the rows, and the posterior means of their "
+            "probabilities.",
+        )
+        return shares, *(by_group(fit, k) for k in design.factors[:FACTORS])
     shown = picture(
         partial(plots.plot_predictive, fit),
         f"The observed {y} and what the fitted model gives for the same rows.",

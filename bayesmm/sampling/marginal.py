@@ -302,7 +302,7 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
     for name, own in {own.name: own for own in vectors.values()}.items():
         first = at + model.names.index(residual_labels(own)[0])
         column = scalars[:, first : first + own.size]
-        if own.ordered and design.p:  # those that are sampled are at the means of the prior's columns
+        if own.at_means and design.p:  # those that are sampled are at the means of the prior's columns
             gamma = scalars[:, at + len(model.names) : at + len(model.names) + design.p]
             column = column + (gamma @ model.means)[:, None]
         found[name] = (("chain", "draw", residual_dim(own)), column.reshape(*shape, own.size).copy())

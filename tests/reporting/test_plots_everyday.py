@@ -34,8 +34,9 @@ def fit():
 ONE = ("plot_comparison", "plot_shrinkage", "plot_residuals", "plot_qq", "plot_group_means", "plot_predictive")
 
 
-# of models of their own: tests/model/test_standard_errors.py, tests/model/test_smooths.py, test_plot_survival.py
-ELSEWHERE = {"save_figures", "plot_prior_predictive", "forest", "smooths", "plot_survival"}
+# of models of their own: tests/model/test_standard_errors.py, tests/model/test_smooths.py, test_plot_survival.py,
+# test_plot_categories.py
+ELSEWHERE = {"save_figures", "plot_prior_predictive", "forest", "smooths", "plot_survival", "plot_categories"}
 
 
 @pytest.mark.parametrize("name", sorted(set(plots.__all__) - ELSEWHERE))

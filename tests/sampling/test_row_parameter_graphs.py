@@ -21,7 +21,13 @@ CASES = {
     "student": ("r ~ x + (1 | g)", "sigma ~ z", "nu ~ 0 + f"),
     "zero_inflated_negbinomial": ("n ~ x + (1 | g)", "zi ~ x", "shape ~ z"),
     "skew_normal": ("r ~ x + (1 | g)", "alpha ~ z"),
+    "disc": ("k ~ x + (1 | g)", "disc ~ z"),
+    "nominal": "k ~ x + cs(z) + (1 | g)",
+    "cumulative(equidistant)": "k ~ x + (1 | g)",
+    "sratio": "k ~ x + cs(f) + (1 | g)",
+    "acat": "m ~ x + cs(z + f) + (1 | g)",
 }
+FAMILIES = {"disc": "cumulative", "nominal": "cumulative"}
 
 
 def model(family):
@@ -30,8 +36,9 @@ def model(family):
     table = {
         "x": rng.normal(size=n) + 3, "z": rng.normal(size=n), "f": np.tile(["p", "q"], n // 2), "g": np.arange(n) % 6,
         "k": rng.integers(1, 5, n), "r": rng.normal(size=n), "n": rng.poisson(1.5, n),
+        "m": rng.integers(1, 7, n),
     }  # fmt: skip
-    return bmm.Model(CASES[family], pd.DataFrame(table), family)
+    return bmm.Model(CASES[family], pd.DataFrame(table), FAMILIES.get(family, family))
 
 
 def evaluated(graph, names, terms, seed=2):
@@ -65,7 +72,8 @@ def test_the_explicit_graph_has_the_compiled_density(family):
     eta = design.X @ values["beta"] + values["b_g"][design.blocks[0].index, 0]
     aux = own_parameters(design).rows(own_values(design, values))
     ones = np.ones(design.n)
-    expected = log_densities(*codes(design.family), design.y, ones, ones, eta[None], aux[None])[0]
+    size = ones if design.size is None else design.size
+    expected = log_densities(*codes(design.family), design.y, size, ones, eta[None], aux[None])[0]
     np.testing.assert_allclose(found[-1], expected, rtol=1e-10, atol=1e-10)
 
 

@@ -8,7 +8,11 @@ so that the parameter itself is what it is where all columns are 0, with the pri
 intercept, ``zi ~ 0 + f``, there is no such parameter, and eta are the links of its values.
 
 Of an ordered response the K - 1 thresholds are the parameters; what the likelihood of a row knows of them are the two
-around its category.
+around its category, or all. They may be further apart in some rows than in others, by effects of their own:
+
+    threshold_ik = threshold_k - z_i' g_k,
+
+the columns z being those of `cs()` in the formula.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +33,7 @@ from bayesmm.design.residual.structure import (
     ResidualTerm,
 )
 from bayesmm.errors import DataError
-from bayesmm.families.family import Auxiliary, Family
+from bayesmm.families.family import EQUIDISTANT, MOST_PARAMETERS, Auxiliary, Family
 from bayesmm.formula.formula import Scale
 
 IDENTITY, LOG, LOGIT = range(3)  # what the links are called in compiled code
@@ -37,7 +41,8 @@ PREFIX = ("linear_", "log_", "logit_")  # of the coefficients' name, by link
 UNITS = ("change of {}", "log ratio of {}", "log odds ratio of {}")
 LEVELS = ("{}", "log of {}", "logit of {}")
 SDS = (1.0, 1.0, 2.5)  # of the coefficients' default priors, of the last as of other coefficients with a logit link
-THRESHOLD = "threshold"
+THRESHOLD, SPECIFIC = "threshold", "cs"
+LEAST_GAP = 0.1  # between neighbouring thresholds where a search starts
 FAMILYS = "Family's parameters"  # the title of those without a formula
 
 
@@ -69,6 +74,8 @@ def term(
     DataError
         There are no columns, some depend on others, or there are numbers without an intercept.
     """
+    if own.relative and not scale.intercept:
+        raise DataError(f"{own.name} is 1 where the columns of '{scale.text}' are 0; leave '0 +' out")
     (V, shown), code = checked_columns(own.name, scale, X, names, learning), link_code(own)
     level = 0.0 if scale.intercept else own.free(start)
     what = (UNITS if scale.intercept else LEVELS)[code].format(own.name)
@@ -76,17 +83,59 @@ def term(
         f"{PREFIX[code]}{own.name}", rf"\eta^{{{own.symbol}}}", "Normal", {"mu": level, "sigma": SDS[code]}, what,
         shown, start=level, sizes=tuple(map(float, sizes(V))),
     )  # fmt: skip
-    given = () if scale.intercept else (own.name,)
+    given = () if scale.intercept and not own.relative else (own.name,)
     return ResidualTerm(STRUCTURE, scale.text, (parameter,), V, of=own.name, given=given)
 
 
-def threshold_term(family: Family, categories: Sequence[str]) -> ResidualTerm:
-    """Return the thresholds between neighbouring categories."""
+def threshold_term(
+    family: Family, categories: Sequence[str], text: str = "", Z: Array | None = None, columns: Sequence[str] = ()
+) -> ResidualTerm:
+    """Return the thresholds between neighbouring categories; with `text`, cs(...), of columns Z that move each of them.
+
+    Parameters
+    ----------
+    family : Family
+    categories : sequence of str, length K
+    text : str
+    Z : (n, c), optional
+    columns : sequence of str, length c
+    """
     names = tuple(f"{low}|{high}" for low, high in pairwise(categories))
-    parameter = ResidualParameter(
-        THRESHOLD, r"\tau", "Normal", {"mu": 0.0, "sigma": 1.0}, f"on the {family.link} scale", names, ordered=True
-    )
-    return ResidualTerm(STRUCTURE, "", (parameter,), of=THRESHOLD, given=family.auxiliaries)
+    shown = names[:2] if family.spacing == EQUIDISTANT else names
+    own = {"mu": 0.0, "sigma": 1.0}
+    parameters = (
+        ResidualParameter(
+            THRESHOLD, r"\tau", "Normal", own, f"on the {family.link} scale", shown, ordered=family.ascending,
+            at_means=True,
+        ),
+    )  # fmt: skip
+    if Z is not None:
+        terms = tuple(f"{column}, {name}" for column in columns for name in names)
+        sizes = tuple(float(size) for size in np.repeat(np.std(Z, axis=0), len(names)))
+        parameters += (
+            ResidualParameter(
+                SPECIFIC, r"\delta", "Normal", own, f"on the {family.link} scale", terms, sizes=sizes, slopes=True
+            ),
+        )
+    given = tuple(name for name in family.auxiliaries if name not in family.formulas)
+    return ResidualTerm(STRUCTURE, text, parameters, Z, of=THRESHOLD, given=given, categories=tuple(categories))
+
+
+def threshold_basis(part: ResidualTerm) -> Array:
+    """Return B, (K - 1, t): the thresholds are B times the parameters of that name, which are they, or the first two.
+
+    Equidistant ones are on a line through the first two.
+    """
+    t, k = part.parameters[0].size, np.arange(len(part.categories) - 1.0)
+    return np.eye(t) if t == len(k) else np.column_stack([1.0 - k, k])
+
+
+def fitted_thresholds(part: ResidualTerm, whole: Array) -> Array:
+    """Return the parameters, (t,), that give these thresholds, (K - 1,), or those nearest to them that ascend."""
+    found = np.linalg.lstsq(threshold_basis(part), whole)[0]
+    if part.parameters[0].ordered and (np.diff(found) <= 0).any():
+        found = found[0] + np.arange(len(found)) * LEAST_GAP
+    return found
 
 
 def _nothing(arguments: Arguments) -> tuple[()]:
@@ -108,7 +157,7 @@ def of_rows(
     library: ModuleType, family: Family, residual: Residuals, rows: object, own: Mapping[str, object],
     values: Mapping[str, object],
 ) -> tuple:  # fmt: skip
-    """Return the family's parameters besides the mean in its order, or its thresholds.
+    """Return the family's parameters besides the mean in its order, or its thresholds and what it has besides them.
 
     Parameters
     ----------
@@ -128,17 +177,31 @@ def of_rows(
     tuple
         Each as it was given, or (n,) or (draws, n) where it has a formula; of thresholds numbers or (draws, 1).
     """
-    if family.ordered:
-        found = values[THRESHOLD]
-        size = residual.parameters[0].size
-        return tuple(found[..., k : k + 1] if found.ndim > 1 else found[k] for k in range(size))
     parts = {part.of: part for part in residual.parts if part.of}
-    return tuple(
+    first = _thresholds(residual, parts[THRESHOLD], rows, values) if family.ordered else ()
+    return first + tuple(
         _by_formula(library, parameter, residual, parts[parameter.name], rows, own, values)
         if parameter.name in parts
         else own[parameter.name]
         for parameter in family.parameters
+        if not family.ordered or parameter.name in family.formulas
     )
+
+
+def _thresholds(residual: Residuals, part: ResidualTerm, rows, values: Mapping) -> tuple:
+    """Return each threshold, of one draw or of several, of all rows or of each."""
+    found, basis, Z = values[THRESHOLD], threshold_basis(part), None
+    if part.rows is not None:
+        Z = residual.of_part(part, rows)
+    out, several = [], found.ndim > 1
+    for k, weights in enumerate(basis):
+        own = [j for j in range(len(weights)) if weights[j]]
+        parts = [weights[j] * (found[..., j : j + 1] if several else found[j]) for j in own]
+        at = sum(parts[1:], start=parts[0])
+        if Z is not None:
+            at = at - values[SPECIFIC][..., k :: len(basis)] @ Z.T
+        out.append(at)
+    return tuple(out)
 
 
 def _by_formula(library, parameter: Auxiliary, residual: Residuals, part: ResidualTerm, rows, own, values):
@@ -164,7 +227,7 @@ def own_of_rows(design, own: Mapping[str, object], values: Mapping[str, Array], 
 
 def check_same_in_rows(design, what: str) -> None:
     """Raise a DataError where a parameter of the family has a formula, with which `what` is not defined."""
-    if design.residual.by_row and not design.family.ordered:
+    if any(part.rows is not None for part in design.residual.parts if part.of):
         raise DataError(
             f"{what} is not defined where a parameter differs from row to row, as by {design.residual.text}"
         )
@@ -187,12 +250,31 @@ def check_determined(design) -> None:
             )
 
 
-def row_thresholds(thresholds: Sequence[Array], y: Array) -> Array:
-    """Return the two thresholds around each row's category, (n, 2) or (draws, n, 2); infinite beyond the ends."""
-    tau = np.stack([np.asarray(t, dtype=float).reshape(-1) for t in thresholds], axis=-1)  # (draws or 1, K - 1)
-    ends = np.full((len(tau), 1), np.inf)
-    padded, k = np.hstack([-ends, tau, ends]), np.asarray(y).astype(np.int64)
-    return np.stack([padded[:, k - 1], padded[:, k]], axis=-1)
+def row_thresholds(library: ModuleType, family: Family, found: Sequence, y: Array) -> object:
+    """Return what a row's density has of what `of_rows` gives, (n, w) or (draws, n, w).
+
+    All thresholds; or the two around its category, infinite beyond the ends, and what the family has besides.
+
+    Parameters
+    ----------
+    library : module
+        numpy or pytensor.tensor.
+    family : Family
+    found : sequence of number, (n,), (draws, 1) or (draws, n)
+        From `of_rows`.
+    y : (n,)
+    """
+    k, n = np.asarray(y).astype(np.int64), len(y)
+    whole = [library.zeros(n) + own for own in found]  # (n,) or (draws, n)
+    if family.every:
+        none = [library.zeros(n) + whole[0] * 0.0] * (MOST_PARAMETERS - len(whole))
+        return library.stack([*whole, *none], axis=-1)
+    last = len(found) - (len(family.parameters) - 2)
+    end = library.zeros(n) + whole[0] * 0.0 + np.inf
+    padded, rows = library.stack([-end, *whole[:last], end], axis=-1), np.arange(n)
+    around = [padded[..., rows, k - 1], padded[..., rows, k]]
+    none = [library.zeros(n) + whole[0] * 0.0] * (MOST_PARAMETERS - len(family.parameters))
+    return library.stack([*around, *whole[last:], *none], axis=-1)
 
 
 def residual_title(design) -> str:

@@ -51,6 +51,11 @@ class ResidualParameter:
         Of the elements of a vector: what they multiply. The scale of their prior is divided by it.
     ordered : bool
         Whether each element of a vector is above the one before.
+    at_means : bool
+        Whether its prior is at the predictors' means, as an intercept's: it is what is reported less a multiple of the
+        coefficients.
+    slopes : bool
+        Whether it has default priors as coefficients have, in place of its own.
     """
 
     name: str
@@ -63,6 +68,8 @@ class ResidualParameter:
     start: float = 0.0
     sizes: tuple[float, ...] | None = None
     ordered: bool = False
+    at_means: bool = False
+    slopes: bool = False
 
     @property
     def size(self) -> int:
@@ -136,6 +143,8 @@ class ResidualTerm:
         Of a formula of a family's parameter, the parameter: see `of_family`.
     given : tuple of str
         The family's parameters that are no parameters of the model, because the structure gives them.
+    categories : tuple of str
+        Of thresholds, what they are between.
     """
 
     structure: ResidualStructure
@@ -145,6 +154,7 @@ class ResidualTerm:
     names: Mapping[str, str] = field(default_factory=dict)
     of: str = ""
     given: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
     @cached_property
     def layout(self) -> Layout:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from bayesmm.design.coding import Factor, Levels, Numbers, learn_coding, matrix, matrix_names
+from bayesmm.design.ordered import check_specific, columns_around_zero
 from bayesmm.design.residual import (
     autoregressive,
     compound_symmetry,
@@ -15,8 +16,8 @@ from bayesmm.design.residual import (
     unstructured,
 )
 from bayesmm.design.residual.independent import INDEPENDENT
+from bayesmm.design.residual.of_family import SPECIFIC, threshold_term
 from bayesmm.design.residual.of_family import term as parameter_term
-from bayesmm.design.residual.of_family import threshold_term
 from bayesmm.design.residual.structure import Arguments, Array, Residuals, ResidualStructure, ResidualTerm, stacked
 from bayesmm.design.state import Scope
 from bayesmm.design.transforms import evaluate, numeric
@@ -75,6 +76,7 @@ def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array, wei
     DataError
         The family's rows have no residual with an sd of its own, or a structure cannot use the columns.
     """
+    check_specific(formula, family)
     if not family.gaussian:
         return _of_family(formula, family, scope, y)
     if not formula.residuals and not formula.scales:
@@ -98,18 +100,30 @@ def _of_family(formula: Formula, family: Family, scope: Scope, y: Array) -> Resi
     if formula.residuals:
         what = f"{text_of(formula.residuals[0])} describes the residuals of a gaussian model with the identity link"
         raise DataError(f"{what}; {whose} has none of its kind, so leave it out")
-    unknown = next((own for own in formula.scales if own.name not in parameters), None)
+    others = [own for own in formula.scales if own.name != SPECIFIC]
+    unknown = next((own for own in others if own.name not in parameters), None)
     if unknown is not None:
         has = f"has {listing(parameters)}" if parameters else "has no parameters besides the mean"
         advice = share_advice(unknown.name)
         raise DataError(f"{unknown.text} is of a parameter that {whose} has not: it {has}, so leave it out{advice}")
-    parts = [threshold_term(family, known_categories(formula, scope))] if family.ordered else []
-    for own in formula.scales:
+    parts = [_thresholds(formula, family, scope, len(y))] if family.ordered else []
+    for own in others:
         parameter, mean = parameters[own.name], np.full(len(y), y.mean())
         first = family.first(y, mean)[family.auxiliaries.index(own.name)]
         X, names = _scale_matrix(own, scope, len(y))
         parts.append(parameter_term(parameter, own, X, names, float(first), scope.learning))
     return Residuals(tuple(parts)) if parts else INDEPENDENT
+
+
+def _thresholds(formula: Formula, family: Family, scope: Scope, n: int) -> ResidualTerm:
+    """Return the thresholds, with the effects that they have each of their own."""
+    categories = known_categories(formula, scope)
+    specific = next((own for own in formula.scales if own.name == SPECIFIC), None)
+    if specific is None:
+        return threshold_term(family, categories)
+    X, names = _scale_matrix(specific, scope, n)
+    Z, shown = columns_around_zero(specific, X, names, scope.learning)
+    return threshold_term(family, categories, specific.text, Z, shown)
 
 
 def known_categories(formula: Formula, scope: Scope) -> tuple[str, ...]:

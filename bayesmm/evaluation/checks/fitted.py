@@ -10,6 +10,7 @@ from bayesmm.design.parameters import coefficients
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import mean_values, residual_weights
 from bayesmm.estimation.estimates import Estimates, pearson_residuals
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.posterior.draws import block_draws, draws_of, mean_auxiliaries, residual_draws, tree_sizes, variable
 from bayesmm.posterior.means import slope_of
 
@@ -65,7 +66,7 @@ class Fitted:
         from bayesmm.likelihood.response_kernels import derivatives
         from bayesmm.likelihood.row_functions import codes
 
-        design, aux = self.design, np.zeros((self.design.n, 2))
+        design, aux = self.design, np.zeros((self.design.n, MOST_PARAMETERS))
         for m, own in enumerate(self.auxiliaries[: len(design.family.auxiliaries)]):
             aux[:, m] = own  # a number, or one for each row
         size = np.ones(design.n) if design.size is None else design.size

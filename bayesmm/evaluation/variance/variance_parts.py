@@ -17,7 +17,7 @@ from bayesmm.design.records import Design
 from bayesmm.design.residual.structure import NOTHING, residual_weights
 from bayesmm.design.residual.structure import Values as Residual
 from bayesmm.design.summed import is_summed
-from bayesmm.families.family import Family
+from bayesmm.families.family import MOST_PARAMETERS, Family
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.auxiliaries import auxiliary_draws
 from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes, variable
@@ -42,7 +42,7 @@ class Values:
     beta : (draws, p) float64
     covariances : tuple of (draws, q, q) float64
         Sigma_k of each block of the design.
-    auxiliaries : (draws, 2) float64
+    auxiliaries : (draws, 3) float64
         The family's, in its order; 0 where it has fewer.
     residual : mapping of str to (draws, k) float64
         The parameters of the residual structure besides sigma.
@@ -95,7 +95,7 @@ def values_of_fit(fit) -> Values:
 
 def values_of_point(point) -> Values:
     """Return the estimates of a maximised model as one draw, random effects as in `scaled_design`."""
-    own, family = np.zeros((1, 2)), point.design.family
+    own, family = np.zeros((1, MOST_PARAMETERS)), point.design.family
     for m, name in enumerate(family.auxiliaries):
         own[0, m] = point.auxiliaries.get(name, point.sigma)  # a linear model has its sigma there alone
     if family.ordered:

@@ -4,6 +4,7 @@ Matplotlib is loaded at the first figure. Names from the data are never read as 
 leading underscore (which matplotlib would hide). Every function returns the axes, to be changed or shown.
 """
 
+from bayesmm.reporting.plots.categories import plot_categories
 from bayesmm.reporting.plots.comparison import plot_comparison
 from bayesmm.reporting.plots.components import plot_priors, plot_variances
 from bayesmm.reporting.plots.effects import plot_effects
@@ -20,6 +21,7 @@ from bayesmm.reporting.plots.survival import plot_survival
 
 __all__ = [
     "forest",
+    "plot_categories",
     "plot_comparison",
     "plot_effects",
     "plot_energy",

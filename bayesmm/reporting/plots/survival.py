@@ -47,7 +47,7 @@ def plot_survival(fit, by: str | None = None, ax=None):
             f"the response {design.response!r} is neither censored nor truncated; use plot_predictive, or write "
             "y | cens(c) ~ x"
         )
-    parts, names = _parts(design, by)
+    parts, names = parts_of(design, by)
     if ax is not None and by is not None:
         raise ValueError("ax= is for one panel; a figure by a column has several, so leave ax= or by= out")
     figure, axes = panels(len(parts), *((6.6, 3.4) if by is None else (3.1, 2.3)), columns=3, ax=ax)
@@ -70,7 +70,8 @@ def plot_survival(fit, by: str | None = None, ax=None):
     return axes
 
 
-def _parts(design, by: str | None) -> tuple[list[np.ndarray], list[str]]:
+def parts_of(design, by: str | None) -> tuple[list[np.ndarray], list[str]]:
+    """Return the rows of each value of a column, (n,) bool, and what they are called; all rows for None."""
     if by is None:
         return [np.ones(design.n, dtype=bool)], [""]
     columns = list(design.frame.columns)

@@ -176,8 +176,9 @@ def add_residual(
         chosen = {label: priors[label] for label in residual_labels(own)}
         if own.terms is None:
             found[own.name] = scalar(own.name, own.name, chosen[own.name], real=True)[None]
-        elif own.ordered:
-            found[own.name] = ascending(f"{INTERNAL}{own.name}", residual_dim(own), chosen)
+        elif own.at_means:
+            add = ascending if own.ordered else vector
+            found[own.name] = add(f"{INTERNAL}{own.name}", residual_dim(own), chosen)
             at_zero = found[own.name] + (pt.constant(threshold_means(design, priors)) * gamma).sum()
             reported[own.name] = pm.Deterministic(own.name, at_zero, dims=(residual_dim(own),))
         else:

@@ -13,7 +13,8 @@ from pytensor.tensor import TensorVariable
 
 from bayesmm.design.parameters import free_auxiliaries
 from bayesmm.design.records import Design
-from bayesmm.design.residual.of_family import THRESHOLD, of_rows
+from bayesmm.design.residual.of_family import of_rows, row_thresholds
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.lattice import LATTICE
 from bayesmm.likelihood.quadrature import prepare
 from bayesmm.priors import Prior, prior_bases, prior_design
@@ -54,7 +55,7 @@ def build_marginal_glmm(design: Design, priors: Mapping[str, Prior], nodes: int 
         L = add_factor(block, basis, priors)
         auxiliaries = {own.name: scalar(own.name, own.name, priors[own.name]) for own in free_auxiliaries(design)}
         aux = _of_rows(own_design, auxiliaries, add_residual(design, priors, gamma)[0])
-        inputs = quadrature_inputs(data, len(family.parameters), nodes)
+        inputs = quadrature_inputs(data, data.by or len(family.parameters), nodes)
         pm.Potential("marginal_likelihood", QuadratureLikelihood()(gamma, L, aux, *inputs)[0])
     return graph
 
@@ -62,16 +63,14 @@ def build_marginal_glmm(design: Design, priors: Mapping[str, Prior], nodes: int 
 def _of_rows(
     design: Design, auxiliaries: Mapping[str, TensorVariable], residual: Mapping[str, TensorVariable]
 ) -> TensorVariable:
-    """Return the auxiliaries as two numbers, or two for each row in the order of the levels, as one vector."""
+    """Return the auxiliaries as three numbers, or so many for each row in the order of the levels, as one vector."""
     nothing = pt.constant(np.zeros(()))
     if not design.residual.by_row:
-        return pt.stack([*auxiliaries.values(), *[nothing] * (2 - len(auxiliaries))])
+        return pt.stack([*auxiliaries.values(), *[nothing] * (MOST_PARAMETERS - len(auxiliaries))])
     order = np.argsort(design.blocks[0].index, kind="stable")
-    if design.family.ordered:
-        k, ends = design.y[order].astype(np.int64), pt.constant(np.array([np.inf]))
-        padded = pt.concatenate([-ends, residual[THRESHOLD], ends])
-        return pt.stack([padded[k - 1], padded[k]], axis=1).ravel()
-    rows = pt.constant(design.residual.rows[order])
+    rows = None if design.residual.rows is None else pt.constant(design.residual.rows[order])
     found = of_rows(pt, design.family, design.residual, rows, auxiliaries, residual)
-    columns = [pt.zeros(design.n) + own for own in (*found, *[nothing] * (2 - len(found)))]
+    if design.family.ordered:
+        return row_thresholds(pt, design.family, found, design.y[order]).ravel()
+    columns = [pt.zeros(design.n) + own for own in (*found, *[nothing] * (MOST_PARAMETERS - len(found)))]
     return pt.stack(columns, axis=1).ravel()

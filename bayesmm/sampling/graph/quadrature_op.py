@@ -23,7 +23,7 @@ N_DATA = 5  # words, what is told, nodes, their log weights, and the address of 
 class QuadratureLikelihood(Op):
     """(beta, L, aux, data...) -> (log p, its derivatives with respect to beta, L, aux).
 
-    beta is (p,), L (q, q) and lower triangular, aux (2,) with zeros where the family has fewer, or (2 n,) row by row:
+    beta is (p,), L (q, q) and lower triangular, aux (3,) with zeros where the family has fewer, or (3 n,) row by row:
     see `bayesmm.likelihood.quadrature`. Where there is no density in floating point, log p is -inf.
     """
 

@@ -1,0 +1,54 @@
+"""Moments, draws and the distribution function of a response of categories 1 ... K, from their probabilities."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+Array = np.ndarray
+Probabilities = Callable[[str, Array, Sequence[Array]], Array]  # (link, eta, thresholds) -> (..., K)
+
+
+def functions(probabilities: Probabilities) -> dict[str, Callable]:
+    """Return what a family of ordered categories has besides its probabilities, by the names of `Family`."""
+    given = {"mean": mean, "variance": variance, "draw": draw, "cdf": cdf}
+    return {"probabilities": probabilities} | {name: partial(own, probabilities) for name, own in given.items()}
+
+
+def mean(probabilities: Probabilities, link: str, eta: Array, thresholds: Sequence[Array]) -> Array:
+    """Return the expected number of the category."""
+    p = probabilities(link, eta, thresholds)
+    return p @ np.arange(1.0, p.shape[-1] + 1)
+
+
+def variance(probabilities: Probabilities, link: str, eta: Array, thresholds: Sequence[Array]) -> Array:
+    """Return the variance of the number of the category."""
+    p = probabilities(link, eta, thresholds)
+    k = np.arange(1.0, p.shape[-1] + 1)
+    return p @ k**2 - np.square(p @ k)
+
+
+def draw(
+    probabilities: Probabilities, link: str, rng: np.random.Generator, eta: Array, trials: object, thresholds: tuple
+) -> Array:
+    """Return random categories, 1 ... K."""
+    below = np.cumsum(probabilities(link, eta, thresholds), axis=-1)[..., :-1]
+    u = rng.uniform(size=below.shape[:-1])
+    drawn = 1.0 + (u[..., None] > below).sum(axis=-1)
+    return np.where(np.isnan(below).any(axis=-1), np.nan, drawn)
+
+
+def cdf(
+    probabilities: Probabilities, link: str, y: Array, eta: Array, trials: object, thresholds: tuple
+) -> Array:  # fmt: skip
+    """Return P(Y <= y)."""
+    p = probabilities(link, eta, thresholds)
+    below = np.concatenate([np.zeros((*p.shape[:-1], 1)), np.minimum(np.cumsum(p, axis=-1), 1.0)], axis=-1)
+    below[..., -1] = 1.0
+    k = np.broadcast_to(np.clip(np.floor(y), 0, below.shape[-1] - 1), below.shape[:-1]).astype(np.int64)
+    return np.take_along_axis(below, k[..., None], axis=-1)[..., 0]
+
+
+def together(eta: Array, thresholds: Sequence[Array]) -> Array:
+    """Return eta less each threshold, (..., K - 1)."""
+    return np.stack(np.broadcast_arrays(*(eta - np.asarray(tau, dtype=float) for tau in thresholds)), axis=-1)
