@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.parameters import by_levels, free_auxiliaries
+from bayesmm.design.predictors import shifts
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
@@ -186,7 +187,7 @@ class Estimates:
     def own(self) -> tuple[float, ...]:
         """The family's parameters besides mu in its order, or its thresholds; (n,) each where it has a formula."""
         if self.design.residual.by_row:
-            return own_of_rows(self.design, self.auxiliaries, self.residual)
+            return own_of_rows(self.design, self.auxiliaries, self.residual, effects=shifts(self.design, self.modes))
         return tuple(self.auxiliaries.values()) or (self.sigma,)
 
     @cached_property

@@ -66,7 +66,7 @@ class OwnParameters:
     @property
     def by_row(self) -> bool:
         """Whether the rows have parameters of their own."""
-        return self.V.shape[2] > 0
+        return self.V.shape[1] > 0
 
     @property
     def words(self) -> Ints:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from bayesmm.design.blocks import bars_by_block
 from bayesmm.design.design import encode
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import weights_of_rows
@@ -157,9 +158,9 @@ def rows_of(design: Design, data: object, chosen: Sequence[int], quiet: bool = F
 
 def with_groups(spec: DesignSpec, chosen: Sequence[int]) -> DesignSpec:
     """Return a spec that knows these grouping factors only, so that the columns of the others are not needed."""
-    groupings = tuple(spec.groupings[k] for k in chosen if k < len(spec.groupings))  # smooths come after them
-    factors = {grouping.factors for grouping in groupings}
-    bars = tuple(bar for bar in spec.formula.bars if bar.columns in factors)
+    own = [k for k in chosen if k < len(spec.groupings)]  # smooths come after them
+    groupings, together = tuple(spec.groupings[k] for k in own), bars_by_block(spec.formula)
+    bars = tuple(bar for k in own for bar in together[k])
     bases = replace(spec.bases, blocks=tuple(spec.bases.blocks[k] for k in chosen))
     return replace(spec, formula=replace(spec.formula, bars=bars), bases=bases, groupings=groupings)
 
@@ -168,7 +169,7 @@ def columns_of_block(design: Design, k: int, data: object) -> np.ndarray:
     """Return Z of one grouping factor, (m, q), for which the factor's own column is not needed."""
     if data is None:
         return design.blocks[k].Z
-    own = [bar for bar in design.formula.bars if bar.columns == design.blocks[k].factors]
+    own = bars_by_block(design.formula)[k]
     if design.blocks[k].members or any(bar.by for bar in own):
         return encode(with_groups(design.spec, [k]), data).blocks[0].Z
     parts = []
