@@ -20,7 +20,7 @@ from bayesmm.design.lints import data_lints
 from bayesmm.design.matrices import read_matrices
 from bayesmm.design.members import LEVEL, expanded_columns, member_weights
 from bayesmm.design.ordered import check_thresholds
-from bayesmm.design.predictors import of_mean
+from bayesmm.design.predictors import columns_of_mean, of_mean
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structures import (
@@ -395,7 +395,7 @@ def _remarks(
     ]
     blocks = [block for block in blocks if not (block.smooth or block.members)]
     of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials, residual)]
-    of_means = [block for block in blocks if of_mean(block).any()]
+    of_means = [columns_of_mean(block) for block in blocks if of_mean(block).any()]
     return [*said, *data_lints(formula, values, of_means, scope.variables), *of_blocks]
 
 

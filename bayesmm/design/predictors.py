@@ -40,6 +40,15 @@ def part_of(block: Block, Z: np.ndarray, name: str) -> np.ndarray:
     return Z * columns_of(block, name)
 
 
+def columns_of_mean(block: Block) -> Block:
+    """Return a block with its columns of the mean alone, without its parts: for remarks on what varies."""
+    if not block.predictors:
+        return block
+    kept = np.flatnonzero(of_mean(block))
+    columns = tuple(block.columns[j] for j in kept)
+    return replace(block, columns=columns, Z=np.ascontiguousarray(block.Z[:, kept]), parts=(), predictors=())
+
+
 def mean_part(design: Design) -> Design:
     """Return the design in which random effects act on the mean alone: Z has zeros in the columns of parameters."""
     if not random_parameters(design):

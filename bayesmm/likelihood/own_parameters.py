@@ -270,6 +270,24 @@ def set_own(own, natural, aux):
 
 
 @fused
+def moved_own(own, shift):
+    """Return the record with other offsets, (2, n): those of rows whose parameters have random effects."""
+    return Own(own.facts, own.place, own.code, own.ends, shift, own.V)
+
+
+@fused
+def pull_link(own, m, aux, d_aux, d_link):
+    """Set the derivatives in the link of the m-th parameter of each row, (n,), from those in the parameter."""
+    low, high = own.ends[m, 0], own.ends[m, 1]
+    for i in range(d_link.shape[0]):
+        at, d_link[i] = aux[2 * i + m], d_aux[2 * i + m]
+        if own.code[m] == LOG:
+            d_link[i] *= at - low
+        elif own.code[m] != IDENTITY:
+            d_link[i] *= (at - low) * (high - at) / (high - low)
+
+
+@fused
 def pull_own(own, natural, aux, d_aux, d_natural):
     """Set the derivatives in the model's parameters from those in the family's, at what `set_own` has set."""
     if own.facts[STRIDE] == 0:

@@ -7,9 +7,9 @@ has the columns of its predictor and zeros elsewhere. With l_i(eta_i0, ..) the l
     log p(y) ~ sum w l - u'u / 2 - log|H| / 2,    H = sum_i Lambda'Z_i' D_i Z_i Lambda + I,  D_i = -w l_i'' (M, M),
 
 at the mode of u, as in `likelihood.laplace`, which is this for M = 1. D_i = V_i' diag(d_i) V_i makes H a sum over rows
-V_i Z_i Lambda with the weights d_i, which `laplace_cholesky` factorises. With s = w l', t_im = H^-1 Lambda'z_im, h_iab =
-z_ia'Lambda t_ib, a_ic = sum_ab w l_abc h_iab / 2, v = H^-1 Lambda'Z'a and kappa = Z Lambda v, the derivatives are e = s
-+ a - D kappa with respect to f, and Z'e u' + Z's v' - sum_i sum_ab D_iab z_ia t_ib' with respect to Lambda.
+V_i Z_i Lambda with the weights d_i, which `laplace_cholesky` factorises. With s = w l', t_im = H^-1 Lambda'z_im,
+h_iab = z_ia'Lambda t_ib, a_ic = sum_ab w l_abc h_iab / 2, v = H^-1 Lambda'Z'a and kappa = Z Lambda v, the derivatives
+are e = s + a - D kappa with respect to f, and Z'e u' + Z's v' - sum_i sum_ab D_iab z_ia t_ib' with respect to Lambda.
 
 The derivatives of l in eta_0 are the family's, and the first in its parameters too. All others are differences of these
 along the parameters' links, of eighth order: with steps of 0.03 they are off by about 1e-12, the second differences,
@@ -131,9 +131,7 @@ def several_of(design: Design, columns: Sequence[Columns]) -> tuple[Several, tup
     return Several(layout, predictors), order
 
 
-def joint_laplace(
-    several: Several, response: Response, fixed: Floats, T: Floats, aux: Floats, u: Floats
-) -> Laplace:
+def joint_laplace(several: Several, response: Response, fixed: Floats, T: Floats, aux: Floats, u: Floats) -> Laplace:
     """Evaluate the approximation and its gradient: the arguments of `laplace.laplace`, `aux` (n, 2).
 
     The parameters are those of each row where all random effects are 0.
@@ -213,7 +211,7 @@ def _total(layout, predictors, response, fixed, ZT, u, eta):
 
 @compiled
 def _at_point(predictors, response, i, eta, natural, rates, out):
-    """Set `out` to (l', l'', l''', dl / d eta_1, dl / d eta_2) of row i at predictors (M,), zeros where there is none."""
+    """Set `out` to (l', l'', l''', dl / d eta_1, dl / d eta_2) of row i at predictors (M,); zeros if there is none."""
     out[:] = 0.0
     if not _set_natural(predictors, eta, 0, natural, rates):
         return

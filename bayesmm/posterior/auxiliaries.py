@@ -4,21 +4,40 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bayesmm.design.predictors import Shifts, columns_of, part_of, random_parameters
 from bayesmm.design.residual.of_family import THRESHOLD, own_of_rows, row_thresholds
-from bayesmm.posterior.draws import residual_draws, scalar_draws, tree_sizes
+from bayesmm.posterior.draws import block_draws, residual_draws, scalar_draws, tree_sizes
 
 Array = np.ndarray
 
 
-def auxiliary_values(fit, read: np.ndarray | None = None) -> list[np.ndarray]:
+def auxiliary_values(fit, read: np.ndarray | None = None, effects: Shifts | None = None) -> list[np.ndarray]:
     """Return the draws of each parameter of the family besides mu, or of its thresholds, (draws, 1).
 
-    One that has a formula is (draws, rows), of rows of which that has read `read`: those of the fit if not given.
+    One that has a formula is (draws, rows), of rows of which that has read `read` and whose random effects add
+    `effects` to its link: those of the fit if not given.
     """
     own = {name: values[:, None] for name, values in scalar_draws(fit).items()}
     if not fit.design.residual.by_row:
         return list(own.values())
-    return list(own_of_rows(fit.design, own, residual_draws(fit), read))
+    if effects is None:
+        effects = own_effects(fit, slice(None))
+    return list(own_of_rows(fit.design, own, residual_draws(fit), read, effects))
+
+
+def own_effects(fit, part: object) -> Shifts:
+    """Return what the effects of known levels add to the parameters' links in some rows of the fit, (draws, m)."""
+    design, draws = fit.design, int(np.prod(tree_sizes(fit.tree)))
+    found = {}
+    for name in random_parameters(design):
+        found[name] = np.zeros((draws, len(design.y[part])))
+        for block in design.blocks:
+            if columns_of(block, name).any():
+                b, Z = block_draws(fit, block), part_of(block, block.Z, name)[part]
+                b = b.reshape(draws, *b.shape[2:])
+                for j in np.flatnonzero(columns_of(block, name)):
+                    found[name] += b[:, block.index[part], j] * Z[:, j]
+    return found
 
 
 def auxiliary_draws(fit) -> Array:
@@ -45,7 +64,7 @@ def auxiliaries_at(fit) -> Callable[[object], Array]:
         return lambda part: row_thresholds(tau, design.y[part])
 
     def of_rows(part: object) -> Array:
-        found = auxiliary_values(fit, design.residual.rows[part])
+        found = auxiliary_values(fit, design.residual.rows[part], own_effects(fit, part))
         shape = len(found[0]), len(design.y[part])
         columns = [np.broadcast_to(own, shape) for own in found]
         return np.stack([*columns, *[np.zeros(shape)] * (2 - len(columns))], axis=-1)

@@ -4,8 +4,9 @@ With the link that follows from the parameter's bounds (log above 0, logit betwe
 
     link(parameter_i) = link(parameter) + v_i' eta + z_i' b,
 
-with random effects b where the formula has some, so that the parameter itself is what it is where all columns are 0, with the prior that it has anyway. Without an
-intercept, ``zi ~ 0 + f``, there is no such parameter, and eta are the links of its values.
+with random effects b where the formula has some, so that the parameter itself is what it is where all columns are 0,
+with the prior that it has anyway. Without an intercept, ``zi ~ 0 + f``, there is no such parameter, and eta are the
+links of its values.
 
 Of an ordered response the K - 1 thresholds are the parameters; what the likelihood of a row knows of them are the two
 around its category.
