@@ -25,6 +25,11 @@ def parameter_label(kind: str, of: str, *terms: str) -> str:
     return f"{kind}_{of}[{', '.join(terms)}]"
 
 
+def of_parameter(parameter: str, name: str) -> str:
+    """Return what the random effects of a family's parameter are called, or one of their columns: ``zi_g``."""
+    return f"{parameter}_{name}"
+
+
 def tidy_term(kind: str, *terms: str) -> str:
     """Return what R's broom.mixed calls an sd or a correlation: ``sd__Days``, ``cor__Intercept.Days``."""
     return f"{kind}__{'.'.join(terms)}"

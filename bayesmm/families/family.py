@@ -239,6 +239,8 @@ class Family:
         The same in logarithms, for compiled code: of a family whose response may be censored or truncated.
     observed : str
         How the response is known where that is not by its value: "censored", "truncated", or both.
+    varying : bool
+        Whether its parameters have random effects of their own, so that no integral of a normal response is exact.
     probabilities : callable or None
         Of ordered categories, ``(link, eta, thresholds) -> P(Y = k)``, (..., K), for eta (...) and K - 1 thresholds
         that broadcast with it. Its `variance`, `draw`, `mean` and `cdf` take the linear predictor in place of mu, the
@@ -293,6 +295,7 @@ class Family:
     cdf_is_sum: bool = False
     tails: Tails | None = None
     observed: str = ""
+    varying: bool = False
     probabilities: Callable[..., Array] | None = None
     first_thresholds: Callable[..., Array] | None = None
     ascending: bool = True
@@ -383,7 +386,7 @@ class Family:
     @property
     def gaussian(self) -> bool:
         """Whether the model is linear with normal errors, so that its integrals are exact."""
-        return self.normal and self.link == "identity"
+        return self.normal and self.link == "identity" and not self.varying
 
     @property
     def concave(self) -> bool:

@@ -69,7 +69,7 @@ class OwnParameters:
     @property
     def by_row(self) -> bool:
         """Whether the rows have parameters of their own."""
-        return self.V.shape[2] > 0
+        return self.V.shape[1] > 0
 
     @property
     def words(self) -> Ints:
@@ -292,6 +292,24 @@ def set_own(own, natural, aux):
                 return False
             aux[own.facts[STRIDE] * i + m] = at
     return True
+
+
+@fused
+def moved_own(own, shift):
+    """Return the record with other offsets, (2, n): those of rows whose parameters have random effects."""
+    return Own(own.facts, own.place, own.code, own.ends, shift, own.V)
+
+
+@fused
+def pull_link(own, m, aux, d_aux, d_link):
+    """Set the derivatives in the link of the m-th parameter of each row, (n,), from those in the parameter."""
+    low, high = own.ends[m, 0], own.ends[m, 1]
+    for i in range(d_link.shape[0]):
+        at, d_link[i] = aux[2 * i + m], d_aux[2 * i + m]
+        if own.code[m] == LOG:
+            d_link[i] *= at - low
+        elif own.code[m] != IDENTITY:
+            d_link[i] *= (at - low) * (high - at) / (high - low)
 
 
 @fused

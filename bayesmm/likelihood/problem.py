@@ -196,11 +196,6 @@ def orthonormal_columns(design: Design, backwards: int | None = None) -> tuple[C
     )
 
 
-def column_scales(design: Design) -> tuple[Floats, ...]:
-    """Return the root mean squares of each block's columns."""
-    return tuple(root_mean_square(rows_of(block.Z)) for block in design.blocks)
-
-
 @dataclass(frozen=True)
 class Integrated:
     """A problem of the prior's design, and which of its fixed columns are integrated out.
