@@ -16,25 +16,26 @@ import numpy as np
 
 from bayesmm.design.parameters import INTERCEPT_AT_MEANS, sd_places
 from bayesmm.design.records import Design
+from bayesmm.design.residual.structure import values_by_label
 from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import ROUNDING, SNAP, Search, minimum, snapped
 from bayesmm.estimation.reml import assemble, maximize_gaussian
-from bayesmm.likelihood.coordinates import FIXED, Coordinates, arctanh_partial, coordinate, first_terms, support_ends
+from bayesmm.likelihood.coordinates import FIXED, SIGNED, Coordinates, arctanh_partial, coordinate, first_terms, support_ends
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian import (
     FixedPrior,
     conditional,
     evaluate,
     log_likelihood,
-    natural_likelihood,
     relative,
 )
-from bayesmm.likelihood.marginal import gaussian_coordinates, terms
+from bayesmm.likelihood.marginal import gaussian_coordinates, scalar_names, searched_likelihood, terms
 from bayesmm.likelihood.orthogonal import lower_factor
 from bayesmm.likelihood.posterior import SearchedPosterior
-from bayesmm.likelihood.problem import Integrated, integrate
+from bayesmm.likelihood.problem import Integrated, at_values, integrate
+from bayesmm.likelihood.varying import by_label
 from bayesmm.priors import Prior, Priors, coefficient_places, prior_design
 
 # REML may sit at 0 or at a correlation of 1, from where no search moves; start at least this far inside.
@@ -122,12 +123,14 @@ def check_closed_form(priors: Mapping[str, Prior]) -> None:
 
 def gaussian_goal(integrated: Integrated, priors: Priors, reml: Estimates) -> Goal:
     """Return what is minimised for a Gaussian model; REML's estimates, of the prior's design, serve as units."""
-    problem, own = integrated.problem, terms(integrated)
     c, places = gaussian_coordinates(integrated, priors, jacobian=False)
+    likelihood = searched_likelihood(integrated)
     units, sds = np.ones(c.sizes[2]), np.concatenate([np.empty(0), *sd_units(integrated, reml)])[first_terms(c)]
     free = c.at[: len(sds)] >= 0
     units[c.at[: len(sds)][free]] = sds[free]
-    return Goal(SearchedPosterior(c, lambda at: natural_likelihood(problem.cp, own, at)), places, np.diag(units))
+    if c.kind[len(sds)] == SIGNED:  # a sigma that may be 0
+        units[c.at[len(sds)]] = float(np.std(integrated.problem.design.y)) or 1.0
+    return Goal(SearchedPosterior(c, likelihood), places, np.diag(units))
 
 
 def sd_units(integrated: Integrated, reml: Estimates) -> list[Floats]:
@@ -139,7 +142,9 @@ def gaussian_start(
     c: Coordinates, places: Sequence[str], integrated: Integrated, priors: Priors, reml: Estimates, moved: bool
 ) -> Floats:
     """Return a start as `start_values` does, for coordinates of a Gaussian model."""
-    others = [reml.sigma, *integrated.at[list(integrated.sampled)]]
+    estimated = by_label(reml.design, reml.residual)
+    own = [estimated[label] for label in scalar_names(integrated)[1:]]
+    others = [reml.sigma, *own, *integrated.at[list(integrated.sampled)]]
     return start_values(c, places, priors, sd_units(integrated, reml), reml.covariances, others, moved)
 
 
@@ -241,9 +246,14 @@ def _excludes(prior: Prior, value: float) -> bool:
 
 
 def _point(goal: Goal, integrated: Integrated, priors: Priors, optimum: Optimum, criterion: float) -> Estimates:
-    problem = integrated.problem
-    at = goal.posterior.parameters(goal.root @ optimum.parameters)
-    packed, sigma, prior = relative(terms(integrated), at)
+    problem, design = integrated.problem, integrated.problem.design
+    at, own = goal.posterior.parameters(goal.root @ optimum.parameters), {}
+    if integrated.varying is not None:
+        found = dict(zip(scalar_names(integrated), at.positive.tolist(), strict=True))
+        own = values_by_label(design.residual, found | {"sigma": abs(found["sigma"])})
+        problem = at_values(problem, own)
+    scale = np.ones(1) if "sigma" in own else at.positive
+    packed, sigma, prior = relative(terms(integrated), at._replace(positive=scale))
     none, theta = (
         dict(loglik=np.nan, deviance=np.nan),
         problem.theta.from_packed(packed, lambda part: part.read(packed)),
@@ -253,7 +263,10 @@ def _point(goal: Goal, integrated: Integrated, priors: Priors, optimum: Optimum,
     p = problem.cp.p
     held = FixedPrior(conditional(problem.cp, packed, sigma, prior).fixed, np.zeros(p), np.ones(p))
     loglik = log_likelihood(problem.cp, evaluate(problem.cp, packed, sigma, held), 0)
-    return replace(found, loglik=loglik, deviance=-2 * loglik)
+    found = replace(found, design=design, residual=own, loglik=loglik, deviance=-2 * loglik)
+    if "sigma" not in own:
+        return found
+    return replace(found, sigma=float(own["sigma"][0]), auxiliaries={"sigma": float(own["sigma"][0])})
 
 
 def reported(point: Estimates, design: Design, bases: TermBases) -> Estimates:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from bayesmm.design.covariance.structures import structured_terms
-from bayesmm.design.parameters import free_auxiliaries
+from bayesmm.design.parameters import free_auxiliaries, residual_labels
 from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened
 from bayesmm.likelihood.coordinates import ASCENDING, FIXED, INTERVAL, LOG, arctanh_partial, first_terms
@@ -24,11 +24,13 @@ from bayesmm.likelihood.marginal import (
     generalised,
     generalised_posterior,
     marginal,
+    scalar_names,
 )
 from bayesmm.likelihood.posterior import LogPosterior
-from bayesmm.likelihood.problem import integrate, reduced
+from bayesmm.likelihood.problem import integrate, reduced_anyhow
 from bayesmm.likelihood.quadrature import usual_nodes
-from bayesmm.posterior.draws import RIDGE, prior_draws, prior_residual_draws, tree_sizes, variable
+from bayesmm.likelihood.varying import varies
+from bayesmm.posterior.draws import RIDGE, prior_draws, prior_residual_draws, residual_draws, tree_sizes, variable
 from bayesmm.priors import Priors, coefficient_places, prior_design
 from bayesmm.sampling.importance import MAX_PARAMETERS
 from bayesmm.sampling.pareto import pareto_smoothed
@@ -72,7 +74,7 @@ def refusal(fit) -> str | None:
     custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
     if custom:
         return f"the prior of {custom[0]} is a function, whose density is not known in closed form"
-    if design.residual.estimated and design.family.gaussian:
+    if design.residual.estimated and design.family.gaussian and not varies(design):
         return f"the residuals of {design.residual.text} are in none that is compiled"
     if not design.family.gaussian:
         try:
@@ -133,8 +135,7 @@ def coordinates_of(fit, model: Marginal) -> Floats:
     scalars = [scalars[j] for j in first_terms(c)]
     for own_parameter in free_auxiliaries(design):
         scalars.append(np.broadcast_to(variable(fit.tree, own_parameter.name), tree_sizes(fit.tree)).ravel())
-    if model.integrated is None:
-        scalars += [column for values in prior_residual_draws(fit).values() for column in values.T]
+    scalars += _residual_scalars(fit, model)
     if design.p:
         gamma = own["beta"].reshape(draws, -1)[:, _order(fit, model)]
         scalars += list(gamma.T if model.integrated is None else gamma[:, list(model.integrated.sampled)].T)
@@ -143,6 +144,19 @@ def coordinates_of(fit, model: Marginal) -> Floats:
             value = value - scalars[i - 1] if c.kind[i] in ASCENDING else value
             x[:, c.at[i]] = _moved_back(int(c.kind[i]), *c.ends[i], value)
     return x
+
+
+def _residual_scalars(fit, model: Marginal) -> list[Floats]:
+    """Return the draws of the residual's parameters besides sigma, (draws,) each, in the order of the coordinates."""
+    if model.integrated is None:
+        return [column for values in prior_residual_draws(fit).values() for column in values.T]
+    draws = residual_draws(fit)
+    found = {
+        label: draws[own.name][:, i]
+        for own in fit.design.residual.parameters
+        for i, label in enumerate(residual_labels(own))
+    }
+    return [found[label] for label in scalar_names(model.integrated)[1:]]
 
 
 def _order(fit, model: Marginal) -> list[int]:
@@ -166,14 +180,15 @@ def without(fit, model: Marginal, kept: np.ndarray) -> LogPosterior:
 
     The priors are those of the whole data: the centred intercept stays where the predictors' means of all rows are.
     """
-    design, c = taken(whitened(prior_design(fit.design, fit.model.priors)), kept), model.posterior.coordinates
+    own, c = prior_design(fit.design, fit.model.priors), model.posterior.coordinates
+    design = taken(own if varies(own) else whitened(own), kept)
     if model.integrated is None:
         return generalised_posterior(c, design)
     integrated = model.integrated
     fixed, basis, origin = design.X[:, _order(fit, model)], integrated.problem.basis, integrated.problem.origin
     r = design.y - design.offset - fixed @ integrated.at
-    problem = reduced(design, np.ascontiguousarray(fixed), r, basis, origin, 0.0)
-    return gaussian_posterior(c, replace(integrated, problem=problem))
+    problem, varying = reduced_anyhow(design, np.ascontiguousarray(fixed), r, basis, origin)
+    return gaussian_posterior(c, replace(integrated, problem=problem, varying=varying))
 
 
 def taken(design: Design, kept: np.ndarray) -> Design:

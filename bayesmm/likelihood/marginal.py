@@ -5,7 +5,7 @@ by quadrature. NUTS, independent draws, bridge sampling and leave-one-out all ta
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,16 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.likelihood.coordinates import Coordinates, coordinates
 from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.gaussian import natural_likelihood
 from bayesmm.likelihood.gaussian_likelihood import Terms, gaussian_likelihood, gaussian_words
 from bayesmm.likelihood.own_parameters import own_parameters
-from bayesmm.likelihood.posterior import LogPosterior, log_posterior
+from bayesmm.likelihood.posterior import LogPosterior, Parameters, log_posterior
 from bayesmm.likelihood.problem import Integrated, sampled_names
 from bayesmm.likelihood.quadrature import check_fits, fits, prepare
 from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.likelihood.rows_likelihood import rows_likelihood, rows_words
+from bayesmm.likelihood.varying import first_values_by_label, varying_labels, varying_words
+from bayesmm.likelihood.varying_likelihood import natural_varying, varying_likelihood
 from bayesmm.priors import Prior, coefficient_places, prior_bases, prior_design, threshold_means
 
 
@@ -57,7 +60,7 @@ class Marginal:
 def marginal(design: Design, priors: Mapping[str, Prior], integrated: Integrated) -> Marginal:
     """Return the marginal posterior of a Gaussian model; every prior must be in closed form."""
     c, places = gaussian_coordinates(integrated, priors)
-    names = ("sigma", *sampled_names(integrated).values())
+    names = (*scalar_names(integrated), *sampled_names(integrated).values())
     return Marginal(design, integrated, gaussian_posterior(c, integrated), places, names, integrated.bases)
 
 
@@ -74,7 +77,21 @@ def gaussian_coordinates(
 ) -> tuple[Coordinates, tuple[str, ...]]:
     """Return the coordinates of a Gaussian model and the places of their scalars; `jacobian` as for `coordinates`."""
     sampled, blocks = [integrated.places[j] for j in integrated.sampled], integrated.problem.design.blocks
-    return coordinates(blocks, priors, ("sigma",), sampled, jacobian=jacobian), (*_sds(blocks), "sigma", *sampled)
+    own = scalar_names(integrated)
+    signed = ("sigma",) if integrated.varying is not None and integrated.varying.joint else ()
+    c = coordinates(blocks, priors, own, sampled, jacobian=jacobian, signed=signed)
+    return c, (*_sds(blocks), *own, *sampled)
+
+
+def scalar_names(integrated: Integrated) -> tuple[str, ...]:
+    """Return sigma and the labels of the residual's other parameters that the likelihood is a function of."""
+    return ("sigma", *(varying_labels(integrated.problem.design) if integrated.varying is not None else ()))
+
+
+def residual_starts(integrated: Integrated) -> list[float]:
+    """Return where a search for the residual's parameters besides sigma starts, in the order of `scalar_names`."""
+    own = {} if integrated.varying is None else first_values_by_label(integrated.problem.design)
+    return [own[label] for label in scalar_names(integrated)[1:]]
 
 
 def generalised_coordinates(
@@ -95,12 +112,24 @@ def generalised_coordinates(
 
 def gaussian_posterior(c: Coordinates, integrated: Integrated) -> LogPosterior:
     """Return the log posterior of a Gaussian model in its coordinates."""
-    return log_posterior(c, gaussian_likelihood(), gaussian_words(integrated.problem.cp, terms(integrated)))
+    cp, own, varying = integrated.problem.cp, terms(integrated), integrated.varying
+    if varying is None:
+        return log_posterior(c, gaussian_likelihood(), gaussian_words(cp, own))
+    return log_posterior(c, varying_likelihood(), varying_words(cp, integrated.problem.design.weights, own, varying))
 
 
 def has_marginal(design: Design) -> bool:
     """Return whether a generalised model has a compiled posterior: with effects that quadrature is for, or none."""
     return not design.blocks or fits(design)
+
+
+def searched_likelihood(integrated: Integrated) -> Callable[[Parameters], tuple[float, Parameters]]:
+    """Return the likelihood of a Gaussian model as `SearchedPosterior` takes it."""
+    cp, own, varying = integrated.problem.cp, terms(integrated), integrated.varying
+    if varying is None:
+        return lambda at: natural_likelihood(cp, own, at)
+    words = varying_words(cp, integrated.problem.design.weights, own, varying)
+    return lambda at: natural_varying(words, at)
 
 
 def check_marginal(design: Design) -> None:

@@ -18,13 +18,14 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from bayesmm.design.covariance.structures import structured_terms
-from bayesmm.design.parameters import sd_places
+from bayesmm.design.parameters import residual_labels, sd_places
 from bayesmm.design.records import Design
 from bayesmm.errors import listing
 from bayesmm.likelihood.coordinates import LOG
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.marginal import Marginal, check_marginal, generalised, generalised_coordinates, marginal
 from bayesmm.likelihood.problem import Integrated
+from bayesmm.likelihood.varying import varies
 from bayesmm.priors import Priors
 from bayesmm.priors.resolve import coefficient_prior
 from bayesmm.runtime.arguments import chosen_seed
@@ -185,7 +186,7 @@ def check_applies(design: Design, priors: Priors, effects: str) -> None:
 
 def serves(design: Design, priors: Priors) -> bool:
     """Return whether independent draws can be had of a model."""
-    if structured_terms(design, compiled=True) or design.residual.estimated:
+    if structured_terms(design, compiled=True) or (design.residual.estimated and not varies(design)):
         return False
     try:
         check_applies(design, priors, "auto")
@@ -208,7 +209,8 @@ def parameters(design: Design, priors: Priors) -> int:
     """Return the number of parameters of the marginal posterior that no prior fixes."""
     if not design.family.gaussian:
         return int(generalised_coordinates(design, priors)[0].sizes[2])
-    scales = ["sigma", *(place for block in design.blocks for place, _ in sd_places(block))]
+    residual = [label for own in design.residual.parameters for label in residual_labels(own)]
+    scales = ["sigma", *residual, *(place for block in design.blocks for place, _ in sd_places(block))]
     size = sum(priors[place].distribution != "Fixed" for place in scales)
     size += sum(len(part) * (len(part) - 1) // 2 for block in design.blocks for part in block.partition)
     return size + int(np.count_nonzero(~np.asarray(coefficient_prior(priors, design).normal)))

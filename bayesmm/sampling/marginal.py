@@ -24,7 +24,7 @@ from bayesmm.errors import BayesmmWarning, listing
 from bayesmm.estimation.glm import share_thresholds
 from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, REAL, coordinate, factors, sds_of_terms, values
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.marginal import Marginal, generalised, marginal
+from bayesmm.likelihood.marginal import Marginal, generalised, marginal, residual_starts
 from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.likelihood.problem import Integrated
 from bayesmm.likelihood.whitened import Whitened
@@ -70,6 +70,7 @@ def centre(model: Marginal, priors: Mapping[str, Prior], near: Mapping[str, floa
     spread = math.sqrt(problem.cp.rWr / max(problem.cp.n, 1)) or 1.0
     parts = zip(problem.design.blocks, problem.scales, strict=True)
     units = [spread / max(scale[list(own)]) for block, scale in parts for _, own in sd_places(block)] + [spread]
+    units += residual_starts(integrated)
     return _medians(priors, model, [*units, *(float(integrated.at[j]) for j in integrated.sampled)], near)
 
 
@@ -295,7 +296,7 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
         own = covariance_variables(block, basis, sds, C)
         found |= {name: (("chain", "draw", *dims), v.reshape(*shape, *v.shape[1:])) for name, (dims, v) in own.items()}
         labels |= {dim: np.asarray(design.coords[dim]) for dims, _ in own.values() for dim in dims}
-    vectors = {} if model.integrated is not None else own_vectors(design)
+    vectors = own_vectors(design)
     for name, column in zip(model.names, scalars[:, at:].T, strict=model.integrated is not None):
         if name not in vectors:
             found[name] = (("chain", "draw"), column.reshape(shape).copy())
@@ -317,8 +318,9 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
 
 
 def own_vectors(design: Design) -> dict:
-    """Return the vectors of parameters of formulas and thresholds, by the labels of their elements."""
-    return {label: own for own in design.residual.parameters for label in residual_labels(own)}
+    """Return the vectors among the residual's parameters (formulas, thresholds too), by the labels of their elements."""
+    vectors = [own for own in design.residual.parameters if own.terms is not None]
+    return {label: own for own in vectors for label in residual_labels(own)}
 
 
 def covariance_variables(
