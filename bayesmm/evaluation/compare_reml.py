@@ -134,9 +134,7 @@ def check_same_model(design, other) -> None:
 def marginal_mode(model):
     """Return the marginal MAP of the model; None where there is none, as with a prior that is a function."""
     design, gaussian = model.design, model.design.family.gaussian
-    if structured_terms(design, compiled=gaussian) or (
-        design.residual.estimated and gaussian and not varies(design)
-    ):
+    if structured_terms(design, compiled=gaussian) or (design.residual.estimated and gaussian and not varies(design)):
         return None
     try:
         return model.maximize(method="MAP")

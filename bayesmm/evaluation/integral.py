@@ -6,14 +6,16 @@ nearly exact, and its weights say how nearly. With all rows the integral is p(y)
 p(the others), and the ratio of the two is the density of those rows given the others.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import logsumexp
 
+from bayesmm.design.covariance.structure import searched
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.parameters import free_auxiliaries, residual_labels
-from bayesmm.design.records import Design
+from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.independent import whitened
 from bayesmm.likelihood.coordinates import ASCENDING, FIXED, INTERVAL, LOG, arctanh_partial, first_terms
 from bayesmm.likelihood.crossproducts import Floats
@@ -24,7 +26,6 @@ from bayesmm.likelihood.marginal import (
     generalised,
     generalised_posterior,
     marginal,
-    scalar_names,
 )
 from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.likelihood.problem import integrate, reduced_anyhow
@@ -125,17 +126,17 @@ def coordinates_of(fit, model: Marginal) -> Floats:
     c, design, own = model.posterior.coordinates, fit.design, prior_draws(fit)
     draws = int(np.prod(tree_sizes(fit.tree)))
     x, scalars, pair = np.empty((draws, model.posterior.size)), [], 0
-    for block, pairs in zip(design.blocks, c.n_pairs, strict=True):
-        scalars += list(own[block.names.sd].reshape(draws, -1).T)
+    for (sds, R), pairs in zip(_matrices(fit, model, own), c.n_pairs, strict=True):
+        scalars += list(sds.T)
         if pairs:
-            R, part = own[block.names.corr].reshape(draws, len(block.columns), -1), slice(pair, pair + pairs)
+            part = slice(pair, pair + pairs)
             C = np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(R.shape[1]))
             x[:, c.pair_at[part]] = arctanh_partial(C, c.row[part], c.column[part])
         pair += pairs
     scalars = [scalars[j] for j in first_terms(c)]
-    for own_parameter in free_auxiliaries(design):
+    for own_parameter in design.family.parameters if model.integrated is not None else free_auxiliaries(design):
         scalars.append(np.broadcast_to(variable(fit.tree, own_parameter.name), tree_sizes(fit.tree)).ravel())
-    scalars += _residual_scalars(fit, model)
+    scalars += _residual_scalars(fit, model, own)
     if design.p:
         gamma = own["beta"].reshape(draws, -1)[:, _order(fit, model)]
         scalars += list(gamma.T if model.integrated is None else gamma[:, list(model.integrated.sampled)].T)
@@ -146,17 +147,45 @@ def coordinates_of(fit, model: Marginal) -> Floats:
     return x
 
 
-def _residual_scalars(fit, model: Marginal) -> list[Floats]:
-    """Return the draws of the residual's parameters besides sigma, (draws,) each, in the order of the coordinates."""
+def _matrices(fit, model: Marginal, own: Mapping[str, Floats]) -> Iterator[tuple[Floats, Floats]]:
+    """Yield the sds, (draws, q), and the correlation matrices, (draws, q, q), of the blocks of the coordinates."""
+    draws, structure = int(np.prod(tree_sizes(fit.tree))), model.structure
+    for k, block in enumerate(fit.design.blocks):
+        kept = np.arange(len(block.columns)) if structure is None else structure.kept[k]
+        sds, R = _block_draws(block, own, draws)
+        yield sds[:, kept], R[:, kept[:, None], kept]
+    if structure is not None and structure.matrix is not None:
+        r = residual_draws(fit)[structure.matrix.name]
+        R, (i, j) = np.tile(np.eye(structure.matrix.visits), (draws, 1, 1)), np.triu_indices(structure.matrix.visits, 1)
+        R[:, i, j] = R[:, j, i] = r
+        yield np.ones((draws, len(R[0]))), R
+
+
+def _block_draws(block: Block, own: Mapping[str, Floats], draws: int) -> tuple[Floats, Floats]:
+    q = len(block.columns)
+    R = own[block.names.corr] if block.correlated else np.broadcast_to(np.eye(q), (draws, q, q))
+    return own[block.names.sd].reshape(draws, q), R.reshape(draws, q, q)
+
+
+def _residual_scalars(fit, model: Marginal, own: Mapping[str, Floats]) -> list[Floats]:
+    """Return the draws of the auxiliaries besides the family's, (draws,) each, in the order of the coordinates."""
     if model.integrated is None:
         return [column for values in prior_residual_draws(fit).values() for column in values.T]
     draws = residual_draws(fit)
     found = {
-        label: draws[own.name][:, i]
-        for own in fit.design.residual.parameters
-        for i, label in enumerate(residual_labels(own))
+        label: draws[one.name][:, i]
+        for one in fit.design.residual.parameters
+        for i, label in enumerate(residual_labels(one))
     }
-    return [found[label] for label in scalar_names(model.integrated)[1:]]
+    for part in model.integrated.structure.parts:
+        sds, R = _block_draws(fit.design.blocks[part.block], own, int(np.prod(tree_sizes(fit.tree))))
+        columns = np.array(part.part.columns)
+        values = [
+            sds[:, columns[places[0][0]]] if kind == "sd" else R[:, columns[places[0][0]], columns[places[0][1]]]
+            for kind, places in ((entry.kind, entry.places) for entry in part.part.entries)
+        ]
+        found |= dict(zip(part.labels, searched(part.part.covariance, values, len(columns)), strict=True))
+    return [found[label] for label in model.integrated.structure.names[1:]]
 
 
 def _order(fit, model: Marginal) -> list[int]:

@@ -27,9 +27,10 @@ from bayesmm.likelihood.crossproducts import (
 )
 from bayesmm.likelihood.orthogonal import Columns, orthonormal, orthonormal_in_parts, residual, root_mean_square, scaled
 from bayesmm.likelihood.strata import stratum_sums, weighted_sum
+from bayesmm.likelihood.structured_blocks import Sampled, sampled_of
 from bayesmm.likelihood.summed import cross_products_of_sums, in_other_basis, is_exact, orthonormal_of_sums
 from bayesmm.likelihood.theta import Theta, make_theta
-from bayesmm.likelihood.varying import Varying, first_values, varies, varying_products
+from bayesmm.likelihood.varying import Varying, first_values, varies, varying_labels, varying_products
 from bayesmm.priors import Prior, coefficient_places, coefficient_prior, prior_bases, prior_design
 
 MOST_KINDS = 30  # of rows: more sums would take more memory than their time is worth
@@ -224,6 +225,8 @@ class Integrated:
     varying : Varying or None
         Where the residual has parameters besides sigma, what the cross-products are as a function of them; those of
         the problem are at `varying.first_values`, and serve for nothing but sizes.
+    structure : Sampled or None
+        What is sampled of the covariance matrices; always there, but for code that makes its own.
     """
 
     problem: Problem
@@ -233,6 +236,7 @@ class Integrated:
     at: Floats
     bases: TermBases
     varying: Varying | None = None
+    structure: Sampled | None = None
 
 
 def integrate(design: Design, priors: Mapping[str, Prior]) -> Integrated:
@@ -258,7 +262,8 @@ def integrate(design: Design, priors: Mapping[str, Prior]) -> Integrated:
     fixed = fixed if is_summed(own) else np.ascontiguousarray(fixed)
     problem, varying = reduced_anyhow(own, fixed, target - fixed @ at, basis, basis @ at)
     sampled = tuple(int(j) for j in np.flatnonzero(~np.asarray(prior.normal)[order]))
-    return Integrated(problem, sd, sampled, places, at, bases, varying)
+    labels = () if varying is None else varying_labels(own)
+    return Integrated(problem, sd, sampled, places, at, bases, varying, sampled_of(own, priors, labels))
 
 
 def reduced_anyhow(

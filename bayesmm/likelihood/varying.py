@@ -18,7 +18,7 @@ from bayesmm.design.residual.structure import ResidualTerm, Values, values_by_la
 from bayesmm.design.summed import is_summed
 from bayesmm.likelihood.compiled import Ints, pack
 from bayesmm.likelihood.crossproducts import CrossProducts, Factor, Floats, Rows, leading_products
-from bayesmm.likelihood.residual_functions import inverse_function, log_sd_function
+from bayesmm.likelihood.structure_functions import inverse_function, log_sd_function
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +40,7 @@ class Varying:
     joint: bool
 
     def sigma(self, positive: Floats) -> Floats:
-        """Return what the random effects are relative to, (draws,), for draws of sigma and the parameters, (draws, s).
-
-        """
+        """Return what effects are relative to, (draws,), for draws of sigma and the parameters, (draws, s)."""
         return np.ones(len(positive)) if self.joint else np.ascontiguousarray(positive[:, 0])
 
 
@@ -149,12 +147,9 @@ def varying_products(design: Design, cp: CrossProducts) -> Varying:
     cells = sums.collected()
     lead, rest = sums.leading, cp.rest
     nothing = np.zeros((0, 0, 0)), np.zeros(0, np.int64)  # no levels side by side
-    cross = pack(
-        *lead, np.zeros_like(rest.A), np.zeros_like(rest.z), rest.q, rest.n_levels, np.zeros(1), *nothing
-    )
+    cross = pack(*lead, np.zeros_like(rest.A), np.zeros_like(rest.z), rest.q, rest.n_levels, np.zeros(1), *nothing)
     sizes = np.array(
-        [0 if part is None else part.size for part in (correlated, scattered)]
-        + [int(design.residual.sigma == "joint")]
+        [0 if part is None else part.size for part in (correlated, scattered)] + [int(design.residual.sigma == "joint")]
     )
     functions = np.array(
         [
@@ -252,11 +247,11 @@ class _Sums:
                 row = self.offsets[k] + h * left.Z.shape[1] + a
                 self._add(at_z + row, of, inverse, left.Z[i, a], self.r[j])
             for o, right in enumerate(own):
-                (h, l), of, inverse = self._by(left.index[i], right.index[j])
+                (h, h2), of, inverse = self._by(left.index[i], right.index[j])
                 for a in range(left.Z.shape[1]):
                     for b in range(right.Z.shape[1]):
                         row = self.offsets[k] + h * left.Z.shape[1] + a
-                        column = self.offsets[o] + l * right.Z.shape[1] + b
+                        column = self.offsets[o] + h2 * right.Z.shape[1] + b
                         self._add(first + row * self.m + column, of, inverse, left.Z[i, a], right.Z[j, b])
         _, of, inverse = self._by(np.zeros(len(i), np.int64))
         self._add(np.full(len(of), self.ends[4]), of, inverse, self.r[i], self.r[j])

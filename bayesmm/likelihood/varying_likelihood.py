@@ -46,7 +46,7 @@ from bayesmm.likelihood.gaussian_factorisation import (
     shifted,
 )
 from bayesmm.likelihood.gaussian_likelihood import cross_products, gaussian_at, rest_sizes
-from bayesmm.likelihood.posterior import LIKELIHOOD, Parameters
+from bayesmm.likelihood.posterior import LIKELIHOOD
 from bayesmm.likelihood.varying import Varying
 
 # What `varying.Varying.words` hold, by number.
@@ -296,19 +296,6 @@ def varying_draws(v, sizes, pattern, positive_, T_, sigma, mean_, lam_, D, eps_,
         if call("drawn", given) == 0:
             return 0
     return 1 if cross.shape[0] > 0 else 0
-
-
-def natural_varying(words: Ints, at: Parameters) -> tuple[float, Parameters]:
-    """Return what `varying_likelihood` sets, for its words: the log likelihood and its derivatives; -inf without one."""
-    given = [np.ascontiguousarray(array, dtype=float) for array in at]
-    flags, value, slopes = np.ones(1, np.int64), np.zeros(1), Parameters(*(np.zeros_like(array) for array in given))
-    found = _likelihood()(*pointers(words, flags, *given, value, *slopes))
-    return (float(value[0]) if found == 1 else -np.inf), slopes
-
-
-@functools.cache
-def _likelihood() -> Callable[..., int]:
-    return from_python(varying_likelihood(), 9)
 
 
 def recover_varying(

@@ -117,5 +117,7 @@ def tex(arguments: Mapping[str, str]) -> str:
     return r"e^{2 v_{i}' \eta}"
 
 
-STRUCTURE = ResidualStructure(name="sigma", parameters=parameters, rows=rows, relative_sd=relative_sd, tex=tex, log_sd=log_sd)
+STRUCTURE = ResidualStructure(
+    name="sigma", parameters=parameters, rows=rows, relative_sd=relative_sd, tex=tex, log_sd=log_sd
+)
 ALONE = replace(STRUCTURE, sigma="known")

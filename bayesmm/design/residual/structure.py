@@ -51,6 +51,8 @@ class ResidualParameter:
         Of the elements of a vector: what they multiply. The scale of their prior is divided by it.
     ordered : bool
         Whether each element of a vector is above the one before.
+    visits : int
+        Of a vector that is the upper triangle of a correlation matrix, row by row, the rows of that; 0 of others.
     """
 
     name: str
@@ -63,6 +65,7 @@ class ResidualParameter:
     start: float = 0.0
     sizes: tuple[float, ...] | None = None
     ordered: bool = False
+    visits: int = 0
 
     @property
     def size(self) -> int:

@@ -64,7 +64,8 @@ def parameters(arguments: Arguments) -> tuple[ResidualParameter, ...]:
         )
     terms = tuple(f"{labels[i]}, {labels[j]}" for i in range(len(labels)) for j in range(i + 1, len(labels)))
     prior = {"lower": -1.0, "upper": 1.0}
-    return (ResidualParameter(NAME, r"\rho", "Uniform", prior, "correlation of two times", terms, (-1.0, 1.0)),)
+    what = "correlation of two times"
+    return (ResidualParameter(NAME, r"\rho", "Uniform", prior, what, terms, (-1.0, 1.0), visits=len(labels)),)
 
 
 def rows(arguments: Arguments) -> Array:
@@ -141,7 +142,9 @@ def entries(rows: Array) -> Entries:
         kind.append(np.tile(at + np.arange(m * m), len(series)))
         seen = np.array(visits)
         table.append(
-            np.column_stack([np.full(m * m, m), np.full(m * m, len(series)), seen[a], seen[b], np.full(m * m, rows[0, 2])])
+            np.column_stack(
+                [np.full(m * m, m), np.full(m * m, len(series)), seen[a], seen[b], np.full(m * m, rows[0, 2])]
+            )
         )
         at += m * m
     none = np.empty(0, np.int64)
