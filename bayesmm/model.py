@@ -10,6 +10,7 @@ from bayesmm.design.covariance.structures import parse_formula
 from bayesmm.design.design import design_of, given_again
 from bayesmm.design.records import Design
 from bayesmm.design.residual.of_family import check_determined
+from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.design.summed import absent_rows, is_summed
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
@@ -226,7 +227,10 @@ class Model:
         from bayesmm.sampling.graph.marginal_glmm import build_marginal_glmm
 
         check_centred(centred, self._factors)
+        if effects == "auto" and self.family.gaussian and self.design.residual.estimated:
+            effects = "explicit"  # marginal, these models are in compiled code alone
         if self.effects(effects) == "marginal" and self.family.gaussian:
+            check_no_parameters(self.design, "PyMC's marginal graph", "use effects='explicit'")
             return build_marginal(self.design, self.priors, self._integrated)
         if self.effects(effects) == "marginal" and self.design.blocks:
             return build_marginal_glmm(self.design, self.priors)
@@ -235,7 +239,7 @@ class Model:
     def effects(self, effects: str = "auto") -> str:
         """Return which graph ``effects`` means for this model, "marginal" or "explicit"."""
         check_effects(effects)
-        settled = settled_effects(self.design, effects)
+        settled = settled_effects(self.design, self.priors, effects)
         if settled is not None:
             return settled
         return "marginal" if marginal_is_cheaper(self._integrated.problem) else "explicit"

@@ -90,6 +90,7 @@ def coordinates(
     jacobian: bool = True,
     effects: int = 0,
     ascending: Collection[str] = (),
+    signed: Collection[str] = (),
 ) -> Coordinates:
     """Return the coordinates of a model.
 
@@ -108,6 +109,8 @@ def coordinates(
         Random effects that follow the coefficients, as coefficients whose density the likelihood has.
     ascending : collection of str
         Places of those of `positive` that are above the one before.
+    signed : collection of str
+        Places of those of `positive` that are their own coordinate where there is no Jacobian, since they may be 0.
 
     Raises
     ------
@@ -133,7 +136,7 @@ def coordinates(
         if place in ascending:
             chosen = ABOVE if jacobian else RISE
         else:
-            chosen = None if jacobian else kind
+            chosen = None if jacobian else SIGNED if place in signed else kind
         scalars.append(_scalar(priors[place], end, chosen))
         end += scalars[-1][1] >= 0
     scalars += [_scalar(Prior("Flat"), end + k, REAL) for k in range(effects)]
