@@ -9,7 +9,7 @@ the names given as `transforms` or `residuals`, and nothing in a formula is ever
 evaluator of code.
 
     formulas    = formula , { ";" , "sigma" , "~" , terms } ;                       (* or one text for each *)
-    formula     = response , "~" , terms ;
+    formula     = ( response | "mvbind" , "(" , columns , ")" ) , "~" , terms ;   (* then "|" weights alone *)
     response    = arithmetic , [ "|" , addition , { "+" , addition } ] ;
     addition    = ( "weights" | "trials" ) , "(" , arithmetic , ")" | call ;      (* each once; cens, trunc, se *)
 
@@ -18,7 +18,8 @@ evaluator of code.
     interaction = power , { ":" , power } ;
     power       = operand , [ ( "^" | "**" ) , number ] ;
     operand     = "0" | "1" | column | call | "(" , terms , ")" | group ;              (* a call may be a residual's *)
-    group       = "(" , terms , ( "|" | "||" ) , factors , ")" | structure , "(" , terms , "|" , factors , ")" ;
+    group       = "(" , terms , bars , factors , ")" | structure , "(" , terms , bars , factors , ")" ;
+    bars        = "|" | "||" | "|" , name , "|" ;             (* a name: what several responses share *)
     factors     = factor , { ( "/" | ":" ) , factor } ;
     factor      = column | ( "factor" | "C" ) , "(" , column , ")" | "(" , factors , ")" ;
 
@@ -53,7 +54,6 @@ from types import MappingProxyType
 
 from bayesmm.errors import FormulaError, listing, suggest
 from bayesmm.formula.additions import BESIDE, additions_of, other_parameter
-from bayesmm.formula.cursor import EXAMPLE
 from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand
 from bayesmm.formula.expressions import (
     SMOOTHS,
@@ -82,7 +82,18 @@ from bayesmm.formula.functions import (
     gives,
 )
 from bayesmm.formula.grouping import Bar, bars_of
-from bayesmm.formula.parser import BARS, read
+from bayesmm.formula.parser import BARS, Sides, read
+from bayesmm.formula.responses import (
+    Responses,
+    bars_of_responses,
+    check_additions,
+    check_alone,
+    check_not_shared,
+    crossed,
+    is_several,
+    responses_of,
+)
+from bayesmm.formula.texts import texts_of
 from bayesmm.formula.tokens import quote, underline
 
 __all__ = [
@@ -164,6 +175,8 @@ class Formula:
         The formulas of sigma and of other parameters of the family.
     cens, trunc : Call or None
         What says how the response is censored, ``y | cens(c, y2)``, and truncated, ``y | trunc(lb = 0)``.
+    several : Responses or None
+        The columns of ``mvbind(y1, y2)``: all else is the formula of their stacked rows, see `responses`.
     """
 
     text: str = field(compare=False)
@@ -178,6 +191,7 @@ class Formula:
     scales: tuple[Scale, ...] = ()
     cens: Call | None = None
     trunc: Call | None = None
+    several: Responses | None = None
 
     @property
     def limits(self) -> tuple[Call, ...]:
@@ -226,49 +240,29 @@ def parse(
     """
     names, known = frozenset(transforms), frozenset(structures)
     check_transforms(names, residuals)
-    first, *others = _texts(text)
+    first, *others = texts_of(text)
     formula = _of_mean(first, names, known, residuals)
     if not others:
         return formula
+    if formula.several is not None:
+        raise FormulaError(f"'{others[0]}' is of one response, and mvbind() has several, each with a sigma of its own")
     scales = _of_scales(others, names, known, residuals, parameters)
     return replace(formula, text="; ".join([first, *others]), scales=scales)
-
-
-def _texts(given: object) -> list[str]:
-    """Return the text of each formula."""
-    several = isinstance(given, list | tuple)
-    for one in given if several else [given]:
-        if not isinstance(one, str):
-            raise FormulaError(f"the formula is {_kind(one)}, not text; write one such as '{EXAMPLE}'")
-    if several and not given:
-        raise FormulaError(f"there is no formula; write one such as '{EXAMPLE}'")
-    return [part for one in (given if several else [given]) for part in _split(one)]
-
-
-def _split(text: str) -> list[str]:
-    """Return the parts of a text between its semicolons, those in quotes and back-ticks excepted."""
-    parts, quote_mark, start = [], "", 0
-    for k, character in enumerate(text):
-        if quote_mark:
-            quote_mark = "" if character == quote_mark else quote_mark
-        elif character in "'\"`":
-            quote_mark = character
-        elif character == ";" and "~" in text[k:]:
-            parts.append(text[start:k])
-            start = k + 1
-    return [part.strip() if parts else part for part in [*parts, text[start:]]]
 
 
 def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[str, Signature]) -> Formula:
     """Return the formula of the mean."""
     sides = read(text, known)
     context = Context(text, names, known, residuals)
+    if is_several(sides.response):
+        return _of_several(sides, context)
     response, additions = _response(sides.response, context), additions_of(sides.condition, context)
     work = Work(context)
     part = expand(sides.right, work)
     calls = tuple(call for call in part.offsets if call.function not in residuals)
     offsets = tuple(arguments_of(call)["x"] for call in calls)
     bars = bars_of(part.groups, work)
+    check_not_shared(bars, context)
     sums = (part.intercept is not False, part.terms, bars, offsets)
     own = _residuals([call for call in part.offsets if call not in calls], context)
     beside = tuple(value for name, value in additions.items() if name in residuals)
@@ -278,6 +272,23 @@ def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[s
     _check_smooths(formula.smooths, context)
     _check_sides(formula, context)
     return formula
+
+
+def _of_several(sides: Sides, context: Context) -> Formula:
+    """Return the formula of several responses: that of their stacked rows."""
+    response, several = responses_of(sides.response, context)
+    additions, work = additions_of(sides.condition, context), Work(context)
+    check_additions(additions, sides.condition, context)
+    part = expand(sides.right, work)
+    bars = bars_of(part.groups, work)
+    offsets = tuple(arguments_of(call)["x"] for call in part.offsets if call.function == "offset")
+    weights = additions.get("weights")
+    plain = Formula(context.text, response, True, part.terms, bars, offsets, weights, None)
+    check_alone(part, [*_right_nodes(plain), *(column_nodes(weights) if weights is not None else ())], several, context)
+    _check_offsets(part.offsets, context)
+    _check_smooths(plain.smooths, context)
+    terms = crossed(part.terms, part.intercept is not False, context)
+    return replace(plain, intercept=False, terms=terms, bars=bars_of_responses(bars, context), several=several)
 
 
 def _of_scales(
@@ -320,7 +331,10 @@ def scale_factors(formula: Formula) -> list[Expr]:
 
 
 def _nodes(formula: Formula) -> Iterator[Column]:
-    yield from column_nodes(formula.response)
+    if formula.several is not None:
+        yield from formula.several.columns
+    else:
+        yield from column_nodes(formula.response)
     for expr in scale_factors(formula):
         yield from column_nodes(expr)
     for addition in (formula.weights, formula.trials, *formula.limits):
@@ -341,10 +355,6 @@ def _right_nodes(formula: Formula) -> Iterator[Column]:
 def _factors(formula: Formula) -> Iterator[Expr]:
     for term in (*formula.terms, *(term for bar in formula.bars for term in bar.terms)):
         yield from term.factors
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else f"of type {type(value).__name__}"
 
 
 def _response(expr: Expr, context: Context) -> Expr:

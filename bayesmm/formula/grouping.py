@@ -43,6 +43,8 @@ class Bar:
         Whether these are divided by their sum.
     by : Column or None
         Of ``(x | gr(g, by = f))``: each level of f has a covariance matrix of its own.
+    shared : Column or None
+        Of ``(1 | p | g)``, the name of what several responses share; its span is that of the second bar.
     """
 
     intercept: bool
@@ -54,6 +56,7 @@ class Bar:
     weights: tuple[Expr, ...] = ()
     scaled: bool = True
     by: Column | None = None
+    shared: Column | None = field(default=None, compare=False)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -124,12 +127,13 @@ def _bars(group: Group, work: Work) -> list[Bar]:
         raise work.error(group.span, f"no random effect is left in {work.context.source(group.span)}; {_HOW}")
     if isinstance(group.factor, Call) and group.factor.function == "mm":
         columns, weights, scaled = _members(group.factor, work)
-        return [Bar(intercept, part.terms, columns, group.covariance, group.span, "", weights, scaled)]
+        own = group.span, "", weights, scaled, None, group.shared
+        return [Bar(intercept, part.terms, columns, group.covariance, *own)]
     factor, relation, by = _described(group.factor, work)
     levels = _levels(factor, group, work)
     work.keep(len(levels) - 1, group.span)
     work.spend(sum(map(len, levels)), group.span)
-    own = group.covariance, group.span, relation, (), True, by
+    own = group.covariance, group.span, relation, (), True, by, group.shared
     return [Bar(intercept, part.terms, level, *own) for level in levels]
 
 

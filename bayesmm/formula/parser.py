@@ -28,6 +28,7 @@ MAX_OPERATORS = 100  # in one arithmetic expression, commas included: trees stay
 LEVELS = (("+", "-"), ("*", "/"), (":",))  # of the operators between terms, loosest first; R's precedences
 _POWER_ADVICE = "a power of a column's values is written I(x^2)"
 BARS = {"|": "us", "||": "diag"}  # the covariance structure that each bar means
+ONE_BAR = "a group term has one bar, as in (x | g); effects of different terms are not correlated"
 _CONSTANTS = {"TRUE": "TRUE", "True": "TRUE", "FALSE": "FALSE", "False": "FALSE"}
 
 
@@ -54,12 +55,16 @@ class Power:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """``(left | factor)``, ``(left || factor)`` or ``cs(left | factor)``: `covariance` is the structure's name."""
+    """``(left | factor)``, ``(left || factor)`` or ``cs(left | factor)``: `covariance` is the structure's name.
+
+    `shared` is the name between the bars of ``(left | p | factor)``; its span is that of the second bar.
+    """
 
     left: "Node"
     factor: "Node"
     covariance: str
     span: Span
+    shared: Column | None = None
 
 
 Node = Expr | Chain | Power | Group
@@ -207,12 +212,22 @@ def _bracketed(cursor: Cursor) -> Node:
             raise cursor.error(cursor.token.span, message)
         inner = Group(inner, _terms(cursor), covariance, (0, 0))
         if cursor.token.is_("|", "||"):
-            message = "a group term has one bar, as in (x | g); effects of different terms are not correlated"
-            raise cursor.error(cursor.token.span, message)
+            inner = _shared(cursor, inner)
     if not cursor.token.is_(")"):
         raise unexpected(cursor)
     stop = cursor.next().span[1]
     return replace(inner, span=(start, stop)) if isinstance(inner, Chain | Group) else inner
+
+
+def _shared(cursor: Cursor, group: Group) -> Group:
+    """Read the second bar of ``(x | p | g)`` and what follows: p is the name of what several responses share."""
+    bar, name = cursor.next(), group.factor
+    if bar.text == "|" and group.covariance == BARS["|"] and isinstance(name, Column) and not cursor.token.is_(")"):
+        group = replace(group, factor=_terms(cursor), shared=Column(name.name, bar.span))
+        bar = cursor.token if cursor.token.is_("|", "||") else None
+    if bar is not None:
+        raise cursor.error(bar.span, ONE_BAR)
+    return group
 
 
 def _structured(cursor: Cursor) -> Group:

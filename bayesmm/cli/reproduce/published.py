@@ -22,7 +22,7 @@ NUMBERS = (
 )  # fmt: skip
 TABLES = (
     "F", "residuals", "levels", "coefficients", "correlations", "random", "coef", "anova", "first", "second",
-    "parameters",
+    "parameters", "edf", "heterogeneity",
 )  # fmt: skip
 SECTIONS = NUMBERS + TABLES
 # key -> (its type, whether every file has it)

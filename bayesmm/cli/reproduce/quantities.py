@@ -12,6 +12,8 @@ from bayesmm.design.parameters import coefficient_label, parameter_label, varian
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE
+from bayesmm.evaluation.smooths import smooths
+from bayesmm.evaluation.variance.heterogeneity import heterogeneity
 from bayesmm.inference.degrees import t_table
 from bayesmm.inference.linear import linear_summary, sums_of_squares
 from bayesmm.inference.lrt import lrt
@@ -119,6 +121,13 @@ def _parameters(fitted: Fitted) -> Values:
     return {p.label: estimate(fitted.point, p) for p in variance_parameters(fitted.point.design)}
 
 
+def _heterogeneity(fitted: Fitted) -> Values:
+    """Return tau, I^2 in percent, H^2 and Cochran's Q of a meta-analysis."""
+    found = heterogeneity(fitted.point)
+    own = found.table[fitted.point.method].to_dict()
+    return own | {"I2": 100 * own["I2"], "Q": found.Q}
+
+
 def _anova(fitted: Fitted) -> Values:
     return _rows(sums_of_squares(fitted.point).rename(columns=ANOVA))
 
@@ -179,6 +188,8 @@ MODEL: Mapping[str, Callable[[Fitted], Values]] = MappingProxyType(
         "coef": lambda fitted: {group: _rows(table) for group, table in fitted.point.coef().items()},
         "anova": _anova,
         "parameters": _parameters,
+        "edf": lambda fitted: smooths(fitted.point).set_index("smooth")["edf"].to_dict(),
+        "heterogeneity": _heterogeneity,
     }
 )
 # The first and the second model stand in the printed order, which may be that of neither size: df has a sign.
