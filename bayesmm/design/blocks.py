@@ -1,20 +1,21 @@
 """One block per grouping factor: all group terms on the same factor, their columns coded and put side by side."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from bayesmm.design.checks import checked_matrix
-from bayesmm.design.coding import INTERCEPT, Coding, Factor, Numbers, Values, learn_coding, matrix_names
+from bayesmm.design.coding import INTERCEPT, Coding, Factor, Numbers, Values, is_response, learn_coding, matrix_names
 from bayesmm.design.covariance import identity
 from bayesmm.design.covariance.structure import Part
 from bayesmm.design.covariance.structures import STRUCTURES, make_parts
 from bayesmm.design.groups import learn_grouping, safe_names
 from bayesmm.design.members import members_block
-from bayesmm.design.parameters import of_parameter, residual_names
+from bayesmm.design.parameters import of_parameter, of_response, residual_names
 from bayesmm.design.records import Block
 from bayesmm.design.relations import Matrix, relation_of
 from bayesmm.design.residual.structure import Residuals
@@ -148,10 +149,7 @@ def _block(
 
     def matrices(coding: Coding, bar: Bar) -> list[Columns]:
         Z, names = checked_matrix(coding, values, len(index), str(bar), learning)
-        return [
-            (Z * share, tuple(name + tail for name in names), tail)
-            for tail, share in _shares(bar, group, index, values)
-        ]
+        return [(Z * share, tuple(map(named, names)), named) for named, share in _shares(bar, group, index, values)]
 
     made = effects_of(group, bars, values, matrices)
     Z = np.ascontiguousarray(np.hstack(made.matrices))
@@ -161,8 +159,8 @@ def _block(
     ), made.codings
 
 
-# A matrix of a group term, the names of its columns, and what stands behind the name of its covariance
-Columns = tuple[object, tuple[str, ...], str]
+# A matrix of a group term, the names of its columns, and what makes the name of its covariance of the term's own
+Columns = tuple[object, tuple[str, ...], Callable[[str], str]]
 
 
 class Effects(NamedTuple):
@@ -190,9 +188,9 @@ def effects_of(
             start, key, texts = len(columns), bar.key, []
         elif parts:
             parts.pop()
-        for Z, names, tail in make(coding, bar):
+        for Z, names, named in make(coding, bar):
             owner = bar.of if bar.of != bars[0].of else ""
-            texts = [*texts, bar.effects + tail] if bar.key else [bar.effects + tail]
+            texts = [*texts, named(bar.effects)] if bar.key else [named(bar.effects)]
             end = len(columns) + len(names)
             parts += make_parts(bar.covariance, range(start if bar.key else len(columns), end), " + ".join(texts))
             matrices.append(Z)
@@ -206,8 +204,15 @@ def effects_of(
     return Effects(tuple(columns), tuple(parts), tuple(codings), tuple(matrices), tuple(predictors))
 
 
-def _shares(bar: Bar, group: str, index: np.ndarray, values: Values) -> list[tuple[str, np.ndarray]]:
-    """Return what multiplies a group term's columns, (n, 1), and what stands behind their names.
+def levels_of(factor: Factor) -> Iterator[tuple[int, str]]:
+    """Return the levels of a factor with their codes."""
+    return enumerate(factor.levels.labels)
+
+
+def _shares(
+    bar: Bar, group: str, index: np.ndarray, values: Values
+) -> list[tuple[Callable[[str], str], np.ndarray]]:  # fmt: skip
+    """Return what multiplies a group term's columns, (n, 1), and what makes their names of the term's own.
 
     Of ``gr(g, by = f)`` that is an indicator for each level of f.
 
@@ -217,8 +222,10 @@ def _shares(bar: Bar, group: str, index: np.ndarray, values: Values) -> list[tup
         f is no factor, or a level of g has several of its levels.
     """
     if bar.by is None:
-        return [("", np.ones((1, 1)))]
+        return [(str, np.ones((1, 1)))]
     found, name = values[bar.by], bar.by.name
+    if is_response(found):
+        return [(partial(of_response, label), (found.codes == k)[:, None] * 1.0) for k, label in levels_of(found)]
     if not isinstance(found, Factor):
         raise DataError(f"gr({group}, by = {name}) needs a factor, and '{name}' holds numbers; make them text first")
     first = np.zeros(int(index.max()) + 1, dtype=np.int64)
@@ -227,8 +234,13 @@ def _shares(bar: Bar, group: str, index: np.ndarray, values: Values) -> list[tup
         raise DataError(
             f"gr({group}, by = {name}) needs one level of '{name}' for each level of '{group}', and a level has several"
         )
-    labels = enumerate(found.levels.labels)
-    return [(f":{name}[{label}]", (found.codes == k)[:, None] * 1.0) for k, label in labels]
+    return [
+        (partial(_with_level, f":{name}[{label}]"), (found.codes == k)[:, None] * 1.0) for k, label in levels_of(found)
+    ]
+
+
+def _with_level(tail: str, name: str) -> str:
+    return name + tail
 
 
 def bar_columns(bar: Bar, Z: np.ndarray, values: Values) -> np.ndarray:

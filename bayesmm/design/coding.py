@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from bayesmm.design.parameters import of_response
 from bayesmm.formula.formula import Expr, Term, text_of
 
 INTERCEPT = "Intercept"  # the name of the column of ones
@@ -103,6 +104,7 @@ def _polynomial(n: int, base: int | None) -> np.ndarray:
 
 
 OWN = "Own"  # contrasts that a user gives as a matrix
+RESPONSES = "Responses"  # of the factor that says which of several responses a row is: always an indicator for each
 CONTRASTS = MappingProxyType(
     {
         "Treatment": _treatment,
@@ -252,7 +254,19 @@ def learn_coding(intercept: bool, terms: Sequence[Term], values: Values) -> Codi
     """Return the coding of terms, given which of their variables are factors."""
     variables = tuple(term.factors for term in terms)
     factors = {expr for expr, value in values.items() if isinstance(value, Factor)}
-    return Coding(intercept, variables, indicator_flags(variables, factors, intercept))
+    if not any(is_response(values[term[0]]) for term in variables):
+        return Coding(intercept, variables, indicator_flags(variables, factors, intercept))
+    inner = [term[1:] if is_response(values[term[0]]) else term for term in variables]  # as of one response
+    own = [term for term in inner if term]
+    flags = iter(indicator_flags(own, factors, len(own) < len(inner)))
+    found = [next(flags) if term else () for term in inner]
+    whole = [(True, *f) if len(f) < len(term) else f for f, term in zip(found, variables, strict=True)]
+    return Coding(intercept, variables, tuple(whole))
+
+
+def is_response(value: Numbers | Factor) -> bool:
+    """Return whether a variable says which of several responses a row is."""
+    return isinstance(value, Factor) and value.levels.contrasts == RESPONSES
 
 
 def term_fields(coding: Coding, values: Values) -> list[list[tuple[str, ...]]]:
@@ -266,10 +280,20 @@ def term_fields(coding: Coding, values: Values) -> list[list[tuple[str, ...]]]:
 def matrix_names(coding: Coding, values: Values) -> list[tuple[str, ...]]:
     """Return the names of the columns of each term, after ``("Intercept",)`` if there is one."""
     named = [
-        column_names([text_of(expr) for expr in term], fields)
+        _names_of(term, [text_of(expr) for expr in term], fields, values)
         for term, fields in zip(coding.terms, term_fields(coding, values), strict=True)
     ]
     return [(INTERCEPT,), *named] if coding.intercept else named
+
+
+def _names_of(
+    term: Sequence[Expr], names: Sequence[str], fields: Sequence[tuple[str, ...]], values: Values
+) -> tuple[str, ...]:
+    """Return the names of a term's columns; those of several responses begin with the name of their own."""
+    if not is_response(values[term[0]]):
+        return column_names(names, fields)
+    inner = column_names(names[1:], fields[1:]) if len(names) > 1 else (INTERCEPT,)
+    return tuple(of_response(response, name) for name in inner for response in fields[0])
 
 
 def matrix(coding: Coding, values: Values, n: int) -> np.ndarray:

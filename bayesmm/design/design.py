@@ -12,23 +12,23 @@ import numpy as np
 
 from bayesmm.design import checks
 from bayesmm.design.blocks import bar_columns, bars_by_block, make_blocks
-from bayesmm.design.coding import Coding, Levels, Values, learn_coding, matrix, matrix_names
+from bayesmm.design.coding import Levels, Values, learn_coding, matrix, matrix_names
 from bayesmm.design.contrasts import check_used, given_contrasts
 from bayesmm.design.frames import Table, find_columns, missing_text, open_table, to_pandas
-from bayesmm.design.groups import check_block, find_levels
-from bayesmm.design.lints import data_lints
+from bayesmm.design.groups import find_levels
 from bayesmm.design.matrices import read_matrices
 from bayesmm.design.members import LEVEL, expanded_columns, member_weights
 from bayesmm.design.ordered import check_identified, check_thresholds
-from bayesmm.design.predictors import columns_of_mean, of_mean
-from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
-from bayesmm.design.records import Block, Design
+from bayesmm.design.reading import Read, check_arguments, offset, read, response, weigh
+from bayesmm.design.records import Design
+from bayesmm.design.remarks import remarks
 from bayesmm.design.residual.structures import (
     residual_columns,
     residual_rows,
     residual_terms,
     with_random_parameters,
 )
+from bayesmm.design.responses import check_family, check_rows, levels_of, own_columns, residuals, rows_of, stacked_again
 from bayesmm.design.smooth_rows import curves
 from bayesmm.design.spec import DataArguments, DesignSpec, Grouping, data_arguments
 from bayesmm.design.state import Scope, Transforms
@@ -167,6 +167,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     """
     formula, missing = spec.formula, spec.arguments.missing
     check_arguments(missing, formula, weights, trials)
+    check_family(formula, spec.family)
     # 1: the columns that the model uses, and the rows that have them all
     table, w = weigh(formula, read(formula, data, weights, trials, missing), spec.transforms)
     scope = _scope(table, spec)
@@ -180,10 +181,14 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     fixed = learn_coding(formula.intercept, formula.terms, values)
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the residual and the groups
-    residual = residual_terms(formula, left.family, scope, left.y, left.weights)
+    if formula.several is None:
+        residual = residual_terms(formula, left.family, scope, left.y, left.weights)
+    else:
+        residual = residuals(formula, scope, left.y, shift)
     if scope.learning:
         check_identified(X[:, 1:], coefficients[1:], residual)
     blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual, spec.matrices)
+    check_rows(blocks, formula, residual)
     bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say
     whole = bases.fixed if bases.fixed.size == X.shape[1] else bases.fixed.with_intercept()
@@ -191,7 +196,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     if left.family.ordered:
         X, coefficients, aliased = X[:, 1:].copy(), coefficients[1:], tuple(j - 1 for j in aliased)
         bases = replace(bases, fixed=whole.without_intercept())
-    scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope, left, residual.sigma != "known")])
+    scope.said.extend([*said, *remarks(formula, fixed, values, blocks, scope, left, residual.sigma != "known")])
     known = dict(states=dict(scope.states), bases=bases, groupings=groupings, repeats=spec.learned)
     return Design(
         spec=replace(spec, family=left.family, arguments=data_arguments(missing, weights, trials), **known),
@@ -293,7 +298,7 @@ def encode(
         A column is missing or of another kind, a value is missing or not finite, or a factor has a level that the data
         of the fit do not have. A level of a grouping factor that the fit did not see is no error: its index is -1.
     """
-    formula, table = spec.formula, open_table(data)
+    formula, table = spec.formula, stacked_again(open_table(data), spec.formula)
     scope = _scope_again(spec, table, groups, residual)
     if table.n == 0:  # an empty column has no kind, so there is nothing to evaluate
         blocks = tuple(EncodedBlock(*_nothing(basis.size)) for basis in spec.bases.blocks if groups)
@@ -306,8 +311,9 @@ def encode(
     rows = np.zeros(table.n, dtype=np.int64), np.full(table.n, "curve", dtype=object)
     found = (curve for call in formula.smooths if groups for curve in curves(smooth_rows(call, scope)))
     blocks += tuple(EncodedBlock(*rows, curve.Z) for curve in found)
-    read = residual_rows(formula, scope) if residual else None
-    return Encoded(X, shift, blocks, _labels(scope.rows), tuple(scope.said), read)
+    read = residual_rows if formula.several is None else rows_of
+    own = read(formula, scope) if residual else None
+    return Encoded(X, shift, blocks, _labels(scope.rows), tuple(scope.said), own)
 
 
 def _encoded_block(grouping: Grouping, bars: Sequence[Bar], values: Values, scope: Scope) -> EncodedBlock:
@@ -354,7 +360,7 @@ def _read_again(formula: Formula, table: Table, groups: bool, residual: bool) ->
     exprs = [
         *variables_of(formula, groups),
         *formula.offsets,
-        *(residual_columns(formula) if residual else ()),
+        *((*residual_columns(formula), *own_columns(formula)) if residual else ()),
     ]
     names = dict.fromkeys(node.name for expr in exprs for node in column_nodes(expr))
     grouping = (expr for bar in formula.bars if groups for expr in (*bar.group, *bar.weights))
@@ -374,35 +380,7 @@ def _labels(rows: Rows) -> np.ndarray:
 def _scope(table: Read, spec: DesignSpec) -> Scope:
     """Return what the evaluation of the formula on a table can see."""
     checks.check_row_count(table.rows, table.total)
-    learned = dict(spec.states), not spec.learned, table.said, spec.contrasts
+    learned = levels_of(spec.formula) | dict(spec.states), not spec.learned, table.said, spec.contrasts
     scope = Scope(table.variables, table.rows, spec.transforms, *learned)
     check_columns(scope)
     return scope
-
-
-def _remarks(
-    formula: Formula,
-    fixed: Coding,
-    values: Values,
-    blocks: Sequence[Block],
-    scope: Scope,
-    left: Outcome,
-    residual: bool,
-) -> list[Message]:
-    columns = [(v.name, v.values.astype(np.float64)) for v in _numeric_columns(formula, scope)]
-    said = [
-        *checks.say_about_scales(fixed, values),
-        *checks.say_about_codes(columns),
-        *checks.say_about_outliers(columns, scope.rows),
-    ]
-    blocks = [block for block in blocks if not (block.smooth or block.members)]
-    of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials, residual)]
-    of_means = [columns_of_mean(block) for block in blocks if of_mean(block).any()]
-    return [*said, *data_lints(formula, values, of_means, scope.variables), *of_blocks]
-
-
-def _numeric_columns(formula: Formula, scope: Scope) -> list[Variable]:
-    """Return the numeric columns of response and terms, not those that only group."""
-    exprs = [formula.response, *variables_of(formula)]
-    names = dict.fromkeys(node.name for expr in exprs for node in column_nodes(expr))
-    return [scope.variables[name] for name in names if scope.variables[name].kind == "number"]

@@ -11,12 +11,13 @@ The family's own parameters (``sigma``, ``shape``) have one name, which is all t
 residual structure is a variable, its elements have labels.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO = "Intercept_centred", "Intercept"
 INTERCEPT_NAMES = (INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO)  # places of its prior: at the predictors' means, at their 0
 RESERVED = frozenset(["chain", "draw", "coef", "obs", "beta", "y", "sample", "Residual"])  # of the model and its draws
+RESIDUAL_CORRELATION = "rescor"  # the correlations of the residuals of several responses
 _AT_MEANS = "_centred"  # behind the name of a variable that is at the means of the predictors
 
 
@@ -38,6 +39,30 @@ def tidy_term(kind: str, *terms: str) -> str:
 def coefficient_label(name: str) -> str:
     """Return the label of a fixed effect, ``beta[Days]``."""
     return f"beta[{name}]"
+
+
+def of_response(response: str, name: str) -> str:
+    """Return the name of a term in the predictor of one of several responses, ``y1_x``."""
+    return f"{response}_{name}"
+
+
+def response_intercepts(responses: Sequence[str]) -> frozenset[str]:
+    """Return the names of the intercepts of several responses."""
+    return frozenset(of_response(response, "Intercept") for response in responses)
+
+
+def response_sds(responses: Sequence[str]) -> tuple[str, ...]:
+    """Return the residual sd of each of several responses, ``sigma_y1``: its variable, its label, its prior's place.
+
+    Slashes, which name nested groups in a file, and control characters become underscores, as in names of blocks.
+    """
+    found: list[str] = []
+    for response in responses:
+        name = "sigma_" + "".join("_" if c == "/" or not c.isprintable() else c for c in response.strip())
+        while name in found:
+            name += "_"
+        found.append(name)
+    return tuple(found)
 
 
 def is_coefficient(name: str) -> bool:
@@ -255,6 +280,15 @@ def residual_parameters(design) -> list[Parameter]:
 def residual_labels(own) -> tuple[str, ...]:
     """Return the label of each number that a parameter of the residual is, which is the place of its prior."""
     return (own.name,) if own.terms is None else tuple(f"{own.name}[{term}]" for term in own.terms)
+
+
+def responses_of(design, parameter: Parameter) -> tuple[str, ...]:
+    """Return which of several responses a parameter of the residuals is of: one for an sd, two for a correlation."""
+    names, own = design.responses, residual_owner(design, parameter)
+    if own.terms is None:
+        return (names[response_sds(names).index(own.name)],)
+    pairs = [(names[i], names[j]) for i in range(len(names)) for j in range(i + 1, len(names))]
+    return pairs[parameter.terms[0]]
 
 
 def residual_dim(own) -> str:

@@ -11,6 +11,7 @@ from bayesmm.design.frames import Table, complete_rows, find_columns, open_table
 from bayesmm.design.observed import observe
 from bayesmm.design.ordered import categories
 from bayesmm.design.proportions import are_proportions, check_counted_once, counted
+from bayesmm.design.responses import stacked
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.transforms import numeric
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, observed_levels, read_variable
@@ -96,6 +97,7 @@ def read(formula: Formula, data: object, weights: object, trials: object, missin
         See `make_design`.
     """
     table, places = open_table(data), roles(formula)
+    responses = () if formula.several is None else formula.several.names
     if table.n == 0:
         raise DataError("the data have no rows; a model needs at least two")
 
@@ -108,6 +110,11 @@ def read(formula: Formula, data: object, weights: object, trials: object, missin
         role, span, text = places[name]
         return underline(text, span, f"{role} '{name}' {said}")
 
+    for what, given in beside.items():
+        if responses and given is not None and not isinstance(given, str):
+            raise DataError(f"{what} of several responses are a column of the data: give its name")
+    table, gaps = stacked(table, formula, missing, complain)
+    places = {name: place for name, place in places.items() if name not in responses}
     named = [given for given in beside.values() if isinstance(given, str)]
     columns = {name: table.read(j) for name, j in find_columns([*places, *named], table, complain).items()}
     parts = {name: read_variable(name, column) for name, column in columns.items()}
@@ -117,7 +124,7 @@ def read(formula: Formula, data: object, weights: object, trials: object, missin
     needed = [v for name, v in used.items() if places[name][0] not in (WEIGHTS, SECOND_END) and v is not w]
     kept, said = complete_rows([*needed, *([n] if n is not None and n not in needed else [])], rows, missing)
     said += [message for name in places for message in parts[name][1]]
-    return _taken(Read(used, w, n, rows, table.n, said), kept)
+    return _taken(Read(used, w, n, rows, table.n, [*gaps, *said]), kept)
 
 
 def _taken(read: Read, kept: np.ndarray) -> Read:

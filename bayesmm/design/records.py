@@ -216,6 +216,23 @@ class Design:
         return self.spec.states[self.formula.response].labels if self.family.ordered else ()
 
     @property
+    def responses(self) -> tuple[str, ...]:
+        """The columns of several responses, whose rows are stacked; empty where there is one."""
+        return () if self.formula.several is None else self.formula.several.names
+
+    @property
+    def response_codes(self) -> np.ndarray | None:
+        """Which of several responses each row is, (n,) int64; None where there is one."""
+        return self.residual.parts[0].rows[:, 1].astype(np.int64) if self.responses else None
+
+    @property
+    def table_rows(self) -> np.ndarray | None:
+        """Of several responses, which row of the table each is of: (n,) int64, from 0; None where there is one."""
+        if not self.responses:
+            return None
+        return np.unique(self.residual.parts[0].rows[:, 0], return_inverse=True)[1].ravel()
+
+    @property
     def beside(self) -> dict[str, np.ndarray]:
         """The weights and trials that were given beside the formula, (n,) each: `frame` does not have them."""
         found = {"weights": self.trials if self.proportions else self.weights, "trials": self.trials}

@@ -228,7 +228,7 @@ def make_plan(
     together = bars_by_group(formula)
     names = safe_names([":".join(factors) for factors in together], family)
     effects = [
-        effects_of(":".join(factors), bars, values, lambda coding, bar: [(*matrix(coding, str(bar)), "")])
+        effects_of(":".join(factors), bars, values, lambda coding, bar: [(*matrix(coding, str(bar)), str)])
         for factors, bars in together.items()
     ]
     own = frozenset([(RESPONSE, "")]), text_of(formula.response), number(formula.response, columns)

@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.coding import INTERCEPT
-from bayesmm.design.parameters import by_levels, free_auxiliaries, of_parameter
+from bayesmm.design.parameters import (
+    by_levels,
+    free_auxiliaries,
+    of_parameter,
+    residual_owner,
+    residual_parameters,
+    responses_of,
+)
 from bayesmm.design.predictors import shifts
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.of_family import own_of_rows
@@ -228,14 +235,27 @@ class Estimates:
         """Return the variance components as lme4's ``as.data.frame(VarCorr(.))``: grp, var1, var2, vcov, sdcor.
 
         Factors with more levels first; of each, the standard deviations and then the correlations; the residual last,
-        where the family has one.
+        where the family has one, of several responses with theirs.
         """
         rows = []
         for k in by_levels(self.design):
             rows += _varcorr_rows(self.design.blocks[k], self.covariances[k])
         if SIGMA in [own.name for own in free_auxiliaries(self.design)]:
             rows.append(("Residual", None, None, self.sigma**2, self.sigma))
+        rows += self._response_rows() if self.design.responses else []
         return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
+
+    def _response_rows(self) -> list[tuple]:
+        """Return the residual sds and correlations of several responses."""
+        sds, rows = {}, []
+        for parameter in residual_parameters(self.design):
+            value = float(self.residual[residual_owner(self.design, parameter).name][parameter.terms or (0,)])
+            first, second, *_ = (*responses_of(self.design, parameter), None)
+            if second is None:
+                sds[first] = value
+            scale = value**2 if second is None else value * sds[first] * sds[second]
+            rows.append(("Residual", first, second, scale, value))
+        return rows
 
     def ranef(self) -> pd.DataFrame:
         """Return the conditional modes of the random effects: grpvar, term, grp, condval, condsd."""

@@ -21,6 +21,7 @@ from bayesmm.display.text_tables import apart, table, wrap
 from bayesmm.errors import listing
 from bayesmm.evaluation.loo_again import NOISY, REFIT, Again, again, limits
 from bayesmm.evaluation.psis import smoothed
+from bayesmm.formula.responses import ROW
 from bayesmm.posterior.draws import draws_of, is_constant, tree_sizes
 from bayesmm.posterior.log_likelihood import by_level, by_row, conditional, split_by, split_of_rows
 from bayesmm.runtime.arguments import check_bool
@@ -136,7 +137,8 @@ def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | N
     split = split_by(design, by) if by is not None else split_of_rows(design) if integrated and design.blocks else None
     _check_memory(fit, len(design.blocks[split.outer].levels) if by is not None else design.n)
     values = conditional(fit) if split is None else (by_row if by is None else by_level)(fit, split)
-    labels = design.row_labels if by is None else np.array(design.blocks[split.outer].levels, dtype=object)
+    rows = np.unique(design.frame[ROW]) if design.responses else design.row_labels
+    labels = rows if by is None else np.array(design.blocks[split.outer].levels, dtype=object)
     estimate = psis(fit, values)
     table = _table(fit, estimate, values, pd.Index(labels, name="row" if by is None else by))
     limit, k = k_limit(estimate.n_samples), table["pareto_k"].to_numpy()

@@ -106,7 +106,8 @@ def limits(methods: pd.Series, limit: float) -> np.ndarray:
 
 def _others(fit, split: Split | None, by: str | None, i: int) -> np.ndarray:
     """Return which rows, (n,) bool, are left without a point."""
-    return np.arange(fit.design.n) != i if by is None else fit.design.blocks[split.outer].index != i
+    rows = fit.design.table_rows if fit.design.responses else np.arange(fit.design.n)
+    return rows != i if by is None else fit.design.blocks[split.outer].index != i
 
 
 def _drawn(fit, model: "Marginal", kept: Mapping[int, np.ndarray]) -> dict[int, Again]:

@@ -9,7 +9,7 @@ the names given as `transforms` or `residuals`, and nothing in a formula is ever
 evaluator of code.
 
     formulas    = formula , { ";" , parameter , "~" , terms } ;                     (* or one text for each *)
-    formula     = response , "~" , terms ;
+    formula     = ( response | "mvbind" , "(" , columns , ")" ) , "~" , terms ;   (* then "|" weights alone *)
     response    = arithmetic , [ "|" , addition , { "+" , addition } ] ;
     addition    = ( "weights" | "trials" ) , "(" , arithmetic , ")" | call ;      (* each once; cens, trunc, se *)
 
@@ -18,8 +18,8 @@ evaluator of code.
     interaction = power , { ":" , power } ;
     power       = operand , [ ( "^" | "**" ) , number ] ;
     operand     = "0" | "1" | column | call | "(" , terms , ")" | group ;              (* a call may be a residual's *)
-    group       = "(" , terms , ( "|" | "||" ) , factors , ")" | structure , "(" , terms , "|" , factors , ")"
-                | "(" , terms , "|" , name , "|" , factors , ")" ;       (* of several formulas: these are correlated *)
+    group       = "(" , terms , bars , factors , ")" | structure , "(" , terms , bars , factors , ")" ;
+    bars        = "|" | "||" | "|" , name , "|" ;    (* a name: correlated over several formulas, or responses *)
     factors     = factor , { ( "/" | ":" ) , factor } ;
     factor      = column | ( "factor" | "C" ) , "(" , column , ")" | "(" , factors , ")" ;
 
@@ -54,7 +54,6 @@ from types import MappingProxyType
 
 from bayesmm.errors import FormulaError, listing, suggest
 from bayesmm.formula.additions import BESIDE, additions_of, other_parameter
-from bayesmm.formula.cursor import EXAMPLE
 from bayesmm.formula.expansion import Part, Term, Work, check_no_smooth, expand, specific_part
 from bayesmm.formula.expressions import (
     SMOOTHS,
@@ -83,7 +82,17 @@ from bayesmm.formula.functions import (
     gives,
 )
 from bayesmm.formula.grouping import Bar, bars_of
-from bayesmm.formula.parser import BARS, SPECIFIC, read
+from bayesmm.formula.parser import BARS, SPECIFIC, Sides, read
+from bayesmm.formula.responses import (
+    Responses,
+    bars_of_responses,
+    check_additions,
+    check_alone,
+    crossed,
+    is_several,
+    responses_of,
+)
+from bayesmm.formula.texts import texts_of
 from bayesmm.formula.tokens import quote, underline
 
 __all__ = [
@@ -165,6 +174,8 @@ class Formula:
         The formulas of sigma and of other parameters of the family.
     cens, trunc : Call or None
         What says how the response is censored, ``y | cens(c, y2)``, and truncated, ``y | trunc(lb = 0)``.
+    several : Responses or None
+        The columns of ``mvbind(y1, y2)``: all else is the formula of their stacked rows, see `responses`.
     """
 
     text: str = field(compare=False)
@@ -179,6 +190,7 @@ class Formula:
     scales: tuple[Scale, ...] = ()
     cens: Call | None = None
     trunc: Call | None = None
+    several: Responses | None = None
 
     @property
     def limits(self) -> tuple[Call, ...]:
@@ -227,10 +239,12 @@ def parse(
     """
     names, known = frozenset(transforms), frozenset(structures)
     check_transforms(names, residuals)
-    first, *others = _texts(text)
+    first, *others = texts_of(text)
     formula = _of_mean(first, names, known, residuals, bool(others))
     if not others:
         return formula
+    if formula.several is not None:
+        raise FormulaError(f"'{others[0]}' is of one response, and mvbind() has several, each with a sigma of its own")
     scales, bars = _of_scales(others, names, known, residuals, parameters)
     _check_groups(formula, bars, {scale.name: scale.text for scale in scales})
     return replace(
@@ -241,37 +255,14 @@ def parse(
     )
 
 
-def _texts(given: object) -> list[str]:
-    """Return the text of each formula."""
-    several = isinstance(given, list | tuple)
-    for one in given if several else [given]:
-        if not isinstance(one, str):
-            raise FormulaError(f"the formula is {_kind(one)}, not text; write one such as '{EXAMPLE}'")
-    if several and not given:
-        raise FormulaError(f"there is no formula; write one such as '{EXAMPLE}'")
-    return [part for one in (given if several else [given]) for part in _split(one)]
-
-
-def _split(text: str) -> list[str]:
-    """Return the parts of a text between its semicolons, those in quotes and back-ticks excepted."""
-    parts, quote_mark, start = [], "", 0
-    for k, character in enumerate(text):
-        if quote_mark:
-            quote_mark = "" if character == quote_mark else quote_mark
-        elif character in "'\"`":
-            quote_mark = character
-        elif character == ";" and "~" in text[k:]:
-            parts.append(text[start:k])
-            start = k + 1
-    return [part.strip() if parts else part for part in [*parts, text[start:]]]
-
-
 def _of_mean(
     text: str, names: frozenset, known: frozenset, residuals: Mapping[str, Signature], several: bool = False
 ) -> Formula:
     """Return the formula of the mean."""
     sides = read(text, known, several)
     context = Context(text, names, known, residuals)
+    if is_several(sides.response):
+        return _of_several(sides, context)
     response, additions = _response(sides.response, context), additions_of(sides.condition, context)
     work = Work(context)
     part = expand(sides.right, work)
@@ -293,6 +284,25 @@ def _specific(part: Part, work: Work) -> tuple[Scale, ...]:
     """Return the effects on each threshold, ``cs(x)``, as the formula of a parameter of that name."""
     own = [(node, specific_part(node, part.specific, work)) for node in part.specific]
     return tuple(Scale(work.context.text[slice(*n.span)], SPECIFIC, p.intercept is not False, p.terms) for n, p in own)
+
+
+def _of_several(sides: Sides, context: Context) -> Formula:
+    """Return the formula of several responses: that of their stacked rows."""
+    response, several = responses_of(sides.response, context)
+    additions, work = additions_of(sides.condition, context), Work(context)
+    check_additions(additions, sides.condition, context)
+    part = expand(sides.right, work)
+    if part.specific:
+        raise context.error(part.specific[0].span, "cs() is for ordered responses, and those of mvbind() are numbers")
+    bars = bars_of(part.groups, work)
+    offsets = tuple(arguments_of(call)["x"] for call in part.offsets if call.function == "offset")
+    weights = additions.get("weights")
+    plain = Formula(context.text, response, True, part.terms, bars, offsets, weights, None)
+    check_alone(part, [*_right_nodes(plain), *(column_nodes(weights) if weights is not None else ())], several, context)
+    _check_offsets(part.offsets, context)
+    _check_smooths(plain.smooths, context)
+    terms = crossed(part.terms, part.intercept is not False, context)
+    return replace(plain, intercept=False, terms=terms, bars=bars_of_responses(bars, context), several=several)
 
 
 def _of_scales(
@@ -353,7 +363,10 @@ def scale_factors(formula: Formula) -> list[Expr]:
 
 
 def _nodes(formula: Formula) -> Iterator[Column]:
-    yield from column_nodes(formula.response)
+    if formula.several is not None:
+        yield from formula.several.columns
+    else:
+        yield from column_nodes(formula.response)
     for expr in scale_factors(formula):
         yield from column_nodes(expr)
     for addition in (formula.weights, formula.trials, *formula.limits):
@@ -374,10 +387,6 @@ def _right_nodes(formula: Formula) -> Iterator[Column]:
 def _factors(formula: Formula) -> Iterator[Expr]:
     for term in (*formula.terms, *(term for bar in formula.bars for term in bar.terms)):
         yield from term.factors
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else f"of type {type(value).__name__}"
 
 
 def _response(expr: Expr, context: Context) -> Expr:

@@ -44,7 +44,8 @@ class Bar:
     by : Column or None
         Of ``(x | gr(g, by = f))``: each level of f has a covariance matrix of its own.
     key : str
-        The name between two bars, ``(x | key | g)``: terms of several formulas with one name are correlated.
+        The name between two bars, ``(x | key | g)``: terms with one name are correlated, those of several formulas or
+        the effects of several responses.
     of : str
         The parameter in whose formula it stands; empty for the formula of the mean.
     """
@@ -134,7 +135,8 @@ def _bars(group: Group, work: Work) -> list[Bar]:
         raise work.error(group.span, f"no random effect is left in {work.context.source(group.span)}; {_HOW}")
     if isinstance(group.factor, Call) and group.factor.function == "mm":
         columns, weights, scaled = _members(group.factor, work)
-        return [Bar(intercept, part.terms, columns, group.covariance, group.span, "", weights, scaled)]
+        own = group.span, "", weights, scaled
+        return [Bar(intercept, part.terms, columns, group.covariance, *own)]
     factor, relation, by = _described(group.factor, work)
     levels = _levels(factor, group, work)
     work.keep(len(levels) - 1, group.span)

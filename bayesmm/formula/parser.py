@@ -28,6 +28,7 @@ MAX_OPERATORS = 100  # in one arithmetic expression, commas included: trees stay
 LEVELS = (("+", "-"), ("*", "/"), (":",))  # of the operators between terms, loosest first; R's precedences
 _POWER_ADVICE = "a power of a column's values is written I(x^2)"
 BARS = {"|": "us", "||": "diag"}  # the covariance structure that each bar means
+ONE_BAR = "a group term has one bar, as in (x | g); effects of different terms are not correlated"
 _CONSTANTS = {"TRUE": "TRUE", "True": "TRUE", "FALSE": "FALSE", "False": "FALSE"}
 
 
@@ -75,6 +76,7 @@ class Specific:
 
 
 Node = Expr | Chain | Power | Group | Specific
+RESPONSES = "mvbind"  # the function that several responses are arguments of
 SPECIFIC = "cs"  # what it is called; before the bracket of a group term the same word is a covariance structure
 
 
@@ -90,7 +92,7 @@ class Sides:
 def read(text: str, structures: frozenset[str] = frozenset(), several: bool = False) -> Sides:
     """Return the tree of a formula, in which these names may stand before the bracket of a group term.
 
-    One of several formulas may have group terms of two bars, ``(1 | p | g)``.
+    One of several formulas, and one of several responses, may have group terms of two bars, ``(1 | p | g)``.
 
     Raises
     ------
@@ -103,6 +105,7 @@ def read(text: str, structures: frozenset[str] = frozenset(), several: bool = Fa
     _check_brackets(cursor)
     _check_tilde(cursor)
     response, condition = _response(cursor)
+    cursor.several = several or (isinstance(response, Call) and response.function == RESPONSES)
     if cursor.token.kind == "end":
         raise cursor.error(cursor.token.span, "nothing stands to the right of '~'; for a mean alone write y ~ 1")
     right = _terms(cursor)
@@ -232,11 +235,10 @@ def _bracketed(cursor: Cursor) -> Node:
 
 
 def _keyed(cursor: Cursor, group: Group) -> Group:
-    """Read what stands behind a second bar, ``(x | key | g)``, in one of several formulas."""
+    """Read what stands behind a second bar, ``(x | key | g)``: in one of several formulas, or of several responses."""
     bar, key = cursor.next(), group.factor
     if not cursor.several:
-        message = "a group term has one bar, as in (x | g); effects of different terms are not correlated"
-        raise cursor.error(bar.span, message)
+        raise cursor.error(bar.span, ONE_BAR)
     if not isinstance(key, Column) or bar.text != "|" or group.covariance != BARS["|"]:
         message = "of two bars each is single, and between them stands a name, as in (1 | p | g)"
         raise cursor.error(bar.span, f"{message}; terms with the same name in several formulas are correlated")

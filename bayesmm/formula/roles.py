@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bayesmm.errors import FormulaError, listing, look_alike
+from bayesmm.formula.expressions import Column
 from bayesmm.formula.formula import Bar, Expr, Formula, arguments_of, column_nodes, underline
+from bayesmm.formula.responses import RESPONSE, ROW
 
 WEIGHTS = "weights column"
 SECOND_END = "second end"  # of interval-censored rows; in others it may be missing
@@ -27,9 +29,10 @@ def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
     """Return what each column is in the formula, "response" or the like, and where it first stands, in which text."""
     places: dict[str, tuple[str, tuple[int, int], str]] = {}
     parts = [
-        ("response", [formula.response]),
+        ("response", [formula.response, *(formula.several.columns if formula.several is not None else ())]),
         ("column", [*variables_of(replace(formula, bars=_of_mean(formula))), *formula.offsets]),
         ("column", formula.residuals),
+        ("column", [] if formula.several is None else [Column(RESPONSE), Column(ROW)]),
         ("grouping factor", [column for bar in formula.bars if not bar.of for column in bar.group]),
         ("column", [weight for bar in formula.bars for weight in bar.weights]),
         ("trials column", [formula.trials] if formula.trials is not None else []),
@@ -67,8 +70,9 @@ def missing_column(formula: Formula, columns: Sequence[str]) -> FormulaError | N
         Of the table.
     """
     composed = {unicodedata.normalize("NFC", column) for column in columns}
+    made = () if formula.several is None else (formula.response.name, RESPONSE, ROW)
     for name, (role, span, text) in roles(formula).items():
-        if unicodedata.normalize("NFC", name) not in composed:
+        if name not in made and unicodedata.normalize("NFC", name) not in composed:
             return underline(text, span, f"{role} '{name}' {absent(name, columns)}")
     return None
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.design.coding import Levels
+from bayesmm.design.coding import RESPONSES, Levels
 from bayesmm.design.design import encode
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
@@ -141,7 +141,9 @@ def _sum_to_zero(design: Design) -> Floats:
             f"type III needs data in every combination of levels, and {names} cannot be estimated here; use type='II'"
         )
     states = {
-        expr: replace(state, contrasts="Sum", base=None) if isinstance(state, Levels) else state
+        expr: replace(state, contrasts="Sum", base=None)
+        if isinstance(state, Levels) and state.contrasts != RESPONSES
+        else state
         for expr, state in design.spec.states.items()
     }
     other = encode(replace(design.spec, states=states), design.frame, groups=False).X

@@ -16,6 +16,8 @@ from bayesmm.design.parameters import (
     coefficients,
     effect_labels,
     free_auxiliaries,
+    residual_parameters,
+    responses_of,
     variable_of,
     variance_entries,
     variance_parameters,
@@ -228,11 +230,12 @@ def fixef(fit, function: Callable[[np.ndarray], np.ndarray] | None = None) -> pd
 def varcorr(fit) -> pd.DataFrame:
     """Return the posterior of the sds, the correlations and, last, sigma: columns grp, var1, var2 and the statistics.
 
-    var2 is missing for an sd, both are for the residual, as in lme4's ``as.data.frame(VarCorr())``; the statistics are
-    those of the sd or the correlation itself. Families without a residual sd have no such row; their own parameters
-    are in `summary`.
+    var2 is missing for an sd, both are for the residual (of several responses they name these), as in lme4's
+    ``as.data.frame(VarCorr())``; the statistics are those of the sd or the correlation itself. Families without a
+    residual sd have no such row; their own parameters are in `summary`.
     """
-    parameters = [p for p in variance_entries(fit.design) if p.kind in VARCORR]
+    kinds = (*VARCORR, "residual") if fit.design.responses else VARCORR
+    parameters = [p for p in variance_entries(fit.design) if p.kind in kinds]
     keys = [variance_keys(fit.design, parameter) for parameter in parameters]
     table = describe(draws_of(fit, parameters))
     return pd.concat([pd.DataFrame(keys, columns=["grp", "var1", "var2"], dtype=object), table], axis=1)
@@ -242,6 +245,9 @@ def variance_keys(design, parameter: Parameter) -> tuple[str, str | None, str | 
     """Return lme4's keys of an sd, a correlation or sigma: grp, var1, var2."""
     if parameter.kind == "sigma":
         return "Residual", None, None
+    if parameter.kind == "residual":
+        first, second, *_ = (*responses_of(design, parameter), None)
+        return "Residual", first, second
     block = design.blocks[parameter.block]
     tied = block.smooth or block.members
     of_smooth = {i: part.text for part in block.parts for i in part.columns} if tied else {}
@@ -279,7 +285,14 @@ def coef(fit) -> dict[str, pd.DataFrame]:
 
 
 def sigma(fit) -> pd.DataFrame:
-    """Return the posterior of the residual sd, one row; the constant 1 for a family without, as lme4 has it."""
+    """Return the posterior of the residual sd, one row; the constant 1 for a family without, as lme4 has it.
+
+    Of several responses a row for each.
+    """
+    if fit.design.responses:
+        several = [p for p in residual_parameters(fit.design) if len(responses_of(fit.design, p)) == 1]
+        index = pd.Index([p.label for p in several], name="parameter")
+        return describe(draws_of(fit, several)).set_index(index)
     own = [p for p in variance_parameters(fit.design) if p.kind == "sigma"]
     table = describe(draws_of(fit, own) if own else np.ones((1, *tree_sizes(fit.tree))))
     return table.set_index(pd.Index(["sigma"], name="parameter"))

@@ -31,7 +31,7 @@ from bayesmm.likelihood.row_functions import codes
 from bayesmm.posterior.auxiliaries import auxiliaries_at, auxiliary_draws
 from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes
 from bayesmm.posterior.predict import CHUNK, check_draws, linear, rows_of
-from bayesmm.posterior.series_likelihood import given_series, of_series
+from bayesmm.posterior.series_likelihood import given_series, of_series, of_table_rows
 
 Array = np.ndarray
 LOG_2PI = float(np.log(2 * np.pi))
@@ -90,6 +90,8 @@ def split_of_rows(design: Design) -> Split:
         There is none, or the family's effects cannot be integrated out there.
     """
     check_of_mean(design, "leaving out rows with the random effects integrated out", "use integrated=False")
+    if design.responses:
+        raise ValueError("a row of several responses is left out given the effects of its groups: use integrated=False")
     smooth = [k for k, block in enumerate(design.blocks) if block.smooth]
     for k in (*design.groups, *smooth):
         split = split_of(design, k)
@@ -144,10 +146,15 @@ def _check_quadrature(design: Design, split: Split) -> None:
 
 
 def conditional(fit) -> Array:
-    """Return log p(y_i | beta, b, auxiliaries) of every draw and row, (draws, n)."""
+    """Return log p(y_i | beta, b, auxiliaries) of every draw and row, (draws, n).
+
+    Several responses of a row of the table are one point.
+    """
     design, draws = fit.design, int(np.prod(tree_sizes(fit.tree)))
     rows = rows_of(design, None, range(len(design.blocks)))
     check_draws(fit, rows)
+    if design.responses:
+        return of_table_rows(fit, linear(fit, rows, "error", 0))
     if design.residual.correlated is not None:
         return given_series(fit, linear(fit, rows, "error", 0))
     density, out = _row_density(fit), np.empty((draws, design.n))

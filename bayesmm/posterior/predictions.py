@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesmm.design.frames import open_table
+from bayesmm.design.responses import stacked_again
 from bayesmm.design.summed import is_summed
 from bayesmm.posterior.categories_plot import plot_categories
 from bayesmm.posterior.draws import CI_PROB
@@ -135,6 +136,9 @@ def table_of(design, data: object) -> pd.DataFrame:
     """Return the columns of a table, of those that the model uses; of the fit's own rows where it is None."""
     if data is None:
         return design.frame.drop(columns=[name for name in design.frame if name == design.response])
+    if design.responses:
+        table = stacked_again(open_table(data), design.formula)
+        return pd.DataFrame({str(name): table.read(j) for j, name in enumerate(table.names) if name in design.frame})
     there = {str(name) for name in open_table(data).names}
     names = design.X.sums.sample if is_summed(design) else design.frame
     return pd.DataFrame({name: np.asarray(data[name]) for name in names if name in there})

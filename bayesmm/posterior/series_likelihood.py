@@ -27,6 +27,19 @@ def given_series(fit, eta: Array) -> Array:
     return -0.5 * (LOG_2PI - np.log(precision) + np.square(pull) / precision) - np.log(sd)
 
 
+def of_table_rows(fit, eta: Array) -> Array:
+    """Return log p(all responses of a row | beta, b) of several responses, (draws, rows of the table)."""
+    design, sd = fit.design, sds(fit)
+    correlation = design.residual.correlation(design.residual.rows, residual_draws(fit))
+    e, log_root = (design.y - eta) / sd, 0.0
+    if correlation is not None:
+        e, log_root = correlation.whitened(e), np.log(correlation.values[..., correlation.layout.diagonal])
+    each = -0.5 * (LOG_2PI + np.square(e)) + log_root - np.log(sd)
+    row = design.table_rows
+    order = np.argsort(row, kind="stable")
+    return np.add.reduceat(each[:, order], np.searchsorted(row[order], np.arange(row.max() + 1)), axis=1)
+
+
 def sds(fit) -> Array:
     """Return the residual sd of each row, (draws, n)."""
     sigma, weights = variable(fit.tree, "sigma").reshape(-1, 1), residual_weights(fit.design, residual_draws(fit))

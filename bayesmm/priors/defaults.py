@@ -11,7 +11,7 @@ the sd of a predictor is that of its column with the margins taken out (`bayesmm
 """
 
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from bayesmm.design.parameters import (
     free_auxiliaries,
     part_parameters,
     residual_labels,
+    response_intercepts,
 )
 from bayesmm.design.predictors import columns_of
 from bayesmm.design.records import Block, Design
@@ -81,7 +82,7 @@ def places(design: Design, as_reported: Set[str] = frozenset()) -> tuple[Place, 
     The defaults of the blocks named in `as_reported` are on their sds and correlations as they are reported; those of
     the others are at the means of what the effects depend on.
     """
-    scales = link_scales(design)
+    scales = ColumnScales.of(design)
     found = [*_fixed(design, scales)]
     for block, basis in zip(design.blocks, design.spec.bases.blocks, strict=True):
         own = untouched(len(block.columns)) if block.name in as_reported else basis
@@ -91,7 +92,43 @@ def places(design: Design, as_reported: Set[str] = frozenset()) -> tuple[Place, 
             prior = Prior("LKJ", eta=LKJ_SHAPE, at=_at(not own.trivial))
             found.append(Place(block.names.corr, CORRELATION, ("corr",), prior, "", largest))
         found += _one_correlations(block)
-    return (*found, *_auxiliaries(design), *_residuals(design, scales))
+    return (*found, *_auxiliaries(design), *_residuals(design, scales.each[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnScales:
+    """The scales of a design; of several responses those of each, on whose rows its columns are.
+
+    Attributes
+    ----------
+    each : tuple of Scales
+    codes : (n,) int64 or None
+        Which response each row is; None where there is one.
+    intercepts : frozenset of str
+        The names of their intercepts.
+    """
+
+    each: tuple[Scales, ...]
+    codes: np.ndarray | None
+    intercepts: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, design: Design) -> "ColumnScales":
+        """Return those of a design."""
+        codes, found = design.response_codes, []
+        if codes is None:
+            return cls((link_scales(design),), None)
+        for k, name in enumerate(design.responses):
+            rows = codes == k
+            found.append(link_scales(replace(design, y=design.y[rows], offset=design.offset[rows], response=name)))
+        return cls(tuple(found), codes, response_intercepts(design.responses))
+
+    def at(self, column) -> tuple[Scales, object]:
+        """Return the scales that a column, (n,), is measured by, and the column in the rows of their response."""
+        if self.codes is None:
+            return self.each[0], column
+        k = int(self.codes[np.abs(column).argmax()])  # in other rows it is 0 but for rounding
+        return self.each[k], column[self.codes == k]
 
 
 def _at(moved: bool) -> str:
@@ -107,14 +144,17 @@ def spread(column) -> float:
     return (own if own > CONSTANT_TOLERANCE * size else size) or 1.0
 
 
-def _fixed(design: Design, scales: Scales) -> list[Place]:
+def _fixed(design: Design, known: ColumnScales) -> list[Place]:
     """Return the places of the intercept and of the other coefficients."""
     free_level = design.has_intercept or design.family.ordered
     basis, share = design.spec.bases.fixed, None if free_level else constant_share(rows_of(design.X))
     X, moved = basis.taken_out(design.X), basis.moved
     found = []
     for j, name in enumerate(design.coefficients):
-        x, unit = X[:, j], f"{scales.unit} per unit of {name}"
+        scales, x = known.at(X[:, j])
+        unit = f"{scales.unit} per unit of {name}"
+        if name in response_intercepts(design.responses):
+            unit = f"{scales.unit} at the predictors' means"
         if design.has_intercept and j == 0:
             at = f"{scales.unit} at the predictors' means"
             prior = Prior("Normal", mu=scales.centre, sigma=scales.intercept)
@@ -132,7 +172,7 @@ def _fixed(design: Design, scales: Scales) -> list[Place]:
     return found
 
 
-def _sds(design: Design, block: Block, basis: TermBasis, scales: Scales) -> list[Place]:
+def _sds(design: Design, block: Block, basis: TermBasis, known: ColumnScales) -> list[Place]:
     """Return the places of a block's sds; one of several columns has the narrowest of their scales."""
     found = {}
     at = _at(not basis.trivial)  # all or none of a block: also those that are the same there
@@ -140,20 +180,21 @@ def _sds(design: Design, block: Block, basis: TermBasis, scales: Scales) -> list
     Z = basis.taken_out(block.Z)
     own = _scales_of_parameters(design, block)
     for j in range(Z.shape[1]):
+        scales, z = known.at(Z[:, j])
         effects, slopes, _ = own.get(j, (scales.effects, scales.slopes, ""))
-        sizes.append((effects if is_constant(Z[:, j]) else slopes) / spread(Z[:, j]))
+        sizes.append((effects if is_constant(z) else slopes) / spread(z))
     for part, parameter, entry in _entries(block, "sd"):
         columns = [part.columns[i] for (i,) in entry.places]
-        scale = min(sizes[j] for j in columns)
+        scale, scales = min(sizes[j] for j in columns), known.at(Z[:, columns[0]])[0]
         if block.members:  # as of a factor with one level in each row
-            whole = block.Z[:, columns].sum(axis=1)
+            scales, whole = known.at(block.Z[:, columns].sum(axis=1))
             scale = (scales.effects if np.ptp(whole) <= CONSTANT_TOLERANCE else scales.slopes) / spread(whole)
         if block.smooth:  # with this sd a column moves the response by its spread, on the average
             scale = float(np.mean([sizes[j] ** -2 for j in columns]) ** -0.5)
         prior = _own(entry) or Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale, at=at)
         one = block.columns[columns[0]] if len(columns) == 1 else "Intercept"
         one = "Intercept" if is_constant(Z[:, columns[0]]) and columns[0] in own else one
-        per = "" if one == "Intercept" else f" per unit of {one}"
+        per = "" if one in ("Intercept", *known.intercepts) else f" per unit of {one}"
         unit = own[columns[0]][2] if columns[0] in own else scales.unit
         found[parameter.terms] = Place(parameter.label, SD, wider, prior, f"{unit}{per}")
     return [found[terms] for terms in sorted(found)]

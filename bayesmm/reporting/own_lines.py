@@ -11,13 +11,25 @@ def auxiliary_lines(point) -> list[str]:
     values = [f"{name} {value:.4g}" for name, value in point.auxiliaries.items() if name != "sigma"]
     lines = [f"{FAMILYS}: {', '.join(values)}"] if values else []
     parameters = residual_parameters(point.design)
-    if not parameters:
+    if not parameters or point.design.responses:  # whose table is that of the random effects
         return lines
     found = [estimate(point, p) for p in parameters]
     if point.own_se:
         return [*lines, *_with_errors(point, parameters, found)]
     own = [f"{shorten(p.label)} {value:.4g}" for p, value in zip(parameters, found, strict=True)]
     return lines + wrap(f"{residual_title(point.design)}: {', '.join(own)}")
+
+
+def response_rows(point) -> tuple[list[list[str]], list[list[str]], list[float]]:
+    """Return for each of several responses its names, its residual correlations as text, and its variance."""
+    found = point.varcorr()
+    found = found[found["grp"] == "Residual"]
+    sds, names = found[found["var2"].isna()], list(point.design.responses)
+    cells = [[""] * (len(names) - 1) for _ in names]
+    for row in found[found["var2"].notna()].itertuples():
+        cells[names.index(row.var2)][names.index(row.var1)] = number(row.sdcor, 2)
+    rows = [["Residual" if i == 0 else "", shorten(name)] for i, name in enumerate(names)]
+    return rows, cells, sds["vcov"].tolist()
 
 
 def _with_errors(point, parameters: list, found: list[float]) -> list[str]:

@@ -37,7 +37,7 @@ from bayesmm.posterior.draws import (
     variable,
 )
 from bayesmm.posterior.point_estimates import integration_remark, singular_parts
-from bayesmm.reporting.own_lines import auxiliary_lines
+from bayesmm.reporting.own_lines import auxiliary_lines, response_rows
 from bayesmm.reporting.residual_lines import fit_residual_lines, residual_lines
 from bayesmm.reporting.sampling_lines import sampler, sampling_lines
 
@@ -238,6 +238,9 @@ def point_random_lines(point) -> list[str]:
         rows.append(residual_cells(design))
         cells.append([])
         variances.append(point.sigma**2)
+    if design.responses:
+        own = response_rows(point)
+        rows, cells, variances = rows + own[0], cells + own[1], variances + own[2]
     if not rows:
         return []
     numbers = zip(column(variances), column(np.sqrt(variances)), strict=True)

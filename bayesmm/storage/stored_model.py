@@ -12,6 +12,7 @@ from bayesmm.design.design import relations
 from bayesmm.design.frames import to_pandas
 from bayesmm.design.records import Design
 from bayesmm.design.relations import Matrix
+from bayesmm.design.responses import stacked_labels
 from bayesmm.design.summed import is_summed
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, read_variable
 from bayesmm.errors import FitFileError, FormulaError, PriorError, listing, suggest
@@ -127,7 +128,7 @@ def _labels(design: Design) -> np.ndarray | None:
     """Return the labels of the user's rows as whole numbers, else as texts; None where they are the positions."""
     if design.row_labels.dtype != object:  # positions; labels of a table's own are Python objects
         return None
-    labels = list(design.row_labels)
+    labels = [label[0] for label in design.row_labels] if design.responses else list(design.row_labels)
     if all(isinstance(label, int | np.integer) and not isinstance(label, bool) for label in labels):
         return np.array(labels, dtype=np.int64)
     return np.array([str(label) for label in labels], dtype=object)
@@ -279,6 +280,8 @@ def restored(design: Design, record: Mapping[str, object], data: xr.Dataset) -> 
         return replace(design, messages=tuple(messages))
     rows = data["row"].to_numpy()
     labels = data["label"].to_numpy().astype(object) if "label" in data else rows
+    if design.responses:
+        labels = stacked_labels(labels, design.responses, design.response_codes)
     frame = design.frame.set_axis(pd.Index(labels))
     return replace(design, rows=rows, row_labels=labels, messages=tuple(messages), frame=frame)
 

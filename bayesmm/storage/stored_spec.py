@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from types import MappingProxyType
 
 from bayesmm.design.bases import Polynomial, RawPolynomial, Spline
-from bayesmm.design.coding import CONTRASTS, OWN, Levels
+from bayesmm.design.coding import CONTRASTS, OWN, RESPONSES, Levels
 from bayesmm.design.smooths import Margin, Smooth
 from bayesmm.design.spec import DataArguments, DesignSpec
 from bayesmm.design.state import Centring, State
@@ -72,6 +72,7 @@ def _sides(formula: Formula) -> Iterator[Expr]:
     yield from (*formula.residuals, *scale_factors(formula))
     for term in (*formula.terms, *(term for bar in formula.bars for term in bar.terms)):
         yield from term.factors
+    yield from (bar.by for bar in formula.bars if bar.by is not None)
 
 
 def _nodes(expr: Expr) -> Iterator[Expr]:
@@ -104,7 +105,7 @@ def _numbers(values: object) -> tuple[float, ...]:
 
 
 def _contrasts(value: object) -> str:
-    if value != OWN:
+    if value not in (OWN, RESPONSES):
         CONTRASTS[value]  # a KeyError for what is none
     return value
 

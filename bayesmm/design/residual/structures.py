@@ -62,7 +62,8 @@ def registered(structure: ResidualStructure) -> Iterator[None]:
 
 def residual_columns(formula: Formula) -> list[Expr]:
     """Return every expression that the residual structures of a formula read, those of sigma's formula too."""
-    return [*(expr for call in formula.residuals for expr in _arguments(call).values()), *scale_factors(formula)]
+    own = [expr for call in formula.residuals for expr in _arguments(call).values()]
+    return [*own, *scale_factors(formula)]
 
 
 def _arguments(call: Call) -> dict[str, Expr]:
