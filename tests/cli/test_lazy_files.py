@@ -65,3 +65,16 @@ def test_an_absent_engine_is_named(monkeypatch, folders):
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(DataError, match=r"pip install 'bayesmm\[duckdb\]'"):
         read_lazily(str(folders / "whole.csv"), "duckdb")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([FORMULA, "--missing", "error"], "--missing drop leaves such rows out"),
+        (["y ~ s(x) + (1 | g)"], "leave out --engine"),
+    ],
+)
+def test_advice_is_in_words_of_the_shell(words, said, folders, capsys):
+    assert main(["maximize", f"{folders}/parquet/*.parquet", *words, "--engine", "polars"]) == 2
+    err = capsys.readouterr().err
+    assert said in err and "missing='" not in err and "collect" not in err
