@@ -139,7 +139,9 @@ def lazy_design(
     if not part:
         check_constant(formula, family, plan.fixed, found.values, plan.base, first)
     sums = _summed(opened, plan, rows, first, found)
-    return finished(formula, family, DataArguments(missing, weights), plan, sums, found.values, found.scope, part=part)
+    own = DataArguments(missing, weights)
+    design = finished(formula, family, own, plan, sums, found.values, found.scope, part=part)
+    return replace(design, frame=Elsewhere(sums, data))
 
 
 def engine_design(

@@ -63,8 +63,8 @@ def is_lazy(data: object) -> bool:
     return isinstance(nw.from_native(data, pass_through=True), nw.LazyFrame)
 
 
-def open_frame(formula: Formula, data: object, weights: str | None) -> Opened:
-    """Return the columns of a lazy frame that a formula, and the weights beside it, name.
+def open_frame(formula: Formula, data: object, weights: str | None, also: Sequence[str] = ()) -> Opened:
+    """Return the columns of a lazy frame that a formula, and the weights beside it, name, and `also` these.
 
     Raises
     ------
@@ -78,11 +78,11 @@ def open_frame(formula: Formula, data: object, weights: str | None) -> Opened:
 
     def complain(name: str, said: str) -> Exception:
         if name not in places:
-            return DataError(f"the weights column '{name}' {said}")
+            return DataError(f"the {'weights ' if name == weights else ''}column '{name}' {said}")
         role, span, text = places[name]
         return underline(text, span, f"{role} '{name}' {said}")
 
-    names = [*places, *([weights] if weights is not None else [])]
+    names = list(dict.fromkeys([*places, *([weights] if weights is not None else []), *also]))
     found = find_columns(names, Table(tuple(schema), 0, None, lambda j: None), complain)
     given = {name: list(schema)[j] for name, j in found.items()}
     own = {name: f"c{k}" for k, name in enumerate(given)}
@@ -214,10 +214,11 @@ def collected(engine: str, what: str, frame: nw.LazyFrame) -> dict[str, np.ndarr
     """
     streaming = {"engine": "streaming"} if frame.implementation.is_polars() else {}
     table = asked(engine, what, lambda: frame.collect(**streaming))
-    return {name: _values(table[name]) for name in table.columns}
+    return {name: values_of(table[name]) for name in table.columns}
 
 
-def _values(series: nw.Series) -> np.ndarray:
+def values_of(series: nw.Series) -> np.ndarray:
+    """Return a column: numbers as they come, all else as Python objects."""
     if series.dtype == nw.Boolean or not series.dtype.is_numeric() or series.dtype.is_decimal():
         found = np.empty(len(series), dtype=object)
         found[:] = series.to_list()
