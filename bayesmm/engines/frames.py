@@ -4,6 +4,7 @@ Columns get names of our own (c0, c1, ...), so that no engine's rules for names 
 rows; whatever an engine says when it fails becomes one sentence.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ ENGINES = {
     "ibis": "Ibis",
     "sqlframe": "SQLFrame",
 }
+INTERRUPTED = re.compile("^InterruptException|query interrupted", re.IGNORECASE)
 HIDDEN_NANS = (
     "; DuckDB looks for NaN only where the statistics of a Parquet file leave room for it, and so may miss them: open "
     "the file with read_parquet(..., can_have_nan = true)"
@@ -194,7 +196,18 @@ def asked(engine: str, what: str, question):
     # Engines have no exception in common (duckdb.Error, PolarsError, Py4JJavaError, pandas' own in Dask's workers), and
     # none need be installed. Only the engine runs in here: expressions are made before.
     except Exception as error:
+        if _is_interruption(error):
+            raise KeyboardInterrupt from error
         raise DataError(f"{engine} could not {what}: {first_sentence(error)}") from error
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C ended a query: some engines say it by an error of their own (DuckDB: Query interrupted)."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or INTERRUPTED.search(f"{type(error).__name__}: {error}"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def first_sentence(error: Exception) -> str:
