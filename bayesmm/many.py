@@ -1,6 +1,6 @@
 """One model for each of many data sets, on threads or by the workers of an executor."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -119,17 +119,20 @@ def fit_many(
     check_executor(executor, cores)
     seed, labels = chosen_seed(seed), list(data)
     arguments = dict(family=family, priors=priors, **(model or {}))
-    make = partial(_fitter, formula, list(data.values()), labels, arguments, how, options, seed)
+
+    def share(numbers: Sequence[int]) -> Callable:  # a worker gets the tables of its own part alone
+        own = {i: (labels[i], data[labels[i]]) for i in numbers}
+        return partial(_fitter, formula, own, arguments, how, options, seed)
+
     with counter(progress, "Fits", len(labels)) as advance:
-        found, interrupted = run(make, len(labels), cores, advance, executor)
+        found, interrupted = run(share(range(len(labels))), len(labels), cores, advance, executor, share)
     fits = {labels[i]: fit for i, (fit, _) in found.items() if fit is not None}
     return Fits(fits, {labels[i]: said for i, (fit, said) in found.items() if fit is None}, interrupted)
 
 
 def _fitter(
     formula: object,
-    tables: list[object],
-    labels: list[Hashable],
+    tables: Mapping[int, tuple[Hashable, object]],
     arguments: Mapping[str, object],
     how: str,
     options: Mapping[str, object],
@@ -138,11 +141,12 @@ def _fitter(
     """Return the function of the number of a data set that fits it."""
 
     def task(i: int) -> tuple[PointFit | Fit | None, str]:
+        own_label, table = tables[i]
         try:
-            model = Model(formula, tables[i], **arguments)
+            model = Model(formula, table, **arguments)
             if how == "maximize":
                 return model.maximize(**options), ""
-            label = type(labels[i]).__name__, str(labels[i])  # 1 and "1" are two
+            label = type(own_label).__name__, str(own_label)  # 1 and "1" are two
             own = {"progress": False, **options, "seed": derived_seed(seed, "fit_many", *label)}
             return model.sample(**own), ""
         except OF_THE_DATA as error:

@@ -18,6 +18,7 @@ from bayesmm.evaluation.variance import explained
 from bayesmm.inference.ratios import check_exponentiated
 from bayesmm.posterior import draws, predict
 from bayesmm.reporting import summary, tidy
+from bayesmm.reporting.predict_to import predict_to
 from bayesmm.runtime.arguments import check_bool, check_probability
 from bayesmm.runtime.other_names import no_attribute, says_other_names
 from bayesmm.storage import files
@@ -105,6 +106,8 @@ class Fit:
         from bayesmm.posterior.posterior_predictive import posterior_predictive
 
         return posterior_predictive(self, draws, seed, groups)
+
+    predict_to = predict_to
 
     def checks(self, time: object = None) -> checks.Checks:
         """Return the checks of the sampling and of the model, passed and failed.
@@ -320,6 +323,8 @@ class PointFit(Estimates):
         from bayesmm.posterior.predict_point import predict_point
 
         return WholeFrame(predict_point(self, data, kind, groups, new_levels, se))
+
+    predict_to = predict_to
 
     def checks(self, time: object = None) -> checks.Checks:
         """Return the checks of the model: convergence, singular, dispersion, zeros, autocorrelation, influence.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bayesmm.cli.options import JsonOption
+from bayesmm.cli.options import EngineOption, JsonOption
 from bayesmm.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,14 +52,28 @@ def predict(
     ] = "error",
     seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="The same seed gives the same draws.")] = None,
     ci_prob: Annotated[float, typer.Option(metavar="P", help="Probability of the intervals.")] = 0.95,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="A Parquet or CSV file to write them into, a part of the rows after another."
+        ),
+    ] = None,
+    engine: EngineOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")] = False,
     json: JsonOption = False,
 ) -> int:
     """Predict the rows of DATA by a [bold]saved fit[/bold]: CSV with mean, sd, lower, upper, a row per category."""
     from bayesmm.cli import documents
-    from bayesmm.cli.input import read_data
+    from bayesmm.cli.lazy_files import read_by
 
-    result, (frame, _) = _loaded(file), read_data(data)
+    if engine is not None and to is None:
+        raise DataError("--engine reads the rows in parts, so that --to FILE is needed, into which they are written")
+    result, (frame, _) = _loaded(file), read_by(engine, data)
     try:
+        if to is not None:
+            asked = dict(kind=kind, groups=groups, new_levels=new_levels, seed=seed, ci_prob=ci_prob)
+            print(f"Written: {result.predict_to(to, frame, overwrite=overwrite, **asked)}")
+            return 0
         made = result.predict(frame, kind=kind, groups=groups, new_levels=new_levels, seed=seed)
         table = made.to_frame(ci_prob=ci_prob)
         table = table.rename_axis(["row", *table.index.names[1:]]).reset_index()

@@ -28,6 +28,7 @@ from bayesmm.cli.options import (
     WeightsOption,
     number,
 )
+from bayesmm.cli.shell_words import in_shell
 from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
 from bayesmm.version import __version__
 
@@ -322,7 +323,7 @@ def main(arguments: list[str] | None = None) -> int:
         except FormulaError as error:
             _complain(str(error))
         except (DataError, FitFileError, PriorError, OSError) as error:
-            _complain(" ".join(str(error).split()))
+            _complain(in_shell(" ".join(str(error).split())))
         return WRONG_INPUT
 
 
@@ -333,6 +334,6 @@ def _complain(sentence: str) -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
     """Print a warning as one sentence, without the place in the code that Python would add."""
     if issubclass(category, BayesmmWarning):
-        _complain(f"warning: {message}")
+        _complain(f"warning: {in_shell(str(message))}")
     else:
         _complain(f"{category.__name__}: {message}")

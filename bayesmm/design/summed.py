@@ -161,10 +161,16 @@ def absent_rows(engine: str) -> DataError:
 
 
 class Elsewhere:
-    """What is in the place of an array of rows: whatever is done with it raises a `DataError`."""
+    """What is in the place of an array of rows: whatever is done with it raises a `DataError`.
 
-    def __init__(self, sums: Sums) -> None:
-        self.sums = sums
+    `source` is the lazy frame of the rows, where it is at hand: it is of this session, and stored nowhere.
+    """
+
+    def __init__(self, sums: Sums, source: object = None) -> None:
+        self.sums, self.source = sums, source
+
+    def __getstate__(self) -> dict:
+        return vars(self) | {"source": None}
 
     def __len__(self) -> int:
         return self.sums.n
@@ -177,7 +183,7 @@ class Elsewhere:
     __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __matmul__ = __rmatmul__ = _refuse
 
     def __getattr__(self, name: str):
-        if name.startswith("_") or name == "sums":
+        if name.startswith("_") or name in ("sums", "source"):
             raise AttributeError(name)
         raise absent_rows(self.sums.engine)
 

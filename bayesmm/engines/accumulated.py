@@ -21,6 +21,7 @@ from bayesmm.design.variables import read_variable
 from bayesmm.engines.design import Plan, finished, make_plan
 from bayesmm.engines.expressions import Columns
 from bayesmm.engines.levels import Groups, cell_numbers
+from bayesmm.engines.part_states import check_levels_occur, merged_labels
 from bayesmm.errors import DataError, listing
 from bayesmm.formula.formula import Expr, text_of
 from bayesmm.formula.roles import variables_of
@@ -64,6 +65,7 @@ def whole(design: Design) -> Design:
     labels = {name: variable.levels for name, variable in variables.items()} | _labels(states)
     columns = Columns({n: n for n in variables}, {n: v.kind for n, v in variables.items()}, labels, labels, states)
     groups = {own.factors: Groups(own, (), np.zeros(0, np.int64)) for own in design.spec.groupings}
+    check_levels_occur(variables_of(formula), states, variables)
     plan = make_plan(formula, design.family, values, columns, groups)
     if plan.base.names != list(sums.names):
         raise DataError("these sums are of other columns than the formula has")
@@ -95,9 +97,11 @@ def _states(one: Design, other: Design) -> dict[Expr, State]:
     for expr, state in one.spec.states.items():
         its = other.spec.states[expr]
         if isinstance(state, Levels) and isinstance(its, Levels):
-            if replace(state, labels=()) != replace(its, labels=()) or (state.matrix and state.labels != its.labels):
+            plain = [replace(own, labels=(), base=None) for own in (state, its)]
+            if plain[0] != plain[1] or (state.matrix and state.labels != its.labels):
                 raise DataError(f"the parts code {text_of(expr)} by different contrasts; give both the same")
-            if state.base is not None and state.labels[state.base] != its.labels[its.base]:
+            bases = [None if own.base is None else own.labels[own.base] for own in (state, its)]
+            if bases[0] != bases[1]:
                 raise DataError(f"the parts have different reference levels of {text_of(expr)}")
             labels = merged_labels(state.labels, its.labels)
             if state.contrasts == "Poly" and labels not in (state.labels, its.labels):
@@ -117,17 +121,6 @@ def _states(one: Design, other: Design) -> dict[Expr, State]:
         else:
             states[expr] = state
     return states
-
-
-def merged_labels(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the labels of both: in the order of one that has them all, else by size, or sorted as text."""
-    if set(other) <= set(one):
-        return one
-    if set(one) <= set(other):
-        return other
-    both = set(one) | set(other)
-    numeric = all(label.lstrip("-").isdigit() for label in both)
-    return tuple(sorted(both, key=int if numeric else None))
 
 
 def union(one: Grouping, other: Grouping) -> Grouping:

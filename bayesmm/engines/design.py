@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-import narwhals.stable.v2 as nw
 import numpy as np
 
 from bayesmm.design.blocks import Effects, bars_by_group, effects_of, say_about_block
@@ -127,20 +126,22 @@ def lazy_design(
     opened = open_frame(formula, data, weights)
     needed = [name for name, (role, _, _) in roles(formula).items() if role != WEIGHTS and name != weights]
     complete = complete_rows(opened, needed, missing)
-    complete = weighted_rows(formula, opened, complete, weights)
+    weighted = weighted_rows(formula, opened, complete, weights)
+    complete = weighted.rows
     given = given_contrasts(contrasts)
     known = {} if like is None else like.states
-    found = evaluated(formula, opened, complete, given, complete.said, known)
+    found = evaluated(formula, opened, complete, given, known, part=part)
     check_used(given, [e.name for e, v in found.values.items() if isinstance(e, Column) and not isinstance(v, Numbers)])
     groups = {factors: groups_of(opened, complete, factors, dict(found.levels)) for factors in bars_by_group(formula)}
     plan = make_plan(formula, family, found.values, found.columns, groups)
-    weight = _weight(formula, found, weights)
-    rows = prepared(opened.engine, complete, plan.base.names, plan.base.exprs, weight)
+    rows = prepared(opened.engine, complete, plan.base.names, plan.base.exprs, weighted.weight)
     first = means(rows)
     if not part:
         check_constant(formula, family, plan.fixed, found.values, plan.base, first)
     sums = _summed(opened, plan, rows, first, found)
-    return finished(formula, family, DataArguments(missing, weights), plan, sums, found.values, found.scope, part=part)
+    own = DataArguments(missing, weights)
+    design = finished(formula, family, own, plan, sums, found.values, found.scope, part=part)
+    return replace(design, frame=Elsewhere(sums, data))
 
 
 def engine_design(
@@ -205,12 +206,6 @@ def _of_rows(formula: Formula) -> Iterator[str]:
             yield f"gr({', '.join(column.name for column in bar.group)}, by = {bar.by.name})"
         if bar.relation:
             yield f"gr(..., cov = {bar.relation})"
-
-
-def _weight(formula: Formula, found: Evaluated, weights: str | None) -> nw.Expr | None:
-    if weights is not None:
-        return number(Column(weights, (0, 0)), found.columns)
-    return None if formula.weights is None else number(formula.weights, found.columns)
 
 
 def make_plan(

@@ -17,8 +17,10 @@ from bayesmm.design.state import Scope, State
 from bayesmm.design.transforms import EXACT, LARGEST, evaluate
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable
 from bayesmm.engines.expressions import Columns, factor_column
+from bayesmm.engines.finite import check_finite
 from bayesmm.engines.frames import HIDDEN_NANS, Complete, Opened, collected
 from bayesmm.engines.levels import ColumnLevels, column_levels
+from bayesmm.engines.part_states import part_states
 from bayesmm.engines.states import learn_states, nested
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import Column, Expr, Formula, Operation, Text
@@ -69,10 +71,14 @@ def evaluated(
     opened: Opened,
     complete: Complete,
     contrasts: "Mapping[str, GivenContrasts]",
-    said: Sequence[Message],
     known: Mapping[Expr, State],
+    *,
+    part: bool = False,
 ) -> Evaluated:
-    """Return what a formula's variables are in the complete rows of a lazy frame."""
+    """Return what a formula's variables are in the complete rows of a lazy frame.
+
+    Of a `part` of the data factors may have one level, and levels that are named may be elsewhere.
+    """
     kinds, terms = opened.kinds, variables_of(formula)
     numeric, with_levels = _used_as(formula, terms, kinds)
     facts = _facts(opened, complete, numeric)
@@ -80,10 +86,13 @@ def evaluated(
         levels = {name: column_levels(opened, complete, name) for name in with_levels}
     own = {name: one.values for name, one in levels.items()}, {name: one.labels for name, one in levels.items()}
     plain = Columns(opened.places, kinds, *own, {})
-    every = [*terms, formula.response, *formula.offsets, *([formula.weights] if formula.weights else [])]
+    every = [*terms, formula.response, *formula.offsets]
     states = dict(known) if known else learn_states(opened.engine, complete, every, plain)
-    scope = _small(opened, complete, kinds, levels, dict(states), contrasts, said)
-    if known:
+    check_finite(opened.engine, complete, every, replace(plain, states=states))
+    scope = _small(opened, complete, kinds, levels, dict(states), contrasts, complete.said)
+    if part and not known:
+        scope.states.update(part_states(every, scope))
+    if part or known:
         scope = replace(scope, learning=False)
     values = {expr: evaluate(expr, scope) for expr in terms}
     for expr in (formula.response, *formula.offsets):
@@ -96,7 +105,7 @@ def _used_as(formula: Formula, terms: Sequence[Expr], kinds: Mapping[str, str]) 
     numeric: dict[str, None] = {}
     levels = dict.fromkeys(column.name for bar in formula.bars for column in bar.group)
     plain = Columns({}, kinds, {}, {}, {})
-    others = [formula.response, *formula.offsets, *([formula.weights] if formula.weights else [])]
+    others = [formula.response, *formula.offsets]
     for expr in (*terms, *others):
         name = factor_column(expr, plain)
         if name is not None and expr in others:

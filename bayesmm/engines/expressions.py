@@ -93,7 +93,9 @@ class Columns:
         return nw.col(self.places[name])
 
     def indicator(self, name: str, label: str) -> nw.Expr:
-        """Return 1.0 where a column has a level, 0.0 elsewhere."""
+        """Return 1.0 where a column has a level, 0.0 elsewhere: everywhere, if only other parts of the data have it."""
+        if label not in self.labels[name]:
+            return nw.lit(0.0)
         value = self.levels[name][self.labels[name].index(label)]
         return indicator(self.raw(name) == nw.lit(value))
 
@@ -148,7 +150,7 @@ def _power(exponent: Expr, base: nw.Expr, power: nw.Expr) -> nw.Expr:
 def _equals_text(expr: Operation, columns: Columns) -> nw.Expr:
     text = next(operand.value for operand in expr.operands if isinstance(operand, Text))
     other = next((operand for operand in expr.operands if isinstance(operand, Column)), None)
-    if other is None or text not in columns.labels.get(other.name, ()):
+    if other is None:
         raise DataError(f"{text_of(expr)} compares with what is no level of a column; expected something like f == 'a'")
     same = columns.indicator(other.name, text)
     return same if expr.operator == "==" else 1.0 - same

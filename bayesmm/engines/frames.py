@@ -4,6 +4,7 @@ Columns get names of our own (c0, c1, ...), so that no engine's rules for names 
 rows; whatever an engine says when it fails becomes one sentence.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ ENGINES = {
     "ibis": "Ibis",
     "sqlframe": "SQLFrame",
 }
+INTERRUPTED = re.compile("^InterruptException|query interrupted", re.IGNORECASE)
 HIDDEN_NANS = (
     "; DuckDB looks for NaN only where the statistics of a Parquet file leave room for it, and so may miss them: open "
     "the file with read_parquet(..., can_have_nan = true)"
@@ -63,8 +65,8 @@ def is_lazy(data: object) -> bool:
     return isinstance(nw.from_native(data, pass_through=True), nw.LazyFrame)
 
 
-def open_frame(formula: Formula, data: object, weights: str | None) -> Opened:
-    """Return the columns of a lazy frame that a formula, and the weights beside it, name.
+def open_frame(formula: Formula, data: object, weights: str | None, also: Sequence[str] = ()) -> Opened:
+    """Return the columns of a lazy frame that a formula, and the weights beside it, name, and `also` these.
 
     Raises
     ------
@@ -78,11 +80,11 @@ def open_frame(formula: Formula, data: object, weights: str | None) -> Opened:
 
     def complain(name: str, said: str) -> Exception:
         if name not in places:
-            return DataError(f"the weights column '{name}' {said}")
+            return DataError(f"the {'weights ' if name == weights else ''}column '{name}' {said}")
         role, span, text = places[name]
         return underline(text, span, f"{role} '{name}' {said}")
 
-    names = [*places, *([weights] if weights is not None else [])]
+    names = list(dict.fromkeys([*places, *([weights] if weights is not None else []), *also]))
     found = find_columns(names, Table(tuple(schema), 0, None, lambda j: None), complain)
     given = {name: list(schema)[j] for name, j in found.items()}
     own = {name: f"c{k}" for k, name in enumerate(given)}
@@ -194,7 +196,18 @@ def asked(engine: str, what: str, question):
     # Engines have no exception in common (duckdb.Error, PolarsError, Py4JJavaError, pandas' own in Dask's workers), and
     # none need be installed. Only the engine runs in here: expressions are made before.
     except Exception as error:
+        if _is_interruption(error):
+            raise KeyboardInterrupt from error
         raise DataError(f"{engine} could not {what}: {first_sentence(error)}") from error
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C ended a query: some engines say it by an error of their own (DuckDB: Query interrupted)."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or INTERRUPTED.search(f"{type(error).__name__}: {error}"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def first_sentence(error: Exception) -> str:
@@ -214,10 +227,11 @@ def collected(engine: str, what: str, frame: nw.LazyFrame) -> dict[str, np.ndarr
     """
     streaming = {"engine": "streaming"} if frame.implementation.is_polars() else {}
     table = asked(engine, what, lambda: frame.collect(**streaming))
-    return {name: _values(table[name]) for name in table.columns}
+    return {name: values_of(table[name]) for name in table.columns}
 
 
-def _values(series: nw.Series) -> np.ndarray:
+def values_of(series: nw.Series) -> np.ndarray:
+    """Return a column: numbers as they come, all else as Python objects."""
     if series.dtype == nw.Boolean or not series.dtype.is_numeric() or series.dtype.is_decimal():
         found = np.empty(len(series), dtype=object)
         found[:] = series.to_list()

@@ -11,6 +11,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from bayesmm.design.summed import LevelSums, PairSums
+from bayesmm.design.transforms import LARGEST
 from bayesmm.engines.frames import Complete, collected
 from bayesmm.engines.levels import Groups
 from bayesmm.errors import DataError
@@ -98,6 +99,10 @@ def means(rows: Prepared) -> Means:
     bad = ~(np.isfinite(total) & np.isfinite(low) & np.isfinite(high)) | (known < rows.n)
     if bad.any():
         raise DataError(f"{rows.names[int(bad.argmax())]} is not finite in some rows; expected finite numbers")
+    large = np.maximum(np.abs(low), np.abs(high)) > LARGEST
+    if large.any():
+        what, most = rows.names[int(large.argmax())], float(np.abs([low, high]).max())
+        raise DataError(f"{what} is as large as {most:.3g}; expected values below {LARGEST:g}")
     mean = total / rows.n
     mean[0] = 1.0
     return Means(np.where(low == high, low, mean), low, high)

@@ -12,6 +12,7 @@ from bayesmm.design.relations import columns_for, expanded_point, is_related
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import weights_of_rows
+from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing
 from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.crossproducts import Factor, Floats
@@ -20,6 +21,7 @@ from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 from bayesmm.likelihood.orthogonal import orthonormal
 from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.problem import Problem, integrate, orthonormal_columns, reduced
+from bayesmm.likelihood.summed import orthonormal_of_sums
 from bayesmm.likelihood.variances import row_variances
 from bayesmm.posterior.means import mean_of, probabilities_of, slope_of
 from bayesmm.posterior.predict import (
@@ -258,13 +260,15 @@ def _problem(point) -> tuple[Problem, FixedPrior, list[Floats]]:
         lam = np.where(flat, 1.0, integrated.sd / scale)
         bases = [T.inverse @ B for T, B in zip(integrated.bases.blocks, integrated.problem.bases, strict=True)]
         return integrated.problem, FixedPrior(np.zeros(design.p), lam, np.where(flat, 0.0, 1.0)), bases
-    w = np.ones(design.n) if weights is None else weights
     kept = [j for j in range(design.p) if j not in design.aliased]
-    fixed, R = orthonormal(design.X[:, kept], w)
+    if is_summed(design):
+        weighted, (fixed, R, r, _) = design, orthonormal_of_sums(design.X[:, kept], design.y - design.offset)
+    else:
+        w = np.ones(design.n) if weights is None else weights
+        weighted, (fixed, R), r = replace(design, weights=w), orthonormal(design.X[:, kept], w), np.zeros(design.n)
     basis, nothing = np.zeros((design.p, len(kept))), np.zeros(design.p)
     basis[kept] = np.linalg.inv(R) if kept else 0.0
-    weighted = replace(design, weights=w)
-    problem = reduced(weighted, fixed, np.zeros(design.n), basis, nothing, 0.0, orthonormal_columns(design))
+    problem = reduced(weighted, fixed, r, basis, nothing, 0.0, orthonormal_columns(design))
     prior = FixedPrior(np.zeros(len(kept)), np.ones(len(kept)), np.zeros(len(kept)))
     return problem, prior, list(problem.bases)
 

@@ -5,7 +5,8 @@ import os
 import re
 import stat
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -54,6 +55,34 @@ def write_bytes(data: bytes, path: str | Path, *, durable: bool = True) -> None:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Give the name of a file to write in pieces, which takes the place of `path` at the end, durably.
+
+    If anything fails, Ctrl-C too, it is removed and `path` is as it was before. A process that is killed leaves the
+    piece behind, under a name that begins with a dot and ends in .tmp.
+
+    Raises
+    ------
+    OSError, FitFileError
+        As for `write_bytes`.
+    """
+    path = followed(Path(path))
+    kind = special_kind(path)
+    if kind:
+        raise FitFileError(f"{path} is {kind}; expected the name of a file")
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        yield temporary
+        if path.exists():
+            os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_tables(result, directory: str | Path, extra: Mapping[str, pd.DataFrame] | None = None) -> list[Path]:
     """Write the tables of a fit as CSV files, with all digits.
 
@@ -85,7 +114,7 @@ def write_tables(result, directory: str | Path, extra: Mapping[str, pd.DataFrame
     return paths
 
 
-def csv_text(table: pd.DataFrame) -> str:
+def csv_text(table: pd.DataFrame, header: bool = True) -> str:
     """Return a table as CSV, in which no text is a formula to a spreadsheet; an index of integers is left out."""
     safe = table.rename(columns=safe_cell).rename_axis(index=safe_cell)
     for i, column in enumerate(table.columns):
@@ -95,7 +124,7 @@ def csv_text(table: pd.DataFrame) -> str:
     if labelled:
         safe.index = table.index.map(safe_cell).rename(safe_cell(table.index.name))
     # RFC 4180's line ends: with another, the writer leaves a carriage return inside a cell unquoted, which starts a row
-    return safe.to_csv(index=labelled, lineterminator="\r\n")
+    return safe.to_csv(index=labelled, header=header, lineterminator="\r\n")
 
 
 def safe_cell(cell: object) -> object:

@@ -65,3 +65,31 @@ def test_an_absent_engine_is_named(monkeypatch, folders):
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(DataError, match=r"pip install 'bayesmm\[duckdb\]'"):
         read_lazily(str(folders / "whole.csv"), "duckdb")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([FORMULA, "--missing", "error"], "--missing drop leaves such rows out"),
+        (["y ~ s(x) + (1 | g)"], "leave out --engine"),
+    ],
+)
+def test_advice_is_in_words_of_the_shell(words, said, folders, capsys):
+    assert main(["maximize", f"{folders}/parquet/*.parquet", *words, "--engine", "polars"]) == 2
+    err = capsys.readouterr().err
+    assert said in err and "missing='" not in err and "collect" not in err
+
+
+def test_predictions_of_a_saved_fit_are_written_in_parts(folders, tmp_path, capsys):
+    import bayesmm as bmm
+
+    table = messy(600)
+    fit = bmm.Model(FORMULA, table).sample(draws=20, chains=1, seed=1, sampler="importance", progress=False)
+    fit.save(tmp_path / "fit.nc")
+    table.dropna().to_parquet(tmp_path / "rows.parquet", index=False)
+    words = ["predict", str(tmp_path / "fit.nc"), str(tmp_path / "rows.parquet"), "--engine", "polars", "--seed", "1"]
+    assert main([*words, "--to", str(tmp_path / "all.csv")]) == 0
+    found = pd.read_csv(tmp_path / "all.csv")
+    assert found["mean"].to_numpy() == pytest.approx(fit.predict(seed=1).to_frame()["mean"].to_numpy(), rel=1e-9)
+    assert main([*words, "--to", str(tmp_path / "all.csv")]) == 2 and "exists already" in capsys.readouterr().err
+    assert main(words) == 2 and "--to FILE is needed" in capsys.readouterr().err

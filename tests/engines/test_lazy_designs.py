@@ -218,3 +218,26 @@ def test_an_enum_of_polars_is_what_it_is_in_memory(family):
     one, own = (bmm.Model("y ~ e + (1 | g)", data, family).maximize() for data in (table, table.lazy()))
     assert own.design.coefficients == one.design.coefficients == ("Intercept", "e[T.mid]", "e[T.high]")
     np.testing.assert_allclose(own.beta, one.beta, rtol=1e-5)
+
+
+def test_what_a_comparison_hides_must_be_finite(engine):
+    table = messy(900).dropna().reset_index(drop=True)
+    table.loc[len(table) - 1, "z"] = 0.0  # in no small table, by which a formula is tried
+    for formula in ("y ~ I(x / z > 1) + (1 | g)", "y ~ I(1 / (x / z)) + (1 | g)", "y ~ exp(-(x / z)) + (1 | g)"):
+        with pytest.raises(DataError, match=r"x/z\)? is not finite in some rows"):
+            lazy_design(parse_formula(formula), lazy(engine, table), GAUSSIAN)
+
+
+def test_weights_that_learn_are_those_of_the_table(engine):
+    table, formula = messy(600).dropna(), parse_formula("y | weights(exp(scale(x)) * (z > 1)) ~ z + (1 | g)")
+    whole = make_design(formula, table, family=GAUSSIAN)
+    own = lazy_design(formula, lazy(engine, table), GAUSSIAN)
+    assert own.n == whole.n < len(table)
+    np.testing.assert_allclose(own.X.sums.sum_log_weights, np.log(whole.weights).sum(), rtol=1e-10)
+    with pytest.raises(DataError, match="weights 'scale\\(x\\)' are negative, missing or infinite"):
+        lazy_design(parse_formula("y | weights(scale(x)) ~ z + (1 | g)"), lazy(engine, table), GAUSSIAN)
+
+
+def test_values_whose_squares_overflow_are_refused_also_when_calculated():
+    with pytest.raises(DataError, match=r"exp\(x\) is as large as"):
+        lazy_design(parse_formula("y ~ exp(x) + (1 | g)"), frame(x=[400.0, *np.linspace(0, 1, 59)]), GAUSSIAN)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import importlib.util
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -107,3 +108,32 @@ def test_seeds_belong_to_the_labels():
 def test_arguments_are_checked(change, said):
     with pytest.raises(ValueError, match=said):
         bmm.fit_many(**({"formula": FORMULA, "data": {"a": None}} | change))
+
+
+@pytest.mark.parametrize("name", executors())
+def test_power_is_the_same_by_any_executor(name, point):
+    options = dict(groups=[6, 9], simulations=4, seed=2, progress=False)
+    expected = bmm.power(bmm.Model(FORMULA, bmm.load_dataset("sleepstudy")), point, **options)
+    model = bmm.Model(FORMULA, bmm.load_dataset("sleepstudy"))
+    assert bmm.power(model, point, executor=executors()[name](), **options).table.equals(expected.table)
+    with pytest.raises(ValueError, match="give one of them"):
+        bmm.power(model, point, executor=ThreadPoolExecutor(1), cores=2, **options)
+
+
+class Weighing(Lossy):
+    """An executor that loses no worker and keeps how many bytes each part is."""
+
+    def __init__(self):
+        super().__init__()
+        self.sent, self.bytes = 1, []
+
+    def submit(self, function, *arguments):
+        self.bytes.append(len(pickle.dumps(arguments)))
+        return super().submit(function, *arguments)
+
+
+def test_a_part_is_sent_with_its_own_tables_alone():
+    table, executor = bmm.load_dataset("sleepstudy"), Weighing()
+    fits = bmm.fit_many(FORMULA, dict.fromkeys(range(8), table), progress=False, executor=executor)
+    assert len(fits) == len(executor.bytes) == 8
+    assert max(executor.bytes) < 2 * len(pickle.dumps(table))

@@ -117,7 +117,7 @@ def test_power_at_a_number_does_not_depend_on_the_other_numbers():
 
 
 def test_the_test_rejects_where_p_is_at_most_the_level():
-    from bayesmm.inference.simulation.power import _test
+    from bayesmm.inference.simulation.power_tests import _test
 
     design = sleep_model().design
     p = sleep_point().fixef("satterthwaite").loc["Days", "p"]

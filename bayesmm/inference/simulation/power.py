@@ -1,7 +1,8 @@
 """The power of a test of one coefficient, by simulation, as a function of the number of groups."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -12,15 +13,12 @@ from bayesmm.design.records import Design
 from bayesmm.design.residual.of_family import check_determined
 from bayesmm.display.text_tables import table, wrap
 from bayesmm.errors import DataError, listing, suggest
-from bayesmm.estimation.estimates import Estimates
-from bayesmm.inference.degrees import t_table
-from bayesmm.inference.simulation.bootstrap import check_seen, refitted
+from bayesmm.inference.simulation.bootstrap import check_seen
 from bayesmm.inference.simulation.groups import outer_factor, repeated_rows, resized
-from bayesmm.inference.simulation.repeat import repeated
-from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.inference.simulation.power_tests import check_possible, responses, simulated_tests
+from bayesmm.inference.simulation.repeat import check_executor, run
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import parameter_values
-from bayesmm.posterior.simulate import drawn
 from bayesmm.runtime.arguments import (
     check_bool,
     check_cores,
@@ -98,6 +96,7 @@ def power(
     *,
     by: str | None = None,
     rows: Sequence[int] | None = None,
+    executor: object = None,
 ) -> Power:
     """Return how often a test of a coefficient rejects in data sets with other numbers of groups.
 
@@ -133,6 +132,9 @@ def power(
         The grouping factor, where there are several: the one that the others are nested in if not given.
     rows : sequence of int, optional
         Observations for each row of the data, each at least 1: every row so many times, with its own residual.
+    executor : concurrent.futures.Executor, optional
+        Whose workers simulate and refit, in other processes or on other machines (Dask's, loky's, MPI's): the same
+        result.
 
     Returns
     -------
@@ -150,6 +152,7 @@ def power(
         parameters give no mean: with the inverse link linear predictors are not above 0 in any of the first data sets.
     """
     _check_arguments(model, simulations=simulations, level=level, seed=seed, cores=cores, progress=progress)
+    check_executor(executor, cores)
     check_seen(model.design, "a power analysis", "simulate() gives responses that you can censor and fit")
     coefficient = tested(model.design, test)
     _check_determined(model.design, coefficient)
@@ -157,23 +160,11 @@ def power(
     sizes = sizes_of(model.design, groups, rows, by)
     seed = chosen_seed(seed)
     designs = [_sized(model, sizes, setting, seed, coefficient) for setting in sizes.settings]
-    rejects = _test(model.design, coefficient, level)
-
-    def response(j: int, k: int) -> Floats:
-        return drawn(designs[j], values_at(rng := stream(seed, "power", *sizes.settings[j], k)), rng)
-
-    def task(i: int) -> bool | None:
-        j = i % len(designs)
-        try:
-            y = response(j, i // len(designs))
-        except DataError:  # no mean with these random effects: counted as failed
-            return None
-        return rejects(replace(designs[j], y=y))
-
-    _check_possible(response, len(designs), min(FIRST, simulations))
+    check_possible(responses(designs, sizes.settings, values_at, seed), len(designs), min(FIRST, simulations))
     total = simulations * len(designs)
+    make = partial(simulated_tests, model.design, parameters, designs, sizes.settings, coefficient, level, seed)
     with counter(progress, "Simulations", total) as advance:
-        found, interrupted = repeated(task, total, cores, advance)
+        found, interrupted = run(make, total, cores, advance, executor)
     if not found:
         raise KeyboardInterrupt
     results = [[found[i] for i in range(j, total, len(designs)) if i in found] for j in range(len(designs))]
@@ -291,38 +282,6 @@ def _checked(design: Design, k: int, coefficient: int) -> Design:
         )
     check_determined(design)
     return design
-
-
-def _check_possible(response: Callable[[int, int], Floats], designs: int, first: int) -> None:
-    """Raise the DataError of the last of the first data sets if none of them can be drawn."""
-    last = None
-    for j in range(designs):
-        for k in range(first):
-            try:
-                response(j, k)
-            except DataError as error:
-                last = error
-            else:
-                return
-    raise last
-
-
-def _test(design: Design, coefficient: int, level: float) -> Callable[[Design], bool | None]:
-    """Return a function of a design with a simulated response: whether the test rejects, None where there is none."""
-    gaussian = design.family.gaussian
-
-    def rejects(simulated: Design) -> bool | None:
-        point = refitted(simulated, "REML" if gaussian else "ML")
-        p = np.nan if point is None else p_value(point, coefficient)
-        return None if np.isnan(p) else bool(p <= level)
-
-    return rejects
-
-
-def p_value(point: Estimates, coefficient: int) -> float:
-    """Return the two-sided p-value of a coefficient: t with Satterthwaite's degrees of freedom, or z."""
-    found = t_table(point, "satterthwaite") if point.design.family.gaussian else point.fixef()
-    return float(found["p"].iloc[coefficient])
 
 
 def _row(results: Sequence[bool | None]) -> tuple[float, ...]:

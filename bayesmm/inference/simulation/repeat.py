@@ -33,6 +33,7 @@ def run[T](
     cores: int | None,
     advance: Callable[[], None],
     executor: Executor | None = None,
+    share: Callable[[Sequence[int]], Callable[[], Callable[[int], T]]] | None = None,
 ) -> tuple[dict[int, T], bool]:
     """Run a task for 0, 1, ..., number - 1, on threads or by an executor.
 
@@ -45,6 +46,8 @@ def run[T](
     executor : concurrent.futures.Executor, optional
         It is not shut down. What a lost worker had is done again where the executor goes on
         without it; a pool of `concurrent.futures` does not, and its error is raised.
+    share : callable, optional
+        Of numbers of tasks: returns a `make` that has what these alone need, where that is less to send.
 
     Returns
     -------
@@ -52,7 +55,7 @@ def run[T](
         See `repeated`.
     """
     if executor is not None:
-        return _elsewhere(make, number, advance, executor)
+        return _elsewhere(share or (lambda part: make), number, advance, executor)
     return repeated(make(), number, cores, advance)
 
 
@@ -100,14 +103,17 @@ def part_of[T](make: Callable[[], Callable[[int], T]], numbers: Sequence[int]) -
 
 
 def _elsewhere[T](
-    make: Callable[[], Callable[[int], T]], number: int, advance: Callable[[], None], executor: Executor
+    share: Callable[[Sequence[int]], Callable[[], Callable[[int], T]]],
+    number: int,
+    advance: Callable[[], None],
+    executor: Executor,
 ) -> tuple[dict[int, T], bool]:
     size = max(1, -(-number // PARTS))
     left = [range(start, min(start + size, number)) for start in range(0, number, size)]
     found: dict[int, T] = {}
     try:
         for time in range(TIMES):
-            left = _sent(make, left, found, advance, executor, last=time == TIMES - 1)
+            left = _sent(share, left, found, advance, executor, last=time == TIMES - 1)
             if not left:
                 break
     except KeyboardInterrupt:
@@ -116,7 +122,7 @@ def _elsewhere[T](
 
 
 def _sent[T](
-    make: Callable[[], Callable[[int], T]],
+    share: Callable[[Sequence[int]], Callable[[], Callable[[int], T]]],
     parts: Sequence[range],
     found: dict[int, T],
     advance: Callable[[], None],
@@ -128,7 +134,7 @@ def _sent[T](
     try:
         for part in parts:
             try:
-                futures[executor.submit(part_of, make, part)] = part
+                futures[executor.submit(part_of, share(part), part)] = part
             except BrokenExecutor:
                 if last:
                     raise
