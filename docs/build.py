@@ -63,7 +63,7 @@ def main() -> int:
     """Build the site; return the exit status."""
     from sphinx.cmd.build import build_main
 
-    arguments = ["-b", "html", "-W", "--keep-going", "-q", "-j", "auto", "-c", "docs", str(ROOT), str(SITE)]
+    arguments = ["-b", "html", "-E", "-a", "-W", "--keep-going", "-q", "-j", "auto", "-c", "docs", str(ROOT), str(SITE)]
     status = build_main([*arguments, "-d", str(ROOT / "build" / "site-cache")])
     (SITE / "index.html").write_text(START.format("docs/index.html"), encoding="utf-8")
     faults = broken(SITE)

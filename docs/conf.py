@@ -28,6 +28,7 @@ autodoc_member_order = "groupwise"
 autodoc_typehints = "signature"
 python_maximum_signature_line_length = 88
 napoleon_google_docstring = False
+napoleon_use_ivar = True  # attributes stand once, in the class
 napoleon_use_rtype = False
 add_module_names = False
 
@@ -37,7 +38,10 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
-html_sidebars = {"**": ["sidebar-nav-bs"]}
+templates_path = ["templates"]
+html_sidebars = {"**": ["site-nav"]}
+html_context = {"default_mode": "auto"}
+toc_object_entries = False
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 5,

@@ -33,6 +33,10 @@ BLOCK = re.compile(
     r"(?:\n+!\[[^\]\n]*\]\((?P<image>[^)\n]+)\))?",
     flags=re.MULTILINE | re.DOTALL,
 )
+TABLE = re.compile(r"^\|(?P<heads>.*\| bayesmm \|.*|.* bayesmm \|)\n\|[-:| ]+\|\n(?P<rows>(?:\|.*\n)+)", flags=re.MULTILINE)
+BAR = re.compile(r"(?<!\\)\|")
+CALL = re.compile(r"(`{1,2})(?!`)(.+?)(?<!`)\1(?!`)")
+NOWHERE = (-1, -1)  # where the output of a call in a table is: it has none
 NUMBER = re.compile(r"(?<![\w.])[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
 SECONDS = re.compile(r"\b\d[\d.,]* (ms|s|seconds|minutes)\b")
 # Draws differ between kinds of processors within Monte Carlo error; so wide is it that only a wrong number is outside.
@@ -53,8 +57,24 @@ class Block:
     span: tuple[int, int]  # of the output in the page
 
 
+def calls(page: str) -> list[Block]:
+    """Return the calls in the columns "bayesmm" of a page's tables, each a block whose value is not compared."""
+    found = []
+    for table in TABLE.finditer(page):
+        column = [head.strip() for head in BAR.split(table["heads"])].index("bayesmm") + 1
+        line = page.count("\n", 0, table.start("rows"))
+        for number, row in enumerate(table["rows"].splitlines(), start=line + 1):
+            cell = BAR.split(row)[column].replace("\\|", "|")
+            found += [Block(call, None, None, False, number, NOWHERE) for _, call in CALL.findall(cell)]
+    return found
+
+
 def blocks(page: str) -> list[Block]:
-    """Return the Python blocks of a page."""
+    """Return what a page runs, from its top to its end."""
+    return sorted([*_fenced(page), *calls(page)], key=lambda block: block.line)
+
+
+def _fenced(page: str) -> list[Block]:
     return [
         Block(
             found["code"], found["output"], found["image"], bool(found["skip"]),
@@ -105,16 +125,16 @@ def execute(block: Block, names: dict, page: str) -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def save_figure(path: Path, update: bool) -> str:
-    """Write the figure that a block made, if asked to; return what is wrong with it, or nothing."""
-    import matplotlib.pyplot as plt
-
-    made = [plt.figure(number) for number in plt.get_fignums()]
-    if made and update:
+def save_figure(path: Path | None, update: bool) -> str:
+    """Write the figure that a block made, if asked to, and close all; return what is wrong with it, or nothing."""
+    plots = sys.modules.get("matplotlib.pyplot")
+    made = [plots.figure(number) for number in plots.get_fignums()] if plots else []
+    if path and made and update:
         path.parent.mkdir(exist_ok=True)
         made[-1].savefig(path, dpi=110, bbox_inches="tight")
-    plt.close("all")
-    return "" if made and path.exists() else f"no figure for {path.name}" if not made else f"no file {path.name}"
+    if made:
+        plots.close("all")
+    return f"no figure for {path.name}" if path and not made else f"no file {path}" if path and not path.exists() else ""
 
 
 def run_page(path: Path, update: bool = False, exact: bool = False) -> tuple[str, list[str]]:
@@ -132,9 +152,11 @@ def run_page(path: Path, update: bool = False, exact: bool = False) -> tuple[str
             try:
                 printed = execute(block, names, str(path))
             except Exception:
-                faults.append(f"{place}: {traceback.format_exc(limit=-3)}")
+                faults.append(f"{place}: {block.code}\n{traceback.format_exc(limit=-3)}")
+                if "\n" not in block.code:  # a call in a table: later ones do not depend on it
+                    continue
                 break
-            if block.image and (fault := save_figure(path.parent / block.image, update)):
+            if fault := save_figure(path.parent / block.image if block.image else None, update):
                 faults.append(f"{place}: {fault}")
             if block.output is None or agree(block.output, printed, sampled, exact):
                 continue
