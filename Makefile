@@ -3,9 +3,11 @@
 # make test    the fast tests;  make test-all  with the slow ones;  make test-lowest  with the oldest dependencies
 # make test-wheel   build the wheel, install it into a new environment and use it there
 # make bench   side by side with other libraries, in .venv-bench;  make bench ARGS=--full  everything: benchmarks/README.md
+# make docs    run the pages of docs/ and build the site, build/site/index.html, in .venv-docs;  make docs ARGS=--update
+#              writes what the pages print into them
 # make notebooks   run the scripts in notebooks/ and write the notebooks beside them
-# make lint    ruff;  make lock  both locked sets anew;  make clean
-.PHONY: setup demo test test-all test-lowest test-wheel bench notebooks lint lock clean
+# make lint    ruff;  make lock  the locked sets anew;  make clean
+.PHONY: setup demo test test-all test-lowest test-wheel bench docs notebooks lint lock clean
 .DEFAULT_GOAL := test
 
 # make PYTHON=/path/to/python ... takes that one instead of searching
@@ -40,6 +42,11 @@ bench:
 	@scripts/setup .venv-bench requirements-bench.lock
 	@.venv-bench/bin/python -m benchmarks.run $(ARGS)
 
+docs:
+	@scripts/setup .venv-docs requirements-docs.lock
+	@.venv-docs/bin/python -m docs.run $(ARGS)
+	@.venv-docs/bin/python -m docs.build
+
 notebooks: setup
 	@$(RUN) -m notebooks.render $(ARGS)
 
@@ -50,4 +57,4 @@ lock:
 	@scripts/lock
 
 clean:
-	rm -rf .venv .venv-bench .venv*.lock demo examples-out
+	rm -rf .venv .venv-bench .venv-docs .venv*.lock demo examples-out build

@@ -90,6 +90,10 @@ def test_a_link_to_no_file_or_heading_is_seen():
 
 def test_every_page_is_reached_from_the_readme():
     reached = {(ROOT / link.partition("#")[0]).resolve() for link in links(ROOT / "README.md")}
+    start = ROOT / "docs" / "index.md"
+    assert start in reached
+    # the navigation of the site's start page: tests/project/test_site.py
+    reached |= {start.parent / f"{line}.md" for line in text(start).splitlines() if re.fullmatch(r"\w+", line)}
     assert set((ROOT / "docs").glob("*.md")) <= reached
 
 
