@@ -125,8 +125,7 @@ def make_design(
     """
     family = family if isinstance(family, Family) else get_family(family)
     given, known = given_contrasts(contrasts), read_matrices(matrices, relations(formula))
-    own = dict(contrasts=given, matrices=known)
-    spec = DesignSpec(formula, family, dict(transforms or {}), DataArguments(missing), **own)
+    spec = DesignSpec(formula, family, dict(transforms or {}), DataArguments(missing), contrasts=given, matrices=known)
     design = design_of(spec, data, weights=weights, trials=trials)
     states = design.spec.states.items()
     check_used(given, [expr.name for expr, state in states if isinstance(expr, Column) and isinstance(state, Levels)])
@@ -174,8 +173,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the residual and the groups
     residual = residual_terms(formula, left.family, scope, left.y, left.weights)
-    if scope.learning:
-        check_identified(X[:, 1:], coefficients[1:], residual)
+    check_identified(X[:, 1:], coefficients[1:], residual, scope.learning)
     blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual, spec.matrices)
     bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say
