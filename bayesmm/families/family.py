@@ -13,6 +13,7 @@ from bayesmm.errors import listing
 from bayesmm.families.auxiliary import POSITIVE_VALUES as POSITIVE_VALUES
 from bayesmm.families.auxiliary import REAL_VALUES as REAL_VALUES
 from bayesmm.families.auxiliary import SHARES as SHARES
+from bayesmm.families.auxiliary import Auxiliary
 from bayesmm.families.kernel import Kernels, Tails
 from bayesmm.families.links import LINKS
 from bayesmm.families.residuals import Residual, delta
