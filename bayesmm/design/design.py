@@ -131,8 +131,7 @@ def make_design(
     """
     family = family if isinstance(family, Family) else get_family(family)
     given, known = given_contrasts(contrasts), read_matrices(matrices, relations(formula))
-    own = dict(contrasts=given, matrices=known)
-    spec = DesignSpec(formula, family, dict(transforms or {}), DataArguments(missing), **own)
+    spec = DesignSpec(formula, family, dict(transforms or {}), DataArguments(missing), contrasts=given, matrices=known)
     design = design_of(spec, data, weights=weights, trials=trials)
     states = design.spec.states.items()
     check_used(given, [expr.name for expr, state in states if isinstance(expr, Column) and isinstance(state, Levels)])
@@ -185,8 +184,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
         residual = residual_terms(formula, left.family, scope, left.y, left.weights)
     else:
         residual = residuals(formula, scope, left.y, shift)
-    if scope.learning:
-        check_identified(X[:, 1:], coefficients[1:], residual)
+    check_identified(X[:, 1:], coefficients[1:], residual, scope.learning)
     blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual, spec.matrices)
     check_rows(blocks, formula, residual)
     bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)

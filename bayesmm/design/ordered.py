@@ -134,13 +134,13 @@ def columns_around_zero(own: Scale, X: np.ndarray, names: list[str], learning: b
     return Z, shown
 
 
-def check_identified(X: np.ndarray, names: Sequence[str], residual: Residuals) -> None:
+def check_identified(X: np.ndarray, names: Sequence[str], residual: Residuals, learning: bool) -> None:
     """Raise a DataError where the columns of cs(...) make up a column of the fixed part, whose effect is then no other.
 
-    `X` are the columns besides the intercept, (n, p), and `names` theirs.
+    `X` are the columns besides the intercept, (n, p), and `names` theirs; other data may have fewer values.
     """
     for part in residual.parts:
-        if part.of != "threshold" or part.rows is None:
+        if part.of != "threshold" or part.rows is None or not learning:
             continue
         Z = np.column_stack([np.ones(len(X)), part.rows])
         left = X - Z @ np.linalg.lstsq(Z, X)[0]

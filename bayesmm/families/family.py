@@ -4,13 +4,16 @@ A family of the package is one file that exports one record, and is in the regis
 family of the user's own is the same record, with its log density in PyTensor in place of compiled kernels.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from bayesmm.errors import listing
+from bayesmm.families.auxiliary import POSITIVE_VALUES as POSITIVE_VALUES
+from bayesmm.families.auxiliary import REAL_VALUES as REAL_VALUES
+from bayesmm.families.auxiliary import SHARES as SHARES
+from bayesmm.families.auxiliary import Auxiliary
 from bayesmm.families.kernel import Kernels, Tails
 from bayesmm.families.links import LINKS
 from bayesmm.families.residuals import Residual, delta
@@ -23,78 +26,7 @@ Array = np.ndarray
 # Moment estimates of a dispersion are kept within these limits.
 SMALLEST_START, LARGEST_START = 0.1, 1e3
 MOST_PARAMETERS = 3  # besides the mean: what compiled code has places for
-POSITIVE_VALUES, SHARES, REAL_VALUES = (0.0, math.inf), (0.0, 1.0), (-math.inf, math.inf)  # bounds of a parameter
-LARGEST_LOG = 700.0  # exp of it exists
 EQUIDISTANT = "equidistant"  # of thresholds: as far apart as the first two
-
-
-@dataclass(frozen=True)
-class Auxiliary:
-    """A parameter of a family besides the mean.
-
-    Attributes
-    ----------
-    name : str
-        "sigma" is a standard deviation, whose default prior is made from the data where it has none of its own.
-    tex : str
-        Its symbol in LaTeX; its name if not given.
-    prior : str
-        The distribution of its default prior, such as "Gamma", "HalfNormal", "LogNormal".
-    parameters : mapping of str to float, or callable
-        Those of the prior; or how they follow from the response, y -> mapping.
-    unit : str
-        What its values are measured in, as the table of priors says it.
-    limit : str
-        The family that is reached as it goes to `limit_at`.
-    limit_at : float
-        Infinity if not given.
-    label : str
-        What a table of standard deviations says beside a sigma that is none.
-    bounds : (float, float)
-        What it is between: above 0 if not given, between two numbers, or any real number.
-    relative : bool
-        Whether it is 1 where the columns of its formula are 0, and 1 without a formula: no parameter of the model.
-    of : callable or None
-        Of a sigma, what of the response it is the sd of, y -> array, such as its logarithm; the response if not given.
-    """
-
-    name: str
-    tex: str = ""
-    prior: str = ""
-    parameters: Mapping[str, float] | Callable[[Array], Mapping[str, float]] = field(default_factory=dict, hash=False)
-    unit: str = ""
-    limit: str = ""
-    limit_at: float = math.inf
-    label: str = ""
-    bounds: tuple[float, float] = POSITIVE_VALUES
-    of: Callable[[Array], Array] | None = None
-    relative: bool = False
-
-    @property
-    def symbol(self) -> str:
-        """Its symbol in LaTeX."""
-        return self.tex or rf"\mathrm{{{self.name}}}".replace("_", r"\_")
-
-    def numbers(self, y: Array) -> Mapping[str, float]:
-        """Return the parameters of its default prior for these responses."""
-        return self.parameters(y) if callable(self.parameters) else self.parameters
-
-    def free(self, value: float) -> float:
-        """Return the value moved to the real line: its logarithm, the logit of its place between bounds, or itself."""
-        low, high = self.bounds
-        if math.isinf(high):
-            return value if math.isinf(low) else math.log(value - low)
-        return math.log((value - low) / (high - value))
-
-    def moved(self, free: float) -> tuple[float, float]:
-        """Return the value at a place on the real line, and its derivative there."""
-        low, high = self.bounds
-        if math.isinf(high):
-            size = math.exp(min(free, LARGEST_LOG))
-            return (free, 1.0) if math.isinf(low) else (low + size, size)
-        small = math.exp(-abs(free))
-        share = 1.0 / (1.0 + small) if free > 0 else small / (1.0 + small)
-        return low + (high - low) * share, (high - low) * small / (1.0 + small) ** 2
 
 
 def _usual_tex(family: "Family") -> str:

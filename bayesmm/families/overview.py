@@ -17,6 +17,7 @@ integrated out, or they are always sampled with the other parameters ("written o
 give a density with two modes. *Elsewhere* lists names that other packages have for it; the error for an unknown family
 knows them.
 """
+MEAN_CATEGORY = "the expected number of the category"
 HEADS = ("family", "what it is", "response", "links", "parameters", "mean", "effects", "elsewhere")
 
 
@@ -31,9 +32,17 @@ def page() -> str:
 def _row(family: Family, module: object) -> tuple[str, ...]:
     parameters = "; ".join(map(_parameter, family.parameters)) or "none"
     if family.ordered:
-        parameters = "`threshold`, K - 1 ascending numbers, StudentT(nu=3, sigma=2.5) at the predictors' means"
+        kind = "ascending" if family.ascending else "real"
+        parameters = f"`threshold`, K - 1 {kind} numbers, StudentT(nu=3, sigma=2.5) at the predictors' means"
+        parameters += "".join(f"; `{name}`, by a formula alone" for name in family.formulas)
     effects = "integrated out or written out" if family.one_mode else "written out"
-    mean = module.mean.__doc__.removeprefix("Return ").removesuffix(".") if family.mean is not None else "mu"
+    mean = (
+        MEAN_CATEGORY
+        if family.ordered
+        else module.mean.__doc__.removeprefix("Return ").removesuffix(".")
+        if family.mean is not None
+        else "mu"
+    )
     what, elsewhere = module.__doc__.splitlines()[0].removesuffix("."), ", ".join(family.aliases) or "the same"
     return f"`{family.name}`", what, _response(family), ", ".join(family.links), parameters, mean, effects, elsewhere
 

@@ -128,16 +128,19 @@ def expand(node: Node, work: Work) -> Part:
     return Part(found.intercept, terms, tuple(found.groups), tuple(found.offsets), tuple(found.specific))
 
 
-def specific_part(node: Specific, every: tuple[Specific, ...], work: Work) -> Part:
-    """Multiply out what stands in cs(); `every` are those of the formula, of which there may be one."""
-    if len(every) > 1:
-        raise work.error(every[1].span, "a formula has one cs(), with all of its terms, as in cs(x + z)")
-    part = expand(node.left, work)
-    check_no_smooth(part.terms, "is not possible in cs(); write ns(x, df = 4) there", work)
-    if part.groups or part.offsets or part.specific:
-        what = "random effects" if part.groups else text_of(part.offsets[0]) if part.offsets else "another cs()"
-        raise work.error(node.span, f"cs() has {what} in it, and it can have fixed effects only, as in cs(x)")
-    return part
+def specific_parts(nodes: tuple[Specific, ...], work: Work) -> list[tuple[str, bool, tuple[Term, ...]]]:
+    """Multiply out what stands in cs(): its text, whether it has an intercept, and its terms; there may be one."""
+    if len(nodes) > 1:
+        raise work.error(nodes[1].span, "a formula has one cs(), with all of its terms, as in cs(x + z)")
+    found = []
+    for node in nodes:
+        part = expand(node.left, work)
+        check_no_smooth(part.terms, "is not possible in cs(); write ns(x, df = 4) there", work)
+        if part.groups or part.offsets or part.specific:
+            what = "random effects" if part.groups else text_of(part.offsets[0]) if part.offsets else "another cs()"
+            raise work.error(node.span, f"cs() has {what} in it, and it can have fixed effects only, as in cs(x)")
+        found.append((work.context.text[slice(*node.span)], part.intercept is not False, part.terms))
+    return found
 
 
 def check_no_smooth(terms: tuple[Term, ...], why: str, work: Work) -> None:

@@ -54,7 +54,7 @@ from types import MappingProxyType
 
 from bayesmm.errors import FormulaError, listing, suggest
 from bayesmm.formula.additions import BESIDE, additions_of, other_parameter
-from bayesmm.formula.expansion import Part, Term, Work, check_no_smooth, expand, specific_part
+from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand, specific_parts
 from bayesmm.formula.expressions import (
     SMOOTHS,
     Call,
@@ -273,17 +273,12 @@ def _of_mean(
     own = _residuals([call for call in part.offsets if call not in calls], context)
     beside = tuple(value for name, value in additions.items() if name in residuals)
     known = {name: additions.get(name) for name in ("weights", "trials", "cens", "trunc")}
-    formula = Formula(text, response, *sums, residuals=(*beside, *own), scales=_specific(part, work), **known)
+    scales = tuple(Scale(own, SPECIFIC, *rest) for own, *rest in specific_parts(part.specific, work))
+    formula = Formula(text, response, *sums, residuals=(*beside, *own), scales=scales, **known)
     _check_offsets(calls, context)
     _check_smooths(formula.smooths, context)
     _check_sides(formula, context)
     return formula
-
-
-def _specific(part: Part, work: Work) -> tuple[Scale, ...]:
-    """Return the effects on each threshold, ``cs(x)``, as the formula of a parameter of that name."""
-    own = [(node, specific_part(node, part.specific, work)) for node in part.specific]
-    return tuple(Scale(work.context.text[slice(*n.span)], SPECIFIC, p.intercept is not False, p.terms) for n, p in own)
 
 
 def _of_several(sides: Sides, context: Context) -> Formula:

@@ -49,7 +49,7 @@ def test_steps_are_cumulative_shares(fit):
     found = plots.plot_categories(fit, by="temp", cumulative=True)
     assert len(found) == 2
     warm = (fit.design.frame["temp"] == "warm").to_numpy()
-    x, share = found[1].lines[1].get_data()
+    _, share = found[1].lines[1].get_data()
     np.testing.assert_allclose(share, [(fit.design.y[warm] <= k).mean() for k in range(1, 6)])
     assert plots.plot_categories(fit, cumulative=True, ax=plt.subplots()[1])[0].get_ylabel()
 
