@@ -45,7 +45,7 @@ def variance(mu: Array, aux: tuple) -> Array:
 
 
 def scatter(kappa: Array) -> Array:
-    """Return pi^2 / 3 + 4 sum (-1)^j I_j(kappa) / I_0(kappa) / j^2; for a large kappa by a normal variable's moments."""
+    """Return pi^2 / 3 + 4 sum (-1)^j I_j(kappa) / I_0(kappa) / j^2; for a large kappa its first two terms."""
     from scipy.special import ive
 
     kappa = np.asarray(kappa, dtype=float)
@@ -78,7 +78,7 @@ def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
 
 
 def start(y: Array, mu: Array) -> Array:
-    """Return a first kappa, by the mean cosine R to mu: R (2 - R^2) / (1 - R^2), Banerjee et al. 2005."""
+    """Return a first kappa, by the mean cosine R of y - mu (Banerjee et al. 2005)."""
     R = float(np.clip(np.nan_to_num(np.nanmean(np.cos(y - mu))), 0.05, 0.9999))
     return np.array([min(R * (2 - R**2) / (1 - R**2), LARGEST_START)])
 
