@@ -17,7 +17,6 @@ from bayesmm.runtime.paths import as_path
 NOT_REPRODUCED = 1  # the exit code
 PACKAGE = Path(__file__).parents[2]
 SUFFIX = ".toml"
-CLASSICS = "classics"
 WIDTH = 160  # columns, where the output is no terminal
 
 
@@ -30,11 +29,6 @@ def bundled_folder() -> Path:
 def bundled() -> list[Path]:
     """Return the files of the documents' models."""
     return sorted(bundled_folder().glob(f"*{SUFFIX}"))
-
-
-def classics() -> list[Path]:
-    """Return the files of the classics, which `run` takes by name, or all of them as "classics"."""
-    return sorted((bundled_folder() / CLASSICS).glob(f"*{SUFFIX}"))
 
 
 def in_printed_order(studies: Iterable[Published]) -> list[Published]:
@@ -57,10 +51,8 @@ def find(words: list[str]) -> list[Path]:
             files += sorted(path.glob(f"*{SUFFIX}"))
         elif path.suffix == SUFFIX:
             files.append(path)
-        elif word == CLASSICS:
-            files += classics()
         else:
-            names = {file.stem: file for file in (*bundled(), *classics())}
+            names = {file.stem: file for file in bundled()}
             if word not in names:
                 known = f"{listing(names, 5)}" if names else "none"
                 raise DataError(f"{word!r} is neither a TOML file nor a bundled result ({known}){suggest(word, names)}")

@@ -20,8 +20,7 @@ NUMBERS = (
     "criterion", "logLik", "AIC", "BIC", "deviance", "variance", "sigma", "nobs", "df", "R2", "R2_adjusted",
     "chisq", "p", "gradient", "gradient_limit",
 )  # fmt: skip
-TABLES = ("F", "residuals", "levels", "coefficients", "correlations", "random", "coef", "anova", "parameters",
-          "first", "second")  # fmt: skip
+TABLES = ("F", "residuals", "levels", "coefficients", "correlations", "random", "coef", "anova", "first", "second")
 SECTIONS = NUMBERS + TABLES
 # key -> (its type, whether every file has it)
 KEYS: Mapping[str, tuple[type, bool]] = MappingProxyType(
@@ -41,7 +40,6 @@ KEYS: Mapping[str, tuple[type, bool]] = MappingProxyType(
         "repeats": (str, False),
         "priors": (dict, False),
         "start": (dict, False),
-        "nagq": (int, False),
         "published": (dict, False),
         "explained": (list, False),
     }
@@ -117,8 +115,6 @@ class Published:
         As the command line's ``--prior``: ``"sd=HalfNormal(sigma=10)"``.
     start : mapping of str to float
         Where the optimiser starts, by place: for a model with more than one maximum.
-    nagq : int
-        Nodes of the quadrature; 1 is Laplace's approximation.
     numbers : mapping of tuple to Printed
         Place below [published] -> the number.
     explained : mapping of tuple to Explanation
@@ -140,7 +136,6 @@ class Published:
     data: Data
     priors: tuple[str, ...]
     start: Mapping[str, float]
-    nagq: int
     numbers: Mapping[Place, Printed]
     explained: Mapping[Place, Explanation]
 
@@ -196,7 +191,6 @@ def _published(path: Path, content: dict) -> Published:
             f"{place}={_text(value, f'priors.{place}')}" for place, value in content.get("priors", {}).items()
         ),
         start=_start(content.get("start", {})),
-        nagq=content.get("nagq", 1),
         numbers=MappingProxyType(numbers),
         explained=MappingProxyType(_explained(content.get("explained", []), numbers)),
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.cli.reproduce.published import Place, Published
-from bayesmm.design.parameters import coefficient_label, parameter_label, residual_labels
+from bayesmm.design.parameters import coefficient_label, parameter_label
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE
@@ -117,14 +117,6 @@ def _anova(fitted: Fitted) -> Values:
     return _rows(sums_of_squares(fitted.point).rename(columns=ANOVA))
 
 
-def _parameters(fitted: Fitted) -> Values:
-    """Return the family's parameters, those of formulas and thresholds, by their labels."""
-    point, values = fitted.point, dict(fitted.point.auxiliaries)
-    for own in point.design.residual.parameters:
-        values |= dict(zip(residual_labels(own), map(float, point.residual[own.name]), strict=True))
-    return values
-
-
 def _F(fitted: Fitted) -> Values:
     found = linear_summary(fitted.point)
     return {"F": found.F, "df1": found.F_df[0], "df2": found.F_df[1], "p": found.F_p}
@@ -180,7 +172,6 @@ MODEL: Mapping[str, Callable[[Fitted], Values]] = MappingProxyType(
         "random": _random,
         "coef": lambda fitted: {group: _rows(table) for group, table in fitted.point.coef().items()},
         "anova": _anova,
-        "parameters": _parameters,
     }
 )
 # The first and the second model stand in the printed order, which may be that of neither size: df has a sign.
@@ -204,8 +195,6 @@ def label(place: Place) -> str:
         return parameter_label("var" if rest[2] == "variance" else rest[2], rest[0], rest[1])
     if head == "coef" and len(rest) == 3:
         return parameter_label("coef", *rest)
-    if head == "parameters":
-        return " ".join(rest)
     if head == "correlations":
         return parameter_label("corr", "beta", *rest)
     if place == ("F", "F"):
@@ -217,7 +206,5 @@ def label(place: Place) -> str:
 
 def parameter(place: Place) -> str | None:
     """Return the label of the posterior's parameter that a printed number is an estimate of, or None."""
-    if place[0] == "parameters":
-        return label(place)
     estimates = ("sigma",), ("coefficients", "estimate"), ("random", "sd"), ("random", "corr")
     return label(place) if place[:1] + place[1:][-1:] in estimates else None
