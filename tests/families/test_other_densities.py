@@ -131,7 +131,7 @@ def _agree(drawn, cdf, discrete, rng):
     """Hold draws to a distribution function by Kolmogorov and Smirnov; p is above 1e-4 but once in 10,000 runs."""
     at, whole = cdf(drawn), bool((drawn == np.rint(drawn)).all())
     if discrete:  # uniform where the place within a step is random (the residuals of Dunn & Smyth)
-        before = np.where(np.isin(drawn, (0.0, 1.0)) & ~whole, np.nextafter(drawn, -1.0), drawn - 1)
+        before = np.where(np.isin(drawn, (0.0, 1.0)) & (not whole), np.nextafter(drawn, -1.0), drawn - 1)
         below = np.where(drawn == np.rint(drawn), cdf(before), at)
         at = below + rng.uniform(size=len(drawn)) * (at - below)
     assert stats.kstest(at, "uniform").pvalue > 1e-4

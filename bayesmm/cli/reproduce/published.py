@@ -45,6 +45,7 @@ KEYS: Mapping[str, tuple[type, bool]] = MappingProxyType(
         "matrices": (dict, False),
         "priors": (dict, False),
         "start": (dict, False),
+        "nagq": (int, False),
         "published": (dict, False),
         "explained": (list, False),
     }
@@ -124,6 +125,8 @@ class Published:
         As the command line's ``--prior``: ``"sd=HalfNormal(sigma=10)"``.
     start : mapping of str to float
         Where the optimiser starts, by place: for a model with more than one maximum.
+    nagq : int
+        Nodes of the quadrature of a generalised model; 1 is Laplace's approximation.
     numbers : mapping of tuple to Printed
         Place below [published] -> the number.
     explained : mapping of tuple to Explanation
@@ -147,6 +150,7 @@ class Published:
     matrices: Mapping[str, Path]
     priors: tuple[str, ...]
     start: Mapping[str, float]
+    nagq: int
     numbers: Mapping[Place, Printed]
     explained: Mapping[Place, Explanation]
 
@@ -203,6 +207,7 @@ def _published(path: Path, content: dict) -> Published:
             f"{place}={_text(value, f'priors.{place}')}" for place, value in content.get("priors", {}).items()
         ),
         start=_start(content.get("start", {})),
+        nagq=content.get("nagq", 1),
         numbers=MappingProxyType(numbers),
         explained=MappingProxyType(_explained(content.get("explained", []), numbers)),
     )

@@ -137,7 +137,7 @@ def reproduce(published: Published, sample: bool = False, folder: Path | None = 
 
 def _maximised(published: Published, models: list[Model]) -> tuple[Estimates, ...]:
     method, start = METHODS[published.estimator], dict(published.start) or None
-    return tuple(model.maximize(method, start=start) for model in models)
+    return tuple(model.maximize(method, start=start, nagq=published.nagq) for model in models)
 
 
 def _advice(published: Published, folder: Path | None) -> str:
