@@ -56,6 +56,22 @@ def mean_part(design: Design) -> Design:
     return replace(design, blocks=tuple(replace(b, Z=part_of(b, b.Z, MEAN), predictors=()) for b in design.blocks))
 
 
+def expanded(design: Design) -> Design:
+    """Return the design with M rows in the blocks for each of the data's, one for each predictor.
+
+    Its blocks alone are of use. Without random effects of parameters it is the design itself.
+    """
+    if not random_parameters(design):
+        return design
+    names = (MEAN, *design.family.auxiliaries)
+    M, blocks = len(names), []
+    for block in design.blocks:
+        Z = np.stack([part_of(block, block.Z, name) for name in names], axis=1)
+        index = np.repeat(block.index, M)
+        blocks.append(replace(block, index=index, Z=np.ascontiguousarray(Z.reshape(-1, Z.shape[2])), predictors=()))
+    return replace(design, blocks=tuple(blocks))
+
+
 def shifts(design: Design, effects: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """Return what random effects, (G, q) of each block, add to the linear predictor of each parameter, (n,)."""
     return {

@@ -30,7 +30,7 @@ from bayesmm.likelihood.own_parameters import OwnParameters, kind_of_own, own_pa
 from bayesmm.likelihood.problem import factors_of, orthonormal_columns, scaled_columns
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS, MOST_NODES, evaluate, grouped
 from bayesmm.likelihood.row_functions import codes
-from bayesmm.likelihood.several_laplace import Several, expanded, in_units, joint_laplace, joint_modes, several_of
+from bayesmm.likelihood.several_laplace import Several, in_units, joint_laplace, joint_modes, several_of
 from bayesmm.likelihood.theta import Theta, make_theta
 from bayesmm.runtime.arguments import check_whole
 
@@ -176,7 +176,7 @@ def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, floa
     check_nagq(design, nagq)
     if start is not None:
         check_start(design, start)
-    problem = make_problem(design, orthonormal_columns(expanded(design)))
+    problem = make_problem(design, orthonormal_columns(design))
     warm = Warm(np.zeros(0 if problem.layout is None else sum(b.Z.shape[1] * len(b.levels) for b in design.blocks)))
     search = Search(criterion_of(problem, nagq, warm))
     starts = [_start(problem, None, size) for size in (STARTS if design.blocks else STARTS[:1])]
@@ -243,7 +243,7 @@ def make_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> 
     first = first_fit(family, response, (design.X - means)[:, kept], design.offset, own_start(design, own))
     basis, origin = np.zeros((design.p, len(kept))), np.zeros(design.p)
     basis[kept], origin[kept] = first.basis, first.beta
-    columns, several = scaled_columns(expanded(design)) if columns is None else columns, None
+    columns, several = scaled_columns(design) if columns is None else columns, None
     if random_parameters(design):
         columns = in_units(design, columns, first.unit)
         several, order = several_of(design, columns)

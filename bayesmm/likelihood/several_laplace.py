@@ -18,12 +18,12 @@ which the gradient alone has, by about 1e-10.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.design.predictors import MEAN, part_of, random_parameters
+from bayesmm.design.predictors import MEAN, random_parameters
 from bayesmm.design.records import Design
 from bayesmm.design.residual.of_family import IDENTITY, LOG, link_code
 from bayesmm.likelihood.compiled import compiled
@@ -82,23 +82,6 @@ class Several:
         return len(self.predictors.active)
 
 
-def expanded(design: Design) -> Design:
-    """Return the design with M rows in the blocks for each of the data's, one for each predictor.
-
-    Its blocks alone are of use. Without random effects of parameters it is the design itself.
-    """
-    if not random_parameters(design):
-        return design
-    names = (MEAN, *design.family.auxiliaries)
-    M = len(names)
-    blocks = []
-    for block in design.blocks:
-        Z = np.stack([part_of(block, block.Z, name) for name in names], axis=1)
-        index = np.repeat(block.index, M)
-        blocks.append(replace(block, index=index, Z=np.ascontiguousarray(Z.reshape(-1, Z.shape[2])), predictors=()))
-    return replace(design, blocks=tuple(blocks))
-
-
 def in_units(design: Design, columns: Sequence[Columns], unit: float) -> tuple[Columns, ...]:
     """Return the columns of an expanded design for effects of which those of parameters are not in units of the mean's.
 
@@ -116,6 +99,8 @@ def in_units(design: Design, columns: Sequence[Columns], unit: float) -> tuple[C
 def several_of(design: Design, columns: Sequence[Columns]) -> tuple[Several, tuple[int, ...]]:
     """Return the predictors of a design and the order of its blocks in their layout; `columns` are in M n rows."""
     own = design.family.parameters
+    if any(len(c.Z) != design.n * (len(own) + 1) for c in columns):  # compiled code does not look
+        raise ValueError("the columns of random effects have not a row for each predictor of a row")
     factors = [
         Factor(np.repeat(block.index, len(own) + 1), c.Z, len(block.levels))
         for block, c in zip(design.blocks, columns, strict=True)

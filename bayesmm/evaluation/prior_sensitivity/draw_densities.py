@@ -158,10 +158,10 @@ def _laplace(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
     """Return Laplace's approximation as a function of one draw; each search for the modes starts at 0."""
     from bayesmm.likelihood.laplace import Response, laplace
     from bayesmm.likelihood.laplace_cholesky import analyse  # here: few models need them
-    from bayesmm.likelihood.several_laplace import expanded, joint_laplace, several_of
+    from bayesmm.likelihood.several_laplace import joint_laplace, several_of
 
     design, ones = fit.design, np.ones(fit.design.n)
-    columns = scaled_columns(expanded(design))
+    columns = scaled_columns(design)
     scales, several = [1 / np.diag(own.basis) for own in columns], None
     if random_parameters(design):
         several, order = several_of(design, columns)
