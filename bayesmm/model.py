@@ -10,7 +10,6 @@ from bayesmm.design.covariance.structures import parse_formula
 from bayesmm.design.design import design_of, given_again
 from bayesmm.design.records import Design
 from bayesmm.design.residual.of_family import check_determined
-from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.design.summed import absent_rows, is_summed
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
@@ -23,7 +22,7 @@ from bayesmm.likelihood.problem import Integrated, integrate
 from bayesmm.priors import Priors, prior_design, resolve_priors
 from bayesmm.results import Fit, PointFit
 from bayesmm.runtime.arguments import check_bool, check_functions, check_seed, check_whole
-from bayesmm.sampling.choose_graph import check_effects, marginal_is_cheaper, settled_effects
+from bayesmm.sampling.choose_graph import check_effects, effects_of_graph, marginal_is_cheaper, settled_effects
 from bayesmm.sampling.graph.centering import centred_by_rule, check_centred, chosen_centring
 from bayesmm.sampling.sample import sample
 from bayesmm.storage.accumulated import design_of_any
@@ -227,12 +226,10 @@ class Model:
         from bayesmm.sampling.graph.marginal_glmm import build_marginal_glmm
 
         check_centred(centred, self._factors)
-        if effects == "auto" and self.family.gaussian and self.design.residual.estimated:
-            effects = "explicit"  # marginal, these models are in compiled code alone
-        if self.effects(effects) == "marginal" and self.family.gaussian:
-            check_no_parameters(self.design, "PyMC's marginal graph", "use effects='explicit'")
+        effects = self.effects(effects_of_graph(self.design, effects))
+        if effects == "marginal" and self.family.gaussian:
             return build_marginal(self.design, self.priors, self._integrated)
-        if self.effects(effects) == "marginal" and self.design.blocks:
+        if effects == "marginal" and self.design.blocks:
             return build_marginal_glmm(self.design, self.priors)
         return build_explicit(self.design, self.priors, centred=chosen_centring(centred, self._factors, self._by_rule))
 

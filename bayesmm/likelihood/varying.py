@@ -20,6 +20,8 @@ from bayesmm.likelihood.compiled import Ints, pack
 from bayesmm.likelihood.crossproducts import CrossProducts, Factor, Floats, Rows, leading_products
 from bayesmm.likelihood.structure_functions import inverse_function, log_sd_function
 
+FEW_ROWS = 20  # of which the two forms of a structure are compared
+
 
 @dataclass(frozen=True, eq=False)
 class Varying:
@@ -53,7 +55,7 @@ def varies(design: Design) -> bool:
     if not (design.family.gaussian and term.estimated) or is_summed(design):
         return False
     scattered = [part for part in term.parts if part.structure.relative_sd is not None]
-    if len(scattered) > 1 or any(part.structure.log_sd is None for part in scattered):
+    if len(scattered) > 1 or not all(_known_scatter(part) for part in scattered):
         return False
     if term.correlated is None:
         return True
@@ -63,6 +65,21 @@ def varies(design: Design) -> bool:
     return not design.blocks or any(
         np.array_equal(block.index[layout.row], block.index[layout.column]) for block in design.blocks
     )
+
+
+def _known_scatter(part: ResidualTerm) -> bool:
+    """Return whether a structure has a kernel of its sds that is its `relative_sd`: of some rows, at some values."""
+    structure, rows = part.structure, part.rows[:FEW_ROWS]
+    if structure.log_sd is None:
+        return False
+    values = {own.name: own.start + 0.1 * np.arange(1, own.size + 1) for own in part.parameters}
+    flat, found, none = np.concatenate([np.empty(0), *values.values()]), np.zeros(len(rows)), np.zeros(len(rows))
+    structure.log_sd(False, 1.0, flat, rows.reshape(len(rows), -1), found, none, flat.copy())
+    try:
+        theirs = np.asarray(structure.relative_sd(np, rows, {**values, "sigma": np.ones(1)}), dtype=float)
+    except KeyError:  # of values that the kernel does not know
+        return False
+    return theirs.shape == found.shape and bool(np.allclose(np.exp(found), theirs, rtol=1e-8))
 
 
 def varying_labels(design: Design) -> tuple[str, ...]:

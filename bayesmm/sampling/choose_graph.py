@@ -75,6 +75,21 @@ def compiled_alone(design: Design, priors: Mapping[str, Prior]) -> bool:
     return known and varies(design) and not structured_terms(design, compiled=True)
 
 
+def effects_of_graph(design: Design, effects: str) -> str:
+    """Return what a PyMC graph can be: with parameters of the residual marginal models are in compiled code alone.
+
+    Raises
+    ------
+    DataError
+        For "marginal" with such parameters.
+    """
+    if not (design.family.gaussian and design.residual.estimated):
+        return effects
+    if effects == "marginal":
+        check_no_parameters(design, "a graph with effects='marginal'", "use effects='explicit'")
+    return "explicit" if effects == "auto" else effects
+
+
 def glmm_effects(design: Design, effects: str) -> str:
     """Return which graph ``effects`` means for a generalised model.
 
