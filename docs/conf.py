@@ -6,7 +6,7 @@ from bayesmm.version import __version__
 
 project = "bayesmm"
 author = "The bayesmm authors"
-copyright = author  # noqa: A001 - Sphinx asks for this name
+copyright = author
 version = release = __version__
 
 # Pages are where the repository has them, so that their links are right there and here.

@@ -13,7 +13,9 @@ def invented(model, seed=0):
     rng, design, shape = np.random.default_rng(seed), model.design, (CHAINS, DRAWS)
     found = {"beta": (("chain", "draw", "coef"), rng.normal(size=(*shape, design.p)))}
     for name in design.family.auxiliaries:
-        found[name] = (("chain", "draw"), rng.uniform(0.5, 2, shape))
+        values = rng.uniform(0.5, 2, shape)
+        known = name == "sigma" and design.residual.sigma == "known"
+        found[name] = (("chain", "draw"), np.ones(shape) if known else values)
     for block in design.blocks:
         G, q, dim = len(block.levels), len(block.columns), f"{block.name}_term"
         found[f"sd_{block.name}"] = (("chain", "draw", dim), rng.uniform(0.5, 2, (*shape, q)))
@@ -22,8 +24,15 @@ def invented(model, seed=0):
             R = np.broadcast_to(np.eye(q), (*shape, q, q)).copy()
             R[..., 0, 1] = R[..., 1, 0] = rng.uniform(-0.9, 0.9, shape)
             found[f"corr_{block.name}"] = (("chain", "draw", dim, f"{dim}_bis"), R)
-    for own in design.residual.parameters:  # vectors of real numbers
-        found[own.name] = (("chain", "draw", f"{own.name}_term"), 0.5 * rng.normal(size=(*shape, own.size)))
+    for own in design.residual.parameters:
+        dims, (low, high) = ("chain", "draw") + (() if own.terms is None else (f"{own.name}_term",)), own.support
+        size = shape if own.terms is None else (*shape, own.size)
+        if np.isfinite(high):
+            found[own.name] = dims, rng.uniform(0.6 * low, 0.6 * high, size)
+        elif np.isfinite(low):
+            found[own.name] = dims, low + rng.uniform(0.5, 2, size)
+        else:
+            found[own.name] = (("chain", "draw", f"{own.name}_term"), 0.5 * rng.normal(size=(*shape, own.size)))
     coords = {"chain": np.arange(CHAINS), "draw": np.arange(DRAWS)}
     return Fit(model, xr.DataTree.from_dict({"posterior": xr.Dataset(found, coords)}))
 

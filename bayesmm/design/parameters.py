@@ -46,6 +46,11 @@ def of_response(response: str, name: str) -> str:
     return f"{response}_{name}"
 
 
+def within_response(response: str, name: str) -> str:
+    """Return the name of a term, ``x``, given that in the predictor of one of several responses, ``y1_x``."""
+    return name.removeprefix(of_response(response, ""))
+
+
 def response_intercepts(responses: Sequence[str]) -> frozenset[str]:
     """Return the names of the intercepts of several responses."""
     return frozenset(of_response(response, "Intercept") for response in responses)

@@ -5,6 +5,7 @@ and the row of the table that it comes from, by which residuals are correlated.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -59,9 +60,16 @@ def stacked(table: Table, formula: Formula, missing: str, complain: Complain) ->
 
 
 def stacked_again(table: Table, formula: Formula) -> Table:
-    """Return other data with a row for each response of a row, which need not be known."""
-    if formula.several is None or ROW in map(str, table.names):
+    """Return other data with a row for each response of a row, which need not be known.
+
+    A table whose column `RESPONSE` has names of responses says itself which response each row is of.
+    """
+    names = list(map(str, table.names))
+    if formula.several is None or ROW in names:
         return table
+    if RESPONSE in names and set(map(str, table.read(names.index(RESPONSE)))) <= set(formula.several.names):
+        rows = pd.Series(np.arange(table.n), index=table.index)
+        return replace(table, names=(*table.names, ROW), read=lambda j: table.read(j) if j < len(names) else rows)
     return _long(table, formula, np.ones((table.n, len(formula.several.names)), dtype=bool), None)
 
 
@@ -81,6 +89,13 @@ def _long(table: Table, formula: Formula, there: Array, values: Array | None) ->
         return pd.Series(list(own.values())[j - len(kept)], index=index)
 
     return Table((*(table.names[j] for j in kept), *own), len(row), index, read, positional=False)
+
+
+def row_index(labels: Array, several: bool) -> pd.Index:
+    """Return the labels of rows, (n,), as an index; those of several responses are pairs."""
+    if not several or not all(isinstance(label, tuple) for label in labels):
+        return pd.Index(labels)
+    return pd.MultiIndex.from_tuples(list(labels), names=["row", RESPONSE])
 
 
 def stacked_labels(labels: Array, names: Sequence[str], code: Array) -> Array:

@@ -83,6 +83,7 @@ from bayesmm.formula.functions import (
 )
 from bayesmm.formula.grouping import Bar, bars_of
 from bayesmm.formula.parser import BARS, SPECIFIC, Sides, read
+from bayesmm.formula.repeats import check_offsets, check_smooths
 from bayesmm.formula.responses import (
     Responses,
     bars_of_responses,
@@ -275,8 +276,8 @@ def _of_mean(
     known = {name: additions.get(name) for name in ("weights", "trials", "cens", "trunc")}
     scales = tuple(Scale(own, SPECIFIC, *rest) for own, *rest in specific_parts(part.specific, work))
     formula = Formula(text, response, *sums, residuals=(*beside, *own), scales=scales, **known)
-    _check_offsets(calls, context)
-    _check_smooths(formula.smooths, context)
+    check_offsets(calls, context)
+    check_smooths(formula.smooths, context)
     _check_sides(formula, context)
     return formula
 
@@ -294,8 +295,8 @@ def _of_several(sides: Sides, context: Context) -> Formula:
     weights = additions.get("weights")
     plain = Formula(context.text, response, True, part.terms, bars, offsets, weights, None)
     check_alone(part, [*_right_nodes(plain), *(column_nodes(weights) if weights is not None else ())], several, context)
-    _check_offsets(part.offsets, context)
-    _check_smooths(plain.smooths, context)
+    check_offsets(part.offsets, context)
+    check_smooths(plain.smooths, context)
     terms = crossed(part.terms, part.intercept is not False, context)
     return replace(plain, intercept=False, terms=terms, bars=bars_of_responses(bars, context), several=several)
 
@@ -405,25 +406,6 @@ def _residuals(calls: list[Call], context: Context) -> tuple[Call, ...]:
         message = f"a model has one residual structure, and here are {quote(first)} and {quote(second)}; leave one out"
         raise context.error(calls[1].span, message)
     return tuple(calls)
-
-
-def _check_offsets(calls: tuple[Call, ...], context: Context) -> None:
-    seen: set[Call] = set()
-    for call in calls:
-        if call in seen:
-            message = f"{text_of(call)} stands twice; write one offset, of the sum if both are meant"
-            raise context.error(call.span, message)
-        seen.add(call)
-
-
-def _check_smooths(calls: tuple[Call, ...], context: Context) -> None:
-    """Refuse two smooths of one name: its parameters are called by its variables alone."""
-    seen: set[str] = set()
-    for call in calls:
-        if text_of(call) in seen:
-            message = f"two smooths are called {text_of(call)}; leave one out, or copy the column under another name"
-            raise context.error(call.span, message)
-        seen.add(text_of(call))
 
 
 def _check_sides(formula: Formula, context: Context) -> None:

@@ -12,6 +12,7 @@ from bayesmm.design.relations import columns_for, expanded_point, is_related
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import weights_of_rows
+from bayesmm.design.responses import row_index
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing
 from bayesmm.families.family import MOST_PARAMETERS
@@ -120,7 +121,7 @@ def predict_point(
             weights = weights_of_rows(design.residual, rows.residual, point.residual, None) if len(rows) else None
             own = point.sigma**2 / (1.0 if weights is None else weights)
             columns["sd"] = np.sqrt(variances + new_variance(point, rows, data, chosen) + own)
-    return pd.DataFrame(columns, index=pd.Index(rows.labels))
+    return pd.DataFrame(columns, index=row_index(rows.labels, bool(point.design.responses)))
 
 
 def own_at(point, rows: Rows, chosen: Sequence[int] = ()) -> tuple:

@@ -7,8 +7,9 @@ import pandas as pd
 import xarray as xr
 
 from bayesmm.design.frames import open_table
-from bayesmm.design.responses import stacked_again
+from bayesmm.design.responses import row_index, stacked_again
 from bayesmm.design.summed import is_summed
+from bayesmm.formula.responses import ROW
 from bayesmm.posterior.categories_plot import plot_categories
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.predictions_plot import plot_predictions
@@ -74,7 +75,7 @@ class Predictions:
             out[at : at + step, 0] = part.mean(axis=0)
             out[at : at + step, 1] = part.std(axis=0, ddof=1) if len(part) > 1 else 0.0
             out[at : at + step, 2:] = np.quantile(part, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], axis=0).T
-        index = pd.Index(self.labels)
+        index = row_index(self.labels, ROW in self.table)
         if self.categories:
             pairs = [[label, category] for label in self.labels for category in self.categories]
             index = pd.MultiIndex.from_tuples(map(tuple, pairs), names=["row", CATEGORY])

@@ -12,6 +12,7 @@ from bayesmm.design.records import Design
 from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
+from bayesmm.design.responses import row_index
 from bayesmm.errors import DataError
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.parameter_values import ParameterValues, parameter_values
@@ -130,4 +131,4 @@ def _table(design: Design, one: Callable[[np.random.Generator], Floats], draws: 
     values = np.column_stack([one(data_set(seed, k)) for k in range(draws)])
     kind = np.int64 if design.family.discrete else np.float64
     names = [f"sim_{k + 1}" for k in range(draws)]
-    return pd.DataFrame(values.astype(kind), index=pd.Index(design.row_labels), columns=names)
+    return pd.DataFrame(values.astype(kind), index=row_index(design.row_labels, bool(design.responses)), columns=names)

@@ -15,6 +15,7 @@ from bayesmm.design.parameters import (
     of_parameter,
     part_parameters,
     residual_labels,
+    response_sds,
 )
 from bayesmm.design.predictors import MEAN, columns_of
 from bayesmm.design.records import Block, Design
@@ -24,6 +25,7 @@ from bayesmm.families.family import EQUIDISTANT, Family
 from bayesmm.families.links import LINKS
 from bayesmm.formula.formula import Call, Operation, arguments_of, gives, text_of
 from bayesmm.priors import Prior, prior_bases
+from bayesmm.reporting.equation_several import likelihood_lines, predictors
 
 # Inside \text{...} these need a backslash; the others have no form there that LaTeX, MathJax and KaTeX all read.
 _WITH_BACKSLASH = frozenset("#$%&_{}")
@@ -71,10 +73,10 @@ def equation(design: Design, priors: Mapping[str, Prior], family: Family) -> str
         with their covariance (Bates et al. 2015, eq. 2-3, on the absolute scale), then a line for each prior. Names are
         set as text and escaped; commands of amsmath only.
     """
+    several = bool(design.responses)
     lines = [
-        _likelihood(design, family),
-        *_correlations(design),
-        *_predictor(design, family),
+        *(likelihood_lines(design, escape) if several else [_likelihood(design, family), *_correlations(design)]),
+        *(_predictors(design) if several else _predictor(design, family)),
         *_formulas(design, family),
         *(line for block in design.blocks for line in _random_effects(design, block)),
         *_at_the_means(design, prior_bases(design, priors)),
@@ -179,6 +181,12 @@ def _response(design: Design) -> str:
     return f"n {design.response}" if design.proportions else design.response
 
 
+def _predictors(design: Design) -> Iterator[str]:
+    """Yield the linear predictors of several responses."""
+    for mean, terms in predictors(design, escape, _product, _effect, _smooth_parts):
+        yield from _in_lines(mean, terms)
+
+
 def _predictor(design: Design, family: Family) -> Iterator[str]:
     mean = r"\eta_{i}" if family.ordered else LINKS[family.link].tex
     terms = [_product(_sub(r"\beta", escape(name)), name) for name in design.coefficients]
@@ -188,6 +196,10 @@ def _predictor(design: Design, family: Family) -> Iterator[str]:
             continue
         terms += _effects(design, block, MEAN)
     terms += [rf"{{{escape(text_of(offset))}}}_{{i}}" for offset in design.formula.offsets]
+    yield from _in_lines(mean, terms)
+
+
+def _in_lines(mean: str, terms: Sequence[str]) -> Iterator[str]:
     for number, line in enumerate(_filled(terms)):
         left = f"{mean} &= " if number == 0 else r"&\quad + "
         yield left + " + ".join(line)
@@ -372,9 +384,13 @@ def _symbols(design: Design, priors: Mapping[str, Prior]) -> Iterator[tuple[str,
                 own = zip(part_parameters(0, block, part), part.entries, strict=True)
                 yield from ((parameter.label, _entry(block, part, entry)) for parameter, entry in own)
         yield block.names.corr, _sub("R" if basis.trivial else r"\bar{R}", escape(block.group))
-    for parameter in design.family.parameters:
+    for parameter in design.family.parameters if not design.responses else ():  # whose sds are the residual's
         yield parameter.name, parameter.symbol
+    for name, label in zip(design.responses, response_sds(design.responses), strict=True):
+        yield label, _sub(r"\sigma", escape(name))
     for own in design.residual.parameters:
+        if own.terms is None and design.responses:
+            continue
         for label, term in zip(residual_labels(own), own.terms or ("",), strict=True):
             yield label, _sub(own.tex, escape(term)) if own.terms else own.tex
 

@@ -16,6 +16,7 @@ from bayesmm.inference.marginal_effects.uncertainty import quantile
 from bayesmm.posterior import draws
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.predict_point import predict_point
+from bayesmm.posterior.predictions import table_of
 from bayesmm.runtime.arguments import check_probability
 
 EFFECTS = ("fixed", "ran_pars", "ran_vals", "auxiliary")
@@ -187,7 +188,10 @@ def augment(fit, data: object = None) -> pd.DataFrame:
         name: _means(design, made(fit, data, groups=groups))
         for name, groups in ((".fitted", "conditional"), (".fixed", "population"))
     }
-    frame = design.frame.set_axis(design.row_labels, axis=0) if data is None else _as_pandas(data)
+    if design.responses:
+        frame = design.frame if data is None else table_of(design, data)
+    else:
+        frame = design.frame.set_axis(design.row_labels, axis=0) if data is None else _as_pandas(data)
     out = frame.assign(**means)
     if data is None:
         shares = design.y if design.trials is None else design.y / design.trials

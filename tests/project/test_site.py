@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from docs.build import Links, broken
-from docs.run import agree, blocks, run_page
 
 import bayesmm as bmm
+from docs.build import Links, broken
+from docs.run import agree, blocks, run_page
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -184,6 +184,9 @@ def r2(fitted, mean: str = "rows") -> VarianceShares:
 
 def _check_no_smooth(design, what: str) -> None:
     """Raise a DataError where a smooth is neither fixed nor random in the sense of these shares."""
+    if design.responses:
+        names = listing(design.responses)
+        raise DataError(f"{what} is of one response, and mvbind() has {names} on scales of their own; fit each alone")
     smooths = [block.group for block in design.blocks if block.smooth]
     if smooths:
         raise DataError(

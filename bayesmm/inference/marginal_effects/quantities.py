@@ -11,6 +11,7 @@ from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.formula.formula import scale_factors
+from bayesmm.formula.responses import RESPONSE
 from bayesmm.inference.marginal_effects.rows import check_memory, column_names
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import tree_sizes, variable
@@ -33,6 +34,7 @@ from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count, label_text
 
 KINDS = ("mean", "linear")
+SPREAD = 1e-9  # of the numbers of responses in an average: rounding
 COPIES = 3  # of the draws of the results: themselves, what is made of them, and what is sorted for the intervals
 
 
@@ -137,6 +139,7 @@ def evaluate(fit, estimand: Estimand, frame: pd.DataFrame, A: sparse.csr_array, 
         As `bayesmm.posterior.predict.predict`.
     """
     design = fit.design
+    _check_one_response(design, frame, A)
     formulas = estimand.kind == "mean" and design.residual.by_row
     rows = rows_of(design, frame, conditioned_on(design, estimand.groups), quiet, residual=formulas)
     _check_known(rows)
@@ -153,6 +156,20 @@ def evaluate(fit, estimand: Estimand, frame: pd.DataFrame, A: sparse.csr_array, 
         beta = variable(fit.tree, "beta").reshape(draws, -1) if design.p else np.empty((draws, 0))
         return Quantities(beta @ X.T + A @ rows.offset, X, None, defined, True)
     return Quantities(_draws(fit, estimand, rows, frame, A), X, None, defined, False)
+
+
+def _check_one_response(design: Design, frame: pd.DataFrame, A: sparse.csr_array) -> None:
+    """Raise a DataError for an average over several responses, whose units are not one."""
+    if not design.responses:
+        return
+    own = np.array([design.responses.index(str(name)) for name in frame[RESPONSE]], dtype=float)
+    total = np.asarray(abs(A).sum(axis=1)).ravel()
+    mean, square = abs(A) @ own / total, abs(A) @ own**2 / total
+    if (square - mean**2 > SPREAD).any():
+        raise DataError(
+            f"an average over the responses {listing(design.responses)} has no unit; name {RESPONSE!r} among the "
+            f"variables, as in emmeans(fit, ['x', {RESPONSE!r}]), or by={RESPONSE!r}"
+        )
 
 
 def _check_known(rows: Rows) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from bayesmm.design.coding import Levels
 from bayesmm.design.frames import open_table
 from bayesmm.design.records import Design
+from bayesmm.design.responses import stacked_again
 from bayesmm.design.series import as_numbers
 from bayesmm.design.summed import is_summed
 from bayesmm.design.variables import NUMERIC, Variable, observed_levels, read_variable, value_label
@@ -205,7 +206,7 @@ def data_rows(design: Design, newdata: object) -> pd.DataFrame:
     """Return the rows of a table as pandas columns; those of the fit for None."""
     if newdata is None:
         return design.frame
-    table = open_table(newdata)
+    table = stacked_again(open_table(newdata), design.formula)
     columns = {str(name): table.read(j).array for j, name in enumerate(table.names)}
     return pd.DataFrame(columns, index=pd.RangeIndex(table.n) if table.labels is None else pd.Index(table.labels))
 
