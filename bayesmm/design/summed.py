@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bayesmm.design.sum_sets import ResidualSums
 from bayesmm.errors import DataError
 
 # Relative variance of a direction of the base columns below which it is rounding: sums are right to some 1e-13.
@@ -93,6 +94,8 @@ class Sums:
         Mean over the rows of 1 / w.
     sample : pandas.DataFrame
         A few rows, of which the coding of terms can be read off; levels of factors are none that go together.
+    residual : ResidualSums or None
+        Of residuals with a structure whose parameters are estimated: see `bayesmm.design.summed_residual`.
     """
 
     engine: str
@@ -111,6 +114,7 @@ class Sums:
     facts: dict
     sample: object
     mean_inverse_weight: float = 1.0
+    residual: ResidualSums | None = None
 
     @cached_property
     def rows(self) -> np.ndarray:

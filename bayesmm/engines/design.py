@@ -16,7 +16,6 @@ from bayesmm.design.frames import to_pandas
 from bayesmm.design.groups import check_block, check_levels, safe_names
 from bayesmm.design.reading import check_arguments
 from bayesmm.design.records import Block, Design
-from bayesmm.design.residual.independent import INDEPENDENT
 from bayesmm.design.spec import DataArguments, DesignSpec
 from bayesmm.design.state import Scope
 from bayesmm.design.summed import Elsewhere, RowLevels, SummedColumn, SummedMatrix, Sums
@@ -39,6 +38,8 @@ from bayesmm.engines.passes import (
     prepared,
     total_products,
 )
+from bayesmm.engines.residual import check_supported, error_weight, numeric_arguments, residual_of, residual_sums
+from bayesmm.engines.residual_sums import Layout
 from bayesmm.engines.scale import robust_scale
 from bayesmm.engines.weights import weighted_rows
 from bayesmm.errors import DataError
@@ -123,6 +124,7 @@ def lazy_design(
         What a table in memory has too; what only rows could give; what the engine said when it failed.
     """
     _check_supported(formula, weights)
+    check_supported(formula, weighted=weights is not None or formula.weights is not None, part=part)
     opened = open_frame(formula, data, weights)
     needed = [name for name, (role, _, _) in roles(formula).items() if role != WEIGHTS and name != weights]
     complete = complete_rows(opened, needed, missing)
@@ -130,15 +132,17 @@ def lazy_design(
     complete = weighted.rows
     given = given_contrasts(contrasts)
     known = {} if like is None else like.states
-    found = evaluated(formula, opened, complete, given, known, part=part)
+    found = evaluated(formula, opened, complete, given, known, numeric_arguments(formula), part=part)
     check_used(given, [e.name for e, v in found.values.items() if isinstance(e, Column) and not isinstance(v, Numbers)])
     groups = {factors: groups_of(opened, complete, factors, dict(found.levels)) for factors in bars_by_group(formula)}
     plan = make_plan(formula, family, found.values, found.columns, groups)
-    rows = prepared(opened.engine, complete, plan.base.names, plan.base.exprs, weighted.weight)
+    errors = error_weight(formula, opened, complete)
+    weight = weighted.weight if errors is None else errors
+    rows = prepared(opened.engine, complete, plan.base.names, plan.base.exprs, weight)
     first = means(rows)
     if not part:
         check_constant(formula, family, plan.fixed, found.values, plan.base, first)
-    sums = _summed(opened, plan, rows, first, found)
+    sums = _summed(formula, opened, plan, rows, first, found)
     own = DataArguments(missing, weights)
     design = finished(formula, family, own, plan, sums, found.values, found.scope, part=part)
     return replace(design, frame=Elsewhere(sums, data))
@@ -197,8 +201,7 @@ def _check_supported(formula: Formula, weights: object) -> None:
 
 def _of_rows(formula: Formula) -> Iterator[str]:
     """Give the parts of a formula that sums over the rows do not know."""
-    yield from (f"{scale.name} ~ ..." for scale in formula.scales)
-    yield from map(text_of, (*formula.residuals, *formula.smooths))
+    yield from map(text_of, formula.smooths)
     for bar in formula.bars:
         if bar.weights:
             yield bar.label
@@ -236,7 +239,7 @@ def make_plan(
     return Plan(base, fixed, X, tuple(effects), tuple(groups[factors] for factors in together), names, response, offset)
 
 
-def _summed(opened: Opened, plan: Plan, rows: Prepared, first: Means, found: Evaluated) -> Sums:
+def _summed(formula: Formula, opened: Opened, plan: Plan, rows: Prepared, first: Means, found: Evaluated) -> Sums:
     """Return what the second pass gives."""
     shift = first.mean.copy()
     shift[0] = 0.0
@@ -255,10 +258,12 @@ def _summed(opened: Opened, plan: Plan, rows: Prepared, first: Means, found: Eva
         for j, k in combinations(range(len(plan.groups)), 2)
     )
     check_unchanged(own, plain, weighted, levels)
+    layout = Layout(plan.groups, places, lefts, levels, pairs)
+    residual = residual_sums(formula, opened, found, own, layout, weighted)
     sample = to_pandas(found.scope.variables.values(), found.scope.rows)
     return Sums(
         opened.engine, rows.n, rows.names, shift, first.low, first.high, plain, weighted, log_weights,
-        rows.has_weights, levels, pairs, scale, _typical(found), sample, inverse,
+        rows.has_weights, levels, pairs, scale, _typical(found), sample, inverse, residual,
     )  # fmt: skip
 
 
@@ -307,6 +312,7 @@ def finished(
     X = SummedMatrix(sums, plan.X.combination(sums.shift))
     blocks, y, rows = _blocks(plan, sums), _column(sums, plan.response), Elsewhere(sums)
     offset = _column(sums, plan.offset) if plan.offset else SummedColumn(sums, np.zeros(len(sums.shift)))
+    residual = residual_of(formula, sums, y.std())
     in_memory = [replace(block, Z=block.Z.rows) for block in blocks]
     codings = [effects.codings for effects in plan.effects]
     bases = learn_bases(X.rows, plan.fixed, in_memory, codings, values)
@@ -323,14 +329,14 @@ def finished(
         coefficients=tuple(name for term in matrix_names(plan.fixed, values) for name in term),
         blocks=blocks,
         trials=None,
-        weights=rows if sums.has_weights else None,
+        weights=rows if sums.has_weights and residual.sigma != "known" else None,
         offset=offset,
         rows=rows,
         row_labels=rows,
         messages=tuple(dict.fromkeys(scope.said)),
         aliased=aliased,
         frame=rows,
-        residual=INDEPENDENT,
+        residual=residual,
     )
 
 

@@ -23,7 +23,7 @@ from bayesmm.engines.levels import ColumnLevels, column_levels
 from bayesmm.engines.part_states import part_states
 from bayesmm.engines.states import learn_states, nested
 from bayesmm.errors import DataError
-from bayesmm.formula.formula import Column, Expr, Formula, Operation, Text
+from bayesmm.formula.formula import Column, Expr, Formula, Operation, Text, scale_factors
 from bayesmm.formula.roles import variables_of
 from bayesmm.runtime.messages import Message, Rows
 from bayesmm.runtime.progress import working
@@ -72,21 +72,22 @@ def evaluated(
     complete: Complete,
     contrasts: "Mapping[str, GivenContrasts]",
     known: Mapping[Expr, State],
+    numbers: Sequence[Expr] = (),
     *,
     part: bool = False,
 ) -> Evaluated:
-    """Return what a formula's variables are in the complete rows of a lazy frame.
+    """Return what a formula's variables, and further `numbers`, are in the complete rows of a lazy frame.
 
     Of a `part` of the data factors may have one level, and levels that are named may be elsewhere.
     """
-    kinds, terms = opened.kinds, variables_of(formula)
-    numeric, with_levels = _used_as(formula, terms, kinds)
+    kinds, terms = opened.kinds, list(dict.fromkeys([*variables_of(formula), *scale_factors(formula)]))
+    numeric, with_levels = _used_as(formula, terms, kinds, numbers)
     facts = _facts(opened, complete, numeric)
     with working(f"pass 1, levels by {opened.engine}"):
         levels = {name: column_levels(opened, complete, name) for name in with_levels}
     own = {name: one.values for name, one in levels.items()}, {name: one.labels for name, one in levels.items()}
     plain = Columns(opened.places, kinds, *own, {})
-    every = [*terms, formula.response, *formula.offsets]
+    every = [*terms, formula.response, *formula.offsets, *numbers]
     states = dict(known) if known else learn_states(opened.engine, complete, every, plain)
     check_finite(opened.engine, complete, every, replace(plain, states=states))
     scope = _small(opened, complete, kinds, levels, dict(states), contrasts, complete.said)
@@ -95,17 +96,19 @@ def evaluated(
     if part or known:
         scope = replace(scope, learning=False)
     values = {expr: evaluate(expr, scope) for expr in terms}
-    for expr in (formula.response, *formula.offsets):
+    for expr in (formula.response, *formula.offsets, *numbers):
         evaluate(expr, scope)
     return Evaluated(Columns(opened.places, kinds, *own, scope.states), levels, facts, values, scope)
 
 
-def _used_as(formula: Formula, terms: Sequence[Expr], kinds: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def _used_as(
+    formula: Formula, terms: Sequence[Expr], kinds: Mapping[str, str], numbers: Sequence[Expr]
+) -> tuple[list[str], list[str]]:
     """Return the columns that are used as numbers, and those whose levels are needed."""
     numeric: dict[str, None] = {}
     levels = dict.fromkeys(column.name for bar in formula.bars for column in bar.group)
     plain = Columns({}, kinds, {}, {}, {})
-    others = [formula.response, *formula.offsets]
+    others = [formula.response, *formula.offsets, *numbers]
     for expr in (*terms, *others):
         name = factor_column(expr, plain)
         if name is not None and expr in others:

@@ -15,6 +15,7 @@ from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.standard_errors import floor
 from bayesmm.design.residual.structure import Residuals, Values, from_reals, to_reals, values_by_label
+from bayesmm.design.summed import sd
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.problem import Problem, orthogonal_problem, residual_problem
 
@@ -55,7 +56,7 @@ class ResidualSearch:
     @cached_property
     def first_values(self) -> dict[str, Floats]:
         """The values at the start; of sigma, the spread of the response."""
-        given = {"sigma": float(np.std(self.design.y)), **self.given}
+        given = {"sigma": sd(self.design.y, 0), **self.given}
         return values_by_label(self.design.residual, given)
 
     @cached_property

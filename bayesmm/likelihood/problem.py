@@ -139,6 +139,8 @@ def residual_problem(design: Design, start: Values) -> Callable[[Values], Proble
     passes over the rows; the fixed columns are then orthonormal at `start` only. Else every call makes them anew.
     """
     columns, term = orthonormal_columns(design), design.residual
+    if is_summed(design):  # no rows to pass over
+        return lambda values: orthogonal_problem(whitened(design, values), columns)
     kinds, kind = np.unique(term.rows, axis=0, return_inverse=True)
     if len(kinds) > MOST_KINDS or term.correlated is not None:
         return lambda values: orthogonal_problem(whitened(design, values), columns)

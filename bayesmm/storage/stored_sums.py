@@ -14,9 +14,10 @@ from bayesmm.design.covariance.structure import Part
 from bayesmm.design.covariance.structures import STRUCTURES
 from bayesmm.design.groups import safe_names
 from bayesmm.design.records import Block, Design
-from bayesmm.design.residual.independent import INDEPENDENT
 from bayesmm.design.spec import DesignSpec, Grouping
+from bayesmm.design.sum_sets import ResidualSums
 from bayesmm.design.summed import Elsewhere, LevelSums, PairSums, RowLevels, SummedColumn, SummedMatrix, Sums
+from bayesmm.engines.residual import residual_of
 from bayesmm.errors import FitFileError
 from bayesmm.formula.formula import text_of
 
@@ -63,7 +64,37 @@ def sums_as_arrays(design: Design) -> dict[str, tuple]:
         arrays[f"sums_first_{j}_{k}"] = (f"pair_{j}_{k}", own.first)
         arrays[f"sums_second_{j}_{k}"] = (f"pair_{j}_{k}", own.second)
         arrays[f"sums_pairs_{j}_{k}"] = ((f"pair_{j}_{k}", f"left_{j}", f"left_{k}"), own.products)
+    return arrays | _residual_arrays(sums.residual)
+
+
+def _residual_arrays(own: ResidualSums | None) -> dict[str, tuple]:
+    """Return the sets of sums of residuals with a structure."""
+    if own is None:
+        return {}
+    arrays = {
+        "sums_residual": ("residual_text", np.array([own.kind, *own.names], dtype=object)),
+        "sums_residual_keys": (("residual_kind", "residual_key"), own.keys),
+        "sums_residual_count": ("residual_kind", own.count),
+        "sums_residual_weighted": (("residual_set", "base", "base_bis"), own.weighted),
+    }
+    for what, sets in (("levels", own.levels), ("pairs", own.pairs)):
+        for k, values in enumerate(sets):
+            dims = ("residual_set", *(f"residual_{what}_{k}_{j}" for j in range(3)))
+            arrays[f"sums_residual_{what}_{k}"] = (dims, values)
     return arrays
+
+
+def _residual(data: xr.Dataset, blocks: int) -> ResidualSums | None:
+    if "sums_residual" not in data:
+        return None
+    kind, *names = map(str, data["sums_residual"].to_numpy())
+    keys, count, weighted = (data[f"sums_residual_{name}"].to_numpy() for name in ("keys", "count", "weighted"))
+    numbers = blocks, blocks * (blocks - 1) // 2
+    levels, pairs = (
+        tuple(data[f"sums_residual_{what}_{k}"].to_numpy() for k in range(number))
+        for what, number in zip(("levels", "pairs"), numbers, strict=True)
+    )
+    return ResidualSums(kind, keys, count, tuple(names), weighted, levels, pairs)
 
 
 def _parts(block: Block) -> list[list]:
@@ -97,23 +128,24 @@ def _design(spec: DesignSpec, record: Mapping, data: xr.Dataset) -> Design:
         parts = tuple(Part(tuple(map(int, at)), STRUCTURES[kind], str(text)) for at, kind, text in own["parts"])
         group, index = ":".join(grouping.factors), RowLevels(sums, k)
         blocks.append(Block(group, name, grouping.factors, index, grouping.levels, columns, Z, parts))
-    rows = Elsewhere(sums)
+    rows, y = Elsewhere(sums), SummedColumn(sums, data["sums_a_y"].to_numpy())
+    residual = residual_of(spec.formula, sums, y.std())
     return Design(
         spec=replace(spec, groupings=groupings, repeats=False),
         response=text_of(spec.formula.response),
-        y=SummedColumn(sums, data["sums_a_y"].to_numpy()),
+        y=y,
         X=SummedMatrix(sums, data["sums_a_X"].to_numpy()),
         coefficients=tuple(map(str, record["coefficients"])),
         blocks=tuple(blocks),
         trials=None,
-        weights=rows if sums.has_weights else None,
+        weights=rows if sums.has_weights and residual.sigma != "known" else None,
         offset=SummedColumn(sums, data["sums_a_offset"].to_numpy()),
         rows=rows,
         row_labels=rows,
         messages=(),
         aliased=tuple(map(int, record["aliased"])),
         frame=rows,
-        residual=INDEPENDENT,
+        residual=residual,
     )
 
 
@@ -142,4 +174,5 @@ def _sums(record: Mapping, blocks: int, data: xr.Dataset) -> Sums:
         str(record["engine"]), int(record["n"]), tuple(map(str, record["names"])), own["shift"], own["low"],
         own["high"], own["plain"], own["weighted"], float(record["sum_log_weights"]), bool(record["has_weights"]),
         levels, pairs, float(record["robust_scale"]), typical, sample, float(record["mean_inverse_weight"]),
+        _residual(data, blocks),
     )  # fmt: skip

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from bayesmm.design.residual.structure import NOTHING, Residuals, Values, residual_weights
+from bayesmm.design.summed import is_summed
+from bayesmm.design.summed_residual import at_values
 from bayesmm.errors import DataError
 
 INDEPENDENT = Residuals()
@@ -19,6 +21,8 @@ def whitened(design, values: Values = NOTHING):
     """
     if not design.residual.parts or design.residual.by_row:  # what is by row is no matter of weights
         return design
+    if is_summed(design):
+        return at_values(design, values)
     correlation = design.residual.correlation(design.residual.rows, values)
     weights = residual_weights(design, values)
     if weights is not None and not (np.isfinite(weights) & (weights > 0)).all():
