@@ -65,7 +65,7 @@ def _visit_math(self: object, node: object) -> None:
 
     block = isinstance(node, nodes.math_block)
     mathml = str(tex2mathml(node.astext(), as_block=block))
-    self.body.append(f'<div class="math">{mathml}</div>' if block else mathml)
+    self.body.append(f'<div class="equation">{mathml}</div>' if block else mathml)
     raise nodes.SkipNode
 
 

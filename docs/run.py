@@ -113,13 +113,13 @@ def agree(shown: str, printed: str, sampled: bool, exact: bool) -> bool:
 
 def execute(block: Block, names: dict, page: str) -> str:
     """Run a block and return what it prints, and the value of its last expression as a session shows it."""
-    tree = ast.parse("\n" * block.line + block.code, page)
+    tree = ast.parse("\n" * (block.line - 1) + block.code, page)
     value = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     with redirect_stdout(io.StringIO()) as out:
         exec(compile(tree, page, "exec"), names)
         if value is not None:
             result = eval(compile(ast.Expression(value.value), page, "eval"), names)
-            if result is not None:
+            if not (result is None or hasattr(result, "figure")):  # a figure is an image of the page
                 print(repr(result))
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
     return "\n".join(lines).strip("\n") + "\n"
@@ -131,7 +131,7 @@ def save_figure(path: Path | None, update: bool) -> str:
     made = [plots.figure(number) for number in plots.get_fignums()] if plots else []
     if path and made and update:
         path.parent.mkdir(exist_ok=True)
-        made[-1].savefig(path, dpi=110, bbox_inches="tight")
+        made[-1].savefig(path, dpi=90, bbox_inches="tight")
     if made:
         plots.close("all")
     return f"no figure for {path.name}" if path and not made else f"no file {path}" if path and not path.exists() else ""
