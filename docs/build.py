@@ -1,8 +1,8 @@
 """Build the site into build/site: ``python -m docs.build``, with Sphinx, and check its links.
 
-Sphinx's warnings are errors: a page in no navigation, a link to no page or heading, a name that cannot be documented. Then
-every link and every file that the pages load must be in the site, also those that the theme writes; nothing may come
-from the network.
+Sphinx's warnings are errors: a page in no navigation, a link to no page or heading, a name that cannot be documented.
+Then every link and every file that the pages load must be in the site, also those that the theme writes; nothing may
+come from the network.
 """
 
 import sys
@@ -12,8 +12,14 @@ from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "build" / "site"
-LOADED = {"script": "src", "img": "src", "link": "href", "source": "src", "iframe": "src"}  # what a page loads by itself
-START = '<!doctype html><meta charset="utf-8"><title>bayesmm</title><meta http-equiv="refresh" content="0; url={0}">\n'
+LOADED = {
+    "script": "src",
+    "img": "src",
+    "link": "href",
+    "source": "src",
+    "iframe": "src",
+}  # what a page loads by itself
+START = '<!doctype html><title>bayesmm</title><meta http-equiv="refresh" content="0; url={0}">\n'
 
 
 class Links(HTMLParser):

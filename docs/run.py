@@ -1,11 +1,12 @@
 """Run the Python blocks of the pages and compare what they print with what the pages show.
 
-``python -m docs.run`` runs all pages, ``python -m docs.run start guide`` these two. ``--update`` writes what was printed
-into the pages, ``--exact`` compares digit by digit, which is for the machine that wrote the pages.
+``python -m docs.run`` runs all pages, ``python -m docs.run start guide`` these two. ``--update`` writes what was
+printed into the pages, ``--exact`` compares digit by digit, which is for the machine that wrote the pages.
 
 A page is Markdown, and its blocks share one namespace. What a ``python`` block prints, and the value of its last
 expression, stands in the ``text`` block that follows it; without one it is run and nothing is compared. An image that
 follows is the block's figure. A comment before a block says why it is not run: ``<!-- not run: the reason -->``.
+The calls in a column "bayesmm" of a table are run too.
 """
 
 import argparse
@@ -33,7 +34,7 @@ BLOCK = re.compile(
     r"(?:\n+!\[[^\]\n]*\]\((?P<image>[^)\n]+)\))?",
     flags=re.MULTILINE | re.DOTALL,
 )
-TABLE = re.compile(r"^\|(?P<heads>.*\| bayesmm \|.*|.* bayesmm \|)\n\|[-:| ]+\|\n(?P<rows>(?:\|.*\n)+)", flags=re.MULTILINE)
+TABLE = re.compile(r"^\|(?P<heads>.*\| bayesmm \|.*)\n\|[-:| ]+\|\n(?P<rows>(?:\|.*\n)+)", flags=re.MULTILINE)
 BAR = re.compile(r"(?<!\\)\|")
 CALL = re.compile(r"(`{1,2})(?!`)(.+?)(?<!`)\1(?!`)")
 NOWHERE = (-1, -1)  # where the output of a call in a table is: it has none
@@ -113,13 +114,13 @@ def agree(shown: str, printed: str, sampled: bool, exact: bool) -> bool:
 
 def execute(block: Block, names: dict, page: str) -> str:
     """Run a block and return what it prints, and the value of its last expression as a session shows it."""
-    tree = ast.parse("\n" * block.line + block.code, page)
+    tree = ast.parse("\n" * (block.line - 1) + block.code, page)
     value = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     with redirect_stdout(io.StringIO()) as out:
         exec(compile(tree, page, "exec"), names)
         if value is not None:
             result = eval(compile(ast.Expression(value.value), page, "eval"), names)
-            if result is not None:
+            if not (result is None or hasattr(result, "figure")):  # a figure is an image of the page
                 print(repr(result))
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
     return "\n".join(lines).strip("\n") + "\n"
@@ -131,10 +132,12 @@ def save_figure(path: Path | None, update: bool) -> str:
     made = [plots.figure(number) for number in plots.get_fignums()] if plots else []
     if path and made and update:
         path.parent.mkdir(exist_ok=True)
-        made[-1].savefig(path, dpi=110, bbox_inches="tight")
+        made[-1].savefig(path, dpi=90, bbox_inches="tight")
     if made:
         plots.close("all")
-    return f"no figure for {path.name}" if path and not made else f"no file {path}" if path and not path.exists() else ""
+    if path and not made:
+        return f"no figure for {path.name}"
+    return f"no file {path}" if path and not path.exists() else ""
 
 
 def run_page(path: Path, update: bool = False, exact: bool = False) -> tuple[str, list[str]]:
