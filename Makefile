@@ -3,9 +3,10 @@
 # make test    the fast tests;  make test-all  with the slow ones;  make test-lowest  with the oldest dependencies
 # make test-wheel   build the wheel, install it into a new environment and use it there
 # make bench   side by side with other libraries, in .venv-bench;  make bench ARGS=--full  everything: benchmarks/README.md
+# make validate   check the numbers against R, prints, exact posteriors, ...: docs/validation.md;  ARGS="--simulations 50"
 # make notebooks   run the scripts in notebooks/ and write the notebooks beside them
 # make lint    ruff;  make lock  both locked sets anew;  make clean
-.PHONY: setup demo test test-all test-lowest test-wheel bench notebooks lint lock clean
+.PHONY: setup demo test test-all test-lowest test-wheel bench validate notebooks lint lock clean
 .DEFAULT_GOAL := test
 
 # make PYTHON=/path/to/python ... takes that one instead of searching
@@ -39,6 +40,10 @@ test-wheel: setup
 bench:
 	@scripts/setup .venv-bench requirements-bench.lock
 	@.venv-bench/bin/python -m benchmarks.run $(ARGS)
+
+# an hour on two quiet processors; what was found is kept, so that a run that was stopped goes on
+validate: setup
+	@$(RUN) -W ignore -m validation.run $(ARGS)
 
 notebooks: setup
 	@$(RUN) -m notebooks.render $(ARGS)

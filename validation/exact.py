@@ -14,7 +14,7 @@ from bayesmm.sampling.importance import NAME, serves
 from validation.grids import Marginal, exact, grouped_model, normal_model, ranges_of, scipy_prior
 from validation.models import CASES, KNOWN, THRESHOLD
 from validation.records import Finding, Settings
-from validation.simulated import GROUPS, HALF, RESPONSES, ROWS, SD, TRIALS, codes
+from validation.simulated import GROUPS, HALF, RESPONSES, SD, TRIALS, codes
 
 TITLE = "Exact posteriors by quadrature"
 SHORT_CELLS = ("gaussian", "correlated slopes", "poisson", "weibull")
@@ -28,7 +28,7 @@ CHAINS, DRAWS, SEED = 4, 1000, 7
 
 @dataclass(frozen=True)
 class Normal:
-    """A normal model: which of the calibration's models draws its data, and V as a function of the values, (m, n, n)."""
+    """A normal model: which of the calibration's models draws its data, and V of the values, (m, n, n)."""
 
     case: str
     covariance: Callable
@@ -232,8 +232,13 @@ def z_scores(fit, truth: dict[str, Marginal]) -> list[tuple[str, str, float]]:
     for parameter, draws in zip(parameters, draws_of(fit, parameters), strict=True):
         label = "corr_g" if parameter.kind == "corr" and parameter.label not in truth else parameter.label
         exactly = truth[label]
-        rows = [("mean", draws.mean(), exactly.mean, {"method": "mean"}), ("sd", draws.std(ddof=1), exactly.sd, {"method": "sd"})]
-        rows += [(f"{q:.0%}", np.quantile(draws, q), exactly.quantile(q), {"method": "quantile", "prob": q}) for q in LEVELS]
+        rows = [
+            ("mean", draws.mean(), exactly.mean, {"method": "mean"}),
+            ("sd", draws.std(ddof=1), exactly.sd, {"method": "sd"}),
+        ]
+        rows += [
+            (f"{q:.0%}", np.quantile(draws, q), exactly.quantile(q), {"method": "quantile", "prob": q}) for q in LEVELS
+        ]
         for what, value, true, arguments in rows:
             scores.append((parameter.label, what, float((value - true) / mcse(draws, **arguments))))
     return scores
@@ -257,9 +262,7 @@ def normal(cell: str):
     X = np.column_stack([np.ones(len(data)), data["x"]])
     beta = [simulated.priors[place].parameters for place in ("Intercept", "beta[x]")]
     centre, spread = (np.array([own_[name] for own_ in beta]) for name in ("mu", "sigma"))
-    log_p = normal_model(
-        data["y"].to_numpy(), X, centre, spread, lambda values: own.covariance(data, values), priors
-    )
+    log_p = normal_model(data["y"].to_numpy(), X, centre, spread, lambda values: own.covariance(data, values), priors)
     return model, log_p, priors, ("beta[Intercept]", "beta[x]")
 
 

@@ -1,8 +1,8 @@
 """Cases in which the cause of a difference between REML or ML and the posterior is known, because it was put there.
 
 Each has a label, one parameter that is looked at, and data simulated with a seed. "none": nothing was done to make a
-difference, and there is enough data for the two to agree. "conflict": an estimate of the maximised fit was falsified, so
-that no honest cause applies.
+difference, and there is enough data for the two to agree. "conflict": an estimate of the maximised fit was falsified,
+so that no honest cause applies.
 """
 
 from collections.abc import Callable, Mapping
@@ -137,7 +137,7 @@ def half(sigma):
 
 
 WIDE = {"sd": half(20), "sigma": half(20)}
-G, I = "y ~ x + (1 | g)", "y ~ x"
+G, PLAIN = "y ~ x + (1 | g)", "y ~ x"
 SD, X, S = "sd_g[Intercept]", "beta[x]", "sigma"
 
 
@@ -153,7 +153,7 @@ def _cases() -> list[Case]:
         C("none", "slope, counts", G, lambda r: counts(r, 100, 8, 0.5), X, "poisson", seed=5),
         C("none", "sd, counts", G, lambda r: counts(r, 200, 8, 0.5), SD, "poisson", seed=6),
         C("none", "slope, choices", G, lambda r: choices(r, 80, 30, 0.7), X, "bernoulli", seed=7),
-        C("none", "linear model", I, many, X, seed=8),
+        C("none", "linear model", PLAIN, many, X, seed=8),
         C("prior pull", "slope, tight prior", G, some, X, priors={"beta[x]": normal(-0.5, 0.1)}, seed=11),
         C("prior pull", "sd, tight prior", G, lambda r: groups(r, 60, 6, 1.0), SD, priors={"sd": half(0.1)}, seed=12),
         C("prior pull", "sigma, tight prior", G, some, S, priors={"sigma": half(0.15)}, seed=13),
@@ -179,7 +179,8 @@ def _cases() -> list[Case]:
         C("few groups", "sd, 4 groups", G, lambda r: groups(r, 4, 10, 1.0), SD, seed=41, priors=WIDE),
         C("few groups", "sd, 5 groups", G, lambda r: groups(r, 5, 10, 1.0), SD, seed=42, priors=WIDE),
         C("few groups", "sd, 6 groups", G, lambda r: groups(r, 6, 8, 1.0), SD, seed=43, priors=WIDE),
-        C("few groups", "sd of counts, 5 groups", G, lambda r: counts(r, 5, 20, 0.8), SD, "poisson", {"sd": half(10)}, 44),
+        C("few groups", "sd of counts, 5 groups", G, lambda r: counts(r, 5, 20, 0.8), SD, "poisson",
+          {"sd": half(10)}, 44),
         C("few groups", "sd of choices, 6 groups", G, lambda r: choices(r, 6, 40, 1.0), SD, "bernoulli",
           {"sd": half(10)}, 45),
         C("Laplace bias", "sd, 120 pairs of choices", G, lambda r: choices(r, 120, 2, 2.0), SD, "bernoulli",
@@ -191,11 +192,11 @@ def _cases() -> list[Case]:
         C("Laplace bias", "sd, 250 pairs of choices", G, lambda r: choices(r, 250, 2, 2.5), SD, "bernoulli",
           {"sd": half(10)}, 54),
         C("flat likelihood", "redundant predictors", "y ~ x + z + (1 | g)", redundant, X, seed=61),
-        C("flat likelihood", "separated choices", I, separated, X, "bernoulli", seed=62),
-        C("flat likelihood", "nu of normal data", I, lambda r: groups(r, 30, 2, 0.0), "nu", "student", seed=63),
+        C("flat likelihood", "separated choices", PLAIN, separated, X, "bernoulli", seed=62),
+        C("flat likelihood", "nu of normal data", PLAIN, lambda r: groups(r, 30, 2, 0.0), "nu", "student", seed=63),
         C("wrong random structure", "slopes left out", G, lambda r: groups(r, 60, 8, 1.0, 0.8), X, seed=71),
-        C("wrong random structure", "groups left out", I, lambda r: groups(r, 60, 8, 1.0), X, seed=72),
-        C("wrong random structure", "groups left out: sigma", I, lambda r: groups(r, 60, 8, 1.0), S, seed=73),
+        C("wrong random structure", "groups left out", PLAIN, lambda r: groups(r, 60, 8, 1.0), X, seed=72),
+        C("wrong random structure", "groups left out: sigma", PLAIN, lambda r: groups(r, 60, 8, 1.0), S, seed=73),
         C("outlier", "slope", G, lambda r: groups(r, 100, 6, 1.0, outlier=25.0), X, seed=81),
         C("outlier", "sigma", G, lambda r: groups(r, 100, 6, 1.0, outlier=25.0), S, seed=82),
         C("outlier", "intercept", G, lambda r: groups(r, 100, 6, 1.0, outlier=40.0), "beta[Intercept]", seed=83),

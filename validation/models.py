@@ -20,7 +20,6 @@ from validation.simulated import (
     ROWS,
     SCALE,
     SD,
-    TRIALS,
     Rng,
     Truth,
     codes,
@@ -89,7 +88,9 @@ def done(truth: Truth, data: pd.DataFrame, **more: object) -> Simulated:
 
 def of_family(family: str) -> Case:
     """Return the model of a family: a predictor, random intercepts of 8 groups of 6 rows."""
-    formula = "y | trials(n) ~ x + (1 | g)" if family != "cumulative" and RESPONSES[family].trials else "y ~ x + (1 | g)"
+    formula = (
+        "y | trials(n) ~ x + (1 | g)" if family != "cumulative" and RESPONSES[family].trials else "y ~ x + (1 | g)"
+    )
 
     def draw(rng: Rng) -> Simulated:
         truth, data = Truth(rng), table(rng)
@@ -219,7 +220,9 @@ def by_factor(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
 
 
 def related(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
-    return gaussian(truth, data, (truth.take("sd_g[Intercept]", SD) * RELATED @ truth.rng.normal(size=GROUPS))[codes(data["g"])])
+    return gaussian(
+        truth, data, (truth.take("sd_g[Intercept]", SD) * RELATED @ truth.rng.normal(size=GROUPS))[codes(data["g"])]
+    )
 
 
 def members(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
@@ -335,7 +338,7 @@ def _structure(name: str, formula: object, make: Callable, family: str = "gaussi
 
 
 def _cases() -> list[Case]:
-    normal = (lambda y, eta, own: stats.norm.logpdf(y, eta, own))
+    normal = stats.norm.logpdf
     matrices = {"A": pd.DataFrame(KNOWN, LEVELS, LEVELS)}
     return [
         Case("gaussian, correlated slopes", CENTRAL, "y ~ x + (x | g)", with_slopes("gaussian"), log_density=normal),

@@ -33,7 +33,9 @@ def counted(record: Record) -> Finding:
         inside = (ranks >= (1 - wanted) / 2 * (RANKS + 1)) & (ranks < (1 + wanted) / 2 * (RANKS + 1))
         exactly = expected(wanted)
         p = float(stats.binomtest(int(inside.sum()), len(ranks), exactly).pvalue) if len(ranks) else 0.0
-        rows.append({"interval": wanted, "exact": exactly, "covered": float(inside.mean()) if len(ranks) else 0.0, "p": p})
+        rows.append(
+            {"interval": wanted, "exact": exactly, "covered": float(inside.mean()) if len(ranks) else 0.0, "p": p}
+        )
         bad += [f"{inside.mean():.3f} of the {wanted:.0%} intervals, p = {p:.1g}"] if p < LEAST_P else []
     return Finding(not bad, "; ".join(bad), {"ranks": len(ranks), "coverage": rows})
 

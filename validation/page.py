@@ -14,6 +14,12 @@ from validation.records import Record, made_by
 
 GOOD, BAD = "ok", "🔴 **FAILED**"
 Row = Sequence[object]
+# what stands under the two pictures of the calibration
+HISTOGRAMS = "Bands: 99 % of a uniform bin's counts; bars outside are red."
+CURVES = (
+    "A line for each quantity; bands: 99 % of uniform ranks, all points together; lines that leave it are red (one in a "
+    "hundred does by chance)."
+)
 
 
 def write(records: Sequence[Record], folder: Path) -> Path:
@@ -56,7 +62,8 @@ def top(records: Sequence[Record]) -> str:
     libraries = ", ".join(f"{name} {version}" for name, version in records[-1].made["libraries"].items())
     lines = [
         "# Validation",
-        "Made by `make validate` of what its checks have found; no number on this page is typed. Every check that fails is "
+        "Made by `make validate` of what its checks have found; no number on this page is typed. Every check that "
+        "fails is "
         "red here, and the command ends with exit status 1. What a check does is in the file of its section, in "
         "`validation/`; with the same versions and seeds it finds the same.",
         f"**{len(records)} cells, {len(failed)} failed"
@@ -91,7 +98,12 @@ def of_references(records: list[Record], folder: Path) -> list[str]:
             unit, limit = references.KINDS[kind]
             state = GOOD if own["largest"] <= limit else BAD
             rows.append((f"`{record.cell}`", kind, own["numbers"], number(own["largest"]), f"{unit}, {limit:g}", state))
-    left = [f"`{r.cell}`: {many} models {why}" for r in records for why, many in r.numbers.get("left out", {}).items() if many]
+    left = [
+        f"`{r.cell}`: {many} models {why}"
+        for r in records
+        for why, many in r.numbers.get("left out", {}).items()
+        if many
+    ]
     lines = [
         f"{total:,} numbers that R packages gave (lme4, nlme, glmmTMB, mgcv, ordinal, survival, lmerTest, pbkrtest: "
         "[tests/reference](../tests/reference/README.md)) and ours of the same models.",
@@ -112,7 +124,8 @@ def of_prints(records: list[Record], folder: Path) -> list[str]:
     total = sum(row[1] for row in rows)
     return [
         f"{total:,} numbers as they were printed (`models/`, `bayesmm reproduce`), computed anew and compared digit by "
-        f"digit; {sum(row[2] for row in rows):,} are reproduced, {sum(row[3] for row in rows)} were misprints or ends of a "
+        f"digit; {sum(row[2] for row in rows):,} are reproduced, {sum(row[3] for row in rows)} were misprints or "
+        f"ends of a "
         "search that its file explains"
         + (f"; {absent} more are of data that may not be redistributed and were not at hand." if absent else "."),
         table(("result", "printed", "reproduced", "explained", ""), rows),
@@ -135,19 +148,25 @@ def of_exact(records: list[Record], folder: Path) -> list[str]:
     rows = []
     for record in records:
         own = z_of([record])
-        samplers_ = ", ".join({"nutpie": "NUTS", "importance": "independent"}[name] for name in record.numbers.get("z", {}))
+        samplers_ = ", ".join(
+            {"nutpie": "NUTS", "importance": "independent"}[name] for name in record.numbers.get("z", {})
+        )
         if len(own):
             row = (len(own), number(own.std()), number(np.abs(own).max()), number(record.numbers["quadrature"]))
         else:
             row = ("–",) * 4
         rows.append((record.cell, samplers_, *row, verdict(record)))
     normal = stats.kstest(z, "norm").pvalue if len(z) else np.nan
-    beyond = ", ".join(f"{np.mean(np.abs(z) > at):.2%} beyond {at} ({2 * stats.norm.sf(at):.2%})" for at in (1.96, 2.58, 3.29))
+    beyond = ", ".join(
+        f"{np.mean(np.abs(z) > at):.2%} beyond {at} ({2 * stats.norm.sf(at):.2%})" for at in (1.96, 2.58, 3.29)
+    )
     image = pictures.distances(z, folder)
     return [
-        f"{len(records)} small models whose posterior is computed by quadrature, with SciPy's densities and matrices that "
+        f"{len(records)} small models whose posterior is computed by quadrature, with SciPy's densities and "
+        f"matrices that "
         "are written out, beside 4 x 1,000 draws of each sampler: mean, sd, and 5, 50 and 95 % quantiles of every "
-        f"parameter. A distance is in Monte Carlo standard errors and may be at most {exact.FARTHEST}. Of all {len(z):,}: "
+        f"parameter. A distance is in Monte Carlo standard errors and may be at most {exact.FARTHEST}. Of all "
+        f"{len(z):,}: "
         f"mean {z.mean():.2f}, sd {z.std():.2f} (0 and 1 if all is right), {beyond} in brackets: of a normal "
         f"distribution; Kolmogorov-Smirnov p = {normal:.2g}.",
         *([f"![Distances from exact posteriors]({image})"] if image else []),
@@ -170,20 +189,22 @@ def of_calibration(records: list[Record], folder: Path) -> list[str]:
     uniform = f"{stats.kstest(p, 'uniform').pvalue:.2g}" if len(p) else "–"
     one, other = pictures.central_ranks(records, folder), pictures.all_ranks(records, folder)
     counts = {kind: sorted({row[2] for row in rows if row[1] == kind}) for kind in (CENTRAL, FAMILY, "structure")}
-    run = "; ".join(f"{kind}: {own[0]}" + (f" to {own[-1]}" if own[-1] > own[0] else "") for kind, own in counts.items() if own)
+    run = "; ".join(
+        f"{kind}: {own[0]}" + (f" to {own[-1]}" if own[-1] > own[0] else "") for kind, own in counts.items() if own
+    )
     lines = [
         "Parameters are drawn from the priors and data from the model, by NumPy alone; the rank of each value among 99 "
-        "posterior draws is uniform if the posterior is right (Talts et al. 2018). Ranked are all parameters, the first "
+        "posterior draws is uniform if the posterior is right (Talts et al. 2018). Ranked are all parameters, the "
+        "first "
         "group's effect, a product of two sds, and for the central models the log likelihood and the response of a new "
-        f"group. **Data sets run: {run}.** The full number is 1,000 for the central models and 200 for the others, a tenth "
+        f"group. **Data sets run: {run}.** The full number is 1,000 for the central models and 200 for the others, "
+        f"a tenth "
         "of that for what is sampled from a PyMC graph. Two tests for each quantity: chi-squared in bins, and the "
         "simultaneous band of the ECDF (Säilynoja, Bürkner & Vehtari 2022); a cell fails if one of them has p below "
         f"{calibration.LEAST_P:g}. The chi-squared p-values of all {len(p)} quantities are uniform with p = {uniform} "
         "(quantities of one model are not independent, so this is a rough measure).",
-        *([f"![Rank histograms of the central models]({one})\n\nBands: 99 % of a uniform bin's counts; bars outside are red."]
-          if one else []),
-        *([f"![ECDF differences of families and structures]({other})\n\nA line for each quantity; bands: 99 % of uniform "
-           "ranks, all points together; lines that leave it are red (one in a hundred does by chance)."] if other else []),
+        *([f"![Rank histograms of the central models]({one})", HISTOGRAMS] if one else []),
+        *([f"![ECDF differences of families and structures]({other})", CURVES] if other else []),
         table(("model", "kind", "data sets", "left out", "quantities", "least p: of", "chi-squared", "ECDF", ""), rows),
     ]  # fmt: skip
     missing = sorted(set(UNCOVERED)) + [name for name in CASES if name not in {record.cell for record in records}]
@@ -197,7 +218,8 @@ def of_new_groups(records: list[Record], folder: Path) -> list[str]:
         for record in records
     ]  # fmt: skip
     return [
-        "The share of equal-tailed intervals for the response of a row of a new group that cover it, in the data sets of the "
+        "The share of equal-tailed intervals for the response of a row of a new group that cover it, in the data "
+        "sets of the "
         "calibration; in brackets what it is if all is right (99 draws have whole ranks).",
         table(("model", "data sets", "50 %", "80 %", "95 %", ""), rows),
     ]
@@ -211,7 +233,8 @@ def of_samplers(records: list[Record], folder: Path) -> list[str]:
         shown = [f"{np.abs(z[pair]).max():.1f} of {len(z[pair])}" if pair in z else "–" for pair in pairs]
         rows.append((record.cell, *shown, verdict(record)))
     return [
-        "One posterior, three ways: effects integrated out and sampled by NUTS, independent draws, effects written out. "
+        "One posterior, three ways: effects integrated out and sampled by NUTS, independent draws, effects written "
+        "out. "
         "Largest difference of mean, sd and quantiles of all parameters, in its standard error (at most "
         f"{samplers.FARTHEST}), and of how many.",
         table(("model", *pairs, ""), rows),
@@ -229,11 +252,15 @@ def of_verdicts(records: list[Record], folder: Path) -> list[str]:
         return "" if not many else f"**{many}**" if right else f"{many} (not meant)"
 
     grid = [(label, *(cell(label, column) for column in columns)) for label in EXPECTED]
-    other = [f"- {row['label']}, {row['name']}: {row['verdict']}; {row['cause']}" for row in rows if not row["as meant"]]
+    other = [
+        f"- {row['label']}, {row['name']}: {row['verdict']}; {row['cause']}" for row in rows if not row["as meant"]
+    ]
     return [
-        f"{len(rows)} simulated cases whose cause is known because it was put there (`validation/labelled.py`), and what "
+        f"{len(rows)} simulated cases whose cause is known because it was put there (`validation/labelled.py`), and "
+        f"what "
         "`fit.compare()` says of the parameter in question. Bold: as meant. No conflict (a falsified estimate) may be "
-        f"called agreement, and at most {verdicts.MOST_CONFUSED} causes may be confused. A wrong random structure and an "
+        f"called agreement, and at most {verdicts.MOST_CONFUSED} causes may be confused. A wrong random structure "
+        f"and an "
         "outlier are in both fits alike, so that these agree.",
         table(("cause that was put there", *columns), grid),
         *(verdict(record) + (f" ({record.words})" if record.ok else "") for record in records),

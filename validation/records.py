@@ -1,4 +1,4 @@
-"""What a check is, what it found, and how it is kept: one JSON file for each cell, so that nothing is lost by a stop."""
+"""What a check is, what it found, and how it is kept: one JSON file for each cell, so that a stop loses nothing."""
 
 import json
 import os

@@ -14,7 +14,20 @@ import bayesmm as bmm
 from validation.records import ROOT
 
 TESTS = ROOT / "tests"
-CODED = ("Patient", "Subject", "School", "Class", "FamID", "IndID", "Block", "Sex", "Genotype", "agegp", "batch", "cask")
+CODED = (
+    "Patient",
+    "Subject",
+    "School",
+    "Class",
+    "FamID",
+    "IndID",
+    "Block",
+    "Sex",
+    "Genotype",
+    "agegp",
+    "batch",
+    "cask",
+)
 OTHER = "compared in the tests only"
 ABSENT = "immune_original may not be redistributed"
 # lme4 writes (1 | a/b) as b:a
@@ -72,7 +85,9 @@ def relative(kind: str, label: str, ours: float, theirs: float, least: float = 0
 def coefficients(name: str, point, estimates, errors) -> Iterator[Pair]:
     """Yield estimates, in standard errors, and standard errors, in our order."""
     table = point.fixef()
-    for label, ours, se, theirs, error in zip(table.index, table["estimate"], table["se"], estimates, errors, strict=True):
+    for label, ours, se, theirs, error in zip(
+        table.index, table["estimate"], table["se"], estimates, errors, strict=True
+    ):
         yield Pair("coefficient", f"{name} {label}", ours, theirs, error)
         yield relative("standard error", f"{name} {label}", se, error)
 
@@ -133,14 +148,19 @@ def effects(name: str, point, group: str, own: dict) -> Iterator[Pair]:
     ours = SWAPPED.get(group, group)
     levels = [":".join(reversed(v.split(":"))) if ours != group else v for v in own["levels"]]
     table = point.ranef().query("grpvar == @ours")
-    for what, kind, theirs in (("condval", "random effect", own["values"]), ("condsd", "sd of a random effect", own.get("cond_sd"))):
+    for what, kind, theirs in (
+        ("condval", "random effect", own["values"]),
+        ("condsd", "sd of a random effect", own.get("cond_sd")),
+    ):
         if theirs is None:
             continue
         wide, theirs = table.pivot(index="grp", columns="term", values=what), np.array(theirs)
         named = {r_name(column): column for column in wide.columns}
         mine = wide.loc[levels, [named[r_name(term)] for term in own["terms"]]].to_numpy()
         scale = max(np.abs(theirs).max(), SINGULAR * point.sigma / 5e-3)
-        yield from (Pair(kind, f"{name} {group}", *both, scale) for both in zip(mine.ravel(), theirs.ravel(), strict=True))
+        yield from (
+            Pair(kind, f"{name} {group}", *both, scale) for both in zip(mine.ravel(), theirs.ravel(), strict=True)
+        )
 
 
 def glmm() -> Read:
@@ -157,7 +177,9 @@ def glmer(name: str, model: dict) -> list[Pair]:
     table, pairs = point.fixef(), []
     for label in table.index:
         own = f"fixef.{r_name(label)}."
-        pairs.append(Pair("coefficient", f"{name} {label}", table.loc[label, "estimate"], exact[own + "est"], exact[own + "se"]))
+        pairs.append(
+            Pair("coefficient", f"{name} {label}", table.loc[label, "estimate"], exact[own + "est"], exact[own + "se"])
+        )
         pairs.append(relative("standard error", f"{name} {label}", table.loc[label, "se"], exact[own + "se"]))
         pairs.append(relative("test statistic", f"{name} {label}", table.loc[label, "z"], exact[own + "z"], 0.05))
     truth = exact["logLik"] if nodes == 1 else model["true_marginal_logLik_at_exact"]
@@ -168,7 +190,9 @@ def glmer(name: str, model: dict) -> list[Pair]:
             pairs.append(relative("sd", name, row.sdcor, exact[f"vc.{row.grp}.{first}.sd"]))
         else:
             pairs.append(Pair("correlation", name, row.sdcor, exact[f"vc.{row.grp}.{r_name(row.var2)}~{first}.corr"]))
-    pairs += [relative("fitted value", name, *both) for both in zip(point.fitted[:10], model["fitted_first10"], strict=True)]
+    pairs += [
+        relative("fitted value", name, *both) for both in zip(point.fitted[:10], model["fitted_first10"], strict=True)
+    ]
     return pairs + [pair for group, own in model["ranef"].items() for pair in effects(name, point, group, own)]
 
 
@@ -195,7 +219,11 @@ def lmer_tests(name: str, model: dict) -> list[Pair] | None:
         if key in model and "stopped" not in model:
             table = point.fixef(ddf=ddf)
             table.index = [r_name(label) for label in table.index]
-            pairs += [pair for label, own in model[key].items() for pair in tested(f"{name} {label}", table.loc[label.replace(" ", "")], own)]
+            pairs += [
+                pair
+                for label, own in model[key].items()
+                for pair in tested(f"{name} {label}", table.loc[label.replace(" ", "")], own)
+            ]
     return pairs + (intervals(name, point, model["confint"]) if "confint" in model else [])
 
 
@@ -239,7 +267,10 @@ def ratios(name: str, model: dict) -> list[Pair] | None:
     method = "REML" if model["family"] == "gaussian" else "ML"
     fits = [bmm.Model(formula, data, model["family"]).maximize(method) for formula in model["formulas"]]
     row, flat = bmm.lrt(*fits, refit=model["refit"]).table.loc[2], model["flat"]
-    return [relative("test statistic", name, row["Chisq"], flat["chisq"], 1e-3), Pair("p-value", name, row["Pr(>Chisq)"], flat["p"])]
+    return [
+        relative("test statistic", name, row["Chisq"], flat["chisq"], 1e-3),
+        Pair("p-value", name, row["Pr(>Chisq)"], flat["p"]),
+    ]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -259,7 +290,7 @@ def row_parameters() -> Read:
 
 
 def survival() -> Read:
-    """Return survreg() and adaptive quadrature; R's intercept of a Weibull time is that of the logarithm of its scale."""
+    """Return survreg() and adaptive quadrature; R's intercept of a Weibull time is of the log of its scale."""
     pairs = []
     for name, own in load("survival.json").items():
         data = pd.read_csv(TESTS / "data" / own["data"].replace("_dev", ""))

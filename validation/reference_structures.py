@@ -1,4 +1,4 @@
-"""R's numbers for smooths, structures, ordered responses and more zeros: the files whose models have data of their own."""
+"""R's numbers for smooths, structures, ordered responses and more zeros: models with data of their own."""
 
 import numpy as np
 import pandas as pd
@@ -65,7 +65,9 @@ def smooth(name: str, own: dict, model) -> list[Pair]:
     """Return criterion, sds and fitted values of a model with smooths; R's are in the order of its labels."""
     point, wanted = model.maximize(own["estimator"]), own["dense_mixed_model"]
     labels = [block.group.replace("f[", "f").replace("]", "") for block in point.design.blocks]
-    labels = [label if block.smooth else f"s({label})" for label, block in zip(labels, point.design.blocks, strict=True)]
+    labels = [
+        label if block.smooth else f"s({label})" for label, block in zip(labels, point.design.blocks, strict=True)
+    ]
     pairs = [Pair(LIKELIHOOD, name, point.criterion, wanted["minus2ll"])]
     for label, S in zip(labels, point.covariances, strict=True):
         pairs.append(relative("sd", f"{name} {label}", np.sqrt(S[0, 0]), wanted["sd"][label]))

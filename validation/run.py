@@ -1,7 +1,7 @@
 """Run the checks and write docs/validation.md.
 
-    python -m validation.run                             everything that is not there yet, with 1,000 and 200 simulations
-    python -m validation.run --simulations 50 --central 50   a shorter calibration
+    python -m validation.run                             all that is not there yet
+    python -m validation.run --simulations 50 --central 50    a shorter calibration
     python -m validation.run --short                     a few minutes: few simulations, a few cells of each section
     python -m validation.run --sections exact verdicts   these only
     python -m validation.run --page                      the page alone, of what is kept
@@ -73,7 +73,7 @@ def waiting(jobs: list[Job], settings: Settings, folder: Path) -> list[Job]:
 
 def is_done(record: Record | None, settings: Settings) -> bool:
     """Return whether what is kept of a cell is all that is asked for."""
-    if record is None:
+    if record is None or not record.ok:  # what failed is tried again
         return False
     enough = getattr(section(record.section), "enough", None)
     return enough is None or enough(record, settings)
@@ -130,6 +130,8 @@ def do(job: Job, settings: Settings, folder: Path) -> Record:
     """Check one cell and keep what was found; an error is a cell that failed."""
     name, cell = job
     clock, before = Clock(), read(name, cell, folder)
+    if before is not None and not before.ok:
+        before = None
     module = section(name)
     try:
         if hasattr(module, "go_on"):  # long: it keeps what it has as it goes

@@ -190,9 +190,7 @@ RESPONSES = {
     "binomial": Response(lambda r, e, a: r.binomial(TRIALS, expit(e)), trials=True),
     "gamma": Response(lambda r, e, a: r.gamma(a["shape"], np.exp(e) / a["shape"]), {"shape": SHAPE}, AMOUNTS),
     "beta": Response(lambda r, e, a: beta(r, expit(e), a["phi"]), {"phi": PRECISION}),
-    "skew_normal": Response(
-        lambda r, e, a: skewed(r, e, a["sigma"], a["alpha"]), {"sigma": SCALE, "alpha": ALPHA}
-    ),
+    "skew_normal": Response(lambda r, e, a: skewed(r, e, a["sigma"], a["alpha"]), {"sigma": SCALE, "alpha": ALPHA}),
     "exgaussian": Response(
         lambda r, e, a: e - a["tau"] + r.exponential(a["tau"], len(e)) + r.normal(0, a["sigma"], len(e)),
         {"sigma": SCALE, "tau": SCALE},
@@ -200,9 +198,7 @@ RESPONSES = {
     "betabinomial": Response(
         lambda r, e, a: r.binomial(TRIALS, beta(r, expit(e), a["phi"])), {"phi": PRECISION}, trials=True
     ),
-    "nbinom1": Response(
-        lambda r, e, a: r.poisson(a["phi"] * r.gamma(np.exp(e) / a["phi"])), {"phi": SCALE}, COUNTS
-    ),
+    "nbinom1": Response(lambda r, e, a: r.poisson(a["phi"] * r.gamma(np.exp(e) / a["phi"])), {"phi": SCALE}, COUNTS),
     "genpois": Response(lambda r, e, a: branching(r, np.exp(e), a["phi"]), {"phi": SCALE}, COUNTS),
     "lognormal": Response(lambda r, e, a: np.exp(r.normal(e, a["sigma"])), {"sigma": SCALE}),
     "inverse_gaussian": Response(lambda r, e, a: r.wald(np.exp(e), a["shape"]), {"shape": SHAPE}, AMOUNTS),
@@ -212,9 +208,7 @@ RESPONSES = {
         {"shape": SHAPE},
         AMOUNTS,
     ),
-    "zero_inflated_poisson": Response(
-        lambda r, e, a: zeros(r, a["zi"], r.poisson(np.exp(e))), {"zi": SHARE}, COUNTS
-    ),
+    "zero_inflated_poisson": Response(lambda r, e, a: zeros(r, a["zi"], r.poisson(np.exp(e))), {"zi": SHARE}, COUNTS),
     "zero_inflated_negbinomial": Response(
         lambda r, e, a: zeros(r, a["zi"], mixed(r, a["shape"])(np.exp(e))), {"shape": SHAPE, "zi": SHARE}, COUNTS
     ),

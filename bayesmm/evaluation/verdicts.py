@@ -221,7 +221,8 @@ def say_skew(row: Row) -> str:
 def say_joint(row: Row) -> str:
     """Explain a mean of one parameter beside a mode of all."""
     return (
-        f"{row.method} is a mode of all parameters together, the mean is of one alone: where the others have their most "
+        f"{row.method} is a mode of all parameters together, the mean is of one alone: where the others have their "
+        f"most "
         f"probable values the mean is {number(row.given)}, over all the values that they may have {number(row.mean)}"
     )
 
