@@ -5,9 +5,10 @@
 # make bench   side by side with other libraries, in .venv-bench;  make bench ARGS=--full  everything: benchmarks/README.md
 # make docs    run the pages of docs/ and build the site, build/site/index.html, in .venv-docs;  make docs ARGS=--update
 #              writes what the pages print into them
+# make validate   check the numbers against R, prints, exact posteriors, ...: docs/validation.md;  ARGS="--simulations 50"
 # make notebooks   run the scripts in notebooks/ and write the notebooks beside them
 # make lint    ruff;  make lock  the locked sets anew;  make clean
-.PHONY: setup demo test test-all test-lowest test-wheel bench docs notebooks lint lock clean
+.PHONY: setup demo test test-all test-lowest test-wheel bench docs validate notebooks lint lock clean
 .DEFAULT_GOAL := test
 
 # make PYTHON=/path/to/python ... takes that one instead of searching
@@ -46,6 +47,10 @@ docs:
 	@scripts/setup .venv-docs requirements-docs.lock
 	@.venv-docs/bin/python -m docs.run $(ARGS)
 	@.venv-docs/bin/python -m docs.build
+
+# an hour on two quiet processors; what was found is kept, so that a run that was stopped goes on
+validate: setup
+	@$(RUN) -W ignore -m validation.run $(ARGS)
 
 notebooks: setup
 	@$(RUN) -m notebooks.render $(ARGS)

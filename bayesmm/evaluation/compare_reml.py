@@ -12,7 +12,8 @@ from bayesmm.errors import PriorError
 from bayesmm.evaluation.checks import Check, run_checks
 from bayesmm.evaluation.compare_reml_text import render_comparison
 from bayesmm.evaluation.consistency import check_choice, find_consistency
-from bayesmm.evaluation.verdicts import NODES, Row, Rule, judge
+from bayesmm.evaluation.joint_mode import means_given_others
+from bayesmm.evaluation.verdicts import NODES, Row, Rule, judge, say_why
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.varying import varies
 from bayesmm.posterior.density import mode, support_of
@@ -37,7 +38,8 @@ class Comparison:
         error (of coefficients only); map: mode of the marginal posterior of the variance parameters under the model's
         priors; mean, median, mode, sd, lower, upper: the posterior's draws, 95 % equal-tailed; difference:
         (mean - point) in posterior sds; verdict: agree, prior pull, boundary, skew, few groups, Laplace or disagree;
-        cause: a sentence for every verdict but agree.
+        cause: a sentence for every verdict but agree, which says what each of two causes makes of the difference
+        where both make a good part of it.
     parameters : tuple of Parameter
         What each row is.
     point : PointFit
@@ -90,12 +92,13 @@ def compare(fit, point=None, consistency: bool | str = False) -> Comparison:
     Raises
     ------
     ValueError
-        If `point` has other coefficients or grouping factors than `fit`, or `consistency` is none of its choices.
+        If `point` is of another model or of other responses than `fit`, or `consistency` is none of its choices.
     """
     check_choice(consistency)
-    point, flat = point_fits(fit, point)
-    check_same_model(fit.design, point.design)
-    rows = gather(fit, point, flat, marginal_mode(fit.model))
+    if point is not None:
+        check_same_model(fit.design, point.design)
+    point, flat, own = point_fits(fit, point)
+    rows = gather(fit, (point, flat, marginal_mode(fit.model), own))
     judged = [judge(row) for row in rows]
     table = pd.DataFrame([as_record(row, rule) for row, rule in zip(rows, judged, strict=True)], columns=COLUMNS)
     return Comparison(
@@ -108,18 +111,31 @@ def compare(fit, point=None, consistency: bool | str = False) -> Comparison:
     )
 
 
-def point_fits(fit, point) -> tuple:
-    """Return the fit to compare with, and the mode under flat priors: REML, or ML by quadrature where there is one."""
+def point_fits(fit, given) -> tuple:
+    """Return the fit to compare with, the mode under flat priors, and the maximum that a given fit should be.
+
+    The mode under flat priors is REML, or ML by quadrature where there is one. It is never the fit that was given: a
+    wrong one would be taken for what the priors move from.
+    """
+    maximize = fit.model.maximize
+    own = None if given is None else again(maximize, given)
     if fit.design.family.gaussian:
-        reml = point if point is not None and point.method == "REML" else fit.model.maximize(method="REML")
-        return (reml if point is None else point), reml
-    point = fit.model.maximize(method="ML") if point is None else point
-    exact = point.nagq != 1 or not fits(fit.design)
-    return point, point if exact else fit.model.maximize(method="ML", nagq=NODES)
+        reml = own if own is not None and given.method == "REML" else maximize(method="REML")
+        return (reml if given is None else given), reml, own
+    point = maximize(method="ML") if given is None else given
+    searched = point if own is None else own
+    exact = searched.nagq != 1 or not fits(fit.design)
+    return point, searched if exact else maximize(method="ML", nagq=NODES), own
+
+
+def again(maximize, given):
+    """Return the maximum that was asked for when `given` was made, sought anew."""
+    nodes = {} if given.nagq == 1 else {"nagq": given.nagq}
+    return maximize(method=given.method, **nodes)
 
 
 def check_same_model(design, other) -> None:
-    """Raise ValueError unless both designs have the same coefficients and random effects."""
+    """Raise ValueError unless both designs have the same coefficients, random effects and responses."""
     mine, theirs = (
         [*(p.label for p in coefficients(d)), *(f"{b.group}[{c}]" for b in d.blocks for c in b.columns)]
         for d in (design, other)
@@ -128,6 +144,17 @@ def check_same_model(design, other) -> None:
         raise ValueError(
             f"the point fit is of another model, with {', '.join(theirs)} on {other.n:,} rows; "
             f"this posterior has {', '.join(mine)} on {design.n:,} rows"
+        )
+    mine, theirs = ([p.label for p in variance_parameters(d)] for d in (design, other))
+    if mine != theirs:
+        raise ValueError(
+            f"the point fit is of another model, with the variance parameters {', '.join(theirs)}; this posterior has "
+            f"{', '.join(mine)}"
+        )
+    if not np.array_equal(design.y, other.y):
+        raise ValueError(
+            "the point fit is of other data: its responses are not those of this posterior; maximise the same model "
+            "(fit.model.maximize()), or leave `point` out"
         )
 
 
@@ -142,20 +169,36 @@ def marginal_mode(model):
         return None
 
 
-def gather(fit, point, flat, marginal) -> list[Row]:
+def gather(fit, fits_: tuple) -> list[Row]:
     """Return the evidence of every parameter: variance parameters first, as lme4 prints them, then coefficients."""
     parameters = variance_parameters(fit.design) + coefficients(fit.design)
     draws = draws_of(fit, parameters)
-    posterior = describe(draws)
+    posterior, given = describe(draws), means_at_mode(fit.design, parameters, draws, fits_[2])
     return [
-        evidence(fit.design, parameter, draws[i].ravel(), posterior.iloc[i], (point, flat, marginal))
+        evidence(fit.design, parameter, draws[i].ravel(), posterior.iloc[i], fits_, given[i])
         for i, parameter in enumerate(parameters)
     ]
 
 
-def evidence(design, parameter: Parameter, draws: np.ndarray, posterior: pd.Series, fits_: tuple) -> Row:
-    """Return what the posterior and the three maximised fits (point, flat, MAP or None) say about one parameter."""
-    point, flat, marginal = fits_
+def means_at_mode(design, parameters: list[Parameter], draws: np.ndarray, marginal) -> np.ndarray:
+    """Return the posterior mean of each parameter given the others' values at the marginal MAP, where there is one.
+
+    In a linear model the coefficients are integrated out of that mode: they are not among the others, and have none.
+    """
+    missing = [marginal is None or (design.family.gaussian and p.kind == "coefficient") for p in parameters]
+    at = [np.nan if out else estimate(marginal, p) for p, out in zip(parameters, missing, strict=True)]
+    return means_given_others(draws.reshape(len(parameters), -1), np.array(at, dtype=float))
+
+
+def evidence(
+    design, parameter: Parameter, draws: np.ndarray, posterior: pd.Series, fits_: tuple, given: float = math.nan
+) -> Row:
+    """Return what the posterior and the maximised fits say about one parameter.
+
+    `fits_` are the one to compare with, the one under flat priors, the MAP or None, and the maximum that the first
+    should be, or None.
+    """
+    point, flat, marginal, own = fits_
     block = design.blocks[parameter.block] if parameter.block >= 0 else None
     return Row(
         parameter=parameter,
@@ -165,6 +208,8 @@ def evidence(design, parameter: Parameter, draws: np.ndarray, posterior: pd.Seri
         reml=estimate(flat, parameter),
         nagq=0 if design.family.gaussian else point.nagq,
         map=math.nan if marginal is None else estimate(marginal, parameter),
+        maximum=math.nan if own is None else estimate(own, parameter),
+        given=given,
         median=float(np.median(draws)),
         mode=mode(draws, support_of(parameter), posterior["ess_bulk"]),
         **{name: float(posterior[name]) for name in ("mean", "sd", "lower", "upper")},
@@ -191,5 +236,5 @@ def as_record(row: Row, rule: Rule) -> dict[str, object]:
         **numbers,
         "difference": row.difference,
         "verdict": rule.verdict,
-        "cause": rule.cause(row),
+        "cause": say_why(row, rule),
     }

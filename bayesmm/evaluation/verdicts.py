@@ -16,6 +16,10 @@ FEW_GROUPS_REACH = math.sqrt(3)  # mean and mode of a unimodal density are never
 FEW_GROUPS = 10  # with fewer the likelihood of an sd is far from symmetric: Gelman & Hill (2007), section 12.9
 NODES = 15  # of the quadrature that Laplace's approximation is judged by; it is exact to 1e-4 on all test data
 FIXED_TOLERANCE = 1e-6  # relative; a parameter that its prior fixes at the estimate agrees with it
+SAME_MAXIMUM = 0.1  # between a fit that was given and the maximum sought anew: searches differ by 1e-3 at most
+FAR = 50.0  # a distance that is no longer worth a number
+SECOND = 0.25  # a cause that makes less of the difference is not worth a second sentence
+PARTS = ("how the likelihood is maximised", "the priors", "the way from a mode to a mean")  # of a difference
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Row:
     levels: int  # of the grouping factor, basis functions of a smooth; 0 for a coefficient and sigma
     counted: str = "levels"
     nagq: int = 0  # nodes of the point fit; 0 for a linear model, whose integrals are exact
+    maximum: float = math.nan  # what a point fit that was given should be: the same maximum sought anew
+    given: float = math.nan  # the posterior mean where the other parameters have their values at the MAP
 
     @property
     def difference(self) -> float:
@@ -50,6 +56,17 @@ class Row:
     def towards(self, amount: float) -> float:
         """Return `amount` in posterior sds, positive if it goes from the point estimate to the posterior mean."""
         return amount / self.sd * math.copysign(1, self.difference)
+
+    @property
+    def parts(self) -> tuple[float, ...]:
+        """The difference in three parts that sum to 1: from the estimate to REML, to the MAP, to the posterior mean.
+
+        The first is ML instead of REML, or Laplace's approximation; empty where there is no MAP or no difference.
+        """
+        steps = (self.reml - self.point, self.map - self.reml, self.mean - self.map)
+        if self.sd == 0 or not all(map(math.isfinite, steps)) or self.difference == 0:
+            return ()
+        return tuple(self.towards(step) / abs(self.difference) for step in steps)
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,26 @@ class Rule:
 def judge(row: Row) -> Rule:
     """Return the first rule of `RULES` that holds; the last always does."""
     return next(rule for rule in RULES if rule.holds(row))
+
+
+def say_why(row: Row, rule: Rule) -> str:
+    """Return the cause in words and, where two causes make a good part of the difference, how much each of them does.
+
+    A cause that works against the difference is none of it.
+    """
+    said = rule.cause(row)
+    large = [(part, name) for part, name in zip(row.parts, PARTS, strict=False) if part >= SECOND]
+    if rule.verdict not in DIVIDED or row.bound or row.confounded or row.sd == 0 or len(large) < 2:
+        return said
+    large.sort(reverse=True)
+    shares = " and ".join(f"{name} {part:.0%}" for part, name in large)
+    return f"{said}. More than one cause applies: of the difference of {abs(row.difference):.2f} sds {shares}"
+
+
+def is_no_maximum(row: Row) -> bool:
+    """A fit that was given is not the maximum that it says it is."""
+    apart = abs(row.point - row.maximum)
+    return row.sd > 0 and math.isfinite(apart) and apart > SAME_MAXIMUM * row.sd
 
 
 def is_fixed(row: Row) -> bool:
@@ -120,6 +157,17 @@ def is_pulled_and_skewed(row: Row) -> bool:
     return row.towards(row.map - row.reml) > AGREE and is_skewed(row) and mode_is_there
 
 
+def is_joint(row: Row) -> bool:
+    """Where the others have their values at the MAP, the posterior mean is there too; otherwise it moves away."""
+    there = abs(row.given - row.map) <= MODE_AGREES * row.sd  # False where one of them is missing
+    return there and row.towards(row.mean - row.given) >= PULL_SHARE * row.towards(row.mean - row.map) > 0
+
+
+def is_pulled_and_joint(row: Row) -> bool:
+    """The same, and the priors make most of the difference."""
+    return is_joint(row) and row.towards(row.map - row.reml) > row.towards(row.mean - row.map)
+
+
 def number(value: float) -> str:
     """Return a number for a sentence."""
     return "undefined" if math.isnan(value) else f"{value:.4g}"
@@ -140,6 +188,11 @@ def span(row: Row) -> str:
 
 def say_pull(row: Row) -> str:
     """Explain a difference that the priors make."""
+    if abs(row.map - row.reml) > FAR * row.sd:
+        return (
+            f"the most probable value is {number(row.reml)} without priors and {number(row.map)} with them: the "
+            "likelihood is nearly flat in this direction, or the priors are very narrow; the priors decide"
+        )
     return (
         f"the most probable value is {number(row.reml)} without priors and {number(row.map)} with them, "
         f"{abs(row.map - row.reml) / row.sd:.2f} posterior sds apart; the mean is {abs(row.difference):.2f} sds from "
@@ -165,6 +218,23 @@ def say_skew(row: Row) -> str:
     )
 
 
+def say_joint(row: Row) -> str:
+    """Explain a mean of one parameter beside a mode of all."""
+    return (
+        f"{row.method} is a mode of all parameters together, the mean is of one alone: where the others have their "
+        f"most "
+        f"probable values the mean is {number(row.given)}, over all the values that they may have {number(row.mean)}"
+    )
+
+
+def say_no_maximum(row: Row) -> str:
+    """Say that a fit that was given is not what it says."""
+    return (
+        f"the {row.method} fit that was given has {number(row.point)}, and the maximum, sought anew, is at "
+        f"{number(row.maximum)}, {abs(row.point - row.maximum) / row.sd:.2f} posterior sds from it"
+    )
+
+
 def say_disagree(row: Row) -> str:
     """Say that no cause was found, and without a marginal MAP that the priors were not asked."""
     if math.isnan(row.map):
@@ -184,7 +254,9 @@ def say_disagree(row: Row) -> str:
     return f"{found}, so suspect one of the two computations"
 
 
+DIVIDED = ("few groups", "Laplace", "prior pull", "skew")  # verdicts of which another cause may have a part
 RULES = (
+    Rule("disagree", is_no_maximum, say_no_maximum),
     Rule("prior pull", is_fixed, lambda row: f"its prior holds it fixed at {number(row.mean)}"),
     Rule("boundary", lambda row: row.bound and row.sd > 0, say_bound),
     Rule(
@@ -224,6 +296,8 @@ RULES = (
             "other parameters integrated out, where a mode has them at their most probable values"
         ),
     ),
+    Rule("prior pull", is_pulled_and_joint, say_pull),
+    Rule("skew", is_joint, say_joint),
     Rule(
         "boundary",
         lambda row: row.singular != "",
