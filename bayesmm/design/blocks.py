@@ -1,5 +1,6 @@
 """One block per grouping factor: all group terms on the same factor, their columns coded and put side by side."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from bayesmm.design.covariance.structure import Part
 from bayesmm.design.covariance.structures import STRUCTURES, make_parts
 from bayesmm.design.groups import learn_grouping, safe_names
 from bayesmm.design.members import members_block
-from bayesmm.design.parameters import residual_names
+from bayesmm.design.parameters import of_parameter, residual_names
 from bayesmm.design.records import Block
 from bayesmm.design.relations import Matrix, relation_of
 from bayesmm.design.residual.structure import Residuals
@@ -40,24 +41,25 @@ def make_blocks(
     Where the residual `own` has a standard deviation that is not known the effects must be told apart from it.
     """
     residual, taken = family.has_residual_sd and own.sigma != "known", residual_names(own)
-    together = bars_by_group(formula)
+    together = bars_by_block(formula)
     found = [curve for call in formula.smooths for curve in curves(smooth_rows(call, scope))]
-    groups = [":".join(factors) for factors in together]
+    groups = [block_label(bars) for bars in together]
     names = safe_names([*groups, *(curve.name for curve in found)], family, taken)
     blocks, codings, groupings = [], [], []
-    for (factors, bars), name in zip(together.items(), names, strict=False):
+    for bars, name in zip(together, names, strict=False):
         if bars[0].weights:
             block, grouping = members_block(name, bars, values, scope)
             blocks, codings, groupings = [*blocks, block], [*codings, ()], [*groupings, grouping]
             continue
-        grouping, index = learn_grouping(factors, scope)
+        grouping, index = learn_grouping(bars[0].columns, scope)
         block, coded = _block(name, grouping, index, bars, values, scope.learning)
         block = _related(block, bars, family, matrices)
-        say_about_block(block, bars, coded, values, scope, residual)
+        say_about_block(block, bars, coded, values, scope, residual and not bars[0].of)
         blocks.append(block)
         codings.append(coded)
         groupings.append(grouping)
     smooth = [_curve_block(curve, name) for curve, name in zip(found, names[len(groups) :], strict=True)]
+    _say_about_keys(formula, scope)
     return (*blocks, *smooth), (*codings, *((),) * len(smooth)), tuple(groupings)
 
 
@@ -87,6 +89,8 @@ def _related(block: Block, bars: Sequence[Bar], family: Family, matrices: Mappin
     if not names:
         return block
     term = f"gr({block.group}, cov = {names[0]})"
+    if family.varying:
+        raise DataError(f"{term} is not possible beside random effects of sigma; leave one of the two out")
     if not family.gaussian:
         raise DataError(f"{term} is for gaussian models with the identity link, and the family is {family.label}")
     if len(bars) > 1:
@@ -106,10 +110,41 @@ def bars_by_group(formula: Formula) -> dict[tuple[str, ...], list[Bar]]:
     return together
 
 
+def bars_by_block(formula: Formula) -> list[list[Bar]]:
+    """Return the group terms of each block, those of parameters too.
+
+    A parameter's are a block of their own, except those that have the key of others on the same factor: these are all
+    in the block of the first, side by side.
+    """
+    together: dict[tuple[str, tuple[str, ...]], list[Bar]] = {}
+    for bar in formula.bars:
+        with_key = (b.of for b in formula.bars if b.key and (b.key, b.columns) == (bar.key, bar.columns))
+        together.setdefault((next(with_key, bar.of), bar.columns), []).append(bar)
+    found = []
+    for bars in together.values():
+        first = {bar.key: at for at, bar in reversed(list(enumerate(bars))) if bar.key}
+        found.append([bar for _, bar in sorted(enumerate(bars), key=lambda one: first.get(one[1].key, one[0]))])
+    return found
+
+
+def block_label(bars: Sequence[Bar]) -> str:
+    """Return what a block is called: its factor, and before it the parameter that its first group term is of."""
+    group = ":".join(bars[0].columns)
+    return of_parameter(bars[0].of, group) if bars[0].of else group
+
+
+def _say_about_keys(formula: Formula, scope: Scope) -> None:
+    """Say which name between two bars stands in one group term only."""
+    times = Counter((bar.key, bar.columns) for bar in formula.bars if bar.key)
+    for bar in formula.bars:
+        if bar.key and times[bar.key, bar.columns] == 1:
+            scope.say(note(f"the name '{bar.key}' of {bar} stands in one group term only, so that it has no effect"))
+
+
 def _block(
     name: str, grouping: Grouping, index: np.ndarray, bars: Sequence[Bar], values: Values, learning: bool
 ) -> tuple[Block, tuple[Coding, ...]]:
-    group = ":".join(grouping.factors)
+    group = block_label(bars)
 
     def matrices(coding: Coding, bar: Bar) -> list[Columns]:
         Z, names = checked_matrix(coding, values, len(index), str(bar), learning)
@@ -120,7 +155,10 @@ def _block(
 
     made = effects_of(group, bars, values, matrices)
     Z = np.ascontiguousarray(np.hstack(made.matrices))
-    return Block(group, name, grouping.factors, index, grouping.levels, made.columns, Z, made.parts), made.codings
+    own = made.predictors if any(made.predictors) else ()
+    return Block(
+        group, name, grouping.factors, index, grouping.levels, made.columns, Z, made.parts, predictors=own
+    ), made.codings
 
 
 # A matrix of a group term, the names of its columns, and what stands behind the name of its covariance
@@ -134,25 +172,38 @@ class Effects(NamedTuple):
     parts: tuple[Part, ...]
     codings: tuple[Coding, ...]
     matrices: tuple[object, ...]
+    predictors: tuple[str, ...]
 
 
 def effects_of(
     group: str, bars: Sequence[Bar], values: Values, make: Callable[[Coding, Bar], Iterable[Columns]]
 ) -> Effects:
-    """Return the effects of a grouping factor; `make` gives the matrices of a group term, one unless it says by."""
-    matrices, columns, parts, codings = [], [], [], []
+    """Return the effects of a grouping factor; `make` gives the matrices of a group term, one unless it says by.
+
+    Group terms with one key are one part.
+    """
+    matrices, columns, parts, codings, predictors = [], [], [], [], []
+    start, key, texts = 0, "", []
     for bar in bars:
         coding = learn_coding(bar.intercept, bar.terms, values)
+        if not bar.key or bar.key != key:
+            start, key, texts = len(columns), bar.key, []
+        elif parts:
+            parts.pop()
         for Z, names, tail in make(coding, bar):
-            parts += make_parts(bar.covariance, range(len(columns), len(columns) + len(names)), bar.effects + tail)
+            owner = bar.of if bar.of != bars[0].of else ""
+            texts = [*texts, bar.effects + tail] if bar.key else [bar.effects + tail]
+            end = len(columns) + len(names)
+            parts += make_parts(bar.covariance, range(start if bar.key else len(columns), end), " + ".join(texts))
             matrices.append(Z)
-            columns += names
+            columns += [of_parameter(owner, name) if owner else name for name in names]
+            predictors += [bar.of] * len(names)
             codings.append(coding)
     if len(set(columns)) < len(columns):
         raise DataError(
             f"two random effects of '{group}' have the same name ({', '.join(columns)}); write each effect once"
         )
-    return Effects(tuple(columns), tuple(parts), tuple(codings), tuple(matrices))
+    return Effects(tuple(columns), tuple(parts), tuple(codings), tuple(matrices), tuple(predictors))
 
 
 def _shares(bar: Bar, group: str, index: np.ndarray, values: Values) -> list[tuple[str, np.ndarray]]:

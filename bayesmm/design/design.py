@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmm.design import checks
-from bayesmm.design.blocks import bar_columns, bars_by_group, make_blocks
+from bayesmm.design.blocks import bar_columns, bars_by_block, make_blocks
 from bayesmm.design.coding import Coding, Levels, Values, learn_coding, matrix, matrix_names
 from bayesmm.design.contrasts import check_used, given_contrasts
 from bayesmm.design.frames import Table, find_columns, missing_text, open_table, to_pandas
@@ -19,10 +19,16 @@ from bayesmm.design.groups import check_block, find_levels
 from bayesmm.design.lints import data_lints
 from bayesmm.design.matrices import read_matrices
 from bayesmm.design.members import LEVEL, expanded_columns, member_weights
-from bayesmm.design.ordered import check_identified, check_thresholds
+from bayesmm.design.ordered import by_category, check_identified, check_thresholds
+from bayesmm.design.predictors import columns_of_mean, of_mean
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Block, Design
-from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
+from bayesmm.design.residual.structures import (
+    residual_columns,
+    residual_rows,
+    residual_terms,
+    with_random_parameters,
+)
 from bayesmm.design.smooth_rows import curves
 from bayesmm.design.spec import DataArguments, DesignSpec, Grouping, data_arguments
 from bayesmm.design.state import Scope, Transforms
@@ -165,6 +171,8 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     scope = _scope(table, spec)
     # 2: response, offset and the variables of every term
     left, shift = response(formula, spec.family, scope, table.trials, w), offset(formula, scope)
+    formula = by_category(formula, left.family)
+    left = replace(left, family=with_random_parameters(formula, left.family, left.weights))
     checks.check_offset(left.family, left.y, shift, text_of(formula.response))
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
     # 3: the fixed part
@@ -185,7 +193,9 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     scope.said.extend([*said, *_remarks(formula, fixed, values, blocks, scope, left, residual.sigma != "known")])
     known = dict(states=dict(scope.states), bases=bases, groupings=groupings, repeats=spec.learned)
     return Design(
-        spec=replace(spec, family=left.family, arguments=data_arguments(missing, weights, trials), **known),
+        spec=replace(
+            spec, formula=formula, family=left.family, arguments=data_arguments(missing, weights, trials), **known
+        ),
         response=text_of(formula.response),
         y=left.y,
         X=X,
@@ -292,15 +302,13 @@ def encode(
     values = _values(spec, scope, groups)
     X, shift = _coded(formula, values, table.n), offset(formula, scope)
     X = X[:, 1:] if spec.family.ordered and not whole else X
-    bars = bars_by_group(formula)
-    blocks = tuple(
-        _encoded_block(grouping, bars[grouping.factors], values, scope) for grouping in spec.groupings if groups
-    )
+    own = zip(spec.groupings, bars_by_block(formula), strict=True) if groups else ()
+    blocks = tuple(_encoded_block(grouping, bars, values, scope) for grouping, bars in own)
     rows = np.zeros(table.n, dtype=np.int64), np.full(table.n, "curve", dtype=object)
     found = (curve for call in formula.smooths if groups for curve in curves(smooth_rows(call, scope)))
     blocks += tuple(EncodedBlock(*rows, curve.Z) for curve in found)
-    own = residual_rows(formula, scope) if residual else None
-    return Encoded(X, shift, blocks, _labels(scope.rows), tuple(scope.said), own)
+    read = residual_rows(formula, scope) if residual else None
+    return Encoded(X, shift, blocks, _labels(scope.rows), tuple(scope.said), read)
 
 
 def _encoded_block(grouping: Grouping, bars: Sequence[Bar], values: Values, scope: Scope) -> EncodedBlock:
@@ -390,7 +398,8 @@ def _remarks(
     ]
     blocks = [block for block in blocks if not (block.smooth or block.members)]
     of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials, residual)]
-    return [*said, *data_lints(formula, values, blocks, scope.variables), *of_blocks]
+    of_means = [columns_of_mean(block) for block in blocks if of_mean(block).any()]
+    return [*said, *data_lints(formula, values, of_means, scope.variables), *of_blocks]
 
 
 def _numeric_columns(formula: Formula, scope: Scope) -> list[Variable]:

@@ -154,6 +154,8 @@ def check_block(block: Block, family: Family, trials: np.ndarray | None = None, 
     """
     n, levels = len(block.index), len(block.levels)
     said = [*_few_levels(block), *_memory_of_draws(block)]
+    if block.predictors and all(block.predictors):
+        return said + _one_row_each_parameter(block)
     if levels == n:
         return said + _one_row_each(block, family, trials)
     single = int((block.counts == 1).sum())
@@ -161,6 +163,14 @@ def check_block(block: Block, family: Family, trials: np.ndarray | None = None, 
         part = f"{single:,} of the {levels:,} levels of '{block.group}' have one row"
         said.append(warning(f"{part}, where the effect of the level and the residual are seen only together"))
     return said
+
+
+def _one_row_each_parameter(block: Block) -> list[Message]:
+    """Say what an effect for each row of a parameter besides the mean rests on."""
+    if len(block.levels) < len(block.index):
+        return []
+    each = f"'{block.group}' has one row in each of its {len(block.levels):,} levels"
+    return [warning(f"{each}, and one response says nearly nothing about a parameter besides its mean: priors decide")]
 
 
 def _one_row_each(block: Block, family: Family, trials: np.ndarray | None) -> list[Message]:

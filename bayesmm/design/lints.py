@@ -299,7 +299,7 @@ def slopes_without_mean(look: Look) -> list[Message]:
     """Random slopes whose mean is held at 0, because the fixed part does not have the term."""
     fixed = {_columns(term) for term in look.formula.terms}
     said = []
-    for bar in look.formula.bars:
+    for bar in (bar for bar in look.formula.bars if not bar.of):
         bare = [term for term in bar.terms if _columns(term) not in fixed and not _indicators(bar, term, look)]
         if bare:
             labels = [term.label for term in bare]

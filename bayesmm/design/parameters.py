@@ -25,6 +25,11 @@ def parameter_label(kind: str, of: str, *terms: str) -> str:
     return f"{kind}_{of}[{', '.join(terms)}]"
 
 
+def of_parameter(parameter: str, name: str) -> str:
+    """Return what the random effects of a family's parameter are called, or one of their columns: ``zi_g``."""
+    return f"{parameter}_{name}"
+
+
 def tidy_term(kind: str, *terms: str) -> str:
     """Return what R's broom.mixed calls an sd or a correlation: ``sd__Days``, ``cor__Intercept.Days``."""
     return f"{kind}__{'.'.join(terms)}"
@@ -245,6 +250,18 @@ def residual_parameters(design) -> list[Parameter]:
         labels = zip(residual_labels(own), places, strict=True)
         found += [Parameter("residual", label, -1, place, own.support) for label, place in labels]
     return found
+
+
+def category_effects(design) -> list[tuple[str, Parameter]]:
+    """Return the parameters of categories without an order as fixed effects are called: ``mub_Intercept``."""
+    first, *others = design.residual.parts[0].parameters
+    found, last = residual_parameters(design), first.size
+    columns = [term.rpartition(", ")[0] for own in others for term in own.terms[::last]]
+    return [
+        (of_parameter(own.name, name), found[k + c * last])
+        for k, own in enumerate(design.family.parameters)
+        for c, name in enumerate((INTERCEPT_AT_ZERO, *columns))
+    ]
 
 
 def residual_labels(own) -> tuple[str, ...]:

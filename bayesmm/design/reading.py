@@ -9,7 +9,7 @@ from bayesmm.design.coding import Levels
 from bayesmm.design.factors import factor_value, remedy
 from bayesmm.design.frames import Table, complete_rows, find_columns, open_table, values_beside
 from bayesmm.design.observed import observe
-from bayesmm.design.ordered import categories
+from bayesmm.design.ordered import categories, with_categories
 from bayesmm.design.proportions import are_proportions, check_counted_once, counted
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.transforms import numeric
@@ -239,6 +239,8 @@ def response(
     expr, trials = _successes(formula, family, scope, given)
     name = text_of(formula.response)
     y, proportions = _values(expr, name, family, scope), False
+    if family.nominal:
+        family = with_categories(family, scope.states[expr].labels)
     if trials is not None:
         check_counted_once(trials, weights, name)
     elif family.support.trials:

@@ -54,6 +54,8 @@ class Block:
     members : tuple of str
         The labels of a factor of which a row has several; its block has one level with a column for each of them, term
         by term. Empty for all others.
+    predictors : tuple of str
+        Of each column the family's parameter that it acts on, "" for the mean; empty where all act on the mean.
     """
 
     group: str
@@ -67,6 +69,7 @@ class Block:
     relation: "Relation | None" = None
     smooth: bool = False
     members: tuple[str, ...] = ()
+    predictors: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:

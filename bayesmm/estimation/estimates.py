@@ -8,7 +8,9 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import by_levels, free_auxiliaries
+from bayesmm.design.coding import INTERCEPT
+from bayesmm.design.parameters import by_levels, category_effects, free_auxiliaries, of_parameter, residual_parameters
+from bayesmm.design.predictors import shifts
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
@@ -186,7 +188,7 @@ class Estimates:
     def own(self) -> tuple[float, ...]:
         """The family's parameters besides mu in its order, or its thresholds; (n,) each where it has a formula."""
         if self.design.residual.by_row:
-            return own_of_rows(self.design, self.auxiliaries, self.residual)
+            return own_of_rows(self.design, self.auxiliaries, self.residual, effects=shifts(self.design, self.modes))
         return tuple(self.auxiliaries.values()) or (self.sigma,)
 
     @cached_property
@@ -206,15 +208,20 @@ class Estimates:
 
     def fixef(self) -> pd.DataFrame:
         """Return the coefficients: index coef; estimate, se, t; z and its two-sided p for generalised models."""
+        beta, se, names = self.beta, np.sqrt(np.diag(self.beta_cov)), self.design.coefficients
+        if self.design.family.nominal:
+            names, own = zip(*category_effects(self.design), strict=True)
+            labels = [p.label for p in residual_parameters(self.design)]
+            known = dict(zip(labels, np.concatenate(list(self.residual.values())), strict=True))
+            beta, se = (np.array([of.get(p.label, np.nan) for p in own]) for of in (known, self.own_se))
         with np.errstate(divide="ignore", invalid="ignore"):
-            se = np.sqrt(np.diag(self.beta_cov))
-            ratio = self.beta / se
-        table = {"estimate": self.beta, "se": se, "t": ratio}
+            ratio = beta / se
+        table = {"estimate": beta, "se": se, "t": ratio}
         if not self.design.family.gaussian:
             from scipy.special import erfc
 
-            table = {"estimate": self.beta, "se": se, "z": ratio, "p": erfc(np.abs(ratio) / np.sqrt(2))}
-        return pd.DataFrame(table, index=pd.Index(self.design.coefficients, name="coef"))
+            table = {"estimate": beta, "se": se, "z": ratio, "p": erfc(np.abs(ratio) / np.sqrt(2))}
+        return pd.DataFrame(table, index=pd.Index(names, name="coef"))
 
     def fixef_corr(self) -> pd.DataFrame:
         """Return the correlation matrix of the coefficients, (p, p), labelled."""
@@ -246,8 +253,12 @@ class Estimates:
     def coef(self) -> dict[str, pd.DataFrame]:
         """Return, for each factor, the coefficients of each level: fixed plus random part, levels x coefficients."""
         beta = pd.Series(np.nan_to_num(self.beta), index=list(self.design.coefficients))
-        blocks = self.design.blocks
-        return {blocks[k].group: add_effects(beta, blocks[k], self.modes[k]) for k in self.design.groups}
+        blocks, found = self.design.blocks, {}
+        links = {p.name: p.free(self.auxiliaries[p.name]) for p in free_auxiliaries(self.design)}
+        for k in self.design.groups:
+            own = beside_effects(self.design, blocks[k], beta, links, self.residual)
+            found[blocks[k].group] = add_effects(own, blocks[k], self.modes[k])
+        return found
 
 
 def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float], residual: Values = NOTHING) -> Floats:
@@ -272,6 +283,26 @@ def _normal_scores(design: Design, eta: Floats, auxiliaries: Sequence[float]) ->
     ends = shares_below(design.family, design.y, mu, tuple(auxiliaries), design.trials, design.limits)
     first, last = (np.broadcast_to(each, mu.shape) for each in ends)
     return scores_between(first, last, stream(0, "places of censored responses"))
+
+
+def beside_effects(
+    design: Design, block: Block, beta: pd.Series, links: Mapping[str, float], values: Values
+) -> pd.Series:
+    """Return the coefficients that the effects of a block are deviations from, by the names of its terms.
+
+    They are the mean's, `beta`, or of a parameter the link of its level, in `links`, and the coefficients of its
+    formula; of effects on several predictors all of them.
+    """
+    if not block.predictors:
+        return beta
+    alone, parts = len(set(block.predictors)) == 1, [] if all(block.predictors) else [beta]
+    for name in dict.fromkeys(filter(None, block.predictors)):
+        formula = next(part for part in design.residual.parts if part.of == name)
+        own = {INTERCEPT: links[name]} if name in links else {}
+        for parameter in formula.parameters:
+            own |= dict(zip(parameter.terms, np.asarray(values[parameter.name], dtype=float), strict=True))
+        parts.append(pd.Series({term if alone else of_parameter(name, term): value for term, value in own.items()}))
+    return pd.concat(parts)
 
 
 def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:

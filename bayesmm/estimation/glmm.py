@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bayesmm.design.predictors import check_of_mean, random_parameters
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
@@ -29,6 +30,7 @@ from bayesmm.likelihood.own_parameters import OwnParameters, kind_of_own, own_pa
 from bayesmm.likelihood.problem import factors_of, orthonormal_columns, scaled_columns
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS, MOST_NODES, evaluate, grouped
 from bayesmm.likelihood.row_functions import codes
+from bayesmm.likelihood.several_laplace import Several, in_units, joint_laplace, joint_modes, several_of
 from bayesmm.likelihood.theta import Theta, make_theta
 from bayesmm.runtime.arguments import check_whole
 
@@ -70,6 +72,8 @@ class GlmmProblem:
         T = unit * (T of theta, a part of x), on the scale of the link.
     theta : Theta
         How T follows from it.
+    several : Several or None
+        The linear predictors of rows where parameters of the family have random effects; their layout is `layout`.
     """
 
     design: Design
@@ -86,6 +90,7 @@ class GlmmProblem:
     columns: tuple[Columns, ...]
     unit: float
     theta: Theta
+    several: Several | None = None
 
     @property
     def bases(self) -> tuple[Floats, ...]:
@@ -199,6 +204,8 @@ def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, floa
 def check_nagq(design: Design, nagq: int) -> None:
     """Raise ValueError where adaptive quadrature with `nagq` nodes is not possible."""
     check_whole("nagq", nagq, 1)
+    if nagq > 1:
+        check_of_mean(design, f"nagq = {nagq}", "use nagq=1, Laplace's approximation")
     if nagq > MOST_NODES:
         raise ValueError(
             f"nagq should be at most {MOST_NODES}, and is {nagq}; 25 nodes are exact for practical purposes"
@@ -236,11 +243,16 @@ def make_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> 
     first = first_fit(family, response, (design.X - means)[:, kept], design.offset, own_start(design, own))
     basis, origin = np.zeros((design.p, len(kept))), np.zeros(design.p)
     basis[kept], origin[kept] = first.basis, first.beta
-    columns = scaled_columns(design) if columns is None else columns
-    layout, order = analyse(factors_of(design, columns)) if design.blocks else (None, ())
+    columns, several = scaled_columns(design) if columns is None else columns, None
+    if random_parameters(design):
+        columns = in_units(design, columns, first.unit)
+        several, order = several_of(design, columns)
+        layout = several.layout
+    else:
+        layout, order = analyse(factors_of(design, columns)) if design.blocks else (None, ())
     problem = GlmmProblem(
         design, response, layout, order, first.fixed, basis, origin, first.eta, own, first.aux, means, columns,
-        first.unit, make_theta(design, order),
+        first.unit, make_theta(design, order), several,
     )  # fmt: skip
     return problem if layout is None or not kept else _rescaled(problem)
 
@@ -274,7 +286,8 @@ def _laplace(problem: GlmmProblem, warm: Warm) -> Callable:
 
     def value(coefficients: Floats, free: Floats, aux: Floats) -> tuple[float, Floats, Floats, Floats]:
         fixed = problem.offset + problem.fixed @ coefficients
-        found = laplace(problem.layout, problem.response, fixed, problem.packed(free), aux, warm.u)
+        given = problem.response, fixed, problem.packed(free), aux, warm.u
+        found = laplace(problem.layout, *given) if problem.several is None else joint_laplace(problem.several, *given)
         if found.ok:
             warm.u = found.u
         return found.value, problem.fixed.T @ found.d_fixed, problem.gradient(found.d_T, free), found.d_aux
@@ -360,11 +373,16 @@ def coordinates(problem: GlmmProblem, x: Floats, warm: Warm, root: Floats) -> Co
     fixed = problem.offset + problem.fixed @ beta
     if problem.layout is not None:
         aux = problem.auxiliaries(logs)
-        at = conditional_modes(problem.layout, problem.response, fixed, problem.packed(free), aux, warm.u)
+        given = problem.response, fixed, problem.packed(free), aux, warm.u
+        several = problem.several
+        at = conditional_modes(problem.layout, *given) if several is None else joint_modes(several, *given)
         modes, covariances = at.modes, at.covariances
     indices, factors = [block.index for block in problem.design.blocks], problem.factors(free)
     linear = fixed + problem.means @ (problem.origin + problem.basis @ beta)
-    return make_coordinates(indices, problem.columns, problem.order, factors, modes, covariances, linear, root)
+    columns = problem.columns
+    if problem.several is not None:  # of whose rows the first of each M is the mean's
+        columns = tuple(own._replace(Z=own.Z[:: problem.several.M]) for own in columns)
+    return make_coordinates(indices, columns, problem.order, factors, modes, covariances, linear, root)
 
 
 def divergence(problem: GlmmProblem, x: Floats) -> str:

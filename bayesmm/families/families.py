@@ -12,6 +12,7 @@ from bayesmm.families import (
     beta,
     betabinomial,
     binomial,
+    categorical,
     compois,
     cumulative,
     exgaussian,
@@ -54,7 +55,7 @@ MODULES = (
     zero_inflated_poisson, zero_inflated_negbinomial, zero_inflated_binomial, hurdle_poisson, hurdle_negbinomial,
     truncated_poisson, truncated_negbinomial, tweedie, cumulative,
     hurdle_gamma, hurdle_lognormal, zero_inflated_beta, loglogistic, shifted_lognormal, compois, von_mises,
-    ordered_beta, zero_one_inflated_beta, sratio, acat,
+    ordered_beta, zero_one_inflated_beta, sratio, acat, categorical,
 )  # fmt: skip
 
 SPACINGS = ("flexible", EQUIDISTANT)  # of thresholds

@@ -171,6 +171,8 @@ class Family:
         The same in logarithms, for compiled code: of a family whose response may be censored or truncated.
     observed : str
         How the response is known where that is not by its value: "censored", "truncated", or both.
+    varying : bool
+        Whether its parameters have random effects of their own, so that no integral of a normal response is exact.
     probabilities : callable or None
         Of ordered categories, ``(link, eta, thresholds) -> P(Y = k)``, (..., K), for eta (...) and K - 1 thresholds
         that broadcast with it. Its `variance`, `draw`, `mean` and `cdf` take the linear predictor in place of mu, the
@@ -183,6 +185,9 @@ class Family:
     every : bool
         Whether the density of a row depends on all thresholds, which are then all that it depends on: its kernels have
         them as `aux` and their number as `size`. Otherwise `aux` are the two around its category.
+    nominal : bool
+        Whether the categories have no order: what stands for thresholds are the log odds of each beside the first,
+        which are parameters of the family named by the category once the response is known, and eta has no part.
     spacing : str
         "equidistant" where the thresholds are as far apart as the first two.
     scaled : Family or None
@@ -225,10 +230,12 @@ class Family:
     cdf_is_sum: bool = False
     tails: Tails | None = None
     observed: str = ""
+    varying: bool = False
     probabilities: Callable[..., Array] | None = None
     first_thresholds: Callable[..., Array] | None = None
     ascending: bool = True
     every: bool = False
+    nominal: bool = False
     spacing: str = ""
     scaled: "Family | None" = field(default=None, compare=False)
 
@@ -315,7 +322,7 @@ class Family:
     @property
     def gaussian(self) -> bool:
         """Whether the model is linear with normal errors, so that its integrals are exact."""
-        return self.normal and self.link == "identity"
+        return self.normal and self.link == "identity" and not self.varying
 
     @property
     def concave(self) -> bool:

@@ -22,12 +22,13 @@ class Cursor:
     """The place that a parse has come to; it changes, and lives as long as one parse.
 
     `operators` counts those of the arithmetic expression that is being read; `structures` are the names that may stand
-    before the bracket of a group term.
+    before the bracket of a group term, and `several` says whether there are other formulas beside this one.
     """
 
-    def __init__(self, text: str, structures: frozenset[str] = frozenset()) -> None:
+    def __init__(self, text: str, structures: frozenset[str] = frozenset(), several: bool = False) -> None:
         self.text = text
         self.structures = structures
+        self.several = several
         self.tokens = tokenize(text)
         self.position = 0
         self.operators = 0

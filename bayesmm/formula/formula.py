@@ -8,7 +8,7 @@ The grammar is closed: a name is a column of the data and nothing else, a functi
 the names given as `transforms` or `residuals`, and nothing in a formula is ever evaluated here or handed to an
 evaluator of code.
 
-    formulas    = formula , { ";" , "sigma" , "~" , terms } ;                       (* or one text for each *)
+    formulas    = formula , { ";" , parameter , "~" , terms } ;                     (* or one text for each *)
     formula     = response , "~" , terms ;
     response    = arithmetic , [ "|" , addition , { "+" , addition } ] ;
     addition    = ( "weights" | "trials" ) , "(" , arithmetic , ")" | call ;      (* each once; cens, trunc, se *)
@@ -18,7 +18,8 @@ evaluator of code.
     interaction = power , { ":" , power } ;
     power       = operand , [ ( "^" | "**" ) , number ] ;
     operand     = "0" | "1" | column | call | "(" , terms , ")" | group ;              (* a call may be a residual's *)
-    group       = "(" , terms , ( "|" | "||" ) , factors , ")" | structure , "(" , terms , "|" , factors , ")" ;
+    group       = "(" , terms , ( "|" | "||" ) , factors , ")" | structure , "(" , terms , "|" , factors , ")"
+                | "(" , terms , "|" , name , "|" , factors , ")" ;       (* of several formulas: these are correlated *)
     factors     = factor , { ( "/" | ":" ) , factor } ;
     factor      = column | ( "factor" | "C" ) , "(" , column , ")" | "(" , factors , ")" ;
 
@@ -151,7 +152,7 @@ class Formula:
     terms : tuple of Term
         The fixed part, expanded and in R's order.
     bars : tuple of Bar
-        The group terms, in the order of the text, ``a/b`` expanded.
+        The group terms, in the order of the text, ``a/b`` expanded; those of the formulas of parameters last.
     offsets : tuple of Expr
         What stands inside each ``offset( )``, to be added to the linear predictor (on the scale of the link).
     weights : Expr or None
@@ -227,11 +228,13 @@ def parse(
     names, known = frozenset(transforms), frozenset(structures)
     check_transforms(names, residuals)
     first, *others = _texts(text)
-    formula = _of_mean(first, names, known, residuals)
+    formula = _of_mean(first, names, known, residuals, bool(others))
     if not others:
         return formula
-    scales = _of_scales(others, names, known, residuals, parameters)
-    return replace(formula, text="; ".join([first, *others]), scales=(*formula.scales, *scales))
+    scales, bars = _of_scales(others, names, known, residuals, parameters)
+    _check_groups(formula, bars, {scale.name: scale.text for scale in scales})
+    text = "; ".join([first, *others])
+    return replace(formula, text=text, scales=(*formula.scales, *scales), bars=(*formula.bars, *bars))
 
 
 def _texts(given: object) -> list[str]:
@@ -259,9 +262,11 @@ def _split(text: str) -> list[str]:
     return [part.strip() if parts else part for part in [*parts, text[start:]]]
 
 
-def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[str, Signature]) -> Formula:
+def _of_mean(
+    text: str, names: frozenset, known: frozenset, residuals: Mapping[str, Signature], several: bool = False
+) -> Formula:
     """Return the formula of the mean."""
-    sides = read(text, known)
+    sides = read(text, known, several)
     context = Context(text, names, known, residuals)
     response, additions = _response(sides.response, context), additions_of(sides.condition, context)
     work = Work(context)
@@ -284,11 +289,12 @@ def _of_mean(text: str, names: frozenset, known: frozenset, residuals: Mapping[s
 def _of_scales(
     texts: Sequence[str], names: frozenset, known: frozenset, residuals: Mapping[str, Signature],
     parameters: Sequence[str],
-) -> tuple[Scale, ...]:  # fmt: skip
-    """Return the formulas of parameters besides the mean."""
+) -> tuple[tuple[Scale, ...], tuple[Bar, ...]]:  # fmt: skip
+    """Return the formulas of parameters besides the mean, and all of their group terms."""
     found: dict[str, Scale] = {}
+    bars: list[Bar] = []
     for text in texts:
-        context, sides = Context(text, names, known, residuals), read(text, known)
+        context, sides = Context(text, names, known, residuals), read(text, known, several=True)
         left, work = sides.response, Work(context)
         if not isinstance(left, Column) or left.name not in parameters or sides.condition is not None:
             own = listing(parameters, len(parameters))
@@ -299,14 +305,31 @@ def _of_scales(
             raise context.error(left.span, f"{left.name} has two formulas; give it one, with all of its terms")
         part = expand(sides.right, work)
         check_no_smooth(part.terms, f"is not possible in the formula of {left.name}; write ns(x, df = 4) there", work)
-        if part.groups or part.offsets or part.specific:
-            what = "random effects" if part.groups else text_of(part.offsets[0]) if part.offsets else "cs()"
-            message = (
-                f"the formula of {left.name} has {what}, and it can have fixed effects only, as in {left.name} ~ f"
-            )
-            raise context.error((0, len(text)), message)
+        if part.offsets or part.specific:
+            what = text_of(part.offsets[0]) if part.offsets else "cs()"
+            message = f"the formula of {left.name} has {what}, and it can have fixed and random "
+            raise context.error((0, len(text)), f"{message}effects only, as in {left.name} ~ f + (1 | g)")
+        own = bars_of(part.groups, work, left.name)
+        for bar in own:
+            if bar.weights:
+                message = f"{bar.label} is not possible in the formula of {left.name}; write (1 | g) there"
+                raise context.error(bar.span, message)
+        bars += own
         found[left.name] = Scale(text, left.name, part.intercept is not False, part.terms)
-    return tuple(found.values())
+    return tuple(found.values()), tuple(bars)
+
+
+def _check_groups(formula: Formula, bars: Sequence[Bar], texts: Mapping[str, str]) -> None:
+    """Refuse a response that groups the effects of a parameter, and a structure of terms that are correlated."""
+    names = columns_of(formula.response)
+    for bar in bars:
+        if names == bar.columns:
+            message = f"the response {quote(names[0])} also groups the effects of {bar.of}; take it out there"
+            raise underline(texts[bar.of], bar.span, message)
+    for bar in (*formula.bars, *bars):
+        if bar.key and (bar.by is not None or bar.relation or bar.weights):
+            message = f"terms that are correlated over formulas have a plain factor, as in (1 | {bar.key} | g)"
+            raise underline(texts.get(bar.of, formula.text), bar.span, message)
 
 
 def columns_of(part: Formula | Expr) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ Standard library only.
 """
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bayesmm.errors import FormulaError, listing
 from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand
@@ -43,6 +43,10 @@ class Bar:
         Whether these are divided by their sum.
     by : Column or None
         Of ``(x | gr(g, by = f))``: each level of f has a covariance matrix of its own.
+    key : str
+        The name between two bars, ``(x | key | g)``: terms of several formulas with one name are correlated.
+    of : str
+        The parameter in whose formula it stands; empty for the formula of the mean.
     """
 
     intercept: bool
@@ -54,6 +58,8 @@ class Bar:
     weights: tuple[Expr, ...] = ()
     scaled: bool = True
     by: Column | None = None
+    key: str = ""
+    of: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -78,12 +84,12 @@ class Bar:
         return f"mm({', '.join(names)})" if self.weights else ":".join(names)
 
     def __str__(self) -> str:
-        return bar_text(self.intercept, (term.label for term in self.terms), self.label, self.covariance)
+        return bar_text(self.intercept, (term.label for term in self.terms), self.label, self.covariance, self.key)
 
 
-def bar_text(intercept: bool, terms: Iterable[str], group: str, covariance: str = BARS["|"]) -> str:
+def bar_text(intercept: bool, terms: Iterable[str], group: str, covariance: str = BARS["|"], key: str = "") -> str:
     """Return a group term as text, ``"(0 + x | g)"``; the intercept is left out where another term implies it."""
-    return _written(_effects_text(intercept, terms), covariance, group)
+    return _written(_effects_text(intercept, terms), covariance, f"{key} | {group}" if key else group)
 
 
 def _effects_text(intercept: bool, terms: Iterable[str]) -> str:
@@ -97,8 +103,10 @@ def _written(effects: str, covariance: str, group: str) -> str:
     return f"({effects} {bar} {group})" if bar else f"{covariance}({effects} | {group})"
 
 
-def bars_of(groups: Iterable[Group], work: Work) -> tuple[Bar, ...]:
+def bars_of(groups: Iterable[Group], work: Work, of: str = "") -> tuple[Bar, ...]:
     """Return the bars of a formula's group terms, in the order of the text, outer factors before those nested in them.
+
+    The formula is the mean's, or `of` a parameter.
 
     Raises
     ------
@@ -106,7 +114,7 @@ def bars_of(groups: Iterable[Group], work: Work) -> tuple[Bar, ...]:
         For a group term without effects or with one inside it, for grouping factors not joined by ``/`` or ``:``,
         and for an effect that two group terms give to the same factor.
     """
-    bars = tuple(bar for group in groups for bar in _bars(group, work))
+    bars = tuple(replace(bar, key=group.key, of=of) for group in groups for bar in _bars(group, work))
     _check_overlap(bars, work)
     return bars
 

@@ -54,12 +54,16 @@ class Power:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """``(left | factor)``, ``(left || factor)`` or ``cs(left | factor)``: `covariance` is the structure's name."""
+    """``(left | factor)``, ``(left || factor)`` or ``cs(left | factor)``: `covariance` is the structure's name.
+
+    In ``(left | key | factor)`` the key is that of the effects that this term's are correlated with.
+    """
 
     left: "Node"
     factor: "Node"
     covariance: str
     span: Span
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +87,17 @@ class Sides:
     right: Node
 
 
-def read(text: str, structures: frozenset[str] = frozenset()) -> Sides:
+def read(text: str, structures: frozenset[str] = frozenset(), several: bool = False) -> Sides:
     """Return the tree of a formula, in which these names may stand before the bracket of a group term.
+
+    One of several formulas may have group terms of two bars, ``(1 | p | g)``.
 
     Raises
     ------
     FormulaError
         Where the text does not follow the grammar, or goes beyond one of the limits.
     """
-    cursor = Cursor(text, structures)
+    cursor = Cursor(text, structures, several)
     if len(cursor.tokens) == 1:
         raise FormulaError(f"the formula is empty; write one such as {EXAMPLE}")
     _check_brackets(cursor)
@@ -218,19 +224,35 @@ def _bracketed(cursor: Cursor) -> Node:
             raise cursor.error(cursor.token.span, message)
         inner = Group(inner, _terms(cursor), covariance, (0, 0))
         if cursor.token.is_("|", "||"):
-            message = "a group term has one bar, as in (x | g); effects of different terms are not correlated"
-            raise cursor.error(cursor.token.span, message)
+            inner = _keyed(cursor, inner)
     if not cursor.token.is_(")"):
         raise unexpected(cursor)
     stop = cursor.next().span[1]
     return replace(inner, span=(start, stop)) if isinstance(inner, Chain | Group) else inner
 
 
+def _keyed(cursor: Cursor, group: Group) -> Group:
+    """Read what stands behind a second bar, ``(x | key | g)``, in one of several formulas."""
+    bar, key = cursor.next(), group.factor
+    if not cursor.several:
+        message = "a group term has one bar, as in (x | g); effects of different terms are not correlated"
+        raise cursor.error(bar.span, message)
+    if not isinstance(key, Column) or bar.text != "|" or group.covariance != BARS["|"]:
+        message = "of two bars each is single, and between them stands a name, as in (1 | p | g)"
+        raise cursor.error(bar.span, f"{message}; terms with the same name in several formulas are correlated")
+    if cursor.token.is_(")"):
+        raise cursor.error(cursor.token.span, "no grouping factor stands after the bar; write (1 | p | g)")
+    factor = _terms(cursor)
+    if cursor.token.is_("|", "||"):
+        raise cursor.error(cursor.token.span, "a group term has two bars at most, as in (1 | p | g)")
+    return replace(group, factor=factor, key=key.name)
+
+
 def _structured(cursor: Cursor) -> Group:
     """Read a group term with the name of its covariance structure before it."""
     name = cursor.next()
     group = _bracketed(cursor)
-    if group.covariance != BARS["|"]:
+    if group.covariance != BARS["|"] or group.key:
         wanted = f"{name.text}(x | g)"
         raise cursor.error(group.span, f"a group term with a covariance structure has a single bar, as in {wanted}")
     return replace(group, covariance=name.text, span=(name.span[0], group.span[1]))

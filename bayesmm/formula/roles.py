@@ -2,9 +2,10 @@
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bayesmm.errors import FormulaError, listing, look_alike
-from bayesmm.formula.formula import Expr, Formula, arguments_of, column_nodes, underline
+from bayesmm.formula.formula import Bar, Expr, Formula, arguments_of, column_nodes, underline
 
 WEIGHTS = "weights column"
 SECOND_END = "second end"  # of interval-censored rows; in others it may be missing
@@ -27,9 +28,9 @@ def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
     places: dict[str, tuple[str, tuple[int, int], str]] = {}
     parts = [
         ("response", [formula.response]),
-        ("column", [*variables_of(formula), *formula.offsets]),
+        ("column", [*variables_of(replace(formula, bars=_of_mean(formula))), *formula.offsets]),
         ("column", formula.residuals),
-        ("grouping factor", [column for bar in formula.bars for column in bar.group]),
+        ("grouping factor", [column for bar in formula.bars if not bar.of for column in bar.group]),
         ("column", [weight for bar in formula.bars for weight in bar.weights]),
         ("trials column", [formula.trials] if formula.trials is not None else []),
         (WEIGHTS, [formula.weights] if formula.weights is not None else []),
@@ -41,9 +42,19 @@ def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
         for node in (node for expr in exprs for node in column_nodes(expr)):
             places.setdefault(node.name, (role, node.span, formula.text))
     for scale in formula.scales:
-        for node in (node for term in scale.terms for expr in term.factors for node in column_nodes(expr)):
+        bars = [bar for bar in formula.bars if bar.of == scale.name]
+        terms = [*scale.terms, *(term for bar in bars for term in bar.terms)]
+        by = [bar.by for bar in bars if bar.by is not None]
+        for node in (node for expr in (*(e for t in terms for e in t.factors), *by) for node in column_nodes(expr)):
             places.setdefault(node.name, ("column", node.span, scale.text))
+        for node in (node for bar in bars for column in bar.group for node in column_nodes(column)):
+            places.setdefault(node.name, ("grouping factor", node.span, scale.text))
     return places
+
+
+def _of_mean(formula: Formula) -> tuple[Bar, ...]:
+    """Return the group terms of the formula of the mean."""
+    return tuple(bar for bar in formula.bars if not bar.of)
 
 
 def missing_column(formula: Formula, columns: Sequence[str]) -> FormulaError | None:

@@ -94,5 +94,6 @@ def _permuted(block: Block, order: list[int]) -> Block:
         block,
         columns=tuple(block.columns[i] for i in order),
         Z=block.Z[:, order] if isinstance(block.Z, SummedMatrix) else np.ascontiguousarray(block.Z[:, order]),
+        predictors=tuple(block.predictors[i] for i in order) if block.predictors else (),
         parts=tuple(replace(part, columns=tuple(sorted(place[i] for i in part.columns))) for part in block.parts),
     )

@@ -1,13 +1,16 @@
 """Whether one fitted model is a special case of another, and how their random parts differ."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from bayesmm.design.covariance.structure import Part
 from bayesmm.design.dependence import spans
+from bayesmm.design.predictors import MEAN, part_of
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.of_family import THRESHOLD
+from bayesmm.design.residual.scale import STRUCTURE as OF_SIGMA
 from bayesmm.design.residual.structure import ResidualTerm
 from bayesmm.design.summed import RowLevels, SummedMatrix, in_terms_of, is_summed, rows_of
 from bayesmm.families.families import limits_of
@@ -88,14 +91,30 @@ def _residual_limits(small: Design, large: Design) -> list[str]:
 
 
 def _more(one: Design, other: Design) -> list[ResidualTerm]:
-    """Return the structures of the residuals of one that the other has not, of the same rows."""
+    """Return the structures of the residuals of one that the other has not, of the same rows.
+
+    A formula of a parameter is in another one whose columns its own are combinations of.
+    """
 
     def same(a: ResidualTerm, b: ResidualTerm) -> bool:
         if a.of == b.of == THRESHOLD:  # without effects on each threshold they are those with effects of 0
             return a.rows is None or (b.rows is not None and _spans(b.rows, a.rows))
+        if _parameter_of(a) and _parameter_of(a) == _parameter_of(b):
+            return bool(_spans(_with_level(b), _with_level(a)))
         return a.text == b.text and np.array_equal(a.rows, b.rows)
 
     return [part for part in one.residual.parts if not any(same(part, its) for its in other.residual.parts)]
+
+
+def _parameter_of(part: ResidualTerm) -> str:
+    """Return the parameter whose formula a structure is: of linear models that of sigma is one of its own."""
+    return part.of or ("sigma" if part.structure.name == OF_SIGMA.name else "")
+
+
+def _with_level(part: ResidualTerm) -> np.ndarray:
+    """Return the columns of a parameter's formula, those of its intercept among them."""
+    level = [] if part.given or part.structure.sigma == "known" else [np.ones(len(part.rows))]
+    return np.column_stack([*level, part.rows])
 
 
 def _spans(wide, columns) -> bool:
@@ -136,6 +155,13 @@ def _has_place(block: Block, part: Part, large: Design) -> bool:
     )
 
 
+def _by_predictor(block: Block, part: Part, names: Iterable[str]):
+    """Return the columns of a part for each linear predictor below one another: no effect acts on two of them."""
+    if set(names) == {MEAN}:
+        return block.Z[:, list(part.columns)]
+    return np.vstack([part_of(block, block.Z, name)[:, list(part.columns)] for name in names])
+
+
 def _same_relation(block: Block, other: Block) -> bool:
     if block.relation is None or other.relation is None:
         return block.relation is other.relation
@@ -144,7 +170,8 @@ def _same_relation(block: Block, other: Block) -> bool:
 
 def _holds(other: Block, whole: Part, block: Block, part: Part) -> bool:
     """Return whether a part with any covariance matrix spans another, or is the same structure of the same columns."""
-    wide, columns = other.Z[:, list(whole.columns)], block.Z[:, list(part.columns)]
+    names = dict.fromkeys([MEAN, *block.predictors, *other.predictors])
+    wide, columns = _by_predictor(other, whole, names), _by_predictor(block, part, names)
     if isinstance(wide, SummedMatrix):
         columns = in_terms_of(columns, wide.sums)
         if columns is None:

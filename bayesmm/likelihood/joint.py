@@ -2,7 +2,7 @@
 
 Its coefficients are those of the fixed columns and then the random effects e, block by block, level by level: of a
 centred block the effects themselves, b = e ~ N(0, L L'), else b = L e with e ~ N(0, I). For what does not integrate
-out: crossed factors, many effects of a level.
+out: crossed factors, many effects of a level, effects of a parameter of the family, which are added to its link.
 """
 
 import math
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import carray
 
+from bayesmm.design.predictors import MEAN
 from bayesmm.design.records import Design
 from bayesmm.families.special import LOG_2PI
 from bayesmm.likelihood.compiled import c_function, fused, integers, matrix, pack, zeros
@@ -18,8 +19,10 @@ from bayesmm.likelihood.crossproducts import Ints
 from bayesmm.likelihood.own_parameters import (
     NUMBER,
     kind_of_own,
+    moved_own,
     own_parameters,
     own_size,
+    pull_link,
     pull_own,
     set_own,
     unpacked_own,
@@ -44,7 +47,14 @@ def joint_words(design: Design, centred: Sequence[bool]) -> Ints:
     widths = np.array([len(block.columns) for block in blocks])
     sizes = np.array([len(block.levels) for block in blocks])
     flags, words = np.array(centred, dtype=np.int64), own_parameters(design).words
-    return pack(widths, sizes, flags, levels.ravel(), columns, data.words, words)
+    return pack(widths, sizes, flags, levels.ravel(), columns, data.words, words, predictor_of_columns(design))
+
+
+def predictor_of_columns(design: Design) -> Ints:
+    """Return for each column of all blocks the predictor that it acts on: 0 for the mean, m for the m-th parameter."""
+    names = (MEAN, *design.family.auxiliaries)
+    owners = [own for block in design.blocks for own in block.predictors or (MEAN,) * len(block.columns)]
+    return np.array([names.index(own) for own in owners], dtype=np.int64)
 
 
 @fused
@@ -106,24 +116,24 @@ def pull_back_effects(e, L, q, G, centred, d_b, d_e, d_L):
 
 
 @fused
-def add_effects(Z, levels, widths, sizes, b, eta):
-    """Add Z b to the linear predictors, (n,); Z is (columns, n), and `levels` has n numbers for each block."""
+def add_effects(Z, levels, widths, sizes, of, m, b, eta):
+    """Add Z b to the m-th linear predictors, (n,); Z is (columns, n), and `levels` has n numbers for each block."""
     n, column, base = eta.shape[0], 0, 0
     for k in range(widths.shape[0]):
         for a in range(widths[k]):
-            for i in range(n):
+            for i in range(n if of[column] == m else 0):
                 eta[i] += Z[column, i] * b[base + levels[k * n + i] * widths[k] + a]
             column += 1
         base += widths[k] * sizes[k]
 
 
 @fused
-def gather_effects(Z, levels, widths, sizes, slope, d_b):
+def gather_effects(Z, levels, widths, sizes, of, m, slope, d_b):
     """Add Z' slope to the derivatives in b; see `add_effects`."""
     n, column, base = slope.shape[0], 0, 0
     for k in range(widths.shape[0]):
         for a in range(widths[k]):
-            for i in range(n):
+            for i in range(n if of[column] == m else 0):
                 d_b[base + levels[k * n + i] * widths[k] + a] += Z[column, i] * slope[i]
             column += 1
         base += widths[k] * sizes[k]
@@ -134,16 +144,14 @@ def joint_likelihood(words, flags, L, positive, coefficients, value, d_L, d_posi
     """Set log p(y, e | L, parameters, coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
     w = carray(words, (words[0],))
     widths, sizes, centred, levels, Z = integers(w, 0), integers(w, 1), integers(w, 2), integers(w, 3), matrix(w, 4)
-    data, own = unpacked_rows(integers(w, 5)), unpacked_own(integers(w, 6))
+    data, fixed, of = unpacked_rows(integers(w, 5)), unpacked_own(integers(w, 6)), integers(w, 7)
     (n, p), total, B, packed = data.X.shape, 0.0, 0, 0
     for k in range(widths.shape[0]):
         B += widths[k] * sizes[k]
         packed += widths[k] * widths[k]
-    aux, eta, slope, b, d_b = zeros(own_size(own, n)), zeros(n), zeros(n), zeros(B), zeros(B)
+    aux, eta, slope, b, d_b = zeros(own_size(fixed, n)), zeros(n), zeros(n), zeros(B), zeros(B)
     d_aux = zeros(aux.shape[0])
     e, factors = carray(coefficients, (p + B,))[p:], carray(L, (packed,))
-    if not set_own(own, positive, aux):
-        return 0
     at, packed = 0, 0
     for k in range(widths.shape[0]):
         q, end = widths[k], at + widths[k] * sizes[k]
@@ -151,15 +159,24 @@ def joint_likelihood(words, flags, L, positive, coefficients, value, d_L, d_posi
         at, packed = end, packed + q * q
     if not math.isfinite(total):
         return 0
+    shift = fixed.offset.copy()
+    for m in range(shift.shape[0] if shift.shape[1] > 0 else 0):
+        add_effects(Z, levels, widths, sizes, of, m + 1, b, shift[m])
+    own = moved_own(fixed, shift)
+    if not set_own(own, positive, aux):
+        return 0
     predictors(data, carray(coefficients, (p,)), eta)
-    add_effects(Z, levels, widths, sizes, b, eta)
+    add_effects(Z, levels, widths, sizes, of, 0, b, eta)
     total += sum_rows(data, aux, own.facts[NUMBER], eta, slope, d_aux)
     if not math.isfinite(total):
         return 0
     value[0] = total
     pull_own(own, positive, aux, d_aux, d_positive)
     gather_columns(data.X, slope, carray(d_coefficients, (p,)))
-    gather_effects(Z, levels, widths, sizes, slope, d_b)
+    gather_effects(Z, levels, widths, sizes, of, 0, slope, d_b)
+    for m in range(shift.shape[0] if shift.shape[1] > 0 else 0):
+        pull_link(own, m, aux, d_aux, slope)
+        gather_effects(Z, levels, widths, sizes, of, m + 1, slope, d_b)
     d_e, d_factors, at, packed = carray(d_coefficients, (p + B,))[p:], carray(d_L, factors.shape), 0, 0
     for k in range(widths.shape[0]):
         q, end = widths[k], at + widths[k] * sizes[k]

@@ -131,6 +131,11 @@ def conditional_modes(layout: Layout, response: Response, fixed: Floats, T: Floa
     The covariances are infinite where the observed curvature at the mode is not positive definite.
     """
     (ok, _, u, *_), lead, R = _evaluate(layout, response, fixed, T, np.atleast_2d(aux), u)
+    return modes_of_blocks(layout, T, ok, u, lead, R)
+
+
+def modes_of_blocks(layout: Layout, T: Floats, ok: bool, u: Floats, lead: Floats, R: Floats) -> Modes:
+    """Return T u and T H^-1 T' of each level; the last arguments are blocks of H^-1, see `selected_inverse`."""
     modes, covariances, packed = [], [], 0
     first = layout.q[0] * layout.n_levels[0]
     for k, (q, G) in enumerate(zip(layout.q, layout.n_levels, strict=True)):

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from bayesmm.design.predictors import expanded
 from bayesmm.design.records import Block, Design
 from bayesmm.design.relations import is_related
 from bayesmm.design.residual.independent import whitened
@@ -173,8 +174,11 @@ def factors_of(design: Design, columns: tuple[Columns, ...]) -> list[Factor]:
 
 
 def scaled_columns(design: Design) -> tuple[Columns, ...]:
-    """Return the random-effects columns of each block divided by their root mean squares."""
-    return tuple(_columns(block, scaled) for block in design.blocks)
+    """Return the random-effects columns of each block divided by their root mean squares.
+
+    Where parameters of the family have random effects they are those of `predictors.expanded`.
+    """
+    return tuple(_columns(block, scaled) for block in expanded(design).blocks)
 
 
 def _columns(block: Block, make: Callable[[Floats], Columns]) -> Columns:
@@ -186,19 +190,15 @@ def _columns(block: Block, make: Callable[[Floats], Columns]) -> Columns:
 def orthonormal_columns(design: Design, backwards: int | None = None) -> tuple[Columns, ...]:
     """Return the random-effects columns of each block, orthonormal within its parts with any covariance matrix.
 
-    Of the block `backwards` the last column is the first: see `orthonormal_in_parts`.
+    Of the block `backwards` the last column is the first: see `orthonormal_in_parts`. Where parameters of the family
+    have random effects they are those of `predictors.expanded`.
     """
     free = [tuple(part.columns for part in block.parts if part.covariance.free) for block in design.blocks]
-    own = zip(design.blocks, free, strict=True)
+    own = zip(expanded(design).blocks, free, strict=True)
     return tuple(
         _columns(b, partial(orthonormal_in_parts, partition=parts, backwards=k == backwards))
         for k, (b, parts) in enumerate(own)
     )
-
-
-def column_scales(design: Design) -> tuple[Floats, ...]:
-    """Return the root mean squares of each block's columns."""
-    return tuple(root_mean_square(rows_of(block.Z)) for block in design.blocks)
 
 
 @dataclass(frozen=True)

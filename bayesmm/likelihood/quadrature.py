@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import carray
 
+from bayesmm.design.predictors import check_of_mean, random_parameters
 from bayesmm.design.records import Design
 from bayesmm.families.families import CANONICAL
 from bayesmm.families.family import MOST_PARAMETERS
@@ -192,6 +193,7 @@ def check_fits(design: Design) -> None:
     """
     if fits(design):
         return
+    check_of_mean(design, "effects='marginal'", "use effects='explicit'")
     counts = [f"{len(block.columns)} of {block.group}" for block in design.blocks]
     raise ValueError(
         "the random effects of a generalised model are integrated out for one grouping factor with at most "
@@ -202,7 +204,8 @@ def check_fits(design: Design) -> None:
 
 def fits(design: Design) -> bool:
     """Return whether the random effects of a design can be integrated out by quadrature."""
-    return len(design.blocks) == 1 and len(design.blocks[0].columns) <= MAX_COEFFICIENTS
+    one = len(design.blocks) == 1 and len(design.blocks[0].columns) <= MAX_COEFFICIENTS
+    return one and not random_parameters(design)
 
 
 def usual_nodes(design: Design) -> int:

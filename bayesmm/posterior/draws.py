@@ -13,6 +13,7 @@ import pandas as pd
 from bayesmm.design.parameters import (
     Parameter,
     by_levels,
+    category_effects,
     coefficients,
     effect_labels,
     free_auxiliaries,
@@ -20,9 +21,10 @@ from bayesmm.design.parameters import (
     variance_entries,
     variance_parameters,
 )
+from bayesmm.design.predictors import mean_part, random_parameters, shifts
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import mean_values
-from bayesmm.estimation.estimates import add_effects, pearson_residuals
+from bayesmm.estimation.estimates import add_effects, beside_effects, pearson_residuals
 from bayesmm.posterior.convergence import NAMES, diagnose, in_batches, quantile
 from bayesmm.priors import prior_bases, threshold_means
 from bayesmm.runtime.arguments import check_probability
@@ -154,7 +156,7 @@ def posterior_residuals(fit) -> np.ndarray:
     """Return the Pearson residuals with every parameter at its posterior mean, (n,)."""
     design = fit.design
     eta = design.X @ draws_of(fit, coefficients(design)).mean(axis=(1, 2)) + design.offset
-    for block in design.blocks:
+    for block in mean_part(design).blocks:
         b = block_draws(fit, block).mean(axis=(0, 1))
         eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
     return pearson_residuals(design, eta, mean_auxiliaries(fit), mean_values(residual_draws(fit)))
@@ -181,7 +183,11 @@ def mean_auxiliaries(fit) -> tuple:
     means = {name: float(values.mean()) for name, values in scalar_draws(fit).items()}
     if not fit.design.residual.by_row:
         return tuple(means.values())
-    return own_of_rows(fit.design, means, mean_values(residual_draws(fit)))
+    design = fit.design
+    of_parameters = bool(random_parameters(design))
+    b = [block_draws(fit, block).mean(axis=(0, 1)) for block in design.blocks] if of_parameters else ()
+    effects = shifts(design, b) if of_parameters else {}
+    return own_of_rows(design, means, mean_values(residual_draws(fit)), effects=effects)
 
 
 def is_constant(draws: np.ndarray) -> np.ndarray:
@@ -215,9 +221,12 @@ def statistics(draws: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
 
 def fixef(fit, function: Callable[[np.ndarray], np.ndarray] | None = None) -> pd.DataFrame:
     """Return the posterior of the fixed effects, or of a function of each: index coef."""
-    found = draws_of(fit, coefficients(fit.design))
+    names, own = fit.design.coefficients, coefficients(fit.design)
+    if fit.design.family.nominal:
+        names, own = map(list, zip(*category_effects(fit.design), strict=True))
+    found = draws_of(fit, own)
     table = describe(found if function is None else function(found))
-    return table.set_index(pd.Index(fit.design.coefficients, name="coef", dtype=object))
+    return table.set_index(pd.Index(names, name="coef", dtype=object))
 
 
 def varcorr(fit) -> pd.DataFrame:
@@ -265,7 +274,12 @@ def coef(fit) -> dict[str, pd.DataFrame]:
     beta = pd.Series(draws_of(fit, coefficients(fit.design)).mean(axis=(1, 2)), index=list(fit.design.coefficients))
     blocks = [fit.design.blocks[k] for k in fit.design.groups]
     means = [block_draws(fit, block).mean(axis=(0, 1)) for block in blocks]
-    return {block.group: add_effects(beta, block, b) for block, b in zip(blocks, means, strict=True)}
+    own, values = scalar_draws(fit), mean_values(residual_draws(fit))
+    links = {p.name: float(np.mean([p.free(v) for v in own[p.name]])) for p in free_auxiliaries(fit.design)}
+    return {
+        block.group: add_effects(beside_effects(fit.design, block, beta, links, values), block, b)
+        for block, b in zip(blocks, means, strict=True)
+    }
 
 
 def sigma(fit) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.design.predictors import check_of_mean
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import residual_weights
 from bayesmm.errors import listing, suggest
@@ -67,6 +68,7 @@ def split_by(design: Design, by: str) -> Split:
     ValueError
         The model has no such factor, or the family's effects cannot be integrated out there.
     """
+    check_of_mean(design, "leaving out whole groups", "use loo() without by=")
     names = {design.blocks[k].group: k for k in design.factors}
     if by not in names:
         near = suggest(by, names) if isinstance(by, str) else ""
@@ -87,6 +89,7 @@ def split_of_rows(design: Design) -> Split:
     ValueError
         There is none, or the family's effects cannot be integrated out there.
     """
+    check_of_mean(design, "leaving out rows with the random effects integrated out", "use integrated=False")
     smooth = [k for k, block in enumerate(design.blocks) if block.smooth]
     for k in (*design.groups, *smooth):
         split = split_of(design, k)

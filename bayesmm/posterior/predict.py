@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from bayesmm.design.blocks import bars_by_block
 from bayesmm.design.design import encode
+from bayesmm.design.predictors import MEAN, part_of, random_parameters
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
@@ -20,6 +22,7 @@ from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
 from bayesmm.families.limits import Limits
 from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes, variable
+from bayesmm.posterior.effects import add_effects_of_rows, effects_of_parameters
 from bayesmm.posterior.means import mean_of, probabilities_of
 from bayesmm.posterior.predictions import CATEGORY, Predictions, table_of
 from bayesmm.posterior.responses import draw_response
@@ -116,6 +119,12 @@ def check_averaged(design: Design, kind: str, groups: object) -> None:
         raise ValueError(
             f"groups='averaged' is a mean over new groups, so kind must be 'mean'; for {kind!r} use {other}"
         )
+    found = random_parameters(design)
+    if found and design.family.mean is not None:
+        raise ValueError(
+            f"groups='averaged' is not possible where the mean depends on {listing(found)}, which has random effects; "
+            "use groups='population', or new_levels='sample' with new labels"
+        )
     if design.family.link == "inverse" and design.groups:  # 1 / eta, where the normal density of eta at 0 is above 0
         raise ValueError(
             "groups='averaged' is a mean over new groups, which with the inverse link and normal random effects does "
@@ -157,9 +166,9 @@ def rows_of(design: Design, data: object, chosen: Sequence[int], quiet: bool = F
 
 def with_groups(spec: DesignSpec, chosen: Sequence[int]) -> DesignSpec:
     """Return a spec that knows these grouping factors only, so that the columns of the others are not needed."""
-    groupings = tuple(spec.groupings[k] for k in chosen if k < len(spec.groupings))  # smooths come after them
-    factors = {grouping.factors for grouping in groupings}
-    bars = tuple(bar for bar in spec.formula.bars if bar.columns in factors)
+    own = [k for k in chosen if k < len(spec.groupings)]  # smooths come after them
+    groupings, together = tuple(spec.groupings[k] for k in own), bars_by_block(spec.formula)
+    bars = tuple(bar for k in own for bar in together[k])
     bases = replace(spec.bases, blocks=tuple(spec.bases.blocks[k] for k in chosen))
     return replace(spec, formula=replace(spec.formula, bars=bars), bases=bases, groupings=groupings)
 
@@ -168,7 +177,7 @@ def columns_of_block(design: Design, k: int, data: object) -> np.ndarray:
     """Return Z of one grouping factor, (m, q), for which the factor's own column is not needed."""
     if data is None:
         return design.blocks[k].Z
-    own = [bar for bar in design.formula.bars if bar.columns == design.blocks[k].factors]
+    own = bars_by_block(design.formula)[k]
     if design.blocks[k].members or any(bar.by for bar in own):
         return encode(with_groups(design.spec, [k]), data).blocks[0].Z
     parts = []
@@ -263,7 +272,7 @@ def predict(
     check_levels(rows, new_levels)
     check_draws(fit, rows, len(design.categories) if kind == "mean" and family.ordered else 1)
     spread = spreads(fit, data) if isinstance(groups, str) and groups == "averaged" else None
-    noise = _noise(fit, data, trials, rows, stream(seed, "responses")) if kind == "response" else None
+    noise = _noise(fit, data, trials, rows, new_levels, seed) if kind == "response" else None
     chains, draws = tree_sizes(fit.tree)
     many = (len(design.categories),) if kind == "mean" and family.ordered else ()
     values = np.empty((chains * draws, len(rows), *many))
@@ -275,7 +284,8 @@ def predict(
         elif kind == "linear":
             values[:, part] = eta
         else:
-            aux, own = auxiliary_values(fit, rows.take(part).residual), None if spread is None else spread(part)
+            aux = parameters_of_rows(fit, rows.take(part), new_levels, seed)
+            own = None if spread is None else spread(part)
             values[:, part] = (probabilities_of if many else mean_of)(family, eta, aux, own)
     record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
     obs = design.rows if data is None else np.arange(len(rows))
@@ -334,34 +344,20 @@ def linear(fit, rows: Rows, new_levels: str, seed: int) -> np.ndarray:
     eta = np.tile(rows.offset, (draws, 1))
     if fit.design.p:
         eta += variable(fit.tree, "beta").reshape(draws, -1) @ rows.X.T
-    for group in rows.groups:
-        known = np.flatnonzero(group.index >= 0)
-        b = variable(fit.tree, group.block.names.effects).reshape(draws, -1, group.Z.shape[1])
-        for j in range(group.Z.shape[1]):
-            eta[:, known] += b[:, group.index[known], j] * group.Z[known, j]
-        if new_levels == "sample" and len(known) < len(rows):
-            _add_new_levels(eta, group, factor_draws(fit, group.block), seed)
+    add_effects_of_rows(eta, fit, rows.groups, MEAN, new_levels, seed)
     return eta
 
 
-def _add_new_levels(eta: np.ndarray, group: GroupRows, L: np.ndarray, seed: int) -> None:
-    """Add to eta (draws, rows) the effects of the levels that the fit did not see, L z with z ~ N(0, I)."""
-    new = group.index < 0
-    for label in dict.fromkeys(group.labels[new]):
-        rows = np.flatnonzero(new & (group.labels == label))
-        z = level_stream(seed, group.block.group, label).standard_normal((len(L), L.shape[2]))
-        eta[:, rows] += np.einsum("sij,sj->si", L, z) @ group.Z[rows].T
-
-
-def level_stream(seed: int, group: str, label: str) -> np.random.Generator:
-    """Return the random numbers of a new level: those of its name, so that the order of rows has no part in them."""
-    return stream(seed, "new level", group, label)
+def parameters_of_rows(fit, rows: Rows, new_levels: str = "error", seed: int = 0) -> list[np.ndarray]:
+    """Return the draws of each parameter of the family besides mu, (draws, 1), or (draws, rows) with a formula."""
+    effects = effects_of_parameters(fit, rows.groups, len(rows), new_levels, seed)
+    return auxiliary_values(fit, rows.residual, effects)
 
 
 def spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
     """Return a function of a slice of rows: the sd of Z b_new over all factors, (draws, rows)."""
     design = fit.design
-    Z = [columns_of_block(design, k, data) for k in design.groups]
+    Z = [part_of(design.blocks[k], columns_of_block(design, k, data), MEAN) for k in design.groups]
     L = [factor_draws(fit, design.blocks[k]) for k in design.groups]
 
     def spread(part: slice) -> np.ndarray:
@@ -374,9 +370,9 @@ def spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
     return spread
 
 
-def _noise(fit, data: object, trials: object, rows: Rows, rng: np.random.Generator) -> Callable:
+def _noise(fit, data: object, trials: object, rows: Rows, new_levels: str, seed: int) -> Callable:
     """Return a function of means (draws, rows) and a slice of the rows: draws of the response."""
-    design, family = fit.design, fit.design.family
+    design, family, rng = fit.design, fit.design.family, stream(seed, "responses")
     sizes: np.ndarray | Limits = np.ones(len(rows))
     if family.observed:
         sizes = limits_again(design, len(rows), data is None)
@@ -389,7 +385,7 @@ def _noise(fit, data: object, trials: object, rows: Rows, rng: np.random.Generat
     def noise(mu: np.ndarray, part: slice) -> np.ndarray:
         read = rows.take(part).residual
         own = weights_of_rows(term, read, values, None if weights is None else weights[part])
-        aux = auxiliary_values(fit, read)
+        aux = parameters_of_rows(fit, rows.take(part), new_levels, seed)
         return draw_response(family, rng, mu, sizes[part], aux, own, term.correlation(read, values))
 
     return noise

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.predictors import MEAN, check_of_mean, part_of, random_parameters
 from bayesmm.design.records import Design
 from bayesmm.design.relations import columns_for, expanded_point, is_related
 from bayesmm.design.residual.independent import whitened
@@ -94,6 +95,8 @@ def predict_point(
     check_bool("se", se)
     design = point.design
     check_averaged(design, kind, groups)
+    if se:
+        check_of_mean(design, "se=True", "sample() has intervals of predictions")
     chosen = conditioned_on(design, groups)
     rows = rows_of(design, data, chosen, residual=se or design.residual.by_row)
     check_levels(rows, new_levels)
@@ -102,7 +105,7 @@ def predict_point(
     averaging = isinstance(groups, str) and groups == "averaged"
     spread = np.sqrt(new_variance(point, rows, data, ())) if averaging else None
     estimate, slope = eta, np.ones_like(eta)
-    own = own_at(point, rows)
+    own = own_at(point, rows, chosen)
     if kind == "mean" and design.family.ordered:
         return _probabilities(point, rows, probabilities_of(design.family, eta, own, spread), se)
     if kind == "mean":
@@ -118,11 +121,24 @@ def predict_point(
     return pd.DataFrame(columns, index=pd.Index(rows.labels))
 
 
-def own_at(point, rows: Rows) -> tuple:
-    """Return the family's parameters besides mu at the estimates, or its thresholds; (m,) each by formula."""
+def own_at(point, rows: Rows, chosen: Sequence[int] = ()) -> tuple:
+    """Return the family's parameters besides mu at the estimates, or its thresholds; (m,) each by formula.
+
+    Their random effects are the modes of the factors at the positions `chosen`, 0 for the others.
+    """
     if not point.design.residual.by_row:
         return point.own
-    return own_of_rows(point.design, point.auxiliaries, point.residual, rows.residual)
+    effects = {name: effects_at(point, rows, chosen, name) for name in random_parameters(point.design)}
+    return own_of_rows(point.design, point.auxiliaries, point.residual, rows.residual, effects)
+
+
+def effects_at(point, rows: Rows, chosen: Sequence[int], name: str) -> Floats:
+    """Return Z b of the mean, or of a parameter's predictor, (m,), with the modes of the factors `chosen`."""
+    total, own = np.zeros(len(rows)), point.scaled
+    for group, k in zip(rows.groups, chosen, strict=True):
+        known, Z = group.index >= 0, part_of(group.block, group.Z, name)
+        total[known] += np.einsum("ij,ij->i", Z[known] @ own.bases[k], own.modes[k][group.index[known]])
+    return total
 
 
 def _probabilities(point, rows: Rows, found: Floats, se: bool) -> pd.DataFrame:
@@ -136,11 +152,7 @@ def _probabilities(point, rows: Rows, found: Floats, se: bool) -> pd.DataFrame:
 
 def linear_predictor(point, rows: Rows, chosen: Sequence[int]) -> Floats:
     """Return X beta + Z b + offset, (m,), with the conditional modes of the factors at the positions `chosen`."""
-    eta, own = rows.offset + rows.X @ np.nan_to_num(point.beta), point.scaled
-    for group, k in zip(rows.groups, chosen, strict=True):
-        known = group.index >= 0
-        eta[known] += np.einsum("ij,ij->i", group.Z[known] @ own.bases[k], own.modes[k][group.index[known]])
-    return eta
+    return rows.offset + rows.X @ np.nan_to_num(point.beta) + effects_at(point, rows, chosen, MEAN)
 
 
 def new_variance(point, rows: Rows, data: object, chosen: Sequence[int]) -> Floats:
@@ -152,7 +164,7 @@ def new_variance(point, rows: Rows, data: object, chosen: Sequence[int]) -> Floa
         else:
             group = rows.groups[list(chosen).index(k)]
             Z, new = group.Z, group.index < 0
-        Z = Z @ own.bases[k]
+        Z = part_of(design.blocks[k], Z, MEAN) @ own.bases[k]
         total += np.where(new, np.einsum("ij,jk,ik->i", Z, own.covariances[k], Z), 0.0)
     return total
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from bayesmm.design.predictors import MEAN, columns_of, part_of, random_parameters
 from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.structure import residual_weights
 from bayesmm.families.limits import scores_between, shares_below
@@ -51,8 +52,7 @@ def replicates_of_new_groups(fit, seed: int = 0) -> np.ndarray:
     gives such groups no mean, the replicates are those of the data's groups.
     """
     design, rng = fit.design, stream(seed, "replicates of new groups")
-    few, mu = means_of_new_groups(fit, rng)
-    aux = auxiliary_values(few)
+    few, mu, aux = means_of_new_groups(fit, rng)
     if np.isnan(mu).any():
         return replicates(fit, seed)
     values, drawn = residual_draws(few), []
@@ -65,14 +65,19 @@ def replicates_of_new_groups(fit, seed: int = 0) -> np.ndarray:
 
 
 def means_of_new_groups(fit, rng: np.random.Generator):
-    """Return a fit of fewer draws, and the inverse of the link for the same rows in new groups, (draws, n)."""
+    """Return a fit of fewer draws, the inverse of the link for the same rows in new groups, (draws, n), and the
+    family's parameters there, (draws, 1) or (draws, n) each.
+    """
     few, design = _few(fit), fit.design
     eta = predict(few, kind="linear", groups="population").draws.reshape(-1, design.n).copy()
+    effects = {name: np.zeros_like(eta) for name in random_parameters(design)}
     for block in (design.blocks[k] for k in design.groups):  # smooths are in eta
+        Z = {name: part_of(block, block.Z, name) for name in (MEAN, *effects) if columns_of(block, name).any()}
         for s, L in enumerate(factor_draws(few, block)):
             b = over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
-            eta[s] += (block.Z * b[block.index]).sum(axis=1)
-    return few, design.family.inverse(eta)
+            for name, own in Z.items():
+                (eta if name == MEAN else effects[name])[s] += (own * b[block.index]).sum(axis=1)
+    return few, design.family.inverse(eta), auxiliary_values(few, effects=effects)
 
 
 def _few(fit):
@@ -102,12 +107,12 @@ def residuals_of_new_groups(fit, seed: int = 0, replicated: np.ndarray | None = 
         Those of `replicates_of_new_groups`, if they are at hand.
     """
     family, design = fit.design.family, fit.design
-    few, mu = means_of_new_groups(fit, stream(seed, "residuals of new groups"))
+    _, mu, own = means_of_new_groups(fit, stream(seed, "residuals of new groups"))
     if family.cdf is None or family.cdf_is_sum or np.isnan(mu).any():
         return quantile_residuals(
             design.y, replicates_of_new_groups(fit, seed) if replicated is None else replicated, seed
         )
-    aux = tuple(auxiliary_values(few))
+    aux = tuple(own)
     first, last = (
         np.broadcast_to(ends, mu.shape).mean(axis=0)
         for ends in shares_below(family, design.y, mu, aux, design.trials, design.limits)

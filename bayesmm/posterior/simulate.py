@@ -2,10 +2,12 @@
 
 import secrets
 from collections.abc import Callable
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.predictors import Shifts, mean_part, shifts
 from bayesmm.design.records import Design
 from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.of_family import own_of_rows
@@ -75,22 +77,25 @@ def simulator(point, effects: str = "new") -> Callable[[np.random.Generator], Fl
         values_at = parameter_values(design, point)
         return lambda rng: drawn(design, values_at(rng), rng)
     own = tuple(point.auxiliaries.get(name, 1.0) for name in design.family.auxiliaries)
-    return lambda rng: noise(design, point.linear, own, rng, point.residual)
+    effects = shifts(design, point.modes)
+    return lambda rng: noise(design, point.linear, own, rng, point.residual, effects)
 
 
 def drawn(design: Design, values: ParameterValues, rng: np.random.Generator) -> Floats:
     """Return a response of new levels of every factor, (n,): b ~ N(0, Sigma), then y given eta."""
-    eta = design.X @ values.beta + design.offset
-    for block, L in zip(design.blocks, values.factors, strict=True):
+    eta, effects = design.X @ values.beta + design.offset, []
+    for block, L in zip(mean_part(design).blocks, values.factors, strict=True):
         b = over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
         eta += np.einsum("ij,ij->i", block.Z, b[block.index])
-    return noise(design, eta, values.auxiliaries, rng, values.residual)
+        effects.append(b)
+    return noise(design, eta, values.auxiliaries, rng, values.residual, shifts(design, effects))
 
 
 def noise(
-    design: Design, eta: Floats, auxiliaries: tuple[float, ...], rng: np.random.Generator, residual: Values = NOTHING
-) -> Floats:
-    """Return a response given the linear predictor, (n,).
+    design: Design, eta: Floats, auxiliaries: tuple[float, ...], rng: np.random.Generator, residual: Values = NOTHING,
+    effects: Shifts = MappingProxyType({}),
+) -> Floats:  # fmt: skip
+    """Return a response given the linear predictor, (n,); `effects` are added to the links of parameters.
 
     Raises
     ------
@@ -107,7 +112,8 @@ def noise(
     weights = residual_weights(design, residual)
     correlation = design.residual.correlation(design.residual.rows, residual)
     if design.residual.by_row:
-        auxiliaries = own_of_rows(design, dict(zip(design.family.auxiliaries, auxiliaries, strict=True)), residual)
+        own = dict(zip(design.family.auxiliaries, auxiliaries, strict=True))
+        auxiliaries = own_of_rows(design, own, residual, effects=effects)
     return draw_response(design.family, rng, mu, design.drawn_with, auxiliaries, weights, correlation)
 
 

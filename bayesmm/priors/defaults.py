@@ -24,7 +24,9 @@ from bayesmm.design.parameters import (
     part_parameters,
     residual_labels,
 )
+from bayesmm.design.predictors import columns_of
 from bayesmm.design.records import Block, Design
+from bayesmm.design.residual.of_family import LEVELS, SDS, link_code
 from bayesmm.design.summed import is_constant, is_indicator, largest, rows_of, sd
 from bayesmm.design.term_basis import TermBasis, constant_share, untouched
 from bayesmm.priors.prior import Prior
@@ -83,7 +85,7 @@ def places(design: Design, as_reported: Set[str] = frozenset()) -> tuple[Place, 
     found = [*_fixed(design, scales)]
     for block, basis in zip(design.blocks, design.spec.bases.blocks, strict=True):
         own = untouched(len(block.columns)) if block.name in as_reported else basis
-        found += _sds(block, own, scales)
+        found += _sds(design, block, own, scales)
         largest = max((len(part.columns) for part in block.parts if part.covariance.free), default=1)
         if largest > 1:
             prior = Prior("LKJ", eta=LKJ_SHAPE, at=_at(not own.trivial))
@@ -130,14 +132,16 @@ def _fixed(design: Design, scales: Scales) -> list[Place]:
     return found
 
 
-def _sds(block: Block, basis: TermBasis, scales: Scales) -> list[Place]:
+def _sds(design: Design, block: Block, basis: TermBasis, scales: Scales) -> list[Place]:
     """Return the places of a block's sds; one of several columns has the narrowest of their scales."""
     found = {}
     at = _at(not basis.trivial)  # all or none of a block: also those that are the same there
     wider, sizes = ("sd", block.names.sd), []
     Z = basis.taken_out(block.Z)
-    for z in (Z[:, j] for j in range(Z.shape[1])):
-        sizes.append((scales.effects if is_constant(z) else scales.slopes) / spread(z))
+    own = _scales_of_parameters(design, block)
+    for j in range(Z.shape[1]):
+        effects, slopes, _ = own.get(j, (scales.effects, scales.slopes, ""))
+        sizes.append((effects if is_constant(Z[:, j]) else slopes) / spread(Z[:, j]))
     for part, parameter, entry in _entries(block, "sd"):
         columns = [part.columns[i] for (i,) in entry.places]
         scale = min(sizes[j] for j in columns)
@@ -148,9 +152,24 @@ def _sds(block: Block, basis: TermBasis, scales: Scales) -> list[Place]:
             scale = float(np.mean([sizes[j] ** -2 for j in columns]) ** -0.5)
         prior = _own(entry) or Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale, at=at)
         one = block.columns[columns[0]] if len(columns) == 1 else "Intercept"
+        one = "Intercept" if is_constant(Z[:, columns[0]]) and columns[0] in own else one
         per = "" if one == "Intercept" else f" per unit of {one}"
-        found[parameter.terms] = Place(parameter.label, SD, wider, prior, f"{scales.unit}{per}")
+        unit = own[columns[0]][2] if columns[0] in own else scales.unit
+        found[parameter.terms] = Place(parameter.label, SD, wider, prior, f"{unit}{per}")
     return [found[terms] for terms in sorted(found)]
+
+
+def _scales_of_parameters(design: Design, block: Block) -> dict[int, tuple[float, float, str]]:
+    """Return for the columns that act on a parameter of the family the scales of its effects, and their unit.
+
+    They are those of the coefficients of its formula, on the link of its bounds.
+    """
+    found = {}
+    for own in design.family.parameters:
+        for j in np.flatnonzero(columns_of(block, own.name)):
+            code = link_code(own)
+            found[int(j)] = (SDS[code], SDS[code], LEVELS[code].format(own.name))
+    return found
 
 
 def _one_correlations(block: Block) -> Iterator[Place]:
@@ -208,4 +227,7 @@ def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
 
 def threshold_prior(design: Design, scales: Scales) -> Prior:
     """Return the default prior of a threshold: at the predictors' means, as an intercept's, with brms' heavy tails."""
-    return Prior("StudentT", nu=SD_DEGREES, mu=float(design.offset.mean()), sigma=scales.intercept)
+    sigma, rows = scales.intercept, design.residual.parts[0].rows
+    if design.family.nominal and rows is not None:  # they are where all columns are 0, however far that is
+        sigma *= float(np.sqrt(1 + np.sum((rows.mean(axis=0) / rows.std(axis=0)) ** 2)))
+    return Prior("StudentT", nu=SD_DEGREES, mu=float(design.offset.mean()), sigma=sigma)

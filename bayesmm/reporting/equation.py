@@ -12,9 +12,11 @@ from bayesmm.design.parameters import (
     INTERCEPT_AT_ZERO,
     coefficient_label,
     entry_terms,
+    of_parameter,
     part_parameters,
     residual_labels,
 )
+from bayesmm.design.predictors import MEAN, columns_of
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.of_family import link_code
 from bayesmm.design.term_basis import TermBases
@@ -181,11 +183,10 @@ def _predictor(design: Design, family: Family) -> Iterator[str]:
     mean = r"\eta_{i}" if family.ordered else LINKS[family.link].tex
     terms = [_product(_sub(r"\beta", escape(name)), name) for name in design.coefficients]
     for block in design.blocks:
-        group = rf"{escape(block.group)}[i]"
         if block.smooth or block.members:
             terms += [rf"\sum_{{j}} {effect}\,{column}" for effect, column, _ in _smooth_parts(block)]
             continue
-        terms += [_product(_effect(design, block, column, group), column) for column in block.columns]
+        terms += _effects(design, block, MEAN)
     terms += [rf"{{{escape(text_of(offset))}}}_{{i}}" for offset in design.formula.offsets]
     for number, line in enumerate(_filled(terms)):
         left = f"{mean} &= " if number == 0 else r"&\quad + "
@@ -200,10 +201,11 @@ def _formulas(design: Design, family: Family) -> Iterator[str]:
     for part in design.residual.parts:
         if part.of not in known:
             continue
-        own, (coefficients,) = known[part.of], part.parameters
+        own = known[part.of]
         link = (r"{}", r"\log {}", r"\mathrm{{logit}}\,{}")[link_code(own)]
         level = [] if part.given else [link.format(own.symbol)]
-        terms = [_product(_sub(coefficients.tex, escape(term)), term) for term in coefficients.terms]
+        terms = [_product(_sub(c.tex, escape(term)), term) for c in part.parameters for term in c.terms]
+        terms += [term for block in design.blocks for term in _effects(design, block, part.of)]
         yield rf"{link.format(own.symbol + '_{i}')} &= {' + '.join([*level, *terms])}"
 
 
@@ -233,6 +235,20 @@ def _effect(design: Design, block: Block, column: str, level: str) -> str:
     return effect if len(design.blocks) == 1 else rf"{effect}^{{({escape(block.group)})}}"
 
 
+def _factor(block: Block) -> str:
+    """Return the grouping factor of a block, whose own name may begin with that of a parameter."""
+    return escape(":".join(block.factors) if block.predictors else block.group)
+
+
+def _effects(design: Design, block: Block, predictor: str) -> list[str]:
+    """Return what the effects of a block add to one linear predictor in row i."""
+    level = f"{_factor(block)}[i]"
+    mixed = len(set(block.predictors)) > 1 and predictor != MEAN
+    before = of_parameter(predictor, "") if mixed else ""
+    names = [block.columns[j] for j in np.flatnonzero(columns_of(block, predictor))]
+    return [_product(_effect(design, block, name, level), name.removeprefix(before)) for name in names]
+
+
 def _random_effects(design: Design, block: Block) -> Iterator[str]:
     group = escape(block.group)
     yield from _structured(design, block)
@@ -241,7 +257,7 @@ def _random_effects(design: Design, block: Block) -> Iterator[str]:
         return
     effects = [_effect(design, block, column, "g") for column in block.columns]
     scales = [_sd(block, column) for column in block.columns]
-    each = rf"\quad g \in {group}"
+    each = rf"\quad g \in {_factor(block)}"
     if not block.correlated:
         for effect, scale in zip(effects, scales, strict=True):
             yield rf"{effect} &\sim \mathcal{{N}}(0,\ {scale}^{{2}}), {each}"
@@ -292,7 +308,9 @@ def _free_terms(block: Block) -> Block:
     parts = [part for part in block.parts if part.covariance.free]
     kept = sorted(i for part in parts for i in part.columns)
     own = tuple(replace(part, columns=tuple(kept.index(i) for i in part.columns)) for part in parts)
-    return replace(block, columns=tuple(block.columns[i] for i in kept), Z=block.Z[:, kept], parts=own)
+    predictors = tuple(block.predictors[i] for i in kept) if block.predictors else ()
+    columns = tuple(block.columns[i] for i in kept)
+    return replace(block, columns=columns, Z=block.Z[:, kept], parts=own, predictors=predictors)
 
 
 def _sd(block: Block, column: str, letter: str = "s") -> str:

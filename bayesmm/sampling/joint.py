@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.design.covariance.structures import structured_terms, untied
+from bayesmm.design.predictors import random_parameters
 from bayesmm.design.records import Design
 from bayesmm.estimation.glmm import Warm, criterion_of, effects, make_problem
 from bayesmm.estimation.glmm_map import Likelihood, likelihood_of
@@ -118,6 +119,8 @@ def integrated_block(design: Design) -> int | None:
 
     It is the innermost of nested factors: each of its levels is in one level of every other factor.
     """
+    if random_parameters(design):
+        return None
     k = max(range(len(design.blocks)), key=lambda k: len(design.blocks[k].levels))
     block, others = design.blocks[k], [b for i, b in enumerate(design.blocks) if i != k]
     alone = replace(design, blocks=(block,))

@@ -15,7 +15,7 @@ from scipy import stats
 import bayesmm as bmm
 from bayesmm.errors import DataError
 from bayesmm.posterior.draws import factor_draws
-from bayesmm.posterior.predict import level_stream
+from bayesmm.posterior.effects import level_stream
 from bayesmm.results import Fit
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bayesmm
-from bayesmm.posterior.predict import level_stream
+from bayesmm.posterior.effects import level_stream
 from bayesmm.runtime import streams
 from examples.pooled_vs_mixed import simulate_groups
 

@@ -2,10 +2,11 @@
 
 With the link that follows from the parameter's bounds (log above 0, logit between two numbers, none elsewhere),
 
-    link(parameter_i) = link(parameter) + v_i' eta,
+    link(parameter_i) = link(parameter) + v_i' eta + z_i' b,
 
-so that the parameter itself is what it is where all columns are 0, with the prior that it has anyway. Without an
-intercept, ``zi ~ 0 + f``, there is no such parameter, and eta are the links of its values.
+with random effects b where the formula has some, so that the parameter itself is what it is where all columns are 0,
+with the prior that it has anyway. Without an intercept, ``zi ~ 0 + f``, there is no such parameter, and eta are the
+links of its values.
 
 Of an ordered response the K - 1 thresholds are the parameters; what the likelihood of a row knows of them are the two
 around its category, or all. They may be further apart in some rows than in others, by effects of their own:
@@ -17,7 +18,7 @@ the columns z being those of `cs()` in the formula.
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 import numpy as np
 
@@ -42,6 +43,7 @@ UNITS = ("change of {}", "log ratio of {}", "log odds ratio of {}")
 LEVELS = ("{}", "log of {}", "logit of {}")
 SDS = (1.0, 1.0, 2.5)  # of the coefficients' default priors, of the last as of other coefficients with a logit link
 THRESHOLD, SPECIFIC = "threshold", "cs"
+LOG_ODDS, LOG_ODDS_RATIO = "mu", "beta_mu"  # what they are called where categories have no order
 LEAST_GAP = 0.1  # between neighbouring thresholds where a search starts
 FAMILYS = "Family's parameters"  # the title of those without a formula
 
@@ -53,8 +55,9 @@ def link_code(own: Auxiliary) -> int:
 
 
 def term(
-    own: Auxiliary, scale: Scale, X: Array, names: Sequence[str], start: float, learning: bool = True
-) -> ResidualTerm:
+    own: Auxiliary, scale: Scale, X: Array, names: Sequence[str], start: float, learning: bool = True,
+    random: bool = False,
+) -> ResidualTerm:  # fmt: skip
     """Return what a formula of a family's parameter is.
 
     Parameters
@@ -68,6 +71,8 @@ def term(
         A moment estimate of the parameter.
     learning : bool
         Whether no columns may depend on others; those of other data may, for the priors say what they leave open.
+    random : bool
+        Whether the parameter has random effects too, beside which there need be no columns.
 
     Raises
     ------
@@ -76,14 +81,16 @@ def term(
     """
     if own.relative and not scale.intercept:
         raise DataError(f"{own.name} is 1 where the columns of '{scale.text}' are 0; leave '0 +' out")
-    (V, shown), code = checked_columns(own.name, scale, X, names, learning), link_code(own)
+    (V, shown), code = checked_columns(own.name, scale, X, names, learning, random), link_code(own)
+    given = () if scale.intercept and not own.relative else (own.name,)
+    if not shown:
+        return ResidualTerm(STRUCTURE, scale.text, (), V, of=own.name, given=given)
     level = 0.0 if scale.intercept else own.free(start)
     what = (UNITS if scale.intercept else LEVELS)[code].format(own.name)
     parameter = ResidualParameter(
         f"{PREFIX[code]}{own.name}", rf"\eta^{{{own.symbol}}}", "Normal", {"mu": level, "sigma": SDS[code]}, what,
         shown, start=level, sizes=tuple(map(float, sizes(V))),
     )  # fmt: skip
-    given = () if scale.intercept and not own.relative else (own.name,)
     return ResidualTerm(STRUCTURE, scale.text, (parameter,), V, of=own.name, given=given)
 
 
@@ -103,10 +110,13 @@ def threshold_term(
     names = tuple(f"{low}|{high}" for low, high in pairwise(categories))
     shown = names[:2] if family.spacing == EQUIDISTANT else names
     own = {"mu": 0.0, "sigma": 1.0}
+    (first, tex), other = (THRESHOLD, r"\tau"), SPECIFIC
+    if family.nominal:
+        (first, tex), other = (LOG_ODDS, r"\mu"), LOG_ODDS_RATIO
+        names = shown = tuple(categories[1:])
     parameters = (
         ResidualParameter(
-            THRESHOLD, r"\tau", "Normal", own, f"on the {family.link} scale", shown, ordered=family.ascending,
-            at_means=True,
+            first, tex, "Normal", own, f"on the {family.link} scale", shown, ordered=family.ascending, at_means=True
         ),
     )  # fmt: skip
     if Z is not None:
@@ -114,7 +124,7 @@ def threshold_term(
         sizes = tuple(float(size) for size in np.repeat(np.std(Z, axis=0), len(names)))
         parameters += (
             ResidualParameter(
-                SPECIFIC, r"\delta", "Normal", own, f"on the {family.link} scale", terms, sizes=sizes, slopes=True
+                other, r"\delta", "Normal", own, f"on the {family.link} scale", terms, sizes=sizes, slopes=True
             ),
         )
     given = tuple(name for name in family.auxiliaries if name not in family.formulas)
@@ -128,6 +138,11 @@ def threshold_basis(part: ResidualTerm) -> Array:
     """
     t, k = part.parameters[0].size, np.arange(len(part.categories) - 1.0)
     return np.eye(t) if t == len(k) else np.column_stack([1.0 - k, k])
+
+
+def specific_sign(family: Family) -> float:
+    """Return what effects of each threshold are multiplied by: a threshold is lower where a category is likelier."""
+    return 1.0 if family.nominal else -1.0
 
 
 def fitted_thresholds(part: ResidualTerm, whole: Array) -> Array:
@@ -155,7 +170,7 @@ STRUCTURE = ResidualStructure(name="parameter", parameters=_nothing, rows=_no_ro
 
 def of_rows(
     library: ModuleType, family: Family, residual: Residuals, rows: object, own: Mapping[str, object],
-    values: Mapping[str, object],
+    values: Mapping[str, object], effects: Mapping[str, object] = MappingProxyType({}),
 ) -> tuple:  # fmt: skip
     """Return the family's parameters besides the mean in its order, or its thresholds and what it has besides them.
 
@@ -171,6 +186,8 @@ def of_rows(
         Those that are free, by name.
     values : mapping of str to (k,) or (draws, k)
         The coefficients of the formulas, and the thresholds.
+    effects : mapping of str to (n,) or (draws, n)
+        What random effects add to the link of each parameter that has some; 0 if not given.
 
     Returns
     -------
@@ -178,9 +195,9 @@ def of_rows(
         Each as it was given, or (n,) or (draws, n) where it has a formula; of thresholds numbers or (draws, 1).
     """
     parts = {part.of: part for part in residual.parts if part.of}
-    first = _thresholds(residual, parts[THRESHOLD], rows, values) if family.ordered else ()
+    first = _thresholds(family, residual, parts[THRESHOLD], rows, values, effects) if family.ordered else ()
     return first + tuple(
-        _by_formula(library, parameter, residual, parts[parameter.name], rows, own, values)
+        _by_formula(library, parameter, residual, parts[parameter.name], rows, own, values, effects)
         if parameter.name in parts
         else own[parameter.name]
         for parameter in family.parameters
@@ -188,9 +205,10 @@ def of_rows(
     )
 
 
-def _thresholds(residual: Residuals, part: ResidualTerm, rows, values: Mapping) -> tuple:
-    """Return each threshold, of one draw or of several, of all rows or of each."""
-    found, basis, Z = values[THRESHOLD], threshold_basis(part), None
+def _thresholds(family: Family, residual: Residuals, part: ResidualTerm, rows, values: Mapping, effects) -> tuple:
+    """Return each threshold, or each log odds, of one draw or of several, of all rows or of each."""
+    found, basis, Z = values[part.parameters[0].name], threshold_basis(part), None
+    names, sign = family.auxiliaries if family.nominal else (), specific_sign(family)
     if part.rows is not None:
         Z = residual.of_part(part, rows)
     out, several = [], found.ndim > 1
@@ -199,15 +217,17 @@ def _thresholds(residual: Residuals, part: ResidualTerm, rows, values: Mapping) 
         parts = [weights[j] * (found[..., j : j + 1] if several else found[j]) for j in own]
         at = sum(parts[1:], start=parts[0])
         if Z is not None:
-            at = at - values[SPECIFIC][..., k :: len(basis)] @ Z.T
-        out.append(at)
+            at = at + sign * (values[part.parameters[1].name][..., k :: len(basis)] @ Z.T)
+        out.append(at + effects[names[k]] if k < len(names) and names[k] in effects else at)
     return tuple(out)
 
 
-def _by_formula(library, parameter: Auxiliary, residual: Residuals, part: ResidualTerm, rows, own, values):
+def _by_formula(library, parameter: Auxiliary, residual: Residuals, part: ResidualTerm, rows, own, values, effects):
     """Return a parameter of each row."""
-    (coefficients,), (low, high), code = part.parameters, parameter.bounds, link_code(parameter)
-    change = values[coefficients.name] @ residual.of_part(part, rows).T
+    (low, high), code = parameter.bounds, link_code(parameter)
+    change = effects.get(parameter.name, 0.0)
+    for coefficients in part.parameters:
+        change = change + values[coefficients.name] @ residual.of_part(part, rows).T
     at = own.get(parameter.name)  # None without an intercept
     if code == IDENTITY:
         return change if at is None else at + change
@@ -217,12 +237,15 @@ def _by_formula(library, parameter: Auxiliary, residual: Residuals, part: Residu
     return low + (high - low) / (1.0 + odds * library.exp(-change))
 
 
-def own_of_rows(design, own: Mapping[str, object], values: Mapping[str, Array], rows: object = None) -> tuple:
+def own_of_rows(
+    design, own: Mapping[str, object], values: Mapping[str, Array], rows: object = None,
+    effects: Mapping[str, Array] = MappingProxyType({}),
+) -> tuple:  # fmt: skip
     """Return `of_rows` in NumPy for a design, of its own rows if none are given; `own` may have more than is free."""
     free = {parameter.name for parameter in free_auxiliaries(design)}
     read = design.residual.rows if rows is None else rows
     known = {name: value for name, value in own.items() if name in free}
-    return of_rows(np, design.family, design.residual, read, known, values)
+    return of_rows(np, design.family, design.residual, read, known, values, effects)
 
 
 def check_same_in_rows(design, what: str) -> None:
@@ -283,5 +306,7 @@ def residual_title(design) -> str:
         return FAMILYS
     if design.family.gaussian:
         return f"Residual, {design.residual.text}"
+    if design.family.nominal:
+        return f"Log odds beside {design.categories[0]}"
     parts = (["Thresholds"] if design.family.ordered else []) + [p.text for p in design.residual.parts if p.text]
     return ", ".join(parts)

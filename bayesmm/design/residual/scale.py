@@ -49,9 +49,11 @@ def term(scale: Scale, X: Array, names: Sequence[str], y: Array, learning: bool 
 
 
 def checked_columns(
-    name: str, scale: Scale, X: Array, names: Sequence[str], learning: bool
+    name: str, scale: Scale, X: Array, names: Sequence[str], learning: bool, random: bool = False
 ) -> tuple[Array, tuple[str, ...]]:
     """Return the columns of a parameter's formula besides an intercept, (n, k), and their names.
+
+    There may be none where the formula has `random` effects.
 
     Raises
     ------
@@ -59,7 +61,7 @@ def checked_columns(
         There are no columns, some depend on others, or there are numbers without an intercept.
     """
     own, shown = columns(X, scale.intercept), tuple(names[scale.intercept :])
-    if not shown:
+    if not shown and not random:
         raise DataError(f"'{scale.text}' names no column; {name} is the same in all rows without it, so leave it out")
     if learning and dependent(X):
         raise DataError(f"'{scale.text}' has columns that depend on others ({', '.join(names)}); leave one out")
@@ -70,6 +72,8 @@ def checked_columns(
 
 def dependent(X: Array) -> bool:
     """Return whether some columns, (n, k), depend on others."""
+    if X.shape[1] == 0:
+        return False
     return bool(np.linalg.matrix_rank(X / np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)) < X.shape[1])
 
 

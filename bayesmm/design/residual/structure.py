@@ -265,7 +265,8 @@ NOTHING: Values = MappingProxyType({})  # the values of a structure without para
 
 def stacked(columns: Sequence[Array | None]) -> Array | None:
     """Return what several structures have read of each row side by side, (n, k)."""
-    found = [np.asarray(own, dtype=float).reshape(len(own), -1) for own in columns if own is not None]
+    known = [np.asarray(own, dtype=float) for own in columns if own is not None]
+    found = [own[:, None] if own.ndim == 1 else own for own in known]
     return np.hstack(found) if found else None
 
 

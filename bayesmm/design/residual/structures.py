@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -93,10 +94,28 @@ def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array, wei
     return Residuals(tuple(parts))
 
 
+def with_random_parameters(formula: Formula, family: Family, weights: Array | None) -> Family:
+    """Return the family as one without an exact integral, if a parameter has random effects and it had one.
+
+    Raises
+    ------
+    DataError
+        There are weights: they divide the variance of linear models, and count the rows of others.
+    """
+    if not (family.normal and any(bar.of for bar in formula.bars)):
+        return family
+    if weights is not None and family.link == "identity":
+        raise DataError("weights are not possible beside random effects of sigma; leave one of the two out")
+    return replace(family, varying=True)
+
+
 def _of_family(formula: Formula, family: Family, scope: Scope, y: Array) -> Residuals:
     """Return the formulas of parameters, and the thresholds, of a model that is not linear with normal errors."""
     parameters = {own.name: own for own in family.parameters if own.name in family.formulas}
     whose = f"the {family.label} family with the {family.link} link"
+    if formula.residuals and family.varying:
+        what = text_of(formula.residuals[0])
+        raise DataError(f"{what} is not possible beside random effects of sigma; leave one of the two out")
     if formula.residuals:
         what = f"{text_of(formula.residuals[0])} describes the residuals of a gaussian model with the identity link"
         raise DataError(f"{what}; {whose} has none of its kind, so leave it out")
@@ -111,7 +130,8 @@ def _of_family(formula: Formula, family: Family, scope: Scope, y: Array) -> Resi
         parameter, mean = parameters[own.name], np.full(len(y), y.mean())
         first = family.first(y, mean)[family.auxiliaries.index(own.name)]
         X, names = _scale_matrix(own, scope, len(y))
-        parts.append(parameter_term(parameter, own, X, names, float(first), scope.learning))
+        random = any(bar.of == own.name for bar in formula.bars)
+        parts.append(parameter_term(parameter, own, X, names, float(first), scope.learning, random))
     return Residuals(tuple(parts)) if parts else INDEPENDENT
 
 
@@ -122,7 +142,7 @@ def _thresholds(formula: Formula, family: Family, scope: Scope, n: int) -> Resid
     if specific is None:
         return threshold_term(family, categories)
     X, names = _scale_matrix(specific, scope, n)
-    Z, shown = columns_around_zero(specific, X, names, scope.learning)
+    Z, shown = columns_around_zero(specific, X, names, scope.learning, family.nominal)
     return threshold_term(family, categories, specific.text, Z, shown)
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from bayesmm.design.parameters import coefficients
+from bayesmm.design.predictors import mean_part
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import mean_values, residual_weights
 from bayesmm.estimation.estimates import Estimates, pearson_residuals
@@ -107,7 +108,7 @@ class Fitted:
 def of_point(point: Estimates) -> Fitted:
     """Return a maximised model as it is."""
     known = (point.covariances, point.beta_cov, point.residual, point.conditional)
-    return Fitted(point.design, point.linear, point.own, *known)
+    return Fitted(mean_part(point.design), point.linear, point.own, *known)
 
 
 def of_fit(fit) -> Fitted:
@@ -115,12 +116,12 @@ def of_fit(fit) -> Fitted:
     design, tree = fit.design, fit.tree
     beta = draws_of(fit, coefficients(design)).reshape(design.p, np.prod(tree_sizes(tree)))
     eta = design.X @ beta.mean(axis=1) + design.offset
-    for block in design.blocks:
+    for block in mean_part(design).blocks:
         eta = eta + np.einsum("ij,ij->i", block.Z, block_draws(fit, block).mean(axis=(0, 1))[block.index])
     own = mean_auxiliaries(fit)
     covariances = tuple(_mean_covariance(fit, block) for block in design.blocks)
     cov = np.cov(beta).reshape(design.p, design.p) if design.p and beta.shape[1] > 1 else np.zeros((design.p,) * 2)
-    return Fitted(design, eta, own, covariances, cov, mean_values(residual_draws(fit)))
+    return Fitted(mean_part(design), eta, own, covariances, cov, mean_values(residual_draws(fit)))
 
 
 def _mean_covariance(fit, block: Block) -> Array:

@@ -11,15 +11,15 @@ import numpy as np
 
 from bayesmm.design.covariance.structure import searched
 from bayesmm.design.parameters import part_parameters, residual_labels, variable_of
+from bayesmm.design.predictors import random_parameters
 from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import Values as Residual
 from bayesmm.errors import PriorError
-from bayesmm.likelihood.crossproducts import Factor
 from bayesmm.likelihood.gaussian import evaluate, log_likelihood, pack
 from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 from bayesmm.likelihood.own_parameters import own_parameters
-from bayesmm.likelihood.problem import Problem, column_scales, reduced
+from bayesmm.likelihood.problem import Problem, factors_of, reduced, scaled_columns
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.row_functions import codes
 from bayesmm.posterior.auxiliaries import auxiliary_draws
@@ -158,14 +158,15 @@ def _laplace(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
     """Return Laplace's approximation as a function of one draw; each search for the modes starts at 0."""
     from bayesmm.likelihood.laplace import Response, laplace
     from bayesmm.likelihood.laplace_cholesky import analyse  # here: few models need them
+    from bayesmm.likelihood.several_laplace import joint_laplace, several_of
 
-    design, scales, ones = fit.design, column_scales(fit.design), np.ones(fit.design.n)
-    layout, order = analyse(
-        [
-            Factor(block.index, np.ascontiguousarray(block.Z / scale), len(block.levels))
-            for block, scale in zip(design.blocks, scales, strict=True)
-        ]
-    )
+    design, ones = fit.design, np.ones(fit.design.n)
+    columns = scaled_columns(design)
+    scales, several = [1 / np.diag(own.basis) for own in columns], None
+    if random_parameters(design):
+        several, order = several_of(design, columns)
+    else:
+        layout, order = analyse(factors_of(design, columns))
     response = Response(
         *codes(design.family),
         design.y,
@@ -177,6 +178,7 @@ def _laplace(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
 
     def value(beta: Array, factors: list[Array], aux: Array, own: Residual) -> float:
         T = pack(tuple(scales[k][:, None] * factors[k] for k in order))
-        return laplace(layout, response, design.X @ beta + design.offset, T, parameters.rows(aux), start).value
+        given = response, design.X @ beta + design.offset, T, parameters.rows(aux), start
+        return (laplace(layout, *given) if several is None else joint_laplace(several, *given)).value
 
     return value

@@ -13,7 +13,6 @@ from bayesmm.estimation.estimates import Estimates
 from bayesmm.formula.formula import scale_factors
 from bayesmm.inference.marginal_effects.rows import check_memory, column_names
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import tree_sizes, variable
 from bayesmm.posterior.means import mean_of, slope_of
 from bayesmm.posterior.predict import (
@@ -25,6 +24,7 @@ from bayesmm.posterior.predict import (
     chunks,
     conditioned_on,
     linear,
+    parameters_of_rows,
     rows_of,
     spreads,
 )
@@ -182,7 +182,7 @@ def _draws(fit, estimand: Estimand, rows: Rows, frame: pd.DataFrame, A: sparse.c
         eta = linear(fit, rows.take(part), "error", 0)
         own = None if spread is None else spread(part)
         if estimand.kind != "linear":
-            aux = auxiliary_values(fit, rows.take(part).residual)
+            aux = parameters_of_rows(fit, rows.take(part))
         mu = eta if estimand.kind == "linear" else mean_of(family, eta, aux, own)
         total += columns[:, part] @ mu.T
     return np.ascontiguousarray(total.T)

@@ -20,6 +20,7 @@ from bayesmm.design.parameters import (
     residual_dim,
     residual_labels,
 )
+from bayesmm.design.predictors import MEAN, columns_of
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import listing, suggest
@@ -73,14 +74,19 @@ def build_explicit(
     chosen = _parameterisations(design, centred)
     with pm.Model(coords={**design.coords, "obs": design.rows}) as graph:
         eta, gamma = _fixed_part(design, priors)
+        of_parameters: dict[str, TensorVariable] = {}
         for block, basis in zip(design.blocks, prior_bases(design, priors).blocks, strict=True):
-            eta = eta + _random_part(block, basis, priors, chosen[block.name])
+            for name, part in _random_part(block, basis, priors, chosen[block.name]).items():
+                if name == MEAN:
+                    eta = eta + part
+                else:
+                    of_parameters[name] = of_parameters.get(name, 0.0) + part
         if design.offset.any():
             eta = eta + _data("offset_data", design.offset, "obs")
         names = [own.name for own in design.family.parameters if own.name in priors]
         auxiliaries = {name: scalar(name, name, priors[name]) for name in names}
         _, residual = add_residual(design, priors, gamma)
-        add_response(design, eta, auxiliaries, _data, residual)
+        add_response(design, eta, auxiliaries, _data, residual, of_parameters)
     return graph
 
 
@@ -186,12 +192,21 @@ def add_residual(
     return found, found | reported
 
 
-def _random_part(block: Block, basis: TermBasis, priors: Mapping[str, Prior], centred: bool) -> TensorVariable:
-    """Add a block's standard deviations, correlations and effects; return its part of the linear predictor, (n,)."""
+def _random_part(
+    block: Block, basis: TermBasis, priors: Mapping[str, Prior], centred: bool
+) -> dict[str, TensorVariable]:
+    """Add a block's standard deviations, correlations and effects; return its part of each linear predictor, (n,).
+
+    That of the mean is called MEAN, those of the family's parameters by their names.
+    """
     sd, L = add_covariance(block, basis, priors)
     b = (_centred if centred and block.relation is None else _non_centred)(block, basis, sd, L)
     levels = _data(block.names.index, block.index, "obs")
-    return (b[levels] * _matrix(block.names.Z, block.Z, basis, block.names.term_dim)).sum(axis=1)
+    products = b[levels] * _matrix(block.names.Z, block.Z, basis, block.names.term_dim)
+    if not block.predictors:
+        return {MEAN: products.sum(axis=1)}
+    names = dict.fromkeys(block.predictors)
+    return {name: products[:, np.flatnonzero(columns_of(block, name))].sum(axis=1) for name in names}
 
 
 def add_covariance(

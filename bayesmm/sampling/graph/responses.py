@@ -33,6 +33,7 @@ def add_response(
     auxiliaries: Mapping[str, TensorVariable],
     data: Callable[..., TensorVariable],
     residual: Mapping[str, TensorVariable] = MappingProxyType({}),
+    of_parameters: Mapping[str, TensorVariable] = MappingProxyType({}),
 ) -> None:
     """Add the observed variable y, (obs,), to the model in context.
 
@@ -47,6 +48,8 @@ def add_response(
         ``data(name, values, dim) -> variable``: adds a constant to the model.
     residual : mapping of str to variable, shape (k,)
         The parameters of the residual structure besides sigma.
+    of_parameters : mapping of str to variable, shape (n,)
+        What random effects add to the link of each parameter that has some.
 
     Notes
     -----
@@ -55,8 +58,9 @@ def add_response(
     """
     family, aux = design.family, tuple(auxiliaries.values())
     if design.residual.by_row:
-        rows = None if design.residual.rows is None else _rows(design.residual.rows, data)
-        aux = of_rows(pt, family, design.residual, rows, auxiliaries, residual)
+        read = design.residual.rows
+        rows = None if read is None else _rows(read, data) if read.size else pt.zeros(read.shape)
+        aux = of_rows(pt, family, design.residual, rows, auxiliaries, residual, of_parameters)
     weights = () if design.weights is None else (data("weights_data", design.weights, "obs"),)
     if family.gaussian:
         sigma = aux[0] / pt.sqrt(weights[0]) if weights else aux[0]
