@@ -145,6 +145,12 @@ def by_category(formula: Formula, family: Family) -> Formula:
     return replace(formula, terms=(), scales=scales, bars=bars)
 
 
+def check_order(design, what: str, instead: str = "predict() has the probability of each") -> None:
+    """Raise a DataError where categories have no order, so that there is no number of one."""
+    if design.family.nominal:
+        raise DataError(f"{what} is not defined for categories without an order; {instead}")
+
+
 def check_specific(formula: Formula, family: Family) -> None:
     """Raise a DataError where effects of each threshold, cs(x), are of a family without thresholds."""
     own = next((scale for scale in formula.scales if scale.name == CS), None)
