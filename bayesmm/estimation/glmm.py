@@ -388,7 +388,8 @@ def coordinates(problem: GlmmProblem, x: Floats, warm: Warm, root: Floats) -> Co
 def divergence(problem: GlmmProblem, x: Floats) -> str:
     """Return in words what has no finite maximum: a coefficient, a standard deviation, an auxiliary; "" if none."""
     design, (beta, _, logs) = problem.design, (x[part] for part in problem.parts)
-    far = np.abs(problem.fixed @ beta + problem.offset).max() > FAR
+    at = problem.auxiliaries(logs) if design.family.nominal else problem.fixed @ beta + problem.offset
+    far = np.abs(at).max() > FAR
     names = separated(design) if far else []
     if names:
         plural = "s" if len(names) > 1 else ""

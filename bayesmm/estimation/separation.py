@@ -3,6 +3,7 @@
 import numpy as np
 
 from bayesmm.design.records import Design
+from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.runtime.threads import few_threads
 
 # Components of a direction below this, with the largest at 1, are the solver's rounding (HiGHS's tolerance is 1e-7).
@@ -30,7 +31,10 @@ def separated(design: Design) -> list[str]:
     kept = [j for j in range(design.p) if j not in design.aliased]
     names = [design.coefficients[j] for j in kept]
     X = design.X[:, kept] / np.maximum(np.abs(design.X[:, kept]).max(axis=0, initial=0.0), np.finfo(float).tiny)
-    if design.family.ordered:
+    if design.family.nominal:
+        ends, names = _category_ends(design)
+        others = np.empty((0, len(names)))
+    elif design.family.ordered:
         thresholds = len(design.categories) - 1
         ends, others = _ordered_ends(design.y.astype(np.int64), X, thresholds), np.empty((0, thresholds + len(kept)))
         names = [""] * thresholds + names
@@ -50,6 +54,18 @@ def separated(design: Design) -> list[str]:
     if found.x is None or np.abs(found.x).max(initial=0.0) < 1 - COMPONENT:
         return []
     return [name for name, d in zip(names, found.x, strict=True) if name and abs(d) > COMPONENT]
+
+
+def _category_ends(design: Design) -> tuple[np.ndarray, list[str]]:
+    """Return the same rows of categories without an order, and the names of what a direction moves.
+
+    A row speaks against a direction in which the log odds of its category fall behind another's.
+    """
+    own, y = own_parameters(design), design.y.astype(np.int64)
+    V = np.concatenate([np.zeros((1, *own.V.shape[1:])), own.V[: len(design.categories) - 1]])
+    chosen = V[y - 1, np.arange(design.n)]
+    ends = np.concatenate([chosen - other for other in V]) / np.maximum(own.sizes, 1.0)
+    return np.unique(ends, axis=0), list(own.labels)
 
 
 def _ordered_ends(k: np.ndarray, X: np.ndarray, thresholds: int) -> np.ndarray:

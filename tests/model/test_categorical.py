@@ -9,6 +9,7 @@ from scipy import optimize, special, stats
 
 import bayesmm as bmm
 from bayesmm.errors import DataError
+from bayesmm.estimation.glmm import Warm, criterion_of, make_problem
 
 
 def table(n=160, groups=16, seed=1):
@@ -177,3 +178,24 @@ def test_responses_of_categories_without_an_order():
     assert numbered.categories == ("1", "2", "3")
     with pytest.raises(DataError, match="one category"):
         bmm.Model("y ~ x", data.assign(y="no"), "categorical")
+
+
+@pytest.mark.parametrize("bar", ["1 | g", "1 | p | g"])
+def test_the_gradient_with_four_categories(bar):
+    """Of three predictors with effects, with terms of third order in all three."""
+    rng, data = np.random.default_rng(3), table(80, 8)
+    data["y"] = np.where(rng.uniform(size=80) < 0.3, "maybe", data["y"])
+    problem = make_problem(bmm.Model(f"y ~ x + ({bar})", data, "categorical").design)
+    criterion = criterion_of(problem, 1, Warm(np.zeros(24)))
+    x = np.concatenate([0.8 * np.ones(problem.theta.size), problem.moved(problem.aux)])
+    for _ in range(2):
+        at, h = x + 0.2 * rng.normal(size=len(x)), 1e-5
+        slope = criterion(at)[1]
+        found = [(criterion(at + h * e)[0] - criterion(at - h * e)[0]) / (2 * h) for e in np.eye(len(x))]
+        np.testing.assert_allclose(slope, found, atol=2e-6 * (1 + np.abs(slope).max()))
+
+
+def test_columns_that_separate_categories_are_named():
+    x = np.tile([-1.0, 0.0, 1.0], 20) + np.linspace(-0.3, 0.3, 60)
+    point = bmm.Model("y ~ x", pd.DataFrame({"y": ["a", "b", "c"] * 20, "x": x}), "categorical").maximize()
+    assert not point.converged and "grow" in point.message and "beta_mu[x" in point.message
