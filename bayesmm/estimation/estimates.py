@@ -210,10 +210,9 @@ class Estimates:
         """Return the coefficients: index coef; estimate, se, t; z and its two-sided p for generalised models."""
         beta, se, names = self.beta, np.sqrt(np.diag(self.beta_cov)), self.design.coefficients
         if self.design.family.nominal:
-            names, own = zip(*category_effects(self.design), strict=True)
-            labels = [p.label for p in residual_parameters(self.design)]
-            known = dict(zip(labels, np.concatenate(list(self.residual.values())), strict=True))
-            beta, se = (np.array([of.get(p.label, np.nan) for p in own]) for of in (known, self.own_se))
+            found = _by_category(self.design, self.residual)
+            names, beta = list(found), np.array(list(found.values()))
+            se = np.array([self.own_se.get(p.label, np.nan) for _, p in category_effects(self.design)])
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = beta / se
         table = {"estimate": beta, "se": se, "t": ratio}
@@ -297,12 +296,25 @@ def beside_effects(
         return beta
     alone, parts = len(set(block.predictors)) == 1, [] if all(block.predictors) else [beta]
     for name in dict.fromkeys(filter(None, block.predictors)):
+        if design.family.nominal:
+            found = [(p, value) for p, value in _by_category(design, values).items() if p.startswith(f"{name}_")]
+            own = {label.removeprefix(f"{name}_"): value for label, value in found}
+            parts.append(pd.Series({t if alone else of_parameter(name, t): value for t, value in own.items()}))
+            continue
         formula = next(part for part in design.residual.parts if part.of == name)
         own = {INTERCEPT: links[name]} if name in links else {}
         for parameter in formula.parameters:
             own |= dict(zip(parameter.terms, np.asarray(values[parameter.name], dtype=float), strict=True))
         parts.append(pd.Series({term if alone else of_parameter(name, term): value for term, value in own.items()}))
     return pd.concat(parts)
+
+
+def _by_category(design: Design, values: Values) -> dict[str, float]:
+    """Return the coefficients of categories without an order, as `fixef` calls them."""
+    labels = [p.label for p in residual_parameters(design)]
+    whole = np.concatenate([np.asarray(values[own.name], dtype=float) for own in design.residual.parameters])
+    known = dict(zip(labels, whole, strict=True))
+    return {name: known[parameter.label] for name, parameter in category_effects(design)}
 
 
 def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:

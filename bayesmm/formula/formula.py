@@ -198,6 +198,7 @@ def parse(
     structures: Iterable[str] = tuple(BARS.values()),
     residuals: Mapping[str, Signature] = MappingProxyType({}),
     parameters: Sequence[str] = SCALES,
+    several: bool = False,
 ) -> Formula:
     """Read a formula.
 
@@ -215,6 +216,8 @@ def parse(
         The residual structures that a formula may name, with their arguments.
     parameters : sequence of str
         Names of the parameters that may have a formula of their own.
+    several : bool
+        Whether one formula is of several linear predictors, whose effects a name between two bars correlates.
 
     Returns
     -------
@@ -228,7 +231,7 @@ def parse(
     names, known = frozenset(transforms), frozenset(structures)
     check_transforms(names, residuals)
     first, *others = _texts(text)
-    formula = _of_mean(first, names, known, residuals, bool(others))
+    formula = _of_mean(first, names, known, residuals, several or bool(others))
     if not others:
         return formula
     scales, bars = _of_scales(others, names, known, residuals, parameters)

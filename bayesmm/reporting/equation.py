@@ -24,7 +24,7 @@ from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
 from bayesmm.formula.formula import text_of
 from bayesmm.priors import Prior, prior_bases
-from bayesmm.reporting.latex import effect, escape, log_odds, of_categories, product, response_text, sub
+from bayesmm.reporting.latex import effect_of, escape, log_odds, of_categories, product, response_text, sub
 
 # PyMC's parameter -> its usual letter; others are written out.
 _LETTERS = {
@@ -170,7 +170,7 @@ def _effects(design: Design, block: Block, predictor: str) -> list[str]:
     mixed = len(set(block.predictors)) > 1 and predictor != MEAN
     before = of_parameter(predictor, "") if mixed else ""
     names = [block.columns[j] for j in np.flatnonzero(columns_of(block, predictor))]
-    return [product(effect(design, block, name, level), name.removeprefix(before)) for name in names]
+    return [product(effect_of(design, block, name, level), name.removeprefix(before)) for name in names]
 
 
 def _random_effects(design: Design, block: Block) -> Iterator[str]:
@@ -179,7 +179,7 @@ def _random_effects(design: Design, block: Block) -> Iterator[str]:
     block = _free_terms(block)
     if not block.columns:
         return
-    effects = [effect(design, block, column, "g") for column in block.columns]
+    effects = [effect_of(design, block, column, "g") for column in block.columns]
     scales = [_sd(block, column) for column in block.columns]
     each = rf"\quad g \in {_factor(block)}"
     if not block.correlated:
@@ -214,7 +214,7 @@ def _structured(design: Design, block: Block) -> Iterator[str]:
     for part in block.parts:
         if part.covariance.free:
             continue
-        effects = [effect(design, block, block.columns[i], "g") for i in part.columns]
+        effects = [effect_of(design, block, block.columns[i], "g") for i in part.columns]
         Sigma = sub(r"\Sigma", group, escape(part.text))
         symbols = [_entry(block, part, entry) for entry in part.entries]
         yield rf"({_COMMA.join(effects)})^{{\top}} &\sim \mathcal{{N}}(0,\ {Sigma}), \quad g \in {group}"
@@ -252,7 +252,7 @@ def _at_the_means(design: Design, bases: TermBases) -> Iterator[str]:
         group, names = escape(block.group), block.columns
         block = _free_terms(block)
         own = [basis.R[names.index(column)] for column in block.columns]
-        rows = [_sum(row, names, lambda column, b=block: effect(design, b, column, "g")) for row in own]
+        rows = [_sum(row, names, lambda column, b=block: effect_of(design, b, column, "g")) for row in own]
         S, R = sub(r"\bar{S}", group), sub(r"\bar{R}", group)
         yield rf"({_COMMA.join(rows)})^{{\top}} &\sim \mathcal{{N}}(0,\ {S} {R} {S})"
         yield rf"{S} &= \mathrm{{diag}}({_COMMA.join(_sd(block, column, BAR_S) for column in block.columns)})"

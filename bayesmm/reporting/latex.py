@@ -55,7 +55,7 @@ def product(coefficient: str, column: str) -> str:
     return coefficient if column == "Intercept" else rf"{coefficient}\,{{{escape(column)}}}_{{i}}"
 
 
-def effect(design: Design, block: Block, column: str, level: str) -> str:
+def effect_of(design: Design, block: Block, column: str, level: str) -> str:
     """Return the effect of a term in a level; where there are several factors, with the name of its own above."""
     effect = sub("b", escape(column), level)
     return effect if len(design.blocks) == 1 else rf"{effect}^{{({escape(block.group)})}}"
@@ -99,6 +99,6 @@ def log_odds(design: Design) -> Iterator[str]:
         for block in design.blocks:
             group = rf"{escape(block.group)}[i]"
             found = [c for c, of in zip(block.columns, block.predictors, strict=True) if of == own.name]
-            terms += [product(effect(design, block, column, group), column) for column in found]
-        odds = rf"\frac{{P({{{response}}}_{{i}} = {label})}}{{P({{{response}}}_{{i}} = {first})}}"
-        yield rf"\log {odds} &= {' + '.join(terms)}"
+            terms += [product(effect_of(design, block, column, group), column) for column in found]
+        own, beside = (rf"\log P({{{response}}}_{{i}} = {each})" for each in (label, first))
+        yield rf"{own} - {beside} &= {' + '.join(terms)}"

@@ -11,7 +11,7 @@ def auxiliary_lines(point) -> list[str]:
     values = [f"{name} {value:.4g}" for name, value in point.auxiliaries.items() if name != "sigma"]
     lines = [f"{FAMILYS}: {', '.join(values)}"] if values else []
     parameters = residual_parameters(point.design)
-    if not parameters:
+    if not parameters or point.design.family.nominal:  # whose log odds are fixed effects
         return lines
     found = [estimate(point, p) for p in parameters]
     if point.own_se:

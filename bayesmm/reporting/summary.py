@@ -379,6 +379,8 @@ def fit_family_lines(fit) -> list[str]:
 def fit_fixed_lines(fit) -> list[str]:
     """Return the table of the coefficients."""
     parameters = coefficients(fit.design)
+    if fit.design.family.nominal:  # they are those of the log odds
+        return []
     if not parameters:
         return ["No fixed effects"]
     names = [[shorten(name)] for name in fit.design.coefficients]
