@@ -99,6 +99,10 @@ def grouping(block) -> str:
         return (
             f"weighted sums of random effects of the {len(block.members):,} levels of {short(block.group)} ({effects})"
         )
+    alone = set(block.predictors)
+    if len(alone) == 1:
+        levels, of = f"{len(block.levels):,} levels of {short(':'.join(block.factors))}", alone.pop()
+        return f"random effects of {of} for the {levels} ({', '.join(short(c) for c in block.columns)})"
     terms = ", ".join(short(c) for c in block.columns)
     tied = f", {dependence(block)}" if len(block.columns) > 1 else ""
     return f"random effects for the {len(block.levels):,} levels of {short(block.group)} ({terms}{tied})"

@@ -325,7 +325,7 @@ def test_bad_terms_are_one_clear_sentence(term, change, error, said):
         ("sigma ~ 1", DataError, "names no column"),
         ("sigma ~ f + f2", DataError, "depend on others"),
         ("sigma ~ (1 | g)", FormulaError, "has random effects"),
-        ("sigma ~ offset(x)", FormulaError, "it can have fixed effects only"),
+        ("sigma ~ offset(x)", FormulaError, "it can have fixed and random effects only"),
         ("sigma", FormulaError, "no '~'"),
         (3, FormulaError, "the formula is of type int"),
         ("log(sigma) ~ f", FormulaError, "a further formula is of a parameter"),

@@ -193,7 +193,6 @@ def test_a_likelihood_ratio_test_of_a_formula():
             "depend",
         ),
         (("count ~ mined", "shape ~ 0 + cover"), "negbinomial", DataError, "no intercept"),
-        (("count ~ mined", "shape ~ (1 | site)"), "negbinomial", FormulaError, "fixed effects only"),
         (("count ~ mined", "shape ~ mined", "shape ~ cover"), "negbinomial", FormulaError, "two formulas"),
         (("count ~ mined", "shape ~ nothing"), "negbinomial", FormulaError, "not in the data"),
     ],

@@ -1,4 +1,4 @@
-"""Random effects in formulas of parameters, ("y ~ x + (1 | g)", "sigma ~ 1 + (1 | g)"), and all that is done with them."""
+"""Random effects in formulas of parameters, ("y ~ x + (1 | g)", "sigma ~ 1 + (1 | g)"), and what is done with them."""
 
 import json
 import warnings
@@ -11,6 +11,7 @@ from scipy import special, stats
 
 import bayesmm as bmm
 from bayesmm.errors import DataError, FormulaError
+from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 
 HERE = Path(__file__).parents[1]
 REFERENCES = json.loads((HERE / "reference" / "random_parameters.json").read_text())
@@ -112,8 +113,10 @@ def test_a_block_of_two_predictors_is_estimated_as_one():
     assert table["Chisq"].iloc[-1] == pytest.approx(apart.criterion - together.criterion, abs=1e-6)
     without = bmm.Model(("y ~ x + (1 | g)", "sigma ~ x"), data)
     assert bmm.lrt(without.maximize("ML"), apart).table["Df"].iloc[-1] == 1
-    limits = together.confint(["sd_g[sigma_Intercept]"], method="profile")
-    assert limits.iloc[0, 0] < together.parameters["sd_g[sigma_Intercept]"] < limits.iloc[0, 1]
+    curve = apart.profile("sd_sigma_g[Intercept]", level=0.95)
+    assert curve.estimate == pytest.approx(apart.parameters["sd_sigma_g[Intercept]"], rel=1e-6)
+    held = curve.table["zeta"].abs().max()  # the deviance at the ends is that of the interval
+    assert held == pytest.approx(stats.norm.ppf(0.975), abs=1e-4) and curve.lower < curve.estimate < curve.upper
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +138,8 @@ def by_hand(fit, index):
 def test_predictions_and_densities_are_those_written_by_hand(fit):
     index = fit.design.blocks[0].index
     mu, sd = by_hand(fit, index)
-    np.testing.assert_allclose(fit.predict().draws.reshape(mu.shape), mu, rtol=1e-12)
-    np.testing.assert_allclose(fit.predict(normals()).draws.reshape(mu.shape), mu, rtol=1e-12)
+    np.testing.assert_allclose(fit.predict().draws.reshape(mu.shape), mu, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(fit.predict(normals()).draws.reshape(mu.shape), mu, rtol=1e-12, atol=1e-12)
     density = stats.norm(mu, sd).logpdf(normals()["y"].to_numpy())
     expected = special.logsumexp(density, axis=0).sum() - density.shape[1] * np.log(len(density))
     assert fit.loo().elpd == pytest.approx(expected, abs=3 * 12)  # lpd less p_loo: about 11 parameters
@@ -188,7 +191,7 @@ def test_tables_prints_files_and_reports(fit, tmp_path):
 
 
 def test_simulations_have_the_spread_of_the_effects():
-    """Of 60 groups with 40 rows, sds of groups have the sd of their effects on the log scale, within 5 of its errors."""
+    """Of 60 groups with 40 rows, sds of groups have the sd of their effects on the log scale, within 5 errors."""
     g = np.repeat(np.arange(60), 40)
     data = pd.DataFrame({"y": np.random.default_rng(1).normal(size=len(g)), "g": g})
     model = bmm.Model(("y ~ 1 + (1 | g)", "sigma ~ 1 + (1 | g)"), data)
@@ -228,17 +231,17 @@ def test_the_posterior_is_that_of_a_grid():
 
 @pytest.mark.slow
 def test_the_graph_has_the_density_of_the_compiled_posterior():
-    import pytensor
-
     model = bmm.Model((SHARED[0], "sigma ~ x + (1 | p | g) + (1 | f)"), normals())
-    graph = model.graph(centred=True)
     rng = np.random.default_rng(3)
-    point = {name: value + 0.3 * rng.normal(size=np.shape(value)) for name, value in graph.initial_point().items()}
-    names = ["beta", "sigma", "log_sigma", "b_g", "b_sigma_f"]
-    variables = [graph[name] for name in names]
-    with pytensor.config.change_flags(mode="FAST_COMPILE"):
-        beta, sigma, slope, b, c = graph.compile_fn(variables, inputs=graph.value_vars)(point)
-        found = graph.compile_logp(vars=[graph["y"]], sum=True)(point)
+    with without_compiler():
+        graph = model.graph(centred=True)
+        point = {name: value + 0.3 * rng.normal(size=np.shape(value)) for name, value in graph.initial_point().items()}
+        variables = [graph[name] for name in ("beta", "sigma", "log_sigma", "b_g", "b_sigma_f")]
+        outputs = graph.replace_rvs_by_values(variables)
+        beta, sigma, slope, b, c = graph.compile_fn(
+            outputs, inputs=graph.value_vars, mode=PYTHON, on_unused_input="ignore"
+        )(point)
+        found = graph.compile_logp(vars=[graph["y"]], sum=True, mode=PYTHON)(point)
     data, (g, f) = normals(), (block.index for block in model.design.blocks)
     tau = np.log(sigma) + slope[0] * data["x"] + b[g, 1] + c[f, 0]
     expected = stats.norm(beta[0] + beta[1] * data["x"] + b[g, 0], np.exp(tau)).logpdf(data["y"]).sum()
@@ -295,5 +298,5 @@ def test_what_is_not_possible_says_so(fit):
         with pytest.raises((ValueError, DataError), match=said):
             call()
     zeros = bmm.Model(("count ~ mined", "zi ~ 1 + (1 | spp)"), salamanders(), "zero_inflated_poisson").maximize()
-    with pytest.raises(ValueError, match="the mean depends on 'zi'|the mean depends on zi"):
+    with pytest.raises(ValueError, match="the mean depends on zi"):
         zeros.predict(groups="averaged")
