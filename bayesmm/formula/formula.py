@@ -52,9 +52,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from bayesmm.errors import FormulaError, listing, suggest
+from bayesmm.errors import listing, suggest
 from bayesmm.formula.additions import BESIDE, additions_of, other_parameter
-from bayesmm.formula.cursor import EXAMPLE
 from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand, specific_parts
 from bayesmm.formula.expressions import (
     SMOOTHS,
@@ -84,6 +83,7 @@ from bayesmm.formula.functions import (
 )
 from bayesmm.formula.grouping import Bar, bars_of
 from bayesmm.formula.parser import BARS, SPECIFIC, read
+from bayesmm.formula.texts import texts
 from bayesmm.formula.tokens import quote, underline
 
 __all__ = [
@@ -230,7 +230,7 @@ def parse(
     """
     names, known = frozenset(transforms), frozenset(structures)
     check_transforms(names, residuals)
-    first, *others = _texts(text)
+    first, *others = texts(text)
     formula = _of_mean(first, names, known, residuals, several or bool(others))
     if not others:
         return formula
@@ -238,31 +238,6 @@ def parse(
     _check_groups(formula, bars, {scale.name: scale.text for scale in scales})
     text = "; ".join([first, *others])
     return replace(formula, text=text, scales=(*formula.scales, *scales), bars=(*formula.bars, *bars))
-
-
-def _texts(given: object) -> list[str]:
-    """Return the text of each formula."""
-    several = isinstance(given, list | tuple)
-    for one in given if several else [given]:
-        if not isinstance(one, str):
-            raise FormulaError(f"the formula is {_kind(one)}, not text; write one such as '{EXAMPLE}'")
-    if several and not given:
-        raise FormulaError(f"there is no formula; write one such as '{EXAMPLE}'")
-    return [part for one in (given if several else [given]) for part in _split(one)]
-
-
-def _split(text: str) -> list[str]:
-    """Return the parts of a text between its semicolons, those in quotes and back-ticks excepted."""
-    parts, quote_mark, start = [], "", 0
-    for k, character in enumerate(text):
-        if quote_mark:
-            quote_mark = "" if character == quote_mark else quote_mark
-        elif character in "'\"`":
-            quote_mark = character
-        elif character == ";" and "~" in text[k:]:
-            parts.append(text[start:k])
-            start = k + 1
-    return [part.strip() if parts else part for part in [*parts, text[start:]]]
 
 
 def _of_mean(
@@ -368,10 +343,6 @@ def _right_nodes(formula: Formula) -> Iterator[Column]:
 def _factors(formula: Formula) -> Iterator[Expr]:
     for term in (*formula.terms, *(term for bar in formula.bars for term in bar.terms)):
         yield from term.factors
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else f"of type {type(value).__name__}"
 
 
 def _response(expr: Expr, context: Context) -> Expr:

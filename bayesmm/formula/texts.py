@@ -1,0 +1,33 @@
+"""The texts of the formulas of a model: several, or one with semicolons. Standard library only."""
+
+from bayesmm.errors import FormulaError
+from bayesmm.formula.cursor import EXAMPLE
+
+
+def texts(given: object) -> list[str]:
+    """Return the text of each formula."""
+    several = isinstance(given, list | tuple)
+    for one in given if several else [given]:
+        if not isinstance(one, str):
+            raise FormulaError(f"the formula is {_kind(one)}, not text; write one such as '{EXAMPLE}'")
+    if several and not given:
+        raise FormulaError(f"there is no formula; write one such as '{EXAMPLE}'")
+    return [part for one in (given if several else [given]) for part in _split(one)]
+
+
+def _split(text: str) -> list[str]:
+    """Return the parts of a text between its semicolons, those in quotes and back-ticks excepted."""
+    parts, quote_mark, start = [], "", 0
+    for k, character in enumerate(text):
+        if quote_mark:
+            quote_mark = "" if character == quote_mark else quote_mark
+        elif character in "'\"`":
+            quote_mark = character
+        elif character == ";" and "~" in text[k:]:
+            parts.append(text[start:k])
+            start = k + 1
+    return [part.strip() if parts else part for part in [*parts, text[start:]]]
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"
