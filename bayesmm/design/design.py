@@ -23,12 +23,7 @@ from bayesmm.design.ordered import by_category, check_identified, check_threshol
 from bayesmm.design.predictors import columns_of_mean, of_mean
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Block, Design
-from bayesmm.design.residual.structures import (
-    residual_columns,
-    residual_rows,
-    residual_terms,
-    with_random_parameters,
-)
+from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
 from bayesmm.design.smooth_rows import curves
 from bayesmm.design.spec import DataArguments, DesignSpec, Grouping, data_arguments
 from bayesmm.design.state import Scope, Transforms
@@ -171,7 +166,6 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     # 2: response, offset and the variables of every term
     left, shift = response(formula, spec.family, scope, table.trials, w), offset(formula, scope)
     formula = by_category(formula, left.family)
-    left = replace(left, family=with_random_parameters(formula, left.family, left.weights))
     checks.check_offset(left.family, left.y, shift, text_of(formula.response))
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
     # 3: the fixed part

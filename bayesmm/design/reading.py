@@ -11,6 +11,7 @@ from bayesmm.design.frames import Table, complete_rows, find_columns, open_table
 from bayesmm.design.observed import observe
 from bayesmm.design.ordered import categories, with_categories
 from bayesmm.design.proportions import are_proportions, check_counted_once, counted
+from bayesmm.design.residual.structures import with_random_parameters
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.transforms import numeric
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, observed_levels, read_variable
@@ -258,7 +259,7 @@ def response(
         limits = None
     for message in family.check_response(Response(y, name, scope.rows, trials, family.support)):
         scope.say(message)
-    y = y.astype(np.float64)
+    y, family = y.astype(np.float64), with_random_parameters(formula, family, weights)
     if not family.discrete:
         return Outcome(family, y, None, weights, limits=limits)
     return Outcome(family, np.rint(y), None if trials is None else np.rint(trials), weights, proportions, limits)

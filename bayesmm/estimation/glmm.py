@@ -14,12 +14,12 @@ import numpy as np
 from bayesmm.design.predictors import check_of_mean, random_parameters
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
-from bayesmm.estimation.divergence import LOG_LIMIT, divergence
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glm import first_fit, own_start, own_values
 from bayesmm.estimation.hessians import coefficient_block, own_errors
 from bayesmm.estimation.optimizer import SNAP, Search, best_of, hessian, outcome, settled, snapped
 from bayesmm.estimation.reml import factors_are_singular
+from bayesmm.estimation.separation import LOG_LIMIT, divergence
 from bayesmm.estimation.start import check_start, start_theta
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.fitted import Coordinates, make_coordinates

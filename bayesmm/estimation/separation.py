@@ -3,11 +3,16 @@
 import numpy as np
 
 from bayesmm.design.records import Design
+from bayesmm.errors import listing
 from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.runtime.threads import few_threads
 
 # Components of a direction below this, with the largest at 1, are the solver's rounding (HiGHS's tolerance is 1e-7).
 COMPONENT = 1e-6
+# Beyond this an auxiliary parameter has left for 0 or infinity (its logarithm; e^16 is nine million).
+LOG_LIMIT = 16.0
+# The fixed part of a separated model is further out than this when the search stops (a mean within e^-8 of its end).
+FAR = 8.0
 
 
 @few_threads
@@ -102,3 +107,30 @@ def _sides(design: Design) -> np.ndarray | None:
     if design.family.support.counts:
         return np.where(design.y <= design.family.support.lowest, -1.0, 0.0)
     return None
+
+
+def divergence(problem, x: np.ndarray) -> str:
+    """Return in words what has no finite maximum: a coefficient, a standard deviation, an auxiliary; "" if none."""
+    design, (beta, _, logs) = problem.design, (x[part] for part in problem.parts)
+    at = problem.auxiliaries(logs) if design.family.nominal else problem.fixed @ beta + problem.offset
+    far = np.abs(at).max() > FAR
+    names = separated(design) if far else []
+    if names:
+        plural = "s" if len(names) > 1 else ""
+        return (
+            f"the coefficient{plural} of {listing(names)} grow{'' if plural else 's'} without bound, because the "
+            "columns separate the responses (complete or quasi-complete separation); no finite maximum exists"
+        )
+    pure = pure_factors(design)
+    if pure:
+        return (
+            f"the sd of Intercept in {pure[0]} grows without bound, because each level of {pure[0]} has only one kind "
+            "of response; no finite maximum exists"
+        )
+    for parameter, at in zip(problem.own.scalars, logs, strict=False):
+        if abs(at) > LOG_LIMIT:
+            end = parameter.bounds[int(at > 0)]
+            limit = parameter.limit if end == parameter.limit_at else ""
+            instead = f"where the family is the {limit}: fit that" if limit else "the likelihood has no maximum inside"
+            return f"{parameter.name} goes to {end:g}, {instead}".replace("inf,", "infinity,")
+    return ""

@@ -10,10 +10,6 @@ at the mode of u, as in `likelihood.laplace`, which is this for M = 1. D_i = V_i
 V_i Z_i Lambda with the weights d_i, which `laplace_cholesky` factorises. With s = w l', t_im = H^-1 Lambda'z_im,
 h_iab = z_ia'Lambda t_ib, a_ic = sum_ab w l_abc h_iab / 2, v = H^-1 Lambda'Z'a and kappa = Z Lambda v, the derivatives
 are e = s + a - D kappa with respect to f, and Z'e u' + Z's v' - sum_i sum_ab D_iab z_ia t_ib' with respect to Lambda.
-
-The derivatives of l in eta_0 are the family's, and the first in its parameters too. All others are differences of these
-along the parameters' links, of eighth order: with steps of 0.03 they are off by about 1e-12, the second differences,
-which the gradient alone has, by about 1e-10.
 """
 
 import math
@@ -53,7 +49,7 @@ from bayesmm.likelihood.laplace_cholesky import (
 )
 from bayesmm.likelihood.orthogonal import Columns
 from bayesmm.likelihood.response_kernels import derivatives
-from bayesmm.likelihood.several_rows import Predictors, set_natural, set_row
+from bayesmm.likelihood.several_rows import Predictors, set_natural, set_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,15 +177,6 @@ def _curved(predictors, ZT, D, rotated, weights):
 
 
 @compiled
-def _rows(predictors, response, eta, whole, s, D, third):
-    """Set the derivatives of all rows: s (n M,), D (n, M, M), third (n, M, M, M) if `whole`."""
-    M = predictors.active.shape[0]
-    for i in range(response.y.shape[0]):
-        part = slice(i * M, (i + 1) * M)
-        set_row(predictors, response, i, eta[part], whole, s[part], D[i], third[i if whole else 0])
-
-
-@compiled
 def _find_mode(layout, predictors, response, fixed, ZT, start, eta):
     """Return (converged, objective, mode) by Newton's method with step-halving, and leave the predictors there."""
     n, M, u = response.y.shape[0], predictors.active.shape[0], start.copy()
@@ -202,7 +189,7 @@ def _find_mode(layout, predictors, response, fixed, ZT, start, eta):
     if value == -math.inf:
         return False, value, u
     for _ in range(NEWTON_STEPS):
-        _rows(predictors, response, eta, False, s, D, third)
+        set_rows(predictors, response, eta, False, s, D, third)
         if not np.isfinite(D).all():
             return False, value, u
         step = times_rows(layout, ZT, s) - u
@@ -243,7 +230,7 @@ def _evaluate(layout, predictors, response, fixed, T, start):
     log_det, blocks = 0.0, factorise(layout, rotated, weights)[2]
     if ok:
         _total(layout, predictors, response, fixed, ZT, u, eta)
-        _rows(predictors, response, eta, True, s, D, third)
+        set_rows(predictors, response, eta, True, s, D, third)
         ok = np.isfinite(D).all() and np.isfinite(third).all()
     if ok:
         _curved(predictors, ZT, D, rotated, weights)

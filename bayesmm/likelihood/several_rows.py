@@ -1,4 +1,9 @@
-"""One row of a model whose parameters have random effects: its derivatives in all linear predictors, compiled."""
+"""The log density of a row as a function of several linear predictors: its first three derivatives, compiled.
+
+The derivatives in the predictor of the mean are the family's, and the first in its parameters too. All others are
+differences of these along the parameters' links, of eighth order: with steps of 0.03 they are off by about 1e-12, the
+second differences by about 1e-10.
+"""
 
 import math
 from typing import NamedTuple
@@ -84,7 +89,7 @@ def _along(predictors, response, i, eta, direction, whole, centre, first, second
 
 
 @compiled
-def set_row(predictors, response, i, eta, whole, s, D, third):
+def _row(predictors, response, i, eta, whole, s, D, third):
     """Set the derivatives of a row's w l in its predictors, (M,): s, D = -second (M, M), and if asked third (M, M, M).
 
     Of predictors without random effects the second ones are not set unless the third are.
@@ -127,3 +132,12 @@ def set_row(predictors, response, i, eta, whole, s, D, third):
                 value = 0.5 * w * (mixed[k] - seconds[a, k] - seconds[b, k])
                 third[a, b, c] = third[b, a, c] = third[a, c, b] = value
                 third[b, c, a] = third[c, a, b] = third[c, b, a] = value
+
+
+@compiled
+def set_rows(predictors, response, eta, whole, s, D, third):
+    """Set the derivatives of all rows: s (n M,), D (n, M, M), third (n, M, M, M) if `whole`."""
+    M = predictors.active.shape[0]
+    for i in range(response.y.shape[0]):
+        part = slice(i * M, (i + 1) * M)
+        _row(predictors, response, i, eta[part], whole, s[part], D[i], third[i if whole else 0])
