@@ -161,7 +161,7 @@ def test_the_integral_is_that_of_a_dense_grid(name):
     aux, u = own.rows(values), np.linspace(-9, 9, 4001)
     eta = (design.X @ beta + design.offset)[None] + sd * u[:, None]
     ones = np.ones(design.n)
-    rows = log_densities(*codes(design.family), design.y, ones, ones, eta, np.broadcast_to(aux, (len(u), design.n, 2)))
+    rows = log_densities(*codes(design.family), design.y, ones, ones, eta, np.broadcast_to(aux, (len(u), design.n, 3)))
     total = 0.0
     for g in range(len(design.blocks[0].levels)):
         f = rows[:, design.blocks[0].index == g].sum(axis=1) - 0.5 * u**2 - 0.5 * np.log(2 * np.pi)
@@ -181,7 +181,7 @@ def test_parameters_that_differ_in_no_row_are_scalars():
     values = np.array([1.7, 0.3])
     own, same = own_parameters(by_row.design), own_parameters(plain.design)
     rows = own.rows(np.concatenate([values, np.zeros(2)]))
-    np.testing.assert_allclose(rows, np.tile(values, (42, 1)), rtol=1e-15)
+    np.testing.assert_allclose(rows, np.tile([*values, 0.0], (42, 1)), rtol=1e-15)
     beta, L = np.array([0.2, 0.4]), np.array([[0.6]])
     for k in (1, 9, LATTICE):
         one = evaluate(prepare(by_row.design), beta, L, rows, k)
