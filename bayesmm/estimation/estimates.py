@@ -264,7 +264,8 @@ def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float],
     """Return residuals over the standard deviations that the model gives them, (n,), at linear predictors (n,).
 
     Of a censored or truncated response they are normal scores of its place in the distribution that the model gives it
-    (Dunn & Smyth 1996), drawn within what is known of it, always by the same random numbers.
+    (Dunn & Smyth 1996), drawn within what is known of it, always by the same random numbers; so are those of a family
+    whose variance is infinite. Angles are taken the shorter way round.
     """
     if design.family.observed:
         return _normal_scores(design, eta, auxiliaries)
@@ -274,7 +275,11 @@ def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float],
     weights = 1.0 if own is None else own
     with np.errstate(divide="ignore", invalid="ignore"):  # a fitted probability of 0 or 1 has no spread
         left = design.y / trials - family.expected(mu, auxiliaries)
-        return left * np.sqrt(weights / family.scattered(mu, trials, auxiliaries))
+        left = (left + np.pi) % (2 * np.pi) - np.pi if family.support.angle else left
+        spread = family.scattered(mu, trials, auxiliaries)
+        if family.cdf is not None and np.isinf(spread).any():
+            return _normal_scores(design, eta, auxiliaries)
+        return left * np.sqrt(weights / spread)
 
 
 def _normal_scores(design: Design, eta: Floats, auxiliaries: Sequence[float]) -> Floats:

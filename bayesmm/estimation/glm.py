@@ -111,7 +111,7 @@ def _nudged(family: Family, response: Response) -> Floats:
     if family.support.angle:  # off pi and -pi
         return NUDGED_ANGLE * response.y
     if family.link == "log":  # gaussian, gamma: a log of what is above 0
-        return np.maximum(response.y, NUDGE * np.mean(np.abs(response.y)) / len(response.y))
+        return np.maximum(response.y, NUDGE * (np.mean(np.abs(response.y)) or 1.0) / len(response.y))
     return response.y
 
 

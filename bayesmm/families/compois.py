@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bayesmm.families.draws import LARGEST_COUNT, where_known
-from bayesmm.families.family import LARGEST_START, SMALLEST_START, Auxiliary, Family
+from bayesmm.families.family import SMALLEST_START, Auxiliary, Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.residuals import lognormal
 from bayesmm.families.responses import check_counts
@@ -22,6 +22,7 @@ Array = np.ndarray
 LARGEST_ETA, SMALLEST_ETA = 14.0, -200.0  # sums for a mean of a million have some 10^5 terms
 NEGLIGIBLE = 1e-18  # of a term beside the largest
 STEPS, CLOSE = 60, 1e-14  # of Newton's method, and the distance of the logarithms of the means at which it ends
+LARGEST_SHAPE = 20.0  # to start with
 FEW = 0.2  # of a variance: with less of it a count is one of three
 WIDE = 45.0  # sds on both sides of the mean: a log-concave probability beyond is below exp(1 - 45)
 CELLS = 2_000_000  # of a table of probabilities on arrays
@@ -306,7 +307,7 @@ def start(y: Array, mu: Array) -> Array:
     """Return a first shape, the mean over the variance."""
     with np.errstate(divide="ignore", invalid="ignore"):
         found = np.nanmean(mu) / np.nanmean(np.square(y - mu))
-    return np.clip(np.nan_to_num(np.array([found]), nan=1.0), SMALLEST_START, LARGEST_START)
+    return np.clip(np.nan_to_num(np.array([found]), nan=1.0), SMALLEST_START, LARGEST_SHAPE)
 
 
 def _on_log(mean: Array, aux: Array) -> Array:

@@ -141,6 +141,8 @@ class Family:
         Whether the response is normal about its mean.
     several_modes : tuple of str
         Links with which a density in eta may have two modes, or a plateau beside one, for a far observation.
+    smooth : bool
+        Whether the log density has derivatives everywhere; where it has a corner only sampling is possible.
     concave_links : tuple of str
         Links with which the log density of a row is concave in eta, whatever the response and the parameters are.
     scatter : callable or None
@@ -214,6 +216,7 @@ class Family:
     whole_strip: bool = False
     normal: bool = False
     several_modes: tuple[str, ...] = ()
+    smooth: bool = True
     concave_links: tuple[str, ...] = ()
     scatter: Callable[[Array], Array] | None = None
     cost: float = 90.0

@@ -87,7 +87,7 @@ def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequen
 
 def _logarithms(y: Array) -> Array:
     """Return the logarithms of what is above 0."""
-    return np.log(y[y > 0]) if (y > 0).any() else np.ones(2)
+    return np.log(y[y > 0]) if (y > 0).any() else np.array([-1.0, 1.0])
 
 
 HU = share_of_zeros("hu", r"\pi", "(probability of a zero)", "lognormal")

@@ -21,7 +21,7 @@ from bayesmm.runtime.messages import Message
 Array = np.ndarray
 
 LARGE = 20.0  # from here on an asymptotic series has all digits: its least term is exp(-2 kappa)
-TERMS, LARGEST_START, HARMONICS = 60, 500.0, 200
+TERMS, FEW_TERMS, LARGEST_START, HARMONICS = 60, 30, 500.0, 200
 
 
 def check(response: Response) -> list[Message]:
@@ -45,7 +45,7 @@ def variance(mu: Array, aux: tuple) -> Array:
 
 
 def scatter(kappa: Array) -> Array:
-    """Return pi^2 / 3 + 4 sum (-1)^j I_j(kappa) / I_0(kappa) / j^2; for a large kappa by a normal's moments."""
+    """Return pi^2 / 3 + 4 sum (-1)^j I_j(kappa) / I_0(kappa) / j^2; for a large kappa its first two terms."""
     from scipy.special import ive
 
     kappa = np.asarray(kappa, dtype=float)
@@ -78,7 +78,7 @@ def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
 
 
 def start(y: Array, mu: Array) -> Array:
-    """Return a first kappa, by the mean cosine R of the angles to mu: R (2 - R^2) / (1 - R^2), Banerjee (2005)."""
+    """Return a first kappa, by the mean cosine R of y - mu (Banerjee et al. 2005)."""
     R = float(np.clip(np.nan_to_num(np.nanmean(np.cos(y - mu))), 0.05, 0.9999))
     return np.array([min(R * (2 - R**2) / (1 - R**2), LARGEST_START)])
 
@@ -105,7 +105,7 @@ def log_bessel(kappa):
             s1 += t1
         return math.log(s0) - kappa, 0.5 * kappa * s1 / s0
     t0, t1 = 1.0, 1.0
-    for k in range(1, 30):
+    for k in range(1, FEW_TERMS):
         odd = (2.0 * k - 1.0) * (2.0 * k - 1.0)
         t0 *= odd / (8.0 * k * kappa)
         t1 *= (odd - 4.0) / (8.0 * k * kappa)
@@ -149,14 +149,12 @@ def _graph_log_bessel(kappa: Tensor) -> Tensor:
     import pytensor.tensor as pt
 
     low, high = pt.minimum(kappa, LARGE), pt.maximum(kappa, LARGE)
-    square, t0, s0, u0, v0 = 0.25 * low**2, 1.0, 1.0, 1.0, 1.0
-    for k in range(1, TERMS):
-        t0 = t0 * square / k**2
-        s0 = s0 + t0
-    for k in range(1, 30):
-        u0 = u0 * (2.0 * k - 1.0) ** 2 / (8.0 * k * high)
-        v0 = v0 + u0
-    return pt.switch(kappa < LARGE, pt.log(s0) - low, pt.log(v0) - 0.5 * (LOG_2PI + pt.log(high)))
+    k = np.arange(TERMS, dtype=np.float64)
+    series = np.cumprod(np.concatenate([[1.0], 1 / k[1:] ** 2]))
+    tail = np.cumprod(np.concatenate([[1.0], (2 * k[1:FEW_TERMS] - 1) ** 2 / (8 * k[1:FEW_TERMS])]))
+    s = (series * pt.shape_padright(0.25 * low**2) ** k).sum(axis=-1)
+    t = (tail * pt.shape_padright(1 / high) ** k[:FEW_TERMS]).sum(axis=-1)
+    return pt.switch(kappa < LARGE, pt.log(s) - low, pt.log(t) - 0.5 * (LOG_2PI + pt.log(high)))
 
 
 KAPPA = Auxiliary("kappa", r"\kappa", "Gamma", {"alpha": 2.0, "beta": 0.2}, "(variance: about 1 / kappa)")

@@ -250,6 +250,7 @@ def test_two_results_of_one_name_would_overwrite_each_other(run, tmp_path):
 def test_all_bundled_files_are_meant_without_words(run, nowhere, monkeypatch):
     files = [MODELS / f"{name}.toml" for name in ("sleepstudy_slopes", "immune_time_persons", "immune_twin")]
     monkeypatch.setattr("bayesmm.cli.reproduce.command.bundled", lambda: files)
+    monkeypatch.setattr("bayesmm.cli.reproduce.command.classics", lambda: [])
     code, out, _ = run("--no-sample", "--brief")
     assert code == 0  # what cannot be checked is not reproduced wrongly
     assert "Not checked, 39 numbers of immune_time_persons" in out

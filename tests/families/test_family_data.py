@@ -4,7 +4,7 @@ import numpy as np
 import pytensor.tensor as pt
 import pytest
 from family_data import N, make, refusal, said
-from other_densities import LOG_DENSITIES, example
+from other_densities import LOG_DENSITIES, SMOOTH, example
 
 import bayesmm as bmm
 from bayesmm.families.families import FAMILIES, get_family
@@ -14,7 +14,8 @@ from bayesmm.posterior.means import mean_of
 COUNTS = [name for name in LOG_DENSITIES if FAMILIES[name].support.counts]
 POSITIVE = [name for name in LOG_DENSITIES if FAMILIES[name].support.positive]
 TRIALS = [name for name in LOG_DENSITIES if FAMILIES[name].support.trials]
-REAL = [name for name in LOG_DENSITIES if name not in (*COUNTS, *POSITIVE, *TRIALS)]
+SHARES = [name for name in LOG_DENSITIES if FAMILIES[name].support.proportion]
+REAL = [name for name in LOG_DENSITIES if name not in (*COUNTS, *POSITIVE, *TRIALS, *SHARES)]
 WITH_ZEROS = [name for name in COUNTS if FAMILIES[name].support.zero]
 
 
@@ -28,7 +29,7 @@ def with_one(value, length=N):
     return y
 
 
-@pytest.mark.parametrize("name", LOG_DENSITIES)
+@pytest.mark.parametrize("name", SMOOTH)
 def test_six_rows(name):
     """Either a maximum with finite numbers, or a sentence that says what has none."""
     y = example(FAMILIES[name], np.random.default_rng(5), 6, 8)
@@ -54,7 +55,8 @@ def test_equal_counts_have_no_maximum_and_say_so(name):
         assert mean_of(point.design.family, point.linear, ())[0] == pytest.approx(2.0, rel=1e-6)
     else:
         assert not point.converged
-        assert "where the family is the" in point.message
+        if name != "compois":  # one count and no other, which no family is
+            assert "where the family is the" in point.message
 
 
 @pytest.mark.parametrize("name", WITH_ZEROS)
@@ -93,6 +95,64 @@ def test_what_is_not_above_zero(name):
         assert "is 0 or less in row [5]; the family needs values above 0" in refusal(with_one(value), name)
 
 
+@pytest.mark.parametrize("name", ["hurdle_gamma", "hurdle_lognormal"])
+def test_amounts_beside_zeros(name):
+    assert "is negative in row [5]; the family needs values of 0 or more" in refusal(with_one(-1), name)
+    assert "is 2 in every row where it is above 0" in refusal(np.arange(N) % 2 * 2.0, name)
+    (text,) = said(fitted(name, np.arange(N) % 7 + 1.0), "warning")
+    assert "is 0 in no row" in text and f"did you mean the family '{name.removeprefix('hurdle_')}'?" in text
+    model = fitted(name, np.zeros(N))
+    assert "is 0 in every row" in said(model, "warning")[0]
+    assert not model.maximize().converged
+
+
+def shares_with(value):
+    y = np.linspace(0.1, 0.9, N)
+    y[5], y[7] = value, 0.0
+    return y
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_shares_that_there_cannot_be(name):
+    for value in (-0.1, 1.2):
+        assert "is outside 0 to 1 in row [5]" in refusal(shares_with(value), name)
+    assert "infinite in row [5]" in refusal(shares_with(np.inf), name)
+    assert "is constant (0.5)" in refusal(np.full(N, 0.5), name)
+    mixed = np.where(np.arange(N) % 2 == 0, 0.0, 0.5)
+    assert "is 0.5 in every row where it is" in refusal(mixed, name)
+
+
+def test_shares_of_1_need_a_family_that_has_them():
+    text = refusal(shares_with(1.0), "zero_inflated_beta")
+    assert "is 1 in row [5]" in text and "did you mean 'zero_one_inflated_beta' or 'ordered_beta'?" in text
+    (text,) = said(make(np.linspace(0.1, 0.9, N), "zero_inflated_beta"), "warning")
+    assert "is 0 in no row" in text and "did you mean the family 'beta'?" in text
+
+
+@pytest.mark.parametrize("name", ["ordered_beta", "zero_one_inflated_beta"])
+def test_shares_of_which_an_end_is_never_seen(name):
+    assert not said(make(shares_with(1.0), name), "warning")
+    (text,) = said(make(np.linspace(0.1, 0.9, N), name), "warning")
+    assert "is 0 or 1 in no row" in text and "did you mean the family 'beta'?" in text
+    (text,) = said(make(shares_with(0.5), name), "warning")
+    assert "is 1 in no row" in text and "did you mean the family 'zero_inflated_beta'?" in text
+    assert "did you mean 'bernoulli'?" in refusal(np.arange(N) % 2.0, name)
+
+
+def test_angles_in_degrees():
+    text = refusal(np.arange(N) * 15.0, "von_mises")
+    assert "is no angle from -pi to pi" in text and "degrees are np.deg2rad(angle)" in text
+    assert "is the same angle" in refusal(np.linspace(0, 6, N), "von_mises")
+
+
+def test_a_shift_stays_below_the_smallest_response():
+    y = np.random.default_rng(1).lognormal(size=N) + 0.5
+    point = make(y, "shifted_lognormal").maximize()
+    assert point.auxiliaries["ndt"] < y.min()
+    model = make(y, "shifted_lognormal")
+    assert model.priors["ndt"].parameters == {"lower": 0.0, "upper": y.min()}
+
+
 @pytest.mark.parametrize("name", TRIALS)
 def test_successes_that_there_cannot_be(name):
     assert "has more successes than trials in row [5]" in refusal(with_one(9), name, trials="n")
@@ -112,6 +172,12 @@ def test_successes_that_there_cannot_be(name):
         ("beta_binomial", "betabinomial"),
         ("truncated_nbinom2", "truncated_negbinomial"),
         ("wald", "inverse_gaussian"),
+        ("ordbeta", "ordered_beta"),
+        ("zoib", "zero_one_inflated_beta"),
+        ("ziGamma", "hurdle_gamma"),
+        ("com_poisson", "compois"),
+        ("llogis", "loglogistic"),
+        ("circular", "von_mises"),
         ("Weibull", "weibull"),
         ("skewnormal", "skew_normal"),
     ],

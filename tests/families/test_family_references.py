@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
+from bayesmm.families.families import FAMILIES
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -131,3 +132,131 @@ def test_an_inverse_gaussian_mean_has_its_closed_form():
     point = bmm.Model("y ~ 1", {"y": y}, "inverse_gaussian").maximize()
     assert np.exp(point.beta[0]) == pytest.approx(y.mean(), rel=1e-6)  # Tweedie 1957
     assert point.auxiliaries["shape"] == pytest.approx(1 / np.mean(1 / y - 1 / y.mean()), rel=1e-5)
+
+
+def families():
+    return pd.read_csv(DATA / "families.csv")
+
+
+def test_ordered_beta_shares():
+    """Its cuts, -1.928 and 2.147, are cutzero and cutzero + width."""
+    point = bmm.Model("yord ~ x + (1 | g)", families(), "ordered_beta").maximize()
+    coefficients, errors = [-0.291604678479189, 0.395239696052818], [0.108867328463394, 0.0742826503061433]
+    low, high = -1.9284640819416, 2.14731688712362
+    parameters = {"phi": 5.79420776900422, "cutzero": low, "width": high - low}
+    holds(point, 226.462500666177, coefficients, errors, [0.390959569436241], **parameters)
+
+
+ZEROS_BY_X = {
+    "at": 1 / (1 + np.exp(1.51321066392742)),
+    "slope": 0.553338267882908,
+}  # of both, which have the same zeros
+
+
+def test_gamma_amounts_beside_zeros():
+    point = bmm.Model("ygz ~ x + (1 | g); hu ~ x", families(), "hurdle_gamma").maximize()
+    coefficients, errors = [0.698178301785518, 0.469541016224461], [0.117348954458638, 0.0539006436723033]
+    parameters = {"shape": np.exp(1.09155808925459), "hu": ZEROS_BY_X["at"]}
+    holds(point, 671.008425985142, coefficients, errors, [0.48071179058866], **parameters)
+    assert point.residual["logit_hu"] == pytest.approx([ZEROS_BY_X["slope"]], rel=1e-5)
+
+
+def test_beta_shares_beside_zeros():
+    point = bmm.Model("ybz ~ x + (1 | g); zi ~ x", families(), "zero_inflated_beta").maximize()
+    coefficients, errors = [-0.240981948365761, 0.590588246941001], [0.116650786077692, 0.072262002983321]
+    parameters = {"phi": 6.54274009511687, "zi": ZEROS_BY_X["at"]}
+    holds(point, 74.0844388946424, coefficients, errors, [0.444848413700224], **parameters)
+    assert point.residual["logit_zi"] == pytest.approx([ZEROS_BY_X["slope"]], rel=1e-5)
+
+
+def test_conway_maxwell_poisson_counts():
+    """Of two species; the shape is one over glmmTMB's sigma."""
+    two = pd.read_csv(DATA / "salamanders_two.csv")
+    two = two.assign(mined=pd.Categorical(two["mined"], ["yes", "no"]))
+    point = bmm.Model("count ~ mined + (1 | site)", two, "compois").maximize()
+    coefficients, errors = [-1.91872176737157, 2.60805968389859], [0.401471123343806, 0.461273498831381]
+    holds(point, 477.491368919742, coefficients, errors, [0.767433599841938], shape=np.exp(-1.23383062643088))
+
+
+def test_log_logistic_times():
+    """survival 3.5-3: survreg(dist = "loglogistic"); the shape is one over its scale."""
+    kidney = pd.read_csv(DATA / "kidney.csv")
+    formula = "time | cens(1 - status) ~ age + C(sex, Treatment('m')) + C(disease, Treatment('Other'))"
+    point = bmm.Model(formula, kidney, "loglogistic").maximize()
+    coefficients = [
+        3.4127114382533, -0.00337414393318772, 1.63597504743796, -0.586672667167818, -0.392034649799261,
+        0.62182647040519,
+    ]  # fmt: skip
+    errors = [
+        0.45837917520289, 0.0106538954913774, 0.313659927588514, 0.393887675909798, 0.398455435761825,
+        0.618472454428983,
+    ]  # fmt: skip
+    holds(point, 659.706929878492, coefficients, errors, [], shape=1 / 0.646583729568991)
+
+
+def test_the_two_parts_of_a_hurdle_have_a_likelihood_each():
+    """Where they share no effects: a gamma or log-normal model of what is above 0, and a logistic one of the zeros."""
+    data = families()
+    zeros = bmm.Model("zero ~ x", data.assign(zero=data["ygz"] == 0), "bernoulli").maximize()
+    for family in ("gamma", "lognormal"):
+        whole = bmm.Model("ygz ~ x + (1 | g); hu ~ x", data, f"hurdle_{family}").maximize()
+        above = bmm.Model("ygz ~ x + (1 | g)", data[data["ygz"] > 0], family).maximize()
+        assert whole.criterion == pytest.approx(above.criterion + zeros.criterion, abs=1e-5)
+        np.testing.assert_allclose(whole.beta, above.beta, atol=1e-5)
+
+
+def test_zero_one_inflated_shares_are_three_likelihoods():
+    """Beta shares between the ends, and two binomial probabilities, whose estimates are the shares seen."""
+    data = families()
+    y = data["yord"]
+    whole = bmm.Model("yord ~ x + (1 | g)", data, "zero_one_inflated_beta").maximize()
+    inside = bmm.Model("yord ~ x + (1 | g)", data[(y > 0) & (y < 1)], "beta").maximize()
+    ends = int(((y == 0) | (y == 1)).sum())
+    zoi, coi = ends / len(y), float((y == 1).sum() / ends)
+    rest = len(y) * (zoi * np.log(zoi) + (1 - zoi) * np.log1p(-zoi))
+    rest += ends * (coi * np.log(coi) + (1 - coi) * np.log1p(-coi))
+    assert whole.criterion == pytest.approx(inside.criterion - 2 * rest, abs=1e-5)
+    np.testing.assert_allclose(whole.beta, inside.beta, atol=1e-5)
+    assert whole.auxiliaries == pytest.approx({"phi": inside.auxiliaries["phi"], "zoi": zoi, "coi": coi}, rel=1e-4)
+
+
+def test_conway_maxwell_poisson_counts_with_a_shape_of_1_are_poisson():
+    """At the Poisson estimates both likelihoods are the same number; the estimated shape can only be more likely."""
+    two = pd.read_csv(DATA / "salamanders_two.csv")
+    poisson, free = (bmm.Model("count ~ mined", two, family).maximize() for family in ("poisson", "compois"))
+    density = FAMILIES["compois"].kernels.density
+    value = sum(density(1, float(y), 1.0, eta, (1.0,))[0] for y, eta in zip(two["count"], poisson.linear, strict=True))
+    assert value == pytest.approx(poisson.loglik, abs=1e-9)
+    assert free.loglik > poisson.loglik
+    assert free.auxiliaries["shape"] < 1  # they scatter more
+
+
+def test_angles_have_their_closed_form():
+    """Without predictors: the direction of the mean vector, and kappa where I1 / I0 is its length."""
+    from scipy.special import ive
+
+    y = np.random.default_rng(3).vonmises(2.9, 2.0, 80)
+    point = bmm.Model("y ~ 1", {"y": y}, "von_mises").maximize()
+    total = np.exp(1j * y).mean()
+    assert 2 * np.arctan(point.beta[0]) == pytest.approx(np.angle(total), abs=1e-5)
+    kappa = point.auxiliaries["kappa"]
+    assert ive(1, kappa) / ive(0, kappa) == pytest.approx(abs(total), abs=1e-6)
+
+
+def test_shifted_lognormal_times_have_a_maximum_away_from_the_smallest():
+    """Given ndt the rest is least squares of log(y - ndt): the profile has a maximum where the model has."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=150)
+    y = 0.25 + np.exp(-0.8 + 0.2 * x + 0.35 * rng.normal(size=150))
+    point = bmm.Model("y ~ x", {"y": y, "x": x}, "shifted_lognormal").maximize()
+    X = np.column_stack([np.ones(150), x])
+
+    def profile(ndt):
+        z = np.log(y - ndt)
+        rss = np.linalg.lstsq(X, z)[1][0]
+        return -75 * (np.log(2 * np.pi * rss / 150) + 1) - z.sum()
+
+    ndt = point.auxiliaries["ndt"]
+    assert point.converged and 0.1 < ndt < 0.35
+    assert point.loglik == pytest.approx(profile(ndt), abs=1e-6)
+    assert all(profile(ndt) > profile(ndt + step) for step in (-0.01, 0.01))

@@ -16,7 +16,7 @@ from bayesmm.runtime.paths import as_path
 
 NOT_REPRODUCED = 1  # the exit code
 PACKAGE = Path(__file__).parents[2]
-SUFFIX = ".toml"
+SUFFIX, CLASSICS = ".toml", "classics"
 WIDTH = 160  # columns, where the output is no terminal
 
 
@@ -31,9 +31,14 @@ def bundled() -> list[Path]:
     return sorted(bundled_folder().glob(f"*{SUFFIX}"))
 
 
+def classics() -> list[Path]:
+    """Return the files of well-known results that are none of the documents', and are counted apart."""
+    return sorted((bundled_folder() / CLASSICS).glob(f"*{SUFFIX}"))
+
+
 def in_printed_order(studies: Iterable[Published]) -> list[Published]:
-    """Return results by document and line, those on other data last."""
-    return sorted(studies, key=lambda study: (bool(study.repeats), study.document, study.lines))
+    """Return results by document and line, those on other data after them, and classics last."""
+    return sorted(studies, key=lambda own: (bool(own.source), bool(own.repeats), own.document, own.lines, own.name))
 
 
 def find(words: list[str]) -> list[Path]:
@@ -52,7 +57,7 @@ def find(words: list[str]) -> list[Path]:
         elif path.suffix == SUFFIX:
             files.append(path)
         else:
-            names = {file.stem: file for file in bundled()}
+            names = {file.stem: file for file in [*bundled(), *classics()]}
             if word not in names:
                 known = f"{listing(names, 5)}" if names else "none"
                 raise DataError(f"{word!r} is neither a TOML file nor a bundled result ({known}){suggest(word, names)}")
@@ -75,7 +80,7 @@ def run(
     Parameters
     ----------
     words : list of str
-        Files, folders or names; none means all of the documents' models.
+        Files, folders or names; none means all of the documents' models, and the classics.
     sample, brief, as_markdown : bool
         Draw from the posteriors; print the summary alone; print it as Markdown.
     out, data_dir : str or None
@@ -122,7 +127,7 @@ def run(
 
 
 def _studies(words: list[str]) -> list[Published]:
-    studies = [read_published(file) for file in (find(words) if words else bundled())]
+    studies = [read_published(file) for file in (find(words) if words else [*bundled(), *classics()])]
     if not studies:
         raise DataError(f"there is no {SUFFIX} file in {', '.join(words) or bundled_folder()}")
     names = file_names(studies)

@@ -64,6 +64,12 @@ def read_data(data: Data, folder: Path | None = None) -> pd.DataFrame | None:
     return frame
 
 
+def read_matrix(file: Path) -> pd.DataFrame:
+    """Return a table whose first column has the labels of its rows, and the others those of its columns."""
+    frame = read_table(str(file))[0]
+    return frame.set_axis(frame.iloc[:, 0].astype(str), axis=0).iloc[:, 1:]
+
+
 def _read_named(name: str, folder: Path | None) -> pd.DataFrame | None:
     if name not in DATASETS or not DATASETS[name].address:
         return load_dataset(name)

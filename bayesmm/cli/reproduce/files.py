@@ -35,10 +35,12 @@ def summary_frame(results: list[Result]) -> pd.DataFrame:
         p = result.published
         verdicts = [result.count(verdict) for verdict in (REPRODUCED, EXPLAINED, FAILED)]
         unchecked = len(p.numbers) if result.absent else 0
-        rows.append((p.name, p.title, p.document, p.repeats, len(p.numbers), *verdicts, unchecked, result.seconds))
+        words = p.name, p.title, p.source, p.document, p.repeats
+        rows.append((*words, len(p.numbers), *verdicts, unchecked, result.seconds))
     names = (
         "result",
         "title",
+        "source",
         "document",
         "repeats",
         "numbers",
@@ -69,6 +71,7 @@ def write_results(results: list[Result], folder: Path) -> list[Path]:
 
 def _record(result: Result) -> dict[str, object]:
     p = result.published
-    fields = {name: getattr(p, name) for name in ("name", "title", "document", "section", "formulas", "repeats")}
+    names = ("name", "title", "source", "document", "section", "formulas", "repeats")
+    fields = {name: getattr(p, name) for name in names}
     rows = [asdict(row) | {"value": row.value if pd.notna(row.value) else None} for row in result.rows]
     return {**fields, "absent": result.absent, "notes": result.notes, "rows": rows}

@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 from bayesmm.cli.reproduce.run import EXPLAINED, FAILED, REPRODUCED, Result, Row
-from bayesmm.cli.reproduce.text import DIGITS, footnotes, reasons_of
+from bayesmm.cli.reproduce.text import DIGITS, footnotes, groups, reasons_of
 from bayesmm.display.html import rendered
 from bayesmm.display.html_tables import MISSING, Table, name
 from bayesmm.version import __version__
@@ -33,13 +33,18 @@ def index(results: list[Result]) -> str:
 
 
 def opening(results: list[Result]) -> str:
-    """Return the verdict over all results in one sentence; repetitions on other data are not counted."""
+    """Return the verdict over all results, a sentence for each group; repetitions on other data are not counted."""
+    said = {"all": "printed numbers", "classics": "numbers of classics"}
+    return " ".join(_verdict(own, said[name]) for name, own in groups(results).items())
+
+
+def _verdict(results: list[Result], what: str) -> str:
     counted = [result for result in results if not result.published.repeats]
     numbers = sum(len(result.published.numbers) for result in counted)
     counts = [f"{sum(result.count(verdict) for result in counted)} {verdict}" for verdict in COUNTED]
     absent = sum(len(result.published.numbers) for result in counted if result.absent)
     unchecked = f", {absent} not checked for want of the data" if absent else ""
-    return f"Of {numbers} printed numbers: {', '.join(counts)}{unchecked}."
+    return f"Of {numbers} {what}: {', '.join(counts)}{unchecked}."
 
 
 def overview(results: list[Result]) -> Table:
@@ -49,7 +54,7 @@ def overview(results: list[Result]) -> Table:
         p = result.published
         counts = [MISSING] * len(COUNTED) if result.absent else [str(result.count(verdict)) for verdict in COUNTED]
         seconds = MISSING if result.absent else f"{result.seconds + result.sampling_seconds:.2f}"
-        rows.append((name(p.title), name(p.document) or MISSING, str(len(p.numbers)), *counts, seconds))
+        rows.append((name(p.title), name(p.document or p.source) or MISSING, str(len(p.numbers)), *counts, seconds))
     marked = frozenset(i for i, result in enumerate(results) if result.count(FAILED))
     headers = ("result", "document", "numbers", *COUNTED, "seconds")
     return Table("All results", headers, tuple(rows), frozenset({0, 1}), marked=marked)

@@ -20,7 +20,10 @@ NUMBERS = (
     "criterion", "logLik", "AIC", "BIC", "deviance", "variance", "sigma", "nobs", "df", "R2", "R2_adjusted",
     "chisq", "p", "gradient", "gradient_limit",
 )  # fmt: skip
-TABLES = ("F", "residuals", "levels", "coefficients", "correlations", "random", "coef", "anova", "first", "second")
+TABLES = (
+    "F", "residuals", "levels", "coefficients", "correlations", "random", "coef", "anova", "first", "second",
+    "parameters",
+)  # fmt: skip
 SECTIONS = NUMBERS + TABLES
 # key -> (its type, whether every file has it)
 KEYS: Mapping[str, tuple[type, bool]] = MappingProxyType(
@@ -28,6 +31,7 @@ KEYS: Mapping[str, tuple[type, bool]] = MappingProxyType(
         "title": (str, True),
         "data": (dict, True),
         "document": (str, False),
+        "source": (str, False),
         "section": (str, False),
         "lines": (list, False),
         "formula": (str, False),
@@ -38,8 +42,10 @@ KEYS: Mapping[str, tuple[type, bool]] = MappingProxyType(
         "program": (str, False),
         "note": (str, False),
         "repeats": (str, False),
+        "matrices": (dict, False),
         "priors": (dict, False),
         "start": (dict, False),
+        "nagq": (int, False),
         "published": (dict, False),
         "explained": (list, False),
     }
@@ -98,6 +104,8 @@ class Published:
     name : str
         The file's name without its suffix.
     title, document, section : str
+    source : str
+        Of a classic, which is no result of the documents and is counted apart: where its numbers were printed.
     lines : tuple of int
         First and last line of the print in the document; empty if not said.
     formulas : tuple of str
@@ -111,10 +119,14 @@ class Published:
     repeats : str
         Name of the file whose numbers these are, on other data; they are not counted again.
     data : Data
+    matrices : mapping of str to Path
+        Files of the covariances of levels that the formula names: a column of labels, then one for each of them.
     priors : tuple of str
         As the command line's ``--prior``: ``"sd=HalfNormal(sigma=10)"``.
     start : mapping of str to float
         Where the optimiser starts, by place: for a model with more than one maximum.
+    nagq : int
+        Nodes of the quadrature of a generalised model; 1 is Laplace's approximation.
     numbers : mapping of tuple to Printed
         Place below [published] -> the number.
     explained : mapping of tuple to Explanation
@@ -123,6 +135,7 @@ class Published:
 
     name: str
     title: str
+    source: str
     document: str
     section: str
     lines: tuple[int, ...]
@@ -134,8 +147,10 @@ class Published:
     note: str
     repeats: str
     data: Data
+    matrices: Mapping[str, Path]
     priors: tuple[str, ...]
     start: Mapping[str, float]
+    nagq: int
     numbers: Mapping[Place, Printed]
     explained: Mapping[Place, Explanation]
 
@@ -174,7 +189,7 @@ def read_published(path: str | Path) -> Published:
 
 def _published(path: Path, content: dict) -> Published:
     _check_keys(content)
-    text = {key: content.get(key, "") for key in ("document", "section", "note", "repeats")}
+    text = {key: content.get(key, "") for key in ("source", "document", "section", "note", "repeats")}
     numbers = dict(_numbers(content.get("published", {})))
     return Published(
         name=path.stem,
@@ -187,10 +202,12 @@ def _published(path: Path, content: dict) -> Published:
         estimator=_choice(content, "estimator", ESTIMATORS, "REML"),
         program=_choice(content, "program", PROGRAMS, "lme4"),
         data=_data(path, content["data"]),
+        matrices=_matrices(path, content.get("matrices", {})),
         priors=tuple(
             f"{place}={_text(value, f'priors.{place}')}" for place, value in content.get("priors", {}).items()
         ),
         start=_start(content.get("start", {})),
+        nagq=content.get("nagq", 1),
         numbers=MappingProxyType(numbers),
         explained=MappingProxyType(_explained(content.get("explained", []), numbers)),
     )
@@ -263,6 +280,13 @@ def _data(path: Path, table: dict) -> Data:
     _typed(filters, list, "data.filter")
     file = path.parent / as_path(table["file"], "data.file", DataError) if "file" in table else None
     return Data(table.get("name", ""), file, MappingProxyType(dict(columns)), tuple(map(read_filter, filters)))
+
+
+def _matrices(path: Path, table: dict) -> Mapping[str, Path]:
+    for name, file in table.items():
+        _typed(file, str, f"matrices.{name}")
+    found = {name: path.parent / as_path(file, f"matrices.{name}", DataError) for name, file in table.items()}
+    return MappingProxyType(found)
 
 
 def read_filter(text: str) -> Filter:

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.cli.reproduce.published import Place, Published
-from bayesmm.design.parameters import coefficient_label, parameter_label
+from bayesmm.design.parameters import coefficient_label, parameter_label, variance_parameters
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE
 from bayesmm.inference.degrees import t_table
 from bayesmm.inference.linear import linear_summary, sums_of_squares
 from bayesmm.inference.lrt import lrt
+from bayesmm.posterior.point_estimates import estimate
 
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 RESIDUALS = ("min", "q1", "median", "q3", "max")
@@ -113,6 +114,11 @@ def _random(fitted: Fitted) -> Values:
     return values
 
 
+def _parameters(fitted: Fitted) -> Values:
+    """Return the parameters that are no coefficients, by the names that tables have for them."""
+    return {p.label: estimate(fitted.point, p) for p in variance_parameters(fitted.point.design)}
+
+
 def _anova(fitted: Fitted) -> Values:
     return _rows(sums_of_squares(fitted.point).rename(columns=ANOVA))
 
@@ -172,6 +178,7 @@ MODEL: Mapping[str, Callable[[Fitted], Values]] = MappingProxyType(
         "random": _random,
         "coef": lambda fitted: {group: _rows(table) for group, table in fitted.point.coef().items()},
         "anova": _anova,
+        "parameters": _parameters,
     }
 )
 # The first and the second model stand in the printed order, which may be that of neither size: df has a sign.
@@ -195,6 +202,8 @@ def label(place: Place) -> str:
         return parameter_label("var" if rest[2] == "variance" else rest[2], rest[0], rest[1])
     if head == "coef" and len(rest) == 3:
         return parameter_label("coef", *rest)
+    if head == "parameters":
+        return rest[0]
     if head == "correlations":
         return parameter_label("corr", "beta", *rest)
     if place == ("F", "F"):
@@ -207,4 +216,4 @@ def label(place: Place) -> str:
 def parameter(place: Place) -> str | None:
     """Return the label of the posterior's parameter that a printed number is an estimate of, or None."""
     estimates = ("sigma",), ("coefficients", "estimate"), ("random", "sd"), ("random", "corr")
-    return label(place) if place[:1] + place[1:][-1:] in estimates else None
+    return label(place) if place[0] == "parameters" or place[:1] + place[1:][-1:] in estimates else None

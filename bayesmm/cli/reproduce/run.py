@@ -10,7 +10,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from bayesmm.cli.input import read_priors
-from bayesmm.cli.reproduce.data import places, read_data
+from bayesmm.cli.reproduce.data import places, read_data, read_matrix
 from bayesmm.cli.reproduce.published import Explanation, Place, Printed, Published
 from bayesmm.cli.reproduce.quantities import Fitted, label, parameter, value_at
 from bayesmm.errors import BayesmmWarning, DataError
@@ -137,7 +137,7 @@ def reproduce(published: Published, sample: bool = False, folder: Path | None = 
 
 def _maximised(published: Published, models: list[Model]) -> tuple[Estimates, ...]:
     method, start = METHODS[published.estimator], dict(published.start) or None
-    return tuple(model.maximize(method, start=start) for model in models)
+    return tuple(model.maximize(method, start=start, nagq=published.nagq) for model in models)
 
 
 def _advice(published: Published, folder: Path | None) -> str:
@@ -152,10 +152,12 @@ def _advice(published: Published, folder: Path | None) -> str:
 def _models(published: Published, frame: pd.DataFrame) -> tuple[list[Model], tuple[str, ...]]:
     """Return the models, and what they say about the data instead of warning."""
     priors = read_priors(list(published.priors)) or None
+    matrices = {name: read_matrix(file) for name, file in published.matrices.items()} or None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", BayesmmWarning)
         models = [
-            Model(formula, frame, published.family, priors, link=published.link) for formula in published.formulas
+            Model(formula, frame, published.family, priors, link=published.link, matrices=matrices)
+            for formula in published.formulas
         ]
     for warning in caught:
         if not issubclass(warning.category, BayesmmWarning):

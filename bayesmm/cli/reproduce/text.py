@@ -21,6 +21,7 @@ def heading(result: Result) -> str:
     """Return the title of a result and where it was printed, with rich's markup."""
     p = result.published
     where = f"document {p.document}" if p.document else ""
+    where += p.source
     where += f", lines {p.lines[0]}-{p.lines[1]}" if p.lines else ""
     formulas = "  against  ".join(p.formulas)
     lines = [f"[bold]{escape(p.title)}[/bold]", f"[dim]{escape(p.name)}{' · ' if where else ''}{escape(where)}[/dim]"]
@@ -76,12 +77,22 @@ def summary_table(results: list[Result]) -> Table:
         seconds = "" if result.absent else f"{result.seconds + result.sampling_seconds:.2f}"
         table.add_row(Text(p.name), Text(p.document), str(len(p.numbers)), *verdicts, seconds)
     table.add_section()
-    counted = [result for result in results if not result.published.repeats]
-    totals = [str(sum(result.count(verdict) for result in counted)) for verdict in (REPRODUCED, EXPLAINED, FAILED)]
-    numbers = sum(len(result.published.numbers) for result in counted)
-    seconds = sum(result.seconds + result.sampling_seconds for result in results)
-    table.add_row("all", "", str(numbers), *totals, f"{seconds:.2f}", style="bold")
+    for name, own in groups(results).items():
+        counted = [result for result in own if not result.published.repeats]
+        totals = [str(sum(result.count(verdict) for result in counted)) for verdict in (REPRODUCED, EXPLAINED, FAILED)]
+        numbers = sum(len(result.published.numbers) for result in counted)
+        seconds = sum(result.seconds + result.sampling_seconds for result in own)
+        table.add_row(name, "", str(numbers), *totals, f"{seconds:.2f}", style="bold")
     return table
+
+
+def groups(results: list[Result]) -> dict[str, list[Result]]:
+    """Return what is counted together: the documents' results and one's own, and the classics; none that is empty."""
+    found = {
+        "all": [result for result in results if not result.published.source],
+        "classics": [result for result in results if result.published.source],
+    }
+    return {name: own for name, own in found.items() if own}
 
 
 def _count(result: Result, verdict: str) -> Text:
@@ -101,6 +112,12 @@ def expected(result: Result) -> tuple[int, int, int]:
 
 def markdown(results: list[Result]) -> str:
     """Return the counts of all results as a Markdown table, then what is explained, by reason: for a page in docs/."""
+    found = groups(results)
+    parts = [_documents(found["all"])] if "all" in found else []
+    return "\n".join(parts + ([_classics(found["classics"])] if "classics" in found else []))
+
+
+def _documents(results: list[Result]) -> str:
     counted = [result for result in results if not result.published.repeats]
     lines = ["| result | document | numbers | reproduced | explained |", "|---|---|---:|---:|---:|"]
     for result in counted:
@@ -114,6 +131,20 @@ def markdown(results: list[Result]) -> str:
     if totals[2]:
         lines += ["", f"NOT reproduced: {totals[2]}."]
     return "\n".join([*lines, "", *_explained_list(counted), ""])
+
+
+def _classics(results: list[Result]) -> str:
+    lines = ["| classic | printed by | numbers | reproduced | explained |", "|---|---|---:|---:|---:|"]
+    for result in results:
+        p, (good, explained, _) = result.published, expected(result)
+        link = f"[{p.title}](../models/classics/{p.name}.toml)"
+        lines.append(f"| {link} | {p.source} | {len(p.numbers)} | {good} | {explained or DASH} |")
+    good, explained, failed = [sum(column) for column in zip(*map(expected, results), strict=True)]
+    numbers = sum(len(result.published.numbers) for result in results)
+    lines.append(f"| **classics** | | **{numbers}** | **{good}** | **{explained}** |")
+    if failed:
+        lines += ["", f"NOT reproduced: {failed}."]
+    return "\n".join([*lines, "", *_explained_list(results), ""])
 
 
 def _explained_list(results: list[Result]) -> list[str]:
