@@ -78,7 +78,7 @@ def _design(arguments: Mapping[str, object], data: xr.Dataset) -> Design:
     """Return the design of the stored columns, learned from them as at first, or by the spec of an earlier table."""
     transforms, family = arguments["transforms"], get_family(arguments["family"], arguments["link"])
     check_functions("transforms", transforms)
-    formula = parse_formula(arguments["formula"], transforms)
+    formula = parse_formula(arguments["formula"], transforms, family)
     spec = DesignSpec(formula, family, transforms, matrices=stored_matrices(formula, data))
     if "reading" in data:
         spec = from_text(str(data["reading"].to_numpy()[0]), spec)

@@ -4,6 +4,7 @@ import numpy as np
 from scipy import special, stats
 
 from bayesmm.families.families import get_family
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood import row_functions
 
 FAMILIES = ("gaussian", "student", "poisson", "negbinomial", "bernoulli", "binomial", "gamma", "beta")
@@ -75,8 +76,8 @@ def responses(family, rng, n):
 
 
 def auxiliaries(family, rng):
-    """Return random auxiliary parameters, padded by zeros to two."""
-    aux = np.zeros(2)
+    """Return random auxiliary parameters, padded by zeros to as many as compiled code has places for."""
+    aux = np.zeros(MOST_PARAMETERS)
     aux[: AUXILIARIES.get(family, 0)] = rng.uniform(0.7, 3, AUXILIARIES.get(family, 0))
     if family == "student":
         aux[1] += 2

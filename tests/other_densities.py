@@ -104,6 +104,11 @@ def _beta(y, size, mu, aux):
     return stats.beta.logpdf(y, mu * aux[0], (1 - mu) * aux[0])
 
 
+def _asymmetric_laplace(y, size, mu, aux):
+    sigma, q = aux[:2]
+    return stats.laplace_asymmetric.logpdf(y, np.sqrt(q / (1 - q)), mu, sigma / np.sqrt(q * (1 - q)))
+
+
 def _ordered_beta(y, size, mu, aux):
     y, mu = np.broadcast_arrays(np.asarray(y, dtype=float), mu)
     eta, cuts = special.logit(mu), (aux[1], aux[1] + aux[2])
@@ -165,14 +170,17 @@ LOG_DENSITIES = {
     "compois": _compois,
     "ordered_beta": _ordered_beta,
     "zero_one_inflated_beta": _zero_one_inflated_beta,
+    "asymmetric_laplace": _asymmetric_laplace,
     "von_mises": lambda y, n, mu, aux: stats.vonmises.logpdf(y, aux[0], loc=mu),
 }
+SMOOTH = [name for name in LOG_DENSITIES if FAMILIES[name].smooth]  # those that have a maximum that is found
 CASES = [(name, link) for name in LOG_DENSITIES for link in FAMILIES[name].links]
 # Of parameters: where the densities are checked, in their order
 RANGES = {
     "zi": (0.05, 0.9), "hu": (0.05, 0.9), "alpha": (-6.0, 6.0), "sigma": (0.3, 3.0), "tau": (0.3, 3.0),
     "phi": (0.2, 30.0), "shape": (0.3, 12.0), "power": (1.1, 1.9), "ndt": (0.1, 0.6), "kappa": (0.3, 40.0),
     "zoi": (0.05, 0.9), "coi": (0.05, 0.9), "cutzero": (-3.0, 1.0), "width": (0.5, 5.0),
+    "quantile": (0.1, 0.9),
 }  # fmt: skip
 
 
@@ -191,6 +199,7 @@ TYPICAL = {
     "zoi": 0.3,
     "coi": 0.4,
     "cutzero": -1.5,
+    "quantile": 0.3,
     "width": 3.5,
 }
 

@@ -18,22 +18,16 @@ from bayesmm.design.frames import Table, find_columns, missing_text, open_table,
 from bayesmm.design.groups import find_levels
 from bayesmm.design.matrices import read_matrices
 from bayesmm.design.members import LEVEL, expanded_columns, member_weights
-from bayesmm.design.ordered import check_identified, check_thresholds
+from bayesmm.design.ordered import by_category, check_identified, check_thresholds
 from bayesmm.design.reading import Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Design
 from bayesmm.design.remarks import remarks
-from bayesmm.design.residual.structures import (
-    residual_columns,
-    residual_rows,
-    residual_terms,
-    with_random_parameters,
-)
+from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
 from bayesmm.design.responses import check_family, check_rows, levels_of, own_columns, residuals, rows_of, stacked_again
 from bayesmm.design.smooth_rows import curves
 from bayesmm.design.spec import DataArguments, DesignSpec, Grouping, data_arguments
 from bayesmm.design.state import Scope, Transforms
-from bayesmm.design.summed import Elsewhere, is_summed
-from bayesmm.design.summed import same_column as same_summed
+from bayesmm.design.summed import is_summed
 from bayesmm.design.term_basis import learn_bases
 from bayesmm.design.transforms import check_columns, evaluate, smooth_rows
 from bayesmm.design.variables import Variable, read_variable
@@ -172,7 +166,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     scope = _scope(table, spec)
     # 2: response, offset and the variables of every term
     left, shift = response(formula, spec.family, scope, table.trials, w), offset(formula, scope)
-    left = replace(left, family=with_random_parameters(formula, left.family, left.weights))
+    formula = by_category(formula, left.family)
     checks.check_offset(left.family, left.y, shift, text_of(formula.response))
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
     # 3: the fixed part
@@ -197,7 +191,9 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     scope.said.extend([*said, *remarks(formula, fixed, values, blocks, scope, left, residual.sigma != "known")])
     known = dict(states=dict(scope.states), bases=bases, groupings=groupings, repeats=spec.learned)
     return Design(
-        spec=replace(spec, family=left.family, arguments=data_arguments(missing, weights, trials), **known),
+        spec=replace(
+            spec, formula=formula, family=left.family, arguments=data_arguments(missing, weights, trials), **known
+        ),
         response=text_of(formula.response),
         y=left.y,
         X=X,
@@ -234,38 +230,6 @@ def given_again(design: Design, weights: object, trials: object) -> dict[str, ob
                 f"give theirs: with_data(data, {name}=...)"
             )
     return {name: getattr(own, name) if value is None else value for name, value in given.items()}
-
-
-def check_same_rows(first: Design, second: Design, who: str, what: str) -> None:
-    """Raise a DataError unless two designs have as many rows and the same response, row for row.
-
-    Parameters
-    ----------
-    first, second : Design
-    who, what : str
-        For the sentence: who is compared ("the fits"), and what of theirs ("likelihoods").
-    """
-    if first.n != second.n:
-        raise DataError(
-            f"{who} use different rows ({first.n:,} and {second.n:,}), so that their {what} cannot be compared; give "
-            "both data without missing values in any column that either uses"
-        )
-    if is_summed(first) != is_summed(second):
-        raise DataError(f"{who} have their rows in memory and with an engine, so that their {what} cannot be compared")
-    same = same_summed if is_summed(first) else np.array_equal
-    if not (first.response == second.response and same(first.y, second.y)):
-        raise DataError(
-            f"{who} have different responses ({first.response!r} and {second.response!r}, row by row), so that their "
-            f"{what} cannot be compared"
-        )
-
-
-def same_column(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    """Return whether two columns of weights or trials are the same, or both missing."""
-    if isinstance(a, Elsewhere) and isinstance(b, Elsewhere):
-        own = a.sums, b.sums
-        return np.isclose(*(sums.weighted[0, 0] for sums in own)) and np.isclose(*(s.sum_log_weights for s in own))
-    return (a is None) == (b is None) and (a is None or np.array_equal(a, b))
 
 
 def encode(

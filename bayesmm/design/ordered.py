@@ -1,6 +1,7 @@
 """A response of ordered categories, as the numbers 1 ... K, and the labels that they stand for."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,9 +11,10 @@ from bayesmm.design.state import Scope
 from bayesmm.design.transforms import numeric
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, observed_levels
 from bayesmm.errors import DataError, listing
+from bayesmm.families.auxiliary import REAL_VALUES, Auxiliary
 from bayesmm.families.family import Family
 from bayesmm.families.responses import is_whole
-from bayesmm.formula.formula import Expr, Formula, Scale, quoted_name
+from bayesmm.formula.formula import Expr, Formula, Scale, quoted_name, text_of
 from bayesmm.runtime.messages import label_text, note
 
 MOST = 100  # categories: more are no ratings but counts or measurements
@@ -38,6 +40,8 @@ def categories(expr: Expr, name: str, variable: Variable | None, family: Family,
     DataError
         It is no ordered categorical and no whole numbers from 1 on without gaps, or has a level that is not known.
     """
+    if family.nominal and variable is not None and variable.kind not in NUMERIC:
+        return _labels(expr, name, variable, scope)
     if variable is None or variable.kind in NUMERIC:
         return _numbers(expr, name, variable, family, scope)
     if variable.kind != "ordered":
@@ -48,14 +52,20 @@ def categories(expr: Expr, name: str, variable: Variable | None, family: Family,
             f"family needs ordered categories or whole numbers from 1 on; give the order of {example}, as in "
             f"pd.Categorical({quoted_name(variable.name)}, categories=[...], ordered=True)"
         )
+    return _labels(expr, name, variable, scope)
+
+
+def _labels(expr: Expr, name: str, variable: Variable, scope: Scope) -> np.ndarray:
+    """Return the category of each row among the labels that occur, in the order of the levels."""
     seen = observed_levels(variable)
     if scope.learning and expr not in scope.states:
-        order = [label for label in variable.levels if label in set(seen.labels)]
+        levels = variable.levels or seen.labels
+        order = [label for label in levels if label in set(seen.labels)]
         scope.state(expr, lambda: Levels(tuple(order)))
-        unused = [label for label in variable.levels if label not in set(seen.labels)]
+        unused = [label for label in levels if label not in set(seen.labels)]
         if unused:
             shown = listing(map(label_text, unused), limit=SHOWN)
-            scope.say(note(f"no row of '{name}' is {shown}, so that there is no threshold beside it"))
+            scope.say(note(f"no row of '{name}' is {shown}, so that it is none of the model's categories"))
     known = scope.states[expr].labels
     strange = [label for label in seen.labels if label not in known]
     if strange:
@@ -98,6 +108,49 @@ def _numbers(expr: Expr, name: str, variable: Variable | None, family: Family, s
     return y
 
 
+def with_categories(family: Family, labels: Sequence[str]) -> Family:
+    """Return a family of categories without an order with a parameter for each but the first, its log odds."""
+    own = (Auxiliary(f"mu{label}", rf"\mu^{{{k}}}", bounds=REAL_VALUES) for k, label in enumerate(labels) if k)
+    return replace(family, parameters=tuple(own))
+
+
+def by_category(formula: Formula, family: Family) -> Formula:
+    """Return a formula of categories without an order as one of the log odds of each: they have its terms and effects.
+
+    Of all other families, and of what this has returned, it is the formula itself.
+
+    Raises
+    ------
+    DataError
+        The formula has what is not possible: cs(), a smooth, an offset, weighted memberships.
+    """
+    if not family.nominal or (not formula.terms and any(bar.of for bar in formula.bars)):
+        return formula
+    given = next((own for own in formula.scales if own.name == CS), None)
+    if given is not None and given.text.startswith(f"{CS}("):
+        raise DataError(
+            f"each category of the {family.name} family has effects of its own; write the columns of {given.text} "
+            "without cs()"
+        )
+    if given is not None:
+        return formula
+    parts = [*formula.smooths, *formula.offsets]
+    parts += [bar for bar in formula.bars if bar.weights]
+    if parts:
+        what = text_of(parts[0]) if not hasattr(parts[0], "effects") else parts[0].label
+        raise DataError(f"{what} is not possible with the {family.name} family, whose categories have a predictor each")
+    text = " + ".join(term.label for term in formula.terms)
+    scales = (Scale(text, CS, True, formula.terms), *formula.scales) if formula.terms else formula.scales
+    bars = tuple(replace(bar, of=own.name) for own in family.parameters for bar in formula.bars)
+    return replace(formula, terms=(), scales=scales, bars=bars)
+
+
+def check_order(design, what: str, instead: str = "predict() has the probability of each") -> None:
+    """Raise a DataError where categories have no order, so that there is no number of one."""
+    if design.family.nominal:
+        raise DataError(f"{what} is not defined for categories without an order; {instead}")
+
+
 def check_specific(formula: Formula, family: Family) -> None:
     """Raise a DataError where effects of each threshold, cs(x), are of a family without thresholds."""
     own = next((scale for scale in formula.scales if scale.name == CS), None)
@@ -108,13 +161,15 @@ def check_specific(formula: Formula, family: Family) -> None:
         )
 
 
-def columns_around_zero(own: Scale, X: np.ndarray, names: list[str], learning: bool) -> tuple[np.ndarray, list[str]]:
+def columns_around_zero(
+    own: Scale, X: np.ndarray, names: list[str], learning: bool, nominal: bool
+) -> tuple[np.ndarray, list[str]]:
     """Return the columns of cs(...) besides an intercept, (n, c), and their names.
 
     Raises
     ------
     DataError
-        There are none, some depend on others, or one is never at or on both sides of 0, where the thresholds are.
+        There are none, some depend on others, or one is never at or on both sides of 0, where thresholds are.
     """
     Z, shown = np.ascontiguousarray(X[:, 1:]), names[1:]
     if not learning:
@@ -125,7 +180,7 @@ def columns_around_zero(own: Scale, X: np.ndarray, names: list[str], learning: b
         raise DataError(f"'{own.text}' names no column, and each threshold has a level of its own anyway; leave it out")
     if np.linalg.matrix_rank(X / np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)) < X.shape[1]:
         raise DataError(f"'{own.text}' has columns that depend on others ({', '.join(names)}); leave one out")
-    for name, low, high in zip(shown, Z.min(axis=0), Z.max(axis=0), strict=True):
+    for name, low, high in () if nominal else zip(shown, Z.min(axis=0), Z.max(axis=0), strict=True):
         if low > 0 or high < 0:
             raise DataError(
                 f"{name} in '{own.text}' goes from {low:g} to {high:g}, and the thresholds are where it is 0; write "

@@ -282,6 +282,18 @@ def residual_parameters(design) -> list[Parameter]:
     return found
 
 
+def category_effects(design) -> list[tuple[str, Parameter]]:
+    """Return the parameters of categories without an order as fixed effects are called: ``mub_Intercept``."""
+    first, *others = design.residual.parts[0].parameters
+    found, last = residual_parameters(design), first.size
+    columns = [term.rpartition(", ")[0] for own in others for term in own.terms[::last]]
+    return [
+        (of_parameter(own.name, name), found[k + c * last])
+        for k, own in enumerate(design.family.parameters)
+        for c, name in enumerate((INTERCEPT_AT_ZERO, *columns))
+    ]
+
+
 def residual_labels(own) -> tuple[str, ...]:
     """Return the label of each number that a parameter of the residual is, which is the place of its prior."""
     return (own.name,) if own.terms is None else tuple(f"{own.name}[{term}]" for term in own.terms)

@@ -9,8 +9,9 @@ from bayesmm.design.coding import Levels
 from bayesmm.design.factors import factor_value, remedy
 from bayesmm.design.frames import Table, complete_rows, find_columns, open_table, values_beside
 from bayesmm.design.observed import observe
-from bayesmm.design.ordered import categories
+from bayesmm.design.ordered import categories, with_categories
 from bayesmm.design.proportions import are_proportions, check_counted_once, counted
+from bayesmm.design.residual.structures import with_random_parameters
 from bayesmm.design.responses import stacked
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.transforms import numeric
@@ -246,6 +247,8 @@ def response(
     expr, trials = _successes(formula, family, scope, given)
     name = text_of(formula.response)
     y, proportions = _values(expr, name, family, scope), False
+    if family.nominal:
+        family = with_categories(family, scope.states[expr].labels)
     if trials is not None:
         check_counted_once(trials, weights, name)
     elif family.support.trials:
@@ -263,7 +266,7 @@ def response(
         limits = None
     for message in family.check_response(Response(y, name, scope.rows, trials, family.support)):
         scope.say(message)
-    y = y.astype(np.float64)
+    y, family = y.astype(np.float64), with_random_parameters(formula, family, weights)
     if not family.discrete:
         return Outcome(family, y, None, weights, limits=limits)
     return Outcome(family, np.rint(y), None if trials is None else np.rint(trials), weights, proportions, limits)

@@ -11,6 +11,7 @@ import pandas as pd
 from bayesmm.design.coding import INTERCEPT
 from bayesmm.design.parameters import (
     by_levels,
+    category_effects,
     free_auxiliaries,
     of_parameter,
     residual_owner,
@@ -215,15 +216,19 @@ class Estimates:
 
     def fixef(self) -> pd.DataFrame:
         """Return the coefficients: index coef; estimate, se, t; z and its two-sided p for generalised models."""
+        beta, se, names = self.beta, np.sqrt(np.diag(self.beta_cov)), self.design.coefficients
+        if self.design.family.nominal:
+            found = _by_category(self.design, self.residual)
+            names, beta = list(found), np.array(list(found.values()))
+            se = np.array([self.own_se.get(p.label, np.nan) for _, p in category_effects(self.design)])
         with np.errstate(divide="ignore", invalid="ignore"):
-            se = np.sqrt(np.diag(self.beta_cov))
-            ratio = self.beta / se
-        table = {"estimate": self.beta, "se": se, "t": ratio}
+            ratio = beta / se
+        table = {"estimate": beta, "se": se, "t": ratio}
         if not self.design.family.gaussian:
             from scipy.special import erfc
 
-            table = {"estimate": self.beta, "se": se, "z": ratio, "p": erfc(np.abs(ratio) / np.sqrt(2))}
-        return pd.DataFrame(table, index=pd.Index(self.design.coefficients, name="coef"))
+            table = {"estimate": beta, "se": se, "z": ratio, "p": erfc(np.abs(ratio) / np.sqrt(2))}
+        return pd.DataFrame(table, index=pd.Index(names, name="coef"))
 
     def fixef_corr(self) -> pd.DataFrame:
         """Return the correlation matrix of the coefficients, (p, p), labelled."""
@@ -317,12 +322,25 @@ def beside_effects(
         return beta
     alone, parts = len(set(block.predictors)) == 1, [] if all(block.predictors) else [beta]
     for name in dict.fromkeys(filter(None, block.predictors)):
+        if design.family.nominal:
+            found = [(p, value) for p, value in _by_category(design, values).items() if p.startswith(f"{name}_")]
+            own = {label.removeprefix(f"{name}_"): value for label, value in found}
+            parts.append(pd.Series({t if alone else of_parameter(name, t): value for t, value in own.items()}))
+            continue
         formula = next(part for part in design.residual.parts if part.of == name)
         own = {INTERCEPT: links[name]} if name in links else {}
         for parameter in formula.parameters:
             own |= dict(zip(parameter.terms, np.asarray(values[parameter.name], dtype=float), strict=True))
         parts.append(pd.Series({term if alone else of_parameter(name, term): value for term, value in own.items()}))
     return pd.concat(parts)
+
+
+def _by_category(design: Design, values: Values) -> dict[str, float]:
+    """Return the coefficients of categories without an order, as `fixef` calls them."""
+    labels = [p.label for p in residual_parameters(design)]
+    whole = np.concatenate([np.asarray(values[own.name], dtype=float) for own in design.residual.parameters])
+    known = dict(zip(labels, whole, strict=True))
+    return {name: known[parameter.label] for name, parameter in category_effects(design)}
 
 
 def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from bayesmm.estimation.glm import first_fit, own_start, own_values
 from bayesmm.estimation.hessians import coefficient_block, own_errors
 from bayesmm.estimation.optimizer import SNAP, Search, best_of, hessian, outcome, settled, snapped
 from bayesmm.estimation.reml import factors_are_singular
-from bayesmm.estimation.separation import pure_factors, separated
+from bayesmm.estimation.separation import LOG_LIMIT, divergence
 from bayesmm.estimation.start import check_start, start_theta
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.fitted import Coordinates, make_coordinates
@@ -39,10 +39,6 @@ from bayesmm.runtime.arguments import check_whole
 STARTS = (1.0, 0.2, 3.0)
 # Standard deviations all below this share of the first start's are searched for from the other starts too.
 NEAR_ZERO = 0.05
-# Beyond this an auxiliary parameter has left for 0 or infinity (its logarithm; e^16 is nine million).
-LOG_LIMIT = 16.0
-# The fixed part of a separated model is further out than this when the search stops (a mean within e^-8 of its end).
-FAR = 8.0
 
 
 @dataclass(frozen=True)
@@ -383,29 +379,3 @@ def coordinates(problem: GlmmProblem, x: Floats, warm: Warm, root: Floats) -> Co
     if problem.several is not None:  # of whose rows the first of each M is the mean's
         columns = tuple(own._replace(Z=own.Z[:: problem.several.M]) for own in columns)
     return make_coordinates(indices, columns, problem.order, factors, modes, covariances, linear, root)
-
-
-def divergence(problem: GlmmProblem, x: Floats) -> str:
-    """Return in words what has no finite maximum: a coefficient, a standard deviation, an auxiliary; "" if none."""
-    design, (beta, _, logs) = problem.design, (x[part] for part in problem.parts)
-    far = np.abs(problem.fixed @ beta + problem.offset).max() > FAR
-    names = separated(design) if far else []
-    if names:
-        plural = "s" if len(names) > 1 else ""
-        return (
-            f"the coefficient{plural} of {listing(names)} grow{'' if plural else 's'} without bound, because the "
-            "columns separate the responses (complete or quasi-complete separation); no finite maximum exists"
-        )
-    pure = pure_factors(design)
-    if pure:
-        return (
-            f"the sd of Intercept in {pure[0]} grows without bound, because each level of {pure[0]} has only one kind "
-            "of response; no finite maximum exists"
-        )
-    for parameter, at in zip(problem.own.scalars, logs, strict=False):
-        if abs(at) > LOG_LIMIT:
-            end = parameter.bounds[int(at > 0)]
-            limit = parameter.limit if end == parameter.limit_at else ""
-            instead = f"where the family is the {limit}: fit that" if limit else "the likelihood has no maximum inside"
-            return f"{parameter.name} goes to {end:g}, {instead}".replace("inf,", "infinity,")
-    return ""

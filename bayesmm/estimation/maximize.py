@@ -7,7 +7,7 @@ from dataclasses import replace
 from bayesmm.design.covariance.structures import check_free
 from bayesmm.design.records import Design
 from bayesmm.design.residual.structure import check_no_parameters
-from bayesmm.errors import listing, suggest
+from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.glmm import maximize_generalised
 from bayesmm.estimation.glmm_map import generalised_mode
@@ -56,7 +56,8 @@ def maximize(
     ValueError
         If the method or a place in `start` is unknown, or `nagq` is not one that the model allows.
     DataError
-        If the fixed effects, or the random ones, fit the response exactly; for "MAP" with a covariance structure.
+        If the fixed effects, or the random ones, fit the response exactly; for "MAP" with a covariance structure; for a
+        family whose log density has a corner.
     PriorError
         For "MAP" where a prior is a function.
     """
@@ -72,6 +73,11 @@ def _maximum(design: Design, method: str, priors, start: Mapping[str, float] | N
         compiled = design.family.gaussian  # whose code has the structures with a diagonal matrix
         instead = "use REML or ML, or sample the posterior"
         check_free(design, "the mode of the marginal posterior", instead, compiled=compiled)
+    if not design.family.smooth:
+        raise DataError(
+            f"the log density of the {design.family.name} family has a corner and no curvature, so that neither "
+            "Newton's method nor Laplace's approximation finds its maximum; sample() draws from the posterior"
+        )
     if not design.family.gaussian:
         if method == "MAP":
             return generalised_mode(design, priors, nagq, start)

@@ -3,10 +3,16 @@
 import numpy as np
 
 from bayesmm.design.records import Design
+from bayesmm.errors import listing
+from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.runtime.threads import few_threads
 
 # Components of a direction below this, with the largest at 1, are the solver's rounding (HiGHS's tolerance is 1e-7).
 COMPONENT = 1e-6
+# Beyond this an auxiliary parameter has left for 0 or infinity (its logarithm; e^16 is nine million).
+LOG_LIMIT = 16.0
+# The fixed part of a separated model is further out than this when the search stops (a mean within e^-8 of its end).
+FAR = 8.0
 
 
 @few_threads
@@ -30,7 +36,10 @@ def separated(design: Design) -> list[str]:
     kept = [j for j in range(design.p) if j not in design.aliased]
     names = [design.coefficients[j] for j in kept]
     X = design.X[:, kept] / np.maximum(np.abs(design.X[:, kept]).max(axis=0, initial=0.0), np.finfo(float).tiny)
-    if design.family.ordered:
+    if design.family.nominal:
+        ends, names = _category_ends(design)
+        others = np.empty((0, len(names)))
+    elif design.family.ordered:
         thresholds = len(design.categories) - 1
         ends, others = _ordered_ends(design.y.astype(np.int64), X, thresholds), np.empty((0, thresholds + len(kept)))
         names = [""] * thresholds + names
@@ -50,6 +59,18 @@ def separated(design: Design) -> list[str]:
     if found.x is None or np.abs(found.x).max(initial=0.0) < 1 - COMPONENT:
         return []
     return [name for name, d in zip(names, found.x, strict=True) if name and abs(d) > COMPONENT]
+
+
+def _category_ends(design: Design) -> tuple[np.ndarray, list[str]]:
+    """Return the same rows of categories without an order, and the names of what a direction moves.
+
+    A row speaks against a direction in which the log odds of its category fall behind another's.
+    """
+    own, y = own_parameters(design), design.y.astype(np.int64)
+    V = np.concatenate([np.zeros((1, *own.V.shape[1:])), own.V[: len(design.categories) - 1]])
+    chosen = V[y - 1, np.arange(design.n)]
+    ends = np.concatenate([chosen - other for other in V]) / np.maximum(own.sizes, 1.0)
+    return np.unique(ends, axis=0), list(own.labels)
 
 
 def _ordered_ends(k: np.ndarray, X: np.ndarray, thresholds: int) -> np.ndarray:
@@ -86,3 +107,30 @@ def _sides(design: Design) -> np.ndarray | None:
     if design.family.support.counts:
         return np.where(design.y <= design.family.support.lowest, -1.0, 0.0)
     return None
+
+
+def divergence(problem, x: np.ndarray) -> str:
+    """Return in words what has no finite maximum: a coefficient, a standard deviation, an auxiliary; "" if none."""
+    design, (beta, _, logs) = problem.design, (x[part] for part in problem.parts)
+    at = problem.auxiliaries(logs) if design.family.nominal else problem.fixed @ beta + problem.offset
+    far = np.abs(at).max() > FAR
+    names = separated(design) if far else []
+    if names:
+        plural = "s" if len(names) > 1 else ""
+        return (
+            f"the coefficient{plural} of {listing(names)} grow{'' if plural else 's'} without bound, because the "
+            "columns separate the responses (complete or quasi-complete separation); no finite maximum exists"
+        )
+    pure = pure_factors(design)
+    if pure:
+        return (
+            f"the sd of Intercept in {pure[0]} grows without bound, because each level of {pure[0]} has only one kind "
+            "of response; no finite maximum exists"
+        )
+    for parameter, at in zip(problem.own.scalars, logs, strict=False):
+        if abs(at) > LOG_LIMIT:
+            end = parameter.bounds[int(at > 0)]
+            limit = parameter.limit if end == parameter.limit_at else ""
+            instead = f"where the family is the {limit}: fit that" if limit else "the likelihood has no maximum inside"
+            return f"{parameter.name} goes to {end:g}, {instead}".replace("inf,", "infinity,")
+    return ""

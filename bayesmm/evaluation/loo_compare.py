@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.design import check_same_rows, same_column
 from bayesmm.design.records import Design
+from bayesmm.design.same_rows import check_same_rows, same_column
 from bayesmm.display.text_tables import shorten, table, wrap
 from bayesmm.errors import DataError
 from bayesmm.evaluation.information_criteria import (

@@ -8,10 +8,12 @@ from types import MappingProxyType
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.families import (
     acat,
+    asymmetric_laplace,
     bernoulli,
     beta,
     betabinomial,
     binomial,
+    categorical,
     compois,
     cumulative,
     exgaussian,
@@ -54,7 +56,7 @@ MODULES = (
     zero_inflated_poisson, zero_inflated_negbinomial, zero_inflated_binomial, hurdle_poisson, hurdle_negbinomial,
     truncated_poisson, truncated_negbinomial, tweedie, cumulative,
     hurdle_gamma, hurdle_lognormal, zero_inflated_beta, loglogistic, shifted_lognormal, compois, von_mises,
-    ordered_beta, zero_one_inflated_beta, sratio, acat,
+    ordered_beta, zero_one_inflated_beta, asymmetric_laplace, sratio, acat, categorical,
 )  # fmt: skip
 
 SPACINGS = ("flexible", EQUIDISTANT)  # of thresholds

@@ -141,6 +141,8 @@ class Family:
         Whether the response is normal about its mean.
     several_modes : tuple of str
         Links with which a density in eta may have two modes, or a plateau beside one, for a far observation.
+    smooth : bool
+        Whether the log density has derivatives everywhere; where it has a corner only sampling is possible.
     concave_links : tuple of str
         Links with which the log density of a row is concave in eta, whatever the response and the parameters are.
     scatter : callable or None
@@ -185,6 +187,9 @@ class Family:
     every : bool
         Whether the density of a row depends on all thresholds, which are then all that it depends on: its kernels have
         them as `aux` and their number as `size`. Otherwise `aux` are the two around its category.
+    nominal : bool
+        Whether the categories have no order: what stands for thresholds are the log odds of each beside the first,
+        which are parameters of the family named by the category once the response is known, and eta has no part.
     spacing : str
         "equidistant" where the thresholds are as far apart as the first two.
     scaled : Family or None
@@ -211,6 +216,7 @@ class Family:
     whole_strip: bool = False
     normal: bool = False
     several_modes: tuple[str, ...] = ()
+    smooth: bool = True
     concave_links: tuple[str, ...] = ()
     scatter: Callable[[Array], Array] | None = None
     cost: float = 90.0
@@ -232,6 +238,7 @@ class Family:
     first_thresholds: Callable[..., Array] | None = None
     ascending: bool = True
     every: bool = False
+    nominal: bool = False
     spacing: str = ""
     scaled: "Family | None" = field(default=None, compare=False)
 

@@ -35,14 +35,13 @@ def _row(family: Family, module: object) -> tuple[str, ...]:
         kind = "ascending" if family.ascending else "real"
         parameters = f"`threshold`, K - 1 {kind} numbers, StudentT(nu=3, sigma=2.5) at the predictors' means"
         parameters += "".join(f"; `{name}`, by a formula alone" for name in family.formulas)
-    effects = "integrated out or written out" if family.one_mode else "written out"
-    mean = (
-        MEAN_CATEGORY
-        if family.ordered
-        else module.mean.__doc__.removeprefix("Return ").removesuffix(".")
-        if family.mean is not None
-        else "mu"
-    )
+    if family.nominal:
+        parameters = "`mu`, the log odds of each category but the first, and their coefficients `beta_mu`"
+    effects = "integrated out or written out" if family.one_mode and not family.nominal else "written out"
+    if family.ordered:
+        mean = "none" if family.nominal else MEAN_CATEGORY
+    else:
+        mean = module.mean.__doc__.removeprefix("Return ").removesuffix(".") if family.mean is not None else "mu"
     what, elsewhere = module.__doc__.splitlines()[0].removesuffix("."), ", ".join(family.aliases) or "the same"
     return f"`{family.name}`", what, _response(family), ", ".join(family.links), parameters, mean, effects, elsewhere
 
@@ -63,7 +62,7 @@ def _parameter(own: Auxiliary) -> str:
 def _response(family: Family) -> str:
     support = family.support
     if support.ordered:
-        return "ordered categories, or whole numbers from 1 on"
+        return f"{'' if family.nominal else 'ordered '}categories, or whole numbers from 1 on"
     if support.successes:
         return "successes out of trials" if support.trials else "0 and 1"
     if support.counts:

@@ -14,7 +14,7 @@ from bayesmm.families.family import SHARES, Auxiliary, Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.links import OF_PROBABILITIES
 from bayesmm.families.support import PROPORTION_WITH_ENDS
-from bayesmm.families.zeros import UNIFORM, graph_beside_zeros, hurdle, hurdle_score, share_of_zeros
+from bayesmm.families.zeros import UNIFORM, graph_beside_ends, hurdle, hurdle_score, share_of_zeros
 
 Array = np.ndarray
 
@@ -76,14 +76,7 @@ def score(link, y, size, eta, aux):
 
 def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return where the density exists, and the log density there."""
-    import pytensor.tensor as pt
-
-    one = pt.eq(y, 1)
-    inside, value = graph_beside_zeros(
-        lambda at: base.graph_density(link, at, eta, trials, aux), aux[1], pt.switch(one, 0.0, y)
-    )
-    which = pt.switch(one, pt.log(aux[2]), pt.switch(pt.eq(y, 0), pt.log1p(-aux[2]), 0.0))
-    return inside, value + which
+    return graph_beside_ends(lambda at: base.graph_density(link, at, eta, trials, aux), aux[1], aux[2], y)
 
 
 ZOI = share_of_zeros("zoi", r"\pi", "(probability of 0 or 1)", "beta")

@@ -192,6 +192,15 @@ def graph_beside_zeros(base: Callable, share: Tensor, y: Tensor) -> tuple[Tensor
     return pt.or_(zero, inside), pt.switch(zero, pt.log(share), pt.log1p(-share) + value)
 
 
+def graph_beside_ends(base: Callable, share: Tensor, ones: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the same of what is 0 or 1 with a probability of `share`, 1 with `ones` of that."""
+    import pytensor.tensor as pt
+
+    one = pt.eq(y, 1)
+    inside, value = graph_beside_zeros(base, share, pt.switch(one, 0.0, y))
+    return inside, value + pt.switch(one, pt.log(ones), pt.switch(pt.eq(y, 0), pt.log1p(-ones), 0.0))
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # on arrays
 

@@ -52,9 +52,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from bayesmm.errors import FormulaError, listing, suggest
-from bayesmm.formula.additions import BESIDE, additions_of, other_parameter
-from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand, specific_parts
+from bayesmm.errors import FormulaError
+from bayesmm.formula.additions import BESIDE, additions_of
+from bayesmm.formula.expansion import Term, Work, expand, specific_parts
 from bayesmm.formula.expressions import (
     SMOOTHS,
     Call,
@@ -82,6 +82,7 @@ from bayesmm.formula.functions import (
     gives,
 )
 from bayesmm.formula.grouping import Bar, bars_of
+from bayesmm.formula.of_parameters import Scale, check_groups, scales_of
 from bayesmm.formula.parser import BARS, SPECIFIC, Sides, read
 from bayesmm.formula.repeats import check_offsets, check_smooths
 from bayesmm.formula.responses import (
@@ -125,26 +126,6 @@ __all__ = [
 
 
 SCALES = ("sigma",)  # parameters that may have a formula of their own, where nobody names others
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """The formula of a parameter besides the mean, ``sigma ~ f``.
-
-    Attributes
-    ----------
-    text : str
-        As it was given.
-    name : str
-        The parameter.
-    intercept : bool
-    terms : tuple of Term
-    """
-
-    text: str = field(compare=False)
-    name: str
-    intercept: bool
-    terms: tuple[Term, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +192,7 @@ def parse(
     structures: Iterable[str] = tuple(BARS.values()),
     residuals: Mapping[str, Signature] = MappingProxyType({}),
     parameters: Sequence[str] = SCALES,
+    several: bool = False,
 ) -> Formula:
     """Read a formula.
 
@@ -228,6 +210,8 @@ def parse(
         The residual structures that a formula may name, with their arguments.
     parameters : sequence of str
         Names of the parameters that may have a formula of their own.
+    several : bool
+        Whether one formula is of several linear predictors, whose effects a name between two bars correlates.
 
     Returns
     -------
@@ -241,19 +225,15 @@ def parse(
     names, known = frozenset(transforms), frozenset(structures)
     check_transforms(names, residuals)
     first, *others = texts_of(text)
-    formula = _of_mean(first, names, known, residuals, bool(others))
+    formula = _of_mean(first, names, known, residuals, several or bool(others))
     if not others:
         return formula
     if formula.several is not None:
         raise FormulaError(f"'{others[0]}' is of one response, and mvbind() has several, each with a sigma of its own")
-    scales, bars = _of_scales(others, names, known, residuals, parameters)
-    _check_groups(formula, bars, {scale.name: scale.text for scale in scales})
-    return replace(
-        formula,
-        text="; ".join([first, *others]),
-        scales=(*formula.scales, *scales),
-        bars=(*formula.bars, *bars),
-    )
+    scales, bars = scales_of(others, names, known, residuals, parameters)
+    check_groups(formula, bars, {scale.name: scale.text for scale in scales})
+    text = "; ".join([first, *others])
+    return replace(formula, text=text, scales=(*formula.scales, *scales), bars=(*formula.bars, *bars))
 
 
 def _of_mean(
@@ -299,52 +279,6 @@ def _of_several(sides: Sides, context: Context) -> Formula:
     check_smooths(plain.smooths, context)
     terms = crossed(part.terms, part.intercept is not False, context)
     return replace(plain, intercept=False, terms=terms, bars=bars_of_responses(bars, context), several=several)
-
-
-def _of_scales(
-    texts: Sequence[str], names: frozenset, known: frozenset, residuals: Mapping[str, Signature],
-    parameters: Sequence[str],
-) -> tuple[tuple[Scale, ...], tuple[Bar, ...]]:  # fmt: skip
-    """Return the formulas of parameters besides the mean, and all of their group terms."""
-    found: dict[str, Scale] = {}
-    bars: list[Bar] = []
-    for text in texts:
-        context, sides = Context(text, names, known, residuals), read(text, known, several=True)
-        left, work = sides.response, Work(context)
-        if not isinstance(left, Column) or left.name not in parameters or sides.condition is not None:
-            own = listing(parameters, len(parameters))
-            message = f"a further formula is of a parameter, as in sigma ~ f, and the parameters are {own}"
-            near = suggest(left.name, parameters) if isinstance(left, Column) else ""
-            raise context.error(left.span, f"{message}{other_parameter(left) or near}")
-        if left.name in found:
-            raise context.error(left.span, f"{left.name} has two formulas; give it one, with all of its terms")
-        part = expand(sides.right, work)
-        check_no_smooth(part.terms, f"is not possible in the formula of {left.name}; write ns(x, df = 4) there", work)
-        if part.offsets or part.specific:
-            what = text_of(part.offsets[0]) if part.offsets else "cs()"
-            message = f"the formula of {left.name} has {what}, and it can have fixed and random "
-            raise context.error((0, len(text)), f"{message}effects only, as in {left.name} ~ f + (1 | g)")
-        own = bars_of(part.groups, work, left.name)
-        for bar in own:
-            if bar.weights:
-                message = f"{bar.label} is not possible in the formula of {left.name}; write (1 | g) there"
-                raise context.error(bar.span, message)
-        bars += own
-        found[left.name] = Scale(text, left.name, part.intercept is not False, part.terms)
-    return tuple(found.values()), tuple(bars)
-
-
-def _check_groups(formula: Formula, bars: Sequence[Bar], texts: Mapping[str, str]) -> None:
-    """Refuse a response that groups the effects of a parameter, and a structure of terms that are correlated."""
-    names = columns_of(formula.response)
-    for bar in bars:
-        if names == bar.columns:
-            message = f"the response {quote(names[0])} also groups the effects of {bar.of}; take it out there"
-            raise underline(texts[bar.of], bar.span, message)
-    for bar in (*formula.bars, *bars):
-        if bar.key and (bar.by is not None or bar.relation or bar.weights):
-            message = f"terms that are correlated over formulas have a plain factor, as in (1 | {bar.key} | g)"
-            raise underline(texts.get(bar.of, formula.text), bar.span, message)
 
 
 def columns_of(part: Formula | Expr) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.design import check_same_rows, same_column
+from bayesmm.design.same_rows import check_same_rows, same_column
 from bayesmm.display.text_tables import shorten, wrap
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates

@@ -16,7 +16,7 @@ import numpy as np
 
 from bayesmm.design.parameters import free_auxiliaries, residual_labels
 from bayesmm.design.records import Design
-from bayesmm.design.residual.of_family import IDENTITY, LOG, THRESHOLD, link_code, threshold_basis
+from bayesmm.design.residual.of_family import IDENTITY, LOG, THRESHOLD, link_code, specific_sign, threshold_basis
 from bayesmm.families.family import MOST_PARAMETERS, REAL_VALUES, Auxiliary
 from bayesmm.likelihood.compiled import cube, fused, inlined, integers, matrix, pack
 from bayesmm.likelihood.crossproducts import Floats, Ints
@@ -235,7 +235,7 @@ def _set_thresholds(design: Design, part, offset: Floats, V: Floats) -> None:
         V[m, own, :t] = basis[k]
         offset[m, ~inside] = end
         for c in range(0 if part.rows is None else part.rows.shape[1]):
-            V[m, own, t + c * last + k] = -part.rows[own, c]
+            V[m, own, t + c * last + k] = specific_sign(design.family) * part.rows[own, c]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def set_own(own, natural, aux):
 
 @fused
 def moved_own(own, shift):
-    """Return the record with other offsets, (2, n): those of rows whose parameters have random effects."""
+    """Return the record with other offsets, (w, n): those of rows whose parameters have random effects."""
     return Own(own.facts, own.place, own.code, own.ends, shift, own.V)
 
 
@@ -305,7 +305,7 @@ def pull_link(own, m, aux, d_aux, d_link):
     """Set the derivatives in the link of the m-th parameter of each row, (n,), from those in the parameter."""
     low, high = own.ends[m, 0], own.ends[m, 1]
     for i in range(d_link.shape[0]):
-        at, d_link[i] = aux[2 * i + m], d_aux[2 * i + m]
+        at, d_link[i] = aux[own.facts[STRIDE] * i + m], d_aux[own.facts[STRIDE] * i + m]
         if own.code[m] == LOG:
             d_link[i] *= at - low
         elif own.code[m] != IDENTITY:

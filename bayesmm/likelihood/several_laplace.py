@@ -10,24 +10,20 @@ at the mode of u, as in `likelihood.laplace`, which is this for M = 1. D_i = V_i
 V_i Z_i Lambda with the weights d_i, which `laplace_cholesky` factorises. With s = w l', t_im = H^-1 Lambda'z_im,
 h_iab = z_ia'Lambda t_ib, a_ic = sum_ab w l_abc h_iab / 2, v = H^-1 Lambda'Z'a and kappa = Z Lambda v, the derivatives
 are e = s + a - D kappa with respect to f, and Z'e u' + Z's v' - sum_i sum_ab D_iab z_ia t_ib' with respect to Lambda.
-
-The derivatives of l in eta_0 are the family's, and the first in its parameters too. All others are differences of these
-along the parameters' links, of eighth order: with steps of 0.03 they are off by about 1e-12, the second differences,
-which the gradient alone has, by about 1e-10.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from bayesmm.design.predictors import MEAN, random_parameters
 from bayesmm.design.records import Design
 from bayesmm.design.residual.of_family import IDENTITY, LOG, link_code
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.compiled import compiled
-from bayesmm.likelihood.crossproducts import Factor, Floats, Ints
+from bayesmm.likelihood.crossproducts import Factor, Floats
 from bayesmm.likelihood.laplace import (
     ARMIJO,
     DECREMENT,
@@ -52,21 +48,8 @@ from bayesmm.likelihood.laplace_cholesky import (
     times_rows,
 )
 from bayesmm.likelihood.orthogonal import Columns
-from bayesmm.likelihood.response_kernels import derivatives, score_auxiliary
-
-# Of central differences of order 8: the step on a parameter's link, and the weights of the points at 1 to 4 steps.
-STEP = 0.03
-FIRST = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
-SECOND = (8 / 5, -1 / 5, 8 / 315, -1 / 560)
-CENTRE = -205 / 72  # of the second derivative
-
-
-class Predictors(NamedTuple):
-    """What the linear predictors of a row besides the mean's are, as compiled code takes it."""
-
-    code: Ints  # (M - 1,) the links of the parameters
-    ends: Floats  # (M - 1, 2) their bounds
-    active: Ints  # (M,) 1 for those with random effects
+from bayesmm.likelihood.response_kernels import derivatives
+from bayesmm.likelihood.several_rows import Predictors, set_natural, set_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +100,7 @@ def several_of(design: Design, columns: Sequence[Columns]) -> tuple[Several, tup
 
 
 def joint_laplace(several: Several, response: Response, fixed: Floats, T: Floats, aux: Floats, u: Floats) -> Laplace:
-    """Evaluate the approximation and its gradient: the arguments of `laplace.laplace`, `aux` (n, 2).
+    """Evaluate the approximation and its gradient: the arguments of `laplace.laplace`, `aux` (n, w).
 
     The parameters are those of each row where all random effects are 0.
     """
@@ -158,112 +141,20 @@ def _of_all(several: Several, fixed: Floats, aux: Floats) -> tuple[Floats, Float
 
 
 @compiled
-def _set_natural(predictors, eta, at, natural, rates):
-    """Set the parameters of a row, (2,), at predictors (M,) that start at `at`, and their rates; return if they exist.
-
-    exp(x) may under- or overflow: then they do not.
-    """
-    for m in range(predictors.code.shape[0]):
-        low, high, x = predictors.ends[m, 0], predictors.ends[m, 1], eta[at + 1 + m]
-        if predictors.code[m] == IDENTITY:
-            natural[m], rates[m] = x, 1.0
-        elif predictors.code[m] == LOG:
-            rates[m] = math.exp(x)
-            natural[m] = low + rates[m]
-        else:
-            share = 1.0 / (1.0 + math.exp(-x))
-            natural[m], rates[m] = low + (high - low) * share, (high - low) * share * (1.0 - share)
-        if not math.isfinite(x) or (predictors.code[m] != IDENTITY and not low < natural[m] < high):
-            return False
-    return True
-
-
-@compiled
 def _total(layout, predictors, response, fixed, ZT, u, eta):
     """Return sum w l - u'u / 2 at u, and leave the linear predictors there."""
-    M, total, natural, rates = predictors.active.shape[0], 0.0, np.zeros(2), np.zeros(2)
+    M, total, width = predictors.active.shape[0], 0.0, max(predictors.code.shape[0], MOST_PARAMETERS)
+    natural, rates = np.zeros(width), np.zeros(width)
     eta[:] = fixed
     rows_times(layout, ZT, u, eta)
     for i in range(response.y.shape[0]):
-        if not _set_natural(predictors, eta, i * M, natural, rates):
+        if not set_natural(predictors, eta, i * M, natural, rates):
             return -math.inf
         y, size = response.y[i], response.size[i]
         total += response.weights[i] * derivatives(response.family, response.link, y, size, eta[i * M], natural)[0]
     for j in range(u.shape[0]):
         total -= 0.5 * u[j] * u[j]
     return total if math.isfinite(total) else -math.inf
-
-
-@compiled
-def _at_point(predictors, response, i, eta, natural, rates, out):
-    """Set `out` to (l', l'', l''', dl / d eta_1, dl / d eta_2) of row i at predictors (M,); zeros if there is none."""
-    out[:] = 0.0
-    if not _set_natural(predictors, eta, 0, natural, rates):
-        return
-    y, size = response.y[i], response.size[i]
-    _, out[0], out[1], out[2] = derivatives(response.family, response.link, y, size, eta[0], natural)
-    score = score_auxiliary(response.family, response.link, y, size, eta[0], natural)
-    for m in range(predictors.code.shape[0]):
-        out[3 + m] = score[m] * rates[m]
-
-
-@compiled
-def _along(predictors, response, i, eta, direction, whole, centre, first, second):
-    """Set the first differences, (5,), of what `_at_point` gives along a direction, (M,), and if asked the second."""
-    at, natural, rates, out = np.empty(eta.shape[0]), np.zeros(2), np.zeros(2), np.zeros(5)
-    first[:] = 0.0
-    for k in range(5):
-        second[k] = CENTRE * centre[k] if whole else 0.0
-    for p in range(4):
-        for sign in (-1.0, 1.0):
-            for m in range(eta.shape[0]):
-                at[m] = eta[m] + sign * (p + 1) * STEP * direction[m]
-            _at_point(predictors, response, i, at, natural, rates, out)
-            for k in range(5):
-                first[k] += sign * FIRST[p] * out[k]
-                second[k] += SECOND[p] * out[k] if whole else 0.0
-    for k in range(5):
-        first[k] /= STEP
-        second[k] /= STEP * STEP
-
-
-@compiled
-def _row(predictors, response, i, eta, whole, s, D, third):
-    """Set the derivatives of a row's w l in its predictors, (M,): s, D = -second (M, M), and if asked third (M, M, M).
-
-    Of predictors without random effects the second ones are not set unless the third are.
-    """
-    M, w = eta.shape[0], response.weights[i]
-    natural, rates, out = np.zeros(2), np.zeros(2), np.zeros(5)
-    firsts, seconds, direction, spare = np.zeros((M, 5)), np.zeros((M, 5)), np.zeros(M), np.zeros(5)
-    D[:] = 0.0
-    third[:] = 0.0
-    _at_point(predictors, response, i, eta, natural, rates, out)
-    s[0], D[0, 0], third[0, 0, 0] = w * out[0], -w * out[1], w * out[2]
-    for m in range(1, M):
-        s[m] = w * out[2 + m]
-        if not whole and predictors.active[m] == 0:
-            continue
-        direction[:] = 0.0
-        direction[m] = 1.0
-        _along(predictors, response, i, eta, direction, whole, out, firsts[m], seconds[m])
-        D[0, m] = D[m, 0] = -w * firsts[m, 0]
-        for c in range(1, m + 1):
-            D[c, m] = D[m, c] = -w * firsts[m, 2 + c]
-    if not whole:
-        return
-    for m in range(1, M):
-        third[0, 0, m] = third[0, m, 0] = third[m, 0, 0] = w * firsts[m, 1]
-        third[0, m, m] = third[m, 0, m] = third[m, m, 0] = w * seconds[m, 0]
-        for c in range(1, M):
-            third[m, m, c] = third[m, c, m] = third[c, m, m] = w * seconds[m, 2 + c]
-    if M > 2:  # along both parameters: d^2 in both directions is that in each and twice the mixed one
-        direction[:] = 1.0
-        direction[0] = 0.0
-        mixed = np.zeros(5)
-        _along(predictors, response, i, eta, direction, True, out, spare, mixed)
-        value = 0.5 * w * (mixed[0] - seconds[1, 0] - seconds[2, 0])
-        third[0, 1, 2] = third[0, 2, 1] = third[1, 0, 2] = third[1, 2, 0] = third[2, 0, 1] = third[2, 1, 0] = value
 
 
 @compiled
@@ -286,15 +177,6 @@ def _curved(predictors, ZT, D, rotated, weights):
 
 
 @compiled
-def _rows(predictors, response, eta, whole, s, D, third):
-    """Set the derivatives of all rows: s (n M,), D (n, M, M), third (n, M, M, M) if `whole`."""
-    M = predictors.active.shape[0]
-    for i in range(response.y.shape[0]):
-        part = slice(i * M, (i + 1) * M)
-        _row(predictors, response, i, eta[part], whole, s[part], D[i], third[i if whole else 0])
-
-
-@compiled
 def _find_mode(layout, predictors, response, fixed, ZT, start, eta):
     """Return (converged, objective, mode) by Newton's method with step-halving, and leave the predictors there."""
     n, M, u = response.y.shape[0], predictors.active.shape[0], start.copy()
@@ -307,7 +189,7 @@ def _find_mode(layout, predictors, response, fixed, ZT, start, eta):
     if value == -math.inf:
         return False, value, u
     for _ in range(NEWTON_STEPS):
-        _rows(predictors, response, eta, False, s, D, third)
+        set_rows(predictors, response, eta, False, s, D, third)
         if not np.isfinite(D).all():
             return False, value, u
         step = times_rows(layout, ZT, s) - u
@@ -348,7 +230,7 @@ def _evaluate(layout, predictors, response, fixed, T, start):
     log_det, blocks = 0.0, factorise(layout, rotated, weights)[2]
     if ok:
         _total(layout, predictors, response, fixed, ZT, u, eta)
-        _rows(predictors, response, eta, True, s, D, third)
+        set_rows(predictors, response, eta, True, s, D, third)
         ok = np.isfinite(D).all() and np.isfinite(third).all()
     if ok:
         _curved(predictors, ZT, D, rotated, weights)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bayesmm.design.predictors import Shifts, columns_of, part_of, random_parameters
-from bayesmm.design.residual.of_family import THRESHOLD, own_of_rows, row_thresholds, threshold_basis
+from bayesmm.design.residual.of_family import own_of_rows, row_thresholds, threshold_basis
 from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.posterior.draws import block_draws, residual_draws, scalar_draws, tree_sizes
 
@@ -44,7 +44,8 @@ def own_effects(fit, part: object) -> Shifts:
 def auxiliary_draws(fit) -> Array:
     """Return the draws of the family's auxiliaries, (draws, 3), zeros where it has fewer; or its thresholds."""
     if fit.design.family.ordered:
-        return residual_draws(fit)[THRESHOLD] @ threshold_basis(fit.design.residual.parts[0]).T
+        part = fit.design.residual.parts[0]
+        return residual_draws(fit)[part.parameters[0].name] @ threshold_basis(part).T
     aux = np.zeros((int(np.prod(tree_sizes(fit.tree))), MOST_PARAMETERS))
     for m, name in enumerate(fit.design.family.auxiliaries):
         aux[:, m] = scalar_draws(fit).get(name, 1.0)

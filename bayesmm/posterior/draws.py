@@ -13,6 +13,7 @@ import pandas as pd
 from bayesmm.design.parameters import (
     Parameter,
     by_levels,
+    category_effects,
     coefficients,
     effect_labels,
     free_auxiliaries,
@@ -222,9 +223,12 @@ def statistics(draws: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
 
 def fixef(fit, function: Callable[[np.ndarray], np.ndarray] | None = None) -> pd.DataFrame:
     """Return the posterior of the fixed effects, or of a function of each: index coef."""
-    found = draws_of(fit, coefficients(fit.design))
+    names, own = fit.design.coefficients, coefficients(fit.design)
+    if fit.design.family.nominal:
+        names, own = map(list, zip(*category_effects(fit.design), strict=True))
+    found = draws_of(fit, own)
     table = describe(found if function is None else function(found))
-    return table.set_index(pd.Index(fit.design.coefficients, name="coef", dtype=object))
+    return table.set_index(pd.Index(names, name="coef", dtype=object))
 
 
 def varcorr(fit) -> pd.DataFrame:

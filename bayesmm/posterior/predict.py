@@ -14,6 +14,7 @@ import xarray as xr
 
 from bayesmm.design.blocks import bars_by_block
 from bayesmm.design.design import encode
+from bayesmm.design.ordered import check_order
 from bayesmm.design.predictors import MEAN, part_of, random_parameters
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import weights_of_rows
@@ -262,6 +263,8 @@ def predict(
     check_choice("kind", kind, KINDS)
     check_choice("new_levels", new_levels, NEW_LEVELS)
     check_averaged(fit.design, kind, groups)
+    if kind == "linear":
+        check_order(fit.design, "one linear predictor")
     seed = checked_seed(seed)
     design, family = fit.design, fit.design.family
     if trials is not None and (data is None or not family.support.trials):
@@ -288,6 +291,7 @@ def predict(
             own = None if spread is None else spread(part)
             values[:, part] = (probabilities_of if many else mean_of)(family, eta, aux, own)
     record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
+    record |= {"order": False} if family.nominal else {}
     obs = design.rows if data is None else np.arange(len(rows))
     tree = _tree(fit, values, obs, record | {"seed": seed}, design.categories if many else ())
     return Predictions(tree, rows.labels, table_of(design, data))

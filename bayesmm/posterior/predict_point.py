@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.ordered import check_order
 from bayesmm.design.predictors import MEAN, check_of_mean, part_of, random_parameters
 from bayesmm.design.records import Design
 from bayesmm.design.relations import columns_for, expanded_point, is_related
@@ -98,6 +99,8 @@ def predict_point(
     check_bool("se", se)
     design = point.design
     check_averaged(design, kind, groups)
+    if kind == "linear":
+        check_order(design, "one linear predictor")
     if se:
         check_of_mean(design, "se=True", "sample() has intervals of predictions")
     chosen = conditioned_on(design, groups)

@@ -12,7 +12,7 @@ from bayesmm.design.summed import is_summed
 from bayesmm.formula.responses import ROW
 from bayesmm.posterior.categories_plot import plot_categories
 from bayesmm.posterior.draws import CI_PROB
-from bayesmm.posterior.predictions_plot import plot_predictions
+from bayesmm.posterior.predictions_plot import plot_predictions, settings_of
 from bayesmm.runtime.arguments import check_probability
 
 CATEGORY = "category"  # the dimension of the probabilities of ordered categories
@@ -87,10 +87,23 @@ class Predictions:
         known = self.tree["predictions"].coords
         return tuple(map(str, known[CATEGORY].to_numpy())) if CATEGORY in known else ()
 
+    def _check_order(self, what: str) -> None:
+        if not settings_of(self).get("order", True):
+            raise ValueError(
+                f"{what} is not defined for categories without an order; to_frame() has their probabilities"
+            )
+
     def numbers(self) -> "Predictions":
-        """Return the expected number of the category, 1 ... K, in place of probabilities; itself if there are none."""
+        """Return the expected number of the category, 1 ... K, in place of probabilities; itself if there are none.
+
+        Raises
+        ------
+        ValueError
+            The categories have no order.
+        """
         if not self.categories:
             return self
+        self._check_order("the number of a category")
         found = self.tree["predictions"].to_dataset()
         counted = (found[self.kind] * (np.arange(len(self.categories)) + 1.0)).sum(CATEGORY).to_dataset(name=self.kind)
         tree = xr.DataTree.from_dict({"predictions": counted.drop_vars(CATEGORY, errors="ignore")})
@@ -119,6 +132,8 @@ class Predictions:
         """
         if not len(self.labels):
             raise ValueError("there is nothing to draw: the predictions have no rows")
+        if cumulative and self.categories:
+            self._check_order("the probability of a category or a lower one")
         if self.categories:
             return plot_categories(self, ax, cumulative)
         if cumulative:

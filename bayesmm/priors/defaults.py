@@ -268,4 +268,7 @@ def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
 
 def threshold_prior(design: Design, scales: Scales) -> Prior:
     """Return the default prior of a threshold: at the predictors' means, as an intercept's, with brms' heavy tails."""
-    return Prior("StudentT", nu=SD_DEGREES, mu=float(design.offset.mean()), sigma=scales.intercept)
+    sigma, rows = scales.intercept, design.residual.parts[0].rows
+    if design.family.nominal and rows is not None:  # they are where all columns are 0, however far that is
+        sigma *= float(np.sqrt(1 + np.sum((rows.mean(axis=0) / rows.std(axis=0)) ** 2)))
+    return Prior("StudentT", nu=SD_DEGREES, mu=float(design.offset.mean()), sigma=sigma)

@@ -21,17 +21,12 @@ from bayesmm.design.predictors import MEAN, columns_of
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.of_family import link_code
 from bayesmm.design.term_basis import TermBases
-from bayesmm.families.family import EQUIDISTANT, Family
+from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
-from bayesmm.formula.formula import Call, Operation, arguments_of, gives, text_of
+from bayesmm.formula.formula import text_of
 from bayesmm.priors import Prior, prior_bases
 from bayesmm.reporting.equation_several import likelihood_lines, predictors
-
-# Inside \text{...} these need a backslash; the others have no form there that LaTeX, MathJax and KaTeX all read.
-_WITH_BACKSLASH = frozenset("#$%&_{}")
-# A page of HTML that the equation is put into takes "<" before a letter for a tag: before a brace it is none.
-_OUTSIDE_TEXT = {"\\": r"\backslash", "^": r"\wedge", "~": r"\sim", "<": "<", ">": ">"}
-_UNSEEN = "\ufffd"  # for a control character, which LaTeX refuses to read
+from bayesmm.reporting.latex import effect_of, escape, log_odds, of_categories, product, response_text, sub
 
 # PyMC's parameter -> its usual letter; others are written out.
 _LETTERS = {
@@ -51,7 +46,6 @@ GAMMA, BAR_S = r"\gamma", r"\bar{s}"  # of a coefficient and an sd at the means 
 TERMS_IN_A_LINE = 4  # of the linear predictor; a fifth runs out of a page's text width with names of ordinary length
 LETTERS_IN_A_LINE = 80  # of the names in them
 DIGITS = 4  # significant digits of a prior's parameters: they are scales, not results
-MU = r"\mu_{i}"
 
 
 def equation(design: Design, priors: Mapping[str, Prior], family: Family) -> str:
@@ -74,9 +68,12 @@ def equation(design: Design, priors: Mapping[str, Prior], family: Family) -> str
         set as text and escaped; commands of amsmath only.
     """
     several = bool(design.responses)
-    lines = [
+    of_rows = (
         *(likelihood_lines(design, escape) if several else [_likelihood(design, family), *_correlations(design)]),
         *(_predictors(design) if several else _predictor(design, family)),
+    )
+    lines = [
+        *(log_odds(design) if family.nominal else of_rows),
         *_formulas(design, family),
         *(line for block in design.blocks for line in _random_effects(design, block)),
         *_at_the_means(design, prior_bases(design, priors)),
@@ -85,44 +82,10 @@ def equation(design: Design, priors: Mapping[str, Prior], family: Family) -> str
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
 
-def escape(name: str) -> str:
-    r"""Return `name` as LaTeX text for math mode: every character stands for itself, line breaks for a blank.
-
-    No name is a command to LaTeX, and none is a tag where the equation stands in a page of HTML.
-
-    Parameters
-    ----------
-    name : str
-        Any text: a column's name is the user's.
-
-    Returns
-    -------
-    str
-        One or more ``\text{...}`` and, between them, the signs that text mode does not have.
-    """
-    pieces, run = [], ""
-    for sign in " ".join(name.split()):
-        character = sign if sign.isprintable() else _UNSEEN
-        if character in _OUTSIDE_TEXT:
-            pieces += [_text(run), f"{{{_OUTSIDE_TEXT[character]}}}"]
-            run = ""
-        else:
-            run += f"\\{character}" if character in _WITH_BACKSLASH else character
-    return "".join([*pieces, _text(run)]) or r"\text{ }"
-
-
-def _text(run: str) -> str:
-    return f"\\text{{{run}}}" if run else ""
-
-
-def _sub(letter: str, *names: str) -> str:
-    return f"{letter}_{{{','.join(names)}}}"
-
-
 def _likelihood(design: Design, family: Family) -> str:
     weights = "" if design.weights is None else WEIGHTS
     if family.ordered:
-        return f"{_of_categories(design, family)}{weights}"
+        return f"{of_categories(design, family)}{weights}"
     if family.gaussian and (weights or design.residual.parts):
         divided = " / w_{i}" if weights else ""
         variance = "" if design.residual.sigma == "known" else r"\sigma^{2}"
@@ -133,22 +96,7 @@ def _likelihood(design: Design, family: Family) -> str:
     for word, call in (("truncated", design.formula.trunc), ("censored", design.formula.cens)):
         if word in family.observed:
             right += rf"\quad {escape(f'({word} by {text_of(call)})')}"
-    return rf"{{{escape(_response(design))}}}_{{i}} &\sim {right}{weights}"
-
-
-def _of_categories(design: Design, family: Family) -> str:
-    """Return what the link of a probability of ordered categories is."""
-    y = family.tex.replace("Y", rf"{{{escape(_response(design))}}}_{{i}}")
-    threshold, part = r"\tau_{k}", design.residual.parts[0]
-    if family.spacing == EQUIDISTANT:
-        threshold = r"\tau_{1} + (k - 1)(\tau_{2} - \tau_{1})"
-    names = part.parameters[1].terms[:: len(design.categories) - 1] if part.rows is not None else ()
-    columns = [name.rpartition(", ")[0] for name in names]
-    own = "".join(" - " + _product(_sub(part.parameters[1].tex, escape(name), "k"), name) for name in columns)
-    right = rf"{threshold} - \eta_{{i}}{own}"
-    scale = next((p.symbol for p in family.parameters if p.relative), "")
-    right = rf"{scale}_{{i}}\,({right})" if scale else right
-    return rf"{LINKS[family.link].tex.replace(MU, y)} &= {right},\quad k = 1, \ldots, {len(design.categories) - 1}"
+    return rf"{{{escape(response_text(design))}}}_{{i}} &\sim {right}{weights}"
 
 
 def _residual_factor(design: Design) -> str:
@@ -171,25 +119,15 @@ def _correlations(design: Design) -> list[str]:
     return [rf"{left} &= {part.structure.tex(names)}{series}"]
 
 
-def _response(design: Design) -> str:
-    """Return the text of what y holds: of a binomial the successes."""
-    expr = design.formula.response
-    if design.trials is not None and isinstance(expr, Call) and gives(expr) == "response":
-        return text_of(arguments_of(expr)["successes"])
-    if design.trials is not None and isinstance(expr, Operation) and expr.operator == "/":
-        return text_of(expr.operands[0])
-    return f"n {design.response}" if design.proportions else design.response
-
-
 def _predictors(design: Design) -> Iterator[str]:
     """Yield the linear predictors of several responses."""
-    for mean, terms in predictors(design, escape, _product, _effect, _smooth_parts):
+    for mean, terms in predictors(design, escape, product, effect_of, _smooth_parts):
         yield from _in_lines(mean, terms)
 
 
 def _predictor(design: Design, family: Family) -> Iterator[str]:
     mean = r"\eta_{i}" if family.ordered else LINKS[family.link].tex
-    terms = [_product(_sub(r"\beta", escape(name)), name) for name in design.coefficients]
+    terms = [product(sub(r"\beta", escape(name)), name) for name in design.coefficients]
     for block in design.blocks:
         if block.smooth or block.members:
             terms += [rf"\sum_{{j}} {effect}\,{column}" for effect, column, _ in _smooth_parts(block)]
@@ -216,7 +154,7 @@ def _formulas(design: Design, family: Family) -> Iterator[str]:
         own = known[part.of]
         link = (r"{}", r"\log {}", r"\mathrm{{logit}}\,{}")[link_code(own)]
         level = [] if part.given else [link.format(own.symbol)]
-        terms = [_product(_sub(c.tex, escape(term)), term) for c in part.parameters for term in c.terms]
+        terms = [product(sub(c.tex, escape(term)), term) for c in part.parameters for term in c.terms]
         terms += [term for block in design.blocks for term in _effects(design, block, part.of)]
         yield rf"{link.format(own.symbol + '_{i}')} &= {' + '.join([*level, *terms])}"
 
@@ -237,16 +175,6 @@ def _letters(terms: Sequence[str]) -> int:
     return sum(len(re.sub(r"\\[a-zA-Z]+|[{}\\^_,]", "", term)) for term in terms)
 
 
-def _product(coefficient: str, column: str) -> str:
-    return coefficient if column == "Intercept" else rf"{coefficient}\,{{{escape(column)}}}_{{i}}"
-
-
-def _effect(design: Design, block: Block, column: str, level: str) -> str:
-    """Return the effect of a term in a level; where there are several factors, with the name of its own above."""
-    effect = _sub("b", escape(column), level)
-    return effect if len(design.blocks) == 1 else rf"{effect}^{{({escape(block.group)})}}"
-
-
 def _factor(block: Block) -> str:
     """Return the grouping factor of a block, whose own name may begin with that of a parameter."""
     return escape(":".join(block.factors) if block.predictors else block.group)
@@ -258,7 +186,7 @@ def _effects(design: Design, block: Block, predictor: str) -> list[str]:
     mixed = len(set(block.predictors)) > 1 and predictor != MEAN
     before = of_parameter(predictor, "") if mixed else ""
     names = [block.columns[j] for j in np.flatnonzero(columns_of(block, predictor))]
-    return [_product(_effect(design, block, name, level), name.removeprefix(before)) for name in names]
+    return [product(effect_of(design, block, name, level), name.removeprefix(before)) for name in names]
 
 
 def _random_effects(design: Design, block: Block) -> Iterator[str]:
@@ -267,14 +195,14 @@ def _random_effects(design: Design, block: Block) -> Iterator[str]:
     block = _free_terms(block)
     if not block.columns:
         return
-    effects = [_effect(design, block, column, "g") for column in block.columns]
+    effects = [effect_of(design, block, column, "g") for column in block.columns]
     scales = [_sd(block, column) for column in block.columns]
     each = rf"\quad g \in {_factor(block)}"
     if not block.correlated:
         for effect, scale in zip(effects, scales, strict=True):
             yield rf"{effect} &\sim \mathcal{{N}}(0,\ {scale}^{{2}}), {each}"
         return
-    S, R = _sub("S", group), _sub("R", group)
+    S, R = sub("S", group), sub("R", group)
     yield rf"({_COMMA.join(effects)})^{{\top}} &\sim \mathcal{{N}}(0,\ {S} {R} {S}), {each}"
     yield rf"{S} &= \mathrm{{diag}}({_COMMA.join(scales)})"
     if len(block.partition) > 1:
@@ -287,7 +215,7 @@ def _smooth_parts(block: Block) -> Iterator[tuple[str, str, str]]:
     group = escape(block.group)
     for part in block.parts:
         names = (group,) if len(block.parts) == 1 else (group, escape(part.text))
-        effect, column = _sub("b", *names, "j"), _sub("z", *names, "ij")
+        effect, column = sub("b", *names, "j"), sub("z", *names, "ij")
         yield effect, column, _entry(block, part, part.entries[0])
 
 
@@ -302,8 +230,8 @@ def _structured(design: Design, block: Block) -> Iterator[str]:
     for part in block.parts:
         if part.covariance.free:
             continue
-        effects = [_effect(design, block, block.columns[i], "g") for i in part.columns]
-        Sigma = _sub(r"\Sigma", group, escape(part.text))
+        effects = [effect_of(design, block, block.columns[i], "g") for i in part.columns]
+        Sigma = sub(r"\Sigma", group, escape(part.text))
         symbols = [_entry(block, part, entry) for entry in part.entries]
         yield rf"({_COMMA.join(effects)})^{{\top}} &\sim \mathcal{{N}}(0,\ {Sigma}), \quad g \in {group}"
         yield rf"{Sigma} &= {part.covariance.tex(symbols)}"
@@ -312,7 +240,7 @@ def _structured(design: Design, block: Block) -> Iterator[str]:
 def _entry(block: Block, part: Part, entry: Entry) -> str:
     """Return the symbol of a parameter of a structure."""
     names = map(escape, (block.group, *entry_terms(block, part, entry)))
-    return _sub("s" if entry.kind == "sd" else r"\rho", *names)
+    return sub("s" if entry.kind == "sd" else r"\rho", *names)
 
 
 def _free_terms(block: Block) -> Block:
@@ -326,28 +254,28 @@ def _free_terms(block: Block) -> Block:
 
 
 def _sd(block: Block, column: str, letter: str = "s") -> str:
-    return _sub(letter, escape(block.group), escape(column))
+    return sub(letter, escape(block.group), escape(column))
 
 
 def _at_the_means(design: Design, bases: TermBases) -> Iterator[str]:
     """Yield what the priors at the means are of, where it is something else than a parameter that is reported."""
     for j, name in enumerate(design.coefficients):
         if bases.fixed.moved[j] and name != "Intercept":
-            yield rf"{_sub(GAMMA, escape(name))} &= {_sum(bases.fixed.R[j], design.coefficients, _beta)}"
+            yield rf"{sub(GAMMA, escape(name))} &= {_sum(bases.fixed.R[j], design.coefficients, _beta)}"
     for block, basis in zip(design.blocks, bases.blocks, strict=True):
         if basis.trivial:
             continue
         group, names = escape(block.group), block.columns
         block = _free_terms(block)
         own = [basis.R[names.index(column)] for column in block.columns]
-        rows = [_sum(row, names, lambda column, b=block: _effect(design, b, column, "g")) for row in own]
-        S, R = _sub(r"\bar{S}", group), _sub(r"\bar{R}", group)
+        rows = [_sum(row, names, lambda column, b=block: effect_of(design, b, column, "g")) for row in own]
+        S, R = sub(r"\bar{S}", group), sub(r"\bar{R}", group)
         yield rf"({_COMMA.join(rows)})^{{\top}} &\sim \mathcal{{N}}(0,\ {S} {R} {S})"
         yield rf"{S} &= \mathrm{{diag}}({_COMMA.join(_sd(block, column, BAR_S) for column in block.columns)})"
 
 
 def _beta(name: str) -> str:
-    return _sub(r"\beta", escape(name))
+    return sub(r"\beta", escape(name))
 
 
 def _sum(row: np.ndarray, names: Sequence[str], symbol: Callable[[str], str]) -> str:
@@ -367,14 +295,14 @@ def _priors(design: Design, priors: Mapping[str, Prior]) -> Iterator[str]:
 def _symbols(design: Design, priors: Mapping[str, Prior]) -> Iterator[tuple[str, str]]:
     """Yield every place that may have a prior with the symbol of what it is of, in the model's order."""
     bases = prior_bases(design, priors)
-    intercept = _sub(r"\beta", escape("Intercept"))
+    intercept = sub(r"\beta", escape("Intercept"))
     others = [name for name in design.coefficients if name != "Intercept"]
     at_means = rf"{intercept} + \sum_{{k}} \beta_{{k}} \bar{{x}}_{{k}}" if others else intercept
     yield INTERCEPT_AT_ZERO, intercept
     yield INTERCEPT_AT_MEANS, at_means
     for name in others:
         moved = bases.fixed.moved[design.coefficients.index(name)]
-        yield coefficient_label(name), _sub(GAMMA if moved else r"\beta", escape(name))
+        yield coefficient_label(name), sub(GAMMA if moved else r"\beta", escape(name))
     for block, basis in zip(design.blocks, bases.blocks, strict=True):
         labels = dict(zip(block.columns, block.names.sd_labels, strict=True))
         for column in _free_terms(block).columns:
@@ -383,16 +311,16 @@ def _symbols(design: Design, priors: Mapping[str, Prior]) -> Iterator[tuple[str,
             if not part.covariance.free:
                 own = zip(part_parameters(0, block, part), part.entries, strict=True)
                 yield from ((parameter.label, _entry(block, part, entry)) for parameter, entry in own)
-        yield block.names.corr, _sub("R" if basis.trivial else r"\bar{R}", escape(block.group))
+        yield block.names.corr, sub("R" if basis.trivial else r"\bar{R}", escape(block.group))
     for parameter in design.family.parameters if not design.responses else ():  # whose sds are the residual's
         yield parameter.name, parameter.symbol
     for name, label in zip(design.responses, response_sds(design.responses), strict=True):
-        yield label, _sub(r"\sigma", escape(name))
+        yield label, sub(r"\sigma", escape(name))
     for own in design.residual.parameters:
         if own.terms is None and design.responses:
             continue
         for label, term in zip(residual_labels(own), own.terms or ("",), strict=True):
-            yield label, _sub(own.tex, escape(term)) if own.terms else own.tex
+            yield label, sub(own.tex, escape(term)) if own.terms else own.tex
 
 
 def _statement(symbol: str, prior: Prior) -> str:

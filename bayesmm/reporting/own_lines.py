@@ -11,7 +11,8 @@ def auxiliary_lines(point) -> list[str]:
     values = [f"{name} {value:.4g}" for name, value in point.auxiliaries.items() if name != "sigma"]
     lines = [f"{FAMILYS}: {', '.join(values)}"] if values else []
     parameters = residual_parameters(point.design)
-    if not parameters or point.design.responses:  # whose table is that of the random effects
+    # their table is that of the random effects, or of the fixed effects
+    if not parameters or point.design.responses or point.design.family.nominal:
         return lines
     found = [estimate(point, p) for p in parameters]
     if point.own_se:

@@ -17,7 +17,9 @@ def fit_residual_lines(fit) -> list[str]:
 
 
 def residual_lines(design, where: str, residuals: np.ndarray) -> list[str]:
-    """Return the quartiles of the scaled residuals."""
+    """Return the quartiles of the scaled residuals; categories without an order have none."""
+    if design.family.nominal:
+        return []
     kind = "Randomised quantile" if design.family.observed else "Scaled"
     quartiles = column(np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1]), scale=[1.0], digits=5)
     return [f"{kind} residuals{where}:", *table(["Min", "1Q", "Median", "3Q", "Max"], [quartiles], left=0)]

@@ -316,6 +316,7 @@ DIAGNOSTIC_HEADERS = ["ESS", "R-hat", ""]
 def statistic_cells(frame: pd.DataFrame) -> tuple[list[list[str]], list[list[str]]]:
     """Return mean, sd and interval, and ESS, R-hat and mark, of the rows of a posterior table."""
     varying = frame["sd"][frame["sd"] > 0]
+    varying = varying if len(varying) else frame["mean"]  # all are held fixed
     values = frame[STATISTIC_HEADERS].to_numpy()
     texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, varying)).reshape(values.shape)
     ess = np.fmin(frame["ess_bulk"], frame["ess_tail"])
@@ -382,6 +383,8 @@ def fit_family_lines(fit) -> list[str]:
 def fit_fixed_lines(fit) -> list[str]:
     """Return the table of the coefficients."""
     parameters = coefficients(fit.design)
+    if fit.design.family.nominal:  # they are those of the log odds
+        return []
     if not parameters:
         return ["No fixed effects"]
     names = [[shorten(name)] for name in fit.design.coefficients]

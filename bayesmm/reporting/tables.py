@@ -32,7 +32,7 @@ def posterior_table(caption: str, frame: pd.DataFrame) -> Table:
     """Return rows of ``fit.summary()`` as a table."""
     statistics = ["mean", "sd", "lower", "upper"]
     values = frame[statistics].to_numpy(dtype=float)
-    texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, frame["sd"][frame["sd"] > 0])).reshape(values.shape)
+    texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, _varying(frame))).reshape(values.shape)
     rows, marked = [], set()
     for i, label in enumerate(frame.index):
         quality, failed = diagnosed(frame.iloc[i])
@@ -129,10 +129,16 @@ def effects_table(fit, k: int) -> Table | None:
     return Table(f"{name(block.group)}: posterior mean (95 % interval) of each effect", headers, rows)
 
 
+def _varying(frame: pd.DataFrame) -> pd.Series:
+    """Return what sets the decimals of a posterior table: the sds, or the values where all are held fixed."""
+    varying = frame["sd"][frame["sd"] > 0]
+    return varying if len(varying) else frame["mean"]
+
+
 def spans(frame: pd.DataFrame) -> list[str]:
     """Return "mean (lower to upper)" for each row of a posterior table."""
     values = frame[["mean", "lower", "upper"]].to_numpy(dtype=float)
-    texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, frame["sd"][frame["sd"] > 0])).reshape(values.shape)
+    texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, _varying(frame))).reshape(values.shape)
     return [f"{mean} ({lower} to {upper})" for mean, lower, upper in texts]
 
 

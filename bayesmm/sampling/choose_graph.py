@@ -98,6 +98,13 @@ def glmm_effects(design: Design, effects: str) -> str:
     """
     if effects == "marginal":
         check_marginal(design)
+    if not design.family.smooth:
+        if effects == "marginal":
+            raise DataError(
+                f"effects='marginal' goes by derivatives, and the log density of the {design.family.name} family has a "
+                "corner; use effects='explicit'"
+            )
+        return "explicit"
     if effects != "auto":
         return effects
     if not design.blocks:

@@ -173,6 +173,11 @@ def check_applies(design: Design, priors: Priors, effects: str) -> None:
         raise ValueError(
             f"sampler={NAME!r} integrates the random effects out; use effects='marginal', or sampler='nutpie'"
         )
+    if not design.family.smooth:
+        raise ValueError(
+            f"sampler={NAME!r} goes by derivatives, and the log density of the {design.family.name} family has a "
+            "corner; use sampler='nutpie'"
+        )
     if not design.family.gaussian:
         check_marginal(design)
     size = parameters(design, priors)

@@ -55,6 +55,7 @@ def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: 
     return (
         not design.family.gaussian
         and len(design.blocks) > 0
+        and design.family.smooth
         and effects == "explicit"
         and sampler in ("auto", "nutpie")
         and effects_written_out(design) <= MOST_COORDINATES

@@ -108,12 +108,12 @@ def functions_among(priors: Mapping[str, Prior]) -> list[str]:
 def called(design: Design) -> list[str]:
     """Return the user's own functions that the formula calls: it cannot be read without their names."""
     names = sorted(design.spec.transforms)
-    return [name for name in names if not _readable(design.formula.text, [n for n in names if n != name])]
+    return [name for name in names if not _readable(design, [n for n in names if n != name])]
 
 
-def _readable(text: str, transforms: list[str]) -> bool:
+def _readable(design: Design, transforms: list[str]) -> bool:
     try:
-        parse_formula(text, transforms)
+        parse_formula(design.formula.text, transforms, design.family)
     except FormulaError:
         return False
     return True

@@ -75,7 +75,7 @@ def test_two_categories_are_a_binary_response(link):
     for eta in (-2.0, 0.3, 1.9):
         for y, interval in ((0.0, (-math.inf, 0.8)), (1.0, (0.8, math.inf))):
             found = response.derivatives(*ours, y + 1, 1.0, eta, np.array(interval))
-            np.testing.assert_allclose(found, response.derivatives(*binary, y, 1.0, eta - 0.8, np.zeros(2)), atol=1e-12)
+            np.testing.assert_allclose(found, response.derivatives(*binary, y, 1.0, eta - 0.8, np.zeros(3)), atol=1e-12)
 
 
 @pytest.mark.parametrize("link", DISTRIBUTIONS)

@@ -92,7 +92,7 @@ def test_the_compiled_density_is_scipys_and_its_derivatives_are_those_of_the_exp
 
 def test_a_density_that_does_not_exist_is_minus_infinity():
     numbers = codes(get_family(WAITING, "inverse"))
-    assert response.derivatives(*numbers, 1.0, 1.0, -0.5, np.zeros(2)) == (-np.inf, 0.0, 0.0, 0.0)
+    assert response.derivatives(*numbers, 1.0, 1.0, -0.5, np.zeros(3)) == (-np.inf, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("options", [{}, {"nagq": 9}, {"method": "MAP"}], ids=["Laplace", "quadrature", "MAP"])
@@ -185,7 +185,7 @@ def test_a_saved_fit_asks_for_its_family(fit, tmp_path):
             {"parameters": (bmm.Auxiliary("phi"),)},
             "the default prior of phi of the family 'mine' should be a distribution",
         ),
-        ({"parameters": (bmm.Auxiliary("a", prior="HalfNormal"),) * 3}, "should be a tuple of at most two"),
+        ({"parameters": (bmm.Auxiliary("a", prior="HalfNormal"),) * 4}, "should be a tuple of at most three"),
     ],
 )
 def test_a_wrong_record_is_refused_in_a_sentence(change, said):

@@ -271,7 +271,7 @@ def test_every_family_is_fitted_where_the_gradient_is_zero(family, link):
     assert mixed.converged, mixed.message
     assert list(mixed.auxiliaries) == list(mixed.design.family.auxiliaries)
     plain = bmm.Model("y ~ x", data, family=family, link=link, trials=trials).maximize()
-    aux = np.zeros(2)
+    aux = np.zeros(3)
     aux[: len(plain.auxiliaries)] = list(plain.auxiliaries.values())
     X, y, size = plain.design.X, plain.design.y, np.ones(150) if trials is None else plain.design.trials
 
@@ -345,7 +345,7 @@ def test_many_nodes_are_the_integral(family, link):
     trials = "n" if family == "binomial" else None
     point = bmm.Model("y ~ x + (1 | g)", data, family=family, link=link, trials=trials).maximize(nagq=25)
     sd = float(np.sqrt(point.covariances[0][0, 0]))
-    aux = np.zeros(2)
+    aux = np.zeros(3)
     aux[: len(point.auxiliaries)] = list(point.auxiliaries.values())
     grid = np.linspace(-9, 9, 4001)
     total, size = 0.0, np.ones(48) if trials is None else point.design.trials

@@ -139,7 +139,7 @@ def test_levels_and_rows_left_out_on_a_plateau(sd):
     data = sorted_rows(
         *codes("bernoulli", "logit"), y, np.ones(12), np.ones(12), np.ones((12, 1)), np.array([0, 6, 12])
     )
-    levels, rows = integrated(data, np.zeros((1, 12)), np.full((1, 1, 1), sd), np.zeros((1, 2)), rows=True)
+    levels, rows = integrated(data, np.zeros((1, 12)), np.full((1, 1, 1), sd), np.zeros((1, 3)), rows=True)
     for g in range(2):
         own = y[6 * g : 6 * g + 6]
         log_p = own[:, None] * sd * u - np.logaddexp(0, sd * u)

@@ -70,8 +70,8 @@ def test_a_value_without_derivatives_is_that_with_them(family, link, k):
     with_them = evaluate(data, np.ones(1), np.eye(1), np.ones(1), k)
     given = told(data, 1 if family == "negbinomial" else 0, k)
     given[WANTED] = 0
-    found = [np.zeros(1), np.zeros(1), np.zeros((1, 1)), np.zeros(2), np.zeros((4, 1))]
-    parameters = np.ones(1), np.eye(1), np.array([1.0, 0.0])
+    found = [np.zeros(1), np.zeros(1), np.zeros((1, 1)), np.zeros(3), np.zeros((4, 1))]
+    parameters = np.ones(1), np.eye(1), np.array([1.0, 0.0, 0.0])
     assert _likelihood()(*pointers(data.words, given, *rule(k, 1), *parameters, *found)) == 1
     assert found[0][0] == with_them.value  # the same arithmetic
     assert not found[1].any() and not found[2].any()

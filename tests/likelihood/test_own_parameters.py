@@ -124,6 +124,11 @@ def gradient_error(density, x, h=1e-5):
     return np.abs(found - slope).max() / (1 + np.abs(slope).max())
 
 
+def spread(name):
+    """Return how far from 0 points are drawn: thresholds with effects of their own must not cross in any row."""
+    return 0.1 if name == "nominal" else 0.4
+
+
 @pytest.mark.parametrize("random", [True, False])
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_of_the_marginal_posterior(name, random):
@@ -133,7 +138,7 @@ def test_gradients_of_the_marginal_posterior(name, random):
     for _ in range(3):
         # the lattice leaves about 1e-5 of a level, whose nodes change with the parameters; see the next test but two
         h, error = (1e-3, 5e-3) if random else (1e-5, 1e-7)
-        assert gradient_error(posterior, 0.4 * rng.normal(size=posterior.size), h) < error
+        assert gradient_error(posterior, spread(name) * rng.normal(size=posterior.size), h) < error
 
 
 @pytest.mark.parametrize("centred", [True, False])
@@ -143,7 +148,7 @@ def test_gradients_of_the_joint_posterior(name, centred):
     posterior = joint_posterior(made.design, prior_design(made.design, made.priors), made.priors, [centred])
     rng = np.random.default_rng(5)
     for _ in range(3):
-        assert gradient_error(posterior, 0.4 * rng.normal(size=posterior.size)) < 1e-7
+        assert gradient_error(posterior, spread(name) * rng.normal(size=posterior.size)) < 1e-7
 
 
 @pytest.mark.parametrize("nagq", [1, 7])
@@ -191,7 +196,7 @@ def test_parameters_that_differ_in_no_row_are_scalars():
     values = np.array([1.7, 0.3])
     own, same = own_parameters(by_row.design), own_parameters(plain.design)
     rows = own.rows(np.concatenate([values, np.zeros(2)]))
-    np.testing.assert_allclose(rows, np.tile(values, (42, 1)), rtol=1e-15)
+    np.testing.assert_allclose(rows[:, :2], np.tile(values, (42, 1)), rtol=1e-15)
     beta, L = np.array([0.2, 0.4]), np.array([[0.6]])
     for k in (1, 9, LATTICE):
         one = evaluate(prepare(by_row.design), beta, L, rows, k)

@@ -35,7 +35,7 @@ def test_a_number_that_is_no_address_is_no_family():
     gaussian = families.FAMILIES["gaussian"]
     assert gaussian.kernels.row is None
     assert response.derivatives(gaussian.number, 0, 1.0, 1.0, 0.0, np.ones(2)) == (-np.inf, 0.0, 0.0, 0.0)
-    assert response.score_auxiliary(gaussian.number, 0, 1.0, 1.0, 0.0, np.ones(2)) == (0.0, 0.0)
+    assert response.score_auxiliary(gaussian.number, 0, 1.0, 1.0, 0.0, np.ones(3)) == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("family, link", CASES)
@@ -66,7 +66,7 @@ def test_derivatives_in_the_auxiliaries(family, link):
     for j in range(int((aux > 0).sum())):
 
         def moved(a, j=j):
-            return log_density(family, link, y, size, eta, np.where(np.arange(2) == j, a, aux))
+            return log_density(family, link, y, size, eta, np.where(np.arange(3) == j, a, aux))
 
         scale = np.abs(own[:, j]).max() + 1
         np.testing.assert_allclose(own[:, j], differences(moved, aux[j], h=5e-3), atol=DIFFERENCE * scale)
@@ -88,7 +88,7 @@ def test_a_wild_predictor_gives_minus_infinity_and_never_nan(family, link, eta):
 def test_the_tails_of_a_probability_are_not_rounded_to_zero(eta):
     """log p of a success at an eta where p itself has lost its digits."""
     for link, expected in (("logit", eta), ("cloglog", eta)):
-        value, d1, *_ = response.derivatives(*codes("bernoulli", link), 1.0, 1.0, eta, np.zeros(2))
+        value, d1, *_ = response.derivatives(*codes("bernoulli", link), 1.0, 1.0, eta, np.zeros(3))
         assert value == pytest.approx(expected, rel=1e-15)
         assert d1 == pytest.approx(1.0, rel=1e-15)
 
@@ -126,5 +126,5 @@ def test_polygamma_and_gamma_ratio(x):
     ],
 )
 def test_large_numbers_lose_no_digits(family, link, y, size, eta, aux, expected):
-    value = response.log_density(*codes(family, link), y, size, eta, np.array([aux, 0.0]))
+    value = response.log_density(*codes(family, link), y, size, eta, np.array([aux, 0.0, 0.0]))
     assert value == pytest.approx(expected, rel=1e-11)

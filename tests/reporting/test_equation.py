@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from matplotlib.mathtext import MathTextParser
 
 import bayesmm as bmm
-from bayesmm.reporting.equation import escape
+from bayesmm.reporting.latex import escape
 
 
 def lines_of(model):

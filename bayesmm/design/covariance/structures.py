@@ -44,7 +44,8 @@ def parse_formula(text: str | Sequence[str], transforms: Iterable[str] = (), fam
     """
     known = (family,) if family is not None and family.formulas else FAMILIES.values()
     own = dict.fromkeys(name for one in known for name in one.formulas)
-    return parse(text, transforms, STRUCTURES, signatures(), tuple(own))
+    several = family is not None and family.nominal
+    return parse(text, transforms, STRUCTURES, signatures(), tuple(own), several)
 
 
 def make_parts(name: str, columns: range, text: str) -> tuple[Part, ...]:

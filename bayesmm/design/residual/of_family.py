@@ -43,6 +43,7 @@ UNITS = ("change of {}", "log ratio of {}", "log odds ratio of {}")
 LEVELS = ("{}", "log of {}", "logit of {}")
 SDS = (1.0, 1.0, 2.5)  # of the coefficients' default priors, of the last as of other coefficients with a logit link
 THRESHOLD, SPECIFIC = "threshold", "cs"
+LOG_ODDS, LOG_ODDS_RATIO = "mu", "beta_mu"  # what they are called where categories have no order
 LEAST_GAP = 0.1  # between neighbouring thresholds where a search starts
 FAMILYS = "Family's parameters"  # the title of those without a formula
 
@@ -109,10 +110,13 @@ def threshold_term(
     names = tuple(f"{low}|{high}" for low, high in pairwise(categories))
     shown = names[:2] if family.spacing == EQUIDISTANT else names
     own = {"mu": 0.0, "sigma": 1.0}
+    (first, tex), other = (THRESHOLD, r"\tau"), SPECIFIC
+    if family.nominal:
+        (first, tex), other = (LOG_ODDS, r"\mu"), LOG_ODDS_RATIO
+        names = shown = tuple(categories[1:])
     parameters = (
         ResidualParameter(
-            THRESHOLD, r"\tau", "Normal", own, f"on the {family.link} scale", shown, ordered=family.ascending,
-            at_means=True,
+            first, tex, "Normal", own, f"on the {family.link} scale", shown, ordered=family.ascending, at_means=True
         ),
     )  # fmt: skip
     if Z is not None:
@@ -120,7 +124,7 @@ def threshold_term(
         sizes = tuple(float(size) for size in np.repeat(np.std(Z, axis=0), len(names)))
         parameters += (
             ResidualParameter(
-                SPECIFIC, r"\delta", "Normal", own, f"on the {family.link} scale", terms, sizes=sizes, slopes=True
+                other, r"\delta", "Normal", own, f"on the {family.link} scale", terms, sizes=sizes, slopes=True
             ),
         )
     given = tuple(name for name in family.auxiliaries if name not in family.formulas)
@@ -134,6 +138,11 @@ def threshold_basis(part: ResidualTerm) -> Array:
     """
     t, k = part.parameters[0].size, np.arange(len(part.categories) - 1.0)
     return np.eye(t) if t == len(k) else np.column_stack([1.0 - k, k])
+
+
+def specific_sign(family: Family) -> float:
+    """Return what effects of each threshold are multiplied by: a threshold is lower where a category is likelier."""
+    return 1.0 if family.nominal else -1.0
 
 
 def fitted_thresholds(part: ResidualTerm, whole: Array) -> Array:
@@ -186,7 +195,7 @@ def of_rows(
         Each as it was given, or (n,) or (draws, n) where it has a formula; of thresholds numbers or (draws, 1).
     """
     parts = {part.of: part for part in residual.parts if part.of}
-    first = _thresholds(residual, parts[THRESHOLD], rows, values) if family.ordered else ()
+    first = _thresholds(family, residual, parts[THRESHOLD], rows, values, effects) if family.ordered else ()
     return first + tuple(
         _by_formula(library, parameter, residual, parts[parameter.name], rows, own, values, effects)
         if parameter.name in parts
@@ -196,9 +205,10 @@ def of_rows(
     )
 
 
-def _thresholds(residual: Residuals, part: ResidualTerm, rows, values: Mapping) -> tuple:
-    """Return each threshold, of one draw or of several, of all rows or of each."""
-    found, basis, Z = values[THRESHOLD], threshold_basis(part), None
+def _thresholds(family: Family, residual: Residuals, part: ResidualTerm, rows, values: Mapping, effects) -> tuple:
+    """Return each threshold, or each log odds, of one draw or of several, of all rows or of each."""
+    found, basis, Z = values[part.parameters[0].name], threshold_basis(part), None
+    names, sign = family.auxiliaries if family.nominal else (), specific_sign(family)
     if part.rows is not None:
         Z = residual.of_part(part, rows)
     out, several = [], found.ndim > 1
@@ -207,8 +217,8 @@ def _thresholds(residual: Residuals, part: ResidualTerm, rows, values: Mapping) 
         parts = [weights[j] * (found[..., j : j + 1] if several else found[j]) for j in own]
         at = sum(parts[1:], start=parts[0])
         if Z is not None:
-            at = at - values[SPECIFIC][..., k :: len(basis)] @ Z.T
-        out.append(at)
+            at = at + sign * (values[part.parameters[1].name][..., k :: len(basis)] @ Z.T)
+        out.append(at + effects[names[k]] if k < len(names) and names[k] in effects else at)
     return tuple(out)
 
 
@@ -296,5 +306,7 @@ def residual_title(design) -> str:
         return FAMILYS
     if design.family.gaussian:
         return f"Residual, {design.residual.text}"
+    if design.family.nominal:
+        return f"Log odds beside {design.categories[0]}"
     parts = (["Thresholds"] if design.family.ordered else []) + [p.text for p in design.residual.parts if p.text]
     return ", ".join(parts)

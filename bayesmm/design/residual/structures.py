@@ -143,7 +143,7 @@ def _thresholds(formula: Formula, family: Family, scope: Scope, n: int) -> Resid
     if specific is None:
         return threshold_term(family, categories)
     X, names = _scale_matrix(specific, scope, n)
-    Z, shown = columns_around_zero(specific, X, names, scope.learning)
+    Z, shown = columns_around_zero(specific, X, names, scope.learning, family.nominal)
     return threshold_term(family, categories, specific.text, Z, shown)
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.ordered import check_order
 from bayesmm.design.parameters import by_levels
 from bayesmm.design.residual.of_family import check_same_in_rows
 from bayesmm.design.summed import is_summed
@@ -232,6 +233,7 @@ def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:
 
 
 def _parts(fitted, mean: float | None) -> Parts:
+    check_order(fitted.design, "a share of variance")
     check_same_in_rows(fitted.design, "a share of variance")
     if hasattr(fitted, "tree"):
         return parts_of(fitted.design, values_of_fit(fitted), mean)

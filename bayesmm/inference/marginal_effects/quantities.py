@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from bayesmm.design.ordered import check_order
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
@@ -76,6 +77,7 @@ def checked_estimand(fit, kind: str, groups: str, ci_prob: float) -> Estimand:
     """Return what is asked for, once every argument is one of its choices; a ValueError otherwise."""
     if not (isinstance(fit, Estimates) or hasattr(fit, "tree")):
         raise TypeError(f"expected a Fit or a PointFit, from sample() or maximize(), not {type(fit).__name__}")
+    check_order(fit.design, "a marginal mean")
     check_choice("kind", kind, KINDS)
     check_choice("groups", groups, GROUPS)
     check_averaged(fit.design, kind, groups)

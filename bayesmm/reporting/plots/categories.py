@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bayesmm.design.ordered import check_order
 from bayesmm.display.figures import INK, LIGHT, drawn, heading, key, label_edges, marker, panels, plain, title
 from bayesmm.posterior.categories_plot import PROBABILITY, category_key, ink, limits
 from bayesmm.reporting.plots.chosen import of_posterior
@@ -34,12 +35,14 @@ def plot_categories(fit, by: str | None = None, cumulative: bool = False, ax=Non
     Raises
     ------
     ValueError
-        If the response has no categories, the model no such column or one of too many values, or an `ax` for several
-        panels.
+        If the response has no categories, or none with an order for cumulative shares, the model no
+        such column or one of too many values, or an `ax` for several panels.
     """
     design = fit.design
     if not design.categories:
         raise ValueError(f"the response {design.response!r} has no ordered categories; use plot_predictive")
+    if cumulative:
+        check_order(design, "the share at or below a category")
     parts, names = parts_of(design, by)
     draws = fit.predict().draws
     own = np.ones(design.n) if design.weights is None else design.weights

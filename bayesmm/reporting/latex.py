@@ -1,0 +1,104 @@
+"""Pieces of LaTeX that equations are made of: names as text, products, effects, categories."""
+
+from collections.abc import Iterator
+
+from bayesmm.design.records import Block, Design
+from bayesmm.families.family import EQUIDISTANT, Family
+from bayesmm.families.links import LINKS
+from bayesmm.formula.formula import Call, Operation, arguments_of, gives, text_of
+
+# A page of HTML that the equation is put into takes "<" before a letter for a tag: before a brace it is none.
+_OUTSIDE_TEXT = {"\\": r"\backslash", "^": r"\wedge", "~": r"\sim", "<": "<", ">": ">"}
+_UNSEEN = "\ufffd"  # for a control character, which LaTeX refuses to read
+# Inside \text{...} these need a backslash; the others have no form there that LaTeX, MathJax and KaTeX all read.
+_WITH_BACKSLASH = frozenset("#$%&_{}")
+MU = r"\mu_{i}"
+
+
+def escape(name: str) -> str:
+    r"""Return `name` as LaTeX text for math mode: every character stands for itself, line breaks for a blank.
+
+    No name is a command to LaTeX, and none is a tag where the equation stands in a page of HTML.
+
+    Parameters
+    ----------
+    name : str
+        Any text: a column's name is the user's.
+
+    Returns
+    -------
+    str
+        One or more ``\text{...}`` and, between them, the signs that text mode does not have.
+    """
+    pieces, run = [], ""
+    for sign in " ".join(name.split()):
+        character = sign if sign.isprintable() else _UNSEEN
+        if character in _OUTSIDE_TEXT:
+            pieces += [_text(run), f"{{{_OUTSIDE_TEXT[character]}}}"]
+            run = ""
+        else:
+            run += f"\\{character}" if character in _WITH_BACKSLASH else character
+    return "".join([*pieces, _text(run)]) or r"\text{ }"
+
+
+def _text(run: str) -> str:
+    return f"\\text{{{run}}}" if run else ""
+
+
+def sub(letter: str, *names: str) -> str:
+    """Return a letter with names below it."""
+    return f"{letter}_{{{','.join(names)}}}"
+
+
+def product(coefficient: str, column: str) -> str:
+    """Return a coefficient times its column in row i, which of an intercept is 1."""
+    return coefficient if column == "Intercept" else rf"{coefficient}\,{{{escape(column)}}}_{{i}}"
+
+
+def effect_of(design: Design, block: Block, column: str, level: str) -> str:
+    """Return the effect of a term in a level; where there are several factors, with the name of its own above."""
+    effect = sub("b", escape(column), level)
+    return effect if len(design.blocks) == 1 else rf"{effect}^{{({escape(block.group)})}}"
+
+
+def response_text(design: Design) -> str:
+    """Return the text of what y holds: of a binomial the successes."""
+    expr = design.formula.response
+    if design.trials is not None and isinstance(expr, Call) and gives(expr) == "response":
+        return text_of(arguments_of(expr)["successes"])
+    if design.trials is not None and isinstance(expr, Operation) and expr.operator == "/":
+        return text_of(expr.operands[0])
+    return f"n {design.response}" if design.proportions else design.response
+
+
+def of_categories(design: Design, family: Family) -> str:
+    """Return what the link of a probability of ordered categories is."""
+    y = family.tex.replace("Y", rf"{{{escape(response_text(design))}}}_{{i}}")
+    threshold, part = r"\tau_{k}", design.residual.parts[0]
+    if family.spacing == EQUIDISTANT:
+        threshold = r"\tau_{1} + (k - 1)(\tau_{2} - \tau_{1})"
+    names = part.parameters[1].terms[:: len(design.categories) - 1] if part.rows is not None else ()
+    columns = [name.rpartition(", ")[0] for name in names]
+    own = "".join(" - " + product(sub(part.parameters[1].tex, escape(name), "k"), name) for name in columns)
+    right = rf"{threshold} - \eta_{{i}}{own}"
+    scale = next((p.symbol for p in family.parameters if p.relative), "")
+    right = rf"{scale}_{{i}}\,({right})" if scale else right
+    return rf"{LINKS[family.link].tex.replace(MU, y)} &= {right},\quad k = 1, \ldots, {len(design.categories) - 1}"
+
+
+def log_odds(design: Design) -> Iterator[str]:
+    """Yield a line for each category without an order but the first: the logarithm of its odds beside the first."""
+    family, response, first = design.family, escape(response_text(design)), escape(design.categories[0])
+    parameters, last = design.residual.parts[0].parameters, len(family.parameters)
+    for k, own in enumerate(family.parameters):
+        label = escape(design.categories[k + 1])
+        terms = [sub(parameters[0].tex, label)]
+        for other in parameters[1:]:
+            names = other.terms[k::last]
+            terms += [product(sub(other.tex, escape(name)), name.rpartition(", ")[0]) for name in names]
+        for block in design.blocks:
+            group = rf"{escape(block.group)}[i]"
+            found = [c for c, of in zip(block.columns, block.predictors, strict=True) if of == own.name]
+            terms += [product(effect_of(design, block, column, group), column) for column in found]
+        own, beside = (rf"\log P({{{response}}}_{{i}} = {each})" for each in (label, first))
+        yield rf"{own} - {beside} &= {' + '.join(terms)}"

@@ -1,0 +1,201 @@
+"""Categories without an order: direct maxima, Laplace's approximation written out, a grid, predictions, bad input."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import optimize, special, stats
+
+import bayesmm as bmm
+from bayesmm.errors import DataError
+from bayesmm.estimation.glmm import Warm, criterion_of, make_problem
+
+
+def table(n=160, groups=16, seed=1):
+    """Return rows of three categories whose log odds have effects of x and of the group."""
+    rng = np.random.default_rng(seed)
+    g, x, b = np.arange(n) % groups, rng.normal(size=n), rng.normal(size=(groups, 2)) * [0.9, 0.6]
+    eta = np.column_stack([np.zeros(n), 0.3 + 0.8 * x + b[g, 0], -0.4 - 0.6 * x + b[g, 1]])
+    y = [rng.choice(["no", "some", "yes"], p=p) for p in special.softmax(eta, axis=1)]
+    return pd.DataFrame({"y": y, "x": x, "f": rng.choice(["u", "v"], n), "g": [f"g{i}" for i in g]})
+
+
+def codes(data):
+    return pd.Categorical(data["y"]).codes
+
+
+def log_p(eta, y):
+    """Return the log probability of each row for the log odds (n, K - 1)."""
+    whole = np.column_stack([np.zeros(len(eta)), eta])
+    return whole[np.arange(len(y)), y] - special.logsumexp(whole, axis=1)
+
+
+def test_maximum_is_that_of_the_likelihood():
+    data = table()
+    y, X = codes(data), np.column_stack([np.ones(160), data["x"], data["f"] == "v"]).astype(float)
+    best = optimize.minimize(lambda v: -2 * log_p(X @ v.reshape(2, 3).T, y).sum(), np.zeros(6), tol=1e-10)
+    point = bmm.Model("y ~ x + f", data, "categorical").maximize()
+    assert point.converged and point.npar == 6
+    assert point.criterion == pytest.approx(best.fun, abs=1e-7)
+    found = point.fixef()
+    names = [f"mu{c}_{name}" for c in ("some", "yes") for name in ("Intercept", "x", "f[T.v]")]
+    assert list(found.index) == names
+    np.testing.assert_allclose(found["estimate"], best.x, atol=2e-5)
+    p = point.predict()
+    assert list(p) == ["no", "some", "yes"]
+    np.testing.assert_allclose(np.log(p.to_numpy()[np.arange(160), y]).sum(), -best.fun / 2, atol=1e-6)
+    hessian = [[second(lambda v: -log_p(X @ v.reshape(2, 3).T, y).sum(), best.x, a, b) for a in range(6)]
+               for b in range(6)]  # fmt: skip
+    np.testing.assert_allclose(found["se"], np.sqrt(np.diag(np.linalg.inv(hessian))), rtol=2e-3)
+
+
+def second(function, x, a, b, h=1e-3):
+    e = h * np.eye(len(x))
+    return (function(x + e[a] + e[b]) - function(x + e[a] - e[b]) - function(x - e[a] + e[b])
+            + function(x - e[a] - e[b])) / (4 * h * h)  # fmt: skip
+
+
+def laplace(v, data):
+    """Return log p(y) by Laplace's approximation, written out: v are coefficients (2, 2) and the logs of two sds."""
+    y, X = codes(data), np.column_stack([np.ones(len(data)), data["x"]])
+    Z = np.kron(pd.get_dummies(data["g"]).to_numpy(float)[:, None, :], np.eye(2)[None])  # (n, 2, 2 G)
+    Z, sd = Z.reshape(len(data), 2, -1), np.tile(np.exp(v[4:]), data["g"].nunique())
+    A, fixed, u = Z * sd, X @ v[:4].reshape(2, 2).T, np.zeros(len(sd))
+    for _ in range(50):
+        p = special.softmax(np.column_stack([np.zeros(len(y)), fixed + A @ u]), axis=1)[:, 1:]
+        s = np.eye(3)[y][:, 1:] - p
+        D = np.einsum("ik,kl->ikl", p, np.eye(2)) - np.einsum("ik,il->ikl", p, p)
+        H = np.einsum("ika,ikl,ilb->ab", A, D, A) + np.eye(len(u))
+        step = np.linalg.solve(H, np.einsum("ika,ik->a", A, s) - u)
+        u = u + step
+        if np.abs(step).max() < 1e-11:
+            break
+    return log_p(fixed + A @ u, y).sum() - 0.5 * u @ u - 0.5 * np.linalg.slogdet(H)[1]
+
+
+def test_random_effects_of_each_category_by_laplace_written_out():
+    """At the estimates the same value, and no direction in which it rises."""
+    data = table()
+    point = bmm.Model("y ~ x + (1 | g)", data, "categorical").maximize()
+    sds = point.varcorr()["sdcor"].to_numpy()
+    assert list(point.varcorr()["grp"]) == ["musome_g", "muyes_g"]
+    v = np.concatenate([point.fixef()["estimate"], np.log(sds)])
+    assert point.loglik == pytest.approx(laplace(v, data), abs=1e-6)
+    h = 1e-4
+    slopes = [(laplace(v + h * e, data) - laplace(v - h * e, data)) / (2 * h) for e in np.eye(6)]
+    np.testing.assert_allclose(slopes, 0, atol=2e-3)
+    assert set(point.ranef()["grpvar"]) == {"musome_g", "muyes_g"} and len(point.ranef()) == 32
+
+
+def test_two_categories_are_a_binary_response():
+    data = table().query("y != 'some'")
+    one = bmm.Model("y ~ x + (1 | g)", data, "categorical").maximize()
+    other = bmm.Model("y ~ x + (1 | g)", data, "bernoulli").maximize()
+    assert one.criterion == pytest.approx(other.criterion, abs=1e-6)
+    np.testing.assert_allclose(one.fixef()["estimate"], other.fixef()["estimate"], atol=1e-3)
+    np.testing.assert_allclose(one.varcorr()["sdcor"], other.varcorr()["sdcor"], rtol=1e-3)
+
+
+def test_effects_that_are_correlated_over_categories():
+    """A name between two bars makes the effects of one level one vector: one more parameter."""
+    data = table()
+    alone, together = (bmm.Model(f"y ~ x + ({bar})", data, "categorical") for bar in ("1 | g", "1 | p | g"))
+    assert len(together.design.blocks) == 1 and together.design.blocks[0].correlated
+    one, other = alone.maximize(), together.maximize()
+    assert other.npar == one.npar + 1 and other.loglik >= one.loglik - 1e-6
+
+
+def test_the_posterior_of_log_odds_is_that_of_a_grid():
+    rng, t = np.random.default_rng(2), np.arange(-5, 5, 0.02)
+    data = pd.DataFrame({"y": rng.choice(["a", "b", "c"], 40, p=[0.3, 0.2, 0.5])})
+    model = bmm.Model("y ~ 1", data, "categorical")
+    sigma, counts = model.priors["mu[b]"].parameters["sigma"], np.bincount(codes(data))
+    pairs = np.array(np.meshgrid(t, t, indexing="ij")).reshape(2, -1).T
+    whole = np.column_stack([np.zeros(len(pairs)), pairs])
+    density = (whole - special.logsumexp(whole, axis=1, keepdims=True)) @ counts
+    density += stats.t.logpdf(pairs, 3, 0, sigma).sum(axis=1)
+    p = np.exp(density - density.max())
+    p /= p.sum()
+    found = model.sample(seed=1, progress=False).fixef()
+    for j, label in enumerate(("mub_Intercept", "muc_Intercept")):
+        mean = p @ pairs[:, j]
+        sd, ess = np.sqrt(p @ pairs[:, j] ** 2 - mean**2), found.loc[label, "ess_bulk"]
+        assert found.loc[label, "mean"] == pytest.approx(mean, abs=4.5 * sd / np.sqrt(ess))
+        assert found.loc[label, "sd"] == pytest.approx(sd, rel=4.5 / np.sqrt(2 * ess))
+
+
+@pytest.mark.slow
+def test_all_that_is_done_with_categories_without_an_order(tmp_path):
+    data = table(96, 8)
+    model = bmm.Model("y ~ x + (1 | g)", data, "categorical")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = model.sample(draws=200, tune=300, chains=2, seed=1, progress=False)
+        p = fit.predict()
+        assert p.draws.shape == (2, 200, 96, 3)
+        np.testing.assert_allclose(p.draws.sum(axis=-1), 1, atol=1e-12)
+        new = fit.predict(data.iloc[:2].assign(g="new"), new_levels="sample", seed=1)
+        assert new.draws.shape == (2, 200, 2, 3)
+        assert np.isfinite(fit.loo().elpd)
+        fit.save(tmp_path / "fit.nc")
+        again = bmm.load(tmp_path / "fit.nc")
+        pd.testing.assert_frame_equal(again.fixef(), fit.fixef())
+        np.testing.assert_allclose(again.predict().draws, p.draws)
+        assert model.simulate(fit, draws=2, seed=1).shape == (96, 2)
+        assert "- \\log P(" in model.equation() and "musome_x" in str(fit)
+        assert len(p.plot()) == 1
+    for ask in (p.numbers, fit.r2, fit.icc, lambda: fit.predict(kind="linear"), lambda: bmm.emmeans(fit, "x")):
+        with pytest.raises((DataError, ValueError), match="without an order"):
+            ask()
+    with pytest.raises((DataError, ValueError), match="without an order"):
+        p.plot(cumulative=True)
+
+
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        ("y ~ 0 + x", "leave '0 \\+' out"),
+        ("y ~ cs(x)", "effects of its own"),
+        ("y ~ s(x)", "a predictor each"),
+        ("y ~ x + offset(x)", "a predictor each"),
+        ("y ~ x + z", "depend on others"),
+    ],
+)
+def test_formulas_that_categories_without_an_order_cannot_have(formula, said):
+    data = table().assign(z=lambda d: 2 * d["x"])
+    with pytest.raises(DataError, match=said):
+        bmm.Model(formula, data, "categorical")
+
+
+def test_responses_of_categories_without_an_order():
+    data = table()
+    assert bmm.Model("y ~ x", data, "categorical").design.categories == ("no", "some", "yes")
+    order = pd.Categorical(data["y"], categories=["yes", "never", "some", "no"])
+    design = bmm.Model("y ~ x", data.assign(y=order), "categorical").design
+    assert design.categories == ("yes", "some", "no") and any("never" in str(m) for m in design.messages)
+    numbered = bmm.Model("y ~ x", data.assign(y=codes(data) + 1), "categorical").design
+    assert numbered.categories == ("1", "2", "3")
+    with pytest.raises(DataError, match="one category"):
+        bmm.Model("y ~ x", data.assign(y="no"), "categorical")
+
+
+@pytest.mark.parametrize("bar", ["1 | g", "1 | p | g"])
+def test_the_gradient_with_four_categories(bar):
+    """Of three predictors with effects, with terms of third order in all three."""
+    rng, data = np.random.default_rng(3), table(80, 8)
+    data["y"] = np.where(rng.uniform(size=80) < 0.3, "maybe", data["y"])
+    problem = make_problem(bmm.Model(f"y ~ x + ({bar})", data, "categorical").design)
+    criterion = criterion_of(problem, 1, Warm(np.zeros(24)))
+    x = np.concatenate([0.8 * np.ones(problem.theta.size), problem.moved(problem.aux)])
+    for _ in range(2):
+        at, h = x + 0.2 * rng.normal(size=len(x)), 1e-5
+        slope = criterion(at)[1]
+        found = [(criterion(at + h * e)[0] - criterion(at - h * e)[0]) / (2 * h) for e in np.eye(len(x))]
+        np.testing.assert_allclose(slope, found, atol=2e-6 * (1 + np.abs(slope).max()))
+
+
+def test_columns_that_separate_categories_are_named():
+    x = np.tile([-1.0, 0.0, 1.0], 20) + np.linspace(-0.3, 0.3, 60)
+    point = bmm.Model("y ~ x", pd.DataFrame({"y": ["a", "b", "c"] * 20, "x": x}), "categorical").maximize()
+    assert not point.converged and "grow" in point.message and "beta_mu[x" in point.message
