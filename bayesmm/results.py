@@ -218,7 +218,8 @@ class PointFit(Estimates):
     def fixef(self, ddf: str | None = None, exponentiate: bool = False) -> pd.DataFrame:
         """Return the coefficients: index coef; estimate, se, t; z and its two-sided p for generalised models.
 
-        With `ddf` ("satterthwaite", "kenward-roger" or "containment") df and p as well: `inference.degrees.t_table`.
+        With `ddf` ("satterthwaite", "kenward-roger" or "containment", of a meta-analysis "knapp-hartung") df and p as
+        well: `inference.degrees.t_table`.
         With `exponentiate` ratios and their intervals, where the link has such: `inference.habits.exponentiated`.
         """
         check_bool("exponentiate", exponentiate)

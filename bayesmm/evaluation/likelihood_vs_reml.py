@@ -89,14 +89,14 @@ def check_likelihood(design: Design, point: Estimates) -> ConsistencyCheck:
     Returns
     -------
     ConsistencyCheck
-        `criterion` is NaN, and the message says why, where only the PyMC graph has the model's density, or a column of
-        X depends on others.
+        `criterion` is NaN, and the message says why, where its covariances or residuals have a structure, or a column
+        of X depends on others.
     """
     if design.aliased:
         return not_computed(point, DEPENDENT, LIKELIHOOD)
     structured = any(is_structured(part) for block in design.blocks for part in block.parts)
     if structured or structured_terms(design, compiled=True) or design.residual.estimated:
-        reason = "only the PyMC graph has the density of its covariance structure; fit.consistency('graph') checks that"
+        reason = "this check knows no structure of its covariances or residuals; fit.consistency('graph') does"
         return not_computed(point, reason, LIKELIHOOD)
     integrated = integrate(design, default_priors(design, design.family))
     integrated = replace(integrated, sd=np.full(design.p, np.inf))

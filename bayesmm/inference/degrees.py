@@ -10,6 +10,7 @@ from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.containment import containment, small_sample_factor
 from bayesmm.inference.kenward_roger import kenward_roger
+from bayesmm.inference.knapp_hartung import KNAPP_HARTUNG, knapp_hartung
 from bayesmm.inference.linear import linear_summary
 from bayesmm.inference.satterthwaite import satterthwaite
 from bayesmm.inference.tails import t_tail
@@ -53,7 +54,8 @@ def t_table(point: Estimates, ddf: str) -> pd.DataFrame:
     ----------
     point : PointFit
         Of a Gaussian model by REML or ML.
-    ddf : {"satterthwaite", "kenward-roger", "containment"}
+    ddf : {"satterthwaite", "kenward-roger", "containment", "knapp-hartung"}
+        Knapp and Hartung's tests are for models with ``se()``, the others for all without parameters of the residual.
         Kenward-Roger's standard errors are those of its adjusted covariance; containment is nlme's rule, with nlme's
         factor sqrt(n / (n - p)) on the standard errors of an ML fit. For a linear model all three are the residual
         degrees of freedom n - p, with the standard errors of least squares.
@@ -70,6 +72,8 @@ def t_table(point: Estimates, ddf: str) -> pd.DataFrame:
     DataError
         For a family, a size or a structure that the method is not for.
     """
+    if ddf == KNAPP_HARTUNG:
+        return knapp_hartung(point)
     check_method(ddf)
     table = pd.DataFrame(index=pd.Index(point.design.coefficients, name="coef"))
     if not point.design.blocks:

@@ -91,7 +91,9 @@ def gaussian_coordinates(
     sampled, structure = [integrated.places[j] for j in integrated.sampled], integrated.structure
     own, blocks = structure.names, structure.blocks
     signed = (*structure.signed, *(("sigma",) if integrated.varying is not None and integrated.varying.joint else ()))
-    c = coordinates(blocks, structure.priors(priors), own, sampled, jacobian=jacobian, signed=signed)
+    stretched = [name for name in own[1:] if name not in signed and priors[name].support == "interval"]
+    options = dict(jacobian=jacobian, signed=signed, stretched=stretched)
+    c = coordinates(blocks, structure.priors(priors), own, sampled, **options)
     return c, (*_sds(blocks), *own, *sampled)
 
 

@@ -50,6 +50,17 @@ def test_the_estimates_are_those_of_metafor(data, formula, method, criterion, me
     assert ("Residual" in set(point.varcorr()["grp"])) == (formula == JOINT)  # a known sigma is no estimate
 
 
+def test_knapp_and_hartungs_tests_are_those_of_metafor(data):
+    """rma(yi, vi, mods = ~ ablat, test = "knha"), metafor 3.8-1."""
+    table = bmm.Model("yi | se(se) ~ latitude + (1 | trial)", data).maximize().fixef(ddf="knapp-hartung")
+    np.testing.assert_allclose(table["estimate"], [0.251468210056105, -0.0291017250133156], rtol=1e-6)
+    np.testing.assert_allclose(table["se"], [0.283925283745506, 0.0082014174110223], rtol=1e-6)
+    np.testing.assert_allclose(table["p"], [0.39473707236119, 0.00456505153985998], rtol=1e-5)
+    assert (table["df"] == 11).all()
+    with pytest.raises(DataError, match="the model has no known standard errors"):
+        bmm.Model("yi ~ latitude", data).maximize().fixef(ddf="knapp-hartung")
+
+
 def test_heterogeneity_is_that_of_metafor(data):
     point = bmm.Model(FORMULA, data).maximize()
     found = bmm.heterogeneity(point)
