@@ -23,7 +23,15 @@ from bayesmm.design.reading import Read, check_arguments, offset, read, response
 from bayesmm.design.records import Design
 from bayesmm.design.remarks import remarks
 from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
-from bayesmm.design.responses import check_family, check_rows, levels_of, own_columns, residuals, rows_of, stacked_again
+from bayesmm.design.responses import (
+    check_family,
+    check_rows,
+    levels_of,
+    own_columns,
+    residual_columns_of,
+    residuals,
+    stacked_again,
+)
 from bayesmm.design.smooth_rows import curves
 from bayesmm.design.spec import DataArguments, DesignSpec, Grouping, data_arguments
 from bayesmm.design.state import Scope, Transforms
@@ -180,7 +188,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
         residual = residuals(formula, scope, left.y, shift)
     check_identified(X[:, 1:], coefficients[1:], residual, scope.learning)
     blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual, spec.matrices)
-    check_rows(blocks, formula, residual)
+    check_rows(blocks, formula, scope)
     bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)
     # 5: what the data give cause to say
     whole = bases.fixed if bases.fixed.size == X.shape[1] else bases.fixed.with_intercept()
@@ -273,7 +281,7 @@ def encode(
     rows = np.zeros(table.n, dtype=np.int64), np.full(table.n, "curve", dtype=object)
     found = (curve for call in formula.smooths if groups for curve in curves(smooth_rows(call, scope)))
     blocks += tuple(EncodedBlock(*rows, curve.Z) for curve in found)
-    read = residual_rows if formula.several is None else rows_of
+    read = residual_rows if formula.several is None else residual_columns_of
     own = read(formula, scope) if residual else None
     return Encoded(X, shift, blocks, _labels(scope.rows), tuple(scope.said), own)
 

@@ -17,6 +17,7 @@ from bayesmm.design.summed import RowLevels
 from bayesmm.families.family import Family
 from bayesmm.families.limits import Limits
 from bayesmm.formula.formula import Formula
+from bayesmm.formula.responses import ROW
 from bayesmm.runtime.messages import Message
 
 if TYPE_CHECKING:
@@ -223,14 +224,14 @@ class Design:
     @property
     def response_codes(self) -> np.ndarray | None:
         """Which of several responses each row is, (n,) int64; None where there is one."""
-        return self.residual.parts[0].rows[:, 1].astype(np.int64) if self.responses else None
+        return self.residual.parts[0].rows.astype(np.int64) if self.responses else None
 
     @property
     def table_rows(self) -> np.ndarray | None:
         """Of several responses, which row of the table each is of: (n,) int64, from 0; None where there is one."""
         if not self.responses:
             return None
-        return np.unique(self.residual.parts[0].rows[:, 0], return_inverse=True)[1].ravel()
+        return np.unique(self.frame[ROW].to_numpy(), return_inverse=True)[1].ravel()
 
     @property
     def beside(self) -> dict[str, np.ndarray]:

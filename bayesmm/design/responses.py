@@ -161,23 +161,28 @@ def residuals(formula: Formula, scope: Scope, y: Array, offset: Array) -> Residu
     found, several = rows_of(formula, scope), formula.several
     left = y - offset
     scales = [structure.spread(left[found[:, structure.CODE] == k]) for k in range(len(several.names))]
-    return Residuals((structure.term(formula.response.name, several.names, found, scales, several.rescor),))
+    return Residuals(structure.terms_of(formula.response.name, several.names, found, scales, several.rescor))
+
+
+def residual_columns_of(formula: Formula, scope: Scope) -> Array:
+    """Return what the structures of the residuals read of other rows, side by side, (m, k)."""
+    found = rows_of(formula, scope)
+    return np.column_stack([found[:, structure.CODE], found]) if formula.several.rescor else found[:, [structure.CODE]]
 
 
 def rows_of(formula: Formula, scope: Scope) -> Array:
-    """Return what the residuals read of stacked rows: row, response, number of responses, (n, 3)."""
+    """Return of stacked rows: row, response, number of responses, (n, 3)."""
     place = {name: k for k, name in enumerate(formula.several.names)}
     seen = observed_levels(scope.variables[RESPONSE])
     code = np.array([place[label] for label in seen.labels], dtype=np.int64)[seen.codes]
     return structure.rows_of(scope.variables[ROW].values, code, len(place))
 
 
-def check_rows(blocks: tuple[Block, ...], formula: Formula, own: Residuals) -> None:
+def check_rows(blocks: tuple[Block, ...], formula: Formula, scope: Scope) -> None:
     """Raise a DataError for a grouping factor whose every level is one row: its effects are the residuals'."""
     if formula.several is None:
         return
-    found = own.parts[0].rows
-    row = np.unique(found[:, 0], return_inverse=True)[1].ravel()
+    row = np.unique(scope.variables[ROW].values, return_inverse=True)[1].ravel()
     for block in blocks:
         alone = len(block.levels) == row.max() + 1 and len(set(zip(block.index, row, strict=True))) == row.max() + 1
         if alone and not (block.smooth or block.members):

@@ -1,7 +1,7 @@
 """The residuals of several responses, ``mvbind(y1, y2)``: an sd of each, and correlations within a row of the table.
 
-They are `unstructured` ones of rows that are stacked. Each sd is a parameter of its own, with a prior on the scale of
-its response, so that no prior depends on the unit of another response.
+Correlations are `unstructured` ones of rows that are stacked. Each sd is a parameter of its own, with a prior on the
+scale of its response, so that no prior depends on the unit of another response.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ from bayesmm.errors import DataError
 
 SD_DEGREES = 3.0  # degrees of freedom of the half-t, as of sigma
 MAD_TO_SD = 1.4826  # of a normal sample
-CODE = 1  # the column of `rows` that says which response a row is
+CODE = 1  # the column of `rows_of` that says which response a row is
 
 
-def term(text: str, names: Sequence[str], found: Array, scales: Sequence[float], rescor: bool) -> ResidualTerm:
-    """Return the structure of the residuals of several responses.
+def terms_of(text: str, names: Sequence[str], found: Array, scales: Sequence[float], rescor: bool):
+    """Return the structures of the residuals of several responses: their sds, and their correlations if there are any.
 
     Parameters
     ----------
@@ -32,11 +32,15 @@ def term(text: str, names: Sequence[str], found: Array, scales: Sequence[float],
     names : sequence of str
         The responses.
     found : (n, 3)
-        What `rows` returns.
+        What `rows_of` returns.
     scales : sequence of float
         The scale of each response, of the prior of its sd.
     rescor : bool
         Whether there are correlations.
+
+    Returns
+    -------
+    tuple of ResidualTerm
 
     Raises
     ------
@@ -56,9 +60,12 @@ def term(text: str, names: Sequence[str], found: Array, scales: Sequence[float],
         )
         for sd, name, scale in zip(sds, names, scales, strict=True)
     )
-    structure = replace(STRUCTURE, relative_sd=partial(relative_sd, sds))
-    if not rescor:
-        return ResidualTerm(replace(structure, layout=None, root=None), text, parameters, found)
+    scattered = replace(SDS, relative_sd=partial(relative_sd, sds))
+    first = ResidualTerm(scattered, text, parameters, np.ascontiguousarray(found[:, CODE]))
+    return (first, ResidualTerm(CORRELATIONS, "", (_correlations(names, found),), found)) if rescor else (first,)
+
+
+def _correlations(names: Sequence[str], found: Array) -> ResidualParameter:
     together = np.zeros((len(names), len(names)), dtype=bool)
     entries = unstructured.layout(found)
     together[found[entries.row, CODE].astype(int), found[entries.column, CODE].astype(int)] = True
@@ -71,21 +78,19 @@ def term(text: str, names: Sequence[str], found: Array, scales: Sequence[float],
             f"residuals; write mvbind({', '.join(names)}, rescor = FALSE)"
         )
     terms = tuple(f"{names[i]}, {names[j]}" for i, j in pairs)
-    limits = {"lower": -1.0, "upper": 1.0}
-    what = "residual correlation of two responses"
-    own = ResidualParameter(RESIDUAL_CORRELATION, r"\rho", "Uniform", limits, what, terms, (-1.0, 1.0))
-    return ResidualTerm(structure, text, (*parameters, own), found)
-
-
-def rows_of(row: Array, code: Array, count: int) -> Array:
-    """Return the row of the table, the response, and how many there are, (n, 3), from the first two, (n,) each."""
-    return np.column_stack([row, code, np.full(len(row), count)]).astype(float)
+    limits, what = {"lower": -1.0, "upper": 1.0}, "residual correlation of two responses"
+    return ResidualParameter(RESIDUAL_CORRELATION, r"\rho", "Uniform", limits, what, terms, (-1.0, 1.0))
 
 
 def spread(values: Array) -> float:
     """Return 1.4826 times the median absolute deviation of values, (n,), or their sd where that is 0: sigma's scale."""
     found = MAD_TO_SD * float(np.median(np.abs(values - np.median(values))))
     return found if found > 0 else float(np.std(values))
+
+
+def rows_of(row: Array, code: Array, count: int) -> Array:
+    """Return the row of the table, the response, and how many there are, (n, 3), from the first two, (n,) each."""
+    return np.column_stack([row, code, np.full(len(row), count)]).astype(float)
 
 
 def parameters(arguments: Arguments) -> tuple[()]:
@@ -99,9 +104,9 @@ def rows(arguments: Arguments) -> None:
 
 
 def relative_sd(names: Sequence[str], library: ModuleType, rows: object, values: Mapping[str, object]) -> object:
-    """Return the sd of each row's response, (..., n)."""
+    """Return the sd of each row's response, (..., n), for the numbers of the responses, (n,)."""
     sds = library.concatenate([values[name] for name in names], axis=-1)
-    return sds[..., rows[:, CODE].astype("int64")]
+    return sds[..., rows.astype("int64")]
 
 
 def root(library: ModuleType, layout: Layout, values: Mapping[str, object]) -> object:
@@ -114,12 +119,12 @@ def tex(arguments: Mapping[str, str]) -> str:
     return r"\rho_{k_{i}, k_{j}}"
 
 
-STRUCTURE = ResidualStructure(
-    name="responses",
-    parameters=parameters,
-    rows=rows,
-    tex=tex,
-    layout=unstructured.layout,
-    root=root,
-    sigma="known",
+def sd_tex(arguments: Mapping[str, str]) -> str:
+    """Return the variance of the row's response."""
+    return r"\sigma_{k_{i}}^{2}"
+
+
+SDS = ResidualStructure(name="sds of responses", parameters=parameters, rows=rows, tex=sd_tex, sigma="known")
+CORRELATIONS = replace(
+    unstructured.STRUCTURE, name="responses", signature=None, parameters=parameters, rows=rows, tex=tex, root=root
 )
