@@ -258,7 +258,7 @@ def _summed(formula: Formula, opened: Opened, plan: Plan, rows: Prepared, first:
         pair_products(own, (j, k), (plan.groups[j], plan.groups[k]), (places[j], places[k]), (lefts[j], lefts[k]))
         for j, k in combinations(range(len(plan.groups)), 2)
     )
-    check_unchanged(own, plain, weighted, levels)
+    check_unchanged(own, shift, plain, weighted, levels)
     layout = Layout(plan.groups, places, lefts, levels, pairs)
     residual = residual_sums(formula, opened, found, own, layout, weighted)
     sample = to_pandas(found.scope.variables.values(), found.scope.rows)
