@@ -44,6 +44,16 @@ def weights_of_sets(design, values: Mapping[str, np.ndarray]) -> tuple[np.ndarra
     return _WEIGHTS[own.kind](own, design.residual, values)
 
 
+def mean_inverse_weight(design, values: Mapping[str, np.ndarray]) -> np.ndarray | float:
+    """Return the mean over the rows of what sigma^2 is multiplied by, for values (draws, k): d^2 / w."""
+    sums = design.X.sums
+    own = sums.residual
+    if own is None or own.kind != STRATA:
+        return sums.mean_inverse_weight
+    d = design.residual.parts[0].structure.relative_sd(np, own.keys, values)
+    return np.square(d) @ own.inverse / sums.n
+
+
 def with_sums(design, sums: Sums):
     """Return a design of other sums of the same columns."""
     blocks = tuple(

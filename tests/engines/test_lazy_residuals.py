@@ -58,6 +58,9 @@ def test_estimates_are_those_of_the_table(kind, engine, table):
     assert close(own.ranef().condval, whole.ranef().condval) and close(own.ranef().condsd, whole.ranef().condsd)
     for name, values in whole.residual.items():
         assert close(own.residual[name], values)
+    assert close(own.icc().table.iloc[:, 0], whole.icc().table.iloc[:, 0])
+    shares = ["r2_marginal", "r2_conditional"]
+    assert close(own.r2().table.loc[shares].iloc[:, 0], whole.r2().table.loc[shares].iloc[:, 0])
     assert own.npar == whole.npar and own.singular == whole.singular
     assert str(own).count("sums by") == 1
 
