@@ -42,8 +42,17 @@ def close(found, expected):
     return np.allclose(found, expected, rtol=0, atol=1e-8 * np.nanmax(np.abs(expected)), equal_nan=True)
 
 
-@pytest.mark.parametrize("engine", engines())
-@pytest.mark.parametrize("kind", FORMULAS)
+def cases() -> list:
+    """Return every structure on every engine; all but one engine and one structure are slow."""
+    return [
+        pytest.param(kind, *own.values, marks=[*own.marks, *([] if quick else [pytest.mark.slow])])
+        for own in engines()
+        for kind in FORMULAS
+        for quick in [own.values == ("polars",) or kind == "ar"]
+    ]
+
+
+@pytest.mark.parametrize(("kind", "engine"), cases())
 def test_estimates_are_those_of_the_table(kind, engine, table):
     (formula, weights), method = FORMULAS[kind], "ML" if kind == "cosy" else "REML"
     if engine == "dask" and kind.startswith("ar"):
