@@ -1,6 +1,7 @@
 """Lazy frames of one table by every engine that is installed, and a table with everything that a formula can meet."""
 
 import importlib.util
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -14,13 +15,15 @@ ENGINES = ("polars", "duckdb", "dask", "ibis", "sqlframe")
 def installed(engine: str) -> bool:
     """Return whether an engine, and what its frames are made with here, can be imported."""
     needed = {"ibis": ("ibis", "duckdb"), "sqlframe": ("sqlframe", "duckdb")}.get(engine, (engine,))
+    if engine == "pyspark" and shutil.which("java") is None:
+        return False
     return all(importlib.util.find_spec(name) for name in needed)
 
 
-def engines() -> list:
-    """Return the installed engines as parameters; what they warn of inside is theirs."""
+def engines(*slow: str) -> list:
+    """Return the installed engines as parameters, and of the `slow` ones too; what they warn of inside is theirs."""
     quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-    return [pytest.param(engine, marks=quiet) for engine in ENGINES if installed(engine)]
+    return [pytest.param(engine, marks=quiet) for engine in (*ENGINES, *slow) if installed(engine)]
 
 
 def lazy(engine: str, table: pd.DataFrame):
@@ -41,6 +44,11 @@ def lazy(engine: str, table: pd.DataFrame):
         return duckdb.connect().from_arrow(polars.from_pandas(table).to_arrow())
     path = Path(tempfile.mkdtemp()) / "table.parquet"
     polars.from_pandas(table).write_parquet(path)
+    if engine == "pyspark":
+        from pyspark.sql import SparkSession
+
+        quiet = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+        return quiet.config("spark.log.level", "ERROR").getOrCreate().read.parquet(str(path))
     if engine == "ibis":
         import ibis
 

@@ -9,7 +9,8 @@ WORDS = (
     ("collect so small a table", "leave out --engine for so small a table"),
     ("or collect a sample", "or take a sample of the rows"),
     (
-        "for it make the model of a frame in memory, such as a sample of the rows",
+        "predict_to() writes predictions and residuals of all rows, and for all else make the model of a frame in "
+        "memory, such as a sample of the rows",
         "leave out --engine, or take a sample of the rows",
     ),
     ("weights beside a lazy frame", "weights beside --engine"),

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.coding import INTERCEPT, Factor, Values
+from bayesmm.design.level_pairs import together, varies_within
 from bayesmm.design.records import Block
 from bayesmm.design.variables import Variable, observed_levels
 from bayesmm.design.words import COLLECTIVE, LASTING, RECURRING, named_as_code, words_of
@@ -62,6 +63,14 @@ def data_lints(
     """
     look = Look(formula, values, blocks, variables)
     return [message for lint in LINTS for message in lint(look)]
+
+
+def sums_lints(
+    formula: Formula, values: Values, blocks: Sequence[Block], variables: Mapping[str, Variable]
+) -> list[Message]:
+    """Return what those have to say that need no rows: `variables` are of a few of them, with every level."""
+    look = Look(formula, values, blocks, variables)
+    return [message for lint in LINTS if lint not in OF_ROWS for message in lint(look)]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -149,6 +158,7 @@ def reused_ids(look: Look) -> list[Message]:
     for a, b in combinations(single, 2):
         if any({a.group, b.group} <= factors for factors in joint):
             continue
+        a, b = together(a, b)
         first = (b, a) if _holds(b, a) else (a, b)
         for outer, inner in (first, first[::-1]):
             if _reused(outer, inner, _some_rows(outer)):  # all rows only where some of them give cause
@@ -222,7 +232,7 @@ def shared_ids(look: Look) -> list[Message]:
             continue
         for attribute in lasting:
             codes = observed_levels(look.variables[attribute]).codes
-            varies = _varies_within(block, codes)
+            varies = varies_within(block, codes)
             if attribute != name and varies.any() and _separates(look, block, codes):
                 said.append(_shared(block, attribute, int(varies.sum())))
                 break
@@ -261,11 +271,11 @@ def constant_slopes(look: Look) -> list[Message]:
     """Random slopes of covariates that do not vary within the levels, or only within some of them."""
     said = []
     for block in look.blocks:
-        repeated = int((np.bincount(block.index, minlength=len(block.levels)) > 1).sum())
+        repeated = int((block.counts > 1).sum())
         if INTERCEPT not in block.columns or repeated == 0:
             continue  # without an intercept, one effect per level is what such a term asks for
         slopes = [(name, block.Z[:, j]) for j, name in enumerate(block.columns) if name != INTERCEPT]
-        times = {name: int(_varies_within(block, z).sum()) for name, z in slopes}
+        times = {name: int(varies_within(block, z).sum()) for name, z in slopes}
         never = [name for name, number in times.items() if number == 0]
         some = {name: number for name, number in times.items() if 0 < number <= VARIES_IN_FEW * repeated}
         if never:
@@ -285,14 +295,6 @@ def _never_varies(block: Block, names: Sequence[str]) -> Message:
         f"{which} not vary within any level of '{block.group}', so the data cannot tell {'its' if one else 'their'} "
         f"random slope from the random intercept; {advice}"
     )
-
-
-def _varies_within(block: Block, values: np.ndarray) -> np.ndarray:
-    """Return within which levels of a block the values vary, (G,) bool."""
-    first = np.zeros(len(block.levels), dtype=np.int64)
-    first[block.index[::-1]] = np.arange(len(values) - 1, -1, -1)
-    differs = values != values[first][block.index]
-    return np.bincount(block.index[differs], minlength=len(block.levels)) > 0
 
 
 def slopes_without_mean(look: Look) -> list[Message]:
@@ -345,6 +347,7 @@ def same_groups(look: Look) -> list[Message]:
         both = [column for column in a.columns if column in b.columns]
         if len(a.levels) != len(b.levels) or not both:
             continue
+        a, b = together(a, b)
         partner = np.zeros(len(a.levels), dtype=np.intp)
         partner[a.index] = b.index
         if np.array_equal(partner[a.index], b.index) and len(set(partner)) == len(partner):
@@ -359,7 +362,7 @@ def dominant_levels(look: Look) -> list[Message]:
     """Grouping factors with most of the rows in one level."""
     said = []
     for block in look.blocks:
-        sizes = np.bincount(block.index, minlength=len(block.levels))
+        sizes = block.counts
         if len(sizes) < DOMINANT_LEVELS or sizes.max() <= DOMINANT * len(block.index):
             continue
         most = f"level {label_text(block.levels[int(sizes.argmax())])} of '{block.group}' has {sizes.max():,}"
@@ -384,3 +387,4 @@ LINTS: tuple[Callable[[Look], list[Message]], ...] = (
     slopes_without_mean,
     dominant_levels,
 )
+OF_ROWS = (codes_as_numbers, shared_ids)

@@ -19,6 +19,8 @@ class ResidualSums:
         to the row before; the number of rows of a series.
     count : (K,) float64
         Rows of each stratum, rows with such a step, series of such a length.
+    inverse : (K,) float64
+        Sum of 1 / w over the rows of each stratum; of the others nothing, (0,).
     names : tuple of str
         Of the columns of sigma's formula, its intercept's too.
     weighted : (S, m, m) float64
@@ -31,6 +33,7 @@ class ResidualSums:
     kind: str
     keys: np.ndarray
     count: np.ndarray
+    inverse: np.ndarray
     names: tuple[str, ...]
     weighted: np.ndarray
     levels: tuple[np.ndarray, ...]

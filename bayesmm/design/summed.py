@@ -159,8 +159,8 @@ def equivalent_rows(means: np.ndarray) -> np.ndarray:
 def absent_rows(engine: str) -> DataError:
     """Return what is said where the rows themselves are asked for."""
     return DataError(
-        f"this needs the rows of the data, of which {engine} gave sums alone; for it make the model of a frame in "
-        "memory, such as a sample of the rows"
+        f"this needs the rows of the data, of which {engine} gave sums alone; predict_to() writes predictions and "
+        "residuals of all rows, and for all else make the model of a frame in memory, such as a sample of the rows"
     )
 
 

@@ -35,7 +35,23 @@ def at_values(design, values: Mapping[str, np.ndarray]):
     plain = replace(design, residual=replace(design.residual, parts=()))
     if sums.residual is None:  # known standard errors, which the engine has weighted with
         return plain
-    return with_sums(plain, combined(sums, *_WEIGHTS[sums.residual.kind](sums.residual, design.residual, values)))
+    return with_sums(plain, combined(sums, *weights_of_sets(design, values)))
+
+
+def weights_of_sets(design, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, float]:
+    """Return the weight of each set of sums, (S,), at values of the residuals' parameters, and what log|W| gains."""
+    own = design.X.sums.residual
+    return _WEIGHTS[own.kind](own, design.residual, values)
+
+
+def mean_inverse_weight(design, values: Mapping[str, np.ndarray]) -> np.ndarray | float:
+    """Return the mean over the rows of what sigma^2 is multiplied by, for values (draws, k): d^2 / w."""
+    sums = design.X.sums
+    own = sums.residual
+    if own is None or own.kind != STRATA:
+        return sums.mean_inverse_weight
+    d = design.residual.parts[0].structure.relative_sd(np, own.keys, values)
+    return np.square(d) @ own.inverse / sums.n
 
 
 def with_sums(design, sums: Sums):

@@ -5,7 +5,6 @@ label: what a part lacks is 0 in all of its rows. Means are taken out of each pa
 moved to the common mean by arithmetic of the sums.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +21,7 @@ from bayesmm.engines.design import Plan, finished, make_plan
 from bayesmm.engines.expressions import Columns
 from bayesmm.engines.levels import Groups, cell_numbers
 from bayesmm.engines.part_states import check_levels_occur, merged_labels
+from bayesmm.engines.recoded import labels_of
 from bayesmm.errors import DataError, listing
 from bayesmm.formula.formula import Expr, text_of
 from bayesmm.formula.roles import variables_of
@@ -48,7 +48,7 @@ def added(one: Design, other: Design) -> Design:
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
     groupings = [union(a, b) for a, b in zip(one.spec.groupings, other.spec.groupings, strict=True)]
     groups = {own.factors: Groups(own, (), np.zeros(0, np.int64)) for own in groupings}
-    labels = {name: variable.levels for name, variable in variables.items()} | _labels(states)
+    labels = {name: variable.levels for name, variable in variables.items()} | labels_of(states)
     columns = Columns({n: n for n in variables}, {n: v.kind for n, v in variables.items()}, labels, labels, states)
     plan = make_plan(formula, family, values, columns, groups)
     sums = _added(plan, one, other, groupings, sample)
@@ -62,7 +62,7 @@ def whole(design: Design) -> Design:
     states, rows = dict(design.spec.states), Rows(np.arange(len(sums.sample)), None)
     scope = Scope(variables, rows, {}, states, False, list(design.messages), design.spec.contrasts)
     values = {expr: evaluate(expr, scope) for expr in variables_of(formula)}
-    labels = {name: variable.levels for name, variable in variables.items()} | _labels(states)
+    labels = {name: variable.levels for name, variable in variables.items()} | labels_of(states)
     columns = Columns({n: n for n in variables}, {n: v.kind for n, v in variables.items()}, labels, labels, states)
     groups = {own.factors: Groups(own, (), np.zeros(0, np.int64)) for own in design.spec.groupings}
     check_levels_occur(variables_of(formula), states, variables)
@@ -70,16 +70,6 @@ def whole(design: Design) -> Design:
     if plan.base.names != list(sums.names):
         raise DataError("these sums are of other columns than the formula has")
     return finished(formula, design.family, design.spec.arguments, plan, sums, values, scope)
-
-
-def _labels(states: Mapping[Expr, State]) -> dict[str, tuple[str, ...]]:
-    """Return the levels of the columns that are factors."""
-    found = {}
-    for expr, state in states.items():
-        if isinstance(state, Levels):
-            inner = expr if not hasattr(expr, "arguments") else expr.arguments[0]
-            found[inner.name] = state.labels
-    return found
 
 
 def _check_same_model(one: Design, other: Design) -> None:

@@ -14,6 +14,7 @@ from bayesmm.design.design import make_design
 from bayesmm.design.factors import say_about_levels
 from bayesmm.design.frames import to_pandas
 from bayesmm.design.groups import check_block, check_levels, safe_names
+from bayesmm.design.lints import sums_lints
 from bayesmm.design.reading import check_arguments
 from bayesmm.design.records import Block, Design
 from bayesmm.design.spec import DataArguments, DesignSpec
@@ -257,7 +258,7 @@ def _summed(formula: Formula, opened: Opened, plan: Plan, rows: Prepared, first:
         pair_products(own, (j, k), (plan.groups[j], plan.groups[k]), (places[j], places[k]), (lefts[j], lefts[k]))
         for j, k in combinations(range(len(plan.groups)), 2)
     )
-    check_unchanged(own, plain, weighted, levels)
+    check_unchanged(own, shift, plain, weighted, levels)
     layout = Layout(plan.groups, places, lefts, levels, pairs)
     residual = residual_sums(formula, opened, found, own, layout, weighted)
     sample = to_pandas(found.scope.variables.values(), found.scope.rows)
@@ -364,7 +365,8 @@ def _say(
     intercept = 0 if plan.fixed.intercept else None
     aliased, said = say_about_dependence(X.rows, basis.taken_out(X.rows), names, intercept)
     of_blocks = [message for block in blocks for message in check_block(block, family)]
-    scope.said.extend([*said, *remarks(formula, plan.fixed, values, blocks, sums, plan.base), *of_blocks])
+    scope.said.extend([*said, *remarks(formula, plan.fixed, values, blocks, sums, plan.base)])
+    scope.said.extend([*sums_lints(formula, values, blocks, scope.variables), *of_blocks])
     return aliased
 
 

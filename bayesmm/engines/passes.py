@@ -22,6 +22,7 @@ MOST_SUMS = 400  # in one query
 CHANGED = 1e-6  # relative: a mean of centred columns, or a sum over levels, that is no rounding
 # Bytes of a pair of levels while it is read: keys, codes, sums, and their copies.
 PAIR_BYTES = 12 * BYTES
+MEAN_ROUNDING = 1e-13  # of a mean, relative: sums of up to 1e10 rows, which engines add in parts
 WEIGHT, LOG_WEIGHT = "w", "log_w"
 
 
@@ -215,10 +216,15 @@ def pair_products(
     return PairSums(blocks, first[order], second[order], products)
 
 
-def check_unchanged(rows: Prepared, plain: np.ndarray, weighted: np.ndarray, levels: Sequence[LevelSums]) -> None:
-    """Raise a DataError where the sums of the second pass do not fit those of the first, or one another."""
-    sizes = np.sqrt(np.diag(plain))
-    if (np.abs(plain[0, 1:]) > CHANGED * np.sqrt(rows.n) * sizes[1:]).any():
+def check_unchanged(
+    rows: Prepared, shift: np.ndarray, plain: np.ndarray, weighted: np.ndarray, levels: Sequence[LevelSums]
+) -> None:
+    """Raise a DataError where the sums of the second pass do not fit those of the first, or one another.
+
+    `shift`, (m,), are the means of the first pass, which are known to some digits of themselves.
+    """
+    sizes, rounding = np.sqrt(np.diag(plain)), MEAN_ROUNDING * rows.n * np.abs(shift)
+    if (np.abs(plain[0, 1:]) > CHANGED * np.sqrt(rows.n) * sizes[1:] + rounding[1:]).any():
         raise DataError(
             "the data changed while they were read: the means of the first pass are not those of the second"
         )

@@ -1,7 +1,7 @@
 """Residual structures of a lazy frame's model: those whose likelihood needs sums alone, and what is summed for them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -105,7 +105,7 @@ def residual_of(formula: Formula, sums: Sums, spread: float) -> Residuals:
     if formula.scales:
         X = np.column_stack([np.ones(len(own.keys)), own.keys]) if formula.scales[0].intercept else own.keys
         y = np.array([-spread, spread])  # all that is asked of the response is its sd
-        return Residuals((replace(scale.term(formula.scales[0], X, own.names, y), rows=None),))
+        return Residuals((scale.term(formula.scales[0], X, own.names, y),))  # its rows are the strata
     if not formula.residuals:
         return INDEPENDENT
     (call,) = formula.residuals
@@ -117,7 +117,9 @@ def residual_of(formula: Formula, sums: Sums, spread: float) -> Residuals:
     elif own is not None and own.kind == LENGTHS:
         longest = Factor(np.zeros(int(own.keys.max()), np.int64), Levels(("1",)))
         parameters = compound_symmetry.parameters({"gr": longest})
-    return Residuals((ResidualTerm(STRUCTURES[call.function], text_of(call), parameters, None, names),))
+    # of standard errors one: that others are read from one column each is all that this says
+    rows = np.ones(1) if call.function == standard_errors.NAME else None
+    return Residuals((ResidualTerm(STRUCTURES[call.function], text_of(call), parameters, rows, names),))
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -81,7 +81,12 @@ def by_stratum(rows: Prepared, layout: Layout, kind: nw.Expr, X: np.ndarray, nam
     if len(keys) != len(X):
         raise DataError("the data changed while they were read: the strata of sigma's formula are others than before")
     sets = _sets(_Kinds(replace(rows, frame=frame), keys, (("v", "v"),)), layout)
-    return ResidualSums(STRATA, X, count, tuple(names), *sets)
+    inverse = count
+    if rows.has_weights:
+        inverses = frame.select(KIND, inverse=1.0 / nw.col(WEIGHT)).group_by(KIND).agg(nw.col("inverse").sum())
+        table = collected(rows.engine, "sum the weights", inverses)
+        inverse = table["inverse"].astype(float)[np.argsort(table[KIND].astype(float))]
+    return ResidualSums(STRATA, X, count, inverse, tuple(names), *sets)
 
 
 def by_lag(rows: Prepared, layout: Layout, series: str, time: nw.Expr, text: str) -> ResidualSums:
@@ -115,7 +120,7 @@ def by_lag(rows: Prepared, layout: Layout, series: str, time: nw.Expr, text: str
     kept = np.r_[0, 3 : 3 * len(keys)]  # first rows have none before them
     weighted, levels, pairs = sets
     own = weighted[kept], tuple(one[kept] for one in levels), tuple(one[kept] for one in pairs)
-    return ResidualSums(LAGS, keys[1:, None], count[1:], (), *own)
+    return ResidualSums(LAGS, keys[1:, None], count[1:], np.zeros(0), (), *own)
 
 
 def by_length(rows: Prepared, layout: Layout, series: str, text: str, total: np.ndarray) -> ResidualSums:
@@ -137,6 +142,7 @@ def by_length(rows: Prepared, layout: Layout, series: str, text: str, total: np.
         LENGTHS,
         keys[:, None],
         count,
+        np.zeros(0),
         (),
         np.concatenate([total[None], weighted]),
         tuple(np.concatenate([one.products[None], own]) for one, own in zip(layout.levels, levels, strict=True)),

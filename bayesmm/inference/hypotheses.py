@@ -22,6 +22,8 @@ import numpy as np
 from bayesmm.design.coding import RESPONSES, Levels
 from bayesmm.design.design import encode
 from bayesmm.design.records import Design
+from bayesmm.design.summed import is_summed
+from bayesmm.engines.recoded import recoded
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.terms import TermColumns, estimated, term_columns
@@ -146,9 +148,12 @@ def _sum_to_zero(design: Design) -> Floats:
         else state
         for expr, state in design.spec.states.items()
     }
-    other = encode(replace(design.spec, states=states), design.frame, groups=False).X
+    if is_summed(design):
+        other, X = recoded(design, states).rows, design.X.rows
+    else:
+        other, X = encode(replace(design.spec, states=states), design.frame, groups=False).X, design.X
     sizes = np.linalg.norm(other, axis=0)
-    A = np.linalg.lstsq(other / sizes, design.X)[0] / sizes[:, None]
-    if not np.abs(other @ A - design.X).max() <= SAME_SPACE * np.abs(design.X).max():
+    A = np.linalg.lstsq(other / sizes, X)[0] / sizes[:, None]
+    if not np.abs(other @ A - X).max() <= SAME_SPACE * np.abs(X).max():
         raise DataError(f"the terms of {design.formula.text!r} mean another model in another coding; use type='II'")
     return A

@@ -16,7 +16,8 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.relations import is_related
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import Values, check_no_parameters, weights_of_rows
-from bayesmm.design.summed import SummedMatrix, is_summed, rows_of, weighted_rows
+from bayesmm.design.summed import SummedColumn, SummedMatrix, is_summed, rows_of, weighted_rows
+from bayesmm.design.summed_residual import weights_of_sets
 from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import DataError, PriorError, listing
 from bayesmm.likelihood.crossproducts import (
@@ -29,7 +30,13 @@ from bayesmm.likelihood.crossproducts import (
 from bayesmm.likelihood.orthogonal import Columns, orthonormal, orthonormal_in_parts, residual, root_mean_square, scaled
 from bayesmm.likelihood.strata import stratum_sums, weighted_sum
 from bayesmm.likelihood.structured_blocks import Sampled, sampled_of
-from bayesmm.likelihood.summed import cross_products_of_sums, in_other_basis, is_exact, orthonormal_of_sums
+from bayesmm.likelihood.summed import (
+    cross_products_of_sums,
+    in_other_basis,
+    is_exact,
+    orthonormal_of_sums,
+    sets_of_sums,
+)
 from bayesmm.likelihood.theta import Theta, make_theta
 from bayesmm.likelihood.varying import Varying, first_values, varies, varying_labels, varying_products
 from bayesmm.priors import Prior, coefficient_places, coefficient_prior, prior_bases, prior_design
@@ -139,8 +146,8 @@ def residual_problem(design: Design, start: Values) -> Callable[[Values], Proble
     passes over the rows; the fixed columns are then orthonormal at `start` only. Else every call makes them anew.
     """
     columns, term = orthonormal_columns(design), design.residual
-    if is_summed(design):  # no rows to pass over
-        return lambda values: orthogonal_problem(whitened(design, values), columns)
+    if is_summed(design):
+        return _of_sets(design, start, columns)
     kinds, kind = np.unique(term.rows, axis=0, return_inverse=True)
     if len(kinds) > MOST_KINDS or term.correlated is not None:
         return lambda values: orthogonal_problem(whitened(design, values), columns)
@@ -148,6 +155,14 @@ def residual_problem(design: Design, start: Values) -> Callable[[Values], Proble
     plain = cross_products(factors_of(design, columns), first.fixed, first.response, design.weights)
     sums = stratum_sums(plain, kind.ravel())
     return lambda values: replace(first, cp=weighted_sum(sums, weights_of_rows(term, kinds, values, None)))
+
+
+def _of_sets(design: Design, start: Values, columns: tuple[Columns, ...]) -> Callable[[Values], Problem]:
+    """Return the same of a design of sums, with a set of them for each kind of rows or series."""
+    first = orthogonal_problem(whitened(design, start), columns)
+    sums = design.X.sums
+    sets = sets_of_sums(columns, SummedMatrix(sums, first.fixed.A), SummedColumn(sums, first.response.a))
+    return lambda values: replace(first, cp=weighted_sum(sets, *weights_of_sets(design, values)))
 
 
 def reduced(

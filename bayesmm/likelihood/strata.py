@@ -25,7 +25,7 @@ class StratumSums:
     """
 
     whole: CrossProducts  # of all rows, with the weights of the rows alone
-    stratum: Ints  # (n,)
+    stratum: Ints  # (n,); of sets of sums, whose rows are elsewhere, none
     count: Floats  # (S,) rows
     A: Floats  # (S, G, q, q) Z'WZ of each level of the leading factor
     z: Floats  # (S, G, q)
@@ -52,8 +52,11 @@ def stratum_sums(whole: CrossProducts, stratum: Ints) -> StratumSums:
     return StratumSums(whole, stratum, count, np.stack(A), np.stack(z), starts[0], columns[0], *arrays, squares)
 
 
-def weighted_sum(sums: StratumSums, weights: Floats) -> CrossProducts:
-    """Return the cross-products of all rows with a further weight for each stratum, (S,); levels are not merged."""
+def weighted_sum(sums: StratumSums, weights: Floats, logarithms: float | None = None) -> CrossProducts:
+    """Return the cross-products of all rows with a further weight for each stratum, (S,); levels are not merged.
+
+    `logarithms` is what these weights add to log|W|, where they are of other sets of sums than strata.
+    """
     whole, (A, z, coupling, rest_A, rest_z, rWr) = (
         sums.whole,
         (
@@ -61,14 +64,16 @@ def weighted_sum(sums: StratumSums, weights: Floats) -> CrossProducts:
             for part in (sums.A, sums.z, sums.coupling, sums.rest_A, sums.rest_z, sums.rWr)
         ),
     )
+    own = float(sums.count @ np.log(weights)) if logarithms is None else logarithms
+    source = whole.source
     outer = z[:, :, None] * z[:, None, :]
     return replace(
         whole,
         leading=Leading(np.ones(len(z)), A, sums.start, sums.columns, coupling, z, outer),
         rest=whole.rest._replace(A=rest_A, z=rest_z),
         rWr=float(rWr),
-        sum_log_weights=whole.sum_log_weights + float(sums.count @ np.log(weights)),
+        sum_log_weights=whole.sum_log_weights + own,
         pattern=np.arange(len(z)),
         z=z,
-        source=whole.source._replace(w=whole.source.w * weights[sums.stratum]),
+        source=None if source is None else source._replace(w=source.w * weights[sums.stratum]),
     )

@@ -5,6 +5,7 @@ asks for follows from what `bayesmm.design.summed.Sums` has, by level and by pai
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -12,6 +13,7 @@ from scipy.linalg import solve_triangular
 from bayesmm.design.summed import LevelSums, SummedColumn, SummedMatrix, Sums
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats, Ints, Rest, coupled, merged
 from bayesmm.likelihood.orthogonal import Columns, orthonormal, residual
+from bayesmm.likelihood.strata import StratumSums
 
 # Sums of squares are known to some 1e-13 of themselves; of a response that its columns explain but for this share, what
 # is left has fewer than four digits.
@@ -52,6 +54,27 @@ def cross_products_of_sums(columns: Sequence[Columns], fixed: SummedMatrix, r: S
     rWr = float(r.a @ sums.weighted @ r.a)
     n, log_weights, p = sums.n, sums.sum_log_weights, fixed.shape[1]
     return CrossProducts(leading, Rest(A, z, q, G), rWr, n, log_weights, p, tuple(order), pattern, own_z, None)
+
+
+def sets_of_sums(columns: Sequence[Columns], fixed: SummedMatrix, r: SummedColumn) -> StratumSums:
+    """Return the cross-products of each set of sums of residuals with a structure, as `stratum_sums` has strata's."""
+    sums = r.sums
+    own, whole = sums.residual, cross_products_of_sums(columns, fixed, r)
+    leading, rest, squares = [], [], []
+    for s in range(len(own.weighted)):
+        levels = tuple(replace(one, products=sets[s]) for one, sets in zip(sums.levels, own.levels, strict=True))
+        pairs = tuple(replace(one, products=sets[s]) for one, sets in zip(sums.pairs, own.pairs, strict=True))
+        part = replace(sums, weighted=own.weighted[s], levels=levels, pairs=pairs)
+        blocks = [_Block(part, k, columns[k]) for k in whole.order]
+        V, left = SummedMatrix(part, fixed.A), SummedColumn(part, r.a)
+        leading.append(_leading(blocks, V, left))
+        rest.append(_rest(part, blocks[1:], V, left))
+        squares.append(r.a @ part.weighted @ r.a)
+    A, z, starts, coupled_to, coupling = zip(*leading, strict=True)
+    rest_A, rest_z = zip(*rest, strict=True)
+    arrays = (np.stack(part) for part in (coupling, rest_A, rest_z, squares))
+    none = np.zeros(0, dtype=np.int64)
+    return StratumSums(whole, none, own.count, np.stack(A), np.stack(z), starts[0], coupled_to[0], *arrays)
 
 
 class _Block:

@@ -52,7 +52,7 @@ def predict_to(
     Parameters
     ----------
     path : path
-        Its name ends in .parquet, .pq or .csv; Parquet needs the package pyarrow.
+        Its name ends in .parquet, .pq or .csv.
     data : table or lazy frame, optional
         The rows to predict; those of the fit if not given, of a lazy frame as long as the model has it: not after
         `load`.
@@ -232,11 +232,6 @@ def _writer_of(path: Path) -> "Callable":
         return _csv
     if not name.endswith(PARQUET):
         raise FitFileError(f"{path} should be a Parquet or CSV file: its name should end in .parquet, .pq or .csv")
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError:
-        said = "writing Parquet needs the package pyarrow: pip install pyarrow"
-        raise FitFileError(f"{said}, or give a name that ends in .csv") from None
     return _parquet
 
 

@@ -52,6 +52,11 @@ def settled_effects(design: Design, priors: Mapping[str, Prior], effects: str) -
     if not design.family.gaussian:
         return glmm_effects(design, effects)
     if is_summed(design):
+        if design.residual.estimated:
+            raise DataError(
+                f"sampling with the residuals of {design.residual.text} needs the rows, and the data are a lazy frame; "
+                "maximize() does not, and a sample of the rows may be enough for a posterior"
+            )
         if effects == "explicit":
             raise DataError("effects='explicit' needs the rows, and the data are a lazy frame; use effects='marginal'")
         return "marginal"

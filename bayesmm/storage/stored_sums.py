@@ -75,6 +75,7 @@ def _residual_arrays(own: ResidualSums | None) -> dict[str, tuple]:
         "sums_residual": ("residual_text", np.array([own.kind, *own.names], dtype=object)),
         "sums_residual_keys": (("residual_kind", "residual_key"), own.keys),
         "sums_residual_count": ("residual_kind", own.count),
+        "sums_residual_inverse": ("residual_inverse", own.inverse),
         "sums_residual_weighted": (("residual_set", "base", "base_bis"), own.weighted),
     }
     for what, sets in (("levels", own.levels), ("pairs", own.pairs)):
@@ -88,13 +89,14 @@ def _residual(data: xr.Dataset, blocks: int) -> ResidualSums | None:
     if "sums_residual" not in data:
         return None
     kind, *names = map(str, data["sums_residual"].to_numpy())
-    keys, count, weighted = (data[f"sums_residual_{name}"].to_numpy() for name in ("keys", "count", "weighted"))
+    found = (data[f"sums_residual_{name}"].to_numpy() for name in ("keys", "count", "inverse", "weighted"))
+    keys, count, inverse, weighted = found
     numbers = blocks, blocks * (blocks - 1) // 2
     levels, pairs = (
         tuple(data[f"sums_residual_{what}_{k}"].to_numpy() for k in range(number))
         for what, number in zip(("levels", "pairs"), numbers, strict=True)
     )
-    return ResidualSums(kind, keys, count, tuple(names), weighted, levels, pairs)
+    return ResidualSums(kind, keys, count, inverse, tuple(names), weighted, levels, pairs)
 
 
 def _parts(block: Block) -> list[list]:

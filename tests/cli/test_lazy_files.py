@@ -5,6 +5,8 @@ import pytest
 
 from bayesmm.cli.lazy_files import read_lazily
 from bayesmm.cli.main import main
+from bayesmm.cli.shell_words import in_shell
+from bayesmm.design.summed import absent_rows
 from bayesmm.errors import DataError
 from tests.lazy_frames import installed, messy
 
@@ -93,3 +95,8 @@ def test_predictions_of_a_saved_fit_are_written_in_parts(folders, tmp_path, caps
     assert found["mean"].to_numpy() == pytest.approx(fit.predict(seed=1).to_frame()["mean"].to_numpy(), rel=1e-9)
     assert main([*words, "--to", str(tmp_path / "all.csv")]) == 2 and "exists already" in capsys.readouterr().err
     assert main(words) == 2 and "--to FILE is needed" in capsys.readouterr().err
+
+
+def test_what_needs_rows_is_said_in_words_of_the_shell():
+    said = in_shell(str(absent_rows("DuckDB")))
+    assert said.endswith("leave out --engine, or take a sample of the rows") and "predict_to" not in said

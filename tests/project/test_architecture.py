@@ -277,6 +277,7 @@ def test_every_requirement_is_imported_and_every_import_is_required():
         "arviz_stats": "arviz",
         "markupsafe": "jinja2",
         "numcodecs": "zarr",
+        "pyarrow": "nutpie",
     }  # imported name -> the requirement that it is a part of
     by_xarray = {"h5netcdf"}  # xarray imports it when a tree is written or read
     extras = project["project"]["optional-dependencies"]

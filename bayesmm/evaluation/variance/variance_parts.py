@@ -17,6 +17,7 @@ from bayesmm.design.records import Design
 from bayesmm.design.residual.structure import NOTHING, residual_weights
 from bayesmm.design.residual.structure import Values as Residual
 from bayesmm.design.summed import is_summed
+from bayesmm.design.summed_residual import mean_inverse_weight
 from bayesmm.families.family import MOST_PARAMETERS, Family
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.auxiliaries import auxiliary_draws
@@ -180,7 +181,7 @@ def residual(design: Design, values: Values, mean: float | None = None) -> Array
     at = mean_response(design, values) if rule.needs_mean and mean is None else mean
     value = rule.value(at, values.auxiliaries.T)
     if is_summed(design):
-        return np.broadcast_to(value * design.X.sums.mean_inverse_weight, len(values.beta)).astype(float)
+        return np.broadcast_to(value * mean_inverse_weight(design, values.residual), len(values.beta)).astype(float)
     weights = residual_weights(design, values.residual)
     if design.family.gaussian and weights is not None:
         value = value * np.mean(1 / weights, axis=-1)
