@@ -6,8 +6,11 @@ from importlib import import_module
 from pathlib import Path
 
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util import logging
 
 from bayesmm.version import __version__
+
+LOGGER = logging.getLogger(__name__)
 
 project = "bayesmm"
 author = "The bayesmm authors"
@@ -81,6 +84,7 @@ def _without_missing(app: object, docname: str, source: list[str]) -> None:
 
 # Methods of one line name the function that does the work: its docstring has the arguments.
 REFERRED = re.compile(r"[:;.]?\s+(?:[Ss]ee|Its attributes are those of) `([\w.]+)\.(\w+)`\.?$", flags=re.MULTILINE)
+ITSELF = re.compile(r"(Parameters\n-+\n)(?:fit|point|fitted) :[^\n]*\n?(?:    [^\n]*\n)*")  # the method's own object
 ROOMS = ("", "bayesmm.", "bayesmm.evaluation.", "bayesmm.inference.", "bayesmm.estimation.estimates.")
 MADE_BY_CALLS = ("Accumulated", "Check", "Comparison", "Fit", "Fits", "PointFit")  # nobody calls these classes
 
@@ -103,8 +107,13 @@ def _named(path: str, name: str) -> object:
 def _follow(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Put the rest of the docstring that a short one refers to in the place of the reference."""
     text = "\n".join(lines).rstrip()
-    if (found := REFERRED.search(text)) and (target := _named(*found.groups())):
-        rest = (inspect.getdoc(target) or "").partition("\n\n")[2]
+    if not (found := REFERRED.search(text)):
+        return
+    if (target := _named(*found.groups())) is None:
+        LOGGER.warning("the docstring of %s refers to %s, which is not there", name, ".".join(found.groups()))
+    else:
+        rest = ITSELF.sub(r"\1", (inspect.getdoc(target) or "").partition("\n\n")[2])
+        rest = re.sub(r"Parameters\n-+\n(?=\n|\Z)", "", rest)
         lines[:] = f"{text[: found.start()]}.{text[found.end() :]}\n\n{rest}".splitlines()
 
 
