@@ -5,6 +5,7 @@ Then every link and every file that the pages load must be in the site, also tho
 come from the network.
 """
 
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -69,7 +70,8 @@ def main() -> int:
     """Build the site; return the exit status."""
     from sphinx.cmd.build import build_main
 
-    arguments = ["-b", "html", "-E", "-a", "-W", "--keep-going", "-q", "-j", "auto", "-c", "docs", str(ROOT), str(SITE)]
+    shutil.rmtree(SITE, ignore_errors=True)  # or a page that was removed would stay
+    arguments = ["-b", "html", "-E", "-W", "--keep-going", "-q", "-j", "auto", "-c", "docs", str(ROOT), str(SITE)]
     status = build_main([*arguments, "-d", str(ROOT / "build" / "site-cache")])
     (SITE / "index.html").write_text(START.format("docs/index.html"), encoding="utf-8")
     faults = broken(SITE)

@@ -89,13 +89,17 @@ print(base64.b64encode(cloudpickle.dumps((bmm, job))).decode())"""
     assert run_python(f"{receive}; print(bmm.__name__, job('sleepstudy'))").split() == ["bayesmm", "180"]
 
 
-def test_each_requirement_has_a_minimum_and_is_locked():
+LOCKS = {"test": "requirements.lock", "docs": "requirements-docs.lock", "bench": "requirements-bench.lock"}  # by extra
+
+
+@pytest.mark.parametrize("extra", LOCKS)
+def test_each_requirement_has_a_minimum_and_is_locked(extra):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    lock = (ROOT / LOCKS[extra]).read_text(encoding="utf-8")
     locked = dict(re.findall(r"^([a-z0-9._-]+)==([^ ;\\]+)", lock, flags=re.MULTILINE))
     wanted = (
         project["project"]["dependencies"]
-        + project["project"]["optional-dependencies"]["test"]
+        + project["project"]["optional-dependencies"][extra]
         + project["build-system"]["requires"]
     )
     for requirement in wanted:
@@ -107,8 +111,9 @@ def _release(version):
     return tuple(int(part) for part in re.match(r"[0-9]+(?:\.[0-9]+)*", version).group().split("."))
 
 
-def test_the_lock_file_has_hashes_and_no_address():
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+@pytest.mark.parametrize("file", LOCKS.values())
+def test_the_lock_file_has_hashes_and_no_address(file):
+    lock = (ROOT / file).read_text(encoding="utf-8")
     entries = re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)[1:]
     assert len(entries) > 50  # the runtime set alone; a cut file would pass the rest
     assert all("--hash=sha256:" in entry for entry in entries)
