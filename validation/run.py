@@ -20,7 +20,7 @@ from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 
-from validation.records import RESULTS, Clock, Finding, Record, Settings, keep, read
+from validation.records import RESULTS, Clock, Finding, Record, Settings, keep, made_by, read
 
 # in the order of the page; the longest cells of a section come first where they are run
 SECTIONS = ("references", "prints", "exact", "calibration", "new_groups", "samplers", "verdicts", "speed")
@@ -130,8 +130,8 @@ def do(job: Job, settings: Settings, folder: Path) -> Record:
     """Check one cell and keep what was found; an error is a cell that failed."""
     name, cell = job
     clock, before = Clock(), read(name, cell, folder)
-    if before is not None and not before.ok:
-        before = None
+    if before is not None and not before.ok and before.made["commit"] != made_by()["commit"]:
+        before = None  # the code has changed since it failed
     module = section(name)
     try:
         if hasattr(module, "go_on"):  # long: it keeps what it has as it goes
