@@ -1,8 +1,8 @@
 """Cases in which the cause of a difference between REML or ML and the posterior is known, because it was put there.
 
 Each has a label, one parameter that is looked at, and data simulated with a seed. "none": nothing was done to make a
-difference, and there is enough data for the two to agree. "conflict": an estimate of the maximised fit was falsified,
-so that no honest cause applies.
+difference, and there is enough data for the two to agree. "conflict": an estimate of the maximised fit, or the draws,
+were falsified, so that no honest cause applies.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,6 +38,8 @@ class Case:
     parameter : str
     tamper : callable or None
         Of a conflict: returns a maximised fit with a wrong number in it, for (point, posterior sds by label).
+    spoil : float
+        Of a conflict: how many sds the draws of all coefficients are moved.
     """
 
     label: str
@@ -49,6 +51,7 @@ class Case:
     priors: Mapping[str, object] = field(default_factory=dict)
     seed: int = 1
     tamper: Callable | None = None
+    spoil: float = 0.0
 
 
 def groups(rng, number, rows, sd, slope_sd=0.0, slope=0.5, sigma=1.0, outlier=0.0):
@@ -203,6 +206,9 @@ def _cases() -> list[Case]:
         C("conflict", "slope falsified", G, some, X, seed=91, tamper=wrong_coefficient),
         C("conflict", "sigma falsified", G, many, S, seed=92, tamper=wrong_sigma),
         C("conflict", "sd falsified", G, many, SD, seed=93, tamper=wrong_sd),
+        C("conflict", "draws moved by 1 sd", G, some, X, seed=95, spoil=1.0),
+        C("conflict", "draws of counts moved by 1 sd", G, lambda r: counts(r, 60, 8, 0.5), X, "poisson", seed=96,
+          spoil=-1.0),
         C("conflict", "slope of choices falsified", G, lambda r: choices(r, 60, 20, 0.7), X, "bernoulli", seed=94,
           tamper=wrong_coefficient),
     ]  # fmt: skip

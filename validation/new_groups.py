@@ -21,7 +21,7 @@ def cells() -> tuple[str, ...]:
 
 def check(cell: str, settings: Settings) -> Finding:
     """Return the coverage of equal-tailed intervals, from the ranks that the calibration has kept."""
-    record = read("calibration", cell)
+    record = read("calibration", cell, settings.results)
     return counted(record) if record is not None else Finding(False, "the calibration has not been run", {"ranks": 0})
 
 
@@ -49,5 +49,5 @@ def expected(wanted: float) -> float:
 
 def enough(record: Record, settings: Settings) -> bool:
     """Return whether the record is of all the data sets that the calibration has."""
-    calibration = read("calibration", record.cell)
+    calibration = read("calibration", record.cell, settings.results)
     return calibration is not None and record.numbers["ranks"] == len(calibration.numbers["ranks"].get(QUANTITY, []))

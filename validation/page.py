@@ -17,8 +17,8 @@ Row = Sequence[object]
 # what stands under the two pictures of the calibration
 HISTOGRAMS = "Bands: 99 % of a uniform bin's counts; bars outside are red."
 CURVES = (
-    "A line for each quantity; bands: 99 % of uniform ranks, all points together; lines that leave it are red (one in a "
-    "hundred does by chance)."
+    "A line for each quantity; bands: 99 % of uniform ranks, all points together; lines that leave it are red (one in "
+    "a hundred does by chance)."
 )
 
 
@@ -145,6 +145,8 @@ def p_of(records: Iterable[Record]) -> np.ndarray:
 
 def of_exact(records: list[Record], folder: Path) -> list[str]:
     z = z_of(records)
+    if not len(z):
+        return [verdict(record) for record in records]
     rows = []
     for record in records:
         own = z_of([record])
@@ -156,7 +158,7 @@ def of_exact(records: list[Record], folder: Path) -> list[str]:
         else:
             row = ("–",) * 4
         rows.append((record.cell, samplers_, *row, verdict(record)))
-    normal = stats.kstest(z, "norm").pvalue if len(z) else np.nan
+    normal = stats.kstest(z, "norm").pvalue
     beyond = ", ".join(
         f"{np.mean(np.abs(z) > at):.2%} beyond {at} ({2 * stats.norm.sf(at):.2%})" for at in (1.96, 2.58, 3.29)
     )
@@ -258,9 +260,9 @@ def of_verdicts(records: list[Record], folder: Path) -> list[str]:
     return [
         f"{len(rows)} simulated cases whose cause is known because it was put there (`validation/labelled.py`), and "
         f"what "
-        "`fit.compare()` says of the parameter in question. Bold: as meant. No conflict (a falsified estimate) may be "
-        f"called agreement, and at most {verdicts.MOST_CONFUSED} causes may be confused. A wrong random structure "
-        f"and an "
+        "`fit.compare()` says of the parameter in question. Bold: as meant. No conflict (a falsified estimate, or falsified "
+        "draws) may be called agreement, and at most "
+        f"{verdicts.MOST_CONFUSED} causes may be confused. A wrong random structure and an "
         "outlier are in both fits alike, so that these agree.",
         table(("cause that was put there", *columns), grid),
         *(verdict(record) + (f" ({record.words})" if record.ok else "") for record in records),

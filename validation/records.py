@@ -28,10 +28,13 @@ class Settings:
         Data sets of simulation-based calibration for every family and structure.
     central : int
         The same for the central models.
+    results : path
+        The folder of what is kept.
     """
 
     simulations: int = 200
     central: int = 1000
+    results: Path = RESULTS
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,14 @@ def machine() -> str:
 
 
 class Clock:
-    """Seconds since it was made."""
+    """Seconds since it was made, and of them those of the processor, which do not depend on what else runs."""
 
     def __init__(self) -> None:
-        self.began = time.perf_counter()
+        self.began, self.began_cpu = time.perf_counter(), time.process_time()
+
+    @property
+    def cpu(self) -> float:
+        return time.process_time() - self.began_cpu
 
     @property
     def seconds(self) -> float:

@@ -20,10 +20,11 @@ from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 
-from validation.records import RESULTS, Clock, Finding, Record, Settings, keep, read
+from validation.records import RESULTS, Clock, Finding, Record, Settings, keep, made_by, read
 
-# in the order of the page; the longest cells of a section come first where they are run
+# in the order of the page
 SECTIONS = ("references", "prints", "exact", "calibration", "new_groups", "samplers", "verdicts", "speed")
+LATER = ("new_groups",)
 SHORT = 12  # simulations of a short run
 Job = tuple[str, str]
 
@@ -31,15 +32,16 @@ Job = tuple[str, str]
 def main(arguments: list[str] | None = None) -> int:
     """Run what is asked for, write the page, and return the exit status."""
     asked = _parser().parse_args(arguments)
-    settings = Settings(asked.simulations, asked.central)
-    if asked.short:
-        settings = Settings(min(SHORT, asked.simulations), min(SHORT, asked.central))
+    most = SHORT if asked.short else max(asked.simulations, asked.central)
+    settings = Settings(min(most, asked.simulations), min(most, asked.central), asked.results)
     stopped = False
     if not asked.page:
         jobs = list(jobs_of(asked.sections or SECTIONS, settings, short=asked.short, only=asked.cells))
         if asked.fresh:
             forget(jobs, asked.results)
-        stopped = work(waiting(jobs, settings, asked.results), settings, asked.results, asked.processes)
+        for later in (False, True):  # what is counted in what others have kept is done when they are done
+            own = [job for job in jobs if (job[0] in LATER) == later]
+            stopped = stopped or work(waiting(own, settings, asked.results), settings, asked.results, asked.processes)
     records = list(kept(asked.results))
     if asked.out is not None:
         from validation.page import write  # draws pictures: not in the workers
@@ -62,7 +64,8 @@ def jobs_of(names: Iterable[str], settings: Settings, *, short: bool = False, on
     """Yield (section, cell) of everything that there is to check."""
     for name in names:
         module = section(name)
-        cells = module.SHORT_CELLS if short else module.cells()
+        in_order = getattr(module, "longest_first", module.cells)
+        cells = module.SHORT_CELLS if short else in_order()
         yield from ((name, cell) for cell in cells if only is None or cell in only)
 
 
@@ -130,17 +133,21 @@ def do(job: Job, settings: Settings, folder: Path) -> Record:
     """Check one cell and keep what was found; an error is a cell that failed."""
     name, cell = job
     clock, before = Clock(), read(name, cell, folder)
-    if before is not None and not before.ok:
-        before = None
+    if before is not None and not before.ok and before.made["commit"] != made_by()["commit"]:
+        before = None  # the code has changed since it failed
     module = section(name)
+
+    def keep_it(found: Finding) -> Record:
+        return keep(name, cell, found, float(found.numbers.get("seconds", clock.cpu)), folder)
+
     try:
         if hasattr(module, "go_on"):  # long: it keeps what it has as it goes
-            found = module.go_on(cell, settings, before, lambda part: keep(name, cell, part, clock.seconds, folder))
+            found = module.go_on(cell, settings, before, keep_it)
         else:
             found = module.check(cell, settings)
     except Exception as error:
         found = Finding(False, f"{type(error).__name__}: {error}")
-    return keep(name, cell, found, clock.seconds, folder)
+    return keep_it(found)
 
 
 def say(future: Future, job: Job, number: int, total: int, clock: Clock) -> None:

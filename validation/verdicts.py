@@ -2,8 +2,10 @@
 
 import warnings
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import xarray as xr
 
 import bayesmm as bmm
 from bayesmm.sampling.importance import NAME, serves
@@ -35,7 +37,7 @@ def judged(case: Case) -> dict[str, object]:
         model = bmm.Model(case.formula, data, case.family, dict(case.priors) or None)
         sampler = NAME if serves(model.design, model.priors) else "auto"
         fit = model.sample(DRAWS, chains=CHAINS, seed=case.seed, sampler=sampler, progress=False, cores=1)
-        point = None
+        point, fit = None, moved(fit, case.spoil)
         if case.tamper is not None:
             point = case.tamper(model.maximize(), fit.summary()["sd"].to_dict())
         row = fit.compare(point).table.set_index("parameter").loc[case.parameter]
@@ -48,6 +50,17 @@ def judged(case: Case) -> dict[str, object]:
         "cause": row["cause"],
         "as meant": row["verdict"] in EXPECTED[case.label],
     }
+
+
+def moved(fit, sds: float):
+    """Return the fit with the draws of its coefficients moved by so many sds."""
+    if not sds:
+        return fit
+    posterior = fit.tree["posterior"].to_dataset()
+    wrong = posterior.assign(beta=posterior["beta"] + sds * posterior["beta"].std(("chain", "draw")))
+    tree = fit.tree.copy()
+    tree["posterior"] = xr.DataTree(wrong)
+    return replace(fit, tree=tree)
 
 
 def found(rows: list[dict]) -> Finding:

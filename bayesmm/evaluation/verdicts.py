@@ -92,9 +92,12 @@ def say_why(row: Row, rule: Rule) -> str:
     large = [(part, name) for part, name in zip(row.parts, PARTS, strict=False) if part >= SECOND]
     if rule.verdict not in DIVIDED or row.bound or row.confounded or row.sd == 0 or len(large) < 2:
         return said
-    large.sort(reverse=True)
-    shares = " and ".join(f"{name} {part:.0%}" for part, name in large)
-    return f"{said}. More than one cause applies: of the difference of {abs(row.difference):.2f} sds {shares}"
+    (most, one), (less, other) = sorted(large, reverse=True)[:2]
+    verb = "make" if one == PARTS[1] else "makes"
+    return (
+        f"{said}. More than one cause applies: of the difference of {abs(row.difference):.2f} sds {one} {verb} "
+        f"{most:.0%} and {other} {less:.0%}"
+    )
 
 
 def is_no_maximum(row: Row) -> bool:
