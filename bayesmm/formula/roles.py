@@ -7,6 +7,7 @@ from dataclasses import replace
 from bayesmm.errors import FormulaError, listing, look_alike
 from bayesmm.formula.expressions import Column
 from bayesmm.formula.formula import Bar, Expr, Formula, arguments_of, column_nodes, underline
+from bayesmm.formula.parser import SPECIFIC
 from bayesmm.formula.responses import RESPONSE, ROW
 
 WEIGHTS = "weights column"
@@ -33,7 +34,7 @@ def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
         ("column", [*variables_of(replace(formula, bars=_of_mean(formula))), *formula.offsets]),
         ("column", formula.residuals),
         ("column", [] if formula.several is None else [Column(RESPONSE), Column(ROW)]),
-        ("grouping factor", [column for bar in formula.bars if not bar.of for column in bar.group]),
+        ("grouping factor", [column for bar in _of_mean(formula) for column in bar.group]),
         ("column", [weight for bar in formula.bars for weight in bar.weights]),
         ("trials column", [formula.trials] if formula.trials is not None else []),
         (WEIGHTS, [formula.weights] if formula.weights is not None else []),
@@ -47,17 +48,19 @@ def roles(formula: Formula) -> dict[str, tuple[str, tuple[int, int], str]]:
     for scale in formula.scales:
         bars = [bar for bar in formula.bars if bar.of == scale.name]
         terms = [*scale.terms, *(term for bar in bars for term in bar.terms)]
+        text = formula.text if scale.name == SPECIFIC else scale.text  # cs() stands in the formula of the mean
         by = [bar.by for bar in bars if bar.by is not None]
         for node in (node for expr in (*(e for t in terms for e in t.factors), *by) for node in column_nodes(expr)):
-            places.setdefault(node.name, ("column", node.span, scale.text))
+            places.setdefault(node.name, ("column", node.span, text))
         for node in (node for bar in bars for column in bar.group for node in column_nodes(column)):
-            places.setdefault(node.name, ("grouping factor", node.span, scale.text))
+            places.setdefault(node.name, ("grouping factor", node.span, text))
     return places
 
 
 def _of_mean(formula: Formula) -> tuple[Bar, ...]:
-    """Return the group terms of the formula of the mean."""
-    return tuple(bar for bar in formula.bars if not bar.of)
+    """Return the group terms of the formula of the mean, or of one formula that is of several predictors."""
+    own = {scale.name for scale in formula.scales}
+    return tuple(bar for bar in formula.bars if bar.of not in own)
 
 
 def missing_column(formula: Formula, columns: Sequence[str]) -> FormulaError | None:

@@ -8,7 +8,7 @@ import pytest
 from scipy import optimize, special, stats
 
 import bayesmm as bmm
-from bayesmm.errors import DataError
+from bayesmm.errors import DataError, FormulaError
 from bayesmm.estimation.glmm import Warm, criterion_of, make_problem
 
 
@@ -199,3 +199,14 @@ def test_columns_that_separate_categories_are_named():
     x = np.tile([-1.0, 0.0, 1.0], 20) + np.linspace(-0.3, 0.3, 60)
     point = bmm.Model("y ~ x", pd.DataFrame({"y": ["a", "b", "c"] * 20, "x": x}), "categorical").maximize()
     assert not point.converged and "grow" in point.message and "beta_mu[x" in point.message
+
+
+def test_other_data_of_categories_without_an_order():
+    """The grouping factor is read again, and the categories are those of the first data."""
+    data = table()
+    model = bmm.Model("y ~ x + (1 | g)", data, "categorical")
+    part = model.with_data(data.iloc[:90])
+    assert part.design.n == 90 and part.design.categories == ("no", "some", "yes")
+    assert part.maximize().converged
+    with pytest.raises(FormulaError, match="grouping factor 'h' is not in the data"):
+        bmm.Model("y ~ x + (1 | h)", data, "categorical")

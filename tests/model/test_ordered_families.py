@@ -11,6 +11,7 @@ from scipy import optimize, special, stats
 
 import bayesmm as bmm
 from bayesmm.errors import DataError, FormulaError
+from bayesmm.estimation.glmm import Warm, criterion_of, make_problem
 
 HERE = Path(__file__).parents[1]
 REFERENCES = json.loads((HERE / "reference" / "row_parameters.json").read_text())
@@ -134,7 +135,7 @@ def test_random_effects_of_an_adjacent_model_by_a_dense_grid():
     """At the estimates by 15 nodes: the likelihood over a grid of each judge's effect, and no step that raises it."""
     (k, warm, yes), judge = columns(), pd.factorize(wine()["judge"])[0]
     point = bmm.Model("rating ~ temp + contact + (1 | judge)", wine(), "acat").maximize(nagq=15)
-    u = np.linspace(-8, 8, 801)
+    u = np.linspace(-8, 8, 401)
 
     def total(x):
         out = 0.0
@@ -310,3 +311,30 @@ def test_effects_of_thresholds_that_cross_are_refused_by_the_search():
     slopes = point.residual["cs"]
     for x in (-1.0, 1.0):
         assert low - slopes[0] * x < high - slopes[1] * x
+
+
+def test_a_column_that_is_not_there_is_underlined_in_the_formula():
+    with pytest.raises(FormulaError, match="column 'contcat' is not in the data") as caught:
+        bmm.Model("rating ~ temp + cs(contcat)", wine(), "acat")
+    line, below = str(caught.value).split("\n")[1:3]
+    assert line[below.index("^") : below.rindex("^") + 1] == "contcat"
+
+
+def test_random_effects_of_the_discrimination_by_a_dense_grid():
+    """Laplace's approximation beside the integral over each judge's log disc, which scatters little: close to it."""
+    data = wine()
+    model = bmm.Model(("rating ~ temp", "disc ~ 1 + (1 | judge)"), data, "cumulative")
+    problem = make_problem(model.design)
+    criterion = criterion_of(problem, 1, Warm(np.zeros(9)))
+    x = np.concatenate([np.zeros(1), [0.1], problem.moved(problem.aux)])
+    value, slope = criterion(x)
+    found = [(criterion(x + 1e-5 * e)[0] - criterion(x - 1e-5 * e)[0]) / 2e-5 for e in np.eye(len(x))]
+    np.testing.assert_allclose(slope, found, atol=1e-5)
+    (k, _, _), judge, u = columns(), pd.factorize(data["judge"])[0], np.linspace(-7, 7, 301)
+    eta, tau = problem.offset, problem.own.natural(x[problem.parts[2]])
+    sd, total = problem.bases[0][0, 0] * problem.factors(x[problem.parts[1]])[0][0, 0], 0.0
+    for g in range(9):
+        rows = judge == g
+        f = [log_likelihood(cumulative, d * tau, d * eta[rows], k[rows]) for d in np.exp(sd * u)]
+        total += special.logsumexp(np.array(f) + stats.norm.logpdf(u)) + np.log(u[1] - u[0])
+    assert 0.1 < sd < 0.3 and -value / 2 == pytest.approx(total, abs=0.01)
