@@ -32,7 +32,7 @@ def table(name, link, seed=4, aux=None):
         eta = 1.0 + 0.1 * np.tanh(x) + 0.1 * np.tanh(rng.normal(size=G))[g]
     if aux is None:
         own = {
-            "ndt": 0.3,
+            "ndt": 1.5,
             "kappa": 3.0,
             "zoi": 0.3,
             "coi": 0.4,
