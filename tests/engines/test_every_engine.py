@@ -15,7 +15,7 @@ MESSY = "y ~ x*f + ns(z, df = 4) + C(h, Sum) + offset(o) + (1 + x | g) + (1 | g:
 RATINGS = "y ~ 1 + service + (1 | s) + (1 | d) + (1 | dept) + (1 | dept:service)"
 
 
-def ratings(n: int = 8000) -> pd.DataFrame:
+def ratings(n: int = 4000) -> pd.DataFrame:
     """Return ratings of lecturers by students, as InstEval's: crossed factors, each cell once or twice, most never."""
     rng = np.random.default_rng(7)
     table = pd.DataFrame({"s": rng.integers(1, 700, n), "d": rng.integers(1, 260, n), "service": rng.integers(0, 2, n)})
@@ -29,7 +29,7 @@ def ratings(n: int = 8000) -> pd.DataFrame:
 @pytest.fixture(scope="module", params=["messy", "ratings"])
 def expected(request):
     """Return a formula, a table, weights, and what the table in memory gives."""
-    formula, table, weights = (MESSY, messy(), "w") if request.param == "messy" else (RATINGS, ratings(), None)
+    formula, table, weights = (MESSY, messy(1500), "w") if request.param == "messy" else (RATINGS, ratings(), None)
     return formula, table, weights, bmm.Model(formula, table, weights=weights).maximize()
 
 
