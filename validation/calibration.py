@@ -42,7 +42,7 @@ def cells() -> tuple[str, ...]:
 
 
 def longest_first() -> tuple[str, ...]:
-    """Return them so that the long ones do not come last: the structures, among which some are slow, and the central."""
+    """Return them so that the long ones do not come last: structures, of which some are slow, then the central ones."""
     return tuple(sorted(CASES, key=lambda name: (CASES[name].kind != STRUCTURE, CASES[name].kind != CENTRAL)))
 
 

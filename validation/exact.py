@@ -12,9 +12,9 @@ from bayesmm.design.parameters import coefficients, variance_parameters
 from bayesmm.posterior.draws import draws_of
 from bayesmm.sampling.importance import NAME, serves
 from validation.grids import Marginal, exact, grouped_model, normal_model, ranges_of, scipy_prior
-from validation.models import CASES, KNOWN, THRESHOLD
+from validation.models import CASES, KNOWN, THRESHOLD, of_family
 from validation.records import Finding, Settings
-from validation.simulated import GROUPS, HALF, RESPONSES, SD, TRIALS, codes
+from validation.simulated import GROUPS, HALF, RESPONSES, ROWS, SD, TRIALS, codes
 
 TITLE = "Exact posteriors by quadrature"
 SHORT_CELLS = ("gaussian", "correlated slopes", "poisson", "weibull")
@@ -269,7 +269,7 @@ def normal(cell: str):
 def grouped(cell: str):
     """Return the same of a model with a random intercept, or none; its coefficients are on the grid too."""
     own = GROUPED[cell]
-    simulated = CASES[own.family].draw(np.random.default_rng(SEED))
+    simulated = of_family(own.family, ROWS).draw(np.random.default_rng(SEED))
     data, ordered = simulated.data.assign(x=np.sign(simulated.data["x"])), own.family == "cumulative"
     if ordered:
         data = data.assign(y=np.minimum(data["y"], 3))

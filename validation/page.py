@@ -99,7 +99,7 @@ def of_references(records: list[Record], folder: Path) -> list[str]:
             state = GOOD if own["largest"] <= limit else BAD
             rows.append((f"`{record.cell}`", kind, own["numbers"], number(own["largest"]), f"{unit}, {limit:g}", state))
     left = [
-        f"`{r.cell}`: {many} models {why}"
+        f"`{r.cell}`: {many} models ({why})"
         for r in records
         for why, many in r.numbers.get("left out", {}).items()
         if many
@@ -260,9 +260,9 @@ def of_verdicts(records: list[Record], folder: Path) -> list[str]:
     return [
         f"{len(rows)} simulated cases whose cause is known because it was put there (`validation/labelled.py`), and "
         f"what "
-        "`fit.compare()` says of the parameter in question. Bold: as meant. No conflict (a falsified estimate, or falsified "
-        "draws) may be called agreement, and at most "
-        f"{verdicts.MOST_CONFUSED} causes may be confused. A wrong random structure and an "
+        "`fit.compare()` says of the parameter in question. Bold: as meant. No conflict (a falsified estimate, or "
+        f"falsified draws) may be called agreement, and at most {verdicts.MOST_CONFUSED} causes may be confused. "
+        "A wrong random structure and an "
         "outlier are in both fits alike, so that these agree.",
         table(("cause that was put there", *columns), grid),
         *(verdict(record) + (f" ({record.words})" if record.ok else "") for record in records),

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
+from bayesmm.design.summed import is_summed
 from bayesmm.errors import PriorError
 from bayesmm.evaluation.checks import Check, run_checks
 from bayesmm.evaluation.compare_reml_text import render_comparison
@@ -84,7 +85,8 @@ def compare(fit, point=None, consistency: bool | str = False) -> Comparison:
     ----------
     fit : Fit
     point : PointFit, optional
-        The fit to compare with; of the same model REML, or Laplace's ML for a generalised one, if not given.
+        The fit to compare with; of the same model REML, or Laplace's ML for a generalised one, if not given. One that
+        is given is sought anew: where it is not the maximum, the verdict is "disagree", and says so.
     consistency : bool or "graph"
         Of a linear model: with the check of `bayesmm.evaluation.consistency.consistency`; "graph": with that of the
         PyMC graph.
@@ -151,7 +153,7 @@ def check_same_model(design, other) -> None:
             f"the point fit is of another model, with the variance parameters {', '.join(theirs)}; this posterior has "
             f"{', '.join(mine)}"
         )
-    if not np.array_equal(design.y, other.y):
+    if not (is_summed(design) or is_summed(other)) and not np.array_equal(design.y, other.y):
         raise ValueError(
             "the point fit is of other data: its responses are not those of this posterior; maximise the same model "
             "(fit.model.maximize()), or leave `point` out"
