@@ -19,6 +19,7 @@ from bayesmm.runtime.messages import label_text, note
 
 MOST = 100  # categories: more are no ratings but counts or measurements
 SHOWN = 6  # labels in a sentence
+LABELLED = ("text", "category", "ordered")  # kinds of columns that categories without an order may be
 CS = "cs"
 SAME = 1e-9  # of its size: what is left of a column that follows from others
 
@@ -40,7 +41,7 @@ def categories(expr: Expr, name: str, variable: Variable | None, family: Family,
     DataError
         It is no ordered categorical and no whole numbers from 1 on without gaps, or has a level that is not known.
     """
-    if family.nominal and variable is not None and variable.kind not in NUMERIC:
+    if family.nominal and variable is not None and variable.kind in LABELLED:
         return _labels(expr, name, variable, scope)
     if variable is None or variable.kind in NUMERIC:
         return _numbers(expr, name, variable, family, scope)

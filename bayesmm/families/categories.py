@@ -1,7 +1,7 @@
 """Moments, draws and the distribution function of a response of categories 1 ... K, from their probabilities."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +12,20 @@ Probabilities = Callable[[str, Array, Sequence[Array]], Array]  # (link, eta, th
 def functions(probabilities: Probabilities) -> dict[str, Callable]:
     """Return what a family of ordered categories has besides its probabilities, by the names of `Family`."""
     given = {"mean": mean, "variance": variance, "draw": draw, "cdf": cdf}
-    return {"probabilities": probabilities} | {name: partial(own, probabilities) for name, own in given.items()}
+    own = {name: OfProbabilities(function, probabilities) for name, function in given.items()}
+    return {"probabilities": probabilities} | own
+
+
+@dataclass(frozen=True)
+class OfProbabilities:
+    """A function of a family with its probabilities as the first argument: equal to itself out of a pickle."""
+
+    function: Callable[..., Array]
+    probabilities: Probabilities
+
+    def __call__(self, *arguments: object) -> Array:
+        """Return its value for the other arguments."""
+        return self.function(self.probabilities, *arguments)
 
 
 def mean(probabilities: Probabilities, link: str, eta: Array, thresholds: Sequence[Array]) -> Array:

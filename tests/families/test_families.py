@@ -47,7 +47,7 @@ def test_families_that_a_family_names_exist(family):
     )
     mu = np.full(3, 0.4)
     assert family.first(np.array([0.2, 0.4, 0.7]), mu).shape == (len(aux),)
-    assert family.variance(mu, aux).shape == mu.shape
+    assert family.variance(mu, (0.3, 1.1) if family.every else aux).shape == mu.shape  # of all thresholds
 
 
 @pytest.mark.parametrize("name", list(FAMILIES)[:8])
@@ -135,6 +135,9 @@ def test_printing_says_family_and_link():
 
 EQUATIONS = {
     "cumulative": (r"\mathrm{logit}\,P({\text{y}}_{i} \le k) &= \tau_{k} - \eta_{i}", r"\eta_{i} &= \beta_{\text{x}}"),
+    "sratio": (r"{\text{y}}_{i} = k \mid {\text{y}}_{i} \ge k", r"\tau_{k} - \eta_{i}"),
+    "acat": (r"{\text{y}}_{i} \in \{k, k + 1\}", r"\tau_{k} - \eta_{i}"),
+    "categorical": (r"\log P({\text{y}}_{i} = \text{2}) - \log P({\text{y}}_{i} = \text{1})", r"\mu_{\text{2}}"),
     "skew_normal": (r"\mathrm{SkewNormal}(\text{mean } \mu_{i}", r"\alpha &\sim \mathrm{Normal}"),
     "exgaussian": (r"\mathrm{ExGaussian}", r"\tau &\sim \mathrm{Half"),
     "betabinomial": (r"\mathrm{BetaBinomial}(n_{i}", r"\phi &\sim \mathrm{InverseGamma}"),
