@@ -96,7 +96,7 @@ def check_likelihood(design: Design, point: Estimates) -> ConsistencyCheck:
         return not_computed(point, DEPENDENT, LIKELIHOOD)
     structured = any(is_structured(part) for block in design.blocks for part in block.parts)
     if structured or structured_terms(design, compiled=True) or design.residual.estimated:
-        reason = "this check knows no structure of its covariances or residuals; fit.consistency('graph') does"
+        reason = "this check knows no structure of covariances or residuals; fit.consistency('graph') checks that"
         return not_computed(point, reason, LIKELIHOOD)
     integrated = integrate(design, default_priors(design, design.family))
     integrated = replace(integrated, sd=np.full(design.p, np.inf))

@@ -1,5 +1,6 @@
 """Residuals with parameters, and structured covariances, in compiled code: against the dense normal density."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -230,3 +231,15 @@ def test_series_that_no_factor_holds_are_for_the_explicit_graph():
     crossed = bmm.Model("y ~ x + (1 | h) + ar(t, g)", frame)
     assert not varies(crossed.design) and crossed.effects() == "explicit"
     assert not varies(bmm.Model("y ~ x + (1 | g)", frame).design)
+
+
+def twice(library, rows, values):
+    return 2 * library.exp(values["log_sigma"] @ rows.T)
+
+
+def test_a_kernel_that_does_not_say_what_its_structure_says_is_not_used():
+    design = bmm.Model(("y ~ x + (1 | g)", "sigma ~ f"), table(1)).design
+    (part,) = design.residual.parts
+    other = replace(part, structure=replace(part.structure, relative_sd=twice))
+    assert varies(design)
+    assert not varies(replace(design, residual=replace(design.residual, parts=(other,))))
