@@ -126,7 +126,7 @@ ax.set(xlabel="the school's effect, as made", ylabel="conditional mode")
 #
 # Each pupil has a mark for a written paper and one for coursework; 153 of the marks are missing. Are schools that do
 # well in one also good in the other, and is that so of the pupils *within* a school? Two models could not tell. The
-# name `p` between two bars lets the effects of the schools correlate over the marks; the residuals of a pupil do anyway.
+# name `p` between two bars lets the effects of the schools correlate over the marks, as residuals do anyway.
 
 # %%
 gcse = bmm.load_dataset("gcse")
