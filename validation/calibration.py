@@ -31,7 +31,7 @@ DRAWS, TUNE = 1000, 400  # of NUTS; thinned to RANKS
 LEAST_ESS = 200  # of the worst quantity; with less the chain is run again, longer
 LONGER = 5
 INDEPENDENT = 300  # draws, where they are independent
-KEEP_EVERY = 60.0  # seconds between two times that what is there is kept
+KEEP_EVERY = 20.0  # seconds between two times that what is there is kept
 SLOW = 10  # PyMC graphs take up to a minute each: a tenth of the simulations, and the page says so
 SEED = 20261129
 

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
             own = [job for job in jobs if (job[0] in LATER) == later]
             stopped = stopped or work(waiting(own, settings, asked.results), settings, asked.results, asked.processes)
     records = list(kept(asked.results))
-    if asked.out is not None:
+    if records:
         from validation.page import write  # draws pictures: not in the workers
 
         write(records, asked.out)
@@ -177,4 +177,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was found is kept
     sys.exit(main())

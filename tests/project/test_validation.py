@@ -264,6 +264,11 @@ def test_a_failed_cell_is_red_on_the_page_and_fails_the_command(tmp_path, capsys
     assert run.main(["--page", "--results", str(results), "--out", str(out)]) == 0
 
 
+def test_without_any_finding_there_is_no_page(tmp_path, capsys):
+    assert run.main(["--page", "--results", str(tmp_path / "none"), "--out", str(tmp_path / "docs")]) == 0
+    assert not (tmp_path / "docs").exists() and "0 cells, 0 failed" in capsys.readouterr().out
+
+
 def test_the_page_says_of_which_code_its_records_are(tmp_path):
     keep("exact", "gaussian", Finding(True, "", {"z": {}, "quadrature": 0.0}), 1, tmp_path)
     path = tmp_path / "exact" / "gaussian.json"
