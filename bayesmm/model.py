@@ -22,7 +22,7 @@ from bayesmm.likelihood.problem import Integrated, integrate
 from bayesmm.priors import Priors, prior_design, resolve_priors
 from bayesmm.results import Fit, PointFit
 from bayesmm.runtime.arguments import check_bool, check_functions, check_seed, check_whole
-from bayesmm.sampling.choose_graph import check_effects, marginal_is_cheaper, settled_effects
+from bayesmm.sampling.choose_graph import check_effects, effects_of_graph, marginal_is_cheaper, settled_effects
 from bayesmm.sampling.graph.centering import centred_by_rule, check_centred, chosen_centring
 from bayesmm.sampling.sample import sample
 from bayesmm.storage.accumulated import design_of_any
@@ -226,16 +226,17 @@ class Model:
         from bayesmm.sampling.graph.marginal_glmm import build_marginal_glmm
 
         check_centred(centred, self._factors)
-        if self.effects(effects) == "marginal" and self.family.gaussian:
+        effects = self.effects(effects_of_graph(self.design, effects))
+        if effects == "marginal" and self.family.gaussian:
             return build_marginal(self.design, self.priors, self._integrated)
-        if self.effects(effects) == "marginal" and self.design.blocks:
+        if effects == "marginal" and self.design.blocks:
             return build_marginal_glmm(self.design, self.priors)
         return build_explicit(self.design, self.priors, centred=chosen_centring(centred, self._factors, self._by_rule))
 
     def effects(self, effects: str = "auto") -> str:
         """Return which graph ``effects`` means for this model, "marginal" or "explicit"."""
         check_effects(effects)
-        settled = settled_effects(self.design, effects)
+        settled = settled_effects(self.design, self.priors, effects)
         if settled is not None:
             return settled
         return "marginal" if marginal_is_cheaper(self._integrated.problem) else "explicit"

@@ -14,9 +14,9 @@ from bayesmm.families.links import LINKS
 from bayesmm.runtime.progress import counter
 from bayesmm.runtime.streams import data_set
 
-SEED, ROWS, LEVELS, TRIALS = 1, 48, 6, 3
+SEED, ROWS, LEVELS, TRIALS, VISITS = 1, 48, 6, 3, 3
 SHORT = dict(draws=20, tune=20, chains=1, seed=SEED, progress=False)
-LINEAR, CROSSED = "linear", "crossed"  # jobs; each other one is of a family
+LINEAR, CROSSED, STRUCTURED = "linear", "crossed", "structured"  # jobs; each other one is of a family
 
 
 def warm_up(cores: int | None = None, progress: bool = True) -> float:
@@ -25,7 +25,7 @@ def warm_up(cores: int | None = None, progress: bool = True) -> float:
     What is on disk already is read, so that a second call takes some seconds.
     """
     began, (first, *rest) = time.perf_counter(), generalised()
-    waves = (first, LINEAR), (*rest, CROSSED)  # what the second compiles calls what the first has compiled
+    waves = (first, LINEAR), (*rest, CROSSED, STRUCTURED)  # what the second compiles calls what the first has compiled
     with (
         counter(progress, "Compiling for this machine", sum(map(len, waves))) as advance,
         ProcessPoolExecutor(cores or os.cpu_count() or 1, mp_context=get_context("spawn")) as pool,
@@ -55,7 +55,13 @@ def run(job: str) -> None:
     warnings.simplefilter("ignore")
     rng = data_set(SEED)
     table = pd.DataFrame({"g": np.arange(ROWS) % LEVELS, "h": np.arange(ROWS) // LEVELS, "x": rng.normal(size=ROWS)})
+    table["s"] = 1.0
     linear = next(family for family in FAMILIES.values() if family.gaussian)
+    if job == STRUCTURED:
+        table["y"], table["v"] = rng.normal(size=ROWS), table["h"].astype(str)
+        for formula in structured_formulas():
+            str(bmm.Model(formula, table[table["h"] < VISITS]).sample(sampler="importance", **SHORT))
+        return
     family = linear if job == LINEAR else FAMILIES[generalised()[0] if job == CROSSED else job]
     table["y"] = response(family, table["x"].to_numpy(), rng)
     random = {LINEAR: ("(x | g) + (1 | h)",), CROSSED: ("(1 | g) + (1 | h)",)}.get(job, ("(1 | g)", ""))
@@ -65,6 +71,14 @@ def run(job: str) -> None:
         model.maximize()
         for sampler in ("auto",) if job == CROSSED else ("auto", "importance"):
             str(model.sample(sampler=sampler, **SHORT))
+
+
+def structured_formulas() -> list[tuple[str, ...]]:
+    """Return models that use the compiled code of every structure of residuals and of random effects."""
+    residuals = [f"y ~ x + {text} + (1 | g)" for text in ("ar(h, g)", "cosy(g)", "unstr(h, g)")]
+    effects = [f"y ~ x + {name}(0 + v | g)" for name in ("cs", "ar1", "toep")]
+    known = [f"y | se(s{sigma}) ~ x + ar(h, g)" for sigma in ("", ", sigma = TRUE")]
+    return [*((text, "sigma ~ x") for text in residuals), *((text,) for text in (*effects, *known))]
 
 
 def response(family: Family, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -14,27 +14,38 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bayesmm.design.covariance.structure import coordinates_of, searched
 from bayesmm.design.parameters import INTERCEPT_AT_MEANS, sd_places
 from bayesmm.design.records import Design
+from bayesmm.design.residual.structure import values_by_label
 from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import ROUNDING, SNAP, Search, minimum, snapped
 from bayesmm.estimation.reml import assemble, maximize_gaussian
-from bayesmm.likelihood.coordinates import FIXED, Coordinates, arctanh_partial, coordinate, first_terms, support_ends
+from bayesmm.likelihood.coordinates import (
+    FIXED,
+    SIGNED,
+    Coordinates,
+    arctanh_partial,
+    coordinate,
+    first_terms,
+    support_ends,
+)
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian import (
     FixedPrior,
     conditional,
     evaluate,
     log_likelihood,
-    natural_likelihood,
     relative,
 )
-from bayesmm.likelihood.marginal import gaussian_coordinates, terms
+from bayesmm.likelihood.marginal import gaussian_coordinates, searched_likelihood, terms
 from bayesmm.likelihood.orthogonal import lower_factor
-from bayesmm.likelihood.posterior import SearchedPosterior
-from bayesmm.likelihood.problem import Integrated, integrate
+from bayesmm.likelihood.posterior import Parameters, SearchedPosterior
+from bayesmm.likelihood.problem import Integrated, Problem, at_values, integrate
+from bayesmm.likelihood.structured_blocks import StructuredPart
+from bayesmm.likelihood.varying import by_label
 from bayesmm.priors import Prior, Priors, coefficient_places, prior_design
 
 # REML may sit at 0 or at a correlation of 1, from where no search moves; start at least this far inside.
@@ -122,25 +133,49 @@ def check_closed_form(priors: Mapping[str, Prior]) -> None:
 
 def gaussian_goal(integrated: Integrated, priors: Priors, reml: Estimates) -> Goal:
     """Return what is minimised for a Gaussian model; REML's estimates, of the prior's design, serve as units."""
-    problem, own = integrated.problem, terms(integrated)
     c, places = gaussian_coordinates(integrated, priors, jacobian=False)
+    likelihood = searched_likelihood(integrated)
     units, sds = np.ones(c.sizes[2]), np.concatenate([np.empty(0), *sd_units(integrated, reml)])[first_terms(c)]
     free = c.at[: len(sds)] >= 0
     units[c.at[: len(sds)][free]] = sds[free]
-    return Goal(SearchedPosterior(c, lambda at: natural_likelihood(problem.cp, own, at)), places, np.diag(units))
+    if c.kind[len(sds)] == SIGNED:  # a sigma that may be 0
+        units[c.at[len(sds)]] = float(np.std(integrated.problem.design.y)) or 1.0
+    return Goal(SearchedPosterior(c, likelihood), places, np.diag(units))
 
 
 def sd_units(integrated: Integrated, reml: Estimates) -> list[Floats]:
-    """Return the unit of each block's sds, (q_k,): sigma, in the units of the columns."""
-    return [reml.sigma / scale for scale in integrated.problem.scales]
+    """Return the unit of the sds of each block of the coordinates, (q_k,): sigma, in the units of the columns."""
+    kept = zip(integrated.problem.scales, integrated.structure.kept, strict=True)
+    found = [(reml.sigma or 1.0) / scale[own] for scale, own in kept]
+    return found + [np.ones(len(block.columns)) for block in integrated.structure.blocks[len(found) :]]
 
 
 def gaussian_start(
     c: Coordinates, places: Sequence[str], integrated: Integrated, priors: Priors, reml: Estimates, moved: bool
 ) -> Floats:
     """Return a start as `start_values` does, for coordinates of a Gaussian model."""
-    others = [reml.sigma, *integrated.at[list(integrated.sampled)]]
-    return start_values(c, places, priors, sd_units(integrated, reml), reml.covariances, others, moved)
+    estimated, structure = by_label(reml.design, reml.residual), integrated.structure
+    for one in structure.parts:
+        estimated |= dict(zip(one.labels, _values_of(one, integrated, reml), strict=True))
+    covariances = [S[np.ix_(own, own)] for S, own in zip(reml.covariances, structure.kept, strict=True)]
+    if structure.matrix is not None:
+        covariances.append(structure.correlations(reml.residual))
+    own = [estimated[label] for label in structure.names[1:]]
+    others = [reml.sigma, *own, *integrated.at[list(integrated.sampled)]]
+    return start_values(c, places, priors, sd_units(integrated, reml), covariances, others, moved)
+
+
+def _values_of(one: StructuredPart, integrated: Integrated, reml: Estimates) -> Sequence[float]:
+    """Return what a part's parameters are at a fit, its sds kept off 0."""
+    columns = list(one.part.columns)
+    Sigma, unit = (
+        reml.covariances[one.block][np.ix_(columns, columns)],
+        reml.sigma / integrated.problem.scales[one.block],
+    )
+    found, sds = np.sqrt(np.diag(Sigma)), np.maximum(np.sqrt(np.diag(Sigma)), START_SD * unit[columns])
+    R = Sigma / np.where(found > 0, found, 1.0)[:, None] / np.where(found > 0, found, 1.0)
+    values = [sds[e.places[0][0]] if e.kind == "sd" else START_CORRELATION * R[e.places[0]] for e in one.part.entries]
+    return searched(one.part.covariance, values, len(columns))
 
 
 def start_values(
@@ -241,19 +276,39 @@ def _excludes(prior: Prior, value: float) -> bool:
 
 
 def _point(goal: Goal, integrated: Integrated, priors: Priors, optimum: Optimum, criterion: float) -> Estimates:
-    problem = integrated.problem
-    at = goal.posterior.parameters(goal.root @ optimum.parameters)
-    packed, sigma, prior = relative(terms(integrated), at)
-    none, theta = (
-        dict(loglik=np.nan, deviance=np.nan),
-        problem.theta.from_packed(packed, lambda part: part.read(packed)),
-    )
+    problem, design = integrated.problem, integrated.problem.design
+    outer, own = goal.posterior.parameters(goal.root @ optimum.parameters), {}
+    at = integrated.structure.of_likelihood(outer)
+    if integrated.varying is not None:
+        found = dict(zip(integrated.structure.own, at.positive.tolist(), strict=True))
+        own = values_by_label(design.residual, found | {"sigma": abs(found["sigma"])})
+        problem = at_values(problem, own)
+    scale = np.ones(1) if "sigma" in own else at.positive
+    packed, sigma, prior = relative(terms(integrated), at._replace(positive=scale))
+    none, theta = dict(loglik=np.nan, deviance=np.nan), _theta(problem, integrated, outer, packed, sigma)
     found = assemble(problem, "MAP", theta, sigma, prior, optimum, criterion=criterion, priors=priors, **none)
     # the log-likelihood, the coefficients held at their conditional mode
     p = problem.cp.p
     held = FixedPrior(conditional(problem.cp, packed, sigma, prior).fixed, np.zeros(p), np.ones(p))
     loglik = log_likelihood(problem.cp, evaluate(problem.cp, packed, sigma, held), 0)
-    return replace(found, loglik=loglik, deviance=-2 * loglik)
+    found = replace(found, design=design, residual=own, loglik=loglik, deviance=-2 * loglik)
+    if "sigma" not in own:
+        return found
+    return replace(found, sigma=float(own["sigma"][0]), auxiliaries={"sigma": float(own["sigma"][0])})
+
+
+def _theta(problem: Problem, integrated: Integrated, at: Parameters, packed: Floats, sigma: float) -> Floats:
+    """Return theta, of the packed T, and of structured parts of their parameters."""
+    values = {(one.block, one.part): one for one in integrated.structure.parts}
+
+    def of_part(part) -> Floats:
+        one = values.get((part.block, part.part))
+        if one is None:
+            return part.read(packed)
+        found = one.values(at.positive[None])[:, 0] / np.where(one.is_sd, sigma, 1.0)
+        return coordinates_of(part.part.entries, found) / part.units
+
+    return problem.theta.from_packed(packed, of_part)
 
 
 def reported(point: Estimates, design: Design, bases: TermBases) -> Estimates:

@@ -13,6 +13,7 @@ from bayesmm.estimation.glmm import maximize_generalised
 from bayesmm.estimation.glmm_map import generalised_mode
 from bayesmm.estimation.map import marginal_mode
 from bayesmm.estimation.reml import maximize_gaussian
+from bayesmm.likelihood.varying import varies
 from bayesmm.runtime.arguments import check_whole
 from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
@@ -78,7 +79,8 @@ def _maximum(design: Design, method: str, priors, start: Mapping[str, float] | N
     if nagq != 1:
         raise ValueError(f"nagq must be 1 for the gaussian family, whose integral is exact, not {nagq!r}")
     if method == "MAP":
-        check_no_parameters(design, "the marginal MAP", "use 'REML' or 'ML'")
+        if not varies(design):
+            check_no_parameters(design, "the marginal MAP", "use 'REML' or 'ML'")
         return marginal_mode(design, priors, start)
     return maximize_gaussian(design, method, start)
 

@@ -14,6 +14,7 @@ from bayesmm.evaluation.compare_reml_text import render_comparison
 from bayesmm.evaluation.consistency import check_choice, find_consistency
 from bayesmm.evaluation.verdicts import NODES, Row, Rule, judge
 from bayesmm.likelihood.quadrature import fits
+from bayesmm.likelihood.varying import varies
 from bayesmm.posterior.density import mode, support_of
 from bayesmm.posterior.draws import describe, draws_of
 from bayesmm.posterior.point_estimates import at_bound, by_quadrature, confounded, estimate, is_singular, standard_error
@@ -133,7 +134,7 @@ def check_same_model(design, other) -> None:
 def marginal_mode(model):
     """Return the marginal MAP of the model; None where there is none, as with a prior that is a function."""
     design, gaussian = model.design, model.design.family.gaussian
-    if structured_terms(design, compiled=gaussian) or (design.residual.estimated and gaussian):
+    if structured_terms(design, compiled=gaussian) or (design.residual.estimated and gaussian and not varies(design)):
         return None
     try:
         return model.maximize(method="MAP")

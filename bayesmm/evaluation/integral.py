@@ -6,14 +6,16 @@ nearly exact, and its weights say how nearly. With all rows the integral is p(y)
 p(the others), and the ratio of the two is the density of those rows given the others.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import logsumexp
 
+from bayesmm.design.covariance.structure import searched
 from bayesmm.design.covariance.structures import structured_terms
-from bayesmm.design.parameters import free_auxiliaries
-from bayesmm.design.records import Design
+from bayesmm.design.parameters import free_auxiliaries, residual_labels
+from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.independent import whitened
 from bayesmm.likelihood.coordinates import ASCENDING, FIXED, INTERVAL, LOG, arctanh_partial, first_terms
 from bayesmm.likelihood.crossproducts import Floats
@@ -26,9 +28,10 @@ from bayesmm.likelihood.marginal import (
     marginal,
 )
 from bayesmm.likelihood.posterior import LogPosterior
-from bayesmm.likelihood.problem import integrate, reduced
+from bayesmm.likelihood.problem import integrate, reduced_anyhow
 from bayesmm.likelihood.quadrature import usual_nodes
-from bayesmm.posterior.draws import RIDGE, prior_draws, prior_residual_draws, tree_sizes, variable
+from bayesmm.likelihood.varying import varies
+from bayesmm.posterior.draws import RIDGE, prior_draws, prior_residual_draws, residual_draws, tree_sizes, variable
 from bayesmm.priors import Priors, coefficient_places, prior_design
 from bayesmm.sampling.importance import MAX_PARAMETERS
 from bayesmm.sampling.pareto import pareto_smoothed
@@ -72,7 +75,7 @@ def refusal(fit) -> str | None:
     custom = [place for place, prior in priors.items() if prior.distribution == "Custom"]
     if custom:
         return f"the prior of {custom[0]} is a function, whose density is not known in closed form"
-    if design.residual.estimated and design.family.gaussian:
+    if design.residual.estimated and design.family.gaussian and not varies(design):
         return f"the residuals of {design.residual.text} are in none that is compiled"
     if not design.family.gaussian:
         try:
@@ -123,18 +126,17 @@ def coordinates_of(fit, model: Marginal) -> Floats:
     c, design, own = model.posterior.coordinates, fit.design, prior_draws(fit)
     draws = int(np.prod(tree_sizes(fit.tree)))
     x, scalars, pair = np.empty((draws, model.posterior.size)), [], 0
-    for block, pairs in zip(design.blocks, c.n_pairs, strict=True):
-        scalars += list(own[block.names.sd].reshape(draws, -1).T)
+    for (sds, R), pairs in zip(_matrices(fit, model, own), c.n_pairs, strict=True):
+        scalars += list(sds.T)
         if pairs:
-            R, part = own[block.names.corr].reshape(draws, len(block.columns), -1), slice(pair, pair + pairs)
+            part = slice(pair, pair + pairs)
             C = np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(R.shape[1]))
             x[:, c.pair_at[part]] = arctanh_partial(C, c.row[part], c.column[part])
         pair += pairs
     scalars = [scalars[j] for j in first_terms(c)]
-    for own_parameter in free_auxiliaries(design):
+    for own_parameter in design.family.parameters if model.integrated is not None else free_auxiliaries(design):
         scalars.append(np.broadcast_to(variable(fit.tree, own_parameter.name), tree_sizes(fit.tree)).ravel())
-    if model.integrated is None:
-        scalars += [column for values in prior_residual_draws(fit).values() for column in values.T]
+    scalars += _residual_scalars(fit, model, own)
     if design.p:
         gamma = own["beta"].reshape(draws, -1)[:, _order(fit, model)]
         scalars += list(gamma.T if model.integrated is None else gamma[:, list(model.integrated.sampled)].T)
@@ -143,6 +145,47 @@ def coordinates_of(fit, model: Marginal) -> Floats:
             value = value - scalars[i - 1] if c.kind[i] in ASCENDING else value
             x[:, c.at[i]] = _moved_back(int(c.kind[i]), *c.ends[i], value)
     return x
+
+
+def _matrices(fit, model: Marginal, own: Mapping[str, Floats]) -> Iterator[tuple[Floats, Floats]]:
+    """Yield the sds, (draws, q), and the correlation matrices, (draws, q, q), of the blocks of the coordinates."""
+    draws, structure = int(np.prod(tree_sizes(fit.tree))), model.structure
+    for k, block in enumerate(fit.design.blocks):
+        kept = np.arange(len(block.columns)) if structure is None else structure.kept[k]
+        sds, R = _block_draws(block, own, draws)
+        yield sds[:, kept], R[:, kept[:, None], kept]
+    if structure is not None and structure.matrix is not None:
+        r = residual_draws(fit)[structure.matrix.name]
+        R, (i, j) = np.tile(np.eye(structure.matrix.visits), (draws, 1, 1)), np.triu_indices(structure.matrix.visits, 1)
+        R[:, i, j] = R[:, j, i] = r
+        yield np.ones((draws, len(R[0]))), R
+
+
+def _block_draws(block: Block, own: Mapping[str, Floats], draws: int) -> tuple[Floats, Floats]:
+    q = len(block.columns)
+    R = own[block.names.corr] if block.correlated else np.broadcast_to(np.eye(q), (draws, q, q))
+    return own[block.names.sd].reshape(draws, q), R.reshape(draws, q, q)
+
+
+def _residual_scalars(fit, model: Marginal, own: Mapping[str, Floats]) -> list[Floats]:
+    """Return the draws of the auxiliaries besides the family's, (draws,) each, in the order of the coordinates."""
+    if model.integrated is None:
+        return [column for values in prior_residual_draws(fit).values() for column in values.T]
+    draws = residual_draws(fit)
+    found = {
+        label: draws[one.name][:, i]
+        for one in fit.design.residual.parameters
+        for i, label in enumerate(residual_labels(one))
+    }
+    for part in model.integrated.structure.parts:
+        sds, R = _block_draws(fit.design.blocks[part.block], own, int(np.prod(tree_sizes(fit.tree))))
+        columns = np.array(part.part.columns)
+        values = [
+            sds[:, columns[places[0][0]]] if kind == "sd" else R[:, columns[places[0][0]], columns[places[0][1]]]
+            for kind, places in ((entry.kind, entry.places) for entry in part.part.entries)
+        ]
+        found |= dict(zip(part.labels, searched(part.part.covariance, values, len(columns)), strict=True))
+    return [found[label] for label in model.integrated.structure.names[1:]]
 
 
 def _order(fit, model: Marginal) -> list[int]:
@@ -166,14 +209,15 @@ def without(fit, model: Marginal, kept: np.ndarray) -> LogPosterior:
 
     The priors are those of the whole data: the centred intercept stays where the predictors' means of all rows are.
     """
-    design, c = taken(whitened(prior_design(fit.design, fit.model.priors)), kept), model.posterior.coordinates
+    own, c = prior_design(fit.design, fit.model.priors), model.posterior.coordinates
+    design = taken(own if varies(own) else whitened(own), kept)
     if model.integrated is None:
         return generalised_posterior(c, design)
     integrated = model.integrated
     fixed, basis, origin = design.X[:, _order(fit, model)], integrated.problem.basis, integrated.problem.origin
     r = design.y - design.offset - fixed @ integrated.at
-    problem = reduced(design, np.ascontiguousarray(fixed), r, basis, origin, 0.0)
-    return gaussian_posterior(c, replace(integrated, problem=problem))
+    problem, varying = reduced_anyhow(design, np.ascontiguousarray(fixed), r, basis, origin)
+    return gaussian_posterior(c, replace(integrated, problem=problem, varying=varying))
 
 
 def taken(design: Design, kept: np.ndarray) -> Design:

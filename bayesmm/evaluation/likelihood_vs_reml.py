@@ -22,6 +22,7 @@ from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import gaussian_coordinates, gaussian_posterior
 from bayesmm.likelihood.orthogonal import lower_factor, square_root
 from bayesmm.likelihood.problem import Integrated, integrate
+from bayesmm.likelihood.structured_blocks import is_structured
 from bayesmm.priors import Prior, default_priors
 
 # The gap that counts as none: a wrong term shows as 1e-1 or more, and the rounding of a criterion of 1e6 is 1e-8 or so.
@@ -93,7 +94,8 @@ def check_likelihood(design: Design, point: Estimates) -> ConsistencyCheck:
     """
     if design.aliased:
         return not_computed(point, DEPENDENT, LIKELIHOOD)
-    if structured_terms(design, compiled=True) or design.residual.estimated:
+    structured = any(is_structured(part) for block in design.blocks for part in block.parts)
+    if structured or structured_terms(design, compiled=True) or design.residual.estimated:
         reason = "only the PyMC graph has the density of its covariance structure; fit.consistency('graph') checks that"
         return not_computed(point, reason, LIKELIHOOD)
     integrated = integrate(design, default_priors(design, design.family))

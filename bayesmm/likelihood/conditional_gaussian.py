@@ -60,6 +60,7 @@ def recover(
     rng: np.random.Generator,
     *,
     keep_effects: bool = True,
+    run: Callable[..., int] | None = None,
 ) -> Recovered:
     """Draw the fixed coefficients and the random effects from their exact conditional distribution.
 
@@ -77,6 +78,9 @@ def recover(
     rng : numpy.random.Generator
     keep_effects : bool
         False: the fixed coefficients only.
+    run : callable, optional
+        In the place of `drawn` for cross-products that differ from draw to draw: (draws as a slice, sizes, T, sigma,
+        mean, lam, D, eps, eps_lead, rest out, lead out) -> 0 or 1.
 
     Returns
     -------
@@ -93,9 +97,14 @@ def recover(
         size = part.stop - part.start
         eps, eps_lead = rng.standard_normal((size, m)), rng.standard_normal((size if keep_effects else 0, G, q))
         sizes = np.array([size, G if keep_effects else 0])
-        given = [np.ascontiguousarray(a, dtype=float) for a in (cp.z, T[part], sigma[part], mean[part], lam, D)]
-        own = rest[part], lead[part if keep_effects else slice(0, 0)]
-        if _drawn()(*pointers(cp.words, sizes, cp.pattern, *given, eps, eps_lead, *own)) == 0:
+        given = [np.ascontiguousarray(a, dtype=float) for a in (T[part], sigma[part], mean[part], lam, D)]
+        own = *given, eps, eps_lead, rest[part], lead[part if keep_effects else slice(0, 0)]
+        if run is not None:
+            found = run(part, sizes, *own)
+        else:
+            z = np.ascontiguousarray(cp.z, dtype=float)
+            found = _drawn()(*pointers(cp.words, sizes, cp.pattern, z, *own))
+        if found == 0:
             raise np.linalg.LinAlgError("a draw's penalised cross-products are not positive definite")
     effects, end = [lead] if cp.order else [], 0
     for qk, Gk in zip(cp.q[1:], cp.n_levels[1:], strict=True):

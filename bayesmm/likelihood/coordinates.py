@@ -6,7 +6,8 @@ are sampled. Parameters that their prior fixes are left out; one with a uniform 
 logit of its place between the ends.
 
 A mode is sought on the natural scales, where the density has no Jacobian: in the same coordinates, but that an sd is
-its own coordinate, whose sign means nothing, so that 0 can be reached; and that no interval is stretched.
+its own coordinate, whose sign means nothing, so that 0 can be reached; and that no interval is stretched but those of
+correlations, whose density may be highest at an end.
 
 The likelihood is not in here: `natural` gives the parameters that it is a function of, and `pull_back` takes its
 derivatives with respect to them.
@@ -26,11 +27,12 @@ from bayesmm.likelihood.prior_kernels import log_prior, prior_row
 from bayesmm.priors import Prior
 from bayesmm.priors.distributions import lkj_log_density
 
-# How a scalar parameter is moved to the real line; SIGNED, SCALE and RISE, as REAL, without a Jacobian. ABOVE and RISE
-# are above the parameter before, by the exponential of their coordinate.
-FIXED, REAL, LOG, INTERVAL, SIGNED, SCALE, ABOVE, RISE = -1, 0, 1, 2, 3, 4, 5, 6
+# How a scalar parameter is moved to the real line; SIGNED, SCALE, RISE and STRETCHED, as REAL, without a Jacobian.
+# ABOVE and RISE are above the parameter before, by the exponential of their coordinate.
+FIXED, REAL, LOG, INTERVAL, SIGNED, SCALE, ABOVE, RISE, STRETCHED = -1, 0, 1, 2, 3, 4, 5, 6, 7
 LOGARITHMIC = (LOG, SCALE)
 ASCENDING = (ABOVE, RISE)
+LOGISTIC = (INTERVAL, STRETCHED)
 LOG_2 = math.log(2.0)
 LEAST_RISE = 1e-6  # of a start: ascending parameters are apart
 AT_END = 1e-12  # share of an interval that a start keeps away from its ends, where the coordinate is infinite
@@ -53,7 +55,7 @@ class Coordinates(NamedTuple):
     column: Ints  # (pairs,) below the row
     power: Floats  # (pairs,) of sech^2 x in the density: the LKJ prior and the Jacobian
     pair_at: Ints  # (pairs,) place in x
-    kind: Ints  # (s,) FIXED, REAL, LOG, INTERVAL, SIGNED, SCALE, ABOVE or RISE
+    kind: Ints  # (s,) FIXED, REAL, LOG, INTERVAL, SIGNED, SCALE, ABOVE, RISE or STRETCHED
     at: Ints  # (s,) place in x; -1 for FIXED
     ends: Floats  # (s, 2) of the prior's support; the value, twice, of FIXED
     code: Ints  # (s,) of the prior
@@ -90,6 +92,8 @@ def coordinates(
     jacobian: bool = True,
     effects: int = 0,
     ascending: Collection[str] = (),
+    signed: Collection[str] = (),
+    stretched: Collection[str] = (),
 ) -> Coordinates:
     """Return the coordinates of a model.
 
@@ -108,6 +112,10 @@ def coordinates(
         Random effects that follow the coefficients, as coefficients whose density the likelihood has.
     ascending : collection of str
         Places of those of `positive` that are above the one before.
+    signed : collection of str
+        Places of those of `positive` that are their own coordinate where there is no Jacobian, since they may be 0.
+    stretched : collection of str
+        Places of those with a uniform prior that are moved by the logit there too.
 
     Raises
     ------
@@ -133,7 +141,7 @@ def coordinates(
         if place in ascending:
             chosen = ABOVE if jacobian else RISE
         else:
-            chosen = None if jacobian else kind
+            chosen = None if jacobian else SIGNED if place in signed else STRETCHED if place in stretched else kind
         scalars.append(_scalar(priors[place], end, chosen))
         end += scalars[-1][1] >= 0
     scalars += [_scalar(Prior("Flat"), end + k, REAL) for k in range(effects)]
@@ -198,11 +206,12 @@ def moved(kind, low, high, x):
     if kind == LOG or kind == SCALE or kind == ABOVE or kind == RISE:
         value = math.exp(x)
         return (value, value, x, 1.0) if kind == LOG or kind == ABOVE else (value, value, 0.0, 0.0)
-    if kind == INTERVAL:
+    if kind == INTERVAL or kind == STRETCHED:
         share = 1.0 / (1.0 + math.exp(-x))
         width = high - low
         log_rate = math.log(width) - abs(x) - 2.0 * math.log1p(math.exp(-abs(x)))
-        return low + width * share, math.exp(log_rate), log_rate, 1.0 - 2.0 * share
+        value, rate = low + width * share, math.exp(log_rate)
+        return (value, rate, log_rate, 1.0 - 2.0 * share) if kind == INTERVAL else (value, rate, 0.0, 0.0)
     return x, 1.0, 0.0, 0.0
 
 
@@ -300,7 +309,7 @@ def values(c: Coordinates, x: Floats) -> Floats:
         for i, kind in enumerate(c.kind):
             low, high = c.ends[i]
             column = x[:, c.at[i]] if kind != FIXED else low
-            if kind == INTERVAL:
+            if kind in LOGISTIC:
                 column = low + (high - low) * 0.5 * (1.0 + np.tanh(0.5 * column))
             out[:, i] = np.exp(column) if kind in LOGARITHMIC else column
             if kind in ASCENDING:
@@ -317,7 +326,7 @@ def coordinate(c: Coordinates, i: int, value: float, before: float = 0.0) -> flo
         return math.log(max(value - before, LEAST_RISE))
     if c.kind[i] in LOGARITHMIC:
         return math.log(value)
-    if c.kind[i] == INTERVAL:
+    if c.kind[i] in LOGISTIC:
         low, high = c.ends[i]
         share = min(max((value - low) / (high - low), AT_END), 1 - AT_END)
         return math.log(share / (1 - share))

@@ -151,14 +151,18 @@ def relative(w, inputs, T_, mean_, lam_, D_, results, d_T_, d_lam_, d_mean_, M_,
     return 1 if ok else 0
 
 
-@c_function(LIKELIHOOD, calls=(relative,))
-def gaussian_likelihood(w, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
-    """Set log p(y | L, sigma, sampled coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
+@c_function(INT64(WORDS, WORDS, WORDS, *[DOUBLES] * 11), calls=(relative,))
+def gaussian_at(w, cross, flags, numbers, L, coefficients, value, d_L, d_sigma, d_coefficients, T_, lam_, M, vectors):
+    """Set log p(y | L, sigma, sampled coefficients) and its derivatives for one set of cross-products.
+
+    `w` begins with `Terms`; the numbers are sigma, nu and the sum of the log weights. T, (sum q_k^2,), lam, (p,), M and
+    the vectors are room for the relative factors and what `relative` finds.
+    """
     terms = Terms(integers(w, 0), vector(w, 1), vector(w, 2), integers(w, 3), vector(w, 4))
-    nu, sum_log_weights, sigma, size, p = vector(w, 5)[0], vector(w, 5)[1], positive[0], len(terms.take), len(terms.sd)
+    sigma, nu, size, p = numbers[0], numbers[1], len(terms.take), len(terms.sd)
     if not (sigma > 0.0 and sigma < np.inf):  # where exp(x) under- or overflows; 0 would be taken for "find it"
         return 0
-    T, mean, lam, D = zeros(size), zeros(p), zeros(p), zeros(p)
+    T, lam, mean, D = carray(T_, (size,)), carray(lam_, (p,)), zeros(p), zeros(p)
     d_T, d_lam, d_mean, results, inputs = zeros(size), zeros(p), zeros(p), zeros(3), zeros(4)
     for i in range(size):
         T[i] = L[terms.take[i]] * terms.scale[i] / sigma
@@ -168,22 +172,30 @@ def gaussian_likelihood(w, flags, L, positive, coefficients, value, d_L, d_posit
     for j in range(len(terms.sampled)):
         mean[terms.sampled[j]] = coefficients[j] - terms.at[j]
     inputs[0], inputs[1], inputs[2], inputs[3] = sigma, nu, 1.0, flags[0]
-    cross = integers(w, 6)
-    _, rest, _ = cross_products(cross)
-    M, vectors = zeros(rest.A.size), zeros(3 * rest.z.size)
     if call("relative", (cross, inputs, T, mean, lam, D, results, d_T, d_lam, d_mean, M, vectors)) == 0:
         return 0
     residual = results[1] / sigma / sigma  # sigma^2 may overflow
-    value[0] = -0.5 * (nu * (math.log(2.0 * math.pi) + 2.0 * math.log(sigma)) - sum_log_weights + results[0] + residual)
-    d_positive[0] = (residual - nu) / sigma
+    value[0] = -0.5 * (nu * (math.log(2.0 * math.pi) + 2.0 * math.log(sigma)) - numbers[2] + results[0] + residual)
+    d_sigma[0] = (residual - nu) / sigma
     for i in range(size):
         d_L[terms.take[i]] = d_T[i] * terms.scale[i] / sigma
-        d_positive[0] -= d_T[i] * T[i] / sigma
+        d_sigma[0] -= d_T[i] * T[i] / sigma
     for j in range(p):
-        d_positive[0] -= D[j] * d_lam[j] * lam[j] / sigma
+        d_sigma[0] -= D[j] * d_lam[j] * lam[j] / sigma
     for j in range(len(terms.sampled)):
         d_coefficients[j] = d_mean[terms.sampled[j]]
     return 1
+
+
+@c_function(LIKELIHOOD, calls=(gaussian_at,))
+def gaussian_likelihood(w, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
+    """Set log p(y | L, sigma, sampled coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
+    numbers, cross = zeros(3), integers(w, 6)
+    numbers[0], numbers[1], numbers[2] = positive[0], vector(w, 5)[0], vector(w, 5)[1]
+    _, rest, _ = cross_products(cross)
+    T, lam, M, vectors = zeros(len(vector(w, 1))), zeros(len(vector(w, 2))), zeros(rest.A.size), zeros(3 * rest.z.size)
+    own = (w, cross, flags, numbers, L, coefficients, value, d_L, d_positive, d_coefficients, T, lam, M, vectors)
+    return call("gaussian_at", own)
 
 
 @compiled

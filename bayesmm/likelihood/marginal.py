@@ -5,7 +5,7 @@ by quadrature. NUTS, independent draws, bridge sampling and leave-one-out all ta
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,18 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.likelihood.coordinates import Coordinates, coordinates
 from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.gaussian import natural_likelihood
 from bayesmm.likelihood.gaussian_likelihood import Terms, gaussian_likelihood, gaussian_words
 from bayesmm.likelihood.own_parameters import own_parameters
-from bayesmm.likelihood.posterior import LogPosterior, log_posterior
+from bayesmm.likelihood.posterior import LogPosterior, Parameters, evaluated, log_posterior
 from bayesmm.likelihood.problem import Integrated, sampled_names
 from bayesmm.likelihood.quadrature import check_fits, fits, prepare
 from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.likelihood.rows_likelihood import rows_likelihood, rows_words
+from bayesmm.likelihood.structured_blocks import Sampled
+from bayesmm.likelihood.structured_likelihood import structured_likelihood
+from bayesmm.likelihood.varying import first_values_by_label, varying_words
+from bayesmm.likelihood.varying_likelihood import varying_likelihood
 from bayesmm.priors import Prior, coefficient_places, prior_bases, prior_design, threshold_means
 
 
@@ -43,6 +48,8 @@ class Marginal:
         all its coefficients gamma.
     means : (p,) float64 or None
         `priors.threshold_means` of a generalised model.
+    structure : Sampled or None
+        What a Gaussian model's blocks of coordinates are, where they are not those of the design.
     """
 
     design: Design
@@ -52,13 +59,21 @@ class Marginal:
     names: tuple[str, ...]
     bases: TermBases
     means: Floats | None = None
+    structure: Sampled | None = None
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks that the coordinates are of."""
+        return self.design.blocks if self.structure is None else self.structure.blocks
 
 
 def marginal(design: Design, priors: Mapping[str, Prior], integrated: Integrated) -> Marginal:
     """Return the marginal posterior of a Gaussian model; every prior must be in closed form."""
     c, places = gaussian_coordinates(integrated, priors)
-    names = ("sigma", *sampled_names(integrated).values())
-    return Marginal(design, integrated, gaussian_posterior(c, integrated), places, names, integrated.bases)
+    names = (*integrated.structure.names, *sampled_names(integrated).values())
+    posterior = gaussian_posterior(c, integrated)
+    structure = None if integrated.structure.plain else integrated.structure
+    return Marginal(design, integrated, posterior, places, names, integrated.bases, structure=structure)
 
 
 def generalised(design: Design, priors: Mapping[str, Prior]) -> Marginal:
@@ -73,8 +88,23 @@ def gaussian_coordinates(
     integrated: Integrated, priors: Mapping[str, Prior], *, jacobian: bool = True
 ) -> tuple[Coordinates, tuple[str, ...]]:
     """Return the coordinates of a Gaussian model and the places of their scalars; `jacobian` as for `coordinates`."""
-    sampled, blocks = [integrated.places[j] for j in integrated.sampled], integrated.problem.design.blocks
-    return coordinates(blocks, priors, ("sigma",), sampled, jacobian=jacobian), (*_sds(blocks), "sigma", *sampled)
+    sampled, structure = [integrated.places[j] for j in integrated.sampled], integrated.structure
+    own, blocks = structure.names, structure.blocks
+    signed = (*structure.signed, *(("sigma",) if integrated.varying is not None and integrated.varying.joint else ()))
+    stretched = [name for name in own[1:] if name not in signed and priors[name].support == "interval"]
+    options = dict(jacobian=jacobian, signed=signed, stretched=stretched)
+    c = coordinates(blocks, structure.priors(priors), own, sampled, **options)
+    return c, (*_sds(blocks), *own, *sampled)
+
+
+def auxiliary_starts(integrated: Integrated, spread: float) -> list[float]:
+    """Return where a search for the auxiliaries of a Gaussian model starts; `spread` is that of the residual."""
+    own = {} if integrated.varying is None else first_values_by_label(integrated.problem.design)
+    for one in integrated.structure.parts:
+        scale = integrated.problem.scales[one.block][list(one.part.columns)]
+        for label, entry in zip(one.labels, one.part.entries, strict=True):
+            own[label] = spread / max(scale[i] for (i,) in entry.places) if entry.kind == "sd" else 0.0
+    return [spread, *(own[label] for label in integrated.structure.names[1:])]
 
 
 def generalised_coordinates(
@@ -95,12 +125,32 @@ def generalised_coordinates(
 
 def gaussian_posterior(c: Coordinates, integrated: Integrated) -> LogPosterior:
     """Return the log posterior of a Gaussian model in its coordinates."""
-    return log_posterior(c, gaussian_likelihood(), gaussian_words(integrated.problem.cp, terms(integrated)))
+    return log_posterior(c, *_likelihood(integrated))
+
+
+def _likelihood(integrated: Integrated) -> tuple[object, Ints]:
+    """Return the likelihood of a Gaussian model as a C function of what is sampled, and its words."""
+    problem, structure, varying = integrated.problem, integrated.structure, integrated.varying
+    if varying is None:
+        likelihood, words = gaussian_likelihood(), gaussian_words(problem.cp, terms(integrated))
+    else:
+        words = varying_words(problem.cp, problem.design.weights, terms(integrated), varying)
+        likelihood = varying_likelihood()
+    return (likelihood, words) if structure.plain else (structured_likelihood(), structure.words(likelihood, words))
 
 
 def has_marginal(design: Design) -> bool:
     """Return whether a generalised model has a compiled posterior: with effects that quadrature is for, or none."""
     return not design.blocks or fits(design)
+
+
+def searched_likelihood(integrated: Integrated) -> Callable[[Parameters], tuple[float, Parameters]]:
+    """Return the likelihood of a Gaussian model as `SearchedPosterior` takes it."""
+    if integrated.varying is None and integrated.structure.plain:
+        cp, own = integrated.problem.cp, terms(integrated)
+        return lambda at: natural_likelihood(cp, own, at)
+    likelihood, words = _likelihood(integrated)
+    return lambda at: evaluated(likelihood, words, at)
 
 
 def check_marginal(design: Design) -> None:

@@ -158,6 +158,14 @@ class SearchedPosterior:
         return pack(*self.coordinates)
 
 
+def evaluated(likelihood: object, words: Ints, at: Parameters) -> tuple[float, Parameters]:
+    """Return what a C function of the type LIKELIHOOD sets, for its words; the value is -inf where it finds none."""
+    given = [np.ascontiguousarray(array, dtype=float) for array in at]
+    flags, value, slopes = np.ones(1, np.int64), np.zeros(1), Parameters(*(np.zeros_like(array) for array in given))
+    found = from_python(likelihood, 9)(*pointers(words, flags, *given, value, *slopes))
+    return (float(value[0]) if found == 1 else -np.inf), slopes
+
+
 def log_posterior(coordinates: Coordinates, likelihood: object, data: Ints) -> LogPosterior:
     """Return the log posterior for a likelihood, a C function of the type LIKELIHOOD, and its words."""
     flags = np.array([1, likelihood.address])

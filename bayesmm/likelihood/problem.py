@@ -27,8 +27,10 @@ from bayesmm.likelihood.crossproducts import (
 )
 from bayesmm.likelihood.orthogonal import Columns, orthonormal, orthonormal_in_parts, residual, root_mean_square, scaled
 from bayesmm.likelihood.strata import stratum_sums, weighted_sum
+from bayesmm.likelihood.structured_blocks import Sampled, sampled_of
 from bayesmm.likelihood.summed import cross_products_of_sums, in_other_basis, is_exact, orthonormal_of_sums
 from bayesmm.likelihood.theta import Theta, make_theta
+from bayesmm.likelihood.varying import Varying, first_values, varies, varying_labels, varying_products
 from bayesmm.priors import Prior, coefficient_places, coefficient_prior, prior_bases, prior_design
 
 MOST_KINDS = 30  # of rows: more sums would take more memory than their time is worth
@@ -220,6 +222,11 @@ class Integrated:
         What was taken out of the response for each column.
     bases : TermBases
         What the problem's coefficients and random effects are beside those that are reported: gamma = R beta, T b.
+    varying : Varying or None
+        Where the residual has parameters besides sigma, what the cross-products are as a function of them; those of
+        the problem are at `varying.first_values`, and serve for nothing but sizes.
+    structure : Sampled or None
+        What is sampled of the covariance matrices; always there, but for code that makes its own.
     """
 
     problem: Problem
@@ -228,6 +235,8 @@ class Integrated:
     places: tuple[str, ...]
     at: Floats
     bases: TermBases
+    varying: Varying | None = None
+    structure: Sampled | None = None
 
 
 def integrate(design: Design, priors: Mapping[str, Prior]) -> Integrated:
@@ -251,9 +260,29 @@ def integrate(design: Design, priors: Mapping[str, Prior]) -> Integrated:
     places = tuple(coefficient_places(priors, design)[j] for j in order)
     _check_flat(weighted_rows(fixed, root), sd, places)
     fixed = fixed if is_summed(own) else np.ascontiguousarray(fixed)
-    problem = reduced(own, fixed, target - fixed @ at, basis, basis @ at, 0.0)
+    problem, varying = reduced_anyhow(own, fixed, target - fixed @ at, basis, basis @ at)
     sampled = tuple(int(j) for j in np.flatnonzero(~np.asarray(prior.normal)[order]))
-    return Integrated(problem, sd, sampled, places, at, bases)
+    labels = () if varying is None else varying_labels(own)
+    return Integrated(problem, sd, sampled, places, at, bases, varying, sampled_of(own, priors, labels))
+
+
+def reduced_anyhow(
+    design: Design, fixed: Floats, r: Floats, basis: Floats, origin: Floats
+) -> tuple[Problem, Varying | None]:
+    """Return `reduced`, and where the residual has parameters, for which it is at some values, all that it can be."""
+    if not varies(design):
+        return reduced(design, fixed, r, basis, origin, 0.0), None
+    problem = reduced(whitened(design, first_values(design)), fixed, r, basis, origin, 0.0)
+    return replace(problem, design=design), varying_products(design, problem.cp)
+
+
+def at_values(problem: Problem, values: Values) -> Problem:
+    """Return a problem whose residual has parameters with the cross-products at their values; sigma 1 if it is one."""
+    white = whitened(problem.design, values)
+    if problem.design.residual.sigma == "joint":
+        white = replace(white, weights=white.weights / values["sigma"] ** 2)
+    given = problem.fixed, problem.response, problem.basis, problem.origin, problem.log_det
+    return reduced(white, *given)
 
 
 def sampled_names(integrated: Integrated) -> dict[int, str]:

@@ -1,7 +1,10 @@
 """Which graph is sampled: with the random effects integrated out, or written out."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Design
 from bayesmm.design.relations import is_related
 from bayesmm.design.residual.structure import check_no_parameters
@@ -11,6 +14,8 @@ from bayesmm.families.family import Family
 from bayesmm.likelihood.marginal import check_marginal
 from bayesmm.likelihood.problem import Problem
 from bayesmm.likelihood.quadrature import fits, usual_nodes
+from bayesmm.likelihood.varying import varies
+from bayesmm.priors import Prior
 
 EFFECTS = ("auto", "marginal", "explicit")
 # The cost model of "auto", in multiply-adds for each gradient. The marginal likelihood factorises and inverts a dense
@@ -36,7 +41,7 @@ def check_effects(effects: object) -> None:
         raise ValueError(f"effects must be one of {listing(EFFECTS)}, not {effects!r}{near}")
 
 
-def settled_effects(design: Design, effects: str) -> str | None:
+def settled_effects(design: Design, priors: Mapping[str, Prior], effects: str) -> str | None:
     """Return which graph ``effects`` means, None where that is a matter of what each costs (`marginal_is_cheaper`).
 
     Raises
@@ -50,13 +55,39 @@ def settled_effects(design: Design, effects: str) -> str | None:
         if effects == "explicit":
             raise DataError("effects='explicit' needs the rows, and the data are a lazy frame; use effects='marginal'")
         return "marginal"
-    if effects == "marginal":
-        check_no_parameters(design, "effects='marginal'", "use effects='explicit'")
     if effects == "marginal" and is_related(design):
         raise DataError("effects='marginal' is not possible with gr(g, cov = A); use effects='explicit'")
-    if design.residual.estimated or is_related(design):
+    if is_related(design):
+        return "explicit"
+    if design.residual.estimated and not compiled_alone(design, priors):
+        if effects == "marginal":
+            check_no_parameters(design, "effects='marginal'", "use effects='explicit'")
         return "explicit"
     return None if effects == "auto" else effects
+
+
+def compiled_alone(design: Design, priors: Mapping[str, Prior]) -> bool:
+    """Return whether the residual has parameters with which the marginal posterior is in compiled code, and not PyMC's.
+
+    That takes priors in closed form, and no covariance structure of random effects that the code has not.
+    """
+    known = all(prior.distribution != "Custom" for prior in priors.values())
+    return known and varies(design) and not structured_terms(design, compiled=True)
+
+
+def effects_of_graph(design: Design, effects: str) -> str:
+    """Return what a PyMC graph can be: with parameters of the residual marginal models are in compiled code alone.
+
+    Raises
+    ------
+    DataError
+        For "marginal" with such parameters.
+    """
+    if not (design.family.gaussian and design.residual.estimated):
+        return effects
+    if effects == "marginal":
+        check_no_parameters(design, "a graph with effects='marginal'", "use effects='explicit'")
+    return "explicit" if effects == "auto" else effects
 
 
 def glmm_effects(design: Design, effects: str) -> str:

@@ -18,13 +18,14 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from bayesmm.design.covariance.structures import structured_terms
-from bayesmm.design.parameters import sd_places
 from bayesmm.design.records import Design
 from bayesmm.errors import listing
-from bayesmm.likelihood.coordinates import LOG
+from bayesmm.likelihood.coordinates import LOG, coordinates
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.marginal import Marginal, check_marginal, generalised, generalised_coordinates, marginal
 from bayesmm.likelihood.problem import Integrated
+from bayesmm.likelihood.structured_blocks import sampled_of
+from bayesmm.likelihood.varying import varies, varying_labels
 from bayesmm.priors import Priors
 from bayesmm.priors.resolve import coefficient_prior
 from bayesmm.runtime.arguments import chosen_seed
@@ -185,7 +186,7 @@ def check_applies(design: Design, priors: Priors, effects: str) -> None:
 
 def serves(design: Design, priors: Priors) -> bool:
     """Return whether independent draws can be had of a model."""
-    if structured_terms(design, compiled=True) or design.residual.estimated:
+    if structured_terms(design, compiled=True) or (design.residual.estimated and not varies(design)):
         return False
     try:
         check_applies(design, priors, "auto")
@@ -208,10 +209,9 @@ def parameters(design: Design, priors: Priors) -> int:
     """Return the number of parameters of the marginal posterior that no prior fixes."""
     if not design.family.gaussian:
         return int(generalised_coordinates(design, priors)[0].sizes[2])
-    scales = ["sigma", *(place for block in design.blocks for place, _ in sd_places(block))]
-    size = sum(priors[place].distribution != "Fixed" for place in scales)
-    size += sum(len(part) * (len(part) - 1) // 2 for block in design.blocks for part in block.partition)
-    return size + int(np.count_nonzero(~np.asarray(coefficient_prior(priors, design).normal)))
+    structure = sampled_of(design, priors, varying_labels(design) if design.residual.estimated else ())
+    c = coordinates(structure.blocks, structure.priors(priors), structure.names, ())
+    return int(c.sizes[2]) + int(np.count_nonzero(~np.asarray(coefficient_prior(priors, design).normal)))
 
 
 def check_memory(design: Design, size: int, keep_effects: bool) -> None:
@@ -270,8 +270,13 @@ def modes_of(goal: Marginal, priors: Priors, near: Mapping[str, float]) -> list[
     own where the data leave open whether a factor or the residual varies.
     """
     middle = centre(goal, priors, near)
-    c, sds = goal.posterior.coordinates, sum(len(sd_places(block)) for block in goal.design.blocks)
-    places = [int(at) for at, kind in zip(c.at[:sds], c.kind[:sds], strict=True) if kind == LOG]
+    c = goal.posterior.coordinates
+    sds, further = len(np.unique(c.sd_of)), () if goal.structure is None else goal.structure.signed
+    places = [
+        int(c.at[i])
+        for i, kind in enumerate(c.kind)
+        if kind == LOG and (i < sds or (i < len(goal.places) and goal.places[i] in further))
+    ]
     starts = [middle]
     for ratio in ELSEWHERE if places else ():
         starts.append(middle.copy())

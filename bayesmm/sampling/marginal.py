@@ -24,7 +24,7 @@ from bayesmm.errors import BayesmmWarning, listing
 from bayesmm.estimation.glm import share_thresholds
 from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, REAL, coordinate, factors, sds_of_terms, values
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.marginal import Marginal, generalised, marginal
+from bayesmm.likelihood.marginal import Marginal, auxiliary_starts, generalised, marginal
 from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.likelihood.problem import Integrated
 from bayesmm.likelihood.whitened import Whitened
@@ -68,8 +68,11 @@ def centre(model: Marginal, priors: Mapping[str, Prior], near: Mapping[str, floa
         return _medians(priors, model, [1.0] * len(model.places), near)
     problem = integrated.problem
     spread = math.sqrt(problem.cp.rWr / max(problem.cp.n, 1)) or 1.0
-    parts = zip(problem.design.blocks, problem.scales, strict=True)
-    units = [spread / max(scale[list(own)]) for block, scale in parts for _, own in sd_places(block)] + [spread]
+    scales = [scale[kept] for scale, kept in zip(problem.scales, integrated.structure.kept, strict=True)]
+    scales += [np.ones(len(block.columns)) for block in integrated.structure.blocks[len(scales) :]]
+    parts = zip(integrated.structure.blocks, scales, strict=True)
+    units = [spread / max(scale[list(own)]) for block, scale in parts for _, own in sd_places(block)]
+    units += auxiliary_starts(integrated, spread)
     return _medians(priors, model, [*units, *(float(integrated.at[j]) for j in integrated.sampled)], near)
 
 
@@ -290,18 +293,24 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
     x = x.reshape(math.prod(shape), x.shape[-1])  # of which there may be none: all is fixed by the priors
     scalars = values(c, x)
     found, labels, at = {}, {}, len(np.unique(c.sd_of))
-    parts = zip(design.blocks, model.bases.blocks, sds_of_terms(c, scalars), factors(c, x), strict=True)
-    for block, basis, sds, C in parts:
+    columns = dict(zip(model.names, scalars[:, at:].T, strict=model.integrated is not None))
+    if model.structure is None:
+        covariances = zip(sds_of_terms(c, scalars), factors(c, x), strict=True)
+    else:
+        covariances, own = model.structure.covariances(c, x, scalars)
+        inside = {label for one in model.structure.parts for label in one.labels}
+        columns = {name: column for name, column in columns.items() if name not in inside}
+        columns |= dict(zip(model.structure.own, own.T, strict=True))
+    for block, basis, (sds, C) in zip(design.blocks, model.bases.blocks, covariances, strict=True):
         own = covariance_variables(block, basis, sds, C)
         found |= {name: (("chain", "draw", *dims), v.reshape(*shape, *v.shape[1:])) for name, (dims, v) in own.items()}
         labels |= {dim: np.asarray(design.coords[dim]) for dims, _ in own.values() for dim in dims}
-    vectors = {} if model.integrated is not None else own_vectors(design)
-    for name, column in zip(model.names, scalars[:, at:].T, strict=model.integrated is not None):
+    vectors = own_vectors(design)
+    for name, column in columns.items():
         if name not in vectors:
             found[name] = (("chain", "draw"), column.reshape(shape).copy())
     for name, own in {own.name: own for own in vectors.values()}.items():
-        first = at + model.names.index(residual_labels(own)[0])
-        column = scalars[:, first : first + own.size]
+        column = np.column_stack([columns[label] for label in residual_labels(own)])
         if own.ordered and design.p:  # those that are sampled are at the means of the prior's columns
             gamma = scalars[:, at + len(model.names) : at + len(model.names) + design.p]
             column = column + (gamma @ model.means)[:, None]
@@ -317,8 +326,9 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
 
 
 def own_vectors(design: Design) -> dict:
-    """Return the vectors of parameters of formulas and thresholds, by the labels of their elements."""
-    return {label: own for own in design.residual.parameters for label in residual_labels(own)}
+    """Return the vectors among the residual's parameters (formulas, thresholds), by the labels of their elements."""
+    vectors = [own for own in design.residual.parameters if own.terms is not None]
+    return {label: own for own in vectors for label in residual_labels(own)}
 
 
 def covariance_variables(

@@ -14,6 +14,8 @@ from bayesmm.likelihood.conditional_gaussian import Recovered, recover
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.joint_quadrature import written_columns
 from bayesmm.likelihood.problem import Integrated, sampled_names
+from bayesmm.likelihood.varying import varying_parts
+from bayesmm.likelihood.varying_likelihood import recover_varying
 from bayesmm.priors import Prior, prior_bases
 from bayesmm.runtime.memory import BYTES, COPIES, too_much
 from bayesmm.runtime.streams import of_run
@@ -30,7 +32,8 @@ class Draws:
 
     sds: tuple[Floats, ...]  # (draws, q_k) of the effects of the prior's design
     factors: tuple[Floats, ...]  # (draws, q_k, q_k) of their correlation matrices
-    sigma: Floats  # (draws,)
+    sigma: Floats  # (draws,) that the effects are relative to
+    residual: Floats | None = None  # (draws, s) sigma and the residual's other parameters, where there are any
 
 
 def check_memory(design: Design, draws: int, chains: int, *, keep_effects: bool = True) -> None:
@@ -117,14 +120,18 @@ def with_effects(
     if integrated is None:
         return _with_drawn(tree, posterior, design, priors, seed, keep_effects)
     shape = posterior.sizes["chain"], posterior.sizes["draw"]
-    draws = _draws(posterior, design, shape)
+    draws = _draws(posterior, design, integrated, shape)
     T, mean, parts = packed_factors(integrated, draws), _means(posterior, integrated, shape), []
     try:
         for k in range(shape[0]):
             chain = slice(k * shape[1], (k + 1) * shape[1])
-            own = T[chain], draws.sigma[chain], mean[chain]
+            own = T[chain], draws.sigma[chain], mean[chain], integrated.sd
             rng = of_run(seed, 1, k)  # so that a chain does not depend on how many there are
-            parts.append(recover(integrated.problem.cp, *own, integrated.sd, rng, keep_effects=keep_effects))
+            if draws.residual is None:
+                parts.append(recover(integrated.problem.cp, *own, rng, keep_effects=keep_effects))
+                continue
+            varying = integrated.problem.cp, integrated.varying, draws.residual[chain]
+            parts.append(recover_varying(*varying, *own, rng=rng, keep_effects=keep_effects))
     except np.linalg.LinAlgError as error:
         raise ValueError(_too_wide(T)) from error
     found = _joined(parts)
@@ -207,15 +214,24 @@ def _too_wide(T: Floats) -> str:
     )
 
 
-def _draws(posterior: xr.Dataset, design: Design, shape: tuple[int, int]) -> Draws:
+def _draws(posterior: xr.Dataset, design: Design, integrated: Integrated, shape: tuple[int, int]) -> Draws:
     size = shape[0] * shape[1]
     sds, factors = [], []
     for block in design.blocks:
         found = _block_draws(posterior, block, size)
         sds.append(found[0])
         factors.append(found[1])
-    sigma = np.broadcast_to(posterior["sigma"].to_numpy(), shape).reshape(size)
-    return Draws(tuple(sds), tuple(factors), np.ascontiguousarray(sigma))
+    sigma = np.ascontiguousarray(np.broadcast_to(posterior["sigma"].to_numpy(), shape).reshape(size))
+    if integrated.varying is None:
+        return Draws(tuple(sds), tuple(factors), sigma)
+    columns = [
+        values
+        for part in varying_parts(design)
+        for own in part.parameters
+        for values in posterior[own.name].to_numpy().reshape(size, own.size).T
+    ]
+    residual = np.column_stack([sigma, *columns])
+    return Draws(tuple(sds), tuple(factors), integrated.varying.sigma(residual), residual)
 
 
 def _block_draws(posterior: xr.Dataset, block: Block, size: int) -> tuple[Floats, Floats]:

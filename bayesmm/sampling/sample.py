@@ -14,6 +14,7 @@ from bayesmm.design.covariance.structures import check_free
 from bayesmm.design.relations import is_related
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import BayesmmWarning, FitFileError, listing
+from bayesmm.likelihood.varying import varies
 from bayesmm.runtime.paths import as_path
 from bayesmm.runtime.progress import working
 from bayesmm.sampling.nuts import TARGET_ACCEPT
@@ -66,7 +67,7 @@ def _sample(model, asked: Mapping[str, object], *, progress: bool, cores: int | 
     if file is not None:
         return _kept(model, file, asked, progress=progress, cores=cores)
     check_memory(model.design, asked["draws"], asked["chains"], keep_effects=keep_effects)
-    chosen, further = model.effects(asked["effects"]), ()
+    chosen, further = _chosen(model, asked), ()
     if asked["sampler"] == "importance":
         tree, why = _independent(model, asked, progress, began)
         if tree is not None:
@@ -82,6 +83,14 @@ def _sample(model, asked: Mapping[str, object], *, progress: bool, cores: int | 
     if store is not None:
         return tree  # its record is in the store
     return recorded(tree, effects=chosen, seconds=time.perf_counter() - began, asked=plain(asked))
+
+
+def _chosen(model, asked: Mapping[str, object]) -> str:
+    """Return which graph is sampled: of those that PyMC cannot have, the other where PyMC's samplers are asked for."""
+    compiled = asked["sampler"] in (*STREAMED, "importance")
+    if asked["effects"] == "auto" and not compiled and model.family.gaussian and model.design.residual.estimated:
+        return "explicit"
+    return model.effects(asked["effects"])
 
 
 def _better(
@@ -156,7 +165,8 @@ def _independent(model, asked: Mapping[str, object], progress: bool, began: floa
     from bayesmm.sampling.importance import check_applies, sample_independent
     from bayesmm.sampling.vague_priors import likelihood_estimates, near_maximum
 
-    check_no_parameters(model.design, "sampler='importance'", "use sampler='nutpie'")
+    if not varies(model.design):
+        check_no_parameters(model.design, "sampler='importance'", "use sampler='nutpie'")
     check_free(model.design, "sampler='importance'", "use sampler='auto'", compiled=True)
     check_applies(model.design, model.priors, asked["effects"])
     near = near_maximum(model.design, model.priors, partial(likelihood_estimates, model))

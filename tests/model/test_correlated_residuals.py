@@ -344,7 +344,7 @@ def test_what_cannot_be_is_said():
     with pytest.raises(DataError, match="do not lie within the levels of any grouping factor"):
         bmm.Model("y ~ x + (1 | h) + ar(t, g)", frame).maximize()
     with pytest.raises(DataError, match=re.escape("effects='marginal' is not possible with the residuals of ar(t, g)")):
-        bmm.Model("y ~ x + (1 | g) + ar(t, g)", frame).effects("marginal")
+        bmm.Model("y ~ x + (1 | h) + ar(t, g)", frame).effects("marginal")
     with pytest.raises(DataError, match=re.escape("leave it out")):
         bmm.Model("y ~ x + (1 | g) + ar(t, g)", frame.assign(y=1), family="poisson")
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bayesmm.design.covariance.structure import Covariance, Entry
+from bayesmm.families.kernel import kernel
 
 
 def entries(q: int) -> tuple[Entry, ...]:
@@ -23,9 +24,24 @@ def factor(values: Sequence, q: int):
     return sd * (powers @ (first + (1 - rho**2) ** 0.5 * (np.eye(q) - first)))
 
 
+@kernel
+def fill(values, L):
+    """Set L as `factor` gives it."""
+    q, sd = L.shape[0], values[0]
+    L[0, 0] = sd
+    if q > 1:
+        rho = values[1]
+        left = sd * (1.0 - rho * rho) ** 0.5
+        for i in range(1, q):
+            L[i, 0] = L[i - 1, 0] * rho
+            L[i, i] = left
+            for j in range(1, i):
+                L[i, j] = L[i - 1, j] * rho
+
+
 def tex(symbols: Sequence[str]) -> str:
     """Return the covariance matrix in LaTeX."""
     return rf"{symbols[0]}^{{2}} ({symbols[-1]}^{{|i - j|}})" if len(symbols) > 1 else rf"{symbols[0]}^{{2}} I"
 
 
-covariance = Covariance(name="ar1", words="autoregressive", entries=entries, factor=factor, tex=tex)
+covariance = Covariance(name="ar1", words="autoregressive", entries=entries, factor=factor, tex=tex, kernel=fill)

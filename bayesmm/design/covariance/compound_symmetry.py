@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bayesmm.design.covariance.structure import Covariance, Entry
+from bayesmm.families.kernel import kernel
 
 
 def entries(q: int) -> tuple[Entry, ...]:
@@ -28,6 +29,20 @@ def factor(values: Sequence, q: int):
     return sum(values[i] * _unit(q, i, i) for i in range(q)) @ scaled
 
 
+@kernel
+def fill(values, L):
+    """Set L as `factor` gives it."""
+    q, taken = L.shape[0], 0.0 * values[0]
+    for j in range(q):
+        left = (1.0 - taken) ** 0.5
+        L[j, j] = values[j] * left
+        if j < q - 1:
+            below = (values[q] - taken) / left
+            for i in range(j + 1, q):
+                L[i, j] = values[i] * below
+            taken = taken + below * below
+
+
 def _unit(q: int, i: int, j: int) -> np.ndarray:
     out = np.zeros((q, q))
     out[i, j] = 1.0
@@ -40,4 +55,4 @@ def tex(symbols: Sequence[str]) -> str:
     return rf"{S} ((1 - {symbols[-1]}) I + {symbols[-1]} J) {S}" if len(symbols) > 1 else rf"{symbols[0]}^{{2}}"
 
 
-covariance = Covariance(name="cs", words="compound symmetry", entries=entries, factor=factor, tex=tex)
+covariance = Covariance(name="cs", words="compound symmetry", entries=entries, factor=factor, tex=tex, kernel=fill)

@@ -73,6 +73,9 @@ class Covariance:
     partials : callable or None
         ``(values, q) -> values``, where correlations within their bounds may be those of no matrix: what stands in
         their place in `factor`, is searched and sampled within the bounds, and has the priors. In arithmetic alone.
+    kernel : kernel or None
+        `factor` for compiled code: ``(values, L) -> None`` sets the lower triangle of L, (q, q) zeros, in arithmetic
+        that complex numbers take too. Without one a model is sampled from the graphs.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Covariance:
     apart: bool = False
     diagonal: bool = False
     partials: Callable[[Sequence, int], Sequence] | None = None
+    kernel: Callable | None = None
 
     @property
     def free(self) -> bool:

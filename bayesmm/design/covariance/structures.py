@@ -67,14 +67,17 @@ def make_parts(name: str, columns: range, text: str) -> tuple[Part, ...]:
 def structured_terms(design, *, compiled: bool = False) -> list[str]:
     """Return the group terms whose covariance matrix has a structure: "cs(0 + x | g)".
 
-    With `compiled` without those that the compiled posteriors take: diagonal ones.
+    With `compiled` without those that the compiled posteriors take: diagonal ones, and in a linear model those with a
+    kernel.
     """
+    gaussian = compiled and design.family.gaussian
     related = [f"gr({b.group}, cov = {b.relation.name})" for b in design.blocks if getattr(b, "relation", None)]
     others = [
         block.group if block.smooth or block.members else f"{part.text.removesuffix(')')} | {block.group})"
         for block in design.blocks
         for part in block.parts
         if not (part.covariance.free or (compiled and part.covariance.diagonal))
+        and not (gaussian and part.covariance.kernel is not None)
     ]
     return list(dict.fromkeys([*related, *others]))
 

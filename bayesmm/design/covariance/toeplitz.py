@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bayesmm.design.covariance.structure import Covariance, Entry
+from bayesmm.families.kernel import kernel
 
 
 def entries(q: int) -> tuple[Entry, ...]:
@@ -29,6 +30,30 @@ def factor(values: Sequence, q: int):
             left = left * (1 - partial**2)
         rows.append(sum(w * rows[t - 1 - j] for j, w in enumerate(weights)) + left**0.5 * units[t])
     return sum(values[i] * (units[i][:, None] * rows[i]) for i in range(q))
+
+
+@kernel
+def fill(values, L):
+    """Set L as `factor` gives it: the rows of the correlations first, the weights in the first row meanwhile."""
+    q, left = L.shape[0], 1.0 + 0.0 * values[0]
+    for t in range(q):
+        if t > 0:
+            partial = values[q + t - 1]
+            for j in range(t // 2):  # what the weights of the row before become, from both ends
+                first, last = L[0, 1 + j] + 0.0, L[0, t - 1 - j] + 0.0
+                L[0, 1 + j] = first - partial * last
+                L[0, t - 1 - j] = last - partial * first
+            L[0, t] = partial
+            left = left * (1.0 - partial * partial)
+            for i in range(t):
+                for j in range(t - i):
+                    L[t, i] = L[t, i] + L[0, 1 + j] * L[t - 1 - j, i]
+        L[t, t] = left**0.5
+    for i in range(q):
+        for j in range(i + 1):
+            L[i, j] = L[i, j] * values[i]
+        for j in range(i + 1, q):
+            L[i, j] = 0.0 * values[0]
 
 
 def partials(values: Sequence, q: int) -> list:
@@ -51,5 +76,5 @@ def tex(symbols: Sequence[str]) -> str:
 
 
 covariance = Covariance(
-    name="toep", words="correlated by distance", entries=entries, factor=factor, tex=tex, partials=partials
+    name="toep", words="correlated by distance", entries=entries, factor=factor, tex=tex, partials=partials, kernel=fill
 )

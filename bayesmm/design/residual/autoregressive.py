@@ -5,16 +5,18 @@ it, g steps earlier, a residual is ar^g times that one, with 1 - ar^2g of the va
 5.35).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
-from bayesmm.design.residual.correlation import Layout, by_series
+from bayesmm.design.residual.correlation import Entries, Inverse, Layout, by_series
 from bayesmm.design.residual.series import times_of
 from bayesmm.design.residual.structure import Arguments, Array, ResidualParameter, ResidualStructure
 from bayesmm.errors import DataError
+from bayesmm.families.kernel import kernel
 from bayesmm.formula.functions import Parameter, Signature
 
 NAME = "ar"
@@ -81,6 +83,53 @@ def root_of(library: ModuleType, steps: Steps, rho: object) -> object:
     return (1 - steps.off * (1 + phi)) / library.sqrt(1 - phi**2)
 
 
+def entries(rows: Array) -> Entries:
+    """Return the kinds of entries of C^-1: by gap those of a row, of the one before it and of the pair; of a first, 1.
+
+    The table has the gap, which of the three it is (0, 1, 2), and how many rows come so long after another.
+    """
+    order, place = by_series(rows[:, 0], rows[:, 1])
+    at = np.flatnonzero(place[order] > 0)
+    later, before, first = order[at], order[at - 1], order[place[order] == 0]
+    gaps, kind, count = np.unique(rows[later, 1] - rows[before, 1], return_inverse=True, return_counts=True)
+    table = np.array([(gap, which, n) for gap, n in zip(gaps, count, strict=True) for which in range(3)])
+    table = np.concatenate([np.zeros((1, 3)), table.reshape(-1, 3)])
+    own = 1 + 3 * kind.ravel()
+    return Entries(
+        np.concatenate([first, later, before, later, before]),
+        np.concatenate([first, later, before, before, later]),
+        np.concatenate([np.zeros(len(first), np.int64), own, own + 1, own + 2, own + 2]),
+        table,
+    )
+
+
+@kernel
+def inverse_values(backward, values, table, a, d_a, d_values):
+    """Set 1 / (1 - phi^2), phi^2 / (1 - phi^2) and -phi / (1 - phi^2) for phi = rho^gap; return log|C|."""
+    rho, log_det = values[0], 0.0
+    for k in range(table.shape[0]):
+        gap, which, count = table[k, 0], table[k, 1], table[k, 2]
+        if gap == 0.0:
+            a[k] = 1.0
+            continue
+        phi, rate = rho**gap, gap * rho ** (gap - 1.0)
+        left = (1.0 - phi) * (1.0 + phi)
+        if not left > 0.0:
+            return math.nan
+        if which == 0.0:
+            a[k], slope = 1.0 / left, 2.0 * phi / (left * left)
+            log_det += count * math.log(left)
+        elif which == 1.0:
+            a[k], slope = phi * phi / left, 2.0 * phi / (left * left)
+        else:
+            a[k], slope = -phi / left, -(1.0 + phi * phi) / (left * left)
+        if backward:
+            d_values[0] += d_a[k] * slope * rate
+            if which == 0.0:
+                d_values[0] += count * phi / left * rate
+    return log_det
+
+
 def tex(arguments: Mapping[str, str]) -> str:
     """Return rho^|t_i - t_j|."""
     return r"\rho^{|t_{i} - t_{j}|}"
@@ -94,4 +143,5 @@ STRUCTURE = ResidualStructure(
     tex=tex,
     layout=layout,
     root=root,
+    inverse=Inverse(entries, inverse_values),
 )

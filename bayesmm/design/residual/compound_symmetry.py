@@ -4,15 +4,17 @@ nlme's corCompSymm. Given k - 1 rows of its series, the k-th has a mean of r / (
 variance (1 - r)(1 + (k - 1) r) / (1 + (k - 2) r).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
-from bayesmm.design.residual.correlation import Layout, all_before, by_series
+from bayesmm.design.residual.correlation import Entries, Inverse, Layout, all_before, by_series
 from bayesmm.design.residual.structure import Arguments, Array, ResidualParameter, ResidualStructure
 from bayesmm.errors import DataError
+from bayesmm.families.kernel import kernel
 from bayesmm.formula.functions import Parameter, Signature
 
 NAME = "cosy"
@@ -61,6 +63,52 @@ def root(library: ModuleType, layout: Layout, values: Mapping[str, object]) -> o
     return (1 - own.off * (1 + weight)) / library.sqrt(np.where(first, 0.0, 1.0) * (variance - 1) + 1)
 
 
+def entries(rows: Array) -> Entries:
+    """Return the kinds of entries of C^-1: that of I, the first, and by the length of the series that of all pairs.
+
+    The table has the length and the number of such series.
+    """
+    found = layout(rows)
+    order, place = by_series(rows, np.arange(len(rows)))
+    length = np.zeros(len(rows), np.int64)
+    size = np.diff(np.append(np.flatnonzero(place[order] == 0), len(rows)))
+    length[order] = np.repeat(size, size)
+    sizes, count = np.unique(size, return_counts=True)
+    row, column = found.row, found.column
+    off, kind = row != column, 1 + np.searchsorted(sizes, length)[row]
+    diagonal = np.arange(len(rows))
+    return Entries(
+        np.concatenate([diagonal, row, column[off]]),
+        np.concatenate([diagonal, column, row[off]]),
+        np.concatenate([np.zeros(len(rows), np.int64), kind, kind[off]]),
+        np.concatenate([np.zeros((1, 2)), np.column_stack([sizes, count])]),
+    )
+
+
+@kernel
+def inverse_values(backward, values, table, a, d_a, d_values):
+    """Set 1 / (1 - r), then -r / ((1 - r)(1 + (m - 1) r)) for series of m rows; return log|C|."""
+    r, log_det = values[0], 0.0
+    left = 1.0 - r
+    if not left > 0.0:
+        return math.nan
+    a[0] = 1.0 / left
+    if backward:
+        d_values[0] += d_a[0] / (left * left)
+    for k in range(1, table.shape[0]):
+        others, count = table[k, 0] - 1.0, table[k, 1]
+        whole = 1.0 + others * r
+        if not whole > 0.0:
+            return math.nan
+        below = left * whole
+        a[k] = -r / below
+        log_det += count * (others * math.log(left) + math.log(whole))
+        if backward:
+            d_values[0] -= d_a[k] * (below - r * (others * left - whole)) / (below * below)
+            d_values[0] += 0.5 * count * others * (1.0 / left - 1.0 / whole)
+    return log_det
+
+
 def tex(arguments: Mapping[str, str]) -> str:
     """Return rho."""
     return r"\rho"
@@ -74,4 +122,5 @@ STRUCTURE = ResidualStructure(
     tex=tex,
     layout=layout,
     root=root,
+    inverse=Inverse(entries, inverse_values),
 )

@@ -5,9 +5,10 @@ rows of U e are independent with an sd of 1, log|C| = -2 sum log U_ii, and C^-1 
 series alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,6 +52,38 @@ class Layout:
         for k in range(int(self.place.max(initial=-1)) + 1):
             found.append((np.flatnonzero(self.place == k), np.flatnonzero(off & (self.place[self.row] == k))))
         return tuple(found)
+
+
+class Entries(NamedTuple):
+    """Which entries C^-1 has, and of which kind each is; an entry that stands there twice is the sum.
+
+    Both (i, j) and (j, i) are among them.
+    """
+
+    row: Array  # (e,) int64
+    column: Array  # (e,) int64
+    kind: Array  # (e,) int64
+    table: Array  # (K, c) what the value of each kind follows from, and how often it counts in log|C|
+
+
+@dataclass(frozen=True)
+class Inverse:
+    """C^-1 as a sum of fixed matrices, one of each kind of entry, times values that follow from the parameters.
+
+    So cross-products with C^-1 are sums of few that are made once.
+
+    Attributes
+    ----------
+    entries : callable
+        ``rows -> Entries``.
+    values : kernel
+        ``(backward, values, table, a, d_a, d_values) -> log|C|``, for compiled code: sets the K values a; backward it
+        adds to d_values the derivatives of what has the derivatives d_a, less half of those of log|C|. The result is
+        not finite where there is no such matrix.
+    """
+
+    entries: Callable[[Array], Entries]
+    values: Callable
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import numpy as np
 
 from bayesmm.design.residual.structure import Arguments, Array, ResidualParameter, ResidualStructure, ResidualTerm
 from bayesmm.errors import DataError
+from bayesmm.families.kernel import kernel
 from bayesmm.formula.formula import Scale
 
 NAME = "log_sigma"
@@ -99,10 +100,24 @@ def relative_sd(library: ModuleType, rows: object, values: Mapping[str, object])
     return library.exp(values[NAME] @ rows.T)
 
 
+@kernel
+def log_sd(backward, sigma, values, table, found, d_found, d_values):
+    """Set X gamma, (S,), for the distinct rows X, (S, k)."""
+    for s in range(table.shape[0]):
+        found[s] = 0.0
+        for j in range(table.shape[1]):
+            found[s] += table[s, j] * values[j]
+            if backward:
+                d_values[j] += d_found[s] * table[s, j]
+    return 0.0
+
+
 def tex(arguments: Mapping[str, str]) -> str:
     """Return e^{2 x' eta}."""
     return r"e^{2 v_{i}' \eta}"
 
 
-STRUCTURE = ResidualStructure(name="sigma", parameters=parameters, rows=rows, relative_sd=relative_sd, tex=tex)
+STRUCTURE = ResidualStructure(
+    name="sigma", parameters=parameters, rows=rows, relative_sd=relative_sd, tex=tex, log_sd=log_sd
+)
 ALONE = replace(STRUCTURE, sigma="known")

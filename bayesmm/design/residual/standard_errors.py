@@ -4,6 +4,7 @@ The variance of row i is se_i^2, or sigma^2 + se_i^2 (Raudenbush 2009, in The Ha
 16; metafor's rma.mv and brms' se()).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from types import ModuleType
@@ -12,6 +13,7 @@ import numpy as np
 
 from bayesmm.design.residual.structure import Arguments, Array, ResidualStructure
 from bayesmm.errors import DataError
+from bayesmm.families.kernel import kernel
 from bayesmm.formula.formula import BESIDE
 from bayesmm.formula.functions import Parameter, Signature
 
@@ -46,6 +48,26 @@ def joint_sd(library: ModuleType, rows: object, values: Mapping[str, object]) ->
     return library.sqrt(1 + (rows / values["sigma"]) ** 2)
 
 
+@kernel
+def log_se(backward, sigma, values, table, found, d_found, d_values):
+    """Set log se, (S,)."""
+    for s in range(table.shape[0]):
+        found[s] = math.log(table[s, 0])
+    return 0.0
+
+
+@kernel
+def log_joint(backward, sigma, values, table, found, d_found, d_values):
+    """Set log sqrt(sigma^2 + se^2), (S,); return the derivative in sigma."""
+    slope = 0.0
+    for s in range(table.shape[0]):
+        size = math.hypot(sigma, table[s, 0])
+        found[s] = math.log(size)
+        if backward:
+            slope += d_found[s] * sigma / size / size
+    return slope
+
+
 def tex(arguments: Mapping[str, str]) -> str:
     """Return se_i^2."""
     return rf"{{{arguments['x']}}}_{{i}}^{{2}}"
@@ -71,8 +93,9 @@ STRUCTURE = ResidualStructure(
     tex=tex,
     sigma="known",
     chosen=chosen,
+    log_sd=log_se,
 )
-JOINT = replace(STRUCTURE, relative_sd=joint_sd, tex=joint_tex, sigma="joint")
+JOINT = replace(STRUCTURE, relative_sd=joint_sd, tex=joint_tex, sigma="joint", log_sd=log_joint)
 SMALLEST = 1e-6  # of sigma, times the smallest standard error: 1e-12 of a variance
 
 

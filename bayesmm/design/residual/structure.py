@@ -16,7 +16,7 @@ import numpy as np
 
 from bayesmm.design.coding import Factor, Numbers
 from bayesmm.design.parameters import residual_labels
-from bayesmm.design.residual.correlation import Correlation, Layout
+from bayesmm.design.residual.correlation import Correlation, Inverse, Layout
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import Signature
 
@@ -51,6 +51,8 @@ class ResidualParameter:
         Of the elements of a vector: what they multiply. The scale of their prior is divided by it.
     ordered : bool
         Whether each element of a vector is above the one before.
+    visits : int
+        Of a vector that is the upper triangle of a correlation matrix, row by row, the rows of that; 0 of others.
     """
 
     name: str
@@ -63,6 +65,7 @@ class ResidualParameter:
     start: float = 0.0
     sizes: tuple[float, ...] | None = None
     ordered: bool = False
+    visits: int = 0
 
     @property
     def size(self) -> int:
@@ -104,6 +107,13 @@ class ResidualStructure:
         of the values that `relative_sd` is a function of.
     chosen : callable or None
         ``Arguments -> ResidualStructure``, of a name that stands for several.
+    log_sd : kernel or None
+        Of a structure with `relative_sd`, the same for compiled code, which takes numbers in their arrays: ``(backward,
+        sigma, values, table, log_sd, d_log_sd, d_values) -> derivative in sigma``, for the (S, k) distinct `rows`. It
+        sets the logarithms of the sds over sigma, (S,), or, where sigma is joint, of the sds; backward it adds the
+        derivatives in the values, for those in the logarithms. Without one the model is sampled from the graph.
+    inverse : Inverse or None
+        Of a structure with correlations, the same of C^-1.
     """
 
     name: str
@@ -116,6 +126,8 @@ class ResidualStructure:
     root: Callable[[ModuleType, Layout, Mapping[str, object]], object] | None = None
     sigma: str = "scale"
     chosen: Callable[[Arguments], "ResidualStructure"] | None = None
+    log_sd: Callable | None = None
+    inverse: Inverse | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,327 @@
+r"""The marginal likelihood of a Gaussian model whose residual has parameters besides sigma, as a C function.
+
+The precision of the residuals over sigma^2 is W = sum_c w_c E_c, with fixed matrices E_c, (n, n), and weights w_c = a_k
+/ (d_s d_t): a the values of the kinds of entries of C^-1, d the sds of rows of the kinds s and t over sigma. So each
+number of the cross-products, a *cell*, is a sum of stored numbers times the weights, and nothing passes over the rows.
+
+With v and b the coefficients of the rest and of the leading factor given the parameters, and P = Lambda M^-1 Lambda',
+the derivative of log p with respect to a cell of A is -(P + [b v][b v]' / sigma^2) / 2, of z it is [b v] / sigma^2, and
+of r'Wr it is -1 / (2 sigma^2). P is needed where A has cells only.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numba import carray
+
+from bayesmm.likelihood.compiled import (
+    DOUBLES,
+    INT64,
+    WORDS,
+    Ints,
+    c_function,
+    call,
+    cube,
+    from_python,
+    inlined,
+    inner,
+    integers,
+    matrix,
+    pointers,
+    vector,
+    zero_integers,
+    zero_matrix,
+    zeros,
+)
+from bayesmm.likelihood.conditional_gaussian import Recovered, drawn, recover
+from bayesmm.likelihood.crossproducts import CrossProducts, Floats
+from bayesmm.likelihood.dense_matrices import matmul
+from bayesmm.likelihood.gaussian_factorisation import (
+    lambda_times,
+    level_factor,
+    level_inverse,
+    rest_lambda,
+    shifted,
+)
+from bayesmm.likelihood.gaussian_likelihood import cross_products, gaussian_at, rest_sizes
+from bayesmm.likelihood.posterior import LIKELIHOOD
+from bayesmm.likelihood.varying import Varying
+
+# What `varying.Varying.words` hold, by number.
+SIZES, FUNCTIONS, TABLE, SDS, COUNT, KIND, LEFT, RIGHT, CELL, START, WEIGHT, SUMS, CROSS, ENDS = range(14)
+# The sizes: parameters besides sigma of C and of the sds, whether the sds are absolute, sigma being 1.
+OF_C, OF_SD, ABSOLUTE = 0, 1, 2
+
+
+@inner
+def apply_kernels(v, backward, positive, a, d_a, log_sd, d_log_sd, d_positive, out):
+    """Set the values a and the logarithms of the sds; or, backward, the derivatives in `positive`, without sigma's.
+
+    `out` becomes log|C| and the sds' derivative in sigma.
+    """
+    sizes, functions, given = integers(v, SIZES), integers(v, FUNCTIONS), zero_integers(4)
+    of_C, of_sd = sizes[OF_C], sizes[OF_SD]
+    given[0] = 1 if backward else 0
+    if functions[0] != 0:
+        given[1], given[2], given[3] = of_C, matrix(v, TABLE).shape[0], matrix(v, TABLE).shape[1]
+        end = 1 + of_C
+        call(functions[0], (given, positive, positive[1:end], matrix(v, TABLE), a, d_a, d_positive[1:end], out))
+    else:
+        a[0], out[0] = 1.0, 0.0
+    if functions[1] != 0:
+        at, end = 1 + of_C, 1 + of_C + of_sd
+        given[1], given[2], given[3] = of_sd, matrix(v, SDS).shape[0], matrix(v, SDS).shape[1]
+        own, d_own = positive[at:end], d_positive[at:end]
+        call(functions[1], (given, positive, own, matrix(v, SDS), log_sd, d_log_sd, d_own, out[1:]))
+    else:
+        log_sd[0], out[1] = 0.0, 0.0
+
+
+@c_function(INT64(WORDS, *[DOUBLES] * 5))
+def residual_weights(v, positive_, a_, log_sd_, weights, out):
+    """Set the values a, the logarithms of the sds, the weights, and as `out` log|W| and sigma; 0 where there are none.
+
+    Sigma is 1 where the sds are absolute.
+    """
+    K, S = matrix(v, TABLE).shape[0], matrix(v, SDS).shape[0]
+    sizes, count, kind, left, right = (
+        integers(v, SIZES), vector(v, COUNT), integers(v, KIND), integers(v, LEFT), integers(v, RIGHT),
+    )  # fmt: skip
+    n_positive = 1 + sizes[OF_C] + sizes[OF_SD]
+    positive, a, log_sd, found, unused = (
+        carray(positive_, (n_positive,)), carray(a_, (K,)), carray(log_sd_, (S,)), zeros(2), zeros(n_positive),
+    )  # fmt: skip
+    apply_kernels(v, False, positive, a, zeros(K), log_sd, zeros(S), unused, found)
+    out[0], out[1] = -found[0], 1.0 if sizes[ABSOLUTE] == 1 else positive[0]
+    for s in range(S):
+        out[0] -= 2.0 * count[s] * log_sd[s]
+    if not np.isfinite(out[0]):
+        return 0
+    for c in range(kind.shape[0]):
+        weights[c] = a[kind[c]] * math.exp(-log_sd[left[c]] - log_sd[right[c]])
+    return 1
+
+
+@c_function(INT64(WORDS, DOUBLES, WORDS))
+def weighted_cells(v, weights, cross_):
+    """Set the cells of the cross-products, words with room for them, to their sums with these weights."""
+    template = integers(v, CROSS)
+    cross = carray(cross_, template.shape)
+    for i in range(template.shape[0]):
+        cross[i] = template[i]
+    A, coupling, z, zz = cube(cross, 1), matrix(cross, 4), matrix(cross, 5), cube(cross, 6)
+    rest_A, rest_z, rWr = matrix(cross, 7), vector(cross, 8), vector(cross, 11)
+    parts = A.reshape(A.size), coupling.reshape(coupling.size), z.reshape(z.size), rest_A.reshape(rest_A.size)
+    cell, start, weight, sums, ends = (
+        integers(v, CELL), integers(v, START), integers(v, WEIGHT), vector(v, SUMS), integers(v, ENDS),
+    )  # fmt: skip
+    for i in range(cell.shape[0]):
+        total, at = 0.0, cell[i]
+        for k in range(start[i], start[i + 1]):
+            total += sums[k] * weights[weight[k]]
+        if at < ends[0]:
+            parts[0][at] = total
+        elif at < ends[1]:
+            parts[1][at - ends[0]] = total
+        elif at < ends[2]:
+            parts[2][at - ends[1]] = total
+        elif at < ends[3]:
+            parts[3][at - ends[2]] = total
+        elif at < ends[4]:
+            rest_z[at - ends[3]] = total
+        else:
+            rWr[0] = total
+    for g in range(z.shape[0]):
+        for a in range(z.shape[1]):
+            for b in range(z.shape[1]):
+                zz[g, a, b] = z[g, a] * z[g, b]
+    return 1
+
+
+@inlined
+def rest_covariance(R, lam, Q):
+    """Set Q = Lambda R Lambda' for the rest."""
+    m = R.shape[0]
+    half = zero_matrix(m, m)
+    for i in range(m):
+        lambda_times(R[i], lam, half[i])
+    for i in range(m):
+        a, size = lam.within[i], lam.size[i]
+        for b in range(a + 1):
+            weight = lam.values[lam.first[i] + a * size + b]
+            for j in range(m):
+                Q[i, j] += weight * half[i - a + b, j]
+
+
+@inner
+def level_slopes(lead, g, T, Q, v, variance, d_A, d_coupling, d_z):
+    """Set the derivatives in the cells of one level of the leading factor."""
+    q, start, end = T.shape[0], lead.start[g], lead.start[g + 1]
+    room, Y = zero_matrix(5 * q + 2, q), zero_matrix(end - start, q)
+    L, P, X, H, XH = room[:q], room[q : 2 * q], room[2 * q : 3 * q], room[3 * q : 4 * q], room[4 * q : 5 * q]
+    d, b = room[5 * q], room[5 * q + 1]
+    level_factor(lead.A, g, T, L, P)
+    level_inverse(T, L, P, X)
+    shifted(lead, g, v, 0, d)
+    for i in range(q):
+        for j in range(q):
+            b[i] += X[i, j] * (lead.sum_z[g, j] - d[j])
+    for i in range(start, end):
+        for j in range(start, end):
+            weight = Q[lead.columns[i], lead.columns[j]]
+            for k in range(q):
+                Y[i - start, k] += weight * lead.coupling[j, k]
+        for j in range(q):
+            for k in range(q):
+                H[j, k] += lead.coupling[i, j] * Y[i - start, k]
+    matmul(X, H, XH)
+    for i in range(q):
+        d_z[g, i] = b[i] / variance
+        for j in range(q):
+            total = X[i, j] + b[i] * b[j] / variance
+            for k in range(q):
+                total += XH[i, k] * X[k, j]
+            d_A[g, i, j] = -0.5 * total
+    for i in range(start, end):
+        for j in range(q):
+            total = -v[lead.columns[i]] * b[j] / variance
+            for k in range(q):
+                total += Y[i - start, k] * X[k, j]
+            d_coupling[i, j] = total
+
+
+@c_function(INT64(WORDS, WORDS, *[DOUBLES] * 6))
+def weight_derivatives(v, cross, T_, lam_, M_, vectors_, sigma, d_weights):
+    """Add the derivatives of log p in the weights, for what `relative` has left of an evaluation with the gradient."""
+    lead, rest, _ = cross_products(cross)
+    q, variance = lead.A.shape[1], sigma[0] * sigma[0]
+    m, p, length = rest_sizes(rest, q)
+    T, Q, found = carray(T_, (length,)), zero_matrix(m, m), carray(vectors_, (3, m))[1]
+    rest_covariance(carray(M_, (m, m)), rest_lambda(rest, T, q * q, carray(lam_, (p,))), Q)
+    d_A, d_coupling, d_z = zeros(lead.A.size), zeros(lead.coupling.size), zeros(lead.sum_z.size)
+    T1, to_A = T[: q * q].reshape((q, q)), d_A.reshape(lead.A.shape)
+    to_coupling, to_z = d_coupling.reshape(lead.coupling.shape), d_z.reshape(lead.sum_z.shape)
+    for g in range(lead.A.shape[0]):
+        level_slopes(lead, g, T1, Q, found, variance, to_A, to_coupling, to_z)
+    cell, start, weight, sums, ends = (
+        integers(v, CELL), integers(v, START), integers(v, WEIGHT), vector(v, SUMS), integers(v, ENDS),
+    )  # fmt: skip
+    for i in range(cell.shape[0]):
+        at = cell[i]
+        if at < ends[0]:
+            slope = d_A[at]
+        elif at < ends[1]:
+            slope = d_coupling[at - ends[0]]
+        elif at < ends[2]:
+            slope = d_z[at - ends[1]]
+        elif at < ends[3]:
+            row, column = (at - ends[2]) // m, (at - ends[2]) % m
+            slope = -0.5 * (Q[row, column] + found[row] * found[column] / variance)
+        elif at < ends[4]:
+            slope = found[at - ends[3]] / variance
+        else:
+            slope = -0.5 / variance
+        for k in range(start[i], start[i + 1]):
+            d_weights[weight[k]] += sums[k] * slope
+    return 1
+
+
+@inlined
+def pull_weights(v, a, log_sd, weights, d_weights, d_a, d_log_sd):
+    """Set the derivatives in a and in the logarithms of the sds, log|W| among what is differentiated."""
+    count, kind, left, right = vector(v, COUNT), integers(v, KIND), integers(v, LEFT), integers(v, RIGHT)
+    for c in range(kind.shape[0]):
+        d_a[kind[c]] += d_weights[c] * math.exp(-log_sd[left[c]] - log_sd[right[c]])
+        d_log_sd[left[c]] -= d_weights[c] * weights[c]
+        d_log_sd[right[c]] -= d_weights[c] * weights[c]
+    for s in range(count.shape[0]):
+        d_log_sd[s] -= count[s]
+
+
+@c_function(LIKELIHOOD, calls=(residual_weights, weighted_cells, gaussian_at, weight_derivatives))
+def varying_likelihood(w, flags, L, positive_, coefficients, value, d_L, d_positive_, d_coefficients):
+    """Set log p(y | L, sigma and the residual's parameters, coefficients) and its derivatives: `posterior.LIKELIHOOD`.
+
+    The words are those of `gaussian_likelihood`, but that `varying.Varying.words` stand where cross-products do.
+    """
+    v = integers(w, 6)
+    K, S, sizes = matrix(v, TABLE).shape[0], matrix(v, SDS).shape[0], integers(v, SIZES)
+    n_positive, C = 1 + sizes[OF_C] + sizes[OF_SD], integers(v, KIND).shape[0]
+    positive, d_positive = carray(positive_, (n_positive,)), carray(d_positive_, (n_positive,))
+    a, log_sd, weights, out, numbers = zeros(K), zeros(S), zeros(C), zeros(2), zeros(3)
+    if call("residual_weights", (v, positive, a, log_sd, weights, out)) == 0:
+        return 0
+    cross = zero_integers(integers(v, CROSS).shape[0])
+    call("weighted_cells", (v, weights, cross))
+    numbers[0], numbers[1], numbers[2] = out[1], vector(w, 5)[0], vector(w, 5)[1] + out[0]
+    _, rest, _ = cross_products(cross)
+    T, lam, M, vectors = zeros(len(vector(w, 1))), zeros(len(vector(w, 2))), zeros(rest.A.size), zeros(3 * rest.z.size)
+    own = (w, cross, flags, numbers, L, coefficients, value, d_L, d_positive, d_coefficients, T, lam, M, vectors)
+    if call("gaussian_at", own) == 0:
+        return 0
+    if flags[0] == 1:
+        d_weights, d_a, d_log_sd = zeros(C), zeros(K), zeros(S)
+        call("weight_derivatives", (v, cross, T, lam, M, vectors, numbers, d_weights))
+        pull_weights(v, a, log_sd, weights, d_weights, d_a, d_log_sd)
+        apply_kernels(v, True, positive, a, d_a, log_sd, d_log_sd, d_positive, out)
+        if sizes[ABSOLUTE] == 1:
+            d_positive[0] = out[1]
+    return 1 if cross.shape[0] > 0 else 0  # what was borrowed from is used to the end
+
+
+@c_function(INT64(WORDS, WORDS, WORDS, *[DOUBLES] * 10), calls=(residual_weights, weighted_cells, drawn))
+def varying_draws(v, sizes, pattern, positive_, T_, sigma, mean_, lam_, D, eps_, eps_lead_, out_rest_, out_lead_):
+    """Apply `conditional_gaussian.drawn` to each draw with its own cross-products; 0 where one has no factor of M."""
+    n, G, K, S = sizes[0], sizes[1], matrix(v, TABLE).shape[0], matrix(v, SDS).shape[0]
+    own, one = integers(v, SIZES), zero_integers(2)
+    a, log_sd, weights, out = zeros(K), zeros(S), zeros(integers(v, KIND).shape[0]), zeros(2)
+    cross = zero_integers(integers(v, CROSS).shape[0])
+    call("weighted_cells", (v, weights, cross))
+    _, rest, _ = cross_products(cross)
+    q = cube(cross, 1).shape[1]
+    m, p, length = rest_sizes(rest, q)
+    positive = carray(positive_, (n, 1 + own[OF_C] + own[OF_SD]))
+    T, mean, lam = carray(T_, (n, length)), carray(mean_, (n, p)), carray(lam_, (n, p))
+    eps, out_rest = carray(eps_, (n, m)), carray(out_rest_, (n, m))
+    eps_lead, out_lead = carray(eps_lead_, (n, G * q)), carray(out_lead_, (n, G * q))
+    one[0], one[1] = 1, G
+    for i in range(n):
+        if call("residual_weights", (v, positive[i], a, log_sd, weights, out)) == 0:
+            return 0
+        call("weighted_cells", (v, weights, cross))
+        z = matrix(cross, 5)
+        given = cross, one, pattern, z, T[i], out[1:], mean[i], lam[i], D, eps[i], eps_lead[i], out_rest[i], out_lead[i]
+        if call("drawn", given) == 0:
+            return 0
+    return 1 if cross.shape[0] > 0 else 0
+
+
+def recover_varying(
+    cp: CrossProducts, varying: Varying, residual: Floats, *given: Floats, rng: np.random.Generator, keep_effects: bool
+) -> Recovered:
+    """Return `conditional_gaussian.recover` where the cross-products differ from draw to draw.
+
+    Parameters
+    ----------
+    cp : CrossProducts
+        At any values of the residual's parameters: the sizes are taken from it.
+    varying : Varying
+    residual : (draws, s) float64
+        Sigma and the residual's other parameters, in the order of the compiled code.
+    given
+        T, sigma, mean and sd, as `recover` takes them; sigma is what the random effects are relative to.
+    """
+    pattern = np.arange(varying.n_levels)
+
+    def run(part: slice, sizes: Ints, *arrays: Floats) -> int:
+        own = np.ascontiguousarray(residual[part], dtype=float)
+        return _draws()(*pointers(varying.words, sizes, pattern, own, *arrays))
+
+    return recover(cp, *given, rng, keep_effects=keep_effects, run=run)
+
+
+@functools.cache
+def _draws() -> Callable[..., int]:
+    return from_python(varying_draws(), 13)
