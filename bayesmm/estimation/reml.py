@@ -134,20 +134,23 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     first, known = own.first, None if term.sigma == "scale" else KNOWN
     t = len(start_entries(first, START))
     search = Search(_with_slopes(own.problem, t, reml, known))
+    scales = np.concatenate([own.theta_scales, np.ones(len(own.start))])
+    inner = search if np.all(scales == 1) else Search(lambda z: _in_units(search, z, scales))
     starts = [np.concatenate([start_entries(first, size), own.start]) for size in (START, *OTHER_STARTS)]
     if start is not None:
-        starts.insert(0, np.concatenate([_user_start(first, start), own.start]))
-    x, n_starts = best_of(search, starts, lambda x: _is_singular(first, x[:t]))
-    x = snapped(search, x, SNAP, slice(0, t))
+        starts.insert(0, np.concatenate([_user_start(first, start), own.start]) / scales)
+    z, n_starts = best_of(inner, starts, lambda z: _is_singular(first, z[:t]))
+    z = snapped(inner, z, SNAP, slice(0, t))
+    x = scales * z
     (value, gradient), values = search(x), own.values(x[t:])
     problem = own.exact(values)
     sigma = _checked_residual(problem, x[:t], reml) if known is None else known
     bound = at_bound(term, values)
     _check_determined(design, search, x, bound)
-    units = np.concatenate([_units(problem, x[:t]), np.ones(len(x) - t)])
+    units = scales * np.concatenate([_units(problem, z[:t]), np.ones(len(x) - t)])
     optimum = Optimum(x, _steepest(search, x, gradient, units), search.evaluations, n_starts)
     point = replace(_point(problem, method, x[:t], sigma, optimum, value, known), design=design, residual=values)
-    point = replace(point, singular=point.singular or bool(bound))
+    point = replace(point, singular=_is_singular(problem, z[:t]) or bool(bound))
     if term.sigma != "joint":
         return point
     sigma = float(values["sigma"][0])

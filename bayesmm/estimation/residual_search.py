@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesmm.design.parameters import residual_labels
+from bayesmm.design.parameters import residual_labels, response_sds
 from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.standard_errors import floor
@@ -68,6 +68,25 @@ class ResidualSearch:
     def first(self) -> Problem:
         """The problem there."""
         return self.exact(self.first_values)
+
+    @cached_property
+    def theta_scales(self) -> Floats:
+        """What each entry of theta is measured in, (t,): the sd of the response that it is of, 1 where there is one.
+
+        With several responses sigma is no scale, and each of them has a unit of its own.
+        """
+        problem = self.first
+        packed = [np.ones(q * q) for q in problem.cp.q]
+        if self.design.responses:
+            sds = np.array([self.first_values[name][0] for name in response_sds(self.design.responses)])
+            columns = [problem.columns[k].Z for k in problem.cp.order]
+            own = [sds[self.design.response_codes[np.abs(Z).argmax(axis=0)]] for Z in columns]
+            packed = [np.repeat(each, len(each)) for each in own]
+        scale = float(np.exp(np.mean(np.log(np.concatenate([np.ones(1), *packed])))))
+        return problem.theta.from_packed(
+            np.concatenate([np.empty(0), *packed]),
+            lambda part: np.where(part.start(2.0) == part.start(1.0), 1.0, scale if self.design.responses else 1.0),
+        )
 
     def values(self, x: Floats) -> dict[str, Floats]:
         """Return the values at coordinates x."""

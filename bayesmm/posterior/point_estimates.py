@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from bayesmm.design.parameters import Parameter, block_parameters, variable_of
+from bayesmm.design.parameters import Parameter, block_parameters, response_sds, variable_of
 from bayesmm.errors import listing
 from bayesmm.likelihood.lattice import FINE
 from bayesmm.likelihood.own_parameters import own_parameters
@@ -70,6 +70,10 @@ def _rank(point, k: int) -> int:
 def is_zero(point, k: int, i: int) -> bool:
     """Return whether the sd of term `i` of block `k` is 0 next to sigma, or to 1 on a link's scale, in any units."""
     unit = point.sigma if point.design.family.link == "identity" else 1.0
+    if point.design.responses:
+        column = point.design.blocks[k].Z[:, i]
+        own = response_sds(point.design.responses)[point.design.response_codes[int(np.abs(column).argmax())]]
+        unit = float(point.residual[own][0])
     spread = 1 / point.scaled.bases[k][i, i]  # root mean square of what the column adds to earlier ones
     return math.sqrt(point.covariances[k][i, i]) * spread < SD_TOLERANCE * unit
 

@@ -9,7 +9,7 @@ import xarray as xr
 from bayesmm.design.frames import open_table
 from bayesmm.design.responses import row_index, stacked_again
 from bayesmm.design.summed import is_summed
-from bayesmm.formula.responses import ROW
+from bayesmm.formula.responses import RESPONSE, ROW
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.predictions_plot import plot_predictions
 from bayesmm.runtime.arguments import check_probability
@@ -74,7 +74,7 @@ class Predictions:
             out[at : at + step, 0] = part.mean(axis=0)
             out[at : at + step, 1] = part.std(axis=0, ddof=1) if len(part) > 1 else 0.0
             out[at : at + step, 2:] = np.quantile(part, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], axis=0).T
-        index = row_index(self.labels, ROW in self.table)
+        index = row_index(self.labels, RESPONSE in self.table)
         if self.categories:
             pairs = [[label, category] for label in self.labels for category in self.categories]
             index = pd.MultiIndex.from_tuples(map(tuple, pairs), names=["row", CATEGORY])
@@ -111,10 +111,12 @@ class Predictions:
 def table_of(design, data: object) -> pd.DataFrame:
     """Return the columns of a table, of those that the model uses; of the fit's own rows where it is None."""
     if data is None:
-        return design.frame.drop(columns=[name for name in design.frame if name == design.response])
+        hidden = (design.response, ROW) if design.responses else (design.response,)
+        return design.frame.drop(columns=[name for name in design.frame if name in hidden])
     if design.responses:
         table = stacked_again(open_table(data), design.formula)
-        return pd.DataFrame({str(name): table.read(j) for j, name in enumerate(table.names) if name in design.frame})
+        own = {str(name): j for j, name in enumerate(table.names) if name in design.frame and name != ROW}
+        return pd.DataFrame({name: table.read(j) for name, j in own.items()})
     there = {str(name) for name in open_table(data).names}
     names = design.X.sums.sample if is_summed(design) else design.frame
     return pd.DataFrame({name: np.asarray(data[name]) for name in names if name in there})

@@ -113,7 +113,8 @@ def distributions(fit) -> tuple[Figure, ...]:
         f"The observed {y} and what the fitted model gives for the same rows.",
         "The distribution of the observed responses over the band that 95 % of the replicated ones stay in.",
     )
-    return shown, *(by_group(fit, k) for k in design.factors[:FACTORS])
+    by_groups = () if design.responses else design.factors[:FACTORS]  # whose figures have one axis
+    return shown, *(by_group(fit, k) for k in by_groups)
 
 
 def by_group(fit, k: int) -> Figure:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from invented import invented
 from numpy.testing import assert_allclose
+from pytensor.compile.mode import Mode
 from scipy import stats
 from structure_references import structures
 
@@ -25,6 +26,7 @@ from bayesmm.likelihood.problem import orthogonal_problem
 from bayesmm.posterior.log_likelihood import conditional
 from bayesmm.priors.scales import robust_scale
 
+PYTHON = Mode(linker="py", optimizer="fast_compile")  # quicker than compiling a graph that is evaluated once
 SHARED = "mvbind(y1, y2) ~ x * f + (1 | p | g)"
 
 
@@ -424,12 +426,10 @@ def test_weights_divide_the_variances_of_both_responses():
 def test_the_graph_has_the_density_of_the_two_responses_together():
     model = quiet("mvbind(y1, y2) ~ x + (1 | p | g)", made())
     graph = model.graph("explicit")
-    start = graph.initial_point()
-    logp = graph.compile_logp(vars=[graph["y"]], sum=True)(start)
-    values = graph.compile_fn(
-        [graph[n] for n in ("sigma_y1", "sigma_y2", "rescor", "beta", "b_g")], on_unused_input="ignore"
-    )(start)
-    s1, s2, rho, beta, b = (np.asarray(v) for v in values)
+    start, names = graph.initial_point(), ("sigma_y1", "sigma_y2", "rescor", "beta", "b_g")
+    logp = graph.compile_logp(vars=[graph["y"]], sum=True, mode=PYTHON)(start)
+    values = graph.compile_fn([graph[name] for name in names], on_unused_input="ignore", mode=PYTHON)(start)
+    s1, s2, rho, beta, b = (np.asarray(value) for value in values)
     design = model.design
     mean = design.X @ beta + np.sum(design.blocks[0].Z * b[design.blocks[0].index], axis=1)
     sds = np.array([s1.item(), s2.item()])

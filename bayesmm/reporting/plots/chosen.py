@@ -29,6 +29,15 @@ def check_posterior(name: str, fit: object) -> None:
         )
 
 
+def check_single(design, name: str) -> None:
+    """Raise a ValueError where a figure would put several responses, in units of their own, on one axis."""
+    if design.responses:
+        raise ValueError(
+            f"{name} draws one response, and this model has {listing(design.responses)}; plot_predictive has a panel "
+            "for each, and predict() the numbers"
+        )
+
+
 def factor(design, group: str | None) -> int:
     """Return the position of a grouping factor among the design's blocks, of the first if none is named.
 

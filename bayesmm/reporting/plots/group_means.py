@@ -4,7 +4,7 @@ import numpy as np
 
 from bayesmm.display.figures import ACCENT, GREY, INK, drawn, key, marker, name_axes, panels, plain, title
 from bayesmm.posterior.residuals import replicates
-from bayesmm.reporting.plots.chosen import factor, of_posterior, share_of
+from bayesmm.reporting.plots.chosen import check_single, factor, of_posterior, share_of
 from bayesmm.runtime.arguments import check_seed
 
 NAMED_LEVELS = 40  # of more the rows are too near for their names
@@ -41,6 +41,7 @@ def plot_group_means(fit, group: str | None = None, seed: int = 0, ax=None):
     """
     check_seed(seed, optional=False)
     design = fit.design
+    check_single(design, "plot_group_means")
     if design.limits is not None and design.limits.censored.any():
         raise ValueError("means of censored responses are not those of the draws; use plot_survival(fit, by=...)")
     block = design.blocks[factor(design, group)]

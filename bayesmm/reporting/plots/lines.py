@@ -8,7 +8,7 @@ from bayesmm.errors import listing
 from bayesmm.formula.formula import column_nodes
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import thinned
-from bayesmm.reporting.plots.chosen import factor, largest, of_posterior, said, share_of
+from bayesmm.reporting.plots.chosen import check_single, factor, largest, of_posterior, said, share_of
 
 SHOWN_LEVELS = 20  # panels of one figure
 POINTS = 25  # of a line
@@ -42,6 +42,7 @@ def plot_lines(fit, group: str | None = None, x: str | None = None):
     ValueError
         If the model has no such factor or no such predictor, or its random effects were not kept.
     """
+    check_single(fit.design, "plot_lines")
     k = factor(fit.design, group)
     block, x = fit.design.blocks[k], predictor(fit.design, k, x)
     levels = largest(block, SHOWN_LEVELS)

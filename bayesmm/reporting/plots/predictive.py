@@ -20,7 +20,7 @@ from bayesmm.families.support import Support
 from bayesmm.posterior.density import density
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import replicates, thinned
-from bayesmm.reporting.plots.chosen import factor, largest, of_posterior, said, share_of
+from bayesmm.reporting.plots.chosen import check_single, factor, largest, of_posterior, said, share_of
 from bayesmm.runtime.arguments import check_seed
 from bayesmm.runtime.streams import stream
 
@@ -73,14 +73,21 @@ def plot_predictive(fit, group: str | None = None, seed: int = 0, ax=None):
     if design.family.support.binary:
         draw, drawn = draw_shares, predict(thinned(fit)).draws.reshape(-1, design.n)
     parts, names, about = [np.arange(design.n)], [""], ""
+    if design.responses:
+        if group is not None:
+            check_single(design, "a figure by group")
+        parts = [np.flatnonzero(design.response_codes == k) for k in range(len(design.responses))]
+        names = list(design.responses)
     if group is not None:
         block = design.blocks[factor(design, group)]
         levels = largest(block, SHOWN_LEVELS)
         parts, names = [np.flatnonzero(block.index == g) for g in levels], [block.levels[g] for g in levels]
         about = f", by {said(block, len(levels))}"
-    single = group is None
+    single = len(parts) == 1 and group is None
     if ax is not None and not single:
-        raise ValueError("ax= is for one panel; a figure by group has one for each level, so leave ax= or group= out")
+        what = "leave ax= out" if design.responses else "so leave ax= or group= out"
+        each = "several responses have one for each" if design.responses else "a figure by group has one for each level"
+        raise ValueError(f"ax= is for one panel; {each}, {what}")
     size = (6.6, 3.4) if single else (3.1, 2.1)
     figure, axes = panels(len(parts), *size, columns=3, ax=ax)
     for panel, rows, each in zip(axes, parts, names, strict=True):
