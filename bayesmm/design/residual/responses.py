@@ -81,7 +81,9 @@ def _correlations(names: Sequence[str], found: Array) -> ResidualParameter:
         )
     terms = tuple(f"{names[i]}, {names[j]}" for i, j in pairs)
     limits, what = {"lower": -1.0, "upper": 1.0}, "residual correlation of two responses"
-    return ResidualParameter(RESIDUAL_CORRELATION, r"\rho", "Uniform", limits, what, terms, (-1.0, 1.0), visits=len(names))
+    return ResidualParameter(
+        RESIDUAL_CORRELATION, r"\rho", "Uniform", limits, what, terms, (-1.0, 1.0), visits=len(names)
+    )
 
 
 def spread(values: Array) -> float:
@@ -137,7 +139,9 @@ def sd_tex(arguments: Mapping[str, str]) -> str:
     return r"\sigma_{k_{i}}^{2}"
 
 
-SDS = ResidualStructure(name="sds of responses", parameters=parameters, rows=rows, tex=sd_tex, sigma="known", log_sd=log_sd)
+SDS = ResidualStructure(
+    name="sds of responses", parameters=parameters, rows=rows, tex=sd_tex, sigma="known", log_sd=log_sd
+)
 CORRELATIONS = replace(
     unstructured.STRUCTURE, name="responses", signature=None, parameters=parameters, rows=rows, tex=tex, root=root
 )
