@@ -24,15 +24,15 @@ def invented(model, seed=0):
             R = np.broadcast_to(np.eye(q), (*shape, q, q)).copy()
             R[..., 0, 1] = R[..., 1, 0] = rng.uniform(-0.9, 0.9, shape)
             found[f"corr_{block.name}"] = (("chain", "draw", dim, f"{dim}_bis"), R)
-    for own in design.residual.parameters:
-        dims, (low, high) = ("chain", "draw") + (() if own.terms is None else (f"{own.name}_term",)), own.support
-        size = shape if own.terms is None else (*shape, own.size)
-        if np.isfinite(high):
-            found[own.name] = dims, rng.uniform(0.6 * low, 0.6 * high, size)
-        elif np.isfinite(low):
-            found[own.name] = dims, low + rng.uniform(0.5, 2, size)
+    for own in design.residual.parameters:  # vectors of real numbers; sds, and correlations that stay inside
+        size = (*shape, own.size)
+        if own.support[0] == 0:
+            values = rng.uniform(0.5, 2, size)
         else:
-            found[own.name] = (("chain", "draw", f"{own.name}_term"), 0.5 * rng.normal(size=(*shape, own.size)))
+            values = rng.uniform(-0.6, 0.6, size) if design.responses else 0.5 * rng.normal(size=size)
+        single = design.responses and own.terms is None  # as in a posterior
+        dims = ("chain", "draw") if single else ("chain", "draw", f"{own.name}_term")
+        found[own.name] = dims, values[..., 0] if single else values
     coords = {"chain": np.arange(CHAINS), "draw": np.arange(DRAWS)}
     return Fit(model, xr.DataTree.from_dict({"posterior": xr.Dataset(found, coords)}))
 
