@@ -4,6 +4,7 @@ Correlations are `unstructured` ones of rows that are stacked. Each sd is a para
 scale of its response, so that no prior depends on the unit of another response.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from bayesmm.design.residual import unstructured
 from bayesmm.design.residual.correlation import Layout
 from bayesmm.design.residual.structure import Arguments, Array, ResidualParameter, ResidualStructure, ResidualTerm
 from bayesmm.errors import DataError
+from bayesmm.families.kernel import kernel
 
 SD_DEGREES = 3.0  # degrees of freedom of the half-t, as of sigma
 MAD_TO_SD = 1.4826  # of a normal sample
@@ -79,7 +81,9 @@ def _correlations(names: Sequence[str], found: Array) -> ResidualParameter:
         )
     terms = tuple(f"{names[i]}, {names[j]}" for i, j in pairs)
     limits, what = {"lower": -1.0, "upper": 1.0}, "residual correlation of two responses"
-    return ResidualParameter(RESIDUAL_CORRELATION, r"\rho", "Uniform", limits, what, terms, (-1.0, 1.0))
+    return ResidualParameter(
+        RESIDUAL_CORRELATION, r"\rho", "Uniform", limits, what, terms, (-1.0, 1.0), visits=len(names)
+    )
 
 
 def spread(values: Array) -> float:
@@ -109,6 +113,17 @@ def relative_sd(names: Sequence[str], library: ModuleType, rows: object, values:
     return sds[..., rows.astype("int64")]
 
 
+@kernel
+def log_sd(backward, sigma, values, table, found, d_found, d_values):
+    """Set log sigma_k, (S,), for the numbers k of the responses, (S, 1)."""
+    for s in range(table.shape[0]):
+        k = int(table[s, 0])
+        found[s] = math.log(values[k])
+        if backward:
+            d_values[k] += d_found[s] / values[k]
+    return 0.0
+
+
 def root(library: ModuleType, layout: Layout, values: Mapping[str, object]) -> object:
     """Return the entries of U, (..., nnz)."""
     return unstructured.root(library, layout, {unstructured.NAME: values[RESIDUAL_CORRELATION]})
@@ -124,7 +139,9 @@ def sd_tex(arguments: Mapping[str, str]) -> str:
     return r"\sigma_{k_{i}}^{2}"
 
 
-SDS = ResidualStructure(name="sds of responses", parameters=parameters, rows=rows, tex=sd_tex, sigma="known")
+SDS = ResidualStructure(
+    name="sds of responses", parameters=parameters, rows=rows, tex=sd_tex, sigma="known", log_sd=log_sd
+)
 CORRELATIONS = replace(
     unstructured.STRUCTURE, name="responses", signature=None, parameters=parameters, rows=rows, tex=tex, root=root
 )
