@@ -46,8 +46,8 @@ class Model:
         stronger, by place (``"beta[Days]"``, ``"sd_Subject"``, ``"sd_Subject[Days]"``, ``"corr_Subject"``,
         ``"Intercept"``); values are `Prior`, a number (fixed at it), or a function that returns a PyMC distribution.
     link : str, optional
-        "identity", "log", "logit", "probit", "cloglog" or "inverse"; each family has its own, the first of which is
-        meant if none is given.
+        "identity", "log", "logit", "probit", "cloglog", "inverse" or "tan_half"; each family has its own, the first of
+        which is meant if none is given.
     trials : str, int or array of shape (n,), optional
         Of the binomial family, whose response is then the number of successes. In the formula: ``y / n ~``,
         ``cbind(y, n - y) ~`` or ``y | trials(n) ~``.

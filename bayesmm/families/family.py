@@ -97,7 +97,8 @@ class Family:
     ----------
     name : str
     links : tuple of str
-        The link functions it may have, the default first: "identity", "log", "logit", "probit", "cloglog", "inverse".
+        The link functions it may have, the default first: "identity", "log", "logit", "probit", "cloglog",
+        "inverse", "tan_half".
     support : Support or str
         What the response may be: "real", "positive", "proportion", "counts", "binary", or "successes" out of trials.
     log_density : callable

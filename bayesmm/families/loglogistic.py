@@ -134,6 +134,7 @@ family = Family(
     mean=mean,
     variance=variance,
     proportional=True,
+    quadratic=False,  # it may be infinite
     draw=draw,
     cdf=cdf,
     tails=Tails(tails, tails_score, graph_tails),

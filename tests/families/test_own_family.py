@@ -87,7 +87,7 @@ def test_the_compiled_density_is_scipys_and_its_derivatives_are_those_of_the_exp
             expected = differences(lambda a, v=value, e=eta: v(e, np.array([a, 0.0])), 3.0, h=5e-3)
             np.testing.assert_allclose(score[0], expected, atol=1e-7)
         else:
-            assert score == (0.0, 0.0)
+            assert score == (0.0, 0.0, 0.0)
 
 
 def test_a_density_that_does_not_exist_is_minus_infinity():

@@ -167,7 +167,7 @@ def test_a_normal_response_is_integrated_exactly():
     T = np.concatenate([np.sqrt(point.covariances[k]).ravel() for k in order])
     ones = np.ones(80)
     response = Response(*codes("gaussian", "identity"), point.design.y, ones, ones)
-    found = laplace(layout, response, point.design.X @ point.beta, T, np.array([point.sigma, 0.0]), np.zeros(23))
+    found = laplace(layout, response, point.design.X @ point.beta, T, np.array([point.sigma, 0.0, 0.0]), np.zeros(23))
     assert found.value == pytest.approx(point.loglik, abs=1e-8)
     np.testing.assert_allclose(found.u[:18].reshape(9, 2) @ T[:4].reshape(2, 2).T, point.modes[0], atol=1e-7)
 
