@@ -113,6 +113,11 @@ def test_a_block_of_two_predictors_is_estimated_as_one():
     assert table["Chisq"].iloc[-1] == pytest.approx(apart.criterion - together.criterion, abs=1e-6)
     without = bmm.Model(("y ~ x + (1 | g)", "sigma ~ x"), data)
     assert bmm.lrt(without.maximize("ML"), apart).table["Df"].iloc[-1] == 1
+
+
+@pytest.mark.slow
+def test_a_profile_ends_where_the_deviance_is_that_of_its_interval():
+    apart = bmm.Model((SHARED[0].replace("p |", ""), SHARED[1].replace("p |", "")), normals()).maximize()
     curve = apart.profile("sd_sigma_g[Intercept]", level=0.95)
     assert curve.estimate == pytest.approx(apart.parameters["sd_sigma_g[Intercept]"], rel=1e-6)
     held = curve.table["zeta"].abs().max()  # the deviance at the ends is that of the interval
@@ -169,7 +174,7 @@ def test_a_new_level_has_effects_on_both_predictors(fit):
     np.testing.assert_allclose(at_zero, fit.predict(new, groups="population").draws)
 
 
-def test_tables_prints_files_and_reports(fit, tmp_path):
+def test_tables_prints_and_files(fit, tmp_path):
     labels = {"sd_g[Intercept]", "sd_g[sigma_Intercept]", "corr_g[Intercept, sigma_Intercept]", "sigma", "log_sigma[x]"}
     assert labels <= set(fit.summary().index)
     assert set(fit.ranef()["term"]) == {"Intercept", "sigma_Intercept"}
@@ -186,6 +191,10 @@ def test_tables_prints_files_and_reports(fit, tmp_path):
     again = bmm.load(tmp_path / "fit.nc")
     np.testing.assert_array_equal(again.predict().draws, fit.predict().draws)
     assert again.design.blocks[0].predictors == ("", "sigma")
+
+
+@pytest.mark.slow
+def test_the_report_has_the_effects_of_both_predictors(fit, tmp_path):
     fit.report(tmp_path / "report.html")
     assert "sigma_Intercept" in (tmp_path / "report.html").read_text()
 
