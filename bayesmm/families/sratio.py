@@ -19,9 +19,11 @@ Array = np.ndarray
 
 def probabilities(link: str, eta: Array, thresholds: Sequence[Array]) -> Array:
     """Return P(Y = k) = F(threshold k - eta) times the product of 1 - F(threshold j - eta), j < k, (..., K)."""
-    stops = LINKS[link].inverse(-together(eta, thresholds))
-    whole = np.ones((*stops.shape[:-1], 1))
-    reached = np.concatenate([whole, np.cumprod(1.0 - stops, axis=-1)], axis=-1)
+    at = -together(eta, thresholds)
+    with np.errstate(over="ignore"):  # 1 - F by itself: a difference from 1 has no digits of a small one
+        goes = np.exp(-np.exp(at)) if link == "cloglog" else LINKS[link].inverse(-at)
+    stops, whole = LINKS[link].inverse(at), np.ones((*at.shape[:-1], 1))
+    reached = np.concatenate([whole, np.cumprod(goes, axis=-1)], axis=-1)
     return reached * np.concatenate([stops, whole], axis=-1)
 
 

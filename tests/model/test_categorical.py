@@ -144,7 +144,7 @@ def test_all_that_is_done_with_categories_without_an_order(tmp_path):
         np.testing.assert_allclose(again.predict().draws, p.draws)
         assert model.simulate(fit, draws=2, seed=1).shape == (96, 2)
         assert "- \\log P(" in model.equation() and "beta_mu[x, some]" in str(fit)
-        assert len(p.plot()) == 1
+        assert len(p.plot()) == 8  # a panel for each group
     for ask in (p.numbers, fit.r2, fit.icc, lambda: fit.predict(kind="linear"), lambda: bmm.emmeans(fit, "x")):
         with pytest.raises((DataError, ValueError), match="without an order"):
             ask()
