@@ -190,7 +190,7 @@ LINKS: Mapping[str, Link] = MappingProxyType(
             ),
             Link(
                 "tan_half", TAN_HALF, _tan_half, _tan_half_inverse, _tan_half_slope,
-                "tan-half scale", r"\tan(\mu_{i} / 2)", (2.5, 1.0, 0.5, 0.4),
+                "tan-half scale", r"\mathrm{tan}(\mu_{i} / 2)", (2.5, 1.0, 0.5, 0.4),
             ),
         )
     }
