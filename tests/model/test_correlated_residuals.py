@@ -324,7 +324,6 @@ def test_bad_terms_are_one_clear_sentence(term, change, error, said):
         ("sigma ~ z", FormulaError, "column 'z' is not in the data"),
         ("sigma ~ 1", DataError, "names no column"),
         ("sigma ~ f + f2", DataError, "depend on others"),
-        ("sigma ~ (1 | g)", FormulaError, "has random effects"),
         ("sigma ~ offset(x)", FormulaError, "it can have fixed and random effects only"),
         ("sigma", FormulaError, "no '~'"),
         (3, FormulaError, "the formula is of type int"),
