@@ -170,7 +170,7 @@ def of_exact(records: list[Record], folder: Path) -> list[str]:
         f"parameter. A distance is in Monte Carlo standard errors and may be at most {exact.FARTHEST}. Of all "
         f"{len(z):,}: "
         f"mean {z.mean():.2f}, sd {z.std():.2f} (0 and 1 if all is right), {beyond} in brackets: of a normal "
-        f"distribution; Kolmogorov-Smirnov p = {normal:.2g}.",
+        f"distribution; Kolmogorov-Smirnov p = {normal:.2g} (numbers of one model are not independent).",
         *([f"![Distances from exact posteriors]({image})"] if image else []),
         table(("model", "samplers", "numbers", "sd of distances", "farthest", "error of quadrature, sds", ""), rows),
     ]
