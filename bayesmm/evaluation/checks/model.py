@@ -161,7 +161,7 @@ def boundary(inputs: CheckInputs) -> Check:
 def bounds_of(parameter: Parameter, marginal: PriorMarginal) -> tuple[float, float]:
     """Return the bounds of a parameter: those of its kind, and those of a uniform prior."""
     low, high = support_of(parameter)
-    if marginal.prior is None or marginal.prior.support != "interval":
+    if marginal.prior is None or marginal.prior.support != "interval" or marginal.quantile is None:
         return low, high
     ends = [marginal.quantile(0.0), marginal.quantile(1.0)]
     return max(low, ends[0]), min(high, ends[1])
