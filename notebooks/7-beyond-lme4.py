@@ -124,9 +124,9 @@ ax.set(xlabel="the school's effect, as made", ylabel="conditional mode")
 # %% [markdown]
 # ## 7. Several responses: `mvbind()`
 #
-# Each pupil has a mark for a written paper and one for coursework; 153 of the marks are missing. Are schools that do well
-# in one also good in the other, and is that so of the pupils *within* a school? Two models could not tell. The name `p`
-# between two bars lets the effects of the schools correlate over the marks; the residuals of a pupil do anyway.
+# Each pupil has a mark for a written paper and one for coursework; 153 of the marks are missing. Are schools that do
+# well in one also good in the other, and is that so of the pupils *within* a school? Two models could not tell. The
+# name `p` between two bars lets the effects of the schools correlate over the marks, as residuals do anyway.
 
 # %%
 gcse = bmm.load_dataset("gcse")
@@ -134,8 +134,9 @@ both = bmm.Model("mvbind(written, course) ~ gender + (1 | p | school)", gcse).ma
 print(both)
 
 # %% [markdown]
-# Boys are two marks better in the paper and six worse in the coursework; the correlation is 0.63 between schools and 0.50
-# within them. A mark that is missing is no reason to drop the other: all 1,383 are used. Predictions come per response:
+# Boys are two marks better in the paper and six worse in the coursework; the correlation is 0.63 between schools and
+# 0.50 within them. A mark that is missing is no reason to drop the other: all 1,383 are used. Predictions come per
+# response:
 
 # %%
 print(both.predict(gcse.iloc[:2]))
@@ -143,8 +144,8 @@ print(both.predict(gcse.iloc[:2]))
 # %% [markdown]
 # ## What to try next
 #
-# 1. Add the distance from the equator to the meta-analysis, `yi | se(sqrt(vi)) ~ ablat + (1 | trial)`. How much of tau is
-#    left? Where does `forest` now put the pooled estimate?
+# 1. Add the distance from the equator to the meta-analysis, `yi | se(sqrt(vi)) ~ ablat + (1 | trial)`. How much of tau
+#    is left? Where does `forest` now put the pooled estimate?
 # 2. In section 3 let the mares differ in the sine as well, `(s1 || Mare)`. What happens to the correlation, and why?
-# 3. Fit the two marks of section 7 each alone, and with `mvbind(written, course, rescor = FALSE)`. Which of the three agree,
-#    and what is lost?
+# 3. Fit the two marks of section 7 each alone, and with `mvbind(written, course, rescor = FALSE)` and `(1 | school)`.
+#    What agrees, and what is lost?
