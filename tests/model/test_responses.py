@@ -423,12 +423,14 @@ def test_weights_divide_the_variances_of_both_responses():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")
 def test_the_graph_has_the_density_of_the_two_responses_together():
     model = quiet("mvbind(y1, y2) ~ x + (1 | p | g)", made())
     graph = model.graph("explicit")
     start, names = graph.initial_point(), ("sigma_y1", "sigma_y2", "rescor", "beta", "b_g")
     logp = graph.compile_logp(vars=[graph["y"]], sum=True, mode=PYTHON)(start)
-    values = graph.compile_fn([graph[name] for name in names], on_unused_input="ignore", mode=PYTHON)(start)
+    outputs = graph.replace_rvs_by_values([graph[name] for name in names])
+    values = graph.compile_fn(outputs, inputs=graph.value_vars, on_unused_input="ignore", mode=PYTHON)(start)
     s1, s2, rho, beta, b = (np.asarray(value) for value in values)
     design = model.design
     mean = design.X @ beta + np.sum(design.blocks[0].Z * b[design.blocks[0].index], axis=1)
