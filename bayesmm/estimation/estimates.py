@@ -274,7 +274,8 @@ class Estimates:
         """Return, for each factor, the coefficients of each level: fixed plus random part, levels x coefficients."""
         beta = pd.Series(np.nan_to_num(self.beta), index=list(self.design.coefficients))
         blocks, found = self.design.blocks, {}
-        links = {p.name: p.free(self.auxiliaries[p.name]) for p in free_auxiliaries(self.design)}
+        known = self.auxiliaries
+        links = {p.name: p.free(known[p.name]) for p in free_auxiliaries(self.design) if p.name in known}
         for k in self.design.groups:
             own = beside_effects(self.design, blocks[k], beta, links, self.residual)
             found[blocks[k].group] = add_effects(own, blocks[k], self.modes[k])
