@@ -71,6 +71,8 @@ def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messa
         rows=np.arange(rows),
         messages=tuple(messages),
         aliased=tuple(aliased),
+        responses=(),
+        response_codes=None,
         frame=pd.DataFrame(index=np.arange(rows)),
     )
 

@@ -18,7 +18,7 @@ from bayesmm.posterior.draws import CI_PROB, tree_sizes
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.predict_point import predict_point
 from bayesmm.posterior.predictions import CATEGORY
-from bayesmm.runtime.arguments import chosen_seed
+from bayesmm.runtime.arguments import check_bool, chosen_seed
 from bayesmm.runtime.progress import working
 from bayesmm.runtime.streams import derived_seed
 from bayesmm.storage.atomic_write import csv_text, whole_file
@@ -78,6 +78,7 @@ def predict_to(
     FitFileError
         The file exists, or cannot be written: the disk is full.
     """
+    check_bool("overwrite", overwrite)
     _check_options(fit, options)
     path = check_target(path, overwrite)
     open_writer = _writer_of(path)

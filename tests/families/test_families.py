@@ -155,6 +155,16 @@ EQUATIONS = {
     "tweedie": (r"\mathrm{Tweedie}(\text{mean } \mu_{i}", r"p &\sim \mathrm{Uniform}"),
     "truncated_poisson": (r"\mathrm{ZeroTruncatedPoisson}", r"\log \mu_{i} &= "),
     "truncated_negbinomial": (r"\mathrm{ZeroTruncatedNegBinomial}", r"\kappa &\sim "),
+    "hurdle_gamma": (r"\mathrm{HurdleGamma}(\text{mean above } 0\ \mu_{i}", r"\pi &\sim \mathrm{Uniform}"),
+    "hurdle_lognormal": (r"\mathrm{HurdleLogNormal}(\text{median above } 0", r"\pi &\sim \mathrm{Uniform}"),
+    "zero_inflated_beta": (r"\mathrm{ZeroInflatedBeta}", r"\mathrm{logit}\,\mu_{i} &= "),
+    "loglogistic": (r"\mathrm{LogLogistic}(\text{median } \mu_{i}", r"\log \mu_{i} &= "),
+    "shifted_lognormal": (r"{\text{y}}_{i} &\sim \tau + \mathrm{LogNormal}", r"\log \mu_{i} &= "),
+    "compois": (r"\mathrm{ConwayMaxwellPoisson}(\text{mean } \mu_{i}", r"\log \mu_{i} &= "),
+    "von_mises": (r"\mathrm{VonMises}(\text{direction } \mu_{i}", r"\kappa &\sim \mathrm{Gamma}"),
+    "ordered_beta": (r"\mathrm{OrderedBeta}", r"c_{0} &\sim \mathrm{Normal}"),
+    "zero_one_inflated_beta": (r"\mathrm{ZeroOneInflatedBeta}", r"\gamma &\sim \mathrm{Uniform}"),
+    "asymmetric_laplace": (r"\mathrm{AsymmetricLaplace}(\text{quantile } q = \mu_{i}", r"q &= 0.5"),
     "poisson": (r"\mathrm{Poisson}(\mu_{i})", r"\log \mu_{i} &= "),
     "negbinomial": (r"\text{variance } \mu_{i} + \mu_{i}^{2} / \kappa)", r"\kappa &\sim \mathrm{InverseGamma}"),
     "bernoulli": (r"\mathrm{Bernoulli}(\mu_{i})", r"\mathrm{logit}\,\mu_{i} &= "),
@@ -168,7 +178,9 @@ EQUATIONS = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_equations(family):
-    y = {"bernoulli": coin(), "beta": np.random.default_rng(1).beta(2, 3, N)}.get(family, np.minimum(counts(), 7) + 1)
+    support = FAMILIES[family].support
+    y = np.random.default_rng(1).beta(2, 3, N) if support.proportion or support.angle else np.minimum(counts(), 7) + 1
+    y = coin() if family == "bernoulli" else y
     formula = "cbind(y, n - y) ~ x + (1 | g)" if FAMILIES[family].support.trials else "y ~ x + (1 | g)"
     latex = make(y, family, formula).equation()
     for piece in EQUATIONS[family]:

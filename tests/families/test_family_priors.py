@@ -70,7 +70,9 @@ def test_units_of_the_response_do_not_matter_to_a_gamma_model():
     ("family", "names"), [(row.name, row.auxiliaries) for row in FAMILIES.values() if not row.ordered]
 )  # thresholds: tests/model/test_ordered_response.py
 def test_auxiliaries_have_places_at_the_end(family, names):
-    y = {"bernoulli": coin(), "beta": np.random.default_rng(1).beta(2, 3, N)}.get(family, np.minimum(counts(), 8) + 1)
+    support = FAMILIES[family].support
+    y = np.random.default_rng(1).beta(2, 3, N) if support.proportion or support.angle else np.minimum(counts(), 8) + 1
+    y = coin() if family == "bernoulli" else y
     more = {"trials": 20} if FAMILIES[family].support.trials else {}
     model = make(y, family, **more)
     places = list(model.priors)

@@ -163,7 +163,7 @@ def test_power_counts_the_data_sets_without_a_mean_as_failed():
 def test_power_of_an_impossible_truth_is_refused_before_the_run(monkeypatch):
     model = inverse_model()
     truth = {**model.maximize().parameters, "beta[Intercept]": -5.0}
-    monkeypatch.setattr("bayesmm.inference.simulation.power.refitted", lambda *a: pytest.fail("the run began"))
+    monkeypatch.setattr("bayesmm.inference.simulation.power_tests.refitted", lambda *a: pytest.fail("the run began"))
     with pytest.raises(DataError, match=r"linear predictor is not above 0 in .* rows, where the inverse link gives no"):
         bmm.power(model, truth, groups=[5], test="x", simulations=20, seed=1, progress=False)
 

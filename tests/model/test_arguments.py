@@ -83,10 +83,11 @@ def test_many_arguments_are_found():
 @pytest.mark.parametrize(("function", "owner", "name", "wrong"), CASES)
 def test_every_public_function_refuses_it_in_a_sentence(function, owner, name, wrong, given):
     own, values = given
+    arguments = list(inspect.signature(function).parameters.values())[1 if owner else 0 :]
     needed = {
         p.name: values[p.name]
-        for p in inspect.signature(function).parameters.values()
-        if p.default is p.empty and p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        for p in arguments
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
     if function is bmm.report:
         needed["fits"] = values["fit"]

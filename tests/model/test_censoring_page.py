@@ -1,6 +1,7 @@
 """docs/censoring.md: its examples are run, and print what stands there."""
 
 import re
+from contextlib import chdir
 from functools import cache
 from pathlib import Path
 
@@ -22,8 +23,9 @@ def data(name):
 @cache
 def first():
     """Return what the first example defines."""
-    names = {"kidney": data("kidney")}
-    exec(CODE[0], names)
+    names = {}
+    with chdir(ROOT):
+        exec(CODE[0], names)
     return names
 
 
@@ -39,8 +41,9 @@ def test_the_comparison_prints_this(capsys, headless):
     assert PRINTED[1].rstrip() in capsys.readouterr().out
 
 
-def test_the_table_of_the_tobit_model():
-    names = {"bmm": bmm, "assay": data("tobit")}
+def test_the_table_of_the_tobit_model(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = {"bmm": bmm, "pd": pd}
     exec(CODE[2], names)
     rows = re.findall(r"^\| `(.*?)`.*?\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", PAGE, flags=re.MULTILINE)
     assert len(rows) == 2

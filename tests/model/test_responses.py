@@ -364,7 +364,7 @@ def test_formulas_are_equal_where_they_say_the_same():
         ("mvbind(y1, y2) ~ response", "rename yours"),
         ("mvbind(y1, y2) ~ x + (1 | p | g) + (1 | p | f)", "give each a name of its own"),
         ("mvbind(y1, y2) ~ x + (1 | p | g) + (0 + x | p | g)", "write one, with all its effects"),
-        ("mvbind(y1, y2) ~ x + (1 | p || g)", "has one bar"),
+        ("mvbind(y1, y2) ~ x + (1 | p || g)", "of two bars each is single"),
         ("mvbind(y1, y2) ~ x + (1 | gr(g, cov = A))", "possible for one response"),
         ("mvbind(y1, y2) ~ x + (1 | gr(g, by = f))", "needs a name for what the responses share"),
         ("mvbind(y1, y2) ~ x + (1 | p | mm(g, f))", "are independent; leave 'p' and a bar out"),

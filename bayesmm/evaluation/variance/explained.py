@@ -108,7 +108,7 @@ def icc(fitted, mean: str = "rows") -> VarianceShares:
     intercept for each row, is additive overdispersion and a part of the residual's.
     """
     check_choice("mean", mean, MEANS)
-    _check_no_smooth(fitted.design, "the intraclass correlation")
+    _check_defined(fitted.design, "the intraclass correlation")
     design = fitted.design
     groups = len(design.blocks) - len(observation_level(design))
     if not groups:
@@ -164,7 +164,7 @@ def r2(fitted, mean: str = "rows") -> VarianceShares:
     observation-level effects, which no R^2 counts as explained, are integrated out.
     """
     check_choice("mean", mean, MEANS)
-    _check_no_smooth(fitted.design, "R^2")
+    _check_defined(fitted.design, "R^2")
     design, at = fitted.design, _null(fitted, mean)
     parts = _parts(fitted, at)
     total = parts.fixed + sum(parts.random) + parts.residual
@@ -183,11 +183,16 @@ def r2(fitted, mean: str = "rows") -> VarianceShares:
     return _record(fitted, "R^2", shares, parts, tuple(says))
 
 
-def _check_no_smooth(design, what: str) -> None:
-    """Raise a DataError where a smooth is neither fixed nor random in the sense of these shares."""
+def _check_defined(design, what: str) -> None:
+    """Raise a DataError where these shares are not defined: of several responses, of angles, and with smooths."""
     if design.responses:
         names = listing(design.responses)
         raise DataError(f"{what} is of one response, and mvbind() has {names} on scales of their own; fit each alone")
+    if design.family.support.angle:
+        raise DataError(
+            f"{what} is a share of a variance, and that of angles, here {design.response}, depends on where the circle "
+            "is cut; compare models by loo()"
+        )
     smooths = [block.group for block in design.blocks if block.smooth]
     if smooths:
         raise DataError(

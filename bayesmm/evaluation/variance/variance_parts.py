@@ -179,7 +179,7 @@ def residual(design: Design, values: Values, mean: float | None = None) -> Array
     """
     rule = design.family.residual
     at = mean_response(design, values) if rule.needs_mean and mean is None else mean
-    value = rule.value(at, values.auxiliaries.T)
+    value = rule.value(at, _own(design, values))
     if is_summed(design):
         return np.broadcast_to(value * mean_inverse_weight(design, values.residual), len(values.beta)).astype(float)
     weights = residual_weights(design, values.residual)
@@ -216,7 +216,8 @@ def _moments(design: Design, values: Values) -> Callable[[Array, Array | None, s
 
     They are of the mean of a response, of its square and of the variance about it, (draws, rows) each.
     """
-    family, aux = design.family, tuple(values.auxiliaries.T[:, :, None])
+    family = design.family
+    aux = tuple(_own(design, values)[:, :, None])
     inverse = family.inverse
     if not family.quadratic:
         return lambda eta, spread, part: _averages(family, aux, eta, spread)
@@ -345,9 +346,10 @@ def _variance_function(design: Design, values: Values) -> Callable[[slice], tupl
 
     They are (draws, 1) or (draws, rows), from its values at mu of -1, 0 and 1.
     """
-    family, aux = design.family, tuple(values.auxiliaries.T[:, :, None])
+    family = design.family
+    aux = tuple(_own(design, values)[:, :, None])
     if family.scatter is not None:
-        scatter = family.scatter(values.auxiliaries.T)[:, None]
+        scatter = family.scatter(_own(design, values))[:, None]
         return lambda part: (scatter, np.zeros(1), np.zeros(1))
 
     def function(part: slice) -> tuple[Array, Array, Array]:
@@ -358,6 +360,12 @@ def _variance_function(design: Design, values: Values) -> Callable[[slice], tupl
         return constant, (above - below) / 2, (above + below) / 2 - constant
 
     return function
+
+
+def _own(design: Design, values: Values) -> Array:
+    """Return the family's parameters besides mu, (k, draws), without the places that compiled code has for more."""
+    found, family = values.auxiliaries.T, design.family
+    return found if family.ordered else found[: len(family.auxiliaries)]
 
 
 def _known(mean: Array) -> tuple[Array, Array]:

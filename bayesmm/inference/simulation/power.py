@@ -15,7 +15,7 @@ from bayesmm.display.text_tables import table, wrap
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.inference.simulation.bootstrap import check_seen
 from bayesmm.inference.simulation.groups import outer_factor, repeated_rows, resized
-from bayesmm.inference.simulation.power_tests import check_possible, responses, simulated_tests
+from bayesmm.inference.simulation.power_tests import check_possible, effect, responses, simulated_tests
 from bayesmm.inference.simulation.repeat import check_executor, run
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import parameter_values
@@ -29,7 +29,6 @@ from bayesmm.runtime.arguments import (
     chosen_seed,
 )
 from bayesmm.runtime.progress import counter
-from bayesmm.runtime.streams import stream
 
 COLUMNS = ("groups", "power", "lower", "upper", "simulations", "failed")
 FIRST = 10  # data sets of each number of groups that are drawn before the run; if all fail, so would the others; ours
@@ -169,7 +168,7 @@ def power(
         raise KeyboardInterrupt
     results = [[found[i] for i in range(j, total, len(designs)) if i in found] for j in range(len(designs))]
     shown = [(*setting, *_row(own)) for setting, own in zip(sizes.settings, results, strict=True)]
-    value = np.nan if hasattr(parameters, "tree") else float(values_at(stream(seed, "power", 0, 0)).beta[coefficient])
+    value = np.nan if hasattr(parameters, "tree") else effect(values_at, seed, coefficient)
     method = "t with Satterthwaite df, REML" if model.family.gaussian else "z, maximum likelihood"
     table_of = pd.DataFrame(shown, columns=[*sizes.columns, *COLUMNS[1:]])
     name = coefficient_label(model.design.coefficients[coefficient])

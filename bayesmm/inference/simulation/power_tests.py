@@ -27,6 +27,11 @@ def responses(
     return response
 
 
+def effect(values_at: Callable, seed: int, coefficient: int) -> float:
+    """Return the coefficient that the responses are simulated with, where it is the same in all of them."""
+    return float(values_at(stream(seed, "power", 0, 0)).beta[coefficient])
+
+
 def simulated_tests(
     design: Design,
     parameters: object,

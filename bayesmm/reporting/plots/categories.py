@@ -7,6 +7,7 @@ from bayesmm.display.figures import INK, LIGHT, drawn, heading, key, label_edges
 from bayesmm.posterior.categories_plot import PROBABILITY, category_key, ink, limits
 from bayesmm.reporting.plots.chosen import of_posterior
 from bayesmm.reporting.plots.survival import parts_of
+from bayesmm.runtime.arguments import check_bool
 
 BAR = 0.36  # half the distance between two values
 BELOW = "share at or below"
@@ -38,6 +39,7 @@ def plot_categories(fit, by: str | None = None, cumulative: bool = False, ax=Non
         If the response has no categories, or none with an order for cumulative shares, the model no
         such column or one of too many values, or an `ax` for several panels.
     """
+    check_bool("cumulative", cumulative)
     design = fit.design
     if not design.categories:
         raise ValueError(f"the response {design.response!r} has no ordered categories; use plot_predictive")
