@@ -138,7 +138,7 @@ def _say_about_keys(formula: Formula, scope: Scope) -> None:
     """Say which name between two bars stands in one group term only."""
     times = Counter((bar.key, bar.columns) for bar in formula.bars if bar.key)
     for bar in formula.bars:
-        if bar.key and times[bar.key, bar.columns] == 1:
+        if bar.key and times[bar.key, bar.columns] == 1 and formula.several is None:
             scope.say(note(f"the name '{bar.key}' of {bar} stands in one group term only, so that it has no effect"))
 
 

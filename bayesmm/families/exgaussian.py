@@ -100,6 +100,7 @@ family = Family(
     aliases=("ex-gaussian", "ex_gaussian", "exgauss"),
     links=("identity",),
     link="identity",
+    concave_links=("identity",),
     support=REAL,
     parameters=(
         replace(SIGMA, label="sd of the normal part (sigma)"),

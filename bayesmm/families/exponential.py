@@ -92,6 +92,7 @@ family = Family(
     name="exponential",
     links=("log", "inverse"),
     link="log",
+    concave_links=("log",),
     support=POSITIVE,
     variance=variance,
     draw=draw,

@@ -98,6 +98,7 @@ family = Family(
     aliases=("hurdle-poisson", "zero_altered_poisson", "zap"),
     links=("log",),
     link="log",
+    concave_links=("log",),
     support=COUNTS_BESIDE_ZEROS,
     parameters=(HU,),
     check_response=check,

@@ -103,6 +103,7 @@ family = Family(
     aliases=("log-normal", "log_normal"),
     links=("log",),
     link="log",
+    concave_links=("log",),
     support=POSITIVE,
     parameters=(replace(SIGMA, label="sd of log y (sigma)", unit="units of log y", of=np.log),),
     mean=mean,

@@ -140,6 +140,7 @@ family = Family(
     aliases=("shifted-lognormal", "shifted_log_normal", "shifted log-normal", "lognormal3"),
     links=("log",),
     link="log",
+    concave_links=("log",),
     support=POSITIVE,
     parameters=(replace(SIGMA, label="sd of log(y - ndt) (sigma)", unit="units of log y", of=np.log), NDT),
     mean=mean,

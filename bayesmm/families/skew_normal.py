@@ -116,6 +116,7 @@ family = Family(
     aliases=("skewnormal", "skew-normal", "sn"),
     links=("identity",),
     link="identity",
+    concave_links=("identity",),
     support=REAL,
     parameters=(replace(SIGMA, label="residual sd (sigma)"), ALPHA),
     variance=variance,

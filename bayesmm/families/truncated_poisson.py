@@ -75,6 +75,7 @@ family = Family(
     aliases=("zero_truncated_poisson", "ztpoisson", "ztp", "positive_poisson"),
     links=("log",),
     link="log",
+    concave_links=("log",),
     support=COUNTS_ABOVE_ZERO,
     parameters=(),
     check_response=check,

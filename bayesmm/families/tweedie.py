@@ -188,6 +188,7 @@ family = Family(
     aliases=("compound_poisson", "compound poisson", "cpglm"),
     links=("log",),
     link="log",
+    concave_links=("log",),
     support=NONNEGATIVE,
     parameters=(PHI, POWER),
     check_response=check,

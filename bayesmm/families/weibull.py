@@ -129,6 +129,7 @@ family = Family(
     name="weibull",
     links=("log",),
     link="log",
+    concave_links=("log",),
     support=POSITIVE,
     parameters=(SHAPE,),
     variance=variance,

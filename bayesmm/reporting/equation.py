@@ -26,7 +26,7 @@ from bayesmm.families.links import LINKS
 from bayesmm.formula.formula import text_of
 from bayesmm.priors import Prior, prior_bases
 from bayesmm.reporting.equation_several import likelihood_lines, predictors
-from bayesmm.reporting.latex import effect_of, escape, log_odds, of_categories, product, response_text, sub
+from bayesmm.reporting.latex import effect_of, escape, log_odds, of_categories, of_row, product, response_text, sub
 
 # PyMC's parameter -> its usual letter; others are written out.
 _LETTERS = {
@@ -43,6 +43,7 @@ WEIGHTS = r"\quad \text{(row } i \text{ counted } w_{i} \text{ times)}"
 
 _COMMA = r",\ "
 GAMMA, BAR_S = r"\gamma", r"\bar{s}"  # of a coefficient and an sd at the means of the predictors
+ALONE = r"(?<![\\a-zA-Z]){}(?![a-zA-Z_])"  # a symbol that is no part of another
 TERMS_IN_A_LINE = 4  # of the linear predictor; a fifth runs out of a page's text width with names of ordinary length
 LETTERS_IN_A_LINE = 80  # of the names in them
 DIGITS = 4  # significant digits of a prior's parameters: they are scales, not results
@@ -92,11 +93,20 @@ def _likelihood(design: Design, family: Family) -> str:
         right = rf"\mathcal{{N}}(\mu_{{i}},\ {variance}{_residual_factor(design)}{divided})"
         weights = ""
     else:
-        right = family.tex
+        right = _by_row(family.tex, design, family)
     for word, call in (("truncated", design.formula.trunc), ("censored", design.formula.cens)):
         if word in family.observed:
             right += rf"\quad {escape(f'({word} by {text_of(call)})')}"
     return rf"{{{escape(response_text(design))}}}_{{i}} &\sim {right}{weights}"
+
+
+def _by_row(tex: str, design: Design, family: Family) -> str:
+    """Return a distribution in which the parameters that have a formula are those of a row."""
+    formulas = {part.of for part in design.residual.parts}
+    for own in family.parameters:
+        if own.name in formulas:
+            tex = re.sub(ALONE.format(re.escape(own.symbol)), of_row(own.symbol).replace("\\", r"\\"), tex)
+    return tex
 
 
 def _residual_factor(design: Design) -> str:
@@ -156,7 +166,7 @@ def _formulas(design: Design, family: Family) -> Iterator[str]:
         level = [] if part.given else [link.format(own.symbol)]
         terms = [product(sub(c.tex, escape(term)), term) for c in part.parameters for term in c.terms]
         terms += [term for block in design.blocks for term in _effects(design, block, part.of)]
-        yield rf"{link.format(own.symbol + '_{i}')} &= {' + '.join([*level, *terms])}"
+        yield rf"{link.format(of_row(own.symbol))} &= {' + '.join([*level, *terms])}"
 
 
 def _filled(terms: Sequence[str]) -> list[list[str]]:

@@ -79,6 +79,8 @@ def fit_to_data(fit, comparison) -> tuple[Figure, ...]:
     design = fit.design
     if is_summed(design) or not all(has_effects(fit, k) for k in range(len(design.blocks))):
         return ()
+    if design.family.nominal:  # a row has no fitted number, and so no residual
+        return distributions(fit)
     return (
         *lines(fit),
         *curves(fit),
@@ -115,7 +117,7 @@ def distributions(fit) -> tuple[Figure, ...]:
             "Two stacked bars: the shares of the categories among the rows, and the posterior means of their "
             "probabilities.",
         )
-        return shares, *(by_group(fit, k) for k in design.factors[:FACTORS])
+        return shares, *(by_group(fit, k) for k in design.factors[:FACTORS] if not design.family.nominal)
     shown = picture(
         partial(plots.plot_predictive, fit),
         f"The observed {y} and what the fitted model gives for the same rows.",

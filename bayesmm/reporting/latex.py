@@ -50,6 +50,11 @@ def sub(letter: str, *names: str) -> str:
     return f"{letter}_{{{','.join(names)}}}"
 
 
+def of_row(symbol: str) -> str:
+    """Return the symbol of a parameter with the index of a row, behind an index that it may have."""
+    return f"{symbol[:-1]},i}}" if symbol.endswith("}") and "_{" in symbol else f"{symbol}_{{i}}"
+
+
 def product(coefficient: str, column: str) -> str:
     """Return a coefficient times its column in row i, which of an intercept is 1."""
     return coefficient if column == "Intercept" else rf"{coefficient}\,{{{escape(column)}}}_{{i}}"

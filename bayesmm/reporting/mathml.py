@@ -44,6 +44,9 @@ SYMBOLS: Mapping[str, tuple[str, str]] = MappingProxyType(
         r"\top": ("mi", "⊤"),
         r"\sim": ("mo", "∼"),
         r"\le": ("mo", "≤"),
+        r"\ge": ("mo", "≥"),
+        r"\{": ("mo", "{"),
+        r"\}": ("mo", "}"),
         r"\ldots": ("mo", "…"),
         r"\propto": ("mo", "∝"),
         r"\in": ("mo", "∈"),
@@ -167,6 +170,12 @@ def command(row: list[Token], place: int) -> tuple[Element, int]:
     if name in FONTS:
         end = closing(row, place + 1)
         return leaf("mi", "".join(token.value for token in row[place + 2 : end])), end + 1
+    if name == r"\frac":
+        above, place = atom(row, place + 1)
+        below, place = atom(row, place)
+        fraction = Element("mfrac")
+        fraction.extend([above, below])
+        return fraction, place
     if name == r"\bar":
         inner, after = atom(row, place + 1)
         over = Element("mover", {"accent": "true"})

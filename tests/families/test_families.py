@@ -15,6 +15,7 @@ from bayesmm.families import links
 from bayesmm.families.families import FAMILIES, get_family
 from bayesmm.families.family import SHARES
 from bayesmm.families.links import LINKS
+from bayesmm.reporting.mathml import mathml
 
 ROOT = Path(__file__).parents[2]
 
@@ -186,6 +187,7 @@ def test_equations(family):
     for piece in EQUATIONS[family]:
         assert piece in latex
     assert latex.count("{") == latex.count("}")
+    assert mathml(latex).startswith("<math")  # reports set it
 
 
 def test_the_equation_of_a_weighted_count():

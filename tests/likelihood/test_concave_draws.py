@@ -5,8 +5,10 @@ import pytest
 from densities import FAMILIES, auxiliaries, codes, responses
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from other_densities import CASES, LOG_DENSITIES, data
 
 from bayesmm.families.families import get_family
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.conditional_quadrature import draw_effects
 from bayesmm.likelihood.quadrature import grouped
 from bayesmm.likelihood.response_kernels import derivatives
@@ -26,6 +28,19 @@ def test_a_family_is_concave_where_it_says_so(family, link, seed, scale):
         assert curvature <= 1e-9 * (1 + abs(value))  # rounding
 
 
+@pytest.mark.parametrize(
+    ("family", "link"), [(name, link) for name, link in CASES if link in get_family(name).concave_links]
+)
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_its_log_density_as_scipy_has_it_lies_above_its_chords(family, link, seed):
+    y, size, eta, aux = data(family, link, np.random.default_rng(seed), 30)
+    low, value, high = (
+        LOG_DENSITIES[family](y, size, LINKS[link].inverse(eta + step), aux) for step in (-0.02, 0.0, 0.02)
+    )
+    assert (low + high <= 2 * value + 1e-10 * (1 + np.abs(value))).all()  # of rounding
+
+
 def test_draws_with_two_equal_answers_and_large_effects():
     """Sweeps are slowest there: a single one is off by 0.1 sd.
 
@@ -35,7 +50,7 @@ def test_draws_with_two_equal_answers_and_large_effects():
     L, eta = np.array([[4.0, 0.0], [2.0, 2.5]]), np.array([1.0, -2.4])
     data = grouped(*codes("bernoulli", "logit"), np.ones(2), np.eye(2), Z, np.zeros(2, dtype=int), 1)
     rng = np.random.default_rng(1)
-    drawn = draw_effects(data, np.tile(eta, (D, 1)), np.tile(L, (D, 1, 1)), np.zeros((D, 2)), rng)[:, 0]
+    drawn = draw_effects(data, np.tile(eta, (D, 1)), np.tile(L, (D, 1, 1)), np.zeros((D, 3)), rng)[:, 0]
     line = np.linspace(-7, 9, 801)
     u = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
     b = u @ L.T
@@ -52,7 +67,7 @@ def test_draws_are_as_independent_as_they_are_said_to_be(q):
     D, rng = 20_000, np.random.default_rng(2)
     Z, y = np.column_stack([np.ones(6), rng.normal(size=6)])[:, :q], np.array([1.0, 1, 1, 0, 1, 1])
     data = grouped(*codes("bernoulli", "logit"), y, np.ones((6, 1)), Z, np.zeros(6, dtype=int), 1)
-    drawn = draw_effects(data, np.zeros((D, 1)), np.tile(2 * np.eye(q), (D, 1, 1)), np.zeros((D, 2)), rng)[:, 0]
+    drawn = draw_effects(data, np.zeros((D, 1)), np.tile(2 * np.eye(q), (D, 1, 1)), np.zeros((D, 3)), rng)[:, 0]
     for j in range(q):
         r = np.corrcoef(drawn[1:, j], drawn[:-1, j])[0, 1]
         assert abs(r) < 5 / np.sqrt(D)

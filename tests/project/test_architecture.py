@@ -200,13 +200,24 @@ def defaults_of_family(tree: ast.AST) -> set[int]:
     return found
 
 
+def names_of_arguments(tree: ast.AST) -> set[int]:
+    """Return which nodes name the argument that is handed on beside them, ``check_bool("x", x)``, by id."""
+    calls = [node.args for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) >= 2]
+    return {
+        id(text)
+        for text, value, *_ in calls
+        if isinstance(text, ast.Constant) and isinstance(value, ast.Name) and text.value == value.id
+    }
+
+
 def named_families(source: str) -> list[int]:
     """Return the lines that name a family: as a text, in a comparison, or as what to write ("family='poisson'").
 
     "beta" alone is the coefficients, and is looked for in comparisons with something of a family only.
     """
     tree, names = ast.parse(source), sorted(path.stem for path in family_files())
-    allowed, written = docstrings(tree) | defaults_of_family(tree), re.compile(rf"family=['\"]?({'|'.join(names)})\b")
+    allowed = docstrings(tree) | defaults_of_family(tree) | names_of_arguments(tree)
+    written = re.compile(rf"family=['\"]?({'|'.join(names)})\b")
     lines = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in allowed:
@@ -246,6 +257,8 @@ def test_no_other_room_names_a_family():
         ("print(f\"use family='negbinomial' or {other}\")", [1]),
         ("def fit(formula, family: str = 'gaussian', link='log'): pass", []),
         ("def fit(formula, name='gaussian'): pass", [1]),
+        ("check_bool('cumulative', cumulative)", []),
+        ("check_bool('cumulative', other)", [1]),
         ("def f():\n    'bernoulli'\n    return variable(tree, 'beta')", []),
     ],
 )
