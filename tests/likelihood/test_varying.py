@@ -3,6 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -111,6 +112,16 @@ def test_kernels_are_the_factors(name, q):
     L = np.zeros((q, q))
     covariance.kernel(values, L)
     np.testing.assert_allclose(L, factor_of(covariance, list(values), q), rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["cs", "ar1", "toep"])
+def test_kernels_have_values_where_a_correlation_is_1(name):
+    """Compiled code would say on the terminal that it divides by zero; samplers come so far out by rounding."""
+    entries = STRUCTURES[name].entries(3)
+    values = np.array([0.5 if e.kind == "sd" else 1.0 for e in entries], dtype=complex)
+    L = np.zeros((3, 3), dtype=complex)
+    numba.njit(error_model="numpy")(STRUCTURES[name].kernel)(values, L)
+    np.testing.assert_allclose((L @ L.T).real, np.full((3, 3), 0.25), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def fill(values, L):
     L[0, 0] = sd
     if q > 1:
         rho = values[1]
-        left = sd * (1.0 - rho * rho) ** 0.5
+        left = sd * np.sqrt(1.0 - rho * rho)
         for i in range(1, q):
             L[i, 0] = L[i - 1, 0] * rho
             L[i, i] = left

@@ -34,10 +34,12 @@ def fill(values, L):
     """Set L as `factor` gives it."""
     q, taken = L.shape[0], 0.0 * values[0]
     for j in range(q):
-        left = (1.0 - taken) ** 0.5
+        left = np.sqrt(1.0 - taken)
         L[j, j] = values[j] * left
         if j < q - 1:
-            below = (values[q] - taken) / left
+            below = 0.0 * values[0]
+            if abs(left) > 0.0:  # at a bound of the correlation a row follows from those above
+                below = (values[q] - taken) / left
             for i in range(j + 1, q):
                 L[i, j] = values[i] * below
             taken = taken + below * below

@@ -48,7 +48,7 @@ def fill(values, L):
             for i in range(t):
                 for j in range(t - i):
                     L[t, i] = L[t, i] + L[0, 1 + j] * L[t - 1 - j, i]
-        L[t, t] = left**0.5
+        L[t, t] = np.sqrt(left)
     for i in range(q):
         for j in range(i + 1):
             L[i, j] = L[i, j] * values[i]
