@@ -122,6 +122,9 @@ def test_kernels_have_values_where_a_correlation_is_1(name):
     L = np.zeros((3, 3), dtype=complex)
     numba.njit(error_model="numpy")(STRUCTURES[name].kernel)(values, L)
     np.testing.assert_allclose((L @ L.T).real, np.full((3, 3), 0.25), rtol=1e-12)
+    draws = np.zeros((3, 3, 2))
+    STRUCTURES[name].kernel(np.stack([values.real] * 2, axis=1), draws)  # and of draws together
+    np.testing.assert_allclose(draws[..., 1], L.real, atol=1e-12)
 
 
 @pytest.mark.parametrize(

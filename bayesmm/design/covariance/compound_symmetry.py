@@ -34,12 +34,11 @@ def fill(values, L):
     """Set L as `factor` gives it."""
     q, taken = L.shape[0], 0.0 * values[0]
     for j in range(q):
-        left = np.sqrt(1.0 - taken)
+        square = 1.0 - taken
+        left = np.sqrt(square)
         L[j, j] = values[j] * left
-        if j < q - 1:
-            below = 0.0 * values[0]
-            if abs(left) > 0.0:  # at a bound of the correlation a row follows from those above
-                below = (values[q] - taken) / left
+        if j < q - 1:  # at a bound of the correlation, where the square is 0, a row follows from those above
+            below = (values[q] - taken) * left / (square + 1.0 * (square == 0.0))
             for i in range(j + 1, q):
                 L[i, j] = values[i] * below
             taken = taken + below * below
