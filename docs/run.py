@@ -154,7 +154,7 @@ def run_page(path: Path, update: bool = False, exact: bool = False) -> tuple[str
             sampled = sampled or bool(SAMPLED.search(block.code))
             try:
                 printed = execute(block, names, str(path))
-            except Exception:
+            except Exception:  # whatever a page's code raises is a fault of the page, and the other pages are run
                 faults.append(f"{place}: {block.code}\n{traceback.format_exc(limit=-3)}")
                 if "\n" not in block.code:  # a call in a table: later ones do not depend on it
                     continue

@@ -19,9 +19,10 @@ from bayesmm.design.groups import find_levels
 from bayesmm.design.matrices import read_matrices
 from bayesmm.design.members import LEVEL, expanded_columns, member_weights
 from bayesmm.design.ordered import by_category, check_identified, check_thresholds
-from bayesmm.design.reading import Read, check_arguments, offset, read, response, weigh
+from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Design
 from bayesmm.design.remarks import remarks
+from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
 from bayesmm.design.responses import (
     check_family,
@@ -182,10 +183,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     fixed = learn_coding(formula.intercept, formula.terms, values)
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the residual and the groups
-    if formula.several is None:
-        residual = residual_terms(formula, left.family, scope, left.y, left.weights)
-    else:
-        residual = residuals(formula, scope, left.y, shift)
+    residual = _residual(formula, left, scope, shift)
     check_identified(X[:, 1:], coefficients[1:], residual, scope.learning)
     blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual, spec.matrices)
     check_rows(blocks, formula, scope)
@@ -198,10 +196,9 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
         bases = replace(bases, fixed=whole.without_intercept())
     scope.said.extend([*said, *remarks(formula, fixed, values, blocks, scope, left, residual.sigma != "known")])
     known = dict(states=dict(scope.states), bases=bases, groupings=groupings, repeats=spec.learned)
+    known |= dict(formula=formula, family=left.family, arguments=data_arguments(missing, weights, trials))
     return Design(
-        spec=replace(
-            spec, formula=formula, family=left.family, arguments=data_arguments(missing, weights, trials), **known
-        ),
+        spec=replace(spec, **known),
         response=text_of(formula.response),
         y=left.y,
         X=X,
@@ -219,6 +216,13 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
         residual=residual,
         limits=left.limits,
     )
+
+
+def _residual(formula: Formula, left: Outcome, scope: Scope, shift: np.ndarray) -> Residuals:
+    """Return the residuals' structure: of one response what the formula says, of several that of their rows."""
+    if formula.several is None:
+        return residual_terms(formula, left.family, scope, left.y, left.weights)
+    return residuals(formula, scope, left.y, shift)
 
 
 def given_again(design: Design, weights: object, trials: object) -> dict[str, object]:

@@ -72,6 +72,22 @@ def expanded(design: Design) -> Design:
     return replace(design, blocks=tuple(blocks))
 
 
+def linear_predictor(design: Design, beta: np.ndarray, effects: Sequence[np.ndarray]) -> np.ndarray:
+    """Return X beta + Z b + offset of the rows, (n,), on the scale of the link.
+
+    Parameters
+    ----------
+    design : Design
+    beta : (p,)
+    effects : sequence of (G, q)
+        Those of each block; of a block that acts on a parameter of the family too, the mean's columns count here.
+    """
+    eta = design.X @ beta + design.offset
+    for block, b in zip(mean_part(design).blocks, effects, strict=True):
+        eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
+    return eta
+
+
 def shifts(design: Design, effects: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """Return what random effects, (G, q) of each block, add to the linear predictor of each parameter, (n,)."""
     return {

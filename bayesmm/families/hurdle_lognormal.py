@@ -1,28 +1,29 @@
 """Amounts that are 0 with probability hu, and otherwise log-normal: mu is the median of what is above 0."""
 
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from bayesmm.families import lognormal as base
 from bayesmm.families.family import SIGMA, Family
-from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.kernel import Kernels, kernel
 from bayesmm.families.lognormal import density as base_density
+from bayesmm.families.lognormal import family as base
 from bayesmm.families.lognormal import score as base_score
 from bayesmm.families.responses import Response
 from bayesmm.families.support import NONNEGATIVE
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
+    cdf_beside_zeros,
     check_zeros_and_amounts,
-    graph_beside_zeros,
+    draw_beside_zeros,
+    graph_of_zeros_beside,
     hurdle,
-    hurdle_moments,
     hurdle_score,
-    inflated_cdf,
+    mean_beside_zeros,
     share_of_zeros,
-    share_seen,
-    sometimes_zero,
+    start_beside_zeros,
+    variance_beside_zeros,
 )
 from bayesmm.runtime.messages import Message
 
@@ -32,32 +33,6 @@ Array = np.ndarray
 def check(response: Response) -> list[Message]:
     """Check amounts of 0 or more, of which some are 0."""
     return check_zeros_and_amounts(response, "lognormal")
-
-
-def mean(mu: Array, aux: tuple) -> Array:
-    """Return (1 - hu) mu exp(sigma^2 / 2)."""
-    return (1 - aux[1]) * base.mean(mu, aux)
-
-
-def variance(mu: Array, aux: tuple) -> Array:
-    """Return the variance of the response, zeros included."""
-    return hurdle_moments(base.mean(mu, aux), base.variance(mu, aux), aux[1])[1]
-
-
-def draw(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Array:
-    """Return random responses."""
-    return sometimes_zero(rng, base.draw(rng, mu, trials, aux), aux[1])
-
-
-def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
-    """Return P(Y <= y)."""
-    return inflated_cdf(base.cdf(y, mu, trials, aux), y, aux[1])
-
-
-def start(y: Array, mu: Array) -> Array:
-    """Return a first sigma, by what is above 0, and the share of zeros."""
-    some = y > 0
-    return np.array([*(base.start(y[some], mu[some]) if some.any() else np.ones(1)), share_seen(y)])
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -80,11 +55,6 @@ def score(link, y, size, eta, aux):
     return base_score(link, y, size, eta, aux)[0], hurdle_score(y, aux[1])
 
 
-def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return where the density exists, and the log density there."""
-    return graph_beside_zeros(lambda at: base.graph_density(link, at, eta, trials, aux), aux[1], y)
-
-
 def _logarithms(y: Array) -> Array:
     """Return the logarithms of what is above 0."""
     return np.log(y[y > 0]) if (y > 0).any() else np.array([-1.0, 1.0])
@@ -104,15 +74,15 @@ family = Family(
         HU,
     ),
     check_response=check,
-    mean=mean,
+    mean=partial(mean_beside_zeros, base),
     proportional=True,
-    variance=variance,
-    draw=draw,
-    cdf=cdf,
+    variance=partial(variance_beside_zeros, base),
+    draw=partial(draw_beside_zeros, base),
+    cdf=partial(cdf_beside_zeros, base),
     kernels=Kernels(density, score),
-    graph_density=graph_density,
+    graph_density=partial(graph_of_zeros_beside, base),
     residuals={"log": NO_RESIDUAL},
-    start=start,
+    start=partial(start_beside_zeros, base),
     tex=r"\mathrm{HurdleLogNormal}(\text{median above } 0\ \mu_{i},\ \sigma,\ \pi)",
     cost=120.0,
 )

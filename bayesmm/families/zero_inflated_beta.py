@@ -1,29 +1,30 @@
 """Shares that are 0 with probability zi, and otherwise beta: mu is the mean of what is between 0 and 1."""
 
-from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from bayesmm.families import beta as base
 from bayesmm.families.beta import PHI
 from bayesmm.families.beta import density as base_density
+from bayesmm.families.beta import family as base
 from bayesmm.families.beta import score as base_score
 from bayesmm.families.family import Family
-from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.kernel import Kernels, kernel
 from bayesmm.families.links import OF_PROBABILITIES
 from bayesmm.families.responses import Response, check_places
 from bayesmm.families.support import PROPORTION_OR_ZERO
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
+    cdf_beside_zeros,
     check_zeros_beside,
-    graph_beside_zeros,
+    draw_beside_zeros,
+    graph_of_zeros_beside,
     hurdle,
-    hurdle_moments,
     hurdle_score,
-    inflated_cdf,
+    mean_beside_zeros,
     share_of_zeros,
-    share_seen,
-    sometimes_zero,
+    start_beside_zeros,
+    variance_beside_zeros,
 )
 from bayesmm.runtime.messages import Message
 
@@ -37,32 +38,6 @@ def check(response: Response) -> list[Message]:
     ones = "the family has zeros but no ones; did you mean 'zero_one_inflated_beta' or 'ordered_beta'?"
     check_places(response, y == 1, "is 1", ones)
     return check_zeros_beside(response, "beta", "above 0")
-
-
-def mean(mu: Array, aux: tuple) -> Array:
-    """Return (1 - zi) mu."""
-    return (1 - aux[1]) * mu
-
-
-def variance(mu: Array, aux: tuple) -> Array:
-    """Return the variance of the response, zeros included."""
-    return hurdle_moments(mu, base.variance(mu, aux), aux[1])[1]
-
-
-def draw(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Array:
-    """Return random responses."""
-    return sometimes_zero(rng, base.draw(rng, mu, trials, aux), aux[1])
-
-
-def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
-    """Return P(Y <= y)."""
-    return inflated_cdf(base.cdf(y, mu, trials, aux), y, aux[1])
-
-
-def start(y: Array, mu: Array) -> Array:
-    """Return a first phi, by moments of what is above 0, and the share of zeros."""
-    some = y > 0
-    return np.array([*(base.start(y[some], mu[some]) if some.any() else np.ones(1)), share_seen(y)])
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -85,11 +60,6 @@ def score(link, y, size, eta, aux):
     return base_score(link, y, size, eta, aux)[0], hurdle_score(y, aux[1])
 
 
-def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return where the density exists, and the log density there."""
-    return graph_beside_zeros(lambda at: base.graph_density(link, at, eta, trials, aux), aux[1], y)
-
-
 ZI = share_of_zeros("zi", r"\pi", "(probability of a zero)", "beta")
 
 family = Family(
@@ -100,15 +70,15 @@ family = Family(
     support=PROPORTION_OR_ZERO,
     parameters=(PHI, ZI),
     check_response=check,
-    mean=mean,
+    mean=partial(mean_beside_zeros, base),
     proportional=True,
-    variance=variance,
-    draw=draw,
-    cdf=cdf,
+    variance=partial(variance_beside_zeros, base),
+    draw=partial(draw_beside_zeros, base),
+    cdf=partial(cdf_beside_zeros, base),
     kernels=Kernels(density, score),
-    graph_density=graph_density,
+    graph_density=partial(graph_of_zeros_beside, base),
     residuals=dict.fromkeys(OF_PROBABILITIES, NO_RESIDUAL),
-    start=start,
+    start=partial(start_beside_zeros, base),
     tex=r"\mathrm{ZeroInflatedBeta}(\text{mean above } 0\ \mu_{i},\ \phi,\ \pi)",
     cost=300.0,
 )

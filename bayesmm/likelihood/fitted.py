@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.design.predictors import mean_part
+from bayesmm.design.predictors import linear_predictor
 from bayesmm.design.summed import Elsewhere, SummedColumn
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.orthogonal import Columns, root_mean_square, square_root
@@ -74,14 +74,11 @@ def make_coordinates(
 def scaled_by_columns(point) -> Coordinates:
     """Return the coordinates in which each column is in units of its root mean square."""
     design, scales = point.design, [root_mean_square(block.Z) for block in point.design.blocks]
-    eta = design.X @ np.nan_to_num(point.beta) + design.offset
-    for block, b in zip(mean_part(design).blocks, point.modes, strict=True):
-        eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
     return Coordinates(
         tuple(np.diag(1 / s) for s in scales),
         tuple(Sigma * np.outer(s, s) for s, Sigma in zip(scales, point.covariances, strict=True)),
         tuple(b * s for s, b in zip(scales, point.modes, strict=True)),
         tuple(C * np.outer(s, s) for s, C in zip(scales, point.conditional, strict=True)),
-        eta,
+        linear_predictor(design, np.nan_to_num(point.beta), point.modes),
         square_root(np.nan_to_num(point.beta_cov)),
     )

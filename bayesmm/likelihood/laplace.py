@@ -249,8 +249,8 @@ def _evaluate(layout, response, fixed, T, aux, start):
     rows_times(layout, ZT, v, kappa)
     for i in range(n):
         third[i] += s[i] - D[i] * kappa[i]
-        _add_effects(layout, i, third[i], u, d_T)
-        _add_effects(layout, i, s[i], v, d_T)
+        add_effects(layout, i, third[i], u, d_T)
+        add_effects(layout, i, s[i], v, d_T)
     d_aux = _auxiliary_gradient(response, eta, aux, leverage, kappa)
     return (True, value - 0.5 * log_det, u, third, d_T, d_aux), lead, R
 
@@ -275,7 +275,7 @@ def _leverages(layout, ZT, D, lead, coupling, R, n_packed):
 
 
 @compiled
-def _add_effects(layout, i, scale, u, d_T):
+def add_effects(layout, i, scale, u, d_T):
     """Add scale z_i u_g' to the lower triangles of the packed factors, u_g the effects of the row's levels."""
     at, packed = 0, 0
     for k in range(layout.q.shape[0]):

@@ -34,6 +34,7 @@ from bayesmm.likelihood.laplace import (
     Laplace,
     Modes,
     Response,
+    add_effects,
     modes_of_blocks,
 )
 from bayesmm.likelihood.laplace_cholesky import (
@@ -249,8 +250,8 @@ def _evaluate(layout, predictors, response, fixed, T, start):
             for c in range(M):
                 a[i * M + b] -= D[i, b, c] * kappa[i * M + c]
     for r in range(n * M):
-        _add_effects(layout, r, a[r], u, d_T)
-        _add_effects(layout, r, s[r], v, d_T)
+        add_effects(layout, r, a[r], u, d_T)
+        add_effects(layout, r, s[r], v, d_T)
     return True, value - 0.5 * log_det, u, a, d_T, lead, R
 
 
@@ -278,17 +279,3 @@ def _leverages(layout, ZT, D, third, lead, coupling, R, n_packed):
                     at += q
                     packed += q * q
     return a, d_T
-
-
-@compiled
-def _add_effects(layout, r, scale, u, d_T):
-    """Add scale z_r u_g' to the lower triangles of the packed factors, u_g the effects of the row's levels."""
-    at, packed = 0, 0
-    for k in range(layout.q.shape[0]):
-        q = layout.q[k]
-        effect = layout.base[k] + layout.index[r, k] * q
-        for a in range(q):
-            for b in range(a + 1):
-                d_T[packed + a * q + b] += scale * layout.Z[r, at + a] * u[effect + b]
-        at += q
-        packed += q * q

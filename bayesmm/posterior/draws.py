@@ -23,7 +23,7 @@ from bayesmm.design.parameters import (
     variance_entries,
     variance_parameters,
 )
-from bayesmm.design.predictors import mean_part, random_parameters, shifts
+from bayesmm.design.predictors import linear_predictor, random_parameters, shifts
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import mean_values
 from bayesmm.estimation.estimates import add_effects, beside_effects, pearson_residuals
@@ -154,13 +154,15 @@ def factor_draws(fit, block) -> np.ndarray:
     return sds[:, :, None] * np.linalg.cholesky((1 - RIDGE) * R + RIDGE * np.eye(q))
 
 
+def mean_effects(fit) -> list[np.ndarray]:
+    """Return the posterior means of the random effects of each block, (G, q); a ValueError if they were not kept."""
+    return [block_draws(fit, block).mean(axis=(0, 1)) for block in fit.design.blocks]
+
+
 def posterior_residuals(fit) -> np.ndarray:
     """Return the Pearson residuals with every parameter at its posterior mean, (n,)."""
     design = fit.design
-    eta = design.X @ draws_of(fit, coefficients(design)).mean(axis=(1, 2)) + design.offset
-    for block in mean_part(design).blocks:
-        b = block_draws(fit, block).mean(axis=(0, 1))
-        eta = eta + np.einsum("ij,ij->i", block.Z, b[block.index])
+    eta = linear_predictor(design, draws_of(fit, coefficients(design)).mean(axis=(1, 2)), mean_effects(fit))
     return pearson_residuals(design, eta, mean_auxiliaries(fit), mean_values(residual_draws(fit)))
 
 

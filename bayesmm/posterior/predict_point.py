@@ -107,7 +107,7 @@ def predict_point(
     rows = rows_of(design, data, chosen, residual=se or design.residual.by_row)
     check_levels(rows, new_levels)
     check_estimable(design, rows)
-    eta = linear_predictor(point, rows, chosen)
+    eta = linear_of_rows(point, rows, chosen)
     averaging = isinstance(groups, str) and groups == "averaged"
     spread = np.sqrt(new_variance(point, rows, data, ())) if averaging else None
     estimate, slope = eta, np.ones_like(eta)
@@ -156,7 +156,7 @@ def _probabilities(point, rows: Rows, found: Floats, se: bool) -> pd.DataFrame:
     return pd.DataFrame(found, index=pd.Index(rows.labels), columns=list(point.design.categories))
 
 
-def linear_predictor(point, rows: Rows, chosen: Sequence[int]) -> Floats:
+def linear_of_rows(point, rows: Rows, chosen: Sequence[int]) -> Floats:
     """Return X beta + Z b + offset, (m,), with the conditional modes of the factors at the positions `chosen`."""
     return rows.offset + rows.X @ np.nan_to_num(point.beta) + effects_at(point, rows, chosen, MEAN)
 

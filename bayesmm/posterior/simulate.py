@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.predictors import Shifts, mean_part, shifts
+from bayesmm.design.predictors import Shifts, linear_predictor, shifts
 from bayesmm.design.records import Design
 from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.of_family import own_of_rows
@@ -84,11 +84,11 @@ def simulator(point, effects: str = "new") -> Callable[[np.random.Generator], Fl
 
 def drawn(design: Design, values: ParameterValues, rng: np.random.Generator) -> Floats:
     """Return a response of new levels of every factor, (n,): b ~ N(0, Sigma), then y given eta."""
-    eta, effects = design.X @ values.beta + design.offset, []
-    for block, L in zip(mean_part(design).blocks, values.factors, strict=True):
-        b = over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
-        eta += np.einsum("ij,ij->i", block.Z, b[block.index])
-        effects.append(b)
+    effects = [
+        over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
+        for block, L in zip(design.blocks, values.factors, strict=True)
+    ]
+    eta = linear_predictor(design, values.beta, effects)
     return noise(design, eta, values.auxiliaries, rng, values.residual, shifts(design, effects))
 
 

@@ -11,6 +11,7 @@ from scipy import special, stats
 
 import bayesmm as bmm
 from bayesmm.errors import DataError, FormulaError
+from bayesmm.reporting.plots.shrinkage import everything_else
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 
 HERE = Path(__file__).parents[1]
@@ -197,6 +198,13 @@ def test_tables_prints_and_files(fit, tmp_path):
 def test_the_report_has_the_effects_of_both_predictors(fit, tmp_path):
     fit.report(tmp_path / "report.html")
     assert "sigma_Intercept" in (tmp_path / "report.html").read_text()
+
+
+def test_what_a_shrinkage_figure_takes_off_has_no_effects_of_a_parameter():
+    model = bmm.Model(("y ~ x + (1 | g)", "sigma ~ 1 + (1 | g)"), normals())
+    fit = model.sample(draws=30, chains=2, tune=50, seed=1, progress=False)
+    slope = float(fit.tree["posterior"]["beta"].mean(("chain", "draw"))[1])
+    np.testing.assert_allclose(everything_else(fit, 0), slope * normals()["x"], rtol=1e-12)
 
 
 def test_simulations_have_the_spread_of_the_effects():

@@ -7,12 +7,12 @@ from functools import cached_property
 import numpy as np
 
 from bayesmm.design.parameters import coefficients
-from bayesmm.design.predictors import mean_part
+from bayesmm.design.predictors import linear_predictor, mean_part
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import mean_values, residual_weights
 from bayesmm.estimation.estimates import Estimates, pearson_residuals
 from bayesmm.families.family import MOST_PARAMETERS
-from bayesmm.posterior.draws import block_draws, draws_of, mean_auxiliaries, residual_draws, tree_sizes, variable
+from bayesmm.posterior.draws import draws_of, mean_auxiliaries, mean_effects, residual_draws, tree_sizes, variable
 from bayesmm.posterior.means import slope_of
 
 Array = np.ndarray
@@ -115,9 +115,7 @@ def of_fit(fit) -> Fitted:
     """Return a model at the means of its posterior; a ValueError if the random effects were not kept."""
     design, tree = fit.design, fit.tree
     beta = draws_of(fit, coefficients(design)).reshape(design.p, np.prod(tree_sizes(tree)))
-    eta = design.X @ beta.mean(axis=1) + design.offset
-    for block in mean_part(design).blocks:
-        eta = eta + np.einsum("ij,ij->i", block.Z, block_draws(fit, block).mean(axis=(0, 1))[block.index])
+    eta = linear_predictor(design, beta.mean(axis=1), mean_effects(fit))
     own = mean_auxiliaries(fit)
     covariances = tuple(_mean_covariance(fit, block) for block in design.blocks)
     cov = np.cov(beta).reshape(design.p, design.p) if design.p and beta.shape[1] > 1 else np.zeros((design.p,) * 2)

@@ -30,7 +30,7 @@ from bayesmm.posterior.predict import (
     rows_of,
     spreads,
 )
-from bayesmm.posterior.predict_point import linear_predictor, new_variance, not_estimable, own_at
+from bayesmm.posterior.predict_point import linear_of_rows, new_variance, not_estimable, own_at
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count, label_text
 
@@ -211,7 +211,7 @@ def _estimates(
     point: Estimates, estimand: Estimand, rows: Rows, frame: pd.DataFrame, A: sparse.csr_array
 ) -> tuple[Floats, Floats]:
     """Return the sums at the estimates, (1, r), and their derivatives in beta, (r, p)."""
-    eta, family, spread = linear_predictor(point, rows, ()), point.design.family, None
+    eta, family, spread = linear_of_rows(point, rows, ()), point.design.family, None
     if estimand.kind == "linear":
         return (A @ eta)[None], A @ rows.X
     if family.ordered:  # whose thresholds are what other models have in the coefficients' covariance, their intercept

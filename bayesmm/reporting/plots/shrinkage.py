@@ -3,12 +3,13 @@
 import numpy as np
 
 from bayesmm.design.parameters import coefficients
+from bayesmm.design.predictors import linear_predictor
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import mean_values
 from bayesmm.display.figures import ACCENT, GREY, INK, drawn, key, marker, name_axes, panels, plain, title
 from bayesmm.families.links import LINKS
 from bayesmm.families.support import Support
-from bayesmm.posterior.draws import block_draws, draws_of, residual_draws, variable
+from bayesmm.posterior.draws import block_draws, draws_of, mean_effects, residual_draws, variable
 from bayesmm.posterior.means import slope_of
 from bayesmm.reporting.plots.chosen import factor, largest, of_posterior, said
 from bayesmm.reporting.plots.labels import units
@@ -208,12 +209,9 @@ def complete_pooling(design, block) -> np.ndarray:
 def everything_else(fit, k: int) -> np.ndarray:
     """Return the linear predictor without the part of block k, fixed and random, at posterior means, (n,)."""
     design, block = fit.design, fit.design.blocks[k]
-    beta = draws_of(fit, coefficients(design)).mean(axis=(1, 2))
-    eta = design.X @ np.where(np.isin(design.coefficients, block.columns), 0.0, beta) + design.offset
-    for other, its in enumerate(design.blocks):
-        if other != k:
-            eta = eta + np.einsum("ij,ij->i", its.Z, block_draws(fit, its).mean(axis=(0, 1))[its.index])
-    return eta
+    beta, effects = draws_of(fit, coefficients(design)).mean(axis=(1, 2)), mean_effects(fit)
+    effects[k] = np.zeros_like(effects[k])
+    return linear_predictor(design, np.where(np.isin(design.coefficients, block.columns), 0.0, beta), effects)
 
 
 def regression(design, rows: np.ndarray, Z: np.ndarray, shift: np.ndarray, aux: list[float]) -> np.ndarray:
