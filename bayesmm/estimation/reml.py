@@ -7,6 +7,7 @@ is an interior stationary point and needs no bound.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from bayesmm.estimation.start import check_start, start_theta
 from bayesmm.likelihood.average_information import average_information, rows_curvature
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import make_coordinates
-from bayesmm.likelihood.gaussian import FixedPrior, Value, conditional, evaluate, is_precise, rows_needed
+from bayesmm.likelihood.gaussian import FixedPrior, Value, conditional, evaluate, is_fine, is_precise, rows_needed
 from bayesmm.likelihood.gaussian_likelihood import room_for
 from bayesmm.likelihood.orthogonal import lower_factor, square_root
 from bayesmm.likelihood.problem import Problem, orthogonal_problem
@@ -133,7 +134,7 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     own = ResidualSearch(design, start or {})
     first, known = own.first, None if term.sigma == "scale" else KNOWN
     t = len(start_entries(first, START))
-    search = Search(_with_slopes(own.problem, t, reml, known))
+    search = Search(with_slopes(own, t, reml, known))
     scales = np.concatenate([own.theta_scales, np.ones(len(own.start))])
     inner = search if np.all(scales == 1) else Search(lambda z: _in_units(search, z, scales))
     starts = [np.concatenate([start_entries(first, size), own.start]) for size in (START, *OTHER_STARTS)]
@@ -175,26 +176,36 @@ def _check_determined(design: Design, search: Search, x: Floats, bound: frozense
         )
 
 
-def _with_slopes(problem_of: Callable[[Floats], Problem], t: int, reml: bool, known: float | None) -> Callable:
-    """Return the criterion and its gradient in theta, (t,), and in what a problem is a function of.
+def with_slopes(own: ResidualSearch, t: int, reml: bool, known: float | None) -> Callable:
+    """Return the criterion and its gradient in theta, (t,), and in the residual's coordinates behind it.
 
-    Where the weights of rows leave the doubles, or a stratum is fitted exactly, the criterion is infinite.
+    Where the weights of rows leave the doubles, or a stratum is fitted exactly, the criterion is infinite. Where the
+    cross-products of a known structure have too few digits, those of the rows take their place.
     """
 
-    def value_at(x: Floats) -> tuple[float, Problem | None, Value | None]:
+    def value_at(x: Floats, gradient: bool = True) -> tuple[float, Problem | None, Value | None, Callable | None]:
         try:
-            problem = problem_of(x[t:])
-            value = evaluate(problem.cp, problem.packed(x[:t]), known, flat(problem.cp.p), integrate_flat=reml)
-            return criterion_at(problem, value, reml, known), problem, value
+            (problem, at), slopes = own.problem(x[t:]), None
+            options = dict(integrate_flat=reml, gradient=gradient, solution=room_for(problem.cp))
+            value = evaluate(problem.cp, problem.packed(x[:t]), known, flat(problem.cp.p), **options)
+            if at is not None and not is_fine(problem.cp, problem.packed(x[:t]), value.quad):
+                problem = own.exact(own.values(x[t:]))
+                value = evaluate(problem.cp, problem.packed(x[:t]), known, flat(problem.cp.p), integrate_flat=reml)
+            elif at is not None:
+                slopes = partial(own.slopes, x[t:], at, problem.packed(x[:t]), value.sigma, options["solution"])
+            return criterion_at(problem, value, reml, known), problem, value, slopes
         except (DataError, np.linalg.LinAlgError):
-            return np.inf, None, None
+            return np.inf, None, None, None
 
     def criterion(x: Floats) -> tuple[float, Floats]:
         with np.errstate(all="ignore"):
-            here, problem, value = value_at(x)
+            here, problem, value, slopes = value_at(x)
             if not np.isfinite(here):
                 return np.inf, np.zeros_like(x)
-            others = differences(lambda own: value_at(np.concatenate([x[:t], own]))[0], x[t:])
+            if slopes is not None:
+                others = -2 * slopes()
+            else:
+                others = differences(lambda own: value_at(np.concatenate([x[:t], own]), False)[0], x[t:])
         return here, np.concatenate([-2 * problem.gradient(value.d_T, x[:t]), others])
 
     return criterion

@@ -4,20 +4,22 @@ Where sigma is one of the values that the sds of the rows are a function of, as 
 first, as it is: its sign means nothing, so that a sigma of 0 is an interior stationary point as an sd of effects is.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from bayesmm.design.parameters import residual_labels, response_sds
 from bayesmm.design.records import Design
-from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.standard_errors import floor
-from bayesmm.design.residual.structure import Residuals, Values, from_reals, to_reals, values_by_label
+from bayesmm.design.residual.structure import Residuals, Values, from_reals, real_slopes, to_reals, values_by_label
 from bayesmm.design.summed import sd
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.problem import Problem, orthogonal_problem, residual_problem
+from bayesmm.likelihood.gaussian_likelihood import Solution
+from bayesmm.likelihood.problem import Problem, orthogonal_problem, residual_problem, white
+from bayesmm.likelihood.varying import varying_labels
+from bayesmm.likelihood.varying_likelihood import At
 
 AT_BOUND = 1e-4  # of an interval: a search in logits comes no nearer to its ends than the criterion can tell
 
@@ -98,16 +100,20 @@ class ResidualSearch:
 
     def exact(self, values: Values) -> Problem:
         """Return the problem at values, its columns orthonormal there; with sigma 1 where that is no scale."""
-        white = whitened(self.design, values)
-        if self.joint:
-            white = replace(white, weights=white.weights / values["sigma"] ** 2)
-        return orthogonal_problem(white)
+        return orthogonal_problem(white(self.design, values))
 
     @cached_property
-    def _quick(self):
+    def _quick(self) -> Callable[[Values], tuple[Problem, At | None]]:
         return residual_problem(self.design, self.first_values)
 
-    def problem(self, x: Floats) -> Problem:
-        """Return the problem at coordinates x."""
-        values = self.values(x)
-        return self.exact(values) if self.joint else self._quick(values)
+    def problem(self, x: Floats) -> tuple[Problem, At | None]:
+        """Return the problem at coordinates x, and what its derivatives are made of where these are known."""
+        return self._quick(self.values(x))
+
+    def slopes(self, x: Floats, at: At, T: Floats, sigma: float, solution: Solution) -> Floats:
+        """Return the derivatives of log p in the coordinates, (t,), for `At.slopes`."""
+        found, first = at.slopes(T, sigma, solution), int(self.joint)
+        order = {label: 1 + i for i, label in enumerate(varying_labels(self.design))}
+        own = [order[label] for part in self.design.residual.parameters for label in residual_labels(part)]
+        out = found[own] * real_slopes(self.design.residual, x[first:])
+        return np.concatenate([np.sign(x[:1]) * found[:1], out]) if self.joint else out

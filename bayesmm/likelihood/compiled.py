@@ -11,6 +11,7 @@ functions of this module, because each way to write `np.zeros` is another functi
 
 import ctypes
 import functools
+import math
 import sys
 import time
 import zlib
@@ -272,6 +273,12 @@ def pack(*arrays: np.ndarray) -> Ints:
         parts.append(array.ravel().view(np.int64))
         at += array.size
     return np.concatenate([np.array([at, *head], dtype=np.int64), *parts])
+
+
+def unpacked(words: Ints, i: int, dtype: type = np.float64) -> np.ndarray:
+    """Return array number i of a packed vector, with its three sizes: a view, which changes with the vector."""
+    at, *sizes = (int(number) for number in words[1 + (1 + AXES) * i : 1 + (1 + AXES) * (i + 1)])
+    return words[at : at + math.prod(sizes)].view(dtype).reshape(sizes)
 
 
 def _packed(ndim: int, dtype: types.Type) -> Callable:

@@ -132,6 +132,11 @@ def is_precise(cp: CrossProducts, T: Floats, quad: float) -> bool:
     return triangular.possible(cp) or not _above(cp, T, quad, MANY)
 
 
+def is_fine(cp: CrossProducts, T: Floats, quad: float) -> bool:
+    """Return whether cross-products leave digits enough for the criterion and its gradient at relative factors T."""
+    return not _above(cp, T, quad, FEW)
+
+
 def rows_needed(cp: CrossProducts, T: Floats, quad: float) -> bool:
     """Return whether cross-products would leave too few digits, and the problem is not too large for its rows."""
     return _above(cp, T, quad, FEW) and bool((np.abs(T) < WILD).all()) and triangular.possible(cp)

@@ -15,7 +15,7 @@ from bayesmm.design.predictors import expanded
 from bayesmm.design.records import Block, Design
 from bayesmm.design.relations import is_related
 from bayesmm.design.residual.independent import whitened
-from bayesmm.design.residual.structure import Values, check_no_parameters, weights_of_rows
+from bayesmm.design.residual.structure import Values, check_no_parameters
 from bayesmm.design.summed import SummedColumn, SummedMatrix, is_summed, rows_of, weighted_rows
 from bayesmm.design.summed_residual import weights_of_sets
 from bayesmm.design.term_basis import TermBases
@@ -28,7 +28,7 @@ from bayesmm.likelihood.crossproducts import (
     cross_products,
 )
 from bayesmm.likelihood.orthogonal import Columns, orthonormal, orthonormal_in_parts, residual, root_mean_square, scaled
-from bayesmm.likelihood.strata import stratum_sums, weighted_sum
+from bayesmm.likelihood.strata import weighted_sum
 from bayesmm.likelihood.structured_blocks import Sampled, sampled_of
 from bayesmm.likelihood.summed import (
     cross_products_of_sums,
@@ -38,10 +38,16 @@ from bayesmm.likelihood.summed import (
     sets_of_sums,
 )
 from bayesmm.likelihood.theta import Theta, make_theta
-from bayesmm.likelihood.varying import Varying, first_values, varies, varying_labels, varying_products
+from bayesmm.likelihood.varying import (
+    Varying,
+    first_values,
+    varies,
+    varying_labels,
+    varying_parts,
+    varying_products,
+)
+from bayesmm.likelihood.varying_likelihood import At, at_residual
 from bayesmm.priors import Prior, coefficient_places, coefficient_prior, prior_bases, prior_design
-
-MOST_KINDS = 30  # of rows: more sums would take more memory than their time is worth
 
 
 @dataclass(frozen=True)
@@ -139,30 +145,43 @@ def orthogonal_problem(design: Design, columns: tuple[Columns, ...] | None = Non
     return reduced(design, V, r, basis, origin, log_det, columns)
 
 
-def residual_problem(design: Design, start: Values) -> Callable[[Values], Problem]:
-    """Return the problem of a design as a function of its residual's parameters, beside sigma.
+def residual_problem(design: Design, start: Values) -> Callable[[Values], tuple[Problem, At | None]]:
+    """Return the problem of a design as a function of its residual's parameters; sigma is 1 where it is one of them.
 
-    Where there are few kinds of rows, as with strata, the cross-products are weighted sums over these and no call
-    passes over the rows; the fixed columns are then orthonormal at `start` only. Else every call makes them anew.
+    Where the structures have kernels the cross-products are sums that are made once, times weights: no call passes
+    over the rows, and the derivatives are those of `At`. The fixed columns are then orthonormal at `start` only. Else
+    every call makes them anew.
     """
-    columns, term = orthonormal_columns(design), design.residual
-    if is_summed(design):
+    columns = orthonormal_columns(design)
+    if is_summed(design) and design.residual.sigma != "joint":
         return _of_sets(design, start, columns)
-    kinds, kind = np.unique(term.rows, axis=0, return_inverse=True)
-    if len(kinds) > MOST_KINDS or term.correlated is not None:
-        return lambda values: orthogonal_problem(whitened(design, values), columns)
+    if not varies(design):
+        return lambda values: (orthogonal_problem(white(design, values), columns), None)
     first = orthogonal_problem(whitened(design, start), columns)
-    plain = cross_products(factors_of(design, columns), first.fixed, first.response, design.weights)
-    sums = stratum_sums(plain, kind.ravel())
-    return lambda values: replace(first, cp=weighted_sum(sums, weights_of_rows(term, kinds, values, None)))
+    plain = 0.0 if design.weights is None else float(np.log(design.weights).sum())
+    like, parts = replace(first.cp, sum_log_weights=plain), varying_parts(design)
+    varying = varying_products(design, like)
+
+    def problem(values: Values) -> tuple[Problem, At]:
+        own = [values[parameter.name] for part in parts for parameter in part.parameters]
+        at = at_residual(like, varying, np.concatenate([values.get("sigma", np.ones(1)), *own]))
+        return replace(first, cp=at.cp), at
+
+    return problem
 
 
-def _of_sets(design: Design, start: Values, columns: tuple[Columns, ...]) -> Callable[[Values], Problem]:
+def white(design: Design, values: Values) -> Design:
+    """Return `whitened`; where sigma is one of the values, with its square in the weights, so that it is 1 then."""
+    found = whitened(design, values)
+    return replace(found, weights=found.weights / values["sigma"] ** 2) if design.residual.sigma == "joint" else found
+
+
+def _of_sets(design: Design, start: Values, columns: tuple[Columns, ...]) -> Callable[[Values], tuple[Problem, None]]:
     """Return the same of a design of sums, with a set of them for each kind of rows or series."""
     first = orthogonal_problem(whitened(design, start), columns)
     sums = design.X.sums
     sets = sets_of_sums(columns, SummedMatrix(sums, first.fixed.A), SummedColumn(sums, first.response.a))
-    return lambda values: replace(first, cp=weighted_sum(sets, *weights_of_sets(design, values)))
+    return lambda values: (replace(first, cp=weighted_sum(sets, *weights_of_sets(design, values))), None)
 
 
 def reduced(
@@ -295,11 +314,8 @@ def reduced_anyhow(
 
 def at_values(problem: Problem, values: Values) -> Problem:
     """Return a problem whose residual has parameters with the cross-products at their values; sigma 1 if it is one."""
-    white = whitened(problem.design, values)
-    if problem.design.residual.sigma == "joint":
-        white = replace(white, weights=white.weights / values["sigma"] ** 2)
     given = problem.fixed, problem.response, problem.basis, problem.origin, problem.log_det
-    return reduced(white, *given)
+    return reduced(white(problem.design, values), *given)
 
 
 def sampled_names(integrated: Integrated) -> dict[int, str]:

@@ -9,10 +9,6 @@ from bayesmm.likelihood.crossproducts import (
     CrossProducts,
     Floats,
     Leading,
-    Rows,
-    leading_products,
-    ordered,
-    rest_products,
 )
 
 
@@ -35,21 +31,6 @@ class StratumSums:
     rest_A: Floats  # (S, m, m)
     rest_z: Floats  # (S, m)
     rWr: Floats  # (S,)
-
-
-def stratum_sums(whole: CrossProducts, stratum: Ints) -> StratumSums:
-    """Return the sums of the rows that cross-products were made of, by stratum: 0 to S - 1 for each row, (n,)."""
-    factors, X, r, w, _ = whole.source
-    _, lead, others = ordered(list(factors), len(r), Rows(None, None, w))
-    own = [Rows(None, None, np.where(stratum == s, w, 0.0)) for s in range(int(stratum.max()) + 1)]
-    leading = [leading_products(lead, others, X, r, part) for part in own]
-    rest = [rest_products(others, X, r, part) for part in own]
-    A, z, starts, columns, coupling = zip(*leading, strict=True)
-    rest_A, rest_z = zip(*rest, strict=True)
-    squares = np.array([r @ (part.w * r) for part in own])
-    arrays = map(np.stack, (coupling, rest_A, rest_z))
-    count = np.bincount(stratum).astype(float)
-    return StratumSums(whole, stratum, count, np.stack(A), np.stack(z), starts[0], columns[0], *arrays, squares)
 
 
 def weighted_sum(sums: StratumSums, weights: Floats, logarithms: float | None = None) -> CrossProducts:

@@ -12,6 +12,7 @@ of r'Wr it is -1 / (2 sigma^2). P is needed where A has cells only.
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import carray
@@ -20,7 +21,6 @@ from bayesmm.likelihood.compiled import (
     DOUBLES,
     INT64,
     WORDS,
-    Ints,
     c_function,
     call,
     cube,
@@ -30,13 +30,13 @@ from bayesmm.likelihood.compiled import (
     integers,
     matrix,
     pointers,
+    unpacked,
     vector,
     zero_integers,
     zero_matrix,
     zeros,
 )
-from bayesmm.likelihood.conditional_gaussian import Recovered, drawn, recover
-from bayesmm.likelihood.crossproducts import CrossProducts, Floats
+from bayesmm.likelihood.crossproducts import CrossProducts, Floats, Leading
 from bayesmm.likelihood.dense_matrices import matmul
 from bayesmm.likelihood.gaussian_factorisation import (
     lambda_times,
@@ -45,7 +45,7 @@ from bayesmm.likelihood.gaussian_factorisation import (
     rest_lambda,
     shifted,
 )
-from bayesmm.likelihood.gaussian_likelihood import cross_products, gaussian_at, rest_sizes
+from bayesmm.likelihood.gaussian_likelihood import Solution, cross_products, gaussian_at, rest_sizes
 from bayesmm.likelihood.posterior import LIKELIHOOD
 from bayesmm.likelihood.varying import Varying
 
@@ -240,7 +240,27 @@ def pull_weights(v, a, log_sd, weights, d_weights, d_a, d_log_sd):
         d_log_sd[s] -= count[s]
 
 
-@c_function(LIKELIHOOD, calls=(residual_weights, weighted_cells, gaussian_at, weight_derivatives))
+@c_function(INT64(WORDS, WORDS, *[DOUBLES] * 10), calls=(weight_derivatives,))
+def residual_derivatives(v, cross, positive_, a_, log_sd_, weights_, T, lam, M, vectors, sigma, d_positive_):
+    """Add the derivatives of log p in the residual's parameters, and set that in sigma where the sds are absolute.
+
+    The values a, the logarithms of the sds and the weights are those of `residual_weights`; for the rest see
+    `weight_derivatives`.
+    """
+    K, S, sizes = matrix(v, TABLE).shape[0], matrix(v, SDS).shape[0], integers(v, SIZES)
+    n_positive, C = 1 + sizes[OF_C] + sizes[OF_SD], integers(v, KIND).shape[0]
+    positive, d_positive = carray(positive_, (n_positive,)), carray(d_positive_, (n_positive,))
+    a, log_sd, weights = carray(a_, (K,)), carray(log_sd_, (S,)), carray(weights_, (C,))
+    d_weights, d_a, d_log_sd, out = zeros(C), zeros(K), zeros(S), zeros(2)
+    call("weight_derivatives", (v, cross, T, lam, M, vectors, sigma, d_weights))
+    pull_weights(v, a, log_sd, weights, d_weights, d_a, d_log_sd)
+    apply_kernels(v, True, positive, a, d_a, log_sd, d_log_sd, d_positive, out)
+    if sizes[ABSOLUTE] == 1:
+        d_positive[0] = out[1]
+    return 1
+
+
+@c_function(LIKELIHOOD, calls=(residual_weights, weighted_cells, gaussian_at, residual_derivatives))
 def varying_likelihood(w, flags, L, positive_, coefficients, value, d_L, d_positive_, d_coefficients):
     """Set log p(y | L, sigma and the residual's parameters, coefficients) and its derivatives: `posterior.LIKELIHOOD`.
 
@@ -262,66 +282,84 @@ def varying_likelihood(w, flags, L, positive_, coefficients, value, d_L, d_posit
     if call("gaussian_at", own) == 0:
         return 0
     if flags[0] == 1:
-        d_weights, d_a, d_log_sd = zeros(C), zeros(K), zeros(S)
-        call("weight_derivatives", (v, cross, T, lam, M, vectors, numbers, d_weights))
-        pull_weights(v, a, log_sd, weights, d_weights, d_a, d_log_sd)
-        apply_kernels(v, True, positive, a, d_a, log_sd, d_log_sd, d_positive, out)
-        if sizes[ABSOLUTE] == 1:
-            d_positive[0] = out[1]
+        given = v, cross, positive, a, log_sd, weights, T, lam, M, vectors, numbers, d_positive
+        call("residual_derivatives", given)
     return 1 if cross.shape[0] > 0 else 0  # what was borrowed from is used to the end
 
 
-@c_function(INT64(WORDS, WORDS, WORDS, *[DOUBLES] * 10), calls=(residual_weights, weighted_cells, drawn))
-def varying_draws(v, sizes, pattern, positive_, T_, sigma, mean_, lam_, D, eps_, eps_lead_, out_rest_, out_lead_):
-    """Apply `conditional_gaussian.drawn` to each draw with its own cross-products; 0 where one has no factor of M."""
-    n, G, K, S = sizes[0], sizes[1], matrix(v, TABLE).shape[0], matrix(v, SDS).shape[0]
-    own, one = integers(v, SIZES), zero_integers(2)
-    a, log_sd, weights, out = zeros(K), zeros(S), zeros(integers(v, KIND).shape[0]), zeros(2)
-    cross = zero_integers(integers(v, CROSS).shape[0])
-    call("weighted_cells", (v, weights, cross))
-    _, rest, _ = cross_products(cross)
-    q = cube(cross, 1).shape[1]
-    m, p, length = rest_sizes(rest, q)
-    positive = carray(positive_, (n, 1 + own[OF_C] + own[OF_SD]))
-    T, mean, lam = carray(T_, (n, length)), carray(mean_, (n, p)), carray(lam_, (n, p))
-    eps, out_rest = carray(eps_, (n, m)), carray(out_rest_, (n, m))
-    eps_lead, out_lead = carray(eps_lead_, (n, G * q)), carray(out_lead_, (n, G * q))
-    one[0], one[1] = 1, G
-    for i in range(n):
-        if call("residual_weights", (v, positive[i], a, log_sd, weights, out)) == 0:
-            return 0
-        call("weighted_cells", (v, weights, cross))
-        z = matrix(cross, 5)
-        given = cross, one, pattern, z, T[i], out[1:], mean[i], lam[i], D, eps[i], eps_lead[i], out_rest[i], out_lead[i]
-        if call("drawn", given) == 0:
-            return 0
-    return 1 if cross.shape[0] > 0 else 0
+@dataclass(frozen=True, eq=False)
+class At:
+    """Cross-products at values of the residual's parameters, and what their derivatives are made of.
+
+    Attributes
+    ----------
+    varying : Varying
+    cp : CrossProducts
+        Without its rows: who needs these has to make them at the values.
+    positive : (1 + s,) float64
+        Sigma and the parameters.
+    a, log_sd, weights : (K,), (S,), (C,) float64
+        Of the kinds of entries of C^-1, of the kinds of rows, and of the classes.
+    """
+
+    varying: Varying
+    cp: CrossProducts
+    positive: Floats
+    a: Floats
+    log_sd: Floats
+    weights: Floats
+
+    def slopes(self, T: Floats, sigma: float, solution: Solution) -> Floats:
+        """Return the derivatives of log p in sigma, 0 where it is a scale, and in the parameters, (1 + s,).
+
+        The solution is what `gaussian.evaluate` has left of an evaluation with the gradient, at the relative factors T
+        and under flat priors.
+        """
+        out, scales, ones = np.zeros(len(self.positive)), np.array([float(sigma)]), np.ones(self.cp.p)
+        own = self.positive, self.a, self.log_sd, self.weights, np.ascontiguousarray(T), ones, *solution, scales, out
+        _derivatives()(*pointers(self.varying.words, self.cp.words, *own))
+        return out
 
 
-def recover_varying(
-    cp: CrossProducts, varying: Varying, residual: Floats, *given: Floats, rng: np.random.Generator, keep_effects: bool
-) -> Recovered:
-    """Return `conditional_gaussian.recover` where the cross-products differ from draw to draw.
+def at_residual(like: CrossProducts, varying: Varying, positive: Floats) -> At:
+    """Return the cross-products where sigma and the residual's parameters are `positive`.
 
     Parameters
     ----------
-    cp : CrossProducts
-        At any values of the residual's parameters: the sizes are taken from it.
-    varying : Varying
-    residual : (draws, s) float64
-        Sigma and the residual's other parameters, in the order of the compiled code.
-    given
-        T, sigma, mean and sd, as `recover` takes them; sigma is what the random effects are relative to.
+    like : CrossProducts
+        Of the same rows, with their own weights alone: the sizes and the order are taken from it.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        The residuals have no precision there.
     """
-    pattern = np.arange(varying.n_levels)
-
-    def run(part: slice, sizes: Ints, *arrays: Floats) -> int:
-        own = np.ascontiguousarray(residual[part], dtype=float)
-        return _draws()(*pointers(varying.words, sizes, pattern, own, *arrays))
-
-    return recover(cp, *given, rng, keep_effects=keep_effects, run=run)
+    words, out = varying.words, np.zeros(2)
+    a, log_sd, weights = (np.zeros(len(unpacked(words, i))) for i in (TABLE, SDS, KIND))
+    if _weights()(*pointers(words, positive, a, log_sd, weights, out)) == 0:
+        raise np.linalg.LinAlgError("the residuals have no precision at these parameters")
+    cross = np.zeros(len(unpacked(words, CROSS)), np.int64)
+    _cells()(*pointers(words, weights, cross))
+    count, A, coupling, z, zz = (unpacked(cross, i) for i in (0, 1, 4, 5, 6))
+    lead = count.ravel(), A, *(unpacked(cross, i, np.int64).ravel() for i in (2, 3)), coupling[:, :, 0], z[:, :, 0], zz
+    rest = like.rest._replace(A=unpacked(cross, 7)[:, :, 0], z=unpacked(cross, 8).ravel())
+    own = dict(pattern=np.arange(varying.n_levels), z=z[:, :, 0], source=None, rWr=float(unpacked(cross, 11)[0, 0, 0]))
+    total = like.sum_log_weights + float(out[0])
+    cp = replace(like, leading=Leading(*lead), rest=rest, sum_log_weights=total, **own)
+    vars(cp)["words"] = cross
+    return At(varying, cp, positive, a, log_sd, weights)
 
 
 @functools.cache
-def _draws() -> Callable[..., int]:
-    return from_python(varying_draws(), 13)
+def _weights() -> Callable[..., int]:
+    return from_python(residual_weights(), 6)
+
+
+@functools.cache
+def _cells() -> Callable[..., int]:
+    return from_python(weighted_cells(), 3)
+
+
+@functools.cache
+def _derivatives() -> Callable[..., int]:
+    return from_python(residual_derivatives(), 12)

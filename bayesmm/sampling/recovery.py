@@ -15,7 +15,7 @@ from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.joint_quadrature import written_columns
 from bayesmm.likelihood.problem import Integrated, sampled_names
 from bayesmm.likelihood.varying import varying_parts
-from bayesmm.likelihood.varying_likelihood import recover_varying
+from bayesmm.likelihood.varying_draws import recover_varying
 from bayesmm.priors import Prior, prior_bases
 from bayesmm.runtime.memory import BYTES, COPIES, too_much
 from bayesmm.runtime.streams import of_run

@@ -20,7 +20,7 @@ from bayesmm.likelihood.marginal import marginal, searched_likelihood
 from bayesmm.likelihood.posterior import Parameters
 from bayesmm.likelihood.problem import integrate
 from bayesmm.likelihood.varying import varies
-from bayesmm.likelihood.varying_likelihood import recover_varying
+from bayesmm.likelihood.varying_draws import recover_varying
 
 
 def slopes(function, at, step=1e-5):

@@ -336,6 +336,13 @@ def from_reals(term: Residuals | ResidualTerm, x: Array) -> dict[str, Array]:
     return {own.name: _from_real(part, *own.support) for own, part in zip(term.parameters, parts, strict=True)}
 
 
+def real_slopes(term: Residuals | ResidualTerm, x: Array) -> Array:
+    """Return the derivatives of the values in the entries of the vector that stands for them, (term.size,)."""
+    values = from_reals(term, x)
+    parts = [_slope(values[own.name], *own.support) for own in term.parameters]
+    return np.concatenate([np.empty(0), *parts])
+
+
 def values_by_label(term: Residuals, given: Mapping[str, float] = MappingProxyType({})) -> dict[str, Array]:
     """Return the values that are given by label, and for the other parameters where a search starts."""
     return {
@@ -358,3 +365,11 @@ def _from_real(x: Array, lower: float, upper: float) -> Array:
     if np.isinf(upper):
         return lower + np.exp(x)
     return lower + (upper - lower) / (1 + np.exp(-x))
+
+
+def _slope(value: Array, lower: float, upper: float) -> Array:
+    if np.isinf(lower) and np.isinf(upper):
+        return np.ones(len(value))
+    if np.isinf(upper):
+        return value - lower
+    return (value - lower) * (upper - value) / (upper - lower)

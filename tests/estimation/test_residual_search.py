@@ -1,0 +1,41 @@
+"""The criterion of REML and ML where the residual has parameters: its derivatives, and the sums it is made of."""
+
+import numpy as np
+import pytest
+from residual_density import TERMS, table
+
+import bayesmm as bmm
+from bayesmm.estimation.optimizer import differences
+from bayesmm.estimation.reml import criterion_at, flat, start_entries, with_slopes
+from bayesmm.estimation.residual_search import ResidualSearch
+from bayesmm.likelihood.gaussian import evaluate
+
+SCALES = [*((kind, "sigma ~ 0 + f") for kind in TERMS), ("ar", "sigma ~ x"), ("", "joint")]
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("bars", ["", " + (1 | g)", " + (x | g) + (1 | h)"])
+@pytest.mark.parametrize(("kind", "scale"), SCALES)
+def test_the_criterion_is_that_of_the_rows_and_its_slopes_are_its_differences(kind, scale, bars, reml):
+    """Sums times weights and whitened rows are two ways; the differences leave about 1e-8 of a criterion of 1e2."""
+    joint = scale == "joint"
+    text = f"y | se(se, sigma = TRUE) ~ x{bars}" if joint else (f"y ~ x{bars}{TERMS[kind]}", scale)
+    design = bmm.Model(text, table(7), weights=None if joint else "w").design
+    own, rng, known = ResidualSearch(design), np.random.default_rng(3), 1.0 if joint else None
+    theta = start_entries(own.first, 0.7)
+    criterion = with_slopes(own, len(theta), reml, known)
+    x = np.concatenate([theta, own.start]) + 0.1 * rng.normal(size=len(theta) + len(own.start))
+    value, slopes = criterion(x)
+    problem = own.exact(own.values(x[len(theta) :]))
+    rows = evaluate(problem.cp, problem.packed(x[: len(theta)]), known, flat(problem.cp.p), integrate_flat=reml)
+    np.testing.assert_allclose(value, criterion_at(problem, rows, reml, known), rtol=1e-10)
+    np.testing.assert_allclose(slopes, differences(lambda at: criterion(at)[0], x), rtol=1e-6, atol=1e-6)
+
+
+def test_nothing_passes_over_the_rows_in_a_search():
+    """What the criterion is made of has no rows to go back to."""
+    design = bmm.Model(("y ~ x + (1 | g) + cosy(g)", "sigma ~ 0 + f"), table(7)).design
+    own = ResidualSearch(design)
+    problem, at = own.problem(own.start)
+    assert at is not None
+    assert problem.cp.source is None
