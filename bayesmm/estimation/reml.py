@@ -62,11 +62,10 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     """Return the maximum of the REML or ML likelihood of a model with the gaussian family and the identity link."""
     if is_related(design):
         return collapsed(maximize_gaussian(expanded(design), method, _without_related(design, start)), design, SINGULAR)
-    if design.residual.estimated:
+    if design.residual.estimated or design.residual.sigma == "known":
         return _with_residual(design, method, start)
-    problem = orthogonal_problem(design)
-    reml, known = method == "REML", KNOWN if design.residual.sigma == "known" else None
-    search = _search(problem, reml, known)
+    problem, reml = orthogonal_problem(design), method == "REML"
+    search = _search(problem, reml)
     starts = [start_entries(problem, size) for size in (START, *OTHER_STARTS)]
     if start is not None:
         check_start(design, start)
@@ -76,10 +75,8 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
         x, n_starts = _far_out(problem, search, x), n_starts + len(FAR_STARTS)
     x = snapped(search, x, SNAP)
     value, gradient = search(x)
-    sigma = _checked_residual(problem, x, reml) if known is None else known
-    steepest = _steepest(search, x, gradient, _units(problem, x))
-    point = _point(problem, method, x, sigma, Optimum(x, steepest, search.evaluations, n_starts), value, known)
-    return point if known is None else replace(point, design=design)
+    sigma, steepest = _checked_residual(problem, x, reml), _steepest(search, x, gradient, _units(problem, x))
+    return _point(problem, method, x, sigma, Optimum(x, steepest, search.evaluations, n_starts), value)
 
 
 def _without_related(design: Design, start: Mapping[str, float] | None) -> dict[str, float] | None:
@@ -91,23 +88,23 @@ def _without_related(design: Design, start: Mapping[str, float] | None) -> dict[
     return {label: value for label, value in start.items() if label not in own}
 
 
-def _search(problem: Problem, reml: bool, known: float | None = None) -> Search:
+def _search(problem: Problem, reml: bool) -> Search:
     """Return the search of theta: the criterion with its gradient, and its average information.
 
-    Sigma is `known`, or the one that maximises the likelihood.
+    Sigma is the one that maximises the likelihood.
     """
     cp, prior, solution = problem.cp, flat(problem.cp.p), room_for(problem.cp)
     last: list[tuple[Floats, Value]] = []  # what the solution is of
 
     def value_at(theta: Floats) -> Value:
         if not last or not np.array_equal(last[0][0], theta):
-            found = evaluate(cp, problem.packed(theta), known, prior, integrate_flat=reml, solution=solution)
+            found = evaluate(cp, problem.packed(theta), None, prior, integrate_flat=reml, solution=solution)
             last[:] = [(theta.copy(), found)]
         return last[0][1]
 
     def criterion(theta: Floats) -> tuple[float, Floats]:
         value = value_at(theta)
-        return criterion_at(problem, value, reml, known), -2 * problem.gradient(value.d_T, theta)
+        return profiled_criterion(problem, value, reml), -2 * problem.gradient(value.d_T, theta)
 
     def curvature(theta: Floats) -> Floats | None:
         T, value = problem.packed(theta), value_at(theta)
@@ -119,7 +116,7 @@ def _search(problem: Problem, reml: bool, known: float | None = None) -> Search:
         half = np.array([problem.gradient(row, theta) for row in H])
         return np.array([problem.gradient(row, theta) for row in half.T])
 
-    curved = known is None and len(cp.rest.z) >= CURVED_FROM and problem.n_packed <= MOST_PACKED
+    curved = len(cp.rest.z) >= CURVED_FROM and problem.n_packed <= MOST_PACKED
     return Search(criterion, curvature if curved else None)
 
 
@@ -135,11 +132,12 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     first, known = own.first, None if term.sigma == "scale" else KNOWN
     t = len(start_entries(first, START))
     search = Search(with_slopes(own, t, reml, known))
-    scales = np.concatenate([own.theta_scales, np.ones(len(own.start))])
-    inner = search if np.all(scales == 1) else Search(lambda z: _in_units(search, z, scales))
-    starts = [np.concatenate([start_entries(first, size), own.start]) for size in (START, *OTHER_STARTS)]
+    scales = own.scales
+    inner = Search(lambda z: _in_units(search, z, scales))
+    behind = own.start / scales[t:]
+    starts = [np.concatenate([start_entries(first, size), behind]) for size in (START, *OTHER_STARTS)]
     if start is not None:
-        starts.insert(0, np.concatenate([_user_start(first, start), own.start]) / scales)
+        starts.insert(0, np.concatenate([_user_start(first, start) / scales[:t], behind]))
     z, n_starts = best_of(inner, starts, lambda z: _is_singular(first, z[:t]))
     z = snapped(inner, z, SNAP, slice(0, t))
     x = scales * z
@@ -147,14 +145,13 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     problem = own.exact(values)
     sigma = _checked_residual(problem, x[:t], reml) if known is None else known
     bound = at_bound(term, values)
-    _check_determined(design, search, x, bound)
+    _check_determined(design, inner, z, bound)
     units = scales * np.concatenate([_units(problem, z[:t]), np.ones(len(x) - t)])
     optimum = Optimum(x, _steepest(search, x, gradient, units), search.evaluations, n_starts)
-    point = replace(_point(problem, method, x[:t], sigma, optimum, value, known), design=design, residual=values)
-    point = replace(point, singular=_is_singular(problem, z[:t]) or bool(bound))
-    if term.sigma != "joint":
-        return point
-    sigma = float(values["sigma"][0])
+    point = _point(problem, method, x[:t], sigma, optimum, value, known)
+    singular = _is_singular(problem, z[:t]) or bool(bound)
+    point = replace(point, design=design, residual=values, singular=singular)
+    sigma = float(values["sigma"][0]) if term.sigma == "joint" else own.at_zero(sigma, values)
     return replace(point, sigma=sigma, auxiliaries={"sigma": sigma})
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from bayesmm.design.parameters import residual_labels, response_sds
 from bayesmm.design.records import Design
+from bayesmm.design.residual.scale import centred_scale, scale_at_zero
 from bayesmm.design.residual.standard_errors import floor
 from bayesmm.design.residual.structure import Residuals, Values, from_reals, real_slopes, to_reals, values_by_label
 from bayesmm.design.summed import sd
@@ -31,7 +32,7 @@ def at_bound(term: Residuals, values: Values) -> frozenset[str]:
         low, high = own.support
         near = AT_BOUND * (high - low) if np.isfinite(high - low) else 0.0
         for label, value in zip(residual_labels(own), values[own.name], strict=True):
-            if min(value - low, high - value) < near:
+            if min(value**own.gap - low, high - value**own.gap) < near:
                 found.add(label)
     return frozenset(found)
 
@@ -39,6 +40,9 @@ def at_bound(term: Residuals, values: Values) -> frozenset[str]:
 @dataclass(frozen=True, eq=False)
 class ResidualSearch:
     """The problem of a design as a function of coordinates of its residual's parameters.
+
+    They have the scale of the likelihood, whatever the units of the data are: see `scales`. The columns of a formula of
+    sigma are centred in the problem, so that its sigma is the one at their means: see `at_zero`.
 
     Attributes
     ----------
@@ -56,10 +60,19 @@ class ResidualSearch:
         return self.design.residual.sigma == "joint"
 
     @cached_property
+    def unit(self) -> float:
+        """What the sds are measured in where sigma is no scale: the spread of the response."""
+        return 1.0 if self.design.residual.sigma == "scale" else sd(self.design.y, 0) or 1.0
+
+    @cached_property
+    def centred(self) -> Design:
+        """The design whose sigma is the one at the means of the columns of its formula."""
+        return centred_scale(self.design)
+
+    @cached_property
     def first_values(self) -> dict[str, Floats]:
         """The values at the start; of sigma, the spread of the response."""
-        given = {"sigma": sd(self.design.y, 0), **self.given}
-        return values_by_label(self.design.residual, given)
+        return values_by_label(self.design.residual, {"sigma": self.unit, **self.given})
 
     @cached_property
     def start(self) -> Floats:
@@ -73,22 +86,29 @@ class ResidualSearch:
         return self.exact(self.first_values)
 
     @cached_property
-    def theta_scales(self) -> Floats:
-        """What each entry of theta is measured in, (t,): the sd of the response that it is of, 1 where there is one.
+    def scales(self) -> Floats:
+        """What the coordinates are measured in, those of theta first: (t + s,).
 
-        With several responses sigma is no scale, and each of them has a unit of its own.
+        Of theta the sd of the response that it is of, 1 where there is none; of the coefficient of a number, one over
+        its spread. With several responses sigma is no scale, and each of them has a unit of its own.
         """
-        problem = self.first
-        packed = [np.ones(q * q) for q in problem.cp.q]
+        own = [1 / np.array(p.sizes or (1.0,) * p.size) for p in self.design.residual.parameters]
+        sigma = [np.array([self.unit])] if self.joint else []
+        return np.concatenate([self._theta_scales, *sigma, *own])
+
+    @property
+    def _theta_scales(self) -> Floats:
+        problem, scale = self.first, self.unit
+        packed = [np.full(q * q, scale) for q in problem.cp.q]
         if self.design.responses:
             sds = np.array([self.first_values[name][0] for name in response_sds(self.design.responses)])
             columns = [problem.columns[k].Z for k in problem.cp.order]
             own = [sds[self.design.response_codes[np.abs(Z).argmax(axis=0)]] for Z in columns]
             packed = [np.repeat(each, len(each)) for each in own]
-        scale = float(np.exp(np.mean(np.log(np.concatenate([np.ones(1), *packed])))))
+            scale = float(np.exp(np.mean(np.log(np.concatenate([np.ones(1), *packed])))))
         return problem.theta.from_packed(
             np.concatenate([np.empty(0), *packed]),
-            lambda part: np.where(part.start(2.0) == part.start(1.0), 1.0, scale if self.design.responses else 1.0),
+            lambda part: np.where(part.start(2.0) == part.start(1.0), 1.0, scale),
         )
 
     def values(self, x: Floats) -> dict[str, Floats]:
@@ -98,20 +118,26 @@ class ResidualSearch:
         sigma = max(abs(float(x[0])), floor(self.design.residual.parts[0].rows))
         return {**from_reals(self.design.residual, x[1:]), "sigma": np.array([sigma])}
 
+    def at_zero(self, sigma: float, values: Values) -> float:
+        """Return the sigma where the columns of its formula are 0, for that of the problem."""
+        return sigma * scale_at_zero(self.design, values)
+
     def exact(self, values: Values) -> Problem:
         """Return the problem at values, its columns orthonormal there; with sigma 1 where that is no scale."""
-        return orthogonal_problem(white(self.design, values))
+        return orthogonal_problem(white(self.centred, values))
 
     @cached_property
     def _quick(self) -> Callable[[Values], tuple[Problem, At | None]]:
-        return residual_problem(self.design, self.first_values)
+        if not self.design.residual.estimated:
+            return lambda values: (self.first, None)
+        return residual_problem(self.centred, self.first_values)
 
     def problem(self, x: Floats) -> tuple[Problem, At | None]:
         """Return the problem at coordinates x, and what its derivatives are made of where these are known."""
         return self._quick(self.values(x))
 
     def slopes(self, x: Floats, at: At, T: Floats, sigma: float, solution: Solution) -> Floats:
-        """Return the derivatives of log p in the coordinates, (t,), for `At.slopes`."""
+        """Return the derivatives of log p in the coordinates, (s,), for `At.slopes`."""
         found, first = at.slopes(T, sigma, solution), int(self.joint)
         order = {label: 1 + i for i, label in enumerate(varying_labels(self.design))}
         own = [order[label] for part in self.design.residual.parameters for label in residual_labels(part)]

@@ -7,22 +7,25 @@ it, g steps earlier, a residual is ar^g times that one, with 1 - ar^2g of the va
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
 
 from bayesmm.design.residual.correlation import Entries, Inverse, Layout, by_series
 from bayesmm.design.residual.series import times_of
-from bayesmm.design.residual.structure import Arguments, Array, ResidualParameter, ResidualStructure
+from bayesmm.design.residual.structure import Arguments, Array, ResidualParameter, Residuals, ResidualStructure
 from bayesmm.errors import DataError
 from bayesmm.families.kernel import kernel
 from bayesmm.formula.functions import Parameter, Signature
+from bayesmm.runtime.messages import Message, note
 
 NAME = "ar"
 PARAMETER = ResidualParameter(
     NAME, r"\rho", "Uniform", {"lower": -1.0, "upper": 1.0}, "correlation one step apart", support=(-1.0, 1.0)
 )
+MOST_UNITS = 5.0  # between neighbouring rows, up to which a prior of rows one unit apart is not worth a word; ours
+FIRST = 0.5  # where a search begins, of rows as far apart as the nearest are
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +48,42 @@ class Steps:
 
 
 def parameters(arguments: Arguments) -> tuple[ResidualParameter, ...]:
-    """Return the correlation of rows one step apart."""
-    return (PARAMETER,)
+    """Return the correlation of rows one step apart.
+
+    A search begins where that over the smallest gap is 1/2: at 0 the likelihood of rows two steps apart is flat. Where
+    all gaps are even its sign is not determined, and taken to be positive.
+    """
+    found = gaps(times_of(NAME, arguments)) if "time" in arguments else np.empty(0)
+    smallest = float(found.min(initial=np.inf))
+    own = replace(PARAMETER, start=FIRST ** (1 / smallest)) if np.isfinite(smallest) and smallest > 1 else PARAMETER
+    even = len(found) and (found % 2 == 0).all()
+    return (replace(own, arguments={"lower": 0.0, "upper": 1.0}, support=(0.0, 1.0)) if even else own,)
+
+
+def gaps(rows: Array) -> Array:
+    """Return how long after the one before it each row is that has one, of rows (series, time), (n, 2)."""
+    order, place = by_series(rows[:, 0], rows[:, 1])
+    at = np.flatnonzero(place[order] > 0)
+    return rows[order[at], 1] - rows[order[at - 1], 1]
+
+
+def say_about_gaps(residuals: Residuals) -> list[Message]:
+    """Return a note where rows of a series are not about one unit apart, as those that the default prior is of."""
+    part = residuals.correlated
+    if part is None or part.structure.layout is not layout:
+        return []
+    found = gaps(part.rows)
+    apart = float(found.min() if part.structure.name == NAME else np.median(found)) if len(found) else 1.0
+    low, high = (0.0, 1.0) if part.structure.name == NAME else (1 / MOST_UNITS, MOST_UNITS)
+    if low <= apart <= high:
+        return []
+    return [
+        note(
+            f"{part.text}: neighbouring rows are {apart:g} apart, and the default prior is uniform on the correlation "
+            f"of rows 1 apart, so that the posterior depends on the unit of time; with the time over {apart:g} the "
+            "prior is on that of neighbouring rows"
+        )
+    ]
 
 
 def rows(arguments: Arguments) -> Array:

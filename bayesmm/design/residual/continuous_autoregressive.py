@@ -7,20 +7,34 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import ModuleType
 
+import numpy as np
+
 from bayesmm.design.residual import autoregressive
 from bayesmm.design.residual.correlation import Layout
 from bayesmm.design.residual.series import times_of
 from bayesmm.design.residual.structure import Arguments, Array, ResidualParameter
+from bayesmm.errors import DataError
 
 NAME = "car"
+LEAST_GAP = 1 / 300  # 0.1 to the power 300 is about the smallest double
 PARAMETER = ResidualParameter(
     NAME, r"\rho", "Uniform", {"lower": 0.0, "upper": 1.0}, "correlation one unit apart", None, (0.0, 1.0), 0.5
 )
 
 
 def parameters(arguments: Arguments) -> tuple[ResidualParameter, ...]:
-    """Return the correlation of rows one unit of time apart."""
-    return (PARAMETER,)
+    """Return the correlation of rows one unit of time apart; a search begins where it is 1/2 over the median gap.
+
+    Raises a DataError where the times are so near to one another that it has no number.
+    """
+    gaps = autoregressive.gaps(times_of(NAME, arguments))
+    gap = float(np.median(gaps)) if len(gaps) else 1.0
+    if gap < LEAST_GAP:
+        raise DataError(
+            f"{NAME}(): neighbouring rows are {gap:.2g} apart, and the correlation of rows 1 apart would be too small "
+            f"a number; expected a unit of time in which they are about 1 apart, as with the time times {1 / gap:.2g}"
+        )
+    return (replace(PARAMETER, gap=gap, start=PARAMETER.start ** (1 / gap)),)
 
 
 def rows(arguments: Arguments) -> Array:

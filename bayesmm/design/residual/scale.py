@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 
 from bayesmm.design.residual.structure import Arguments, Array, ResidualParameter, ResidualStructure, ResidualTerm
+from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError
 from bayesmm.families.kernel import kernel
 from bayesmm.formula.formula import Scale
@@ -125,3 +126,35 @@ STRUCTURE = ResidualStructure(
     name="sigma", parameters=parameters, rows=rows, relative_sd=relative_sd, tex=tex, log_sd=log_sd
 )
 ALONE = replace(STRUCTURE, sigma="known")
+
+
+def number_means(X: Array) -> Array:
+    """Return the means of columns, (k,), 0 for indicators: their 0 is a level of a factor."""
+    indicators = np.isin(X, (-1.0, 0.0, 1.0)).all(axis=0)
+    return np.where(indicators, 0.0, X.mean(axis=0))
+
+
+def centred_scale(design):
+    """Return the design with the numbers in a formula of sigma less their means: its sigma is that at the means.
+
+    So is the sigma of a model with a formula of numbers far from 0, as years, a number of the size of the data. Where
+    the rows are with an engine the columns stay as they are.
+    """
+    part = _own_part(design)
+    if part is None:
+        return design
+    centred = replace(part, rows=part.rows - number_means(part.rows))
+    parts = tuple(centred if own is part else own for own in design.residual.parts)
+    return replace(design, residual=replace(design.residual, parts=parts))
+
+
+def scale_at_zero(design, values: Mapping[str, Array]) -> float | Array:
+    """Return what the sigma of `centred_scale` is multiplied by to be that of the design, for values (k,) or (d, k)."""
+    part = _own_part(design)
+    return 1.0 if part is None else np.exp(-(values[NAME] @ number_means(part.rows)))
+
+
+def _own_part(design) -> ResidualTerm | None:
+    if is_summed(design):
+        return None
+    return next((part for part in design.residual.parts if part.structure is STRUCTURE), None)

@@ -58,6 +58,9 @@ class ResidualParameter:
         Whether it has default priors as coefficients have, in place of its own.
     visits : int
         Of a vector that is the upper triangle of a correlation matrix, row by row, the rows of that; 0 of others.
+    gap : float
+        Of a correlation above 0 of rows one unit apart: how far apart most rows are. A search moves the correlation of
+        such rows, which does not depend on the unit.
     """
 
     name: str
@@ -73,6 +76,7 @@ class ResidualParameter:
     at_means: bool = False
     slopes: bool = False
     visits: int = 0
+    gap: float = 1.0
 
     @property
     def size(self) -> int:
@@ -325,7 +329,7 @@ def check_no_parameters(design, what: str, instead: str = "") -> None:
 
 def to_reals(term: Residuals | ResidualTerm, values: Values) -> Array:
     """Return values as a vector, (term.size,): logarithms or logits of those that have bounds."""
-    parts = [_to_real(np.asarray(values[own.name], dtype=float), *own.support) for own in term.parameters]
+    parts = [_to_real(np.asarray(values[own.name], dtype=float) ** own.gap, *own.support) for own in term.parameters]
     return np.concatenate([np.empty(0), *parts])
 
 
@@ -333,13 +337,14 @@ def from_reals(term: Residuals | ResidualTerm, x: Array) -> dict[str, Array]:
     """Return the values that a vector, (term.size,), stands for."""
     ends = np.cumsum([own.size for own in term.parameters])
     parts = np.split(x, ends[:-1]) if term.parameters else []
-    return {own.name: _from_real(part, *own.support) for own, part in zip(term.parameters, parts, strict=True)}
+    pairs = zip(term.parameters, parts, strict=True)
+    return {own.name: _from_real(part, *own.support) ** (1 / own.gap) for own, part in pairs}
 
 
 def real_slopes(term: Residuals | ResidualTerm, x: Array) -> Array:
     """Return the derivatives of the values in the entries of the vector that stands for them, (term.size,)."""
-    values = from_reals(term, x)
-    parts = [_slope(values[own.name], *own.support) for own in term.parameters]
+    pairs = zip(term.parameters, from_reals(term, x).values(), strict=True)
+    parts = [_slope(value**own.gap, *own.support) * value ** (1 - own.gap) / own.gap for own, value in pairs]
     return np.concatenate([np.empty(0), *parts])
 
 
