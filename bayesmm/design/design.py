@@ -23,6 +23,7 @@ from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read,
 from bayesmm.design.records import Design
 from bayesmm.design.remarks import remarks
 from bayesmm.design.residual.autoregressive import say_about_gaps
+from bayesmm.design.residual.scale import say_about_origins
 from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
 from bayesmm.design.responses import (
@@ -196,7 +197,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
         X, coefficients, aliased = X[:, 1:].copy(), coefficients[1:], tuple(j - 1 for j in aliased)
         bases = replace(bases, fixed=whole.without_intercept())
     said = [*said, *remarks(formula, fixed, values, blocks, scope, left, residual.sigma != "known")]
-    scope.said.extend([*said, *say_about_gaps(residual)])
+    scope.said.extend([*said, *say_about_gaps(residual), *say_about_origins(residual)])
     known = dict(states=dict(scope.states), bases=bases, groupings=groupings, repeats=spec.learned)
     known |= dict(formula=formula, family=left.family, arguments=data_arguments(missing, weights, trials))
     return Design(

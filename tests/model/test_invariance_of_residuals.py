@@ -1,5 +1,7 @@
 """Origins and units change no fit of a model whose residuals have a structure: its likelihood, and what it says."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,6 +77,24 @@ def test_rows_an_even_number_of_steps_apart_have_a_positive_correlation(data):
     (parameter,) = model.design.residual.parameters
     assert parameter.support == (0.0, 1.0)
     assert any("neighbouring rows are 2 apart" in message.text for message in model.design.messages)
+
+
+@pytest.mark.parametrize(
+    ("formula", "family", "expected"),
+    [
+        (("y ~ x", "sigma ~ year"), "gaussian", "sigma, which is the value at 0, and its prior are far from the data"),
+        (("n ~ x", "shape ~ year"), "negbinomial", r"write center\(year\) there"),
+        (("y ~ x", "sigma ~ center(year)"), "gaussian", None),
+        (("y ~ x", "sigma ~ f"), "gaussian", None),
+    ],
+)
+def test_a_prior_that_stands_far_from_the_data_is_said(formula, family, expected, data):
+    n = np.random.default_rng(1).negative_binomial(2, 0.3, len(data))
+    frame = data.assign(year=2000 + data.z, f=np.where(data.z > 0, "a", "b"), n=n)
+    texts = [message.text for message in bmm.Model(formula, frame, family).design.messages]
+    found = [text for text in texts if "far from the data" in text]
+    assert len(found) == (expected is not None)
+    assert expected is None or re.search(expected, found[0])
 
 
 def test_times_too_near_for_a_correlation_of_rows_one_apart_are_refused(data):

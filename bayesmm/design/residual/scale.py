@@ -10,13 +10,22 @@ from types import ModuleType
 
 import numpy as np
 
-from bayesmm.design.residual.structure import Arguments, Array, ResidualParameter, ResidualStructure, ResidualTerm
+from bayesmm.design.residual.structure import (
+    Arguments,
+    Array,
+    ResidualParameter,
+    Residuals,
+    ResidualStructure,
+    ResidualTerm,
+)
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError
 from bayesmm.families.kernel import kernel
 from bayesmm.formula.formula import Scale
+from bayesmm.runtime.messages import Message, note
 
 NAME = "log_sigma"
+FAR = 3.0  # sds of a number from its mean to 0, from which on a prior there is worth a word; ours
 
 
 def term(scale: Scale, X: Array, names: Sequence[str], y: Array, learning: bool = True) -> ResidualTerm:
@@ -152,6 +161,26 @@ def scale_at_zero(design, values: Mapping[str, Array]) -> float | Array:
     """Return what the sigma of `centred_scale` is multiplied by to be that of the design, for values (k,) or (d, k)."""
     part = _own_part(design)
     return 1.0 if part is None else np.exp(-(values[NAME] @ number_means(part.rows)))
+
+
+def say_about_origins(residuals: Residuals) -> list[Message]:
+    """Return a note for a formula of a parameter whose numbers are far from 0, where the parameter's prior stands."""
+    said = []
+    for part in residuals.parts:
+        if part.structure is not STRUCTURE and not (part.of and part.of not in part.given and not part.categories):
+            continue
+        shown = part.parameters[0].terms if part.parameters else ()
+        means, sds = number_means(part.rows), part.rows.std(axis=0)
+        far = [i for i in range(len(shown)) if abs(means[i]) > FAR * sds[i]]
+        if far:
+            name, i = part.of or "sigma", far[0]
+            said.append(
+                note(
+                    f"{part.text}: {shown[i]} has the mean {means[i]:.4g} and the sd {sds[i]:.2g}, so that {name}, "
+                    f"which is the value at 0, and its prior are far from the data; write center({shown[i]}) there"
+                )
+            )
+    return said
 
 
 def _own_part(design) -> ResidualTerm | None:
