@@ -11,6 +11,8 @@ from functools import cached_property, partial
 import numpy as np
 
 from bayesmm.design.covariance.structure import Covariance, Entry, Part
+from bayesmm.design.residual.structure import lies_within
+from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing
 
 Array = np.ndarray
@@ -86,8 +88,40 @@ def relation_of(name: str, group: str, matrix: Matrix, levels: Sequence[str]) ->
 
 
 def is_related(design) -> bool:
-    """Return whether any block has a known covariance of its levels."""
-    return any(block.relation is not None for block in design.blocks)
+    """Return whether any block has a known covariance of its levels, or is treated so: see `relations_of`."""
+    return any(block.relation is not None for block in design.blocks) or _crosses(design)
+
+
+def relations_of(design) -> tuple[Relation | None, ...]:
+    """Return the covariance of each block's levels, None where these are independent and apart.
+
+    The likelihood has a leading factor within whose levels the residuals of a series lie. Where there is none, a block
+    of one column is taken as one level, with the covariance I.
+
+    Raises
+    ------
+    DataError
+        There is no such block.
+    """
+    known = [block.relation for block in design.blocks]
+    if any(one is not None for one in known) or not _crosses(design):
+        return tuple(known)
+    alone = [k for k, block in enumerate(design.blocks) if len(block.columns) == 1]
+    if not alone:
+        raise DataError(
+            f"the series of {design.residual.text} do not lie within the levels of any grouping factor, so that the "
+            "likelihood has no sparse form; add a group term of the series, such as (1 | gr), or sample()"
+        )
+    k = min(alone, key=lambda k: len(design.blocks[k].levels))
+    known[k] = Relation("", np.eye(len(design.blocks[k].levels)))
+    return tuple(known)
+
+
+def _crosses(design) -> bool:
+    """Return whether the series of correlated residuals lie within the levels of no grouping factor."""
+    if not design.blocks or design.residual.correlated is None or is_summed(design):
+        return False
+    return not any(lies_within(design.residual, block.index) for block in design.blocks)
 
 
 def expanded(design):
@@ -95,7 +129,8 @@ def expanded(design):
 
     The covariance matrix of these columns is s^2 K, a structure with one parameter.
     """
-    return replace(design, blocks=tuple(b if b.relation is None else _one_level(b) for b in design.blocks))
+    own = zip(design.blocks, relations_of(design), strict=True)
+    return replace(design, blocks=tuple(b if one is None else _one_level(b, one) for b, one in own))
 
 
 def columns_for(index: Array, Z: Array, G: int) -> Array:
@@ -103,10 +138,10 @@ def columns_for(index: Array, Z: Array, G: int) -> Array:
     return (index[:, None] == np.arange(G)) * Z
 
 
-def _one_level(block):
+def _one_level(block, relation: Relation):
     G = len(block.levels)
     covariance = Covariance(
-        name="known", words="known", entries=_entries, factor=partial(_factor, block.relation.root), tex=_tex
+        name="known", words="known", entries=_entries, factor=partial(_factor, relation.root), tex=_tex
     )
     part = Part(tuple(range(G)), covariance, block.parts[0].text)
     Z = np.ascontiguousarray(columns_for(block.index, block.Z, G))
@@ -133,10 +168,10 @@ def over_levels(block, b: Array) -> Array:
 
 def expanded_point(point):
     """Return a fit with the blocks of `expanded`."""
-    made = zip(point.design.blocks, point.covariances, point.modes, point.conditional, strict=True)
+    made = zip(relations_of(point.design), point.covariances, point.modes, point.conditional, strict=True)
     found = [
-        (S, b, C) if block.relation is None else (S[0, 0] * block.relation.K, b.T, np.diag(C[:, 0, 0])[None])
-        for block, S, b, C in made
+        (S, b, C) if relation is None else (S[0, 0] * relation.K, b.T, np.diag(C[:, 0, 0])[None])
+        for relation, S, b, C in made
     ]
     covariances, modes, conditional = zip(*found, strict=True)
     own = dict(covariances=covariances, modes=modes, conditional=conditional, coordinates=None)
@@ -146,16 +181,17 @@ def expanded_point(point):
 def collapsed(point, design, singular: float):
     """Return a fit of `expanded` as one of the design itself; an sd below `singular` sigmas is one of 0."""
     covariances, modes, conditional, tiny = [], [], [], False
-    made = zip(design.blocks, point.covariances, point.modes, point.conditional, strict=True)
-    for block, S, b, C in made:
-        if block.relation is None:
+    relations = relations_of(design)
+    made = zip(relations, point.covariances, point.modes, point.conditional, strict=True)
+    for relation, S, b, C in made:
+        if relation is None:
             covariances, modes, conditional = [*covariances, S], [*modes, b], [*conditional, C]
             continue
-        variance = S[0, 0] / block.relation.K[0, 0]
+        variance = S[0, 0] / relation.K[0, 0]
         tiny = tiny or variance < (singular * point.sigma) ** 2
         covariances.append(np.array([[variance]]))
         modes.append(b.T.copy())
         conditional.append(np.diagonal(C[0]).copy()[:, None, None])
     own = dict(covariances=tuple(covariances), modes=tuple(modes), conditional=tuple(conditional))
-    others = any(block.relation is None for block in design.blocks)
+    others = any(relation is None for relation in relations)
     return replace(point, design=design, coordinates=None, singular=tiny or (others and point.singular), **own)

@@ -12,7 +12,7 @@ import numpy as np
 
 from bayesmm.design.parameters import residual_parameters
 from bayesmm.design.records import Design
-from bayesmm.design.relations import collapsed, expanded, is_related
+from bayesmm.design.relations import collapsed, expanded, is_related, relations_of
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import (
@@ -86,7 +86,8 @@ def _without_related(design: Design, start: Mapping[str, float] | None) -> dict[
     if start is None:
         return None
     check_start(design, start)
-    own = {label for block in design.blocks if block.relation is not None for label in block.names.sd_labels}
+    made = zip(design.blocks, relations_of(design), strict=True)
+    own = {label for block, relation in made if relation is not None for label in block.names.sd_labels}
     return {label: value for label, value in start.items() if label not in own}
 
 

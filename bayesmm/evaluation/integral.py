@@ -210,7 +210,8 @@ def without(fit, model: Marginal, kept: np.ndarray) -> LogPosterior:
     The priors are those of the whole data: the centred intercept stays where the predictors' means of all rows are.
     """
     own, c = prior_design(fit.design, fit.model.priors), model.posterior.coordinates
-    design = taken(own if varies(own) else whitened(own), kept)
+    design = taken(own, kept)
+    design = design if varies(own) else whitened(design)
     if model.integrated is None:
         return generalised_posterior(c, design)
     integrated = model.integrated

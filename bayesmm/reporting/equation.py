@@ -112,7 +112,7 @@ def _by_row(tex: str, design: Design, family: Family) -> str:
 def _residual_factor(design: Design) -> str:
     """Return what the residual variance of row i has beside sigma^2, nothing where that is all."""
     parts = [part for part in design.residual.parts if part.structure.relative_sd is not None]
-    return "".join(rf"\,{part.structure.tex(_names(part))}" for part in parts)
+    return "".join(rf"\,{(part.structure.variance_tex or part.structure.tex)(_names(part))}" for part in parts)
 
 
 def _names(part) -> dict[str, str]:
