@@ -89,7 +89,12 @@ def relation_of(name: str, group: str, matrix: Matrix, levels: Sequence[str]) ->
 
 def is_related(design) -> bool:
     """Return whether any block has a known covariance of its levels, or is treated so: see `relations_of`."""
-    return any(block.relation is not None for block in design.blocks) or _crosses(design)
+    return any(block.relation is not None for block in design.blocks) or crosses(design)
+
+
+def unrelated(design):
+    """Return the design with the levels of every factor independent."""
+    return replace(design, blocks=tuple(replace(block, relation=None) for block in design.blocks))
 
 
 def relations_of(design) -> tuple[Relation | None, ...]:
@@ -104,7 +109,7 @@ def relations_of(design) -> tuple[Relation | None, ...]:
         There is no such block.
     """
     known = [block.relation for block in design.blocks]
-    if any(one is not None for one in known) or not _crosses(design):
+    if any(one is not None for one in known) or not crosses(design):
         return tuple(known)
     alone = [k for k, block in enumerate(design.blocks) if len(block.columns) == 1]
     if not alone:
@@ -117,7 +122,7 @@ def relations_of(design) -> tuple[Relation | None, ...]:
     return tuple(known)
 
 
-def _crosses(design) -> bool:
+def crosses(design) -> bool:
     """Return whether the series of correlated residuals lie within the levels of no grouping factor."""
     if not design.blocks or design.residual.correlated is None or is_summed(design):
         return False
@@ -162,8 +167,20 @@ def _tex(symbols: Sequence[str]) -> str:
 
 
 def over_levels(block, b: Array) -> Array:
-    """Return effects, (G, q), with the covariance of the levels, of ones that are independent between levels."""
+    """Return effects, (..., G, q), with the covariance of the levels, of ones that are independent between levels."""
     return b if block.relation is None else block.relation.root @ b
+
+
+def over_levels_again(block, b: Array) -> Array:
+    """Return the effects that are independent between levels, (G, q), of those that `over_levels` gives."""
+    return b if block.relation is None else np.linalg.solve(block.relation.root, b)
+
+
+def by_levels(design, modes: Sequence[Array], conditional: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+    """Return the effects, (G, q), and their covariances, (G, q, q), of each block, of those of `expanded`."""
+    made = list(zip(relations_of(design), modes, conditional, strict=True))
+    b = [own if relation is None else own.T.copy() for relation, own, _ in made]
+    return b, [C if one is None else np.diagonal(C[0]).copy()[:, None, None] for one, _, C in made]
 
 
 def expanded_point(point):
@@ -180,18 +197,15 @@ def expanded_point(point):
 
 def collapsed(point, design, singular: float):
     """Return a fit of `expanded` as one of the design itself; an sd below `singular` sigmas is one of 0."""
-    covariances, modes, conditional, tiny = [], [], [], False
-    relations = relations_of(design)
-    made = zip(relations, point.covariances, point.modes, point.conditional, strict=True)
-    for relation, S, b, C in made:
+    covariances, tiny, relations = [], False, relations_of(design)
+    for relation, S in zip(relations, point.covariances, strict=True):
         if relation is None:
-            covariances, modes, conditional = [*covariances, S], [*modes, b], [*conditional, C]
+            covariances.append(S)
             continue
         variance = S[0, 0] / relation.K[0, 0]
         tiny = tiny or variance < (singular * point.sigma) ** 2
         covariances.append(np.array([[variance]]))
-        modes.append(b.T.copy())
-        conditional.append(np.diagonal(C[0]).copy()[:, None, None])
+    modes, conditional = by_levels(design, point.modes, point.conditional)
     own = dict(covariances=tuple(covariances), modes=tuple(modes), conditional=tuple(conditional))
     others = any(relation is None for relation in relations)
     return replace(point, design=design, coordinates=None, singular=tiny or (others and point.singular), **own)

@@ -60,7 +60,7 @@ LARGE, FAR_STARTS, UNITS = 50.0, (1e2, 1e4, 1e6), 8
 def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, float] | None = None) -> Estimates:
     """Return the maximum of the REML or ML likelihood of a model with the gaussian family and the identity link."""
     if is_related(design):
-        return collapsed(maximize_gaussian(expanded(design), method, _without_related(design, start)), design, SINGULAR)
+        return collapsed(maximize_gaussian(expanded(design), method, without_related(design, start)), design, SINGULAR)
     if design.residual.estimated:
         return _with_residual(design, method, start)
     problem = orthogonal_problem(design)
@@ -81,7 +81,7 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     return point if known is None else replace(point, design=design)
 
 
-def _without_related(design: Design, start: Mapping[str, float] | None) -> dict[str, float] | None:
+def without_related(design: Design, start: Mapping[str, float] | None) -> dict[str, float] | None:
     """Return where a search starts, but for the sds of related levels, which are known otherwise there."""
     if start is None:
         return None
