@@ -23,8 +23,8 @@ from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read,
 from bayesmm.design.records import Design
 from bayesmm.design.relations import Matrix
 from bayesmm.design.remarks import remarks
-from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.residual.known_covariance import of_rows as matrix_of_rows
+from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.residual.structures import matrices_of_residuals, residual_columns, residual_rows, residual_terms
 from bayesmm.design.responses import (
     check_family,
@@ -144,8 +144,8 @@ def make_design(
 
 
 def _matrices(formula: Formula, given: Mapping[str, object] | None) -> dict[str, Matrix]:
-    in_order = [name for name, labelled in matrices_of_residuals(formula) if not labelled]
-    return read_matrices(given, relations(formula), in_order)
+    """Return the known covariances that a formula names, of levels and of rows."""
+    return read_matrices(given, relations(formula), {name: not own for name, own in matrices_of_residuals(formula)})
 
 
 def relations(formula: Formula) -> list[str]:

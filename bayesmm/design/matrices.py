@@ -6,6 +6,7 @@ Models for the Prediction of Animal Breeding Values, section 2.2): with the pare
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -21,11 +22,12 @@ MOST = 3000  # labels: the matrices are dense
 
 
 def read_matrices(
-    given: Mapping[str, object] | None, wanted: Sequence[str], of_rows: Sequence[str] = ()
+    given: Mapping[str, object] | None, wanted: Sequence[str], of_rows: Mapping[str, bool] = MappingProxyType({})
 ) -> dict[str, Matrix]:
     """Return the matrices that a formula names, from frames that have labels, or that are pedigrees.
 
-    Those that are `of_rows` in their order may be arrays; the labels of an array are the places of its rows.
+    Those of rows, `of_rows`, may be arrays where they are in the order of the rows (True); the labels of an array are
+    the places of its rows.
 
     Raises
     ------
@@ -39,24 +41,30 @@ def read_matrices(
         if name not in given:
             has = f"matrices has {listing(map(repr, given))}" if given else "no matrices are given"
             near = suggest(name, list(given))
-            raise DataError(f"the formula has the matrix {name}, and {has}{near}; give matrices={{{name!r}: frame}}")
+            what = f"the matrix {name}" if name in of_rows else f"cov = {name}"
+            raise DataError(f"the formula has {what}, and {has}{near}; give matrices={{{name!r}: frame}}")
     for name in given:
         if name not in wanted:
             use = f"write gr(factor, cov = {name}), or fcor({name}) of residuals"
             raise DataError(f"matrices has {name!r}, which the formula does not name; {use}")
-    return {name: one if isinstance(one, Matrix) else _read(name, one, name in of_rows) for name, one in given.items()}
+    return {
+        name: one if isinstance(one, Matrix) else _read(name, one, of_rows.get(name)) for name, one in given.items()
+    }
 
 
-def _read(name: str, frame: object, of_rows: bool = False) -> Matrix:
+def _read(name: str, frame: object, in_order: bool | None = None) -> Matrix:
+    """Return one matrix; `in_order` says of one of rows whether they are in order, None of one of levels."""
     columns = getattr(frame, "columns", None)
-    if columns is None and of_rows and np.ndim(frame) == 2:
+    if columns is None and in_order and np.ndim(frame) == 2:
         frame = np.asarray(frame)
         columns = range(frame.shape[1])
     elif columns is None:
-        kind = type(frame).__name__
-        raise DataError(f"matrices[{name!r}] is a {kind}; expected a table with the labels as columns, or a pedigree")
+        kind, or_else = type(frame).__name__, "or a pedigree"
+        if in_order is not None:
+            or_else = "or an array" if in_order else "which rows = names the column of"
+        raise DataError(f"matrices[{name!r}] is a {kind}; expected a table with the labels as columns, {or_else}")
     columns = [str(column) for column in columns]
-    if set(PEDIGREE) <= {column.lower() for column in columns} and not of_rows:
+    if set(PEDIGREE) <= {column.lower() for column in columns} and in_order is None:
         return _pedigree(name, frame)
     index = getattr(frame, "index", None)  # of pandas
     values = np.asarray(frame.to_numpy() if hasattr(frame, "to_numpy") else frame)

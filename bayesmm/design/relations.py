@@ -83,6 +83,33 @@ def relation_of(name: str, group: str, matrix: Matrix, levels: Sequence[str]) ->
     return Relation(name, K)
 
 
+def given_relatives(relation: Relation, matrix: Matrix, levels: Sequence[str], new: Sequence[str]):
+    """Return what the effects of the levels of a fit say of those of others that the matrix has.
+
+    Parameters
+    ----------
+    relation : Relation
+        Of the levels of the fit, (G,).
+    matrix : Matrix
+        As it was given.
+    levels, new : sequences of str
+        Those of the fit, and the others, (m,).
+
+    Returns
+    -------
+    W : (m, G) float64
+        Their mean given the effects b of the fit is W b.
+    root : (m, m) float64
+        R R' is their covariance matrix then, over the variance of the effects.
+    """
+    place = {label: i for i, label in enumerate(matrix.labels)}
+    own, others = [place[level] for level in levels], [place[label] for label in new]
+    across = matrix.values[np.ix_(others, own)]
+    W = np.linalg.solve(relation.K, across.T).T
+    lengths, vectors = np.linalg.eigh(matrix.values[np.ix_(others, others)] - W @ across.T)
+    return W, vectors * np.sqrt(np.maximum(lengths, 0.0))  # a level may be known exactly from the others
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # as a block of one level
 

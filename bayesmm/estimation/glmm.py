@@ -214,7 +214,9 @@ def check_nagq(design: Design, nagq: int) -> None:
     if nagq == 1:
         return
     if is_related(design):
-        raise ValueError(f"nagq = {nagq} is not possible with {structured_terms(design)[0]}; use nagq=1, Laplace's method")
+        raise ValueError(
+            f"nagq = {nagq} is not possible with {structured_terms(design)[0]}; use nagq=1, Laplace's method"
+        )
     if len(design.blocks) != 1:
         names = listing(block.group for block in design.blocks) or "none"
         raise ValueError(f"nagq = {nagq} needs exactly one grouping factor, and the model has {names}; use nagq=1")
@@ -253,9 +255,10 @@ def make_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> 
         layout = several.layout
     else:
         layout, order = analyse(factors_of(design, columns)) if design.blocks else (None, ())
+    scales = [1 / np.diag(own.basis) for own in columns]
     problem = GlmmProblem(
         design, response, layout, order, first.fixed, basis, origin, first.eta, own, first.aux, means, columns,
-        first.unit, make_theta(design, order), several,
+        first.unit, make_theta(design, order, scales), several,
     )  # fmt: skip
     return problem if layout is None or not kept else _rescaled(problem)
 

@@ -99,9 +99,7 @@ def generalised_mode(
 def _expanded_bases(design: Design, bases: TermBases) -> TermBases:
     """Return the bases of the blocks of `expanded`."""
     made = zip(design.blocks, bases.blocks, strict=True)
-    return replace(
-        bases, blocks=tuple(own if b.relation is None else untouched(len(b.levels)) for b, own in made)
-    )
+    return replace(bases, blocks=tuple(own if b.relation is None else untouched(len(b.levels)) for b, own in made))
 
 
 def coefficient_units(likelihood: Likelihood, priors: Priors) -> Floats:

@@ -32,8 +32,9 @@ MAX_COLUMNS = 20_000  # no basis may be asked for more columns than a design mat
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One argument: `kind` is column (a row-wise expression), labels, series (a column whose values
-    only tell rows apart), visits (a column as a factor), matrix (one given beside the formula), whole, numbers, logical, basis or contrast.
+    """One argument: `kind` is column (a row-wise expression), labels, series (a column whose values only tell rows apart),
+    visits (a column as a factor), matrix (one that is given beside the formula), whole, numbers, logical, basis or
+    contrast.
 
     `default` is None where the argument must be given, and an empty text where leaving it out has a meaning of its own.
     """

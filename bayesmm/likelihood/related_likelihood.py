@@ -1,4 +1,4 @@
-"""A likelihood of effects whose levels have a known covariance, by one of effects that are independent, as a C function.
+"""A likelihood of effects whose levels have a known covariance, by one of independent effects, as a C function.
 
 Between the coordinates and the joint density: effects e of a block with the covariance K among its levels, in units of
 their sd, are independent, and what the joint density has in their place is R e with the factor R R' = K. The density of

@@ -7,6 +7,7 @@ V has the rows of the table in their order; ``rows = id`` finds the row and colu
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from types import ModuleType
 
 import numpy as np
@@ -74,7 +75,7 @@ def _check_order(name: str, own: Sequence[str], wanted: Sequence[str]) -> None:
     what = "in another order" if sorted(own) == sorted(wanted) else "others"
     raise DataError(
         f"the labels of matrices[{name!r}] are not those of the data's rows but {what} (the first is {own[odd]!r}, and "
-        f"the row's {wanted[odd]!r}); expected the order of the rows, or fcor({name}, rows = id) with a column of labels"
+        f"the row's {wanted[odd]!r}); expected the order of the rows, or a column of labels: fcor({name}, rows = id)"
     )
 
 
@@ -144,7 +145,7 @@ def layout(matrix: Matrix, rows: Array) -> Layout:
     row, column = all_before(order, place)
     values = np.empty(len(row))
     ends = np.append(np.flatnonzero(np.diff(series[row], prepend=-1)), len(row))
-    for first, end in zip(ends[:-1], ends[1:], strict=True):
+    for first, end in pairwise(ends):
         own = np.unique(row[first:end])
         inverse = np.linalg.inv(np.linalg.cholesky(C[np.ix_(own, own)]))
         values[first:end] = inverse[np.tril_indices(len(own))]

@@ -245,7 +245,7 @@ class Residuals:
 
     @property
     def size_of_known(self) -> float:
-        """The middle of what known variances multiply sigma by; 1 where there are none, or they are all of a row's sd."""
+        """The middle of what known sds multiply sigma by; 1 where there are none, or sigma is known."""
         parts = [p for p in self.parts if p.structure.variance_tex is not None and p.structure.sigma == "scale"]
         logs = [np.log(part.structure.relative_sd(np, part.rows, NOTHING)).mean() for part in parts]
         return float(np.exp(sum(logs)))
@@ -281,7 +281,6 @@ class Residuals:
         own = self.of_part(part, rows)
         layout = part.layout if np.array_equal(own, part.rows) else part.structure.layout(own)
         return Correlation(layout, part.structure.root(np, layout, values))
-
 
 
 def stacked(columns: Sequence[Array | None]) -> Array | None:

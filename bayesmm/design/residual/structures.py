@@ -44,8 +44,8 @@ _MODULES = (
     standard_errors, autoregressive, continuous_autoregressive, compound_symmetry, unstructured, known_covariance,
 )  # fmt: skip
 NO_ROWS = (
-    "matrices[{0!r}] has the covariances of the rows of the model's data, and says nothing of others; new responses need "
-    "{1} with rows = id, a column of labels that the matrix has, and kind='mean' needs none"
+    "matrices[{0!r}] has the covariances of the rows of the model's data, and says nothing of others; new responses "
+    "need {1} with rows = id, a column of labels that the matrix has, and kind='mean' needs none"
 )
 STRUCTURES: dict[str, ResidualStructure] = {module.STRUCTURE.name: module.STRUCTURE for module in _MODULES}
 
