@@ -32,7 +32,7 @@ MAX_COLUMNS = 20_000  # no basis may be asked for more columns than a design mat
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One argument: `kind` is column (a row-wise expression), labels, series (a column whose values only tell rows apart),
+    """One argument: `kind` is column (a row-wise expression), labels, series (a column whose values tell rows apart),
     visits (a column as a factor), matrix (one that is given beside the formula), whole, numbers, logical, basis or
     contrast.
 

@@ -26,11 +26,11 @@ from bayesmm.likelihood.problem import Problem, integrate, orthonormal_columns, 
 from bayesmm.likelihood.summed import orthonormal_of_sums
 from bayesmm.likelihood.variances import row_variances
 from bayesmm.posterior.means import mean_of, probabilities_of, slope_of
+from bayesmm.posterior.new_levels import check_levels
 from bayesmm.posterior.predict import (
     Rows,
     check_averaged,
     check_choice,
-    check_levels,
     columns_of_block,
     conditioned_on,
     rows_of,
@@ -105,7 +105,7 @@ def predict_point(
         check_of_mean(design, "se=True", "sample() has intervals of predictions")
     chosen = conditioned_on(design, groups)
     rows = rows_of(design, data, chosen, residual=se or design.residual.by_row)
-    check_levels(rows, new_levels)
+    check_levels(rows.groups, new_levels)
     check_estimable(design, rows)
     eta = linear_of_rows(point, rows, chosen)
     averaging = isinstance(groups, str) and groups == "averaged"
