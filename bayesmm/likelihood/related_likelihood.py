@@ -1,8 +1,9 @@
 """A likelihood of effects whose levels have a known covariance, by one of independent effects, as a C function.
 
-Between the coordinates and the joint density: effects e of a block with the covariance K among its levels, in units of
-their sd, are independent, and what the joint density has in their place is R e with the factor R R' = K. The density of
-e is not that of R e, which the joint density has: it is taken out.
+Between the coordinates and the joint density: the effects of a block with the covariance s^2 K among its levels are R f
+with the factor R R' = K and independent f ~ N(0, s^2). Of a centred block f are the coordinates, else f / s, as they
+are of effects that are independent between levels. The density of R f, which the joint density has in its place, is
+taken out.
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,16 @@ from bayesmm.design.records import Design
 from bayesmm.likelihood.compiled import Ints, c_function, call, integers, pack, vector, zeros
 from bayesmm.likelihood.posterior import LIKELIHOOD
 
-# The words: sizes, those of the joint density, for each block where its effects begin, its levels and columns and where
-# its factor begins, and the factors row by row. The sizes: the address of the joint density, and its coefficients.
+# The words: sizes, those of the joint density, five numbers for each block, and the factors R row by row.
+# The sizes: the address of the joint density, and its coefficients. The numbers: where the block's effects begin, its
+# levels, where its sd is in L, where its factor begins, and whether it is centred.
 SIZES, INNER, BLOCKS, ROOTS = range(4)
+NUMBERS = 5
 
 
-def related_words(design: Design, written: Sequence[int], likelihood: object, words: Ints) -> Ints:
+def related_words(
+    design: Design, written: Sequence[int], centred: Sequence[bool], likelihood: object, words: Ints
+) -> Ints:
     """Return the words of `related_likelihood` for a joint density and its words.
 
     Parameters
@@ -27,18 +32,21 @@ def related_words(design: Design, written: Sequence[int], likelihood: object, wo
     design : Design
     written : sequence of int
         The blocks whose effects are coordinates, in their order.
+    centred : sequence of bool
+        For each block of the design.
     likelihood, words
-        Of the joint density, in which related blocks are not centred.
+        Of the joint density, with the same flags.
     """
+    places = np.cumsum([0, *(len(block.columns) ** 2 for block in design.blocks)])
     at, table, roots, length = design.p, [], [np.empty(0)], 0
     for k in written:
         block = design.blocks[k]
-        G, q = len(block.levels), len(block.columns)
-        if block.relation is not None:
-            table += [at, G, q, length]
+        G = len(block.levels)
+        if block.relation is not None:  # which has one effect in a level
+            table += [at, G, places[k], length, int(centred[k])]
             roots.append(block.relation.root.ravel())
             length += G * G
-        at += G * q
+        at += G * len(block.columns)
     sizes = np.array([likelihood.address, at], dtype=np.int64)
     return pack(sizes, words, np.array(table, dtype=np.int64), np.concatenate(roots))
 
@@ -53,27 +61,42 @@ def related_likelihood(words, flags, L, positive, coefficients, value, d_L, d_po
     inner, d_inner = zeros(n), zeros(n)
     for i in range(n):
         inner[i] = given[i]
-    for k in range(blocks.shape[0] // 4):
-        at, G, q, first = blocks[4 * k], blocks[4 * k + 1], blocks[4 * k + 2], blocks[4 * k + 3]
+    for k in range(blocks.shape[0] // NUMBERS):
+        at, G, place, first = (
+            blocks[NUMBERS * k],
+            blocks[NUMBERS * k + 1],
+            blocks[NUMBERS * k + 2],
+            blocks[NUMBERS * k + 3],
+        )
+        longer = 0.0
         for g in range(G):
-            for a in range(q):
-                total = 0.0
-                for h in range(g + 1):
-                    total += roots[first + g * G + h] * given[at + h * q + a]
-                inner[at + g * q + a] = total
-                extra += 0.5 * (total * total - given[at + g * q + a] * given[at + g * q + a])
+            total = 0.0
+            for h in range(g + 1):
+                total += roots[first + g * G + h] * given[at + h]
+            inner[at + g] = total
+            longer += total * total - given[at + g] * given[at + g]
+        extra += 0.5 * longer / (L[place] * L[place] if blocks[NUMBERS * k + 4] == 1 else 1.0)
     if call(sizes[0], (integers(w, INNER), flags, L, positive, inner, value, d_L, d_positive, d_inner)) == 0:
         return 0
     value[0] += extra
     for i in range(n):
         d_given[i] = d_inner[i]
-    for k in range(blocks.shape[0] // 4):
-        at, G, q, first = blocks[4 * k], blocks[4 * k + 1], blocks[4 * k + 2], blocks[4 * k + 3]
-        for i in range(at, at + G * q):
-            d_given[i] = -given[i]
+    for k in range(blocks.shape[0] // NUMBERS):
+        at, G, place, first = (
+            blocks[NUMBERS * k],
+            blocks[NUMBERS * k + 1],
+            blocks[NUMBERS * k + 2],
+            blocks[NUMBERS * k + 3],
+        )
+        centred = blocks[NUMBERS * k + 4] == 1
+        variance, longer = L[place] * L[place] if centred else 1.0, 0.0
         for g in range(G):
-            for a in range(q):
-                slope = d_inner[at + g * q + a] + inner[at + g * q + a]
-                for h in range(g + 1):
-                    d_given[at + h * q + a] += roots[first + g * G + h] * slope
+            d_given[at + g] = -given[at + g] / variance
+            longer += inner[at + g] * inner[at + g] - given[at + g] * given[at + g]
+        for g in range(G):
+            slope = d_inner[at + g] + inner[at + g] / variance
+            for h in range(g + 1):
+                d_given[at + h] += roots[first + g * G + h] * slope
+        if centred:
+            d_L[place] -= longer / (variance * L[place])
     return 1

@@ -108,7 +108,6 @@ def ready(
     within = integrated_block(design) if nested else None
     L = factors_at(structure, c, mode.x)
     flags = centred(lambda: by_rule(L, conditional, within))
-    flags = [flag and block.relation is None for flag, block in zip(flags, design.blocks, strict=True)]
     kept = written_out(design, within)
     modes = [over_levels_again(block, b) for block, b in zip(design.blocks, modes, strict=True)]
     L, modes, written = ([parts[k] for k in kept] for parts in (L, modes, flags))
@@ -159,7 +158,7 @@ def joint_posterior(
     else:
         likelihood, words = joint_quadrature_likelihood(), joint_quadrature_words(own, integrated, centred)
     if is_related(design):
-        words = related_words(own, written_out(design, integrated), likelihood, words)
+        words = related_words(own, written_out(design, integrated), centred, likelihood, words)
         likelihood = related_likelihood()
     return log_posterior(c, *with_structures(generalised_structure(own), likelihood, words))
 
@@ -262,7 +261,8 @@ def joint_tree(model: Marginal, run: Run, centred: Sequence[bool], integrated: i
         b = x[:, t : t + size].reshape(len(x), len(block.levels), q).copy()
         if not centred[k]:
             sds, C = covariances[k]
-            b = over_levels(block, np.einsum("nga,nba->ngb", b, sds[:, :, None] * C))
+            b = np.einsum("nga,nba->ngb", b, sds[:, :, None] * C)
+        b = over_levels(block, b)
         to_reported(b, model.bases.blocks[k])
         variable = (("chain", "draw", *names.effect_dims), b.reshape(*shape, *b.shape[1:]))
         labels = {block.name: list(block.levels), names.term_dim: list(block.columns)}

@@ -15,6 +15,7 @@ from scipy import optimize, stats
 import bayesmm as bmm
 from bayesmm.design.relations import over_levels
 from bayesmm.errors import DataError
+from bayesmm.evaluation.prior_sensitivity.draw_densities import integrated_log_likelihood
 from bayesmm.likelihood.marginal import generalised, generalised_structure
 from bayesmm.priors import prior_design
 from bayesmm.sampling.joint import joint_posterior
@@ -153,7 +154,7 @@ def test_counts_of_sites_are_those_of_r():
 def joint_of(model, centred=False):
     """Return the joint log posterior, with all effects written out."""
     own = prior_design(model.design, model.priors)
-    flags = [centred and block.relation is None for block in model.design.blocks]
+    flags = [centred] * len(model.design.blocks)
     return joint_posterior(model.design, own, model.priors, flags), flags
 
 
@@ -173,7 +174,7 @@ def written_density(model, posterior, x, flags):
         L, e = sd[0][:, None] * C[0], x[at : at + size].reshape(len(block.levels), -1)
         if centred:
             total += stats.multivariate_normal(np.zeros(len(L)), L @ L.T).logpdf(e).sum()
-            b = e
+            b = over_levels(block, e)
         else:
             total += stats.norm.logpdf(e).sum()
             b = over_levels(block, e @ L.T)
@@ -287,6 +288,17 @@ def test_a_related_factor_is_simulated_predicted_and_kept(tmp_path):
     again = bmm.load(tmp_path / "fit.nc")
     np.testing.assert_array_equal(again.design.blocks[0].relation.K, K)
     assert r"_{g \in \text{c}} &\sim \mathcal{N}(0,\ s_{\text{c},\text{Intercept}}^{2}\,{\text{A}})" in model.equation()
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | gr(c, cov = A))", "y ~ x + (1 | gr(c, cov = A)) + (1 | g)"])
+def test_the_integrated_likelihood_of_each_draw_is_laplaces(formula):
+    fit = invented(model_of(formula, "poisson"))
+    found, how = integrated_log_likelihood(fit)
+    assert "Laplace" in how
+    for d in (0, 5):
+        own = [draws(fit, f"sd_{b.name}")[d] for b in fit.design.blocks]
+        expected = dense_laplace(fit.design, draws(fit, "beta")[d], [np.diag(sd**2) for sd in own]) / -2
+        assert found[d] == pytest.approx(expected, rel=1e-8)
 
 
 def test_new_relatives_are_drawn_given_those_of_the_fit():

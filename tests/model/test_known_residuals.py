@@ -11,6 +11,7 @@ from scipy import optimize, stats
 import bayesmm as bmm
 from bayesmm.errors import DataError, FormulaError
 from bayesmm.evaluation.graph_vs_reml import check_consistency
+from bayesmm.evaluation.prior_sensitivity.draw_densities import integrated_log_likelihood
 from bayesmm.posterior.log_likelihood import conditional
 
 # Berkey et al. (1998), Statistics in Medicine 17: two outcomes of five trials, metadat's dat.berkey1998
@@ -187,6 +188,16 @@ def test_a_level_is_left_out_with_the_covariances_of_its_rows():
         total = V[np.ix_(own, own)] + block.Z[own] @ Sigma @ block.Z[own].T
         expected = stats.multivariate_normal(fit.design.X[own] @ beta[d], total).logpdf(BERKEY["yi"][own])
         assert found[d, k] == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_integrated_likelihood_of_each_draw_is_that_of_all_rows():
+    fit = invented(bmm.Model("y ~ x + (1 | g) + fcor(W)", FRAME, matrices={"W": W}))
+    found, how = integrated_log_likelihood(fit)
+    assert how == "random effects integrated out exactly"
+    for d in (0, 3):
+        total = dense(draws(fit, "sd_g")[d, 0], draws(fit, "sigma")[d])[2]
+        expected = stats.multivariate_normal(fit.design.X @ draws(fit, "beta")[d], total).logpdf(FRAME["y"])
+        assert found[d] == pytest.approx(expected, rel=1e-9)
 
 
 def test_simulated_responses_have_the_covariances():
