@@ -63,7 +63,8 @@ class Model:
         Of factors that stand in the formula by their names: "treatment", "sum", "helmert", "poly", "sas", "diff", as in
         R, or a matrix with a row for each level (a DataFrame: by its index) and one column fewer.
     matrices : mapping of str to table, optional
-        Covariances of levels, ``(1 | gr(animal, cov = A))``: labelled, or a pedigree (id, sire, dam).
+        Known covariances: of levels, ``(1 | gr(animal, cov = A))``, labelled or a pedigree (id, sire, dam); of the
+        residuals, ``fcor(V)``, a table or an array with the rows of `data` in their order.
 
     Attributes
     ----------

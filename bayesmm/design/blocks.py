@@ -54,7 +54,7 @@ def make_blocks(
             continue
         grouping, index = learn_grouping(bars[0].columns, scope)
         block, coded = _block(name, grouping, index, bars, values, scope.learning)
-        block = _related(block, bars, family, matrices)
+        block = _related(block, bars, formula, family, matrices)
         say_about_block(block, bars, coded, values, scope, residual and not bars[0].of)
         blocks.append(block)
         codings.append(coded)
@@ -84,16 +84,17 @@ def say_about_block(
     _say_about_origins(block, [name for coding in coded for name in _slopes(coding, values)], scope)
 
 
-def _related(block: Block, bars: Sequence[Bar], family: Family, matrices: Mapping[str, Matrix]) -> Block:
+def _related(
+    block: Block, bars: Sequence[Bar], formula: Formula, family: Family, matrices: Mapping[str, Matrix]
+) -> Block:
     """Return the block with the known covariance of its levels, if its group term names one."""
     names = [bar.relation for bar in bars if bar.relation]
     if not names:
         return block
     term = f"gr({block.group}, cov = {names[0]})"
-    if family.varying:
-        raise DataError(f"{term} is not possible beside random effects of sigma; leave one of the two out")
-    if not family.gaussian:
-        raise DataError(f"{term} is for gaussian models with the identity link, and the family is {family.label}")
+    if family.varying or any(bar.of for bar in formula.bars):
+        whose = "sigma" if family.varying else "a parameter of the family"
+        raise DataError(f"{term} is not possible beside random effects of {whose}; leave one of the two out")
     if len(bars) > 1:
         raise DataError(
             f"'{block.group}' stands in {term} and in another group term; copy the column under another name for that"

@@ -21,11 +21,13 @@ from bayesmm.design.members import LEVEL, expanded_columns, member_weights
 from bayesmm.design.ordered import by_category, check_identified, check_thresholds
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Design
+from bayesmm.design.relations import Matrix
 from bayesmm.design.remarks import remarks
 from bayesmm.design.residual.autoregressive import say_about_gaps
+from bayesmm.design.residual.known_covariance import of_rows as matrix_of_rows
 from bayesmm.design.residual.scale import say_about_origins
 from bayesmm.design.residual.structure import Residuals
-from bayesmm.design.residual.structures import residual_columns, residual_rows, residual_terms
+from bayesmm.design.residual.structures import matrices_of_residuals, residual_columns, residual_rows, residual_terms
 from bayesmm.design.responses import (
     check_family,
     check_rows,
@@ -121,7 +123,7 @@ def make_design(
     contrasts : mapping of str to str or matrix, optional
         Of factors: see `bayesmm.Model`.
     matrices : mapping of str to table, optional
-        The covariances of levels that the formula names: see `bayesmm.design.relations`.
+        The known covariances that the formula names: see `bayesmm.design.matrices`.
 
     Returns
     -------
@@ -135,7 +137,7 @@ def make_design(
         The data cannot be used as the formula asks; the sentence names column, rows or levels.
     """
     family = family if isinstance(family, Family) else get_family(family)
-    given, known = given_contrasts(contrasts), read_matrices(matrices, relations(formula))
+    given, known = given_contrasts(contrasts), _matrices(formula, matrices)
     spec = DesignSpec(formula, family, dict(transforms or {}), DataArguments(missing), contrasts=given, matrices=known)
     design = design_of(spec, data, weights=weights, trials=trials)
     states = design.spec.states.items()
@@ -143,9 +145,25 @@ def make_design(
     return design
 
 
+def _matrices(formula: Formula, given: Mapping[str, object] | None) -> dict[str, Matrix]:
+    """Return the known covariances that a formula names, of levels and of rows."""
+    return read_matrices(given, relations(formula), {name: not own for name, own in matrices_of_residuals(formula)})
+
+
 def relations(formula: Formula) -> list[str]:
     """Return the names of the matrices that a formula has, each once."""
-    return list(dict.fromkeys(bar.relation for bar in formula.bars if bar.relation))
+    of_rows = (name for name, _ in matrices_of_residuals(formula))
+    return list(dict.fromkeys([*(bar.relation for bar in formula.bars if bar.relation), *of_rows]))
+
+
+def _of_rows(spec: DesignSpec, table: Read) -> DesignSpec:
+    """Return the spec with the matrices that have the rows of a table in their order as those of the rows used."""
+    own = [name for name, labelled in matrices_of_residuals(spec.formula) if not labelled]
+    both = [bar.relation for bar in spec.formula.bars if bar.relation in own]
+    if both:
+        raise DataError(f"matrices[{both[0]!r}] is of the levels of a factor and of the rows; give two, of two names")
+    found = {name: matrix_of_rows(name, spec.matrices[name], table.rows, table.total) for name in own}
+    return replace(spec, matrices={**spec.matrices, **found}) if own else spec
 
 
 def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials: object = None) -> Design:
@@ -174,6 +192,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     check_family(formula, spec.family)
     # 1: the columns that the model uses, and the rows that have them all
     table, w = weigh(formula, read(formula, data, weights, trials, missing), spec.transforms)
+    spec = _of_rows(spec, table)
     scope = _scope(table, spec)
     # 2: response, offset and the variables of every term
     left, shift = response(formula, spec.family, scope, table.trials, w), offset(formula, scope)
@@ -316,7 +335,7 @@ def _scope_again(spec: DesignSpec, table: Table, groups: bool, residual: bool = 
     """Return what the evaluation of the right side on a table can see, which learns nothing."""
     variables = _read_again(spec.formula, table, groups, residual)
     rows = Rows(np.arange(table.n), table.labels)
-    return Scope(variables, rows, spec.transforms, dict(spec.states), learning=False)
+    return Scope(variables, rows, spec.transforms, dict(spec.states), learning=False, matrices=spec.matrices)
 
 
 def _values(spec: DesignSpec, scope: Scope, groups: bool) -> Values:
@@ -358,6 +377,6 @@ def _scope(table: Read, spec: DesignSpec) -> Scope:
     """Return what the evaluation of the formula on a table can see."""
     checks.check_row_count(table.rows, table.total)
     learned = levels_of(spec.formula) | dict(spec.states), not spec.learned, table.said, spec.contrasts
-    scope = Scope(table.variables, table.rows, spec.transforms, *learned)
+    scope = Scope(table.variables, table.rows, spec.transforms, *learned, spec.matrices)
     check_columns(scope)
     return scope

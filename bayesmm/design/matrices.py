@@ -1,4 +1,4 @@
-"""Covariance matrices of levels as a user gives them: labelled tables, and pedigrees.
+"""Covariance matrices of levels, or of rows, as a user gives them: labelled tables, and pedigrees.
 
 A pedigree gives the relationship matrix A by the tabular method (Henderson 1976, Biometrics 32; Mrode 2014, Linear
 Models for the Prediction of Animal Breeding Values, section 2.2): with the parents before their offspring, a_ij =
@@ -6,6 +6,7 @@ Models for the Prediction of Animal Breeding Values, section 2.2): with the pare
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -20,8 +21,13 @@ SYMMETRIC = 1e-8  # relative: matrices are given with a few digits
 MOST = 3000  # labels: the matrices are dense
 
 
-def read_matrices(given: Mapping[str, object] | None, wanted: Sequence[str]) -> dict[str, Matrix]:
+def read_matrices(
+    given: Mapping[str, object] | None, wanted: Sequence[str], of_rows: Mapping[str, bool] = MappingProxyType({})
+) -> dict[str, Matrix]:
     """Return the matrices that a formula names, from frames that have labels, or that are pedigrees.
+
+    Those of rows, `of_rows`, may be arrays where they are in the order of the rows (True); the labels of an array are
+    the places of its rows.
 
     Raises
     ------
@@ -35,28 +41,38 @@ def read_matrices(given: Mapping[str, object] | None, wanted: Sequence[str]) -> 
         if name not in given:
             has = f"matrices has {listing(map(repr, given))}" if given else "no matrices are given"
             near = suggest(name, list(given))
-            raise DataError(f"the formula has cov = {name}, and {has}{near}; give matrices={{{name!r}: frame}}")
+            what = f"the matrix {name}" if name in of_rows else f"cov = {name}"
+            raise DataError(f"the formula has {what}, and {has}{near}; give matrices={{{name!r}: frame}}")
     for name in given:
         if name not in wanted:
-            raise DataError(f"matrices has {name!r}, which the formula does not name; write gr(factor, cov = {name})")
-    return {name: one if isinstance(one, Matrix) else _read(name, one) for name, one in given.items()}
+            use = f"write gr(factor, cov = {name}), or fcor({name}) of residuals"
+            raise DataError(f"matrices has {name!r}, which the formula does not name; {use}")
+    return {
+        name: one if isinstance(one, Matrix) else _read(name, one, of_rows.get(name)) for name, one in given.items()
+    }
 
 
-def _read(name: str, frame: object) -> Matrix:
+def _read(name: str, frame: object, in_order: bool | None = None) -> Matrix:
+    """Return one matrix; `in_order` says of one of rows whether they are in order, None of one of levels."""
     columns = getattr(frame, "columns", None)
-    if columns is None:
-        kind = type(frame).__name__
-        raise DataError(f"matrices[{name!r}] is a {kind}; expected a table with the labels as columns, or a pedigree")
+    if columns is None and in_order and np.ndim(frame) == 2:
+        frame = np.asarray(frame)
+        columns = range(frame.shape[1])
+    elif columns is None:
+        kind, or_else = type(frame).__name__, "or a pedigree"
+        if in_order is not None:
+            or_else = "or an array" if in_order else "which rows = names the column of"
+        raise DataError(f"matrices[{name!r}] is a {kind}; expected a table with the labels as columns, {or_else}")
     columns = [str(column) for column in columns]
-    if set(PEDIGREE) <= {column.lower() for column in columns}:
+    if set(PEDIGREE) <= {column.lower() for column in columns} and in_order is None:
         return _pedigree(name, frame)
     index = getattr(frame, "index", None)  # of pandas
     values = np.asarray(frame.to_numpy() if hasattr(frame, "to_numpy") else frame)
     rows = columns if index is None else [str(label) for label in index]
     rows = columns if rows == [str(i) for i in range(len(columns))] else rows  # a table without labels of its rows
     _check(name, columns, rows, values)
-    at = [rows.index(column) for column in columns]
-    values = values[at].astype(np.float64)
+    place = {label: i for i, label in enumerate(rows)}
+    values = values[[place[column] for column in columns]].astype(np.float64)
     size = np.abs(values).max(initial=0.0)
     if not np.isfinite(values).all():
         raise DataError(f"matrices[{name!r}] has values that are missing or not finite")

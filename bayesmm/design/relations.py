@@ -11,6 +11,8 @@ from functools import cached_property, partial
 import numpy as np
 
 from bayesmm.design.covariance.structure import Covariance, Entry, Part
+from bayesmm.design.residual.structure import lies_within
+from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing
 
 Array = np.ndarray
@@ -81,13 +83,77 @@ def relation_of(name: str, group: str, matrix: Matrix, levels: Sequence[str]) ->
     return Relation(name, K)
 
 
+def given_relatives(relation: Relation, matrix: Matrix, levels: Sequence[str], new: Sequence[str]):
+    """Return what the effects of the levels of a fit say of those of others that the matrix has.
+
+    Parameters
+    ----------
+    relation : Relation
+        Of the levels of the fit, (G,).
+    matrix : Matrix
+        As it was given.
+    levels, new : sequences of str
+        Those of the fit, and the others, (m,).
+
+    Returns
+    -------
+    W : (m, G) float64
+        Their mean given the effects b of the fit is W b.
+    root : (m, m) float64
+        R R' is their covariance matrix then, over the variance of the effects.
+    """
+    place = {label: i for i, label in enumerate(matrix.labels)}
+    own, others = [place[level] for level in levels], [place[label] for label in new]
+    across = matrix.values[np.ix_(others, own)]
+    W = np.linalg.solve(relation.K, across.T).T
+    lengths, vectors = np.linalg.eigh(matrix.values[np.ix_(others, others)] - W @ across.T)
+    return W, vectors * np.sqrt(np.maximum(lengths, 0.0))  # a level may be known exactly from the others
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # as a block of one level
 
 
 def is_related(design) -> bool:
-    """Return whether any block has a known covariance of its levels."""
-    return any(block.relation is not None for block in design.blocks)
+    """Return whether any block has a known covariance of its levels, or is treated so: see `relations_of`."""
+    return any(block.relation is not None for block in design.blocks) or crosses(design)
+
+
+def unrelated(design):
+    """Return the design with the levels of every factor independent."""
+    return replace(design, blocks=tuple(replace(block, relation=None) for block in design.blocks))
+
+
+def relations_of(design) -> tuple[Relation | None, ...]:
+    """Return the covariance of each block's levels, None where these are independent and apart.
+
+    The likelihood has a leading factor within whose levels the residuals of a series lie. Where there is none, a block
+    of one column is taken as one level, with the covariance I.
+
+    Raises
+    ------
+    DataError
+        There is no such block.
+    """
+    known = [block.relation for block in design.blocks]
+    if any(one is not None for one in known) or not crosses(design):
+        return tuple(known)
+    alone = [k for k, block in enumerate(design.blocks) if len(block.columns) == 1]
+    if not alone:
+        raise DataError(
+            f"the series of {design.residual.text} do not lie within the levels of any grouping factor, so that the "
+            "likelihood has no sparse form; add a group term of the series, such as (1 | gr), or sample()"
+        )
+    k = min(alone, key=lambda k: len(design.blocks[k].levels))
+    known[k] = Relation("", np.eye(len(design.blocks[k].levels)))
+    return tuple(known)
+
+
+def crosses(design) -> bool:
+    """Return whether the series of correlated residuals lie within the levels of no grouping factor."""
+    if not design.blocks or design.residual.correlated is None or is_summed(design):
+        return False
+    return not any(lies_within(design.residual, block.index) for block in design.blocks)
 
 
 def expanded(design):
@@ -95,7 +161,8 @@ def expanded(design):
 
     The covariance matrix of these columns is s^2 K, a structure with one parameter.
     """
-    return replace(design, blocks=tuple(b if b.relation is None else _one_level(b) for b in design.blocks))
+    own = zip(design.blocks, relations_of(design), strict=True)
+    return replace(design, blocks=tuple(b if one is None else _one_level(b, one) for b, one in own))
 
 
 def columns_for(index: Array, Z: Array, G: int) -> Array:
@@ -103,10 +170,10 @@ def columns_for(index: Array, Z: Array, G: int) -> Array:
     return (index[:, None] == np.arange(G)) * Z
 
 
-def _one_level(block):
+def _one_level(block, relation: Relation):
     G = len(block.levels)
     covariance = Covariance(
-        name="known", words="known", entries=_entries, factor=partial(_factor, block.relation.root), tex=_tex
+        name="known", words="known", entries=_entries, factor=partial(_factor, relation.root), tex=_tex
     )
     part = Part(tuple(range(G)), covariance, block.parts[0].text)
     Z = np.ascontiguousarray(columns_for(block.index, block.Z, G))
@@ -127,16 +194,28 @@ def _tex(symbols: Sequence[str]) -> str:
 
 
 def over_levels(block, b: Array) -> Array:
-    """Return effects, (G, q), with the covariance of the levels, of ones that are independent between levels."""
+    """Return effects, (..., G, q), with the covariance of the levels, of ones that are independent between levels."""
     return b if block.relation is None else block.relation.root @ b
+
+
+def over_levels_again(block, b: Array) -> Array:
+    """Return the effects that are independent between levels, (G, q), of those that `over_levels` gives."""
+    return b if block.relation is None else np.linalg.solve(block.relation.root, b)
+
+
+def by_levels(design, modes: Sequence[Array], conditional: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+    """Return the effects, (G, q), and their covariances, (G, q, q), of each block, of those of `expanded`."""
+    made = list(zip(relations_of(design), modes, conditional, strict=True))
+    b = [own if relation is None else own.T.copy() for relation, own, _ in made]
+    return b, [C if one is None else np.diagonal(C[0]).copy()[:, None, None] for one, _, C in made]
 
 
 def expanded_point(point):
     """Return a fit with the blocks of `expanded`."""
-    made = zip(point.design.blocks, point.covariances, point.modes, point.conditional, strict=True)
+    made = zip(relations_of(point.design), point.covariances, point.modes, point.conditional, strict=True)
     found = [
-        (S, b, C) if block.relation is None else (S[0, 0] * block.relation.K, b.T, np.diag(C[:, 0, 0])[None])
-        for block, S, b, C in made
+        (S, b, C) if relation is None else (S[0, 0] * relation.K, b.T, np.diag(C[:, 0, 0])[None])
+        for relation, S, b, C in made
     ]
     covariances, modes, conditional = zip(*found, strict=True)
     own = dict(covariances=covariances, modes=modes, conditional=conditional, coordinates=None)
@@ -145,17 +224,15 @@ def expanded_point(point):
 
 def collapsed(point, design, singular: float):
     """Return a fit of `expanded` as one of the design itself; an sd below `singular` sigmas is one of 0."""
-    covariances, modes, conditional, tiny = [], [], [], False
-    made = zip(design.blocks, point.covariances, point.modes, point.conditional, strict=True)
-    for block, S, b, C in made:
-        if block.relation is None:
-            covariances, modes, conditional = [*covariances, S], [*modes, b], [*conditional, C]
+    covariances, tiny, relations = [], False, relations_of(design)
+    for relation, S in zip(relations, point.covariances, strict=True):
+        if relation is None:
+            covariances.append(S)
             continue
-        variance = S[0, 0] / block.relation.K[0, 0]
+        variance = S[0, 0] / relation.K[0, 0]
         tiny = tiny or variance < (singular * point.sigma) ** 2
         covariances.append(np.array([[variance]]))
-        modes.append(b.T.copy())
-        conditional.append(np.diagonal(C[0]).copy()[:, None, None])
+    modes, conditional = by_levels(design, point.modes, point.conditional)
     own = dict(covariances=tuple(covariances), modes=tuple(modes), conditional=tuple(conditional))
-    others = any(block.relation is None for block in design.blocks)
+    others = any(relation is None for relation in relations)
     return replace(point, design=design, coordinates=None, singular=tiny or (others and point.singular), **own)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from bayesmm.design.bases import Basis
 from bayesmm.design.coding import Levels
 from bayesmm.design.contrasts import GivenContrasts
+from bayesmm.design.relations import Matrix
 from bayesmm.design.smooths import Smooth
 from bayesmm.design.variables import Variable
 from bayesmm.formula.formula import Expr
@@ -39,6 +40,8 @@ class Scope:
     said : list of Message
     contrasts : mapping of str to GivenContrasts
         Of factors, given beside the formula.
+    matrices : mapping of str to Matrix
+        Known covariances that the formula names.
     """
 
     variables: Mapping[str, Variable]
@@ -48,6 +51,7 @@ class Scope:
     learning: bool = True
     said: list[Message] = field(default_factory=list)
     contrasts: Mapping[str, GivenContrasts] = field(default_factory=dict)
+    matrices: Mapping[str, Matrix] = field(default_factory=dict)
 
     def state(self, expr: Expr, learn: Callable[[], State]) -> State:
         """Return what `expr` learned from the data of the fit."""

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.predictors import check_of_mean, random_parameters
 from bayesmm.design.records import Design
+from bayesmm.design.relations import collapsed, expanded, is_related
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glm import first_fit, own_start, own_values
 from bayesmm.estimation.hessians import coefficient_block, own_errors
 from bayesmm.estimation.optimizer import SNAP, Search, best_of, hessian, outcome, settled, snapped
-from bayesmm.estimation.reml import factors_are_singular
+from bayesmm.estimation.reml import SINGULAR, factors_are_singular, without_related
 from bayesmm.estimation.separation import LOG_LIMIT, divergence
 from bayesmm.estimation.start import check_start, start_theta
 from bayesmm.likelihood.crossproducts import Floats, Ints
@@ -170,6 +172,9 @@ def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, floa
         If no finite starting values are found.
     """
     check_nagq(design, nagq)
+    if is_related(design):
+        own = without_related(design, start)
+        return collapsed(maximize_generalised(expanded(design), nagq, own), design, SINGULAR)
     if start is not None:
         check_start(design, start)
     problem = make_problem(design, orthonormal_columns(design))
@@ -208,6 +213,10 @@ def check_nagq(design: Design, nagq: int) -> None:
         )
     if nagq == 1:
         return
+    if is_related(design):
+        raise ValueError(
+            f"nagq = {nagq} is not possible with {structured_terms(design)[0]}; use nagq=1, Laplace's method"
+        )
     if len(design.blocks) != 1:
         names = listing(block.group for block in design.blocks) or "none"
         raise ValueError(f"nagq = {nagq} needs exactly one grouping factor, and the model has {names}; use nagq=1")
@@ -246,9 +255,10 @@ def make_problem(design: Design, columns: tuple[Columns, ...] | None = None) -> 
         layout = several.layout
     else:
         layout, order = analyse(factors_of(design, columns)) if design.blocks else (None, ())
+    scales = [1 / np.diag(own.basis) for own in columns]
     problem = GlmmProblem(
         design, response, layout, order, first.fixed, basis, origin, first.eta, own, first.aux, means, columns,
-        first.unit, make_theta(design, order), several,
+        first.unit, make_theta(design, order, scales), several,
     )  # fmt: skip
     return problem if layout is None or not kept else _rescaled(problem)
 

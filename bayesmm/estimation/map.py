@@ -156,7 +156,9 @@ def gaussian_start(
     """Return a start as `start_values` does, for coordinates of a Gaussian model."""
     estimated, structure = by_label(reml.design, reml.residual), integrated.structure
     for one in structure.parts:
-        estimated |= dict(zip(one.labels, _values_of(one, integrated, reml), strict=True))
+        unit = reml.sigma / integrated.problem.scales[one.block][list(one.part.columns)]
+        found = values_of_part(one, reml.covariances[one.block], unit)
+        estimated |= dict(zip(one.labels, found, strict=True))
     covariances = [S[np.ix_(own, own)] for S, own in zip(reml.covariances, structure.kept, strict=True)]
     if structure.matrix is not None:
         covariances.append(structure.correlations(reml.residual))
@@ -165,14 +167,11 @@ def gaussian_start(
     return start_values(c, places, priors, sd_units(integrated, reml), covariances, others, moved)
 
 
-def _values_of(one: StructuredPart, integrated: Integrated, reml: Estimates) -> Sequence[float]:
-    """Return what a part's parameters are at a fit, its sds kept off 0."""
+def values_of_part(one: StructuredPart, covariance: Floats, unit: Floats) -> Sequence[float]:
+    """Return what a part's parameters are for the covariance matrix of its block, its sds kept off 0 in their units."""
     columns = list(one.part.columns)
-    Sigma, unit = (
-        reml.covariances[one.block][np.ix_(columns, columns)],
-        reml.sigma / integrated.problem.scales[one.block],
-    )
-    found, sds = np.sqrt(np.diag(Sigma)), np.maximum(np.sqrt(np.diag(Sigma)), START_SD * unit[columns])
+    Sigma = covariance[np.ix_(columns, columns)]
+    found, sds = np.sqrt(np.diag(Sigma)), np.maximum(np.sqrt(np.diag(Sigma)), START_SD * unit)
     R = Sigma / np.where(found > 0, found, 1.0)[:, None] / np.where(found > 0, found, 1.0)
     values = [sds[e.places[0][0]] if e.kind == "sd" else START_CORRELATION * R[e.places[0]] for e in one.part.entries]
     return searched(one.part.covariance, values, len(columns))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from bayesmm.design.covariance.structures import check_free
 from bayesmm.design.records import Design
+from bayesmm.design.relations import unrelated
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
@@ -70,9 +71,9 @@ def maximize(
 
 def _maximum(design: Design, method: str, priors, start: Mapping[str, float] | None, nagq: int) -> Estimates:
     if method == "MAP":
-        compiled = design.family.gaussian  # whose code has the structures with a diagonal matrix
         instead = "use REML or ML, or sample the posterior"
-        check_free(design, "the mode of the marginal posterior", instead, compiled=compiled)
+        own = design if design.family.gaussian else unrelated(design)  # their Laplace's method knows the covariances
+        check_free(own, "the mode of the marginal posterior", instead, compiled=True)
     if not design.family.smooth:
         raise DataError(
             f"the log density of the {design.family.name} family has a corner and no curvature, so that neither "

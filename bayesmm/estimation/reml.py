@@ -13,7 +13,7 @@ import numpy as np
 
 from bayesmm.design.parameters import residual_parameters
 from bayesmm.design.records import Design
-from bayesmm.design.relations import collapsed, expanded, is_related
+from bayesmm.design.relations import collapsed, expanded, is_related, relations_of
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import (
@@ -61,7 +61,7 @@ LARGE, FAR_STARTS, UNITS = 50.0, (1e2, 1e4, 1e6), 8
 def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, float] | None = None) -> Estimates:
     """Return the maximum of the REML or ML likelihood of a model with the gaussian family and the identity link."""
     if is_related(design):
-        return collapsed(maximize_gaussian(expanded(design), method, _without_related(design, start)), design, SINGULAR)
+        return collapsed(maximize_gaussian(expanded(design), method, without_related(design, start)), design, SINGULAR)
     if design.residual.estimated or design.residual.sigma == "known":
         return _with_residual(design, method, start)
     problem, reml = orthogonal_problem(design), method == "REML"
@@ -79,12 +79,13 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     return _point(problem, method, x, sigma, Optimum(x, steepest, search.evaluations, n_starts), value)
 
 
-def _without_related(design: Design, start: Mapping[str, float] | None) -> dict[str, float] | None:
+def without_related(design: Design, start: Mapping[str, float] | None) -> dict[str, float] | None:
     """Return where a search starts, but for the sds of related levels, which are known otherwise there."""
     if start is None:
         return None
     check_start(design, start)
-    own = {label for block in design.blocks if block.relation is not None for label in block.names.sd_labels}
+    made = zip(design.blocks, relations_of(design), strict=True)
+    own = {label for block, relation in made if relation is not None for label in block.names.sd_labels}
     return {label: value for label, value in start.items() if label not in own}
 
 

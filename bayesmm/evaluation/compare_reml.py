@@ -8,6 +8,7 @@ import pandas as pd
 
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
+from bayesmm.design.relations import unrelated
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import PriorError
 from bayesmm.evaluation.checks import Check, run_checks
@@ -163,7 +164,8 @@ def check_same_model(design, other) -> None:
 def marginal_mode(model):
     """Return the marginal MAP of the model; None where there is none, as with a prior that is a function."""
     design, gaussian = model.design, model.design.family.gaussian
-    if structured_terms(design, compiled=gaussian) or (design.residual.estimated and gaussian and not varies(design)):
+    own = design if gaussian else unrelated(design)
+    if structured_terms(own, compiled=True) or (design.residual.estimated and gaussian and not varies(design)):
         return None
     try:
         return model.maximize(method="MAP")

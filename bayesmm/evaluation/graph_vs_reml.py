@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from bayesmm.design.records import Design
+from bayesmm.design.residual.structure import lies_within
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation.likelihood_vs_reml import DEPENDENT, GRAPH, ConsistencyCheck, checked, not_computed
 from bayesmm.likelihood.crossproducts import Floats
@@ -84,7 +85,7 @@ def _probes(design: Design, joint) -> list[tuple[Floats, Floats]]:
     One probe for each coefficient of the leading factor, all levels at once, and one for everything else. A row of
     the Hessian that belongs to the leading factor sees only its own level in a joint probe.
     """
-    alone = [block for block in design.blocks if block.relation is None]  # whose levels never meet in a row
+    alone = [b for b in design.blocks if b.relation is None and lies_within(design.residual, b.index)]  # never meet
     leading = max(alone, key=lambda b: len(b.levels) * len(b.columns)).name if alone else None
     singles = np.ones(joint.size, dtype=bool)
     probes = []

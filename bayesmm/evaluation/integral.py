@@ -30,6 +30,7 @@ from bayesmm.likelihood.marginal import (
 from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.likelihood.problem import integrate, reduced_anyhow
 from bayesmm.likelihood.quadrature import usual_nodes
+from bayesmm.likelihood.structured_blocks import Sampled
 from bayesmm.likelihood.varying import varies
 from bayesmm.posterior.draws import RIDGE, prior_draws, prior_residual_draws, residual_draws, tree_sizes, variable
 from bayesmm.priors import Priors, coefficient_places, prior_design
@@ -170,14 +171,23 @@ def _block_draws(block: Block, own: Mapping[str, Floats], draws: int) -> tuple[F
 def _residual_scalars(fit, model: Marginal, own: Mapping[str, Floats]) -> list[Floats]:
     """Return the draws of the auxiliaries besides the family's, (draws,) each, in the order of the coordinates."""
     if model.integrated is None:
-        return [column for values in prior_residual_draws(fit).values() for column in values.T]
-    draws = residual_draws(fit)
+        columns = [column for values in prior_residual_draws(fit).values() for column in values.T]
+        found = {} if model.structure is None else _part_draws(fit, model.structure, own)
+        return [*columns, *found.values()]
+    draws, structure = residual_draws(fit), model.integrated.structure
     found = {
         label: draws[one.name][:, i]
         for one in fit.design.residual.parameters
         for i, label in enumerate(residual_labels(one))
     }
-    for part in model.integrated.structure.parts:
+    found |= _part_draws(fit, structure, own)
+    return [found[label] for label in structure.names[1:]]
+
+
+def _part_draws(fit, structure: Sampled, own: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return the draws of the parameters of covariance matrices with a structure, (draws,) each, by label."""
+    found = {}
+    for part in structure.parts:
         sds, R = _block_draws(fit.design.blocks[part.block], own, int(np.prod(tree_sizes(fit.tree))))
         columns = np.array(part.part.columns)
         values = [
@@ -185,7 +195,7 @@ def _residual_scalars(fit, model: Marginal, own: Mapping[str, Floats]) -> list[F
             for kind, places in ((entry.kind, entry.places) for entry in part.part.entries)
         ]
         found |= dict(zip(part.labels, searched(part.part.covariance, values, len(columns)), strict=True))
-    return [found[label] for label in model.integrated.structure.names[1:]]
+    return found
 
 
 def _order(fit, model: Marginal) -> list[int]:
@@ -210,7 +220,8 @@ def without(fit, model: Marginal, kept: np.ndarray) -> LogPosterior:
     The priors are those of the whole data: the centred intercept stays where the predictors' means of all rows are.
     """
     own, c = prior_design(fit.design, fit.model.priors), model.posterior.coordinates
-    design = taken(own if varies(own) else whitened(own), kept)
+    design = taken(own, kept)
+    design = design if varies(own) else whitened(design)
     if model.integrated is None:
         return generalised_posterior(c, design)
     integrated = model.integrated

@@ -32,8 +32,9 @@ MAX_COLUMNS = 20_000  # no basis may be asked for more columns than a design mat
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One argument: `kind` is column (a row-wise expression), labels, series (a column whose values
-    only tell rows apart), visits (a column as a factor), whole, numbers, logical, basis or contrast.
+    """One argument: `kind` is column (a row-wise expression), labels, series (a column whose values tell rows apart),
+    visits (a column as a factor), matrix (one that is given beside the formula), whole, numbers, logical, basis or
+    contrast.
 
     `default` is None where the argument must be given, and an empty text where leaving it out has a meaning of its own.
     """
@@ -113,6 +114,7 @@ _ROW_WISE = ("I", *_NUMPY)  # these alone may be applied to a constant, as in I(
 _EXPECTED = {
     "series": "a column of the data",
     "visits": "a column of the data",
+    "matrix": "the name of a matrix that is given as matrices={'V': ...}",
     "whole": f"a whole number from 1 to {MAX_COLUMNS:,}",
     "numbers": "a number or c(...) of numbers",
     "logical": "TRUE or FALSE",
@@ -285,7 +287,8 @@ def _with_arguments(call: Call, signature: Signature, context: Context) -> Call:
     keywords = zip(call.keywords, kinds[count:], strict=True)
     keywords = tuple((key, _argument(value, kind, context)) for (key, value), kind in keywords)
     result = replace(call, arguments=arguments, keywords=keywords)
-    if name not in (*_ROW_WISE, "trials", "trunc") and next(column_nodes(result), None) is None:
+    of_columns = name not in (*_ROW_WISE, "trials", "trunc") and "matrix" not in kinds
+    if of_columns and next(column_nodes(result), None) is None:
         raise context.error(call.span, f"{name}() names no column of the data")
     return result
 
@@ -350,6 +353,8 @@ def _argument(expr: Expr, kind: str, context: Context) -> Expr:
             return expr
         case "visits" if isinstance(expr, Column):
             return Call("factor", (expr,), (), expr.span)
+        case "matrix" if isinstance(expr, Column):
+            return Symbol(expr.name, expr.span)
         case "whole" if isinstance(value, float) and value.is_integer() and 1 <= value <= MAX_COLUMNS:
             return expr
         case "numbers" if isinstance(value, float | tuple):

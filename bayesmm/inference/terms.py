@@ -82,16 +82,21 @@ def has_profile(design) -> bool:
     if not design.family.gaussian and structured_terms(design):
         return False
     by_rows = design.residual.estimated and not design.residual.by_row
-    return not (by_rows or design.residual.sigma == "known" or is_related(design))
+    term = design.residual
+    known = term.sigma == "known" or (design.family.gaussian and term.correlated is not None)
+    return not (by_rows or known or is_related(design))
 
 
 def check_likelihood(point: Estimates, wanted: str) -> None:
     """Raise a DataError where `wanted`, a phrase, is asked of the mode of a posterior, or knows no such residuals."""
     instead = "use the Wald intervals of confint(method='wald') or bmm.lrt"
     check_no_parameters(point.design, wanted, instead)
-    if is_related(point.design):
+    if any(block.relation is not None for block in point.design.blocks):
         term = structured_terms(point.design)[0]
         raise DataError(f"{wanted} is not possible with the known covariance of {term}; {instead}")
+    if point.design.residual.correlated is not None:
+        said = f"{wanted} takes the residuals as independent, and those of {point.design.residual.text} are not"
+        raise DataError(f"{said}; {instead}")
     if point.design.residual.sigma == "known":
         raise DataError(f"{wanted} estimates sigma, and {point.design.residual.text} gives the sds of rows; {instead}")
     if point.method not in ("REML", "ML"):

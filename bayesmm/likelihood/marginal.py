@@ -23,7 +23,7 @@ from bayesmm.likelihood.problem import Integrated, sampled_names
 from bayesmm.likelihood.quadrature import check_fits, fits, prepare
 from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.likelihood.rows_likelihood import rows_likelihood, rows_words
-from bayesmm.likelihood.structured_blocks import Sampled
+from bayesmm.likelihood.structured_blocks import Sampled, structured_of
 from bayesmm.likelihood.structured_likelihood import structured_likelihood
 from bayesmm.likelihood.varying import first_values_by_label, varying_words
 from bayesmm.likelihood.varying_likelihood import varying_likelihood
@@ -49,7 +49,7 @@ class Marginal:
     means : (p,) float64 or None
         `priors.threshold_means` of a generalised model.
     structure : Sampled or None
-        What a Gaussian model's blocks of coordinates are, where they are not those of the design.
+        What the blocks of coordinates are, where they are not those of the design.
     """
 
     design: Design
@@ -80,8 +80,14 @@ def generalised(design: Design, priors: Mapping[str, Prior]) -> Marginal:
     """Return the marginal posterior of a generalised model that `has_marginal`; `priors` as for `marginal`."""
     c, places = generalised_coordinates(design, priors)
     posterior = generalised_posterior(c, prior_design(design, priors))
-    own, bases = own_parameters(design).labels, prior_bases(design, priors)
-    return Marginal(design, None, posterior, places, own, bases, threshold_means(design, priors))
+    structure, bases = generalised_structure(design), prior_bases(design, priors)
+    means, own = threshold_means(design, priors), None if structure.plain else structure
+    return Marginal(design, None, posterior, places, structure.names, bases, means, own)
+
+
+def generalised_structure(design: Design) -> Sampled:
+    """Return what is sampled of a generalised model's covariance matrices."""
+    return structured_of(design, own_parameters(design).labels)
 
 
 def gaussian_coordinates(
@@ -116,12 +122,15 @@ def generalised_coordinates(
     """
     places, own = coefficient_places(priors, design), own_parameters(design)
     first, last = len(own.scalars), len(own.scalars) + own.ascending
-    ascending = own.labels[first + 1 : last]
-    given = design.blocks, priors, own.labels, places
-    c = coordinates(*given, jacobian=jacobian, effects=effects, ascending=ascending)
+    ascending, structure = own.labels[first + 1 : last], generalised_structure(design)
+    further = structure.names[len(own.labels) :]
+    stretched = [name for name in further if name not in structure.signed and priors[name].support == "interval"]
+    options = dict(ascending=ascending, signed=structure.signed, stretched=stretched)
+    given = structure.blocks, priors, structure.names, places
+    c = coordinates(*given, jacobian=jacobian, effects=effects, **options)
     if ascending and len({priors[label] for label in own.labels[first:last]}) == 1:
         c.constant[0] += math.lgamma(len(ascending) + 2)  # of all orders of equal priors one is possible
-    return c, (*_sds(design.blocks), *own.labels, *places)
+    return c, (*_sds(structure.blocks), *structure.names, *places)
 
 
 def gaussian_posterior(c: Coordinates, integrated: Integrated) -> LogPosterior:
@@ -137,7 +146,7 @@ def _likelihood(integrated: Integrated) -> tuple[object, Ints]:
     else:
         words = varying_words(problem.cp, problem.design.weights, terms(integrated), varying)
         likelihood = varying_likelihood()
-    return (likelihood, words) if structure.plain else (structured_likelihood(), structure.words(likelihood, words))
+    return with_structures(structure, likelihood, words)
 
 
 def has_marginal(design: Design) -> bool:
@@ -165,7 +174,13 @@ def generalised_posterior(c: Coordinates, design: Design) -> LogPosterior:
     if not design.blocks:
         return log_posterior(c, rows_likelihood(), rows_words(design))
     own = own_parameters(design).sorted(np.argsort(design.blocks[0].index, kind="stable"))
-    return log_posterior(c, quadrature_likelihood(), quadrature_words(prepare(design), own))
+    words = quadrature_words(prepare(design), own)
+    return log_posterior(c, *with_structures(generalised_structure(design), quadrature_likelihood(), words))
+
+
+def with_structures(structure: Sampled, likelihood: object, words: Ints) -> tuple[object, Ints]:
+    """Return a likelihood, a C function, and its words as those of what is sampled."""
+    return (likelihood, words) if structure.plain else (structured_likelihood(), structure.words(likelihood, words))
 
 
 def terms(integrated: Integrated) -> Terms:

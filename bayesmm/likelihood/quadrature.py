@@ -194,6 +194,12 @@ def check_fits(design: Design) -> None:
     if fits(design):
         return
     check_of_mean(design, "effects='marginal'", "use effects='explicit'")
+    related = [block.group for block in design.blocks if block.relation is not None]
+    if related:
+        raise ValueError(
+            f"the effects of {related[0]} have a known covariance, so that they are integrated out by no quadrature; "
+            "use effects='explicit'"
+        )
     counts = [f"{len(block.columns)} of {block.group}" for block in design.blocks]
     raise ValueError(
         "the random effects of a generalised model are integrated out for one grouping factor with at most "
@@ -205,7 +211,7 @@ def check_fits(design: Design) -> None:
 def fits(design: Design) -> bool:
     """Return whether the random effects of a design can be integrated out by quadrature."""
     one = len(design.blocks) == 1 and len(design.blocks[0].columns) <= MAX_COEFFICIENTS
-    return one and not random_parameters(design)
+    return one and not random_parameters(design) and design.blocks[0].relation is None
 
 
 def usual_nodes(design: Design) -> int:

@@ -56,7 +56,7 @@ class StructuredPart:
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
-    """What is sampled of a Gaussian model's covariance matrices.
+    """What is sampled of a model's covariance matrices.
 
     Attributes
     ----------
@@ -67,9 +67,10 @@ class Sampled:
     matrix : ResidualParameter or None
         The correlations of residuals that are one more block.
     names : tuple of str
-        Places of the auxiliaries: sigma, the residual's that are sampled as they are, those of the parts.
+        Places of the auxiliaries: sigma, the residual's that are sampled as they are, those of the parts. Of a
+        generalised model its own in the place of the first two.
     own : tuple of str
-        Sigma and all of the residual's: what the likelihood has.
+        Sigma and all of the residual's, or a generalised model's own: what the likelihood has.
     """
 
     design: Design
@@ -127,7 +128,8 @@ class Sampled:
     @property
     def source(self) -> Ints:
         """Which auxiliary each of the likelihood's is, -1 for a correlation of the further block."""
-        return np.array([self.names.index(name) if name in self.names else -1 for name in self.own])
+        found = [self.names.index(name) if name in self.names else -1 for name in self.own]
+        return np.array(found, dtype=np.int64)
 
     def correlations(self, residual: Mapping[str, Floats]) -> Floats:
         """Return the matrix of the residuals' correlations at their values."""
@@ -202,6 +204,19 @@ def sampled_of(design: Design, priors: Mapping[str, Prior], residual: Sequence[s
     matrix = next((own for own in design.residual.parameters if own.visits and _is_uniform(own, priors)), None)
     apart = () if matrix is None or not residual else residual_labels(matrix)
     names = ["sigma", *(label for label in residual if label not in apart)]
+    kept, parts = _structured_parts(design, names)
+    return Sampled(design, kept, parts, matrix if apart else None, tuple(names), ("sigma", *residual))
+
+
+def structured_of(design: Design, own: Sequence[str]) -> Sampled:
+    """Return what is sampled of a generalised model whose likelihood has these auxiliaries."""
+    names = list(own)
+    kept, parts = _structured_parts(design, names)
+    return Sampled(design, kept, parts, None, tuple(names), tuple(own))
+
+
+def _structured_parts(design: Design, names: list[str]) -> tuple[tuple[Ints, ...], tuple[StructuredPart, ...]]:
+    """Return the columns that blocks keep, and the other parts, whose labels are put behind the names."""
     kept, parts = [], []
     for k, block in enumerate(design.blocks):
         others = [part for part in block.parts if is_structured(part)]
@@ -211,7 +226,7 @@ def sampled_of(design: Design, priors: Mapping[str, Prior], residual: Sequence[s
             names += labels
         taken = {column for part in others for column in part.columns}
         kept.append(np.array([i for i in range(len(block.columns)) if i not in taken], dtype=np.int64))
-    return Sampled(design, tuple(kept), tuple(parts), matrix if apart else None, tuple(names), ("sigma", *residual))
+    return tuple(kept), tuple(parts)
 
 
 def is_structured(part: Part) -> bool:

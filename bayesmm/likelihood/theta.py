@@ -29,7 +29,7 @@ class StructuredPart:
     positions : (r, r) int64
         Of its entries in the packed T.
     scale : (r, 1) float64
-        Root mean squares of its columns.
+        What its columns were divided by.
     units : (t,) float64
         What an entry's coordinate is multiplied by: for an sd the one at which the largest of its columns moves the
         response by sigma; 1 for a correlation.
@@ -116,8 +116,11 @@ class Theta:
         return np.concatenate([packed[self.free], *(structured(part) for part in self.structured)])
 
 
-def make_theta(design: Design, order: tuple[int, ...]) -> Theta:
-    """Return theta of a design, its blocks packed in this order."""
+def make_theta(design: Design, order: tuple[int, ...], scales: Sequence[Floats] | None = None) -> Theta:
+    """Return theta of a design, its blocks packed in this order.
+
+    `scales` are what the columns of each block were divided by, if not by their root mean squares.
+    """
     free, structured, at = [], [], 0
     for k in order:
         block = design.blocks[k]
@@ -127,14 +130,17 @@ def make_theta(design: Design, order: tuple[int, ...]) -> Theta:
         free += [at + i * q + j for i, j in pairs]
         structured += [(k, at, part) for part in block.parts if not part.covariance.free]
         at += q * q
-    return Theta(at, np.array(free, dtype=np.int64), _structured(design, structured, len(free)))
+    scales = [root_mean_square(rows_of(block.Z)) for block in design.blocks] if scales is None else scales
+    return Theta(at, np.array(free, dtype=np.int64), _structured(design, structured, len(free), scales))
 
 
-def _structured(design: Design, parts: list[tuple[int, int, Part]], start: int) -> tuple[StructuredPart, ...]:
+def _structured(
+    design: Design, parts: list[tuple[int, int, Part]], start: int, scales: Sequence[Floats]
+) -> tuple[StructuredPart, ...]:
     found = []
     for k, at, part in parts:
         block, own = design.blocks[k], np.array(part.columns)
-        scale = root_mean_square(rows_of(block.Z))[own]
+        scale = scales[k][own]
         units = [1 / max(scale[i] for (i,) in e.places) if e.kind == "sd" else 1.0 for e in part.entries]
         positions = at + own[:, None] * len(block.columns) + own
         end = start + len(units)

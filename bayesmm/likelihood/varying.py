@@ -14,7 +14,7 @@ import numpy as np
 from bayesmm.design.parameters import residual_labels
 from bayesmm.design.records import Design
 from bayesmm.design.residual.correlation import Entries
-from bayesmm.design.residual.structure import ResidualTerm, Values, values_by_label
+from bayesmm.design.residual.structure import ResidualTerm, Values, lies_within, values_by_label
 from bayesmm.design.summed import is_summed
 from bayesmm.likelihood.compiled import Ints, pack
 from bayesmm.likelihood.crossproducts import CrossProducts, Factor, Floats, Rows, leading_products
@@ -61,10 +61,7 @@ def varies(design: Design) -> bool:
         return True
     if term.correlated.structure.inverse is None:
         return False
-    layout = term.correlated.layout
-    return not design.blocks or any(
-        np.array_equal(block.index[layout.row], block.index[layout.column]) for block in design.blocks
-    )
+    return not design.blocks or any(lies_within(term, block.index) for block in design.blocks)
 
 
 def _known_scatter(part: ResidualTerm) -> bool:

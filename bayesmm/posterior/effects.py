@@ -1,10 +1,11 @@
 """What random effects add to the linear predictors of rows, draw by draw: those of known levels and of new ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from bayesmm.design.predictors import columns_of, part_of, random_parameters
+from bayesmm.design.relations import given_relatives
 from bayesmm.posterior.draws import factor_draws, tree_sizes, variable
 from bayesmm.runtime.streams import stream
 
@@ -25,7 +26,11 @@ def add_effects_of_rows(eta: Array, fit, groups: Sequence, name: str, new_levels
         for j in np.flatnonzero(columns_of(group.block, name)):
             eta[:, known] += b[:, group.index[known], j] * Z[known, j]
         if new_levels == "sample" and len(known) < len(group.index):
-            _add_new_levels(eta, group, Z, factor_draws(fit, group.block), seed)
+            L = factor_draws(fit, group.block)
+            if group.block.relation is None:
+                _add_new_levels(eta, group, Z, L, seed)
+            else:
+                _add_relatives(eta, group, Z, b[:, :, 0], L[:, 0, 0], fit.design.spec.matrices, seed)
 
 
 def effects_of_parameters(fit, groups: Sequence, rows: int, new_levels: str, seed: int) -> dict[str, Array]:
@@ -44,6 +49,17 @@ def _add_new_levels(eta: Array, group, Z: Array, L: Array, seed: int) -> None:
         rows = np.flatnonzero(new & (group.labels == label))
         z = level_stream(seed, group.block.group, label).standard_normal((len(L), L.shape[2]))
         eta[:, rows] += np.einsum("sij,sj->si", L, z) @ Z[rows].T
+
+
+def _add_relatives(eta: Array, group, Z: Array, b: Array, sd: Array, matrices: Mapping, seed: int) -> None:
+    """Add to eta (draws, rows) the effects of levels that the fit did not see given those, (draws, G), that it did."""
+    block, new = group.block, group.index < 0
+    labels = sorted(set(group.labels[new]))
+    W, root = given_relatives(block.relation, matrices[block.relation.name], block.levels, labels)
+    z = np.stack([level_stream(seed, block.group, label).standard_normal(len(eta)) for label in labels], axis=1)
+    found = b @ W.T + sd[:, None] * (z @ root.T)
+    at = np.searchsorted(labels, group.labels[new].astype(str))
+    eta[:, new] += found[:, at] * Z[new, 0]
 
 
 def level_stream(seed: int, group: str, label: str) -> np.random.Generator:

@@ -19,18 +19,18 @@ from bayesmm.design.predictors import MEAN, part_of, random_parameters
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
-from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
+from bayesmm.errors import BayesmmWarning, listing, suggest
 from bayesmm.families.limits import Limits
 from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes, variable
 from bayesmm.posterior.effects import add_effects_of_rows, effects_of_parameters
 from bayesmm.posterior.means import mean_of, probabilities_of
+from bayesmm.posterior.new_levels import check_levels
 from bayesmm.posterior.predictions import CATEGORY, Predictions, table_of
 from bayesmm.posterior.responses import draw_response
 from bayesmm.posterior.trials import limits_again, named_trials, trials_of
 from bayesmm.runtime.arguments import chosen_seed, is_whole
 from bayesmm.runtime.memory import BYTES, too_much, usable_memory
-from bayesmm.runtime.messages import count, label_text
 from bayesmm.runtime.progress import working
 from bayesmm.runtime.streams import stream
 from bayesmm.runtime.threads import few_threads
@@ -41,7 +41,6 @@ GROUPS = ("conditional", "population", "averaged")
 NEW_LEVELS = ("error", "sample", "zero")
 CHUNK = 4_000_000  # draws of rows made at a time: 32 MB for each array that is needed on the way
 COPIES = 2  # the draws and, while a chunk is added, what NumPy makes of them
-NO_RELATIVE = "{!r} of '{}' is not in the data of the fit, and has a covariance with their levels; refit with its rows"
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,26 +187,6 @@ def columns_of_block(design: Design, k: int, data: object) -> np.ndarray:
     return np.hstack(parts) if len(parts[0]) else np.empty((0, len(design.blocks[k].columns)))
 
 
-def check_levels(rows: Rows, new_levels: str) -> None:
-    """Raise a DataError if a level was not seen by the fit and it was not said what to do then."""
-    for group in rows.groups:
-        unseen = list(dict.fromkeys(group.labels[group.index < 0]))
-        if unseen and group.block.relation is not None:
-            raise DataError(NO_RELATIVE.format(unseen[0], group.block.group))
-        if unseen and group.block.members:
-            raise DataError(
-                f"{label_text(unseen[0])} is no level of {group.block.group} in the data of the fit, and rows with new "
-                "ones beside known ones cannot be predicted; use groups='population'"
-            )
-        if unseen and new_levels == "error":
-            levels = listing(map(label_text, group.block.levels), limit=5)
-            raise DataError(
-                f"{count(len(unseen), 'level')} of '{group.block.group}' ({listing(map(label_text, unseen), limit=5)}) "
-                f"{'is' if len(unseen) == 1 else 'are'} not in the data of the fit, which have {levels}; "
-                "new_levels='sample' draws the effects of a new level from a posterior, 'zero' takes them as 0"
-            )
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # from a posterior
 
@@ -272,7 +251,7 @@ def predict(
         raise ValueError(f"trials= are those of other data of a binomial model; {own}")
     formulas = kind == "mean" and design.residual.by_row
     rows = rows_of(design, data, conditioned_on(design, groups), residual=kind == "response" or formulas)
-    check_levels(rows, new_levels)
+    check_levels(rows.groups, new_levels, design.spec.matrices)
     check_draws(fit, rows, len(design.categories) if kind == "mean" and family.ordered else 1)
     spread = spreads(fit, data) if isinstance(groups, str) and groups == "averaged" else None
     noise = _noise(fit, data, trials, rows, new_levels, seed) if kind == "response" else None

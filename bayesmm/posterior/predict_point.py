@@ -9,7 +9,7 @@ import pandas as pd
 from bayesmm.design.ordered import check_order
 from bayesmm.design.predictors import MEAN, check_of_mean, part_of, random_parameters
 from bayesmm.design.records import Design
-from bayesmm.design.relations import columns_for, expanded_point, is_related
+from bayesmm.design.relations import columns_for, expanded_point, is_related, relations_of
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import weights_of_rows
@@ -26,11 +26,11 @@ from bayesmm.likelihood.problem import Problem, integrate, orthonormal_columns, 
 from bayesmm.likelihood.summed import orthonormal_of_sums
 from bayesmm.likelihood.variances import row_variances
 from bayesmm.posterior.means import mean_of, probabilities_of, slope_of
+from bayesmm.posterior.new_levels import check_levels
 from bayesmm.posterior.predict import (
     Rows,
     check_averaged,
     check_choice,
-    check_levels,
     columns_of_block,
     conditioned_on,
     rows_of,
@@ -105,7 +105,7 @@ def predict_point(
         check_of_mean(design, "se=True", "sample() has intervals of predictions")
     chosen = conditioned_on(design, groups)
     rows = rows_of(design, data, chosen, residual=se or design.residual.by_row)
-    check_levels(rows, new_levels)
+    check_levels(rows.groups, new_levels)
     check_estimable(design, rows)
     eta = linear_of_rows(point, rows, chosen)
     averaging = isinstance(groups, str) and groups == "averaged"
@@ -230,9 +230,10 @@ def linear_variances(point, rows: Rows, chosen: Sequence[int]) -> Floats:
 
 def _expanded_rows(design: Design, rows: Rows, chosen: Sequence[int]) -> Rows:
     """Return rows with the blocks of `expanded`."""
+    known = relations_of(design)
     groups = [
-        g if (b := design.blocks[k]).relation is None
-        else replace(g, index=np.zeros_like(g.index), Z=columns_for(g.index, g.Z, len(b.levels)))
+        g if known[k] is None
+        else replace(g, index=np.zeros_like(g.index), Z=columns_for(g.index, g.Z, len(design.blocks[k].levels)))
         for g, k in zip(rows.groups, chosen, strict=True)
     ]  # fmt: skip
     return replace(rows, groups=tuple(groups))

@@ -64,6 +64,7 @@ def of_series(fit, split, single: bool) -> Callable[..., tuple[Array, Array]]:
         )
     blocks = [design.blocks[j] for j in split.inner]
     factors = [factor_draws(fit, block) for block in blocks]
+    values = np.broadcast_to(correlation.values, (len(sd), correlation.values.shape[-1]))  # known ones are one set
 
     def value(eta: Array, rows: Array, start: Array) -> tuple[Array, Array]:
         levels, points = np.empty((len(eta), 1)), np.empty(eta.shape if single else (len(eta), 0))
@@ -71,7 +72,7 @@ def of_series(fit, split, single: bool) -> Callable[..., tuple[Array, Array]]:
         for at in range(0, len(eta), step):
             part = slice(at, at + step)
             own = sd[part][:, rows]
-            chosen = type(correlation)(correlation.layout, correlation.values[part])
+            chosen = type(correlation)(correlation.layout, values[part])
             V = chosen.dense(rows) * own[:, :, None] * own[:, None, :]
             for block, L in zip(blocks, factors, strict=True):
                 ZL = block.Z[rows] @ L[part]

@@ -243,7 +243,7 @@ def _auxiliaries(design: Design) -> Iterator[Place]:
         if own.prior:
             continue
         centre = design.y - design.offset if design.family.link == "identity" else design.y
-        scale = robust_scale(centre if own.of is None else own.of(design.y))
+        scale = robust_scale(centre if own.of is None else own.of(design.y)) / design.residual.size_of_known
         kind, unit = SD if own.name == "sigma" else AUXILIARY, own.unit or f"units of {design.response}"
         yield Place(own.name, kind, (), Prior("HalfStudentT", nu=SD_DEGREES, sigma=scale), unit, bounds=own.bounds)
     for own, prior in auxiliary_priors(design):

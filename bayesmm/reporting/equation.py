@@ -112,7 +112,7 @@ def _by_row(tex: str, design: Design, family: Family) -> str:
 def _residual_factor(design: Design) -> str:
     """Return what the residual variance of row i has beside sigma^2, nothing where that is all."""
     parts = [part for part in design.residual.parts if part.structure.relative_sd is not None]
-    return "".join(rf"\,{part.structure.tex(_names(part))}" for part in parts)
+    return "".join(rf"\,{(part.structure.variance_tex or part.structure.tex)(_names(part))}" for part in parts)
 
 
 def _names(part) -> dict[str, str]:
@@ -208,6 +208,10 @@ def _random_effects(design: Design, block: Block) -> Iterator[str]:
     effects = [effect_of(design, block, column, "g") for column in block.columns]
     scales = [_sd(block, column) for column in block.columns]
     each = rf"\quad g \in {_factor(block)}"
+    if block.relation is not None:
+        matrix, of = rf"{{{escape(block.relation.name)}}}", rf"_{{g \in {_factor(block)}}}"
+        yield rf"({effects[0]}){of} &\sim \mathcal{{N}}(0,\ {scales[0]}^{{2}}\,{matrix})"
+        return
     if not block.correlated:
         for effect, scale in zip(effects, scales, strict=True):
             yield rf"{effect} &\sim \mathcal{{N}}(0,\ {scale}^{{2}}), {each}"

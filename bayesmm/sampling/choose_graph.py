@@ -61,7 +61,9 @@ def settled_effects(design: Design, priors: Mapping[str, Prior], effects: str) -
             raise DataError("effects='explicit' needs the rows, and the data are a lazy frame; use effects='marginal'")
         return "marginal"
     if effects == "marginal" and is_related(design):
-        raise DataError("effects='marginal' is not possible with gr(g, cov = A); use effects='explicit'")
+        raise DataError(
+            f"effects='marginal' is not possible with {structured_terms(design)[0]}; use effects='explicit'"
+        )
     if is_related(design):
         return "explicit"
     if design.residual.estimated and not compiled_alone(design, priors):

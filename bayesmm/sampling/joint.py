@@ -18,18 +18,21 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from bayesmm.design.covariance.structures import structured_terms, untied
+from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.predictors import random_parameters
 from bayesmm.design.records import Design
-from bayesmm.estimation.glmm import Warm, criterion_of, effects, make_problem
-from bayesmm.estimation.glmm_map import Likelihood, likelihood_of
-from bayesmm.likelihood.coordinates import Coordinates, factors, sds_of_terms, values
+from bayesmm.design.relations import by_levels, is_related, over_levels, over_levels_again, unrelated
+from bayesmm.estimation.glmm import Warm, criterion_of, effects
+from bayesmm.estimation.natural_likelihood import Likelihood, likelihood_of, natural_problem
+from bayesmm.likelihood.coordinates import Coordinates, values
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.joint import joint_likelihood, joint_words
 from bayesmm.likelihood.joint_quadrature import joint_quadrature_likelihood, joint_quadrature_words
-from bayesmm.likelihood.marginal import Marginal, generalised_coordinates
+from bayesmm.likelihood.marginal import Marginal, generalised_coordinates, generalised_structure, with_structures
 from bayesmm.likelihood.posterior import LogPosterior, SearchedPosterior, log_posterior
 from bayesmm.likelihood.quadrature import fits
+from bayesmm.likelihood.related_likelihood import related_likelihood, related_words
+from bayesmm.likelihood.structured_blocks import Sampled
 from bayesmm.likelihood.whitened import Whitened
 from bayesmm.priors import Prior, prior_bases, prior_design, threshold_means
 from bayesmm.runtime.streams import start as generator
@@ -60,7 +63,7 @@ def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: 
         and sampler in ("auto", "nutpie")
         and effects_written_out(design) <= MOST_COORDINATES
         and all(prior.distribution != "Custom" for prior in priors.values())
-        and not structured_terms(design, compiled=True)
+        and not structured_terms(unrelated(design), compiled=True)
     )
 
 
@@ -91,20 +94,23 @@ def ready(
     """
     own, bases = prior_design(design, priors), prior_bases(design, priors)
     c, places = generalised_coordinates(design, priors)
-    problem, warm = make_problem(untied(own)), Warm(np.zeros(sum(b.Z.shape[1] * len(b.levels) for b in design.blocks)))
-    likelihood = likelihood_of(problem, criterion_of(problem, 1, warm))
-    labels, means = likelihood.problem.own.labels, threshold_means(design, priors)
-    laplace = Marginal(design, None, SearchedPosterior(c, likelihood), places, labels, bases, means)
+    problem, warm = natural_problem(own), Warm(np.zeros(sum(b.Z.shape[1] * len(b.levels) for b in design.blocks)))
+    likelihood = likelihood_of(problem, criterion_of(problem, 1, warm), own)
+    structure, means = likelihood.structure, threshold_means(design, priors)
+    settings = places, structure.names, bases, means, None if structure.plain else structure
+    laplace = Marginal(design, None, SearchedPosterior(c, likelihood), *settings)
     middle = centre(laplace, priors, near)
     mode = find_mode(laplace.posterior, middle, units(laplace, priors))
     if mode is None:
         check_start(laplace, priors, middle)
         raise ValueError("the search for the mode of the posterior did not get anywhere; use sampler='pymc'")
-    modes, conditional = modes_at(likelihood, laplace.posterior, mode, warm)
+    modes, conditional = by_levels(design, *modes_at(likelihood, laplace.posterior, mode, warm))
     within = integrated_block(design) if nested else None
-    flags = centred(lambda: by_rule(laplace.posterior, mode, conditional, within))
+    L = factors_at(structure, c, mode.x)
+    flags = centred(lambda: by_rule(L, conditional, within))
     kept = written_out(design, within)
-    L, modes, written = ([parts[k] for k in kept] for parts in (factors_at(c, mode.x), modes, flags))
+    modes = [over_levels_again(block, b) for block, b in zip(design.blocks, modes, strict=True)]
+    L, modes, written = ([parts[k] for k in kept] for parts in (L, modes, flags))
     e, sizes = spherical_where(L, modes, written), effect_sizes(L, modes, written)
     joint = replace(laplace, posterior=joint_posterior(design, own, priors, flags, within))
     at = in_metric(joint.posterior, mode, e, sizes)
@@ -122,7 +128,10 @@ def integrated_block(design: Design) -> int | None:
     """
     if random_parameters(design):
         return None
-    k = max(range(len(design.blocks)), key=lambda k: len(design.blocks[k].levels))
+    alone = [k for k, block in enumerate(design.blocks) if block.relation is None]
+    if not alone:
+        return None
+    k = max(alone, key=lambda k: len(design.blocks[k].levels))
     block, others = design.blocks[k], [b for i, b in enumerate(design.blocks) if i != k]
     alone = replace(design, blocks=(block,))
     few = effects_written_out(replace(design, blocks=tuple(others))) <= MOST_COLUMNS
@@ -145,8 +154,13 @@ def joint_posterior(
     size = sum(len(block.levels) * len(block.columns) for block in blocks)
     c, _ = generalised_coordinates(design, priors, effects=size)
     if integrated is None:
-        return log_posterior(c, joint_likelihood(), joint_words(own, centred))
-    return log_posterior(c, joint_quadrature_likelihood(), joint_quadrature_words(own, integrated, centred))
+        likelihood, words = joint_likelihood(), joint_words(own, centred)
+    else:
+        likelihood, words = joint_quadrature_likelihood(), joint_quadrature_words(own, integrated, centred)
+    if is_related(design):
+        words = related_words(own, written_out(design, integrated), centred, likelihood, words)
+        likelihood = related_likelihood()
+    return log_posterior(c, *with_structures(generalised_structure(own), likelihood, words))
 
 
 def modes_at(
@@ -157,15 +171,13 @@ def modes_at(
     return modes, conditional
 
 
-def factors_at(c: Coordinates, x: Floats) -> list[Floats]:
+def factors_at(structure: Sampled, c: Coordinates, x: Floats) -> list[Floats]:
     """Return the factors of the blocks' covariance matrices at one x, (q, q) each."""
-    sds = sds_of_terms(c, values(c, x[None]))
-    return [sd[0, :, None] * C[0] for sd, C in zip(sds, factors(c, x[None]), strict=True)]
+    found, _ = structure.covariances(c, x[None], values(c, x[None]))
+    return [sd[0, :, None] * C[0] for sd, C in found]
 
 
-def by_rule(
-    posterior: SearchedPosterior, mode: Mode, conditional: Sequence[Floats], integrated: int | None = None
-) -> list[bool]:
+def by_rule(L: Sequence[Floats], conditional: Sequence[Floats], integrated: int | None = None) -> list[bool]:
     """Return for each block whether its effects are known better from the data than from their prior.
 
     Also with its sds one standard error lower: with few levels the posterior has smaller ones. Around nested effects
@@ -174,7 +186,7 @@ def by_rule(
     """
     if integrated is not None:
         return [False] * len(conditional)
-    covariances = [L @ L.T for L in factors_at(posterior.coordinates, mode.x)]
+    covariances = [factor @ factor.T for factor in L]
     return [bool(r > CENTRED_ABOVE) for r in reliabilities(covariances, conditional, STANDARD_ERRORS)]
 
 
@@ -240,15 +252,17 @@ def joint_tree(model: Marginal, run: Run, centred: Sequence[bool], integrated: i
     x = x.reshape(-1, x.shape[-1])
     sizes = [len(block.levels) * len(block.columns) for block in design.blocks]
     t = x.shape[1] - sum(sizes[k] for k in written_out(design, integrated))
-    sds, C, posterior = sds_of_terms(c, values(c, x)), factors(c, x), tree["posterior"].to_dataset()
+    structure, posterior = generalised_structure(design), tree["posterior"].to_dataset()
+    covariances, _ = structure.covariances(c, x, values(c, x))
     for k, (block, size) in enumerate(zip(design.blocks, sizes, strict=True)):
         q, names = len(block.columns), block.names
         if k == integrated:
             continue
         b = x[:, t : t + size].reshape(len(x), len(block.levels), q).copy()
         if not centred[k]:
-            L = sds[k][:, :, None] * C[k]
-            b = np.einsum("nga,nba->ngb", b, L)
+            sds, C = covariances[k]
+            b = np.einsum("nga,nba->ngb", b, sds[:, :, None] * C)
+        b = over_levels(block, b)
         to_reported(b, model.bases.blocks[k])
         variable = (("chain", "draw", *names.effect_dims), b.reshape(*shape, *b.shape[1:]))
         labels = {block.name: list(block.levels), names.term_dim: list(block.columns)}

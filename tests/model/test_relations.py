@@ -184,8 +184,6 @@ def test_what_cannot_be_is_said():
         model.maximize("MAP")
     with pytest.raises(DataError, match="is not possible with the known covariance of"):
         model.maximize().confint()
-    with pytest.raises(DataError, match="gaussian models"):
-        bmm.Model(FORMULA, FRAME.assign(y=1), family="poisson", matrices={"A": MATRIX})
     with pytest.raises(ValueError, match="cannot be left out with its effect integrated out"):
         invented(model).loo(by="animal")
     with pytest.raises(DataError, match="is not in the data of the fit"):

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from bayesmm.design.covariance import autoregressive, compound_symmetry, diagonal, identity, toeplitz, unstructured
 from bayesmm.design.covariance.structure import Covariance, Part
+from bayesmm.design.relations import crosses
 from bayesmm.design.residual.structures import signatures
 from bayesmm.errors import DataError, listing
 from bayesmm.families.families import FAMILIES
@@ -68,19 +69,19 @@ def make_parts(name: str, columns: range, text: str) -> tuple[Part, ...]:
 def structured_terms(design, *, compiled: bool = False) -> list[str]:
     """Return the group terms whose covariance matrix has a structure: "cs(0 + x | g)".
 
-    With `compiled` without those that the compiled posteriors take: diagonal ones, and in a linear model those with a
-    kernel.
+    Correlated residuals whose series lie within the levels of no factor have one too. With `compiled` without those
+    that the compiled posteriors take: diagonal ones, and those with a kernel.
     """
-    gaussian = compiled and design.family.gaussian
     related = [f"gr({b.group}, cov = {b.relation.name})" for b in design.blocks if getattr(b, "relation", None)]
     others = [
         block.group if block.smooth or block.members else f"{part.text.removesuffix(')')} | {block.group})"
         for block in design.blocks
         for part in block.parts
         if not (part.covariance.free or (compiled and part.covariance.diagonal))
-        and not (gaussian and part.covariance.kernel is not None)
+        and not (compiled and part.covariance.kernel is not None)
     ]
-    return list(dict.fromkeys([*related, *others]))
+    across = [design.residual.text] if crosses(design) else []
+    return list(dict.fromkeys([*related, *others, *across]))
 
 
 def untied(design):

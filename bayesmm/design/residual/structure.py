@@ -23,6 +23,7 @@ from bayesmm.formula.formula import Signature
 Array = np.ndarray
 Arguments = Mapping[str, Numbers | Factor]  # what stands in the term's brackets, evaluated, by the argument's name
 Values = Mapping[str, Array]  # of each parameter by its name, (..., k): k = 1 for a single number
+NOTHING: Values = MappingProxyType({})  # the values of a structure without parameters
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ class ResidualStructure:
     tex : callable
         ``(terms' text in LaTeX, by argument) -> text``: what sigma^2 is multiplied by in row i; of a structure with
         correlations, the correlation of the rows i and j.
+    variance_tex : callable or None
+        The first of the two, of a structure with correlations and sds.
     layout, root : callable or None
         Of a structure with correlations, ``rows -> Layout`` and ``(library, layout, values) -> (..., nnz)``: which
         entries of U, U C U' = I, are not 0, and their values. One function for both libraries, as `relative_sd`.
@@ -133,6 +136,7 @@ class ResidualStructure:
     rows: Callable[[Arguments], Array | None]
     relative_sd: Callable[[ModuleType, object, Mapping[str, object]], object] | None = None
     tex: Callable[[Mapping[str, str]], str]
+    variance_tex: Callable[[Mapping[str, str]], str] | None = None
     layout: Callable[[Array], Layout] | None = None
     root: Callable[[ModuleType, Layout, Mapping[str, object]], object] | None = None
     sigma: str = "scale"
@@ -243,6 +247,13 @@ class Residuals:
         """The structure that has correlations."""
         return next((part for part in self.parts if part.structure.root is not None), None)
 
+    @property
+    def size_of_known(self) -> float:
+        """The middle of what known sds multiply sigma by; 1 where there are none, or sigma is known."""
+        parts = [p for p in self.parts if p.structure.variance_tex is not None and p.structure.sigma == "scale"]
+        logs = [np.log(part.structure.relative_sd(np, part.rows, NOTHING)).mean() for part in parts]
+        return float(np.exp(sum(logs)))
+
     def taken(self, rows: Array) -> "Residuals":
         """Return those of some of the rows, (n,) bool or places."""
         return replace(self, parts=tuple(replace(p, rows=None if p.rows is None else p.rows[rows]) for p in self.parts))
@@ -276,9 +287,6 @@ class Residuals:
         return Correlation(layout, part.structure.root(np, layout, values))
 
 
-NOTHING: Values = MappingProxyType({})  # the values of a structure without parameters
-
-
 def stacked(columns: Sequence[Array | None]) -> Array | None:
     """Return what several structures have read of each row side by side, (n, k)."""
     known = [np.asarray(own, dtype=float) for own in columns if own is not None]
@@ -309,6 +317,14 @@ def weights_of_rows(term: Residuals, rows: Array | None, values: Values, weights
     if d is None:
         return weights
     return np.square(1 / d) if weights is None else weights / np.square(d)
+
+
+def lies_within(residual: Residuals, index: Array) -> bool:
+    """Return whether the rows of each series, if residuals are correlated, are in one level, (n,) of each row."""
+    if residual.correlated is None:
+        return True
+    layout = residual.correlated.layout
+    return np.array_equal(index[layout.row], index[layout.column])
 
 
 def mean_values(values: Values) -> dict[str, Array]:

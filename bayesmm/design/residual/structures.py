@@ -12,6 +12,7 @@ from bayesmm.design.residual import (
     autoregressive,
     compound_symmetry,
     continuous_autoregressive,
+    known_covariance,
     scale,
     standard_errors,
     unstructured,
@@ -39,7 +40,13 @@ from bayesmm.formula.formula import (
     text_of,
 )
 
-_MODULES = (standard_errors, autoregressive, continuous_autoregressive, compound_symmetry, unstructured)
+_MODULES = (
+    standard_errors, autoregressive, continuous_autoregressive, compound_symmetry, unstructured, known_covariance,
+)  # fmt: skip
+NO_ROWS = (
+    "matrices[{0!r}] has the covariances of the rows of the model's data, and says nothing of others; new responses "
+    "need {1} with rows = id, a column of labels that the matrix has, and kind='mean' needs none"
+)
 STRUCTURES: dict[str, ResidualStructure] = {module.STRUCTURE.name: module.STRUCTURE for module in _MODULES}
 
 
@@ -70,6 +77,16 @@ def _arguments(call: Call) -> dict[str, Expr]:
     return arguments_of(call, STRUCTURES[call.function].signature)
 
 
+def matrices_of_residuals(formula: Formula) -> list[tuple[str, bool]]:
+    """Return the names of the matrices that the residual structures of a formula have, and if they are of labels."""
+    found = []
+    for call in formula.residuals:
+        given, signature = _arguments(call), STRUCTURES[call.function].signature
+        known = [given[own.name].name for own in signature.parameters if own.kind == "matrix"]
+        found += [(name, "rows" in given) for name in known]
+    return found
+
+
 def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array, weights: Array | None) -> Residuals:
     """Return the residuals of a model, with what their structures read of each row.
 
@@ -89,7 +106,11 @@ def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array, wei
     if known and formula.scales and known[0].structure is not parts[-1].structure:
         said = f"gives the sds of the rows, and {formula.scales[0].text} models them"
         raise DataError(f"{known[0].text} {said}; leave one of the two out")
-    beside = [part.text for part in parts if part.structure.signature and part.structure.signature.gives == BESIDE]
+    given = [part.text for part in parts if part.structure.sigma == "known"]
+    if given and len(scattered := [part.text for part in parts if part.structure.relative_sd is not None]) > 1:
+        raise DataError(f"{listing(scattered)} both give the sds of the rows; leave one of the two out")
+    signed = [part for part in parts if part.structure.signature]
+    beside = [p.text for p in signed if p.structure.signature.gives == BESIDE or p.structure.sigma == "known"]
     if beside and weights is not None:
         raise DataError(f"{beside[0]} and the weights both say how exact a row is; leave one of the two out")
     return Residuals(tuple(parts))
@@ -168,6 +189,9 @@ def _scale_matrix(own: Scale, scope: Scope, n: int) -> tuple[Array, list[str]]:
 
 def residual_rows(formula: Formula, scope: Scope) -> Array | None:
     """Return what the formula's structures read of each row of other data, (m, k); None without one."""
+    for name, labelled in matrices_of_residuals(formula):
+        if not labelled:
+            raise DataError(NO_ROWS.format(name, text_of(formula.residuals[-1])))
     found = [STRUCTURES[call.function].rows(_evaluated(call, scope)) for call in formula.residuals]
     for own in formula.scales:
         X, _ = _scale_matrix(own, scope, len(scope.rows))
@@ -184,6 +208,8 @@ def _evaluated(call: Call, scope: Scope) -> Arguments:
 def _value(expr: Expr, kind: str, scope: Scope) -> object:
     if kind == "logical":
         return literal(expr)
+    if kind == "matrix":
+        return known_covariance.Known(expr.name, scope.matrices[expr.name])
     if kind == "column":
         return Numbers(numeric(expr, scope)[:, None])
     if kind == "series":

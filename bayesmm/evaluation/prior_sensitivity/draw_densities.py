@@ -13,6 +13,7 @@ from bayesmm.design.covariance.structure import searched
 from bayesmm.design.parameters import part_parameters, residual_labels, variable_of
 from bayesmm.design.predictors import random_parameters
 from bayesmm.design.records import Design
+from bayesmm.design.relations import expanded, relations_of
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import Values as Residual
 from bayesmm.errors import PriorError
@@ -122,10 +123,12 @@ def _each(fit, value: Callable[[Array, list[Array], Array, Residual], float]) ->
     aux = auxiliary_draws(fit) if design.family.gaussian else own_draws(fit)
     beta = variable(fit.tree, "beta").reshape(len(aux), -1) if design.p else np.zeros((len(aux), 0))
     factors, residual = [factor_draws(fit, block) for block in design.blocks], residual_draws(fit)
+    known = relations_of(design)
 
     def at(s: int) -> float:
         own = {name: values[s] for name, values in residual.items()}
-        return value(beta[s], [L[s] for L in factors], aux[s], own)
+        L = [L[s] if one is None else L[s, 0, 0] * one.root for L, one in zip(factors, known, strict=True)]
+        return value(beta[s], L, aux[s], own)
 
     return np.array([at(s) for s in range(len(aux))])
 
@@ -135,7 +138,7 @@ def _gaussian(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
 
     Where the residual has parameters the rows are reduced anew for each draw.
     """
-    design = fit.design
+    design = expanded(fit.design)
     centre = variable(fit.tree, "beta").mean(axis=(0, 1)) if design.p else np.zeros(0)
     r = design.y - design.offset - design.X @ centre
     X, nothing, ones = np.ascontiguousarray(design.X), np.zeros(design.p), np.ones(design.p)
@@ -160,7 +163,7 @@ def _laplace(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
     from bayesmm.likelihood.laplace_cholesky import analyse  # here: few models need them
     from bayesmm.likelihood.several_laplace import joint_laplace, several_of
 
-    design, ones = fit.design, np.ones(fit.design.n)
+    design, ones = expanded(fit.design), np.ones(fit.design.n)
     columns = scaled_columns(design)
     scales, several = [1 / np.diag(own.basis) for own in columns], None
     if random_parameters(design):

@@ -110,6 +110,12 @@ def known_errors(design: Design) -> Array:
     for part in design.residual.parts:
         if part.structure.name == standard_errors.NAME:
             return part.rows
+    for part in design.residual.parts:
+        if part.structure.sigma == "known":
+            raise DataError(
+                f"Q and I2 are for estimates that are independent, y | se(se), and {part.text} has their covariances; "
+                "the sds of the effects are those of varcorr()"
+            )
     raise DataError(
         "the model has no known standard errors, which a meta-analysis is of; they are named in the formula, "
         "y | se(se) ~ 1 + (1 | study)"

@@ -1,0 +1,102 @@
+"""A likelihood of effects whose levels have a known covariance, by one of independent effects, as a C function.
+
+Between the coordinates and the joint density: the effects of a block with the covariance s^2 K among its levels are R f
+with the factor R R' = K and independent f ~ N(0, s^2). Of a centred block f are the coordinates, else f / s, as they
+are of effects that are independent between levels. The density of R f, which the joint density has in its place, is
+taken out.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import carray
+
+from bayesmm.design.records import Design
+from bayesmm.likelihood.compiled import Ints, c_function, call, integers, pack, vector, zeros
+from bayesmm.likelihood.posterior import LIKELIHOOD
+
+# The words: sizes, those of the joint density, five numbers for each block, and the factors R row by row.
+# The sizes: the address of the joint density, and its coefficients. The numbers: where the block's effects begin, its
+# levels, where its sd is in L, where its factor begins, and whether it is centred.
+SIZES, INNER, BLOCKS, ROOTS = range(4)
+NUMBERS = 5
+
+
+def related_words(
+    design: Design, written: Sequence[int], centred: Sequence[bool], likelihood: object, words: Ints
+) -> Ints:
+    """Return the words of `related_likelihood` for a joint density and its words.
+
+    Parameters
+    ----------
+    design : Design
+    written : sequence of int
+        The blocks whose effects are coordinates, in their order.
+    centred : sequence of bool
+        For each block of the design.
+    likelihood, words
+        Of the joint density, with the same flags.
+    """
+    places = np.cumsum([0, *(len(block.columns) ** 2 for block in design.blocks)])
+    at, table, roots, length = design.p, [], [np.empty(0)], 0
+    for k in written:
+        block = design.blocks[k]
+        G = len(block.levels)
+        if block.relation is not None:  # which has one effect in a level
+            table += [at, G, places[k], length, int(centred[k])]
+            roots.append(block.relation.root.ravel())
+            length += G * G
+        at += G * len(block.columns)
+    sizes = np.array([likelihood.address, at], dtype=np.int64)
+    return pack(sizes, words, np.array(table, dtype=np.int64), np.concatenate(roots))
+
+
+@c_function(LIKELIHOOD)
+def related_likelihood(words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
+    """Set log p(y, e | L, parameters, coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
+    w = carray(words, (words[0],))
+    sizes, blocks, roots = integers(w, SIZES), integers(w, BLOCKS), vector(w, ROOTS)
+    n, extra = sizes[1], 0.0
+    given, d_given = carray(coefficients, (n,)), carray(d_coefficients, (n,))
+    inner, d_inner = zeros(n), zeros(n)
+    for i in range(n):
+        inner[i] = given[i]
+    for k in range(blocks.shape[0] // NUMBERS):
+        at, G, place, first = (
+            blocks[NUMBERS * k],
+            blocks[NUMBERS * k + 1],
+            blocks[NUMBERS * k + 2],
+            blocks[NUMBERS * k + 3],
+        )
+        longer = 0.0
+        for g in range(G):
+            total = 0.0
+            for h in range(g + 1):
+                total += roots[first + g * G + h] * given[at + h]
+            inner[at + g] = total
+            longer += total * total - given[at + g] * given[at + g]
+        extra += 0.5 * longer / (L[place] * L[place] if blocks[NUMBERS * k + 4] == 1 else 1.0)
+    if call(sizes[0], (integers(w, INNER), flags, L, positive, inner, value, d_L, d_positive, d_inner)) == 0:
+        return 0
+    value[0] += extra
+    for i in range(n):
+        d_given[i] = d_inner[i]
+    for k in range(blocks.shape[0] // NUMBERS):
+        at, G, place, first = (
+            blocks[NUMBERS * k],
+            blocks[NUMBERS * k + 1],
+            blocks[NUMBERS * k + 2],
+            blocks[NUMBERS * k + 3],
+        )
+        centred = blocks[NUMBERS * k + 4] == 1
+        variance, longer = L[place] * L[place] if centred else 1.0, 0.0
+        for g in range(G):
+            d_given[at + g] = -given[at + g] / variance
+            longer += inner[at + g] * inner[at + g] - given[at + g] * given[at + g]
+        for g in range(G):
+            slope = d_inner[at + g] + inner[at + g] / variance
+            for h in range(g + 1):
+                d_given[at + h] += roots[first + g * G + h] * slope
+        if centred:
+            d_L[place] -= longer / (variance * L[place])
+    return 1
