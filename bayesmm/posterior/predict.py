@@ -17,6 +17,7 @@ from bayesmm.design.design import encode
 from bayesmm.design.ordered import check_order
 from bayesmm.design.predictors import MEAN, part_of, random_parameters
 from bayesmm.design.records import Block, Design
+from bayesmm.design.relations import mean_variance
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
@@ -292,6 +293,7 @@ def predict(
             values[:, part] = (probabilities_of if many else mean_of)(family, eta, aux, own)
     record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
     record |= {"order": False} if family.nominal else {}
+    record |= {"angle": True} if family.support.angle and kind != "linear" else {}
     obs = design.rows if data is None else np.arange(len(rows))
     tree = _tree(fit, values, obs, record | {"seed": seed}, design.categories if many else ())
     return Predictions(tree, rows.labels, table_of(design, data))
@@ -361,8 +363,11 @@ def parameters_of_rows(fit, rows: Rows, new_levels: str = "error", seed: int = 0
 def spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
     """Return a function of a slice of rows: the sd of Z b_new over all factors, (draws, rows)."""
     design = fit.design
-    Z = [part_of(design.blocks[k], columns_of_block(design, k, data), MEAN) for k in design.groups]
-    L = [factor_draws(fit, design.blocks[k]) for k in design.groups]
+    Z, L = [], []
+    for k in design.groups:
+        block = design.blocks[k]
+        Z.append(part_of(block, columns_of_block(design, k, data), MEAN) * np.sqrt(mean_variance(block)))
+        L.append(factor_draws(fit, block))
 
     def spread(part: slice) -> np.ndarray:
         total = np.zeros((int(np.prod(tree_sizes(fit.tree))), 1))
