@@ -121,10 +121,11 @@ def check_averaged(design: Design, kind: str, groups: object) -> None:
         raise ValueError(
             f"groups='averaged' is a mean over new groups, so kind must be 'mean'; for {kind!r} use {other}"
         )
-    found = random_parameters(design)
-    if found and design.family.mean is not None:
+    found = [name for name in random_parameters(design) if name in design.family.in_mean]
+    if found:
+        which = f"{listing(found)}, which {'has' if len(found) == 1 else 'have'} random effects"
         raise ValueError(
-            f"groups='averaged' is not possible where the mean depends on {listing(found)}, which has random effects; "
+            f"groups='averaged' is not possible where the mean depends on {which}; "
             "use groups='population', or new_levels='sample' with new labels"
         )
     if design.family.link == "inverse" and design.groups:  # 1 / eta, where the normal density of eta at 0 is above 0

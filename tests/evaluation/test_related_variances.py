@@ -1,4 +1,4 @@
-"""Known covariances of levels, gr(g, cov = A), in what sums variances up: A = c I is the plain model with sd sqrt(c)."""
+"""Known covariances of levels, gr(g, cov = A), in what sums variances up; A = 2 I is a plain model."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,8 @@ import pytest
 from invented import draws, invented
 
 import bayesmm as bmm
-from bayesmm.evaluation.variance.heterogeneity import draw_variances
+from bayesmm.evaluation.variance.explained import icc, r2
+from bayesmm.evaluation.variance.heterogeneity import draw_variances, heterogeneity
 from bayesmm.posterior.predict import spreads
 
 G, EACH = 12, 5
@@ -34,7 +35,7 @@ def test_a_matrix_of_another_size_is_the_same_model(points):
     """The sd times sqrt(2) is the effects' own, whatever the size of A; searches end to 1e-5."""
     twice, plain = points
     assert twice.loglik == pytest.approx(plain.loglik, abs=1e-8)
-    for found in (bmm.icc, bmm.r2):
+    for found in (icc, r2):
         np.testing.assert_allclose(found(twice).table, found(plain).table, rtol=1e-3)
     own, other = (point.predict(groups="population", se=True)["sd"] for point in points)
     np.testing.assert_allclose(own, other, rtol=1e-3)
@@ -63,9 +64,7 @@ def test_heterogeneity_has_the_matrix():
     np.testing.assert_allclose(draw_variances(fit)[0], 2.0 * draws(fit, "sd_g")[:, 0] ** 2)
     point = related(2.0 * np.eye(G), "y | se(se) ~ x + (1 | gr(g, cov = A))").maximize()
     plain = bmm.Model("y | se(se) ~ x + (1 | g)", table()).maximize()
-    np.testing.assert_allclose(
-        bmm.heterogeneity(point).table["REML"], bmm.heterogeneity(plain).table["REML"], rtol=1e-3
-    )
+    np.testing.assert_allclose(heterogeneity(point).table["REML"], heterogeneity(plain).table["REML"], rtol=1e-3)
 
 
 def test_knapp_and_hartungs_standard_errors_are_those_of_the_dense_matrix():
@@ -77,6 +76,4 @@ def test_knapp_and_hartungs_standard_errors_are_those_of_the_dense_matrix():
     cov = np.linalg.inv(X.T @ np.linalg.solve(V, X))
     r = frame["y"] - X @ cov @ X.T @ np.linalg.solve(V, frame["y"])
     scale = r @ np.linalg.solve(V, r) / (len(r) - 2)
-    np.testing.assert_allclose(
-        point.fixef(ddf="knapp-hartung")["se"], np.sqrt(scale * np.diag(cov)), rtol=1e-6
-    )
+    np.testing.assert_allclose(point.fixef(ddf="knapp-hartung")["se"], np.sqrt(scale * np.diag(cov)), rtol=1e-6)

@@ -77,7 +77,9 @@ def test_a_block_of_parameters_beside_one_of_the_mean_has_another_name():
 def test_a_column_called_as_the_effects_of_a_parameter_is_refused():
     """Both would be 'sigma_g' in coef() and ranef(), and share the random numbers of their new levels."""
     data = table().assign(y=np.random.default_rng(1).normal(size=N))
-    with pytest.raises(DataError, match=r"\(1 \| sigma_g\) and \(1 \| g\) in the formula of sigma would both be called"):
+    with pytest.raises(
+        DataError, match=r"\(1 \| sigma_g\) and \(1 \| g\) in the formula of sigma would both be called"
+    ):
         bmm.Model(("y ~ x + (1 | sigma_g)", "sigma ~ 1 + (1 | g)"), data, "student")
     with pytest.raises(DataError, match=r"and the smooth s\(x\) would both be called 's\(x\)'"):
         bmm.Model("y ~ s(x) + (1 | `s(x)`)", data.rename(columns={"sigma_g": "s(x)"}))
