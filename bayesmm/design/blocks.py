@@ -15,7 +15,7 @@ from bayesmm.design.covariance.structure import Part
 from bayesmm.design.covariance.structures import STRUCTURES, make_parts
 from bayesmm.design.groups import learn_grouping, safe_names
 from bayesmm.design.members import members_block
-from bayesmm.design.parameters import of_parameter, of_response, residual_names
+from bayesmm.design.parameters import MEAN, of_parameter, of_response, residual_names
 from bayesmm.design.records import Block
 from bayesmm.design.relations import Matrix, relation_of
 from bayesmm.design.residual.structure import Residuals
@@ -44,16 +44,17 @@ def make_blocks(
     residual, taken = family.has_residual_sd and own.sigma != "known", residual_names(own)
     together = bars_by_block(formula)
     found = [curve for call in formula.smooths for curve in curves(smooth_rows(call, scope))]
-    groups = [block_label(bars) for bars in together]
+    groups = block_labels(together)
+    _check_labels([*groups, *(curve.name for curve in found)], together)
     names = safe_names([*groups, *(curve.name for curve in found)], family, taken)
     blocks, codings, groupings = [], [], []
-    for bars, name in zip(together, names, strict=False):
+    for bars, group, name in zip(together, groups, names, strict=False):
         if bars[0].weights:
             block, grouping = members_block(name, bars, values, scope)
             blocks, codings, groupings = [*blocks, block], [*codings, ()], [*groupings, grouping]
             continue
         grouping, index = learn_grouping(bars[0].columns, scope)
-        block, coded = _block(name, grouping, index, bars, values, scope.learning)
+        block, coded = _block(group, name, grouping, index, bars, values, scope.learning)
         block = _related(block, bars, formula, family, matrices)
         say_about_block(block, bars, coded, values, scope, residual and not bars[0].of)
         blocks.append(block)
@@ -129,10 +130,30 @@ def bars_by_block(formula: Formula) -> list[list[Bar]]:
     return found
 
 
-def block_label(bars: Sequence[Bar]) -> str:
-    """Return what a block is called: its factor, and before it the parameter that its first group term is of."""
-    group = ":".join(bars[0].columns)
-    return of_parameter(bars[0].of, group) if bars[0].of else group
+def block_labels(together: Sequence[Sequence[Bar]]) -> list[str]:
+    """Return what the blocks are called: by their factor, and before it the parameter that they are of.
+
+    One of several parameters is called by its factor alone, unless the mean has a block of that factor besides.
+    """
+    found, owners = [], [list(dict.fromkeys(bar.of for bar in bars)) for bars in together]
+    of_mean = {bars[0].columns for bars, of in zip(together, owners, strict=True) if MEAN in of}
+    for bars, of in zip(together, owners, strict=True):
+        group = ":".join(bars[0].columns)
+        plain = MEAN in of or (len(of) > 1 and bars[0].columns not in of_mean)
+        found.append(group if plain else of_parameter("_".join(of), group))
+    return found
+
+
+def _check_labels(labels: Sequence[str], together: Sequence[Sequence[Bar]]) -> None:
+    """Raise a DataError where two blocks, or a block and a smooth, are called the same."""
+    times = Counter(labels)
+    twice = next((label for label in labels if times[label] > 1), None)
+    if twice is None:
+        return
+    terms = [f"{bars[0]} in the formula of {bars[0].of}" if bars[0].of else str(bars[0]) for bars in together]
+    found = [term for term, label in zip(terms, labels, strict=False) if label == twice]
+    other = found[1] if len(found) > 1 else f"the smooth {twice}"
+    raise DataError(f"{found[0]} and {other} would both be called '{twice}' in the results; rename a column of theirs")
 
 
 def _say_about_keys(formula: Formula, scope: Scope) -> None:
@@ -144,10 +165,8 @@ def _say_about_keys(formula: Formula, scope: Scope) -> None:
 
 
 def _block(
-    name: str, grouping: Grouping, index: np.ndarray, bars: Sequence[Bar], values: Values, learning: bool
+    group: str, name: str, grouping: Grouping, index: np.ndarray, bars: Sequence[Bar], values: Values, learning: bool
 ) -> tuple[Block, tuple[Coding, ...]]:
-    group = block_label(bars)
-
     def matrices(coding: Coding, bar: Bar) -> list[Columns]:
         Z, names = checked_matrix(coding, values, len(index), str(bar), learning)
         return [(Z * share, tuple(map(named, names)), named) for named, share in _shares(bar, group, index, values)]
@@ -183,6 +202,7 @@ def effects_of(
     """
     matrices, columns, parts, codings, predictors = [], [], [], [], []
     start, key, texts = 0, "", []
+    several = len({bar.of for bar in bars}) > 1
     for bar in bars:
         coding = learn_coding(bar.intercept, bar.terms, values)
         if not bar.key or bar.key != key:
@@ -190,12 +210,11 @@ def effects_of(
         elif parts:
             parts.pop()
         for Z, names, named in make(coding, bar):
-            owner = bar.of if bar.of != bars[0].of else ""
             texts = [*texts, named(bar.effects)] if bar.key else [named(bar.effects)]
             end = len(columns) + len(names)
             parts += make_parts(bar.covariance, range(start if bar.key else len(columns), end), " + ".join(texts))
             matrices.append(Z)
-            columns += [of_parameter(owner, name) if owner else name for name in names]
+            columns += [of_parameter(bar.of, name) if several and bar.of else name for name in names]
             predictors += [bar.of] * len(names)
             codings.append(coding)
     if len(set(columns)) < len(columns):

@@ -18,6 +18,7 @@ INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO = "Intercept_centred", "Intercept"
 INTERCEPT_NAMES = (INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO)  # places of its prior: at the predictors' means, at their 0
 RESERVED = frozenset(["chain", "draw", "coef", "obs", "beta", "y", "sample", "Residual"])  # of the model and its draws
 RESIDUAL_CORRELATION = "rescor"  # the correlations of the residuals of several responses
+MEAN = ""  # what the linear predictor of the mean is called
 _AT_MEANS = "_centred"  # behind the name of a variable that is at the means of the predictors
 
 
@@ -284,14 +285,44 @@ def residual_parameters(design) -> list[Parameter]:
 
 def category_effects(design) -> list[tuple[str, Parameter]]:
     """Return the parameters of categories without an order as fixed effects are called: ``mub_Intercept``."""
-    first, *others = design.residual.parts[0].parameters
-    found, last = residual_parameters(design), first.size
-    columns = [term.rpartition(", ")[0] for own in others for term in own.terms[::last]]
+    return [(of_parameter(of, name), parameter) for of, name, parameter in effects_by_category(design)]
+
+
+def effects_by_category(design) -> list[tuple[str, str, Parameter]]:
+    """Return them by the family's parameter and the column that they are of."""
+    found, last = residual_parameters(design), design.residual.parts[0].parameters[0].size
     return [
-        (of_parameter(own.name, name), found[k + c * last])
+        (own.name, name, found[k + c * last])
         for k, own in enumerate(design.family.parameters)
-        for c, name in enumerate((INTERCEPT_AT_ZERO, *columns))
+        for c, name in enumerate((INTERCEPT_AT_ZERO, *specific_columns(design)))
     ]
+
+
+def of_category(column: str, category: str) -> str:
+    """Return the name of a column's effect on a category, or on the threshold between two: ``x, b``."""
+    return f"{column}, {category}"
+
+
+def specific_columns(design) -> list[str]:
+    """Return the columns that have a coefficient for each threshold, or for each category without an order."""
+    if not design.family.ordered:
+        return []
+    first, *others = design.residual.parts[0].parameters
+    each, tail = len(design.categories) - 1, of_category("", first.terms[0])
+    return [term.removesuffix(tail) for own in others for term in own.terms[::each]]
+
+
+def own_terms(block) -> tuple[tuple[str, str], ...]:
+    """Return of each column of a block the parameter that it acts on, `MEAN` for the mean, and its name there.
+
+    Blocks of several predictors have the parameter's name before that of the column.
+    """
+    owners = block.predictors or (MEAN,) * len(block.columns)
+    several = len(set(owners)) > 1
+    return tuple(
+        (own, name.removeprefix(of_parameter(own, "")) if several and own else name)
+        for own, name in zip(owners, block.columns, strict=True)
+    )
 
 
 def residual_labels(own) -> tuple[str, ...]:

@@ -9,10 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from bayesmm.design.parameters import MEAN
 from bayesmm.design.records import Block, Design
 from bayesmm.errors import DataError, listing
-
-MEAN = ""  # what the linear predictor of the mean is called
 
 
 def random_parameters(design: Design) -> tuple[str, ...]:

@@ -210,6 +210,16 @@ def by_levels(design, modes: Sequence[Array], conditional: Sequence[Array]) -> t
     return b, [C if one is None else np.diagonal(C[0]).copy()[:, None, None] for one, _, C in made]
 
 
+def columns_of_rows(block) -> Array:
+    """Return Z, (n, q), times the root of the level's own entry in K, so that z'Sigma z is the variance of each row."""
+    return block.Z if block.relation is None else block.Z * np.sqrt(np.diag(block.relation.K)[block.index])[:, None]
+
+
+def mean_variance(block) -> float:
+    """Return the mean entry in the diagonal of K over the rows: the variance of a typical level over s^2."""
+    return 1.0 if block.relation is None else float(np.diag(block.relation.K)[block.index].mean())
+
+
 def expanded_point(point):
     """Return a fit with the blocks of `expanded`."""
     made = zip(relations_of(point.design), point.covariances, point.modes, point.conditional, strict=True)

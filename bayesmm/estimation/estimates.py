@@ -10,10 +10,13 @@ import pandas as pd
 
 from bayesmm.design.coding import INTERCEPT
 from bayesmm.design.parameters import (
+    MEAN,
     by_levels,
     category_effects,
+    effects_by_category,
     free_auxiliaries,
     of_parameter,
+    own_terms,
     residual_owner,
     residual_parameters,
     responses_of,
@@ -23,6 +26,7 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
 from bayesmm.design.summed import Elsewhere, absent_rows
+from bayesmm.families.circle import left_over
 from bayesmm.families.limits import scores_between, shares_below
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import Coordinates, scaled_by_columns
@@ -201,9 +205,12 @@ class Estimates:
 
     @cached_property
     def residuals(self) -> Floats:
-        """Response less fitted values, (n,); of a binomial, the share of successes less its probability."""
+        """Response less fitted values, (n,); of a binomial, the share of successes less its probability.
+
+        Of angles it is the difference the shorter way round.
+        """
         trials = self.design.trials
-        return (self.design.y if trials is None else self.design.y / trials) - self.fitted
+        return left_over(self.design.family, self.design.y if trials is None else self.design.y / trials, self.fitted)
 
     @cached_property
     def scaled_residuals(self) -> Floats:
@@ -219,7 +226,7 @@ class Estimates:
         beta, se, names = self.beta, np.sqrt(np.diag(self.beta_cov)), self.design.coefficients
         if self.design.family.nominal:
             found = _by_category(self.design, self.residual)
-            names, beta = list(found), np.array(list(found.values()))
+            names, beta = [of_parameter(*pair) for pair in found], np.array(list(found.values()))
             se = np.array([self.own_se.get(p.label, np.nan) for _, p in category_effects(self.design)])
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = beta / se
@@ -272,7 +279,7 @@ class Estimates:
 
     def coef(self) -> dict[str, pd.DataFrame]:
         """Return, for each factor, the coefficients of each level: fixed plus random part, levels x coefficients."""
-        beta = pd.Series(np.nan_to_num(self.beta), index=list(self.design.coefficients))
+        beta = dict(zip(self.design.coefficients, np.nan_to_num(self.beta), strict=True))
         blocks, found = self.design.blocks, {}
         known = self.auxiliaries
         links = {p.name: p.free(known[p.name]) for p in free_auxiliaries(self.design) if p.name in known}
@@ -296,8 +303,7 @@ def pearson_residuals(design: Design, eta: Floats, auxiliaries: Sequence[float],
     own = residual_weights(design, residual)
     weights = 1.0 if own is None else own
     with np.errstate(divide="ignore", invalid="ignore"):  # a fitted probability of 0 or 1 has no spread
-        left = design.y / trials - family.expected(mu, auxiliaries)
-        left = (left + np.pi) % (2 * np.pi) - np.pi if family.support.angle else left
+        left = left_over(family, design.y / trials, family.expected(mu, auxiliaries))
         spread = family.scattered(mu, trials, auxiliaries)
         if family.cdf is not None and np.isinf(spread).any():
             return _normal_scores(design, eta, auxiliaries)
@@ -312,46 +318,50 @@ def _normal_scores(design: Design, eta: Floats, auxiliaries: Sequence[float]) ->
 
 
 def beside_effects(
-    design: Design, block: Block, beta: pd.Series, links: Mapping[str, float], values: Values
-) -> pd.Series:
-    """Return the coefficients that the effects of a block are deviations from, by the names of its terms.
+    design: Design, block: Block, beta: Mapping[str, float], links: Mapping[str, float], values: Values
+) -> dict[tuple[str, str], float]:
+    """Return the coefficients that the effects of a block are deviations from, by predictor and term.
 
     They are the mean's, `beta`, or of a parameter the link of its level, in `links`, and the coefficients of its
-    formula; of effects on several predictors all of them.
+    formula; of effects on several predictors all of them, the mean's first.
     """
-    if not block.predictors:
-        return beta
-    alone, parts = len(set(block.predictors)) == 1, [] if all(block.predictors) else [beta]
-    for name in dict.fromkeys(filter(None, block.predictors)):
+    owners, found = block.predictors or (MEAN,), {}
+    if MEAN in owners:
+        found |= {(MEAN, term): float(value) for term, value in beta.items()}
+    for name in dict.fromkeys(filter(None, owners)):
         if design.family.nominal:
-            found = [(p, value) for p, value in _by_category(design, values).items() if p.startswith(f"{name}_")]
-            own = {label.removeprefix(f"{name}_"): value for label, value in found}
-            parts.append(pd.Series({t if alone else of_parameter(name, t): value for t, value in own.items()}))
+            found |= {pair: value for pair, value in _by_category(design, values).items() if pair[0] == name}
             continue
         formula = next(part for part in design.residual.parts if part.of == name)
-        own = {INTERCEPT: links[name]} if name in links else {}
+        found |= {(name, INTERCEPT): links[name]} if name in links else {}
         for parameter in formula.parameters:
-            own |= dict(zip(parameter.terms, np.asarray(values[parameter.name], dtype=float), strict=True))
-        parts.append(pd.Series({term if alone else of_parameter(name, term): value for term, value in own.items()}))
-    return pd.concat(parts)
+            own = zip(parameter.terms, np.asarray(values[parameter.name], dtype=float), strict=True)
+            found |= {(name, term): float(value) for term, value in own}
+    return found
 
 
-def _by_category(design: Design, values: Values) -> dict[str, float]:
-    """Return the coefficients of categories without an order, as `fixef` calls them."""
+def _by_category(design: Design, values: Values) -> dict[tuple[str, str], float]:
+    """Return the coefficients of categories without an order, by the parameter and the column that they are of."""
     labels = [p.label for p in residual_parameters(design)]
     whole = np.concatenate([np.asarray(values[own.name], dtype=float) for own in design.residual.parameters])
     known = dict(zip(labels, whole, strict=True))
-    return {name: known[parameter.label] for name, parameter in category_effects(design)}
+    return {(of, name): float(known[parameter.label]) for of, name, parameter in effects_by_category(design)}
 
 
-def add_effects(beta: pd.Series, block: Block, b: Floats) -> pd.DataFrame:
-    """Return beta plus the (G, q) effects b of a block, levels x coefficients; a term without a fixed part has it 0."""
-    terms = list(dict.fromkeys(term for term, _ in block.effects))
-    columns = list(dict.fromkeys([*beta.index, *terms]))
-    table = pd.DataFrame(0.0, index=pd.Index(block.labels, name=block.group), columns=columns)
-    table += beta.reindex(columns, fill_value=0.0)
-    table[terms] += b.T.reshape(len(terms), -1).T
-    return table
+def add_effects(beside: Mapping[tuple[str, str], float], block: Block, b: Floats) -> pd.DataFrame:
+    """Return what `beside_effects` gives plus the (G, q) effects b of a block, levels x coefficients.
+
+    A term without a fixed part has it 0. Where the block is of several predictors a parameter's columns have its name
+    before them.
+    """
+    names = dict.fromkeys(term for term, _ in block.effects)
+    terms = own_terms(block) if block.predictors else [(MEAN, name) for name in names]
+    pairs = list(dict.fromkeys([*beside, *terms]))
+    values = np.tile([beside.get(pair, 0.0) for pair in pairs], (len(block.labels), 1))
+    values[:, [pairs.index(pair) for pair in terms]] += b.T.reshape(len(terms), -1).T
+    alone = len({of for of, _ in pairs}) == 1
+    columns = [name if alone or of == MEAN else of_parameter(of, name) for of, name in pairs]
+    return pd.DataFrame(values, index=pd.Index(block.labels, name=block.group), columns=columns)
 
 
 def _n_theta(block: Block) -> int:

@@ -18,7 +18,7 @@ import xarray as xr
 
 from bayesmm.design.parameters import coefficients, variance_parameters
 from bayesmm.display.text_tables import apart, table, wrap
-from bayesmm.errors import listing
+from bayesmm.errors import DataError, listing
 from bayesmm.evaluation.loo_again import NOISY, REFIT, Again, again, limits
 from bayesmm.evaluation.psis import smoothed
 from bayesmm.formula.responses import ROW
@@ -62,6 +62,9 @@ class Loo:
         The factors whose effects were integrated out, and those that were held at their draws.
     factors : tuple of str
         Those whose levels can be left out.
+    integrable : bool
+        Whether ``integrated=True`` is possible and was not said: rows are then left out with the effects integrated
+        out.
     estimate : arviz_stats.ELPDData
         What ArviZ's functions take; its `log_weights` are those of importance sampling for all points.
     """
@@ -76,6 +79,7 @@ class Loo:
     held: tuple[str, ...]
     estimate: "ELPDData"
     factors: tuple[str, ...] = ()
+    integrable: bool = False
 
     @property
     def unreliable(self) -> pd.DataFrame:
@@ -147,7 +151,19 @@ def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | N
     inner, held = ((), range(len(design.blocks))) if split is None else (split.inner, split.held)
     factors = [tuple(design.blocks[j].group for j in chosen if j in design.groups) for chosen in (inner, held)]
     numbers = float(estimate.elpd), float(estimate.se), float(estimate.p)
-    return Loo(*numbers, table, limit, by, *factors, estimate, _left_out(design))
+    integrable = split is None and _is_integrable(design)
+    return Loo(*numbers, table, limit, by, *factors, estimate, _left_out(design), integrable)
+
+
+def _is_integrable(design) -> bool:
+    """Return whether rows can be left out with the random effects integrated out: what `split_of_rows` refuses not."""
+    if not design.blocks:
+        return False
+    try:
+        split_of_rows(design)
+    except (DataError, ValueError):
+        return False
+    return True
 
 
 def _left_out(design) -> tuple[str, ...]:
@@ -322,5 +338,4 @@ def _how(points: pd.DataFrame, method: str, limit: float) -> str:
 
 def _remedy(loo: Loo) -> str:
     again = "refit=True, which samples the model again without each of them"
-    alone = loo.by is None and not loo.integrated and len(loo.held) == 1
-    return f"use integrated=True, or {again}" if alone else f"use {again}"
+    return f"use integrated=True, or {again}" if loo.integrable else f"use {again}"

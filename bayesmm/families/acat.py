@@ -9,7 +9,7 @@ from bayesmm.families.categories import functions, together
 from bayesmm.families.cumulative import check
 from bayesmm.families.family import Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
-from bayesmm.families.residuals import latent
+from bayesmm.families.residuals import undefined
 from bayesmm.families.support import CATEGORIES
 
 Array = np.ndarray
@@ -97,7 +97,7 @@ family = Family(
     every=True,
     kernels=Kernels(density, scores=scores),
     graph_density=graph_density,
-    residuals={"logit": latent("logit")},
+    residuals={"logit": undefined("no latent variable is behind adjacent categories")},
     tex=r"P(Y = k \mid Y \in \{k, k + 1\})",
     cost=200.0,
     **functions(probabilities),

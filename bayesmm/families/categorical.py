@@ -9,7 +9,7 @@ from bayesmm.families.categories import functions
 from bayesmm.families.cumulative import check
 from bayesmm.families.family import Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
-from bayesmm.families.residuals import latent
+from bayesmm.families.residuals import undefined
 from bayesmm.families.support import CATEGORIES
 
 Array = np.ndarray
@@ -82,7 +82,7 @@ family = Family(
     nominal=True,
     kernels=Kernels(density, scores=scores),
     graph_density=graph_density,
-    residuals={"logit": latent("logit")},
+    residuals={"logit": undefined("categories without an order have no one scale")},
     cost=200.0,
     **functions(probabilities),
 )

@@ -14,8 +14,9 @@ from bayesmm.families.draws import LARGEST_COUNT, where_known
 from bayesmm.families.family import SMALLEST_START, Auxiliary, Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.residuals import lognormal
-from bayesmm.families.responses import check_counts
+from bayesmm.families.responses import Response, check_counts, check_places
 from bayesmm.families.support import COUNTS
+from bayesmm.runtime.messages import Message
 
 Array = np.ndarray
 
@@ -303,6 +304,19 @@ def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
     return np.where(y < 0, 0.0, out).reshape(size)
 
 
+def check(response: Response) -> list[Message]:
+    """Check counts, which may not be so large that the sums over them are not taken."""
+    messages, most = check_counts(response), int(math.exp(LARGEST_ETA))
+    check_places(
+        response,
+        response.y > most,
+        f"is above {most:,}",
+        f"the family is for counts up to {most:,}, whose "
+        "sums are taken one by one; take 'negbinomial', or a gaussian model of the logarithm",
+    )
+    return messages
+
+
 def start(y: Array, mu: Array) -> Array:
     """Return a first shape, the mean over the variance."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -323,7 +337,7 @@ family = Family(
     link="log",
     support=COUNTS,
     parameters=(SHAPE,),
-    check_response=check_counts,
+    check_response=check,
     variance=variance,
     quadratic=False,
     draw=draw,
@@ -331,7 +345,7 @@ family = Family(
     cdf_is_sum=True,
     kernels=Kernels(density, score),
     graph_density=graph_density,
-    residuals={"log": lognormal(_on_log, "variance / mean^2")},
+    residuals={"log": lognormal(_on_log)},
     start=start,
     tex=r"\mathrm{ConwayMaxwellPoisson}(\text{mean } \mu_{i},\ \nu)",
     several_modes=("log",),

@@ -262,7 +262,7 @@ family = Family(
     cdf=cdf,
     kernels=Kernels(density, score),
     graph_density=graph_density,
-    residuals={link: latent(link) for link in OF_PROBABILITIES},
+    residuals={link: latent(link, "the ordered categories", published=False) for link in OF_PROBABILITIES},
     tex=r"P(Y \le k)",
     cost=120.0,
     first_thresholds=first_thresholds,

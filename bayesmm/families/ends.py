@@ -1,13 +1,11 @@
 """What families of shares from 0 to 1, both included, have in common: the check of a response, and starting values."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from bayesmm.errors import DataError
 from bayesmm.families import beta
+from bayesmm.families.residuals import undefined
 from bayesmm.families.responses import Response, check_places, check_varies
-from bayesmm.families.zeros import NO_RESIDUAL as OF_ZEROS
 from bayesmm.runtime.messages import Message, warning
 
 Array = np.ndarray
@@ -49,4 +47,4 @@ def ends_seen(y: Array) -> tuple[float, float]:
     return tuple(float(((y == end).sum() + 0.5) / (len(y) + 2)) for end in (0.0, 1.0))
 
 
-NO_RESIDUAL = replace(OF_ZEROS, says="not defined for this family: its ends and its values between them are two things")
+NO_RESIDUAL = undefined("its ends and its values between them are two things")

@@ -122,6 +122,11 @@ def with_option(text: str, link: str | None = None) -> Family:
     family, option = get_family(name.strip(), link), option.strip(" '\"").removeprefix("threshold=").strip(" '\"")
     if not family.ordered:
         raise DataError(f"family {text!r} is not known: {name} has no thresholds, so write family={name.strip()!r}")
+    if family.nominal:
+        raise DataError(
+            f"family {text!r} is not known: the categories of {family.name} have no order, so that there are no "
+            f"thresholds to be {option or 'equidistant'}; write family={family.name!r}"
+        )
     if option not in SPACINGS:
         near = suggest(option, SPACINGS)
         raise DataError(

@@ -147,7 +147,7 @@ class Family:
     concave_links : tuple of str
         Links with which the log density of a row is concave in eta, whatever the response and the parameters are.
     scatter : callable or None
-        ``aux (2, draws) -> variance``, of a response whose variance does not depend on its mean and is not `variance`.
+        ``aux (a, draws) -> variance``, of a response whose variance does not depend on its mean and is not `variance`.
     cost : float
         Of one density with its derivatives in compiled code, in nanoseconds.
     of_one_trial : str
@@ -159,6 +159,8 @@ class Family:
     mean : callable or None
         ``(mu, aux) -> the mean of the response``, of one trial, where that is not mu itself: mu is then what the
         link is of, such as the mean of the counts that are no extra zeros. `variance` is the response's at this mu.
+    mean_of : tuple of str or None
+        The parameters that this mean depends on besides mu; all of them if not given.
     proportional : bool or None
         Whether that mean is a multiple of mu. None: if it is not given.
     quadratic : bool or None
@@ -227,6 +229,7 @@ class Family:
     skewed: str = ""
     more_zeros: str = ""
     mean: Callable[..., Array] | None = None
+    mean_of: tuple[str, ...] | None = None
     proportional: bool | None = None
     quadratic: bool | None = None
     share_variance: Callable[..., Array] | None = None
@@ -290,6 +293,13 @@ class Family:
     def auxiliaries(self) -> tuple[str, ...]:
         """Names of the parameters besides the mean."""
         return tuple(parameter.name for parameter in self.parameters)
+
+    @property
+    def in_mean(self) -> tuple[str, ...]:
+        """Names of the parameters that the mean of the response depends on besides mu."""
+        if self.mean is None:
+            return ()
+        return self.auxiliaries if self.mean_of is None else self.mean_of
 
     @property
     def ordered(self) -> bool:

@@ -67,6 +67,7 @@ family = Family(
     parameters=(SHAPE, HU),
     check_response=check,
     mean=partial(mean_beside_zeros, base),
+    mean_of=("hu",),
     proportional=True,
     variance=partial(variance_beside_zeros, base),
     draw=partial(draw_beside_zeros, base),

@@ -210,7 +210,7 @@ family = Family(
     tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density, score, LOG, row, row_score, row_constant, smooth=smooth),
     graph_density=graph_density,
-    residuals={"log": lognormal(_on_log, "1 / mean + 1 / shape")},
+    residuals={"log": lognormal(_on_log, "1 / mean + 1 / shape", published=True)},
     start=start,
     tex=r"\mathrm{NegBinomial}(\text{mean } \mu_{i},\ \text{variance } \mu_{i} + \mu_{i}^{2} / \kappa)",
     whole_strip=True,

@@ -138,6 +138,7 @@ family = Family(
     parameters=(PHI, CUTZERO, WIDTH),
     check_response=check_shares,
     mean=mean,
+    mean_of=("cutzero", "width"),
     variance=variance,
     draw=draw,
     cdf=cdf,

@@ -124,7 +124,7 @@ family = Family(
     tails=Tails(tails, no_tails_score, graph_tails),
     kernels=Kernels(density, row_link=LOG, row=row, constant=constant),
     graph_density=graph_density,
-    residuals={"log": lognormal(_on_log, "1 / mean")},
+    residuals={"log": lognormal(_on_log, "1 / mean", published=True)},
     tex=r"\mathrm{Poisson}(\mu_{i})",
     overdispersed="negbinomial",
     more_zeros="zero_inflated_poisson",

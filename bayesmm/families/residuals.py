@@ -23,31 +23,40 @@ class Residual:
     Attributes
     ----------
     value : callable
-        ``(mean response (draws,) or None, auxiliaries (2, draws)) -> variance``.
+        ``(mean response (draws,) or None, auxiliaries (a, draws)) -> variance``.
     says : str
         The same in words.
     needs_mean : bool
     published : bool
         Whether the paper has this family; others are treated in its manner.
+    defined : bool
+        Whether there is one; `says` tells why not.
     """
 
     value: Callable[[Array | None, Array], Array]
     says: str
     needs_mean: bool = False
     published: bool = True
+    defined: bool = True
 
 
-def latent(link: str) -> Residual:
-    """Return the variance of the distribution behind a response of 0 or 1."""
+def latent(link: str, response: str = "a response of 0 or 1", published: bool = True) -> Residual:
+    """Return the variance of the distribution behind a response of 0 or 1, or what `response` calls it."""
     behind = LINKS[link].latent
-    says = f"the variance of the {behind.distribution} distribution behind a response of 0 or 1, {behind.says}"
-    return Residual(partial(_constant, behind.variance), says)
+    says = f"the variance of the {behind.distribution} distribution behind {response}, {behind.says}"
+    return Residual(partial(_constant, behind.variance), says, published=published)
 
 
-def lognormal(value: Callable[[Array, Array], Array], ratio: str) -> Residual:
+def lognormal(value: Callable[[Array, Array], Array], ratio: str = "", published: bool = False) -> Residual:
     """Return the variance of a log-normal variable; `value` is log(1 + ratio), ratio the variance over mean^2."""
-    says = f"log(1 + variance / mean^2) = log(1 + {ratio}) at the mean response, as of a log-normal variable"
-    return Residual(value, says, needs_mean=True)
+    own = f" = log(1 + {ratio})" if ratio else ""
+    says = f"log(1 + variance / mean^2){own} at the mean response, as of a log-normal variable"
+    return Residual(value, says, needs_mean=True, published=published)
+
+
+def undefined(why: str) -> Residual:
+    """Return that there is none, and why."""
+    return Residual(_missing, f"not defined for this family: {why}", published=False, defined=False)
 
 
 def delta(variance: Callable[..., Array], link: str, published: bool = True) -> Residual:
@@ -61,6 +70,10 @@ def trigamma(x: Array) -> Array:
     from scipy.special import polygamma
 
     return polygamma(1, x)
+
+
+def _missing(mean: None, aux: Array) -> Array:
+    return np.full(np.shape(aux)[-1], np.nan)
 
 
 def _constant(variance: float, mean: None, aux: Array) -> float:

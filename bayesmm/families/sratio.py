@@ -82,7 +82,7 @@ family = Family(
     every=True,
     kernels=Kernels(row_density, scores=scores),
     graph_density=graph_density,
-    residuals={link: latent(link) for link in OF_PROBABILITIES},
+    residuals={link: latent(link, "each step to a next category", published=False) for link in OF_PROBABILITIES},
     tex=r"P(Y = k \mid Y \ge k)",
     cost=200.0,
     **functions(probabilities),

@@ -64,13 +64,14 @@ ZI = share_of_zeros("zi", r"\pi", "(probability of a zero)", "beta")
 
 family = Family(
     name="zero_inflated_beta",
-    aliases=("zero-inflated beta", "zero inflated beta", "zib", "beinf0", "hurdle_beta"),
+    aliases=("zero-inflated beta", "zero inflated beta", "beinf0", "hurdle_beta"),
     links=OF_PROBABILITIES,
     link="logit",
     support=PROPORTION_OR_ZERO,
     parameters=(PHI, ZI),
     check_response=check,
     mean=partial(mean_beside_zeros, base),
+    mean_of=("zi",),
     proportional=True,
     variance=partial(variance_beside_zeros, base),
     draw=partial(draw_beside_zeros, base),

@@ -96,6 +96,7 @@ family = Family(
     parameters=(ZI,),
     check_response=check,
     mean=mean,
+    mean_of=("zi",),
     proportional=True,
     variance=variance,
     share_variance=share_variance,

@@ -98,6 +98,7 @@ family = Family(
     parameters=(replace(SHAPE, limit="zero_inflated_poisson"), ZI),
     check_response=check,
     mean=mean,
+    mean_of=("zi",),
     proportional=True,
     variance=variance,
     draw=draw,

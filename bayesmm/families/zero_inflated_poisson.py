@@ -94,6 +94,7 @@ family = Family(
     parameters=(ZI,),
     check_response=check,
     mean=mean,
+    mean_of=("zi",),
     proportional=True,
     variance=variance,
     draw=draw,

@@ -91,6 +91,7 @@ family = Family(
     parameters=(PHI, ZOI, COI),
     check_response=check_shares,
     mean=mean,
+    mean_of=("zoi", "coi"),
     variance=variance,
     draw=draw,
     cdf=cdf,

@@ -12,7 +12,7 @@ from bayesmm.errors import DataError
 from bayesmm.families.binomial import log_one_minus_exp
 from bayesmm.families.family import SHARES, Auxiliary, Family
 from bayesmm.families.kernel import Tensor, kernel
-from bayesmm.families.residuals import Residual
+from bayesmm.families.residuals import undefined
 from bayesmm.families.responses import Response, check_counts, check_places, check_varies, says_little
 from bayesmm.runtime.messages import Message, warning
 
@@ -82,13 +82,7 @@ def share_seen(y: Array) -> float:
     return float(((y == 0).sum() + 0.5) / (len(y) + 1))
 
 
-def _undefined(mean: None, aux: Array) -> Array:
-    return np.full(np.shape(aux)[-1], np.nan)
-
-
-NO_RESIDUAL = Residual(
-    _undefined, "not defined for this family: its zeros and its other values are two things", published=False
-)
+NO_RESIDUAL = undefined("its zeros and its other values are two things")
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -41,7 +41,8 @@ def knapp_hartung(point: Estimates) -> pd.DataFrame:
     sigma = point.sigma if design.residual.sigma == "joint" else 0.0
     V = np.diag(np.square(se) + sigma**2)
     for block, Sigma in zip(design.blocks, point.covariances, strict=True):
-        V += (block.index[:, None] == block.index) * (block.Z @ Sigma @ block.Z.T)
+        levels = np.eye(len(block.levels)) if block.relation is None else block.relation.K
+        V += levels[np.ix_(block.index, block.index)] * (block.Z @ Sigma @ block.Z.T)
     r = design.y - design.offset - design.X @ np.nan_to_num(point.beta)
     df = design.n - len(estimated(design))
     scale = np.sqrt(r @ np.linalg.solve(V, r) / df) if df else np.nan

@@ -279,7 +279,8 @@ def effect_keys(block) -> pd.DataFrame:
 
 def coef(fit) -> dict[str, pd.DataFrame]:
     """Return, for each grouping factor, the posterior means of beta + b: levels x coefficients, as lme4's coef()."""
-    beta = pd.Series(draws_of(fit, coefficients(fit.design)).mean(axis=(1, 2)), index=list(fit.design.coefficients))
+    means = draws_of(fit, coefficients(fit.design)).mean(axis=(1, 2))
+    beta = dict(zip(fit.design.coefficients, means.tolist(), strict=True))
     blocks = [fit.design.blocks[k] for k in fit.design.groups]
     means = [block_draws(fit, block).mean(axis=(0, 1)) for block in blocks]
     own, values = scalar_draws(fit), mean_values(residual_draws(fit))

@@ -17,6 +17,7 @@ from bayesmm.design.design import encode
 from bayesmm.design.ordered import check_order
 from bayesmm.design.predictors import MEAN, part_of, random_parameters
 from bayesmm.design.records import Block, Design
+from bayesmm.design.relations import mean_variance
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, listing, suggest
@@ -119,10 +120,11 @@ def check_averaged(design: Design, kind: str, groups: object) -> None:
         raise ValueError(
             f"groups='averaged' is a mean over new groups, so kind must be 'mean'; for {kind!r} use {other}"
         )
-    found = random_parameters(design)
-    if found and design.family.mean is not None:
+    found = [name for name in random_parameters(design) if name in design.family.in_mean]
+    if found:
+        which = f"{listing(found)}, which {'has' if len(found) == 1 else 'have'} random effects"
         raise ValueError(
-            f"groups='averaged' is not possible where the mean depends on {listing(found)}, which has random effects; "
+            f"groups='averaged' is not possible where the mean depends on {which}; "
             "use groups='population', or new_levels='sample' with new labels"
         )
     if design.family.link == "inverse" and design.groups:  # 1 / eta, where the normal density of eta at 0 is above 0
@@ -271,6 +273,7 @@ def predict(
             values[:, part] = (probabilities_of if many else mean_of)(family, eta, aux, own)
     record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
     record |= {"order": False} if family.nominal else {}
+    record |= {"angle": True} if family.support.angle and kind != "linear" else {}
     obs = design.rows if data is None else np.arange(len(rows))
     tree = _tree(fit, values, obs, record | {"seed": seed}, design.categories if many else ())
     return Predictions(tree, rows.labels, table_of(design, data))
@@ -340,8 +343,11 @@ def parameters_of_rows(fit, rows: Rows, new_levels: str = "error", seed: int = 0
 def spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
     """Return a function of a slice of rows: the sd of Z b_new over all factors, (draws, rows)."""
     design = fit.design
-    Z = [part_of(design.blocks[k], columns_of_block(design, k, data), MEAN) for k in design.groups]
-    L = [factor_draws(fit, design.blocks[k]) for k in design.groups]
+    Z, L = [], []
+    for k in design.groups:
+        block = design.blocks[k]
+        Z.append(part_of(block, columns_of_block(design, k, data), MEAN) * np.sqrt(mean_variance(block)))
+        L.append(factor_draws(fit, block))
 
     def spread(part: slice) -> np.ndarray:
         total = np.zeros((int(np.prod(tree_sizes(fit.tree))), 1))

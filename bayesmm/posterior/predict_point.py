@@ -9,7 +9,7 @@ import pandas as pd
 from bayesmm.design.ordered import check_order
 from bayesmm.design.predictors import MEAN, check_of_mean, part_of, random_parameters
 from bayesmm.design.records import Design
-from bayesmm.design.relations import columns_for, expanded_point, is_related, relations_of
+from bayesmm.design.relations import columns_for, expanded_point, is_related, mean_variance, relations_of
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import weights_of_rows
@@ -162,7 +162,10 @@ def linear_of_rows(point, rows: Rows, chosen: Sequence[int]) -> Floats:
 
 
 def new_variance(point, rows: Rows, data: object, chosen: Sequence[int]) -> Floats:
-    """Return the variance of Z b_new over the factors that did not enter, and over unseen levels of those that did."""
+    """Return the variance of Z b_new over the factors that did not enter, and over unseen levels of those that did.
+
+    Of a factor with a known covariance of its levels it is that of a level with the mean variance of the fit's rows.
+    """
     total, design, own = np.zeros(len(rows)), point.design, point.scaled
     for k in design.groups:
         if k not in chosen:
@@ -171,7 +174,8 @@ def new_variance(point, rows: Rows, data: object, chosen: Sequence[int]) -> Floa
             group = rows.groups[list(chosen).index(k)]
             Z, new = group.Z, group.index < 0
         Z = part_of(design.blocks[k], Z, MEAN) @ own.bases[k]
-        total += np.where(new, np.einsum("ij,jk,ik->i", Z, own.covariances[k], Z), 0.0)
+        variance = mean_variance(design.blocks[k]) * np.einsum("ij,jk,ik->i", Z, own.covariances[k], Z)
+        total += np.where(new, variance, 0.0)
     return total
 
 

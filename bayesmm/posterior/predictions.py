@@ -9,6 +9,7 @@ import xarray as xr
 from bayesmm.design.frames import open_table
 from bayesmm.design.responses import row_index, stacked_again
 from bayesmm.design.summed import is_summed
+from bayesmm.families.circle import around, mean_direction
 from bayesmm.formula.responses import RESPONSE, ROW
 from bayesmm.posterior.categories_plot import plot_categories
 from bayesmm.posterior.draws import CI_PROB
@@ -29,7 +30,7 @@ class Predictions:
     tree : xarray.DataTree
         Group ``predictions`` with one variable, named by its kind ("linear", "mean" or "response"), (chain, draw,
         obs), and of probabilities of categories (chain, draw, obs, category); obs counts the rows of the table from 0.
-        The attribute "bayesmm" is JSON: kind, groups, new_levels, seed.
+        The attribute "bayesmm" is JSON: kind, groups, new_levels, seed; "angle" where the numbers are angles.
     labels : array, shape (rows,)
         The rows' labels in the table's index; their positions where it has none.
     table : DataFrame
@@ -54,7 +55,8 @@ class Predictions:
         """Return mean, sd and the equal-tailed interval (lower, upper) of each row, with the row labels of the table.
 
         Of probabilities of categories each row has as many rows as there are categories, whose labels are a second
-        level of the index.
+        level of the index. Of angles the mean is the mean direction, and the others are of the angles at most pi from
+        it, so that an end of the interval may lie beyond pi or -pi.
 
         Parameters
         ----------
@@ -69,10 +71,13 @@ class Predictions:
         check_probability("ci_prob", ci_prob)
         values = self.draws.reshape(np.prod(self.draws.shape[:2]), -1)
         out = np.empty((values.shape[1], len(COLUMNS)))
-        step = max(1, CHUNK // max(len(values), 1))
+        step, angle = max(1, CHUNK // max(len(values), 1)), settings_of(self).get("angle", False)
         for at in range(0, len(out), step):
             part = values[:, at : at + step]
             out[at : at + step, 0] = part.mean(axis=0)
+            if angle:
+                out[at : at + step, 0] = mean_direction(part, 0)
+                part = around(part, out[at : at + step, 0])
             out[at : at + step, 1] = part.std(axis=0, ddof=1) if len(part) > 1 else 0.0
             out[at : at + step, 2:] = np.quantile(part, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], axis=0).T
         index = row_index(self.labels, RESPONSE in self.table)

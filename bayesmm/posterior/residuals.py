@@ -11,6 +11,7 @@ import xarray as xr
 from bayesmm.design.predictors import MEAN, columns_of, part_of, random_parameters
 from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.structure import residual_weights
+from bayesmm.families.circle import mean_of_draws
 from bayesmm.families.limits import scores_between, shares_below
 from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes
@@ -87,9 +88,10 @@ def _few(fit):
 def fitted_means(fit, groups: str = "conditional") -> np.ndarray:
     """Return the posterior means of the fitted values, on the scale of the response, (n,); of a binomial, shares.
 
-    Of ordered categories they are expected numbers of the category.
+    Of ordered categories they are expected numbers of the category, of angles mean directions.
     """
-    return predict(thinned(fit), groups=groups).numbers().draws.reshape(-1, fit.design.n).mean(axis=0)
+    draws = predict(thinned(fit), groups=groups).numbers().draws.reshape(-1, fit.design.n)
+    return mean_of_draws(fit.design.family, draws, 0)
 
 
 def residuals_of_new_groups(fit, seed: int = 0, replicated: np.ndarray | None = None) -> np.ndarray:

@@ -78,7 +78,10 @@ def _centre(design: Design) -> float:
         top = design.offset.max()
         return float(np.log(total) - np.log(np.exp(design.offset - top).sum()) - top)
     if not design.family.support.successes:
-        return float(link.function(y.mean()) - design.offset.mean())
+        share = y.mean()
+        if link.latent is not None and not 0 < share < 1:  # of shares that may be 0 or 1, here in every row
+            share = (y.sum() + HALF) / (len(y) + 2 * HALF)
+        return float(link.function(share) - design.offset.mean())
     trials = len(y) if design.trials is None else design.trials.sum()
     return float(link.function((y.sum() + HALF) / (trials + 2 * HALF)) - design.offset.mean())
 

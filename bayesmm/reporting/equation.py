@@ -12,12 +12,11 @@ from bayesmm.design.parameters import (
     INTERCEPT_AT_ZERO,
     coefficient_label,
     entry_terms,
-    of_parameter,
     part_parameters,
     residual_labels,
     response_sds,
 )
-from bayesmm.design.predictors import MEAN, columns_of
+from bayesmm.design.predictors import MEAN
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.of_family import link_code
 from bayesmm.design.term_basis import TermBases
@@ -26,7 +25,18 @@ from bayesmm.families.links import LINKS
 from bayesmm.formula.formula import text_of
 from bayesmm.priors import Prior, prior_bases
 from bayesmm.reporting.equation_several import likelihood_lines, predictors
-from bayesmm.reporting.latex import effect_of, escape, log_odds, of_categories, of_row, product, response_text, sub
+from bayesmm.reporting.latex import (
+    effect_of,
+    effects_in,
+    escape,
+    factor_of,
+    log_odds,
+    of_categories,
+    of_row,
+    product,
+    response_text,
+    sub,
+)
 
 # PyMC's parameter -> its usual letter; others are written out.
 _LETTERS = {
@@ -142,7 +152,7 @@ def _predictor(design: Design, family: Family) -> Iterator[str]:
         if block.smooth or block.members:
             terms += [rf"\sum_{{j}} {effect}\,{column}" for effect, column, _ in _smooth_parts(block)]
             continue
-        terms += _effects(design, block, MEAN)
+        terms += effects_in(design, block, MEAN)
     terms += [rf"{{{escape(text_of(offset))}}}_{{i}}" for offset in design.formula.offsets]
     yield from _in_lines(mean, terms)
 
@@ -165,7 +175,7 @@ def _formulas(design: Design, family: Family) -> Iterator[str]:
         link = (r"{}", r"\log {}", r"\mathrm{{logit}}\,{}")[link_code(own)]
         level = [] if part.given else [link.format(own.symbol)]
         terms = [product(sub(c.tex, escape(term)), term) for c in part.parameters for term in c.terms]
-        terms += [term for block in design.blocks for term in _effects(design, block, part.of)]
+        terms += [term for block in design.blocks for term in effects_in(design, block, part.of)]
         yield rf"{link.format(of_row(own.symbol))} &= {' + '.join([*level, *terms])}"
 
 
@@ -185,20 +195,6 @@ def _letters(terms: Sequence[str]) -> int:
     return sum(len(re.sub(r"\\[a-zA-Z]+|[{}\\^_,]", "", term)) for term in terms)
 
 
-def _factor(block: Block) -> str:
-    """Return the grouping factor of a block, whose own name may begin with that of a parameter."""
-    return escape(":".join(block.factors) if block.predictors else block.group)
-
-
-def _effects(design: Design, block: Block, predictor: str) -> list[str]:
-    """Return what the effects of a block add to one linear predictor in row i."""
-    level = f"{_factor(block)}[i]"
-    mixed = len(set(block.predictors)) > 1 and predictor != MEAN
-    before = of_parameter(predictor, "") if mixed else ""
-    names = [block.columns[j] for j in np.flatnonzero(columns_of(block, predictor))]
-    return [product(effect_of(design, block, name, level), name.removeprefix(before)) for name in names]
-
-
 def _random_effects(design: Design, block: Block) -> Iterator[str]:
     group = escape(block.group)
     yield from _structured(design, block)
@@ -207,9 +203,9 @@ def _random_effects(design: Design, block: Block) -> Iterator[str]:
         return
     effects = [effect_of(design, block, column, "g") for column in block.columns]
     scales = [_sd(block, column) for column in block.columns]
-    each = rf"\quad g \in {_factor(block)}"
+    each = rf"\quad g \in {factor_of(block)}"
     if block.relation is not None:
-        matrix, of = rf"{{{escape(block.relation.name)}}}", rf"_{{g \in {_factor(block)}}}"
+        matrix, of = rf"{{{escape(block.relation.name)}}}", rf"_{{g \in {factor_of(block)}}}"
         yield rf"({effects[0]}){of} &\sim \mathcal{{N}}(0,\ {scales[0]}^{{2}}\,{matrix})"
         return
     if not block.correlated:
@@ -247,7 +243,7 @@ def _structured(design: Design, block: Block) -> Iterator[str]:
         effects = [effect_of(design, block, block.columns[i], "g") for i in part.columns]
         Sigma = sub(r"\Sigma", group, escape(part.text))
         symbols = [_entry(block, part, entry) for entry in part.entries]
-        yield rf"({_COMMA.join(effects)})^{{\top}} &\sim \mathcal{{N}}(0,\ {Sigma}), \quad g \in {group}"
+        yield rf"({_COMMA.join(effects)})^{{\top}} &\sim \mathcal{{N}}(0,\ {Sigma}), \quad g \in {factor_of(block)}"
         yield rf"{Sigma} &= {part.covariance.tex(symbols)}"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from bayesmm.design.parameters import own_terms, specific_columns
 from bayesmm.design.records import Block, Design
 from bayesmm.families.family import EQUIDISTANT, Family
 from bayesmm.families.links import LINKS
@@ -66,6 +67,18 @@ def effect_of(design: Design, block: Block, column: str, level: str) -> str:
     return effect if len(design.blocks) == 1 else rf"{effect}^{{({escape(block.group)})}}"
 
 
+def factor_of(block: Block) -> str:
+    """Return the grouping factor of a block, whose own name may begin with that of a parameter."""
+    return escape(":".join(block.factors) if block.predictors else block.group)
+
+
+def effects_in(design: Design, block: Block, predictor: str) -> list[str]:
+    """Return what the effects of a block add to one linear predictor in row i."""
+    level = f"{factor_of(block)}[i]"
+    own = zip(block.columns, own_terms(block), strict=True)
+    return [product(effect_of(design, block, name, level), term) for name, (of, term) in own if of == predictor]
+
+
 def response_text(design: Design) -> str:
     """Return the text of what y holds: of a binomial the successes."""
     expr = design.formula.response
@@ -82,8 +95,7 @@ def of_categories(design: Design, family: Family) -> str:
     threshold, part = r"\tau_{k}", design.residual.parts[0]
     if family.spacing == EQUIDISTANT:
         threshold = r"\tau_{1} + (k - 1)(\tau_{2} - \tau_{1})"
-    names = part.parameters[1].terms[:: len(design.categories) - 1] if part.rows is not None else ()
-    columns = [name.rpartition(", ")[0] for name in names]
+    columns = specific_columns(design)
     own = "".join(" - " + product(sub(part.parameters[1].tex, escape(name), "k"), name) for name in columns)
     right = rf"{threshold} - \eta_{{i}}{own}"
     scale = next((p.symbol for p in family.parameters if p.relative), "")
@@ -94,16 +106,13 @@ def of_categories(design: Design, family: Family) -> str:
 def log_odds(design: Design) -> Iterator[str]:
     """Yield a line for each category without an order but the first: the logarithm of its odds beside the first."""
     family, response, first = design.family, escape(response_text(design)), escape(design.categories[0])
-    parameters, last = design.residual.parts[0].parameters, len(family.parameters)
+    part, last = design.residual.parts[0], len(family.parameters)
     for k, own in enumerate(family.parameters):
         label = escape(design.categories[k + 1])
-        terms = [sub(parameters[0].tex, label)]
-        for other in parameters[1:]:
-            names = other.terms[k::last]
-            terms += [product(sub(other.tex, escape(name)), name.rpartition(", ")[0]) for name in names]
-        for block in design.blocks:
-            group = rf"{escape(block.group)}[i]"
-            found = [c for c, of in zip(block.columns, block.predictors, strict=True) if of == own.name]
-            terms += [product(effect_of(design, block, column, group), column) for column in found]
+        terms = [sub(part.parameters[0].tex, label)]
+        for other in part.parameters[1:]:
+            names = zip(other.terms[k::last], specific_columns(design), strict=True)
+            terms += [product(sub(other.tex, escape(name)), column) for name, column in names]
+        terms += [term for block in design.blocks for term in effects_in(design, block, own.name)]
         own, beside = (rf"\log P({{{response}}}_{{i}} = {each})" for each in (label, first))
         yield rf"{own} - {beside} &= {' + '.join(terms)}"

@@ -14,6 +14,9 @@ from bayesmm.engines.frames import is_lazy, values_of
 from bayesmm.engines.row_batches import other_rows, own_rows
 from bayesmm.errors import DataError, FitFileError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.families.circle import left_over
+from bayesmm.formula.responses import RESPONSE
+from bayesmm.formula.responses import ROW as TABLE_ROW
 from bayesmm.posterior.draws import CI_PROB, tree_sizes
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.predict_point import predict_point
@@ -191,20 +194,24 @@ def _beside(
 ) -> pd.DataFrame:
     """Return predictions with the columns of the data in front, and the residual behind."""
     formula = fit.design.frame.columns if columns is None and not is_summed(fit.design) else table.columns
-    wanted = [name for name in formula if name in table] if columns is None else list(columns)
+    several = bool(fit.design.responses)
+    wanted = [name for name in formula if name in table and name != TABLE_ROW] if columns is None else list(columns)
     absent = [name for name in wanted if name not in table]
     if absent:
         raise DataError(f"columns= names {listing(absent)}, and the rows have {listing(map(str, table.columns), 12)}")
-    by_category = made.index.nlevels > 1
+    by_category = made.index.nlevels > 1 and not several
     times = len(made) // len(table)
     front = {} if labels is None else {ROW: np.repeat(np.asarray(labels), times)}
+    if several:
+        pairs = np.array([*made.index, (None, None)], dtype=object)[:-1]
+        front, wanted = {ROW: pairs[:, 0], RESPONSE: pairs[:, 1]}, [name for name in wanted if name != RESPONSE]
     front |= {name: np.repeat(np.asarray(table[name]), times) for name in wanted}
     if by_category:
         front[CATEGORY] = made.index.get_level_values(1)
     behind = {name: made[name].to_numpy() for name in made}
     single = "estimate" if isinstance(fit, Estimates) else "mean"
     if y is not None and not by_category and single in made and options.get("kind", "mean") == "mean":
-        behind[RESIDUAL] = y - behind[single]
+        behind[RESIDUAL] = left_over(fit.design.family, y, behind[single])
     twice = [name for name in wanted if name in behind or name in (ROW, CATEGORY)]
     if twice:
         raise DataError(

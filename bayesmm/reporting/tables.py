@@ -46,10 +46,15 @@ def explained_table(fit) -> tuple[Table, tuple[str, ...]]:
     if len(fit.design.groups) < len(fit.design.blocks):  # what r2() says
         return Table("Variance explained", ("",), ()), ("R^2 and the intraclass correlation know no smooths.",)
     headers = ("", "mean", "sd", *BOUNDS, *QUALITY)
-    try:
-        found = [r2(fit), *([icc(fit)] if fit.design.blocks else [])]
-    except DataError as error:  # of a parameter with a formula
-        return Table("Variance explained", headers, (("not defined", *[""] * (len(headers) - 1)),)), (f"{error}.",)
+    found, refused = [], []
+    for function in (r2, icc) if fit.design.blocks else (r2,):
+        try:
+            found.append(function(fit))
+        except DataError as error:  # of a parameter with a formula, of a family
+            refused.append(f"{error}.")
+    if not found:
+        rows = (("not defined", *[""] * (len(headers) - 1)),)
+        return Table("Variance explained", headers, rows), tuple(dict.fromkeys(refused))
     rows, marked = [], set()
     for label, row in pd.concat([shares.table for shares in found]).iterrows():
         quality, failed = diagnosed(row)
@@ -57,7 +62,7 @@ def explained_table(fit) -> tuple[Table, tuple[str, ...]]:
         texts = (f"{row[statistic]:.{SHARE_DECIMALS}f}" for statistic in ("mean", "sd", "lower", "upper"))
         rows.append((name(label), *texts, *quality))
     says = dict.fromkeys(text for shares in found for text in shares.says)
-    return Table("Variance explained", headers, tuple(rows), marked=frozenset(marked)), tuple(says)
+    return Table("Variance explained", headers, tuple(rows), marked=frozenset(marked)), (*says, *refused)
 
 
 def data_table(design) -> Table:

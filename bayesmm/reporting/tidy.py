@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.parameters import Parameter, by_levels, coefficients, tidy_term, variance_parameters
+from bayesmm.design.responses import row_index
 from bayesmm.display.frames import WholeFrame
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation.checks import draws_checks
+from bayesmm.families.circle import left_over, mean_of_draws
+from bayesmm.formula.responses import ROW
 from bayesmm.inference.habits import summary as point_summary
 from bayesmm.inference.marginal_effects.uncertainty import quantile
 from bayesmm.posterior import draws
@@ -178,9 +181,10 @@ def augment(fit, data: object = None) -> pd.DataFrame:
     -------
     pandas.DataFrame
         The columns of the model, and .fitted (the mean of the response with the random effects; of a posterior its
-        mean; of ordered categories the expected number of the category), .fixed (the same for an average group: random
-        effects of 0) and, of the model's own rows, .resid (the response less .fitted; of a binomial, the share of
-        successes less its probability; of ordered categories by their numbers).
+        mean; of ordered categories the expected number of the category; of angles the mean direction), .fixed (the same
+        for an average group: random effects of 0) and, of the model's own rows, .resid (the response less .fitted; of a
+        binomial, the share of successes less its probability; of ordered categories by their numbers; of angles the
+        shorter way round).
     """
     design = fit.design
     made = predict_point if isinstance(fit, Estimates) else predict
@@ -189,13 +193,15 @@ def augment(fit, data: object = None) -> pd.DataFrame:
         for name, groups in ((".fitted", "conditional"), (".fixed", "population"))
     }
     if design.responses:
-        frame = design.frame if data is None else table_of(design, data)
+        frame = table_of(design, data)
+        if data is None:
+            frame = design.frame.set_axis(row_index(design.row_labels, several=True), axis=0).drop(columns=ROW)
     else:
         frame = design.frame.set_axis(design.row_labels, axis=0) if data is None else _as_pandas(data)
     out = frame.assign(**means)
     if data is None:
         shares = design.y if design.trials is None else design.y / design.trials
-        out[".resid"] = shares - means[".fitted"]
+        out[".resid"] = left_over(design.family, shares, means[".fitted"])
     return WholeFrame(out)
 
 
@@ -209,7 +215,7 @@ def _as_pandas(data: object) -> pd.DataFrame:
 def _means(design, predictions) -> np.ndarray:
     """Return the predicted means, (rows,), of ordered categories the expected numbers; of a posterior of its draws."""
     if not isinstance(predictions, pd.DataFrame):
-        return predictions.numbers().draws.mean(axis=(0, 1))
+        return mean_of_draws(design.family, predictions.numbers().draws, (0, 1))
     if design.family.ordered:
         return predictions.to_numpy() @ np.arange(1.0, len(design.categories) + 1)
     return predictions["estimate"].to_numpy()

@@ -22,7 +22,7 @@ from types import MappingProxyType, ModuleType
 
 import numpy as np
 
-from bayesmm.design.parameters import free_auxiliaries
+from bayesmm.design.parameters import free_auxiliaries, of_category
 from bayesmm.design.residual.scale import ALONE, checked_columns, dependent, sizes
 from bayesmm.design.residual.scale import STRUCTURE as OF_SIGMA
 from bayesmm.design.residual.structure import (
@@ -120,7 +120,7 @@ def threshold_term(
         ),
     )  # fmt: skip
     if Z is not None:
-        terms = tuple(f"{column}, {name}" for column in columns for name in names)
+        terms = tuple(of_category(column, name) for column in columns for name in names)
         sizes = tuple(float(size) for size in np.repeat(np.std(Z, axis=0), len(names)))
         parameters += (
             ResidualParameter(

@@ -95,6 +95,8 @@ def icc(fitted, mean: str = "rows") -> VarianceShares:
     ------
     ValueError
         The model has no grouping factor (one with a level for each row does not count), or `mean` is something else.
+    DataError
+        The residual variance on the scale of the link is not defined for the family.
 
     Notes
     -----
@@ -117,6 +119,7 @@ def icc(fitted, mean: str = "rows") -> VarianceShares:
             f"the model has no {found}, so there is no intraclass correlation; r2() has the share of variance that its "
             "predictors explain"
         )
+    _check_residual(design, "the intraclass correlation")
     at = _null(fitted, mean)
     parts = _parts(fitted, at)
     random = sum(parts.random)
@@ -166,21 +169,42 @@ def r2(fitted, mean: str = "rows") -> VarianceShares:
     check_choice("mean", mean, MEANS)
     _check_defined(fitted.design, "R^2")
     design, at = fitted.design, _null(fitted, mean)
+    if not hasattr(fitted, "tree"):
+        _check_residual(design, "R^2 of a maximised model")
     parts = _parts(fitted, at)
-    total = parts.fixed + sum(parts.random) + parts.residual
-    shares = {"r2_marginal": parts.fixed / total, "r2_conditional": (parts.fixed + sum(parts.random)) / total}
-    says = [
-        "r2_marginal: the share of the fixed part in the variance; r2_conditional: that of the fixed part and the "
-        f"random effects (Nakagawa & Schielzeth 2013; {NAKAGAWA})."
-    ]
-    if not design.blocks:
-        shares = {"r2": parts.fixed / total}
-        says = ["r2: the share of the fixed part in the variance (Nakagawa & Schielzeth 2013)."]
-    says += _about_scale(design, at)
+    shares, says = _on_the_link(design, parts, at)
     if hasattr(fitted, "tree"):
         found, more = _bayesian(fitted)
         shares, says = shares | found, says + more
     return _record(fitted, "R^2", shares, parts, tuple(says))
+
+
+def _on_the_link(design, parts: Parts, mean: float | None) -> tuple[dict[str, Array], list[str]]:
+    """Return the R^2 of variances on the scale of the link, and what they are; none where a residual's is undefined."""
+    rule = design.family.residual
+    if not rule.defined:
+        names = "r2_marginal and r2_conditional are" if design.blocks else "r2 is"
+        return {}, [f"{names} left out: the variance of the residual is {rule.says}.", _scale(design)]
+    total = parts.fixed + sum(parts.random) + parts.residual
+    if not design.blocks:
+        says = "r2: the share of the fixed part in the variance (Nakagawa & Schielzeth 2013)."
+        return {"r2": parts.fixed / total}, [says, *_about_scale(design, mean)]
+    says = (
+        "r2_marginal: the share of the fixed part in the variance; r2_conditional: that of the fixed part and the "
+        f"random effects (Nakagawa & Schielzeth 2013; {NAKAGAWA})."
+    )
+    shares = {"r2_marginal": parts.fixed / total, "r2_conditional": (parts.fixed + sum(parts.random)) / total}
+    return shares, [says, *_about_scale(design, mean)]
+
+
+def _check_residual(design, what: str) -> None:
+    """Raise a DataError where the family has no residual variance on the scale of the link."""
+    rule = design.family.residual
+    if not rule.defined:
+        raise DataError(
+            f"{what} needs the variance of the residual on the scale of the link, which is {rule.says} "
+            f"({design.family.label}); varcorr() has the sds of the random effects"
+        )
 
 
 def _check_defined(design, what: str) -> None:
@@ -283,6 +307,8 @@ def _about_scale(design, mean: float | None) -> list[str]:
 def _scale(design) -> str:
     link, rule = LINKS[design.family.link], design.family.residual
     if link.name != "identity":
+        if not rule.defined:
+            return f"Variances are on the {link.scale}."
         source = NAKAGAWA if rule.published else f"in the manner of {NAKAGAWA}"
         return f"Variances are on the {link.scale}; the residual's is {rule.says} ({source})."
     weighted = ", divided by the weights and averaged" if design.weights is not None else ""
@@ -294,7 +320,8 @@ def _scale(design) -> str:
 
 
 def _record(fitted, title: str, shares: dict[str, Array], parts: Parts, says: tuple[str, ...]) -> VarianceShares:
-    variances = {"fixed part": parts.fixed, **dict(_by_factor(fitted.design, parts)), "residual": parts.residual}
+    variances = {"fixed part": parts.fixed, **dict(_by_factor(fitted.design, parts))}
+    variances |= {"residual": parts.residual} if fitted.design.family.residual.defined else {}
     if observation_level(fitted.design):
         variances["overdispersion in the residual"] = parts.overdispersion
     shape = tree_sizes(fitted.tree) if hasattr(fitted, "tree") else None

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.records import Design
+from bayesmm.design.relations import columns_of_rows
 from bayesmm.design.residual import standard_errors
 from bayesmm.display.text_tables import table as text_table
 from bayesmm.errors import DataError
@@ -144,7 +145,8 @@ def _rows(variances: Array, typical: float) -> Array:
 
 
 def _point_variances(point) -> Array:
-    blocks = [_mean_variance(b.Z, S[None]) for b, S in zip(point.design.blocks, point.covariances, strict=True)]
+    made = zip(point.design.blocks, point.covariances, strict=True)
+    blocks = [_mean_variance(columns_of_rows(block), S[None]) for block, S in made]
     own = [np.array([point.sigma**2])] if point.design.residual.sigma == "joint" else []
     return np.array([*blocks, *own]).reshape(-1, 1)
 
@@ -154,7 +156,7 @@ def draw_variances(fit) -> Array:
     blocks = []
     for block in fit.design.blocks:
         L = factor_draws(fit, block)
-        blocks.append(_mean_variance(block.Z, L @ L.transpose(0, 2, 1)))
+        blocks.append(_mean_variance(columns_of_rows(block), L @ L.transpose(0, 2, 1)))
     own = [np.square(variable(fit.tree, "sigma").ravel())] if fit.design.residual.sigma == "joint" else []
     return np.array([*blocks, *own]).reshape(-1, int(np.prod(tree_sizes(fit.tree))))
 

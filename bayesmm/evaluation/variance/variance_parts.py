@@ -14,6 +14,7 @@ import numpy as np
 
 from bayesmm.design.coding import INTERCEPT
 from bayesmm.design.records import Design
+from bayesmm.design.relations import columns_of_rows
 from bayesmm.design.residual.structure import NOTHING, residual_weights
 from bayesmm.design.residual.structure import Values as Residual
 from bayesmm.design.summed import is_summed
@@ -157,12 +158,16 @@ def _centred(design: Design) -> Array:
 
 
 def random_variances(design: Design, covariances: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Return the mean over the rows of z'Sigma z of each block, (draws,): Johnson (2014)."""
+    """Return the mean over the rows of z'Sigma z of each block, (draws,): Johnson (2014).
+
+    With a known covariance of the levels it is times the level's own entry there.
+    """
     if is_summed(design):
         squares = [block.Z.rows.T @ block.Z.rows / len(block.Z.rows) for block in design.blocks]
         return tuple(np.einsum("sij,ij->s", Sigma, M) for Sigma, M in zip(covariances, squares, strict=True))
     share = row_shares(design)
-    squares = [(block.Z * share[:, None]).T @ block.Z for block in design.blocks]
+    columns = [columns_of_rows(block) for block in design.blocks]
+    squares = [(Z * share[:, None]).T @ Z for Z in columns]
     return tuple(np.einsum("sij,ij->s", Sigma, M) for Sigma, M in zip(covariances, squares, strict=True))
 
 
@@ -380,13 +385,13 @@ def _root(Sigma: Array) -> Array:
 
 def _spread_over(design: Design, values: Values, chosen: Iterable[int]) -> Callable[[slice], Array]:
     """Return the function that gives the sd of Z b over the effects of some blocks for some rows, (draws, rows)."""
-    factors = [(design.blocks[k], _root(values.covariances[k])) for k in chosen]
+    factors = [(columns_of_rows(design.blocks[k]), _root(values.covariances[k])) for k in chosen]
 
     def spread(part: slice) -> Array:
         total = np.zeros((1, 1))
-        for block, L in factors:
+        for Z, L in factors:
             for j in range(L.shape[2]):
-                total = total + np.square(L[:, :, j] @ block.Z[part].T)
+                total = total + np.square(L[:, :, j] @ Z[part].T)
         return np.sqrt(total)
 
     return spread

@@ -82,6 +82,11 @@ def checked_estimand(fit, kind: str, groups: str, ci_prob: float) -> Estimand:
     check_choice("groups", groups, GROUPS)
     check_averaged(fit.design, kind, groups)
     check_probability("ci_prob", ci_prob)
+    if fit.design.family.support.angle and kind == "mean":
+        raise DataError(
+            f"an average of angles, here {fit.design.response}, depends on where the circle is cut; use kind='linear', "
+            "or predict(), whose rows have mean directions"
+        )
     if isinstance(fit, Estimates) and len(fit.design.groups) < len(fit.design.blocks):
         raise DataError(
             "averages of a maximised model have standard errors of the coefficients alone, and smooths have their own; "
@@ -101,8 +106,11 @@ def held_formulas(fit, estimand: Estimand) -> list[str]:
     Their coefficients are not in the covariance that standard errors of means are made with.
     """
     design = fit.design
-    own = isinstance(fit, Estimates) and estimand.kind == "mean" and design.family.mean is not None
-    return column_names(scale_factors(design.formula)) if own and design.residual.by_row else []
+    family, own = design.family, isinstance(fit, Estimates) and estimand.kind == "mean"
+    if not own or family.mean is None or not design.residual.by_row:
+        return []
+    moved = [s for s in design.formula.scales if family.mean_of is None or s.name in family.mean_of]
+    return column_names(scale_factors(replace(design.formula, scales=tuple(moved))))
 
 
 def check_differences(fit, estimand: Estimand, names: Sequence[str]) -> None:
