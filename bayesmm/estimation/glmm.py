@@ -16,7 +16,7 @@ from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glm import first_fit, own_start, own_values
-from bayesmm.estimation.hessians import coefficient_block, own_errors
+from bayesmm.estimation.hessians import coefficient_block, joint_of_problem
 from bayesmm.estimation.optimizer import SNAP, Search, best_of, hessian, outcome, settled, snapped
 from bayesmm.estimation.reml import factors_are_singular
 from bayesmm.estimation.separation import LOG_LIMIT, divergence
@@ -354,7 +354,7 @@ def _point(
         design, None, "ML", beta, beta_cov, auxiliaries.get("sigma", 1.0), *own.reported(), criterion, -criterion / 2,
         criterion, factors_are_singular(factors, problem.unit), bool(converged),
         f"NOT converged: {wrong}" if wrong else outcome(optimum, converged), 0.0, optimum, auxiliaries, nagq, own,
-        own_values(design, aux[scalars:]), own_errors(problem, optimum.parameters, H),
+        own_values(design, aux[scalars:]), joint_of_problem(problem, optimum.parameters, H),
     )  # fmt: skip
 
 

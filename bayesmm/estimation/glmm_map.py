@@ -21,13 +21,14 @@ from bayesmm.estimation.glmm import (
     make_problem,
     maximize_generalised,
 )
-from bayesmm.estimation.hessians import coefficient_block
+from bayesmm.estimation.hessians import Joint, among_effects, coefficient_block, design_order, entries, joint, slopes
 from bayesmm.estimation.map import Goal, check_closed_form, nowhere, reported, start_values
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, ROUNDING, SNAP, Search, hessian, minimum, outcome, snapped
 from bayesmm.estimation.reml import factors_are_singular
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.lattice import FINE
 from bayesmm.likelihood.marginal import generalised_coordinates, packing
+from bayesmm.likelihood.orthogonal import root_mean_square
 from bayesmm.likelihood.posterior import Parameters, SearchedPosterior
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.priors import Priors, coefficient_prior, prior_bases, prior_design, threshold_means
@@ -125,7 +126,8 @@ def generalised_mode(
     better = len(values) > 1 and values[1] < values[0] - ROUNDING * abs(values[0])
     y = snapped(search, found[int(better)], SNAP, slice(r, None))
     optimum = Optimum(y, float(np.abs(search(y)[1]).max(initial=0.0)), search.evaluations, len(starts))
-    covariance = half @ (2 * coefficient_block(hessian(search, y), r)) @ half.T
+    H = hessian(search, y)
+    covariance = half @ (2 * coefficient_block(H, r)) @ half.T
     point = reported(_point(goal, likelihood, priors, optimum, search(y)[0], covariance, nodes, warm), design, bases)
     to_beta = bases.fixed.inverse
     root = to_beta @ point.coordinates.root
@@ -134,7 +136,29 @@ def generalised_mode(
     shifted = {own.name for own in design.residual.parameters if own.at_means}
     residual = {name: values + shift * (name in shifted) for name, values in point.residual.items()}
     own = dict(beta=to_beta @ point.beta, beta_cov=root @ root.T, coordinates=coordinates, residual=residual)
-    return replace(point, **own)
+    return replace(point, **own, joint=_joint_of(goal, likelihood, (y, H), to_beta, threshold_means(design, priors)))
+
+
+def _joint_of(
+    goal: Goal, likelihood: Likelihood, found: tuple[Floats, Floats], to_beta: Floats, means: Floats
+) -> Joint:
+    """Return the covariance of all parameters at y with the Hessian H; thresholds are at 0, not at the means."""
+    problem, (y, H) = likelihood.problem, found
+    own, sizes = problem.own, [root_mean_square(block.Z) for block in problem.design.blocks]
+    s = len(own.scalars)
+
+    def reported_at(y: Floats) -> Floats:
+        natural = goal.posterior.parameters(goal.root @ y)
+        beta, rest = to_beta @ natural.coefficients, natural.positive[s:].copy()
+        rest[: own.thresholds] += means @ beta
+        free = [each.free(value) for each, value in zip(own.scalars, natural.positive[:s], strict=True)]
+        if not among_effects(problem.design):
+            return np.concatenate([beta, free, rest])
+        Sigma = design_order(problem, problem.factors(likelihood.at(natural)[problem.parts[1]]))
+        scaled = [s[:, None] * (B @ C @ B.T) * s for s, B, C in zip(sizes, problem.bases, Sigma, strict=True)]
+        return np.concatenate([beta, free, rest, entries(scaled)])
+
+    return joint(slopes(reported_at, y), H, len(to_beta), own.labels, s)
 
 
 def likelihood_of(problem: GlmmProblem, criterion: Callable[[Floats], tuple[float, Floats]]) -> Likelihood:

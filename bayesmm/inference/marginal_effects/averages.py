@@ -12,7 +12,7 @@ from bayesmm.families.links import LINKS, Link
 from bayesmm.inference.anova import Anova
 from bayesmm.inference.marginal_effects.adjustments import ADJUST, Tests, adjusted
 from bayesmm.inference.marginal_effects.plot import plot_averages
-from bayesmm.inference.marginal_effects.quantities import Estimand, Quantities, check_differences, combined
+from bayesmm.inference.marginal_effects.quantities import Estimand, Quantities, combined
 from bayesmm.inference.marginal_effects.result import (
     effects_note,
     interval_note,
@@ -230,7 +230,6 @@ def contrast(
     if adjust == "tukey" and method != "pairwise":
         raise ValueError("Tukey's method is for all pairs; for other contrasts there is adjust='mvt'")
     groups, others = _grouped(result, by)
-    check_differences(origin.fit, origin.estimand, others)
     names, rows, sizes = [], [], []
     for code in range(len(groups.keys)):
         at = np.flatnonzero(groups.codes == code)
@@ -362,7 +361,6 @@ def joint(result: Averages, by: str | Sequence[str] | None = None) -> Anova:
     if not isinstance(origin.fit, Estimates):
         raise ValueError("a joint test has a p-value, and a posterior has none; use it on a fit by maximize()")
     groups, others = _grouped(result, by)
-    check_differences(origin.fit, origin.estimand, others)
     spread = spread_of(origin.fit, origin.ddf)
     rows = [_joint_row(result, np.flatnonzero(groups.codes == code), spread) for code in range(len(groups.keys))]
     names = [", ".join(map(value_text, row)) for row in groups.keys.itertuples(index=False, name=None)]
