@@ -9,7 +9,7 @@ import pandas as pd
 
 from bayesmm.design.parameters import tidy_term
 from bayesmm.display import text_tables
-from bayesmm.display.text_tables import count, decimals_for, number, wrap
+from bayesmm.display.text_tables import ceiled, count, decimals_for, number, wrap
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.reporting.tidy import glance, tidy
@@ -210,5 +210,5 @@ def _about(fit) -> dict[tuple[int, str], str]:
     if isinstance(fit, Estimates):
         return out | {(2, name): number(found[name], 1) for name in ("logLik", "AIC", "BIC")}
     checks = f"failed: {found['checks.failed']}" if found["checks.failed"] else "passed"
-    own = {"draws": count(found["draws"]), "worst R-hat": number(found["rhat.max"], 3), "checks": checks}
+    own = {"draws": count(found["draws"]), "worst R-hat": ceiled(found["rhat.max"]), "checks": checks}
     return out | {(3, name): text for name, text in own.items()}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bayesmm.display.html import fragment
-from bayesmm.display.text_tables import wrap
+from bayesmm.display.text_tables import ceiled, wrap
 from bayesmm.evaluation.checks.check_html import check_table
 
 # What each check is held against, by name; "ours" where no source has a number.
@@ -113,4 +113,4 @@ def _passed(checks: Sequence[Check]) -> str:
         return f"Checks passed: Pareto k <= {k:.2f}, ESS >= {math.floor(ess):,}."
     r_hat = by_name["R-hat"].value
     end = "" if math.isnan(by_name["divergences"].value) else ", no divergence"
-    return f"Checks passed: R-hat <= {math.ceil(r_hat * 1000) / 1000:.3f}, ESS >= {math.floor(ess):,}{end}."
+    return f"Checks passed: R-hat <= {ceiled(r_hat)}, ESS >= {math.floor(ess):,}{end}."

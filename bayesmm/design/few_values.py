@@ -1,0 +1,36 @@
+"""Columns of a few whole numbers, such as 1 to 4: as numbers they are a line, as text a mean of each."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from bayesmm.design.words import words_of
+from bayesmm.formula.formula import quoted_name
+from bayesmm.runtime.messages import Message, note
+
+MOST = 6  # whole numbers that are called few; ours
+LEAST = 3  # of two, a line and a mean of each are the same model
+ROWS_PER_VALUE = (
+    5  # mean number of rows for each value: a design of a few steps, not numbers that happen to be few; ours
+)
+# what is counted or measured in steps, so that a line is what is meant; ours
+MEASURED = frozenset(
+    "age count dist distance day dose hour length log minute month n number score size time trial visit wave week "
+    "weight x year z".split()
+)
+
+
+def few_whole_numbers(values: Iterable[float]) -> bool:
+    """Return whether the distinct values are LEAST to MOST whole numbers that follow each other from 0 or 1."""
+    distinct = np.sort(np.fromiter(values, dtype=np.float64))
+    return LEAST <= len(distinct) <= MOST and distinct[0] in (0, 1) and bool((np.diff(distinct) == 1).all())
+
+
+def as_a_line(name: str, values: np.ndarray) -> list[Message]:
+    """Note that a column of a few whole numbers enters as a line, unless its name is of something measured."""
+    distinct = np.unique(values)
+    few = few_whole_numbers(distinct) and len(values) >= ROWS_PER_VALUE * len(distinct)
+    if not few or MEASURED & set(words_of(name)):
+        return []
+    shown, other = f"'{name}' has the whole numbers {distinct[0]:g} to {distinct[-1]:g}", f"C({quoted_name(name)})"
+    return [note(f"{shown} and enters as a line, with one slope; for a mean of each write {other}")]
