@@ -13,10 +13,10 @@ LEAST = 3  # of two, a line and a mean of each are the same model
 ROWS_PER_VALUE = (
     5  # mean number of rows for each value: a design of a few steps, not numbers that happen to be few; ours
 )
-# what is counted or measured in steps, so that a line is what is meant; ours
+# what is counted or measured in steps, so that a line is what is meant, as with a name of one letter; ours
 MEASURED = frozenset(
-    "age count dist distance day dose hour length log minute month n number score size time trial visit wave week "
-    "weight x year z".split()
+    "age count day days dist distance dose hour hours length log minute minutes month months number score size time "
+    "trial visit wave week weeks weight year years".split()
 )
 
 
@@ -30,7 +30,7 @@ def as_a_line(name: str, values: np.ndarray) -> list[Message]:
     """Note that a column of a few whole numbers enters as a line, unless its name is of something measured."""
     distinct = np.unique(values)
     few = few_whole_numbers(distinct) and len(values) >= ROWS_PER_VALUE * len(distinct)
-    if not few or MEASURED & set(words_of(name)):
+    if not few or len(name) == 1 or MEASURED & set(words_of(name)):
         return []
     shown, other = f"'{name}' has the whole numbers {distinct[0]:g} to {distinct[-1]:g}", f"C({quoted_name(name)})"
     return [note(f"{shown} and enters as a line, with one slope; for a mean of each write {other}")]

@@ -383,7 +383,7 @@ def test_a_few_whole_numbers_enter_as_a_line_with_a_note():
         "Days": range(10),
         "gaps": [0, 2, 4],
         "visit": range(4),
-        "u": [2, 3, 4],
+        "from_two": [2, 3, 4],
     }.items():
         column = np.resize(list(values), len(data))
         assert not any(

@@ -255,6 +255,7 @@ def test_the_mode_of_a_posterior_has_none():
         point.confint()
 
 
+@pytest.mark.slow
 def test_along_a_ridge_the_other_parameters_follow_to_their_bounds():
     """There are no extra zeros where mined is "no": logit(zi) runs to minus infinity, and its slope against it."""
     data = frame("salamanders")

@@ -24,6 +24,7 @@ SOURCES = {
     "zeros": "Gelman, Meng & Stern (1996), Statistica Sinica 6(4); the limit is ours",
 }
 SOURCES |= {
+    "integral": "a finer rule of the same kind; the limit is ours, the last digit of a printed AIC",
     "autocorrelation": "the lag-1 autocorrelation among random orders within the groups; the limits are ours",
     "influential groups": "Belsley, Kuh & Welsch (1980), Regression Diagnostics, section 2.1, for groups of rows",
 }

@@ -191,7 +191,7 @@ def say_bound(
         upper = np.quantile(draws, 0.975)
         return (
             f"{found}: the data do not show that {term} differs between the levels of {block.group}; leave it out of "
-            f"the terms of {block.group}, or report {upper:.3g}, the 97.5 % point, as an upper limit."
+            f"the terms of {block.group}, or report {upper:.3g} (the 97.5 % point) as an upper limit."
         )
     if parameter.kind == "corr":
         group = design.blocks[parameter.block].group

@@ -17,7 +17,7 @@ from bayesmm.inference.marginal_effects.result import (
     effects_note,
     interval_note,
     labelled,
-    quantity_words,
+    origin_words,
     render,
     scale_note,
     shaped,
@@ -44,7 +44,6 @@ from bayesmm.inference.marginal_effects.weights import (
     own_contrasts,
     place,
 )
-from bayesmm.inference.ratios import RATIOS
 from bayesmm.inference.tails import chi2_tail, f_tail
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.predict import check_choice
@@ -241,7 +240,7 @@ def contrast(
     found = combined(origin.fit.design, L, origin.quantities)
     keys = groups.keys.iloc[np.repeat(np.arange(len(sizes)), [m for m, _ in sizes])].reset_index(drop=True)
     keys = keys.assign(contrast=names)
-    what = f"Contrasts of {listing(others)}, {_what(origin)}"
+    what = f"Contrasts of {listing(others)}, {origin_words(origin)}"
     notes = [result.notes[0], *([chosen.says] if chosen.says else []), *_about_sums(names, L)]
     made = replace(origin, quantities=found, by=within(keys))
     shown = tests_record(made, keys, title_of(origin.fit, what), notes)
@@ -261,14 +260,6 @@ def _method(method: object, reference: object) -> Method:
             f"{method!r}{suggest(str(method), METHODS)}"
         )
     return METHODS[method]
-
-
-def _what(origin: Origin) -> str:
-    """Return what contrasts are of: "mean of y", "odds ratio of y"."""
-    link = origin.fit.design.family.link
-    if origin.ratio and origin.estimand.kind == "linear":
-        return f"{RATIOS[link]} of {origin.fit.design.response}"
-    return quantity_words(origin.fit, origin.estimand) + (", ratios" if origin.ratio else "")
 
 
 def _grouped(result: Averages, by: object) -> tuple[Groups, list[str]]:

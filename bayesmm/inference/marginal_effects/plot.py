@@ -3,7 +3,21 @@
 import numpy as np
 import pandas as pd
 
-from bayesmm.display.figures import GREY, INK, LIGHT, drawn, heading, key, label_edges, marker, panels, plain, title
+from bayesmm.display.figures import (
+    GREY,
+    INK,
+    LIGHT,
+    drawn,
+    heading,
+    key,
+    label_edges,
+    marker,
+    name_axes,
+    panels,
+    plain,
+    title,
+)
+from bayesmm.inference.marginal_effects.result import origin_words
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
 
 LINE_POINTS = 3  # values of a number from which they make a line
@@ -39,16 +53,18 @@ def plot_averages(result):
     labels, values = table.iloc[:, :size], table.iloc[:, size:]
     centre, values = values.columns[0], values[[values.columns[0], "lower", "upper"]]
     along = next((name for name in labels if _makes_a_line(labels[name])), None)
+    interval = f"{100 * result.origin.estimand.ci_prob:g} % interval"
     lines = [] if along is None or result.null is not None else _lines(labels.drop(columns=along))
     if 0 < len(lines) <= PANELS:
         figure, axes = panels(len(lines), *((6.0, 3.6) if len(lines) == 1 else (3.1, 2.6)))
         _draw_lines(axes, values, labels[along].to_numpy(dtype=float), lines)
-        key(figure, {str(centre): ("-", INK), "interval": ("s", LIGHT)})
-        label_edges(axes, plain(along), "", shared=True)
+        key(figure, {str(centre): ("-", INK), interval: ("s", LIGHT)})
+        label_edges(axes, plain(along), plain(origin_words(result.origin)), shared=True)
     else:
         figure, axes = panels(1, wide=6.0, high=min(TALL, 0.24 * len(table) + 0.9))
         _draw_points(axes[0], values, labels, result.null)
-        key(figure, {centre: ("o", INK), "interval": ("-", GREY)})
+        name_axes(axes[0], plain(origin_words(result.origin)))
+        key(figure, {centre: ("o", INK), interval: ("-", GREY)})
     head, _, formula = result.title.partition(": ")
     title(figure, head, formula)
     return axes
@@ -86,6 +102,13 @@ def _draw_lines(axes, values: pd.DataFrame, x: np.ndarray, lines: list[tuple[str
 def _draw_points(ax, values: pd.DataFrame, labels: pd.DataFrame, null: float | None) -> None:
     rows = np.arange(len(values))[::-1]
     names = _names(labels) if len(labels.columns) else labels.index
+    if null == 1 and (values > 0).all(axis=None):  # ratios, of which 2 and 1/2 are as far from 1
+        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     if null is not None:
         ax.axvline(null, color=GREY, linewidth=0.8, linestyle=":")
     ax.hlines(rows, values["lower"], values["upper"], color=GREY, linewidth=1.8)

@@ -10,6 +10,7 @@ from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS
 from bayesmm.inference.marginal_effects.quantities import Estimand
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
+from bayesmm.inference.ratios import RATIOS
 from bayesmm.posterior.draws import draws_text, tree_sizes
 from bayesmm.runtime.messages import count
 
@@ -60,6 +61,14 @@ def quantity_words(fit, estimand: Estimand) -> str:
         return f"linear predictor of {design.response} ({link.scale})"
     what = "probability" if design.family.support.successes else "mean"
     return f"{what} of {design.response}"
+
+
+def origin_words(origin) -> str:
+    """Return what the numbers of a result are, or what its contrasts are of: "mean of y", "odds ratio of y"."""
+    link = origin.fit.design.family.link
+    if origin.ratio and origin.estimand.kind == "linear":
+        return f"{RATIOS[link]} of {origin.fit.design.response}"
+    return quantity_words(origin.fit, origin.estimand) + (", ratios" if origin.ratio else "")
 
 
 def effects_note(fit, estimand: Estimand) -> list[str]:
