@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.coding import INTERCEPT, Factor, Values
-from bayesmm.design.few_values import as_a_line
+from bayesmm.design.few_values import as_a_line, rare_levels
 from bayesmm.design.level_pairs import together, varies_within
 from bayesmm.design.records import Block
 from bayesmm.design.variables import Variable, observed_levels
@@ -389,5 +389,6 @@ LINTS: tuple[Callable[[Look], list[Message]], ...] = (
     constant_slopes,
     slopes_without_mean,
     dominant_levels,
+    rare_levels,
 )
-OF_ROWS = (codes_as_numbers, shared_ids)
+OF_ROWS = (codes_as_numbers, shared_ids, rare_levels)

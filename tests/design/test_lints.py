@@ -389,3 +389,16 @@ def test_a_few_whole_numbers_enter_as_a_line_with_a_note():
         assert not any(
             "enters as a line" in said for said in texts(f"y ~ {name} + (1 | g)", data.assign(**{name: column}))
         )
+
+
+def test_a_level_of_one_row_is_named_where_the_others_have_several():
+    data = grid(rows=12).assign(cond=["a", "b"] * 36)
+    assert not any("one row" in said for said in texts("y ~ cond + (1 | g)", data))
+    data.loc[7, "cond"] = "rare"
+    text = "the level 'rare' of 'cond' has one row: its coefficient rests on that row and on the prior"
+    assert ("note", text) in messages("y ~ cond + (1 | g)", data)
+    data.loc[9, "cond"] = "odd"
+    text = (
+        "the levels 'odd', 'rare' of 'cond' have one row each: their coefficients rest on these rows and on the prior"
+    )
+    assert ("note", text) in messages("y ~ cond + (1 | g)", data)
