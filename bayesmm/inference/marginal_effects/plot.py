@@ -1,5 +1,7 @@
 """A figure of marginal quantities: lines with bands along a number, a panel each; all else points with intervals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -17,13 +19,14 @@ from bayesmm.display.figures import (
     plain,
     title,
 )
-from bayesmm.inference.marginal_effects.result import origin_words
+from bayesmm.inference.marginal_effects.result import origin_words, quantity_words
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
 
 LINE_POINTS = 3  # values of a number from which they make a line
 TALL = 9.0  # inches of the longest figure
 LABELLED_ROWS = 40  # rows that still have room for their names
 PANELS = 12
+WORDS = 80  # letters of the name of an axis
 MARGIN = 0.04  # of the range of values, on each side of it
 
 
@@ -59,15 +62,23 @@ def plot_averages(result):
         figure, axes = panels(len(lines), *((6.0, 3.6) if len(lines) == 1 else (3.1, 2.6)))
         _draw_lines(axes, values, labels[along].to_numpy(dtype=float), lines)
         key(figure, {str(centre): ("-", INK), interval: ("s", LIGHT)})
-        label_edges(axes, plain(along), plain(origin_words(result.origin)), shared=True)
+        label_edges(axes, plain(along), plain(_what(result), WORDS), shared=True)
     else:
         figure, axes = panels(1, wide=6.0, high=min(TALL, 0.24 * len(table) + 0.9))
         _draw_points(axes[0], values, labels, result.null)
-        name_axes(axes[0], plain(origin_words(result.origin)))
+        name_axes(axes[0], plain(_what(result), WORDS))
         key(figure, {centre: ("o", INK), interval: ("-", GREY)})
     head, _, formula = result.title.partition(": ")
     title(figure, head, formula)
     return axes
+
+
+def _what(result) -> str:
+    """Return what the numbers are; of means transformed back not what contrasts of them are of."""
+    fit, estimand = result.origin.fit, result.origin.estimand
+    own = (quantity_words(fit, replace(estimand, kind=kind)) for kind in ("mean", "linear"))
+    of_means = [words for words in own if words in result.title]
+    return of_means[0] if of_means and result.null is None else origin_words(result.origin)
 
 
 def _makes_a_line(column: pd.Series) -> bool:
