@@ -123,7 +123,10 @@ def __getattr__(name: str) -> object:
     if name == "plots":  # the one module that is public as such
         return import_module("bayesmm.reporting.plots")
     if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from bayesmm.runtime.other_names import FUNCTIONS
+
+        said = f"; here it is {FUNCTIONS[name]}" if name in FUNCTIONS else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{said}")
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value

@@ -22,6 +22,7 @@ from bayesmm.likelihood.problem import Integrated, integrate
 from bayesmm.priors import Priors, prior_design, resolve_priors
 from bayesmm.results import Fit, PointFit
 from bayesmm.runtime.arguments import check_bool, check_functions, check_seed, check_whole
+from bayesmm.runtime.other_names import says_other_names
 from bayesmm.sampling.choose_graph import check_effects, effects_of_graph, marginal_is_cheaper, settled_effects
 from bayesmm.sampling.graph.centering import centred_by_rule, check_centred, chosen_centring
 from bayesmm.sampling.sample import sample
@@ -173,6 +174,7 @@ class Model:
         resolved = resolve_priors(self.design, self.family, priors)
         return self.of(guarded(self.design, resolved, before=self.priors), resolved)
 
+    @says_other_names
     def maximize(self, method: str | None = None, nagq: int = 1, start: Mapping[str, float] | None = None) -> PointFit:
         """Return the maximum of the marginal likelihood (REML, ML) or of the marginal posterior (MAP).
 

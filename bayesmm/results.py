@@ -288,13 +288,16 @@ class PointFit(Estimates):
         raise no_attribute(self, name)
 
     def confint(self, level: float = 0.95, method: str = "profile") -> pd.DataFrame:
-        """Return confidence intervals by "profile" likelihood or "wald": see `inference.confint.confint`."""
+        """Return confidence intervals of probability `level`: index parameter; lower, upper.
+
+        By "profile" likelihood of every parameter, or "wald" of those with a standard error: `inference.confint`.
+        """
         from bayesmm.inference.confint import confint
 
         return WholeFrame(confint(self, level, method))
 
     def profile(self, place: str, level: float = 0.99):
-        """Return the profile likelihood of one parameter, such as "sigma": see `inference.profile.profile`."""
+        """Return the profile likelihood of one parameter, such as "sigma", by ML: see `inference.profile.profile`."""
         from bayesmm.inference.profile import profile
 
         return profile(self, place, level)
@@ -320,7 +323,10 @@ class PointFit(Estimates):
         new_levels: str = "error",
         se: bool = False,
     ) -> pd.DataFrame:
-        """Return predictions for the rows of a table: estimate, and with `se` also se and sd; see `predict_point`."""
+        """Return predictions for the rows of a table: estimate, and with `se` also se and sd; see `predict_point`.
+
+        kind: "mean", "linear"; groups: "conditional", "population", "averaged"; new_levels: "error", "zero".
+        """
         from bayesmm.posterior.predict_point import predict_point
 
         return WholeFrame(predict_point(self, data, kind, groups, new_levels, se))

@@ -4,6 +4,7 @@ import numpy as np
 
 from bayesmm.design.coding import Factor, Levels
 from bayesmm.design.contrasts import levels_with
+from bayesmm.design.few_values import few_whole_numbers
 from bayesmm.design.state import Scope
 from bayesmm.design.variables import KIND_NAMES, Variable, observed_levels, value_label
 from bayesmm.errors import DataError, listing, suggest
@@ -84,7 +85,10 @@ def _say_about_size(expr: Expr, variable: Variable, labels: tuple[str, ...], sco
             f"{some} (not {listing(map(label_text, others), limit=3)})" if others else "all its levels read as numbers"
         )
         enters = f"it enters as a factor with {columns}, and pandas.to_numeric makes it a number"
-        scope.say(warning(f"'{name}' is text, but {which}; {enters}"))
+        meant = all(map(str.isdigit, labels)) and few_whole_numbers(
+            map(float, labels)
+        )  # "1" to "4", as R's factor() has them
+        scope.say((note if meant else warning)(f"'{name}' is text, but {which}; {enters}"))
     elif len(labels) > MANY_LEVELS:
         advice = f"a grouping factor is written (1 | {name})"
         scope.say(warning(f"factor '{name}' has {len(labels):,} levels and enters with {columns}; {advice}"))

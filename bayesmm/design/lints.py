@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.coding import INTERCEPT, Factor, Values
+from bayesmm.design.few_values import as_a_line, rare_levels
 from bayesmm.design.level_pairs import together, varies_within
 from bayesmm.design.records import Block
 from bayesmm.design.variables import Variable, observed_levels
@@ -80,10 +81,12 @@ def sums_lints(
 def codes_as_numbers(look: Look) -> list[Message]:
     """Whole numbers that are codes by their name or by their other use, and enter with one slope."""
     said, grouping = [], {name for block in look.blocks for name in block.factors}
+    sloped = {e.name for bar in look.formula.bars for t in bar.terms for e in t.factors if isinstance(e, Column)}
     for name in _number_columns(look):
-        if not (name in grouping or named_as_code(name)):
-            continue
         values = look.variables[name].values
+        if not (name in grouping or named_as_code(name)):
+            said += [] if name in sloped else as_a_line(name, values)
+            continue
         if values.dtype == np.float64 and not np.array_equal(values, np.floor(values)):
             continue
         distinct = len(pd.unique(values))
@@ -386,5 +389,6 @@ LINTS: tuple[Callable[[Look], list[Message]], ...] = (
     constant_slopes,
     slopes_without_mean,
     dominant_levels,
+    rare_levels,
 )
-OF_ROWS = (codes_as_numbers, shared_ids)
+OF_ROWS = (codes_as_numbers, shared_ids, rare_levels)

@@ -17,6 +17,8 @@ from bayesmm.errors import DataError, listing
 
 Array = np.ndarray
 
+ONE_LEVEL = "known"  # the name of the covariance among the columns of a block that `expanded` made
+
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
@@ -173,12 +175,17 @@ def columns_for(index: Array, Z: Array, G: int) -> Array:
 def _one_level(block, relation: Relation):
     G = len(block.levels)
     covariance = Covariance(
-        name="known", words="known", entries=_entries, factor=partial(_factor, relation.root), tex=_tex
+        name=ONE_LEVEL, words="known", entries=_entries, factor=partial(_factor, relation.root), tex=_tex
     )
     part = Part(tuple(range(G)), covariance, block.parts[0].text)
     Z = np.ascontiguousarray(columns_for(block.index, block.Z, G))
     index = np.zeros(len(Z), dtype=np.int64)
     return replace(block, index=index, levels=("all",), columns=block.levels, Z=Z, parts=(part,), relation=None)
+
+
+def is_one_level(block) -> bool:
+    """Return whether a block is one that `expanded` made of a related one."""
+    return any(part.covariance.name == ONE_LEVEL for part in block.parts)
 
 
 def _entries(q: int) -> tuple[Entry, ...]:

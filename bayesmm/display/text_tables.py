@@ -17,6 +17,7 @@ DIGITS = 4  # significant digits of the smallest number of a column, as R's summ
 FIXED_WIDTH = 12  # a column of fixed-point numbers wider than this is printed number by number instead
 SMALLEST_P = 2.0**-52  # R's format.pval prints no smaller p-value
 SCIENTIFIC_BELOW = 1e-4  # p-values below are printed with an exponent
+CEILED = 1e-9  # of a last digit: what was rounded up before is not again
 MORE_DIGITS = 15  # beyond those asked for, to tell two numbers apart: as many as a double has
 BLANK = ""  # what a missing number prints as
 
@@ -68,7 +69,7 @@ def number(value: float, decimals: int) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def apart(value: float, limit: float, digits: int = 2, kind: str = "f") -> tuple[str, str]:
+def apart(value: float, limit: float, digits: int = 2, kind: str = "f", up: bool = False) -> tuple[str, str]:
     """Return a value and the limit it is held against, with digits enough that they read the same only if they are.
 
     Parameters
@@ -78,9 +79,12 @@ def apart(value: float, limit: float, digits: int = 2, kind: str = "f") -> tuple
         Of the value, where they are far apart.
     kind : {"f", "g", "%"}
         Decimals, significant digits, or decimals of a percentage; the limit is shown without zeros at its end.
+    up : bool
+        Round the value up, as `ceiled` does with R-hat: of "f".
     """
     for more in range(digits, digits + MORE_DIGITS):
-        texts = f"{value:.{more}{kind}}", f"{limit:.{more}{kind}}"
+        shown = math.ceil(value * 10**more - CEILED) / 10**more if up and math.isfinite(value) else value
+        texts = f"{shown:.{more}{kind}}", f"{limit:.{more}{kind}}"
         if texts[0] != texts[1] or value == limit:
             break
     number, sign = (texts[1][:-1], "%") if kind == "%" else (texts[1], "")
@@ -189,4 +193,4 @@ def wrap(text: str, indent: str = "  ", first: str = "") -> list[str]:
 
 def ceiled(r_hat: float) -> str:
     """Return R-hat with three decimals, rounded up, so that what is printed is never better than what is true."""
-    return f"{math.ceil(r_hat * 1000 - 1e-9) / 1000:.3f}" if math.isfinite(r_hat) else ""
+    return f"{math.ceil(r_hat * 1000 - CEILED) / 1000:.3f}" if math.isfinite(r_hat) else ""

@@ -26,6 +26,7 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
 from bayesmm.design.summed import Elsewhere, absent_rows
+from bayesmm.estimation.hessians import Joint
 from bayesmm.families.circle import left_over
 from bayesmm.families.limits import scores_between, shares_below
 from bayesmm.likelihood.crossproducts import Floats
@@ -108,8 +109,8 @@ class Estimates:
         models, 0 where they were taken to a stated accuracy (`bayesmm.likelihood.lattice`).
     coordinates : Coordinates or None
         None: those that are reported.
-    own_se : mapping of str to float
-        Standard errors of thresholds and of the coefficients of formulas, by label, from the Hessian in all parameters.
+    joint : Joint or None
+        The covariance of all parameters of a generalised model, from the Hessian in all of them; None for others.
     """
 
     design: Design
@@ -133,7 +134,7 @@ class Estimates:
     nagq: int = 1
     coordinates: Coordinates | None = None
     residual: Values = NOTHING
-    own_se: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    joint: Joint | None = None
 
     @classmethod
     def of(cls, estimates: "Estimates"):
@@ -176,6 +177,11 @@ class Estimates:
         """Schwarz's criterion by nlme's rule: n - p observations count under REML."""
         n = self.design.n - (np.isfinite(self.beta).sum() if self.method == "REML" else 0)
         return -2 * self.loglik + self.npar * np.log(n)
+
+    @property
+    def own_se(self) -> Mapping[str, float]:
+        """Standard errors of thresholds and of the coefficients of formulas, by label; none for a linear model."""
+        return {} if self.joint is None else dict(list(self.joint.errors.items())[self.joint.scalars :])
 
     @property
     def vcov(self) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from bayesmm.design.relations import collapsed, expanded, is_related
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glm import first_fit, own_start, own_values
-from bayesmm.estimation.hessians import coefficient_block, own_errors
+from bayesmm.estimation.hessians import coefficient_block, joint_of_problem
 from bayesmm.estimation.optimizer import SNAP, Search, best_of, hessian, outcome, settled, snapped
 from bayesmm.estimation.reml import SINGULAR, factors_are_singular, without_related
 from bayesmm.estimation.separation import LOG_LIMIT, divergence
@@ -364,7 +364,7 @@ def _point(
         design, None, "ML", beta, beta_cov, auxiliaries.get("sigma", 1.0), *own.reported(), criterion, -criterion / 2,
         criterion, factors_are_singular(factors, problem.unit), bool(converged),
         f"NOT converged: {wrong}" if wrong else outcome(optimum, converged), 0.0, optimum, auxiliaries, nagq, own,
-        own_values(design, aux[scalars:]), own_errors(problem, optimum.parameters, H),
+        own_values(design, aux[scalars:]), joint_of_problem(problem, optimum.parameters, H),
     )  # fmt: skip
 
 

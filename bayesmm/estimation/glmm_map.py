@@ -16,7 +16,7 @@ from bayesmm.design.term_basis import TermBases, untouched
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glm import own_values
 from bayesmm.estimation.glmm import Warm, criterion_of, effects, maximize_generalised
-from bayesmm.estimation.hessians import coefficient_block
+from bayesmm.estimation.hessians import Joint, among_effects, coefficient_block, design_order, entries, joint, slopes
 from bayesmm.estimation.map import Goal, check_closed_form, nowhere, reported, start_values, values_of_part
 from bayesmm.estimation.natural_likelihood import Likelihood, likelihood_of, natural_problem
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, ROUNDING, SNAP, Search, hessian, minimum, outcome, snapped
@@ -25,6 +25,7 @@ from bayesmm.likelihood.coordinates import first_terms
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.lattice import FINE
 from bayesmm.likelihood.marginal import generalised_coordinates
+from bayesmm.likelihood.orthogonal import root_mean_square
 from bayesmm.likelihood.posterior import SearchedPosterior
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.structured_blocks import StructuredPart
@@ -82,7 +83,8 @@ def generalised_mode(
     better = len(values) > 1 and values[1] < values[0] - ROUNDING * abs(values[0])
     y = snapped(search, found[int(better)], SNAP, slice(r, None))
     optimum = Optimum(y, float(np.abs(search(y)[1]).max(initial=0.0)), search.evaluations, len(starts))
-    covariance = half @ (2 * coefficient_block(hessian(search, y), r)) @ half.T
+    H = hessian(search, y)
+    covariance = half @ (2 * coefficient_block(H, r)) @ half.T
     point = _point(goal, likelihood, priors, optimum, search(y)[0], covariance, nodes, warm)
     point = reported(point, expanded(design), _expanded_bases(design, bases))
     to_beta = bases.fixed.inverse
@@ -92,8 +94,31 @@ def generalised_mode(
     shifted = {own.name for own in design.residual.parameters if own.at_means}
     residual = {name: values + shift * (name in shifted) for name, values in point.residual.items()}
     own = dict(beta=to_beta @ point.beta, beta_cov=root @ root.T, coordinates=coordinates, residual=residual)
+    own["joint"] = _joint_of(goal, likelihood, (y, H), to_beta, threshold_means(design, priors))
     point = replace(point, **own)
     return collapsed(point, design, SINGULAR) if is_related(design) else point
+
+
+def _joint_of(
+    goal: Goal, likelihood: Likelihood, found: tuple[Floats, Floats], to_beta: Floats, means: Floats
+) -> Joint:
+    """Return the covariance of all parameters at y with the Hessian H; thresholds are at 0, not at the means."""
+    problem, (y, H) = likelihood.problem, found
+    own, sizes = problem.own, [root_mean_square(block.Z) for block in problem.design.blocks]
+    s = len(own.scalars)
+
+    def reported_at(y: Floats) -> Floats:
+        natural = goal.posterior.parameters(goal.root @ y)
+        beta, rest = to_beta @ natural.coefficients, natural.positive[s : likelihood.own].copy()
+        rest[: own.thresholds] += means @ beta
+        free = [each.free(value) for each, value in zip(own.scalars, natural.positive[:s], strict=True)]
+        if not among_effects(problem.design):
+            return np.concatenate([beta, free, rest])
+        Sigma = design_order(problem, problem.factors(likelihood.at(natural)[problem.parts[1]]))
+        scaled = [s[:, None] * (B @ C @ B.T) * s for s, B, C in zip(sizes, problem.bases, Sigma, strict=True)]
+        return np.concatenate([beta, free, rest, entries(scaled)])
+
+    return joint(slopes(reported_at, y), H, len(to_beta), own.labels, s)
 
 
 def _expanded_bases(design: Design, bases: TermBases) -> TermBases:

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from bayesmm.display.text_tables import shorten, table, wrap
+from bayesmm.display.text_tables import table, wrap
 from bayesmm.evaluation.evidence import WARNING, Evidence, about_scales, check, evidence
+from bayesmm.evaluation.information_criteria import model_lines
 from bayesmm.evaluation.integral import coordinates_of, integral, is_small, marginal_of, work
 from bayesmm.evaluation.loo_again import WORK
-from bayesmm.evaluation.loo_compare import FORMULA_WIDTH, check_comparable
+from bayesmm.evaluation.loo_compare import check_comparable
 from bayesmm.priors import Prior, Priors
 from bayesmm.runtime.arguments import check_seed, chosen_seed
 from bayesmm.runtime.progress import working
@@ -157,7 +158,7 @@ def widened(prior: Prior, width: float) -> Prior:
 
 def _lines(found: BayesFactors) -> list[str]:
     numbers = found.table
-    names = [f" {shorten(name)}: {shorten(found.formulas[name], FORMULA_WIDTH)}" for name in numbers.index]
+    names = model_lines(numbers.index, found.formulas)
     rows = [
         [str(name), f"{row['log_evidence']:.2f}", f"{row['se']:.2g}", f"{row['log_bayes_factor']:.2f}",
          f"{row['se_log_bayes_factor']:.2g}", _factor(row["log_bayes_factor"]), _share(row["probability"])]

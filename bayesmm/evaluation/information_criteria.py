@@ -1,6 +1,6 @@
 """Maximised models beside one another by their information criteria: AIC, AICc, BIC, differences and Akaike weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -15,8 +15,8 @@ from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
 from bayesmm.runtime.messages import count
 
-FORMULA_WIDTH = 70  # columns of a formula in the list of models
 SMALL_SAMPLE = 40  # observations for each parameter, below which AICc is to be used: Burnham & Anderson (2002), 2.4
+FORMULA_WIDTH = 450  # columns of a formula, five lines; one may be 20,000 characters long
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +51,17 @@ class InformationCriteria:
         return [title, "", *shown, "", *(line for note in self.notes for line in wrap(note))]
 
     def __str__(self) -> str:
-        names = [f" {shorten(name)}: {shorten(self.formulas[name], FORMULA_WIDTH)}" for name in self.table.index]
         title, *rest = self.lines("Models by AIC, the best first")
-        return "\n".join([title, *names, *rest])
+        return "\n".join([title, *model_lines(self.table.index, self.formulas), *rest])
 
     __repr__ = __str__
+
+
+def model_lines(names: Iterable[str], formulas: Mapping[str, str]) -> list[str]:
+    """Return the models with their names, in as many lines as a formula and its family need."""
+    return [
+        line for name in names for line in wrap(f"{shorten(name)}: {shorten(formulas[name], FORMULA_WIDTH)}", first=" ")
+    ]
 
 
 def maximised(who: str, fits: Mapping[str, object]) -> bool:

@@ -9,13 +9,14 @@ import pandas as pd
 
 from bayesmm.design.records import Design
 from bayesmm.design.same_rows import check_same_rows, same_column
-from bayesmm.display.text_tables import shorten, table, wrap
+from bayesmm.display.text_tables import table, wrap
 from bayesmm.errors import DataError
 from bayesmm.evaluation.information_criteria import (
     InformationCriteria,
     criteria_of_models,
     information_criteria,
     maximised,
+    model_lines,
 )
 from bayesmm.evaluation.loo import SMOOTHED, Loo, loo, reliability, what
 from bayesmm.families.limits import same_limits
@@ -23,7 +24,6 @@ from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.messages import count
 
 BESIDE = "The same models maximised by ML, without their priors"
-FORMULA_WIDTH = 70  # columns of a formula in the list of models
 # Sivula, Magnusson, Matamoros & Vehtari (2025), arXiv:2008.10296: below this the models predict alike, and the normal
 # approximation of the difference, as that of few points, is not to be trusted.
 SMALL_DIFFERENCE, FEW_POINTS = 4.0, 100
@@ -155,7 +155,7 @@ def _levels(design: Design, by: str) -> np.ndarray:
 
 def _lines(comparison: ModelComparison) -> list[str]:
     numbers, first = comparison.table, next(iter(comparison.loos.values()))
-    names = [f" {shorten(name)}: {shorten(comparison.formulas[name], FORMULA_WIDTH)}" for name in numbers.index]
+    names = model_lines(numbers.index, comparison.formulas)
     rows = [
         [str(name), *(f"{row[key]:.1f}" for key in ("elpd", "se", "difference", "se_difference", "p_loo")),
          f"{row['weight']:.2f}", f"{row['k_high']:.0f}"]

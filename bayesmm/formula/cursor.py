@@ -105,6 +105,9 @@ def _missing_operator(cursor: Cursor) -> FormulaError:
         return cursor.error(token.span, f"{found}; did you mean {last.text}({cursor.source(token.span)})?")
     if last.kind in ("name", "number") and token.kind in ("name", "number"):
         advice = f"did you mean the column `{written}` (back-ticks), or {brief(last.text)} + {brief(token.text)}?"
+        opened = cursor.tokens[cursor.tokens.index(last) - 1].is_("(")
+        if opened and last.text in ("0", "1") and last.kind == "number":
+            advice = f"did you mean ({last.text} | {brief(token.text)})?"
         return cursor.error(token.span, f"{found}; {advice}")
     return cursor.error(token.span, f"{found}; an operator such as + is missing between them")
 

@@ -213,7 +213,9 @@ def checked(expr: Expr, context: Context) -> Expr:
         case Column() | Number():
             return expr
         case Text(value):
-            message = f"a text in quotes is no column; for the column write {brief(value)} without the quotes"
+            plain, named = value.isidentifier(), brief(value)
+            how = f"{named} without the quotes" if plain else f"`{named}`, in back-ticks instead of quotes"
+            message = f"a text in quotes is no column; for the column write {how}"
             raise context.error(expr.span, message)
         case Symbol(name):
             advice = "it is a value of arguments such as raw = TRUE, and a column of that name stands in back-ticks"

@@ -9,7 +9,7 @@ from bayesmm.display.text_tables import wrap
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.containment import containment_of_terms
-from bayesmm.inference.degrees import check_method
+from bayesmm.inference.degrees import known_method
 from bayesmm.inference.hypotheses import TESTED, check_type, hypotheses
 from bayesmm.inference.kenward_roger import kenward_roger
 from bayesmm.inference.linear import RESIDUALS, sums_of_squares
@@ -107,8 +107,7 @@ def anova(
         estimated.
     """
     check_bool("refit", refit)
-    if ddf is not None:
-        check_method(ddf)
+    ddf = None if ddf is None else known_method(ddf)
     kind = check_type("I" if type is None else type)
     if more:
         for name, value in (("ddf", ddf), ("type", type)):

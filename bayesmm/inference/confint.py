@@ -9,7 +9,7 @@ from scipy.special import ndtri, stdtrit
 from bayesmm.design.parameters import coefficient_label
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.inference.habits import own_table
+from bayesmm.inference.habits import family_table, own_table
 from bayesmm.inference.linear import linear_summary
 from bayesmm.inference.profile import parameters_of, profiles
 from bayesmm.runtime.arguments import check_probability
@@ -31,7 +31,8 @@ def confint(point: Estimates, level: float = 0.95, method: str = "profile") -> p
     method : {"profile", "wald"}
         "profile": of every sd, correlation, parameter of the family (sigma) and coefficient, from the profiled ML
         deviance (also for a REML fit, as lme4 does). "wald": of the coefficients, of thresholds and of coefficients of
-        formulas of the family's parameters, estimate +- z se. Of a linear model both give Student's t intervals of the
+        formulas of the family's parameters, estimate +- z se, and of these parameters, the same on the scale of their
+        link. Of a linear model both give Student's t intervals of the
         coefficients, which are exact.
 
     Returns
@@ -54,7 +55,9 @@ def confint(point: Estimates, level: float = 0.95, method: str = "profile") -> p
         return _around(found.coefficients, float(stdtrit(found.df_resid, (1 + level) / 2)))
     if method == "wald":
         z = float(ndtri((1 + level) / 2))
-        return pd.concat([_around(point.fixef(), z), *([_around(own_table(point), z, str)] if point.own_se else [])])
+        own = [_around(own_table(point), z, str)] if point.own_se else []
+        family = family_table(point, level)[["lower", "upper"]].rename_axis("parameter")
+        return pd.concat([_around(point.fixef(), z), *own, *([family] if len(family) else [])])
     parameters = parameters_of(point)
     ends = [(found.lower, found.upper) for found in profiles(point, parameters, level)]
     index = pd.Index([parameter.label for parameter in parameters], name="parameter")

@@ -16,6 +16,7 @@ from bayesmm.design.parameters import Parameter
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.glmm import GlmmProblem, Warm, criterion_of, make_problem
+from bayesmm.estimation.separation import LOG_LIMIT
 from bayesmm.inference.curve import BOUNDS, Curve, capped, edge, reordered
 from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats
@@ -25,6 +26,8 @@ from bayesmm.posterior.point_estimates import estimate
 
 # The first step away from a positive parameter of the family, as a share of it.
 SHARE = 0.1
+# The criterion is computed up to 2 * LOG_LIMIT of a logarithm or a logit; from here on a search may be held up there.
+FAR = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,11 @@ def general_curve(point: Estimates, parameter: Parameter) -> Curve:
         total, gradient = value(shift + M @ (signs * x))
         return total, signs * (M.T @ gradient)
 
+    def far(c: float, x: Floats) -> bool:
+        shift, M = held.map(c)
+        places = (shift + M @ x)[problem.parts[2]][: len(problem.own.scalars)]
+        return bool(np.abs(places).max(initial=0.0) > FAR * LOG_LIMIT)
+
     best = estimate(point, parameter)
     shift, M = held.map(0.0 if math.isnan(best) else best)
     start = np.linalg.lstsq(M, _coordinates(problem, point, parameter) - shift)[0]
@@ -81,6 +89,7 @@ def general_curve(point: Estimates, parameter: Parameter) -> Curve:
         of_block,
         held.step,
         diagonal,
+        far,
     )
 
 

@@ -46,6 +46,8 @@ class Curve:
         A first step away from the estimate.
     diagonal : (d,) bool
         Which of x are diagonal entries of T: a variance of 0 is always stationary in them.
+    far : callable
+        (c, x) -> whether a parameter is so near to a bound that the deviance is not computed much farther.
     """
 
     deviance: Deviance
@@ -56,6 +58,7 @@ class Curve:
     attained: bool
     step: float
     diagonal: NDArray[np.bool_]
+    far: Callable[[float, Floats], bool] = lambda c, x: False
 
 
 def edge(deviance: Deviance, start: Floats, held: int) -> float:

@@ -40,10 +40,12 @@ METHODS: Mapping[str, Callable[[Estimates], tuple[Floats, Floats]]] = MappingPro
 )
 
 
-def check_method(ddf: str) -> None:
-    """Raise a ValueError for an unknown method."""
-    if ddf not in METHODS:
+def known_method(ddf: str) -> str:
+    """Return the name of a method, in capitals as R writes it or not; a ValueError for an unknown one."""
+    name = ddf.lower() if isinstance(ddf, str) else ddf
+    if name not in METHODS:
         raise ValueError(f"ddf must be one of {listing(METHODS)}, not {ddf!r}{suggest(str(ddf), METHODS)}")
+    return name
 
 
 @few_threads
@@ -74,7 +76,7 @@ def t_table(point: Estimates, ddf: str) -> pd.DataFrame:
     """
     if ddf == KNAPP_HARTUNG:
         return knapp_hartung(point)
-    check_method(ddf)
+    ddf = known_method(ddf)
     table = pd.DataFrame(index=pd.Index(point.design.coefficients, name="coef"))
     if not point.design.blocks:
         least_squares = linear_summary(point)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import coefficient_label, residual_parameters
+from bayesmm.design.parameters import coefficient_label, free_auxiliaries, residual_parameters
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.degrees import t_table
 from bayesmm.inference.marginal_effects.uncertainty import exponentiated as ratios
@@ -46,6 +46,23 @@ def own_table(point: Estimates) -> pd.DataFrame:
     return _tested(pd.DataFrame(values, index=[p.label for p in found], columns=["estimate", "se"], dtype=float))
 
 
+def family_table(point: Estimates, ci_prob: float) -> pd.DataFrame:
+    """Return the family's parameters besides the mean of a generalised fit, by label: estimate, se, lower, upper.
+
+    The interval is about the link of the parameter (logarithm, logit), transformed back; se is the parameter's own.
+    NaN where the likelihood is flat in it, as at a bound.
+    """
+    if point.joint is None:
+        return pd.DataFrame(columns=["estimate", "se", "lower", "upper"], dtype=float)
+    z, rows, errors = float(quantile((1 + ci_prob) / 2, np.inf)), {}, point.joint.errors
+    for own in free_auxiliaries(point.design):
+        value, error = point.auxiliaries[own.name], errors[own.name]
+        at = own.free(value)
+        ends = [own.moved(at + sign * z * error)[0] for sign in (-1, 1)]
+        rows[own.name] = (value, own.moved(at)[1] * error, *ends)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "se", "lower", "upper"], dtype=float)
+
+
 def _tested(table: pd.DataFrame) -> pd.DataFrame:
     from scipy.special import erfc
 
@@ -56,7 +73,8 @@ def _tested(table: pd.DataFrame) -> pd.DataFrame:
 def summary(point: Estimates, ci_prob: float = CI_PROB) -> pd.DataFrame:
     """Return every parameter with its estimate, the coefficients with standard error, test and Wald interval too.
 
-    So are the thresholds of ordered categories and the coefficients of formulas of the family's parameters.
+    So are the thresholds of ordered categories, the coefficients of formulas of the family's parameters, and these
+    parameters themselves, whose intervals are those of their link, transformed back, and which have no test.
 
     Parameters
     ----------
@@ -74,9 +92,9 @@ def summary(point: Estimates, ci_prob: float = CI_PROB) -> pd.DataFrame:
     table = coefficient_table(point)
     table = table.set_axis([coefficient_label(name) for name in table.index], axis=0)
     table[["lower", "upper"]] = wald(point, ci_prob).to_numpy()
-    if point.own_se:
-        own = own_table(point)
-        table = pd.concat([table, own.join(_intervals(own, ci_prob))])
+    if point.joint is not None:
+        own, family = own_table(point), family_table(point, ci_prob)
+        table = pd.concat([table, own.join(_intervals(own, ci_prob)), family.reindex(columns=table.columns)])
     values = estimates(point)
     others = pd.DataFrame({"estimate": values}).drop(index=table.index)
     return pd.concat([table, others]).loc[list(values)].rename_axis("parameter")

@@ -2,7 +2,8 @@
 
 As in lme4, the deviance is the ML one for REML fits too, and zeta is the signed square root of its increase over the
 minimum; an interval is where |zeta| stays below the normal quantile (Bates et al. 2015, J Stat Softw 67(1), section
-5.1). A parameter whose zeta does not reach the quantile before its bound has the bound as its limit.
+5.1). A parameter whose zeta does not reach the quantile before its bound has the bound as its limit, with a warning
+where the bound is at infinity or is itself no value.
 """
 
 import math
@@ -36,6 +37,10 @@ MOST_STEPS = 60
 END_PRECISION = 1e-7
 # Gradient beyond which Newton's steps have not arrived, and a search from scratch is made.
 ARRIVED = 1e-4
+# Beside a bound, a gradient by which the search was held up there.
+HELD_UP = 1e-2
+# The walk ends where zeta has risen by less than this share of z over so many steps: it has come to its limit.
+RISE, FLAT_STEPS = 1e-3, 8
 # Diagonal entries of the relative factors nearer to 0 are moved away from it before a search: 0 is always stationary.
 NUDGE = 0.05
 # Curvature of a saddle, relative to the largest: differences of the gradient leave about 1e-9.
@@ -127,6 +132,9 @@ def _profile(held: Curve, label: str, level: float) -> Profile:
     if math.isnan(held.estimate):  # a correlation with an sd of 0: the deviance does not depend on it
         return Profile(label, math.nan, *held.bounds, level, pd.DataFrame({"value": held.bounds, "zeta": [0.0, 0.0]}))
     sides = [_side(held, sign, z) for sign in (-1, 1)]
+    for side, name in zip(sides, ("lower", "upper"), strict=True):
+        if side.open:
+            warnings.warn(BayesmmWarning(_open_words(label, name, level, side)), stacklevel=2)
     if max(side.lower_by for side in sides) > LOWER:
         warnings.warn(
             BayesmmWarning(f"the profile of {label} finds a higher likelihood than the fit, which has not converged"),
@@ -138,6 +146,14 @@ def _profile(held: Curve, label: str, level: float) -> Profile:
     return Profile(label, held.estimate, sides[0].end, sides[1].end, level, table)
 
 
+def _open_words(label: str, name: str, level: float, side: "_Walk") -> str:
+    where = f"rises to {side.zeta[-1]:.3g} there and no farther" if side.zeta[-1] > 0 else "stays at 0"
+    return (
+        f"the likelihood gives {label} no {name} limit at {100 * level:.4g} %: zeta, the signed root of the deviance, "
+        f"{where} towards {side.end:g}, which is given"
+    )
+
+
 class _Walk:
     """The points of one side of a profile, outwards; `zeta` is not negative."""
 
@@ -146,12 +162,21 @@ class _Walk:
         self.values, self.zeta, self.xs = [held.estimate], [0.0], [held.start]
         self.lower_by = 0.0
         self.end = math.nan
+        self.open = False  # whether zeta comes to no end on this side
 
-    def at(self, c: float) -> float:
-        """Minimise over the other parameters at c, keep the point, and return its zeta."""
-        held, start = self.held, self._start(c)
+    def at(self, c: float, thorough: bool = False) -> float:
+        """Minimise over the other parameters at c, keep the point, and return its zeta; NaN where it is not found.
+
+        From the best of several starts, so that the deviance is no higher than with the others as at the next point;
+        `thorough`: from all of them.
+        """
+        held = self.held
         search = Search(lambda x: held.deviance(c, x))
-        value, x = minimise(search, start, held.diagonal)
+        starts = sorted(self._starts(c), key=lambda x: search(x)[0])
+        found = [minimise(search, x, held.diagonal) for x in starts[: len(starts) if thorough else 1]]
+        value, x = min(found, key=lambda each: each[0])
+        if not math.isfinite(value) or (held.far(c, x) and np.abs(search(x)[1]).max(initial=0.0) > HELD_UP):
+            return math.nan
         self.lower_by = max(self.lower_by, held.least - value)
         zeta = math.sqrt(max(value - held.least, 0.0))
         place = int(np.searchsorted(np.abs(np.array(self.values) - held.estimate), abs(c - held.estimate)))
@@ -159,13 +184,23 @@ class _Walk:
             kept.insert(place, new)
         return zeta
 
-    def _start(self, c: float) -> Floats:
-        """Return the other parameters along the line through the two nearest points."""
+    def forget(self, c: float) -> None:
+        """Drop the point at c."""
+        place = self.values.index(c)
+        for kept in (self.values, self.zeta, self.xs):
+            kept.pop(place)
+
+    def is_flat(self, z: float) -> bool:
+        """Return whether zeta has come to its limit."""
+        return len(self.zeta) > FLAT_STEPS and self.zeta[-1] - self.zeta[-1 - FLAT_STEPS] < RISE * z
+
+    def _starts(self, c: float) -> list[Floats]:
+        """Return the other parameters along the line through the two nearest points, at these, and at the estimate."""
         near = np.argsort(np.abs(np.array(self.values) - c))[:2]
         if len(near) < 2:
-            return self.xs[near[0]]
+            return [self.xs[near[0]]]
         (c0, c1), (x0, x1) = ([kept[i] for i in near] for kept in (self.values, self.xs))
-        return x0 + (x1 - x0) * (c - c0) / (c1 - c0)
+        return [x0 + (x1 - x0) * (c - c0) / (c1 - c0), x0, x1, self.held.start]
 
 
 def minimise(search: Search, start: Floats, diagonal: np.ndarray) -> tuple[float, Floats]:
@@ -201,9 +236,15 @@ def _side(held: Curve, sign: int, z: float) -> _Walk:
             following = bound if held.attained else (c + bound) / 2
         new = walk.at(following)
         if new >= z:
+            walk.forget(following)
+            new = walk.at(following, thorough=True)
+        if new >= z:
             walk.end = _root(walk, c, following, z)
             return walk
+        if math.isnan(new) or walk.is_flat(z):
+            break
         step = _next_step(abs(following - c), new - zeta, z)
+    walk.open = True
     return walk
 
 

@@ -135,15 +135,14 @@ def by_quadrature(point) -> float:
     return evaluate(prepare(design), np.nan_to_num(point.beta), L, aux, FINE).value
 
 
-def integration_remark(point) -> str:
-    """Say how far the log likelihood of a maximised fit is from its integral, where that changes what is printed."""
-    exact = by_quadrature(point)
+def integration_words(point, exact: float) -> str:
+    """Say how far a maximised fit's log likelihood is from its integral `exact`, where that changes what is printed."""
     error = exact - point.loglik
     if not abs(error) > INTEGRATION_ERROR:
         return ""
     way = "Laplace's approximation" if point.nagq == 1 else f"the quadrature with {point.nagq} nodes"
     return (
-        f"Note, integral: {way} may be off here: the log likelihood by it is {point.loglik:.2f}, and the integral "
+        f"{way} may be off here: the log likelihood by it is {point.loglik:.2f}, and the integral "
         f"itself {exact:.2f} ({abs(error):.2g} {'more' if error > 0 else 'less'}): compare the estimates with those of "
         f"nagq={min(max(25, 2 * point.nagq), MOST_NODES)}"
     )

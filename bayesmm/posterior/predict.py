@@ -272,7 +272,7 @@ def predict(
             own = None if spread is None else spread(part)
             values[:, part] = (probabilities_of if many else mean_of)(family, eta, aux, own)
     record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
-    record |= {"order": False} if family.nominal else {}
+    record |= {"response": design.response} | ({"order": False} if family.nominal else {})
     record |= {"angle": True} if family.support.angle and kind != "linear" else {}
     obs = design.rows if data is None else np.arange(len(rows))
     tree = _tree(fit, values, obs, record | {"seed": seed}, design.categories if many else ())

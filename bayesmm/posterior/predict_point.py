@@ -11,7 +11,6 @@ from bayesmm.design.predictors import MEAN, check_of_mean, part_of, random_param
 from bayesmm.design.records import Design
 from bayesmm.design.relations import columns_for, expanded_point, is_related, mean_variance, relations_of
 from bayesmm.design.residual.independent import whitened
-from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.responses import row_index
 from bayesmm.design.summed import is_summed
@@ -25,6 +24,7 @@ from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.problem import Problem, integrate, orthonormal_columns, reduced
 from bayesmm.likelihood.summed import orthonormal_of_sums
 from bayesmm.likelihood.variances import row_variances
+from bayesmm.posterior.mean_slopes import mean_slopes, modes_along, own_of
 from bayesmm.posterior.means import mean_of, probabilities_of, slope_of
 from bayesmm.posterior.new_levels import check_levels
 from bayesmm.posterior.predict import (
@@ -79,8 +79,9 @@ def predict_point(
         A row each, with the row labels of the table; of ordered categories with kind="mean" a column of probabilities
         for each category, without se. estimate; se: the standard error of the estimate, from the joint
         conditional covariance of beta and b at the estimated variances (the delta method where the link is not the
-        identity); sd: of the difference between a new response and the estimate, the random effects that did not enter
-        drawn anew and the weight 1, so that estimate +- 1.96 sd is an approximate 95 % prediction interval.
+        identity; of the means of a generalised model without groups' effects, in all of its parameters); sd: of the
+        difference between a new response and the estimate, the random effects that did not enter drawn anew and the
+        weight 1, so that estimate +- 1.96 sd is an approximate 95 % prediction interval.
 
     Raises
     ------
@@ -101,9 +102,15 @@ def predict_point(
     check_averaged(design, kind, groups)
     if kind == "linear":
         check_order(design, "one linear predictor")
+    chosen = conditioned_on(design, groups)
+    whole = kind == "mean" and design.family.mean is not None
+    if se and whole and chosen and (point.method == "MAP" or is_related(design)):
+        raise DataError(
+            f"the standard error of a mean that depends on {listing(own.name for own in design.family.parameters)} "
+            "too is known here without groups' effects, groups='population'; with them use kind='linear', or sample()"
+        )
     if se:
         check_of_mean(design, "se=True", "sample() has intervals of predictions")
-    chosen = conditioned_on(design, groups)
     rows = rows_of(design, data, chosen, residual=se or design.residual.by_row)
     check_levels(rows.groups, new_levels)
     check_estimable(design, rows)
@@ -120,6 +127,8 @@ def predict_point(
     if se:
         variances = linear_variances(point, rows, chosen)
         columns["se"] = np.abs(slope) * np.sqrt(variances)
+        if kind == "mean" and point.joint is not None and (whole or not chosen):
+            columns["se"] = _mean_errors(point, rows, chosen, (eta, spread, slope), data)
         if design.family.gaussian:
             weights = weights_of_rows(design.residual, rows.residual, point.residual, None) if len(rows) else None
             own = point.sigma**2 / (1.0 if weights is None else weights)
@@ -127,23 +136,38 @@ def predict_point(
     return pd.DataFrame(columns, index=row_index(rows.labels, bool(point.design.responses)))
 
 
+def _mean_errors(point, rows: Rows, chosen: Sequence[int], at: tuple, data: object) -> Floats:
+    """Return standard errors of means that depend on all parameters of a generalised model, (m,).
+
+    With groups' effects, their modes follow the parameters, and beside that they have their variance given these (Kass
+    & Steffey 1989, JASA 84, 717-726), as TMB has it.
+    """
+    eta, spread, slope = at
+    moved = mean_slopes(point, rows, eta, spread, data) @ point.joint.root
+    if not chosen:
+        return np.linalg.norm(moved, axis=1)
+    for j, modes in enumerate(modes_along(point)):
+        moved[:, j] += slope * effects_at(point, rows, chosen, MEAN, modes)
+    return np.sqrt(np.square(moved).sum(axis=1) + slope**2 * linear_variances(point, rows, chosen, given=True))
+
+
 def own_at(point, rows: Rows, chosen: Sequence[int] = ()) -> tuple:
     """Return the family's parameters besides mu at the estimates, or its thresholds; (m,) each by formula.
 
     Their random effects are the modes of the factors at the positions `chosen`, 0 for the others.
     """
-    if not point.design.residual.by_row:
-        return point.own
-    effects = {name: effects_at(point, rows, chosen, name) for name in random_parameters(point.design)}
-    return own_of_rows(point.design, point.auxiliaries, point.residual, rows.residual, effects)
+    return own_of(
+        point, rows, {name: effects_at(point, rows, chosen, name) for name in random_parameters(point.design)}
+    )
 
 
-def effects_at(point, rows: Rows, chosen: Sequence[int], name: str) -> Floats:
-    """Return Z b of the mean, or of a parameter's predictor, (m,), with the modes of the factors `chosen`."""
+def effects_at(point, rows: Rows, chosen: Sequence[int], name: str, modes: Sequence[Floats] | None = None) -> Floats:
+    """Return Z b of the mean, or of a parameter's predictor, (m,), with modes of the factors `chosen`."""
     total, own = np.zeros(len(rows)), point.scaled
+    modes = own.modes if modes is None else modes
     for group, k in zip(rows.groups, chosen, strict=True):
         known, Z = group.index >= 0, part_of(group.block, group.Z, name)
-        total[known] += np.einsum("ij,ij->i", Z[known] @ own.bases[k], own.modes[k][group.index[known]])
+        total[known] += np.einsum("ij,ij->i", Z[known] @ own.bases[k], modes[k][group.index[known]])
     return total
 
 
@@ -208,16 +232,18 @@ def check_estimable(design: Design, rows: Rows) -> None:
 # standard errors
 
 
-def linear_variances(point, rows: Rows, chosen: Sequence[int]) -> Floats:
+def linear_variances(point, rows: Rows, chosen: Sequence[int], given: bool = False) -> Floats:
     """Return the variance of X beta + Z b given the data, at the estimated variance components, (m,).
 
-    Without random effects it is x' `beta_cov` x, which for a generalised model knows of the other parameters too.
+    With `given`, that of Z b at the estimated beta too. Without random effects it is x' `beta_cov` x, which for a
+    generalised model knows of the other parameters too.
     """
     if not chosen:
         return np.square(rows.X @ point.scaled.root).sum(axis=1)
     if is_related(point.design):
         point, rows = expanded_point(point), _expanded_rows(point.design, rows, chosen)
     problem, prior, bases = _problem(point)
+    prior = FixedPrior(prior.mean, 0 * prior.lam, np.ones_like(prior.D)) if given else prior
     scale = point.sigma if point.design.family.gaussian else 1.0
     T, factors = [], []
     for k in problem.cp.order:

@@ -5,7 +5,20 @@ import json
 import numpy as np
 import pandas as pd
 
-from bayesmm.display.figures import GREY, INK, LIGHT, drawn, heading, key, label_edges, marker, name_axes, panels, title
+from bayesmm.display.figures import (
+    GREY,
+    INK,
+    LIGHT,
+    drawn,
+    heading,
+    key,
+    label_edges,
+    marker,
+    name_axes,
+    panels,
+    plain,
+    title,
+)
 
 LINE_POINTS = 3  # values of a number from which they make a line
 PANELS = 12
@@ -57,6 +70,14 @@ def settings_of(found) -> dict:
     return json.loads(found.tree.attrs["bayesmm"])
 
 
+def what_of(found) -> str:
+    """Return what an axis shows: "mean of y", "new y"."""
+    of = plain(settings_of(found).get("response", ""))
+    if found.kind == "linear" or not of:
+        return KINDS[found.kind]
+    return f"mean of {of}" if found.kind == "mean" else f"{of}, new responses"
+
+
 def makes_a_line(column: pd.Series) -> bool:
     """Return whether a column is a number with values enough for a line."""
     return column.dtype.kind in "iuf" and column.nunique() >= LINE_POINTS
@@ -98,9 +119,9 @@ def draw_bands(found, x: pd.Series, parts: dict[str, np.ndarray], ax):
         for (low, high), limits in zip(same, (panel.set_ylim, panel.set_xlim), strict=True):
             limits(low - 0.04 * (high - low), high + 0.04 * (high - low))
     if one:
-        name_axes(axes[0], str(x.name), KINDS[found.kind])
+        name_axes(axes[0], str(x.name), what_of(found))
     else:
-        label_edges(axes, str(x.name), KINDS[found.kind], shared=True)
+        label_edges(axes, str(x.name), what_of(found), shared=True)
     return figure, axes
 
 
@@ -116,5 +137,5 @@ def draw_rows(found, table: pd.DataFrame, ax):
     names = row_names(table) if len(table.columns) else np.array([str(label) for label in found.labels])
     axes[0].set_yticks(rows if few else [], [name.replace("$", r"\$") for name in names] if few else [])
     axes[0].set_ylim(-1, count)
-    name_axes(axes[0], KINDS[found.kind])
+    name_axes(axes[0], what_of(found))
     return figure, axes

@@ -37,6 +37,7 @@ class Part:
     number: int
     title: str
     formula: str
+    family: str
     kind: str
     verdict: Verdict
     equation: str
@@ -102,6 +103,7 @@ def part(number: int, fit, comparison) -> Part:
         number=number,
         title=name(design.formula.text, TITLE_WIDTH),
         formula=name(design.formula.text, TEXT_WIDTH),
+        family=design.family.label,
         kind=words.kind_line(design),
         verdict=opening(comparison),
         equation=mathml(latex),

@@ -8,8 +8,9 @@ from bayesmm.posterior.point_estimates import estimate, standard_error
 
 def auxiliary_lines(point) -> list[str]:
     """Return the parameters of the family, and of the residual; of formulas and thresholds with standard errors."""
-    values = [f"{name} {value:.4g}" for name, value in point.auxiliaries.items() if name != "sigma"]
-    lines = [f"{FAMILYS}: {', '.join(values)}"] if values else []
+    of = {part.of: f" (where the columns of '{part.text}' are 0)" for part in point.design.residual.parts if part.of}
+    values = [f"{name} {value:.4g}{of.get(name, '')}" for name, value in point.auxiliaries.items() if name != "sigma"]
+    lines = wrap(f"{FAMILYS}: {', '.join(values)}") if values else []
     parameters = residual_parameters(point.design)
     # their table is that of the random effects, or of the fixed effects
     if not parameters or point.design.responses or point.design.family.nominal:

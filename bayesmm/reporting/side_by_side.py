@@ -1,19 +1,23 @@
 """Several fits in one table, a column each: text, Markdown, HTML for a word processor, and LaTeX."""
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
+import numpy as np
 import pandas as pd
 
 from bayesmm.design.parameters import tidy_term
 from bayesmm.display import text_tables
-from bayesmm.display.text_tables import count, decimals_for, number, wrap
+from bayesmm.display.text_tables import ceiled, count, decimals_for, number, wrap
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.inference.ratios import check_exponentiated
 from bayesmm.reporting.tidy import glance, tidy
-from bayesmm.runtime.arguments import check_probability
+from bayesmm.runtime.arguments import check_bool, check_probability
+from bayesmm.runtime.messages import count as counted
 
 SPREADS = ("se", "interval")
 RESIDUAL = "residual sd"
@@ -23,6 +27,8 @@ LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
 })  # fmt: skip
+PADDING = "padding: 0.1em 0.6em"
+RIGHT = f"text-align: right; {PADDING}"
 LINE = "border-top: 1px solid; border-bottom: 1px solid"
 
 
@@ -70,8 +76,8 @@ class SideBySide:
 
         def row(label: str, cells: Sequence[str], tag: str = "td", style: str = "") -> str:
             own = f' style="{style}"' if style else ""
-            shown = "".join(f'<{tag} style="text-align: right">{html.escape(cell)}</{tag}>' for cell in cells)
-            return f'<tr{own}><{tag} style="text-align: left">{html.escape(label)}</{tag}>{shown}</tr>'
+            shown = "".join(f'<{tag} style="{RIGHT}">{html.escape(cell)}</{tag}>' for cell in cells)
+            return f'<tr{own}><{tag} style="text-align: left; {PADDING}">{html.escape(label)}</{tag}>{shown}</tr>'
 
         about, last = [], len(self.about) - 1
         for i, (label, cells) in enumerate(self.about.items()):
@@ -85,7 +91,7 @@ class SideBySide:
         """Return the table as LaTeX, with the rules of the package booktabs and the notes in small letters under it."""
 
         def row(label: str, cells: Sequence[str]) -> str:
-            return " & ".join(text.translate(LATEX) for text in (label, *cells)) + r" \\"
+            return " & ".join([label.translate(LATEX), *(_signed(cell.translate(LATEX)) for cell in cells)]) + r" \\"
 
         parts = [[row(label, cells) for label, cells in rows.items()] for rows in (self.parameters, self.about)]
         return "\n".join([
@@ -105,7 +111,10 @@ class SideBySide:
     _repr_html_ = to_html
 
 
-def table(fits: Mapping[str, object] | Sequence[object], *, spread: str = "se", ci_prob: float = 0.95) -> SideBySide:
+def table(
+    fits: Mapping[str, object] | Sequence[object], *, spread: str = "se", ci_prob: float = 0.95,
+    exponentiate: bool = False,
+) -> SideBySide:  # fmt: skip
     """Return several fits side by side: coefficients, sds and correlations, and what there is to say of each fit.
 
     Parameters
@@ -116,6 +125,8 @@ def table(fits: Mapping[str, object] | Sequence[object], *, spread: str = "se", 
         What stands behind each number: its standard error, of a posterior its sd, in brackets; or its interval.
     ci_prob : float
         Probability of the intervals; sds and correlations of maximised fits have none here (`confint` has).
+    exponentiate : bool
+        The coefficients as their exponentials: ratios of means with a log link, odds ratios with a logit link.
 
     Returns
     -------
@@ -127,21 +138,30 @@ def table(fits: Mapping[str, object] | Sequence[object], *, spread: str = "se", 
     TypeError
         For what is no fit.
     ValueError
-        For no fit at all, or another `spread`.
+        For no fit at all, another `spread`, or a link whose coefficients have no ratios.
     """
     if spread not in SPREADS:
         near = suggest(spread, SPREADS) if isinstance(spread, str) else ""
         raise ValueError(f"spread must be one of {listing(SPREADS)}, not {spread!r}{near}")
     check_probability("ci_prob", ci_prob)
+    check_bool("exponentiate", exponentiate)
     named = _named(fits)
-    columns = {name: _cells(fit, spread, ci_prob) for name, fit in named.items()}
+    for fit in named.values() if exponentiate else ():
+        check_exponentiated(fit.design)
+    columns = {name: _cells(fit, spread, ci_prob, exponentiate) for name, fit in named.items()}
     about = {name: _about(fit) for name, fit in named.items()}
     percent = f"{100 * ci_prob:g} %"
     what = {
         "se": "Estimates with standard errors in brackets; of a posterior, means with standard deviations.",
         "interval": f"Estimates with {percent} intervals; of a posterior, means with equal-tailed intervals.",
     }
-    return SideBySide(tuple(named), _rows(columns), _rows(about), (what[spread],))
+    notes = (what[spread], *(["Coefficients are exponentiated: ratios."] if exponentiate else []))
+    return SideBySide(tuple(named), _rows(columns), _rows(about), notes)
+
+
+def _signed(cell: str) -> str:
+    """Return a cell of LaTeX with minus signs before its numbers instead of hyphens."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", cell)
 
 
 def _named(fits: object) -> dict[str, object]:
@@ -170,10 +190,11 @@ def _rows(columns: Mapping[str, Mapping[tuple[int, str], str]]) -> dict[str, tup
     return out
 
 
-def _cells(fit, spread: str, ci_prob: float) -> dict[tuple[int, str], str]:
+def _cells(fit, spread: str, ci_prob: float, exponentiate: bool = False) -> dict[tuple[int, str], str]:
     """Return a fit's parameters as text, by the place of their kind in the table and the row's name."""
     out = {}
-    for _, row in tidy(fit, ci_prob=ci_prob).iterrows():
+    shown = tidy(fit, ci_prob=ci_prob)
+    for _, row in (_as_ratios(fit, shown) if exponentiate else shown).iterrows():
         ends = [row.get("conf.low", float("nan")), row.get("conf.high", float("nan"))]
         error = row.get("std.error", float("nan"))
         known = [abs(error)] if spread == "se" else [(ends[1] - ends[0]) / 4]
@@ -185,6 +206,17 @@ def _cells(fit, spread: str, ci_prob: float) -> dict[tuple[int, str], str]:
             text += f" [{number(ends[0], decimals)}, {number(ends[1], decimals)}]"
         label = _label(row, fit.design)
         out[KINDS.index(RESIDUAL if label == RESIDUAL else row["effect"]), label] = text
+    return out
+
+
+def _as_ratios(fit, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `tidy()` with the coefficients exponentiated; of a posterior by its draws."""
+    fixed, ratios = table["effect"] == "fixed", fit.fixef(exponentiate=True)
+    out, terms = table.copy(), table.loc[table["effect"] == "fixed", "term"]
+    for name, own in (("estimate", ratios.columns[0]), ("std.error", ratios.columns[1])):
+        out.loc[fixed, name] = ratios[own].reindex(terms).to_numpy()
+    for name in ("conf.low", "conf.high"):
+        out.loc[fixed, name] = np.exp(table.loc[fixed, name].astype(float))
     return out
 
 
@@ -209,6 +241,8 @@ def _about(fit) -> dict[tuple[int, str], str]:
     out |= {(1, f"levels of {block.group}"): count(len(block.labels)) for block in blocks}
     if isinstance(fit, Estimates):
         return out | {(2, name): number(found[name], 1) for name in ("logLik", "AIC", "BIC")}
-    checks = f"failed: {found['checks.failed']}" if found["checks.failed"] else "passed"
-    own = {"draws": count(found["draws"]), "worst R-hat": number(found["rhat.max"], 3), "checks": checks}
+    checks, notes = f"failed: {found['checks.failed']}", sum(check.note for check in fit.checks())
+    if not found["checks.failed"]:
+        checks = f"passed, {counted(notes, 'note')}" if notes else "passed"
+    own = {"draws": count(found["draws"]), "worst R-hat": ceiled(found["rhat.max"]), "checks": checks}
     return out | {(3, name): text for name, text in own.items()}

@@ -36,7 +36,7 @@ from bayesmm.posterior.draws import (
     draws_of,
     variable,
 )
-from bayesmm.posterior.point_estimates import integration_remark, singular_parts
+from bayesmm.posterior.point_estimates import singular_parts
 from bayesmm.reporting.own_lines import auxiliary_lines, response_rows
 from bayesmm.reporting.residual_lines import fit_residual_lines, residual_lines
 from bayesmm.reporting.sampling_lines import sampler, sampling_lines
@@ -302,7 +302,7 @@ def point_remarks(point) -> list[str]:
         lines += wrap(f"boundary (singular) fit: {'; '.join(parts) or 'a covariance matrix has not full rank'}")
     if not point.converged:
         lines += wrap(f"optimizer: {point.message}")
-    said = [*filter(None, [integration_remark(point)]), *remarks(point)]
+    said = remarks(point)
     return lines + [line for text in said for line in wrap(text)]
 
 

@@ -14,6 +14,7 @@ from bayesmm.evaluation.variance.explained import SHARE_DECIMALS, icc, r2
 from bayesmm.posterior.draws import describe, describe_effects, draws_of, posterior_residuals
 from bayesmm.priors import Priors
 from bayesmm.priors.table import AT_MEANS, sentence
+from bayesmm.runtime.messages import count as counted
 
 TABLE_LEVELS = 120  # levels of a factor whose effects have a table; of more, fit.ranef() has them
 PRIOR_ROWS = 200  # of the table of priors
@@ -192,7 +193,8 @@ def sizes(fit, comparison) -> tuple[str, ...]:
     design, point = fit.design, comparison.point
     order = [k for k in by_levels(design) if k in design.groups]
     groups = "; ".join(f"{name(design.blocks[k].group)}, {len(design.blocks[k].labels)}" for k in order)
-    failed = [check.name for check in comparison.checks if not check.ok]
+    failed, notes = [check.name for check in comparison.checks if not check.ok], sum(c.note for c in comparison.checks)
+    passed = f"passed, {counted(notes, 'note')}" if notes else "passed"
     return (
         name(design.formula.text, 500),
         f"{design.family.label} ({design.family.link} link)",
@@ -201,7 +203,7 @@ def sizes(fit, comparison) -> tuple[str, ...]:
         point.method,
         f"{point.loglik:.2f}",
         f"{point.aic:.2f}",
-        f"FAILED: {', '.join(failed)}" if failed else "passed",
+        f"FAILED: {', '.join(failed)}" if failed else passed,
     )
 
 

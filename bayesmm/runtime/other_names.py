@@ -18,6 +18,9 @@ ARGUMENTS = MappingProxyType(
         "level": "ci_prob=",
         "alpha": "ci_prob=, 1 - alpha",
         "nsim": "draws=",
+        "REML": "the method, maximize('REML') or maximize('ML')",
+        "reml": "the method, maximize('REML') or maximize('ML')",
+        "nAGQ": "nagq=",
     }
 )
 # Attributes of fits in lme4, statsmodels, brms and pymer4 -> what to write.
@@ -45,7 +48,27 @@ ATTRIBUTES = MappingProxyType(
         "hypothesis": "bmm.emmeans(point, ...).contrast({...}), or hypothesis({...}) of a posterior",
         "wald_test": "bmm.emmeans(point, ...).joint(), or bmm.anova(point, type=3)",
         "t_test": "fixef(ddf='satterthwaite')",
+        "drop1": "bmm.anova(point, type='II'), or bmm.lrt(smaller, point)",
+        "isSingular": "singular",
         "pp_check": "bmm.plots.plot_predictive(fit)",
+    }
+)
+# Functions of lme4 and the packages beside it -> what to write.
+FUNCTIONS = MappingProxyType(
+    {
+        "lmer": "bmm.Model(formula, data).maximize()",
+        "glmer": "bmm.Model(formula, data, family=...).maximize()",
+        "glmmTMB": "bmm.Model(formula, data, family=...).maximize()",
+        "brm": "bmm.fit(formula, data)",
+        "VarCorr": "point.varcorr()",
+        "fixef": "point.fixef()",
+        "ranef": "point.ranef()",
+        "confint": "point.confint()",
+        "isSingular": "point.singular",
+        "drop1": "bmm.anova(point, type='II'), or bmm.lrt(smaller, point)",
+        "Anova": "bmm.anova(point, type='II')",
+        "powerSim": "bmm.power(model, parameters, ...)",
+        "bootMer": "point.bootstrap()",
     }
 )
 

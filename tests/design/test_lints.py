@@ -366,3 +366,39 @@ def test_whole_numbers_beyond_the_doubles_are_refused_where_rounding_takes_their
     coarse = bmm.Model("y ~ k + (1 | g)", data.assign(k=data["k"] * 2**40 + 2**62)).maximize()
     plain = bmm.Model("y ~ k + (1 | g)", data).maximize()
     assert coarse.fixef().t["k"] == pytest.approx(plain.fixef().t["k"], rel=1e-6)
+
+
+def test_a_few_whole_numbers_enter_as_a_line_with_a_note():
+    cbpp = frame("cbpp").astype({"period": int})
+    text = (
+        "'period' has the whole numbers 1 to 4 and enters as a line, with one slope; for a mean of each write C(period)"
+    )
+    formula = "incidence | trials(size) ~ {} + (1 | herd)"
+    for term, expected in (("period", 1), ("C(period)", 0), ("I(period > 1)", 0)):
+        said = make_design(parse(formula.format(term)), cbpp, family=get_family("binomial")).messages
+        assert [m.level for m in said if m.text == text] == ["note"] * expected
+    data = grid(rows=10)
+    for name, values in {
+        "two": [0, 1],
+        "Days": range(10),
+        "gaps": [0, 2, 4],
+        "visit": range(4),
+        "from_two": [2, 3, 4],
+    }.items():
+        column = np.resize(list(values), len(data))
+        assert not any(
+            "enters as a line" in said for said in texts(f"y ~ {name} + (1 | g)", data.assign(**{name: column}))
+        )
+
+
+def test_a_level_of_one_row_is_named_where_the_others_have_several():
+    data = grid(rows=12).assign(cond=["a", "b"] * 36)
+    assert not any("one row" in said for said in texts("y ~ cond + (1 | g)", data))
+    data.loc[7, "cond"] = "rare"
+    text = "the level 'rare' of 'cond' has one row: its coefficient rests on that row and on the prior"
+    assert ("note", text) in messages("y ~ cond + (1 | g)", data)
+    data.loc[9, "cond"] = "odd"
+    text = (
+        "the levels 'odd', 'rare' of 'cond' have one row each: their coefficients rest on these rows and on the prior"
+    )
+    assert ("note", text) in messages("y ~ cond + (1 | g)", data)

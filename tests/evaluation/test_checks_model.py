@@ -100,7 +100,8 @@ def test_an_sd_piled_up_at_0_is_named_with_an_upper_limit_and_one_away_from_0_is
     said = check(near, "boundary")
     assert said.status == "note" and said.value > 0.9
     assert (
-        "sd_Subject[Days] is piled up at 0" in said.message and "leave it out of the terms of Subject" in said.message
+        "sd_Subject[Days] does not exclude 0 (" in said.message
+        and "leave it out of the terms of Subject" in said.message
     )
     upper = float(said.message.split("report ")[1].split(" ")[0])
     assert upper == pytest.approx(2.24, abs=0.15)  # the quantile of a half-normal; its error with 2,000 draws is 0.05
@@ -118,13 +119,13 @@ def test_a_correlation_piled_up_at_one_and_a_prior_that_ends_there():
         R[..., 0, 1] = R[..., 1, 0] = 1 - 0.2 * np.abs(rng.normal(size=R.shape[:2]))
 
     said = check(with_draws("corr_Subject", pile), "boundary")
-    assert said.status == "note" and "is piled up at 1" in said.message
+    assert said.status == "note" and "does not exclude 1 (" in said.message
     fit = with_draws("sigma", lambda sigma: np.copyto(sigma, 30 - np.abs(rng.normal(size=(4, 500)))))
     for high, status in ((30.0, "note"), (60.0, "passed")):
         model = dataclasses.replace(fit.model, priors={"sigma": Prior("Uniform", lower=0, upper=high)})
         said = check(dataclasses.replace(fit, model=model), "boundary")
         assert said.status == status
-        assert status == "passed" or "piled up at 30, where its prior Uniform(lower=0, upper=30) ends" in said.message
+        assert status == "passed" or "peak), where its prior Uniform(lower=0, upper=30) ends" in said.message
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -165,12 +165,20 @@ def test_ratios_are_those_of_the_averages(logit, data):
 
 
 def numerical_se(point, function):
-    """Return the delta method's standard error with derivatives by central differences of the whole calculation."""
-    gradient, steps = [], 1e-5 * np.sqrt(np.diag(point.beta_cov))
-    for j, step in enumerate(steps):
-        up, down = (replace(point, beta=point.beta + sign * step * (np.arange(len(steps)) == j)) for sign in (1, -1))
-        gradient.append((function(up) - function(down)) / (2 * step))
-    return np.sqrt(np.array(gradient) @ point.beta_cov @ gradient)
+    """Return the delta method's standard error with derivatives by central differences of the whole calculation.
+
+    In the coefficients and in the variance of the random effects; their covariance: `test_joint_errors.py`.
+    """
+    covariance = point.joint.root @ point.joint.root.T
+    gradient, steps, p = [], 1e-5 * np.sqrt(np.diag(covariance)), len(point.beta)
+
+    def moved(at):
+        own = replace(point.scaled, covariances=(point.scaled.covariances[0] + at[p:].reshape(1, 1),))
+        return function(replace(point, beta=point.beta + at[:p], coordinates=own))
+
+    for step in np.diag(steps):
+        gradient.append((moved(step) - moved(-step)) / (2 * step.max()))
+    return np.sqrt(np.array(gradient) @ covariance @ gradient)
 
 
 @pytest.mark.parametrize("groups", ["population", "averaged"])

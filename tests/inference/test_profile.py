@@ -253,3 +253,21 @@ def test_the_mode_of_a_posterior_has_none():
     point = bmm.Model("Reaction ~ Days + (1 | Subject)", frame("sleepstudy")).maximize("MAP")
     with pytest.raises(bmm.DataError, match=r"a profile likelihood is for a maximised likelihood.*\(MAP\)"):
         point.confint()
+
+
+@pytest.mark.slow
+def test_along_a_ridge_the_other_parameters_follow_to_their_bounds():
+    """There are no extra zeros where mined is "no": logit(zi) runs to minus infinity, and its slope against it."""
+    data = frame("salamanders")
+    formulas = ("count ~ spp + mined + (1 | site)", "zi ~ mined")
+    point = bmm.Model(formulas, data, family="zero_inflated_negbinomial").maximize()
+    # by a likelihood in SciPy (Gauss-Hermite quadrature with 41 nodes, BFGS from four starts) zeta is -2.07 at 0.80
+    shape = point.profile("shape", level=2 * norm.cdf(2.07) - 1)
+    assert shape.lower == pytest.approx(0.80, abs=2e-3)
+    assert (np.diff(shape.table["zeta"]) > 0).all() and np.diff(shape.table["zeta"]).max() < 1.2
+    with pytest.warns(bmm.BayesmmWarning, match="gives zi no lower limit at 95 %: .* rises to 0.306 there"):
+        zi = point.profile("zi", level=0.95)
+    assert zi.lower == 0 and zi.table["zeta"].iloc[0] == pytest.approx(-0.3055, abs=2e-4)
+    with pytest.warns(bmm.BayesmmWarning, match=r"gives logit_zi\[mined\[T.yes\]\] no upper limit"):
+        slope = point.profile("logit_zi[mined[T.yes]]", level=0.95)
+    assert slope.upper == np.inf

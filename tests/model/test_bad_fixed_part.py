@@ -192,16 +192,17 @@ def test_a_fixed_factor_with_many_levels_may_be_a_group():  # E14
 
 
 @pytest.mark.parametrize(
-    ("values", "text"),
+    ("values", "level", "text"),
     [
-        (["0", "1", "2"], "all its levels read as numbers"),
-        (["0,5", "1,5", "2,5"], "all its levels read as numbers"),
-        (["0.5", "1.5", "?"], "2 of its 3 levels read as numbers (not '?')"),
+        (["0", "1", "2"], "note", "all its levels read as numbers"),  # as read on purpose, dtype=str
+        (["0", "10", "20"], "warning", "all its levels read as numbers"),
+        (["0,5", "1,5", "2,5"], "warning", "all its levels read as numbers"),
+        (["0.5", "1.5", "?"], "warning", "2 of its 3 levels read as numbers (not '?')"),
     ],
 )
-def test_numbers_written_as_text_are_no_slope(values, text):
+def test_numbers_written_as_text_are_no_slope(values, level, text):
     enters = "it enters as a factor with 2 columns, and pandas.to_numeric makes it a number"
-    assert said("warning", f"'x' is text, but {text}; {enters}", change=columns(x=values * 8)).p == 3
+    assert said(level, f"'x' is text, but {text}; {enters}", change=columns(x=values * 8)).p == 3
     silent("y ~ factor(x) + (1|g)", columns(x=values * 8))  # asked for
 
 

@@ -225,8 +225,6 @@ def test_what_an_ordered_response_has_not():
     with pytest.raises(ValueError, match="se=True"):
         point.predict(se=True)
     assert point.predict(kind="linear", se=True).shape == (72, 2)
-    with pytest.raises(ValueError, match="need those of the thresholds too"):
-        bmm.emmeans(point, "temp", kind="mean")
     with pytest.raises(DataError, match="only that of the first threshold"):
         point.profile("threshold[2|3]")
     assert "threshold[1|2]" in point.confint().index and "threshold[2|3]" not in point.confint().index

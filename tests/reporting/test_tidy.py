@@ -137,7 +137,7 @@ def test_the_checks_of_a_posterior_stand_in_the_table(failing):
     assert bool(failed) == failing == ("R-hat" in failed)
     assert row["checks.failed"] == ", ".join(failed)
     assert cells["checks"] == (f"failed: {', '.join(failed)}" if failing else "passed")
-    assert float(cells["worst R-hat"]) == pytest.approx(check["R-hat"].value, abs=6e-4)
+    assert 0 <= float(cells["worst R-hat"]) - check["R-hat"].value <= 1e-3  # rounded up, as everywhere
 
 
 def test_rows_stand_by_kind_whichever_fit_has_them_first(point, counts):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bayesmm.display.html import fragment
-from bayesmm.display.text_tables import wrap
+from bayesmm.display.text_tables import ceiled, wrap
 from bayesmm.evaluation.checks.check_html import check_table
 
 # What each check is held against, by name; "ours" where no source has a number.
@@ -24,6 +24,7 @@ SOURCES = {
     "zeros": "Gelman, Meng & Stern (1996), Statistica Sinica 6(4); the limit is ours",
 }
 SOURCES |= {
+    "integral": "a finer rule of the same kind; the limit is ours, the last digit of a printed AIC",
     "autocorrelation": "the lag-1 autocorrelation among random orders within the groups; the limits are ours",
     "influential groups": "Belsley, Kuh & Welsch (1980), Regression Diagnostics, section 2.1, for groups of rows",
 }
@@ -113,4 +114,4 @@ def _passed(checks: Sequence[Check]) -> str:
         return f"Checks passed: Pareto k <= {k:.2f}, ESS >= {math.floor(ess):,}."
     r_hat = by_name["R-hat"].value
     end = "" if math.isnan(by_name["divergences"].value) else ", no divergence"
-    return f"Checks passed: R-hat <= {math.ceil(r_hat * 1000) / 1000:.3f}, ESS >= {math.floor(ess):,}{end}."
+    return f"Checks passed: R-hat <= {ceiled(r_hat)}, ESS >= {math.floor(ess):,}{end}."

@@ -148,11 +148,15 @@ def boundary(inputs: CheckInputs) -> Check:
         for bound, at, there in zip(bounds, grid[[0, -1]], height[[0, -1]], strict=True):
             share = there / height.max() if abs(at - bound) < grid[1] - grid[0] else 0.0
             if share > worst:
-                worst, where = float(share), (parameter, marginal, bound, draws)
+                worst, where = float(share), (parameter, marginal, bound, draws, float(share))
     if worst < BOUND_LIMIT:
         share = max(worst, 0.0) if math.isfinite(worst) else math.nan
         fixed = "every parameter is held fixed by its prior"
-        text = f"no posterior is high at a bound: at most {share:.2f} of its peak" if inputs.marginals else fixed
+        text = (
+            f"no posterior is high at a bound: at most {share:.2f} of its peak (limit {BOUND_LIMIT})"
+            if inputs.marginals
+            else fixed
+        )
         return Check("boundary", True, share, BOUND_LIMIT, text)
     other = next((check.name for check in (prior_conflict(inputs), residual_shape(inputs)) if check.note), "")
     return Check("boundary", True, worst, BOUND_LIMIT, say_bound(inputs.fit.design, *where, other), note=True)
@@ -168,13 +172,15 @@ def bounds_of(parameter: Parameter, marginal: PriorMarginal) -> tuple[float, flo
 
 
 def say_bound(
-    design, parameter: Parameter, marginal: PriorMarginal, bound: float, draws: np.ndarray, other: str
+    design, parameter: Parameter, marginal: PriorMarginal, bound: float, draws: np.ndarray, share: float, other: str
 ) -> str:
-    """Return what it means that a posterior is piled up at a bound, and what to do; `other` may be a note of the cause.
+    """Return what it means that a posterior is high at a bound, and what to do; `other` may be a note of the cause.
 
     A prior in the wrong place and outliers can drive an sd to 0: no reason yet to leave its term out.
     """
-    found = f"the posterior of {marginal.label} is piled up at {bound:g}"
+    found = (
+        f"the posterior of {marginal.label} does not exclude {bound:g} (its density there is {share:.2g} of its peak)"
+    )
     if bound not in support_of(parameter):
         return f"{found}, where its prior {marginal.prior} ends: widen that prior."
     if parameter.kind == "sd" and other:
@@ -185,7 +191,7 @@ def say_bound(
         upper = np.quantile(draws, 0.975)
         return (
             f"{found}: the data do not show that {term} differs between the levels of {block.group}; leave it out of "
-            f"the terms of {block.group}, or report {upper:.3g} as an upper limit."
+            f"the terms of {block.group}, or report {upper:.3g} (the 97.5 % point) as an upper limit."
         )
     if parameter.kind == "corr":
         group = design.blocks[parameter.block].group

@@ -10,6 +10,7 @@ from bayesmm.display.text_tables import apart
 from bayesmm.errors import listing, suggest
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.fitted import Fitted
+from bayesmm.formula.formula import quoted_name
 from bayesmm.runtime.streams import stream
 
 NAME = "autocorrelation"
@@ -55,10 +56,13 @@ def autocorrelation(fitted: Fitted, time: object = None) -> Check:
         found += f"; below {LEAST} it changes standard errors by little"
         return Check(NAME, True, p, P_LIMIT, found)
     sloped = name in block.columns
-    advice = f"bend the course of {name}, bs({name}, df=4)" if sloped else f"give it a slope, ({name} | {block.group})"
+    shown = quoted_name(name)
+    advice = (
+        f"bend the course of {name}, bs({shown}, df=4)" if sloped else f"give it a slope, ({shown} | {block.group})"
+    )
     if design.family.gaussian:
         term = "ar" if np.array_equal(values, np.rint(values)) else "car"
-        advice += f", model it by {term}({name}, {block.group})"
+        advice += f", model it by {term}({shown}, {block.group})"
     return Check(NAME, True, p, P_LIMIT, f"{found}: {advice}, or add what they have in common.", note=True)
 
 

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from bayesmm.design.summed import is_summed
+from bayesmm.display.text_tables import apart
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation.checks.check import Check, Checks, sourced
 from bayesmm.evaluation.checks.fitted import Fitted, of_point
@@ -16,7 +17,7 @@ from bayesmm.evaluation.checks.groups import influential_groups
 from bayesmm.evaluation.checks.model import P_LIMIT, more_scatter, more_zeros, said_p
 from bayesmm.evaluation.checks.order import autocorrelation
 from bayesmm.families.family import draw_response
-from bayesmm.posterior.point_estimates import singular_parts
+from bayesmm.posterior.point_estimates import INTEGRATION_ERROR, by_quadrature, integration_words, singular_parts
 from bayesmm.runtime.streams import stream
 from bayesmm.runtime.threads import few_threads
 
@@ -40,13 +41,13 @@ def point_checks(point: Estimates, time: object = None) -> Checks:
     Returns
     -------
     Checks
-        convergence fails the fit; singular, dispersion, zeros, autocorrelation and influential groups are notes, with
-        the family or the term to try.
+        convergence fails the fit; singular, integral, dispersion, zeros, autocorrelation and influential groups are
+        notes, with the family or the term to try.
     """
     if is_summed(point.design):
         return Checks(sourced(check) for check in (converged(point), singular(point)))
     fitted = of_point(point)
-    found = [converged(point), singular(point), *counts(point, fitted)]
+    found = [converged(point), singular(point), *integral(point), *counts(point, fitted)]
     found += [autocorrelation(fitted, time), influential_groups(fitted)] if fitted.known else []
     return Checks(sourced(check) for check in found)
 
@@ -58,7 +59,7 @@ def remarks(point: Estimates) -> list[str]:
     converge there is nothing to be said but that.
     """
     if not point.converged:
-        return []
+        return [f"Note, {check.name}: {check.message}" for check in integral(point) if check.note]
     own = {check.name: check for check in point_checks(point) if check.note and check.name != "singular"}
     text = {name: f"Note, {name}: {check.message}" for name, check in own.items()}
     if {"dispersion", "zeros"} <= set(text):
@@ -71,6 +72,17 @@ def converged(point: Estimates) -> Check:
     """Say whether the optimiser found a maximum."""
     gradient = float(point.optimum.gradient)
     return Check("convergence", point.converged, gradient, math.nan, point.message)
+
+
+def integral(point: Estimates) -> list[Check]:
+    """Hold the log likelihood of a generalised model against its integrals by a finer rule, where there is one."""
+    exact = by_quadrature(point)
+    if not np.isfinite(exact):
+        return []
+    off, most = apart(abs(exact - point.loglik), INTEGRATION_ERROR, 2, "g")
+    said = f"the log likelihood is within {off} of the integral by a finer rule (limit {most})"
+    worse = integration_words(point, exact)
+    return [Check("integral", True, abs(exact - point.loglik), INTEGRATION_ERROR, worse or said, note=bool(worse))]
 
 
 def singular(point: Estimates) -> Check:

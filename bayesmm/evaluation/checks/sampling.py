@@ -119,7 +119,7 @@ def worst_of(name: str, evidence: Evidence, values: np.ndarray, limit: float, la
     worst = int(badness.argmax())
     label, value = evidence.watched.label[worst], values[worst]
     floored = f"{np.floor(value):,.0f}", f"{limit:,g}"  # as the verdict rounds it
-    text, most = apart(value, limit, 3) if larger_is_worse else floored
+    text, most = apart(value, limit, 3, up=True) if larger_is_worse else floored
     message = f"{text} for {label} (limit {most})"
     if failed:
         others = f", {failed:,} of {len(values):,} parameters fail" if failed > 1 else ""

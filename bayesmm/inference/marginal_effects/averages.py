@@ -12,12 +12,12 @@ from bayesmm.families.links import LINKS, Link
 from bayesmm.inference.anova import Anova
 from bayesmm.inference.marginal_effects.adjustments import ADJUST, Tests, adjusted
 from bayesmm.inference.marginal_effects.plot import plot_averages
-from bayesmm.inference.marginal_effects.quantities import Estimand, Quantities, check_differences, combined
+from bayesmm.inference.marginal_effects.quantities import Estimand, Quantities, combined
 from bayesmm.inference.marginal_effects.result import (
     effects_note,
     interval_note,
     labelled,
-    quantity_words,
+    origin_words,
     render,
     scale_note,
     shaped,
@@ -44,7 +44,6 @@ from bayesmm.inference.marginal_effects.weights import (
     own_contrasts,
     place,
 )
-from bayesmm.inference.ratios import RATIOS
 from bayesmm.inference.tails import chi2_tail, f_tail
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.predict import check_choice
@@ -230,7 +229,6 @@ def contrast(
     if adjust == "tukey" and method != "pairwise":
         raise ValueError("Tukey's method is for all pairs; for other contrasts there is adjust='mvt'")
     groups, others = _grouped(result, by)
-    check_differences(origin.fit, origin.estimand, others)
     names, rows, sizes = [], [], []
     for code in range(len(groups.keys)):
         at = np.flatnonzero(groups.codes == code)
@@ -242,7 +240,7 @@ def contrast(
     found = combined(origin.fit.design, L, origin.quantities)
     keys = groups.keys.iloc[np.repeat(np.arange(len(sizes)), [m for m, _ in sizes])].reset_index(drop=True)
     keys = keys.assign(contrast=names)
-    what = f"Contrasts of {listing(others)}, {_what(origin)}"
+    what = f"Contrasts of {listing(others)}, {origin_words(origin)}"
     notes = [result.notes[0], *([chosen.says] if chosen.says else []), *_about_sums(names, L)]
     made = replace(origin, quantities=found, by=within(keys))
     shown = tests_record(made, keys, title_of(origin.fit, what), notes)
@@ -262,14 +260,6 @@ def _method(method: object, reference: object) -> Method:
             f"{method!r}{suggest(str(method), METHODS)}"
         )
     return METHODS[method]
-
-
-def _what(origin: Origin) -> str:
-    """Return what contrasts are of: "mean of y", "odds ratio of y"."""
-    link = origin.fit.design.family.link
-    if origin.ratio and origin.estimand.kind == "linear":
-        return f"{RATIOS[link]} of {origin.fit.design.response}"
-    return quantity_words(origin.fit, origin.estimand) + (", ratios" if origin.ratio else "")
 
 
 def _grouped(result: Averages, by: object) -> tuple[Groups, list[str]]:
@@ -362,7 +352,6 @@ def joint(result: Averages, by: str | Sequence[str] | None = None) -> Anova:
     if not isinstance(origin.fit, Estimates):
         raise ValueError("a joint test has a p-value, and a posterior has none; use it on a fit by maximize()")
     groups, others = _grouped(result, by)
-    check_differences(origin.fit, origin.estimand, others)
     spread = spread_of(origin.fit, origin.ddf)
     rows = [_joint_row(result, np.flatnonzero(groups.codes == code), spread) for code in range(len(groups.keys))]
     names = [", ".join(map(value_text, row)) for row in groups.keys.itertuples(index=False, name=None)]

@@ -14,6 +14,7 @@ from bayesmm.design.records import Design
 from bayesmm.design.variables import read_variable
 from bayesmm.errors import listing
 from bayesmm.families.links import LINKS
+from bayesmm.formula.formula import quoted_name
 from bayesmm.inference.marginal_effects.averages import Averages, Origin, means_record
 from bayesmm.inference.marginal_effects.quantities import averaging, checked_estimand, evaluate
 from bayesmm.inference.marginal_effects.result import quantity_words, title_of
@@ -136,7 +137,10 @@ def _columns(
         if name not in given and not predictor.factor:
             values = np.unique(predictor.values)
             if len(values) > FEW:
-                raise ValueError(f"{name!r} holds numbers; give the values to ask for, at={{{name!r}: [...]}}")
+                raise ValueError(
+                    f"{name!r} holds numbers; give the values to ask for, at={{{name!r}: [...]}}, or fit the model "
+                    f"with C({quoted_name(name)}), a mean of each value"
+                )
             given[name] = values.astype(float)
     left = [name for name in known if name not in own]
     return {

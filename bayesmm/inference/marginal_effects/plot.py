@@ -1,15 +1,32 @@
 """A figure of marginal quantities: lines with bands along a number, a panel each; all else points with intervals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
-from bayesmm.display.figures import GREY, INK, LIGHT, drawn, heading, key, label_edges, marker, panels, plain, title
+from bayesmm.display.figures import (
+    GREY,
+    INK,
+    LIGHT,
+    drawn,
+    heading,
+    key,
+    label_edges,
+    marker,
+    name_axes,
+    panels,
+    plain,
+    title,
+)
+from bayesmm.inference.marginal_effects.result import origin_words, quantity_words
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
 
 LINE_POINTS = 3  # values of a number from which they make a line
 TALL = 9.0  # inches of the longest figure
 LABELLED_ROWS = 40  # rows that still have room for their names
 PANELS = 12
+WORDS = 80  # letters of the name of an axis
 MARGIN = 0.04  # of the range of values, on each side of it
 
 
@@ -39,19 +56,29 @@ def plot_averages(result):
     labels, values = table.iloc[:, :size], table.iloc[:, size:]
     centre, values = values.columns[0], values[[values.columns[0], "lower", "upper"]]
     along = next((name for name in labels if _makes_a_line(labels[name])), None)
+    interval = f"{100 * result.origin.estimand.ci_prob:g} % interval"
     lines = [] if along is None or result.null is not None else _lines(labels.drop(columns=along))
     if 0 < len(lines) <= PANELS:
         figure, axes = panels(len(lines), *((6.0, 3.6) if len(lines) == 1 else (3.1, 2.6)))
         _draw_lines(axes, values, labels[along].to_numpy(dtype=float), lines)
-        key(figure, {str(centre): ("-", INK), "interval": ("s", LIGHT)})
-        label_edges(axes, plain(along), "", shared=True)
+        key(figure, {str(centre): ("-", INK), interval: ("s", LIGHT)})
+        label_edges(axes, plain(along), plain(_what(result), WORDS), shared=True)
     else:
         figure, axes = panels(1, wide=6.0, high=min(TALL, 0.24 * len(table) + 0.9))
         _draw_points(axes[0], values, labels, result.null)
-        key(figure, {centre: ("o", INK), "interval": ("-", GREY)})
+        name_axes(axes[0], plain(_what(result), WORDS))
+        key(figure, {centre: ("o", INK), interval: ("-", GREY)})
     head, _, formula = result.title.partition(": ")
     title(figure, head, formula)
     return axes
+
+
+def _what(result) -> str:
+    """Return what the numbers are; of means transformed back not what contrasts of them are of."""
+    fit, estimand = result.origin.fit, result.origin.estimand
+    own = (quantity_words(fit, replace(estimand, kind=kind)) for kind in ("mean", "linear"))
+    of_means = [words for words in own if words in result.title]
+    return of_means[0] if of_means and result.null is None else origin_words(result.origin)
 
 
 def _makes_a_line(column: pd.Series) -> bool:
@@ -86,6 +113,13 @@ def _draw_lines(axes, values: pd.DataFrame, x: np.ndarray, lines: list[tuple[str
 def _draw_points(ax, values: pd.DataFrame, labels: pd.DataFrame, null: float | None) -> None:
     rows = np.arange(len(values))[::-1]
     names = _names(labels) if len(labels.columns) else labels.index
+    if null == 1 and (values > 0).all(axis=None):  # ratios, of which 2 and 1/2 are as far from 1
+        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     if null is not None:
         ax.axvline(null, color=GREY, linewidth=0.8, linestyle=":")
     ax.hlines(rows, values["lower"], values["upper"], color=GREY, linewidth=1.8)

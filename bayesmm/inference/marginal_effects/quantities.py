@@ -11,12 +11,12 @@ from bayesmm.design.ordered import check_order
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.formula.formula import scale_factors
 from bayesmm.formula.responses import RESPONSE
-from bayesmm.inference.marginal_effects.rows import check_memory, column_names
+from bayesmm.inference.marginal_effects.rows import check_memory
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.draws import tree_sizes, variable
-from bayesmm.posterior.means import mean_of, slope_of
+from bayesmm.posterior.mean_slopes import mean_slopes
+from bayesmm.posterior.means import mean_of
 from bayesmm.posterior.predict import (
     GROUPS,
     Rows,
@@ -58,8 +58,9 @@ class Quantities:
         A row for each posterior draw, or one row, the estimates of a maximised model.
     X : (r, p) float64
         The averaged rows of the design, and of a difference their difference.
-    jacobian : (r, p) float64, or None
-        The derivatives of the estimates in the coefficients; None for a posterior.
+    jacobian : (r, p) or (r, p + a + s) float64, or None
+        The derivatives of the estimates in the coefficients, of a generalised model also in all its other parameters
+        but the random effects (`estimation.hessians.Joint`); None for a posterior.
     defined : (r,) bool
         Whether the data determine it: False where columns of X depend on each other and it needs them apart.
     linear : bool
@@ -98,29 +99,6 @@ def checked_estimand(fit, kind: str, groups: str, ci_prob: float) -> Estimand:
             "with their groups' effects"
         )
     return Estimand(kind, groups, ci_prob)
-
-
-def held_formulas(fit, estimand: Estimand) -> list[str]:
-    """Return the columns of the formulas of parameters that a maximised model's means are made of, beside mu.
-
-    Their coefficients are not in the covariance that standard errors of means are made with.
-    """
-    design = fit.design
-    family, own = design.family, isinstance(fit, Estimates) and estimand.kind == "mean"
-    if not own or family.mean is None or not design.residual.by_row:
-        return []
-    moved = [s for s in design.formula.scales if family.mean_of is None or s.name in family.mean_of]
-    return column_names(scale_factors(replace(design.formula, scales=tuple(moved))))
-
-
-def check_differences(fit, estimand: Estimand, names: Sequence[str]) -> None:
-    """Raise a ValueError for differences whose standard errors need the coefficients of a parameter's formula."""
-    moved = [name for name in names if name in held_formulas(fit, estimand)]
-    if moved:
-        raise ValueError(
-            f"the standard errors of differences in {listing(moved)} need those of {fit.design.residual.text} too, "
-            "which are not in the covariance of the coefficients; use kind='linear', or a posterior, sample()"
-        )
 
 
 def averaging(cell: np.ndarray, weight: Floats, size: int) -> sparse.csr_array:
@@ -218,21 +196,16 @@ def _draws(fit, estimand: Estimand, rows: Rows, frame: pd.DataFrame, A: sparse.c
 def _estimates(
     point: Estimates, estimand: Estimand, rows: Rows, frame: pd.DataFrame, A: sparse.csr_array
 ) -> tuple[Floats, Floats]:
-    """Return the sums at the estimates, (1, r), and their derivatives in beta, (r, p)."""
+    """Return the sums at the estimates, (1, r), and their derivatives in the parameters."""
     eta, family, spread = linear_of_rows(point, rows, ()), point.design.family, None
     if estimand.kind == "linear":
-        return (A @ eta)[None], A @ rows.X
-    if family.ordered:  # whose thresholds are what other models have in the coefficients' covariance, their intercept
-        raise ValueError(
-            "the standard errors of mean categories need those of the thresholds too, which are not in the covariance "
-            "of the coefficients; use kind='linear', or a posterior, sample()"
-        )
+        others = 0 if point.joint is None else len(point.joint.root) - point.design.p
+        return (A @ eta)[None], np.pad(A @ rows.X, ((0, 0), (0, others)))
     if estimand.groups == "averaged":
         spread = np.sqrt(new_variance(point, rows, frame, ()))
-    own = own_at(point, rows)
-    mu, slope = (function(family, eta, own, spread) for function in (mean_of, slope_of))
+    mu = mean_of(family, eta, own_at(point, rows), spread)
     with np.errstate(over="ignore", invalid="ignore"):  # beyond the doubles a mean is inf, and has no standard error
-        return (A @ mu)[None], A @ (slope[:, None] * rows.X)
+        return (A @ mu)[None], A @ mean_slopes(point, rows, eta, spread, frame)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ import pandas as pd
 from bayesmm.display.text_tables import NAME_WIDTH, column, number, p_text, shorten, table, wrap
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS
-from bayesmm.inference.marginal_effects.quantities import Estimand, held_formulas
+from bayesmm.inference.marginal_effects.quantities import Estimand
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
+from bayesmm.inference.ratios import RATIOS
 from bayesmm.posterior.draws import draws_text, tree_sizes
 from bayesmm.runtime.messages import count
 
@@ -62,6 +63,14 @@ def quantity_words(fit, estimand: Estimand) -> str:
     return f"{what} of {design.response}"
 
 
+def origin_words(origin) -> str:
+    """Return what the numbers of a result are, or what its contrasts are of: "mean of y", "odds ratio of y"."""
+    link = origin.fit.design.family.link
+    if origin.ratio and origin.estimand.kind == "linear":
+        return f"{RATIOS[link]} of {origin.fit.design.response}"
+    return quantity_words(origin.fit, origin.estimand) + (", ratios" if origin.ratio else "")
+
+
 def effects_note(fit, estimand: Estimand) -> list[str]:
     """Return which random effects entered; nothing for a model without."""
     factors = ", ".join(fit.design.blocks[k].group for k in fit.design.groups)
@@ -86,10 +95,10 @@ def interval_note(fit, estimand: Estimand, words: str = "") -> str:
     if not isinstance(fit, Estimates):
         return f"{percent} equal-tailed, from {draws_text(fit.tree)}."
     gaussian = fit.design.family.gaussian and not words.startswith("Kenward")  # whose errors know of that
-    fixed = fit.design.blocks and (gaussian or estimand.groups == "averaged")
-    whose = ["the variance parameters"] if fixed else []
-    whose += [f"the parameters of {fit.design.residual.text}"] if held_formulas(fit, estimand) else []
-    held = f"; {' and '.join(whose)} are held at their estimates" if whose else ""
+    averaged = estimand.groups == "averaged" and not (fit.joint is not None and fit.joint.knows_variances)
+    held = (
+        "; the variance parameters are held at their estimates" if fit.design.blocks and (gaussian or averaged) else ""
+    )
     return f"{percent}, {fit.method}, {words or 'normal (z)'}{held}."
 
 

@@ -16,6 +16,7 @@ from bayesmm.inference.satterthwaite import satterthwaite
 from bayesmm.inference.tails import t_tail
 from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.posterior.mean_slopes import covariance_root
 from bayesmm.posterior.predict import check_choice
 
 DDF = ("satterthwaite", "kenward-roger", "none")
@@ -27,8 +28,9 @@ class Spread:
 
     Attributes
     ----------
-    root : (p, r) float64
-        root root' is the covariance; rows of 0 for columns that were left out of the estimation.
+    root : (p, r) or (p + a + s, r) float64
+        root root' is the covariance of what quantities have derivatives in; rows of 0 for columns that were left out of
+        the estimation.
     df : callable
         The degrees of freedom of a contrast of shape (p,).
     words : str
@@ -68,7 +70,7 @@ def spread_of(point: Estimates, ddf: str | None) -> Spread:
     likelihood = point.design.family.gaussian and point.method in ("REML", "ML")
     structured = bool(point.design.residual.parts) or is_related(point.design)  # no degrees of freedom are known
     if ddf == "none" or (ddf is None and (structured or not likelihood)):
-        return Spread(point.scaled.root, lambda contrast: np.inf, "", True, lambda rows: (np.inf, 1.0))
+        return Spread(covariance_root(point), lambda contrast: np.inf, "", True, lambda rows: (np.inf, 1.0))
     if likelihood and not point.design.blocks:
         found = linear_summary(point)
         root = point.scaled.root * (found.sigma / point.sigma)
@@ -103,7 +105,7 @@ class Estimates:
 
 
 def estimates(quantities: Quantities, spread: Spread) -> Estimates:
-    """Return the quantities with standard errors by the delta method, the variance parameters held."""
+    """Return the quantities with standard errors by the delta method; linear models' variance parameters are held."""
     J = quantities.jacobian
     with np.errstate(over="ignore", invalid="ignore"):
         variance = np.square(J @ spread.root).sum(axis=1)

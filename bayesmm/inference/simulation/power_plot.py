@@ -24,7 +24,7 @@ def plot_power(found, ax=None):
     """
     own = ax is None
     if own:
-        figure, axes = panels(1, 6.0, 4.0)
+        figure, axes = panels(1, 7.7, 4.0)
         ax = axes[0]
     shown = found.table
     counted = list(shown.columns[: shown.columns.get_loc("power")])
@@ -48,8 +48,8 @@ def plot_power(found, ax=None):
     if own:
         lines = {
             "power": ("o", INK),
-            "95 % interval of the simulation": ("|-|", INK),
-            f"power {USUAL:g}, a usual estimand": ("--", GREY),
+            "95 % interval": ("|-|", INK),
+            f"power {USUAL:g}, the usual target": ("--", GREY),
             f"level of the test, {found.level:g}": (":", GREY),
         }
         key(figure, lines)
