@@ -284,14 +284,21 @@ def residual_parameters(design) -> list[Parameter]:
 
 def category_effects(design) -> list[tuple[str, Parameter]]:
     """Return the parameters of categories without an order as fixed effects are called: ``mub_Intercept``."""
-    first, *others = design.residual.parts[0].parameters
-    found, last = residual_parameters(design), first.size
-    columns = [term.rpartition(", ")[0] for own in others for term in own.terms[::last]]
+    found, last = residual_parameters(design), design.residual.parts[0].parameters[0].size
+    columns = specific_columns(design)
     return [
         (of_parameter(own.name, name), found[k + c * last])
         for k, own in enumerate(design.family.parameters)
         for c, name in enumerate((INTERCEPT_AT_ZERO, *columns))
     ]
+
+
+def specific_columns(design) -> list[str]:
+    """Return the columns that have a coefficient for each threshold, or for each category without an order."""
+    if not design.family.ordered:
+        return []
+    each = len(design.categories) - 1
+    return [term.rpartition(", ")[0] for own in design.residual.parts[0].parameters[1:] for term in own.terms[::each]]
 
 
 def residual_labels(own) -> tuple[str, ...]:

@@ -54,7 +54,9 @@ def confint(point: Estimates, level: float = 0.95, method: str = "profile") -> p
         return _around(found.coefficients, float(stdtrit(found.df_resid, (1 + level) / 2)))
     if method == "wald":
         z = float(ndtri((1 + level) / 2))
-        return pd.concat([_around(point.fixef(), z), *([_around(own_table(point), z, str)] if point.own_se else [])])
+        named = point.design.family.nominal and point.own_se  # whose coefficients are all in the second
+        tables = [] if named else [_around(point.fixef(), z)]
+        return pd.concat([*tables, *([_around(own_table(point), z, str)] if point.own_se else [])])
     parameters = parameters_of(point)
     ends = [(found.lower, found.upper) for found in profiles(point, parameters, level)]
     index = pd.Index([parameter.label for parameter in parameters], name="parameter")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.ordered import check_order
 from bayesmm.design.parameters import (
     Parameter,
     by_levels,
@@ -162,6 +163,7 @@ def mean_effects(fit) -> list[np.ndarray]:
 def posterior_residuals(fit) -> np.ndarray:
     """Return the Pearson residuals with every parameter at its posterior mean, (n,)."""
     design = fit.design
+    check_order(design, "a residual")
     eta = linear_predictor(design, draws_of(fit, coefficients(design)).mean(axis=(1, 2)), mean_effects(fit))
     return pearson_residuals(design, eta, mean_auxiliaries(fit), mean_values(residual_draws(fit)))
 

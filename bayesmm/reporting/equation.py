@@ -329,8 +329,9 @@ def _symbols(design: Design, priors: Mapping[str, Prior]) -> Iterator[tuple[str,
     for own in design.residual.parameters:
         if own.terms is None and design.responses:
             continue
+        means = r" - \sum_{k} \beta_{k} \bar{x}_{k}" if own.at_means and others else ""
         for label, term in zip(residual_labels(own), own.terms or ("",), strict=True):
-            yield label, sub(own.tex, escape(term)) if own.terms else own.tex
+            yield label, (sub(own.tex, escape(term)) if own.terms else own.tex) + means
 
 
 def _statement(symbol: str, prior: Prior) -> str:

@@ -106,6 +106,8 @@ class ResidualStructure:
     tex : callable
         ``(terms' text in LaTeX, by argument) -> text``: what sigma^2 is multiplied by in row i; of a structure with
         correlations, the correlation of the rows i and j.
+    words : str
+        What the residuals are, in a sentence; if empty, "residuals" of what the formula says.
     layout, root : callable or None
         Of a structure with correlations, ``rows -> Layout`` and ``(library, layout, values) -> (..., nnz)``: which
         entries of U, U C U' = I, are not 0, and their values. One function for both libraries, as `relative_sd`.
@@ -129,6 +131,7 @@ class ResidualStructure:
     rows: Callable[[Arguments], Array | None]
     relative_sd: Callable[[ModuleType, object, Mapping[str, object]], object] | None = None
     tex: Callable[[Mapping[str, str]], str]
+    words: str = ""
     layout: Callable[[Array], Layout] | None = None
     root: Callable[[ModuleType, Layout, Mapping[str, object]], object] | None = None
     sigma: str = "scale"
