@@ -30,7 +30,14 @@ from bayesmm.likelihood.lattice import FINE
 from bayesmm.likelihood.marginal import generalised_coordinates, packing
 from bayesmm.likelihood.posterior import Parameters, SearchedPosterior
 from bayesmm.likelihood.quadrature import fits
-from bayesmm.priors import Priors, coefficient_prior, prior_bases, prior_design, threshold_means
+from bayesmm.priors import (
+    Priors,
+    coefficient_prior,
+    prior_bases,
+    prior_design,
+    shifts_of_thresholds,
+    threshold_means,
+)
 
 # Precision, in units of the data's, that a direction has at least which neither data nor normal priors know: for the
 # scale of the search alone.
@@ -129,8 +136,9 @@ def generalised_mode(
     point = reported(_point(goal, likelihood, priors, optimum, search(y)[0], covariance, nodes, warm), design, bases)
     to_beta = bases.fixed.inverse
     root = to_beta @ point.coordinates.root
-    shift = threshold_means(design, priors) @ point.beta
-    coordinates = replace(point.coordinates, root=root, linear=point.coordinates.linear + shift)
+    means = threshold_means(design, priors)
+    coordinates = replace(point.coordinates, root=root, linear=point.coordinates.linear + means @ point.beta)
+    shift = shifts_of_thresholds(design, means, point.beta, point.residual)
     shifted = {own.name for own in design.residual.parameters if own.at_means}
     residual = {name: values + shift * (name in shifted) for name, values in point.residual.items()}
     own = dict(beta=to_beta @ point.beta, beta_cov=root @ root.T, coordinates=coordinates, residual=residual)

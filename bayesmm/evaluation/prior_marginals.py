@@ -56,9 +56,9 @@ def prior_marginal(design, priors: Mapping[str, Prior], parameter: Parameter) ->
 
 
 def _is_threshold(design, parameter: Parameter) -> bool:
-    """Return whether a parameter of the residual is a threshold at the means; log odds are where all columns are 0."""
+    """Return whether a parameter of the residual is a threshold, or the log odds of a category, at the means."""
     own = next(own for own in design.residual.parameters if own.name == variable_of(design, parameter))
-    return own.at_means and not design.family.nominal
+    return own.at_means
 
 
 def _is_partial(design, parameter: Parameter) -> bool:

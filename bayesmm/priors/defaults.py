@@ -264,8 +264,7 @@ def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
         wider, labels = () if own.terms is None else (own.name,), residual_labels(own)
         if own.at_means:
             prior = threshold_prior(design, scales)
-            nominal = design.family.nominal  # whose columns are all among the residual's
-            unit = f"{scales.unit} {'with every predictor at 0' if nominal else AT_MEANS}"
+            unit = f"{scales.unit} {AT_MEANS}"
             yield from (Place(label, RESIDUAL, wider, prior, unit, bounds=own.support) for label in labels)
             continue
         for label, size in zip(labels, own.sizes or (1.0,) * len(labels), strict=True):
@@ -277,7 +276,4 @@ def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
 
 def threshold_prior(design: Design, scales: Scales) -> Prior:
     """Return the default prior of a threshold: at the predictors' means, as an intercept's, with brms' heavy tails."""
-    sigma, rows = scales.intercept, design.residual.parts[0].rows
-    if design.family.nominal and rows is not None:  # they are where all columns are 0, however far that is
-        sigma *= float(np.sqrt(1 + np.sum((rows.mean(axis=0) / rows.std(axis=0)) ** 2)))
-    return Prior("StudentT", nu=SD_DEGREES, mu=float(design.offset.mean()), sigma=sigma)
+    return Prior("StudentT", nu=SD_DEGREES, mu=float(design.offset.mean()), sigma=scales.intercept)

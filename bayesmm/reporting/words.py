@@ -164,7 +164,7 @@ def prior_sentence(priors: Priors, design) -> str:
 def listed(priors: Mapping[str, object], design) -> str:
     """Return the priors as a phrase."""
     thresholds = {label for own in design.residual.parameters if own.at_means for label in residual_labels(own)}
-    at_means = thresholds if design.p else set()
+    at_means = thresholds if design.p or design.family.nominal else set()
     return ", ".join(f"{p.statement} for {_of(place, p, place in at_means)}" for place, p in priors.items())
 
 
