@@ -64,7 +64,7 @@ ZI = share_of_zeros("zi", r"\pi", "(probability of a zero)", "beta")
 
 family = Family(
     name="zero_inflated_beta",
-    aliases=("zero-inflated beta", "zero inflated beta", "zib", "beinf0", "hurdle_beta"),
+    aliases=("zero-inflated beta", "zero inflated beta", "beinf0", "hurdle_beta"),
     links=OF_PROBABILITIES,
     link="logit",
     support=PROPORTION_OR_ZERO,

@@ -13,7 +13,8 @@ def without_correlation(design: Design, k: int) -> str:
     block = design.blocks[k]
     if block.smooth or block.members or not block.correlated:
         return ""
-    keys = [bar.key for bar in bars_by_block(design.formula)[k] if bar.key]  # smooths are behind the group terms
+    several = len(set(block.predictors)) > 1 or design.responses  # whose effects a name between two bars correlates
+    keys = [bar.key for bar in bars_by_block(design.formula)[k] if bar.key] if several else []
     if keys:
         return f"leave {keys[0]} and its bar out, as in (1 | {':'.join(block.factors)})"
     named = [p.covariance.name for p in block.parts if not (p.covariance.free or p.covariance.diagonal)]
