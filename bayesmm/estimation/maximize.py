@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bayesmm.design.covariance.structures import check_free
-from bayesmm.design.predictors import check_of_mean
 from bayesmm.design.records import Design
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import DataError, listing, suggest
@@ -99,7 +98,7 @@ def check_method(design: Design, method: str | None) -> str:
     if method not in METHODS:
         raise ValueError(f"method must be one of {listing(METHODS)}, not {method!r}{suggest(str(method), METHODS)}")
     if method == "REML" and design.family.varying:
-        check_of_mean(design, "REML", "use 'ML'")
+        raise ValueError("REML is defined for gaussian models without random effects of sigma; use 'ML'")
     if method == "REML" and not design.family.gaussian:
         family = f"the {design.family.label} family with the {design.family.link} link"
         raise ValueError(f"REML is defined for gaussian models with the identity link, not for {family}; use 'ML'")

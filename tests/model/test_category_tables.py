@@ -7,7 +7,7 @@ import pytest
 import bayesmm as bmm
 from bayesmm.design.parameters import coefficients, variance_parameters
 from bayesmm.errors import DataError, PriorError
-from bayesmm.evaluation.compare_reml_text import parts_of
+from bayesmm.evaluation import compare_reml_text
 from bayesmm.reporting import tables, words
 
 
@@ -122,7 +122,10 @@ def test_what_is_not_possible_is_called_by_its_name(formula, said):
 def test_a_comparison_has_coefficients_under_their_title():
     """They stood under "Variance parameters"."""
     own = model("choice ~ x + (1 | g)").design
-    parts = {title: int(mask.sum()) for title, mask in parts_of(own, variance_parameters(own) + coefficients(own))}
+    parts = {
+        title: int(mask.sum())
+        for title, mask in compare_reml_text.parts_of(own, variance_parameters(own) + coefficients(own))
+    }
     assert parts == {"Variance parameters": 2, "Log odds beside bus": 4}
 
 
