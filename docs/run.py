@@ -43,6 +43,7 @@ SECONDS = re.compile(r"\b\d[\d.,]* (ms|s|seconds|minutes)\b")
 # Draws differ between kinds of processors within Monte Carlo error; so wide is it that only a wrong number is outside.
 SAMPLED = re.compile(r"\.sample\(|bmm\.fit\(|bootstrap\(|power\(|prior_check\(|fit_many\(")
 MONTE_CARLO = 0.35
+FEWER, WHOLE = 2, 12  # decimals that a number may have more or fewer than shown, if it is not written in full
 ROUNDING = 2e-3  # of estimates: other linear algebra, other digits
 
 
@@ -86,12 +87,17 @@ def _fenced(page: str) -> list[Block]:
 
 
 def numbers_agree(shown: str, printed: str, sampled: bool) -> bool:
-    """Whether the numbers of two lines of equal words agree: to their digits, or of draws within Monte Carlo error."""
+    """Whether the numbers of two lines of equal words agree: to their digits, or of draws within Monte Carlo error.
+
+    One that is shown with many more decimals than it is printed with does not.
+    """
     pairs = list(zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=True))
     values = [tuple(float(text.replace(",", "").replace("−", "-")) for text in pair) for pair in pairs]
     usual = median(abs(old) for old, _ in values) if values else 0
-    for (text, _), (old, new) in zip(pairs, values, strict=True):
-        digits = len(text.partition(".")[2].partition("e")[0])
+    for (text, other), (old, new) in zip(pairs, values, strict=True):
+        digits, printed_digits = (len(one.partition(".")[2].partition("e")[0]) for one in (text, other))
+        if abs(digits - printed_digits) > FEWER and min(digits, printed_digits) < WHOLE:
+            return False
         share = MONTE_CARLO if sampled else ROUNDING
         last = 1.01 * 10.0**-digits if "e" not in text else 0
         if abs(new - old) > max(share * abs(old), share * usual * sampled, last):

@@ -22,13 +22,14 @@ from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.smooth_rows import Curve, curves
 from bayesmm.design.spec import Grouping
 from bayesmm.design.state import Scope
-from bayesmm.design.summed import is_indicator
+from bayesmm.design.summed import is_indicator, mean
 from bayesmm.design.transforms import smooth_rows
-from bayesmm.errors import DataError
+from bayesmm.errors import DataError, listing
 from bayesmm.families.family import Family
 from bayesmm.formula.formula import Bar, Formula
 from bayesmm.runtime.messages import note, warning
 
+SAME = 1e-9  # of a share of rows: rounding
 FAR = 2.0  # standard deviations of a slope's variable between its mean and its 0; ours
 
 
@@ -83,6 +84,23 @@ def say_about_block(
     for bar, coding in () if any(bar.by for bar in bars) else zip(bars, coded, strict=True):
         _say_about_effects(bar, matrix_names(coding, values), block, scope, residual)
     _say_about_origins(block, [name for coding in coded for name in _slopes(coding, values)], scope)
+    _say_about_scales(block, scope)
+
+
+def _say_about_scales(block: Block, scope: Scope) -> None:
+    """Keep a note where columns that are no indicators of one factor share an sd: their units are then in the model."""
+    for part in block.parts:
+        shared = any(entry.kind == "sd" and len(entry.places) > 1 for entry in part.entries)
+        columns = [block.Z[:, j] for j in part.columns] if shared else []
+        if not columns or (all(is_indicator(z, 1.0) for z in columns) and sum(map(mean, columns)) <= 1.0 + SAME):
+            continue
+        names = listing(block.columns[j] for j in part.columns)
+        scope.say(
+            note(
+                f"{part.text} gives {names} in '{block.group}' one sd, whatever their units; the columns of "
+                f"(0 + f | {block.group}), f a factor, are alike, and those of (x || {block.group}) have an sd each"
+            )
+        )
 
 
 def _related(

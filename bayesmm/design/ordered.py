@@ -14,7 +14,7 @@ from bayesmm.errors import DataError, listing
 from bayesmm.families.auxiliary import REAL_VALUES, Auxiliary
 from bayesmm.families.family import Family
 from bayesmm.families.responses import is_whole
-from bayesmm.formula.formula import Expr, Formula, Scale, quoted_name, text_of
+from bayesmm.formula.formula import Expr, Formula, Scale, column_nodes, quoted_name, text_of
 from bayesmm.runtime.messages import label_text, note
 
 MOST = 100  # categories: more are no ratings but counts or measurements
@@ -56,6 +56,10 @@ def categories(expr: Expr, name: str, variable: Variable | None, family: Family,
     return _labels(expr, name, variable, scope)
 
 
+def _kind(family: Family) -> str:
+    return "categories" if family.nominal else "ordered categories"
+
+
 def _labels(expr: Expr, name: str, variable: Variable, scope: Scope) -> np.ndarray:
     """Return the category of each row among the labels that occur, in the order of the levels."""
     seen = observed_levels(variable)
@@ -78,7 +82,7 @@ def _labels(expr: Expr, name: str, variable: Variable, scope: Scope) -> np.ndarr
 def _numbers(expr: Expr, name: str, variable: Variable | None, family: Family, scope: Scope) -> np.ndarray:
     if variable is not None and variable.kind == "boolean":
         raise DataError(
-            f"the response '{name}' holds true/false values, and the {family.name} family needs ordered categories or "
+            f"the response '{name}' holds true/false values, and the {family.name} family needs {_kind(family)} or "
             "whole numbers from 1 on; for two values there are families of 0 and 1"
         )
     y = variable.values.astype(np.float64) if variable is not None else numeric(expr, scope)
@@ -86,7 +90,7 @@ def _numbers(expr: Expr, name: str, variable: Variable | None, family: Family, s
     if wrong.any():
         raise DataError(
             f"the response '{name}' is {y[wrong][0]:g} in {scope.rows.text(wrong)}, and the {family.name} family needs "
-            "ordered categories, or whole numbers 1, 2, ... up to the number of categories"
+            f"{_kind(family)}, or whole numbers 1, 2, ... up to the number of categories"
         )
     y, most = np.rint(y), int(np.rint(y.max()))
     if most > MOST:
@@ -139,6 +143,7 @@ def by_category(formula: Formula, family: Family) -> Formula:
     parts += [bar for bar in formula.bars if bar.weights]
     if parts:
         what = text_of(parts[0]) if not hasattr(parts[0], "effects") else parts[0].label
+        what = f"offset({what})" if parts[0] in formula.offsets else what
         raise DataError(f"{what} is not possible with the {family.name} family, whose categories have a predictor each")
     text = " + ".join(term.label for term in formula.terms)
     scales = (Scale(text, CS, True, formula.terms), *formula.scales) if formula.terms else formula.scales
@@ -150,6 +155,23 @@ def check_order(design, what: str, instead: str = "predict() has the probability
     """Raise a DataError where categories have no order, so that there is no number of one."""
     if design.family.nominal:
         raise DataError(f"{what} is not defined for categories without an order; {instead}")
+
+
+def check_common(design, names: Sequence[str] | None, instead: str) -> None:
+    """Raise a DataError for linear predictors of the columns that cs() has an effect on each threshold of.
+
+    `names` are the columns that move; None where any may. Categories without an order are `check_order`'s.
+    """
+    own = next((scale for scale in design.formula.scales if scale.name == CS), None)
+    if own is None or not design.family.ordered:
+        return
+    found = {node.name: None for term in own.terms for factor in term.factors for node in column_nodes(factor)}
+    moved = [name for name in found if names is None or name in names]
+    if moved:
+        raise DataError(
+            f"{listing(moved)} {'has an effect' if len(moved) == 1 else 'have effects'} on each threshold, by "
+            f"{own.text}, so that no one linear predictor has {'it' if len(moved) == 1 else 'them'}; use {instead}"
+        )
 
 
 def check_specific(formula: Formula, family: Family) -> None:

@@ -17,6 +17,11 @@ def check_same_rows(first: Design, second: Design, who: str, what: str) -> None:
     who, what : str
         For the sentence: who is compared ("the fits"), and what of theirs ("likelihoods").
     """
+    if first.responses != second.responses:
+        raise DataError(
+            f"{who} have different responses ({first.response} and {second.response}), so that their {what} cannot be "
+            "compared"
+        )
     if first.n != second.n:
         raise DataError(
             f"{who} use different rows ({first.n:,} and {second.n:,}), so that their {what} cannot be compared; give "

@@ -144,7 +144,7 @@ def _margin(name: str, x: Array, k: int, basis: str) -> Margin:
     if len(distinct) < k:
         raise DataError(
             f"{name} has k = {k}, which must not be above the number of distinct values of its variable, "
-            f"{len(distinct)}; give a smaller k, or a factor's levels"
+            f"{len(distinct)}; give a smaller k, or take its values as levels, C(x)"
         )
     if basis == "cr":
         return Margin(basis, _numbers(np.quantile(distinct, np.linspace(0, 1, k))), ends=ends)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.coding import INTERCEPT
+from bayesmm.design.ordered import check_order
 from bayesmm.design.parameters import (
     MEAN,
     by_levels,
@@ -200,6 +201,7 @@ class Estimates:
     def fitted(self) -> Floats:
         """Fitted means, (n,), on the scale of the response; of a binomial, probabilities."""
         family = self.design.family
+        check_order(self.design, "a fitted mean")
         return family.expected(family.inverse(self.linear), self.own)
 
     @property
@@ -225,6 +227,7 @@ class Estimates:
         What lme4's summary calls scaled residuals: times sqrt(weight) / sigma in a linear model. Of a censored or
         truncated response randomised quantile residuals: see `pearson_residuals`.
         """
+        check_order(self.design, "a residual")
         return pearson_residuals(self.design, self.linear, self.own, self.residual)
 
     def fixef(self) -> pd.DataFrame:

@@ -5,8 +5,9 @@ integrated out by adaptive quadrature where there is one factor with few of them
 function that `glmm` maximises, with the priors added. It is sought as in `map`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -29,7 +30,14 @@ from bayesmm.likelihood.orthogonal import root_mean_square
 from bayesmm.likelihood.posterior import SearchedPosterior
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.structured_blocks import StructuredPart
-from bayesmm.priors import Priors, coefficient_prior, prior_bases, prior_design, threshold_means
+from bayesmm.priors import (
+    Priors,
+    coefficient_prior,
+    prior_bases,
+    prior_design,
+    shifts_of_thresholds,
+    threshold_means,
+)
 
 # Precision, in units of the data's, that a direction has at least which neither data nor normal priors know: for the
 # scale of the search alone.
@@ -89,20 +97,21 @@ def generalised_mode(
     point = reported(point, expanded(design), _expanded_bases(design, bases))
     to_beta = bases.fixed.inverse
     root = to_beta @ point.coordinates.root
-    shift = threshold_means(design, priors) @ point.beta
-    coordinates = replace(point.coordinates, root=root, linear=point.coordinates.linear + shift)
+    means = threshold_means(design, priors)
+    coordinates = replace(point.coordinates, root=root, linear=point.coordinates.linear + means @ point.beta)
+    shift = shifts_of_thresholds(design, means, point.beta, point.residual)
     shifted = {own.name for own in design.residual.parameters if own.at_means}
     residual = {name: values + shift * (name in shifted) for name, values in point.residual.items()}
     own = dict(beta=to_beta @ point.beta, beta_cov=root @ root.T, coordinates=coordinates, residual=residual)
-    own["joint"] = _joint_of(goal, likelihood, (y, H), to_beta, threshold_means(design, priors))
+    own["joint"] = _joint_of(goal, likelihood, (y, H), to_beta, partial(shifts_of_thresholds, design, means))
     point = replace(point, **own)
     return collapsed(point, design, SINGULAR) if is_related(design) else point
 
 
 def _joint_of(
-    goal: Goal, likelihood: Likelihood, found: tuple[Floats, Floats], to_beta: Floats, means: Floats
+    goal: Goal, likelihood: Likelihood, found: tuple[Floats, Floats], to_beta: Floats, shifts: Callable
 ) -> Joint:
-    """Return the covariance of all parameters at y with the Hessian H; thresholds are at 0, not at the means."""
+    """Return the covariance of all parameters at y with the Hessian H; thresholds are at 0, `shifts` from the means."""
     problem, (y, H) = likelihood.problem, found
     own, sizes = problem.own, [root_mean_square(block.Z) for block in problem.design.blocks]
     s = len(own.scalars)
@@ -110,7 +119,7 @@ def _joint_of(
     def reported_at(y: Floats) -> Floats:
         natural = goal.posterior.parameters(goal.root @ y)
         beta, rest = to_beta @ natural.coefficients, natural.positive[s : likelihood.own].copy()
-        rest[: own.thresholds] += means @ beta
+        rest[: own.thresholds] += shifts(natural.coefficients, own_values(problem.design, rest))
         free = [each.free(value) for each, value in zip(own.scalars, natural.positive[:s], strict=True)]
         if not among_effects(problem.design):
             return np.concatenate([beta, free, rest])

@@ -98,6 +98,8 @@ def check_method(design: Design, method: str | None) -> str:
         return "REML" if design.family.gaussian else "ML"
     if method not in METHODS:
         raise ValueError(f"method must be one of {listing(METHODS)}, not {method!r}{suggest(str(method), METHODS)}")
+    if method == "REML" and design.family.varying:
+        raise ValueError("REML is defined for gaussian models without random effects of sigma; use 'ML'")
     if method == "REML" and not design.family.gaussian:
         family = f"the {design.family.label} family with the {design.family.link} link"
         raise ValueError(f"REML is defined for gaussian models with the identity link, not for {family}; use 'ML'")

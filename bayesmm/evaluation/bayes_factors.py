@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from bayesmm.display.text_tables import table, wrap
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation.evidence import WARNING, Evidence, about_scales, check, evidence
 from bayesmm.evaluation.information_criteria import model_lines
 from bayesmm.evaluation.integral import coordinates_of, integral, is_small, marginal_of, work
@@ -85,7 +86,12 @@ def bayes_factors(fits: Mapping[str, object], seed: int | None = None) -> BayesF
     """
     check_seed(seed)
     check_comparable("bayes_factors", fits)
-    for fit in fits.values():
+    for name, fit in fits.items():
+        if isinstance(fit, Estimates):
+            raise TypeError(
+                f"bayes_factors compares posteriors, by sample(), and {name!r} is a maximised fit; bmm.compare_models "
+                "compares the AIC of these"
+            )
         check(fit)
     seed = chosen_seed(seed)
     found = {str(name): evidence(fit, seed) for name, fit in fits.items()}

@@ -7,9 +7,18 @@ from bayesmm.display.html import fragment, joined
 from bayesmm.display.html_tables import Table, filled, name
 from bayesmm.display.text_tables import ceiled, column, count, number
 from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT
-from bayesmm.evaluation.compare_reml_text import POSTERIOR_DIGITS, consistency_lines, laplace_lines, overall
+from bayesmm.evaluation.compare_reml_text import (
+    COEFFICIENTS,
+    POSTERIOR_DIGITS,
+    VARIANCES,
+    consistency_lines,
+    laplace_lines,
+    overall,
+    parts_of,
+)
 
 NUMBERS = ("point", "se", "mean", "sd", "lower", "upper")  # columns of Comparison.table that are shown
+CAPTIONS = {VARIANCES: "Variance components", COEFFICIENTS: "Fixed effects"}  # in HTML
 BOUNDS = ("2.5 %", "97.5 %")
 QUALITY = ("ESS", "R-hat")
 
@@ -28,7 +37,7 @@ def comparison_html(comparison) -> str:
 
 
 def estimates(comparison, posterior: pd.DataFrame | None = None) -> list[Table]:
-    """Return the table of the variance parameters and that of the coefficients, each beside the maximised fit.
+    """Return the tables of variances, of the family's parameters and of coefficients, beside the maximised fit.
 
     Parameters
     ----------
@@ -37,11 +46,8 @@ def estimates(comparison, posterior: pd.DataFrame | None = None) -> list[Table]:
     posterior : DataFrame, optional
         The same parameters by label, for ESS and R-hat; without it these columns are left out.
     """
-    is_beta = np.array([parameter.kind == "coefficient" for parameter in comparison.parameters], dtype=bool)
-    family = any(parameter.kind == "auxiliary" for parameter in comparison.parameters)
-    components = f"Variance components{' and parameters of the family' * family}"
-    titles = ((components, ~is_beta), ("Fixed effects", is_beta))
-    return [part(caption, comparison, mask, posterior) for caption, mask in titles if mask.any()]
+    found = parts_of(comparison.point.design, comparison.parameters)
+    return [part(CAPTIONS.get(title, title), comparison, mask, posterior) for title, mask in found]
 
 
 def part(caption: str, comparison, mask: np.ndarray, posterior: pd.DataFrame | None) -> Table:

@@ -2,10 +2,12 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.residual.of_family import FAMILYS, residual_title
 from bayesmm.display.text_tables import ROW_LIMIT, column, number, shorten, table, wrap
 from bayesmm.errors import listing
 
@@ -21,6 +23,7 @@ CHECKED = {
     "likelihood": "the density that is sampled, with its priors flat, has its maximum at the REML estimates {}. The "
     "PyMC graph was not looked at: fit.consistency('graph') does that.",
 }
+VARIANCES, COEFFICIENTS = "Variance parameters", "Coefficients"  # titles
 COEFFICIENT_COLUMNS = ("point", "se", "map", "mean", "sd", "lower", "upper")
 
 
@@ -31,18 +34,29 @@ def render_comparison(comparison) -> str:
     ----------
     comparison : Comparison
     """
-    is_beta = np.array([parameter.kind == "coefficient" for parameter in comparison.parameters])
-    frame = comparison.table
+    frame, parts = comparison.table, parts_of(comparison.point.design, comparison.parameters)
     sections = [
         opening(comparison),
-        part("Variance parameters:", frame[~is_beta], VARIANCE_COLUMNS, comparison.point.method),
-        part("Coefficients:", frame[is_beta], COEFFICIENT_COLUMNS, comparison.point.method),
+        *(part(f"{title}:", frame[mask], comparison.point.method) for title, mask in parts),
         legend(comparison),
         causes(frame),
         laplace_lines(comparison),
         consistency_lines(comparison.consistency),
     ]
     return "\n\n".join("\n".join(section) for section in sections if section)
+
+
+def parts_of(design, parameters: Sequence) -> list[tuple[str, np.ndarray]]:
+    """Return the parts of a table of parameters: title, and which of them, (k,) bool; those without any left out."""
+    kinds = np.array([parameter.kind for parameter in parameters], dtype=object)
+    titles = [
+        (VARIANCES, ("sd", "corr", "sigma")),
+        (FAMILYS, ("auxiliary",)),
+        (residual_title(design), ("residual",)),
+        (COEFFICIENTS, ("coefficient",)),
+    ]
+    found = [(title, np.isin(kinds, of)) for title, of in titles]
+    return [(title, mask) for title, mask in found if mask.any()]
 
 
 def opening(comparison) -> list[str]:
@@ -72,10 +86,9 @@ def overall(frame: pd.DataFrame, method: str) -> str:
     return f"{text}; they DISAGREE without a known cause on {unexplained}: {listing(names, NAMED)}."
 
 
-def part(title: str, frame: pd.DataFrame, columns: tuple[str, ...], method: str) -> list[str]:
-    """Return the lines of the variance parameters or of the coefficients."""
-    if len(frame) == 0:
-        return []
+def part(title: str, frame: pd.DataFrame, method: str) -> list[str]:
+    """Return the lines of a part of the parameters: with standard errors, or where there are none the modes."""
+    columns = COEFFICIENT_COLUMNS if title.startswith(COEFFICIENTS) or frame["se"].notna().any() else VARIANCE_COLUMNS
     values = frame[list(columns)].to_numpy(dtype=float)
     texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, frame["sd"][frame["sd"] > 0])).reshape(values.shape)
     texts[:, [j for j, name in enumerate(columns) if name == "map" and np.isnan(values[:, j]).all()]] = NOT_COMPUTED

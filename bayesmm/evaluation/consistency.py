@@ -3,6 +3,7 @@
 It looks for mistakes of this package, not of a model, so that nothing makes it unless it is asked for.
 """
 
+from bayesmm.design.predictors import check_of_mean
 from bayesmm.design.records import Design
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation.likelihood_vs_reml import GRAPH, LIKELIHOOD, ConsistencyCheck, check_likelihood
@@ -30,6 +31,8 @@ def consistency(fit, of: str = LIKELIHOOD) -> ConsistencyCheck:
     """
     if of not in (LIKELIHOOD, GRAPH):
         raise ValueError(f"of should be {LIKELIHOOD!r} or {GRAPH!r}, not {of!r}")
+    if fit.design.family.varying:
+        check_of_mean(fit.design, "the consistency check, which compares with REML,", "compare() compares with ML")
     if not fit.design.family.gaussian:
         raise ValueError(
             f"the consistency check compares with REML, which a {fit.design.family.label} model does not have; "

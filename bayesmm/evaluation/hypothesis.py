@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import Parameter, coefficient_label
+from bayesmm.design.parameters import Parameter, category_effects, coefficient_label, is_coefficient
 from bayesmm.display.text_tables import number, table, wrap
 from bayesmm.errors import listing, suggest
 from bayesmm.evaluation.prior_marginals import AT_MEANS, prior_marginal
@@ -145,11 +145,12 @@ def _parameters(fit, weights: object) -> list[tuple[Parameter, float]]:
     if not isinstance(weights, Mapping) or not weights:
         raise ValueError(f"the hypothesis should be about weights by parameter, such as {{'x': 1}}, not {weights!r}")
     known = {parameter.label: parameter for parameter in scalars(fit.design)}
+    named = dict(category_effects(fit.design)) if fit.design.family.nominal else {}  # as fixef() calls them
     found = []
     for name, weight in weights.items():
-        label = name if name in known else coefficient_label(str(name))
+        label = named[name].label if name in named else name if name in known else coefficient_label(str(name))
         if label not in known:
-            short = [*fit.design.coefficients, *(other for other in known if not other.startswith("beta"))]
+            short = [*fit.design.coefficients, *(other for other in known if not is_coefficient(other))]
             near = suggest(str(name), short)
             raise ValueError(f"{name!r} is no parameter of the model{near}; they are {listing(short)}")
         if not is_real(weight) or not math.isfinite(weight):

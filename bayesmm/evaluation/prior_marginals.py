@@ -42,7 +42,7 @@ def prior_marginal(design, priors: Mapping[str, Prior], parameter: Parameter) ->
     elif parameter.kind == "coefficient" and design.has_intercept and parameter.terms == (0,):
         at_means = INTERCEPT_AT_MEANS in priors
         label, place = (INTERCEPT_AT_MEANS,) * 2 if at_means else (label, INTERCEPT_AT_ZERO)
-    prior, threshold = priors.get(place), parameter.kind == "residual" and design.family.ordered
+    prior, threshold = priors.get(place), parameter.kind == "residual" and _is_threshold(design, parameter)
     if parameter.kind == "corr" and _is_partial(design, parameter):
         return PriorMarginal(label, prior, None, None)
     if threshold or (prior is not None and prior.at == "means"):
@@ -53,6 +53,12 @@ def prior_marginal(design, priors: Mapping[str, Prior], parameter: Parameter) ->
         return _correlation(label, prior, _terms_with(design, parameter))
     quantile = None if prior.quantile(0.5) is None else prior.quantile
     return PriorMarginal(label, prior, lambda x: np.exp(prior.logpdf(x)), quantile)
+
+
+def _is_threshold(design, parameter: Parameter) -> bool:
+    """Return whether a parameter of the residual is a threshold, or the log odds of a category, at the means."""
+    own = next(own for own in design.residual.parameters if own.name == variable_of(design, parameter))
+    return own.at_means
 
 
 def _is_partial(design, parameter: Parameter) -> bool:

@@ -336,7 +336,12 @@ class Family:
     @property
     def gaussian(self) -> bool:
         """Whether the model is linear with normal errors, so that its integrals are exact."""
-        return self.normal and self.link == "identity" and not self.varying
+        return self.linear and not self.varying
+
+    @property
+    def linear(self) -> bool:
+        """Whether the response is normal about a linear predictor, also where sigma has random effects."""
+        return self.normal and self.link == "identity"
 
     @property
     def concave(self) -> bool:

@@ -130,7 +130,10 @@ def bare_bar(cursor: Cursor) -> FormulaError:
     left, right = _before(cursor, bar), (bar.span[1], _stop(cursor))
     factor = cursor.source(right) or "g"
     inner = cursor.source(left)
-    if "|" in inner:
+    named = inner.partition("(")[0].strip()
+    if named in cursor.structures and inner.endswith(")"):
+        wanted = f"{inner[:-1]} | {factor})"
+    elif "|" in inner:
         wanted = f"{inner} + (1 {bar.text} {factor})"
     else:
         wanted = f"({inner} {bar.text} {factor})"

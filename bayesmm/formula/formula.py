@@ -82,7 +82,7 @@ from bayesmm.formula.functions import (
     gives,
 )
 from bayesmm.formula.grouping import Bar, bars_of
-from bayesmm.formula.of_parameters import Scale, check_groups, scales_of
+from bayesmm.formula.of_parameters import Scale, check_groups, factors_of_parameters, scales_of
 from bayesmm.formula.parser import BARS, SPECIFIC, Sides, read
 from bayesmm.formula.repeats import check_offsets, check_smooths
 from bayesmm.formula.responses import (
@@ -231,7 +231,10 @@ def parse(
     if formula.several is not None:
         raise FormulaError(f"'{others[0]}' is of one response, and mvbind() has several, each with a sigma of its own")
     scales, bars = scales_of(others, names, known, residuals, parameters)
-    check_groups(formula, bars, {scale.name: scale.text for scale in scales})
+    texts = {scale.name: scale.text for scale in scales}
+    check_groups(formula, bars, texts)
+    for name, exprs in factors_of_parameters(scales, bars):
+        _check_sides(formula.response, exprs, Context(texts[name], names, known, residuals))
     text = "; ".join([first, *others])
     return replace(formula, text=text, scales=(*formula.scales, *scales), bars=(*formula.bars, *bars))
 
@@ -258,7 +261,8 @@ def _of_mean(
     formula = Formula(text, response, *sums, residuals=(*beside, *own), scales=scales, **known)
     check_offsets(calls, context)
     check_smooths(formula.smooths, context)
-    _check_sides(formula, context)
+    right = (*_factors(formula), *scale_factors(formula), *_right_nodes(formula))
+    _check_sides(response, [*right, *(node for expr in scale_factors(formula) for node in column_nodes(expr))], context)
     return formula
 
 
@@ -342,11 +346,11 @@ def _residuals(calls: list[Call], context: Context) -> tuple[Call, ...]:
     return tuple(calls)
 
 
-def _check_sides(formula: Formula, context: Context) -> None:
+def _check_sides(response: Expr, right: Iterable[Expr], context: Context) -> None:
     """Refuse a response that also stands on the right: alone in its column, or as the very same expression."""
-    names = columns_of(formula.response)
-    for node in (*_factors(formula), *_right_nodes(formula)):
+    names = columns_of(response)
+    for node in right:
         # A response of several columns may share one of them with the right side, as in I(post - pre) ~ pre.
-        if node == formula.response or (isinstance(node, Column) and names == (node.name,)):
+        if node == response or (isinstance(node, Column) and names == (node.name,)):
             message = f"the response {quote(text_of(node))} also stands on the right side; take it out there"
             raise context.error(node.span, message)

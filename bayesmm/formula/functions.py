@@ -369,7 +369,9 @@ def _argument(expr: Expr, kind: str, context: Context) -> Expr:
             return Symbol("TRUE" if expr.name == "T" else "FALSE", expr.span)
         case "contrast":
             return _contrast(expr, context)
-    raise context.error(expr.span, f"found '{context.source(expr.span)}' where {_EXPECTED[kind]} is expected")
+    found = context.source(expr.span)
+    found = found if found[:1] in ("'", '"') else f"'{found}'"
+    raise context.error(expr.span, f"found {found} where {_EXPECTED[kind]} is expected")
 
 
 def _contrast(expr: Expr, context: Context) -> Expr:

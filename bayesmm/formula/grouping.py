@@ -268,6 +268,10 @@ def _overlap(first: Bar, second: Bar, work: Work) -> FormulaError:
     if one.keys() == two.keys():
         nested = " (a/b stands for a and a:b)" if "/" in "".join(sources) else ""
         message = f"{sources[0]} and {sources[1]} both give {first}; leave one of them out{nested}"
+        if bool(first.relation) != bool(second.relation):
+            label = first.label
+            message = f"{sources[0]} and {sources[1]} both have the levels of {label}; for an effect beside one with "
+            message += f"a known covariance copy the column, as {label}2, and write (1 | {label}2)"
         return work.error(second.span, message)
     merged = one | two
     kept, others = (first, two.keys() - one.keys()) if two.keys() - one.keys() else (second, one.keys() - two.keys())

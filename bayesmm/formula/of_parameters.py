@@ -3,13 +3,13 @@
 Standard library only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bayesmm.errors import listing, suggest
 from bayesmm.formula.additions import other_parameter
 from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand
-from bayesmm.formula.expressions import Column, column_nodes, text_of
+from bayesmm.formula.expressions import Column, Expr, column_nodes, text_of
 from bayesmm.formula.functions import Context, Signature
 from bayesmm.formula.grouping import Bar, bars_of
 from bayesmm.formula.parser import read
@@ -67,6 +67,17 @@ def scales_of(
         bars += own
         found[left.name] = Scale(text, left.name, part.intercept is not False, part.terms)
     return tuple(found.values()), tuple(bars)
+
+
+def factors_of_parameters(scales: Sequence[Scale], bars: Sequence[Bar]) -> Iterator[tuple[str, list[Expr]]]:
+    """Yield each parameter with what stands on the right side of its formula: the factors of terms, and their columns.
+
+    Grouping factors are not among them: see `check_groups`.
+    """
+    for scale in scales:
+        terms = (*scale.terms, *(term for bar in bars if bar.of == scale.name for term in bar.terms))
+        factors = [expr for term in terms for expr in term.factors]
+        yield scale.name, [*factors, *(node for expr in factors for node in column_nodes(expr))]
 
 
 def check_groups(formula, bars: Sequence[Bar], texts: Mapping[str, str]) -> None:

@@ -28,7 +28,10 @@ MAX_OPERATORS = 100  # in one arithmetic expression, commas included: trees stay
 LEVELS = (("+", "-"), ("*", "/"), (":",))  # of the operators between terms, loosest first; R's precedences
 _POWER_ADVICE = "a power of a column's values is written I(x^2)"
 BARS = {"|": "us", "||": "diag"}  # the covariance structure that each bar means
-ONE_BAR = "a group term has one bar, as in (x | g); effects of different terms are not correlated"
+ONE_BAR = (
+    "a group term has one bar, as in (x | g); a name between two, (x | p | g), correlates the effects of several "
+    "predictors: of formulas of parameters, of the responses of mvbind(), of categories without an order"
+)
 _CONSTANTS = {"TRUE": "TRUE", "True": "TRUE", "FALSE": "FALSE", "False": "FALSE"}
 
 

@@ -23,10 +23,11 @@ def _split(text: str) -> list[str]:
             quote_mark = "" if character == quote_mark else quote_mark
         elif character in "'\"`":
             quote_mark = character
-        elif character == ";" and "~" in text[k:]:
+        elif character == ";" and ("~" in text[k:] or not text[k + 1 :].strip()):
             parts.append(text[start:k])
             start = k + 1
-    return [part.strip() if parts else part for part in [*parts, text[start:]]]
+    rest = [text[start:]] if text[start:].strip() or not parts else []  # a last semicolon has nothing behind it
+    return [part.strip() if parts else part for part in [*parts, *rest]]
 
 
 def _kind(value: object) -> str:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.ordered import CS
+from bayesmm.design.predictors import check_of_mean
+from bayesmm.design.records import Design
 from bayesmm.display.text_tables import wrap
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
@@ -36,23 +39,28 @@ class Anova:
         row ``Residuals``. Mixed model: npar, Sum Sq, Mean Sq, F value, and DenDF, Pr(>F) if a method was asked for;
         these three are NaN where Kenward and Roger's approximation breaks down. Generalised model: Chisq, Df,
         Pr(>Chisq).
+    left : str
+        The formulas whose terms have no row, ``cs(f)`` or ``sigma ~ x``; empty if there are none.
     """
 
     title: str
     response: str
     table: pd.DataFrame
+    left: str = ""
 
     @property
     def notes(self) -> list[str]:
         """Return a sentence on the terms without a test, if there are any, or on there being none to test."""
+        found = [f"Note: {self.left} has no row; bmm.lrt compares models with and without it"] if self.left else []
         if set(self.table.index) <= {RESIDUALS}:
-            return ["Note: there is nothing to test, because the fixed part has no term besides an intercept"]
+            return ["Note: there is nothing to test, because the fixed part has no term besides an intercept", *found]
         if "DenDF" not in self.table or not (blank := self.table["DenDF"].isna()).any():
-            return []
+            return found
         terms = listing([repr(term) for term in self.table.index[blank]])
         return [
+            *found,
             f"Note: Kenward and Roger's approximation breaks down for {terms}, whose denominator has very few degrees "
-            "of freedom; ddf='satterthwaite' has an answer"
+            "of freedom; ddf='satterthwaite' has an answer",
         ]
 
     def __str__(self) -> str:
@@ -122,20 +130,40 @@ def anova(
             f"an analysis of variance tests coefficients, and {listing(smooths)} has penalised effects too; compare "
             "models with bmm.lrt or by loo(), and see the intervals of fixef()"
         )
+    left = _check_terms(design)
     if not design.family.gaussian:
-        return _generalised(point, ddf, kind)
+        return _generalised(point, ddf, kind, left)
     check_gaussian(point, "an analysis of variance")
     what = f"type {kind}, {TESTED[kind]}"
     if not design.blocks:
         title = f"Analysis of variance, sums of squares of {what}"
         return Anova(title, design.response, sums_of_squares(point, kind))
-    said = "" if ddf is None else f"; degrees of freedom by {ddf.title()}"
-    return Anova(f"Analysis of variance, Wald F tests of {what}{said}", design.response, wald_table(point, ddf, kind))
+    title = f"Analysis of variance, Wald F tests of {what}"
+    title += "" if ddf is None else f"; degrees of freedom by {ddf.title()}"
+    return Anova(title, design.response, wald_table(point, ddf, kind), left)
 
 
-def _generalised(point: Estimates, ddf: str | None, kind: str) -> Anova:
+def _check_terms(design: Design) -> str:
+    """Return the formulas whose terms are not those of X; a DataError where all terms are in them."""
+    if design.family.nominal and design.formula.scales:
+        raise DataError(
+            "each term of a model of categories without an order has a coefficient for each category, which an "
+            "analysis of variance does not test; bmm.lrt compares models with and without it"
+        )
+    left = listing([scale.text for scale in design.formula.scales if scale.terms])
+    specific = [scale.text for scale in design.formula.scales if scale.name == CS]
+    if specific and not design.formula.terms:
+        raise DataError(
+            f"{specific[0]} has effects on each threshold, which an analysis of variance does not test; bmm.lrt "
+            "compares models with and without it"
+        )
+    return left
+
+
+def _generalised(point: Estimates, ddf: str | None, kind: str, left: str) -> Anova:
     """Return Wald chi-square tests of the terms, as car's Anova() of a glmer fit."""
     if ddf is not None:
+        check_of_mean(point.design, f"ddf={ddf!r}", "without it the tests are Wald's chi-square")
         raise DataError(f"ddf={ddf!r} is for the gaussian family; other families have Wald chi-square tests")
     check_likelihood(point, "an analysis of variance")
     tested, kept = hypotheses(point, kind), estimated(point.design)
@@ -144,7 +172,7 @@ def _generalised(point: Estimates, ddf: str | None, kind: str) -> Anova:
     table = pd.DataFrame({"Chisq": chisq, "Df": df, "Pr(>Chisq)": chi2_tail(chisq, df)})
     title = f"Analysis of deviance, Wald chi-square tests of type {kind}, {TESTED[kind]}"
     index = pd.Index([one.label for one in tested], name="term", dtype=object)
-    return Anova(title, point.design.response, table.set_axis(index, axis=0))
+    return Anova(title, point.design.response, table.set_axis(index, axis=0), left)
 
 
 def wald_table(point: Estimates, ddf: str | None, kind: str = "I") -> pd.DataFrame:

@@ -55,9 +55,11 @@ def confint(point: Estimates, level: float = 0.95, method: str = "profile") -> p
         return _around(found.coefficients, float(stdtrit(found.df_resid, (1 + level) / 2)))
     if method == "wald":
         z = float(ndtri((1 + level) / 2))
+        named = point.design.family.nominal and point.own_se  # whose coefficients are all in the second
+        tables = [] if named else [_around(point.fixef(), z)]
         own = [_around(own_table(point), z, str)] if point.own_se else []
         family = family_table(point, level)[["lower", "upper"]].rename_axis("parameter")
-        return pd.concat([_around(point.fixef(), z), *own, *([family] if len(family) else [])])
+        return pd.concat([*tables, *own, *([family] if len(family) else [])])
     parameters = parameters_of(point)
     ends = [(found.lower, found.upper) for found in profiles(point, parameters, level)]
     index = pd.Index([parameter.label for parameter in parameters], name="parameter")

@@ -89,9 +89,9 @@ def summary(point: Estimates, ci_prob: float = CI_PROB) -> pd.DataFrame:
         Index parameter, as in the `summary()` of a posterior; estimate, se, df (not with z), t or z, p, lower, upper.
     """
     check_probability("ci_prob", ci_prob)
-    table = coefficient_table(point)
+    table = coefficient_table(point).iloc[: point.design.p]  # those of categories without an order are among own_table
     table = table.set_axis([coefficient_label(name) for name in table.index], axis=0)
-    table[["lower", "upper"]] = wald(point, ci_prob).to_numpy()
+    table[["lower", "upper"]] = wald(point, ci_prob).iloc[: point.design.p].to_numpy()
     if point.joint is not None:
         own, family = own_table(point), family_table(point, ci_prob)
         table = pd.concat([table, own.join(_intervals(own, ci_prob)), family.reindex(columns=table.columns)])

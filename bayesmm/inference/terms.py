@@ -7,6 +7,7 @@ import numpy as np
 from bayesmm.design.coding import INTERCEPT
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.design import fixed_names
+from bayesmm.design.predictors import check_of_mean
 from bayesmm.design.records import Design
 from bayesmm.design.relations import is_related
 from bayesmm.design.residual.structure import check_no_parameters
@@ -69,6 +70,8 @@ def check_point(point: object) -> None:
 def check_gaussian(point: Estimates, wanted: str) -> None:
     """Raise a DataError where `wanted`, a phrase, is asked of a fit that is not a Gaussian likelihood's maximum."""
     check_point(point)
+    if point.design.family.varying:
+        check_of_mean(point.design, wanted, "use the Wald tests of fixef(), confint(method='wald') or bmm.lrt")
     if not point.design.family.gaussian:
         raise DataError(
             f"{wanted} is for the gaussian family, and this model's is {family_text(point.design)}; use the Wald tests "

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.ordered import check_order
 from bayesmm.design.parameters import (
     Parameter,
     by_levels,
@@ -28,7 +29,7 @@ from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import mean_values
 from bayesmm.estimation.estimates import add_effects, beside_effects, pearson_residuals
 from bayesmm.posterior.convergence import NAMES, diagnose, in_batches, quantile
-from bayesmm.priors import prior_bases, threshold_means
+from bayesmm.priors import prior_bases, shifts_of_thresholds, threshold_means
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count
 
@@ -83,12 +84,14 @@ def prior_draws(fit) -> dict[str, np.ndarray]:
 def prior_residual_draws(fit) -> dict[str, np.ndarray]:
     """Return `residual_draws` of what the priors are of: thresholds are those at the predictors' means."""
     found = residual_draws(fit)
-    if not (fit.design.family.ordered and fit.design.p):
+    design, moved = fit.design, {own.name for own in fit.design.residual.parameters if own.at_means}
+    if not moved:
         return found
-    gamma = prior_draws(fit)["beta"].reshape(-1, fit.design.p)
-    shift = gamma @ threshold_means(fit.design, fit.model.priors)
-    moved = {own.name for own in fit.design.residual.parameters if own.at_means}
-    return {name: values - shift[:, None] * (name in moved) for name, values in found.items()}
+    gamma = (
+        prior_draws(fit)["beta"].reshape(-1, design.p) if design.p else np.zeros((len(next(iter(found.values()))), 0))
+    )
+    shift = shifts_of_thresholds(design, threshold_means(design, fit.model.priors), gamma, found)
+    return {name: values - shift * (name in moved) for name, values in found.items()}
 
 
 def _sds_and_correlations(Sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -162,6 +165,7 @@ def mean_effects(fit) -> list[np.ndarray]:
 def posterior_residuals(fit) -> np.ndarray:
     """Return the Pearson residuals with every parameter at its posterior mean, (n,)."""
     design = fit.design
+    check_order(design, "a residual")
     eta = linear_predictor(design, draws_of(fit, coefficients(design)).mean(axis=(1, 2)), mean_effects(fit))
     return pearson_residuals(design, eta, mean_auxiliaries(fit), mean_values(residual_draws(fit)))
 

@@ -14,7 +14,7 @@ import xarray as xr
 
 from bayesmm.design.blocks import bars_by_block
 from bayesmm.design.design import encode
-from bayesmm.design.ordered import check_order
+from bayesmm.design.ordered import check_common, check_order
 from bayesmm.design.predictors import MEAN, part_of, random_parameters
 from bayesmm.design.records import Block, Design
 from bayesmm.design.relations import mean_variance
@@ -246,6 +246,7 @@ def predict(
     check_averaged(fit.design, kind, groups)
     if kind == "linear":
         check_order(fit.design, "one linear predictor")
+        check_common(fit.design, None, "kind='mean'")
     seed = checked_seed(seed)
     design, family = fit.design, fit.design.family
     if trials is not None and (data is None or not family.support.trials):

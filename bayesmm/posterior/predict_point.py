@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.ordered import check_order
+from bayesmm.design.ordered import check_common, check_order
 from bayesmm.design.predictors import MEAN, check_of_mean, part_of, random_parameters
 from bayesmm.design.records import Design
 from bayesmm.design.relations import columns_for, expanded_point, is_related, mean_variance, relations_of
@@ -102,6 +102,7 @@ def predict_point(
     check_averaged(design, kind, groups)
     if kind == "linear":
         check_order(design, "one linear predictor")
+        check_common(design, None, "kind='mean'")
     chosen = conditioned_on(design, groups)
     whole = kind == "mean" and design.family.mean is not None
     if se and whole and chosen and (point.method == "MAP" or is_related(design)):

@@ -15,7 +15,7 @@ from bayesmm.families.circle import mean_of_draws
 from bayesmm.families.limits import scores_between, shares_below
 from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes
-from bayesmm.posterior.predict import predict
+from bayesmm.posterior.predict import conditioned_on, linear, predict, rows_of
 from bayesmm.posterior.responses import draw_response
 from bayesmm.runtime.streams import stream
 
@@ -70,7 +70,8 @@ def means_of_new_groups(fit, rng: np.random.Generator):
     family's parameters there, (draws, 1) or (draws, n) each.
     """
     few, design = _few(fit), fit.design
-    eta = predict(few, kind="linear", groups="population").draws.reshape(-1, design.n).copy()
+    # not predict(kind="linear"), which refuses where thresholds have effects of their own: those are in the parameters
+    eta = linear(few, rows_of(design, None, conditioned_on(design, "population")), "error", 0)
     effects = {name: np.zeros_like(eta) for name in random_parameters(design)}
     for block in (design.blocks[k] for k in design.groups):  # smooths are in eta
         Z = {name: part_of(block, block.Z, name) for name in (MEAN, *effects) if columns_of(block, name).any()}

@@ -4,7 +4,14 @@ Everything is on the natural scale: coefficients in units of the response for ea
 deviations in units of the response. No PyMC here.
 """
 
-from bayesmm.priors.basis import coefficient_places, prior_bases, prior_design, threshold_means
+from bayesmm.priors.basis import (
+    category_means,
+    coefficient_places,
+    prior_bases,
+    prior_design,
+    shifts_of_thresholds,
+    threshold_means,
+)
 from bayesmm.priors.prior import Prior
 from bayesmm.priors.resolve import (
     CoefficientPrior,
@@ -18,11 +25,13 @@ __all__ = [
     "CoefficientPrior",
     "Prior",
     "Priors",
+    "category_means",
     "coefficient_places",
     "coefficient_prior",
     "default_priors",
     "prior_bases",
     "prior_design",
     "resolve_priors",
+    "shifts_of_thresholds",
     "threshold_means",
 ]

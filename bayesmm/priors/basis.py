@@ -13,6 +13,7 @@ import numpy as np
 
 from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_NAMES, coefficient_label
 from bayesmm.design.records import Design
+from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.term_basis import TermBases, untouched
 from bayesmm.priors.prior import Prior
 
@@ -36,7 +37,7 @@ def prior_design(design: Design, priors: Mapping[str, Prior]) -> Design:
     """Return the design with X_o in the place of X and Z_o in that of each Z: the same model in other parameters.
 
     Its coefficients, and its random effects with their sds and correlations, are those that the priors are of; their
-    names stay. Thresholds are at the means of its columns.
+    names stay. Thresholds, and log odds of categories without an order, are at the means of its columns.
     """
     bases = prior_bases(design, priors)
     if bases.fixed.trivial and all(basis.trivial for basis in bases.blocks) and not design.family.ordered:
@@ -46,7 +47,24 @@ def prior_design(design: Design, priors: Mapping[str, Prior]) -> Design:
         for block, basis in zip(design.blocks, bases.blocks, strict=True)
     )
     X = bases.fixed.taken_out(design.X)
-    return replace(design, X=X - X.mean(axis=0) if design.family.ordered else X, blocks=blocks)
+    if not design.family.ordered:
+        return replace(design, X=X, blocks=blocks)
+    return replace(design, X=X - X.mean(axis=0), blocks=blocks, residual=_around_means(design))
+
+
+def _around_means(design: Design) -> Residuals:
+    """Return the parts of the residual with the columns of categories without an order about their means."""
+    means = category_means(design)
+    if means is None:
+        return design.residual
+    first, *others = design.residual.parts
+    return replace(design.residual, parts=(replace(first, rows=first.rows - means), *others))
+
+
+def category_means(design: Design) -> np.ndarray | None:
+    """Return the means of the columns that each category without an order has coefficients of, (c,); None of others."""
+    rows = design.residual.parts[0].rows if design.family.nominal else None
+    return None if rows is None else rows.mean(axis=0)
 
 
 def threshold_means(design: Design, priors: Mapping[str, Prior]) -> np.ndarray:
@@ -57,6 +75,28 @@ def threshold_means(design: Design, priors: Mapping[str, Prior]) -> np.ndarray:
     if not design.family.ordered:
         return np.zeros(design.p)
     return prior_bases(design, priors).fixed.taken_out(design.X).mean(axis=0)
+
+
+def shifts_of_thresholds(
+    design: Design, means: np.ndarray, gamma: np.ndarray, values: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Return thresholds, or log odds, where all columns are 0 less those at the means, (..., 1 or t).
+
+    Parameters
+    ----------
+    design : Design
+    means : (p,)
+        `threshold_means`.
+    gamma : (..., p)
+        The coefficients that the priors are of.
+    values : mapping of str to (..., k)
+        The parameters of the residual: of categories without an order their coefficients are used.
+    """
+    shift, centre = (gamma @ means)[..., None], category_means(design)
+    if centre is None:
+        return shift
+    own = values[design.residual.parts[0].parameters[1].name]
+    return shift - (own.reshape(*own.shape[:-1], len(centre), -1) * centre[:, None]).sum(axis=-2)
 
 
 def coefficient_places(priors: Mapping[str, Prior], design: Design) -> tuple[str, ...]:

@@ -21,15 +21,18 @@ from bayesmm.design.parameters import (
     Parameter,
     coefficient_label,
     free_auxiliaries,
+    of_response,
     part_parameters,
     residual_labels,
     response_intercepts,
+    within_response,
 )
 from bayesmm.design.predictors import columns_of
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.of_family import LEVELS, SDS, link_code
 from bayesmm.design.summed import is_constant, is_indicator, largest, rows_of, sd
 from bayesmm.design.term_basis import TermBasis, constant_share, untouched
+from bayesmm.families.links import LINKS
 from bayesmm.priors.prior import Prior
 from bayesmm.priors.scales import Scales, auxiliary_priors, link_scales, robust_scale, root_mean_square
 
@@ -42,6 +45,7 @@ INTERCEPT, COEFFICIENT, SD, CORRELATION = "intercept", "coefficient", "sd", "cor
 ONE_CORRELATION = "one correlation"  # a parameter of a covariance structure, with a prior of its own
 AUXILIARY = "auxiliary"  # a parameter of the family besides the mean, sigma excepted, which is an SD
 KNOWN = Prior("Fixed", value=1.0)  # of sigma, where the sds of the rows are a structure's
+AT_MEANS = "at the predictors' means"  # where the prior of an intercept, or of a threshold, is
 RESIDUAL = "residual"  # a parameter of the residual structure besides sigma
 
 
@@ -152,11 +156,12 @@ def _fixed(design: Design, known: ColumnScales) -> list[Place]:
     found = []
     for j, name in enumerate(design.coefficients):
         scales, x = known.at(X[:, j])
-        unit = f"{scales.unit} per unit of {name}"
+        own = [response for response in design.responses if name.startswith(of_response(response, ""))]
+        unit = f"{scales.unit} per unit of {within_response(own[0], name) if own else name}"
         if name in response_intercepts(design.responses):
-            unit = f"{scales.unit} at the predictors' means"
+            unit = f"{scales.unit} {AT_MEANS}"
         if design.has_intercept and j == 0:
-            at = f"{scales.unit} at the predictors' means"
+            at = f"{scales.unit} {AT_MEANS}"
             prior = Prior("Normal", mu=scales.centre, sigma=scales.intercept)
             found.append(Place(INTERCEPT_AT_MEANS, INTERCEPT, (), prior, at))
             continue
@@ -209,7 +214,10 @@ def _scales_of_parameters(design: Design, block: Block) -> dict[int, tuple[float
     for own in design.family.parameters:
         for j in np.flatnonzero(columns_of(block, own.name)):
             code = link_code(own)
-            found[int(j)] = (SDS[code], SDS[code], LEVELS[code].format(own.name))
+            unit = (
+                f"on the {LINKS[design.family.link].scale}" if design.family.nominal else LEVELS[code].format(own.name)
+            )
+            found[int(j)] = (SDS[code], SDS[code], unit)
     return found
 
 
@@ -256,7 +264,7 @@ def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
         wider, labels = () if own.terms is None else (own.name,), residual_labels(own)
         if own.at_means:
             prior = threshold_prior(design, scales)
-            unit = f"{scales.unit} at the predictors' means"
+            unit = f"{scales.unit} {AT_MEANS}"
             yield from (Place(label, RESIDUAL, wider, prior, unit, bounds=own.support) for label in labels)
             continue
         for label, size in zip(labels, own.sizes or (1.0,) * len(labels), strict=True):
@@ -268,7 +276,4 @@ def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
 
 def threshold_prior(design: Design, scales: Scales) -> Prior:
     """Return the default prior of a threshold: at the predictors' means, as an intercept's, with brms' heavy tails."""
-    sigma, rows = scales.intercept, design.residual.parts[0].rows
-    if design.family.nominal and rows is not None:  # they are where all columns are 0, however far that is
-        sigma *= float(np.sqrt(1 + np.sum((rows.mean(axis=0) / rows.std(axis=0)) ** 2)))
-    return Prior("StudentT", nu=SD_DEGREES, mu=float(design.offset.mean()), sigma=sigma)
+    return Prior("StudentT", nu=SD_DEGREES, mu=float(design.offset.mean()), sigma=scales.intercept)

@@ -15,7 +15,8 @@ from bayesmm.design.parameters import (
 )
 from bayesmm.design.records import Design
 from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
-from bayesmm.families.family import POSITIVE_VALUES, Family
+from bayesmm.families.auxiliary import POSITIVE_VALUES, REAL_VALUES
+from bayesmm.families.family import Family
 from bayesmm.priors.basis import coefficient_places
 from bayesmm.priors.defaults import (
     AUXILIARY,
@@ -33,7 +34,11 @@ from bayesmm.priors.distributions import DISTRIBUTIONS
 from bayesmm.priors.prior import Prior, as_prior
 from bayesmm.priors.table import prior_table
 
-CLASSES = {"beta": "coefficients", "sd": "standard deviations of random effects", "corr": "correlations"}
+CLASSES = {
+    "beta": "coefficients",
+    "sd": "standard deviations of random effects",
+    "corr": "matrices of correlations (LKJ)",
+}
 _OWNERS = {AUXILIARY: "family", RESIDUAL: "residual"}
 NAMES_LISTED = 30  # in a message; a factor with many levels has many coefficients
 
@@ -218,16 +223,25 @@ def _check_keys(chosen: Mapping[str, Prior], known: tuple[Place, ...]) -> None:
             _check_one_correlation(key, *bounds[key], prior)
             continue
         above_zero = kinds[key] == SD or bounds.get(key) == POSITIVE_VALUES
-        _check_support(key, kinds[key], prior, above_zero and kinds[key] != RESIDUAL)
+        support = bounds.get(key, REAL_VALUES)
+        _check_support(key, kinds[key], prior, above_zero and kinds[key] != RESIDUAL, support)
         if kinds[key] == RESIDUAL or (kinds[key] == AUXILIARY and not above_zero):
             _check_within(key, bounds[key], prior)
+
+
+def _within_text(kind: str, support: tuple[float, float]) -> str:
+    """Return what to use for a parameter between two numbers, after what was found; "" for others."""
+    if kind not in (RESIDUAL, AUXILIARY) or not np.isfinite(support).all():
+        return ""
+    return f"; use a number, or Prior('Uniform', lower=..., upper=...) from {support[0]:g} to {support[1]:g}"
 
 
 def _unknown(key: str, kinds: Mapping[str, str]) -> PriorError:
     has_intercept = INTERCEPT in kinds.values()
     names = [*dict.fromkeys([*(INTERCEPT_NAMES if has_intercept else ()), *kinds])]
     if key in CLASSES:
-        found = f"the prior of {key!r} is for {CLASSES[key]}, of which the model has none"
+        near = next((f"; did you mean {name!r}?" for name in names if name.startswith(f"{key}_")), "")
+        found = f"the prior of {key!r} is for {CLASSES[key]}, of which the model has none{near}"
     else:
         # the reported intercept is beta[Intercept] in the posterior, but its prior has a name of its own
         reported = has_intercept and key == coefficient_label(INTERCEPT_AT_ZERO)
@@ -236,7 +250,7 @@ def _unknown(key: str, kinds: Mapping[str, str]) -> PriorError:
     return PriorError(f"{found}; the names are {listing(names, limit=NAMES_LISTED)}")
 
 
-def _check_support(key: str, kind: str, prior: Prior, above_zero: bool) -> None:
+def _check_support(key: str, kind: str, prior: Prior, above_zero: bool, support: tuple[float, float]) -> None:
     """Refuse a distribution that cannot be the parameter's."""
     if kind == CORRELATION:
         if prior.distribution != "LKJ":
@@ -246,7 +260,8 @@ def _check_support(key: str, kind: str, prior: Prior, above_zero: bool) -> None:
             )
         return
     if prior.distribution == "LKJ":
-        raise PriorError(f"the prior of {key!r} is {prior}, which is for correlations")
+        of = "matrices of correlations of random effects" if kind == RESIDUAL else "correlations"
+        raise PriorError(f"the prior of {key!r} is {prior}, which is for {of}{_within_text(kind, support)}")
     if above_zero:
         _check_positive(key, kind, prior)
     if prior.at == "means" and (kind in (INTERCEPT, AUXILIARY, RESIDUAL) or key == "sigma"):
@@ -297,7 +312,10 @@ def _check_within(key: str, support: tuple[float, float], prior: Prior) -> None:
     else:
         return  # a function, which is asked when it is called
     if lower < support[0] or upper > support[1]:
-        raise PriorError(f"the prior of {key!r} is {prior}, but its values are from {support[0]:g} to {support[1]:g}")
+        use = _within_text(RESIDUAL, support)
+        raise PriorError(
+            f"the prior of {key!r} is {prior}, but its values are from {support[0]:g} to {support[1]:g}{use}"
+        )
 
 
 def _half(half: str, prior: Prior) -> str:

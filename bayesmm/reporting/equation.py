@@ -19,6 +19,7 @@ from bayesmm.design.parameters import (
 from bayesmm.design.predictors import MEAN
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.of_family import link_code
+from bayesmm.design.residual.structure import ResidualParameter
 from bayesmm.design.term_basis import TermBases
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
@@ -330,7 +331,17 @@ def _symbols(design: Design, priors: Mapping[str, Prior]) -> Iterator[tuple[str,
         if own.terms is None and design.responses:
             continue
         for label, term in zip(residual_labels(own), own.terms or ("",), strict=True):
-            yield label, sub(own.tex, escape(term)) if own.terms else own.tex
+            yield label, (sub(own.tex, escape(term)) if own.terms else own.tex) + _to_means(design, own, term)
+
+
+def _to_means(design: Design, own: ResidualParameter, term: str) -> str:
+    """Return what stands behind a threshold, or the log odds of a category, whose prior is at the predictors' means."""
+    if not own.at_means:
+        return ""
+    if design.family.nominal:
+        others = design.residual.parts[0].parameters[1:]
+        return "".join(rf" + \sum_{{k}} {sub(other.tex, 'k', escape(term))} \bar{{x}}_{{k}}" for other in others)
+    return r" - \sum_{k} \beta_{k} \bar{x}_{k}" if design.p else ""
 
 
 def _statement(symbol: str, prior: Prior) -> str:

@@ -8,6 +8,7 @@ from bayesmm.display.html_tables import Figure, name
 from bayesmm.inference.terms import has_profile
 from bayesmm.reporting import plots
 from bayesmm.reporting.figures import picture
+from bayesmm.reporting.plots.shrinkage import no_regressions
 from bayesmm.reporting.tables import has_effects
 
 FACTORS = 3  # grouping factors by which the fit to the data is shown
@@ -216,7 +217,7 @@ def effect_figures(fit, point, k: int) -> tuple[Figure, ...]:
 
 def shrinkage(fit, k: int) -> tuple[Figure, ...]:
     """Return the arrows of one factor; none where the rows of a level have no regression of their own, or none here."""
-    if fit.design.family.observed or is_summed(fit.design):
+    if fit.design.family.observed or is_summed(fit.design) or no_regressions(fit.design, fit.design.blocks[k]):
         return ()
     block = fit.design.blocks[k]
     group = name(block.group)

@@ -1,9 +1,11 @@
 """What a notebook shows of a model, a maximised fit, a posterior, a comparison, a table of tests: HTML fragments."""
 
-from bayesmm.design.parameters import is_coefficient
+from bayesmm.design.parameters import coefficients, variance_parameters
 from bayesmm.display.html import fragment
 from bayesmm.display.html_tables import frame_table
 from bayesmm.evaluation.checks import run_checks, verdict
+from bayesmm.evaluation.compare_reml_html import CAPTIONS
+from bayesmm.evaluation.compare_reml_text import parts_of
 from bayesmm.reporting import tables
 from bayesmm.reporting.equation import equation
 from bayesmm.reporting.sampling_lines import sampling_lines
@@ -53,9 +55,8 @@ def fit_html(fit) -> str:
     """Return a posterior: the verdict of the checks, variance components, coefficients."""
     first, *failed = verdict(run_checks(fit)).split("\n")
     posterior = tables.posterior_of(fit)
-    is_beta = posterior.index.map(is_coefficient).to_numpy(dtype=bool)
-    parts = (("Variance components", ~is_beta), ("Fixed effects", is_beta))
-    shown = [tables.posterior_table(caption, posterior[mask]) for caption, mask in parts if mask.any()]
+    parts = parts_of(fit.design, coefficients(fit.design) + variance_parameters(fit.design))
+    shown = [tables.posterior_table(CAPTIONS.get(title, title), posterior[mask]) for title, mask in parts]
     lines = [
         first,
         *(line.strip() for line in failed),

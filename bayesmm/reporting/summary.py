@@ -89,7 +89,7 @@ def likelihood_sections(point) -> list[list[str]]:
     """Return the sections of lme4's summary() between the formula and the remarks."""
     return [
         criterion_lines(point),
-        [] if is_summed(point.design) else residual_lines(point.design, "", point.scaled_residuals),
+        residual_lines(point.design, "", lambda: point.scaled_residuals),
         [*point_random_lines(point), *auxiliary_lines(point), sizes(point.design)],
         point_fixed_lines(point),
         correlation_lines(point),
@@ -137,12 +137,12 @@ def verdict_lines(checks: list[Check]) -> list[str]:
 def kind(design) -> str:
     """Return what kind of model it is."""
     text = "linear mixed model" if design.blocks else "linear model"
-    return text.capitalize() if design.family.gaussian else f"Generalised {text}"
+    return text.capitalize() if design.family.linear else f"Generalised {text}"
 
 
 def family_lines(design) -> list[str]:
     """Return the family and the link of a generalised model, nothing for a linear one."""
-    return [] if design.family.gaussian else [f"Family: {design.family.label} ({design.family.link} link)"]
+    return [] if design.family.linear else [f"Family: {design.family.label} ({design.family.link} link)"]
 
 
 def on_scale(design) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import by_levels, coefficients, variance_parameters
+from bayesmm.design.parameters import by_levels, coefficients, specific_columns, variance_parameters
 from bayesmm.design.summed import is_summed
 from bayesmm.display.html_tables import MISSING, Table, filled, name
 from bayesmm.display.text_tables import column
@@ -70,10 +70,11 @@ def data_table(design) -> Table:
     """Return what was observed: the response, the rows, the grouping factors."""
     share = "" if design.trials is None else ", share of successes"
     whose = f" (sums by {design.X.sums.engine}; no row is here)" if is_summed(design) else ""
+    of = f" in {design.table_rows.max() + 1:,} rows" if design.responses else ""
     rows = [
-        (f"Response{share}", f"{name(design.response)}: {_spread(design)}"),
-        ("Observations", f"{design.n:,}{whose}"),
-        ("Fixed effects", f"{design.p}: {name(', '.join(design.coefficients), 400)}" if design.p else "none"),
+        *((f"Response{share}", f"{name(response)}: {spread}") for response, spread in _spreads(design)),
+        ("Observations", f"{design.n:,}{of}{whose}"),
+        *_fixed_rows(design),
     ]
     order = [k for k in by_levels(design) if k in design.groups]
     rows += [(f"Groups: {name(design.blocks[k].group)}", levels(design.blocks[k])) for k in order]
@@ -90,12 +91,31 @@ def data_table(design) -> Table:
     return Table("What was observed", ("", "in the data"), tuple(rows), frozenset({0, 1}), frozenset({1}))
 
 
-def _spread(design) -> str:
-    """Return the range, the mean and the sd of the response."""
+def _fixed_rows(design) -> list[tuple[str, str]]:
+    """Return the fixed effects: of all rows, and those for each threshold or each category without an order."""
+    own = specific_columns(design)
+    if design.family.nominal:
+        return [("Fixed effects, each category", name(", ".join(["Intercept", *own]), 400))]
+    each = [("Fixed effects, each threshold", name(", ".join(own), 400))] if own else []
+    common = f"{design.p}: {name(', '.join(design.coefficients), 400)}" if design.p else "none"
+    return [("Fixed effects", common), *each] if design.p or not own else each
+
+
+def _spreads(design) -> list[tuple[str, str]]:
+    """Return each response with its range, its mean and its sd."""
     if is_summed(design):
         low, high = design.y.range
-        return f"{low:.4g} to {high:.4g}, mean {design.y.mean():.4g}, sd {design.y.std(1):.4g}"
-    y = design.y if design.trials is None else design.y / design.trials
+        said = f"{low:.4g} to {high:.4g}, mean {design.y.mean():.4g}, sd {design.y.std(1):.4g}"
+        return [(design.response, said)]
+    if design.family.nominal:
+        return [(design.response, f"{len(design.categories)} categories without an order")]
+    if design.responses:
+        return [(own, _spread(design.y[design.response_codes == k])) for k, own in enumerate(design.responses)]
+    return [(design.response, _spread(design.y if design.trials is None else design.y / design.trials))]
+
+
+def _spread(y: np.ndarray) -> str:
+    """Return the range, the mean and the sd of responses."""
     return f"{y.min():.4g} to {y.max():.4g}, mean {y.mean():.4g}, sd {y.std(ddof=1) if len(y) > 1 else 0:.4g}"
 
 
@@ -154,8 +174,12 @@ def has_effects(fit, k: int) -> bool:
 
 
 def residual_table(fit) -> Table | None:
-    """Return the quartiles of the scaled residuals, or None where the random effects were not kept."""
-    if is_summed(fit.design) or not all(has_effects(fit, k) for k in range(len(fit.design.blocks))):
+    """Return the quartiles of the scaled residuals; None where effects were not kept, or categories have no order."""
+    if (
+        fit.design.family.nominal
+        or is_summed(fit.design)
+        or not all(has_effects(fit, k) for k in range(len(fit.design.blocks)))
+    ):
         return None
     values = np.quantile(posterior_residuals(fit), [0, 0.25, 0.5, 0.75, 1])
     texts = tuple(column(values, scale=[1.0], digits=3))

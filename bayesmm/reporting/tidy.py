@@ -6,7 +6,15 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import Parameter, by_levels, coefficients, tidy_term, variance_parameters
+from bayesmm.design.ordered import check_order
+from bayesmm.design.parameters import (
+    Parameter,
+    by_levels,
+    category_effects,
+    coefficients,
+    tidy_term,
+    variance_parameters,
+)
 from bayesmm.design.responses import row_index
 from bayesmm.display.frames import WholeFrame
 from bayesmm.errors import listing, suggest
@@ -84,13 +92,15 @@ def _parameters(fit, ci_prob: float) -> pd.DataFrame:
     table = point_summary(fit, ci_prob) if isinstance(fit, Estimates) else _posterior(fit, ci_prob)
     design = fit.design
     entries = {p.label: ("fixed", None, name) for p, name in _named(design)}
-    entries |= {p.label: _variance_key(design, p) for p in variance_parameters(design)}
+    entries |= {p.label: _variance_key(design, p) for p in variance_parameters(design) if p.label not in entries}
     labels = [label for label in entries if label in table.index]
     keys = pd.DataFrame([entries[label] for label in labels], columns=["effect", "group", "term"], dtype=object)
     return pd.concat([keys, _renamed(table.loc[labels].reset_index(drop=True))], axis=1).assign(level=None)
 
 
 def _named(design) -> list[tuple[Parameter, str]]:
+    if design.family.nominal:
+        return [(parameter, name) for name, parameter in category_effects(design)]
     return list(zip(coefficients(design), design.coefficients, strict=True))
 
 
@@ -139,15 +149,16 @@ def glance(fit) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        nobs, sigma (missing for a family without). Of a maximised fit: logLik, AIC, BIC, deviance (-2 logLik), npar,
-        df.residual (nobs - npar), method, converged, singular. Of a posterior: algorithm, chains, draws (of all chains
-        together), rhat.max and ess.min (of all parameters, random effects too, as its checks have them), divergences,
-        checks.failed (the names of the checks that failed; empty where all passed).
+        nobs, sigma (missing for a family without, and of several responses). Of a maximised fit: logLik, AIC, BIC,
+        deviance (-2 logLik), npar, df.residual (nobs - npar), method, converged, singular. Of a posterior: algorithm,
+        chains, draws (of all chains together), rhat.max and ess.min (of all parameters, random effects too, as its
+        checks have them), divergences, checks.failed (the names of the checks that failed; empty where all passed).
     """
     design = fit.design
+    own_sigma = design.family.has_residual_sd and not design.responses  # of which each has its own
     if isinstance(fit, Estimates):
         own = {
-            "sigma": fit.sigma if design.family.has_residual_sd else np.nan,
+            "sigma": fit.sigma if own_sigma else np.nan,
             "logLik": fit.loglik, "AIC": fit.aic, "BIC": fit.bic, "deviance": -2 * fit.loglik, "npar": fit.npar,
             "df.residual": design.n - fit.npar, "method": fit.method, "converged": fit.converged,
             "singular": fit.singular,
@@ -161,7 +172,7 @@ def glance(fit) -> pd.DataFrame:
     ess = [checks[name].value for name in ("bulk ESS", "tail ESS")]
     return WholeFrame(pd.DataFrame([{
         "nobs": design.n,
-        "sigma": table.loc["sigma", "mean"] if "sigma" in table.index else np.nan,
+        "sigma": table.loc["sigma", "mean"] if own_sigma and "sigma" in table.index else np.nan,
         "algorithm": about.get("sampler"), "chains": chains, "draws": chains * each,
         "rhat.max": checks["R-hat"].value if "R-hat" in checks else table["r_hat"].max(), "ess.min": np.min(ess),
         "divergences": diverging, "checks.failed": ", ".join(name for name, check in checks.items() if not check.ok),
@@ -185,8 +196,14 @@ def augment(fit, data: object = None) -> pd.DataFrame:
         for an average group: random effects of 0) and, of the model's own rows, .resid (the response less .fitted; of a
         binomial, the share of successes less its probability; of ordered categories by their numbers; of angles the
         shorter way round).
+
+    Raises
+    ------
+    DataError
+        The response has categories without an order.
     """
     design = fit.design
+    check_order(design, "the number of a category")
     made = predict_point if isinstance(fit, Estimates) else predict
     means = {
         name: _means(design, made(fit, data, groups=groups))

@@ -4,9 +4,17 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from platform import python_version
 
-from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO, by_levels
+from bayesmm.design.parameters import (
+    INTERCEPT_AT_MEANS,
+    INTERCEPT_AT_ZERO,
+    by_levels,
+    residual_labels,
+    specific_columns,
+)
+from bayesmm.design.residual.of_family import THRESHOLD
 from bayesmm.display.html_tables import TEXT_WIDTH
 from bayesmm.display.text_tables import shorten
+from bayesmm.errors import listing
 from bayesmm.evaluation.checks import verdict
 from bayesmm.evaluation.verdicts import AGREE
 from bayesmm.posterior.draws import sampling_record, tree_sizes
@@ -81,13 +89,39 @@ def caution(comparisons) -> str:
 def model_sentence(design) -> str:
     """Say what was fitted to what."""
     kind = "linear mixed model" if design.blocks else "linear model"
-    if not design.family.gaussian:
+    if not design.family.linear:
         kind = f"generalised {kind} ({design.family.label} family, {design.family.link} link)"
-    fixed = ", ".join(short(c) for c in design.coefficients)
-    text = f"We fitted a Bayesian {kind} of {short(design.response)} to {design.n:,} observations, "
-    text += f"with the fixed effects {fixed}" if fixed else "without fixed effects"
-    groups = [grouping(design.blocks[k]) for k in by_levels(design)]
-    return f"{text}{'; '.join(['', *groups]) if groups else ''}."
+    of, rows = short(design.response), ""
+    if design.responses:
+        of, rows = listing(map(short, design.responses)), f" in {design.table_rows.max() + 1:,} rows"
+    text = f"We fitted a Bayesian {kind} of {of} to {design.n:,} observations{rows}, {fixed_part(design)}"
+    clauses = [grouping(design.blocks[k]) for k in by_levels(design)] + residual_clauses(design)
+    return f"{text}{'; '.join(['', *clauses]) if clauses else ''}."
+
+
+def fixed_part(design) -> str:
+    """Return the fixed effects: of all rows, and those that each threshold, or each category, has of its own."""
+    common, own = (", ".join(map(short, names)) for names in (design.coefficients, specific_columns(design)))
+    if design.family.nominal:
+        names = ", ".join(["Intercept", own] if own else ["Intercept"])
+        return f"with the fixed effects {names} for the log odds of each category beside {short(design.categories[0])}"
+    parts = [f"with the fixed effects {common}"] if common else []
+    parts += [f"with effects of {own} on each threshold"] if own else []
+    return " and ".join(parts) or "without fixed effects"
+
+
+def residual_clauses(design) -> list[str]:
+    """Return what the residuals are besides independent with one sd, and which parameters have formulas."""
+    if design.responses:
+        tied = "correlated" if design.formula.several.rescor else "independent"
+        return [f"residuals with an sd for each response, {tied} within a row"]
+    found = []
+    for part in design.residual.parts:
+        if part.text and ((part.of and part.of != THRESHOLD) or (part.structure.signature is None and not part.of)):
+            found.append(f"the formula {short(part.text)}")
+        elif part.text and not part.of:
+            found.append(f"{part.structure.words or 'residuals of'} ({short(part.text)})")
+    return found
 
 
 def grouping(block) -> str:
@@ -120,20 +154,22 @@ def prior_sentence(priors: Priors, design) -> str:
     own = chosen(priors, design)
     defaults = len(priors) - len(own)
     if len(priors) > FEW:
-        given = f"; chosen were {listed(own)}" if own else ""
+        given = f"; chosen were {listed(own, design)}" if own else ""
         of = f"{defaults} of {len(priors)} parameters"
         return f"The priors were the weakly informative defaults of bayesmm, scaled to the data ({of}){given}."
     note = "" if own else " (the weakly informative defaults of bayesmm, scaled to the data)"
-    return f"The priors were {listed(dict(priors))}{note}."
+    return f"The priors were {listed(dict(priors), design)}{note}."
 
 
-def listed(priors: Mapping[str, object]) -> str:
+def listed(priors: Mapping[str, object], design) -> str:
     """Return the priors as a phrase."""
-    return ", ".join(f"{prior.statement} for {_of(place, prior)}" for place, prior in priors.items())
+    thresholds = {label for own in design.residual.parameters if own.at_means for label in residual_labels(own)}
+    at_means = thresholds if design.p or design.family.nominal else set()
+    return ", ".join(f"{p.statement} for {_of(place, p, place in at_means)}" for place, p in priors.items())
 
 
-def _of(place: str, prior) -> str:
-    return PLACES.get(place, short(place)) + " at the predictors' means" * (prior.at == "means")
+def _of(place: str, prior, threshold: bool) -> str:
+    return PLACES.get(place, short(place)) + " at the predictors' means" * (prior.at == "means" or threshold)
 
 
 def chosen(priors: Priors, design) -> dict[str, object]:

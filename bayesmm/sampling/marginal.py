@@ -28,7 +28,7 @@ from bayesmm.likelihood.marginal import Marginal, auxiliary_starts, generalised,
 from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.likelihood.problem import Integrated
 from bayesmm.likelihood.whitened import Whitened
-from bayesmm.priors import Prior
+from bayesmm.priors import Prior, shifts_of_thresholds
 from bayesmm.runtime.memory import refuse
 from bayesmm.runtime.progress import Progress, progress_bar
 from bayesmm.runtime.streams import start as generator
@@ -309,11 +309,13 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
     for name, column in columns.items():
         if name not in vectors:
             found[name] = (("chain", "draw"), column.reshape(shape).copy())
-    for name, own in {own.name: own for own in vectors.values()}.items():
-        column = np.column_stack([columns[label] for label in residual_labels(own)])
-        if own.at_means and design.p:  # those that are sampled are at the means of the prior's columns
+    whole = {own.name: own for own in vectors.values()}
+    drawn = {name: np.column_stack([columns[label] for label in residual_labels(own)]) for name, own in whole.items()}
+    for name, own in whole.items():
+        column = drawn[name]
+        if own.at_means:  # those that are sampled are at the means of the prior's columns
             gamma = scalars[:, at + len(model.names) : at + len(model.names) + design.p]
-            column = column + (gamma @ model.means)[:, None]
+            column = column + shifts_of_thresholds(design, model.means, gamma, drawn)
         found[name] = (("chain", "draw", residual_dim(own)), column.reshape(*shape, own.size).copy())
         labels[residual_dim(own)] = np.asarray(design.coords[residual_dim(own)])
     if model.integrated is None and design.p:

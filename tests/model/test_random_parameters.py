@@ -308,12 +308,16 @@ def test_what_is_not_possible_says_so(fit):
         (lambda: fit.loo(integrated=True), "leaving out rows with the random effects integrated out"),
         (lambda: fit.model.sample(effects="marginal", progress=False), "effects='marginal' is not possible"),
         (lambda: fit.model.sample(sampler="importance", progress=False), "not possible"),
+        (lambda: point.fixef(ddf="kenward-roger"), "Roger's method is not possible where sigma has random effects"),
+        (lambda: bmm.anova(point, ddf="satterthwaite"), "not possible where sigma has random effects"),
+        (fit.consistency, "not possible where sigma has random effects"),
         (lambda: fit.r2(), "not defined where a parameter differs from row to row"),
         (lambda: fit.predict(groups=["sigma"]), "the grouping factors are g"),
     ]
     for call, said in calls:
         with pytest.raises((ValueError, DataError), match=said):
             call()
+    assert str(point).startswith("Linear mixed model fit")
     zeros = bmm.Model(("count ~ mined", "zi ~ 1 + (1 | spp)"), salamanders(), "zero_inflated_poisson").maximize()
     with pytest.raises(ValueError, match="the mean depends on zi"):
         zeros.predict(groups="averaged")

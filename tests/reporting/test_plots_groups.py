@@ -10,7 +10,7 @@ from test_plots_data import by_look, frame, heading
 
 import bayesmm as bmm
 from bayesmm.display.figures import name_axes, panels, plain
-from bayesmm.reporting import plots
+from bayesmm.reporting import gallery, plots
 from bayesmm.reporting.plots.comparison import REACH
 
 pytestmark = pytest.mark.usefixtures("headless")
@@ -102,3 +102,14 @@ def test_long_names_of_axes_take_more_lines():
     axes[0].figure.canvas.draw()
     box = axes[0].xaxis.label.get_window_extent()
     assert box.width <= axes[0].figure.bbox.width / 3
+
+
+def test_effects_of_zeros_have_no_regressions_of_their_own():
+    """The line that was called the fixed effect was the intercept of the mean, on another scale than the effects."""
+    rng = np.random.default_rng(5)
+    data = pd.DataFrame({"g": np.repeat(list("abcdef"), 20), "k": rng.poisson(2, 120), "x": rng.normal(size=120)})
+    fit = posterior_near(bmm.Model(["k ~ x + (1 | g)", "zi ~ 1 + (1 | g)"], data, "zero_inflated_poisson"))
+    for group, said in (("zi_g", "the effects of zi_g are of zi"), ("g", "differs from row to row")):
+        with pytest.raises(ValueError, match=said):
+            plots.plot_shrinkage(fit, group)
+    assert gallery.shrinkage(fit, 0) == () and gallery.shrinkage(fit, 1) == ()

@@ -178,6 +178,7 @@ STRUCTURE = ResidualStructure(
     parameters=parameters,
     rows=rows,
     tex=tex,
+    words="first-order autoregressive residuals",
     layout=layout,
     root=root,
     inverse=Inverse(entries, inverse_values),

@@ -120,6 +120,7 @@ STRUCTURE = ResidualStructure(
     parameters=parameters,
     rows=rows,
     tex=tex,
+    words="residuals with one correlation",
     layout=layout,
     root=root,
     inverse=Inverse(entries, inverse_values),

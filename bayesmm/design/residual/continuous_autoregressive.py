@@ -47,4 +47,5 @@ def root(library: ModuleType, layout: Layout, values: Mapping[str, object]) -> o
     return autoregressive.root_of(library, layout.own, values[NAME])
 
 
-STRUCTURE = replace(autoregressive.STRUCTURE, name=NAME, parameters=parameters, rows=rows, root=root)
+WORDS = "residuals autoregressive in continuous time"
+STRUCTURE = replace(autoregressive.STRUCTURE, name=NAME, words=WORDS, parameters=parameters, rows=rows, root=root)

@@ -91,11 +91,15 @@ STRUCTURE = ResidualStructure(
     rows=rows,
     relative_sd=relative_sd,
     tex=tex,
+    words="residuals of known standard deviations",
     sigma="known",
     chosen=chosen,
     log_sd=log_se,
 )
-JOINT = replace(STRUCTURE, relative_sd=joint_sd, tex=joint_tex, sigma="joint", log_sd=log_joint)
+JOINT = replace(
+    STRUCTURE, relative_sd=joint_sd, tex=joint_tex, sigma="joint", log_sd=log_joint,
+    words="residuals of known standard deviations and one that is estimated",
+)  # fmt: skip
 SMALLEST = 1e-6  # of sigma, times the smallest standard error: 1e-12 of a variance
 
 

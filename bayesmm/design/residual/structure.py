@@ -113,6 +113,8 @@ class ResidualStructure:
         correlations, the correlation of the rows i and j.
     variance_tex : callable or None
         The first of the two, of a structure with correlations and sds.
+    words : str
+        What the residuals are, in a sentence; if empty, "residuals" of what the formula says.
     layout, root : callable or None
         Of a structure with correlations, ``rows -> Layout`` and ``(library, layout, values) -> (..., nnz)``: which
         entries of U, U C U' = I, are not 0, and their values. One function for both libraries, as `relative_sd`.
@@ -137,6 +139,7 @@ class ResidualStructure:
     relative_sd: Callable[[ModuleType, object, Mapping[str, object]], object] | None = None
     tex: Callable[[Mapping[str, str]], str]
     variance_tex: Callable[[Mapping[str, str]], str] | None = None
+    words: str = ""
     layout: Callable[[Array], Layout] | None = None
     root: Callable[[ModuleType, Layout, Mapping[str, object]], object] | None = None
     sigma: str = "scale"

@@ -241,6 +241,7 @@ STRUCTURE = ResidualStructure(
     parameters=parameters,
     rows=rows,
     tex=tex,
+    words="residuals with a correlation for each two visits",
     layout=layout,
     root=root,
     inverse=Inverse(entries, inverse_values),

@@ -26,9 +26,12 @@ def influential_groups(fitted: Fitted) -> Check:
     """Return the check of the levels of every grouping factor."""
     design = fitted.design
     if design.residual.correlated is not None:
-        return _nothing(f"judged where the model has no {design.residual.text}")
+        many = "a single response" if design.responses else f"a model without {design.residual.text}"
+        return _nothing(f"judged for {many}")
+    if not design.p:
+        return _nothing("judged by the coefficients of the mean, of which the model has none")
     blocks = [block for block in design.blocks if len(block.levels) >= FEWEST]
-    if not blocks or not design.p:
+    if not blocks:
         return _nothing("judged for grouping factors of three levels or more")
     effects = sum(len(block.levels) * len(block.columns) for block in design.blocks)
     rows = max(np.bincount(block.index).max() for block in blocks)

@@ -15,6 +15,7 @@ from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.sampling import FEW_LEVELS
+from bayesmm.evaluation.checks.terms import BAR, factor_text, smaller, terms_text, without_correlation
 from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
 from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.density import density, support_of
@@ -100,9 +101,10 @@ def few_groups(inputs: CheckInputs) -> Check:
     count = len(block.labels)
     if count >= FEW_LEVELS:
         return Check("few groups", True, count, FEW_LEVELS, f"{block.group} has {count:,} levels, and no factor fewer")
+    factor, where = factor_text(block)
     message = (
-        f"{block.group} has {count} levels, too few to learn an sd from: give {block.names.sd} an informative prior, "
-        f"or make {block.group} a fixed effect."
+        f"{factor} has {count} levels, too few to learn an sd from: give {block.names.sd} an informative prior, "
+        f"or make {factor} a fixed effect{where}."
     )
     return Check("few groups", True, count, FEW_LEVELS, message, note=True)
 
@@ -110,14 +112,15 @@ def few_groups(inputs: CheckInputs) -> Check:
 def singular(inputs: CheckInputs) -> Check:
     """Look for a covariance matrix that is nearly singular in half of the posterior."""
     worst, where = math.inf, ""
-    for block in inputs.fit.design.blocks:
+    for k, block in enumerate(inputs.fit.design.blocks):
         for part in (part for part in block.partition if len(part) > 1):
             R = variable(inputs.fit.tree, block.names.corr)[..., part, :][..., part]
             if not np.isfinite(R).all():
                 continue
             least = float(np.median(np.linalg.eigvalsh(R)[..., 0]))
             if least < worst:
-                worst, where = least, strongest(block, part, np.median(R, axis=(0, 1)))
+                step = without_correlation(inputs.fit.design, k)
+                worst, where = least, strongest(block, part, np.median(R, axis=(0, 1)), step)
     if not where:
         return Check("singular", True, math.nan, SINGULAR_LIMIT, "the model has no correlations")
     value, least = apart(worst, SINGULAR_LIMIT, 2, "g")
@@ -127,13 +130,13 @@ def singular(inputs: CheckInputs) -> Check:
     return Check("singular", True, worst, SINGULAR_LIMIT, f"{found}: {where}", note=True)
 
 
-def strongest(block, part: tuple[int, ...], R: np.ndarray) -> str:
-    """Return the strongest correlation of a part of a block, and what to do about it."""
+def strongest(block, part: tuple[int, ...], R: np.ndarray, step: str) -> str:
+    """Return the strongest correlation of a part of a block, and what to do about it; `step` leaves it out."""
     i, j = divmod(int(np.abs(R - np.eye(len(R))).argmax()), len(R))
     first, second = block.columns[part[min(i, j)]], block.columns[part[max(i, j)]]
     return (
         f"the correlation of {first} and {second} in {block.group} is {R[i, j]:.2f}, so the data do not tell the two "
-        f"apart; leave one of them out of the terms of {block.group}, or write || for |."
+        f"apart; leave one of them out of the terms of {block.group}, or {step}."
     )
 
 
@@ -185,18 +188,32 @@ def say_bound(
         return f"{found}, where its prior {marginal.prior} ends: widen that prior."
     if parameter.kind == "sd" and other:
         return f"{found}; that may be a consequence of what the note on {other} says, so mend that first."
+    if parameter.kind in ("sd", "corr"):
+        return f"{found}: {_say_effects(design, parameter, draws)}"
+    own = next((own for own in design.family.parameters if own.name == parameter.label), None)
+    if parameter.kind == "sigma" or own is None:
+        return f"{found}: the data would have no scatter of their own there; look for rows that determine each other."
+    said = f"{found}: the data do not show that it differs from {bound:g}"
+    return (
+        f"{said}, where the family is the {own.limit}; fit that." if own.limit and own.limit_at == bound else f"{said}."
+    )
+
+
+def _say_effects(design, parameter: Parameter, draws: np.ndarray) -> str:
+    """Return what it means that the sd of an effect is near 0 or a correlation near +-1, and what to do."""
+    block = design.blocks[parameter.block]
+    if parameter.kind == "sd" and block.smooth:
+        return f"the data do not show that {block.group} bends; {smaller(design, parameter.block)}."
     if parameter.kind == "sd":
-        block = design.blocks[parameter.block]
         term = block.columns[parameter.terms[0]]
         upper = np.quantile(draws, 0.975)
         return (
-            f"{found}: the data do not show that {term} differs between the levels of {block.group}; leave it out of "
+            f"the data do not show that {term} differs between the levels of {block.group}; leave it out of "
             f"the terms of {block.group}, or report {upper:.3g} (the 97.5 % point) as an upper limit."
         )
-    if parameter.kind == "corr":
-        group = design.blocks[parameter.block].group
-        return f"{found}: the data do not tell its two terms apart; write || for | before {group}, or leave one out."
-    return f"{found}: the data would have no scatter of their own there; look for rows that determine each other."
+    step = without_correlation(design, parameter.block)
+    step += f" before {block.group}" if step == BAR else ""
+    return f"the data do not tell its {terms_text(block, parameter.terms)} apart; {step}, or leave one out."
 
 
 def prior_conflict(inputs: CheckInputs) -> Check:

@@ -39,7 +39,8 @@ def autocorrelation(fitted: Fitted, time: object = None) -> Check:
     """
     design = fitted.design
     if design.residual.correlated is not None:
-        return Check(NAME, True, math.nan, P_LIMIT, f"judged where the model has no {design.residual.text} of its own")
+        many = "a single response" if design.responses else f"a model without {design.residual.text}"
+        return Check(NAME, True, math.nan, P_LIMIT, f"judged for {many}")
     name, values = time_of(design) if time is None else given_time(design, time)
     if values is None:
         return Check(NAME, True, math.nan, P_LIMIT, "judged where a column orders the rows of each group: time=")

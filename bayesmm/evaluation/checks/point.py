@@ -16,6 +16,7 @@ from bayesmm.evaluation.checks.fitted import Fitted, of_point
 from bayesmm.evaluation.checks.groups import influential_groups
 from bayesmm.evaluation.checks.model import P_LIMIT, more_scatter, more_zeros, said_p
 from bayesmm.evaluation.checks.order import autocorrelation
+from bayesmm.evaluation.checks.terms import smaller
 from bayesmm.families.family import draw_response
 from bayesmm.posterior.point_estimates import INTEGRATION_ERROR, by_quadrature, integration_words, singular_parts
 from bayesmm.runtime.streams import stream
@@ -92,10 +93,15 @@ def singular(point: Estimates) -> Check:
         return Check("singular", True, math.nan, math.nan, "the model has no random effects")
     if not point.singular:
         return Check("singular", True, 0, 0, "no variance is 0 and no correlation 1 or -1")
-    parts = [part for k in range(len(blocks)) for part in singular_parts(point, k)]
-    said = "; ".join(parts) or "a covariance matrix has not full rank"
-    advice = "leave the term out, write || for |, or sample the posterior, which keeps the sds off 0."
-    return Check("singular", True, len(parts), 0, f"{said}: {advice}", note=True)
+    found: dict[str, list[str]] = {}
+    for k in range(len(blocks)):
+        for part in singular_parts(point, k):
+            found.setdefault(smaller(point.design, k), []).append(part)
+    parts = sum(map(len, found.values()))
+    found = found or {"leave a term out": ["a covariance matrix has not full rank"]}
+    said = "; ".join(f"{'; '.join(of)}: {advice}" for advice, of in found.items())
+    advice = ", or sample the posterior, which keeps the sds off 0."
+    return Check("singular", True, parts, 0, f"{said}{advice}", note=True)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -152,11 +158,12 @@ def effective_parameters(point: Estimates, fitted: Fitted) -> float:
     The trace of the matrix that makes fitted linear predictors of working responses (Hodges & Sargent 2001, Biometrika
     88, 367-379): for each level q less the trace of Sigma^-1 C, with C the covariance of its effects. They are drawn to
     0 where that is q, and the data alone determine them where it is 0. C is the conditional covariance V, and what the
-    coefficients add to it, K cov(beta) K' with K = V Z'WX: exact for one factor.
+    coefficients add to it, K cov(beta) K' with K = V Z'WX: exact for one factor. Effects of a parameter of the family
+    are not tied to the coefficients of the mean, so that their columns of Z are 0 there.
     """
     weighted = point.design.X * fitted.information[:, None]
     total = float(np.isfinite(point.beta).sum())
-    for block, Sigma, V in zip(point.design.blocks, point.covariances, point.conditional, strict=True):
+    for block, Sigma, V in zip(fitted.design.blocks, point.covariances, point.conditional, strict=True):
         inverse = np.linalg.pinv(Sigma, hermitian=True)
         ZWX = np.zeros((len(V), len(Sigma), point.design.p))
         np.add.at(ZWX, block.index, block.Z[:, :, None] * weighted[:, None, :])

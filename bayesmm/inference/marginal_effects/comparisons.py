@@ -14,6 +14,7 @@ from bayesmm.inference.marginal_effects.quantities import (
     Estimand,
     Quantities,
     averaging,
+    check_linear,
     checked_estimand,
     concatenated,
     difference,
@@ -98,6 +99,7 @@ def comparisons(
     if not wanted:
         raise ValueError("variables names nothing to compare")
     pairs = [(name, *_settings(check_variable(fit.design, known, name), frame, how)) for name, how in wanted.items()]
+    check_linear(fit, estimand, list(wanted))
     parts, keys = [], []
     for name, values, which in pairs:
         at = [evaluate(fit, estimand, with_values(frame, {name: value}), A) for value, _ in values]
@@ -223,6 +225,7 @@ def slopes(
     estimand = checked_estimand(fit, kind, groups, ci_prob)
     known = predictors(fit.design)
     wanted = [check_variable(fit.design, known, name) for name in names_of(variables, "variables")]
+    check_linear(fit, estimand, [predictor.name for predictor in wanted])
     for predictor in wanted:
         if predictor.factor:
             raise ValueError(f"{predictor.name!r} has levels and no slope; bmm.comparisons compares them")

@@ -16,7 +16,7 @@ from bayesmm.errors import listing
 from bayesmm.families.links import LINKS
 from bayesmm.formula.formula import quoted_name
 from bayesmm.inference.marginal_effects.averages import Averages, Origin, means_record
-from bayesmm.inference.marginal_effects.quantities import averaging, checked_estimand, evaluate
+from bayesmm.inference.marginal_effects.quantities import averaging, check_linear, checked_estimand, evaluate
 from bayesmm.inference.marginal_effects.result import quantity_words, title_of
 from bayesmm.inference.marginal_effects.rows import (
     Predictor,
@@ -104,6 +104,7 @@ def emmeans(
     asked, within = names_of(variables, "variables"), [] if by is None else names_of(by, "by")
     if set(asked) & set(within):
         raise ValueError(f"variables and by must name different variables; they are {variables!r} and {by!r}")
+    check_linear(fit, estimand, [*within, *asked])
     columns = _columns(fit.design, known, [*within, *asked], at or {})
     frame = grid(columns, fit.design.p + len(columns))
     own = {name: columns[name] for name in (*within, *asked)}

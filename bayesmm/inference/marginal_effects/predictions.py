@@ -7,14 +7,17 @@ import pandas as pd
 
 from bayesmm.design.records import Design
 from bayesmm.errors import listing
+from bayesmm.formula.responses import RESPONSE
 from bayesmm.inference.marginal_effects.averages import Averages, Origin, means_record
 from bayesmm.inference.marginal_effects.quantities import (
     Estimand,
     Quantities,
     averaging,
+    check_linear,
     checked_estimand,
     concatenated,
     evaluate,
+    no_unit,
 )
 from bayesmm.inference.marginal_effects.result import quantity_words, title_of
 from bayesmm.inference.marginal_effects.rows import (
@@ -92,6 +95,7 @@ def predictions(
     coefficients with the variance parameters held, and intervals of means are made on the scale of the link.
     """
     estimand = checked_estimand(fit, kind, groups, ci_prob)
+    check_linear(fit, estimand, None)
     values = _at(fit.design, predictors(fit.design), at or {}, estimand)
     if by is None or by is False:
         if values and newdata is not None:
@@ -139,6 +143,8 @@ def _typical(fit, estimand: Estimand, at: Mapping[str, np.ndarray]) -> tuple[Qua
         missing = [name for name in grouping(fit.design, known) if name not in at]
         if missing:
             raise ValueError(f"groups='conditional' needs levels of {listing(missing)} in at; or use another groups=")
+    if fit.design.responses and RESPONSE not in at:
+        raise no_unit(fit.design, f"there is no typical one of the responses {listing(fit.design.responses)}")
     keys = grid(at, fit.design.p + len(known))
     held = {name: predictor for name, predictor in known.items() if name not in at}
     frame = with_values(keys, {name: predictor.typical for name, predictor in held.items()})

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bayesmm.design.ordered import check_order
+from bayesmm.design.ordered import CS, check_common, check_order
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
@@ -101,6 +101,12 @@ def checked_estimand(fit, kind: str, groups: str, ci_prob: float) -> Estimand:
     return Estimand(kind, groups, ci_prob)
 
 
+def check_linear(fit, estimand: Estimand, names: Sequence[str] | None) -> None:
+    """Raise a DataError for linear predictors at values of columns, or (None) of rows, that cs() is of."""
+    if estimand.kind == "linear":
+        check_common(fit.design, names, "kind='mean' of a posterior, or predict()")
+
+
 def averaging(cell: np.ndarray, weight: Floats, size: int) -> sparse.csr_array:
     """Return the matrix that averages rows within cells, (size, m); the weights of a cell need not sum to 1."""
     total = np.bincount(cell, weights=weight, minlength=size)
@@ -154,10 +160,15 @@ def _check_one_response(design: Design, frame: pd.DataFrame, A: sparse.csr_array
     total = np.asarray(abs(A).sum(axis=1)).ravel()
     mean, square = abs(A) @ own / total, abs(A) @ own**2 / total
     if (square - mean**2 > SPREAD).any():
-        raise DataError(
-            f"an average over the responses {listing(design.responses)} has no unit; name {RESPONSE!r} among the "
-            f"variables, as in emmeans(fit, ['x', {RESPONSE!r}]), or by={RESPONSE!r}"
-        )
+        raise no_unit(design, f"an average over the responses {listing(design.responses)} has no unit")
+
+
+def no_unit(design: Design, said: str) -> DataError:
+    """Return the error for what is asked of several responses together."""
+    return DataError(
+        f"{said}; name {RESPONSE!r} among the variables, as in emmeans(fit, ['x', {RESPONSE!r}]), or "
+        f"by={RESPONSE!r}, or give it values, as in predictions(fit, at={{'{RESPONSE}': '{design.responses[0]}'}})"
+    )
 
 
 def _check_known(rows: Rows) -> None:
@@ -201,6 +212,13 @@ def _estimates(
     if estimand.kind == "linear":
         others = 0 if point.joint is None else len(point.joint.root) - point.design.p
         return (A @ eta)[None], np.pad(A @ rows.X, ((0, 0), (0, others)))
+    if family.ordered:  # whose thresholds are what other models have in the coefficients' covariance, their intercept
+        specific = any(scale.name == CS for scale in point.design.formula.scales)  # which linear predictors are without
+        other = "predict()" if specific else "kind='linear'"
+        raise ValueError(
+            "the standard errors of mean categories need those of the thresholds too, which are not in the covariance "
+            f"of the coefficients; use {other}, or a posterior, sample()"
+        )
     if estimand.groups == "averaged":
         spread = np.sqrt(new_variance(point, rows, frame, ()))
     mu = mean_of(family, eta, own_at(point, rows), spread)

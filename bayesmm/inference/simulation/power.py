@@ -261,7 +261,7 @@ def tested(design: Design, test: str | None) -> int:
         return places.index(test) if test in places else names.index(test)
     near = suggest(str(test), places) or suggest(str(test), names)
     raise ValueError(
-        f"test names {test!r}, which is no coefficient of the model{near} (coefficients: {listing(places)})"
+        f"test names {test!r}, which is no coefficient of the model{near} (coefficients: {listing(places) or 'none'})"
     )
 
 

@@ -51,12 +51,15 @@ def plot_shrinkage(fit, group: str | None = None, ax=None):
     Raises
     ------
     ValueError
-        If the model has no such factor, its random effects were not kept, or the response is censored or truncated.
+        If the model has no such factor, its random effects were not kept, the response is censored or truncated, or
+        a parameter of the family differs from row to row or has the factor's effects.
     """
     if fit.design.family.observed:
         why = f"the response is {fit.design.family.observed}, so the rows of a level have no regression of their own"
         raise ValueError(f"{why}; use plot_effects")
     k = factor(fit.design, group)
+    if why := no_regressions(fit.design, fit.design.blocks[k]):
+        raise ValueError(f"{why}, so the rows of a level have no regression of their own; use plot_effects")
     block, levels = fit.design.blocks[k], largest(fit.design.blocks[k], SHOWN_LEVELS)
     centre = fixed_part(fit, block)
     partial = centre + block_draws(fit, block).mean(axis=(0, 1))[levels]
@@ -74,6 +77,14 @@ def plot_shrinkage(fit, group: str | None = None, ax=None):
     left = f"; {none} with no estimate of its own" if none else ""
     title(figure, f"Shrinkage: {said(block, len(levels))}{left}", fit.design.formula.text)
     return axes
+
+
+def no_regressions(design, block) -> str:
+    """Return why the levels of a block have no regressions by mean and variance; "" where they have."""
+    if any(block.predictors):
+        own = ", ".join(dict.fromkeys(filter(None, block.predictors)))
+        return f"the effects of {block.group} are of {own}"
+    return f"{design.residual.text or 'a threshold'} differs from row to row" if design.residual.by_row else ""
 
 
 def at_means(block) -> np.ndarray:
@@ -184,8 +195,6 @@ def own_regressions(fit, k: int, levels: np.ndarray) -> np.ndarray:
     """Return the coefficients of each level by its own rows alone, (levels, q); NaN where they have no maximum."""
     design, block = fit.design, fit.design.blocks[k]
     out = np.full((len(levels), len(block.columns)), np.nan)
-    if design.residual.by_row:  # it is not known by mean and variance alone
-        return out
     shift = everything_else(fit, k)
     aux = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
     design = whitened(design, mean_values(residual_draws(fit)))
@@ -197,8 +206,6 @@ def own_regressions(fit, k: int, levels: np.ndarray) -> np.ndarray:
 
 def complete_pooling(design, block) -> np.ndarray:
     """Return the coefficients of a block's terms in the regression of all rows without random effects, (q,)."""
-    if design.residual.by_row:
-        return np.full(len(block.columns), np.nan)
     kept = [j for j in range(design.p) if j not in design.aliased]
     aux = [1.0] * len(design.family.auxiliaries)
     found = regression(design, np.arange(design.n), design.X[:, kept], design.offset, aux)

@@ -24,7 +24,7 @@ from bayesmm.design.predictors import MEAN, columns_of
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import listing, suggest
-from bayesmm.priors import Prior, coefficient_places, prior_bases, threshold_means
+from bayesmm.priors import Prior, category_means, coefficient_places, prior_bases, threshold_means
 from bayesmm.priors.distributions import DISTRIBUTIONS
 from bayesmm.sampling.graph.covariance import add_structure, entry_name
 from bayesmm.sampling.graph.distributions import INTERNAL, ascending, scalar, vector
@@ -185,10 +185,17 @@ def add_residual(
         elif own.at_means:
             add = ascending if own.ordered else vector
             found[own.name] = add(f"{INTERNAL}{own.name}", residual_dim(own), chosen)
-            at_zero = found[own.name] + (pt.constant(threshold_means(design, priors)) * gamma).sum()
-            reported[own.name] = pm.Deterministic(own.name, at_zero, dims=(residual_dim(own),))
+            reported[own.name] = found[own.name] + (pt.constant(threshold_means(design, priors)) * gamma).sum()
         else:
             found[own.name] = vector(own.name, residual_dim(own), chosen, real=True)
+    centre = category_means(design)
+    for own in design.residual.parameters if design.family.ordered else ():
+        if own.at_means:
+            at_zero = reported[own.name]
+            if centre is not None:
+                slopes = found[design.residual.parts[0].parameters[1].name].reshape((len(centre), own.size))
+                at_zero = at_zero - (pt.constant(centre[:, None]) * slopes).sum(axis=0)
+            reported[own.name] = pm.Deterministic(own.name, at_zero, dims=(residual_dim(own),))
     return found, found | reported
 
 

@@ -1,0 +1,43 @@
+"""What may be changed in a group term whose covariance matrix the data do not show, by what kind of term it is."""
+
+from collections.abc import Sequence
+
+from bayesmm.design.blocks import bars_by_block
+from bayesmm.design.records import Block, Design
+
+BAR = "write || for |"
+
+
+def without_correlation(design: Design, k: int) -> str:
+    """Return how the correlations of block k are left out; "" where it has none."""
+    block = design.blocks[k]
+    if block.smooth or block.members or not block.correlated:
+        return ""
+    several = len(set(block.predictors)) > 1 or design.responses  # whose effects a name between two bars correlates
+    keys = [bar.key for bar in bars_by_block(design.formula)[k] if bar.key] if several else []
+    if keys:
+        return f"leave {keys[0]} and its bar out, as in (1 | {':'.join(block.factors)})"
+    named = [p.covariance.name for p in block.parts if not (p.covariance.free or p.covariance.diagonal)]
+    return f"write diag() in place of {named[0]}()" if named else BAR
+
+
+def smaller(design: Design, k: int) -> str:
+    """Return what to write in place of block k where a variance is 0 or a correlation 1."""
+    block = design.blocks[k]
+    if block.smooth:
+        return f"write a term without a penalty in place of {block.group}, x for s(x)"
+    step = without_correlation(design, k)
+    return f"leave the term out, {step}" if step else "leave the term out"
+
+
+def terms_text(block: Block, columns: Sequence[int]) -> str:
+    """Return what a correlation is between: "two terms", or of a structure that is one of more columns "terms"."""
+    alone = [part for part in block.parts if set(columns) <= set(part.columns)]
+    return "two terms" if not alone or alone[0].covariance.free or len(alone[0].columns) == 2 else "terms"
+
+
+def factor_text(block: Block) -> tuple[str, str]:
+    """Return the factor of a block, and in which formula it stands: "" in that of the mean."""
+    own = {name for name in block.predictors if name}
+    alone = len(set(block.predictors)) == 1 and own
+    return (":".join(block.factors), f" in the formula of {own.pop()}") if alone else (block.group, "")
