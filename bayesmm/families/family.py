@@ -27,6 +27,7 @@ Array = np.ndarray
 SMALLEST_START, LARGEST_START = 0.1, 1e3
 MOST_PARAMETERS = 3  # besides the mean: what compiled code has places for
 EQUIDISTANT = "equidistant"  # of thresholds: as far apart as the first two
+SYMMETRIC = "symmetric"  # of thresholds: as far apart above the middle as below it
 
 
 def _usual_tex(family: "Family") -> str:
@@ -192,7 +193,8 @@ class Family:
         Whether the categories have no order: what stands for thresholds are the log odds of each beside the first,
         which are parameters of the family named by the category once the response is known, and eta has no part.
     spacing : str
-        "equidistant" where the thresholds are as far apart as the first two.
+        "equidistant" where the thresholds are as far apart as the first two, "symmetric" where those above the middle
+        mirror those below it.
     scaled : Family or None
         The same family with a parameter `disc` besides, which multiplies thresholds and linear predictor.
     """
