@@ -67,6 +67,31 @@ def check_family(family: "Family") -> None:
 
 
 @dataclass(frozen=True)
+class Maximum:
+    """The maximum of the likelihood of a model without random effects, as a family knows it.
+
+    Attributes
+    ----------
+    beta : (p,) float64
+    beta_cov : (p, p) float64
+    aux : (a,) float64
+        The family's parameters, those that were chosen as they were given.
+    loglik : float
+    unique : bool
+        Whether no other coefficients have the same likelihood.
+    steps : int
+        Of the algorithm.
+    """
+
+    beta: Array
+    beta_cov: Array
+    aux: Array
+    loglik: float
+    unique: bool
+    steps: int
+
+
+@dataclass(frozen=True)
 class WithLink:
     """A function of a family of ordered categories with the link's name as its first argument."""
 
@@ -144,7 +169,11 @@ class Family:
     several_modes : tuple of str
         Links with which a density in eta may have two modes, or a plateau beside one, for a far observation.
     smooth : bool
-        Whether the log density has derivatives everywhere; where it has a corner only sampling is possible.
+        Whether the log density has derivatives everywhere; where it has a corner, only sampling and `maximum` are
+        possible.
+    maximum : callable or None
+        Of a family whose log density has a corner, ``(y, X, weights, aux) -> Maximum`` of y = X beta + error, X of full
+        rank, `aux` with NaN for what is estimated.
     concave_links : tuple of str
         Links with which the log density of a row is concave in eta, whatever the response and the parameters are.
     scatter : callable or None
@@ -220,6 +249,7 @@ class Family:
     normal: bool = False
     several_modes: tuple[str, ...] = ()
     smooth: bool = True
+    maximum: Callable[..., Maximum] | None = None
     concave_links: tuple[str, ...] = ()
     scatter: Callable[[Array], Array] | None = None
     cost: float = 90.0

@@ -197,7 +197,9 @@ def test_symmetric_thresholds(last):
         for f in ("cumulative(symmetric)", "cumulative", "cumulative(equidistant)")
     )
     assert point.criterion == pytest.approx(best.fun, abs=1e-6) and point.npar == 4
-    np.testing.assert_allclose([*point.residual["threshold"], *point.beta], [*thresholds(best.x)[:3], best.x[3]], atol=2e-4)
+    np.testing.assert_allclose(
+        [*point.residual["threshold"], *point.beta], [*thresholds(best.x)[:3], best.x[3]], atol=2e-4
+    )
     tau = np.array([float(own) for own in point.own])
     np.testing.assert_allclose(tau + tau[::-1], tau[0] + tau[-1], atol=1e-9)
     assert np.all(np.diff(tau) > 0)
