@@ -1,4 +1,4 @@
-"""Quantile regression: a density with a corner, whose maximum is a linear programme's; with random effects posteriors."""
+"""Quantile regression: a density with a corner, whose maximum a linear programme finds; with effects it is sampled."""
 
 import itertools
 
