@@ -102,7 +102,8 @@ def test_a_draw_is_reported_the_same_whatever_its_sign():
     assert trees[0]["sd_h"].item() == pytest.approx(abs(x[0]))
 
 
-    """Of 12 groups of 10 coins, with flat coefficients taken out by another grid: within 4.5 Monte Carlo errors."""
+def test_the_posterior_of_an_sd_near_0_is_that_of_a_grid():
+    """Of 12 groups of 10 coins, the intercept taken out by another grid: within 4.5 Monte Carlo errors."""
     rng = np.random.default_rng(8)
     g, y = np.arange(120) % 12, rng.integers(0, 2, 120)
     priors = {"sd": bmm.Prior("HalfNormal", sigma=1.0), "Intercept": bmm.Prior("Normal", mu=0.0, sigma=1.5)}
