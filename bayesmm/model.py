@@ -204,7 +204,8 @@ class Model:
         if method != "MAP":
             check_determined(self.design)
             check_residual(self.design)  # whose sd is estimated, whatever its prior says
-            say_estimated(self.priors, ("sigma",) if self.design.residual.sigma == "known" else ())
+            chosen = tuple(own.name for own in self.family.parameters if own.chosen)
+            say_estimated(self.priors, chosen if self.design.residual.sigma != "known" else ("sigma", *chosen))
         return PointFit.of(maximize(self.design, method, self.priors, start, nagq))
 
     def graph(self, effects: str = "auto", centred: str | bool | Mapping[str, bool] = "auto"):

@@ -9,6 +9,8 @@ from scipy import stats
 from scipy.special import expit
 
 from bayesmm.families.families import FAMILIES
+from validation.categories import DRAWS as CATEGORIES
+from validation.categories import with_all
 from validation.simulated import (
     CORRELATION,
     COUNTS,
@@ -89,15 +91,16 @@ def done(truth: Truth, data: pd.DataFrame, **more: object) -> Simulated:
 
 def of_family(family: str, rows: int = FEW_ROWS) -> Case:
     """Return the model of a family: a predictor, random intercepts of 8 groups of 4 rows, or so many."""
-    formula = (
-        "y | trials(n) ~ x + (1 | g)" if family != "cumulative" and RESPONSES[family].trials else "y ~ x + (1 | g)"
-    )
+    trials = family in RESPONSES and RESPONSES[family].trials
+    formula = "y | trials(n) ~ x + (1 | g)" if trials else "y ~ x + (1 | g)"
 
     def draw(rng: Rng) -> Simulated:
         truth, data = Truth(rng), table(rng)
         data = data[data["t"] < rows].assign(x=lambda d: d["x"] - d["x"].mean()).reset_index(drop=True)
         if family == "cumulative":
             return ordered(truth, data)
+        if family in CATEGORIES:
+            return done(*with_all(rng, family, data))
         eta = fixed_part(truth, data, RESPONSES[family].centre) + intercepts(truth, data["g"], "g")
         return done(truth, response(truth, data, eta, family))
 
@@ -354,7 +357,7 @@ def _cases() -> list[Case]:
              log_density=lambda y, eta, own: stats.poisson.logpmf(y, np.exp(eta))),
         Case("negbinomial, intercepts", CENTRAL, "y ~ x + (1 | g)", with_intercepts("negbinomial", "g"), "negbinomial",
              log_density=lambda y, eta, own: stats.nbinom.logpmf(y, own, own / (own + np.exp(eta)))),
-        *(of_family(family) for family in FAMILIES if family in RESPONSES or family == "cumulative"),
+        *(of_family(family) for family in FAMILIES if family in {*RESPONSES, *CATEGORIES, "cumulative"}),
         _structure("uncorrelated slopes", "y ~ x + (x || g)", diagonal),
         _structure("cs()", "y ~ x + cs(0 + f | g)", compound_symmetry),
         _structure("ar1()", "y ~ x + ar1(0 + factor(t) | g)", autoregressive),

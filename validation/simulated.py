@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, gamma, ndtr
+from scipy.special import expit, gamma, gammaln, ndtr
 
 import bayesmm as bmm
 
@@ -59,6 +59,8 @@ def drawn(rng: Rng, prior: bmm.Prior) -> float:
             return float(rng.uniform(own["lower"], own["upper"]))
         case "LKJ":
             return float(2 * rng.beta(own["eta"], own["eta"]) - 1)
+        case "Fixed":
+            return float(own["value"])
     raise ValueError(f"no generator for {prior.distribution}")
 
 
@@ -172,6 +174,41 @@ def beta(rng: Rng, mean: np.ndarray, phi: float) -> np.ndarray:
     return np.clip(rng.beta(phi * mean, phi * (1 - mean)), 1e-12, 1 - 1e-12)
 
 
+def conway(rng: Rng, mean: np.ndarray, shape: float) -> np.ndarray:
+    """Return Conway-Maxwell-Poisson counts, p(k) = lambda^k / k!^shape / Z with lambda by bisection for the mean."""
+    k, u, (mean, place) = np.arange(MOST_COUNTS), rng.uniform(size=len(mean)), np.unique(mean, return_inverse=True)
+    low, high = np.full(len(mean), -60.0), np.full(len(mean), 60.0)
+    for _ in range(80):
+        log_p = (low + high)[:, None] / 2 * k - shape * gammaln(k + 1)
+        p = np.exp(log_p - log_p.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        above = p @ k > mean
+        low, high = np.where(above, low, (low + high) / 2), np.where(above, (low + high) / 2, high)
+    y = np.zeros(len(u))
+    for i, total in enumerate(np.cumsum(p, axis=1)):
+        y[place == i] = np.searchsorted(total, u[place == i])
+    return y
+
+
+def with_ends(rng: Rng, eta: np.ndarray, own: Values) -> np.ndarray:
+    """Return ordered beta shares: a logistic variable about eta says which are 0, below a cut, and which are 1."""
+    latent = eta + rng.logistic(size=len(eta)) - own["cutzero"]
+    return np.where(latent < 0, 0.0, np.where(latent > own["width"], 1.0, beta(rng, expit(eta), own["phi"])))
+
+
+def ones_and_zeros(rng: Rng, eta: np.ndarray, own: Values) -> np.ndarray:
+    """Return zero-one inflated beta shares: a share zoi are ends, of which coi are 1."""
+    ends = (rng.uniform(size=len(eta)) < own["coi"]).astype(float)
+    return np.where(rng.uniform(size=len(eta)) < own["zoi"], ends, beta(rng, expit(eta), own["phi"]))
+
+
+def laplace(rng: Rng, eta: np.ndarray, own: Values) -> np.ndarray:
+    """Return asymmetric Laplace variables: above eta with probability 1 - q, exponential on either side."""
+    q, above = own["quantile"], rng.uniform(size=len(eta)) > own["quantile"]
+    return eta + own["sigma"] * rng.exponential(size=len(eta)) * np.where(above, 1 / q, -1 / (1 - q))
+
+
+MOST_COUNTS = 400
 COUNTS = bmm.Prior("Normal", mu=0.7, sigma=0.5)
 AMOUNTS = bmm.Prior("Normal", mu=0.3, sigma=0.5)
 ALPHA = bmm.Prior("Normal", mu=0, sigma=3)
@@ -230,6 +267,34 @@ RESPONSES = {
     "tweedie": Response(
         lambda r, e, a: compound(r, np.exp(e), a["phi"], a["power"]), {"phi": SCALE, "power": POWER}, AMOUNTS
     ),
+}
+RESPONSES |= {
+    "hurdle_gamma": Response(
+        lambda r, e, a: zeros(r, a["hu"], r.gamma(a["shape"], np.exp(e) / a["shape"])),
+        {"shape": SHAPE, "hu": SHARE},
+        AMOUNTS,
+    ),
+    "hurdle_lognormal": Response(
+        lambda r, e, a: zeros(r, a["hu"], np.exp(r.normal(e, a["sigma"]))), {"sigma": SCALE, "hu": SHARE}, AMOUNTS
+    ),
+    "zero_inflated_beta": Response(
+        lambda r, e, a: zeros(r, a["zi"], beta(r, expit(e), a["phi"])), {"phi": PRECISION, "zi": SHARE}
+    ),
+    "zero_one_inflated_beta": Response(ones_and_zeros, {"phi": PRECISION, "zoi": SHARE, "coi": SHARE}),
+    "ordered_beta": Response(
+        with_ends, {"phi": PRECISION, "cutzero": bmm.Prior("Normal", mu=-1.5, sigma=0.5), "width": PRECISION}
+    ),
+    "loglogistic": Response(
+        lambda r, e, a: np.exp(e + r.logistic(size=len(e)) / a["shape"]), {"shape": SHAPE}, AMOUNTS
+    ),
+    "shifted_lognormal": Response(
+        lambda r, e, a: a["ndt"] + np.exp(r.normal(e, a["sigma"])),
+        {"sigma": SCALE, "ndt": bmm.Prior("Uniform", lower=0.0, upper=0.5)},
+        AMOUNTS,
+    ),
+    "compois": Response(lambda r, e, a: conway(r, np.exp(e), a["shape"]), {"shape": SCALE}, COUNTS),
+    "von_mises": Response(lambda r, e, a: r.vonmises(2 * np.arctan(e), a["kappa"]), {"kappa": SHAPE}, HALF),
+    "asymmetric_laplace": Response(laplace, {"sigma": SCALE, "quantile": bmm.Prior("Fixed", value=0.7)}),
 }
 LINKS = {"logit": expit, "probit": ndtr}
 

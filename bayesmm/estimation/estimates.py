@@ -71,7 +71,7 @@ class Estimates:
     ----------
     design : Design
     priors : Priors or None
-        None unless the method is "MAP".
+        None unless the method is "MAP", or the family has a parameter that the user chooses, such as a quantile.
     method : str
         "REML", "ML" or "MAP".
     beta : (p,) float64
@@ -149,9 +149,12 @@ class Estimates:
 
     @property
     def npar(self) -> int:
-        """Number of parameters: coefficients, sds and correlations, those of the family (sigma) and of the residual."""
+        """Number of parameters: coefficients, sds and correlations, those of the family (sigma) and of the residual.
+
+        Those that the user chose, such as a quantile, do not count.
+        """
         n_theta = sum(_n_theta(block) for block in self.design.blocks)
-        own = len(free_auxiliaries(self.design)) + self.design.residual.size
+        own = sum(not own.chosen for own in free_auxiliaries(self.design)) + self.design.residual.size
         return int(np.isfinite(self.beta).sum()) + n_theta + own
 
     @property

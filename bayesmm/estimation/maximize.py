@@ -8,7 +8,8 @@ from bayesmm.design.covariance.structures import check_free
 from bayesmm.design.records import Design
 from bayesmm.design.relations import unrelated
 from bayesmm.design.residual.structure import check_no_parameters
-from bayesmm.errors import DataError, listing, suggest
+from bayesmm.errors import listing, suggest
+from bayesmm.estimation.corner import corner_maximum
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.glmm import maximize_generalised
 from bayesmm.estimation.glmm_map import generalised_mode
@@ -41,7 +42,7 @@ def maximize(
         mode of the marginal posterior of (sds, correlations, sigma) under `priors`, on their natural scales; of a
         generalised model, of these and the coefficients.
     priors : Priors, optional
-        Needed by "MAP" only.
+        Needed by "MAP", and for parameters of the family that the user chooses, such as a quantile.
     start : mapping, optional
         Starting standard deviations and correlations by place, such as ``{"sd_Subject[Days]": 5.0, "sigma": 25.0,
         "corr_Subject[Intercept, Days]": 0.1}``, on the scale of the link.
@@ -57,8 +58,8 @@ def maximize(
     ValueError
         If the method or a place in `start` is unknown, or `nagq` is not one that the model allows.
     DataError
-        If the fixed effects, or the random ones, fit the response exactly; for "MAP" with a covariance structure; for a
-        family whose log density has a corner.
+        If the fixed effects, or the random ones, fit the response exactly; for "MAP" with a covariance structure; for
+        "MAP" or random effects of a family whose log density has a corner.
     PriorError
         For "MAP" where a prior is a function.
     """
@@ -75,10 +76,7 @@ def _maximum(design: Design, method: str, priors, start: Mapping[str, float] | N
         own = design if design.family.gaussian else unrelated(design)  # their Laplace's method knows the covariances
         check_free(own, "the mode of the marginal posterior", instead, compiled=True)
     if not design.family.smooth:
-        raise DataError(
-            f"the log density of the {design.family.name} family has a corner and no curvature, so that neither "
-            "Newton's method nor Laplace's approximation finds its maximum; sample() draws from the posterior"
-        )
+        return corner_maximum(design, method, priors, start, nagq)
     if not design.family.gaussian:
         if method == "MAP":
             return generalised_mode(design, priors, nagq, start)

@@ -11,6 +11,7 @@ from bayesmm.design.parameters import Parameter, coefficients, variance_paramete
 from bayesmm.design.relations import unrelated
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import PriorError
+from bayesmm.estimation.corner import no_maximum
 from bayesmm.evaluation.checks import Check, run_checks
 from bayesmm.evaluation.compare_reml_text import render_comparison
 from bayesmm.evaluation.consistency import check_choice, find_consistency
@@ -41,17 +42,20 @@ class Comparison:
         priors; mean, median, mode, sd, lower, upper: the posterior's draws, 95 % equal-tailed; difference:
         (mean - point) in posterior sds; verdict: agree, prior pull, boundary, skew, few groups, Laplace or disagree;
         cause: a sentence for every verdict but agree, which says what each of two causes makes of the difference
-        where both make a good part of it.
+        where both make a good part of it. Without a maximised fit point, se, map and difference are NaN, and verdict
+        and cause empty.
     parameters : tuple of Parameter
         What each row is.
-    point : PointFit
-        The maximised fit.
+    point : PointFit or None
+        The maximised fit; None where the model has none, which `absent` says why.
     consistency : ConsistencyCheck or None
         What `Fit.consistency` returns, if it was asked for.
     checks : tuple of Check
         The checks of the posterior; draws that failed them cannot be compared with anything.
     quadrature : float
         Log likelihood at the point estimates by adaptive quadrature, where `point` has Laplace's approximation of it.
+    absent : str
+        Why there is no maximised fit; empty where there is one.
     """
 
     table: pd.DataFrame
@@ -60,6 +64,12 @@ class Comparison:
     consistency: object | None
     checks: tuple[Check, ...]
     quadrature: float = math.nan
+    absent: str = ""
+
+    @property
+    def method(self) -> str:
+        """How the maximised fit was made, "REML", "ML" or "MAP"; empty where there is none."""
+        return "" if self.point is None else self.point.method
 
     @property
     def agrees(self) -> bool:
@@ -87,7 +97,8 @@ def compare(fit, point=None, consistency: bool | str = False) -> Comparison:
     fit : Fit
     point : PointFit, optional
         The fit to compare with; of the same model REML, or Laplace's ML for a generalised one, if not given. One that
-        is given is sought anew: where it is not the maximum, the verdict is "disagree", and says so.
+        is given is sought anew: where it is not the maximum, the verdict is "disagree", and says so. A model that has
+        no maximum is set beside nothing, and the comparison says why.
     consistency : bool or "graph"
         Of a linear model: with the check of `bayesmm.evaluation.consistency.consistency`; "graph": with that of the
         PyMC graph.
@@ -100,6 +111,9 @@ def compare(fit, point=None, consistency: bool | str = False) -> Comparison:
     check_choice(consistency)
     if point is not None:
         check_same_model(fit.design, point.design)
+    absent = no_maximum(fit.design) if point is None else ""
+    if absent:
+        return alone(fit, absent)
     point, flat, own = point_fits(fit, point)
     rows = gather(fit, (point, flat, marginal_mode(fit.model), own))
     judged = [judge(row) for row in rows]
@@ -112,6 +126,19 @@ def compare(fit, point=None, consistency: bool | str = False) -> Comparison:
         checks=tuple(run_checks(fit)),
         quadrature=by_quadrature(point) if point.nagq == 1 else math.nan,
     )
+
+
+def alone(fit, absent: str) -> Comparison:
+    """Return the posterior with nothing beside it; `absent` says why."""
+    parameters = variance_parameters(fit.design) + coefficients(fit.design)
+    draws = draws_of(fit, parameters)
+    posterior, flat = describe(draws), draws.reshape(len(parameters), -1)
+    table = posterior[["mean", "sd", "lower", "upper"]].reset_index(drop=True)
+    table["parameter"], table["median"] = [p.label for p in parameters], np.median(flat, axis=1)
+    numbers = zip(flat, map(support_of, parameters), posterior["ess_bulk"], strict=True)
+    table["mode"] = [mode(*each) for each in numbers]
+    table[["point", "se", "map", "difference"]], table[["verdict", "cause"]] = math.nan, ""
+    return Comparison(table[list(COLUMNS)], tuple(parameters), None, None, tuple(run_checks(fit)), absent=absent)
 
 
 def point_fits(fit, given) -> tuple:
@@ -164,6 +191,8 @@ def check_same_model(design, other) -> None:
 def marginal_mode(model):
     """Return the marginal MAP of the model; None where there is none, as with a prior that is a function."""
     design, gaussian = model.design, model.design.family.gaussian
+    if not design.family.smooth:
+        return None
     own = design if gaussian else unrelated(design)
     if structured_terms(own, compiled=True) or (design.residual.estimated and gaussian and not varies(design)):
         return None

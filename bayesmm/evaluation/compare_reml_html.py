@@ -8,12 +8,14 @@ from bayesmm.display.html_tables import Table, filled, name
 from bayesmm.display.text_tables import ceiled, column, count, number
 from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT
 from bayesmm.evaluation.compare_reml_text import (
+    BESIDE,
     COEFFICIENTS,
     POSTERIOR_DIGITS,
     VARIANCES,
+    agreement,
     consistency_lines,
+    design_of,
     laplace_lines,
-    overall,
     parts_of,
 )
 
@@ -26,14 +28,15 @@ QUALITY = ("ESS", "R-hat")
 def comparison_html(comparison) -> str:
     """Return a comparison: the verdict, both tables, the causes."""
     failed = [check.name for check in comparison.checks if not check.ok]
-    lines = [overall(comparison.table, comparison.point.method)]
+    lines = [agreement(comparison)]
     if failed:
         lines.insert(0, f"CHECKS FAILED ({', '.join(failed)}): the differences below may be the sampler's.")
     lines += [f"{parameter}: {verdict_}; {cause}." for parameter, verdict_, cause in causes(comparison)]
     lines += [
         joined(found) for found in (laplace_lines(comparison), consistency_lines(comparison.consistency)) if found
     ]
-    return fragment(lines, estimates(comparison), comparison.point.design.formula.text)
+    title = "" if comparison.point is None else comparison.point.design.formula.text
+    return fragment(lines, estimates(comparison), title)
 
 
 def estimates(comparison, posterior: pd.DataFrame | None = None) -> list[Table]:
@@ -46,7 +49,7 @@ def estimates(comparison, posterior: pd.DataFrame | None = None) -> list[Table]:
     posterior : DataFrame, optional
         The same parameters by label, for ESS and R-hat; without it these columns are left out.
     """
-    found = parts_of(comparison.point.design, comparison.parameters)
+    found = parts_of(design_of(comparison), comparison.parameters)
     return [part(CAPTIONS.get(title, title), comparison, mask, posterior) for title, mask in found]
 
 
@@ -55,18 +58,21 @@ def part(caption: str, comparison, mask: np.ndarray, posterior: pd.DataFrame | N
     frame = comparison.table[mask]
     values = frame[list(NUMBERS)].to_numpy(dtype=float)
     texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, frame["sd"][frame["sd"] > 0])).reshape(values.shape)
-    shown = [j for j, header in enumerate(NUMBERS) if header != "se" or np.isfinite(values[:, j]).any()]
+    beside = ("se",) if comparison.point is not None else BESIDE
+    shown = [j for j, header in enumerate(NUMBERS) if header not in beside or np.isfinite(values[:, j]).any()]
+    words = ("difference", "verdict") if comparison.point is not None else ()
     rows, marked = [], set()
     for i, row in enumerate(frame.itertuples()):
         quality, failed = ([], False) if posterior is None else diagnosed(posterior.loc[row.parameter])
         if failed or row.verdict == "disagree":
             marked.add(i)
-        numbers = filled([*texts[i, shown], *quality, number(row.difference, 2)])
-        rows.append((name(row.parameter), *numbers, row.verdict))
-    named = {"point": comparison.point.method, "se": "SE", "lower": BOUNDS[0], "upper": BOUNDS[1]}
+        numbers = filled([*texts[i, shown], *quality, *([number(row.difference, 2)] if words else [])])
+        rows.append((name(row.parameter), *numbers, *([row.verdict] if words else [])))
+    named = {"point": comparison.method, "se": "SE", "lower": BOUNDS[0], "upper": BOUNDS[1]}
     quality = QUALITY if posterior is not None else ()
-    headers = ("", *(named.get(NUMBERS[j], NUMBERS[j]) for j in shown), *quality, "difference", "verdict")
-    return Table(caption, headers, tuple(rows), frozenset({0, len(headers) - 1}), marked=frozenset(marked))
+    headers = ("", *(named.get(NUMBERS[j], NUMBERS[j]) for j in shown), *quality, *words)
+    wide = {0, len(headers) - 1} if words else {0}
+    return Table(caption, headers, tuple(rows), frozenset(wide), marked=frozenset(marked))
 
 
 def diagnosed(row: pd.Series) -> tuple[list[str], bool]:
@@ -78,5 +84,5 @@ def diagnosed(row: pd.Series) -> tuple[list[str], bool]:
 
 def causes(comparison) -> list[tuple[str, str, str]]:
     """Return parameter, verdict and cause of every row that does not simply agree."""
-    frame = comparison.table[comparison.table["verdict"] != "agree"]
+    frame = comparison.table[~comparison.table["verdict"].isin(["agree", ""])]
     return [(name(row.parameter), row.verdict, row.cause) for row in frame.itertuples()]

@@ -24,6 +24,7 @@ CHECKED = {
     "PyMC graph was not looked at: fit.consistency('graph') does that.",
 }
 VARIANCES, COEFFICIENTS = "Variance parameters", "Coefficients"  # titles
+BESIDE = ("point", "se", "map")  # columns of what stands beside the draws
 COEFFICIENT_COLUMNS = ("point", "se", "map", "mean", "sd", "lower", "upper")
 
 
@@ -34,10 +35,10 @@ def render_comparison(comparison) -> str:
     ----------
     comparison : Comparison
     """
-    frame, parts = comparison.table, parts_of(comparison.point.design, comparison.parameters)
+    frame, parts = comparison.table, parts_of(design_of(comparison), comparison.parameters)
     sections = [
         opening(comparison),
-        *(part(f"{title}:", frame[mask], comparison.point.method) for title, mask in parts),
+        *(part(f"{title}:", frame[mask], comparison.method) for title, mask in parts),
         legend(comparison),
         causes(frame),
         laplace_lines(comparison),
@@ -46,13 +47,18 @@ def render_comparison(comparison) -> str:
     return "\n\n".join("\n".join(section) for section in sections if section)
 
 
+def design_of(comparison):
+    """Return the design of the maximised fit; None where there is none."""
+    return None if comparison.point is None else comparison.point.design
+
+
 def parts_of(design, parameters: Sequence) -> list[tuple[str, np.ndarray]]:
     """Return the parts of a table of parameters: title, and which of them, (k,) bool; those without any left out."""
     kinds = np.array([parameter.kind for parameter in parameters], dtype=object)
     titles = [
         (VARIANCES, ("sd", "corr", "sigma")),
         (FAMILYS, ("auxiliary",)),
-        (residual_title(design), ("residual",)),
+        (FAMILYS if design is None else residual_title(design), ("residual",)),
         (COEFFICIENTS, ("coefficient",)),
     ]
     found = [(title, np.isin(kinds, of)) for title, of in titles]
@@ -64,9 +70,16 @@ def opening(comparison) -> list[str]:
     failed, point, trouble = [check.name for check in comparison.checks if not check.ok], comparison.point, []
     if failed:
         trouble += wrap(f"CHECKS FAILED ({', '.join(failed)}): the differences below may be the sampler's.")
-    if not point.converged:
+    if point is not None and not point.converged:
         trouble += wrap(f"{point.method}: {point.message}")
-    return [*trouble, *wrap(overall(comparison.table, point.method))]
+    return [*trouble, *wrap(agreement(comparison))]
+
+
+def agreement(comparison) -> str:
+    """Return whether both answers agree, or why there is one alone, in one sentence."""
+    if comparison.point is None:
+        return f"The posterior stands alone: {comparison.absent}."
+    return overall(comparison.table, comparison.method)
 
 
 def overall(frame: pd.DataFrame, method: str) -> str:
@@ -87,34 +100,40 @@ def overall(frame: pd.DataFrame, method: str) -> str:
 
 
 def part(title: str, frame: pd.DataFrame, method: str) -> list[str]:
-    """Return the lines of a part of the parameters: with standard errors, or where there are none the modes."""
+    """Return the lines of a part of the parameters: with standard errors, or where there are none the modes.
+
+    Without a method they are those of draws alone.
+    """
     columns = COEFFICIENT_COLUMNS if title.startswith(COEFFICIENTS) or frame["se"].notna().any() else VARIANCE_COLUMNS
+    columns = columns if method else tuple(name for name in columns if name not in BESIDE)
     values = frame[list(columns)].to_numpy(dtype=float)
     texts = np.array(column(values.ravel(), POSTERIOR_DIGITS, frame["sd"][frame["sd"] > 0])).reshape(values.shape)
     texts[:, [j for j, name in enumerate(columns) if name == "map" and np.isnan(values[:, j]).all()]] = NOT_COMPUTED
-    verdicts = [text.ljust(VERDICT_WIDTH) for text in frame["verdict"]]  # to the left; numbers are to the right
-    rows = [
-        [shorten(label), *texts[i], number(difference, 2), verdicts[i]]
-        for i, (label, difference) in enumerate(zip(frame["parameter"], frame["difference"], strict=True))
-    ]
     headers = ["", *({"point": method, "se": "SE", "map": "MAP"}.get(name, name) for name in columns)]
+    rows = [[shorten(label), *texts[i]] for i, label in enumerate(frame["parameter"])]
+    if not method:
+        return [title, *table(headers, rows)]
+    for row, difference, verdict in zip(rows, frame["difference"], frame["verdict"], strict=True):
+        row += [number(difference, 2), verdict.ljust(VERDICT_WIDTH)]  # words to the left, numbers to the right
     return [title, *table([*headers, "diff", "verdict".ljust(VERDICT_WIDTH)], rows)]
 
 
 def legend(comparison) -> list[str]:
     """Return what the columns mean."""
+    if comparison.point is None:
+        return wrap("mode: of each parameter's posterior alone. Intervals are 95 % equal-tailed.", "")
     linear = comparison.point.design.family.gaussian
     of = "all variance parameters together" if linear else "all parameters but the random effects together"
     joint = f"MAP: the mode of the marginal posterior of {of}; mode: of each alone. "
     if comparison.table["map"].isna().all():
         joint = "mode: of each parameter's posterior alone. "
-    text = f"diff = (mean - {comparison.point.method}) / sd. {joint}Intervals are 95 % equal-tailed."
+    text = f"diff = (mean - {comparison.method}) / sd. {joint}Intervals are 95 % equal-tailed."
     return wrap(text, "")
 
 
 def causes(frame: pd.DataFrame) -> list[str]:
     """Return the cause of each verdict that is not agree."""
-    rows = frame[frame["verdict"] != "agree"]
+    rows = frame[~frame["verdict"].isin(["agree", ""])]
     if len(rows) == 0:
         return []
     lines = [
@@ -128,9 +147,10 @@ def causes(frame: pd.DataFrame) -> list[str]:
 
 def laplace_lines(comparison) -> list[str]:
     """Return what Laplace's approximation costs, where that is known."""
-    exact, loglik = comparison.quadrature, comparison.point.loglik
+    exact = comparison.quadrature
     if math.isnan(exact):
         return []
+    loglik = comparison.point.loglik
     return wrap(
         f"Laplace's approximation of the log likelihood is {loglik:.4f} at these estimates; by quadrature it is "
         f"{exact:.4f}, {abs(exact - loglik):.2g} {'more' if exact > loglik else 'less'}."

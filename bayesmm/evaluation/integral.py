@@ -78,6 +78,8 @@ def refusal(fit) -> str | None:
         return f"the prior of {custom[0]} is a function, whose density is not known in closed form"
     if design.residual.estimated and design.family.gaussian and not varies(design):
         return f"the residuals of {design.residual.text} are in none that is compiled"
+    if design.blocks and not design.family.smooth:
+        return f"the log density of the {design.family.label} family has a corner, which no quadrature is for"
     if not design.family.gaussian:
         try:
             check_marginal(design)

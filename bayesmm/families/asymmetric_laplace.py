@@ -3,6 +3,8 @@
 The log density falls by quantile / sigma above mu and by (1 - quantile) / sigma below it, for each unit (Yu & Moyeed
 2001, Statistics & Probability Letters 54(4)). It has a corner at mu and no curvature elsewhere: there is nothing that
 Newton's method and Laplace's approximation could go by. Posteriors are sampled, with the random effects written out.
+Without random effects the coefficients of maximum likelihood are those of quantile regression, which a linear programme
+finds (Koenker & Bassett 1978, Econometrica 46(1)).
 """
 
 import math
@@ -11,7 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bayesmm.families.family import SHARES, SIGMA, Auxiliary, Family
+from bayesmm.errors import DataError
+from bayesmm.families.family import SHARES, SIGMA, Auxiliary, Family, Maximum
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.residuals import Residual
 from bayesmm.families.support import REAL
@@ -20,6 +23,10 @@ Array = np.ndarray
 
 MEDIAN = 0.5
 START = (0.05, 0.95)  # what a first quantile is kept within
+AT_END = 1e-7  # of a weight: HiGHS's tolerance for what is at a bound
+EXACT = 1e-12  # of the spread of y: residuals that are all smaller are rounding
+LEVEL = 0.05  # of the intervals that the bandwidth is best for
+NORMAL_QUARTILES = 1.34  # the distance of a normal variable's quartiles, in sds
 
 
 def mean(mu: Array, aux: tuple) -> Array:
@@ -61,6 +68,76 @@ def _on_identity(mean: None, aux: Array) -> Array:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+# maximum likelihood without random effects
+
+
+def maximum(y: Array, X: Array, weights: Array, aux: Array) -> Maximum:
+    """Return quantile regression; the covariance is Powell's, right for any errors: see `sandwich`.
+
+    Raises
+    ------
+    DataError
+        All residuals are 0.
+    """
+    q, p = float(aux[1]), X.shape[1]
+    beta, a, steps = np.zeros(0), np.zeros(0), 0
+    unique = True
+    if p:
+        beta, a, steps = _programme(y, X, weights, q)
+        inside = (a > AT_END * weights) & (a < (1 - AT_END) * weights)
+        unique = int(inside.sum()) == p
+        if unique:  # the hyperplane goes through these rows, to all digits
+            beta = np.linalg.solve(X[inside], y[inside])
+    r = y - X @ beta
+    if np.abs(r).max() <= EXACT * max(np.ptp(y), np.abs(y).max()):
+        raise DataError("the model fits the response exactly, so that the scale is 0 and the likelihood has no maximum")
+    total = weights.sum()
+    sigma = float(weights @ np.where(r >= 0, q * r, (q - 1) * r)) / total
+    loglik = total * (math.log(q * (1 - q) / sigma) - 1)
+    return Maximum(beta, sandwich(r, X, weights, q), np.array([sigma, q]), loglik, unique, steps)
+
+
+def _programme(y: Array, X: Array, weights: Array, q: float) -> tuple[Array, Array, int]:
+    """Return the coefficients, the solution a of the dual programme, and the number of steps.
+
+    max y'a subject to X'a = (1 - q) X'w, 0 <= a <= w; the coefficients are its shadow prices.
+    """
+    from scipy.optimize import linprog  # here, because few models come this far, and it takes a tenth of a second
+
+    bounds = np.column_stack([np.zeros(len(y)), weights])
+    scale = max(float(np.abs(y).max()), np.finfo(float).tiny)
+    found = linprog(-y / scale, A_eq=X.T, b_eq=(1 - q) * (X.T @ weights), bounds=bounds, method="highs")
+    if found.x is None:
+        raise DataError(f"the linear programme of quantile regression was not solved: {found.message}")
+    return -found.eqlin.marginals * scale, found.x, int(found.nit)
+
+
+def sandwich(r: Array, X: Array, weights: Array, q: float) -> Array:
+    """Return the covariance of the coefficients, (p, p): q (1 - q) H^-1 X'WX H^-1, H = X'W f X.
+
+    f is the density of each row's error at 0 by a normal kernel with the bandwidth of Hall & Sheather (1988): Powell
+    (1991), as R's quantreg with se = "ker" (Koenker 2005, Quantile Regression, section 3.4.2). Not a number where
+    nothing is near 0.
+    """
+    from scipy.special import ndtri
+
+    n, z = weights.sum(), ndtri(q)
+    share = 1.5 * math.exp(-z * z) / (2 * math.pi * (2 * z * z + 1))
+    h = n ** (-1 / 3) * ndtri(1 - LEVEL / 2) ** (2 / 3) * share ** (1 / 3)
+    while q - h < 0 or q + h > 1:
+        h /= 2
+    low, high = np.quantile(r, [0.25, 0.75])
+    h = (ndtri(q + h) - ndtri(q - h)) * min(float(np.std(r, ddof=1)), float(high - low) / NORMAL_QUARTILES)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        f = weights * np.exp(-np.square(r / h) / 2) / (h * math.sqrt(2 * math.pi))
+        H = X.T @ (f[:, None] * X)
+    if not np.isfinite(H).all() or np.linalg.matrix_rank(H) < X.shape[1]:
+        return np.full(H.shape, np.nan)
+    inverse = np.linalg.inv(H)
+    return q * (1 - q) * inverse @ (X.T @ (weights[:, None] * X)) @ inverse
+
+
+# ----------------------------------------------------------------------------------------------------------------------
 # the log density of a row, compiled and in PyTensor
 
 
@@ -91,7 +168,7 @@ def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequen
     return pt.ones_like(eta, dtype=bool), pt.log(q * (1 - q) / sigma) - z * (q - pt.lt(z, 0))
 
 
-QUANTILE = Auxiliary("quantile", "q", "Fixed", {"value": MEDIAN}, "(which quantile mu is)", bounds=SHARES)
+QUANTILE = Auxiliary("quantile", "q", "Fixed", {"value": MEDIAN}, "(which quantile mu is)", bounds=SHARES, chosen=True)
 
 family = Family(
     name="asymmetric_laplace",
@@ -101,6 +178,7 @@ family = Family(
     support=REAL,
     parameters=(replace(SIGMA, label="scale (sigma)"), QUANTILE),
     smooth=False,
+    maximum=maximum,
     mean=mean,
     variance=variance,
     proportional=False,

@@ -38,6 +38,8 @@ class Auxiliary:
         What it is between: above 0 if not given, between two numbers, or any real number.
     relative : bool
         Whether it is 1 where the columns of its formula are 0, and 1 without a formula: no parameter of the model.
+    chosen : bool
+        Whether its value is the user's choice, a fixed prior, which maximum likelihood takes as known.
     of : callable or None
         Of a sigma, what of the response it is the sd of, y -> array, such as its logarithm; the response if not given.
     """
@@ -53,6 +55,7 @@ class Auxiliary:
     bounds: tuple[float, float] = POSITIVE_VALUES
     of: Callable[[Array], Array] | None = None
     relative: bool = False
+    chosen: bool = False
 
     @property
     def symbol(self) -> str:

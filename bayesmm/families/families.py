@@ -47,7 +47,7 @@ from bayesmm.families import (
     zero_inflated_poisson,
     zero_one_inflated_beta,
 )  # fmt: skip
-from bayesmm.families.family import EQUIDISTANT, Family
+from bayesmm.families.family import EQUIDISTANT, SYMMETRIC, Family
 from bayesmm.families.links import LINKS, LOGIT
 
 MODULES = (
@@ -59,7 +59,8 @@ MODULES = (
     ordered_beta, zero_one_inflated_beta, asymmetric_laplace, sratio, acat, categorical,
 )  # fmt: skip
 
-SPACINGS = ("flexible", EQUIDISTANT)  # of thresholds
+SPACINGS = ("flexible", SYMMETRIC, EQUIDISTANT)  # of thresholds
+ABOUT_ZERO = "symmetric2"  # what ordinal calls thresholds that mirror each other about 0
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {module.family.name: replace(module.family, number=number) for number, module in enumerate(MODULES)}
 )
@@ -122,6 +123,11 @@ def with_option(text: str, link: str | None = None) -> Family:
     family, option = get_family(name.strip(), link), option.strip(" '\"").removeprefix("threshold=").strip(" '\"")
     if not family.ordered:
         raise DataError(f"family {text!r} is not known: {name} has no thresholds, so write family={name.strip()!r}")
+    if option == ABOUT_ZERO:
+        raise DataError(
+            f"thresholds that mirror each other about 0, as those of {text!r}, are not there; "
+            f"family='{family.name}({SYMMETRIC})' has the middle as one parameter more"
+        )
     if family.nominal:
         raise DataError(
             f"family {text!r} is not known: the categories of {family.name} have no order, so that there are no "
@@ -150,12 +156,17 @@ def limits_of(small: Family, large: Family) -> tuple[str, ...] | None:
     """
     if small.link != large.link:
         return None
-    if small.name == large.name or (small.spacing and not large.spacing and base_name(small) == large.name):
+    if small.name == large.name or (base_name(small) == base_name(large) and _is_narrower(small, large)):
         return ()
     ends = {own.name: own.limit_at for own in large.parameters if own.limit == small.name}
     limits = tuple(f"1 / {name} is 0" if end == math.inf else f"{name} is {end:g}" for name, end in ends.items())
     others = tuple(name for name in large.auxiliaries if name not in ends)
     return limits if limits and others == small.auxiliaries else None
+
+
+def _is_narrower(small: Family, large: Family) -> bool:
+    """Return whether all thresholds of the one kind are thresholds of the other."""
+    return bool(small.spacing) and (not large.spacing or (small.spacing, large.spacing) == (EQUIDISTANT, SYMMETRIC))
 
 
 def base_name(family: Family) -> str:

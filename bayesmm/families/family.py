@@ -27,6 +27,7 @@ Array = np.ndarray
 SMALLEST_START, LARGEST_START = 0.1, 1e3
 MOST_PARAMETERS = 3  # besides the mean: what compiled code has places for
 EQUIDISTANT = "equidistant"  # of thresholds: as far apart as the first two
+SYMMETRIC = "symmetric"  # of thresholds: as far apart above the middle as below it
 
 
 def _usual_tex(family: "Family") -> str:
@@ -63,6 +64,31 @@ def check_family(family: "Family") -> None:
         expect(fine, "a parameter", "a bmm.Auxiliary with a word as its name", parameter)
         prior = parameter.prior or parameter.name == SIGMA.name
         expect(prior, f"the default prior of {parameter.name}", "a distribution such as 'Gamma'", parameter.prior)
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """The maximum of the likelihood of a model without random effects, as a family knows it.
+
+    Attributes
+    ----------
+    beta : (p,) float64
+    beta_cov : (p, p) float64
+    aux : (a,) float64
+        The family's parameters, those that were chosen as they were given.
+    loglik : float
+    unique : bool
+        Whether no other coefficients have the same likelihood.
+    steps : int
+        Of the algorithm.
+    """
+
+    beta: Array
+    beta_cov: Array
+    aux: Array
+    loglik: float
+    unique: bool
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -143,7 +169,11 @@ class Family:
     several_modes : tuple of str
         Links with which a density in eta may have two modes, or a plateau beside one, for a far observation.
     smooth : bool
-        Whether the log density has derivatives everywhere; where it has a corner only sampling is possible.
+        Whether the log density has derivatives everywhere; where it has a corner, only sampling and `maximum` are
+        possible.
+    maximum : callable or None
+        Of a family whose log density has a corner, ``(y, X, weights, aux) -> Maximum`` of y = X beta + error, X of full
+        rank, `aux` with NaN for what is estimated.
     concave_links : tuple of str
         Links with which the log density of a row is concave in eta, whatever the response and the parameters are.
     scatter : callable or None
@@ -194,7 +224,8 @@ class Family:
         Whether the categories have no order: what stands for thresholds are the log odds of each beside the first,
         which are parameters of the family named by the category once the response is known, and eta has no part.
     spacing : str
-        "equidistant" where the thresholds are as far apart as the first two.
+        "equidistant" where the thresholds are as far apart as the first two, "symmetric" where those above the middle
+        mirror those below it.
     scaled : Family or None
         The same family with a parameter `disc` besides, which multiplies thresholds and linear predictor.
     """
@@ -220,6 +251,7 @@ class Family:
     normal: bool = False
     several_modes: tuple[str, ...] = ()
     smooth: bool = True
+    maximum: Callable[..., Maximum] | None = None
     concave_links: tuple[str, ...] = ()
     scatter: Callable[[Array], Array] | None = None
     cost: float = 90.0

@@ -125,7 +125,11 @@ def _bars(group: Group, work: Work) -> list[Bar]:
     if part.groups:
         raise work.error(part.groups[0].span, "a group term cannot stand inside another; join them with +")
     if part.specific:
-        raise work.error(part.specific[0].span, "cs() stands outside of group terms: its effects are fixed ones")
+        raise work.error(
+            part.specific[0].span,
+            "cs() stands outside of group terms: its effects are fixed ones, and random effects, (1 | g), are the same "
+            "for all thresholds",
+        )
     if part.offsets:
         what = "an offset" if part.offsets[0].function == "offset" else f"{part.offsets[0].function}()"
         raise work.error(part.offsets[0].span, f"{what} has no groups; it stands outside the group term, after a '+'")

@@ -82,7 +82,7 @@ def check_gaussian(point: Estimates, wanted: str) -> None:
 
 def has_profile(design) -> bool:
     """Return whether profiles and degrees of freedom know a design's residuals and levels: see `check_likelihood`."""
-    if not design.family.gaussian and structured_terms(design):
+    if not design.family.smooth or (not design.family.gaussian and structured_terms(design)):
         return False
     by_rows = design.residual.estimated and not design.residual.by_row
     term = design.residual
@@ -94,6 +94,11 @@ def check_likelihood(point: Estimates, wanted: str) -> None:
     """Raise a DataError where `wanted`, a phrase, is asked of the mode of a posterior, or knows no such residuals."""
     instead = "use the Wald intervals of confint(method='wald') or bmm.lrt"
     check_no_parameters(point.design, wanted, instead)
+    if not point.design.family.smooth:
+        raise DataError(
+            f"{wanted} goes by derivatives, and the log density of the {point.design.family.label} family has a "
+            f"corner; {instead}"
+        )
     if any(block.relation is not None for block in point.design.blocks):
         term = structured_terms(point.design)[0]
         raise DataError(f"{wanted} is not possible with the known covariance of {term}; {instead}")

@@ -64,8 +64,8 @@ def mode(values: np.ndarray, support: tuple[float, float] = REAL_SUPPORT, ess: f
     most 0.20 sd at n = 400, 0.12 at 1,500 and 0.11 at 4,000 (half-normal: 0.30, 0.18, 0.13), 60 replicates each.
     """
     kept, spread = trim(values)
-    if spread == 0:
-        return float(np.median(kept))
+    if np.ptp(kept) == 0:  # whose sd may be a rounding error
+        return float(kept[0])
     n = ess if math.isfinite(ess) and ess > 1 else len(kept)
     grid, height = kernel(kept, support, MODE_BANDWIDTH * spread * n**MODE_POWER)
     top, step = float(grid[height.argmax()]), grid[1] - grid[0]

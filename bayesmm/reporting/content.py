@@ -6,7 +6,7 @@ from bayesmm.display.html_tables import TEXT_WIDTH, Figure, Table, name
 from bayesmm.evaluation.checks import verdict
 from bayesmm.evaluation.checks.check_html import check_table
 from bayesmm.evaluation.compare_reml_html import causes, estimates
-from bayesmm.evaluation.compare_reml_text import consistency_lines, laplace_lines, overall
+from bayesmm.evaluation.compare_reml_text import agreement, consistency_lines, laplace_lines
 from bayesmm.reporting import tables, words
 from bayesmm.reporting.equation import equation
 from bayesmm.reporting.gallery import effect_figures, figures
@@ -131,13 +131,13 @@ def part(number: int, fit, comparison) -> Part:
 def opening(comparison) -> Verdict:
     """Return the verdict on the draws and on the comparison."""
     first, *more = verdict(list(comparison.checks)).split("\n")
-    doubtful = (comparison.table["verdict"] == "disagree").any() or not comparison.point.converged
+    point = comparison.point
+    lost = point is not None and not point.converged
+    doubtful = (comparison.table["verdict"] == "disagree").any() or lost
     failed = not all(check.ok for check in comparison.checks)
     state = "failed" if failed else "doubtful" if doubtful else "passed"
-    agreement = overall(comparison.table, comparison.point.method)
-    if not comparison.point.converged:
-        agreement = f"{comparison.point.method}: {comparison.point.message}. {agreement}"
-    return Verdict(state, words.signs(first), tuple(line.strip() for line in more), agreement)
+    said = f"{point.method}: {point.message}. {agreement(comparison)}" if lost else agreement(comparison)
+    return Verdict(state, words.signs(first), tuple(line.strip() for line in more), said)
 
 
 def remarks(comparison) -> tuple[str, ...]:

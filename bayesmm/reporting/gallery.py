@@ -48,23 +48,23 @@ def estimates(fit, comparison) -> tuple[Figure, ...]:
     if not variance_parameters(fit.design):
         return ()
     few = len(variance_parameters(fit.design)) <= PROFILED
-    method, profiled = comparison.point.method, few and has_profile(fit.design)
+    method, profiled = comparison.method, few and has_profile(fit.design)
     interval = " and its 95 % profile interval" if profiled else ""
     return (
         picture(
             partial(plots.plot_variances, fit, comparison.point, intervals=profiled),
-            f"Posterior densities of the variance components, with {method}{interval} marked.",
+            f"Posterior densities of the variance components{f', with {method}{interval} marked' * bool(method)}.",
             "A panel for each standard deviation, correlation and parameter of the family: its posterior density, mean "
-            f"and 95 % interval, and a line at the estimate of {method}.",
+            f"and 95 % interval{f', and a line at the estimate of {method}' * bool(method)}.",
         ),
     )
 
 
 def forest(fit, comparison) -> tuple[Figure, ...]:
     """Return the forest of the comparison."""
-    if not comparison.parameters:
+    if not comparison.parameters or comparison.point is None:
         return ()
-    method = comparison.point.method
+    method = comparison.method
     return (
         picture(
             partial(plots.plot_comparison, comparison),
@@ -206,10 +206,11 @@ def effect_figures(fit, point, k: int) -> tuple[Figure, ...]:
     return (
         picture(
             partial(plots.plot_effects, fit, point, block.group),
-            f"Random effects of {group}, sorted: posterior means with 95 % intervals, and the conditional modes of "
-            f"{point.method}.",
+            f"Random effects of {group}, sorted: posterior means with 95 % intervals"
+            + ("." if point is None else f", and the conditional modes of {point.method}."),
             f"A row for each of the {count:,} levels of {group} and a panel for each of its terms, sorted by the "
-            "posterior mean; a line is the 95 % interval, a mark on it the conditional mode of the maximised fit.",
+            "posterior mean; a line is the 95 % interval"
+            + ("." if point is None else ", a mark on it the conditional mode of the maximised fit."),
         ),
         *shrinkage(fit, k),
     )

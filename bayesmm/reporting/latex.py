@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from bayesmm.design.parameters import own_terms, specific_columns
 from bayesmm.design.records import Block, Design
-from bayesmm.families.family import EQUIDISTANT, Family
+from bayesmm.families.family import EQUIDISTANT, SYMMETRIC, Family
 from bayesmm.families.links import LINKS
 from bayesmm.formula.formula import Call, Operation, arguments_of, gives, text_of
 
@@ -93,6 +93,7 @@ def of_categories(design: Design, family: Family) -> str:
     """Return what the link of a probability of ordered categories is."""
     y = family.tex.replace("Y", rf"{{{escape(response_text(design))}}}_{{i}}")
     threshold, part = r"\tau_{k}", design.residual.parts[0]
+    last = len(design.categories) - 1
     if family.spacing == EQUIDISTANT:
         threshold = r"\tau_{1} + (k - 1)(\tau_{2} - \tau_{1})"
     columns = specific_columns(design)
@@ -100,7 +101,9 @@ def of_categories(design: Design, family: Family) -> str:
     right = rf"{threshold} - \eta_{{i}}{own}"
     scale = next((p.symbol for p in family.parameters if p.relative), "")
     right = rf"{scale}_{{i}}\,({right})" if scale else right
-    return rf"{LINKS[family.link].tex.replace(MU, y)} &= {right},\quad k = 1, \ldots, {len(design.categories) - 1}"
+    middle = rf",\quad \tau_{{k}} + \tau_{{{last + 1} - k}} = \tau_{{1}} + \tau_{{{last}}}"
+    also = middle if family.spacing == SYMMETRIC else ""
+    return rf"{LINKS[family.link].tex.replace(MU, y)} &= {right},\quad k = 1, \ldots, {last}{also}"
 
 
 def log_odds(design: Design) -> Iterator[str]:

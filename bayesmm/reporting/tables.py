@@ -197,7 +197,10 @@ def beside(fits, comparisons) -> list[Table]:
     """
     headers = ("", *(f"Fit {i}" for i in range(1, len(fits) + 1)))
     words = frozenset(range(len(headers)))
-    both = ("", *(text for i, c in enumerate(comparisons, 1) for text in (f"Fit {i}", f"Fit {i}, {c.point.method}")))
+    both = (
+        "",
+        *(text for i, c in enumerate(comparisons, 1) for text in (f"Fit {i}", f"Fit {i}, {c.method or 'no maximum'}")),
+    )
     columns = [sizes(*pair) for pair in pairs(fits, comparisons)]
     return [
         Table("The models", headers, tuple(zip(*columns, strict=True)), words, words - {0}),
@@ -224,9 +227,7 @@ def sizes(fit, comparison) -> tuple[str, ...]:
         f"{design.family.label} ({design.family.link} link)",
         f"{design.n:,}",
         groups or MISSING,
-        point.method,
-        f"{point.loglik:.2f}",
-        f"{point.aic:.2f}",
+        *((MISSING,) * 3 if point is None else (point.method, f"{point.loglik:.2f}", f"{point.aic:.2f}")),
         f"FAILED: {', '.join(failed)}" if failed else passed,
     )
 

@@ -78,7 +78,7 @@ def kind_line(design) -> str:
 
 def caution(comparisons) -> str:
     """Say what the criteria of several fits cannot be compared by; nothing where they can."""
-    points = [comparison.point for comparison in comparisons]
+    points = [comparison.point for comparison in comparisons if comparison.point is not None]
     if len({point.design.n for point in points}) > 1 or len({point.design.response for point in points}) > 1:
         return "The log likelihoods and AICs are of different data: they cannot be compared."
     if "REML" in {p.method for p in points} and len({(p.method, frozenset(p.design.coefficients)) for p in points}) > 1:
@@ -222,7 +222,12 @@ def signs(text: str) -> str:
 
 def reading(comparison) -> str:
     """Say what the columns of the tables of estimates are."""
-    method = comparison.point.method
+    method = comparison.method
+    if not method:
+        return (
+            "mean, sd: of the posterior; 2.5 % and 97.5 %: its equal-tailed interval; ESS: the smaller of bulk and "
+            "tail. There is no maximised fit to set beside them; the next section says why."
+        )
     return (
         f"{method}: the maximised fit; mean, sd: of the posterior; 2.5 % and 97.5 %: its equal-tailed interval; "
         f"ESS: the smaller of bulk and tail; difference: (mean − {method}) in posterior sds; verdict: agree up to "
@@ -232,6 +237,11 @@ def reading(comparison) -> str:
 
 def comparison_sentence(design, comparison) -> str:
     """Say what the estimates are, and what stands beside them."""
+    if comparison.point is None:
+        return (
+            "We report posterior means and 95 % equal-tailed credible intervals. The analysis was done with bayesmm "
+            f"{__version__}."
+        )
     ways = {"REML": "restricted maximum likelihood", "ML": "maximum likelihood", "MAP": "the mode of the posterior"}
     way = ways[comparison.point.method]
     if not design.family.gaussian and design.blocks and comparison.point.method == "ML":

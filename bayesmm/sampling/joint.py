@@ -42,6 +42,7 @@ from bayesmm.sampling.marginal import SPREAD, Ready, as_tree, centre, check_star
 from bayesmm.sampling.mode import Mode, find_mode
 from bayesmm.sampling.proposal import factor_of
 from bayesmm.sampling.recovery import data_groups, to_reported
+from bayesmm.sampling.signed import crossing, in_logarithms, mode_with_signs, with_signs
 from bayesmm.storage.runs import Run
 
 # Newton's steps for the effects' mode, of which Laplace's is near, end when they are this small, in the prior's sds;
@@ -75,7 +76,7 @@ def ready(
     *,
     nested: bool = True,
 ) -> Ready:
-    """Return the joint posterior at Laplace's mode, in its metric.
+    """Return the joint posterior at Laplace's mode, in its metric; sds that may be near 0 have a sign, see `signed`.
 
     Parameters
     ----------
@@ -112,13 +113,18 @@ def ready(
     modes = [over_levels_again(block, b) for block, b in zip(design.blocks, modes, strict=True)]
     L, modes, written = ([parts[k] for k in kept] for parts in (L, modes, flags))
     e, sizes = spherical_where(L, modes, written), effect_sizes(L, modes, written)
-    joint = replace(laplace, posterior=joint_posterior(design, own, priors, flags, within))
-    at = in_metric(joint.posterior, mode, e, sizes)
+    chosen = crossing(design, priors, c, mode, kept, flags)
+    joint = replace(laplace, posterior=joint_posterior(design, own, priors, flags, within, chosen))
+    at = in_metric(joint.posterior, mode_with_signs(c, mode, chosen), e, sizes)
+    levels = [len(block.levels) if k in kept else 0 for k, block in enumerate(design.blocks)]
 
     def start(seed: int | None = None) -> Floats:
         return generator(seed).uniform(-SPREAD, SPREAD, at.size)
 
-    return Ready(joint, at.centre, at, start, lambda model, run: joint_tree(model, run, flags, within))
+    def tree(model: Marginal, run: Run) -> xr.DataTree:
+        return joint_tree(laplace, in_logarithms(run, c, chosen, levels), flags, within)
+
+    return Ready(joint, at.centre, at, start, tree)
 
 
 def integrated_block(design: Design) -> int | None:
@@ -147,12 +153,16 @@ def written_out(design: Design, integrated: int | None) -> list[int]:
 
 
 def joint_posterior(
-    design: Design, own: Design, priors: Mapping[str, Prior], centred: Sequence[bool], integrated: int | None = None
-) -> LogPosterior:
-    """Return the joint log posterior, without the effects of the block `integrated`; `own` is the prior's design."""
+    design: Design, own: Design, priors: Mapping[str, Prior], centred: Sequence[bool], integrated: int | None = None,
+    chosen: Sequence[int] = (),
+) -> LogPosterior:  # fmt: skip
+    """Return the joint log posterior, without the effects of the block `integrated`; `own` is the prior's design.
+
+    The sds `chosen` have a sign: see `signed`.
+    """
     blocks = [design.blocks[k] for k in written_out(design, integrated)]
     size = sum(len(block.levels) * len(block.columns) for block in blocks)
-    c, _ = generalised_coordinates(design, priors, effects=size)
+    c = with_signs(generalised_coordinates(design, priors, effects=size)[0], chosen)
     if integrated is None:
         likelihood, words = joint_likelihood(), joint_words(own, centred)
     else:

@@ -61,11 +61,16 @@ def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: 
 def centre(model: Marginal, priors: Mapping[str, Prior], near: Mapping[str, float] = NOWHERE) -> Floats:
     """Return where chains start, (d,), before they are moved apart: at the values in `near`, by place, or the medians.
 
-    Where a prior is improper it is a value of the data's size; of a generalised model 1 on the scale of the link.
+    Where a prior is improper it is a value of the data's size; of a generalised model 1 on the scale of the link. Where
+    the density of a generalised model does not exist at the medians, the parameters of its family are where its moment
+    estimates are: a shift may be between 0 and 1, and the least response is 0.3.
     """
     integrated = model.integrated
     if integrated is None:
-        return _medians(priors, model, [1.0] * len(model.places), near)
+        ones = [1.0] * len(model.places)
+        x = _medians(priors, model, ones, near)
+        there = model.posterior.size == 0 or np.isfinite(model.posterior(x)[0])
+        return x if there else _medians(priors, model, ones, {**_moments(model), **near})
     problem = integrated.problem
     spread = math.sqrt(problem.cp.rWr / max(problem.cp.n, 1)) or 1.0
     scales = [scale[kept] for scale, kept in zip(problem.scales, integrated.structure.kept, strict=True)]
@@ -96,6 +101,15 @@ def _thresholds(model: Marginal) -> dict[str, float]:
     if model.integrated is not None or not model.design.family.ordered:
         return {}
     return dict(zip(residual_labels(model.design.residual.parameters[0]), share_thresholds(model.design), strict=True))
+
+
+def _moments(model: Marginal) -> dict[str, float]:
+    """Return moment estimates of the family's parameters, by place."""
+    family, y = model.design.family, model.design.y
+    if family.ordered or family.start is None:
+        return {}
+    first = family.first(y, np.full(len(y), y.mean()))
+    return dict(zip(family.auxiliaries, map(float, first), strict=True))
 
 
 @dataclass(frozen=True)

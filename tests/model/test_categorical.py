@@ -158,7 +158,7 @@ def test_all_that_is_done_with_categories_without_an_order(tmp_path):
         ("y ~ 0 + x", "leave '0 \\+' out"),
         ("y ~ cs(x)", "effects of its own"),
         ("y ~ s(x)", "a predictor each"),
-        ("y ~ x + offset(x)", "a predictor each"),
+        ("y ~ x + offset(x)", r"^offset\(x\) is not possible.*a predictor each"),
         ("y ~ x + z", "depend on others"),
     ],
 )

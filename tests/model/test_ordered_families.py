@@ -172,6 +172,41 @@ def test_equidistant_thresholds():
     assert table["Df"].iloc[1] == 2 and 0 < table["Pr(>Chisq)"].iloc[1] < 1
 
 
+@pytest.mark.parametrize("last", [5, 6])
+def test_symmetric_thresholds(last):
+    """clm's parameters: the middle, one threshold or two, and distances from it that are the same on both sides."""
+    k, warm, _ = columns()
+    rng = np.random.default_rng(3)
+    if last == 6:  # five thresholds, the middle of which is one
+        k = k + (rng.uniform(size=len(k)) < 0.4)
+
+    def thresholds(x):
+        if last == 5:
+            low, high = x[0], x[0] + np.exp(x[1])
+            return np.array([low - np.exp(x[2]), low, high, high + np.exp(x[2])])
+        near, far = np.exp(x[1]), np.exp(x[1]) + np.exp(x[2])
+        return x[0] + np.array([-far, -near, 0.0, near, far])
+
+    def deviance(x):
+        return -2 * log_likelihood(cumulative, thresholds(x), x[3] * warm, k)
+
+    best = optimize.minimize(deviance, [0.0, 0.3, 0.3, 1.0], method="BFGS", options={"gtol": 1e-6})
+    data = wine().assign(rating=k)
+    point, free, even = (
+        bmm.Model("rating ~ temp", data, f).maximize()
+        for f in ("cumulative(symmetric)", "cumulative", "cumulative(equidistant)")
+    )
+    assert point.criterion == pytest.approx(best.fun, abs=1e-6) and point.npar == 4
+    np.testing.assert_allclose(
+        [*point.residual["threshold"], *point.beta], [*thresholds(best.x)[:3], best.x[3]], atol=2e-4
+    )
+    tau = np.array([float(own) for own in point.own])
+    np.testing.assert_allclose(tau + tau[::-1], tau[0] + tau[-1], atol=1e-9)
+    assert np.all(np.diff(tau) > 0)
+    assert bmm.lrt(point, free).table["Df"].iloc[1] == last - 4
+    assert bmm.lrt(even, point).table["Df"].iloc[1] == 1
+
+
 def test_proportional_odds_are_tested_by_effects_of_thresholds():
     """R's anova(clm(rating ~ temp + contact), clm(rating ~ temp, nominal = ~ contact)): 173.0 - 172.4 on 3 df."""
     small = bmm.Model("rating ~ temp + contact", wine(), "cumulative").maximize()
@@ -210,6 +245,7 @@ CASES = {
     "acat": ("rating ~ temp + cs(contact) + (1 | judge)", "acat"),
     "disc": (("rating ~ temp + contact + (1 | judge)", "disc ~ temp"), "cumulative"),
     "equidistant": ("rating ~ temp + contact + (1 | judge)", "cumulative(equidistant)"),
+    "symmetric": ("rating ~ temp + contact + (1 | judge)", "cumulative(symmetric)"),
 }
 
 
@@ -263,9 +299,15 @@ def test_draws_of_a_scaled_model_are_those_of_its_probabilities():
         ("rating ~ cs(1)", "acat", "names no column"),
         ("rating ~ cs(contact + yes)", "acat", "depend on others"),
         ("rating ~ cs(year)", "cumulative", "goes from 2015 to 2019"),
-        (("rating ~ temp", "disc ~ temp"), "acat", "has no parameters besides the mean|parameters are"),
+        (
+            ("rating ~ temp", "disc ~ temp"),
+            "acat",
+            "besides the thresholds.*disc is a parameter of cumulative",
+        ),
         (("rating ~ temp", "disc ~ 0 + temp"), "cumulative", "disc"),
-        ("rating ~ temp", "acat(symmetric)", "flexible"),
+        ("rating ~ temp", "acat(symmetrical)", "did you mean 'symmetric'"),
+        ("rating ~ temp", "cumulative(symmetric2)", "mirror each other about 0"),
+        ("rating ~ temp", "categorical(symmetric)", "have no order"),
         ("rating ~ temp", "poisson(equidistant)", "has no thresholds"),
     ],
 )

@@ -162,7 +162,7 @@ def test_own_regressions_of_counts_solve_the_score_equations_and_a_group_of_zero
         rows = design.blocks[0].index == g
         mean = np.exp(own[g, 0] + slope * design.X[rows, 1])
         assert mean.sum() == pytest.approx(design.y[rows].sum())
-    beta = complete_pooling(design, design.blocks[0])
+    beta = complete_pooling(counted, design.blocks[0])
     assert np.isfinite(beta).all()
     data = counted.design.frame.assign(n=lambda d: np.where(d["g"] == "g3", 0, d["n"]))
     fit = posterior_near(bmm.Model("n ~ x + (1 | g)", data, "poisson"))

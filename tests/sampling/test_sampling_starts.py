@@ -7,11 +7,14 @@ import pytest
 import xarray as xr
 from small_graphs import ERRORS, SHORT, graph_of
 
+import bayesmm as bmm
 from bayesmm.errors import PriorError
+from bayesmm.likelihood.marginal import generalised
 from bayesmm.priors import Prior
 from bayesmm.runtime import memory
 from bayesmm.sampling.graph import size
 from bayesmm.sampling.graph.nuts import check_start, prior_predictive, sample_graph
+from bayesmm.sampling.marginal import centre
 
 # --- memory ----------------------------------------------------------------------------------------------------------
 
@@ -100,6 +103,14 @@ def test_the_start_of_a_mixed_model_is_good(graph):
 
 
 # --- prior predictive ------------------------------------------------------------------------------------------------
+
+
+def test_a_shift_whose_prior_goes_beyond_the_least_response_starts_below_it():
+    data = {"y": np.array([0.1, 0.4, 0.9, 1.4, 2.0, 3.1])}
+    priors = {"ndt": bmm.Prior("Uniform", lower=0.0, upper=0.5)}  # the median is above 0.1
+    model = bmm.Model("y ~ 1", data, "shifted_lognormal", priors)
+    made = generalised(model.design, model.priors)
+    assert np.isfinite(made.posterior(centre(made, model.priors))[0])
 
 
 def test_prior_predictive_draws_parameters_and_data(frame):

@@ -34,7 +34,7 @@ from bayesmm.design.residual.structure import (
     ResidualTerm,
 )
 from bayesmm.errors import DataError
-from bayesmm.families.family import EQUIDISTANT, MOST_PARAMETERS, Auxiliary, Family
+from bayesmm.families.family import EQUIDISTANT, MOST_PARAMETERS, SYMMETRIC, Auxiliary, Family
 from bayesmm.formula.formula import Scale
 
 IDENTITY, LOG, LOGIT = range(3)  # what the links are called in compiled code
@@ -108,7 +108,7 @@ def threshold_term(
     columns : sequence of str, length c
     """
     names = tuple(f"{low}|{high}" for low, high in pairwise(categories))
-    shown = names[:2] if family.spacing == EQUIDISTANT else names
+    shown = names[: free_thresholds(family.spacing, len(names))]
     own = {"mu": 0.0, "sigma": 1.0}
     (first, tex), other = (THRESHOLD, r"\tau"), SPECIFIC
     if family.nominal:
@@ -128,16 +128,32 @@ def threshold_term(
             ),
         )
     given = tuple(name for name in family.auxiliaries if name not in family.formulas)
-    return ResidualTerm(STRUCTURE, text, parameters, Z, of=THRESHOLD, given=given, categories=tuple(categories))
+    return ResidualTerm(
+        STRUCTURE, text, parameters, Z, of=THRESHOLD, given=given, categories=tuple(categories), spacing=family.spacing
+    )
+
+
+def free_thresholds(spacing: str, number: int) -> int:
+    """Return how many of so many thresholds are parameters, the first of them."""
+    free = {EQUIDISTANT: 2, SYMMETRIC: number // 2 + 1}
+    return min(free.get(spacing, number), number)
 
 
 def threshold_basis(part: ResidualTerm) -> Array:
-    """Return B, (K - 1, t): the thresholds are B times the parameters of that name, which are they, or the first two.
+    """Return B, (K - 1, t): the thresholds are B times the parameters of that name, which are they, or the first t.
 
-    Equidistant ones are on a line through the first two.
+    Equidistant ones are on a line through the first two. Of symmetric ones each two that are as far from the ends have
+    the same middle, by which the upper ones follow from the lower: ordinal's `clm(threshold = "symmetric")`.
     """
     t, k = part.parameters[0].size, np.arange(len(part.categories) - 1.0)
-    return np.eye(t) if t == len(k) else np.column_stack([1.0 - k, k])
+    if t == len(k):
+        return np.eye(t)
+    if part.spacing == EQUIDISTANT:
+        return np.column_stack([1.0 - k, k])
+    middle = np.zeros(t)
+    middle[t - 1] += 1.0
+    middle[len(k) - t] += 1.0  # the same one where the number is odd
+    return np.vstack([np.eye(t), middle - np.eye(t)[: len(k) - t][::-1]])
 
 
 def specific_sign(family: Family) -> float:

@@ -168,6 +168,8 @@ class ResidualTerm:
         The family's parameters that are no parameters of the model, because the structure gives them.
     categories : tuple of str
         Of thresholds, what they are between.
+    spacing : str
+        Of thresholds, as `Family.spacing`.
     """
 
     structure: ResidualStructure
@@ -178,6 +180,7 @@ class ResidualTerm:
     of: str = ""
     given: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    spacing: str = ""
 
     @cached_property
     def layout(self) -> Layout:

@@ -25,6 +25,7 @@ from bayesmm.design.state import Scope
 from bayesmm.design.transforms import evaluate, numeric
 from bayesmm.design.variables import observed_levels
 from bayesmm.errors import DataError, listing
+from bayesmm.families.families import FAMILIES
 from bayesmm.families.family import Family
 from bayesmm.formula.additions import share_advice
 from bayesmm.formula.formula import (
@@ -144,8 +145,11 @@ def _of_family(formula: Formula, family: Family, scope: Scope, y: Array) -> Resi
     others = [own for own in formula.scales if own.name != SPECIFIC]
     unknown = next((own for own in others if own.name not in parameters), None)
     if unknown is not None:
-        has = f"has {listing(parameters)}" if parameters else "has no parameters besides the mean"
+        besides = "thresholds" if family.ordered else "mean"
+        has = f"has {listing(parameters)}" if parameters else f"has no parameters besides the {besides}"
         advice = share_advice(unknown.name)
+        having = [one.name for one in FAMILIES.values() if one.ordered and unknown.name in one.formulas]
+        advice += f" ({unknown.name} is a parameter of {listing(having)})" if family.ordered and having else ""
         raise DataError(f"{unknown.text} is of a parameter that {whose} has not: it {has}, so leave it out{advice}")
     parts = [_thresholds(formula, family, scope, len(y))] if family.ordered else []
     for own in others:

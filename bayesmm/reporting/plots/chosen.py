@@ -7,6 +7,7 @@ import numpy as np
 
 from bayesmm.display.figures import plain
 from bayesmm.errors import listing, suggest
+from bayesmm.estimation.corner import no_maximum
 
 
 def of_posterior[Function: Callable](function: Function) -> Function:
@@ -27,6 +28,11 @@ def check_posterior(name: str, fit: object) -> None:
             f"{name} draws a posterior, from sample(), not a {type(fit).__name__}; bmm.plots.smooths and "
             "bmm.predictions(...).plot() draw a maximised fit"
         )
+
+
+def maximised(fit):
+    """Return the maximised fit of a posterior's model; None where there is none."""
+    return None if no_maximum(fit.design) else fit.model.maximize()
 
 
 def check_single(design, name: str) -> None:

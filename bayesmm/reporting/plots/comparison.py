@@ -32,7 +32,9 @@ def plot_comparison(comparison, ax=None):
     if not isinstance(comparison, Comparison):
         check_posterior("plot_comparison", comparison)
         comparison = compare(comparison)
-    table, method = comparison.table[comparison.table["sd"] > 0].head(FOREST_ROWS), comparison.point.method
+    if comparison.point is None:
+        raise ValueError(f"plot_comparison sets a posterior beside a maximised fit: {comparison.absent}")
+    table, method = comparison.table[comparison.table["sd"] > 0].head(FOREST_ROWS), comparison.method
     figure, axes = panels(1, wide=9.6, high=0.36 * len(table) + 1.0, ax=ax)
     panel, rows = axes[0], np.arange(len(table))[::-1]
     scaled = table[["lower", "upper", "point", "map"]].sub(table["mean"], axis=0).div(table["sd"], axis=0)

@@ -27,7 +27,7 @@ from bayesmm.inference.terms import has_profile
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import CI_PROB, draws_of
 from bayesmm.posterior.point_estimates import estimate
-from bayesmm.reporting.plots.chosen import of_posterior
+from bayesmm.reporting.plots.chosen import maximised, of_posterior
 from bayesmm.reporting.plots.labels import units
 from bayesmm.runtime.arguments import check_bool
 
@@ -45,7 +45,7 @@ def plot_variances(fit, point=None, intervals: bool | pd.DataFrame = True):
     ----------
     fit : Fit
     point : PointFit, optional
-        The fit to mark; REML (of a generalised model ML) if not given.
+        The fit to mark; REML (of a generalised model ML) if not given, none where the model has no maximum.
     intervals : bool or DataFrame
         Whether to draw the point fit's 95 % profile intervals, or the table of ``point.confint()`` to take them from.
 
@@ -55,19 +55,21 @@ def plot_variances(fit, point=None, intervals: bool | pd.DataFrame = True):
     """
     if not isinstance(intervals, pd.DataFrame):
         check_bool("intervals", intervals)
-    point = fit.model.maximize() if point is None else point
+    point = maximised(fit) if point is None else point
     mode = marginal_mode(fit.model)
     every = variance_parameters(fit.design)
     parameters = every[:PANELS]
     limits = profile_limits(point, parameters, intervals)
     figure, axes = panels(len(parameters), wide=3.3, high=2.4)
     for ax, parameter, draws in zip(axes, parameters, draws_of(fit, parameters), strict=True):
-        marks = [estimate(point, parameter), np.nan if mode is None else estimate(mode, parameter)]
+        marks = [np.nan if one is None else estimate(one, parameter) for one in (point, mode)]
         draw_density(ax, parameter, draws.ravel(), marks, limits.get(parameter.label))
         heading(ax, parameter.label, 10)
         name_axes(ax, unit(fit.design, parameter))
     entries = {"posterior density": ("s", LIGHT), "posterior mean and 95 % interval": ("band", INK)}
-    entries |= {point.method: ("-", ACCENT)} | ({"its 95 % profile interval": ("|-|", ACCENT)} if limits else {})
+    entries |= ({} if point is None else {point.method: ("-", ACCENT)}) | (
+        {"its 95 % profile interval": ("|-|", ACCENT)} if limits else {}
+    )
     key(figure, entries | ({} if mode is None else {"MAP": ("--", INK)}))
     title(figure, "Variance components" + omitted(len(every) - len(parameters)), fit.design.formula.text)
     return axes
@@ -78,7 +80,7 @@ def profile_limits(point, parameters: list[Parameter], intervals: bool | pd.Data
     if isinstance(intervals, pd.DataFrame):
         known = [parameter.label for parameter in parameters if parameter.label in intervals.index]
         return {label: (intervals["lower"][label], intervals["upper"][label]) for label in known}
-    if not intervals or point.method == "MAP" or not has_profile(point.design):
+    if not intervals or point is None or point.method == "MAP" or not has_profile(point.design):
         return {}
     known = [parameter for parameter in parameters if not is_later_threshold(point.design, parameter)]
     try:

@@ -47,7 +47,7 @@ def save_figures(fit, directory: str | Path, comparison: Comparison | None = Non
     comparison = compare(fit) if comparison is None else comparison
     drawings = {
         "variance_components": lambda: plot_variances(fit, comparison.point),
-        "comparison": lambda: plot_comparison(comparison),
+        **({} if comparison.point is None else {"comparison": lambda: plot_comparison(comparison)}),
         "traces": lambda: plot_traces(fit),
     }
     for block in (fit.design.blocks[k] for k in fit.design.factors):

@@ -7,6 +7,7 @@ from bayesmm.design.predictors import linear_predictor
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import mean_values
 from bayesmm.display.figures import ACCENT, GREY, INK, drawn, key, marker, name_axes, panels, plain, title
+from bayesmm.errors import DataError
 from bayesmm.families.links import LINKS
 from bayesmm.families.support import Support
 from bayesmm.posterior.draws import block_draws, draws_of, mean_effects, residual_draws, variable
@@ -64,7 +65,7 @@ def plot_shrinkage(fit, group: str | None = None, ax=None):
     centre = fixed_part(fit, block)
     partial = centre + block_draws(fit, block).mean(axis=(0, 1))[levels]
     own = own_regressions(fit, k, levels)
-    pooled = complete_pooling(fit.design, block)
+    pooled = complete_pooling(fit, block)
     A = at_means(block)  # an intercept where a predictor is 0, perhaps far from all data, would hide what is pooled
     own, partial, pooled, centre = own @ A.T, partial @ A.T, A @ pooled, A @ centre
     figure, axes = panels(1, wide=6.4, high=4.8, ax=ax)
@@ -204,10 +205,11 @@ def own_regressions(fit, k: int, levels: np.ndarray) -> np.ndarray:
     return out
 
 
-def complete_pooling(design, block) -> np.ndarray:
+def complete_pooling(fit, block) -> np.ndarray:
     """Return the coefficients of a block's terms in the regression of all rows without random effects, (q,)."""
+    design = fit.design
     kept = [j for j in range(design.p) if j not in design.aliased]
-    aux = [1.0] * len(design.family.auxiliaries)
+    aux = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
     found = regression(design, np.arange(design.n), design.X[:, kept], design.offset, aux)
     known = dict(zip((design.coefficients[j] for j in kept), found, strict=True))
     return np.array([known.get(column, 0.0) for column in block.columns])
@@ -224,7 +226,8 @@ def everything_else(fit, k: int) -> np.ndarray:
 def regression(design, rows: np.ndarray, Z: np.ndarray, shift: np.ndarray, aux: list[float]) -> np.ndarray:
     """Return the coefficients of the rows on the columns of Z by Fisher scoring, by mean and variance; NaN without one.
 
-    McCullagh & Nelder (1989), section 2.5. Of a normal response this is weighted least squares, after one step.
+    McCullagh & Nelder (1989), section 2.5. Of a normal response this is weighted least squares, after one step. A
+    family that knows its maximum is asked for that.
     """
     link, family, nothing = LINKS[design.family.link], design.family, np.full(Z.shape[1], np.nan)
     if np.linalg.matrix_rank(Z) < Z.shape[1]:
@@ -232,6 +235,8 @@ def regression(design, rows: np.ndarray, Z: np.ndarray, shift: np.ndarray, aux: 
     size = np.ones(len(rows)) if design.trials is None else design.trials[rows]
     weights = 1.0 if design.weights is None else design.weights[rows]
     y = design.y[rows] / size
+    if family.maximum is not None:
+        return known_maximum(family, y - shift, Z, weights * np.ones(len(rows)), aux)
     eta = link.function(_start(family.support, y))
     for _ in range(SCORING_STEPS):
         mu, slope = link.inverse(eta), slope_of(family, eta, aux)
@@ -247,6 +252,14 @@ def regression(design, rows: np.ndarray, Z: np.ndarray, shift: np.ndarray, aux: 
         if np.abs(eta - before).max() <= SETTLED * (1 + np.abs(eta).max()):
             return found
     return nothing
+
+
+def known_maximum(family, y: np.ndarray, Z: np.ndarray, weights: np.ndarray, aux: list[float]) -> np.ndarray:
+    """Return the coefficients of `Family.maximum`; NaN where it has none, as of rows that are fitted exactly."""
+    try:
+        return family.maximum(y, Z, weights, np.array(aux)).beta
+    except DataError:
+        return np.full(Z.shape[1], np.nan)
 
 
 def _start(support: Support, y: np.ndarray) -> np.ndarray:
