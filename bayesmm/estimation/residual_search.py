@@ -5,14 +5,14 @@ first, as it is: its sign means nothing, so that a sigma of 0 is an interior sta
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from bayesmm.design.parameters import residual_labels, response_sds
 from bayesmm.design.records import Design
-from bayesmm.design.residual.independent import whitened
+from bayesmm.design.residual.independent import whitened_to_one
 from bayesmm.design.residual.standard_errors import floor
 from bayesmm.design.residual.structure import Residuals, Values, from_reals, to_reals, values_by_label
 from bayesmm.design.summed import sd
@@ -98,10 +98,7 @@ class ResidualSearch:
 
     def exact(self, values: Values) -> Problem:
         """Return the problem at values, its columns orthonormal there; with sigma 1 where that is no scale."""
-        white = whitened(self.design, values)
-        if self.joint:
-            white = replace(white, weights=white.weights / values["sigma"] ** 2)
-        return orthogonal_problem(white)
+        return orthogonal_problem(whitened_to_one(self.design, values))
 
     @cached_property
     def _quick(self):

@@ -14,7 +14,7 @@ from scipy.linalg import solve_triangular
 from bayesmm.design.predictors import expanded
 from bayesmm.design.records import Block, Design
 from bayesmm.design.relations import is_related
-from bayesmm.design.residual.independent import whitened
+from bayesmm.design.residual.independent import whitened, whitened_to_one
 from bayesmm.design.residual.structure import Values, check_no_parameters, weights_of_rows
 from bayesmm.design.summed import SummedColumn, SummedMatrix, is_summed, rows_of, weighted_rows
 from bayesmm.design.summed_residual import weights_of_sets
@@ -38,7 +38,14 @@ from bayesmm.likelihood.summed import (
     sets_of_sums,
 )
 from bayesmm.likelihood.theta import Theta, make_theta
-from bayesmm.likelihood.varying import Varying, first_values, varies, varying_labels, varying_products
+from bayesmm.likelihood.varying import (
+    Varying,
+    first_values,
+    varies,
+    varying_labels,
+    varying_of_sums,
+    varying_products,
+)
 from bayesmm.priors import Prior, coefficient_places, coefficient_prior, prior_bases, prior_design
 
 MOST_KINDS = 30  # of rows: more sums would take more memory than their time is worth
@@ -289,17 +296,25 @@ def reduced_anyhow(
     """Return `reduced`, and where the residual has parameters, for which it is at some values, all that it can be."""
     if not varies(design):
         return reduced(design, fixed, r, basis, origin, 0.0), None
-    problem = reduced(whitened(design, first_values(design)), fixed, r, basis, origin, 0.0)
-    return replace(problem, design=design), varying_products(design, problem.cp)
+    problem = _whitened_problem(whitened(design, first_values(design)), fixed, r, basis, origin, 0.0)
+    if is_summed(design):
+        varying = varying_of_sums(design, sets_of_sums(problem.columns, fixed, r))
+    else:
+        varying = varying_products(design, problem.cp)
+    return replace(problem, design=design), varying
+
+
+def _whitened_problem(white: Design, fixed: Floats, r: Floats, *given: Floats) -> Problem:
+    """Return `reduced` of a design that was whitened after `fixed` and r were made; of sums it has others."""
+    if is_summed(white):
+        fixed, r = SummedMatrix(white.X.sums, fixed.A), SummedColumn(white.X.sums, r.a)
+    return reduced(white, fixed, r, *given)
 
 
 def at_values(problem: Problem, values: Values) -> Problem:
     """Return a problem whose residual has parameters with the cross-products at their values; sigma 1 if it is one."""
-    white = whitened(problem.design, values)
-    if problem.design.residual.sigma == "joint":
-        white = replace(white, weights=white.weights / values["sigma"] ** 2)
     given = problem.fixed, problem.response, problem.basis, problem.origin, problem.log_det
-    return reduced(white, *given)
+    return _whitened_problem(whitened_to_one(problem.design, values), *given)
 
 
 def sampled_names(integrated: Integrated) -> dict[int, str]:

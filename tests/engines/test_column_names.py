@@ -70,5 +70,5 @@ def test_predictions_of_a_column_that_is_there_twice_are_refused(tmp_path):
     pytest.importorskip("duckdb")
     point = bmm.Model("y ~ x + (1 | g)", lazy("duckdb", table())).maximize()
     for name in ("x", "X"):
-        with pytest.raises(DataError, match="column 'x' .* in the data; DuckDB needs names that differ"):
+        with pytest.raises(DataError, match=r"column 'x' .* in the data; DuckDB needs names that differ"):
             point.predict_to(tmp_path / "p.csv", beside("duckdb", name))
