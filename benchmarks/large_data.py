@@ -86,7 +86,7 @@ def make(folder: Path, rows: int, groups: int, crossed: int = 0, shift: float = 
         groups=groups,
         levels=max(crossed, 1),
         h="h," if crossed else "",
-        crossed="0.6 * gauss(-h - 1000000007, 1)" if crossed else "0",
+        crossed="0.6 * gauss(-h::BIGINT - 1000000007, 1)" if crossed else "0",
         shift=shift,
     )
     for k, first in enumerate(range(0, rows, PART)):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+from dataclasses import dataclass
 from glob import glob
+from itertools import chain
 from pathlib import Path
 
 from bayesmm.cli.input import CSV_SUFFIXES, PARQUET_SUFFIXES, read_data
@@ -16,6 +20,8 @@ MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
+
+SEPARATORS = (";", "\t", "|")  # of a header without a comma
 
 
 def read_by(engine: str | None, data: str) -> tuple[object, str]:
@@ -35,22 +41,25 @@ def read_lazily(data: str, engine: str) -> tuple[object, str]:
     Raises
     ------
     DataError
-        There is no such file, the files are of two kinds, the engine is not installed, or it cannot read them.
+        There is no such file, the files are of two kinds or have no column in common, one is empty, the engine is not
+        installed, or it cannot read them.
     """
     paths = _files(data)
     kinds = {_kind(path) for path in paths}
     if len(kinds) > 1:
         raise DataError(f"{data} has both Parquet and CSV files; name one kind, such as '{Path(data).name}/*.parquet'")
     (kind,) = kinds
-    names = [str(path) for path in paths]
+    names, read = [str(path) for path in paths], _duckdb if engine == "duckdb" else _polars
     try:
-        frame = _duckdb(names, kind) if engine == "duckdb" else _polars(names, kind)
+        columns = _columns(paths, kind, engine)
+        frame = read(names, kind, columns)
     except ImportError:
         raise DataError(f"--engine {engine} needs the package {engine}: pip install 'bayesmm[{engine}]'") from None
     except _errors(engine) as error:
         raise DataError(f"{data} cannot be read by {engine}: {first_sentence(error)}") from error
     which = f"the file {data}" if len(paths) == 1 else f"{count(len(paths), f'{kind} file')} of {data}"
-    return frame, f"Data: {which}, read by {engine}."
+    left = f" Not in all files, and left out: {listing(columns.alone)}." if columns.alone else ""
+    return frame, f"Data: {which}, read by {engine}.{left}"
 
 
 def _errors(engine: str) -> tuple[type[Exception], ...]:
@@ -85,20 +94,127 @@ def _kind(path: Path) -> str:
     return "CSV" if name.endswith(CSV_SUFFIXES) else ""
 
 
-def _duckdb(paths: list[str], kind: str) -> object:
+# ----------------------------------------------------------------------------------------------------------------------
+# the columns of several files: aligned by their names, those alone that all files have
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What is known of files before an engine reads them.
+
+    Attributes
+    ----------
+    of_each : tuple of tuple of str
+        The names of each file's columns.
+    separator : str
+        Of CSV.
+    """
+
+    of_each: tuple[tuple[str, ...], ...]
+    separator: str = ","
+
+    @property
+    def common(self) -> list[str]:
+        """The columns that all files have."""
+        known = set(self.of_each[0]).intersection(*self.of_each[1:])
+        return [name for name in self.of_each[0] if name in known]
+
+    @property
+    def alone(self) -> list[str]:
+        """The columns that only some files have."""
+        return [name for name in dict.fromkeys(chain(*self.of_each)) if name not in set(self.common)]
+
+
+def _columns(paths: list[Path], kind: str, engine: str) -> _Columns:
+    """Return the names of the columns of each file.
+
+    Raises
+    ------
+    DataError
+        A file is empty, or no text, or has a column twice, or no column is in all of them.
+    """
+    if kind == "CSV":
+        lines = [_first_line(path) for path in paths]
+        separator = "," if "," in lines[0] else next((mark for mark in SEPARATORS if mark in lines[0]), ",")
+        found = _Columns(tuple(tuple(next(csv.reader([line], delimiter=separator))) for line in lines), separator)
+        for path, names in zip(paths, found.of_each, strict=True):
+            for name in names:
+                if names.count(name) > 1:
+                    raise DataError(f"{path}: column '{name}' occurs {names.count(name)} times; keep one of them")
+    else:
+        found = _Columns(tuple(_parquet_columns(str(path), engine) for path in paths))
+    if not found.common:
+        raise DataError(f"no column is in all of the {len(paths):,} files: {listing(found.alone)}")
+    return found
+
+
+def _first_line(path: Path) -> str:
+    with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rt", encoding="utf-8-sig") as file:
+        try:
+            line = file.readline().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise DataError(f"{path} is no text in UTF-8; write it in that encoding") from None
+    if not line:
+        raise DataError(f"{path} is empty; expected a line with the names of the columns")
+    return line
+
+
+def _parquet_columns(path: str, engine: str) -> tuple[str, ...]:
+    if engine == "duckdb":
+        import duckdb
+
+        return tuple(duckdb.connect().read_parquet(path).columns)
+    import polars
+
+    return tuple(polars.read_parquet_schema(path))
+
+
+def _duckdb(paths: list[str], kind: str, columns: _Columns) -> object:
     import duckdb
 
     connection = duckdb.connect()
     if kind == "CSV":
-        return connection.read_csv(paths, na_values=list(MISSING))
-    # without can_have_nan DuckDB trusts the files' statistics, and misses NaN in columns without NULL
-    query = "SELECT * FROM read_parquet($paths, can_have_nan = true, union_by_name = true)"
-    return connection.sql(query, params={"paths": paths})
+        # by position where no union by name is asked for, with a column's values under another's name
+        own = dict(na_values=list(MISSING), delimiter=columns.separator, header=True, union_by_name=True)
+        found = connection.read_csv(paths, **own)
+    else:
+        # without can_have_nan DuckDB trusts the files' statistics, and misses NaN in columns without NULL
+        query = "SELECT * FROM read_parquet($paths, can_have_nan = true, union_by_name = true)"
+        found = connection.sql(query, params={"paths": paths})
+    if not columns.alone:
+        return found
+    return found.project(", ".join('"' + name.replace('"', '""') + '"' for name in columns.common))
 
 
-def _polars(paths: list[str], kind: str) -> object:
+def _polars(paths: list[str], kind: str, columns: _Columns) -> object:
     import polars
 
     if kind == "CSV":
-        return polars.scan_csv(paths, null_values=list(MISSING), infer_schema_length=10_000)
-    return polars.scan_parquet(paths)
+        own = dict(null_values=list(MISSING), infer_schema_length=10_000, separator=columns.separator)
+        parts = [polars.scan_csv(path, **own) for path in paths]
+        types = _types(parts, columns.common)
+        if len(set(columns.of_each)) == 1:
+            return polars.scan_csv(paths, schema_overrides=types, **own)
+        parts = [polars.scan_csv(path, schema_overrides=types, **own) for path in paths]
+    else:
+        schemas = [polars.read_parquet_schema(path) for path in paths]
+        if all(schema == schemas[0] for schema in schemas):
+            return polars.scan_parquet(paths)
+        parts = [polars.scan_parquet(path) for path in paths]
+    return polars.concat([part.select(columns.common) for part in parts], how="vertical_relaxed")
+
+
+def _types(parts: list, names: list[str]) -> dict[str, object]:
+    """Return the type of each column in CSV files: Polars takes that of the first file for all, without values text."""
+    import polars
+
+    schemas, types = [part.collect_schema() for part in parts], {}
+    for name in names:
+        found = {schema[name] for schema in schemas}
+        if len(found) > 1:
+            texts = [part for part, schema in zip(parts, schemas, strict=True) if schema[name] == polars.String]
+            if not any(part.select(polars.col(name).count()).collect().item() for part in texts):
+                found -= {polars.String}  # files without a value
+        numbers = {polars.Int64, polars.Float64}
+        types[name] = found.pop() if len(found) == 1 else polars.Float64 if found <= numbers else polars.String
+    return types

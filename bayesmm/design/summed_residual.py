@@ -7,9 +7,11 @@ of each stratum; of rows with themselves, with those before them and of those be
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
+from bayesmm.design.residual import autoregressive, compound_symmetry
 from bayesmm.design.sum_sets import LAGS, LENGTHS, STRATA, ResidualSums
 from bayesmm.design.summed import RowLevels, SummedColumn, SummedMatrix, Sums
 
@@ -26,6 +28,17 @@ def combined(sums: Sums, weights: np.ndarray, logarithms: float) -> Sums:
         pairs=tuple(replace(one, products=np.tensordot(weights, sets, 1)) for one, sets in pairs),
         sum_log_weights=sums.sum_log_weights + logarithms,
         residual=None,
+    )
+
+
+def divided(sums: Sums, variance: float) -> Sums:
+    """Return the sums with weights that are so many times smaller."""
+    return replace(
+        sums,
+        weighted=sums.weighted / variance,
+        levels=tuple(replace(one, products=one.products / variance) for one in sums.levels),
+        pairs=tuple(replace(one, products=one.products / variance) for one in sums.pairs),
+        sum_log_weights=sums.sum_log_weights - sums.n * float(np.log(variance)),
     )
 
 
@@ -50,8 +63,37 @@ def mean_inverse_weight(design, values: Mapping[str, np.ndarray]) -> np.ndarray 
     own = sums.residual
     if own is None or own.kind != STRATA:
         return sums.mean_inverse_weight
-    d = design.residual.parts[0].structure.relative_sd(np, own.keys, values)
+    d = design.residual.parts[0].structure.relative_sd(np, design.residual.parts[0].rows, values)
     return np.square(d) @ own.inverse / sums.n
+
+
+class SetKinds(NamedTuple):
+    """What the weight of each set follows from, as compiled code has it: see `likelihood.varying.Classes`.
+
+    The weight of a set is that of its kind of entries of C^-1 over the sds of the two kinds of rows it has.
+    """
+
+    kind: np.ndarray  # (S,)
+    left: np.ndarray  # (S,)
+    right: np.ndarray  # (S,)
+    table: np.ndarray  # of the kinds of entries of C^-1: see `residual.correlation.Entries`
+    sds: np.ndarray  # (kinds of rows, k) what the sd follows from
+    count: np.ndarray  # (kinds of rows,)
+
+
+def kinds_of_sets(design) -> SetKinds:
+    """Return what the weights of the sets of sums follow from."""
+    own = design.X.sums.residual
+    S, n = len(own.weighted), np.array([float(design.X.sums.n)])
+    none, alike = np.zeros(S, np.int64), (np.zeros((1, 1)), n)
+    if own.kind == STRATA:
+        rows = np.arange(S)
+        return SetKinds(none, rows, rows, np.zeros((1, 1)), own.keys, own.count)
+    if own.kind == LENGTHS:
+        return SetKinds(np.arange(S), none, none, compound_symmetry.kinds_table(own.keys[:, 0], own.count), *alike)
+    kind = np.arange(S)
+    kind[2::3], kind[3::3] = kind[3::3].copy(), kind[2::3].copy()  # products with the row before stand second here
+    return SetKinds(kind, none, none, autoregressive.kinds_table(own.keys[:, 0], own.count), *alike)
 
 
 def with_sums(design, sums: Sums):
@@ -69,7 +111,7 @@ def with_sums(design, sums: Sums):
 
 
 def _of_strata(own: ResidualSums, residual, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, float]:
-    weights = np.square(1 / residual.parts[0].structure.relative_sd(np, own.keys, values))
+    weights = np.square(1 / residual.parts[0].structure.relative_sd(np, residual.parts[0].rows, values))
     return weights, float(own.count @ np.log(weights))
 
 

@@ -46,8 +46,8 @@ class BaseColumns:
             self.exprs.append(expr)
             if len(self.names) > MOST_COLUMNS:
                 raise DataError(
-                    f"the terms have more than {MOST_COLUMNS} columns, whose products are too many for an engine; a "
-                    "factor with many levels may be a grouping factor, (1 | g)"
+                    f"the terms have more than {MOST_COLUMNS} columns (one is {name}), whose products are too many for "
+                    "an engine; a factor with many levels may be a grouping factor, (1 | g), or numbers read as text"
                 )
         return self.places[key]
 

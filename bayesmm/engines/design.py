@@ -39,7 +39,14 @@ from bayesmm.engines.passes import (
     prepared,
     total_products,
 )
-from bayesmm.engines.residual import check_supported, error_weight, numeric_arguments, residual_of, residual_sums
+from bayesmm.engines.residual import (
+    check_supported,
+    error_weight,
+    has_weights,
+    numeric_arguments,
+    residual_of,
+    residual_sums,
+)
 from bayesmm.engines.residual_sums import Layout
 from bayesmm.engines.scale import robust_scale
 from bayesmm.engines.weights import weighted_rows
@@ -330,7 +337,7 @@ def finished(
         coefficients=tuple(name for term in matrix_names(plan.fixed, values) for name in term),
         blocks=blocks,
         trials=None,
-        weights=rows if sums.has_weights and residual.sigma != "known" else None,
+        weights=rows if has_weights(sums, residual) else None,
         offset=offset,
         rows=rows,
         row_labels=rows,

@@ -27,6 +27,8 @@ ENGINES = {
     "sqlframe": "SQLFrame",
 }
 INTERRUPTED = re.compile("^InterruptException|query interrupted", re.IGNORECASE)
+ONE_CASE = ("duckdb", "pyspark", "pyspark[connect]", "ibis", "sqlframe")  # of SQL: x and X are one name
+TWICE = re.compile("duplicate output name '([^']*)'|column with name '([^']*)' has more than one")
 HIDDEN_NANS = (
     "; DuckDB looks for NaN only where the statistics of a Parquet file leave room for it, and so may miss them: open "
     "the file with read_parquet(..., can_have_nan = true)"
@@ -75,7 +77,7 @@ def open_frame(formula: Formula, data: object, weights: str | None, also: Sequen
     """
     frame = nw.from_native(data)
     engine = ENGINES.get(frame.implementation.value, str(frame.implementation.value))
-    schema = asked(engine, "tell its columns", frame.collect_schema)
+    keys = column_names(frame, engine)
     places = roles(formula)
 
     def complain(name: str, said: str) -> Exception:
@@ -85,11 +87,50 @@ def open_frame(formula: Formula, data: object, weights: str | None, also: Sequen
         return underline(text, span, f"{role} '{name}' {said}")
 
     names = list(dict.fromkeys([*places, *([weights] if weights is not None else []), *also]))
-    found = find_columns(names, Table(tuple(schema), 0, None, lambda j: None), complain)
-    given = {name: list(schema)[j] for name, j in found.items()}
+    found = find_columns(names, Table(tuple(keys), 0, None, lambda j: None), complain)
+    given = {name: keys[j] for name, j in found.items()}
+    for name, key in given.items():
+        others = same_name(frame, keys, key)
+        if others:
+            raise complain(name, f"differs from {others} in case alone, which {engine} does not tell apart; rename one")
+    schema = asked(engine, "tell its columns", frame.collect_schema)
     own = {name: f"c{k}" for k, name in enumerate(given)}
     picked = frame.select(*(nw.col(given[name]).alias(place) for name, place in own.items()))
     return Opened(picked, engine, own, {name: schema[column] for name, column in given.items()})
+
+
+def column_names(frame: nw.LazyFrame, engine: str) -> list:
+    """Return the names of all columns as the engine has them: narwhals tells of columns with one name a single one.
+
+    Raises
+    ------
+    DataError
+        Two columns have one name, and the engine can then do nothing with the frame.
+    """
+    if frame.implementation.is_polars():
+        try:
+            return list(frame.collect_schema())
+        except Exception as error:
+            found = TWICE.search(str(error))
+            if found:
+                raise DataError(_occurs(found[1] or found[2], 2)) from error
+            return list(asked(engine, "tell its columns", frame.collect_schema))
+    keys = list(nw.to_native(frame).columns)
+    for key in keys:
+        if frame.implementation.is_dask() and keys.count(key) > 1:
+            raise DataError(_occurs(key, keys.count(key)))
+    return keys
+
+
+def _occurs(name: object, times: int) -> str:
+    return f"column '{name}' occurs {times} times in the data; keep one of them"
+
+
+def same_name(frame: nw.LazyFrame, keys: Sequence, key: object) -> str:
+    """Return the columns whose names are that of `key` but for the case, where the engine takes them for one."""
+    if frame.implementation.value not in ONE_CASE:
+        return ""
+    return listing(f"'{other}'" for other in keys if other != key and str(other).lower() == str(key).lower())
 
 
 def kind_of(name: str, dtype: nw.dtypes.DType, engine: str) -> str:

@@ -20,7 +20,7 @@ from bayesmm.engines.evaluated import Evaluated
 from bayesmm.engines.expressions import Columns, factor_column, indicator, number
 from bayesmm.engines.frames import Complete, Opened, collected
 from bayesmm.engines.passes import Prepared
-from bayesmm.engines.residual_sums import MOST_KINDS, Layout, by_lag, by_length, by_stratum
+from bayesmm.engines.residual_sums import MOST_KINDS, Layout, by_error, by_lag, by_length, by_stratum
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import Call, Expr, Formula, arguments_of, literal, scale_factors, text_of
 from bayesmm.runtime.messages import Rows, count
@@ -39,9 +39,8 @@ def check_supported(formula: Formula, *, weighted: bool, part: bool) -> None:
     every = [*map(text_of, formula.residuals), *(own.text for own in formula.scales)]
     for call in formula.residuals:
         given = arguments(call)
-        joint = call.function == standard_errors.NAME and bool(literal(given["sigma"])) if "sigma" in given else False
         alone = call.function == autoregressive.NAME and "gr" not in given
-        if call.function not in OF_SUMS or joint or alone:
+        if call.function not in OF_SUMS or alone:
             raise DataError(f"{text_of(call)} {ROWS}")
         if call.function == standard_errors.NAME and weighted:
             raise DataError(f"{text_of(call)} and the weights both say how exact a row is; leave one of the two out")
@@ -51,6 +50,12 @@ def check_supported(formula: Formula, *, weighted: bool, part: bool) -> None:
         raise DataError(f"{every[0]} has sums of its own, which are not added; make the model of one frame")
 
 
+def is_joint(call: Call) -> bool:
+    """Return whether a structure is known standard errors with a residual beside them."""
+    given = arguments(call) if call.function == standard_errors.NAME else {}
+    return "sigma" in given and bool(literal(given["sigma"]))
+
+
 def numeric_arguments(formula: Formula) -> list[Expr]:
     """Return what structures read as numbers: standard errors and times."""
     named = {standard_errors.NAME: "x", autoregressive.NAME: "time"}
@@ -58,7 +63,7 @@ def numeric_arguments(formula: Formula) -> list[Expr]:
 
 
 def error_weight(formula: Formula, opened: Opened, complete: Complete) -> nw.Expr | None:
-    """Return 1 / se^2 of known standard errors; None without these.
+    """Return 1 / se^2 of known standard errors; None without these, and where sigma stands beside them.
 
     Raises
     ------
@@ -77,7 +82,7 @@ def error_weight(formula: Formula, opened: Opened, complete: Complete) -> nw.Exp
             f"{text_of(call)}: {count(bad, 'standard error')} of {complete.n:,} not above 0; expected numbers above 0, "
             "the square roots of the sampling variances"
         )
-    return 1.0 / (se * se)
+    return None if is_joint(call) else 1.0 / (se * se)
 
 
 def residual_sums(
@@ -86,10 +91,12 @@ def residual_sums(
     """Return the sums of the formula's structure, of centred rows; None where one set is enough."""
     if formula.scales:
         return _strata(formula, opened, found, rows, layout)
-    call = next((call for call in formula.residuals if call.function != standard_errors.NAME), None)
+    call = next((own for own in formula.residuals if own.function != standard_errors.NAME or is_joint(own)), None)
     if call is None:
         return None
     given = arguments(call)
+    if call.function == standard_errors.NAME:
+        return by_error(rows, layout, number(given["x"], found.columns))
     series = opened.places[given["gr"].name]
     if call.function == autoregressive.NAME:
         return by_lag(rows, layout, series, number(given["time"], found.columns), text_of(call))
@@ -117,9 +124,17 @@ def residual_of(formula: Formula, sums: Sums, spread: float) -> Residuals:
     elif own is not None and own.kind == LENGTHS:
         longest = Factor(np.zeros(int(own.keys.max()), np.int64), Levels(("1",)))
         parameters = compound_symmetry.parameters({"gr": longest})
-    # of standard errors one: that others are read from one column each is all that this says
-    rows = np.ones(1) if call.function == standard_errors.NAME else None
-    return Residuals((ResidualTerm(STRUCTURES[call.function], text_of(call), parameters, rows, names),))
+    structure = STRUCTURES[call.function]
+    # no rows, but how many numbers are read of each: predictions read those of other rows
+    rows = np.empty((0, 2)) if call.function == autoregressive.NAME else np.empty(0)
+    if is_joint(call):
+        structure, rows = standard_errors.JOINT, own.keys[:, 0]
+    return Residuals((ResidualTerm(structure, text_of(call), parameters, rows, names),))
+
+
+def has_weights(sums: Sums, residual: Residuals) -> bool:
+    """Return whether the rows have prior weights: what the engine weighted with may be known standard errors."""
+    return sums.has_weights and not (residual.sigma == "known" and sums.residual is None)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

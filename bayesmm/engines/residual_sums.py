@@ -89,6 +89,14 @@ def by_stratum(rows: Prepared, layout: Layout, kind: nw.Expr, X: np.ndarray, nam
     return ResidualSums(STRATA, X, count, inverse, tuple(names), *sets)
 
 
+def by_error(rows: Prepared, layout: Layout, se: nw.Expr) -> ResidualSums:
+    """Return the sums of the rows of each standard error, beside which a residual is estimated."""
+    frame = _whole(rows).with_columns(kind=se)
+    keys, count = _counted(rows, frame)
+    sets = _sets(_Kinds(replace(rows, frame=frame), keys, (("v", "v"),)), layout)
+    return ResidualSums(STRATA, keys[:, None], count, count, (), *sets)
+
+
 def by_lag(rows: Prepared, layout: Layout, series: str, time: nw.Expr, text: str) -> ResidualSums:
     """Return the sums of the first rows of each series, and of the others with the ones before them, by the steps.
 

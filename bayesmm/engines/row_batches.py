@@ -10,7 +10,16 @@ import pandas as pd
 
 from bayesmm.design.spec import DesignSpec
 from bayesmm.engines.expressions import Columns, number
-from bayesmm.engines.frames import ENGINES, asked, collected, complete_rows, open_frame, values_of
+from bayesmm.engines.frames import (
+    ENGINES,
+    asked,
+    collected,
+    column_names,
+    complete_rows,
+    open_frame,
+    same_name,
+    values_of,
+)
 from bayesmm.engines.weights import weighted_rows
 from bayesmm.errors import DataError, listing
 from bayesmm.formula.formula import Formula
@@ -73,13 +82,18 @@ def other_rows(formula: Formula, data: object, also: Sequence[str] | None) -> La
     """Return the rows of any lazy frame, with the columns of a formula that it has."""
     frame = nw.from_native(data)
     engine = ENGINES.get(frame.implementation.value, str(frame.implementation.value))
-    schema = asked(engine, "tell its columns", frame.collect_schema)
+    schema = [str(key) for key in column_names(frame, engine)]
     absent = [name for name in also or () if name not in schema]
     if absent:
         raise DataError(f"columns= names {listing(absent)}, and the data have {listing(schema, 12)}")
     wanted = dict.fromkeys([*(name for name in roles(formula) if name in schema), *(also or ())])
     if not wanted:
         raise DataError(f"the data have no column of the model (columns: {listing(schema, 12)})")
+    for name in wanted:
+        others = same_name(frame, schema, name)
+        if schema.count(name) > 1 or others:
+            what = f"differs from {others} in case alone" if others else f"occurs {schema.count(name)} times"
+            raise DataError(f"column '{name}' {what} in the data; {engine} needs names that differ")
     places = {f"c{k}": name for k, name in enumerate(wanted)}
     return LazyRows(engine, frame.select(*(nw.col(n).alias(p) for p, n in places.items())), places, False)
 

@@ -18,6 +18,7 @@ from bayesmm.design.covariance.structure import coordinates_of, searched
 from bayesmm.design.parameters import INTERCEPT_AT_MEANS, sd_places
 from bayesmm.design.records import Design
 from bayesmm.design.residual.structure import values_by_label
+from bayesmm.design.summed import sd
 from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Estimates, Optimum
@@ -139,7 +140,7 @@ def gaussian_goal(integrated: Integrated, priors: Priors, reml: Estimates) -> Go
     free = c.at[: len(sds)] >= 0
     units[c.at[: len(sds)][free]] = sds[free]
     if c.kind[len(sds)] == SIGNED:  # a sigma that may be 0
-        units[c.at[len(sds)]] = float(np.std(integrated.problem.design.y)) or 1.0
+        units[c.at[len(sds)]] = sd(integrated.problem.design.y, 0) or 1.0
     return Goal(SearchedPosterior(c, likelihood), places, np.diag(units))
 
 

@@ -12,13 +12,14 @@ import numpy as np
 
 from bayesmm.design.parameters import residual_labels, response_sds
 from bayesmm.design.records import Design
+from bayesmm.design.residual.independent import whitened_to_one
 from bayesmm.design.residual.scale import centred_scale, scale_at_zero
 from bayesmm.design.residual.standard_errors import floor
 from bayesmm.design.residual.structure import Residuals, Values, from_reals, real_slopes, to_reals, values_by_label
 from bayesmm.design.summed import sd
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian_likelihood import Solution
-from bayesmm.likelihood.problem import Problem, orthogonal_problem, residual_problem, white
+from bayesmm.likelihood.problem import Problem, orthogonal_problem, residual_problem
 from bayesmm.likelihood.varying import varying_labels
 from bayesmm.likelihood.varying_likelihood import At
 
@@ -124,7 +125,7 @@ class ResidualSearch:
 
     def exact(self, values: Values) -> Problem:
         """Return the problem at values, its columns orthonormal there; with sigma 1 where that is no scale."""
-        return orthogonal_problem(white(self.centred, values))
+        return orthogonal_problem(whitened_to_one(self.centred, values))
 
     @cached_property
     def _quick(self) -> Callable[[Values], tuple[Problem, At | None]]:

@@ -144,7 +144,7 @@ def _likelihood(integrated: Integrated) -> tuple[object, Ints]:
     if varying is None:
         likelihood, words = gaussian_likelihood(), gaussian_words(problem.cp, terms(integrated))
     else:
-        words = varying_words(problem.cp, problem.design.weights, terms(integrated), varying)
+        words = varying_words(problem.cp, problem.design, terms(integrated), varying)
         likelihood = varying_likelihood()
     return with_structures(structure, likelihood, words)
 

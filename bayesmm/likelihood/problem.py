@@ -14,10 +14,9 @@ from scipy.linalg import solve_triangular
 from bayesmm.design.predictors import expanded
 from bayesmm.design.records import Block, Design
 from bayesmm.design.relations import is_related
-from bayesmm.design.residual.independent import whitened
+from bayesmm.design.residual.independent import whitened, whitened_to_one
 from bayesmm.design.residual.structure import Values, check_no_parameters
 from bayesmm.design.summed import SummedColumn, SummedMatrix, is_summed, rows_of, weighted_rows
-from bayesmm.design.summed_residual import weights_of_sets
 from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import DataError, PriorError, listing
 from bayesmm.likelihood.crossproducts import (
@@ -28,7 +27,6 @@ from bayesmm.likelihood.crossproducts import (
     cross_products,
 )
 from bayesmm.likelihood.orthogonal import Columns, orthonormal, orthonormal_in_parts, residual, root_mean_square, scaled
-from bayesmm.likelihood.strata import weighted_sum
 from bayesmm.likelihood.structured_blocks import Sampled, sampled_of
 from bayesmm.likelihood.summed import (
     cross_products_of_sums,
@@ -41,8 +39,10 @@ from bayesmm.likelihood.theta import Theta, make_theta
 from bayesmm.likelihood.varying import (
     Varying,
     first_values,
+    sum_of_log_weights,
     varies,
     varying_labels,
+    varying_of_sums,
     varying_parts,
     varying_products,
 )
@@ -153,14 +153,16 @@ def residual_problem(design: Design, start: Values) -> Callable[[Values], tuple[
     every call makes them anew.
     """
     columns = orthonormal_columns(design)
-    if is_summed(design) and design.residual.sigma != "joint":
-        return _of_sets(design, start, columns)
     if not varies(design):
-        return lambda values: (orthogonal_problem(white(design, values), columns), None)
+        return lambda values: (orthogonal_problem(whitened_to_one(design, values), columns), None)
     first = orthogonal_problem(whitened(design, start), columns)
-    plain = 0.0 if design.weights is None else float(np.log(design.weights).sum())
-    like, parts = replace(first.cp, sum_log_weights=plain), varying_parts(design)
-    varying = varying_products(design, like)
+    like, parts = replace(first.cp, sum_log_weights=sum_of_log_weights(design)), varying_parts(design)
+    if is_summed(design):
+        sums = design.X.sums
+        sets = sets_of_sums(columns, SummedMatrix(sums, first.fixed.A), SummedColumn(sums, first.response.a))
+        varying = varying_of_sums(design, sets)
+    else:
+        varying = varying_products(design, like)
 
     def problem(values: Values) -> tuple[Problem, At]:
         own = [values[parameter.name] for part in parts for parameter in part.parameters]
@@ -168,20 +170,6 @@ def residual_problem(design: Design, start: Values) -> Callable[[Values], tuple[
         return replace(first, cp=at.cp), at
 
     return problem
-
-
-def white(design: Design, values: Values) -> Design:
-    """Return `whitened`; where sigma is one of the values, with its square in the weights, so that it is 1 then."""
-    found = whitened(design, values)
-    return replace(found, weights=found.weights / values["sigma"] ** 2) if design.residual.sigma == "joint" else found
-
-
-def _of_sets(design: Design, start: Values, columns: tuple[Columns, ...]) -> Callable[[Values], tuple[Problem, None]]:
-    """Return the same of a design of sums, with a set of them for each kind of rows or series."""
-    first = orthogonal_problem(whitened(design, start), columns)
-    sums = design.X.sums
-    sets = sets_of_sums(columns, SummedMatrix(sums, first.fixed.A), SummedColumn(sums, first.response.a))
-    return lambda values: (replace(first, cp=weighted_sum(sets, *weights_of_sets(design, values))), None)
 
 
 def reduced(
@@ -308,14 +296,25 @@ def reduced_anyhow(
     """Return `reduced`, and where the residual has parameters, for which it is at some values, all that it can be."""
     if not varies(design):
         return reduced(design, fixed, r, basis, origin, 0.0), None
-    problem = reduced(whitened(design, first_values(design)), fixed, r, basis, origin, 0.0)
-    return replace(problem, design=design), varying_products(design, problem.cp)
+    problem = _whitened_problem(whitened(design, first_values(design)), fixed, r, basis, origin, 0.0)
+    if is_summed(design):
+        varying = varying_of_sums(design, sets_of_sums(problem.columns, fixed, r))
+    else:
+        varying = varying_products(design, problem.cp)
+    return replace(problem, design=design), varying
+
+
+def _whitened_problem(white: Design, fixed: Floats, r: Floats, *given: Floats) -> Problem:
+    """Return `reduced` of a design that was whitened after `fixed` and r were made; of sums it has others."""
+    if is_summed(white):
+        fixed, r = SummedMatrix(white.X.sums, fixed.A), SummedColumn(white.X.sums, r.a)
+    return reduced(white, fixed, r, *given)
 
 
 def at_values(problem: Problem, values: Values) -> Problem:
     """Return a problem whose residual has parameters with the cross-products at their values; sigma 1 if it is one."""
     given = problem.fixed, problem.response, problem.basis, problem.origin, problem.log_det
-    return reduced(white(problem.design, values), *given)
+    return _whitened_problem(whitened_to_one(problem.design, values), *given)
 
 
 def sampled_names(integrated: Integrated) -> dict[int, str]:

@@ -13,7 +13,6 @@ from scipy.linalg import solve_triangular
 from bayesmm.design.summed import LevelSums, SummedColumn, SummedMatrix, Sums
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats, Ints, Rest, coupled, merged
 from bayesmm.likelihood.orthogonal import Columns, orthonormal, residual
-from bayesmm.likelihood.strata import StratumSums
 
 # Sums of squares are known to some 1e-13 of themselves; of a response that its columns explain but for this share, what
 # is left has fewer than four digits.
@@ -56,8 +55,26 @@ def cross_products_of_sums(columns: Sequence[Columns], fixed: SummedMatrix, r: S
     return CrossProducts(leading, Rest(A, z, q, G), rWr, n, log_weights, p, tuple(order), pattern, own_z, None)
 
 
-def sets_of_sums(columns: Sequence[Columns], fixed: SummedMatrix, r: SummedColumn) -> StratumSums:
-    """Return the cross-products of each set of sums of residuals with a structure, as `stratum_sums` has strata's."""
+@dataclass(frozen=True)
+class SetSums:
+    """The cross-products of each of the S sets of sums of residuals with a structure, (S, ...).
+
+    Those of all rows are these times weights that follow from the residual's parameters.
+    """
+
+    whole: CrossProducts  # of all rows, with the weights of the rows alone
+    A: Floats  # (S, G, q, q) Z'WZ of each level of the leading factor
+    z: Floats  # (S, G, q)
+    start: Ints  # (G + 1,) as in `Leading`, but for levels in the place of patterns
+    columns: Ints  # (nnz,)
+    coupling: Floats  # (S, nnz, q)
+    rest_A: Floats  # (S, m, m)
+    rest_z: Floats  # (S, m)
+    rWr: Floats  # (S,)
+
+
+def sets_of_sums(columns: Sequence[Columns], fixed: SummedMatrix, r: SummedColumn) -> SetSums:
+    """Return the cross-products of each set of sums of residuals with a structure."""
     sums = r.sums
     own, whole = sums.residual, cross_products_of_sums(columns, fixed, r)
     leading, rest, squares = [], [], []
@@ -73,8 +90,7 @@ def sets_of_sums(columns: Sequence[Columns], fixed: SummedMatrix, r: SummedColum
     A, z, starts, coupled_to, coupling = zip(*leading, strict=True)
     rest_A, rest_z = zip(*rest, strict=True)
     arrays = (np.stack(part) for part in (coupling, rest_A, rest_z, squares))
-    none = np.zeros(0, dtype=np.int64)
-    return StratumSums(whole, none, own.count, np.stack(A), np.stack(z), starts[0], coupled_to[0], *arrays)
+    return SetSums(whole, np.stack(A), np.stack(z), starts[0], coupled_to[0], *arrays)
 
 
 class _Block:

@@ -15,10 +15,12 @@ from bayesmm.design.parameters import residual_labels
 from bayesmm.design.records import Design
 from bayesmm.design.residual.correlation import Entries
 from bayesmm.design.residual.structure import ResidualTerm, Values, lies_within, values_by_label
-from bayesmm.design.summed import is_summed
+from bayesmm.design.summed import is_summed, sd
+from bayesmm.design.summed_residual import SetKinds, kinds_of_sets
 from bayesmm.likelihood.compiled import Ints, pack
-from bayesmm.likelihood.crossproducts import CrossProducts, Factor, Floats, Rows, leading_products
+from bayesmm.likelihood.crossproducts import CrossProducts, Factor, Floats, Rest, Rows, leading_products
 from bayesmm.likelihood.structure_functions import inverse_function, log_sd_function
+from bayesmm.likelihood.summed import SetSums
 
 FEW_ROWS = 20  # of which the two forms of a structure are compared
 
@@ -52,7 +54,7 @@ def varies(design: Design) -> bool:
     Each structure must have its kernels; and some grouping factor, if there is any, the series within its levels.
     """
     term = design.residual
-    if not (design.family.gaussian and term.estimated) or is_summed(design):
+    if not (design.family.gaussian and term.estimated):
         return False
     scattered = [part for part in term.parts if part.structure.relative_sd is not None]
     if len(scattered) > 1 or not all(_known_scatter(part) for part in scattered):
@@ -61,6 +63,8 @@ def varies(design: Design) -> bool:
         return True
     if term.correlated.structure.inverse is None:
         return False
+    if is_summed(design):  # whose series were found to lie within the levels of all factors
+        return True
     return not design.blocks or any(lies_within(term, block.index) for block in design.blocks)
 
 
@@ -91,7 +95,7 @@ def varying_parts(design: Design) -> list[ResidualTerm]:
 
 def first_values(design: Design, given: Mapping[str, float] | None = None) -> Values:
     """Return the values of the residual's parameters where cross-products are made that stand for all."""
-    return values_by_label(design.residual, {"sigma": float(np.std(design.y)) or 1.0, **(given or {})})
+    return values_by_label(design.residual, {"sigma": sd(design.y, 0) or 1.0, **(given or {})})
 
 
 def first_values_by_label(design: Design) -> dict[str, float]:
@@ -154,12 +158,29 @@ def varying_products(design: Design, cp: CrossProducts) -> Varying:
     cp : CrossProducts
         At any values of the parameters: they say which factor leads, and what the columns are.
     """
-    correlated, scattered = _structures(design)
     classes, source = classes_of(design), cp.source
     factors = [source.factors[k] for k in cp.order]
     sums = _Sums(classes, factors, source.X, source.r, design.weights)
-    cells = sums.collected()
-    lead, rest = sums.leading, cp.rest
+    return _varying(design, classes, sums.leading, cp.rest, sums.collected(), sums.ends)
+
+
+def varying_of_sums(design: Design, sets: SetSums) -> Varying:
+    """Return the same of a design of sums: a set is a class."""
+    S, (G, q) = len(sets.rWr), sets.z.shape[1:]
+    parts = sets.A, sets.coupling, sets.z, sets.rest_A, sets.rest_z, sets.rWr
+    ends = np.cumsum([part[0].size for part in parts])
+    numbers = np.concatenate([part.reshape(S, -1) for part in parts], axis=1).T
+    cell, of = np.nonzero(numbers)
+    distinct, count = np.unique(cell, return_counts=True)
+    cells = distinct, np.concatenate([[0], np.cumsum(count)]), of, numbers[cell, of]
+    empty = np.zeros_like(sets.coupling[0]), np.zeros((G, q)), np.zeros((G, q, q))
+    lead = np.ones(G), np.zeros_like(sets.A[0]), sets.start, sets.columns.astype(np.int64), *empty
+    return _varying(design, kinds_of_sets(design), lead, sets.whole.rest, cells, ends)
+
+
+def _varying(design: Design, own: Classes | SetKinds, lead: tuple, rest: Rest, cells: tuple, ends: Ints) -> Varying:
+    """Return what compiled code takes, of cells, where the sums of each begin, their classes and their values."""
+    correlated, scattered = _structures(design)
     nothing = np.zeros((0, 0, 0)), np.zeros(0, np.int64)  # no levels side by side
     cross = pack(*lead, np.zeros_like(rest.A), np.zeros_like(rest.z), rest.q, rest.n_levels, np.zeros(1), *nothing)
     sizes = np.array(
@@ -171,15 +192,22 @@ def varying_products(design: Design, cp: CrossProducts) -> Varying:
             0 if scattered is None else log_sd_function(scattered.structure.log_sd).address,
         ]
     )
-    own = classes.table, classes.sds, classes.count, classes.kind, classes.left, classes.right
-    words = pack(sizes, functions, *own, *cells, cross, sums.ends)
-    return Varying(words, sums.G, design.residual.sigma == "joint")
+    classes = own.table, own.sds, own.count, own.kind, own.left, own.right
+    words = pack(sizes, functions, *classes, *cells, cross, ends)
+    return Varying(words, len(lead[0]), design.residual.sigma == "joint")
 
 
-def varying_words(cp: CrossProducts, weights: Floats | None, terms: NamedTuple, varying: Varying) -> Ints:
-    """Return the words of `varying_likelihood`; the weights, (n,), are the prior ones."""
-    sum_log_weights = 0.0 if weights is None else float(np.log(weights).sum())
-    return pack(*terms, np.array([cp.n - np.isinf(terms.sd).sum(), sum_log_weights]), varying.words)
+def varying_words(cp: CrossProducts, design: Design, terms: NamedTuple, varying: Varying) -> Ints:
+    """Return the words of `varying_likelihood`."""
+    numbers = np.array([cp.n - np.isinf(terms.sd).sum(), sum_of_log_weights(design)])
+    return pack(*terms, numbers, varying.words)
+
+
+def sum_of_log_weights(design: Design) -> float:
+    """Return the sum of the logarithms of the rows' own weights."""
+    if is_summed(design):
+        return float(design.X.sums.sum_log_weights)
+    return 0.0 if design.weights is None else float(np.log(design.weights).sum())
 
 
 class _Sums:

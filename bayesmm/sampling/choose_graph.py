@@ -52,10 +52,10 @@ def settled_effects(design: Design, priors: Mapping[str, Prior], effects: str) -
     if not design.family.gaussian:
         return glmm_effects(design, effects)
     if is_summed(design):
-        if design.residual.estimated:
+        if design.residual.estimated and not compiled_alone(design, priors):
             raise DataError(
-                f"sampling with the residuals of {design.residual.text} needs the rows, and the data are a lazy frame; "
-                "maximize() does not, and a sample of the rows may be enough for a posterior"
+                f"sampling with the residuals of {design.residual.text} needs the rows where a prior is a function, or "
+                "where a covariance structure is not compiled, and the data are a lazy frame; collect it first"
             )
         if effects == "explicit":
             raise DataError("effects='explicit' needs the rows, and the data are a lazy frame; use effects='marginal'")

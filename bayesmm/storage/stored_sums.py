@@ -17,7 +17,7 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.spec import DesignSpec, Grouping
 from bayesmm.design.sum_sets import ResidualSums
 from bayesmm.design.summed import Elsewhere, LevelSums, PairSums, RowLevels, SummedColumn, SummedMatrix, Sums
-from bayesmm.engines.residual import residual_of
+from bayesmm.engines.residual import has_weights, residual_of
 from bayesmm.errors import FitFileError
 from bayesmm.formula.formula import text_of
 
@@ -140,7 +140,7 @@ def _design(spec: DesignSpec, record: Mapping, data: xr.Dataset) -> Design:
         coefficients=tuple(map(str, record["coefficients"])),
         blocks=tuple(blocks),
         trials=None,
-        weights=rows if sums.has_weights and residual.sigma != "known" else None,
+        weights=rows if has_weights(sums, residual) else None,
         offset=SummedColumn(sums, data["sums_a_offset"].to_numpy()),
         rows=rows,
         row_labels=rows,

@@ -17,6 +17,7 @@ FORMULAS = {
     "ar": ("y ~ x + ar(t, g) + (1 | g) + (1 | site)", None),
     "ar and weights": ("y ~ x + f + ar(t, part) + (1 + x | g)", "w"),
     "cosy": ("y ~ x + cosy(part) + (1 | g)", "w"),
+    "se and sigma": ("y | se(se5, sigma = TRUE) ~ x + (1 | g)", None),
 }
 
 
@@ -33,6 +34,7 @@ def table():
         e[i] += 0.6 * e[i - 1] * (data.g[i] == data.g[i - 1])
     data["y"] = 0.3 * data.x + rng.normal(size=41)[data.g] + e * np.where(data.f == "a", 1, 2)
     data["sei"] = rng.uniform(0.5, 1.5, len(data))
+    data["se5"] = 0.2 * rng.integers(1, 6, len(data))
     return data.sample(frac=1, random_state=1).reset_index(drop=True)
 
 
@@ -102,12 +104,16 @@ def test_known_standard_errors_are_sampled_and_saved(table, tmp_path):
     assert str(again) == str(fits[1]) and again.model.equation() == fits[0].model.equation()
 
 
-@pytest.mark.parametrize("kind", ["strata", "ar", "cosy"])
+@pytest.mark.parametrize("kind", ["strata", "ar and weights", "cosy", "se and sigma"])
 def test_what_needs_rows_says_so(kind, table):
     formula, weights = FORMULAS[kind]
     model = bmm.Model(formula, lazy("polars", table), weights=weights)
-    with pytest.raises(DataError, match=r"sampling with the residuals of .* needs the rows") as caught:
-        model.sample(draws=10, progress=False)
+    with pytest.raises(DataError, match="effects='explicit' needs the rows") as caught:
+        model.sample(draws=10, effects="explicit", progress=False)
+    assert "\n" not in str(caught.value)
+    own = bmm.Model(formula, lazy("polars", table), weights=weights, priors={"sigma": lambda name: None})
+    with pytest.raises(DataError, match=r"residuals of .* needs the rows where a prior is a function") as caught:
+        own.sample(draws=10, progress=False)
     assert "\n" not in str(caught.value)
     assert model.equation() == bmm.Model(formula, table, weights=weights).equation()
     for use in (lambda point: point.residuals, lambda point: point.simulate(seed=1), lambda point: point.bootstrap(2)):
@@ -119,7 +125,7 @@ def test_what_needs_rows_says_so(kind, table):
     ("formula", "change", "said"),
     [
         ("y | se(sei) ~ x + (1 | g)", {"sei": 0.0}, r"se\(sei\): 1 standard error of 498 not above 0"),
-        ("y | se(sei, sigma = TRUE) ~ x + (1 | g)", {}, "needs the rows"),
+        ("y | se(sei, sigma = TRUE) ~ x + (1 | g)", {}, r"498 kinds of rows or series.* expected at most 60"),
         ("y ~ x + car(t, g) + (1 | g)", {}, r"car\(t, g\) needs the rows"),
         ("y ~ x + ar(t, g) + (1 | s)", {}, "some series lie in several levels of 's'"),
         ("y ~ x + ar(t, site) + (1 | site)", {}, "a time stands twice in a series"),

@@ -129,15 +129,19 @@ def entries(rows: Array) -> Entries:
     at = np.flatnonzero(place[order] > 0)
     later, before, first = order[at], order[at - 1], order[place[order] == 0]
     gaps, kind, count = np.unique(rows[later, 1] - rows[before, 1], return_inverse=True, return_counts=True)
-    table = np.array([(gap, which, n) for gap, n in zip(gaps, count, strict=True) for which in range(3)])
-    table = np.concatenate([np.zeros((1, 3)), table.reshape(-1, 3)])
     own = 1 + 3 * kind.ravel()
     return Entries(
         np.concatenate([first, later, before, later, before]),
         np.concatenate([first, later, before, before, later]),
         np.concatenate([np.zeros(len(first), np.int64), own, own + 1, own + 2, own + 2]),
-        table,
+        kinds_table(gaps, count),
     )
+
+
+def kinds_table(gaps: Array, count: Array) -> Array:
+    """Return the table of `entries`, (1 + 3 G, 3), for G gaps and how many rows come so long after another."""
+    table = np.array([(gap, which, n) for gap, n in zip(gaps, count, strict=True) for which in range(3)])
+    return np.concatenate([np.zeros((1, 3)), table.reshape(-1, 3)])
 
 
 @kernel

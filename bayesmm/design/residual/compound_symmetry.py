@@ -81,8 +81,13 @@ def entries(rows: Array) -> Entries:
         np.concatenate([diagonal, row, column[off]]),
         np.concatenate([diagonal, column, row[off]]),
         np.concatenate([np.zeros(len(rows), np.int64), kind, kind[off]]),
-        np.concatenate([np.zeros((1, 2)), np.column_stack([sizes, count])]),
+        kinds_table(sizes, count),
     )
+
+
+def kinds_table(sizes: Array, count: Array) -> Array:
+    """Return the table of `entries`, (1 + K, 2), for K lengths of series and the number of series of each."""
+    return np.concatenate([np.zeros((1, 2)), np.column_stack([sizes, count])])
 
 
 @kernel

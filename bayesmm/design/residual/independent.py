@@ -6,7 +6,7 @@ import numpy as np
 
 from bayesmm.design.residual.structure import NOTHING, Residuals, Values, residual_weights
 from bayesmm.design.summed import is_summed
-from bayesmm.design.summed_residual import at_values
+from bayesmm.design.summed_residual import at_values, divided, with_sums
 from bayesmm.errors import DataError
 
 INDEPENDENT = Residuals()
@@ -28,3 +28,17 @@ def whitened(design, values: Values = NOTHING):
     if weights is not None and not (np.isfinite(weights) & (weights > 0)).all():
         raise DataError(f"the sds that {design.residual.text} gives some rows are beyond all numbers")
     return replace(design, weights=weights, residual=Residuals(known=correlation))
+
+
+def whitened_to_one(design, values: Values):
+    """Return the same where sigma is one of the values: weights over the squares of the sds themselves, sigma being 1.
+
+    Where sigma is a scale this is `whitened`.
+    """
+    white = whitened(design, values)
+    if design.residual.sigma != "joint":
+        return white
+    variance = float(values["sigma"][0]) ** 2
+    if is_summed(white):
+        return with_sums(white, divided(white.X.sums, variance))
+    return replace(white, weights=white.weights / variance)
