@@ -5,7 +5,8 @@ from __future__ import annotations
 from glob import glob
 from pathlib import Path
 
-from bayesmm.cli.input import CSV_SUFFIXES, PARQUET_SUFFIXES, read_data
+from bayesmm.cli.delimited import AS_USUAL, BLANKS, STDIN, Format, is_parquet, is_text
+from bayesmm.cli.input import read_data
 from bayesmm.engines.frames import first_sentence
 from bayesmm.errors import DataError, listing
 from bayesmm.runtime.messages import count
@@ -16,14 +17,16 @@ MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
+NAMES = ".parquet, .pq, .csv, .tsv or .txt, these three also followed by .gz or .zst"
+NOT_BY_ENGINES = (".bz2", ".xz", ".zip")
 
 
-def read_by(engine: str | None, data: str) -> tuple[object, str]:
+def read_by(engine: str | None, data: str, how: Format = AS_USUAL) -> tuple[object, str]:
     """Return the table that DATA names, lazily where an engine is to read it, and a sentence saying which was taken."""
-    return read_data(data) if engine is None else read_lazily(data, engine)
+    return read_data(data, how) if engine is None else read_lazily(data, engine, how)
 
 
-def read_lazily(data: str, engine: str) -> tuple[object, str]:
+def read_lazily(data: str, engine: str, how: Format = AS_USUAL) -> tuple[object, str]:
     """Return the files that DATA names as a lazy frame of an engine, and a sentence saying which were taken.
 
     Parameters
@@ -31,20 +34,27 @@ def read_lazily(data: str, engine: str) -> tuple[object, str]:
     data : str
         A file, a pattern, or a folder, of Parquet or of CSV files.
     engine : {"duckdb", "polars"}
+    how : Format
+        Delimiter and decimal mark of CSV files.
 
     Raises
     ------
     DataError
-        There is no such file, the files are of two kinds, the engine is not installed, or it cannot read them.
+        It is stdin, which an engine cannot read more than once; there is no such file, the files are of two kinds, the
+        engine is not installed, or it cannot read them.
     """
+    if data == STDIN:
+        raise DataError("--engine reads DATA more than once, which stdin cannot be; name a file, or leave out --engine")
     paths = _files(data)
     kinds = {_kind(path) for path in paths}
     if len(kinds) > 1:
         raise DataError(f"{data} has both Parquet and CSV files; name one kind, such as '{Path(data).name}/*.parquet'")
     (kind,) = kinds
+    if kind == "Parquet" and how.given:
+        raise DataError(f"{how.given} is for delimited text, and {data} is Parquet")
     names = [str(path) for path in paths]
     try:
-        frame = _duckdb(names, kind) if engine == "duckdb" else _polars(names, kind)
+        frame = _duckdb(names, kind, how) if engine == "duckdb" else _polars(names, kind, how)
     except ImportError:
         raise DataError(f"--engine {engine} needs the package {engine}: pip install 'bayesmm[{engine}]'") from None
     except _errors(engine) as error:
@@ -65,40 +75,49 @@ def _errors(engine: str) -> tuple[type[Exception], ...]:
 def _files(data: str) -> list[Path]:
     path = as_path(data, "DATA", DataError)
     if path.is_dir():
-        found = sorted(each for each in path.rglob("*") if each.is_file() and _kind(each))
+        inside = (each for each in path.rglob("*") if ".txt" not in each.suffixes)  # a README is no table
+        found = sorted(each for each in inside if each.is_file() and _kind(each))
         if not found:
-            raise DataError(f"the folder {data} has no file whose name ends in .parquet, .pq, .csv or .csv.gz")
+            raise DataError(f"the folder {data} has no file whose name ends in {NAMES}")
         return found
     found = sorted(map(Path, glob(data, recursive=True))) if not path.is_file() else [path]
     if not found:
         raise DataError(f"there is no file {data}, and no file that this pattern names")
     strange = [str(each) for each in found if not _kind(each)]
     if strange:
-        raise DataError(f"{listing(strange, 3)} should be Parquet or CSV: named .parquet, .pq, .csv or .csv.gz")
+        raise DataError(f"{listing(strange, 3)} should be Parquet or CSV: named {NAMES}")
     return found
 
 
 def _kind(path: Path) -> str:
-    name = path.name.lower()
-    if name.endswith(PARQUET_SUFFIXES):
+    if is_parquet(path.name):
         return "Parquet"
-    return "CSV" if name.endswith(CSV_SUFFIXES) else ""
+    return "CSV" if is_text(path.name) and not path.name.lower().endswith(NOT_BY_ENGINES) else ""
 
 
-def _duckdb(paths: list[str], kind: str) -> object:
+def _duckdb(paths: list[str], kind: str, how: Format) -> object:
     import duckdb
 
     connection = duckdb.connect()
     if kind == "CSV":
-        return connection.read_csv(paths, na_values=list(MISSING))
+        own = {"delimiter": _delimiter(paths, how), "decimal": how.mark} if how.given else {}
+        return connection.read_csv(paths, na_values=list(MISSING), **own)  # it finds out what was not given
     # without can_have_nan DuckDB trusts the files' statistics, and misses NaN in columns without NULL
     query = "SELECT * FROM read_parquet($paths, can_have_nan = true, union_by_name = true)"
     return connection.sql(query, params={"paths": paths})
 
 
-def _polars(paths: list[str], kind: str) -> object:
+def _polars(paths: list[str], kind: str, how: Format) -> object:
     import polars
 
     if kind == "CSV":
-        return polars.scan_csv(paths, null_values=list(MISSING), infer_schema_length=10_000)
+        own = dict(separator=_delimiter(paths, how), decimal_comma=how.mark == ",")
+        return polars.scan_csv(paths, null_values=list(MISSING), infer_schema_length=10_000, **own)
     return polars.scan_parquet(paths)
+
+
+def _delimiter(paths: list[str], how: Format) -> str:
+    found = {how.between(path) for path in paths}
+    if len(found) > 1 or found == {BLANKS}:
+        raise DataError("--engine takes one character between the columns of all files; name it by --delimiter")
+    return found.pop()
