@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bayesmm.example_data import datasets, load_dataset
     from bayesmm.families.family import Auxiliary, Family
     from bayesmm.inference.anova import anova
+    from bayesmm.inference.cluster_robust import cluster_robust
     from bayesmm.inference.lrt import lrt
     from bayesmm.inference.marginal_effects.comparisons import comparisons, slopes
     from bayesmm.inference.marginal_effects.means import emmeans
@@ -59,6 +60,7 @@ __all__ = [
     "accumulate",
     "anova",
     "bayes_factors",
+    "cluster_robust",
     "compare_models",
     "comparisons",
     "datasets",
@@ -98,6 +100,7 @@ _HOME = {
     "accumulate": "bayesmm.storage.accumulated",
     "anova": "bayesmm.inference.anova",
     "bayes_factors": "bayesmm.evaluation.bayes_factors",
+    "cluster_robust": "bayesmm.inference.cluster_robust",
     "compare_models": "bayesmm.evaluation.loo_compare",
     "comparisons": "bayesmm.inference.marginal_effects.comparisons",
     "datasets": "bayesmm.example_data",
