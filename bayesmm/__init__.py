@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from bayesmm.inference.marginal_effects.predictions import predictions
     from bayesmm.inference.simulation.power import power
     from bayesmm.loading import load
-    from bayesmm.many import Fits, fit_many
+    from bayesmm.many import Fits, fit_many, fit_multiple
     from bayesmm.model import Model, fit
     from bayesmm.priors import Prior
+    from bayesmm.reporting.pooled import Pooled
     from bayesmm.reporting.side_by_side import table
     from bayesmm.reporting.write import report
     from bayesmm.results import Fit, PointFit
@@ -54,6 +55,7 @@ __all__ = [
     "FormulaError",
     "Model",
     "PointFit",
+    "Pooled",
     "Prior",
     "PriorError",
     "__version__",
@@ -67,6 +69,7 @@ __all__ = [
     "emmeans",
     "fit",
     "fit_many",
+    "fit_multiple",
     "heterogeneity",
     "load",
     "load_accumulated",
@@ -95,6 +98,7 @@ _HOME = {
     "FormulaError": "bayesmm.errors",
     "Model": "bayesmm.model",
     "PointFit": "bayesmm.results",
+    "Pooled": "bayesmm.reporting.pooled",
     "Prior": "bayesmm.priors",
     "PriorError": "bayesmm.errors",
     "accumulate": "bayesmm.storage.accumulated",
@@ -107,6 +111,7 @@ _HOME = {
     "emmeans": "bayesmm.inference.marginal_effects.means",
     "fit": "bayesmm.model",
     "fit_many": "bayesmm.many",
+    "fit_multiple": "bayesmm.many",
     "heterogeneity": "bayesmm.evaluation.variance.heterogeneity",
     "load": "bayesmm.loading",
     "load_accumulated": "bayesmm.storage.accumulated",
