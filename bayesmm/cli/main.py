@@ -33,7 +33,8 @@ from bayesmm.cli.options import (
     number,
 )
 from bayesmm.cli.shell_words import in_shell
-from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
+from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, MissingExtra, PriorError
+from bayesmm.runtime.extras import check_extra
 from bayesmm.version import __version__
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ def fit(
     beside = Beside.of(json=json, quiet=quiet)
     asked = Asked(data, formula, prior, engine, delimiter, decimal, beside, own)
     asked.check()
+    if out is not None:
+        check_extra("matplotlib", "the figures of --out need", "plots")
     with cli_output.prepared(out, cli_output.FIT_FILES, overwrite) as folder:
         kept = cli_output.prepare_file(save, overwrite)
         page = cli_output.prepare_report(report, overwrite)
@@ -328,7 +331,7 @@ def main(arguments: list[str] | None = None) -> int:
             return error.exit_code
         except FormulaError as error:
             _complain(str(error))
-        except (DataError, FitFileError, PriorError, OSError) as error:
+        except (DataError, FitFileError, MissingExtra, PriorError, OSError) as error:
             _complain(in_shell(" ".join(str(error).split())))
         return WRONG_INPUT
 

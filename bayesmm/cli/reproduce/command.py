@@ -14,6 +14,7 @@ from bayesmm.cli.reproduce.published import Published, read_published
 from bayesmm.cli.reproduce.run import FAILED, Result, reproduce
 from bayesmm.cli.reproduce.text import footnotes, heading, markdown, model_table, summary_table
 from bayesmm.errors import DataError, FormulaError, listing, suggest
+from bayesmm.runtime.extras import check_extra
 from bayesmm.runtime.paths import as_path
 
 NOT_REPRODUCED = 1  # the exit code
@@ -106,6 +107,8 @@ def run(
     data = as_path(data_dir, "--data-dir", DataError) if data_dir else None
     if json and (brief or as_markdown):
         raise DataError(f"--json prints all results; leave out {'--brief' if brief else '--markdown'}")
+    if out is not None:
+        check_extra("jinja2", "the page of --out needs", "report")
     studies = _studies(words)
     folder = prepare(out, file_names(studies), overwrite)
     # wide enough for a table when the output goes into a file: rich would cut it to 80 columns there
