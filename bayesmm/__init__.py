@@ -25,15 +25,17 @@ if TYPE_CHECKING:
     from bayesmm.example_data import datasets, load_dataset
     from bayesmm.families.family import Auxiliary, Family
     from bayesmm.inference.anova import anova
+    from bayesmm.inference.cluster_robust import cluster_robust
     from bayesmm.inference.lrt import lrt
     from bayesmm.inference.marginal_effects.comparisons import comparisons, slopes
     from bayesmm.inference.marginal_effects.means import emmeans
     from bayesmm.inference.marginal_effects.predictions import predictions
     from bayesmm.inference.simulation.power import power
     from bayesmm.loading import load
-    from bayesmm.many import Fits, fit_many
+    from bayesmm.many import Fits, fit_many, fit_multiple
     from bayesmm.model import Model, fit
     from bayesmm.priors import Prior
+    from bayesmm.reporting.pooled import Pooled
     from bayesmm.reporting.side_by_side import table
     from bayesmm.reporting.write import report
     from bayesmm.results import Fit, PointFit
@@ -53,18 +55,21 @@ __all__ = [
     "FormulaError",
     "Model",
     "PointFit",
+    "Pooled",
     "Prior",
     "PriorError",
     "__version__",
     "accumulate",
     "anova",
     "bayes_factors",
+    "cluster_robust",
     "compare_models",
     "comparisons",
     "datasets",
     "emmeans",
     "fit",
     "fit_many",
+    "fit_multiple",
     "heterogeneity",
     "load",
     "load_accumulated",
@@ -93,17 +98,20 @@ _HOME = {
     "FormulaError": "bayesmm.errors",
     "Model": "bayesmm.model",
     "PointFit": "bayesmm.results",
+    "Pooled": "bayesmm.reporting.pooled",
     "Prior": "bayesmm.priors",
     "PriorError": "bayesmm.errors",
     "accumulate": "bayesmm.storage.accumulated",
     "anova": "bayesmm.inference.anova",
     "bayes_factors": "bayesmm.evaluation.bayes_factors",
+    "cluster_robust": "bayesmm.inference.cluster_robust",
     "compare_models": "bayesmm.evaluation.loo_compare",
     "comparisons": "bayesmm.inference.marginal_effects.comparisons",
     "datasets": "bayesmm.example_data",
     "emmeans": "bayesmm.inference.marginal_effects.means",
     "fit": "bayesmm.model",
     "fit_many": "bayesmm.many",
+    "fit_multiple": "bayesmm.many",
     "heterogeneity": "bayesmm.evaluation.variance.heterogeneity",
     "load": "bayesmm.loading",
     "load_accumulated": "bayesmm.storage.accumulated",

@@ -21,6 +21,10 @@ class FitFileError(ValueError):
     """A file of a fit cannot be written or read, or is not what it should be."""
 
 
+class MissingExtra(ImportError):
+    """A package is not installed that fitting does not need; the message names the extra that has it."""
+
+
 class BayesmmWarning(UserWarning):
     """Something about the data or the model that a person should know before reading the result."""
 

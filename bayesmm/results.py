@@ -215,14 +215,21 @@ class PointFit(Estimates):
     Its attributes are those of `bayesmm.estimation.estimates.Estimates`.
     """
 
-    def fixef(self, ddf: str | None = None, exponentiate: bool = False) -> pd.DataFrame:
+    def fixef(
+        self, ddf: str | None = None, exponentiate: bool = False, *, se: str | None = None, cluster: object = None
+    ) -> pd.DataFrame:
         """Return the coefficients: index coef; estimate, se, t; z and its two-sided p for generalised models.
 
         With `ddf` ("satterthwaite", "kenward-roger" or "containment", of a meta-analysis "knapp-hartung") df and p as
         well: `inference.degrees.t_table`.
         With `exponentiate` ratios and their intervals, where the link has such: `inference.habits.exponentiated`.
+        With `se="CR2"` cluster-robust standard errors beside the model's: `inference.cluster_robust.cluster_robust`.
         """
         check_bool("exponentiate", exponentiate)
+        if se is not None or cluster is not None:
+            from bayesmm.inference.cluster_robust import robust_table
+
+            return WholeFrame(robust_table(self, se, cluster, ddf, exponentiate))
         if exponentiate:
             from bayesmm.inference.habits import exponentiated
 

@@ -41,7 +41,7 @@ NOWHERE = (-1, -1)  # where the output of a call in a table is: it has none
 NUMBER = re.compile(r"(?<![\w.])[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
 SECONDS = re.compile(r"\b\d[\d.,]* (ms|s|seconds|minutes)\b")
 # Draws differ between kinds of processors within Monte Carlo error; so wide is it that only a wrong number is outside.
-SAMPLED = re.compile(r"\.sample\(|bmm\.fit\(|bootstrap\(|power\(|prior_check\(|fit_many\(")
+SAMPLED = re.compile(r"\.sample\(|bmm\.fit\(|bootstrap\(|power\(|prior_check\(|fit_many\(|fit_multiple\(")
 MONTE_CARLO = 0.35
 FEWER, WHOLE = 2, 12  # decimals that a number may have more or fewer than shown, if it is not written in full
 ROUNDING = 2e-3  # of estimates: other linear algebra, other digits

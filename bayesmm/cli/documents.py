@@ -1,17 +1,4 @@
-"""What ``--json`` prints: one JSON document, whose parts are the tables of Python's methods of the same name.
-
-model : object
-    formula, family, link, rows, and groups: the number of levels of each grouping factor.
-parameters : list of objects
-    `tidy()`: effect, group, level, term, estimate, std.error, ...
-about : object
-    `glance()`.
-checks : list of objects
-    name, status ("passed", "failed", "note", "not judged"), value, limit, message.
-comparison : list of objects
-    The table of `compare()`, for a posterior.
-predictions : list of objects
-    A row each.
+"""What ``--json`` prints: one JSON document, whose parts are tables of Python's methods: docs/command_line.md.
 
 A number that is missing or not finite is null.
 """
@@ -38,14 +25,44 @@ def of_fit(fit, comparison=None) -> dict[str, object]:
         "formula": design.formula.text, "family": design.family.name, "link": design.family.link, "rows": design.n,
         "groups": {design.blocks[k].group: len(design.blocks[k].labels) for k in design.groups},
     }  # fmt: skip
-    checks = [
-        {"name": c.name, "status": c.status, "value": c.value, "limit": c.limit, "message": c.message}
-        for c in fit.checks()
-    ]
     parts = {
-        "model": model, "parameters": rows(fit.tidy()), "about": rows(fit.glance())[0], "checks": checks,
+        "model": model, "parameters": rows(fit.tidy()), "about": rows(fit.glance())[0],
+        "checks": of_checks(fit.checks()),
     }  # fmt: skip
     return parts if comparison is None else parts | {"comparison": rows(comparison.table)}
+
+
+def of_checks(checks) -> list[dict[str, object]]:
+    """Return checks as a list of objects."""
+    return [
+        {"name": c.name, "status": c.status, "value": c.value, "limit": c.limit, "message": c.message} for c in checks
+    ]
+
+
+def of_models(comparison) -> dict[str, object]:
+    """Return the parts of a `ModelComparison`: the models, the best first, and beside them the maximised ones."""
+    from bayesmm.evaluation.loo_compare import notes
+
+    first = next(iter(comparison.loos.values()))
+    models = [
+        {"model": name, "formula": comparison.formulas[name]} | row
+        for name, row in zip(comparison.table.index, rows(comparison.table), strict=True)
+    ]
+    criteria = None if comparison.criteria is None else rows(comparison.criteria.table.reset_index())
+    return {"by": first.by, "models": models, "criteria": criteria, "notes": notes(comparison, len(first.table))}
+
+
+def of_datasets() -> list[dict[str, object]]:
+    """Return the data sets that DATA can name."""
+    from bayesmm.example_data.table import DATASETS
+
+    return [
+        {
+            "name": one.name, "rows": one.rows, "columns": one.columns, "factors": one.factors,
+            "description": one.description, "source": one.source, "licence": one.licence, "bundled": not one.address,
+        }
+        for one in DATASETS.values()
+    ]  # fmt: skip
 
 
 def rows(table: "pd.DataFrame") -> list[dict[str, object]]:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bayesmm.cli.options import EngineOption, JsonOption
+from bayesmm.cli.asked import Beside
+from bayesmm.cli.delimited import text_format
+from bayesmm.cli.options import DecimalOption, DelimiterOption, EngineOption, JsonOption, QuietOption
 from bayesmm.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ FileArgument = Annotated[
 ]
 
 
-def show(file: FileArgument, json: JsonOption = False) -> int:
+def show(file: FileArgument, quiet: QuietOption = False, json: JsonOption = False) -> int:
     """Print a [bold]saved fit[/bold], the verdict of its checks first."""
     from bayesmm.cli import documents
 
@@ -34,7 +36,10 @@ def show(file: FileArgument, json: JsonOption = False) -> int:
 
 def predict(
     file: FileArgument,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="The rows to predict: a CSV or Parquet file.")],
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="The rows to predict: a CSV or Parquet file, [bold]-[/bold] for stdin."),
+    ],
     kind: Annotated[
         Literal["mean", "response", "linear"],
         typer.Option(help="The mean, a new response with its scatter, or the linear predictor."),
@@ -59,7 +64,10 @@ def predict(
         ),
     ] = None,
     engine: EngineOption = None,
+    delimiter: DelimiterOption = None,
+    decimal: DecimalOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")] = False,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> int:
     """Predict the rows of DATA by a [bold]saved fit[/bold]: CSV with mean, sd, lower, upper, a row per category."""
@@ -68,11 +76,11 @@ def predict(
 
     if engine is not None and to is None:
         raise DataError("--engine reads the rows in parts, so that --to FILE is needed, into which they are written")
-    result, (frame, _) = _loaded(file), read_by(engine, data)
+    result, (frame, _) = _loaded(file), read_by(engine, data, text_format(delimiter, decimal))
     try:
         if to is not None:
             asked = dict(kind=kind, groups=groups, new_levels=new_levels, seed=seed, ci_prob=ci_prob)
-            print(f"Written: {result.predict_to(to, frame, overwrite=overwrite, **asked)}")
+            _say_path(result.predict_to(to, frame, overwrite=overwrite, **asked), json=json, quiet=quiet)
             return 0
         made = result.predict(frame, kind=kind, groups=groups, new_levels=new_levels, seed=seed)
         table = made.to_frame(ci_prob=ci_prob)
@@ -90,6 +98,8 @@ def compare(
         str | None,
         typer.Option(metavar="FACTOR", help="Leave out the levels of this grouping factor, not single rows."),
     ] = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> int:
     """Compare [bold]saved fits[/bold] by leave-one-out predictions, the best first."""
     from bayesmm.evaluation.loo_compare import compare_models
@@ -98,7 +108,13 @@ def compare(
         raise DataError("compare needs two saved fits or more, and has one")
     names = _short_names(files)
     try:
-        print(compare_models({name: _loaded(file) for name, file in zip(names, files, strict=True)}, by=by))
+        found = compare_models({name: _loaded(file) for name, file in zip(names, files, strict=True)}, by=by)
+        if json:
+            from bayesmm.cli import documents
+
+            print(documents.text(**documents.of_models(found)))
+        else:
+            print(found)
     except ValueError as error:
         raise DataError(str(error)) from error
     return 0
@@ -110,12 +126,27 @@ def report(
         str | None, typer.Argument(metavar="HTML", help="Where to write it; beside the fit, by its name, if not given.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> int:
     """Write everything about a [bold]saved fit[/bold] into one HTML file, which needs nothing else."""
+    from bayesmm.cli import documents
+
     result = _loaded(file)
     path = result.report(page or Path(file).with_suffix(".html"), overwrite=overwrite)
-    print(f"Written: {path}")
-    return 0 if all(check.ok for check in result.checks()) else CHECKS_FAILED
+    checks = result.checks()
+    _say_path(path, json=json, quiet=quiet, checks=documents.of_checks(checks))
+    return 0 if all(check.ok for check in checks) else CHECKS_FAILED
+
+
+def _say_path(path: Path, *, json: bool, quiet: bool, **parts: object) -> None:
+    """Say which file has been written, or print the document that says it."""
+    if json:
+        from bayesmm.cli import documents
+
+        print(documents.text(written=[str(path)], **parts))
+    else:
+        Beside.of(json=json, quiet=quiet).say(f"Written: {path}")
 
 
 def _loaded(file: str) -> Fit:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bayesmm.cli.delimited import (
+    AS_USUAL,
+    STDIN,
+    Format,
+    checked_file,
+    header,
+    likely_delimiter,
+    read_stdin,
+    read_table,
+)
 from bayesmm.errors import DataError, FormulaError, PriorError, listing, suggest
 from bayesmm.example_data import load_dataset
 from bayesmm.example_data.table import DATASETS
-from bayesmm.runtime.paths import as_path, special_kind
+from bayesmm.runtime.paths import as_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bayesmm.priors import Prior
-
-CSV_SUFFIXES = (".csv", ".csv.gz")
-PARQUET_SUFFIXES = (".parquet", ".pq")
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf"
 _WORD = r"[A-Za-z]\w*"
@@ -33,13 +37,15 @@ _ARGUMENT = re.compile(
 )
 
 
-def read_data(data: str) -> tuple[pd.DataFrame, str]:
-    """Read a CSV or Parquet file, or a bundled data set.
+def read_data(data: str, how: Format = AS_USUAL) -> tuple[pd.DataFrame, str]:
+    """Read a CSV or Parquet file, stdin, or a bundled data set.
 
     Parameters
     ----------
     data : str
-        A path if it has a folder or a suffix in it, else a name of `datasets`.
+        "-" for stdin; a path if it has a folder or a suffix in it; else a name of `datasets`.
+    how : Format
+        Delimiter and decimal mark.
 
     Returns
     -------
@@ -53,18 +59,21 @@ def read_data(data: str) -> tuple[pd.DataFrame, str]:
     OSError
         A data set could not be downloaded.
     """
-    path = as_path(data, "DATA", DataError)
-    if path.name != data or path.suffix:
-        frame, what = _read_file(_checked_file(path)), f"the file {data}"
+    if data == STDIN:
+        frame, what = read_stdin(how), "stdin"
+    elif (path := as_path(data, "DATA", DataError)).name != data or path.suffix:
+        frame, what = read_table(checked_file(path, how), how), f"the file {data}"
     else:
-        frame = load_dataset(_checked_name(data))
+        frame = load_dataset(_checked_name(data, how))
         what = f"the {'downloaded' if DATASETS[data].address else 'bundled'} data set {data}"
         if path.exists():
             what += f" (for the file of that name write ./{data})"
     return frame, f"Data: {what}, {len(frame):,} rows of {listing(frame.columns, limit=8)}."
 
 
-def check_early(data: str, formula: str, engine: str | None = None, **beside: str | None) -> None:
+def check_early(
+    data: str, formula: str, engine: str | None = None, how: Format = AS_USUAL, **beside: str | None
+) -> None:
     """Raise what is wrong with the name of the data, or with those of its columns, before anything heavy is imported.
 
     What cannot be told so early is left to `read_data` and to the model, and all that an engine reads.
@@ -73,6 +82,7 @@ def check_early(data: str, formula: str, engine: str | None = None, **beside: st
     ----------
     data, formula : str
     engine : str or None
+    how : Format
     **beside : str or None
         Columns that are named beside the formula: trials, weights.
 
@@ -84,13 +94,13 @@ def check_early(data: str, formula: str, engine: str | None = None, **beside: st
     from bayesmm.formula.formula import parse
     from bayesmm.formula.roles import absent, missing_column
 
-    if engine is not None:
+    if engine is not None or data == STDIN:
         return
     path = as_path(data, "DATA", DataError)
     if path.name != data or path.suffix:
-        columns = _header(_checked_file(path))
+        columns = header(checked_file(path, how), how)
     else:
-        columns = list(DATASETS[_checked_name(data)].columns)
+        columns = list(DATASETS[_checked_name(data, how)].columns)
     if columns is None:
         return
     try:
@@ -98,61 +108,23 @@ def check_early(data: str, formula: str, engine: str | None = None, **beside: st
     except FormulaError:  # also of what a formula may hold that is not known here, such as a residual structure
         return
     if wrong is not None:
+        if more := likely_delimiter(columns):
+            raise DataError(f"{data} has one column, {columns[0]!r}{more}")
         raise wrong
     for what, name in beside.items():
         if name is not None and name not in columns:
             raise DataError(f"the {what} column '{name}' {absent(name, columns)}")
 
 
-def _header(path: Path) -> list[str] | None:
-    """Return the names of the columns of a file; None where only reading all of it can tell."""
-    if not path.name.lower().endswith(CSV_SUFFIXES):
-        return None
-    try:
-        with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rt", encoding="utf-8-sig") as file:
-            columns = next(csv.reader(file), [])
-    except (ValueError, OSError, EOFError, csv.Error):
-        return None
-    plain = all(columns) and len(set(columns)) == len(columns)  # pandas gives the others names of its own
-    return columns if plain else None
-
-
-def _checked_name(data: str) -> str:
+def _checked_name(data: str, how: Format) -> str:
     if data not in DATASETS:
         raise DataError(
             f"{data!r} is neither a file (.csv, .parquet) nor a data set (there are {listing(DATASETS)})"
             f"{suggest(data, DATASETS)}"
         )
+    if how.given:
+        raise DataError(f"{how.given} is for delimited text, and {data} is a data set of the package")
     return data
-
-
-def _checked_file(path: Path) -> Path:
-    if not path.name.lower().endswith(CSV_SUFFIXES + PARQUET_SUFFIXES):
-        raise DataError(
-            f"{path} should be a CSV or Parquet file: its name should end in .csv, .csv.gz, .parquet or .pq"
-        )
-    kind = special_kind(path)
-    if kind:
-        raise DataError(f"{path} is {kind}; expected a CSV or Parquet file")
-    if not path.is_file():
-        bundled = f"; the bundled data set is called '{path.stem}'" if path.stem in DATASETS else ""
-        raise DataError(f"there is no file {path}{bundled}")
-    return path
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        if path.name.lower().endswith(PARQUET_SUFFIXES):
-            return pd.read_parquet(path)
-        return pd.read_csv(path, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:  # ValueErrors from the parsers, OSErrors from gzip and from permissions
-        raise DataError(f"{path} cannot be read as a table: {_first_sentence(error)}") from error
-
-
-def _first_sentence(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def read_priors(texts: list[str]) -> dict[str, Prior | float]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import gzip
+import io
 from dataclasses import dataclass
 from glob import glob
 from itertools import chain
 from pathlib import Path
 
-from bayesmm.cli.input import CSV_SUFFIXES, PARQUET_SUFFIXES, read_data
+from bayesmm.cli.delimited import AS_USUAL, BLANKS, STDIN, Format, is_parquet, is_text, unpacked
+from bayesmm.cli.input import read_data
 from bayesmm.engines.frames import first_sentence
 from bayesmm.errors import DataError, listing
 from bayesmm.runtime.messages import count
@@ -20,16 +21,18 @@ MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
+NAMES = ".parquet, .pq, .csv, .tsv or .txt, these three also followed by .gz or .zst"
+NOT_BY_ENGINES = (".bz2", ".xz", ".zip")
 
 SEPARATORS = (";", "\t", "|")  # of a header without a comma
 
 
-def read_by(engine: str | None, data: str) -> tuple[object, str]:
+def read_by(engine: str | None, data: str, how: Format = AS_USUAL) -> tuple[object, str]:
     """Return the table that DATA names, lazily where an engine is to read it, and a sentence saying which was taken."""
-    return read_data(data) if engine is None else read_lazily(data, engine)
+    return read_data(data, how) if engine is None else read_lazily(data, engine, how)
 
 
-def read_lazily(data: str, engine: str) -> tuple[object, str]:
+def read_lazily(data: str, engine: str, how: Format = AS_USUAL) -> tuple[object, str]:
     """Return the files that DATA names as a lazy frame of an engine, and a sentence saying which were taken.
 
     Parameters
@@ -37,22 +40,28 @@ def read_lazily(data: str, engine: str) -> tuple[object, str]:
     data : str
         A file, a pattern, or a folder, of Parquet or of CSV files.
     engine : {"duckdb", "polars"}
+    how : Format
+        Delimiter and decimal mark of CSV files.
 
     Raises
     ------
     DataError
-        There is no such file, the files are of two kinds or have no column in common, one is empty, the engine is not
-        installed, or it cannot read them.
+        It is stdin, which an engine cannot read more than once; there is no such file, the files are of two kinds or
+        have no column in common, one is empty, the engine is not installed, or it cannot read them.
     """
+    if data == STDIN:
+        raise DataError("--engine reads DATA more than once, which stdin cannot be; name a file, or leave out --engine")
     paths = _files(data)
     kinds = {_kind(path) for path in paths}
     if len(kinds) > 1:
         raise DataError(f"{data} has both Parquet and CSV files; name one kind, such as '{Path(data).name}/*.parquet'")
     (kind,) = kinds
+    if kind == "Parquet" and how.given:
+        raise DataError(f"{how.given} is for delimited text, and {data} is Parquet")
     names, read = [str(path) for path in paths], _duckdb if engine == "duckdb" else _polars
     try:
-        columns = _columns(paths, kind, engine)
-        frame = read(names, kind, columns)
+        columns = _columns(paths, kind, engine, how)
+        frame = read(names, kind, columns, how)
     except ImportError:
         raise DataError(f"--engine {engine} needs the package {engine}: pip install 'bayesmm[{engine}]'") from None
     except _errors(engine) as error:
@@ -74,24 +83,24 @@ def _errors(engine: str) -> tuple[type[Exception], ...]:
 def _files(data: str) -> list[Path]:
     path = as_path(data, "DATA", DataError)
     if path.is_dir():
-        found = sorted(each for each in path.rglob("*") if each.is_file() and _kind(each))
+        inside = (each for each in path.rglob("*") if ".txt" not in each.suffixes)  # a README is no table
+        found = sorted(each for each in inside if each.is_file() and _kind(each))
         if not found:
-            raise DataError(f"the folder {data} has no file whose name ends in .parquet, .pq, .csv or .csv.gz")
+            raise DataError(f"the folder {data} has no file whose name ends in {NAMES}")
         return found
     found = sorted(map(Path, glob(data, recursive=True))) if not path.is_file() else [path]
     if not found:
         raise DataError(f"there is no file {data}, and no file that this pattern names")
     strange = [str(each) for each in found if not _kind(each)]
     if strange:
-        raise DataError(f"{listing(strange, 3)} should be Parquet or CSV: named .parquet, .pq, .csv or .csv.gz")
+        raise DataError(f"{listing(strange, 3)} should be Parquet or CSV: named {NAMES}")
     return found
 
 
 def _kind(path: Path) -> str:
-    name = path.name.lower()
-    if name.endswith(PARQUET_SUFFIXES):
+    if is_parquet(path.name):
         return "Parquet"
-    return "CSV" if name.endswith(CSV_SUFFIXES) else ""
+    return "CSV" if is_text(path.name) and not path.name.lower().endswith(NOT_BY_ENGINES) else ""
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -125,7 +134,7 @@ class _Columns:
         return [name for name in dict.fromkeys(chain(*self.of_each)) if name not in set(self.common)]
 
 
-def _columns(paths: list[Path], kind: str, engine: str) -> _Columns:
+def _columns(paths: list[Path], kind: str, engine: str, how: Format) -> _Columns:
     """Return the names of the columns of each file.
 
     Raises
@@ -135,7 +144,9 @@ def _columns(paths: list[Path], kind: str, engine: str) -> _Columns:
     """
     if kind == "CSV":
         lines = [_first_line(path) for path in paths]
-        separator = "," if "," in lines[0] else next((mark for mark in SEPARATORS if mark in lines[0]), ",")
+        separator = _delimiter(paths, how)
+        if separator == "," and "," not in lines[0]:
+            separator = next((mark for mark in SEPARATORS if mark in lines[0]), ",")
         found = _Columns(tuple(tuple(next(csv.reader([line], delimiter=separator))) for line in lines), separator)
         for path, names in zip(paths, found.of_each, strict=True):
             for name in names:
@@ -149,7 +160,7 @@ def _columns(paths: list[Path], kind: str, engine: str) -> _Columns:
 
 
 def _first_line(path: Path) -> str:
-    with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rt", encoding="utf-8-sig") as file:
+    with io.TextIOWrapper(unpacked(path, path.suffix.lower()), encoding="utf-8-sig") as file:
         try:
             line = file.readline().rstrip("\r\n")
         except UnicodeDecodeError:
@@ -157,6 +168,13 @@ def _first_line(path: Path) -> str:
     if not line:
         raise DataError(f"{path} is empty; expected a line with the names of the columns")
     return line
+
+
+def _delimiter(paths: list[Path], how: Format) -> str:
+    found = {how.between(path.name) for path in paths}
+    if len(found) > 1 or found == {BLANKS}:
+        raise DataError("--engine takes one character between the columns of all files; name it by --delimiter")
+    return found.pop()
 
 
 def _parquet_columns(path: str, engine: str) -> tuple[str, ...]:
@@ -169,14 +187,14 @@ def _parquet_columns(path: str, engine: str) -> tuple[str, ...]:
     return tuple(polars.read_parquet_schema(path))
 
 
-def _duckdb(paths: list[str], kind: str, columns: _Columns) -> object:
+def _duckdb(paths: list[str], kind: str, columns: _Columns, how: Format) -> object:
     import duckdb
 
     connection = duckdb.connect()
     if kind == "CSV":
         # by position where no union by name is asked for, with a column's values under another's name
         own = dict(na_values=list(MISSING), delimiter=columns.separator, header=True, union_by_name=True)
-        found = connection.read_csv(paths, **own)
+        found = connection.read_csv(paths, **own, **({"decimal": how.mark} if how.decimal else {}))
     else:
         # without can_have_nan DuckDB trusts the files' statistics, and misses NaN in columns without NULL
         query = "SELECT * FROM read_parquet($paths, can_have_nan = true, union_by_name = true)"
@@ -186,11 +204,12 @@ def _duckdb(paths: list[str], kind: str, columns: _Columns) -> object:
     return found.project(", ".join('"' + name.replace('"', '""') + '"' for name in columns.common))
 
 
-def _polars(paths: list[str], kind: str, columns: _Columns) -> object:
+def _polars(paths: list[str], kind: str, columns: _Columns, how: Format) -> object:
     import polars
 
     if kind == "CSV":
         own = dict(null_values=list(MISSING), infer_schema_length=10_000, separator=columns.separator)
+        own["decimal_comma"] = how.mark == ","
         parts = [polars.scan_csv(path, **own) for path in paths]
         types = _types(parts, columns.common)
         if len(set(columns.of_each)) == 1:

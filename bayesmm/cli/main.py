@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bayesmm.cli.asked import Asked, Beside
 from bayesmm.cli.fits import CHECKS_FAILED, compare, predict, report, show
 from bayesmm.cli.options import (
     DataArgument,
+    DecimalOption,
+    DelimiterOption,
     EngineOption,
     FamilyOption,
     FormulaArgument,
@@ -20,6 +23,7 @@ from bayesmm.cli.options import (
     OutOption,
     OverwriteOption,
     PriorOption,
+    QuietOption,
     ReportOption,
     SamplerOption,
     SaveOption,
@@ -29,14 +33,14 @@ from bayesmm.cli.options import (
     number,
 )
 from bayesmm.cli.shell_words import in_shell
-from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
+from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, MissingExtra, PriorError
+from bayesmm.runtime.extras import check_extra
 from bayesmm.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bayesmm.evaluation.compare_reml import Comparison
-    from bayesmm.model import Model
     from bayesmm.results import Fit, PointFit
 
 WRONG_INPUT = 2  # also what the parser of the options leaves with
@@ -66,6 +70,8 @@ def fit(
     weights: WeightsOption = None,
     missing: MissingOption = "drop",
     engine: EngineOption = None,
+    delimiter: DelimiterOption = None,
+    decimal: DecimalOption = None,
     draws: Annotated[int, number("Draws kept of each chain.", least=1)] = 1000,
     tune: Annotated[int | None, number("Warm-up draws of each chain, thrown away: 200 or 1000.", least=0)] = None,
     chains: Annotated[int, number("Independent chains.", least=1)] = 4,
@@ -76,6 +82,7 @@ def fit(
     store: StoreOption = None,
     report: ReportOption = None,
     overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> int:
     """Sample the [bold]posterior[/bold] and set it beside the REML fit.
@@ -84,22 +91,27 @@ def fit(
     With --out also writes the fit (fit.nc), tables (CSV) and figures (PNG).
     """
     from bayesmm.cli import output as cli_output
-    from bayesmm.cli.input import check_early
 
-    check_early(data, formula, engine, trials=trials, weights=weights)
-    own = dict(family=family, link=link, trials=trials, weights=weights, missing=missing, engine=engine)
+    own = dict(family=family, link=link, trials=trials, weights=weights, missing=missing)
+    beside = Beside.of(json=json, quiet=quiet)
+    asked = Asked(data, formula, prior, engine, delimiter, decimal, beside, own)
+    asked.check()
+    if out is not None:
+        check_extra("matplotlib", "the figures of --out need", "plots")
     with cli_output.prepared(out, cli_output.FIT_FILES, overwrite) as folder:
         kept = cli_output.prepare_file(save, overwrite)
         page = cli_output.prepare_report(report, overwrite)
-        model = _model(data, formula, prior, json=json, **own)
+        model = asked.model()
         try:
             result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, store=store)
         except ValueError as error:  # an argument out of range, or a density that is not finite at the start
             raise DataError(str(error)) from error
-        return _delivered(result, kept=kept, folder=folder, page=page, json=json)
+        return _delivered(result, kept=kept, folder=folder, page=page, json=json, beside=beside)
 
 
-def _delivered(result: Fit, *, kept: Path | None, folder: Path | None, page: Path | None, json: bool) -> int:
+def _delivered(
+    result: Fit, *, kept: Path | None, folder: Path | None, page: Path | None, json: bool, beside: Beside
+) -> int:
     """Save, print and write a fit, and return the exit code.
 
     In this order because sampling may have taken an hour: what has been drawn is safe before anything else is tried.
@@ -116,9 +128,9 @@ def _delivered(result: Fit, *, kept: Path | None, folder: Path | None, page: Pat
     comparison = result.compare()
     _print_fit(result, comparison, json)
     if folder is not None:
-        _say_written(written + cli_output.write_fit(folder, result, comparison), json)
+        beside.say_written(written + cli_output.write_fit(folder, result, comparison))
     if page is not None:
-        _say_written([cli_output.write_report(page, result, comparison)], json)
+        beside.say_written([cli_output.write_report(page, result, comparison)])
     checks = result.checks()
     if any(check.name == "interrupted" and not check.ok for check in checks):
         return INTERRUPTED
@@ -145,6 +157,8 @@ def maximize(
     weights: WeightsOption = None,
     missing: MissingOption = "drop",
     engine: EngineOption = None,
+    delimiter: DelimiterOption = None,
+    decimal: DecimalOption = None,
     nagq: Annotated[
         int,
         typer.Option(
@@ -155,6 +169,7 @@ def maximize(
     ] = 1,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> int:
     """Fit by [bold]REML[/bold] or ML, as lme4 does.
@@ -162,20 +177,20 @@ def maximize(
     Prints the summary in lme4's layout. With --out also writes its tables (CSV).
     """
     from bayesmm.cli import output as cli_output
-    from bayesmm.cli.input import check_early
 
-    check_early(data, formula, engine, trials=trials, weights=weights)
-    own = dict(family=family, link=link, trials=trials, weights=weights, missing=missing, engine=engine)
+    own = dict(family=family, link=link, trials=trials, weights=weights, missing=missing)
+    beside = Beside.of(json=json, quiet=quiet)
+    asked = Asked(data, formula, prior, engine, delimiter, decimal, beside, own)
+    asked.check()
     with cli_output.prepared(out, cli_output.POINT_FILES, overwrite) as folder:
-        model = _model(data, formula, prior, json=json, **own)
+        model = asked.model()
         try:
             point = model.maximize(method=method, nagq=nagq)
         except ValueError as error:  # a method that the family has not
             raise DataError(str(error)) from error
         _print_fit(point, None, json)
         if folder is not None:
-            written = cli_output.write_point(folder, point)
-            _say_written(written, json)
+            beside.say_written(cli_output.write_point(folder, point))
     return 0 if point.converged else CHECKS_FAILED
 
 
@@ -205,6 +220,8 @@ def reproduce(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the summary alone, as Markdown.")] = False,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> int:
     """Compute [bold]published results[/bold] anew, number by number.
 
@@ -220,24 +237,37 @@ def reproduce(
         data_dir=data_dir,
         brief=brief,
         as_markdown=markdown,
+        json=json,
+        beside=Beside.of(json=json, quiet=quiet),
     )
 
 
 @app.command()
-def warmup() -> int:
+def warmup(quiet: QuietOption = False, json: JsonOption = False) -> int:
     """Compile everything ahead of the first fit: for images, CI, and whoever does not want to wait then.
 
     Once for a machine and a version, some minutes; what has been compiled already is left as it is.
     """
     from bayesmm.cli.warmup import warm_up
 
-    print(f"Compiled, and kept on disk: {warm_up():.0f} s")
+    seconds = warm_up()
+    if json:
+        from bayesmm.cli import documents
+
+        print(documents.text(seconds=seconds))
+    else:
+        Beside.of(json=json, quiet=quiet).say(f"Compiled, and kept on disk: {seconds:.0f} s")
     return 0
 
 
 @app.command("datasets")
-def list_datasets() -> int:
+def list_datasets(quiet: QuietOption = False, json: JsonOption = False) -> int:
     """List the data sets that DATA can name."""
+    if json:
+        from bayesmm.cli import documents
+
+        print(documents.text(datasets=documents.of_datasets()))
+        return 0
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -267,21 +297,6 @@ def _options(
     pass
 
 
-def _model(
-    data: str, formula: str, prior: list[str] | None, *, json: bool, engine: str | None, **own: str | None
-) -> Model:
-    from bayesmm.cli.input import read_priors
-    from bayesmm.cli.lazy_files import read_by
-    from bayesmm.runtime.progress import working
-
-    with working("loading libraries and data"):
-        from bayesmm.model import Model
-
-        frame, taken = read_by(engine, data)
-        print(taken, end="\n\n", flush=True, file=sys.stderr if json else sys.stdout)
-        return Model(formula, frame, priors=read_priors(prior or []) or None, **own)
-
-
 def _print_fit(found: Fit | PointFit, comparison: Comparison | None, json: bool) -> None:
     """Print a maximised fit, or the comparison of a posterior that is printed already; or the document of either."""
     if json:
@@ -290,12 +305,6 @@ def _print_fit(found: Fit | PointFit, comparison: Comparison | None, json: bool)
         print(documents.text(**documents.of_fit(found, comparison)))
     else:
         print(found if comparison is None else f"\n{comparison}")
-
-
-def _say_written(paths: list[Path], json: bool) -> None:
-    """Say what has been written; on stderr beside a document."""
-    text = f"\nWritten to {paths[0].parent}: {', '.join(path.name for path in paths)}"
-    print(text, file=sys.stderr if json else sys.stdout)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -322,7 +331,7 @@ def main(arguments: list[str] | None = None) -> int:
             return error.exit_code
         except FormulaError as error:
             _complain(str(error))
-        except (DataError, FitFileError, PriorError, OSError) as error:
+        except (DataError, FitFileError, MissingExtra, PriorError, OSError) as error:
             _complain(in_shell(" ".join(str(error).split())))
         return WRONG_INPUT
 

@@ -21,8 +21,22 @@ MissingOption = Annotated[
 DataArgument = Annotated[
     str,
     typer.Argument(
-        metavar="DATA", help="A CSV or Parquet file, or the name of a data set (see [bold]bayesmm datasets[/bold])."
+        metavar="DATA",
+        help="A CSV or Parquet file, [bold]-[/bold] for stdin, or the name of a data set (see [bold]bayesmm "
+        "datasets[/bold]).",
     ),
+]
+DelimiterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHAR",
+        help="What is between the columns of DATA: one character, [bold]tab[/bold] or [bold]whitespace[/bold]; a comma "
+        "if not given, a tab in .tsv, a semicolon beside decimal commas.",
+        rich_help_panel="Data",
+    ),
+]
+DecimalOption = Annotated[
+    Literal[".", ","] | None, typer.Option(help="The decimal mark of DATA.", rich_help_panel="Data")
 ]
 FormulaArgument = Annotated[
     str,
@@ -100,6 +114,26 @@ OutOption = Annotated[
 ]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that are in it already.", rich_help_panel="Output")
+]
+
+
+def _be_silent(context: typer.Context, quiet: bool) -> bool:
+    if quiet:
+        from bayesmm.runtime.progress import silent
+
+        context.with_resource(silent())
+    return quiet
+
+
+QuietOption = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        callback=_be_silent,
+        help="Say nothing of what is going on, read or written: results and warnings alone.",
+        rich_help_panel="Output",
+    ),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else.", rich_help_panel="Output")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bayesmm.display.text_tables import broken, shorten
+from bayesmm.runtime.extras import need_plots
 
 INK, GREY, LIGHT, ACCENT = "#1a1a1a", "#808080", "#d4d4d4", "#b2182b"  # without colour the accent is a dark grey
 CHAIN_STYLES = ("-", "--", ":", "-.")  # chains are told apart without colour
@@ -87,8 +88,7 @@ def panels(count: int, wide: float, high: float, columns: int = 3, ax=None):
 
     Given an `ax`, it is the only one, and stands in place of the figure too, for `key` and `title`.
     """
-    import matplotlib.pyplot as plt  # here: importing bayesmm must not load it
-
+    plt = need_plots()  # here: importing bayesmm must not load it
     if ax is not None:
         check_axes(ax)
         return ax, bare_frames(np.array([ax]))
@@ -104,9 +104,7 @@ def panels(count: int, wide: float, high: float, columns: int = 3, ax=None):
 
 def check_axes(ax: object) -> None:
     """Raise a TypeError for what is no Axes, such as the array that ``plt.subplots(1, 2)`` gives."""
-    from matplotlib.axes import Axes
-
-    if not isinstance(ax, Axes):
+    if not isinstance(ax, need_plots("matplotlib.axes").Axes):
         raise TypeError(f"ax should be one of Matplotlib's Axes, such as plt.subplots()[1], not {type(ax).__name__}")
 
 

@@ -2,12 +2,15 @@
 
 import re
 from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from typing import TYPE_CHECKING
 
 from bayesmm.display.html_tables import TEXT_WIDTH, Table, frame_table, name
 from bayesmm.display.text_tables import wrap
+from bayesmm.errors import MissingExtra
+from bayesmm.runtime.extras import need
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARK = '<meta name="generator" content="bayesmm'  # by which a report is known as one
@@ -25,10 +28,11 @@ def rendered(template: str, **values: object) -> str:
     **values
         What the template names; one that is missing is an error.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+    jinja2 = need("jinja2", "HTML needs", "report")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,  # jinja2's default is off
-        undefined=StrictUndefined,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -36,15 +40,19 @@ def rendered(template: str, **values: object) -> str:
     return environment.get_template(template).render(policy=POLICY, **values)
 
 
-def element(markup: str) -> Markup:
+def element(markup: str) -> "Markup":
     """Return an element that `mathml` has built, whose names it has escaped, as it is."""
     if not (markup.startswith("<math ") and markup.endswith("</math>")):
         raise ValueError("only a MathML element may stand in a page unescaped")
+    from markupsafe import Markup  # jinja2 brings it
+
     return Markup(markup)
 
 
-def breakable(text: str) -> Markup:
+def breakable(text: str) -> "Markup":
     """Return a name, escaped, that a narrow column may break before its brackets and after its underscores."""
+    from markupsafe import Markup, escape
+
     parts = (escape(part) for part in re.split(r"(?<=[_:,])|(?=[\[(])", text))
     return Markup("<wbr>").join(parts)
 
@@ -62,9 +70,11 @@ def fragment(lines: list[str], shown: list[Table], formula: str = "", latex: str
         For the MathJax of the notebook.
     """
     first, *others = lines
-    return rendered(
-        "notebook.html", headline=first, lines=others, tables=shown, formula=name(formula, TEXT_WIDTH), latex=latex
-    )
+    values = dict(headline=first, lines=others, tables=shown, formula=name(formula, TEXT_WIDTH), latex=latex)
+    try:
+        return rendered("notebook.html", **values)
+    except MissingExtra as missing:  # a notebook takes this for an object that has text alone, and shows that
+        raise NotImplementedError(str(missing)) from missing
 
 
 def joined(lines: list[str]) -> str:

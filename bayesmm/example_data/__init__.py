@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.example_data.table import DATASETS, Dataset
+from bayesmm.runtime.extras import need
 
 if TYPE_CHECKING:  # pandas and pooch are loaded by the functions: the command line's help must not wait for them
     from os import PathLike
@@ -112,8 +113,7 @@ def _levels(labels: pd.Series) -> list[str]:
 
 def _fetch(record: Dataset) -> str:
     """Return the path of the record's file in the user's cache, fetched and checked if it is not there yet."""
-    import pooch
-
+    pooch = need("pooch", "a data set that is downloaded needs", "download")
     advice = "load_dataset('immune') is a bundled twin of it"
     try:
         return pooch.retrieve(

@@ -5,7 +5,7 @@ asks for follows from what `bayesmm.design.summed.Sums` has, by level and by pai
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import solve_triangular

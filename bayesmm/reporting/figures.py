@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from bayesmm.display.figures import DPI
 from bayesmm.display.html_tables import Figure
+from bayesmm.runtime.extras import need_plots
 
 SVG_POINTS = 4_000  # of all lines and areas; up to here sharp lines at any size are worth more than a smaller file
 LOSSLESS_POINTS = 6_000  # of noise, as the draws of chains are, a raster without loss would be large
@@ -23,8 +24,7 @@ def picture(draw: Callable[[], object], caption: str, alt: str) -> Figure:
     caption, alt : str
         See `Figure`. What is read begins with the figure's own title, which says what was found.
     """
-    import matplotlib.pyplot as plt  # here: importing bayesmm must not load it
-
+    plt = need_plots()  # here: importing bayesmm must not load it
     figure = draw().figure
     try:
         kind, data = encoded(figure)

@@ -90,12 +90,17 @@ def check_effects(effects: object) -> tuple[str, ...]:
 def _parameters(fit, ci_prob: float) -> pd.DataFrame:
     """Return the rows of all parameters that are no random effects."""
     table = point_summary(fit, ci_prob) if isinstance(fit, Estimates) else _posterior(fit, ci_prob)
-    design = fit.design
+    keys, rows = keyed(fit.design, table)
+    return pd.concat([keys, _renamed(rows)], axis=1)
+
+
+def keyed(design, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return effect, group, level and term of the parameters that a table has by label, and its rows in their order."""
     entries = {p.label: ("fixed", None, name) for p, name in _named(design)}
     entries |= {p.label: _variance_key(design, p) for p in variance_parameters(design) if p.label not in entries}
     labels = [label for label in entries if label in table.index]
     keys = pd.DataFrame([entries[label] for label in labels], columns=["effect", "group", "term"], dtype=object)
-    return pd.concat([keys, _renamed(table.loc[labels].reset_index(drop=True))], axis=1).assign(level=None)
+    return keys.assign(level=None), table.loc[labels].reset_index(drop=True)
 
 
 def _named(design) -> list[tuple[Parameter, str]]:

@@ -8,6 +8,7 @@ from bayesmm.errors import DataError
 from bayesmm.evaluation.compare_reml import Comparison, compare
 from bayesmm.reporting.content import gather
 from bayesmm.runtime.arguments import check_bool
+from bayesmm.runtime.extras import check_report_packages
 from bayesmm.runtime.paths import as_path
 from bayesmm.runtime.progress import working
 from bayesmm.storage.atomic_write import write_bytes
@@ -85,7 +86,10 @@ def check_report(path: str | Path, overwrite: bool = False) -> Path:
     ------
     FitFileError
         Its folder does not exist or cannot be written to, or it is another file than a report.
+    MissingExtra
+        Jinja2 or Matplotlib is not installed.
     """
+    check_report_packages()
     return check_target(path, overwrite or is_report(as_path(path)))
 
 

@@ -171,9 +171,17 @@ def _how_far(states: Sequence[ChainState], total: int) -> str:
     return f"{text}, {divergences:,} divergences" if divergences else text
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """Say nothing of what is going on while the context lasts: neither lines nor bars."""
+    with working("", wanted=False):
+        yield
+
+
 def _console(wanted: bool) -> tuple[Console, bool]:
     """Return the console of stderr, and whether bars are shown on it."""
     console = Console(stderr=True)
+    wanted = wanted and all(task.wanted for task in _WORK.tasks)
     return console, wanted and (console.is_terminal or console.is_jupyter)
 
 

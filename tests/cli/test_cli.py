@@ -103,7 +103,10 @@ def test_the_formats_of_a_file(tmp_path, table, suffix):
         ("", "DATA is empty; expected the name of a file"),
         ("gone.csv", "there is no file gone.csv"),
         ("immune.csv", "there is no file immune.csv; the bundled data set is called 'immune'"),
-        ("x.xlsx", "x.xlsx should be a CSV or Parquet file: its name should end in .csv, .csv.gz, .parquet or .pq"),
+        (
+            "x.xlsx",
+            "x.xlsx should be a CSV or Parquet file: its name should end in .csv, .tsv or .txt, also followed by ",
+        ),
         ("https://example.org/x.csv", "is an address; only files of this computer are supported"),
     ],
 )

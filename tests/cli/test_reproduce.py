@@ -165,7 +165,7 @@ def test_no_file_copies_a_sentence_of_the_documents():
 def nowhere(monkeypatch, tmp_path):
     """No copy of the data that have to be fetched is found anywhere."""
     monkeypatch.setattr(data_module, "BESIDE", tmp_path / "beside")
-    monkeypatch.setattr(data_module.pooch, "os_cache", lambda name: tmp_path / "cache")
+    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "cache")
     monkeypatch.delenv(data_module.FOLDER_VARIABLE, raising=False)
 
 

@@ -6,12 +6,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from bayesmm.cli import documents
+from bayesmm.cli.asked import Beside
 from bayesmm.cli.output import prepare
-from bayesmm.cli.reproduce.files import file_names, write_results
+from bayesmm.cli.reproduce.files import file_names, record, write_results
 from bayesmm.cli.reproduce.published import Published, read_published
 from bayesmm.cli.reproduce.run import FAILED, Result, reproduce
 from bayesmm.cli.reproduce.text import footnotes, heading, markdown, model_table, summary_table
 from bayesmm.errors import DataError, FormulaError, listing, suggest
+from bayesmm.runtime.extras import check_extra
 from bayesmm.runtime.paths import as_path
 
 NOT_REPRODUCED = 1  # the exit code
@@ -74,6 +77,8 @@ def run(
     data_dir: str | None,
     brief: bool,
     as_markdown: bool,
+    json: bool,
+    beside: Beside,
 ) -> int:
     """Reproduce published results, print them, and write them if a folder is given.
 
@@ -85,7 +90,9 @@ def run(
         Draw from the posteriors; print the summary alone; print it as Markdown.
     out, data_dir : str or None
         Folder for the results, and folder to look for data in.
-    overwrite : bool
+    overwrite, json : bool
+    beside : Beside
+        Where it says what was written.
 
     Returns
     -------
@@ -98,6 +105,10 @@ def run(
         A file is wrong, or one that was named needs data that are not at hand.
     """
     data = as_path(data_dir, "--data-dir", DataError) if data_dir else None
+    if json and (brief or as_markdown):
+        raise DataError(f"--json prints all results; leave out {'--brief' if brief else '--markdown'}")
+    if out is not None:
+        check_extra("jinja2", "the page of --out needs", "report")
     studies = _studies(words)
     folder = prepare(out, file_names(studies), overwrite)
     # wide enough for a table when the output goes into a file: rich would cut it to 80 columns there
@@ -113,16 +124,18 @@ def run(
         if words and result.absent:
             raise DataError(f"{study.name}{SUFFIX}: {result.absent}")
         results.append(result)
-        if not (brief or as_markdown):
+        if not (brief or as_markdown or json):
             _show(console, result)
-    if as_markdown:
+    if json:
+        print(documents.text(results=[record(result) for result in results]))
+    elif as_markdown:
         print(markdown(results))
     else:
         _conclude(console, results)
     if folder is not None:
         paths = write_results(results, folder)
         over_all = listing([path.name for path in paths[-3:]])
-        console.print(Text(f"Written to {folder}: {len(paths)} files, {over_all} over all."))
+        beside.say(f"Written to {folder}: {len(paths)} files, {over_all} over all.")
     return NOT_REPRODUCED if any(result.count(FAILED) for result in results) else 0
 
 

@@ -8,7 +8,6 @@ from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
-import pooch
 
 from bayesmm.cli.input import read_data as read_table
 from bayesmm.cli.reproduce.published import Data, Filter
@@ -70,6 +69,15 @@ def read_matrix(file: Path) -> pd.DataFrame:
     return frame.set_axis(frame.iloc[:, 0].astype(str), axis=0).iloc[:, 1:]
 
 
+def _cache() -> Path | None:
+    """Return where downloaded data sets are; None where what fetches them is not installed."""
+    try:
+        import pooch
+    except ModuleNotFoundError:
+        return None
+    return Path(pooch.os_cache("bayesmm"))
+
+
 def _read_named(name: str, folder: Path | None) -> pd.DataFrame | None:
     if name not in DATASETS or not DATASETS[name].address:
         return load_dataset(name)
@@ -80,7 +88,7 @@ def _read_named(name: str, folder: Path | None) -> pd.DataFrame | None:
 def places(name: str, folder: Path | None) -> list[Path]:
     """Return where a data set that has to be fetched is looked for, in this order."""
     chosen = os.environ.get(FOLDER_VARIABLE)
-    folders = [folder, Path(chosen) if chosen else None, BESIDE, Path(pooch.os_cache("bayesmm"))]
+    folders = [folder, Path(chosen) if chosen else None, BESIDE, _cache()]
     return [place / f"{name}.csv" for place in folders if place is not None]
 
 

@@ -62,14 +62,15 @@ def write_results(results: list[Result], folder: Path) -> list[Path]:
     """
     contents = {f"{result.published.name}.csv": csv_text(row_table(result)) for result in results}
     contents[SUMMARY_CSV] = csv_text(summary_frame(results))
-    contents[SUMMARY_JSON] = json.dumps([_record(result) for result in results], indent=1, allow_nan=False)
+    contents[SUMMARY_JSON] = json.dumps([record(result) for result in results], indent=1, allow_nan=False)
     contents[INDEX] = index(results)
     for name, content in contents.items():
         write_bytes(content.encode(), folder / name)
     return [folder / name for name in contents]
 
 
-def _record(result: Result) -> dict[str, object]:
+def record(result: Result) -> dict[str, object]:
+    """Return a result with all its rows as values of JSON."""
     p = result.published
     names = ("name", "title", "source", "document", "section", "formulas", "repeats")
     fields = {name: getattr(p, name) for name in names}

@@ -11,6 +11,7 @@ from bayesmm.reporting.plots.comparison import plot_comparison
 from bayesmm.reporting.plots.components import plot_variances
 from bayesmm.reporting.plots.effects import plot_effects
 from bayesmm.reporting.plots.sampling import plot_traces
+from bayesmm.runtime.extras import need_plots
 from bayesmm.runtime.paths import as_path, special_kind
 from bayesmm.storage.atomic_write import slug, write_bytes
 
@@ -37,8 +38,7 @@ def save_figures(fit, directory: str | Path, comparison: Comparison | None = Non
     FitFileError
         It is no folder, or a file of such a name in it is a device or the like.
     """
-    import matplotlib.pyplot as plt
-
+    plt = need_plots()
     directory = as_path(directory, "directory")
     if directory.exists() and not directory.is_dir():
         kind = special_kind(directory) or "a file"
