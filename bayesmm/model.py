@@ -393,10 +393,7 @@ def fit(
     matrices: Mapping[str, object] | None = None,
     **sampling: object,
 ) -> Fit:
-    """Fit a mixed model by NUTS: ``Model(...).sample(...)``.
-
-    The arguments are those of `Model`, and `**sampling` those of `Model.sample`.
-    """
+    """Fit a mixed model by NUTS, ``Model(...).sample(...)``: the arguments of `Model`, and those of `Model.sample`."""
     own = dict(link=link, trials=trials, weights=weights, missing=missing, transforms=transforms)
     own |= dict(contrasts=contrasts, matrices=matrices)
     return Model(formula, data, family, priors, **own).sample(**sampling)

@@ -373,21 +373,16 @@ class PointFit(Estimates):
     def simulate(self, draws: int = 1, seed: int | None = None, effects: str = "new") -> pd.DataFrame:
         """Return responses simulated from the estimates, rows x sim_1, sim_2, ...
 
-        The random effects are drawn anew for each (`effects` "new"), or are the conditional modes ("kept"): see
-        `Model.simulate`.
+        The random effects are drawn anew for each (`effects` "new"), or are the modes ("kept"): see `Model.simulate`.
         """
         from bayesmm.posterior.simulate import simulate_point
 
         return simulate_point(self, draws, seed, effects)
 
     def bootstrap(
-        self,
-        samples: int = 1000,
-        seed: int | None = None,
-        cores: int | None = None,
-        progress: bool = True,
+        self, samples: int = 1000, seed: int | None = None, cores: int | None = None, progress: bool = True,
         executor: object = None,
-    ):
+    ):  # fmt: skip
         """Return the parametric bootstrap: simulate, and fit again; see `simulation.bootstrap.bootstrap`."""
         from bayesmm.inference.simulation.bootstrap import bootstrap
 

@@ -13,9 +13,10 @@ import numpy as np
 from bayesmm.design.parameters import residual_labels, response_sds
 from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened_to_one
+from bayesmm.design.residual.reals import from_reals, real_slopes, to_reals
 from bayesmm.design.residual.scale import centred_scale, scale_at_zero
 from bayesmm.design.residual.standard_errors import floor
-from bayesmm.design.residual.structure import Residuals, Values, from_reals, real_slopes, to_reals, values_by_label
+from bayesmm.design.residual.structure import Residuals, Values, values_by_label
 from bayesmm.design.summed import sd
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian_likelihood import Solution

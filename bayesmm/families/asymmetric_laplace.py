@@ -14,8 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from bayesmm.errors import DataError
-from bayesmm.families.family import SHARES, SIGMA, Auxiliary, Family, Maximum
+from bayesmm.families.family import SHARES, SIGMA, Auxiliary, Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.maximum import Maximum
 from bayesmm.families.residuals import Residual
 from bayesmm.families.support import REAL
 

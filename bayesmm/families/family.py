@@ -16,6 +16,7 @@ from bayesmm.families.auxiliary import SHARES as SHARES
 from bayesmm.families.auxiliary import Auxiliary
 from bayesmm.families.kernel import Kernels, Tails
 from bayesmm.families.links import LINKS
+from bayesmm.families.maximum import Maximum
 from bayesmm.families.residuals import Residual, delta
 from bayesmm.families.responses import Response, check_support
 from bayesmm.families.support import SUPPORTS, Support
@@ -64,31 +65,6 @@ def check_family(family: "Family") -> None:
         expect(fine, "a parameter", "a bmm.Auxiliary with a word as its name", parameter)
         prior = parameter.prior or parameter.name == SIGMA.name
         expect(prior, f"the default prior of {parameter.name}", "a distribution such as 'Gamma'", parameter.prior)
-
-
-@dataclass(frozen=True)
-class Maximum:
-    """The maximum of the likelihood of a model without random effects, as a family knows it.
-
-    Attributes
-    ----------
-    beta : (p,) float64
-    beta_cov : (p, p) float64
-    aux : (a,) float64
-        The family's parameters, those that were chosen as they were given.
-    loglik : float
-    unique : bool
-        Whether no other coefficients have the same likelihood.
-    steps : int
-        Of the algorithm.
-    """
-
-    beta: Array
-    beta_cov: Array
-    aux: Array
-    loglik: float
-    unique: bool
-    steps: int
 
 
 @dataclass(frozen=True)

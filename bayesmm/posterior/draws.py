@@ -27,7 +27,8 @@ from bayesmm.design.parameters import (
 from bayesmm.design.predictors import linear_predictor, random_parameters, shifts
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import mean_values
-from bayesmm.estimation.estimates import add_effects, beside_effects, pearson_residuals
+from bayesmm.estimation.coefficients import add_effects, beside_effects
+from bayesmm.estimation.estimates import pearson_residuals
 from bayesmm.posterior.convergence import NAMES, diagnose, in_batches, quantile
 from bayesmm.priors import prior_bases, shifts_of_thresholds, threshold_means
 from bayesmm.runtime.arguments import check_probability

@@ -9,9 +9,9 @@ from scipy.integrate import quad
 
 import bayesmm as bmm
 from bayesmm.errors import DataError
+from bayesmm.evaluation.variance.averages import averaged_twice
 from bayesmm.evaluation.variance.variance_parts import (
     Values,
-    averaged_twice,
     over_rows,
     parts_of,
     population,

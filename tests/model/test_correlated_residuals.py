@@ -17,7 +17,8 @@ from scipy import stats
 
 import bayesmm as bmm
 from bayesmm.design.residual.independent import whitened
-from bayesmm.design.residual.structure import to_reals, values_by_label
+from bayesmm.design.residual.reals import to_reals
+from bayesmm.design.residual.structure import values_by_label
 from bayesmm.errors import DataError, FormulaError
 from bayesmm.evaluation.graph_vs_reml import check_consistency
 from bayesmm.likelihood.gaussian import evaluate

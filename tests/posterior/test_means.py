@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 import bayesmm as bmm
-from bayesmm.evaluation.variance.variance_parts import _averages
+from bayesmm.evaluation.variance.averages import averages
 from bayesmm.families.families import get_family
 from bayesmm.posterior.means import mean_of, slope_of
 
@@ -43,7 +43,7 @@ def test_the_moments_of_r2_where_the_variance_is_a_power_of_mu(name, power, spre
     family = get_family(name)
     own = aux(family)
     factor = family.variance(np.ones((1, 1)), own)
-    found = _averages(family, own, ETA, np.full(ETA.shape, spread))
+    found = averages(family, own, ETA, np.full(ETA.shape, spread))
     for k, moment, times in zip((1.0, 2.0, power), found, (1.0, 1.0, factor), strict=True):
         np.testing.assert_allclose(moment, times * np.exp(k * ETA + k**2 * spread**2 / 2), rtol=1e-9)
 
