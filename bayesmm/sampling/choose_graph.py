@@ -6,7 +6,7 @@ import numpy as np
 
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Design
-from bayesmm.design.relations import is_related
+from bayesmm.design.relations import crosses, is_related
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing, suggest
@@ -61,9 +61,8 @@ def settled_effects(design: Design, priors: Mapping[str, Prior], effects: str) -
             raise DataError("effects='explicit' needs the rows, and the data are a lazy frame; use effects='marginal'")
         return "marginal"
     if effects == "marginal" and is_related(design):
-        raise DataError(
-            f"effects='marginal' is not possible with {structured_terms(design)[0]}; use effects='explicit'"
-        )
+        what = f"the residuals of {design.residual.text}" if crosses(design) else structured_terms(design)[0]
+        raise DataError(f"effects='marginal' is not possible with {what}; use effects='explicit'")
     if is_related(design):
         return "explicit"
     if design.residual.estimated and not compiled_alone(design, priors):

@@ -339,10 +339,29 @@ def test_bad_formulas_of_sigma_are_one_clear_sentence(text, error, said):
         bmm.Model(("y ~ x", "sigma ~ f", "sigma ~ x"), frame)
 
 
+@pytest.mark.parametrize("kind", ["ar", "cosy"])
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_series_may_cross_the_levels_of_a_factor_with_one_effect_in_each(kind, method):
+    frame = table(1)
+    model = bmm.Model(f"y ~ x + (1 | h) + {TERMS[kind]}", frame)
+    point, design = model.maximize(method), model.design
+    rho, ones = next(iter(point.residual.values())), np.ones(design.n)
+
+    def criterion(s, sigma, r):
+        return dense(design, correlation(kind, frame, [r]), ones, sigma, [np.array([[s**2]])], method == "REML")
+
+    s = np.sqrt(point.covariances[0][0, 0])
+    best = criterion(s, point.sigma, rho[0])
+    assert point.converged and point.criterion == pytest.approx(best, rel=1e-9)
+    for step in (0.98, 1.02):  # no lower anywhere near
+        moved = (s * step + 0.01, point.sigma, rho[0]), (s, point.sigma * step, rho[0]), (s, point.sigma, rho[0] * step)
+        assert all(criterion(*other) > best for other in moved)
+
+
 def test_what_cannot_be_is_said():
     frame = table(1)
     with pytest.raises(DataError, match="do not lie within the levels of any grouping factor"):
-        bmm.Model("y ~ x + (1 | h) + ar(t, g)", frame).maximize()
+        bmm.Model("y ~ x + (x | h) + ar(t, g)", frame).maximize()
     with pytest.raises(DataError, match=re.escape("effects='marginal' is not possible with the residuals of ar(t, g)")):
         bmm.Model("y ~ x + (1 | h) + ar(t, g)", frame).effects("marginal")
     with pytest.raises(DataError, match=re.escape("leave it out")):

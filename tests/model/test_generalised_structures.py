@@ -15,8 +15,11 @@ from scipy import optimize, stats
 import bayesmm as bmm
 from bayesmm.design.relations import over_levels
 from bayesmm.errors import DataError
+from bayesmm.estimation.glmm import Warm, criterion_of
+from bayesmm.estimation.natural_likelihood import likelihood_of, natural_problem
 from bayesmm.evaluation.prior_sensitivity.draw_densities import integrated_log_likelihood
 from bayesmm.likelihood.marginal import generalised, generalised_structure
+from bayesmm.likelihood.posterior import Parameters
 from bayesmm.priors import prior_design
 from bayesmm.sampling.joint import joint_posterior
 
@@ -35,6 +38,8 @@ def counts(seed=1, G=14, m=8):
     frame |= {name: [f"{name}{v:02d}" for v in values] for name, values in {"g": g, "t": t, "h": g % 2, "c": c}.items()}
     A = rng.normal(size=(6, 8))
     labels = [f"c{k:02d}" for k in range(6)]
+    frame["u"] = 30 * eta + 20 * rng.standard_t(5, len(x))
+    frame["v"] = rng.poisson(np.exp(0.5 + np.sin(2 * x) + 0.5 * (c % 3)))
     return pd.DataFrame(frame)[kept].reset_index(drop=True), pd.DataFrame(A @ A.T / 8, labels, labels)
 
 
@@ -235,7 +240,35 @@ def test_the_marginal_density_is_the_integral_of_the_joint_one():
     assert values[0] == pytest.approx(values[1], abs=1e-5)  # of 1e2; the lattice is good to about 1e-6
 
 
-@pytest.mark.parametrize(("formula", "family"), [CASES[1], CASES[3], CASES[6], CASES[8]])
+@pytest.mark.parametrize(("response", "family"), [("y", "poisson"), ("u", "student")])
+def test_the_natural_parameters_of_the_maximum_have_its_likelihood(response, family):
+    """Also with an identity link, where the sds are searched in units of the response's; with the gradient."""
+    text = f"{response} ~ x + (1 | gr(c, cov = A)) + ar1(0 + t | g)"
+    model = bmm.Model(text, FRAME, family=family, matrices={"A": A})
+    point, problem = model.maximize(), natural_problem(model.design)
+    warm = Warm(np.zeros(sum(len(b.levels) * len(b.columns) for b in model.design.blocks)))
+    likelihood = likelihood_of(problem, criterion_of(problem, 1, warm), model.design)
+    known = point.parameters
+    at = Parameters(
+        np.array([known["sd_c[Intercept]"]]), np.array([known[name] for name in likelihood.structure.names]), point.beta
+    )
+    assert -2 * likelihood(at)[0] == pytest.approx(point.criterion, rel=1e-9)
+    away = Parameters(*(1.2 * part for part in at))
+    slopes = likelihood(away)[1]
+    for k, part in enumerate(away):
+        for i in range(len(part)):
+            h = 1e-5 * max(abs(part[i]), 1e-3)
+            near = [
+                away._replace(**{away._fields[k]: part + sign * h * (np.arange(len(part)) == i)}) for sign in (1, -1)
+            ]
+            slope = (likelihood(near[0])[0] - likelihood(near[1])[0]) / (2 * h)
+            assert slopes[k][i] == pytest.approx(slope, rel=1e-4, abs=1e-5), (away._fields[k], i)
+
+
+CURVE = ("v ~ s(x, k = 5) + (1 | c)", "poisson")
+
+
+@pytest.mark.parametrize(("formula", "family"), [CASES[1], CASES[3], CASES[6], CASES[8], CURVE])
 def test_the_mode_is_one_of_the_density_that_it_is_of(formula, family):
     """MAP: no step in a parameter makes the dense density higher."""
     model = model_of(formula, family)
@@ -243,12 +276,13 @@ def test_the_mode_is_one_of_the_density_that_it_is_of(formula, family):
     assert point.converged
 
     def density(beta, covariances):
+        assert all(np.diag(Sigma).min() > 0.01 for Sigma in covariances)  # no mode at 0, where a share of it is nothing
         total = dense_laplace(model.design, beta, covariances) / -2
         for block, Sigma in zip(model.design.blocks, covariances, strict=True):
             sd = np.sqrt(Sigma[0, 0])
             place = next(p for p in model.priors if p.startswith(f"sd_{block.name}"))
             total += model.priors[place].logpdf(sd)
-        slope, mean = model.priors["beta[x]"], model.priors["Intercept_centred"]
+        slope, mean = model.priors[f"beta[{model.design.coefficients[1]}]"], model.priors["Intercept_centred"]
         return total + slope.logpdf(beta[1]) + mean.logpdf(beta[0] + beta[1] * model.design.X[:, 1].mean())
 
     best = density(point.beta, point.covariances)

@@ -440,7 +440,7 @@ def test_a_design_is_pickled(model):
 
 
 def test_the_register_is_as_before_afterwards():
-    assert set(STRUCTURES) == {"se", "ar", "car", "cosy", "unstr", "strata"}
+    assert set(STRUCTURES) == {"se", "ar", "car", "cosy", "unstr", "fcor", "strata"}
     with pytest.raises(ValueError, match="there is a residual structure 'strata' already"), registered(STRATA):
         pass
 

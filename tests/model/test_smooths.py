@@ -186,9 +186,6 @@ def test_what_cannot_be_is_said():
         bmm.anova(point)
     with pytest.raises(DataError, match="smooths have their own"):
         bmm.emmeans(point, "f")
-    counts = bmm.Model("cnt ~ s(x)", SIMULATED, family="poisson")
-    with pytest.raises(DataError, match="a covariance has a structure"):
-        counts.maximize("MAP")
     with pytest.raises(DataError, match="the model has no smooth"):
         bmm.Model("y ~ x + (1 | g)", SIMULATED).maximize().smooths()
 
