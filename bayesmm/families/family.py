@@ -20,6 +20,7 @@ from bayesmm.families.maximum import Maximum
 from bayesmm.families.residuals import Residual, delta
 from bayesmm.families.responses import Response, check_support
 from bayesmm.families.support import SUPPORTS, Support
+from bayesmm.families.with_first import With
 from bayesmm.runtime.messages import Message
 
 Array = np.ndarray
@@ -65,18 +66,6 @@ def check_family(family: "Family") -> None:
         expect(fine, "a parameter", "a bmm.Auxiliary with a word as its name", parameter)
         prior = parameter.prior or parameter.name == SIGMA.name
         expect(prior, f"the default prior of {parameter.name}", "a distribution such as 'Gamma'", parameter.prior)
-
-
-@dataclass(frozen=True)
-class WithLink:
-    """A function of a family of ordered categories with the link's name as its first argument."""
-
-    function: Callable[..., Array]
-    link: str
-
-    def __call__(self, *arguments: object) -> Array:
-        """Return its value for the other arguments."""
-        return self.function(self.link, *arguments)
 
 
 SIGMA = Auxiliary("sigma", r"\sigma")
@@ -270,8 +259,8 @@ class Family:
             object.__setattr__(self, "link", self.links[0])
         for name in ("variance", "draw", "mean", "cdf") if self.ordered else ():
             given = getattr(self, name)
-            plain = given.function if isinstance(given, WithLink) else given
-            object.__setattr__(self, name, WithLink(plain, self.link))
+            plain = given.function if isinstance(given, With) else given
+            object.__setattr__(self, name, With(plain, self.link))
 
     @property
     def label(self) -> str:

@@ -1,7 +1,5 @@
 """Amounts that are 0 with probability hu, and otherwise gamma: mu is the mean of what is above 0."""
 
-from functools import partial
-
 import numpy as np
 
 from bayesmm.families.family import Family
@@ -12,6 +10,7 @@ from bayesmm.families.gamma import score as base_score
 from bayesmm.families.kernel import Kernels, kernel
 from bayesmm.families.responses import Response
 from bayesmm.families.support import NONNEGATIVE
+from bayesmm.families.with_first import With
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
     cdf_beside_zeros,
@@ -66,16 +65,16 @@ family = Family(
     support=NONNEGATIVE,
     parameters=(SHAPE, HU),
     check_response=check,
-    mean=partial(mean_beside_zeros, base),
+    mean=With(mean_beside_zeros, base),
     mean_of=("hu",),
     proportional=True,
-    variance=partial(variance_beside_zeros, base),
-    draw=partial(draw_beside_zeros, base),
-    cdf=partial(cdf_beside_zeros, base),
+    variance=With(variance_beside_zeros, base),
+    draw=With(draw_beside_zeros, base),
+    cdf=With(cdf_beside_zeros, base),
     kernels=Kernels(density, score),
-    graph_density=partial(graph_of_zeros_beside, base),
+    graph_density=With(graph_of_zeros_beside, base),
     residuals={"log": NO_RESIDUAL},
-    start=partial(start_beside_zeros, base),
+    start=With(start_beside_zeros, base),
     tex=r"\mathrm{HurdleGamma}(\text{mean above } 0\ \mu_{i},\ \kappa,\ \pi)",
     cost=120.0,
 )

@@ -1,7 +1,6 @@
 """Amounts that are 0 with probability hu, and otherwise log-normal: mu is the median of what is above 0."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from bayesmm.families.lognormal import family as base
 from bayesmm.families.lognormal import score as base_score
 from bayesmm.families.responses import Response
 from bayesmm.families.support import NONNEGATIVE
+from bayesmm.families.with_first import With
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
     cdf_beside_zeros,
@@ -74,15 +74,15 @@ family = Family(
         HU,
     ),
     check_response=check,
-    mean=partial(mean_beside_zeros, base),
+    mean=With(mean_beside_zeros, base),
     proportional=True,
-    variance=partial(variance_beside_zeros, base),
-    draw=partial(draw_beside_zeros, base),
-    cdf=partial(cdf_beside_zeros, base),
+    variance=With(variance_beside_zeros, base),
+    draw=With(draw_beside_zeros, base),
+    cdf=With(cdf_beside_zeros, base),
     kernels=Kernels(density, score),
-    graph_density=partial(graph_of_zeros_beside, base),
+    graph_density=With(graph_of_zeros_beside, base),
     residuals={"log": NO_RESIDUAL},
-    start=partial(start_beside_zeros, base),
+    start=With(start_beside_zeros, base),
     tex=r"\mathrm{HurdleLogNormal}(\text{median above } 0\ \mu_{i},\ \sigma,\ \pi)",
     cost=120.0,
 )

@@ -1,7 +1,5 @@
 """Shares that are 0 with probability zi, and otherwise beta: mu is the mean of what is between 0 and 1."""
 
-from functools import partial
-
 import numpy as np
 
 from bayesmm.families.beta import PHI
@@ -13,6 +11,7 @@ from bayesmm.families.kernel import Kernels, kernel
 from bayesmm.families.links import OF_PROBABILITIES
 from bayesmm.families.responses import Response, check_places
 from bayesmm.families.support import PROPORTION_OR_ZERO
+from bayesmm.families.with_first import With
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
     cdf_beside_zeros,
@@ -70,16 +69,16 @@ family = Family(
     support=PROPORTION_OR_ZERO,
     parameters=(PHI, ZI),
     check_response=check,
-    mean=partial(mean_beside_zeros, base),
+    mean=With(mean_beside_zeros, base),
     mean_of=("zi",),
     proportional=True,
-    variance=partial(variance_beside_zeros, base),
-    draw=partial(draw_beside_zeros, base),
-    cdf=partial(cdf_beside_zeros, base),
+    variance=With(variance_beside_zeros, base),
+    draw=With(draw_beside_zeros, base),
+    cdf=With(cdf_beside_zeros, base),
     kernels=Kernels(density, score),
-    graph_density=partial(graph_of_zeros_beside, base),
+    graph_density=With(graph_of_zeros_beside, base),
     residuals=dict.fromkeys(OF_PROBABILITIES, NO_RESIDUAL),
-    start=partial(start_beside_zeros, base),
+    start=With(start_beside_zeros, base),
     tex=r"\mathrm{ZeroInflatedBeta}(\text{mean above } 0\ \mu_{i},\ \phi,\ \pi)",
     cost=300.0,
 )

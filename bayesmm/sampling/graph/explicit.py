@@ -31,6 +31,7 @@ from bayesmm.sampling.graph.distributions import INTERNAL, ascending, scalar, ve
 from bayesmm.sampling.graph.responses import add_response
 
 INTERCEPT = f"{INTERNAL}{INTERCEPT_AT_MEANS}"
+HAS_FACTOR = tuple(int(part) for part in pm.__version__.split(".")[:2]) >= (6, 4)  # else LKJCorr is the matrix itself
 SLOPES, SLOPE = f"{INTERNAL}slopes", f"{INTERNAL}slope"
 
 
@@ -279,11 +280,17 @@ def correlation_factor(block: Block, prior: Prior) -> TensorVariable:
         if not own.covariance.free:
             continue
         if len(part) == q:  # one part: the whole matrix, its columns in order
-            L = pm.LKJCorr(_unused(f"{INTERNAL}L_{block.name}"), n=q, eta=eta)
+            L = _lkj_factor(f"{INTERNAL}L_{block.name}", q, eta)
         elif len(part) > 1:
-            inner = pm.LKJCorr(_unused(f"{INTERNAL}L_{block.name}_{number}"), n=len(part), eta=eta)
+            inner = _lkj_factor(f"{INTERNAL}L_{block.name}_{number}", len(part), eta)
             L = L[np.ix_(sorted(part), sorted(part))].set(inner)  # in order, so that L stays lower triangular
     return L
+
+
+def _lkj_factor(name: str, n: int, eta: np.ndarray) -> TensorVariable:
+    """Return the Cholesky factor of a correlation matrix, (n, n), with the LKJ prior."""
+    found = pm.LKJCorr(_unused(name), n=n, eta=eta)
+    return found if HAS_FACTOR else pt.linalg.cholesky(found)
 
 
 def _centred(block: Block, basis: TermBasis, sd: TensorVariable, L: TensorVariable | None) -> TensorVariable:
