@@ -88,6 +88,21 @@ def test_random_effects_of_each_category_by_laplace_written_out():
     assert set(point.ranef()["grpvar"]) == {"musome_g", "muyes_g"} and len(point.ranef()) == 32
 
 
+def test_shares_of_variance_are_those_of_each_log_odds():
+    """Hedeker (2003): variances beside pi^2 / 3, of the fixed part that of its values over the rows."""
+    data = table()
+    point = bmm.Model("y ~ x + (1 | g)", data, "categorical").maximize()
+    found, (some, yes) = point.icc().table["estimate"], np.square(point.varcorr()["sdcor"])
+    np.testing.assert_allclose(found["icc[musome_g]"], some / (some + np.pi**2 / 3), rtol=1e-12)
+    fixed = np.var(point.fixef().loc["muyes_x", "estimate"] * data["x"], ddof=1)
+    share = point.r2().table["estimate"]["r2_marginal[muyes]"]
+    assert share == pytest.approx(fixed / (fixed + yes + np.pi**2 / 3), rel=1e-10)
+    assert "Hedeker 2003" in str(point.r2())
+    together = bmm.Model("y ~ x + (1 | p | g)", data, "categorical").maximize()
+    assert list(together.icc().table.index)[::2] == ["icc[musome_g]", "icc[muyes_g]"]
+    assert list(bmm.Model("y ~ x", data, "categorical").maximize().r2().table.index) == ["r2[musome]", "r2[muyes]"]
+
+
 def test_two_categories_are_a_binary_response():
     data = table().query("y != 'some'")
     one = bmm.Model("y ~ x + (1 | g)", data, "categorical").maximize()
@@ -145,7 +160,11 @@ def test_all_that_is_done_with_categories_without_an_order(tmp_path):
         assert model.simulate(fit, draws=2, seed=1).shape == (96, 2)
         assert "- \\log P(" in model.equation() and "beta_mu[x, some]" in str(fit)
         assert len(p.plot()) == 8  # a panel for each group
-    for ask in (p.numbers, fit.r2, fit.icc, lambda: fit.predict(kind="linear"), lambda: bmm.emmeans(fit, "x")):
+        one, other = fit.icc(), fit.r2()
+        sds = fit.tree["posterior"]["sd_musome_g"].to_numpy()[..., 0]
+        np.testing.assert_allclose(one.draws["icc[musome_g]"], sds**2 / (sds**2 + np.pi**2 / 3), rtol=1e-12)
+        assert list(other.table.index[:2]) == ["r2_marginal[musome]", "r2_conditional[musome]"]
+    for ask in (p.numbers, lambda: fit.predict(kind="linear"), lambda: bmm.emmeans(fit, "x")):
         with pytest.raises((DataError, ValueError), match="without an order"):
             ask()
     with pytest.raises((DataError, ValueError), match="without an order"):

@@ -7,12 +7,17 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.ordered import check_order
 from bayesmm.design.parameters import by_levels
 from bayesmm.design.residual.of_family import check_same_in_rows
 from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import column, count, shorten, table, wrap
 from bayesmm.errors import DataError, listing
+from bayesmm.evaluation.variance.by_category import (
+    SAID,
+    parts_by_category,
+    shares_by_category,
+    variances_by_category,
+)
 from bayesmm.evaluation.variance.null_model import null_mean
 from bayesmm.evaluation.variance.variance_parts import (
     Parts,
@@ -106,7 +111,8 @@ def icc(fitted, mean: str = "rows") -> VarianceShares:
     2)). Of the other families it is: the latent pi^2 / 3 (logit), 1 (probit) or pi^2 / 6 (cloglog) of one trial for
     bernoulli and binomial; log(1 + variance / mean^2) with a log link for poisson, negbinomial and gaussian;
     trigamma(shape) for gamma with a log link; trigamma(mean phi) + trigamma((1 - mean) phi) for beta with a logit link;
-    by the delta method with the other links of gamma and beta. The variance of observation-level random effects, an
+    by the delta method with the other links of gamma and beta. Categories without an order have a share for each but
+    the first, of the log odds beside it, with pi^2 / 3. The variance of observation-level random effects, an
     intercept for each row, is additive overdispersion and a part of the residual's.
     """
     check_choice("mean", mean, MEANS)
@@ -119,6 +125,8 @@ def icc(fitted, mean: str = "rows") -> VarianceShares:
             f"the model has no {found}, so there is no intraclass correlation; r2() has the share of variance that its "
             "predictors explain"
         )
+    if design.family.nominal:
+        return _of_categories(fitted, "Intraclass correlation", explained=False)
     _check_residual(design, "the intraclass correlation")
     at = _null(fitted, mean)
     parts = _parts(fitted, at)
@@ -168,6 +176,8 @@ def r2(fitted, mean: str = "rows") -> VarianceShares:
     """
     check_choice("mean", mean, MEANS)
     _check_defined(fitted.design, "R^2")
+    if fitted.design.family.nominal:
+        return _of_categories(fitted, "R^2", explained=True)
     design, at = fitted.design, _null(fitted, mean)
     if not hasattr(fitted, "tree"):
         _check_residual(design, "R^2 of a maximised model")
@@ -261,8 +271,13 @@ def _bayesian(fit) -> tuple[dict[str, Array], list[str]]:
     return shares, [said, *missing]
 
 
+def _of_categories(fitted, title: str, *, explained: bool) -> VarianceShares:
+    """Return the shares of categories without an order, for each category but the first."""
+    parts = parts_by_category(fitted)
+    return _made(fitted, title, shares_by_category(parts, explained), variances_by_category(parts), (SAID,))
+
+
 def _parts(fitted, mean: float | None) -> Parts:
-    check_order(fitted.design, "a share of variance")
     check_same_in_rows(fitted.design, "a share of variance")
     if hasattr(fitted, "tree"):
         return parts_of(fitted.design, values_of_fit(fitted), mean)
@@ -324,6 +339,10 @@ def _record(fitted, title: str, shares: dict[str, Array], parts: Parts, says: tu
     variances |= {"residual": parts.residual} if fitted.design.family.residual.defined else {}
     if observation_level(fitted.design):
         variances["overdispersion in the residual"] = parts.overdispersion
+    return _made(fitted, title, shares, variances, says)
+
+
+def _made(fitted, title: str, shares: dict[str, Array], variances: Draws, says: tuple[str, ...]) -> VarianceShares:
     shape = tree_sizes(fitted.tree) if hasattr(fitted, "tree") else None
     origin = (
         () if shape is None else (f"Intervals: {100 * CI_PROB:.0f} % equal-tailed, from {draws_text(fitted.tree)}.",)
