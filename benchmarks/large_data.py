@@ -16,6 +16,7 @@ depend on the origin (slope, standard error, sds, likelihood) must be the same. 
 import argparse
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +75,8 @@ def connect(memory: str | None = None, threads: int = 2):
     connection.sql(f"SET threads = {threads}")
     if memory:
         connection.sql(f"SET memory_limit = '{memory}'")
+        spilled = Path(tempfile.gettempdir()) / "large_data_spilled"  # else .tmp in the current folder
+        connection.sql(f"SET temp_directory = '{spilled}'")
     return connection
 
 
