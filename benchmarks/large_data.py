@@ -9,8 +9,8 @@
 Rows are made by DuckDB from `range()`: every number follows from a hash of the number of the row, so that they are the
 same whatever the threads are. The truth is in `TRUTH`; `run` says how many standard errors the estimates are from it. x
 and y are multiples of 2^-20, so that adding 2^k to them is exact: `accuracy` fits both, adding as it reads, and what
-does not depend on the origin (slope, standard error, sds, likelihood) must be the same. The exit status is 1 where it is
-not to 1e-8, or where an estimate is more than 4 standard errors from the truth.
+does not depend on the origin (slope, standard error, sds, likelihood) must be the same. The exit status is 1 where it
+is not to 1e-8, or where an estimate is more than 4 standard errors from the truth.
 """
 
 import argparse
