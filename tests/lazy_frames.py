@@ -48,6 +48,7 @@ def lazy(engine: str, table: pd.DataFrame):
         from pyspark.sql import SparkSession
 
         quiet = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+        quiet = quiet.config("spark.sql.shuffle.partitions", "2")  # 200 by default, each a task of its own
         return quiet.config("spark.log.level", "ERROR").getOrCreate().read.parquet(str(path))
     if engine == "ibis":
         import ibis
