@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from bayesmm.design.ordered import check_order
 from bayesmm.design.predictors import MEAN, columns_of, part_of, random_parameters
 from bayesmm.design.relations import over_levels
 from bayesmm.design.residual.structure import residual_weights
@@ -70,6 +71,9 @@ def means_of_new_groups(fit, rng: np.random.Generator):
     family's parameters there, (draws, 1) or (draws, n) each.
     """
     few, design = _few(fit), fit.design
+    check_order(
+        design, "the place of a response among its replicates", "predict() has the probability of each category"
+    )
     # not predict(kind="linear"), which refuses where thresholds have effects of their own: those are in the parameters
     eta = linear(few, rows_of(design, None, conditioned_on(design, "population")), "error", 0)
     effects = {name: np.zeros_like(eta) for name in random_parameters(design)}

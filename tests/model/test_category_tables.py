@@ -3,11 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from invented import invented
 
 import bayesmm as bmm
 from bayesmm.design.parameters import coefficients, variance_parameters
 from bayesmm.errors import DataError, PriorError
 from bayesmm.evaluation import compare_reml_text
+from bayesmm.posterior.draws import posterior_residuals
+from bayesmm.posterior.residuals import residuals_of_new_groups
 from bayesmm.reporting import tables, words
 
 
@@ -25,6 +28,18 @@ def model(formula="choice ~ x", **given):
 @pytest.fixture(scope="module")
 def point():
     return model().maximize()
+
+
+def test_codes_in_a_column_s_order_have_no_correlation(point):
+    check = next(each for each in point.checks(time="x") if each.name == "autocorrelation")
+    assert check.message == "judged where responses have an order"
+
+
+def test_codes_have_no_place_among_replicates():
+    fit = invented(model())
+    for ask in (residuals_of_new_groups, posterior_residuals):
+        with pytest.raises(DataError, match="without an order"):
+            ask(fit)
 
 
 @pytest.mark.parametrize("name", ["fitted", "residuals", "scaled_residuals"])

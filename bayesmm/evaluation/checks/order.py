@@ -38,6 +38,8 @@ def autocorrelation(fitted: Fitted, time: object = None) -> Check:
     orders with as large a value.
     """
     design = fitted.design
+    if design.family.nominal:
+        return Check(NAME, True, math.nan, P_LIMIT, "judged where responses have an order")
     if design.residual.correlated is not None:
         many = "a single response" if design.responses else f"a model without {design.residual.text}"
         return Check(NAME, True, math.nan, P_LIMIT, f"judged for {many}")
