@@ -241,7 +241,7 @@ def _side(held: Curve, sign: int, z: float) -> _Walk:
         if new >= z:
             walk.end = _root(walk, c, following, z)
             return walk
-        if math.isnan(new) or walk.is_flat(z):
+        if math.isnan(new) or (walk.is_flat(z) and not (held.attained and math.isfinite(bound))):
             break
         step = _next_step(abs(following - c), new - zeta, z)
     walk.open = True

@@ -92,10 +92,12 @@ def predict_point(
         the estimate is not defined for a row, because a column of X was left out of the estimation.
     """
     if kind == "response":
-        raise ValueError("kind='response' needs a posterior, fit.predict(); here se=True gives the sd of a response")
+        here = "; here se=True gives the sd of a response" if point.design.family.gaussian else ""
+        raise ValueError(f"kind='response' needs a posterior, fit.predict(){here}")
     check_choice("kind", kind, KINDS)
     if new_levels == "sample":
-        raise ValueError("new_levels='sample' needs a posterior, fit.predict(); here se=True adds a new level's spread")
+        here = "se=True adds a new level's spread" if point.design.family.gaussian else "new_levels='zero' is possible"
+        raise ValueError(f"new_levels='sample' needs a posterior, fit.predict(); here {here}")
     check_choice("new_levels", new_levels, NEW_LEVELS)
     check_bool("se", se)
     design = point.design

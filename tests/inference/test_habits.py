@@ -194,3 +194,20 @@ def test_a_mean_that_is_not_mu_is_not_transformed_back():
     point = bmm.Model("Reaction ~ Days + (1 | Subject)", data, "lognormal").maximize()
     with pytest.raises(ValueError, match="not the mean of the family lognormal; use kind='mean'"):
         bmm.emmeans(point, "Days", at={"Days": [0.0, 9.0]}, kind="response")
+
+
+def test_what_other_packages_call_functions_and_arguments_here():
+    with pytest.raises(
+        AttributeError, match=r"no attribute 'lmer'; here it is bmm.Model\(formula, data\).maximize\(\)"
+    ):
+        bmm.lmer  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
+        bmm.nothing  # noqa: B018
+    model = bmm.Model("Reaction ~ Days + (1 | Subject)", bmm.load_dataset("sleepstudy"))
+    with pytest.raises(TypeError, match="has no argument 'REML'; here it is the method, maximize"):
+        model.maximize(REML=False)
+    point = model.maximize()
+    for name, here in (("isSingular", "singular"), ("drop1", "bmm.anova")):
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'; here it is {here}"):
+            getattr(point, name)
+    assert str(bmm.anova(point, ddf="Kenward-Roger")) == str(bmm.anova(point, ddf="kenward-roger"))

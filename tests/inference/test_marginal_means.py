@@ -159,3 +159,17 @@ def test_a_contrast_can_be_estimated_where_its_means_can_not(data):
     differences = found.pairs("none").table
     known = differences["contrast"][differences["estimate"].notna()]
     assert known.tolist() == ["pu - pv", "qu - qv", "ru - rv"]
+
+
+def test_axes_name_the_quantity_and_ratios_stand_on_a_log_axis():
+    esoph = bmm.load_dataset("esoph")
+    point = bmm.Model("ncases ~ alcgp + (1 | agegp)", esoph, "poisson").maximize()
+    means = bmm.emmeans(point, "alcgp", kind="response")
+    for found, name, scale in (
+        (means, "mean of ncases", "linear"),
+        (means.pairs(), "ratio of means of ncases", "log"),
+        (bmm.emmeans(point, "alcgp").pairs(), "linear predictor of ncases (log scale)", "linear"),
+    ):
+        axes = found.plot().figure.axes[0]
+        assert axes.get_xlabel() == name and axes.get_xscale() == scale
+        assert "95 % interval" in [text.get_text() for text in axes.figure.legends[0].get_texts()]

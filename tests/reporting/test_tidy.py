@@ -1,6 +1,7 @@
 """Tidy tables and tables of several fits, against the fits' own accessors and lme4's print of sleepstudy."""
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -210,3 +211,33 @@ def test_other_formats_have_every_cell_and_no_mark_up_of_names(point):
 def test_what_is_no_table(point, fits, options, error, text):
     with pytest.raises(error, match=text):
         bmm.table(point if fits == "point" else fits, **options)
+
+
+def test_a_table_of_ratios(counts, point, fit):
+    table = bmm.table({"ML": counts}, exponentiate=True)
+    own = counts.fixef(exponentiate=True).loc["ncontrols"]
+    cell = table.to_frame().loc["ncontrols", "ML"]
+    assert cell == f"{own['estimate']:.5f} ({own['se']:.5f})" and "ratios" in str(table)
+    spans = bmm.table({"ML": counts}, exponentiate=True, spread="interval").to_frame().loc["ncontrols", "ML"]
+    assert [float(end) for end in spans.split("[")[1][:-1].split(", ")] == pytest.approx(
+        [own["lower"], own["upper"]], abs=1e-4
+    )
+    with pytest.raises(ValueError, match="exponentiate=True gives ratios"):
+        bmm.table([counts, point], exponentiate=True)
+    latex = bmm.table([counts, fit]).to_latex()
+    assert "$-$" in latex and " & -" not in latex
+    assert "padding" in bmm.table([counts]).to_html()
+
+
+def test_parameters_of_the_family_have_errors_and_intervals_of_their_link():
+    data = pd.read_csv(Path(__file__).parents[1] / "data" / "salamanders.csv")
+    point = bmm.Model(("count ~ mined + (1 | site)", "zi ~ mined"), data, "zero_inflated_poisson").maximize()
+    row, error, zi = point.summary().loc["zi"], point.joint.errors["zi"], point.auxiliaries["zi"]
+    assert row["se"] == pytest.approx(error * zi * (1 - zi))
+    at = np.log(zi / (1 - zi)) + np.array([-1, 1]) * 1.959963985 * error
+    assert [row["lower"], row["upper"]] == pytest.approx(list(1 / (1 + np.exp(-at))))
+    assert np.isnan(row["p"])
+    wald = point.confint(method="wald").loc["zi"]
+    assert [wald["lower"], wald["upper"]] == pytest.approx([row["lower"], row["upper"]])
+    assert point.tidy().set_index("term").loc["zi", "std.error"] == row["se"]
+    assert "zi 0.35" in str(point) and "(where the columns of 'zi ~ mined' are 0)" in " ".join(str(point).split())
