@@ -40,10 +40,11 @@ METHODS: Mapping[str, Callable[[Estimates], tuple[Floats, Floats]]] = MappingPro
 )
 
 
-def check_method(ddf: str) -> None:
-    """Raise a ValueError for an unknown method."""
-    if ddf not in METHODS:
-        raise ValueError(f"ddf must be one of {listing(METHODS)}, not {ddf!r}{suggest(str(ddf), METHODS)}")
+def check_method(ddf: str, also: tuple[str, ...] = ()) -> None:
+    """Raise a ValueError for an unknown method; `also` are possible besides."""
+    known = [*METHODS, *also]
+    if ddf not in known:
+        raise ValueError(f"ddf must be one of {listing(known)}, not {ddf!r}{suggest(str(ddf), known)}")
 
 
 @few_threads
@@ -72,9 +73,9 @@ def t_table(point: Estimates, ddf: str) -> pd.DataFrame:
     DataError
         For a family, a size or a structure that the method is not for.
     """
+    check_method(ddf, (KNAPP_HARTUNG,))
     if ddf == KNAPP_HARTUNG:
         return knapp_hartung(point)
-    check_method(ddf)
     table = pd.DataFrame(index=pd.Index(point.design.coefficients, name="coef"))
     if not point.design.blocks:
         least_squares = linear_summary(point)

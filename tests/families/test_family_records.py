@@ -59,9 +59,7 @@ def test_thresholds_are_of_ordered_categories():
 
 def test_counts_that_are_too_large_are_refused():
     y = np.array([10.0, 1_300_000.0, 20.0, 30.0])
-    with pytest.raises(
-        DataError, match=r"'y' is above 1,202,604 in row \[1\]; the family is for counts up to"
-    ):
+    with pytest.raises(DataError, match=r"'y' is above 1,202,604 in row \[1\]; the family is for counts up to"):
         bmm.Model("y ~ 1", {"y": y}, "compois")
     bmm.Model("y ~ 1", {"y": np.array([10.0, 1_200_000.0, 20.0, 30.0])}, "compois")
 
