@@ -1,7 +1,6 @@
 """Amounts that are 0 with probability hu, and otherwise log-normal: mu is the median of what is above 0."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from bayesmm.families.responses import Response
 from bayesmm.families.support import NONNEGATIVE
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
+    OfBase,
     cdf_beside_zeros,
     check_zeros_and_amounts,
     draw_beside_zeros,
@@ -74,15 +74,15 @@ family = Family(
         HU,
     ),
     check_response=check,
-    mean=partial(mean_beside_zeros, base),
+    mean=OfBase(mean_beside_zeros, base),
     proportional=True,
-    variance=partial(variance_beside_zeros, base),
-    draw=partial(draw_beside_zeros, base),
-    cdf=partial(cdf_beside_zeros, base),
+    variance=OfBase(variance_beside_zeros, base),
+    draw=OfBase(draw_beside_zeros, base),
+    cdf=OfBase(cdf_beside_zeros, base),
     kernels=Kernels(density, score),
-    graph_density=partial(graph_of_zeros_beside, base),
+    graph_density=OfBase(graph_of_zeros_beside, base),
     residuals={"log": NO_RESIDUAL},
-    start=partial(start_beside_zeros, base),
+    start=OfBase(start_beside_zeros, base),
     tex=r"\mathrm{HurdleLogNormal}(\text{median above } 0\ \mu_{i},\ \sigma,\ \pi)",
     cost=120.0,
 )

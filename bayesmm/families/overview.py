@@ -1,10 +1,10 @@
 """The table of families in docs/families.md, made from their records: ``python -m bayesmm.families.overview``."""
 
 import math
-from functools import partial
 
 from bayesmm.families.families import FAMILIES, MODULES
 from bayesmm.families.family import Auxiliary, Family
+from bayesmm.families.zeros import OfBase
 
 TITLE = """# Families
 
@@ -51,8 +51,8 @@ def _mean(family: Family) -> str:
     """Return the mean of a response: mu, what its function says of itself, or that times the share above 0."""
     if family.mean is None:
         return "mu"
-    if isinstance(family.mean, partial):  # `zeros.mean_beside_zeros` of another family
-        return f"(1 - {family.auxiliaries[-1]}) {_mean(*family.mean.args)}"
+    if isinstance(family.mean, OfBase):
+        return f"(1 - {family.auxiliaries[-1]}) {_mean(family.mean.base)}"
     return family.mean.__doc__.removeprefix("Return ").removesuffix(".")
 
 

@@ -1,7 +1,5 @@
 """Shares that are 0 with probability zi, and otherwise beta: mu is the mean of what is between 0 and 1."""
 
-from functools import partial
-
 import numpy as np
 
 from bayesmm.families.beta import PHI
@@ -15,6 +13,7 @@ from bayesmm.families.responses import Response, check_places
 from bayesmm.families.support import PROPORTION_OR_ZERO
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
+    OfBase,
     cdf_beside_zeros,
     check_zeros_beside,
     draw_beside_zeros,
@@ -70,16 +69,16 @@ family = Family(
     support=PROPORTION_OR_ZERO,
     parameters=(PHI, ZI),
     check_response=check,
-    mean=partial(mean_beside_zeros, base),
+    mean=OfBase(mean_beside_zeros, base),
     mean_of=("zi",),
     proportional=True,
-    variance=partial(variance_beside_zeros, base),
-    draw=partial(draw_beside_zeros, base),
-    cdf=partial(cdf_beside_zeros, base),
+    variance=OfBase(variance_beside_zeros, base),
+    draw=OfBase(draw_beside_zeros, base),
+    cdf=OfBase(cdf_beside_zeros, base),
     kernels=Kernels(density, score),
-    graph_density=partial(graph_of_zeros_beside, base),
+    graph_density=OfBase(graph_of_zeros_beside, base),
     residuals=dict.fromkeys(OF_PROBABILITIES, NO_RESIDUAL),
-    start=partial(start_beside_zeros, base),
+    start=OfBase(start_beside_zeros, base),
     tex=r"\mathrm{ZeroInflatedBeta}(\text{mean above } 0\ \mu_{i},\ \phi,\ \pi)",
     cost=300.0,
 )

@@ -5,6 +5,7 @@ A base density comes as (log density, its first three derivatives in eta).
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -234,6 +235,18 @@ def above_zero_cdf(base: Array, y: Array, zero: Array) -> Array:
 
 # ----------------------------------------------------------------------------------------------------------------------
 # of a family that is 0 with the probability of its second parameter, and otherwise as `base`, whose values are never 0
+
+
+@dataclass(frozen=True)
+class OfBase:
+    """A function whose first argument is the family of what is no zero: unlike a partial one, equal to its copies."""
+
+    function: Callable
+    base: Family
+
+    def __call__(self, *arguments: object) -> object:
+        """Return its value for the other arguments."""
+        return self.function(self.base, *arguments)
 
 
 def mean_beside_zeros(base: Family, mu: Array, aux: tuple) -> Array:
