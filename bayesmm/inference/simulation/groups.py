@@ -47,7 +47,10 @@ def factor_name(block) -> str:
 
 def factors_by_name(design: Design) -> dict[str, int]:
     """Return the position of a block of each grouping factor: of several on the same columns the first."""
-    return {factor_name(design.blocks[k]): k for k in reversed(design.factors)}
+    found: dict[str, int] = {}
+    for k in design.factors:
+        found.setdefault(factor_name(design.blocks[k]), k)
+    return found
 
 
 def _nested(inner: np.ndarray, outer: np.ndarray) -> bool:
