@@ -232,6 +232,11 @@ def check_identified(X: np.ndarray, names: Sequence[str], residual: Residuals, l
 
 def check_thresholds(formula: Formula, family: Family) -> None:
     """Raise a DataError where a formula without an intercept is of an ordered response, whose thresholds are one."""
+    if family.nominal and not formula.intercept:
+        raise DataError(
+            f"each category of the {family.name} family but the first has a level of its own, so that the formula has "
+            "no intercept to leave out; leave '0 +' out"
+        )
     if family.ordered and not formula.intercept:
         raise DataError(
             f"the thresholds of the {family.name} family stand in the place of the intercept, so that the formula has "

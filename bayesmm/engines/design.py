@@ -209,6 +209,8 @@ def _check_supported(formula: Formula, weights: object) -> None:
 
 def _of_rows(formula: Formula) -> Iterator[str]:
     """Give the parts of a formula that sums over the rows do not know."""
+    if formula.several is not None:
+        yield f"mvbind({', '.join(formula.several.names)})"
     yield from map(text_of, formula.smooths)
     for bar in formula.bars:
         if bar.weights:

@@ -15,8 +15,10 @@ from scipy.special import logsumexp
 from bayesmm.design.covariance.structure import searched
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.parameters import free_auxiliaries, residual_labels
+from bayesmm.design.predictors import random_parameters
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.independent import whitened
+from bayesmm.errors import listing
 from bayesmm.likelihood.coordinates import ASCENDING, FIXED, INTERVAL, LOG, arctanh_partial, first_terms
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import (
@@ -70,6 +72,9 @@ def refusal(fit) -> str | None:
     design, priors, draws = fit.design, fit.model.priors, int(np.prod(tree_sizes(fit.tree)))
     if draws < LEAST_DRAWS:
         return f"the fit has {draws} draws, and {LEAST_DRAWS} are needed"
+    moved = random_parameters(design)
+    if moved:
+        return f"{listing(moved)} {'has' if len(moved) == 1 else 'have'} random effects, which cannot be integrated out"
     terms = structured_terms(design, compiled=True)
     if terms:
         return f"{terms[0]} has a covariance structure, which has no compiled density"

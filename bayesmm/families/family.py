@@ -61,6 +61,8 @@ def check_family(family: "Family") -> None:
     expect(family.probabilities is None, "probabilities", "None: ordered categories are the package's", "given")
     own = family.parameters
     expect(isinstance(own, tuple) and len(own) <= MOST_PARAMETERS, "parameters", "a tuple of at most three", own)
+    known = {getattr(parameter, "name", None) for parameter in own}
+    expect(known.issuperset(family.mean_of or ()), "mean_of", "names of its parameters", family.mean_of)
     for parameter in own:
         fine = isinstance(parameter, Auxiliary) and parameter.name.isidentifier()
         expect(fine, "a parameter", "a bmm.Auxiliary with a word as its name", parameter)

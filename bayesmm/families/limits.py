@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.links import LINKS
 from bayesmm.families.support import Support
 
@@ -149,7 +150,7 @@ def draw_inside(family, rng: np.random.Generator, mu: Array, limits: object, aux
             return y
         y[bad] = family.draw(rng, mu[bad], None, tuple(each[bad] for each in own))
     for place in zip(*np.nonzero((y <= low) | (y > high)), strict=True):
-        given = [float(each[place]) for each in own] + [0.0] * (2 - len(own))
+        given = [float(each[place]) for each in own] + [0.0] * (MOST_PARAMETERS - len(own))
         y[place] = _quantile(family, float(mu[place]), float(low[place]), float(high[place]), given, rng.uniform())
     return y
 

@@ -4,6 +4,7 @@ import math
 
 from bayesmm.families.families import FAMILIES, MODULES
 from bayesmm.families.family import Auxiliary, Family
+from bayesmm.families.with_first import With
 
 TITLE = """# Families
 
@@ -41,9 +42,18 @@ def _row(family: Family, module: object) -> tuple[str, ...]:
     if family.ordered:
         mean = "none" if family.nominal else MEAN_CATEGORY
     else:
-        mean = module.mean.__doc__.removeprefix("Return ").removesuffix(".") if family.mean is not None else "mu"
+        mean = _mean(family)
     what, elsewhere = module.__doc__.splitlines()[0].removesuffix("."), ", ".join(family.aliases) or "the same"
     return f"`{family.name}`", what, _response(family), ", ".join(family.links), parameters, mean, effects, elsewhere
+
+
+def _mean(family: Family) -> str:
+    """Return the mean of a response: mu, what its function says of itself, or that times the share above 0."""
+    if family.mean is None:
+        return "mu"
+    if isinstance(family.mean, With):
+        return f"(1 - {family.auxiliaries[-1]}) {_mean(family.mean.base)}"
+    return family.mean.__doc__.removeprefix("Return ").removesuffix(".")
 
 
 def _parameter(own: Auxiliary) -> str:

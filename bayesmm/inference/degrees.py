@@ -40,11 +40,14 @@ METHODS: Mapping[str, Callable[[Estimates], tuple[Floats, Floats]]] = MappingPro
 )
 
 
-def known_method(ddf: str) -> str:
-    """Return the name of a method, in capitals as R writes it or not; a ValueError for an unknown one."""
-    name = ddf.lower() if isinstance(ddf, str) else ddf
-    if name not in METHODS:
-        raise ValueError(f"ddf must be one of {listing(METHODS)}, not {ddf!r}{suggest(str(ddf), METHODS)}")
+def known_method(ddf: str, also: tuple[str, ...] = ()) -> str:
+    """Return the name of a method, in capitals as R writes it or not; a ValueError for an unknown one.
+
+    `also` are possible besides.
+    """
+    name, known = ddf.lower() if isinstance(ddf, str) else ddf, [*METHODS, *also]
+    if name not in known:
+        raise ValueError(f"ddf must be one of {listing(known)}, not {ddf!r}{suggest(str(ddf), known)}")
     return name
 
 
@@ -74,9 +77,9 @@ def t_table(point: Estimates, ddf: str) -> pd.DataFrame:
     DataError
         For a family, a size or a structure that the method is not for.
     """
+    ddf = known_method(ddf, (KNAPP_HARTUNG,))
     if ddf == KNAPP_HARTUNG:
         return knapp_hartung(point)
-    ddf = known_method(ddf)
     table = pd.DataFrame(index=pd.Index(point.design.coefficients, name="coef"))
     if not point.design.blocks:
         least_squares = linear_summary(point)

@@ -344,11 +344,9 @@ def parameters_of_rows(fit, rows: Rows, new_levels: str = "error", seed: int = 0
 def spreads(fit, data: object) -> Callable[[slice], np.ndarray]:
     """Return a function of a slice of rows: the sd of Z b_new over all factors, (draws, rows)."""
     design = fit.design
-    Z, L = [], []
-    for k in design.groups:
-        block = design.blocks[k]
-        Z.append(part_of(block, columns_of_block(design, k, data), MEAN) * np.sqrt(mean_variance(block)))
-        L.append(factor_draws(fit, block))
+    blocks = [design.blocks[k] for k in design.groups]
+    Z = [part_of(design.blocks[k], columns_of_block(design, k, data), MEAN) for k in design.groups]
+    L = [factor_draws(fit, block) * np.sqrt(mean_variance(block)) for block in blocks]
 
     def spread(part: slice) -> np.ndarray:
         total = np.zeros((int(np.prod(tree_sizes(fit.tree))), 1))

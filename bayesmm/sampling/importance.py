@@ -18,6 +18,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from bayesmm.design.covariance.structures import structured_terms
+from bayesmm.design.predictors import check_of_mean
 from bayesmm.design.records import Design
 from bayesmm.errors import listing
 from bayesmm.likelihood.coordinates import LOG, coordinates
@@ -178,6 +179,7 @@ def check_applies(design: Design, priors: Priors, effects: str) -> None:
             f"sampler={NAME!r} goes by derivatives, and the log density of the {design.family.name} family has a "
             "corner; use sampler='nutpie'"
         )
+    check_of_mean(design, f"sampler={NAME!r}", "use sampler='nutpie'")
     if not design.family.gaussian:
         check_marginal(design)
     size = parameters(design, priors)

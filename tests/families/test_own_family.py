@@ -176,6 +176,7 @@ def test_a_saved_fit_asks_for_its_family(fit, tmp_path):
         ({"links": ("logg",)}, "links of the family 'mine' should be a tuple of"),
         ({"support": "reals"}, "support of the family 'mine' should be one of real, positive,"),
         ({"link": "logit"}, r"link of the family 'mine' should be one of its links \(log\), not 'logit'"),
+        ({"mean_of": ("zi",)}, "mean_of of the family 'mine' should be names of its parameters"),
         ({"log_density": None}, "log_density of the family 'mine' should be a function, not None"),
         (
             {"parameters": ("phi",)},

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from invented import invented
 
 import bayesmm as bmm
 from bayesmm.engines import row_batches
@@ -144,3 +145,22 @@ def test_after_load_the_rows_are_given(table, tmp_path):
         fit.predict_to(tmp_path / "all.csv")
     fit.predict_to(tmp_path / "all.csv", lazy("polars", table.dropna()))
     assert len(pd.read_csv(tmp_path / "all.csv")) == 697
+
+
+def test_rows_of_several_responses_say_which_they_are(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(12, 3)), columns=["y", "y2", "x"], index=[f"r{i}" for i in range(12)])
+    frame = frame.assign(g=[f"g{i % 4}" for i in range(12)])
+    frame.loc["r3", "y2"] = np.nan
+    fit = invented(bmm.Model("mvbind(y, y2) ~ x + (1 | p | g)", frame))
+    own = pd.read_csv(fit.predict_to(tmp_path / "own.csv"))
+    assert list(own.columns[:2]) == ["row", "response"] and not {"category", ".row"} & set(own)
+    wide = own.pivot(index="row", columns="response", values="mean")
+    assert wide.shape == (12, 2) and wide.isna().sum().sum() == 1
+    made = fit.predict().to_frame()
+    assert [tuple(pair) for pair in own[["row", "response"]].to_numpy()] == list(made.index)
+    y = np.array([frame.loc[row, response] for row, response in made.index])
+    np.testing.assert_allclose(own["residual"], y - made["mean"], atol=1e-6)
+    new = pd.read_csv(fit.predict_to(tmp_path / "new.csv", frame.head(2)))
+    assert list(new["response"]) == ["y", "y2"] * 2 and list(new["row"]) == ["r0", "r0", "r1", "r1"]
+    assert isinstance(fit.augment().index, pd.MultiIndex) and fit.augment().index.equals(made.index)

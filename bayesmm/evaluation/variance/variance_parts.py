@@ -152,16 +152,12 @@ def _centred(design: Design) -> Array:
 
 
 def random_variances(design: Design, covariances: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Return the mean over the rows of z'Sigma z of each block, (draws,): Johnson (2014).
-
-    With a known covariance of the levels it is times the level's own entry there.
-    """
+    """Return the mean over the rows of z'Sigma z of each block, (draws,): Johnson (2014); z as `columns_of_rows`."""
     if is_summed(design):
         squares = [block.Z.rows.T @ block.Z.rows / len(block.Z.rows) for block in design.blocks]
         return tuple(np.einsum("sij,ij->s", Sigma, M) for Sigma, M in zip(covariances, squares, strict=True))
     share = row_shares(design)
-    columns = [columns_of_rows(block) for block in design.blocks]
-    squares = [(Z * share[:, None]).T @ Z for Z in columns]
+    squares = [(Z * share[:, None]).T @ Z for Z in map(columns_of_rows, design.blocks)]
     return tuple(np.einsum("sij,ij->s", Sigma, M) for Sigma, M in zip(covariances, squares, strict=True))
 
 

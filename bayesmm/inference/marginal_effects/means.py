@@ -100,7 +100,7 @@ def emmeans(
     if groups == "conditional":
         raise ValueError("estimated marginal means have no groups; use groups='population' or groups='averaged'")
     check_choice("weights", weights, WEIGHTS)
-    known = predictors(fit.design)
+    known = predictors(fit.design, strata=groups == "averaged")
     asked, within = names_of(variables, "variables"), [] if by is None else names_of(by, "by")
     if set(asked) & set(within):
         raise ValueError(f"variables and by must name different variables; they are {variables!r} and {by!r}")

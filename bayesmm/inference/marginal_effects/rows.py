@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -44,10 +44,15 @@ class Predictor:
     typical: object
 
 
-def predictors(design: Design) -> Mapping[str, Predictor]:
-    """Return the variables of the terms, of the offset and of formulas of parameters, by name; not what only groups."""
-    own = scale_factors(design.formula) if design.residual.by_row else []
-    names = column_names([*variables_of(design.formula), *design.formula.offsets, *own])
+def predictors(design: Design, strata: bool = True) -> Mapping[str, Predictor]:
+    """Return the variables of the terms, of the offset and of formulas of parameters, by name; not what only groups.
+
+    With `strata` also what ``gr(g, by = f)`` has other sds by, on which means over new groups depend.
+    """
+    formula, own = design.formula, scale_factors(design.formula) if design.residual.by_row else []
+    if not strata:
+        formula = replace(formula, bars=tuple(replace(bar, by=None) for bar in formula.bars))
+    names = column_names([*variables_of(formula), *formula.offsets, *own])
     coded = {name for expr, state in design.spec.states.items() if isinstance(state, Levels) for name in _of(expr)}
     if is_summed(design):
         return MappingProxyType({name: _known_predictor(design, name) for name in names})

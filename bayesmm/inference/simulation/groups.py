@@ -20,7 +20,8 @@ def outer_factor(design: Design, by: str | None) -> int:
     ValueError
         `by` is none of them, or is not given although no factor has all the others nested in it.
     """
-    names = [design.blocks[k].group for k in design.factors]
+    known = factors_by_name(design)
+    names = list(known)
     if not names:
         raise DataError(
             "power is over the number of levels of a grouping factor, and the model has none; write (1 | group)"
@@ -31,12 +32,25 @@ def outer_factor(design: Design, by: str | None) -> int:
                 f"by names {by!r}, which is no grouping factor of the model{suggest(str(by), names)} "
                 f"(factors: {listing(names)})"
             )
-        return design.factors[names.index(by)]
-    indices = {k: design.blocks[k].index for k in design.factors}
+        return known[by]
+    indices = {k: design.blocks[k].index for k in known.values()}
     outer = [k for k, own in indices.items() if all(_nested(other, own) for other in indices.values())]
     if len(outer) != 1:
         raise ValueError(f"by should name the grouping factor whose levels are counted, one of {listing(names)}")
     return outer[0]
+
+
+def factor_name(block) -> str:
+    """Return the columns of a grouping factor, whose block may be called by a parameter of the family too."""
+    return ":".join(block.factors) if block.predictors else block.group
+
+
+def factors_by_name(design: Design) -> dict[str, int]:
+    """Return the position of a block of each grouping factor: of several on the same columns the first."""
+    found: dict[str, int] = {}
+    for k in design.factors:
+        found.setdefault(factor_name(design.blocks[k]), k)
+    return found
 
 
 def _nested(inner: np.ndarray, outer: np.ndarray) -> bool:

@@ -14,8 +14,8 @@ from bayesmm.design.residual.of_family import check_determined
 from bayesmm.display.text_tables import table, wrap
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.inference.simulation.bootstrap import check_seen
-from bayesmm.inference.simulation.groups import outer_factor, repeated_rows, resized
-from bayesmm.inference.simulation.power_tests import check_possible, effect, responses, simulated_tests
+from bayesmm.inference.simulation.groups import factor_name, factors_by_name, outer_factor, repeated_rows, resized
+from bayesmm.inference.simulation.power_tests import by_t, check_possible, effect, responses, simulated_tests
 from bayesmm.inference.simulation.repeat import check_executor, run
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import parameter_values
@@ -103,8 +103,8 @@ def power(
     random order, each as often as the others (to one): all predictors, weights and inner levels of a level are copied
     under a new label. For each number of groups this choice is made once. Levels of factors that are crossed with the
     grouping factor stay what they are. A response is drawn with new random effects, and fitted: by REML and tested by
-    Student's t with Satterthwaite's degrees of freedom, or, of another family or link, by maximum likelihood
-    (Laplace) and tested by z.
+    Student's t with Satterthwaite's degrees of freedom (by z where the residuals have parameters of their own, or known
+    standard errors), or, of another family or link, by maximum likelihood (Laplace) and tested by z.
 
     Parameters
     ----------
@@ -169,7 +169,8 @@ def power(
     results = [[found[i] for i in range(j, total, len(designs)) if i in found] for j in range(len(designs))]
     shown = [(*setting, *_row(own)) for setting, own in zip(sizes.settings, results, strict=True)]
     value = np.nan if hasattr(parameters, "tree") else effect(values_at, seed, coefficient)
-    method = "t with Satterthwaite df, REML" if model.family.gaussian else "z, maximum likelihood"
+    test = "t with Satterthwaite df" if by_t(model.design) else "z"
+    method = f"{test}, {'REML' if model.family.gaussian else 'maximum likelihood'}"
     table_of = pd.DataFrame(shown, columns=[*sizes.columns, *COLUMNS[1:]])
     name = coefficient_label(model.design.coefficients[coefficient])
     return Power(table_of, name, sizes.by, method, value, level, seed, interrupted)
@@ -215,7 +216,7 @@ def sizes_of(design: Design, groups: object, rows: object, by: str | None) -> Si
     if isinstance(groups, Mapping):
         if by is not None:
             raise ValueError("groups names its factors, and by names another; leave by out")
-        names = {design.blocks[k].group: k for k in design.factors}
+        names = factors_by_name(design)
         wrong = [name for name in groups if name not in names]
         if wrong or not groups:
             near = suggest(str(wrong[0]), list(names)) if wrong else ""
@@ -225,7 +226,7 @@ def sizes_of(design: Design, groups: object, rows: object, by: str | None) -> Si
         numbers = _numbers("groups", groups, 2)
         factors = {outer_factor(design, by): numbers}
     lists = [*factors.values(), *([] if rows is None else [_numbers("rows", rows, 1)])]
-    own = tuple(design.blocks[k].group for k in factors)
+    own = tuple(factor_name(design.blocks[k]) for k in factors)
     columns = ("groups",) if len(own) == 1 else own
     columns += ("rows",) if rows is not None else ()
     return Sizes(tuple(factors), rows is not None, tuple(product(*lists)), columns, " and ".join(own))

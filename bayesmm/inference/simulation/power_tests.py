@@ -10,6 +10,7 @@ from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.degrees import t_table
 from bayesmm.inference.simulation.bootstrap import refitted
+from bayesmm.inference.terms import has_profile
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.parameter_values import parameter_values
 from bayesmm.posterior.simulate import drawn
@@ -85,7 +86,16 @@ def _test(design: Design, coefficient: int, level: float) -> Callable[[Design], 
     return rejects
 
 
+def by_t(design: Design) -> bool:
+    """Return whether there are Satterthwaite's degrees of freedom, which know no parameters of the residuals."""
+    return design.family.gaussian and has_profile(design)
+
+
 def p_value(point: Estimates, coefficient: int) -> float:
     """Return the two-sided p-value of a coefficient: t with Satterthwaite's degrees of freedom, or z."""
-    found = t_table(point, "satterthwaite") if point.design.family.gaussian else point.fixef()
-    return float(found["p"].iloc[coefficient])
+    if by_t(point.design):
+        return float(t_table(point, "satterthwaite")["p"].iloc[coefficient])
+    from scipy.special import erfc
+
+    z = point.beta[coefficient] / np.sqrt(point.beta_cov[coefficient, coefficient])
+    return float(erfc(np.abs(z) / np.sqrt(2)))
