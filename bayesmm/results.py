@@ -117,10 +117,7 @@ class Fit:
         return checks.run_checks(self, time)
 
     def compare(self, point=None, consistency: bool | str = False) -> compare_reml.Comparison:
-        """Return the posterior beside `point` (REML if not given), a verdict and its cause for each parameter.
-
-        See `bayesmm.evaluation.compare_reml.compare`.
-        """
+        """Return posterior and `point` (REML if not given) with a verdict on each parameter: `compare_reml.compare`."""
         return compare_reml.compare(self, point, consistency)
 
     def consistency(self, of: str = "likelihood") -> "ConsistencyCheck":
