@@ -300,8 +300,8 @@ def test_the_mode_is_one_of_the_density_that_it_is_of(formula, family):
 @pytest.mark.parametrize("formula", ["y ~ x + (1 | gr(c, cov = A)) + ar1(0 + t | g)", "y ~ x + cs(0 + t | g)"])
 def test_compiled_draws_are_those_of_the_graph(formula):
     model = model_of(formula, "poisson")
-    ours = model.sample(draws=1500, seed=1, progress=False)
-    graph = model.sample(draws=1500, seed=2, sampler="pymc", effects="explicit", progress=False)
+    ours = model.sample(draws=1000, seed=1, progress=False)
+    graph = model.sample(draws=500, tune=500, seed=2, sampler="pymc", effects="explicit", progress=False)
     a, b = ours.summary(), graph.summary()
     mcse = np.sqrt(a["sd"] ** 2 / a["ess_bulk"] + b["sd"] ** 2 / b["ess_bulk"])
     assert (np.abs(a["mean"] - b["mean"]) < 5 * mcse).all()
