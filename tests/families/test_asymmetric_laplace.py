@@ -152,7 +152,7 @@ def test_the_posterior_is_that_of_a_grid():
 @pytest.mark.slow
 def test_everything_is_done_with_its_posterior(tmp_path):
     fit = model().sample(draws=300, tune=300, chains=2, seed=1, progress=False)
-    assert "quantile  0.9" in str(fit)
+    assert "quantile 0.900" in str(fit)
     assert np.isfinite(fit.loo().elpd)
     new = {"x": [0.0, 1.0], "g": ["g0", "new"]}
     assert np.isfinite(fit.predict(new, new_levels="sample").draws).all()
