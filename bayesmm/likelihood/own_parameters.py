@@ -128,7 +128,7 @@ class OwnParameters:
         return np.array([own.moved(at)[1] for own, at in zip(self.scalars, free, strict=False)])
 
     def rows(self, natural: Floats) -> Floats:
-        """Return the family's parameters as compiled code takes them: (2,), or (n, w)."""
+        """Return the family's parameters as compiled code takes them: (3,), or (n, w)."""
         if not self.by_row:
             return padded(natural)
         return self._rows(natural)[0].T.copy()
@@ -166,7 +166,7 @@ class OwnParameters:
 
 
 def padded(aux) -> Floats:
-    """Return the family's parameters as two numbers; those by row, (n, w), as they are."""
+    """Return the family's parameters as three numbers; those by row, (n, w), as they are."""
     aux = np.asarray(aux, dtype=np.float64)
     if aux.ndim > 1:
         return np.ascontiguousarray(aux)
@@ -267,7 +267,7 @@ def own_size(own, n):
 
 @fused
 def set_own(own, natural, aux):
-    """Set the family's parameters, (2,) or (n, w); return whether they are numbers: exp(x) under- or overflows."""
+    """Set the family's parameters, (3,) or (n, w); return whether they are numbers: exp(x) under- or overflows."""
     if own.facts[STRIDE] == 0:
         for m in range(own.facts[NUMBER]):
             aux[m] = natural[m]
