@@ -52,6 +52,7 @@ def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messa
     X = np.column_stack([np.ones(rows), *(rng.normal(size=rows) for _ in coefficients[1:])])[:, : len(coefficients)]
     return FakeDesign(
         limits=None,
+        spec=SimpleNamespace(matrices={}),
         formula=SimpleNamespace(text="Reaction ~ Days + (Days | Subject)"),
         response="Reaction",
         y=rng.normal(250, 25, rows),

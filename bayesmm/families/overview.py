@@ -52,7 +52,7 @@ def _mean(family: Family) -> str:
     if family.mean is None:
         return "mu"
     if isinstance(family.mean, With):
-        return f"(1 - {family.auxiliaries[-1]}) {_mean(family.mean.base)}"
+        return f"(1 - {family.auxiliaries[-1]}) {_mean(family.mean.first)}"
     return family.mean.__doc__.removeprefix("Return ").removesuffix(".")
 
 

@@ -62,19 +62,20 @@ def test_a_parameter_of_the_family_at_its_bound():
     design = bmm.Model("k ~ x", table(), "zero_inflated_poisson").design
     own = next(own for own in design.family.parameters if own.name == "zi")
     marginal = PriorMarginal("zi", bmm.Prior("Uniform", lower=0, upper=1), None, None)
-    said = say_bound(design, Parameter("auxiliary", "zi", -1, (), own.bounds), marginal, 0.0, np.zeros(5), "")
+    said = say_bound(design, Parameter("auxiliary", "zi", -1, (), own.bounds), marginal, 0.0, np.zeros(5), 0.9, "")
     assert said.endswith("do not show that it differs from 0, where the family is the poisson; fit that.")
-    said = say_bound(design, Parameter("auxiliary", "zi", -1, (), own.bounds), marginal, 1.0, np.zeros(5), "")
+    said = say_bound(design, Parameter("auxiliary", "zi", -1, (), own.bounds), marginal, 1.0, np.zeros(5), 0.9, "")
     assert said.endswith("the data do not show that it differs from 1.")
     sigma = bmm.Model("y ~ x", table()).design
-    found = say_bound(sigma, Parameter("sigma", "sigma", -1, ()), PriorMarginal("sigma", None, None, None), 0.0, [], "")
+    marginal = PriorMarginal("sigma", None, None, None)
+    found = say_bound(sigma, Parameter("sigma", "sigma", -1, ()), marginal, 0.0, [], 0.9, "")
     assert "look for rows that determine each other" in found
 
 
 def test_the_smoothing_sd_at_0_is_a_straight_line():
     design = bmm.Model("y ~ s(x)", table()).design
     marginal = PriorMarginal("sd_s(x)", None, None, None)
-    said = say_bound(design, Parameter("sd", "sd_s(x)", 0, (0,)), marginal, 0.0, np.ones(3), "")
+    said = say_bound(design, Parameter("sd", "sd_s(x)", 0, (0,)), marginal, 0.0, np.ones(3), 0.9, "")
     assert "the data do not show that s(x) bends" in said and "levels" not in said
 
 

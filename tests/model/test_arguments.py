@@ -66,7 +66,7 @@ def given(tmp_path_factory):
     own = {bmm.Model: model, bmm.Fit: fit, bmm.PointFit: point, bmm.Prior: bmm.Prior("Flat")}
     values = dict(
         model=model, fit=fit, fitted=fit, fits={"a": fit, "b": fit}, point=point, a=point, b=point, formula=FORMULA,
-        data=DATA,
+        data=DATA, frames=[DATA, DATA],
         variables="x", parameters=point.parameters, place="sigma", path=folder / "file", priors=None,
     )  # fmt: skip
     return own, values

@@ -16,13 +16,12 @@ from scipy import optimize, stats
 from strata import STRATA, table
 
 import bayesmm as bmm
+from bayesmm.design.residual.reals import from_reals, to_reals
 from bayesmm.design.residual.structure import (
     ResidualParameter,
     ResidualStructure,
     ResidualTerm,
-    from_reals,
     residual_weights,
-    to_reals,
 )
 from bayesmm.design.residual.structures import STRUCTURES, registered
 from bayesmm.errors import DataError, FormulaError, PriorError

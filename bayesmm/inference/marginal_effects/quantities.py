@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bayesmm.design.ordered import CS, check_common, check_order
+from bayesmm.design.ordered import check_common, check_order
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
@@ -212,13 +212,6 @@ def _estimates(
     if estimand.kind == "linear":
         others = 0 if point.joint is None else len(point.joint.root) - point.design.p
         return (A @ eta)[None], np.pad(A @ rows.X, ((0, 0), (0, others)))
-    if family.ordered:  # whose thresholds are what other models have in the coefficients' covariance, their intercept
-        specific = any(scale.name == CS for scale in point.design.formula.scales)  # which linear predictors are without
-        other = "predict()" if specific else "kind='linear'"
-        raise ValueError(
-            "the standard errors of mean categories need those of the thresholds too, which are not in the covariance "
-            f"of the coefficients; use {other}, or a posterior, sample()"
-        )
     if estimand.groups == "averaged":
         spread = np.sqrt(new_variance(point, rows, frame, ()))
     mu = mean_of(family, eta, own_at(point, rows), spread)
