@@ -348,8 +348,9 @@ class Model:
         if is_summed(self.design):
             raise absent_rows(self.design.X.sums.engine)
         from bayesmm.sampling.graph.nuts import prior_predictive
+        from bayesmm.sampling.recovery import effects_first
 
-        return prior_predictive(self.graph("explicit", centred=False), draws, seed)
+        return effects_first(prior_predictive(self.graph("explicit", centred=False), draws, seed), self.design, "prior")
 
     def simulate(self, parameters: object, draws: int = 1, seed: int | None = None) -> pd.DataFrame:
         """Draw responses from the model with known parameters, rows x sim_1, sim_2, ...

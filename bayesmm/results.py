@@ -110,10 +110,7 @@ class Fit:
     predict_to = predict_to
 
     def checks(self, time: object = None) -> checks.Checks:
-        """Return the checks of the sampling and of the model, passed and failed.
-
-        `time`, a column of the model or values of its rows, orders the residuals within their groups.
-        """
+        """Return the checks of sampling and model; `time`, a column or values of rows, orders residuals in groups."""
         return checks.run_checks(self, time)
 
     def compare(self, point=None, consistency: bool | str = False) -> compare_reml.Comparison:
@@ -133,6 +130,10 @@ class Fit:
     def loo(self, by: str | None = None, *, integrated: bool = False, refit: bool | None = None) -> loo.Loo:
         """Return the PSIS-LOO of the rows, or of the levels of the factor `by`; see `bayesmm.evaluation.loo.loo`."""
         return loo.loo(self, by, integrated=integrated, refit=refit)
+
+    def log_likelihood(self, by: str | None = None, *, integrated: bool = False):
+        """Return the tree with a group log_likelihood, for `az.loo` and `az.compare`: `loo.with_log_likelihood`."""
+        return loo.with_log_likelihood(self, by, integrated=integrated)
 
     def loo_table(self, *, refit: bool | None = None) -> loo_table.LooTable:
         """Return the LOO of rows, of rows with their effects integrated out, and of levels, and when to use which."""

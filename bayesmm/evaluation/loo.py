@@ -23,7 +23,7 @@ from bayesmm.evaluation.loo_again import NOISY, REFIT, Again, again, limits
 from bayesmm.evaluation.psis import smoothed
 from bayesmm.formula.responses import ROW
 from bayesmm.posterior.draws import draws_of, is_constant, tree_sizes
-from bayesmm.posterior.log_likelihood import by_level, by_row, conditional, split_by, split_of_rows
+from bayesmm.posterior.log_likelihood import Split, by_level, by_row, conditional, split_by, split_of_rows
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.memory import BYTES, too_much
 from bayesmm.runtime.messages import count, label_text
@@ -138,11 +138,7 @@ def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | N
     check_bool("integrated", integrated)
     check_bool("refit", refit, optional=True)
     design = fit.design
-    split = split_by(design, by) if by is not None else split_of_rows(design) if integrated and design.blocks else None
-    _check_memory(fit, len(design.blocks[split.outer].levels) if by is not None else design.n)
-    values = conditional(fit) if split is None else (by_row if by is None else by_level)(fit, split)
-    rows = np.unique(design.frame[ROW]) if design.responses else design.row_labels
-    labels = rows if by is None else np.array(design.blocks[split.outer].levels, dtype=object)
+    split, values, labels = pointwise(fit, by, integrated)
     estimate = psis(fit, values)
     table = _table(fit, estimate, values, pd.Index(labels, name="row" if by is None else by))
     limit, k = k_limit(estimate.n_samples), table["pareto_k"].to_numpy()
@@ -153,6 +149,51 @@ def loo(fit, by: str | None = None, *, integrated: bool = False, refit: bool | N
     numbers = float(estimate.elpd), float(estimate.se), float(estimate.p)
     integrable = split is None and _is_integrable(design)
     return Loo(*numbers, table, limit, by, *factors, estimate, _left_out(design), integrable)
+
+
+def pointwise(fit, by: str | None, integrated: bool) -> tuple[Split | None, np.ndarray, np.ndarray]:
+    """Return what is left out with what, the log likelihood of each point, (draws, points), and the points' labels."""
+    design = fit.design
+    split = split_by(design, by) if by is not None else split_of_rows(design) if integrated and design.blocks else None
+    _check_memory(fit, len(design.blocks[split.outer].levels) if by is not None else design.n)
+    values = conditional(fit) if split is None else (by_row if by is None else by_level)(fit, split)
+    rows = np.unique(design.frame[ROW]) if design.responses else design.row_labels
+    return split, values, rows if by is None else np.array(design.blocks[split.outer].levels, dtype=object)
+
+
+@working("the log likelihood")
+@few_threads
+def with_log_likelihood(fit, by: str | None = None, *, integrated: bool = False) -> xr.DataTree:
+    """Return the tree of a fit with the log likelihood of its points, for ArviZ: ``az.loo(fit.log_likelihood())``.
+
+    Parameters
+    ----------
+    fit : Fit
+    by, integrated
+        What a point is, as `loo` takes them.
+
+    Returns
+    -------
+    xarray.DataTree
+        A copy with the group log_likelihood, whose variable is y as in observed_data: (chain, draw, obs), or by levels
+        (chain, draw, the factor). Several responses of a row of the table are one point, (chain, draw, row).
+
+    Raises
+    ------
+    ValueError, DataError
+        As `loo`.
+    """
+    check_bool("integrated", integrated)
+    _, values, labels = pointwise(fit, by, integrated)
+    chains, draws = tree_sizes(fit.tree)
+    point = by or ("row" if fit.design.responses else "obs")
+    if point == "obs":
+        labels = fit.tree["observed_data"]["obs"].to_numpy()
+    own = {"y": (("chain", "draw", point), values.reshape(chains, draws, -1))}
+    index = {name: fit.tree["posterior"][name].to_numpy() for name in ("chain", "draw")}
+    tree = fit.tree.copy()
+    tree["log_likelihood"] = xr.DataTree(xr.Dataset(own, {**index, point: labels}))
+    return tree
 
 
 def _is_integrable(design) -> bool:

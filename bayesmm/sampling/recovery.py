@@ -337,6 +337,21 @@ def without_effects(tree: xr.DataTree, design: Design) -> xr.DataTree:
     return with_posterior(tree, tree["posterior"].to_dataset().drop_vars(effects, errors="ignore"))
 
 
+def effects_first(tree: xr.DataTree, design: Design, group: str = "posterior") -> xr.DataTree:
+    """Return the tree with the random effects before the other variables of a group.
+
+    ArviZ labels the entries of a variable in the order of the dimensions of all variables. That is the order in which
+    these have them, and the sds have the terms alone, which come after the levels in effects.
+    """
+    values = tree[group].to_dataset()
+    effects = [block.names.effects for block in design.blocks if block.names.effects in values]
+    ordered = values[[*effects, *(name for name in values.data_vars if name not in effects)]]
+    groups = {name: node.to_dataset() for name, node in tree.children.items()}
+    out = xr.DataTree.from_dict(groups | {group: ordered})
+    out.attrs.update(tree.attrs)
+    return out
+
+
 def with_posterior(tree: xr.DataTree, posterior: xr.Dataset) -> xr.DataTree:
     """Return the tree with another posterior."""
     groups = {name: node.to_dataset() for name, node in tree.children.items()}

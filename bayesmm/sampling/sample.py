@@ -143,15 +143,24 @@ def recovered(tree: xr.DataTree, model, effects: str, *, keep_effects: bool) -> 
     keep_effects : bool
         False: without the random effects.
     """
-    from bayesmm.sampling.recovery import as_reported, completed, with_innermost, with_posterior, without_effects
+    from bayesmm.sampling.recovery import (
+        as_reported,
+        completed,
+        effects_first,
+        with_innermost,
+        with_posterior,
+        without_effects,
+    )
 
+    design, priors = model.design, model.priors
     if effects == "marginal":
         seed = json.loads(tree.attrs["bayesmm"])["seed"]
-        return completed(tree, model.design, model.priors, model._reduced, seed, keep_effects=keep_effects)
+        tree = completed(tree, design, priors, model._reduced, seed, keep_effects=keep_effects)
+        return effects_first(tree, design)
     if keep_effects:
-        tree = with_innermost(tree, model.design, model.priors)
-    tree = with_posterior(tree, as_reported(tree["posterior"].to_dataset(), model.design))
-    return tree if keep_effects else without_effects(tree, model.design)
+        tree = with_innermost(tree, design, priors)
+    tree = with_posterior(tree, as_reported(tree["posterior"].to_dataset(), design))
+    return effects_first(tree, design) if keep_effects else without_effects(tree, design)
 
 
 def _settings(asked: Mapping[str, object], cores: int | None) -> dict[str, object]:

@@ -1,5 +1,7 @@
 """Cross-validation: the log likelihoods equal dense formulas and grids, their sums equal what refitting gives."""
 
+import warnings
+
 import arviz_stats
 import numpy as np
 import pandas as pd
@@ -290,6 +292,29 @@ def test_arviz_reads_the_same_from_a_tree_with_our_log_likelihood(sleep):
     # ArviZ takes the efficiency of the draws over the random effects too: that moves the tail that is smoothed
     assert ours.elpd == pytest.approx(float(found.elpd), abs=0.5)
     assert ours.p_loo == pytest.approx(float(found.p), abs=0.5)
+
+
+@pytest.mark.parametrize("by", [None, "Subject"])
+def test_arviz_reads_the_log_likelihood_that_a_fit_gives(sleep, by):
+    """ArviZ takes the efficiency of the draws over the random effects too: that moves the tail that is smoothed."""
+    fit = sleep["slopes"]
+    with pytest.warns(UserWarning, match="shape parameter"):
+        found = arviz_stats.loo(fit.log_likelihood(by))
+    assert float(found.elpd) == pytest.approx(fit.loo(by, refit=False).elpd, abs=0.5)
+    assert "log_likelihood" not in fit.tree.children
+
+
+def test_arviz_labels_each_effect_with_its_own_level_and_term(sleep):
+    """It takes the order of all dimensions, which that of the sds before the effects turned round."""
+    fit = sleep["slopes"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the diagonal of the correlations does not vary
+        table = arviz_stats.summary(fit.tree, round_to="none")
+    b = fit.tree["posterior"]["b_Subject"].mean(("chain", "draw"))
+    for level in ("308", "309", "372"):
+        for term in ("Intercept", "Days"):
+            expected = float(b.sel(Subject=level, Subject_term=term))
+            assert float(table.loc[f"b_Subject[{level}, {term}]", "mean"]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_rows_by_integration_agree_with_rows_by_draws_and_have_fewer_high_k(sleep):

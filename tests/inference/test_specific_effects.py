@@ -48,10 +48,29 @@ def test_common_effects_beside_it_are_there(point):
     assert bmm.comparisons(point, "x", kind="linear").table["estimate"].iloc[0] == pytest.approx(beta)
 
 
-def test_no_advice_leads_to_it(point):
-    with pytest.raises(ValueError, match=r"use predict\(\), or a posterior") as caught:
-        bmm.slopes(point, "x")
-    assert "linear" not in str(caught.value)
+def test_mean_categories_know_of_the_effects_and_their_errors(point):
+    """By hand: the likelihood's Hessian by differences, and the delta method."""
+    frame, family = table(), special.expit
+    f, x, y = (frame["f"] == "b").to_numpy(float), frame["x"].to_numpy(), point.design.y.astype(int)
+    k = len(point.residual["threshold"])
+    at = np.concatenate([point.beta, point.residual["threshold"], point.residual["cs"]])
+
+    def shares(v, f, x):
+        thresholds = v[1 : 1 + k] - v[1 + k :] * np.reshape(f, (-1, 1)) - v[0] * np.reshape(x, (-1, 1))
+        ends = np.column_stack([np.zeros(len(thresholds)), family(thresholds), np.ones(len(thresholds))])
+        return np.diff(ends, axis=1)
+
+    def value(v):
+        return -np.log(shares(v, f, x)[np.arange(len(y)), y - 1]).sum()
+
+    steps = 1e-4 * np.eye(len(at))
+    H = [[value(at + a + b) - value(at + a - b) - value(at - a + b) + value(at - a - b) for b in steps] for a in steps]
+    covariance = np.linalg.inv(np.array(H) / 4e-8)
+    found = bmm.emmeans(point, "f", kind="mean").table
+    for level, row in zip((0.0, 1.0), found.itertuples(), strict=True):
+        means = [shares(at + sign * h, level, x.mean()) @ np.arange(1, k + 2) for h in steps for sign in (1, -1)]
+        slope = (np.array(means[::2]) - np.array(means[1::2])).ravel() / 2e-4
+        assert row.se == pytest.approx(np.sqrt(slope @ covariance @ slope), rel=1e-4)
 
 
 def test_a_posterior_refuses_it_too_and_replicates_have_the_effects():

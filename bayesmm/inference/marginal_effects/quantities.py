@@ -104,7 +104,7 @@ def checked_estimand(fit, kind: str, groups: str, ci_prob: float) -> Estimand:
 def check_linear(fit, estimand: Estimand, names: Sequence[str] | None) -> None:
     """Raise a DataError for linear predictors at values of columns, or (None) of rows, that cs() is of."""
     if estimand.kind == "linear":
-        check_common(fit.design, names, "kind='mean' of a posterior, or predict()")
+        check_common(fit.design, names, "kind='mean', or predict()")
 
 
 def averaging(cell: np.ndarray, weight: Floats, size: int) -> sparse.csr_array:
