@@ -271,6 +271,7 @@ class Model:
         """The maximum of the likelihood in the parameters that the priors are of."""
         return maximize(prior_design(self.design, self.priors))
 
+    @says_other_names
     def sample(
         self,
         draws: int = 1000,
@@ -355,8 +356,7 @@ class Model:
     def simulate(self, parameters: object, draws: int = 1, seed: int | None = None) -> pd.DataFrame:
         """Draw responses from the model with known parameters, rows x sim_1, sim_2, ...
 
-        `parameters`: a value for every parameter by place, a PointFit or a Fit; see
-        `bayesmm.posterior.simulate.simulate`.
+        `parameters`: a value for every parameter by place, a PointFit or a Fit: `bayesmm.posterior.simulate.simulate`.
         """
         from bayesmm.posterior.simulate import simulate
 

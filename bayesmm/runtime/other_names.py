@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-# Arguments of predict(), simulate() and emmeans() of R and Python packages -> what to write.
+# Arguments of sample(), predict(), simulate() and emmeans() of R and Python packages -> what to write.
 ARGUMENTS = MappingProxyType(
     {
         "type": "kind=: 'linear' is R's 'link', and 'mean' its 'response' (emmeans has kind='response' too)",
@@ -21,9 +21,15 @@ ARGUMENTS = MappingProxyType(
         "REML": "the method, maximize('REML') or maximize('ML')",
         "reml": "the method, maximize('REML') or maximize('ML')",
         "nAGQ": "nagq=",
+        "random_seed": "seed=",
+        "idata_kwargs": "fit.log_likelihood(), which gives the tree with log likelihoods",
+        "sample_new_groups": "new_levels='sample'",
+        "include_group_specific": "groups=: 'conditional' with the random effects, 'population' without",
+        "contrast": "variables={name: (first, second)}",
+        "conditional": "at={name: values}",
     }
 )
-# Attributes of fits in lme4, statsmodels, brms and pymer4 -> what to write.
+# Attributes of fits in lme4, statsmodels, brms, pymer4 and bambi -> what to write.
 ATTRIBUTES = MappingProxyType(
     {
         "llf": "loglik",
@@ -51,9 +57,11 @@ ATTRIBUTES = MappingProxyType(
         "drop1": "bmm.anova(point, type='II'), or bmm.lrt(smaller, point)",
         "isSingular": "singular",
         "pp_check": "bmm.plots.plot_predictive(fit)",
+        "posterior": "tree['posterior']",
+        "posterior_predictive": "predict(kind='response')",
     }
 )
-# Functions of lme4 and the packages beside it -> what to write.
+# Functions of lme4, the packages beside it, and bambi -> what to write.
 FUNCTIONS = MappingProxyType(
     {
         "lmer": "bmm.Model(formula, data).maximize()",
@@ -69,6 +77,7 @@ FUNCTIONS = MappingProxyType(
         "Anova": "bmm.anova(point, type='II')",
         "powerSim": "bmm.power(model, parameters, ...)",
         "bootMer": "point.bootstrap()",
+        "interpret": "bmm.predictions(fit, ...), bmm.comparisons(fit, ...) and bmm.slopes(fit, ...)",
     }
 )
 
