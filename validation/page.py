@@ -106,7 +106,7 @@ def of_references(records: list[Record], folder: Path) -> list[str]:
     ]
     lines = [
         f"{total:,} numbers that R packages gave (lme4, nlme, glmmTMB, mgcv, ordinal, survival, lmerTest, pbkrtest: "
-        "[tests/reference](../tests/reference/README.md)) and ours of the same models.",
+        "`tests/reference/README.md`) and ours of the same models.",
         table(("file", "kind", "numbers", "largest error", "measured in, at most", ""), rows),
         *(f"`{record.cell}`: {verdict(record)}" for record in records if not record.ok),
     ]

@@ -193,11 +193,14 @@ def by_rule(L: Sequence[Floats], conditional: Sequence[Floats], integrated: int 
     Also with its sds one standard error lower: with few levels the posterior has smaller ones. Around nested effects
     that are integrated out there are few levels, and none is centred: of 12 models of 9 regions with 3 sites each,
     two had divergences with centred regions, and none without.
+
+    The least reliable coefficient decides: of crossed log-normal reaction times whose slopes are hardly there, the
+    smallest ESS of four runs was 95 to 460 with subjects centred for their intercepts' sake, and 648 to 821 without.
     """
     if integrated is not None:
         return [False] * len(conditional)
     covariances = [factor @ factor.T for factor in L]
-    return [bool(r > CENTRED_ABOVE) for r in reliabilities(covariances, conditional, STANDARD_ERRORS)]
+    return [bool(r.min() > CENTRED_ABOVE) for r in reliabilities(covariances, conditional, STANDARD_ERRORS)]
 
 
 def spherical_where(L: Sequence[Floats], modes: Sequence[Floats], centred: Sequence[bool]) -> Floats:

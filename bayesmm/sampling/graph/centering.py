@@ -54,13 +54,16 @@ def centred_by_rule(point: Estimates) -> list[bool]:
     """Return for each factor whether the explicit graph centres it: see CENTRED_ABOVE."""
     if len(point.covariances) > 1:
         return [False] * len(point.covariances)
-    return [bool(r > CENTRED_ABOVE) for r in reliabilities(point.covariances, point.conditional, STANDARD_ERRORS)]
+    found = reliabilities(point.covariances, point.conditional, STANDARD_ERRORS)
+    return [bool(r.mean() > CENTRED_ABOVE) for r in found]
 
 
 def reliabilities(
     covariances: Sequence[np.ndarray], conditional: Sequence[np.ndarray], standard_errors: float = 0.0
-) -> np.ndarray:
-    """Return the mean reliability of each factor's effects, (K,): 1 - conditional variance / variance.
+) -> list[np.ndarray]:
+    """Return the mean reliability of the effects of each factor, (q,) by coefficient.
+
+    It is 1 - conditional variance / variance.
 
     `covariances` are those of a factor's effects, (q, q), `conditional` those given the data, (G, q, q).
     `standard_errors` is how far below REML's the variance is taken: for a variance k times as large, a reliability r
@@ -73,5 +76,5 @@ def reliabilities(
         with np.errstate(invalid="ignore", divide="ignore"):
             r = np.where(variance > 0, 1 - mean_conditional / variance, 0.0)
         k = np.exp(-2 * standard_errors / np.sqrt(2 * max(len(given_data) - 1, 1)))
-        out.append(np.mean(k * r / (1 - r + k * r)))
-    return np.array(out)
+        out.append(k * r / (1 - r + k * r))
+    return out
