@@ -204,29 +204,30 @@ def sampled_of(design: Design, priors: Mapping[str, Prior], residual: Sequence[s
     matrix = next((own for own in design.residual.parameters if own.visits and _is_uniform(own, priors)), None)
     apart = () if matrix is None or not residual else residual_labels(matrix)
     names = ["sigma", *(label for label in residual if label not in apart)]
-    kept, parts = _structured_parts(design, names)
-    return Sampled(design, kept, parts, matrix if apart else None, tuple(names), ("sigma", *residual))
+    kept, parts, labels = _structured_parts(design, len(names))
+    return Sampled(design, kept, parts, matrix if apart else None, (*names, *labels), ("sigma", *residual))
 
 
 def structured_of(design: Design, own: Sequence[str]) -> Sampled:
     """Return what is sampled of a generalised model whose likelihood has these auxiliaries."""
-    names = list(own)
-    kept, parts = _structured_parts(design, names)
-    return Sampled(design, kept, parts, None, tuple(names), tuple(own))
+    kept, parts, labels = _structured_parts(design, len(own))
+    return Sampled(design, kept, parts, None, (*own, *labels), tuple(own))
 
 
-def _structured_parts(design: Design, names: list[str]) -> tuple[tuple[Ints, ...], tuple[StructuredPart, ...]]:
-    """Return the columns that blocks keep, and the other parts, whose labels are put behind the names."""
-    kept, parts = [], []
+def _structured_parts(
+    design: Design, first: int
+) -> tuple[tuple[Ints, ...], tuple[StructuredPart, ...], tuple[str, ...]]:
+    """Return the columns that blocks keep, the other parts, and their labels, which stand from `first` on."""
+    kept, parts, names = [], [], []
     for k, block in enumerate(design.blocks):
         others = [part for part in block.parts if is_structured(part)]
         for part in others:
             labels = tuple(p.label for p in part_parameters(k, block, part))
-            parts.append(StructuredPart(k, part, labels, len(names)))
+            parts.append(StructuredPart(k, part, labels, first + len(names)))
             names += labels
         taken = {column for part in others for column in part.columns}
         kept.append(np.array([i for i in range(len(block.columns)) if i not in taken], dtype=np.int64))
-    return tuple(kept), tuple(parts)
+    return tuple(kept), tuple(parts), tuple(names)
 
 
 def is_structured(part: Part) -> bool:

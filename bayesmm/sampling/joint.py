@@ -113,7 +113,7 @@ def ready(
     modes = [over_levels_again(block, b) for block, b in zip(design.blocks, modes, strict=True)]
     L, modes, written = ([parts[k] for k in kept] for parts in (L, modes, flags))
     e, sizes = spherical_where(L, modes, written), effect_sizes(L, modes, written)
-    chosen = crossing(design, priors, c, mode, kept, flags)
+    chosen = crossing(structure, priors, c, mode, kept, flags)
     joint = replace(laplace, posterior=joint_posterior(design, own, priors, flags, within, chosen))
     at = in_metric(joint.posterior, mode_with_signs(c, mode, chosen), e, sizes)
     levels = [len(block.levels) if k in kept else 0 for k, block in enumerate(design.blocks)]
@@ -122,7 +122,7 @@ def ready(
         return generator(seed).uniform(-SPREAD, SPREAD, at.size)
 
     def tree(model: Marginal, run: Run) -> xr.DataTree:
-        return joint_tree(laplace, in_logarithms(run, c, chosen, levels), flags, within)
+        return joint_tree(laplace, in_logarithms(run, c, chosen, structure, levels), flags, within)
 
     return Ready(joint, at.centre, at, start, tree)
 

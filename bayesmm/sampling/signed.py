@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from bayesmm.design.parameters import sd_places
-from bayesmm.design.records import Design
 from bayesmm.likelihood.coordinates import LOG, SIGNED, Coordinates
+from bayesmm.likelihood.structured_blocks import Sampled
 from bayesmm.priors import Prior
 from bayesmm.sampling.mode import Mode
 from bayesmm.storage.runs import Run
@@ -24,7 +24,7 @@ NEAR_ZERO = 0.3
 
 
 def crossing(
-    design: Design,
+    structure: Sampled,
     priors: Mapping[str, Prior],
     c: Coordinates,
     mode: Mode,
@@ -35,7 +35,8 @@ def crossing(
 
     Parameters
     ----------
-    design : Design
+    structure : Sampled
+        What `c` has of the covariance matrices: not the sds of parts with a structure.
     priors : mapping of str to Prior
     c : Coordinates
     mode : Mode
@@ -46,7 +47,7 @@ def crossing(
         Of each of the design's blocks.
     """
     spread, found, at = np.sqrt(np.square(mode.factor).sum(axis=1)), [], 0
-    for k, block in enumerate(design.blocks):
+    for k, block in enumerate(structure.blocks):
         for place, _ in sd_places(block):
             prior = priors[place]
             smooth = prior.distribution in SMOOTH and prior.on != "variance"
@@ -78,7 +79,7 @@ def mode_with_signs(c: Coordinates, mode: Mode, chosen: Sequence[int]) -> Mode:
     return replace(mode, x=x, factor=np.linalg.cholesky(covariance))
 
 
-def in_logarithms(run: Run, c: Coordinates, chosen: Sequence[int], levels: Sequence[int]) -> Run:
+def in_logarithms(run: Run, c: Coordinates, chosen: Sequence[int], structure: Sampled, levels: Sequence[int]) -> Run:
     """Return a run with the logarithms of these sds, all signs turned into those of the effects and correlations.
 
     Parameters
@@ -87,6 +88,8 @@ def in_logarithms(run: Run, c: Coordinates, chosen: Sequence[int], levels: Seque
     c : Coordinates
         In logarithms.
     chosen : sequence of int
+    structure : Sampled
+        What `c` has of the covariance matrices; effects of the other columns are among the coordinates too.
     levels : sequence of int
         How many levels each block has whose effects are coordinates; 0 of one whose effects are integrated out.
     """
@@ -96,12 +99,13 @@ def in_logarithms(run: Run, c: Coordinates, chosen: Sequence[int], levels: Seque
     for i in chosen:
         signs[..., c.sd_of == i] = np.where(x[..., c.at[i]] < 0, -1.0, 1.0)[..., None]
         x[..., c.at[i]] = np.log(np.maximum(np.abs(x[..., c.at[i]]), np.finfo(float).tiny))
-    effects = x.shape[-1] - int(np.dot(c.n_terms, levels))
-    term, pair = 0, 0
-    for q, pairs, G in zip(c.n_terms, c.n_pairs, levels, strict=True):
-        own = signs[..., term : term + q]
+    widths = [len(block.columns) for block in structure.design.blocks]
+    effects, term, pair = x.shape[-1] - int(np.dot(widths, levels)), 0, 0
+    for q, pairs, kept, width, G in zip(c.n_terms, c.n_pairs, structure.kept, widths, levels, strict=True):
+        own, of_columns = signs[..., term : term + q], np.ones((*x.shape[:2], width))
+        of_columns[..., kept] = own
         for p in range(pair, pair + pairs):
             x[..., c.pair_at[p]] *= own[..., c.row[p]] * own[..., c.column[p]]
-        x[..., effects : effects + G * q] *= np.tile(own, G)
-        effects, term, pair = effects + G * q, term + q, pair + pairs
+        x[..., effects : effects + G * width] *= np.tile(of_columns, G)
+        effects, term, pair = effects + G * width, term + q, pair + pairs
     return replace(run, posterior=run.posterior.assign(x=draws.copy(data=x)))

@@ -8,6 +8,7 @@ from scipy import stats
 
 import bayesmm as bmm
 from bayesmm.likelihood.coordinates import SIGNED
+from bayesmm.likelihood.marginal import generalised_structure
 from bayesmm.priors import prior_design
 from bayesmm.sampling.joint import joint_posterior, ready
 from bayesmm.sampling.signed import in_logarithms
@@ -37,6 +38,7 @@ def drawn(x):
 @pytest.mark.parametrize("chosen", [(0,), (1, 2), (0, 1, 2)])
 def test_a_sign_changes_no_density_and_is_turned_into_that_of_effects_and_correlations(chosen):
     plain, signed = both(chosen)
+    structure = generalised_structure(bmm.Model("count ~ x + (x | g) + (1 | h)", data(), "poisson").design)
     c, x = plain.coordinates, 0.4 * np.random.default_rng(1).normal(size=(8, plain.size))
     at = c.at[list(chosen)]
     whole = x.copy()
@@ -52,8 +54,44 @@ def test_a_sign_changes_no_density_and_is_turned_into_that_of_effects_and_correl
             flipped[:, pair] *= -1 if scalar < 2 else 1
     np.testing.assert_allclose(signed.many(flipped), signed.many(whole), rtol=1e-12)
     for values in (whole, flipped):
-        back = in_logarithms(drawn(values), c, chosen, (G, H)).posterior["x"].to_numpy()[0]
+        back = in_logarithms(drawn(values), c, chosen, structure, (G, H)).posterior["x"].to_numpy()[0]
         np.testing.assert_allclose(back, x, atol=1e-12)
+
+
+@pytest.mark.parametrize("bars", ["(1 | h) + cs(0 + t | g)", "cs(0 + t | g) + (1 | h)"])
+def test_effects_of_a_covariance_structure_keep_their_signs(bars):
+    """All effects are coordinates, the sds of a structure are none of the scalars: both moved the places once."""
+    table = data().assign(t=np.where(np.arange(60) % 3 == 0, "u", "v"))
+    model = bmm.Model(f"count ~ x + {bars}", table, "poisson")
+    own = prior_design(model.design, model.priors)
+    given, structure = (model.design, own, model.priors, (False, False)), generalised_structure(own)
+    plain, signed = joint_posterior(*given), joint_posterior(*given, None, (0,))
+    c, x = plain.coordinates, 0.4 * np.random.default_rng(1).normal(size=(8, plain.size))
+    whole, first = x.copy(), plain.size - 2 * G - H + (2 * G if bars.startswith("cs") else 0)
+    whole[:, c.at[0]] = np.exp(whole[:, c.at[0]])
+    flipped = whole.copy()
+    flipped[:, c.at[0]] *= -1
+    flipped[:, first : first + H] *= -1
+    np.testing.assert_allclose(signed.many(flipped), signed.many(whole), rtol=1e-12)
+    levels = [len(block.levels) for block in model.design.blocks]
+    back = in_logarithms(drawn(flipped), c, (0,), structure, levels).posterior["x"].to_numpy()[0]
+    np.testing.assert_allclose(back, x, atol=1e-12)
+
+
+def test_only_sds_of_free_blocks_are_given_a_sign():
+    """With the structure first, the family's shape was taken for the sd that comes after it."""
+    rng = np.random.default_rng(5)
+    table = pd.DataFrame(
+        {"g": np.arange(240) % 12, "h": np.arange(240) % 8, "t": np.where(np.arange(240) % 5, "u", "v")}
+    )
+    table["count"] = rng.negative_binomial(2, 0.3, 240)
+    for bars in ("cs(0 + t | g) + (1 | h)", "(1 | h) + cs(0 + t | g)"):
+        model = bmm.Model(f"count ~ 1 + {bars}", table, "negbinomial")
+        made = ready(model.design, model.priors, lambda rule: [False, False], {}).model
+        signed = [
+            name for name, kind in zip(made.places, made.posterior.coordinates.kind, strict=False) if kind == SIGNED
+        ]
+        assert signed == ["sd_h[Intercept]"]
 
 
 def test_the_gradient_goes_on_through_0():
