@@ -23,9 +23,7 @@ from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read,
 from bayesmm.design.records import Design
 from bayesmm.design.relations import Matrix
 from bayesmm.design.remarks import remarks
-from bayesmm.design.residual.autoregressive import say_about_gaps
 from bayesmm.design.residual.known_covariance import of_rows as matrix_of_rows
-from bayesmm.design.residual.scale import say_about_origins
 from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.residual.structures import matrices_of_residuals, residual_columns, residual_rows, residual_terms
 from bayesmm.design.responses import (
@@ -162,6 +160,12 @@ def _of_rows(spec: DesignSpec, table: Read) -> DesignSpec:
     both = [bar.relation for bar in spec.formula.bars if bar.relation in own]
     if both:
         raise DataError(f"matrices[{both[0]!r}] is of the levels of a factor and of the rows; give two, of two names")
+    for name in own if spec.learned else ():
+        if (m := len(spec.matrices[name].labels)) != table.total:
+            raise DataError(
+                f"the matrix {name!r} of the residuals is of the {m:,} rows that the model was made of, and these data "
+                f"have {table.total:,}; with a column of labels, fcor({name}, rows = id), other rows are found in it"
+            )
     found = {name: matrix_of_rows(name, spec.matrices[name], table.rows, table.total) for name in own}
     return replace(spec, matrices={**spec.matrices, **found}) if own else spec
 
@@ -215,8 +219,7 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     if left.family.ordered:
         X, coefficients, aliased = X[:, 1:].copy(), coefficients[1:], tuple(j - 1 for j in aliased)
         bases = replace(bases, fixed=whole.without_intercept())
-    said = [*said, *remarks(formula, fixed, values, blocks, scope, left, residual.sigma != "known")]
-    scope.said.extend([*said, *say_about_gaps(residual), *say_about_origins(residual)])
+    scope.said.extend([*said, *remarks(formula, fixed, values, blocks, scope, left, residual)])
     known = dict(states=dict(scope.states), bases=bases, groupings=groupings, repeats=spec.learned)
     known |= dict(formula=formula, family=left.family, arguments=data_arguments(missing, weights, trials))
     return Design(

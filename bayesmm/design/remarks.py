@@ -11,6 +11,9 @@ from bayesmm.design.lints import data_lints
 from bayesmm.design.predictors import columns_of_mean, of_mean
 from bayesmm.design.reading import Outcome
 from bayesmm.design.records import Block
+from bayesmm.design.residual.autoregressive import say_about_gaps
+from bayesmm.design.residual.scale import say_about_origins
+from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.state import Scope
 from bayesmm.design.variables import Variable
 from bayesmm.formula.formula import Formula, column_nodes
@@ -25,9 +28,9 @@ def remarks(
     blocks: Sequence[Block],
     scope: Scope,
     left: Outcome,
-    residual: bool,
+    residual: Residuals,
 ) -> list[Message]:
-    """Return the messages; `residual` is False where the sds of the rows are known."""
+    """Return the messages on columns, terms, blocks, and the structure of the residuals."""
     columns = [(v.name, v.values.astype(np.float64)) for v in _numeric_columns(formula, scope)]
     said = [
         *checks.say_about_scales(fixed, values),
@@ -35,9 +38,11 @@ def remarks(
         *checks.say_about_outliers(columns, scope.rows),
     ]
     blocks = [block for block in blocks if not (block.smooth or block.members)]
-    of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials, residual)]
+    estimated = residual.sigma != "known"
+    of_blocks = [message for block in blocks for message in check_block(block, left.family, left.trials, estimated)]
     of_means = [columns_of_mean(block) for block in blocks if of_mean(block).any()]
-    return [*said, *data_lints(formula, values, of_means, scope.variables), *of_blocks]
+    of_residual = [*say_about_gaps(residual), *say_about_origins(residual)]
+    return [*said, *data_lints(formula, values, of_means, scope.variables), *of_blocks, *of_residual]
 
 
 def _numeric_columns(formula: Formula, scope: Scope) -> list[Variable]:

@@ -13,7 +13,7 @@ import numpy as np
 from bayesmm.design.parameters import residual_labels, response_sds
 from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened_to_one
-from bayesmm.design.residual.reals import from_reals, real_slopes, to_reals
+from bayesmm.design.residual.reals import from_reals, real_slopes, signed_power, to_reals
 from bayesmm.design.residual.scale import centred_scale, scale_at_zero
 from bayesmm.design.residual.standard_errors import floor
 from bayesmm.design.residual.structure import Residuals, Values, values_by_label
@@ -34,7 +34,8 @@ def at_bound(term: Residuals, values: Values) -> frozenset[str]:
         low, high = own.support
         near = AT_BOUND * (high - low) if np.isfinite(high - low) else 0.0
         for label, value in zip(residual_labels(own), values[own.name], strict=True):
-            if min(value**own.gap - low, high - value**own.gap) < near:
+            moved = signed_power(value, own.gap)
+            if min(moved - low, high - moved) < near:
                 found.add(label)
     return frozenset(found)
 

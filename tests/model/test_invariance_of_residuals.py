@@ -71,6 +71,23 @@ def test_the_likelihood_and_its_maximum_stay(name, change, data, fits):
         assert at_data == pytest.approx(before_there * factor, rel=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("steps", [2, 3, 4, 5])
+def test_a_correlation_near_0_is_found_whatever_the_steps(seed, steps):
+    """Its power over three steps does not change near 0: the search moves that power."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"y": rng.normal(size=90), "g": np.repeat(np.arange(15), 6), "t": np.tile(np.arange(6), 15)})
+    one = bmm.Model("y ~ 1 + ar(t, g)", frame).maximize()
+    many = bmm.Model("y ~ 1 + ar(t, g)", frame.assign(t=frame.t * steps)).maximize()
+    rho = many.parameters["ar"]
+    expected = one.parameters["ar"]
+    if steps % 2 == 0 and expected < 0:  # which no power of a step has
+        assert rho**steps == pytest.approx(0.0, abs=1e-3)
+    else:
+        assert np.sign(rho) * abs(rho) ** steps == pytest.approx(expected, abs=1e-5)
+        assert many.loglik == pytest.approx(one.loglik, abs=1e-7)
+
+
 def test_rows_an_even_number_of_steps_apart_have_a_positive_correlation(data):
     """Its sign changes nothing there."""
     model = bmm.Model("y ~ x + ar(t, g)", data.assign(t=data.t * 2))

@@ -50,13 +50,16 @@ class Steps:
 def parameters(arguments: Arguments) -> tuple[ResidualParameter, ...]:
     """Return the correlation of rows one step apart.
 
-    A search begins where that over the smallest gap is 1/2: at 0 the likelihood of rows two steps apart is flat. Where
-    all gaps are even its sign is not determined, and taken to be positive.
+    A search moves that over the smallest gap: near 0 the likelihood of rows two steps apart does not change with the
+    other. Where all gaps are even its sign is not determined, and taken to be positive.
     """
     found = gaps(times_of(NAME, arguments)) if "time" in arguments else np.empty(0)
-    smallest = float(found.min(initial=np.inf))
-    own = replace(PARAMETER, start=FIRST ** (1 / smallest)) if np.isfinite(smallest) and smallest > 1 else PARAMETER
-    even = len(found) and (found % 2 == 0).all()
+    gap = float(found.min(initial=np.inf))
+    if not np.isfinite(gap):
+        return (PARAMETER,)
+    even = bool((found % 2 == 0).all())
+    start = FIRST ** (1 / gap) if gap > 1 else PARAMETER.start
+    own = replace(PARAMETER, gap=gap, start=start)
     return (replace(own, arguments={"lower": 0.0, "upper": 1.0}, support=(0.0, 1.0)) if even else own,)
 
 

@@ -7,7 +7,8 @@ from bayesmm.design.residual.structure import Array, Residuals, ResidualTerm, Va
 
 def to_reals(term: Residuals | ResidualTerm, values: Values) -> Array:
     """Return values as a vector, (term.size,): logarithms or logits of those that have bounds."""
-    parts = [_to_real(np.asarray(values[own.name], dtype=float) ** own.gap, *own.support) for own in term.parameters]
+    pairs = [(own, np.asarray(values[own.name], dtype=float)) for own in term.parameters]
+    parts = [_to_real(signed_power(value, own.gap), *own.support) for own, value in pairs]
     return np.concatenate([np.empty(0), *parts])
 
 
@@ -16,13 +17,15 @@ def from_reals(term: Residuals | ResidualTerm, x: Array) -> dict[str, Array]:
     ends = np.cumsum([own.size for own in term.parameters])
     parts = np.split(x, ends[:-1]) if term.parameters else []
     pairs = zip(term.parameters, parts, strict=True)
-    return {own.name: _from_real(part, *own.support) ** (1 / own.gap) for own, part in pairs}
+    return {own.name: signed_power(_from_real(part, *own.support), 1 / own.gap) for own, part in pairs}
 
 
 def real_slopes(term: Residuals | ResidualTerm, x: Array) -> Array:
     """Return the derivatives of the values in the entries of the vector that stands for them, (term.size,)."""
-    pairs = zip(term.parameters, from_reals(term, x).values(), strict=True)
-    parts = [_slope(value**own.gap, *own.support) * value ** (1 - own.gap) / own.gap for own, value in pairs]
+    parts = []
+    for own, value in zip(term.parameters, from_reals(term, x).values(), strict=True):
+        of_power = _slope(signed_power(value, own.gap), *own.support)
+        parts.append(of_power * np.abs(value) ** (1 - own.gap) / own.gap)
     return np.concatenate([np.empty(0), *parts])
 
 
@@ -48,3 +51,8 @@ def _slope(value: Array, lower: float, upper: float) -> Array:
     if np.isinf(upper):
         return value - lower
     return (value - lower) * (upper - value) / (upper - lower)
+
+
+def signed_power(value: Array, power: float) -> Array:
+    """Return |value|^power with the sign of the value."""
+    return np.sign(value) * np.abs(value) ** power

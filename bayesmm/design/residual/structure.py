@@ -60,8 +60,8 @@ class ResidualParameter:
     visits : int
         Of a vector that is the upper triangle of a correlation matrix, row by row, the rows of that; 0 of others.
     gap : float
-        Of a correlation above 0 of rows one unit apart: how far apart most rows are. A search moves the correlation of
-        such rows, which does not depend on the unit.
+        Of a correlation of rows one unit apart: how far apart most rows are, or the nearest. A search moves the
+        correlation of such rows, which does not depend on the unit.
     """
 
     name: str

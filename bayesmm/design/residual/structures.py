@@ -107,7 +107,7 @@ def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array, wei
     if known and formula.scales and known[0].structure is not parts[-1].structure:
         said = f"gives the sds of the rows, and {formula.scales[0].text} models them"
         raise DataError(f"{known[0].text} {said}; leave one of the two out")
-    given = [part.text for part in parts if part.structure.sigma == "known"]
+    given = [part.text for part in parts if part.structure.sigma != "scale"]
     if given and len(scattered := [part.text for part in parts if part.structure.relative_sd is not None]) > 1:
         raise DataError(f"{listing(scattered)} both give the sds of the rows; leave one of the two out")
     signed = [part for part in parts if part.structure.signature]
