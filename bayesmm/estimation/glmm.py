@@ -18,7 +18,7 @@ from bayesmm.design.relations import collapsed, expanded, is_related
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glm import first_fit, own_start, own_values
-from bayesmm.estimation.hessians import coefficient_block, joint_of_problem
+from bayesmm.estimation.hessians import coefficient_block, joint_of_problem, without_limits
 from bayesmm.estimation.optimizer import SNAP, Search, best_of, hessian, outcome, settled, snapped
 from bayesmm.estimation.reml import SINGULAR, factors_are_singular, without_related
 from bayesmm.estimation.separation import LOG_LIMIT, divergence
@@ -350,6 +350,7 @@ def _point(
 ) -> Estimates:
     design, (coefficients, free, logs) = problem.design, (optimum.parameters[part] for part in problem.parts)
     aux, scalars = problem.own.natural(logs), len(problem.own.scalars)
+    H = without_limits(problem, optimum.parameters, H)
     root = problem.basis @ square_root(2 * coefficient_block(H, len(coefficients)))
     own = coordinates(problem, optimum.parameters, warm, root)
     beta, beta_cov = problem.origin + problem.basis @ coefficients, root @ root.T

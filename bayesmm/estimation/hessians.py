@@ -13,6 +13,7 @@ from bayesmm.likelihood.orthogonal import square_root
 FLAT = 1e-7
 # A parameter with a larger share of its own in flat directions has no standard error.
 SHARE = 1e-6
+AT_LIMIT = 16.0  # of the logarithm, or logit, of a parameter: 1e7 times 1, where the other family fits as well
 STEP = 1e-5  # of differences of reported parameters in coordinates of the search, which are of the size of 1
 
 
@@ -106,6 +107,20 @@ def joint_of_problem(problem, x: Floats, H: Floats) -> Joint:
     moved = np.zeros((len(covariances(x[free])), len(x)))
     moved[:, free] = slopes(covariances, x[free])
     return joint(np.vstack([J, moved]), H, p, own.labels, s)
+
+
+def without_limits(problem, x: Floats, H: Floats) -> Floats:
+    """Return the Hessian of a `GlmmProblem` without the family's parameters that have gone to where it is another one.
+
+    Such as the shape of a negative binomial of 1e9: what differences of the gradient say there is rounding, which would
+    be taken for curvature. The parameter is one that the likelihood is flat in then.
+    """
+    out, first = H.copy(), problem.parts[2].start
+    for j, own in enumerate(problem.own.scalars):
+        at = x[first + j]
+        if own.limit and (at > AT_LIMIT if own.limit_at == np.inf else at < -AT_LIMIT):
+            out[first + j], out[:, first + j] = 0.0, 0.0
+    return out
 
 
 def among_effects(design) -> bool:

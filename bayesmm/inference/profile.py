@@ -40,6 +40,7 @@ ARRIVED = 1e-4
 # Beside a bound, a gradient by which the search was held up there.
 HELD_UP = 1e-2
 # The walk ends where zeta has risen by less than this share of z over so many steps: it has come to its limit.
+LEFT = 0.05  # share of z from which on a walk has left the plateau that its estimate may be on; ours
 RISE, FLAT_STEPS = 1e-3, 8
 # Diagonal entries of the relative factors nearer to 0 are moved away from it before a search: 0 is always stationary.
 NUDGE = 0.05
@@ -191,8 +192,9 @@ class _Walk:
             kept.pop(place)
 
     def is_flat(self, z: float) -> bool:
-        """Return whether zeta has come to its limit."""
-        return len(self.zeta) > FLAT_STEPS and self.zeta[-1] - self.zeta[-1 - FLAT_STEPS] < RISE * z
+        """Return whether zeta has come to its limit: not where the estimate itself is on a plateau."""
+        left = len(self.zeta) > FLAT_STEPS and self.zeta[-1] > LEFT * z
+        return left and self.zeta[-1] - self.zeta[-1 - FLAT_STEPS] < RISE * z
 
     def _starts(self, c: float) -> list[Floats]:
         """Return the other parameters along the line through the two nearest points, at these, and at the estimate."""
