@@ -13,6 +13,7 @@ import ctypes
 import functools
 import math
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Collection, Sequence
@@ -35,6 +36,7 @@ from bayesmm.families.kernel import is_kernel
 
 Ints = NDArray[np.int64]
 KEPT = ("bayesmm.likelihood.", "bayesmm.families.")  # where compiled functions are that stay on disk
+MAKING = threading.RLock()  # held while a thing is made that is made once
 PATIENCE = 1.5  # seconds from the first function that is compiled until it is announced
 COMPILING = "bayesmm: compiling once for this machine, up to a minute or two; `bayesmm warmup` does it all ahead"
 AXES = 3  # dimensions of an array that can be packed, at most
@@ -211,6 +213,21 @@ def from_python(function: object, arguments: int) -> Callable[..., int]:
     return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * arguments)(function.address)
 
 
+def once[Made: Callable](function: Made) -> Made:
+    """Return `functools.cache` of a function for threads too: what two of them made at once would be one too many.
+
+    The address of a thing that the cache does not keep is that of nothing.
+    """
+    kept = functools.cache(function)
+
+    @functools.wraps(function)
+    def made(*given: object) -> object:
+        with MAKING:
+            return kept(*given)
+
+    return made
+
+
 def c_function(
     signature: types.Type, calls: Sequence[Callable[[], object]] = ()
 ) -> Callable[[Callable], Callable[[], object]]:
@@ -221,7 +238,7 @@ def c_function(
     """
 
     def decorate(function: Callable) -> Callable[[], object]:
-        @functools.cache
+        @once
         def made():
             for needed in calls:
                 needed()

@@ -12,7 +12,7 @@ import numpy as np
 from numba import carray
 
 from bayesmm.design.records import Design
-from bayesmm.likelihood.compiled import Ints, c_function, call, integers, pack, vector, zeros
+from bayesmm.likelihood.compiled import Ints, c_function, call, inlined, integers, pack, vector, zeros
 from bayesmm.likelihood.posterior import LIKELIHOOD
 
 # The words: sizes, those of the joint density, five numbers for each block, and the factors R row by row.
@@ -51,6 +51,13 @@ def related_words(
     return pack(sizes, words, np.array(table, dtype=np.int64), np.concatenate(roots))
 
 
+@inlined
+def numbers_of(blocks, k):
+    """Return the numbers of one block."""
+    i = NUMBERS * k
+    return blocks[i], blocks[i + 1], blocks[i + 2], blocks[i + 3], blocks[i + 4]
+
+
 @c_function(LIKELIHOOD)
 def related_likelihood(words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
     """Set log p(y, e | L, parameters, coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
@@ -62,12 +69,7 @@ def related_likelihood(words, flags, L, positive, coefficients, value, d_L, d_po
     for i in range(n):
         inner[i] = given[i]
     for k in range(blocks.shape[0] // NUMBERS):
-        at, G, place, first = (
-            blocks[NUMBERS * k],
-            blocks[NUMBERS * k + 1],
-            blocks[NUMBERS * k + 2],
-            blocks[NUMBERS * k + 3],
-        )
+        at, G, place, first, centred = numbers_of(blocks, k)
         longer = 0.0
         for g in range(G):
             total = 0.0
@@ -75,21 +77,15 @@ def related_likelihood(words, flags, L, positive, coefficients, value, d_L, d_po
                 total += roots[first + g * G + h] * given[at + h]
             inner[at + g] = total
             longer += total * total - given[at + g] * given[at + g]
-        extra += 0.5 * longer / (L[place] * L[place] if blocks[NUMBERS * k + 4] == 1 else 1.0)
+        extra += 0.5 * longer / (L[place] * L[place] if centred == 1 else 1.0)
     if call(sizes[0], (integers(w, INNER), flags, L, positive, inner, value, d_L, d_positive, d_inner)) == 0:
         return 0
     value[0] += extra
     for i in range(n):
         d_given[i] = d_inner[i]
     for k in range(blocks.shape[0] // NUMBERS):
-        at, G, place, first = (
-            blocks[NUMBERS * k],
-            blocks[NUMBERS * k + 1],
-            blocks[NUMBERS * k + 2],
-            blocks[NUMBERS * k + 3],
-        )
-        centred = blocks[NUMBERS * k + 4] == 1
-        variance, longer = L[place] * L[place] if centred else 1.0, 0.0
+        at, G, place, first, centred = numbers_of(blocks, k)
+        variance, longer = L[place] * L[place] if centred == 1 else 1.0, 0.0
         for g in range(G):
             d_given[at + g] = -given[at + g] / variance
             longer += inner[at + g] * inner[at + g] - given[at + g] * given[at + g]
@@ -97,6 +93,6 @@ def related_likelihood(words, flags, L, positive, coefficients, value, d_L, d_po
             slope = d_inner[at + g] + inner[at + g] / variance
             for h in range(g + 1):
                 d_given[at + h] += roots[first + g * G + h] * slope
-        if centred:
+        if centred == 1:
             d_L[place] -= longer / (variance * L[place])
     return 1

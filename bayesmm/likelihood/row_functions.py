@@ -1,6 +1,5 @@
 """How compiled code knows a family: by its number, or by the address of a table of C functions of a row."""
 
-import functools
 import re
 from types import FunctionType
 
@@ -13,7 +12,7 @@ from numba.extending import intrinsic
 from bayesmm.families.family import MOST_PARAMETERS, Family
 from bayesmm.families.links import LINKS
 from bayesmm.families.observed import number_at
-from bayesmm.likelihood.compiled import OTHER_FORMS, from_kernel, kernel_version, keyed, source_version
+from bayesmm.likelihood.compiled import OTHER_FORMS, from_kernel, kernel_version, keyed, once, source_version
 from bayesmm.likelihood.own_family import functions_of
 from bayesmm.likelihood.response_kernels import OUTPUTS, ROW, WIDEST
 
@@ -43,7 +42,7 @@ def codes(family: Family) -> tuple[int, int]:
     return int(_table(family)[1].ctypes.data), link
 
 
-@functools.cache
+@once
 def _table(family: Family) -> tuple:
     """Return the C functions of a family and their table, in the order of `response_kernels`; all have to be kept."""
     if family.own:

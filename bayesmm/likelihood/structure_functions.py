@@ -1,6 +1,5 @@
 """The kernels of structures as C functions of addresses, compiled at their first use or from the disk."""
 
-import functools
 from collections.abc import Callable
 from types import FunctionType
 
@@ -9,7 +8,7 @@ import numpy as np
 from numba import carray, types
 
 from bayesmm.design.covariance.structure import COMPLEX_STEP
-from bayesmm.likelihood.compiled import DOUBLES, WORDS, from_kernel, kernel_version, keyed, source_version
+from bayesmm.likelihood.compiled import DOUBLES, WORDS, from_kernel, kernel_version, keyed, once, source_version
 
 # (sizes: backward, values, rows and columns of the table; sigma; values; table; found; derivatives with respect to what
 # is found; those with respect to the values out; what the kernel returns) -> 1
@@ -57,19 +56,19 @@ def _factor(sizes, values_, L_, d_L_, d_values_):
     return 1
 
 
-@functools.cache
+@once
 def factor_function(kernel: Callable) -> object:
     """Return the kernel of a covariance structure as a C function of the type COVARIANCE."""
     return _c_function(_factor, kernel, COVARIANCE)
 
 
-@functools.cache
+@once
 def inverse_function(kernel: Callable) -> object:
     """Return the kernel `Inverse.values` of a structure as a C function of the type RESIDUAL."""
     return _c_function(_inverse, kernel, RESIDUAL)
 
 
-@functools.cache
+@once
 def log_sd_function(kernel: Callable) -> object:
     """Return the kernel `ResidualStructure.log_sd` of a structure as a C function of the type RESIDUAL."""
     return _c_function(_log_sd, kernel, RESIDUAL)
