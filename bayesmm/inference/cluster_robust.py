@@ -215,7 +215,7 @@ def _check_linear(point: Estimates) -> None:
     """Raise a DataError where the model has no covariance matrix of its rows that is known at the estimates."""
     design, what = point.design, "cluster-robust standard errors"
     of = [block.group for block in design.blocks if any(block.predictors)]
-    if of:
+    if of and design.family.gaussian:
         raise DataError(f"{what} are for models without random effects of sigma, which this one has of {listing(of)}")
     if not design.family.gaussian:
         raise DataError(f"{what} are for linear models, and this model's family is {family_text(design)}")
@@ -273,18 +273,18 @@ class _Covariances:
 
     def __init__(self, point: Estimates) -> None:
         design = self.design = point.design
-        self.factors = [
-            (block.Z, block.index, Sigma) for block, Sigma in zip(design.blocks, point.covariances, strict=True)
-        ]
+        self.factors = [(block, Sigma) for block, Sigma in zip(design.blocks, point.covariances, strict=True)]
         self.sds = _residual_sds(point)
         self.correlation = design.residual.correlation(design.residual.rows, point.residual)
 
     def __call__(self, rows: Ints) -> Floats:
         sds, V = self.sds[rows], self._correlations(rows)
         V *= sds[:, :, None] * sds[:, None, :]
-        for Z, index, Sigma in self.factors:
-            own, level = Z[rows], index[rows]
-            V += (level[:, :, None] == level[:, None, :]) * (own @ Sigma @ own.transpose(0, 2, 1))
+        for block, Sigma in self.factors:
+            own, level = block.Z[rows], block.index[rows]
+            left, right = level[:, :, None], level[:, None, :]
+            between = left == right if block.relation is None else block.relation.K[left, right]
+            V += between * (own @ Sigma @ own.transpose(0, 2, 1))
         return V
 
     def _correlations(self, rows: Ints) -> Floats:

@@ -47,14 +47,14 @@ def clusters_of(design: Design, cluster: object) -> tuple[str, Ints]:
 
 def _given(design: Design, cluster: object) -> tuple[str, pd.Series]:
     """Return the name of given clusters and their values for the rows of the design."""
+    if np.ndim(cluster) != 1:
+        what = type(cluster).__name__
+        raise ValueError(f"cluster should be a value for each row, such as data['school'], not a {what}")
     series = cluster if isinstance(cluster, pd.Series) else pd.Series(np.asarray(cluster))
     name = "cluster" if series.name is None else str(series.name)
-    if (
-        isinstance(cluster, pd.Series)
-        and series.index.is_unique
-        and pd.Index(design.row_labels).isin(series.index).all()
-    ):
-        return name, series.loc[design.row_labels]
+    labels = [label for label, _ in design.row_labels] if design.responses else design.row_labels
+    if isinstance(cluster, pd.Series) and series.index.is_unique and pd.Index(labels).isin(series.index).all():
+        return name, series.loc[labels]
     if design.table_rows is not None and len(series) == design.table_rows.max() + 1:  # of several responses
         return name, series.iloc[design.table_rows]
     if len(series) != design.n:
@@ -82,6 +82,11 @@ def check_independent(design: Design, name: str, codes: Ints) -> None:
                 f"the random effects of {what} go across the levels of {name}, which are then no independent clusters; "
                 f"name a cluster in which each level of {what} lies, or use fixef(ddf='satterthwaite')"
             )
+        if block.relation is not None and _related_across(block, codes):
+            raise DataError(
+                f"levels of {block.group} that matrices[{block.relation.name!r}] makes kin lie in different levels of "
+                f"{name}, which are then no independent clusters; name a cluster that holds all kin"
+            )
     correlation = design.residual.correlated
     if correlation is not None:
         layout = correlation.layout
@@ -90,6 +95,13 @@ def check_independent(design: Design, name: str, codes: Ints) -> None:
                 f"the residuals of {correlation.text} are correlated across the levels of {name}, which are then no "
                 "independent clusters; name a cluster that holds whole series"
             )
+
+
+def _related_across(block: Block, codes: Ints) -> bool:
+    """Return whether levels of a block with a known covariance are correlated with those of another cluster."""
+    cluster = np.zeros(len(block.levels), dtype=np.int64)
+    cluster[block.index] = codes
+    return bool((block.relation.K[cluster[:, None] != cluster] != 0).any())
 
 
 def _across(levels: Ints, codes: Ints) -> bool:

@@ -14,8 +14,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import variance_parameters
+from bayesmm.design.parameters import free_auxiliaries, variance_parameters
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.families.family import Auxiliary
 from bayesmm.inference.habits import summary
 from bayesmm.inference.marginal_effects.uncertainty import quantile
 from bayesmm.inference.tails import t_tail
@@ -62,9 +63,9 @@ def rubin(estimates: Floats, variances: Floats, df: Floats, ci_prob: float = 0.9
 def pooled_summary(points: Sequence[Estimates], df_com: float | str | None, ci_prob: float) -> pd.DataFrame:
     """Return every parameter of maximised fits of m imputations as one: index parameter, `COLUMNS`.
 
-    What has standard errors (coefficients, thresholds, coefficients of formulas of parameters) goes by Rubin's rules.
-    Sds and correlations are those of the averages of the covariance matrices, and other parameters averages; these have
-    no standard errors.
+    What has standard errors (coefficients, thresholds, coefficients of formulas of parameters) goes by Rubin's rules,
+    and so do the family's parameters by their links (logarithm, logit), from which they are transformed back. Sds and
+    correlations are those of the averages of the covariance matrices; these have no standard errors.
 
     Parameters
     ----------
@@ -84,13 +85,32 @@ def pooled_summary(points: Sequence[Estimates], df_com: float | str | None, ci_p
     else:
         own = [table["df"] if "df" in table else pd.Series(np.inf, table.index) for table in tables]
         df = np.mean([each.fillna(np.inf).to_numpy() for each in own], axis=0)
+    family = _on_their_links(points, tables[0].index, estimates, errors)
     found = rubin(estimates, errors**2, df, ci_prob).set_index(tables[0].index)
+    for own in family:  # back from the real line; they have no test
+        value, rate = own.moved(found.loc[own.name, "estimate"])
+        ends = [own.moved(found.loc[own.name, end])[0] for end in ("lower", "upper")]
+        found.loc[own.name, ["estimate", "se", "t", "p", "lower", "upper"]] = (
+            value, rate * found.loc[own.name, "se"], np.nan, np.nan, *ends,
+        )  # fmt: skip
     without = ~np.isfinite(errors).all(axis=0)
     found.loc[without, list(COLUMNS[1:])] = np.nan
     average = averaged(points)
     for parameter in variance_parameters(average.design):
         if without[found.index.get_loc(parameter.label)]:
             found.loc[parameter.label, "estimate"] = estimate(average, parameter)
+    return found
+
+
+def _on_their_links(points: Sequence[Estimates], index: pd.Index, estimates: Floats, errors: Floats) -> list[Auxiliary]:
+    """Put the family's parameters on the real line where all fits have their errors there; return which they are."""
+    found = []
+    for own in free_auxiliaries(points[0].design) if all(point.joint is not None for point in points) else ():
+        at = index.get_loc(own.name)
+        if np.isfinite(errors[:, at]).all():
+            estimates[:, at] = [own.free(point.auxiliaries[own.name]) for point in points]
+            errors[:, at] = [point.joint.errors[own.name] for point in points]
+            found.append(own)
     return found
 
 

@@ -16,7 +16,8 @@ from bayesmm.design.parameters import (
     variance_parameters,
 )
 from bayesmm.display.frames import WholeFrame
-from bayesmm.display.text_tables import column, p_text, table, wrap
+from bayesmm.display.text_tables import ceiled, column, p_text, table, wrap
+from bayesmm.display.text_tables import count as whole
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.marginal_effects.uncertainty import exponentiated
 from bayesmm.inference.pooling import averaged, pooled_summary
@@ -27,6 +28,7 @@ from bayesmm.runtime.arguments import check_bool, check_probability
 from bayesmm.runtime.messages import count
 
 SHARES = ("lambda", "fmi")
+WHOLE = ("ess_bulk", "ess_tail")  # columns
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ class Pooled:
         lines += [f"Number of obs: {sizes}{'; groups: ' if groups else ''}{'; '.join(groups)}", ""]
         found = self.summary()
         names = [name for name in found.columns if found[name].notna().any()]
-        shown = [p_column(found[name]) if name == "p" else column(found[name].to_numpy(float), 4) for name in names]
+        shown = [_shown(name, found[name]) for name in names]
         body = [[str(label), *cells] for label, *cells in zip(found.index, *shown, strict=True)]
         notes = [line for note in self._notes() for line in wrap(note)]
         return "\n".join([*lines, *table(["", *names], body), "", *notes])
@@ -198,6 +200,15 @@ class Pooled:
             failed = {label: [c.name for c in fit.checks() if not c.ok] for label, fit in self.fits.items()}
             wrong = {label: f"failed {', '.join(names)}" for label, names in failed.items() if names}
         return [*out, *(f"Imputation {label}: {said}." for label, said in wrong.items())]
+
+
+def _shown(name: str, values: pd.Series) -> list[str]:
+    """Return a column as text: R-hat rounded up, and ESS whole numbers, as in the prints of a fit."""
+    if name == "p":
+        return p_column(values)
+    if name in WHOLE or name == "r_hat":
+        return [ceiled(value) if name == "r_hat" else whole(value) for value in values]
+    return column(values.to_numpy(float), 4)
 
 
 def p_column(values: pd.Series) -> list[str]:
