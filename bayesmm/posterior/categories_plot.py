@@ -4,17 +4,8 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.display.figures import INK, LIGHT, drawn, heading, key, label_edges, name_axes, panels, plain, title
-from bayesmm.posterior.predictions_plot import (
-    LABELLED_ROWS,
-    NEW,
-    PANELS,
-    ROW,
-    TALL,
-    combinations,
-    makes_a_line,
-    row_names,
-    settings_of,
-)
+from bayesmm.display.rows_or_lines import LABELLED_ROWS, PANELS, makes_a_line, rows_high
+from bayesmm.posterior.predictions_plot import NEW, combinations, row_names, settings_of
 
 PALEST, DARKEST = 0.93, 0.15  # of the greys of the categories, from the first to the last
 WIDE = 0.95  # probability of the intervals
@@ -115,7 +106,7 @@ def draw_bars(names: np.ndarray, values: tuple, ax, cumulative: bool):
     """Draw a bar for each row; return the figure (the axes, if they were given) and the axes."""
     low, mean, high = values
     count, last = mean.shape
-    figure, axes = panels(1, 6.0, min(TALL, ROW * count + 0.9), ax=ax)
+    figure, axes = panels(1, 6.0, rows_high(count), ax=ax)
     rows = np.arange(count)[::-1].astype(float)
     if cumulative:
         axes[0].set_xlim(-0.02, 1.02)

@@ -19,10 +19,8 @@ from bayesmm.display.figures import (
     plain,
     title,
 )
+from bayesmm.display.rows_or_lines import LABELLED_ROWS, PANELS, makes_a_line, rows_high
 
-LINE_POINTS = 3  # values of a number from which they make a line
-PANELS = 12
-TALL, ROW, LABELLED_ROWS = 9.0, 0.24, 40  # inches of the longest figure and of a row; rows that have room for a name
 WIDE, MIDDLE = 0.95, 0.5  # probabilities of the two intervals
 KINDS = {"mean": "mean response", "response": "new responses", "linear": "linear predictor"}
 NEW = {
@@ -78,11 +76,6 @@ def what_of(found) -> str:
     return f"mean of {of}" if found.kind == "mean" else f"{of}, new responses"
 
 
-def makes_a_line(column: pd.Series) -> bool:
-    """Return whether a column is a number with values enough for a line."""
-    return column.dtype.kind in "iuf" and column.nunique() >= LINE_POINTS
-
-
 def combinations(others: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return each combination of the other columns' values, in words, with its rows; one without a name if there is no
     other column.
@@ -128,7 +121,7 @@ def draw_bands(found, x: pd.Series, parts: dict[str, np.ndarray], ax):
 def draw_rows(found, table: pd.DataFrame, ax):
     """Draw a row for each prediction; return the figure (the axes, if they were given) and the axes."""
     count = len(found.labels)
-    figure, axes = panels(1, 6.0, min(TALL, ROW * count + 0.9), ax=ax)
+    figure, axes = panels(1, 6.0, rows_high(count), ax=ax)
     wide, middle, rows = found.to_frame(WIDE), found.to_frame(MIDDLE), np.arange(count)[::-1]
     axes[0].hlines(rows, wide["lower"], wide["upper"], color=LIGHT, linewidth=5)
     axes[0].hlines(rows, middle["lower"], middle["upper"], color=GREY, linewidth=5)

@@ -19,13 +19,10 @@ from bayesmm.display.figures import (
     plain,
     title,
 )
+from bayesmm.display.rows_or_lines import LABELLED_ROWS, PANELS, makes_a_line, rows_high
 from bayesmm.inference.marginal_effects.result import origin_words, quantity_words
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
 
-LINE_POINTS = 3  # values of a number from which they make a line
-TALL = 9.0  # inches of the longest figure
-LABELLED_ROWS = 40  # rows that still have room for their names
-PANELS = 12
 WORDS = 80  # letters of the name of an axis
 MARGIN = 0.04  # of the range of values, on each side of it
 
@@ -55,7 +52,7 @@ def plot_averages(result):
     size = label_count(table)
     labels, values = table.iloc[:, :size], table.iloc[:, size:]
     centre, values = values.columns[0], values[[values.columns[0], "lower", "upper"]]
-    along = next((name for name in labels if _makes_a_line(labels[name])), None)
+    along = next((name for name in labels if makes_a_line(labels[name])), None)
     interval = f"{100 * result.origin.estimand.ci_prob:g} % interval"
     lines = [] if along is None or result.null is not None else _lines(labels.drop(columns=along))
     if 0 < len(lines) <= PANELS:
@@ -64,7 +61,7 @@ def plot_averages(result):
         key(figure, {str(centre): ("-", INK), interval: ("s", LIGHT)})
         label_edges(axes, plain(along), plain(_what(result), WORDS), shared=True)
     else:
-        figure, axes = panels(1, wide=6.0, high=min(TALL, 0.24 * len(table) + 0.9))
+        figure, axes = panels(1, wide=6.0, high=rows_high(len(table)))
         _draw_points(axes[0], values, labels, result.null)
         name_axes(axes[0], plain(_what(result), WORDS))
         key(figure, {centre: ("o", INK), interval: ("-", GREY)})
@@ -79,10 +76,6 @@ def _what(result) -> str:
     own = (quantity_words(fit, replace(estimand, kind=kind)) for kind in ("mean", "linear"))
     of_means = [words for words in own if words in result.title]
     return of_means[0] if of_means and result.null is None else origin_words(result.origin)
-
-
-def _makes_a_line(column: pd.Series) -> bool:
-    return column.dtype.kind in "iuf" and column.nunique() >= LINE_POINTS
 
 
 def _lines(others: pd.DataFrame) -> list[tuple[str, np.ndarray]]:

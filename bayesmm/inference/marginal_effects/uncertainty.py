@@ -66,6 +66,7 @@ def spread_of(point: Estimates, ddf: str | None) -> Spread:
         For a family or a size that the method is not for.
     """
     if ddf is not None:
+        ddf = ddf.lower() if isinstance(ddf, str) else ddf  # in capitals, as R writes it
         check_choice("ddf", ddf, DDF)
     likelihood = point.design.family.gaussian and point.method in ("REML", "ML")
     structured = bool(point.design.residual.parts) or is_related(point.design)  # no degrees of freedom are known
