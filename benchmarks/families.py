@@ -172,7 +172,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     import bambi  # noqa: F401  before the clock starts
 
-    print(HEAD, "|---" * 8 + "|", sep="\n", flush=True)
+    print(HEAD, flush=True)
     for i, name in enumerate(asked):
         try:
             print(line(name, i % 2 == 0), flush=True)

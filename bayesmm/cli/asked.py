@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from bayesmm.cli.delimited import text_format
 from bayesmm.cli.input import check_early, read_priors
+from bayesmm.errors import DataError
 
 if TYPE_CHECKING:
     from bayesmm.model import Model
@@ -84,3 +86,12 @@ class Asked:
             self.beside.say(taken, end="\n\n")
             priors = read_priors(self.prior or []) or None
             return Model(self.formula, frame, priors=priors, **self.arguments)
+
+
+@contextmanager
+def as_data_errors() -> Iterator[None]:
+    """Turn what is wrong with an argument into a DataError, which the command line says in one sentence."""
+    try:
+        yield
+    except ValueError as error:
+        raise DataError(str(error)) from error

@@ -79,9 +79,7 @@ def text_format(delimiter: str | None, decimal: str | None) -> Format:
     """
     if delimiter is not None:
         character = NAMED.get(delimiter.lower(), delimiter)
-        if delimiter.lower() not in NAMED and (
-            len(character) != 1 or character.isalnum() or character in "\"'.-+_\n\r"
-        ):
+        if delimiter.lower() not in NAMED and (len(character) != 1 or character.isalnum() or character in PARTS):
             raise DataError(
                 f"--delimiter should be one character that is no part of numbers or names, such as ';', or one of "
                 f"{listing(NAMED)}, not {delimiter!r}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bayesmm.cli.asked import Beside
+from bayesmm.cli.asked import Beside, as_data_errors
 from bayesmm.cli.delimited import text_format
 from bayesmm.cli.options import DecimalOption, DelimiterOption, EngineOption, JsonOption, QuietOption
 from bayesmm.errors import DataError
@@ -77,16 +77,14 @@ def predict(
     if engine is not None and to is None:
         raise DataError("--engine reads the rows in parts, so that --to FILE is needed, into which they are written")
     result, (frame, _) = _loaded(file), read_by(engine, data, text_format(delimiter, decimal))
-    try:
+    asked = dict(kind=kind, groups=groups, new_levels=new_levels, seed=seed)
+    with as_data_errors():
         if to is not None:
-            asked = dict(kind=kind, groups=groups, new_levels=new_levels, seed=seed, ci_prob=ci_prob)
-            _say_path(result.predict_to(to, frame, overwrite=overwrite, **asked), json=json, quiet=quiet)
+            made = result.predict_to(to, frame, overwrite=overwrite, ci_prob=ci_prob, **asked)
+            _say_path(made, json=json, quiet=quiet)
             return 0
-        made = result.predict(frame, kind=kind, groups=groups, new_levels=new_levels, seed=seed)
-        table = made.to_frame(ci_prob=ci_prob)
-        table = table.rename_axis(["row", *table.index.names[1:]]).reset_index()
-    except ValueError as error:
-        raise DataError(str(error)) from error
+        table = result.predict(frame, **asked).to_frame(ci_prob=ci_prob)
+    table = table.rename_axis(["row", *table.index.names[1:]]).reset_index()
     text = documents.text(predictions=documents.rows(table)) if json else table.to_csv(index=False)
     print(text, end="\n" if json else "")
     return 0
@@ -107,16 +105,14 @@ def compare(
     if len(files) < 2:
         raise DataError("compare needs two saved fits or more, and has one")
     names = _short_names(files)
-    try:
+    with as_data_errors():
         found = compare_models({name: _loaded(file) for name, file in zip(names, files, strict=True)}, by=by)
-        if json:
-            from bayesmm.cli import documents
+    if json:
+        from bayesmm.cli import documents
 
-            print(documents.text(**documents.of_models(found)))
-        else:
-            print(found)
-    except ValueError as error:
-        raise DataError(str(error)) from error
+        print(documents.text(**documents.of_models(found)))
+    else:
+        print(found)
     return 0
 
 

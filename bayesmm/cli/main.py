@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bayesmm.cli.asked import Asked, Beside
+from bayesmm.cli.asked import Asked, Beside, as_data_errors
 from bayesmm.cli.fits import CHECKS_FAILED, compare, predict, report, show
 from bayesmm.cli.options import (
     DataArgument,
@@ -102,10 +102,8 @@ def fit(
         kept = cli_output.prepare_file(save, overwrite)
         page = cli_output.prepare_report(report, overwrite)
         model = asked.model()
-        try:
+        with as_data_errors():  # an argument out of range, or a density that is not finite at the start
             result = model.sample(draws=draws, tune=tune, chains=chains, seed=seed, sampler=sampler, store=store)
-        except ValueError as error:  # an argument out of range, or a density that is not finite at the start
-            raise DataError(str(error)) from error
         return _delivered(result, kept=kept, folder=folder, page=page, json=json, beside=beside)
 
 
@@ -184,10 +182,8 @@ def maximize(
     asked.check()
     with cli_output.prepared(out, cli_output.POINT_FILES, overwrite) as folder:
         model = asked.model()
-        try:
+        with as_data_errors():  # a method that the family has not
             point = model.maximize(method=method, nagq=nagq)
-        except ValueError as error:  # a method that the family has not
-            raise DataError(str(error)) from error
         _print_fit(point, None, json)
         if folder is not None:
             beside.say_written(cli_output.write_point(folder, point))

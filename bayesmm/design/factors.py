@@ -85,9 +85,8 @@ def _say_about_size(expr: Expr, variable: Variable, labels: tuple[str, ...], sco
             f"{some} (not {listing(map(label_text, others), limit=3)})" if others else "all its levels read as numbers"
         )
         enters = f"it enters as a factor with {columns}, and pandas.to_numeric makes it a number"
-        meant = all(map(str.isdigit, labels)) and few_whole_numbers(
-            map(float, labels)
-        )  # "1" to "4", as R's factor() has them
+        # "1" to "4", as R's factor() has them
+        meant = all(map(str.isdecimal, labels)) and few_whole_numbers(map(float, labels))
         scope.say((note if meant else warning)(f"'{name}' is text, but {which}; {enters}"))
     elif len(labels) > MANY_LEVELS:
         advice = f"a grouping factor is written (1 | {name})"

@@ -30,9 +30,10 @@ def few_whole_numbers(values: Iterable[float]) -> bool:
 
 def as_a_line(name: str, values: np.ndarray) -> list[Message]:
     """Note that a column of a few whole numbers enters as a line, unless its name is of something measured."""
+    if len(name) == 1 or MEASURED & set(words_of(name)) or values.min() not in (0, 1) or values.max() > MOST:
+        return []
     distinct = np.unique(values)
-    few = few_whole_numbers(distinct) and len(values) >= ROWS_PER_VALUE * len(distinct)
-    if not few or len(name) == 1 or MEASURED & set(words_of(name)):
+    if not (few_whole_numbers(distinct) and len(values) >= ROWS_PER_VALUE * len(distinct)):
         return []
     shown, other = f"'{name}' has the whole numbers {distinct[0]:g} to {distinct[-1]:g}", f"C({quoted_name(name)})"
     return [note(f"{shown} and enters as a line, with one slope; for a mean of each write {other}")]

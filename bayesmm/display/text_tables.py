@@ -101,9 +101,10 @@ def column(values: Sequence[float], digits: int = DIGITS, scale: Iterable[float]
     digits : int
         Significant digits of the smallest number of `scale`.
     scale : iterable of float, optional
-        The numbers that set the decimals (the standard errors, say); `values` if not given.
+        The numbers that set the decimals (the standard errors, say); `values` if not given, or if none is above 0.
     """
-    decimals = decimals_for(values if scale is None else scale, digits)
+    known = [] if scale is None else [size for size in scale if size > 0]
+    decimals = decimals_for(known or values, digits)
     texts = [number(v, decimals) for v in values]
     if max((len(t) for t in texts), default=0) <= FIXED_WIDTH:
         return texts

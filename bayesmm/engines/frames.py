@@ -110,7 +110,7 @@ def column_names(frame: nw.LazyFrame, engine: str) -> list:
     if frame.implementation.is_polars():
         try:
             return list(frame.collect_schema())
-        except Exception as error:
+        except Exception as error:  # polars need not be installed; what is no column twice is asked once more, below
             found = TWICE.search(str(error))
             if found:
                 raise DataError(_occurs(found[1] or found[2], 2)) from error

@@ -140,7 +140,7 @@ def anova(
         return Anova(title, design.response, sums_of_squares(point, kind))
     title = f"Analysis of variance, Wald F tests of {what}"
     title += "" if ddf is None else f"; degrees of freedom by {ddf.title()}"
-    return Anova(title, design.response, wald_table(point, ddf, kind), left)
+    return Anova(title, design.response, wald_table(point, ddf, kind))
 
 
 def _check_terms(design: Design) -> str:

@@ -91,29 +91,7 @@ def predict_point(
         The data lack a column, or have missing values, another kind of values, or levels that the fit did not see; or
         the estimate is not defined for a row, because a column of X was left out of the estimation.
     """
-    if kind == "response":
-        here = "; here se=True gives the sd of a response" if point.design.family.gaussian else ""
-        raise ValueError(f"kind='response' needs a posterior, fit.predict(){here}")
-    check_choice("kind", kind, KINDS)
-    if new_levels == "sample":
-        here = "se=True adds a new level's spread" if point.design.family.gaussian else "new_levels='zero' is possible"
-        raise ValueError(f"new_levels='sample' needs a posterior, fit.predict(); here {here}")
-    check_choice("new_levels", new_levels, NEW_LEVELS)
-    check_bool("se", se)
-    design = point.design
-    check_averaged(design, kind, groups)
-    if kind == "linear":
-        check_order(design, "one linear predictor")
-        check_common(design, None, "kind='mean'")
-    chosen = conditioned_on(design, groups)
-    whole = kind == "mean" and design.family.mean is not None
-    if se and whole and chosen and (point.method == "MAP" or is_related(design)):
-        raise DataError(
-            f"the standard error of a mean that depends on {listing(own.name for own in design.family.parameters)} "
-            "too is known here without groups' effects, groups='population'; with them use kind='linear', or sample()"
-        )
-    if se:
-        check_of_mean(design, "se=True", "sample() has intervals of predictions")
+    design, chosen, whole = point.design, *_checked(point, kind, groups, new_levels, se)
     rows = rows_of(design, data, chosen, residual=se or design.residual.by_row)
     check_levels(rows.groups, new_levels)
     check_estimable(design, rows)
@@ -137,6 +115,34 @@ def predict_point(
             own = point.sigma**2 / (1.0 if weights is None else weights)
             columns["sd"] = np.sqrt(variances + new_variance(point, rows, data, chosen) + own)
     return pd.DataFrame(columns, index=row_index(rows.labels, bool(point.design.responses)))
+
+
+def _checked(point, kind: str, groups: str | Sequence[str], new_levels: str, se: bool) -> tuple[Sequence[int], bool]:
+    """Return the factors whose effects enter, and whether the mean depends on all parameters; else raise an error."""
+    if kind == "response":
+        here = "; here se=True gives the sd of a response" if point.design.family.gaussian else ""
+        raise ValueError(f"kind='response' needs a posterior, fit.predict(){here}")
+    check_choice("kind", kind, KINDS)
+    if new_levels == "sample":
+        here = "se=True adds a new level's spread" if point.design.family.gaussian else "new_levels='zero' is possible"
+        raise ValueError(f"new_levels='sample' needs a posterior, fit.predict(); here {here}")
+    check_choice("new_levels", new_levels, NEW_LEVELS)
+    check_bool("se", se)
+    design = point.design
+    check_averaged(design, kind, groups)
+    if kind == "linear":
+        check_order(design, "one linear predictor")
+        check_common(design, None, "kind='mean'")
+    chosen = conditioned_on(design, groups)
+    whole = kind == "mean" and design.family.mean is not None
+    if se and whole and chosen and (point.method == "MAP" or is_related(design)):
+        raise DataError(
+            f"the standard error of a mean that depends on {listing(own.name for own in design.family.parameters)} "
+            "too is known here without groups' effects, groups='population'; with them use kind='linear', or sample()"
+        )
+    if se and chosen:
+        check_of_mean(design, "se=True", "sample() has intervals of predictions")
+    return chosen, whole
 
 
 def _mean_errors(point, rows: Rows, chosen: Sequence[int], at: tuple, data: object) -> Floats:

@@ -31,6 +31,10 @@ PADDING = "padding: 0.1em 0.6em"
 RIGHT = f"text-align: right; {PADDING}"
 LINE = "border-top: 1px solid; border-bottom: 1px solid"
 
+EXPONENTIATED = (
+    "Coefficients of the mean are exponentiated: ratios; thresholds, cs() and formulas of parameters are not."
+)
+
 
 @dataclass(frozen=True)
 class SideBySide:
@@ -155,7 +159,7 @@ def table(
         "se": "Estimates with standard errors in brackets; of a posterior, means with standard deviations.",
         "interval": f"Estimates with {percent} intervals; of a posterior, means with equal-tailed intervals.",
     }
-    notes = (what[spread], *(["Coefficients are exponentiated: ratios."] if exponentiate else []))
+    notes = (what[spread], *([EXPONENTIATED] if exponentiate else []))
     return SideBySide(tuple(named), _rows(columns), _rows(about), notes)
 
 

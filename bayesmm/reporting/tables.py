@@ -52,7 +52,8 @@ def explained_table(fit) -> tuple[Table, tuple[str, ...]]:
         try:
             found.append(function(fit))
         except DataError as error:  # of a parameter with a formula, of a family
-            refused.append(f"{error}.")
+            said = f"{error}."
+            refused.append(said[0].upper() + said[1:])
     if not found:
         rows = (("not defined", *[""] * (len(headers) - 1)),)
         return Table("Variance explained", headers, rows), tuple(dict.fromkeys(refused))

@@ -37,10 +37,8 @@ def beside(engine: str, name: str):
     return frame.select("y", "x", "g", frame["y"].alias(name))
 
 
-@pytest.mark.parametrize("engine", engines())
+@pytest.mark.parametrize("engine", [engine for engine in engines() if engine != "ibis"])  # it replaces the column
 def test_a_column_that_is_there_twice_is_one_sentence(engine):
-    if engine == "ibis":
-        pytest.skip("Ibis replaces the column")
     with pytest.raises((DataError, FormulaError), match=TWICE) as caught:
         bmm.Model("y ~ x + (1 | g)", beside(engine, "x"))
     assert len(str(caught.value).splitlines()[0]) < 100

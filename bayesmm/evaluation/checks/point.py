@@ -57,7 +57,7 @@ def remarks(point: Estimates) -> list[str]:
     """Return what stands under the print of a fit: the notes that no other line of it has.
 
     Counts that scatter more have more zeros too, so that these are a part of that note then. Of a search that did not
-    converge there is nothing to be said but that.
+    converge there is that to be said, and the integral.
     """
     if not point.converged:
         return [f"Note, {check.name}: {check.message}" for check in integral(point) if check.note]
