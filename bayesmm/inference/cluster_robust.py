@@ -215,7 +215,7 @@ def _check_linear(point: Estimates) -> None:
     """Raise a DataError where the model has no covariance matrix of its rows that is known at the estimates."""
     design, what = point.design, "cluster-robust standard errors"
     of = [block.group for block in design.blocks if any(block.predictors)]
-    if of and design.family.gaussian:
+    if of and design.family.linear:
         raise DataError(f"{what} are for models without random effects of sigma, which this one has of {listing(of)}")
     if not design.family.gaussian:
         raise DataError(f"{what} are for linear models, and this model's family is {family_text(design)}")

@@ -39,8 +39,8 @@ END_PRECISION = 1e-7
 ARRIVED = 1e-4
 # Beside a bound, a gradient by which the search was held up there.
 HELD_UP = 1e-2
+LEFT = 0.05  # share of z from which on a walk has left the plateau that its estimate may be on
 # The walk ends where zeta has risen by less than this share of z over so many steps: it has come to its limit.
-LEFT = 0.05  # share of z from which on a walk has left the plateau that its estimate may be on; ours
 RISE, FLAT_STEPS = 1e-3, 8
 # Diagonal entries of the relative factors nearer to 0 are moved away from it before a search: 0 is always stationary.
 NUDGE = 0.05

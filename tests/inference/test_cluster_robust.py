@@ -155,7 +155,31 @@ def test_several_responses():
     point = bmm.Model("mvbind(Reaction, other) ~ Days + (1 | Subject)", data).maximize()
     same = bmm.cluster_robust(point)
     np.testing.assert_allclose(bmm.cluster_robust(point, data["Subject"].to_numpy()).covariance, same.covariance)
+    np.testing.assert_allclose(bmm.cluster_robust(point, data["Subject"]).covariance, same.covariance)
     np.testing.assert_allclose(point.fixef(se="CR2", cluster="Subject"), same.table)
+
+
+def pairs():
+    """Return 12 families of two sibs with three rows each, and the covariance of the sibs, 1/2 within a family."""
+    rng, ids = np.random.default_rng(2), [f"i{k:02d}" for k in range(24)]
+    A = pd.DataFrame(np.kron(np.eye(12), [[1, 0.5], [0.5, 1]]), ids, ids)
+    effects = np.linalg.cholesky(A.to_numpy()) @ rng.normal(size=24)
+    data = pd.DataFrame({"id": np.repeat(ids, 3), "family": np.repeat(np.arange(12), 6), "x": rng.normal(size=72)})
+    return data.assign(y=effects.repeat(3) + 0.3 * data["x"] + rng.normal(size=72)), A
+
+
+@pytest.mark.parametrize("kind", module.KINDS)
+def test_kin_are_correlated(kind):
+    data, A = pairs()
+    point = bmm.Model("y ~ x + (1 | gr(id, cov = A))", data, matrices={"A": A}).maximize()
+    among = np.kron(A.to_numpy(), np.ones((3, 3)))
+    V = point.sigma**2 * np.eye(72) + point.covariances[0][0, 0] * among
+    covariance, df = dense(point.design.X, data["y"].to_numpy(), V, data["family"], kind)
+    found = bmm.cluster_robust(point, data["family"], kind=kind)
+    np.testing.assert_allclose(found.covariance, covariance, rtol=SAME, atol=SAME * np.abs(covariance).max())
+    np.testing.assert_allclose(found.table["df"], df, rtol=SAME)
+    with pytest.raises(bmm.DataError, match=r"matrices\['A'\] makes kin lie in different levels of id"):
+        bmm.cluster_robust(point, data["id"], kind=kind)
 
 
 def test_balanced_data_have_the_models_own_standard_errors_and_degrees_of_freedom():
@@ -222,6 +246,7 @@ def test_wrong_variances_are_made_good():
         ("Reaction ~ Days", "gaussian", {"se": "CR2", "cluster": "Subject"}, "names 'Subject', which is no grouping"),
         ("Reaction ~ Days", "gaussian", {"se": "CR2", "cluster": [1, 2]}, "a value for each of the"),
         ("Reaction ~ Days", "gaussian", {"se": "CR2", "cluster": np.ones(115)}, "has one level"),
+        ("Reaction ~ Days", "gaussian", {"se": "CR2", "cluster": np.ones((115, 1))}, "for each row.*not a ndarray"),
         ("Reaction ~ Days + (1 | Subject)", "gaussian", {"se": "CR4"}, "se must be one of CR0, CR1, CR2, not 'CR4'"),
         ("Reaction ~ Days + (1 | Subject)", "gaussian", {"cluster": "Subject"}, "ask for them by se='CR2'"),
         ("Reaction ~ Days + (1 | Subject)", "gaussian", {"se": "CR2", "ddf": "satterthwaite"}, "no ddf; leave it out"),

@@ -151,6 +151,27 @@ def test_the_other_tables_of_mixed_draws(posterior):
     )
 
 
+def test_a_familys_own_parameters_are_pooled_on_their_links():
+    """The shape of a negative binomial: Rubin's rules for its logarithm, from which its interval comes back."""
+    rng, tables = np.random.default_rng(4), []
+    table = pd.DataFrame({"x": rng.normal(size=150)})
+    table["y"] = rng.negative_binomial(2, 2 / (2 + np.exp(1 + 0.3 * table["x"])))
+    for _ in range(3):
+        own = table.copy()
+        own.loc[::6, "y"] = rng.negative_binomial(2, 0.4, len(own.loc[::6]))
+        tables.append(own)
+    found = bmm.fit_multiple("y ~ x", tables, "negbinomial", progress=False).summary().loc["shape"]
+    points = [bmm.Model("y ~ x", own, "negbinomial").maximize() for own in tables]
+    shapes = np.array([point.auxiliaries["shape"] for point in points])
+    errors = np.array([point.summary().loc["shape", "se"] for point in points])
+    row = rubin(np.log(shapes)[:, None], ((errors / shapes) ** 2)[:, None], np.array([np.inf])).iloc[0]
+    expected = np.exp(row[["estimate", "lower", "upper"]].to_numpy(float))
+    # standard errors of shapes come from differences of the gradient, 1e-6 of themselves
+    np.testing.assert_allclose(found[["estimate", "lower", "upper"]].to_numpy(float), expected, rtol=1e-5)
+    assert found["se"] == pytest.approx(expected[0] * row["se"], rel=1e-5)
+    assert found[["t", "p"]].isna().all()
+
+
 def test_an_interrupted_imputation_counts_no_less(posterior):
     from dataclasses import replace
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from references import ABSENT, IMMUNE, frame, inference, r_name
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from scipy.special import gammaln, logsumexp
-from scipy.stats import chi2, norm, t
+from scipy.stats import chi2, nbinom, norm, poisson, t
 
 import bayesmm as bmm
 from bayesmm.inference.profile import parameters_of
@@ -271,3 +271,29 @@ def test_along_a_ridge_the_other_parameters_follow_to_their_bounds():
     with pytest.warns(bmm.BayesmmWarning, match=r"gives logit_zi\[mined\[T.yes\]\] no upper limit"):
         slope = point.profile("logit_zi[mined[T.yes]]", level=0.95)
     assert slope.upper == np.inf
+
+
+def negbinomial_deviance(y, shape):
+    """Return twice what a shape costs beside the Poisson's maximum; the mean is that of the counts, whatever it is."""
+    mean = y.mean()
+    return 2 * (poisson.logpmf(y, mean).sum() - nbinom.logpmf(y, shape, shape / (shape + mean)).sum())
+
+
+def student_deviance(y, nu):
+    """Return twice what degrees of freedom cost beside the normal's maximum."""
+    free = minimize(lambda at: -t.logpdf(y, nu, at[0], np.exp(at[1])).sum(), [y.mean(), np.log(y.std())], tol=1e-10)
+    return 2 * (norm.logpdf(y, y.mean(), y.std()).sum() + free.fun)
+
+
+@pytest.mark.parametrize(
+    ("family", "parameter", "deviance"),
+    [("negbinomial", "shape", negbinomial_deviance), ("student", "nu", student_deviance)],
+)
+def test_a_parameter_on_a_plateau_has_its_lower_limit(family, parameter, deviance):
+    """Poisson counts, or normal responses: any large value fits as well, and the walk begins where nothing changes."""
+    rng = np.random.default_rng(0)
+    y = rng.poisson(5, 200) if family == "negbinomial" else rng.normal(size=200)
+    lower, upper = bmm.Model("y ~ 1", {"y": y}, family).maximize().confint().loc[parameter]
+    assert np.isinf(upper)
+    expected = brentq(lambda log: deviance(y, np.exp(log)) - chi2.ppf(0.95, 1), 0, 10)
+    assert np.log(lower) == pytest.approx(expected, abs=2e-3)  # zeta is interpolated, as in SAME

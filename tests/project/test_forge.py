@@ -3,6 +3,8 @@
 import importlib.machinery
 import importlib.util
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -129,3 +131,11 @@ def test_the_notes_of_a_release_are_its_section(notes):
     ):
         with pytest.raises(SystemExit, match=re.escape(said)):
             notes(text, version, tag)
+
+
+def test_the_script_knows_the_version_of_the_package():
+    script = [sys.executable, ROOT / "scripts" / "release-notes"]
+    done = subprocess.run([*script, "v0.0.0"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1, f"the tag is v0.0.0, and bayesmm/version.py says {bayesmm.__version__}\n",
+    )  # fmt: skip

@@ -35,6 +35,12 @@ def sleepstudy_point(method="REML", **changes):
 # Numbers and text
 
 
+def test_a_column_whose_errors_are_all_0_has_the_digits_of_its_values():
+    """As of parameters that are fixed: with decimals for an error of 0 they read 1 and 0."""
+    assert column([1.25, 0.5], 3, scale=[0.0, 0.0]) == column([1.25, 0.5], 3) == ["1.250", "0.500"]
+    assert column([1.25, 0.5], 3, scale=[]) == ["1.250", "0.500"]
+
+
 def test_a_column_shows_four_digits_of_its_smallest_number():
     assert column([612.0889, 35.07171, 654.9411]) == ["612.09", "35.07", "654.94"]
     assert column([24.74044, 5.92213, 25.59179]) == ["24.740", "5.922", "25.592"]
