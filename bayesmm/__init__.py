@@ -12,7 +12,7 @@ Importing this package loads nothing heavy: pandas, PyMC, Numba and matplotlib c
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bayesmm.version import __version__
+from bayesmm.runtime.version import __version__
 
 if TYPE_CHECKING:
     from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError

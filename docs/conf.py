@@ -8,7 +8,7 @@ from pathlib import Path
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 
-from bayesmm.version import __version__
+from bayesmm.runtime.version import __version__
 
 LOGGER = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from bayesmm.version import __version__
+from bayesmm.runtime.version import __version__
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"

@@ -7,7 +7,7 @@ import json
 import math
 from typing import TYPE_CHECKING
 
-from bayesmm.version import __version__
+from bayesmm.runtime.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -35,7 +35,7 @@ from bayesmm.cli.options import (
 from bayesmm.cli.shell_words import in_shell
 from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, MissingExtra, PriorError
 from bayesmm.runtime.extras import check_extra
-from bayesmm.version import __version__
+from bayesmm.runtime.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from bayesmm.reporting import tables, words
 from bayesmm.reporting.equation import equation
 from bayesmm.reporting.gallery import effect_figures, figures
 from bayesmm.reporting.mathml import mathml
-from bayesmm.version import __version__
+from bayesmm.runtime.version import __version__
 
 TITLE_WIDTH = 200  # characters of a title
 FACTORS = 6  # grouping factors with a figure of their effects

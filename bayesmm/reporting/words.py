@@ -20,7 +20,7 @@ from bayesmm.evaluation.verdicts import AGREE
 from bayesmm.posterior.draws import sampling_record, tree_sizes
 from bayesmm.priors import Priors, default_priors
 from bayesmm.reporting.summary import kind, sizes
-from bayesmm.version import __version__
+from bayesmm.runtime.version import __version__
 
 FEW = 6  # priors that a paragraph lists; of more it names the table
 NAME = 200  # characters of a name in a sentence

@@ -24,10 +24,10 @@ from bayesmm.errors import FitFileError, listing
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.paths import as_path, followed, read_file, special_kind
 from bayesmm.runtime.progress import working
+from bayesmm.runtime.version import __version__
 from bayesmm.storage.atomic_write import write_bytes
 from bayesmm.storage.memory_needed import check_layout, check_memory
 from bayesmm.storage.stored_model import MODEL_SHAPE, described, disagreement, functions_among
-from bayesmm.version import __version__
 
 FORMAT = 1  # of the record; a file with a greater one is refused
 SIGNATURE = b"\x89HDF\r\n\x1a\n"  # the first bytes of every HDF5 file: HDF5 File Format Specification, section II.A

@@ -125,7 +125,7 @@ def test_the_notes_of_a_release_are_its_section(notes):
     assert notes(changelog, "0.2.0", "v0.2.0") == second
     assert notes(changelog, "0.1.0", "v0.1.0") == first
     for text, version, tag, said in (
-        (changelog, "0.2.0", "v0.3.0", "the tag is v0.3.0, and bayesmm/version.py says 0.2.0"),
+        (changelog, "0.2.0", "v0.3.0", "the tag is v0.3.0, and bayesmm/runtime/version.py says 0.2.0"),
         (changelog, "0.3.0", "v0.3.0", "has no section '## 0.3.0"),
         (changelog.replace("2027-01-31", "unreleased"), "0.2.0", "v0.2.0", "expected a date"),
     ):
@@ -137,5 +137,5 @@ def test_the_script_knows_the_version_of_the_package():
     script = [sys.executable, ROOT / "scripts" / "release-notes"]
     done = subprocess.run([*script, "v0.0.0"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (
-        1, f"the tag is v0.0.0, and bayesmm/version.py says {bayesmm.__version__}\n",
+        1, f"the tag is v0.0.0, and bayesmm/runtime/version.py says {bayesmm.__version__}\n",
     )  # fmt: skip

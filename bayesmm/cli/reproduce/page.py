@@ -6,7 +6,7 @@ from bayesmm.cli.reproduce.run import EXPLAINED, FAILED, REPRODUCED, Result, Row
 from bayesmm.cli.reproduce.text import DIGITS, footnotes, groups, reasons_of
 from bayesmm.display.html import rendered
 from bayesmm.display.html_tables import MISSING, Table, name
-from bayesmm.version import __version__
+from bayesmm.runtime.version import __version__
 
 INDEX = "index.html"
 COUNTED = (REPRODUCED, EXPLAINED, FAILED)
