@@ -29,8 +29,9 @@ from bayesmm.likelihood.compiled import (
 )
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats
 from bayesmm.likelihood.dense_matrices import dot, matmul
+from bayesmm.likelihood.gaussian_data import read_cross_products
 from bayesmm.likelihood.gaussian_factorisation import level_factor, level_inverse, rest_lambda, shifted, times_lambda
-from bayesmm.likelihood.gaussian_likelihood import Solution, cross_products, rest_sizes
+from bayesmm.likelihood.gaussian_likelihood import Solution, rest_sizes
 
 NO_PIVOT = 1e-6  # relative sd below which the slope says nothing of the derivative in the variance
 
@@ -78,7 +79,7 @@ def _in_covariance(T: Floats, slopes: Floats) -> Floats:
 @c_function(INT64(WORDS, *[DOUBLES] * 6))
 def information(w, T_, lam_, R_, vectors_, products_, slopes_):
     """Set y'P V_i P V_j P y and y'P V_i P y for each pair and each entry of T, with sigma = 1."""
-    lead, rest, _ = cross_products(w)
+    lead, rest, _, _, _ = read_cross_products(w)
     q = lead.A.shape[1]
     m, p, length = rest_sizes(rest, q)
     T, R, vectors = carray(T_, (length,)), carray(R_, (m, m)), carray(vectors_, (3, m))

@@ -11,7 +11,6 @@ functions of this module, because each way to write `np.zeros` is another functi
 
 import ctypes
 import functools
-import math
 import sys
 import threading
 import time
@@ -28,18 +27,17 @@ from numba import types
 from numba.core import cgutils
 from numba.core import event as events
 from numba.extending import get_cython_function_address, intrinsic
-from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
 from bayesmm.families.families import CANONICAL, FAMILIES, NUMBERED_STRIPS
 from bayesmm.families.kernel import is_kernel
+from bayesmm.likelihood.packed import array_over
 
 Ints = NDArray[np.int64]
 KEPT = ("bayesmm.likelihood.", "bayesmm.families.")  # where compiled functions are that stay on disk
 MAKING = threading.RLock()  # held while a thing is made that is made once
 PATIENCE = 1.5  # seconds from the first function that is compiled until it is announced
 COMPILING = "bayesmm: compiling once for this machine, up to a minute or two; `bayesmm warmup` does it all ahead"
-AXES = 3  # dimensions of an array that can be packed, at most
 DOUBLES, WORDS = types.CPointer(types.double), types.CPointer(types.int64)
 INT64 = types.int64
 # What nutpie calls: (dimensions, x, gradient out, log density out, user data) -> error code, and (dimensions, size, x,
@@ -275,55 +273,6 @@ class Announcement(events.Listener):
 events.register("numba:compile", Announcement())
 
 
-def pack(*arrays: np.ndarray) -> Ints:
-    """Return arrays of int64 and float64, of at most three dimensions, as one vector of words.
-
-    The vector begins with its length; then come, for each array, the place of its first word and its three sizes.
-    Whoever keeps the vector keeps all of the data.
-    """
-    kept = [np.ascontiguousarray(a, dtype=np.int64 if np.asarray(a).dtype.kind == "i" else np.float64) for a in arrays]
-    at, head, parts = 1 + (1 + AXES) * len(kept), [], []
-    for array in kept:
-        if array.ndim > AXES:
-            raise ValueError(f"an array of {array.ndim} dimensions cannot be packed, but {AXES} at most")
-        head += [at, *array.shape, *(1,) * (AXES - array.ndim)]
-        parts.append(array.ravel().view(np.int64))
-        at += array.size
-    return np.concatenate([np.array([at, *head], dtype=np.int64), *parts])
-
-
-def unpacked(words: Ints, i: int, dtype: type = np.float64) -> np.ndarray:
-    """Return array number i of a packed vector, with its three sizes: a view, which changes with the vector."""
-    at, *sizes = (int(number) for number in words[1 + (1 + AXES) * i : 1 + (1 + AXES) * (i + 1)])
-    return words[at : at + math.prod(sizes)].view(dtype).reshape(sizes)
-
-
-def _packed(ndim: int, dtype: types.Type) -> Callable:
-    """Return the compiled function that gives array number i of a packed vector, or of a pointer to it.
-
-    No function is called for it, so that a constant i does not compile another one.
-    """
-
-    def generate(target, builder, signature, arguments):
-        words, kind, one = arguments[0], signature.return_type, cgutils.intp_t(1)
-        if isinstance(signature.args[0], types.Array):
-            words = target.make_array(signature.args[0])(target, builder, words).data
-        head = builder.add(one, builder.mul(arguments[1], cgutils.intp_t(1 + AXES)))
-        numbers = [builder.load(builder.gep(words, [builder.add(head, cgutils.intp_t(k))])) for k in range(1 + ndim)]
-        strides = [cgutils.intp_t(8)]
-        for size in numbers[:1:-1]:
-            strides.insert(0, builder.mul(size, strides[0]))
-        out, data = target.make_array(kind)(target, builder), builder.gep(words, [numbers[0]])
-        data = builder.bitcast(data, target.get_data_type(dtype).as_pointer())
-        populate_array(out, data, numbers[1:], strides, cgutils.intp_t(8), meminfo=None)
-        return out._getvalue()
-
-    def typed(context, words, i):
-        return types.Array(dtype, ndim, "C")(words, types.int64), generate
-
-    return intrinsic(typed)
-
-
 @intrinsic
 def pointer(context, array, at):
     """Return the pointer to the number at a place of an array of float64, or of a pointer to one.
@@ -348,12 +297,8 @@ def _part(ndim: int) -> Callable:
     """
 
     def generate(target, builder, signature, values):
-        out = target.make_array(signature.return_type)(target, builder)
-        strides, size = [cgutils.intp_t(8)], cgutils.unpack_tuple(builder, values[1])
-        for length in size[:0:-1]:
-            strides.insert(0, builder.mul(length, strides[0]))
-        populate_array(out, values[0], size, strides, cgutils.intp_t(8), meminfo=None)
-        return out._getvalue()
+        sizes = cgutils.unpack_tuple(builder, values[1])
+        return array_over(target, builder, values[0], signature.return_type, sizes)
 
     def typed(context, numbers, shape):
         return types.Array(types.float64, ndim, "C")(DOUBLES, types.UniTuple(types.int64, ndim)), generate
@@ -363,10 +308,6 @@ def _part(ndim: int) -> Callable:
 
 vector_of = _part(1)
 matrix_of = _part(2)
-integers = _packed(1, types.int64)
-vector = _packed(1, types.float64)
-matrix = _packed(2, types.float64)
-cube = _packed(3, types.float64)
 
 
 @inner

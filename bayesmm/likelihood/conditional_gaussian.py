@@ -18,7 +18,6 @@ from bayesmm.likelihood.compiled import (
     WORDS,
     c_function,
     call,
-    cube,
     from_python,
     pointers,
     zero_integers,
@@ -27,9 +26,10 @@ from bayesmm.likelihood.compiled import (
 )
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats
 from bayesmm.likelihood.dense_matrices import cholesky, solve_lower, solve_lower_transposed
+from bayesmm.likelihood.gaussian_data import read_cross_products
 from bayesmm.likelihood.gaussian_factorisation import lambda_times, rest_lambda
 from bayesmm.likelihood.gaussian_leading import effects_of_levels
-from bayesmm.likelihood.gaussian_likelihood import cross_products, elimination, rest_sizes
+from bayesmm.likelihood.gaussian_likelihood import elimination, rest_sizes
 
 # Standard normal numbers are drawn for this many effects at a time, so that memory stays flat (64 MB).
 CHUNK = 8_000_000
@@ -119,8 +119,8 @@ def drawn(w, sizes, pattern, z_, T_, sigma, mean_, lam_, D, eps_, eps_lead_, out
 
     The sizes are the numbers of draws and of the leading factor's levels, 0 to leave these out.
     """
-    _, rest, _ = cross_products(w)
-    n, G, q = sizes[0], sizes[1], cube(w, 1).shape[1]
+    cross = read_cross_products(w)
+    rest, n, G, q = cross.rest, sizes[0], sizes[1], cross.leading.A.shape[1]
     m, p, length = rest_sizes(rest, q)
     T, mean, lam_fixed = carray(T_, (n, length)), carray(mean_, (n, p)), carray(lam_, (n, p))
     eps, out_rest = carray(eps_, (n, m)), carray(out_rest_, (n, m))

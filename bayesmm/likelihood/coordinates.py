@@ -22,7 +22,7 @@ import numpy as np
 from bayesmm.design.parameters import sd_places
 from bayesmm.design.records import Block
 from bayesmm.likelihood.compiled import inner, zeros
-from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.packed import Floats, Integers, Ints, Matrix, Vector
 from bayesmm.likelihood.prior_kernels import log_prior, prior_row
 from bayesmm.priors import Prior
 from bayesmm.priors.distributions import lkj_log_density
@@ -48,21 +48,21 @@ class Coordinates(NamedTuple):
     the coefficients. The pairs are the partial correlations block by block, row by row, the columns of a row ascending.
     """
 
-    n_terms: Ints  # (K,)
-    sd_of: Ints  # (sum q_k,) the scalar that is the sd of each term; the terms of one are side by side
-    n_pairs: Ints  # (K,)
-    row: Ints  # (pairs,) of the block's correlation factor
-    column: Ints  # (pairs,) below the row
-    power: Floats  # (pairs,) of sech^2 x in the density: the LKJ prior and the Jacobian
-    pair_at: Ints  # (pairs,) place in x
-    kind: Ints  # (s,) FIXED, REAL, LOG, INTERVAL, SIGNED, SCALE, ABOVE, RISE or STRETCHED
-    at: Ints  # (s,) place in x; -1 for FIXED
-    ends: Floats  # (s, 2) of the prior's support; the value, twice, of FIXED
-    code: Ints  # (s,) of the prior
-    on_variance: Ints  # (s,) 1 where the prior is that of the square
-    numbers: Floats  # (s, 3) of the prior
-    sizes: Ints  # (3,) number of auxiliaries, of coefficients, and of coordinates d
-    constant: Floats  # (1,) sum of the logs of the priors' normalising constants
+    n_terms: Integers  # (K,)
+    sd_of: Integers  # (sum q_k,) the scalar that is the sd of each term; the terms of one are side by side
+    n_pairs: Integers  # (K,)
+    row: Integers  # (pairs,) of the block's correlation factor
+    column: Integers  # (pairs,) below the row
+    power: Vector  # (pairs,) of sech^2 x in the density: the LKJ prior and the Jacobian
+    pair_at: Integers  # (pairs,) place in x
+    kind: Integers  # (s,) FIXED, REAL, LOG, INTERVAL, SIGNED, SCALE, ABOVE, RISE or STRETCHED
+    at: Integers  # (s,) place in x; -1 for FIXED
+    ends: Matrix  # (s, 2) of the prior's support; the value, twice, of FIXED
+    code: Integers  # (s,) of the prior
+    on_variance: Integers  # (s,) 1 where the prior is that of the square
+    numbers: Matrix  # (s, 3) of the prior
+    sizes: Integers  # (3,) number of auxiliaries, of coefficients, and of coordinates d
+    constant: Vector  # (1,) sum of the logs of the priors' normalising constants
 
 
 class Natural(NamedTuple):

@@ -16,15 +16,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayesmm.design.residual.correlation import Correlation
 from bayesmm.errors import DataError
-from bayesmm.likelihood.compiled import Ints, pack
+from bayesmm.likelihood.gaussian_data import CrossProductsData, Leading, Rest
 from bayesmm.likelihood.gaussian_lanes import MANY, MOST_COUPLED, in_lanes, lanes_derivatives, lanes_elimination
+from bayesmm.likelihood.packed import Floats, Ints, pack
 from bayesmm.likelihood.patterns import patterns
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,31 +57,6 @@ class Source(NamedTuple):
     r: Floats  # (n,)
     w: Floats  # (n,)
     correlation: Correlation | None = None  # of the residuals
-
-
-class Leading(NamedTuple):
-    """Patterns of the leading factor: P patterns of q coefficients; the arrays that the compiled code takes.
-
-    ``columns[start[g]:start[g + 1]]`` are the columns of the rest that pattern g is coupled to, and the same rows of
-    `coupling` are the values, (nnz, q): the transposed blocks of Z'W[Z_rest X].
-    """
-
-    count: Floats  # (P,) number of levels
-    A: Floats  # (P, q, q) Z'WZ
-    start: Ints  # (P + 1,)
-    columns: Ints  # (nnz,)
-    coupling: Floats  # (nnz, q)
-    sum_z: Floats  # (P, q) sum over levels of Z'Wr
-    sum_zz: Floats  # (P, q, q) sum over levels of Z'Wr r'WZ
-
-
-class Rest(NamedTuple):
-    """The other factors, level by level, and then the p fixed columns: m columns in all."""
-
-    A: Floats  # (m, m)
-    z: Floats  # (m,)
-    q: Ints  # (K - 1,) coefficients of each further factor
-    n_levels: Ints  # (K - 1,)
 
 
 @dataclass(frozen=True)
@@ -151,7 +124,7 @@ class CrossProducts:
         if self.side_by_side:
             lanes = in_lanes(lead.count, lead.A, lead.coupling, lead.sum_z, lead.sum_zz)
             functions = lanes_elimination().address, lanes_derivatives().address
-        return pack(*lead, *self.rest, np.array([self.rWr]), lanes, np.array(functions, dtype=np.int64))
+        return pack(CrossProductsData(lead, self.rest, [self.rWr], lanes, functions))
 
     def __getstate__(self) -> dict:
         """Leave out the words, whose addresses are those of one process."""

@@ -25,9 +25,10 @@ import numpy as np
 
 from bayesmm.likelihood import triangular
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats
+from bayesmm.likelihood.gaussian_data import Terms
 from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 from bayesmm.likelihood.gaussian_leading import leading_covariances, leading_effects
-from bayesmm.likelihood.gaussian_likelihood import Solution, Terms, evaluation, room_for
+from bayesmm.likelihood.gaussian_likelihood import Solution, evaluation, room_for
 from bayesmm.likelihood.posterior import Parameters
 
 # Cross-products amplify rounding (`triangular.amplification`): of the quadratic form, once more where the columns of a

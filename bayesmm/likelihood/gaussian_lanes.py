@@ -21,13 +21,12 @@ from bayesmm.likelihood.compiled import (
     WORDS,
     borrowed,
     c_function,
-    cube,
     fused,
     inner,
-    vector,
     zero_matrix,
     zeros,
 )
+from bayesmm.likelihood.gaussian_data import read_cross_products
 
 LANES = 128  # patterns of some 50 numbers each fill the nearest caches
 MANY = 512  # patterns from which on they are worked on side by side; fewer take less than it takes to compile this
@@ -235,7 +234,8 @@ def sum_row(S, k):
 @c_function(INT64(WORDS, *[DOUBLES] * 6))
 def lanes_elimination(w, T_, mean_, lam_, M_, c_, results):
     """Do what `gaussian_factorisation.eliminate` does; lam is Lambda of the rest. The words are ``CrossProducts``'."""
-    lanes, q, p = cube(w, 12), cube(w, 1).shape[1], vector(w, 8).shape[0]
+    cross = read_cross_products(w)
+    lanes, q, p = cross.lanes, cross.leading.A.shape[1], cross.rest.z.shape[0]
     T, mean, lam = carray(T_, (q, q)), carray(mean_, (p,)), carray(lam_, (p,))
     M, c, scratch = carray(M_, (p, p)), carray(c_, (p,)), zero_matrix(rows_of(q, p).end, LANES)
     r, product, logdet, ok, S = rows_of(q, p), zeros(LANES), 0.0, True, borrowed(scratch)
@@ -280,7 +280,8 @@ def _add_eliminated(S, r, q, p):
 @c_function(INT64(WORDS, *[DOUBLES] * 8))
 def lanes_derivatives(w, T_, lam_, v_, R_, sigma, e_, d_T, d_rest):
     """Do what `gaussian_factorisation.leading_gradient` does; the rest's gradient is a diagonal here."""
-    lanes, q, p = cube(w, 12), cube(w, 1).shape[1], vector(w, 8).shape[0]
+    cross = read_cross_products(w)
+    lanes, q, p = cross.lanes, cross.leading.A.shape[1], cross.rest.z.shape[0]
     T, v, lam, R, e = carray(T_, (q, q)), carray(v_, (p,)), carray(lam_, (p,)), carray(R_, (p, p)), carray(e_, (p,))
     scratch = zero_matrix(rows_of(q, p).end, LANES)
     r, S = rows_of(q, p), borrowed(scratch)

@@ -23,8 +23,8 @@ from bayesmm.likelihood.compiled import (
 )
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats
 from bayesmm.likelihood.dense_matrices import dot, solve_lower_transposed
+from bayesmm.likelihood.gaussian_data import read_cross_products
 from bayesmm.likelihood.gaussian_factorisation import level_factor, shifted
-from bayesmm.likelihood.gaussian_likelihood import cross_products
 
 
 def leading_effects(cp: CrossProducts, T: Floats, v: Floats, sigma: float = 0.0, eps: Floats | None = None) -> Floats:
@@ -53,7 +53,7 @@ def leading_covariances(cp: CrossProducts, T: Floats, Q: Floats) -> Floats:
 @c_function(INT64(WORDS, WORDS, WORDS, *[DOUBLES] * 6))
 def effects_of_levels(w, sizes, pattern, z_, T_, v_, sigma, eps_, out_):
     """Set b for the G levels that `sizes` says; 0 where a pattern has no factor."""
-    lead, rest, _ = cross_products(w)
+    lead, rest, _, _, _ = read_cross_products(w)
     P, q, G = lead.A.shape[0], lead.A.shape[1], sizes[0]
     z, T, v = carray(z_, (G, q)), carray(T_, (q, q)), carray(v_, (rest.z.shape[0],))
     eps, out = carray(eps_, (G, q)), carray(out_, (G, q))
@@ -85,7 +85,7 @@ def _effects() -> Callable[..., int]:
 @c_function(INT64(WORDS, *[DOUBLES] * 3))
 def covariances_of_patterns(w, T_, Q_, out_):
     """Set X + X C Q C'X for each pattern; 0 where one has no factor."""
-    lead, rest, _ = cross_products(w)
+    lead, rest, _, _, _ = read_cross_products(w)
     P, q, m = lead.A.shape[0], lead.A.shape[1], rest.z.shape[0]
     T, Q, out = carray(T_, (q, q)), carray(Q_, (m, m)), carray(out_, (P, q, q))
     L, half, inner, row = zero_matrix(q, q), zero_matrix(q, q), zero_matrix(q, q), zeros(q)

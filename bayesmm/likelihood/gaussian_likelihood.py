@@ -15,19 +15,15 @@ from bayesmm.likelihood.compiled import (
     c_function,
     call,
     compiled,
-    cube,
     from_python,
     inlined,
     inner,
-    integers,
-    matrix,
-    pack,
     pointers,
-    vector,
     zero_matrix,
     zeros,
 )
-from bayesmm.likelihood.crossproducts import CrossProducts, Floats, Ints, Leading, Rest
+from bayesmm.likelihood.crossproducts import CrossProducts
+from bayesmm.likelihood.gaussian_data import read_cross_products, read_gaussian, read_terms
 from bayesmm.likelihood.gaussian_factorisation import (
     FixedPrior,
     assemble_rest,
@@ -38,34 +34,12 @@ from bayesmm.likelihood.gaussian_factorisation import (
     rest_lambda,
     rest_likelihood,
 )
+from bayesmm.likelihood.packed import Floats
 from bayesmm.likelihood.posterior import LIKELIHOOD
 
 # (cross-products, inputs sigma and nu and two flags, T, mean, lam, D, results log|M| and quad and sigma, derivatives
 # with respect to T, lam, mean, and what `Solution` has) -> 1, or 0 where M is not positive definite
 RELATIVE = INT64(WORDS, *[DOUBLES] * 11)
-
-
-class Terms(NamedTuple):
-    """How the natural parameters of a Gaussian model enter: T[i] = L[take[i]] scale[i] / sigma."""
-
-    take: Ints  # (sum q_k^2,)
-    scale: Floats  # (sum q_k^2,)
-    sd: Floats  # (p,) prior sds of the fixed columns; inf for flat ones, which come last
-    sampled: Ints  # (l,) fixed columns whose coefficient is sampled
-    at: Floats  # (l,) what the response has taken out of it for them
-
-
-def gaussian_words(cp: CrossProducts, terms: Terms) -> Ints:
-    """Return the words of `gaussian_likelihood`."""
-    numbers = np.array([cp.n - np.isinf(terms.sd).sum(), cp.sum_log_weights])
-    return pack(*terms, numbers, cp.words)
-
-
-@inlined
-def cross_products(w):
-    """Return the records of `CrossProducts.words`, and r'Wr."""
-    leading = Leading(vector(w, 0), cube(w, 1), integers(w, 2), integers(w, 3), matrix(w, 4), matrix(w, 5), cube(w, 6))
-    return leading, Rest(matrix(w, 7), vector(w, 8), integers(w, 9), integers(w, 10)), vector(w, 11)[0]
 
 
 @inlined
@@ -92,15 +66,15 @@ def unpack_rest(d_rest, e, sigma, skip, d_T, d_lam, d_mean):
 @c_function(INT64(WORDS, *[DOUBLES] * 7))
 def elimination(w, T_, mean_, lam_, D_, M_, c_, results):
     """Set M and c of the rest without the leading factor, its part of log|M| and r'Wr less what it explains."""
-    lead, rest, rWr = cross_products(w)
+    lead, rest, rWr, _, functions = read_cross_products(w)
     q = lead.A.shape[1]
     m, p, length = rest_sizes(rest, q)
     M, c = carray(M_, (m, m)), carray(c_, (m,))
     prior = FixedPrior(carray(mean_, (p,)), carray(lam_, (p,)), carray(D_, (p,)))
     lam = rest_lambda(rest, carray(T_, (length,)), q * q, prior.lam)
-    quad, lanes = assemble_rest(rest, rWr, lam, prior, M, c), integers(w, 13)
-    if lanes.shape[0] > 0:
-        ok, explained = call(lanes[0], (w, T_, mean_, lam_, M_, c_, results)) == 1, results[1]
+    quad = assemble_rest(rest, rWr[0], lam, prior, M, c)
+    if functions.shape[0] > 0:
+        ok, explained = call(functions[0], (w, T_, mean_, lam_, M_, c_, results)) == 1, results[1]
     else:
         ok, results[0], explained = eliminate(lead, lam, carray(T_, (q, q)), prior.mean, M, c)
     results[1] = quad - explained
@@ -110,12 +84,11 @@ def elimination(w, T_, mean_, lam_, D_, M_, c_, results):
 @c_function(INT64(WORDS, *[DOUBLES] * 8))
 def leading_derivatives(w, T_, lam_, v_, R_, sigma, e_, d_T_, d_rest_):
     """Apply `gaussian_factorisation.leading_gradient`."""
-    lead, rest, _ = cross_products(w)
+    lead, rest, _, _, functions = read_cross_products(w)
     q = lead.A.shape[1]
     m, p, length = rest_sizes(rest, q)
-    lanes = integers(w, 13)
-    if lanes.shape[0] > 0:
-        return call(lanes[1], (w, T_, lam_, v_, R_, sigma, e_, d_T_, d_rest_))
+    if functions.shape[0] > 0:
+        return call(functions[1], (w, T_, lam_, v_, R_, sigma, e_, d_T_, d_rest_))
     lam = rest_lambda(rest, carray(T_, (length,)), q * q, carray(lam_, (p,)))
     v, e, R, d_T = carray(v_, (m,)), carray(e_, (m,)), carray(R_, (m, m)), carray(d_T_, (length,))
     d_rest = carray(d_rest_, (length - q * q + p,))
@@ -129,8 +102,8 @@ def relative(w, inputs, T_, mean_, lam_, D_, results, d_T_, d_lam_, d_mean_, M_,
 
     M and the vectors are those of `Solution`.
     """
-    _, rest, _ = cross_products(w)
-    q = cube(w, 1).shape[1]
+    cross = read_cross_products(w)
+    rest, q = cross.rest, cross.leading.A.shape[1]
     m, p, length = rest_sizes(rest, q)
     M, vectors, left = carray(M_, (m, m)), carray(vectors_, (3, m)), zeros(2)
     c, v, e = vectors[0], vectors[1], vectors[2]
@@ -158,7 +131,7 @@ def gaussian_at(w, cross, flags, numbers, L, coefficients, value, d_L, d_sigma, 
     `w` begins with `Terms`; the numbers are sigma, nu and the sum of the log weights. T, (sum q_k^2,), lam, (p,), M and
     the vectors are room for the relative factors and what `relative` finds.
     """
-    terms = Terms(integers(w, 0), vector(w, 1), vector(w, 2), integers(w, 3), vector(w, 4))
+    terms = read_terms(w)
     sigma, nu, size, p = numbers[0], numbers[1], len(terms.take), len(terms.sd)
     if not (sigma > 0.0 and sigma < np.inf):  # where exp(x) under- or overflows; 0 would be taken for "find it"
         return 0
@@ -190,11 +163,11 @@ def gaussian_at(w, cross, flags, numbers, L, coefficients, value, d_L, d_sigma, 
 @c_function(LIKELIHOOD, calls=(gaussian_at,))
 def gaussian_likelihood(w, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
     """Set log p(y | L, sigma, sampled coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
-    numbers, cross = zeros(3), integers(w, 6)
-    numbers[0], numbers[1], numbers[2] = positive[0], vector(w, 5)[0], vector(w, 5)[1]
-    _, rest, _ = cross_products(cross)
-    T, lam, M, vectors = zeros(len(vector(w, 1))), zeros(len(vector(w, 2))), zeros(rest.A.size), zeros(3 * rest.z.size)
-    own = (w, cross, flags, numbers, L, coefficients, value, d_L, d_positive, d_coefficients, T, lam, M, vectors)
+    data, numbers = read_gaussian(w), zeros(3)
+    terms, rest = data.terms, read_cross_products(data.rows).rest
+    numbers[0], numbers[1], numbers[2] = positive[0], data.nu, data.sum_log_weights
+    T, lam, M, vectors = zeros(len(terms.scale)), zeros(len(terms.sd)), zeros(rest.A.size), zeros(3 * rest.z.size)
+    own = (w, data.rows, flags, numbers, L, coefficients, value, d_L, d_positive, d_coefficients, T, lam, M, vectors)
     return call("gaussian_at", own)
 
 

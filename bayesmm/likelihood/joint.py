@@ -7,6 +7,7 @@ out: crossed factors, many effects of a level, effects of a parameter of the fam
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numba import carray
@@ -14,23 +15,38 @@ from numba import carray
 from bayesmm.design.predictors import MEAN
 from bayesmm.design.records import Design
 from bayesmm.families.special import LOG_2PI
-from bayesmm.likelihood.compiled import c_function, fused, integers, matrix, pack, zeros
-from bayesmm.likelihood.crossproducts import Ints
+from bayesmm.likelihood.compiled import c_function, fused, zeros
 from bayesmm.likelihood.own_parameters import (
-    NUMBER,
     kind_of_own,
     moved_own,
     own_parameters,
     own_size,
     pull_link,
     pull_own,
+    read_own,
     set_own,
-    unpacked_own,
 )
+from bayesmm.likelihood.packed import Integers, Ints, Matrix, pack, reader
 from bayesmm.likelihood.posterior import LIKELIHOOD
-from bayesmm.likelihood.quadrature import grouped
+from bayesmm.likelihood.quadrature import grouped, read_grouped
 from bayesmm.likelihood.row_functions import codes
-from bayesmm.likelihood.rows_likelihood import gather_columns, predictors, sum_rows, unpacked_rows
+from bayesmm.likelihood.rows_likelihood import gather_columns, predictors, sum_rows
+
+
+class JointData(NamedTuple):
+    """What a joint density knows of a model, of K blocks with C columns in all and n rows."""
+
+    widths: Integers  # (K,) columns of each block
+    sizes: Integers  # (K,) and its levels
+    centred: Integers  # (K,) 1 where its effects are coordinates as they are, 0 where they are over their sds
+    levels: Integers  # (K n,)
+    Z: Matrix  # (C, n)
+    rows: Integers  # words of `Grouped`
+    own: Integers  # words of `Own`
+    of: Integers  # (C,) see `predictor_of_columns`
+
+
+read_data = reader(JointData)
 
 
 def joint_words(design: Design, centred: Sequence[bool]) -> Ints:
@@ -47,7 +63,8 @@ def joint_words(design: Design, centred: Sequence[bool]) -> Ints:
     widths = np.array([len(block.columns) for block in blocks])
     sizes = np.array([len(block.levels) for block in blocks])
     flags, words = np.array(centred, dtype=np.int64), own_parameters(design).words
-    return pack(widths, sizes, flags, levels.ravel(), columns, data.words, words, predictor_of_columns(design))
+    of = predictor_of_columns(design)
+    return pack(JointData(widths, sizes, flags, levels.ravel(), columns, data.words, words, of))
 
 
 def predictor_of_columns(design: Design) -> Ints:
@@ -142,9 +159,8 @@ def gather_effects(Z, levels, widths, sizes, of, m, slope, d_b):
 @c_function(LIKELIHOOD)
 def joint_likelihood(words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
     """Set log p(y, e | L, parameters, coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
-    w = carray(words, (words[0],))
-    widths, sizes, centred, levels, Z = integers(w, 0), integers(w, 1), integers(w, 2), integers(w, 3), matrix(w, 4)
-    data, fixed, of = unpacked_rows(integers(w, 5)), unpacked_own(integers(w, 6)), integers(w, 7)
+    widths, sizes, centred, levels, Z, rows, own_words, of = read_data(words)
+    data, fixed = read_grouped(rows), read_own(own_words)
     (n, p), total, B, packed = data.X.shape, 0.0, 0, 0
     for k in range(widths.shape[0]):
         B += widths[k] * sizes[k]
@@ -167,7 +183,7 @@ def joint_likelihood(words, flags, L, positive, coefficients, value, d_L, d_posi
         return 0
     predictors(data, carray(coefficients, (p,)), eta)
     add_effects(Z, levels, widths, sizes, of, 0, b, eta)
-    total += sum_rows(data, aux, own.facts[NUMBER], eta, slope, d_aux)
+    total += sum_rows(data, aux, own.number, eta, slope, d_aux)
     if not math.isfinite(total):
         return 0
     value[0] = total

@@ -7,19 +7,35 @@ sums only, and the sds of both are near 0 in parts of the posterior, so that no 
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numba import carray
 
 from bayesmm.design.records import Block, Design
-from bayesmm.likelihood.compiled import c_function, call, integers, pack, zeros
-from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.compiled import c_function, call, zeros
 from bayesmm.likelihood.joint import prior_of_effects, pull_back_effects
 from bayesmm.likelihood.own_parameters import kind_of_own, own_parameters
+from bayesmm.likelihood.packed import Floats, Integer, Integers, Ints, pack, reader
 from bayesmm.likelihood.posterior import LIKELIHOOD
 from bayesmm.likelihood.quadrature import grouped
 from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quadrature_words
 from bayesmm.likelihood.row_functions import codes
+
+
+class JointQuadratureData(NamedTuple):
+    """What a joint density knows of a model of K blocks, one of which is integrated out."""
+
+    integrated: Integer  # the number of that block
+    p: Integer  # fixed columns
+    likelihood: Integer  # the address of `quadrature_likelihood`
+    widths: Integers  # (K,) columns of each block
+    levels: Integers  # (K,)
+    centred: Integers  # (K,)
+    words: Integers  # of `quadrature_likelihood`
+
+
+read_data = reader(JointQuadratureData)
 
 
 def joint_quadrature_words(design: Design, integrated: int, centred: Sequence[bool]) -> Ints:
@@ -31,10 +47,10 @@ def joint_quadrature_words(design: Design, integrated: int, centred: Sequence[bo
     own = dict(size=design.size, weights=design.weights, offset=design.offset, **kind_of_own(design))
     X = written_columns(design, integrated)
     data = grouped(*codes(family), design.y, X, block.Z, block.index, len(block.levels), **own)
-    sizes = [(len(b.columns), len(b.levels), int(flag)) for b, flag in zip(blocks, centred, strict=True)]
-    numbers = np.array([integrated, design.p, quadrature_likelihood().address])
+    widths, levels = [len(b.columns) for b in blocks], [len(b.levels) for b in blocks]
     parameters = own_parameters(design).sorted(np.argsort(block.index, kind="stable"))
-    return pack(numbers, np.array(sizes).ravel(), quadrature_words(data, parameters))
+    address, words = quadrature_likelihood().address, quadrature_words(data, parameters)
+    return pack(JointQuadratureData(integrated, design.p, address, widths, levels, centred, words))
 
 
 def written_columns(design: Design, integrated: int) -> Floats:
@@ -54,42 +70,40 @@ def effect_columns(block: Block) -> Floats:
 @c_function(LIKELIHOOD)
 def joint_quadrature_likelihood(words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
     """Set log p(y, e | L, parameters, coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
-    own = carray(words, (words[0],))
-    numbers, sizes = integers(own, 0), integers(own, 1)  # of each block its width, levels and flag
-    inner, total, size, packed = integers(own, 2), 0.0, numbers[1], 0
-    p, blocks = numbers[1], sizes.shape[0] // 3
-    for k in range(blocks):
-        packed += sizes[3 * k] * sizes[3 * k]
-        if k != numbers[0]:
-            size += sizes[3 * k] * sizes[3 * k + 1]
+    data = read_data(words)
+    p, size, packed, total = data.p, data.p, 0, 0.0
+    for k in range(data.widths.shape[0]):
+        packed += data.widths[k] * data.widths[k]
+        if k != data.integrated:
+            size += data.widths[k] * data.levels[k]
     e, d_e, b, d_b = carray(coefficients, (size,)), carray(d_coefficients, (size,)), zeros(size), zeros(size)
     factors, d_factors, within, at, first = carray(L, (packed,)), carray(d_L, (packed,)), 0, p, 0
     for j in range(p):
         b[j] = e[j]
-    for k in range(blocks):
-        q, levels = sizes[3 * k], sizes[3 * k + 1]
-        if k == numbers[0]:
+    for k in range(data.widths.shape[0]):
+        q, levels = data.widths[k], data.levels[k]
+        if k == data.integrated:
             within = first
         else:
             end, factor = at + q * levels, factors[first : first + q * q]
-            total += prior_of_effects(e[at:end], factor, q, levels, sizes[3 * k + 2] == 1, b[at:end])
+            total += prior_of_effects(e[at:end], factor, q, levels, data.centred[k] == 1, b[at:end])
             at = end
         first += q * q
     if not math.isfinite(total):
         return 0
-    arguments = (inner, flags, factors[within:], positive, b, value, d_factors[within:], d_positive, d_b)
-    if call(numbers[2], arguments) == 0 or not math.isfinite(value[0]):
+    arguments = (data.words, flags, factors[within:], positive, b, value, d_factors[within:], d_positive, d_b)
+    if call(data.likelihood, arguments) == 0 or not math.isfinite(value[0]):
         return 0
     value[0] += total
     for j in range(p):
         d_e[j] = d_b[j]
     at, first = p, 0
-    for k in range(blocks):
-        q, levels = sizes[3 * k], sizes[3 * k + 1]
-        if k != numbers[0]:
+    for k in range(data.widths.shape[0]):
+        q, levels = data.widths[k], data.levels[k]
+        if k != data.integrated:
             end, last = at + q * levels, first + q * q
             pull_back_effects(
-                e[at:end], factors[first:last], q, levels, sizes[3 * k + 2] == 1, d_b[at:end], d_e[at:end],
+                e[at:end], factors[first:last], q, levels, data.centred[k] == 1, d_b[at:end], d_e[at:end],
                 d_factors[first:last],
             )  # fmt: skip
             at = end

@@ -16,7 +16,8 @@ from bayesmm.design.term_basis import TermBases
 from bayesmm.likelihood.coordinates import Coordinates, coordinates
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.gaussian import natural_likelihood
-from bayesmm.likelihood.gaussian_likelihood import Terms, gaussian_likelihood, gaussian_words
+from bayesmm.likelihood.gaussian_data import Terms, gaussian_words
+from bayesmm.likelihood.gaussian_likelihood import gaussian_likelihood
 from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.posterior import LogPosterior, Parameters, evaluated, log_posterior
 from bayesmm.likelihood.problem import Integrated, sampled_names
@@ -25,7 +26,7 @@ from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quad
 from bayesmm.likelihood.rows_likelihood import rows_likelihood, rows_words
 from bayesmm.likelihood.structured_blocks import Sampled, structured_of
 from bayesmm.likelihood.structured_likelihood import structured_likelihood
-from bayesmm.likelihood.varying import first_values_by_label, varying_words
+from bayesmm.likelihood.varying import first_values_by_label, sum_of_log_weights
 from bayesmm.likelihood.varying_likelihood import varying_likelihood
 from bayesmm.priors import Prior, coefficient_places, prior_bases, prior_design, threshold_means
 
@@ -140,13 +141,13 @@ def gaussian_posterior(c: Coordinates, integrated: Integrated) -> LogPosterior:
 
 def _likelihood(integrated: Integrated) -> tuple[object, Ints]:
     """Return the likelihood of a Gaussian model as a C function of what is sampled, and its words."""
-    problem, structure, varying = integrated.problem, integrated.structure, integrated.varying
+    cp, varying, own = integrated.problem.cp, integrated.varying, terms(integrated)
     if varying is None:
-        likelihood, words = gaussian_likelihood(), gaussian_words(problem.cp, terms(integrated))
+        likelihood, words = gaussian_likelihood(), gaussian_words(own, cp.n, cp.sum_log_weights, cp.words)
     else:
-        words = varying_words(problem.cp, problem.design, terms(integrated), varying)
-        likelihood = varying_likelihood()
-    return with_structures(structure, likelihood, words)
+        weights = sum_of_log_weights(integrated.problem.design)
+        likelihood, words = varying_likelihood(), gaussian_words(own, cp.n, weights, varying.words)
+    return with_structures(integrated.structure, likelihood, words)
 
 
 def has_marginal(design: Design) -> bool:

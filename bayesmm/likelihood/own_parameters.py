@@ -18,11 +18,10 @@ from bayesmm.design.parameters import free_auxiliaries, residual_labels
 from bayesmm.design.records import Design
 from bayesmm.design.residual.of_family import IDENTITY, LOG, THRESHOLD, link_code, specific_sign, threshold_basis
 from bayesmm.families.family import MOST_PARAMETERS, REAL_VALUES, Auxiliary
-from bayesmm.likelihood.compiled import cube, fused, inlined, integers, matrix, pack
-from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.compiled import fused, inlined
+from bayesmm.likelihood.packed import Cube, Floats, Integer, Integers, Ints, Matrix, pack, reader
 
 BY = MOST_PARAMETERS  # numbers of a row at least: w of those below
-NUMBER, STRIDE, SCALARS = range(3)  # places in `Own.facts`
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +73,8 @@ class OwnParameters:
     @property
     def words(self) -> Ints:
         """What compiled code takes: see `Own`."""
-        facts = np.array([self.number, len(self.place) if self.by_row else 0, len(self.scalars)])
-        return pack(facts, self.place, self.code, self.ends, self.offset, self.V)
+        stride = len(self.place) if self.by_row else 0
+        return pack(Own(self.number, stride, len(self.scalars), self.place, self.code, self.ends, self.offset, self.V))
 
     def sorted(self, order: Ints) -> "OwnParameters":
         """Return those of the rows in another order."""
@@ -245,37 +244,36 @@ def _set_thresholds(design: Design, part, offset: Floats, V: Floats) -> None:
 class Own(NamedTuple):
     """The same as compiled code has it."""
 
-    facts: Ints  # (3,) how many parameters a row has, w or 0 as `Grouped.by`, and how many scalars there are
-    place: Ints
-    code: Ints
-    ends: Floats
-    offset: Floats
-    V: Floats
+    number: Integer  # of parameters that a row has
+    stride: Integer  # w, or 0 as `Grouped.by`
+    scalars: Integer  # how many there are
+    place: Integers
+    code: Integers
+    ends: Matrix
+    offset: Matrix
+    V: Cube
 
 
-@inlined
-def unpacked_own(w):
-    """Return the record of its words."""
-    return Own(integers(w, 0), integers(w, 1), integers(w, 2), matrix(w, 3), matrix(w, 4), cube(w, 5))
+read_own = reader(Own)
 
 
 @inlined
 def own_size(own, n):
     """Return how many numbers the parameters of all rows are."""
-    return BY if own.facts[STRIDE] == 0 else own.facts[STRIDE] * n
+    return BY if own.stride == 0 else own.stride * n
 
 
 @fused
 def set_own(own, natural, aux):
     """Set the family's parameters, (3,) or (n, w); return whether they are numbers: exp(x) under- or overflows."""
-    if own.facts[STRIDE] == 0:
-        for m in range(own.facts[NUMBER]):
+    if own.stride == 0:
+        for m in range(own.number):
             aux[m] = natural[m]
             if not (own.ends[m, 0] < aux[m] and aux[m] < own.ends[m, 1]):
                 return False
         return True
-    s, r = own.facts[SCALARS], own.V.shape[2]
-    for m in range(own.facts[NUMBER]):
+    s, r = own.scalars, own.V.shape[2]
+    for m in range(own.number):
         k, low, high = own.place[m], own.ends[m, 0], own.ends[m, 1]
         for i in range(own.V.shape[1]):
             at = own.offset[m, i]
@@ -290,14 +288,14 @@ def set_own(own, natural, aux):
                 at = low + (high - low) / (1.0 + odds * math.exp(-at))
             if math.isnan(at) or (own.code[m] != IDENTITY and not (low < at and at < high)):
                 return False
-            aux[own.facts[STRIDE] * i + m] = at
+            aux[own.stride * i + m] = at
     return True
 
 
 @fused
 def moved_own(own, shift):
     """Return the record with other offsets, (w, n): those of rows whose parameters have random effects."""
-    return Own(own.facts, own.place, own.code, own.ends, shift, own.V)
+    return Own(own.number, own.stride, own.scalars, own.place, own.code, own.ends, shift, own.V)
 
 
 @fused
@@ -305,7 +303,7 @@ def pull_link(own, m, aux, d_aux, d_link):
     """Set the derivatives in the link of the m-th parameter of each row, (n,), from those in the parameter."""
     low, high = own.ends[m, 0], own.ends[m, 1]
     for i in range(d_link.shape[0]):
-        at, d_link[i] = aux[own.facts[STRIDE] * i + m], d_aux[own.facts[STRIDE] * i + m]
+        at, d_link[i] = aux[own.stride * i + m], d_aux[own.stride * i + m]
         if own.code[m] == LOG:
             d_link[i] *= at - low
         elif own.code[m] != IDENTITY:
@@ -315,17 +313,17 @@ def pull_link(own, m, aux, d_aux, d_link):
 @fused
 def pull_own(own, natural, aux, d_aux, d_natural):
     """Set the derivatives in the model's parameters from those in the family's, at what `set_own` has set."""
-    if own.facts[STRIDE] == 0:
-        for m in range(own.facts[NUMBER]):
+    if own.stride == 0:
+        for m in range(own.number):
             d_natural[m] = d_aux[m]
         return
-    s, r = own.facts[SCALARS], own.V.shape[2]
+    s, r = own.scalars, own.V.shape[2]
     for j in range(s + r):
         d_natural[j] = 0.0
-    for m in range(own.facts[NUMBER]):
+    for m in range(own.number):
         k, low, high = own.place[m], own.ends[m, 0], own.ends[m, 1]
         for i in range(own.V.shape[1]):
-            d, at = d_aux[own.facts[STRIDE] * i + m], aux[own.facts[STRIDE] * i + m]
+            d, at = d_aux[own.stride * i + m], aux[own.stride * i + m]
             along, rate = 1.0, 1.0
             if own.code[m] == LOG:
                 along = at - low

@@ -27,23 +27,29 @@ from bayesmm.likelihood.compiled import (
     c_function,
     call,
     from_python,
-    inlined,
-    integers,
-    matrix,
-    pack,
     pointers,
-    vector,
     zeros,
 )
 from bayesmm.likelihood.coordinates import Coordinates, natural, pull_back
-from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.packed import Floats, Integer, Integers, Ints, pack, reader, unpacked
 
 # A likelihood as `density` calls it: (its words, flags, L, positive auxiliaries, sampled coefficients, log likelihood
 # out, derivatives with respect to L, auxiliaries and coefficients out) -> 1, or 0 where there is none. The first flag
 # is 1 where derivatives are wanted; the arrays for them hold zeros.
 LIKELIHOOD = INT64(WORDS, WORDS, *[DOUBLES] * 7)
-N_COORDINATES = len(Coordinates._fields)
 PART = 250  # rows: worth a thread's while, and a small part of a second
+
+
+class PosteriorData(NamedTuple):
+    """What `density` knows of a model."""
+
+    coordinates: Coordinates
+    flags: Integers  # (1,) of the likelihood
+    likelihood: Integer  # the address of its C function
+    words: Integers  # the likelihood's
+
+
+read_data, read_coordinates = reader(PosteriorData), reader(Coordinates)
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ class LogPosterior:
     @functools.cached_property
     def _without_gradient(self) -> Ints:
         words = self.words.copy()
-        words[words[1 + 4 * N_COORDINATES]] = 0
+        unpacked(words, PosteriorData).flags[0] = 0
         return words
 
 
@@ -155,7 +161,7 @@ class SearchedPosterior:
 
     @functools.cached_property
     def _words(self) -> Ints:
-        return pack(*self.coordinates)
+        return pack(self.coordinates)
 
 
 def evaluated(likelihood: object, words: Ints, at: Parameters) -> tuple[float, Parameters]:
@@ -168,25 +174,13 @@ def evaluated(likelihood: object, words: Ints, at: Parameters) -> tuple[float, P
 
 def log_posterior(coordinates: Coordinates, likelihood: object, data: Ints) -> LogPosterior:
     """Return the log posterior for a likelihood, a C function of the type LIKELIHOOD, and its words."""
-    flags = np.array([1, likelihood.address])
-    return LogPosterior(coordinates, pack(*coordinates, flags, data))
-
-
-@inlined
-def unpacked(w):
-    """Return the Coordinates that words begin with."""
-    return Coordinates(
-        integers(w, 0), integers(w, 1), integers(w, 2), integers(w, 3), integers(w, 4), vector(w, 5), integers(w, 6),
-        integers(w, 7), integers(w, 8), matrix(w, 9), integers(w, 10), integers(w, 11), matrix(w, 12), integers(w, 13),
-        vector(w, 14),
-    )  # fmt: skip
+    return LogPosterior(coordinates, pack(PosteriorData(coordinates, np.ones(1), likelihood.address, data)))
 
 
 @c_function(DENSITY)
 def density(dimensions, x_, gradient_, value_, w):
     """Set the log density at x and its gradient, as nutpie calls it."""
-    c = unpacked(w)
-    flags, data = integers(w, 15), integers(w, 16)
+    c, flags, likelihood, data = read_data(w)
     x, gradient, value = carray(x_, (dimensions,)), carray(gradient_, (dimensions,)), zeros(1)
     if dimensions != c.sizes[2]:
         return WRONG_SIZE
@@ -195,7 +189,7 @@ def density(dimensions, x_, gradient_, value_, w):
     found = 0
     if np.isfinite(at.log_density):
         arguments = (data, flags, at.L, at.positive, at.coefficients, value, d_L, d_positive, d_coefficients)
-        found = call(flags[1], arguments)
+        found = call(likelihood, arguments)
     value_[0] = at.log_density + value[0] if found == 1 else -np.inf
     if not np.isfinite(value_[0]):
         return BAD_DENSITY
@@ -213,7 +207,7 @@ def change_of_variables(
     w, x_, d_L_, d_positive_, d_coefficients_, L_, positive_, coefficients_, value_, gradient_
 ):  # fmt: skip
     """Set what `natural` gives at x and, with a likelihood's derivatives, the gradient; return 0 without density."""
-    c = unpacked(w)
+    c = read_coordinates(w)
     at = natural(carray(x_, (c.sizes[2],)), c)
     L, positive, coefficients = (
         carray(L_, at.L.shape), carray(positive_, at.positive.shape), carray(coefficients_, at.coefficients.shape),

@@ -21,7 +21,6 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from numba import carray
 
 from bayesmm.design.predictors import check_of_mean, random_parameters
 from bayesmm.design.records import Design
@@ -33,19 +32,15 @@ from bayesmm.likelihood.compiled import (
     WORDS,
     c_function,
     from_python,
-    integers,
-    matrix,
     matrix_of,
-    pack,
     pointers,
-    vector,
     vector_of,
 )
-from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.lattice import FINE, LATTICE, lattice_level
 from bayesmm.likelihood.lattice_walk import walk_size
 from bayesmm.likelihood.level_sums import marginal
 from bayesmm.likelihood.own_parameters import kind_of_own, padded
+from bayesmm.likelihood.packed import Floats, Integer, Integers, Ints, Matrix, Number, Vector, Words, pack, reader
 from bayesmm.likelihood.response_terms import constant
 from bayesmm.likelihood.row_functions import codes
 from bayesmm.likelihood.tensor_rule import tensor_level, tensor_size
@@ -80,19 +75,22 @@ class Grouped(NamedTuple):
         All of the above, packed.
     """
 
-    family: int
-    link: int
-    by: int
-    real: int
-    y: Floats
-    size: Floats
-    weight: Floats
-    offset: Floats
-    X: Floats
-    Z: Floats
-    start: Ints
-    constant: float
-    words: Ints
+    family: Integer
+    link: Integer
+    by: Integer
+    real: Integer
+    y: Vector
+    size: Vector
+    weight: Vector
+    offset: Vector
+    X: Matrix
+    Z: Matrix
+    start: Integers
+    constant: Number
+    words: Words
+
+
+read_grouped = reader(Grouped)
 
 
 class Value(NamedTuple):
@@ -158,8 +156,8 @@ def grouped(
     order = np.argsort(index, kind="stable")
     columns = [np.ascontiguousarray(c[order], dtype=np.float64) for c in (y, size, weights, offset, X, Z)]
     start = np.concatenate([[0], np.cumsum(np.bincount(index, minlength=n_levels))]).astype(np.int64)
-    words = pack(np.array([family, link, by, real]), *columns, start, np.array([fixed]))
-    return Grouped(family, link, by, real, *columns, start, fixed, words)
+    data = Grouped(family, link, by, real, *columns, start, fixed, np.empty(0, np.int64))
+    return data._replace(words=pack(data))
 
 
 def merged(keys: Floats, y: Floats, size: Floats, weights: Floats) -> tuple[Ints, Floats, Floats]:
@@ -286,12 +284,7 @@ def likelihood(
 
     `words` are those of `Grouped`, and `told` are from the function of that name.
     """
-    w = carray(words, (words[0],))
-    codes = integers(w, 0)
-    data = Grouped(
-        codes[0], codes[1], codes[2], codes[3], vector(w, 1), vector(w, 2), vector(w, 3), vector(w, 4), matrix(w, 5),
-        matrix(w, 6), integers(w, 7), vector(w, 8)[0], w,
-    )  # fmt: skip
+    data = read_grouped(words)
     p, q, m = data.X.shape[1], data.Z.shape[1], MOST_PARAMETERS if data.by == 0 else data.by * data.X.shape[0]
     return marginal(
         data, told, nodes, log_weights, vector_of(beta, (p,)), matrix_of(L, (q, q)), vector_of(aux, (m,)), value,

@@ -7,19 +7,32 @@ taken out.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numba import carray
 
 from bayesmm.design.records import Design
-from bayesmm.likelihood.compiled import Ints, c_function, call, inlined, integers, pack, vector, zeros
+from bayesmm.likelihood.compiled import c_function, call, zeros
+from bayesmm.likelihood.packed import Integer, Integers, Ints, Vector, pack, reader
 from bayesmm.likelihood.posterior import LIKELIHOOD
 
-# The words: sizes, those of the joint density, five numbers for each block, and the factors R row by row.
-# The sizes: the address of the joint density, and its coefficients. The numbers: where the block's effects begin, its
-# levels, where its sd is in L, where its factor begins, and whether it is centred.
-SIZES, INNER, BLOCKS, ROOTS = range(4)
-NUMBERS = 5
+
+class RelatedData(NamedTuple):
+    """What is known of a joint density with K blocks whose levels have a known covariance."""
+
+    likelihood: Integer  # the address of the joint density
+    words: Integers  # and its words
+    coefficients: Integer  # how many it has, effects included
+    at: Integers  # (K,) where the effects of a block begin among them
+    levels: Integers  # (K,)
+    place: Integers  # (K,) of its sd in L
+    first: Integers  # (K,) where its factor begins
+    centred: Integers  # (K,)
+    roots: Vector  # the factors R, row by row
+
+
+read_data = reader(RelatedData)
 
 
 def related_words(
@@ -43,33 +56,25 @@ def related_words(
         block = design.blocks[k]
         G = len(block.levels)
         if block.relation is not None:  # which has one effect in a level
-            table += [at, G, places[k], length, int(centred[k])]
+            table.append((at, G, places[k], length, centred[k]))
             roots.append(block.relation.root.ravel())
             length += G * G
         at += G * len(block.columns)
-    sizes = np.array([likelihood.address, at], dtype=np.int64)
-    return pack(sizes, words, np.array(table, dtype=np.int64), np.concatenate(roots))
-
-
-@inlined
-def numbers_of(blocks, k):
-    """Return the numbers of one block."""
-    i = NUMBERS * k
-    return blocks[i], blocks[i + 1], blocks[i + 2], blocks[i + 3], blocks[i + 4]
+    blocks = np.array(table, dtype=np.int64).reshape(-1, 5).T
+    return pack(RelatedData(likelihood.address, words, at, *blocks, np.concatenate(roots)))
 
 
 @c_function(LIKELIHOOD)
 def related_likelihood(words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
     """Set log p(y, e | L, parameters, coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
-    w = carray(words, (words[0],))
-    sizes, blocks, roots = integers(w, SIZES), integers(w, BLOCKS), vector(w, ROOTS)
-    n, extra = sizes[1], 0.0
+    data = read_data(words)
+    n, roots, extra = data.coefficients, data.roots, 0.0
     given, d_given = carray(coefficients, (n,)), carray(d_coefficients, (n,))
     inner, d_inner = zeros(n), zeros(n)
     for i in range(n):
         inner[i] = given[i]
-    for k in range(blocks.shape[0] // NUMBERS):
-        at, G, place, first, centred = numbers_of(blocks, k)
+    for k in range(data.at.shape[0]):
+        at, G, place, first, centred = data.at[k], data.levels[k], data.place[k], data.first[k], data.centred[k]
         longer = 0.0
         for g in range(G):
             total = 0.0
@@ -78,13 +83,13 @@ def related_likelihood(words, flags, L, positive, coefficients, value, d_L, d_po
             inner[at + g] = total
             longer += total * total - given[at + g] * given[at + g]
         extra += 0.5 * longer / (L[place] * L[place] if centred == 1 else 1.0)
-    if call(sizes[0], (integers(w, INNER), flags, L, positive, inner, value, d_L, d_positive, d_inner)) == 0:
+    if call(data.likelihood, (data.words, flags, L, positive, inner, value, d_L, d_positive, d_inner)) == 0:
         return 0
     value[0] += extra
     for i in range(n):
         d_given[i] = d_inner[i]
-    for k in range(blocks.shape[0] // NUMBERS):
-        at, G, place, first, centred = numbers_of(blocks, k)
+    for k in range(data.at.shape[0]):
+        at, G, place, first, centred = data.at[k], data.levels[k], data.place[k], data.first[k], data.centred[k]
         variance, longer = L[place] * L[place] if centred == 1 else 1.0, 0.0
         for g in range(G):
             d_given[at + g] = -given[at + g] / variance

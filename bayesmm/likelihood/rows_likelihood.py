@@ -1,6 +1,7 @@
 """The likelihood of a generalised model without random effects as a C function of the natural parameters."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import carray
@@ -11,29 +12,23 @@ from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import (
     c_function,
     fused,
-    inlined,
-    integers,
-    matrix,
-    pack,
     pointer,
     reordered,
-    vector,
     vector_of,
     zeros,
 )
-from bayesmm.likelihood.crossproducts import Ints
 from bayesmm.likelihood.exponential import exponential
 from bayesmm.likelihood.own_parameters import (
-    NUMBER,
     kind_of_own,
     own_parameters,
     own_size,
     pull_own,
+    read_own,
     set_own,
-    unpacked_own,
 )
+from bayesmm.likelihood.packed import Integers, Ints, pack, reader
 from bayesmm.likelihood.posterior import LIKELIHOOD
-from bayesmm.likelihood.quadrature import Grouped, grouped
+from bayesmm.likelihood.quadrature import grouped, read_grouped
 from bayesmm.likelihood.response_kernels import add_scores_at
 from bayesmm.likelihood.response_terms import COUNTS, LOGIT, kind_of, row_constant, row_derivatives, row_score
 from bayesmm.likelihood.row_functions import codes
@@ -48,7 +43,7 @@ def rows_words(design: Design) -> Ints:
     none, level = np.zeros((design.n, 0)), np.zeros(design.n, np.int64)
     own = dict(size=design.size, weights=design.weights, offset=design.offset, **kind_of_own(design))
     data = grouped(*codes(design.family), design.y, design.X, none, level, 1, **own)
-    return pack(np.zeros(1, np.int64), data.words, own_parameters(design).words)
+    return pack(RowsData(data.words, own_parameters(design).words))
 
 
 @reordered
@@ -143,28 +138,28 @@ def gather_columns(X, slope, d_beta):
         d_beta[j] += total
 
 
-@inlined
-def unpacked_rows(w):
-    """Return the record `Grouped` of its words."""
-    known = integers(w, 0)
-    return Grouped(
-        known[0], known[1], known[2], known[3], vector(w, 1), vector(w, 2), vector(w, 3), vector(w, 4), matrix(w, 5),
-        matrix(w, 6), integers(w, 7), vector(w, 8)[0], w,
-    )  # fmt: skip
+class RowsData(NamedTuple):
+    """What the likelihood of a model without random effects knows of it."""
+
+    rows: Integers  # words of `Grouped`
+    own: Integers  # words of `Own`
+
+
+read_data = reader(RowsData)
 
 
 @c_function(LIKELIHOOD)
 def rows_likelihood(words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
     """Set log p(y | parameters, coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
-    w = carray(words, (words[0],))
-    data, own = unpacked_rows(integers(w, 1)), unpacked_own(integers(w, 2))
+    known = read_data(words)
+    data, own = read_grouped(known.rows), read_own(known.own)
     n, p = data.X.shape
     aux, eta, slope = zeros(own_size(own, n)), zeros(n), zeros(n)
     d_aux = zeros(aux.shape[0])
     if not set_own(own, positive, aux):
         return 0
     predictors(data, carray(coefficients, (p,)), eta)
-    total = sum_rows(data, aux, own.facts[NUMBER], eta, slope, d_aux)
+    total = sum_rows(data, aux, own.number, eta, slope, d_aux)
     if not math.isfinite(total):
         return 0
     value[0] = total

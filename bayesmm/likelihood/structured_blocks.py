@@ -15,11 +15,11 @@ from bayesmm.design.covariance.structure import Part
 from bayesmm.design.parameters import part_parameters, residual_labels, sd_places
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import ResidualParameter
-from bayesmm.likelihood.compiled import Ints, pack
 from bayesmm.likelihood.coordinates import Coordinates, factors, sds_of_terms
-from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.packed import Floats, Ints, pack
 from bayesmm.likelihood.posterior import Parameters
 from bayesmm.likelihood.structure_functions import factor_function
+from bayesmm.likelihood.structured_likelihood import StructuredData
 from bayesmm.priors import Prior
 
 UNIFORM = Prior("Uniform", lower=-1.0, upper=1.0)
@@ -141,16 +141,17 @@ class Sampled:
         """Return the words of `structured_likelihood` for a likelihood and its words."""
         visits = 0 if self.matrix is None else self.matrix.visits
         first = 0 if self.matrix is None else int(np.argmin(self.source))
-        sizes = likelihood.address, self.length, len(self.own), len(self.names), visits, len(self.place), first
+        sizes = self.length, len(self.own), len(self.names), visits, len(self.place), first
         table, positions, at = [], [np.empty(0, np.int64)], 0
         for one in self.parts:
             q = len(one.part.columns)
-            table += [factor_function(one.part.covariance.kernel).address, one.first, len(one.labels), q, at]
+            table.append((factor_function(one.part.covariance.kernel).address, one.first, len(one.labels), q, at))
             positions.append(self.positions(one).ravel())
             at += q * q
         is_sd = np.isin(self.names, self.signed).astype(np.int64)
-        arrays = np.array(sizes), words, self.place, self.source, np.array(table, dtype=np.int64)
-        return pack(*arrays, np.concatenate(positions), is_sd)
+        parts = np.array(table, dtype=np.int64).reshape(-1, 5).T
+        own = *sizes, self.place, self.source, *parts, np.concatenate(positions), is_sd
+        return pack(StructuredData(likelihood.address, words, *own))
 
     def of_likelihood(self, at: Parameters) -> Parameters:
         """Return what the likelihood is a function of at one set of sampled parameters."""

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from bayesmm.design.summed import LevelSums, SummedColumn, SummedMatrix, Sums
-from bayesmm.likelihood.crossproducts import CrossProducts, Floats, Ints, Rest, coupled, merged
+from bayesmm.likelihood.crossproducts import CrossProducts, Floats, Ints, coupled, merged
+from bayesmm.likelihood.gaussian_data import Rest
 from bayesmm.likelihood.orthogonal import Columns, orthonormal, residual
 
 # Sums of squares are known to some 1e-13 of themselves; of a response that its columns explain but for this share, what

@@ -17,8 +17,9 @@ from bayesmm.design.residual.correlation import Entries
 from bayesmm.design.residual.structure import ResidualTerm, Values, lies_within, values_by_label
 from bayesmm.design.summed import is_summed, sd
 from bayesmm.design.summed_residual import SetKinds, kinds_of_sets
-from bayesmm.likelihood.compiled import Ints, pack
-from bayesmm.likelihood.crossproducts import CrossProducts, Factor, Floats, Rest, Rows, leading_products
+from bayesmm.likelihood.crossproducts import CrossProducts, Factor, Rows, leading_products
+from bayesmm.likelihood.gaussian_data import CrossProductsData, Leading, Rest, VaryingData
+from bayesmm.likelihood.packed import Floats, Ints, pack
 from bayesmm.likelihood.structure_functions import inverse_function, log_sd_function
 from bayesmm.likelihood.summed import SetSums
 
@@ -181,26 +182,16 @@ def varying_of_sums(design: Design, sets: SetSums) -> Varying:
 def _varying(design: Design, own: Classes | SetKinds, lead: tuple, rest: Rest, cells: tuple, ends: Ints) -> Varying:
     """Return what compiled code takes, of cells, where the sums of each begin, their classes and their values."""
     correlated, scattered = _structures(design)
-    nothing = np.zeros((0, 0, 0)), np.zeros(0, np.int64)  # no levels side by side
-    cross = pack(*lead, np.zeros_like(rest.A), np.zeros_like(rest.z), rest.q, rest.n_levels, np.zeros(1), *nothing)
-    sizes = np.array(
-        [0 if part is None else part.size for part in (correlated, scattered)] + [int(design.residual.sigma == "joint")]
-    )
-    functions = np.array(
-        [
-            0 if correlated is None else inverse_function(correlated.structure.inverse.values).address,
-            0 if scattered is None else log_sd_function(scattered.structure.log_sd).address,
-        ]
-    )
-    classes = own.table, own.sds, own.count, own.kind, own.left, own.right
-    words = pack(sizes, functions, *classes, *cells, cross, ends)
-    return Varying(words, len(lead[0]), design.residual.sigma == "joint")
-
-
-def varying_words(cp: CrossProducts, design: Design, terms: NamedTuple, varying: Varying) -> Ints:
-    """Return the words of `varying_likelihood`."""
-    numbers = np.array([cp.n - np.isinf(terms.sd).sum(), sum_of_log_weights(design)])
-    return pack(*terms, numbers, varying.words)
+    empty = rest._replace(A=np.zeros_like(rest.A), z=np.zeros_like(rest.z))
+    of_C, of_sd = (0 if part is None else part.size for part in (correlated, scattered))
+    data = VaryingData(
+        of_C, of_sd, int(design.residual.sigma == "joint"),
+        0 if correlated is None else inverse_function(correlated.structure.inverse.values).address,
+        0 if scattered is None else log_sd_function(scattered.structure.log_sd).address,
+        own.table, own.sds, own.count, own.kind, own.left, own.right, *cells,
+        pack(CrossProductsData(Leading(*lead), empty, np.zeros(1), np.zeros((0, 0, 0)), ())), ends,
+    )  # fmt: skip
+    return Varying(pack(data), len(lead[0]), design.residual.sigma == "joint")
 
 
 def sum_of_log_weights(design: Design) -> float:

@@ -10,56 +10,45 @@ from bayesmm.likelihood.compiled import (
     DOUBLES,
     INT64,
     WORDS,
-    Ints,
     c_function,
     call,
-    cube,
     from_python,
-    integers,
-    matrix,
     pointers,
     zero_integers,
     zeros,
 )
 from bayesmm.likelihood.conditional_gaussian import Recovered, drawn, recover
-from bayesmm.likelihood.crossproducts import CrossProducts, Floats
-from bayesmm.likelihood.gaussian_likelihood import cross_products, rest_sizes
+from bayesmm.likelihood.crossproducts import CrossProducts
+from bayesmm.likelihood.gaussian_data import read_cross_products, read_varying
+from bayesmm.likelihood.gaussian_likelihood import rest_sizes
+from bayesmm.likelihood.packed import Floats, Ints
 from bayesmm.likelihood.varying import Varying
-from bayesmm.likelihood.varying_likelihood import (
-    CROSS,
-    KIND,
-    OF_C,
-    OF_SD,
-    SDS,
-    SIZES,
-    TABLE,
-    residual_weights,
-    weighted_cells,
-)
+from bayesmm.likelihood.varying_likelihood import residual_weights, weighted_cells
 
 
 @c_function(INT64(WORDS, WORDS, WORDS, *[DOUBLES] * 10), calls=(residual_weights, weighted_cells, drawn))
-def varying_draws(v, sizes, pattern, positive_, T_, sigma, mean_, lam_, D, eps_, eps_lead_, out_rest_, out_lead_):
+def varying_draws(words, sizes, pattern, positive_, T_, sigma, mean_, lam_, D, eps_, eps_lead_, out_rest_, out_lead_):
     """Apply `conditional_gaussian.drawn` to each draw with its own cross-products; 0 where one has no factor of M."""
-    n, G, K, S = sizes[0], sizes[1], matrix(v, TABLE).shape[0], matrix(v, SDS).shape[0]
-    own, one = integers(v, SIZES), zero_integers(2)
-    a, log_sd, weights, out = zeros(K), zeros(S), zeros(integers(v, KIND).shape[0]), zeros(2)
-    cross = zero_integers(integers(v, CROSS).shape[0])
-    call("weighted_cells", (v, weights, cross))
-    _, rest, _ = cross_products(cross)
-    q = cube(cross, 1).shape[1]
+    n, G, v, one = sizes[0], sizes[1], read_varying(words), zero_integers(2)
+    a, log_sd, weights, out = zeros(v.table.shape[0]), zeros(v.sds.shape[0]), zeros(v.kind.shape[0]), zeros(2)
+    cross = zero_integers(v.cross.shape[0])
+    call("weighted_cells", (words, weights, cross))
+    lead, rest, _, _, _ = read_cross_products(cross)
+    q = lead.A.shape[1]
     m, p, length = rest_sizes(rest, q)
-    positive = carray(positive_, (n, 1 + own[OF_C] + own[OF_SD]))
+    positive = carray(positive_, (n, 1 + v.of_C + v.of_sd))
     T, mean, lam = carray(T_, (n, length)), carray(mean_, (n, p)), carray(lam_, (n, p))
     eps, out_rest = carray(eps_, (n, m)), carray(out_rest_, (n, m))
     eps_lead, out_lead = carray(eps_lead_, (n, G * q)), carray(out_lead_, (n, G * q))
     one[0], one[1] = 1, G
     for i in range(n):
-        if call("residual_weights", (v, positive[i], a, log_sd, weights, out)) == 0:
+        if call("residual_weights", (words, positive[i], a, log_sd, weights, out)) == 0:
             return 0
-        call("weighted_cells", (v, weights, cross))
-        z = matrix(cross, 5)
-        given = cross, one, pattern, z, T[i], out[1:], mean[i], lam[i], D, eps[i], eps_lead[i], out_rest[i], out_lead[i]
+        call("weighted_cells", (words, weights, cross))
+        given = (
+            cross, one, pattern, lead.sum_z, T[i], out[1:], mean[i], lam[i], D, eps[i], eps_lead[i], out_rest[i],
+            out_lead[i],
+        )  # fmt: skip
         if call("drawn", given) == 0:
             return 0
     return 1 if cross.shape[0] > 0 else 0

@@ -23,21 +23,23 @@ from bayesmm.likelihood.compiled import (
     WORDS,
     c_function,
     call,
-    cube,
     from_python,
     inlined,
     inner,
-    integers,
-    matrix,
     pointers,
-    unpacked,
-    vector,
     zero_integers,
     zero_matrix,
     zeros,
 )
-from bayesmm.likelihood.crossproducts import CrossProducts, Floats, Leading
+from bayesmm.likelihood.crossproducts import CrossProducts
 from bayesmm.likelihood.dense_matrices import matmul
+from bayesmm.likelihood.gaussian_data import (
+    CrossProductsData,
+    VaryingData,
+    read_cross_products,
+    read_gaussian,
+    read_varying,
+)
 from bayesmm.likelihood.gaussian_factorisation import (
     lambda_times,
     level_factor,
@@ -45,14 +47,10 @@ from bayesmm.likelihood.gaussian_factorisation import (
     rest_lambda,
     shifted,
 )
-from bayesmm.likelihood.gaussian_likelihood import Solution, cross_products, gaussian_at, rest_sizes
+from bayesmm.likelihood.gaussian_likelihood import Solution, gaussian_at, rest_sizes
+from bayesmm.likelihood.packed import Floats, unpacked
 from bayesmm.likelihood.posterior import LIKELIHOOD
 from bayesmm.likelihood.varying import Varying
-
-# What `varying.Varying.words` hold, by number.
-SIZES, FUNCTIONS, TABLE, SDS, COUNT, KIND, LEFT, RIGHT, CELL, START, WEIGHT, SUMS, CROSS, ENDS = range(14)
-# The sizes: parameters besides sigma of C and of the sds, whether the sds are absolute, sigma being 1.
-OF_C, OF_SD, ABSOLUTE = 0, 1, 2
 
 
 @inner
@@ -61,66 +59,58 @@ def apply_kernels(v, backward, positive, a, d_a, log_sd, d_log_sd, d_positive, o
 
     `out` becomes log|C| and the sds' derivative in sigma.
     """
-    sizes, functions, given = integers(v, SIZES), integers(v, FUNCTIONS), zero_integers(4)
-    of_C, of_sd = sizes[OF_C], sizes[OF_SD]
+    given, at, end = zero_integers(4), 1 + v.of_C, 1 + v.of_C + v.of_sd
     given[0] = 1 if backward else 0
-    if functions[0] != 0:
-        given[1], given[2], given[3] = of_C, matrix(v, TABLE).shape[0], matrix(v, TABLE).shape[1]
-        end = 1 + of_C
-        call(functions[0], (given, positive, positive[1:end], matrix(v, TABLE), a, d_a, d_positive[1:end], out))
+    if v.inverse != 0:
+        given[1], given[2], given[3] = v.of_C, v.table.shape[0], v.table.shape[1]
+        call(v.inverse, (given, positive, positive[1:at], v.table, a, d_a, d_positive[1:at], out))
     else:
         a[0], out[0] = 1.0, 0.0
-    if functions[1] != 0:
-        at, end = 1 + of_C, 1 + of_C + of_sd
-        given[1], given[2], given[3] = of_sd, matrix(v, SDS).shape[0], matrix(v, SDS).shape[1]
+    if v.log_sd != 0:
+        given[1], given[2], given[3] = v.of_sd, v.sds.shape[0], v.sds.shape[1]
         own, d_own = positive[at:end], d_positive[at:end]
-        call(functions[1], (given, positive, own, matrix(v, SDS), log_sd, d_log_sd, d_own, out[1:]))
+        call(v.log_sd, (given, positive, own, v.sds, log_sd, d_log_sd, d_own, out[1:]))
     else:
         log_sd[0], out[1] = 0.0, 0.0
 
 
 @c_function(INT64(WORDS, *[DOUBLES] * 5))
-def residual_weights(v, positive_, a_, log_sd_, weights, out):
+def residual_weights(words, positive_, a_, log_sd_, weights, out):
     """Set the values a, the logarithms of the sds, the weights, and as `out` log|W| and sigma; 0 where there are none.
 
     Sigma is 1 where the sds are absolute.
     """
-    K, S = matrix(v, TABLE).shape[0], matrix(v, SDS).shape[0]
-    sizes, count, kind, left, right = (
-        integers(v, SIZES), vector(v, COUNT), integers(v, KIND), integers(v, LEFT), integers(v, RIGHT),
-    )  # fmt: skip
-    n_positive = 1 + sizes[OF_C] + sizes[OF_SD]
+    v = read_varying(words)
+    K, S, n_positive = v.table.shape[0], v.sds.shape[0], 1 + v.of_C + v.of_sd
     positive, a, log_sd, found, unused = (
         carray(positive_, (n_positive,)), carray(a_, (K,)), carray(log_sd_, (S,)), zeros(2), zeros(n_positive),
     )  # fmt: skip
     apply_kernels(v, False, positive, a, zeros(K), log_sd, zeros(S), unused, found)
-    out[0], out[1] = -found[0], 1.0 if sizes[ABSOLUTE] == 1 else positive[0]
+    out[0], out[1] = -found[0], 1.0 if v.absolute == 1 else positive[0]
     for s in range(S):
-        out[0] -= 2.0 * count[s] * log_sd[s]
+        out[0] -= 2.0 * v.count[s] * log_sd[s]
     if not np.isfinite(out[0]):
         return 0
-    for c in range(kind.shape[0]):
-        weights[c] = a[kind[c]] * math.exp(-log_sd[left[c]] - log_sd[right[c]])
+    for c in range(v.kind.shape[0]):
+        weights[c] = a[v.kind[c]] * math.exp(-log_sd[v.left[c]] - log_sd[v.right[c]])
     return 1
 
 
 @c_function(INT64(WORDS, DOUBLES, WORDS))
-def weighted_cells(v, weights, cross_):
+def weighted_cells(words, weights, cross_):
     """Set the cells of the cross-products, words with room for them, to their sums with these weights."""
-    template = integers(v, CROSS)
-    cross = carray(cross_, template.shape)
-    for i in range(template.shape[0]):
-        cross[i] = template[i]
-    A, coupling, z, zz = cube(cross, 1), matrix(cross, 4), matrix(cross, 5), cube(cross, 6)
-    rest_A, rest_z, rWr = matrix(cross, 7), vector(cross, 8), vector(cross, 11)
-    parts = A.reshape(A.size), coupling.reshape(coupling.size), z.reshape(z.size), rest_A.reshape(rest_A.size)
-    cell, start, weight, sums, ends = (
-        integers(v, CELL), integers(v, START), integers(v, WEIGHT), vector(v, SUMS), integers(v, ENDS),
-    )  # fmt: skip
-    for i in range(cell.shape[0]):
-        total, at = 0.0, cell[i]
-        for k in range(start[i], start[i + 1]):
-            total += sums[k] * weights[weight[k]]
+    v = read_varying(words)
+    cross = carray(cross_, v.cross.shape)
+    for i in range(cross.shape[0]):
+        cross[i] = v.cross[i]
+    lead, rest, rWr, _, _ = read_cross_products(cross_)
+    A, coupling, z, zz = lead.A, lead.coupling, lead.sum_z, lead.sum_zz
+    parts = A.reshape(A.size), coupling.reshape(coupling.size), z.reshape(z.size), rest.A.reshape(rest.A.size)
+    ends = v.ends
+    for i in range(v.cell.shape[0]):
+        total, at = 0.0, v.cell[i]
+        for k in range(v.start[i], v.start[i + 1]):
+            total += v.sums[k] * weights[v.weight[k]]
         if at < ends[0]:
             parts[0][at] = total
         elif at < ends[1]:
@@ -130,7 +120,7 @@ def weighted_cells(v, weights, cross_):
         elif at < ends[3]:
             parts[3][at - ends[2]] = total
         elif at < ends[4]:
-            rest_z[at - ends[3]] = total
+            rest.z[at - ends[3]] = total
         else:
             rWr[0] = total
     for g in range(z.shape[0]):
@@ -193,9 +183,9 @@ def level_slopes(lead, g, T, Q, v, variance, d_A, d_coupling, d_z):
 
 
 @c_function(INT64(WORDS, WORDS, *[DOUBLES] * 6))
-def weight_derivatives(v, cross, T_, lam_, M_, vectors_, sigma, d_weights):
+def weight_derivatives(words, cross, T_, lam_, M_, vectors_, sigma, d_weights):
     """Add the derivatives of log p in the weights, for what `relative` has left of an evaluation with the gradient."""
-    lead, rest, _ = cross_products(cross)
+    v, (lead, rest, _, _, _) = read_varying(words), read_cross_products(cross)
     q, variance = lead.A.shape[1], sigma[0] * sigma[0]
     m, p, length = rest_sizes(rest, q)
     T, Q, found = carray(T_, (length,)), zero_matrix(m, m), carray(vectors_, (3, m))[1]
@@ -205,11 +195,9 @@ def weight_derivatives(v, cross, T_, lam_, M_, vectors_, sigma, d_weights):
     to_coupling, to_z = d_coupling.reshape(lead.coupling.shape), d_z.reshape(lead.sum_z.shape)
     for g in range(lead.A.shape[0]):
         level_slopes(lead, g, T1, Q, found, variance, to_A, to_coupling, to_z)
-    cell, start, weight, sums, ends = (
-        integers(v, CELL), integers(v, START), integers(v, WEIGHT), vector(v, SUMS), integers(v, ENDS),
-    )  # fmt: skip
-    for i in range(cell.shape[0]):
-        at = cell[i]
+    ends = v.ends
+    for i in range(v.cell.shape[0]):
+        at = v.cell[i]
         if at < ends[0]:
             slope = d_A[at]
         elif at < ends[1]:
@@ -223,39 +211,38 @@ def weight_derivatives(v, cross, T_, lam_, M_, vectors_, sigma, d_weights):
             slope = found[at - ends[3]] / variance
         else:
             slope = -0.5 / variance
-        for k in range(start[i], start[i + 1]):
-            d_weights[weight[k]] += sums[k] * slope
+        for k in range(v.start[i], v.start[i + 1]):
+            d_weights[v.weight[k]] += v.sums[k] * slope
     return 1
 
 
 @inlined
 def pull_weights(v, a, log_sd, weights, d_weights, d_a, d_log_sd):
     """Set the derivatives in a and in the logarithms of the sds, log|W| among what is differentiated."""
-    count, kind, left, right = vector(v, COUNT), integers(v, KIND), integers(v, LEFT), integers(v, RIGHT)
-    for c in range(kind.shape[0]):
-        d_a[kind[c]] += d_weights[c] * math.exp(-log_sd[left[c]] - log_sd[right[c]])
-        d_log_sd[left[c]] -= d_weights[c] * weights[c]
-        d_log_sd[right[c]] -= d_weights[c] * weights[c]
-    for s in range(count.shape[0]):
-        d_log_sd[s] -= count[s]
+    for c in range(v.kind.shape[0]):
+        d_a[v.kind[c]] += d_weights[c] * math.exp(-log_sd[v.left[c]] - log_sd[v.right[c]])
+        d_log_sd[v.left[c]] -= d_weights[c] * weights[c]
+        d_log_sd[v.right[c]] -= d_weights[c] * weights[c]
+    for s in range(v.count.shape[0]):
+        d_log_sd[s] -= v.count[s]
 
 
 @c_function(INT64(WORDS, WORDS, *[DOUBLES] * 10), calls=(weight_derivatives,))
-def residual_derivatives(v, cross, positive_, a_, log_sd_, weights_, T, lam, M, vectors, sigma, d_positive_):
+def residual_derivatives(words, cross, positive_, a_, log_sd_, weights_, T, lam, M, vectors, sigma, d_positive_):
     """Add the derivatives of log p in the residual's parameters, and set that in sigma where the sds are absolute.
 
     The values a, the logarithms of the sds and the weights are those of `residual_weights`; for the rest see
     `weight_derivatives`.
     """
-    K, S, sizes = matrix(v, TABLE).shape[0], matrix(v, SDS).shape[0], integers(v, SIZES)
-    n_positive, C = 1 + sizes[OF_C] + sizes[OF_SD], integers(v, KIND).shape[0]
+    v = read_varying(words)
+    K, S, C, n_positive = v.table.shape[0], v.sds.shape[0], v.kind.shape[0], 1 + v.of_C + v.of_sd
     positive, d_positive = carray(positive_, (n_positive,)), carray(d_positive_, (n_positive,))
     a, log_sd, weights = carray(a_, (K,)), carray(log_sd_, (S,)), carray(weights_, (C,))
     d_weights, d_a, d_log_sd, out = zeros(C), zeros(K), zeros(S), zeros(2)
-    call("weight_derivatives", (v, cross, T, lam, M, vectors, sigma, d_weights))
+    call("weight_derivatives", (words, cross, T, lam, M, vectors, sigma, d_weights))
     pull_weights(v, a, log_sd, weights, d_weights, d_a, d_log_sd)
     apply_kernels(v, True, positive, a, d_a, log_sd, d_log_sd, d_positive, out)
-    if sizes[ABSOLUTE] == 1:
+    if v.absolute == 1:
         d_positive[0] = out[1]
     return 1
 
@@ -266,23 +253,23 @@ def varying_likelihood(w, flags, L, positive_, coefficients, value, d_L, d_posit
 
     The words are those of `gaussian_likelihood`, but that `varying.Varying.words` stand where cross-products do.
     """
-    v = integers(w, 6)
-    K, S, sizes = matrix(v, TABLE).shape[0], matrix(v, SDS).shape[0], integers(v, SIZES)
-    n_positive, C = 1 + sizes[OF_C] + sizes[OF_SD], integers(v, KIND).shape[0]
+    data = read_gaussian(w)
+    terms, words, v = data.terms, data.rows, read_varying(data.rows)
+    K, S, C, n_positive = v.table.shape[0], v.sds.shape[0], v.kind.shape[0], 1 + v.of_C + v.of_sd
     positive, d_positive = carray(positive_, (n_positive,)), carray(d_positive_, (n_positive,))
     a, log_sd, weights, out, numbers = zeros(K), zeros(S), zeros(C), zeros(2), zeros(3)
-    if call("residual_weights", (v, positive, a, log_sd, weights, out)) == 0:
+    if call("residual_weights", (words, positive, a, log_sd, weights, out)) == 0:
         return 0
-    cross = zero_integers(integers(v, CROSS).shape[0])
-    call("weighted_cells", (v, weights, cross))
-    numbers[0], numbers[1], numbers[2] = out[1], vector(w, 5)[0], vector(w, 5)[1] + out[0]
-    _, rest, _ = cross_products(cross)
-    T, lam, M, vectors = zeros(len(vector(w, 1))), zeros(len(vector(w, 2))), zeros(rest.A.size), zeros(3 * rest.z.size)
+    cross = zero_integers(v.cross.shape[0])
+    call("weighted_cells", (words, weights, cross))
+    numbers[0], numbers[1], numbers[2] = out[1], data.nu, data.sum_log_weights + out[0]
+    rest = read_cross_products(cross).rest
+    T, lam, M, vectors = zeros(len(terms.scale)), zeros(len(terms.sd)), zeros(rest.A.size), zeros(3 * rest.z.size)
     own = (w, cross, flags, numbers, L, coefficients, value, d_L, d_positive, d_coefficients, T, lam, M, vectors)
     if call("gaussian_at", own) == 0:
         return 0
     if flags[0] == 1:
-        given = v, cross, positive, a, log_sd, weights, T, lam, M, vectors, numbers, d_positive
+        given = words, cross, positive, a, log_sd, weights, T, lam, M, vectors, numbers, d_positive
         call("residual_derivatives", given)
     return 1 if cross.shape[0] > 0 else 0  # what was borrowed from is used to the end
 
@@ -334,18 +321,16 @@ def at_residual(like: CrossProducts, varying: Varying, positive: Floats) -> At:
     numpy.linalg.LinAlgError
         The residuals have no precision there.
     """
-    words, out = varying.words, np.zeros(2)
-    a, log_sd, weights = (np.zeros(len(unpacked(words, i))) for i in (TABLE, SDS, KIND))
+    words, v, out = varying.words, unpacked(varying.words, VaryingData), np.zeros(2)
+    a, log_sd, weights = (np.zeros(len(own)) for own in (v.table, v.sds, v.kind))
     if _weights()(*pointers(words, positive, a, log_sd, weights, out)) == 0:
         raise np.linalg.LinAlgError("the residuals have no precision at these parameters")
-    cross = np.zeros(len(unpacked(words, CROSS)), np.int64)
+    cross = np.zeros(len(v.cross), np.int64)
     _cells()(*pointers(words, weights, cross))
-    count, A, coupling, z, zz = (unpacked(cross, i) for i in (0, 1, 4, 5, 6))
-    lead = count.ravel(), A, *(unpacked(cross, i, np.int64).ravel() for i in (2, 3)), coupling[:, :, 0], z[:, :, 0], zz
-    rest = like.rest._replace(A=unpacked(cross, 7)[:, :, 0], z=unpacked(cross, 8).ravel())
-    own = dict(pattern=np.arange(varying.n_levels), z=z[:, :, 0], source=None, rWr=float(unpacked(cross, 11)[0, 0, 0]))
+    found = unpacked(cross, CrossProductsData)
+    own = dict(pattern=np.arange(varying.n_levels), z=found.leading.sum_z, source=None, rWr=float(found.rWr[0]))
     total = like.sum_log_weights + float(out[0])
-    cp = replace(like, leading=Leading(*lead), rest=rest, sum_log_weights=total, **own)
+    cp = replace(like, leading=found.leading, rest=found.rest, sum_log_weights=total, **own)
     vars(cp)["words"] = cross
     return At(varying, cp, positive, a, log_sd, weights)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from numba import carray
 
@@ -11,15 +12,22 @@ from bayesmm.likelihood.compiled import (
     WRONG_SIZE,
     c_function,
     call,
-    integers,
-    matrix,
-    pack,
     reordered,
-    vector,
     zeros,
 )
-from bayesmm.likelihood.crossproducts import Floats, Ints
+from bayesmm.likelihood.packed import Floats, Integers, Ints, Matrix, Vector, pack, reader
 from bayesmm.likelihood.posterior import LogPosterior, density
+
+
+class WhitenedData(NamedTuple):
+    """What compiled code knows of a `Whitened` posterior."""
+
+    centre: Vector  # (d,)
+    factor: Matrix  # (d, d)
+    posterior: Integers  # words of `LogPosterior`
+
+
+read_data = reader(WhitenedData)
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Whitened:
     @cached_property
     def words(self) -> Ints:
         """The data of `whitened_density` and of `expansion`: valid in this process only."""
-        return pack(self.centre, self.factor, self.posterior.words)
+        return pack(WhitenedData(self.centre, self.factor, self.posterior.words))
 
 
 @reordered
@@ -73,13 +81,13 @@ def times_transposed(factor, d_x, d_z):
 @c_function(DENSITY, calls=(density,))
 def whitened_density(dimensions, z, gradient, value, w):
     """Set the log density at z and its gradient, as nutpie calls it."""
-    centre, factor = vector(w, 0), matrix(w, 1)
+    centre, factor, posterior = read_data(w)
     d = centre.shape[0]
     if dimensions != d:
         return WRONG_SIZE
     x, d_x = zeros(d), zeros(d)
     moved(centre, factor, carray(z, (d,)), x)
-    status = call("density", (dimensions, x, d_x, value, integers(w, 2)))
+    status = call("density", (dimensions, x, d_x, value, posterior))
     times_transposed(factor, d_x, carray(gradient, (d,)))
     return status
 
@@ -89,5 +97,6 @@ def expansion(dimensions, size, z, values, w):
     """Set the values that are stored: x. What is made of it is made of all draws at once."""
     if size != dimensions:
         return WRONG_SIZE
-    moved(vector(w, 0), matrix(w, 1), carray(z, (dimensions,)), carray(values, (dimensions,)))
+    data = read_data(w)
+    moved(data.centre, data.factor, carray(z, (dimensions,)), carray(values, (dimensions,)))
     return 0

@@ -18,7 +18,7 @@ from test_marginal_graph import frame as _frame
 
 import bayesmm as bmm
 from bayesmm.families import gamma, special
-from bayesmm.likelihood.compiled import keyed, pack, source_version
+from bayesmm.likelihood.compiled import keyed, source_version
 from bayesmm.likelihood.coordinates import INTERVAL, LOG, factors, partial_correlations, values
 from bayesmm.likelihood.coordinates import natural as natural_
 from bayesmm.likelihood.dense_matrices import LAPACK_FROM
@@ -187,14 +187,6 @@ def test_a_point_too_far_out_has_no_density_and_is_no_error(frame):
         assert value == -np.inf
         assert not slope.any()
     assert posterior.many(np.full((2, posterior.size), 800.0)).tolist() == [-np.inf] * 2
-
-
-def test_packed_arrays_come_back():
-    words = pack(np.arange(3), np.arange(6.0).reshape(2, 3), np.ones((1, 2, 3)), np.zeros(0))
-    assert words[0] == len(words)
-    np.testing.assert_array_equal(words[words[5] : words[5] + 6].view(np.float64), np.arange(6.0))
-    with pytest.raises(ValueError, match="4 dimensions"):
-        pack(np.ones((1, 1, 1, 1)))
 
 
 # --- the cache -------------------------------------------------------------------------------------------------------

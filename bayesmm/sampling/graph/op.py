@@ -17,8 +17,9 @@ from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
 from bayesmm.likelihood.compiled import source_version
-from bayesmm.likelihood.crossproducts import CrossProducts, Leading, Rest
+from bayesmm.likelihood.crossproducts import CrossProducts
 from bayesmm.likelihood.gaussian import FixedPrior
+from bayesmm.likelihood.gaussian_data import Leading, Rest
 from bayesmm.likelihood.gaussian_likelihood import from_arrays
 
 # T, sigma, lam and mean are variables; what follows them is data
