@@ -55,7 +55,7 @@ def inflated_of(base: Family) -> dict[str, object]:
 
 
 def _inflated_mean(base: Family, mu: Array, aux: tuple) -> Array:
-    """Return (1 - p) times the mean without extra zeros."""
+    """Return (1 - p) times the other mean."""
     k = len(base.parameters)
     return (1 - aux[k]) * base.expected(mu, aux[:k])
 
