@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bayesmm.families.beside_zeros import beside_zeros_of
 from bayesmm.families.family import Family
 from bayesmm.families.gamma import SHAPE
 from bayesmm.families.gamma import density as base_density
@@ -10,19 +11,12 @@ from bayesmm.families.gamma import score as base_score
 from bayesmm.families.kernel import Kernels, kernel
 from bayesmm.families.responses import Response
 from bayesmm.families.support import NONNEGATIVE
-from bayesmm.families.with_first import With
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
-    cdf_beside_zeros,
     check_zeros_and_amounts,
-    draw_beside_zeros,
-    graph_of_zeros_beside,
     hurdle,
     hurdle_score,
-    mean_beside_zeros,
     share_of_zeros,
-    start_beside_zeros,
-    variance_beside_zeros,
 )
 from bayesmm.runtime.messages import Message
 
@@ -65,16 +59,11 @@ family = Family(
     support=NONNEGATIVE,
     parameters=(SHAPE, HU),
     check_response=check,
-    mean=With(mean_beside_zeros, base),
     mean_of=("hu",),
     proportional=True,
-    variance=With(variance_beside_zeros, base),
-    draw=With(draw_beside_zeros, base),
-    cdf=With(cdf_beside_zeros, base),
     kernels=Kernels(density, score),
-    graph_density=With(graph_of_zeros_beside, base),
     residuals={"log": NO_RESIDUAL},
-    start=With(start_beside_zeros, base),
     tex=r"\mathrm{HurdleGamma}(\text{mean above } 0\ \mu_{i},\ \kappa,\ \pi)",
     cost=120.0,
+    **beside_zeros_of(base),
 )

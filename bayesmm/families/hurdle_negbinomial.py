@@ -1,13 +1,13 @@
 """Counts that are 0 with probability hu, and above it negative binomial: mu is their mean before zeros are cut off."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from bayesmm.families import negbinomial as base
+from bayesmm.families.beside_zeros import hurdle_of
 from bayesmm.families.family import Family
-from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.kernel import Kernels, kernel
 from bayesmm.families.negbinomial import SHAPE
 from bayesmm.families.negbinomial import density as base_density
 from bayesmm.families.negbinomial import score as base_score
@@ -16,18 +16,12 @@ from bayesmm.families.support import COUNTS_BESIDE_ZEROS
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
     above_zero,
-    above_zero_cdf,
-    above_zero_moments,
     above_zero_score,
     check_some_zeros,
-    graph_hurdle,
     hurdle,
-    hurdle_moments,
     hurdle_score,
-    inflated_cdf,
     share_of_zeros,
     share_seen,
-    sometimes_zero,
 )
 from bayesmm.runtime.messages import Message
 
@@ -37,33 +31,6 @@ Array = np.ndarray
 def check(response: Response) -> list[Message]:
     """Check counts, and whether some are 0."""
     return check_some_zeros(response, "truncated_negbinomial")
-
-
-def mean(mu: Array, aux: tuple) -> Array:
-    """Return (1 - hu) mu / (1 - P(0)), P(0) being that of counts that are not hindered."""
-    return _moments(mu, aux)[0]
-
-
-def variance(mu: Array, aux: tuple) -> Array:
-    """Return the variance of the response, zeros included."""
-    return _moments(mu, aux)[1]
-
-
-def _moments(mu: Array, aux: tuple) -> tuple[Array, Array]:
-    found = above_zero_moments(mu, base.variance(mu, aux), base.log_zero(mu, aux))
-    return hurdle_moments(*found, aux[1])
-
-
-def draw(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Array:
-    """Return random counts."""
-    drawn = base.draw_above_zero(rng, mu, trials, aux)
-    return sometimes_zero(rng, drawn, aux[1])
-
-
-def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
-    """Return P(Y <= y)."""
-    above = above_zero_cdf(base.cdf(y, mu, trials, aux), y, np.exp(base.log_zero(mu, aux)))
-    return inflated_cdf(above, y, aux[1])
 
 
 def start(y: Array, mu: Array) -> Array:
@@ -95,11 +62,6 @@ def score(link, y, size, eta, aux):
     return slope, hurdle_score(y, aux[1])
 
 
-def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return where the density exists, and the log density there."""
-    return graph_hurdle(lambda at: base.graph_density(link, at, eta, trials, aux), aux[1], y)
-
-
 HU = share_of_zeros("hu", r"\pi", "(probability of a zero)", "truncated_negbinomial")
 
 family = Family(
@@ -110,15 +72,11 @@ family = Family(
     support=COUNTS_BESIDE_ZEROS,
     parameters=(replace(SHAPE, limit="hurdle_poisson"), HU),
     check_response=check,
-    mean=mean,
-    variance=variance,
-    draw=draw,
-    cdf=cdf,
     kernels=Kernels(density, score),
-    graph_density=graph_density,
     residuals={"log": NO_RESIDUAL},
     start=start,
     tex=r"\mathrm{HurdleNegBinomial}(\mu_{i},\ \kappa,\ \pi)",
     several_modes=("log",),
     cost=350.0,
+    **hurdle_of(base.counts),
 )

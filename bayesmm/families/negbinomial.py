@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bayesmm.families.beside_zeros import Counts
 from bayesmm.families.draws import BELOW_ONE, LARGEST_COUNT, draw_counts, draw_gamma_factors, where_known
 from bayesmm.families.family import LARGEST_START, Auxiliary, Family, dispersion_start
 from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel
@@ -216,3 +217,5 @@ family = Family(
     whole_strip=True,
     more_zeros="zero_inflated_negbinomial",
 )
+
+counts = Counts(family, log_zero, draw_above_zero)  # of which hurdle and truncated ones are made

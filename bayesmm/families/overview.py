@@ -51,9 +51,12 @@ def _mean(family: Family) -> str:
     """Return the mean of a response: mu, what its function says of itself, or that times the share above 0."""
     if family.mean is None:
         return "mu"
-    if isinstance(family.mean, With):
-        return f"(1 - {family.auxiliaries[-1]}) {_mean(family.mean.first)}"
-    return family.mean.__doc__.removeprefix("Return ").removesuffix(".")
+    made = isinstance(family.mean, With)  # of another one and zeros, with the probability p
+    said = (family.mean.function if made else family.mean).__doc__.removeprefix("Return ").removesuffix(".")
+    if not made:
+        return said
+    said = said.replace("(1 - p)", f"(1 - {family.auxiliaries[-1]})") if family.auxiliaries else said
+    return said.replace("times the other mean", _mean(family.mean.first)) if said.endswith("mean") else said
 
 
 def _parameter(own: Auxiliary) -> str:

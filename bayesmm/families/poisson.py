@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bayesmm.families.beside_zeros import Counts
 from bayesmm.families.draws import draw_counts, where_known
 from bayesmm.families.family import Family
 from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel
@@ -130,3 +131,5 @@ family = Family(
     more_zeros="zero_inflated_poisson",
     canonical="log",
 )
+
+counts = Counts(family, log_zero, draw_above_zero)  # of which hurdle and truncated ones are made

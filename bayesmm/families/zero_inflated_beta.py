@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bayesmm.families.beside_zeros import beside_zeros_of
 from bayesmm.families.beta import PHI
 from bayesmm.families.beta import density as base_density
 from bayesmm.families.beta import family as base
@@ -11,19 +12,12 @@ from bayesmm.families.kernel import Kernels, kernel
 from bayesmm.families.links import OF_PROBABILITIES
 from bayesmm.families.responses import Response, check_places
 from bayesmm.families.support import PROPORTION_OR_ZERO
-from bayesmm.families.with_first import With
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
-    cdf_beside_zeros,
     check_zeros_beside,
-    draw_beside_zeros,
-    graph_of_zeros_beside,
     hurdle,
     hurdle_score,
-    mean_beside_zeros,
     share_of_zeros,
-    start_beside_zeros,
-    variance_beside_zeros,
 )
 from bayesmm.runtime.messages import Message
 
@@ -69,16 +63,11 @@ family = Family(
     support=PROPORTION_OR_ZERO,
     parameters=(PHI, ZI),
     check_response=check,
-    mean=With(mean_beside_zeros, base),
     mean_of=("zi",),
     proportional=True,
-    variance=With(variance_beside_zeros, base),
-    draw=With(draw_beside_zeros, base),
-    cdf=With(cdf_beside_zeros, base),
     kernels=Kernels(density, score),
-    graph_density=With(graph_of_zeros_beside, base),
     residuals=dict.fromkeys(OF_PROBABILITIES, NO_RESIDUAL),
-    start=With(start_beside_zeros, base),
     tex=r"\mathrm{ZeroInflatedBeta}(\text{mean above } 0\ \mu_{i},\ \phi,\ \pi)",
     cost=300.0,
+    **beside_zeros_of(base),
 )

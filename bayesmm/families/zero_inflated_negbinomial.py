@@ -1,13 +1,13 @@
 """Counts with more zeros than negative binomial ones: 0 with probability zi, otherwise such a count of mean mu."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from bayesmm.families import negbinomial as base
+from bayesmm.families.beside_zeros import inflated_of
 from bayesmm.families.family import Family
-from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.kernel import Kernels, kernel
 from bayesmm.families.negbinomial import SHAPE
 from bayesmm.families.negbinomial import density as base_density
 from bayesmm.families.negbinomial import score as base_score
@@ -16,13 +16,9 @@ from bayesmm.families.responses import Response
 from bayesmm.families.support import COUNTS
 from bayesmm.families.zeros import (
     check_some_zeros,
-    graph_inflated,
     inflated,
-    inflated_cdf,
     inflated_score,
-    inflated_variance,
     share_of_zeros,
-    sometimes_zero,
 )
 from bayesmm.runtime.messages import Message
 
@@ -34,26 +30,6 @@ START = 0.1
 def check(response: Response) -> list[Message]:
     """Check the response, and whether some are 0."""
     return check_some_zeros(response, "truncated_negbinomial")
-
-
-def mean(mu: Array, aux: tuple) -> Array:
-    """Return (1 - zi) mu."""
-    return (1 - aux[1]) * mu
-
-
-def variance(mu: Array, aux: tuple) -> Array:
-    """Return (1 - zi) (the variance without extra zeros + zi mu^2)."""
-    return inflated_variance(mu, base.variance(mu, aux), aux[1])
-
-
-def draw(rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Array:
-    """Return random counts."""
-    return sometimes_zero(rng, base.draw(rng, mu, trials, aux), aux[1])
-
-
-def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
-    """Return P(Y <= y)."""
-    return inflated_cdf(base.cdf(y, mu, trials, aux), y, aux[1])
 
 
 def start(y: Array, mu: Array) -> Array:
@@ -82,11 +58,6 @@ def score(link, y, size, eta, aux):
     return share * base_score(link, y, size, eta, aux)[0], slope
 
 
-def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return where the density exists, and the log density there."""
-    return graph_inflated(lambda at: base.graph_density(link, at, eta, trials, aux), aux[1], y)
-
-
 ZI = share_of_zeros("zi", r"\pi", "(probability of an extra zero)", "negbinomial")
 
 family = Family(
@@ -97,17 +68,13 @@ family = Family(
     support=COUNTS,
     parameters=(replace(SHAPE, limit="zero_inflated_poisson"), ZI),
     check_response=check,
-    mean=mean,
     mean_of=("zi",),
     proportional=True,
-    variance=variance,
-    draw=draw,
-    cdf=cdf,
     kernels=Kernels(density, score),
-    graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "1 / mean + (1 / shape + zi) / (1 - zi)")},
     start=start,
     tex=r"\mathrm{ZeroInflatedNegBinomial}(\mu_{i},\ \kappa,\ \pi)",
     several_modes=("log",),
     cost=220.0,
+    **inflated_of(base.family),
 )

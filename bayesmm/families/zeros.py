@@ -4,13 +4,13 @@ A base density comes as (log density, its first three derivatives in eta).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from bayesmm.errors import DataError
 from bayesmm.families.binomial import log_one_minus_exp
-from bayesmm.families.family import SHARES, Auxiliary, Family
+from bayesmm.families.family import SHARES, Auxiliary
 from bayesmm.families.kernel import Tensor, kernel
 from bayesmm.families.residuals import undefined
 from bayesmm.families.responses import Response, check_counts, check_places, check_varies, says_little
@@ -230,40 +230,3 @@ def inflated_cdf(base: Array, y: Array, share: Array) -> Array:
 def above_zero_cdf(base: Array, y: Array, zero: Array) -> Array:
     """Return P(Y <= y) given that Y is above 0, from that of the base and its probability of 0."""
     return np.where(np.asarray(y) < 1, 0.0, (base - zero) / (1 - zero))
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# of a family that is 0 with the probability of its second parameter, and otherwise as `base`, whose values are never 0
-
-
-def mean_beside_zeros(base: Family, mu: Array, aux: tuple) -> Array:
-    """Return the mean of the response, zeros included."""
-    return (1 - aux[1]) * base.expected(mu, aux[:1])
-
-
-def variance_beside_zeros(base: Family, mu: Array, aux: tuple) -> Array:
-    """Return the variance of the response, zeros included."""
-    return hurdle_moments(base.expected(mu, aux[:1]), base.variance(mu, aux[:1]), aux[1])[1]
-
-
-def draw_beside_zeros(base: Family, rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Array:
-    """Return random responses."""
-    return sometimes_zero(rng, base.draw(rng, mu, trials, aux[:1]), aux[1])
-
-
-def cdf_beside_zeros(base: Family, y: Array, mu: Array, trials: object, aux: tuple) -> Array:
-    """Return P(Y <= y)."""
-    return inflated_cdf(base.cdf(y, mu, trials, aux[:1]), y, aux[1])
-
-
-def start_beside_zeros(base: Family, y: Array, mu: Array) -> Array:
-    """Return a first value of the base's parameter, by what is above 0, and the share of zeros."""
-    some = y > 0
-    return np.array([*(base.first(y[some], mu[some]) if some.any() else np.ones(1)), share_seen(y)])
-
-
-def graph_of_zeros_beside(
-    base: Family, link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Return where the density exists, and the log density there, in PyTensor."""
-    return graph_beside_zeros(lambda at: base.graph_density(link, at, eta, trials, aux[:1]), aux[1], y)
