@@ -34,7 +34,7 @@ def joint_quadrature_words(design: Design, integrated: int, centred: Sequence[bo
     sizes = [(len(b.columns), len(b.levels), int(flag)) for b, flag in zip(blocks, centred, strict=True)]
     numbers = np.array([integrated, design.p, quadrature_likelihood().address])
     parameters = own_parameters(design).sorted(np.argsort(block.index, kind="stable"))
-    return pack(numbers, np.array(sizes).ravel(), quadrature_words(data, parameters))
+    return pack(numbers, np.array(sizes).ravel(), quadrature_words(data, parameters, remembers=False))
 
 
 def written_columns(design: Design, integrated: int) -> Floats:
