@@ -76,5 +76,5 @@ family = Family(
     residuals={"log": NO_RESIDUAL},
     start=With(start_beside_zeros, base),
     tex=r"\mathrm{HurdleGamma}(\text{mean above } 0\ \mu_{i},\ \kappa,\ \pi)",
-    cost=120.0,
+    cost=110.0,
 )

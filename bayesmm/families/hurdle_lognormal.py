@@ -84,5 +84,5 @@ family = Family(
     residuals={"log": NO_RESIDUAL},
     start=With(start_beside_zeros, base),
     tex=r"\mathrm{HurdleLogNormal}(\text{median above } 0\ \mu_{i},\ \sigma,\ \pi)",
-    cost=120.0,
+    cost=60.0,
 )

@@ -120,5 +120,5 @@ family = Family(
     start=start,
     tex=r"\mathrm{HurdleNegBinomial}(\mu_{i},\ \kappa,\ \pi)",
     several_modes=("log",),
-    cost=350.0,
+    cost=400.0,
 )

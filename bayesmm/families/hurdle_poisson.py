@@ -112,5 +112,5 @@ family = Family(
     start=start,
     tex=r"\mathrm{HurdlePoisson}(\mu_{i},\ \pi)",
     overdispersed="hurdle_negbinomial",
-    cost=200.0,
+    cost=130.0,
 )

@@ -105,5 +105,5 @@ family = Family(
     start=start,
     tex=r"\mathrm{ZeroTruncatedNegBinomial}(\mu_{i},\ \kappa)",
     several_modes=("log",),
-    cost=350.0,
+    cost=540.0,
 )

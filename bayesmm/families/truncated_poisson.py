@@ -88,5 +88,5 @@ family = Family(
     residuals={"log": NO_RESIDUAL},
     tex=r"\mathrm{ZeroTruncatedPoisson}(\mu_{i})",
     overdispersed="truncated_negbinomial",
-    cost=200.0,
+    cost=140.0,
 )

@@ -80,5 +80,5 @@ family = Family(
     residuals=dict.fromkeys(OF_PROBABILITIES, NO_RESIDUAL),
     start=With(start_beside_zeros, base),
     tex=r"\mathrm{ZeroInflatedBeta}(\text{mean above } 0\ \mu_{i},\ \phi,\ \pi)",
-    cost=300.0,
+    cost=310.0,
 )

@@ -109,5 +109,5 @@ family = Family(
     start=start,
     tex=r"\mathrm{ZeroInflatedNegBinomial}(\mu_{i},\ \kappa,\ \pi)",
     several_modes=("log",),
-    cost=220.0,
+    cost=380.0,
 )
