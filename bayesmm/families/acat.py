@@ -99,6 +99,6 @@ family = Family(
     graph_density=graph_density,
     residuals={"logit": undefined("no latent variable is behind adjacent categories")},
     tex=r"P(Y = k \mid Y \in \{k, k + 1\})",
-    cost=200.0,
+    cost=155.0,
     **functions(probabilities),
 )

@@ -143,5 +143,5 @@ family = Family(
     },
     start=start,
     tex=r"\mathrm{Beta}(\text{mean } \mu_{i},\ \text{variance } \mu_{i} (1 - \mu_{i}) / (1 + \phi))",
-    cost=280.0,
+    cost=400.0,
 )

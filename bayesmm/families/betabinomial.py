@@ -127,5 +127,5 @@ family = Family(
     start=start,
     tex=r"\mathrm{BetaBinomial}(n_{i},\ \text{mean } \mu_{i},\ \text{correlation } 1 / (1 + \phi))",
     several_modes=OF_PROBABILITIES,
-    cost=250.0,
+    cost=400.0,
 )

@@ -349,5 +349,5 @@ family = Family(
     start=start,
     tex=r"\mathrm{ConwayMaxwellPoisson}(\text{mean } \mu_{i},\ \nu)",
     several_modes=("log",),
-    cost=10_000.0,
+    cost=3_400.0,
 )

@@ -264,7 +264,7 @@ family = Family(
     graph_density=graph_density,
     residuals={link: latent(link, "the ordered categories", published=False) for link in OF_PROBABILITIES},
     tex=r"P(Y \le k)",
-    cost=120.0,
+    cost=100.0,
     first_thresholds=first_thresholds,
 )
 family = replace(

@@ -114,5 +114,5 @@ family = Family(
     residuals={"identity": Residual(_on_identity, "sigma^2 + tau^2", published=False)},
     start=start,
     tex=r"\mathrm{ExGaussian}(\text{mean } \mu_{i},\ \sigma,\ \tau)",
-    cost=150.0,
+    cost=165.0,
 )

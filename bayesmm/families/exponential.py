@@ -99,6 +99,7 @@ family = Family(
     cdf=cdf,
     tails=Tails(tails, no_tails_score, graph_tails),
     kernels=Kernels(density),
+    cost=22.0,
     graph_density=graph_density,
     residuals={
         "log": Residual(_on_log, "pi^2 / 6, that of log y", published=False),

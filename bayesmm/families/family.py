@@ -146,7 +146,7 @@ class Family:
     scatter : callable or None
         ``aux (a, draws) -> variance``, of a response whose variance does not depend on its mean and is not `variance`.
     cost : float
-        Of one density with its derivatives in compiled code, in nanoseconds.
+        Of one density with its derivatives in compiled code, in nanoseconds: measured by ``benchmarks.costs``.
     of_one_trial : str
         The family that it is where every row has one trial.
     overdispersed, outliers, skewed : str

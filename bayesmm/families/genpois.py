@@ -118,5 +118,5 @@ family = Family(
     start=start,
     tex=r"\mathrm{GeneralisedPoisson}(\text{mean } \mu_{i},\ \text{variance } \mu_{i} (1 + \phi))",
     several_modes=("log",),
-    cost=120.0,
+    cost=85.0,
 )

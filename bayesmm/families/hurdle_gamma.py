@@ -64,6 +64,6 @@ family = Family(
     kernels=Kernels(density, score),
     residuals={"log": NO_RESIDUAL},
     tex=r"\mathrm{HurdleGamma}(\text{mean above } 0\ \mu_{i},\ \kappa,\ \pi)",
-    cost=120.0,
+    cost=110.0,
     **beside_zeros_of(base),
 )

@@ -72,6 +72,6 @@ family = Family(
     kernels=Kernels(density, score),
     residuals={"log": NO_RESIDUAL},
     tex=r"\mathrm{HurdleLogNormal}(\text{median above } 0\ \mu_{i},\ \sigma,\ \pi)",
-    cost=120.0,
+    cost=60.0,
     **beside_zeros_of(base),
 )

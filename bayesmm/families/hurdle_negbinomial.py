@@ -77,6 +77,6 @@ family = Family(
     start=start,
     tex=r"\mathrm{HurdleNegBinomial}(\mu_{i},\ \kappa,\ \pi)",
     several_modes=("log",),
-    cost=350.0,
+    cost=400.0,
     **hurdle_of(base.counts),
 )

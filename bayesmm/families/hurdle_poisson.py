@@ -68,6 +68,6 @@ family = Family(
     start=start,
     tex=r"\mathrm{HurdlePoisson}(\mu_{i},\ \pi)",
     overdispersed="hurdle_negbinomial",
-    cost=200.0,
+    cost=130.0,
     **hurdle_of(base.counts),
 )

@@ -151,6 +151,7 @@ family = Family(
     cdf=cdf,
     tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density, score),
+    cost=220.0,
     graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "mean / shape")},
     start=start,

@@ -139,6 +139,7 @@ family = Family(
     cdf=cdf,
     tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density, score),
+    cost=110.0,
     graph_density=graph_density,
     residuals={"log": Residual(_on_log, "pi^2 / 3 / shape^2, that of log y", published=False)},
     start=start,

@@ -112,6 +112,7 @@ family = Family(
     cdf=cdf,
     tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density, score),
+    cost=60.0,
     graph_density=graph_density,
     residuals={"log": Residual(_on_log, "sigma^2, that of log y")},
     start=start,

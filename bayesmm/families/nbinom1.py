@@ -111,5 +111,5 @@ family = Family(
     start=start,
     tex=r"\mathrm{NegBinomial}(\text{mean } \mu_{i},\ \text{variance } \mu_{i} (1 + \phi))",
     several_modes=("log",),
-    cost=200.0,
+    cost=130.0,
 )

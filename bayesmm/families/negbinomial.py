@@ -12,7 +12,7 @@ from bayesmm.families.kernel import Kernels, Tails, Tensor, kernel
 from bayesmm.families.links import LOG
 from bayesmm.families.residuals import lognormal
 from bayesmm.families.responses import check_counts
-from bayesmm.families.special import log1pexp, log_binomial, log_gamma_ratio, quick_exp, quick_log, quick_log1p, sigmoid
+from bayesmm.families.special import log1pexp, log_binomial, log_gamma_ratio, quick_exp, quick_log, sigmoid
 from bayesmm.families.support import COUNTS
 from bayesmm.families.tails import STEP, falling, graph_log_pair, log_beta_front, log_beta_tails, slope
 
@@ -128,8 +128,9 @@ def smooth(link, y, size, eta, aux):
     shape = aux[0]
     t = eta - quick_log(shape)
     odds = quick_exp(min(max(t, -700.0), 700.0))
-    q = 1.0 / (1.0 + odds)
-    p, total = odds * q, quick_log1p(odds) + max(t - 700.0, 0.0)
+    above = 1.0 + odds
+    q = 1.0 / above
+    p, total = odds * q, quick_log(above) + (odds - (above - 1.0)) * q + max(t - 700.0, 0.0)
     return y * t - (y + shape) * total, y * q - shape * p, p - total - y / shape * q, 0.0
 
 

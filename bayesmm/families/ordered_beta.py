@@ -147,5 +147,5 @@ family = Family(
     residuals={"logit": NO_RESIDUAL},
     start=start,
     tex=r"\mathrm{OrderedBeta}(\text{mean between the ends } \mu_{i},\ \phi,\ c_{0},\ w)",
-    cost=350.0,
+    cost=270.0,
 )

@@ -127,5 +127,5 @@ family = Family(
     residuals={"identity": Residual(_on_identity, "sigma^2", published=False)},
     start=start,
     tex=r"\mathrm{SkewNormal}(\text{mean } \mu_{i},\ \text{sd } \sigma,\ \alpha)",
-    cost=150.0,
+    cost=200.0,
 )

@@ -84,6 +84,6 @@ family = Family(
     graph_density=graph_density,
     residuals={link: latent(link, "each step to a next category", published=False) for link in OF_PROBABILITIES},
     tex=r"P(Y = k \mid Y \ge k)",
-    cost=200.0,
+    cost=140.0,
     **functions(probabilities),
 )

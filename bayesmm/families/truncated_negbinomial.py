@@ -66,6 +66,6 @@ family = Family(
     start=start,
     tex=r"\mathrm{ZeroTruncatedNegBinomial}(\mu_{i},\ \kappa)",
     several_modes=("log",),
-    cost=350.0,
+    cost=540.0,
     **above_zero_of(base.counts),
 )

@@ -48,6 +48,6 @@ family = Family(
     residuals={"log": NO_RESIDUAL},
     tex=r"\mathrm{ZeroTruncatedPoisson}(\mu_{i})",
     overdispersed="truncated_negbinomial",
-    cost=200.0,
+    cost=140.0,
     **above_zero_of(base.counts),
 )

@@ -202,5 +202,5 @@ family = Family(
     residuals={"log": lognormal(_on_log, "phi mean^(power - 2)")},
     start=start,
     tex=r"\mathrm{Tweedie}(\text{mean } \mu_{i},\ \text{variance } \phi \mu_{i}^{p})",
-    cost=2000.0,
+    cost=870.0,
 )

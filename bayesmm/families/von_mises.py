@@ -182,5 +182,5 @@ family = Family(
     start=start,
     tex=r"\mathrm{VonMises}(\text{direction } \mu_{i},\ \kappa)",
     several_modes=("tan_half",),
-    cost=150.0,
+    cost=580.0,
 )

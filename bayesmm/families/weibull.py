@@ -137,6 +137,7 @@ family = Family(
     cdf=cdf,
     tails=Tails(tails, tails_score, graph_tails),
     kernels=Kernels(density, score),
+    cost=105.0,
     graph_density=graph_density,
     residuals={"log": Residual(_on_log, "pi^2 / 6 / shape^2, that of log y", published=False)},
     start=start,

@@ -68,6 +68,6 @@ family = Family(
     kernels=Kernels(density, score),
     residuals=dict.fromkeys(OF_PROBABILITIES, NO_RESIDUAL),
     tex=r"\mathrm{ZeroInflatedBeta}(\text{mean above } 0\ \mu_{i},\ \phi,\ \pi)",
-    cost=300.0,
+    cost=310.0,
     **beside_zeros_of(base),
 )

@@ -75,6 +75,6 @@ family = Family(
     start=start,
     tex=r"\mathrm{ZeroInflatedBinomial}(n_{i},\ \mu_{i},\ \pi)",
     several_modes=OF_PROBABILITIES,
-    cost=200.0,
+    cost=270.0,
     **inflated_of(base.family),
 )

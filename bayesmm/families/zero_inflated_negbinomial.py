@@ -75,6 +75,6 @@ family = Family(
     start=start,
     tex=r"\mathrm{ZeroInflatedNegBinomial}(\mu_{i},\ \kappa,\ \pi)",
     several_modes=("log",),
-    cost=220.0,
+    cost=380.0,
     **inflated_of(base.family),
 )

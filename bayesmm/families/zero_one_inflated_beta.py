@@ -100,5 +100,5 @@ family = Family(
     residuals=dict.fromkeys(OF_PROBABILITIES, NO_RESIDUAL),
     start=start,
     tex=r"\mathrm{ZeroOneInflatedBeta}(\text{mean between the ends } \mu_{i},\ \phi,\ \pi,\ \gamma)",
-    cost=300.0,
+    cost=310.0,
 )

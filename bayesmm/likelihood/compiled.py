@@ -143,6 +143,8 @@ def from_kernel(function: Callable, merged: bool = False) -> Callable | Inner:
     )
 
 
+# For functions of records: each field is a word that a call pushes, which can take longer than the function itself
+merged = functools.partial(inner, merged=True)
 fused = functools.partial(inner, freedom=("contract",))
 reordered = functools.partial(inner, freedom=("contract", "reassoc"))
 

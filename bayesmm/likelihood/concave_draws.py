@@ -47,7 +47,7 @@ class Ray(NamedTuple):
 def draw_concave(rows, w, rng, u):
     """Set u to a draw; return whether it could be: a mode was found, and finite tangents about it."""
     q, n, s, line = rows.q, rows.n, w.search, w.line
-    found, _, _ = find_mode(rows, u, s, line, ROUGH)
+    found, _, _ = find_mode(rows, u, False, s, line, ROUGH)
     if not found:
         return False
     directions(q, s.C, s.H, s.M)

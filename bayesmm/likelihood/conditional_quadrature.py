@@ -99,7 +99,7 @@ def _draw(data, address, settings, beta, L, aux, rng, out, numbers, pool, concav
                 nothing, pool,
             )  # fmt: skip
             settings[ROWS], settings[TASK] = rows_of, MARGINS
-            w = walk_at(pool, rows_of, q, run_length(kind), data.by)
+            w = walk_at(pool, rows_of, q, run_length(kind, q), data.by)
             if (concave or kind >= LOGIT) and draw_concave(rows, w, rng, u):
                 for a in range(q):
                     out[draw, g, a] = dot(L_now[a], u)

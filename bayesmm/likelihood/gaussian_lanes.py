@@ -23,12 +23,22 @@ from bayesmm.likelihood.compiled import (
     c_function,
     fused,
     inner,
+    pointer,
     zero_matrix,
     zeros,
 )
 from bayesmm.likelihood.gaussian_data import read_cross_products
+from bayesmm.likelihood.gaussian_pairs import (
+    GOOD,
+    LANES,
+    add_pair_slopes,
+    add_pairs,
+    end_pair_slopes,
+    end_pairs,
+    pair_room,
+    total_of,
+)
 
-LANES = 128  # patterns of some 50 numbers each fill the nearest caches
 MANY = 512  # patterns from which on they are worked on side by side; fewer take less than it takes to compile this
 MOST_COUPLED = 48  # numbers of a pattern's coupling; more leave the caches
 LARGE = 1e100  # of a product of pivots that is to have another factor
@@ -237,7 +247,10 @@ def lanes_elimination(w, T_, mean_, lam_, M_, c_, results):
     cross = read_cross_products(w)
     lanes, q, p = cross.lanes, cross.leading.A.shape[1], cross.rest.z.shape[0]
     T, mean, lam = carray(T_, (q, q)), carray(mean_, (p,)), carray(lam_, (p,))
-    M, c, scratch = carray(M_, (p, p)), carray(c_, (p,)), zero_matrix(rows_of(q, p).end, LANES)
+    M, c = carray(M_, (p, p)), carray(c_, (p,))
+    if q == 2 and pairs_elimination(lanes, T, mean, lam, M, c, results):
+        return 1
+    scratch = zero_matrix(rows_of(q, p).end, LANES)
     r, product, logdet, ok, S = rows_of(q, p), zeros(LANES), 0.0, True, borrowed(scratch)
     for i in range(LANES):
         product[i] = 1.0
@@ -258,6 +271,30 @@ def lanes_elimination(w, T_, mean_, lam_, M_, c_, results):
             M[i, j] -= lam[i] * lam[j] * sum_row(S, r.sums + 1 + p + low(i, j))
     results[0], results[1] = logdet, sum_row(S, r.sums)
     return 1 if ok and scratch.size > 0 else 0  # what was borrowed from is used to the end
+
+
+@inner
+def pairs_elimination(lanes, T, mean, lam, M, c, results):
+    """Do what `lanes_elimination` does for two coefficients; return False where that has to."""
+    room, size = zeros(pair_room(lam.shape[0])), lanes.shape[1] * LANES
+    S = pointer(room, 0)
+    for g in range(lanes.shape[0]):
+        add_pairs(pointer(lanes, g * size), S, T, mean)
+    done = end_pairs(lanes.shape[0], S, lam, M, c, results)
+    return done and room.size > 0  # what a pointer is to is used to the end
+
+
+@inner
+def pairs_derivatives(lanes, T, lam, v, R, sigma, e, d_T, d_rest):
+    """Do what `lanes_derivatives` does for two coefficients; return False where that has to."""
+    room, size = zeros(pair_room(lam.shape[0])), lanes.shape[1] * LANES
+    S = pointer(room, 0)
+    for g in range(lanes.shape[0]):
+        add_pair_slopes(pointer(lanes, g * size), S, T, lam, v, R, 1.0 / (sigma * sigma))
+    done = total_of(S, GOOD) == lanes.shape[0] * LANES
+    if done:
+        end_pair_slopes(S, e, d_T, d_rest)
+    return done and room.size > 0
 
 
 @inner
@@ -283,6 +320,10 @@ def lanes_derivatives(w, T_, lam_, v_, R_, sigma, e_, d_T, d_rest):
     cross = read_cross_products(w)
     lanes, q, p = cross.lanes, cross.leading.A.shape[1], cross.rest.z.shape[0]
     T, v, lam, R, e = carray(T_, (q, q)), carray(v_, (p,)), carray(lam_, (p,)), carray(R_, (p, p)), carray(e_, (p,))
+    if q == 2:
+        d_T2, rest = carray(d_T, (4,)), carray(d_rest, (p,))
+        if pairs_derivatives(lanes, T, lam, v, R, sigma[0], e, d_T2, rest):
+            return 1
     scratch = zero_matrix(rows_of(q, p).end, LANES)
     r, S = rows_of(q, p), borrowed(scratch)
     for g in range(lanes.shape[0]):

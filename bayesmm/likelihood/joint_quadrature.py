@@ -49,7 +49,7 @@ def joint_quadrature_words(design: Design, integrated: int, centred: Sequence[bo
     data = grouped(*codes(family), design.y, X, block.Z, block.index, len(block.levels), **own)
     widths, levels = [len(b.columns) for b in blocks], [len(b.levels) for b in blocks]
     parameters = own_parameters(design).sorted(np.argsort(block.index, kind="stable"))
-    address, words = quadrature_likelihood().address, quadrature_words(data, parameters)
+    address, words = quadrature_likelihood().address, quadrature_words(data, parameters, remembers=False)
     return pack(JointQuadratureData(integrated, design.p, address, widths, levels, centred, words))
 
 

@@ -28,15 +28,17 @@ import math
 
 from bayesmm.families.families import NUMBERED_STRIPS
 from bayesmm.families.special import LOG_2PI
-from bayesmm.likelihood.compiled import c_function, inner
+from bayesmm.likelihood.compiled import c_function, inner, merged
 from bayesmm.likelihood.lattice_walk import RESIDUES, SHARES, TOP, run_length, walk, walk_at
 from bayesmm.likelihood.level_rows import (
+    AT_MODE,
     AUXILIARIES,
     LEVEL,
     LEVELS,
     MARGINS,
     PICKS,
     SLOPES,
+    STARTED,
     TASK,
     WITHOUT,
     own_aux,
@@ -77,22 +79,28 @@ def lattice_level(
 ):  # fmt: skip
     """Integrate over the effects of one level: see `level_rows.LEVEL`, and for its tasks `lattice_walk.visit`.
 
-    MARGINS is VALUE also where no mode was found, but a finite value; PICKS walks again what was walked before, by the
-    same pool. With WITHOUT, d_eta are log p(y_i | the other rows) less log p(y_i | u*).
+    AT_MODE gives no value, but the rows' first derivatives in eta at u* as d_eta, and less the second ones as the first
+    n numbers of d_A. MARGINS is VALUE also where no mode was found, but a finite value; PICKS walks again what was
+    walked before, by the same pool. With WITHOUT, d_eta are log p(y_i | the other rows) less log p(y_i | u*).
     """
     rows, task = rows_at(settings, y, size, weight, eta, A, aux), settings[TASK]
     n, q = rows.n, rows.q
     kind = GENERAL if task == WITHOUT else rows.kind
-    w, n_aux = walk_at(pool, n, q, run_length(kind), rows.by), settings[AUXILIARIES]
+    w, n_aux = walk_at(pool, n, q, run_length(kind, q), rows.by), settings[AUXILIARIES]
     fine = settings[IS_FINE] == 1
     drop = FINE_DROP if fine else DROP
     if task == PICKS:
         walk(rows, kind, n_aux, u, drop, task, d_eta, d_A, w)
         return 1
-    found, top, log_det = find_mode(rows, u, w.search, w.line, FINE_CLOSE if fine else CLOSE)
+    found, top, log_det = find_mode(
+        rows, u, settings[STARTED] == 1, w.search, w.line, FINE_CLOSE if fine or task == AT_MODE else CLOSE
+    )
     w.sums[TOP] = top = density(rows, u) if task >= LEVELS else top
     if not (found or (task == MARGINS and math.isfinite(top))):
         return 0
+    if task == AT_MODE:
+        at_mode(rows, u, d_eta, d_A)
+        return 1
     if task == WITHOUT:
         for i in range(n):
             at = predictor(rows, u, i)
@@ -114,6 +122,15 @@ def lattice_level(
 
 
 @inner
+def at_mode(rows, u, slope, curve):
+    """Set the derivatives of the rows' log densities in eta at u, and less the second ones."""
+    for i in range(rows.n):
+        at = predictor(rows, u, i)
+        _, d1, d2, _ = row_derivatives(rows.family, rows.link, rows.y[i], rows.size[i], at, own_aux(rows, i))
+        slope[i], curve[i] = rows.weight[i] * d1, -rows.weight[i] * d2
+
+
+@merged
 def finish(task, n, q, n_scores, d_eta, d_A, d_aux, w):
     """Make means of the sums."""
     scale = 1.0 / w.sums[SHARES]
@@ -139,7 +156,7 @@ def strip(family):
     return math.pi if whole else 0.5 * math.pi
 
 
-@inner
+@merged
 def first_steps(rows, u, fine, w):
     """Set h to what a normal density needs, or what the steepest row needs that can matter."""
     q, n, A, M = rows.q, rows.n, rows.A, w.search.M
@@ -173,7 +190,7 @@ def least_step(q):
     return LEAST_1 if q == 1 else LEAST_2 if q == 2 else LEAST_3
 
 
-@inner
+@merged
 def lower_steps(w):
     """Lower h along the axes on which the layers show that it is too long; return whether there was any."""
     q, lowered = w.line.q, False
@@ -192,7 +209,7 @@ def lower_steps(w):
     return lowered
 
 
-@inner
+@merged
 def set_steps(w):
     """Set the steps along the axes, the columns of M in units of h."""
     q = w.line.q

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
-from bayesmm.likelihood.compiled import fused, inlined, inner, pointer
+from bayesmm.likelihood.compiled import fused, inlined, inner, merged, pointer
 from bayesmm.likelihood.exponential import exponential
 from bayesmm.likelihood.level_rows import PICKS, SLOPES, WITHOUT, Pointer
 from bayesmm.likelihood.lines import FLOOR, Line, add_scores, add_up, aim, evaluate, line_at, line_size
@@ -13,7 +13,9 @@ from bayesmm.likelihood.modes import Search, search_at, search_size
 from bayesmm.likelihood.response_terms import GENERAL, LOGIT, SMOOTH
 
 # Nodes of one run, which lie on a line: as many as a line has, where their exponentials are taken together; else fewer.
-RUN, MIDDLE_RUN, SHORT_RUN = 16, 8, 4
+# With one random effect there is one line, which has 14 nodes for a normal density, 16 to 20 for one with a skew, and
+# the first run should do; with more, lines far from the mode are short.
+RUN, LINE_RUN, MIDDLE_RUN, SHORT_RUN = 24, 16, 8, 4
 # Along an axis. A peak far narrower than the prior, with a plateau that reaches from it to the prior's tail, would take
 # more: there is no value then, and a sampler turns back.
 MOST_NODES, MOST_LINES = 4096, 512
@@ -41,9 +43,13 @@ class Walk(NamedTuple):
 
 
 @inner
-def run_length(kind):
+def run_length(kind, q):
     """Return the number of nodes in a run."""
-    return SHORT_RUN if kind == GENERAL else MIDDLE_RUN if kind == SMOOTH else RUN
+    if kind == GENERAL:
+        return SHORT_RUN
+    if kind == SMOOTH:
+        return LINE_RUN if q == 1 else MIDDLE_RUN
+    return RUN if q == 1 else LINE_RUN
 
 
 def walk_size(n, q, by):
@@ -70,7 +76,7 @@ def walk_at(pool, n, q, r, by):
     )  # fmt: skip
 
 
-@inner
+@merged
 def visit(rows, kind, n_aux, task, first, d_eta, d_A, w):
     """Add a run to the sums; `first` is the number of its first node along the last axis. Return the sum of its shares.
 
@@ -80,9 +86,12 @@ def visit(rows, kind, n_aux, task, first, d_eta, d_A, w):
     line, mass, residue = w.line, 0.0, first % RESIDUES
     f, layers = line.f, pointer(w.layers, (line.q - 1) * RESIDUES)
     shares(line.r, f, w.height)
-    for c in range(line.r):
-        mass += f[c]
-        layers[residue] += f[c]
+    for k in range(min(RESIDUES, line.r)):
+        total = 0.0
+        for c in range(k, line.r, RESIDUES):
+            total += f[c]
+        mass += total
+        layers[residue] += total
         residue = residue + 1 if residue < RESIDUES - 1 else 0
     if task == SLOPES:
         add_up(kind, line)
@@ -116,7 +125,7 @@ def add_slopes(n, q, flat, along, start, direction, d_eta, d_A):
             d_A[b * n + i] += flat[i] * first + along[i] * step
 
 
-@inner
+@merged
 def pick(mass, w):
     """Set the picks whose marks lie in this run."""
     line = w.line
@@ -170,9 +179,10 @@ def walk_line(rows, kind, n_aux, u, drop, task, outer, middle, guess, d_eta, d_A
                 w.line.start[b] += outer * w.steps[b]
         evaluate(rows, kind, task, w.sums[TOP], w.line)
         mass += visit(rows, kind, n_aux, task, first, d_eta, d_A, w)
-        for c in range(run):
-            if w.height[c] > highest:
-                highest, at = w.height[c], first + c
+        if q > 1:  # where the next line is begun
+            for c in range(run):
+                if w.height[c] > highest:
+                    highest, at = w.height[c], first + c
         above = goes_on(kind, w.height[run - 1], w.height[run - 2], drop)
         if first <= middle_run:
             below = goes_on(kind, w.height[0], w.height[1], drop)
@@ -187,7 +197,7 @@ def walk_line(rows, kind, n_aux, u, drop, task, outer, middle, guess, d_eta, d_A
     return highest, at, mass
 
 
-@inner
+@merged
 def clear(rows, d_eta, d_A, w):
     """Set the sums to zeros, and the numbers and the direction of the nodes of a line."""
     n, q, r = w.line.n, w.line.q, w.line.r

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
-from bayesmm.likelihood.compiled import fused, inlined, inner, pointer, reordered
+from bayesmm.likelihood.compiled import fused, inlined, inner, merged, pointer, reordered
 from bayesmm.likelihood.exponential import exponential, logarithm
 from bayesmm.likelihood.level_rows import WITHOUT, Pointer, own_aux
 from bayesmm.likelihood.response_kernels import add_scores_at
@@ -70,7 +70,7 @@ def line_at(pool, at, n, q, r):
     )  # fmt: skip
 
 
-@inner
+@merged
 def aim(rows, kind, w):
     """Set what lines in the same direction have in common."""
     for i in range(w.n):
@@ -93,7 +93,7 @@ def powers(n, r, step, number, table):
             table[i * r + c] = exponential(min(max(step[i] * number[c], FLOOR), -FLOOR))
 
 
-@inner
+@merged
 def evaluate(rows, kind, task, top, w):
     """Set f at the nodes of a line, less `top`; general rows leave derivatives, or log densities, in the table."""
     level, slope, curve = -top, 0.0, 0.0
@@ -197,7 +197,7 @@ def general_densities(rows, densities, level, slope, curve, w):
             w.f[c] += rows.weight[i] * value
 
 
-@inner
+@merged
 def add_up(kind, w):
     """Set the sums over the nodes of the line that was evaluated; f holds their shares now."""
     if kind < LOGIT:

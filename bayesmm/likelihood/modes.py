@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from bayesmm.families.special import WILD
-from bayesmm.likelihood.compiled import inlined, inner, matrix_of, pointer, reordered, vector_of
+from bayesmm.likelihood.compiled import inlined, inner, matrix_of, merged, pointer, reordered, vector_of
 from bayesmm.likelihood.dense_matrices import dot, small_cholesky, solve_lower, solve_lower_transposed
 from bayesmm.likelihood.exponential import exponential, logarithm
 from bayesmm.likelihood.level_rows import Pointer, own_aux, predictor
@@ -46,22 +46,30 @@ def search_at(pool, at, q):
     )  # fmt: skip
 
 
-@inner
-def find_mode(rows, u, s, w, close):
+@merged
+def find_mode(rows, u, started, s, w, close):
     """Set u to the mode and C and M = C^-T by the curvature there; return (found, f, log|C|).
 
     The last step, whose squared length is below `close`, is taken without another evaluation, unless rounding is all
     that it would mend: u is then as close to the mode as about the square of that, C is from before, and f is what the
-    step makes of it. Of a line's room y and weight are set, and at, flat and along are scratch.
+    step makes of it. Where `started`, the search begins at u, and at 0 if that leads nowhere. Of a line's room y and
+    weight are set, and at, flat and along are scratch.
     """
     found, f, q = False, -math.inf, rows.q
     for i in range(rows.n):
         w.y[i] = rows.weight[i] * rows.y[i]
         w.weight[i] = rows.weight[i] * rows.size[i]
-    if rows.kind >= LOGIT:
-        found, f = canonical_mode(rows, u, s, w, close)
-    if not found:
-        found, f = general_mode(rows, u, s, close)
+    for at_zero in range(0 if started else 1, 2):
+        if at_zero == 1:
+            to_zero(q, u)
+        if rows.kind >= LOGIT:
+            found, f = canonical_mode(rows, u, s, w, close)
+        if not found and (at_zero == 1 or rows.kind < LOGIT):
+            if rows.kind >= LOGIT:
+                to_zero(q, u)
+            found, f = general_mode(rows, u, s, close)
+        if found:
+            break
     log_det, C, M = 0.0, matrix_of(s.C, (q, q)), matrix_of(s.M, (q, q))
     for a in range(q):
         log_det += math.log(C[a, a])
@@ -76,13 +84,20 @@ def find_mode(rows, u, s, w, close):
 
 
 @inner
+def to_zero(q, u):
+    """Set u to 0."""
+    for a in range(q):
+        u[a] = 0.0
+
+
+@merged
 def canonical_mode(rows, u, s, w, close):
     """Do what `general_mode` does for rows that are not general. False: ask that one."""
     q, n, fixed, logit = rows.q, rows.n, 0.0, rows.kind == LOGIT
     for i in range(n):
         fixed += w.y[i] * rows.eta[i]
     for a in range(q):
-        u[a] = s.pull[a] = s.step[a] = 0.0
+        s.pull[a] = s.step[a] = 0.0
         for i in range(n):
             s.pull[a] += w.y[i] * rows.A[a * n + i]
     f, halved = -math.inf, 0
@@ -210,8 +225,6 @@ def general_mode(rows, u, s, close):
     """Set u to the mode and C to the Cholesky factor of the curvature, as `find_mode` says; return (found, f)."""
     q = rows.q
     C, step = matrix_of(s.C, (q, q)), vector_of(s.step, (q,))
-    for a in range(q):
-        u[a] = 0.0
     f = curved_density(rows, u, s.slope, s.H, -math.inf)
     if not math.isfinite(f):
         return False, f

@@ -38,7 +38,7 @@ from bayesmm.likelihood.compiled import (
 )
 from bayesmm.likelihood.lattice import FINE, LATTICE, lattice_level
 from bayesmm.likelihood.lattice_walk import walk_size
-from bayesmm.likelihood.level_sums import marginal
+from bayesmm.likelihood.level_sums import DERIVATIVES, marginal
 from bayesmm.likelihood.own_parameters import kind_of_own, padded
 from bayesmm.likelihood.packed import Floats, Integer, Integers, Ints, Matrix, Number, Vector, Words, pack, reader
 from bayesmm.likelihood.response_terms import constant
@@ -244,7 +244,7 @@ def told(data: Grouped, n_auxiliaries: int, k: int) -> Ints:
     size = walk_size(most, q, data.by) if of_lattice else tensor_size(most, q, k, data.by)
     level = lattice_level() if of_lattice else tensor_level()
     nodes = 0 if of_lattice else k**q
-    return np.array([nodes, n_auxiliaries, len(data.start) - 1, level.address, int(k == FINE), size, 1])
+    return np.array([nodes, n_auxiliaries, len(data.start) - 1, level.address, int(k == FINE), size, DERIVATIVES, 0])
 
 
 def evaluate(data: Grouped, beta: Floats, L: Floats, aux: Floats, k: int) -> Value:

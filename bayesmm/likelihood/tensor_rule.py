@@ -17,6 +17,7 @@ from bayesmm.likelihood.level_rows import (
     NODES,
     ROWS,
     SLOPES,
+    STARTED,
     TASK,
     Pointer,
     own_aux,
@@ -84,7 +85,7 @@ def tensor_level(
     while k**q < K:
         k += 1
     w = sums_at(pool, n, q, k, rows.by)
-    found, top, log_det = find_mode(rows, u, w.search, w.line, DECREMENT)
+    found, top, log_det = find_mode(rows, u, settings[STARTED] == 1, w.search, w.line, DECREMENT)
     if not found:
         return 0
     total = node_sum(rows, u, nodes, log_weights, K, k, top, n_aux, task, w)

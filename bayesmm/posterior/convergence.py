@@ -5,7 +5,9 @@ what else is asked of it (ranks, quantiles, folded ranks) is read off the sorted
 """
 
 import functools
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy.special import ndtri
@@ -17,6 +19,7 @@ BLOM = 3 / 8  # offset of a rank on its way to a normal score: section 4.1, afte
 FEWEST_DRAWS = 4  # of a chain: each half needs two for a variance
 BATCH = 64_000  # draws that are diagnosed together: arrays of half a MB; a quarter or four times as many take longer
 BLOCK = 64  # parameters copied together: those of one draw are neighbours in memory, and a few of them use a page ill
+FOR_THREADS = 4  # blocks from which on more than one thread is worth its start
 LAGS = 8  # autocovariances by products, enough for most effects and cheaper than the Fourier transform that gives all
 SAME = 1e-15  # a spread of a series below which ArviZ takes it as constant: np.finfo(float).resolution
 NAMES = ("ess_bulk", "ess_tail", "r_hat")  # columns of `diagnose`
@@ -35,15 +38,22 @@ def diagnostics(draws: Floats) -> dict[str, Floats]:
 def in_batches(function: Callable[[Floats], Floats], draws: Floats) -> Floats:
     """Return the values of a function of (k, chains, draws) draws, (k, ...), a batch of the parameters at a time.
 
-    The draws, at least one parameter, may be any view: only `BLOCK` parameters are copied at once.
+    The draws, at least one parameter, may be any view: only `BLOCK` parameters are copied at once by each processor.
     """
-    step = max(1, BATCH // max(1, draws[0].size))
-    found = []
-    with np.errstate(all="ignore"):  # chains that never move divide by a variance of 0: R-hat is then inf or NaN
-        for at in range(0, len(draws), BLOCK):
+    step, starts = max(1, BATCH // max(1, draws[0].size)), range(0, len(draws), BLOCK)
+
+    def of_block(at: int) -> Floats:
+        with np.errstate(all="ignore"):  # chains that never move divide by a variance of 0: R-hat is then inf or NaN
             block = np.ascontiguousarray(draws[at : at + BLOCK])
-            found += [function(block[first : first + step]) for first in range(0, len(block), step)]
-    return np.concatenate(found)
+            return np.concatenate([function(block[first : first + step]) for first in range(0, len(block), step)])
+
+    if len(starts) < FOR_THREADS:
+        return np.concatenate([of_block(at) for at in starts])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy lets other threads run while it sorts
+        try:
+            return np.concatenate(list(pool.map(of_block, starts)))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def diagnose(draws: Floats) -> tuple[Floats, Floats]:

@@ -11,6 +11,7 @@ from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.families.family import Family
+from bayesmm.families.links import LINKS
 from bayesmm.likelihood.marginal import check_marginal
 from bayesmm.likelihood.problem import Problem
 from bayesmm.likelihood.quadrature import fits, usual_nodes
@@ -23,13 +24,14 @@ EFFECTS = ("auto", "marginal", "explicit")
 # at about ten operations a number. The marginal posterior needs about a fifth of the gradients (benchmarks/: steps
 # for each effective draw).
 INVERSE_COST, ROW_COST, FEWER_GRADIENTS = 2.0, 10.0, 5.0
-# The same of generalised models, in nanoseconds of one core: a row at a node (`Family.cost`; less with CANONICAL
-# links); and with the effects written out a row, and a number of the dense metric, or a row of PyMC's graph. A gradient
-# by quadrature below QUICK gives 4 x 1,200 draws within half a minute, without the funnels of few groups; above, it has
-# to be worth its time: with the effects written out NUTS takes about 5 times as many gradients for each effective draw
-# in its metric (500 binary groups, 300 with slopes: 15 steps and an ESS of 0.3 for each draw, against 4 to 5.5 and 1),
-# and 20 times as many in PyMC's graph.
-CANONICAL_COST, JOINT_COST, METRIC_COST, GRAPH_COST = 8.0, 30.0, 0.5, 100.0
+# The same of generalised models, in nanoseconds of one core: a row at a node (`Family.cost`, measured by
+# benchmarks/costs.py; less with CANONICAL links, and where all nodes of a row are taken TOGETHER); and with the effects
+# written out a row, and a number of the dense metric, or a row of PyMC's graph. A gradient by quadrature below QUICK
+# gives 4 x 1,200 draws within half a minute, without the funnels of few groups; above, it has to be worth its time:
+# with the effects written out NUTS takes about 5 times as many gradients for each effective draw in its metric (500
+# binary groups, 300 with slopes: 15 steps and an ESS of 0.3 for each draw, against 4 to 5.5 and 1), and 20 times as
+# many in PyMC's graph.
+CANONICAL_COST, TOGETHER_COST, JOINT_COST, METRIC_COST, GRAPH_COST = 8.0, 20.0, 30.0, 0.5, 100.0
 QUICK, FEWER_THAN_JOINT, FEWER_THAN_GRAPH = 2.4e6, 5.0, 20.0
 MOST_COORDINATES = 1000  # of the joint density's metric, which is dense
 
@@ -139,6 +141,9 @@ def gradient_cost(design: Design) -> float:
 def _node_cost(family: Family) -> float:
     if family.canonical == family.link:
         return CANONICAL_COST
+    kernels = family.kernels
+    if kernels is not None and kernels.smooth is not None and kernels.row_link == LINKS[family.link].code:
+        return TOGETHER_COST
     return family.cost
 
 

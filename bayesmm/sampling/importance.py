@@ -10,7 +10,7 @@ Simpson, Gelman, Yao & Gabry 2024, JMLR 25(72)); where they cannot, there are no
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
@@ -256,6 +256,7 @@ def weighted_draws(
     if goal.posterior.size == 0:  # all is fixed by the priors: nothing is left to draw but what was integrated out
         return Pool(np.zeros((size, 0)), np.zeros(size), np.full(size, 1 / size), 0.0)
     modes = modes_of(goal, priors, near)
+    goal = replace(goal, posterior=goal.posterior.settled(modes[0].x))
     proposal = around(np.array([mode.x for mode in modes]), np.array([mode.factor for mode in modes]))
     whole = Mixture(np.ones(1), proposal.centres[:1], proposal.factors[:1])  # one t for all of it
     factor = POOL_FACTOR

@@ -267,7 +267,7 @@ def whitened(posterior: LogPosterior, middle: Floats, sizes: Floats) -> tuple[Wh
     """
     mode = find_mode(posterior, middle, sizes)
     if mode is not None:
-        within, at = SPREAD, Whitened(posterior, mode.x, mode.factor)
+        within, at = SPREAD, Whitened(posterior.settled(mode.x), mode.x, mode.factor)
     else:
         within, at = JITTER, Whitened(posterior, middle, np.eye(len(middle)))
     return at, lambda seed=None: generator(seed).uniform(-within, within, len(middle))

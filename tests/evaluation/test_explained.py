@@ -9,6 +9,7 @@ from scipy.integrate import quad
 
 import bayesmm as bmm
 from bayesmm.errors import DataError
+from bayesmm.evaluation.variance import variance_parts
 from bayesmm.evaluation.variance.averages import averaged_twice
 from bayesmm.evaluation.variance.variance_parts import (
     Values,
@@ -352,3 +353,21 @@ def test_angles_have_no_share_of_a_variance():
     point = bmm.Model("y ~ x + (1 | g)", data, "von_mises").maximize()
     with pytest.raises(DataError, match="that of angles, here y, depends on where the circle is cut"):
         point.r2()
+
+
+def test_a_linear_model_takes_no_row_for_each_draw(monkeypatch):
+    # the sums over levels beside the sums over rows and draws, with weights, an offset and slopes
+    rng, g = np.random.default_rng(8), np.repeat(np.arange(9), 7)
+    x, w = 50 + rng.normal(size=63), rng.uniform(0.5, 2, 63)
+    y = 3 * x + 40 * rng.normal(size=9)[g] + rng.normal(size=9)[g] * x + rng.normal(size=63)
+    data = {"y": y, "x": x, "g": g, "w": w, "o": rng.normal(size=63)}
+    model = bmm.Model("y ~ x + offset(o) + (1 + x | g)", data, weights="w")
+    fit = model.sample(draws=60, tune=200, chains=2, seed=3, progress=False)
+    values = variance_parts.values_of_fit(fit)
+    found = [population(fit.design, values), variance_parts.conditional(fit, values)]
+    monkeypatch.setattr(variance_parts, "_is_linear", lambda design, values: False)
+    expected = [population(fit.design, values), variance_parts.conditional(fit, values)]
+    for ours, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours.mean, other.mean, rtol=1e-10)
+        np.testing.assert_allclose(ours.explained, other.explained, rtol=1e-9)
+        np.testing.assert_allclose(ours.residual, other.residual, rtol=1e-9)

@@ -109,3 +109,11 @@ def test_effects_are_not_diagnosed_one_by_one():
     ours, began = time.process_time() - began, time.process_time()
     by_arviz(draws[:30])
     assert ours < 5 * (time.process_time() - began)  # of a tenth of them; one by one it would be ten times
+
+
+def test_threads_change_nothing(monkeypatch):
+    draws = np.random.default_rng(5).normal(size=(convergence.BLOCK * convergence.FOR_THREADS + 3, 2, 20))
+    draws[7] = 1.0  # a chain that never moves warns in no thread
+    together = convergence.in_batches(lambda batch: convergence.diagnose(batch)[0], draws)
+    monkeypatch.setattr(convergence, "FOR_THREADS", 10**9)
+    np.testing.assert_array_equal(together, convergence.in_batches(lambda batch: convergence.diagnose(batch)[0], draws))

@@ -20,9 +20,10 @@ from bayesmm.design.residual.structure import Values as Residual
 from bayesmm.design.summed import is_summed
 from bayesmm.design.summed_residual import mean_inverse_weight
 from bayesmm.evaluation.variance.averages import averaged_squares, averages
+from bayesmm.evaluation.variance.linear_spread import effect_moments, is_plain, level_sums
 from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.posterior.auxiliaries import auxiliary_draws
-from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes, variable
+from bayesmm.posterior.draws import block_draws, factor_draws, residual_draws, tree_sizes, variable
 from bayesmm.posterior.predict import CHUNK, check_draws, linear, rows_of
 
 Array = np.ndarray
@@ -201,6 +202,9 @@ def population(design: Design, values: Values) -> Spread | None:
     link = design.family.link
     if link == "inverse":
         return None
+    if _is_linear(design, values):
+        inside = sum(random_variances(design, values.covariances), _scatter(design, values))
+        return Spread(values.beta @ (row_shares(design) @ design.X), fixed_variance(design, values.beta), inside)
     spread = _spread_over(design, values, range(len(design.blocks)))
     moments = _moments(design, values)
     return over_rows(design, values, lambda part: moments(fixed_part(design, values, part), spread(part), part))
@@ -247,6 +251,8 @@ def conditional(fit, values: Values) -> Spread | None:
         return None
     rows = rows_of(design, None, [k for k in range(len(design.blocks)) if k not in each])
     check_draws(fit, rows.take(slice(0, 1)))  # whether the effects were kept; the rows come in parts
+    if len(design.blocks) == 1 and is_plain(design.blocks[0]) and _is_linear(design, values) and not each:
+        return _of_levels(fit, values)
     offset = design.offset if link == "identity" else np.zeros(design.n)
     spread, moments = _spread_over(design, values, each), _moments(design, values)
 
@@ -255,6 +261,29 @@ def conditional(fit, values: Values) -> Spread | None:
         return moments(eta, spread(part) if each else None, part)
 
     return over_rows(design, values, of_rows)
+
+
+def _is_linear(design: Design, values: Values) -> bool:
+    """Return whether the responses are linear in the effects, with a variance that differs between rows by weights."""
+    plain = design.family.gaussian and design.family.link == "identity" and not is_summed(design)
+    return plain and np.ndim(_sizes(design, values)) == 1
+
+
+def _scatter(design: Design, values: Values) -> Array:
+    """Return the mean variance of the rows' responses about their means, (draws,), of a model that is linear."""
+    scatter = design.family.scattered(np.zeros((1, 1)), 1.0, tuple(_own(design, values)[:, :, None]))
+    return np.broadcast_to(scatter, (len(values.beta), 1))[:, 0] * (row_shares(design) @ (1 / _sizes(design, values)))
+
+
+def _of_levels(fit, values: Values) -> Spread:
+    """Return what `conditional` does, of a model that is linear with one grouping factor."""
+    design, (block,), share = fit.design, fit.design.blocks, row_shares(fit.design)
+    middle, b = share @ design.X, block_draws(fit, block)
+    sums = level_sums(block, design.X - middle, share)
+    mean, square = effect_moments(b.reshape(-1, *b.shape[2:]), values.beta, sums)
+    more = design.n / (design.n - 1)
+    explained = fixed_variance(design, values.beta) + (square - mean**2) * more
+    return Spread(values.beta @ middle + mean, np.maximum(explained, 0.0), _scatter(design, values))
 
 
 def fixed_part(design: Design, values: Values, part: slice) -> Array:

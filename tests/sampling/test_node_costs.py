@@ -1,0 +1,37 @@
+"""Which way a generalised model is sampled, by what a row costs in its family."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesmm as bmm
+from bayesmm.families.families import get_family
+from bayesmm.sampling.choose_graph import CANONICAL_COST, TOGETHER_COST, gradient_cost, settled_effects
+
+
+def model(family: str, link: str | None = None, rows: int = 4):
+    rng, groups = np.random.default_rng(1), 600
+    data = {"y": rng.integers(1, 9, groups * rows), "g": np.repeat(np.arange(groups), rows)}
+    return bmm.Model("y ~ 1 + (1 | g)", pd.DataFrame(data), family=get_family(family, link))
+
+
+@pytest.mark.parametrize(
+    ("family", "link", "cost"),
+    [
+        ("poisson", "log", CANONICAL_COST),
+        ("negbinomial", "log", TOGETHER_COST),
+        ("gamma", "log", TOGETHER_COST),
+        ("gamma", "inverse", get_family("gamma").cost),  # whose rows are taken one by one
+        ("weibull", "log", get_family("weibull").cost),
+    ],
+)
+def test_a_row_costs_what_its_kernel_takes(family, link, cost):
+    design = model(family, link).design
+    assert gradient_cost(design) == 16 * design.n * cost
+    assert TOGETHER_COST < get_family("gamma").cost
+
+
+def test_effects_are_integrated_out_as_long_as_that_is_quick():
+    quick, slow = model("negbinomial"), model("weibull")  # 0.8 and 4 ms for each gradient
+    assert settled_effects(quick.design, quick.priors, "auto") == "marginal"
+    assert settled_effects(slow.design, slow.priors, "auto") == "explicit"
