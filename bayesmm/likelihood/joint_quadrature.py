@@ -14,7 +14,7 @@ from numba import carray
 from bayesmm.design.records import Block, Design
 from bayesmm.likelihood.compiled import c_function, call, integers, pack, zeros
 from bayesmm.likelihood.crossproducts import Floats, Ints
-from bayesmm.likelihood.joint import prior_of_effects, pull_back_effects
+from bayesmm.likelihood.joint import column_flags, prior_of_effects, pull_back_effects
 from bayesmm.likelihood.own_parameters import kind_of_own, own_parameters
 from bayesmm.likelihood.posterior import LIKELIHOOD
 from bayesmm.likelihood.quadrature import grouped
@@ -22,19 +22,20 @@ from bayesmm.likelihood.quadrature_likelihood import quadrature_likelihood, quad
 from bayesmm.likelihood.row_functions import codes
 
 
-def joint_quadrature_words(design: Design, integrated: int, centred: Sequence[bool]) -> Ints:
+def joint_quadrature_words(design: Design, integrated: int, centred: Sequence[bool | Sequence[bool]]) -> Ints:
     """Return the words of `joint_quadrature_likelihood` for the number of the block that is integrated out.
 
-    `centred` has a flag for each block; that of the block which is integrated out says nothing. For this process only.
+    `centred` has a flag for each block, or for each of its columns; that of the block which is integrated out says
+    nothing. For this process only.
     """
     block, family, blocks = design.blocks[integrated], design.family, design.blocks
     own = dict(size=design.size, weights=design.weights, offset=design.offset, **kind_of_own(design))
     X = written_columns(design, integrated)
     data = grouped(*codes(family), design.y, X, block.Z, block.index, len(block.levels), **own)
-    sizes = [(len(b.columns), len(b.levels), int(flag)) for b, flag in zip(blocks, centred, strict=True)]
+    sizes = [(len(b.columns), len(b.levels)) for b in blocks]
     numbers = np.array([integrated, design.p, quadrature_likelihood().address])
     parameters = own_parameters(design).sorted(np.argsort(block.index, kind="stable"))
-    return pack(numbers, np.array(sizes).ravel(), quadrature_words(data, parameters))
+    return pack(numbers, np.array(sizes).ravel(), quadrature_words(data, parameters), column_flags(design, centred))
 
 
 def written_columns(design: Design, integrated: int) -> Floats:
@@ -55,26 +56,27 @@ def effect_columns(block: Block) -> Floats:
 def joint_quadrature_likelihood(words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
     """Set log p(y, e | L, parameters, coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
     own = carray(words, (words[0],))
-    numbers, sizes = integers(own, 0), integers(own, 1)  # of each block its width, levels and flag
+    numbers, sizes, centred = integers(own, 0), integers(own, 1), integers(own, 3)  # of each block width and levels
     inner, total, size, packed = integers(own, 2), 0.0, numbers[1], 0
-    p, blocks = numbers[1], sizes.shape[0] // 3
+    p, blocks = numbers[1], sizes.shape[0] // 2
     for k in range(blocks):
-        packed += sizes[3 * k] * sizes[3 * k]
+        packed += sizes[2 * k] * sizes[2 * k]
         if k != numbers[0]:
-            size += sizes[3 * k] * sizes[3 * k + 1]
+            size += sizes[2 * k] * sizes[2 * k + 1]
     e, d_e, b, d_b = carray(coefficients, (size,)), carray(d_coefficients, (size,)), zeros(size), zeros(size)
     factors, d_factors, within, at, first = carray(L, (packed,)), carray(d_L, (packed,)), 0, p, 0
     for j in range(p):
         b[j] = e[j]
+    column = 0
     for k in range(blocks):
-        q, levels = sizes[3 * k], sizes[3 * k + 1]
+        q, levels = sizes[2 * k], sizes[2 * k + 1]
         if k == numbers[0]:
             within = first
         else:
             end, factor = at + q * levels, factors[first : first + q * q]
-            total += prior_of_effects(e[at:end], factor, q, levels, sizes[3 * k + 2] == 1, b[at:end])
+            total += prior_of_effects(e[at:end], factor, q, levels, centred[column : column + q], b[at:end])
             at = end
-        first += q * q
+        first, column = first + q * q, column + q
     if not math.isfinite(total):
         return 0
     arguments = (inner, flags, factors[within:], positive, b, value, d_factors[within:], d_positive, d_b)
@@ -83,15 +85,15 @@ def joint_quadrature_likelihood(words, flags, L, positive, coefficients, value, 
     value[0] += total
     for j in range(p):
         d_e[j] = d_b[j]
-    at, first = p, 0
+    at, first, column = p, 0, 0
     for k in range(blocks):
-        q, levels = sizes[3 * k], sizes[3 * k + 1]
+        q, levels = sizes[2 * k], sizes[2 * k + 1]
         if k != numbers[0]:
             end, last = at + q * levels, first + q * q
             pull_back_effects(
-                e[at:end], factors[first:last], q, levels, sizes[3 * k + 2] == 1, d_b[at:end], d_e[at:end],
+                e[at:end], factors[first:last], q, levels, centred[column : column + q], d_b[at:end], d_e[at:end],
                 d_factors[first:last],
             )  # fmt: skip
             at = end
-        first += q * q
+        first, column = first + q * q, column + q
     return 1
