@@ -176,8 +176,8 @@ class Pooled:
         rows = sorted({fit.design.n for fit in self._all})
         title = f"{count(len(self.fits), 'imputation')} pooled, {how}"
         lines = [title, f"Formula: {design.formula.text}"]
-        if not design.family.gaussian:
-            lines.append(f"Family: {design.family.name} ({design.family.link} link)")
+        if not design.family.linear:
+            lines.append(f"Family: {design.family.label} ({design.family.link} link)")
         groups = [f"{block.group}, {len(block.labels):,}" for block in (design.blocks[k] for k in design.groups)]
         sizes = " to ".join(f"{n:,}" for n in (rows if len(rows) < 3 else (rows[0], rows[-1])))
         lines += [f"Number of obs: {sizes}{'; groups: ' if groups else ''}{'; '.join(groups)}", ""]

@@ -18,7 +18,7 @@ from bayesmm.inference.simulation.groups import factor_name, factors_by_name, ou
 from bayesmm.inference.simulation.power_tests import by_t, check_possible, effect, responses, simulated_tests
 from bayesmm.inference.simulation.repeat import check_executor, run, unfinished
 from bayesmm.posterior.draws import CI_PROB
-from bayesmm.posterior.parameter_values import parameter_values
+from bayesmm.posterior.parameter_values import parameter_values, scalars
 from bayesmm.runtime.arguments import (
     check_bool,
     check_cores,
@@ -147,7 +147,8 @@ def power(
     ValueError
         An argument is out of range, or names no coefficient, parameter or factor of the model.
     DataError
-        The model has no grouping factor, or the coefficient cannot be estimated with so many levels, or the
+        The model has no grouping factor, known covariances among the levels that are counted, or coefficients of each
+        category, or the coefficient cannot be estimated with so many levels, or the
         parameters give no mean: with the inverse link linear predictors are not above 0 in any of the first data sets.
     UnfinishedError
         If an error ended the run, such as workers that were lost; ``finished`` has the simulations before.
@@ -255,6 +256,11 @@ def _numbers(name: str, given: object, least: int) -> list[int]:
 
 def tested(design: Design, test: str | None) -> int:
     """Return the position of the coefficient that is tested."""
+    if design.family.nominal:
+        raise DataError(
+            "power tests one coefficient of the mean, and here each category has coefficients of its own; draw data by "
+            "simulate(), fit them and the model without the predictor, and count how often lrt() rejects"
+        )
     names = list(design.coefficients)
     places = [coefficient_label(name) for name in names]
     others = [j for j in range(design.p) if not (design.has_intercept and j == 0)]
@@ -264,6 +270,8 @@ def tested(design: Design, test: str | None) -> int:
         raise ValueError(f"test should name one of the coefficients ({listing(places) or 'the model has none'})")
     if test in places or test in names:
         return places.index(test) if test in places else names.index(test)
+    if test in [parameter.label for parameter in scalars(design)]:
+        raise ValueError(f"test names {test!r}; power tests coefficients of the mean ({listing(places) or 'none'})")
     near = suggest(str(test), places) or suggest(str(test), names)
     raise ValueError(
         f"test names {test!r}, which is no coefficient of the model{near} (coefficients: {listing(places) or 'none'})"
