@@ -222,7 +222,9 @@ def test_models_that_power_does_not_know_are_said_to_be_so():
     with pytest.raises(ValueError, match=r"power tests coefficients of the mean \(beta\[Intercept\], beta\[x\]\)"):
         bmm.power(bmm.Model("y ~ x + (1 | g)", data), TREATMENT, test="sigma", **asked)
     with pytest.raises(bmm.DataError, match=r"has none besides mm\(\) and smooths"):
-        bmm.power(bmm.Model("y ~ x + (1 | mm(g, h))", data), TREATMENT, **asked)
+        members = bmm.Model("y ~ x + (1 | mm(g, h))", data)
+        values = {"Intercept": 0.0, "beta[x]": 1.0, "sd_mm(g, h)[Intercept]": 1.0, "sigma": 1.0}
+        bmm.power(members, values, **asked)
 
 
 @pytest.mark.parametrize(
