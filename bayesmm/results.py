@@ -127,8 +127,7 @@ class Fit:
     def consistency(self, of: str = "likelihood") -> "ConsistencyCheck":
         """Return the check that REML is the mode of this posterior where its priors are flat: of a linear model.
 
-        `of="graph"` checks the PyMC graph, which takes seconds to minutes: see
-        `bayesmm.evaluation.consistency.consistency`.
+        `of="graph"` checks the PyMC graph, in seconds to minutes: see `bayesmm.evaluation.consistency.consistency`.
         """
         from bayesmm.evaluation.consistency import consistency
 
@@ -340,8 +339,7 @@ class PointFit(Estimates):
     def checks(self, time: object = None) -> checks.Checks:
         """Return the checks of the model: convergence, singular, dispersion, zeros, autocorrelation, influence.
 
-        `time`, a column of the model or values of its rows, orders the residuals within their groups. See
-        `bayesmm.evaluation.checks.point.point_checks`.
+        `time`, a column or values of rows, orders residuals in groups: see `evaluation.checks.point.point_checks`.
         """
         from bayesmm.evaluation.checks.point import point_checks
 

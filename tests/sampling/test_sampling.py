@@ -384,7 +384,7 @@ def test_the_quick_way_to_compile_gives_nutpies_own_draws(tiny, trees, monkeypat
 
 def test_the_parts_of_nutpie_are_where_they_are_expected(monkeypatch):
     nutpie_parts.check()  # if this fails, a new version of nutpie has moved them: see graph/nutpie_parts.py
-    module = nutpie_parts.nutpie.compile_pymc
+    module = nutpie_parts.parts
     with monkeypatch.context() as changed, pytest.raises(native.Moved, match="_wrap_with_lock takes func, more"):
         changed.setattr(module, "_wrap_with_lock", lambda func, more: func)
         nutpie_parts.check()

@@ -9,13 +9,13 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 
-import nutpie.compile_pymc
 import pymc as pm
+from nutpie import compile_pymc as parts
 
 from bayesmm.sampling.graph.native import Moved
 from bayesmm.sampling.graph.size import kept_variables
 
-CompiledPyMCModel = nutpie.compile_pymc.CompiledPyMCModel
+CompiledPyMCModel = parts.CompiledPyMCModel
 # The private functions with their arguments, and what a compiled model is made of besides.
 TAKES = {
     "_make_functions": ("model", "mode", "compute_grad", "join_expanded", "pymc_initial_point_fn", "var_names"),
@@ -32,7 +32,7 @@ HOLDS = (
 def check() -> None:
     """Raise Moved where a part of nutpie is not where it is expected, or takes other arguments."""
     for name, arguments in TAKES.items():
-        function = getattr(nutpie.compile_pymc, name, None)
+        function = getattr(parts, name, None)
         if function is None:
             raise Moved(f"nutpie has no {name}")
         found = inspect.signature(function).parameters.values()
@@ -51,16 +51,16 @@ def functions(graph: pm.Model, start: Callable) -> tuple:
     That is the numbers of free and of all values, the log density with its gradient, the expansion, the start, names,
     slices and shapes of the variables, and the names of those that are transformed.
     """
-    return nutpie.compile_pymc._make_functions(
+    return parts._make_functions(
         graph,
         mode="NUMBA",
         compute_grad=True,
         join_expanded=True,
-        pymc_initial_point_fn=nutpie.compile_pymc._wrap_with_lock(start),
+        pymc_initial_point_fn=parts._wrap_with_lock(start),
         var_names=kept_variables(graph),
     )
 
 
 def labels(graph: pm.Model, layout: tuple, transformed: list[str]) -> tuple[dict, dict]:
     """Return the dimensions of the variables, and the labels of the dimensions."""
-    return nutpie.compile_pymc._prepare_dims_and_coords(graph, layout, transformed)
+    return parts._prepare_dims_and_coords(graph, layout, transformed)
