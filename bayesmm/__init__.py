@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bayesmm.runtime.version import __version__
 
 if TYPE_CHECKING:
-    from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError
+    from bayesmm.errors import BayesmmWarning, DataError, FitFileError, FormulaError, PriorError, UnfinishedError
     from bayesmm.evaluation.bayes_factors import bayes_factors
     from bayesmm.evaluation.checks import Check
     from bayesmm.evaluation.compare_reml import Comparison
@@ -58,6 +58,7 @@ __all__ = [
     "Pooled",
     "Prior",
     "PriorError",
+    "UnfinishedError",
     "__version__",
     "accumulate",
     "anova",
@@ -101,6 +102,7 @@ _HOME = {
     "Pooled": "bayesmm.reporting.pooled",
     "Prior": "bayesmm.priors",
     "PriorError": "bayesmm.errors",
+    "UnfinishedError": "bayesmm.errors",
     "accumulate": "bayesmm.storage.accumulated",
     "anova": "bayesmm.inference.anova",
     "bayes_factors": "bayesmm.evaluation.bayes_factors",

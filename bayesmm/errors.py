@@ -21,6 +21,20 @@ class FitFileError(ValueError):
     """A file of a fit cannot be written or read, or is not what it should be."""
 
 
+class UnfinishedError(RuntimeError):
+    """Of many fits some were lost, and what is left does not make the result; `finished` has them.
+
+    Attributes
+    ----------
+    finished : Fits, Bootstrap or Power
+        What was finished before.
+    """
+
+    def __init__(self, message: str, finished: object = None) -> None:
+        super().__init__(message)
+        self.finished = finished
+
+
 class MissingExtra(ImportError):
     """A package is not installed that fitting does not need; the message names the extra that has it."""
 

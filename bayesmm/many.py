@@ -1,23 +1,27 @@
 """One model for each of many data sets, on threads or by the workers of an executor; and multiply imputed ones."""
 
+import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
 
-from bayesmm.errors import DataError, FormulaError, PriorError, listing, suggest
-from bayesmm.inference.simulation.repeat import check_executor, run
+from bayesmm.errors import BayesmmWarning, DataError, FormulaError, PriorError, UnfinishedError, listing, suggest
+from bayesmm.inference.simulation.repeat import check_executor, run, unfinished
 from bayesmm.model import Model
+from bayesmm.posterior.draws import sampling_record
 from bayesmm.posterior.parameter_values import scalars
 from bayesmm.reporting.pooled import Pooled
 from bayesmm.results import Fit, PointFit
 from bayesmm.runtime.arguments import check_bool, check_cores, check_seed, chosen_seed, is_real
+from bayesmm.runtime.messages import count
 from bayesmm.runtime.progress import counter
 from bayesmm.runtime.streams import derived_seed
 
 HOW = ("maximize", "sample")
-# What is wrong with one data set: the others are fitted all the same.
+MOST_SAID = 3  # imputations without a fit whose reason a message has
+# What is said of one data set as it is; other errors with their type.
 OF_THE_DATA = (DataError, FormulaError, PriorError, ValueError, ArithmeticError)
 
 
@@ -30,17 +34,27 @@ class Fits(Mapping):
     fits : dict of label to PointFit or Fit
     failed : dict of label to str
         Why a data set has no fit, in a sentence.
-    interrupted : bool
-        Whether data sets are missing after Ctrl-C.
+    unfinished : tuple of labels
+        The data sets that were not fitted to the end when the run was, by Ctrl-C or a lost worker.
     """
 
     fits: dict[Hashable, PointFit | Fit]
     failed: dict[Hashable, str]
-    interrupted: bool = False
+    unfinished: tuple[Hashable, ...] = ()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether data sets are missing because the run ended early."""
+        return bool(self.unfinished)
+
+    @property
+    def missing(self) -> dict[Hashable, str]:
+        """Why each data set without a fit has none."""
+        return self.failed | dict.fromkeys(self.unfinished, "the run was interrupted before it was finished")
 
     def __getitem__(self, label: Hashable) -> PointFit | Fit:
-        if label in self.failed:
-            raise DataError(f"the data set {label!r} has no fit: {self.failed[label]}")
+        if label not in self.fits and label in self.missing:
+            raise DataError(f"the data set {label!r} has no fit: {self.missing[label]}")
         return self.fits[label]
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -59,7 +73,8 @@ class Fits(Mapping):
 
     def __repr__(self) -> str:
         lost = f", {len(self.failed):,} failed ({listing(self.failed, 3)})" if self.failed else ""
-        return f"{len(self.fits):,} fits{lost}{', interrupted' if self.interrupted else ''}"
+        left = f", interrupted: {len(self.unfinished):,} not finished" if self.unfinished else ""
+        return f"{count(len(self.fits), 'fit')}{lost}{left}"
 
 
 def fit_many(
@@ -104,12 +119,18 @@ def fit_many(
     Returns
     -------
     Fits
-        A mapping of label to fit; ``fits.failed`` says what is wrong with the other data sets.
+        A mapping of label to fit; ``fits.failed`` says what is wrong with the other data sets. After Ctrl-C with the
+        fits that were finished; samplers that were running are stopped.
 
     Raises
     ------
     ValueError
         An argument is out of range, or there are no data.
+    UnfinishedError
+        A worker was lost, or a call has a mistake that shows only while it runs, when fits were finished: they are its
+        attribute ``finished``.
+    KeyboardInterrupt
+        If interrupted before a fit was finished.
     """
     if how not in HOW:
         raise ValueError(f"how must be one of {listing(HOW)}, not {how!r}{suggest(str(how), HOW)}")
@@ -127,9 +148,12 @@ def fit_many(
         return partial(_fitter, formula, own, arguments, how, options, seed)
 
     with counter(progress, "Fits", len(labels)) as advance:
-        found, interrupted = run(share(range(len(labels))), len(labels), cores, advance, executor, share)
+        found, ended = run(share(range(len(labels))), len(labels), cores, advance, executor, share)
     fits = {labels[i]: fit for i, (fit, _) in found.items() if fit is not None}
-    return Fits(fits, {labels[i]: said for i, (fit, said) in found.items() if fit is None}, interrupted)
+    failed = {labels[i]: said for i, (fit, said) in found.items() if fit is None}
+    out = Fits(fits, failed, tuple(label for label in labels if label not in fits and label not in failed))
+    unfinished(ended, len(found), len(labels), "data sets", out)
+    return out
 
 
 def fit_multiple(
@@ -171,14 +195,21 @@ def fit_multiple(
     Returns
     -------
     Pooled
-        ``fixef()``, ``varcorr()``, ``summary()``, ``tidy()``; ``pooled.fits`` has the fits.
+        ``fixef()``, ``varcorr()``, ``summary()``, ``tidy()``; ``pooled.fits`` has the fits. Where some imputations
+        could not be fitted to the end, or after Ctrl-C, those that were finished, at least two, are pooled with a
+        warning; ``pooled.missing`` says why the others are not there.
 
     Raises
     ------
     ValueError
         An argument is out of range, or there are fewer than two data sets.
     DataError
-        A data set cannot be fitted, or the fits have different parameters.
+        A data set does not fit the formula, or has other parameters than the first: nothing was fitted; or no fit
+        could be made.
+    UnfinishedError
+        One fit alone was finished; ``finished``, a `Fits`, has it.
+    KeyboardInterrupt
+        If interrupted before a fit was finished.
     """
     tables = dict(frames) if isinstance(frames, Mapping) else _numbered(frames)
     if len(tables) < 2:
@@ -187,22 +218,65 @@ def fit_multiple(
         raise ValueError("df_com is for how='maximize'; a posterior has no degrees of freedom")
     if df_com not in (None, "residual") and not (is_real(df_com) and df_com > 0):
         raise ValueError(f"df_com should be a number above 0, 'residual' or None, not {df_com!r}")
+    models = _checked(formula, tables, dict(family=family, priors=priors, **(model or {})))
     asked = dict(how=how, seed=seed, cores=cores, executor=executor, progress=progress, model=model)
-    found = fit_many(formula, tables, family, priors, **asked, **options)
-    for label, said in found.failed.items():
+    given = models if executor is None else tables  # the tables are less to send
+    try:
+        found = fit_many(formula, given, family, priors, **asked, **options)
+    except UnfinishedError as error:
+        if len(error.finished) < 2:
+            raise
+        found = error.finished
+    return _pooled(found, df_com)
+
+
+def _checked(formula: object, tables: Mapping[Hashable, object], arguments: Mapping[str, object]) -> dict:
+    """Return the model of each imputation; a DataError for one that has none, or other parameters than the first."""
+    models: dict[Hashable, Model] = {}
+    for label, table in tables.items():
+        try:
+            models[label] = Model(formula, table, **arguments)
+        except OF_THE_DATA as error:
+            if isinstance(error, FormulaError) and not models:  # the text's, as the first table shows
+                raise
+            raise DataError(f"the imputation {label!r} has no fit: {' '.join(str(error).split())}") from error
+    _check_alike(models)
+    return models
+
+
+def _pooled(found: Fits, df_com: float | str | None) -> Pooled:
+    """Return what is finished as one, with a warning of what is not; an error with the fits where it is less than two.
+
+    Raises
+    ------
+    DataError
+        No imputation could be fitted.
+    UnfinishedError
+        One alone.
+    """
+    if not found.fits:
+        label, said = next(iter(found.missing.items()))
         raise DataError(f"the imputation {label!r} has no fit: {said}")
-    if found.interrupted:
-        raise KeyboardInterrupt
-    _check_alike(found)
-    return Pooled(found.fits, df_com)
+    if found.missing:
+        said = "; ".join(f"{label!r}: {why}" for label, why in list(found.missing.items())[:MOST_SAID])
+        more = f"; and {len(found.missing) - MOST_SAID:,} more" if len(found.missing) > MOST_SAID else ""
+        have = f"{count(len(found.fits), 'imputation')} of {len(found.fits) + len(found.missing):,}"
+        if len(found.fits) < 2:
+            raise UnfinishedError(
+                f"only {have} has a fit, and two are the least that can be pooled: this error has it as its attribute "
+                f"finished ({said}{more})",
+                found,
+            )
+        warnings.warn(f"only {have} are pooled ({said}{more})", BayesmmWarning, stacklevel=3)
+    return Pooled(found.fits, df_com, found.missing)
 
 
-def _check_alike(fits: Fits) -> None:
-    """Raise a DataError unless all fits have the same parameters in the same order."""
-    (first, point), *others = fits.items()
-    own = [parameter.label for parameter in scalars(point.design)]
-    for label, fit in others:
-        theirs = [parameter.label for parameter in scalars(fit.design)]
+def _check_alike(models: Mapping[Hashable, Model]) -> None:
+    """Raise a DataError unless all models have the same parameters in the same order."""
+    (first, model), *others = models.items()
+    own = [parameter.label for parameter in scalars(model.design)]
+    for label, other in others:
+        theirs = [parameter.label for parameter in scalars(other.design)]
         if theirs != own:
             only = [name for name in (*own, *theirs) if (name in own) != (name in theirs)]
             what = f"only one of them has {listing(only, 6)}" if only else "they stand in another order"
@@ -235,13 +309,19 @@ def _fitter(
     def task(i: int) -> tuple[PointFit | Fit | None, str]:
         own_label, table = tables[i]
         try:
-            model = Model(formula, table, **arguments)
+            model = table if isinstance(table, Model) else Model(formula, table, **arguments)
             if how == "maximize":
                 return model.maximize(**options), ""
             label = type(own_label).__name__, str(own_label)  # 1 and "1" are two
             own = {"progress": False, **options, "seed": derived_seed(seed, "fit_many", *label)}
-            return model.sample(**own), ""
-        except OF_THE_DATA as error:
-            return None, " ".join(str(error).split())
+            fit = model.sample(**own)
+        except TypeError:  # a wrong call, of all of them
+            raise
+        except Exception as error:  # the others are fitted all the same
+            kind = "" if isinstance(error, OF_THE_DATA) else f"{type(error).__name__}: "
+            return None, kind + " ".join(str(error).split())
+        if sampling_record(fit.tree).get("interrupted"):  # fewer draws than the others have
+            raise KeyboardInterrupt
+        return fit, ""
 
     return task

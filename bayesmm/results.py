@@ -93,7 +93,14 @@ class Fit:
         seed: int | None = None,
         trials: object = None,
     ) -> predict.Predictions:
-        """Return predictions for the rows of a table from every draw; see `bayesmm.posterior.predict.predict`."""
+        """Return predictions with their uncertainty for rows of a table; without `data`, for the rows of the fit.
+
+        Of the mean response (`kind` "mean"), of a new response ("response") or of the linear predictor ("linear"); with
+        the random effects of each row's groups (`groups` "conditional"), of a typical group ("population") or averaged
+        over new ones ("averaged"). A group that the fit did not see is an error, or has effects drawn (`new_levels`
+        "sample") or of 0 ("zero"). The result has a table, ``to_frame()``, all draws, ``draws``, and a figure,
+        ``plot()``. See `bayesmm.posterior.predict.predict`.
+        """
         return predict.predict(self, data, kind, groups, new_levels, seed, trials)
 
     def posterior_predictive(
@@ -120,8 +127,7 @@ class Fit:
     def consistency(self, of: str = "likelihood") -> "ConsistencyCheck":
         """Return the check that REML is the mode of this posterior where its priors are flat: of a linear model.
 
-        `of="graph"` checks the PyMC graph, which takes seconds to minutes: see
-        `bayesmm.evaluation.consistency.consistency`.
+        `of="graph"` checks the PyMC graph, in seconds to minutes: see `bayesmm.evaluation.consistency.consistency`.
         """
         from bayesmm.evaluation.consistency import consistency
 
@@ -251,16 +257,6 @@ class PointFit(Estimates):
         return WholeFrame(smooths.smooths(self))
 
     @property
-    def AIC(self) -> float:
-        """Akaike's criterion, -2 loglik + 2 npar; the same as `aic`."""
-        return self.aic
-
-    @property
-    def BIC(self) -> float:
-        """Schwarz's criterion by lme4's rule, -2 loglik + npar log n; the same as `bic`."""
-        return self.bic
-
-    @property
     def params(self) -> pd.Series:
         """The coefficients by name; all parameters are in `parameters`."""
         return self.fixef()["estimate"].rename("params")
@@ -328,9 +324,11 @@ class PointFit(Estimates):
         new_levels: str = "error",
         se: bool = False,
     ) -> pd.DataFrame:
-        """Return predictions for the rows of a table: estimate, and with `se` also se and sd; see `predict_point`.
+        """Return predictions for rows of a table, with `se` their standard errors; without `data`, of the fit's rows.
 
-        kind: "mean", "linear"; groups: "conditional", "population", "averaged"; new_levels: "error", "zero".
+        Of the mean response (`kind` "mean") or the linear predictor ("linear"); with the random effects of each row's
+        groups (`groups` "conditional"), of a typical group ("population") or averaged over new ones ("averaged"). A
+        group that the fit did not see is an error, or has effects of 0 (`new_levels` "zero"). See `predict_point`.
         """
         from bayesmm.posterior.predict_point import predict_point
 
@@ -341,8 +339,7 @@ class PointFit(Estimates):
     def checks(self, time: object = None) -> checks.Checks:
         """Return the checks of the model: convergence, singular, dispersion, zeros, autocorrelation, influence.
 
-        `time`, a column of the model or values of its rows, orders the residuals within their groups. See
-        `bayesmm.evaluation.checks.point.point_checks`.
+        `time`, a column or values of rows, orders residuals in groups: see `evaluation.checks.point.point_checks`.
         """
         from bayesmm.evaluation.checks.point import point_checks
 
@@ -378,9 +375,13 @@ class PointFit(Estimates):
         return simulate_point(self, draws, seed, effects)
 
     def bootstrap(
-        self, samples: int = 1000, seed: int | None = None, cores: int | None = None, progress: bool = True,
+        self,
+        samples: int = 1000,
+        seed: int | None = None,
+        cores: int | None = None,
+        progress: bool = True,
         executor: object = None,
-    ):  # fmt: skip
+    ):
         """Return the parametric bootstrap: simulate, and fit again; see `simulation.bootstrap.bootstrap`."""
         from bayesmm.inference.simulation.bootstrap import bootstrap
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from bayesmm.errors import DataError
 
 if TYPE_CHECKING:
     from bayesmm.model import Model
+
+OPTIONS = ("kind", "groups", "new_levels")  # of predict, which its sentences name as arguments
 
 
 @dataclass(frozen=True)
@@ -94,4 +97,9 @@ def as_data_errors() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise DataError(str(error)) from error
+        raise DataError(_as_options(str(error))) from error
+
+
+def _as_options(text: str) -> str:
+    """Return a sentence with the arguments of `predict` as the options of the command line: --new-levels sample."""
+    return re.sub(rf"\b({'|'.join(OPTIONS)})='(\w+)'", lambda m: f"--{m[1].replace('_', '-')} {m[2]}", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import sys
 import zipfile
 import zlib
@@ -17,7 +18,7 @@ from bayesmm.errors import DataError, listing
 from bayesmm.runtime.paths import special_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pandas as pd
 
@@ -32,6 +33,9 @@ MAGIC = {
 NAMED = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "whitespace": BLANKS}
 PARTS = "\"'.-+_\n\r"  # of numbers, names and quoted texts
 LIKELY = ";\t|,"  # what a header that is one column may be divided by
+# A number in figures, perhaps with a decimal comma or commas between thousands, as a text has it.
+COMMA_NUMBER = re.compile(r"\s*[+-]?(\d+(,\d+)*|,\d+)([eE][+-]?\d+)?\s*")
+FIRST = 200  # texts of a column that are looked at before all are
 
 
 @dataclass(frozen=True)
@@ -143,13 +147,41 @@ def header(path: Path, how: Format) -> list[str] | None:
     return columns if plain else None
 
 
-def likely_delimiter(columns: list[str]) -> str:
-    """Return what to say of a header that is one column which another delimiter would divide; else nothing."""
-    if len(columns) != 1:
-        return ""
-    found = next((each for each in LIKELY if each in columns[0]), None)
-    named = {"\t": "tab"}.get(found, found)
-    return "" if found is None else f"; if {found!r} is between its columns, add --delimiter '{named}'"
+def check_one_column(what: str, columns: Sequence[object], *, blanks: bool) -> None:
+    """Raise a DataError for a table that is one column which another delimiter, or `blanks`, would divide."""
+    name = str(columns[0]) if len(columns) == 1 else ""
+    found = next((each for each in LIKELY if each in name), None)
+    if found is None and not (blanks and len(name.split()) > 1):
+        return
+    named, found = {"\t": "tab", None: "whitespace"}.get(found, found), "a blank" if found is None else repr(found)
+    raise DataError(f"{what} has one column, {name!r}; if {found} is between its columns, add --delimiter '{named}'")
+
+
+def check_decimals(what: str, columns: Iterable[tuple[str, Sequence[object]]]) -> None:
+    """Raise a DataError where all that stands in a column of texts is numbers, some with a comma."""
+    for name, values in columns:
+        seen = [value for value in values[:FIRST] if isinstance(value, str) and value.strip()]
+        if not seen or not all(map(COMMA_NUMBER.fullmatch, seen)):
+            continue
+        seen = [value for value in values if isinstance(value, str) and value.strip()]
+        example = next((value.strip() for value in seen if "," in value), None)
+        if example is not None and all(map(COMMA_NUMBER.fullmatch, seen)):
+            raise DataError(
+                f"{what}: column '{name}' has texts such as {example!r}; if the comma is a decimal mark, add --decimal "
+                "',', if it is between thousands, remove it, and if these are labels, add --decimal ."
+            )
+
+
+def _checked(what: str, frame: pd.DataFrame, how: Format) -> pd.DataFrame:
+    """Return a table that was read as text; a DataError where its delimiter or decimal mark is another."""
+    first = frame.iloc[0, 0] if frame.shape[1] == 1 and len(frame) else None
+    check_one_column(
+        what, frame.columns, blanks=isinstance(first, str) and len(first.split()) == len(str(frame.columns[0]).split())
+    )
+    if how.decimal is None:
+        texts = [j for j, kind in enumerate(frame.dtypes) if str(kind) in ("object", "str", "string")]
+        check_decimals(what, ((str(frame.columns[j]), frame.iloc[:, j].tolist()) for j in texts))
+    return frame
 
 
 def read_table(path: Path, how: Format) -> pd.DataFrame:
@@ -158,7 +190,8 @@ def read_table(path: Path, how: Format) -> pd.DataFrame:
         if is_parquet(path.name):
             return _parquet(path)
         with unpacked(path, path.suffix.lower()) as stream:
-            return _text(stream, path.name, how)
+            frame = _text(stream, path.name, how)
+    return _checked(str(path), frame, how)
 
 
 def read_stdin(how: Format) -> pd.DataFrame:
@@ -179,7 +212,8 @@ def read_stdin(how: Format) -> pd.DataFrame:
         if kind == ".parquet":
             return _parquet(io.BytesIO(content))
         with unpacked(io.BytesIO(content), kind) as stream:
-            return _text(stream, "", how)
+            frame = _text(stream, "", how)
+    return _checked("stdin", frame, how)
 
 
 def _parquet(source: Path | IO[bytes]) -> pd.DataFrame:

@@ -9,9 +9,9 @@ from bayesmm.cli.delimited import (
     AS_USUAL,
     STDIN,
     Format,
+    check_one_column,
     checked_file,
     header,
-    likely_delimiter,
     read_stdin,
     read_table,
 )
@@ -108,8 +108,7 @@ def check_early(
     except FormulaError:  # also of what a formula may hold that is not known here, such as a residual structure
         return
     if wrong is not None:
-        if more := likely_delimiter(columns):
-            raise DataError(f"{data} has one column, {columns[0]!r}{more}")
+        check_one_column(data, columns, blanks=True)
         raise wrong
     for what, name in beside.items():
         if name is not None and name not in columns:

@@ -6,10 +6,21 @@ import csv
 import io
 from dataclasses import dataclass
 from glob import glob
-from itertools import chain
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 
-from bayesmm.cli.delimited import AS_USUAL, BLANKS, STDIN, Format, is_parquet, is_text, unpacked
+from bayesmm.cli.delimited import (
+    AS_USUAL,
+    BLANKS,
+    FIRST,
+    STDIN,
+    Format,
+    check_decimals,
+    check_one_column,
+    is_parquet,
+    is_text,
+    unpacked,
+)
 from bayesmm.cli.input import read_data
 from bayesmm.engines.frames import first_sentence
 from bayesmm.errors import DataError, listing
@@ -61,6 +72,8 @@ def read_lazily(data: str, engine: str, how: Format = AS_USUAL) -> tuple[object,
     names, read = [str(path) for path in paths], _duckdb if engine == "duckdb" else _polars
     try:
         columns = _columns(paths, kind, engine, how)
+        if kind == "CSV":
+            _check_text(paths[0], columns, how)
         frame = read(names, kind, columns, how)
     except ImportError:
         raise DataError(f"--engine {engine} needs the package {engine}: pip install 'bayesmm[{engine}]'") from None
@@ -157,6 +170,16 @@ def _columns(paths: list[Path], kind: str, engine: str, how: Format) -> _Columns
     if not found.common:
         raise DataError(f"no column is in all of the {len(paths):,} files: {listing(found.alone)}")
     return found
+
+
+def _check_text(path: Path, columns: _Columns, how: Format) -> None:
+    """Raise a DataError where the first lines of a file show another delimiter or decimal mark."""
+    check_one_column(str(path), columns.of_each[0], blanks=False)
+    if how.decimal is None:
+        with io.TextIOWrapper(unpacked(path, path.suffix.lower()), encoding="utf-8-sig", newline="") as file:
+            lines = list(islice(csv.reader(file, delimiter=columns.separator), 1, 1 + FIRST))
+        texts = zip_longest(*([each if each not in MISSING else "" for each in line] for line in lines), fillvalue="")
+        check_decimals(str(path), zip(columns.of_each[0], texts, strict=False))
 
 
 def _first_line(path: Path) -> str:

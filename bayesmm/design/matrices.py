@@ -55,6 +55,7 @@ def read_matrices(
 def _read(name: str, frame: object, in_order: bool | None = None) -> Matrix:
     """Return one matrix; `in_order` says of one of rows whether they are in order, None of one of levels."""
     columns = getattr(frame, "columns", None)
+    named = columns is not None
     if columns is None and in_order and np.ndim(frame) == 2:
         frame = np.asarray(frame)
         columns = range(frame.shape[1])
@@ -80,7 +81,7 @@ def _read(name: str, frame: object, in_order: bool | None = None) -> Matrix:
     if abs(values[i, j] - values[j, i]) > SYMMETRIC * size:
         pair = f"{values[i, j]:g} for {columns[i]!r} and {columns[j]!r}, and {values[j, i]:g} the other way round"
         raise DataError(f"matrices[{name!r}] is not symmetric: it has {pair}")
-    return Matrix(tuple(columns), (values + values.T) / 2)
+    return Matrix(tuple(columns), (values + values.T) / 2, named)
 
 
 def _check(name: str, columns: list[str], rows: list[str], values: Array) -> None:

@@ -28,10 +28,19 @@ class Matrix:
     ----------
     labels : tuple of str, length m
     values : (m, m) float64
+    named : bool
+        False of an array, or of rows in their order: the labels are the places.
     """
 
     labels: tuple[str, ...]
     values: Array
+    named: bool = True
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest eigenvalue: every design of new responses asks for them."""
+        found = np.linalg.eigvalsh(self.values)
+        return float(found[0]), float(found[-1])
 
 
 @dataclass(frozen=True, eq=False)

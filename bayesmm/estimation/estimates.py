@@ -174,6 +174,16 @@ class Estimates:
         return -2 * self.loglik + self.npar * np.log(self.design.n)
 
     @property
+    def AIC(self) -> float:
+        """Akaike's criterion, -2 loglik + 2 npar; the same as `aic`."""
+        return self.aic
+
+    @property
+    def BIC(self) -> float:
+        """Schwarz's criterion by lme4's rule, -2 loglik + npar log n; the same as `bic`."""
+        return self.bic
+
+    @property
     def bic_nlme(self) -> float:
         """Schwarz's criterion by nlme's rule: n - p observations count under REML."""
         n = self.design.n - (np.isfinite(self.beta).sum() if self.method == "REML" else 0)

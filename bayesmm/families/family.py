@@ -4,6 +4,7 @@ A family of the package is one file that exports one record, and is in the regis
 family of the user's own is the same record, with its log density in PyTensor in place of compiled kernels.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +33,18 @@ EQUIDISTANT = "equidistant"  # of thresholds: as far apart as the first two
 SYMMETRIC = "symmetric"  # of thresholds: as far apart above the middle as below it
 
 
+# The functions of a family that a user may give, and what they are called with.
+FUNCTIONS = {
+    "log_density": ("y", "mu", "trials", "aux"),
+    "variance": ("mu", "aux"),
+    "draw": ("rng", "mu", "trials", "aux"),
+    "start": ("y", "mu"),
+    "mean": ("mu", "aux"),
+    "share_variance": ("mu", "trials", "aux"),
+    "cdf": ("y", "mu", "trials", "aux"),
+}
+
+
 def _usual_tex(family: "Family") -> str:
     """Return the distribution of y_i in LaTeX by its name and parameters."""
     name = family.name.replace("_", r"\_")
@@ -53,11 +66,11 @@ def check_family(family: "Family") -> None:
     known = isinstance(links, tuple) and links and all(link in LINKS for link in links)
     expect(known, "links", f"a tuple of {listing(LINKS)}", links)
     expect(not family.link or family.link in links, "link", f"one of its links ({listing(links)})", family.link)
-    for argument in ("log_density", "variance", "draw"):
-        expect(callable(getattr(family, argument)), argument, "a function", getattr(family, argument))
-    for argument in ("start", "mean", "share_variance", "cdf"):
-        given = getattr(family, argument)
-        expect(given is None or callable(given), argument, "a function", given)
+    for argument, takes in FUNCTIONS.items():
+        given, needed = getattr(family, argument), argument in ("log_density", "variance", "draw")
+        expect(callable(given) or (given is None and not needed), argument, "a function", given)
+        if given is not None and (other := _other_arguments(given, takes)):
+            raise ValueError(f"{argument} of the family {name!r} should take ({', '.join(takes)}), not {other}")
     expect(family.probabilities is None, "probabilities", "None: ordered categories are the package's", "given")
     own = family.parameters
     expect(isinstance(own, tuple) and len(own) <= MOST_PARAMETERS, "parameters", "a tuple of at most three", own)
@@ -68,6 +81,20 @@ def check_family(family: "Family") -> None:
         expect(fine, "a parameter", "a bmm.Auxiliary with a word as its name", parameter)
         prior = parameter.prior or parameter.name == SIGMA.name
         expect(prior, f"the default prior of {parameter.name}", "a distribution such as 'Gamma'", parameter.prior)
+
+
+def _other_arguments(function: Callable, takes: tuple[str, ...]) -> str:
+    """Return the arguments of a function that cannot be called with these, in their order; nothing if it can be."""
+    try:
+        found = inspect.signature(function)
+    except ValueError:  # of a function that is no Python
+        return ""
+    try:
+        found.bind(*takes)
+    except TypeError:
+        return str(found)
+    names = [name for name in found.parameters if name in takes]
+    return str(found) if names != [name for name in takes if name in names] else ""
 
 
 SIGMA = Auxiliary("sigma", r"\sigma")

@@ -1,8 +1,9 @@
 """The joint density of responses and random effects of a generalised model, as a C function like a likelihood.
 
 Its coefficients are those of the fixed columns and then the random effects e, block by block, level by level: of a
-centred block the effects themselves, b = e ~ N(0, L L'), else b = L e with e ~ N(0, I). For what does not integrate
-out: crossed factors, many effects of a level, effects of a parameter of the family, which are added to its link.
+centred block the effects themselves, b = e ~ N(0, L L'), else b = L e with e ~ N(0, I). Columns of a block may be
+centred alone: with b = L z, e is b of these columns, and z of the others. For what does not integrate out: crossed
+factors, many effects of a level, effects of a parameter of the family, which are added to its link.
 """
 
 import math
@@ -38,7 +39,7 @@ class JointData(NamedTuple):
 
     widths: Integers  # (K,) columns of each block
     sizes: Integers  # (K,) and its levels
-    centred: Integers  # (K,) 1 where its effects are coordinates as they are, 0 where they are over their sds
+    centred: Integers  # (C,) 1 where the effects are coordinates as they are, 0 where they are over their sds
     levels: Integers  # (K n,)
     Z: Matrix  # (C, n)
     rows: Integers  # words of `Grouped`
@@ -49,8 +50,21 @@ class JointData(NamedTuple):
 read_data = reader(JointData)
 
 
-def joint_words(design: Design, centred: Sequence[bool]) -> Ints:
-    """Return the words of `joint_likelihood`, `centred` block by block; for this process only.
+def of_columns(design: Design, centred: Sequence[bool | Sequence[bool]]) -> list[tuple[bool, ...]]:
+    """Return for each block which of its columns are centred, from that or one flag for all of them."""
+    widths = [len(block.columns) for block in design.blocks]
+    return [
+        (bool(own),) * q if np.ndim(own) == 0 else tuple(map(bool, own)) for own, q in zip(centred, widths, strict=True)
+    ]
+
+
+def column_flags(design: Design, centred: Sequence[bool | Sequence[bool]]) -> Ints:
+    """Return 1 for each column of all blocks that is centred, else 0."""
+    return np.array([flag for own in of_columns(design, centred) for flag in own], dtype=np.int64)
+
+
+def joint_words(design: Design, centred: Sequence[bool | Sequence[bool]]) -> Ints:
+    """Return the words of `joint_likelihood`, `centred` block by block, or column by column; for this process only.
 
     Rows that are equal in all that they have are merged where the family allows it, levels included: these count as
     columns for that.
@@ -62,7 +76,7 @@ def joint_words(design: Design, centred: Sequence[bool]) -> Ints:
     levels, columns = data.Z[:, -len(blocks) :].astype(np.int64).T, data.Z[:, : -len(blocks)].T
     widths = np.array([len(block.columns) for block in blocks])
     sizes = np.array([len(block.levels) for block in blocks])
-    flags, words = np.array(centred, dtype=np.int64), own_parameters(design).words
+    flags, words = column_flags(design, centred), own_parameters(design).words
     of = predictor_of_columns(design)
     return pack(JointData(widths, sizes, flags, levels.ravel(), columns, data.words, words, of))
 
@@ -76,27 +90,29 @@ def predictor_of_columns(design: Design) -> Ints:
 
 @fused
 def prior_of_effects(e, L, q, G, centred, b):
-    """Set b, (G q,), for effects e of one block; return log p(e | L), -inf where a centred one has none."""
+    """Set b, (G q,), for effects e of one block; return log p(e | L), -inf where a centred column has none.
+
+    `centred`, (q,), is 1 of the columns whose e is b.
+    """
     total = -0.5 * LOG_2PI * G * q
     for g in range(G):
-        for a in range(q):
-            at = g * q + a
-            b[at] = e[at]
-            if centred:  # z = L^-1 e stands in b until its prior is taken
+        first = g * q
+        for a in range(q):  # z, with b = L z and z ~ N(0, I), stands in b until it is needed no more
+            b[first + a] = e[first + a]
+            if centred[a] == 1:
                 for c in range(a):
-                    b[at] -= L[a * q + c] * b[g * q + c]
-                b[at] /= L[a * q + a]
-        for a in range(q):
-            total -= 0.5 * b[g * q + a] * b[g * q + a]
+                    b[first + a] -= L[a * q + c] * b[first + c]
+                b[first + a] /= L[a * q + a]
+            total -= 0.5 * b[first + a] * b[first + a]
         for a in range(q - 1, -1, -1):
-            if centred:
-                b[g * q + a] = e[g * q + a]
+            if centred[a] == 1:
+                b[first + a] = e[first + a]
             else:
-                b[g * q + a] *= L[a * q + a]
+                b[first + a] *= L[a * q + a]
                 for c in range(a):
-                    b[g * q + a] += L[a * q + c] * e[g * q + c]
-    if centred:
-        for a in range(q):
+                    b[first + a] += L[a * q + c] * b[first + c]
+    for a in range(q):
+        if centred[a] == 1:
             total -= G * math.log(L[a * q + a]) if L[a * q + a] > 0.0 else math.inf
     return total
 
@@ -104,32 +120,34 @@ def prior_of_effects(e, L, q, G, centred, b):
 @fused
 def pull_back_effects(e, L, q, G, centred, d_b, d_e, d_L):
     """Set the derivatives in e and L of log p(e | L) and of a function of b with the derivatives d_b, (G q,)."""
-    z, v = zeros(q), zeros(q)
+    z, d_z = zeros(q), zeros(q)
     for g in range(G):
         first = g * q
-        if centred:
-            for a in range(q):
-                z[a] = e[first + a]
+        for a in range(q):
+            z[a] = e[first + a]
+            if centred[a] == 1:
                 for c in range(a):
                     z[a] -= L[a * q + c] * z[c]
                 z[a] /= L[a * q + a]
-            for a in range(q - 1, -1, -1):  # v = L^-T z
-                v[a] = z[a]
-                for c in range(a + 1, q):
-                    v[a] -= L[c * q + a] * v[c]
-                v[a] /= L[a * q + a]
-                d_e[first + a] = d_b[first + a] - v[a]
-            for a in range(q):
-                d_L[a * q + a] -= 1.0 / L[a * q + a]
+            d_z[a] = -z[a]
+            d_e[first + a] = 0.0
+        for a in range(q):
+            if centred[a] == 1:
+                d_e[first + a] = d_b[first + a]
+            else:
                 for c in range(a + 1):
-                    d_L[a * q + c] += v[a] * z[c]
-        else:
-            for a in range(q):
-                d_e[first + a] = -e[first + a]
-                for c in range(a, q):
-                    d_e[first + a] += L[c * q + a] * d_b[first + c]
-                for c in range(a + 1):
-                    d_L[a * q + c] += d_b[first + a] * e[first + c]
+                    d_z[c] += L[a * q + c] * d_b[first + a]
+                    d_L[a * q + c] += d_b[first + a] * z[c]
+        for a in range(q - 1, -1, -1):
+            if centred[a] == 1:
+                slope = d_z[a] / L[a * q + a]
+                d_e[first + a] += slope
+                d_L[a * q + a] -= slope * z[a] + 1.0 / L[a * q + a]
+                for c in range(a):
+                    d_z[c] -= slope * L[a * q + c]
+                    d_L[a * q + c] -= slope * z[c]
+            else:
+                d_e[first + a] = d_z[a]
 
 
 @fused
@@ -168,11 +186,12 @@ def joint_likelihood(words, flags, L, positive, coefficients, value, d_L, d_posi
     aux, eta, slope, b, d_b = zeros(own_size(fixed, n)), zeros(n), zeros(n), zeros(B), zeros(B)
     d_aux = zeros(aux.shape[0])
     e, factors = carray(coefficients, (p + B,))[p:], carray(L, (packed,))
-    at, packed = 0, 0
+    at, packed, column = 0, 0, 0
     for k in range(widths.shape[0]):
         q, end = widths[k], at + widths[k] * sizes[k]
-        total += prior_of_effects(e[at:end], factors[packed : packed + q * q], q, sizes[k], centred[k] == 1, b[at:end])
-        at, packed = end, packed + q * q
+        own_flags = centred[column : column + q]
+        total += prior_of_effects(e[at:end], factors[packed : packed + q * q], q, sizes[k], own_flags, b[at:end])
+        at, packed, column = end, packed + q * q, column + q
     if not math.isfinite(total):
         return 0
     shift = fixed.offset.copy()
@@ -193,12 +212,12 @@ def joint_likelihood(words, flags, L, positive, coefficients, value, d_L, d_posi
     for m in range(shift.shape[0] if shift.shape[1] > 0 else 0):
         pull_link(own, m, aux, d_aux, slope)
         gather_effects(Z, levels, widths, sizes, of, m + 1, slope, d_b)
-    d_e, d_factors, at, packed = carray(d_coefficients, (p + B,))[p:], carray(d_L, factors.shape), 0, 0
+    d_e, d_factors, at, packed, column = carray(d_coefficients, (p + B,))[p:], carray(d_L, factors.shape), 0, 0, 0
     for k in range(widths.shape[0]):
         q, end = widths[k], at + widths[k] * sizes[k]
         pull_back_effects(
-            e[at:end], factors[packed : packed + q * q], q, sizes[k], centred[k] == 1, d_b[at:end], d_e[at:end],
-            d_factors[packed : packed + q * q],
+            e[at:end], factors[packed : packed + q * q], q, sizes[k], centred[column : column + q], d_b[at:end],
+            d_e[at:end], d_factors[packed : packed + q * q],
         )  # fmt: skip
-        at, packed = end, packed + q * q
+        at, packed, column = end, packed + q * q, column + q
     return 1

@@ -14,7 +14,7 @@ from numba import carray
 
 from bayesmm.design.records import Block, Design
 from bayesmm.likelihood.compiled import c_function, call, zeros
-from bayesmm.likelihood.joint import prior_of_effects, pull_back_effects
+from bayesmm.likelihood.joint import column_flags, prior_of_effects, pull_back_effects
 from bayesmm.likelihood.own_parameters import kind_of_own, own_parameters
 from bayesmm.likelihood.packed import Floats, Integer, Integers, Ints, pack, reader
 from bayesmm.likelihood.posterior import LIKELIHOOD
@@ -31,17 +31,18 @@ class JointQuadratureData(NamedTuple):
     likelihood: Integer  # the address of `quadrature_likelihood`
     widths: Integers  # (K,) columns of each block
     levels: Integers  # (K,)
-    centred: Integers  # (K,)
+    centred: Integers  # one for each column of all blocks
     words: Integers  # of `quadrature_likelihood`
 
 
 read_data = reader(JointQuadratureData)
 
 
-def joint_quadrature_words(design: Design, integrated: int, centred: Sequence[bool]) -> Ints:
+def joint_quadrature_words(design: Design, integrated: int, centred: Sequence[bool | Sequence[bool]]) -> Ints:
     """Return the words of `joint_quadrature_likelihood` for the number of the block that is integrated out.
 
-    `centred` has a flag for each block; that of the block which is integrated out says nothing. For this process only.
+    `centred` has a flag for each block, or for each of its columns; that of the block which is integrated out says
+    nothing. For this process only.
     """
     block, family, blocks = design.blocks[integrated], design.family, design.blocks
     own = dict(size=design.size, weights=design.weights, offset=design.offset, **kind_of_own(design))
@@ -50,7 +51,8 @@ def joint_quadrature_words(design: Design, integrated: int, centred: Sequence[bo
     widths, levels = [len(b.columns) for b in blocks], [len(b.levels) for b in blocks]
     parameters = own_parameters(design).sorted(np.argsort(block.index, kind="stable"))
     address, words = quadrature_likelihood().address, quadrature_words(data, parameters, remembers=False)
-    return pack(JointQuadratureData(integrated, design.p, address, widths, levels, centred, words))
+    flags = column_flags(design, centred)
+    return pack(JointQuadratureData(integrated, design.p, address, widths, levels, flags, words))
 
 
 def written_columns(design: Design, integrated: int) -> Floats:
@@ -80,15 +82,16 @@ def joint_quadrature_likelihood(words, flags, L, positive, coefficients, value, 
     factors, d_factors, within, at, first = carray(L, (packed,)), carray(d_L, (packed,)), 0, p, 0
     for j in range(p):
         b[j] = e[j]
+    column = 0
     for k in range(data.widths.shape[0]):
         q, levels = data.widths[k], data.levels[k]
         if k == data.integrated:
             within = first
         else:
             end, factor = at + q * levels, factors[first : first + q * q]
-            total += prior_of_effects(e[at:end], factor, q, levels, data.centred[k] == 1, b[at:end])
+            total += prior_of_effects(e[at:end], factor, q, levels, data.centred[column : column + q], b[at:end])
             at = end
-        first += q * q
+        first, column = first + q * q, column + q
     if not math.isfinite(total):
         return 0
     arguments = (data.words, flags, factors[within:], positive, b, value, d_factors[within:], d_positive, d_b)
@@ -97,15 +100,15 @@ def joint_quadrature_likelihood(words, flags, L, positive, coefficients, value, 
     value[0] += total
     for j in range(p):
         d_e[j] = d_b[j]
-    at, first = p, 0
+    at, first, column = p, 0, 0
     for k in range(data.widths.shape[0]):
         q, levels = data.widths[k], data.levels[k]
         if k != data.integrated:
             end, last = at + q * levels, first + q * q
             pull_back_effects(
-                e[at:end], factors[first:last], q, levels, data.centred[k] == 1, d_b[at:end], d_e[at:end],
+                e[at:end], factors[first:last], q, levels, data.centred[column : column + q], d_b[at:end], d_e[at:end],
                 d_factors[first:last],
             )  # fmt: skip
             at = end
-        first += q * q
+        first, column = first + q * q, column + q
     return 1

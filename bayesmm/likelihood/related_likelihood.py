@@ -14,6 +14,7 @@ from numba import carray
 
 from bayesmm.design.records import Design
 from bayesmm.likelihood.compiled import c_function, call, zeros
+from bayesmm.likelihood.joint import of_columns
 from bayesmm.likelihood.packed import Integer, Integers, Ints, Vector, pack, reader
 from bayesmm.likelihood.posterior import LIKELIHOOD
 
@@ -35,9 +36,7 @@ class RelatedData(NamedTuple):
 read_data = reader(RelatedData)
 
 
-def related_words(
-    design: Design, written: Sequence[int], centred: Sequence[bool], likelihood: object, words: Ints
-) -> Ints:
+def related_words(design: Design, written: Sequence[int], centred: Sequence, likelihood: object, words: Ints) -> Ints:
     """Return the words of `related_likelihood` for a joint density and its words.
 
     Parameters
@@ -45,18 +44,18 @@ def related_words(
     design : Design
     written : sequence of int
         The blocks whose effects are coordinates, in their order.
-    centred : sequence of bool
-        For each block of the design.
+    centred : sequence of bool, or of sequences of bool
+        For each block of the design, or for each of its columns.
     likelihood, words
         Of the joint density, with the same flags.
     """
     places = np.cumsum([0, *(len(block.columns) ** 2 for block in design.blocks)])
-    at, table, roots, length = design.p, [], [np.empty(0)], 0
+    at, table, roots, length, flags = design.p, [], [np.empty(0)], 0, of_columns(design, centred)
     for k in written:
         block = design.blocks[k]
         G = len(block.levels)
         if block.relation is not None:  # which has one effect in a level
-            table.append((at, G, places[k], length, centred[k]))
+            table.append((at, G, places[k], length, flags[k][0]))
             roots.append(block.relation.root.ravel())
             length += G * G
         at += G * len(block.columns)

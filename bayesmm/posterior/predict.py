@@ -275,9 +275,12 @@ def predict(
     record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
     record |= {"response": design.response} | ({"order": False} if family.nominal else {})
     record |= {"angle": True} if family.support.angle and kind != "linear" else {}
+    record |= {"whole": True} if family.discrete and kind == "response" else {}
+    shares = family.support.binary and kind != "linear"
+    record |= {"binary": True} if shares else {}
     obs = design.rows if data is None else np.arange(len(rows))
     tree = _tree(fit, values, obs, record | {"seed": seed}, design.categories if many else ())
-    return Predictions(tree, rows.labels, table_of(design, data))
+    return Predictions(tree, rows.labels, table_of(design, data), design.y if shares and data is None else None)
 
 
 def chunks(rows: int, draws: int) -> Iterator[slice]:

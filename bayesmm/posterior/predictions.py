@@ -35,11 +35,14 @@ class Predictions:
         The rows' labels in the table's index; their positions where it has none.
     table : DataFrame
         What the model uses of the table that was predicted.
+    observed : array, shape (rows,), or None
+        The responses of 0 and 1 of the fit's own rows, which the figure shows the shares of.
     """
 
     tree: xr.DataTree
     labels: np.ndarray
     table: pd.DataFrame
+    observed: np.ndarray | None = None
 
     @property
     def kind(self) -> str:
@@ -56,7 +59,8 @@ class Predictions:
 
         Of probabilities of categories each row has as many rows as there are categories, whose labels are a second
         level of the index. Of angles the mean is the mean direction, and the others are of the angles at most pi from
-        it, so that an end of the interval may lie beyond pi or -pi.
+        it, so that an end of the interval may lie beyond pi or -pi. Intervals of new responses that are whole numbers
+        end at whole numbers, and hold at least this probability.
 
         Parameters
         ----------
@@ -71,7 +75,8 @@ class Predictions:
         check_probability("ci_prob", ci_prob)
         values = self.draws.reshape(np.prod(self.draws.shape[:2]), -1)
         out = np.empty((values.shape[1], len(COLUMNS)))
-        step, angle = max(1, CHUNK // max(len(values), 1)), settings_of(self).get("angle", False)
+        step, settings = max(1, CHUNK // max(len(values), 1)), settings_of(self)
+        angle, method = settings.get("angle", False), "inverted_cdf" if settings.get("whole") else "linear"
         for at in range(0, len(out), step):
             part = values[:, at : at + step]
             out[at : at + step, 0] = part.mean(axis=0)
@@ -79,7 +84,7 @@ class Predictions:
                 out[at : at + step, 0] = mean_direction(part, 0)
                 part = around(part, out[at : at + step, 0])
             out[at : at + step, 1] = part.std(axis=0, ddof=1) if len(part) > 1 else 0.0
-            out[at : at + step, 2:] = np.quantile(part, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], axis=0).T
+            out[at : at + step, 2:] = np.quantile(part, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], axis=0, method=method).T
         index = row_index(self.labels, RESPONSE in self.table)
         if self.categories:
             pairs = [[label, category] for label in self.labels for category in self.categories]

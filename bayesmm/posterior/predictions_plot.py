@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.display.figures import (
+    ACCENT,
     GREY,
     INK,
     LIGHT,
@@ -22,6 +23,8 @@ from bayesmm.display.figures import (
 from bayesmm.display.rows_or_lines import LABELLED_ROWS, PANELS, makes_a_line, rows_high
 
 WIDE, MIDDLE = 0.95, 0.5  # probabilities of the two intervals
+# Rows that an observed share of responses of 0 and 1 is of, at least; and how many shares a panel has, at most; ours
+BIN, MOST_BINS = 10, 8
 KINDS = {"mean": "mean response", "response": "new responses", "linear": "linear predictor"}
 NEW = {
     "sample": "groups that the fit did not see have effects drawn from their distribution",
@@ -57,10 +60,27 @@ def plot_predictions(found, ax=None):
         figure, axes = draw_rows(found, table, ax)
     else:
         figure, axes = draw_bands(found, table[x], parts, ax)
-    entries = {"posterior mean": ("o" if parts is None or len(parts) > PANELS else "-", INK)}
-    key(figure, entries | {"50 % interval": ("band", GREY), "95 % interval": ("band", LIGHT)})
-    title(figure, f"Predictions: {KINDS[found.kind]}", NEW.get(settings_of(found)["new_levels"], ""))
+    lines, settings = parts is not None and len(parts) <= PANELS, settings_of(found)
+    entries = {
+        ("share of new responses that are 1" if shares(found) else "posterior mean"): ("-" if lines else "o", INK)
+    }
+    entries |= {} if shares(found) else {"50 % interval": ("band", GREY), "95 % interval": ("band", LIGHT)}
+    if lines and found.observed is not None and any(len(rows) >= BIN for rows in parts.values()):
+        entries |= {f"observed shares, of {BIN} rows or more": ("D", ACCENT)}
+    title(figure, f"Predictions: {name_of(found)}", NEW.get(settings["new_levels"], ""))
+    key(figure, entries)
     return axes
+
+
+def shares(found) -> bool:
+    """Return whether these are new responses of 0 and 1, whose intervals are 0, 1, or both of them."""
+    return found.kind == "response" and settings_of(found).get("binary", False)
+
+
+def name_of(found) -> str:
+    """Return what the figure is of, for its title."""
+    binary = settings_of(found).get("binary", False) and found.kind == "mean"
+    return "probability of the response 1" if binary else KINDS[found.kind]
 
 
 def settings_of(found) -> dict:
@@ -73,6 +93,8 @@ def what_of(found) -> str:
     of = plain(settings_of(found).get("response", ""))
     if found.kind == "linear" or not of:
         return KINDS[found.kind]
+    if settings_of(found).get("binary", False):
+        return f"probability that {of} is 1" if found.kind == "mean" else f"share of {of} = 1"
     return f"mean of {of}" if found.kind == "mean" else f"{of}, new responses"
 
 
@@ -103,11 +125,17 @@ def draw_bands(found, x: pd.Series, parts: dict[str, np.ndarray], ax):
     for panel, (name, rows) in zip(axes, parts.items(), strict=True):
         order = rows[np.argsort(x.to_numpy()[rows], kind="stable")]
         along = x.to_numpy()[order]
-        for frame, ink in ((wide, LIGHT), (middle, GREY)):
+        for frame, ink in () if shares(found) else ((wide, LIGHT), (middle, GREY)):
             panel.fill_between(along, frame["lower"].iloc[order], frame["upper"].iloc[order], color=ink, linewidth=0)
         panel.plot(along, wide["mean"].iloc[order], color=INK, linewidth=1.6)
+        if found.observed is not None and len(order) >= BIN:
+            parts_of = np.array_split(np.arange(len(order)), min(len(order) // BIN, MOST_BINS))
+            at = [(along[part].mean(), found.observed[order[part]].mean()) for part in parts_of]
+            panel.plot(*np.transpose(at), linestyle="none", **marker("D", ACCENT) | {"markersize": 4.5})
         heading(panel, name, 9)
     same = [(wide["lower"].min(), wide["upper"].max()), (x.min(), x.max())]
+    if settings_of(found).get("binary", False):
+        same[0] = (0.0, 1.0)
     for panel in axes:
         for (low, high), limits in zip(same, (panel.set_ylim, panel.set_xlim), strict=True):
             limits(low - 0.04 * (high - low), high + 0.04 * (high - low))
@@ -123,8 +151,8 @@ def draw_rows(found, table: pd.DataFrame, ax):
     count = len(found.labels)
     figure, axes = panels(1, 6.0, rows_high(count), ax=ax)
     wide, middle, rows = found.to_frame(WIDE), found.to_frame(MIDDLE), np.arange(count)[::-1]
-    axes[0].hlines(rows, wide["lower"], wide["upper"], color=LIGHT, linewidth=5)
-    axes[0].hlines(rows, middle["lower"], middle["upper"], color=GREY, linewidth=5)
+    for frame, ink in () if shares(found) else ((wide, LIGHT), (middle, GREY)):
+        axes[0].hlines(rows, frame["lower"], frame["upper"], color=ink, linewidth=5)
     axes[0].plot(wide["mean"], rows, linestyle="none", **marker("o", INK) | {"markersize": 4})
     few = count <= LABELLED_ROWS
     names = row_names(table) if len(table.columns) else np.array([str(label) for label in found.labels])

@@ -1,7 +1,7 @@
 """The fits of multiply imputed data as one: tables and print."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -58,10 +58,13 @@ class Pooled:
         One for each imputation.
     df_com : float, "residual" or None
         Degrees of freedom of the complete data: see `bayesmm.fit_multiple`.
+    missing : mapping of label to str
+        Why imputations have no fit; they are in no number of this result.
     """
 
     fits: Mapping[object, object]
     df_com: float | str | None = None
+    missing: Mapping[object, str] = field(default_factory=dict)
 
     @property
     def design(self):
@@ -173,8 +176,8 @@ class Pooled:
         rows = sorted({fit.design.n for fit in self._all})
         title = f"{count(len(self.fits), 'imputation')} pooled, {how}"
         lines = [title, f"Formula: {design.formula.text}"]
-        if not design.family.gaussian:
-            lines.append(f"Family: {design.family.name} ({design.family.link} link)")
+        if not design.family.linear:
+            lines.append(f"Family: {design.family.label} ({design.family.link} link)")
         groups = [f"{block.group}, {len(block.labels):,}" for block in (design.blocks[k] for k in design.groups)]
         sizes = " to ".join(f"{n:,}" for n in (rows if len(rows) < 3 else (rows[0], rows[-1])))
         lines += [f"Number of obs: {sizes}{'; groups: ' if groups else ''}{'; '.join(groups)}", ""]
@@ -199,7 +202,8 @@ class Pooled:
                    "share of the variance that the missing values make."]  # fmt: skip
             failed = {label: [c.name for c in fit.checks() if not c.ok] for label, fit in self.fits.items()}
             wrong = {label: f"failed {', '.join(names)}" for label, names in failed.items() if names}
-        return [*out, *(f"Imputation {label}: {said}." for label, said in wrong.items())]
+        out += [f"Imputation {label}: {said}." for label, said in wrong.items()]
+        return out + [f"Imputation {label} is not among them: {said}." for label, said in self.missing.items()]
 
 
 def _shown(name: str, values: pd.Series) -> list[str]:

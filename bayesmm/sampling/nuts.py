@@ -18,6 +18,7 @@ from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.whitened import Whitened, expansion, whitened_density
 from bayesmm.runtime.arguments import check_bool, check_cores, check_seed, check_whole, chosen_seed, is_real
 from bayesmm.runtime.progress import Progress
+from bayesmm.runtime.stopping import check_stopped
 from bayesmm.storage.runs import NUTPIE, STATS, Run, equal_lengths
 
 NUTS = ("auto", "nutpie", "pymc")
@@ -168,7 +169,7 @@ def start_nutpie(compiled: object, settings: Settings, bar: Progress, **further:
 
 
 def wait(handle, bar: Progress, meanwhile: Callable[[], None] = lambda: None) -> tuple[object, bool]:
-    """Return the draws when they are finished, or those there are at Ctrl-C, and whether it was that.
+    """Return the draws when they are finished, or those there are when it is told to stop, and whether it was that.
 
     What is to be done meanwhile is called again and again, some twenty times a second.
     """
@@ -177,6 +178,7 @@ def wait(handle, bar: Progress, meanwhile: Callable[[], None] = lambda: None) ->
             try:
                 return handle.wait(timeout=PAUSE), False
             except TimeoutError:  # still running
+                check_stopped()
                 bar.show()
                 meanwhile()
     except KeyboardInterrupt:

@@ -206,7 +206,7 @@ def _sampled(
     from bayesmm.sampling.nuts import SHORT_TUNE, chosen_settings
     from bayesmm.sampling.vague_priors import likelihood_estimates, near_maximum
 
-    def flags(rule: Callable[[], list[bool]]) -> list[bool]:
+    def flags(rule: Callable[[], list]) -> list:
         return list(chosen_centring(centred, model._factors, rule).values())
 
     near, make = near_maximum(model.design, model.priors, partial(likelihood_estimates, model)), None

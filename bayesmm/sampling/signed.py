@@ -29,7 +29,7 @@ def crossing(
     c: Coordinates,
     mode: Mode,
     kept: Sequence[int],
-    centred: Sequence[bool],
+    centred: Sequence[Sequence[bool]],
 ) -> list[int]:
     """Return which sds, places among the scalars of `c`, are sampled with either sign.
 
@@ -43,15 +43,16 @@ def crossing(
         Of the parameters, by Laplace's approximation.
     kept : sequence of int
         The blocks whose effects are coordinates.
-    centred : sequence of bool
-        Of each of the design's blocks.
+    centred : sequence of sequences of bool
+        Of each column of each of the design's blocks.
     """
     spread, found, at = np.sqrt(np.square(mode.factor).sum(axis=1)), [], 0
     for k, block in enumerate(structure.blocks):
-        for place, _ in sd_places(block):
+        for place, columns in sd_places(block):
             prior = priors[place]
             smooth = prior.distribution in SMOOTH and prior.on != "variance"
-            if k in kept and not centred[k] and smooth and c.kind[at] == LOG and spread[c.at[at]] > NEAR_ZERO:
+            free = k in kept and not any(centred[k][a] for a in columns)
+            if free and smooth and c.kind[at] == LOG and spread[c.at[at]] > NEAR_ZERO:
                 found.append(at)
             at += 1
     return found

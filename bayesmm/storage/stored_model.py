@@ -12,6 +12,7 @@ from bayesmm.design.design import relations
 from bayesmm.design.frames import to_pandas
 from bayesmm.design.records import Design
 from bayesmm.design.relations import Matrix
+from bayesmm.design.residual.structures import matrices_of_residuals
 from bayesmm.design.responses import stacked_labels
 from bayesmm.design.summed import is_summed
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, read_variable
@@ -263,13 +264,14 @@ def _variable(j: int, column: Mapping[str, str], data: xr.Dataset) -> Variable:
 
 
 def stored_matrices(formula: Formula, data: xr.Dataset) -> dict[str, Matrix]:
-    """Return the covariances of levels that a formula names."""
-    found = {}
+    """Return the covariances of levels and of rows that a formula names."""
+    found, in_order = {}, [name for name, labelled in matrices_of_residuals(formula) if not labelled]
     for j, name in enumerate(relations(formula)):
         if f"matrix_{j}" not in data or f"matrix_labels_{j}" not in data:
             raise FitFileError(f"the file lacks the matrix {name!r} that its formula names")
         labels = tuple(str(label) for label in data[f"matrix_labels_{j}"].to_numpy().ravel())
-        found[name] = Matrix(labels, data[f"matrix_{j}"].to_numpy().astype(np.float64))
+        values = data[f"matrix_{j}"].to_numpy().astype(np.float64)
+        found[name] = Matrix(labels, values, named=name not in in_order)
     return found
 
 

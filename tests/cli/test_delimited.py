@@ -117,6 +117,53 @@ def test_an_engine_takes_them_too(engine, tmp_path):
         read_lazily(str(tmp_path / "x.parquet"), engine, text_format(";", None))
 
 
+ONE_COLUMN = "has one column, {}; if {} is between its columns, add --delimiter '{}'"
+OTHER_DELIMITERS = [
+    ("y;g\n1.5;a\n", None, ONE_COLUMN.format("'y;g'", "';'", ";")),
+    ("y;g\n1,5;a\n", None, ONE_COLUMN.format("'y;g'", "';'", ";")),  # pandas takes the second field for values
+    ("y\tg\n1.5\ta\n", None, ONE_COLUMN.format(repr("y\tg"), repr("\t"), "tab")),
+    ("y,g\n1.5,a\n", ";", ONE_COLUMN.format("'y,g'", "','", ",")),
+    ("y  g\n1.5 a\n", None, ONE_COLUMN.format("'y  g'", "a blank", "whitespace")),
+    ("y;g\n1,5;a\n2;b\n", ";", "column 'y' has texts such as '1,5'; if the comma is a decimal mark, add --decimal ','"),
+    ('y,g\n"1,234",a\n"12",b\n', None, "column 'y' has texts such as '1,234'"),
+]
+
+
+@pytest.mark.parametrize(("content", "delimiter", "said"), OTHER_DELIMITERS)
+def test_another_delimiter_or_decimal_mark_is_advised_wherever_text_is_read(content, delimiter, said, tmp_path, piped):
+    (tmp_path / "x.csv").write_text(content)
+    how = text_format(delimiter, None)
+    for data in ("-", str(tmp_path / "x.csv")):
+        piped(content.encode())
+        with pytest.raises(bmm.DataError) as caught:
+            read_data(data, how)
+        assert said in str(caught.value) and "\n" not in str(caught.value)
+    if "blank" in said or (delimiter is None and "one column" in said):  # an engine finds these by itself, or cannot
+        return
+    for engine in ENGINES:
+        with pytest.raises(bmm.DataError) as caught:
+            read_lazily(data, engine, how)
+        assert said in str(caught.value)
+
+
+def test_predictions_advise_it_too(tmp_path, piped, capsys):
+    frame = bmm.load_dataset("sleepstudy")
+    bmm.Model("Reaction ~ Days", frame).sample(50, 50, 2, seed=1, progress=False).save(tmp_path / "fit.nc")
+    for content, said in (("Days;x\n1;2\n", "--delimiter ';'"), ("Days\tx\n1,5\t2\n", "tab")):
+        piped(content.encode())
+        assert main(["predict", str(tmp_path / "fit.nc"), "-"]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_texts_that_are_no_numbers_are_left_alone(tmp_path):
+    (tmp_path / "x.csv").write_text('y,g,h,two words\n1.5,"1,5","a,b",1 2\n2,"x","1,2",3 4\n')
+    assert list(read_data(str(tmp_path / "x.csv"))[0]["g"]) == ["1,5", "x"]
+    (tmp_path / "y.csv").write_text('y,g\n1.5,"1,5"\n2,"2,5"\n')  # labels of pairs
+    assert list(read_data(str(tmp_path / "y.csv"), text_format(None, "."))[0]["g"]) == ["1,5", "2,5"]
+    (tmp_path / "one.csv").write_text("two words\n1.5\n")
+    assert read_data(str(tmp_path / "one.csv"))[0].shape == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -138,6 +138,8 @@ def test_a_report_stands_beside_the_fit_and_replaces_no_other_page(run, folder):
     (("predict", "a.nc", "new.csv"), "'999'"),
     (("predict", "a.nc", "old.parquet"), "old.parquet"),
     (("predict", "a.nc", "new.csv", "--ci-prob", "2", "--new-levels", "zero"), "ci_prob"),
+    (("predict", "a.nc", "new.csv"), "; --new-levels sample draws the effects of a new level from a posterior"),
+    (("predict", "a.nc", "old.csv", "--kind", "linear", "--groups", "averaged"), "use --groups population"),
     (("compare", "a.nc"), "two saved fits or more"),
     (("compare", "a.nc", "b.nc", "--by", "subject"), "Subject"),
     (("show", "c.nc"), "c.nc"),

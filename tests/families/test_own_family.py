@@ -187,6 +187,14 @@ def test_a_saved_fit_asks_for_its_family(fit, tmp_path):
             "the default prior of phi of the family 'mine' should be a distribution",
         ),
         ({"parameters": (bmm.Auxiliary("a", prior="HalfNormal"),) * 4}, "should be a tuple of at most three"),
+        (
+            {"log_density": lambda y, mu: -y / mu},
+            r"^log_density of the family 'mine' should take \(y, mu, trials, aux\), not \(y, mu\)$",
+        ),
+        ({"log_density": lambda mu, y, trials, aux: -y / mu}, r"not \(mu, y, trials, aux\)$"),
+        ({"variance": lambda mu: mu}, r"variance of the family 'mine' should take \(mu, aux\), not \(mu\)$"),
+        ({"draw": lambda mu, rng, aux: mu}, r"draw of the family 'mine' should take \(rng, mu, trials, aux\), not"),
+        ({"cdf": lambda y, mu, trials: y}, r"cdf of the family 'mine' should take \(y, mu, trials, aux\), not"),
     ],
 )
 def test_a_wrong_record_is_refused_in_a_sentence(change, said):
@@ -196,6 +204,15 @@ def test_a_wrong_record_is_refused_in_a_sentence(change, said):
     )  # fmt: skip
     with pytest.raises(ValueError, match=said):
         bmm.Family(**record | change)
+
+
+def test_functions_may_name_their_arguments_otherwise():
+    def density(value, centre, *rest):
+        return -value / centre
+
+    own = dict(name="mine", links=("log",), support="positive", log_density=density, draw=WAITING.draw)
+    assert bmm.Family(**own, variance=lambda m, a=None, more=2: m**2).variance(3.0) == 9.0
+    assert bmm.Family(**own, variance=max).log_density is density  # a built-in function
 
 
 @pytest.mark.parametrize(

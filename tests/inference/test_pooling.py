@@ -210,6 +210,11 @@ def test_what_cannot_be_pooled_is_one_sentence(given, asked, expected):
     assert "\n" not in str(caught.value)
 
 
+def test_a_normal_response_with_effects_of_sigma_is_no_generalised_model():
+    found = bmm.fit_multiple(("Reaction ~ Days + (1 | Subject)", "sigma ~ (1 | Subject)"), frames(2), progress=False)
+    assert "Family:" not in str(found) and "Family:" not in str(found.fits[1])
+
+
 def test_maximised_fits_have_no_draws():
     found = bmm.fit_multiple("Reaction ~ Days", frames(2), progress=False)
     with pytest.raises(AttributeError, match="how='sample'"):

@@ -204,6 +204,29 @@ def test_subjects_and_items_together():
     assert "levels of subject" in str(found) and found.plot() is not None
 
 
+def test_models_that_power_does_not_know_are_said_to_be_so():
+    rng = np.random.default_rng(1)
+    data = two_level(6).assign(h=np.arange(30) % 4, c=np.array(list("abc"))[np.arange(30) % 3], x=rng.normal(size=30))
+    A = pd.DataFrame(np.eye(6), range(6), range(6))
+    asked = dict(groups=[4], simulations=2, seed=1, progress=False)
+    related = bmm.Model("y ~ x + (1 | gr(g, cov = A))", data, matrices={"A": A})
+    said = "power copies levels of 'g' under new labels, and the matrix 'A' has no row for new levels of 'g'; use simul"
+    with pytest.raises(bmm.DataError, match=said):
+        bmm.power(related, TREATMENT, **asked)
+    crossed = bmm.Model("y ~ x + (1 | gr(g, cov = A)) + (1 | h)", data, matrices={"A": A})
+    with pytest.raises(bmm.DataError, match="count those of another factor, by = 'h'"):
+        bmm.power(crossed, TREATMENT | {"sd_h[Intercept]": 1.0}, by="g", **asked)
+    assert bmm.power(crossed, TREATMENT | {"sd_h[Intercept]": 1.0}, by="h", **asked).by == "h"
+    with pytest.raises(bmm.DataError, match="here each category has coefficients of its own; draw data by simulate"):
+        bmm.power(bmm.Model("c ~ x + (1 | g)", data, "categorical"), {}, **asked)
+    with pytest.raises(ValueError, match=r"power tests coefficients of the mean \(beta\[Intercept\], beta\[x\]\)"):
+        bmm.power(bmm.Model("y ~ x + (1 | g)", data), TREATMENT, test="sigma", **asked)
+    with pytest.raises(bmm.DataError, match=r"has none besides mm\(\) and smooths"):
+        members = bmm.Model("y ~ x + (1 | mm(g, h))", data)
+        values = {"Intercept": 0.0, "beta[x]": 1.0, "sd_mm(g, h)[Intercept]": 1.0, "sigma": 1.0}
+        bmm.power(members, values, **asked)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

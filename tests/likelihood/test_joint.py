@@ -8,7 +8,7 @@ from scipy import special, stats
 import bayesmm as bmm
 from bayesmm.likelihood.coordinates import factors, values
 from bayesmm.priors import prior_design
-from bayesmm.sampling.joint import covariance_factor, joint_posterior, ready
+from bayesmm.sampling.joint import covariance_factor, effects_of, joint_posterior, ready, spherical_where
 
 N, G, H = 60, 5, 4
 FORMULA = "{} ~ x + (x | g) + (1 | h)"
@@ -48,13 +48,17 @@ def expected(model, own, c, x, centred):
         q = len(L)
         e = x[at : at + len(block.levels) * q].reshape(-1, q)
         at += e.size
-        total += stats.multivariate_normal(np.zeros(q), L @ L.T if flag else np.eye(q)).logpdf(e).sum()
-        eta = eta + (block.Z * (e if flag else e @ L.T)[block.index]).sum(axis=1)
+        # e = A z with z = L^-1 b: rows of L of centred columns, of the identity of the others
+        A = np.where(np.broadcast_to(flag, q)[:, None], L, np.eye(q))
+        total += stats.multivariate_normal(np.zeros(q), A @ A.T).logpdf(e).sum()
+        eta = eta + (block.Z * np.linalg.solve(A, e.T).T.dot(L.T)[block.index]).sum(axis=1)
     weights = 1 if model.design.weights is None else model.design.weights
     return total + (weights * DENSITIES[model.family.name](table, eta, scalars[3:])).sum()
 
 
-@pytest.mark.parametrize("centred", [(False, False), (True, True), (True, False)])
+@pytest.mark.parametrize(
+    "centred", [(False, False), (True, True), (True, False), ((True, False), True), ((False, True), False)]
+)
 @pytest.mark.parametrize(("response", "family", "further"), CASES)
 def test_the_joint_density_is_that_of_rows_and_effects_and_its_gradient_is_its_own(response, family, further, centred):
     model = bmm.Model(FORMULA.format(response) + " + offset(o)", data(), family, **further)
@@ -84,6 +88,17 @@ def test_both_parameterisations_differ_by_the_jacobian_of_the_effects():
     b[t + 2 * G :] *= M
     jacobian = G * np.log(np.diag(L)).sum() + H * np.log(M)
     assert flat(b)[0] + jacobian == pytest.approx(spherical(x)[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("centred", [(True, False), (False, True), (True, True), (False, False)])
+def test_effects_of_draws_are_those_of_their_coordinates(centred):
+    rng = np.random.default_rng(6)
+    L = np.tril(rng.normal(size=(5, 2, 2))) + 2 * np.eye(2)
+    z = rng.normal(size=(5, 3, 2))
+    b = np.einsum("nab,ngb->nga", L, z)
+    e = np.where(centred, b, z)
+    np.testing.assert_allclose(effects_of(e, L, centred), b, rtol=1e-12)
+    np.testing.assert_allclose(spherical_where([L[0]], [b[0]], [centred]), e[0].ravel(), rtol=1e-12)
 
 
 def test_a_centred_block_without_variance_has_no_density():

@@ -132,6 +132,58 @@ def test_a_column_of_labels_finds_the_rows_in_any_order_and_some_of_them():
     assert dropped.criterion == pytest.approx(own.criterion, rel=1e-12)
 
 
+def renamed(labels):
+    """Return the matrix in its order, with other labels."""
+    return pd.DataFrame(W, list(labels), list(labels))
+
+
+def test_labels_of_a_matrix_are_those_of_the_rows_or_refused():
+    n = len(FRAME)
+    whole = bmm.Model("y ~ x + fcor(W)", FRAME, matrices={"W": W}).maximize().criterion
+    backwards = list(range(n))[::-1]
+    said = re.escape("are not those of the data's rows but in another order (the first is '23', and the row's '0')")
+    with pytest.raises(DataError, match=said):  # whole numbers in another order than the rows'
+        bmm.Model("y ~ x + fcor(W)", FRAME, matrices={"W": renamed(range(n)).loc[backwards, backwards]})
+    with pytest.raises(DataError, match=re.escape("(the first is '0', and the row's '23')")):  # or the rows themselves
+        bmm.Model("y ~ x + fcor(W)", FRAME.iloc[::-1], matrices={"W": renamed(range(n))})
+    with pytest.raises(DataError, match="data's rows but others"):
+        bmm.Model("y ~ x + fcor(W)", FRAME, matrices={"W": renamed(range(100 + n, 100, -1))})
+    # in the order of the rows: by labels, by an array, and where labels are those of nothing in the table
+    turned = W[::-1, ::-1]
+    for frame, matrix in (
+        (FRAME.iloc[::-1], renamed(range(n)).loc[backwards, backwards]),
+        (FRAME.iloc[::-1], turned),
+        (FRAME, renamed(range(1, n + 1))),
+        (FRAME, LABELLED),
+        (FRAME.set_index(np.arange(n) * 2 + 100), renamed(range(n))),
+    ):
+        found = bmm.Model("y ~ x + fcor(W)", frame, matrices={"W": matrix}).maximize().criterion
+        assert found == pytest.approx(whole, rel=1e-10)
+
+
+def test_a_file_of_rows_in_another_order_is_read_again(tmp_path):
+    fit = invented(bmm.Model("y ~ x + (1 | g) + fcor(W)", FRAME.iloc[::-1], matrices={"W": W[::-1, ::-1]}))
+    fit.save(tmp_path / "fit.nc")
+    np.testing.assert_array_equal(conditional(bmm.load(tmp_path / "fit.nc")), conditional(fit))
+
+
+def test_the_eigenvalues_are_computed_once(monkeypatch):
+    seen, original = [], np.linalg.eigvalsh
+    monkeypatch.setattr(np.linalg, "eigvalsh", lambda V: seen.append(len(V)) or original(V))
+    model = bmm.Model("y ~ x + fcor(W)", FRAME, matrices={"W": W})
+    for shift in (1.0, 2.0):
+        model = model.with_data(FRAME.assign(y=FRAME["y"] + shift))
+    assert seen == [24]
+    labelled = bmm.Model("y ~ x + fcor(W, rows = id)", FRAME, matrices={"W": LABELLED})
+    labelled.with_data(FRAME.iloc[3:])
+    assert seen == [24, 24]
+    broken = LABELLED.copy()
+    broken.iloc[-1] = broken.iloc[:, -1] = 0.0  # the last row alone is without a variance
+    assert bmm.Model("y ~ x + fcor(W, rows = id)", FRAME.iloc[:20], matrices={"W": broken}).design.n == 20
+    with pytest.raises(DataError, match="is not positive definite for the rows of the data"):
+        bmm.Model("y ~ x + fcor(W, rows = id)", FRAME, matrices={"W": broken})
+
+
 def test_sigma_is_measured_in_what_the_matrix_leaves():
     small, large = (bmm.Model("y ~ x + fcor(W)", FRAME, matrices={"W": c * W}) for c in (1.0, 1e6))
     scales = [model.priors["sigma"].parameters["sigma"] for model in (small, large)]

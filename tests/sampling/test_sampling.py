@@ -17,7 +17,7 @@ from small_graphs import ERRORS, SHORT, graph_of
 import bayesmm.sampling.graph.nuts as sampling
 from bayesmm.errors import BayesmmWarning
 from bayesmm.runtime.progress import progress_bar
-from bayesmm.sampling.graph import native
+from bayesmm.sampling.graph import native, nutpie_parts
 from bayesmm.sampling.graph.interpreted import without_compiler
 from bayesmm.sampling.graph.nuts import check_arguments, prior_predictive, sample_graph
 from bayesmm.sampling.nuts import load_nutpie
@@ -374,14 +374,37 @@ def test_sampling_is_quiet(tiny, capfd):
 
 
 def test_the_quick_way_to_compile_gives_nutpies_own_draws(tiny, trees, monkeypatch):
-    def elsewhere(graph):
-        raise AttributeError("another version")
-
     monkeypatch.setattr(sampling, "_compiled", COMPILED.__wrapped__)
-    monkeypatch.setattr(sampling, "_compiled_natively", elsewhere)
-    own = sample_graph(tiny, **SHORT)
+    monkeypatch.setattr(nutpie_parts, "TAKES", {"_gone": ()})
+    with pytest.warns(BayesmmWarning, match="compiled by nutpie itself, which takes longer, since nutpie has no _gone"):
+        own = sample_graph(tiny, **SHORT)
     # to the last bit today; a little room for another order of additions, which grows along a trajectory
     np.testing.assert_allclose(own["posterior"]["mu"][:, :5], trees["nutpie"]["posterior"]["mu"][:, :5], rtol=1e-9)
+
+
+def test_the_parts_of_nutpie_are_where_they_are_expected(monkeypatch):
+    nutpie_parts.check()  # if this fails, a new version of nutpie has moved them: see graph/nutpie_parts.py
+    module = nutpie_parts.parts
+    with monkeypatch.context() as changed, pytest.raises(native.Moved, match="_wrap_with_lock takes func, more"):
+        changed.setattr(module, "_wrap_with_lock", lambda func, more: func)
+        nutpie_parts.check()
+    with monkeypatch.context() as changed, pytest.raises(native.Moved, match="CompiledPyMCModel holds dims"):
+        changed.setattr(nutpie_parts, "HOLDS", (*nutpie_parts.HOLDS, "_new"))
+        nutpie_parts.check()
+    function = pytensor.function([], pt.constant(1.0), mode="FAST_COMPILE")
+    with pytest.raises(native.Moved, match="PyTensor has its Numba function elsewhere"):
+        native.density(function, np.ones(1))
+
+
+def test_a_mistake_of_ours_is_not_taken_for_another_version(tiny, monkeypatch):
+    def mistaken(*_):
+        raise AttributeError("our own")
+
+    monkeypatch.setattr(sampling, "_compiled", COMPILED.__wrapped__)
+    monkeypatch.setattr(native, "density", mistaken)
+    for kept in (None, {}):
+        with pytest.raises(AttributeError, match="our own"):
+            sample_graph(tiny, **SHORT, kept=kept)
 
 
 def test_the_quick_way_is_the_one_in_use(tiny, monkeypatch):

@@ -52,7 +52,7 @@ def of_rows(name: str, matrix: Matrix, rows: Rows, total: int) -> Matrix:
     Raises
     ------
     DataError
-        It is of another number of rows, or its labels are those of the table otherwise.
+        It is of another number of rows, or its labels are not those of the table in their order.
     """
     m = len(matrix.labels)
     if m != total:
@@ -60,22 +60,36 @@ def of_rows(name: str, matrix: Matrix, rows: Rows, total: int) -> Matrix:
             f"matrices[{name!r}] is {m:,} x {m:,}, and the data have {total:,} rows; expected the covariances of all "
             f"rows in their order, or fcor({name}, rows = id) with a column of labels"
         )
-    plain = matrix.labels == tuple(str(i) for i in range(m))
-    if rows.labels is not None and not plain:
-        _check_order(name, [matrix.labels[i] for i in rows.positions], [str(label) for label in rows.labels])
     at = rows.positions
-    return Matrix(tuple(str(i) for i in range(len(at))), matrix.values[np.ix_(at, at)])
+    if matrix.named:
+        _check_order(name, matrix.labels, rows)
+    if not matrix.named and len(at) == m:  # all of them: its eigenvalues are known from the last time
+        return matrix
+    return Matrix(tuple(str(i) for i in range(len(at))), matrix.values[np.ix_(at, at)], named=False)
 
 
-def _check_order(name: str, own: Sequence[str], wanted: Sequence[str]) -> None:
-    """Refuse a matrix whose labels are not those of a table with an index of its own."""
-    if list(own) == list(wanted):
+def _check_order(name: str, labels: Sequence[str], rows: Rows) -> None:
+    """Refuse a matrix whose labels are those of other rows, or of the rows in another order.
+
+    Labels 0, 1, ... in their order may be no more than places. Where the rows have no labels of their own, other
+    texts say nothing of them, but numbers out of order do.
+    """
+    unnamed = rows.labels is None
+    own, wanted = [labels[i] for i in rows.positions], [str(i) for i in (rows.positions if unnamed else rows.labels)]
+    if own == wanted:
+        return
+    places = list(labels) == [str(i) for i in range(len(labels))]
+    numbers = [int(label) for label in labels if label.isascii() and label.isdigit()]
+    shuffled = unnamed and len(numbers) == len(labels) and numbers != sorted(numbers)
+    same = set(wanted) <= set(labels)
+    if not (same or shuffled) and (places or unnamed):
         return
     odd = next(i for i in range(len(own)) if own[i] != wanted[i])
-    what = "in another order" if sorted(own) == sorted(wanted) else "others"
+    what = "in another order" if same else "others"
     raise DataError(
         f"the labels of matrices[{name!r}] are not those of the data's rows but {what} (the first is {own[odd]!r}, and "
-        f"the row's {wanted[odd]!r}); expected the order of the rows, or a column of labels: fcor({name}, rows = id)"
+        f"the row's {wanted[odd]!r}); expected the order of the rows, which an array without labels has too, or a "
+        f"column of labels: fcor({name}, rows = id)"
     )
 
 
@@ -94,15 +108,25 @@ def rows(arguments: Arguments) -> Array:
     """
     known = arguments["V"]
     place = np.arange(len(known.matrix.labels)) if "rows" not in arguments else _places(known, arguments["rows"])
-    V = known.matrix.values[np.ix_(place, place)]
-    if len(V):
-        lowest, largest = np.linalg.eigvalsh(V)[[0, -1]]
-        if not lowest > len(V) * np.finfo(float).eps * largest:
-            raise DataError(
-                f"matrices[{known.name!r}] is not positive definite for the rows of the data: its smallest eigenvalue "
-                f"is {lowest:.3g}; two rows may be the same estimate, or a covariance exceed what its variances allow"
-            )
-    return np.column_stack([place, np.sqrt(np.diag(V))])
+    _check_definite(known, place)
+    return np.column_stack([place, np.sqrt(np.diag(known.matrix.values)[place])])
+
+
+def _check_definite(known: Known, place: Array) -> None:
+    """Refuse a matrix that is not positive definite for the rows; where it is for all its labels, it is for these."""
+    m, own = len(known.matrix.labels), len(place)
+    if own > m // 2 and _is_definite(*known.matrix.ends, m):
+        return
+    ends = known.matrix.ends if own == m else np.linalg.eigvalsh(known.matrix.values[np.ix_(place, place)])[[0, -1]]
+    if own and not _is_definite(*ends, own):
+        raise DataError(
+            f"matrices[{known.name!r}] is not positive definite for the rows of the data: its smallest eigenvalue "
+            f"is {ends[0]:.3g}; two rows may be the same estimate, or a covariance exceed what its variances allow"
+        )
+
+
+def _is_definite(lowest: float, largest: float, size: int) -> bool:
+    return lowest > size * np.finfo(float).eps * largest
 
 
 def _places(known: Known, column) -> Array:

@@ -14,7 +14,7 @@ from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
 from bayesmm.formula.formula import text_of
-from bayesmm.inference.simulation.repeat import check_executor, repeated, run
+from bayesmm.inference.simulation.repeat import check_executor, repeated, run, unfinished
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.parameter_values import scalars
 from bayesmm.posterior.point_estimates import estimate
@@ -131,6 +131,8 @@ def bootstrap(
     ------
     ValueError
         For an argument out of range.
+    UnfinishedError
+        If an error ended the run, such as workers that were lost; ``finished`` has the refits before.
     KeyboardInterrupt
         If interrupted before two refits were finished.
     """
@@ -144,12 +146,14 @@ def bootstrap(
     seed = chosen_seed(seed)
     with counter(progress, "Refits", samples) as advance:
         if executor is None:
-            found, interrupted = repeated(refitter(point, seed), samples, cores, advance)
+            found, ended = repeated(refitter(point, seed), samples, cores, advance)
         else:
-            found, interrupted = run(partial(refitter, point, seed), samples, cores, advance, executor)
-    if interrupted and len(found) < 2:
+            found, ended = run(partial(refitter, point, seed), samples, cores, advance, executor)
+    out = collected(point, found, samples, seed)
+    unfinished(ended, len(found), samples, "samples", out)
+    if ended and len(found) < 2:
         raise KeyboardInterrupt
-    return collected(point, found, samples, seed)
+    return out
 
 
 def refitter(point: Estimates, seed: int) -> Callable[[int], Estimates | None]:

@@ -23,8 +23,9 @@ def outer_factor(design: Design, by: str | None) -> int:
     known = factors_by_name(design)
     names = list(known)
     if not names:
+        other = " besides mm() and smooths" if design.blocks else ""
         raise DataError(
-            "power is over the number of levels of a grouping factor, and the model has none; write (1 | group)"
+            f"power is over the number of levels of a grouping factor, and the model has none{other}; write (1 | group)"
         )
     if by is not None:
         if by not in names:
@@ -64,10 +65,20 @@ def resized(model, k: int, number: int, seed: int):
     Raises
     ------
     DataError
-        The columns of the factor are also predictors, so that new labels would be new values of these.
+        The columns of the factor are also predictors, so that new labels would be new values of these; or new labels
+        would be in no row of a matrix of covariances.
     """
     design = model.design
     outer = design.blocks[k]
+    inside = [block for block in design.blocks if block.relation is not None and _nested(block.index, outer.index)]
+    for own in inside:
+        names = factors_by_name(design).items()
+        free = [name for name, j in names if not _nested(own.index, design.blocks[j].index)]
+        instead = f"count those of another factor, by = {free[0]!r}" if free else "use simulate() with data of your own"
+        raise DataError(
+            f"power copies levels of {outer.group!r} under new labels, and the matrix {own.relation.name!r} has no "
+            f"row for new levels of {own.group!r}; {instead}"
+        )
     rows, copies = _rows(outer.index, len(outer.levels), number, stream(seed, "copied levels", number))
     frame = design.frame.iloc[rows].reset_index(drop=True)
     for name in _relabelled(design, k):

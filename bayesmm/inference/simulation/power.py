@@ -16,9 +16,9 @@ from bayesmm.errors import DataError, listing, suggest
 from bayesmm.inference.simulation.bootstrap import check_seen
 from bayesmm.inference.simulation.groups import factor_name, factors_by_name, outer_factor, repeated_rows, resized
 from bayesmm.inference.simulation.power_tests import by_t, check_possible, effect, responses, simulated_tests
-from bayesmm.inference.simulation.repeat import check_executor, run
+from bayesmm.inference.simulation.repeat import check_executor, run, unfinished
 from bayesmm.posterior.draws import CI_PROB
-from bayesmm.posterior.parameter_values import parameter_values
+from bayesmm.posterior.parameter_values import parameter_values, scalars
 from bayesmm.runtime.arguments import (
     check_bool,
     check_cores,
@@ -147,8 +147,13 @@ def power(
     ValueError
         An argument is out of range, or names no coefficient, parameter or factor of the model.
     DataError
-        The model has no grouping factor, or the coefficient cannot be estimated with so many levels, or the
+        The model has no grouping factor, known covariances among the levels that are counted, or coefficients of each
+        category, or the coefficient cannot be estimated with so many levels, or the
         parameters give no mean: with the inverse link linear predictors are not above 0 in any of the first data sets.
+    UnfinishedError
+        If an error ended the run, such as workers that were lost; ``finished`` has the simulations before.
+    KeyboardInterrupt
+        If interrupted before a simulation was finished.
     """
     _check_arguments(model, simulations=simulations, level=level, seed=seed, cores=cores, progress=progress)
     check_executor(executor, cores)
@@ -163,9 +168,7 @@ def power(
     total = simulations * len(designs)
     make = partial(simulated_tests, model.design, parameters, designs, sizes.settings, coefficient, level, seed)
     with counter(progress, "Simulations", total) as advance:
-        found, interrupted = run(make, total, cores, advance, executor)
-    if not found:
-        raise KeyboardInterrupt
+        found, ended = run(make, total, cores, advance, executor)
     results = [[found[i] for i in range(j, total, len(designs)) if i in found] for j in range(len(designs))]
     shown = [(*setting, *_row(own)) for setting, own in zip(sizes.settings, results, strict=True)]
     value = np.nan if hasattr(parameters, "tree") else effect(values_at, seed, coefficient)
@@ -173,7 +176,9 @@ def power(
     method = f"{test}, {'REML' if model.family.gaussian else 'maximum likelihood'}"
     table_of = pd.DataFrame(shown, columns=[*sizes.columns, *COLUMNS[1:]])
     name = coefficient_label(model.design.coefficients[coefficient])
-    return Power(table_of, name, sizes.by, method, value, level, seed, interrupted)
+    out = Power(table_of, name, sizes.by, method, value, level, seed, ended is not None)
+    unfinished(ended, len(found), total, "simulations", out)
+    return out
 
 
 def _check_arguments(
@@ -251,6 +256,11 @@ def _numbers(name: str, given: object, least: int) -> list[int]:
 
 def tested(design: Design, test: str | None) -> int:
     """Return the position of the coefficient that is tested."""
+    if design.family.nominal:
+        raise DataError(
+            "power tests one coefficient of the mean, and here each category has coefficients of its own; draw data by "
+            "simulate(), fit them and the model without the predictor, and count how often lrt() rejects"
+        )
     names = list(design.coefficients)
     places = [coefficient_label(name) for name in names]
     others = [j for j in range(design.p) if not (design.has_intercept and j == 0)]
@@ -260,6 +270,8 @@ def tested(design: Design, test: str | None) -> int:
         raise ValueError(f"test should name one of the coefficients ({listing(places) or 'the model has none'})")
     if test in places or test in names:
         return places.index(test) if test in places else names.index(test)
+    if test in [parameter.label for parameter in scalars(design)]:
+        raise ValueError(f"test names {test!r}; power tests coefficients of the mean ({listing(places) or 'none'})")
     near = suggest(str(test), places) or suggest(str(test), names)
     raise ValueError(
         f"test names {test!r}, which is no coefficient of the model{near} (coefficients: {listing(places) or 'none'})"

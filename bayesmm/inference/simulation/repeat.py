@@ -6,7 +6,10 @@ workers may be other processes or machines.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, as_completed
+from threading import Event
 
+from bayesmm.errors import UnfinishedError
+from bayesmm.runtime.stopping import stopped_by
 from bayesmm.runtime.threads import one_thread
 from bayesmm.sampling.nuts import chosen_cores
 
@@ -34,7 +37,7 @@ def run[T](
     advance: Callable[[], None],
     executor: Executor | None = None,
     share: Callable[[Sequence[int]], Callable[[], Callable[[int], T]]] | None = None,
-) -> tuple[dict[int, T], bool]:
+) -> tuple[dict[int, T], BaseException | None]:
     """Run a task for 0, 1, ..., number - 1, on threads or by an executor.
 
     Parameters
@@ -45,14 +48,14 @@ def run[T](
         See `repeated`.
     executor : concurrent.futures.Executor, optional
         It is not shut down. What a lost worker had is done again where the executor goes on
-        without it; a pool of `concurrent.futures` does not, and its error is raised.
+        without it; a pool of `concurrent.futures` does not, and its error is what ended the run.
     share : callable, optional
         Of numbers of tasks: returns a `make` that has what these alone need, where that is less to send.
 
     Returns
     -------
-    results, interrupted
-        See `repeated`.
+    results, ended
+        See `repeated`, also for what is raised.
     """
     if executor is not None:
         return _elsewhere(share or (lambda part: make), number, advance, executor)
@@ -61,8 +64,11 @@ def run[T](
 
 def repeated[T](
     task: Callable[[int], T], number: int, cores: int | None, advance: Callable[[], None]
-) -> tuple[dict[int, T], bool]:
+) -> tuple[dict[int, T], BaseException | None]:
     """Run a task for 0, 1, ..., number - 1.
+
+    After Ctrl-C, or an error of a task, those that wait are not begun. Of those that are running, samplers stop and
+    others go on to their end, until a second Ctrl-C, which leaves them alone.
 
     Parameters
     ----------
@@ -77,22 +83,57 @@ def repeated[T](
     Returns
     -------
     results : dict of int to result
-        In the order of the numbers; of the finished tasks only, after Ctrl-C.
-    interrupted : bool
+        In the order of the numbers; of the finished tasks only, if the run has ended early.
+    ended : KeyboardInterrupt or Exception, optional
+        What ended the run early.
+
+    Raises
+    ------
+    KeyboardInterrupt, Exception
+        What ended the run, where no task was finished.
     """
-    interrupted = False
-    with one_thread(), ThreadPoolExecutor(chosen_cores(cores, number)) as pool:
+    ended, stop = None, Event()
+    with one_thread():
+        pool = ThreadPoolExecutor(chosen_cores(cores, number))
         futures: list[Future] = []
         try:
-            futures += (pool.submit(task, i) for i in range(number))
+            futures += (pool.submit(_stoppable, task, i, stop) for i in range(number))
             for future in as_completed(futures):
                 future.result()
                 advance()
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
+        except (KeyboardInterrupt, Exception) as error:
+            ended = error
+        stop.set()
+        try:
             pool.shutdown(wait=True, cancel_futures=True)
-    return {i: f.result() for i, f in enumerate(futures) if not f.cancelled()}, interrupted
+        except KeyboardInterrupt as error:
+            ended = error
+            pool.shutdown(wait=False, cancel_futures=True)
+    return _left({i: future for i, future in enumerate(futures)}, ended)
+
+
+def _stoppable[T](task: Callable[[int], T], i: int, stop: Event) -> T:
+    with stopped_by(stop):
+        return task(i)
+
+
+def _left[T](futures: dict[int, Future], ended: BaseException | None) -> tuple[dict[int, T], BaseException | None]:
+    """Return what is finished, and what ended the run, which is raised where nothing is finished."""
+    found = {i: f.result() for i, f in futures.items() if f.done() and not f.cancelled() and f.exception() is None}
+    if ended is not None and not found:
+        raise ended
+    return found, ended
+
+
+def unfinished(ended: BaseException | None, done: int, asked: int, what: str, finished: object) -> None:
+    """Raise an UnfinishedError with what is finished where an error, not Ctrl-C, has ended a run early."""
+    if isinstance(ended, Exception):
+        said = " ".join(str(ended).split())
+        raise UnfinishedError(
+            f"{type(ended).__name__}: {said}; {done:,} of {asked:,} {what} were finished, which this error has as its "
+            "attribute finished",
+            finished,
+        ) from ended
 
 
 def part_of[T](make: Callable[[], Callable[[int], T]], numbers: Sequence[int]) -> list[T]:
@@ -107,18 +148,21 @@ def _elsewhere[T](
     number: int,
     advance: Callable[[], None],
     executor: Executor,
-) -> tuple[dict[int, T], bool]:
+) -> tuple[dict[int, T], BaseException | None]:
     size = max(1, -(-number // PARTS))
     left = [range(start, min(start + size, number)) for start in range(0, number, size)]
     found: dict[int, T] = {}
+    ended = None
     try:
         for time in range(TIMES):
             left = _sent(share, left, found, advance, executor, last=time == TIMES - 1)
             if not left:
                 break
-    except KeyboardInterrupt:
-        return dict(sorted(found.items())), True
-    return dict(sorted(found.items())), False
+    except (KeyboardInterrupt, Exception) as error:
+        ended = error
+        if not found:
+            raise
+    return dict(sorted(found.items())), ended
 
 
 def _sent[T](
@@ -129,29 +173,33 @@ def _sent[T](
     executor: Executor,
     last: bool,
 ) -> list[range]:
-    """Run parts, put the results into `found`, and return the parts whose worker was lost."""
-    lost, futures = [], {}
+    """Run parts, put the results into `found`, and return the parts whose worker was lost.
+
+    What ends the run early is raised when the results that are there are in `found`.
+    """
+    lost, futures, failed = [], {}, None
     try:
         for part in parts:
             try:
                 futures[executor.submit(part_of, share(part), part)] = part
-            except BrokenExecutor:
-                if last:
-                    raise
+            except BrokenExecutor as error:
                 lost.append(part)
+                failed = error if last else None
         for future in as_completed(futures):
             try:
                 results = future.result()
-            except BrokenExecutor:
-                if last:
-                    raise
+            except BrokenExecutor as error:
                 lost.append(futures[future])
+                failed = error if last else None
                 continue
             found.update(zip(futures[future], results, strict=True))
             for _ in results:
                 advance()
     except BaseException:
-        for future in futures:
-            future.cancel()
+        for future, part in futures.items():
+            if not future.cancel() and future.done() and future.exception() is None:
+                found.update(zip(part, future.result(), strict=True))
         raise
+    if failed is not None:
+        raise failed
     return lost

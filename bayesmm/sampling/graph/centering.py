@@ -40,14 +40,14 @@ def check_centred(centred: object, names: Sequence[str]) -> None:
         raise ValueError(f"centred must be 'auto', True, False, or a mapping of factor to bool, not {centred!r}")
 
 
-def chosen_centring(centred: object, names: Sequence[str], rule: Callable[[], list[bool]]) -> dict[str, bool]:
-    """Return for each factor whether the explicit graph centres it; `rule` answers where the user does not."""
+def chosen_centring(centred: object, names: Sequence[str], rule: Callable[[], list]) -> dict[str, object]:
+    """Return for each factor whether it is centred; `rule` answers where the user does not, perhaps by column."""
     check_centred(centred, names)
     if isinstance(centred, bool | np.bool_):
         return dict.fromkeys(names, bool(centred))
     given = centred if isinstance(centred, Mapping) else {}
     rest = dict(zip(names, rule(), strict=True)) if set(names) - set(given) else {}
-    return {name: bool(given[name] if name in given else rest[name]) for name in names}
+    return {name: bool(given[name]) if name in given else rest[name] for name in names}
 
 
 def centred_by_rule(point: Estimates) -> list[bool]:

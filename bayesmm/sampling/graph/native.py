@@ -26,6 +26,10 @@ EXPANSION = types.int64(types.uint64, types.uint64, DOUBLES, DOUBLES, types.void
 RAISED, BAD_GRADIENT, BAD_DENSITY, BAD_EXPANSION, WRONG_SIZE = 1, 3, 4, -2, -1
 
 
+class Moved(Exception):
+    """A library has a part that is not of its public interface elsewhere, or no more."""
+
+
 def density(function, x: np.ndarray, places: Mapping[str, int] | None = None) -> CFunc:
     """Return x -> (log density, gradient) as a C function.
 
@@ -89,7 +93,9 @@ def _caller(function, x: np.ndarray, places: Mapping[str, int] | None) -> Callab
 
     The function must be kept as long as this one is in use.
     """
-    compiled = function.vm.jit_fn
+    compiled = getattr(function.vm, "jit_fn", None)
+    if not (hasattr(compiled, "compile") and hasattr(compiled, "overloads")):
+        raise Moved("PyTensor has its Numba function elsewhere")
     shared = tuple(np.ascontiguousarray(variable.get_value(borrow=True)) for variable in function.get_shared())
     takes = (numba.typeof((x, *shared)),)
     compiled.compile(takes)  # or taken from the disk

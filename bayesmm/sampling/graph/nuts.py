@@ -13,7 +13,6 @@ from functools import partial
 
 import numpy as np
 import nutpie
-import nutpie.compile_pymc
 import pymc as pm
 import xarray as xr
 
@@ -23,9 +22,11 @@ from bayesmm.runtime.arguments import chosen_seed
 from bayesmm.runtime.memory import refuse
 from bayesmm.runtime.progress import Progress, progress_bar
 from bayesmm.runtime.threads import one_thread
-from bayesmm.sampling.graph import native
+from bayesmm.sampling.graph import native, nutpie_parts
 from bayesmm.sampling.graph.distributions import improper_parameters
 from bayesmm.sampling.graph.interpreted import PYTHON, exact_arithmetic, without_compiler
+from bayesmm.sampling.graph.native import Moved
+from bayesmm.sampling.graph.nutpie_parts import CompiledPyMCModel
 from bayesmm.sampling.graph.signature import contiguous, data_of, structure
 from bayesmm.sampling.graph.size import kept_variables, numbers_per_draw
 from bayesmm.sampling.graph.start import check_start
@@ -44,7 +45,7 @@ from bayesmm.storage.runs import NUTPIE, PYMC, Run, RunningSampler, Stream, alia
 
 __all__ = ["check_arguments", "check_start", "prior_predictive", "sample_graph"]
 
-Kept = dict[tuple, nutpie.compile_pymc.CompiledPyMCModel]  # by `graph.structure.structure`
+Kept = dict[tuple, CompiledPyMCModel]  # by `graph.structure.structure`
 RECORDED = ("pymc", "pytensor", "nutpie", "numpy", "arviz")  # versions that make up a result
 
 
@@ -206,35 +207,44 @@ def _streamed(
         return stream(RunningSampler(begin, variables, partial(kept_tree, graph), draws_tree(graph, one), about), bar)
 
 
-def _compiled(graph: pm.Model) -> nutpie.compile_pymc.CompiledPyMCModel:
-    """Return the graph as nutpie takes it.
+class _Unnamed(Exception):
+    """Some data of a graph have no name of their own."""
 
-    Its own compilation is the way back where a version of nutpie, PyTensor or Numba has the parts of the quicker one
-    elsewhere.
-    """
+
+def _compiled(graph: pm.Model) -> CompiledPyMCModel:
+    """Return the graph as nutpie takes it, by the quicker way, or by nutpie's own where that says it cannot be."""
     try:
         return _compiled_natively(graph)
-    except (AttributeError, ImportError, TypeError):
-        return nutpie.compile_pymc_model(graph, var_names=kept_variables(graph))
+    except Moved as why:
+        return _by_nutpie(graph, why)
 
 
-def _compiled_once(graph: pm.Model, kept: Kept) -> nutpie.compile_pymc.CompiledPyMCModel:
+def _by_nutpie(graph: pm.Model, why: Moved) -> CompiledPyMCModel:
+    warnings.warn(
+        f"the model is compiled by nutpie itself, which takes longer, since {why}; the draws are the same",
+        BayesmmWarning,
+        stacklevel=2,
+    )
+    return nutpie.compile_pymc_model(graph, var_names=kept_variables(graph))
+
+
+def _compiled_once(graph: pm.Model, kept: Kept) -> CompiledPyMCModel:
     """Return the graph as nutpie takes it, from `kept` if it has one that differs in its data alone; else it will."""
     like = structure(graph)
-    try:
-        if like not in kept:
+    if like not in kept:
+        try:
             kept[like] = _compiled_natively(graph, swappable=True)
-        return _with_data(kept[like], graph)
-    except (AttributeError, ImportError, TypeError):  # as in `_compiled`
-        return _compiled(graph)
+        except _Unnamed:
+            return _compiled(graph)
+        except Moved as why:
+            return _by_nutpie(graph, why)
+    return _with_data(kept[like], graph)
 
 
-def _with_data(compiled: nutpie.compile_pymc.CompiledPyMCModel, graph: pm.Model):
+def _with_data(compiled: CompiledPyMCModel, graph: pm.Model) -> CompiledPyMCModel:
     """Return a compiled graph with the data and the labels of another one of the same structure."""
     values = {name: data_of(graph, name, old) for name, old in compiled.shared_data.items()}
-    dims, coords = nutpie.compile_pymc._prepare_dims_and_coords(
-        graph, compiled.shape_info, compiled.reparameterized_names
-    )
+    dims, coords = nutpie_parts.labels(graph, compiled.shape_info, compiled.reparameterized_names)
     return replace(compiled, shared_data=values, user_data=_addresses(values), dims=dims, _coords=coords)
 
 
@@ -243,30 +253,29 @@ def _addresses(data: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.array([values.ctypes.data for values in data.values()] or [0], dtype=np.uintp)
 
 
-def _compiled_natively(graph: pm.Model, swappable: bool = False) -> nutpie.compile_pymc.CompiledPyMCModel:
+def _compiled_natively(graph: pm.Model, swappable: bool = False) -> CompiledPyMCModel:
     """Return the same as nutpie's own compilation, put together from its parts in less time: see `graph.native`.
 
     The data are constants of the C functions; if `swappable` they are read through the user data.
+
+    Raises
+    ------
+    Moved
+        The parts are elsewhere.
+    _Unnamed
+        Data that are to be swappable cannot be told apart.
     """
-    parts = nutpie.compile_pymc
+    nutpie_parts.check()
     start = pm.initial_point.make_initial_point_fn(model=graph, jitter_rvs=set(graph.free_RVs), return_transformed=True)
-    size, expanded, logp, expand, start, layout, transformed = parts._make_functions(
-        graph,
-        mode="NUMBA",
-        compute_grad=True,
-        join_expanded=True,
-        pymc_initial_point_fn=parts._wrap_with_lock(start),
-        var_names=kept_variables(graph),
-    )
-    dims, coords = parts._prepare_dims_and_coords(graph, layout, transformed)
+    size, expanded, logp, expand, start, layout, transformed = nutpie_parts.functions(graph, start)
+    dims, coords = nutpie_parts.labels(graph, layout, transformed)
     point, data, places = start(0), {}, None
     if swappable:
-        shared = dict.fromkeys((*logp.get_shared(), *expand.get_shared()))
-        data = {v.name: contiguous(v.get_value()) for v in shared}
+        data = {v.name: contiguous(v.get_value()) for v in dict.fromkeys((*logp.get_shared(), *expand.get_shared()))}
         places = {name: place for place, name in enumerate(data)}
-        if None in data or len(data) < len(shared):
-            raise TypeError("data without a name of their own cannot be told apart")
-    return parts.CompiledPyMCModel(
+        if None in data or len(data) < len({*logp.get_shared(), *expand.get_shared()}):
+            raise _Unnamed
+    return CompiledPyMCModel(
         dims=dims,
         reparameterized_names=transformed,
         compiled_logp_func=native.density(logp, point, places),
