@@ -33,6 +33,7 @@ from bayesmm.likelihood.structured_blocks import StructuredPart
 from bayesmm.priors import (
     Priors,
     coefficient_prior,
+    own_at_zero,
     prior_bases,
     prior_design,
     shifts_of_thresholds,
@@ -103,15 +104,20 @@ def generalised_mode(
     shifted = {own.name for own in design.residual.parameters if own.at_means}
     residual = {name: values + shift * (name in shifted) for name, values in point.residual.items()}
     own = dict(beta=to_beta @ point.beta, beta_cov=root @ root.T, coordinates=coordinates, residual=residual)
-    own["joint"] = _joint_of(goal, likelihood, (y, H), to_beta, partial(shifts_of_thresholds, design, means))
+    at_zero = partial(own_at_zero, design, bases)
+    own["joint"] = _joint_of(goal, likelihood, (y, H), to_beta, partial(shifts_of_thresholds, design, means), at_zero)
     point = replace(point, **own)
     return collapsed(point, design, SINGULAR) if is_related(design) else point
 
 
 def _joint_of(
-    goal: Goal, likelihood: Likelihood, found: tuple[Floats, Floats], to_beta: Floats, shifts: Callable
-) -> Joint:
-    """Return the covariance of all parameters at y with the Hessian H; thresholds are at 0, `shifts` from the means."""
+    goal: Goal, likelihood: Likelihood, found: tuple[Floats, Floats], to_beta: Floats, shifts: Callable,
+    at_zero: Callable,
+) -> Joint:  # fmt: skip
+    """Return the covariance of all parameters at y with the Hessian H; thresholds are at 0, `shifts` from the means.
+
+    So are parameters with a formula, by `at_zero`.
+    """
     problem, (y, H) = likelihood.problem, found
     own, sizes = problem.own, [root_mean_square(block.Z) for block in problem.design.blocks]
     s = len(own.scalars)
@@ -120,7 +126,10 @@ def _joint_of(
         natural = goal.posterior.parameters(goal.root @ y)
         beta, rest = to_beta @ natural.coefficients, natural.positive[s : likelihood.own].copy()
         rest[: own.thresholds] += shifts(natural.coefficients, own_values(problem.design, rest))
-        free = [each.free(value) for each, value in zip(own.scalars, natural.positive[:s], strict=True)]
+        scalars = dict(zip(own.labels[:s], natural.positive[:s].tolist(), strict=True))
+        scalars, values = at_zero(scalars, own_values(problem.design, rest))
+        rest = np.concatenate([np.empty(0), *values.values()])
+        free = [each.free(float(scalars[each.name])) for each in own.scalars]
         if not among_effects(problem.design):
             return np.concatenate([beta, free, rest])
         Sigma = design_order(problem, problem.factors(likelihood.at(natural)[problem.parts[1]]))

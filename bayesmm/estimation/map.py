@@ -47,7 +47,7 @@ from bayesmm.likelihood.posterior import Parameters, SearchedPosterior
 from bayesmm.likelihood.problem import Integrated, Problem, at_values, integrate
 from bayesmm.likelihood.structured_blocks import StructuredPart
 from bayesmm.likelihood.varying import by_label
-from bayesmm.priors import Prior, Priors, coefficient_places, prior_design
+from bayesmm.priors import Prior, Priors, coefficient_places, own_at_zero, prior_design
 
 # REML may sit at 0 or at a correlation of 1, from where no search moves; start at least this far inside.
 START_SD, START_CORRELATION = 0.1, 0.9
@@ -318,4 +318,7 @@ def reported(point: Estimates, design: Design, bases: TermBases) -> Estimates:
     coordinates = replace(own, bases=tuple(mapped))
     covariances, modes, conditional = coordinates.reported()
     parts = dict(covariances=covariances, modes=modes, conditional=conditional, coordinates=coordinates)
+    auxiliaries, residual = own_at_zero(design, bases, point.auxiliaries, point.residual)
+    auxiliaries = {name: float(value) for name, value in auxiliaries.items()}
+    parts |= dict(auxiliaries=auxiliaries, residual=residual, sigma=auxiliaries.get("sigma", point.sigma))
     return replace(point, design=design, **parts)

@@ -30,7 +30,7 @@ from bayesmm.design.residual.structure import mean_values
 from bayesmm.estimation.coefficients import add_effects, beside_effects
 from bayesmm.estimation.estimates import pearson_residuals
 from bayesmm.posterior.convergence import NAMES, diagnose, in_batches, quantile
-from bayesmm.priors import prior_bases, shifts_of_thresholds, threshold_means
+from bayesmm.priors import own_at_means, own_at_zero, prior_bases, shifts_of_thresholds, threshold_means
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count
 
@@ -82,9 +82,17 @@ def prior_draws(fit) -> dict[str, np.ndarray]:
     return found
 
 
-def prior_residual_draws(fit) -> dict[str, np.ndarray]:
-    """Return `residual_draws` of what the priors are of: thresholds are those at the predictors' means."""
-    found = residual_draws(fit)
+def prior_own_draws(fit) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return `scalar_draws` and `residual_draws` of what the priors are of.
+
+    Thresholds are those at the predictors' means, and a parameter with a formula is at the means of its columns.
+    """
+    bases = prior_bases(fit.design, fit.model.priors)
+    own, found = own_at_means(fit.design, bases, scalar_draws(fit), residual_draws(fit))
+    return own, _thresholds_at_means(fit, found)
+
+
+def _thresholds_at_means(fit, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     design, moved = fit.design, {own.name for own in fit.design.residual.parameters if own.at_means}
     if not moved:
         return found
@@ -168,7 +176,7 @@ def posterior_residuals(fit) -> np.ndarray:
     design = fit.design
     check_order(design, "a residual")
     eta = linear_predictor(design, draws_of(fit, coefficients(design)).mean(axis=(1, 2)), mean_effects(fit))
-    return pearson_residuals(design, eta, mean_auxiliaries(fit), mean_values(residual_draws(fit)))
+    return pearson_residuals(design, eta, mean_auxiliaries(fit), mean_own(fit)[1])
 
 
 def scalar_draws(fit) -> dict[str, np.ndarray]:
@@ -187,16 +195,29 @@ def own_draws(fit) -> np.ndarray:
     return np.hstack(columns) if columns else np.zeros((int(np.prod(tree_sizes(fit.tree))), 0))
 
 
+def mean_own(fit) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Return the posterior means of `scalar_draws` and of `residual_draws`, (k,) each.
+
+    Those of a parameter with a formula are of its value at the means of the columns, so that what is said of the rows
+    does not depend on where a predictor has its zero.
+    """
+    design, bases = fit.design, fit.design.spec.bases
+    own, values = own_at_means(design, bases, scalar_draws(fit), residual_draws(fit))
+    means = {name: float(draws.mean()) for name, draws in own.items()}
+    own, values = own_at_zero(design, bases, means, mean_values(values))
+    return {name: float(value) for name, value in own.items()}, values
+
+
 def mean_auxiliaries(fit) -> tuple:
     """Return the family's parameters besides mu at their posterior means, or its thresholds; (n,) each by formula."""
-    means = {name: float(values.mean()) for name, values in scalar_draws(fit).items()}
+    means, residual = mean_own(fit)
     if not fit.design.residual.by_row:
         return tuple(means.values())
     design = fit.design
     of_parameters = bool(random_parameters(design))
     b = [block_draws(fit, block).mean(axis=(0, 1)) for block in design.blocks] if of_parameters else ()
     effects = shifts(design, b) if of_parameters else {}
-    return own_of_rows(design, means, mean_values(residual_draws(fit)), effects=effects)
+    return own_of_rows(design, means, residual, effects=effects)
 
 
 def is_constant(draws: np.ndarray) -> np.ndarray:

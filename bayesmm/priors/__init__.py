@@ -7,8 +7,11 @@ deviations in units of the response. No PyMC here.
 from bayesmm.priors.basis import (
     category_means,
     coefficient_places,
+    own_at_means,
+    own_at_zero,
     prior_bases,
     prior_design,
+    prior_residual,
     shifts_of_thresholds,
     threshold_means,
 )
@@ -29,8 +32,11 @@ __all__ = [
     "coefficient_places",
     "coefficient_prior",
     "default_priors",
+    "own_at_means",
+    "own_at_zero",
     "prior_bases",
     "prior_design",
+    "prior_residual",
     "resolve_priors",
     "shifts_of_thresholds",
     "threshold_means",

@@ -30,10 +30,11 @@ class Prior:
     on : {"sd", "variance"}
         For a standard deviation: whether the distribution is of the sd or of its square.
     at : {"zero", "means"}
-        For a coefficient, an sd or the correlations of random effects: whether the distribution is of the parameter as
-        it is reported, which is an effect where the predictors that it interacts with are 0, or of the effect at the
-        means of those predictors. The defaults are at the means, so that they do not depend on where a predictor has
-        its zero (`bayesmm.design.term_basis`); they only say so where it makes a difference.
+        For a coefficient, an sd or the correlations of random effects, or a parameter with a formula (``sigma ~ x``):
+        whether the distribution is of the parameter as it is reported, which is an effect where the predictors that it
+        interacts with are 0, or a sigma where x is 0; or of the effect, or the sigma, at the means of those predictors.
+        The defaults are at the means, so that they do not depend on where a predictor has its zero
+        (`bayesmm.design.term_basis`); they only say so where it makes a difference.
     **parameters : float
         As in PyMC, in PyMC's other parameterisations too (`tau` for `sigma`, ...). Locations may be left out and are
         0 then; scales may not: they are in the units of the response.

@@ -10,7 +10,8 @@ from bayesmm.priors.prior import Prior, function_name
 PROBABILITY = 0.95  # of the interval in the sentence, as everywhere in the package
 AT_MEANS = (
     "at the means: the prior is of the effect where the predictors that interact with it, or that have random slopes "
-    "beside it, are at their means; so it does not depend on where a predictor has its zero"
+    "beside it, are at their means, or of a parameter where those of its formula are; so it does not depend on where a "
+    "predictor has its zero"
 )
 NAME_WIDTH = 200  # characters of a place's name; a level or a column may be called anything
 UNIT_WIDTH = 200

@@ -28,7 +28,7 @@ from bayesmm.likelihood.marginal import Marginal, auxiliary_starts, generalised,
 from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.likelihood.problem import Integrated
 from bayesmm.likelihood.whitened import Whitened
-from bayesmm.priors import Prior, shifts_of_thresholds
+from bayesmm.priors import Prior, own_at_zero, shifts_of_thresholds
 from bayesmm.runtime.memory import refuse
 from bayesmm.runtime.progress import Progress, progress_bar
 from bayesmm.runtime.streams import start as generator
@@ -320,11 +320,12 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
         found |= {name: (("chain", "draw", *dims), v.reshape(*shape, *v.shape[1:])) for name, (dims, v) in own.items()}
         labels |= {dim: np.asarray(design.coords[dim]) for dims, _ in own.values() for dim in dims}
     vectors = own_vectors(design)
+    whole = {own.name: own for own in vectors.values()}
+    drawn = {name: np.column_stack([columns[label] for label in residual_labels(own)]) for name, own in whole.items()}
+    columns, drawn = own_at_zero(design, model.bases, columns, drawn)
     for name, column in columns.items():
         if name not in vectors:
             found[name] = (("chain", "draw"), column.reshape(shape).copy())
-    whole = {own.name: own for own in vectors.values()}
-    drawn = {name: np.column_stack([columns[label] for label in residual_labels(own)]) for name, own in whole.items()}
     for name, own in whole.items():
         column = drawn[name]
         if own.at_means:  # those that are sampled are at the means of the prior's columns

@@ -131,7 +131,7 @@ def _design(spec: DesignSpec, record: Mapping, data: xr.Dataset) -> Design:
         group, index = ":".join(grouping.factors), RowLevels(sums, k)
         blocks.append(Block(group, name, grouping.factors, index, grouping.levels, columns, Z, parts))
     rows, y = Elsewhere(sums), SummedColumn(sums, data["sums_a_y"].to_numpy())
-    residual = residual_of(spec.formula, sums, y.std())
+    residual = residual_of(spec.formula, sums, y.std(), spec.bases.parameters if spec.learned else {})
     return Design(
         spec=replace(spec, groupings=groupings, repeats=False),
         response=text_of(spec.formula.response),

@@ -1,15 +1,17 @@
 """The formula of sigma, ``sigma ~ f``: log sigma_i is linear in factors and numbers (nlme's varIdent and varExp).
 
 With an intercept, `sigma` is the residual sd where the other columns are 0, and each coefficient is the logarithm of a
-ratio of sds; without one, `sigma ~ 0 + f`, the coefficients are the logarithms of the sds.
+ratio of sds; without one, `sigma ~ 0 + f`, the coefficients are the logarithms of the sds. Default priors are at the
+means of the columns, as those of the mean's coefficients are: see `bayesmm.design.term_basis`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
 
+from bayesmm.design.coding import Coding, Numbers, Values, matrix, matrix_names
 from bayesmm.design.residual.structure import (
     Arguments,
     Array,
@@ -19,24 +21,91 @@ from bayesmm.design.residual.structure import (
     ResidualTerm,
 )
 from bayesmm.design.summed import is_summed
+from bayesmm.design.term_basis import TermBasis, learn_basis, untouched
 from bayesmm.errors import DataError
 from bayesmm.families.kernel import kernel
 from bayesmm.formula.formula import Scale
 from bayesmm.runtime.messages import Message, note
 
 NAME = "log_sigma"
+TWO_VALUED = 1e-9  # of the width of a column: values as near to one of its ends are that end but for rounding
 FAR = 3.0  # sds of a number from its mean to 0, from which on a prior there is worth a word; ours
 
 
-def term(scale: Scale, X: Array, names: Sequence[str], y: Array, learning: bool = True) -> ResidualTerm:
+@dataclass(frozen=True, eq=False)
+class FormulaColumns:
+    """The columns of a parameter's formula.
+
+    Attributes
+    ----------
+    X : (n, k) float64
+        An intercept's first.
+    names : tuple of str, length k
+    basis : TermBasis
+        Of X; nothing is taken out without an intercept, where all columns are indicators.
+    numbers : (k,) bool
+        Which of them have a number, whose unit and origin a prior should not depend on; others are of factors alone.
+    """
+
+    X: Array
+    names: tuple[str, ...]
+    basis: TermBasis
+    numbers: Array
+
+    @property
+    def sizes(self) -> tuple[float, ...]:
+        """What the scale of each coefficient's default prior is divided by, an intercept's too: (k,).
+
+        1 for indicators; of numbers the sd of the column less its margins, or the distance between two values.
+        """
+        return tuple(map(_size, self.X.T, self.basis.taken_out(self.X).T, self.numbers))
+
+
+def formula_columns(
+    scale: Scale, coding: Coding, values: Values, n: int, known: TermBasis | None = None, count: Array | None = None
+) -> FormulaColumns:
+    """Return the columns of a parameter's formula in n rows.
+
+    Parameters
+    ----------
+    scale : Scale
+    coding : Coding
+    values : mapping of Expr to variable
+    n : int
+    known : TermBasis, optional
+        The basis that the data of the model gave; learned here if there is none.
+    count : (n,), optional
+        How often each row counts for it.
+    """
+    X, named = matrix(coding, values, n), matrix_names(coding, values)
+    if known is None:
+        weighted = X if count is None else X * np.sqrt(count)[:, None]
+        known = learn_basis(weighted, coding, values) if scale.intercept else untouched(X.shape[1])
+    terms = [(), *coding.terms] if coding.intercept else coding.terms
+    numbers = [
+        any(isinstance(values[expr], Numbers) for expr in term)
+        for term, names in zip(terms, named, strict=True)
+        for _ in names
+    ]
+    return FormulaColumns(X, tuple(name for names in named for name in names), known, np.array(numbers, dtype=bool))
+
+
+def _size(x: Array, taken_out: Array, number: bool) -> float:
+    if not number:
+        return 1.0 if np.isin(x, (-1.0, 0.0, 1.0)).all() or x.std() == 0 else float(x.std())
+    low, width = taken_out.min(), np.ptp(taken_out)
+    share = (taken_out - low) / (width or 1.0)
+    two = (np.minimum(share, 1.0 - share) < TWO_VALUED).all()  # true and false, however they are written
+    return float(width if two else taken_out.std()) or 1.0
+
+
+def term(scale: Scale, columns: FormulaColumns, y: Array, learning: bool = True) -> ResidualTerm:
     """Return the structure of sigma's formula.
 
     Parameters
     ----------
     scale : Scale
-    X : (n, k)
-        Its columns, an intercept's first.
-    names : sequence of str, length k
+    columns : FormulaColumns
     y : (n,)
         The response, on whose scale the sds are.
     learning : bool
@@ -47,20 +116,20 @@ def term(scale: Scale, X: Array, names: Sequence[str], y: Array, learning: bool 
     DataError
         There are no columns, some depend on others, or there are numbers without an intercept.
     """
-    own, shown = checked_columns("sigma", scale, X, names, learning)
+    own, shown = checked_columns("sigma", scale, columns, learning)
     if scale.intercept:
         prior, structure, what = {"mu": 0.0, "sigma": 1.0}, STRUCTURE, "log ratio of residual sds"
     else:
         prior, structure = {"mu": float(np.log(np.std(y) or 1.0)), "sigma": 1.0}, ALONE
         what = "log of a residual sd"
     parameter = ResidualParameter(
-        NAME, r"\eta", "Normal", prior, what, shown, start=prior["mu"], sizes=tuple(map(float, sizes(own)))
+        NAME, r"\eta", "Normal", prior, what, shown, start=prior["mu"], sizes=columns.sizes[scale.intercept :]
     )
-    return ResidualTerm(structure, scale.text, (parameter,), own)
+    return ResidualTerm(structure, scale.text, (parameter,), own, formula="sigma", basis=columns.basis)
 
 
 def checked_columns(
-    name: str, scale: Scale, X: Array, names: Sequence[str], learning: bool, random: bool = False
+    name: str, scale: Scale, columns: FormulaColumns, learning: bool, random: bool = False
 ) -> tuple[Array, tuple[str, ...]]:
     """Return the columns of a parameter's formula besides an intercept, (n, k), and their names.
 
@@ -71,7 +140,8 @@ def checked_columns(
     DataError
         There are no columns, some depend on others, or there are numbers without an intercept.
     """
-    own, shown = columns(X, scale.intercept), tuple(names[scale.intercept :])
+    X, names = columns.X, columns.names
+    own, shown = without_intercept(X, scale.intercept), names[scale.intercept :]
     if not shown and not random:
         raise DataError(f"'{scale.text}' names no column; {name} is the same in all rows without it, so leave it out")
     if learning and dependent(X):
@@ -88,13 +158,7 @@ def dependent(X: Array) -> bool:
     return bool(np.linalg.matrix_rank(X / np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)) < X.shape[1])
 
 
-def sizes(X: Array) -> Array:
-    """Return 1 for indicators and the sd of other columns, (k,): so a prior does not depend on the unit of a number."""
-    indicators = np.isin(X, (-1.0, 0.0, 1.0)).all(axis=0)
-    return np.where(indicators | (X.std(axis=0) == 0), 1.0, X.std(axis=0))
-
-
-def columns(X: Array, intercept: bool) -> Array:
+def without_intercept(X: Array, intercept: bool) -> Array:
     """Return the columns besides the intercept, whose part sigma has."""
     return np.ascontiguousarray(X[:, int(intercept) :])
 

@@ -28,9 +28,8 @@ from bayesmm.posterior.draws import (
     factor_draws,
     own_draws,
     prior_draws,
-    prior_residual_draws,
+    prior_own_draws,
     residual_draws,
-    scalar_draws,
     tree_sizes,
     variable,
 )
@@ -84,10 +83,10 @@ def _by_place(fit, own: Mapping[str, Array], draws: int) -> list[tuple[str, Arra
             values = searched(part.covariance, values, len(part.columns))  # what the priors are of
             labels = (parameter.label for parameter in parameters)
             found += [(label, value) for label, value in zip(labels, values, strict=True) if label in priors]
-    residual = prior_residual_draws(fit)
+    auxiliaries, residual = prior_own_draws(fit)
     for parameter in design.residual.parameters:
         found += zip(residual_labels(parameter), residual[parameter.name].T, strict=True)
-    return [*found, *scalar_draws(fit).items()]
+    return [*found, *auxiliaries.items()]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
