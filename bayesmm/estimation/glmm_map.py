@@ -129,7 +129,9 @@ def _joint_of(
         scalars = dict(zip(own.labels[:s], natural.positive[:s].tolist(), strict=True))
         scalars, values = at_zero(scalars, own_values(problem.design, rest))
         rest = np.concatenate([np.empty(0), *values.values()])
-        free = [each.free(float(scalars[each.name])) for each in own.scalars]
+        levels = {name: scalars.get(level) for name, level in problem.design.residual.levels.items()}
+        known = [(each, levels.get(each.name)) for each in own.scalars]
+        free = [each.free(float(scalars[each.name])) if link is None else float(link) for each, link in known]
         if not among_effects(problem.design):
             return np.concatenate([beta, free, rest])
         Sigma = design_order(problem, problem.factors(likelihood.at(natural)[problem.parts[1]]))

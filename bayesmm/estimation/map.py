@@ -319,6 +319,9 @@ def reported(point: Estimates, design: Design, bases: TermBases) -> Estimates:
     covariances, modes, conditional = coordinates.reported()
     parts = dict(covariances=covariances, modes=modes, conditional=conditional, coordinates=coordinates)
     auxiliaries, residual = own_at_zero(design, bases, point.auxiliaries, point.residual)
-    auxiliaries = {name: float(value) for name, value in auxiliaries.items()}
-    parts |= dict(auxiliaries=auxiliaries, residual=residual, sigma=auxiliaries.get("sigma", point.sigma))
+    levels = {name: float(value) for name, value in auxiliaries.items() if name not in point.auxiliaries}
+    auxiliaries = {name: float(auxiliaries[name]) for name in point.auxiliaries}
+    parts |= dict(
+        auxiliaries=auxiliaries, residual=residual, sigma=auxiliaries.get("sigma", point.sigma), levels=levels
+    )
     return replace(point, design=design, **parts)

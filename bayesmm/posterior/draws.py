@@ -29,7 +29,9 @@ from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import mean_values
 from bayesmm.estimation.coefficients import add_effects, beside_effects
 from bayesmm.estimation.estimates import pearson_residuals
+from bayesmm.likelihood.own_parameters import OwnParameters
 from bayesmm.posterior.convergence import NAMES, diagnose, in_batches, quantile
+from bayesmm.posterior.own_values import own_in_rows
 from bayesmm.priors import own_at_means, own_at_zero, prior_bases, shifts_of_thresholds, threshold_means
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count
@@ -180,19 +182,21 @@ def posterior_residuals(fit) -> np.ndarray:
 
 
 def scalar_draws(fit) -> dict[str, np.ndarray]:
-    """Return the draws of the family's parameters that are parameters of the model, (chains * draws,) each, by name."""
+    """Return the draws of the family's parameters that are parameters of the model, (chains * draws,) each, by name.
+
+    Behind them are those of links that are kept beside a parameter, by `level_name`.
+    """
     shape = tree_sizes(fit.tree)
     own = [parameter.name for parameter in fit.design.family.parameters]
     known = [name for name in own if name not in fit.design.residual.given or name in fit.tree["posterior"]]
+    known += [name for name in fit.design.residual.levels.values() if name in fit.tree["posterior"]]
     return {name: np.broadcast_to(variable(fit.tree, name), shape).ravel() for name in known}
 
 
-def own_draws(fit) -> np.ndarray:
-    """Return the draws of a generalised model's own parameters as `likelihood.own_parameters` has them, (draws, a)."""
-    free = [own.name for own in free_auxiliaries(fit.design)]
-    scalars = scalar_draws(fit)
-    columns = [scalars[name][:, None] for name in free] + list(residual_draws(fit).values())
-    return np.hstack(columns) if columns else np.zeros((int(np.prod(tree_sizes(fit.tree))), 0))
+def own_draws(fit) -> tuple[OwnParameters, np.ndarray]:
+    """Return a generalised model's own parameters as compiled code takes them, and their draws, (draws, a)."""
+    own, draws = own_in_rows(fit.design, scalar_draws(fit), residual_draws(fit))
+    return own, draws if draws.ndim > 1 else np.zeros((int(np.prod(tree_sizes(fit.tree))), 0))
 
 
 def mean_own(fit) -> tuple[dict[str, float], dict[str, np.ndarray]]:
@@ -310,7 +314,12 @@ def coef(fit) -> dict[str, pd.DataFrame]:
     blocks = [fit.design.blocks[k] for k in fit.design.groups]
     means = [block_draws(fit, block).mean(axis=(0, 1)) for block in blocks]
     own, values = scalar_draws(fit), mean_values(residual_draws(fit))
-    links = {p.name: float(np.mean([p.free(v) for v in own[p.name]])) for p in free_auxiliaries(fit.design)}
+    levels = fit.design.residual.levels
+    drawn = {p.name: own.get(levels.get(p.name, "")) for p in free_auxiliaries(fit.design)}
+    links = {
+        p.name: float(np.mean([p.free(v) for v in own[p.name]] if drawn[p.name] is None else drawn[p.name]))
+        for p in free_auxiliaries(fit.design)
+    }
     return {
         block.group: add_effects(beside_effects(fit.design, block, beta, links, values), block, b)
         for block, b in zip(blocks, means, strict=True)

@@ -9,17 +9,25 @@ The same of the formula of another parameter, ``sigma ~ x``: its link is [1 V] [
 V_o R, and R [link(sigma), eta] are the link of sigma at the means and the coefficients there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
 
-from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_NAMES, coefficient_label, residual_labels
+from bayesmm.design.parameters import (
+    INTERCEPT_AT_MEANS,
+    INTERCEPT_NAMES,
+    coefficient_label,
+    level_name,
+    residual_labels,
+)
 from bayesmm.design.records import Design
-from bayesmm.design.residual.of_family import moved
+from bayesmm.design.residual.of_family import IDENTITY, LOG, link_code, moved
 from bayesmm.design.residual.structure import Residuals, ResidualTerm
 from bayesmm.design.term_basis import TermBases, TermBasis, untouched
+from bayesmm.errors import DataError, listing
+from bayesmm.families.auxiliary import Auxiliary
 from bayesmm.priors.prior import Prior
 
 
@@ -92,29 +100,72 @@ def own_at_zero(
         The parameters of the residual: the coefficients, and others, which stay.
     library : module
         numpy or pytensor.tensor.
+
+    Returns
+    -------
+    dict, dict
+        Of a generalised model the links of parameters too, by `parameters.level_name`: where the columns are 0, far
+        from the rows, a probability may be 1 to all digits.
+
+    Raises
+    ------
+    DataError
+        Where the columns are 0 the residual sd of a Gaussian model is no number that a computer has.
     """
-    return _in_basis(design, {name: basis.inverse for name, basis in bases.parameters.items()}, own, values, library)
+    own, values, known = dict(own), dict(values), {each.name: each for each in design.family.parameters}
+    for part, coefficients, A in _moved_formulas(design, {k: basis.inverse for k, basis in bases.parameters.items()}):
+        found, first, name = values[coefficients], int(part.has_level), part.formula
+        if first:
+            change, at = found @ A[0, 1:], own[name]
+            with np.errstate(over="ignore"):
+                own[name] = moved(library, known[name], at, change)
+            if not design.family.gaussian:
+                own |= _level(library, coefficients, known[name], at, change)
+            elif library is np:
+                _check_number(part, own[name])
+        values[coefficients] = found @ A[first:, first:].T
+    return own, values
 
 
 def own_at_means(
     design: Design, bases: TermBases, own: Mapping[str, object], values: Mapping[str, object]
 ) -> tuple[dict[str, object], dict[str, object]]:
     """Return parameters and coefficients that priors are of from those reported: the inverse of `own_at_zero`."""
-    return _in_basis(design, {name: basis.R for name, basis in bases.parameters.items()}, own, values, np)
-
-
-def _in_basis(design: Design, maps: Mapping[str, np.ndarray], own: Mapping, values: Mapping, library: ModuleType):
     own, values, known = dict(own), dict(values), {each.name: each for each in design.family.parameters}
+    for part, coefficients, R in _moved_formulas(design, {k: basis.R for k, basis in bases.parameters.items()}):
+        found, first, name = values[coefficients], int(part.has_level), part.formula
+        if first:
+            level = own.pop(level_name(coefficients), None)
+            at, change = (own[name], 0.0) if level is None else (None, level)
+            own[name] = moved(np, known[name], at, change + found @ R[0, 1:])
+        values[coefficients] = found @ R[first:, first:].T
+    return own, values
+
+
+def _moved_formulas(design: Design, maps: Mapping[str, np.ndarray]) -> Iterator[tuple[ResidualTerm, str, np.ndarray]]:
+    """Yield the formulas that a matrix changes something of, with the name of their coefficients and the matrix."""
     for part in design.residual.formulas:
         A, (coefficients,) = maps[part.formula], part.parameters
-        if not np.any(A - np.eye(len(A))):
-            continue
-        found, first = values[coefficients.name], int(part.has_level)
-        if first:
-            change = found @ A[0, 1:]
-            own[part.formula] = moved(library, known[part.formula], own[part.formula], change)
-        values[coefficients.name] = found @ A[first:, first:].T
-    return own, values
+        if np.any(A - np.eye(len(A))):
+            yield part, coefficients.name, A
+
+
+def _level(library: ModuleType, coefficients: str, own: Auxiliary, at: object, change: object) -> dict[str, object]:
+    """Return the link of a parameter at 0 by `level_name`; nothing where the parameter is its own link."""
+    (low, high), code = own.bounds, link_code(own)
+    if code == IDENTITY:
+        return {}
+    return {level_name(coefficients): library.log((at - low) if code == LOG else (at - low) / (high - at)) + change}
+
+
+def _check_number(part: ResidualTerm, sigma: object) -> None:
+    """Raise a DataError for a sigma that is 0 or infinite to a computer: of Gaussian models rows follow from it."""
+    if not np.all((0 < sigma) & (sigma < np.inf)):
+        (parameter,) = part.parameters
+        raise DataError(
+            f"{part.text}: the residual sd where {listing(parameter.terms, limit=3)} would be 0, far from the data, "
+            "is no number that a computer has; write center() around it, which changes neither priors nor predictions"
+        )
 
 
 def _around_means(design: Design, residual: Residuals) -> Residuals:

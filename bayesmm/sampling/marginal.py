@@ -209,6 +209,7 @@ def sample(
             warnings.warn(text, BayesmmWarning, stacklevel=3)
         made = make()
         ahead.join()
+        _at_centre(made)  # where what is reported is no number, that is said before anything is sampled
         if stream is None:  # which holds no draws
             refuse({"x": made.at.size}, settings.draws, settings.tune, settings.chains)
         about = record("nutpie", settings, said, RECORDED)
@@ -229,10 +230,15 @@ def _feed(made: Ready, settings: Settings, about: Mapping[str, object], bar: Pro
     """Return the run as a stream of draws."""
     d, convert = made.at.size, partial(made.tree, made.model)
     compiled = compiled_density(made.at, made.start, [alias(0)], [slice(0, d)], (d,))
-    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), made.at.centre[None, None])}, {"chain": [0], "draw": [0]})
-    template = convert(Run(x, no_stats(), interrupted=False))
+    template = _at_centre(made)
     begin = partial(start_nutpie, compiled, settings, bar, return_raw_trace=True)
     return RunningSampler(begin, (("x", ("coordinate",)),), convert, template, about)
+
+
+def _at_centre(made: Ready) -> xr.DataTree:
+    """Return the tree of one draw, at the centre."""
+    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), made.at.centre[None, None])}, {"chain": [0], "draw": [0]})
+    return made.tree(made.model, Run(x, no_stats(), interrupted=False))
 
 
 def units(model: Marginal, priors: Mapping[str, Prior]) -> Floats:

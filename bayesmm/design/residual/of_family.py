@@ -22,7 +22,7 @@ from types import MappingProxyType, ModuleType
 
 import numpy as np
 
-from bayesmm.design.parameters import free_auxiliaries, of_category
+from bayesmm.design.parameters import free_auxiliaries, level_name, of_category
 from bayesmm.design.residual.scale import ALONE, FormulaColumns, checked_columns, dependent
 from bayesmm.design.residual.scale import STRUCTURE as OF_SIGMA
 from bayesmm.design.residual.structure import (
@@ -198,7 +198,7 @@ def of_rows(
     rows : (n, k) or None
         What the formulas read of each row.
     own : mapping of str to number or (draws, 1)
-        Those that are free, by name.
+        Those that are free, by name; also links by `parameters.level_name`, which are taken where they are given.
     values : mapping of str to (k,) or (draws, k)
         The coefficients of the formulas, and the thresholds.
     effects : mapping of str to (n,) or (draws, n)
@@ -239,10 +239,12 @@ def _thresholds(family: Family, residual: Residuals, part: ResidualTerm, rows, v
 
 def _by_formula(library, parameter: Auxiliary, residual: Residuals, part: ResidualTerm, rows, own, values, effects):
     """Return a parameter of each row."""
-    change = effects.get(parameter.name, 0.0)
+    change, at = effects.get(parameter.name, 0.0), own.get(parameter.name)  # None without an intercept
     for coefficients in part.parameters:
         change = change + values[coefficients.name] @ residual.of_part(part, rows).T
-    return moved(library, parameter, own.get(parameter.name), change)
+        if (level := own.get(level_name(coefficients.name))) is not None:
+            change, at = change + level, None
+    return moved(library, parameter, at, change)
 
 
 def moved(library: ModuleType, parameter: Auxiliary, at: object, change: object) -> object:
@@ -270,6 +272,7 @@ def own_of_rows(
 ) -> tuple:  # fmt: skip
     """Return `of_rows` in NumPy for a design, of its own rows if none are given; `own` may have more than is free."""
     free = {parameter.name for parameter in free_auxiliaries(design)}
+    free |= set(design.residual.levels.values())
     read = design.residual.rows if rows is None else rows
     known = {name: value for name, value in own.items() if name in free}
     return of_rows(np, design.family, design.residual, read, known, values, effects)

@@ -228,20 +228,20 @@ def scale_at_zero(design, values: Mapping[str, Array]) -> float | Array:
 
 
 def say_about_origins(residuals: Residuals) -> list[Message]:
-    """Return a note for a formula of a parameter whose numbers are far from 0, where the parameter's prior stands."""
+    """Return a note for a formula of numbers far from 0 whose parameter is 1 there: so its origin is in the model."""
     said = []
-    for part in residuals.parts:
-        if part.structure is not STRUCTURE and not (part.of and part.of not in part.given and not part.categories):
+    for part in residuals.formulas:
+        if part.has_level or part.formula in part.given or part.structure is ALONE:
             continue
-        shown = part.parameters[0].terms if part.parameters else ()
-        means, sds = number_means(part.rows), part.rows.std(axis=0)
-        far = [i for i in range(len(shown)) if abs(means[i]) > FAR * sds[i]]
+        (parameter,), means, sds = part.parameters, number_means(part.rows), part.rows.std(axis=0)
+        far = [i for i in range(parameter.size) if abs(means[i]) > FAR * sds[i]]
         if far:
-            name, i = part.of or "sigma", far[0]
+            shown, i = parameter.terms, far[0]
             said.append(
                 note(
-                    f"{part.text}: {shown[i]} has the mean {means[i]:.4g} and the sd {sds[i]:.2g}, so that {name}, "
-                    f"which is the value at 0, and its prior are far from the data; write center({shown[i]}) there"
+                    f"{part.text}: {shown[i]} has the mean {means[i]:.4g} and the sd {sds[i]:.2g}, and {part.formula} is "
+                    f"1 where it is 0, far from the data; the priors of thresholds, coefficients and sds are of rows "
+                    f"there, so write center({shown[i]})"
                 )
             )
     return said

@@ -15,7 +15,7 @@ from types import MappingProxyType, ModuleType
 import numpy as np
 
 from bayesmm.design.coding import Factor, Numbers
-from bayesmm.design.parameters import residual_labels
+from bayesmm.design.parameters import level_name, residual_labels
 from bayesmm.design.residual.correlation import Correlation, Inverse, Layout
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import DataError
@@ -261,6 +261,11 @@ class Residuals:
     def formulas(self) -> tuple[ResidualTerm, ...]:
         """The formulas of parameters that have columns of their own."""
         return tuple(part for part in self.parts if part.basis is not None)
+
+    @property
+    def levels(self) -> dict[str, str]:
+        """The name of the link of each parameter with a formula where its columns are 0: see `level_name`."""
+        return {part.formula: level_name(own.name) for part in self.formulas for own in part.parameters}
 
     @property
     def by_row(self) -> bool:

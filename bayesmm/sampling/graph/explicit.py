@@ -197,9 +197,9 @@ def add_own(
     own = {name: scalar(f"{INTERNAL}{name}" if name in at_means else name, name, priors[name]) for name in names}
     found = {each.name: _residual_vector(each, priors, each.name in at_means) for each in design.residual.parameters}
     reported, values = own_at_zero(design, bases, own, found, pt)
-    for name in names:
-        if name in at_means:
-            pm.Deterministic(name, reported[name])
+    for name, value in reported.items():
+        if name in at_means or name not in own:
+            pm.Deterministic(name, value)
     for each in design.residual.parameters:
         if each.name in at_means:
             pm.Deterministic(each.name, values[each.name], dims=(residual_dim(each),))
