@@ -30,6 +30,8 @@ class ResidualSums:
         For each two of them.
     basis : ((k, k) float64, tuple of int) or None
         R and the order of the `TermBasis` of the columns of sigma's formula; None of others, and from a file.
+    sizes : tuple of float
+        `FormulaColumns.sizes` of them; nothing of others, and from a file.
     """
 
     kind: str
@@ -41,3 +43,4 @@ class ResidualSums:
     levels: tuple[np.ndarray, ...]
     pairs: tuple[np.ndarray, ...]
     basis: tuple[np.ndarray, tuple[int, ...]] | None = None
+    sizes: tuple[float, ...] = ()

@@ -164,7 +164,8 @@ def _block_basis(block, codings: Sequence[Coding], values: Values) -> TermBasis:
     for coding in codings:
         size = sum(map(len, matrix_names(coding, values)))
         part = slice(start, start + size)
-        if tuple(range(start, start + size)) in free:  # one part, not several of one column each
+        # in one part, not several of one column each; beside columns of other predictors in (x | p | g)
+        if any(set(range(start, start + size)) <= set(columns) for columns in free):
             own = learn_basis(block.Z[:, part], coding, values)
             R[part, part] = own.R
             order += [start + j for j in own.order]

@@ -118,7 +118,7 @@ def residual_of(
         (of,) = formula.scales
         X = np.column_stack([np.ones(len(own.keys)), own.keys]) if of.intercept else own.keys
         found = known.get(of.name, untouched(X.shape[1])) if own.basis is None else TermBasis(*own.basis)
-        columns = scale.FormulaColumns(X, own.names, found, np.zeros(X.shape[1], dtype=bool))
+        columns = scale.FormulaColumns(X, own.names, found, own.sizes or (1.0,) * X.shape[1])
         y = np.array([-spread, spread])  # all that is asked of the response is its sd
         return Residuals((scale.term(of, columns, y),))  # its rows are the strata
     if not formula.residuals:
@@ -179,8 +179,8 @@ def _strata(formula: Formula, opened: Opened, found: Evaluated, rows: Prepared, 
             both = both & one
         kind = nw.when(both).then(nw.lit(float(k))).otherwise(kind)
     sums = by_stratum(rows, layout, kind, np.ascontiguousarray(X[:, int(own.intercept) :]), columns.names)
-    basis = scale.formula_columns(*given, count=sums.count).basis
-    return replace(sums, basis=(basis.R, basis.order))
+    counted = scale.formula_columns(*given, count=sums.count)
+    return replace(sums, basis=(counted.basis.R, counted.basis.order), sizes=counted.sizes)
 
 
 def _combinations(text: str, exprs: Sequence[Expr], opened: Opened, rows: Prepared) -> _Strata:

@@ -18,7 +18,15 @@ from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glm import own_values
 from bayesmm.estimation.glmm import Warm, criterion_of, effects, maximize_generalised
 from bayesmm.estimation.hessians import Joint, among_effects, coefficient_block, design_order, entries, joint, slopes
-from bayesmm.estimation.map import Goal, check_closed_form, nowhere, reported, start_values, values_of_part
+from bayesmm.estimation.map import (
+    Goal,
+    check_closed_form,
+    nowhere,
+    reported,
+    set_formula_units,
+    start_values,
+    values_of_part,
+)
 from bayesmm.estimation.natural_likelihood import Likelihood, likelihood_of, natural_problem
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, ROUNDING, SNAP, Search, hessian, minimum, outcome, snapped
 from bayesmm.estimation.reml import SINGULAR, factors_are_singular
@@ -171,6 +179,7 @@ def generalised_goal(likelihood: Likelihood, priors: Priors, half: Floats) -> Go
     d, units = int(c.sizes[2]), np.concatenate([np.empty(0), *sd_units(likelihood)])[first_terms(c)]
     size, at = np.ones(d), c.at[: len(units)]
     size[at[at >= 0]] = units[at >= 0]
+    set_formula_units(size, c, places, design)
     for one in structure.parts:
         for i, entry in enumerate(one.part.entries):
             at = c.at[len(units) + one.first + i]

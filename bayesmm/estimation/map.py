@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayesmm.design.covariance.structure import coordinates_of, searched
-from bayesmm.design.parameters import INTERCEPT_AT_MEANS, sd_places
+from bayesmm.design.parameters import INTERCEPT_AT_MEANS, residual_labels, sd_places
 from bayesmm.design.records import Design
 from bayesmm.design.residual.structure import values_by_label
 from bayesmm.design.summed import sd
@@ -141,7 +141,20 @@ def gaussian_goal(integrated: Integrated, priors: Priors, reml: Estimates) -> Go
     units[c.at[: len(sds)][free]] = sds[free]
     if c.kind[len(sds)] == SIGNED:  # a sigma that may be 0
         units[c.at[len(sds)]] = sd(integrated.problem.design.y, 0) or 1.0
+    set_formula_units(units, c, places, integrated.problem.design)
     return Goal(SearchedPosterior(c, likelihood), places, np.diag(units))
+
+
+def set_formula_units(units: Floats, c: Coordinates, places: Sequence[str], design: Design) -> None:
+    """Set the units, (d,), of the coefficients of parameters' formulas, which are those of their columns."""
+    sizes = {
+        label: size
+        for own in design.residual.parameters
+        for label, size in zip(residual_labels(own), own.sizes or (1.0,) * own.size, strict=True)
+    }
+    for i, place in enumerate(places):
+        if place in sizes and c.at[i] >= 0:
+            units[c.at[i]] = 1 / sizes[place]
 
 
 def sd_units(integrated: Integrated, reml: Estimates) -> list[Floats]:

@@ -209,7 +209,8 @@ def sample(
             warnings.warn(text, BayesmmWarning, stacklevel=3)
         made = make()
         ahead.join()
-        _at_centre(made)  # where what is reported is no number, that is said before anything is sampled
+        if made.model.design.residual.formulas:
+            _at_centre(made)  # where what is reported is no number, that is said before anything is sampled
         if stream is None:  # which holds no draws
             refuse({"x": made.at.size}, settings.draws, settings.tune, settings.chains)
         about = record("nutpie", settings, said, RECORDED)

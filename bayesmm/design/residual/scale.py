@@ -43,22 +43,15 @@ class FormulaColumns:
     names : tuple of str, length k
     basis : TermBasis
         Of X; nothing is taken out without an intercept, where all columns are indicators.
-    numbers : (k,) bool
-        Which of them have a number, whose unit and origin a prior should not depend on; others are of factors alone.
+    sizes : tuple of float, length k
+        What the scale of each coefficient's default prior is divided by: 1 for indicators of factors; of numbers, whose
+        unit and origin it should not depend on, the sd of the column less its margins, or how far two values are apart.
     """
 
     X: Array
     names: tuple[str, ...]
     basis: TermBasis
-    numbers: Array
-
-    @property
-    def sizes(self) -> tuple[float, ...]:
-        """What the scale of each coefficient's default prior is divided by, an intercept's too: (k,).
-
-        1 for indicators; of numbers the sd of the column less its margins, or the distance between two values.
-        """
-        return tuple(map(_size, self.X.T, self.basis.taken_out(self.X).T, self.numbers))
+    sizes: tuple[float, ...]
 
 
 def formula_columns(
@@ -75,7 +68,7 @@ def formula_columns(
     known : TermBasis, optional
         The basis that the data of the model gave; learned here if there is none.
     count : (n,), optional
-        How often each row counts for it.
+        How often each row counts.
     """
     X, named = matrix(coding, values, n), matrix_names(coding, values)
     if known is None:
@@ -87,16 +80,22 @@ def formula_columns(
         for term, names in zip(terms, named, strict=True)
         for _ in names
     ]
-    return FormulaColumns(X, tuple(name for names in named for name in names), known, np.array(numbers, dtype=bool))
+    count = np.ones(n) if count is None else count
+    sizes = tuple(_size(*column, count) for column in zip(X.T, known.taken_out(X).T, numbers, strict=True))
+    return FormulaColumns(X, tuple(name for names in named for name in names), known, sizes)
 
 
-def _size(x: Array, taken_out: Array, number: bool) -> float:
+def _size(x: Array, taken_out: Array, number: bool, count: Array) -> float:
+    if len(x) == 0:
+        return 1.0
     if not number:
         return 1.0 if np.isin(x, (-1.0, 0.0, 1.0)).all() or x.std() == 0 else float(x.std())
     low, width = taken_out.min(), np.ptp(taken_out)
     share = (taken_out - low) / (width or 1.0)
     two = (np.minimum(share, 1.0 - share) < TWO_VALUED).all()  # true and false, however they are written
-    return float(width if two else taken_out.std()) or 1.0
+    mean = np.average(taken_out, weights=count)
+    sd = np.sqrt(np.average(np.square(taken_out - mean), weights=count))
+    return float(width if two else sd) or 1.0
 
 
 def term(scale: Scale, columns: FormulaColumns, y: Array, learning: bool = True) -> ResidualTerm:
@@ -175,7 +174,8 @@ def rows(arguments: Arguments) -> None:
 
 def relative_sd(library: ModuleType, rows: object, values: Mapping[str, object]) -> object:
     """Return exp(X gamma), (..., n)."""
-    return library.exp(values[NAME] @ rows.T)
+    with np.errstate(over="ignore"):  # infinite where a number is far from 0, which no likelihood takes
+        return library.exp(values[NAME] @ rows.T)
 
 
 @kernel
@@ -231,17 +231,17 @@ def say_about_origins(residuals: Residuals) -> list[Message]:
     """Return a note for a formula of numbers far from 0 whose parameter is 1 there: so its origin is in the model."""
     said = []
     for part in residuals.formulas:
-        if part.has_level or part.formula in part.given or part.structure is ALONE:
+        if part.has_level:  # whose prior is at the means; without one all columns are indicators
             continue
         (parameter,), means, sds = part.parameters, number_means(part.rows), part.rows.std(axis=0)
         far = [i for i in range(parameter.size) if abs(means[i]) > FAR * sds[i]]
         if far:
-            shown, i = parameter.terms, far[0]
+            i, name = far[0], parameter.terms[far[0]]
             said.append(
                 note(
-                    f"{part.text}: {shown[i]} has the mean {means[i]:.4g} and the sd {sds[i]:.2g}, and {part.formula} is "
-                    f"1 where it is 0, far from the data; the priors of thresholds, coefficients and sds are of rows "
-                    f"there, so write center({shown[i]})"
+                    f"{part.text}: {name} has the mean {means[i]:.4g} and the sd {sds[i]:.2g}, and {part.formula} is 1 "
+                    f"where it is 0, far from the data; so the priors of thresholds, coefficients and sds are of rows "
+                    f"there; write center({name})"
                 )
             )
     return said
