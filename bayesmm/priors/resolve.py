@@ -283,8 +283,8 @@ def _check_at(key: str, kind: str, prior: Prior, movable: bool) -> None:
 
 def _check_one_correlation(key: str, low: float, high: float, prior: Prior) -> None:
     """Refuse what is not within the bounds of a structure's correlation."""
-    numbers = tuple(prior.parameters.values())
     known = prior.support in ("point", "interval") and prior.on == "sd" and prior.at == "zero"
+    numbers = prior.ends if prior.support == "interval" else tuple(prior.parameters.values())
     if not (known and all(low <= value <= high for value in numbers)):
         raise PriorError(
             f"the prior of {key!r} is {prior}, but it is a correlation between {low:.4g} and {high:.4g}; use a number, "
@@ -299,7 +299,7 @@ def _check_positive(key: str, kind: str, prior: Prior) -> None:
     what = f"the prior of {key!r} is {prior}, but {noun} is above 0"
     if prior.support == "point" and prior.parameters["value"] <= 0:
         raise PriorError(what)
-    if prior.support == "interval" and prior.parameters["lower"] < 0:
+    if prior.support == "interval" and prior.ends[0] < 0:
         raise PriorError(f"{what}; give it lower=0")
     if prior.support == "real":
         half = DISTRIBUTIONS[prior.distribution].half
@@ -314,7 +314,7 @@ def _check_within(key: str, support: tuple[float, float], prior: Prior) -> None:
     elif prior.support == "point":
         lower = upper = prior.parameters["value"]
     elif prior.support == "interval":
-        lower, upper = prior.parameters["lower"], prior.parameters["upper"]
+        lower, upper = prior.ends
     else:
         return  # a function, which is asked when it is called
     if lower < support[0] or upper > support[1]:

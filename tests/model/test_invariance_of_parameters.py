@@ -194,7 +194,7 @@ def test_a_probability_that_is_1_at_0_costs_no_row_a_digit(tmp_path):
     for fit in (fits[1], bmm.load(tmp_path / "fit.nc")):
         np.testing.assert_allclose(drawn_rows(fit), drawn_rows(fits[0]), rtol=1e-6)
         assert fit.loo().elpd == pytest.approx(fits[0].loo().elpd, abs=1e-6)
-        np.testing.assert_array_equal(fit.simulate(draws=2, seed=1), fits[0].simulate(draws=2, seed=1))
+        np.testing.assert_array_equal(fit.posterior_predictive(seed=1).draws, fits[0].posterior_predictive(seed=1).draws)
     assert fits[1].evidence(seed=1).log_evidence == pytest.approx(fits[0].evidence(seed=1).log_evidence, abs=1e-6)
     points = [fit.model.maximize("MAP") for fit in fits]
     np.testing.assert_array_equal(points[1].simulate(2, seed=3), points[0].simulate(2, seed=3))
@@ -263,7 +263,7 @@ def test_what_is_said_of_the_priors():
     assert re.search(r"zi\s+Uniform\(lower=0, upper=1\) at the means", text)
     assert re.search(r"logit_zi\[x\]\s+Normal\(mu=0, sigma=1\.\d+\) at the means", text)
     assert not re.search(r"logit_zi\[x:f\[T\.b\]\]\s+Normal\(mu=0, sigma=\S+\) at the means", text)
-    assert "or of a parameter where those of its formula are" in " ".join(text.split())
+    assert "and of a parameter where those of its formula are" in " ".join(text.split())
     equation = m.equation()
     assert r"\mathrm{logit}\,\bar{\pi} &= \mathrm{logit}\,\pi + " in equation
     assert r"\bar{\pi} &\sim \mathrm{Uniform}" in equation
