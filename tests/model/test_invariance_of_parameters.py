@@ -13,11 +13,13 @@ import pytest
 from scipy import stats
 
 import bayesmm as bmm
+from bayesmm.design.parameters import residual_labels
 from bayesmm.errors import BayesmmWarning, DataError, PriorError
-from bayesmm.likelihood.marginal import generalised, marginal
+from bayesmm.likelihood.marginal import generalised, generalised_coordinates, marginal
 from bayesmm.likelihood.problem import integrate
 from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.priors import prior_bases, prior_design
+from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 from bayesmm.sampling.joint import joint_posterior
 from bayesmm.sampling.marginal import as_tree, centre
 from bayesmm.storage.runs import Run, no_stats
@@ -132,8 +134,6 @@ def test_the_joint_log_posterior_differs_by_a_constant(case, change):
         joint_posterior(m.design, prior_design(m.design, m.priors), m.priors, [False] * len(m.design.blocks))
         for m in models
     ]
-    from bayesmm.likelihood.marginal import generalised_coordinates
-
     c, places = generalised_coordinates(models[0].design, models[0].priors)
     rng = np.random.default_rng(3)
     x = 0.2 * rng.normal(size=(4, posteriors[0].size))
@@ -194,11 +194,53 @@ def test_a_probability_that_is_1_at_0_costs_no_row_a_digit(tmp_path):
     for fit in (fits[1], bmm.load(tmp_path / "fit.nc")):
         np.testing.assert_allclose(drawn_rows(fit), drawn_rows(fits[0]), rtol=1e-6)
         assert fit.loo().elpd == pytest.approx(fits[0].loo().elpd, abs=1e-6)
-        np.testing.assert_array_equal(fit.posterior_predictive(seed=1).draws, fits[0].posterior_predictive(seed=1).draws)
+        np.testing.assert_array_equal(
+            fit.predict(kind="response", seed=1).draws, fits[0].predict(kind="response", seed=1).draws
+        )
     assert fits[1].evidence(seed=1).log_evidence == pytest.approx(fits[0].evidence(seed=1).log_evidence, abs=1e-6)
     points = [fit.model.maximize("MAP") for fit in fits]
     np.testing.assert_array_equal(points[1].simulate(2, seed=3), points[0].simulate(2, seed=3))
     np.testing.assert_allclose(points[1].fitted, points[0].fitted, rtol=1e-6)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# PyMC's graphs
+
+
+GRAPHS = [("sigma, (1 | g)", "explicit"), ("sigma", "explicit"), ("shape", "explicit"), ("shape", "marginal")]
+
+
+@pytest.mark.parametrize(("case", "effects"), GRAPHS)
+def test_the_graphs_densities_differ_by_a_constant(case, effects):
+    models, rng, found = pair(CASES[case], "both"), np.random.default_rng(1), []
+    sizes = ratios(models)
+    with without_compiler():
+        graphs = [m.graph(effects, centred=False) for m in models]
+        functions = [g.compile_fn(g.logp(), inputs=g.value_vars, mode=PYTHON) for g in graphs]
+        start = graphs[0].initial_point()
+        for _ in range(3):
+            point = {name: value + 0.2 * rng.normal(size=np.shape(value)) for name, value in start.items()}
+            other = dict(point)
+            for own in models[0].design.residual.formulas[0].parameters:
+                (name,) = {own.name, f"_{own.name}"} & set(point)
+                other[name] = point[name] / [sizes[label] for label in residual_labels(own)]
+            found.append(functions[1](other) - functions[0](point))
+    assert np.isfinite(found).all()
+    assert np.ptp(found) <= 1e-8 * np.abs(functions[0](point))
+
+
+def test_the_graph_has_the_compiled_density_and_reports_what_it_reports():
+    """The explicit graph of y ~ f, sigma ~ x * f, its coefficients at some point, against the normal density."""
+    m = model(*CASES["sigma"], data=moved(3.0, 2.0))
+    graph, d = m.graph("explicit"), m.design
+    with without_compiler():
+        point = graph.initial_point()
+        names = ["beta", "sigma", "log_sigma"]
+        outputs = [*graph.replace_rvs_by_values([graph[name] for name in names]), graph.logp(vars=[graph["y"]])]
+        given = {name: value + 0.1 for name, value in point.items()}
+        beta, sigma, log_sigma, value = graph.compile_fn(outputs, inputs=graph.value_vars, mode=PYTHON)(given)
+    sds = sigma * np.exp(d.residual.formulas[0].rows @ log_sigma)
+    assert value == pytest.approx(stats.norm(d.X @ beta, sds).logpdf(d.y).sum(), rel=1e-10)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -213,9 +255,10 @@ def test_the_density_is_that_of_priors_at_the_means_written_out():
     V, ones = d.residual.formulas[0].rows, np.ones(N)
     names = d.residual.formulas[0].parameters[0].terms
     assert names == ("x", "f[T.b]", "x:f[T.b]")
-    left = lambda column, *others: (
-        column - np.column_stack(others) @ np.linalg.lstsq(np.column_stack(others), column)[0]
-    )
+
+    def left(column: np.ndarray, *others: np.ndarray) -> np.ndarray:
+        return column - np.column_stack(others) @ np.linalg.lstsq(np.column_stack(others), column)[0]
+
     columns = [left(V[:, 0], ones), left(V[:, 1], ones), left(V[:, 2], ones, V[:, 0], V[:, 1])]
     sds = np.exp(x[0] + np.column_stack(columns) @ x[1:])
     mean, sd = (m.priors["Intercept_centred"].parameters[k] for k in ("mu", "sigma"))
@@ -231,7 +274,7 @@ def test_the_density_is_that_of_priors_at_the_means_written_out():
 
 
 def test_a_prior_of_your_own_is_of_what_is_reported():
-    """A prior of sigma that is given is of the sd where x is 0, and no coefficient's moves; at='means' is at the mean."""
+    """A prior of sigma that is given is of the sd where x is 0; with at='means' it is of that at the mean."""
     formulas, data = ("y ~ 1", "sigma ~ x"), moved(3.0, 2.0)
     given = bmm.Prior("HalfNormal", sigma=2)
     m = model(formulas, "gaussian", data, priors={"sigma": given})
@@ -245,7 +288,7 @@ def test_a_prior_of_your_own_is_of_what_is_reported():
     at_means = model(formulas, "gaussian", data, priors={"sigma": bmm.Prior("HalfNormal", sigma=2, at="means")})
     assert not prior_bases(at_means.design, at_means.priors).parameters["sigma"].trivial
     assert dict(at_means.with_priors(dict(at_means.priors)).priors) == dict(at_means.priors)
-    with pytest.raises(PriorError, match="'sigma' has at='means', which is for coefficients.*that have a formula"):
+    with pytest.raises(PriorError, match=r"'sigma' has at='means', which is for coefficients.*that have a formula"):
         model("y ~ 1", "gaussian", data, priors={"sigma": bmm.Prior("HalfNormal", sigma=2, at="means")})
 
 
