@@ -32,7 +32,7 @@ from bayesmm.estimation.estimates import pearson_residuals
 from bayesmm.likelihood.own_parameters import OwnParameters
 from bayesmm.posterior.convergence import NAMES, diagnose, in_batches, quantile
 from bayesmm.posterior.own_values import own_in_rows
-from bayesmm.priors import own_at_means, own_at_zero, prior_bases, shifts_of_thresholds, threshold_means
+from bayesmm.priors import formula_bases, own_at_means, own_at_zero, prior_bases, shifts_of_thresholds, threshold_means
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count
 
@@ -205,7 +205,7 @@ def mean_own(fit) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     Those of a parameter with a formula are of its value at the means of the columns, so that what is said of the rows
     does not depend on where a predictor has its zero.
     """
-    design, bases = fit.design, fit.design.spec.bases
+    design, bases = fit.design, formula_bases(fit.design)
     own, values = own_at_means(design, bases, scalar_draws(fit), residual_draws(fit))
     means = {name: float(draws.mean()) for name, draws in own.items()}
     own, values = own_at_zero(design, bases, means, mean_values(values))

@@ -6,6 +6,7 @@ import numpy as np
 
 from bayesmm.design.predictors import MEAN, part_of
 from bayesmm.design.residual.of_family import own_of_rows
+from bayesmm.estimation.centred_formulas import centred
 from bayesmm.estimation.glm import own_values
 from bayesmm.estimation.glmm import Warm, coordinates, make_problem
 from bayesmm.likelihood.crossproducts import Floats
@@ -112,7 +113,8 @@ def modes_along(point) -> Iterator[list[Floats]]:
 
     Those of a generalised model's ML fit, in the fit's coordinates, (G_k, q_k); by differences.
     """
-    problem, x = make_problem(point.design, orthonormal_columns(point.design)), point.optimum.parameters
+    design = centred(point.design)
+    problem, x = make_problem(design, orthonormal_columns(design)), point.optimum.parameters
     nothing, u = np.empty((point.design.p, 0)), np.concatenate([np.empty(0), *(b.ravel() for b in point.modes)])
     for column in point.joint.search.T:
         up, down = (coordinates(problem, x + sign * ALONG * column, Warm(0 * u), nothing).modes for sign in (1.0, -1.0))

@@ -12,7 +12,7 @@ import numpy as np
 from bayesmm.design.parameters import free_auxiliaries
 from bayesmm.design.records import Design
 from bayesmm.likelihood.own_parameters import OwnParameters, own_parameters
-from bayesmm.priors import own_at_means, prior_residual
+from bayesmm.priors import formula_bases, own_at_means, prior_residual
 
 Array = np.ndarray
 
@@ -29,7 +29,7 @@ def own_in_rows(design: Design, own: Mapping[str, object], values: Mapping[str, 
     values : mapping of str to (..., k)
         Those of formulas, and thresholds.
     """
-    bases = design.spec.bases
+    bases = formula_bases(design)
     own, values = own_at_means(design, bases, own, values)
     scalars = [np.asarray(own[each.name], dtype=float)[..., None] for each in free_auxiliaries(design)]
     columns = [*scalars, *(np.asarray(values[each.name]) for each in design.residual.parameters)]

@@ -7,6 +7,7 @@ deviations in units of the response. No PyMC here.
 from bayesmm.priors.basis import (
     category_means,
     coefficient_places,
+    formula_bases,
     formula_places,
     own_at_means,
     own_at_zero,
@@ -33,6 +34,7 @@ __all__ = [
     "coefficient_places",
     "coefficient_prior",
     "default_priors",
+    "formula_bases",
     "formula_places",
     "own_at_means",
     "own_at_zero",

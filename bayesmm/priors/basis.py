@@ -48,6 +48,15 @@ def _of_formula(part: ResidualTerm, priors: Mapping[str, Prior]) -> TermBasis:
     return part.basis.restricted([_at_means(priors, place) for place in formula_places(part)])
 
 
+def formula_bases(design: Design) -> TermBases:
+    """Return bases in which nothing is taken out but of the columns of parameters' formulas: what default priors have.
+
+    Of a design that `prior_design` has made there is nothing left to take out.
+    """
+    parameters = {part.formula: part.basis for part in design.residual.formulas}
+    return TermBases(untouched(design.p), tuple(untouched(len(block.columns)) for block in design.blocks), parameters)
+
+
 def formula_places(part: ResidualTerm) -> tuple[str, ...]:
     """Return the place of the prior of each column of a parameter's formula, first the parameter's if it has one."""
     return (part.formula,) * part.has_level + tuple(label for own in part.parameters for label in residual_labels(own))

@@ -161,6 +161,17 @@ def test_the_mode_is_the_same(case, change):
     np.testing.assert_allclose(second.beta, first.beta, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("case", ["shape", "zi", "phi", "hu"])
+def test_the_maximum_of_the_likelihood_is_the_same(case, change):
+    first, second = (m.maximize() for m in pair(CASES[case], change))
+    assert first.converged and second.converged
+    assert second.criterion == pytest.approx(first.criterion, abs=1e-7)
+    np.testing.assert_allclose(rows_of(second), rows_of(first), rtol=1e-5)
+    # differences of the mean in what is reported, whose errors are hundreds of times those at the means
+    np.testing.assert_allclose(second.predict(), first.predict(), rtol=1e-4)
+
+
 def drawn_rows(fit) -> np.ndarray:
     """Return the own parameters of the rows in each draw, (draws, n)."""
     if not fit.design.family.gaussian:

@@ -17,7 +17,7 @@ import numpy as np
 from bayesmm.design.coding import Factor, Numbers
 from bayesmm.design.parameters import level_name, residual_labels
 from bayesmm.design.residual.correlation import Correlation, Inverse, Layout
-from bayesmm.design.term_basis import TermBasis
+from bayesmm.design.term_basis import TermBasis, untouched
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import Signature
 
@@ -199,7 +199,8 @@ class ResidualTerm:
         if basis.trivial:
             return self
         whole = np.column_stack([np.ones(len(self.rows)), self.rows]) if self.has_level else self.rows
-        return replace(self, rows=np.ascontiguousarray(basis.taken_out(whole)[:, int(self.has_level) :]))
+        rows = np.ascontiguousarray(basis.taken_out(whole)[:, int(self.has_level) :])
+        return replace(self, rows=rows, basis=untouched(basis.size))
 
     @cached_property
     def layout(self) -> Layout:
