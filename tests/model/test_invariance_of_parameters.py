@@ -15,9 +15,11 @@ from scipy import stats
 import bayesmm as bmm
 from bayesmm.design.parameters import residual_labels
 from bayesmm.errors import BayesmmWarning, DataError, PriorError
+from bayesmm.inference.profile import profiles
 from bayesmm.likelihood.marginal import generalised, generalised_coordinates, marginal
 from bayesmm.likelihood.problem import integrate
 from bayesmm.posterior.auxiliaries import auxiliary_values
+from bayesmm.posterior.parameter_values import scalars
 from bayesmm.priors import prior_bases, prior_design
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 from bayesmm.sampling.joint import joint_posterior
@@ -170,6 +172,23 @@ def test_the_maximum_of_the_likelihood_is_the_same(case, change):
     np.testing.assert_allclose(rows_of(second), rows_of(first), rtol=1e-5)
     # differences of the mean in what is reported, whose errors are hundreds of times those at the means
     np.testing.assert_allclose(second.predict(), first.predict(), rtol=1e-4)
+
+
+def test_profile_intervals_are_the_same():
+    points = [m.maximize() for m in pair(CASES["shape"], "origin")]
+    every = [one for one in scalars(points[0].design) if one.label != "shape"]
+    first, second = ([(one.lower, one.upper) for one in profiles(point, every, 0.95)] for point in points)
+    np.testing.assert_allclose(second, first, rtol=1e-4)
+    points = [m.maximize() for m in pair(CASES["phi"], "unit")]
+    first, second = (profiles(point, scalars(point.design)[1:2], 0.95)[0] for point in points)
+    assert first.parameter == "phi"
+    assert (second.lower, second.upper) == pytest.approx((first.lower, first.upper), rel=1e-4)
+
+
+def test_a_profile_of_what_is_far_from_the_data_is_refused():
+    point = model(*CASES["hu"], data=moved(1000.0, 1.0)).maximize()
+    with pytest.raises(DataError, match=r"the profile of hu is not available.*far from the data; write center\(\)"):
+        point.confint()
 
 
 def drawn_rows(fit) -> np.ndarray:
