@@ -49,7 +49,7 @@ def correlation(frame, text, value):
 
 
 def residual_covariance(design, positive, labels):
-    """Return the covariance matrix of the residuals, (n, n), for sigma and the parameters by label."""
+    """Return the covariance matrix of the residuals, (n, n), for sigma and the parameters that priors are of."""
     value, frame, text = dict(zip(labels, positive, strict=True)), design.frame, design.formula.text
     sd = np.full(design.n, value["sigma"])
     if "se(" in text:
@@ -57,8 +57,9 @@ def residual_covariance(design, positive, labels):
     for label in labels[1:]:
         if label.startswith("log_sigma["):
             inside = label[len("log_sigma[") : -1]
-            column = frame["x"] if inside == "x" else frame["f"] == inside.rstrip("]")[-1]
-            sd = sd * np.exp(value[label] * column.to_numpy())
+            column = (frame["x"] if inside == "x" else frame["f"] == inside.rstrip("]")[-1]).to_numpy(float)
+            beside_sigma = inside == "x" or "[T." in inside  # sigma is the sd at the column's mean
+            sd = sd * np.exp(value[label] * (column - beside_sigma * column.mean()))
     sd = sd if design.weights is None else sd / np.sqrt(design.weights)
     return sd[:, None] * correlation(frame, text, value) * sd
 

@@ -39,7 +39,7 @@ from bayesmm.design.smooth_rows import curves
 from bayesmm.design.spec import DataArguments, DesignSpec, Grouping, data_arguments
 from bayesmm.design.state import Scope, Transforms
 from bayesmm.design.summed import is_summed
-from bayesmm.design.term_basis import learn_bases
+from bayesmm.design.term_basis import TermBasis, learn_bases
 from bayesmm.design.transforms import check_columns, evaluate, smooth_rows
 from bayesmm.design.variables import Variable, read_variable
 from bayesmm.errors import DataError
@@ -208,11 +208,12 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     fixed = learn_coding(formula.intercept, formula.terms, values)
     X, coefficients = checks.checked_matrix(fixed, values, len(left.y), "the fixed part", scope.learning)
     # 4: the residual and the groups
-    residual = _residual(formula, left, scope, shift)
+    residual = _residual(formula, left, scope, shift, spec.bases.parameters if spec.learned else {})
     check_identified(X[:, 1:], coefficients[1:], residual, scope.learning)
     blocks, bars, groupings = make_blocks(formula, values, scope, left.family, residual, spec.matrices)
     check_rows(blocks, formula, scope)
     bases = spec.bases if spec.learned else learn_bases(X, fixed, blocks, bars, values)
+    bases = replace(bases, parameters={part.formula: part.basis for part in residual.formulas})
     # 5: what the data give cause to say
     whole = bases.fixed if bases.fixed.size == X.shape[1] else bases.fixed.with_intercept()
     aliased, said = checks.check_dependence(X, whole.taken_out(X), fixed, values)
@@ -243,10 +244,12 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
     )
 
 
-def _residual(formula: Formula, left: Outcome, scope: Scope, shift: np.ndarray) -> Residuals:
+def _residual(
+    formula: Formula, left: Outcome, scope: Scope, shift: np.ndarray, known: Mapping[str, TermBasis]
+) -> Residuals:
     """Return the residuals' structure: of one response what the formula says, of several that of their rows."""
     if formula.several is None:
-        return residual_terms(formula, left.family, scope, left.y, left.weights)
+        return residual_terms(formula, left.family, scope, left.y, left.weights, known)
     return residuals(formula, scope, left.y, shift)
 
 

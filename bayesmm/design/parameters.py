@@ -339,6 +339,14 @@ def responses_of(design, parameter: Parameter) -> tuple[str, ...]:
     return pairs[parameter.terms[0]]
 
 
+def level_name(coefficients: str) -> str:
+    """Return the variable of the link of a parameter where the columns of its formula are 0: ``logit_zi_level``.
+
+    It is there beside the parameter itself, which may be 1 to all digits there, so that rows could not follow from it.
+    """
+    return f"{coefficients}_level"
+
+
 def residual_dim(own) -> str:
     """Return the dimension of a vector of the residual's."""
     return f"{own.name}_term"
@@ -346,7 +354,7 @@ def residual_dim(own) -> str:
 
 def residual_names(term) -> frozenset[str]:
     """Return every variable and dimension that the residual's parameters bring to the posterior."""
-    return frozenset(name for own in term.parameters for name in (own.name, residual_dim(own)))
+    return frozenset(name for own in term.parameters for name in (own.name, residual_dim(own), level_name(own.name)))
 
 
 def residual_owner(design, parameter: Parameter):

@@ -28,6 +28,10 @@ class ResidualSums:
         For each block of the design.
     pairs : tuple of (S, pairs, l_first, l_second) float64
         For each two of them.
+    basis : ((k, k) float64, tuple of int) or None
+        R and the order of the `TermBasis` of the columns of sigma's formula; None of others, and from a file.
+    sizes : tuple of float
+        `FormulaColumns.sizes` of them; nothing of others, and from a file.
     """
 
     kind: str
@@ -38,3 +42,5 @@ class ResidualSums:
     weighted: np.ndarray
     levels: tuple[np.ndarray, ...]
     pairs: tuple[np.ndarray, ...]
+    basis: tuple[np.ndarray, tuple[int, ...]] | None = None
+    sizes: tuple[float, ...] = ()

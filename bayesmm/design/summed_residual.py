@@ -88,7 +88,8 @@ def kinds_of_sets(design) -> SetKinds:
     none, alike = np.zeros(S, np.int64), (np.zeros((1, 1)), n)
     if own.kind == STRATA:
         rows = np.arange(S)
-        return SetKinds(none, rows, rows, np.zeros((1, 1)), own.keys, own.count)
+        sds = design.residual.parts[0].rows.reshape(S, -1)  # of the strata: the keys, or these less their margins
+        return SetKinds(none, rows, rows, np.zeros((1, 1)), np.ascontiguousarray(sds), own.count)
     if own.kind == LENGTHS:
         return SetKinds(np.arange(S), none, none, compound_symmetry.kinds_table(own.keys[:, 0], own.count), *alike)
     kind = np.arange(S)

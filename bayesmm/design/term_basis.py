@@ -8,10 +8,11 @@ means of what its term is a margin of, and neither gamma nor X_o knows where a v
 diagonal; the highest terms keep their coefficients. (Marginality: Nelder 1977, J. R. Stat. Soc. A 140(1).)
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -109,10 +110,19 @@ class TermBases:
         Of X.
     blocks : tuple of TermBasis
         Of each block's Z; its terms are margins of one another only where their effects are freely correlated.
+    parameters : mapping of str to TermBasis
+        Of the columns of the formula of each parameter, by its name; the first of them is the intercept's, which the
+        parameter itself is, where the formula has one.
     """
 
     fixed: TermBasis
     blocks: tuple[TermBasis, ...]
+    parameters: Mapping[str, TermBasis] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def trivial(self) -> bool:
+        """Whether nothing is taken out of any column."""
+        return all(basis.trivial for basis in (self.fixed, *self.blocks, *self.parameters.values()))
 
 
 def untouched(p: int) -> TermBasis:
@@ -154,7 +164,8 @@ def _block_basis(block, codings: Sequence[Coding], values: Values) -> TermBasis:
     for coding in codings:
         size = sum(map(len, matrix_names(coding, values)))
         part = slice(start, start + size)
-        if tuple(range(start, start + size)) in free:  # one part, not several of one column each
+        # in one part, not several of one column each; beside columns of other predictors in (x | p | g)
+        if any(set(range(start, start + size)) <= set(columns) for columns in free):
             own = learn_basis(block.Z[:, part], coding, values)
             R[part, part] = own.R
             order += [start + j for j in own.order]
@@ -283,8 +294,10 @@ def _degree_of_operation(operator: str, degrees: list[float | None], operands: t
 
 def plain(bases: TermBases) -> Iterator[dict[str, list]]:
     """Yield each basis as plain data, X's first, for a file: see `from_plain`."""
-    for basis in (bases.fixed, *bases.blocks):
-        yield {"R": basis.R.tolist(), "order": list(basis.order)}
+    unnamed = ((basis, {}) for basis in (bases.fixed, *bases.blocks))
+    named = ((basis, {"of": name}) for name, basis in bases.parameters.items())
+    for basis, name in (*unnamed, *named):
+        yield {"R": basis.R.tolist(), "order": list(basis.order), **name}
 
 
 def from_plain(entries: Sequence[dict]) -> TermBases:
@@ -295,11 +308,14 @@ def from_plain(entries: Sequence[dict]) -> TermBases:
     ValueError, TypeError, KeyError
         It is something else.
     """
-    found = []
+    found, parameters = [], {}
     for entry in entries:
         order = tuple(map(int, entry["order"]))
         R = np.array(entry["R"], dtype=float).reshape(len(order), len(order))
         if sorted(order) != list(range(len(order))) or not (np.diag(R) == 1).all() or not np.isfinite(R).all():
             raise ValueError("not the basis of a matrix")
-        found.append(TermBasis(R, order))
-    return TermBases(found[0], tuple(found[1:]))
+        if "of" in entry:
+            parameters[str(entry["of"])] = TermBasis(R, order)
+        else:
+            found.append(TermBasis(R, order))
+    return TermBases(found[0], tuple(found[1:]), parameters)

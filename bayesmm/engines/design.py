@@ -326,6 +326,7 @@ def finished(
     in_memory = [replace(block, Z=block.Z.rows) for block in blocks]
     codings = [effects.codings for effects in plan.effects]
     bases = learn_bases(X.rows, plan.fixed, in_memory, codings, values)
+    bases = replace(bases, parameters={part.formula: part.basis for part in residual.formulas})
     aliased = () if part else _say(formula, family, plan, values, scope, X, blocks, bases.fixed)
     spec = DesignSpec(
         formula, family, {}, arguments, dict(scope.states), bases, tuple(own.grouping for own in plan.groups),

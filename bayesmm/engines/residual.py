@@ -1,12 +1,13 @@
 """Residual structures of a lazy frame's model: those whose likelihood needs sums alone, and what is summed for them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from bayesmm.design.coding import Factor, Levels, learn_coding, matrix, matrix_names
+from bayesmm.design.coding import Factor, Levels, learn_coding
 from bayesmm.design.residual import autoregressive, compound_symmetry, scale, standard_errors
 from bayesmm.design.residual.independent import INDEPENDENT
 from bayesmm.design.residual.structure import Residuals, ResidualTerm
@@ -14,6 +15,7 @@ from bayesmm.design.residual.structures import STRUCTURES
 from bayesmm.design.state import Scope
 from bayesmm.design.sum_sets import LENGTHS, ResidualSums
 from bayesmm.design.summed import Sums
+from bayesmm.design.term_basis import TermBasis, untouched
 from bayesmm.design.transforms import evaluate
 from bayesmm.design.variables import NUMERIC, Variable
 from bayesmm.engines.evaluated import Evaluated
@@ -103,16 +105,22 @@ def residual_sums(
     return by_length(rows, layout, series, text_of(call), total)
 
 
-def residual_of(formula: Formula, sums: Sums, spread: float) -> Residuals:
+def residual_of(
+    formula: Formula, sums: Sums, spread: float, known: Mapping[str, TermBasis] = MappingProxyType({})
+) -> Residuals:
     """Return the residuals of a model, as of a table in memory, but for what structures read of each row.
 
-    `spread` is the standard deviation of the response, all n rows counted.
+    `spread` is the standard deviation of the response, all n rows counted; `known` has the basis of sigma's formula
+    where the sums are from a file.
     """
     own = sums.residual
     if formula.scales:
-        X = np.column_stack([np.ones(len(own.keys)), own.keys]) if formula.scales[0].intercept else own.keys
+        (of,) = formula.scales
+        X = np.column_stack([np.ones(len(own.keys)), own.keys]) if of.intercept else own.keys
+        found = known.get(of.name, untouched(X.shape[1])) if own.basis is None else TermBasis(*own.basis)
+        columns = scale.FormulaColumns(X, own.names, found, own.sizes or (1.0,) * X.shape[1])
         y = np.array([-spread, spread])  # all that is asked of the response is its sd
-        return Residuals((scale.term(formula.scales[0], X, own.names, y),))  # its rows are the strata
+        return Residuals((scale.term(of, columns, y),))  # its rows are the strata
     if not formula.residuals:
         return INDEPENDENT
     (call,) = formula.residuals
@@ -158,11 +166,11 @@ def _strata(formula: Formula, opened: Opened, found: Evaluated, rows: Prepared, 
     strata = _combinations(own.text, exprs, opened, rows)
     scope = _table(strata, opened, found)
     values = {expr: evaluate(expr, scope) for expr in exprs}
-    coding = learn_coding(own.intercept, own.terms, values)
-    X = matrix(coding, values, len(strata))
+    given = own, learn_coding(own.intercept, own.terms, values), values, len(strata)
+    columns = scale.formula_columns(*given)
+    X = columns.X
     if not np.isin(X, (-1.0, 0.0, 1.0)).all():
         raise DataError(f"{own.text} with numbers {ROWS}, or make factors of them, factor(x)")
-    names = [name for term in matrix_names(coding, values) for name in term]
     kind = nw.lit(-1.0)
     for k in range(len(strata)):
         same = [nw.col(opened.places[name]) == nw.lit(strata.values[name][k]) for name in strata.names]
@@ -170,7 +178,9 @@ def _strata(formula: Formula, opened: Opened, found: Evaluated, rows: Prepared, 
         for one in same[1:]:
             both = both & one
         kind = nw.when(both).then(nw.lit(float(k))).otherwise(kind)
-    return by_stratum(rows, layout, kind, np.ascontiguousarray(X[:, int(own.intercept) :]), names)
+    sums = by_stratum(rows, layout, kind, np.ascontiguousarray(X[:, int(own.intercept) :]), columns.names)
+    counted = scale.formula_columns(*given, count=sums.count)
+    return replace(sums, basis=(counted.basis.R, counted.basis.order), sizes=counted.sizes)
 
 
 def _combinations(text: str, exprs: Sequence[Expr], opened: Opened, rows: Prepared) -> _Strata:

@@ -25,6 +25,7 @@ from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
 from bayesmm.design.summed import Elsewhere, absent_rows
 from bayesmm.estimation.coefficients import add_effects, beside_effects, by_category
 from bayesmm.estimation.hessians import Joint
+from bayesmm.families.auxiliary import Auxiliary
 from bayesmm.families.circle import left_over
 from bayesmm.families.limits import scores_between, shares_below
 from bayesmm.likelihood.crossproducts import Floats
@@ -109,6 +110,9 @@ class Estimates:
         None: those that are reported.
     joint : Joint or None
         The covariance of all parameters of a generalised model, from the Hessian in all of them; None for others.
+    levels : mapping of str to float
+        Links of parameters with a formula where its columns are 0, by `parameters.level_name`, where they are known
+        better than the parameters themselves.
     """
 
     design: Design
@@ -133,6 +137,7 @@ class Estimates:
     coordinates: Coordinates | None = None
     residual: Values = NOTHING
     joint: Joint | None = None
+    levels: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def of(cls, estimates: "Estimates"):
@@ -218,8 +223,14 @@ class Estimates:
     def own(self) -> tuple[float, ...]:
         """The family's parameters besides mu in its order, or its thresholds; (n,) each where it has a formula."""
         if self.design.residual.by_row:
-            return own_of_rows(self.design, self.auxiliaries, self.residual, effects=shifts(self.design, self.modes))
+            own = {**self.auxiliaries, **self.levels}
+            return own_of_rows(self.design, own, self.residual, effects=shifts(self.design, self.modes))
         return tuple(self.auxiliaries.values()) or (self.sigma,)
+
+    def link(self, own: Auxiliary) -> float:
+        """Return the link of one of the family's parameters, where the columns of its formula are 0 if it has one."""
+        level = self.levels.get(self.design.residual.levels.get(own.name, ""))
+        return own.free(self.auxiliaries[own.name]) if level is None else level
 
     @cached_property
     def residuals(self) -> Floats:
@@ -301,7 +312,7 @@ class Estimates:
         beta = dict(zip(self.design.coefficients, np.nan_to_num(self.beta), strict=True))
         blocks, found = self.design.blocks, {}
         known = self.auxiliaries
-        links = {p.name: p.free(known[p.name]) for p in free_auxiliaries(self.design) if p.name in known}
+        links = {p.name: self.link(p) for p in free_auxiliaries(self.design) if p.name in known}
         for k in self.design.groups:
             own = beside_effects(self.design, blocks[k], beta, links, self.residual)
             found[blocks[k].group] = add_effects(own, blocks[k], self.modes[k])

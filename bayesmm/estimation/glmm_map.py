@@ -18,7 +18,15 @@ from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glm import own_values
 from bayesmm.estimation.glmm import Warm, criterion_of, effects, maximize_generalised
 from bayesmm.estimation.hessians import Joint, among_effects, coefficient_block, design_order, entries, joint, slopes
-from bayesmm.estimation.map import Goal, check_closed_form, nowhere, reported, start_values, values_of_part
+from bayesmm.estimation.map import (
+    Goal,
+    check_closed_form,
+    nowhere,
+    reported,
+    set_formula_units,
+    start_values,
+    values_of_part,
+)
 from bayesmm.estimation.natural_likelihood import Likelihood, likelihood_of, natural_problem
 from bayesmm.estimation.optimizer import GRADIENT_TOLERANCE, ROUNDING, SNAP, Search, hessian, minimum, outcome, snapped
 from bayesmm.estimation.reml import SINGULAR, factors_are_singular
@@ -33,6 +41,7 @@ from bayesmm.likelihood.structured_blocks import StructuredPart
 from bayesmm.priors import (
     Priors,
     coefficient_prior,
+    own_at_zero,
     prior_bases,
     prior_design,
     shifts_of_thresholds,
@@ -103,15 +112,20 @@ def generalised_mode(
     shifted = {own.name for own in design.residual.parameters if own.at_means}
     residual = {name: values + shift * (name in shifted) for name, values in point.residual.items()}
     own = dict(beta=to_beta @ point.beta, beta_cov=root @ root.T, coordinates=coordinates, residual=residual)
-    own["joint"] = _joint_of(goal, likelihood, (y, H), to_beta, partial(shifts_of_thresholds, design, means))
+    at_zero = partial(own_at_zero, design, bases)
+    own["joint"] = _joint_of(goal, likelihood, (y, H), to_beta, partial(shifts_of_thresholds, design, means), at_zero)
     point = replace(point, **own)
     return collapsed(point, design, SINGULAR) if is_related(design) else point
 
 
 def _joint_of(
-    goal: Goal, likelihood: Likelihood, found: tuple[Floats, Floats], to_beta: Floats, shifts: Callable
-) -> Joint:
-    """Return the covariance of all parameters at y with the Hessian H; thresholds are at 0, `shifts` from the means."""
+    goal: Goal, likelihood: Likelihood, found: tuple[Floats, Floats], to_beta: Floats, shifts: Callable,
+    at_zero: Callable,
+) -> Joint:  # fmt: skip
+    """Return the covariance of all parameters at y with the Hessian H; thresholds are at 0, `shifts` from the means.
+
+    So are parameters with a formula, by `at_zero`.
+    """
     problem, (y, H) = likelihood.problem, found
     own, sizes = problem.own, [root_mean_square(block.Z) for block in problem.design.blocks]
     s = len(own.scalars)
@@ -120,7 +134,12 @@ def _joint_of(
         natural = goal.posterior.parameters(goal.root @ y)
         beta, rest = to_beta @ natural.coefficients, natural.positive[s : likelihood.own].copy()
         rest[: own.thresholds] += shifts(natural.coefficients, own_values(problem.design, rest))
-        free = [each.free(value) for each, value in zip(own.scalars, natural.positive[:s], strict=True)]
+        scalars = dict(zip(own.labels[:s], natural.positive[:s].tolist(), strict=True))
+        scalars, values = at_zero(scalars, own_values(problem.design, rest))
+        rest = np.concatenate([np.empty(0), *values.values()])
+        levels = {name: scalars.get(level) for name, level in problem.design.residual.levels.items()}
+        known = [(each, levels.get(each.name)) for each in own.scalars]
+        free = [each.free(float(scalars[each.name])) if link is None else float(link) for each, link in known]
         if not among_effects(problem.design):
             return np.concatenate([beta, free, rest])
         Sigma = design_order(problem, problem.factors(likelihood.at(natural)[problem.parts[1]]))
@@ -160,6 +179,7 @@ def generalised_goal(likelihood: Likelihood, priors: Priors, half: Floats) -> Go
     d, units = int(c.sizes[2]), np.concatenate([np.empty(0), *sd_units(likelihood)])[first_terms(c)]
     size, at = np.ones(d), c.at[: len(units)]
     size[at[at >= 0]] = units[at >= 0]
+    set_formula_units(size, c, places, design)
     for one in structure.parts:
         for i, entry in enumerate(one.part.entries):
             at = c.at[len(units) + one.first + i]

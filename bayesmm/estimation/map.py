@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayesmm.design.covariance.structure import coordinates_of, searched
-from bayesmm.design.parameters import INTERCEPT_AT_MEANS, sd_places
+from bayesmm.design.parameters import INTERCEPT_AT_MEANS, residual_labels, sd_places
 from bayesmm.design.records import Design
 from bayesmm.design.residual.structure import values_by_label
 from bayesmm.design.summed import sd
@@ -47,7 +47,7 @@ from bayesmm.likelihood.posterior import Parameters, SearchedPosterior
 from bayesmm.likelihood.problem import Integrated, Problem, at_values, integrate
 from bayesmm.likelihood.structured_blocks import StructuredPart
 from bayesmm.likelihood.varying import by_label
-from bayesmm.priors import Prior, Priors, coefficient_places, prior_design
+from bayesmm.priors import Prior, Priors, coefficient_places, own_at_zero, prior_design
 
 # REML may sit at 0 or at a correlation of 1, from where no search moves; start at least this far inside.
 START_SD, START_CORRELATION = 0.1, 0.9
@@ -141,7 +141,20 @@ def gaussian_goal(integrated: Integrated, priors: Priors, reml: Estimates) -> Go
     units[c.at[: len(sds)][free]] = sds[free]
     if c.kind[len(sds)] == SIGNED:  # a sigma that may be 0
         units[c.at[len(sds)]] = sd(integrated.problem.design.y, 0) or 1.0
+    set_formula_units(units, c, places, integrated.problem.design)
     return Goal(SearchedPosterior(c, likelihood), places, np.diag(units))
+
+
+def set_formula_units(units: Floats, c: Coordinates, places: Sequence[str], design: Design) -> None:
+    """Set the units, (d,), of the coefficients of parameters' formulas, which are those of their columns."""
+    sizes = {
+        label: size
+        for own in design.residual.parameters
+        for label, size in zip(residual_labels(own), own.sizes or (1.0,) * own.size, strict=True)
+    }
+    for i, place in enumerate(places):
+        if place in sizes and c.at[i] >= 0:
+            units[c.at[i]] = 1 / sizes[place]
 
 
 def sd_units(integrated: Integrated, reml: Estimates) -> list[Floats]:
@@ -318,4 +331,10 @@ def reported(point: Estimates, design: Design, bases: TermBases) -> Estimates:
     coordinates = replace(own, bases=tuple(mapped))
     covariances, modes, conditional = coordinates.reported()
     parts = dict(covariances=covariances, modes=modes, conditional=conditional, coordinates=coordinates)
+    auxiliaries, residual = own_at_zero(design, bases, point.auxiliaries, point.residual)
+    levels = {name: float(value) for name, value in auxiliaries.items() if name not in point.auxiliaries}
+    auxiliaries = {name: float(auxiliaries[name]) for name in point.auxiliaries}
+    parts |= dict(
+        auxiliaries=auxiliaries, residual=residual, sigma=auxiliaries.get("sigma", point.sigma), levels=levels
+    )
     return replace(point, design=design, **parts)

@@ -9,9 +9,9 @@ from bayesmm.design.records import Design
 from bayesmm.design.relations import unrelated
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import listing, suggest
+from bayesmm.estimation.centred_formulas import maximize_centred
 from bayesmm.estimation.corner import corner_maximum
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.estimation.glmm import maximize_generalised
 from bayesmm.estimation.glmm_map import generalised_mode
 from bayesmm.estimation.map import marginal_mode
 from bayesmm.estimation.reml import maximize_gaussian
@@ -80,7 +80,7 @@ def _maximum(design: Design, method: str, priors, start: Mapping[str, float] | N
     if not design.family.gaussian:
         if method == "MAP":
             return generalised_mode(design, priors, nagq, start)
-        return maximize_generalised(design, nagq, start)
+        return maximize_centred(design, nagq, start)
     if nagq != 1:
         raise ValueError(f"nagq must be 1 for the gaussian family, whose integral is exact, not {nagq!r}")
     if method == "MAP":

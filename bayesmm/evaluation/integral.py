@@ -34,7 +34,7 @@ from bayesmm.likelihood.problem import integrate, reduced_anyhow
 from bayesmm.likelihood.quadrature import usual_nodes
 from bayesmm.likelihood.structured_blocks import Sampled
 from bayesmm.likelihood.varying import varies
-from bayesmm.posterior.draws import RIDGE, prior_draws, prior_residual_draws, residual_draws, tree_sizes, variable
+from bayesmm.posterior.draws import RIDGE, prior_draws, prior_own_draws, residual_draws, tree_sizes
 from bayesmm.priors import Priors, coefficient_places, prior_design
 from bayesmm.sampling.importance import MAX_PARAMETERS
 from bayesmm.sampling.pareto import pareto_smoothed
@@ -142,9 +142,10 @@ def coordinates_of(fit, model: Marginal) -> Floats:
             x[:, c.pair_at[part]] = arctanh_partial(C, c.row[part], c.column[part])
         pair += pairs
     scalars = [scalars[j] for j in first_terms(c)]
+    auxiliaries, residual = prior_own_draws(fit)
     for own_parameter in design.family.parameters if model.integrated is not None else free_auxiliaries(design):
-        scalars.append(np.broadcast_to(variable(fit.tree, own_parameter.name), tree_sizes(fit.tree)).ravel())
-    scalars += _residual_scalars(fit, model, own)
+        scalars.append(auxiliaries[own_parameter.name])
+    scalars += _residual_scalars(fit, model, own, residual)
     if design.p:
         gamma = own["beta"].reshape(draws, -1)[:, _order(fit, model)]
         scalars += list(gamma.T if model.integrated is None else gamma[:, list(model.integrated.sampled)].T)
@@ -175,13 +176,13 @@ def _block_draws(block: Block, own: Mapping[str, Floats], draws: int) -> tuple[F
     return own[block.names.sd].reshape(draws, q), R.reshape(draws, q, q)
 
 
-def _residual_scalars(fit, model: Marginal, own: Mapping[str, Floats]) -> list[Floats]:
+def _residual_scalars(fit, model: Marginal, own: Mapping[str, Floats], draws: Mapping[str, Floats]) -> list[Floats]:
     """Return the draws of the auxiliaries besides the family's, (draws,) each, in the order of the coordinates."""
     if model.integrated is None:
-        columns = [column for values in prior_residual_draws(fit).values() for column in values.T]
+        columns = [column for values in draws.values() for column in values.T]
         found = {} if model.structure is None else _part_draws(fit, model.structure, own)
         return [*columns, *found.values()]
-    draws, structure = residual_draws(fit), model.integrated.structure
+    structure = model.integrated.structure
     found = {
         label: draws[one.name][:, i]
         for one in fit.design.residual.parameters

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.parameters import INTERCEPT_AT_MEANS, INTERCEPT_AT_ZERO, Parameter, variable_of
-from bayesmm.posterior.draws import parameter_draws, prior_draws, prior_residual_draws, tree_sizes
+from bayesmm.posterior.draws import parameter_draws, prior_draws, prior_own_draws, tree_sizes
 from bayesmm.priors.prior import Prior
 
+OWN = ("residual", "sigma", "auxiliary")  # kinds of parameters that are no coefficients, sds or correlations
 AT_MEANS = " at the means"  # behind the label of a parameter whose prior is there
 
 
@@ -87,7 +88,8 @@ def draws_on_prior_scale(fit, parameter: Parameter, marginal: PriorMarginal) -> 
     """Return the draws of what the prior is on, (chains, draws): at the means where it is there."""
     if marginal.label == parameter.label:
         return parameter_draws(fit, parameter)
-    if parameter.kind == "residual":
-        values = prior_residual_draws(fit)[variable_of(fit.design, parameter)][:, parameter.terms[0]]
-        return values.reshape(tree_sizes(fit.tree))
+    if parameter.kind in OWN:
+        own, residual = prior_own_draws(fit)
+        found = own if parameter.kind != "residual" else residual
+        return found[variable_of(fit.design, parameter)][(..., *parameter.terms)].reshape(tree_sizes(fit.tree))
     return prior_draws(fit)[variable_of(fit.design, parameter)][(..., *parameter.terms)]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bayesmm.design.covariance.structures import check_free
 from bayesmm.design.parameters import Parameter
 from bayesmm.errors import DataError
+from bayesmm.estimation.centred_formulas import centred
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.glmm import GlmmProblem, Warm, criterion_of, make_problem
 from bayesmm.estimation.separation import LOG_LIMIT
@@ -22,12 +23,16 @@ from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.orthogonal import lower_factor, square_root
 from bayesmm.likelihood.problem import orthonormal_columns
+from bayesmm.posterior.own_values import own_in_rows
 from bayesmm.posterior.point_estimates import estimate
+from bayesmm.priors import formula_places
 
 # The first step away from a positive parameter of the family, as a share of it.
 SHARE = 0.1
 # The criterion is computed up to 2 * LOG_LIMIT of a logarithm or a logit; from here on a search may be held up there.
 FAR = 1.5
+
+LEAST_ROOM = 1e-50  # between a parameter and its bounds: nearer, what is far from the data is looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +59,7 @@ def general_curve(point: Estimates, parameter: Parameter) -> Curve:
     check_free(point.design, "the profile of a generalised model", "use method='wald', or sample the posterior")
     of_block = parameter.kind in ("sd", "corr")
     design = reordered(point.design, parameter)[0] if of_block else point.design
+    design = centred(design)
     problem = make_problem(design, orthonormal_columns(design, parameter.block if of_block else None))
     effects = sum(len(block.levels) * len(block.columns) for block in design.blocks)
     value = criterion_of(problem, point.nagq, Warm(np.zeros(effects)))
@@ -104,9 +110,10 @@ def _coordinates(problem: GlmmProblem, point: Estimates, parameter: Parameter) -
             L = L[reordered(point.design, parameter)[1]]
         factors.append(lower_factor(np.linalg.solve(problem.bases[k], L)).ravel() / problem.unit)
     T = np.concatenate([np.empty(0), *factors])[problem.free]
-    rest = np.concatenate([np.empty(0), *point.residual.values()])
-    rest[: problem.own.thresholds] -= problem.means @ point.beta
-    return np.concatenate([coefficients, T, problem.moved([*point.auxiliaries.values(), *rest])])
+    own = own_in_rows(point.design, {**point.auxiliaries, **point.levels}, point.residual)[1]
+    first = len(problem.own.scalars)
+    own[first : first + problem.own.thresholds] -= problem.means @ point.beta
+    return np.concatenate([coefficients, T, problem.moved(own)])
 
 
 def _diagonal(problem: GlmmProblem) -> NDArray[np.bool_]:
@@ -139,7 +146,12 @@ def _auxiliary(point: Estimates, parameter: Parameter, problem: GlmmProblem) -> 
     own, best = list(point.auxiliaries).index(parameter.label), estimate(point, parameter)
     free, (low, high) = problem.own.scalars[own].free, problem.own.scalars[own].bounds
     room = max(abs(best), 1.0) if math.isinf(low) else min(best - low, high - best)
-    return _one_entry(problem, problem.parts[2].start + own, free, SHARE * room)
+    if not LEAST_ROOM < room < 1 / LEAST_ROOM:
+        raise DataError(
+            f"the profile of {parameter.label} is not available, which is {best:.3g} where the columns of its formula "
+            "are 0, far from the data; write center() around them"
+        )
+    return _one_own(point, problem, own, free, SHARE * room)
 
 
 def _of_formula(point: Estimates, parameter: Parameter, problem: GlmmProblem) -> _Held:
@@ -156,8 +168,23 @@ def _of_formula(point: Estimates, parameter: Parameter, problem: GlmmProblem) ->
         M = np.delete(np.eye(d), place, axis=1)
         M[place, : problem.parts[0].stop] = -(problem.means @ problem.basis)
         return _Held(lambda c: ((c - problem.means @ problem.origin) * np.eye(d)[place], M), SHARE)
-    size = float(problem.own.sizes[at - first])
-    return _one_entry(problem, problem.parts[2].start + at, lambda c: c * size, SHARE / size)
+    return _one_own(point, problem, at, float, SHARE / float(problem.own.sizes[at - first]))
+
+
+def _one_own(point: Estimates, problem: GlmmProblem, at: int, link: Callable[[float], float], step: float) -> _Held:
+    """Hold one of the own parameters: where the columns of its formula are 0, of which others make a part in y."""
+    sizes = np.concatenate([np.ones(len(problem.own.scalars)), problem.own.sizes])
+    start, d = problem.parts[2].start, problem.parts[2].stop
+    row = np.zeros(len(sizes))
+    row[at] = 1.0
+    for part in point.design.residual.formulas:
+        places = [problem.own.labels.index(label) for label in formula_places(part)]
+        if at in places:
+            row[places] = part.basis.inverse[places.index(at)]
+    M = np.delete(np.eye(d), start + at, axis=1)
+    others = np.delete(np.arange(len(sizes)), at)
+    M[start + at, start + np.arange(len(sizes) - 1)] = -row[others] / sizes[others] * sizes[at]
+    return _Held(lambda c: (link(c) * sizes[at] * np.eye(d)[start + at], M), step)
 
 
 def _first_entry(problem: GlmmProblem, k: int) -> int:

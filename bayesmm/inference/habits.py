@@ -56,8 +56,7 @@ def family_table(point: Estimates, ci_prob: float) -> pd.DataFrame:
         return pd.DataFrame(columns=["estimate", "se", "lower", "upper"], dtype=float)
     z, rows, errors = float(quantile((1 + ci_prob) / 2, np.inf)), {}, point.joint.errors
     for own in free_auxiliaries(point.design):
-        value, error = point.auxiliaries[own.name], errors[own.name]
-        at = own.free(value)
+        value, error, at = point.auxiliaries[own.name], errors[own.name], point.link(own)
         ends = [own.moved(at + sign * z * error)[0] for sign in (-1, 1)]
         rows[own.name] = (value, own.moved(at)[1] * error, *ends)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "se", "lower", "upper"], dtype=float)

@@ -108,7 +108,7 @@ def _on_their_links(points: Sequence[Estimates], index: pd.Index, estimates: Flo
     for own in free_auxiliaries(points[0].design) if all(point.joint is not None for point in points) else ():
         at = index.get_loc(own.name)
         if np.isfinite(errors[:, at]).all():
-            estimates[:, at] = [own.free(point.auxiliaries[own.name]) for point in points]
+            estimates[:, at] = [point.link(own) for point in points]
             errors[:, at] = [point.joint.errors[own.name] for point in points]
             found.append(own)
     return found
@@ -120,6 +120,8 @@ def averaged(points: Sequence[Estimates]) -> Estimates:
     covariances = tuple(np.mean(each, axis=0) for each in zip(*(point.covariances for point in points), strict=True))
     own = {name: float(np.mean([point.auxiliaries[name] for point in points])) for name in first.auxiliaries}
     residual = {name: np.mean([point.residual[name] for point in points], axis=0) for name in first.residual}
+    shared = [name for name in first.levels if all(name in point.levels for point in points)]
+    levels = {name: float(np.mean([point.levels[name] for point in points])) for name in shared}
     sigma = float(np.sqrt(np.mean([point.sigma**2 for point in points])))
     return replace(
         first,
@@ -128,4 +130,5 @@ def averaged(points: Sequence[Estimates]) -> Estimates:
         sigma=sigma,
         auxiliaries=own | ({"sigma": sigma} if "sigma" in own else {}),
         residual=residual,
+        levels=levels,
     )

@@ -189,7 +189,7 @@ def support_ends(prior: Prior) -> tuple[float, float]:
     """Return the ends of a prior's support, of the sd also where the distribution is of the variance."""
     if prior.support != "interval":
         return (0.0 if prior.support == "positive" else -math.inf), math.inf
-    low, high = prior.parameters["lower"], prior.parameters["upper"]
+    low, high = prior.ends
     return (math.sqrt(low), math.sqrt(high)) if prior.on == "variance" else (low, high)
 
 

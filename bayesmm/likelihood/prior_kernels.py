@@ -12,7 +12,7 @@ from bayesmm.likelihood.compiled import inner
 from bayesmm.priors import Prior
 from bayesmm.priors.distributions import LOG_2PI
 
-CONSTANT, NORMAL, STUDENT, LAPLACE, GAMMA, INVERSE_GAMMA, LOG_NORMAL = range(7)
+CONSTANT, NORMAL, STUDENT, LAPLACE, GAMMA, INVERSE_GAMMA, LOG_NORMAL, BETA = range(8)
 LOG_2 = math.log(2.0)
 
 Row = tuple[int, tuple[float, ...], float]  # code, numbers, log of the normalising constant
@@ -31,6 +31,10 @@ def _gamma(alpha: float, beta: float) -> Row:
     return GAMMA, (alpha, beta), alpha * math.log(beta) - math.lgamma(alpha)
 
 
+def _beta(alpha: float, beta: float) -> Row:
+    return BETA, (alpha, beta), math.lgamma(alpha + beta) - math.lgamma(alpha) - math.lgamma(beta)
+
+
 def _half(row: Row) -> Row:
     code, numbers, constant = row
     return code, numbers, constant + LOG_2
@@ -43,6 +47,7 @@ ROWS: Mapping[str, Callable[..., Row]] = MappingProxyType(
         "Cauchy": lambda alpha, beta: _student(1.0, alpha, beta),
         "Laplace": lambda mu, b: (LAPLACE, (mu, b), -math.log(2 * b)),
         "Uniform": lambda lower, upper: (CONSTANT, (), -math.log(upper - lower)),
+        "Beta": _beta,
         "Flat": lambda: (CONSTANT, (), 0.0),
         "HalfNormal": lambda sigma: _half(_normal(0.0, sigma)),
         "HalfStudentT": lambda nu, sigma: _half(_student(nu, 0.0, sigma)),
@@ -94,6 +99,13 @@ def log_prior(code, on_variance, numbers, v):
     elif code == LOG_NORMAL:
         z = (math.log(at) - numbers[0]) / numbers[1]
         value, slope = -0.5 * z * z - math.log(at), -(z / numbers[1] + 1.0) / at
+    elif code == BETA:
+        if numbers[0] != 1.0:
+            value += (numbers[0] - 1.0) * math.log(at)
+            slope += (numbers[0] - 1.0) / at
+        if numbers[1] != 1.0:
+            value += (numbers[1] - 1.0) * math.log1p(-at)
+            slope -= (numbers[1] - 1.0) / (1.0 - at)
     if on_variance:
         value, slope = value + math.log(2.0 * v), slope * 2.0 * v + 1.0 / v
     return value, slope

@@ -77,11 +77,12 @@ def _known_scatter(part: ResidualTerm) -> bool:
     values = {own.name: own.start + 0.1 * np.arange(1, own.size + 1) for own in part.parameters}
     flat, found, none = np.concatenate([np.empty(0), *values.values()]), np.zeros(len(rows)), np.zeros(len(rows))
     structure.log_sd(False, 1.0, flat, rows.reshape(len(rows), -1), found, none, flat.copy())
-    try:
-        theirs = np.asarray(structure.relative_sd(np, rows, {**values, "sigma": np.ones(1)}), dtype=float)
-    except KeyError:  # of values that the kernel does not know
-        return False
-    return theirs.shape == found.shape and bool(np.allclose(np.exp(found), theirs, rtol=1e-8))
+    with np.errstate(over="ignore"):  # of numbers far from 0
+        try:
+            theirs = np.asarray(structure.relative_sd(np, rows, {**values, "sigma": np.ones(1)}), dtype=float)
+        except KeyError:  # of values that the kernel does not know
+            return False
+        return theirs.shape == found.shape and bool(np.allclose(np.exp(found), theirs, rtol=1e-8))
 
 
 def varying_labels(design: Design) -> tuple[str, ...]:

@@ -29,8 +29,10 @@ from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import mean_values
 from bayesmm.estimation.coefficients import add_effects, beside_effects
 from bayesmm.estimation.estimates import pearson_residuals
+from bayesmm.likelihood.own_parameters import OwnParameters
 from bayesmm.posterior.convergence import NAMES, diagnose, in_batches, quantile
-from bayesmm.priors import prior_bases, shifts_of_thresholds, threshold_means
+from bayesmm.posterior.own_values import own_in_rows
+from bayesmm.priors import formula_bases, own_at_means, own_at_zero, prior_bases, shifts_of_thresholds, threshold_means
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.messages import count
 
@@ -82,9 +84,17 @@ def prior_draws(fit) -> dict[str, np.ndarray]:
     return found
 
 
-def prior_residual_draws(fit) -> dict[str, np.ndarray]:
-    """Return `residual_draws` of what the priors are of: thresholds are those at the predictors' means."""
-    found = residual_draws(fit)
+def prior_own_draws(fit) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return `scalar_draws` and `residual_draws` of what the priors are of.
+
+    Thresholds are those at the predictors' means, and a parameter with a formula is at the means of its columns.
+    """
+    bases = prior_bases(fit.design, fit.model.priors)
+    own, found = own_at_means(fit.design, bases, scalar_draws(fit), residual_draws(fit))
+    return own, _thresholds_at_means(fit, found)
+
+
+def _thresholds_at_means(fit, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     design, moved = fit.design, {own.name for own in fit.design.residual.parameters if own.at_means}
     if not moved:
         return found
@@ -168,35 +178,50 @@ def posterior_residuals(fit) -> np.ndarray:
     design = fit.design
     check_order(design, "a residual")
     eta = linear_predictor(design, draws_of(fit, coefficients(design)).mean(axis=(1, 2)), mean_effects(fit))
-    return pearson_residuals(design, eta, mean_auxiliaries(fit), mean_values(residual_draws(fit)))
+    return pearson_residuals(design, eta, mean_auxiliaries(fit), mean_own(fit)[1])
 
 
 def scalar_draws(fit) -> dict[str, np.ndarray]:
-    """Return the draws of the family's parameters that are parameters of the model, (chains * draws,) each, by name."""
+    """Return the draws of the family's parameters that are parameters of the model, (chains * draws,) each, by name.
+
+    Behind them are those of links that are kept beside a parameter, by `level_name`.
+    """
     shape = tree_sizes(fit.tree)
     own = [parameter.name for parameter in fit.design.family.parameters]
     known = [name for name in own if name not in fit.design.residual.given or name in fit.tree["posterior"]]
+    known += [name for name in fit.design.residual.levels.values() if name in fit.tree["posterior"]]
     return {name: np.broadcast_to(variable(fit.tree, name), shape).ravel() for name in known}
 
 
-def own_draws(fit) -> np.ndarray:
-    """Return the draws of a generalised model's own parameters as `likelihood.own_parameters` has them, (draws, a)."""
-    free = [own.name for own in free_auxiliaries(fit.design)]
-    scalars = scalar_draws(fit)
-    columns = [scalars[name][:, None] for name in free] + list(residual_draws(fit).values())
-    return np.hstack(columns) if columns else np.zeros((int(np.prod(tree_sizes(fit.tree))), 0))
+def own_draws(fit) -> tuple[OwnParameters, np.ndarray]:
+    """Return a generalised model's own parameters as compiled code takes them, and their draws, (draws, a)."""
+    own, draws = own_in_rows(fit.design, scalar_draws(fit), residual_draws(fit))
+    return own, draws if draws.ndim > 1 else np.zeros((int(np.prod(tree_sizes(fit.tree))), 0))
+
+
+def mean_own(fit) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Return the posterior means of `scalar_draws` and of `residual_draws`, (k,) each.
+
+    Those of a parameter with a formula are of its value at the means of the columns, so that what is said of the rows
+    does not depend on where a predictor has its zero.
+    """
+    design, bases = fit.design, formula_bases(fit.design)
+    own, values = own_at_means(design, bases, scalar_draws(fit), residual_draws(fit))
+    means = {name: float(draws.mean()) for name, draws in own.items()}
+    own, values = own_at_zero(design, bases, means, mean_values(values))
+    return {name: float(value) for name, value in own.items()}, values
 
 
 def mean_auxiliaries(fit) -> tuple:
     """Return the family's parameters besides mu at their posterior means, or its thresholds; (n,) each by formula."""
-    means = {name: float(values.mean()) for name, values in scalar_draws(fit).items()}
+    means, residual = mean_own(fit)
     if not fit.design.residual.by_row:
         return tuple(means.values())
     design = fit.design
     of_parameters = bool(random_parameters(design))
     b = [block_draws(fit, block).mean(axis=(0, 1)) for block in design.blocks] if of_parameters else ()
     effects = shifts(design, b) if of_parameters else {}
-    return own_of_rows(design, means, mean_values(residual_draws(fit)), effects=effects)
+    return own_of_rows(design, means, residual, effects=effects)
 
 
 def is_constant(draws: np.ndarray) -> np.ndarray:
@@ -289,7 +314,12 @@ def coef(fit) -> dict[str, pd.DataFrame]:
     blocks = [fit.design.blocks[k] for k in fit.design.groups]
     means = [block_draws(fit, block).mean(axis=(0, 1)) for block in blocks]
     own, values = scalar_draws(fit), mean_values(residual_draws(fit))
-    links = {p.name: float(np.mean([p.free(v) for v in own[p.name]])) for p in free_auxiliaries(fit.design)}
+    levels = fit.design.residual.levels
+    drawn = {p.name: own.get(levels.get(p.name, "")) for p in free_auxiliaries(fit.design)}
+    links = {
+        p.name: float(np.mean([p.free(v) for v in own[p.name]] if drawn[p.name] is None else drawn[p.name]))
+        for p in free_auxiliaries(fit.design)
+    }
     return {
         block.group: add_effects(beside_effects(fit.design, block, beta, links, values), block, b)
         for block, b in zip(blocks, means, strict=True)

@@ -6,6 +6,7 @@ import numpy as np
 
 from bayesmm.design.predictors import MEAN, part_of
 from bayesmm.design.residual.of_family import own_of_rows
+from bayesmm.estimation.centred_formulas import centred
 from bayesmm.estimation.glm import own_values
 from bayesmm.estimation.glmm import Warm, coordinates, make_problem
 from bayesmm.likelihood.crossproducts import Floats
@@ -59,14 +60,15 @@ def own_of(point, rows: Rows, effects: Mapping[str, Floats] | None = None) -> tu
     """Return the family's parameters besides mu at the estimates, or its thresholds; (m,) each by formula."""
     if not point.design.residual.by_row:
         return point.own
-    return own_of_rows(point.design, point.auxiliaries, point.residual, rows.residual, effects or {})
+    own = {**point.auxiliaries, **point.levels}
+    return own_of_rows(point.design, own, point.residual, rows.residual, effects or {})
 
 
 def _in_own(point, rows: Rows, eta: Floats, spread: Floats | None, effects: Mapping[str, Floats] | None) -> Floats:
     """Return the derivatives in the model's own parameters, (m, a), the family's on the real line."""
     design, own = point.design, own_parameters(point.design)
     s, family = len(own.scalars), design.family
-    first = [each.free(point.auxiliaries[each.name]) for each in own.scalars]
+    first, levels = [point.link(each) for each in own.scalars], design.residual.levels
     at = np.concatenate([first, *point.residual.values()])
     steps = STEP / np.concatenate([np.ones(s), own.sizes])
     out = np.empty((len(rows), len(at)))
@@ -75,6 +77,8 @@ def _in_own(point, rows: Rows, eta: Floats, spread: Floats | None, effects: Mapp
         scalars = {o.name: o.moved(value)[0] for o, value in zip(own.scalars, values[:s], strict=True)}
         if not design.residual.by_row:
             return mean_of(family, eta, tuple(scalars.values()), spread)
+        pairs = zip(own.scalars, values[:s].tolist(), strict=True)
+        scalars |= {levels[each.name]: value for each, value in pairs if levels.get(each.name) in point.levels}
         found = own_of_rows(design, scalars, own_values(design, values[s:]), rows.residual, effects or {})
         return mean_of(family, eta, found, spread)
 
@@ -109,7 +113,8 @@ def modes_along(point) -> Iterator[list[Floats]]:
 
     Those of a generalised model's ML fit, in the fit's coordinates, (G_k, q_k); by differences.
     """
-    problem, x = make_problem(point.design, orthonormal_columns(point.design)), point.optimum.parameters
+    design = centred(point.design)
+    problem, x = make_problem(design, orthonormal_columns(design)), point.optimum.parameters
     nothing, u = np.empty((point.design.p, 0)), np.concatenate([np.empty(0), *(b.ravel() for b in point.modes)])
     for column in point.joint.search.T:
         up, down = (coordinates(problem, x + sign * ALONG * column, Warm(0 * u), nothing).modes for sign in (1.0, -1.0))

@@ -1,7 +1,8 @@
 """The parameters that data are simulated from: by place, from a maximised fit, or a draw of a posterior."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -43,12 +44,15 @@ class ParameterValues:
         The family's, in its order.
     residual : mapping of str to (k,) float64
         Those of the residual structure besides sigma.
+    levels : mapping of str to float
+        As `Estimates.levels`.
     """
 
     beta: Floats
     factors: tuple[Floats, ...]
     auxiliaries: tuple[float, ...]
     residual: Values = NOTHING
+    levels: Mapping[str, float] = MappingProxyType({})
 
 
 def parameter_values(design: Design, parameters: object) -> Callable[[np.random.Generator], ParameterValues]:
@@ -99,7 +103,7 @@ def check_same_parameters(design: Design, other: Design) -> None:
 def from_point(design: Design, point: Estimates) -> ParameterValues:
     """Return the estimates of a maximised fit; what has none is as `_undefined` says."""
     check_same_parameters(design, point.design)
-    return from_mapping(design, estimates(point))
+    return replace(from_mapping(design, estimates(point)), levels=point.levels)
 
 
 def estimates(point: Estimates) -> dict[str, float]:
@@ -127,7 +131,8 @@ def posterior_values(fit) -> Callable[[int], ParameterValues]:
     def values_at(s: int) -> ParameterValues:
         auxiliaries = tuple(float(own[name][s]) if name in own else 1.0 for name in design.family.auxiliaries)
         others = {name: values[s] for name, values in residual.items()}
-        return ParameterValues(beta[s], tuple(L[s] for L in factors), auxiliaries, others)
+        levels = {name: float(own[name][s]) for name in design.residual.levels.values() if name in own}
+        return ParameterValues(beta[s], tuple(L[s] for L in factors), auxiliaries, others, levels)
 
     return values_at
 

@@ -7,8 +7,8 @@ import numpy as np
 from bayesmm.design.parameters import Parameter, block_parameters, response_sds, variable_of
 from bayesmm.errors import listing
 from bayesmm.likelihood.lattice import FINE
-from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.quadrature import MOST_NODES, evaluate, fits, prepare
+from bayesmm.posterior.own_values import own_in_rows
 
 INTEGRATION_ERROR = 0.05  # of a log likelihood: the last digit that a print shows of AIC, BIC and deviance
 SD_TOLERANCE = 1e-4  # an sd, as its share of the linear predictor over sigma, below this is 0: lme4's isSingular()
@@ -129,9 +129,9 @@ def by_quadrature(point) -> float:
         return math.nan
     variances, vectors = np.linalg.eigh(point.covariances[0])
     L = np.linalg.qr((vectors * np.sqrt(np.maximum(variances, 0.0))).T).R.T  # of a singular matrix as well
-    own = own_parameters(design).sorted(np.argsort(design.blocks[0].index, kind="stable"))
-    values = [*point.auxiliaries.values(), *(value for part in point.residual.values() for value in part)]
-    aux = own.rows(np.array(values, dtype=float)) if own.by_row else np.array(values)
+    own, values = own_in_rows(design, {**point.auxiliaries, **point.levels}, point.residual)
+    own = own.sorted(np.argsort(design.blocks[0].index, kind="stable"))
+    aux = own.rows(values) if own.by_row else values
     return evaluate(prepare(design), np.nan_to_num(point.beta), L, aux, FINE).value
 
 

@@ -20,13 +20,13 @@ from bayesmm.likelihood.crossproducts import Factor, Floats
 from bayesmm.likelihood.gaussian import pack
 from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 from bayesmm.likelihood.orthogonal import orthonormal
-from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.problem import Problem, integrate, orthonormal_columns, reduced
 from bayesmm.likelihood.summed import orthonormal_of_sums
 from bayesmm.likelihood.variances import row_variances
 from bayesmm.posterior.mean_slopes import mean_slopes, modes_along, own_of
 from bayesmm.posterior.means import mean_of, probabilities_of, slope_of
 from bayesmm.posterior.new_levels import check_levels
+from bayesmm.posterior.own_values import own_in_rows
 from bayesmm.posterior.predict import (
     Rows,
     check_averaged,
@@ -326,9 +326,8 @@ def working_weights(point) -> Floats:
     from bayesmm.likelihood.row_functions import codes
 
     design, family = point.design, point.design.family
-    own = own_parameters(design)
-    values = [*point.auxiliaries.values(), *(value for part in point.residual.values() for value in part)]
-    aux = np.broadcast_to(own.rows(np.array(values, dtype=float)), (design.n, MOST_PARAMETERS)).copy()
+    own, values = own_in_rows(design, {**point.auxiliaries, **point.levels}, point.residual)
+    aux = np.broadcast_to(own.rows(values), (design.n, MOST_PARAMETERS)).copy()
     size = np.ones(design.n) if design.size is None else design.size
     numbers = codes(family)
     rows = zip(design.y, size, point.linear, aux, strict=True)

@@ -1,7 +1,7 @@
 """Responses drawn from a model with known parameters, for the rows of its data."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -77,7 +77,7 @@ def simulator(point, effects: str = "new") -> Callable[[np.random.Generator], Fl
     if effects == "new":
         values_at = parameter_values(design, point)
         return lambda rng: drawn(design, values_at(rng), rng)
-    own = tuple(point.auxiliaries.get(name, 1.0) for name in design.family.auxiliaries)
+    own = {name: point.auxiliaries.get(name, 1.0) for name in design.family.auxiliaries} | dict(point.levels)
     effects = shifts(design, point.modes)
     return lambda rng: noise(design, point.linear, own, rng, point.residual, effects)
 
@@ -89,14 +89,17 @@ def drawn(design: Design, values: ParameterValues, rng: np.random.Generator) -> 
         for block, L in zip(design.blocks, values.factors, strict=True)
     ]
     eta = linear_predictor(design, values.beta, effects)
-    return noise(design, eta, values.auxiliaries, rng, values.residual, shifts(design, effects))
+    own = dict(zip(design.family.auxiliaries, values.auxiliaries, strict=True)) | dict(values.levels)
+    return noise(design, eta, own, rng, values.residual, shifts(design, effects))
 
 
 def noise(
-    design: Design, eta: Floats, auxiliaries: tuple[float, ...], rng: np.random.Generator, residual: Values = NOTHING,
+    design: Design, eta: Floats, own: Mapping[str, float], rng: np.random.Generator, residual: Values = NOTHING,
     effects: Shifts = MappingProxyType({}),
 ) -> Floats:  # fmt: skip
-    """Return a response given the linear predictor, (n,); `effects` are added to the links of parameters.
+    """Return a response given the linear predictor, (n,), and the family's parameters by name.
+
+    `effects` are added to the links of parameters.
 
     Raises
     ------
@@ -112,8 +115,8 @@ def noise(
         )
     weights = residual_weights(design, residual)
     correlation = design.residual.correlation(design.residual.rows, residual)
+    auxiliaries = tuple(own[name] for name in design.family.auxiliaries)
     if design.residual.by_row:
-        own = dict(zip(design.family.auxiliaries, auxiliaries, strict=True))
         auxiliaries = own_of_rows(design, own, residual, effects=effects)
     return draw_response(design.family, rng, mu, design.drawn_with, auxiliaries, weights, correlation)
 

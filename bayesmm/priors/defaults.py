@@ -7,7 +7,8 @@ Analysis 1(3), section 4); correlations are LKJ with shape 2. With a link the sc
 
 They are also the same wherever a predictor has its zero: a coefficient beside an interaction that it is part of, and
 the random effects that a random slope is correlated with, have their defaults at the means of what they depend on, and
-the sd of a predictor is that of its column with the margins taken out (`bayesmm.design.term_basis`).
+the sd of a predictor is that of its column with the margins taken out (`bayesmm.design.term_basis`). So has a parameter
+with a formula of its own, such as sigma: its default is of the value at the means of the formula's columns.
 """
 
 from collections.abc import Iterator, Set
@@ -33,6 +34,7 @@ from bayesmm.design.residual.of_family import LEVELS, SDS, link_code
 from bayesmm.design.summed import is_constant, is_indicator, largest, rows_of, sd
 from bayesmm.design.term_basis import TermBasis, constant_share, untouched
 from bayesmm.families.links import LINKS
+from bayesmm.priors.basis import formula_places
 from bayesmm.priors.prior import Prior
 from bayesmm.priors.scales import Scales, auxiliary_priors, link_scales, robust_scale, root_mean_square
 
@@ -244,7 +246,16 @@ def _own(entry: Entry) -> Prior | None:
 
 
 def _auxiliaries(design: Design) -> Iterator[Place]:
-    """Yield the places of the family's parameters besides the mean."""
+    """Yield the places of the family's parameters besides the mean; those with a formula are at its columns' means."""
+    moved = {part.formula for part in design.residual.formulas if part.has_level and part.basis.moved[0]}
+    for place in _auxiliaries_at_zero(design):
+        prior = place.default
+        if place.name in moved:
+            prior = Prior(prior.distribution, on=prior.on, at="means", **prior.parameters)
+        yield replace(place, default=prior)
+
+
+def _auxiliaries_at_zero(design: Design) -> Iterator[Place]:
     if design.residual.sigma == "known":
         yield Place("sigma", SD, (), KNOWN, f"the sds of the rows are those of {design.residual.text}")
     for own in free_auxiliaries(design):
@@ -260,6 +271,12 @@ def _auxiliaries(design: Design) -> Iterator[Place]:
 
 def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
     """Yield the places of the parameters of the residual structure besides sigma."""
+    moved = {
+        label
+        for part in design.residual.formulas
+        for label, at_means in zip(formula_places(part), part.basis.moved, strict=True)
+        if at_means
+    }
     for own in design.residual.parameters:
         wider, labels = () if own.terms is None else (own.name,), residual_labels(own)
         if own.at_means:
@@ -270,7 +287,7 @@ def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
         for label, size in zip(labels, own.sizes or (1.0,) * len(labels), strict=True):
             start = {**own.arguments, "sigma": scales.coefficient} if own.slopes else dict(own.arguments)
             arguments = start if size == 1 else {**start, "sigma": start["sigma"] / size}
-            prior = Prior(own.prior, **arguments)
+            prior = Prior(own.prior, at=_at(label in moved), **arguments)
             yield Place(label, RESIDUAL, wider, prior, own.unit, bounds=own.support)
 
 

@@ -30,7 +30,7 @@ class Distribution:
     positive : tuple of str
         The parameters that must be above 0.
     support : {"real", "positive", "interval", "correlation"}
-        "interval" is from `lower` to `upper`; "correlation" is the set of correlation matrices.
+        "interval" is between `ends`; "correlation" is the set of correlation matrices.
     density : callable
         ``density(x, **parameters) -> (log density, its derivative)``, arrays of the shape of x, inside the support;
         None for matrices.
@@ -57,10 +57,15 @@ class Distribution:
     half: str | None = None
     at_zero: bool = True
 
+    def ends(self, parameters: Mapping[str, float]) -> tuple[float, float]:
+        """Return the ends of an interval: `lower` and `upper`, where these are parameters, or 0 and 1."""
+        return parameters.get("lower", 0.0), parameters.get("upper", 1.0)
+
     def inside(self, x: Array, parameters: Mapping[str, float]) -> Array:
         """Return where x is in the support."""
         if self.support == "interval":
-            return (x >= parameters["lower"]) & (x <= parameters["upper"])
+            low, high = self.ends(parameters)
+            return (x >= low) & (x <= high)
         if self.support == "positive":
             return x >= 0 if self.at_zero else x > 0
         return ~np.isnan(x)
@@ -93,6 +98,13 @@ def laplace(x: Array, mu: float, b: float) -> Pair:
 def uniform(x: Array, lower: float, upper: float) -> Pair:
     """Return log density and slope of the uniform distribution."""
     return np.full_like(x, -np.log(upper - lower)), np.zeros_like(x)
+
+
+def beta(x: Array, alpha: float, beta: float) -> Pair:
+    """Return log density and slope of the beta distribution."""
+    value = special.xlogy(alpha - 1, x) + special.xlog1py(beta - 1, -x) - special.betaln(alpha, beta)
+    rise = (alpha - 1) / x if alpha != 1 else np.zeros_like(x)  # 0 / 0 at the ends
+    return value, rise - ((beta - 1) / (1 - x) if beta != 1 else np.zeros_like(x))
 
 
 def flat(x: Array) -> Pair:
@@ -162,6 +174,10 @@ DISTRIBUTIONS: Mapping[str, Distribution] = MappingProxyType(
             ("lower", "upper"), (), "interval", uniform, lambda p, lower, upper: lower + p * (upper - lower),
             location=("lower", "upper"),
         ),
+        "Beta": Distribution(
+            ("alpha", "beta"), ("alpha", "beta"), "interval", beta,
+            lambda p, alpha, beta: special.betaincinv(alpha, beta, p),
+        ),
         "Flat": Distribution((), (), "real", flat, None, location=(), half="HalfFlat"),
         "HalfNormal": Distribution(
             ("sigma",), ("sigma",), "positive", folded(normal, mu=0.0),
@@ -200,6 +216,10 @@ def _from_mean(mu: float, sigma: float) -> dict[str, float]:
     return {"alpha": (mu / sigma) ** 2, "beta": mu / sigma**2}
 
 
+def _beta_from_mean(mu: float, nu: float) -> dict[str, float]:
+    return {"alpha": mu * nu, "beta": (1 - mu) * nu}
+
+
 def _inverse_from_mean(mu: float, sigma: float) -> dict[str, float]:
     alpha = 2 + (mu / sigma) ** 2
     return {"alpha": alpha, "beta": mu * (alpha - 1)}
@@ -215,6 +235,7 @@ OTHER_PARAMETERS: Mapping[str, Mapping[tuple[str, ...], Callable[..., dict[str, 
         "HalfStudentT": {("lam",): lambda lam: {"sigma": lam**-0.5}},
         "Exponential": {("scale",): lambda scale: {"lam": 1 / scale}},
         "Gamma": {("mu", "sigma"): _from_mean},
+        "Beta": {("mu", "nu"): _beta_from_mean},
         "InverseGamma": {("mu", "sigma"): _inverse_from_mean},
     }
 )

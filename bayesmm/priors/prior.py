@@ -22,18 +22,19 @@ class Prior:
     Parameters
     ----------
     distribution : str
-        Normal, StudentT, Cauchy, Laplace, Uniform, Flat, HalfNormal, HalfStudentT, HalfCauchy, HalfFlat, Exponential,
-        Gamma, InverseGamma, LogNormal; LKJ for correlations. "Fixed" (value=...) is what a number becomes, "Custom"
-        (function=...) what a function becomes: ``function(name, dims)`` is called inside the PyMC model and returns
-        the variable. `dims` is () for one number, as a coefficient is in every graph, and names the dimension where the
-        function is the prior of all standard deviations of a grouping factor, whose vector it then makes.
+        Normal, StudentT, Cauchy, Laplace, Uniform, Beta, Flat, HalfNormal, HalfStudentT, HalfCauchy, HalfFlat,
+        Exponential, Gamma, InverseGamma, LogNormal; LKJ for correlations. "Fixed" (value=...) is what a number becomes,
+        "Custom" (function=...) what a function becomes: ``function(name, dims)`` is called inside the PyMC model and
+        returns the variable. `dims` is () for one number, as a coefficient is in every graph, and names the dimension
+        where the function is the prior of all standard deviations of a grouping factor, whose vector it then makes.
     on : {"sd", "variance"}
         For a standard deviation: whether the distribution is of the sd or of its square.
     at : {"zero", "means"}
-        For a coefficient, an sd or the correlations of random effects: whether the distribution is of the parameter as
-        it is reported, which is an effect where the predictors that it interacts with are 0, or of the effect at the
-        means of those predictors. The defaults are at the means, so that they do not depend on where a predictor has
-        its zero (`bayesmm.design.term_basis`); they only say so where it makes a difference.
+        For a coefficient, an sd or the correlations of random effects, or a parameter with a formula (``sigma ~ x``):
+        whether the distribution is of the parameter as it is reported, which is an effect where the predictors that it
+        interacts with are 0, or a sigma where x is 0; or of the effect, or the sigma, at the means of those predictors.
+        The defaults are at the means, so that they do not depend on where a predictor has its zero
+        (`bayesmm.design.term_basis`); they only say so where it makes a difference.
     **parameters : float
         As in PyMC, in PyMC's other parameterisations too (`tau` for `sigma`, ...). Locations may be left out and are
         0 then; scales may not: they are in the units of the response.
@@ -77,6 +78,11 @@ class Prior:
         """Where the values are: "real", "positive", "interval", "correlation", "point" (fixed), "any" (a function)."""
         special = {"Fixed": "point", "Custom": "any"}
         return special.get(self.distribution) or DISTRIBUTIONS[self.distribution].support
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The ends of the support, where it is an interval: of the distribution, also where that is of the variance."""
+        return DISTRIBUTIONS[self.distribution].ends(self.parameters)
 
     def logpdf(self, x: float | np.ndarray) -> float | np.ndarray:
         """Return the log density on the parameter's natural scale.
@@ -218,7 +224,7 @@ def _values(distribution: str, parameters: Mapping[str, object]) -> dict[str, fl
     for name in known.positive:
         if values[name] <= 0:
             raise PriorError(f"{name} of {distribution} should be above 0, not {values[name]:g}")
-    if known.support == "interval" and values["lower"] >= values["upper"]:
+    if "lower" in values and values["lower"] >= values["upper"]:
         raise PriorError(
             f"lower of {distribution} should be below upper, not {values['lower']:g} with {values['upper']:g}"
         )

@@ -215,6 +215,7 @@ def _with_intercept(known: tuple[Place, ...], chosen: Mapping[str, Prior]) -> tu
 def _check_keys(chosen: Mapping[str, Prior], known: tuple[Place, ...]) -> None:
     kinds = {key: place.kind for place in known for key in (*place.wider, place.name)}
     bounded = (ONE_CORRELATION, AUXILIARY, RESIDUAL)
+    movable = {key for p in known if p.default.at == "means" for key in (*p.wider, p.name)}
     bounds = {key: p.bounds for p in known if p.kind in bounded for key in (*p.wider, p.name)}
     for key, prior in chosen.items():
         if key not in kinds:
@@ -225,6 +226,7 @@ def _check_keys(chosen: Mapping[str, Prior], known: tuple[Place, ...]) -> None:
         above_zero = kinds[key] == SD or bounds.get(key) == POSITIVE_VALUES
         support = bounds.get(key, REAL_VALUES)
         _check_support(key, kinds[key], prior, above_zero and kinds[key] != RESIDUAL, support)
+        _check_at(key, kinds[key], prior, key in movable)
         if kinds[key] == RESIDUAL or (kinds[key] == AUXILIARY and not above_zero):
             _check_within(key, bounds[key], prior)
 
@@ -264,21 +266,25 @@ def _check_support(key: str, kind: str, prior: Prior, above_zero: bool, support:
         raise PriorError(f"the prior of {key!r} is {prior}, which is for {of}{_within_text(kind, support)}")
     if above_zero:
         _check_positive(key, kind, prior)
-    if prior.at == "means" and (kind in (INTERCEPT, AUXILIARY, RESIDUAL) or key == "sigma"):
-        instead = f"; its place is {INTERCEPT_AT_MEANS!r}" if kind == INTERCEPT else ""
-        raise PriorError(
-            f"the prior of {key!r} has at='means', which is for coefficients, and for the sds and correlations of "
-            f"random effects{instead}"
-        )
     if kind != SD and prior.on == "variance":
         other = "a coefficient" if kind in (INTERCEPT, COEFFICIENT) else f"a parameter of the {_OWNERS[kind]}"
         raise PriorError(f"the prior of {key!r} is on the variance, but it is {other}, not a standard deviation")
 
 
+def _check_at(key: str, kind: str, prior: Prior, movable: bool) -> None:
+    """Refuse a prior at the means of a parameter that has none: it is the same wherever the predictors are."""
+    if prior.at == "means" and not movable and (kind in (INTERCEPT, AUXILIARY, RESIDUAL) or key == "sigma"):
+        instead = f"; its place is {INTERCEPT_AT_MEANS!r}" if kind == INTERCEPT else ""
+        raise PriorError(
+            f"the prior of {key!r} has at='means', which is for coefficients, for the sds and correlations of random "
+            f"effects, and for parameters that have a formula{instead}"
+        )
+
+
 def _check_one_correlation(key: str, low: float, high: float, prior: Prior) -> None:
     """Refuse what is not within the bounds of a structure's correlation."""
-    numbers = tuple(prior.parameters.values())
     known = prior.support in ("point", "interval") and prior.on == "sd" and prior.at == "zero"
+    numbers = prior.ends if prior.support == "interval" else tuple(prior.parameters.values())
     if not (known and all(low <= value <= high for value in numbers)):
         raise PriorError(
             f"the prior of {key!r} is {prior}, but it is a correlation between {low:.4g} and {high:.4g}; use a number, "
@@ -293,7 +299,7 @@ def _check_positive(key: str, kind: str, prior: Prior) -> None:
     what = f"the prior of {key!r} is {prior}, but {noun} is above 0"
     if prior.support == "point" and prior.parameters["value"] <= 0:
         raise PriorError(what)
-    if prior.support == "interval" and prior.parameters["lower"] < 0:
+    if prior.support == "interval" and prior.ends[0] < 0:
         raise PriorError(f"{what}; give it lower=0")
     if prior.support == "real":
         half = DISTRIBUTIONS[prior.distribution].half
@@ -308,7 +314,7 @@ def _check_within(key: str, support: tuple[float, float], prior: Prior) -> None:
     elif prior.support == "point":
         lower = upper = prior.parameters["value"]
     elif prior.support == "interval":
-        lower, upper = prior.parameters["lower"], prior.parameters["upper"]
+        lower, upper = prior.ends
     else:
         return  # a function, which is asked when it is called
     if lower < support[0] or upper > support[1]:

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from bayesmm.priors.defaults import CORRELATION, ONE_CORRELATION, Place
+from bayesmm.priors.defaults import AUXILIARY, CORRELATION, ONE_CORRELATION, RESIDUAL, Place
 from bayesmm.priors.distributions import lkj_interval
 from bayesmm.priors.prior import Prior, function_name
 
@@ -11,6 +11,11 @@ PROBABILITY = 0.95  # of the interval in the sentence, as everywhere in the pack
 AT_MEANS = (
     "at the means: the prior is of the effect where the predictors that interact with it, or that have random slopes "
     "beside it, are at their means; so it does not depend on where a predictor has its zero"
+)
+OF_PARAMETERS = (
+    "at the means: the prior is of the effect where the predictors that interact with it, or that have random slopes "
+    "beside it, are at their means, and of a parameter where those of its formula are; so it does not depend on where "
+    "a predictor has its zero"
 )
 NAME_WIDTH = 200  # characters of a place's name; a level or a column may be called anything
 UNIT_WIDTH = 200
@@ -30,8 +35,14 @@ def prior_table(entries: Sequence[tuple[Place, Prior]]) -> str:
 
 
 def _footnote(entries: Sequence[tuple[Place, Prior]]) -> list[str]:
-    said = any(prior.at == "means" for _, prior in entries)
-    return textwrap.wrap(AT_MEANS, LINE_WIDTH, subsequent_indent="  ") if said else []
+    return textwrap.wrap(at_the_means(entries), LINE_WIDTH, subsequent_indent="  ")
+
+
+def at_the_means(entries: Sequence[tuple[Place, Prior]]) -> str:
+    """Return what "at the means" says of priors; nothing where none is there."""
+    found = [place for place, prior in entries if prior.at == "means"]
+    own = any(place.kind in (AUXILIARY, RESIDUAL) or not place.wider for place in found if place.kind != CORRELATION)
+    return "" if not found else OF_PARAMETERS if own else AT_MEANS
 
 
 def sentence(place: Place, prior: Prior, width: int = UNIT_WIDTH) -> str:

@@ -19,12 +19,12 @@ from bayesmm.design.parameters import (
 from bayesmm.design.predictors import MEAN
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.of_family import link_code
-from bayesmm.design.residual.structure import ResidualParameter
-from bayesmm.design.term_basis import TermBases
+from bayesmm.design.residual.structure import ResidualParameter, ResidualTerm
+from bayesmm.design.term_basis import TermBases, TermBasis
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
 from bayesmm.formula.formula import text_of
-from bayesmm.priors import Prior, prior_bases
+from bayesmm.priors import Prior, formula_places, prior_bases
 from bayesmm.reporting.equation_several import likelihood_lines, predictors
 from bayesmm.reporting.latex import (
     effect_of,
@@ -53,6 +53,7 @@ _LETTERS = {
 WEIGHTS = r"\quad \text{(row } i \text{ counted } w_{i} \text{ times)}"
 
 _COMMA = r",\ "
+OWN_LINKS = (r"{}", r"\log {}", r"\mathrm{{logit}}\,{}")  # of a parameter with a formula, by `link_code`
 GAMMA, BAR_S = r"\gamma", r"\bar{s}"  # of a coefficient and an sd at the means of the predictors
 ALONE = r"(?<![\\a-zA-Z]){}(?![a-zA-Z_])"  # a symbol that is no part of another
 TERMS_IN_A_LINE = 4  # of the linear predictor; a fifth runs out of a page's text width with names of ordinary length
@@ -173,7 +174,7 @@ def _formulas(design: Design, family: Family) -> Iterator[str]:
         if part.of not in known:
             continue
         own = known[part.of]
-        link = (r"{}", r"\log {}", r"\mathrm{{logit}}\,{}")[link_code(own)]
+        link = OWN_LINKS[link_code(own)]
         level = [] if part.given else [link.format(own.symbol)]
         terms = [product(sub(c.tex, escape(term)), term) for c in part.parameters for term in c.terms]
         terms += [term for block in design.blocks for term in effects_in(design, block, part.of)]
@@ -283,6 +284,24 @@ def _at_the_means(design: Design, bases: TermBases) -> Iterator[str]:
         S, R = sub(r"\bar{S}", group), sub(r"\bar{R}", group)
         yield rf"({_COMMA.join(rows)})^{{\top}} &\sim \mathcal{{N}}(0,\ {S} {R} {S})"
         yield rf"{S} &= \mathrm{{diag}}({_COMMA.join(_sd(block, column, BAR_S) for column in block.columns)})"
+    for part in design.residual.formulas:
+        yield from _formula_at_the_means(design, part, bases.parameters[part.formula])
+
+
+def _formula_at_the_means(design: Design, part: ResidualTerm, basis: TermBasis) -> Iterator[str]:
+    """Yield what the priors at the means of a formula's columns are of: its parameter, and coefficients."""
+    (coefficients,), first = part.parameters, int(part.has_level)
+    symbols = [sub(coefficients.tex, escape(term)) for term in coefficients.terms]
+    if first:
+        own = next(each for each in design.family.parameters if each.name == part.formula)
+        symbols.insert(0, OWN_LINKS[link_code(own)].format(own.symbol))
+    for j in np.flatnonzero(basis.moved):
+        bar = OWN_LINKS[link_code(own)].format(_bar(own.symbol)) if j < first else _bar(symbols[j])
+        yield rf"{bar} &= {_sum(basis.R[j], symbols, str)}"
+
+
+def _bar(symbol: str) -> str:
+    return rf"\bar{{{symbol}}}"
 
 
 def _beta(name: str) -> str:
@@ -323,15 +342,22 @@ def _symbols(design: Design, priors: Mapping[str, Prior]) -> Iterator[tuple[str,
                 own = zip(part_parameters(0, block, part), part.entries, strict=True)
                 yield from ((parameter.label, _entry(block, part, entry)) for parameter, entry in own)
         yield block.names.corr, sub("R" if basis.trivial else r"\bar{R}", escape(block.group))
+    moved = [
+        label
+        for part in design.residual.formulas
+        for label, at_means in zip(formula_places(part), bases.parameters[part.formula].moved, strict=True)
+        if at_means
+    ]
     for parameter in design.family.parameters if not design.responses else ():  # whose sds are the residual's
-        yield parameter.name, parameter.symbol
+        yield parameter.name, _bar(parameter.symbol) if parameter.name in moved else parameter.symbol
     for name, label in zip(design.responses, response_sds(design.responses), strict=True):
         yield label, sub(r"\sigma", escape(name))
     for own in design.residual.parameters:
         if own.terms is None and design.responses:
             continue
         for label, term in zip(residual_labels(own), own.terms or ("",), strict=True):
-            yield label, (sub(own.tex, escape(term)) if own.terms else own.tex) + _to_means(design, own, term)
+            symbol = sub(own.tex, escape(term)) if own.terms else own.tex
+            yield label, (_bar(symbol) if label in moved else symbol) + _to_means(design, own, term)
 
 
 def _to_means(design: Design, own: ResidualParameter, term: str) -> str:

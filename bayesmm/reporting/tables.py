@@ -13,7 +13,7 @@ from bayesmm.evaluation.compare_reml_text import POSTERIOR_DIGITS
 from bayesmm.evaluation.variance.explained import SHARE_DECIMALS, icc, r2
 from bayesmm.posterior.draws import describe, describe_effects, draws_of, posterior_residuals
 from bayesmm.priors import Priors
-from bayesmm.priors.table import AT_MEANS, sentence
+from bayesmm.priors.table import at_the_means, sentence
 from bayesmm.runtime.messages import count as counted
 
 TABLE_LEVELS = 120  # levels of a factor whose effects have a table; of more, fit.ranef() has them
@@ -139,8 +139,8 @@ def prior_rows(priors: Priors) -> Table:
         rows += ((f"... and {hidden:,} more", "", "print(model.priors) and model.priors have them"),)
     headers = ("parameter", "prior", "what it says")
     caption = "What is known before the data"
-    if any(prior.at == "means" for _, prior in priors.entries):
-        caption += f" ({AT_MEANS})"
+    said = at_the_means(priors.entries)
+    caption += f" ({said})" if said else ""
     return Table(caption, headers, rows, frozenset({0, 1, 2}), frozenset({2}))
 
 

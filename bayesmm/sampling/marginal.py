@@ -28,7 +28,7 @@ from bayesmm.likelihood.marginal import Marginal, auxiliary_starts, generalised,
 from bayesmm.likelihood.posterior import LogPosterior
 from bayesmm.likelihood.problem import Integrated
 from bayesmm.likelihood.whitened import Whitened
-from bayesmm.priors import Prior, shifts_of_thresholds
+from bayesmm.priors import Prior, own_at_zero, shifts_of_thresholds
 from bayesmm.runtime.memory import refuse
 from bayesmm.runtime.progress import Progress, progress_bar
 from bayesmm.runtime.streams import start as generator
@@ -209,6 +209,8 @@ def sample(
             warnings.warn(text, BayesmmWarning, stacklevel=3)
         made = make()
         ahead.join()
+        if made.model.design.residual.formulas:
+            _at_centre(made)  # where what is reported is no number, that is said before anything is sampled
         if stream is None:  # which holds no draws
             refuse({"x": made.at.size}, settings.draws, settings.tune, settings.chains)
         about = record("nutpie", settings, said, RECORDED)
@@ -229,10 +231,15 @@ def _feed(made: Ready, settings: Settings, about: Mapping[str, object], bar: Pro
     """Return the run as a stream of draws."""
     d, convert = made.at.size, partial(made.tree, made.model)
     compiled = compiled_density(made.at, made.start, [alias(0)], [slice(0, d)], (d,))
-    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), made.at.centre[None, None])}, {"chain": [0], "draw": [0]})
-    template = convert(Run(x, no_stats(), interrupted=False))
+    template = _at_centre(made)
     begin = partial(start_nutpie, compiled, settings, bar, return_raw_trace=True)
     return RunningSampler(begin, (("x", ("coordinate",)),), convert, template, about)
+
+
+def _at_centre(made: Ready) -> xr.DataTree:
+    """Return the tree of one draw, at the centre."""
+    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), made.at.centre[None, None])}, {"chain": [0], "draw": [0]})
+    return made.tree(made.model, Run(x, no_stats(), interrupted=False))
 
 
 def units(model: Marginal, priors: Mapping[str, Prior]) -> Floats:
@@ -320,11 +327,12 @@ def as_tree(model: Marginal, run: Run) -> xr.DataTree:
         found |= {name: (("chain", "draw", *dims), v.reshape(*shape, *v.shape[1:])) for name, (dims, v) in own.items()}
         labels |= {dim: np.asarray(design.coords[dim]) for dims, _ in own.values() for dim in dims}
     vectors = own_vectors(design)
+    whole = {own.name: own for own in vectors.values()}
+    drawn = {name: np.column_stack([columns[label] for label in residual_labels(own)]) for name, own in whole.items()}
+    columns, drawn = own_at_zero(design, model.bases, columns, drawn)
     for name, column in columns.items():
         if name not in vectors:
             found[name] = (("chain", "draw"), column.reshape(shape).copy())
-    whole = {own.name: own for own in vectors.values()}
-    drawn = {name: np.column_stack([columns[label] for label in residual_labels(own)]) for name, own in whole.items()}
     for name, own in whole.items():
         column = drawn[name]
         if own.at_means:  # those that are sampled are at the means of the prior's columns

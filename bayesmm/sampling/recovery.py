@@ -16,7 +16,7 @@ from bayesmm.likelihood.joint_quadrature import written_columns
 from bayesmm.likelihood.problem import Integrated, sampled_names
 from bayesmm.likelihood.varying import varying_parts
 from bayesmm.likelihood.varying_draws import recover_varying
-from bayesmm.priors import Prior, prior_bases
+from bayesmm.priors import Prior, own_at_means, prior_bases
 from bayesmm.runtime.memory import BYTES, COPIES, too_much
 from bayesmm.runtime.streams import of_run
 from bayesmm.sampling.recovery_glmm import drawn_effects
@@ -224,13 +224,10 @@ def _draws(posterior: xr.Dataset, design: Design, integrated: Integrated, shape:
     sigma = np.ascontiguousarray(np.broadcast_to(posterior["sigma"].to_numpy(), shape).reshape(size))
     if integrated.varying is None:
         return Draws(tuple(sds), tuple(factors), sigma)
-    columns = [
-        values
-        for part in varying_parts(design)
-        for own in part.parameters
-        for values in posterior[own.name].to_numpy().reshape(size, own.size).T
-    ]
-    residual = np.column_stack([sigma, *columns])
+    parameters = [own for part in varying_parts(design) for own in part.parameters]
+    values = {own.name: posterior[own.name].to_numpy().reshape(size, own.size) for own in parameters}
+    own, values = own_at_means(design, integrated.bases, {"sigma": sigma}, values)  # of the prior's design
+    residual = np.column_stack([own["sigma"], *(values[each.name] for each in parameters)])
     return Draws(tuple(sds), tuple(factors), integrated.varying.sigma(residual), residual)
 
 

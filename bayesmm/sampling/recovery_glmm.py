@@ -9,8 +9,9 @@ from bayesmm.design.parameters import free_auxiliaries
 from bayesmm.design.records import Design
 from bayesmm.likelihood.conditional_quadrature import draw_effects
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.likelihood.own_parameters import own_parameters
+from bayesmm.likelihood.own_parameters import OwnParameters
 from bayesmm.likelihood.quadrature import prepare
+from bayesmm.posterior.own_values import own_in_rows
 from bayesmm.runtime.streams import of_run
 from bayesmm.sampling.nuts import chosen_cores
 
@@ -35,8 +36,8 @@ def drawn_effects(posterior: xr.Dataset, design: Design, L: Floats, seed: int, c
     shape = posterior.sizes["chain"], posterior.sizes["draw"]
     data, size = prepare(design), shape[0] * shape[1]
     beta = posterior["beta"].to_numpy().reshape(size, -1) if design.p else np.zeros((size, 0))
-    own = own_parameters(design).sorted(np.argsort(design.blocks[0].index, kind="stable"))
-    values = own_values(posterior, design)
+    own, values = own_values(posterior, design)
+    own = own.sorted(np.argsort(design.blocks[0].index, kind="stable"))
     step = max(1, MOST_NUMBERS // max(2 * len(data.y), 1)) if own.by_row else size
 
     def of_chain(k: int) -> Floats:
@@ -54,10 +55,13 @@ def drawn_effects(posterior: xr.Dataset, design: Design, L: Floats, seed: int, c
             pool.shutdown(cancel_futures=True)
 
 
-def own_values(posterior: xr.Dataset, design: Design) -> Floats:
-    """Return the draws of the model's own parameters, (chains * draws, a)."""
+def own_values(posterior: xr.Dataset, design: Design) -> tuple[OwnParameters, Floats]:
+    """Return the own parameters as compiled code takes them, and their draws, (chains * draws, a)."""
     shape = posterior.sizes["chain"], posterior.sizes["draw"]
-    scalars = [np.broadcast_to(posterior[own.name].to_numpy(), shape) for own in free_auxiliaries(design)]
-    vectors = [posterior[own.name].transpose("chain", "draw", ...).to_numpy() for own in design.residual.parameters]
-    columns = [values.reshape(shape[0] * shape[1], -1) for values in (*scalars, *vectors)]
-    return np.hstack(columns) if columns else np.zeros((shape[0] * shape[1], 0))
+    size = shape[0] * shape[1]
+    names = [*(own.name for own in free_auxiliaries(design)), *design.residual.levels.values()]
+    scalars = {n: np.broadcast_to(posterior[n].to_numpy(), shape).reshape(size) for n in names if n in posterior}
+    vectors = {own.name: posterior[own.name].transpose("chain", "draw", ...) for own in design.residual.parameters}
+    vectors = {name: values.to_numpy().reshape(size, -1) for name, values in vectors.items()}
+    own, values = own_in_rows(design, scalars, vectors)
+    return own, values if values.ndim > 1 else np.zeros((size, 0))

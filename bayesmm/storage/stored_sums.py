@@ -131,9 +131,10 @@ def _design(spec: DesignSpec, record: Mapping, data: xr.Dataset) -> Design:
         group, index = ":".join(grouping.factors), RowLevels(sums, k)
         blocks.append(Block(group, name, grouping.factors, index, grouping.levels, columns, Z, parts))
     rows, y = Elsewhere(sums), SummedColumn(sums, data["sums_a_y"].to_numpy())
-    residual = residual_of(spec.formula, sums, y.std())
+    residual = residual_of(spec.formula, sums, y.std(), spec.bases.parameters)
+    bases = replace(spec.bases, parameters={part.formula: part.basis for part in residual.formulas})
     return Design(
-        spec=replace(spec, groupings=groupings, repeats=False),
+        spec=replace(spec, groupings=groupings, repeats=False, bases=bases),
         response=text_of(spec.formula.response),
         y=y,
         X=SummedMatrix(sums, data["sums_a_X"].to_numpy()),

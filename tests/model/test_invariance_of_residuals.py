@@ -1,12 +1,14 @@
 """Origins and units change no fit of a model whose residuals have a structure: its likelihood, and what it says."""
 
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
 
 import bayesmm as bmm
+from bayesmm.likelihood.coordinates import values
+from bayesmm.likelihood.marginal import marginal
+from bayesmm.likelihood.problem import integrate
+from bayesmm.sampling.marginal import centre
 
 FORMULAS = {
     "sigma ~ z": (("y ~ x + (1 | g)", "sigma ~ z"), None),
@@ -89,29 +91,51 @@ def test_a_correlation_near_0_is_found_whatever_the_steps(seed, steps):
 
 
 def test_rows_an_even_number_of_steps_apart_have_a_positive_correlation(data):
-    """Its sign changes nothing there."""
+    """Its sign changes nothing there; its default prior is uniform on the correlation of neighbouring rows."""
     model = bmm.Model("y ~ x + ar(t, g)", data.assign(t=data.t * 2))
     (parameter,) = model.design.residual.parameters
     assert parameter.support == (0.0, 1.0)
-    assert any("neighbouring rows are 2 apart" in message.text for message in model.design.messages)
+    assert model.priors["ar"] == bmm.Prior("Beta", alpha=2, beta=1)
+    assert not any("unit of time" in message.text for message in model.design.messages)
 
 
-@pytest.mark.parametrize(
-    ("formula", "family", "expected"),
-    [
-        (("y ~ x", "sigma ~ year"), "gaussian", "sigma, which is the value at 0, and its prior are far from the data"),
-        (("n ~ x", "shape ~ year"), "negbinomial", r"write center\(year\) there"),
-        (("y ~ x", "sigma ~ center(year)"), "gaussian", None),
-        (("y ~ x", "sigma ~ f"), "gaussian", None),
-    ],
-)
-def test_a_prior_that_stands_far_from_the_data_is_said(formula, family, expected, data):
-    n = np.random.default_rng(1).negative_binomial(2, 0.3, len(data))
-    frame = data.assign(year=2000 + data.z, f=np.where(data.z > 0, "a", "b"), n=n)
-    texts = [message.text for message in bmm.Model(formula, frame, family).design.messages]
-    found = [text for text in texts if "far from the data" in text]
-    assert len(found) == (expected is not None)
-    assert expected is None or re.search(expected, found[0])
+def test_a_prior_that_depends_on_the_unit_of_time_is_said(data):
+    for steps, said in ((1, 0), (3, 1)):
+        model = bmm.Model("y ~ x + ar(t, g)", data.assign(t=data.t * steps))
+        assert model.priors["ar"] == bmm.Prior("Uniform", lower=-1, upper=1)
+        texts = [message.text for message in model.design.messages]
+        assert sum(f"neighbouring rows are {steps} apart" in text for text in texts) == said
+
+
+@pytest.mark.parametrize("unit", [7.0, 1 / 12])
+def test_the_posterior_of_car_does_not_depend_on_the_unit_of_time(unit, data):
+    """A gap of 1 has the uniform prior; with another unit rho^gap is the same number and has the same prior."""
+    shuffled = data.assign(t=data.t + 0.3 * (data.t % 3))
+    formula = "y ~ x + (1 | h) + car(t, h)"
+    models = [bmm.Model(formula, shuffled.assign(t=shuffled.t * own)) for own in (1.0, unit)]
+    gaps = [m.design.residual.parameters[0].gap for m in models]
+    assert gaps[1] == pytest.approx(unit * gaps[0])
+    for m, gap in zip(models, gaps, strict=True):
+        assert m.priors["car"].parameters == pytest.approx({"alpha": gap, "beta": 1.0})
+    first, second = (marginal(m.design, m.priors, integrate(m.design, m.priors)) for m in models)
+    x = centre(first, models[0].priors) + 0.3 * np.random.default_rng(1).normal(size=(5, first.posterior.size))
+    c, at = first.posterior.coordinates, first.places.index("car")
+    rho = 1 / (1 + np.exp(-x[:, c.at[at]]))
+    assert values(c, x)[:, at] == pytest.approx(rho)
+    other = x.copy()
+    # the density of u = rho^gap is that of rho over d u / d rho, and the coordinates are logits
+    now = rho ** (1 / unit)
+    other[:, c.at[at]] = np.log(now) - np.log1p(-now)
+    jacobian = np.log(rho * (1 - rho)) - np.log(now * (1 - now) * unit * now ** (unit - 1))
+    found = [p.posterior.many(point) for p, point in ((first, x), (second, other))]
+    np.testing.assert_allclose(found[1] + jacobian, found[0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("formula", [("y ~ x", "sigma ~ year"), ("y ~ x", "sigma ~ f")])
+def test_nothing_is_said_of_origins_that_change_no_posterior(formula, data):
+    frame = data.assign(year=2000 + data.z, f=np.where(data.z > 0, "a", "b"))
+    texts = [message.text for message in bmm.Model(formula, frame).design.messages]
+    assert not [text for text in texts if "far from the data" in text]
 
 
 def test_times_too_near_for_a_correlation_of_rows_one_apart_are_refused(data):

@@ -107,6 +107,8 @@ def test_posterior_is_that_of_a_grid():
     fit = model.sample(seed=4, progress=False)
     zi, slope = np.meshgrid(np.linspace(0.001, 0.7, 500), np.linspace(-2, 6, 500), indexing="ij")
     log_p = stats.norm.logpdf(slope, 0, model.priors["logit_zi[z]"].parameters["sigma"])
+    middle = zi / (zi + (1 - zi) * np.exp(-0.5 * slope))  # zi at the mean of z, whose prior is uniform
+    log_p += np.log(middle * (1 - middle) / (zi * (1 - zi)))
     for value in (0.0, 1.0):
         odds = zi / (1 - zi) * np.exp(slope * value)
         share = odds / (1 + odds)

@@ -27,6 +27,8 @@ KNOWN = [
     ("Cauchy", {"alpha": 0.5, "beta": 2.0}, stats.cauchy(0.5, 2)),
     ("Laplace", {"mu": 0.3, "b": 1.7}, stats.laplace(0.3, 1.7)),
     ("Uniform", {"lower": -1.0, "upper": 3.0}, stats.uniform(-1, 4)),
+    ("Beta", {"alpha": 2.5, "beta": 1.7}, stats.beta(2.5, 1.7)),
+    ("Beta", {"alpha": 7.0, "beta": 1.0}, stats.beta(7, 1)),
     ("HalfNormal", {"sigma": 2.0}, stats.halfnorm(0, 2)),
     ("HalfCauchy", {"beta": 2.0}, stats.halfcauchy(0, 2)),
     ("Exponential", {"lam": 0.4}, stats.expon(0, 2.5)),

@@ -166,6 +166,16 @@ def test_every_prior_in_closed_form_has_its_density_and_slope(prior):
         assert slope == pytest.approx(prior.dlogpdf(x), rel=1e-13, abs=1e-13)
 
 
+@pytest.mark.parametrize("shapes", [(2.5, 0.7), (7.0, 1.0), (1.0, 3.0)])
+def test_a_beta_prior_has_its_density_and_slope(shapes):
+    prior = Prior("Beta", alpha=shapes[0], beta=shapes[1])
+    code, numbers, constant = prior_row(prior)
+    for x in (1e-3, 0.2, 0.9):
+        value, slope = log_prior(code, False, np.array([*numbers, 0.0, 0.0, 0.0]), x)
+        assert value + constant == pytest.approx(prior.logpdf(x), rel=1e-13, abs=1e-13)
+        assert slope == pytest.approx(prior.dlogpdf(x), rel=1e-13, abs=1e-13)
+
+
 def test_many_draws_are_moved_as_one_is(frame):
     for name in ("three correlated", "bounds", "fixed sd", "on the variance"):
         design, priors, _ = built(name, frame)

@@ -24,7 +24,6 @@ NAME = "ar"
 PARAMETER = ResidualParameter(
     NAME, r"\rho", "Uniform", {"lower": -1.0, "upper": 1.0}, "correlation one step apart", support=(-1.0, 1.0)
 )
-MOST_UNITS = 5.0  # between neighbouring rows, up to which a prior of rows one unit apart is not worth a word; ours
 FIRST = 0.5  # where a search begins, of rows as far apart as the nearest are
 
 
@@ -51,7 +50,8 @@ def parameters(arguments: Arguments) -> tuple[ResidualParameter, ...]:
     """Return the correlation of rows one step apart.
 
     A search moves that over the smallest gap: near 0 the likelihood of rows two steps apart does not change with the
-    other. Where all gaps are even its sign is not determined, and taken to be positive.
+    other. Where all gaps are even its sign is not determined, and taken to be positive; the default prior is then
+    uniform on the correlation over the smallest gap, as it is where that is 1.
     """
     found = gaps(times_of(NAME, arguments)) if "time" in arguments else np.empty(0)
     gap = float(found.min(initial=np.inf))
@@ -60,7 +60,12 @@ def parameters(arguments: Arguments) -> tuple[ResidualParameter, ...]:
     even = bool((found % 2 == 0).all())
     start = FIRST ** (1 / gap) if gap > 1 else PARAMETER.start
     own = replace(PARAMETER, gap=gap, start=start)
-    return (replace(own, arguments={"lower": 0.0, "upper": 1.0}, support=(0.0, 1.0)) if even else own,)
+    return (uniform_over(replace(own, arguments={"lower": 0.0, "upper": 1.0}, support=(0.0, 1.0))) if even else own,)
+
+
+def uniform_over(own: ResidualParameter) -> ResidualParameter:
+    """Return a correlation rho between 0 and 1 with a default prior that is uniform on rho^gap: Beta(gap, 1)."""
+    return own if own.gap == 1 else replace(own, prior="Beta", arguments={"alpha": own.gap, "beta": 1.0})
 
 
 def gaps(rows: Array) -> Array:
@@ -71,14 +76,13 @@ def gaps(rows: Array) -> Array:
 
 
 def say_about_gaps(residuals: Residuals) -> list[Message]:
-    """Return a note where rows of a series are not about one unit apart, as those that the default prior is of."""
+    """Return a note where the default prior is of rows one unit apart, and no rows of a series are as near."""
     part = residuals.correlated
-    if part is None or part.structure.layout is not layout:
+    if part is None or part.structure.layout is not layout or part.parameters[0].support[0] == 0:
         return []
     found = gaps(part.rows)
-    apart = float(found.min() if part.structure.name == NAME else np.median(found)) if len(found) else 1.0
-    low, high = (0.0, 1.0) if part.structure.name == NAME else (1 / MOST_UNITS, MOST_UNITS)
-    if low <= apart <= high:
+    apart = float(found.min()) if len(found) else 1.0
+    if apart <= 1:
         return []
     return [
         note(

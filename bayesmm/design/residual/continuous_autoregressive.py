@@ -25,7 +25,8 @@ PARAMETER = ResidualParameter(
 def parameters(arguments: Arguments) -> tuple[ResidualParameter, ...]:
     """Return the correlation of rows one unit of time apart; a search begins where it is 1/2 over the median gap.
 
-    Raises a DataError where the times are so near to one another that it has no number.
+    Its default prior is uniform on the correlation over that gap, whatever the unit of time is. Raises a DataError
+    where the times are so near to one another that it has no number.
     """
     gaps = autoregressive.gaps(times_of(NAME, arguments))
     gap = float(np.median(gaps)) if len(gaps) else 1.0
@@ -34,7 +35,8 @@ def parameters(arguments: Arguments) -> tuple[ResidualParameter, ...]:
             f"{NAME}(): neighbouring rows are {gap:.2g} apart, and the correlation of rows 1 apart would be too small "
             f"a number; expected a unit of time in which they are about 1 apart, as with the time times {1 / gap:.2g}"
         )
-    return (replace(PARAMETER, gap=gap, start=PARAMETER.start ** (1 / gap)),)
+    own = replace(PARAMETER, gap=gap, start=PARAMETER.start ** (1 / gap))
+    return (autoregressive.uniform_over(own),)
 
 
 def rows(arguments: Arguments) -> Array:

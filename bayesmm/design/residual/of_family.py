@@ -22,8 +22,8 @@ from types import MappingProxyType, ModuleType
 
 import numpy as np
 
-from bayesmm.design.parameters import free_auxiliaries, of_category
-from bayesmm.design.residual.scale import ALONE, checked_columns, dependent, sizes
+from bayesmm.design.parameters import free_auxiliaries, level_name, of_category
+from bayesmm.design.residual.scale import ALONE, FormulaColumns, checked_columns, dependent
 from bayesmm.design.residual.scale import STRUCTURE as OF_SIGMA
 from bayesmm.design.residual.structure import (
     Arguments,
@@ -33,6 +33,7 @@ from bayesmm.design.residual.structure import (
     ResidualStructure,
     ResidualTerm,
 )
+from bayesmm.design.term_basis import untouched
 from bayesmm.errors import DataError
 from bayesmm.families.family import EQUIDISTANT, MOST_PARAMETERS, SYMMETRIC, Auxiliary, Family
 from bayesmm.formula.formula import Scale
@@ -55,18 +56,15 @@ def link_code(own: Auxiliary) -> int:
 
 
 def term(
-    own: Auxiliary, scale: Scale, X: Array, names: Sequence[str], start: float, learning: bool = True,
-    random: bool = False,
-) -> ResidualTerm:  # fmt: skip
+    own: Auxiliary, scale: Scale, columns: FormulaColumns, start: float, learning: bool = True, random: bool = False
+) -> ResidualTerm:
     """Return what a formula of a family's parameter is.
 
     Parameters
     ----------
     own : Auxiliary
     scale : Scale
-    X : (n, k)
-        Its columns, an intercept's first.
-    names : sequence of str, length k
+    columns : FormulaColumns
     start : float
         A moment estimate of the parameter.
     learning : bool
@@ -81,7 +79,7 @@ def term(
     """
     if own.relative and not scale.intercept:
         raise DataError(f"{own.name} is 1 where the columns of '{scale.text}' are 0; leave '0 +' out")
-    (V, shown), code = checked_columns(own.name, scale, X, names, learning, random), link_code(own)
+    (V, shown), code = checked_columns(own.name, scale, columns, learning, random), link_code(own)
     given = () if scale.intercept and not own.relative else (own.name,)
     if not shown:
         return ResidualTerm(STRUCTURE, scale.text, (), V, of=own.name, given=given)
@@ -89,9 +87,10 @@ def term(
     what = (UNITS if scale.intercept else LEVELS)[code].format(own.name)
     parameter = ResidualParameter(
         f"{PREFIX[code]}{own.name}", rf"\eta^{{{own.symbol}}}", "Normal", {"mu": level, "sigma": SDS[code]}, what,
-        shown, start=level, sizes=tuple(map(float, sizes(V))),
+        shown, start=level, sizes=columns.sizes[scale.intercept :],
     )  # fmt: skip
-    return ResidualTerm(STRUCTURE, scale.text, (parameter,), V, of=own.name, given=given)
+    basis = untouched(len(shown)) if own.relative else columns.basis
+    return ResidualTerm(STRUCTURE, scale.text, (parameter,), V, of=own.name, given=given, formula=own.name, basis=basis)
 
 
 def threshold_term(
@@ -199,7 +198,7 @@ def of_rows(
     rows : (n, k) or None
         What the formulas read of each row.
     own : mapping of str to number or (draws, 1)
-        Those that are free, by name.
+        Those that are free, by name; also links by `parameters.level_name`, which are taken where they are given.
     values : mapping of str to (k,) or (draws, k)
         The coefficients of the formulas, and the thresholds.
     effects : mapping of str to (n,) or (draws, n)
@@ -240,11 +239,25 @@ def _thresholds(family: Family, residual: Residuals, part: ResidualTerm, rows, v
 
 def _by_formula(library, parameter: Auxiliary, residual: Residuals, part: ResidualTerm, rows, own, values, effects):
     """Return a parameter of each row."""
-    (low, high), code = parameter.bounds, link_code(parameter)
-    change = effects.get(parameter.name, 0.0)
+    change, at = effects.get(parameter.name, 0.0), own.get(parameter.name)  # None without an intercept
     for coefficients in part.parameters:
         change = change + values[coefficients.name] @ residual.of_part(part, rows).T
-    at = own.get(parameter.name)  # None without an intercept
+        if (level := own.get(level_name(coefficients.name))) is not None:
+            change, at = change + level, None
+    return moved(library, parameter, at, change)
+
+
+def moved(library: ModuleType, parameter: Auxiliary, at: object, change: object) -> object:
+    """Return the value of a parameter whose link is `change` more than at the value `at`, or than 0 where it is None.
+
+    Parameters
+    ----------
+    library : module
+        numpy or pytensor.tensor.
+    parameter : Auxiliary
+    at, change : number or array, of any shapes that go together
+    """
+    (low, high), code = parameter.bounds, link_code(parameter)
     if code == IDENTITY:
         return change if at is None else at + change
     if code == LOG:
@@ -259,6 +272,7 @@ def own_of_rows(
 ) -> tuple:  # fmt: skip
     """Return `of_rows` in NumPy for a design, of its own rows if none are given; `own` may have more than is free."""
     free = {parameter.name for parameter in free_auxiliaries(design)}
+    free |= set(design.residual.levels.values())
     read = design.residual.rows if rows is None else rows
     known = {name: value for name, value in own.items() if name in free}
     return of_rows(np, design.family, design.residual, read, known, values, effects)

@@ -1,15 +1,17 @@
 """The formula of sigma, ``sigma ~ f``: log sigma_i is linear in factors and numbers (nlme's varIdent and varExp).
 
 With an intercept, `sigma` is the residual sd where the other columns are 0, and each coefficient is the logarithm of a
-ratio of sds; without one, `sigma ~ 0 + f`, the coefficients are the logarithms of the sds.
+ratio of sds; without one, `sigma ~ 0 + f`, the coefficients are the logarithms of the sds. Default priors are at the
+means of the columns, as those of the mean's coefficients are: see `bayesmm.design.term_basis`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
 
+from bayesmm.design.coding import Coding, Numbers, Values, matrix, matrix_names
 from bayesmm.design.residual.structure import (
     Arguments,
     Array,
@@ -19,24 +21,90 @@ from bayesmm.design.residual.structure import (
     ResidualTerm,
 )
 from bayesmm.design.summed import is_summed
+from bayesmm.design.term_basis import TermBasis, learn_basis, untouched
 from bayesmm.errors import DataError
 from bayesmm.families.kernel import kernel
 from bayesmm.formula.formula import Scale
 from bayesmm.runtime.messages import Message, note
 
 NAME = "log_sigma"
+TWO_VALUED = 1e-9  # of the width of a column: values as near to one of its ends are that end but for rounding
 FAR = 3.0  # sds of a number from its mean to 0, from which on a prior there is worth a word; ours
 
 
-def term(scale: Scale, X: Array, names: Sequence[str], y: Array, learning: bool = True) -> ResidualTerm:
+@dataclass(frozen=True, eq=False)
+class FormulaColumns:
+    """The columns of a parameter's formula.
+
+    Attributes
+    ----------
+    X : (n, k) float64
+        An intercept's first.
+    names : tuple of str, length k
+    basis : TermBasis
+        Of X; nothing is taken out without an intercept, where all columns are indicators.
+    sizes : tuple of float, length k
+        What the scale of each coefficient's default prior is divided by: 1 for indicators of factors; of numbers, whose
+        unit and origin it should not depend on, the sd of the column less its margins, or how far two values are apart.
+    """
+
+    X: Array
+    names: tuple[str, ...]
+    basis: TermBasis
+    sizes: tuple[float, ...]
+
+
+def formula_columns(
+    scale: Scale, coding: Coding, values: Values, n: int, known: TermBasis | None = None, count: Array | None = None
+) -> FormulaColumns:
+    """Return the columns of a parameter's formula in n rows.
+
+    Parameters
+    ----------
+    scale : Scale
+    coding : Coding
+    values : mapping of Expr to variable
+    n : int
+    known : TermBasis, optional
+        The basis that the data of the model gave; learned here if there is none.
+    count : (n,), optional
+        How often each row counts.
+    """
+    X, named = matrix(coding, values, n), matrix_names(coding, values)
+    if known is None:
+        weighted = X if count is None else X * np.sqrt(count)[:, None]
+        known = learn_basis(weighted, coding, values) if scale.intercept else untouched(X.shape[1])
+    terms = [(), *coding.terms] if coding.intercept else coding.terms
+    numbers = [
+        any(isinstance(values[expr], Numbers) for expr in term)
+        for term, names in zip(terms, named, strict=True)
+        for _ in names
+    ]
+    count = np.ones(n) if count is None else count
+    sizes = tuple(_size(*column, count) for column in zip(X.T, known.taken_out(X).T, numbers, strict=True))
+    return FormulaColumns(X, tuple(name for names in named for name in names), known, sizes)
+
+
+def _size(x: Array, taken_out: Array, number: bool, count: Array) -> float:
+    if len(x) == 0:
+        return 1.0
+    if not number:
+        return 1.0 if np.isin(x, (-1.0, 0.0, 1.0)).all() or x.std() == 0 else float(x.std())
+    low, width = taken_out.min(), np.ptp(taken_out)
+    share = (taken_out - low) / (width or 1.0)
+    two = (np.minimum(share, 1.0 - share) < TWO_VALUED).all()  # true and false, however they are written
+    mean = np.average(taken_out, weights=count)
+    sd = np.sqrt(np.average(np.square(taken_out - mean), weights=count))
+    return float(width if two else sd) or 1.0
+
+
+def term(scale: Scale, columns: FormulaColumns, y: Array, learning: bool = True) -> ResidualTerm:
     """Return the structure of sigma's formula.
 
     Parameters
     ----------
     scale : Scale
-    X : (n, k)
-        Its columns, an intercept's first.
-    names : sequence of str, length k
+    columns : FormulaColumns
     y : (n,)
         The response, on whose scale the sds are.
     learning : bool
@@ -47,20 +115,20 @@ def term(scale: Scale, X: Array, names: Sequence[str], y: Array, learning: bool 
     DataError
         There are no columns, some depend on others, or there are numbers without an intercept.
     """
-    own, shown = checked_columns("sigma", scale, X, names, learning)
+    own, shown = checked_columns("sigma", scale, columns, learning)
     if scale.intercept:
         prior, structure, what = {"mu": 0.0, "sigma": 1.0}, STRUCTURE, "log ratio of residual sds"
     else:
         prior, structure = {"mu": float(np.log(np.std(y) or 1.0)), "sigma": 1.0}, ALONE
         what = "log of a residual sd"
     parameter = ResidualParameter(
-        NAME, r"\eta", "Normal", prior, what, shown, start=prior["mu"], sizes=tuple(map(float, sizes(own)))
+        NAME, r"\eta", "Normal", prior, what, shown, start=prior["mu"], sizes=columns.sizes[scale.intercept :]
     )
-    return ResidualTerm(structure, scale.text, (parameter,), own)
+    return ResidualTerm(structure, scale.text, (parameter,), own, formula="sigma", basis=columns.basis)
 
 
 def checked_columns(
-    name: str, scale: Scale, X: Array, names: Sequence[str], learning: bool, random: bool = False
+    name: str, scale: Scale, columns: FormulaColumns, learning: bool, random: bool = False
 ) -> tuple[Array, tuple[str, ...]]:
     """Return the columns of a parameter's formula besides an intercept, (n, k), and their names.
 
@@ -71,7 +139,8 @@ def checked_columns(
     DataError
         There are no columns, some depend on others, or there are numbers without an intercept.
     """
-    own, shown = columns(X, scale.intercept), tuple(names[scale.intercept :])
+    X, names = columns.X, columns.names
+    own, shown = without_intercept(X, scale.intercept), names[scale.intercept :]
     if not shown and not random:
         raise DataError(f"'{scale.text}' names no column; {name} is the same in all rows without it, so leave it out")
     if learning and dependent(X):
@@ -88,13 +157,7 @@ def dependent(X: Array) -> bool:
     return bool(np.linalg.matrix_rank(X / np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny)) < X.shape[1])
 
 
-def sizes(X: Array) -> Array:
-    """Return 1 for indicators and the sd of other columns, (k,): so a prior does not depend on the unit of a number."""
-    indicators = np.isin(X, (-1.0, 0.0, 1.0)).all(axis=0)
-    return np.where(indicators | (X.std(axis=0) == 0), 1.0, X.std(axis=0))
-
-
-def columns(X: Array, intercept: bool) -> Array:
+def without_intercept(X: Array, intercept: bool) -> Array:
     """Return the columns besides the intercept, whose part sigma has."""
     return np.ascontiguousarray(X[:, int(intercept) :])
 
@@ -164,20 +227,20 @@ def scale_at_zero(design, values: Mapping[str, Array]) -> float | Array:
 
 
 def say_about_origins(residuals: Residuals) -> list[Message]:
-    """Return a note for a formula of a parameter whose numbers are far from 0, where the parameter's prior stands."""
+    """Return a note for a formula of numbers far from 0 whose parameter is 1 there: so its origin is in the model."""
     said = []
-    for part in residuals.parts:
-        if part.structure is not STRUCTURE and not (part.of and part.of not in part.given and not part.categories):
+    for part in residuals.formulas:
+        if part.has_level:  # whose prior is at the means; without one all columns are indicators
             continue
-        shown = part.parameters[0].terms if part.parameters else ()
-        means, sds = number_means(part.rows), part.rows.std(axis=0)
-        far = [i for i in range(len(shown)) if abs(means[i]) > FAR * sds[i]]
+        (parameter,), means, sds = part.parameters, number_means(part.rows), part.rows.std(axis=0)
+        far = [i for i in range(parameter.size) if abs(means[i]) > FAR * sds[i]]
         if far:
-            name, i = part.of or "sigma", far[0]
+            i, name = far[0], parameter.terms[far[0]]
             said.append(
                 note(
-                    f"{part.text}: {shown[i]} has the mean {means[i]:.4g} and the sd {sds[i]:.2g}, so that {name}, "
-                    f"which is the value at 0, and its prior are far from the data; write center({shown[i]}) there"
+                    f"{part.text}: {name} has the mean {means[i]:.4g} and the sd {sds[i]:.2g}, and {part.formula} is 1 "
+                    f"where it is 0, far from the data; so the priors of thresholds, coefficients and sds are of rows "
+                    f"there; write center({name})"
                 )
             )
     return said

@@ -15,8 +15,9 @@ from types import MappingProxyType, ModuleType
 import numpy as np
 
 from bayesmm.design.coding import Factor, Numbers
-from bayesmm.design.parameters import residual_labels
+from bayesmm.design.parameters import level_name, residual_labels
 from bayesmm.design.residual.correlation import Correlation, Inverse, Layout
+from bayesmm.design.term_basis import TermBasis, untouched
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import Signature
 
@@ -170,6 +171,10 @@ class ResidualTerm:
         Of thresholds, what they are between.
     spacing : str
         Of thresholds, as `Family.spacing`.
+    formula : str
+        Of a formula of a parameter with columns of its own, the parameter: also a linear model's sigma.
+    basis : TermBasis or None
+        What its columns, an intercept's first if it has one, have taken out where default priors stand; None of others.
     """
 
     structure: ResidualStructure
@@ -181,6 +186,21 @@ class ResidualTerm:
     given: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     spacing: str = ""
+    formula: str = ""
+    basis: TermBasis | None = None
+
+    @property
+    def has_level(self) -> bool:
+        """Whether a parameter of the model is what its formula's parameter is where all columns are 0."""
+        return self.basis is not None and self.basis.size > self.size
+
+    def taken_out(self, basis: TermBasis) -> "ResidualTerm":
+        """Return the formula of a parameter with the columns less their margins, as a basis of them has these."""
+        if basis.trivial:
+            return self
+        whole = np.column_stack([np.ones(len(self.rows)), self.rows]) if self.has_level else self.rows
+        rows = np.ascontiguousarray(basis.taken_out(whole)[:, int(self.has_level) :])
+        return replace(self, rows=rows, basis=untouched(basis.size))
 
     @cached_property
     def layout(self) -> Layout:
@@ -237,6 +257,16 @@ class Residuals:
         """The family's parameters that are no parameters of the model."""
         found = {name for part in self.parts for name in part.given}
         return frozenset(found | ({"sigma"} if self.sigma == "known" else set()))
+
+    @property
+    def formulas(self) -> tuple[ResidualTerm, ...]:
+        """The formulas of parameters that have columns of their own."""
+        return tuple(part for part in self.parts if part.basis is not None)
+
+    @property
+    def levels(self) -> dict[str, str]:
+        """The name of the link of each parameter with a formula where its columns are 0: see `level_name`."""
+        return {part.formula: level_name(own.name) for part in self.formulas for own in part.parameters}
 
     @property
     def by_row(self) -> bool:

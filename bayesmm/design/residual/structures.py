@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
-from bayesmm.design.coding import Factor, Levels, Numbers, learn_coding, matrix, matrix_names
+from bayesmm.design.coding import Coding, Factor, Levels, Numbers, Values, learn_coding, matrix
 from bayesmm.design.ordered import check_specific, columns_around_zero
 from bayesmm.design.residual import (
     autoregressive,
@@ -22,6 +23,7 @@ from bayesmm.design.residual.of_family import SPECIFIC, threshold_term
 from bayesmm.design.residual.of_family import term as parameter_term
 from bayesmm.design.residual.structure import Arguments, Array, Residuals, ResidualStructure, ResidualTerm, stacked
 from bayesmm.design.state import Scope
+from bayesmm.design.term_basis import TermBasis
 from bayesmm.design.transforms import evaluate, numeric
 from bayesmm.design.variables import observed_levels
 from bayesmm.errors import DataError, listing
@@ -88,8 +90,21 @@ def matrices_of_residuals(formula: Formula) -> list[tuple[str, bool]]:
     return found
 
 
-def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array, weights: Array | None) -> Residuals:
+def residual_terms(
+    formula: Formula, family: Family, scope: Scope, y: Array, weights: Array | None,
+    known: Mapping[str, TermBasis] = MappingProxyType({}),
+) -> Residuals:  # fmt: skip
     """Return the residuals of a model, with what their structures read of each row.
+
+    Parameters
+    ----------
+    formula : Formula
+    family : Family
+    scope : Scope
+    y : (n,)
+    weights : (n,) or None
+    known : mapping of str to TermBasis
+        The bases of the formulas of parameters that have been learned, by parameter.
 
     Raises
     ------
@@ -98,11 +113,11 @@ def residual_terms(formula: Formula, family: Family, scope: Scope, y: Array, wei
     """
     check_specific(formula, family)
     if not family.gaussian:
-        return _of_family(formula, family, scope, y)
+        return _of_family(formula, family, scope, y, known)
     if not formula.residuals and not formula.scales:
         return INDEPENDENT
     parts = [_term(call, scope) for call in formula.residuals]
-    parts += [scale.term(own, *_scale_matrix(own, scope, len(y)), y, scope.learning) for own in formula.scales]
+    parts += [scale.term(own, _columns(own, scope, len(y), known), y, scope.learning) for own in formula.scales]
     known = [part for part in parts if part.structure.sigma != "scale"]
     if known and formula.scales and known[0].structure is not parts[-1].structure:
         said = f"gives the sds of the rows, and {formula.scales[0].text} models them"
@@ -132,7 +147,7 @@ def with_random_parameters(formula: Formula, family: Family, weights: Array | No
     return replace(family, varying=True)
 
 
-def _of_family(formula: Formula, family: Family, scope: Scope, y: Array) -> Residuals:
+def _of_family(formula: Formula, family: Family, scope: Scope, y: Array, known: Mapping[str, TermBasis]) -> Residuals:
     """Return the formulas of parameters, and the thresholds, of a model that is not linear with normal errors."""
     parameters = {own.name: own for own in family.parameters if own.name in family.formulas}
     whose = f"the {family.label} family with the {family.link} link"
@@ -155,9 +170,8 @@ def _of_family(formula: Formula, family: Family, scope: Scope, y: Array) -> Resi
     for own in others:
         parameter, mean = parameters[own.name], np.full(len(y), y.mean())
         first = family.first(y, mean)[family.auxiliaries.index(own.name)]
-        X, names = _scale_matrix(own, scope, len(y))
-        random = any(bar.of == own.name for bar in formula.bars)
-        parts.append(parameter_term(parameter, own, X, names, float(first), scope.learning, random))
+        columns, random = _columns(own, scope, len(y), known), any(bar.of == own.name for bar in formula.bars)
+        parts.append(parameter_term(parameter, own, columns, float(first), scope.learning, random))
     return Residuals(tuple(parts)) if parts else INDEPENDENT
 
 
@@ -167,8 +181,8 @@ def _thresholds(formula: Formula, family: Family, scope: Scope, n: int) -> Resid
     specific = next((own for own in formula.scales if own.name == SPECIFIC), None)
     if specific is None:
         return threshold_term(family, categories)
-    X, names = _scale_matrix(specific, scope, n)
-    Z, shown = columns_around_zero(specific, X, names, scope.learning, family.nominal)
+    own = _columns(specific, scope, n)
+    Z, shown = columns_around_zero(specific, own.X, list(own.names), scope.learning, family.nominal)
     return threshold_term(family, categories, specific.text, Z, shown)
 
 
@@ -184,11 +198,16 @@ def _term(call: Call, scope: Scope) -> ResidualTerm:
     return ResidualTerm(structure, text_of(call), structure.parameters(arguments), structure.rows(arguments), names)
 
 
-def _scale_matrix(own: Scale, scope: Scope, n: int) -> tuple[Array, list[str]]:
-    """Return the columns of a parameter's formula, (n, k), and their names, the intercept's among them."""
+def _columns(
+    own: Scale, scope: Scope, n: int, known: Mapping[str, TermBasis] = MappingProxyType({})
+) -> scale.FormulaColumns:
+    """Return the columns of a parameter's formula."""
+    return scale.formula_columns(own, *_coded(own, scope), n, known.get(own.name))
+
+
+def _coded(own: Scale, scope: Scope) -> tuple[Coding, Values]:
     values = {expr: evaluate(expr, scope) for term in own.terms for expr in term.factors}
-    coding = learn_coding(own.intercept, own.terms, values)
-    return matrix(coding, values, n), [name for term in matrix_names(coding, values) for name in term]
+    return learn_coding(own.intercept, own.terms, values), values
 
 
 def residual_rows(formula: Formula, scope: Scope) -> Array | None:
@@ -198,8 +217,8 @@ def residual_rows(formula: Formula, scope: Scope) -> Array | None:
             raise DataError(NO_ROWS.format(name, text_of(formula.residuals[-1])))
     found = [STRUCTURES[call.function].rows(_evaluated(call, scope)) for call in formula.residuals]
     for own in formula.scales:
-        X, _ = _scale_matrix(own, scope, len(scope.rows))
-        found.append(scale.columns(X, own.intercept))
+        X = matrix(*_coded(own, scope), len(scope.rows))
+        found.append(scale.without_intercept(X, own.intercept))
     return stacked(found)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from bayesmm.design.parameters import coefficients
 from bayesmm.design.predictors import linear_predictor, mean_part
 from bayesmm.design.records import Block, Design
-from bayesmm.design.residual.structure import mean_values, residual_weights
+from bayesmm.design.residual.structure import residual_weights
 from bayesmm.estimation.estimates import Estimates, pearson_residuals
 from bayesmm.families.family import MOST_PARAMETERS
-from bayesmm.posterior.draws import draws_of, mean_auxiliaries, mean_effects, residual_draws, tree_sizes, variable
+from bayesmm.posterior.draws import draws_of, mean_auxiliaries, mean_effects, mean_own, tree_sizes, variable
 from bayesmm.posterior.means import slope_of
 
 Array = np.ndarray
@@ -119,7 +119,7 @@ def of_fit(fit) -> Fitted:
     own = mean_auxiliaries(fit)
     covariances = tuple(_mean_covariance(fit, block) for block in design.blocks)
     cov = np.cov(beta).reshape(design.p, design.p) if design.p and beta.shape[1] > 1 else np.zeros((design.p,) * 2)
-    return Fitted(mean_part(design), eta, own, covariances, cov, mean_values(residual_draws(fit)))
+    return Fitted(mean_part(design), eta, own, covariances, cov, mean_own(fit)[1])
 
 
 def _mean_covariance(fit, block: Block) -> Array:

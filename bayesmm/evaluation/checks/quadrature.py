@@ -6,7 +6,6 @@ import numpy as np
 
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.likelihood.lattice import FINE, LATTICE
-from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.quadrature import evaluate, fits, prepare
 from bayesmm.posterior.draws import factor_draws, own_draws, sampling_record, tree_sizes, variable
 
@@ -49,8 +48,9 @@ def error_of(fit, draw: int) -> float:
     design = fit.design
     data, L = prepare(design), factor_draws(fit, design.blocks[0])[draw]
     beta = variable(fit.tree, "beta").reshape(-1, design.p)[draw] if design.p else np.empty(0)
-    own = own_parameters(design).sorted(np.argsort(design.blocks[0].index, kind="stable"))
-    aux = own.rows(own_draws(fit)[draw])
+    own, values = own_draws(fit)
+    own = own.sorted(np.argsort(design.blocks[0].index, kind="stable"))
+    aux = own.rows(values[draw])
     aux = aux if own.by_row else aux[: own.number]
     found = [evaluate(data, beta, L, aux, rule) for rule in (LATTICE, FINE)]
     return found[0].value - found[1].value if all(one.ok for one in found) else math.nan

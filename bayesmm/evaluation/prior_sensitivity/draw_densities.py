@@ -19,7 +19,6 @@ from bayesmm.design.residual.structure import Values as Residual
 from bayesmm.errors import PriorError
 from bayesmm.likelihood.gaussian import evaluate, log_likelihood, pack
 from bayesmm.likelihood.gaussian_factorisation import FixedPrior
-from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.problem import Problem, factors_of, reduced, scaled_columns
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.row_functions import codes
@@ -28,9 +27,8 @@ from bayesmm.posterior.draws import (
     factor_draws,
     own_draws,
     prior_draws,
-    prior_residual_draws,
+    prior_own_draws,
     residual_draws,
-    scalar_draws,
     tree_sizes,
     variable,
 )
@@ -84,10 +82,10 @@ def _by_place(fit, own: Mapping[str, Array], draws: int) -> list[tuple[str, Arra
             values = searched(part.covariance, values, len(part.columns))  # what the priors are of
             labels = (parameter.label for parameter in parameters)
             found += [(label, value) for label, value in zip(labels, values, strict=True) if label in priors]
-    residual = prior_residual_draws(fit)
+    auxiliaries, residual = prior_own_draws(fit)
     for parameter in design.residual.parameters:
         found += zip(residual_labels(parameter), residual[parameter.name].T, strict=True)
-    return [*found, *scalar_draws(fit).items()]
+    return [*found, *((name, values) for name, values in auxiliaries.items() if name in priors)]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -120,7 +118,7 @@ def rest_size(design: Design) -> int:
 def _each(fit, value: Callable[[Array, list[Array], Array, Residual], float]) -> Array:
     """Return the value of each draw of (beta, factors L, auxiliaries, those of the residual), (draws,)."""
     design = fit.design
-    aux = auxiliary_draws(fit) if design.family.gaussian else own_draws(fit)
+    aux = auxiliary_draws(fit) if design.family.gaussian else own_draws(fit)[1]
     beta = variable(fit.tree, "beta").reshape(len(aux), -1) if design.p else np.zeros((len(aux), 0))
     factors, residual = [factor_draws(fit, block) for block in design.blocks], residual_draws(fit)
     known = relations_of(design)
@@ -177,7 +175,7 @@ def _laplace(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
         ones if design.weights is None else design.weights,
     )
     start = np.zeros(sum(len(block.levels) * len(block.columns) for block in design.blocks))
-    parameters = own_parameters(design)
+    parameters = own_draws(fit)[0]
 
     def value(beta: Array, factors: list[Array], aux: Array, own: Residual) -> float:
         T = pack(tuple(scales[k][:, None] * factors[k] for k in order))

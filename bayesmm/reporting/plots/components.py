@@ -32,6 +32,7 @@ from bayesmm.reporting.plots.labels import units
 from bayesmm.runtime.arguments import check_bool
 
 PANELS = 12  # parameters of one figure; more would be too small to read
+LARGEST, SMALLEST = 1e12, 1e-12  # of draws that a density is drawn of, and of their width
 GRID = 400  # points of a prior density
 UPPER_BAR, LOWER_BAR = -0.09, -0.22  # where intervals are drawn, in greatest heights of the density over them
 
@@ -98,6 +99,8 @@ def draw_density(ax, parameter: Parameter, draws: np.ndarray, marks: list[float]
     if np.ptp(draws) == 0:
         draw_fixed(ax, draws[0])
         return
+    if beyond(ax, draws):
+        return
     top = draw_posterior(ax, support_of(parameter), draws)
     for value, (style, ink) in zip(marks, (("-", ACCENT), ("--", INK)), strict=True):
         if np.isfinite(value):
@@ -120,6 +123,17 @@ def draw_posterior(ax, support: tuple[float, float], draws: np.ndarray) -> float
     ax.hlines(UPPER_BAR * top, lower, upper, color=INK, linewidth=2.5)
     ax.plot(draws.mean(), UPPER_BAR * top, **marker("o", INK))
     return top
+
+
+def beyond(ax, draws: np.ndarray) -> bool:
+    """Return whether draws are beyond a picture, and say so in it: of a parameter with a formula, at 0 far from all."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        fine = np.abs(draws).max() < LARGEST and np.ptp(draws) > SMALLEST
+    if not fine:
+        bare(ax)
+        ax.set_xticks([])
+        ax.text(0.5, 0.5, "beyond a picture's numbers", transform=ax.transAxes, fontsize=8, ha="center")
+    return not fine
 
 
 def draw_fixed(ax, value: float) -> None:
@@ -193,6 +207,8 @@ def draw_prior(ax, parameter: Parameter, draws: np.ndarray, marginal: PriorMargi
     """Draw one posterior density with its prior over it, in a window that has the middle of both."""
     if np.ptp(draws) == 0:
         draw_fixed(ax, draws[0])
+        return
+    if beyond(ax, draws):
         return
     top = draw_posterior(ax, support_of(parameter), draws)
     remark = "its prior has no density to draw"

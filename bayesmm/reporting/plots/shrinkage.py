@@ -5,12 +5,11 @@ import numpy as np
 from bayesmm.design.parameters import coefficients
 from bayesmm.design.predictors import linear_predictor
 from bayesmm.design.residual.independent import whitened
-from bayesmm.design.residual.structure import mean_values
 from bayesmm.display.figures import ACCENT, GREY, INK, drawn, key, marker, name_axes, panels, plain, title
 from bayesmm.errors import DataError
 from bayesmm.families.links import LINKS
 from bayesmm.families.support import Support
-from bayesmm.posterior.draws import block_draws, draws_of, mean_effects, residual_draws, variable
+from bayesmm.posterior.draws import block_draws, draws_of, mean_effects, mean_own, variable
 from bayesmm.posterior.means import slope_of
 from bayesmm.reporting.plots.chosen import factor, largest, of_posterior, said
 from bayesmm.reporting.plots.labels import units
@@ -197,8 +196,8 @@ def own_regressions(fit, k: int, levels: np.ndarray) -> np.ndarray:
     design, block = fit.design, fit.design.blocks[k]
     out = np.full((len(levels), len(block.columns)), np.nan)
     shift = everything_else(fit, k)
-    aux = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
-    design = whitened(design, mean_values(residual_draws(fit)))
+    own, residual = mean_own(fit)
+    aux, design = [own[name] for name in design.family.auxiliaries], whitened(design, residual)
     for i, g in enumerate(levels):
         rows = np.flatnonzero(block.index == g)
         out[i] = regression(design, rows, block.Z[rows], shift[rows], aux)
@@ -209,7 +208,8 @@ def complete_pooling(fit, block) -> np.ndarray:
     """Return the coefficients of a block's terms in the regression of all rows without random effects, (q,)."""
     design = fit.design
     kept = [j for j in range(design.p) if j not in design.aliased]
-    aux = [variable(fit.tree, name).mean() for name in design.family.auxiliaries]
+    own = mean_own(fit)[0]
+    aux = [own[name] for name in design.family.auxiliaries]
     found = regression(design, np.arange(design.n), design.X[:, kept], design.offset, aux)
     known = dict(zip((design.coefficients[j] for j in kept), found, strict=True))
     return np.array([known.get(column, 0.0) for column in block.columns])

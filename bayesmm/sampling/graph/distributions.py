@@ -35,6 +35,7 @@ PYMC: Mapping[str, Callable[..., TensorVariable]] = MappingProxyType(
         "Cauchy": pm.Cauchy,
         "Laplace": pm.Laplace,
         "Uniform": pm.Uniform,
+        "Beta": pm.Beta,
         "Flat": pm.Flat,
         "HalfNormal": pm.HalfNormal,
         "HalfStudentT": pm.HalfStudentT,

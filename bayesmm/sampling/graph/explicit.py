@@ -7,6 +7,7 @@ structure.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pymc as pm
@@ -22,9 +23,18 @@ from bayesmm.design.parameters import (
 )
 from bayesmm.design.predictors import MEAN, columns_of
 from bayesmm.design.records import Block, Design
-from bayesmm.design.term_basis import TermBasis
+from bayesmm.design.residual.structure import ResidualParameter
+from bayesmm.design.term_basis import TermBases, TermBasis
 from bayesmm.errors import listing, suggest
-from bayesmm.priors import Prior, category_means, coefficient_places, prior_bases, threshold_means
+from bayesmm.priors import (
+    Prior,
+    category_means,
+    coefficient_places,
+    own_at_zero,
+    prior_bases,
+    prior_residual,
+    threshold_means,
+)
 from bayesmm.priors.distributions import DISTRIBUTIONS
 from bayesmm.sampling.graph.covariance import add_structure, entry_name
 from bayesmm.sampling.graph.distributions import INTERNAL, ascending, scalar, vector
@@ -85,9 +95,9 @@ def build_explicit(
         if design.offset.any():
             eta = eta + _data("offset_data", design.offset, "obs")
         names = [own.name for own in design.family.parameters if own.name in priors]
-        auxiliaries = {name: scalar(name, name, priors[name]) for name in names}
-        _, residual = add_residual(design, priors, gamma)
-        add_response(design, eta, auxiliaries, _data, residual, of_parameters)
+        auxiliaries, residual = add_own(design, priors, names, gamma)[1]
+        moved = replace(design, residual=prior_residual(design, prior_bases(design, priors)))
+        add_response(moved, eta, auxiliaries, _data, residual, of_parameters)
     return graph
 
 
@@ -167,37 +177,68 @@ def _rows_of_intercept(design: Design, priors: Mapping[str, Prior]) -> np.ndarra
     return design.spec.bases.fixed.R[0, 1:] @ inverse[1:, 1:]
 
 
-def add_residual(
-    design: Design, priors: Mapping[str, Prior], gamma: TensorVariable
-) -> tuple[dict[str, TensorVariable], dict[str, TensorVariable]]:
-    """Add the parameters of the residual structure besides sigma, of formulas, and thresholds.
+Own = tuple[dict[str, TensorVariable], dict[str, TensorVariable]]  # of the family, and of the residual (k,)
+
+
+def add_own(
+    design: Design, priors: Mapping[str, Prior], names: Sequence[str], gamma: TensorVariable
+) -> tuple[Own, Own]:
+    """Add the parameters of the family that have the `names`, those of the residual besides, of formulas, thresholds.
 
     Returns
     -------
-    dict, dict
-        What their priors are of, and what is reported, (k,) each, which differ for thresholds: these are at the means
-        of the prior's columns, whose coefficients are `gamma`, or where all columns are 0.
+    two tuples of dict, dict
+        What their priors are of, and what the rows' columns are of in the response of the explicit graph. These differ
+        for thresholds: they are at the means of the prior's columns, whose coefficients are `gamma`, or where all
+        columns are 0. Parameters with a formula are those of the prior's design, in both.
     """
-    found, reported = {}, {}
-    for own in design.residual.parameters:
-        chosen = {label: priors[label] for label in residual_labels(own)}
-        if own.terms is None:
-            found[own.name] = scalar(own.name, own.name, chosen[own.name], real=True)[None]
-        elif own.at_means:
-            add = ascending if own.ordered else vector
-            found[own.name] = add(f"{INTERNAL}{own.name}", residual_dim(own), chosen)
-            reported[own.name] = found[own.name] + (pt.constant(threshold_means(design, priors)) * gamma).sum()
-        else:
-            found[own.name] = vector(own.name, residual_dim(own), chosen, real=True)
-    centre = category_means(design)
+    bases = prior_bases(design, priors)
+    at_means = _at_means(design, bases)
+    own = {name: scalar(f"{INTERNAL}{name}" if name in at_means else name, name, priors[name]) for name in names}
+    found = {each.name: _residual_vector(each, priors, each.name in at_means) for each in design.residual.parameters}
+    reported, values = own_at_zero(design, bases, own, found, pt)
+    for name, value in reported.items():
+        if name in at_means or name not in own:
+            pm.Deterministic(name, value)
+    for each in design.residual.parameters:
+        if each.name in at_means:
+            pm.Deterministic(each.name, values[each.name], dims=(residual_dim(each),))
+    return (own, found), (own, found | _thresholds_at_zero(design, priors, found, gamma))
+
+
+def _at_means(design: Design, bases: TermBases) -> frozenset[str]:
+    """Return the parameters with a formula, and the vectors of coefficients, that are other than those reported."""
+    names = set()
+    for part in design.residual.formulas:
+        moved, first = bases.parameters[part.formula].moved, int(part.has_level)
+        names |= {part.formula} if moved[:first].any() else set()
+        names |= {own.name for own in part.parameters if moved[first:].any()}
+    return frozenset(names)
+
+
+def _residual_vector(own: ResidualParameter, priors: Mapping[str, Prior], at_means: bool) -> TensorVariable:
+    """Add a parameter of the residual, (k,), as its prior has it."""
+    chosen = {label: priors[label] for label in residual_labels(own)}
+    if own.terms is None:
+        return scalar(own.name, own.name, chosen[own.name], real=True)[None]
+    if own.at_means:
+        return (ascending if own.ordered else vector)(f"{INTERNAL}{own.name}", residual_dim(own), chosen)
+    return vector(f"{INTERNAL}{own.name}" if at_means else own.name, residual_dim(own), chosen, real=True)
+
+
+def _thresholds_at_zero(
+    design: Design, priors: Mapping[str, Prior], found: Mapping[str, TensorVariable], gamma: TensorVariable
+) -> dict[str, TensorVariable]:
+    """Add thresholds, or the log odds of categories without an order, where all columns are 0; return them by name."""
+    reported, centre = {}, category_means(design)
     for own in design.residual.parameters if design.family.ordered else ():
         if own.at_means:
-            at_zero = reported[own.name]
+            at_zero = found[own.name] + (pt.constant(threshold_means(design, priors)) * gamma).sum()
             if centre is not None:
                 slopes = found[design.residual.parts[0].parameters[1].name].reshape((len(centre), own.size))
                 at_zero = at_zero - (pt.constant(centre[:, None]) * slopes).sum(axis=0)
             reported[own.name] = pm.Deterministic(own.name, at_zero, dims=(residual_dim(own),))
-    return found, found | reported
+    return reported
 
 
 def _random_part(

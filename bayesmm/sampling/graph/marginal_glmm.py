@@ -18,8 +18,7 @@ from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.lattice import LATTICE
 from bayesmm.likelihood.quadrature import prepare
 from bayesmm.priors import Prior, prior_bases, prior_design
-from bayesmm.sampling.graph.distributions import scalar
-from bayesmm.sampling.graph.explicit import add_coefficients, add_residual
+from bayesmm.sampling.graph.explicit import add_coefficients, add_own
 from bayesmm.sampling.graph.marginal import add_factor
 from bayesmm.sampling.graph.quadrature_op import QuadratureLikelihood, quadrature_inputs
 
@@ -53,8 +52,8 @@ def build_marginal_glmm(design: Design, priors: Mapping[str, Prior], nodes: int 
     with pm.Model(coords=dict(design.coords)) as graph:
         gamma = add_coefficients(design, priors) if design.p else pt.zeros(0)
         L = add_factor(block, basis, priors)
-        auxiliaries = {own.name: scalar(own.name, own.name, priors[own.name]) for own in free_auxiliaries(design)}
-        aux = _of_rows(own_design, auxiliaries, add_residual(design, priors, gamma)[0])
+        names = [own.name for own in free_auxiliaries(design)]
+        aux = _of_rows(own_design, *add_own(design, priors, names, gamma)[0])
         inputs = quadrature_inputs(data, data.by or len(family.parameters), nodes)
         pm.Potential("marginal_likelihood", QuadratureLikelihood()(gamma, L, aux, *inputs)[0])
     return graph

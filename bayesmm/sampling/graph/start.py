@@ -10,7 +10,7 @@ from bayesmm.design.records import Design
 from bayesmm.errors import listing, positions
 from bayesmm.priors import Prior
 from bayesmm.sampling.graph.covariance import entry_name
-from bayesmm.sampling.graph.distributions import element_name, squared_name
+from bayesmm.sampling.graph.distributions import INTERNAL, element_name, squared_name
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 
 
@@ -40,7 +40,9 @@ def start_near(graph: pm.Model, design: Design, priors: Mapping[str, Prior], val
         if parameter.kind == "sd"
     }
     own = [parameter.name for parameter in design.family.parameters if parameter.name in priors]
-    for name, places in (vectors | {name: [name] for name in own}).items():
+    # one with a formula is sampled at the means of its columns
+    scalars = {variable: [name] for name in own for variable in (name, f"{INTERNAL}{name}")}
+    for name, places in (vectors | scalars).items():
         known = {place: values.get(place) for place in places}
         if any(value is not None for value in known.values()):
             starts = [priors[p].quantile(0.5) if value is None else value for p, value in known.items()]
