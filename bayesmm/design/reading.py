@@ -247,7 +247,7 @@ def response(
     expr, trials = _successes(formula, family, scope, given)
     name = text_of(formula.response)
     y, proportions = _values(expr, name, family, scope), False
-    if family.nominal:
+    if family.every:
         family = with_categories(family, scope.states[expr].labels)
     if trials is not None:
         check_counted_once(trials, weights, name)

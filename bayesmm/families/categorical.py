@@ -57,6 +57,30 @@ def scores(link, y, size, eta, aux, out):
         out[k] = (1.0 if k + 2 == y else 0.0) - out[k] / total
 
 
+@kernel
+def joint(link, y, size, eta, aux, out):
+    """Set `out` to the first three derivatives in eta, on which nothing depends, and in the log odds; see `Kernels`.
+
+    The second and third are less the cumulants of the indicators of the categories, of which one is 1.
+    """
+    count = int(size)
+    M = count + 1
+    scores(link, y, size, eta, aux, out[1:])
+    out[0] = 0.0
+    second, third = M, M + M * M
+    for a in range(M):
+        p = (1.0 if a + 1 == y else 0.0) - out[a] if a > 0 else 0.0
+        for b in range(M):
+            q = (1.0 if b + 1 == y else 0.0) - out[b] if b > 0 else 0.0
+            both = p if a == b else 0.0
+            out[second + a * M + b] = p * q - both
+            for c in range(M):
+                r = (1.0 if c + 1 == y else 0.0) - out[c] if c > 0 else 0.0
+                all_three = both if b == c else 0.0
+                left = both * r + (p * q if a == c else 0.0) + (p * q if b == c else 0.0)
+                out[third + (a * M + b) * M + c] = left - all_three - 2.0 * p * q * r
+
+
 def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return where the density exists, and the log density there; `aux` are the log odds."""
     import pytensor.tensor as pt
@@ -80,7 +104,7 @@ family = Family(
     ascending=False,
     every=True,
     nominal=True,
-    kernels=Kernels(density, scores=scores),
+    kernels=Kernels(density, scores=scores, joint=joint),
     graph_density=graph_density,
     residuals={"logit": undefined("categories without an order have no one scale")},
     cost=200.0,

@@ -291,7 +291,7 @@ def coef(fit) -> dict[str, pd.DataFrame]:
     own, values = scalar_draws(fit), mean_values(residual_draws(fit))
     links = {p.name: float(np.mean([p.free(v) for v in own[p.name]])) for p in free_auxiliaries(fit.design)}
     return {
-        block.group: add_effects(beside_effects(fit.design, block, beta, links, values), block, b)
+        block.group: add_effects(fit.design, beside_effects(fit.design, block, beta, links, values), block, b)
         for block, b in zip(blocks, means, strict=True)
     }
 

@@ -213,10 +213,8 @@ def _scales_of_parameters(design: Design, block: Block) -> dict[int, tuple[float
     found = {}
     for own in design.family.parameters:
         for j in np.flatnonzero(columns_of(block, own.name)):
-            code = link_code(own)
-            unit = (
-                f"on the {LINKS[design.family.link].scale}" if design.family.nominal else LEVELS[code].format(own.name)
-            )
+            code, of_thresholds = link_code(own), design.family.every and own.name not in design.family.formulas
+            unit = f"on the {LINKS[design.family.link].scale}" if of_thresholds else LEVELS[code].format(own.name)
             found[int(j)] = (SDS[code], SDS[code], unit)
     return found
 
