@@ -138,6 +138,8 @@ class Family:
     smooth : bool
         Whether the log density has derivatives everywhere; where it has a corner, only sampling and `maximum` are
         possible.
+    rounded : Family or None
+        Of such a family one of the same parameters with the corner rounded off: its curvature is the sampler's metric.
     maximum : callable or None
         Of a family whose log density has a corner, ``(y, X, weights, aux) -> Maximum`` of y = X beta + error, X of full
         rank, `aux` with NaN for what is estimated.
@@ -218,6 +220,7 @@ class Family:
     normal: bool = False
     several_modes: tuple[str, ...] = ()
     smooth: bool = True
+    rounded: "Family | None" = field(default=None, compare=False)
     maximum: Callable[..., Maximum] | None = None
     concave_links: tuple[str, ...] = ()
     scatter: Callable[[Array], Array] | None = None
