@@ -129,7 +129,7 @@ def test_the_posterior_with_a_discrimination_is_that_of_a_grid(name):
     tree = fit.tree["posterior"].to_dataset()
     draws = np.column_stack([tree[k].to_numpy().reshape(8000, -1) for k in ("threshold", "beta", "log_disc")])
     draws[:, :2] -= draws[:, 2:3] * m
-    axes = [np.linspace(*(np.array([v.min(), v.max()]) + [-v.std(), v.std()]), 19) for v in draws.T]
+    axes = [np.linspace(v.min() - v.std(), v.max() + v.std(), 19) for v in draws.T]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 4)
 
     def prior(label, at):
