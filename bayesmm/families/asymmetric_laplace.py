@@ -19,8 +19,10 @@ from bayesmm.families.family import SHARES, SIGMA, Auxiliary, Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.maximum import Maximum
 from bayesmm.families.residuals import Residual
+from bayesmm.families.responses import Response, check_varies
 from bayesmm.families.special import log1pexp, polygamma, sigmoid
 from bayesmm.families.support import REAL
+from bayesmm.runtime.messages import Message, note
 
 Array = np.ndarray
 
@@ -59,6 +61,17 @@ def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
     z = (y - mu) / sigma
     below, above = np.exp(np.minimum((1 - q) * z, 0.0)), np.exp(-np.maximum(q * z, 0.0))
     return np.where(z < 0, q * below, 1 - (1 - q) * above)
+
+
+def check(response: Response) -> list[Message]:
+    """Check a response, which varies; of one with two values a quantile is one of them in all of a range of levels."""
+    check_varies(response.y.astype(np.float64), response.name)
+    distinct = np.unique(response.y)
+    if response.y.dtype == bool or len(distinct) > 2:
+        return []
+    values = " and ".join(f"{value:g}" for value in distinct)
+    said = f"the response '{response.name}' has only two values ({values}), of which each quantile is one"
+    return [note(f"{said}; a bernoulli model is of the share of one of them")]
 
 
 def start(y: Array, mu: Array) -> Array:
@@ -206,6 +219,7 @@ family = Family(
     links=("identity",),
     link="identity",
     support=REAL,
+    check_response=check,
     parameters=(replace(SIGMA, label="scale (sigma)"), QUANTILE),
     smooth=False,
     maximum=maximum,
