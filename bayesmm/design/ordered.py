@@ -139,7 +139,7 @@ def by_category(formula: Formula, family: Family) -> Formula:
     Raises
     ------
     DataError
-        The formula has what is not possible: cs(), a smooth, an offset, weighted memberships.
+        The formula has what is not possible: cs(), a smooth, weighted memberships.
     """
     _check_specific_bars(formula, family)
     if not family.nominal:
@@ -154,11 +154,9 @@ def by_category(formula: Formula, family: Family) -> Formula:
         )
     if given is not None:
         return formula
-    parts = [*formula.smooths, *formula.offsets]
-    parts += [bar for bar in formula.bars if bar.weights]
+    parts = [*formula.smooths, *(bar for bar in formula.bars if bar.weights)]
     if parts:
         what = text_of(parts[0]) if not hasattr(parts[0], "effects") else parts[0].label
-        what = f"offset({what})" if parts[0] in formula.offsets else what
         raise DataError(f"{what} is not possible with the {family.name} family, whose categories have a predictor each")
     text = " + ".join(term.label for term in formula.terms)
     scales = (Scale(text, CS, True, formula.terms), *formula.scales) if formula.terms else formula.scales

@@ -106,7 +106,7 @@ def joint(link, y, size, eta, aux, out):
                 other = out[max(a, c)] + (1.0 if y > max(a, c) else 0.0)
                 cumulant = all_three - p * first - q * other - r * both + 2.0 * p * q * r
                 out[third + (a * M + b) * M + c] = cumulant
-    along_predictor(M, out)
+    along_predictor(M, -1.0, out)
 
 
 @kernel

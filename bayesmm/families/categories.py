@@ -72,35 +72,36 @@ def together(eta: Array, thresholds: Sequence[Array]) -> Array:
 
 
 @kernel
-def along_predictor(M, out):
+def along_predictor(M, sign, out):
     """Set the derivatives in eta in what `Kernels.joint` gives, from those in the thresholds.
 
-    The density depends on thresholds less eta, so that the derivative in eta is less the sum of those in all of them.
+    The density depends on thresholds less eta, sign -1, or on log odds and eta: the derivative in eta is the sum of
+    those in all of them, times the sign.
     """
     second, third = M, M + M * M
     out[0] = 0.0
     for a in range(1, M):
-        out[0] -= out[a]
+        out[0] += sign * out[a]
     for b in range(1, M):
         total = 0.0
         for a in range(1, M):
-            total -= out[second + a * M + b]
+            total += sign * out[second + a * M + b]
         out[second + b] = out[second + b * M] = total
         for c in range(1, M):
             total = 0.0
             for a in range(1, M):
-                total -= out[third + (a * M + b) * M + c]
+                total += sign * out[third + (a * M + b) * M + c]
             out[third + b * M + c] = out[third + (b * M) * M + c] = out[third + (b * M + c) * M] = total
     out[second] = 0.0
     for b in range(1, M):
-        out[second] -= out[second + b]
+        out[second] += sign * out[second + b]
         total = 0.0
         for a in range(1, M):
-            total -= out[third + a * M + b]
+            total += sign * out[third + a * M + b]
         out[third + b] = out[third + b * M] = out[third + b * M * M] = total
     out[third] = 0.0
     for b in range(1, M):
-        out[third] -= out[third + b]
+        out[third] += sign * out[third + b]
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -191,7 +191,8 @@ class Family:
         them as `aux` and their number as `size`. Otherwise `aux` are the two around its category.
     nominal : bool
         Whether the categories have no order: what stands for thresholds are the log odds of each beside the first,
-        which are parameters of the family named by the category once the response is known, and eta has no part.
+        which are parameters of the family named by the category once the response is known. Eta, an offset, is added to
+        all of them.
     spacing : str
         "equidistant" where the thresholds are as far apart as the first two, "symmetric" where those above the middle
         mirror those below it.

@@ -89,7 +89,7 @@ def joint(link, y, size, eta, aux, out):
         part, a = density(link, y, 1.0, eta, ends), k + 1
         out[second + a * M + a] = part[2]
         out[third + (a * M + a) * M + a] = -part[3]
-    along_predictor(M, out)
+    along_predictor(M, -1.0, out)
 
 
 @kernel

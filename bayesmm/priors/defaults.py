@@ -29,7 +29,7 @@ from bayesmm.design.parameters import (
 )
 from bayesmm.design.predictors import columns_of
 from bayesmm.design.records import Block, Design
-from bayesmm.design.residual.of_family import LEVELS, SDS, link_code
+from bayesmm.design.residual.of_family import LEVELS, SDS, link_code, specific_sign
 from bayesmm.design.summed import is_constant, is_indicator, largest, rows_of, sd
 from bayesmm.design.term_basis import TermBasis, constant_share, untouched
 from bayesmm.families.links import LINKS
@@ -274,4 +274,5 @@ def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
 
 def threshold_prior(design: Design, scales: Scales) -> Prior:
     """Return the default prior of a threshold: at the predictors' means, as an intercept's, with brms' heavy tails."""
-    return Prior("StudentT", nu=SD_DEGREES, mu=float(design.offset.mean()), sigma=scales.intercept)
+    middle = -specific_sign(design.family) * float(design.offset.mean())
+    return Prior("StudentT", nu=SD_DEGREES, mu=middle + 0.0, sigma=scales.intercept)

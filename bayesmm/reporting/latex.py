@@ -125,5 +125,6 @@ def log_odds(design: Design) -> Iterator[str]:
             names = zip(other.terms[k::last], specific_columns(design), strict=True)
             terms += [product(sub(other.tex, escape(name)), column) for name, column in names]
         terms += [term for block in design.blocks for term in effects_in(design, block, own.name)]
+        terms += [rf"{{{escape(text_of(offset))}}}_{{i}}" for offset in design.formula.offsets]
         own, beside = (rf"\log P({{{response}}}_{{i}} = {each})" for each in (label, first))
         yield rf"{own} - {beside} &= {' + '.join(terms)}"

@@ -8,6 +8,7 @@ import pytest
 
 from bayesmm.families import acat, categorical, sratio
 from bayesmm.families.links import LINKS
+from bayesmm.sampling.graph.interpreted import PYTHON
 
 ODDS = np.array([0.9, -1.1, 0.4, 2.3])
 KINDS = [
@@ -53,6 +54,22 @@ def test_the_density_of_softmax_at_far_log_odds():
     first, second, third = pieces(categorical.joint, 0, 3.0, np.array([0.0, -800.0, 800.0, 0.0]))
     assert np.isfinite(second).all() and np.isfinite(third).all()
     np.testing.assert_array_equal(first, 0.0)
+
+
+def test_pytensor_has_the_compiled_density_of_softmax():
+    import pytensor
+    import pytensor.tensor as pt
+
+    rng = np.random.default_rng(3)
+    y, eta = rng.integers(1, 6, 40).astype(float), rng.normal(size=40) * 2
+    at, odds = pt.dvector(), [pt.dscalar() for _ in ODDS]
+    _, value = categorical.graph_density("logit", pt.as_tensor_variable(y), at, 1.0, odds)
+    slopes = [pytensor.grad(value.sum(), at), *(pytensor.grad(value.sum(), own) for own in odds)]
+    found = pytensor.function([at, *odds], [value, *slopes], mode=PYTHON)(eta, *ODDS)
+    rows = [categorical.density(0, k, 4.0, e, ODDS) for k, e in zip(y, eta, strict=True)]
+    np.testing.assert_allclose(np.column_stack(found[:2]), np.array(rows)[:, :2], rtol=1e-10, atol=1e-12)
+    firsts = np.array([pieces(categorical.joint, 0, k, np.array([e, *ODDS]))[0] for k, e in zip(y, eta, strict=True)])
+    np.testing.assert_allclose(found[2:], firsts[:, 1:].sum(axis=0), rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize("module", [acat, sratio])
