@@ -14,7 +14,7 @@ from bayesmm.families.draws import LARGEST_COUNT, where_known
 from bayesmm.families.family import SMALLEST_START, Auxiliary, Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.residuals import lognormal
-from bayesmm.families.responses import Response, check_counts, check_places, check_varies
+from bayesmm.families.responses import Response, check_counts, check_places, says_little
 from bayesmm.families.support import COUNTS
 from bayesmm.runtime.messages import Message
 
@@ -305,13 +305,13 @@ def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
 
 
 def check(response: Response) -> list[Message]:
-    """Check counts, which vary, and may not be so large that the sums over them are not taken.
+    """Check counts, which may not be so large that the sums over them are not taken.
 
-    Equal ones have no dispersion: its likelihood rises without end.
+    The likelihood of equal ones rises without end in the shape.
     """
-    if response.y.any():
-        check_varies(response.y.astype(np.float64), response.name)
-    messages, most = check_counts(response), int(math.exp(LARGEST_ETA))
+    messages, most, y = check_counts(response), int(math.exp(LARGEST_ETA)), response.y.astype(np.float64)
+    if y.any() and y.min() == y.max():
+        messages.append(says_little(f"the response '{response.name}' is {y[0]:g} in every row", "no dispersion"))
     check_places(
         response,
         response.y > most,
