@@ -142,6 +142,8 @@ def by_category(formula: Formula, family: Family) -> Formula:
         The formula has what is not possible: cs(), a smooth, weighted memberships.
     """
     _check_specific_bars(formula, family)
+    if not family.nominal and not any(bar.specific for bar in formula.bars):
+        return formula
     if not family.nominal:
         return replace(formula, bars=tuple(one for bar in formula.bars for one in _for_thresholds(bar, family)))
     if not formula.terms and any(bar.of for bar in formula.bars):
