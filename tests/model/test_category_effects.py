@@ -80,6 +80,9 @@ def test_effects_of_each_threshold_by_laplace_written_out(name):
     assert list(point.varcorr()["var1"][:2]) == ["cs[1|2]_Intercept", "cs[2|3]_Intercept"]
     b = point.ranef().pivot(index="grp", columns="term", values="condval")
     pd.testing.assert_frame_equal(point.coef()["g"], tau - b, check_names=False)
+    levels = point.coef()["g"].to_numpy()[INDEX]  # the thresholds of each row's level, by which it is predicted
+    chosen = np.log(point.predict().to_numpy()[np.arange(N), Y - 1])
+    np.testing.assert_allclose(chosen, pieces(name, levels - beta * X[:, None])[0], rtol=1e-8)
 
 
 def test_effects_of_steps_are_those_of_a_binary_response_of_each():
