@@ -178,7 +178,8 @@ def _say_about_keys(formula: Formula, scope: Scope) -> None:
     """Say which name between two bars stands in one group term only."""
     times = Counter((bar.key, bar.columns) for bar in formula.bars if bar.key)
     for bar in formula.bars:
-        if bar.key and times[bar.key, bar.columns] == 1 and formula.several is None:
+        alone = times[bar.key, bar.columns] == 1 and not bar.specific
+        if bar.key and alone and formula.several is None:
             scope.say(note(f"the name '{bar.key}' of {bar} stands in one group term only, so that it has no effect"))
 
 
@@ -252,7 +253,7 @@ def _shares(
 ) -> list[tuple[Callable[[str], str], np.ndarray]]:  # fmt: skip
     """Return what multiplies a group term's columns, (n, 1), and what makes their names of the term's own.
 
-    Of ``gr(g, by = f)`` that is an indicator for each level of f.
+    Of ``gr(g, by = f)`` that is an indicator for each level of f, of effects on thresholds -1.
 
     Raises
     ------
@@ -260,7 +261,7 @@ def _shares(
         f is no factor, or a level of g has several of its levels.
     """
     if bar.by is None:
-        return [(str, np.ones((1, 1)))]
+        return [(str, np.full((1, 1), sign_of(bar)))]
     found, name = values[bar.by], bar.by.name
     if is_response(found):
         return [(partial(of_response, label), (found.codes == k)[:, None] * 1.0) for k, label in levels_of(found)]
@@ -277,6 +278,11 @@ def _shares(
     ]
 
 
+def sign_of(bar: Bar) -> float:
+    """Return what the columns of a group term are multiplied by: effects are taken away from a threshold."""
+    return -1.0 if bar.specific else 1.0
+
+
 def _with_level(tail: str, name: str) -> str:
     return name + tail
 
@@ -284,7 +290,7 @@ def _with_level(tail: str, name: str) -> str:
 def bar_columns(bar: Bar, Z: np.ndarray, values: Values) -> np.ndarray:
     """Return the columns of a group term on any rows, given those that its terms make, (m, q)."""
     if bar.by is None:
-        return Z
+        return sign_of(bar) * Z
     codes, levels = values[bar.by].codes, len(values[bar.by].levels.labels)
     return np.hstack([Z * (codes == k)[:, None] for k in range(levels)])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from bayesmm.design.transforms import numeric
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, observed_levels
 from bayesmm.errors import DataError, listing
 from bayesmm.families.auxiliary import REAL_VALUES, Auxiliary
+from bayesmm.families.families import FAMILIES
 from bayesmm.families.family import Family
 from bayesmm.families.responses import is_whole
-from bayesmm.formula.formula import Expr, Formula, Scale, column_nodes, quoted_name, text_of
+from bayesmm.formula.formula import Bar, Expr, Formula, Scale, column_nodes, quoted_name, text_of
 from bayesmm.runtime.messages import label_text, note
 
 MOST = 100  # categories: more are no ratings but counts or measurements
@@ -114,22 +116,37 @@ def _numbers(expr: Expr, name: str, variable: Variable | None, family: Family, s
 
 
 def with_categories(family: Family, labels: Sequence[str]) -> Family:
-    """Return a family of categories without an order with a parameter for each but the first, its log odds."""
-    own = (Auxiliary(f"mu{label}", rf"\mu^{{{k}}}", bounds=REAL_VALUES) for k, label in enumerate(labels) if k)
-    return replace(family, parameters=tuple(own))
+    """Return a family whose rows depend on all thresholds with a parameter for each; what it has besides comes last.
+
+    Of categories without an order these are the log odds of each but the first.
+    """
+    if family.nominal:
+        own = (Auxiliary(f"mu{label}", rf"\mu^{{{k}}}", bounds=REAL_VALUES) for k, label in enumerate(labels) if k)
+    else:
+        own = (
+            Auxiliary(f"{CS}[{low}|{high}]", rf"\tau_{{{k}}}", bounds=REAL_VALUES)
+            for k, (low, high) in enumerate(pairwise(labels), start=1)
+        )
+    return replace(family, parameters=(*own, *(known for known in family.parameters if known.relative)))
 
 
 def by_category(formula: Formula, family: Family) -> Formula:
     """Return a formula of categories without an order as one of the log odds of each: they have its terms and effects.
 
-    Of all other families, and of what this has returned, it is the formula itself.
+    Of others group terms with effects on each threshold, ``(cs(1) | g)``, become one for each of them; without any, and
+    of what this has returned, it is the formula itself.
 
     Raises
     ------
     DataError
-        The formula has what is not possible: cs(), a smooth, an offset, weighted memberships.
+        The formula has what is not possible: cs(), a smooth, weighted memberships.
     """
-    if not family.nominal or (not formula.terms and any(bar.of for bar in formula.bars)):
+    _check_specific_bars(formula, family)
+    if not family.nominal and not any(bar.specific for bar in formula.bars):
+        return formula
+    if not family.nominal:
+        return replace(formula, bars=tuple(one for bar in formula.bars for one in _for_thresholds(bar, family)))
+    if not formula.terms and any(bar.of for bar in formula.bars):
         return formula
     given = next((own for own in formula.scales if own.name == CS), None)
     if given is not None and given.text.startswith(f"{CS}("):
@@ -139,16 +156,41 @@ def by_category(formula: Formula, family: Family) -> Formula:
         )
     if given is not None:
         return formula
-    parts = [*formula.smooths, *formula.offsets]
-    parts += [bar for bar in formula.bars if bar.weights]
+    parts = [*formula.smooths, *(bar for bar in formula.bars if bar.weights)]
     if parts:
         what = text_of(parts[0]) if not hasattr(parts[0], "effects") else parts[0].label
-        what = f"offset({what})" if parts[0] in formula.offsets else what
         raise DataError(f"{what} is not possible with the {family.name} family, whose categories have a predictor each")
     text = " + ".join(term.label for term in formula.terms)
     scales = (Scale(text, CS, True, formula.terms), *formula.scales) if formula.terms else formula.scales
     bars = tuple(replace(bar, of=own.name) for own in family.parameters for bar in formula.bars)
     return replace(formula, terms=(), scales=scales, bars=bars)
+
+
+def _for_thresholds(bar: Bar, family: Family) -> list[Bar]:
+    """Return a group term, or one for each threshold."""
+    if not bar.specific or bar.of:
+        return [bar]
+    return [replace(bar, of=own.name) for own in family.parameters if not own.relative]
+
+
+def _check_specific_bars(formula: Formula, family: Family) -> None:
+    """Raise a DataError where random effects of each threshold, ``(cs(1) | g)``, are of a family without such."""
+    bar = next((bar for bar in formula.bars if bar.specific), None)
+    if bar is None or (family.every and not family.nominal):
+        return
+    plain = replace(bar, specific=False, key="")
+    if family.nominal:
+        raise DataError(f"each category of the {family.name} family has effects of its own; write {plain} without cs()")
+    having = listing([own.name for own in FAMILIES.values() if own.every and not own.nominal])
+    if family.ordered:
+        raise DataError(
+            f"{bar} is not possible with the {family.label} family, whose thresholds have to ascend in every level; "
+            f"families with effects on each threshold are {having}"
+        )
+    raise DataError(
+        f"{bar} has effects on each threshold of an ordered response, and the {family.label} family has no thresholds; "
+        f"write {plain} without cs()"
+    )
 
 
 def check_order(design, what: str, instead: str = "predict() has the probability of each") -> None:

@@ -35,7 +35,7 @@ from bayesmm.formula.formula import (
     underline,
 )
 from bayesmm.formula.roles import SECOND_END, WEIGHTS, roles
-from bayesmm.runtime.messages import Message, Rows, are, count, label_text, note
+from bayesmm.runtime.messages import Message, Rows, are, count, label_text, note, warning
 
 MISSING = ("drop", "error")
 LABELS = ("text", "category", "ordered")  # kinds of columns whose two levels are a yes and a no
@@ -247,7 +247,7 @@ def response(
     expr, trials = _successes(formula, family, scope, given)
     name = text_of(formula.response)
     y, proportions = _values(expr, name, family, scope), False
-    if family.nominal:
+    if family.every:
         family = with_categories(family, scope.states[expr].labels)
     if trials is not None:
         check_counted_once(trials, weights, name)
@@ -264,7 +264,11 @@ def response(
             scope.say(note(f"the weights of a {family.label} response multiply log densities: {said}"))
     else:
         limits = None
-    for message in family.check_response(Response(y, name, scope.rows, trials, family.support)):
+    said = family.check_response(Response(y, name, scope.rows, trials, family.support))
+    if y.dtype == bool and not family.support.successes and not said:
+        what = f"the response '{name}' is true/false, and the {family.label} family takes it as 1 and 0"
+        said = [warning(f"{what}; did you mean a bernoulli model?")]
+    for message in said:
         scope.say(message)
     y, family = y.astype(np.float64), with_random_parameters(formula, family, weights)
     if not family.discrete:

@@ -315,7 +315,7 @@ class Estimates:
         links = {p.name: self.link(p) for p in free_auxiliaries(self.design) if p.name in known}
         for k in self.design.groups:
             own = beside_effects(self.design, blocks[k], beta, links, self.residual)
-            found[blocks[k].group] = add_effects(own, blocks[k], self.modes[k])
+            found[blocks[k].group] = add_effects(self.design, own, blocks[k], self.modes[k])
         return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.design.records import Design
-from bayesmm.design.residual.of_family import fitted_thresholds
+from bayesmm.design.residual.of_family import fitted_thresholds, specific_sign
 from bayesmm.errors import DataError
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
@@ -142,7 +142,8 @@ def share_thresholds(design: Design) -> Floats:
     size = len(design.categories)
     weights = np.ones(design.n) if design.weights is None else design.weights
     counts = np.bincount(design.y.astype(np.int64) - 1, weights, size) + NUDGE
-    whole = design.family.first_thresholds(design.family.link, counts / counts.sum()) + design.offset.mean()
+    sign = specific_sign(design.family)  # as of effects: an offset is taken from thresholds
+    whole = design.family.first_thresholds(design.family.link, counts / counts.sum()) - sign * design.offset.mean()
     return fitted_thresholds(design.residual.parts[0], whole)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bayesmm.design.covariance.structures import structured_terms
-from bayesmm.design.predictors import check_of_mean, random_parameters
+from bayesmm.design.predictors import random_parameters
 from bayesmm.design.records import Design
 from bayesmm.design.relations import collapsed, expanded, is_related
 from bayesmm.errors import DataError, listing
@@ -22,6 +22,7 @@ from bayesmm.estimation.hessians import coefficient_block, joint_of_problem, wit
 from bayesmm.estimation.optimizer import SNAP, Search, best_of, hessian, outcome, settled, snapped
 from bayesmm.estimation.reml import SINGULAR, factors_are_singular, without_related
 from bayesmm.estimation.separation import LOG_LIMIT, divergence
+from bayesmm.estimation.several_quadrature import refusal, several_criterion
 from bayesmm.estimation.start import check_start, start_theta
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.fitted import Coordinates, make_coordinates
@@ -205,8 +206,6 @@ def maximize_generalised(design: Design, nagq: int = 1, start: Mapping[str, floa
 def check_nagq(design: Design, nagq: int) -> None:
     """Raise ValueError where adaptive quadrature with `nagq` nodes is not possible."""
     check_whole("nagq", nagq, 1)
-    if nagq > 1:
-        check_of_mean(design, f"nagq = {nagq}", "use nagq=1, Laplace's approximation")
     if nagq > MOST_NODES:
         raise ValueError(
             f"nagq should be at most {MOST_NODES}, and is {nagq}; 25 nodes are exact for practical purposes"
@@ -217,6 +216,11 @@ def check_nagq(design: Design, nagq: int) -> None:
         raise ValueError(
             f"nagq = {nagq} is not possible with {structured_terms(design)[0]}; use nagq=1, Laplace's method"
         )
+    if random_parameters(design):
+        said = refusal(design)
+        if said:
+            raise ValueError(f"nagq = {nagq} {said}; use nagq=1")
+        return
     if len(design.blocks) != 1:
         names = listing(block.group for block in design.blocks) or "none"
         raise ValueError(f"nagq = {nagq} needs exactly one grouping factor, and the model has {names}; use nagq=1")
@@ -283,6 +287,8 @@ def _rescaled(problem: GlmmProblem) -> GlmmProblem:
 
 def criterion_of(problem: GlmmProblem, nagq: int, warm: Warm) -> Callable[[Floats], tuple[float, Floats]]:
     """Return the function x -> (-2 log-likelihood, gradient); `nagq` may be a name of a lattice, see `evaluate`."""
+    if nagq > 1 and problem.several is not None:
+        return several_criterion(problem, nagq, warm)
     value = _laplace(problem, warm) if nagq == 1 else _quadrature(problem, nagq)
     return lambda x: _criterion(problem, value, x)
 

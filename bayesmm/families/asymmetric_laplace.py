@@ -2,7 +2,8 @@
 
 The log density falls by quantile / sigma above mu and by (1 - quantile) / sigma below it, for each unit (Yu & Moyeed
 2001, Statistics & Probability Letters 54(4)). It has a corner at mu and no curvature elsewhere: there is nothing that
-Newton's method and Laplace's approximation could go by. Posteriors are sampled, with the random effects written out.
+Newton's method and Laplace's approximation could go by. Posteriors are sampled, with the random effects written out, in
+the metric of a density whose corner is rounded off (`rounded`).
 Without random effects the coefficients of maximum likelihood are those of quantile regression, which a linear programme
 finds (Koenker & Bassett 1978, Econometrica 46(1)).
 """
@@ -18,7 +19,10 @@ from bayesmm.families.family import SHARES, SIGMA, Auxiliary, Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.maximum import Maximum
 from bayesmm.families.residuals import Residual
+from bayesmm.families.responses import Response, check_varies
+from bayesmm.families.special import log1pexp, polygamma, sigmoid
 from bayesmm.families.support import REAL
+from bayesmm.runtime.messages import Message, note
 
 Array = np.ndarray
 
@@ -27,6 +31,7 @@ START = (0.05, 0.95)  # what a first quantile is kept within
 AT_END = 1e-7  # of a weight: HiGHS's tolerance for what is at a bound
 EXACT = 1e-12  # of the spread of y: residuals that are all smaller are rounding
 LEVEL = 0.05  # of the intervals that the bandwidth is best for
+WIDTH = 1.0  # of the rounded corner, in units of sigma
 NORMAL_QUARTILES = 1.34  # the distance of a normal variable's quartiles, in sds
 
 
@@ -56,6 +61,17 @@ def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
     z = (y - mu) / sigma
     below, above = np.exp(np.minimum((1 - q) * z, 0.0)), np.exp(-np.maximum(q * z, 0.0))
     return np.where(z < 0, q * below, 1 - (1 - q) * above)
+
+
+def check(response: Response) -> list[Message]:
+    """Check a response, which varies; of one with two values a quantile is one of them in all of a range of levels."""
+    check_varies(response.y.astype(np.float64), response.name)
+    distinct = np.unique(response.y)
+    if response.y.dtype == bool or len(distinct) > 2:
+        return []
+    values = " and ".join(f"{value:g}" for value in distinct)
+    said = f"the response '{response.name}' has only two values ({values}), of which each quantile is one"
+    return [note(f"{said}; a bernoulli model is of the share of one of them")]
 
 
 def start(y: Array, mu: Array) -> Array:
@@ -160,6 +176,32 @@ def score(link, y, size, eta, aux):
     return (rate * z - 1.0) / sigma, (1.0 - 2.0 * q) / (q * (1.0 - q)) - z
 
 
+@kernel
+def rounded_density(link, y, size, eta, aux):
+    """Return the log density of an extended log-F variable and its derivatives: see `Kernels`.
+
+    The slope goes from quantile - 1 to quantile over some WIDTH sigma about the corner, -z quantile - WIDTH log(1 +
+    exp(-z / WIDTH)), z = (y - eta) / sigma (Fasiolo et al. 2021, J. Am. Stat. Assoc. 116(535)).
+    """
+    sigma, q = aux[0], aux[1]
+    z = (y - eta) / sigma
+    share = sigmoid(-z / WIDTH)
+    constant = math.lgamma(WIDTH) - math.lgamma(WIDTH * q) - math.lgamma(WIDTH * (1.0 - q)) - math.log(WIDTH * sigma)
+    curve = share * (1.0 - share) / (WIDTH * sigma * sigma)
+    value = constant - q * z - WIDTH * log1pexp(-z / WIDTH)
+    return value, (q - share) / sigma, -curve, -curve * (1.0 - 2.0 * share) / (WIDTH * sigma)
+
+
+@kernel
+def rounded_score(link, y, size, eta, aux):
+    """Return the derivatives of the same in sigma and the quantile."""
+    sigma, q = aux[0], aux[1]
+    z = (y - eta) / sigma
+    share = sigmoid(-z / WIDTH)
+    of_quantile = WIDTH * (polygamma(WIDTH * (1.0 - q))[0] - polygamma(WIDTH * q)[0]) - z
+    return ((q - share) * z - 1.0) / sigma, of_quantile
+
+
 def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return where the density exists, and the log density there."""
     import pytensor.tensor as pt
@@ -177,6 +219,7 @@ family = Family(
     links=("identity",),
     link="identity",
     support=REAL,
+    check_response=check,
     parameters=(replace(SIGMA, label="scale (sigma)"), QUANTILE),
     smooth=False,
     maximum=maximum,
@@ -191,4 +234,17 @@ family = Family(
     start=start,
     tex=r"\mathrm{AsymmetricLaplace}(\text{quantile } q = \mu_{i},\ \sigma)",
     several_modes=("identity",),
+)
+family = replace(
+    family,
+    rounded=replace(
+        family,
+        name="rounded_asymmetric_laplace",
+        aliases=(),
+        smooth=True,
+        maximum=None,
+        concave_links=("identity",),
+        several_modes=(),
+        kernels=Kernels(rounded_density, rounded_score),
+    ),
 )

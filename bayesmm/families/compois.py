@@ -14,7 +14,7 @@ from bayesmm.families.draws import LARGEST_COUNT, where_known
 from bayesmm.families.family import SMALLEST_START, Auxiliary, Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.residuals import lognormal
-from bayesmm.families.responses import Response, check_counts, check_places
+from bayesmm.families.responses import Response, check_counts, check_places, says_little
 from bayesmm.families.support import COUNTS
 from bayesmm.runtime.messages import Message
 
@@ -305,8 +305,13 @@ def cdf(y: Array, mu: Array, trials: object, aux: tuple) -> Array:
 
 
 def check(response: Response) -> list[Message]:
-    """Check counts, which may not be so large that the sums over them are not taken."""
-    messages, most = check_counts(response), int(math.exp(LARGEST_ETA))
+    """Check counts, which may not be so large that the sums over them are not taken.
+
+    The likelihood of equal ones rises without end in the shape.
+    """
+    messages, most, y = check_counts(response), int(math.exp(LARGEST_ETA)), response.y.astype(np.float64)
+    if y.any() and y.min() == y.max():
+        messages.append(says_little(f"the response '{response.name}' is {y[0]:g} in every row", "no dispersion"))
     check_places(
         response,
         response.y > most,

@@ -9,7 +9,7 @@ import numpy as np
 
 from bayesmm.errors import DataError
 from bayesmm.families.binomial import NEGLIGIBLE, graph_log_normal_cdf, log_one_minus_exp
-from bayesmm.families.categories import functions
+from bayesmm.families.categories import DISC, functions
 from bayesmm.families.family import REAL_VALUES, Auxiliary, Family
 from bayesmm.families.kernel import Kernels, Tensor, kernel
 from bayesmm.families.links import LINKS, LOGIT, OF_PROBABILITIES, PROBIT
@@ -244,7 +244,6 @@ def scaled_graph_density(
 
 LOWER = Auxiliary("lower", r"\tau_{y_{i} - 1}", bounds=REAL_VALUES)
 UPPER = Auxiliary("upper", r"\tau_{y_{i}}", bounds=REAL_VALUES)
-DISC = Auxiliary("disc", r"\alpha", relative=True)
 
 family = Family(
     name="cumulative",

@@ -165,6 +165,8 @@ class Family:
     smooth : bool
         Whether the log density has derivatives everywhere; where it has a corner, only sampling and `maximum` are
         possible.
+    rounded : Family or None
+        Of such a family one of the same parameters with the corner rounded off: its curvature is the sampler's metric.
     maximum : callable or None
         Of a family whose log density has a corner, ``(y, X, weights, aux) -> Maximum`` of y = X beta + error, X of full
         rank, `aux` with NaN for what is estimated.
@@ -216,7 +218,8 @@ class Family:
         them as `aux` and their number as `size`. Otherwise `aux` are the two around its category.
     nominal : bool
         Whether the categories have no order: what stands for thresholds are the log odds of each beside the first,
-        which are parameters of the family named by the category once the response is known, and eta has no part.
+        which are parameters of the family named by the category once the response is known. Eta, an offset, is added to
+        all of them.
     spacing : str
         "equidistant" where the thresholds are as far apart as the first two, "symmetric" where those above the middle
         mirror those below it.
@@ -245,6 +248,7 @@ class Family:
     normal: bool = False
     several_modes: tuple[str, ...] = ()
     smooth: bool = True
+    rounded: "Family | None" = field(default=None, compare=False)
     maximum: Callable[..., Maximum] | None = None
     concave_links: tuple[str, ...] = ()
     scatter: Callable[[Array], Array] | None = None

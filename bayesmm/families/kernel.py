@@ -58,6 +58,10 @@ class Kernels:
     scores : callable or None
         In place of `score` where a row has more than two parameters: (link, y, size, eta, aux, out) sets `out` to the
         derivatives in them.
+    joint : callable or None
+        Of the same families: (link, y, size, eta, aux, out) sets `out` to the derivatives in eta and the parameters
+        together, M of them: the first (M,), after them the second (M, M) and the third (M, M, M). Where it is not
+        given they are taken by differences.
     smooth : callable or None
         -> the first two of `row` and the two of `row_score`, for all nodes of a line at once: without branches, with
         `quick_exp` and `quick_log1p` for functions of eta. Where there is no density the value is below -1e10, or NaN.
@@ -72,6 +76,7 @@ class Kernels:
     constant: Callable | None = None
     smooth: Callable | None = None
     scores: Callable | None = None
+    joint: Callable | None = None
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from bayesmm.families.categories import functions, together
+from bayesmm.families.categories import along_discrimination, along_predictor, functions, scaled_family, together
 from bayesmm.families.cumulative import check, density, graph_log_cdfs
 from bayesmm.families.cumulative import score as score_of_interval
 from bayesmm.families.family import Family
@@ -34,12 +35,13 @@ def first_thresholds(link: str, shares: Array) -> Array:
 
 
 @kernel
-def row_density(link, y, size, eta, aux):
-    """Return the log probability of a category and three derivatives in eta: a sum over the steps up to it."""
+def steps_to(link, y, size, eta, aux, disc):
+    """Return the log probability of a category and three derivatives in disc eta: a sum over the steps up to it."""
     value, d1, d2, d3 = 0.0, 0.0, 0.0, 0.0
     for k in range(int(min(y, size))):
-        ends = (-math.inf, aux[k]) if k + 1 == y else (aux[k], math.inf)
-        part = density(link, y, 1.0, eta, ends)
+        at = disc * (aux[k] - eta)
+        ends = (-math.inf, at) if k + 1 == y else (at, math.inf)
+        part = density(link, y, 1.0, 0.0, ends)
         value += part[0]
         d1 += part[1]
         d2 += part[2]
@@ -48,14 +50,61 @@ def row_density(link, y, size, eta, aux):
 
 
 @kernel
-def scores(link, y, size, eta, aux, out):
-    """Set `out` to the derivatives in the thresholds, of which there are `size`."""
+def set_steps(link, y, size, eta, aux, disc, out):
+    """Set `out` to the derivatives in disc times each of the `size` thresholds."""
     for k in range(int(size)):
-        out[k] = 0.0
+        out[k], at = 0.0, disc * (aux[k] - eta)
         if k + 1 == y:
-            out[k] = score_of_interval(link, y, 1.0, eta, (-math.inf, aux[k]))[1]
+            out[k] = score_of_interval(link, y, 1.0, 0.0, (-math.inf, at))[1]
         elif k + 1 < y:
-            out[k] = score_of_interval(link, y, 1.0, eta, (aux[k], math.inf))[0]
+            out[k] = score_of_interval(link, y, 1.0, 0.0, (at, math.inf))[0]
+
+
+@kernel
+def row_density(link, y, size, eta, aux):
+    """Return the log probability of a category and three derivatives in eta."""
+    return steps_to(link, y, size, eta, aux, 1.0)
+
+
+@kernel
+def scores(link, y, size, eta, aux, out):
+    """Set `out` to the derivatives in the thresholds."""
+    set_steps(link, y, size, eta, aux, 1.0, out)
+
+
+@kernel
+def joint(link, y, size, eta, aux, out):
+    """Set `out` to the first three derivatives in eta and in the thresholds; see `Kernels`.
+
+    Each threshold is that of one step: no two of them are in one term of the density.
+    """
+    count = int(size)
+    M = count + 1
+    scores(link, y, size, eta, aux, out[1:])
+    second, third = M, M + M * M
+    for k in range(second, third + M * M * M):
+        out[k] = 0.0
+    for k in range(int(min(y, size))):
+        ends = (-math.inf, aux[k]) if k + 1 == y else (aux[k], math.inf)
+        part, a = density(link, y, 1.0, eta, ends), k + 1
+        out[second + a * M + a] = part[2]
+        out[third + (a * M + a) * M + a] = -part[3]
+    along_predictor(M, -1.0, out)
+
+
+@kernel
+def scaled_density(link, y, size, eta, aux):
+    """Return `row_density` where the last of the parameters, disc, multiplies the others and eta."""
+    d = aux[int(size)]
+    value, d1, d2, d3 = steps_to(link, y, size, eta, aux, d)
+    return value, d * d1, d * d * d2, d * d * d * d3
+
+
+@kernel
+def scaled_scores(link, y, size, eta, aux, out):
+    """Set `out` to the derivatives in the thresholds and in disc."""
+    set_steps(link, y, size, eta, aux, aux[int(size)], out)
+    along_discrimination(int(size), eta, aux, out)
 
 
 def graph_density(link: str, y: Tensor, eta: Tensor, trials: object, aux: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -80,10 +129,11 @@ family = Family(
     first_thresholds=first_thresholds,
     ascending=False,
     every=True,
-    kernels=Kernels(row_density, scores=scores),
+    kernels=Kernels(row_density, scores=scores, joint=joint),
     graph_density=graph_density,
     residuals={link: latent(link, "each step to a next category", published=False) for link in OF_PROBABILITIES},
     tex=r"P(Y = k \mid Y \ge k)",
     cost=140.0,
     **functions(probabilities),
 )
+family = replace(family, scaled=scaled_family(family, Kernels(scaled_density, scores=scaled_scores)))

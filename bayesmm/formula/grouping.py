@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from bayesmm.errors import FormulaError, listing
-from bayesmm.formula.expansion import Term, Work, check_no_smooth, expand
+from bayesmm.formula.expansion import Part, Term, Work, check_no_smooth, expand
 from bayesmm.formula.expressions import Call, Column, Expr, Number, Span, literal
 from bayesmm.formula.functions import one_column
-from bayesmm.formula.parser import BARS, Chain, Group, Node, Power
+from bayesmm.formula.parser import BARS, SPECIFIC, Chain, Group, Node, Power
 from bayesmm.formula.tokens import MAX_DEPTH, quote
 
 SUGGESTED_GROUPS = 6  # of more factors joined with + the error writes out no group terms
 _HOW = "write one such as (1 | g)"
+NO_CURVES = "cannot vary over groups; a curve for each level of f is s(x, by = f)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Bar:
         the effects of several responses.
     of : str
         The parameter in whose formula it stands; empty for the formula of the mean.
+    specific : bool
+        Whether these are effects on each threshold of an ordered response, ``(cs(1) | g)``.
     """
 
     intercept: bool
@@ -61,6 +64,7 @@ class Bar:
     by: Column | None = None
     key: str = ""
     of: str = ""
+    specific: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -85,7 +89,10 @@ class Bar:
         return f"mm({', '.join(names)})" if self.weights else ":".join(names)
 
     def __str__(self) -> str:
-        return bar_text(self.intercept, (term.label for term in self.terms), self.label, self.covariance, self.key)
+        labels = [term.label for term in self.terms]
+        if self.specific:
+            return _written(f"cs({_effects_text(self.intercept, labels)})", self.covariance, self.label)
+        return bar_text(self.intercept, labels, self.label, self.covariance, self.key)
 
 
 def bar_text(intercept: bool, terms: Iterable[str], group: str, covariance: str = BARS["|"], key: str = "") -> str:
@@ -115,7 +122,10 @@ def bars_of(groups: Iterable[Group], work: Work, of: str = "") -> tuple[Bar, ...
         For a group term without effects or with one inside it, for grouping factors not joined by ``/`` or ``:``,
         and for an effect that two group terms give to the same factor.
     """
-    bars = tuple(replace(bar, key=group.key, of=of) for group in groups for bar in _bars(group, work))
+    bars = tuple(replace(bar, key=group.key or bar.key, of=of) for group in groups for bar in _bars(group, work))
+    specific = next((bar for bar in bars if bar.specific), None)
+    if specific is not None and of:
+        raise work.error(specific.span, f"{specific} stands in the formula of the mean, not in that of {of}")
     _check_overlap(bars, work)
     return bars
 
@@ -125,15 +135,11 @@ def _bars(group: Group, work: Work) -> list[Bar]:
     if part.groups:
         raise work.error(part.groups[0].span, "a group term cannot stand inside another; join them with +")
     if part.specific:
-        raise work.error(
-            part.specific[0].span,
-            "cs() stands outside of group terms: its effects are fixed ones, and random effects, (1 | g), are the same "
-            "for all thresholds",
-        )
+        return _specific_bars(group, part, work)
     if part.offsets:
         what = "an offset" if part.offsets[0].function == "offset" else f"{part.offsets[0].function}()"
         raise work.error(part.offsets[0].span, f"{what} has no groups; it stands outside the group term, after a '+'")
-    check_no_smooth(part.terms, "cannot vary over groups; a curve for each level of f is s(x, by = f)", work)
+    check_no_smooth(part.terms, NO_CURVES, work)
     intercept = part.intercept is not False
     if not intercept and not part.terms:
         raise work.error(group.span, f"no random effect is left in {work.context.source(group.span)}; {_HOW}")
@@ -147,6 +153,42 @@ def _bars(group: Group, work: Work) -> list[Bar]:
     work.spend(sum(map(len, levels)), group.span)
     own = group.covariance, group.span, relation, (), True, by
     return [Bar(intercept, part.terms, level, *own) for level in levels]
+
+
+def _specific_bars(group: Group, part: Part, work: Work) -> list[Bar]:
+    """Return the bars of a group term with cs() in it: of what all thresholds share, and of what each has.
+
+    All of them have one key, so that they are correlated, or with ``||`` independent, in one block.
+    """
+    (inner,), span = part.specific[:1], part.specific[0].span
+    own = expand(inner.left, work)
+    if len(part.specific) > 1:
+        message = "a group term has one cs(), with all of its terms, as in (cs(1 + x) | g)"
+        raise work.error(part.specific[1].span, message)
+    if own.groups or own.offsets or own.specific or part.offsets:
+        raise work.error(span, "a cs() in a group term has terms in it, as in (cs(1 + x) | g)")
+    check_no_smooth((*own.terms, *part.terms), NO_CURVES, work)
+    if own.intercept and part.intercept:
+        raise work.error(span, "an intercept of each threshold leaves none for all of them; write (cs(1) | g)")
+    if not own.intercept and not own.terms:
+        raise work.error(span, "cs() names no effects; write (cs(1) | g), or (cs(1 + x) | g)")
+    both = [term.label for term in own.terms if term in part.terms]
+    if both:
+        raise work.error(span, f"{both[0]} stands in cs() and outside of it; the one outside is part of the others")
+    if group.covariance not in BARS.values():
+        message = "cs() in a group term has a plain bar, (cs(1) | g), or ||, for independent effects"
+        raise work.error(group.span, message)
+    factor, relation, by = _described(group.factor, work)
+    if relation or by or (isinstance(factor, Call) and factor.function == "mm"):
+        raise work.error(group.span, "effects on each threshold have a plain factor, as in (cs(1) | g)")
+    levels, found = _levels(factor, group, work), []
+    common = not own.intercept and part.intercept is not False
+    for level in levels:
+        if common or part.terms:
+            found.append(Bar(common, part.terms, level, group.covariance, group.span, key=SPECIFIC))
+        each = bool(own.intercept), own.terms, level, group.covariance, group.span
+        found.append(Bar(*each, key=SPECIFIC, specific=True))
+    return found
 
 
 def _members(call: Call, work: Work) -> tuple[tuple[Column, ...], tuple[Expr, ...], bool]:

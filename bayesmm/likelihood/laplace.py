@@ -14,7 +14,7 @@ and kappa = Z Lambda v, the derivatives are e = s + a - D kappa with respect to 
     Z'e u' + Z's v' - sum_i D_i z_i t_i'        with respect to Lambda, summed over the levels of a factor.
 
 Nothing divides by Lambda: it may be singular. Those with respect to the families' auxiliary parameters need l' and l''
-differentiated in them too, which is done row by row by a difference that leaves about 1e-12.
+differentiated in them too: by a difference that leaves about 1e-12, or by the family (`Kernels.joint`).
 """
 
 import math
@@ -35,7 +35,7 @@ from bayesmm.likelihood.laplace_cholesky import (
     solve,
     times_rows,
 )
-from bayesmm.likelihood.response_kernels import add_score, derivatives
+from bayesmm.likelihood.response_kernels import add_score, derivatives, has_joint, set_joint
 
 NEWTON_STEPS, HALVINGS = 100, 30
 # A step that had to be shortened to this went nowhere.
@@ -289,10 +289,25 @@ def add_effects(layout, i, scale, u, d_T):
 
 
 @compiled
+def _joint_gradient(response, eta, aux, leverage, kappa, d_aux):
+    """Add the same to `d_aux` where a family gives the derivatives in all that a row depends on."""
+    M = int(response.size[0]) + 1 if eta.shape[0] else 1
+    out = np.zeros(M + M * M + M * M * M)
+    for i in range(eta.shape[0]):
+        set_joint(response.family, response.y[i], response.size[i], eta[i], aux[i], out)
+        for j in range(1, M):
+            found = out[j] + kappa[i] * out[M + j] + 0.5 * leverage[i] * out[M + M * M + j]
+            d_aux[i, j - 1] += response.weights[i] * found
+
+
+@compiled
 def _auxiliary_gradient(response, eta, aux, leverage, kappa):
     """Return sum w (dl + h dl'' / 2 + kappa dl'), d for the derivative in each auxiliary that the family has."""
     width = aux.shape[1]
     d_aux, moved, own = np.zeros(aux.shape), np.zeros(width), np.zeros(width)
+    if has_joint(response.family):
+        _joint_gradient(response, eta, aux, leverage, kappa, d_aux)
+        return d_aux
     for i in range(eta.shape[0]):
         y, size, w, k = response.y[i], response.size[i], response.weights[i], i if aux.shape[0] > 1 else 0
         own[:] = 0.0

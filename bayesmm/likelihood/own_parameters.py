@@ -21,6 +21,7 @@ from bayesmm.families.family import MOST_PARAMETERS, REAL_VALUES, Auxiliary
 from bayesmm.likelihood.compiled import fused, inlined
 from bayesmm.likelihood.packed import Cube, Floats, Integer, Integers, Ints, Matrix, pack, reader
 
+MOST_BITS = 62  # of `Response.real`
 BY = MOST_PARAMETERS  # numbers of a row at least: w of those below
 
 
@@ -176,16 +177,14 @@ def padded(aux) -> Floats:
 
 def kind_of_own(design: Design) -> dict[str, int]:
     """Return what `quadrature.Grouped` says of a design's rows: `by` and `real`."""
-    if design.family.every:
-        return {"by": row_width(design), "real": -1}
-    real = sum(1 << m for m, own in enumerate(design.family.parameters) if own.bounds == REAL_VALUES)
-    return {"by": row_width(design) if design.residual.by_row else 0, "real": real}
+    real = {min(m, MOST_BITS) for m, own in enumerate(design.family.parameters) if own.bounds == REAL_VALUES}
+    by_row = design.family.every or design.residual.by_row
+    return {"by": row_width(design) if by_row else 0, "real": sum(1 << m for m in real)}
 
 
 def row_width(design: Design) -> int:
     """Return how many parameters a row has as compiled code takes them, w."""
-    own = len(design.categories) - 1 if design.family.every else len(design.family.parameters)
-    return max(BY, own)
+    return max(BY, len(design.family.parameters))
 
 
 def own_parameters(design: Design) -> OwnParameters:

@@ -21,7 +21,8 @@ from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.compiled import DOUBLES, Inner, compiled, from_kernel, fused, inner
 
 NUMBERS = 4096  # those of families are below, and addresses of tables are not: no program has data in its first page
-DENSITY, SCORE, WHOLE_STRIP = 0, 1, 2  # the entries of a table: two addresses, and 1 or 0 (`Family.whole_strip`)
+# The entries of a table: two addresses, 1 or 0 (`Family.whole_strip`), and the address of `Kernels.joint` or 0.
+DENSITY, SCORE, WHOLE_STRIP, JOINT = 0, 1, 2, 3
 DOUBLE = types.float64
 ROW = types.void(DOUBLE, DOUBLE, DOUBLE, DOUBLES, DOUBLES)  # a C function of a row: (y, size, eta, aux, out)
 WIDEST = 128  # parameters that a row may have
@@ -130,6 +131,32 @@ def add_scores_at(family, y, size, eta, aux, weight, by, out):
     for m in range(by):
         if math.isfinite(found[m]):
             out[m] += weight * found[m]
+
+
+@intrinsic
+def _row_joint(context, address, y, size, eta, aux, out):
+    """Set `out` to the numbers that the C function at an address gives for a row."""
+
+    def generate(target, builder, signature, values):
+        double = cgutils.ir.DoubleType()
+        kind = cgutils.ir.FunctionType(cgutils.ir.VoidType(), [double] * 3 + [double.as_pointer()] * 2)
+        arrays = [target.make_array(signature.args[k])(target, builder, values[k]).data for k in (4, 5)]
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), [*values[1:4], *arrays])
+        return target.get_dummy_value()
+
+    return types.void(types.int64, DOUBLE, DOUBLE, DOUBLE, aux, out), generate
+
+
+@inner
+def has_joint(family):
+    """Return whether a family gives the derivatives of a row in all of its predictors together."""
+    return family >= NUMBERS and entry(family, JOINT) != 0
+
+
+@inner
+def set_joint(family, y, size, eta, aux, out):
+    """Set `out` to what `Kernels.joint` gives, for a family that `has_joint`."""
+    _row_joint(entry(family, JOINT), y, size, eta, aux, out)
 
 
 @inner

@@ -49,14 +49,20 @@ def _table(family: Family) -> tuple:
         functions, whole = functions_of(family), False
     else:
         functions, whole = _of_package(family), family.whole_strip or family.link == "logit"
-    return functions, np.array([*(function.address for function in functions), int(whole)])
+    density, score, *joint = (function.address for function in functions)
+    return functions, np.array([density, score, int(whole), *(joint or [0])])
 
 
 def _of_package(family: Family) -> list:
     kernels, stem = family.kernels, re.sub(r"\W", "_", f"{family.label}_{family.link}")
     made = [_c_function(f"{stem}_density", kernels.density, LINKS[family.link].code, OUTPUTS)]
     if kernels.scores is not None:
-        return [*made, _c_function(f"{stem}_scores", kernels.scores, LINKS[family.link].code, 0, _scores)]
+        given = {"scores": (kernels.scores, _scores), "joint": (kernels.joint, _joint)}
+        return made + [
+            _c_function(f"{stem}_{name}", own, LINKS[family.link].code, 0, template)
+            for name, (own, template) in given.items()
+            if own is not None
+        ]
     numbers = max(len(family.parameters), 2)
     return [*made, _c_function(f"{stem}_score", kernels.score, LINKS[family.link].code, numbers)]
 
@@ -77,6 +83,11 @@ def _scores(y, size, eta, aux, out):
     for k in range(MOST_PARAMETERS):
         found[k] = 0.0
     KERNEL(LINK, y, size, eta, carray(aux, (WIDEST,)), found)
+
+
+def _joint(y, size, eta, aux, out):
+    """Set `out` to the first three derivatives in all predictors of a row."""
+    KERNEL(LINK, y, size, eta, carray(aux, (WIDEST,)), carray(out, (WIDEST**3,)))
 
 
 def _c_function(name: str, kernel, link: int, numbers: int, template=_row):

@@ -6,8 +6,9 @@ has the columns of its predictor and zeros elsewhere. With l_i(eta_i0, ..) the l
 
     log p(y) ~ sum w l - u'u / 2 - log|H| / 2,    H = sum_i Lambda'Z_i' D_i Z_i Lambda + I,  D_i = -w l_i'' (M, M),
 
-at the mode of u, as in `likelihood.laplace`, which is this for M = 1. D_i = V_i' diag(d_i) V_i makes H a sum over rows
-V_i Z_i Lambda with the weights d_i, which `laplace_cholesky` factorises. With s = w l', t_im = H^-1 Lambda'z_im,
+at the mode of u, as in `likelihood.laplace`, which is this for M = 1. D_i = V_i' diag(d_i) V_i, by D_i = L d L' or by
+its eigenvalues where that has no positive pivots, makes H a sum over rows V_i Z_i Lambda with the weights d_i, which
+`laplace_cholesky` factorises. With s = w l', t_im = H^-1 Lambda'z_im,
 h_iab = z_ia'Lambda t_ib, a_ic = sum_ab w l_abc h_iab / 2, v = H^-1 Lambda'Z'a and kappa = Z Lambda v, the derivatives
 are e = s + a - D kappa with respect to f, and Z'e u' + Z's v' - sum_i sum_ab D_iab z_ia t_ib' with respect to Lambda.
 """
@@ -51,6 +52,8 @@ from bayesmm.likelihood.laplace_cholesky import (
 from bayesmm.likelihood.orthogonal import Columns
 from bayesmm.likelihood.response_kernels import derivatives
 from bayesmm.likelihood.several_rows import Predictors, set_natural, set_rows
+
+SMALL_PIVOT = 1e-10  # of its entry, which a pivot has to be above
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,22 +162,49 @@ def _total(layout, predictors, response, fixed, ZT, u, eta):
 
 
 @compiled
+def _split(active, own, V, values):
+    """Set V and d, (M, M) and (M,), of V' diag(d) V without pivoting; return whether pivots are clearly positive."""
+    M = own.shape[0]
+    for k in range(M):
+        values[k] = 0.0
+        for j in range(M):
+            V[k, j] = 0.0
+        if active[k] == 0:
+            continue
+        pivot = own[k, k]
+        for m in range(k):
+            pivot -= values[m] * V[m, k] * V[m, k]
+        if not pivot > SMALL_PIVOT * own[k, k]:
+            return False
+        values[k], V[k, k] = pivot, 1.0
+        for j in range(k + 1, M):
+            if active[j] == 0:
+                continue
+            V[k, j] = own[k, j]
+            for m in range(k):
+                V[k, j] -= values[m] * V[m, k] * V[m, j]
+            V[k, j] /= pivot
+    return True
+
+
+@compiled
 def _curved(predictors, ZT, D, rotated, weights):
     """Set the rows V Z Lambda, (n M, sum q), and their weights d of D = V' diag(d) V among what has random effects."""
-    M = predictors.active.shape[0]
+    M, active = predictors.active.shape[0], predictors.active
+    V, own, values = np.zeros((M, M)), np.zeros((M, M)), np.zeros(M)
     for i in range(D.shape[0]):
-        own = D[i].copy()
-        for a in range(M):
-            for b in range(M):
-                if predictors.active[a] == 0 or predictors.active[b] == 0:
-                    own[a, b] = 0.0
-        values, vectors = np.linalg.eigh(own)
+        if not _split(active, D[i], V, values):
+            for a in range(M):
+                for b in range(M):
+                    own[a, b] = D[i, a, b] if active[a] != 0 and active[b] != 0 else 0.0
+            values[:], vectors = np.linalg.eigh(own)
+            V[:] = vectors.T
         for k in range(M):
             weights[i * M + k] = values[k]
             for j in range(ZT.shape[1]):
                 rotated[i * M + k, j] = 0.0
                 for a in range(M):
-                    rotated[i * M + k, j] += vectors[a, k] * ZT[i * M + a, j]
+                    rotated[i * M + k, j] += V[k, a] * ZT[i * M + a, j]
 
 
 @compiled

@@ -1,8 +1,8 @@
 """The log density of a row as a function of several linear predictors: its first three derivatives, compiled.
 
-The derivatives in the predictor of the mean are the family's, and the first in its parameters too. All others are
-differences of these along the parameters' links, of eighth order: with steps of 0.03 they are off by about 1e-12, the
-second differences by about 1e-10.
+A family may give them all (`Kernels.joint`). Of others the derivatives in the predictor of the mean are the family's,
+and the first in its parameters too; all else are differences of these along the parameters' links, of eighth order:
+with steps of 0.03 they are off by about 1e-12, the second differences by about 1e-10.
 """
 
 import math
@@ -14,7 +14,7 @@ from bayesmm.design.residual.of_family import IDENTITY, LOG
 from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.compiled import compiled, pointer
 from bayesmm.likelihood.crossproducts import Floats, Ints
-from bayesmm.likelihood.response_kernels import add_score, derivatives
+from bayesmm.likelihood.response_kernels import add_score, derivatives, has_joint, set_joint
 
 # Of central differences of order 8: the step on a parameter's link, and the weights of the points at 1 to 4 steps.
 STEP = 0.03
@@ -135,9 +135,26 @@ def _row(predictors, response, i, eta, whole, s, D, third):
 
 
 @compiled
+def _row_at_once(response, i, eta, whole, out, s, D, third):
+    """Set the same as `_row` from what the family gives; all links are identities. `out` is (M + M M + M M M,)."""
+    M, w = eta.shape[0], response.weights[i]
+    set_joint(response.family, response.y[i], response.size[i], eta[0], eta[1:], out)
+    for a in range(M):
+        s[a] = w * out[a]
+        for b in range(M):
+            D[a, b] = -w * out[M + a * M + b]
+            for c in range(M if whole else 0):
+                third[a, b, c] = w * out[M + M * M + (a * M + b) * M + c]
+
+
+@compiled
 def set_rows(predictors, response, eta, whole, s, D, third):
     """Set the derivatives of all rows: s (n M,), D (n, M, M), third (n, M, M, M) if `whole`."""
-    M = predictors.active.shape[0]
+    M, given = predictors.active.shape[0], has_joint(response.family)
+    out = np.zeros(M + M * M + M * M * M if given else 1)
     for i in range(response.y.shape[0]):
         part = slice(i * M, (i + 1) * M)
-        _row(predictors, response, i, eta[part], whole, s[part], D[i], third[i if whole else 0])
+        if given:
+            _row_at_once(response, i, eta[part], whole, out, s[part], D[i], third[i if whole else 0])
+        else:
+            _row(predictors, response, i, eta[part], whole, s[part], D[i], third[i if whole else 0])

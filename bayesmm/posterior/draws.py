@@ -321,7 +321,7 @@ def coef(fit) -> dict[str, pd.DataFrame]:
         for p in free_auxiliaries(fit.design)
     }
     return {
-        block.group: add_effects(beside_effects(fit.design, block, beta, links, values), block, b)
+        block.group: add_effects(fit.design, beside_effects(fit.design, block, beta, links, values), block, b)
         for block, b in zip(blocks, means, strict=True)
     }
 

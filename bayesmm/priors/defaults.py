@@ -30,7 +30,7 @@ from bayesmm.design.parameters import (
 )
 from bayesmm.design.predictors import columns_of
 from bayesmm.design.records import Block, Design
-from bayesmm.design.residual.of_family import LEVELS, SDS, link_code
+from bayesmm.design.residual.of_family import LEVELS, SDS, link_code, specific_sign
 from bayesmm.design.summed import is_constant, is_indicator, largest, rows_of, sd
 from bayesmm.design.term_basis import TermBasis, constant_share, untouched
 from bayesmm.families.links import LINKS
@@ -215,10 +215,8 @@ def _scales_of_parameters(design: Design, block: Block) -> dict[int, tuple[float
     found = {}
     for own in design.family.parameters:
         for j in np.flatnonzero(columns_of(block, own.name)):
-            code = link_code(own)
-            unit = (
-                f"on the {LINKS[design.family.link].scale}" if design.family.nominal else LEVELS[code].format(own.name)
-            )
+            code, of_thresholds = link_code(own), design.family.every and own.name not in design.family.formulas
+            unit = f"on the {LINKS[design.family.link].scale}" if of_thresholds else LEVELS[code].format(own.name)
             found[int(j)] = (SDS[code], SDS[code], unit)
     return found
 
@@ -293,4 +291,5 @@ def _residuals(design: Design, scales: Scales) -> Iterator[Place]:
 
 def threshold_prior(design: Design, scales: Scales) -> Prior:
     """Return the default prior of a threshold: at the predictors' means, as an intercept's, with brms' heavy tails."""
-    return Prior("StudentT", nu=SD_DEGREES, mu=float(design.offset.mean()), sigma=scales.intercept)
+    middle = -specific_sign(design.family) * float(design.offset.mean())
+    return Prior("StudentT", nu=SD_DEGREES, mu=middle + 0.0, sigma=scales.intercept)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bayesmm.design.parameters import own_terms, specific_columns
+from bayesmm.design.parameters import of_parameter, own_terms, specific_columns
 from bayesmm.design.records import Block, Design
 from bayesmm.families.family import EQUIDISTANT, SYMMETRIC, Family
 from bayesmm.families.links import LINKS
@@ -98,12 +98,20 @@ def of_categories(design: Design, family: Family) -> str:
         threshold = r"\tau_{1} + (k - 1)(\tau_{2} - \tau_{1})"
     columns = specific_columns(design)
     own = "".join(" - " + product(sub(part.parameters[1].tex, escape(name), "k"), name) for name in columns)
+    own += "".join(f" - {term}" for block in design.blocks for term in _of_thresholds(design, block))
     right = rf"{threshold} - \eta_{{i}}{own}"
     scale = next((p.symbol for p in family.parameters if p.relative), "")
     right = rf"{scale}_{{i}}\,({right})" if scale else right
     middle = rf",\quad \tau_{{k}} + \tau_{{{last + 1} - k}} = \tau_{{1}} + \tau_{{{last}}}"
     also = middle if family.spacing == SYMMETRIC else ""
     return rf"{LINKS[family.link].tex.replace(MU, y)} &= {right},\quad k = 1, \ldots, {last}{also}"
+
+
+def _of_thresholds(design: Design, block: Block) -> list[str]:
+    """Return what effects of a block take away from threshold k in row i, each once for all thresholds."""
+    level, known = f"{factor_of(block)}[i]", design.family.formulas
+    terms = dict.fromkeys(term for of, term in own_terms(block) if of and of not in known)
+    return [product(effect_of(design, block, of_parameter("cs[k]", term), level), term) for term in terms]
 
 
 def log_odds(design: Design) -> Iterator[str]:
@@ -117,5 +125,6 @@ def log_odds(design: Design) -> Iterator[str]:
             names = zip(other.terms[k::last], specific_columns(design), strict=True)
             terms += [product(sub(other.tex, escape(name)), column) for name, column in names]
         terms += [term for block in design.blocks for term in effects_in(design, block, own.name)]
+        terms += [rf"{{{escape(text_of(offset))}}}_{{i}}" for offset in design.formula.offsets]
         own, beside = (rf"\log P({{{response}}}_{{i}} = {each})" for each in (label, first))
         yield rf"{own} - {beside} &= {' + '.join(terms)}"

@@ -9,7 +9,7 @@ the derivative of that mode in t, it is
     [ C_t     C_t J'       ]
     [ J C_t   C_e + J C_t J' ],
 
-of which [F_t, 0; J F_t, F_e] is the factor.
+of which [F_t, 0; J F_t, F_e] is the factor. Of a density with a corner it is that of a rounded one, `Family.rounded`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +59,7 @@ def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: 
     return (
         not design.family.gaussian
         and len(design.blocks) > 0
-        and design.family.smooth
+        and (design.family.smooth or design.family.rounded is not None)
         and effects == "explicit"
         and sampler in ("auto", "nutpie")
         and effects_written_out(design) <= MOST_COORDINATES
@@ -93,6 +93,7 @@ def ready(
     ValueError
         For a density that is not finite where the search for the mode starts.
     """
+    exact, design = design, without_corner(design)
     own, bases = prior_design(design, priors), prior_bases(design, priors)
     c, places = generalised_coordinates(design, priors)
     problem, warm = natural_problem(own), Warm(np.zeros(sum(b.Z.shape[1] * len(b.levels) for b in design.blocks)))
@@ -106,7 +107,7 @@ def ready(
         check_start(laplace, priors, middle)
         raise ValueError("the search for the mode of the posterior did not get anywhere; use sampler='pymc'")
     modes, conditional = by_levels(design, *modes_at(likelihood, laplace.posterior, mode, warm))
-    within = integrated_block(design) if nested else None
+    within = integrated_block(exact) if nested else None
     L = factors_at(structure, c, mode.x)
     flags = of_columns(own, centred(lambda: by_rule(L, conditional, within)))
     kept = written_out(design, within)
@@ -116,6 +117,10 @@ def ready(
     chosen = crossing(structure, priors, c, mode, kept, flags)
     joint = replace(laplace, posterior=joint_posterior(design, own, priors, flags, within, chosen))
     at = in_metric(joint.posterior, mode_with_signs(c, mode, chosen), e, sizes)
+    if exact is not design:
+        laplace = replace(laplace, design=exact)
+        posterior = joint_posterior(exact, prior_design(exact, priors), priors, flags, within, chosen)
+        joint, at = replace(joint, design=exact, posterior=posterior), replace(at, posterior=posterior)
     levels = [len(block.levels) if k in kept else 0 for k, block in enumerate(design.blocks)]
 
     def start(seed: int | None = None) -> Floats:
@@ -125,6 +130,14 @@ def ready(
         return joint_tree(laplace, in_logarithms(run, c, chosen, structure, levels), flags, within)
 
     return Ready(joint, at.centre, at, start, tree)
+
+
+def without_corner(design: Design) -> Design:
+    """Return the design, of a family whose density has a corner with the family in which it is rounded off."""
+    family = design.family
+    if family.rounded is None:
+        return design
+    return replace(design, spec=replace(design.spec, family=replace(family.rounded, link=family.link)))
 
 
 def integrated_block(design: Design) -> int | None:

@@ -10,6 +10,8 @@ from scipy.special import logsumexp
 import bayesmm as bmm
 from bayesmm.errors import DataError
 from bayesmm.families.families import FAMILIES
+from bayesmm.likelihood.coordinates import values
+from bayesmm.sampling import joint
 from bayesmm.sampling.choose_graph import settled_effects
 
 rng = np.random.default_rng(4)
@@ -123,6 +125,54 @@ def test_what_goes_by_derivatives_says_so():
         model().sample(sampler="importance", progress=False)
     for own in (model(), model("y ~ x")):
         assert settled_effects(own.design, own.priors, "auto") == "explicit"
+
+
+def test_the_rounded_density_integrates_to_one_and_has_the_slopes_of_the_corner():
+    """What the sampler's metric is made of: an extended log-F variable, its derivatives by differences."""
+    kernels, h = FAMILIES["asymmetric_laplace"].rounded.kernels, 1e-5
+    for q, sigma in ((0.5, 1.3), (0.9, 0.4)):
+        y = np.linspace(-200, 200, 10_001) * sigma
+        p = [np.exp(kernels.density(0, at, 1.0, 0.3, (sigma, q))[0]) for at in y]
+        assert np.sum(p) * (y[1] - y[0]) == pytest.approx(1, abs=1e-8)
+        for at in (-3.0, 0.2, 0.31, 4.0):
+            found = np.array(kernels.density(0, at, 1.0, 0.3, (sigma, q)))
+            up, down = (np.array(kernels.density(0, at, 1.0, 0.3 + e, (sigma, q))) for e in (h, -h))
+            np.testing.assert_allclose(found[1:], ((up - down) / (2 * h))[:3], rtol=1e-6, atol=1e-6)
+            for m, slope in enumerate(kernels.score(0, at, 1.0, 0.3, (sigma, q))):
+                a, b = (kernels.density(0, at, 1.0, 0.3, np.array([sigma, q]) + s * h * np.eye(2)[m]) for s in (1, -1))
+                assert slope == pytest.approx((a[0] - b[0]) / (2 * h), rel=1e-6, abs=1e-6)
+        far = [kernels.density(0, at * sigma, 1.0, 0.0, (sigma, q))[1] for at in (60.0, -60.0)]
+        np.testing.assert_allclose(far, [q / sigma, (q - 1) / sigma], rtol=1e-9)
+
+
+def test_what_is_sampled_has_the_corner():
+    """Between two points that differ in the effects alone: SciPy's density of the rows and the effects' prior."""
+    own = model(quantile=0.8)
+    ready = joint.ready(own.design, own.priors, lambda rule: [False], {})
+    posterior, x = ready.at.posterior, ready.at.centre
+    sd, sigma, q, *gamma = values(posterior.coordinates, x[None])[0][:5]
+    fixed, kappa = gamma[0] + gamma[1] * (X - X.mean()), np.sqrt(q / (1 - q))
+
+    def expected(u):
+        rows = stats.laplace_asymmetric(kappa, fixed + sd * u[GROUP], sigma / np.sqrt(q * (1 - q))).logpdf(Y)
+        return rows.sum() + stats.norm.logpdf(u).sum()
+
+    y = x.copy()
+    y[-8:] += np.random.default_rng(1).normal(size=8)
+    assert posterior(x)[0] - posterior(y)[0] == pytest.approx(expected(x[-8:]) - expected(y[-8:]), rel=1e-9)
+    assert ready.model.design is own.design
+
+
+@pytest.mark.slow
+def test_a_posterior_with_effects_mixes():
+    """Without the metric and the choice of centring it was an ESS of 56 to 101 in 600 draws; with them 270 to 590."""
+    rng = np.random.default_rng(3)
+    g, x = np.arange(240) % 24, rng.normal(size=240)
+    y = 1 + 0.5 * x + 0.6 * rng.normal(size=24)[g] + 0.7 * rng.standard_t(3, size=240)
+    table = {"y": y, "x": x, "g": [f"g{i}" for i in g]}
+    own = bmm.Model("y ~ x + (1 | g)", table, "asymmetric_laplace")
+    found = own.sample(draws=300, chains=2, seed=1, progress=False).summary()["ess_bulk"].drop("quantile")
+    assert found.min() > 200
 
 
 @pytest.mark.slow

@@ -302,7 +302,6 @@ def test_formulas_that_are_none(formula, further, error, said):
 def test_what_is_not_possible_says_so(fit):
     point = fit.model.maximize()
     calls = [
-        (lambda: fit.model.maximize(nagq=5), "nagq = 5 is not possible where sigma has random effects"),
         (lambda: point.predict(se=True), "se=True is not possible where sigma has random effects"),
         (lambda: fit.loo(by="g"), "leaving out whole groups is not possible"),
         (lambda: fit.loo(integrated=True), "leaving out rows with the random effects integrated out"),

@@ -34,7 +34,7 @@ from bayesmm.design.residual.structure import (
     ResidualTerm,
 )
 from bayesmm.design.term_basis import untouched
-from bayesmm.errors import DataError
+from bayesmm.errors import DataError, listing
 from bayesmm.families.family import EQUIDISTANT, MOST_PARAMETERS, SYMMETRIC, Auxiliary, Family
 from bayesmm.formula.formula import Scale
 
@@ -223,7 +223,7 @@ def of_rows(
 def _thresholds(family: Family, residual: Residuals, part: ResidualTerm, rows, values: Mapping, effects) -> tuple:
     """Return each threshold, or each log odds, of one draw or of several, of all rows or of each."""
     found, basis, Z = values[part.parameters[0].name], threshold_basis(part), None
-    names, sign = family.auxiliaries if family.nominal else (), specific_sign(family)
+    names, sign = family.auxiliaries if family.every else (), specific_sign(family)
     if part.rows is not None:
         Z = residual.of_part(part, rows)
     out, several = [], found.ndim > 1
@@ -283,6 +283,11 @@ def check_same_in_rows(design, what: str) -> None:
     if any(part.rows is not None for part in design.residual.parts if part.of):
         raise DataError(
             f"{what} is not defined where a parameter differs from row to row, as by {design.residual.text}"
+        )
+    random = {name: None for block in design.blocks for name in block.predictors if name}
+    if design.family.ordered and random:
+        raise DataError(
+            f"{what} is not defined where {listing(random)} {'has' if len(random) == 1 else 'have'} random effects"
         )
 
 
