@@ -143,7 +143,8 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     z = snapped(inner, z, SNAP, slice(0, t))
     x = scales * z
     (value, gradient), values = search(x), own.values(x[t:])
-    problem = own.exact(values)
+    with np.errstate(over="ignore"):  # the weights of a stratum that is fitted exactly
+        problem = own.exact(values)
     sigma = _checked_residual(problem, x[:t], reml) if known is None else known
     bound = at_bound(term, values)
     _check_determined(design, inner, z, bound)

@@ -169,9 +169,10 @@ def statistic(found: Estimates, null: float = 0.0) -> Floats:
 
 def exponentiated(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table of ratios for one of their logarithms: the tests stay, the se is that of the delta method."""
-    ratio = np.exp(table["estimate"])
-    bounds = {name: np.exp(table[name]) for name in ("lower", "upper")}
-    return table.assign(estimate=ratio, se=ratio * table["se"], **bounds)
+    with np.errstate(over="ignore"):  # a coefficient that goes to infinity has an infinite ratio
+        ratio = np.exp(table["estimate"])
+        bounds = {name: np.exp(table[name]) for name in ("lower", "upper")}
+        return table.assign(estimate=ratio, se=ratio * table["se"], **bounds)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
