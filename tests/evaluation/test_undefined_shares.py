@@ -64,3 +64,13 @@ def test_effects_of_parameters_that_the_mean_has_not_do_not_stand_in_its_way():
     fit = invented(bmm.Model(("y ~ x", "hu ~ 1 + (1 | g)"), data, "hurdle_gamma"))
     with pytest.raises(ValueError, match="depends on hu, which has random effects"):
         fit.predict(groups="averaged")
+
+
+def test_draws_without_a_mean_have_no_share_and_no_interval_below_infinity():
+    """A log-logistic variable with a shape of 1 or less has no mean, in some draws of a posterior; NumPy says nothing."""
+    y = np.random.default_rng(3).gamma(2, 1, N)
+    fit = invented(bmm.Model("y ~ x + (1 | g)", table(y), "loglogistic"))  # shapes from 0.5 to 2
+    found = fit.predict().to_frame()
+    assert np.isinf(found[["mean", "upper"]].to_numpy()).all() and np.isfinite(found["lower"]).all()
+    assert np.isinf(bmm.predictions(fit, by=True).table["upper"]).all()
+    fit.r2()
