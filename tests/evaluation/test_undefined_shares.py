@@ -32,7 +32,7 @@ def test_two_things_have_no_residual_variance_together(hurdle):
     assert list(found.variances.index) == ["fixed part", "g"]
     assert "r2_marginal and r2_conditional are left out" in str(found) and "in the manner of" not in str(found)
     rows, says = explained_table(hurdle)
-    assert len(rows.rows) == 2 and any("the intraclass correlation needs" in text for text in says)
+    assert len(rows.rows) == 2 and any("The intraclass correlation needs" in text for text in says)
 
 
 def test_adjacent_categories_have_no_latent_variable():
@@ -67,7 +67,7 @@ def test_effects_of_parameters_that_the_mean_has_not_do_not_stand_in_its_way():
 
 
 def test_draws_without_a_mean_have_no_share_and_no_interval_below_infinity():
-    """A log-logistic variable with a shape of 1 or less has no mean, in some draws of a posterior; NumPy says nothing."""
+    """A log-logistic variable with a shape of 1 or less has none, and no warning comes from NumPy."""
     y = np.random.default_rng(3).gamma(2, 1, N)
     fit = invented(bmm.Model("y ~ x + (1 | g)", table(y), "loglogistic"))  # shapes from 0.5 to 2
     found = fit.predict().to_frame()
