@@ -10,11 +10,13 @@ from bayesmm.display.figures import (
     INK,
     LIGHT,
     drawn,
+    finite_ends,
     heading,
     key,
     label_edges,
     marker,
     name_axes,
+    off_the_edge,
     panels,
     plain,
     title,
@@ -100,14 +102,16 @@ def draw_bands(found, x: pd.Series, parts: dict[str, np.ndarray], ax):
     one = len(parts) == 1
     figure, axes = panels(len(parts), *((6.0, 3.6) if one else (3.1, 2.3)), ax=ax)
     wide, middle = found.to_frame(WIDE), found.to_frame(MIDDLE)
+    ends = finite_ends(wide["lower"], wide["upper"], wide["mean"])
     for panel, (name, rows) in zip(axes, parts.items(), strict=True):
         order = rows[np.argsort(x.to_numpy()[rows], kind="stable")]
         along = x.to_numpy()[order]
         for frame, ink in ((wide, LIGHT), (middle, GREY)):
-            panel.fill_between(along, frame["lower"].iloc[order], frame["upper"].iloc[order], color=ink, linewidth=0)
-        panel.plot(along, wide["mean"].iloc[order], color=INK, linewidth=1.6)
+            low, high = (off_the_edge(frame[end].iloc[order], ends) for end in ("lower", "upper"))
+            panel.fill_between(along, low, high, color=ink, linewidth=0)
+        panel.plot(along, off_the_edge(wide["mean"].iloc[order], ends), color=INK, linewidth=1.6)
         heading(panel, name, 9)
-    same = [(wide["lower"].min(), wide["upper"].max()), (x.min(), x.max())]
+    same = [ends, (x.min(), x.max())]
     for panel in axes:
         for (low, high), limits in zip(same, (panel.set_ylim, panel.set_xlim), strict=True):
             limits(low - 0.04 * (high - low), high + 0.04 * (high - low))

@@ -74,3 +74,6 @@ def test_draws_without_a_mean_have_no_share_and_no_interval_below_infinity():
     assert np.isinf(found[["mean", "upper"]].to_numpy()).all() and np.isfinite(found["lower"]).all()
     assert np.isinf(bmm.predictions(fit, by=True).table["upper"]).all()
     fit.r2()
+    along = fit.predict(pd.DataFrame({"x": np.linspace(-1, 1, 9), "g": "g1"})).plot()
+    grid = bmm.predictions(fit, at={"x": [-1.0, 0.0, 1.0]}).plot()
+    assert all(np.isfinite(axes[0].get_ylim()).all() for axes in (along, grid))
