@@ -188,7 +188,9 @@ def drawn(values: Floats, ci_prob: float, null: float | None = None) -> pd.DataF
     a log link, over new groups whose sd has a posterior with a heavy tail.
     """
     lower, median, upper = quantiles(values, [(1 - ci_prob) / 2, 0.5, (1 + ci_prob) / 2])
-    table = pd.DataFrame({"mean": values.mean(axis=0), "sd": sds_of_draws(values), "lower": lower, "upper": upper})
+    with np.errstate(invalid="ignore"):  # of draws that are infinite on both sides there is no mean
+        mean = values.mean(axis=0)
+    table = pd.DataFrame({"mean": mean, "sd": sds_of_draws(values), "lower": lower, "upper": upper})
     if null is not None:
         table["pd"] = np.maximum((values > null).mean(axis=0), (values < null).mean(axis=0))
     return table.assign(median=median)
