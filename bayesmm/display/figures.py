@@ -208,6 +208,19 @@ def chain_ink(chain: int) -> dict[str, object]:
     return {"color": CHAIN_INKS[chain % len(CHAIN_INKS)], "linestyle": CHAIN_STYLES[chain % len(CHAIN_STYLES)]}
 
 
+def finite_ends(*values: np.ndarray) -> tuple[float, float]:
+    """Return the least and the greatest of all finite values; 0 and 1 if there is none."""
+    known = np.concatenate([np.ravel(np.asarray(some, dtype=float)) for some in values])
+    known = known[np.isfinite(known)]
+    return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+
+
+def off_the_edge(values: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+    """Return the values with infinite ones beyond the ends of what is shown, where a band can be drawn to."""
+    far = ends[1] - ends[0] or 1.0
+    return np.clip(np.asarray(values, dtype=float), ends[0] - far, ends[1] + far)
+
+
 def view(ax, values: np.ndarray, extra: Sequence[float], ends: Sequence[float] = (), cut: bool = True) -> None:
     """Show all but the outermost draws (1 in 1,000 of each side), the values in `extra`, and those of `ends`.
 

@@ -110,7 +110,7 @@ def generalised_mode(
     coordinates = replace(point.coordinates, root=root, linear=point.coordinates.linear + means @ point.beta)
     shift = shifts_of_thresholds(design, means, point.beta, point.residual)
     shifted = {own.name for own in design.residual.parameters if own.at_means}
-    residual = {name: values + shift * (name in shifted) for name, values in point.residual.items()}
+    residual = {name: values + shift if name in shifted else values for name, values in point.residual.items()}
     own = dict(beta=to_beta @ point.beta, beta_cov=root @ root.T, coordinates=coordinates, residual=residual)
     at_zero = partial(own_at_zero, design, bases)
     own["joint"] = _joint_of(goal, likelihood, (y, H), to_beta, partial(shifts_of_thresholds, design, means), at_zero)

@@ -161,6 +161,8 @@ def newton(search: Search, x: Floats) -> Floats:
     value, gradient = search(x)
     for _ in range(NEWTON_STEPS):
         H = hessian(search, x)
+        if not np.isfinite(H).all():  # at an edge of where the criterion exists
+            break
         root = np.sqrt(np.where(np.diag(H) > 0, np.diag(H), 1.0))
         curvature, directions = np.linalg.eigh(H / np.outer(root, root))
         # a flat or falling direction (an unidentified ridge, a saddle) takes no step of its own

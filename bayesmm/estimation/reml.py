@@ -14,6 +14,7 @@ import numpy as np
 from bayesmm.design.parameters import residual_parameters
 from bayesmm.design.records import Design
 from bayesmm.design.relations import collapsed, expanded, is_related, relations_of
+from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import (
@@ -47,6 +48,9 @@ NO_RESIDUAL = 1e-7
 # -2 log likelihood bends by about twice the number of rows in the logarithm of their residual sd; by less than this
 # there are none that say anything.
 LEAST_BEND = 1e-3
+# Residual sds of rows that are further apart are those of rows that are fitted exactly: half of a double's digits, and
+# more than any measurement's.
+LEAST_SHARE = 1e-6
 # Columns of the rest from which on the search has a curvature; with fewer, an evaluation takes less than a millisecond,
 # and all that L-BFGS asks for less than compiling the code for it.
 CURVED_FROM = 40
@@ -143,8 +147,10 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     z = snapped(inner, z, SNAP, slice(0, t))
     x = scales * z
     (value, gradient), values = search(x), own.values(x[t:])
-    problem = own.exact(values)
+    with np.errstate(over="ignore"):  # the weights of a stratum that is fitted exactly
+        problem = own.exact(values)
     sigma = _checked_residual(problem, x[:t], reml) if known is None else known
+    _check_scattered(design, values)
     bound = at_bound(term, values)
     _check_determined(design, inner, z, bound)
     units = scales * np.concatenate([_units(problem, z[:t]), np.ones(len(x) - t)])
@@ -154,6 +160,20 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     point = replace(point, design=design, residual=values, singular=singular)
     sigma = float(values["sigma"][0]) if term.sigma == "joint" else own.at_zero(sigma, values)
     return replace(point, sigma=sigma, auxiliaries={"sigma": sigma})
+
+
+def _check_scattered(design: Design, values: Mapping[str, Floats]) -> None:
+    """Raise a DataError where the sds of rows, by parameters, are so far apart that some rows are fitted exactly."""
+    own = [part for part in design.residual.parts if part.parameters and part.structure.relative_sd is not None]
+    if is_summed(design) or not own:
+        return
+    sds = design.residual.relative_sd(np, design.residual.rows, values)
+    exact = ~(sds > LEAST_SHARE * sds.max())
+    if exact.any():
+        raise DataError(
+            f"the likelihood has no maximum: by '{own[0].text}' the residual sd goes to 0 in {exact.sum():,} of the "
+            f"{design.n:,} rows, which the model fits exactly; a residual sd of their own needs more rows"
+        )
 
 
 def _check_determined(design: Design, search: Search, x: Floats, bound: frozenset[str]) -> None:

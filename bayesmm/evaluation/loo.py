@@ -184,9 +184,9 @@ def with_log_likelihood(fit, by: str | None = None, *, integrated: bool = False)
         As `loo`.
     """
     check_bool("integrated", integrated)
-    _, values, labels = pointwise(fit, by, integrated)
+    split, values, labels = pointwise(fit, by, integrated)
     chains, draws = tree_sizes(fit.tree)
-    point = by or ("row" if fit.design.responses else "obs")
+    point = fit.design.blocks[split.outer].name if by else ("row" if fit.design.responses else "obs")
     if point == "obs":
         labels = fit.tree["observed_data"]["obs"].to_numpy()
     own = {"y": (("chain", "draw", point), values.reshape(chains, draws, -1))}
@@ -222,7 +222,8 @@ def _table(fit, estimate: "ELPDData", values: np.ndarray, labels: pd.Index) -> p
     weights = np.exp(estimate.log_weights.transpose("chain", "draw", ...).to_numpy().reshape(values.shape))
     density = np.exp(values - values.max(axis=0))
     mean = (weights * density).sum(axis=0)
-    mcse = np.sqrt((np.square(weights * (density - mean))).sum(axis=0) / relative_efficiency(fit)) / mean
+    with np.errstate(invalid="ignore"):  # of a point so far out that its weights are where its density is 0
+        mcse = np.sqrt((np.square(weights * (density - mean))).sum(axis=0) / relative_efficiency(fit)) / mean
     k = estimate.pareto_k.to_numpy()
     columns = {"elpd": estimate.elpd_i.to_numpy(), "mcse": mcse, "pareto_k": k, "method": SMOOTHED, "k_before": k}
     return pd.DataFrame(columns, index=labels)

@@ -103,7 +103,13 @@ class _Inverse:
             self.at.append(self.at[-1] + G * len(root))
         C = np.hstack(parts) * np.sqrt(fitted.information)[:, None]
         penalty = np.repeat([0.0, 1.0], [self.at[0], self.at[-1] - self.at[0]])
-        self.inverse = np.linalg.inv(C.T @ C + np.diag(penalty))
+        try:
+            self.inverse = np.linalg.inv(C.T @ C + np.diag(penalty))
+        except np.linalg.LinAlgError:
+            raise DataError(
+                "the rows say nothing about a combination of the coefficients at these estimates, so that its curves "
+                "have no standard errors or degrees of freedom; leave terms out"
+            ) from None
 
     def _columns(self, place: CurvePlace) -> tuple[Array, Array]:
         """Return the places of a curve's columns without and with a penalty."""

@@ -30,8 +30,8 @@ def _by_kenward_roger(point: Estimates) -> tuple[Floats, Floats]:
 
 
 def _by_containment(point: Estimates) -> tuple[Floats, Floats]:
-    kept = estimated(point.design)
-    return np.sqrt(np.diag(point.beta_cov))[kept] * small_sample_factor(point), containment(point)[kept]
+    kept, df = estimated(point.design), containment(point)  # which says first what it is not for
+    return np.sqrt(np.diag(point.beta_cov))[kept] * small_sample_factor(point), df[kept]
 
 
 # name -> function of a Estimates that returns standard errors and degrees of freedom, (r,) each

@@ -98,9 +98,15 @@ def hypotheses(point: Estimates, kind: str) -> list[Hypothesis]:
 
 
 def _inverse(root: Floats) -> Floats:
-    """Return the inverse of a matrix whose rows are in different units."""
+    """Return the inverse of a matrix whose rows are in different units; a DataError where it has none."""
     size = np.linalg.norm(root, axis=1)
-    return np.linalg.inv(root / size[:, None]) / size
+    try:
+        return np.linalg.inv(root / size[:, None]) / size
+    except np.linalg.LinAlgError:
+        raise DataError(
+            "the covariance matrix of the coefficients is singular at these estimates, so that there are no tests of "
+            "terms: a coefficient or a parameter goes to a limit, or the search has not converged, as print() says"
+        ) from None
 
 
 def _later(design: Design, terms: Sequence[TermColumns], t: int, kind: str) -> list[int]:

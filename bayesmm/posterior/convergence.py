@@ -6,7 +6,7 @@ what else is asked of it (ranks, quantiles, folded ranks) is read off the sorted
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -88,6 +88,27 @@ def quantile(ordered: Floats, probability: float) -> Floats:
     low, high, share = ordered[:, place], ordered[:, min(place + 1, last)], probability * last - place
     found = low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)  # to the digit
     return np.where(np.isnan(ordered[:, -1]), np.nan, found)
+
+
+def sds_of_draws(values: Floats) -> Floats:
+    """Return the standard deviations of draws (s, r), (r,): 0 of one draw, NaN where one is infinite."""
+    with np.errstate(invalid="ignore"):
+        return values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
+
+
+def quantiles(values: Floats, probabilities: Sequence[float], method: str = "linear") -> Floats:
+    """Return quantiles of draws (s, r), as ``numpy.quantile`` does, (k, r); infinite where they are among such draws.
+
+    A mean may be infinite in some draws, as that of a log-logistic variable with a shape of 1 or less; NumPy has NaN
+    between two infinite draws.
+    """
+    with np.errstate(invalid="ignore"):
+        found = np.quantile(values, probabilities, axis=0, method=method)
+    undefined = np.isnan(found)
+    if undefined.any():
+        near = np.quantile(values, probabilities, axis=0, method="nearest")
+        found = np.where(undefined, near, found)
+    return found
 
 
 def scores(ordered: Floats, order: Ints) -> Floats:

@@ -102,7 +102,7 @@ def _thresholds_at_means(fit, found: dict[str, np.ndarray]) -> dict[str, np.ndar
         prior_draws(fit)["beta"].reshape(-1, design.p) if design.p else np.zeros((len(next(iter(found.values()))), 0))
     )
     shift = shifts_of_thresholds(design, threshold_means(design, fit.model.priors), gamma, found)
-    return {name: values - shift * (name in moved) for name, values in found.items()}
+    return {name: values - shift if name in moved else values for name, values in found.items()}
 
 
 def _sds_and_correlations(Sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -159,11 +159,12 @@ def rows_of(design: Design, data: object, chosen: Sequence[int], quiet: bool = F
     if data is None:
         groups = (GroupRows(b, b.index, np.array(b.levels, dtype=object)[b.index], b.Z) for b in blocks)
         return Rows(design.X, design.offset, tuple(groups), design.row_labels, design.residual.rows)
-    encoded = encode(with_groups(design.spec, chosen), data, residual=residual)
+    encoded, own = encode(with_groups(design.spec, chosen), data, residual=residual), design.residual.rows
+    own = own[:0] if residual and own is not None and not len(encoded.X) else encoded.residual  # of no rows, none
     for message in () if quiet else encoded.messages:
         warnings.warn(message.text, BayesmmWarning, skip_file_prefixes=(PACKAGE,))
     groups = (GroupRows(b, e.index, e.labels, e.Z) for b, e in zip(blocks, encoded.blocks, strict=True))
-    return Rows(encoded.X, encoded.offset, tuple(groups), encoded.row_labels, encoded.residual)
+    return Rows(encoded.X, encoded.offset, tuple(groups), encoded.row_labels, own)
 
 
 def with_groups(spec: DesignSpec, chosen: Sequence[int]) -> DesignSpec:

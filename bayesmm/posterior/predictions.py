@@ -12,6 +12,7 @@ from bayesmm.design.summed import is_summed
 from bayesmm.families.circle import around, mean_direction
 from bayesmm.formula.responses import RESPONSE, ROW
 from bayesmm.posterior.categories_plot import plot_categories
+from bayesmm.posterior.convergence import quantiles, sds_of_draws
 from bayesmm.posterior.draws import CI_PROB
 from bayesmm.posterior.predictions_plot import plot_predictions, settings_of
 from bayesmm.runtime.arguments import check_probability
@@ -83,8 +84,8 @@ class Predictions:
             if angle:
                 out[at : at + step, 0] = mean_direction(part, 0)
                 part = around(part, out[at : at + step, 0])
-            out[at : at + step, 1] = part.std(axis=0, ddof=1) if len(part) > 1 else 0.0
-            out[at : at + step, 2:] = np.quantile(part, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], axis=0, method=method).T
+            out[at : at + step, 1] = sds_of_draws(part)
+            out[at : at + step, 2:] = quantiles(part, [(1 - ci_prob) / 2, (1 + ci_prob) / 2], method).T
         index = row_index(self.labels, RESPONSE in self.table)
         if self.categories:
             pairs = [[label, category] for label in self.labels for category in self.categories]

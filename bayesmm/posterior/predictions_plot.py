@@ -11,11 +11,13 @@ from bayesmm.display.figures import (
     INK,
     LIGHT,
     drawn,
+    finite_ends,
     heading,
     key,
     label_edges,
     marker,
     name_axes,
+    off_the_edge,
     panels,
     plain,
     title,
@@ -122,20 +124,20 @@ def draw_bands(found, x: pd.Series, parts: dict[str, np.ndarray], ax):
     one = len(parts) == 1
     figure, axes = panels(len(parts), *((6.0, 3.6) if one else (3.1, 2.3)), ax=ax)
     wide, middle = found.to_frame(WIDE), found.to_frame(MIDDLE)
+    ends = finite_ends(wide["lower"], wide["upper"], wide["mean"])
     for panel, (name, rows) in zip(axes, parts.items(), strict=True):
         order = rows[np.argsort(x.to_numpy()[rows], kind="stable")]
         along = x.to_numpy()[order]
         for frame, ink in () if shares(found) else ((wide, LIGHT), (middle, GREY)):
-            panel.fill_between(along, frame["lower"].iloc[order], frame["upper"].iloc[order], color=ink, linewidth=0)
-        panel.plot(along, wide["mean"].iloc[order], color=INK, linewidth=1.6)
+            low, high = (off_the_edge(frame[end].iloc[order], ends) for end in ("lower", "upper"))
+            panel.fill_between(along, low, high, color=ink, linewidth=0)
+        panel.plot(along, off_the_edge(wide["mean"].iloc[order], ends), color=INK, linewidth=1.6)
         if found.observed is not None and len(order) >= BIN:
             parts_of = np.array_split(np.arange(len(order)), min(len(order) // BIN, MOST_BINS))
             at = [(along[part].mean(), found.observed[order[part]].mean()) for part in parts_of]
             panel.plot(*np.transpose(at), linestyle="none", **marker("D", ACCENT) | {"markersize": 4.5})
         heading(panel, name, 9)
-    same = [(wide["lower"].min(), wide["upper"].max()), (x.min(), x.max())]
-    if settings_of(found).get("binary", False):
-        same[0] = (0.0, 1.0)
+    same = [(0.0, 1.0) if settings_of(found).get("binary", False) else ends, (x.min(), x.max())]
     for panel in axes:
         for (low, high), limits in zip(same, (panel.set_ylim, panel.set_xlim), strict=True):
             limits(low - 0.04 * (high - low), high + 0.04 * (high - low))

@@ -220,7 +220,8 @@ def _as_ratios(fit, table: pd.DataFrame) -> pd.DataFrame:
     for name, own in (("estimate", ratios.columns[0]), ("std.error", ratios.columns[1])):
         out.loc[fixed, name] = ratios[own].reindex(terms).to_numpy()
     for name in ("conf.low", "conf.high"):
-        out.loc[fixed, name] = np.exp(table.loc[fixed, name].astype(float))
+        with np.errstate(over="ignore"):  # of a coefficient that goes to infinity
+            out.loc[fixed, name] = np.exp(table.loc[fixed, name].astype(float))
     return out
 
 

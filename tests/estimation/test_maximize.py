@@ -6,6 +6,7 @@ import pytest
 from references import frame, names, reference_models
 
 import bayesmm as bmm
+from bayesmm.estimation.optimizer import Search, newton
 
 # Issue tolerances against the polished optimum: coefficients 1e-5 relative, SEs and sds 1e-4 relative, criterion
 # one-sided 1e-6. A coefficient near 0 is compared on the scale of its standard error instead (1e-5 of it).
@@ -306,3 +307,14 @@ def test_a_start_of_sigma_far_from_the_response_is_refused():
             ValueError, match=r"start\['sigma'\] is 1e.300, which is so far .* a value between 2e-08 and 2e"
         ):
             model.maximize(start={"sigma": value})
+
+
+def test_newton_stops_where_the_criterion_ends():
+    """A Hessian by differences over the edge is not finite; the steps end there instead of in LAPACK's error."""
+
+    def edge(x):
+        inside = x.sum() < 3.0
+        return (float(x @ x - 4 * x.sum()), 2 * x - 4) if inside else (np.inf, np.full(3, np.nan))
+
+    at = np.full(3, 1.0 - 1e-9)
+    np.testing.assert_array_equal(newton(Search(edge), at), at)

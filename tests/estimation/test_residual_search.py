@@ -1,10 +1,12 @@
 """The criterion of REML and ML where the residual has parameters: its derivatives, and the sums it is made of."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from residual_density import TERMS, table
 
 import bayesmm as bmm
+from bayesmm.errors import DataError
 from bayesmm.estimation.optimizer import differences
 from bayesmm.estimation.reml import criterion_at, flat, start_entries, with_slopes
 from bayesmm.estimation.residual_search import ResidualSearch
@@ -39,3 +41,13 @@ def test_nothing_passes_over_the_rows_in_a_search():
     problem, at = own.problem(own.start)
     assert at is not None
     assert problem.cp.source is None
+
+
+@pytest.mark.parametrize("scale", ["sigma ~ f", "sigma ~ 0 + f"])
+def test_a_stratum_that_is_fitted_exactly_has_no_sd(scale):
+    """Its sd goes to 0 and the likelihood grows without end: no estimate of 1e-7 that says it has converged."""
+    rng, n = np.random.default_rng(4), 24
+    frame = pd.DataFrame({"x": rng.normal(size=n), "f": np.resize(["a", "b", "b"], n), "g": np.repeat(range(6), 4)})
+    frame["y"] = 1 + frame["x"] + np.where(frame["f"] == "a", 0.0, rng.normal(size=n))
+    with pytest.raises(DataError, match="the residual sd goes to 0 in 8 of the 24 rows, which the model fits exactly"):
+        bmm.Model(("y ~ x + (1 | g)", scale), frame).maximize("ML")

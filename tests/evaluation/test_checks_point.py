@@ -1,6 +1,7 @@
 """The checks of a maximised model: against dense formulas, refits, and data that have what is looked for."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -287,3 +288,13 @@ def test_many_rows_have_orders_enough_for_the_limit():
     e = np.repeat(np.random.default_rng(0).normal(size=n // 2), 2)  # each twice: neighbours are alike
     r, p = lag_one(e, np.repeat(np.arange(groups), n // groups), np.tile(np.arange(n // groups), groups))
     assert r > 0.3 and p < P_LIMIT
+
+
+def test_a_variance_that_rounding_leaves_below_zero_is_none():
+    """As where columns nearly depend on others: its coefficient moves by nothing, and no warning comes from NumPy."""
+    point = fit("white ~ x + (1 | g)", "gaussian")
+    parts = _Parts.of(of_point(point))
+    block, low = point.design.blocks[0], parts.cov.copy()
+    low[1] = low[:, 1] = 0.0
+    low[1, 1] = -1e-20
+    assert (dfbetas(replace(parts, cov=low), block)[:, 1] == 0).all()

@@ -378,3 +378,13 @@ def test_models_of_other_data_are_not_compared(sleep):
     moved = invented(bmm.Model("Reaction ~ Days + (1 | Subject)", data.assign(Subject=np.roll(data["Subject"], 3))))
     with pytest.raises(DataError, match="different levels of 'Subject'"):
         bmm.compare_models({"a": one, "b": moved}, by="Subject")
+
+
+def test_the_levels_of_a_factor_whose_name_is_no_path_have_a_log_likelihood():
+    """A name with a stroke in it is no name of a dimension in a tree; its effects have another, which is taken."""
+    data = frame().rename(columns={"g": "pen/row"})
+    fit = invented(bmm.Model("y ~ x + (1 | `pen/row`)", data))
+    name = fit.design.blocks[0].name
+    assert "/" not in name
+    found = fit.log_likelihood(by=fit.design.blocks[0].group)["log_likelihood"]["y"]
+    assert found.dims[-1] == name and list(found[name].to_numpy()) == [f"g{i}" for i in range(5)]

@@ -32,7 +32,7 @@ def test_two_things_have_no_residual_variance_together(hurdle):
     assert list(found.variances.index) == ["fixed part", "g"]
     assert "r2_marginal and r2_conditional are left out" in str(found) and "in the manner of" not in str(found)
     rows, says = explained_table(hurdle)
-    assert len(rows.rows) == 2 and any("the intraclass correlation needs" in text for text in says)
+    assert len(rows.rows) == 2 and any("The intraclass correlation needs" in text for text in says)
 
 
 def test_adjacent_categories_have_no_latent_variable():
@@ -64,3 +64,16 @@ def test_effects_of_parameters_that_the_mean_has_not_do_not_stand_in_its_way():
     fit = invented(bmm.Model(("y ~ x", "hu ~ 1 + (1 | g)"), data, "hurdle_gamma"))
     with pytest.raises(ValueError, match="depends on hu, which has random effects"):
         fit.predict(groups="averaged")
+
+
+def test_draws_without_a_mean_have_no_share_and_no_interval_below_infinity():
+    """A log-logistic variable with a shape of 1 or less has none, and no warning comes from NumPy."""
+    y = np.random.default_rng(3).gamma(2, 1, N)
+    fit = invented(bmm.Model("y ~ x + (1 | g)", table(y), "loglogistic"))  # shapes from 0.5 to 2
+    found = fit.predict().to_frame()
+    assert np.isinf(found[["mean", "upper"]].to_numpy()).all() and np.isfinite(found["lower"]).all()
+    assert np.isinf(bmm.predictions(fit, by=True).table["upper"]).all()
+    fit.r2()
+    along = fit.predict(pd.DataFrame({"x": np.linspace(-1, 1, 9), "g": "g1"})).plot()
+    grid = bmm.predictions(fit, at={"x": [-1.0, 0.0, 1.0]}).plot()
+    assert all(np.isfinite(axes[0].get_ylim()).all() for axes in (along, grid))

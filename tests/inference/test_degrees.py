@@ -382,3 +382,10 @@ def test_other_families_have_none():
         point.fixef(ddf="satterthwaite")
     with pytest.raises(bmm.DataError, match="ddf='satterthwaite' is for the gaussian family"):
         bmm.anova(point, ddf="satterthwaite")
+
+
+def test_a_generalised_model_with_as_many_coefficients_as_rows_has_no_degrees_of_freedom():
+    data = {"y": [1, 2, 3, 4, 5, 6], "f": list("abcdef"), "g": list("ppqqrr")}
+    point = bmm.Model("y ~ f + (1 | g)", data, "poisson").maximize()
+    with pytest.raises(bmm.DataError, match="is for the gaussian family, and this model's is poisson"):
+        point.fixef(ddf="containment")

@@ -362,6 +362,9 @@ def test_figures_are_lines_over_a_number_and_points_for_all_else(linear, logit):
     np.testing.assert_array_equal(lines[1].get_xdata(), [1, 2, 3])
     of_v = found.table[found.table["b"] == "v"].sort_values("x")
     np.testing.assert_array_equal(lines[1].get_ydata(), of_v["estimate"])
+    (alone,) = bmm.predictions(linear, at={"x": [3, 1, 2]}).plot()  # nothing else to tell lines apart by
+    np.testing.assert_array_equal(alone.lines[0].get_xdata(), [1, 2, 3])
+    assert alone.get_title(loc="left") == ""
     means = bmm.emmeans(logit, "a")
     for result, null in ((means, None), (means.pairs(), 0.0), (bmm.comparisons(logit, "a", compare="ratio"), 1.0)):
         (ax,) = result.plot()

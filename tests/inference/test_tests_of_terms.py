@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
+from bayesmm.errors import DataError
+from bayesmm.inference.hypotheses import _inverse
 
 TESTS = Path(__file__).parents[1]
 KNOWN = json.loads((TESTS / "reference" / "tests_of_terms.json").read_text())
@@ -61,3 +63,10 @@ def test_terms_of_type_ii_are_those_of_car(case):
     table = known["car_Anova_II_chisq"]
     found = bmm.anova(point, type="II").table.loc[table["term"]]
     np.testing.assert_allclose(found["F value"] * found["npar"], [row[0] for row in table["values"]], rtol=1e-6)
+
+
+def test_a_singular_covariance_of_coefficients_has_no_tests():
+    """As where a coefficient goes to infinity: one sentence instead of LAPACK's error."""
+    with pytest.raises(DataError, match="covariance matrix of the coefficients is singular") as error:
+        _inverse(np.array([[1.0, 2.0], [2.0, 4.0]]))
+    assert "\n" not in str(error.value)

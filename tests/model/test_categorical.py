@@ -5,11 +5,13 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from invented import invented
 from scipy import optimize, special, stats
 
 import bayesmm as bmm
 from bayesmm.errors import DataError, FormulaError
 from bayesmm.estimation.glmm import Warm, criterion_of, make_problem
+from bayesmm.posterior.draws import prior_residual_draws, residual_draws
 
 
 def table(n=160, groups=16, seed=1):
@@ -248,3 +250,23 @@ def test_other_data_of_categories_without_an_order():
     assert part.maximize().converged
     with pytest.raises(FormulaError, match="grouping factor 'h' is not in the data"):
         bmm.Model("y ~ x + (1 | h)", data, "categorical")
+
+
+def test_priors_at_the_means_move_the_log_odds_alone():
+    """Three categories and two coefficients each: as many log odds as no other parameter has."""
+    data = table()
+    model = bmm.Model("y ~ x + f", data, "categorical")
+    fit = invented(model)
+    found, known = prior_residual_draws(fit), residual_draws(fit)
+    np.testing.assert_array_equal(found["beta_mu"], known["beta_mu"])
+    means = np.array([data["x"].mean(), (data["f"] == "v").mean()])
+    moved = np.einsum("dck,c->dk", known["beta_mu"].reshape(-1, 2, 2), means)
+    np.testing.assert_allclose(found["mu"], known["mu"] + moved, rtol=1e-12)
+
+
+def test_the_mode_of_the_posterior_does_not_depend_on_where_a_predictor_has_its_zero():
+    """The search ends at 1e-6 of an sd; the probabilities follow the parameters."""
+    data = table()
+    here, there = (bmm.Model("y ~ x + f", data.assign(x=data["x"] + far), "categorical") for far in (0, 50))
+    first, other = (model.maximize("MAP").predict().to_numpy() for model in (here, there))
+    np.testing.assert_allclose(first, other, atol=1e-5)

@@ -1,6 +1,7 @@
 """Models with smooths against mgcv's numbers, dense formulas, and one another."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from structure_references import dense, structures, table
 import bayesmm as bmm
 from bayesmm.errors import BayesmmWarning, DataError
 from bayesmm.evaluation.graph_vs_reml import check_consistency
-from bayesmm.evaluation.smooths import curves
+from bayesmm.evaluation.smooths import _Inverse, curves
 from bayesmm.likelihood.problem import orthogonal_problem
 
 CYCLE, SIMULATED = table("mcycle"), table("smooths")
@@ -273,3 +274,10 @@ def test_a_smooth_that_is_not_nested_is_called_as_it_is_written():
     one, by = (bmm.Model(formula, SIMULATED).maximize() for formula in (WITH_GROUPS, BY_GROUPS))
     text = " ".join(str(bmm.lrt(one, by)).split())
     assert "its smooth s(x) is not part of one of the other's" in text and "ident" not in text
+
+
+def test_rows_that_say_nothing_leave_a_curve_without_degrees_of_freedom():
+    point = bmm.Model("accel ~ s(times, k = 5)", CYCLE).maximize()
+    silent = SimpleNamespace(design=point.design, covariances=point.covariances, information=np.zeros(point.design.n))
+    with pytest.raises(DataError, match="say nothing about a combination of the coefficients"):
+        _Inverse(silent)

@@ -7,7 +7,16 @@ import pytest
 from arviz_stats.base import array_stats
 
 from bayesmm.posterior import convergence
-from bayesmm.posterior.convergence import NAMES, TAIL, autocovariances, diagnostics, first_autocovariances, quantile
+from bayesmm.posterior.convergence import (
+    NAMES,
+    TAIL,
+    autocovariances,
+    diagnostics,
+    first_autocovariances,
+    quantile,
+    quantiles,
+    sds_of_draws,
+)
 from bayesmm.posterior.draws import describe
 
 # Of a ratio: sums of at most 4,000 terms of about 1 in another order; the largest seen is 1.4e-13.
@@ -117,3 +126,13 @@ def test_threads_change_nothing(monkeypatch):
     together = convergence.in_batches(lambda batch: convergence.diagnose(batch)[0], draws)
     monkeypatch.setattr(convergence, "FOR_THREADS", 10**9)
     np.testing.assert_array_equal(together, convergence.in_batches(lambda batch: convergence.diagnose(batch)[0], draws))
+
+
+def test_quantiles_of_draws_that_are_infinite():
+    """As NumPy's, but infinite, and no number that is missing, between two infinite draws; without its warnings."""
+    values = np.column_stack([np.arange(11.0), [*np.arange(7.0), *[np.inf] * 4]])
+    found = quantiles(values, [0.05, 0.5, 0.95])
+    np.testing.assert_allclose(found[:, 0], np.quantile(values[:, 0], [0.05, 0.5, 0.95]), rtol=1e-15)
+    np.testing.assert_array_equal(found[:, 1], [0.5, 5.0, np.inf])
+    assert np.isnan(quantiles(np.array([[np.nan], [1.0]]), [0.5])).all()
+    np.testing.assert_array_equal(np.isnan(sds_of_draws(values)), [False, True])

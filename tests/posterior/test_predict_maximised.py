@@ -130,3 +130,23 @@ def test_a_generalised_model_has_the_errors_of_its_quadratic_approximation():
     along = np.column_stack([x, np.full(len(x), np.square(found.scaled.bases[0][0, 0]) / 2)])
     se = np.linalg.norm(along @ found.joint.root, axis=1)
     np.testing.assert_allclose(averaged["se"], averaged["estimate"] * se, rtol=1e-6)  # differences in s^2
+
+
+@pytest.mark.parametrize(
+    ("formula", "family"),
+    [
+        (("y ~ x", "zi ~ z"), "zero_inflated_poisson"),
+        (("y ~ x + (1 | g)", "sigma ~ z"), "lognormal"),
+        ("y ~ x + (1 | g)", "categorical"),
+    ],
+)
+def test_no_rows_are_predicted_by_no_numbers(formula, family):
+    """Formulas of parameters, and the log odds of categories, are read of each row, of none too."""
+    rng, n = np.random.default_rng(1), 40
+    data = pd.DataFrame({"x": rng.normal(size=n), "z": rng.normal(size=n), "g": np.resize(list("abcde"), n)})
+    counts = rng.poisson(1.5, n)
+    data["y"] = {"lognormal": counts + 0.5, "categorical": counts.clip(1, 3)}.get(family, counts)
+    point = bmm.Model(formula, data, family).maximize()
+    found = point.predict(data.iloc[:0])
+    assert found.shape == (0, 3 if family == "categorical" else 1)
+    assert list(found.columns) == list(point.predict(data).columns)

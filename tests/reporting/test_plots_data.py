@@ -127,6 +127,10 @@ def test_no_numeric_predictor_is_an_error(linear):
         plots.plot_lines(fit)
     with pytest.raises(ValueError, match="group is 'h'; the grouping factors of this model are _g"):
         plots.plot_lines(linear, group="h")
+    treated = frame().assign(b=lambda data: np.arange(len(data)) % 2 == 0)  # true or false is no number to go along
+    fit = posterior_near(bmm.Model("`y_$a^$` ~ b + (1 | `_g`)", treated))
+    with pytest.raises(ValueError, match="the model has no numeric predictor to draw lines along"):
+        plots.plot_lines(fit)
 
 
 def test_shrinkage_starts_at_each_groups_own_regression_and_ends_at_its_posterior_mean(linear):

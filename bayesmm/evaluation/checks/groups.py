@@ -115,7 +115,7 @@ def dfbetas(parts: _Parts, block: Block) -> np.ndarray:
     (G, p) float64
         The coefficient with all rows less that without; NaN where it is then not determined.
     """
-    se = np.sqrt(np.diag(parts.cov))
+    se = np.sqrt(np.maximum(np.diag(parts.cov), 0.0))  # rounding leaves one below 0 where X is near singular
     unit = np.divide(1.0, se, out=np.zeros(len(se)), where=se > 0)
     rows = np.split(np.argsort(block.index, kind="stable"), np.cumsum(np.bincount(block.index))[:-1])
     out = np.full((len(block.levels), len(se)), np.nan)

@@ -313,9 +313,11 @@ def over_rows(design: Design, values: Values, moments: Moments) -> Spread:
     for part in _slices(design.n, len(values.beta)):
         mean, square, variance = moments(part)
         first = first + (mean - about) @ share[part]
-        second = second + np.square(mean - about) @ share[part]
-        within = within + (variance / size[..., part] + square - np.square(mean)) @ share[part]
-    between = np.maximum(second - first**2, 0.0)  # rounding may leave less where all means are equal
+        with np.errstate(invalid="ignore", over="ignore"):  # of draws without a mean there is no share
+            second = second + np.square(mean - about) @ share[part]
+            within = within + (variance / size[..., part] + square - np.square(mean)) @ share[part]
+    with np.errstate(invalid="ignore"):
+        between = np.maximum(second - first**2, 0.0)  # rounding may leave less where all means are equal
     return Spread(about + first, between * design.n / (design.n - 1), within)
 
 

@@ -318,7 +318,9 @@ def _adjusted(shown: Averages, adjust: str, sizes: Sequence[tuple[int, int]], pa
         tests = Tests(found, unit @ unit.T, k if pairwise else 0)
         p[part], half[part] = adjusted(tests, adjust, origin.estimand.ci_prob)
     lower, upper = own.values - half, own.values + half
-    bounds = {"lower": np.exp(lower), "upper": np.exp(upper)} if origin.ratio else {"lower": lower, "upper": upper}
+    with np.errstate(over="ignore"):  # of a coefficient that goes to infinity
+        lower, upper = (np.exp(lower), np.exp(upper)) if origin.ratio else (lower, upper)
+    bounds = {"lower": lower, "upper": upper}
     note = f"p-values and intervals adjusted for {number} comparisons by {ADJUST[adjust].words}."
     return replace(shown, table=shown.table.assign(p=p, **bounds), notes=(*shown.notes, note))
 

@@ -10,11 +10,13 @@ from bayesmm.display.figures import (
     INK,
     LIGHT,
     drawn,
+    finite_ends,
     heading,
     key,
     label_edges,
     marker,
     name_axes,
+    off_the_edge,
     panels,
     plain,
     title,
@@ -79,7 +81,9 @@ def _what(result) -> str:
 
 
 def _lines(others: pd.DataFrame) -> list[tuple[str, np.ndarray]]:
-    """Return each combination of labels with its rows."""
+    """Return each combination of labels with its rows; one without a name if there are no other labels."""
+    if not len(others.columns):
+        return [("", np.arange(len(others)))]
     names = _names(others.apply(lambda column: [f"{column.name} = {value_text(value)}" for value in column]))
     return [(name, np.flatnonzero(names == name)) for name in dict.fromkeys(names)]
 
@@ -91,13 +95,14 @@ def _names(labels: pd.DataFrame) -> np.ndarray:
 
 def _draw_lines(axes, values: pd.DataFrame, x: np.ndarray, lines: list[tuple[str, np.ndarray]]) -> None:
     """Draw a line with its band in a panel each, to one scale: bands in one panel would hide one another."""
+    shown = finite_ends(values)
     for ax, (name, rows) in zip(axes, lines, strict=True):
         order = rows[np.argsort(x[rows])]
-        centre, lower, upper = values.to_numpy()[order].T
+        centre, lower, upper = off_the_edge(values.to_numpy()[order].T, shown)
         ax.fill_between(x[order], lower, upper, color=LIGHT, linewidth=0)
         ax.plot(x[order], centre, color=INK, linewidth=1.6)
         heading(ax, name, 9)
-    ends = (np.nanmin(values["lower"]), np.nanmax(values["upper"])), (x.min(), x.max())
+    ends = shown, (x.min(), x.max())
     for ax in axes:
         for (low, high), limits in zip(ends, (ax.set_ylim, ax.set_xlim), strict=True):
             limits(low - MARGIN * (high - low), high + MARGIN * (high - low))

@@ -237,9 +237,10 @@ def concatenated(parts: Sequence[Quantities]) -> Quantities:
 def difference(design: Design, high: Quantities, low: Quantities) -> Quantities:
     """Return high less low; a difference of linear functions may be defined where neither of them is."""
     X = high.X - low.X
-    jacobian = None if high.jacobian is None else high.jacobian - low.jacobian
     defined = ~not_estimable(design, X) if high.linear else high.defined & low.defined
-    return Quantities(high.values - low.values, X, jacobian, defined, high.linear)
+    with np.errstate(invalid="ignore"):  # of two means beyond the doubles there is none
+        jacobian = None if high.jacobian is None else high.jacobian - low.jacobian
+        return Quantities(high.values - low.values, X, jacobian, defined, high.linear)
 
 
 def combined(design: Design, L: Floats, parts: Quantities) -> Quantities:
@@ -262,9 +263,10 @@ def log_ratio(high: Quantities, low: Quantities) -> Quantities:
     if not ((high.values > 0).all() and (low.values > 0).all()):
         raise ValueError("a ratio needs averages above 0, and some are not; use compare='difference'")
     jacobian = None
-    if high.jacobian is not None:
-        jacobian = high.jacobian / high.values.T - low.jacobian / low.values.T
-    values = np.log(high.values) - np.log(low.values)
+    with np.errstate(invalid="ignore"):  # as in `difference`
+        if high.jacobian is not None:
+            jacobian = high.jacobian / high.values.T - low.jacobian / low.values.T
+        values = np.log(high.values) - np.log(low.values)
     return Quantities(values, high.X - low.X, jacobian, high.defined & low.defined, False)
 
 

@@ -16,6 +16,7 @@ from bayesmm.inference.satterthwaite import satterthwaite
 from bayesmm.inference.tails import t_tail
 from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.posterior.convergence import quantiles, sds_of_draws
 from bayesmm.posterior.mean_slopes import covariance_root
 from bayesmm.posterior.predict import check_choice
 
@@ -169,9 +170,10 @@ def statistic(found: Estimates, null: float = 0.0) -> Floats:
 
 def exponentiated(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table of ratios for one of their logarithms: the tests stay, the se is that of the delta method."""
-    ratio = np.exp(table["estimate"])
-    bounds = {name: np.exp(table[name]) for name in ("lower", "upper")}
-    return table.assign(estimate=ratio, se=ratio * table["se"], **bounds)
+    with np.errstate(over="ignore"):  # a coefficient that goes to infinity has an infinite ratio
+        ratio = np.exp(table["estimate"])
+        bounds = {name: np.exp(table[name]) for name in ("lower", "upper")}
+        return table.assign(estimate=ratio, se=ratio * table["se"], **bounds)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -185,9 +187,10 @@ def drawn(values: Floats, ci_prob: float, null: float | None = None) -> pd.DataF
     Ben-Shachar, Chen & Lüdecke 2019, Frontiers in Psychology 10:2767). The median exists where the mean does not: with
     a log link, over new groups whose sd has a posterior with a heavy tail.
     """
-    sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
-    lower, median, upper = np.quantile(values, [(1 - ci_prob) / 2, 0.5, (1 + ci_prob) / 2], axis=0)
-    table = pd.DataFrame({"mean": values.mean(axis=0), "sd": sd, "lower": lower, "upper": upper})
+    lower, median, upper = quantiles(values, [(1 - ci_prob) / 2, 0.5, (1 + ci_prob) / 2])
+    with np.errstate(invalid="ignore"):  # of draws that are infinite on both sides there is no mean
+        mean = values.mean(axis=0)
+    table = pd.DataFrame({"mean": mean, "sd": sds_of_draws(values), "lower": lower, "upper": upper})
     if null is not None:
         table["pd"] = np.maximum((values > null).mean(axis=0), (values < null).mean(axis=0))
     return table.assign(median=median)

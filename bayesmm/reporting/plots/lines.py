@@ -79,7 +79,7 @@ def predictor(design, k: int, x: str | None) -> str:
     left = (design.formula.response, *design.formula.limits)
     outside = {node.name for expr in left for node in column_nodes(expr)}
     outside |= {name for block in design.blocks for name in block.factors}
-    numeric = [c for c in design.frame if c not in outside and pd.api.types.is_numeric_dtype(design.frame[c])]
+    numeric = [c for c in design.frame if c not in outside and _is_number(design.frame[c])]
     used = [c for c in numeric if any(c == name or c in name for name in design.coefficients)]
     sloped = [c for c in numeric if c in design.blocks[k].columns]
     if not numeric:
@@ -117,8 +117,12 @@ def _means(rows: pd.DataFrame) -> list[str]:
     return [c for c in rows if _is_measured(rows[c])]
 
 
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
 def _is_measured(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column) and column.nunique() > 1
+    return _is_number(column) and column.nunique() > 1
 
 
 def _typical(column: pd.Series) -> object:
