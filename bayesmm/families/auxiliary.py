@@ -9,6 +9,7 @@ import numpy as np
 Array = np.ndarray
 
 POSITIVE_VALUES, SHARES, REAL_VALUES = (0.0, math.inf), (0.0, 1.0), (-math.inf, math.inf)  # bounds of a parameter
+MOST_PARAMETERS = 3  # besides the mean: what compiled code has places for
 LARGEST_LOG = 700.0  # exp of it exists
 
 
@@ -82,3 +83,6 @@ class Auxiliary:
         small = math.exp(-abs(free))
         share = 1.0 / (1.0 + small) if free > 0 else small / (1.0 + small)
         return low + (high - low) * share, (high - low) * small / (1.0 + small) ** 2
+
+
+SIGMA = Auxiliary("sigma", r"\sigma")

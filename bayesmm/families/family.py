@@ -4,20 +4,21 @@ A family of the package is one file that exports one record, and is in the regis
 family of the user's own is the same record, with its log density in PyTensor in place of compiled kernels.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from bayesmm.errors import listing
+from bayesmm.families.auxiliary import MOST_PARAMETERS as MOST_PARAMETERS
 from bayesmm.families.auxiliary import POSITIVE_VALUES as POSITIVE_VALUES
 from bayesmm.families.auxiliary import REAL_VALUES as REAL_VALUES
 from bayesmm.families.auxiliary import SHARES as SHARES
+from bayesmm.families.auxiliary import SIGMA as SIGMA
 from bayesmm.families.auxiliary import Auxiliary
 from bayesmm.families.kernel import Kernels, Tails
 from bayesmm.families.links import LINKS
 from bayesmm.families.maximum import Maximum
+from bayesmm.families.own_checks import check_family
 from bayesmm.families.residuals import Residual, delta
 from bayesmm.families.responses import Response, check_support
 from bayesmm.families.support import SUPPORTS, Support
@@ -28,21 +29,8 @@ Array = np.ndarray
 
 # Moment estimates of a dispersion are kept within these limits.
 SMALLEST_START, LARGEST_START = 0.1, 1e3
-MOST_PARAMETERS = 3  # besides the mean: what compiled code has places for
 EQUIDISTANT = "equidistant"  # of thresholds: as far apart as the first two
 SYMMETRIC = "symmetric"  # of thresholds: as far apart above the middle as below it
-
-
-# The functions of a family that a user may give, and what they are called with.
-FUNCTIONS = {
-    "log_density": ("y", "mu", "trials", "aux"),
-    "variance": ("mu", "aux"),
-    "draw": ("rng", "mu", "trials", "aux"),
-    "start": ("y", "mu"),
-    "mean": ("mu", "aux"),
-    "share_variance": ("mu", "trials", "aux"),
-    "cdf": ("y", "mu", "trials", "aux"),
-}
 
 
 def _usual_tex(family: "Family") -> str:
@@ -50,54 +38,6 @@ def _usual_tex(family: "Family") -> str:
     name = family.name.replace("_", r"\_")
     trials = [r"n_{i}"] if family.support.trials else []
     return rf"\mathrm{{{name}}}({', '.join([*trials, r'\mu_{i}', *(p.symbol for p in family.parameters)])})"
-
-
-def check_family(family: "Family") -> None:
-    """Raise a ValueError for a family of the user's own that cannot be used."""
-    name, links = family.name, family.links
-    if not (isinstance(name, str) and name.isidentifier()):
-        raise ValueError(f"the name of a family should be a word such as 'exponential', not {name!r}")
-
-    def expect(fine: bool, what: str, expected: str, found: object) -> None:
-        if not fine:
-            raise ValueError(f"{what} of the family {name!r} should be {expected}, not {found!r}")
-
-    expect(isinstance(family.support, Support), "support", f"one of {listing(SUPPORTS)}", family.support)
-    known = isinstance(links, tuple) and links and all(link in LINKS for link in links)
-    expect(known, "links", f"a tuple of {listing(LINKS)}", links)
-    expect(not family.link or family.link in links, "link", f"one of its links ({listing(links)})", family.link)
-    for argument, takes in FUNCTIONS.items():
-        given, needed = getattr(family, argument), argument in ("log_density", "variance", "draw")
-        expect(callable(given) or (given is None and not needed), argument, "a function", given)
-        if given is not None and (other := _other_arguments(given, takes)):
-            raise ValueError(f"{argument} of the family {name!r} should take ({', '.join(takes)}), not {other}")
-    expect(family.probabilities is None, "probabilities", "None: ordered categories are the package's", "given")
-    own = family.parameters
-    expect(isinstance(own, tuple) and len(own) <= MOST_PARAMETERS, "parameters", "a tuple of at most three", own)
-    known = {getattr(parameter, "name", None) for parameter in own}
-    expect(known.issuperset(family.mean_of or ()), "mean_of", "names of its parameters", family.mean_of)
-    for parameter in own:
-        fine = isinstance(parameter, Auxiliary) and parameter.name.isidentifier()
-        expect(fine, "a parameter", "a bmm.Auxiliary with a word as its name", parameter)
-        prior = parameter.prior or parameter.name == SIGMA.name
-        expect(prior, f"the default prior of {parameter.name}", "a distribution such as 'Gamma'", parameter.prior)
-
-
-def _other_arguments(function: Callable, takes: tuple[str, ...]) -> str:
-    """Return the arguments of a function that cannot be called with these, in their order; nothing if it can be."""
-    try:
-        found = inspect.signature(function)
-    except ValueError:  # of a function that is no Python
-        return ""
-    try:
-        found.bind(*takes)
-    except TypeError:
-        return str(found)
-    names = [name for name in found.parameters if name in takes]
-    return str(found) if names != [name for name in takes if name in names] else ""
-
-
-SIGMA = Auxiliary("sigma", r"\sigma")
 
 
 def dispersion_start(value: float) -> Array:
