@@ -28,6 +28,7 @@ from bayesmm.storage.runs import Run, no_stats
 
 N = 160
 CHANGES = {"origin": (1000.0, 1.0), "unit": (0.0, 1000.0), "both": (-300.0, 0.01)}
+QUICK = ["origin", *(pytest.param(change, marks=pytest.mark.slow) for change in ("unit", "both"))]
 CASES = {
     "sigma, (1 | g)": (("y ~ f + (1 | g)", "sigma ~ x"), "gaussian"),
     "sigma": (("y ~ f", "sigma ~ x * f"), "gaussian"),
@@ -151,7 +152,7 @@ def rows_of(point) -> np.ndarray:
     return (point.sigma * np.exp(point.residual["log_sigma"] @ point.design.residual.formulas[0].rows.T))[:, None]
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", QUICK)
 @pytest.mark.parametrize("case", CASES)
 def test_the_mode_is_the_same(case, change):
     models = pair(CASES[case], change)
@@ -163,7 +164,7 @@ def test_the_mode_is_the_same(case, change):
     np.testing.assert_allclose(second.beta, first.beta, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", QUICK)
 @pytest.mark.parametrize("case", ["shape", "zi", "phi", "hu"])
 def test_the_maximum_of_the_likelihood_is_the_same(case, change):
     first, second = (m.maximize() for m in pair(CASES[case], change))
@@ -200,7 +201,7 @@ def drawn_rows(fit) -> np.ndarray:
     return (posterior["sigma"].to_numpy()[..., None] * np.exp(change)).reshape(-1, fit.design.n)
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", QUICK)
 @pytest.mark.parametrize("case", ["sigma, (1 | g)", "sigma", "shape", "zi", "phi"])
 def test_independent_draws_are_the_same(case, change):
     fits = [
