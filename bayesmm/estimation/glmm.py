@@ -24,16 +24,17 @@ from bayesmm.estimation.reml import SINGULAR, factors_are_singular, without_rela
 from bayesmm.estimation.separation import LOG_LIMIT, divergence
 from bayesmm.estimation.several_quadrature import refusal, several_criterion
 from bayesmm.estimation.start import check_start, start_theta
+from bayesmm.estimation.together import laplace_of
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.fitted import Coordinates, make_coordinates
-from bayesmm.likelihood.laplace import Response, conditional_modes, laplace
+from bayesmm.likelihood.laplace import Response, conditional_modes
 from bayesmm.likelihood.laplace_cholesky import Layout, analyse
 from bayesmm.likelihood.orthogonal import Columns, square_root
 from bayesmm.likelihood.own_parameters import OwnParameters, kind_of_own, own_parameters
 from bayesmm.likelihood.problem import factors_of, orthonormal_columns, scaled_columns
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS, MOST_NODES, evaluate, grouped
 from bayesmm.likelihood.row_functions import codes
-from bayesmm.likelihood.several_laplace import Several, in_units, joint_laplace, joint_modes, several_of
+from bayesmm.likelihood.several_laplace import Several, in_units, joint_modes, several_of
 from bayesmm.likelihood.theta import Theta, make_theta
 from bayesmm.runtime.arguments import check_whole
 
@@ -295,11 +296,12 @@ def criterion_of(problem: GlmmProblem, nagq: int, warm: Warm) -> Callable[[Float
 
 def _laplace(problem: GlmmProblem, warm: Warm) -> Callable:
     """Return the function (x's three parts) -> value and derivatives in them, by Laplace's approximation."""
+    approximation = laplace_of(problem)
 
     def value(coefficients: Floats, free: Floats, aux: Floats) -> tuple[float, Floats, Floats, Floats]:
         fixed = problem.offset + problem.fixed @ coefficients
         given = problem.response, fixed, problem.packed(free), aux, warm.u
-        found = laplace(problem.layout, *given) if problem.several is None else joint_laplace(problem.several, *given)
+        found = approximation(*given)
         if found.ok:
             warm.u = found.u
         return found.value, problem.fixed.T @ found.d_fixed, problem.gradient(found.d_T, free), found.d_aux

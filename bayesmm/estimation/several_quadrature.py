@@ -19,11 +19,11 @@ from bayesmm.design.records import Design
 from bayesmm.design.residual.of_family import IDENTITY, LOG
 from bayesmm.errors import listing
 from bayesmm.estimation.optimizer import differences
+from bayesmm.estimation.together import laplace_of
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.laplace_cholesky import scaled_columns
 from bayesmm.likelihood.pointwise import log_densities
 from bayesmm.likelihood.quadrature import MAX_COEFFICIENTS, rule
-from bayesmm.likelihood.several_laplace import joint_laplace
 from bayesmm.likelihood.several_rows import set_rows
 
 AT_ONCE = 2_000_000  # densities of rows: more are taken by some nodes at a time
@@ -46,12 +46,16 @@ def refusal(design: Design) -> str:
 
 def several_criterion(problem, nagq: int, warm) -> Callable[[Floats], tuple[float, Floats]]:
     """Return the function x -> (-2 log-likelihood, gradient) of a `GlmmProblem` by `nagq` nodes for each effect."""
+    approximation = laplace_of(problem)
 
     def value(x: Floats) -> float:
         beta, free, logs = (x[part] for part in problem.parts)
         with np.errstate(all="ignore"):  # a wild step of the search is refused, not an error
             fixed, aux = problem.offset + problem.fixed @ beta, problem.auxiliaries(logs)
-            return -2 * _log_likelihood(problem, fixed, problem.packed(free), aux, nagq, warm)
+            T = problem.packed(free)
+            found = approximation(problem.response, fixed, T, aux, warm.u)
+            warm.u = found.u if found.ok else warm.u
+            return -2 * _log_likelihood(problem, fixed, T, aux, nagq, found.u) if found.ok else np.inf
 
     def criterion(x: Floats) -> tuple[float, Floats]:
         at = value(x) if np.isfinite(x).all() else np.inf
@@ -61,17 +65,13 @@ def several_criterion(problem, nagq: int, warm) -> Callable[[Floats], tuple[floa
     return criterion
 
 
-def _log_likelihood(problem, fixed: Floats, T: Floats, aux: Floats, nagq: int, warm) -> float:
-    """Return log p(y), -inf where there is none."""
+def _log_likelihood(problem, fixed: Floats, T: Floats, aux: Floats, nagq: int, mode: Floats) -> float:
+    """Return log p(y), the effects' mode given."""
     several, response = problem.several, problem.response
-    found = joint_laplace(several, response, fixed, T, aux, warm.u)
-    if not found.ok:
-        return -np.inf
-    warm.u = found.u
     n, M, level = len(fixed), several.M, several.layout.index[:: several.M, 0]
     f = np.column_stack([fixed, _linked(several.predictors, aux[:, : M - 1])])
     A = scaled_columns(several.layout, T).reshape(n, M, -1)
-    modes = _by_level(several.layout, found.u)
+    modes = _by_level(several.layout, mode)
     C = _roots(several, response, f + np.einsum("imq,iq->im", A, modes[level]), A, level)
     nodes, log_weights = rule(nagq, A.shape[2])
     u = modes[:, None] + nodes @ np.linalg.inv(C)  # (G, nodes, q)

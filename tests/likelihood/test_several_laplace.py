@@ -1,14 +1,18 @@
 """Laplace's approximation with random effects of parameters, against dense NumPy, differences, and both graphs."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import optimize, special, stats
 
 import bayesmm as bmm
+from bayesmm.estimation import together
 from bayesmm.estimation.glmm import Warm, criterion_of, make_problem
 from bayesmm.likelihood.coordinates import factors, values
 from bayesmm.likelihood.problem import orthonormal_columns
+from bayesmm.likelihood.several_laplace import joint_laplace
 from bayesmm.priors import prior_design
 from bayesmm.sampling.joint import integrated_block, joint_posterior
 
@@ -159,3 +163,24 @@ def test_the_joint_density_is_that_of_scipy_and_its_gradient_is_its_own(centred)
     assert posterior(x)[0] - posterior(y)[0] == pytest.approx(expected(x) - expected(y), rel=1e-10)
     rises = [(posterior(x + h)[0] - posterior(x - h)[0]) / 2e-5 for h in 1e-5 * np.eye(len(x))]
     np.testing.assert_allclose(posterior(x)[1], rises, rtol=1e-6, atol=1e-5)
+
+
+def test_blocks_of_one_factor_are_one_factor_of_the_approximation():
+    """The same value and derivatives as with a factor for each block, in their order; crossed factors stay apart."""
+    formula = ("count ~ x + (x | g) + (1 | h)", "zi ~ 1 + (1 | g)", "shape ~ 1 + (1 | h)")
+    model, problem, function = problem_of(formula, "zero_inflated_negbinomial")
+    whole = together.together(problem)
+    assert len(whole.several.layout.q) == 2 and len(problem.order) == 4
+    rng = np.random.default_rng(4)
+    x = 0.3 * rng.normal(size=problem.parts[2].stop)
+    x[problem.parts[2]] += problem.moved(problem.aux)
+    beta, free, logs = (x[part] for part in problem.parts)
+    size = sum(len(block.levels) * len(block.columns) for block in model.design.blocks)
+    given = problem.response, problem.offset + problem.fixed @ beta, problem.packed(free), problem.auxiliaries(logs)
+    one, other = (
+        f(*given, np.zeros(size)) for f in (together.laplace_of(problem), partial(joint_laplace, problem.several))
+    )
+    assert one.ok and function(x)[0] == pytest.approx(-2 * one.value, rel=1e-12)
+    assert one.value == pytest.approx(other.value, rel=1e-11)
+    for name in ("u", "d_fixed", "d_T", "d_aux"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-7, atol=1e-8)
