@@ -102,7 +102,10 @@ class Likelihood:
         return np.concatenate([self.relations @ at.coefficients - self.origin, *theta, moved])
 
     def __call__(self, at: Parameters) -> tuple[float, Parameters]:
-        """Return the log-likelihood and its derivatives."""
+        """Return the log-likelihood and its derivatives; -inf and zeros where a parameter is at an edge."""
+        pairs = zip(self.problem.own.scalars, at.positive, strict=False)
+        if not all(own.bounds[0] < value < own.bounds[1] for own, value in pairs):
+            return -np.inf, Parameters(*map(np.zeros_like, at))
         x = self.at(at)
         value, slope = self.criterion(x)
         coefficients, theta, moved = (-slope[part] / 2 for part in self.problem.parts)

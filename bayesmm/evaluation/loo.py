@@ -156,7 +156,13 @@ def pointwise(fit, by: str | None, integrated: bool) -> tuple[Split | None, np.n
     design = fit.design
     split = split_by(design, by) if by is not None else split_of_rows(design) if integrated and design.blocks else None
     _check_memory(fit, len(design.blocks[split.outer].levels) if by is not None else design.n)
-    values = conditional(fit) if split is None else (by_row if by is None else by_level)(fit, split)
+    try:
+        values = conditional(fit) if split is None else (by_row if by is None else by_level)(fit, split)
+    except ArithmeticError as error:  # of a draw far out
+        raise DataError(
+            f"the random effects cannot be integrated out: {error}, which lies far from the others or is of a run that "
+            "has not converged; loo() of the rows given their effects needs no integral"
+        ) from None
     rows = np.unique(design.frame[ROW]) if design.responses else design.row_labels
     return split, values, rows if by is None else np.array(design.blocks[split.outer].levels, dtype=object)
 

@@ -91,8 +91,8 @@ def quantile(ordered: Floats, probability: float) -> Floats:
 
 
 def sds_of_draws(values: Floats) -> Floats:
-    """Return the standard deviations of draws (s, r), (r,): 0 of one draw, NaN where one is infinite."""
-    with np.errstate(invalid="ignore"):
+    """Return the standard deviations of draws (s, r), (r,): 0 of one draw, NaN or infinite where draws are so large."""
+    with np.errstate(invalid="ignore", over="ignore"):
         return values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
 
 

@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 import bayesmm as bmm
 from bayesmm.cli.reproduce.run import predictive_difference
 from bayesmm.errors import DataError
+from bayesmm.evaluation import loo as loo_module
 from bayesmm.evaluation.information_criteria import criteria_of_models
 from bayesmm.families.links import LINKS
 from bayesmm.posterior.draws import factor_draws
@@ -388,3 +389,16 @@ def test_the_levels_of_a_factor_whose_name_is_no_path_have_a_log_likelihood():
     assert "/" not in name
     found = fit.log_likelihood(by=fit.design.blocks[0].group)["log_likelihood"]["y"]
     assert found.dims[-1] == name and list(found[name].to_numpy()) == [f"g{i}" for i in range(5)]
+
+
+def test_a_draw_without_an_integral_is_an_error_in_a_sentence(monkeypatch):
+    """As of a truncated response, whose density far out may have no mode; a table of all kinds goes on without."""
+
+    def no_mode(fit, split):
+        raise ArithmeticError("the conditional density of the random effects has no mode at draw 48")
+
+    monkeypatch.setattr(loo_module, "by_row", no_mode)
+    fit = fit_of("k ~ x + (1 | g)", "poisson")
+    with pytest.raises(DataError, match=r"cannot be integrated out: the conditional density .* at draw 48, which lies"):
+        fit.loo(integrated=True)
+    assert "cannot be integrated out" in " ".join(str(fit.loo_table(refit=False)).split())

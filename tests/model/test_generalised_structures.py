@@ -265,6 +265,17 @@ def test_the_natural_parameters_of_the_maximum_have_its_likelihood(response, fam
             assert slopes[k][i] == pytest.approx(slope, rel=1e-4, abs=1e-5), (away._fields[k], i)
 
 
+def test_a_step_to_the_edge_of_a_parameter_is_refused():
+    """A wild step makes a scale 0 in floating point: there is no likelihood there, and no error of the logarithm."""
+    model = bmm.Model("u ~ x + (1 | gr(c, cov = A))", FRAME, family="student", matrices={"A": A})
+    problem = natural_problem(model.design)
+    warm = Warm(np.zeros(sum(len(b.levels) * len(b.columns) for b in model.design.blocks)))
+    likelihood = likelihood_of(problem, criterion_of(problem, 1, warm), model.design)
+    for positive in ([0.0, 4.0], [1.0, np.inf]):
+        value, slopes = likelihood(Parameters(np.ones(1), np.array(positive), np.zeros(2)))
+        assert value == -np.inf and all((part == 0).all() for part in slopes)
+
+
 CURVE = ("v ~ s(x, k = 5) + (1 | c)", "poisson")
 
 
