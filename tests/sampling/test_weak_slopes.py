@@ -9,12 +9,13 @@ from bayesmm.likelihood.coordinates import LOG, SIGNED
 from bayesmm.sampling.joint import by_rule, ready
 
 
-def reaction_times(seed):
-    """Return log-normal times of 24 subjects and 20 items, of whom no subject has a slope of its own."""
+def reaction_times(seed, slope=0.0):
+    """Return log-normal times of 24 subjects and 20 items; `slope` is the sd of the subjects' own slopes."""
     rng = np.random.default_rng(seed)
     s, i = np.divmod(np.arange(480), 20)
     late = (s + i) % 2
-    eta = 6.3 + 0.05 * late + 0.5 * rng.normal(size=24)[s] + 0.1 * rng.normal(size=20)[i]
+    eta = 6.3 + 0.05 * late + 0.5 * rng.normal(size=24)[s] + slope * rng.normal(size=24)[s] * late
+    eta += 0.1 * rng.normal(size=20)[i]
     times = np.exp(eta + 0.15 * rng.normal(size=480))
     return pd.DataFrame({"rt": times, "cond": np.array(["early", "late"])[late], "subj": s, "item": i})
 
