@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesmm.display.text_tables import column, p_text, shorten
+from bayesmm.display.text_tables import column, number, p_text, shorten
 
 NAME_WIDTH = 200  # characters of a name on a page; a level may be 10 kB long
 TEXT_WIDTH = 20_000  # of a formula: the most that the grammar takes
@@ -102,5 +102,5 @@ def cells(values: pd.Series, header: str) -> list[str]:
         return filled([p_text(p) for p in numbers])
     finite = numbers[np.isfinite(numbers)]
     if len(finite) and (finite == np.round(finite)).all():
-        return filled(column(numbers, scale=[]))
+        return filled([number(value, 0) for value in numbers])
     return filled(column(numbers, DIGITS))

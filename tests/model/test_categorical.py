@@ -11,7 +11,7 @@ from scipy import optimize, special, stats
 import bayesmm as bmm
 from bayesmm.errors import DataError, FormulaError
 from bayesmm.estimation.glmm import Warm, criterion_of, make_problem
-from bayesmm.posterior.draws import prior_residual_draws, residual_draws
+from bayesmm.posterior.draws import prior_own_draws, residual_draws
 
 
 def table(n=160, groups=16, seed=1):
@@ -257,7 +257,7 @@ def test_priors_at_the_means_move_the_log_odds_alone():
     data = table()
     model = bmm.Model("y ~ x + f", data, "categorical")
     fit = invented(model)
-    found, known = prior_residual_draws(fit), residual_draws(fit)
+    (_, found), known = prior_own_draws(fit), residual_draws(fit)
     np.testing.assert_array_equal(found["beta_mu"], known["beta_mu"])
     means = np.array([data["x"].mean(), (data["f"] == "v").mean()])
     moved = np.einsum("dck,c->dk", known["beta_mu"].reshape(-1, 2, 2), means)
