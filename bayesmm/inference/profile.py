@@ -202,7 +202,8 @@ class _Walk:
         if len(near) < 2:
             return [self.xs[near[0]]]
         (c0, c1), (x0, x1) = ([kept[i] for i in near] for kept in (self.values, self.xs))
-        return [x0 + (x1 - x0) * (c - c0) / (c1 - c0), x0, x1, self.held.start]
+        between = [x0 + (x1 - x0) * (c - c0) / (c1 - c0)] if c1 != c0 else []  # equal at the ends of the range
+        return [*between, x0, x1, self.held.start]
 
 
 def minimise(search: Search, start: Floats, diagonal: np.ndarray) -> tuple[float, Floats]:
