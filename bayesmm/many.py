@@ -36,11 +36,14 @@ class Fits(Mapping):
         Why a data set has no fit, in a sentence.
     unfinished : tuple of labels
         The data sets that were not fitted to the end when the run was, by Ctrl-C or a lost worker.
+    ended : str
+        What ended the run early, where it was an error.
     """
 
     fits: dict[Hashable, PointFit | Fit]
     failed: dict[Hashable, str]
     unfinished: tuple[Hashable, ...] = ()
+    ended: str = ""
 
     @property
     def interrupted(self) -> bool:
@@ -50,7 +53,8 @@ class Fits(Mapping):
     @property
     def missing(self) -> dict[Hashable, str]:
         """Why each data set without a fit has none."""
-        return self.failed | dict.fromkeys(self.unfinished, "the run was interrupted before it was finished")
+        why = f"the run was ended by {self.ended}" if self.ended else "the run was interrupted before it was finished"
+        return self.failed | dict.fromkeys(self.unfinished, why)
 
     def __getitem__(self, label: Hashable) -> PointFit | Fit:
         if label not in self.fits and label in self.missing:
@@ -107,8 +111,7 @@ def fit_many(
         Fits at the same time, on threads; as many as there are processors if not given.
     executor : concurrent.futures.Executor, optional
         Whose workers fit instead, in other processes or on other machines: Dask's, loky's, MPI's. What a lost worker
-        had is done again where the executor goes on without it; a pool of `concurrent.futures` does not, and its error
-        is raised.
+        had is done again where the executor goes on without it; a pool of `concurrent.futures` does not.
     progress : bool
         Show a progress bar; never shown where the output is no terminal or notebook.
     model : mapping, optional
@@ -151,7 +154,9 @@ def fit_many(
         found, ended = run(share(range(len(labels))), len(labels), cores, advance, executor, share)
     fits = {labels[i]: fit for i, (fit, _) in found.items() if fit is not None}
     failed = {labels[i]: said for i, (fit, said) in found.items() if fit is None}
-    out = Fits(fits, failed, tuple(label for label in labels if label not in fits and label not in failed))
+    lost = tuple(label for label in labels if label not in fits and label not in failed)
+    why = f"{type(ended).__name__}: {' '.join(str(ended).split())}" if isinstance(ended, Exception) else ""
+    out = Fits(fits, failed, lost, why)
     unfinished(ended, len(found), len(labels), "data sets", out)
     return out
 
@@ -224,7 +229,7 @@ def fit_multiple(
     try:
         found = fit_many(formula, given, family, priors, **asked, **options)
     except UnfinishedError as error:
-        if len(error.finished) < 2:
+        if len(error.finished) < 2 or isinstance(error.__cause__, TypeError):  # of an argument
             raise
         found = error.finished
     return _pooled(found, df_com)

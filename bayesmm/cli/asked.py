@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -85,7 +85,8 @@ class Asked:
         with working("loading libraries and data"):
             from bayesmm.model import Model
 
-            frame, taken = read_by(self.engine, self.data, text_format(self.delimiter, self.decimal))
+            how = replace(text_format(self.delimiter, self.decimal), formula=self.formula)
+            frame, taken = read_by(self.engine, self.data, how)
             self.beside.say(taken, end="\n\n")
             priors = read_priors(self.prior or []) or None
             return Model(self.formula, frame, priors=priors, **self.arguments)
@@ -102,4 +103,5 @@ def as_data_errors() -> Iterator[None]:
 
 def _as_options(text: str) -> str:
     """Return a sentence with the arguments of `predict` as the options of the command line: --new-levels sample."""
-    return re.sub(rf"\b({'|'.join(OPTIONS)})='(\w+)'", lambda m: f"--{m[1].replace('_', '-')} {m[2]}", text)
+    written = rf"\b({'|'.join(OPTIONS)})(?:=| must be )'(\w+)'"
+    return re.sub(written, lambda m: f"--{m[1].replace('_', '-')} {m[2]}", text)

@@ -48,10 +48,13 @@ class Format:
         One character, or ``\s+`` for any blanks; None if it was not given.
     decimal : str or None
         The decimal mark; None if it was not given.
+    formula : str or None
+        In whose text the columns stand that matter; all do if not given.
     """
 
     delimiter: str | None = None
     decimal: str | None = None
+    formula: str | None = None
 
     @property
     def given(self) -> str:
@@ -63,6 +66,10 @@ class Format:
         if self.delimiter:
             return self.delimiter
         return "\t" if _plain(name).endswith(".tsv") else ";" if self.decimal == "," else ","
+
+    def uses(self, column: object) -> bool:
+        """Return whether a column matters."""
+        return self.formula is None or str(column) in self.formula
 
     @property
     def mark(self) -> str:
@@ -180,7 +187,8 @@ def _checked(what: str, frame: pd.DataFrame, how: Format) -> pd.DataFrame:
     )
     if how.decimal is None:
         texts = [j for j, kind in enumerate(frame.dtypes) if str(kind) in ("object", "str", "string")]
-        check_decimals(what, ((str(frame.columns[j]), frame.iloc[:, j].tolist()) for j in texts))
+        named = ((str(frame.columns[j]), frame.iloc[:, j].tolist()) for j in texts if how.uses(frame.columns[j]))
+        check_decimals(what, named)
     return frame
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -76,7 +77,9 @@ def predict(
 
     if engine is not None and to is None:
         raise DataError("--engine reads the rows in parts, so that --to FILE is needed, into which they are written")
-    result, (frame, _) = _loaded(file), read_by(engine, data, text_format(delimiter, decimal))
+    result = _loaded(file)
+    how = replace(text_format(delimiter, decimal), formula=result.design.formula.text)
+    frame, _ = read_by(engine, data, how)
     asked = dict(kind=kind, groups=groups, new_levels=new_levels, seed=seed)
     with as_data_errors():
         if to is not None:

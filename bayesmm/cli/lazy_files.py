@@ -179,7 +179,8 @@ def _check_text(path: Path, columns: _Columns, how: Format) -> None:
         with io.TextIOWrapper(unpacked(path, path.suffix.lower()), encoding="utf-8-sig", newline="") as file:
             lines = list(islice(csv.reader(file, delimiter=columns.separator), 1, 1 + FIRST))
         texts = zip_longest(*([each if each not in MISSING else "" for each in line] for line in lines), fillvalue="")
-        check_decimals(str(path), zip(columns.of_each[0], texts, strict=False))
+        named = zip(columns.of_each[0], texts, strict=False)
+        check_decimals(str(path), ((name, values) for name, values in named if how.uses(name)))
 
 
 def _first_line(path: Path) -> str:

@@ -220,14 +220,14 @@ def effects_of(
     Group terms with one key are one part.
     """
     matrices, columns, parts, codings, predictors = [], [], [], [], []
-    start, key, texts = 0, "", []
+    start, made_before, key, texts = 0, 0, "", []
     several = len({bar.of for bar in bars}) > 1
     for bar in bars:
         coding = learn_coding(bar.intercept, bar.terms, values)
         if not bar.key or bar.key != key:
-            start, key, texts = len(columns), bar.key, []
-        elif parts:
-            parts.pop()
+            start, made_before, key, texts = len(columns), len(parts), bar.key, []
+        else:
+            del parts[made_before:]  # of independent columns there is one for each
         for Z, names, named in make(coding, bar):
             texts = [*texts, named(bar.effects)] if bar.key else [named(bar.effects)]
             end = len(columns) + len(names)

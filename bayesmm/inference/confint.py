@@ -11,7 +11,7 @@ from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.habits import family_table, own_table
 from bayesmm.inference.linear import linear_summary
-from bayesmm.inference.profile import parameters_of, profiles
+from bayesmm.inference.profile import ends, parameters_of
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.threads import few_threads
 
@@ -61,9 +61,9 @@ def confint(point: Estimates, level: float = 0.95, method: str = "profile") -> p
         family = family_table(point, level)[["lower", "upper"]].rename_axis("parameter")
         return pd.concat([*tables, *own, *([family] if len(family) else [])])
     parameters = parameters_of(point)
-    ends = [(found.lower, found.upper) for found in profiles(point, parameters, level)]
+    found = ends(point, parameters, level)
     index = pd.Index([parameter.label for parameter in parameters], name="parameter")
-    return pd.DataFrame(np.array(ends), index=index, columns=["lower", "upper"])
+    return pd.DataFrame(np.array(found), index=index, columns=["lower", "upper"])
 
 
 def _around(table: pd.DataFrame, quantile: float, label: Callable[[str], str] = coefficient_label) -> pd.DataFrame:

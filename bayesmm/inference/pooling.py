@@ -102,10 +102,15 @@ def pooled_summary(points: Sequence[Estimates], df_com: float | str | None, ci_p
     return found
 
 
+def on_links(points: Sequence[Estimates]) -> tuple[Auxiliary, ...]:
+    """Return the family's parameters that all fits have on the real line."""
+    return free_auxiliaries(points[0].design) if all(point.joint is not None for point in points) else ()
+
+
 def _on_their_links(points: Sequence[Estimates], index: pd.Index, estimates: Floats, errors: Floats) -> list[Auxiliary]:
     """Put the family's parameters on the real line where all fits have their errors there; return which they are."""
     found = []
-    for own in free_auxiliaries(points[0].design) if all(point.joint is not None for point in points) else ():
+    for own in on_links(points):
         at = index.get_loc(own.name)
         if np.isfinite(errors[:, at]).all():
             estimates[:, at] = [point.link(own) for point in points]
@@ -115,7 +120,10 @@ def _on_their_links(points: Sequence[Estimates], index: pd.Index, estimates: Flo
 
 
 def averaged(points: Sequence[Estimates]) -> Estimates:
-    """Return the first fit with the averages of all covariance matrices, of sigma^2 and of the other parameters."""
+    """Return the first fit with the averages of all covariance matrices, of sigma^2 and of the other parameters.
+
+    Those of a family are averaged on their links, as `pooled_summary` has them.
+    """
     first = points[0]
     covariances = tuple(np.mean(each, axis=0) for each in zip(*(point.covariances for point in points), strict=True))
     own = {name: float(np.mean([point.auxiliaries[name] for point in points])) for name in first.auxiliaries}
@@ -123,12 +131,17 @@ def averaged(points: Sequence[Estimates]) -> Estimates:
     shared = [name for name in first.levels if all(name in point.levels for point in points)]
     levels = {name: float(np.mean([point.levels[name] for point in points])) for name in shared}
     sigma = float(np.sqrt(np.mean([point.sigma**2 for point in points])))
+    linked = {
+        each.name: float(each.moved(np.mean([each.free(point.auxiliaries[each.name]) for point in points]))[0])
+        for each in on_links(points)
+    }
+    sigma = linked.get("sigma", sigma)
     return replace(
         first,
         beta=np.mean([point.beta for point in points], axis=0),
         covariances=covariances,
         sigma=sigma,
-        auxiliaries=own | ({"sigma": sigma} if "sigma" in own else {}),
+        auxiliaries=own | ({"sigma": sigma} if "sigma" in own else {}) | linked,
         residual=residual,
         levels=levels,
     )

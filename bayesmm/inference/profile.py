@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from bayesmm.design.parameters import Parameter, coefficients, residual_owner, variance_parameters
-from bayesmm.errors import BayesmmWarning, listing, suggest
+from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
 from bayesmm.estimation.optimizer import Search, hessian, minimum, newton
@@ -122,10 +122,30 @@ def profile(point: Estimates, place: str, level: float = 0.99) -> Profile:
 
 def profiles(point: Estimates, parameters: list[Parameter], level: float) -> list[Profile]:
     """Return the profiles of several parameters of one fit."""
+    fit = _checked(point, level)
+    return [_profile(curve(fit, parameter), parameter.label, level) for parameter in parameters]
+
+
+def ends(point: Estimates, parameters: list[Parameter], level: float) -> list[tuple[float, float]]:
+    """Return the ends of the profiles; NaN, with a warning, of a parameter that has none where others have."""
+    fit, found = _checked(point, level), []
+    for parameter in parameters:
+        try:
+            own = _profile(curve(fit, parameter), parameter.label, level)
+            found.append((own.lower, own.upper))
+        except DataError as error:
+            if len(parameters) == 1:
+                raise
+            found.append((math.nan, math.nan))
+            warnings.warn(f"{parameter.label} has no interval: {error}", BayesmmWarning, stacklevel=4)
+    return found
+
+
+def _checked(point: Estimates, level: float) -> Estimates:
+    """Return the fit by ML; a ValueError for a level that is none, a DataError for a fit without a likelihood."""
     check_probability("level", level)
     check_likelihood(point, "a profile likelihood")
-    fit = maximize(point.design, "ML") if point.method == "REML" else point
-    return [_profile(curve(fit, parameter), parameter.label, level) for parameter in parameters]
+    return maximize(point.design, "ML") if point.method == "REML" else point
 
 
 def _profile(held: Curve, label: str, level: float) -> Profile:
@@ -247,6 +267,9 @@ def _side(held: Curve, sign: int, z: float) -> _Walk:
         if math.isnan(new) or (walk.is_flat(z) and not (held.attained and math.isfinite(bound))):
             break
         step = _next_step(abs(following - c), new - zeta, z)
+    else:
+        if walk.zeta[-1] > LEFT * z:  # it rises on, many powers of ten away
+            raise DataError(f"its profile was followed to {walk.values[-1]:.3g}, where it has no end yet")
     walk.open = True
     return walk
 

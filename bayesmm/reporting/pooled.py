@@ -20,7 +20,7 @@ from bayesmm.display.text_tables import ceiled, column, p_text, table, wrap
 from bayesmm.display.text_tables import count as whole
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.marginal_effects.uncertainty import exponentiated
-from bayesmm.inference.pooling import averaged, pooled_summary
+from bayesmm.inference.pooling import averaged, on_links, pooled_summary
 from bayesmm.inference.ratios import check_exponentiated
 from bayesmm.posterior import draws
 from bayesmm.reporting.tidy import KEYS, STATISTICS, keyed
@@ -196,6 +196,8 @@ class Pooled:
             out = ["Coefficients by Rubin's rules with Barnard and Rubin's df; lambda: share of the variance that the "
                    "missing values make; fmi: fraction of missing information.",
                    "Sds and correlations are those of the averages of the covariance matrices."]  # fmt: skip
+            if on_links(list(self.fits.values())):
+                out.append("Parameters of the family by the same rules on their links, and transformed back.")
             wrong = {label: "not converged" for label, fit in self.fits.items() if not fit.converged}
         else:
             out = ["Draws of all imputations mixed; R-hat: the largest of any imputation; ESS: their sums; lambda: "

@@ -297,3 +297,17 @@ def test_a_parameter_on_a_plateau_has_its_lower_limit(family, parameter, devianc
     assert np.isinf(upper)
     expected = brentq(lambda log: deviance(y, np.exp(log)) - chi2.ppf(0.95, 1), 0, 10)
     assert np.log(lower) == pytest.approx(expected, abs=2e-3)  # zeta is interpolated, as in SAME
+
+
+def test_a_parameter_without_a_profile_takes_no_other_interval_along():
+    """A shape where the year is 0 is 1e-60; the slope and the mean have intervals as with the year centred."""
+    rng = np.random.default_rng(1)
+    year = rng.uniform(1990, 2020, 300)
+    y = rng.negative_binomial(3 * np.exp(0.05 * (year - 2005)), 0.3)
+    with pytest.warns(bmm.BayesmmWarning, match="shape has no interval: .* write center"):
+        found = bmm.Model(("y ~ 1", "shape ~ year"), {"y": y, "year": year}, "negbinomial").maximize().confint()
+    centred = bmm.Model(("y ~ 1", "shape ~ I(year - 2005)"), {"y": y, "year": year}, "negbinomial").maximize()
+    assert found.loc["shape"].isna().all()
+    np.testing.assert_allclose(found.iloc[1:], centred.confint().iloc[1:], rtol=1e-4)  # ends are found to 1e-5
+    with pytest.raises(bmm.DataError, match="write center"):
+        bmm.Model(("y ~ 1", "shape ~ year"), {"y": y, "year": year}, "negbinomial").maximize().profile("shape")

@@ -9,6 +9,7 @@ import pytest
 from scipy import optimize, special, stats
 
 import bayesmm as bmm
+from bayesmm.design.parameters import variance_parameters
 from bayesmm.errors import DataError, FormulaError
 
 N, G = 240, 16
@@ -201,3 +202,16 @@ def test_what_effects_of_thresholds_are_called():
     assert "on the logit scale" in str(model).split("sd_g[cs[1|2]_Intercept]")[1].split("\n")[0]
     with pytest.raises(DataError, match=r"not defined where cs\[1\|2\], cs\[2\|3\] have random effects"):
         model.maximize().r2()
+
+
+@pytest.mark.parametrize(
+    ("bar", "sds"),
+    [("(cs(x) || g)", 3), ("(cs(1 + x) || g)", 4), ("(x + cs(1) || g)", 3), ("(cs(1) || g)", 2), ("(cs(x) | g)", 3)],
+)
+def test_each_column_of_independent_effects_has_one_sd(bar, sds):
+    """Two terms of one key, with what they have in common beside cs(): its sds were counted twice."""
+    design = bmm.Model(f"y ~ x + {bar}", DATA, "sratio").design
+    (block,) = design.blocks
+    labels = [parameter.label for parameter in variance_parameters(design) if parameter.kind == "sd"]
+    assert len(block.columns) == sds and len(labels) == len(set(labels)) == sds
+    assert sorted(column for part in block.parts for column in part.columns) == list(range(sds))

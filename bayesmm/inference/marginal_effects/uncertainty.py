@@ -192,5 +192,6 @@ def drawn(values: Floats, ci_prob: float, null: float | None = None) -> pd.DataF
         mean = values.mean(axis=0)
     table = pd.DataFrame({"mean": mean, "sd": sds_of_draws(values), "lower": lower, "upper": upper})
     if null is not None:
-        table["pd"] = np.maximum((values > null).mean(axis=0), (values < null).mean(axis=0))
+        shares = np.maximum((values > null).mean(axis=0), (values < null).mean(axis=0))
+        table["pd"] = np.where(np.isnan(values).any(axis=0), np.nan, shares)
     return table.assign(median=median)
