@@ -12,6 +12,7 @@ from references import frame
 from scipy import stats
 
 import bayesmm as bmm
+from bayesmm.inference.marginal_effects.uncertainty import drawn
 from bayesmm.results import Fit
 
 WIDTH = 100
@@ -374,3 +375,9 @@ def test_figures_are_lines_over_a_number_and_points_for_all_else(linear, logit):
     with pytest.raises(ValueError, match="nothing to draw"):
         bmm.predictions(linear, newdata={"a": [], "b": [], "x": []}).plot()
     matplotlib.pyplot.close("all")
+
+
+def test_draws_that_are_missing_have_no_probability_of_direction():
+    """Differences of infinite means: most of them counted as neither above nor below."""
+    values = np.column_stack([np.arange(-1.0, 9.0), [*np.arange(9.0), np.nan]])
+    np.testing.assert_array_equal(drawn(values, 0.95, 0.0)["pd"], [0.8, np.nan])
