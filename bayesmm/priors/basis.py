@@ -119,7 +119,7 @@ def own_at_zero(
     Raises
     ------
     DataError
-        Where the columns are 0 the residual sd of a Gaussian model is no number that a computer has.
+        Where the columns are 0 the residual sd of a Gaussian model is beyond the numbers that can be computed with.
     """
     own, values, known = dict(own), dict(values), {each.name: each for each in design.family.parameters}
     for part, coefficients, A in _moved_formulas(design, {k: basis.inverse for k, basis in bases.parameters.items()}):
@@ -173,7 +173,8 @@ def _check_number(part: ResidualTerm, sigma: object) -> None:
         (parameter,) = part.parameters
         raise DataError(
             f"{part.text}: the residual sd where {listing(parameter.terms, limit=3)} would be 0, far from the data, "
-            "is no number that a computer has; write center() around it, which changes neither priors nor predictions"
+            "is beyond the numbers that can be computed with; write center() around it, which changes neither priors "
+            "nor predictions"
         )
 
 

@@ -48,6 +48,7 @@ from bayesmm.storage.runs import Run, RunningSampler, Stream, alias, no_stats
 SPREAD, JITTER = 2.0, 1.0
 Starts = Callable[[int], Floats]  # a chain's start for a seed
 NOWHERE: Mapping[str, float] = MappingProxyType({})
+FAR = 4.0  # sds from the centre: as far as draws are
 RECORDED = ("nutpie", "numba", "numpy", "arviz")  # versions that make up a result
 
 
@@ -210,7 +211,8 @@ def sample(
         made = make()
         ahead.join()
         if made.model.design.residual.formulas:
-            _at_centre(made)  # where what is reported is no number, that is said before anything is sampled
+            far = FAR * np.tril(made.at.factor).T
+            _at(made, made.at.centre + np.vstack([far, -far]))  # what is no number is said before anything is sampled
         if stream is None:  # which holds no draws
             refuse({"x": made.at.size}, settings.draws, settings.tune, settings.chains)
         about = record("nutpie", settings, said, RECORDED)
@@ -231,15 +233,15 @@ def _feed(made: Ready, settings: Settings, about: Mapping[str, object], bar: Pro
     """Return the run as a stream of draws."""
     d, convert = made.at.size, partial(made.tree, made.model)
     compiled = compiled_density(made.at, made.start, [alias(0)], [slice(0, d)], (d,))
-    template = _at_centre(made)
+    template = _at(made, made.at.centre[None])
     begin = partial(start_nutpie, compiled, settings, bar, return_raw_trace=True)
     return RunningSampler(begin, (("x", ("coordinate",)),), convert, template, about)
 
 
-def _at_centre(made: Ready) -> xr.DataTree:
-    """Return the tree of one draw, at the centre."""
-    x = xr.Dataset({"x": (("chain", "draw", "coordinate"), made.at.centre[None, None])}, {"chain": [0], "draw": [0]})
-    return made.tree(made.model, Run(x, no_stats(), interrupted=False))
+def _at(made: Ready, x: Floats) -> xr.DataTree:
+    """Return the tree of draws at these coordinates, (n, d)."""
+    dims, coords = ("chain", "draw", "coordinate"), {"chain": [0], "draw": np.arange(len(x))}
+    return made.tree(made.model, Run(xr.Dataset({"x": (dims, x[None])}, coords), no_stats(), interrupted=False))
 
 
 def units(model: Marginal, priors: Mapping[str, Prior]) -> Floats:

@@ -51,7 +51,7 @@ def crossing(
         for place, columns in sd_places(block):
             prior = priors[place]
             smooth = prior.distribution in SMOOTH and prior.on != "variance"
-            free = k in kept and not any(centred[k][a] for a in columns)
+            free = k in kept and not any(centred[k][structure.kept[k][a]] for a in columns)
             if free and smooth and c.kind[at] == LOG and spread[c.at[at]] > NEAR_ZERO:
                 found.append(at)
             at += 1

@@ -189,7 +189,9 @@ def test_profile_intervals_are_the_same():
 def test_a_profile_of_what_is_far_from_the_data_is_refused():
     point = model(*CASES["hu"], data=moved(1000.0, 1.0)).maximize()
     with pytest.raises(DataError, match=r"the profile of hu is not available.*far from the data; write center\(\)"):
-        point.confint()
+        point.profile("hu")
+    with pytest.warns(BayesmmWarning, match="hu has no interval: the profile of hu is not available"):
+        assert point.confint().isna().sum().tolist() == [1, 1]
 
 
 def drawn_rows(fit) -> np.ndarray:
@@ -371,9 +373,32 @@ def test_lazy_frames_have_the_same_priors_and_mode():
 def test_a_residual_sd_that_is_no_number_is_said():
     m = model(("y ~ 1", "sigma ~ x"), "gaussian", moved(1e4, 1.0))
     with pytest.raises(
-        DataError, match=r"the residual sd where x would be 0, far from the data, is no number.*center\(\)"
+        DataError, match=r"the residual sd where x would be 0, far from the data, is beyond the numbers.*center\(\)"
     ):
         m.maximize("MAP")
+
+
+def test_it_is_said_before_anything_is_sampled_and_of_what_is_made_of_a_fit(monkeypatch):
+    """Squares of 1e-160 have few digits: R2, simulations and log likelihoods made of them were wrong."""
+    rng = np.random.default_rng(1)
+    x, g = rng.normal(size=200), np.arange(200) % 20
+    y = 0.3 * x + rng.normal(size=20)[g] + np.exp(0.37 * x) * rng.normal(size=200)
+    here = bmm.Model(("y ~ x + (1 | g)", "sigma ~ x"), {"y": y, "x": x, "g": g}).maximize()
+    monkeypatch.setattr("bayesmm.sampling.marginal.sample_density", lambda *given: pytest.fail("it was sampled"))
+    for far in (1100.0, 2100.0):
+        data = {"y": y, "x": x + far, "g": g}
+        model = bmm.Model(("y ~ x + (1 | g)", "sigma ~ x"), data)
+        if far > 2000:
+            with pytest.raises(DataError, match="the residual sd where x would be 0"):
+                model.sample(50, 50, 2, seed=1, progress=False)
+        point = model.maximize()
+        assert point.loglik == pytest.approx(here.loglik, abs=1e-6)
+        for use in ("r2", "icc", *(["simulate"] if far < 2000 else [])):  # at 2100 sigma itself is 0
+            with pytest.raises(DataError, match=r"beyond the numbers that can be computed with.* write center\(\)"):
+                getattr(point, use)()
+        centred = bmm.Model(("y ~ x + (1 | g)", "sigma ~ center(x)"), data).maximize()
+        assert centred.loglik == pytest.approx(here.loglik, abs=1e-6)
+        np.testing.assert_allclose(centred.r2().table, here.r2().table, rtol=1e-4)  # the search ends at 1e-6 of an sd
 
 
 def test_a_formula_of_disc_keeps_its_origin_and_says_so():

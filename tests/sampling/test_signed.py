@@ -11,7 +11,8 @@ from bayesmm.likelihood.coordinates import SIGNED
 from bayesmm.likelihood.marginal import generalised_structure
 from bayesmm.priors import prior_design
 from bayesmm.sampling.joint import joint_posterior, ready
-from bayesmm.sampling.signed import in_logarithms
+from bayesmm.sampling.mode import Mode
+from bayesmm.sampling.signed import crossing, in_logarithms
 from bayesmm.storage.runs import Run
 
 G, H = 5, 4
@@ -92,6 +93,19 @@ def test_only_sds_of_free_blocks_are_given_a_sign():
             name for name, kind in zip(made.places, made.posterior.coordinates.kind, strict=False) if kind == SIGNED
         ]
         assert signed == ["sd_h[Intercept]"]
+
+
+def test_a_centred_column_behind_a_structure_is_given_no_sign():
+    """What is sampled of the block has the columns without a structure alone, and other numbers of them."""
+    table = data().assign(t=np.where(np.arange(60) % 3 == 0, "u", "v"))
+    model = bmm.Model("count ~ x + cs(0 + t | g) + (x | g)", table, "poisson")
+    own = prior_design(model.design, model.priors)
+    structure = generalised_structure(own)
+    c = joint_posterior(model.design, own, model.priors, [(False,) * 4]).coordinates
+    mode = Mode(np.zeros(c.sizes[2]), np.eye(c.sizes[2]), 0.0)
+    assert structure.kept[0].tolist() == [2, 3]
+    for flags, expected in (((False, False, True, True), 0), ((True, True, False, False), 2)):
+        assert len(crossing(structure, model.priors, c, mode, [0], [flags])) == expected
 
 
 def test_the_gradient_goes_on_through_0():

@@ -21,6 +21,7 @@ from bayesmm.design.term_basis import TermBasis, untouched
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import Signature
 
+LEAST_SD = 1e-150  # whose square has all digits; 1 over it is the largest
 Array = np.ndarray
 Arguments = Mapping[str, Numbers | Factor]  # what stands in the term's brackets, evaluated, by the argument's name
 Values = Mapping[str, Array]  # of each parameter by its name, (..., k): k = 1 for a single number
@@ -349,9 +350,15 @@ def residual_weights(design, values: Values = NOTHING) -> Array | None:
 
 def weights_of_rows(term: Residuals, rows: Array | None, values: Values, weights: Array | None) -> Array | None:
     """Return the same for any encoded rows with their prior weights, (m,) or None."""
-    d = term.relative_sd(np, rows, values)
+    with np.errstate(over="ignore"):
+        d = term.relative_sd(np, rows, values)
     if d is None:
         return weights
+    if term.formulas and not np.all((d > LEAST_SD) & (d < 1 / LEAST_SD)):
+        raise DataError(
+            f"'{term.formulas[0].text}' makes sds of rows that are beyond the numbers that can be computed with, over "
+            "that where its columns are 0, far from the data; write center() around them, which changes no prediction"
+        )
     return np.square(1 / d) if weights is None else weights / np.square(d)
 
 
