@@ -128,16 +128,18 @@ def profiles(point: Estimates, parameters: list[Parameter], level: float) -> lis
 
 def ends(point: Estimates, parameters: list[Parameter], level: float) -> list[tuple[float, float]]:
     """Return the ends of the profiles; NaN, with a warning, of a parameter that has none where others have."""
-    fit, found = _checked(point, level), []
+    fit, found, failed = _checked(point, level), [], {}
     for parameter in parameters:
         try:
             own = _profile(curve(fit, parameter), parameter.label, level)
             found.append((own.lower, own.upper))
         except DataError as error:
-            if len(parameters) == 1:
-                raise
+            failed[parameter.label] = error
             found.append((math.nan, math.nan))
-            warnings.warn(f"{parameter.label} has no interval: {error}", BayesmmWarning, stacklevel=4)
+    if failed and len(failed) == len(parameters):
+        raise next(iter(failed.values()))
+    for label, error in failed.items():
+        warnings.warn(f"{label} has no interval: {error}", BayesmmWarning, stacklevel=4)
     return found
 
 
