@@ -1,10 +1,10 @@
-"""The maximum of a generalised model whose parameters have formulas, sought at the means of the formulas' columns.
+"""The maximum of a model whose parameters have formulas, sought at the means of the formulas' columns.
 
 There a parameter is nearly independent of the coefficients, and of the size of the data's, wherever a number has its
 zero. What is reported is where all columns are 0, as by every fit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,6 @@ import numpy as np
 from bayesmm.design.records import Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.estimation.glmm import maximize_generalised
 from bayesmm.estimation.hessians import Joint
 from bayesmm.priors import formula_bases, formula_places, own_at_zero, prior_residual
 
@@ -22,12 +21,10 @@ def centred(design: Design) -> Design:
     return replace(design, residual=prior_residual(design, formula_bases(design)))
 
 
-def maximize_centred(design: Design, nagq: int = 1, start: Mapping[str, float] | None = None) -> Estimates:
-    """Return `maximize_generalised` of a design, its search made in that of `centred`."""
+def sought_at_means(maximum: Callable[[Design], Estimates], design: Design) -> Estimates:
+    """Return the maximum of a design, found in that of `centred`; a search's start is taken for one there."""
     bases = formula_bases(design)
-    if bases.trivial:
-        return maximize_generalised(design, nagq, start)
-    return at_zero(maximize_generalised(centred(design), nagq, start), design, bases)
+    return maximum(design) if bases.trivial else at_zero(maximum(centred(design)), design, bases)
 
 
 def at_zero(point: Estimates, design: Design, bases: TermBases) -> Estimates:

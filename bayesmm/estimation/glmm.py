@@ -1,9 +1,9 @@
 """Maximum likelihood of generalised mixed models: coefficients, factors and auxiliary parameters together.
 
-As glmer's second stage does: -2 log-likelihood, the random effects
-integrated out by Laplace's approximation or by adaptive quadrature, is minimised over all parameters at once. The
-coefficients are searched in units of about their standard errors, the factors T in units of the link, unconstrained as
-in `maximize`, and the auxiliaries by their logarithms.
+As glmer's second stage does: -2 log-likelihood, the random effects integrated out by Laplace's approximation or by
+adaptive quadrature, is minimised over all parameters at once. The coefficients are searched in units of about their
+standard errors, the factors T in units of the link, unconstrained as in `maximize`, and the auxiliaries by their
+logarithms.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -9,9 +9,10 @@ from bayesmm.design.records import Design
 from bayesmm.design.relations import unrelated
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import listing, suggest
-from bayesmm.estimation.centred_formulas import maximize_centred
+from bayesmm.estimation.centred_formulas import sought_at_means
 from bayesmm.estimation.corner import corner_maximum
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.estimation.glmm import maximize_generalised
 from bayesmm.estimation.glmm_map import generalised_mode
 from bayesmm.estimation.map import marginal_mode
 from bayesmm.estimation.reml import maximize_gaussian
@@ -80,14 +81,14 @@ def _maximum(design: Design, method: str, priors, start: Mapping[str, float] | N
     if not design.family.gaussian:
         if method == "MAP":
             return generalised_mode(design, priors, nagq, start)
-        return maximize_centred(design, nagq, start)
+        return sought_at_means(lambda own: maximize_generalised(own, nagq, start), design)
     if nagq != 1:
         raise ValueError(f"nagq must be 1 for the gaussian family, whose integral is exact, not {nagq!r}")
     if method == "MAP":
         if not varies(design):
             check_no_parameters(design, "the marginal MAP", "use 'REML' or 'ML'")
         return marginal_mode(design, priors, start)
-    return maximize_gaussian(design, method, start)
+    return sought_at_means(lambda own: maximize_gaussian(own, method, start), design)
 
 
 def check_method(design: Design, method: str | None) -> str:

@@ -150,7 +150,7 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     with np.errstate(over="ignore"):  # the weights of a stratum that is fitted exactly
         problem = own.exact(values)
     sigma = _checked_residual(problem, x[:t], reml) if known is None else known
-    _check_scattered(own.centred, values)
+    _check_scattered(design, values)
     bound = at_bound(term, values)
     _check_determined(design, inner, z, bound)
     units = scales * np.concatenate([_units(problem, z[:t]), np.ones(len(x) - t)])
@@ -158,14 +158,14 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     point = _point(problem, method, x[:t], sigma, optimum, value, known)
     singular = _is_singular(problem, z[:t]) or bool(bound)
     point = replace(point, design=design, residual=values, singular=singular)
-    sigma = float(values["sigma"][0]) if term.sigma == "joint" else own.at_zero(sigma, values)
+    sigma = float(values["sigma"][0]) if term.sigma == "joint" else sigma
     return replace(point, sigma=sigma, auxiliaries={"sigma": sigma})
 
 
 def _check_scattered(design: Design, values: Mapping[str, Floats]) -> None:
     """Raise a DataError where the sds of rows, by parameters, are so far apart that some rows are fitted exactly.
 
-    The design has the columns of sigma about their means: ratios of sds are the same there, and sds are numbers.
+    The columns of sigma's formula are about their means (`centred_formulas`), so that the sds are numbers.
     """
     own = [part for part in design.residual.parts if part.parameters and part.structure.relative_sd is not None]
     if is_summed(design) or not own:

@@ -14,7 +14,6 @@ from bayesmm.design.parameters import residual_labels, response_sds
 from bayesmm.design.records import Design
 from bayesmm.design.residual.independent import whitened_to_one
 from bayesmm.design.residual.reals import from_reals, real_slopes, signed_power, to_reals
-from bayesmm.design.residual.scale import centred_scale, scale_at_zero
 from bayesmm.design.residual.standard_errors import floor
 from bayesmm.design.residual.structure import Residuals, Values, values_by_label
 from bayesmm.design.summed import sd
@@ -44,8 +43,7 @@ def at_bound(term: Residuals, values: Values) -> frozenset[str]:
 class ResidualSearch:
     """The problem of a design as a function of coordinates of its residual's parameters.
 
-    They have the scale of the likelihood, whatever the units of the data are: see `scales`. The columns of a formula of
-    sigma are centred in the problem, so that its sigma is the one at their means: see `at_zero`.
+    They have the scale of the likelihood, whatever the units of the data are: see `scales`.
 
     Attributes
     ----------
@@ -66,11 +64,6 @@ class ResidualSearch:
     def unit(self) -> float:
         """What the sds are measured in where sigma is no scale: the spread of the response."""
         return 1.0 if self.design.residual.sigma == "scale" else sd(self.design.y, 0) or 1.0
-
-    @cached_property
-    def centred(self) -> Design:
-        """The design whose sigma is the one at the means of the columns of its formula."""
-        return centred_scale(self.design)
 
     @cached_property
     def first_values(self) -> dict[str, Floats]:
@@ -121,19 +114,15 @@ class ResidualSearch:
         sigma = max(abs(float(x[0])), floor(self.design.residual.parts[0].rows))
         return {**from_reals(self.design.residual, x[1:]), "sigma": np.array([sigma])}
 
-    def at_zero(self, sigma: float, values: Values) -> float:
-        """Return the sigma where the columns of its formula are 0, for that of the problem."""
-        return sigma * scale_at_zero(self.design, values)
-
     def exact(self, values: Values) -> Problem:
         """Return the problem at values, its columns orthonormal there; with sigma 1 where that is no scale."""
-        return orthogonal_problem(whitened_to_one(self.centred, values))
+        return orthogonal_problem(whitened_to_one(self.design, values))
 
     @cached_property
     def _quick(self) -> Callable[[Values], tuple[Problem, At | None]]:
         if not self.design.residual.estimated:
             return lambda values: (self.first, None)
-        return residual_problem(self.centred, self.first_values)
+        return residual_problem(self.design, self.first_values)
 
     def problem(self, x: Floats) -> tuple[Problem, At | None]:
         """Return the problem at coordinates x, and what its derivatives are made of where these are known."""

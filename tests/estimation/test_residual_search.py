@@ -51,3 +51,19 @@ def test_a_stratum_that_is_fitted_exactly_has_no_sd(scale):
     frame["y"] = 1 + frame["x"] + np.where(frame["f"] == "a", 0.0, rng.normal(size=n))
     with pytest.raises(DataError, match="the residual sd goes to 0 in 8 of the 24 rows, which the model fits exactly"):
         bmm.Model(("y ~ x + (1 | g)", scale), frame).maximize("ML")
+
+
+@pytest.mark.parametrize("formula", ["sigma ~ x * f", "sigma ~ x + I(x^2)"])
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_products_of_numbers_far_from_0_are_sought_at_their_means(formula, method):
+    """Columns less their own means are nearly dependent there: the search stopped 11 of the log likelihood short."""
+    rng = np.random.default_rng(1)
+    x, g, f = rng.normal(size=240), np.arange(240) % 20, np.array(list("ab"))[np.arange(240) // 2 % 2]
+    y = 0.4 * rng.normal(size=20)[g] + np.exp(0.3 * x + 0.2 * x * (f == "b")) * rng.normal(size=240)
+    fits = [
+        bmm.Model(("y ~ 1 + (1 | g)", formula), {"y": y, "x": x + far, "g": g, "f": f}).maximize(method)
+        for far in (0.0, 60.0, 300.0)
+    ]
+    # squares of 300 +- 1 have lost three digits to their differences
+    assert all(fit.converged for fit in fits)
+    assert [fit.loglik for fit in fits[1:]] == pytest.approx([fits[0].loglik] * 2, abs=1e-6)

@@ -20,7 +20,6 @@ from bayesmm.design.residual.structure import (
     ResidualStructure,
     ResidualTerm,
 )
-from bayesmm.design.summed import is_summed
 from bayesmm.design.term_basis import TermBasis, learn_basis, untouched
 from bayesmm.errors import DataError
 from bayesmm.families.kernel import kernel
@@ -206,26 +205,6 @@ def number_means(X: Array) -> Array:
     return np.where(indicators, 0.0, X.mean(axis=0))
 
 
-def centred_scale(design):
-    """Return the design with the numbers in a formula of sigma less their means: its sigma is that at the means.
-
-    So is the sigma of a model with a formula of numbers far from 0, as years, a number of the size of the data. Where
-    the rows are with an engine the columns stay as they are.
-    """
-    part = _own_part(design)
-    if part is None:
-        return design
-    centred = replace(part, rows=part.rows - number_means(part.rows))
-    parts = tuple(centred if own is part else own for own in design.residual.parts)
-    return replace(design, residual=replace(design.residual, parts=parts))
-
-
-def scale_at_zero(design, values: Mapping[str, Array]) -> float | Array:
-    """Return what the sigma of `centred_scale` is multiplied by to be that of the design, for values (k,) or (d, k)."""
-    part = _own_part(design)
-    return 1.0 if part is None else np.exp(-(values[NAME] @ number_means(part.rows)))
-
-
 def say_about_origins(residuals: Residuals) -> list[Message]:
     """Return a note for a formula of numbers far from 0 whose parameter is 1 there: so its origin is in the model."""
     said = []
@@ -244,9 +223,3 @@ def say_about_origins(residuals: Residuals) -> list[Message]:
                 )
             )
     return said
-
-
-def _own_part(design) -> ResidualTerm | None:
-    if is_summed(design):
-        return None
-    return next((part for part in design.residual.parts if part.structure is STRUCTURE), None)
