@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from bayesmm.design.summed import is_summed
-from bayesmm.display.text_tables import column, table
+from bayesmm.display.text_tables import column, table, wrap
+from bayesmm.errors import DataError
 from bayesmm.posterior.draws import kept_effects, posterior_residuals
 
 
@@ -22,7 +23,10 @@ def residual_lines(design, where: str, made: Callable[[], np.ndarray]) -> list[s
     """Return the quartiles of the scaled residuals; categories without an order, and rows of an engine, have none."""
     if design.family.nominal or is_summed(design):
         return []
-    residuals = made()
+    try:
+        residuals = made()
+    except DataError as error:  # the fit is none the worse
+        return wrap(f"No residuals: {error}.")
     kind = "Randomised quantile" if design.family.observed else "Scaled"
     quartiles = column(np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1]), scale=[1.0], digits=5)
     return [f"{kind} residuals{where}:", *table(["Min", "1Q", "Median", "3Q", "Max"], [quartiles], left=0)]

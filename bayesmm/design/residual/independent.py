@@ -26,7 +26,9 @@ def whitened(design, values: Values = NOTHING):
     correlation = design.residual.correlation(design.residual.rows, values)
     weights = residual_weights(design, values)
     if weights is not None and not (np.isfinite(weights) & (weights > 0)).all():
-        raise DataError(f"the sds that {design.residual.text} gives some rows are beyond all numbers")
+        raise DataError(
+            f"the sds that {design.residual.text} gives some rows are beyond the numbers that can be computed with"
+        )
     return replace(design, weights=weights, residual=Residuals(known=correlation))
 
 

@@ -355,10 +355,9 @@ def weights_of_rows(term: Residuals, rows: Array | None, values: Values, weights
     if d is None:
         return weights
     if term.formulas and not np.all((d > LEAST_SD) & (d < 1 / LEAST_SD)):
-        raise DataError(
-            f"'{term.formulas[0].text}' makes sds of rows that are beyond the numbers that can be computed with, over "
-            "that where its columns are 0, far from the data; write center() around them, which changes no prediction"
-        )
+        said = f"the sds that {term.text} gives some rows are beyond the numbers that can be computed with"
+        own = "; where its columns are far from 0 in the data, write center() around them, which changes no prediction"
+        raise DataError(said + own * term.formulas[0].has_level)
     return np.square(1 / d) if weights is None else weights / np.square(d)
 
 

@@ -10,6 +10,7 @@ from bayesmm.design.parameters import coefficients
 from bayesmm.design.predictors import linear_predictor, mean_part
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import residual_weights
+from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates, pearson_residuals
 from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.posterior.draws import draws_of, mean_auxiliaries, mean_effects, mean_own, tree_sizes, variable
@@ -48,7 +49,11 @@ class Fitted:
 
     @property
     def known(self) -> bool:
-        """Whether every row has a mean, and every covariance is a number."""
+        """Whether every row has a mean and an sd that can be computed with, and every covariance is a number."""
+        try:
+            residual_weights(self.design, self.residual)
+        except DataError:
+            return False
         return all(np.isfinite(values).all() for values in (self.eta, *self.covariances))
 
     @cached_property

@@ -13,6 +13,7 @@ import numpy as np
 from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
 from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import apart
+from bayesmm.errors import DataError
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.sampling import FEW_LEVELS
 from bayesmm.evaluation.checks.terms import BAR, factor_text, smaller, terms_text, without_correlation
@@ -79,9 +80,17 @@ def check_inputs(fit) -> CheckInputs:
     return CheckInputs(
         fit=fit,
         marginals=tuple(found),
-        residuals=posterior_residuals(fit) if whole and family.normal else None,
+        residuals=_residuals(fit) if whole and family.normal else None,
         simulated=simulate(fit) if whole and counted else None,
     )
+
+
+def _residuals(fit) -> np.ndarray | None:
+    """Return the residuals at the posterior means; None where the sds of rows cannot be computed with."""
+    try:
+        return posterior_residuals(fit)
+    except DataError:
+        return None
 
 
 def simulate(fit) -> Simulated:
