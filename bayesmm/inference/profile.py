@@ -33,6 +33,7 @@ POINTS_TO_END = 4
 GROWTH = 3.0
 # After so many steps (the last of 3^60 times the first) the likelihood has no end on this side.
 MOST_STEPS = 60
+CLOSER = (0.1,) * 6  # of a step whose end has no deviance: where the likelihood is flat, steps are long
 # Relative precision of an end: reports have five digits at most.
 END_PRECISION = 1e-7
 # Gradient beyond which Newton's steps have not arrived, and a search from scratch is made.
@@ -214,9 +215,14 @@ class _Walk:
             kept.pop(place)
 
     def is_flat(self, z: float) -> bool:
-        """Return whether zeta has come to its limit: not where the estimate itself is on a plateau."""
-        left = len(self.zeta) > FLAT_STEPS and self.zeta[-1] > LEFT * z
-        return left and self.zeta[-1] - self.zeta[-1 - FLAT_STEPS] < RISE * z
+        """Return whether zeta has come to its limit: not where the estimate itself is on a plateau.
+
+        From a plateau the walk goes on towards an end that is finite, which halving comes near to; towards infinity it
+        would only grow, as the coefficient of a column that separates the responses does.
+        """
+        left = self.zeta[-1] > LEFT * z or not math.isfinite(self.end)
+        flat = len(self.zeta) > FLAT_STEPS and self.zeta[-1] - self.zeta[-1 - FLAT_STEPS] < RISE * z
+        return left and flat
 
     def _starts(self, c: float) -> list[Floats]:
         """Return the other parameters along the line through the two nearest points, at these, and at the estimate."""
@@ -260,6 +266,11 @@ def _side(held: Curve, sign: int, z: float) -> _Walk:
         if sign * (following - bound) >= 0:
             following = bound if held.attained else (c + bound) / 2
         new = walk.at(following)
+        for part in CLOSER if math.isnan(new) else ():  # beyond what can be computed: nearer there may be an end
+            following = c + (following - c) * part
+            new = walk.at(following)
+            if not math.isnan(new):
+                break
         if new >= z:
             walk.forget(following)
             new = walk.at(following, thorough=True)

@@ -311,3 +311,26 @@ def test_a_parameter_without_a_profile_takes_no_other_interval_along():
     np.testing.assert_allclose(found.iloc[1:], centred.confint().iloc[1:], rtol=1e-4)  # ends are found to 1e-5
     with pytest.raises(bmm.DataError, match="write center"):
         bmm.Model(("y ~ 1", "shape ~ year"), {"y": y, "year": year}, "negbinomial").maximize().profile("shape")
+
+
+def test_coefficients_that_separate_have_one_end():
+    """A cell of 0 or 1 alone: the estimate is on a plateau, and its walk grows no more; the other end is inside."""
+    y, x = [0] * 20 + [1] * 21 + [0], [0] * 20 + [1] * 22
+    with pytest.warns(bmm.BayesmmWarning):
+        found = bmm.Model("y ~ x", {"y": y, "x": x}, "bernoulli").maximize().confint()
+    # 20 zeros of 20: 2 * 20 log(1 + exp(b)) is the quantile
+    end = np.log(np.expm1(chi2.ppf(0.95, 1) / 40))
+    assert found.loc["beta[Intercept]"].tolist() == [-np.inf, pytest.approx(end, abs=2e-3)]
+    assert np.isinf(found.loc["beta[x]", "upper"]) and 4 < found.loc["beta[x]", "lower"] < 5
+
+
+def test_a_cell_without_counts_has_one_end():
+    """Steps are by standard errors, which a flat likelihood makes 1e5: what is beyond a computer is gone nearer to."""
+    rng = np.random.default_rng(0)
+    x = np.repeat([0, 1], 100)
+    with pytest.warns(bmm.BayesmmWarning):
+        found = bmm.Model("y ~ x", {"y": np.where(x == 0, 0, rng.poisson(3, 200)), "x": x}, "poisson").maximize()
+        found = found.confint()
+    # 100 zeros: 2 * 100 exp(b) is the quantile
+    end = np.log(chi2.ppf(0.95, 1) / 200)
+    assert found.loc["beta[Intercept]"].tolist() == [-np.inf, pytest.approx(end, abs=2e-3)]

@@ -1,7 +1,5 @@
 """The figures show the numbers they claim to, whatever the names, for 4 groups and for 1,000."""
 
-from types import SimpleNamespace
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -25,13 +23,11 @@ EVIL = ["a_$b^$", "_hidden", "<script>alert(1)</script>", "$\\frac$", "x" * 5000
 def profiled(monkeypatch):
     """Give the fakes, which have no likelihood, profile intervals of 0.8 to 1.3 times the estimate."""
 
-    def fake_profiles(point, parameters, level):
+    def fake_ends(point, parameters, level):
         assert level == 0.95
-        values = [estimate(point, p) for p in parameters]
-        pairs = zip(parameters, values, strict=True)
-        return [SimpleNamespace(parameter=p.label, lower=0.8 * v, upper=1.3 * v) for p, v in pairs]
+        return [(0.8 * value, 1.3 * value) for value in (estimate(point, each) for each in parameters)]
 
-    monkeypatch.setattr(components, "profiles", fake_profiles)
+    monkeypatch.setattr(components, "ends", fake_ends)
 
 
 def lines(ax, colour):

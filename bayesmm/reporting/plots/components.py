@@ -22,7 +22,7 @@ from bayesmm.display.figures import (
 from bayesmm.errors import DataError
 from bayesmm.evaluation.compare_reml import marginal_mode
 from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
-from bayesmm.inference.profile import is_later_threshold, profiles
+from bayesmm.inference.profile import ends, is_later_threshold
 from bayesmm.inference.terms import has_profile
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import CI_PROB, draws_of
@@ -85,10 +85,11 @@ def profile_limits(point, parameters: list[Parameter], intervals: bool | pd.Data
         return {}
     known = [parameter for parameter in parameters if not is_later_threshold(point.design, parameter)]
     try:
-        found = profiles(point, known, CI_PROB)
+        found = ends(point, known, CI_PROB)
     except DataError:  # what stands beside a covariance with a structure has none
         return {}
-    return {one.parameter: (one.lower, one.upper) for one in found}
+    pairs = zip(known, found, strict=True)
+    return {one.label: own for one, own in pairs if not np.isnan(own).any()}
 
 
 def draw_density(ax, parameter: Parameter, draws: np.ndarray, marks: list[float], limits: tuple | None) -> None:
