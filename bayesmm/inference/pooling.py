@@ -103,19 +103,19 @@ def pooled_summary(points: Sequence[Estimates], df_com: float | str | None, ci_p
 
 
 def on_links(points: Sequence[Estimates]) -> tuple[Auxiliary, ...]:
-    """Return the family's parameters that all fits have on the real line."""
-    return free_auxiliaries(points[0].design) if all(point.joint is not None for point in points) else ()
+    """Return the family's parameters that all fits have on the real line, with a standard error there."""
+    if any(point.joint is None for point in points):
+        return ()
+    own = free_auxiliaries(points[0].design)
+    return tuple(one for one in own if all(np.isfinite(point.joint.errors[one.name]) for point in points))
 
 
 def _on_their_links(points: Sequence[Estimates], index: pd.Index, estimates: Floats, errors: Floats) -> list[Auxiliary]:
     """Put the family's parameters on the real line where all fits have their errors there; return which they are."""
-    found = []
-    for own in on_links(points):
+    for own in (found := list(on_links(points))):
         at = index.get_loc(own.name)
-        if np.isfinite(errors[:, at]).all():
-            estimates[:, at] = [point.link(own) for point in points]
-            errors[:, at] = [point.joint.errors[own.name] for point in points]
-            found.append(own)
+        estimates[:, at] = [point.link(own) for point in points]
+        errors[:, at] = [point.joint.errors[own.name] for point in points]
     return found
 
 
@@ -132,8 +132,7 @@ def averaged(points: Sequence[Estimates]) -> Estimates:
     levels = {name: float(np.mean([point.levels[name] for point in points])) for name in shared}
     sigma = float(np.sqrt(np.mean([point.sigma**2 for point in points])))
     linked = {
-        each.name: float(each.moved(np.mean([each.free(point.auxiliaries[each.name]) for point in points]))[0])
-        for each in on_links(points)
+        each.name: float(each.moved(np.mean([point.link(each) for point in points]))[0]) for each in on_links(points)
     }
     sigma = linked.get("sigma", sigma)
     return replace(

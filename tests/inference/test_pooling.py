@@ -220,3 +220,16 @@ def test_maximised_fits_have_no_draws():
     with pytest.raises(AttributeError, match="how='sample'"):
         _ = found.tree
     assert found.fixef()["df"].lt(178).all() and "2 imputations pooled, REML" in str(found)  # n - p of a linear model
+
+
+def test_a_parameter_at_its_bound_in_one_imputation_is_averaged_as_it_is():
+    """Its link there is where a search has stopped, which means nothing."""
+    rng, tables = np.random.default_rng(8), []
+    for zeros in (0.3, 0.2, 0.0):
+        y = rng.poisson(4, 200) * (rng.random(200) >= zeros)
+        tables.append({"y": np.maximum(y, 1) if zeros == 0 else y})
+    found = bmm.fit_multiple("y ~ 1", tables, "zero_inflated_poisson", progress=False)
+    values = [bmm.Model("y ~ 1", own, "zero_inflated_poisson").maximize().auxiliaries["zi"] for own in tables]
+    assert min(values) < 1e-6
+    assert found.summary().loc["zi", "estimate"] == pytest.approx(np.mean(values), rel=1e-6)
+    assert "on their links" not in str(found)
