@@ -6,12 +6,12 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from bayesmm.cli.delimited import text_format
-from bayesmm.cli.input import check_early, read_priors
+from bayesmm.cli.input import check_early, read_priors, used_columns
 from bayesmm.errors import DataError
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ class Asked:
         with working("loading libraries and data"):
             from bayesmm.model import Model
 
-            how = replace(text_format(self.delimiter, self.decimal), formula=self.formula)
-            frame, taken = read_by(self.engine, self.data, how)
+            used = used_columns(self.formula, self.arguments["trials"], self.arguments["weights"])
+            frame, taken = read_by(self.engine, self.data, text_format(self.delimiter, self.decimal, used))
             self.beside.say(taken, end="\n\n")
             priors = read_priors(self.prior or []) or None
             return Model(self.formula, frame, priors=priors, **self.arguments)

@@ -48,13 +48,13 @@ class Format:
         One character, or ``\s+`` for any blanks; None if it was not given.
     decimal : str or None
         The decimal mark; None if it was not given.
-    formula : str or None
-        In whose text the columns stand that matter; all do if not given.
+    columns : set of str or None
+        The columns that matter; all do if not given.
     """
 
     delimiter: str | None = None
     decimal: str | None = None
-    formula: str | None = None
+    columns: frozenset[str] | None = None
 
     @property
     def given(self) -> str:
@@ -69,7 +69,7 @@ class Format:
 
     def uses(self, column: object) -> bool:
         """Return whether a column matters."""
-        return self.formula is None or str(column) in self.formula
+        return self.columns is None or str(column) in self.columns
 
     @property
     def mark(self) -> str:
@@ -80,8 +80,8 @@ class Format:
 AS_USUAL = Format()
 
 
-def text_format(delimiter: str | None, decimal: str | None) -> Format:
-    """Return the format that --delimiter and --decimal name.
+def text_format(delimiter: str | None, decimal: str | None, columns: frozenset[str] | None = None) -> Format:
+    """Return the format that --delimiter and --decimal name, for the columns that matter.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def text_format(delimiter: str | None, decimal: str | None) -> Format:
         delimiter = BLANKS if character == " " else character
         if delimiter == decimal:
             raise DataError(f"--delimiter and --decimal are both {decimal!r}; expected two different characters")
-    return Format(delimiter, decimal)
+    return Format(delimiter, decimal, columns)
 
 
 def is_parquet(name: str) -> bool:

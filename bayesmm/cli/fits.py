@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +13,8 @@ from bayesmm.cli.options import DecimalOption, DelimiterOption, EngineOption, Js
 from bayesmm.errors import DataError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bayesmm.results import Fit
 
 CHECKS_FAILED = 3
@@ -60,9 +61,7 @@ def predict(
     ci_prob: Annotated[float, typer.Option(metavar="P", help="Probability of the intervals.")] = 0.95,
     to: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE", help="A Parquet or CSV file to write them into, a part of the rows after another."
-        ),
+        typer.Option(metavar="FILE", help="A Parquet or CSV file to write them into, some rows at a time."),
     ] = None,
     engine: EngineOption = None,
     delimiter: DelimiterOption = None,
@@ -72,25 +71,30 @@ def predict(
     json: JsonOption = False,
 ) -> int:
     """Predict the rows of DATA by a [bold]saved fit[/bold]: CSV with mean, sd, lower, upper, a row per category."""
-    from bayesmm.cli import documents
     from bayesmm.cli.lazy_files import read_by
+    from bayesmm.formula.roles import roles
 
     if engine is not None and to is None:
-        raise DataError("--engine reads the rows in parts, so that --to FILE is needed, into which they are written")
+        raise DataError("--engine reads the rows in parts, and needs --to FILE, into which they are written")
     result = _loaded(file)
-    how = replace(text_format(delimiter, decimal), formula=result.design.formula.text)
-    frame, _ = read_by(engine, data, how)
+    frame, _ = read_by(engine, data, text_format(delimiter, decimal, frozenset(roles(result.design.formula))))
     asked = dict(kind=kind, groups=groups, new_levels=new_levels, seed=seed)
     with as_data_errors():
         if to is not None:
-            made = result.predict_to(to, frame, overwrite=overwrite, ci_prob=ci_prob, **asked)
-            _say_path(made, json=json, quiet=quiet)
-            return 0
-        table = result.predict(frame, **asked).to_frame(ci_prob=ci_prob)
+            path = result.predict_to(to, frame, overwrite=overwrite, ci_prob=ci_prob, **asked)
+            _say_path(path, json=json, quiet=quiet)
+        else:
+            _print_predictions(result.predict(frame, **asked).to_frame(ci_prob=ci_prob), json)
+    return 0
+
+
+def _print_predictions(table: pd.DataFrame, json: bool) -> None:
+    """Print predictions as CSV, or as JSON."""
+    from bayesmm.cli import documents
+
     table = table.rename_axis(["row", *table.index.names[1:]]).reset_index()
     text = documents.text(predictions=documents.rows(table)) if json else table.to_csv(index=False)
     print(text, end="\n" if json else "")
-    return 0
 
 
 def compare(

@@ -71,6 +71,17 @@ def read_data(data: str, how: Format = AS_USUAL) -> tuple[pd.DataFrame, str]:
     return frame, f"Data: {what}, {len(frame):,} rows of {listing(frame.columns, limit=8)}."
 
 
+def used_columns(formula: str, *beside: str | None) -> frozenset[str] | None:
+    """Return the columns that a formula names, and those beside it; None where that cannot be told so early."""
+    from bayesmm.formula.formula import parse
+    from bayesmm.formula.roles import roles
+
+    try:
+        return frozenset(roles(parse(formula))) | {name for name in beside if name}
+    except FormulaError:  # as in `check_early`
+        return None
+
+
 def check_early(
     data: str, formula: str, engine: str | None = None, how: Format = AS_USUAL, **beside: str | None
 ) -> None:

@@ -7,7 +7,6 @@ import json
 import lzma
 import sys
 import zipfile
-from dataclasses import replace
 
 import pandas as pd
 import pyarrow
@@ -15,7 +14,7 @@ import pytest
 
 import bayesmm as bmm
 from bayesmm.cli.delimited import COMPRESSED, MAGIC, Format, text_format
-from bayesmm.cli.input import check_early, read_data
+from bayesmm.cli.input import check_early, read_data, used_columns
 from bayesmm.cli.lazy_files import read_lazily
 from bayesmm.cli.main import main
 from bayesmm.runtime.progress import counter, silent, working
@@ -161,10 +160,12 @@ def test_texts_that_are_no_numbers_are_left_alone(tmp_path):
     assert list(read_data(str(tmp_path / "x.csv"))[0]["g"]) == ["1,5", "x"]
     (tmp_path / "y.csv").write_text('y,g\n1.5,"1,5"\n2,"2,5"\n')  # labels of pairs
     assert list(read_data(str(tmp_path / "y.csv"), text_format(None, "."))[0]["g"]) == ["1,5", "2,5"]
-    labels = text_format(None, None)
-    assert read_data(str(tmp_path / "y.csv"), replace(labels, formula="y ~ 1"))[0].shape == (2, 2)  # g does not matter
+    assert used_columns("y ~ age + (1 | g)", "w", None) == {"y", "age", "g", "w"}  # no "a"
+    assert used_columns("y ~ ar(t, g) +") is None
+    labels = text_format(None, None, used_columns("y ~ 1"))
+    assert read_data(str(tmp_path / "y.csv"), labels)[0].shape == (2, 2)  # g does not matter
     with pytest.raises(bmm.DataError, match="column 'g' has texts such as '1,5'"):
-        read_data(str(tmp_path / "y.csv"), replace(labels, formula="y ~ 1 + (1 | g)"))
+        read_data(str(tmp_path / "y.csv"), text_format(None, None, used_columns("y ~ 1", "g")))
     (tmp_path / "one.csv").write_text("two words\n1.5\n")
     assert read_data(str(tmp_path / "one.csv"))[0].shape == (1, 1)
 

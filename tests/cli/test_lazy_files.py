@@ -94,7 +94,7 @@ def test_predictions_of_a_saved_fit_are_written_in_parts(folders, tmp_path, caps
     found = pd.read_csv(tmp_path / "all.csv")
     assert found["mean"].to_numpy() == pytest.approx(fit.predict(seed=1).to_frame()["mean"].to_numpy(), rel=1e-9)
     assert main([*words, "--to", str(tmp_path / "all.csv")]) == 2 and "exists already" in capsys.readouterr().err
-    assert main(words) == 2 and "--to FILE is needed" in capsys.readouterr().err
+    assert main(words) == 2 and "needs --to FILE" in capsys.readouterr().err
 
 
 def test_what_needs_rows_is_said_in_words_of_the_shell():
