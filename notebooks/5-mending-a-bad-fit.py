@@ -99,7 +99,7 @@ label = axes[0].set_ylabel("sd between sites")
 # %%
 for name, each in fits.items():
     share = float((each.tree["posterior"]["sd_site"] < 0.5).mean())
-    print(f"{name}: {share:.0%} of the draws have an sd below 0.5")
+    print(f"{name}: {100 * share:.0f} % of the draws have an sd below 0.5")
 
 # %% [markdown]
 # Three answers to one question. The checks say which to believe:

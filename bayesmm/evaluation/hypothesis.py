@@ -121,7 +121,7 @@ def hypothesis(
     row = describe(draws[None])[["mean", "sd", "lower", "upper"]].iloc[0].to_dict()
     more, notes = (_point if kind == "equal" else _interval)(draws, values, kind, at, before, parameters)
     said = text[kind].format(name, *at)
-    notes = [f"Interval: {CI_PROB:.0%} equal-tailed. {notes[0]}", *notes[1:], *filter(None, [before.trouble])]
+    notes = [f"Interval: {100 * CI_PROB:g} % equal-tailed. {notes[0]}", *notes[1:], *filter(None, [before.trouble])]
     return HypothesisTest(said, pd.DataFrame([row | more]), draws, tuple(notes))
 
 

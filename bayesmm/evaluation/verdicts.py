@@ -96,7 +96,7 @@ def say_why(row: Row, rule: Rule) -> str:
     verb = "make" if one == PARTS[1] else "makes"
     return (
         f"{said}. More than one cause applies: of the difference of {abs(row.difference):.2f} sds {one} {verb} "
-        f"{most:.0%} and {other} {less:.0%}"
+        f"{100 * most:.0f} % and {other} {100 * less:.0f} %"
     )
 
 

@@ -79,15 +79,15 @@ def test_two_causes_are_weighed():
     both = dataclasses.replace(AGREEING, mean=12.0, median=11.8, mode=11.3, map=11.2)
     assert judge(both).verdict == "prior pull"
     assert say_why(both, judge(both)).endswith(
-        "More than one cause applies: of the difference of 2.00 sds the priors make 60% and the way from a mode to a "
-        "mean 40%"
+        "More than one cause applies: of the difference of 2.00 sds the priors make 60 % and the way from a mode to a "
+        "mean 40 %"
     )
     assert sum(both.parts) == pytest.approx(1)
     one = dataclasses.replace(AGREEING, mean=12.0, median=12.0, mode=12.0, map=11.9)
     assert "More than one" not in say_why(one, judge(one))
     laplace = dataclasses.replace(AGREEING, method="ML", nagq=1, reml=10.8, map=10.8, mean=11.3, median=11.2)
     assert judge(laplace).verdict == "Laplace"
-    assert "how the likelihood is maximised makes 62% and the way from a mode to a mean 38%" in say_why(
+    assert "how the likelihood is maximised makes 62 % and the way from a mode to a mean 38 %" in say_why(
         laplace, judge(laplace)
     )
     nan = dataclasses.replace(AGREEING, mean=10.6, median=10.4, map=float("nan"))

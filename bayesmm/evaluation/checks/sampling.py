@@ -181,7 +181,9 @@ def tree_depth(evidence: Evidence) -> Check:
         return not_recorded("tree depth", DEPTH_LIMIT)
     share = float(evidence.stats["reached_max_treedepth"].mean(axis=1).max())
     if share <= DEPTH_LIMIT:
-        return Check("tree depth", True, share, DEPTH_LIMIT, f"{share:.1%} of the draws of a chain were cut off")
+        return Check(
+            "tree depth", True, share, DEPTH_LIMIT, f"{100 * share:.1f} % of the draws of a chain were cut off"
+        )
     advice_text = f"tune for longer, with tune={2 * max(int(evidence.record.get('tune', 0)), 1000)}"
     value, most = apart(share, DEPTH_LIMIT, 0, "%")
     message = f"{value} of the draws of a chain stopped at the largest tree depth (limit {most}): "

@@ -338,7 +338,7 @@ def _remarks(found: Power) -> list[str]:
             " x ".join(f"{k:,}" for k in row) for row in found.table.loc[many, counted].itertuples(index=False)
         )
         said.append(
-            f"With {where} levels more than {MOST_FAILED:.0%} of the data sets could not be simulated or fitted, and "
-            "the power is that of the others."
+            f"With {where} levels more than {100 * MOST_FAILED:g} % of the data sets could not be simulated or fitted, "
+            "and the power is that of the others."
         )
     return wrap(" ".join(said), indent="") if said else []
