@@ -20,7 +20,6 @@ from bayesmm.families.zeros import (
     graph_beside_zeros,
     graph_hurdle,
     graph_inflated,
-    hurdle_moments,
     inflated_cdf,
     inflated_variance,
     share_seen,
@@ -131,42 +130,9 @@ def _above_zero_graph(
 # a hurdle before counts above 0
 
 
-def hurdle_of(counts: Counts) -> dict[str, object]:
-    """Return what `Family` takes for what is 0 with a probability, and otherwise a count above 0."""
-    return {
-        "mean": With(_hurdle_mean, counts),
-        "variance": With(_hurdle_variance, counts),
-        "draw": With(_hurdle_draw, counts),
-        "cdf": With(_hurdle_cdf, counts),
-        "graph_density": With(_hurdle_graph, counts),
-    }
-
-
-def _hurdle_moments(counts: Counts, mu: Array, aux: tuple) -> tuple[Array, Array]:
-    k = len(counts.family.parameters)
-    return hurdle_moments(*_above_zero_moments(counts, mu, aux[:k]), aux[k])
-
-
-def _hurdle_mean(counts: Counts, mu: Array, aux: tuple) -> Array:
-    """Return (1 - p) mu / (1 - P(0)), P(0) being that of counts that are not hindered."""
-    return _hurdle_moments(counts, mu, aux)[0]
-
-
-def _hurdle_variance(counts: Counts, mu: Array, aux: tuple) -> Array:
-    """Return the variance of the response, zeros included."""
-    return _hurdle_moments(counts, mu, aux)[1]
-
-
-def _hurdle_draw(counts: Counts, rng: np.random.Generator, mu: Array, trials: object, aux: tuple) -> Array:
-    """Return random counts."""
-    k = len(counts.family.parameters)
-    return sometimes_zero(rng, counts.draw_above_zero(rng, mu, trials, aux[:k]), aux[k])
-
-
-def _hurdle_cdf(counts: Counts, y: Array, mu: Array, trials: object, aux: tuple) -> Array:
-    """Return P(Y <= y)."""
-    k = len(counts.family.parameters)
-    return inflated_cdf(_above_zero_cdf(counts, y, mu, trials, aux[:k]), y, aux[k])
+def hurdle_of(truncated: Family, counts: Counts) -> dict[str, object]:
+    """Return what `Family` takes for what is 0 with a probability, and otherwise a count above 0, as `truncated`."""
+    return inflated_of(truncated) | {"graph_density": With(_hurdle_graph, counts)}
 
 
 def _hurdle_graph(

@@ -13,6 +13,7 @@ from bayesmm.families.negbinomial import density as base_density
 from bayesmm.families.negbinomial import score as base_score
 from bayesmm.families.responses import Response
 from bayesmm.families.support import COUNTS_BESIDE_ZEROS
+from bayesmm.families.truncated_negbinomial import family as truncated
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
     above_zero,
@@ -78,5 +79,5 @@ family = Family(
     tex=r"\mathrm{HurdleNegBinomial}(\mu_{i},\ \kappa,\ \pi)",
     several_modes=("log",),
     cost=400.0,
-    **hurdle_of(base.counts),
+    **hurdle_of(truncated, base.counts),
 )

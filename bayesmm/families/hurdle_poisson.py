@@ -9,6 +9,7 @@ from bayesmm.families.kernel import Kernels, kernel
 from bayesmm.families.poisson import density as base_density
 from bayesmm.families.responses import Response
 from bayesmm.families.support import COUNTS_BESIDE_ZEROS
+from bayesmm.families.truncated_poisson import family as truncated
 from bayesmm.families.zeros import (
     NO_RESIDUAL,
     above_zero,
@@ -69,5 +70,5 @@ family = Family(
     tex=r"\mathrm{HurdlePoisson}(\mu_{i},\ \pi)",
     overdispersed="hurdle_negbinomial",
     cost=130.0,
-    **hurdle_of(base.counts),
+    **hurdle_of(truncated, base.counts),
 )

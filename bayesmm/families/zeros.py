@@ -212,11 +212,6 @@ def above_zero_moments(mean: Array, variance: Array, log_zero: Array) -> tuple[A
         return np.where(mean > 0, first, 1.0), np.where(mean > 0, np.maximum(second - np.square(first), 0.0), 0.0)
 
 
-def hurdle_moments(mean: Array, variance: Array, share: Array) -> tuple[Array, Array]:
-    """Return mean and variance of a hurdle, from mean and variance of its values above 0."""
-    return (1 - share) * mean, inflated_variance(mean, variance, share)
-
-
 def sometimes_zero(rng: np.random.Generator, y: Array, share: Array) -> Array:
     """Return responses that are 0 with a probability of `share`, and otherwise y; a NaN stays."""
     return np.where((rng.uniform(size=np.shape(y)) < share) & ~np.isnan(y), 0.0, y)
