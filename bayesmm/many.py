@@ -77,7 +77,8 @@ class Fits(Mapping):
 
     def __repr__(self) -> str:
         lost = f", {len(self.failed):,} failed ({listing(self.failed, 3)})" if self.failed else ""
-        left = f", interrupted: {len(self.unfinished):,} not finished" if self.unfinished else ""
+        why = "ended early" if self.ended else "interrupted"
+        left = f", {why}: {len(self.unfinished):,} not finished" if self.unfinished else ""
         return f"{count(len(self.fits), 'fit')}{lost}{left}"
 
 

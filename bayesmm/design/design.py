@@ -221,10 +221,8 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
         X, coefficients, aliased = X[:, 1:].copy(), coefficients[1:], tuple(j - 1 for j in aliased)
         bases = replace(bases, fixed=whole.without_intercept())
     scope.said.extend([*said, *remarks(formula, fixed, values, blocks, scope, left, residual)])
-    known = dict(states=dict(scope.states), bases=bases, groupings=groupings, repeats=spec.learned)
-    known |= dict(formula=formula, family=left.family, arguments=data_arguments(missing, weights, trials))
     return Design(
-        spec=replace(spec, **known),
+        spec=_taught(spec, scope, left, formula=formula, bases=bases, groupings=groupings, given=(weights, trials)),
         response=text_of(formula.response),
         y=left.y,
         X=X,
@@ -242,6 +240,13 @@ def design_of(spec: DesignSpec, data: object, *, weights: object = None, trials:
         residual=residual,
         limits=left.limits,
     )
+
+
+def _taught(spec: DesignSpec, scope: Scope, left: Outcome, *, given: tuple, **known: object) -> DesignSpec:
+    """Return a spec with all that there is to know; `given` are the table's weights and trials."""
+    arguments = data_arguments(spec.arguments.missing, *given)
+    states, repeats = dict(scope.states), spec.learned
+    return replace(spec, states=states, repeats=repeats, family=left.family, arguments=arguments, **known)
 
 
 def _residual(

@@ -35,7 +35,7 @@ from bayesmm.likelihood.laplace_cholesky import (
     solve,
     times_rows,
 )
-from bayesmm.likelihood.response_kernels import add_score, derivatives, has_joint, set_joint
+from bayesmm.likelihood.response_kernels import add_score, derivatives, has_joint, is_real, set_joint
 
 NEWTON_STEPS, HALVINGS = 100, 30
 # A step that had to be shortened to this went nowhere.
@@ -47,7 +47,6 @@ DECREMENT = 1e-12
 ARMIJO = 1e-4
 # Changes of a sum below this fraction of it are rounding.
 ROUNDING = 1e-13
-MOST_BITS = 62  # of `Response.real`
 # Relative step of the fourth-order difference in an auxiliary parameter: error about (1e-3)^4 / 30.
 AUXILIARY_STEP = 1e-3
 # Of one that may be any number, which has no size: shorter than two thresholds are apart, unless a category has few of
@@ -313,7 +312,7 @@ def _auxiliary_gradient(response, eta, aux, leverage, kappa):
         own[:] = 0.0
         add_score(response.family, response.link, y, size, eta[i], aux[k], w, width, pointer(own, 0))
         for j in range(width):
-            h = REAL_STEP if (response.real >> min(j, MOST_BITS)) & 1 else AUXILIARY_STEP * aux[k, j]
+            h = REAL_STEP if is_real(response.real, j) else AUXILIARY_STEP * aux[k, j]
             if h == 0.0 or not math.isfinite(aux[k, j]):  # no parameter, or a threshold that is none
                 continue
             d_aux[k, j] += own[j]

@@ -15,10 +15,9 @@ from bayesmm.likelihood.response_terms import GENERAL, SMOOTH, kind_of
 
 # (settings, nodes, log weights, y, size, weight, eta, A, aux, u, value, d_eta, d_A, d_aux, pool) -> 1, or 0 where the
 # level has no value. For n rows and q random effects, see `Rows`: u, (q,), is the mode out, and where the search for it
-# begins if STARTED is 1, value, (2,), the log
-# integral of exp f and f(u), d_eta, (n,), and d_A, (q, n), are the value's derivatives, and d_aux is added to. It and
-# aux have three numbers, or so many for each row. `pool` has the size that the rule asks for; the settings say what is
-# asked.
+# begins if STARTED is 1, value, (2,), the log integral of exp f and f(u), d_eta, (n,), and d_A, (q, n), are the value's
+# derivatives, and d_aux is added to. It and aux have three numbers, or so many for each row. `pool` has the size that
+# the rule asks for; the settings say what is asked.
 LEVEL = INT64(WORDS, *[DOUBLES] * 14)
 # The places of the settings, int64.
 FAMILY, LINK, ROWS, EFFECTS, AUXILIARIES, TASK, FINE, NODES, BY, REAL, STARTED = range(11)

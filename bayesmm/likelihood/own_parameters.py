@@ -20,8 +20,8 @@ from bayesmm.design.residual.of_family import IDENTITY, LOG, THRESHOLD, link_cod
 from bayesmm.families.family import MOST_PARAMETERS, REAL_VALUES, Auxiliary
 from bayesmm.likelihood.compiled import fused, inlined
 from bayesmm.likelihood.packed import Cube, Floats, Integer, Integers, Ints, Matrix, pack, reader
+from bayesmm.likelihood.response_kernels import MOST_BITS
 
-MOST_BITS = 62  # of `Response.real`
 BY = MOST_PARAMETERS  # numbers of a row at least: w of those below
 
 

@@ -26,6 +26,7 @@ DENSITY, SCORE, WHOLE_STRIP, JOINT = 0, 1, 2, 3
 DOUBLE = types.float64
 ROW = types.void(DOUBLE, DOUBLE, DOUBLE, DOUBLES, DOUBLES)  # a C function of a row: (y, size, eta, aux, out)
 WIDEST = 128  # parameters that a row may have
+MOST_BITS = 62  # of what says which parameters may be any number: those from there on share one
 OUTPUTS = 4  # numbers that a C function of a row gives: (log density, three derivatives), or (three derivatives, 0)
 
 
@@ -238,3 +239,9 @@ def add_score(family, link, y, size, eta, aux, weight, by, out):
     out[0] += weight * a0
     out[1] += weight * a1
     out[2] += weight * a2
+
+
+@inner
+def is_real(real, m):
+    """Return whether the m-th parameter of a family may be any number, by the bits that say so."""
+    return (real >> min(m, MOST_BITS)) & 1 == 1

@@ -27,9 +27,9 @@ from bayesmm.likelihood.level_rows import (
 )
 from bayesmm.likelihood.lines import Line, add_scores, add_up, aim, evaluate, line_at, line_size
 from bayesmm.likelihood.modes import DECREMENT, Search, find_mode, search_at, search_size
+from bayesmm.likelihood.response_kernels import is_real
 from bayesmm.likelihood.response_terms import row_derivatives
 
-MOST_BITS = 62  # of `Rows.real`
 STEP = 6e-6  # of central differences: the cube root of the precision
 
 
@@ -229,7 +229,7 @@ def derivatives_at(rows, i, eta, aux):
 def mixed(rows, i, at, m, moved):
     """Return the derivatives of a row's d1 and d2 in auxiliary m, by central differences."""
     own, slope, curve = own_aux(rows, i), 0.0, 0.0
-    step = STEP if (rows.real >> min(m, MOST_BITS)) & 1 else STEP * own[m]
+    step = STEP if is_real(rows.real, m) else STEP * own[m]
     if step == 0.0 or not math.isfinite(own[m]):  # no parameter, or a threshold that is none
         return 0.0, 0.0
     for side in (-1.0, 1.0):

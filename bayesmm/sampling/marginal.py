@@ -48,7 +48,7 @@ from bayesmm.storage.runs import Run, RunningSampler, Stream, alias, no_stats
 SPREAD, JITTER = 2.0, 1.0
 Starts = Callable[[int], Floats]  # a chain's start for a seed
 NOWHERE: Mapping[str, float] = MappingProxyType({})
-FAR = 4.0  # sds from the centre: as far as draws are
+FAR = 4.0  # sds from the centre, about as far as some thousands of draws are; ours
 RECORDED = ("nutpie", "numba", "numpy", "arviz")  # versions that make up a result
 
 
@@ -210,9 +210,9 @@ def sample(
             warnings.warn(text, BayesmmWarning, stacklevel=3)
         made = make()
         ahead.join()
-        if made.model.design.residual.formulas:
-            far = FAR * np.tril(made.at.factor).T
-            _at(made, made.at.centre + np.vstack([far, -far]))  # what is no number is said before anything is sampled
+        if made.model.design.residual.formulas and made.model.design.family.gaussian:
+            far = FAR * made.at.factor.T
+            _at(made, made.at.centre + np.vstack([far, -far]))  # a sigma that is no number is said before sampling
         if stream is None:  # which holds no draws
             refuse({"x": made.at.size}, settings.draws, settings.tune, settings.chains)
         about = record("nutpie", settings, said, RECORDED)

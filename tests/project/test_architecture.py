@@ -15,6 +15,7 @@ PACKAGE = ROOT / "bayesmm"
 HEAVY = {"pandas", "pymc", "pytensor", "numba", "matplotlib", "xarray", "scipy", "nutpie", "arviz", "pooch"}
 MOST_LOOSE = 7  # modules outside the folders of the rooms
 MOST_LINES = 400  # of a module
+MOST_OF_A_FUNCTION = 50  # lines, its docstring apart
 
 
 def rooms() -> list[str]:
@@ -148,6 +149,16 @@ def test_few_modules_stand_outside_a_room():
 def test_no_module_is_long():
     long = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
     assert {module: lines for module, lines in long.items() if lines > MOST_LINES} == {}
+
+
+def test_functions_fit_a_screen():
+    long = {}
+    for module, path in MODULES.items():
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                told = function.body[0].end_lineno - function.body[0].lineno + 1 if ast.get_docstring(function) else 0
+                long[f"{module}: {function.name}"] = function.end_lineno - function.lineno + 1 - told
+    assert {name: lines for name, lines in long.items() if lines > MOST_OF_A_FUNCTION} == {}
 
 
 # ----------------------------------------------------------------------------------------------------------------------
