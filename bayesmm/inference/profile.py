@@ -41,6 +41,7 @@ ARRIVED = 1e-4
 # Beside a bound, a gradient by which the search was held up there.
 HELD_UP = 1e-2
 LEFT = 0.05  # share of z from which on a walk has left the plateau that its estimate may be on
+JUMP = 0.9  # share of z below which zeta, a hair before it is z, has jumped
 # The walk ends where zeta has risen by less than this share of z over so many steps: it has come to its limit.
 RISE, FLAT_STEPS = 1e-3, 8
 # Diagonal entries of the relative factors nearer to 0 are moved away from it before a search: 0 is always stationary.
@@ -217,10 +218,11 @@ class _Walk:
     def is_flat(self, z: float) -> bool:
         """Return whether zeta has come to its limit: not where the estimate itself is on a plateau.
 
-        From a plateau the walk goes on towards an end that is finite, which halving comes near to; towards infinity it
-        would only grow, as the coefficient of a column that separates the responses does.
+        A parameter with a finite bound may have its estimate on a plateau beside it, a dispersion of 1e-12 say, which
+        the first steps do not leave. One without any is flat only where it goes to infinity, as the coefficient of a
+        column that separates the responses does.
         """
-        left = self.zeta[-1] > LEFT * z or not math.isfinite(self.end)
+        left = self.zeta[-1] > LEFT * z or not any(map(math.isfinite, self.held.bounds))
         flat = len(self.zeta) > FLAT_STEPS and self.zeta[-1] - self.zeta[-1 - FLAT_STEPS] < RISE * z
         return left and flat
 
@@ -265,6 +267,8 @@ def _side(held: Curve, sign: int, z: float) -> _Walk:
         following = c + sign * step
         if sign * (following - bound) >= 0:
             following = bound if held.attained else (c + bound) / 2
+            if following == c or (following == bound and not held.attained):  # no number lies between them
+                break
         new = walk.at(following)
         for part in CLOSER if math.isnan(new) else ():  # beyond what can be computed: nearer there may be an end
             following = c + (following - c) * part
@@ -275,8 +279,9 @@ def _side(held: Curve, sign: int, z: float) -> _Walk:
             walk.forget(following)
             new = walk.at(following, thorough=True)
         if new >= z:
-            walk.end = _root(walk, c, following, z)
-            return walk
+            if _ends(walk, c, following, z):
+                return walk
+            break
         if math.isnan(new) or (walk.is_flat(z) and not (held.attained and math.isfinite(bound))):
             break
         step = _next_step(abs(following - c), new - zeta, z)
@@ -292,8 +297,8 @@ def _next_step(step: float, gained: float, z: float) -> float:
     return step * min(GROWTH, z / POINTS_TO_END / gained) if gained > 0 else step * GROWTH
 
 
-def _root(walk: _Walk, inside: float, outside: float, z: float) -> float:
-    """Return where zeta is z, and end the walk there."""
+def _ends(walk: _Walk, inside: float, outside: float, z: float) -> bool:
+    """End the walk where zeta is z, and return True; False where it jumps there: a search has fallen short outside."""
     known = dict(zip(walk.values, walk.zeta, strict=True))
 
     def excess(c: float) -> float:
@@ -301,6 +306,12 @@ def _root(walk: _Walk, inside: float, outside: float, z: float) -> float:
 
     tolerance = END_PRECISION * max(abs(inside - outside), abs(inside), abs(outside))
     end = float(brentq(excess, inside, outside, xtol=tolerance, rtol=4 * np.finfo(float).eps))
-    within = sum(abs(c - walk.held.estimate) < abs(end - walk.held.estimate) - 2 * tolerance for c in walk.values)
-    walk.values[within:], walk.zeta[within:] = [end], [z]
-    return end
+    before = walk.at(end - math.copysign(2 * tolerance, outside - inside))
+    within = sum(abs(c - walk.held.estimate) < abs(end - walk.held.estimate) - tolerance for c in walk.values)
+    del walk.values[within:], walk.zeta[within:], walk.xs[within:]
+    if before < JUMP * z:
+        return False
+    walk.end = end
+    walk.values.append(end)
+    walk.zeta.append(z)
+    return True

@@ -334,3 +334,33 @@ def test_a_cell_without_counts_has_one_end():
     # 100 zeros: 2 * 100 exp(b) is the quantile
     end = np.log(chi2.ppf(0.95, 1) / 200)
     assert found.loc["beta[Intercept]"].tolist() == [-np.inf, pytest.approx(end, abs=2e-3)]
+
+
+@pytest.mark.parametrize("family", ["nbinom1", "genpois"])
+def test_a_dispersion_of_0_has_an_upper_end(family):
+    """Its walk begins with steps of 1e-12, which are a plateau that it has to leave."""
+    rng = np.random.default_rng(1)
+    y = rng.binomial(10, 0.3, 200)  # with less variance than Poisson counts
+    found = bmm.Model("y ~ 1", {"y": y}, family).maximize().confint().loc["phi"]
+    assert found["lower"] == 0 and 0.01 < found["upper"] < 0.2
+
+
+def test_a_share_of_zeros_of_almost_1_has_its_lower_end():
+    """No number lies between the estimate, 1 - 2e-13, and the bound, which has no logit."""
+    rng = np.random.default_rng(1)
+    f = np.repeat(["a", "b"], 50)
+    y = np.where(f == "a", 0, rng.poisson(1.5, 100))
+    with pytest.warns(bmm.BayesmmWarning):
+        found = bmm.Model(("y ~ 1", "hu ~ f"), {"y": y, "f": f}, "hurdle_poisson").maximize().confint()
+    # 50 zeros: -2 * 50 log(hu) is the quantile
+    assert found.loc["hu"].tolist() == [pytest.approx(np.exp(-chi2.ppf(0.95, 1) / 100), abs=1e-4), 1.0]
+
+
+def test_where_zeta_jumps_there_is_no_end():
+    """A search that fell short, 1e6 standard errors away, was taken for an end."""
+    rng = np.random.default_rng(1)
+    x = np.repeat([0, 1], 30)
+    y = np.where(x == 0, 0.0, rng.gamma(2, 1, 60) * (rng.uniform(size=60) < 0.8))
+    with pytest.warns(bmm.BayesmmWarning, match=r"gives beta\[x\] no upper limit"):
+        found = bmm.Model("y ~ x", {"y": y, "x": x}, "tweedie").maximize().confint()
+    assert found.loc["beta[x]"].tolist() == [pytest.approx(3.916, abs=1e-2), np.inf]
