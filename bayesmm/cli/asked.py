@@ -85,7 +85,7 @@ class Asked:
         with working("loading libraries and data"):
             from bayesmm.model import Model
 
-            used = used_columns(self.formula, self.arguments["trials"], self.arguments["weights"])
+            used = used_columns(self.formula, *(self.arguments[name] for name in ("family", "trials", "weights")))
             frame, taken = read_by(self.engine, self.data, text_format(self.delimiter, self.decimal, used))
             self.beside.say(taken, end="\n\n")
             priors = read_priors(self.prior or []) or None

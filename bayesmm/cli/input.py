@@ -71,15 +71,19 @@ def read_data(data: str, how: Format = AS_USUAL) -> tuple[pd.DataFrame, str]:
     return frame, f"Data: {what}, {len(frame):,} rows of {listing(frame.columns, limit=8)}."
 
 
-def used_columns(formula: str, *beside: str | None) -> frozenset[str] | None:
-    """Return the columns that a formula names, and those beside it; None where that cannot be told so early."""
-    from bayesmm.formula.formula import parse
+def used_columns(formula: str, family: str, *beside: str | None) -> frozenset[str]:
+    """Return the columns that the formula of a family's model names, and those beside it.
+
+    Raises
+    ------
+    FormulaError, DataError
+        As the model itself would of such a formula, and of such a family.
+    """
+    from bayesmm.design.covariance.structures import parse_formula
+    from bayesmm.families.families import get_family
     from bayesmm.formula.roles import roles
 
-    try:
-        return frozenset(roles(parse(formula))) | {name for name in beside if name}
-    except FormulaError:  # as in `check_early`
-        return None
+    return frozenset(roles(parse_formula(formula, family=get_family(family)))) | {name for name in beside if name}
 
 
 def check_early(

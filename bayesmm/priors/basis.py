@@ -171,10 +171,11 @@ def _check_number(part: ResidualTerm, sigma: object) -> None:
     """Raise a DataError for a sigma that is 0 or infinite to a computer: of Gaussian models rows follow from it."""
     if not np.all((0 < sigma) & (sigma < np.inf)):
         (parameter,) = part.parameters
+        names = [term for term in parameter.terms if ":" not in term]
         raise DataError(
-            f"{part.text}: the residual sd where {listing(parameter.terms, limit=3)} would be 0, far from the data, "
-            "is beyond the numbers that can be computed with; write center() around it, which changes neither priors "
-            "nor predictions"
+            f"{part.text}: the residual sd where {listing(names, limit=3)} would be 0, far from the data, is beyond "
+            f"the numbers that can be computed with; write center() around {'it' if len(names) == 1 else 'them'}, "
+            "which changes neither priors nor predictions"
         )
 
 

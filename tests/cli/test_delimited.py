@@ -160,14 +160,31 @@ def test_texts_that_are_no_numbers_are_left_alone(tmp_path):
     assert list(read_data(str(tmp_path / "x.csv"))[0]["g"]) == ["1,5", "x"]
     (tmp_path / "y.csv").write_text('y,g\n1.5,"1,5"\n2,"2,5"\n')  # labels of pairs
     assert list(read_data(str(tmp_path / "y.csv"), text_format(None, "."))[0]["g"]) == ["1,5", "2,5"]
-    assert used_columns("y ~ age + (1 | g)", "w", None) == {"y", "age", "g", "w"}  # no "a"
-    assert used_columns("y ~ ar(t, g) +") is None
-    labels = text_format(None, None, used_columns("y ~ 1"))
+    labels = text_format(None, None, used_columns("y ~ 1", "gaussian"))
     assert read_data(str(tmp_path / "y.csv"), labels)[0].shape == (2, 2)  # g does not matter
     with pytest.raises(bmm.DataError, match="column 'g' has texts such as '1,5'"):
-        read_data(str(tmp_path / "y.csv"), text_format(None, None, used_columns("y ~ 1", "g")))
+        read_data(str(tmp_path / "y.csv"), text_format(None, None, used_columns("y ~ 1", "gaussian", "g")))
     (tmp_path / "one.csv").write_text("two words\n1.5\n")
     assert read_data(str(tmp_path / "one.csv"))[0].shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("formula", "family", "columns"),
+    [
+        ("y ~ age + (1 | g)", "gaussian", "y age g w"),  # no "a"
+        ("y ~ x + (1 | g) + ar(t, h)", "gaussian", "y x g t h w"),
+        ("y | se(s, sigma = TRUE) ~ x", "gaussian", "y s x w"),
+        ("y ~ x; zi ~ z", "zero_inflated_poisson", "y x z w"),
+        ("y ~ x + (1 | p | g)", "categorical", "y x g w"),
+    ],
+)
+def test_the_columns_that_matter_are_those_of_the_model(formula, family, columns):
+    assert used_columns(formula, family, "w", None) == set(columns.split())
+
+
+def test_a_formula_that_is_none_is_said_before_the_columns():
+    with pytest.raises(bmm.FormulaError):
+        used_columns("y ~ ar(t, g) +", "gaussian")
 
 
 @pytest.mark.parametrize(
