@@ -125,13 +125,12 @@ def test_a_comparison_names_the_fits_by_their_files(run):
 
 
 def test_a_report_stands_beside_the_fit_and_replaces_no_other_page(run, folder):
-    assert run("report", "b.nc")[0] in (0, 3)
     page = folder / "b.html"
-    assert page.stat().st_size > 10_000
     page.write_text("<p>of somebody else</p>")
     code, _, err = run("report", "b.nc")
     assert code == 2 and "b.html" in err.splitlines()[-1] and page.read_text() == "<p>of somebody else</p>"
-    assert run("report", "b.nc", "--overwrite")[0] in (0, 3) and page.stat().st_size > 10_000
+    page.unlink()
+    assert run("report", "b.nc")[0] in (0, 3) and page.stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(("words", "expected"), [

@@ -67,7 +67,7 @@ def test_pytensor_has_the_compiled_density_and_its_slopes(name, link, truncated)
         assert found[3 + m] == pytest.approx(scores[:, m].sum(), rel=1e-6, abs=1e-6)
 
 
-@pytest.mark.parametrize("truncated", [False, True])
+@pytest.mark.parametrize("truncated", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize(("name", "link"), CASES)
 def test_wild_predictors_give_a_density_or_none(name, link, truncated):
     """Compiled, a density far out is -inf with slopes of 0, or finite: never NaN."""
@@ -173,14 +173,14 @@ def test_draws_of_truncated_responses_are_inside_the_limits_and_from_the_distrib
     base, rng = get_family("gaussian"), np.random.default_rng(2)
     family = as_observed(base, False, True)
     for low, high in ((-0.5, 0.7), (4.0, np.inf), (-np.inf, -9.0), (11.0, 11.5)):
-        limits = Limits(np.full(4000, np.nan), np.full(4000, low), np.full(4000, high))
-        drawn = family.draw(rng, np.zeros(4000), limits, (1.0,))
+        limits = Limits(np.full(1000, np.nan), np.full(1000, low), np.full(1000, high))
+        drawn = family.draw(rng, np.zeros(1000), limits, (1.0,))
         assert drawn.min() >= low and drawn.max() <= high
         known = distribution("gaussian", 0.0, (1.0,))
         whole = log_probability(known, low, high)
         at = np.quantile(drawn, [0.25, 0.5, 0.75])
         share = np.exp([log_probability(known, low, y) - whole for y in at])
-        np.testing.assert_allclose(share, [0.25, 0.5, 0.75], atol=0.035)  # 4.5 standard errors of 4,000 draws
+        np.testing.assert_allclose(share, [0.25, 0.5, 0.75], atol=0.07)  # 4.5 standard errors of 1,000 draws
 
 
 @pytest.mark.parametrize("name", ["lognormal", "weibull", "exponential", "gamma", "inverse_gaussian", "negbinomial"])

@@ -162,6 +162,7 @@ def test_all_that_is_done_with_a_posterior(fit, tmp_path):
     np.testing.assert_array_equal(again.predict().draws, predictions.draws)
 
 
+@pytest.mark.slow
 def test_a_report_is_written(fit, tmp_path):
     fit.report(tmp_path / "report.html")
     assert "threshold[1|2]" in (tmp_path / "report.html").read_text()

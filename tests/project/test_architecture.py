@@ -26,6 +26,7 @@ def rooms() -> list[str]:
 
 
 MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+parsed = cache(ast.parse)  # a module is looked at by several tests
 RANK = {room.removesuffix(".py"): -position for position, room in enumerate(rooms())}
 
 
@@ -83,7 +84,7 @@ def module_of(dotted: str) -> str | None:
 
 def imports_of(module: str, source: str | None = None) -> Imports:
     visitor = Imports(module)
-    visitor.visit(ast.parse(source if source is not None else MODULES[module].read_text(encoding="utf-8")))
+    visitor.visit(parsed(source if source is not None else MODULES[module].read_text(encoding="utf-8")))
     return visitor
 
 
@@ -154,7 +155,7 @@ def test_no_module_is_long():
 def test_functions_fit_a_screen():
     long = {}
     for module, path in MODULES.items():
-        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for function in ast.walk(parsed(path.read_text(encoding="utf-8"))):
             if isinstance(function, ast.FunctionDef):
                 told = function.body[0].end_lineno - function.body[0].lineno + 1 if ast.get_docstring(function) else 0
                 long[f"{module}: {function.name}"] = function.end_lineno - function.lineno + 1 - told
@@ -225,7 +226,7 @@ def named_families(source: str) -> list[int]:
 
     "beta" alone is the coefficients, and is looked for in comparisons with something of a family only.
     """
-    tree, names = ast.parse(source), sorted(path.stem for path in family_files())
+    tree, names = parsed(source), sorted(path.stem for path in family_files())
     allowed = docstrings(tree) | defaults_of_family(tree) | names_of_arguments(tree)
     written = re.compile(rf"family=['\"]?({'|'.join(names)})\b")
     lines = []
@@ -324,7 +325,7 @@ def test_the_command_line_loads_nothing_heavy_at_the_top():
 
 
 def calls_of_samplers(module: str) -> list[str]:
-    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    tree = parsed(MODULES[module].read_text(encoding="utf-8"))
     return [
         ast.unparse(node)
         for node in ast.walk(tree)
@@ -353,7 +354,7 @@ OPEN = rf"(?:{PIECE})(?:$|[{{%])|^(?:_term|_centred)"  # a text to be joined to 
 
 def names_built(source: str) -> list[str]:
     """Return the expressions of a module in which the name of a parameter is built, searched for or written out."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     inside = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
     documentation = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     found = []
@@ -404,7 +405,7 @@ def test_the_rule_leaves_other_texts_alone(source):
 
 def made_in_the_call(source: str) -> list[int]:
     """Return the lines that take the address of an array which nothing keeps."""
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(parsed(source)) if isinstance(node, ast.Call)]
     takers = [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "pointers"]
     return [node.lineno for node in takers if any(isinstance(argument, ast.Call) for argument in node.args)]
 

@@ -1,6 +1,7 @@
 """Random streams: no two uses of a seed share their numbers, and the package makes generators in one place."""
 
 import ast
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -19,13 +20,16 @@ NUMBERED = {"power", "without a point"}
 MAKERS = {"default_rng", "SeedSequence", "Generator", "RandomState", "PCG64", "Philox", "seed", "spawn"}
 
 
+@cache
 def calls():
-    """Yield (file, name of the called function, call) for every call of the package."""
+    """Return (file, name of the called function, call) for every call of the package."""
+    found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
                 name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-                yield path.relative_to(PACKAGE).as_posix(), name, node
+                found.append((path.relative_to(PACKAGE).as_posix(), name, node))
+    return found
 
 
 def test_generators_are_made_in_one_place():

@@ -108,6 +108,12 @@ CASES = {
     "mixed sds": case("y ~ v + (v | g)", "_sd_g_0 _sd_g_1 _L_g sigma", {"sd_g[v]": Prior("Exponential", lam=0.1)}),
 }  # fmt: skip
 each_case = pytest.mark.parametrize("name", CASES)
+# a case of each kind; compiling a graph's gradient takes most of a second, and the others have theirs in the slow tests
+QUICK = {"intercept only", "correlated slope", "partly correlated", "nested", "crossed", "weights", "no intercept",
+         "fixed sd", "flat", "Student-t", "bounds", "on the variance"}  # fmt: skip
+each_gradient = pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 
 
 def built(name, frame):
@@ -264,7 +270,7 @@ def integrated_over(X, e, V):
     return stats.multivariate_normal(np.zeros(len(e)), V).logpdf(e) + constant
 
 
-@each_case
+@each_gradient
 def test_the_density_is_the_dense_one_and_its_gradient_is_finite_at_prior_draws(frame, name):
     design, priors, graph = built(name, frame)
     evaluate = compiled(graph, [graph.logp(), graph.dlogp()])

@@ -105,6 +105,7 @@ def test_a_store_gives_the_same_draws(model, tmp_path):
         np.testing.assert_array_equal(plain.tree["posterior"][name], again.tree["posterior"][name])
 
 
+@pytest.mark.slow
 def test_all_draws_are_those_of_the_model_with_every_effect_written_out(model):
     integrated = model.sample(draws=2000, seed=1, progress=False)
     written = model.sample(draws=8000, seed=2, effects="explicit", target_accept=0.95, progress=False)

@@ -1,7 +1,10 @@
 """Short runs into a store, and stores whose draws are made by NumPy."""
 
 import json
+import shutil
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from bayesmm.storage.store_reading import read_store
 ROOT = Path(__file__).parents[2]
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 SHORT = dict(draws=150, tune=60, chains=2, cores=2, seed=3, progress=False)
+WORK = TemporaryDirectory()  # of stores that are made once
 ASKED = dict(draws=150, keep_effects=True)
 
 
@@ -56,8 +60,23 @@ def add(target, tree, at, n=10):
         store.write(target, k)
 
 
-def fake_store(path, chains=2, draws=60, length=16, upto=None, end=True, model=None):
-    """Write a store of draws made by NumPy; nothing is sampled, nothing was integrated out."""
+def fake_store(path, model=None, **asked):
+    """Write a store of draws made by NumPy, and return these; nothing is sampled, nothing was integrated out."""
+    if model is not None:
+        return made_store(path, model=model, **asked)
+    folder, tree = usual_store(tuple(asked.items()))
+    shutil.copytree(folder, path)
+    return tree
+
+
+@cache
+def usual_store(asked):
+    """Return a store of the usual model, to be copied, and its draws."""
+    folder = Path(WORK.name) / str(len(list(Path(WORK.name).iterdir())))
+    return folder, made_store(folder, **dict(asked))
+
+
+def made_store(path, chains=2, draws=60, length=16, upto=None, end=True, model=None):
     tree, target = empty_store(path, chains, draws, length, model)
     for at in range(0, draws if upto is None else upto, 10):
         add(target, tree, at)

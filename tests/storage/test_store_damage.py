@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from saved_fits import forge, tree_of
-from stores import add, contents, empty_store, fake_store, refused, same, sleep
+from stores import add, contents, empty_store, fake_store, made_store, refused, same, sleep
 
 import bayesmm as bmm
 from bayesmm.storage import store, store_reading
@@ -120,7 +120,7 @@ def test_a_kill_between_two_files_leaves_what_they_agree_on(tmp_path, monkeypatc
 
     monkeypatch.setattr(store, "write_bytes", dying)
     with pytest.raises(RuntimeError):
-        fake_store(path)
+        made_store(path)
     monkeypatch.undo()
     n = bmm.load(path).tree["posterior"].sizes["draw"]
     tree = tree_of(sleep(), chains=2, draws=60)
