@@ -12,6 +12,7 @@ from bayesmm.design.covariance import unstructured
 from bayesmm.design.covariance.structure import Part
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.independent import INDEPENDENT
+from bayesmm.design.term_basis import TermBases, untouched
 from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Optimum
 from bayesmm.estimation.maximize import maximize
@@ -50,9 +51,10 @@ def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messa
     rng = np.random.default_rng(0)
     blocks = (fake_block(rows=rows),) if blocks is None else tuple(blocks)
     X = np.column_stack([np.ones(rows), *(rng.normal(size=rows) for _ in coefficients[1:])])[:, : len(coefficients)]
+    bases = TermBases(untouched(len(coefficients)), tuple(untouched(len(block.columns)) for block in blocks))
     return FakeDesign(
         limits=None,
-        spec=SimpleNamespace(matrices={}),
+        spec=SimpleNamespace(matrices={}, bases=bases),
         formula=SimpleNamespace(text="Reaction ~ Days + (Days | Subject)"),
         response="Reaction",
         y=rng.normal(250, 25, rows),

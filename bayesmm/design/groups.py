@@ -213,11 +213,11 @@ def residual_confounded(block: Block, weights: np.ndarray | None) -> str | None:
 def _few_levels(block: Block) -> list[Message]:
     if len(block.levels) >= FEW_LEVELS:
         return []
-    rests = "standard deviation of '{}' rests" if len(block.columns) == 1 else "standard deviations of '{}' rest"
+    sds = "the standard deviation" if len(block.columns) == 1 else "standard deviations"
     return [
         warning(
-            f"the {rests.format(block.group)} on {len(block.levels)} levels, so the prior has much weight; compare it "
-            "with the posterior"
+            f"'{block.group}' has {len(block.levels)} levels, too few to learn {sds} of its effects: in a posterior "
+            f"the prior has much weight; give {block.names.sd} an informative one, or make {block.group} a fixed effect"
         )
     ]
 

@@ -25,8 +25,10 @@ from bayesmm.design.parameters import (
     variance_parameters,
 )
 from bayesmm.design.predictors import linear_predictor, random_parameters, shifts
+from bayesmm.design.records import Block
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import mean_values
+from bayesmm.design.term_basis import TermBasis
 from bayesmm.estimation.coefficients import add_effects, beside_effects
 from bayesmm.estimation.estimates import pearson_residuals
 from bayesmm.likelihood.own_parameters import OwnParameters
@@ -79,9 +81,16 @@ def prior_draws(fit) -> dict[str, np.ndarray]:
         if block.correlated:
             found[corr] = variable(fit.tree, corr)
         if not basis.trivial:
-            Sigma = found[sd][..., None] * found[corr] * found[sd][..., None, :]
-            found[sd], found[corr] = _sds_and_correlations(basis.R @ Sigma @ basis.R.T)
+            found[sd], found[corr] = in_basis(fit, block, basis)
     return found
+
+
+def in_basis(fit, block: Block, basis: TermBasis) -> tuple[np.ndarray, np.ndarray]:
+    """Return the draws of a correlated block's sds, (chains, draws, q), and correlations, (.., q, q), in a basis."""
+    sds, R = variable(fit.tree, block.names.sd), variable(fit.tree, block.names.corr)
+    if basis.trivial:
+        return sds, R
+    return _sds_and_correlations(basis.R @ (sds[..., None] * R * sds[..., None, :]) @ basis.R.T)
 
 
 def prior_own_draws(fit) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

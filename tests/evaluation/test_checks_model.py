@@ -94,6 +94,17 @@ def test_a_correlation_near_one_is_nearly_singular(r, status):
         assert f"the correlation of Intercept and Days in Subject is {r:.2f}" in said.message and "||" in said.message
 
 
+@pytest.mark.parametrize("far", [0.0, 2000.0])
+def test_a_correlation_is_judged_at_the_means(far):
+    """Far from the data every intercept and slope correlate by nearly 1 or -1."""
+    rng = np.random.default_rng(1)
+    g, x = np.repeat(np.arange(20), 8), rng.normal(size=160)
+    y = rng.normal(size=20)[g] + x * rng.normal(size=20)[g] + 0.5 * rng.normal(size=160)
+    model = bmm.Model("y ~ x + (x | g)", {"y": y, "x": x + far, "g": g})
+    said = check(model.sample(200, seed=1, sampler="importance", progress=False), "singular")
+    assert said.status == "passed" and said.value == pytest.approx(0.75, abs=0.2)
+
+
 def test_an_sd_piled_up_at_0_is_named_with_an_upper_limit_and_one_away_from_0_is_not():
     rng = np.random.default_rng(0)
     near = with_draws("sd_Subject", lambda sds: np.copyto(sds[..., 1], np.abs(rng.normal(size=(4, 500)))))
@@ -110,6 +121,17 @@ def test_an_sd_piled_up_at_0_is_named_with_an_upper_limit_and_one_away_from_0_is
     assert said.status == "note" and "what the note on prior conflict says, so mend that first" in said.message
     away = with_draws("sd_Subject", lambda sds: np.copyto(sds[..., 1], rng.gamma(4.0, size=(4, 500))))
     assert check(away, "boundary").status == "passed"
+
+
+def test_an_sd_that_is_0_at_the_means_is_not_left_out_where_the_predictor_is_0():
+    """`(0 + x | g)` has groups that are equal at x = 0, far from the data; `(0 + center(x) | g)` was meant."""
+    rng = np.random.default_rng(3)
+    g, x = np.repeat(np.arange(20), 8), rng.uniform(4, 6, 160)
+    y = 1 + (x - 5) * rng.normal(0, 2, 20)[g] + rng.normal(size=160)
+    model = bmm.Model("y ~ x + (x | g)", {"y": y, "x": x, "g": g})
+    said = check(model.sample(400, seed=1, sampler="importance", progress=False), "boundary")
+    assert said.status == "note" and "sd_g[Intercept] at the means does not exclude 0" in said.message
+    assert "leave it out of the terms of g, with center() around the others, or report" in said.message
 
 
 def test_a_correlation_piled_up_at_one_and_a_prior_that_ends_there():

@@ -53,15 +53,14 @@ def test_one_row_in_each_level_is_refused_beside_a_residual(formula, change, nam
 
 def test_two_to_four_levels_are_few():  # C05
     text = (
-        "the standard deviation of 'g' rests on {} levels, so the prior has much weight; compare it with the posterior"
+        "'g' has {} levels, too few to learn {} of its effects: in a posterior the prior has much weight; give sd_g "
+        "an informative one, or make g a fixed effect"
     )
-    said("warning", text.format(2), change=columns(g=list("ab") * 12))
-    said("warning", text.format(4), change=columns(g=list("abcd") * 6))
+    one, more = "the standard deviation", "standard deviations"
+    said("warning", text.format(2, one), change=columns(g=list("ab") * 12))
+    said("warning", text.format(4, one), change=columns(g=list("abcd") * 6))
     silent(change=columns(g=np.arange(24) % 5))
-    several = (
-        "the standard deviations of 'g' rest on 2 levels, so the prior has much weight; compare it with the posterior"
-    )
-    said("warning", several, "y ~ x + (x|g)", columns(g=list("ab") * 12))
+    said("warning", text.format(2, more), "y ~ x + (x|g)", columns(g=list("ab") * 12))
 
 
 def test_as_many_random_effects_as_rows_rest_on_the_priors():  # C08

@@ -16,11 +16,11 @@ from bayesmm.display.text_tables import apart
 from bayesmm.errors import DataError
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.sampling import FEW_LEVELS
-from bayesmm.evaluation.checks.terms import BAR, factor_text, smaller, terms_text, without_correlation
-from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
+from bayesmm.evaluation.checks.terms import BAR, centring, factor_text, smaller, terms_text, without_correlation
+from bayesmm.evaluation.prior_marginals import AT_MEANS, PriorMarginal, draws_on_prior_scale, prior_marginal
 from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.density import density, support_of
-from bayesmm.posterior.draws import is_constant, kept_effects, posterior_residuals, variable
+from bayesmm.posterior.draws import in_basis, is_constant, kept_effects, posterior_residuals
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import FEWEST_DRAWS, MOST_NUMBERS, replicates, thinned
 
@@ -119,16 +119,20 @@ def few_groups(inputs: CheckInputs) -> Check:
 
 
 def singular(inputs: CheckInputs) -> Check:
-    """Look for a covariance matrix that is nearly singular in half of the posterior."""
-    worst, where = math.inf, ""
-    for k, block in enumerate(inputs.fit.design.blocks):
+    """Look for a covariance matrix that is nearly singular in half of the posterior.
+
+    It is that at the means of the predictors: far from them any intercept and slope correlate.
+    """
+    fit, worst, where = inputs.fit, math.inf, ""
+    for k, block in enumerate(fit.design.blocks):
+        whole = in_basis(fit, block, fit.design.spec.bases.blocks[k])[1] if block.correlated else None
         for part in (part for part in block.partition if len(part) > 1):
-            R = variable(inputs.fit.tree, block.names.corr)[..., part, :][..., part]
+            R = whole[..., part, :][..., part]
             if not np.isfinite(R).all():
                 continue
             least = float(np.median(np.linalg.eigvalsh(R)[..., 0]))
             if least < worst:
-                step = without_correlation(inputs.fit.design, k)
+                step = without_correlation(fit.design, k) + centring(fit.design, k)
                 worst, where = least, strongest(block, part, np.median(R, axis=(0, 1)), step)
     if not where:
         return Check("singular", True, math.nan, SINGULAR_LIMIT, "the model has no correlations")
@@ -190,15 +194,14 @@ def say_bound(
 
     A prior in the wrong place and outliers can drive an sd to 0: no reason yet to leave its term out.
     """
-    found = (
-        f"the posterior of {marginal.label} does not exclude {bound:g} (its density there is {share:.2g} of its peak)"
-    )
+    height = f"its density there is {100 * share:.0f} % of that at its peak"
+    found = f"the posterior of {marginal.label} does not exclude {bound:g} ({height})"
     if bound not in support_of(parameter):
         return f"{found}, where its prior {marginal.prior} ends: widen that prior."
     if parameter.kind == "sd" and other:
         return f"{found}; that may be a consequence of what the note on {other} says, so mend that first."
     if parameter.kind in ("sd", "corr"):
-        return f"{found}: {_say_effects(design, parameter, draws)}"
+        return f"{found}: {_say_effects(design, parameter, draws, marginal.label.endswith(AT_MEANS))}"
     own = next((own for own in design.family.parameters if own.name == parameter.label), None)
     if parameter.kind == "sigma" or own is None:
         return f"{found}: the data would have no scatter of their own there; look for rows that determine each other."
@@ -208,20 +211,26 @@ def say_bound(
     )
 
 
-def _say_effects(design, parameter: Parameter, draws: np.ndarray) -> str:
-    """Return what it means that the sd of an effect is near 0 or a correlation near +-1, and what to do."""
+def _say_effects(design, parameter: Parameter, draws: np.ndarray, at_means: bool) -> str:
+    """Return what it means that the sd of an effect is near 0 or a correlation near +-1, and what to do.
+
+    An sd at the means of the other columns of its factor is another than that at their 0, which leaving the term out of
+    the formula as it stands would set to 0.
+    """
     block = design.blocks[parameter.block]
     if parameter.kind == "sd" and block.smooth:
         return f"the data do not show that {block.group} bends; {smaller(design, parameter.block)}."
     if parameter.kind == "sd":
         term = block.columns[parameter.terms[0]]
         upper = np.quantile(draws, 0.975)
+        where = " where the other terms are at their means" if at_means else ""
+        step = ", with center() around the others," if at_means else ","
         return (
-            f"the data do not show that {term} differs between the levels of {block.group}; leave it out of "
-            f"the terms of {block.group}, or report {upper:.3g} (the 97.5 % point) as an upper limit."
+            f"the data do not show that {term} differs between the levels of {block.group}{where}; leave it out of "
+            f"the terms of {block.group}{step} or report {upper:.3g} (the 97.5 % point) as an upper limit."
         )
     step = without_correlation(design, parameter.block)
-    step += f" before {block.group}" if step == BAR else ""
+    step += (f" before {block.group}" if step == BAR else "") + centring(design, parameter.block)
     return f"the data do not tell its {terms_text(block, parameter.terms)} apart; {step}, or leave one out."
 
 

@@ -21,6 +21,11 @@ def without_correlation(design: Design, k: int) -> str:
     return f"write diag() in place of {named[0]}()" if named else BAR
 
 
+def centring(design: Design, k: int) -> str:
+    """Return what a change of the terms of block k needs beside it: a term is left out where the others are 0."""
+    return "" if design.spec.bases.blocks[k].trivial else ", with center() around the predictors"
+
+
 def smaller(design: Design, k: int) -> str:
     """Return what to write in place of block k where a variance is 0 or a correlation 1."""
     block = design.blocks[k]
