@@ -16,7 +16,15 @@ from bayesmm.display.text_tables import apart
 from bayesmm.errors import DataError
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.sampling import FEW_LEVELS
-from bayesmm.evaluation.checks.terms import BAR, centring, factor_text, smaller, terms_text, without_correlation
+from bayesmm.evaluation.checks.terms import (
+    BAR,
+    centring,
+    factor_text,
+    is_same_at_means,
+    smaller,
+    terms_text,
+    without_correlation,
+)
 from bayesmm.evaluation.prior_marginals import AT_MEANS, PriorMarginal, draws_on_prior_scale, prior_marginal
 from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.density import density, support_of
@@ -223,8 +231,9 @@ def _say_effects(design, parameter: Parameter, draws: np.ndarray, at_means: bool
     if parameter.kind == "sd":
         term = block.columns[parameter.terms[0]]
         upper = np.quantile(draws, 0.975)
-        where = " where the other terms are at their means" if at_means else ""
-        step = ", with center() around the others," if at_means else ","
+        moved = at_means and not is_same_at_means(design, parameter)
+        where = " where the other terms are at their means" if moved else ""
+        step = ", with center() around the others," if moved else ","
         return (
             f"the data do not show that {term} differs between the levels of {block.group}{where}; leave it out of "
             f"the terms of {block.group}{step} or report {upper:.3g} (the 97.5 % point) as an upper limit."

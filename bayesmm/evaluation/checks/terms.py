@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from bayesmm.design.blocks import bars_by_block
+from bayesmm.design.parameters import Parameter
 from bayesmm.design.records import Block, Design
 
 BAR = "write || for |"
@@ -24,6 +27,12 @@ def without_correlation(design: Design, k: int) -> str:
 def centring(design: Design, k: int) -> str:
     """Return what a change of the terms of block k needs beside it: a term is left out where the others are 0."""
     return "" if design.spec.bases.blocks[k].trivial else ", with center() around the predictors"
+
+
+def is_same_at_means(design: Design, parameter: Parameter) -> bool:
+    """Return whether an sd at the means of the predictors is that where they are 0, as of slopes that vary alone."""
+    R, (i,) = design.spec.bases.blocks[parameter.block].R, parameter.terms
+    return np.array_equal(R[i], np.eye(len(R))[i])
 
 
 def smaller(design: Design, k: int) -> str:
