@@ -11,13 +11,14 @@ import numpy as np
 from bayesmm.families.families import FAMILIES
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
+from bayesmm.likelihood.gaussian_lanes import MANY
 from bayesmm.runtime.progress import counter
 from bayesmm.runtime.streams import data_set
 
 SEED, ROWS, LEVELS, TRIALS, VISITS = 1, 48, 6, 3, 3
 SHORT = dict(draws=20, tune=20, chains=1, seed=SEED, progress=False)
 # jobs; each other one is of a family
-LINEAR, CROSSED, SEVERAL, STRUCTURED = "linear", "crossed", "several predictors", "structured"
+LINEAR, CROSSED, SEVERAL, STRUCTURED, LARGE = "linear", "crossed", "several predictors", "structured", "large"
 
 
 def warm_up(cores: int | None = None, progress: bool = True) -> float:
@@ -27,7 +28,7 @@ def warm_up(cores: int | None = None, progress: bool = True) -> float:
     """
     began, (first, *rest) = time.perf_counter(), generalised()
     # what the second compiles calls what the first has compiled
-    waves = (first, LINEAR), (*rest, CROSSED, SEVERAL, STRUCTURED)
+    waves = (first, LINEAR), (*rest, LARGE, CROSSED, SEVERAL, STRUCTURED)
     with (
         counter(progress, "Compiling for this machine", sum(map(len, waves))) as advance,
         ProcessPoolExecutor(cores or os.cpu_count() or 1, mp_context=get_context("spawn")) as pool,
@@ -64,6 +65,9 @@ def run(job: str) -> None:
         for formula in structured_formulas():
             str(bmm.Model(formula, table[table["h"] < VISITS]).sample(sampler="importance", **SHORT))
         return
+    if job == LARGE:
+        large(rng)
+        return
     family = linear if job == LINEAR else FAMILIES[generalised()[0] if job in (CROSSED, SEVERAL) else job]
     if job == SEVERAL:
         table["y"] = response(linear, table["x"].to_numpy(), rng)
@@ -77,6 +81,17 @@ def run(job: str) -> None:
         model.maximize()
         for sampler in ("auto",) if job == CROSSED else ("auto", "importance"):
             str(model.sample(sampler=sampler, **SHORT))
+
+
+def large(rng: np.random.Generator) -> None:
+    """Maximise linear models of many groups, none like another, and of two factors with many levels."""
+    import bayesmm as bmm
+
+    rows = 2 * MANY * VISITS
+    y, x = rng.normal(size=(2, rows))
+    table = {"y": y, "x": x, "g": np.arange(rows) // VISITS, "h": rng.integers(MANY, size=rows)}
+    for formula in ("y ~ x + (x | g)", "y ~ x + (1 | g) + (1 | h)"):
+        bmm.Model(formula, table).maximize()
 
 
 def structured_formulas() -> list[tuple[str, ...]]:
