@@ -187,15 +187,14 @@ def learn_basis(X: np.ndarray, coding: Coding, values: Values) -> TermBasis:
     for t in sorted(range(len(terms)), key=lambda t: (len(keys[t].variables), keys[t].bend)):
         margins = [j for s in range(len(terms)) if contains(keys[t], keys[s]) for j in columns[s]]
         through = not coding.intercept and share.any() and not share[[*columns[t], *margins]].any()
-        for j in columns[t]:
-            _take_out(out, R, j, margins, share if through else None)
+        _take_out(out, R, columns[t], margins, share if through else None)
         done += columns[t]
     first = [j for j in done if share[j] != 0]  # what makes the constant comes before all
     return TermBasis(R, tuple([*first, *(j for j in done if share[j] == 0)]))
 
 
-def _take_out(out: np.ndarray, R: np.ndarray, j: int, margins: list[int], share: np.ndarray | None) -> None:
-    """Take the margins out of column j of `out`, and set column j of R; nothing if it depends on them.
+def _take_out(out: np.ndarray, R: np.ndarray, own: list[int], margins: list[int], share: np.ndarray | None) -> None:
+    """Take the margins out of the columns `own` of a term, and set these of R; but for those that depend on them.
 
     `share`, (p,), of a matrix without an intercept gives the column of ones, which then is a margin too.
     """
@@ -204,19 +203,17 @@ def _take_out(out: np.ndarray, R: np.ndarray, j: int, margins: list[int], share:
     use = norms > 0
     if not use.any():
         return
-    column, total = out[:, j].copy(), np.zeros(basis.shape[1])
+    unit, columns, total = basis[:, use] / norms[use], out[:, own].copy(), np.zeros((basis.shape[1], len(own)))
     for _ in range(2):  # the second time for what the first has rounded away
-        step = np.zeros(len(total))
-        step[use] = np.linalg.lstsq(basis[:, use] / norms[use], column)[0] / norms[use]
-        for i in np.flatnonzero(step):
-            column -= basis[:, i] * step[i]
-        total += step
-    if np.linalg.norm(column) <= DEPENDENT * np.linalg.norm(out[:, j]):
-        return
-    R[margins, j] = total[: len(margins)]
+        step = np.linalg.lstsq(unit, columns)[0] / norms[use, None]
+        columns -= basis[:, use] @ step
+        total[use] += step
+    kept = np.linalg.norm(columns, axis=0) > DEPENDENT * np.linalg.norm(out[:, own], axis=0)
+    at = np.array(own)[kept]
+    R[np.ix_(margins, at)] = total[: len(margins), kept]
     if share is not None:
-        R[:, j] += total[-1] * share
-    out[:, j] = column
+        R[:, at] += np.outer(share, total[-1, kept])
+    out[:, at] = columns[:, kept]
 
 
 def constant_share(X: np.ndarray) -> np.ndarray:
