@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
+import pytensor
 import pytest
 import xarray as xr
 from arviz_stats import ess, mcse
@@ -286,7 +287,7 @@ def test_the_tree_is_that_of_the_graph(frame, name):
     assert applies(own.design, own.priors, "marginal", "auto")
     few = SHORT | {"draws": 3, "tune": 3}  # names, dimensions and types do not depend on how many draws there are
     direct = own.sample(**few, effects="marginal").tree
-    with without_compiler():
+    with without_compiler(), pytensor.config.change_flags(linker="py"):
         graph = sample_graph(own.graph("marginal"), **(few | {"sampler": "pymc", "cores": 1}))
     graph = recovery.with_effects(graph, own.design, own.priors, own._integrated, 3)
     assert direct.children.keys() == graph.children.keys()
