@@ -328,7 +328,8 @@ class PointFit(Estimates):
 
         Of the mean response (`kind` "mean") or the linear predictor ("linear"); with the random effects of each row's
         groups (`groups` "conditional"), of a typical group ("population") or averaged over new ones ("averaged"). A
-        group that the fit did not see is an error, or has effects of 0 (`new_levels` "zero"). See `predict_point`.
+        group that the fit did not see is an error, or has effects of 0 (`new_levels` "zero"). With `se` a Gaussian
+        model has the sd of a new response, its residual with it, too. See `predict_point`.
         """
         from bayesmm.posterior.predict_point import predict_point
 
