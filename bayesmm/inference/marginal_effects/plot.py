@@ -26,6 +26,7 @@ from bayesmm.inference.marginal_effects.result import origin_words, quantity_wor
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
 
 WORDS = 80  # letters of the name of an axis
+AVERAGED = {"Average slopes": "slope", "Average logarithms of ratios": "log ratio"}  # in titles; all else is compared
 MARGIN = 0.04  # of the range of values, on each side of it
 
 
@@ -74,10 +75,15 @@ def plot_averages(result):
 
 def _what(result) -> str:
     """Return what the numbers are; of means transformed back not what contrasts of them are of."""
-    fit, estimand = result.origin.fit, result.origin.estimand
-    own = (quantity_words(fit, replace(estimand, kind=kind)) for kind in ("mean", "linear"))
-    of_means = [words for words in own if words in result.title]
-    return of_means[0] if of_means and result.null is None else origin_words(result.origin)
+    fit, estimand, words = result.origin.fit, result.origin.estimand, origin_words(result.origin)
+    if result.null is None:
+        own = (quantity_words(fit, replace(estimand, kind=kind)) for kind in ("mean", "linear"))
+        return next((means for means in own if means in result.title), words)
+    if result.origin.ratio:
+        return words
+    pairs = "contrast" in result.table and result.table["contrast"].str.contains(" - ", regex=False).all()
+    other = "difference" if pairs else "contrast"
+    return f"{next((one for head, one in AVERAGED.items() if result.title.startswith(head)), other)}, {words}"
 
 
 def _lines(others: pd.DataFrame) -> list[tuple[str, np.ndarray]]:
