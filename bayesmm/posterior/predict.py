@@ -22,6 +22,7 @@ from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, listing, suggest
 from bayesmm.families.limits import Limits
+from bayesmm.formula.formula import columns_of
 from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes, variable
 from bayesmm.posterior.effects import add_effects_of_rows, effects_of_parameters
@@ -279,9 +280,17 @@ def predict(
     record |= {"whole": True} if family.discrete and kind == "response" else {}
     shares = family.support.binary and kind != "linear"
     record |= {"binary": True} if shares else {}
+    record |= {"counts": True} if family.support.counts and kind != "linear" else {}
+    record |= {"columns": _columns(design, conditioned_on(design, groups))}
     obs = design.rows if data is None else np.arange(len(rows))
     tree = _tree(fit, values, obs, record | {"seed": seed}, design.categories if many else ())
     return Predictions(tree, rows.labels, table_of(design, data), design.y if shares and data is None else None)
+
+
+def _columns(design: Design, chosen: Sequence[int]) -> list[str]:
+    """Return the columns that a prediction with the effects of these factors depends on."""
+    formula = with_groups(design.spec, chosen).formula
+    return [name for name in columns_of(formula) if name not in columns_of(formula.response)]
 
 
 def chunks(rows: int, draws: int) -> Iterator[slice]:

@@ -83,6 +83,7 @@ def test_the_result_is_a_tree_and_a_table_with_the_row_labels(nested):
     assert variable.dims == ("chain", "draw", "obs") and variable.shape == (CHAINS, DRAWS, 3)
     assert json.loads(made.tree.attrs["bayesmm"]) == {
         "kind": "mean", "groups": "conditional", "new_levels": "error", "response": "y", "seed": 7,
+        "columns": ["f", "x", "off", "g", "p"],
     }  # fmt: skip
     table, values = made.to_frame(), flat(made)
     assert list(table.index) == ["row 5", "row 3", "row 90"]

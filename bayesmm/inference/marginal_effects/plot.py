@@ -9,6 +9,7 @@ from bayesmm.display.figures import (
     GREY,
     INK,
     LIGHT,
+    begin_at_zero,
     drawn,
     finite_ends,
     heading,
@@ -66,10 +67,14 @@ def plot_averages(result):
     else:
         figure, axes = panels(1, wide=6.0, high=rows_high(len(table)))
         _draw_points(axes[0], values, labels, result.null)
-        name_axes(axes[0], plain(_what(result), WORDS))
+        own = len(values) <= LABELLED_ROWS and not set(labels) <= {"variable", "contrast"}
+        name_axes(axes[0], plain(_what(result), WORDS), plain(", ".join(map(str, labels)), WORDS) if own else "")
         key(figure, {centre: ("o", INK), interval: ("-", GREY)})
+    if result.null is None and _counts(result):
+        for ax in axes:
+            begin_at_zero(ax.set_ylim if 0 < len(lines) <= PANELS else ax.set_xlim, finite_ends(values))
     head, _, formula = result.title.partition(": ")
-    title(figure, head, formula)
+    title(figure, head, formula, result.notes[:1] if result.null is None else ())
     return axes
 
 
@@ -84,6 +89,12 @@ def _what(result) -> str:
     pairs = "contrast" in result.table and result.table["contrast"].str.contains(" - ", regex=False).all()
     other = "difference" if pairs else "contrast"
     return f"{next((one for head, one in AVERAGED.items() if result.title.startswith(head)), other)}, {words}"
+
+
+def _counts(result) -> bool:
+    """Return whether the numbers are means of counts, or such linear predictors transformed back."""
+    fit = result.origin.fit
+    return fit.design.family.support.counts and _what(result).startswith("mean of ")
 
 
 def _lines(others: pd.DataFrame) -> list[tuple[str, np.ndarray]]:
