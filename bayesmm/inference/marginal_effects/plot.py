@@ -23,7 +23,7 @@ from bayesmm.display.figures import (
     title,
 )
 from bayesmm.display.rows_or_lines import LABELLED_ROWS, PANELS, makes_a_line, rows_high
-from bayesmm.inference.marginal_effects.result import origin_words, quantity_words
+from bayesmm.inference.marginal_effects.result import NO_OTHERS, origin_words, quantity_words
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
 
 WORDS = 80  # letters of the name of an axis
@@ -74,7 +74,8 @@ def plot_averages(result):
         for ax in axes:
             begin_at_zero(ax.set_ylim if 0 < len(lines) <= PANELS else ax.set_xlim, finite_ends(values))
     head, _, formula = result.title.partition(": ")
-    title(figure, head, formula, result.notes[:1] if result.null is None else ())
+    over = result.null is None and result.notes[0] != f"{NO_OTHERS}."  # what was averaged over, and what is held
+    title(figure, head, formula, result.notes[:1] if over else ())
     return axes
 
 
