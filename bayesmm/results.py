@@ -327,8 +327,8 @@ class PointFit(Estimates):
         """Return predictions for rows of a table, with `se` their standard errors; without `data`, of the fit's rows.
 
         Of the mean response (`kind` "mean") or the linear predictor ("linear"); with the random effects of each row's
-        groups (`groups` "conditional"), of a typical group ("population") or averaged over new ones ("averaged"). A
-        group that the fit did not see is an error, or has effects of 0 (`new_levels` "zero"). See `predict_point`.
+        groups (`groups` "conditional"), of a typical group ("population") or averaged over new ones ("averaged"). A new
+        group is an error, or has effects of 0 (`new_levels` "zero"). See `predict_point`, also for the column `sd`.
         """
         from bayesmm.posterior.predict_point import predict_point
 

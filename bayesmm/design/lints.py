@@ -205,9 +205,12 @@ def _reused(outer: Block, inner: Block, rows: np.ndarray) -> list[Message]:
     if len(sizes) < 2 or restart.mean() < MOST_RESTART or sizes.max() < 2:
         return []
     levels = f"{len(inner.levels):,} levels of '{inner.group}'"
-    spread = f"the {levels} start again in each of the {len(outer.levels):,} levels of '{outer.group}'"
+    if (sizes == len(inner.levels)).all():  # the usual crossed design; nothing was numbered anew
+        spread = f"every level of '{outer.group}' has all {levels}, which"
+    else:
+        spread = f"the {levels} start again in each of the {len(outer.levels):,} levels of '{outer.group}' and"
     a, b = quoted_name(outer.group), quoted_name(inner.group)
-    taken = f"and are taken as the same {len(inner.levels):,} throughout (crossed)"
+    taken = f"are taken as the same {len(inner.levels):,} throughout (crossed)"
     advice = f"if they are {len(cells):,} different ones, write (1 | {a}/{b})"
     usual = set(words_of(inner.group)) & RECURRING and sizes.min() == sizes.max()
     return [(note if usual else warning)(f"{spread} {taken}; {advice}")]

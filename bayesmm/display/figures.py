@@ -24,6 +24,7 @@ HEADING_LENGTH, SUBTITLE_LENGTH = 200, 300  # characters of a name over a panel,
 LEAST_ACROSS = 16  # characters in a line over a panel
 BELOW = -0.2  # where a legend begins under axes that were given, in heights of them
 INNER, OUTER = (0.025, 0.975), (0.001, 0.999)  # probabilities of what is always in view, and of all that may be
+NEAR_ZERO = 0.5  # of the range of counts that is shown: how far 0 may be below it for the axis to begin there
 REACH = 0.75  # of the inner interval: how far view goes on each side of it, where the outer one goes farther
 
 
@@ -165,13 +166,14 @@ def marker(how: str, colour: str) -> dict[str, object]:
     return {"marker": how, "markersize": 6, "markeredgecolor": colour, **hollow}
 
 
-def title(figure, text: str, subtitle: str = "") -> None:
-    """Write a title over all panels, in as many lines as it needs, with the model under it."""
+def title(figure, text: str, subtitle: str = "", notes: Sequence[str] = ()) -> None:
+    """Write a title over all panels, in as many lines as it needs, with the model and then sentences under it."""
     if figure.figure is not figure:
         heading(figure, text)
         return
     width = int(TITLE_LETTERS * figure.get_figwidth())
     lines = textwrap.wrap(text, width) + (broken(plain(subtitle, SUBTITLE_LENGTH), width) if subtitle else [])
+    lines += [line for note in notes for line in textwrap.wrap(plain(note, SUBTITLE_LENGTH), width)]
     figure.suptitle("\n".join(lines), fontsize=11, x=0.02, ha="left")
 
 
@@ -206,6 +208,12 @@ def label_edges(axes, x: str, y: str, shared: bool = False) -> None:
 def chain_ink(chain: int) -> dict[str, object]:
     """Return the line of a chain: four styles and inks, repeated after four."""
     return {"color": CHAIN_INKS[chain % len(CHAIN_INKS)], "linestyle": CHAIN_STYLES[chain % len(CHAIN_STYLES)]}
+
+
+def begin_at_zero(limits: Callable, ends: tuple[float, float]) -> None:
+    """Let an axis of counts begin at 0 if that is near to the least of what it shows; `limits` sets its two ends."""
+    if 0 <= ends[0] <= NEAR_ZERO * (ends[1] - ends[0]):
+        limits(0.0)
 
 
 def finite_ends(*values: np.ndarray) -> tuple[float, float]:

@@ -1,10 +1,20 @@
-"""Data frames that print all that they hold of a row."""
+"""Data frames that print all that they hold of a row, and results that are printed from a data frame."""
 
 import shutil
 
 import pandas as pd
 
 ROWS, FEWEST = 60, 20  # of which some are printed where there are more; and how many then
+
+
+class Tabled:
+    """A result whose numbers are a data frame, `table`."""
+
+    table: pd.DataFrame
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a copy of `table`, by the name that predictions and tables have for theirs."""
+        return self.table.copy()
 
 
 class WholeFrame(pd.DataFrame):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import table, wrap
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation.evidence import WARNING, Evidence, about_scales, check, evidence
@@ -34,7 +35,7 @@ LARGEST_LOG = 700.0  # its exponential is finite
 
 
 @dataclass(frozen=True, eq=False)
-class BayesFactors:
+class BayesFactors(Tabled):
     """Models in the order of their evidence, the best first.
 
     Attributes

@@ -10,6 +10,7 @@ from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
 from bayesmm.design.relations import unrelated
 from bayesmm.design.summed import is_summed
+from bayesmm.display.frames import Tabled
 from bayesmm.errors import PriorError
 from bayesmm.estimation.corner import no_maximum
 from bayesmm.evaluation.checks import Check, run_checks
@@ -31,7 +32,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Tabled):
     """Posterior and point estimate of every parameter, side by side.
 
     Attributes

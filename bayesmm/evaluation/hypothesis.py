@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.parameters import Parameter, category_effects, coefficient_label, is_coefficient
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import number, table, wrap
 from bayesmm.errors import listing, suggest
 from bayesmm.evaluation.prior_marginals import AT_MEANS, prior_marginal
@@ -25,7 +26,7 @@ KINDS = ("greater", "less", "between", "equal")
 
 
 @dataclass(frozen=True, eq=False)
-class HypothesisTest:
+class HypothesisTest(Tabled):
     """What a posterior says about a hypothesis.
 
     Attributes

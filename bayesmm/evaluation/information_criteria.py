@@ -9,6 +9,7 @@ import pandas as pd
 
 from bayesmm.design.dependence import spans
 from bayesmm.design.records import Design
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import number, shorten, table, wrap
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
@@ -20,7 +21,7 @@ FORMULA_WIDTH = 450  # columns of a formula, five lines; one may be 20,000 chara
 
 
 @dataclass(frozen=True, eq=False)
-class InformationCriteria:
+class InformationCriteria(Tabled):
     """Maximised models in the order of their AIC, the best first.
 
     Attributes

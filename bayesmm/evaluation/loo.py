@@ -17,6 +17,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesmm.design.parameters import coefficients, variance_parameters
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import apart, table, wrap
 from bayesmm.errors import DataError, listing
 from bayesmm.evaluation.loo_again import NOISY, REFIT, Again, again, limits
@@ -41,7 +42,7 @@ SMOOTHED = "importance"  # how a point was computed, if by weighting the draws o
 
 
 @dataclass(frozen=True, eq=False)
-class Loo:
+class Loo(Tabled):
     """Expected log predictive density of points that were left out, one at a time.
 
     Attributes

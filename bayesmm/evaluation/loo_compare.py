@@ -9,6 +9,7 @@ import pandas as pd
 
 from bayesmm.design.records import Design
 from bayesmm.design.same_rows import check_same_rows, same_column
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import table, wrap
 from bayesmm.errors import DataError
 from bayesmm.evaluation.information_criteria import (
@@ -30,7 +31,7 @@ SMALL_DIFFERENCE, FEW_POINTS = 4.0, 100
 
 
 @dataclass(frozen=True, eq=False)
-class ModelComparison:
+class ModelComparison(Tabled):
     """Models in the order of their elpd, the best first.
 
     Attributes

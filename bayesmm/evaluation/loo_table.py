@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import table, wrap
 from bayesmm.evaluation.loo import SMOOTHED, Loo, loo, reliability
 from bayesmm.runtime.arguments import check_bool
@@ -25,7 +26,7 @@ LEVELS = (
 
 
 @dataclass(frozen=True, eq=False)
-class LooTable:
+class LooTable(Tabled):
     """The kinds of leave-one-out cross-validation that a fit allows.
 
     Attributes

@@ -16,6 +16,7 @@ import pandas as pd
 
 from bayesmm.design.parameters import block_parameters
 from bayesmm.design.smooth_places import CurvePlace, curve_places, curve_values
+from bayesmm.display.frames import Tabled
 from bayesmm.errors import DataError
 from bayesmm.evaluation.checks.fitted import Fitted, of_fit, of_point
 from bayesmm.likelihood.orthogonal import root_mean_square, square_root
@@ -137,7 +138,7 @@ class _Inverse:
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class Curve(Tabled):
     """A smooth along its variable, or over its two, on the scale of the link.
 
     Attributes

@@ -257,6 +257,14 @@ def say_disagree(row: Row) -> str:
     return f"{found}, so suspect one of the two computations"
 
 
+def say_singular(row: Row) -> str:
+    """Explain an estimate beside a covariance matrix at its bound."""
+    return (
+        f"{row.method}'s value belongs to a singular fit, where an effect of {row.singular}, or a weighted sum of its "
+        "effects, has a variance of 0; the posterior is over all covariance matrices that the data allow"
+    )
+
+
 DIVIDED = ("few groups", "Laplace", "prior pull", "skew")  # verdicts of which another cause may have a part
 RULES = (
     Rule("disagree", is_no_maximum, say_no_maximum),
@@ -304,7 +312,7 @@ RULES = (
     Rule(
         "boundary",
         lambda row: row.singular != "",
-        lambda row: f"it was made with a covariance matrix of {row.singular} at its bound (singular)",
+        say_singular,
     ),
     Rule("disagree", lambda row: True, say_disagree),
 )  # in order: the first that holds is the verdict

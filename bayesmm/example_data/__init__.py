@@ -43,7 +43,11 @@ def load_dataset(name: str) -> pd.DataFrame:
         The download failed; the message names the address and the bundled twin.
     """
     if not isinstance(name, str) or name not in DATASETS:
-        raise DataError(f"no data set is called {name!r} (there are {listing(DATASETS)}){suggest(str(name), DATASETS)}")
+        names = listing(DATASETS, limit=len(DATASETS))
+        raise DataError(
+            f"no data set is called {name!r} (there are {names}; bmm.datasets() describes them)"
+            f"{suggest(str(name), DATASETS)}"
+        )
     record = DATASETS[name]
     return _read(_fetch(record) if record.address else Path(__file__).parent / f"{name}.csv", record)
 

@@ -8,6 +8,7 @@ import pandas as pd
 from bayesmm.design.ordered import CS
 from bayesmm.design.predictors import check_of_mean
 from bayesmm.design.records import Design
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import wrap
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
@@ -27,7 +28,7 @@ from bayesmm.runtime.threads import few_threads
 
 
 @dataclass(frozen=True, eq=False)
-class Anova:
+class Anova(Tabled):
     """A table of F tests of a model's terms.
 
     Attributes

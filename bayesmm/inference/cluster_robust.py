@@ -26,6 +26,7 @@ import pandas as pd
 
 from bayesmm.design.residual.structure import residual_weights
 from bayesmm.design.summed import Elsewhere, absent_rows
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import table as text_table
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
@@ -44,7 +45,7 @@ ROUNDING = 10 * np.finfo(float).eps  # times the rows of a cluster: eigenvalues 
 
 
 @dataclass(frozen=True, eq=False)
-class ClusterRobust:
+class ClusterRobust(Tabled):
     """Cluster-robust covariance of the coefficients, printed as their table.
 
     Attributes

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.same_rows import check_same_rows, same_column
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import shorten, wrap
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
@@ -27,7 +28,7 @@ SAME_LOGLIK = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class LikelihoodRatio:
+class LikelihoodRatio(Tabled):
     """A table of likelihood ratio tests, the smallest model first.
 
     Attributes

@@ -16,6 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from bayesmm.design.parameters import Parameter, coefficients, residual_owner, variance_parameters
+from bayesmm.display.frames import Tabled
 from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
@@ -53,7 +54,7 @@ LOWER = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class Profile:
+class Profile(Tabled):
     """The profile of one parameter.
 
     Attributes

@@ -5,7 +5,7 @@ import pandas as pd
 
 from bayesmm.display.figures import INK, LIGHT, drawn, heading, key, label_edges, name_axes, panels, plain, title
 from bayesmm.display.rows_or_lines import LABELLED_ROWS, PANELS, makes_a_line, rows_high
-from bayesmm.posterior.predictions_plot import NEW, combinations, row_names, settings_of
+from bayesmm.posterior.predictions_plot import columns_words, combinations, notes_of, row_names
 
 PALEST, DARKEST = 0.93, 0.15  # of the greys of the categories, from the first to the last
 WIDE = 0.95  # probability of the intervals
@@ -42,11 +42,11 @@ def plot_categories(found, ax=None, cumulative: bool = False):
     low, mean, high = limits(found.draws, cumulative)
     if parts is None or len(parts) > PANELS:
         names = row_names(table) if len(table.columns) else np.array([str(label) for label in found.labels])
-        figure, axes = draw_bars(names, (low, mean, high), ax, cumulative)
+        figure, axes = draw_bars(names, columns_words(table), (low, mean, high), ax, cumulative)
     else:
         figure, axes = draw_areas(table[x], parts, (low, mean, high), ax, cumulative)
     category_key(figure, found.categories, cumulative)
-    title(figure, "Predictions: probabilities of categories", NEW.get(settings_of(found)["new_levels"], ""))
+    title(figure, "Predictions: probabilities of categories", notes=notes_of(found))
     return axes
 
 
@@ -102,8 +102,10 @@ def draw_areas(x: pd.Series, parts: dict[str, np.ndarray], values: tuple, ax, cu
     return figure, axes
 
 
-def draw_bars(names: np.ndarray, values: tuple, ax, cumulative: bool):
-    """Draw a bar for each row; return the figure (the axes, if they were given) and the axes."""
+def draw_bars(names: np.ndarray, what: str, values: tuple, ax, cumulative: bool):
+    """Draw a bar for each row, `what` being what their names are of; return the figure (the axes, if they were given)
+    and the axes.
+    """
     low, mean, high = values
     count, last = mean.shape
     figure, axes = panels(1, 6.0, rows_high(count), ax=ax)
@@ -123,5 +125,5 @@ def draw_bars(names: np.ndarray, values: tuple, ax, cumulative: bool):
     few = count <= LABELLED_ROWS
     axes[0].set_yticks(rows if few else [], [plain(name) for name in names] if few else [])
     axes[0].set_ylim(-0.6, count - 0.4)
-    name_axes(axes[0], BELOW if cumulative else PROBABILITY)
+    name_axes(axes[0], BELOW if cumulative else PROBABILITY, what if few else "")
     return figure, axes

@@ -12,12 +12,18 @@ NO_RELATIVE = (
     "its effect given theirs with new_levels='sample' if the matrix has its row"
 )
 
+POSSIBLE = "new_levels='sample' draws the effects of a new level from a posterior, 'zero' takes them as 0"
+POSSIBLE_MAXIMISED = (
+    "groups='population' leaves out all random effects, and new_levels='zero' takes those of a new level as 0; "
+    "to draw them, new_levels='sample', takes a posterior, sample()"
+)
+
 
 def check_levels(groups: Sequence, new_levels: str, matrices: Mapping[str, Matrix] | None = None) -> None:
     """Raise a DataError if a level was not seen by the fit and it was not said what to do then.
 
-    `groups` are `predict.GroupRows`. With the `matrices` of a fit effects of new levels can be drawn given those of the
-    levels that they are related to.
+    `groups` are `predict.GroupRows`. With the `matrices` of a posterior's model effects of new levels can be drawn
+    given those of the levels that they are related to; a maximised fit draws no effects and gives none.
     """
     for group in groups:
         unseen = list(dict.fromkeys(group.labels[group.index < 0]))
@@ -33,7 +39,7 @@ def check_levels(groups: Sequence, new_levels: str, matrices: Mapping[str, Matri
             raise DataError(
                 f"{count(len(unseen), 'level')} of '{group.block.group}' ({listing(map(label_text, unseen), limit=5)}) "
                 f"{'is' if len(unseen) == 1 else 'are'} not in the data of the fit, which have {levels}; "
-                "new_levels='sample' draws the effects of a new level from a posterior, 'zero' takes them as 0"
+                f"{POSSIBLE if matrices is not None else POSSIBLE_MAXIMISED}"
             )
 
 

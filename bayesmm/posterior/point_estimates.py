@@ -144,5 +144,5 @@ def integration_words(point, exact: float) -> str:
     return (
         f"{way} may be off here: the log likelihood by it is {point.loglik:.2f}, and the integral "
         f"itself {exact:.2f} ({abs(error):.2g} {'more' if error > 0 else 'less'}): compare the estimates with those of "
-        f"nagq={min(max(25, 2 * point.nagq), MOST_NODES)}"
+        f"maximize(nagq={min(max(25, 2 * point.nagq), MOST_NODES)})"
     )

@@ -22,6 +22,7 @@ from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.spec import DesignSpec
 from bayesmm.errors import BayesmmWarning, listing, suggest
 from bayesmm.families.limits import Limits
+from bayesmm.formula.formula import columns_of
 from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.draws import factor_draws, residual_draws, tree_sizes, variable
 from bayesmm.posterior.effects import add_effects_of_rows, effects_of_parameters
@@ -273,15 +274,26 @@ def predict(
             aux = parameters_of_rows(fit, rows.take(part), new_levels, seed)
             own = None if spread is None else spread(part)
             values[:, part] = (probabilities_of if many else mean_of)(family, eta, aux, own)
-    record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "new_levels": new_levels}
-    record |= {"response": design.response} | ({"order": False} if family.nominal else {})
-    record |= {"angle": True} if family.support.angle and kind != "linear" else {}
-    record |= {"whole": True} if family.discrete and kind == "response" else {}
-    shares = family.support.binary and kind != "linear"
-    record |= {"binary": True} if shares else {}
+    record = _record(design, kind, groups) | {"new_levels": new_levels, "seed": seed}
     obs = design.rows if data is None else np.arange(len(rows))
-    tree = _tree(fit, values, obs, record | {"seed": seed}, design.categories if many else ())
-    return Predictions(tree, rows.labels, table_of(design, data), design.y if shares and data is None else None)
+    tree = _tree(fit, values, obs, record, design.categories if many else ())
+    observed = design.y if record.get("binary", False) and data is None else None
+    return Predictions(tree, rows.labels, table_of(design, data), observed)
+
+
+def _record(design: Design, kind: str, groups: str | Sequence[str]) -> dict[str, object]:
+    """Return what was predicted, from which columns, and what kind of numbers these are: see `Predictions`."""
+    support, formula = design.family.support, with_groups(design.spec, conditioned_on(design, groups)).formula
+    kinds = {
+        "angle": support.angle and kind != "linear",
+        "whole": design.family.discrete and kind == "response",
+        "binary": support.binary and kind != "linear",
+        "counts": support.counts and kind != "linear",
+    }
+    record = {"kind": kind, "groups": groups if isinstance(groups, str) else list(groups), "response": design.response}
+    record["columns"] = [name for name in columns_of(formula) if name not in columns_of(formula.response)]
+    record |= {"order": False} if design.family.nominal else {}
+    return record | {name: True for name, holds in kinds.items() if holds}
 
 
 def chunks(rows: int, draws: int) -> Iterator[slice]:

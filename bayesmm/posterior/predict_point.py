@@ -69,7 +69,8 @@ def predict_point(
         over new groups, which differs from "population" unless the link is the identity, and with the inverse link
         does not exist.
     new_levels : {"error", "zero"}
-        For a level that the fit did not see: refuse it, or take its effects as 0, their conditional mean.
+        For a level that the fit did not see: refuse it, or take its effects as 0, their conditional mean; `sd` then has
+        their variance.
     se : bool
         Add the columns `se` and, for a Gaussian model, `sd`.
 
@@ -80,8 +81,10 @@ def predict_point(
         for each category, without se. estimate; se: the standard error of the estimate, from the joint
         conditional covariance of beta and b at the estimated variances (the delta method where the link is not the
         identity; of the means of a generalised model without groups' effects, in all of its parameters); sd: of the
-        difference between a new response and the estimate, the random effects that did not enter drawn anew and the
-        weight 1, so that estimate +- 1.96 sd is an approximate 95 % prediction interval.
+        difference between a new response and the estimate, with the weight 1: the square root of se^2, the variance of
+        the random effects that did not enter or whose level is new, and the residual variance. So estimate +- 1.96 sd
+        is an approximate 95 % prediction interval of a response; that of a new group's mean has
+        (sd^2 - sigma^2)^(1/2) in its place.
 
     Raises
     ------
@@ -121,11 +124,14 @@ def _checked(point, kind: str, groups: str | Sequence[str], new_levels: str, se:
     """Return the factors whose effects enter, and whether the mean depends on all parameters; else raise an error."""
     if kind == "response":
         here = "; here se=True gives the sd of a response" if point.design.family.gaussian else ""
-        raise ValueError(f"kind='response' needs a posterior, fit.predict(){here}")
+        raise ValueError(f"kind='response' needs a posterior, sample(){here}")
     check_choice("kind", kind, KINDS)
     if new_levels == "sample":
-        here = "se=True adds a new level's spread" if point.design.family.gaussian else "new_levels='zero' is possible"
-        raise ValueError(f"new_levels='sample' needs a posterior, fit.predict(); here {here}")
+        spread = ", and with se=True the column sd has their spread" if point.design.family.gaussian else ""
+        raise ValueError(
+            "new_levels='sample' needs a posterior, sample(); here new_levels='zero' takes the effects of a new level "
+            f"as 0{spread}"
+        )
     check_choice("new_levels", new_levels, NEW_LEVELS)
     check_bool("se", se)
     design = point.design

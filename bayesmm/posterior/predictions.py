@@ -31,7 +31,8 @@ class Predictions:
     tree : xarray.DataTree
         Group ``predictions`` with one variable, named by its kind ("linear", "mean" or "response"), (chain, draw,
         obs), and of probabilities of categories (chain, draw, obs, category); obs counts the rows of the table from 0.
-        The attribute "bayesmm" is JSON: kind, groups, new_levels, response, seed; "angle" where the numbers are angles.
+        The attribute "bayesmm" is JSON: kind, groups, new_levels, response, columns (that the predictions depend on),
+        seed; "angle" where the numbers are angles, "counts" where they are counts or means of them.
     labels : array, shape (rows,)
         The rows' labels in the table's index; their positions where it has none.
     table : DataFrame

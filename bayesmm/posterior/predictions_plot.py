@@ -10,6 +10,7 @@ from bayesmm.display.figures import (
     GREY,
     INK,
     LIGHT,
+    begin_at_zero,
     drawn,
     finite_ends,
     heading,
@@ -24,13 +25,14 @@ from bayesmm.display.figures import (
 )
 from bayesmm.display.rows_or_lines import LABELLED_ROWS, PANELS, makes_a_line, rows_high
 
+COLUMNS_WIDTH = 80  # letters of the names of the columns beside rows
 WIDE, MIDDLE = 0.95, 0.5  # probabilities of the two intervals
 # Rows that an observed share of responses of 0 and 1 is of, at least; and how many shares a panel has, at most; ours
 BIN, MOST_BINS = 10, 8
 KINDS = {"mean": "mean response", "response": "new responses", "linear": "linear predictor"}
 NEW = {
-    "sample": "groups that the fit did not see have effects drawn from their distribution",
-    "zero": "groups that the fit did not see are average ones, with effects of 0",
+    "sample": "The effects of new groups are drawn from their distribution.",
+    "zero": "New groups are average ones, with effects of 0.",
 }
 
 
@@ -62,14 +64,14 @@ def plot_predictions(found, ax=None):
         figure, axes = draw_rows(found, table, ax)
     else:
         figure, axes = draw_bands(found, table[x], parts, ax)
-    lines, settings = parts is not None and len(parts) <= PANELS, settings_of(found)
+    lines = parts is not None and len(parts) <= PANELS
     entries = {
         ("share of new responses that are 1" if shares(found) else "posterior mean"): ("-" if lines else "o", INK)
     }
     entries |= {} if shares(found) else {"50 % interval": ("band", GREY), "95 % interval": ("band", LIGHT)}
     if lines and found.observed is not None and any(len(rows) >= BIN for rows in parts.values()):
         entries |= {f"observed shares, of {BIN} rows or more": ("D", ACCENT)}
-    title(figure, f"Predictions: {name_of(found)}", NEW.get(settings["new_levels"], ""))
+    title(figure, f"Predictions: {name_of(found)}", notes=notes_of(found))
     key(figure, entries)
     return axes
 
@@ -90,6 +92,15 @@ def settings_of(found) -> dict:
     return json.loads(found.tree.attrs["bayesmm"])
 
 
+def notes_of(found) -> list[str]:
+    """Return what stands under the title: what new groups are, and what the columns of one value are held at."""
+    settings = settings_of(found)
+    notes = [NEW[settings["new_levels"]]] if settings["new_levels"] in NEW else []
+    held = [name for name in found.table if name in settings.get("columns", []) and found.table[name].nunique() == 1]
+    shown = [f"{name} = {value_of(found.table[name].iloc[0])}" for name in held]
+    return [*notes, f"Held: {', '.join(shown)}."] if shown else notes
+
+
 def what_of(found) -> str:
     """Return what an axis shows: "mean of y", "new y"."""
     of = plain(settings_of(found).get("response", ""))
@@ -106,15 +117,24 @@ def combinations(others: pd.DataFrame) -> dict[str, np.ndarray]:
     """
     if not len(others.columns):
         return {"": np.arange(len(others))}
-    names = row_names(others)
+    names = row_names(others.apply(lambda column: [f"{column.name} = {value_of(value)}" for value in column]))
     return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names)}
 
 
 def row_names(table: pd.DataFrame) -> np.ndarray:
     """Return what each row is called: the values of its columns."""
     rows = table.itertuples(index=False, name=None)
-    shown = ([f"{value:.4g}" if isinstance(value, float) else str(value) for value in row] for row in rows)
-    return np.array([", ".join(values) for values in shown], dtype=object)
+    return np.array([", ".join(map(value_of, row)) for row in rows], dtype=object)
+
+
+def value_of(value: object) -> str:
+    """Return a value of a column for a figure."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def columns_words(table: pd.DataFrame) -> str:
+    """Return what the names of rows are values of, for their axis; nothing for rows with no columns that differ."""
+    return plain(", ".join(map(str, table.columns)), COLUMNS_WIDTH)
 
 
 def draw_bands(found, x: pd.Series, parts: dict[str, np.ndarray], ax):
@@ -141,6 +161,8 @@ def draw_bands(found, x: pd.Series, parts: dict[str, np.ndarray], ax):
     for panel in axes:
         for (low, high), limits in zip(same, (panel.set_ylim, panel.set_xlim), strict=True):
             limits(low - 0.04 * (high - low), high + 0.04 * (high - low))
+        if settings_of(found).get("counts", False):
+            begin_at_zero(panel.set_ylim, ends)
     if one:
         name_axes(axes[0], str(x.name), what_of(found))
     else:
@@ -160,5 +182,7 @@ def draw_rows(found, table: pd.DataFrame, ax):
     names = row_names(table) if len(table.columns) else np.array([str(label) for label in found.labels])
     axes[0].set_yticks(rows if few else [], [name.replace("$", r"\$") for name in names] if few else [])
     axes[0].set_ylim(-1, count)
-    name_axes(axes[0], what_of(found))
+    if settings_of(found).get("counts", False):
+        begin_at_zero(axes[0].set_xlim, finite_ends(wide["lower"], wide["upper"], wide["mean"]))
+    name_axes(axes[0], what_of(found), columns_words(table) if few else "")
     return figure, axes

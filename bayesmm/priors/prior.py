@@ -122,7 +122,7 @@ class Prior:
         known = self._known()
         if known.quantile is None:
             return None
-        value = float(known.quantile(p, **self.parameters))
+        value = float(known.quantile(p, **self.parameters)) + 0.0  # -log(1 - 0) is -0, which would print as "-0"
         return value**0.5 if self.on == "variance" else value
 
     def _known(self) -> Distribution:

@@ -5,24 +5,30 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from bayesmm.design.parameters import tidy_term
+from bayesmm.design.parameters import specific_columns, tidy_term
 from bayesmm.display import text_tables
+from bayesmm.display.html import POLICY
 from bayesmm.display.text_tables import ceiled, count, decimals_for, number, wrap
-from bayesmm.errors import listing, suggest
+from bayesmm.errors import FitFileError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.ratios import check_exponentiated
 from bayesmm.reporting.tidy import glance, tidy
-from bayesmm.runtime.arguments import check_bool, check_probability
+from bayesmm.runtime.arguments import check_bool, check_probability, is_whole
 from bayesmm.runtime.messages import count as counted
+from bayesmm.storage.atomic_write import write_bytes
+from bayesmm.storage.files import check_target
 
 SPREADS = ("se", "interval")
 RESIDUAL = "residual sd"
 KINDS = ("fixed", "ran_pars", RESIDUAL, "auxiliary")  # of rows, in the order of the table
-DIGITS = 3  # significant digits of the smallest spread of a row
+DIGITS = 3  # significant digits of the spread of a row
+ENDINGS = {".html": "to_page", ".htm": "to_page", ".tex": "to_latex", ".md": "to_markdown", ".txt": "__str__"}
+MINUS = re.compile(r"(?<![\w.])-(?=\d)")  # a hyphen before a number
 LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -30,10 +36,6 @@ LATEX = str.maketrans({
 PADDING = "padding: 0.1em 0.6em"
 RIGHT = f"text-align: right; {PADDING}"
 LINE = "border-top: 1px solid; border-bottom: 1px solid"
-
-EXPONENTIATED = (
-    "Coefficients of the mean are exponentiated: ratios; thresholds, cs() and formulas of parameters are not."
-)
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,15 @@ class SideBySide:
         The cells of each row: parameters, and then what there is to say of each fit. Empty where a fit has none.
     notes : tuple of str
         What the cells are.
+    caption : str
+        Over the table; empty if it has none.
     """
 
     names: tuple[str, ...]
     parameters: Mapping[str, tuple[str, ...]]
     about: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
+    caption: str = ""
 
     @property
     def _lines(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -73,7 +78,7 @@ class SideBySide:
             *([label, *cells] for label, cells in self._lines),
         ]
         lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
-        return "\n".join([*lines, "", *self.notes])
+        return "\n".join([*([self.caption, ""] if self.caption else []), *lines, "", *self.notes])
 
     def to_html(self) -> str:
         """Return the table as HTML with its rules inside, so that a word processor keeps them when it is pasted."""
@@ -81,6 +86,7 @@ class SideBySide:
         def row(label: str, cells: Sequence[str], tag: str = "td", style: str = "") -> str:
             own = f' style="{style}"' if style else ""
             shown = "".join(f'<{tag} style="{RIGHT}">{html.escape(cell)}</{tag}>' for cell in cells)
+            shown = shown if tag == "th" else MINUS.sub("\N{MINUS SIGN}", shown)
             return f'<tr{own}><{tag} style="text-align: left; {PADDING}">{html.escape(label)}</{tag}>{shown}</tr>'
 
         about, last = [], len(self.about) - 1
@@ -89,7 +95,17 @@ class SideBySide:
             about.append(row(label, cells, style="; ".join(rules)))
         body = [row("", self.names, "th", LINE), *(row(label, cells) for label, cells in self.parameters.items())]
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
-        return f'<table style="border-collapse: collapse">{"".join([*body, *about])}</table>{notes}'
+        over = f'<caption style="text-align: left">{html.escape(self.caption)}</caption>' if self.caption else ""
+        return f'<table style="border-collapse: collapse">{over}{"".join([*body, *about])}</table>{notes}'
+
+    def to_page(self) -> str:
+        """Return the table as a whole page of HTML, to be opened in a browser and copied from there."""
+        title = html.escape(self.caption or "Models side by side")
+        return (
+            f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{title}</title></head>\n'
+            f"<body>{self.to_html()}</body>\n</html>\n"
+        )
 
     def to_latex(self) -> str:
         """Return the table as LaTeX, with the rules of the package booktabs and the notes in small letters under it."""
@@ -98,18 +114,48 @@ class SideBySide:
             return " & ".join([label.translate(LATEX), *(_signed(cell.translate(LATEX)) for cell in cells)]) + r" \\"
 
         parts = [[row(label, cells) for label, cells in rows.items()] for rows in (self.parameters, self.about)]
+        over = [r"\begin{table}", rf"\caption{{{self.caption.translate(LATEX)}}}"] if self.caption else []
         return "\n".join([
-            r"% needs \usepackage{booktabs}",
+            r"% needs \usepackage{booktabs}", *over,
             rf"\begin{{tabular}}{{l{'r' * len(self.names)}}}", r"\toprule", row("", self.names), r"\midrule",
             *parts[0], r"\midrule", *parts[1], r"\bottomrule", r"\end{tabular}",
             *(rf"\par{{\footnotesize {note.translate(LATEX)}\par}}" for note in self.notes),
+            *([r"\end{table}"] if over else []),
         ])  # fmt: skip
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the table into a file of the kind that its name ends with, whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            .html: a page, which a browser opens and a word processor takes by copy and paste; .tex; .md; .txt, the
+            print. In a folder that exists.
+        overwrite : bool
+            Replace a file that is there.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        FitFileError
+            The name ends otherwise, the file exists, or it cannot be written.
+        """
+        check_bool("overwrite", overwrite)
+        path = check_target(path, overwrite)
+        if path.suffix.lower() not in ENDINGS:
+            raise FitFileError(f"{path} should end in {listing(ENDINGS)}, which say how the table is written")
+        text = getattr(self, ENDINGS[path.suffix.lower()])()
+        write_bytes(f"{text.rstrip()}\n".encode(), path)
+        return path
 
     def __str__(self) -> str:
         rows = [[label, *cells] for label, cells in self._lines]
-        return "\n".join(
-            [*text_tables.table(["", *self.names], rows), "", *(line for note in self.notes for line in wrap(note))]
-        )
+        over = [*wrap(self.caption), ""] if self.caption else []
+        notes = (line for note in self.notes for line in wrap(note))
+        return "\n".join([*over, *text_tables.table(["", *self.names], rows), "", *notes])
 
     __repr__ = __str__
     _repr_html_ = to_html
@@ -117,7 +163,7 @@ class SideBySide:
 
 def table(
     fits: Mapping[str, object] | Sequence[object], *, spread: str = "se", ci_prob: float = 0.95,
-    exponentiate: bool = False,
+    exponentiate: bool = False, digits: int = DIGITS, labels: Mapping[str, str] | None = None, caption: str = "",
 ) -> SideBySide:  # fmt: skip
     """Return several fits side by side: coefficients, sds and correlations, and what there is to say of each fit.
 
@@ -128,44 +174,113 @@ def table(
     spread : {"se", "interval"}
         What stands behind each number: its standard error, of a posterior its sd, in brackets; or its interval.
     ci_prob : float
-        Probability of the intervals; sds and correlations of maximised fits have none here (`confint` has).
+        Probability of the intervals: of maximised fits Wald's, which sds and correlations do not have (`confint` has
+        profile intervals of these); of a posterior equal-tailed ones.
     exponentiate : bool
         The coefficients as their exponentials: ratios of means with a log link, odds ratios with a logit link.
+    digits : int
+        Significant digits of a standard error, or of a quarter of an interval; the number before it has as many
+        decimals. Of a number without either, its own.
+    labels : mapping of str to str, optional
+        What stands in place of the names of rows: ``{"Days": "days without sleep"}``.
+    caption : str
+        Over the table.
 
     Returns
     -------
     SideBySide
-        Printed as text; ``to_markdown()``, ``to_html()``, ``to_latex()`` and ``to_frame()`` for elsewhere.
+        Printed as text; ``save("table.html")`` writes it, ``to_markdown()``, ``to_html()``, ``to_latex()`` and
+        ``to_frame()`` return it.
 
     Raises
     ------
     TypeError
         For what is no fit.
     ValueError
-        For no fit at all, another `spread`, or a link whose coefficients have no ratios.
+        For no fit at all, another `spread`, `digits` below 1, a link whose coefficients have no ratios, or labels of
+        rows that are not there or are then called the same.
     """
     if spread not in SPREADS:
         near = suggest(spread, SPREADS) if isinstance(spread, str) else ""
         raise ValueError(f"spread must be one of {listing(SPREADS)}, not {spread!r}{near}")
     check_probability("ci_prob", ci_prob)
     check_bool("exponentiate", exponentiate)
+    if not is_whole(digits) or digits < 1:
+        raise ValueError(f"digits must be a whole number of 1 or more, not {digits!r}")
     named = _named(fits)
     for fit in named.values() if exponentiate else ():
         check_exponentiated(fit.design)
-    columns = {name: _cells(fit, spread, ci_prob, exponentiate) for name, fit in named.items()}
-    about = {name: _about(fit) for name, fit in named.items()}
-    percent = f"{100 * ci_prob:g} %"
-    what = {
-        "se": "Estimates with standard errors in brackets; of a posterior, means with standard deviations.",
-        "interval": f"Estimates with {percent} intervals; of a posterior, means with equal-tailed intervals.",
+    columns = {name: _cells(fit, spread, ci_prob, exponentiate, digits) for name, fit in named.items()}
+    parts = (_rows(columns), _rows({name: _about(fit) for name, fit in named.items()}))
+    parameters, about = _labelled(parts, {} if labels is None else labels)
+    notes = [_what(named, spread, ci_prob), *_missing(named, columns, spread)]
+    notes += [_exponentiated(named)] if exponentiate else []
+    return SideBySide(tuple(named), parameters, about, tuple(notes), str(caption))
+
+
+def _what(named: Mapping[str, object], spread: str, ci_prob: float) -> str:
+    """Return what the cells are."""
+    maximised = [isinstance(fit, Estimates) for fit in named.values()]
+    own, drawn = "standard errors in brackets", "standard deviations in brackets"
+    if spread == "interval":
+        own, drawn = (f"{100 * ci_prob:g} % {kind} intervals" for kind in ("Wald", "equal-tailed"))
+    if not any(maximised):
+        return f"Posterior means with {drawn}."
+    return f"Estimates with {own}." if all(maximised) else f"Estimates with {own}; of a posterior, means with {drawn}."
+
+
+def _missing(
+    named: Mapping[str, object], columns: Mapping[str, Mapping[tuple[int, str], str]], spread: str
+) -> list[str]:
+    """Return a sentence where sds or correlations of a maximised fit have no spread."""
+    kinds = (KINDS.index("ran_pars"), KINDS.index(RESIDUAL))
+    bare = [
+        name.startswith("cor ")
+        for column, cells in columns.items()
+        if isinstance(named[column], Estimates)
+        for (kind, name), text in cells.items()
+        if kind in kinds and not text.endswith((")", "]"))
+    ]
+    if not bare:
+        return []
+    which = "Standard deviations and correlations" if any(bare) else "Standard deviations"
+    return [f"{which} of a maximised fit have no {'standard error' if spread == 'se' else 'Wald interval'}."]
+
+
+def _exponentiated(named: Mapping[str, object]) -> str:
+    """Return what is exponentiated, and what of these fits is not."""
+    designs = [fit.design for fit in named.values()]
+    others = {
+        "thresholds": any(design.family.ordered and not design.family.nominal for design in designs),
+        "cs()": any(specific_columns(design) and not design.family.nominal for design in designs),
+        "formulas of parameters": any(design.formula.scales for design in designs),
     }
-    notes = (what[spread], *([EXPONENTIATED] if exponentiate else []))
-    return SideBySide(tuple(named), _rows(columns), _rows(about), notes)
+    found = [name for name, there in others.items() if there]
+    of, rest = (" of the mean", f"; {listing(found)} are not") if found else ("", "")
+    return f"Coefficients{of} are exponentiated: ratios{rest}."
+
+
+def _labelled(parts: Sequence[Mapping[str, tuple[str, ...]]], labels: object) -> list[dict[str, tuple[str, ...]]]:
+    """Return the rows by the names that stand in their place; a ValueError for labels that fit no row, or two."""
+    if not isinstance(labels, Mapping):
+        raise ValueError(f"labels must be a mapping of rows to what stands in their place, not {labels!r}")
+    known = [name for rows in parts for name in rows]
+    for name in labels:
+        if name not in known:
+            near = suggest(name, known) if isinstance(name, str) else ""
+            rows = listing(map(repr, known), limit=len(known))
+            raise ValueError(f"labels has {name!r}, which is no row of the table; its rows are {rows}{near}")
+    out = []
+    for rows in parts:
+        out.append({str(labels.get(name, name)): cells for name, cells in rows.items()})
+        if len(out[-1]) < len(rows):
+            raise ValueError(f"labels give two rows one name; the rows would be {listing(out[-1], len(rows))}")
+    return out
 
 
 def _signed(cell: str) -> str:
     """Return a cell of LaTeX with minus signs before its numbers instead of hyphens."""
-    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", cell)
+    return MINUS.sub("$-$", cell)
 
 
 def _named(fits: object) -> dict[str, object]:
@@ -194,7 +309,7 @@ def _rows(columns: Mapping[str, Mapping[tuple[int, str], str]]) -> dict[str, tup
     return out
 
 
-def _cells(fit, spread: str, ci_prob: float, exponentiate: bool = False) -> dict[tuple[int, str], str]:
+def _cells(fit, spread: str, ci_prob: float, exponentiate: bool, digits: int) -> dict[tuple[int, str], str]:
     """Return a fit's parameters as text, by the place of their kind in the table and the row's name."""
     out = {}
     shown = tidy(fit, ci_prob=ci_prob)
@@ -202,7 +317,7 @@ def _cells(fit, spread: str, ci_prob: float, exponentiate: bool = False) -> dict
         ends = [row.get("conf.low", float("nan")), row.get("conf.high", float("nan"))]
         error = row.get("std.error", float("nan"))
         known = [abs(error)] if spread == "se" else [(ends[1] - ends[0]) / 4]
-        decimals = decimals_for(known if known[0] > 0 else [row["estimate"]], DIGITS)
+        decimals = decimals_for(known if known[0] > 0 else [row["estimate"]], digits)
         text = number(row["estimate"], decimals)
         if spread == "se" and error > 0:
             text += f" ({number(error, decimals)})"

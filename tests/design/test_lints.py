@@ -110,9 +110,9 @@ def test_ids_that_start_again_in_each_family_are_said():
     )
     crossed = "y ~ 1 + (1 | Family) + (1 | Individual)"
     assert ("warning", text) in messages(crossed, data)
-    assert not [said for said in texts("y ~ 1 + (1 | Family/Individual)", data) if "start again" in said]
+    assert not [said for said in texts("y ~ 1 + (1 | Family/Individual)", data) if "(crossed)" in said]
     unique = data.assign(Individual=data["Individual"] + 3 * (data["Family"] == 2))
-    assert not [said for said in texts(crossed, unique) if "start again" in said]
+    assert not [said for said in texts(crossed, unique) if "(crossed)" in said]
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,13 @@ def test_ids_that_start_again_in_each_family_are_said():
 )
 def test_classes_and_casks_that_start_again_are_said(name, outer, inner, times, different):
     data, response = frame(name), {"schoolclass": "Grade", "pastes": "strength"}[name]
-    found = [said for said in texts(f"{response} ~ 1 + (1 | {inner}) + (1 | {outer})", data) if "start again" in said]
+    found = [said for said in texts(f"{response} ~ 1 + (1 | {inner}) + (1 | {outer})", data) if "(crossed)" in said]
+    some = f"the {times[1]} levels of '{inner}' start again in each of the {times[0]} levels of '{outer}' and are taken"
+    every = f"every level of '{outer}' has all {times[1]} levels of '{inner}', which are taken"
+    whole = different == times[0] * times[1]
     assert found == [
-        f"the {times[1]} levels of '{inner}' start again in each of the {times[0]} levels of '{outer}' and are taken "
-        f"as the same {times[1]} throughout (crossed); if they are {different} different ones, "
-        f"write (1 | {outer}/{inner})"
+        f"{every if whole else some} as the same {times[1]} throughout (crossed); if they are {different} different "
+        f"ones, write (1 | {outer}/{inner})"
     ]
     assert texts(f"{response} ~ 1 + (1 | {outer}/{inner})", data) == []
 
@@ -224,19 +226,22 @@ def crossing(rows_each):
 
 def test_items_are_expected_to_recur_and_only_noted():
     data = crossing(1)
-    (level, text), *_ = [m for m in messages("y ~ 1 + (1 | subject) + (1 | item)", data) if "start" in m[1]]
-    assert level == "note" and text.endswith("write (1 | subject/item)")
+    (level, text), *_ = [m for m in messages("y ~ 1 + (1 | subject) + (1 | item)", data) if "(crossed)" in m[1]]
+    assert level == "note" and text == (
+        "every level of 'subject' has all 4 levels of 'item', which are taken as the same 4 throughout (crossed); if "
+        "they are 48 different ones, write (1 | subject/item)"
+    )
     data = data.rename(columns={"item": "pup"})  # D05
-    (level, text), *_ = [m for m in messages("y ~ 1 + (1 | subject) + (1 | pup)", data) if "start" in m[1]]
+    (level, text), *_ = [m for m in messages("y ~ 1 + (1 | subject) + (1 | pup)", data) if "(crossed)" in m[1]]
     assert level == "warning" and text.endswith("write (1 | subject/pup)")
 
 
 def test_ids_that_are_names_or_are_joined_already_are_left_alone():
     data = crossing(2)
     words = data.assign(item=data["item"].map({1: "apple", 2: "pear", 3: "plum", 4: "fig"}))
-    assert not [m for m in texts("y ~ 1 + (1 | subject) + (1 | item)", words) if "start again" in m]
+    assert not [m for m in texts("y ~ 1 + (1 | subject) + (1 | item)", words) if "(crossed)" in m]
     joined = "y ~ 1 + (1 | subject) + (1 | item) + (1 | subject:item)"
-    assert not [m for m in texts(joined, data) if "start again" in m]
+    assert not [m for m in texts(joined, data) if "(crossed)" in m]
 
 
 def test_a_family_may_have_both_sexes():

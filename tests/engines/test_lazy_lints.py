@@ -28,7 +28,7 @@ def with_faults() -> pd.DataFrame:
 
 # formula -> what is said
 FAULTS = {
-    "y ~ x + (1 | school) + (1 | pupil)": "start again in each of the 8 levels of 'school'",
+    "y ~ x + (1 | school) + (1 | pupil)": "'school' has all 12 levels of 'pupil', which are taken",
     "y ~ x + spelt + (1 | g)": "differ only by blanks or capitals",
     "y ~ x + factor(s2) + (1 | s2)": "both a fixed factor and a grouping factor",
     "y ~ x + (1 | g) + (1 | same)": "divide the rows into the same 40 groups",

@@ -79,6 +79,7 @@ def test_every_call_gives_its_own_copy():
     ("name", "expected"),
     [
         ("sleepstdy", "no data set is called 'sleepstdy' (there are sleepstudy, pastes, "),
+        ("sleepstdy", f", {list(DATASETS)[-1]}; bmm.datasets() describes them)"),  # none is left out
         ("sleepstdy", "); did you mean 'sleepstudy'?"),
         ("Immune", "did you mean 'immune'?"),
         ("../secret", "no data set is called '../secret'"),

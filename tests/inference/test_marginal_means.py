@@ -168,8 +168,11 @@ def test_axes_name_the_quantity_and_ratios_stand_on_a_log_axis():
     for found, name, scale in (
         (means, "mean of ncases", "linear"),
         (means.pairs(), "ratio of means of ncases", "log"),
-        (bmm.emmeans(point, "alcgp").pairs(), "linear predictor of ncases (log scale)", "linear"),
+        (bmm.emmeans(point, "alcgp").pairs(), "difference, linear predictor of ncases (log scale)", "linear"),
+        (bmm.emmeans(point, "alcgp").contrast("trend"), "contrast, linear predictor of ncases (log scale)", "linear"),
+        (bmm.comparisons(point, "alcgp"), "difference, mean of ncases", "linear"),
     ):
+        assert found.to_frame().equals(found.table)
         axes = found.plot().figure.axes[0]
         assert axes.get_xlabel() == name and axes.get_xscale() == scale
         assert "95 % interval" in [text.get_text() for text in axes.figure.legends[0].get_texts()]

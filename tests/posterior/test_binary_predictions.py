@@ -59,7 +59,8 @@ def test_the_figure_of_0_and_1_has_probabilities_and_observed_shares():
     assert "probability of the response 1" in plot.figure.get_suptitle() and len(plot) == 6
     assert words(plot)[-1] == "observed shares, of 10 rows or more" and "95 % interval" in words(plot)
     table = own.design.frame
-    rows = table[table["g"].astype(str) == plot[0].get_title(loc="left")].sort_values("x", kind="stable")
+    own_rows = table["g"].astype(str) == plot[0].get_title(loc="left").removeprefix("g = ")
+    rows = table[own_rows].sort_values("x", kind="stable")
     shares = plot[0].lines[1].get_ydata()
     expected = [rows["yes"].iloc[part].mean() for part in np.array_split(np.arange(40), 4)]
     np.testing.assert_allclose(shares, expected)
@@ -71,6 +72,20 @@ def test_the_figure_of_0_and_1_has_probabilities_and_observed_shares():
     plot = own.predict(grid, kind="response", seed=1).plot()
     assert words(plot) == ["share of new responses that are 1"] and not plot.axes[0].collections
     assert words(fit("count ~ x + (1 | g)", "poisson").predict().plot())[0] == "posterior mean"
+
+
+def test_an_axis_of_counts_begins_at_0_where_that_is_near():
+    own = fit("count ~ x + (1 | g)", "poisson")
+    grid = pd.DataFrame({"x": np.linspace(-2, 2, 20), "g": "g1"})
+    for plot in (own.predict(grid).plot(), own.predict(grid, kind="response", seed=1).plot()):
+        assert plot[0].get_ylim()[0] == 0 and plot.figure.get_suptitle().endswith("Held: g = g1.")
+    rows = own.predict(grid.iloc[[0, -1]], groups="population").plot()
+    assert rows[0].get_xlim()[0] == 0 and "Held" not in rows.figure.get_suptitle()  # g has no part in it
+    assert own.predict(grid, kind="linear").plot()[0].get_ylim()[0] != 0
+    assert bmm.predictions(own, at={"x": [-1.0, 0.0, 1.0]}).plot()[0].get_ylim()[0] == 0
+    many = data().assign(count=lambda table: 1000 + table["count"])
+    far = posterior_near(bmm.Model("count ~ x + (1 | g)", many, "poisson"))
+    assert far.predict(grid).plot()[0].get_ylim()[0] > 100
 
 
 def test_rows_that_make_no_line_have_probabilities_too():

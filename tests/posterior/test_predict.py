@@ -83,6 +83,7 @@ def test_the_result_is_a_tree_and_a_table_with_the_row_labels(nested):
     assert variable.dims == ("chain", "draw", "obs") and variable.shape == (CHAINS, DRAWS, 3)
     assert json.loads(made.tree.attrs["bayesmm"]) == {
         "kind": "mean", "groups": "conditional", "new_levels": "error", "response": "y", "seed": 7,
+        "columns": ["f", "x", "off", "g", "p"],
     }  # fmt: skip
     table, values = made.to_frame(), flat(made)
     assert list(table.index) == ["row 5", "row 3", "row 90"]
@@ -289,11 +290,18 @@ def predict(request, nested):
     return nested.predict if request.param == "posterior" else nested.model.maximize().predict
 
 
-def test_bad_data_are_refused_in_a_sentence(predict):
+POSSIBLE = {
+    True: "new_levels='sample' draws the effects of a new level from a posterior, 'zero' takes them as 0",
+    False: "groups='population' leaves out all random effects, and new_levels='zero' takes those of a new level as 0; "
+    "to draw them, new_levels='sample', takes a posterior, sample()",
+}
+
+
+def test_bad_data_are_refused_in_a_sentence(nested, predict):
     data = nested_frame()
     unseen = (
         "1 level of 'g' (0) is not in the data of the fit, which have 'g0', 'g1', 'g2', 'g3', 'g4' and 1 more; "
-        "new_levels='sample' draws the effects of a new level from a posterior, 'zero' takes them as 0"
+        + POSSIBLE[predict == nested.predict]
     )
     cases = [
         (data.assign(g="zz"), unseen.replace("(0)", "('zz')")),  # K01
@@ -370,8 +378,12 @@ def test_wrong_arguments_are_refused(fit, point):
         assert str(caught.value) == text
     with pytest.raises(ValueError, match="kind='response' needs a posterior"):
         point.predict(kind="response")
-    with pytest.raises(ValueError, match="new_levels='sample' needs a posterior"):
+    with pytest.raises(ValueError) as caught:
         point.predict(new_levels="sample")
+    assert str(caught.value) == (
+        "new_levels='sample' needs a posterior, sample(); here new_levels='zero' takes the effects of a new level as "
+        "0, and with se=True the column sd has their spread"
+    )
 
 
 def test_a_fit_without_its_effects_predicts_the_population(sleep, fit):

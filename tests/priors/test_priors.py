@@ -251,6 +251,8 @@ def test_the_table_says_what_each_prior_means_for_the_response(frame):
     assert lines[4].endswith("each correlation: 95 % between -0.81 and 0.81")  # 2 Beta(2, 2) - 1
     assert lines[5].endswith("held at 25 units of y")
     assert "at the predictors' means" in lines[0]
+    lowest = str(resolved("y ~ x + (1 | g)", frame, {"sd": Prior("Exponential", lam=0.05)})).splitlines()[2]
+    assert lowest.endswith("95 % between 0 and 59.9 units of y")  # -log(0.05) / 0.05; its lower end was "-0"
 
 
 def test_the_bound_on_a_correlation_is_what_lkj_draws(frame):

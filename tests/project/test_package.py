@@ -1,3 +1,4 @@
+import importlib
 import json
 import pkgutil
 import re
@@ -75,6 +76,20 @@ def test_no_module_has_the_name_of_a_public_function():
     # Python's import sets a submodule as an attribute of its package: it would take the function's place.
     modules = {module.name for module in pkgutil.iter_modules(bayesmm.__path__)}
     assert not modules & set(bayesmm.__all__)
+
+
+def test_every_result_with_a_table_gives_it_as_a_data_frame():
+    # by one name, whatever the result is: predictions and tables of fits have it too
+    without, found = [], 0
+    for module in pkgutil.walk_packages(bayesmm.__path__, "bayesmm."):
+        if ".__main__" in module.name or not re.search("evaluation|inference|posterior|reporting", module.name):
+            continue
+        for thing in vars(importlib.import_module(module.name)).values():
+            own = isinstance(thing, type) and thing.__module__ == module.name and not thing.__name__.startswith("_")
+            if own and ("table" in vars(thing) or "table" in vars(thing).get("__dataclass_fields__", {})):
+                found += 1
+                without += [] if callable(getattr(thing, "to_frame", None)) else [thing.__name__]
+    assert found >= 20 and without == []
 
 
 def test_workers_can_be_sent_the_package_and_functions_that_use_it():

@@ -66,6 +66,7 @@ def test_predictions_of_categories_are_stacked(fit):
     np.testing.assert_allclose(curves[0].lines[2].get_ydata(), p[:9, :3].sum(axis=1))
     rows = fit.predict(lines.iloc[[0, 9]]).plot()
     assert [label.get_text() for label in rows[0].get_yticklabels()] == ["cold", "warm"]
+    assert rows[0].get_ylabel() == "temp" and rows.figure.get_suptitle().endswith("Held: x = -1.")
     np.testing.assert_allclose([bar.get_width() for bar in rows[0].patches[:2]], p[[0, 9], 0])
     assert len(fit.predict(lines.iloc[[0, 9]]).plot(cumulative=True)) == 1
 

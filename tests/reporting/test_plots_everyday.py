@@ -116,29 +116,35 @@ def test_no_shrinkage_is_a_line_of_45_degrees(fit):
 def predictions(table, rows):
     draws = np.random.default_rng(0).normal(size=(2, 100, rows)) + np.arange(rows)
     tree = xr.DataTree.from_dict({"predictions": xr.Dataset({"mean": (("chain", "draw", "obs"), draws)})})
-    tree.attrs["bayesmm"] = '{"new_levels": "sample"}'
+    tree.attrs["bayesmm"] = '{"new_levels": "sample", "columns": ["x", "same"]}'
     return Predictions(tree, np.arange(rows), table)
 
 
 def test_predictions_are_bands_along_a_number_with_a_panel_for_each_combination():
-    table = pd.DataFrame({"x": np.tile([0.0, 1.0, 2.0], 2), "g": np.repeat(["a", "b"], 3), "same": 1.0})
+    table = pd.DataFrame(
+        {"x": np.tile([0.0, 1.0, 2.0], 2), "g": np.repeat(["a", "b"], 3), "same": 1.25, "unused": "no"}
+    )
     found = predictions(table, 6)
     plot = found.plot()
-    assert [ax.get_title(loc="left") for ax in plot] == ["a", "b"]
+    assert [ax.get_title(loc="left") for ax in plot] == ["g = a", "g = b"]
     frame = found.to_frame()
     wide = plot[1].collections[0].get_paths()[0].vertices[:, 1]
     assert [wide.min(), wide.max()] == pytest.approx([frame["lower"][3], frame["upper"][5]])
     assert plot[1].lines[0].get_ydata() == pytest.approx(frame["mean"][3:])
     words = [text.get_text() for text in plot.figure.legends[0].get_texts()]
     assert words == ["posterior mean", "50 % interval", "95 % interval"]
-    assert "did not see have effects drawn" in plot.figure.get_suptitle().replace("\n", " ")
+    assert plot.figure.get_suptitle().split("\n") == [
+        "Predictions: mean response",
+        "The effects of new groups are drawn from their distribution.",
+        "Held: same = 1.25.",
+    ]
     with pytest.raises(ValueError, match="need 2 panels"):
         found.plot(ax=plt.subplots()[1])
 
 
 def test_predictions_of_few_rows_are_a_row_each():
     plot = predictions(pd.DataFrame({"g": ["a", "b"]}), 2).plot(ax=plt.subplots()[1])
-    assert [text.get_text() for text in plot[0].get_yticklabels()] == ["a", "b"]
+    assert [text.get_text() for text in plot[0].get_yticklabels()] == ["a", "b"] and plot[0].get_ylabel() == "g"
     with pytest.raises(ValueError, match="no rows"):
         predictions(pd.DataFrame({"g": []}), 0).plot()
 

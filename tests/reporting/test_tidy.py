@@ -188,7 +188,7 @@ def test_other_formats_have_every_cell_and_no_mark_up_of_names(point):
     cells = [cell for cell in table.to_frame().iloc[:, 0] if cell]
     page = ElementTree.fromstring(f"<div>{table.to_html()}</div>")
     texts = ["".join(element.itertext()) for element in page.iter() if element.tag in ("td", "th")]
-    assert "a_b & <c>|" in texts and set(cells) <= set(texts)
+    assert "a_b & <c>|" in texts and {cell.replace("-8", "\N{MINUS SIGN}8") for cell in cells} <= set(texts)
     latex = table.to_latex()
     rows = list(page.iter("tr"))
     assert [i for i, row in enumerate(rows) if "border-bottom" in row.get("style", "")] == [0, len(rows) - 1]
@@ -196,7 +196,7 @@ def test_other_formats_have_every_cell_and_no_mark_up_of_names(point):
     assert "booktabs" in lines[0] and lines[0].startswith("%")
     under = lines[lines.index(r"\end{tabular}") + 1 :]
     assert under and all(line.startswith(r"\par{\footnotesize ") for line in under)
-    assert r"90 \% intervals" in bmm.table([point], spread="interval", ci_prob=0.9).to_latex()
+    assert r"90 \% Wald intervals" in bmm.table([point], spread="interval", ci_prob=0.9).to_latex()
     assert r"a\_b \& <c>|" in latex and latex.count(r"\\") == 1 + len(table.parameters) + len(table.about)
     markdown = table.to_markdown().splitlines()
     assert markdown[0] == r"|  | a_b & <c>\| |" and sum(line.startswith("|") for line in markdown) == 2 + len(cells)
@@ -226,7 +226,64 @@ def test_a_table_of_ratios(counts, point, fit):
         bmm.table([counts, point], exponentiate=True)
     latex = bmm.table([counts, fit]).to_latex()
     assert "$-$" in latex and " & -" not in latex
-    assert "padding" in bmm.table([counts]).to_html()
+    page = bmm.table([counts, fit]).to_html()
+    assert "padding" in page and ">\N{MINUS SIGN}" in page and ">-" not in page
+
+
+def notes(*fits, **options):
+    return " ".join(bmm.table(fits, **options).notes)
+
+
+def test_notes_say_what_is_there_and_no_more(point, counts, fit):
+    assert notes(counts, exponentiate=True).endswith("Coefficients are exponentiated: ratios.")
+    wine = pd.read_csv(Path(__file__).parents[1] / "data" / "wine.csv", dtype={"judge": str})
+    ratings = bmm.Model("rating ~ temp", wine, "cumulative").maximize()
+    assert notes(ratings, exponentiate=True).endswith("of the mean are exponentiated: ratios; thresholds are not.")
+    none = "Standard deviations and correlations of a maximised fit have no "
+    assert notes(point) == f"Estimates with standard errors in brackets. {none}standard error."
+    assert notes(fit) == "Posterior means with standard deviations in brackets."
+    both = "Estimates with 90 % Wald intervals; of a posterior, means with 90 % equal-tailed intervals. "
+    assert notes(point, fit, spread="interval", ci_prob=0.9) == f"{both}{none}Wald interval."
+    least = bmm.Model("Reaction ~ Days", bmm.load_dataset("sleepstudy")).maximize()
+    assert notes(least).endswith("Standard deviations of a maximised fit have no standard error.")
+
+
+def test_digits_labels_and_a_caption(point):
+    named = {"Days": "days & nights", "rows": "observations"}
+    table = bmm.table({"REML": point}, digits=2, labels=named, caption="Reaction_times")
+    frame = table.to_frame()
+    assert frame.loc["days & nights", "REML"] == "10.5 (1.5)" and frame.loc["observations", "REML"] == "180"
+    assert "Days" not in frame.index and "rows" not in frame.index
+    assert str(table).startswith("Reaction_times\n\n") and table.to_markdown().startswith("Reaction_times\n\n|")
+    assert "<caption" in table.to_html() and "days &amp; nights" in table.to_html()
+    latex = table.to_latex().splitlines()
+    assert latex[1:3] == [r"\begin{table}", r"\caption{Reaction\_times}"] and latex[-1] == r"\end{table}"
+    for wrong, text in (
+        (
+            {"Dayz": "x"},
+            "labels has 'Dayz', which is no row of the table; its rows are 'Intercept', .*'BIC'; did you mean 'Days'",
+        ),
+        ({"Days": "Intercept"}, "labels give two rows one name; the rows would be Intercept, sd"),
+        (["Days"], "labels must be a mapping"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            bmm.table([point], labels=wrong)
+    with pytest.raises(ValueError, match="digits must be a whole number of 1 or more, not 0"):
+        bmm.table([point], digits=0)
+
+
+def test_a_table_is_saved_by_the_end_of_its_name(point, tmp_path):
+    table = bmm.table({"Größe": point}, caption="Sleep")
+    page = table.save(tmp_path / "table.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") and '<meta charset="utf-8">' in page and table.to_html() in page
+    assert "<title>Sleep</title>" in page and "default-src 'none'" in page
+    for end, text in ((".tex", table.to_latex()), (".md", table.to_markdown()), (".txt", str(table))):
+        assert table.save(tmp_path / f"table{end}").read_text(encoding="utf-8") == f"{text}\n"
+    with pytest.raises(bmm.errors.FitFileError, match="exists already; take another name, or overwrite=True"):
+        table.save(tmp_path / "table.html")
+    assert table.save(tmp_path / "table.html", overwrite=True).is_file()
+    with pytest.raises(bmm.errors.FitFileError, match=r"should end in \.html, \.htm, \.tex, \.md, \.txt"):
+        table.save(tmp_path / "table.docx")
 
 
 def test_parameters_of_the_family_have_errors_and_intervals_of_their_link():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import shorten, table, wrap
 from bayesmm.errors import listing
 from bayesmm.runtime.arguments import check_model
@@ -28,7 +29,7 @@ NARROW = {
 
 
 @dataclass(frozen=True, eq=False)
-class PriorCheck:
+class PriorCheck(Tabled):
     """Statistics of data sets drawn from the priors, beside the observed ones.
 
     Attributes

@@ -9,6 +9,7 @@ import xarray as xr
 
 from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
 from bayesmm.design.series import as_numbers
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import BLANK, shorten, table, wrap
 from bayesmm.errors import listing
 from bayesmm.evaluation.prior_marginals import draws_on_prior_scale, prior_marginal
@@ -30,7 +31,7 @@ DECIMALS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Sensitivity:
+class Sensitivity(Tabled):
     """How much a posterior depends on the weight of its priors and of its likelihood.
 
     Attributes
@@ -55,7 +56,7 @@ class Sensitivity:
 
 
 @dataclass(frozen=True, eq=False)
-class PriorOverlap:
+class PriorOverlap(Tabled):
     """The common area of prior and posterior density.
 
     Attributes

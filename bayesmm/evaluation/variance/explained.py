@@ -10,6 +10,7 @@ import pandas as pd
 from bayesmm.design.parameters import by_levels
 from bayesmm.design.residual.of_family import check_same_in_rows
 from bayesmm.design.summed import is_summed
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import column, count, shorten, table, wrap
 from bayesmm.errors import DataError, listing
 from bayesmm.evaluation.variance.by_category import (
@@ -45,7 +46,7 @@ NAKAGAWA = "Nakagawa, Johnson & Schielzeth 2017"
 
 
 @dataclass(frozen=True, eq=False)
-class VarianceShares:
+class VarianceShares(Tabled):
     """Shares of variance: intraclass correlations, or R^2.
 
     Attributes

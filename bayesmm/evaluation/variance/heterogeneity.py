@@ -14,6 +14,7 @@ import pandas as pd
 from bayesmm.design.records import Design
 from bayesmm.design.relations import columns_of_rows
 from bayesmm.design.residual import standard_errors
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import table as text_table
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
@@ -24,7 +25,7 @@ TAIL = 1.959963984540054  # standard normal quantile of 0.975
 
 
 @dataclass(frozen=True, repr=False)
-class Heterogeneity:
+class Heterogeneity(Tabled):
     """How far the effects of studies lie apart.
 
     Attributes

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from bayesmm.display.frames import Tabled
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS, Link
@@ -78,7 +79,7 @@ class Origin:
 
 
 @dataclass(frozen=True, eq=False)
-class Averages:
+class Averages(Tabled):
     """Predictions, marginal means, comparisons, slopes or contrasts.
 
     Attributes

@@ -17,7 +17,7 @@ from bayesmm.families.links import LINKS
 from bayesmm.formula.formula import quoted_name
 from bayesmm.inference.marginal_effects.averages import Averages, Origin, means_record
 from bayesmm.inference.marginal_effects.quantities import averaging, check_linear, checked_estimand, evaluate
-from bayesmm.inference.marginal_effects.result import quantity_words, title_of
+from bayesmm.inference.marginal_effects.result import NO_OTHERS, quantity_words, title_of
 from bayesmm.inference.marginal_effects.rows import (
     Predictor,
     check_variable,
@@ -173,7 +173,7 @@ def _weights(
 def _over(columns: Mapping[str, np.ndarray], others: Sequence[str], weights: str) -> str:
     """Return what the means are averaged over."""
     if not others:
-        return "No other factors to average over"
+        return NO_OTHERS
     levels = listing(f"{name} ({count(len(columns[name]), 'level')})" for name in others)
     return f"Averaged over {levels}, {'all counted the same' if weights == 'equal' else 'by their frequencies'}"
 

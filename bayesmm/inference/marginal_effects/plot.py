@@ -9,6 +9,7 @@ from bayesmm.display.figures import (
     GREY,
     INK,
     LIGHT,
+    begin_at_zero,
     drawn,
     finite_ends,
     heading,
@@ -22,10 +23,11 @@ from bayesmm.display.figures import (
     title,
 )
 from bayesmm.display.rows_or_lines import LABELLED_ROWS, PANELS, makes_a_line, rows_high
-from bayesmm.inference.marginal_effects.result import origin_words, quantity_words
+from bayesmm.inference.marginal_effects.result import NO_OTHERS, origin_words, quantity_words
 from bayesmm.inference.marginal_effects.rows import label_count, value_text
 
 WORDS = 80  # letters of the name of an axis
+AVERAGED = {"Average slopes": "slope", "Average logarithms of ratios": "log ratio"}  # in titles; all else is compared
 MARGIN = 0.04  # of the range of values, on each side of it
 
 
@@ -65,19 +67,35 @@ def plot_averages(result):
     else:
         figure, axes = panels(1, wide=6.0, high=rows_high(len(table)))
         _draw_points(axes[0], values, labels, result.null)
-        name_axes(axes[0], plain(_what(result), WORDS))
+        own = len(values) <= LABELLED_ROWS and not set(labels) <= {"variable", "contrast"}
+        name_axes(axes[0], plain(_what(result), WORDS), plain(", ".join(map(str, labels)), WORDS) if own else "")
         key(figure, {centre: ("o", INK), interval: ("-", GREY)})
+    if result.null is None and _counts(result):
+        for ax in axes:
+            begin_at_zero(ax.set_ylim if 0 < len(lines) <= PANELS else ax.set_xlim, finite_ends(values))
     head, _, formula = result.title.partition(": ")
-    title(figure, head, formula)
+    over = result.null is None and result.notes[0] != f"{NO_OTHERS}."  # what was averaged over, and what is held
+    title(figure, head, formula, result.notes[:1] if over else ())
     return axes
 
 
 def _what(result) -> str:
     """Return what the numbers are; of means transformed back not what contrasts of them are of."""
-    fit, estimand = result.origin.fit, result.origin.estimand
-    own = (quantity_words(fit, replace(estimand, kind=kind)) for kind in ("mean", "linear"))
-    of_means = [words for words in own if words in result.title]
-    return of_means[0] if of_means and result.null is None else origin_words(result.origin)
+    fit, estimand, words = result.origin.fit, result.origin.estimand, origin_words(result.origin)
+    if result.null is None:
+        own = (quantity_words(fit, replace(estimand, kind=kind)) for kind in ("mean", "linear"))
+        return next((means for means in own if means in result.title), words)
+    if result.origin.ratio:
+        return words
+    pairs = "contrast" in result.table and result.table["contrast"].str.contains(" - ", regex=False).all()
+    other = "difference" if pairs else "contrast"
+    return f"{next((one for head, one in AVERAGED.items() if result.title.startswith(head)), other)}, {words}"
+
+
+def _counts(result) -> bool:
+    """Return whether the numbers are means of counts, or such linear predictors transformed back."""
+    fit = result.origin.fit
+    return fit.design.family.support.counts and _what(result).startswith("mean of ")
 
 
 def _lines(others: pd.DataFrame) -> list[tuple[str, np.ndarray]]:

@@ -17,6 +17,7 @@ from bayesmm.runtime.messages import count
 DIGITS = 3  # significant digits of the smallest sd or se
 SDS_OF_INTERVAL = 4  # a 95 % interval is as long as about so many sds
 LABEL_WIDTH = 2 * NAME_WIDTH  # columns of a label: a contrast has two names
+NO_OTHERS = "No other factors to average over"  # of marginal means, in their first note
 FORMULA_WIDTH = 70  # columns of a formula in the print
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bayesmm.design.parameters import coefficient_label
 from bayesmm.design.summed import absent_rows, is_summed
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import column, table, wrap
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
@@ -29,7 +30,7 @@ FEW = 200  # of samples: the ends of a 95 % interval then rest on five of them
 
 
 @dataclass(frozen=True, eq=False)
-class Bootstrap:
+class Bootstrap(Tabled):
     """A parametric bootstrap.
 
     Attributes

@@ -11,6 +11,7 @@ import pandas as pd
 from bayesmm.design.parameters import coefficient_label
 from bayesmm.design.records import Design
 from bayesmm.design.residual.of_family import check_determined
+from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import table, wrap
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.inference.simulation.bootstrap import check_seen
@@ -36,7 +37,7 @@ MOST_FAILED = 0.05  # of the simulations, beyond which the power is that of the 
 
 
 @dataclass(frozen=True, eq=False)
-class Power:
+class Power(Tabled):
     """A power curve.
 
     Attributes
