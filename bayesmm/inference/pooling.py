@@ -122,11 +122,14 @@ def _on_their_links(points: Sequence[Estimates], index: pd.Index, estimates: Flo
 def averaged(points: Sequence[Estimates]) -> Estimates:
     """Return the first fit with the averages of all covariance matrices, of sigma^2 and of the other parameters.
 
-    Those of a family are averaged on their links, as `pooled_summary` has them.
+    Those of a family are averaged on their links, as `pooled_summary` has them; where one has no error there, as they
+    are, or by their reciprocals if the family becomes another at infinity, so that one of 1e9 counts as 0.
     """
     first = points[0]
     covariances = tuple(np.mean(each, axis=0) for each in zip(*(point.covariances for point in points), strict=True))
-    own = {name: float(np.mean([point.auxiliaries[name] for point in points])) for name in first.auxiliaries}
+    inverted = {each.name for each in first.design.family.parameters if each.limit and each.limit_at == np.inf}
+    own = {name: np.array([point.auxiliaries[name] for point in points]) for name in first.auxiliaries}
+    own = {name: float(1 / np.mean(1 / x) if name in inverted else np.mean(x)) for name, x in own.items()}
     residual = {name: np.mean([point.residual[name] for point in points], axis=0) for name in first.residual}
     shared = [name for name in first.levels if all(name in point.levels for point in points)]
     levels = {name: float(np.mean([point.levels[name] for point in points])) for name in shared}

@@ -125,8 +125,13 @@ def profile(point: Estimates, place: str, level: float = 0.99) -> Profile:
 
 def profiles(point: Estimates, parameters: list[Parameter], level: float) -> list[Profile]:
     """Return the profiles of several parameters of one fit."""
-    fit = _checked(point, level)
-    return [_profile(curve(fit, parameter), parameter.label, level) for parameter in parameters]
+    fit, found = _checked(point, level), []
+    for parameter in parameters:
+        try:
+            found.append(_profile(curve(fit, parameter), parameter.label, level))
+        except DataError as error:
+            raise DataError(f"{parameter.label} has no profile: {error}") from error
+    return found
 
 
 def ends(point: Estimates, parameters: list[Parameter], level: float) -> list[tuple[float, float]]:

@@ -1,5 +1,6 @@
 """Multiply imputed data: Rubin's rules by hand, mixed draws, and what the parts of a result say."""
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -233,3 +234,14 @@ def test_a_parameter_at_its_bound_in_one_imputation_is_averaged_as_it_is():
     assert min(values) < 1e-6
     assert found.summary().loc["zi", "estimate"] == pytest.approx(np.mean(values), rel=1e-6)
     assert "on their links" not in str(found)
+
+
+def test_a_shape_that_goes_to_infinity_in_one_imputation_does_not_make_the_average_infinite():
+    rng = np.random.default_rng(8)
+    tables = [{"y": rng.negative_binomial(2, 0.3, 200)}, {"y": rng.binomial(10, 0.4, 200)}]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bmm.BayesmmWarning)
+        found = bmm.fit_multiple("y ~ 1", tables, "negbinomial", progress=False)
+    shape = bmm.Model("y ~ 1", tables[0], "negbinomial").maximize().auxiliaries["shape"]
+    # the variance mu + mu^2 / shape is averaged
+    assert found.summary().loc["shape", "estimate"] == pytest.approx(2 * shape, rel=1e-4)
