@@ -35,14 +35,15 @@ GROWTH = 3.0
 # After so many steps (the last of 3^60 times the first) the likelihood has no end on this side.
 MOST_STEPS = 60
 CLOSER = (0.1,) * 6  # of a step whose end has no deviance: where the likelihood is flat, steps are long
-# Relative precision of an end: reports have five digits at most.
-END_PRECISION = 1e-7
+# Of the size of an end: how near to it zeta is looked at once more.
+NEAR = 1e-7
 # Gradient beyond which Newton's steps have not arrived, and a search from scratch is made.
 ARRIVED = 1e-4
 # Beside a bound, a gradient by which the search was held up there.
 HELD_UP = 1e-2
 LEFT = 0.05  # share of z from which on a walk has left the plateau that its estimate may be on
 JUMP = 0.9  # share of z below which zeta, a hair before it is z, has jumped
+HAIR = 0.005  # of its distance from the estimate, at most
 # The walk ends where zeta has risen by less than this share of z over so many steps: it has come to its limit.
 RISE, FLAT_STEPS = 1e-3, 8
 # Diagonal entries of the relative factors nearer to 0 are moved away from it before a search: 0 is always stationary.
@@ -310,14 +311,16 @@ def _ends(walk: _Walk, inside: float, outside: float, z: float) -> bool:
     def excess(c: float) -> float:
         return (known[c] if c in known else walk.at(c)) - z
 
-    tolerance = END_PRECISION * max(abs(inside - outside), abs(inside), abs(outside))
-    end = float(brentq(excess, inside, outside, xtol=tolerance, rtol=4 * np.finfo(float).eps))
-    before = walk.at(end - math.copysign(2 * tolerance, outside - inside))
-    within = sum(abs(c - walk.held.estimate) < abs(end - walk.held.estimate) - tolerance for c in walk.values)
+    # to rounding: of an intercept of 1e6, or a correlation of nearly 1, the distance from the estimate is what counts
+    size, precision = max(abs(inside - outside), abs(inside), abs(outside)), 4 * np.finfo(float).eps
+    end = float(brentq(excess, inside, outside, xtol=precision * size, rtol=precision))
+    hair, sign = min(NEAR * size, HAIR * abs(end - walk.held.estimate)), math.copysign(1.0, outside - inside)
+    before, after = end - sign * min(hair, abs(end - inside) / 2), end + sign * min(hair, abs(outside - end) / 2)
+    jumps = walk.at(before) < JUMP * z and walk.at(after, thorough=True) < z
+    within = sum(abs(c - walk.held.estimate) < abs(before - walk.held.estimate) for c in walk.values)
     del walk.values[within:], walk.zeta[within:], walk.xs[within:]
-    if before < JUMP * z:
-        return False
-    walk.end = end
-    walk.values.append(end)
-    walk.zeta.append(z)
-    return True
+    if not jumps:
+        walk.end = end
+        walk.values.append(end)
+        walk.zeta.append(z)
+    return not jumps

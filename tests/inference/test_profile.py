@@ -364,3 +364,27 @@ def test_where_zeta_jumps_there_is_no_end():
     with pytest.warns(bmm.BayesmmWarning, match=r"gives beta\[x\] no upper limit"):
         found = bmm.Model("y ~ x", {"y": y, "x": x}, "tweedie").maximize().confint()
     assert found.loc["beta[x]"].tolist() == [pytest.approx(3.916, abs=1e-2), np.inf]
+
+
+@pytest.mark.parametrize("base", [1e3, 1e6, 1e8])
+def test_an_end_is_known_by_its_distance_from_the_estimate(base):
+    """Wherever the response has its zero."""
+    rng = np.random.default_rng(2)
+    g, x = np.repeat(np.arange(12), 6), rng.normal(size=72)
+    y = 0.5 * x + 0.3 * rng.normal(size=12)[g] + 0.5 * rng.normal(size=72)
+    near, far = (
+        bmm.Model("y ~ x + (1 | g)", {"y": y + shift, "x": x, "g": g}).maximize().confint() for shift in (0, base)
+    )
+    ends = far.loc["beta[Intercept]"] - base
+    np.testing.assert_allclose(ends, near.loc["beta[Intercept]"], atol=1e-5 + 1e-15 * base)
+    np.testing.assert_allclose(far.loc["beta[x]"], near.loc["beta[x]"], rtol=1e-4)
+
+
+def test_a_correlation_of_almost_minus_1_has_both_ends():
+    """A thousand sds from the data an intercept and a slope correlate by -1 + 5e-7, give or take as much."""
+    rng = np.random.default_rng(0)
+    g, x = np.repeat(np.arange(15), 8), rng.normal(size=120)
+    y = x + rng.normal(size=15)[g] + x * rng.normal(size=15)[g] + 0.5 * rng.normal(size=120)
+    found = bmm.Model("y ~ x + (x | g)", {"y": y, "x": x + 1000, "g": g}).maximize().confint()
+    lower, upper = found.loc["corr_g[Intercept, x]"] + 1
+    assert 1e-8 < lower < 5e-7 < upper < 1e-5
