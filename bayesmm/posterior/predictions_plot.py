@@ -118,6 +118,8 @@ def combinations(others: pd.DataFrame) -> dict[str, np.ndarray]:
     if not len(others.columns):
         return {"": np.arange(len(others))}
     names = row_names(others.apply(lambda column: [f"{column.name} = {value_of(value)}" for value in column]))
+    if len(set(names)) < len(others.drop_duplicates()):  # numbers that differ beyond what is shown of them
+        names = row_names(others.apply(lambda column: [f"{column.name} = {value}" for value in column]))
     return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names)}
 
 
@@ -129,7 +131,7 @@ def row_names(table: pd.DataFrame) -> np.ndarray:
 
 def value_of(value: object) -> str:
     """Return a value of a column for a figure."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def columns_words(table: pd.DataFrame) -> str:

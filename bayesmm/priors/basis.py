@@ -171,7 +171,8 @@ def _check_number(part: ResidualTerm, sigma: object) -> None:
     """Raise a DataError for a sigma that is 0 or infinite to a computer: of Gaussian models rows follow from it."""
     if not np.all((0 < sigma) & (sigma < np.inf)):
         (parameter,) = part.parameters
-        names = [term for term in parameter.terms if ":" not in term]
+        parts = (part for term in parameter.terms for part in term.split(":"))
+        names = list(dict.fromkeys(part for part in parts if "[" not in part))  # numbers, not indicators of factors
         raise DataError(
             f"{part.text}: the residual sd where {listing(names, limit=3)} would be 0, far from the data, is beyond "
             f"the numbers that can be computed with; write center() around {'it' if len(names) == 1 else 'them'}, "

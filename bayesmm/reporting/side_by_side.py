@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bayesmm.design.ordered import CS
 from bayesmm.design.parameters import specific_columns, tidy_term
 from bayesmm.display import text_tables
 from bayesmm.display.html import POLICY
@@ -184,7 +185,7 @@ def table(
     labels : mapping of str to str, optional
         What stands in place of the names of rows: ``{"Days": "days without sleep"}``.
     caption : str
-        Over the table.
+        Over the table, one paragraph.
 
     Returns
     -------
@@ -215,7 +216,7 @@ def table(
     parameters, about = _labelled(parts, {} if labels is None else labels)
     notes = [_what(named, spread, ci_prob), *_missing(named, columns, spread)]
     notes += [_exponentiated(named)] if exponentiate else []
-    return SideBySide(tuple(named), parameters, about, tuple(notes), str(caption))
+    return SideBySide(tuple(named), parameters, about, tuple(notes), " ".join(str(caption or "").split()))
 
 
 def _what(named: Mapping[str, object], spread: str, ci_prob: float) -> str:
@@ -232,19 +233,11 @@ def _what(named: Mapping[str, object], spread: str, ci_prob: float) -> str:
 def _missing(
     named: Mapping[str, object], columns: Mapping[str, Mapping[tuple[int, str], str]], spread: str
 ) -> list[str]:
-    """Return a sentence where sds or correlations of a maximised fit have no spread."""
-    kinds = (KINDS.index("ran_pars"), KINDS.index(RESIDUAL))
-    bare = [
-        name.startswith("cor ")
-        for column, cells in columns.items()
-        if isinstance(named[column], Estimates)
-        for (kind, name), text in cells.items()
-        if kind in kinds and not text.endswith((")", "]"))
-    ]
-    if not bare:
+    """Return a sentence where numbers of a maximised fit, such as sds, have no spread."""
+    points = [cells for column, cells in columns.items() if isinstance(named[column], Estimates)]
+    if all(text.endswith((")", "]")) for cells in points for text in cells.values()):
         return []
-    which = "Standard deviations and correlations" if any(bare) else "Standard deviations"
-    return [f"{which} of a maximised fit have no {'standard error' if spread == 'se' else 'Wald interval'}."]
+    return [f"Numbers without brackets have no {'standard error' if spread == 'se' else 'Wald interval'}."]
 
 
 def _exponentiated(named: Mapping[str, object]) -> str:
@@ -253,7 +246,7 @@ def _exponentiated(named: Mapping[str, object]) -> str:
     others = {
         "thresholds": any(design.family.ordered and not design.family.nominal for design in designs),
         "cs()": any(specific_columns(design) and not design.family.nominal for design in designs),
-        "formulas of parameters": any(design.formula.scales for design in designs),
+        "formulas of parameters": any(own.name != CS for design in designs for own in design.formula.scales),
     }
     found = [name for name, there in others.items() if there]
     of, rest = (" of the mean", f"; {listing(found)} are not") if found else ("", "")
@@ -273,8 +266,9 @@ def _labelled(parts: Sequence[Mapping[str, tuple[str, ...]]], labels: object) ->
     out = []
     for rows in parts:
         out.append({str(labels.get(name, name)): cells for name, cells in rows.items()})
-        if len(out[-1]) < len(rows):
-            raise ValueError(f"labels give two rows one name; the rows would be {listing(out[-1], len(rows))}")
+    names = [name for rows in out for name in rows]
+    if len(names) < len(known) or len(set(names)) < len(set(known)):
+        raise ValueError(f"labels give two rows one name; the rows would be {listing(names, len(names))}")
     return out
 
 

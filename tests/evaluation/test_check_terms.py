@@ -9,7 +9,7 @@ from bayesmm.design.parameters import Parameter
 from bayesmm.evaluation.checks.fitted import of_point
 from bayesmm.evaluation.checks.model import few_groups, say_bound
 from bayesmm.evaluation.checks.point import effective_parameters
-from bayesmm.evaluation.checks.terms import factor_text, smaller, terms_text, without_correlation
+from bayesmm.evaluation.checks.terms import centring, factor_text, movers, smaller, terms_text, without_correlation
 from bayesmm.evaluation.prior_marginals import PriorMarginal
 
 
@@ -50,6 +50,24 @@ def test_advice_is_possible_for_the_term(name):
 def test_the_advice_itself_is_a_formula():
     for formula in ("y ~ diag(0 + f | g)", "y ~ x", "mvbind(y, y2) ~ x + (1 | g)"):
         assert bmm.Model(formula, table()).design.n
+
+
+@pytest.mark.parametrize(
+    ("term", "centred", "numbers", "indicators"),
+    [
+        ("x | g", True, ["x"], []),
+        ("center(x) | g", False, [], []),
+        ("scale(x) | g", False, [], []),
+        ("f | g", False, [], ["f[T.b]", "f[T.c]"]),  # text cannot be centred
+        ("f + x | g", True, ["x"], ["f[T.b]", "f[T.c]"]),
+    ],
+)
+def test_center_is_advised_where_it_changes_something(term, centred, numbers, indicators):
+    data = table()
+    design = bmm.Model(f"y ~ x + ({term})", data.assign(x=data["x"] + 5)).design
+    assert (centring(design, 0) != "") == centred
+    assert movers(design, 0, 0, factors=False) == numbers and movers(design, 0, 0, factors=True) == indicators
+    assert not movers(design, 0, 1, factors=False)  # a slope is what it is
 
 
 def test_three_terms_are_not_called_two():

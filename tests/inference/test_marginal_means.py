@@ -176,3 +176,13 @@ def test_axes_name_the_quantity_and_ratios_stand_on_a_log_axis():
         axes = found.plot().figure.axes[0]
         assert axes.get_xlabel() == name and axes.get_xscale() == scale
         assert "95 % interval" in [text.get_text() for text in axes.figure.legends[0].get_texts()]
+
+
+def test_a_figure_says_what_is_held_and_nothing_of_factors_that_are_not_there():
+    rng = np.random.default_rng(1)
+    data = {"y": rng.normal(size=40), "f": list("ab") * 20, "contrast": rng.normal(size=40)}
+    point = bmm.Model("y ~ f * contrast", data).maximize()
+    said = bmm.emmeans(point, "f").plot().figure.get_suptitle()
+    assert "Held: contrast = " in said and "No other factors" not in said
+    bmm.slopes(point, "contrast", by="f").plot()
+    assert bmm.slopes(point, "contrast", by="contrast").plot().figure  # a column of the user's of the table's own name

@@ -21,6 +21,7 @@ from bayesmm.likelihood.problem import integrate
 from bayesmm.posterior.auxiliaries import auxiliary_values
 from bayesmm.posterior.parameter_values import scalars
 from bayesmm.priors import prior_bases, prior_design
+from bayesmm.priors.basis import _check_number
 from bayesmm.sampling.graph.interpreted import PYTHON, without_compiler
 from bayesmm.sampling.joint import joint_posterior
 from bayesmm.sampling.marginal import as_tree, centre
@@ -376,6 +377,10 @@ def test_a_residual_sd_that_is_no_number_is_said():
         DataError, match=r"the residual sd where x would be 0, far from the data, is beyond the numbers.*center\(\)"
     ):
         m.maximize("MAP")
+    for formula, names in (("sigma ~ x:f", "x would"), ("sigma ~ x:z + f", "x, z would")):
+        data = moved(1e4, 1.0).assign(z=np.linspace(900, 1000, N))
+        with pytest.raises(DataError, match=f"the residual sd where {names} be 0, far"):
+            _check_number(model(("y ~ 1", formula), "gaussian", data).design.residual.formulas[0], np.zeros(1))
 
 
 def test_it_is_said_before_anything_is_sampled_and_of_what_is_made_of_a_fit(monkeypatch):

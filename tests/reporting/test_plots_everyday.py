@@ -140,6 +140,9 @@ def test_predictions_are_bands_along_a_number_with_a_panel_for_each_combination(
     ]
     with pytest.raises(ValueError, match="need 2 panels"):
         found.plot(ax=plt.subplots()[1])
+    near = table.assign(g=np.repeat([12341.4, 12341.6], 3), same=20231.0)  # as one to five digits
+    plot = predictions(near, 6).plot()
+    assert len(list(plot)) == 2 and "Held: same = 20231." in plot.figure.get_suptitle()
 
 
 def test_predictions_of_few_rows_are_a_row_each():

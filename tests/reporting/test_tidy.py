@@ -239,13 +239,18 @@ def test_notes_say_what_is_there_and_no_more(point, counts, fit):
     wine = pd.read_csv(Path(__file__).parents[1] / "data" / "wine.csv", dtype={"judge": str})
     ratings = bmm.Model("rating ~ temp", wine, "cumulative").maximize()
     assert notes(ratings, exponentiate=True).endswith("of the mean are exponentiated: ratios; thresholds are not.")
-    none = "Standard deviations and correlations of a maximised fit have no "
+    none = "Numbers without brackets have no "
     assert notes(point) == f"Estimates with standard errors in brackets. {none}standard error."
     assert notes(fit) == "Posterior means with standard deviations in brackets."
     both = "Estimates with 90 % Wald intervals; of a posterior, means with 90 % equal-tailed intervals. "
     assert notes(point, fit, spread="interval", ci_prob=0.9) == f"{both}{none}Wald interval."
     least = bmm.Model("Reaction ~ Days", bmm.load_dataset("sleepstudy")).maximize()
-    assert notes(least).endswith("Standard deviations of a maximised fit have no standard error.")
+    assert notes(least).endswith("Numbers without brackets have no standard error.")
+    specific = bmm.Model("rating ~ temp + cs(contact)", wine, "acat").maximize()
+    assert notes(specific, exponentiate=True).endswith("exponentiated: ratios; thresholds, cs() are not.")
+    with pytest.raises(ValueError, match="labels give two rows one name"):
+        bmm.table([least], labels={"Days": "rows"})
+    assert bmm.table([least], caption=None).caption == "" and bmm.table([least], caption="a\n\nb").caption == "a b"
 
 
 def test_digits_labels_and_a_caption(point):

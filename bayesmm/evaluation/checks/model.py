@@ -20,7 +20,7 @@ from bayesmm.evaluation.checks.terms import (
     BAR,
     centring,
     factor_text,
-    is_same_at_means,
+    movers,
     smaller,
     terms_text,
     without_correlation,
@@ -231,12 +231,14 @@ def _say_effects(design, parameter: Parameter, draws: np.ndarray, at_means: bool
     if parameter.kind == "sd":
         term = block.columns[parameter.terms[0]]
         upper = np.quantile(draws, 0.975)
-        moved = at_means and not is_same_at_means(design, parameter)
-        where = " where the other terms are at their means" if moved else ""
-        step = ", with center() around the others," if moved else ","
+        numbers, indicators = (
+            at_means and movers(design, parameter.block, parameter.terms[0], factors) for factors in (False, True)
+        )
+        where = " where the other terms are at their means" if numbers or indicators else ""
+        step = f"leave it out of the terms of {block.group}{', with center() around the others' * bool(numbers)}, or "
         return (
-            f"the data do not show that {term} differs between the levels of {block.group}{where}; leave it out of "
-            f"the terms of {block.group}{step} or report {upper:.3g} (the 97.5 % point) as an upper limit."
+            f"the data do not show that {term} differs between the levels of {block.group}{where}; "
+            f"{'' if indicators else step}report {upper:.3g} (the 97.5 % point) as an upper limit."
         )
     step = without_correlation(design, parameter.block)
     step += (f" before {block.group}" if step == BAR else "") + centring(design, parameter.block)

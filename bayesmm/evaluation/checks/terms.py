@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from bayesmm.design.blocks import bars_by_block
-from bayesmm.design.parameters import Parameter
 from bayesmm.design.records import Block, Design
+from bayesmm.design.summed import is_summed
 
 BAR = "write || for |"
+ROUNDING = 1e-8  # of a column, below which another has nothing of it: it is centred already
 
 
 def without_correlation(design: Design, k: int) -> str:
@@ -25,14 +26,21 @@ def without_correlation(design: Design, k: int) -> str:
 
 
 def centring(design: Design, k: int) -> str:
-    """Return what a change of the terms of block k needs beside it: a term is left out where the others are 0."""
-    return "" if design.spec.bases.blocks[k].trivial else ", with center() around the predictors"
+    """Return what a change of the terms of block k needs beside it: a term is left out where the numbers are 0."""
+    numbers = any(movers(design, k, i, factors=False) for i in range(len(design.blocks[k].columns)))
+    return ", with center() around the predictors" if numbers else ""
 
 
-def is_same_at_means(design: Design, parameter: Parameter) -> bool:
-    """Return whether an sd at the means of the predictors is that where they are 0, as of slopes that vary alone."""
-    R, (i,) = design.spec.bases.blocks[parameter.block].R, parameter.terms
-    return np.array_equal(R[i], np.eye(len(R))[i])
+def movers(design: Design, k: int, i: int, factors: bool) -> list[str]:
+    """Return the columns of block k, numbers or of factors, that make effect i another at their means."""
+    block, R = design.blocks[k], design.spec.bases.blocks[k].R
+    if is_summed(design):  # whose columns are with an engine: any entry counts
+        size = np.abs(R)
+    else:
+        norms = np.linalg.norm(block.Z, axis=0)
+        size = np.abs(R) * norms[:, None] / np.where(norms > 0, norms, 1.0)
+    moving = [j for j in np.flatnonzero(size[i] > ROUNDING) if j != i]
+    return [block.columns[j] for j in moving if ("[" in block.columns[j]) == factors]
 
 
 def smaller(design: Design, k: int) -> str:

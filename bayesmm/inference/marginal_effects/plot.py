@@ -74,8 +74,8 @@ def plot_averages(result):
         for ax in axes:
             begin_at_zero(ax.set_ylim if 0 < len(lines) <= PANELS else ax.set_xlim, finite_ends(values))
     head, _, formula = result.title.partition(": ")
-    over = result.null is None and result.notes[0] != f"{NO_OTHERS}."  # what was averaged over, and what is held
-    title(figure, head, formula, result.notes[:1] if over else ())
+    over = result.notes[0].removeprefix(NO_OTHERS).lstrip(";. ")  # what was averaged over, and what is held
+    title(figure, head, formula, [over[0].upper() + over[1:]] if over and result.null is None else ())
     return axes
 
 
@@ -87,7 +87,7 @@ def _what(result) -> str:
         return next((means for means in own if means in result.title), words)
     if result.origin.ratio:
         return words
-    pairs = "contrast" in result.table and result.table["contrast"].str.contains(" - ", regex=False).all()
+    pairs = "contrast" in result.table and result.table["contrast"].astype(str).str.contains(" - ", regex=False).all()
     other = "difference" if pairs else "contrast"
     return f"{next((one for head, one in AVERAGED.items() if result.title.startswith(head)), other)}, {words}"
 
