@@ -201,7 +201,7 @@ def _take_out(out: np.ndarray, R: np.ndarray, own: list[int], margins: list[int]
     basis = np.column_stack([out[:, margins], *([np.ones(len(out))] if share is not None else [])])
     norms = np.sqrt(np.square(basis).sum(axis=0))
     use = norms > 0
-    if not use.any():
+    if not (use.any() and own):
         return
     unit, columns, total = basis[:, use] / norms[use], out[:, own].copy(), np.zeros((basis.shape[1], len(own)))
     for _ in range(2):  # the second time for what the first has rounded away
