@@ -1,0 +1,64 @@
+"""What checks judge and name knows neither where a predictor has its zero, nor a unit, nor which level is the first."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesmm as bmm
+from bayesmm.evaluation.checks.fitted import of_point
+from bayesmm.evaluation.checks.point import effective_parameters
+
+pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
+MODELS = {
+    "gaussian": ("size ~ x * f + z + (x | g)", "gaussian"),
+    "poisson": ("count ~ x * z + f + (x | g)", "poisson"),
+    "cumulative": ("rating ~ x + f + (x | g)", "cumulative"),
+}
+
+
+@functools.cache
+def rows():
+    rng, group = np.random.default_rng(1), np.repeat(np.arange(20), 12)
+    x, f = np.tile(np.linspace(0, 5.5, 12), 20), rng.integers(0, 3, 240)
+    effects = rng.normal(size=(20, 2)) * [0.8, 0.15]
+    table = pd.DataFrame({"x": x, "z": rng.normal(size=240), "f": np.array(["a", "b", "c"])[f], "g": group})
+    eta = 0.5 + 0.3 * x + 0.2 * table["z"] + np.array([0, 0.4, -0.3])[f] + effects[group, 0] + effects[group, 1] * x
+    return table.assign(
+        size=eta + rng.normal(size=240),
+        count=rng.poisson(np.exp(0.4 * eta - 0.5)),
+        rating=1 + np.digitize(eta + rng.logistic(size=240), [0.5, 2, 3.5]),
+    )
+
+
+CHANGES = {
+    "since 1970": lambda table: table.assign(x=1.6e9 + 86_400 * table["x"]),
+    "another year": lambda table: table.assign(x=table["x"] - 2000),
+    "another first level": lambda table: table.assign(f=table["f"].map({"a": "z", "b": "y", "c": "x"})),
+    "another order": lambda table: table.sample(frac=1, random_state=2),
+}
+
+
+@functools.cache
+def checks_of(name, change=None):
+    table = rows() if change is None else CHANGES[change](rows())
+    point = bmm.Model(MODELS[name][0], table, MODELS[name][1]).maximize()
+    return point, {check.name: check for check in point.checks()}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", MODELS)
+def test_influence_is_of_the_same_group_and_term(name, change):
+    one, other = (checks_of(name, each)[1]["influential groups"] for each in (None, change))
+    assert other.value == pytest.approx(one.value, rel=2e-3) and other.status == one.status
+    if "level" not in change:
+        assert other.message == one.message
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", ["gaussian", "poisson"])
+def test_effective_parameters(name, change):
+    points = [checks_of(name, each)[0] for each in (None, change)]
+    one, other = (effective_parameters(point, of_point(point)) for point in points)
+    assert other == pytest.approx(one, rel=1e-3)
