@@ -44,3 +44,27 @@ def test_standard_errors_of_means_do_not_know_where_a_parameter_s_predictor_has_
         np.testing.assert_allclose(other[["estimate", "se"]], one[["estimate", "se"]], rtol=1e-4)
     one, other = (bmm.slopes(point, "x").table for point in (near, far))
     np.testing.assert_allclose(other[["estimate", "se"]] * SECONDS, one[["estimate", "se"]], rtol=1e-4)
+
+
+@pytest.mark.parametrize("weight", [1e-10, 1e-6, 1e6, 1e10])
+def test_the_unit_of_prior_weights_is_that_of_sigma_squared_alone(weight):
+    """Weights of one over a squared standard error are as small or large as the response's unit makes them."""
+    one, other = (
+        bmm.Model("size | weights(w) ~ x + f + (x | g)", counts().assign(w=w)).maximize() for w in (1.0, weight)
+    )
+    assert other.converged and other.singular == one.singular
+    assert other.loglik == pytest.approx(one.loglik, abs=1e-6)
+    assert other.sigma == pytest.approx(one.sigma * np.sqrt(weight), rel=1e-6)
+    np.testing.assert_allclose(other.covariances[0], one.covariances[0], rtol=1e-4)
+    for ddf in ("satterthwaite", "kenward-roger"):
+        np.testing.assert_allclose(other.fixef(ddf=ddf), one.fixef(ddf=ddf), rtol=1e-4)
+
+
+def test_kenward_roger_where_levels_differ_by_far_more_than_their_rows():
+    """A balanced design, in which the degrees of freedom are the levels less one whatever the variances."""
+    rng, group, x = np.random.default_rng(0), np.repeat(np.arange(15), 8), np.tile(np.arange(8.0), 15)
+    effects, noise = rng.normal(size=(15, 2)), rng.normal(size=120)
+    for times in (30, 300, 3000):
+        y = times * (effects[group, 0] + effects[group, 1] * x) + noise
+        point = bmm.Model("y ~ x + (x | g)", pd.DataFrame({"x": x, "g": group, "y": y})).maximize()
+        np.testing.assert_allclose(point.fixef(ddf="kenward-roger")["df"], 14, rtol=1e-4)
