@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 import bayesmm as bmm
+from bayesmm.design.parameters import block_parameters
 from bayesmm.evaluation.checks.fitted import of_point
 from bayesmm.evaluation.checks.point import effective_parameters
+from bayesmm.posterior.point_estimates import at_bound
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
 MODELS = {
@@ -62,3 +64,23 @@ def test_effective_parameters(name, change):
     points = [checks_of(name, each)[0] for each in (None, change)]
     one, other = (effective_parameters(point, of_point(point)) for point in points)
     assert other == pytest.approx(one, rel=1e-3)
+
+
+def sd_is_at_its_bound(formulas, table):
+    point = bmm.Model(formulas, table).maximize()
+    assert not point.singular
+    return at_bound(point, block_parameters(0, point.design.blocks[0])[0])
+
+
+def test_an_sd_is_0_next_to_the_residual_sd_of_the_rows():
+    """Not next to that where the predictor of sigma is 0, far from them: 1e10 times theirs."""
+    assert not sd_is_at_its_bound(("size ~ z + (1 | g)", "sigma ~ x"), rows().assign(x=lambda table: table["x"] - 500))
+
+
+@pytest.mark.parametrize("unit", [1e-5, 1e5])
+def test_known_residual_sds_of_any_unit(unit):
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame({"se": rng.uniform(0.2, 0.6, 30), "study": np.arange(30)})
+    table["y"] = unit * (rng.normal(0, 0.5, 30) + table["se"] * rng.normal(size=30))
+    table["se"] *= unit
+    assert not sd_is_at_its_bound("y | se(se) ~ 1 + (1 | study)", table)

@@ -68,3 +68,20 @@ def test_kenward_roger_where_levels_differ_by_far_more_than_their_rows():
         y = times * (effects[group, 0] + effects[group, 1] * x) + noise
         point = bmm.Model("y ~ x + (x | g)", pd.DataFrame({"x": x, "g": group, "y": y})).maximize()
         np.testing.assert_allclose(point.fixef(ddf="kenward-roger")["df"], 14, rtol=1e-4)
+
+
+def test_type_iii_says_where_numbers_have_their_zero():
+    near = bmm.Model("size ~ x * f + (1 | g)", counts()).maximize()
+    far = bmm.Model("size ~ center(x) * f + (1 | g)", in_seconds()).maximize()
+    assert "equal weights; f where x is 0" in " ".join(str(bmm.anova(near, type="III")).split())
+    assert "f where center(x) is 0" in " ".join(str(bmm.anova(far, type="III")).split())
+    assert "where" not in str(bmm.anova(near, type="II"))
+    assert "where" not in str(bmm.anova(bmm.Model("size ~ x + f + (1 | g)", counts()).maximize(), type="III"))
+
+
+def test_type_iii_of_ordered_categories():
+    """Without an interaction the terms are those of type II; the constant is among the thresholds."""
+    for table in (counts(), in_seconds()):
+        point = bmm.Model("rating ~ x + f + (1 | g)", table, "cumulative").maximize()
+        second, third = (bmm.anova(point, type=kind).table for kind in ("II", "III"))
+        np.testing.assert_allclose(third, second, rtol=1e-6)
