@@ -335,11 +335,8 @@ def _columns(term: Term) -> frozenset[str]:
 
 def fixed_and_random(look: Look) -> list[Message]:
     """Grouping factors that are also fixed factors, which leaves their random intercepts nothing to explain."""
-    said, factors = [], [
-        _columns(term)
-        for term in look.formula.terms
-        if all(isinstance(look.values[expr], Factor) for expr in term.factors)
-    ]  # fmt: skip
+    crossed = (t for t in look.formula.terms if all(isinstance(look.values[expr], Factor) for expr in t.factors))
+    said, factors = [], [_columns(term) for term in crossed]
     for block in look.blocks:
         if INTERCEPT in block.columns and frozenset(block.factors) in factors:
             both = f"'{block.group}' is both a fixed factor and a grouping factor"

@@ -1,6 +1,7 @@
 """What checks judge and name knows neither where a predictor has its zero, nor a unit, nor which level is the first."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import bayesmm as bmm
 from bayesmm.design.parameters import block_parameters
 from bayesmm.evaluation.checks.fitted import of_point
 from bayesmm.evaluation.checks.point import effective_parameters
+from bayesmm.evaluation.smooths import curves
 from bayesmm.posterior.point_estimates import at_bound
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
@@ -84,3 +86,19 @@ def test_known_residual_sds_of_any_unit(unit):
     table["y"] = unit * (rng.normal(0, 0.5, 30) + table["se"] * rng.normal(size=30))
     table["se"] *= unit
     assert not sd_is_at_its_bound("y | se(se) ~ 1 + (1 | study)", table)
+
+
+def test_where_sds_of_rows_are_beyond_the_numbers_the_checks_say_so():
+    point = bmm.Model(("size ~ z + (1 | g)", "sigma ~ x"), CHANGES["another year"](rows())).maximize()
+    point = replace(point, residual={name: 400 * values for name, values in point.residual.items()})
+    found = {check.name: check for check in point.checks()}
+    for name in ("autocorrelation", "influential groups"):
+        assert found[name].status == "not judged" and "center()" in found[name].message
+
+
+def test_degrees_of_freedom_of_a_smooth_beside_a_predictor_far_from_0():
+    points = [bmm.Model("size ~ s(z) + x", table).maximize() for table in (rows(), CHANGES["since 1970"](rows()))]
+    one, other = (point.smooths() for point in points)
+    np.testing.assert_allclose(other["edf"], one["edf"], rtol=1e-4)
+    one, other = (next(curves(point)).table for point in points)
+    np.testing.assert_allclose(other["se"], one["se"], rtol=1e-4)

@@ -19,6 +19,7 @@ from bayesmm.posterior.draws import draws_of, in_basis, mean_auxiliaries, mean_e
 from bayesmm.posterior.means import slope_of
 
 Array = np.ndarray
+UNKNOWN = "judged where the rows' sds can be computed with: write center() around the predictors of their formula"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from bayesmm.design.design import fixed_names
 from bayesmm.design.records import Block, Design
 from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
-from bayesmm.evaluation.checks.fitted import Fitted
+from bayesmm.evaluation.checks.fitted import UNKNOWN, Fitted
 from bayesmm.evaluation.prior_marginals import AT_MEANS
 from bayesmm.formula.formula import text_of
 from bayesmm.likelihood.orthogonal import root_mean_square
@@ -30,6 +30,8 @@ MOST_WORK = 2e9  # multiplications for all levels: a second
 def influential_groups(fitted: Fitted) -> Check:
     """Return the check of the levels of every grouping factor."""
     design = fitted.design
+    if not fitted.known:
+        return _nothing(UNKNOWN)
     if design.residual.correlated is not None:
         many = "a single response" if design.responses else f"a model without {design.residual.text}"
         return _nothing(f"judged for {many}")

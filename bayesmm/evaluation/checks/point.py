@@ -49,7 +49,7 @@ def point_checks(point: Estimates, time: object = None) -> Checks:
         return Checks(sourced(check) for check in (converged(point), singular(point)))
     fitted = of_point(point)
     found = [converged(point), singular(point), *integral(point), *counts(point, fitted)]
-    found += [autocorrelation(fitted, time), influential_groups(fitted)] if fitted.known else []
+    found += [autocorrelation(fitted, time), influential_groups(fitted)]
     return Checks(sourced(check) for check in found)
 
 
