@@ -94,12 +94,9 @@ class _Inverse:
         if design.family.ordered:  # the thresholds move together as an intercept does
             X = np.column_stack([X, np.ones(design.n)])
         sizes = root_mean_square(X)
-        Q, R = np.linalg.qr(X / sizes)  # in these columns a predictor far from 0 is not nearly the intercept
-        R /= np.sqrt(design.n)
-        parts, self.at = [Q * np.sqrt(design.n)], [X.shape[1]]
-        self.roots = [np.linalg.solve(R, np.eye(len(R))) / sizes[:, None]]
-        for block, root in zip(design.blocks, fitted.roots, strict=True):
-            G = len(block.levels)
+        parts, self.roots, self.at = [X / sizes], [np.diag(1 / sizes)], [X.shape[1]]
+        for block, Sigma in zip(design.blocks, fitted.covariances, strict=True):
+            root, G = square_root(Sigma), len(block.levels)
             levels = np.eye(G) if block.relation is None else block.relation.root
             wide = levels[block.index][:, :, None] * (block.Z @ root)[:, None, :]
             parts.append(wide.reshape(design.n, -1))
@@ -128,11 +125,11 @@ class _Inverse:
     def covariance(self, place: CurvePlace) -> Array:
         """Return the covariance matrix of a curve's coefficients, those without a penalty first; 0 for aliased ones."""
         fixed, penalised = self._columns(place)
-        free, p, q = self.at[0], len(place.fixed), len(penalised)
-        both, root = np.concatenate([np.arange(free), penalised]), np.zeros((p + q, free + q))
+        both, p, q = np.concatenate([fixed, penalised]), len(place.fixed), len(penalised)
+        root = np.zeros((p + q, len(both)))
         known = [i for i, j in enumerate(place.fixed) if j in self.kept]
-        root[known, :free] = self.roots[0][fixed]
-        root[p:, free:] = self.roots[place.block + 1]
+        root[known, range(len(fixed))] = np.diag(self.roots[0])[fixed]
+        root[p:, len(fixed) :] = self.roots[place.block + 1]
         return root @ self.inverse[np.ix_(both, both)] @ root.T
 
 

@@ -11,7 +11,6 @@ import bayesmm as bmm
 from bayesmm.design.parameters import block_parameters
 from bayesmm.evaluation.checks.fitted import of_point
 from bayesmm.evaluation.checks.point import effective_parameters
-from bayesmm.evaluation.smooths import curves
 from bayesmm.posterior.point_estimates import at_bound
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")
@@ -94,11 +93,3 @@ def test_where_sds_of_rows_are_beyond_the_numbers_the_checks_say_so():
     found = {check.name: check for check in point.checks()}
     for name in ("autocorrelation", "influential groups"):
         assert found[name].status == "not judged" and "center()" in found[name].message
-
-
-def test_degrees_of_freedom_of_a_smooth_beside_a_predictor_far_from_0():
-    points = [bmm.Model("size ~ s(z) + x", table).maximize() for table in (rows(), CHANGES["since 1970"](rows()))]
-    one, other = (point.smooths() for point in points)
-    np.testing.assert_allclose(other["edf"], one["edf"], rtol=1e-4)
-    one, other = (next(curves(point)).table for point in points)
-    np.testing.assert_allclose(other["se"], one["se"], rtol=1e-4)
