@@ -76,9 +76,10 @@ def judged_terms(design: Design) -> list[JudgedTerm]:
     Together, and at the means, because where a predictor has its zero and which level is a factor's first decide what
     a coefficient is of.
     """
-    moved, names = design.spec.bases.fixed.moved, fixed_names(design)
+    moved = design.spec.bases.fixed.moved
     products = [()] * design.has_intercept + [term.factors for term in design.formula.terms]
-    ends, found = np.cumsum([0, *map(len, names)]), []
+    sizes = [1] * design.p if len(products) == design.p else list(map(len, fixed_names(design)))
+    ends, found = np.cumsum([0, *sizes]), []
     for factors, start, end in zip(products, ends[:-1], ends[1:], strict=True):
         columns = [j for j in range(start, end) if j not in design.aliased]
         label = design.coefficients[columns[0]] if len(columns) == 1 else ":".join(map(text_of, factors))
