@@ -1,12 +1,11 @@
 """What a maximised fit says about each parameter: its estimate, its standard error, and whether it is at a bound."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from bayesmm.design.parameters import Parameter, block_parameters, response_sds, variable_of
-from bayesmm.design.residual.structure import residual_weights
+from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import listing
 from bayesmm.likelihood.lattice import FINE
@@ -92,7 +91,8 @@ def _residual_sd(point) -> float:
     sigma = float(own.get("sigma", point.sigma))
     if not design.family.gaussian:
         return sigma
-    weights = residual_weights(replace(design, residual=prior_residual(design, bases)), values)
+    term = prior_residual(design, bases)
+    weights = weights_of_rows(term, term.rows, values, design.weights) if term.parts else design.weights
     return sigma if weights is None else sigma / math.sqrt(weights.mean())
 
 

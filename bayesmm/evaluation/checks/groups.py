@@ -82,9 +82,9 @@ def judged_terms(design: Design) -> list[JudgedTerm]:
     ends, found = np.cumsum([0, *sizes]), []
     for factors, start, end in zip(products, ends[:-1], ends[1:], strict=True):
         columns = [j for j in range(start, end) if j not in design.aliased]
-        label = design.coefficients[columns[0]] if len(columns) == 1 else ":".join(map(text_of, factors))
-        at = AT_MEANS if moved[columns].any() else ""
-        found += [JudgedTerm(f"{label}{at}", columns)] if columns else []
+        if columns:
+            label = design.coefficients[columns[0]] if len(columns) == 1 else ":".join(map(text_of, factors))
+            found.append(JudgedTerm(label + (AT_MEANS if moved[columns].any() else ""), columns))
     return found
 
 
