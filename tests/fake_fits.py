@@ -55,7 +55,10 @@ def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messa
     return FakeDesign(
         limits=None,
         spec=SimpleNamespace(matrices={}, bases=bases),
-        formula=SimpleNamespace(text="Reaction ~ Days + (Days | Subject)"),
+        formula=SimpleNamespace(
+            text="Reaction ~ Days + (Days | Subject)",
+            terms=tuple(SimpleNamespace(factors=(name,)) for name in coefficients if name != "Intercept"),
+        ),
         response="Reaction",
         y=rng.normal(250, 25, rows),
         X=X,

@@ -305,10 +305,9 @@ def _never_varies(block: Block, names: Sequence[str]) -> Message:
 
 def slopes_without_mean(look: Look) -> list[Message]:
     """Random slopes whose mean is held at 0, because the fixed part does not have the term."""
-    fixed = {_columns(term) for term in look.formula.terms}
     said = []
     for bar in (bar for bar in look.formula.bars if not bar.of):
-        bare = [term for term in bar.terms if _columns(term) not in fixed and not _indicators(bar, term, look)]
+        bare = [term for term in bar.terms if not _has_mean(term, look) and not _indicators(bar, term, look)]
         if bare:
             labels = [term.label for term in bare]
             slope = f"the mean of the random slope of {listing(labels, limit=SHOWN)} in {bar} is held at 0"
@@ -316,6 +315,13 @@ def slopes_without_mean(look: Look) -> list[Message]:
                 note(f"{slope}, because the fixed part does not have it; usually it does: ~ {labels[0]} + {bar}")
             )
     return said
+
+
+def _has_mean(term: Term, look: Look) -> bool:
+    """Return whether the fixed part has a term, or one within each level of factors, as x is in f / x."""
+    own = _columns(term)
+    within = [each for each in look.formula.terms if own <= _columns(each)]
+    return any(all(isinstance(look.values[e], Factor) or own >= set(columns_of(e)) for e in t.factors) for t in within)
 
 
 def _indicators(bar: Bar, term: Term, look: Look) -> bool:
@@ -329,11 +335,8 @@ def _columns(term: Term) -> frozenset[str]:
 
 def fixed_and_random(look: Look) -> list[Message]:
     """Grouping factors that are also fixed factors, which leaves their random intercepts nothing to explain."""
-    said, factors = [], [
-        _columns(term)
-        for term in look.formula.terms
-        if all(isinstance(look.values[expr], Factor) for expr in term.factors)
-    ]  # fmt: skip
+    crossed = (t for t in look.formula.terms if all(isinstance(look.values[expr], Factor) for expr in t.factors))
+    said, factors = [], [_columns(term) for term in crossed]
     for block in look.blocks:
         if INTERCEPT in block.columns and frozenset(block.factors) in factors:
             both = f"'{block.group}' is both a fixed factor and a grouping factor"

@@ -31,6 +31,7 @@ from bayesmm.estimation.optimizer import (
 )
 from bayesmm.estimation.residual_search import ResidualSearch, at_bound
 from bayesmm.estimation.start import check_start, start_theta
+from bayesmm.estimation.weight_units import at_weights, start_about_1, weight_size, with_weights_about_1
 from bayesmm.likelihood.average_information import average_information, rows_curvature
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import make_coordinates
@@ -39,9 +40,7 @@ from bayesmm.likelihood.gaussian_likelihood import room_for
 from bayesmm.likelihood.orthogonal import lower_factor, square_root
 from bayesmm.likelihood.problem import Problem, orthogonal_problem
 
-# lme4 calls a fit singular when a diagonal entry of theta is below 1e-4 (isSingular); ours are in units of the
-# columns' rms.
-SINGULAR = 1e-4
+SINGULAR = 1e-4  # a diagonal entry of theta below is 0, as in lme4's isSingular(); ours are in units of columns' rms
 KNOWN = 1.0  # sigma, where the residual structure gives the sds of the rows
 # A residual sd below this share of the response's is rounding: sums of squares lose half of a double's 16 digits.
 NO_RESIDUAL = 1e-7
@@ -51,8 +50,7 @@ LEAST_BEND = 1e-3
 # Residual sds of rows that are further apart are those of rows that are fitted exactly: half of a double's digits, and
 # more than any measurement's.
 LEAST_SHARE = 1e-6
-# Columns of the rest from which on the search has a curvature; with fewer, an evaluation takes less than a millisecond,
-# and all that L-BFGS asks for less than compiling the code for it.
+# Columns of the rest from which on the search has a curvature; with fewer, L-BFGS takes less than compiling the code.
 CURVED_FROM = 40
 # Entries of T up to which there is one: it is asked for each pair of them, and a related block has very many.
 MOST_PACKED = 400
@@ -66,6 +64,8 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     """Return the maximum of the REML or ML likelihood of a model with the gaussian family and the identity link."""
     if is_related(design):
         return collapsed(maximize_gaussian(expanded(design), method, without_related(design, start)), design, SINGULAR)
+    if weight_size(design) != 1.0:
+        return at_weights(maximize_gaussian(with_weights_about_1(design), method, start_about_1(design, start)), design)
     if design.residual.estimated or design.residual.sigma == "known":
         return _with_residual(design, method, start)
     problem, reml = orthogonal_problem(design), method == "REML"

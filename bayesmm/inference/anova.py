@@ -14,7 +14,7 @@ from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.inference.containment import containment_of_terms
 from bayesmm.inference.degrees import known_method
-from bayesmm.inference.hypotheses import TESTED, check_type, hypotheses
+from bayesmm.inference.hypotheses import check_type, hypotheses, said
 from bayesmm.inference.kenward_roger import kenward_roger
 from bayesmm.inference.linear import RESIDUALS, sums_of_squares
 from bayesmm.inference.lrt import LikelihoodRatio, lrt
@@ -100,7 +100,8 @@ def anova(
         What is tested of a term: "I" (if not given, as R's anova of lm and lme4): it after the terms before it in the
         formula, so that their order matters where the data are unbalanced. "II": it after all terms that do not contain
         it, as ``car::Anova``. "III": it after all others, averaged over the levels of the factors that it interacts
-        with, as lmerTest and SAS; the coding of the factors makes no difference to any of them. See
+        with, as lmerTest and SAS, and where the numbers that it interacts with are 0, which the title says: center()
+        around a number makes that its mean. The coding of the factors makes no difference to any of them. See
         `bayesmm.inference.hypotheses`.
 
     Returns
@@ -135,7 +136,7 @@ def anova(
     if not design.family.gaussian:
         return _generalised(point, ddf, kind, left)
     check_gaussian(point, "an analysis of variance")
-    what = f"type {kind}, {TESTED[kind]}"
+    what = f"type {kind}, {said(design, kind)}"
     if not design.blocks:
         title = f"Analysis of variance, sums of squares of {what}"
         return Anova(title, design.response, sums_of_squares(point, kind))
@@ -171,7 +172,7 @@ def _generalised(point: Estimates, ddf: str | None, kind: str, left: str) -> Ano
     chisq = np.array([np.sum((one.rows @ point.beta[kept]) ** 2) for one in tested]) / point.sigma**2
     df = np.array([len(one.rows) for one in tested], dtype=int)
     table = pd.DataFrame({"Chisq": chisq, "Df": df, "Pr(>Chisq)": chi2_tail(chisq, df)})
-    title = f"Analysis of deviance, Wald chi-square tests of type {kind}, {TESTED[kind]}"
+    title = f"Analysis of deviance, Wald chi-square tests of type {kind}, {said(point.design, kind)}"
     index = pd.Index([one.label for one in tested], name="term", dtype=object)
     return Anova(title, point.design.response, table.set_axis(index, axis=0), left)
 

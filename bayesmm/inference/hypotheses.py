@@ -26,6 +26,7 @@ from bayesmm.design.summed import is_summed
 from bayesmm.engines.recoded import recoded
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.formula.formula import text_of
 from bayesmm.inference.terms import TermColumns, estimated, term_columns
 from bayesmm.likelihood.crossproducts import Floats
 
@@ -42,6 +43,22 @@ TESTED = MappingProxyType(
 )
 # Of the largest entry: what two codings of one model may differ by is rounding.
 SAME_SPACE = 1e-6
+
+
+def said(design: Design, kind: str) -> str:
+    """Return in words what is tested of each term; of type III also where numbers have their zero."""
+    if kind != "III":
+        return TESTED[kind]
+    sets = {term.factors: frozenset(term.factors) for term in design.formula.terms}
+    at: dict[str, list[str]] = {}
+    for factors, own in sets.items():
+        beside = dict.fromkeys(e for other, all_ in sets.items() if own < all_ for e in other if e not in own)
+        numbers = [text_of(e) for e in beside if not isinstance(design.spec.states.get(e), Levels)]
+        if numbers:
+            verb = "is" if len(numbers) == 1 else "are"
+            at.setdefault(f"{listing(numbers)} {verb} 0", []).append(":".join(map(text_of, factors)))
+    where = [f"{listing(terms)} where {zero}" for zero, terms in at.items()]
+    return "; ".join([TESTED[kind], *where])
 
 
 class Hypothesis(NamedTuple):
@@ -158,8 +175,10 @@ def _sum_to_zero(design: Design) -> Floats:
         other, X = recoded(design, states).rows, design.X.rows
     else:
         other, X = encode(replace(design.spec, states=states), design.frame, groups=False).X, design.X
+    if design.family.ordered:  # the thresholds have the constant that X has not
+        other = np.column_stack([other, np.ones(len(other))])
     sizes = np.linalg.norm(other, axis=0)
     A = np.linalg.lstsq(other / sizes, X)[0] / sizes[:, None]
     if not np.abs(other @ A - X).max() <= SAME_SPACE * np.abs(X).max():
         raise DataError(f"the terms of {design.formula.text!r} mean another model in another coding; use type='II'")
-    return A
+    return A[: X.shape[1]]

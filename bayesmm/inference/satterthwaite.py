@@ -13,6 +13,7 @@ import numpy as np
 
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.reml import flat
+from bayesmm.estimation.weight_units import about_1
 from bayesmm.inference.terms import check_gaussian, estimated
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian import conditional, evaluate
@@ -124,6 +125,7 @@ def satterthwaite(point: Estimates) -> Satterthwaite:
         For another family, or the mode of a posterior.
     """
     check_gaussian(point, "Satterthwaite's method")
+    point = about_1(point)  # the steps are relative to sigma
     criterion = _Criterion(orthogonal_problem(point.design), point.method == "REML", point.sigma)
     v = np.append(point.optimum.parameters, 1.0)
     hessian, derivatives = [], []

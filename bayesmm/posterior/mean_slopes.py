@@ -1,6 +1,6 @@
 """The derivatives of predicted means in all parameters of a maximised model, for standard errors of these."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from bayesmm.likelihood.own_parameters import own_parameters
 from bayesmm.likelihood.problem import orthonormal_columns
 from bayesmm.posterior.means import mean_of, slope_of
 from bayesmm.posterior.predict import Rows, columns_of_block
+from bayesmm.priors import formula_bases, formula_places
 
 # Of a parameter on the real line, or of a coefficient times the size of its column: the error of central differences is
 # about its square, 1e-8, and their rounding 1e-12.
@@ -65,13 +66,17 @@ def own_of(point, rows: Rows, effects: Mapping[str, Floats] | None = None) -> tu
 
 
 def _in_own(point, rows: Rows, eta: Floats, spread: Floats | None, effects: Mapping[str, Floats] | None) -> Floats:
-    """Return the derivatives in the model's own parameters, (m, a), the family's on the real line."""
+    """Return the derivatives in the model's own parameters, (m, a), the family's on the real line.
+
+    The differences are in the parameters at the means of their formulas' columns, where a step moves the rows by about
+    as much wherever a column has its zero.
+    """
     design, own = point.design, own_parameters(point.design)
     s, family = len(own.scalars), design.family
     first, levels = [point.link(each) for each in own.scalars], design.residual.levels
     at = np.concatenate([first, *point.residual.values()])
-    steps = STEP / np.concatenate([np.ones(s), own.sizes])
-    out = np.empty((len(rows), len(at)))
+    steps = STEP / np.concatenate([np.ones(s), own_parameters(centred(design)).sizes])
+    out, (to_zero, to_means) = np.empty((len(rows), len(at))), _formula_maps(design, own.labels)
 
     def mean(values: Floats) -> Floats:
         scalars = {o.name: o.moved(value)[0] for o, value in zip(own.scalars, values[:s], strict=True)}
@@ -83,9 +88,20 @@ def _in_own(point, rows: Rows, eta: Floats, spread: Floats | None, effects: Mapp
         return mean_of(family, eta, found, spread)
 
     with np.errstate(over="ignore", invalid="ignore"):
-        for j, step in enumerate(np.diag(steps)):
+        for j, step in enumerate((to_zero * steps).T):
             out[:, j] = (mean(at + step) - mean(at - step)) / (2 * steps[j])
-    return out
+        return out @ to_means
+
+
+def _formula_maps(design, labels: Sequence[str]) -> tuple[Floats, Floats]:
+    """Return A and R, (a, a): A times own parameters at the means of formulas' columns is those at 0, R its inverse."""
+    A, R = np.eye(len(labels)), np.eye(len(labels))
+    bases = formula_bases(design).parameters
+    for part in design.residual.formulas:
+        places = [labels.index(label) for label in formula_places(part)]
+        at, basis = np.ix_(places, places), bases[part.formula]
+        A[at], R[at] = basis.inverse, basis.R
+    return A, R
 
 
 def _in_covariances(point, rows: Rows, eta: Floats, spread: Floats | None, data: object) -> Floats:

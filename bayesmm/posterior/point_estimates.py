@@ -5,10 +5,13 @@ import math
 import numpy as np
 
 from bayesmm.design.parameters import Parameter, block_parameters, response_sds, variable_of
+from bayesmm.design.residual.structure import weights_of_rows
+from bayesmm.design.summed import is_summed
 from bayesmm.errors import listing
 from bayesmm.likelihood.lattice import FINE
 from bayesmm.likelihood.quadrature import MOST_NODES, evaluate, fits, prepare
 from bayesmm.posterior.own_values import own_in_rows
+from bayesmm.priors import formula_bases, own_at_means, prior_residual
 
 INTEGRATION_ERROR = 0.05  # of a log likelihood: the last digit that a print shows of AIC, BIC and deviance
 SD_TOLERANCE = 1e-4  # an sd, as its share of the linear predictor over sigma, below this is 0: lme4's isSingular()
@@ -68,14 +71,29 @@ def _rank(point, k: int) -> int:
 
 
 def is_zero(point, k: int, i: int) -> bool:
-    """Return whether the sd of term `i` of block `k` is 0 next to sigma, or to 1 on a link's scale, in any units."""
-    unit = point.sigma if point.design.family.link == "identity" else 1.0
+    """Return whether the sd of term `i` of block `k` is 0 next to the rows', or 1 on a link's scale, in any units."""
+    unit = _residual_sd(point) if point.design.family.link == "identity" else 1.0
     if point.design.responses:
         column = point.design.blocks[k].Z[:, i]
         own = response_sds(point.design.responses)[point.design.response_codes[int(np.abs(column).argmax())]]
         unit = float(point.residual[own][0])
     spread = 1 / point.scaled.bases[k][i, i]  # root mean square of what the column adds to earlier ones
     return math.sqrt(point.covariances[k][i, i]) * spread < SD_TOLERANCE * unit
+
+
+def _residual_sd(point) -> float:
+    """Return the residual sd of a typical row, which sigma is not where rows have weights, known sds or a formula."""
+    design = point.design
+    if is_summed(design) or design.responses:
+        return float(point.sigma)
+    bases = formula_bases(design)  # where the columns of sigma's formula are 0 it may be any number
+    own, values = own_at_means(design, bases, {**point.auxiliaries, **point.levels}, point.residual)
+    sigma = float(own.get("sigma", point.sigma))
+    if not design.family.gaussian:
+        return sigma
+    term = prior_residual(design, bases)
+    weights = weights_of_rows(term, term.rows, values, design.weights) if term.parts else design.weights
+    return sigma if weights is None else sigma / math.sqrt(weights.mean())
 
 
 def confounded(design) -> set[int]:

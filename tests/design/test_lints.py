@@ -289,6 +289,7 @@ def test_a_slope_without_its_fixed_effect_is_noted():  # D13
     assert messages("y ~ poly(x, 2) + (x | g)", grid()) == []
     split = grid().assign(f=np.tile(["u", "v"], 24))
     assert messages("y ~ 1 + (0 + f | g)", split) == []  # an intercept for each level of f, not a slope
+    assert messages("y ~ f / x + (x | g)", split) == []  # a slope in each level of f, the model of f * x
 
 
 def test_a_factor_in_both_places_is_said():  # D12

@@ -57,4 +57,4 @@ def rows_and_groups(fit, time: object) -> list[Check]:
     if is_summed(fit.design) or len(kept_effects(fit)) < len(fit.design.blocks):
         return []
     fitted = of_fit(fit)
-    return [autocorrelation(fitted, time), influential_groups(fitted)] if fitted.known else []
+    return [autocorrelation(fitted, time), influential_groups(fitted)]

@@ -10,13 +10,16 @@ from bayesmm.design.parameters import coefficients
 from bayesmm.design.predictors import linear_predictor, mean_part
 from bayesmm.design.records import Block, Design
 from bayesmm.design.residual.structure import residual_weights
+from bayesmm.design.term_basis import TermBasis
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates, pearson_residuals
 from bayesmm.families.family import MOST_PARAMETERS
-from bayesmm.posterior.draws import draws_of, mean_auxiliaries, mean_effects, mean_own, tree_sizes, variable
+from bayesmm.likelihood.orthogonal import square_root
+from bayesmm.posterior.draws import draws_of, in_basis, mean_auxiliaries, mean_effects, mean_own, tree_sizes, variable
 from bayesmm.posterior.means import slope_of
 
 Array = np.ndarray
+UNKNOWN = "judged where the rows' sds can be computed with: write center() around the predictors of their formula"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,21 +34,22 @@ class Fitted:
     auxiliaries : tuple of float or (n,) float64
     covariances : tuple of (q, q) float64
         Of the random effects of each block.
+    roots : tuple of (q, q) float64
+        H with H H' the covariance of the effects of each block, made where its columns have their means, so that Z H
+        keeps its digits wherever a predictor has its zero.
     beta_cov : (p, p) float64
         Of the coefficients.
     residual : mapping of str to (k,) float64
         The parameters of the residual structure besides sigma.
-    conditional : tuple of (G, q, q) float64, or None
-        The covariances of the random effects of a maximised model, given its coefficients.
     """
 
     design: Design
     eta: Array
     auxiliaries: tuple[float | Array, ...]
     covariances: tuple[Array, ...]
+    roots: tuple[Array, ...]
     beta_cov: Array
     residual: Mapping[str, Array]
-    conditional: tuple[Array, ...] | None = None
 
     @property
     def known(self) -> bool:
@@ -112,7 +116,9 @@ class Fitted:
 
 def of_point(point: Estimates) -> Fitted:
     """Return a maximised model as it is."""
-    known = (point.covariances, point.beta_cov, point.residual, point.conditional)
+    own = point.scaled
+    roots = tuple(B @ square_root(Sigma) for B, Sigma in zip(own.bases, own.covariances, strict=True))
+    known = (point.covariances, roots, point.beta_cov, point.residual)
     return Fitted(mean_part(point.design), point.linear, point.own, *known)
 
 
@@ -122,15 +128,17 @@ def of_fit(fit) -> Fitted:
     beta = draws_of(fit, coefficients(design)).reshape(design.p, np.prod(tree_sizes(tree)))
     eta = linear_predictor(design, beta.mean(axis=1), mean_effects(fit))
     own = mean_auxiliaries(fit)
-    covariances = tuple(_mean_covariance(fit, block) for block in design.blocks)
+    bases = design.spec.bases.blocks
+    means = [_mean_covariance(fit, block, basis) for block, basis in zip(design.blocks, bases, strict=True)]
+    roots = tuple(basis.inverse @ square_root(Sigma) for basis, Sigma in zip(bases, means, strict=True))
+    covariances = tuple(root @ root.T for root in roots)
     cov = np.cov(beta).reshape(design.p, design.p) if design.p and beta.shape[1] > 1 else np.zeros((design.p,) * 2)
-    return Fitted(mean_part(design), eta, own, covariances, cov, mean_own(fit)[1])
+    return Fitted(mean_part(design), eta, own, covariances, roots, cov, mean_own(fit)[1])
 
 
-def _mean_covariance(fit, block: Block) -> Array:
-    """Return the posterior mean of the covariance matrix of a block's effects, (q, q)."""
-    sds = variable(fit.tree, block.names.sd)
-    outer = sds[..., :, None] * sds[..., None, :]
-    whole = any(len(part) > 1 for part in block.partition)
-    R = variable(fit.tree, block.names.corr) if whole else np.eye(sds.shape[-1])
-    return (outer * R).mean(axis=(0, 1))
+def _mean_covariance(fit, block: Block, basis: TermBasis) -> Array:
+    """Return the posterior mean of the covariance matrix of a block's effects at the means of its columns, (q, q)."""
+    if block.correlated:
+        sds, R = in_basis(fit, block, basis)
+        return (sds[..., :, None] * R * sds[..., None, :]).mean(axis=(0, 1))
+    return np.diag(np.square(variable(fit.tree, block.names.sd)).mean(axis=(0, 1)))

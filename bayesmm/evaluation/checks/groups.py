@@ -2,13 +2,18 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.design.records import Block
+from bayesmm.design.design import fixed_names
+from bayesmm.design.records import Block, Design
 from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
-from bayesmm.evaluation.checks.fitted import Fitted
+from bayesmm.evaluation.checks.fitted import UNKNOWN, Fitted
+from bayesmm.evaluation.prior_marginals import AT_MEANS
+from bayesmm.formula.formula import text_of
+from bayesmm.likelihood.orthogonal import root_mean_square
 from bayesmm.runtime.messages import label_text
 
 NAME = "influential groups"
@@ -25,6 +30,8 @@ MOST_WORK = 2e9  # multiplications for all levels: a second
 def influential_groups(fitted: Fitted) -> Check:
     """Return the check of the levels of every grouping factor."""
     design = fitted.design
+    if not fitted.known:
+        return _nothing(UNKNOWN)
     if design.residual.correlated is not None:
         many = "a single response" if design.responses else f"a model without {design.residual.text}"
         return _nothing(f"judged for {many}")
@@ -37,14 +44,15 @@ def influential_groups(fitted: Fitted) -> Check:
     rows = max(np.bincount(block.index).max() for block in blocks)
     if effects > MOST_EFFECTS or design.n * effects > MOST_NUMBERS or design.n * effects * rows > MOST_WORK:
         return _nothing(f"judged for models of at most {MOST_EFFECTS:,} random effects")
-    parts = _Parts.of(fitted)
-    moved = [np.nan_to_num(np.abs(dfbetas(parts, block))) / _limit(block) for block in blocks]
+    parts, terms = _Parts.of(fitted), judged_terms(design)
+    moved = [np.nan_to_num(moves_of_terms(parts, block, terms)) / _limit(block) for block in blocks]
     block, share = max(zip(blocks, moved, strict=True), key=lambda pair: pair[1].max())
     g, j = np.unravel_index(np.argmax(share), share.shape)
     value, limit = float(share[g, j] * _limit(block)), _limit(block)
     shown, most = apart(value, limit, 2)
-    name, level = design.coefficients[j], label_text(block.levels[g])
-    found = f"without {level} of {block.group}, {name} would move by {shown} standard errors (limit {most})"
+    name, level = terms[j].label, label_text(block.levels[g])
+    several = f" in the root mean square of its {len(terms[j].columns)} contrasts" if len(terms[j].columns) > 1 else ""
+    found = f"without {level} of {block.group}, {name} would move by {shown} standard errors{several} (limit {most})"
     if value <= limit:
         return Check(NAME, True, value, limit, f"{found}, and by less without any other group")
     advice = f"look at the rows of {level}, and fit the model without them too."
@@ -53,6 +61,47 @@ def influential_groups(fitted: Fitted) -> Check:
 
 def _limit(block: Block) -> float:
     return max(LARGE, SHARE / math.sqrt(len(block.levels)))
+
+
+class JudgedTerm(NamedTuple):
+    """A term of the fixed part, by a name for its coefficients at the means, and its columns of X."""
+
+    label: str
+    columns: list[int]
+
+
+def judged_terms(design: Design) -> list[JudgedTerm]:
+    """Return the terms whose coefficients are judged, those at the means of what a term is a margin of.
+
+    Together, and at the means, because where a predictor has its zero and which level is a factor's first decide what
+    a coefficient is of.
+    """
+    moved = design.spec.bases.fixed.moved
+    products = [()] * design.has_intercept + [term.factors for term in design.formula.terms]
+    sizes = [1] * design.p if len(products) == design.p else list(map(len, fixed_names(design)))
+    ends, found = np.cumsum([0, *sizes]), []
+    for factors, start, end in zip(products, ends[:-1], ends[1:], strict=True):
+        columns = [j for j in range(start, end) if j not in design.aliased]
+        if columns:
+            label = design.coefficients[columns[0]] if len(columns) == 1 else ":".join(map(text_of, factors))
+            found.append(JudgedTerm(label + (AT_MEANS if moved[columns].any() else ""), columns))
+    return found
+
+
+def moves_of_terms(parts: "_Parts", block: Block, terms: list[JudgedTerm]) -> np.ndarray:
+    """Return by how many standard errors the coefficients of each term move without each level, (G, terms).
+
+    Of several columns the root mean square over all contrasts of independent estimates, sqrt(d' cov^-1 d / k), which is
+    the same in every coding.
+    """
+    moved = moves(parts, block)
+    out = []
+    for term in terms:
+        cov = parts.cov[np.ix_(term.columns, term.columns)]
+        inverse = np.linalg.pinv(cov, hermitian=True)
+        d = moved[:, term.columns]
+        out.append(np.sqrt(np.maximum(np.einsum("gi,ij,gj->g", d, inverse, d), 0.0) / len(term.columns)))
+    return np.column_stack(out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +115,14 @@ class _Parts:
     K : (Q, Q) float64
         (I + U'U)^-1, so that (I + U U')^-1 is I - U K U'.
     X : (n, p) float64
-        (I + U U')^-1 times the coefficients' columns.
+        (I + U U')^-1 times the columns of the coefficients at the means, of unit size.
     residuals : (n,) float64
         The same of the working response about its generalised least squares fit: of a linear model the residuals about
         the conditional modes, wherever the effects of the fit are.
     cov : (p, p) float64
-        Of the coefficients given the variances, (X' V^-1 X)^-1; zeros for those that are not estimated.
+        Of these coefficients given the variances, (X' V^-1 X)^-1; zeros for those that are not estimated.
+    to_zero : (p, p) float64
+        Makes of them the coefficients of the model.
     """
 
     U: np.ndarray
@@ -79,32 +130,37 @@ class _Parts:
     X: np.ndarray
     residuals: np.ndarray
     cov: np.ndarray
+    to_zero: np.ndarray
 
     @classmethod
     def of(cls, fitted: Fitted) -> "_Parts":
         design, root = fitted.design, np.sqrt(fitted.information)[:, None]
         columns = [np.zeros((design.n, 0))]
-        for block, Sigma in zip(design.blocks, fitted.covariances, strict=True):
-            values, vectors = np.linalg.eigh(Sigma)
-            Z = block.Z @ (vectors * np.sqrt(np.maximum(values, 0.0))) * root
+        for block, H in zip(design.blocks, fitted.roots, strict=True):
+            Z = block.Z @ H * root
             levels = np.eye(len(block.levels)) if block.relation is None else block.relation.root
             wide = levels[block.index][:, :, None] * Z[:, None, :]
             columns.append(wide.reshape(design.n, -1))
-        U, X = np.hstack(columns), design.X * root
+        basis, U = design.spec.bases.fixed, np.hstack(columns)
+        X, p = basis.taken_out(design.X), design.p
+        if design.family.ordered:  # the thresholds move together as an intercept does
+            X = np.column_stack([X - X.mean(axis=0), np.ones(design.n)])
+        sizes = np.where((found := root_mean_square(X)) > 0, found, 1.0)
+        X = X / sizes * root
         K = np.linalg.inv(np.eye(U.shape[1]) + U.T @ U)
         working = root[:, 0] * (fitted.eta - design.offset)
         working += np.divide(fitted.score, root[:, 0], out=np.zeros(design.n), where=root[:, 0] > 0)
         solved = X - U @ (K @ (U.T @ X))
         # Not that of a posterior, whose prior and spread of variances it has: P is a projection with this one only
-        known = np.flatnonzero(np.isfinite(np.diag(fitted.beta_cov)))
-        cov = np.zeros((design.p, design.p))
+        known = [*np.flatnonzero(np.isfinite(np.diag(fitted.beta_cov))), *range(p, X.shape[1])]
+        cov = np.zeros((X.shape[1], X.shape[1]))
         cov[np.ix_(known, known)] = np.linalg.pinv((X.T @ solved)[np.ix_(known, known)], hermitian=True)
         left = working - X @ (cov @ (solved.T @ working))
-        return cls(U, K, solved, left - U @ (K @ (U.T @ left)), cov)
+        return cls(U, K, solved, left - U @ (K @ (U.T @ left)), cov, basis.inverse / sizes[:p])
 
 
-def dfbetas(parts: _Parts, block: Block) -> np.ndarray:
-    """Return by how many standard errors each coefficient moves when a level is left out, (G, p).
+def moves(parts: _Parts, block: Block) -> np.ndarray:
+    """Return by how much each coefficient at the means moves when a level is left out, (G, p), in the units of `parts`.
 
     The variance parameters are held. With P = V^-1 - V^-1 X cov(beta) X' V^-1 and the rows I of the level, beta less
     that without them is cov(beta) (V^-1 X)_I' (P_II)^-1 (P y)_I, as for rows with a coefficient each. Exact for a
@@ -115,16 +171,22 @@ def dfbetas(parts: _Parts, block: Block) -> np.ndarray:
     (G, p) float64
         The coefficient with all rows less that without; NaN where it is then not determined.
     """
-    se = np.sqrt(np.maximum(np.diag(parts.cov), 0.0))  # rounding leaves one below 0 where X is near singular
-    unit = np.divide(1.0, se, out=np.zeros(len(se)), where=se > 0)
     rows = np.split(np.argsort(block.index, kind="stable"), np.cumsum(np.bincount(block.index))[:-1])
-    out = np.full((len(block.levels), len(se)), np.nan)
+    out = np.full((len(block.levels), len(parts.to_zero)), np.nan)
     for g, at in enumerate(rows):
         U, X = parts.U[at], parts.X[at]
         P = np.eye(len(at)) - U @ parts.K @ U.T - X @ parts.cov @ X.T
         if np.linalg.eigvalsh(P)[0] > UNDETERMINED:
-            out[g] = parts.cov @ (X.T @ np.linalg.solve(P, parts.residuals[at])) * unit
+            out[g] = (parts.cov @ (X.T @ np.linalg.solve(P, parts.residuals[at])))[: len(parts.to_zero)]
     return out
+
+
+def dfbetas(parts: _Parts, block: Block) -> np.ndarray:
+    """Return by how many standard errors each coefficient of the model moves when a level is left out, (G, p)."""
+    p, A = len(parts.to_zero), parts.to_zero
+    se = np.sqrt(np.maximum(np.diag(A @ parts.cov[:p, :p] @ A.T), 0.0))
+    unit = np.divide(1.0, se, out=np.zeros(p), where=se > 0)
+    return moves(parts, block) @ A.T * unit
 
 
 def _nothing(text: str) -> Check:

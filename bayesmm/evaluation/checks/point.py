@@ -49,7 +49,7 @@ def point_checks(point: Estimates, time: object = None) -> Checks:
         return Checks(sourced(check) for check in (converged(point), singular(point)))
     fitted = of_point(point)
     found = [converged(point), singular(point), *integral(point), *counts(point, fitted)]
-    found += [autocorrelation(fitted, time), influential_groups(fitted)] if fitted.known else []
+    found += [autocorrelation(fitted, time), influential_groups(fitted)]
     return Checks(sourced(check) for check in found)
 
 
@@ -158,17 +158,19 @@ def effective_parameters(point: Estimates, fitted: Fitted) -> float:
     The trace of the matrix that makes fitted linear predictors of working responses (Hodges & Sargent 2001, Biometrika
     88, 367-379): for each level q less the trace of Sigma^-1 C, with C the covariance of its effects. They are drawn to
     0 where that is q, and the data alone determine them where it is 0. C is the conditional covariance V, and what the
-    coefficients add to it, K cov(beta) K' with K = V Z'WX: exact for one factor. Effects of a parameter of the family
-    are not tied to the coefficients of the mean, so that their columns of Z are 0 there.
+    coefficients add to it, K K' with K = V Z'WX H, H H' = cov(beta): exact for one factor. Effects of a parameter of
+    the family are not tied to the coefficients of the mean, so that their columns of Z are 0 there.
     """
-    weighted = point.design.X * fitted.information[:, None]
+    own, X = point.scaled, point.design.X
+    weighted = (X @ own.root) * fitted.information[:, None]
     total = float(np.isfinite(point.beta).sum())
-    for block, Sigma, V in zip(fitted.design.blocks, point.covariances, point.conditional, strict=True):
+    columns = [block.Z @ B for block, B in zip(fitted.design.blocks, own.bases, strict=True)]
+    for block, Z, Sigma, V in zip(fitted.design.blocks, columns, own.covariances, own.conditional, strict=True):
         inverse = np.linalg.pinv(Sigma, hermitian=True)
-        ZWX = np.zeros((len(V), len(Sigma), point.design.p))
-        np.add.at(ZWX, block.index, block.Z[:, :, None] * weighted[:, None, :])
+        ZWX = np.zeros((len(V), len(Sigma), own.root.shape[1]))
+        np.add.at(ZWX, block.index, Z[:, :, None] * weighted[:, None, :])
         K = V @ ZWX
-        C = V + K @ np.nan_to_num(point.beta_cov) @ K.transpose(0, 2, 1)
+        C = V + K @ K.transpose(0, 2, 1)
         rank = np.linalg.matrix_rank(Sigma, hermitian=True)
         total += max(0.0, len(V) * rank - float(np.einsum("ij,gji->", inverse, C)))
     return total
