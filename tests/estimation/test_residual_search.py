@@ -43,7 +43,7 @@ def test_nothing_passes_over_the_rows_in_a_search():
     assert problem.cp.source is None
 
 
-@pytest.mark.parametrize("scale", ["sigma ~ f", "sigma ~ 0 + f"])
+@pytest.mark.parametrize("scale", ["sigma ~ f", pytest.param("sigma ~ 0 + f", marks=pytest.mark.slow)])
 def test_a_stratum_that_is_fitted_exactly_has_no_sd(scale):
     """Its sd goes to 0 and the likelihood grows without end: no estimate of 1e-7 that says it has converged."""
     rng, n = np.random.default_rng(4), 24

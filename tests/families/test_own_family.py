@@ -59,7 +59,10 @@ def fit(model):
         (WAITING, "log"),
         (WAITING, "inverse"),
         (OWN_GAMMA, "log"),
-        *((BETA_BINOMIAL, x) for x in BETA_BINOMIAL.links),
+        *(
+            pytest.param(BETA_BINOMIAL, x, marks=[pytest.mark.slow] * (k > 0))
+            for k, x in enumerate(BETA_BINOMIAL.links)
+        ),
     ],
     ids=lambda value: getattr(value, "name", value),
 )

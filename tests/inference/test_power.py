@@ -110,7 +110,7 @@ def test_power_of_another_family():
 
 def test_power_at_a_number_does_not_depend_on_the_other_numbers():
     model = bmm.Model("y ~ x + (1 | g)", two_level())
-    given = dict(simulations=60, seed=1, progress=False)  # the power is near one half: a stroke of luck is unlikely
+    given = dict(simulations=24, seed=1, progress=False)  # the power is near one half: a stroke of luck is unlikely
     both = bmm.power(model, TREATMENT, [10, 16], cores=2, **given).table
     alone = [bmm.power(model, TREATMENT, [k], cores=1, **given).table for k in (10, 16)]
     pd.testing.assert_frame_equal(both, pd.concat(alone, ignore_index=True))
@@ -173,13 +173,13 @@ def test_a_coefficient_that_can_not_be_estimated_is_refused():
 def test_observations_for_each_row():
     """The noncentral t again, with so many more rows for each group."""
     model, truth = bmm.Model("y ~ x + (1 | g)", two_level()), TREATMENT | {"sd_g[Intercept]": 0.8, "beta[x]": 1.0}
-    found = bmm.power(model, truth, [20], simulations=100, seed=1, progress=False, rows=[1, 4])
+    found = bmm.power(model, truth, [20], simulations=50, seed=1, progress=False, rows=[1, 4])
     assert list(found.table.columns) == ["groups", "rows", "power", "lower", "upper", "simulations", "failed"]
     for row in found.table.itertuples():
         expected = exact_power(row.groups, 1.0, rows=5 * row.rows)
-        assert abs(row.power - expected) < 4 * np.sqrt(expected * (1 - expected) / 100)
+        assert abs(row.power - expected) < 4 * np.sqrt(expected * (1 - expected) / 50)
     assert "observations per row" in str(found)
-    plain = bmm.power(model, truth, [20], simulations=100, seed=1, progress=False, rows=[1]).table
+    plain = bmm.power(model, truth, [20], simulations=10, seed=1, progress=False, rows=[1]).table
     assert plain["failed"].item() == 0 and found.plot() is not None
 
 

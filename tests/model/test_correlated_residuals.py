@@ -267,9 +267,9 @@ def test_simulated_residuals_have_the_correlations(kind):
     own = model.design.residual.parameters[0]
     labels = [kind] if own.terms is None else [f"{kind}[{term}]" for term in own.terms]
     values = {"beta[Intercept]": 0.0, "beta[x]": 0.0, "sigma": 2.0, "log_sigma[f[T.b]]": 0.5}
-    drawn = model.simulate(values | dict(zip(labels, RHO[kind], strict=True)), draws=20_000, seed=1).to_numpy()
+    drawn = model.simulate(values | dict(zip(labels, RHO[kind], strict=True)), draws=6000, seed=1).to_numpy()
     d = 2.0 * sds_of(frame, 0.5)
-    # of 20,000 draws a correlation has a standard error of at most 0.007
+    # of 6,000 draws a correlation has a standard error of at most 0.013
     np.testing.assert_allclose(np.cov(drawn) / (d[:, None] * d), correlation(kind, frame, RHO[kind]), atol=0.06)
 
 

@@ -163,9 +163,9 @@ GRAPHS = [
 
 
 def with_centring():
-    """Yield each graph; an explicit one with its effects centred too, which but for the first is slow."""
+    """Yield each graph; one with effects written out also centred; most of these, and later families, are slow."""
     for number, case in enumerate(GRAPHS):
-        yield pytest.param(*case, False)
+        yield pytest.param(*case, False, marks=[pytest.mark.slow] if number > 4 else [])
         if case[-1] == "explicit":
             yield pytest.param(*case, True, marks=[pytest.mark.slow] if number > 1 else [])
 

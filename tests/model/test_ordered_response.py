@@ -231,6 +231,7 @@ def test_what_an_ordered_response_has_not():
     assert "threshold[1|2]" in point.confint().index and "threshold[2|3]" not in point.confint().index
 
 
+@pytest.mark.slow
 def test_where_a_predictor_has_its_zero_does_not_matter():
     """Thresholds are where the predictors are 0; their prior is as wide as the distance to the data."""
     data = wine().assign(x=np.linspace(-1, 1, 72) + wine()["rating"] / 5)

@@ -156,6 +156,7 @@ def test_all_that_is_done_with_a_posterior(fit, tmp_path):
     fit.report(tmp_path / "report.html")
 
 
+@pytest.mark.slow
 def test_both_samplings_of_the_same_model_agree():
     """Effects integrated out and written out: means within five Monte Carlo errors."""
     rng = np.random.default_rng(8)
