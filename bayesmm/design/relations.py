@@ -11,7 +11,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from bayesmm.design.covariance.structure import Covariance, Entry, Part
-from bayesmm.design.residual.structure import lies_within
+from bayesmm.design.residual.structure import lies_within, residual_weights
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing
 
@@ -249,14 +249,16 @@ def expanded_point(point):
 
 
 def collapsed(point, design, singular: float):
-    """Return a fit of `expanded` as one of the design itself; an sd below `singular` sigmas is one of 0."""
+    """Return a fit of `expanded` as one of the design itself; an sd below `singular` residual sds is one of 0."""
+    weights = residual_weights(design, point.residual) if design.family.gaussian and not is_summed(design) else None
+    unit = point.sigma if weights is None else point.sigma / np.exp(np.log(weights).mean() / 2)
     covariances, tiny, relations = [], False, relations_of(design)
     for relation, S in zip(relations, point.covariances, strict=True):
         if relation is None:
             covariances.append(S)
             continue
         variance = S[0, 0] / relation.K[0, 0]
-        tiny = tiny or variance < (singular * point.sigma) ** 2
+        tiny = tiny or variance < (singular * unit) ** 2
         covariances.append(np.array([[variance]]))
     modes, conditional = by_levels(design, point.modes, point.conditional)
     own = dict(covariances=tuple(covariances), modes=tuple(modes), conditional=tuple(conditional))

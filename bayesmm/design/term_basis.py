@@ -183,7 +183,7 @@ def learn_basis(X: np.ndarray, coding: Coding, values: Values) -> TermBasis:
     columns = [list(range(start, end)) for start, end in pairwise(ends)]
     share = np.zeros(p) if coding.intercept else constant_share(X)
     R, out = np.eye(p), np.array(X, dtype=float, order="F")
-    done, keys = [], [_key(term) for term in terms]
+    done, keys = [], [key_of(term) for term in terms]
     for t in sorted(range(len(terms)), key=lambda t: (len(keys[t].variables), keys[t].bend)):
         margins = [j for s in range(len(terms)) if contains(keys[t], keys[s]) for j in columns[s]]
         through = not coding.intercept and share.any() and not share[[*columns[t], *margins]].any()
@@ -237,14 +237,14 @@ def constant_share(X: np.ndarray) -> np.ndarray:
 # which term contains which
 
 
-class _Key(NamedTuple):
+class Key(NamedTuple):
     """What says which term contains which; by the number of its variables and its bend every margin comes before it."""
 
     variables: frozenset[str]
     bend: tuple[int, float, str]
 
 
-def contains(term: _Key, other: _Key) -> bool:
+def contains(term: Key, other: Key) -> bool:
     """Return whether `other`, without variables for the intercept, is a margin of `term`.
 
     Its variables are among the term's; of two terms of the same variables, the one of the lower degree is the margin.
@@ -252,8 +252,9 @@ def contains(term: _Key, other: _Key) -> bool:
     return other.variables < term.variables or (other.variables == term.variables and other.bend < term.bend)
 
 
-def _key(term: Sequence[Expr]) -> _Key:
-    return _Key(frozenset(node.name for expr in term for node in column_nodes(expr)), _bend(term))
+def key_of(term: Sequence[Expr]) -> Key:
+    """Return the key of a term."""
+    return Key(frozenset(node.name for expr in term for node in column_nodes(expr)), _bend(term))
 
 
 def _bend(term: Sequence[Expr]) -> tuple[int, float, str]:

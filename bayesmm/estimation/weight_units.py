@@ -13,8 +13,10 @@ import numpy as np
 from bayesmm.design.records import Design
 from bayesmm.design.summed import is_summed
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.estimation.residual_search import ResidualSearch
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.problem import orthogonal_problem
+from bayesmm.runtime.arguments import is_real
 
 FAR = 100.0  # weights that are on average this many times 1, or less than one over it, are of another unit; ours
 
@@ -34,7 +36,7 @@ def with_weights_about_1(design: Design) -> Design:
 
 def start_about_1(design: Design, start: Mapping[str, float] | None) -> Mapping[str, float] | None:
     """Return where a search of that design starts: sigma is another there."""
-    if not start or "sigma" not in start:
+    if not (isinstance(start, Mapping) and is_real(start.get("sigma"))):
         return start
     return {**start, "sigma": start["sigma"] / np.sqrt(weight_size(design))}
 
@@ -62,6 +64,6 @@ def _moved(point: Estimates, design: Design, by: float) -> Estimates:
 
 def _theta_scales(design: Design, scale: float) -> Floats:
     """Return what theta is to be multiplied by, (t,): `scale`, and 1 for parameters that are no sds."""
-    problem = orthogonal_problem(design)
+    problem = ResidualSearch(design).first if design.residual.estimated else orthogonal_problem(design)
     packed = np.concatenate([np.empty(0), *(np.full(q * q, scale) for q in problem.cp.q)])
     return problem.theta.from_packed(packed, lambda part: np.where(part.start(2.0) == part.start(1.0), 1.0, scale))

@@ -23,10 +23,11 @@ from bayesmm.design.coding import RESPONSES, Levels
 from bayesmm.design.design import encode
 from bayesmm.design.records import Design
 from bayesmm.design.summed import is_summed
+from bayesmm.design.term_basis import contains, key_of
 from bayesmm.engines.recoded import recoded
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.formula.formula import text_of
+from bayesmm.formula.formula import Expr, text_of
 from bayesmm.inference.terms import TermColumns, estimated, term_columns
 from bayesmm.likelihood.crossproducts import Floats
 
@@ -49,10 +50,13 @@ def said(design: Design, kind: str) -> str:
     """Return in words what is tested of each term; of type III also where numbers have their zero."""
     if kind != "III":
         return TESTED[kind]
-    sets = {term.factors: frozenset(term.factors) for term in design.formula.terms}
-    at: dict[str, list[str]] = {}
-    for factors, own in sets.items():
-        beside = dict.fromkeys(e for other, all_ in sets.items() if own < all_ for e in other if e not in own)
+    keys, at = {term.factors: key_of(term.factors) for term in design.formula.terms}, {}
+    for factors, own in keys.items():
+        beside: dict[Expr, None] = {}  # what it is multiplied by, or itself where a higher power of it stands there
+        for other, key in keys.items():
+            if contains(key, own):
+                powers = key.variables == own.variables
+                beside |= dict.fromkeys(factors if powers else [e for e in other if e not in factors])
         numbers = [text_of(e) for e in beside if not isinstance(design.spec.states.get(e), Levels)]
         if numbers:
             verb = "is" if len(numbers) == 1 else "are"

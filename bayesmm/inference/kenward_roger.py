@@ -230,7 +230,8 @@ def _inner(Z: sparse.csr_array, X: Floats, w: Floats, Sigma: Floats, pairs: list
 def _adjustment(Phi: Floats, P: Floats, Q: Floats, traces: Floats) -> KenwardRoger:
     M = Phi @ P
     twice = traces - 2 * np.einsum("ab,ijba->ij", Phi, Q) + np.einsum("iab,jba->ij", M, M)
-    size = np.sqrt(np.diag(twice))  # in these units, which the sizes of the variances are no part of
+    # in units of the terms that do not cancel: of effects in the span of X the information itself is rounding
+    size = np.sqrt(np.diag(traces))
     unit = 1 / np.where(size > 0, size, 1.0)
     scaled = (twice + twice.T) / 2 * np.outer(unit, unit)
     W = 2 * np.linalg.pinv(scaled, rcond=SINGULAR_INFORMATION, hermitian=True) * np.outer(unit, unit)

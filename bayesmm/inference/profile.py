@@ -8,7 +8,7 @@ where the bound is at infinity or is itself no value.
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from bayesmm.errors import BayesmmWarning, DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
 from bayesmm.estimation.optimizer import Search, hessian, minimum, newton
+from bayesmm.estimation.weight_units import about_1
 from bayesmm.inference.constrained import curve
 from bayesmm.inference.curve import Curve
 from bayesmm.inference.terms import check_likelihood
@@ -129,7 +130,7 @@ def profiles(point: Estimates, parameters: list[Parameter], level: float) -> lis
     fit, found = _checked(point, level), []
     for parameter in parameters:
         try:
-            found.append(_profile(curve(fit, parameter), parameter.label, level))
+            found.append(_profile_of(fit, parameter, level))
         except DataError as error:
             raise DataError(f"{parameter.label} has no profile: {error}") from error
     return found
@@ -140,7 +141,7 @@ def ends(point: Estimates, parameters: list[Parameter], level: float) -> list[tu
     fit, found, failed = _checked(point, level), [], {}
     for parameter in parameters:
         try:
-            own = _profile(curve(fit, parameter), parameter.label, level)
+            own = _profile_of(fit, parameter, level)
             found.append((own.lower, own.upper))
         except DataError as error:
             failed[parameter.label] = error
@@ -157,6 +158,16 @@ def _checked(point: Estimates, level: float) -> Estimates:
     check_probability("level", level)
     check_likelihood(point, "a profile likelihood")
     return maximize(point.design, "ML") if point.method == "REML" else point
+
+
+def _profile_of(point: Estimates, parameter: Parameter, level: float) -> Profile:
+    """Return the profile of a parameter, found where prior weights are about 1: steps are for sds relative to sigma."""
+    fit = about_1(point)
+    found, by = _profile(curve(fit, parameter), parameter.label, level), point.sigma / fit.sigma
+    if fit is point or parameter.kind != "sigma":
+        return found
+    ends = dict(estimate=by * found.estimate, lower=by * found.lower, upper=by * found.upper)
+    return replace(found, **ends, table=found.table.assign(value=by * found.table["value"]))
 
 
 def _profile(held: Curve, label: str, level: float) -> Profile:
@@ -313,7 +324,7 @@ def _ends(walk: _Walk, inside: float, outside: float, z: float) -> bool:
 
     # to rounding: of an intercept of 1e6, or a correlation of nearly 1, the distance from the estimate is what counts
     size, precision = max(abs(inside - outside), abs(inside), abs(outside)), 4 * np.finfo(float).eps
-    end = float(brentq(excess, inside, outside, xtol=precision * size, rtol=precision))
+    end = float(brentq(excess, inside, outside, xtol=precision * size, rtol=precision, maxiter=200, disp=False))
     hair, sign = min(NEAR * size, HAIR * abs(end - walk.held.estimate)), math.copysign(1.0, outside - inside)
     before, after = end - sign * min(hair, abs(end - inside) / 2), end + sign * min(hair, abs(outside - end) / 2)
     jumps = walk.at(before) < JUMP * z and walk.at(after, thorough=True) < z

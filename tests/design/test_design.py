@@ -138,8 +138,8 @@ def test_the_intercept_is_taken_out_of_what_contains_it():
 
 def test_every_term_of_a_wide_formula_is_read_once_for_its_margins(monkeypatch):
     """Read for every pair of terms, 500 columns took longer to be compared than to be fitted."""
-    seen, key = [], term_basis._key
-    monkeypatch.setattr(term_basis, "_key", lambda term: seen.append(term) or key(term))
+    seen, key = [], term_basis.key_of
+    monkeypatch.setattr(term_basis, "key_of", lambda term: seen.append(term) or key(term))
     data = pd.DataFrame(np.random.default_rng(1).normal(size=(60, 20))).rename(columns="x{}".format)
     made = design("y ~ " + " + ".join(data) + " + (1 | g)", data.assign(y=range(60), g=list("abc") * 20))
     assert len(seen) == 21 + 1  # X, and the intercept of the groups

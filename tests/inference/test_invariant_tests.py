@@ -60,6 +60,47 @@ def test_the_unit_of_prior_weights_is_that_of_sigma_squared_alone(weight):
         np.testing.assert_allclose(other.fixef(ddf=ddf), one.fixef(ddf=ddf), rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "formula",
+    [("size | weights(w) ~ x + (1 | g)", "sigma ~ f"), "size | weights(w) ~ x + ar(t, g)"],
+)
+def test_so_it_is_where_the_residual_has_parameters(formula):
+    table = counts().assign(t=np.tile(np.arange(12), 20))
+    one, other = (bmm.Model(formula, table.assign(w=w)).maximize() for w in (1.0, 1e3))
+    assert other.loglik == pytest.approx(one.loglik, abs=1e-6)
+    assert other.sigma == pytest.approx(one.sigma * np.sqrt(1e3), rel=1e-5)
+    for name, values in one.residual.items():
+        np.testing.assert_allclose(other.residual[name], values, rtol=1e-4)
+
+
+def test_profiles_do_not_know_the_unit_of_prior_weights():
+    one, other = (
+        bmm.Model("size | weights(w) ~ x + (1 | g)", counts().assign(w=w)).maximize("ML").confint() for w in (1.0, 1e10)
+    )
+    other.loc["sigma"] /= 1e5
+    np.testing.assert_allclose(other, one, rtol=1e-5)
+    groups = sorted(set(counts()["g"]))
+    known = {"K": pd.DataFrame(np.eye(20), index=groups, columns=groups)}
+    for w in (1.0, 1e10):
+        model = bmm.Model("size | weights(w) ~ x + (1 | gr(g, cov = K))", counts().assign(w=w), matrices=known)
+        assert not model.maximize().singular
+
+
+def test_a_bad_start_is_refused_whatever_the_weights():
+    model = bmm.Model("size | weights(w) ~ x + (1 | g)", counts().assign(w=1e6))
+    for start in ({"sigma": "a"}, ["sigma"]):
+        with pytest.raises((ValueError, TypeError), match="start"):
+            model.maximize(start=start)
+
+
+def test_kenward_roger_where_effects_are_those_of_coefficients():
+    """Each group has its own fixed effect: REML knows nothing of the sd of the random ones."""
+    point, plain = (bmm.Model(formula, counts()).maximize() for formula in ("size ~ g + x + (1 | g)", "size ~ g + x"))
+    found = point.fixef(ddf="kenward-roger")
+    assert np.isfinite(found["se"]).all() and found["df"]["x"] > 200
+    assert found["se"]["x"] == pytest.approx(plain.fixef()["se"]["x"], rel=1e-4)
+
+
 def test_kenward_roger_where_levels_differ_by_far_more_than_their_rows():
     """A balanced design, in which the degrees of freedom are the levels less one whatever the variances."""
     rng, group, x = np.random.default_rng(0), np.repeat(np.arange(15), 8), np.tile(np.arange(8.0), 15)
@@ -75,6 +116,8 @@ def test_type_iii_says_where_numbers_have_their_zero():
     far = bmm.Model("size ~ center(x) * f + (1 | g)", in_seconds()).maximize()
     assert "equal weights; f where x is 0" in " ".join(str(bmm.anova(near, type="III")).split())
     assert "f where center(x) is 0" in " ".join(str(bmm.anova(far, type="III")).split())
+    powers = bmm.Model("size ~ x + I(x^2) + (1 | g)", counts()).maximize()
+    assert "; x where x is 0" in " ".join(str(bmm.anova(powers, type="III")).split())
     assert "where" not in str(bmm.anova(near, type="II"))
     assert "where" not in str(bmm.anova(bmm.Model("size ~ x + f + (1 | g)", counts()).maximize(), type="III"))
 
