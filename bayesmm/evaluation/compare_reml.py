@@ -15,9 +15,9 @@ from bayesmm.errors import PriorError
 from bayesmm.estimation.corner import no_maximum
 from bayesmm.evaluation.checks import Check, run_checks
 from bayesmm.evaluation.compare_reml_text import render_comparison
+from bayesmm.evaluation.compare_reml_verdicts import NODES, Row, Rule, judge, say_why
 from bayesmm.evaluation.consistency import check_choice, find_consistency
 from bayesmm.evaluation.joint_mode import means_given_others
-from bayesmm.evaluation.verdicts import NODES, Row, Rule, judge, say_why
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.varying import varies
 from bayesmm.posterior.density import mode, support_of

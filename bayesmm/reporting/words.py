@@ -16,7 +16,7 @@ from bayesmm.display.html_tables import TEXT_WIDTH
 from bayesmm.display.text_tables import shorten
 from bayesmm.errors import listing
 from bayesmm.evaluation.checks import verdict
-from bayesmm.evaluation.verdicts import AGREE
+from bayesmm.evaluation.compare_reml_verdicts import AGREE
 from bayesmm.posterior.draws import sampling_record, tree_sizes
 from bayesmm.priors import Priors, default_priors
 from bayesmm.reporting.summary import kind, sizes

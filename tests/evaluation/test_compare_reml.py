@@ -10,7 +10,7 @@ from scipy import stats
 
 from bayesmm.design.parameters import Parameter, variance_parameters
 from bayesmm.evaluation.compare_reml import COLUMNS
-from bayesmm.evaluation.verdicts import Row, judge
+from bayesmm.evaluation.compare_reml_verdicts import Row, judge
 from bayesmm.posterior.density import CORR_SUPPORT, REAL_SUPPORT, SD_SUPPORT, density, mode
 from bayesmm.posterior.point_estimates import at_bound, confounded, singular_parts
 

@@ -5,7 +5,7 @@ import numpy as np
 from bayesmm.display.figures import ACCENT, GREY, INK, LIGHT, drawn, key, marker, panels, plain, title
 from bayesmm.display.text_tables import broken
 from bayesmm.evaluation.compare_reml import Comparison, compare
-from bayesmm.evaluation.verdicts import AGREE
+from bayesmm.evaluation.compare_reml_verdicts import AGREE
 from bayesmm.reporting.plots.chosen import check_posterior
 
 FOREST_ROWS = 40  # parameters of the figure

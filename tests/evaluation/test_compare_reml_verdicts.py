@@ -8,8 +8,8 @@ from fake_fits import fake_block, fake_design, fake_fit, fake_point
 from test_compare_reml import AGREEING, verdict
 
 import bayesmm as bmm
+from bayesmm.evaluation.compare_reml_verdicts import judge, say_why
 from bayesmm.evaluation.joint_mode import means_given_others
-from bayesmm.evaluation.verdicts import judge, say_why
 
 # ----------------------------------------------------------------------------------------------------------------------
 # the mean of a parameter where the others have given values
