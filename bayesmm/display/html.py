@@ -73,8 +73,8 @@ def fragment(lines: list[str], shown: list[Table], formula: str = "", latex: str
     values = dict(headline=first, lines=others, tables=shown, formula=name(formula, TEXT_WIDTH), latex=latex)
     try:
         return rendered("notebook.html", **values)
-    except MissingExtra as missing:  # a notebook takes this for an object that has text alone, and shows that
-        raise NotImplementedError(str(missing)) from missing
+    except MissingExtra as missing:
+        raise NotImplementedError(str(missing)) from missing  # a notebook shows an object that raises this as text
 
 
 def joined(lines: list[str]) -> str:

@@ -234,9 +234,8 @@ def asked(engine: str, what: str, question):
         return question()
     except MemoryError as error:
         raise DataError(f"{engine} could not {what}: there is not enough memory") from error
-    # Engines have no exception in common (duckdb.Error, PolarsError, Py4JJavaError, pandas' own in Dask's workers), and
-    # none need be installed. Only the engine runs in here: expressions are made before.
-    except Exception as error:
+    except Exception as error:  # engines have none in common (duckdb.Error, PolarsError, Py4JJavaError, pandas' own in
+        # Dask's workers), and none need be installed; only the engine runs in here: expressions are made before
         if _is_interruption(error):
             raise KeyboardInterrupt from error
         raise DataError(f"{engine} could not {what}: {first_sentence(error)}") from error

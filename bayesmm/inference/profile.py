@@ -35,7 +35,8 @@ POINTS_TO_END = 4
 GROWTH = 3.0
 # After so many steps (the last of 3^60 times the first) the likelihood has no end on this side.
 MOST_STEPS = 60
-CLOSER = (0.1,) * 6  # of a step whose end has no deviance: where the likelihood is flat, steps are long
+# Of a step whose end has no deviance: where the likelihood is flat, steps are long. Six times reach a millionth.
+CLOSER, CLOSER_STEPS = 0.1, 6
 # Of the size of an end: how near to it zeta is looked at once more.
 NEAR = 1e-7
 # Gradient beyond which Newton's steps have not arrived, and a search from scratch is made.
@@ -166,8 +167,10 @@ def _profile_of(point: Estimates, parameter: Parameter, level: float) -> Profile
     found, by = _profile(curve(fit, parameter), parameter.label, level), point.sigma / fit.sigma
     if fit is point or parameter.kind != "sigma":
         return found
-    ends = dict(estimate=by * found.estimate, lower=by * found.lower, upper=by * found.upper)
-    return replace(found, **ends, table=found.table.assign(value=by * found.table["value"]))
+    return replace(
+        found, estimate=by * found.estimate, lower=by * found.lower, upper=by * found.upper,
+        table=found.table.assign(value=by * found.table["value"]),
+    )  # fmt: skip
 
 
 def _profile(held: Curve, label: str, level: float) -> Profile:
@@ -288,16 +291,16 @@ def _side(held: Curve, sign: int, z: float) -> _Walk:
             if following == c or (following == bound and not held.attained):  # no number lies between them
                 break
         new = walk.at(following)
-        for part in CLOSER if math.isnan(new) else ():  # beyond what can be computed: nearer there may be an end
-            following = c + (following - c) * part
-            new = walk.at(following)
+        for _ in range(CLOSER_STEPS):
             if not math.isnan(new):
                 break
+            following = c + (following - c) * CLOSER  # beyond what can be computed: nearer there may be an end
+            new = walk.at(following)
         if new >= z:
             walk.forget(following)
             new = walk.at(following, thorough=True)
         if new >= z:
-            if _ends(walk, c, following, z):
+            if _has_end(walk, c, following, z):
                 return walk
             break
         if math.isnan(new) or (walk.is_flat(z) and not (held.attained and math.isfinite(bound))):
@@ -315,7 +318,7 @@ def _next_step(step: float, gained: float, z: float) -> float:
     return step * min(GROWTH, z / POINTS_TO_END / gained) if gained > 0 else step * GROWTH
 
 
-def _ends(walk: _Walk, inside: float, outside: float, z: float) -> bool:
+def _has_end(walk: _Walk, inside: float, outside: float, z: float) -> bool:
     """End the walk where zeta is z, and return True; False where it jumps there: a search has fallen short outside."""
     known = dict(zip(walk.values, walk.zeta, strict=True))
 

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from influence import dfbetas
 from invented import draws, invented
 from scipy import optimize, stats
 
@@ -12,7 +13,7 @@ import bayesmm as bmm
 from bayesmm.design.matrices import read_matrices
 from bayesmm.errors import DataError, FormulaError
 from bayesmm.evaluation.checks.fitted import of_point
-from bayesmm.evaluation.checks.groups import _Parts, dfbetas
+from bayesmm.evaluation.checks.groups import _Parts
 from bayesmm.evaluation.graph_vs_reml import check_consistency
 
 FORMULA = "y ~ x + (1 | gr(animal, cov = A))"

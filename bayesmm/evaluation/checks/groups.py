@@ -181,13 +181,5 @@ def moves(parts: _Parts, block: Block) -> np.ndarray:
     return out
 
 
-def dfbetas(parts: _Parts, block: Block) -> np.ndarray:
-    """Return by how many standard errors each coefficient of the model moves when a level is left out, (G, p)."""
-    p, A = len(parts.to_zero), parts.to_zero
-    se = np.sqrt(np.maximum(np.diag(A @ parts.cov[:p, :p] @ A.T), 0.0))
-    unit = np.divide(1.0, se, out=np.zeros(p), where=se > 0)
-    return moves(parts, block) @ A.T * unit
-
-
 def _nothing(text: str) -> Check:
     return Check(NAME, True, math.nan, LARGE, text)

@@ -231,9 +231,7 @@ def _say_effects(design, parameter: Parameter, draws: np.ndarray, at_means: bool
     if parameter.kind == "sd":
         term = block.columns[parameter.terms[0]]
         upper = np.quantile(draws, 0.975)
-        numbers, indicators = (
-            at_means and movers(design, parameter.block, parameter.terms[0], factors) for factors in (False, True)
-        )
+        numbers, indicators = movers(design, parameter.block, parameter.terms[0]) if at_means else ([], [])
         where = " where the other terms are at their means" if numbers or indicators else ""
         step = f"leave it out of the terms of {block.group}{', with center() around the others' * bool(numbers)}, or "
         return (

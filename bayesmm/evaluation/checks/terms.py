@@ -27,20 +27,20 @@ def without_correlation(design: Design, k: int) -> str:
 
 def centring(design: Design, k: int) -> str:
     """Return what a change of the terms of block k needs beside it: a term is left out where the numbers are 0."""
-    numbers = any(movers(design, k, i, factors=False) for i in range(len(design.blocks[k].columns)))
+    numbers = any(movers(design, k, i)[0] for i in range(len(design.blocks[k].columns)))
     return ", with center() around the predictors" if numbers else ""
 
 
-def movers(design: Design, k: int, i: int, factors: bool) -> list[str]:
-    """Return the columns of block k, numbers or of factors, that make effect i another at their means."""
+def movers(design: Design, k: int, i: int) -> tuple[list[str], list[str]]:
+    """Return the columns of block k that make effect i another at their means: numbers, and indicators of factors."""
     block, R = design.blocks[k], design.spec.bases.blocks[k].R
     if is_summed(design):  # whose columns are with an engine: any entry counts
-        size = np.abs(R)
+        size = np.abs(R[i])
     else:
         norms = np.linalg.norm(block.Z, axis=0)
-        size = np.abs(R) * norms[:, None] / np.where(norms > 0, norms, 1.0)
-    moving = [j for j in np.flatnonzero(size[i] > ROUNDING) if j != i]
-    return [block.columns[j] for j in moving if ("[" in block.columns[j]) == factors]
+        size = np.abs(R[i]) * norms[i] / np.where(norms > 0, norms, 1.0)
+    moving = [block.columns[j] for j in np.flatnonzero(size > ROUNDING) if j != i]
+    return [name for name in moving if "[" not in name], [name for name in moving if "[" in name]
 
 
 def smaller(design: Design, k: int) -> str:
