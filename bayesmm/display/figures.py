@@ -24,7 +24,7 @@ HEADING_LENGTH, SUBTITLE_LENGTH = 200, 300  # characters of a name over a panel,
 LEAST_ACROSS = 16  # characters in a line over a panel
 BELOW = -0.2  # where a legend begins under axes that were given, in heights of them
 INNER, OUTER = (0.025, 0.975), (0.001, 0.999)  # probabilities of what is always in view, and of all that may be
-NEAR_ZERO = 0.5  # of the range of counts that is shown: how far 0 may be below it for the axis to begin there
+NEAR_ZERO = 0.5  # of the range of counts that is shown: how far 0 may be below it for the axis to begin there; ours
 REACH = 0.75  # of the inner interval: how far view goes on each side of it, where the outer one goes farther
 
 

@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
+from bayesmm.runtime.arguments import is_real
+
 LINE_WIDTH = 100  # columns; what the printed tables may take
 NAME_WIDTH = 200  # columns of a name: those of people are shorter; a level may be 10 kB long
 WORD_WIDTH = 60  # columns of a word in a sentence: a name out of the data may be 10 kB long
@@ -20,6 +22,15 @@ SCIENTIFIC_BELOW = 1e-4  # p-values below are printed with an exponent
 CEILED = 1e-9  # of a last digit: what was rounded up before is not again
 MORE_DIGITS = 15  # beyond those asked for, to tell two numbers apart: as many as a double has
 BLANK = ""  # what a missing number prints as
+WHOLE = 1e15  # up to which whole numbers are themselves
+
+
+def value_text(value: object) -> str:
+    """Return a value of a column as tables and figures show it: whole numbers whole, others with six digits."""
+    if not is_real(value):
+        return str(value)
+    whole = math.isfinite(value) and float(value).is_integer() and abs(value) < WHOLE
+    return f"{float(value):.0f}" if whole else f"{float(value):.6g}"
 
 
 def width(text: str) -> int:

@@ -93,7 +93,7 @@ def _residual_sd(point) -> float:
         return sigma
     term = prior_residual(design, bases)
     weights = weights_of_rows(term, term.rows, values, design.weights) if term.parts else design.weights
-    return sigma if weights is None else sigma / math.sqrt(weights.mean())
+    return sigma if weights is None else sigma / math.sqrt(np.median(weights))
 
 
 def confounded(design) -> set[int]:

@@ -83,8 +83,8 @@ def predict_point(
         identity; of the means of a generalised model without groups' effects, in all of its parameters); sd: of the
         difference between a new response and the estimate, with the weight 1: the square root of se^2, the variance of
         the random effects that did not enter or whose level is new, and the residual variance. So estimate +- 1.96 sd
-        is an approximate 95 % prediction interval of a response; that of a new group's mean has
-        (sd^2 - sigma^2)^(1/2) in its place.
+        is an approximate 95 % prediction interval of a response; that of a new group's mean has sd^2
+        less the residual variance of the row, which is sigma^2 without a formula of sigma.
 
     Raises
     ------

@@ -24,6 +24,7 @@ from bayesmm.display.figures import (
     title,
 )
 from bayesmm.display.rows_or_lines import LABELLED_ROWS, PANELS, makes_a_line, rows_high
+from bayesmm.display.text_tables import value_text
 
 COLUMNS_WIDTH = 80  # letters of the names of the columns beside rows
 WIDE, MIDDLE = 0.95, 0.5  # probabilities of the two intervals
@@ -97,7 +98,7 @@ def notes_of(found) -> list[str]:
     settings = settings_of(found)
     notes = [NEW[settings["new_levels"]]] if settings["new_levels"] in NEW else []
     held = [name for name in found.table if name in settings.get("columns", []) and found.table[name].nunique() == 1]
-    shown = [f"{name} = {value_of(found.table[name].iloc[0])}" for name in held]
+    shown = [f"{name} = {value_text(found.table[name].iloc[0])}" for name in held]
     return [*notes, f"Held: {', '.join(shown)}."] if shown else notes
 
 
@@ -117,7 +118,7 @@ def combinations(others: pd.DataFrame) -> dict[str, np.ndarray]:
     """
     if not len(others.columns):
         return {"": np.arange(len(others))}
-    names = row_names(others.apply(lambda column: [f"{column.name} = {value_of(value)}" for value in column]))
+    names = row_names(others.apply(lambda column: [f"{column.name} = {value_text(value)}" for value in column]))
     if len(set(names)) < len(others.drop_duplicates()):  # numbers that differ beyond what is shown of them
         names = row_names(others.apply(lambda column: [f"{column.name} = {value}" for value in column]))
     return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names)}
@@ -126,12 +127,7 @@ def combinations(others: pd.DataFrame) -> dict[str, np.ndarray]:
 def row_names(table: pd.DataFrame) -> np.ndarray:
     """Return what each row is called: the values of its columns."""
     rows = table.itertuples(index=False, name=None)
-    return np.array([", ".join(map(value_of, row)) for row in rows], dtype=object)
-
-
-def value_of(value: object) -> str:
-    """Return a value of a column for a figure."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return np.array([", ".join(map(value_text, row)) for row in rows], dtype=object)
 
 
 def columns_words(table: pd.DataFrame) -> str:

@@ -243,13 +243,14 @@ def _missing(
 def _exponentiated(named: Mapping[str, object]) -> str:
     """Return what is exponentiated, and what of these fits is not."""
     designs = [fit.design for fit in named.values()]
+    kinds = [design for design in designs if not design.family.nominal]
     others = {
-        "thresholds": any(design.family.ordered and not design.family.nominal for design in designs),
-        "cs()": any(specific_columns(design) and not design.family.nominal for design in designs),
+        "thresholds": any(design.family.ordered for design in kinds),
+        "category-specific coefficients": any(map(specific_columns, kinds)),
         "formulas of parameters": any(own.name != CS for design in designs for own in design.formula.scales),
     }
     found = [name for name, there in others.items() if there]
-    of, rest = (" of the mean", f"; {listing(found)} are not") if found else ("", "")
+    of, rest = (" of the mean", f"; {' and '.join(found)} are not") if found else ("", "")
     return f"Coefficients{of} are exponentiated: ratios{rest}."
 
 

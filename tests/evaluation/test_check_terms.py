@@ -16,7 +16,7 @@ from bayesmm.evaluation.prior_marginals import PriorMarginal
 def table(n=96, groups=8):
     rng, g = np.random.default_rng(0), np.arange(n) % groups
     data = pd.DataFrame({"x": rng.normal(size=n), "f": rng.choice(["a", "b", "c"], n), "g": [f"g{i}" for i in g]})
-    return data.assign(y=rng.normal(size=n), y2=rng.normal(size=n), k=rng.poisson(2, n))
+    return data.assign(s=np.where(g % 2, "p", "q"), y=rng.normal(size=n), y2=rng.normal(size=n), k=rng.poisson(2, n))
 
 
 ADVICE = {
@@ -60,6 +60,7 @@ def test_the_advice_itself_is_a_formula():
         ("scale(x) | g", False, [], []),
         ("f | g", False, [], ["f[T.b]", "f[T.c]"]),  # text cannot be centred
         ("f + x | g", True, ["x"], ["f[T.b]", "f[T.c]"]),
+        ("x | gr(g, by = s)", True, ["x:s[p]"], []),
     ],
 )
 def test_center_is_advised_where_it_changes_something(term, centred, numbers, indicators):

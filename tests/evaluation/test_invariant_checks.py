@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from influence import dfbetas
 
 import bayesmm as bmm
 from bayesmm.design.parameters import block_parameters
 from bayesmm.evaluation.checks.fitted import of_point
+from bayesmm.evaluation.checks.groups import _Parts
 from bayesmm.evaluation.checks.point import effective_parameters
 from bayesmm.posterior.point_estimates import at_bound
 
@@ -93,3 +95,26 @@ def test_where_sds_of_rows_are_beyond_the_numbers_the_checks_say_so():
     found = {check.name: check for check in point.checks()}
     for name in ("autocorrelation", "influential groups"):
         assert found[name].status == "not judged" and "center()" in found[name].message
+
+
+def test_a_contrast_that_a_group_moves_is_not_lost_among_others():
+    """9 added to two rows of a group move one level of eight, by as much as a fit without the group says."""
+    rng = np.random.default_rng(4)
+    table = pd.DataFrame({"g": np.repeat(np.arange(12), 16), "f": np.tile(list("abcdefgh"), 24)})
+    table["y"] = rng.normal(size=192) + 0.5 * rng.normal(size=12)[table["g"]]
+    table.loc[table["f"].eq("c") & table["g"].eq(3), "y"] += 9
+    point = bmm.Model("y ~ f + (1 | g)", table).maximize()
+    found = {check.name: check for check in point.checks()}["influential groups"]
+    assert found.status == "note" and "without '3' of g, a contrast of f would move by" in found.message
+    one = dfbetas(_Parts.of(of_point(point)), point.design.blocks[0])
+    assert found.value >= np.abs(one[:, 1:]).max() > 1
+
+
+def test_of_many_kinds_of_rows_the_basis_of_a_curve_makes_no_difference():
+    table = rows().assign(z=lambda own: own["z"] + 3)
+    one, other = (
+        {check.name: check for check in bmm.Model(f"size ~ {curve} + (1 | g)", table).maximize().checks()}
+        for curve in ("poly(z, 3)", "poly(scale(z), 3)")
+    )
+    assert "a contrast of" in one["influential groups"].message
+    assert other["influential groups"].value == pytest.approx(one["influential groups"].value, rel=1e-6)

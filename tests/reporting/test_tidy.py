@@ -247,7 +247,9 @@ def test_notes_say_what_is_there_and_no_more(point, counts, fit):
     least = bmm.Model("Reaction ~ Days", bmm.load_dataset("sleepstudy")).maximize()
     assert notes(least).endswith("Numbers without brackets have no standard error.")
     specific = bmm.Model("rating ~ temp + cs(contact)", wine, "acat").maximize()
-    assert notes(specific, exponentiate=True).endswith("exponentiated: ratios; thresholds, cs() are not.")
+    assert notes(specific, exponentiate=True).endswith(
+        "exponentiated: ratios; thresholds and category-specific coefficients are not."
+    )
     with pytest.raises(ValueError, match="labels give two rows one name"):
         bmm.table([least], labels={"Days": "rows"})
     assert bmm.table([least], caption=None).caption == "" and bmm.table([least], caption="a\n\nb").caption == "a b"

@@ -19,7 +19,6 @@ from bayesmm.posterior.draws import draws_of, in_basis, mean_auxiliaries, mean_e
 from bayesmm.posterior.means import slope_of
 
 Array = np.ndarray
-UNKNOWN = "judged where the rows' sds can be computed with: write center() around the predictors of their formula"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +51,14 @@ class Fitted:
     residual: Mapping[str, Array]
 
     @property
-    def known(self) -> bool:
-        """Whether every row has a mean and an sd that can be computed with, and every covariance is a number."""
+    def trouble(self) -> str:
+        """Why rows cannot be judged: an sd beyond the numbers, a mean or a covariance that is none; else ""."""
         try:
             residual_weights(self.design, self.residual)
-        except DataError:
-            return False
-        return all(np.isfinite(values).all() for values in (self.eta, *self.covariances))
+        except DataError as error:
+            return str(error)
+        numbers = all(np.isfinite(values).all() for values in (self.eta, *self.covariances))
+        return "" if numbers else "judged where every linear predictor and every covariance is a number"
 
     @cached_property
     def means(self) -> Array:

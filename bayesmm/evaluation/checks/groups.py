@@ -10,7 +10,7 @@ from bayesmm.design.design import fixed_names
 from bayesmm.design.records import Block, Design
 from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
-from bayesmm.evaluation.checks.fitted import UNKNOWN, Fitted
+from bayesmm.evaluation.checks.fitted import Fitted
 from bayesmm.evaluation.prior_marginals import AT_MEANS
 from bayesmm.formula.formula import text_of
 from bayesmm.likelihood.orthogonal import root_mean_square
@@ -25,13 +25,16 @@ UNDETERMINED = 1e-8  # smallest eigenvalue of P_II, which is 1 where a row says 
 MOST_EFFECTS = 1_000  # random effects in all, whose covariance matrix is dense
 MOST_NUMBERS = 5_000_000  # rows times random effects: 40 MB
 MOST_WORK = 2e9  # multiplications for all levels: a second
+MOST_KINDS = 40  # of rows that are compared two by two, 780 pairs; ours
+DIGITS = 9  # of a column of unit size, to which rows are of one kind
+SAME = 1e-9  # share of the largest standard error, below which a contrast is none
 
 
 def influential_groups(fitted: Fitted) -> Check:
     """Return the check of the levels of every grouping factor."""
     design = fitted.design
-    if not fitted.known:
-        return _nothing(UNKNOWN)
+    if fitted.trouble:
+        return _nothing(fitted.trouble)
     if design.residual.correlated is not None:
         many = "a single response" if design.responses else f"a model without {design.residual.text}"
         return _nothing(f"judged for {many}")
@@ -51,8 +54,8 @@ def influential_groups(fitted: Fitted) -> Check:
     value, limit = float(share[g, j] * _limit(block)), _limit(block)
     shown, most = apart(value, limit, 2)
     name, level = terms[j].label, label_text(block.levels[g])
-    several = f" in the root mean square of its {len(terms[j].columns)} contrasts" if len(terms[j].columns) > 1 else ""
-    found = f"without {level} of {block.group}, {name} would move by {shown} standard errors{several} (limit {most})"
+    what = f"a contrast of {name}" if len(terms[j].columns) > 1 else name
+    found = f"without {level} of {block.group}, {what} would move by {shown} standard errors (limit {most})"
     if value <= limit:
         return Check(NAME, True, value, limit, f"{found}, and by less without any other group")
     advice = f"look at the rows of {level}, and fit the model without them too."
@@ -91,17 +94,29 @@ def judged_terms(design: Design) -> list[JudgedTerm]:
 def moves_of_terms(parts: "_Parts", block: Block, terms: list[JudgedTerm]) -> np.ndarray:
     """Return by how many standard errors the coefficients of each term move without each level, (G, terms).
 
-    Of several columns the root mean square over all contrasts of independent estimates, sqrt(d' cov^-1 d / k), which is
-    the same in every coding.
+    Of several columns it is the largest of `contrasts`, which are the same in every coding.
     """
-    moved = moves(parts, block)
-    out = []
+    moved, out = moves(parts, block), []
     for term in terms:
-        cov = parts.cov[np.ix_(term.columns, term.columns)]
-        inverse = np.linalg.pinv(cov, hermitian=True)
-        d = moved[:, term.columns]
-        out.append(np.sqrt(np.maximum(np.einsum("gi,ij,gj->g", d, inverse, d), 0.0) / len(term.columns)))
+        C, cov = contrasts(parts.columns[:, term.columns]), parts.cov[np.ix_(term.columns, term.columns)]
+        se = np.sqrt(np.maximum(np.einsum("mi,ij,mj->m", C, cov, C), 0.0))
+        unit = np.divide(1.0, se, out=np.zeros(len(se)), where=se > SAME * se.max(initial=0.0))
+        out.append((np.abs(moved[:, term.columns] @ C.T) * unit).max(axis=1, initial=0.0))
     return np.column_stack(out)
+
+
+def contrasts(columns: np.ndarray) -> np.ndarray:
+    """Return what is compared of a term with the columns (n, k), (m, k): its values between each two kinds of rows.
+
+    These are the levels of a factor. Of many kinds, as of polynomials, each about the mean of the rows.
+    """
+    if columns.shape[1] == 1:
+        return np.ones((1, 1))
+    kinds = np.unique(np.round(columns, DIGITS), axis=0)
+    if len(kinds) > MOST_KINDS:
+        return kinds - columns.mean(axis=0)
+    first, second = np.triu_indices(len(kinds), 1)
+    return kinds[first] - kinds[second]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +138,8 @@ class _Parts:
         Of these coefficients given the variances, (X' V^-1 X)^-1; zeros for those that are not estimated.
     to_zero : (p, p) float64
         Makes of them the coefficients of the model.
+    columns : (n, p) float64
+        Of these coefficients.
     """
 
     U: np.ndarray
@@ -131,22 +148,24 @@ class _Parts:
     residuals: np.ndarray
     cov: np.ndarray
     to_zero: np.ndarray
+    columns: np.ndarray
 
     @classmethod
     def of(cls, fitted: Fitted) -> "_Parts":
         design, root = fitted.design, np.sqrt(fitted.information)[:, None]
-        columns = [np.zeros((design.n, 0))]
+        effects = [np.zeros((design.n, 0))]
         for block, H in zip(design.blocks, fitted.roots, strict=True):
             Z = block.Z @ H * root
             levels = np.eye(len(block.levels)) if block.relation is None else block.relation.root
             wide = levels[block.index][:, :, None] * Z[:, None, :]
-            columns.append(wide.reshape(design.n, -1))
-        basis, U = design.spec.bases.fixed, np.hstack(columns)
+            effects.append(wide.reshape(design.n, -1))
+        basis, U = design.spec.bases.fixed, np.hstack(effects)
         X, p = basis.taken_out(design.X), design.p
         if design.family.ordered:  # the thresholds move together as an intercept does
             X = np.column_stack([X - X.mean(axis=0), np.ones(design.n)])
         sizes = np.where((found := root_mean_square(X)) > 0, found, 1.0)
-        X = X / sizes * root
+        columns = X / sizes
+        X = columns * root
         K = np.linalg.inv(np.eye(U.shape[1]) + U.T @ U)
         working = root[:, 0] * (fitted.eta - design.offset)
         working += np.divide(fitted.score, root[:, 0], out=np.zeros(design.n), where=root[:, 0] > 0)
@@ -156,7 +175,7 @@ class _Parts:
         cov = np.zeros((X.shape[1], X.shape[1]))
         cov[np.ix_(known, known)] = np.linalg.pinv((X.T @ solved)[np.ix_(known, known)], hermitian=True)
         left = working - X @ (cov @ (solved.T @ working))
-        return cls(U, K, solved, left - U @ (K @ (U.T @ left)), cov, basis.inverse / sizes[:p])
+        return cls(U, K, solved, left - U @ (K @ (U.T @ left)), cov, basis.inverse / sizes[:p], columns[:, :p])
 
 
 def moves(parts: _Parts, block: Block) -> np.ndarray:

@@ -9,7 +9,7 @@ from bayesmm.design.records import Block, Design
 from bayesmm.display.text_tables import apart
 from bayesmm.errors import listing, suggest
 from bayesmm.evaluation.checks.check import Check
-from bayesmm.evaluation.checks.fitted import UNKNOWN, Fitted
+from bayesmm.evaluation.checks.fitted import Fitted
 from bayesmm.formula.formula import quoted_name
 from bayesmm.runtime.streams import stream
 
@@ -38,8 +38,8 @@ def autocorrelation(fitted: Fitted, time: object = None) -> Check:
     orders with as large a value.
     """
     design = fitted.design
-    if not fitted.known:
-        return Check(NAME, True, math.nan, P_LIMIT, UNKNOWN)
+    if fitted.trouble:
+        return Check(NAME, True, math.nan, P_LIMIT, fitted.trouble)
     if design.family.nominal:
         return Check(NAME, True, math.nan, P_LIMIT, "judged where responses have an order")
     if design.residual.correlated is not None:

@@ -9,7 +9,7 @@ from bayesmm.design.records import Block, Design
 from bayesmm.design.summed import is_summed
 
 BAR = "write || for |"
-ROUNDING = 1e-8  # of a column, below which another has nothing of it: it is centred already
+ROUNDING = 1e-8  # of a column, below which another has nothing of it: it is centred already; ours
 
 
 def without_correlation(design: Design, k: int) -> str:
@@ -35,12 +35,14 @@ def movers(design: Design, k: int, i: int) -> tuple[list[str], list[str]]:
     """Return the columns of block k that make effect i another at their means: numbers, and indicators of factors."""
     block, R = design.blocks[k], design.spec.bases.blocks[k].R
     if is_summed(design):  # whose columns are with an engine: any entry counts
-        size = np.abs(R[i])
+        size, indicators = np.abs(R[i]), ["[" in name for name in block.columns]
     else:
         norms = np.linalg.norm(block.Z, axis=0)
         size = np.abs(R[i]) * norms[i] / np.where(norms > 0, norms, 1.0)
-    moving = [block.columns[j] for j in np.flatnonzero(size > ROUNDING) if j != i]
-    return [name for name in moving if "[" not in name], [name for name in moving if "[" in name]
+        indicators = np.isin(block.Z, (-1.0, 0.0, 1.0)).all(axis=0)  # and contrasts of two levels
+    moving = [j for j in np.flatnonzero(size > ROUNDING) if j != i]
+    numbers, others = ([block.columns[j] for j in moving if indicators[j] == kind] for kind in (False, True))
+    return numbers, others
 
 
 def smaller(design: Design, k: int) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.display.frames import Tabled
+from bayesmm.display.text_tables import value_text
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS, Link
@@ -26,7 +27,7 @@ from bayesmm.inference.marginal_effects.result import (
     title_of,
     undefined_note,
 )
-from bayesmm.inference.marginal_effects.rows import Groups, groups_of, label_count, names_of, value_text
+from bayesmm.inference.marginal_effects.rows import Groups, groups_of, label_count, names_of
 from bayesmm.inference.marginal_effects.uncertainty import (
     Spread,
     drawn,

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from bayesmm.display.text_tables import value_text
 from bayesmm.errors import listing
 from bayesmm.inference.marginal_effects.averages import Averages, Origin, tests_record, within
 from bayesmm.inference.marginal_effects.predictions import by_names, over_words, row_weights
@@ -30,7 +31,6 @@ from bayesmm.inference.marginal_effects.rows import (
     groups_of,
     names_of,
     predictors,
-    value_text,
     with_values,
 )
 from bayesmm.posterior.draws import CI_PROB

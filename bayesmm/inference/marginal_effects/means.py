@@ -12,6 +12,7 @@ import pandas as pd
 
 from bayesmm.design.records import Design
 from bayesmm.design.variables import read_variable
+from bayesmm.display.text_tables import value_text
 from bayesmm.errors import listing
 from bayesmm.families.links import LINKS
 from bayesmm.formula.formula import quoted_name
@@ -26,7 +27,6 @@ from bayesmm.inference.marginal_effects.rows import (
     level_codes,
     names_of,
     predictors,
-    value_text,
 )
 from bayesmm.inference.ratios import RATIOS
 from bayesmm.posterior.draws import CI_PROB

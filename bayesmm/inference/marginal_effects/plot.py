@@ -23,8 +23,9 @@ from bayesmm.display.figures import (
     title,
 )
 from bayesmm.display.rows_or_lines import LABELLED_ROWS, PANELS, makes_a_line, rows_high
+from bayesmm.display.text_tables import value_text
 from bayesmm.inference.marginal_effects.result import NO_OTHERS, origin_words, quantity_words
-from bayesmm.inference.marginal_effects.rows import label_count, value_text
+from bayesmm.inference.marginal_effects.rows import label_count
 
 WORDS = 80  # letters of the name of an axis
 AVERAGED = {"Average slopes": "slope", "Average logarithms of ratios": "log ratio"}  # in titles; all else is compared

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.records import Design
+from bayesmm.display.text_tables import value_text
 from bayesmm.errors import listing
 from bayesmm.formula.responses import RESPONSE
 from bayesmm.inference.marginal_effects.averages import Averages, Origin, means_record
@@ -31,7 +32,6 @@ from bayesmm.inference.marginal_effects.rows import (
     groups_of,
     names_of,
     predictors,
-    value_text,
     with_values,
 )
 from bayesmm.posterior.draws import CI_PROB

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bayesmm.display.text_tables import NAME_WIDTH, column, number, p_text, shorten, table, wrap
+from bayesmm.display.text_tables import NAME_WIDTH, column, number, p_text, shorten, table, value_text, wrap
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS
 from bayesmm.inference.marginal_effects.quantities import Estimand
-from bayesmm.inference.marginal_effects.rows import label_count, value_text
+from bayesmm.inference.marginal_effects.rows import label_count
 from bayesmm.inference.ratios import RATIOS
 from bayesmm.posterior.draws import draws_text, tree_sizes
 from bayesmm.runtime.messages import count

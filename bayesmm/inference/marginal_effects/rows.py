@@ -175,11 +175,6 @@ def label_count(table: pd.DataFrame) -> int:
     return max(k for k, name in enumerate(table.columns) if name in ("mean", "estimate"))
 
 
-def value_text(value: object) -> str:
-    """Return a value as a table shows it: numbers with six digits."""
-    return f"{float(value):.6g}" if is_real(value) else str(value)
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # tables of rows
 

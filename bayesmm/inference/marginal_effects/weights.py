@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from bayesmm.display.text_tables import value_text
 from bayesmm.errors import listing, suggest
-from bayesmm.inference.marginal_effects.rows import value_text
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.runtime.arguments import is_real
 
