@@ -11,7 +11,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from bayesmm.design.covariance.structure import Covariance, Entry, Part
-from bayesmm.design.residual.structure import lies_within, residual_weights
+from bayesmm.design.residual.structure import lies_within, residual_weights, typical_weight
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing
 
@@ -251,7 +251,7 @@ def expanded_point(point):
 def collapsed(point, design, singular: float):
     """Return a fit of `expanded` as one of the design itself; an sd below `singular` residual sds is one of 0."""
     weights = residual_weights(design, point.residual) if design.family.gaussian and not is_summed(design) else None
-    unit = point.sigma if weights is None else point.sigma / np.exp(np.log(weights).mean() / 2)
+    unit = point.sigma if weights is None else point.sigma / np.sqrt(typical_weight(weights))
     covariances, tiny, relations = [], False, relations_of(design)
     for relation, S in zip(relations, point.covariances, strict=True):
         if relation is None:

@@ -39,6 +39,14 @@ def at_bound(term: Residuals, values: Values) -> frozenset[str]:
     return frozenset(found)
 
 
+def theta_scales(problem: Problem, packed: Floats, scale: float) -> Floats:
+    """Return what multiplies theta, (t,), where `packed` multiplies the entries of T, and `scale` sds of structures.
+
+    Parameters of structures that are no sds, such as correlations, stay as they are.
+    """
+    return problem.theta.from_packed(packed, lambda part: np.where(part.start(2.0) == part.start(1.0), 1.0, scale))
+
+
 @dataclass(frozen=True, eq=False)
 class ResidualSearch:
     """The problem of a design as a function of coordinates of its residual's parameters.
@@ -102,10 +110,7 @@ class ResidualSearch:
             own = [sds[self.design.response_codes[np.abs(Z).argmax(axis=0)]] for Z in columns]
             packed = [np.repeat(each, len(each)) for each in own]
             scale = float(np.exp(np.mean(np.log(np.concatenate([np.ones(1), *packed])))))
-        return problem.theta.from_packed(
-            np.concatenate([np.empty(0), *packed]),
-            lambda part: np.where(part.start(2.0) == part.start(1.0), 1.0, scale),
-        )
+        return theta_scales(problem, np.concatenate([np.empty(0), *packed]), scale)
 
     def values(self, x: Floats) -> dict[str, Floats]:
         """Return the values at coordinates x."""

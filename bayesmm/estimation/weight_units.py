@@ -11,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from bayesmm.design.records import Design
+from bayesmm.design.residual.structure import typical_weight
 from bayesmm.design.summed import is_summed
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.estimation.residual_search import ResidualSearch
+from bayesmm.estimation.residual_search import ResidualSearch, theta_scales
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.problem import orthogonal_problem
 from bayesmm.runtime.arguments import is_real
@@ -22,10 +23,13 @@ FAR = 100.0  # weights that are on average this many times 1, or less than one o
 
 
 def weight_size(design: Design) -> float:
-    """Return the geometric mean of the prior weights where it is far from 1; else 1, and where sigma is no scale."""
-    if design.weights is None or is_summed(design) or design.residual.sigma != "scale":
+    """Return the weight of a typical row of a linear model, where it is far from 1; else 1.
+
+    It is 1 too where sigma is no scale, and of other families, whose weights count rows.
+    """
+    if not design.family.gaussian or design.weights is None or is_summed(design) or design.residual.sigma != "scale":
         return 1.0
-    size = float(np.exp(np.log(design.weights).mean()))
+    size = typical_weight(design.weights)
     return 1.0 if 1 / FAR <= size <= FAR else size
 
 
@@ -66,4 +70,4 @@ def _theta_scales(design: Design, scale: float) -> Floats:
     """Return what theta is to be multiplied by, (t,): `scale`, and 1 for parameters that are no sds."""
     problem = ResidualSearch(design).first if design.residual.estimated else orthogonal_problem(design)
     packed = np.concatenate([np.empty(0), *(np.full(q * q, scale) for q in problem.cp.q)])
-    return problem.theta.from_packed(packed, lambda part: np.where(part.start(2.0) == part.start(1.0), 1.0, scale))
+    return theta_scales(problem, packed, scale)

@@ -23,11 +23,11 @@ from bayesmm.design.coding import RESPONSES, Levels
 from bayesmm.design.design import encode
 from bayesmm.design.records import Design
 from bayesmm.design.summed import is_summed
-from bayesmm.design.term_basis import contains, key_of
 from bayesmm.engines.recoded import recoded
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.formula.formula import Expr, text_of
+from bayesmm.formula.expressions import Call, Expr, Operation
+from bayesmm.formula.formula import text_of
 from bayesmm.inference.terms import TermColumns, estimated, term_columns
 from bayesmm.likelihood.crossproducts import Floats
 
@@ -50,19 +50,26 @@ def said(design: Design, kind: str) -> str:
     """Return in words what is tested of each term; of type III also where numbers have their zero."""
     if kind != "III":
         return TESTED[kind]
-    keys, at = {term.factors: key_of(term.factors) for term in design.formula.terms}, {}
-    for factors, own in keys.items():
-        beside: dict[Expr, None] = {}  # what it is multiplied by, or itself where a higher power of it stands there
-        for other, key in keys.items():
-            if contains(key, own):
-                powers = key.variables == own.variables
-                beside |= dict.fromkeys(factors if powers else [e for e in other if e not in factors])
+    terms, at = [term.factors for term in design.formula.terms], {}
+    for factors in terms:
+        beside: dict[Expr, None] = {}  # what it is multiplied by, or itself where a power of it stands there
+        for other in terms:
+            if set(factors) < set(other):
+                beside |= dict.fromkeys(e for e in other if e not in factors)
+            beside |= dict.fromkeys(e for e in factors if any(is_power(one, e) for one in other))
         numbers = [text_of(e) for e in beside if not isinstance(design.spec.states.get(e), Levels)]
         if numbers:
             verb = "is" if len(numbers) == 1 else "are"
             at.setdefault(f"{listing(numbers)} {verb} 0", []).append(":".join(map(text_of, factors)))
     where = [f"{listing(terms)} where {zero}" for zero, terms in at.items()]
     return "; ".join([TESTED[kind], *where])
+
+
+def is_power(expr: Expr, of: Expr) -> bool:
+    """Return whether an expression is a power of another, as I(x^2) is of x: the other's zero is then its own."""
+    if isinstance(expr, Call) and expr.function == "I":
+        expr = expr.arguments[0]
+    return isinstance(expr, Operation) and expr.operator == "^" and expr.operands[0] == of
 
 
 class Hypothesis(NamedTuple):

@@ -129,9 +129,10 @@ def profile(point: Estimates, place: str, level: float = 0.99) -> Profile:
 def profiles(point: Estimates, parameters: list[Parameter], level: float) -> list[Profile]:
     """Return the profiles of several parameters of one fit."""
     fit, found = _checked(point, level), []
+    about = about_1(fit)
     for parameter in parameters:
         try:
-            found.append(_profile_of(fit, parameter, level))
+            found.append(_profile_of(fit, about, parameter, level))
         except DataError as error:
             raise DataError(f"{parameter.label} has no profile: {error}") from error
     return found
@@ -140,15 +141,17 @@ def profiles(point: Estimates, parameters: list[Parameter], level: float) -> lis
 def ends(point: Estimates, parameters: list[Parameter], level: float) -> list[tuple[float, float]]:
     """Return the ends of the profiles; NaN, with a warning, of a parameter that has none where others have."""
     fit, found, failed = _checked(point, level), [], {}
+    about = about_1(fit)
     for parameter in parameters:
         try:
-            own = _profile_of(fit, parameter, level)
+            own = _profile_of(fit, about, parameter, level)
             found.append((own.lower, own.upper))
         except DataError as error:
             failed[parameter.label] = error
             found.append((math.nan, math.nan))
     if failed and len(failed) == len(parameters):
-        raise next(iter(failed.values()))
+        label, error = next(iter(failed.items()))
+        raise DataError(f"{label} has no interval: {error}") from error
     for label, error in failed.items():
         warnings.warn(f"{label} has no interval: {error}", BayesmmWarning, stacklevel=4)
     return found
@@ -161,11 +164,10 @@ def _checked(point: Estimates, level: float) -> Estimates:
     return maximize(point.design, "ML") if point.method == "REML" else point
 
 
-def _profile_of(point: Estimates, parameter: Parameter, level: float) -> Profile:
-    """Return the profile of a parameter, found where prior weights are about 1: steps are for sds relative to sigma."""
-    fit = about_1(point)
-    found, by = _profile(curve(fit, parameter), parameter.label, level), point.sigma / fit.sigma
-    if fit is point or parameter.kind != "sigma":
+def _profile_of(point: Estimates, about: Estimates, parameter: Parameter, level: float) -> Profile:
+    """Return the profile of a parameter, found in the fit `about_1`: steps are for sds relative to sigma."""
+    found, by = _profile(curve(about, parameter), parameter.label, level), point.sigma / about.sigma
+    if about is point or parameter.kind != "sigma":
         return found
     return replace(
         found, estimate=by * found.estimate, lower=by * found.lower, upper=by * found.upper,
@@ -323,7 +325,10 @@ def _has_end(walk: _Walk, inside: float, outside: float, z: float) -> bool:
     known = dict(zip(walk.values, walk.zeta, strict=True))
 
     def excess(c: float) -> float:
-        return (known[c] if c in known else walk.at(c)) - z
+        zeta = known[c] if c in known else walk.at(c)
+        if math.isnan(zeta):
+            raise DataError(f"no maximum was found with it held at {c:.5g}, beside the end of its interval")
+        return zeta - z
 
     # to rounding: of an intercept of 1e6, or a correlation of nearly 1, the distance from the estimate is what counts
     size, precision = max(abs(inside - outside), abs(inside), abs(outside)), 4 * np.finfo(float).eps

@@ -135,11 +135,15 @@ def satterthwaite(point: Estimates) -> Satterthwaite:
         hessian.append((criterion.gradient(v + h) - criterion.gradient(v - h)) / (2 * h[i]))
         derivatives.append((criterion.covariance(v + h) - criterion.covariance(v - h)) / (2 * h[i]))
     basis = criterion.problem.basis[estimated(point.design)]
-    return Satterthwaite(basis, criterion.covariance(v), np.array(derivatives), 2 * _inverse(np.array(hessian)))
+    return Satterthwaite(basis, criterion.covariance(v), np.array(derivatives), 2 * _inverse(np.array(hessian), v))
 
 
-def _inverse(hessian: Floats) -> Floats:
-    """Return the inverse in the directions in which the criterion curves upwards, 0 in the others."""
-    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+def _inverse(hessian: Floats, v: Floats) -> Floats:
+    """Return the inverse in the directions in which the criterion at v curves upwards, 0 in the others.
+
+    In units of the steps: of an sd that is many times sigma the curvature falls with its square.
+    """
+    units = np.outer(size := np.maximum(1.0, np.abs(v)), size)
+    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2 * units)
     inverse = np.where(values > NO_CURVATURE * values.max(), 1 / np.where(values == 0, 1.0, values), 0.0)
-    return (vectors * inverse) @ vectors.T
+    return (vectors * inverse) @ vectors.T * units

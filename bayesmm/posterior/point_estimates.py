@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from bayesmm.design.parameters import Parameter, block_parameters, response_sds, variable_of
-from bayesmm.design.residual.structure import weights_of_rows
+from bayesmm.design.residual.structure import typical_weight, weights_of_rows
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import listing
 from bayesmm.likelihood.lattice import FINE
@@ -93,7 +93,7 @@ def _residual_sd(point) -> float:
         return sigma
     term = prior_residual(design, bases)
     weights = weights_of_rows(term, term.rows, values, design.weights) if term.parts else design.weights
-    return sigma if weights is None else sigma / math.sqrt(np.median(weights))
+    return sigma if weights is None else sigma / math.sqrt(typical_weight(weights))
 
 
 def confounded(design) -> set[int]:

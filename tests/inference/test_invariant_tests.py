@@ -93,12 +93,31 @@ def test_a_bad_start_is_refused_whatever_the_weights():
             model.maximize(start=start)
 
 
+@pytest.mark.parametrize("weight", [0.005, 101.0])
+def test_weights_that_count_rows_are_no_unit(weight):
+    """A profile of counts had the limits of other weights, or none, from a mean weight of 100 on."""
+    point = bmm.Model("y | weights(w) ~ x + (1 | g)", counts().assign(w=weight), "poisson").maximize()
+    lower, upper = point.confint().loc["beta[x]"]
+    wald = point.confint(method="wald").loc["beta[x]"]
+    np.testing.assert_allclose([lower, upper], wald, atol=0.1 * (wald["upper"] - wald["lower"]))
+
+
 def test_kenward_roger_where_effects_are_those_of_coefficients():
     """Each group has its own fixed effect: REML knows nothing of the sd of the random ones."""
     point, plain = (bmm.Model(formula, counts()).maximize() for formula in ("size ~ g + x + (1 | g)", "size ~ g + x"))
     found = point.fixef(ddf="kenward-roger")
     assert np.isfinite(found["se"]).all() and found["df"]["x"] > 200
     assert found["se"]["x"] == pytest.approx(plain.fixef()["se"]["x"], rel=1e-4)
+    table = counts().assign(h=lambda own: own["g"].str[-1])
+    for times in (30, 3000):  # of an information of 0 rounding leaves more, the larger the sds of effects
+        far = table.assign(
+            size=lambda own, times=times: (
+                own["size"]
+                + times * np.random.default_rng(1).normal(size=20)[pd.Categorical(own["g"]).codes] * own["x"]
+            )
+        )
+        found = bmm.Model("size ~ g + x + (x || g)", far).maximize().fixef(ddf="kenward-roger")
+        assert np.isfinite(found["se"]).all() and found["df"]["x"] == pytest.approx(19, rel=1e-3)
 
 
 def test_kenward_roger_where_levels_differ_by_far_more_than_their_rows():
@@ -108,7 +127,8 @@ def test_kenward_roger_where_levels_differ_by_far_more_than_their_rows():
     for times in (30, 300, 3000):
         y = times * (effects[group, 0] + effects[group, 1] * x) + noise
         point = bmm.Model("y ~ x + (x | g)", pd.DataFrame({"x": x, "g": group, "y": y})).maximize()
-        np.testing.assert_allclose(point.fixef(ddf="kenward-roger")["df"], 14, rtol=1e-4)
+        for ddf in ("kenward-roger", "satterthwaite"):
+            np.testing.assert_allclose(point.fixef(ddf=ddf)["df"], 14, rtol=1e-4)
 
 
 def test_type_iii_says_where_numbers_have_their_zero():
@@ -118,6 +138,9 @@ def test_type_iii_says_where_numbers_have_their_zero():
     assert "f where center(x) is 0" in " ".join(str(bmm.anova(far, type="III")).split())
     powers = bmm.Model("size ~ x + I(x^2) + (1 | g)", counts()).maximize()
     assert "; x where x is 0" in " ".join(str(bmm.anova(powers, type="III")).split())
+    for others in ("x + I((x - 5)^2)", "center(x) + I(x^2)", "x + I(center(x)^2)", "x + log(x + 1)"):
+        point = bmm.Model(f"size ~ {others} + (1 | g)", counts()).maximize()  # powers of something else
+        assert "where" not in str(bmm.anova(point, type="III"))
     assert "where" not in str(bmm.anova(near, type="II"))
     assert "where" not in str(bmm.anova(bmm.Model("size ~ x + f + (1 | g)", counts()).maximize(), type="III"))
 

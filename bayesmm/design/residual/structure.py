@@ -331,6 +331,11 @@ def stacked(columns: Sequence[Array | None]) -> Array | None:
     return np.hstack(found) if found else None
 
 
+def typical_weight(weights: Array) -> float:
+    """Return the geometric mean of weights (n,): one over the squared residual sd of a typical row, over sigma^2."""
+    return float(np.exp(np.log(weights).mean()))
+
+
 def residual_weights(design, values: Values = NOTHING) -> Array | None:
     """Return what divides sigma^2 in each row of a linear model, w / d^2; None where it is 1 throughout.
 
