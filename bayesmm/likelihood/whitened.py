@@ -17,6 +17,7 @@ from bayesmm.likelihood.compiled import (
 )
 from bayesmm.likelihood.packed import Floats, Integers, Ints, Matrix, Vector, pack, reader
 from bayesmm.likelihood.posterior import LogPosterior, density
+from bayesmm.likelihood.recentred import NONE, Recentred, pull_back_restored, restore
 
 
 class WhitenedData(NamedTuple):
@@ -24,6 +25,7 @@ class WhitenedData(NamedTuple):
 
     centre: Vector  # (d,)
     factor: Matrix  # (d, d)
+    recentred: Recentred
     posterior: Integers  # words of `LogPosterior`
 
 
@@ -34,7 +36,8 @@ read_data = reader(WhitenedData)
 class Whitened:
     """A log posterior as a function of z, (d,), with x = centre + factor z.
 
-    The value is the log density of x: that of z differs by a constant.
+    The value is the log density of x: that of z differs by a constant. Where coefficients are recentred, that is the
+    density with them and the effects beside them replaced, and so is x.
 
     Attributes
     ----------
@@ -42,11 +45,13 @@ class Whitened:
     centre : (d,) float64
     factor : (d, d) float64
         Lower triangular.
+    recentred : Recentred
     """
 
     posterior: LogPosterior
     centre: Floats
     factor: Floats
+    recentred: Recentred = NONE
 
     @property
     def size(self) -> int:
@@ -56,7 +61,7 @@ class Whitened:
     @cached_property
     def words(self) -> Ints:
         """The data of `whitened_density` and of `expansion`: valid in this process only."""
-        return pack(WhitenedData(self.centre, self.factor, self.posterior.words))
+        return pack(WhitenedData(self.centre, self.factor, self.recentred, self.posterior.words))
 
 
 @reordered
@@ -81,13 +86,17 @@ def times_transposed(factor, d_x, d_z):
 @c_function(DENSITY, calls=(density,))
 def whitened_density(dimensions, z, gradient, value, w):
     """Set the log density at z and its gradient, as nutpie calls it."""
-    centre, factor, posterior = read_data(w)
+    centre, factor, recentred, posterior = read_data(w)
     d = centre.shape[0]
     if dimensions != d:
         return WRONG_SIZE
     x, d_x = zeros(d), zeros(d)
     moved(centre, factor, carray(z, (d,)), x)
+    y = x.copy()
+    log_jacobian = restore(y, recentred, x)
     status = call("density", (dimensions, x, d_x, value, posterior))
+    value[0] += log_jacobian
+    pull_back_restored(y, recentred, d_x)
     times_transposed(factor, d_x, carray(gradient, (d,)))
     return status
 
@@ -98,5 +107,7 @@ def expansion(dimensions, size, z, values, w):
     if size != dimensions:
         return WRONG_SIZE
     data = read_data(w)
-    moved(data.centre, data.factor, carray(z, (dimensions,)), carray(values, (dimensions,)))
+    x = carray(values, (dimensions,))
+    moved(data.centre, data.factor, carray(z, (dimensions,)), x)
+    restore(x.copy(), data.recentred, x)
     return 0

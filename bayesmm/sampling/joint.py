@@ -9,7 +9,8 @@ the derivative of that mode in t, it is
     [ C_t     C_t J'       ]
     [ J C_t   C_e + J C_t J' ],
 
-of which [F_t, 0; J F_t, F_e] is the factor. Of a density with a corner it is that of a rounded one, `Family.rounded`.
+of which [F_t, 0; J F_t, F_e] is the factor. Effects, and coefficients beside them, are then replaced by what is less
+tied to their sds: see `likelihood.recentred`. Of a density with a corner it is that of a rounded one, `Family.rounded`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,10 +38,11 @@ from bayesmm.likelihood.whitened import Whitened
 from bayesmm.priors import Prior, prior_bases, prior_design, threshold_means
 from bayesmm.runtime.streams import start as generator
 from bayesmm.sampling.choose_graph import MOST_COORDINATES, QUICK, effects_written_out, gradient_cost
-from bayesmm.sampling.graph.centering import CENTRED_ABOVE, reliabilities
+from bayesmm.sampling.graph.centering import reliabilities
 from bayesmm.sampling.marginal import SPREAD, Ready, as_tree, centre, check_start, units
 from bayesmm.sampling.mode import Mode, find_mode
 from bayesmm.sampling.proposal import factor_of
+from bayesmm.sampling.recentring import recentred, recentred_columns
 from bayesmm.sampling.recovery import data_groups, to_reported
 from bayesmm.sampling.signed import crossing, in_logarithms, mode_with_signs, with_signs
 from bayesmm.storage.runs import Run
@@ -51,7 +53,10 @@ SETTLING, SETTLED, DIFFERENCE = 4, 1e-4, 1e-4
 # How far below Laplace's the sds are taken for the rule of centring. Of some 40 random models of 3 to 20 levels each, 0
 # gave up to 9 divergences in 600 draws, where a sd may be near 0; and 2 up to 39, where the data know the effects well.
 STANDARD_ERRORS = 1.0
-NESTED_ABOVE = 0.7  # the share of its variance that is known of an effect, from which on it is centred: see `by_rule`
+# The share of its variance that is known of an effect, from which on it is sampled as it is. Between 0 and 1 the
+# units of such effects change from the sd's to none, by the power below: of 14 nested and 26 crossed fits these two had
+# the largest of the smallest ESS among shares of 0.3 to 0.7, and powers of 1 - r, its square root, 1 - r^2 and 1.
+CENTRED_ABOVE = 0.4
 MOST_COLUMNS = 100  # of the effects that are written out beside an integral: each row has them all
 
 
@@ -110,14 +115,17 @@ def ready(
     modes, conditional = by_levels(design, *modes_at(likelihood, laplace.posterior, mode, warm))
     within = integrated_block(exact) if nested else None
     L = factors_at(structure, c, mode.x)
-    flags = of_columns(own, centred(lambda: by_rule(L, conditional, within)))
+    known = reliabilities([factor @ factor.T for factor in L], conditional, STANDARD_ERRORS)
+    flags = of_columns(own, centred(lambda: by_rule(known)))
     kept = written_out(design, within)
     modes = [over_levels_again(block, b) for block, b in zip(design.blocks, modes, strict=True)]
+    powers, sds = powers_of_sds(known), [np.linalg.norm(factor, axis=1) for factor in L]
     L, modes, written = ([parts[k] for k in kept] for parts in (L, modes, flags))
     e, sizes = spherical_where(L, modes, written), effect_sizes(L, modes, written)
     chosen = crossing(structure, priors, c, mode, kept, flags)
     joint = replace(laplace, posterior=joint_posterior(design, own, priors, flags, within, chosen))
     at = in_metric(joint.posterior, mode_with_signs(c, mode, chosen), e, sizes)
+    at = recentred(at, recentred_columns(own, structure, joint.posterior.coordinates, kept, flags, powers, sds))
     if exact is not design:
         laplace = replace(laplace, design=exact)
         posterior = joint_posterior(exact, prior_design(exact, priors), priors, flags, within, chosen)
@@ -201,23 +209,28 @@ def factors_at(structure: Sampled, c: Coordinates, x: Floats) -> list[Floats]:
     return [sd[0, :, None] * C[0] for sd, C in found]
 
 
-def by_rule(
-    L: Sequence[Floats], conditional: Sequence[Floats], integrated: int | None = None
-) -> list[tuple[bool, ...]]:
-    """Return for each column of each block whether its effects are known better from the data than from their prior.
-
-    Also with its sds one standard error lower: with few levels the posterior has smaller ones. Around nested effects
-    that are integrated out there are few levels, which have to be known better: of 20 models of 5 to 12 regions with
-    3 to 8 sites each, those known to 0.7 and more had 2 to 9 times the ESS with regions centred, others divergences.
+def by_rule(known: Sequence[Floats]) -> list[tuple[bool, ...]]:
+    """Return for each column of each block whether its effects are sampled as they are, not in units of their sd.
 
     Each column is decided on by itself. Of crossed log-normal reaction times whose slopes are hardly there and whose
     intercepts are known to 0.3 % of their variance, chains lose their time in the slopes' sd with both centred, and in
     the intercepts with none.
+
+    Parameters
+    ----------
+    known : sequence of (q,) float64
+        The share of the variance of each column's effects that is known, with sds one standard error below Laplace's:
+        with few levels the posterior has smaller ones.
     """
-    least = CENTRED_ABOVE if integrated is None else NESTED_ABOVE
-    covariances = [factor @ factor.T for factor in L]
-    found = reliabilities(covariances, conditional, STANDARD_ERRORS)
-    return [tuple(bool(one > least) for one in r) for r in found]
+    return [tuple(bool(one > CENTRED_ABOVE) for one in r) for r in known]
+
+
+def powers_of_sds(known: Sequence[Floats]) -> list[Floats]:
+    """Return in which power of their sd differences of effects are sampled, (q,) for each block; 0 if the user said so.
+
+    `known` is as for `by_rule`; columns that are centred though the rule is against it are so by the user.
+    """
+    return [np.where(r > CENTRED_ABOVE, 1 - r, 0.0) for r in known]
 
 
 def spherical_where(L: Sequence[Floats], modes: Sequence[Floats], centred: Sequence[Sequence[bool]]) -> Floats:

@@ -1,8 +1,9 @@
 """Standard deviations that may be near 0 as coordinates of either sign, where the effects are in units of them.
 
 With b = L e, e ~ N(0, I), the density of responses and effects is the same where an sd and its effects change their
-signs together. In the logarithm of an sd the posterior of one that may be 0 has a long tail to minus infinity, in which
-chains lose their time; with an sd x of either sign, whose |x| has the prior, it is smooth through 0, and chains cross.
+signs together; and that of the responses, the effects integrated out, where the sd alone does. In the logarithm of an
+sd the posterior of one that may be 0 has a long tail to minus infinity, in which chains lose their time; with an sd x
+of either sign, whose |x| has the prior, it is smooth through 0, and chains cross.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ def crossing(
     mode : Mode
         Of the parameters, by Laplace's approximation.
     kept : sequence of int
-        The blocks whose effects are coordinates.
+        The blocks whose effects are coordinates; those of others are integrated out.
     centred : sequence of sequences of bool
         Of each column of each of the design's blocks.
     """
@@ -51,7 +52,7 @@ def crossing(
         for place, columns in sd_places(block):
             prior = priors[place]
             smooth = prior.distribution in SMOOTH and prior.on != "variance"
-            free = k in kept and not any(centred[k][structure.kept[k][a]] for a in columns)
+            free = k not in kept or not any(centred[k][structure.kept[k][a]] for a in columns)
             if free and smooth and c.kind[at] == LOG and spread[c.at[at]] > NEAR_ZERO:
                 found.append(at)
             at += 1

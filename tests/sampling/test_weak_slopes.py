@@ -6,7 +6,7 @@ import pytest
 
 import bayesmm as bmm
 from bayesmm.likelihood.coordinates import LOG, SIGNED
-from bayesmm.sampling.joint import by_rule, ready
+from bayesmm.sampling.joint import by_rule, powers_of_sds, ready
 
 
 def reaction_times(seed, slope=0.0):
@@ -24,12 +24,10 @@ FORMULA = "rt ~ cond + (cond | subj) + (1 | item)"
 
 
 def test_each_column_is_centred_by_its_own_reliability():
-    L = [np.array([[0.5, 0.0], [0.01, 0.02]]), np.array([[0.1]])]
-    conditional = [np.tile(np.diag([0.001, 0.0004]), (24, 1, 1)), np.tile([[0.001]], (20, 1, 1))]
-    assert by_rule(L, conditional) == [(True, False), (True,)]
-    assert by_rule(L, conditional, 1) == [(True, False), (True,)]
-    half = [conditional[0], np.tile([[0.0035]], (20, 1, 1))]  # enough, but not around nested effects
-    assert by_rule(L, half) == [(True, False), (True,)] and by_rule(L, half, 1) == [(True, False), (False,)]
+    known = [np.array([0.99, 0.3]), np.array([0.5])]
+    assert by_rule(known) == [(True, False), (True,)]
+    powers = powers_of_sds(known)
+    np.testing.assert_allclose(np.concatenate(powers), [0.01, 0.0, 0.5], rtol=1e-13)
 
 
 def test_a_weak_slope_has_a_sign_beside_a_centred_intercept():
