@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from bayesmm.reporting.sampling_lines import second_run
-from bayesmm.sampling.sample import CAREFUL, FEW, _better, divergences
+from bayesmm.sampling.second_run import CAREFUL, FEW, better, divergences
 
 SETTINGS = {"target_accept": 0.9, "seed": 3}
 
@@ -30,7 +30,7 @@ def kept(first, second):
         asked.append(settings)
         return second
 
-    return json.loads(_better(first, again, SETTINGS, say=False).attrs["bayesmm"]), asked
+    return json.loads(better(first, again, SETTINGS, say=False).attrs["bayesmm"]), asked
 
 
 @pytest.mark.parametrize("first", [run(0), run(int(1000 * FEW) + 1), run(3, interrupted=True)])
@@ -48,7 +48,7 @@ def test_the_second_run_has_smaller_steps_and_the_same_seed_and_is_reported():
 
 
 @pytest.mark.parametrize("second, why", [(run(3), "had 3"), (run(0, interrupted=True), "was stopped")])
-def test_the_first_run_stays_where_the_second_is_no_better(second, why):
+def test_the_first_run_stays_where_the_second_is_nobetter(second, why):
     record, _ = kept(run(3), second)
     assert record["was"] == 3
     assert f"with 0.99 the second run {why}, so these are the draws of the first." in " ".join(
@@ -60,7 +60,7 @@ def test_ctrl_c_before_a_draw_of_the_second_run_leaves_the_first():
     def again(settings):
         raise KeyboardInterrupt
 
-    record = json.loads(_better(run(3), again, SETTINGS, say=False).attrs["bayesmm"])
+    record = json.loads(better(run(3), again, SETTINGS, say=False).attrs["bayesmm"])
     assert record["was"] == 3 and "the second run was stopped" in " ".join(" ".join(second_run(record)).split())
 
 
@@ -72,7 +72,7 @@ def test_who_names_another_target_gets_one_run(monkeypatch, target, times):
     monkeypatch.setattr(sample, "recovered", lambda tree, *_, **__: tree)
     monkeypatch.setattr("bayesmm.sampling.recovery.check_memory", lambda *_, **__: None)
     asked_again = []
-    monkeypatch.setattr(sample, "_better", lambda tree, *_, **__: asked_again.append(1) or tree)
+    monkeypatch.setattr(sample, "better", lambda tree, *_, **__: asked_again.append(1) or tree)
     model = SimpleNamespace(design=None, effects=lambda _: "explicit")
     asked = dict(draws=10, tune=None, chains=4, seed=1, sampler="auto", effects="auto", centred="auto")
     tree = sample.sample(model, asked | dict(target_accept=target, keep_effects=True), progress=False, cores=None)
