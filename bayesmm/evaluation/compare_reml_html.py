@@ -6,7 +6,6 @@ import pandas as pd
 from bayesmm.display.html import fragment, joined
 from bayesmm.display.html_tables import Table, filled, name
 from bayesmm.display.text_tables import ceiled, column, count, number
-from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT
 from bayesmm.evaluation.compare_reml_text import (
     BESIDE,
     COEFFICIENTS,
@@ -18,6 +17,7 @@ from bayesmm.evaluation.compare_reml_text import (
     laplace_lines,
     parts_of,
 )
+from bayesmm.posterior.convergence import ESS_LIMIT, R_HAT_LIMIT
 
 NUMBERS = ("point", "se", "mean", "sd", "lower", "upper")  # columns of Comparison.table that are shown
 CAPTIONS = {VARIANCES: "Variance components", COEFFICIENTS: "Fixed effects"}  # in HTML

@@ -14,6 +14,8 @@ from scipy.special import ndtri
 
 from bayesmm.likelihood.crossproducts import Floats, Ints
 
+R_HAT_LIMIT = 1.01  # section 4
+ESS_LIMIT = 400  # section 4: 100 for each of four chains
 TAIL = (0.05, 0.95)  # quantiles of the tail ESS: section 4.3
 BLOM = 3 / 8  # offset of a rank on its way to a normal score: section 4.1, after Blom (1958)
 FEWEST_DRAWS = 4  # of a chain: each half needs two for a variance

@@ -27,7 +27,7 @@ def sampling_lines(fit) -> list[str]:
     if fit.design.blocks and "effects" in record:
         parts.append(HANDLED.get(record["effects"], str(record["effects"])))
     line = ", ".join(parts) + (" (INTERRUPTED)" if record.get("interrupted") else "")
-    line = "\n".join([line, *second_run(record)])
+    line = "\n".join([line, *second_run(record), *longer_run(record)])
     return [line, "Independent draws take less time here: sampler='importance'"] if quicker(fit, record) else [line]
 
 
@@ -43,6 +43,15 @@ def second_run(record) -> list[str]:
     second = runs["second"]
     why = "was stopped" if second["interrupted"] else f"had {second['divergences']:,}"
     return wrap(f"{text}with {second['target_accept']:g} the second run {why}, so these are the draws of the first.")
+
+
+def longer_run(record) -> list[str]:
+    """Return the line on a longer run, if chains that nearly mixed led to one."""
+    was = record.get("longer")
+    if not was:
+        return []
+    why = f"with {record['draws']:,} draws R-hat was up to {was['r_hat']:.3f} and ESS down to {was['ess']:,}"
+    return wrap(f"Sampled for longer, as {why}: these are 1 in {was['every']} of {was['draws']:,} draws.")
 
 
 def quicker(fit, record) -> bool:

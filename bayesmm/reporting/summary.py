@@ -27,10 +27,11 @@ from bayesmm.display.text_tables import (
     table,
     wrap,
 )
-from bayesmm.evaluation.checks import ESS_LIMIT, R_HAT_LIMIT, Check, run_checks, verdict
+from bayesmm.evaluation.checks import Check, run_checks, verdict
 from bayesmm.evaluation.checks.point import remarks
 from bayesmm.families.links import LINKS
 from bayesmm.inference.text import linear_sections
+from bayesmm.posterior.convergence import ESS_LIMIT, R_HAT_LIMIT
 from bayesmm.posterior.draws import (
     describe,
     draws_of,

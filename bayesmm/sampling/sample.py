@@ -19,7 +19,7 @@ from bayesmm.runtime.paths import as_path
 from bayesmm.runtime.progress import working
 from bayesmm.sampling.nuts import TARGET_ACCEPT
 from bayesmm.sampling.recovery import recorded
-from bayesmm.sampling.second_run import better
+from bayesmm.sampling.second_run import better, longer
 from bayesmm.storage.files import changes, plain, reusable, save
 from bayesmm.storage.runs import Stream
 from bayesmm.storage.stored_model import functions_among
@@ -76,7 +76,9 @@ def _sample(model, asked: Mapping[str, object], *, progress: bool, cores: int | 
     own |= {"asked": asked["effects"], "further": further, "progress": progress, "began": began}
     tree = _sampled(model, chosen, asked["centred"], settings, **own)
     if store is None and settings["target_accept"] == TARGET_ACCEPT:
-        tree = better(tree, partial(_sampled, model, chosen, asked["centred"], **own), settings, say=progress)
+        again = partial(_sampled, model, chosen, asked["centred"], **own)
+        tree = better(tree, again, settings, say=progress)
+        tree = longer(tree, again, settings, rows=model.design.n, say=progress)
     tree = recovered(tree, model, chosen, keep_effects=keep_effects)
     if store is not None:
         return tree  # its record is in the store

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayesmm.reporting.sampling_lines import second_run
-from bayesmm.sampling.second_run import CAREFUL, FEW, better, divergences
+from bayesmm.reporting.sampling_lines import longer_run, second_run
+from bayesmm.sampling.second_run import CAREFUL, FEW, better, divergences, longer, worth_more
 
 SETTINGS = {"target_accept": 0.9, "seed": 3}
 
@@ -64,7 +64,7 @@ def test_ctrl_c_before_a_draw_of_the_second_run_leaves_the_first():
     assert record["was"] == 3 and "the second run was stopped" in " ".join(" ".join(second_run(record)).split())
 
 
-@pytest.mark.parametrize(("target", "times"), [(0.9, 1), (0.95, 0)])
+@pytest.mark.parametrize(("target", "times"), [(0.9, [1, 9]), (0.95, [])])
 def test_who_names_another_target_gets_one_run(monkeypatch, target, times):
     from bayesmm.sampling import sample
 
@@ -73,11 +73,82 @@ def test_who_names_another_target_gets_one_run(monkeypatch, target, times):
     monkeypatch.setattr("bayesmm.sampling.recovery.check_memory", lambda *_, **__: None)
     asked_again = []
     monkeypatch.setattr(sample, "better", lambda tree, *_, **__: asked_again.append(1) or tree)
-    model = SimpleNamespace(design=None, effects=lambda _: "explicit")
+    monkeypatch.setattr(sample, "longer", lambda tree, *_, rows, say: asked_again.append(rows) or tree)
+    model = SimpleNamespace(design=SimpleNamespace(n=9), effects=lambda _: "explicit")
     asked = dict(draws=10, tune=None, chains=4, seed=1, sampler="auto", effects="auto", centred="auto")
     tree = sample.sample(model, asked | dict(target_accept=target, keep_effects=True), progress=False, cores=None)
-    assert divergences(tree) == (3, 0.003) and len(asked_again) == times
+    assert divergences(tree) == (3, 0.003) and asked_again == times
 
 
 def test_a_sampler_without_a_record_of_divergences_has_none():
     assert divergences(xr.DataTree()) == (0, 0.0)
+
+
+def chains(ess, draws=1000, seed=1, diverging=(), n_steps=7):
+    """Return the tree of four chains, autoregressive with so many independent draws among 4,000, and white noise."""
+    rng, rho = np.random.default_rng(seed), (4000 - ess) / (4000 + ess)
+    noise = rng.normal(size=(2, 4, draws))
+    x = np.zeros((4, draws))
+    for t in range(draws):
+        x[:, t] = rho * x[:, t - 1] + np.sqrt(1 - rho**2) * noise[0, :, t]
+    flags = np.zeros((4, draws), dtype=bool)
+    flags[0, list(diverging)] = True
+    dims, labels = ("chain", "draw"), {"chain": np.arange(4), "draw": np.arange(draws)}
+    stats = {"diverging": (dims, flags), "n_steps": (dims, np.full((4, draws), n_steps))}
+    posterior = xr.Dataset({"x": (dims, x), "b": ((*dims, "g"), noise[1][..., None])}, labels)
+    tree = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": xr.Dataset(stats, labels)})
+    tree.attrs["bayesmm"] = json.dumps({"interrupted": False, "target_accept": 0.9, "draws": draws})
+    return tree
+
+
+def run_longer(first, second):
+    asked = []
+
+    def again(settings):
+        asked.append(settings)
+        return second
+
+    return longer(first, again, SETTINGS, rows=100, say=False), asked
+
+
+def test_chains_that_nearly_mix_run_three_times_as_long_and_every_third_draw_is_kept():
+    first, second = chains(250), chains(250, 3000)
+    found, asked = run_longer(first, second)
+    assert asked == [{"target_accept": 0.9, "seed": 3, "draws": 3000}]
+    np.testing.assert_array_equal(found["posterior"]["x"], second["posterior"]["x"][:, 2::3])
+    np.testing.assert_array_equal(found["posterior"]["draw"], np.arange(1000))
+    record = json.loads(found.attrs["bayesmm"])
+    assert record["draws"] == 1000 and record["longer"]["draws"] == 3000 and 100 <= record["longer"]["ess"] < 400
+    text = " ".join(" ".join(longer_run(record)).split())
+    assert text.startswith("Sampled for longer, as with 1,000 draws R-hat was up to 1.")
+    assert text.endswith(f"and ESS down to {record['longer']['ess']}: these are 1 in 3 of 3,000 draws.")
+
+
+def test_chains_that_mix_or_are_far_from_it_run_once():
+    for ess in (2000, 20):
+        first = chains(ess)
+        found, asked = run_longer(first, None)
+        assert found is first and not asked
+
+
+def test_few_draws_and_much_work_are_no_reason_for_more():
+    assert worth_more(chains(250), 100) and not worth_more(chains(250, 500), 100)
+    assert not worth_more(chains(250, n_steps=700), 100_000)
+
+
+def test_a_divergence_between_the_draws_that_are_kept_is_not_lost():
+    second = chains(250, 3000, diverging=[3])  # the second of the draws 3, 4, 5, of which the last is kept
+    found, _ = run_longer(chains(250, diverging=[1, 2]), second)
+    assert list(np.flatnonzero(found["sample_stats"]["diverging"].to_numpy()[0])) == [1]
+    first = chains(250)
+    assert run_longer(first, second)[0] is first  # which had none
+
+
+def test_ctrl_c_in_the_longer_run_leaves_the_first():
+    def again(settings):
+        raise KeyboardInterrupt
+
+    first, second = chains(250), chains(250, 600)
+    assert longer(first, again, SETTINGS, rows=100, say=False) is first
+    second.attrs["bayesmm"] = json.dumps({"interrupted": True, "target_accept": 0.9, "draws": 3000})
+    assert run_longer(first, second)[0] is first

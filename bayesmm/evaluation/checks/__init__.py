@@ -12,7 +12,7 @@ from bayesmm.evaluation.checks.groups import influential_groups
 from bayesmm.evaluation.checks.model import NOTES, check_inputs
 from bayesmm.evaluation.checks.order import autocorrelation
 from bayesmm.evaluation.checks.quadrature import integrals
-from bayesmm.evaluation.checks.sampling import BFMI_LIMIT, CHECKS, ESS_LIMIT, INDEPENDENT, R_HAT_LIMIT, bfmi
+from bayesmm.evaluation.checks.sampling import BFMI_LIMIT, CHECKS, INDEPENDENT, bfmi
 from bayesmm.posterior.draws import kept_effects
 from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
@@ -20,8 +20,6 @@ from bayesmm.runtime.threads import few_threads
 __all__ = [
     "BFMI_LIMIT",
     "EFFECTS_LIMIT",
-    "ESS_LIMIT",
-    "R_HAT_LIMIT",
     "Check",
     "Checks",
     "bfmi",

@@ -9,11 +9,10 @@ from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.evidence import Evidence, is_independent
 from bayesmm.likelihood.quadrature import fits
+from bayesmm.posterior.convergence import ESS_LIMIT, R_HAT_LIMIT
 from bayesmm.posterior.draws import is_constant
 from bayesmm.sampling.pareto import k_limit, trusted
 
-R_HAT_LIMIT = 1.01  # Vehtari et al. (2021), Bayesian Analysis 16(2), section 4
-ESS_LIMIT = 400  # the same, section 4: 100 for each of four chains
 BFMI_LIMIT = 0.3  # Betancourt (2016), arXiv:1604.00695, as Stan's diagnose reports it
 DEPTH_LIMIT = 0.05  # share of draws of a chain at the largest tree depth; PyMC and Stan warn above it
 FEW_LEVELS = 5  # with fewer groups an sd rests on its prior: Gelman (2006), Bayesian Analysis 1(3), section 5
