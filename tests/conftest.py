@@ -1,5 +1,7 @@
 """Fixtures that several files share, and how Hypothesis searches."""
 
+import gc
+
 import pytest
 from hypothesis import settings
 
@@ -10,6 +12,23 @@ pytest.register_assert_rewrite("bad_data", "family_data", "saved_fits", "stores"
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("random", deadline=None)
 settings.load_profile("same")
+
+
+def pytest_configure():
+    """Collect the tests without looking for garbage: there is little, and thousands of tests to look through."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    """Look for garbage among what the tests make, not among the tests: they all stay."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture
+def unrendered(monkeypatch):
+    """Draw the figures of a report, but make no pictures of them, which takes most of its time."""
+    monkeypatch.setattr("bayesmm.reporting.figures.encoded", lambda figure: ("webp", b"none"))
 
 
 @pytest.fixture

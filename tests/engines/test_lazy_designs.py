@@ -34,8 +34,14 @@ def engine(request):
     return request.param
 
 
-@pytest.mark.parametrize("weights", [None, "w"])
-@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize(
+    ("formula", "weights"),
+    [  # with weights and without in turn, the other way round in the slow tests
+        pytest.param(formula, weights, marks=[pytest.mark.slow] * (k % 2 == (weights is None)))
+        for k, formula in enumerate(FORMULAS)
+        for weights in (None, "w")
+    ],
+)
 def test_a_lazy_design_is_that_of_the_table(engine, formula, weights):
     table, parsed = messy(), parse_formula(formula)
     whole = make_design(parsed, table, family=GAUSSIAN, weights=weights)
