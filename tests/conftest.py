@@ -6,7 +6,7 @@ import os
 import pytest
 from hypothesis import settings
 
-# PyTensor notes for each node of a graph where it was made: a fifth of the time of making a graph, for its messages only.
+# PyTensor notes for each node of a graph where it was made: a fifth of the time of a graph, and for messages only.
 os.environ["PYTENSOR_FLAGS"] = ",".join(filter(None, (os.environ.get("PYTENSOR_FLAGS"), "traceback__limit=0")))
 
 # What helpers assert is shown as in a test: both sides, where they differ.

@@ -64,7 +64,14 @@ def test_a_lazy_design_is_that_of_the_table(engine, formula, weights):
         assert (mine.cells == its.cells).all() and mine.factor_levels == its.factor_levels
 
 
-@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize(
+    ("engine", "formula"),
+    [  # priors follow from the numbers that the test above compares
+        pytest.param(engine, formula, marks=[pytest.mark.slow] * (engine != "polars" and formula != FORMULAS[0]))
+        for engine in engines()
+        for formula in FORMULAS
+    ],
+)
 def test_default_priors_are_those_of_the_table(engine, formula):
     table, parsed = messy(), parse_formula(formula)
     whole = resolve_priors(make_design(parsed, table, family=GAUSSIAN), GAUSSIAN, None)

@@ -30,8 +30,12 @@ def fits(pair):
     return [model.sample(draws=300, chains=2, seed=4, sampler="importance", progress=False) for model in pair]
 
 
-@pytest.mark.parametrize("engine", engines())
-@pytest.mark.parametrize("method", ["REML", "ML"])
+@pytest.mark.parametrize(
+    ("method", "engine"),
+    [("REML", engine) for engine in engines()]
+    + [("ML", "polars")]
+    + [pytest.param("ML", engine, marks=pytest.mark.slow) for engine in engines() if engine != "polars"],
+)
 def test_estimates_are_those_of_the_table(engine, method):
     table = messy()
     whole = bmm.Model(FORMULA, table, weights="w").maximize(method)
