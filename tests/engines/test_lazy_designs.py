@@ -67,9 +67,9 @@ def test_a_lazy_design_is_that_of_the_table(engine, formula, weights):
 @pytest.mark.parametrize(
     ("engine", "formula"),
     [  # priors follow from the numbers that the test above compares
-        pytest.param(engine, formula, marks=[pytest.mark.slow] * (engine != "polars" and formula != FORMULAS[0]))
-        for engine in engines()
-        for formula in FORMULAS
+        pytest.param(*of.values, formula, marks=(*of.marks, *[pytest.mark.slow] * (of.values[0] != "polars" and k > 0)))
+        for of in engines()
+        for k, formula in enumerate(FORMULAS)
     ],
 )
 def test_default_priors_are_those_of_the_table(engine, formula):

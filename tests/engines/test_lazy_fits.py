@@ -32,9 +32,11 @@ def fits(pair):
 
 @pytest.mark.parametrize(
     ("method", "engine"),
-    [("REML", engine) for engine in engines()]
-    + [("ML", "polars")]
-    + [pytest.param("ML", engine, marks=pytest.mark.slow) for engine in engines() if engine != "polars"],
+    [  # of ML one engine, the others in the slow tests
+        pytest.param(method, *of.values, marks=(*of.marks, *[pytest.mark.slow] * (method == "ML" and k > 0)))
+        for method in ("REML", "ML")
+        for k, of in enumerate(engines())
+    ],
 )
 def test_estimates_are_those_of_the_table(engine, method):
     table = messy()
