@@ -23,7 +23,8 @@ demo: setup
 
 # A file's tests run on one processor, in order: what one of them has compiled or fitted the others use again.
 # pytest leaves with 5 when it has run no test: also a failure here.
-PYTEST := $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --durations 10
+# With an empty PYTHONDONTWRITEBYTECODE Python may keep bytecode: else each processor compiles every test file anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --durations 10
 
 test: setup
 	$(PYTEST) -m "not slow"

@@ -124,7 +124,7 @@ def test_a_comparison_names_the_fits_by_their_files(run):
     assert code == 0 and f" a: {FORMULA}" in out and "best first" in out
 
 
-def test_a_report_stands_beside_the_fit_and_replaces_no_other_page(run, folder):
+def test_a_report_stands_beside_the_fit_and_replaces_no_other_page(run, folder, unrendered):
     page = folder / "b.html"
     page.write_text("<p>of somebody else</p>")
     code, _, err = run("report", "b.nc")

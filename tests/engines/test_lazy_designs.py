@@ -34,8 +34,14 @@ def engine(request):
     return request.param
 
 
-@pytest.mark.parametrize("weights", [None, "w"])
-@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize(
+    ("formula", "weights"),
+    [  # with weights and without in turn, the other way round in the slow tests
+        pytest.param(formula, weights, marks=[pytest.mark.slow] * (k % 2 == (weights is None)))
+        for k, formula in enumerate(FORMULAS)
+        for weights in (None, "w")
+    ],
+)
 def test_a_lazy_design_is_that_of_the_table(engine, formula, weights):
     table, parsed = messy(), parse_formula(formula)
     whole = make_design(parsed, table, family=GAUSSIAN, weights=weights)
@@ -58,7 +64,14 @@ def test_a_lazy_design_is_that_of_the_table(engine, formula, weights):
         assert (mine.cells == its.cells).all() and mine.factor_levels == its.factor_levels
 
 
-@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize(
+    ("engine", "formula"),
+    [  # priors follow from the numbers that the test above compares
+        pytest.param(*of.values, formula, marks=(*of.marks, *[pytest.mark.slow] * (of.values[0] != "polars" and k > 0)))
+        for of in engines()
+        for k, formula in enumerate(FORMULAS)
+    ],
+)
 def test_default_priors_are_those_of_the_table(engine, formula):
     table, parsed = messy(), parse_formula(formula)
     whole = resolve_priors(make_design(parsed, table, family=GAUSSIAN), GAUSSIAN, None)

@@ -30,8 +30,14 @@ def fits(pair):
     return [model.sample(draws=300, chains=2, seed=4, sampler="importance", progress=False) for model in pair]
 
 
-@pytest.mark.parametrize("engine", engines())
-@pytest.mark.parametrize("method", ["REML", "ML"])
+@pytest.mark.parametrize(
+    ("method", "engine"),
+    [  # of ML one engine, the others in the slow tests
+        pytest.param(method, *of.values, marks=(*of.marks, *[pytest.mark.slow] * (method == "ML" and k > 0)))
+        for method in ("REML", "ML")
+        for k, of in enumerate(engines())
+    ],
+)
 def test_estimates_are_those_of_the_table(engine, method):
     table = messy()
     whole = bmm.Model(FORMULA, table, weights="w").maximize(method)

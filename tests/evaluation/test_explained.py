@@ -169,7 +169,14 @@ def test_every_family_and_link_has_a_residual_variance():
     assert {(family.name, link) for family in FAMILIES.values() for link in family.residuals} == set(EVERY)
 
 
-@pytest.mark.parametrize(("family", "link"), [pair for pair in SCALAR if pair[1] not in ("inverse", "tan_half")])
+@pytest.mark.parametrize(
+    ("family", "link"),
+    [
+        pytest.param(*pair, marks=[pytest.mark.slow] * (pair[0] == "compois"))  # its draws take seconds
+        for pair in SCALAR
+        if pair[1] not in ("inverse", "tan_half")
+    ],
+)
 def test_modelled_means_and_variances_are_those_of_simulated_responses(family, link):
     design = small_design(family, link, weights=np.linspace(0.5, 2, 60) if family == "gaussian" else None)
     if not design.family.gaussian and family == "gaussian":

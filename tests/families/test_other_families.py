@@ -57,7 +57,15 @@ def formula(name):
     return "y | trials(n) ~ x + (1 | g)" if FAMILIES[name].support.trials else "y ~ x + (1 | g)"
 
 
-@pytest.mark.parametrize(("name", "link"), CASES)
+# each takes half a second: the other links of a family, whose inverses are the same in all, are in the slow tests
+EACH_LINK = ("betabinomial", "exponential")
+GRAPHS = [
+    pytest.param(name, link, marks=[pytest.mark.slow] * (name not in EACH_LINK and link != FAMILIES[name].links[0]))
+    for name, link in CASES
+]
+
+
+@pytest.mark.parametrize(("name", "link"), GRAPHS)
 def test_pytensor_has_the_compiled_density_and_its_slopes(name, link):
     import pytensor
     import pytensor.tensor as pt

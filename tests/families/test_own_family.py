@@ -119,7 +119,7 @@ def test_the_graph_has_the_density_of_the_package(data):
 # every room
 
 
-def test_everything_is_done_with_it(model, fit, tmp_path):
+def test_everything_is_done_with_it(model, fit, tmp_path, unrendered):
     point = model.maximize()
     assert "Family: waiting (log link)" in str(point)
     assert fit.compare(point, consistency=False).table["mean"].notna().all()

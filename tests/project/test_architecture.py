@@ -27,6 +27,14 @@ def rooms() -> list[str]:
 
 MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 parsed = cache(ast.parse)  # a module is looked at by several tests
+
+
+@cache
+def nodes(source: str) -> list[ast.AST]:
+    """Return everything in the tree of a source."""
+    return list(ast.walk(parsed(source)))
+
+
 RANK = {room.removesuffix(".py"): -position for position, room in enumerate(rooms())}
 
 
@@ -155,7 +163,7 @@ def test_no_module_is_long():
 def test_functions_fit_a_screen():
     long = {}
     for module, path in MODULES.items():
-        for function in ast.walk(parsed(path.read_text(encoding="utf-8"))):
+        for function in nodes(path.read_text(encoding="utf-8")):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 told = function.body[0].end_lineno - function.body[0].lineno + 1 if ast.get_docstring(function) else 0
                 long[f"{module}:{function.lineno}: {function.name}"] = function.end_lineno - function.lineno + 1 - told
@@ -192,17 +200,17 @@ def test_pymc_is_known_to_one_folder():
     assert known == {f"families/{name}" for name in {*densities, *shared} - borrowed} | {"likelihood/own_family"}
 
 
-def docstrings(tree: ast.AST) -> set[int]:
+def docstrings(source: str) -> set[int]:
     """Return which nodes are docstrings, by id."""
     holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    bodies = [node.body for node in ast.walk(tree) if isinstance(node, holders)]
+    bodies = [node.body for node in nodes(source) if isinstance(node, holders)]
     return {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
 
 
-def defaults_of_family(tree: ast.AST) -> set[int]:
+def defaults_of_family(source: str) -> set[int]:
     """Return which nodes are the default of a parameter `family`, by id."""
     found = set()
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.arguments):
             arguments = [*node.posonlyargs, *node.args]
             given = [*zip(arguments[len(arguments) - len(node.defaults) :], node.defaults, strict=True)]
@@ -211,9 +219,9 @@ def defaults_of_family(tree: ast.AST) -> set[int]:
     return found
 
 
-def names_of_arguments(tree: ast.AST) -> set[int]:
+def names_of_arguments(source: str) -> set[int]:
     """Return which nodes name the argument that is handed on beside them, ``check_bool("x", x)``, by id."""
-    calls = [node.args for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) >= 2]
+    calls = [node.args for node in nodes(source) if isinstance(node, ast.Call) and len(node.args) >= 2]
     return {
         id(text)
         for text, value, *_ in calls
@@ -226,20 +234,21 @@ def named_families(source: str) -> list[int]:
 
     "beta" alone is the coefficients, and is looked for in comparisons with something of a family only.
     """
-    tree, names = parsed(source), sorted(path.stem for path in family_files())
-    allowed = docstrings(tree) | defaults_of_family(tree) | names_of_arguments(tree)
+    names = sorted(path.stem for path in family_files())
+    allowed = docstrings(source) | defaults_of_family(source) | names_of_arguments(source)
     written = re.compile(rf"family=['\"]?({'|'.join(names)})\b")
     lines = []
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in allowed:
             said = node.value in names and node.value != "beta"
             lines += [node.lineno] * bool(said or written.search(node.value))
-        elif isinstance(node, ast.Compare) and "family" in ast.unparse(node):
+        elif isinstance(node, ast.Compare):
             texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
-            lines += [node.lineno] * ("beta" in texts)
+            lines += [node.lineno] * ("beta" in texts and "family" in ast.unparse(node))
     return lines
 
 
+@cache
 def family_files() -> list[Path]:
     """Return the files of families/ that hold a family."""
     files = (PACKAGE / "families").glob("*.py")
@@ -324,11 +333,11 @@ def test_the_command_line_loads_nothing_heavy_at_the_top():
             assert inner <= {"runtime", "cli", "example_data", "errors", "version"}, module
 
 
+@cache
 def calls_of_samplers(module: str) -> list[str]:
-    tree = parsed(MODULES[module].read_text(encoding="utf-8"))
     return [
         ast.unparse(node)
-        for node in ast.walk(tree)
+        for node in nodes(MODULES[module].read_text(encoding="utf-8"))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id in ("pm", "pymc", "nutpie")
@@ -354,11 +363,10 @@ OPEN = rf"(?:{PIECE})(?:$|[{{%])|^(?:_term|_centred)"  # a text to be joined to 
 
 def names_built(source: str) -> list[str]:
     """Return the expressions of a module in which the name of a parameter is built, searched for or written out."""
-    tree = parsed(source)
-    inside = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
-    documentation = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    inside = {part for node in nodes(source) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+    documentation = {node.value for node in nodes(source) if isinstance(node, ast.Expr)}
     found = []
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.JoinedStr):
             texts = [part.value for part in node.values if isinstance(part, ast.Constant)]
             if any(re.search(PIECE, text) for text in texts):
@@ -405,7 +413,7 @@ def test_the_rule_leaves_other_texts_alone(source):
 
 def made_in_the_call(source: str) -> list[int]:
     """Return the lines that take the address of an array which nothing keeps."""
-    calls = [node for node in ast.walk(parsed(source)) if isinstance(node, ast.Call)]
+    calls = [node for node in nodes(source) if isinstance(node, ast.Call)]
     takers = [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "pointers"]
     return [node.lineno for node in takers if any(isinstance(argument, ast.Call) for argument in node.args)]
 

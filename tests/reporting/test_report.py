@@ -226,7 +226,7 @@ def hostile():
     return bmm.fit(formula, hostile_frame(), draws=200, tune=200, seed=1, progress=False)
 
 
-def test_hostile_names_and_titles_stay_text(hostile, tmp_path):
+def test_hostile_names_and_titles_stay_text(hostile, tmp_path, unrendered):
     path, title = tmp_path / "report.html", " ".join(EVIL)
     bmm.report([hostile], path, title=title, comparisons=[hostile.compare(consistency=False)])
     page = page_of(path)

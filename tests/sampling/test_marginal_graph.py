@@ -116,10 +116,14 @@ each_gradient = pytest.mark.parametrize(
 )
 
 
-def built(name, frame):
+def resolved(name, frame):
     chosen = CASES[name]
     design = make_design(parse(chosen.formula), frame, **chosen.arguments)
-    priors = resolve_priors(design, FAMILY, chosen.priors)
+    return design, resolve_priors(design, FAMILY, chosen.priors)
+
+
+def built(name, frame):
+    design, priors = resolved(name, frame)
     return design, priors, build_marginal(design, priors)
 
 

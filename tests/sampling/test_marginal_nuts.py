@@ -14,7 +14,7 @@ import pytensor
 import pytest
 import xarray as xr
 from arviz_stats import ess, mcse
-from test_marginal_graph import CASES, built, compiled, interval_jacobian, kind, lkj_jacobian, prior_draws
+from test_marginal_graph import CASES, built, compiled, interval_jacobian, kind, lkj_jacobian, prior_draws, resolved
 from test_marginal_graph import frame as _frame
 
 import bayesmm as bmm
@@ -95,9 +95,10 @@ def points(name, frame, count=5):
     model = marginal(design, priors, integrate(design, priors))
     names = [n for n in graph.named_vars if n.startswith(("sd_", "corr_", "sigma", "coefficient"))]
     outputs = graph.replace_rvs_by_values([graph[n] for n in names])
-    density, variables = compiled(graph, [graph.logp()]), compiled(graph, outputs)
+    values_of = compiled(graph, [graph.logp(), *outputs])
     for drawn, point in prior_draws(graph, count):
-        found = dict(zip(names, variables(point), strict=True))
+        logp, *variables = values_of(point)
+        found = dict(zip(names, variables, strict=True))
         jacobian = 0.0
         for rv in graph.free_RVs:
             value = drawn[rv.name]
@@ -110,7 +111,7 @@ def points(name, frame, count=5):
                 jacobian += interval_jacobian(priors[place], value) if kind(priors[place]) == "sampled" else 0.0
             else:
                 jacobian += np.log(value).sum()
-        yield coordinates_of(design, model, found), float(density(point)[0]) - jacobian, model
+        yield coordinates_of(design, model, found), float(logp) - jacobian, model
 
 
 def log_jacobian(model, x):
@@ -136,7 +137,7 @@ def test_the_log_density_is_the_graphs_but_for_the_change_of_variables(frame, na
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_gradient_is_that_of_the_density(frame, name):
-    design, priors, _ = built(name, frame)
+    design, priors = resolved(name, frame)
     model = marginal(design, priors, integrate(design, priors))
     for seed in range(3):
         x = centre(model, priors) + np.random.default_rng(seed).uniform(-1, 1, model.posterior.size)
@@ -179,7 +180,7 @@ def test_a_beta_prior_has_its_density_and_slope(shapes):
 
 def test_many_draws_are_moved_as_one_is(frame):
     for name in ("three correlated", "bounds", "fixed sd", "on the variance"):
-        design, priors, _ = built(name, frame)
+        design, priors = resolved(name, frame)
         c = marginal(design, priors, integrate(design, priors)).posterior.coordinates
         x = np.random.default_rng(1).normal(size=(4, c.sizes[2]))
         for i, row in enumerate(x):
@@ -191,7 +192,7 @@ def test_many_draws_are_moved_as_one_is(frame):
 
 
 def test_a_point_too_far_out_has_no_density_and_is_no_error(frame):
-    design, priors, _ = built("crossed", frame)
+    design, priors = resolved("crossed", frame)
     posterior = marginal(design, priors, integrate(design, priors)).posterior
     for x in (np.full(posterior.size, 800.0), np.full(posterior.size, -800.0), np.full(posterior.size, np.nan)):
         value, slope = posterior(x)

@@ -179,8 +179,8 @@ def test_a_fit_whose_tuning_was_asked_for_serves_who_asks_for_none(sampled, tmp_
     [
         (dict(draws=41), "sampling arguments"),
         (dict(seed=None), "sampling arguments"),
-        (dict(target_accept=0.95), "sampling arguments"),
-        (dict(centred=True), "sampling arguments"),
+        pytest.param(dict(target_accept=0.95), "sampling arguments", marks=pytest.mark.slow),
+        pytest.param(dict(centred=True), "sampling arguments", marks=pytest.mark.slow),
         (dict(priors={"sigma": bmm.Prior("HalfNormal", sigma=30)}), "priors"),
         (dict(data=bmm.load_dataset("sleepstudy").assign(Days=lambda d: d["Days"].replace(9, 10))), "data, priors"),
         (dict(data=bmm.load_dataset("sleepstudy").assign(Subject=lambda d: "s" + d["Subject"].astype(str))), "data"),
