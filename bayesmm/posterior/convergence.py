@@ -6,7 +6,7 @@ what else is asked of it (ranks, quantiles, folded ranks) is read off the sorted
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -214,3 +214,15 @@ def autocorrelation_time(covariances: Floats, between: Floats, n: int) -> tuple[
     final, pair = np.take_along_axis(even, last, axis=1), np.take_along_axis(pairs, last, axis=1)
     time = -1 + 2 * before + np.where((final > 0) | (pair >= 0), final, 0)
     return time[:, 0], ended
+
+
+def bfmi(energy: Floats) -> Floats:
+    """Return the energy's Bayesian fraction of missing information of each chain, (chains,): Betancourt, eq. 21."""
+    with np.errstate(all="ignore"):
+        return np.square(np.diff(energy, axis=1)).mean(axis=1) / energy.var(axis=1)
+
+
+def bfmi_of_run(energy: Floats, record: Mapping[str, object]) -> Floats:
+    """Return `bfmi` of a run with this record: where not all draws are kept, that of all of them."""
+    longer = record.get("longer")
+    return np.array(longer["e_bfmi"], dtype=float) if longer else bfmi(energy)

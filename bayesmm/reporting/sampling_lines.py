@@ -1,8 +1,10 @@
 """How the posterior was drawn, in a line of ``print(fit)``, and what would be quicker."""
 
 from bayesmm.display.text_tables import wrap
+from bayesmm.posterior.convergence import ESS_LIMIT, R_HAT_LIMIT
 from bayesmm.posterior.draws import sampling_record, tree_sizes
 from bayesmm.sampling import importance
+from bayesmm.sampling.joint import integrated_of
 
 # What the record calls the graph that was sampled -> in words.
 HANDLED = {"marginal": "random effects integrated out", "explicit": "random effects sampled"}
@@ -25,7 +27,9 @@ def sampling_lines(fit) -> list[str]:
     if record.get("seed") is not None:
         parts.append(f"seed {record['seed']}")
     if fit.design.blocks and "effects" in record:
-        parts.append(HANDLED.get(record["effects"], str(record["effects"])))
+        within = integrated_of(fit.design, fit.model.priors, record)
+        handled = HANDLED.get(record["effects"], str(record["effects"]))
+        parts.append(f"{handled}, those of {within} integrated out" if within else handled)
     line = ", ".join(parts) + (" (INTERRUPTED)" if record.get("interrupted") else "")
     line = "\n".join([line, *second_run(record), *longer_run(record)])
     return [line, "Independent draws take less time here: sampler='importance'"] if quicker(fit, record) else [line]
@@ -37,7 +41,8 @@ def second_run(record) -> list[str]:
     if not runs:
         return []
     first = runs["first"]
-    text = f"Sampled twice, as {first['divergences']:,} draws diverged with target_accept={first['target_accept']:g}: "
+    diverged = f"{first['divergences']:,} draw{'s' * (first['divergences'] != 1)} diverged"
+    text = f"Sampled twice, as {diverged} with target_accept={first['target_accept']:g}: "
     if "second" not in runs:
         return wrap(f"{text}these are the draws with target_accept={record['target_accept']:g}.")
     second = runs["second"]
@@ -50,8 +55,10 @@ def longer_run(record) -> list[str]:
     was = record.get("longer")
     if not was:
         return []
-    why = f"with {record['draws']:,} draws R-hat was up to {was['r_hat']:.3f} and ESS down to {was['ess']:,}"
-    return wrap(f"Sampled for longer, as {why}: these are 1 in {was['every']} of {was['draws']:,} draws.")
+    failed = [f"R-hat was up to {was['r_hat']:.3f}"] if was["r_hat"] > R_HAT_LIMIT else []
+    failed += [f"ESS was down to {was['ess']:,}"] if was["ess"] < ESS_LIMIT else []
+    kept = f"these are 1 in {was['every']} of {was['draws']:,} draws of each chain"
+    return wrap(f"Sampled for longer, as {' and '.join(failed)}: {kept}.")
 
 
 def quicker(fit, record) -> bool:

@@ -169,6 +169,15 @@ def integrated_block(design: Design) -> int | None:
     return k if within and gradient_cost(alone) <= QUICK else None
 
 
+def integrated_of(design: Design, priors: Mapping[str, Prior], record: Mapping[str, object]) -> str | None:
+    """Return the grouping factor whose effects a run integrated out beside others that it sampled, by its record."""
+    asked = record.get("asked", {})
+    if (asked.get("effects"), asked.get("centred")) != ("auto", "auto"):
+        return None
+    block = integrated_block(design) if applies(design, priors, record["effects"], str(asked["sampler"])) else None
+    return None if block is None else design.blocks[block].group
+
+
 def written_out(design: Design, integrated: int | None) -> list[int]:
     """Return the numbers of the blocks whose effects are coordinates."""
     return [k for k in range(len(design.blocks)) if k != integrated]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import xarray as xr
 
-from bayesmm.posterior.convergence import ESS_LIMIT, R_HAT_LIMIT, diagnostics
+from bayesmm.posterior.convergence import ESS_LIMIT, R_HAT_LIMIT, bfmi, diagnostics
 from bayesmm.runtime.progress import working
 from bayesmm.sampling.nuts import TARGET_ACCEPT
 from bayesmm.sampling.recovery import recorded
@@ -91,7 +91,7 @@ def longer(
         return tree
     draws = tree["posterior"].sizes["draw"]
     if say:
-        text = f"R-hat is up to {r_hat:.3f}, ESS down to {ess:.0f}; sampling {LONGER} times as long"
+        text = f"R-hat is up to {r_hat:.3f}, ESS down to {int(ess)}; sampling {LONGER} times as long"
         print(f"bayesmm: {text}", file=sys.stderr)
     try:
         with working("sampling again, for longer", say):
@@ -104,13 +104,14 @@ def longer(
     if divergences(kept)[0] > divergences(tree)[0]:
         return tree
     was = {"draws": LONGER * draws, "every": LONGER, "r_hat": round(r_hat, 4), "ess": int(ess)}
+    was["e_bfmi"] = bfmi(found["sample_stats"]["energy"].to_numpy()).tolist()  # steps of draws that are not kept too
     return recorded(kept, draws=draws, longer=was, **({"runs": record["runs"]} if "runs" in record else {}))
 
 
 def worth_more(tree: xr.DataTree, rows: int) -> bool:
     """Return whether a run three times as long is a small matter, and chains of this length could pass their checks."""
     posterior = tree["posterior"]
-    if "sample_stats" not in tree.children or "n_steps" not in tree["sample_stats"].data_vars:
+    if "sample_stats" not in tree.children or not {"n_steps", "energy"} <= set(tree["sample_stats"].data_vars):
         return False
     chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
     parameters = sum(values.size for values in posterior.data_vars.values()) / (chains * draws)

@@ -11,6 +11,7 @@ from scipy import integrate, stats
 import bayesmm as bmm
 from bayesmm.likelihood.coordinates import factors, values
 from bayesmm.priors import prior_design
+from bayesmm.reporting.sampling_lines import sampling_lines
 from bayesmm.sampling.joint import integrated_block, joint_posterior
 
 REGIONS, SITES = 4, 2
@@ -92,6 +93,9 @@ def test_a_fit_has_the_effects_of_both_factors_and_a_seed_is_a_fit(model):
     for name in names:
         np.testing.assert_array_equal(one.tree["posterior"][name], two.tree["posterior"][name])
     assert json.loads(one.tree.attrs["bayesmm"])["effects"] == "explicit"
+    assert sampling_lines(one)[0].endswith("random effects sampled, those of region:site integrated out")
+    written = model.sample(draws=20, tune=20, chains=2, seed=5, effects="explicit", progress=False)
+    assert sampling_lines(written)[0].endswith("random effects sampled")
     without = model.sample(draws=50, tune=100, chains=2, seed=5, keep_effects=False, progress=False)
     assert not set(names) & set(without.tree["posterior"].data_vars)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from bayesmm.posterior.convergence import bfmi
 from bayesmm.reporting.sampling_lines import longer_run, second_run
 from bayesmm.sampling.second_run import CAREFUL, FEW, better, divergences, longer, worth_more
 
@@ -94,7 +95,7 @@ def chains(ess, draws=1000, seed=1, diverging=(), n_steps=7):
     flags = np.zeros((4, draws), dtype=bool)
     flags[0, list(diverging)] = True
     dims, labels = ("chain", "draw"), {"chain": np.arange(4), "draw": np.arange(draws)}
-    stats = {"diverging": (dims, flags), "n_steps": (dims, np.full((4, draws), n_steps))}
+    stats = {"diverging": (dims, flags), "n_steps": (dims, np.full((4, draws), n_steps)), "energy": (dims, noise[1])}
     posterior = xr.Dataset({"x": (dims, x), "b": ((*dims, "g"), noise[1][..., None])}, labels)
     tree = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": xr.Dataset(stats, labels)})
     tree.attrs["bayesmm"] = json.dumps({"interrupted": False, "target_accept": 0.9, "draws": draws})
@@ -119,9 +120,14 @@ def test_chains_that_nearly_mix_run_three_times_as_long_and_every_third_draw_is_
     np.testing.assert_array_equal(found["posterior"]["draw"], np.arange(1000))
     record = json.loads(found.attrs["bayesmm"])
     assert record["draws"] == 1000 and record["longer"]["draws"] == 3000 and 100 <= record["longer"]["ess"] < 400
+    np.testing.assert_allclose(record["longer"]["e_bfmi"], bfmi(second["sample_stats"]["energy"].to_numpy()))
+    assert abs(bfmi(found["sample_stats"]["energy"].to_numpy()) - record["longer"]["e_bfmi"]).min() > 1e-3
+    record["longer"] |= {"ess": 350, "r_hat": 1.0123}
     text = " ".join(" ".join(longer_run(record)).split())
-    assert text.startswith("Sampled for longer, as with 1,000 draws R-hat was up to 1.")
-    assert text.endswith(f"and ESS down to {record['longer']['ess']}: these are 1 in 3 of 3,000 draws.")
+    assert text == (
+        "Sampled for longer, as R-hat was up to 1.012 and ESS was down to 350: these are 1 in 3 of 3,000 draws of each "
+        "chain."
+    )
 
 
 def test_chains_that_mix_or_are_far_from_it_run_once():

@@ -12,7 +12,7 @@ from bayesmm.evaluation.checks.groups import influential_groups
 from bayesmm.evaluation.checks.model import NOTES, check_inputs
 from bayesmm.evaluation.checks.order import autocorrelation
 from bayesmm.evaluation.checks.quadrature import integrals
-from bayesmm.evaluation.checks.sampling import BFMI_LIMIT, CHECKS, INDEPENDENT, bfmi
+from bayesmm.evaluation.checks.sampling import BFMI_LIMIT, CHECKS, INDEPENDENT
 from bayesmm.posterior.draws import kept_effects
 from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import few_threads
@@ -22,7 +22,6 @@ __all__ = [
     "EFFECTS_LIMIT",
     "Check",
     "Checks",
-    "bfmi",
     "draws_checks",
     "run_checks",
     "suspicious",

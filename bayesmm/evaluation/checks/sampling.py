@@ -9,7 +9,7 @@ from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.evidence import Evidence, is_independent
 from bayesmm.likelihood.quadrature import fits
-from bayesmm.posterior.convergence import ESS_LIMIT, R_HAT_LIMIT
+from bayesmm.posterior.convergence import ESS_LIMIT, R_HAT_LIMIT, bfmi_of_run
 from bayesmm.posterior.draws import is_constant
 from bayesmm.sampling.pareto import k_limit, trusted
 
@@ -145,7 +145,7 @@ def e_bfmi(evidence: Evidence) -> Check:
     """Compare the energy's steps with its spread, chain by chain: Betancourt (2016), eq. 21."""
     if "energy" not in evidence.stats or evidence.draws < 2:
         return not_recorded("E-BFMI", BFMI_LIMIT)
-    fractions = bfmi(evidence.stats["energy"])
+    fractions = bfmi_of_run(evidence.stats["energy"], evidence.record)
     worst = float(np.nan_to_num(fractions, nan=-np.inf).min())
     if worst >= BFMI_LIMIT:
         return Check("E-BFMI", True, worst, BFMI_LIMIT, f"at least {worst:.2f} in every chain")
@@ -153,12 +153,6 @@ def e_bfmi(evidence: Evidence) -> Check:
     value, least = apart(fractions[chain], BFMI_LIMIT)
     message = f"{value} in chain {chain} (limit {least}): {heavy_tail(evidence)}"
     return Check("E-BFMI", False, float(fractions[chain]), BFMI_LIMIT, message)
-
-
-def bfmi(energy: np.ndarray) -> np.ndarray:
-    """Return the energy's Bayesian fraction of missing information of each chain, (chains,): Betancourt, eq. 21."""
-    with np.errstate(all="ignore"):
-        return np.square(np.diff(energy, axis=1)).mean(axis=1) / energy.var(axis=1)
 
 
 def heavy_tail(evidence: Evidence) -> str:

@@ -4,8 +4,9 @@ import numpy as np
 
 from bayesmm.design.parameters import variance_parameters
 from bayesmm.display.figures import GREY, INK, LIGHT, chain_ink, drawn, heading, key, panels, title
-from bayesmm.evaluation.checks import BFMI_LIMIT, bfmi
-from bayesmm.posterior.draws import draws_of, is_constant
+from bayesmm.evaluation.checks import BFMI_LIMIT
+from bayesmm.posterior.convergence import bfmi_of_run
+from bayesmm.posterior.draws import draws_of, is_constant, sampling_record
 from bayesmm.reporting.plots.chosen import of_posterior
 from bayesmm.reporting.plots.components import PANELS, omitted
 
@@ -101,7 +102,7 @@ def plot_energy(fit):
     if "energy" not in stats or fit.tree["posterior"].sizes["draw"] < 2:
         raise ValueError("this sampler has recorded no energies; those of sampler='nutpie' and 'pymc' do")
     energy = stats["energy"].transpose("chain", "draw").values
-    fractions = bfmi(energy)
+    fractions = bfmi_of_run(energy, sampling_record(fit.tree))
     shown = min(len(energy), CHAINS)
     figure, axes = panels(shown, wide=3.3, high=2.2, columns=4)
     for c, ax in enumerate(axes):
