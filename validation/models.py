@@ -358,6 +358,8 @@ def _cases() -> list[Case]:
         Case("negbinomial, intercepts", CENTRAL, "y ~ x + (1 | g)", with_intercepts("negbinomial", "g"), "negbinomial",
              log_density=lambda y, eta, own: stats.nbinom.logpmf(y, own, own / (own + np.exp(eta)))),
         *(of_family(family) for family in FAMILIES if family in {*RESPONSES, *CATEGORIES, "cumulative"}),
+        Case("poisson, crossed", STRUCTURE, "y ~ x + (1 | g) + (1 | h)", with_intercepts("poisson", "g", "h"), "poisson"),
+        Case("poisson, nested", STRUCTURE, "y ~ x + (1 | g/h)", with_intercepts("poisson", "g", "g:h"), "poisson"),
         _structure("uncorrelated slopes", "y ~ x + (x || g)", diagonal),
         _structure("cs()", "y ~ x + cs(0 + f | g)", compound_symmetry),
         _structure("ar1()", "y ~ x + ar1(0 + factor(t) | g)", autoregressive),
