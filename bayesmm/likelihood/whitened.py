@@ -36,8 +36,8 @@ read_data = reader(WhitenedData)
 class Whitened:
     """A log posterior as a function of z, (d,), with x = centre + factor z.
 
-    The value is the log density of x: that of z differs by a constant. Where coefficients are recentred, that is the
-    density with them and the effects beside them replaced, and so is x.
+    The value is the log density of x: that of z differs by a constant. Where effects and coefficients are
+    replaced, see `recentred`, it is that of what stands in their places.
 
     Attributes
     ----------

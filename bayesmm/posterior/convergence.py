@@ -224,5 +224,5 @@ def bfmi(energy: Floats) -> Floats:
 
 def bfmi_of_run(energy: Floats, record: Mapping[str, object]) -> Floats:
     """Return `bfmi` of a run with this record: where not all draws are kept, that of all of them."""
-    longer = record.get("longer")
-    return np.array(longer["e_bfmi"], dtype=float) if longer else bfmi(energy)
+    of_all = record.get("longer", {}).get("e_bfmi")
+    return bfmi(energy) if of_all is None else np.array(of_all, dtype=float)

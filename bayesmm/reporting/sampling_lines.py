@@ -58,6 +58,8 @@ def longer_run(record) -> list[str]:
     failed = [f"R-hat was up to {was['r_hat']:.3f}"] if was["r_hat"] > R_HAT_LIMIT else []
     failed += [f"ESS was down to {was['ess']:,}"] if was["ess"] < ESS_LIMIT else []
     kept = f"these are 1 in {was['every']} of {was['draws']:,} draws of each chain"
+    if "dropped" in was:
+        kept = f"that run {was['dropped']}, so these are the draws of the one before"
     return wrap(f"Sampled for longer, as {' and '.join(failed)}: {kept}.")
 
 

@@ -204,7 +204,7 @@ def sampling_sentence(fit) -> str:
     elif runs:
         text += f"; it was a second run, with a target acceptance of {record['target_accept']:g}, since "
         text += f"{runs['first']['divergences']:,} draws of a first one diverged"
-    if "longer" in record:
+    if "e_bfmi" in record.get("longer", {}):  # else that run was dropped
         text += f"; they are 1 in {record['longer']['every']} of {record['longer']['draws']:,} draws"
     return f"{text}."
 

@@ -119,13 +119,12 @@ def ready(
     flags = of_columns(own, centred(lambda: by_rule(known)))
     kept = written_out(design, within)
     modes = [over_levels_again(block, b) for block, b in zip(design.blocks, modes, strict=True)]
-    powers, sds = powers_of_sds(known), [np.linalg.norm(factor, axis=1) for factor in L]
     L, modes, written = ([parts[k] for k in kept] for parts in (L, modes, flags))
     e, sizes = spherical_where(L, modes, written), effect_sizes(L, modes, written)
     chosen = crossing(structure, priors, c, mode, kept, flags)
     joint = replace(laplace, posterior=joint_posterior(design, own, priors, flags, within, chosen))
     at = in_metric(joint.posterior, mode_with_signs(c, mode, chosen), e, sizes)
-    at = recentred(at, recentred_columns(own, structure, joint.posterior.coordinates, kept, flags, powers, sds))
+    middle, at = at.centre, recentred(at, recentred_columns(own, structure, at, kept, flags, powers_of_sds(known)))
     if exact is not design:
         laplace = replace(laplace, design=exact)
         posterior = joint_posterior(exact, prior_design(exact, priors), priors, flags, within, chosen)
@@ -138,7 +137,7 @@ def ready(
     def tree(model: Marginal, run: Run) -> xr.DataTree:
         return joint_tree(laplace, in_logarithms(run, c, chosen, structure, levels), flags, within)
 
-    return Ready(joint, at.centre, at, start, tree)
+    return Ready(joint, middle, at, start, tree)
 
 
 def without_corner(design: Design) -> Design:
@@ -235,9 +234,9 @@ def by_rule(known: Sequence[Floats]) -> list[tuple[bool, ...]]:
 
 
 def powers_of_sds(known: Sequence[Floats]) -> list[Floats]:
-    """Return in which power of their sd differences of effects are sampled, (q,) for each block; 0 if the user said so.
+    """Return in which power of their sd differences of effects are sampled, (q,) for each block.
 
-    `known` is as for `by_rule`; columns that are centred though the rule is against it are so by the user.
+    `known` is as for `by_rule`; columns that the user centres against the rule are taken as they are.
     """
     return [np.where(r > CENTRED_ABOVE, 1 - r, 0.0) for r in known]
 

@@ -233,7 +233,7 @@ def _feed(made: Ready, settings: Settings, about: Mapping[str, object], bar: Pro
     """Return the run as a stream of draws."""
     d, convert = made.at.size, partial(made.tree, made.model)
     compiled = compiled_density(made.at, made.start, [alias(0)], [slice(0, d)], (d,))
-    template = _at(made, made.at.centre[None])
+    template = _at(made, made.middle[None])
     begin = partial(start_nutpie, compiled, settings, bar, return_raw_trace=True)
     return RunningSampler(begin, (("x", ("coordinate",)),), convert, template, about)
 

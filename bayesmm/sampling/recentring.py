@@ -23,11 +23,10 @@ EXACT = 1e-10  # of a column's largest number: what rounding leaves of a sum of 
 def recentred_columns(
     own: Design,
     structure: Sampled,
-    c: Coordinates,
+    at: Whitened,
     kept: Sequence[int],
     centred: Sequence[Sequence[bool]],
     powers: Sequence[Floats],
-    sds: Sequence[Floats],
 ) -> Recentred:
     """Return which columns of effects are taken in other coordinates than those of the joint density.
 
@@ -37,17 +36,16 @@ def recentred_columns(
         Of the prior.
     structure : Sampled
         What the coordinates have of the covariance matrices.
-    c : Coordinates
-        Of the joint density.
+    at : Whitened
+        The joint posterior in its metric.
     kept : sequence of int
         The blocks whose effects are coordinates.
     centred : sequence of sequences of bool
         Of each column of each block.
     powers : sequence of (q,) float64
         Of the sd of each column of each block, 0 to 1: see `likelihood.recentred`.
-    sds : sequence of (q,) float64
-        Typical ones.
     """
+    c = at.posterior.coordinates
     if is_related(own) or not structure.plain:
         return NONE
     sizes = {k: len(own.blocks[k].levels) * len(own.blocks[k].columns) for k in kept}
@@ -57,15 +55,27 @@ def recentred_columns(
     for k, size in sizes.items():
         block, q, G = own.blocks[k], len(own.blocks[k].columns), len(own.blocks[k].levels)
         for a, of in enumerate(block.predictors or (MEAN,) * q):
-            sd, p, log_sd = c.sd_of[terms[k] + a], powers[k][a], np.log(sds[k][a])
-            places, beside = (c.at[sd], first + a, q, G), beside_effects(known[of], block.Z[:, a])
+            sd, p, beside = c.sd_of[terms[k] + a], powers[k][a], beside_effects(known[of], block.Z[:, a])
+            places, e = (c.at[sd], first + a, q, G), slice(first + a, first + size, q)
             if centred[k][a] and c.kind[sd] == LOG:
-                scaled.append((*places, p, 1.0 if beside else p, log_sd))
-                shifts += [(*places, place, 0, log_sd, u) for place, u in beside]
+                beside = less_spread(at, beside, e, 1.0)
+                scaled.append((*places, p, 1.0 if beside else p, at.centre[c.at[sd]]))
+                shifts += [(*places, place, 0, at.centre[c.at[sd]], u) for place, u in beside]
             elif not centred[k][a] and c.kind[sd] in (LOG, SIGNED) and (a == 0 or not block.correlated):
+                s = at.centre[c.at[sd]] if c.kind[sd] == SIGNED else np.exp(at.centre[c.at[sd]])
+                beside = less_spread(at, beside, e, s)
                 shifts += [(*places, place, c.kind[sd] == SIGNED, 0.0, u) for place, u in beside]
         first += size
     return recentred_record(scaled, shifts)
+
+
+def less_spread(at: Whitened, beside: list[tuple[int, float]], e: slice, size: float) -> list[tuple[int, float]]:
+    """Return the coefficients, by place and u, of which the data know the sum with the mean of the effects better.
+
+    Where they know neither, as the share of zeros of data without any, the coefficient is better left alone.
+    """
+    F, mean = at.factor, size * at.factor[e].mean(axis=0)
+    return [(place, u) for place, u in beside if np.linalg.norm(F[place] + u * mean) < np.linalg.norm(F[place])]
 
 
 def locations(own: Design, c: Coordinates) -> dict[str, list[tuple[tuple[int, ...], Floats]]]:

@@ -15,6 +15,7 @@ from bayesmm.design.relations import is_related
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import BayesmmWarning, FitFileError, listing
 from bayesmm.likelihood.varying import varies
+from bayesmm.runtime.arguments import chosen_seed
 from bayesmm.runtime.paths import as_path
 from bayesmm.runtime.progress import working
 from bayesmm.sampling.nuts import TARGET_ACCEPT
@@ -58,6 +59,7 @@ def _sample(model, asked: Mapping[str, object], *, progress: bool, cores: int | 
     settings = _settings(asked, cores)
     keep_effects, began = asked["keep_effects"], time.perf_counter()
     check_arguments(**settings, keep_effects=keep_effects)
+    settings["seed"] = chosen_seed(settings["seed"])  # that of all runs
     if store is not None:
         tree = _in_store(model, store, asked, file=file, say=progress)
         if tree is not None:

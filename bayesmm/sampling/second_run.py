@@ -40,7 +40,7 @@ def better(
     try:
         with working("sampling again, with smaller steps", say):
             second = again(settings | {"target_accept": CAREFUL})
-    except KeyboardInterrupt:  # before its first draw; the draws of the first run are there
+    except (KeyboardInterrupt, ValueError):  # before its first draw; the draws of the first run are there
         second = None
     stopped = second is None or json.loads(second.attrs["bayesmm"])["interrupted"]
     then = None if second is None else divergences(second)[0]
@@ -69,8 +69,8 @@ def longer(
 ) -> xr.DataTree:
     """Return the draws, or every third of three times as many where the chains nearly mix and the model is small.
 
-    The record of the run says of `longer` ones how many draws there were and what R-hat and ESS had been. Of those that
-    would be no more than `ESS_LIMIT` draws, were they independent, nothing is expected.
+    The record of the run says of `longer` ones how many draws there were, and what R-hat and ESS had been; or why they
+    were dropped. Draws that diverge have another fault than their number: there is no longer run.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def longer(
         Say so on stderr.
     """
     record = json.loads(tree.attrs["bayesmm"])
-    if record["interrupted"] or not worth_more(tree, rows):
+    if record["interrupted"] or divergences(tree)[0] or not worth_more(tree, rows):
         return tree
     r_hat, ess = mixing(tree)
     if (r_hat <= R_HAT_LIMIT and ess >= ESS_LIMIT) or not (r_hat <= NEAR_R_HAT and ess >= NEAR_ESS):
@@ -93,19 +93,22 @@ def longer(
     if say:
         text = f"R-hat is up to {r_hat:.3f}, ESS down to {int(ess)}; sampling {LONGER} times as long"
         print(f"bayesmm: {text}", file=sys.stderr)
+    was = {"draws": LONGER * draws, "every": LONGER, "r_hat": round(r_hat, 4), "ess": int(ess)}
     try:
         with working("sampling again, for longer", say):
             found = again(settings | {"draws": LONGER * draws, "target_accept": record["target_accept"]})
-    except KeyboardInterrupt:  # before its first draw; the draws of the first run are there
-        return tree
-    if json.loads(found.attrs["bayesmm"])["interrupted"]:
-        return tree
-    kept = every_third(found)
-    if divergences(kept)[0] > divergences(tree)[0]:
-        return tree
-    was = {"draws": LONGER * draws, "every": LONGER, "r_hat": round(r_hat, 4), "ess": int(ess)}
+    except (
+        KeyboardInterrupt,
+        ValueError,
+    ):  # before its first draw, or too many for memory; those of the first are there
+        found = None
+    if found is None or json.loads(found.attrs["bayesmm"])["interrupted"]:
+        return recorded(tree, longer=was | {"dropped": "was stopped"})
+    if diverged := divergences(found)[0]:
+        return recorded(tree, longer=was | {"dropped": f"had {diverged:,} divergent draw{'s' * (diverged > 1)}"})
     was["e_bfmi"] = bfmi(found["sample_stats"]["energy"].to_numpy()).tolist()  # steps of draws that are not kept too
-    return recorded(kept, draws=draws, longer=was, **({"runs": record["runs"]} if "runs" in record else {}))
+    runs = {"runs": record["runs"]} if "runs" in record else {}
+    return recorded(every_third(found), draws=draws, longer=was, **runs)
 
 
 def worth_more(tree: xr.DataTree, rows: int) -> bool:
@@ -130,17 +133,13 @@ def mixing(tree: xr.DataTree) -> tuple[float, float]:
 
 
 def every_third(tree: xr.DataTree) -> xr.DataTree:
-    """Return every `LONGER`-th draw; one that follows a divergence since the last that is kept counts as divergent."""
+    """Return every `LONGER`-th draw."""
     out = {}
     for name, group in tree.children.items():
         found = group.to_dataset()
         if "draw" in found.dims:
-            thin = found.isel(draw=slice(LONGER - 1, None, LONGER))
-            if "diverging" in found:
-                parts = found["diverging"].to_numpy()
-                some = parts.reshape(parts.shape[0], -1, LONGER).any(axis=2)
-                thin = thin.assign(diverging=thin["diverging"].copy(data=some))
-            found = thin.assign_coords(draw=np.arange(thin.sizes["draw"]))
+            found = found.isel(draw=slice(LONGER - 1, None, LONGER))
+            found = found.assign_coords(draw=np.arange(found.sizes["draw"]))
         out[name] = found
     thinned = xr.DataTree.from_dict(out)
     thinned.attrs.update(tree.attrs)

@@ -1,9 +1,10 @@
 """Standard deviations that may be near 0 as coordinates of either sign, where the effects are in units of them.
 
 With b = L e, e ~ N(0, I), the density of responses and effects is the same where an sd and its effects change their
-signs together; and that of the responses, the effects integrated out, where the sd alone does. In the logarithm of an
-sd the posterior of one that may be 0 has a long tail to minus infinity, in which chains lose their time; with an sd x
-of either sign, whose |x| has the prior, it is smooth through 0, and chains cross.
+signs together, as the correlations of that sd do; and that of the responses, the effects integrated out, where sd and
+correlations do. In the logarithm of an sd the posterior of one that may be 0 has a long tail to minus infinity, in
+which chains lose their time; with an sd x of either sign, whose |x| has the prior, it is smooth through 0, and chains
+cross.
 """
 
 from collections.abc import Mapping, Sequence

@@ -49,7 +49,7 @@ def test_the_second_run_has_smaller_steps_and_the_same_seed_and_is_reported():
 
 
 @pytest.mark.parametrize("second, why", [(run(3), "had 3"), (run(0, interrupted=True), "was stopped")])
-def test_the_first_run_stays_where_the_second_is_nobetter(second, why):
+def test_the_first_run_stays_where_the_second_is_no_better(second, why):
     record, _ = kept(run(3), second)
     assert record["was"] == 3
     assert f"with 0.99 the second run {why}, so these are the draws of the first." in " ".join(
@@ -142,19 +142,24 @@ def test_few_draws_and_much_work_are_no_reason_for_more():
     assert not worth_more(chains(250, n_steps=700), 100_000)
 
 
-def test_a_divergence_between_the_draws_that_are_kept_is_not_lost():
-    second = chains(250, 3000, diverging=[3])  # the second of the draws 3, 4, 5, of which the last is kept
-    found, _ = run_longer(chains(250, diverging=[1, 2]), second)
-    assert list(np.flatnonzero(found["sample_stats"]["diverging"].to_numpy()[0])) == [1]
-    first = chains(250)
-    assert run_longer(first, second)[0] is first  # which had none
+def test_draws_that_diverge_are_no_reason_for_more_and_a_longer_run_that_does_is_dropped():
+    first = chains(250, diverging=[1])
+    assert run_longer(first, None) == (first, [])
+    found, _ = run_longer(chains(250), chains(250, 3000, diverging=[3]))
+    assert found["posterior"].sizes["draw"] == 1000
+    record = json.loads(found.attrs["bayesmm"])
+    assert record["longer"]["dropped"] == "had 1 divergent draw" and "e_bfmi" not in record["longer"]
+    text = " ".join(" ".join(longer_run(record)).split())
+    assert text.endswith("that run had 1 divergent draw, so these are the draws of the one before.")
 
 
-def test_ctrl_c_in_the_longer_run_leaves_the_first():
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
+def test_who_stops_the_longer_run_keeps_the_first(stop):
     def again(settings):
-        raise KeyboardInterrupt
+        raise stop
 
     first, second = chains(250), chains(250, 600)
-    assert longer(first, again, SETTINGS, rows=100, say=False) is first
     second.attrs["bayesmm"] = json.dumps({"interrupted": True, "target_accept": 0.9, "draws": 3000})
-    assert run_longer(first, second)[0] is first
+    for found in (longer(first, again, SETTINGS, rows=100, say=False), run_longer(first, second)[0]):
+        np.testing.assert_array_equal(found["posterior"]["x"], first["posterior"]["x"])
+        assert json.loads(found.attrs["bayesmm"])["longer"]["dropped"] == "was stopped"
