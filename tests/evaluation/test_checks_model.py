@@ -9,7 +9,7 @@ from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, pos
 
 import bayesmm as bmm
 from bayesmm.evaluation.checks import verdict
-from bayesmm.evaluation.checks.model import tail
+from bayesmm.evaluation.checks.model import said_p, tail
 from bayesmm.evaluation.prior_marginals import PriorMarginal
 from bayesmm.priors.prior import Prior
 
@@ -249,3 +249,7 @@ def test_a_response_of_0_and_1_and_effects_that_were_not_kept_are_not_judged():
 def test_the_same_fit_has_the_same_answer():
     fit = posterior_near(bmm.Model("n ~ 1 + (1 | g)", counts(np.random.default_rng(6)), "poisson"))
     assert check(fit, "dispersion") == check(fit, "dispersion")
+
+
+def test_a_p_of_no_replicate_is_below_one_of_them():
+    assert said_p(0.0, 400) == "p < 0.0025 (limit 0.01)" and said_p(0.25, 400) == "p = 0.25 (limit 0.01)"

@@ -7,6 +7,7 @@ from scipy import special, stats
 
 import bayesmm as bmm
 from bayesmm.likelihood.coordinates import factors, values
+from bayesmm.likelihood.recentred import replaced
 from bayesmm.priors import prior_design
 from bayesmm.sampling.joint import covariance_factor, effects_of, joint_posterior, ready, spherical_where
 
@@ -117,15 +118,20 @@ def test_the_metric_is_the_covariance_of_the_effects_at_their_mode(flag):
     table["y"] = rng.poisson(np.exp(0.6 * rng.normal(size=6)[table["g"]] + 0.5 * rng.normal(size=5)[table["h"]] + 1))
     model = bmm.Model("y ~ 1 + (1 | g) + (1 | h)", table, "poisson")
     found = ready(model.design, model.priors, lambda rule: [flag, flag], {})
-    x, posterior = found.at.centre, found.model.posterior
+    x, posterior = found.middle, found.model.posterior
     assert np.abs(posterior(x)[1][3:]).max() < 1e-3  # a stationary point of the effects
     h = 1e-4 * np.eye(len(x))[3:]
     H = np.array([(posterior(x + step)[1] - posterior(x - step)[1])[3:] / 2e-4 for step in h])
-    F = found.at.factor[3:, 3:]
-    np.testing.assert_allclose(F @ F.T, np.linalg.inv(-H), rtol=1e-4, atol=1e-7)
-    # moving the parameters by a column of the factor moves the effects along their mode
-    moved = x + 1e-3 * found.at.factor[:, 0]
-    assert np.abs(F.T @ posterior(moved)[1][3:]).max() < 1e-4
+    y, D = replaced(x, found.at.recentred)  # what is whitened
+    np.testing.assert_allclose(found.at.centre, y, rtol=1e-14, atol=1e-14)
+    root = np.linalg.solve(D, found.at.factor)
+    cov = root @ root.T
+    given = np.linalg.inv(np.linalg.inv(cov)[3:, 3:])  # of the effects, given the parameters
+    np.testing.assert_allclose(given, np.linalg.inv(-H), rtol=1e-4, atol=1e-7)
+    # where the parameters move the effects move along their mode
+    step = 1e-3 * np.linalg.cholesky(cov[:3, :3])[:, 0]
+    moved = x + np.concatenate([step, cov[3:, :3] @ np.linalg.solve(cov[:3, :3], step)])
+    assert np.abs(np.linalg.cholesky(given).T @ posterior(moved)[1][3:]).max() < 1e-4
 
 
 @pytest.mark.slow

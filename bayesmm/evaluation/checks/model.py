@@ -326,7 +326,7 @@ def dispersion(inputs: CheckInputs) -> Check:
         weights, mean = 1 / family.scattered(mu, size, own), family.expected(mu, own)
         scatter = [np.nansum(weights * np.square(y / size - mean), axis=1) for y in (design.y, simulated.replicated)]
     p, ratio = float((scatter[1] >= scatter[0]).mean()), float(np.median(scatter[0]) / np.median(scatter[1]))
-    found = f"the responses scatter {ratio:.2f} times as much as the model's own, {said_p(p)}"
+    found = f"the responses scatter {ratio:.2f} times as much as the model's own, {said_p(p, len(scatter[1]))}"
     if p >= P_LIMIT:
         return Check("dispersion", True, p, P_LIMIT, found)
     return Check("dispersion", True, p, P_LIMIT, f"{found}: {more_scatter(design)}", note=True)
@@ -351,7 +351,7 @@ def zeros(inputs: CheckInputs) -> Check:
         return not_simulated("zeros")
     observed, replicated = int((design.y == 0).sum()), (simulated.replicated == 0).sum(axis=1)
     p = float((replicated >= observed).mean())
-    found = f"{observed:,} zeros, of which the model expects {replicated.mean():,.1f}, {said_p(p)}"
+    found = f"{observed:,} zeros, of which the model expects {replicated.mean():,.1f}, {said_p(p, len(replicated))}"
     if p >= P_LIMIT:
         return Check("zeros", True, p, P_LIMIT, found)
     return Check("zeros", True, p, P_LIMIT, f"{found}: {more_zeros(design)}", note=True)
@@ -364,10 +364,10 @@ def more_zeros(design) -> str:
     return f"{other}model whether {design.response} is 0 apart from how large it is otherwise."
 
 
-def said_p(p: float) -> str:
-    """Return a posterior predictive p with its limit."""
+def said_p(p: float, replicates: int = 1) -> str:
+    """Return a p with its limit; the share of replicates is, where it is 0, below one of them."""
     value, limit = apart(p, P_LIMIT, 2, "g")
-    return f"p = {value} (limit {limit})"
+    return f"p {f'= {value}' if p else f'< {1 / replicates:.2g}'} (limit {limit})"
 
 
 def not_simulated(name: str) -> Check:
