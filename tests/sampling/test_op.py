@@ -171,7 +171,7 @@ def test_a_new_process_finds_the_compiled_code(tmp_path):
     """The same model adds nothing to the caches; other data only the graph around the operation (priors)."""
     first, made = run_program(tmp_path, 1)
     for part in (
-        "likelihood.from_arrays-",
+        "likelihood.from_arrays_",
         "marginal_likelihood",
         "numba_funcified_fgraph",
     ):  # core, operation, whole graph
