@@ -305,7 +305,7 @@ class Model:
         progress : bool
             Show a progress bar; never shown where the output is no terminal.
         target_accept : float
-            Between 0 and 1; nearer to 1 means smaller steps. After 0.9 a run follows with 0.99 if a few draws diverged.
+            Between 0 and 1; nearer to 1 means smaller steps. After 0.9 a run with 0.99, or a longer one, may follow.
         cores : int, optional
             Chains run at the same time.
         keep_effects : bool

@@ -17,7 +17,7 @@ from bayesmm.sampling.recovery import recorded
 CAREFUL, FEW = 0.99, 0.05
 # Chains that nearly mix are run again, so many times as long, and every so many-th draw is kept; those that are further
 # away have another fault than their length. With the same seed they go through the same draws. Work decides, not time,
-# for the draws of a seed are the same on any machine: gradients times rows, 5e7 of which are 5 to 30 seconds.
+# for the draws of a seed are the same on any machine: gradients times rows, 5e7 of which are 5 to 30 seconds. All ours.
 LONGER, NEAR_R_HAT, NEAR_ESS, MOST_WORK, MOST_PARAMETERS = 3, 1.05, 100, 5e7, 1000
 
 
@@ -67,7 +67,7 @@ def longer(
     rows: int,
     say: bool,
 ) -> xr.DataTree:
-    """Return the draws, or every third of three times as many where the chains nearly mix and the model is small.
+    """Return the draws, or 1 in `LONGER` of so many times as many where the chains nearly mix and the model is small.
 
     The record of the run says of `longer` ones how many draws there were, and what R-hat and ESS had been; or why they
     were dropped. Draws that diverge have another fault than their number: there is no longer run.
