@@ -1,5 +1,7 @@
 """Responses of categories drawn from their models: step by step, by the odds of neighbours, without an order."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
@@ -10,6 +12,7 @@ from validation.simulated import HALF, LOCATION, Rng, Truth, intercepts
 THRESHOLD = bmm.Prior("Normal", mu=0, sigma=1.5)
 STEPS = (1, 2, 3)  # of four ordered categories
 LABELS = ("a", "b", "c")  # of categories without an order
+Make = Callable[[Truth, pd.DataFrame], pd.DataFrame]
 
 
 def drawn_by(rng: Rng, p: np.ndarray) -> np.ndarray:
@@ -29,11 +32,21 @@ def adjacent(rng: Rng, eta: np.ndarray, cuts: np.ndarray) -> np.ndarray:
     return 1 + drawn_by(rng, softmax(np.column_stack([np.zeros(len(eta)), steps]), axis=1))
 
 
-def with_thresholds(truth: Truth, data: pd.DataFrame, respond) -> pd.DataFrame:
-    """Draw thresholds in any order, and the response."""
-    eta = truth.take("beta[x]", HALF) * data["x"].to_numpy() + intercepts(truth, data["g"], "g")
+def ascending(truth: Truth) -> np.ndarray:
+    """Draw thresholds that are ascending numbers of one normal distribution."""
+    labels = [f"threshold[{k}|{k + 1}]" for k in STEPS]
+    cuts = np.sort([truth.take(label, THRESHOLD, "threshold") for label in labels])
+    truth.values.update(zip(labels, cuts, strict=True))
+    return cuts
+
+
+def with_thresholds(truth: Truth, data: pd.DataFrame, respond, moved: np.ndarray | None = None) -> pd.DataFrame:
+    """Draw thresholds in any order, and the response; `moved`, (n, K), is what the predictor does to each of them."""
+    eta = intercepts(truth, data["g"], "g")
+    if moved is None:
+        eta = eta + truth.take("beta[x]", HALF) * data["x"].to_numpy()
     cuts = np.array([truth.take(f"threshold[{k}|{k + 1}]", THRESHOLD, "threshold") for k in STEPS])
-    return data.assign(y=respond(truth.rng, eta, cuts))
+    return data.assign(y=respond(truth.rng, eta, cuts if moved is None else cuts - moved))
 
 
 def unordered(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
@@ -47,18 +60,33 @@ def unordered(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
     return data.assign(y=np.array(LABELS)[drawn_by(truth.rng, p)])
 
 
+def discriminating(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
+    """Draw ordered categories whose latent variable is spread less, or more, by the predictor: disc is exp(b x)."""
+    eta = truth.take("beta[x]", HALF) * data["x"].to_numpy() + intercepts(truth, data["g"], "g")
+    cuts = ascending(truth)
+    spread = np.exp(-truth.take("log_disc[x]", HALF) * data["x"].to_numpy())
+    latent = eta + spread * truth.rng.logistic(size=len(eta))
+    return data.assign(y=1 + (latent[:, None] > cuts).sum(axis=1))
+
+
+def of_each_threshold(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
+    """Draw categories by the odds of neighbours, where the predictor has an effect at each threshold."""
+    slopes = [truth.take(f"cs[x, {k}|{k + 1}]", HALF) for k in STEPS]
+    return with_thresholds(truth, data, adjacent, np.outer(data["x"], slopes))
+
+
 DRAWS = {
     "sratio": lambda truth, data: with_thresholds(truth, data, sequential),
     "acat": lambda truth, data: with_thresholds(truth, data, adjacent),
     "categorical": unordered,
 }
-NUMBER = {"sratio": len(STEPS) + 1, "acat": len(STEPS) + 1, "categorical": len(LABELS)}
+NUMBER = {"sratio": len(STEPS) + 1, "acat": len(STEPS) + 1, "cumulative": len(STEPS) + 1, "categorical": len(LABELS)}
 
 
-def with_all(rng: Rng, family: str, data: pd.DataFrame) -> tuple[Truth, pd.DataFrame]:
+def with_all(rng: Rng, family: str, data: pd.DataFrame, make: Make | None = None) -> tuple[Truth, pd.DataFrame]:
     """Return parameters and data of which every category has rows: others are drawn again, by the data alone."""
     while True:
         truth = Truth(rng)
-        found = DRAWS[family](truth, data)
+        found = (make or DRAWS[family])(truth, data)
         if found["y"].nunique() == NUMBER[family]:
             return truth, found

@@ -11,10 +11,12 @@ import bayesmm as bmm
 from bayesmm.design.parameters import coefficients, variance_parameters
 from bayesmm.posterior.draws import draws_of
 from bayesmm.sampling.importance import NAME, serves
+from validation.categories import THRESHOLD
 from validation.grids import Marginal, exact, grouped_model, normal_model, ranges_of, scipy_prior
-from validation.models import CASES, KNOWN, THRESHOLD, of_family
+from validation.models import CASES, of_family
 from validation.records import Finding, Settings
 from validation.simulated import GROUPS, HALF, RESPONSES, ROWS, SD, TRIALS, codes
+from validation.structures import KNOWN
 
 TITLE = "Exact posteriors by quadrature"
 SHORT_CELLS = ("gaussian", "correlated slopes", "poisson", "weibull")

@@ -9,7 +9,7 @@ from scipy import stats
 
 from validation import calibration, exact, new_groups, pictures, prints, references, samplers, speed, verdicts
 from validation.labelled import EXPECTED
-from validation.models import CASES, CENTRAL, FAMILY, PARTS_UNCOVERED, UNCOVERED
+from validation.models import CASES, CENTRAL, FAMILY, UNCOVERED
 from validation.records import Record, made_by
 
 GOOD, BAD = "ok", "🔴 **FAILED**"
@@ -209,9 +209,7 @@ def of_calibration(records: list[Record], folder: Path) -> list[str]:
         *([f"![ECDF differences of families and structures]({other})", CURVES] if other else []),
         table(("model", "kind", "data sets", "left out", "quantities", "least p: of", "chi-squared", "ECDF", ""), rows),
     ]  # fmt: skip
-    missing = [*sorted(set(UNCOVERED)), *PARTS_UNCOVERED] + [
-        name for name in CASES if name not in {record.cell for record in records}
-    ]
+    missing = [*sorted(set(UNCOVERED))] + [name for name in CASES if name not in {record.cell for record in records}]
     return lines + ([f"Not here: {', '.join(missing)}."] if missing else [])
 
 

@@ -133,7 +133,7 @@ def test_there_are_as_many_models_as_are_promised():
 def test_data_are_drawn_with_their_values_and_priors(name):
     one, other = (CASES[name].draw(np.random.default_rng(7)) for _ in range(2))
     assert one.data.equals(other.data) and one.values == other.values
-    assert one.data["y"].notna().all() and all(map(np.isfinite, one.values.values()))
+    assert one.data.notna().all(axis=None) and all(map(np.isfinite, one.values.values()))
     assert {str(prior) for prior in one.priors.values()} == {
         str(prior) for prior in CASES[name].draw(np.random.default_rng(8)).priors.values()
     }
@@ -158,6 +158,33 @@ def test_generators_have_the_mean_and_the_variance_of_their_families(family):
         float(np.ravel(FAMILIES[family].expected(mu, aux))[0]), abs=5 * np.sqrt(variance / 200_000)
     )
     assert y.var() == pytest.approx(variance, rel=0.06)
+
+
+def test_correlations_by_distance_have_the_partial_ones_that_were_drawn():
+    from validation.structures import by_distance, further
+
+    partials, r = (0.5, -0.7, 0.9, 0.2), np.array([1.0])
+    for partial in partials:
+        r = np.append(r, further(r, partial))
+    # of a matrix of the k + 1 first times, -P[0, k] / sqrt(P[0, 0] P[k, k]) of its inverse P is the partial correlation
+    for k, partial in enumerate(partials, 1):
+        P = np.linalg.inv(by_distance(r[: k + 1]))
+        assert -P[0, k] / np.sqrt(P[0, 0] * P[k, k]) == pytest.approx(partial, rel=1e-10)
+
+
+def test_a_chain_is_run_again_only_as_long_as_its_effective_draws_ask_for(monkeypatch):
+    asked, ess = [], iter((99.0, 150.0, 1.0))
+    monkeypatch.setattr(calibration, "least_ess", lambda fit: next(ess))
+    monkeypatch.setattr(calibration, "serves", lambda *_: True)
+    model = SimpleNamespace(
+        design=None, priors=None, effects=lambda: "explicit", sample=lambda *number, **_: asked.append(number)
+    )
+    calibration.fitted(model, 1)
+    calibration.fitted(model, 2)
+    calibration.fitted(model, 3)
+    first, most = (calibration.DRAWS, calibration.TUNE), calibration.DRAWS * calibration.LONGER
+    assert asked[0] == asked[2] == asked[3] == first  # written out: no independent draws are tried
+    assert first[0] < asked[1][0] < 2 * first[0] and asked[4][0] == most and len(asked) == 5
 
 
 def test_priors_are_drawn_as_scipy_has_them():
