@@ -27,12 +27,11 @@ TITLE = "Simulation-based calibration"
 SHORT_CELLS = ("gaussian, correlated slopes", "bernoulli, intercepts", "zero_inflated_poisson", "gr(by)")
 LEAST_P = 1e-4  # of a quantity's tests; some 300 quantities with two tests each: one run in twenty has one by chance
 RANKS = 99  # draws that a value is ranked among: 100 possible ranks, in 10 or 20 bins
-DRAWS, TUNE = 600, 300  # of NUTS; thinned to RANKS
+DRAWS, TUNE = 600, 300  # thinned to RANKS; independent draws have no TUNE
 # Of the worst quantity: as many as ranks, as Talts et al. thin (algorithm 2). Of an autoregressive chain thinned from
 # ESS 100 to 99 draws the variance of a rank is 0.6 % too large, an error that 1,000 ranks have of 2.8 % by chance.
 LEAST_ESS = 100
 SPARE, LONGER = 1.5, 6  # with less the chain is run again, as much longer as it lacks and by half more, at most 6 times
-INDEPENDENT = 300  # draws, where they are independent
 KEEP_EVERY = 20.0  # seconds between two times that what is there is kept
 SLOW = 10  # PyMC graphs take up to a minute each: a tenth of the simulations, and the page says so
 SEED = 20261129
@@ -126,15 +125,29 @@ def rank(value: float, draws: np.ndarray, rng: np.random.Generator) -> int:
 
 
 def fitted(model, seed: int):
-    """Return a fit with enough effective draws for the ranks to be independent."""
+    """Return a fit with enough effective draws for the ranks to be independent.
+
+    Independent draws are cheap where effects are integrated out by default. Where they are written out NUTS is, and
+    independent ones are for what it moves through slowly. Which it is depends on the data, not on the true values.
+    """
     settings = {"chains": 1, "seed": seed, "progress": False, "cores": 1}
-    if model.effects() == "marginal" and serves(model.design, model.priors):
-        fit = model.sample(INDEPENDENT, sampler=NAME, **settings)
-        if json.loads(fit.tree.attrs["bayesmm"])["sampler"] == NAME:
-            return fit
-    fit = model.sample(DRAWS, TUNE, **settings)
-    ess = least_ess(fit)
-    return fit if ess >= LEAST_ESS else model.sample(longer(ess), 2 * TUNE, **settings)
+    can = serves(model.design, model.priors)
+    first = can and model.effects() == "marginal"
+    fit = model.sample(DRAWS, TUNE, sampler=NAME if first else "auto", **settings)
+    if will_do(fit):
+        return fit
+    other = model.sample(DRAWS, TUNE, sampler=NAME, **settings) if can and not first else fit
+    return other if will_do(other) else model.sample(longer(least_ess(fit)), 2 * TUNE, **settings)
+
+
+def will_do(fit) -> bool:
+    """Return whether the draws are independent, or enough of them effective."""
+    return is_independent(fit) or least_ess(fit) >= LEAST_ESS
+
+
+def is_independent(fit) -> bool:
+    """Return whether draws are independent: where they cannot be trusted NUTS has made them instead."""
+    return json.loads(fit.tree.attrs["bayesmm"])["sampler"] == NAME
 
 
 def longer(ess: float) -> int:
@@ -155,10 +168,11 @@ def quantities(case: Case, simulated: Simulated, fit) -> tuple[dict[str, float],
     values = dict(simulated.values)
     parameters = variance_parameters(fit.design) + coefficients(fit.design)
     draws = {p.label: own.ravel() for p, own in zip(parameters, draws_of(fit, parameters), strict=True)}
+    posterior = fit.tree["posterior"].dataset  # once, for each access copies the tree
     for block in fit.design.blocks:
         name = block.names.effects
-        if name in values and name in fit.tree["posterior"]:
-            first = fit.tree["posterior"][name].transpose("chain", "draw", ...).to_numpy()[:, :, 0, 0]
+        if name in values and name in posterior:
+            first = posterior[name].transpose("chain", "draw", ...).to_numpy()[:, :, 0, 0]
             draws[name] = first.ravel()
     sds = [label for label in draws if label == "sigma" or label.startswith("sd_")][:2]
     if len(sds) == 2:

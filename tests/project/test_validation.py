@@ -173,18 +173,27 @@ def test_correlations_by_distance_have_the_partial_ones_that_were_drawn():
 
 
 def test_a_chain_is_run_again_only_as_long_as_its_effective_draws_ask_for(monkeypatch):
-    asked, ess = [], iter((99.0, 150.0, 1.0))
-    monkeypatch.setattr(calibration, "least_ess", lambda fit: next(ess))
-    monkeypatch.setattr(calibration, "serves", lambda *_: True)
-    model = SimpleNamespace(
-        design=None, priors=None, effects=lambda: "explicit", sample=lambda *number, **_: asked.append(number)
-    )
-    calibration.fitted(model, 1)
-    calibration.fitted(model, 2)
-    calibration.fitted(model, 3)
-    first, most = (calibration.DRAWS, calibration.TUNE), calibration.DRAWS * calibration.LONGER
-    assert asked[0] == asked[2] == asked[3] == first  # written out: no independent draws are tried
-    assert first[0] < asked[1][0] < 2 * first[0] and asked[4][0] == most and len(asked) == 5
+    monkeypatch.setattr(calibration, "is_independent", lambda fit: fit == "importance")
+    monkeypatch.setattr(calibration, "serves", lambda design, _: design == "few parameters")
+
+    def asked(effects, ess, design=None):
+        calls = []
+
+        def sample(draws, tune, sampler="auto", **_):
+            calls.append((draws, tune) if sampler == "auto" else sampler)
+            return sampler
+
+        monkeypatch.setattr(calibration, "least_ess", lambda fit: ess)
+        calibration.fitted(SimpleNamespace(design=design, priors=None, effects=lambda: effects, sample=sample), 1)
+        return calls
+
+    first, further = (calibration.DRAWS, calibration.TUNE), 2 * calibration.TUNE
+    assert asked("explicit", 150.0) == [first]
+    assert asked("explicit", 75.0) == [first, (2 * calibration.DRAWS, further)]
+    assert asked("explicit", 1.0) == [first, (calibration.LONGER * calibration.DRAWS, further)]
+    assert asked("marginal", 1.0, "few parameters") == ["importance"]
+    assert asked("explicit", 150.0, "few parameters") == [first]  # written out, it is cheaper
+    assert asked("explicit", 1.0, "few parameters") == [first, "importance"]
 
 
 def test_priors_are_drawn_as_scipy_has_them():
