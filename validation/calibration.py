@@ -128,7 +128,7 @@ def fitted(model, seed: int):
     """Return a fit with enough effective draws for the ranks to be independent.
 
     Independent draws are cheap where effects are integrated out by default. Where they are written out NUTS is, and
-    independent ones are for what it moves through slowly. Which it is depends on the data, not on the true values.
+    independent ones are for what it hardly moves through. Which it is depends on the data, not on the true values.
     """
     settings = {"chains": 1, "seed": seed, "progress": False, "cores": 1}
     can = serves(model.design, model.priors)
@@ -136,8 +136,12 @@ def fitted(model, seed: int):
     fit = model.sample(DRAWS, TUNE, sampler=NAME if first else "auto", **settings)
     if will_do(fit):
         return fit
-    other = model.sample(DRAWS, TUNE, sampler=NAME, **settings) if can and not first else fit
-    return other if will_do(other) else model.sample(longer(least_ess(fit)), 2 * TUNE, **settings)
+    draws = longer(least_ess(fit))
+    if can and not first and draws == LONGER * DRAWS:
+        other = model.sample(DRAWS, TUNE, sampler=NAME, **settings)
+        if will_do(other):
+            return other
+    return model.sample(draws, 2 * TUNE, **settings)
 
 
 def will_do(fit) -> bool:

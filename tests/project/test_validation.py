@@ -194,6 +194,7 @@ def test_a_chain_is_run_again_only_as_long_as_its_effective_draws_ask_for(monkey
     assert asked("marginal", 1.0, "few parameters") == ["importance"]
     assert asked("explicit", 150.0, "few parameters") == [first]  # written out, it is cheaper
     assert asked("explicit", 1.0, "few parameters") == [first, "importance"]
+    assert asked("explicit", 75.0, "few parameters")[1:] == [(2 * calibration.DRAWS, further)]
 
 
 def test_priors_are_drawn_as_scipy_has_them():
