@@ -31,7 +31,7 @@ DRAWS, TUNE = 600, 300  # thinned to RANKS; independent draws have no TUNE
 # Of the worst quantity: as many as ranks, as Talts et al. thin (algorithm 2). Of an autoregressive chain thinned from
 # ESS 100 to 99 draws the variance of a rank is 0.6 % too large, an error that 1,000 ranks have of 2.8 % by chance.
 LEAST_ESS = 100
-SPARE, LONGER = 1.5, 6  # with less the chain is run again, as much longer as it lacks and by half more, at most 6 times
+SPARE, LONGER = 1.5, 4  # with less the chain is run again, as much longer as it lacks and by half more, at most 4 times
 KEEP_EVERY = 20.0  # seconds between two times that what is there is kept
 SLOW = 10  # PyMC graphs take up to a minute each: a tenth of the simulations, and the page says so
 SEED = 20261129
