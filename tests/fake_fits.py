@@ -127,6 +127,8 @@ def fake_point(design, method="REML", sds=None, corrs=None, sigma=25.0, beta=Non
 class FakePriors(dict):
     """Priors that name no parameter, and how they print."""
 
+    entries = ()
+
     def __str__(self):
         return "beta ~ Normal(0, 1)"
 

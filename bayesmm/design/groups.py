@@ -153,7 +153,8 @@ def check_block(block: Block, family: Family, trials: np.ndarray | None = None, 
         Whether it can be told from a residual depends on the weights and on the prior of sigma: `residual_confounded`.
     """
     n, levels = len(block.index), len(block.levels)
-    said = [*_few_levels(block), *_memory_of_draws(block)]
+    few = [few_levels(block, block.names.sd)] if len(block.levels) < FEW_LEVELS else []
+    said = [*few, *_memory_of_draws(block)]
     if block.predictors and all(block.predictors):
         return said + _one_row_each_parameter(block)
     if levels == n:
@@ -210,16 +211,21 @@ def residual_confounded(block: Block, weights: np.ndarray | None) -> str | None:
     return confounded
 
 
-def _few_levels(block: Block) -> list[Message]:
-    if len(block.levels) >= FEW_LEVELS:
-        return []
+def too_few(block: Block) -> str:
+    """Return how what is said of a block with few levels begins."""
     sds = "the standard deviation" if len(block.columns) == 1 else "standard deviations"
-    return [
-        warning(
-            f"'{block.group}' has {len(block.levels)} levels, too few to learn {sds} of its effects: in a posterior "
-            f"the prior has much weight; give {block.names.sd} an informative one, or make {block.group} a fixed effect"
-        )
-    ]
+    return f"'{block.group}' has {len(block.levels)} levels, too few to learn {sds} of its effects"
+
+
+def few_levels(block: Block, left: str) -> Message:
+    """Return what to say of a block with few levels; `left` are the sds that have no prior of a user's own."""
+    found = too_few(block)
+    if not left:
+        return note(f"{found}: the posterior rests much on the prior given for {block.names.sd}; see fit.sensitivity()")
+    return warning(
+        f"{found}: in a posterior the prior has much weight; give {left} an informative "
+        f"one, or make {block.group} a fixed effect"
+    )
 
 
 def _memory_of_draws(block: Block) -> list[Message]:

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 
 from bayesmm.design.coding import INTERCEPT
-from bayesmm.design.groups import residual_confounded
+from bayesmm.design.groups import FEW_LEVELS, few_levels, residual_confounded, too_few
+from bayesmm.design.parameters import sd_places
 from bayesmm.design.records import Design
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import BayesmmWarning, DataError, listing
 from bayesmm.estimation.separation import separated
 from bayesmm.formula.formula import text_of
-from bayesmm.priors import Prior, Priors, coefficient_prior, prior_design
+from bayesmm.priors import Prior, Priors, coefficient_prior, prior_design, sds_without_prior
 from bayesmm.runtime.messages import Message, warning
 
 # The linear programme takes a few seconds at this size (rows times columns); a larger model is not looked at.
@@ -34,6 +35,7 @@ def guarded(design: Design, priors: Priors, before: Priors | None = None) -> Des
         Random effects cannot be told apart from the residual.
     """
     check_residual(design, priors)
+    design = replace(design, messages=_of_few_levels(design, priors))
     if is_summed(design):  # what follows is of rows of other families
         return design
     said = set() if before is None else set(guard_messages(design, before))
@@ -56,6 +58,22 @@ def guard_messages(design: Design, priors: Mapping[str, Prior]) -> list[Message]
         exponential of a log link turns into means beyond all data; counts beyond all data.
     """
     return [*_separation(design), *_overflow(design, priors), *_large_counts(design)]
+
+
+def _of_few_levels(design: Design, priors: Priors) -> tuple[Message, ...]:
+    """Return the messages of a design with those on few levels as they are with these priors.
+
+    A design is made before its priors are known, and asks for informative ones; whoever gave them is not asked again.
+    """
+    said = list(design.messages)
+    for block in design.blocks:
+        if block.smooth or block.members or len(block.levels) >= FEW_LEVELS:
+            continue
+        known = all(priors[name].distribution == "Fixed" for name, _ in sd_places(block))  # nothing to learn
+        now = [] if known else [few_levels(block, sds_without_prior(priors, block))]
+        at = [i for i, message in enumerate(said) if message.text.startswith(too_few(block))] or [len(said)]
+        said[at[0] : at[0] + 1] = now
+    return tuple(said)
 
 
 def check_residual(design: Design, priors: Mapping[str, Prior] | None = None) -> None:

@@ -66,11 +66,40 @@ def mode(values: np.ndarray, support: tuple[float, float] = REAL_SUPPORT, ess: f
     kept, spread = trim(values)
     if np.ptp(kept) == 0:  # whose sd may be a rounding error
         return float(kept[0])
-    n = ess if math.isfinite(ess) and ess > 1 else len(kept)
-    grid, height = kernel(kept, support, MODE_BANDWIDTH * spread * n**MODE_POWER)
+    grid, height = smooth(kept, spread, support, ess)
     top, step = float(grid[height.argmax()]), grid[1] - grid[0]
     at_bound = [bound for bound in support if abs(top - bound) < step]  # the first or last cell of a reflected grid
     return at_bound[0] if at_bound else top
+
+
+def level_share(values: np.ndarray, support: tuple[float, float], point: float, ess: float = math.nan) -> float:
+    """Return the least density between a bound and a point, as a share of its greatest height.
+
+    Where it is near 1 the density is level from the bound to the point: anything there may be called its mode, which
+    is placed by chance, where the height is not. In level posteriors of an sd with 1,100 to 2,400 effective draws (9
+    data sets with 6 seeds each) the Monte Carlo error of the share was 0.02.
+
+    Parameters
+    ----------
+    values, support, ess
+        As for `mode`.
+    point : float
+        NaN is the result where no draw comes near the bound on that side, and for a point that is outside the draws.
+    """
+    kept, spread = trim(values)
+    if np.ptp(kept) == 0 or not math.isfinite(point):
+        return math.nan
+    grid, height = smooth(kept, spread, support, ess)
+    step = grid[1] - grid[0]
+    sides = zip(support, grid[[0, -1]], (grid <= point + step, grid >= point - step), strict=True)
+    shares = [height[side].min() for bound, end, side in sides if abs(end - bound) < step and side.any()]
+    return float(max(shares) / height.max()) if shares and grid[0] - step <= point <= grid[-1] + step else math.nan
+
+
+def smooth(kept: np.ndarray, spread: float, support: tuple[float, float], ess: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the kernel density of trimmed draws with the bandwidth for a mode."""
+    n = ess if math.isfinite(ess) and ess > 1 else len(kept)
+    return kernel(kept, support, MODE_BANDWIDTH * spread * n**MODE_POWER)
 
 
 def kernel(values: np.ndarray, support: tuple[float, float], bandwidth: float) -> tuple[np.ndarray, np.ndarray]:

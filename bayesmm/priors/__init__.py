@@ -24,6 +24,7 @@ from bayesmm.priors.resolve import (
     coefficient_prior,
     default_priors,
     resolve_priors,
+    sds_without_prior,
 )
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "prior_design",
     "prior_residual",
     "resolve_priors",
+    "sds_without_prior",
     "shifts_of_thresholds",
     "threshold_means",
 ]

@@ -12,8 +12,9 @@ from bayesmm.design.parameters import (
     INTERCEPT_NAMES,
     BlockNames,
     coefficient_label,
+    sd_places,
 )
-from bayesmm.design.records import Design
+from bayesmm.design.records import Block, Design
 from bayesmm.errors import BayesmmWarning, PriorError, listing, suggest
 from bayesmm.families.auxiliary import POSITIVE_VALUES, REAL_VALUES
 from bayesmm.families.family import Family
@@ -40,6 +41,7 @@ CLASSES = {
     "corr": "matrices of correlations (LKJ)",
 }
 _OWNERS = {AUXILIARY: "family", RESIDUAL: "residual"}
+ROUNDING = 1e-6  # relative, of the scales of a default that was computed on another machine
 NAMES_LISTED = 30  # in a message; a factor with many levels has many coefficients
 
 
@@ -187,6 +189,21 @@ def coefficient_prior(priors: Mapping[str, Prior], design: Design) -> Coefficien
     moments = [_moments(priors[name]) for name in coefficient_places(priors, design)]
     mean, sd = np.array(moments, dtype=float).reshape(-1, 2).T
     return CoefficientPrior(~np.isnan(mean), mean, sd)
+
+
+def sds_without_prior(priors: Priors, block: Block) -> str:
+    """Return which sds of a block nobody gave a prior, or a flat one: "sd_g" of all, "" of none."""
+    entries = {place.name: (prior, place.default) for place, prior in priors.entries}
+    found = [name for name, _ in sd_places(block)]
+    left = [name for name in found if name not in entries or _says_nothing(*entries[name])]
+    return block.names.sd if len(left) == len(found) else listing(left)
+
+
+def _says_nothing(prior: Prior, default: Prior) -> bool:
+    """Return whether a prior is flat or the default, to rounding: a fit that was read has its defaults made anew."""
+    kind, other = ((p.distribution, p.on, p.at, tuple(p.parameters)) for p in (prior, default))
+    same = kind == other and np.allclose([*prior.parameters.values()], [*default.parameters.values()], rtol=ROUNDING)
+    return same or prior.distribution == "HalfFlat"
 
 
 def _moments(prior: Prior) -> tuple[float, float]:

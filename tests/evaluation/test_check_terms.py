@@ -100,9 +100,10 @@ def test_the_smoothing_sd_at_0_is_a_straight_line():
 
 def test_few_groups_of_a_formula_of_sigma():
     data = table(groups=3)
-    design = bmm.Model(["y ~ x", "sigma ~ (1 | g)"], data).design
+    model = bmm.Model(["y ~ x", "sigma ~ (1 | g)"], data)
+    design = model.design
     assert factor_text(design.blocks[0]) == ("g", " in the formula of sigma")
-    fit = type("F", (), {"design": design})
+    fit = type("F", (), {"design": design, "model": model})
     message = few_groups(type("I", (), {"fit": fit})).message
     assert "make g a fixed effect in the formula of sigma" in message
 

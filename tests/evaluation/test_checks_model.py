@@ -1,6 +1,7 @@
 """What the checks say about the model: each remark is made of a model known to be wrong, and not of its good twin."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,8 @@ from fake_fits import RECORD, fake_block, fake_design, fake_draws, fake_fit, pos
 
 import bayesmm as bmm
 from bayesmm.evaluation.checks import verdict
-from bayesmm.evaluation.checks.model import said_p, tail
+from bayesmm.evaluation.checks.model import few_groups, said_p, tail
+from bayesmm.evaluation.checks.sampling import asks_for_prior
 from bayesmm.evaluation.prior_marginals import PriorMarginal
 from bayesmm.priors.prior import Prior
 
@@ -80,6 +82,49 @@ def test_few_groups_are_named_but_not_printed_twice():
     assert check(enough, "few groups").status == "passed"
     assert "few groups" not in verdict(few.checks())  # the warning about the data stands beside the verdict
     assert np.isnan(check(fake_fit(fake_design(blocks=())), "few groups").value)
+
+
+def few_batches():
+    """Return responses in four batches and three labs."""
+    rng = np.random.default_rng(3)
+    y = rng.normal(size=48)
+    return pd.DataFrame({"y": y, "x": np.arange(48) % 7, "Batch": list("abcd") * 12, "Lab": np.repeat(list("uvw"), 16)})
+
+
+OWN = bmm.Prior("HalfNormal", sigma=0.5)
+
+
+@pytest.mark.parametrize("key", ["sd", "sd_Batch", "sd_Batch[Intercept]"])
+def test_whoever_gave_the_sd_of_few_groups_a_prior_is_not_asked_for_one(key):
+    model = bmm.Model("y ~ x + (1 | Batch)", few_batches(), priors={key: OWN})
+    (message,) = model.design.messages
+    assert message.level == "note" and "the posterior rests much on the prior given for sd_Batch" in message.text
+    fit = model.sample(50, seed=1, progress=False)
+    said = check(fit, "few groups")
+    assert said.status == "passed" and said.value == 4
+    assert said.message == "Batch has 4 levels, so that the prior given for sd_Batch matters; see fit.sensitivity()"
+    assert "informative" not in str(fit) + repr(fit.checks())
+
+
+def test_defaults_given_again_and_flat_priors_are_no_information():
+    model = bmm.Model("y ~ x + (1 | Batch)", few_batches())
+    flat = model.with_priors({"sd": bmm.Prior("HalfFlat")})
+    for each in (model, model.with_priors(dict(model.priors)), flat, model.with_priors({"sd": OWN}).with_priors(None)):
+        (message,) = each.design.messages
+        assert message.level == "warning" and "give sd_Batch an informative one" in message.text
+    assert model.with_priors({"sd": OWN}).design.messages[0].level == "note"
+    assert model.with_priors({"sd": 0.7}).design.messages == ()  # held fixed: there is nothing to learn
+
+
+def test_only_the_sds_without_a_prior_are_asked_for():
+    priors = {"sd_Batch[x]": OWN, "sd_Lab": OWN}
+    model = bmm.Model("y ~ x + (x | Batch) + (1 | Lab)", few_batches(), priors=priors)
+    text = {message.level: message.text for message in model.design.messages}
+    assert "give sd_Batch[Intercept] an informative one" in text["warning"] and "given for sd_Lab" in text["note"]
+    message = few_groups(SimpleNamespace(fit=SimpleNamespace(design=model.design, model=model))).message
+    assert message.startswith("Batch has 4 levels") and "give sd_Batch[Intercept] an informative prior" in message
+    evidence = SimpleNamespace(priors=model.priors)  # what a failed R-hat advises
+    assert [asks_for_prior(evidence, block) for block in model.design.blocks] == [True, False]
 
 
 @pytest.mark.parametrize(("r", "status"), [(0.97, "note"), (-0.97, "note"), (0.9, "passed")])

@@ -1,6 +1,7 @@
 """What the checks read, gathered once: draws, their diagnostics, the sampler's statistics, replicated responses."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +37,7 @@ class Evidence:
     """All that the checks read, gathered once."""
 
     design: object
+    priors: Mapping
     watched: Watched
     variances: np.ndarray  # draws of the variance parameters, (k, chains, draws)
     stats: dict[str, np.ndarray]  # sample_stats: name -> (chains, draws)
@@ -57,6 +59,7 @@ def gather(fit) -> Evidence:
     record = dict(sampling_record(fit.tree))
     return Evidence(
         design=fit.design,
+        priors=fit.model.priors,
         watched=limited(watch(fit), record),
         variances=draws_of(fit, variance_parameters(fit.design)),
         stats={name: stats[name].transpose("chain", "draw").values for name in names if name in stats},

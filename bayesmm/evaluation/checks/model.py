@@ -31,6 +31,7 @@ from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import in_basis, is_constant, kept_effects, posterior_residuals
 from bayesmm.posterior.predict import predict
 from bayesmm.posterior.residuals import FEWEST_DRAWS, MOST_NUMBERS, replicates, thinned
+from bayesmm.priors import sds_without_prior
 
 SINGULAR_LIMIT = 0.05  # least eigenvalue of a correlation matrix, posterior median; of two terms |r| above 0.95; ours
 BOUND_LIMIT = 0.5  # density at a bound, as a share of its greatest height: half-normal and flatter have 1; ours
@@ -114,13 +115,22 @@ def few_groups(inputs: CheckInputs) -> Check:
     blocks = [inputs.fit.design.blocks[k] for k in inputs.fit.design.groups]
     if not blocks:
         return Check("few groups", True, math.nan, FEW_LEVELS, "the model has no random effects")
-    block = min(blocks, key=lambda each: len(each.labels))
+    few = [block for block in blocks if len(block.labels) < FEW_LEVELS]
+    priors = inputs.fit.model.priors
+    asked = [block for block in few if sds_without_prior(priors, block)]
+    block = min(asked or blocks, key=lambda each: len(each.labels))
     count = len(block.labels)
-    if count >= FEW_LEVELS:
+    if not few:
         return Check("few groups", True, count, FEW_LEVELS, f"{block.group} has {count:,} levels, and no factor fewer")
     factor, where = factor_text(block)
+    sds = sds_without_prior(priors, block)
+    if not sds:
+        message = (
+            f"{factor} has {count} levels, so that the prior given for {block.names.sd} matters; see fit.sensitivity()"
+        )
+        return Check("few groups", True, count, FEW_LEVELS, message)
     message = (
-        f"{factor} has {count} levels, too few to learn an sd from: give {block.names.sd} an informative prior, "
+        f"{factor} has {count} levels, too few to learn an sd from: give {sds} an informative prior, "
         f"or make {factor} a fixed effect{where}."
     )
     return Check("few groups", True, count, FEW_LEVELS, message, note=True)

@@ -11,6 +11,7 @@ from bayesmm.evaluation.checks.evidence import Evidence, is_independent
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.posterior.convergence import ESS_LIMIT, R_HAT_LIMIT, bfmi_of_run
 from bayesmm.posterior.draws import is_constant
+from bayesmm.priors import sds_without_prior
 from bayesmm.sampling.pareto import k_limit, trusted
 
 BFMI_LIMIT = 0.3  # Betancourt (2016), arXiv:1604.00695, as Stan's diagnose reports it
@@ -63,12 +64,17 @@ def clustering(evidence: Evidence, diverging: np.ndarray) -> str:
 def remedy(evidence: Evidence, block: int) -> str:
     """Return one sentence of advice about a grouping factor whose posterior is hard to sample."""
     factor = evidence.design.blocks[block]
-    if len(factor.labels) < FEW_LEVELS and not factor.smooth:
+    if asks_for_prior(evidence, factor):
         return (
             f"{factor.group} has {len(factor.levels)} levels, too few to learn an sd from; "
             f'give {factor.names.sd} an informative prior, such as bmm.Prior("HalfNormal", sigma=...).'
         )
     return f"sample {ways(evidence)}, or give {factor.names.sd} a prior that keeps it from 0."
+
+
+def asks_for_prior(evidence: Evidence, factor) -> bool:
+    """Return whether a grouping factor has few levels, and an sd that nobody gave a prior."""
+    return len(factor.labels) < FEW_LEVELS and not factor.smooth and sds_without_prior(evidence.priors, factor) != ""
 
 
 def ways(evidence: Evidence) -> str:
@@ -133,7 +139,7 @@ def advice(evidence: Evidence, worst: int) -> str:
     if kind == "coefficient" and aliased:
         return f"{', '.join(aliased)} is a linear combination of other coefficients; leave it out of the formula."
     factor = evidence.design.blocks[block] if block >= 0 else None
-    if factor is not None and len(factor.labels) < FEW_LEVELS and not factor.smooth:
+    if factor is not None and asks_for_prior(evidence, factor):
         return remedy(evidence, block)
     if is_independent(evidence.record):
         return f"take more, with draws={2 * max(evidence.draws, 1000)}, or use NUTS, with sampler='nutpie'."
