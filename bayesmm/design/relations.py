@@ -13,10 +13,12 @@ import numpy as np
 from bayesmm.design.covariance.structure import Covariance, Entry, Part
 from bayesmm.design.residual.structure import lies_within, residual_weights, typical_weight
 from bayesmm.design.summed import is_summed
+from bayesmm.design.term_basis import TermBases, untouched
 from bayesmm.errors import DataError, listing
 
 Array = np.ndarray
 
+MOST_TURNED = 2000  # levels; a dense eigenvalue problem of their size takes seconds
 ONE_LEVEL = "known"  # the name of the covariance among the columns of a block that `expanded` made
 
 
@@ -130,6 +132,21 @@ def is_related(design) -> bool:
     return any(block.relation is not None for block in design.blocks) or crosses(design)
 
 
+def is_turned(design) -> bool:
+    """Return whether the posterior of a Gaussian design takes its related levels as independent ones.
+
+    See `bayesmm.likelihood.turned`: one block is related, which has one column, and residuals are independent with a
+    known relation among their variances.
+    """
+    related = [block for block in design.blocks if block.relation is not None]
+    if len(related) != 1 or not design.family.gaussian or is_summed(design):
+        return False
+    block, G = related[0], len(related[0].levels)
+    if design.residual.estimated or design.residual.correlated is not None or design.residual.known is not None:
+        return False
+    return len(block.columns) == 1 and G <= MOST_TURNED and np.bincount(block.index, block.Z[:, 0] ** 2, G).min() > 0
+
+
 def unrelated(design):
     """Return the design with the levels of every factor independent."""
     return replace(design, blocks=tuple(replace(block, relation=None) for block in design.blocks))
@@ -234,6 +251,12 @@ def columns_of_rows(block) -> Array:
 def mean_variance(block) -> float:
     """Return the mean entry in the diagonal of K over the rows: the variance of a typical level over s^2."""
     return 1.0 if block.relation is None else float(np.diag(block.relation.K)[block.index].mean())
+
+
+def expanded_bases(design, bases: TermBases) -> TermBases:
+    """Return the bases of the blocks of `expanded`."""
+    made = zip(design.blocks, bases.blocks, strict=True)
+    return replace(bases, blocks=tuple(own if b.relation is None else untouched(len(b.levels)) for b, own in made))
 
 
 def expanded_point(point):

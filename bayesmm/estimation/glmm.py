@@ -20,10 +20,10 @@ from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glm import first_fit, own_start, own_values
 from bayesmm.estimation.hessians import coefficient_block, joint_of_problem, without_limits
 from bayesmm.estimation.optimizer import SNAP, Search, best_of, hessian, outcome, settled, snapped
-from bayesmm.estimation.reml import SINGULAR, factors_are_singular, without_related
+from bayesmm.estimation.reml import SINGULAR, factors_are_singular
 from bayesmm.estimation.separation import LOG_LIMIT, divergence
 from bayesmm.estimation.several_quadrature import refusal, several_criterion
-from bayesmm.estimation.start import check_start, start_theta
+from bayesmm.estimation.start import check_start, start_theta, without_related
 from bayesmm.estimation.together import laplace_of
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.fitted import Coordinates, make_coordinates

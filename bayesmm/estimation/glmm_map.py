@@ -12,8 +12,7 @@ from functools import partial
 import numpy as np
 
 from bayesmm.design.records import Design
-from bayesmm.design.relations import collapsed, expanded, is_related
-from bayesmm.design.term_basis import TermBases, untouched
+from bayesmm.design.relations import collapsed, expanded, expanded_bases, is_related
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.glm import own_values
 from bayesmm.estimation.glmm import Warm, criterion_of, effects, maximize_generalised
@@ -103,7 +102,7 @@ def generalised_mode(
     H = hessian(search, y)
     covariance = half @ (2 * coefficient_block(H, r)) @ half.T
     point = _point(goal, likelihood, priors, optimum, search(y)[0], covariance, nodes, warm)
-    point = reported(point, expanded(design), _expanded_bases(design, bases))
+    point = reported(point, expanded(design), expanded_bases(design, bases))
     to_beta = bases.fixed.inverse
     root = to_beta @ point.coordinates.root
     means = threshold_means(design, priors)
@@ -147,12 +146,6 @@ def _joint_of(
         return np.concatenate([beta, free, rest, entries(scaled)])
 
     return joint(slopes(reported_at, y), H, len(to_beta), own.labels, s)
-
-
-def _expanded_bases(design: Design, bases: TermBases) -> TermBases:
-    """Return the bases of the blocks of `expanded`."""
-    made = zip(design.blocks, bases.blocks, strict=True)
-    return replace(bases, blocks=tuple(own if b.relation is None else untouched(len(b.levels)) for b, own in made))
 
 
 def coefficient_units(likelihood: Likelihood, priors: Priors) -> Floats:

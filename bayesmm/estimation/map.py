@@ -17,13 +17,14 @@ import numpy as np
 from bayesmm.design.covariance.structure import coordinates_of, searched
 from bayesmm.design.parameters import INTERCEPT_AT_MEANS, residual_labels, sd_places
 from bayesmm.design.records import Design
+from bayesmm.design.relations import collapsed, expanded, expanded_bases, is_related
 from bayesmm.design.residual.structure import values_by_label
 from bayesmm.design.summed import sd
 from bayesmm.design.term_basis import TermBases
 from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Estimates, Optimum
 from bayesmm.estimation.optimizer import ROUNDING, SNAP, Search, minimum, snapped
-from bayesmm.estimation.reml import assemble, maximize_gaussian
+from bayesmm.estimation.reml import SINGULAR, assemble, maximize_gaussian
 from bayesmm.likelihood.coordinates import (
     FIXED,
     SIGNED,
@@ -44,7 +45,7 @@ from bayesmm.likelihood.gaussian import (
 from bayesmm.likelihood.marginal import gaussian_coordinates, searched_likelihood, terms
 from bayesmm.likelihood.orthogonal import lower_factor
 from bayesmm.likelihood.posterior import Parameters, SearchedPosterior
-from bayesmm.likelihood.problem import Integrated, Problem, at_values, integrate
+from bayesmm.likelihood.problem import Integrated, Problem, at_values, integrate, packed_of_levels, reduced
 from bayesmm.likelihood.structured_blocks import StructuredPart
 from bayesmm.likelihood.varying import by_label
 from bayesmm.priors import Prior, Priors, coefficient_places, own_at_zero, prior_design
@@ -120,7 +121,10 @@ def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | N
     y = snapped(search, found[int(better)], SNAP)
     value, gradient = search(y)
     optimum = Optimum(y, float(np.abs(gradient).max(initial=0.0)), search.evaluations, len(starts))
-    return reported(_point(goal, integrated, priors, optimum, value), design, integrated.bases)
+    point = _point(goal, integrated, priors, optimum, value)
+    if not is_related(design):
+        return reported(point, design, integrated.bases)
+    return collapsed(reported(point, expanded(design), expanded_bases(design, integrated.bases)), design, SINGULAR)
 
 
 def check_closed_form(priors: Mapping[str, Prior]) -> None:
@@ -298,7 +302,12 @@ def _point(goal: Goal, integrated: Integrated, priors: Priors, optimum: Optimum,
         problem = at_values(problem, own)
     scale = np.ones(1) if "sigma" in own else at.positive
     packed, sigma, prior = relative(terms(integrated), at._replace(positive=scale))
+    if is_related(design):
+        given = problem.fixed, problem.response, problem.basis, problem.origin, problem.log_det
+        levels = reduced(expanded(design), *given)
+        problem, packed, design = levels, packed_of_levels(problem, packed, levels), levels.design
     none, theta = dict(loglik=np.nan, deviance=np.nan), _theta(problem, integrated, outer, packed, sigma)
+    packed = problem.packed(theta) if is_related(integrated.problem.design) else packed
     found = assemble(problem, "MAP", theta, sigma, prior, optimum, criterion=criterion, priors=priors, **none)
     # the log-likelihood, the coefficients held at their conditional mode
     p = problem.cp.p

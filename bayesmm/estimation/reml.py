@@ -13,7 +13,7 @@ import numpy as np
 
 from bayesmm.design.parameters import residual_parameters
 from bayesmm.design.records import Design
-from bayesmm.design.relations import collapsed, expanded, is_related, relations_of
+from bayesmm.design.relations import collapsed, expanded, is_related, is_turned
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
@@ -30,7 +30,7 @@ from bayesmm.estimation.optimizer import (
     snapped,
 )
 from bayesmm.estimation.residual_search import ResidualSearch, at_bound
-from bayesmm.estimation.start import check_start, start_theta
+from bayesmm.estimation.start import check_start, start_theta, without_related
 from bayesmm.estimation.weight_units import at_weights, start_about_1, weight_size, with_weights_about_1
 from bayesmm.likelihood.average_information import average_information, rows_curvature
 from bayesmm.likelihood.crossproducts import Floats
@@ -38,7 +38,7 @@ from bayesmm.likelihood.fitted import make_coordinates
 from bayesmm.likelihood.gaussian import FixedPrior, Value, conditional, evaluate, is_fine, is_precise, rows_needed
 from bayesmm.likelihood.gaussian_likelihood import room_for
 from bayesmm.likelihood.orthogonal import lower_factor, square_root
-from bayesmm.likelihood.problem import Problem, orthogonal_problem
+from bayesmm.likelihood.problem import Problem, in_levels, orthogonal_problem
 
 SINGULAR = 1e-4  # a diagonal entry of theta below is 0, as in lme4's isSingular(); ours are in units of columns' rms
 KNOWN = 1.0  # sigma, where the residual structure gives the sds of the rows
@@ -62,7 +62,8 @@ LARGE, FAR_STARTS, UNITS = 50.0, (1e2, 1e4, 1e6), 8
 
 def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, float] | None = None) -> Estimates:
     """Return the maximum of the REML or ML likelihood of a model with the gaussian family and the identity link."""
-    if is_related(design):
+    turned = is_turned(design) and design.residual.sigma != "known"
+    if is_related(design) and not turned:
         return collapsed(maximize_gaussian(expanded(design), method, without_related(design, start)), design, SINGULAR)
     if weight_size(design) != 1.0:
         return at_weights(maximize_gaussian(with_weights_about_1(design), method, start_about_1(design, start)), design)
@@ -80,17 +81,10 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     x = snapped(search, x, SNAP)
     value, gradient = search(x)
     sigma, steepest = _checked_residual(problem, x, reml), _steepest(search, x, gradient, _units(problem, x))
-    return _point(problem, method, x, sigma, Optimum(x, steepest, search.evaluations, n_starts), value)
-
-
-def without_related(design: Design, start: Mapping[str, float] | None) -> dict[str, float] | None:
-    """Return where a search starts, but for the sds of related levels, which are known otherwise there."""
-    if start is None:
-        return None
-    check_start(design, start)
-    made = zip(design.blocks, relations_of(design), strict=True)
-    own = {label for block, relation in made if relation is not None for label in block.names.sd_labels}
-    return {label: value for label, value in start.items() if label not in own}
+    if turned:
+        problem, x = in_levels(problem, x, orthogonal_problem(expanded(design)))
+    point = _point(problem, method, x, sigma, Optimum(x, steepest, search.evaluations, n_starts), value)
+    return collapsed(point, design, SINGULAR) if turned else point
 
 
 def _search(problem: Problem, reml: bool) -> Search:

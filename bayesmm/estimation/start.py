@@ -7,6 +7,7 @@ import numpy as np
 from bayesmm.design.covariance.structure import Entry
 from bayesmm.design.parameters import block_parameters, free_auxiliaries, part_parameters, residual_parameters
 from bayesmm.design.records import Design
+from bayesmm.design.relations import relations_of
 from bayesmm.design.summed import rows_of, sd
 from bayesmm.errors import listing, suggest
 from bayesmm.families.family import POSITIVE_VALUES
@@ -134,3 +135,13 @@ def _sizes(design: Design) -> dict[str, float]:
                 if entry.kind == "sd":
                     found[parameter.label] = float(max(rms[part.columns[i]] for (i,) in entry.places))
     return found
+
+
+def without_related(design: Design, start: Mapping[str, float] | None) -> dict[str, float] | None:
+    """Return where a search starts, but for the sds of related levels, which are known otherwise there."""
+    if start is None:
+        return None
+    check_start(design, start)
+    made = zip(design.blocks, relations_of(design), strict=True)
+    own = {label for block, relation in made if relation is not None for label in block.names.sd_labels}
+    return {label: value for label, value in start.items() if label not in own}

@@ -23,6 +23,10 @@ from bayesmm.likelihood.gaussian_data import CrossProductsData, Leading, Rest
 from bayesmm.likelihood.gaussian_lanes import MANY, MOST_COUPLED, in_lanes, lanes_derivatives, lanes_elimination
 from bayesmm.likelihood.packed import Floats, Ints, pack
 from bayesmm.likelihood.patterns import patterns
+from bayesmm.likelihood.turned import turned_products
+
+
+MANY_PAIRS = 2500  # of columns in one level, which are quicker by a product of matrices than one by one
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,14 @@ class Factor:
         Values of the q coefficients' columns in each row.
     n_levels : int
         G; every level from 0 to G - 1 occurs.
+    turn : (G, G) float64 or None
+        Where the levels are not independent: their effects are turn f with f that are. See ``turned``.
     """
 
     index: Ints
     Z: Floats
     n_levels: int
+    turn: Floats | None = None
 
     @property
     def size(self) -> int:
@@ -112,7 +119,8 @@ class CrossProducts:
             f = self.source.factors[k]
             own = np.zeros((self.n, f.n_levels, f.Z.shape[1]))
             own[np.arange(self.n), f.index] = f.Z
-            dense.append(own.reshape(self.n, -1))
+            own = own.reshape(self.n, -1)
+            dense.append(own if f.turn is None else own @ f.turn)
         rows = np.column_stack([*dense, self.source.X, self.source.r]) * np.sqrt(self.source.w)[:, None]
         rows = rows if self.source.correlation is None else self.source.correlation.times(rows)
         return np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows
@@ -182,7 +190,8 @@ def cross_products(
     rows = Rows(None, None, w) if correlation is None else Rows(*correlation.precision(w))
     order, lead, others = ordered(factors, len(r), rows)
     rest_A, rest_z = rest_products(others, X, r, rows)
-    leading, pattern, z = merged(*leading_products(lead, others, X, r, rows))
+    found = leading_products(lead, others, X, r, rows)
+    leading, pattern, z = merged(*(found if lead.turn is None else turned_products(lead.turn, *found)))
     rest = Rest(
         rest_A,
         rest_z,
@@ -223,9 +232,9 @@ def _taken(values, rows: Ints | None):
 def ordered(factors: list[Factor], n: int, rows: Rows) -> tuple[list[int], Factor, list[Factor]]:
     """Return the order of the factors, the leading one (of no level where there is none), and the others.
 
-    One leads whose levels share no entry of W, so that it is block-diagonal.
+    One leads whose levels share no entry of W, so that it is block-diagonal; one that is turned always does.
     """
-    order = sorted(range(len(factors)), key=lambda k: -factors[k].size)
+    order = sorted(range(len(factors)), key=lambda k: (factors[k].turn is None, -factors[k].size))
     if rows.i is not None and order:
         within = [k for k in order if np.array_equal(factors[k].index[rows.i], factors[k].index[rows.j])]
         if not within:
@@ -241,6 +250,8 @@ def ordered(factors: list[Factor], n: int, rows: Rows) -> tuple[list[int], Facto
 
 def _by_level(index: Ints, n_levels: int, left: Floats, right: Floats) -> Floats:
     """Return the (n_levels, a, b) sums over the rows of each level of left_i right_i', for (n, a) and (n, b) arrays."""
+    if n_levels == 1 and left.shape[1] * right.shape[1] > MANY_PAIRS:
+        return (left.T @ right)[None]
     out = np.empty((n_levels, left.shape[1], right.shape[1]))
     for a in range(left.shape[1]):
         for b in range(right.shape[1]):

@@ -40,6 +40,8 @@ def patterns(A: Floats, start: Ints, columns: Ints, values: Floats) -> tuple[Int
 
 def _distinct_rows(key: Floats) -> tuple[Ints, Ints]:
     """Return the first row of each kind and the kind of each row; quickly where one column tells all rows apart."""
+    if len(key) == 1:  # of a level with thousands of columns
+        return np.zeros(1, np.int64), np.zeros(1, np.int64)
     telling = max(range(key.shape[1]), key=lambda j: len(np.unique(key[:100, j])))
     if len(np.unique(key[:, telling])) == len(key):
         return np.arange(len(key)), np.arange(len(key))

@@ -13,7 +13,7 @@ from scipy.linalg import solve_triangular
 
 from bayesmm.design.predictors import expanded
 from bayesmm.design.records import Block, Design
-from bayesmm.design.relations import is_related
+from bayesmm.design.relations import is_related, is_turned
 from bayesmm.design.residual.independent import whitened, whitened_to_one
 from bayesmm.design.residual.structure import Values, check_no_parameters
 from bayesmm.design.summed import SummedColumn, SummedMatrix, is_summed, rows_of, weighted_rows
@@ -36,6 +36,7 @@ from bayesmm.likelihood.summed import (
     sets_of_sums,
 )
 from bayesmm.likelihood.theta import Theta, make_theta
+from bayesmm.likelihood.turned import turn_of
 from bayesmm.likelihood.varying import (
     Varying,
     first_values,
@@ -194,9 +195,41 @@ def reduced(
 
 def factors_of(design: Design, columns: tuple[Columns, ...]) -> list[Factor]:
     """Return the grouping factors with the given columns."""
-    if is_related(design):
+    if is_related(design) and not is_turned(design):
         raise DataError("the levels of a factor have a known covariance, which this computation does not know")
-    return [Factor(b.index, c.Z, len(b.levels)) for b, c in zip(design.blocks, columns, strict=True)]
+    return [
+        Factor(b.index, c.Z, len(b.levels), _turn(b, c.Z, design.weights))
+        for b, c in zip(design.blocks, columns, strict=True)
+    ]
+
+
+def _turn(block: Block, Z: Floats, weights: Floats | None) -> Floats | None:
+    """Return what makes the levels of a block independent, None where they are."""
+    if block.relation is None:
+        return None
+    squares = np.square(Z[:, 0]) * (1.0 if weights is None else weights)
+    return turn_of(block.relation.K, np.bincount(block.index, squares, len(block.levels)))
+
+
+def packed_of_levels(problem: Problem, packed: Floats, levels: Problem) -> Floats:
+    """Return the packed T of a problem of `relations.expanded` for that of the one with turned levels.
+
+    Of a related block it is the diagonal one of the same sd: what `Theta.from_packed` reads.
+    """
+    found, at = {}, 0
+    for k in problem.cp.order:
+        q, block = len(problem.columns[k].basis), problem.design.blocks[k]
+        own = packed[at : at + q * q].reshape(q, q)
+        if block.relation is not None:
+            own = np.diag(problem.bases[k][0, 0] * own[0, 0] / np.diag(levels.bases[k]))
+        found[k], at = own.ravel(), at + q * q
+    return np.concatenate([found[k] for k in levels.cp.order])
+
+
+def in_levels(problem: Problem, x: Floats, levels: Problem) -> tuple[Problem, Floats]:
+    """Return a problem of `relations.expanded` and its theta for that of the one with turned levels."""
+    packed = packed_of_levels(problem, problem.packed(x), levels)
+    return levels, levels.theta.from_packed(packed, lambda part: part.read(packed))
 
 
 def scaled_columns(design: Design) -> tuple[Columns, ...]:

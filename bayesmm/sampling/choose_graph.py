@@ -6,7 +6,7 @@ import numpy as np
 
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Design
-from bayesmm.design.relations import crosses, is_related
+from bayesmm.design.relations import crosses, is_related, is_turned
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing, suggest
@@ -24,6 +24,10 @@ EFFECTS = ("auto", "marginal", "explicit")
 # at about ten operations a number. The marginal posterior needs about a fifth of the gradients (benchmarks/: steps
 # for each effective draw).
 INVERSE_COST, ROW_COST, FEWER_GRADIENTS = 2.0, 10.0, 5.0
+# Of a factor whose levels have a known covariance every level is coupled to all of another factor's. An evaluation of
+# so many multiply-adds takes 2 ms (100 x 100 levels), and all draws about as long as the graph takes, which has a dense
+# matrix too, to be compiled and sampled.
+DENSE = 3e6
 # The same of generalised models, in nanoseconds of one core: a row at a node (`Family.cost`, measured by
 # benchmarks/costs.py; less with CANONICAL links, and where all nodes of a row are taken TOGETHER); and with the effects
 # written out a row, and a number of the dense metric, or a row of PyMC's graph. A gradient by quadrature below QUICK
@@ -62,6 +66,9 @@ def settled_effects(design: Design, priors: Mapping[str, Prior], effects: str) -
         if effects == "explicit":
             raise DataError("effects='explicit' needs the rows, and the data are a lazy frame; use effects='marginal'")
         return "marginal"
+    if is_turned(design):
+        alone = "marginal" if len(design.blocks) == 1 else None
+        return alone if effects == "auto" else effects
     if effects == "marginal" and is_related(design):
         what = f"the residuals of {design.residual.text}" if crosses(design) else structured_terms(design)[0]
         raise DataError(f"effects='marginal' is not possible with {what}; use effects='explicit'")
@@ -154,4 +161,5 @@ def marginal_is_cheaper(problem: Problem) -> bool:
     q = max(cp.q[0], 1) if cp.order else 1
     marginal = q * float(widths @ widths) + INVERSE_COST * float(len(cp.rest.z)) ** 3
     numbers = design.n * (design.p + sum(block.Z.shape[1] for block in design.blocks))
-    return marginal <= FEWER_GRADIENTS * ROW_COST * numbers
+    explicit = FEWER_GRADIENTS * ROW_COST * numbers
+    return marginal <= (max(explicit, DENSE) if is_related(design) else explicit)

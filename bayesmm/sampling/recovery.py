@@ -14,6 +14,7 @@ from bayesmm.likelihood.conditional_gaussian import Recovered, recover
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.joint_quadrature import written_columns
 from bayesmm.likelihood.problem import Integrated, sampled_names
+from bayesmm.likelihood.turned import of_levels
 from bayesmm.likelihood.varying import varying_parts
 from bayesmm.likelihood.varying_draws import recover_varying
 from bayesmm.priors import Prior, own_at_means, prior_bases
@@ -271,6 +272,8 @@ def _complete(
         labels["coef"] = list(design.coefficients)
     for effects, k in zip(found.effects, problem.cp.order if found.effects else (), strict=True):
         block, names = design.blocks[k], design.blocks[k].names
+        if block.relation is not None:
+            effects = of_levels(problem.cp.source.factors[k].turn, effects)
         np.divide(effects, problem.scales[k], out=effects)  # they may fill half of the memory: no third copy
         to_reported(effects, integrated.bases.blocks[k])
         added[names.effects] = (("chain", "draw", *names.effect_dims), effects.reshape(*shape, *effects.shape[1:]))

@@ -179,10 +179,15 @@ def test_bad_matrices_are_one_clear_sentence(formula, matrices, error, said):
 
 def test_what_cannot_be_is_said():
     model = bmm.Model(FORMULA, FRAME, matrices={"A": MATRIX})
+    twice = bmm.Model(
+        f"{FORMULA} + (1 | gr(h, cov = B))",
+        FRAME,
+        matrices={"A": MATRIX, "B": pd.DataFrame(np.eye(3), ["h0", "h1", "h2"], ["h0", "h1", "h2"])},
+    )
     with pytest.raises(DataError, match=re.escape("effects='marginal' is not possible")):
-        model.effects("marginal")
+        twice.effects("marginal")
     with pytest.raises(DataError, match="a covariance has a structure"):
-        model.maximize("MAP")
+        twice.maximize("MAP")
     with pytest.raises(DataError, match="is not possible with the known covariance of"):
         model.maximize().confint()
     with pytest.raises(ValueError, match="cannot be left out with its effect integrated out"):

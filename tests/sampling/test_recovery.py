@@ -11,6 +11,7 @@ from bayesmm.sampling.marginal import covariance_variables
 from bayesmm.sampling.recovery import data_groups, with_effects
 
 CHAINS, DRAWS = 2, 50
+KNOWN = pd.DataFrame(0.3 ** np.abs(np.subtract.outer(range(6), range(6))) * 1.4, list("abcdef"), list("abcdef"))
 FORMULAS = {
     "crossed": ("y ~ x + f + (x | g) + (1 | h)", {}),
     "uncorrelated, weights": ("y ~ x + (x || g)", {"weights": "w"}),
@@ -21,9 +22,12 @@ FORMULAS = {
     "nested": ("y ~ 1 + (1 | g/f)", {}),
     "no fixed part": ("y ~ 0 + (1 | g)", {}),
     "no random part": ("y ~ x", {}),
+    "known covariance": ("y ~ x + (1 | gr(g, cov = A)) + (x | h)", {"weights": "w", "matrices": {"A": KNOWN}}),
+    "slopes of a known covariance": ("y ~ x + (0 + x | gr(g, cov = A))", {"matrices": {"A": KNOWN}}),
     "one part of three": ("y ~ x + w + (x | g) + (0 + w | g)", {}),
 }
 each_formula = pytest.mark.parametrize("name", FORMULAS)
+CONDITIONAL = [name for name in FORMULAS if name not in ("nested", "no fixed part", "no random part")]
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +166,7 @@ def test_the_order_of_dimensions_in_the_draws_does_not_matter(frame):
         xr.testing.assert_allclose(one[variable], other[variable].transpose(*one[variable].dims))
 
 
-@pytest.mark.parametrize("name", ["crossed", "uncorrelated, weights", "offset, Student-t", "one part of three"])
+@pytest.mark.parametrize("name", CONDITIONAL)
 def test_coefficients_and_effects_have_the_conditional_mean_of_the_dense_formula(frame, name):
     """One draw of the variance parameters 5,000 times: means and covariances of (beta, b), by dense algebra."""
     model = made(name, frame)
@@ -191,7 +195,8 @@ def dense_conditional(model, draws, integrated):
         sd = first[f"sd_{block.name}"].values
         R = first[f"corr_{block.name}"].values if block.correlated else np.eye(q)
         Z.append(wide.reshape(design.n, -1))
-        Sigma.append(np.kron(np.eye(G), np.outer(sd, sd) * R))
+        K = np.eye(G) if block.relation is None else block.relation.K
+        Sigma.append(np.kron(K, np.outer(sd, sd) * R))
     m, C = coefficient_moments(model, integrated, first)
     size = len(m) + sum(len(S) for S in Sigma)
     prior, at = np.zeros((size, size)), 0

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from bayesmm.design.covariance import autoregressive, compound_symmetry, diagonal, identity, toeplitz, unstructured
 from bayesmm.design.covariance.structure import Covariance, Part
-from bayesmm.design.relations import crosses
+from bayesmm.design.relations import crosses, is_turned
 from bayesmm.design.residual.structures import signatures
 from bayesmm.errors import DataError, listing
 from bayesmm.families.families import FAMILIES
@@ -72,7 +72,10 @@ def structured_terms(design, *, compiled: bool = False) -> list[str]:
     Correlated residuals whose series lie within the levels of no factor have one too. With `compiled` without those
     that the compiled posteriors take: diagonal ones, and those with a kernel.
     """
-    related = [f"gr({b.group}, cov = {b.relation.name})" for b in design.blocks if getattr(b, "relation", None)]
+    known = [b for b in design.blocks if getattr(b, "relation", None)]
+    if known and compiled and is_turned(design):
+        known = []
+    related = [f"gr({b.group}, cov = {b.relation.name})" for b in known]
     others = [
         block.group if block.smooth or block.members else f"{part.text.removesuffix(')')} | {block.group})"
         for block in design.blocks
