@@ -45,7 +45,7 @@ def generalised() -> list[str]:
 
     Of a family that is called by address its own functions alone are compiled, at its first use: a second or two.
     """
-    found = [family for family in FAMILIES.values() if not family.gaussian and family.kernels.row is not None]
+    found = [family for family in FAMILIES.values() if not family.gaussian and family.inlined]
     return [family.name for family in sorted(found, key=lambda family: family.canonical != family.link)]
 
 

@@ -66,7 +66,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 )
 # Numbers of families, as compiled code knows them with the link of their `row` kernel: see `Family`
 CANONICAL = tuple((f.number, LINKS[f.canonical].code) for f in FAMILIES.values() if f.canonical)
-_NUMBERED = tuple(family for family in FAMILIES.values() if family.kernels.row is not None)
+_NUMBERED = tuple(family for family in FAMILIES.values() if family.inlined)
 NUMBERED_STRIPS = tuple(f.number for f in _NUMBERED if f.whole_strip or f.kernels.row_link == LOGIT)
 
 

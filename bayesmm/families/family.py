@@ -245,6 +245,11 @@ class Family:
         """Whether it is the user's, and not of the package."""
         return self.kernels is None
 
+    @property
+    def inlined(self) -> bool:
+        """Whether its kernels, with the link of `row`, are a part of the compiled likelihood: see `Kernels`."""
+        return not self.own and (self.canonical != "" or self.kernels.smooth is not None)
+
     def first(self, y: Array, mu: Array) -> Array:
         """Return starting values of the parameters, (a,), given responses and fitted means."""
         return np.ones(len(self.parameters)) if self.start is None else np.asarray(self.start(y, mu), dtype=np.float64)

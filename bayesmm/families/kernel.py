@@ -39,7 +39,11 @@ class Kernels:
     A level has each of its rows at every node of a grid, so that what is the same at all of them (logarithms of gamma
     functions and the like) is worth taking once. A family that gives `row`, for one of its links, gives the rest in
     `constant`, or, where it depends on `aux`, in `row_constant`; their eta means nothing. They have to add up to
-    `density` and `score`. These kernels become a part of the compiled likelihood; all others are called by address.
+    `density` and `score`.
+
+    The kernels of a family that has `smooth`, or a canonical link (`Family.inlined`), become a part of the compiled
+    likelihood with the link of `row`. All others are called by address, and have no `constant`: theirs is in
+    `row_constant`.
 
     Attributes
     ----------
@@ -54,7 +58,7 @@ class Kernels:
     row_constant : callable or None
         -> what `row` leaves out and depends on `aux`, and its two derivatives in `aux`.
     constant : callable or None
-        -> what `row` leaves out and depends on no parameter.
+        -> what `row` leaves out and depends on no parameter; of families that are `inlined`.
     scores : callable or None
         In place of `score` where a row has more than two parameters: (link, y, size, eta, aux, out) sets `out` to the
         derivatives in them.

@@ -12,6 +12,7 @@ import numpy as np
 from bayesmm.families.draws import LARGEST_COUNT, SMALLEST, draw_counts, where_known
 from bayesmm.families.family import Auxiliary, Family, dispersion_start
 from bayesmm.families.kernel import Kernels, Tensor, kernel
+from bayesmm.families.links import LOG
 from bayesmm.families.residuals import lognormal
 from bayesmm.families.responses import Response, check_places, check_varies, says_little
 from bayesmm.families.special import WILD, polygamma
@@ -96,30 +97,50 @@ def _on_log(mean: Array, aux: Array) -> Array:
 @kernel
 def density(link, y, size, eta, aux):
     """Return the log density and its derivatives: see `Kernels`."""
-    rate, sum_over, p = _terms(y, eta, aux)
-    if not (rate < math.exp(WILD) and sum_over < math.exp(WILD)):
-        return -math.inf, 0.0, 0.0, 0.0
-    own = 0.0
-    if y > 0.0:
-        own = _series(y, aux[0], p)[0] - math.log(y)
-    low, high = (2.0 - p) * rate, (p - 1.0) * sum_over
-    d2 = -(2.0 - p) * low - (p - 1.0) * high
-    return own - rate - sum_over, high - low, d2, (p - 1.0) ** 2 * high - (2.0 - p) ** 2 * low
+    value, d1, d2, d3 = row(link, y, size, eta, aux)
+    return row_constant(link, y, size, eta, aux)[0] + value, d1, d2, d3
 
 
 @kernel
 def score(link, y, size, eta, aux):
     """Return the derivatives in phi and the power."""
+    a0, a1 = row_score(link, y, size, eta, aux)
+    _, b0, b1 = row_constant(link, y, size, eta, aux)
+    return a0 + b0, a1 + b1
+
+
+@kernel
+def row(link, y, size, eta, aux):
+    """Return the log density and its derivatives without the series."""
     rate, sum_over, p = _terms(y, eta, aux)
-    phi, low, high = aux[0], 2.0 - p, p - 1.0
-    a0, a1 = rate / phi, rate * (eta - 1.0 / low)
+    if not (rate < math.exp(WILD) and sum_over < math.exp(WILD)):
+        return -math.inf, 0.0, 0.0, 0.0
+    low, high = (2.0 - p) * rate, (p - 1.0) * sum_over
+    d2 = -(2.0 - p) * low - (p - 1.0) * high
+    return -rate - sum_over, high - low, d2, (p - 1.0) ** 2 * high - (2.0 - p) ** 2 * low
+
+
+@kernel
+def row_score(link, y, size, eta, aux):
+    """Return the derivatives of what `row` returns in phi and the power."""
+    rate, sum_over, p = _terms(y, eta, aux)
+    a1 = rate * (eta - 1.0 / (2.0 - p))
     if y > 0.0:
-        _, number, digamma = _series(y, phi, p)
-        slope = -1.0 / high / high  # of alpha
-        a0 += (sum_over - number / high) / phi  # 1 + alpha is 1 / (p - 1)
-        a1 += sum_over * (1.0 / high + eta) - slope * digamma
-        a1 += number * (slope * (math.log(y) - math.log(phi) - math.log(high)) + 1.0 / low - low / high / high)
-    return a0, a1
+        a1 += sum_over * (1.0 / (p - 1.0) + eta)
+    return (rate + sum_over) / aux[0], a1
+
+
+@kernel
+def row_constant(link, y, size, eta, aux):
+    """Return what `row` leaves out, log(W / y), and its derivatives: of an amount above 0, a series."""
+    if not y > 0.0:
+        return 0.0, 0.0, 0.0
+    phi, low, high = aux[0], 2.0 - aux[1], aux[1] - 1.0
+    log_series, number, digamma = _series(y, phi, aux[1])
+    slope = -1.0 / high / high  # of alpha
+    in_power = number * (slope * (math.log(y) - math.log(phi) - math.log(high)) + 1.0 / low - low / high / high)
+    # 1 + alpha is 1 / (p - 1)
+    return log_series - math.log(y), -number / high / phi, in_power - slope * digamma
 
 
 @kernel
@@ -142,6 +163,8 @@ def _series(y, phi, p):
     middle = math.exp(min((2.0 - p) * math.log(y) - math.log(phi * (2.0 - p)), 30.0))
     first = max(1.0, math.floor(middle))
     top = first * log_z - math.lgamma(first + 1.0) - math.lgamma(first * alpha)
+    if not math.isfinite(top):  # a power beyond its bounds, where derivatives are taken by differences
+        return math.nan, math.nan, math.nan
     total, number, digamma = 0.0, 0.0, 0.0
     for side in range(2):
         j = first if side == 0 else first - 1.0
@@ -197,10 +220,10 @@ family = Family(
     draw=draw,
     cdf=cdf,
     cdf_is_sum=True,
-    kernels=Kernels(density, score),
+    kernels=Kernels(density, score, LOG, row, row_score, row_constant),
     graph_density=graph_density,
     residuals={"log": lognormal(_on_log, "phi mean^(power - 2)")},
     start=start,
     tex=r"\mathrm{Tweedie}(\text{mean } \mu_{i},\ \text{variance } \phi \mu_{i}^{p})",
-    cost=870.0,
+    cost=115.0,
 )

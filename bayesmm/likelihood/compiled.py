@@ -58,7 +58,7 @@ def source_version() -> int:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         version = zlib.crc32(path.read_bytes(), version)
     for family in FAMILIES.values():
-        if family.kernels.row is not None:
+        if family.inlined:
             parts = [_parts(kernel) for kernel in vars(family.kernels).values() if callable(kernel)]
             version = zlib.crc32(repr((family.number, parts, CANONICAL, NUMBERED_STRIPS)).encode(), version)
     return version

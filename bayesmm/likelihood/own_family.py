@@ -21,8 +21,8 @@ from bayesmm.likelihood.compiled import from_kernel, source_version
 from bayesmm.likelihood.response_kernels import OUTPUTS, ROW
 
 
-def functions_of(family: Family) -> list:
-    """Return the density and the score of a row as C functions: see `row_functions`.
+def functions_of(family: Family) -> dict:
+    """Return the density and the score of a row as C functions, by these names: see `row_functions`.
 
     Raises
     ------
@@ -34,7 +34,8 @@ def functions_of(family: Family) -> list:
     for _ in range(OUTPUTS - 1):
         derivatives.append(_slope(derivatives[-1], eta))
     scores = [_slope(value, own) for own in aux]
-    return [_c_function(_scalar_function(family, inputs, found), len(aux)) for found in (derivatives, scores)]
+    given = {"density": derivatives, "score": scores}
+    return {name: _c_function(_scalar_function(family, inputs, found), len(aux)) for name, found in given.items()}
 
 
 def _expression(family: Family) -> tuple:

@@ -1,9 +1,10 @@
 """The log density of one response and its derivatives in the linear predictor, compiled, for every family and link.
 
-A family gives the functions (`bayesmm.families.kernel.Kernels`). Those of the families with a `row` kernel, with its
-link, become a part of whatever calls them, and are found by the family's number. All others, and a user's own, are C
-functions that are called through their addresses: what they are made of is compiled once, and not again into each
-likelihood. In place of the family's number stands the address of a table; see `bayesmm.likelihood.row_functions`.
+A family gives the functions (`bayesmm.families.kernel.Kernels`). Those of some families (`Family.inlined`), with the
+link of their `row` kernel, become a part of whatever calls them, and are found by the family's number. All others, and
+a user's own, are C functions that are called through their addresses: what they are made of is compiled once, and not
+again into each likelihood. In place of the family's number stands the address of a table; see
+`bayesmm.likelihood.row_functions`.
 
 A linear predictor at which the density is 0 or does not exist in floating point gives -inf and zero derivatives, never
 NaN: a sampler rejects it and a line search refuses it.
@@ -21,8 +22,9 @@ from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.likelihood.compiled import DOUBLES, Inner, compiled, from_kernel, fused, inner
 
 NUMBERS = 4096  # those of families are below, and addresses of tables are not: no program has data in its first page
-# The entries of a table: two addresses, 1 or 0 (`Family.whole_strip`), and the address of `Kernels.joint` or 0.
-DENSITY, SCORE, WHOLE_STRIP, JOINT = 0, 1, 2, 3
+# The entries of a table: two addresses, 1 or 0 (`Family.whole_strip`), the address of `Kernels.joint` or 0, those of
+# `row` and `row_score`, or again of density and score, and that of `row_constant` or 0.
+DENSITY, SCORE, WHOLE_STRIP, JOINT, ROW_DENSITY, ROW_SCORE, ROW_CONSTANT = range(7)
 DOUBLE = types.float64
 ROW = types.void(DOUBLE, DOUBLE, DOUBLE, DOUBLES, DOUBLES)  # a C function of a row: (y, size, eta, aux, out)
 WIDEST = 128  # parameters that a row may have
@@ -36,7 +38,7 @@ def of_families(name: str, otherwise: Inner) -> Inner:
     It is written here as text, ``if family == 2: return kernel_2(*row)`` and so on: compiled code cannot look a
     function up, and one that asks the next in turn would be compiled again into each that asks it.
     """
-    numbered = [family for family in FAMILIES.values() if family.kernels.row is not None]
+    numbered = [family for family in FAMILIES.values() if family.inlined]
     given = {f.number: getattr(f.kernels, name) for f in numbered if getattr(f.kernels, name) is not None}
     more = " + (0.0,)" if name.endswith("score") else ""  # a third derivative, which no family known by number has
     branches = "".join(f"    if family == {number}:\n        return kernel_{number}(*row){more}\n" for number in given)
@@ -175,6 +177,32 @@ def score_at(family, link, y, size, eta, aux):
         return 0.0, 0.0, 0.0
     a0, a1, a2, _ = _row(entry(family, SCORE), y, size, eta, aux)
     return a0, a1, a2
+
+
+@inner
+def row_at(family, link, y, size, eta, aux):
+    """Return the same as `density_at` without what is in `row_constant_at`."""
+    if family < NUMBERS:
+        return -math.inf, 0.0, 0.0, 0.0
+    return _row(entry(family, ROW_DENSITY), y, size, eta, aux)
+
+
+@inner
+def row_score_at(family, link, y, size, eta, aux):
+    """Return the same as `score_at` without what is in `row_constant_at`."""
+    if family < NUMBERS:
+        return 0.0, 0.0, 0.0
+    a0, a1, a2, _ = _row(entry(family, ROW_SCORE), y, size, eta, aux)
+    return a0, a1, a2
+
+
+@inner
+def row_constant_at(family, link, y, size, eta, aux):
+    """Return what a row of a family has apart from the linear predictor, and its derivatives in two parameters."""
+    if family < NUMBERS or entry(family, ROW_CONSTANT) == 0:
+        return 0.0, 0.0, 0.0
+    value, a0, a1, _ = _row(entry(family, ROW_CONSTANT), y, size, eta, aux)
+    return value, a0, a1
 
 
 _density = of_families("density", density_at)

@@ -7,7 +7,15 @@ See `bayesmm.families.kernel.Kernels`. Families without such kernels have no con
 from bayesmm.families.families import CANONICAL
 from bayesmm.families.links import LOGIT as LOGIT_LINK
 from bayesmm.likelihood.compiled import compiled, inner
-from bayesmm.likelihood.response_kernels import density_at, finite, finite_score, of_families, score_at, smooth_lines
+from bayesmm.likelihood.response_kernels import (
+    finite,
+    finite_score,
+    of_families,
+    row_at,
+    row_constant_at,
+    row_score_at,
+    smooth_lines,
+)
 
 # Kinds of rows, see `kind_of`; from LOGIT on they are canonical
 GENERAL, SMOOTH, LOGIT, COUNTS = range(4)
@@ -15,18 +23,13 @@ SMOOTH_FAMILIES, smooth_line = smooth_lines()
 
 
 @inner
-def _whole(family, link, y, size, eta, aux):
-    return finite(density_at(family, link, y, size, eta, aux))
+def _row_at(family, link, y, size, eta, aux):
+    return finite(row_at(family, link, y, size, eta, aux))
 
 
 @inner
-def _whole_score(family, link, y, size, eta, aux):
-    return finite_score(score_at(family, link, y, size, eta, aux))
-
-
-@inner
-def _no_row_constant(family, link, y, size, eta, aux):
-    return 0.0, 0.0, 0.0
+def _row_score_at(family, link, y, size, eta, aux):
+    return finite_score(row_score_at(family, link, y, size, eta, aux))
 
 
 @inner
@@ -35,10 +38,10 @@ def _no_constant(family, link, y, size, eta, aux):
 
 
 # (family, link, y, size, eta, aux) -> the log density of a row and three derivatives in eta, less the constants below
-row_derivatives = of_families("row", _whole)
+row_derivatives = of_families("row", _row_at)
 # -> the derivatives in the family's parameters of what `row_derivatives` returns, where that is finite
-row_score = of_families("row_score", _whole_score)
-_row_constant = of_families("row_constant", _no_row_constant)
+row_score = of_families("row_score", _row_score_at)
+_row_constant = of_families("row_constant", row_constant_at)
 _constant = of_families("constant", _no_constant)
 
 

@@ -37,7 +37,7 @@ OTHER_FORMS[number_at] = _number_at
 def codes(family: Family) -> tuple[int, int]:
     """Return the numbers that compiled code knows a family and its link by."""
     link = LINKS[family.link].code
-    if not family.own and family.kernels.row is not None and family.kernels.row_link == link:
+    if family.inlined and family.kernels.row_link == link:
         return family.number, link
     return int(_table(family)[1].ctypes.data), link
 
@@ -49,22 +49,24 @@ def _table(family: Family) -> tuple:
         functions, whole = functions_of(family), False
     else:
         functions, whole = _of_package(family), family.whole_strip or family.link == "logit"
-    density, score, *joint = (function.address for function in functions)
-    return functions, np.array([density, score, int(whole), *(joint or [0])])
+    at = {name: function.address for name, function in functions.items()}
+    rest = [at.get("row", at["density"]), at.get("row_score", at["score"]), at.get("row_constant", 0)]
+    return functions, np.array([at["density"], at["score"], int(whole), at.get("joint", 0), *rest])
 
 
-def _of_package(family: Family) -> list:
-    kernels, stem = family.kernels, re.sub(r"\W", "_", f"{family.label}_{family.link}")
-    made = [_c_function(f"{stem}_density", kernels.density, LINKS[family.link].code, OUTPUTS)]
+def _of_package(family: Family) -> dict:
+    kernels, link, stem = family.kernels, LINKS[family.link].code, re.sub(r"\W", "_", f"{family.label}_{family.link}")
+    given = {"density": (kernels.density, OUTPUTS, _row)}
     if kernels.scores is not None:
-        given = {"scores": (kernels.scores, _scores), "joint": (kernels.joint, _joint)}
-        return made + [
-            _c_function(f"{stem}_{name}", own, LINKS[family.link].code, 0, template)
-            for name, (own, template) in given.items()
-            if own is not None
-        ]
-    numbers = max(len(family.parameters), 2)
-    return [*made, _c_function(f"{stem}_score", kernels.score, LINKS[family.link].code, numbers)]
+        given |= {"score": (kernels.scores, 0, _scores), "joint": (kernels.joint, 0, _joint)}
+    else:
+        given["score"] = kernels.score, max(len(family.parameters), 2), _row
+    if kernels.row is not None and kernels.row_link == link:
+        given |= {"row": (kernels.row, OUTPUTS, _row), "row_score": (kernels.row_score, 2, _row)}
+        given["row_constant"] = kernels.row_constant, 3, _row
+    return {
+        name: _c_function(f"{stem}_{name}", own, link, *how) for name, (own, *how) in given.items() if own is not None
+    }
 
 
 def _row(y, size, eta, aux, out):
