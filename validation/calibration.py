@@ -17,7 +17,6 @@ import bayesmm as bmm
 from bayesmm.design.parameters import coefficients, variance_parameters
 from bayesmm.errors import DataError
 from bayesmm.posterior.draws import draws_of
-from bayesmm.sampling import joint, marginal
 from bayesmm.sampling.importance import NAME, serves
 from validation.models import CASES, CENTRAL, STRUCTURE, Case, Simulated
 from validation.records import Clock, Finding, Record, Settings
@@ -29,11 +28,10 @@ LEAST_P = 1e-4  # of a quantity's tests; some 300 quantities with two tests each
 RANKS = 99  # draws that a value is ranked among: 100 possible ranks, in 10 or 20 bins
 DRAWS, TUNE = 600, 300  # thinned to RANKS; independent draws have no TUNE
 # Of the worst quantity: as many as ranks, as Talts et al. thin (algorithm 2). Of an autoregressive chain thinned from
-# ESS 100 to 99 draws the variance of a rank is 0.6 % too large, an error that 1,000 ranks have of 2.8 % by chance.
+# ESS 100 to 99 draws the variance of a rank is 0.6 % too large; that of 1,000 uniform ranks is 2.8 % off by chance.
 LEAST_ESS = 100
 SPARE, LONGER = 1.5, 4  # with less the chain is run again, as much longer as it lacks and by half more, at most 4 times
 KEEP_EVERY = 20.0  # seconds between two times that what is there is kept
-SLOW = 10  # PyMC graphs take up to a minute each: a tenth of the simulations, and the page says so
 SEED = 20261129
 
 
@@ -43,42 +41,18 @@ def cells() -> tuple[str, ...]:
 
 
 def longest_first() -> tuple[str, ...]:
-    """Return them so that the long ones do not come last: structures, of which some are slow, then the central ones."""
+    """Return them so that the long ones do not come last: structures, then the central ones."""
     return tuple(sorted(CASES, key=lambda name: (CASES[name].kind != STRUCTURE, CASES[name].kind != CENTRAL)))
 
 
 def wanted(case: Case, settings: Settings) -> int:
     """Return how many data sets are asked for."""
-    if case.kind == CENTRAL:
-        return settings.central
-    return max(settings.simulations // (SLOW if is_slow(case) else 1), 1)
-
-
-@cache
-def first_model(case_name: str):
-    """Return the model of the first data set, whose compiled code the others use, and that data set."""
-    case = CASES[case_name]
-    number = 0
-    while True:
-        simulated = case.draw(np.random.default_rng([SEED, number]))
-        try:
-            return made(case, simulated)
-        except DataError:
-            number += 1
+    return settings.central if case.kind == CENTRAL else settings.simulations
 
 
 def made(case: Case, simulated: Simulated):
     """Return the model of a data set."""
     return bmm.Model(case.formula, simulated.data, case.family, simulated.priors, **case.options)
-
-
-def is_slow(case: Case) -> bool:
-    """Return whether a model is sampled from a PyMC graph."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = first_model(case.name)
-    asked = model.design, model.priors, model.effects(), "auto"
-    return not (marginal.applies(*asked) or joint.applies(*asked))
 
 
 def enough(record: Record, settings: Settings) -> bool:
@@ -108,8 +82,7 @@ def ranks_of(case: Case, number: int) -> dict[str, int]:
     rng = np.random.default_rng([SEED, number])
     simulated = case.draw(rng)
     try:
-        model = first_model(case.name).with_data(simulated.data) if is_slow(case) else made(case, simulated)
-        fit = fitted(model, number)
+        fit = fitted(made(case, simulated), number)
     except DataError:
         return {}
     if fit.tree["posterior"].sizes["draw"] < RANKS:  # stopped

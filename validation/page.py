@@ -197,11 +197,9 @@ def of_calibration(records: list[Record], folder: Path) -> list[str]:
     lines = [
         "Parameters are drawn from the priors and data from the model, by NumPy alone; the rank of each value among 99 "
         "posterior draws is uniform if the posterior is right (Talts et al. 2018). Ranked are all parameters, the "
-        "first "
-        "group's effect, a product of two sds, and for the central models the log likelihood and the response of a new "
-        f"group. **Data sets run: {run}.** The full number is 1,000 for the central models and 200 for the others, "
-        f"a tenth "
-        "of that for what is sampled from a PyMC graph. Two tests for each quantity: chi-squared in bins, and the "
+        "first group's effect, a product of two sds, and for the central models the log likelihood and the response of "
+        f"a new group. **Data sets run: {run}.** The full number is 1,000 for the central models and 200 for the "
+        "others. Two tests for each quantity: chi-squared in bins, and the "
         "simultaneous band of the ECDF (Säilynoja, Bürkner & Vehtari 2022); a cell fails if one of them has p below "
         f"{calibration.LEAST_P:g}. The chi-squared p-values of all {len(p)} quantities are uniform with p = {uniform} "
         "(quantities of one model are not independent, so this is a rough measure).",

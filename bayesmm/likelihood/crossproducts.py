@@ -25,7 +25,6 @@ from bayesmm.likelihood.packed import Floats, Ints, pack
 from bayesmm.likelihood.patterns import patterns
 from bayesmm.likelihood.turned import turned_products
 
-
 MANY_PAIRS = 2500  # of columns in one level, which are quicker by a product of matrices than one by one
 
 

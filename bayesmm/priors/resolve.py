@@ -264,7 +264,8 @@ def _unknown(key: str, kinds: Mapping[str, str]) -> PriorError:
     else:
         # the reported intercept is beta[Intercept] in the posterior, but its prior has a name of its own
         reported = has_intercept and key == coefficient_label(INTERCEPT_AT_ZERO)
-        near = f"; did you mean {INTERCEPT_AT_ZERO!r}?" if reported else suggest(str(key), names)
+        own = INTERCEPT_AT_ZERO if reported else coefficient_label(key)
+        near = f"; did you mean {own!r}?" if reported or own in names else suggest(str(key), names)
         found = f"the model has no parameter {key!r} to give a prior{near}"
     return PriorError(f"{found}; the names are {listing(names, limit=NAMES_LISTED)}")
 

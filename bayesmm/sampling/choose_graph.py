@@ -31,12 +31,16 @@ DENSE = 3e6
 # The same of generalised models, in nanoseconds of one core: a row at a node (`Family.cost`, measured by
 # benchmarks/costs.py; less with CANONICAL links, and where all nodes of a row are taken TOGETHER); and with the effects
 # written out a row, and a number of the dense metric, or a row of PyMC's graph. A gradient by quadrature below QUICK
-# gives 4 x 1,200 draws within half a minute, without the funnels of few groups; above, it has to be worth its time:
-# with the effects written out NUTS takes about 5 times as many gradients for each effective draw in its metric (500
-# binary groups, 300 with slopes: 15 steps and an ESS of 0.3 for each draw, against 4 to 5.5 and 1), and 20 times as
-# many in PyMC's graph.
+# gives 4 x 1,200 draws in a second; above, it has to be worth its time: with the effects written out NUTS takes about 5
+# times as many gradients for each effective draw in its metric at most (500 binary groups, 300 with slopes: 15 steps
+# and an ESS of 0.3 for each draw, against 4 to 5.5 and 1; of 6 to 30 groups of seven families the ESS was the larger
+# one, in a tenth to a twentieth of the time), and 20 times as many in PyMC's graph.
 CANONICAL_COST, TOGETHER_COST, JOINT_COST, METRIC_COST, GRAPH_COST = 8.0, 20.0, 30.0, 0.5, 100.0
-QUICK, FEWER_THAN_JOINT, FEWER_THAN_GRAPH = 2.4e6, 5.0, 20.0
+QUICK, FEWER_THAN_JOINT, FEWER_THAN_GRAPH = 5e4, 5.0, 20.0
+# With fewer levels, or rows in a level, than WEAK for each of its effects the sd may be near 0 or large, where effects
+# that are written out mix badly (6 of 38 fits, and of 60 others none): below PATIENT, half a minute, they are
+# integrated out.
+WEAK, PATIENT = 5.0, 2.4e6
 MOST_COORDINATES = 1000  # of the joint density's metric, which is dense
 
 
@@ -132,7 +136,9 @@ def glmm_effects(design: Design, effects: str) -> str:
         explicit = FEWER_THAN_JOINT * (JOINT_COST * design.n + METRIC_COST * size**2)
     else:
         explicit = FEWER_THAN_GRAPH * GRAPH_COST * design.n
-    return "marginal" if marginal <= max(QUICK, explicit) else "explicit"
+    levels, few = len(design.blocks[0].levels), WEAK * len(design.blocks[0].columns)
+    weak = design.n < few * levels or levels < few
+    return "marginal" if marginal <= max(PATIENT if weak else QUICK, explicit) else "explicit"
 
 
 def effects_written_out(design: Design) -> int:

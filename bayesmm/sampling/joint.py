@@ -37,7 +37,7 @@ from bayesmm.likelihood.structured_blocks import Sampled
 from bayesmm.likelihood.whitened import Whitened
 from bayesmm.priors import Prior, prior_bases, prior_design, threshold_means
 from bayesmm.runtime.streams import start as generator
-from bayesmm.sampling.choose_graph import MOST_COORDINATES, QUICK, effects_written_out, gradient_cost
+from bayesmm.sampling.choose_graph import MOST_COORDINATES, effects_written_out, gradient_cost
 from bayesmm.sampling.graph.centering import reliabilities
 from bayesmm.sampling.marginal import SPREAD, Ready, as_tree, centre, check_start, units
 from bayesmm.sampling.mode import Mode, find_mode
@@ -57,6 +57,9 @@ STANDARD_ERRORS = 1.0
 # units of such effects change from the sd's to none, by the power below: of 14 nested and 26 crossed fits these two had
 # the largest of the smallest ESS among shares of 0.3 to 0.7, and powers of 1 - r, its square root, 1 - r^2 and 1.
 CENTRED_ABOVE = 0.4
+# Of a gradient of the innermost effects' integral, in nanoseconds: 4 x 1,200 draws then take half a minute, without the
+# funnels of few rows in a level.
+INTEGRAL_COST = 2.4e6
 MOST_COLUMNS = 100  # of the effects that are written out beside an integral: each row has them all
 
 
@@ -165,7 +168,7 @@ def integrated_block(design: Design) -> int | None:
     if not (others and few and fits(alone) and design.family.one_mode):
         return None
     within = all(len({*zip(block.index, b.index, strict=True)}) == len({*block.index}) for b in others)
-    return k if within and gradient_cost(alone) <= QUICK else None
+    return k if within and gradient_cost(alone) <= INTEGRAL_COST else None
 
 
 def integrated_of(design: Design, priors: Mapping[str, Prior], record: Mapping[str, object]) -> str | None:

@@ -204,6 +204,7 @@ def test_moments_of_the_other_parameters():
         (("Normal", {"tau": 1, "sigma": 1}), "Normal takes sigma or tau, not both"),
         (("Normal", {"sigma": float("inf")}), "sigma of Normal should be one finite number, not inf"),
         (("Normal", {"sigma": "wide"}), "sigma of Normal should be one finite number, not 'wide'"),
+        (("Normal", {"sigma": Prior("HalfNormal", sigma=1)}), "and is a prior; the sd of effects has its own"),
         (("Normal", {"sigma": [1, 2]}), "one finite number"),
         (("Normal", {"sigma": True}), "one finite number"),
         (("Uniform", {"lower": 2, "upper": 1}), "lower of Uniform should be below upper, not 2 with 1"),

@@ -262,7 +262,6 @@ def test_findings_are_kept_and_read(tmp_path):
 
 def test_a_run_goes_on_from_what_is_kept(monkeypatch, tmp_path):
     monkeypatch.setattr(calibration, "ranks_of", lambda case, number: {"sigma": 37 * number % 100})
-    monkeypatch.setattr(calibration, "is_slow", lambda case: False)
     cell, settings = "gaussian", Settings(simulations=30)
     first = run.do(("calibration", cell), settings, tmp_path)
     assert first.numbers["ranks"]["sigma"] == [37 * k % 100 for k in range(30)]
