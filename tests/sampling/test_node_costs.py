@@ -35,3 +35,18 @@ def test_effects_are_integrated_out_as_long_as_that_is_quick():
     quick, slow = model("negbinomial"), model("weibull")  # 0.8 and 4 ms for each gradient
     assert settled_effects(quick.design, quick.priors, "auto") == "marginal"
     assert settled_effects(slow.design, slow.priors, "auto") == "explicit"
+
+
+@pytest.mark.parametrize(
+    ("family", "groups", "rows", "expected"),
+    [
+        ("hurdle_poisson", 20, 20, "explicit"),
+        ("hurdle_poisson", 4, 20, "marginal"),  # few groups, whose sd is hardly known
+        ("hurdle_poisson", 20, 3, "marginal"),  # few rows in each
+        ("poisson", 20, 20, "marginal"),  # a node takes so little that it does not matter
+    ],
+)
+def test_costly_nodes_are_for_what_mixes_badly_written_out(family, groups, rows, expected):
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"y": rng.poisson(1.5, groups * rows), "g": np.repeat(np.arange(groups), rows).astype(str)})
+    assert bmm.Model("y ~ 1 + (1 | g)", data, family).effects() == expected
