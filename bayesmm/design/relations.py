@@ -19,6 +19,7 @@ from bayesmm.errors import DataError, listing
 Array = np.ndarray
 
 MOST_TURNED = 2000  # levels; a dense eigenvalue problem of their size takes seconds
+MOST_COUPLED = 1e8  # multiply-adds of an evaluation with other factors: 0.1 s
 ONE_LEVEL = "known"  # the name of the covariance among the columns of a block that `expanded` made
 
 
@@ -136,15 +137,16 @@ def is_turned(design) -> bool:
     """Return whether the posterior of a Gaussian design takes its related levels as independent ones.
 
     See `bayesmm.likelihood.turned`: one block is related, which has one column, and residuals are independent with a
-    known relation among their variances.
+    known relation among their variances. All effects of other blocks meet all of its levels, in dense matrices.
     """
     related = [block for block in design.blocks if block.relation is not None]
     if len(related) != 1 or not design.family.gaussian or is_summed(design):
         return False
-    block, G = related[0], len(related[0].levels)
     if design.residual.estimated or design.residual.correlated is not None or design.residual.known is not None:
         return False
-    return len(block.columns) == 1 and G <= MOST_TURNED and np.bincount(block.index, block.Z[:, 0] ** 2, G).min() > 0
+    G, others = len(related[0].levels), [block for block in design.blocks if block.relation is None]
+    m = sum(len(block.levels) * len(block.columns) for block in others)
+    return len(related[0].columns) == 1 and G <= MOST_TURNED and m**2 * (G + 2 * m) <= MOST_COUPLED
 
 
 def unrelated(design):

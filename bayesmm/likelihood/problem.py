@@ -208,7 +208,7 @@ def _turn(block: Block, Z: Floats, weights: Floats | None) -> Floats | None:
     if block.relation is None:
         return None
     squares = np.square(Z[:, 0]) * (1.0 if weights is None else weights)
-    return turn_of(block.relation.K, np.bincount(block.index, squares, len(block.levels)))
+    return turn_of(block.relation.root, np.bincount(block.index, squares, len(block.levels)))
 
 
 def packed_of_levels(problem: Problem, packed: Floats, levels: Problem) -> Floats:
@@ -229,7 +229,13 @@ def packed_of_levels(problem: Problem, packed: Floats, levels: Problem) -> Float
 def in_levels(problem: Problem, x: Floats, levels: Problem) -> tuple[Problem, Floats]:
     """Return a problem of `relations.expanded` and its theta for that of the one with turned levels."""
     packed = packed_of_levels(problem, problem.packed(x), levels)
-    return levels, levels.theta.from_packed(packed, lambda part: part.read(packed))
+    same = {(part.block, part.part): x[part.at] for part in problem.theta.structured}
+
+    def of(part) -> Floats:
+        found = same.get((part.block, part.part))
+        return part.read(packed) if found is None else found
+
+    return levels, levels.theta.from_packed(packed, of)
 
 
 def scaled_columns(design: Design) -> tuple[Columns, ...]:

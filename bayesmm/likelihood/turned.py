@@ -1,10 +1,11 @@
 """Levels with a known covariance as levels that are independent: the likelihood of one grouping factor, as any other.
 
 The effects b ~ N(0, s^2 K) of a factor with one column enter the likelihood through N = diag(z_g'W z_g), the sums of
-squares of the levels. With N^1/2 K N^1/2 = U D^2 U' they are b = N^-1/2 U D f with independent f ~ N(0, s^2): then
+squares of the levels. With K = L L' and L'N L = V D^2 V' they are b = L V f with independent f ~ N(0, s^2): then
 (Z b)'W(Z b) = f'D^2 f, so that the f have sums of squares D^2 and share no row either. An evaluation takes no longer
 than with independent levels. For one variance and the residual's that is the spectral decomposition of Kang et al.
-(2008, Genetics 178(3)); here any further factors and fixed columns stay what they are, coupled to every f.
+(2008, Genetics 178(3)); here any further factors and fixed columns stay what they are, coupled to every f. Nothing is
+divided by N, which may be 0: (L V)(L V)' is K to rounding whatever the data are.
 """
 
 import numpy as np
@@ -12,11 +13,9 @@ import numpy as np
 from bayesmm.likelihood.packed import Floats, Ints
 
 
-def turn_of(K: Floats, squares: Floats) -> Floats:
-    """Return N^-1/2 U D, (G, G), for the covariance K of the levels and their sums of squares N, (G,), above 0."""
-    root = np.sqrt(squares)
-    values, U = np.linalg.eigh(root[:, None] * K * root)
-    return U * np.sqrt(np.maximum(values, 0.0)) / root[:, None]
+def turn_of(root: Floats, squares: Floats) -> Floats:
+    """Return L V, (G, G), for the factor L of the levels' covariance and their sums of squares N, (G,)."""
+    return root @ np.linalg.eigh(root.T @ (squares[:, None] * root))[1]
 
 
 def turned_products(turn: Floats, A: Floats, z: Floats, start: Ints, columns: Ints, values: Floats):

@@ -22,7 +22,13 @@ FORMULAS = {
     "beside another": ("y ~ x + (1 | gr(g, cov = A)) + (x | h)", {}),
     "beside its own levels": ("y ~ x + (1 | gr(g, cov = A)) + (1 | g2)", {}),
     "slopes": ("y ~ x + (0 + x | gr(g, cov = A)) + (1 | h)", {"weights": "w"}),
+    "a level without any": ("y ~ x + (0 + z | gr(g, cov = A))", {}),
     "known errors": ("y | se(w) ~ x + (1 | gr(g, cov = A))", {}),
+}
+
+STRUCTURED = {
+    "beside cs()": ("y ~ x + (1 | gr(g, cov = A)) + cs(0 + f | h)", {}),
+    "beside ar1()": ("y ~ x + ar1(0 + f | h) + (1 | gr(g, cov = A))", {}),
 }
 
 
@@ -32,12 +38,13 @@ def data(seed=1, G=7, n=25):
     levels = np.array([f"level {i}" for i in rng.permutation(G)])
     root = rng.normal(size=(G, G + 2))
     frame = pd.DataFrame({"y": rng.normal(size=n), "x": rng.normal(size=n), "w": rng.uniform(0.5, 2, n)})
-    frame = frame.assign(g=levels[own], g2=levels[own], h=rng.permutation(n) % 4)
+    frame["z"], f = np.where(own == 1, 0.0, rng.normal(size=n)), np.array(list("uvw"))[rng.permutation(n) % 3]
+    frame = frame.assign(g=levels[own], g2=levels[own], h=rng.permutation(n) % 4, f=f)
     return frame, pd.DataFrame(root @ root.T / G, levels, levels)
 
 
 def model_of(name, frame, A):
-    formula, options = FORMULAS[name]
+    formula, options = {**FORMULAS, **STRUCTURED}[name]
     return bmm.Model(formula, frame, matrices={"A": A}, **options)
 
 
@@ -119,9 +126,11 @@ def test_what_is_turned_and_what_is_not():
     turned = {name: model_of(name, frame, A) for name in FORMULAS}
     assert all(is_turned(model.design) for model in turned.values())
     assert all(model.effects() == "marginal" for model in turned.values())
+    many = pd.concat([frame] * 40).assign(i=np.arange(1000) // 2, y=np.arange(1000) ** 0.5)
     others = {
         "two matrices": bmm.Model("y ~ x + (1 | gr(g, cov = A)) + (1 | gr(h, cov = B))", frame, matrices=both),
         "residual parameters": bmm.Model(("y ~ x + (1 | gr(g, cov = A))", "sigma ~ x"), frame, matrices={"A": A}),
+        "many other levels": bmm.Model("y ~ x + (1 | gr(g, cov = A)) + (1 | i)", many, matrices={"A": A}),
         "counts": bmm.Model("z ~ x + (1 | gr(g, cov = A))", frame.assign(z=1), "poisson", matrices={"A": A}),
     }
     for what, model in others.items():
@@ -129,20 +138,24 @@ def test_what_is_turned_and_what_is_not():
         assert model.effects() == "explicit", what
 
 
-def test_turned_levels_have_the_covariance_and_no_row_in_common():
+@pytest.mark.parametrize("least", [1.0, 1e-17, 0.0])
+def test_turned_levels_have_the_covariance_and_no_row_in_common(least):
+    """Also where the rows of a level say next to nothing, or nothing, of it."""
     _, A = data()
     N = np.random.default_rng(4).uniform(0.5, 5, len(A))
-    turn = turn_of(A.to_numpy(), N)
-    np.testing.assert_allclose(turn @ turn.T, A, atol=1e-12)
+    N[2] *= least
+    turn = turn_of(np.linalg.cholesky(A.to_numpy()), N)
+    np.testing.assert_allclose(turn @ turn.T, A, atol=1e-13)
     products = turn.T @ np.diag(N) @ turn
     np.testing.assert_allclose(products, np.diag(np.diag(products)), atol=1e-11)
     assert MOST_TURNED >= 1000  # what the documentation promises
 
 
-@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("name", [*FORMULAS, *STRUCTURED])
 def test_reml_is_that_of_the_expanded_design(name):
     """Its likelihood has a dense matrix of all levels; scaled weights too, which are another search."""
-    frame, A = data(G=8, n=60)
+    frame, A = data(G=8, n=120)
+    frame["y"] += frame["h"] + (frame["f"] == "u") * (frame["h"] % 2)
     for scale in (1.0, 1e10):
         design = model_of(name, frame.assign(w=frame["w"] * scale if name == "weights" else frame["w"]), A).design
         found = maximize_gaussian(design)
