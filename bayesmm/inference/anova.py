@@ -12,6 +12,7 @@ from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import wrap
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.inference.checks import check_gaussian, check_likelihood, check_point, estimated
 from bayesmm.inference.containment import containment_of_terms
 from bayesmm.inference.degrees import known_method
 from bayesmm.inference.hypotheses import check_type, hypotheses, said
@@ -20,7 +21,6 @@ from bayesmm.inference.linear import RESIDUALS, sums_of_squares
 from bayesmm.inference.lrt import LikelihoodRatio, lrt
 from bayesmm.inference.satterthwaite import satterthwaite
 from bayesmm.inference.tails import chi2_tail, f_tail
-from bayesmm.inference.terms import check_gaussian, check_likelihood, check_point, estimated
 from bayesmm.inference.text import frame_lines
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.runtime.arguments import check_bool

@@ -30,9 +30,9 @@ from bayesmm.display.frames import Tabled
 from bayesmm.display.text_tables import table as text_table
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.inference.checks import check_point, estimated, family_text
 from bayesmm.inference.clusters import check_independent, clusters_of
 from bayesmm.inference.tails import t_tail
-from bayesmm.inference.terms import check_point, estimated, family_text
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.orthogonal import orthonormal
 from bayesmm.runtime.messages import count

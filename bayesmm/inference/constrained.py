@@ -20,9 +20,9 @@ from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.reml import flat, profiled_criterion, relative_factors
+from bayesmm.inference.checks import estimated
 from bayesmm.inference.constrained_general import general_curve
 from bayesmm.inference.curve import BOUNDS, Curve, capped, edge, reordered
-from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.gaussian import FixedPrior, evaluate
 from bayesmm.likelihood.orthogonal import lower_factor, orthonormal

@@ -18,8 +18,8 @@ from bayesmm.estimation.centred_formulas import centred
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.glmm import GlmmProblem, Warm, criterion_of, make_problem
 from bayesmm.estimation.separation import LOG_LIMIT
+from bayesmm.inference.checks import estimated
 from bayesmm.inference.curve import BOUNDS, Curve, capped, edge, reordered
-from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.orthogonal import lower_factor, square_root
 from bayesmm.likelihood.problem import orthonormal_columns

@@ -24,7 +24,7 @@ import numpy as np
 from bayesmm.design.records import Block, Design
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.inference.terms import check_gaussian, estimated
+from bayesmm.inference.checks import check_gaussian, estimated
 from bayesmm.likelihood.crossproducts import Floats, Ints
 
 # A column varies within a group if it does so by more than this share of its largest value: rounding, as in a mean.

@@ -8,13 +8,13 @@ import pandas as pd
 
 from bayesmm.errors import listing, suggest
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.inference.checks import estimated
 from bayesmm.inference.containment import containment, small_sample_factor
 from bayesmm.inference.kenward_roger import kenward_roger
 from bayesmm.inference.knapp_hartung import KNAPP_HARTUNG, knapp_hartung
 from bayesmm.inference.linear import linear_summary
 from bayesmm.inference.satterthwaite import satterthwaite
 from bayesmm.inference.tails import t_tail
-from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.runtime.threads import few_threads
 

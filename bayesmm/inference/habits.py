@@ -5,11 +5,11 @@ import pandas as pd
 
 from bayesmm.design.parameters import coefficient_label, free_auxiliaries, residual_parameters
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.inference.checks import has_profile
 from bayesmm.inference.degrees import t_table
 from bayesmm.inference.marginal_effects.uncertainty import exponentiated as ratios
 from bayesmm.inference.marginal_effects.uncertainty import quantile
 from bayesmm.inference.ratios import check_exponentiated
-from bayesmm.inference.terms import has_profile
 from bayesmm.posterior.parameter_values import estimates
 from bayesmm.posterior.point_estimates import estimate, standard_error
 from bayesmm.runtime.arguments import check_probability

@@ -23,12 +23,13 @@ from bayesmm.design.coding import RESPONSES, Levels
 from bayesmm.design.design import encode
 from bayesmm.design.records import Design
 from bayesmm.design.summed import is_summed
+from bayesmm.design.terms import FixedTerm, fixed_terms
 from bayesmm.engines.recoded import recoded
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.formula.expressions import Call, Expr, Operation
 from bayesmm.formula.formula import text_of
-from bayesmm.inference.terms import TermColumns, estimated, term_columns
+from bayesmm.inference.checks import estimated
 from bayesmm.likelihood.crossproducts import Floats
 
 # What a user may write -> the type.
@@ -113,7 +114,7 @@ def hypotheses(point: Estimates, kind: str) -> list[Hypothesis]:
         For type III, where coefficients cannot be estimated: it is then not one hypothesis but depends on the coding.
     """
     design, kept = point.design, estimated(point.design)
-    terms = [term for term in term_columns(design)[int(design.has_intercept) :] if term.columns]
+    terms = [term for term in fixed_terms(design)[int(design.has_intercept) :] if term.columns]
     if not terms:
         return []
     inverse = _inverse(point.scaled.root[kept]) * point.sigma
@@ -137,7 +138,7 @@ def _inverse(root: Floats) -> Floats:
         ) from None
 
 
-def _later(design: Design, terms: Sequence[TermColumns], t: int, kind: str) -> list[int]:
+def _later(design: Design, terms: Sequence[FixedTerm], t: int, kind: str) -> list[int]:
     """Return the columns of the terms that are not held beside term t: those after it, or those that contain it."""
     if kind == "I":
         return [j for term in terms[t + 1 :] for j in term.columns]
@@ -146,7 +147,7 @@ def _later(design: Design, terms: Sequence[TermColumns], t: int, kind: str) -> l
     return [j for term in terms if own < variables[term.label] for j in term.columns]
 
 
-def _sequential(inverse: Floats, kept: list[int], term: TermColumns, later: list[int]) -> Floats:
+def _sequential(inverse: Floats, kept: list[int], term: FixedTerm, later: list[int]) -> Floats:
     """Return the rows of a term after all columns but its own and `later`.
 
     With C = R^-1 R^-T the coefficients' covariance over sigma^2 and R upper triangular in this order of the columns,

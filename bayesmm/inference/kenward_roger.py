@@ -25,7 +25,7 @@ from scipy import sparse
 from bayesmm.design.covariance.structures import check_free
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.inference.terms import check_gaussian, estimated
+from bayesmm.inference.checks import check_gaussian, estimated
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.orthogonal import orthonormal, square_root
 from bayesmm.likelihood.problem import orthonormal_columns

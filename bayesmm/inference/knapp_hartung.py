@@ -11,8 +11,8 @@ import pandas as pd
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation.variance.heterogeneity import known_errors
+from bayesmm.inference.checks import estimated
 from bayesmm.inference.tails import t_tail
-from bayesmm.inference.terms import estimated
 
 KNAPP_HARTUNG = "knapp-hartung"
 MOST_ROWS = 5000  # of a dense matrix

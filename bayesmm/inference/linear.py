@@ -7,9 +7,9 @@ import pandas as pd
 
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.inference.checks import check_gaussian, estimated
 from bayesmm.inference.hypotheses import hypotheses
 from bayesmm.inference.tails import f_tail, t_tail
-from bayesmm.inference.terms import check_gaussian, estimated
 from bayesmm.likelihood.crossproducts import Floats
 
 RESIDUALS = "Residuals"  # the last row of an analysis of variance

@@ -14,9 +14,9 @@ from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
 from bayesmm.families.families import limits_of
 from bayesmm.families.limits import same_limits
+from bayesmm.inference.checks import check_point, family_text
 from bayesmm.inference.nesting import Step, compare_designs
 from bayesmm.inference.tails import chi2_tail
-from bayesmm.inference.terms import check_point, family_text
 from bayesmm.inference.text import frame_lines
 from bayesmm.runtime.arguments import check_bool
 from bayesmm.runtime.messages import count

@@ -14,8 +14,8 @@ from bayesmm.design.residual.scale import STRUCTURE as OF_SIGMA
 from bayesmm.design.residual.structure import ResidualTerm
 from bayesmm.design.summed import RowLevels, SummedMatrix, in_terms_of, is_summed, rows_of
 from bayesmm.families.families import limits_of
+from bayesmm.inference.checks import estimated
 from bayesmm.inference.containment import is_nested
-from bayesmm.inference.terms import estimated
 
 
 @dataclass(frozen=True)

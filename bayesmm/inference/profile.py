@@ -22,9 +22,9 @@ from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.maximize import maximize
 from bayesmm.estimation.optimizer import Search, hessian, minimum, newton
 from bayesmm.estimation.weight_units import about_1
+from bayesmm.inference.checks import check_likelihood
 from bayesmm.inference.constrained import curve
 from bayesmm.inference.curve import Curve
-from bayesmm.inference.terms import check_likelihood
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.runtime.arguments import check_probability
 from bayesmm.runtime.threads import few_threads

@@ -14,7 +14,7 @@ import numpy as np
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.estimation.reml import flat
 from bayesmm.estimation.weight_units import about_1
-from bayesmm.inference.terms import check_gaussian, estimated
+from bayesmm.inference.checks import check_gaussian, estimated
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian import conditional, evaluate
 from bayesmm.likelihood.orthogonal import square_root

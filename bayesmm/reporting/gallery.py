@@ -5,7 +5,7 @@ from functools import partial
 from bayesmm.design.parameters import coefficients, variance_parameters
 from bayesmm.design.summed import is_summed
 from bayesmm.display.html_tables import Figure, name
-from bayesmm.inference.terms import has_profile
+from bayesmm.inference.checks import has_profile
 from bayesmm.reporting import plots
 from bayesmm.reporting.figures import picture
 from bayesmm.reporting.plots.shrinkage import no_regressions

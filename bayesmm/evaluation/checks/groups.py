@@ -2,17 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.design.design import fixed_names
 from bayesmm.design.records import Block, Design
+from bayesmm.design.terms import FixedTerm, fixed_terms
 from bayesmm.display.text_tables import apart
 from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.fitted import Fitted
 from bayesmm.evaluation.prior_marginals import AT_MEANS
-from bayesmm.formula.formula import text_of
 from bayesmm.likelihood.orthogonal import root_mean_square
 from bayesmm.runtime.messages import label_text
 
@@ -66,32 +64,21 @@ def _limit(block: Block) -> float:
     return max(LARGE, SHARE / math.sqrt(len(block.levels)))
 
 
-class JudgedTerm(NamedTuple):
-    """A term of the fixed part, by a name for its coefficients at the means, and its columns of X."""
-
-    label: str
-    columns: list[int]
-
-
-def judged_terms(design: Design) -> list[JudgedTerm]:
+def judged_terms(design: Design) -> list[FixedTerm]:
     """Return the terms whose coefficients are judged, those at the means of what a term is a margin of.
 
     Together, and at the means, because where a predictor has its zero and which level is a factor's first decide what
     a coefficient is of.
     """
-    moved = design.spec.bases.fixed.moved
-    products = [()] * design.has_intercept + [term.factors for term in design.formula.terms]
-    sizes = [1] * design.p if len(products) == design.p else list(map(len, fixed_names(design)))
-    ends, found = np.cumsum([0, *sizes]), []
-    for factors, start, end in zip(products, ends[:-1], ends[1:], strict=True):
-        columns = [j for j in range(start, end) if j not in design.aliased]
-        if columns:
-            label = design.coefficients[columns[0]] if len(columns) == 1 else ":".join(map(text_of, factors))
-            found.append(JudgedTerm(label + (AT_MEANS if moved[columns].any() else ""), columns))
+    moved, found = design.spec.bases.fixed.moved, []
+    for term in fixed_terms(design):
+        if term.columns:
+            label = design.coefficients[term.columns[0]] if len(term.columns) == 1 else term.label
+            found.append(term._replace(label=label + (AT_MEANS if moved[list(term.columns)].any() else "")))
     return found
 
 
-def moves_of_terms(parts: "_Parts", block: Block, terms: list[JudgedTerm]) -> np.ndarray:
+def moves_of_terms(parts: "_Parts", block: Block, terms: list[FixedTerm]) -> np.ndarray:
     """Return by how many standard errors the coefficients of each term move without each level, (G, terms).
 
     Of several columns it is the largest of `contrasts`, which are the same in every coding.

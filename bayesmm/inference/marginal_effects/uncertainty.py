@@ -9,12 +9,12 @@ import pandas as pd
 from bayesmm.design.relations import is_related
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.families.links import LINKS, Link
+from bayesmm.inference.checks import estimated
 from bayesmm.inference.kenward_roger import kenward_roger
 from bayesmm.inference.linear import linear_summary
 from bayesmm.inference.marginal_effects.quantities import Quantities
 from bayesmm.inference.satterthwaite import satterthwaite
 from bayesmm.inference.tails import t_tail
-from bayesmm.inference.terms import estimated
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.convergence import quantiles, sds_of_draws
 from bayesmm.posterior.mean_slopes import covariance_root

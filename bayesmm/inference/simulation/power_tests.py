@@ -8,9 +8,9 @@ import numpy as np
 from bayesmm.design.records import Design
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
+from bayesmm.inference.checks import has_profile
 from bayesmm.inference.degrees import t_table
 from bayesmm.inference.simulation.bootstrap import refitted
-from bayesmm.inference.terms import has_profile
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.posterior.parameter_values import parameter_values
 from bayesmm.posterior.simulate import drawn

@@ -22,8 +22,8 @@ from bayesmm.display.figures import (
 from bayesmm.errors import DataError
 from bayesmm.evaluation.compare_reml import marginal_mode
 from bayesmm.evaluation.prior_marginals import PriorMarginal, draws_on_prior_scale, prior_marginal
+from bayesmm.inference.checks import has_profile
 from bayesmm.inference.profile import ends, is_later_threshold
-from bayesmm.inference.terms import has_profile
 from bayesmm.posterior.density import density, support_of
 from bayesmm.posterior.draws import CI_PROB, draws_of
 from bayesmm.posterior.point_estimates import estimate

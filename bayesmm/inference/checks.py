@@ -1,53 +1,12 @@
-"""Which columns of X belong to which term of the formula, and the sequential decomposition that follows from it."""
+"""Which fits a test or an interval of the likelihood is for, and what is said of the others."""
 
-from typing import NamedTuple
-
-import numpy as np
-
-from bayesmm.design.coding import INTERCEPT
 from bayesmm.design.covariance.structures import structured_terms
-from bayesmm.design.design import fixed_names
 from bayesmm.design.predictors import check_of_mean
 from bayesmm.design.records import Design
 from bayesmm.design.relations import is_related
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.formula.formula import text_of
-
-
-class TermColumns(NamedTuple):
-    """A term of the fixed part.
-
-    Attributes
-    ----------
-    label : str
-        As R writes it: ``Sex``, ``Sex:Time``.
-    columns : tuple of int
-        Its columns of X that can be estimated (those that depend on earlier ones are left out).
-    variables : tuple of str
-        What it is the product of; none for the intercept.
-    """
-
-    label: str
-    columns: tuple[int, ...]
-    variables: tuple[str, ...]
-
-
-def term_columns(design: Design) -> list[TermColumns]:
-    """Return the terms of the fixed part in the formula's order, the intercept first."""
-    products = [tuple(text_of(expr) for expr in term.factors) for term in design.formula.terms]
-    products = [(), *products] if design.has_intercept else products
-    sizes = [len(names) for names in fixed_names(design)]
-    ends = np.cumsum(sizes)
-    return [
-        TermColumns(
-            ":".join(names) or INTERCEPT,
-            tuple(int(j) for j in range(end - size, end) if j not in design.aliased),
-            names,
-        )
-        for names, size, end in zip(products, sizes, ends, strict=True)
-    ]
 
 
 def estimated(design: Design) -> list[int]:
