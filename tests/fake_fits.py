@@ -17,6 +17,7 @@ from bayesmm.errors import PriorError
 from bayesmm.estimation.estimates import Optimum
 from bayesmm.estimation.maximize import maximize
 from bayesmm.families.families import get_family
+from bayesmm.formula.formula import Column
 from bayesmm.results import Fit, PointFit
 
 RECORD = {
@@ -57,7 +58,7 @@ def fake_design(blocks=None, coefficients=("Intercept", "Days"), rows=180, messa
         spec=SimpleNamespace(matrices={}, bases=bases),
         formula=SimpleNamespace(
             text="Reaction ~ Days + (Days | Subject)",
-            terms=tuple(SimpleNamespace(factors=(name,)) for name in coefficients if name != "Intercept"),
+            terms=tuple(SimpleNamespace(factors=(Column(name),)) for name in coefficients if name != "Intercept"),
         ),
         response="Reaction",
         y=rng.normal(250, 25, rows),

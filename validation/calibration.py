@@ -87,7 +87,7 @@ def ranks_of(case: Case, number: int) -> dict[str, int]:
         return {}
     if fit.tree["posterior"].sizes["draw"] < RANKS:  # stopped
         return {}
-    values, draws = quantities(case, simulated, fit)
+    values, draws = quantities(case, simulated, fit, number)
     thinned = {name: own[np.linspace(0, len(own) - 1, RANKS).astype(int)] for name, own in draws.items()}
     return {name: rank(values[name], own, rng) for name, own in thinned.items()}
 
@@ -140,7 +140,7 @@ def least_ess(fit) -> float:
     return float(np.nanmin(np.asarray(diagnose(draws)[0])))
 
 
-def quantities(case: Case, simulated: Simulated, fit) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+def quantities(case: Case, simulated: Simulated, fit, seed: int) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Return the true values and the draws of everything that is ranked."""
     values = dict(simulated.values)
     parameters = variance_parameters(fit.design) + coefficients(fit.design)
@@ -158,7 +158,7 @@ def quantities(case: Case, simulated: Simulated, fit) -> tuple[dict[str, float],
     if case.log_density is not None:
         values["log likelihood"], draws["log likelihood"] = log_likelihoods(case, simulated, fit)
     if simulated.new is not None:
-        values["new group's response"], draws["new group's response"] = simulated.new, predicted(fit)
+        values["new group's response"], draws["new group's response"] = simulated.new, predicted(fit, seed)
     return {name: values[name] for name in draws}, draws
 
 
@@ -172,10 +172,10 @@ def log_likelihoods(case: Case, simulated: Simulated, fit) -> tuple[float, np.nd
     return float(truth), case.log_density(y, eta, aux).sum(axis=1)
 
 
-def predicted(fit) -> np.ndarray:
-    """Return draws of the response of a row of new groups."""
+def predicted(fit, seed: int) -> np.ndarray:
+    """Return draws of the response of a row of new groups; of the same seed all data sets would share their noise."""
     row = {"x": [PREDICTOR]} | {name: ["new"] for name in ("g", "h") if name in str(fit.design.formula)}
-    return fit.predict(row, kind="response", new_levels="sample", seed=1).draws.reshape(-1)
+    return fit.predict(row, kind="response", new_levels="sample", seed=seed).draws.reshape(-1)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -234,8 +234,8 @@ def _values(distribution: str, parameters: Mapping[str, object]) -> dict[str, fl
 def _number(distribution: str, name: str, value: object) -> float:
     if isinstance(value, Prior):
         raise PriorError(
-            f"{name} of {distribution} should be one finite number, and is a prior; the sd of effects has its own, under "
-            "the name that model.priors shows"
+            f"{name} of {distribution} should be one finite number, and is a prior; the sd of effects has its own, "
+            "under the name that model.priors shows"
         )
     if not is_real(value) or not isfinite(value):
         raise PriorError(f"{name} of {distribution} should be one finite number, not {value!r}")

@@ -324,3 +324,12 @@ def test_a_short_run_passes(tmp_path):
     text = (tmp_path / "docs" / "validation.md").read_text(encoding="utf-8")
     assert ", 0 failed.**" in text and "## Simulation-based calibration" in text
     assert (tmp_path / "docs" / "validation_ranks.svg").exists()
+
+
+def test_each_data_set_has_noise_of_its_own_in_predictions():
+    """With one seed for all, the ranks of a new group's response were those of one set of normal numbers."""
+    case = CASES["gaussian, crossed"]
+    simulated = case.draw(np.random.default_rng(1))
+    fit = calibration.fitted(calibration.made(case, simulated), 1)
+    drawn = [calibration.quantities(case, simulated, fit, seed)[1]["new group's response"] for seed in (1, 2)]
+    assert not np.intersect1d(*drawn).size
