@@ -27,8 +27,9 @@ SHORT_CELLS = ("gaussian, correlated slopes", "bernoulli, intercepts", "zero_inf
 LEAST_P = 1e-4  # of a quantity's tests; some 300 quantities with two tests each: one run in twenty has one by chance
 RANKS = 99  # draws that a value is ranked among: 100 possible ranks, in 10 or 20 bins
 DRAWS, TUNE = 600, 300  # thinned to RANKS; independent draws have no TUNE
-# Of the worst quantity: as many as ranks, as Talts et al. thin (algorithm 2). Of an autoregressive chain thinned from
-# ESS 100 to 99 draws the variance of a rank is 0.6 % too large; that of 1,000 uniform ranks is 2.8 % off by chance.
+# Of the worst variance parameter or coefficient: as many as ranks, as Talts et al. thin (algorithm 2). Of an
+# autoregressive chain thinned from ESS 100 to 99 draws the variance of a rank is 0.6 % too large; that of 1,000
+# uniform ranks is 2.8 % off by chance.
 LEAST_ESS = 100
 SPARE, LONGER = 1.5, 4  # with less the chain is run again, as much longer as it lacks and by half more, at most 4 times
 KEEP_EVERY = 20.0  # seconds between two times that what is there is kept
@@ -129,7 +130,8 @@ def is_independent(fit) -> bool:
 
 def longer(ess: float) -> int:
     """Return how many draws a chain is to have, of which the first had so few effective ones."""
-    return int(DRAWS * min(SPARE * LEAST_ESS / ess, LONGER))
+    lacking = SPARE * LEAST_ESS / ess if ess > 0 else LONGER  # NaN of a chain that stands still
+    return int(DRAWS * min(lacking, LONGER))
 
 
 def least_ess(fit) -> float:

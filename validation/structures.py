@@ -96,9 +96,9 @@ def by_factor(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
 
 
 def related(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
-    return gaussian(
-        truth, data, (truth.take("sd_g[Intercept]", SD) * RELATED @ truth.rng.normal(size=GROUPS))[codes(data["g"])]
-    )
+    b = truth.take("sd_g[Intercept]", SD) * RELATED @ truth.rng.normal(size=GROUPS)
+    truth.values["b_g"] = b[0]
+    return gaussian(truth, data, b[codes(data["g"])])
 
 
 def members(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:

@@ -136,8 +136,8 @@ def is_related(design) -> bool:
 def is_turned(design) -> bool:
     """Return whether the posterior of a Gaussian design takes its related levels as independent ones.
 
-    See `bayesmm.likelihood.turned`: one block is related, which has one column, and residuals are independent with a
-    known relation among their variances. All effects of other blocks meet all of its levels, in dense matrices.
+    See `bayesmm.likelihood.turned`: one block is related, which has one column, and residuals are independent, with no
+    parameter besides sigma. All effects of other blocks meet all of its levels, in dense matrices.
     """
     related = [block for block in design.blocks if block.relation is not None]
     if len(related) != 1 or not design.family.gaussian or is_summed(design):

@@ -234,9 +234,9 @@ def say_skew(row: Row) -> str:
 
 
 def say_level(row: Row) -> str:
-    """Explain a mean beside an estimate in a part of the posterior that is level down to the bound."""
+    """Explain a mean beside an estimate in a part of the posterior that is flat down to the bound."""
     return (
-        f"the posterior is level from its bound to {row.method}'s {number(row.point)} and beyond, so that its most "
+        f"the posterior is flat from its bound to {row.method}'s {number(row.point)}, so that its most "
         f"probable value may be any of these, and falls off on one side only: 95 % of it is {span(row)}, its mean "
         f"{number(row.mean)}"
     )

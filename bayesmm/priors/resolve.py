@@ -202,7 +202,8 @@ def sds_without_prior(priors: Priors, block: Block) -> str:
 def _says_nothing(prior: Prior, default: Prior) -> bool:
     """Return whether a prior is flat or the default, to rounding: a fit that was read has its defaults made anew."""
     kind, other = ((p.distribution, p.on, p.at, tuple(p.parameters)) for p in (prior, default))
-    same = kind == other and np.allclose([*prior.parameters.values()], [*default.parameters.values()], rtol=ROUNDING)
+    numbers = [*prior.parameters.values()], [*default.parameters.values()]
+    same = kind == other and np.allclose(*numbers, rtol=ROUNDING, atol=0.0)
     return same or prior.distribution == "HalfFlat"
 
 

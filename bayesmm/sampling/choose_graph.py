@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bayesmm.design.covariance.structures import structured_terms
-from bayesmm.design.records import Design
+from bayesmm.design.records import Block, Design
 from bayesmm.design.relations import crosses, is_related, is_turned
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.design.summed import is_summed
@@ -33,8 +33,8 @@ DENSE = 3e6
 # written out a row, and a number of the dense metric, or a row of PyMC's graph. A gradient by quadrature below QUICK
 # gives 4 x 1,200 draws in a second; above, it has to be worth its time: with the effects written out NUTS takes about 5
 # times as many gradients for each effective draw in its metric at most (500 binary groups, 300 with slopes: 15 steps
-# and an ESS of 0.3 for each draw, against 4 to 5.5 and 1; of 6 to 30 groups of seven families the ESS was the larger
-# one, in a tenth to a twentieth of the time), and 20 times as many in PyMC's graph.
+# and an ESS of 0.3 for each draw, against 4 to 5.5 and 1; of 6 to 20 groups of eight families 0.7 to 3.1 times the ESS
+# in 1/33 to 1/2 of the time), and 20 times as many in PyMC's graph.
 CANONICAL_COST, TOGETHER_COST, JOINT_COST, METRIC_COST, GRAPH_COST = 8.0, 20.0, 30.0, 0.5, 100.0
 QUICK, FEWER_THAN_JOINT, FEWER_THAN_GRAPH = 5e4, 5.0, 20.0
 # With fewer levels, or rows in a level, than WEAK for each of its effects the sd may be near 0 or large, where effects
@@ -60,7 +60,7 @@ def settled_effects(design: Design, priors: Mapping[str, Prior], effects: str) -
         For "marginal", where the residual has parameters that no compiled code has.
     """
     if not design.family.gaussian:
-        return glmm_effects(design, effects)
+        return glmm_effects(design, priors, effects)
     if is_summed(design):
         if design.residual.estimated and not compiled_alone(design, priors):
             raise DataError(
@@ -109,7 +109,7 @@ def effects_of_graph(design: Design, effects: str) -> str:
     return "explicit" if effects == "auto" else effects
 
 
-def glmm_effects(design: Design, effects: str) -> str:
+def glmm_effects(design: Design, priors: Mapping[str, Prior], effects: str) -> str:
     """Return which graph ``effects`` means for a generalised model.
 
     The quadrature goes by one mode for each level. An outlier can give a level two where the tails of the response are
@@ -132,13 +132,18 @@ def glmm_effects(design: Design, effects: str) -> str:
         return "explicit"
     marginal = gradient_cost(design)
     size = effects_written_out(design)
-    if size <= MOST_COORDINATES:
+    if size <= MOST_COORDINATES and all(prior.distribution != "Custom" for prior in priors.values()):
         explicit = FEWER_THAN_JOINT * (JOINT_COST * design.n + METRIC_COST * size**2)
     else:
         explicit = FEWER_THAN_GRAPH * GRAPH_COST * design.n
-    levels, few = len(design.blocks[0].levels), WEAK * len(design.blocks[0].columns)
-    weak = design.n < few * levels or levels < few
+    weak = is_weak(design.blocks[0])
     return "marginal" if marginal <= max(PATIENT if weak else QUICK, explicit) else "explicit"
+
+
+def is_weak(block: Block) -> bool:
+    """Return whether a block has so few levels, or rows in half of them, that written-out effects may mix badly."""
+    few = WEAK * len(block.columns)
+    return len(block.levels) < few or np.median(block.counts) < few
 
 
 def effects_written_out(design: Design) -> int:

@@ -57,9 +57,10 @@ STANDARD_ERRORS = 1.0
 # units of such effects change from the sd's to none, by the power below: of 14 nested and 26 crossed fits these two had
 # the largest of the smallest ESS among shares of 0.3 to 0.7, and powers of 1 - r, its square root, 1 - r^2 and 1.
 CENTRED_ABOVE = 0.4
-# Of a gradient of the innermost effects' integral, in nanoseconds: 4 x 1,200 draws then take half a minute, without the
-# funnels of few rows in a level.
-INTEGRAL_COST = 2.4e6
+# Of a gradient of the innermost effects' integral, in nanoseconds, at most: 4 x 1,200 draws then take some seconds. It
+# is for the counts in regions and sites of `recentring`, whose sds mix badly where all effects are written out; Weibull
+# times of 8 regions with 5 sites of 20 rows took 14 s with it and 1.6 s without.
+INTEGRAL_COST = 5e5
 MOST_COLUMNS = 100  # of the effects that are written out beside an integral: each row has them all
 
 

@@ -106,6 +106,12 @@ def test_whoever_gave_the_sd_of_few_groups_a_prior_is_not_asked_for_one(key):
     assert "informative" not in str(fit) + repr(fit.checks())
 
 
+def test_an_sd_that_is_fixed_is_not_learned_from_few_groups():
+    model = bmm.Model("y ~ x + (1 | Batch)", few_batches(), priors={"sd": 0.5})
+    said = check(model.sample(50, seed=1, progress=False), "few groups")
+    assert said.status == "passed" and said.message == "Batch has 4 levels, and no sd to learn"
+
+
 def test_defaults_given_again_and_flat_priors_are_no_information():
     model = bmm.Model("y ~ x + (1 | Batch)", few_batches())
     flat = model.with_priors({"sd": bmm.Prior("HalfFlat")})

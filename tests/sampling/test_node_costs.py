@@ -50,3 +50,14 @@ def test_costly_nodes_are_for_what_mixes_badly_written_out(family, groups, rows,
     rng = np.random.default_rng(1)
     data = pd.DataFrame({"y": rng.poisson(1.5, groups * rows), "g": np.repeat(np.arange(groups), rows).astype(str)})
     assert bmm.Model("y ~ 1 + (1 | g)", data, family).effects() == expected
+
+
+def test_few_rows_are_those_of_a_typical_level_and_a_function_as_prior_is_for_the_graph():
+    """One level with nearly all rows says nothing of the others; a graph of PyMC takes far longer than ours."""
+    rng = np.random.default_rng(1)
+    uneven = np.concatenate([np.zeros(381, int), np.arange(1, 20)])
+    data = pd.DataFrame({"y": rng.poisson(2.0, 400), "g": uneven.astype(str), "h": np.repeat(np.arange(20), 20)})
+    assert bmm.Model("y ~ 1 + (1 | g)", data, "negbinomial").effects() == "marginal"
+    assert bmm.Model("y ~ 1 + (1 | h)", data, "negbinomial").effects() == "explicit"
+    custom = {"sd": lambda name, dims=None: None}
+    assert bmm.Model("y ~ 1 + (1 | h)", data, "negbinomial", priors=custom).effects() == "marginal"

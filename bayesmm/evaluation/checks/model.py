@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.design.parameters import Parameter, coefficients, variance_parameters
+from bayesmm.design.parameters import Parameter, coefficients, sd_places, variance_parameters
 from bayesmm.design.summed import is_summed
 from bayesmm.display.text_tables import apart
 from bayesmm.errors import DataError
@@ -125,6 +125,8 @@ def few_groups(inputs: CheckInputs) -> Check:
     factor, where = factor_text(block)
     sds = sds_without_prior(priors, block)
     if not sds:
+        if all(priors[place].distribution == "Fixed" for place, _ in sd_places(block)):
+            return Check("few groups", True, count, FEW_LEVELS, f"{factor} has {count} levels, and no sd to learn")
         message = (
             f"{factor} has {count} levels, so that the prior given for {block.names.sd} matters; see fit.sensitivity()"
         )
