@@ -176,6 +176,13 @@ def of_exact(records: list[Record], folder: Path) -> list[str]:
     ]
 
 
+def _of_ranks(record: Record) -> str:
+    """Return how a calibration ended; where chance decided, with the p-values of the second data sets."""
+    again = record.numbers.get("again p", {})
+    said = "; ".join(f"{name}: {number(p)} in as many other data sets" for name, p in again.items())
+    return (GOOD if record.ok else BAD) + (f" ({said})" if said else "")
+
+
 def of_calibration(records: list[Record], folder: Path) -> list[str]:
     rows = []
     for record in records:
@@ -186,7 +193,7 @@ def of_calibration(records: list[Record], folder: Path) -> list[str]:
         least = (number(p[worst][0]), number(p[worst][1])) if p else ("–", "–")
         kind = CASES[record.cell].kind
         rows.append((record.cell, kind, sets, record.numbers.get("tried", 0) - sets, len(ranks), worst, *least,
-                     GOOD if record.ok else BAD))  # fmt: skip
+                     _of_ranks(record)))  # fmt: skip
     p = p_of(records)
     uniform = f"{stats.kstest(p, 'uniform').pvalue:.2g}" if len(p) else "–"
     one, other = pictures.central_ranks(records, folder), pictures.all_ranks(records, folder)
@@ -201,7 +208,8 @@ def of_calibration(records: list[Record], folder: Path) -> list[str]:
         f"a new group. **Data sets run: {run}.** The full number is 1,000 for the central models and 200 for the "
         "others. Two tests for each quantity: chi-squared in bins, and the "
         "simultaneous band of the ECDF (Säilynoja, Bürkner & Vehtari 2022); a cell fails if one of them has p below "
-        f"{calibration.LEAST_P:g}. The chi-squared p-values of all {len(p)} quantities are uniform with p = {uniform} "
+        f"{calibration.LEAST_P:g} and, in as many other data sets, below {calibration.CONFIRMED:g}. The chi-squared "
+        f"p-values of all {len(p)} quantities are uniform with p = {uniform} "
         "(quantities of one model are not independent, so this is a rough measure).",
         *([f"![Rank histograms of the central models]({one})", HISTOGRAMS] if one else []),
         *([f"![ECDF differences of families and structures]({other})", CURVES] if other else []),

@@ -273,6 +273,16 @@ def test_a_run_goes_on_from_what_is_kept(monkeypatch, tmp_path):
     assert read("calibration", cell, tmp_path) is None
 
 
+@pytest.mark.parametrize(("again", "ok"), [(False, True), (True, False)])
+def test_ranks_that_are_not_uniform_fail_where_other_data_sets_have_them_too(monkeypatch, tmp_path, again, ok):
+    """The first thirty are all 50; the next thirty too, or spread out."""
+    monkeypatch.setattr(calibration, "ranks_of", lambda case, k: {"sigma": 50 if k < 30 or again else 37 * k % 100})
+    found = run.do(("calibration", "gaussian"), Settings(simulations=30), tmp_path)
+    assert found.ok == ok and len(found.numbers["ranks"]["sigma"]) == len(found.numbers["again"]["sigma"]) == 30
+    assert "in as many others" in found.words and "in as many other data sets" in page._of_ranks(found)
+    assert bool(run.waiting([("calibration", "gaussian")], Settings(simulations=30), tmp_path)) != ok
+
+
 def test_an_error_is_a_cell_that_failed(monkeypatch, tmp_path):
     def broken(cell, settings):
         raise ValueError("no such thing")
