@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+import bayesmm as bmm
 from validation.simulated import (
     CORRELATION,
     COUNTS,
@@ -161,6 +162,21 @@ def by_stratum(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
     return gaussian(truth, data, intercepts(truth, data["g"], "g"), sd=np.exp(log[codes(data["f"])]))
 
 
+def smooth(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
+    """A curve in the package's basis, which is compared with R's on the same page; all else is drawn here."""
+    design = bmm.Model("y ~ s(x, k = 6)", data.assign(y=truth.rng.normal(size=len(data)))).design
+    u = truth.take("sd_s(x)[smooth]", SD) * truth.rng.normal(size=design.blocks[0].Z.shape[1])
+    line = truth.take("beta[Intercept]", LOCATION, "Intercept") + truth.take("beta[s(x)]", HALF) * design.X[:, 1]
+    e = truth.take("sigma", SCALE) * truth.rng.normal(size=len(data))
+    return data.assign(y=line + design.blocks[0].Z @ u + e)
+
+
+def known_residuals(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
+    """Residuals with the covariance sigma^2 RESIDUAL_V."""
+    e = np.linalg.cholesky(RESIDUAL_V) @ truth.rng.normal(size=len(data))
+    return data.assign(y=fixed_part(truth, data) + truth.take("sigma", SCALE) * e)
+
+
 def by_covariate(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
     slope = truth.take("log_sigma[x]", HALF)
     return gaussian(truth, data, intercepts(truth, data["g"], "g"), sd=np.exp(slope * data["x"].to_numpy()))
@@ -222,6 +238,8 @@ TIMES, UNEVEN = np.arange(6.0), np.array([0.0, 0.4, 1.0, 2.5, 3.0, 4.2])
 # a known covariance of the 8 levels, two families of 4 with a correlation of a half, and its factor
 KNOWN = np.kron(np.eye(2), 0.5 + 0.5 * np.eye(4))
 RELATED = np.linalg.cholesky(KNOWN)
+# a known covariance of the residuals of all rows: those of a group fall off with their distance
+RESIDUAL_V = np.kron(np.eye(GROUPS), 0.5 ** np.abs(np.subtract.outer(np.arange(ROWS), np.arange(ROWS))))
 LEVELS = [f"g{i}" for i in range(GROUPS)]
 
 
