@@ -185,7 +185,7 @@ def test_a_posterior_that_is_level_from_its_bound_to_the_estimate_is_skewed_wher
     far = dict(level, mean=0.14, median=0.13)  # farther than a mean of any such density
     assert verdict(**far, mode=0.075, level=0.96) == "disagree"
     row = dataclasses.replace(AGREEING, **level, mode=0.075, level=0.96)
-    assert "level from its bound to REML's 0.012" in say_why(row, judge(row))
+    assert "flat from its bound to REML's 0.012" in say_why(row, judge(row))
 
 
 def test_few_levels_and_a_tail_are_few_groups():
