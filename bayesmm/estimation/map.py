@@ -302,13 +302,13 @@ def _point(goal: Goal, integrated: Integrated, priors: Priors, optimum: Optimum,
         problem = at_values(problem, own)
     scale = np.ones(1) if "sigma" in own else at.positive
     packed, sigma, prior = relative(terms(integrated), at._replace(positive=scale))
-    if is_related(design):
+    whole, all_packed = problem, packed
+    if is_related(design):  # sought with turned levels, reported of the levels themselves
         given = problem.fixed, problem.response, problem.basis, problem.origin, problem.log_det
-        levels = reduced(expanded(design), *given)
-        problem, packed, design = levels, packed_of_levels(problem, packed, levels), levels.design
-    none, theta = dict(loglik=np.nan, deviance=np.nan), _theta(problem, integrated, outer, packed, sigma)
-    packed = problem.packed(theta) if is_related(integrated.problem.design) else packed
-    found = assemble(problem, "MAP", theta, sigma, prior, optimum, criterion=criterion, priors=priors, **none)
+        whole = reduced(expanded(design), *given)
+        all_packed, design = packed_of_levels(problem, packed, whole), whole.design
+    none, theta = dict(loglik=np.nan, deviance=np.nan), _theta(whole, integrated, outer, all_packed, sigma)
+    found = assemble(whole, "MAP", theta, sigma, prior, optimum, criterion=criterion, priors=priors, **none)
     # the log-likelihood, the coefficients held at their conditional mode
     p = problem.cp.p
     held = FixedPrior(conditional(problem.cp, packed, sigma, prior).fixed, np.zeros(p), np.ones(p))

@@ -62,7 +62,7 @@ LARGE, FAR_STARTS, UNITS = 50.0, (1e2, 1e4, 1e6), 8
 
 def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, float] | None = None) -> Estimates:
     """Return the maximum of the REML or ML likelihood of a model with the gaussian family and the identity link."""
-    turned = is_turned(design) and design.residual.sigma != "known"
+    turned = is_turned(design) and design.residual.sigma != "known"  # where it is, the search below whitens the rows
     if is_related(design) and not turned:
         return collapsed(maximize_gaussian(expanded(design), method, without_related(design, start)), design, SINGULAR)
     if weight_size(design) != 1.0:

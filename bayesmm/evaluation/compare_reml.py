@@ -20,7 +20,7 @@ from bayesmm.evaluation.consistency import check_choice, find_consistency
 from bayesmm.evaluation.joint_mode import means_given_others
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.varying import varies
-from bayesmm.posterior.density import level_share, mode, support_of
+from bayesmm.posterior.density import flat_share, mode, support_of
 from bayesmm.posterior.draws import describe, draws_of
 from bayesmm.posterior.point_estimates import at_bound, by_quadrature, confounded, estimate, is_singular, standard_error
 from bayesmm.runtime.progress import working
@@ -246,7 +246,7 @@ def evidence(
         given=given,
         median=float(np.median(draws)),
         mode=mode(draws, support_of(parameter), posterior["ess_bulk"]),
-        level=level_share(draws, support_of(parameter), estimate(point, parameter), posterior["ess_bulk"]),
+        flat=flat_share(draws, support_of(parameter), estimate(point, parameter), posterior["ess_bulk"]),
         **{name: float(posterior[name]) for name in ("mean", "sd", "lower", "upper")},
         bound=at_bound(point, parameter),
         confounded=parameter.kind == "coefficient" and parameter.terms[0] in confounded(design),

@@ -10,8 +10,8 @@ from bayesmm.design.parameters import Parameter
 AGREE = 0.25  # a 95 % interval moved by this much still covers 94.3 %: the reader's conclusion is the same
 MODE_AGREES = 0.35  # AGREE and the error of a mode found from 1,500 effective draws (0.1; see density.mode)
 # Of a density's peak: a normal one has 0.97 of it AGREE sds from its mode, less three Monte Carlo errors of 0.02 (see
-# density.level_share).
-LEVEL = 0.9
+# density.flat_share).
+FLAT = 0.9
 PULL_SHARE = 0.5  # the prior is the cause if it explains at least half of the difference
 ASYMMETRY = 0.05  # (mean - median); its Monte Carlo error is 0.02 at 1,500 effective draws; a gamma(4) has 0.16
 SKEW_REACH = 1.0  # skewness of a density whose own mode is elsewhere is marginal to this distance and no farther
@@ -49,7 +49,7 @@ class Row:
     counted: str = "levels"
     nagq: int = 0  # nodes of the point fit; 0 for a linear model, whose integrals are exact
     maximum: float = math.nan  # what a point fit that was given should be: the same maximum sought anew
-    level: float = math.nan  # the least density from a bound to the point estimate, a share of its peak; NaN if none
+    flat: float = math.nan  # the least density from a bound to the point estimate, a share of its peak; NaN if none
     given: float = math.nan  # the posterior mean where the other parameters have their values at the MAP
 
     @property
@@ -153,12 +153,12 @@ def mode_agrees(row: Row) -> bool:
     return is_skewed(row) and (own or joint)
 
 
-def is_level(row: Row) -> bool:
-    """The posterior is level from its bound to the estimate, so that its mode may be anywhere there; the mean is not.
+def is_flat(row: Row) -> bool:
+    """The posterior is flat from its bound to the estimate, so that its mode may be anywhere there; the mean is not.
 
-    A mean is never farther from a mode of such a density than one of a level density's is from its start.
+    A mean is never farther from a mode of such a density than one of a flat density's is from its start.
     """
-    return row.level >= LEVEL and abs(row.difference) <= FEW_GROUPS_REACH
+    return row.flat >= FLAT and abs(row.difference) <= FEW_GROUPS_REACH
 
 
 def is_near_the_map(row: Row) -> bool:
@@ -233,7 +233,7 @@ def say_skew(row: Row) -> str:
     )
 
 
-def say_level(row: Row) -> str:
+def say_flat(row: Row) -> str:
     """Explain a mean beside an estimate in a part of the posterior that is flat down to the bound."""
     return (
         f"the posterior is flat from its bound to {row.method}'s {number(row.point)}, so that its most "
@@ -309,7 +309,7 @@ RULES = (
     ),
     Rule("prior pull", is_pulled, say_pull),
     Rule("few groups", has_few_groups, say_few),
-    Rule("skew", is_level, say_level),
+    Rule("skew", is_flat, say_flat),
     Rule("skew", mode_agrees, say_skew),
     Rule(
         "prior pull",

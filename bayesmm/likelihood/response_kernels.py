@@ -163,37 +163,44 @@ def set_joint(family, y, size, eta, aux, out):
 
 
 @inner
+def density_from(place, family, y, size, eta, aux):
+    """Return the four numbers of the C function at a place of a family's table; no density for one without a table."""
+    if family < NUMBERS:
+        return -math.inf, 0.0, 0.0, 0.0
+    return _row(entry(family, place), y, size, eta, aux)
+
+
+@inner
+def score_from(place, family, y, size, eta, aux):
+    """Return the derivatives in three parameters that the C function at a place of a family's table gives."""
+    if family < NUMBERS:
+        return 0.0, 0.0, 0.0
+    a0, a1, a2, _ = _row(entry(family, place), y, size, eta, aux)
+    return a0, a1, a2
+
+
+@inner
 def density_at(family, link, y, size, eta, aux):
     """Return what the C function of a density gives; the arguments of `log_density`."""
-    if family < NUMBERS:  # no address
-        return -math.inf, 0.0, 0.0, 0.0
-    return _row(entry(family, DENSITY), y, size, eta, aux)
+    return density_from(DENSITY, family, y, size, eta, aux)
 
 
 @inner
 def score_at(family, link, y, size, eta, aux):
     """Return what the C function of the derivatives in the parameters gives; the arguments of `log_density`."""
-    if family < NUMBERS:
-        return 0.0, 0.0, 0.0
-    a0, a1, a2, _ = _row(entry(family, SCORE), y, size, eta, aux)
-    return a0, a1, a2
+    return score_from(SCORE, family, y, size, eta, aux)
 
 
 @inner
 def row_at(family, link, y, size, eta, aux):
     """Return the same as `density_at` without what is in `row_constant_at`."""
-    if family < NUMBERS:
-        return -math.inf, 0.0, 0.0, 0.0
-    return _row(entry(family, ROW_DENSITY), y, size, eta, aux)
+    return density_from(ROW_DENSITY, family, y, size, eta, aux)
 
 
 @inner
 def row_score_at(family, link, y, size, eta, aux):
     """Return the same as `score_at` without what is in `row_constant_at`."""
-    if family < NUMBERS:
-        return 0.0, 0.0, 0.0
-    a0, a1, a2, _ = _row(entry(family, ROW_SCORE), y, size, eta, aux)
-    return a0, a1, a2
+    return score_from(ROW_SCORE, family, y, size, eta, aux)
 
 
 @inner

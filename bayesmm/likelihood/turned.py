@@ -38,6 +38,6 @@ def turned_products(turn: Floats, A: Floats, z: Floats, start: Ints, columns: In
     return squares[:, None, None], turn.T @ z, starts, np.tile(own, G), coupling
 
 
-def of_levels(turn: Floats | None, effects: Floats) -> Floats:
-    """Return the effects of the levels, (draws, G, 1), of those of f."""
-    return effects if turn is None else np.einsum("gf,sfq->sgq", turn, effects, optimize=True)
+def of_levels(turn: Floats, effects: Floats) -> Floats:
+    """Return the effects of the levels, (draws, G, 1), of those of f, (draws, G, 1)."""
+    return np.einsum("gf,sfq->sgq", turn, effects, optimize=True)

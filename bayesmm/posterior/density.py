@@ -72,11 +72,11 @@ def mode(values: np.ndarray, support: tuple[float, float] = REAL_SUPPORT, ess: f
     return at_bound[0] if at_bound else top
 
 
-def level_share(values: np.ndarray, support: tuple[float, float], point: float, ess: float = math.nan) -> float:
+def flat_share(values: np.ndarray, support: tuple[float, float], point: float, ess: float = math.nan) -> float:
     """Return the least density between a bound and a point, as a share of its greatest height.
 
-    Where it is near 1 the density is level from the bound to the point: anything there may be called its mode, which
-    is placed by chance, where the height is not. In level posteriors of an sd with 1,100 to 2,400 effective draws (9
+    Where it is near 1 the density is flat from the bound to the point: anything there may be called its mode, which
+    is placed by chance, where the height is not. In flat posteriors of an sd with 1,100 to 2,400 effective draws (9
     data sets with 6 seeds each) the Monte Carlo error of the share was 0.02.
 
     Parameters

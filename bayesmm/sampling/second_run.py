@@ -97,10 +97,7 @@ def longer(
     try:
         with working("sampling again, for longer", say):
             found = again(settings | {"draws": LONGER * draws, "target_accept": record["target_accept"]})
-    except (
-        KeyboardInterrupt,
-        ValueError,
-    ):  # before its first draw, or too many for memory; those of the first are there
+    except (KeyboardInterrupt, ValueError):  # before its first draw, or too many; the draws of the first run are there
         found = None
     if found is None or json.loads(found.attrs["bayesmm"])["interrupted"]:
         return recorded(tree, longer=was | {"dropped": "was stopped"})

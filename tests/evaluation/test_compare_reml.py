@@ -11,7 +11,7 @@ from scipy import stats
 from bayesmm.design.parameters import Parameter, variance_parameters
 from bayesmm.evaluation.compare_reml import COLUMNS
 from bayesmm.evaluation.compare_reml_verdicts import Row, judge, say_why
-from bayesmm.posterior.density import CORR_SUPPORT, REAL_SUPPORT, SD_SUPPORT, density, level_share, mode
+from bayesmm.posterior.density import CORR_SUPPORT, REAL_SUPPORT, SD_SUPPORT, density, flat_share, mode
 from bayesmm.posterior.point_estimates import at_bound, confounded, singular_parts
 
 SD = Parameter("sd", "sd_g[Intercept]", 0, (0,))
@@ -58,19 +58,19 @@ def test_mode_is_near_the_mode_of_the_law(law, truth, support):
     assert abs(mode(draws, support) - truth) < 0.21 * draws.std()
 
 
-def test_a_density_that_is_level_from_its_bound_is_known_by_its_height():
+def test_a_density_that_is_flat_from_its_bound_is_known_by_its_height():
     """Of a half-normal it is exp(-x^2 / 2), whichever draws place its mode; of a gamma(4) 0 at its bound."""
     for seed in range(6):
         half = np.abs(np.random.default_rng(seed).normal(size=1500))
-        assert level_share(half, SD_SUPPORT, 0.1) > 0.9  # 3 Monte Carlo errors of 0.02 below 0.995 and rounded peaks
-        assert level_share(half, SD_SUPPORT, 1.0) == pytest.approx(np.exp(-0.5), abs=0.09)
-        assert level_share(1 - half / 20, CORR_SUPPORT, 0.995) > 0.9
-        assert level_share(half / 20 - 1, CORR_SUPPORT, -0.995) > 0.9
+        assert flat_share(half, SD_SUPPORT, 0.1) > 0.9  # 3 Monte Carlo errors of 0.02 below 0.995 and rounded peaks
+        assert flat_share(half, SD_SUPPORT, 1.0) == pytest.approx(np.exp(-0.5), abs=0.09)
+        assert flat_share(1 - half / 20, CORR_SUPPORT, 0.995) > 0.9
+        assert flat_share(half / 20 - 1, CORR_SUPPORT, -0.995) > 0.9
     gamma = stats.gamma(4).rvs(4000, random_state=np.random.default_rng(1))
-    assert level_share(gamma, SD_SUPPORT, 3.0) < 0.1  # the estimate at the mode, and nothing level below it
-    assert np.isnan(level_share(gamma + 50, SD_SUPPORT, 53.0))  # no bound is near
-    assert np.isnan(level_share(gamma, REAL_SUPPORT, 3.0)) and np.isnan(level_share(gamma, SD_SUPPORT, np.nan))
-    assert np.isnan(level_share(gamma, SD_SUPPORT, 100.0)) and np.isnan(level_share(np.full(9, 2.5), SD_SUPPORT, 2.5))
+    assert flat_share(gamma, SD_SUPPORT, 3.0) < 0.1  # the estimate at the mode, and nothing flat below it
+    assert np.isnan(flat_share(gamma + 50, SD_SUPPORT, 53.0))  # no bound is near
+    assert np.isnan(flat_share(gamma, REAL_SUPPORT, 3.0)) and np.isnan(flat_share(gamma, SD_SUPPORT, np.nan))
+    assert np.isnan(flat_share(gamma, SD_SUPPORT, 100.0)) and np.isnan(flat_share(np.full(9, 2.5), SD_SUPPORT, 2.5))
 
 
 def test_mode_of_a_density_that_falls_from_its_bound_is_the_bound():
@@ -176,15 +176,15 @@ def test_priors_and_the_tail_about_the_mode_that_they_make_are_the_priors_pull()
     assert verdict(**MOVED | {"map": 0.0223, "mode": 0.0223}) == "disagree"  # the priors pull the other way
 
 
-def test_a_posterior_that_is_level_from_its_bound_to_the_estimate_is_skewed_wherever_its_mode_falls():
+def test_a_posterior_that_is_flat_from_its_bound_to_the_estimate_is_skewed_wherever_its_mode_falls():
     """A small sd of counts: nothing else of the row may decide, as its mode did by chance."""
     level = dict(point=0.012, reml=0.011, map=0.0, mean=0.101, median=0.091, sd=0.069, lower=0.005, upper=0.26)
-    assert {verdict(**level, mode=mode, level=0.96) for mode in (0.0, 0.035, 0.075, 0.13)} == {"skew"}
+    assert {verdict(**level, mode=mode, flat=0.96) for mode in (0.0, 0.035, 0.075, 0.13)} == {"skew"}
     assert {verdict(**level, mode=mode) for mode in (0.035, 0.075)} == {"skew", "disagree"}  # as it was
-    assert verdict(**level, mode=0.075, level=0.8) == "disagree"
+    assert verdict(**level, mode=0.075, flat=0.8) == "disagree"
     far = dict(level, mean=0.14, median=0.13)  # farther than a mean of any such density
-    assert verdict(**far, mode=0.075, level=0.96) == "disagree"
-    row = dataclasses.replace(AGREEING, **level, mode=0.075, level=0.96)
+    assert verdict(**far, mode=0.075, flat=0.96) == "disagree"
+    row = dataclasses.replace(AGREEING, **level, mode=0.075, flat=0.96)
     assert "flat from its bound to REML's 0.012" in say_why(row, judge(row))
 
 
