@@ -281,6 +281,8 @@ def test_ranks_that_are_not_uniform_fail_where_other_data_sets_have_them_too(mon
     assert found.ok == ok and len(found.numbers["ranks"]["sigma"]) == len(found.numbers["again"]["sigma"]) == 30
     assert "in as many others" in found.words and "in as many other data sets" in page._of_ranks(found)
     assert bool(run.waiting([("calibration", "gaussian")], Settings(simulations=30), tmp_path)) != ok
+    more = run.do(("calibration", "gaussian"), Settings(simulations=40), tmp_path).numbers
+    assert len(more["ranks"]["sigma"]) == 40 and len(more.get("again", {"sigma": range(40)})["sigma"]) == 40
 
 
 def test_an_error_is_a_cell_that_failed(monkeypatch, tmp_path):
