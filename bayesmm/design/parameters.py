@@ -268,6 +268,13 @@ def free_auxiliaries(design) -> tuple:
     return tuple(own for own in design.family.parameters if own.name not in design.residual.given)
 
 
+def ends_by_response(design) -> dict[str, tuple[float, float]]:
+    """Return the ends that responses set to parameters of the family that are one number for all rows."""
+    moved = {part.formula for part in design.residual.formulas}
+    bounded = [own for own in free_auxiliaries(design) if own.within is not None and own.name not in moved]
+    return {own.name: own.within(design.seen) for own in bounded if len(design.seen)}
+
+
 def coefficients(design) -> list[Parameter]:
     """Return the fixed effects in the order of X."""
     return [Parameter("coefficient", coefficient_label(name), -1, (j,)) for j, name in enumerate(design.coefficients)]

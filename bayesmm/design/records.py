@@ -186,6 +186,12 @@ class Design:
         return self.trials if self.limits is None else self.limits.size
 
     @property
+    def seen(self) -> np.ndarray:
+        """The responses that are known exactly and count, (m,)."""
+        counts = np.ones(self.n, dtype=bool) if self.weights is None else self.weights > 0
+        return self.y[counts if self.limits is None else counts & ~self.limits.censored]
+
+    @property
     def row_data(self) -> dict[str, np.ndarray]:
         """What the density of a row has besides its response, (n,) each, by what it is called in a graph.
 

@@ -37,6 +37,8 @@ class Auxiliary:
         What a table of standard deviations says beside a sigma that is none.
     bounds : (float, float)
         What it is between: above 0 if not given, between two numbers, or any real number.
+    within : callable or None
+        The ends that responses set to it, y -> (low, high), where these are inside `bounds`.
     relative : bool
         Whether it is 1 where the columns of its formula are 0, and 1 without a formula: no parameter of the model.
     chosen : bool
@@ -54,6 +56,7 @@ class Auxiliary:
     limit_at: float = math.inf
     label: str = ""
     bounds: tuple[float, float] = POSITIVE_VALUES
+    within: Callable[[Array], tuple[float, float]] | None = None
     of: Callable[[Array], Array] | None = None
     relative: bool = False
     chosen: bool = False

@@ -55,9 +55,14 @@ def start(y: Array, mu: Array) -> Array:
     return np.array([spread if np.isfinite(spread) and spread > 0 else 1.0, ndt])
 
 
+def _below_all(y: Array) -> tuple[float, float]:
+    """Return what ndt is between."""
+    return 0.0, float(np.min(y))
+
+
 def _prior(y: Array) -> Mapping[str, float]:
     """Return the ends of a uniform prior, up to the smallest response."""
-    return {"lower": 0.0, "upper": float(np.min(y))}
+    return dict(zip(("lower", "upper"), _below_all(y), strict=True))
 
 
 def _on_log(mean: None, aux: Array) -> Array:
@@ -132,7 +137,7 @@ def graph_tails(link: str, y: Tensor, eta: Tensor, aux: Sequence[Tensor]) -> tup
 
 
 NDT = Auxiliary(
-    "ndt", r"\tau", "Uniform", _prior, "(below all responses)", limit="lognormal", limit_at=0.0
+    "ndt", r"\tau", "Uniform", _prior, "(below all responses)", limit="lognormal", limit_at=0.0, within=_below_all
 )  # fmt: skip
 
 family = Family(

@@ -15,6 +15,7 @@ derivatives with respect to them.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ ASCENDING = (ABOVE, RISE)
 LOGISTIC = (INTERVAL, STRETCHED)
 LOG_2 = math.log(2.0)
 LEAST_RISE = 1e-6  # of a start: ascending parameters are apart
+NOTHING: Mapping[str, tuple[float, float]] = MappingProxyType({})
 AT_END = 1e-12  # share of an interval that a start keeps away from its ends, where the coordinate is infinite
 # A correlation of 1 - 1e-15 is a coordinate of 17: the arc tangent of what rounds to 1 is cut there.
 LARGEST_CORRELATION = 1 - 1e-15
@@ -94,6 +96,7 @@ def coordinates(
     ascending: Collection[str] = (),
     signed: Collection[str] = (),
     stretched: Collection[str] = (),
+    within: Mapping[str, tuple[float, float]] = NOTHING,
 ) -> Coordinates:
     """Return the coordinates of a model.
 
@@ -116,6 +119,9 @@ def coordinates(
         Places of those of `positive` that are their own coordinate where there is no Jacobian, since they may be 0.
     stretched : collection of str
         Places of those with a uniform prior that are moved by the logit there too.
+    within : mapping of place to (float, float)
+        The ends outside of which the likelihood of a parameter is 0, whatever its prior: between two of them it is
+        moved to the real line, so that a sampler never meets the wall.
 
     Raises
     ------
@@ -142,7 +148,7 @@ def coordinates(
             chosen = ABOVE if jacobian else RISE
         else:
             chosen = None if jacobian else SIGNED if place in signed else STRETCHED if place in stretched else kind
-        scalars.append(_scalar(priors[place], end, chosen))
+        scalars.append(_scalar(priors[place], end, chosen, within.get(place)))
         end += scalars[-1][1] >= 0
     scalars += [_scalar(Prior("Flat"), end + k, REAL) for k in range(effects)]
     end += effects
@@ -175,14 +181,24 @@ def partial_correlations(block: Block) -> list[tuple[int, int, float]]:
     ]
 
 
-def _scalar(prior: Prior, end: int, kind: int | None) -> tuple:
+def _scalar(prior: Prior, end: int, kind: int | None, within: tuple[float, float] | None = None) -> tuple:
     """Return kind, place in x, code, on_variance, ends, numbers and log constant of one parameter."""
     if prior.distribution == "Fixed":
         return FIXED, -1, 0, 0, (prior.parameters["value"],) * 2, (0.0,) * 3, 0.0
     code, numbers, constant = prior_row(prior)
+    ends = ends_within(prior, within)
     if kind is None:
-        kind = {"positive": LOG, "interval": INTERVAL}.get(prior.support, REAL)
-    return kind, end, code, int(prior.on == "variance"), support_ends(prior), (*numbers, 0.0, 0.0, 0.0)[:3], constant
+        kind = INTERVAL if math.isfinite(ends[1] - ends[0]) else LOG if prior.support == "positive" else REAL
+    return kind, end, code, int(prior.on == "variance"), ends, (*numbers, 0.0, 0.0, 0.0)[:3], constant
+
+
+def ends_within(prior: Prior, within: tuple[float, float] | None) -> tuple[float, float]:
+    """Return the ends of a prior's support inside of others, if any; of the prior alone where nothing is in both."""
+    low, high = support_ends(prior)
+    if within is None:
+        return low, high
+    narrower = max(low, within[0]), min(high, within[1])
+    return narrower if narrower[0] < narrower[1] else (low, high)
 
 
 def support_ends(prior: Prior) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmm.design.parameters import sd_places
+from bayesmm.design.parameters import ends_by_response, sd_places
 from bayesmm.design.records import Block, Design
 from bayesmm.design.term_basis import TermBases
 from bayesmm.likelihood.coordinates import Coordinates, coordinates
@@ -126,7 +126,9 @@ def generalised_coordinates(
     ascending, structure = own.labels[first + 1 : last], generalised_structure(design)
     further = structure.names[len(own.labels) :]
     stretched = [name for name in further if name not in structure.signed and priors[name].support == "interval"]
-    options = dict(ascending=ascending, signed=structure.signed, stretched=stretched)
+    options = dict(
+        ascending=ascending, signed=structure.signed, stretched=stretched, within=ends_by_response(design)
+    )  # fmt: skip
     given = structure.blocks, priors, structure.names, places
     c = coordinates(*given, jacobian=jacobian, effects=effects, **options)
     if ascending and len({priors[label] for label in own.labels[first:last]}) == 1:

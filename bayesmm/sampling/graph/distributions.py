@@ -15,6 +15,7 @@ from pytensor.tensor import TensorVariable
 
 from bayesmm.design.parameters import is_coefficient
 from bayesmm.errors import PriorError
+from bayesmm.likelihood.coordinates import ends_within, support_ends
 from bayesmm.priors.distributions import DISTRIBUTIONS
 from bayesmm.priors.prior import Prior, function_name
 from bayesmm.sampling.graph.own_priors import IMPROPER, check_variable
@@ -50,7 +51,13 @@ PYMC: Mapping[str, Callable[..., TensorVariable]] = MappingProxyType(
 
 
 def scalar(
-    name: str, place: str, prior: Prior, shift: TensorVariable | None = None, *, real: bool = False
+    name: str,
+    place: str,
+    prior: Prior,
+    shift: TensorVariable | None = None,
+    *,
+    real: bool = False,
+    within: tuple[float, float] | None = None,
 ) -> TensorVariable:
     """Add one parameter to the model in context.
 
@@ -63,6 +70,8 @@ def scalar(
         What the variable has more than the parameter that the prior is of: the prior's location moves by it.
     real : bool
         Whether it may have any value, as coefficients may; not only positive ones.
+    within : (float, float), optional
+        The ends outside of which the likelihood is 0: a sampler stays inside of them, a draw from the prior need not.
 
     Returns
     -------
@@ -77,7 +86,7 @@ def scalar(
     parameters = {key: _double(value) for key, value in prior.parameters.items()}
     if shift is not None:
         parameters |= {key: parameters[key] + shift for key in DISTRIBUTIONS[prior.distribution].location}
-    return _known(name, prior, parameters, None)
+    return _known(name, prior, parameters, None, within)
 
 
 def vector(
@@ -193,12 +202,25 @@ def _double(value: float | Sequence[float]) -> np.ndarray:
     return np.asarray(value, dtype=np.float64)
 
 
-def _known(name: str, prior: Prior, parameters: Mapping, dims: tuple[str, ...] | None) -> TensorVariable:
-    make = PYMC[prior.distribution]
+def _known(
+    name: str,
+    prior: Prior,
+    parameters: Mapping,
+    dims: tuple[str, ...] | None,
+    within: tuple[float, float] | None = None,
+) -> TensorVariable:
+    make, given = PYMC[prior.distribution], {**parameters, **_inside(prior, within), "dims": dims}
     if prior.on == "variance":
-        variance = make(squared_name(name), **parameters, dims=dims)
-        return _named(name, pt.sqrt(variance), dims)
-    return make(name, **parameters, dims=dims)
+        return _named(name, pt.sqrt(make(squared_name(name), **given)), dims)
+    return make(name, **given)
+
+
+def _inside(prior: Prior, within: tuple[float, float] | None) -> dict[str, object]:
+    """Return what makes a variable stay between two ends that its support does not have, and start in their middle."""
+    ends = ends_within(prior, within)
+    if ends == support_ends(prior) or not np.isfinite(ends).all():
+        return {}
+    return {"default_transform": pm.distributions.transforms.Interval(*ends), "initval": sum(ends) / 2}
 
 
 def _named(name: str, value: TensorVariable, dims: tuple[str, ...] | None = None) -> TensorVariable:

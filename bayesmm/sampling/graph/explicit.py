@@ -17,6 +17,7 @@ from pytensor.tensor import TensorVariable
 from bayesmm.design.parameters import (
     INTERCEPT_AT_MEANS,
     INTERCEPT_AT_ZERO,
+    ends_by_response,
     part_parameters,
     residual_dim,
     residual_labels,
@@ -193,8 +194,9 @@ def add_own(
         columns are 0. Parameters with a formula are those of the prior's design, in both.
     """
     bases = prior_bases(design, priors)
-    at_means = _at_means(design, bases)
-    own = {name: scalar(f"{INTERNAL}{name}" if name in at_means else name, name, priors[name]) for name in names}
+    at_means, within = _at_means(design, bases), ends_by_response(design)
+    called = {name: f"{INTERNAL}{name}" if name in at_means else name for name in names}
+    own = {name: scalar(called[name], name, priors[name], within=within.get(name)) for name in names}
     found = {each.name: _residual_vector(each, priors, each.name in at_means) for each in design.residual.parameters}
     reported, values = own_at_zero(design, bases, own, found, pt)
     for name, value in reported.items():
