@@ -17,7 +17,7 @@ from bayesmm.design.groups import learn_grouping, safe_names
 from bayesmm.design.members import members_block
 from bayesmm.design.parameters import MEAN, of_parameter, of_response, residual_names
 from bayesmm.design.records import Block
-from bayesmm.design.relations import Matrix, relation_of
+from bayesmm.design.related_levels import Matrix, relation_of
 from bayesmm.design.residual.structure import Residuals
 from bayesmm.design.smooth_rows import Curve, curves
 from bayesmm.design.spec import Grouping

@@ -21,7 +21,7 @@ from bayesmm.design.members import LEVEL, expanded_columns, member_weights
 from bayesmm.design.ordered import by_category, check_identified, check_thresholds
 from bayesmm.design.reading import Outcome, Read, check_arguments, offset, read, response, weigh
 from bayesmm.design.records import Design
-from bayesmm.design.relations import Matrix
+from bayesmm.design.related_levels import Matrix
 from bayesmm.design.remarks import remarks
 from bayesmm.design.residual.known_covariance import of_rows as matrix_of_rows
 from bayesmm.design.residual.structure import Residuals

@@ -1,24 +1,16 @@
-"""Covariance matrices of levels, or of rows, as a user gives them: labelled tables, and pedigrees.
-
-A pedigree gives the relationship matrix A by the tabular method (Henderson 1976, Biometrics 32; Mrode 2014, Linear
-Models for the Prediction of Animal Breeding Values, section 2.2): with the parents before their offspring, a_ij =
-(a_j,sire + a_j,dam) / 2 and a_ii = 1 + a_sire,dam / 2, unknown parents counting 0.
-"""
+"""Covariance matrices of levels, or of rows, as a user gives them: labelled tables, and pedigrees."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 
-from bayesmm.design.frames import open_table
-from bayesmm.design.relations import Array, Matrix
-from bayesmm.design.variables import NUMERIC, observed_levels, read_variable
+from bayesmm.design.pedigrees import is_pedigree, read_pedigree
+from bayesmm.design.related_levels import Matrix
+from bayesmm.design.relations import Array
 from bayesmm.errors import DataError, listing, suggest
 
-PEDIGREE = ("id", "sire", "dam")
-UNKNOWN = ("0", "NA", "")  # a parent's label, besides a missing value, that stands for none
 SYMMETRIC = 1e-8  # relative: matrices are given with a few digits
-MOST = 3000  # labels: the matrices are dense
 
 
 def read_matrices(
@@ -65,8 +57,8 @@ def _read(name: str, frame: object, in_order: bool | None = None) -> Matrix:
             or_else = "or an array" if in_order else "which rows = names the column of"
         raise DataError(f"matrices[{name!r}] is a {kind}; expected a table with the labels as columns, {or_else}")
     columns = [str(column) for column in columns]
-    if set(PEDIGREE) <= {column.lower() for column in columns} and in_order is None:
-        return _pedigree(name, frame)
+    if is_pedigree(columns) and in_order is None:
+        return Matrix(*read_pedigree(name, frame))
     index = getattr(frame, "index", None)  # of pandas
     values = np.asarray(frame.to_numpy() if hasattr(frame, "to_numpy") else frame)
     rows = columns if index is None else [str(label) for label in index]
@@ -96,60 +88,3 @@ def _check(name: str, columns: list[str], rows: list[str], values: Array) -> Non
     if sorted(rows) != sorted(columns):
         odd = next(label for label in [*rows, *columns] if label not in columns or label not in rows)
         raise DataError(f"matrices[{name!r}] has other labels of its rows than of its columns (the first is {odd!r})")
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# pedigrees
-
-
-def _pedigree(name: str, frame: object) -> Matrix:
-    """Return the relationship matrix of a table with the columns id, sire and dam."""
-    table, found, kinds = open_table(frame), {}, {}
-    for j, column in enumerate(map(str, frame.columns)):
-        if column.lower() in PEDIGREE:
-            variable = read_variable(column, table.read(j))[0]
-            seen = observed_levels(variable)
-            found[column.lower()] = [None if code < 0 else seen.labels[code] for code in seen.codes]
-            kinds[column.lower()] = variable.kind in NUMERIC and any(one not in UNKNOWN for one in seen.labels)
-    for parent in ("sire", "dam"):
-        if kinds[parent] and not kinds["id"]:
-            raise DataError(
-                f"in the pedigree matrices[{name!r}], {parent} holds numbers and id text; expected the parents' ids"
-            )
-    ids, parents = found["id"], list(zip(found["sire"], found["dam"], strict=True))
-    parents = [tuple(None if one in UNKNOWN else one for one in pair) for pair in parents]
-    if None in ids:
-        raise DataError(f"the pedigree matrices[{name!r}] has rows without an id")
-    if len(set(ids)) < len(ids):
-        twice = next(one for one in ids if ids.count(one) > 1)
-        raise DataError(f"the pedigree matrices[{name!r}] has the id {twice!r} twice")
-    known = dict(zip(ids, parents, strict=True))
-    founders = {one for pair in parents for one in pair if one is not None and one not in known}
-    known = dict.fromkeys(sorted(founders), (None, None)) | known
-    if len(known) > MOST:
-        raise DataError(f"the pedigree matrices[{name!r}] has {len(known):,} animals; at most {MOST:,} are possible")
-    order = _parents_first(name, known)
-    return Matrix(tuple(order), _relationship(order, known))
-
-
-def _parents_first(name: str, known: Mapping[str, tuple]) -> list[str]:
-    order, done, waiting = [], set(), list(known)
-    while waiting:
-        ready = [one for one in waiting if all(parent is None or parent in done for parent in known[one])]
-        if not ready:
-            raise DataError(f"in the pedigree matrices[{name!r}], {waiting[0]!r} is among its own ancestors")
-        order += ready
-        done.update(ready)
-        waiting = [one for one in waiting if one not in done]
-    return order
-
-
-def _relationship(order: Sequence[str], known: Mapping[str, tuple]) -> Array:
-    """Return A of animals, parents first, (m, m)."""
-    place, A = {one: i for i, one in enumerate(order)}, np.zeros((len(order), len(order)))
-    for i, one in enumerate(order):
-        parents = [place[parent] for parent in known[one] if parent is not None]
-        if parents:
-            A[i, :i] = A[:i, i] = 0.5 * A[parents, :i].sum(axis=0)
-        A[i, i] = 1 + (0.5 * A[parents[0], parents[1]] if len(parents) == 2 else 0.0)
-    return A

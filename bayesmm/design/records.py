@@ -23,7 +23,7 @@ from bayesmm.runtime.messages import Message
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayesmm.design.relations import Relation
+    from bayesmm.design.related_levels import Relation
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,127 +5,24 @@ Henderson 1976, Biometrics 32). The likelihood takes the factor as one level wit
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from bayesmm.design.covariance.structure import Covariance, Entry, Part
+from bayesmm.design.related_levels import Members, Relation
 from bayesmm.design.residual.structure import lies_within, residual_weights, typical_weight
 from bayesmm.design.summed import is_summed
 from bayesmm.design.term_basis import TermBases, untouched
-from bayesmm.errors import DataError, listing
+from bayesmm.errors import DataError
 
 Array = np.ndarray
 
 MOST_TURNED = 2000  # levels; a dense eigenvalue problem of their size takes seconds
 MOST_COUPLED = 1e8  # multiply-adds of an evaluation with other factors: 0.1 s
+MOST_SPARSE = 2e9  # the same with so many levels that there is no other way
 ONE_LEVEL = "known"  # the name of the covariance among the columns of a block that `expanded` made
-
-
-@dataclass(frozen=True, eq=False)
-class Matrix:
-    """A covariance matrix of labels, as it was given.
-
-    Attributes
-    ----------
-    labels : tuple of str, length m
-    values : (m, m) float64
-    named : bool
-        False of an array, or of rows in their order: the labels are the places.
-    """
-
-    labels: tuple[str, ...]
-    values: Array
-    named: bool = True
-
-    @cached_property
-    def ends(self) -> tuple[float, float]:
-        """The smallest and the largest eigenvalue: every design of new responses asks for them."""
-        found = np.linalg.eigvalsh(self.values)
-        return float(found[0]), float(found[-1])
-
-
-@dataclass(frozen=True, eq=False)
-class Relation:
-    """The known covariance of a block's levels.
-
-    Attributes
-    ----------
-    name : str
-        Of the matrix.
-    K : (G, G) float64
-    """
-
-    name: str
-    K: Array
-
-    @cached_property
-    def root(self) -> Array:
-        """L, (G, G), lower triangular, with L L' = K."""
-        return np.linalg.cholesky(self.K)
-
-    def taken(self, levels: Array) -> "Relation":
-        """Return that of some of the levels."""
-        return replace(self, K=self.K[np.ix_(levels, levels)])
-
-
-def relation_of(name: str, group: str, matrix: Matrix, levels: Sequence[str]) -> Relation:
-    """Return the covariance of a factor's levels, which a matrix has by their labels.
-
-    Raises
-    ------
-    DataError
-        It lacks a level, or is not positive definite.
-    """
-    place = {label: i for i, label in enumerate(matrix.labels)}
-    missing = [level for level in levels if level not in place]
-    if missing:
-        has = listing(map(repr, matrix.labels), limit=3)
-        raise DataError(
-            f"matrices[{name!r}] has no row for {len(missing):,} of the {len(levels):,} levels of '{group}' "
-            f"({listing(map(repr, missing), limit=3)}); its labels are {has}"
-        )
-    at = [place[level] for level in levels]
-    K = matrix.values[np.ix_(at, at)]
-    lowest, largest = np.linalg.eigvalsh(K)[[0, -1]]
-    if not lowest > len(K) * np.finfo(float).eps * largest:
-        raise DataError(
-            f"matrices[{name!r}] is not positive definite for the levels of '{group}': its smallest eigenvalue is "
-            f"{lowest:.3g}; two levels may be the same, or the matrix may be a precision or a distance"
-        )
-    return Relation(name, K)
-
-
-def given_relatives(relation: Relation, matrix: Matrix, levels: Sequence[str], new: Sequence[str]):
-    """Return what the effects of the levels of a fit say of those of others that the matrix has.
-
-    Parameters
-    ----------
-    relation : Relation
-        Of the levels of the fit, (G,).
-    matrix : Matrix
-        As it was given.
-    levels, new : sequences of str
-        Those of the fit, and the others, (m,).
-
-    Returns
-    -------
-    W : (m, G) float64
-        Their mean given the effects b of the fit is W b.
-    root : (m, m) float64
-        R R' is their covariance matrix then, over the variance of the effects.
-    """
-    place = {label: i for i, label in enumerate(matrix.labels)}
-    own, others = [place[level] for level in levels], [place[label] for label in new]
-    across = matrix.values[np.ix_(others, own)]
-    W = np.linalg.solve(relation.K, across.T).T
-    lengths, vectors = np.linalg.eigh(matrix.values[np.ix_(others, others)] - W @ across.T)
-    return W, vectors * np.sqrt(np.maximum(lengths, 0.0))  # a level may be known exactly from the others
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# as a block of one level
 
 
 def is_related(design) -> bool:
@@ -136,17 +33,43 @@ def is_related(design) -> bool:
 def is_turned(design) -> bool:
     """Return whether the posterior of a Gaussian design takes its related levels as independent ones.
 
-    See `bayesmm.likelihood.turned`: one block is related, which has one column, and residuals are independent, with no
-    parameter besides sigma. All effects of other blocks meet all of its levels, in dense matrices.
+    See `bayesmm.likelihood.turned`; this is for up to some thousand levels.
     """
-    related = [block for block in design.blocks if block.relation is not None]
+    return _leads(design, MOST_COUPLED) and len(related_blocks(design)[0].levels) <= MOST_TURNED
+
+
+def is_sparse(design) -> bool:
+    """Return whether it takes them by the sparse inverse of their covariance, which a pedigree gives.
+
+    See `bayesmm.likelihood.pedigrees`.
+    """
+    return _leads(design, MOST_SPARSE) and not is_turned(design) and is_of_pedigree(design)
+
+
+def is_of_pedigree(design) -> bool:
+    """Return whether the related levels are animals of a pedigree."""
+    return isinstance(related_blocks(design)[0].relation.given, Members)
+
+
+def related_blocks(design) -> list:
+    """Return the blocks whose levels have a known covariance."""
+    return [block for block in design.blocks if block.relation is not None]
+
+
+def _leads(design, most: float) -> bool:
+    """Return whether the effects of a Gaussian design's related levels can be integrated out first of all.
+
+    One block is related, which has one column, and residuals are independent, with no parameter besides sigma. All
+    effects of other blocks meet all of its levels, in dense matrices: `most` multiply-adds in an evaluation.
+    """
+    related = related_blocks(design)
     if len(related) != 1 or not design.family.gaussian or is_summed(design):
         return False
     if design.residual.estimated or design.residual.correlated is not None or design.residual.known is not None:
         return False
     G, others = len(related[0].levels), [block for block in design.blocks if block.relation is None]
     m = sum(len(block.levels) * len(block.columns) for block in others)
-    return len(related[0].columns) == 1 and G <= MOST_TURNED and m**2 * (G + 2 * m) <= MOST_COUPLED
+    return len(related[0].columns) == 1 and m**2 * (G + 2 * m) <= most
 
 
 def unrelated(design):
@@ -233,6 +156,15 @@ def over_levels(block, b: Array) -> Array:
     return b if block.relation is None else block.relation.root @ b
 
 
+def drawn_effects(block, rng: np.random.Generator, L: Array) -> Array:
+    """Return random effects of all levels, (G, q), whose covariance within a level is L L'."""
+    own = None if block.relation is None else block.relation.given
+    if isinstance(own, Members):
+        family = own.family
+        return family.pedigree.drawn(rng.standard_normal((family.pedigree.m, len(L))))[family.at] @ L.T
+    return over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
+
+
 def over_levels_again(block, b: Array) -> Array:
     """Return the effects that are independent between levels, (G, q), of those that `over_levels` gives."""
     return b if block.relation is None else np.linalg.solve(block.relation.root, b)
@@ -247,12 +179,12 @@ def by_levels(design, modes: Sequence[Array], conditional: Sequence[Array]) -> t
 
 def columns_of_rows(block) -> Array:
     """Return Z, (n, q), times the root of the level's own entry in K, so that z'Sigma z is the variance of each row."""
-    return block.Z if block.relation is None else block.Z * np.sqrt(np.diag(block.relation.K)[block.index])[:, None]
+    return block.Z if block.relation is None else block.Z * np.sqrt(block.relation.variances[block.index])[:, None]
 
 
 def mean_variance(block) -> float:
     """Return the mean entry in the diagonal of K over the rows: the variance of a typical level over s^2."""
-    return 1.0 if block.relation is None else float(np.diag(block.relation.K)[block.index].mean())
+    return 1.0 if block.relation is None else float(block.relation.variances[block.index].mean())
 
 
 def expanded_bases(design, bases: TermBases) -> TermBases:

@@ -15,7 +15,7 @@ from bayesmm.formula.formula import Expr, Formula
 
 if TYPE_CHECKING:
     from bayesmm.design.contrasts import GivenContrasts
-    from bayesmm.design.relations import Matrix
+    from bayesmm.design.related_levels import Matrix
     from bayesmm.design.state import State, Transforms
 
 

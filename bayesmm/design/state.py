@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from bayesmm.design.bases import Basis
 from bayesmm.design.coding import Levels
 from bayesmm.design.contrasts import GivenContrasts
-from bayesmm.design.relations import Matrix
+from bayesmm.design.related_levels import Matrix
 from bayesmm.design.smooths import Smooth
 from bayesmm.design.variables import Variable
 from bayesmm.formula.formula import Expr

@@ -17,7 +17,7 @@ import numpy as np
 from bayesmm.design.covariance.structure import coordinates_of, searched
 from bayesmm.design.parameters import INTERCEPT_AT_MEANS, residual_labels, sd_places
 from bayesmm.design.records import Design
-from bayesmm.design.relations import collapsed, expanded, expanded_bases, is_related
+from bayesmm.design.relations import collapsed, expanded, expanded_bases, is_related, is_sparse, is_turned
 from bayesmm.design.residual.structure import values_by_label
 from bayesmm.design.summed import sd
 from bayesmm.design.term_basis import TermBases
@@ -124,6 +124,8 @@ def marginal_mode(design: Design, priors: Priors, start: Mapping[str, float] | N
     point = _point(goal, integrated, priors, optimum, value)
     if not is_related(design):
         return reported(point, design, integrated.bases)
+    if is_sparse(design):
+        return replace(reported(point, design, integrated.bases), coordinates=None)
     return collapsed(reported(point, expanded(design), expanded_bases(design, integrated.bases)), design, SINGULAR)
 
 
@@ -303,7 +305,7 @@ def _point(goal: Goal, integrated: Integrated, priors: Priors, optimum: Optimum,
     scale = np.ones(1) if "sigma" in own else at.positive
     packed, sigma, prior = relative(terms(integrated), at._replace(positive=scale))
     whole, all_packed = problem, packed
-    if is_related(design):  # sought with turned levels, reported of the levels themselves
+    if is_turned(design):  # sought with turned levels, reported of the levels themselves
         given = problem.fixed, problem.response, problem.basis, problem.origin, problem.log_det
         whole = reduced(expanded(design), *given)
         all_packed, design = packed_of_levels(problem, packed, whole), whole.design

@@ -13,7 +13,7 @@ import numpy as np
 
 from bayesmm.design.parameters import residual_parameters
 from bayesmm.design.records import Design
-from bayesmm.design.relations import collapsed, expanded, is_related, is_turned
+from bayesmm.design.relations import collapsed, expanded, is_related, is_sparse, is_turned
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
@@ -62,12 +62,13 @@ LARGE, FAR_STARTS, UNITS = 50.0, (1e2, 1e4, 1e6), 8
 
 def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, float] | None = None) -> Estimates:
     """Return the maximum of the REML or ML likelihood of a model with the gaussian family and the identity link."""
-    turned = is_turned(design) and design.residual.sigma != "known"  # where it is, the search below whitens the rows
-    if is_related(design) and not turned:
+    known = design.residual.sigma == "known"  # where it is, the search below whitens the rows
+    turned, sparse = is_turned(design) and not known, is_sparse(design) and not known
+    if is_related(design) and not (turned or sparse):
         return collapsed(maximize_gaussian(expanded(design), method, without_related(design, start)), design, SINGULAR)
     if weight_size(design) != 1.0:
         return at_weights(maximize_gaussian(with_weights_about_1(design), method, start_about_1(design, start)), design)
-    if design.residual.estimated or design.residual.sigma == "known":
+    if design.residual.estimated or known:
         return _with_residual(design, method, start)
     problem, reml = orthogonal_problem(design), method == "REML"
     search = _search(problem, reml)
@@ -84,6 +85,8 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     if turned:
         problem, x = in_levels(problem, x, orthogonal_problem(expanded(design)))
     point = _point(problem, method, x, sigma, Optimum(x, steepest, search.evaluations, n_starts), value)
+    if sparse:  # in the coordinates of the search levels would be independent
+        return replace(point, coordinates=None)
     return collapsed(point, design, SINGULAR) if turned else point
 
 
@@ -115,7 +118,7 @@ def _search(problem: Problem, reml: bool) -> Search:
         half = np.array([problem.gradient(row, theta) for row in H])
         return np.array([problem.gradient(row, theta) for row in half.T])
 
-    curved = len(cp.rest.z) >= CURVED_FROM and problem.n_packed <= MOST_PACKED
+    curved = len(cp.rest.z) >= CURVED_FROM and problem.n_packed <= MOST_PACKED and cp.kin is None
     return Search(criterion, curvature if curved else None)
 
 

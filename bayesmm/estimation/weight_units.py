@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from bayesmm.design.records import Design
-from bayesmm.design.relations import expanded, is_related
+from bayesmm.design.relations import expanded, is_related, is_sparse
 from bayesmm.design.residual.structure import typical_weight
 from bayesmm.design.summed import is_summed
 from bayesmm.estimation.estimates import Estimates
@@ -69,7 +69,7 @@ def _moved(point: Estimates, design: Design, by: float) -> Estimates:
 
 def _theta_scales(design: Design, scale: float) -> Floats:
     """Return what theta is to be multiplied by, (t,): `scale`, and 1 for parameters that are no sds."""
-    design = expanded(design) if is_related(design) else design
+    design = expanded(design) if is_related(design) and not is_sparse(design) else design
     problem = ResidualSearch(design).first if design.residual.estimated else orthogonal_problem(design)
     packed = np.concatenate([np.empty(0), *(np.full(q * q, scale) for q in problem.cp.q)])
     return theta_scales(problem, packed, scale)

@@ -165,7 +165,7 @@ def _by_predictor(block: Block, part: Part, names: Iterable[str]):
 def _same_relation(block: Block, other: Block) -> bool:
     if block.relation is None or other.relation is None:
         return block.relation is other.relation
-    return np.array_equal(block.relation.K, other.relation.K)
+    return block.relation.is_that_of(other.relation)
 
 
 def _holds(other: Block, whole: Part, block: Block, part: Part) -> bool:

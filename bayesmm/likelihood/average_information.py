@@ -79,7 +79,7 @@ def _in_covariance(T: Floats, slopes: Floats) -> Floats:
 @c_function(INT64(WORDS, *[DOUBLES] * 6))
 def information(w, T_, lam_, R_, vectors_, products_, slopes_):
     """Set y'P V_i P V_j P y and y'P V_i P y for each pair and each entry of T, with sigma = 1."""
-    lead, rest, _, _, _ = read_cross_products(w)
+    lead, rest, _, _, _, _ = read_cross_products(w)
     q = lead.A.shape[1]
     m, p, length = rest_sizes(rest, q)
     T, R, vectors = carray(T_, (length,)), carray(R_, (m, m)), carray(vectors_, (3, m))

@@ -106,6 +106,7 @@ def recover(
             found = _drawn()(*pointers(cp.words, sizes, cp.pattern, z, *own))
         if found == 0:
             raise np.linalg.LinAlgError("a draw's penalised cross-products are not positive definite")
+    lead = lead if cp.kin is None else lead[:, cp.kin.levels]
     effects, end = [lead] if cp.order else [], 0
     for qk, Gk in zip(cp.q[1:], cp.n_levels[1:], strict=True):
         effects.append(rest[:, end : end + Gk * qk].reshape(n_draws, Gk, qk))

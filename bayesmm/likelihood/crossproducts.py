@@ -23,6 +23,7 @@ from bayesmm.likelihood.gaussian_data import CrossProductsData, Leading, Rest
 from bayesmm.likelihood.gaussian_lanes import MANY, MOST_COUPLED, in_lanes, lanes_derivatives, lanes_elimination
 from bayesmm.likelihood.packed import Floats, Ints, pack
 from bayesmm.likelihood.patterns import patterns
+from bayesmm.likelihood.sparse_levels import SPARSE, Kin
 from bayesmm.likelihood.turned import turned_products
 
 # Pairs of columns in one level from which on a product of matrices takes their place: 400 columns one by one took 1 s.
@@ -44,12 +45,15 @@ class Factor:
         G; every level from 0 to G - 1 occurs.
     turn : (G, G) float64 or None
         Where the levels are not independent: their effects are turn f with f that are. See ``turned``.
+    kin : Kin or None
+        Where they are not, and lead with the sparse inverse of their covariance. See ``sparse_levels``.
     """
 
     index: Ints
     Z: Floats
     n_levels: int
     turn: Floats | None = None
+    kin: Kin | None = None
 
     @property
     def size(self) -> int:
@@ -92,6 +96,8 @@ class CrossProducts:
     source : Source or None
         The rows, to which ``triangular`` goes back where cross-products have too few digits; None where they stay with
         the engine that holds them.
+    kin : Kin or None
+        What relates the levels of the leading factor, which are then all animals that it has.
     """
 
     leading: Leading
@@ -104,6 +110,7 @@ class CrossProducts:
     pattern: Ints
     z: Floats
     source: Source | None
+    kin: Kin | None = None
 
     @cached_property
     def largest(self) -> float:
@@ -129,11 +136,13 @@ class CrossProducts:
     @cached_property
     def words(self) -> Ints:
         """The leading factor, the rest and r'Wr as one vector of words: `gaussian_likelihood.relative` reads it."""
-        lead, lanes, functions = self.leading, np.zeros((0, 0, 0)), ()
+        lead, lanes, functions, kin = self.leading, np.zeros((0, 0, 0)), (), ()
         if self.side_by_side:
             lanes = in_lanes(lead.count, lead.A, lead.coupling, lead.sum_z, lead.sum_zz)
             functions = lanes_elimination().address, lanes_derivatives().address
-        return pack(CrossProductsData(lead, self.rest, [self.rWr], lanes, functions))
+        elif self.kin is not None:
+            functions, kin = tuple(made().address for made in SPARSE), pack(self.kin.data)
+        return pack(CrossProductsData(lead, self.rest, [self.rWr], lanes, functions, kin))
 
     def __getstate__(self) -> dict:
         """Leave out the words, whose addresses are those of one process."""
@@ -143,7 +152,7 @@ class CrossProducts:
     def side_by_side(self) -> bool:
         """Whether the patterns are those of the only factor, and so many that it pays to compile code for that."""
         P, q = self.leading.sum_z.shape
-        return len(self.order) == 1 and P >= MANY and 0 < self.p * q <= MOST_COUPLED
+        return len(self.order) == 1 and P >= MANY and 0 < self.p * q <= MOST_COUPLED and self.kin is None
 
     @property
     def q(self) -> tuple[int, ...]:
@@ -192,7 +201,8 @@ def cross_products(
     order, lead, others = ordered(factors, len(r), rows)
     rest_A, rest_z = rest_products(others, X, r, rows)
     found = leading_products(lead, others, X, r, rows)
-    leading, pattern, z = merged(*(found if lead.turn is None else turned_products(lead.turn, *found)))
+    found = found if lead.turn is None else turned_products(lead.turn, *found)
+    leading, pattern, z = merged(*found) if lead.kin is None else apart(*found)
     rest = Rest(
         rest_A,
         rest_z,
@@ -203,7 +213,8 @@ def cross_products(
     sum_log -= 0.0 if correlation is None else float(correlation.logdet)
     source = Source(tuple(factors), X, r, w, correlation)
     rWr = float(rows.left(r) @ (rows.w * rows.right(r)))
-    return CrossProducts(leading, rest, rWr, len(r), sum_log, X.shape[1], tuple(order), pattern, z, source)
+    own = tuple(order), pattern, z, source, lead.kin
+    return CrossProducts(leading, rest, rWr, len(r), sum_log, X.shape[1], *own)
 
 
 class Rows(NamedTuple):
@@ -233,9 +244,10 @@ def _taken(values, rows: Ints | None):
 def ordered(factors: list[Factor], n: int, rows: Rows) -> tuple[list[int], Factor, list[Factor]]:
     """Return the order of the factors, the leading one (of no level where there is none), and the others.
 
-    One leads whose levels share no entry of W, so that it is block-diagonal; one that is turned always does.
+    One leads whose levels share no entry of W, so that it is block-diagonal; one of related levels always does.
     """
-    order = sorted(range(len(factors)), key=lambda k: (factors[k].turn is None, -factors[k].size))
+    alone = [factor.turn is None and factor.kin is None for factor in factors]
+    order = sorted(range(len(factors)), key=lambda k: (alone[k], -factors[k].size))
     if rows.i is not None and order:
         within = [k for k in order if np.array_equal(factors[k].index[rows.i], factors[k].index[rows.j])]
         if not within:
@@ -329,6 +341,15 @@ def coupled(G: int, q: int, parts: Sequence[tuple[Ints, Ints, Floats, int]], wit
     by_level = np.lexsort((columns, rows))
     start = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=G))]).astype(np.int64)
     return start, columns[by_level], np.ascontiguousarray(values[by_level])
+
+
+def apart(A: Floats, z: Floats, start: Ints, columns: Ints, values: Floats) -> tuple[Leading, Ints, Floats]:
+    """Return what `merged` does with a pattern for each level."""
+    G = len(A)
+    leading = Leading(
+        np.ones(G), np.ascontiguousarray(A), start, columns.astype(np.int64), values, z, z[:, :, None] * z[:, None, :]
+    )
+    return leading, np.arange(G), z
 
 
 def merged(A: Floats, z: Floats, start: Ints, columns: Ints, values: Floats) -> tuple[Leading, Ints, Floats]:

@@ -201,8 +201,9 @@ def conditional(
     Q = _given(Q, fixed) if given_fixed else Q
     modes, covariances, end = [], [], 0
     if cp.order:
-        modes.append(leading_effects(cp, blocks[0], v))
-        covariances.append(leading_covariances(cp, blocks[0], Q)[cp.pattern])
+        levels = slice(None) if cp.kin is None else cp.kin.levels
+        modes.append(leading_effects(cp, blocks[0], v)[levels])
+        covariances.append(leading_covariances(cp, blocks[0], Q)[cp.pattern][levels])
     for q, G in zip(cp.q[1:], cp.n_levels[1:], strict=True):
         at = end + np.arange(G * q).reshape(G, q)
         end += G * q

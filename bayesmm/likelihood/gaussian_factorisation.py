@@ -17,7 +17,6 @@ import math
 from typing import NamedTuple
 
 from bayesmm.likelihood.compiled import borrowed, fused, inlined, inner, reordered, zero_integers, zero_matrix, zeros
-from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.dense_matrices import (
     cholesky,
     dot,
@@ -27,6 +26,7 @@ from bayesmm.likelihood.dense_matrices import (
     solve_lower,
     solve_lower_transposed,
 )
+from bayesmm.likelihood.packed import Floats, Ints
 
 
 class FixedPrior(NamedTuple):

@@ -15,6 +15,7 @@ from bayesmm.likelihood.compiled import (
     INT64,
     WORDS,
     c_function,
+    call,
     from_python,
     inlined,
     pointers,
@@ -53,7 +54,9 @@ def leading_covariances(cp: CrossProducts, T: Floats, Q: Floats) -> Floats:
 @c_function(INT64(WORDS, WORDS, WORDS, *[DOUBLES] * 6))
 def effects_of_levels(w, sizes, pattern, z_, T_, v_, sigma, eps_, out_):
     """Set b for the G levels that `sizes` says; 0 where a pattern has no factor."""
-    lead, rest, _, _, _ = read_cross_products(w)
+    lead, rest, _, _, functions, _ = read_cross_products(w)
+    if functions.shape[0] > 2:
+        return call(functions[2], (w, sizes, pattern, z_, T_, v_, sigma, eps_, out_))
     P, q, G = lead.A.shape[0], lead.A.shape[1], sizes[0]
     z, T, v = carray(z_, (G, q)), carray(T_, (q, q)), carray(v_, (rest.z.shape[0],))
     eps, out = carray(eps_, (G, q)), carray(out_, (G, q))
@@ -85,7 +88,9 @@ def _effects() -> Callable[..., int]:
 @c_function(INT64(WORDS, *[DOUBLES] * 3))
 def covariances_of_patterns(w, T_, Q_, out_):
     """Set X + X C Q C'X for each pattern; 0 where one has no factor."""
-    lead, rest, _, _, _ = read_cross_products(w)
+    lead, rest, _, _, functions, _ = read_cross_products(w)
+    if functions.shape[0] > 2:
+        return call(functions[3], (w, T_, Q_, out_))
     P, q, m = lead.A.shape[0], lead.A.shape[1], rest.z.shape[0]
     T, Q, out = carray(T_, (q, q)), carray(Q_, (m, m)), carray(out_, (P, q, q))
     L, half, inner, row = zero_matrix(q, q), zero_matrix(q, q), zero_matrix(q, q), zeros(q)

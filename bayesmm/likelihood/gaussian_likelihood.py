@@ -66,7 +66,7 @@ def unpack_rest(d_rest, e, sigma, skip, d_T, d_lam, d_mean):
 @c_function(INT64(WORDS, *[DOUBLES] * 7))
 def elimination(w, T_, mean_, lam_, D_, M_, c_, results):
     """Set M and c of the rest without the leading factor, its part of log|M| and r'Wr less what it explains."""
-    lead, rest, rWr, _, functions = read_cross_products(w)
+    lead, rest, rWr, _, functions, _ = read_cross_products(w)
     q = lead.A.shape[1]
     m, p, length = rest_sizes(rest, q)
     M, c = carray(M_, (m, m)), carray(c_, (m,))
@@ -84,7 +84,7 @@ def elimination(w, T_, mean_, lam_, D_, M_, c_, results):
 @c_function(INT64(WORDS, *[DOUBLES] * 8))
 def leading_derivatives(w, T_, lam_, v_, R_, sigma, e_, d_T_, d_rest_):
     """Apply `gaussian_factorisation.leading_gradient`."""
-    lead, rest, _, _, functions = read_cross_products(w)
+    lead, rest, _, _, functions, _ = read_cross_products(w)
     q = lead.A.shape[1]
     m, p, length = rest_sizes(rest, q)
     if functions.shape[0] > 0:

@@ -13,7 +13,7 @@ from scipy.linalg import solve_triangular
 
 from bayesmm.design.predictors import expanded
 from bayesmm.design.records import Block, Design
-from bayesmm.design.relations import is_related, is_turned
+from bayesmm.design.relations import is_related, is_sparse, is_turned
 from bayesmm.design.residual.independent import whitened, whitened_to_one
 from bayesmm.design.residual.structure import Values, check_no_parameters
 from bayesmm.design.summed import SummedColumn, SummedMatrix, is_summed, rows_of, weighted_rows
@@ -27,6 +27,7 @@ from bayesmm.likelihood.crossproducts import (
     cross_products,
 )
 from bayesmm.likelihood.orthogonal import Columns, orthonormal, orthonormal_in_parts, residual, root_mean_square, scaled
+from bayesmm.likelihood.sparse_levels import kin_of
 from bayesmm.likelihood.structured_blocks import Sampled, sampled_of
 from bayesmm.likelihood.summed import (
     cross_products_of_sums,
@@ -195,20 +196,26 @@ def reduced(
 
 def factors_of(design: Design, columns: tuple[Columns, ...]) -> list[Factor]:
     """Return the grouping factors with the given columns."""
-    if is_related(design) and not is_turned(design):
+    if is_related(design) and not (is_turned(design) or is_sparse(design)):
         raise DataError("the levels of a factor have a known covariance, which this computation does not know")
+    own = _sparse if is_sparse(design) else _turned
     return [
-        Factor(b.index, c.Z, len(b.levels), _turn(b, c.Z, design.weights))
+        Factor(b.index, c.Z, len(b.levels)) if b.relation is None else own(b, c.Z, design.weights)
         for b, c in zip(design.blocks, columns, strict=True)
     ]
 
 
-def _turn(block: Block, Z: Floats, weights: Floats | None) -> Floats | None:
-    """Return what makes the levels of a block independent, None where they are."""
-    if block.relation is None:
-        return None
+def _turned(block: Block, Z: Floats, weights: Floats | None) -> Factor:
+    """Return a block of related levels as one of independent ones."""
     squares = np.square(Z[:, 0]) * (1.0 if weights is None else weights)
-    return turn_of(block.relation.root, np.bincount(block.index, squares, len(block.levels)))
+    turn = turn_of(block.relation.root, np.bincount(block.index, squares, len(block.levels)))
+    return Factor(block.index, Z, len(block.levels), turn)
+
+
+def _sparse(block: Block, Z: Floats, _: Floats | None) -> Factor:
+    """Return a block of related levels with all animals that relate them."""
+    kin = kin_of(block.relation)
+    return Factor(kin.levels[block.index], Z, kin.n, kin=kin)
 
 
 def packed_of_levels(problem: Problem, packed: Floats, levels: Problem) -> Floats:

@@ -25,7 +25,7 @@ MOST_NUMBERS = 2e7  # of the rows at once: 160 MB
 
 def possible(cp: CrossProducts) -> bool:
     """Return whether there are rows, and the problem is of moderate size."""
-    if cp.source is None:
+    if cp.source is None or cp.kin is not None:
         return False
     columns = sum(q * G for q, G in zip(cp.q, cp.n_levels, strict=True)) + cp.p
     return columns <= MOST_COLUMNS and cp.n * columns <= MOST_NUMBERS

@@ -15,6 +15,7 @@ from bayesmm.likelihood.gaussian import unpack
 from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 from bayesmm.likelihood.gaussian_leading import leading_covariances
 from bayesmm.likelihood.gaussian_likelihood import evaluation, room_for
+from bayesmm.likelihood.sparse_levels import influence
 
 CHUNK = 4_000_000  # numbers of the dense (rows, m) arrays at a time: 32 MB each
 
@@ -47,13 +48,14 @@ def row_variances(cp: CrossProducts, T: Floats, prior: FixedPrior, factors: Sequ
     L, m = solution.M, len(solution.M)
     # of every level given the rest: what `gaussian_leading` has as X
     X = leading_covariances(cp, blocks[0], np.zeros((m, m))) if blocks else np.zeros((0, 0, 0))
+    XC = None if cp.kin is None else influence(cp.words, cp.kin.n, m, blocks[0])
     out, step = np.empty(len(fixed)), max(1, CHUNK // max(m, 1))
     for at in range(0, len(fixed), step):
         rows = slice(at, at + step)
         v = _rest_rows(cp, [Factor(f.index[rows], f.Z[rows], f.n_levels) for f in factors[1:]], fixed[rows])
         own = np.zeros(len(v))
         if factors:
-            own = _take_leading(cp, v, factors[0].index[rows], factors[0].Z[rows], X)
+            own = _take_leading(cp, v, factors[0].index[rows], factors[0].Z[rows], X, XC)
         v = _times_lambda(cp, v, blocks, prior.lam)
         out[rows] = own + np.square(solve_triangular(L, v.T, lower=True, check_finite=False)).sum(axis=0)
     return out
@@ -83,13 +85,19 @@ def _rest_rows(cp: CrossProducts, others: Sequence[Factor], fixed: Floats) -> Fl
     return v
 
 
-def _take_leading(cp: CrossProducts, v: Floats, index: Ints, z: Floats, X: Floats) -> Floats:
-    """Return the leading factor's part of the variance, (rows,), and take what it explains of the rest out of v."""
+def _take_leading(cp: CrossProducts, v: Floats, index: Ints, z: Floats, X: Floats, XC: Floats | None) -> Floats:
+    """Return the leading factor's part of the variance, (rows,), and take what it explains of the rest out of v.
+
+    With levels that are related `XC`, (G, m), is what they explain.
+    """
     lead, out = cp.leading, np.zeros(len(v))
     known = np.flatnonzero(index >= 0)
-    pattern = cp.pattern[index[known]]
+    pattern = cp.pattern[index[known] if cp.kin is None else cp.kin.levels[index[known]]]
     Xz = (X[pattern] @ z[known][:, :, None])[:, :, 0]
     out[known] = (z[known] * Xz).sum(axis=1)
+    if XC is not None:
+        v[known] -= z[known] * XC[pattern]
+        return out
     width = lead.start[pattern + 1] - lead.start[pattern]
     row = np.repeat(np.arange(len(known)), width)
     entry = np.arange(width.sum()) - np.repeat(np.cumsum(width) - width, width) + np.repeat(lead.start[pattern], width)

@@ -190,7 +190,7 @@ def _varying(design: Design, own: Classes | SetKinds, lead: tuple, rest: Rest, c
         0 if correlated is None else inverse_function(correlated.structure.inverse.values).address,
         0 if scattered is None else log_sd_function(scattered.structure.log_sd).address,
         own.table, own.sds, own.count, own.kind, own.left, own.right, *cells,
-        pack(CrossProductsData(Leading(*lead), empty, np.zeros(1), np.zeros((0, 0, 0)), ())), ends,
+        pack(CrossProductsData(Leading(*lead), empty, np.zeros(1), np.zeros((0, 0, 0)), (), ())), ends,
     )  # fmt: skip
     return Varying(pack(data), len(lead[0]), design.residual.sigma == "joint")
 

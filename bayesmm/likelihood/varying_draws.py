@@ -33,7 +33,7 @@ def varying_draws(words, sizes, pattern, positive_, T_, sigma, mean_, lam_, D, e
     a, log_sd, weights, out = zeros(v.table.shape[0]), zeros(v.sds.shape[0]), zeros(v.kind.shape[0]), zeros(2)
     cross = zero_integers(v.cross.shape[0])
     call("weighted_cells", (words, weights, cross))
-    lead, rest, _, _, _ = read_cross_products(cross)
+    lead, rest, _, _, _, _ = read_cross_products(cross)
     q = lead.A.shape[1]
     m, p, length = rest_sizes(rest, q)
     positive = carray(positive_, (n, 1 + v.of_C + v.of_sd))

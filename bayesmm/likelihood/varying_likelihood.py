@@ -103,7 +103,7 @@ def weighted_cells(words, weights, cross_):
     cross = carray(cross_, v.cross.shape)
     for i in range(cross.shape[0]):
         cross[i] = v.cross[i]
-    lead, rest, rWr, _, _ = read_cross_products(cross_)
+    lead, rest, rWr, _, _, _ = read_cross_products(cross_)
     A, coupling, z, zz = lead.A, lead.coupling, lead.sum_z, lead.sum_zz
     parts = A.reshape(A.size), coupling.reshape(coupling.size), z.reshape(z.size), rest.A.reshape(rest.A.size)
     ends = v.ends
@@ -185,7 +185,7 @@ def level_slopes(lead, g, T, Q, v, variance, d_A, d_coupling, d_z):
 @c_function(INT64(WORDS, WORDS, *[DOUBLES] * 6))
 def weight_derivatives(words, cross, T_, lam_, M_, vectors_, sigma, d_weights):
     """Add the derivatives of log p in the weights, for what `relative` has left of an evaluation with the gradient."""
-    v, (lead, rest, _, _, _) = read_varying(words), read_cross_products(cross)
+    v, (lead, rest, _, _, _, _) = read_varying(words), read_cross_products(cross)
     q, variance = lead.A.shape[1], sigma[0] * sigma[0]
     m, p, length = rest_sizes(rest, q)
     T, Q, found = carray(T_, (length,)), zero_matrix(m, m), carray(vectors_, (3, m))[1]

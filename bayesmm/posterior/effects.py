@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bayesmm.design.predictors import columns_of, part_of, random_parameters
-from bayesmm.design.relations import given_relatives
+from bayesmm.design.related_levels import given_relatives
 from bayesmm.posterior.draws import factor_draws, tree_sizes, variable
 from bayesmm.runtime.streams import stream
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from bayesmm.design.records import Block
-from bayesmm.design.relations import Matrix
+from bayesmm.design.related_levels import Matrix
 from bayesmm.errors import DataError, listing
 from bayesmm.runtime.messages import count, label_text
 

@@ -9,7 +9,7 @@ import pandas as pd
 from bayesmm.design.ordered import check_common, check_order
 from bayesmm.design.predictors import MEAN, check_of_mean, part_of, random_parameters
 from bayesmm.design.records import Design
-from bayesmm.design.relations import columns_for, expanded_point, is_related, mean_variance, relations_of
+from bayesmm.design.relations import columns_for, expanded_point, is_related, is_sparse, mean_variance, relations_of
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import weights_of_rows
 from bayesmm.design.responses import row_index
@@ -255,7 +255,7 @@ def linear_variances(point, rows: Rows, chosen: Sequence[int], given: bool = Fal
     """
     if not chosen:
         return np.square(rows.X @ point.scaled.root).sum(axis=1)
-    if is_related(point.design):
+    if is_related(point.design) and not is_sparse(point.design):
         point, rows = expanded_point(point), _expanded_rows(point.design, rows, chosen)
     problem, prior, bases = _problem(point)
     prior = FixedPrior(prior.mean, 0 * prior.lam, np.ones_like(prior.D)) if given else prior

@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayesmm.design.ordered import check_order
 from bayesmm.design.predictors import MEAN, columns_of, part_of, random_parameters
-from bayesmm.design.relations import over_levels
+from bayesmm.design.relations import drawn_effects
 from bayesmm.design.residual.structure import residual_weights
 from bayesmm.families.circle import mean_of_draws
 from bayesmm.families.limits import scores_between, shares_below
@@ -80,7 +80,7 @@ def means_of_new_groups(fit, rng: np.random.Generator):
     for block in (design.blocks[k] for k in design.groups):  # smooths are in eta
         Z = {name: part_of(block, block.Z, name) for name in (MEAN, *effects) if columns_of(block, name).any()}
         for s, L in enumerate(factor_draws(few, block)):
-            b = over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
+            b = drawn_effects(block, rng, L)
             for name, own in Z.items():
                 (eta if name == MEAN else effects[name])[s] += (own * b[block.index]).sum(axis=1)
     return few, design.family.inverse(eta), auxiliary_values(few, effects=effects)

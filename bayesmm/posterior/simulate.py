@@ -9,7 +9,7 @@ import pandas as pd
 
 from bayesmm.design.predictors import Shifts, linear_predictor, shifts
 from bayesmm.design.records import Design
-from bayesmm.design.relations import over_levels
+from bayesmm.design.relations import drawn_effects
 from bayesmm.design.residual.of_family import own_of_rows
 from bayesmm.design.residual.structure import NOTHING, Values, residual_weights
 from bayesmm.design.responses import row_index
@@ -84,10 +84,7 @@ def simulator(point, effects: str = "new") -> Callable[[np.random.Generator], Fl
 
 def drawn(design: Design, values: ParameterValues, rng: np.random.Generator) -> Floats:
     """Return a response of new levels of every factor, (n,): b ~ N(0, Sigma), then y given eta."""
-    effects = [
-        over_levels(block, rng.standard_normal((len(block.levels), len(L))) @ L.T)
-        for block, L in zip(design.blocks, values.factors, strict=True)
-    ]
+    effects = [drawn_effects(block, rng, L) for block, L in zip(design.blocks, values.factors, strict=True)]
     eta = linear_predictor(design, values.beta, effects)
     own = dict(zip(design.family.auxiliaries, values.auxiliaries, strict=True)) | dict(values.levels)
     return noise(design, eta, own, rng, values.residual, shifts(design, effects))

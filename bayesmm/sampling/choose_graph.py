@@ -6,7 +6,7 @@ import numpy as np
 
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Block, Design
-from bayesmm.design.relations import crosses, is_related, is_turned
+from bayesmm.design.relations import crosses, is_related, is_sparse, is_turned, related_blocks
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing, suggest
@@ -69,6 +69,14 @@ def settled_effects(design: Design, priors: Mapping[str, Prior], effects: str) -
             )
         if effects == "explicit":
             raise DataError("effects='explicit' needs the rows, and the data are a lazy frame; use effects='marginal'")
+        return "marginal"
+    if is_sparse(design):
+        if effects == "explicit":
+            G = len(related_blocks(design)[0].levels)
+            raise DataError(
+                f"effects='explicit' needs the covariances of all pairs of {G:,} related levels; use "
+                "effects='marginal', the default"
+            )
         return "marginal"
     if is_turned(design):
         alone = "marginal" if len(design.blocks) == 1 else None

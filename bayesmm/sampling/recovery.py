@@ -272,8 +272,9 @@ def _complete(
         labels["coef"] = list(design.coefficients)
     for effects, k in zip(found.effects, problem.cp.order if found.effects else (), strict=True):
         block, names = design.blocks[k], design.blocks[k].names
-        if block.relation is not None:
-            effects = of_levels(problem.cp.source.factors[k].turn, effects)
+        turn = None if block.relation is None else problem.cp.source.factors[k].turn
+        if turn is not None:
+            effects = of_levels(turn, effects)
         np.divide(effects, problem.scales[k], out=effects)  # they may fill half of the memory: no third copy
         to_reported(effects, integrated.bases.blocks[k])
         added[names.effects] = (("chain", "draw", *names.effect_dims), effects.reshape(*shape, *effects.shape[1:]))

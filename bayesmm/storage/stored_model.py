@@ -10,8 +10,9 @@ import xarray as xr
 from bayesmm.design.covariance.structures import parse_formula
 from bayesmm.design.design import relations
 from bayesmm.design.frames import to_pandas
+from bayesmm.design.pedigrees import NOBODY, Pedigree
 from bayesmm.design.records import Design
-from bayesmm.design.relations import Matrix
+from bayesmm.design.related_levels import Matrix
 from bayesmm.design.residual.structures import matrices_of_residuals
 from bayesmm.design.responses import stacked_labels
 from bayesmm.design.summed import is_summed
@@ -91,8 +92,7 @@ def described(model) -> tuple[dict[str, object], xr.Dataset]:
     if model.family.own:
         arrays["family_density"] = ("probe", probed(model.family, design.y, design.trials))
     for j, matrix in enumerate(design.spec.matrices[name] for name in relations(design.formula)):
-        arrays[f"matrix_{j}"] = ((f"matrix_row_{j}", f"matrix_column_{j}"), matrix.values)
-        arrays[f"matrix_labels_{j}"] = (f"matrix_row_{j}", np.array(matrix.labels, dtype=object))
+        arrays |= _matrix_arrays(j, matrix)
     labels, reading = _labels(design), as_text(design.spec)
     if labels is not None:
         arrays["label"] = ("row", labels)
@@ -263,15 +263,38 @@ def _variable(j: int, column: Mapping[str, str], data: xr.Dataset) -> Variable:
     return Variable(name, kind, values, levels, np.zeros(len(values), dtype=bool))
 
 
+def _matrix_arrays(j: int, matrix: Matrix) -> dict[str, tuple]:
+    """Return the j-th matrix as variables of a dataset: its numbers, or the parents of a pedigree."""
+    rows, own = f"matrix_row_{j}", matrix.given
+    if isinstance(own, Pedigree):
+        found = {f"matrix_{j}_sire": (rows, own.sire), f"matrix_{j}_dam": (rows, own.dam)}
+    else:
+        found = {f"matrix_{j}": ((rows, f"matrix_column_{j}"), own)}
+    return found | {f"matrix_labels_{j}": (rows, np.array(matrix.labels, dtype=object))}
+
+
+def _stored_matrix(j: int, name: str, data: xr.Dataset) -> np.ndarray | Pedigree:
+    """Return what `_matrix_arrays` has stored of the matrix `name`."""
+    if f"matrix_{j}" in data:
+        return data[f"matrix_{j}"].to_numpy().astype(np.float64)
+    parents = [data.get(f"matrix_{j}_{parent}") for parent in ("sire", "dam")]
+    if any(own is None for own in parents):
+        raise FitFileError(f"the file lacks the matrix {name!r} that its formula names")
+    sire, dam = (own.to_numpy().astype(np.int64) for own in parents)
+    place = np.arange(len(sire))
+    if not ((sire >= NOBODY) & (sire < place) & (dam >= NOBODY) & (dam < place)).all():
+        raise FitFileError(f"the pedigree {name!r} of the file has parents after their offspring; it is damaged")
+    return Pedigree(sire, dam)
+
+
 def stored_matrices(formula: Formula, data: xr.Dataset) -> dict[str, Matrix]:
     """Return the covariances of levels and of rows that a formula names."""
     found, in_order = {}, [name for name, labelled in matrices_of_residuals(formula) if not labelled]
     for j, name in enumerate(relations(formula)):
-        if f"matrix_{j}" not in data or f"matrix_labels_{j}" not in data:
+        if f"matrix_labels_{j}" not in data:
             raise FitFileError(f"the file lacks the matrix {name!r} that its formula names")
         labels = tuple(str(label) for label in data[f"matrix_labels_{j}"].to_numpy().ravel())
-        values = data[f"matrix_{j}"].to_numpy().astype(np.float64)
-        found[name] = Matrix(labels, values, named=name not in in_order)
+        found[name] = Matrix(labels, _stored_matrix(j, name, data), named=name not in in_order)
     return found
 
 

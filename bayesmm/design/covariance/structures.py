@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from bayesmm.design.covariance import autoregressive, compound_symmetry, diagonal, identity, toeplitz, unstructured
 from bayesmm.design.covariance.structure import Covariance, Part
-from bayesmm.design.relations import crosses, is_turned
+from bayesmm.design.relations import crosses, is_sparse, is_turned
 from bayesmm.design.residual.structures import signatures
 from bayesmm.errors import DataError, listing
 from bayesmm.families.families import FAMILIES
@@ -73,7 +73,7 @@ def structured_terms(design, *, compiled: bool = False) -> list[str]:
     that the compiled posteriors take: diagonal ones, and those with a kernel.
     """
     known = [b for b in design.blocks if getattr(b, "relation", None)]
-    if known and compiled and is_turned(design):
+    if known and compiled and (is_turned(design) or is_sparse(design)):
         known = []
     related = [f"gr({b.group}, cov = {b.relation.name})" for b in known]
     others = [

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
-from bayesmm.design.relations import Matrix
+from bayesmm.design.related_levels import Matrix
 from bayesmm.design.residual.correlation import Layout, all_before, by_series
 from bayesmm.design.residual.structure import Arguments, Array, ResidualStructure
 from bayesmm.errors import DataError, listing

@@ -13,7 +13,7 @@ from bayesmm.design.covariance.structure import searched
 from bayesmm.design.parameters import part_parameters, residual_labels, variable_of
 from bayesmm.design.predictors import random_parameters
 from bayesmm.design.records import Design
-from bayesmm.design.relations import expanded, relations_of
+from bayesmm.design.relations import expanded, is_sparse, relations_of
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.structure import Values as Residual
 from bayesmm.errors import PriorError
@@ -121,7 +121,7 @@ def _each(fit, value: Callable[[Array, list[Array], Array, Residual], float]) ->
     aux = auxiliary_draws(fit) if design.family.gaussian else own_draws(fit)[1]
     beta = variable(fit.tree, "beta").reshape(len(aux), -1) if design.p else np.zeros((len(aux), 0))
     factors, residual = [factor_draws(fit, block) for block in design.blocks], residual_draws(fit)
-    known = relations_of(design)
+    known = (None,) * len(factors) if is_sparse(design) else relations_of(design)
 
     def at(s: int) -> float:
         own = {name: values[s] for name, values in residual.items()}
@@ -136,7 +136,7 @@ def _gaussian(fit) -> Callable[[Array, list[Array], Array, Residual], float]:
 
     Where the residual has parameters the rows are reduced anew for each draw.
     """
-    design = expanded(fit.design)
+    design = fit.design if is_sparse(fit.design) else expanded(fit.design)
     centre = variable(fit.tree, "beta").mean(axis=(0, 1)) if design.p else np.zeros(0)
     r = design.y - design.offset - design.X @ centre
     X, nothing, ones = np.ascontiguousarray(design.X), np.zeros(design.p), np.ones(design.p)

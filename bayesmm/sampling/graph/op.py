@@ -16,6 +16,7 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
+from bayesmm.errors import DataError
 from bayesmm.likelihood.compiled import source_version
 from bayesmm.likelihood.crossproducts import CrossProducts
 from bayesmm.likelihood.gaussian import FixedPrior
@@ -115,7 +116,18 @@ def _source_version() -> int:
 
 
 def data_inputs(cp: CrossProducts, D: np.ndarray) -> list:
-    """Return the cross-products as shared variables, in the order that the operation takes them."""
+    """Return the cross-products as shared variables, in the order that the operation takes them.
+
+    Raises
+    ------
+    DataError
+        Levels are related by a pedigree in its sparse form.
+    """
+    if cp.kin is not None:
+        raise DataError(
+            f"a PyMC graph has no sparse matrices, and {cp.kin.n:,} animals of a pedigree need them; "
+            "leave sampler= out, or use sampler='importance'"
+        )
     size = np.array([float(cp.n), cp.sum_log_weights])
     return [
         pytensor.shared(np.array(value, order="C"))

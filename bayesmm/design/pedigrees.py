@@ -1,0 +1,177 @@
+"""Pedigrees: who descends from whom, the relationship matrix A, and its inverse, which has few entries.
+
+With the parents before their offspring A = T D T' for the unit lower triangular T with T^-1 = I - P, P having 1/2 at
+an animal's known parents, and the diagonal D of what an animal does not have from them: d_i = 1 - (a_ss + a_dd) / 4,
+unknown parents counting 0 (Henderson 1976, Biometrics 32; Mrode 2014, Linear Models for the Prediction of Animal
+Breeding Values, sections 2.2 to 2.4). So A^-1 = (I - P)' D^-1 (I - P) has at most nine entries for each animal.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayesmm.design.frames import open_table
+from bayesmm.design.variables import NUMERIC, observed_levels, read_variable
+from bayesmm.errors import DataError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csc_array
+
+Array = np.ndarray
+
+COLUMNS = ("id", "sire", "dam")
+UNKNOWN = ("0", "NA", "")  # a parent's label, besides a missing value, that stands for none
+NOBODY = -1
+MOST_PARENTS = 12_000  # of an inbred pedigree: their own relationship matrix is dense, of 1.2 GB then
+
+
+@dataclass(frozen=True, eq=False)
+class Pedigree:
+    """The parents of m animals, which come before their offspring.
+
+    Attributes
+    ----------
+    sire, dam : (m,) int64
+        Places of the parents; NOBODY where one is not known.
+    """
+
+    sire: Array
+    dam: Array
+
+    @property
+    def m(self) -> int:
+        """Number of animals."""
+        return len(self.sire)
+
+    @cached_property
+    def variances(self) -> Array:
+        """The diagonal of A, (m,): 1 and the coefficient of inbreeding, half the relationship of the parents."""
+        own, both = np.ones(self.m), np.flatnonzero((self.sire >= 0) & (self.dam >= 0))
+        if not len(both):
+            return own
+        parents = self.closed(np.unique([self.sire[both], self.dam[both]]))  # parents of parents too
+        if len(parents) > MOST_PARENTS:
+            raise DataError(
+                f"the pedigree has {len(parents):,} animals with offspring, of which both parents are known; at most "
+                f"{MOST_PARENTS:,} are possible"
+            )
+        place = np.full(self.m, NOBODY)
+        place[parents] = np.arange(len(parents))
+        A = self.taken(parents).relationship()
+        own[both] += 0.5 * A[place[self.sire[both]], place[self.dam[both]]]
+        return own
+
+    @cached_property
+    def own(self) -> Array:
+        """D, (m,): the variance of what an animal has from neither parent."""
+        a = np.append(self.variances, 0.0)  # that of NOBODY
+        return 1.0 - 0.25 * (a[self.sire] + a[self.dam])
+
+    def closed(self, animals: Array) -> Array:
+        """Return the animals with all their ancestors, ascending."""
+        inside = np.zeros(self.m + 1, dtype=bool)  # the last is NOBODY
+        new = np.asarray(animals)
+        while len(new):
+            inside[new] = True
+            new = np.unique([self.sire[new], self.dam[new]])
+            new = new[(new >= 0) & ~inside[new]]
+        return np.flatnonzero(inside[:-1])
+
+    def taken(self, animals: Array) -> "Pedigree":
+        """Return that of some animals, ascending, among which are all their ancestors."""
+        place = np.full(self.m + 1, NOBODY)
+        place[animals] = np.arange(len(animals))
+        return Pedigree(place[self.sire[animals]], place[self.dam[animals]])
+
+    def relationship(self) -> Array:
+        """Return A, (m, m), dense, by the tabular method."""
+        A = np.zeros((self.m, self.m))
+        for i, (sire, dam) in enumerate(zip(self.sire.tolist(), self.dam.tolist(), strict=True)):
+            for parent in (sire, dam):
+                if parent >= 0:
+                    A[i, :i] += 0.5 * A[parent, :i]
+            A[:i, i] = A[i, :i]
+            A[i, i] = 1.0 + (0.5 * A[sire, dam] if sire >= 0 and dam >= 0 else 0.0)
+        return A
+
+    def drawn(self, noise: Array) -> Array:
+        """Return T D^1/2 x, whose covariance is A, for standard normal x, (m, q)."""
+        b = np.sqrt(self.own)[:, None] * noise
+        for i, (sire, dam) in enumerate(zip(self.sire.tolist(), self.dam.tolist(), strict=True)):
+            for parent in (sire, dam):
+                if parent >= 0:
+                    b[i] += 0.5 * b[parent]
+        return b
+
+    def precision(self) -> "csc_array":
+        """Return A^-1, (m, m), sparse."""
+        from scipy.sparse import csc_array, diags_array, eye_array
+
+        child = np.concatenate([np.flatnonzero(self.sire >= 0), np.flatnonzero(self.dam >= 0)])
+        parent = np.concatenate([self.sire[self.sire >= 0], self.dam[self.dam >= 0]])
+        P = csc_array((np.full(len(child), 0.5), (child, parent)), shape=(self.m, self.m))
+        rest = eye_array(self.m, format="csc") - P
+        return (rest.T @ diags_array(1.0 / self.own) @ rest).tocsc()
+
+
+def is_pedigree(columns: Sequence[str]) -> bool:
+    """Return whether a table with these columns is a pedigree."""
+    return set(COLUMNS) <= {column.lower() for column in columns}
+
+
+def read_pedigree(name: str, frame: object) -> tuple[tuple[str, ...], Pedigree]:
+    """Return the labels, parents first, and the pedigree of the table that is called `name`.
+
+    Raises
+    ------
+    DataError
+        An animal has no id, or that of another, or is among its own ancestors.
+    """
+    ids, parents = _columns(name, frame)
+    known = dict(zip(ids, parents, strict=True))
+    founders = {one for pair in parents for one in pair if one is not None and one not in known}
+    known = dict.fromkeys(sorted(founders), (None, None)) | known
+    order = _parents_first(name, known)
+    place: dict[str | None, int] = {None: NOBODY} | {one: i for i, one in enumerate(order)}
+    sire, dam = (np.array([place[known[one][k]] for one in order], dtype=np.int64) for k in (0, 1))
+    return tuple(order), Pedigree(sire, dam)
+
+
+def _columns(name: str, frame: object) -> tuple[list[str], list[tuple]]:
+    """Return the ids, and the pairs of parents, None where one is not known."""
+    table, found, kinds = open_table(frame), {}, {}
+    for j, column in enumerate(map(str, frame.columns)):
+        if column.lower() in COLUMNS:
+            variable = read_variable(column, table.read(j))[0]
+            seen = observed_levels(variable)
+            found[column.lower()] = [None if code < 0 else seen.labels[code] for code in seen.codes]
+            kinds[column.lower()] = variable.kind in NUMERIC and any(one not in UNKNOWN for one in seen.labels)
+    for parent in ("sire", "dam"):
+        if kinds[parent] and not kinds["id"]:
+            raise DataError(
+                f"in the pedigree matrices[{name!r}], {parent} holds numbers and id text; expected the parents' ids"
+            )
+    ids, parents = found["id"], list(zip(found["sire"], found["dam"], strict=True))
+    if None in ids:
+        raise DataError(f"the pedigree matrices[{name!r}] has rows without an id")
+    if len(set(ids)) < len(ids):
+        seen_before: set[str] = set()
+        twice = next(one for one in ids if one in seen_before or seen_before.add(one))
+        raise DataError(f"the pedigree matrices[{name!r}] has the id {twice!r} twice")
+    return ids, [tuple(None if one in UNKNOWN else one for one in pair) for pair in parents]
+
+
+def _parents_first(name: str, known: Mapping[str, tuple]) -> list[str]:
+    order: list[str] = []
+    done, waiting = set(), list(known)
+    while waiting:
+        ready = [one for one in waiting if all(parent is None or parent in done for parent in known[one])]
+        if not ready:
+            raise DataError(f"in the pedigree matrices[{name!r}], {waiting[0]!r} is among its own ancestors")
+        order += ready
+        done.update(ready)
+        waiting = [one for one in waiting if one not in done]
+    return order
